@@ -1,0 +1,80 @@
+"""Builds the C++ extension `dlcore._C` and maps `kernels/<family>/` to `dlcore.kernels.<family>`.
+
+Environment: DLCORE_JOBS (compile jobs, default: all processors), DLCORE_SANITIZE=1 (AddressSanitizer and UBSan).
+"""
+
+import os
+import shlex
+import subprocess
+import sysconfig
+from pathlib import Path
+
+from pybind11.setup_helpers import ParallelCompile, Pybind11Extension
+from setuptools import find_packages, setup
+from setuptools.command.build_ext import build_ext
+
+# Contraction, reassociation and flush-to-zero are never allowed: the same source gives the same bits everywhere.
+COMPILE = (
+    "-O3 -fopenmp-simd -ffp-contract=off -fno-math-errno -fno-trapping-math -Wall -Wextra -Werror=return-type -MMD"
+).split()
+LINK = ["-Wl,-s", "-pthread"]
+if os.environ.get("DLCORE_SANITIZE"):
+    sanitize = ["-fsanitize=address,undefined", "-fno-sanitize-recover=undefined"]
+    COMPILE += [*sanitize, "-g1", "-O1", "-fno-omit-frame-pointer"]
+    LINK = [*sanitize, "-pthread"]
+
+NO_COMPILER = (
+    "dlcore: building needs a C++20 compiler and Python's headers, and {} failed. "
+    "On Debian or Ubuntu: sudo apt-get install g++ python3-dev"
+)
+
+
+def out_of_date(obj: str, source: str) -> bool:
+    """Whether an object is older than a file it was made from (as the compiler listed them: -MMD) or than the flags."""
+    rule = Path(obj).with_suffix(".d")
+    if not rule.exists():
+        return True
+    files = rule.read_text().replace("\\\n", " ").split(":", 1)[1].split()
+    built = os.stat(obj).st_mtime
+    return any(not os.path.exists(f) or os.stat(f).st_mtime > built for f in [*files, source, __file__])
+
+
+class BuildExtension(build_ext):
+    """`build_ext` that says in one sentence what is missing on this machine."""
+
+    def build_extensions(self) -> None:
+        probe = "#include <Python.h>\n#include <concepts>\nstatic_assert(std::integral<int>);\n"
+        compiler = os.environ.get("CXX") or sysconfig.get_config_var("CXX") or "g++"
+        command = [*shlex.split(compiler), "-std=c++20", "-fsyntax-only", "-x", "c++", "-"]
+        command += [f"-I{sysconfig.get_path(p)}" for p in ("include", "platinclude")]
+        try:
+            subprocess.run(command, input=probe, text=True, capture_output=True, check=True)
+        except (OSError, subprocess.CalledProcessError):
+            raise SystemExit(NO_COMPILER.format(f"`{compiler}` on a three-line program")) from None
+        super().build_extensions()
+
+
+def sources(*patterns: str) -> list[str]:
+    """Paths under csrc/ that match, sorted: link order, and so the binary, is the same everywhere."""
+    return sorted(str(p) for pattern in patterns for p in Path("csrc").rglob(pattern))
+
+
+families = sorted(p.name for p in Path("kernels").glob("*") if any(p.glob("*.py")))
+extension = Pybind11Extension(
+    "dlcore._C",
+    sources("*.cpp"),
+    include_dirs=["csrc"],
+    depends=[*sources("*.h", "*.inl"), "setup.py"],
+    cxx_std=20,
+    extra_compile_args=COMPILE,
+    extra_link_args=LINK,
+)
+
+with ParallelCompile("DLCORE_JOBS", needs_recompile=out_of_date):
+    setup(
+        packages=[*find_packages(include=["dlcore", "dlcore.*"]), *(f"dlcore.kernels.{f}" for f in families)],
+        package_dir={f"dlcore.kernels.{f}": f"kernels/{f}" for f in families},
+        ext_modules=[extension],
+        cmdclass={"build_ext": BuildExtension},
+        zip_safe=False,
+    )
