@@ -1,0 +1,264 @@
+// The pool: a region is published in one 64-bit word, the chunks not yet claimed as [front, back). The caller claims
+// from the front and workers from the back, so that successive regions over the same data find it in the same caches.
+// A claim is one compare-and-swap; whoever wins it holds a chunk of the current region, whose description cannot
+// change before that chunk is done, so stale workers need no epoch.
+//
+// A second Python thread that calls while a region runs does its chunks itself: waiting would cost more than it gains.
+// A hot region costs 0.1-0.5 us. Waking a sleeping worker: 30-70 us, hence the spin.
+#include "core/threads.h"
+
+#include <linux/futex.h>
+#include <pthread.h>
+#include <sched.h>
+#include <signal.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
+
+#include <algorithm>
+#include <atomic>
+#include <chrono>
+#include <climits>
+#include <cstdio>
+#include <cstdlib>
+#include <set>
+#include <utility>
+
+namespace dlcore {
+
+namespace {
+
+constexpr int kMaxThreads = 1024;
+constexpr int64_t kMaxChunks = int64_t{1} << 31;
+// As long as waking a thread takes: never more than twice the cost of the best choice (ski rental).
+constexpr auto kSpin = std::chrono::microseconds(60);
+
+struct Pool {
+  alignas(64) std::atomic<uint64_t> unclaimed{0};  // front << 32 | back; equal halves: nothing to do
+  alignas(64) std::atomic<uint32_t> pending{0};    // chunks not yet done; the caller sleeps on it
+  alignas(64) std::atomic<uint32_t> wakeups{0};    // workers sleep on it
+  std::atomic<int> sleepers{0};
+  std::atomic<bool> caller_sleeps{false};
+  // The region: written by the caller before `unclaimed`, read by those who claimed.
+  alignas(64) ChunkFunction function = nullptr;
+  void* context = nullptr;
+  int64_t offset = 0;
+  uint32_t control = 0;  // the caller's MXCSR: rounding and denormals as it has set them
+  // Owned by whoever holds `busy`.
+  alignas(64) std::atomic<bool> busy{false};
+  int workers = 0;
+  pthread_t threads[kMaxThreads];
+  std::atomic<int> alive{0};  // workers with this index or above leave
+  std::atomic<bool> spins{true};
+};
+Pool pool;
+std::atomic<int> wanted{0};  // 0: not asked for yet
+thread_local bool inside = false;
+
+void futex_wait(std::atomic<uint32_t>& word, uint32_t expected) {
+  syscall(SYS_futex, reinterpret_cast<uint32_t*>(&word), FUTEX_WAIT_PRIVATE, expected, nullptr, nullptr, 0);
+}
+void futex_wake(std::atomic<uint32_t>& word, int count) {
+  syscall(SYS_futex, reinterpret_cast<uint32_t*>(&word), FUTEX_WAKE_PRIVATE, count, nullptr, nullptr, 0);
+}
+
+#if defined(__x86_64__)
+void pause() { _mm_pause(); }
+uint32_t floating_control() { return _mm_getcsr(); }
+void set_floating_control(uint32_t control) {
+  constexpr uint32_t kFlags = 0x3f;  // sticky exception flags differ all the time and change nothing
+  if ((_mm_getcsr() ^ control) & ~kFlags) _mm_setcsr(control);
+}
+#else
+void pause() {}
+uint32_t floating_control() { return 0; }
+void set_floating_control(uint32_t) {}
+#endif
+
+// Waits until done() or the spin is over; the clock is read rarely, as it costs as much as a pause.
+template <class Done> bool spin_until(Done done) {
+  for (int i = 0; i < 16; ++i) {
+    if (done()) return true;
+    pause();
+  }
+  if (!pool.spins.load(std::memory_order_relaxed)) return done();
+  const auto end = std::chrono::steady_clock::now() + kSpin;
+  do {
+    for (int i = 0; i < 16; ++i) {
+      if (done()) return true;
+      pause();
+    }
+  } while (std::chrono::steady_clock::now() < end);
+  return done();
+}
+
+bool nothing_unclaimed() {
+  const uint64_t state = pool.unclaimed.load();
+  return (state >> 32) == static_cast<uint32_t>(state);
+}
+
+// Claims and runs chunks until none is left. Claims shrink with what is left: few when chunks are many and small,
+// one by one at the end, for balance.
+void run_chunks(bool from_front) {
+  uint64_t state = pool.unclaimed.load(std::memory_order_acquire);
+  for (;;) {
+    const uint32_t front = static_cast<uint32_t>(state >> 32), back = static_cast<uint32_t>(state);
+    if (front == back) return;
+    const uint32_t share = 4 * static_cast<uint32_t>(pool.alive.load(std::memory_order_relaxed) + 1);
+    const uint32_t count = std::max(1u, (back - front) / share);
+    const uint64_t next = from_front ? state + (uint64_t{count} << 32) : state - count;
+    if (!pool.unclaimed.compare_exchange_weak(state, next, std::memory_order_acq_rel)) continue;
+    if (!from_front) set_floating_control(pool.control);
+    const int64_t first = pool.offset + (from_front ? front : back - count);
+    for (int64_t chunk = first; chunk < first + count; ++chunk) pool.function(pool.context, chunk);
+    if (pool.pending.fetch_sub(count) == count && pool.caller_sleeps.load()) futex_wake(pool.pending, 1);
+    state = pool.unclaimed.load(std::memory_order_acquire);
+  }
+}
+
+void* work(void* argument) {
+  const int index = static_cast<int>(reinterpret_cast<intptr_t>(argument));
+  inside = true;
+  const auto leaving = [&] { return index >= pool.alive.load(); };
+  while (!leaving()) {
+    if (spin_until([&] { return !nothing_unclaimed() || leaving(); })) {
+      run_chunks(false);
+      continue;
+    }
+    const uint32_t seen = pool.wakeups.load();
+    pool.sleepers.fetch_add(1);  // before looking again: the caller publishes first and counts sleepers second
+    if (nothing_unclaimed() && !leaving()) futex_wait(pool.wakeups, seen);
+    pool.sleepers.fetch_sub(1);
+  }
+  return nullptr;
+}
+
+void wake(int count) {
+  if (pool.sleepers.load() == 0) return;
+  pool.wakeups.fetch_add(1);
+  futex_wake(pool.wakeups, count);
+}
+
+void forget_workers() {  // in a forked child: they stayed in the parent
+  pool.workers = 0;
+  pool.alive = 0;
+  pool.unclaimed = 0;
+  pool.pending = 0;
+  pool.sleepers = 0;
+  pool.caller_sleeps = false;
+  pool.busy = false;
+}
+
+// Starts or ends workers; the caller holds `busy`.
+void resize(int workers) {
+  static const int registered = pthread_atfork(nullptr, nullptr, forget_workers);
+  static_cast<void>(registered);
+  static const int processors = processor_threads();
+  pool.spins = workers < processors;  // more threads than cores: a spinning thread keeps another from working
+  pool.alive = workers;
+  if (workers < pool.workers) {
+    pool.wakeups.fetch_add(1);
+    futex_wake(pool.wakeups, INT_MAX);
+    while (pool.workers > workers) pthread_join(pool.threads[--pool.workers], nullptr);
+    return;
+  }
+  sigset_t all, before;  // signals are the main thread's: Python's handlers run there
+  sigfillset(&all);
+  pthread_sigmask(SIG_SETMASK, &all, &before);
+  while (pool.workers < workers) {
+    void* index = reinterpret_cast<void*>(static_cast<intptr_t>(pool.workers));
+    if (pthread_create(&pool.threads[pool.workers], nullptr, work, index) != 0) {
+      set_thread_count(pool.workers + 1);  // the system gives no more
+      pool.alive = pool.workers;
+      break;
+    }
+    ++pool.workers;
+  }
+  pthread_sigmask(SIG_SETMASK, &before, nullptr);
+}
+
+void run_serially(int64_t chunks, ChunkFunction function, void* context) {
+  for (int64_t chunk = 0; chunk < chunks; ++chunk) function(context, chunk);
+}
+
+void run_region(int64_t offset, int64_t chunks, ChunkFunction function, void* context) {
+  pool.function = function;
+  pool.context = context;
+  pool.offset = offset;
+  pool.control = floating_control();
+  pool.pending.store(static_cast<uint32_t>(chunks), std::memory_order_relaxed);
+  pool.unclaimed.store(static_cast<uint64_t>(chunks));
+  wake(static_cast<int>(std::min<int64_t>(chunks - 1, pool.workers)));
+  run_chunks(true);
+  const auto finished = [] { return pool.pending.load() == 0; };
+  if (spin_until(finished)) return;
+  pool.caller_sleeps = true;
+  while (const uint32_t left = pool.pending.load()) futex_wait(pool.pending, left);
+  pool.caller_sleeps = false;
+}
+
+int read_number(const char* path_format, int cpu, int otherwise) {
+  char path[96];
+  std::snprintf(path, sizeof path, path_format, cpu);
+  std::FILE* file = std::fopen(path, "r");
+  if (!file) return otherwise;
+  int value = otherwise;
+  if (std::fscanf(file, "%d", &value) != 1) value = otherwise;
+  std::fclose(file);
+  return value;
+}
+
+// Whole cores that the container's quota pays for, rounded up.
+int quota_cores() {
+  long long quota = 0, period = 0;
+  std::FILE* file = std::fopen("/sys/fs/cgroup/cpu.max", "r");
+  if (!file) return INT_MAX;
+  const bool limited = std::fscanf(file, "%lld %lld", &quota, &period) == 2 && quota > 0 && period > 0;
+  std::fclose(file);
+  return limited ? static_cast<int>((quota + period - 1) / period) : INT_MAX;
+}
+
+}  // namespace
+
+int processor_threads() {
+  cpu_set_t mask;
+  if (sched_getaffinity(0, sizeof mask, &mask) != 0) {
+    return static_cast<int>(std::clamp(sysconf(_SC_NPROCESSORS_ONLN), 1L, static_cast<long>(kMaxThreads)));
+  }
+  std::set<std::pair<int, int>> cores;  // hyperthreads share the units that kernels keep busy
+  for (int cpu = 0; cpu < CPU_SETSIZE; ++cpu) {
+    if (!CPU_ISSET(cpu, &mask)) continue;
+    cores.emplace(read_number("/sys/devices/system/cpu/cpu%d/topology/physical_package_id", cpu, 0),
+                  read_number("/sys/devices/system/cpu/cpu%d/topology/core_id", cpu, cpu));
+  }
+  return std::clamp(std::min(static_cast<int>(cores.size()), quota_cores()), 1, kMaxThreads);
+}
+
+int thread_count() {
+  if (const int n = wanted.load(std::memory_order_relaxed)) return n;
+  const char* asked = std::getenv("DLCORE_NUM_THREADS");
+  const int n = asked ? std::atoi(asked) : 0;
+  int unset = 0;
+  wanted.compare_exchange_strong(unset, n >= 1 ? std::min(n, kMaxThreads) : processor_threads());
+  return wanted.load();
+}
+
+void set_thread_count(int n) { wanted = std::clamp(n, 1, kMaxThreads); }
+
+void parallel_chunks(int64_t chunks, ChunkFunction function, void* context) {
+  const int threads = chunks > 1 && !inside ? thread_count() : 1;
+  if (threads == 1 || pool.busy.exchange(true, std::memory_order_acquire)) {
+    return run_serially(chunks, function, context);
+  }
+  inside = true;
+  if (pool.workers != threads - 1) resize(threads - 1);
+  for (int64_t offset = 0; offset < chunks; offset += kMaxChunks) {
+    run_region(offset, std::min(kMaxChunks, chunks - offset), function, context);
+  }
+  inside = false;
+  pool.busy.store(false, std::memory_order_release);
+}
+
+}  // namespace dlcore
