@@ -6,6 +6,7 @@ Environment: DLCORE_JOBS (compile jobs, default: all processors), DLCORE_SANITIZ
 import os
 import shlex
 import subprocess
+import sys
 import sysconfig
 from pathlib import Path
 
@@ -14,17 +15,17 @@ from setuptools import find_packages, setup
 from setuptools.command.build_ext import build_ext
 
 # Contraction, reassociation and flush-to-zero are never allowed: the same source gives the same bits everywhere.
-COMPILE = (
-    "-O3 -fopenmp-simd -ffp-contract=off -fno-math-errno -fno-trapping-math -Wall -Wextra -Werror=return-type -MMD"
-).split()
+COMPILE = ["-O3", "-fopenmp-simd", "-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math", "-MMD"]
+COMPILE += ["-Wall", "-Wextra", "-Werror=return-type"]
 LINK = ["-Wl,-s", "-pthread"]
-if os.environ.get("DLCORE_SANITIZE"):
+SANITIZE = bool(os.environ.get("DLCORE_SANITIZE"))
+if SANITIZE:
     sanitize = ["-fsanitize=address,undefined", "-fno-sanitize-recover=undefined"]
     COMPILE += [*sanitize, "-g1", "-O1", "-fno-omit-frame-pointer"]
     LINK = [*sanitize, "-pthread"]
 
 NO_COMPILER = (
-    "dlcore: building needs a C++20 compiler and Python's headers, and {} failed. "
+    "dlcore: building needs a C++20 compiler and Python's headers, and a three-line program failed with `{}`. "
     "On Debian or Ubuntu: sudo apt-get install g++ python3-dev"
 )
 
@@ -39,19 +40,24 @@ def out_of_date(obj: str, source: str) -> bool:
     return any(not os.path.exists(f) or os.stat(f).st_mtime > built for f in [*files, source, __file__])
 
 
-class BuildExtension(build_ext):
-    """`build_ext` that says in one sentence what is missing on this machine."""
+def require_compiler() -> None:
+    """Ends with one sentence, instead of a compiler's page, where a three-line program does not compile."""
+    program = "#include <Python.h>\n#include <concepts>\nstatic_assert(std::integral<int>);\n"
+    compiler = os.environ.get("CXX") or sysconfig.get_config_var("CXX") or "g++"
+    includes = [f"-I{sysconfig.get_path(p)}" for p in ("include", "platinclude")]
+    command = [*shlex.split(compiler), "-std=c++20", "-fsyntax-only", *includes, "-x", "c++", "-"]
+    try:
+        subprocess.run(command, input=program, text=True, capture_output=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        raise SystemExit(NO_COMPILER.format(compiler)) from None
 
-    def build_extensions(self) -> None:
-        probe = "#include <Python.h>\n#include <concepts>\nstatic_assert(std::integral<int>);\n"
-        compiler = os.environ.get("CXX") or sysconfig.get_config_var("CXX") or "g++"
-        command = [*shlex.split(compiler), "-std=c++20", "-fsyntax-only", "-x", "c++", "-"]
-        command += [f"-I{sysconfig.get_path(p)}" for p in ("include", "platinclude")]
-        try:
-            subprocess.run(command, input=probe, text=True, capture_output=True, check=True)
-        except (OSError, subprocess.CalledProcessError):
-            raise SystemExit(NO_COMPILER.format(f"`{compiler}` on a three-line program")) from None
-        super().build_extensions()
+
+class BuildExtension(build_ext):
+    """`build_ext` with one folder of objects for wheel, editable and in-place builds, so that each is incremental."""
+
+    def finalize_options(self) -> None:
+        super().finalize_options()
+        self.build_temp = f"build/objects-{'sanitize-' * SANITIZE}{sysconfig.get_config_var('SOABI')}"
 
 
 def sources(*patterns: str) -> list[str]:
@@ -70,6 +76,8 @@ extension = Pybind11Extension(
     extra_link_args=LINK,
 )
 
+if {"build", "build_ext", "bdist_wheel", "editable_wheel"} & set(sys.argv):
+    require_compiler()
 with ParallelCompile("DLCORE_JOBS", needs_recompile=out_of_date):
     setup(
         packages=[*find_packages(include=["dlcore", "dlcore.*"]), *(f"dlcore.kernels.{f}" for f in families)],

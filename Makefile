@@ -1,0 +1,55 @@
+# make demo | test | bench | lint | sanitize | wheel | readme | clean
+# Everything lives in .venv; a target installs again only when setup.py, pyproject.toml or a C++ file has changed.
+PYTHON ?= python3
+BIN := .venv/bin
+BUILD := setup.py pyproject.toml $(shell find csrc -type f)
+PYTEST_ARGS ?= -n 2
+# A torch install from PyPI brings gigabytes of CUDA: point PEERS at any Python that has torch (CPU) and jax.
+PEERS ?= $(BIN)/python
+SANITIZERS := $(shell g++ -print-file-name=libasan.so 2>/dev/null) $(shell g++ -print-file-name=libubsan.so 2>/dev/null)
+.DELETE_ON_ERROR:
+.PHONY: demo test bench readme lint sanitize wheel clean
+
+demo: .venv/.core
+	$(BIN)/dlcore demo
+
+test: .venv/.test
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+lint: .venv/.lint
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+# The smoke tests under AddressSanitizer and UBSan, against a build of its own.
+sanitize: .venv/.test
+	DLCORE_SANITIZE=1 $(BIN)/python setup.py -q build --build-base build/sanitize --build-lib build/sanitize/lib
+	PYTHONPATH=$(CURDIR)/build/sanitize/lib LD_PRELOAD="$(SANITIZERS)" ASAN_OPTIONS=detect_leaks=0 \
+	    $(BIN)/pytest -m smoke -p no:cacheprovider
+
+bench: .venv/.test
+	$(BIN)/python -m bench --peers $(PEERS)
+
+# The README's tables, from the newest results of this machine.
+readme: .venv/.core
+	$(BIN)/python -m bench.report
+
+wheel: .venv/bin/python
+	$(BIN)/pip wheel -q --no-deps -w dist .
+
+clean:
+	rm -rf .venv build dist *.egg-info dlcore/_C*.so
+
+# .core, .test, .lint: this tree, editable, with the extra of that name ("core" is no extra).
+.venv/.%: .venv/bin/python $(BUILD)
+	$(BIN)/pip install -q --no-build-isolation -e ".$(if $(filter core,$*),,[$*])"
+	@touch $@
+
+.venv/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	    { echo "dlcore needs Python 3.11 or newer: make PYTHON=python3.12 ..."; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, os, sysconfig; os.stat(sysconfig.get_path("include") + "/Python.h")' 2>/dev/null \
+	    && command -v g++ >/dev/null || \
+	    { echo "dlcore needs a C++ compiler and Python's headers and venv: sudo apt-get install g++ python3-dev python3-venv"; exit 1; }
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install -q "setuptools>=77" "pybind11>=3.0"
