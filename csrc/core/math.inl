@@ -1,0 +1,284 @@
+// Elementary functions of float and double, branch-free so that a loop over them becomes vector code in every
+// instruction set. Included once per instruction set, after simd.inl.
+//
+// Errors, in units of the last place, are stated at each function and hold over the whole range: NaN gives NaN,
+// infinities give the limit, results below the normal range are rounded gradually. Polynomials are minimax fits
+// (Remez, weighted for relative error); reductions subtract multiples of ln 2 held in two parts, the first short
+// enough for exact products, so that they need no fused multiply-add.
+
+#define DLCORE_MATH template <class T> static inline __attribute__((always_inline))
+
+template <class T> struct Real;
+template <> struct Real<float> {
+  using Bits = uint32_t;
+  static constexpr int kMantissa = 23;
+  static constexpr Bits kBias = 127, kSqrtHalf = 0x3f3504f3;
+  static constexpr float kRound = 0x1.8p23f;   // x + kRound: x rounded to an integer, found in the low bits
+  static constexpr float kInteger = 0x1p23f;   // its bits | k are 2^23 + k
+  static constexpr float kSmallest = 0x1p-126f, kExpMin = -104.0f, kExpMax = 89.0f;
+  static constexpr float kLn2High = 0x1.63p-1f, kLn2Low = -0x1.bd0106p-13f;
+  static constexpr float kOne = 10.0f;         // 1 - tanh(kOne) and 1 - erf(kOne) are far below half an ulp
+};
+template <> struct Real<double> {
+  using Bits = uint64_t;
+  static constexpr int kMantissa = 52;
+  static constexpr Bits kBias = 1023, kSqrtHalf = 0x3fe6a09e667f3bcd;
+  static constexpr double kRound = 0x1.8p52;
+  static constexpr double kInteger = 0x1p52;
+  static constexpr double kSmallest = 0x1p-1022, kExpMin = -746.0, kExpMax = 710.0;
+  static constexpr double kLn2High = 0x1.62e42feep-1, kLn2Low = 0x1.a39ef35793c76p-33;
+  static constexpr double kOne = 20.0;
+};
+
+DLCORE_MATH typename Real<T>::Bits bits_of(T x) { return __builtin_bit_cast(typename Real<T>::Bits, x); }
+DLCORE_MATH T of_bits(typename Real<T>::Bits b) { return __builtin_bit_cast(T, b); }
+static inline __attribute__((always_inline)) float abs_(float x) { return __builtin_fabsf(x); }
+static inline __attribute__((always_inline)) double abs_(double x) { return __builtin_fabs(x); }
+DLCORE_MATH T copysign_(T magnitude, T sign) {
+  const auto top = bits_of(T(-0.0));
+  return of_bits<T>((bits_of(magnitude) & ~top) | (bits_of(sign) & top));
+}
+// Comparisons are written so that NaN passes through.
+DLCORE_MATH T at_least(T x, T low) { return x < low ? low : x; }
+DLCORE_MATH T at_most(T x, T high) { return x > high ? high : x; }
+
+// c0 + c1 x + c2 x^2 + ...
+DLCORE_MATH T poly(T, T c0) { return c0; }
+template <class T, class... C> static inline __attribute__((always_inline)) T poly(T x, T c0, C... rest) {
+  return fma_(poly(x, static_cast<T>(rest)...), x, c0);
+}
+
+// x * x - square exactly, for square = x * x rounded.
+DLCORE_MATH T square_error(T x, T square) {
+#if DLCORE_ISA >= 3
+  return fma_(x, x, -square);
+#else
+  constexpr auto low_half = (typename Real<T>::Bits(1) << ((Real<T>::kMantissa + 2) / 2)) - 1;
+  const T high = of_bits<T>(bits_of(x) & ~low_half), low = x - high;
+  return ((high * high - square) + T(2) * high * low) + low * low;
+#endif
+}
+
+// ---- exponentials -------------------------------------------------------------------------------------------------
+
+// 2^n in the normal range, n given as n + kRound.
+DLCORE_MATH T power_of_two(T rounded) { return of_bits<T>((bits_of(rounded) + Real<T>::kBias) << Real<T>::kMantissa); }
+
+// exp(r) - 1 for |r| <= ln(2) / 2.
+DLCORE_MATH T expm1_reduced(T r) {
+  if constexpr (sizeof(T) == 4)
+    return fma_(r * r, poly(r, 0.5f, 0.16666542f, 0.041666277f, 0.008366642f, 0.001394671f), r);
+  else
+    return fma_(r * r, poly(r, 0.5000000000000006, 0.16666666666666685, 0.04166666666657295, 0.00833333333331445,
+                            0.0013888888932615678, 0.00019841269903369735, 2.480150414517628e-05,
+                            2.755722762571203e-06, 2.76264516753643e-07, 2.5114583997541123e-08), r);
+}
+
+// x - n ln 2, with n + kRound returned in `rounded`.
+DLCORE_MATH T reduce_exp(T x, T& rounded) {
+  rounded = fma_(x, T(1.4426950408889634), Real<T>::kRound);  // 1 / ln 2
+  const T n = rounded - Real<T>::kRound;
+  return fma_(n, -Real<T>::kLn2Low, fma_(n, -Real<T>::kLn2High, x));
+}
+
+// exp(r) 2^n. The power is applied as two factors: 2^n itself may lie above or below the normal range.
+DLCORE_MATH T scale_exp(T r, T rounded) {
+  const T n = rounded - Real<T>::kRound, half = fma_(n, T(0.5), Real<T>::kRound);
+  const T rest = (n - (half - Real<T>::kRound)) + Real<T>::kRound;
+  return (expm1_reduced(r) + T(1)) * power_of_two(half) * power_of_two(rest);
+}
+
+// exp(x): 1 ulp.
+DLCORE_MATH T exp_(T x) {
+  T rounded;
+  const T r = reduce_exp(at_most(at_least(x, Real<T>::kExpMin), Real<T>::kExpMax), rounded);
+  return scale_exp(r, rounded);
+}
+
+// exp(x + low) for |low| <= ulp(x): 1 ulp where exp(x) alone would lose log2|x| bits to the rounding of x.
+DLCORE_MATH T exp_sum(T x, T low) {
+  T rounded;
+  const T r = reduce_exp(at_most(at_least(x, Real<T>::kExpMin), Real<T>::kExpMax), rounded);
+  return scale_exp(r + low, rounded);
+}
+
+// exp(x) - 1, also near 0: 2 ulp.
+DLCORE_MATH T expm1_(T x) {
+  T rounded;
+  const T r = reduce_exp(at_most(at_least(x, T(-4) * Real<T>::kOne), Real<T>::kExpMax), rounded);
+  const T half = power_of_two(rounded - T(1));  // half of 2^n, which may overflow alone
+  return T(2) * fma_(half, expm1_reduced(r), half - T(0.5));
+}
+
+// tanh(x): 2 ulp.
+DLCORE_MATH T tanh_(T x) {
+  const T e = expm1_(T(-2) * at_most(abs_(x), Real<T>::kOne));
+  return copysign_(e / (T(2) + e), x);
+}
+
+// 1 / (1 + exp(-x)): 2 ulp, in the lower tail too.
+DLCORE_MATH T sigmoid_(T x) {
+  const T e = exp_(-abs_(x));
+  return (x < T(0) ? e : T(1)) / (T(1) + e);
+}
+
+// ---- logarithms ---------------------------------------------------------------------------------------------------
+
+// m in [sqrt(1/2), sqrt(2)) and e with x = m 2^e, for positive normal x.
+DLCORE_MATH T split_exponent(T x, T& e) {
+  using R = Real<T>;
+  constexpr auto mask = (typename R::Bits(1) << R::kMantissa) - 1;
+  const auto b = bits_of(x) - R::kSqrtHalf;
+  const auto biased = (b + (R::kBias << R::kMantissa)) >> R::kMantissa;
+  e = of_bits<T>(bits_of(R::kInteger) | biased) - (R::kInteger + static_cast<T>(R::kBias));
+  return of_bits<T>((b & mask) + R::kSqrtHalf);
+}
+
+// log(1 + f) + e ln 2 for 1 + f in [sqrt(1/2), sqrt(2)): with s = f / (2 + f), log(1 + f) = 2 s + s R(s^2) (fdlibm).
+DLCORE_MATH T log_reduced(T f, T e) {
+  const T s = f / (T(2) + f), z = s * s, half_square = T(0.5) * f * f;
+  T R;
+  if constexpr (sizeof(T) == 4)
+    R = z * poly(z, 0xaaaaaa.0p-24f, 0xccce13.0p-25f, 0x91e9ee.0p-25f, 0xf89e26.0p-26f);
+  else
+    R = z * poly(z, 6.666666666666735130e-01, 3.999999999940941908e-01, 2.857142874366239149e-01, 2.222219843214978396e-01,
+                 1.818357216161805012e-01, 1.531383769920937332e-01, 1.479819860511658591e-01);
+  const T tail = fma_(s, half_square + R, e * Real<T>::kLn2Low) - half_square;
+  return fma_(e, Real<T>::kLn2High, tail + f);
+}
+
+// log(x): 1 ulp.
+DLCORE_MATH T log_(T x) {
+  constexpr T inf = std::numeric_limits<T>::infinity(), shift = T(Real<T>::kMantissa + 2);
+  const bool subnormal = x < Real<T>::kSmallest;
+  T e;
+  const T m = split_exponent(subnormal ? x * T(uint64_t(1) << (Real<T>::kMantissa + 2)) : x, e);
+  const T y = log_reduced(m - T(1), subnormal ? e - shift : e);
+  const T positive = x < inf ? y : x;
+  return x > T(0) ? positive : x == T(0) ? -inf : std::numeric_limits<T>::quiet_NaN();
+}
+
+// log(1 + x), also near 0: 2 ulp.
+DLCORE_MATH T log1p_(T x) {
+  constexpr T inf = std::numeric_limits<T>::infinity();
+  const T u = T(1) + x, back = u - T(1), lost = (T(1) - (u - back)) + (x - back);  // u + lost = 1 + x exactly
+  T e;
+  const T m = split_exponent(u, e);
+  const T scale = power_of_two(Real<T>::kRound - at_most(e, T(Real<T>::kBias - 1)));
+  const T y = log_reduced(fma_(lost, scale, m - T(1)), e);
+  const T inside = x < inf ? y : x;
+  return x > T(-1) ? inside : x == T(-1) ? -inf : std::numeric_limits<T>::quiet_NaN();
+}
+
+// ---- error function and normal distribution -----------------------------------------------------------------------
+
+// exp(x^2) (1 - erf(x)) for 0 <= x <= 28: (x + 3) times it is nearly constant, a polynomial in (x - 3) / (x + 3).
+DLCORE_MATH T erfcx_(T x) {
+  const T q = T(1) / (x + T(3)), t = (x - T(3)) * q;
+  if constexpr (sizeof(T) == 4)
+    return q * poly(t, 1.0740069f, -0.8833945f, 0.59022826f, -0.3104658f, 0.11952962f, -0.026840962f, -0.0012295519f,
+                    0.0030814405f, -0.000477379f, -0.00032229783f);
+  else
+    return q * poly(t, 1.0740069070883398, -0.8833944531698835, 0.5902283571040993, -0.31046726190057594,
+                    0.11952776128744504, -0.026827234624246823, -0.0012124166307945232, 0.0030340619981337963,
+                    -0.0005483096495913559, -0.0002767778219490228, 0.00010756120065022453, 3.0398030751419446e-05,
+                    -1.7469371933629062e-05, -4.748707723676315e-06, 2.7622323384222626e-06, 9.974545891013472e-07,
+                    -4.0269236054073e-07, -2.3077932040101245e-07, 4.0744963478737466e-08, 4.721598256893029e-08,
+                    1.827741596720218e-09, -5.927555838228755e-09, -1.3726959851740124e-09);
+}
+
+// erf(x): 2 ulp.
+DLCORE_MATH T erf_(T x) {
+  const T a = at_most(abs_(x), Real<T>::kOne), z = x * x;
+  const T large = copysign_(T(1) - exp_(-a * a) * erfcx_(a), x);
+  T p;
+  if constexpr (sizeof(T) == 4)
+    p = poly(z, 1.1283791f, -0.37612543f, 0.11282359f, -0.02678753f, 0.005025717f, -0.0006166435f);
+  else
+    p = poly(z, 1.1283791670955126, -0.3761263890318284, 0.11283791670908645, -0.026866170635913147, 0.005223977531416767,
+             -0.0008548321412028139, 0.00012055123487219197, -1.4920604232314803e-05, 1.6383465695680733e-06,
+             -1.5594274261740697e-07, 1.0389073869788004e-08);
+  return a < T(0.875) ? x * p : large;
+}
+
+constexpr double kNormalLimit = 40;  // the normal tail beyond is 0 even in float64
+
+// exp(-a^2 / 2) and the probability that a standard normal exceeds a, 0 <= a <= kNormalLimit. The square's rounding
+// error is fed into the exponential: without it the tail would be wrong by a^2 / 2 ulp.
+DLCORE_MATH T normal_tail(T a, T& exponential) {
+  const T square = a * a;
+  exponential = exp_sum(T(-0.5) * square, T(-0.5) * square_error(a, square));
+  return T(0.5) * exponential * erfcx_(a * T(0.7071067811865476));
+}
+
+// x times the probability that a standard normal is below x: 3 ulp, in the negative tail too; -0 at -inf.
+DLCORE_MATH T gelu_erf_(T x) {
+  const T y = at_least(x, T(-kNormalLimit));
+  T exponential;
+  const T tail = normal_tail(at_most(abs_(y), T(kNormalLimit)), exponential);
+  return y * (y < T(0) ? tail : T(1) - tail);
+}
+DLCORE_MATH T gelu_erf_grad_(T x) {
+  const T y = at_most(at_least(x, T(-kNormalLimit)), T(kNormalLimit));
+  T exponential;
+  const T tail = normal_tail(abs_(y), exponential);
+  return fma_(y * T(0.3989422804014327), exponential, y < T(0) ? tail : T(1) - tail);  // 1 / sqrt(2 pi)
+}
+
+// x / 2 (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3))) = x sigmoid(v), v = 2 sqrt(2 / pi) (x + 0.044715 x^3). In the
+// negative tail the error is that of v's rounding, |v| ulp.
+constexpr double kGeluSlope = 1.5957691216057308, kGeluCubic = kGeluSlope * 0.044715;  // 2 sqrt(2 / pi)
+DLCORE_MATH T gelu_tanh_(T x) {
+  const T y = at_least(x, T(-kNormalLimit)), a = at_most(y, T(kNormalLimit));
+  return y * sigmoid_(a * fma_(a * a, T(kGeluCubic), T(kGeluSlope)));
+}
+DLCORE_MATH T gelu_tanh_grad_(T x) {
+  const T a = at_most(at_least(x, T(-kNormalLimit)), T(kNormalLimit)), z = a * a;
+  const T e = exp_(-abs_(a * fma_(z, T(kGeluCubic), T(kGeluSlope)))), q = T(1) / (T(1) + e);
+  const T slope = fma_(z, T(3 * kGeluCubic), T(kGeluSlope));
+  return fma_(a * slope, e * q * q, a < T(0) ? e * q : q);  // sigmoid' = e q^2
+}
+
+// ---- circle -------------------------------------------------------------------------------------------------------
+
+// sin(2 pi (x + quarter / 4)), |x| <= 2^20: 2 ulp of the larger of the result and 2^-24 (2^-53) near its zeros.
+template <int quarter, class T> static inline __attribute__((always_inline)) T circle(T x) {
+  using R = Real<T>;
+  const T rounded = fma_(x, T(4), R::kRound), r = fma_(rounded - R::kRound, T(-0.25), x), z = r * r;  // |r| <= 1/8
+  T s, c;
+  if constexpr (sizeof(T) == 4) {
+    s = r * poly(z, 6.2831855f, -41.341663f, 81.592354f, -75.39357f);
+    c = fma_(z, poly(z, -19.739208f, 64.93932f, -85.443245f, 59.220287f), 1.0f);
+  } else {
+    s = r * poly(z, 6.283185307179586, -41.341702240399634, 81.60524927594453, -76.70585970331943, 42.05868490239031,
+                 -15.093797515564116, 3.780726239391256);
+    c = fma_(z, poly(z, -19.739208802178716, 64.93939402266807, -85.45681720655122, 60.244641332388106, -26.42625110916204,
+                     7.903095982069222, -1.6968500209636137), 1.0);
+  }
+  const auto n = bits_of(rounded) + quarter;
+  const T value = (n & 1) ? c : s;
+  return of_bits<T>(bits_of(value) ^ ((n & 2) << (8 * sizeof(T) - 2)));
+}
+DLCORE_MATH T sin2pi_(T x) { return circle<0>(x); }
+DLCORE_MATH T cos2pi_(T x) { return circle<1>(x); }
+
+// ---- activations --------------------------------------------------------------------------------------------------
+
+template <Activation code, class T> static inline __attribute__((always_inline)) T activate(T x) {
+  if constexpr (code == Activation::relu) return x <= T(0) ? T(0) : x;
+  else if constexpr (code == Activation::sigmoid) return sigmoid_(x);
+  else if constexpr (code == Activation::tanh) return tanh_(x);
+  else if constexpr (code == Activation::gelu) return gelu_erf_(x);
+  else if constexpr (code == Activation::gelu_tanh) return gelu_tanh_(x);
+  else return x;
+}
+
+// dout times the derivative; `saved` is the input where grad_needs_input(code), else the output.
+template <Activation code, class T> static inline __attribute__((always_inline)) T activate_grad(T saved, T dout) {
+  if constexpr (code == Activation::relu) return saved <= T(0) ? T(0) : dout;
+  else if constexpr (code == Activation::sigmoid) return dout * (saved * (T(1) - saved));
+  else if constexpr (code == Activation::tanh) return dout * fma_(-saved, saved, T(1));
+  else if constexpr (code == Activation::gelu) return dout * gelu_erf_grad_(saved);
+  else if constexpr (code == Activation::gelu_tanh) return dout * gelu_tanh_grad_(saved);
+  else return dout;
+}
