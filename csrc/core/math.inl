@@ -14,20 +14,24 @@ template <> struct Real<float> {
   static constexpr int kMantissa = 23;
   static constexpr Bits kBias = 127, kSqrtHalf = 0x3f3504f3;
   static constexpr float kRound = 0x1.8p23f;   // x + kRound: x rounded to an integer, found in the low bits
+  static constexpr float kRoundExponent = 0x1.8p23f + 127;  // the same with the exponent's bias on top
   static constexpr float kInteger = 0x1p23f;   // its bits | k are 2^23 + k
   static constexpr float kSmallest = 0x1p-126f, kExpMin = -104.0f, kExpMax = 89.0f;
   static constexpr float kLn2High = 0x1.63p-1f, kLn2Low = -0x1.bd0106p-13f;
   static constexpr float kOne = 10.0f;         // 1 - tanh(kOne) and 1 - erf(kOne) are far below half an ulp
+  static constexpr float kTailErf = 15.0f, kTailTanh = 11.0f;  // gelu_erf and gelu_tanh of -these are 0
 };
 template <> struct Real<double> {
   using Bits = uint64_t;
   static constexpr int kMantissa = 52;
   static constexpr Bits kBias = 1023, kSqrtHalf = 0x3fe6a09e667f3bcd;
   static constexpr double kRound = 0x1.8p52;
+  static constexpr double kRoundExponent = 0x1.8p52 + 1023;
   static constexpr double kInteger = 0x1p52;
   static constexpr double kSmallest = 0x1p-1022, kExpMin = -746.0, kExpMax = 710.0;
   static constexpr double kLn2High = 0x1.62e42feep-1, kLn2Low = 0x1.a39ef35793c76p-33;
   static constexpr double kOne = 20.0;
+  static constexpr double kTailErf = 39.0, kTailTanh = 22.0;
 };
 
 DLCORE_MATH typename Real<T>::Bits bits_of(T x) { return __builtin_bit_cast(typename Real<T>::Bits, x); }
@@ -38,8 +42,7 @@ DLCORE_MATH T copysign_(T magnitude, T sign) {
   const auto top = bits_of(T(-0.0));
   return of_bits<T>((bits_of(magnitude) & ~top) | (bits_of(sign) & top));
 }
-// Comparisons are written so that NaN passes through.
-DLCORE_MATH T at_least(T x, T low) { return x < low ? low : x; }
+// NaN passes through, here and in every comparison below.
 DLCORE_MATH T at_most(T x, T high) { return x > high ? high : x; }
 
 // c0 + c1 x + c2 x^2 + ...
@@ -61,8 +64,8 @@ DLCORE_MATH T square_error(T x, T square) {
 
 // ---- exponentials -------------------------------------------------------------------------------------------------
 
-// 2^n in the normal range, n given as n + kRound.
-DLCORE_MATH T power_of_two(T rounded) { return of_bits<T>((bits_of(rounded) + Real<T>::kBias) << Real<T>::kMantissa); }
+// 2^n in the normal range, n given as n + kRoundExponent.
+DLCORE_MATH T power_of_two(T rounded) { return of_bits<T>(bits_of(rounded) << Real<T>::kMantissa); }
 
 // exp(r) - 1 for |r| <= ln(2) / 2.
 DLCORE_MATH T expm1_reduced(T r) {
@@ -74,51 +77,58 @@ DLCORE_MATH T expm1_reduced(T r) {
                             2.755722762571203e-06, 2.76264516753643e-07, 2.5114583997541123e-08), r);
 }
 
-// x - n ln 2, with n + kRound returned in `rounded`.
+// x - n ln 2, with n + kRoundExponent returned in `rounded`.
 DLCORE_MATH T reduce_exp(T x, T& rounded) {
-  rounded = fma_(x, T(1.4426950408889634), Real<T>::kRound);  // 1 / ln 2
-  const T n = rounded - Real<T>::kRound;
+  rounded = fma_(x, T(1.4426950408889634), Real<T>::kRoundExponent);  // 1 / ln 2
+  const T n = rounded - Real<T>::kRoundExponent;
   return fma_(n, -Real<T>::kLn2Low, fma_(n, -Real<T>::kLn2High, x));
 }
 
 // exp(r) 2^n. The power is applied as two factors: 2^n itself may lie above or below the normal range.
 DLCORE_MATH T scale_exp(T r, T rounded) {
-  const T n = rounded - Real<T>::kRound, half = fma_(n, T(0.5), Real<T>::kRound);
-  const T rest = (n - (half - Real<T>::kRound)) + Real<T>::kRound;
+  constexpr T zero = Real<T>::kRoundExponent;
+  const T n = rounded - zero, half = fma_(n, T(0.5), zero), rest = (n - (half - zero)) + zero;
   return (expm1_reduced(r) + T(1)) * power_of_two(half) * power_of_two(rest);
 }
 
-// exp(x): 1 ulp.
-DLCORE_MATH T exp_(T x) {
+// exp(x + low) where kExpMin - 8 <= x <= kExpMax and |low| <= ulp(x).
+DLCORE_MATH T exp_inside(T x, T low = T(0)) {
   T rounded;
-  const T r = reduce_exp(at_most(at_least(x, Real<T>::kExpMin), Real<T>::kExpMax), rounded);
-  return scale_exp(r, rounded);
-}
-
-// exp(x + low) for |low| <= ulp(x): 1 ulp where exp(x) alone would lose log2|x| bits to the rounding of x.
-DLCORE_MATH T exp_sum(T x, T low) {
-  T rounded;
-  const T r = reduce_exp(at_most(at_least(x, Real<T>::kExpMin), Real<T>::kExpMax), rounded);
+  const T r = reduce_exp(x, rounded);
   return scale_exp(r + low, rounded);
 }
 
-// exp(x) - 1, also near 0: 2 ulp.
-DLCORE_MATH T expm1_(T x) {
+// exp(x): 1 ulp.
+DLCORE_MATH T exp_(T x) {  // the limits are two independent selections: nested ones cost three more instructions
+  const T low = x < Real<T>::kExpMin ? Real<T>::kExpMin : x;
   T rounded;
-  const T r = reduce_exp(at_most(at_least(x, T(-4) * Real<T>::kOne), Real<T>::kExpMax), rounded);
+  const T r = reduce_exp(x > Real<T>::kExpMax ? Real<T>::kExpMax : low, rounded);
+  return scale_exp(r, rounded);
+}
+
+// exp(x) - 1 where -4 kOne <= x <= kExpMax.
+DLCORE_MATH T expm1_inside(T x) {
+  T rounded;
+  const T r = reduce_exp(x, rounded);
   const T half = power_of_two(rounded - T(1));  // half of 2^n, which may overflow alone
   return T(2) * fma_(half, expm1_reduced(r), half - T(0.5));
 }
 
+// exp(x) - 1, also near 0: 2 ulp.
+DLCORE_MATH T expm1_(T x) {
+  const T low = x < T(-4) * Real<T>::kOne ? T(-4) * Real<T>::kOne : x;
+  return expm1_inside(x > Real<T>::kExpMax ? Real<T>::kExpMax : low);
+}
+
 // tanh(x): 2 ulp.
 DLCORE_MATH T tanh_(T x) {
-  const T e = expm1_(T(-2) * at_most(abs_(x), Real<T>::kOne));
-  return copysign_(e / (T(2) + e), x);
+  const T e = expm1_inside(T(2) * at_most(abs_(x), Real<T>::kOne));  // of the positive side: there its error is damped
+  return copysign_(e / (e + T(2)), x);
 }
 
 // 1 / (1 + exp(-x)): 2 ulp, in the lower tail too.
 DLCORE_MATH T sigmoid_(T x) {
-  const T e = exp_(-abs_(x));
+  const T e = exp_inside(-at_most(abs_(x), -Real<T>::kExpMin));
   return (x < T(0) ? e : T(1)) / (T(1) + e);
 }
 
@@ -164,7 +174,7 @@ DLCORE_MATH T log1p_(T x) {
   const T u = T(1) + x, back = u - T(1), lost = (T(1) - (u - back)) + (x - back);  // u + lost = 1 + x exactly
   T e;
   const T m = split_exponent(u, e);
-  const T scale = power_of_two(Real<T>::kRound - at_most(e, T(Real<T>::kBias - 1)));
+  const T scale = power_of_two(Real<T>::kRoundExponent - at_most(e, T(Real<T>::kBias - 1)));
   const T y = log_reduced(fma_(lost, scale, m - T(1)), e);
   const T inside = x < inf ? y : x;
   return x > T(-1) ? inside : x == T(-1) ? -inf : std::numeric_limits<T>::quiet_NaN();
@@ -174,7 +184,7 @@ DLCORE_MATH T log1p_(T x) {
 
 // exp(x^2) (1 - erf(x)) for 0 <= x <= 28: (x + 3) times it is nearly constant, a polynomial in (x - 3) / (x + 3).
 DLCORE_MATH T erfcx_(T x) {
-  const T q = T(1) / (x + T(3)), t = (x - T(3)) * q;
+  const T q = T(1) / (x + T(3)), t = fma_(q, T(-6), T(1));
   if constexpr (sizeof(T) == 4)
     return q * poly(t, 1.0740069f, -0.8833945f, 0.59022826f, -0.3104658f, 0.11952962f, -0.026840962f, -0.0012295519f,
                     0.0030814405f, -0.000477379f, -0.00032229783f);
@@ -190,53 +200,53 @@ DLCORE_MATH T erfcx_(T x) {
 // erf(x): 2 ulp.
 DLCORE_MATH T erf_(T x) {
   const T a = at_most(abs_(x), Real<T>::kOne), z = x * x;
-  const T large = copysign_(T(1) - exp_(-a * a) * erfcx_(a), x);
+  const T large = copysign_(T(1) - exp_inside(-a * a) * erfcx_(a), x);
   T p;
   if constexpr (sizeof(T) == 4)
-    p = poly(z, 1.1283791f, -0.37612543f, 0.11282359f, -0.02678753f, 0.005025717f, -0.0006166435f);
+    p = poly(z, 0.128379167f, -0.37612543f, 0.11282359f, -0.02678753f, 0.005025717f, -0.0006166435f);
   else
-    p = poly(z, 1.1283791670955126, -0.3761263890318284, 0.11283791670908645, -0.026866170635913147, 0.005223977531416767,
+    p = poly(z, 0.12837916709551257, -0.3761263890318284, 0.11283791670908645, -0.026866170635913147, 0.005223977531416767,
              -0.0008548321412028139, 0.00012055123487219197, -1.4920604232314803e-05, 1.6383465695680733e-06,
              -1.5594274261740697e-07, 1.0389073869788004e-08);
-  return a < T(0.875) ? x * p : large;
+  return a < T(0.875) ? fma_(x, p, x) : large;
 }
 
-constexpr double kNormalLimit = 40;  // the normal tail beyond is 0 even in float64
-
-// exp(-a^2 / 2) and the probability that a standard normal exceeds a, 0 <= a <= kNormalLimit. The square's rounding
-// error is fed into the exponential: without it the tail would be wrong by a^2 / 2 ulp.
+// exp(-a^2 / 2) and the probability that a standard normal exceeds a, 0 <= a <= kTailErf. The square's rounding error
+// is fed into the exponential: without it the tail would be wrong by a^2 / 2 ulp.
 DLCORE_MATH T normal_tail(T a, T& exponential) {
   const T square = a * a;
-  exponential = exp_sum(T(-0.5) * square, T(-0.5) * square_error(a, square));
+  exponential = exp_inside(T(-0.5) * square, T(-0.5) * square_error(a, square));
   return T(0.5) * exponential * erfcx_(a * T(0.7071067811865476));
 }
 
-// x times the probability that a standard normal is below x: 3 ulp, in the negative tail too; -0 at -inf.
+// x times the probability that a standard normal is below x, as max(x, 0) - |x| tail(|x|): 6 ulp, in the negative tail
+// too, down to the smallest normal number.
 DLCORE_MATH T gelu_erf_(T x) {
-  const T y = at_least(x, T(-kNormalLimit));
+  const T a = at_most(abs_(x), Real<T>::kTailErf);
   T exponential;
-  const T tail = normal_tail(at_most(abs_(y), T(kNormalLimit)), exponential);
-  return y * (y < T(0) ? tail : T(1) - tail);
+  return fma_(-a, normal_tail(a, exponential), x <= T(0) ? T(0) : x);
 }
 DLCORE_MATH T gelu_erf_grad_(T x) {
-  const T y = at_most(at_least(x, T(-kNormalLimit)), T(kNormalLimit));
+  const T a = at_most(abs_(x), Real<T>::kTailErf);
   T exponential;
-  const T tail = normal_tail(abs_(y), exponential);
-  return fma_(y * T(0.3989422804014327), exponential, y < T(0) ? tail : T(1) - tail);  // 1 / sqrt(2 pi)
+  const T tail = normal_tail(a, exponential);
+  const T slope = fma_(a * T(-0.3989422804014327), exponential, tail);  // 1 / sqrt(2 pi); the derivative at -a
+  return x < T(0) ? slope : T(1) - slope;
 }
 
-// x / 2 (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3))) = x sigmoid(v), v = 2 sqrt(2 / pi) (x + 0.044715 x^3). In the
-// negative tail the error is that of v's rounding, |v| ulp.
+// x / 2 (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3))) = max(x, 0) - |x| / (1 + exp(v)), v = 2 sqrt(2 / pi) (|x| +
+// 0.044715 |x|^3): 2 ulp for x > 0; in the negative tail (2 + 2 v) ulp, the error of v's rounding.
 constexpr double kGeluSlope = 1.5957691216057308, kGeluCubic = kGeluSlope * 0.044715;  // 2 sqrt(2 / pi)
 DLCORE_MATH T gelu_tanh_(T x) {
-  const T y = at_least(x, T(-kNormalLimit)), a = at_most(y, T(kNormalLimit));
-  return y * sigmoid_(a * fma_(a * a, T(kGeluCubic), T(kGeluSlope)));
+  const T a = at_most(abs_(x), Real<T>::kTailTanh);
+  const T e = exp_inside(-a * fma_(a * a, T(kGeluCubic), T(kGeluSlope)));
+  return fma_(-a, e / (T(1) + e), x <= T(0) ? T(0) : x);
 }
 DLCORE_MATH T gelu_tanh_grad_(T x) {
-  const T a = at_most(at_least(x, T(-kNormalLimit)), T(kNormalLimit)), z = a * a;
-  const T e = exp_(-abs_(a * fma_(z, T(kGeluCubic), T(kGeluSlope)))), q = T(1) / (T(1) + e);
-  const T slope = fma_(z, T(3 * kGeluCubic), T(kGeluSlope));
-  return fma_(a * slope, e * q * q, a < T(0) ? e * q : q);  // sigmoid' = e q^2
+  const T a = at_most(abs_(x), Real<T>::kTailTanh), z = a * a;
+  const T e = exp_inside(-a * fma_(z, T(kGeluCubic), T(kGeluSlope))), q = T(1) / (T(1) + e), tail = e * q;
+  const T slope = fma_(-a * fma_(z, T(3 * kGeluCubic), T(kGeluSlope)), tail * q, tail);  // the derivative at -a
+  return x < T(0) ? slope : T(1) - slope;
 }
 
 // ---- circle -------------------------------------------------------------------------------------------------------
