@@ -1,4 +1,4 @@
-"""What is installed: the wheel's contents, the dependencies, what `import dlcore` loads, the words when a build fails."""
+"""What is installed: the wheel, the dependencies, what `import dlcore` loads, the words when a build fails."""
 
 import importlib.metadata
 import os
@@ -19,9 +19,8 @@ needs_source = pytest.mark.skipif(not (ROOT / "setup.py").exists(), reason="need
 
 def python(*arguments, cwd=ROOT, **environment):
     """A run of this interpreter."""
-    return subprocess.run(
-        [sys.executable, *map(str, arguments)], cwd=cwd, env={**os.environ, **environment}, capture_output=True, text=True
-    )
+    command = [sys.executable, *map(str, arguments)]
+    return subprocess.run(command, cwd=cwd, env=os.environ | environment, capture_output=True, text=True)
 
 
 def build(tree, folder, *commands):
@@ -37,7 +36,7 @@ def test_wheel_holds_the_package_and_nothing_else(tmp_path):
     (wheel,) = tmp_path.glob("*.whl")
     names = set(zipfile.ZipFile(wheel).namelist())
     package = {n for n in names if not n.startswith(f"dlcore-{dlcore.__version__}.dist-info/")}
-    data = {"dlcore/py.typed", "dlcore/data/digits.npz"}
+    data = {"dlcore/py.typed", "dlcore/data/digits.npz", "dlcore/data/DIGITS.md"}
     modules = {str(p.relative_to(ROOT)) for p in (ROOT / "dlcore").rglob("*.py*") if p.suffix in (".py", ".pyi")}
     (extension,) = (n for n in package if n.endswith(".so"))
     assert re.fullmatch(r"dlcore/_C\.[\w-]+\.so", extension)
@@ -47,19 +46,18 @@ def test_wheel_holds_the_package_and_nothing_else(tmp_path):
 @needs_source
 def test_a_folder_of_gpu_kernels_becomes_a_package(tmp_path):
     tree = tmp_path / "tree"
-    for name in ("setup.py", "pyproject.toml", "README.md", "LICENSE"):
-        tree.mkdir(exist_ok=True)
-        shutil.copy(ROOT / name, tree)
-    shutil.copytree(ROOT / "dlcore" / "kernels", tree / "dlcore" / "kernels", ignore=shutil.ignore_patterns("__pycache__"))
+    for folder in ("dlcore/kernels", "csrc", "kernels/probe"):
+        (tree / folder).mkdir(parents=True)
+    for name in ("setup.py", "pyproject.toml", "README.md", "LICENSE", "dlcore/kernels/__init__.py"):
+        shutil.copy(ROOT / name, tree / name)
     (tree / "dlcore" / "__init__.py").write_text('__version__ = "0"')
-    (tree / "csrc").mkdir()
-    (tree / "kernels" / "probe").mkdir(parents=True)
     (tree / "kernels" / "probe" / "__init__.py").write_text("answer = 42")
     pytest.importorskip("pybind11")
     done = python("setup.py", "-q", "build_py", "--build-lib", tmp_path / "lib", cwd=tree)
     assert done.returncode == 0, done.stderr
     for where in (tree, tmp_path / "lib"):  # beside the sources, and installed
-        done = python("-c", "import dlcore.kernels.probe as p; print(p.answer, p.__file__)", cwd=where, PYTHONPATH=str(where))
+        program = "import dlcore.kernels.probe as p; print(p.answer, p.__file__)"
+        done = python("-c", program, cwd=where, PYTHONPATH=str(where))
         assert done.stdout.startswith(f"42 {where}"), done.stderr
 
 

@@ -1,0 +1,1 @@
+"""Benchmarks: dlcore beside its peers, in turns, in one run. `python -m bench --help`."""

@@ -1,0 +1,167 @@
+"""One training step of the MLPs, as each engine's user would write it, all from the same weights on the same batch."""
+
+import itertools
+
+import numpy as np
+
+MODELS = {"a": ((64, 128, 64, 10), 64), "b": ((784, 256, 128, 10), 128)}
+LEARNING_RATE = {"adam": 1e-3, "sgd": 1e-2}
+MOMENTUM, BETA1, BETA2, EPS = 0.9, 0.9, 0.999, 1e-8
+
+
+def problem(model):
+    """Weights [(out, in), (out,)] of each layer, a batch and its labels."""
+    rng = np.random.default_rng(0)
+    sizes, batch = MODELS[model]
+    weights = []
+    for fan_in, fan_out in itertools.pairwise(sizes):
+        w = rng.standard_normal((fan_out, fan_in)) * np.sqrt(2 / fan_in)
+        weights.append((w.astype(np.float32), np.zeros(fan_out, np.float32)))
+    x = rng.standard_normal((batch, sizes[0]), dtype=np.float32)
+    return weights, x, rng.integers(0, sizes[-1], batch)
+
+
+def module_step(lib, nn, optim, cross_entropy, **options):
+    """`training_step` of dlcore and of torch: the same lines for both."""
+
+    def training_step(model, optimizer):
+        weights, x, y = problem(model)
+        layers = []
+        for w, b in weights:
+            linear = nn.Linear(w.shape[1], w.shape[0])
+            with lib.no_grad():
+                linear.weight.copy_(lib.tensor(w))
+                linear.bias.copy_(lib.tensor(b))
+            layers += [linear, nn.ReLU()]
+        net = nn.Sequential(*layers[:-1])
+        if optimizer == "adam":
+            update = optim.Adam(net.parameters(), lr=LEARNING_RATE["adam"], **options)
+        else:
+            update = optim.SGD(net.parameters(), lr=LEARNING_RATE["sgd"], momentum=MOMENTUM, **options)
+        x, y = lib.tensor(x), lib.tensor(y)
+
+        def step():
+            update.zero_grad()
+            loss = cross_entropy(net(x), y)
+            loss.backward()
+            update.step()
+            return loss
+
+        return step
+
+    return training_step
+
+
+def numpy_step(model, optimizer):
+    """By hand: gradients into one flat array, the optimizer over it in place."""
+    weights, x, y = problem(model)
+    sizes = [a.size for layer in weights for a in layer]
+    flat = np.concatenate([a.ravel() for layer in weights for a in layer])
+    grad, m, v, scratch = (np.zeros_like(flat) for _ in range(4))
+
+    def views(array):
+        parts = np.split(array, np.cumsum(sizes)[:-1])
+        shaped = [p.reshape(a.shape) for p, a in zip(parts, (a for layer in weights for a in layer), strict=True)]
+        return list(zip(shaped[::2], shaped[1::2], strict=True))
+
+    layers, grads, rows, count = views(flat), views(grad), np.arange(len(x)), 0
+
+    def forward_backward():
+        outputs = [x]
+        for w, b in layers:
+            h = outputs[-1] @ w.T
+            h += b
+            outputs.append(np.maximum(h, 0, out=h) if w is not layers[-1][0] else h)
+        z = outputs[-1] - outputs[-1].max(1, keepdims=True)
+        e = np.exp(z)
+        total = e.sum(1)
+        loss = (np.log(total) - z[rows, y]).mean()
+        d = e / total[:, None]
+        d[rows, y] -= 1
+        d /= len(x)
+        for i in reversed(range(len(layers))):
+            np.matmul(d.T, outputs[i], out=grads[i][0])
+            d.sum(0, out=grads[i][1])
+            if i:
+                d = d @ layers[i][0]
+                d *= outputs[i] > 0
+        return loss
+
+    def adam():
+        nonlocal count
+        count += 1
+        np.multiply(m, BETA1, out=m)
+        np.multiply(grad, 1 - BETA1, out=scratch)
+        np.add(m, scratch, out=m)
+        np.multiply(v, BETA2, out=v)
+        np.multiply(grad, grad, out=scratch)
+        np.multiply(scratch, 1 - BETA2, out=scratch)
+        np.add(v, scratch, out=v)
+        np.sqrt(v, out=scratch)
+        np.divide(scratch, np.float32(np.sqrt(1 - BETA2**count)), out=scratch)
+        np.add(scratch, EPS, out=scratch)
+        np.divide(m, scratch, out=scratch)
+        np.multiply(scratch, np.float32(LEARNING_RATE["adam"] / (1 - BETA1**count)), out=scratch)
+        np.subtract(flat, scratch, out=flat)
+
+    def sgd():
+        np.multiply(m, MOMENTUM, out=m)
+        np.add(m, grad, out=m)
+        np.multiply(m, LEARNING_RATE["sgd"], out=scratch)
+        np.subtract(flat, scratch, out=flat)
+
+    update = adam if optimizer == "adam" else sgd
+
+    def step():
+        loss = forward_backward()
+        update()
+        return loss
+
+    return step
+
+
+def jax_step(model, optimizer):
+    """The whole step under `jax.jit`, buffers donated, waited for."""
+    import jax
+    import jax.numpy as jnp
+
+    weights, x, y = problem(model)
+    params = jax.tree.map(jnp.asarray, weights)
+    zeros = jax.tree.map(jnp.zeros_like, params)
+    x, y = jnp.asarray(x), jnp.asarray(y)
+
+    def loss_of(params):
+        h = x
+        for w, b in params[:-1]:
+            h = jax.nn.relu(h @ w.T + b)
+        w, b = params[-1]
+        scores = jax.nn.log_softmax(h @ w.T + b)
+        return -jnp.take_along_axis(scores, y[:, None], 1).mean()
+
+    def adam(params, state):
+        loss, grads = jax.value_and_grad(loss_of)(params)
+        m, v, t = state
+        t = t + 1
+        m = jax.tree.map(lambda m, g: BETA1 * m + (1 - BETA1) * g, m, grads)
+        v = jax.tree.map(lambda v, g: BETA2 * v + (1 - BETA2) * g * g, v, grads)
+        rate, scale = LEARNING_RATE["adam"] / (1 - BETA1**t), jnp.sqrt(1 - BETA2**t)
+        params = jax.tree.map(lambda p, m, v: p - rate * m / (jnp.sqrt(v) / scale + EPS), params, m, v)
+        return params, (m, v, t), loss
+
+    def sgd(params, m):
+        loss, grads = jax.value_and_grad(loss_of)(params)
+        m = jax.tree.map(lambda m, g: MOMENTUM * m + g, m, grads)
+        return jax.tree.map(lambda p, m: p - LEARNING_RATE["sgd"] * m, params, m), m, loss
+
+    if optimizer == "adam":
+        update, state = adam, (zeros, jax.tree.map(jnp.zeros_like, params), jnp.float32(0))
+    else:
+        update, state = sgd, zeros
+    update = jax.jit(update, donate_argnums=(0, 1))
+
+    def step():
+        nonlocal params, state
+        params, state, loss = update(params, state)
+        return loss.block_until_ready()
+
+    return step

@@ -1,0 +1,69 @@
+"""Weight: megabytes installed, and seconds to import, each engine in an interpreter of its own."""
+
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+
+# Bytes of a distribution and of everything it requires, byte code included; NumPy, which every engine needs, left out.
+CLOSURE = """
+import importlib.metadata as metadata, json, os, re, sys
+sizes = {}
+def weigh(name):
+    key = re.sub(r"[-_.]+", "-", name).lower()
+    if key in sizes or key == "numpy":
+        return
+    try:
+        found = metadata.distribution(name)
+    except metadata.PackageNotFoundError:  # a requirement of another platform
+        return
+    paths = [found.locate_file(f) for f in found.files or ()]
+    sizes[key] = sum(os.path.getsize(p) for p in paths if os.path.exists(p))
+    for requirement in found.requires or ():
+        if "extra ==" not in requirement:
+            weigh(re.match(r"[\\w.-]+", requirement)[0])
+weigh(sys.argv[1])
+print(json.dumps(sizes))
+"""
+
+IMPORT = """
+import sys, time
+start = time.perf_counter()
+import numpy
+middle = time.perf_counter()
+__import__(sys.argv[1])
+print(middle - start, time.perf_counter() - middle)
+"""
+
+
+def _python(python: str, *arguments: str) -> str:
+    return subprocess.run([python, *arguments], check=True, capture_output=True, text=True, cwd="/").stdout
+
+
+def measure(peers: str, repeats: int = 11) -> dict:
+    """Installs this tree into a new virtual environment and weighs it beside the peers in `peers`' environment."""
+    with tempfile.TemporaryDirectory() as folder:
+        subprocess.run([sys.executable, "-m", "venv", folder], check=True)
+        own = str(Path(folder) / "bin" / "python")
+        environment = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
+        subprocess.run([own, "-m", "pip", "install", "-q", str(ROOT)], check=True, env=environment)
+        engines = {"dlcore": own}
+        for name in ("torch", "jax"):
+            if subprocess.run([peers, "-c", f"import {name}"], capture_output=True).returncode == 0:
+                engines[name] = peers
+        rows = {name: {"sizes": json.loads(_python(python, "-c", CLOSURE, name))} for name, python in engines.items()}
+        times = {name: [] for name in engines}
+        for _ in range(repeats):
+            for name, python in engines.items():
+                times[name].append([float(t) for t in _python(python, "-c", IMPORT, name).split()])
+    for name, found in rows.items():
+        found["megabytes"] = sum(found["sizes"].values()) / 1e6
+        found["numpy_import"] = statistics.median(numpy for numpy, _ in times[name])
+        found["import"] = statistics.median(own for _, own in times[name])
+        print(f"{name}: {found['megabytes']:.1f} MB without NumPy, import {found['import']:.3f} s after NumPy's")
+    return {"rows": rows}
