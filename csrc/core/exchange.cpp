@@ -1,0 +1,263 @@
+// Exchange of CPU memory without copies: the buffer protocol and DLPack, both ways.
+#include <cstring>
+
+#include "core/tensor.h"
+
+namespace dlcore {
+
+// ---- buffer protocol ----------------------------------------------------------------------------------------------
+static const char* format_of(DType t) {
+  static const char* formats[kDTypes] = {"?", "B", "b", "h", "i", "q", "e", nullptr, "f", "d"};
+  return formats[static_cast<int>(t)];
+}
+
+struct Exported {  // shape and strides in bytes live as long as the view
+  Py_ssize_t shape[kMaxDims], strides[kMaxDims];
+};
+
+static int get_buffer(PyObject* self, Py_buffer* view, int flags) {
+  Tensor* t = as_tensor(self);
+  const Array& a = t->array;
+  const char* problem = nullptr;
+  // A write through the exported memory would not be recorded, so what needs a gradient is exported read-only.
+  const bool readonly = t->requires_grad || t->weak || t->buffer->readonly;
+  if (t->device != 0) problem = "the tensor is not in host memory";
+  else if (!format_of(a.dtype)) problem = "the buffer protocol has no bfloat16";
+  else if ((flags & PyBUF_WRITABLE) == PyBUF_WRITABLE && readonly) problem = "the tensor's memory is read-only";
+  else if (!(flags & PyBUF_STRIDES) && !a.contiguous()) problem = "the tensor is not contiguous";
+  view->obj = nullptr;
+  if (problem) {
+    PyErr_SetString(PyExc_BufferError, problem);
+    return -1;
+  }
+  Exported* exported = static_cast<Exported*>(PyMem_Malloc(sizeof(Exported)));
+  if (!exported) {
+    PyErr_NoMemory();
+    return -1;
+  }
+  const int64_t item = item_size(a.dtype);
+  for (int d = 0; d < a.ndim; ++d) {
+    exported->shape[d] = a.shape[d];
+    exported->strides[d] = a.strides[d] * item;
+  }
+  view->buf = a.data;
+  view->len = a.size() * item;
+  view->itemsize = item;
+  view->readonly = readonly;
+  view->ndim = a.ndim;
+  view->format = (flags & PyBUF_FORMAT) ? const_cast<char*>(format_of(a.dtype)) : nullptr;
+  view->shape = exported->shape;
+  view->strides = exported->strides;
+  view->suboffsets = nullptr;
+  view->internal = exported;
+  view->obj = Py_NewRef(self);
+  return 0;
+}
+static void release_buffer(PyObject*, Py_buffer* view) { PyMem_Free(view->internal); }
+
+PyBufferProcs tensor_buffer = {get_buffer, release_buffer};
+
+// wrap(exporter, dtype): a tensor over the memory of an object with the buffer protocol; null strides not a multiple
+// of the item size are refused (the caller copies).
+static void free_py_buffer(void* owner) {
+  PyBuffer_Release(static_cast<Py_buffer*>(owner));
+  delete static_cast<Py_buffer*>(owner);
+}
+
+static PyObject* wrap(PyObject*, PyObject* args) {
+  PyObject *exporter, *dtype_arg;
+  DType dtype;
+  if (!PyArg_ParseTuple(args, "OO:wrap", &exporter, &dtype_arg) || !parse_dtype(dtype_arg, &dtype)) return nullptr;
+  Py_buffer* view = new Py_buffer;
+  if (PyObject_GetBuffer(exporter, view, PyBUF_STRIDES) < 0) {
+    delete view;
+    return nullptr;
+  }
+  const int64_t item = item_size(dtype);
+  bool good = view->itemsize == item && view->ndim <= kMaxDims && reinterpret_cast<uintptr_t>(view->buf) % static_cast<uintptr_t>(item) == 0;
+  Array a;
+  a.data = view->buf;
+  a.dtype = dtype;
+  a.ndim = static_cast<uint8_t>(view->ndim);
+  for (int d = 0; good && d < view->ndim; ++d) {
+    a.shape[d] = view->shape[d];
+    a.strides[d] = view->strides[d] / item;
+    good = view->strides[d] % item == 0;
+  }
+  if (!good) {
+    PyErr_Format(errors.shape, "tensor: memory of %d axes and item size %zd cannot be shared as %s without a copy", view->ndim,
+                 view->itemsize, kDTypeName[static_cast<int>(dtype)]);
+    free_py_buffer(view);
+    return nullptr;
+  }
+  Buffer* buffer = new Buffer{};
+  buffer->data = view->buf;
+  buffer->bytes = static_cast<size_t>(view->len);
+  buffer->readonly = view->readonly;
+  buffer->owner = view;
+  buffer->free_owner = free_py_buffer;
+  Tensor* t = as_tensor(tensor_type->tp_alloc(tensor_type, 0));
+  if (!t) {
+    drop(buffer);
+    return nullptr;
+  }
+  t->array = a;
+  t->buffer = buffer;
+  return as_object(t);
+}
+
+// ---- DLPack 1.0 (the C structures of https://dmlc.github.io/dlpack/latest/c_api.html) -----------------------------
+struct DLDevice { int32_t type, id; };
+struct DLDataType { uint8_t code, bits; uint16_t lanes; };
+struct DLTensor {
+  void* data;
+  DLDevice device;
+  int32_t ndim;
+  DLDataType dtype;
+  int64_t *shape, *strides;
+  uint64_t byte_offset;
+};
+struct DLManagedTensor {
+  DLTensor tensor;
+  void* context;
+  void (*deleter)(DLManagedTensor*);
+};
+struct DLManagedTensorVersioned {
+  uint32_t major, minor;
+  void* context;
+  void (*deleter)(DLManagedTensorVersioned*);
+  uint64_t flags;
+  DLTensor tensor;
+};
+constexpr int32_t kDLCpu = 1;
+constexpr uint64_t kDLReadOnly = 1, kDLCopied = 2;
+constexpr uint8_t kDLInt = 0, kDLUInt = 1, kDLFloat = 2, kDLBfloat = 4, kDLBool = 6;
+static const char *kUnversioned = "dltensor", *kVersioned = "dltensor_versioned";
+
+static DLDataType dl_type(DType t) {
+  static const uint8_t codes[kDTypes] = {kDLBool, kDLUInt, kDLInt, kDLInt, kDLInt, kDLInt, kDLFloat, kDLBfloat, kDLFloat, kDLFloat};
+  return {codes[static_cast<int>(t)], static_cast<uint8_t>(8 * item_size(t)), 1};
+}
+
+template <class Managed> struct Export {
+  Managed managed;
+  int64_t shape[kMaxDims], strides[kMaxDims];
+};
+
+template <class Managed> static Export<Managed>* make_export(Tensor* t) {
+  auto* e = new Export<Managed>{};
+  const Array& a = t->array;
+  for (int d = 0; d < a.ndim; ++d) e->shape[d] = a.shape[d], e->strides[d] = a.strides[d];
+  e->managed.tensor = {a.data, {kDLCpu, 0}, a.ndim, dl_type(a.dtype), e->shape, e->strides, 0};
+  e->managed.context = Py_NewRef(as_object(t));
+  e->managed.deleter = [](Managed* managed) {
+    const PyGILState_STATE gil = PyGILState_Ensure();  // the consumer may let go from any thread
+    Py_DECREF(static_cast<PyObject*>(managed->context));
+    PyGILState_Release(gil);
+    delete reinterpret_cast<Export<Managed>*>(managed);
+  };
+  return e;
+}
+
+template <class Managed> static void free_capsule(PyObject* capsule) {  // a capsule nobody consumed
+  const char* name = std::is_same_v<Managed, DLManagedTensor> ? kUnversioned : kVersioned;
+  if (!PyCapsule_IsValid(capsule, name)) return;
+  auto* managed = static_cast<Managed*>(PyCapsule_GetPointer(capsule, name));
+  if (managed->deleter) managed->deleter(managed);
+}
+
+// to_dlpack(tensor, versioned, copied): a capsule. __dlpack__ in Python checks its arguments.
+static PyObject* to_dlpack(PyObject*, PyObject* args) {
+  PyObject* o;
+  int versioned, copied;
+  if (!PyArg_ParseTuple(args, "Opp:to_dlpack", &o, &versioned, &copied)) return nullptr;
+  Tensor* t = as_tensor(o);
+  if (!is_tensor(o) || t->device != 0) {
+    PyErr_SetString(PyExc_BufferError, "to_dlpack: a tensor in host memory is wanted");
+    return nullptr;
+  }
+  const bool readonly = t->buffer && t->buffer->readonly;
+  if (!versioned) {
+    if (readonly) {
+      PyErr_SetString(PyExc_BufferError, "to_dlpack: read-only memory needs a consumer of DLPack 1.0 or later");
+      return nullptr;
+    }
+    return PyCapsule_New(&make_export<DLManagedTensor>(t)->managed, kUnversioned, free_capsule<DLManagedTensor>);
+  }
+  auto* e = make_export<DLManagedTensorVersioned>(t);
+  e->managed.major = 1;
+  e->managed.flags = (readonly ? kDLReadOnly : 0) | (copied ? kDLCopied : 0);
+  return PyCapsule_New(&e->managed, kVersioned, free_capsule<DLManagedTensorVersioned>);
+}
+
+static bool import_array(const DLTensor& source, Array& a) {
+  const char* problem = nullptr;
+  if (source.device.type != kDLCpu) problem = "the memory is not on the CPU";
+  else if (source.ndim > kMaxDims) problem = "too many axes";
+  else if (source.dtype.lanes != 1) problem = "vector element types are not known";
+  int code = -1;
+  for (int k = 0; k < kDTypes; ++k) {
+    const DLDataType d = dl_type(static_cast<DType>(k));
+    if (d.code == source.dtype.code && d.bits == source.dtype.bits) code = k;
+  }
+  if (!problem && code < 0) problem = "the element type is not one of dlcore's";
+  if (problem) {
+    PyErr_Format(PyExc_BufferError, "from_dlpack: %s", problem);
+    return false;
+  }
+  a.data = static_cast<char*>(source.data) + source.byte_offset;
+  a.dtype = static_cast<DType>(code);
+  a.ndim = static_cast<uint8_t>(source.ndim);
+  int64_t stride = 1;
+  for (int d = a.ndim - 1; d >= 0; --d) {
+    a.shape[d] = source.shape[d];
+    a.strides[d] = source.strides ? source.strides[d] : stride;
+    stride *= a.shape[d];
+  }
+  return true;
+}
+
+template <class Managed> static void free_managed(void* owner) {
+  auto* managed = static_cast<Managed*>(owner);
+  if (managed->deleter) managed->deleter(managed);
+}
+
+template <class Managed> static PyObject* take_capsule(PyObject* capsule, const char* name, const char* used, bool readonly) {
+  auto* managed = static_cast<Managed*>(PyCapsule_GetPointer(capsule, name));
+  Array a;
+  if (!import_array(managed->tensor, a)) return nullptr;
+  Tensor* t = as_tensor(tensor_type->tp_alloc(tensor_type, 0));
+  if (!t) return nullptr;
+  Buffer* buffer = new Buffer{};
+  buffer->data = a.data;
+  buffer->bytes = static_cast<size_t>(a.size() * item_size(a.dtype));
+  buffer->readonly = readonly;
+  buffer->owner = managed;
+  buffer->free_owner = free_managed<Managed>;
+  t->array = a;
+  t->buffer = buffer;
+  PyCapsule_SetName(capsule, used);
+  return as_object(t);
+}
+
+static PyObject* from_dlpack(PyObject*, PyObject* capsule) {
+  if (PyCapsule_IsValid(capsule, kVersioned)) {
+    auto* managed = static_cast<DLManagedTensorVersioned*>(PyCapsule_GetPointer(capsule, kVersioned));
+    if (managed->major != 1) return PyErr_Format(PyExc_BufferError, "from_dlpack: version %u of DLPack is not known", managed->major);
+    return take_capsule<DLManagedTensorVersioned>(capsule, kVersioned, "used_dltensor_versioned", managed->flags & kDLReadOnly);
+  }
+  if (PyCapsule_IsValid(capsule, kUnversioned)) return take_capsule<DLManagedTensor>(capsule, kUnversioned, "used_dltensor", false);
+  PyErr_SetString(PyExc_BufferError, "from_dlpack: not a DLPack capsule, or one already used");
+  return nullptr;
+}
+
+static PyMethodDef functions[] = {
+    {"wrap", wrap, METH_VARARGS, "wrap(exporter, dtype): a tensor over the memory of an object with the buffer protocol."},
+    {"to_dlpack", to_dlpack, METH_VARARGS, "to_dlpack(tensor, versioned, copied): a DLPack capsule."},
+    {"from_dlpack", from_dlpack, METH_O, "from_dlpack(capsule): a tensor over the capsule's memory."},
+    {nullptr, nullptr, 0, nullptr},
+};
+
+bool init_exchange(PyObject* module) { return PyModule_AddFunctions(module, functions) == 0; }
+
+}  // namespace dlcore

@@ -1,0 +1,119 @@
+#include "core/memory.h"
+
+#include <sys/mman.h>
+
+#include <atomic>
+#include <bit>
+#include <cstdlib>
+#include <new>
+
+namespace dlcore {
+
+namespace {
+
+// Sizes are rounded up to four classes per power of two, so at most a fifth of a block is unused.
+constexpr int kClasses = 4 * 48;
+constexpr size_t kHuge = size_t{4} << 20;         // from here on ask for 2 MiB pages
+constexpr size_t kCacheLimit = size_t{1} << 31;   // bytes kept; beyond, freed blocks go back to the system
+
+struct Free { Free* next; };
+struct Spinlock {
+  std::atomic_flag flag = ATOMIC_FLAG_INIT;
+  void lock() { while (flag.test_and_set(std::memory_order_acquire)) {} }
+  void unlock() { flag.clear(std::memory_order_release); }
+};
+struct Guard {
+  explicit Guard(Spinlock& l) : lock(l) { lock.lock(); }
+  ~Guard() { lock.unlock(); }
+  Spinlock& lock;
+};
+
+Spinlock lock;
+Free* lists[kClasses];
+MemoryStats stats;
+
+int class_of(size_t bytes) {
+  if (bytes <= kAlignment) return 0;
+  const int log = std::bit_width(bytes - 1) - 1;             // 2^log < bytes <= 2^(log+1)
+  const size_t quarter = size_t{1} << (log - 2);
+  return 4 * (log - 7) + static_cast<int>((bytes - 1 - (size_t{1} << log)) / quarter) + 1;
+}
+size_t class_bytes(int k) {
+  if (k == 0) return kAlignment;
+  const int log = (k - 1) / 4 + 7;
+  const size_t step = (size_t{1} << (log - 2)) * static_cast<size_t>((k - 1) % 4 + 1);
+  return ((size_t{1} << log) + step + kAlignment - 1) / kAlignment * kAlignment;
+}
+
+}  // namespace
+
+void* allocate(size_t bytes) {
+  const int k = class_of(bytes);
+  const size_t size = class_bytes(k);
+  {
+    Guard guard(lock);
+    stats.in_use += static_cast<int64_t>(size);
+    if (stats.in_use > stats.peak) stats.peak = stats.in_use;
+    ++stats.allocations;
+    if (Free* block = lists[k]) {
+      lists[k] = block->next;
+      stats.cached -= static_cast<int64_t>(size);
+      return block;
+    }
+  }
+  const size_t alignment = size >= kHuge ? size_t{2} << 20 : kAlignment;
+  void* block = std::aligned_alloc(alignment, (size + alignment - 1) / alignment * alignment);
+  if (!block) {
+    trim_memory();
+    block = std::aligned_alloc(alignment, (size + alignment - 1) / alignment * alignment);
+  }
+  if (!block) {
+    Guard guard(lock);
+    stats.in_use -= static_cast<int64_t>(size);
+    throw std::bad_alloc();
+  }
+  if (size >= kHuge) madvise(block, size, MADV_HUGEPAGE);
+  return block;
+}
+
+void release(void* block, size_t bytes) {
+  if (!block) return;
+  const int k = class_of(bytes);
+  const int64_t size = static_cast<int64_t>(class_bytes(k));
+  {
+    Guard guard(lock);
+    stats.in_use -= size;
+    if (stats.cached + size <= static_cast<int64_t>(kCacheLimit)) {
+      Free* f = static_cast<Free*>(block);
+      f->next = lists[k];
+      lists[k] = f;
+      stats.cached += size;
+      return;
+    }
+  }
+  std::free(block);
+}
+
+void trim_memory() {
+  Guard guard(lock);
+  for (Free*& head : lists) {
+    while (head) {
+      Free* next = head->next;
+      std::free(head);
+      head = next;
+    }
+  }
+  stats.cached = 0;
+}
+
+MemoryStats memory_stats() {
+  Guard guard(lock);
+  return stats;
+}
+
+void reset_peak_memory() {
+  Guard guard(lock);
+  stats.peak = stats.in_use;
+}
+
+}  // namespace dlcore

@@ -1,0 +1,137 @@
+// Included once per instruction set, inside its namespace (no include guard, no includes: see each_isa.h).
+// Load, store, fused multiply-add and broadcast for float and double at this set's width, and the 16-bit floats'
+// conversions. Everything else is plain C++ that the compiler vectorises (`#pragma omp simd`).
+
+#if DLCORE_ISA == 4
+constexpr int kVectorBytes = 64;
+#elif DLCORE_ISA == 3
+constexpr int kVectorBytes = 32;
+#else
+constexpr int kVectorBytes = 16;
+#endif
+
+template <class T> struct VectorOf;
+template <> struct VectorOf<float> { typedef float type __attribute__((vector_size(kVectorBytes))); };
+template <> struct VectorOf<double> { typedef double type __attribute__((vector_size(kVectorBytes))); };
+template <class T> using vec = typename VectorOf<T>::type;
+template <class T> constexpr int kLanes = kVectorBytes / static_cast<int>(sizeof(T));
+
+template <class T> static inline vec<T> vload(const T* p) { vec<T> v; __builtin_memcpy(&v, p, sizeof v); return v; }
+template <class T> static inline void vstore(T* p, vec<T> v) { __builtin_memcpy(p, &v, sizeof v); }
+template <class T> static inline vec<T> vset(T x) { return x - vec<T>{}; }
+
+// a * b + c rounded once where the hardware has it; the baseline rounds twice (its results differ in the last bit).
+static inline float fma_(float a, float b, float c) {
+#if DLCORE_ISA >= 3
+  return __builtin_fmaf(a, b, c);
+#else
+  return a * b + c;
+#endif
+}
+static inline double fma_(double a, double b, double c) {
+#if DLCORE_ISA >= 3
+  return __builtin_fma(a, b, c);
+#else
+  return a * b + c;
+#endif
+}
+#if DLCORE_ISA == 4
+static inline vec<float> vfma(vec<float> a, vec<float> b, vec<float> c) { return (vec<float>)_mm512_fmadd_ps((__m512)a, (__m512)b, (__m512)c); }
+static inline vec<double> vfma(vec<double> a, vec<double> b, vec<double> c) { return (vec<double>)_mm512_fmadd_pd((__m512d)a, (__m512d)b, (__m512d)c); }
+#elif DLCORE_ISA == 3
+static inline vec<float> vfma(vec<float> a, vec<float> b, vec<float> c) { return (vec<float>)_mm256_fmadd_ps((__m256)a, (__m256)b, (__m256)c); }
+static inline vec<double> vfma(vec<double> a, vec<double> b, vec<double> c) { return (vec<double>)_mm256_fmadd_pd((__m256d)a, (__m256d)b, (__m256d)c); }
+#else
+static inline vec<float> vfma(vec<float> a, vec<float> b, vec<float> c) { return a * b + c; }
+static inline vec<double> vfma(vec<double> a, vec<double> b, vec<double> c) { return a * b + c; }
+#endif
+
+// ---- 16-bit floats: widen on load, round to nearest even on store -------------------------------------------------
+static inline float to_float(bfloat16_t h) {
+  const uint32_t bits = static_cast<uint32_t>(h.bits) << 16;
+  float f;
+  __builtin_memcpy(&f, &bits, 4);
+  return f;
+}
+static inline bfloat16_t to_bfloat16(float f) {
+  uint32_t bits;
+  __builtin_memcpy(&bits, &f, 4);
+  const uint32_t rounded = (bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16;
+  const uint32_t nan = (bits >> 16) | 0x40u;  // keep a NaN a NaN: rounding could carry it into infinity
+  return {static_cast<uint16_t>(f != f ? nan : rounded)};
+}
+static inline float to_float(half_t h) {
+#if DLCORE_ISA >= 3
+  return _cvtsh_ss(h.bits);
+#else
+  const uint32_t sign = static_cast<uint32_t>(h.bits & 0x8000u) << 16, magnitude = h.bits & 0x7fffu;
+  uint32_t bits = (magnitude << 13) + 0x38000000u;  // rebias the exponent: 127 - 15 = 112
+  if (magnitude >= 0x7c00u) bits += 0x38000000u;    // inf and NaN
+  float f;
+  if (magnitude < 0x0400u) {                        // zero and subnormal: magnitude * 2^-24
+    f = static_cast<float>(magnitude) * 5.9604644775390625e-8f;
+    __builtin_memcpy(&bits, &f, 4);
+  }
+  bits |= sign;
+  __builtin_memcpy(&f, &bits, 4);
+  return f;
+#endif
+}
+static inline half_t to_half(float f) {
+#if DLCORE_ISA >= 3
+  return {static_cast<uint16_t>(_cvtss_sh(f, 0))};
+#else
+  uint32_t bits;
+  __builtin_memcpy(&bits, &f, 4);
+  const uint32_t sign = (bits >> 16) & 0x8000u;
+  bits &= 0x7fffffffu;
+  if (bits > 0x7f800000u) return {static_cast<uint16_t>(sign | 0x7e00u)};
+  if (bits >= 0x477ff000u) return {static_cast<uint16_t>(sign | 0x7c00u)};  // 65520 and above round to infinity
+  if (bits < 0x38800000u) {                                                 // below 2^-14: round to a multiple of 2^-24
+    float magnitude, shifted;
+    __builtin_memcpy(&magnitude, &bits, 4);
+    shifted = magnitude + 0.5f;  // 0.5 has an ulp of 2^-24: the addition rounds to nearest even
+    uint32_t r;
+    __builtin_memcpy(&r, &shifted, 4);
+    return {static_cast<uint16_t>(sign | (r - 0x3f000000u))};
+  }
+  const uint32_t rounded = bits + 0xfffu + ((bits >> 13) & 1u);
+  return {static_cast<uint16_t>(sign | ((rounded - 0x38000000u) >> 13))};
+#endif
+}
+
+// The type arithmetic is done in, and conversions to and from storage.
+template <class T> struct ComputeOf { using type = T; };
+template <> struct ComputeOf<half_t> { using type = float; };
+template <> struct ComputeOf<bfloat16_t> { using type = float; };
+template <class T> using compute_t = typename ComputeOf<T>::type;
+
+template <class T> static inline compute_t<T> load(const T* p) {
+  if constexpr (std::is_same_v<T, half_t> || std::is_same_v<T, bfloat16_t>) return to_float(*p);
+  else return *p;
+}
+template <class T> static inline void store(T* p, compute_t<T> x) {
+  if constexpr (std::is_same_v<T, half_t>) *p = to_half(x);
+  else if constexpr (std::is_same_v<T, bfloat16_t>) *p = to_bfloat16(x);
+  else *p = x;
+}
+
+// n elements at once. Written out for half_t: the compiler does not turn its scalar conversions into vector ones.
+template <class T> static inline void load_block(compute_t<T>* __restrict to, const T* __restrict from, int64_t n) {
+  int64_t i = 0;
+#if DLCORE_ISA >= 3
+  if constexpr (std::is_same_v<T, half_t>) {
+    for (; i + 8 <= n; i += 8) _mm256_storeu_ps(to + i, _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(from + i))));
+  }
+#endif
+  for (; i < n; ++i) to[i] = load(from + i);
+}
+template <class T> static inline void store_block(T* __restrict to, const compute_t<T>* __restrict from, int64_t n) {
+  int64_t i = 0;
+#if DLCORE_ISA >= 3
+  if constexpr (std::is_same_v<T, half_t>) {
+    for (; i + 8 <= n; i += 8) _mm_storeu_si128(reinterpret_cast<__m128i*>(to + i), _mm256_cvtps_ph(_mm256_loadu_ps(from + i), 0));
+  }
+#endif
+  for (; i < n; ++i) store(to + i, from[i]);
+}

@@ -1,0 +1,48 @@
+// The tape: one node for each recorded operation, and the engine that runs it backward.
+#pragma once
+#include <vector>
+
+#include "core/tensor.h"
+
+namespace dlcore {
+
+struct Function;  // function.h
+
+struct Edge {          // where the gradient of one operand goes
+  Node* node;          // its producer, or
+  Tensor* leaf;        // the leaf that accumulates; both null: no gradient wanted
+  uint32_t output;
+  DType dtype;
+  uint8_t ndim;
+  int64_t shape[kMaxDims];
+};
+
+struct Saved {
+  Tensor* tensor;      // owned; for an output of the node itself, an alias without history
+  int64_t version;
+  int output;          // which output this is, or -1
+};
+
+struct Node {
+  PyObject_HEAD
+  Function* function;  // owned
+  PyObject* attrs;     // owned
+  uint64_t sequence;   // rises with every node: a consumer's is larger than its producers'
+  uint64_t run;        // the backward run this node was last queued in
+  uint64_t needed_run; // the run in which a captured tensor lies behind this node
+  int n_edges, n_saved, n_outputs;
+  Edge* edges;
+  Saved* saved;
+  PyObject** douts;    // gradients of the outputs gathered so far in this run
+  bool released;
+};
+
+extern thread_local bool grad_enabled;
+
+// A new node for `function` with room for edges, saved tensors and outputs; edges and saved start empty.
+Node* new_node(Function* function, PyObject* attrs, int n_edges, int n_saved, int n_outputs);
+void set_edge(Edge& edge, Tensor* operand, bool needed);
+
+bool init_tape(PyObject* module);
+
+}  // namespace dlcore

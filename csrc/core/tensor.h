@@ -1,0 +1,101 @@
+// The tensor: a small C object over a shared buffer. Python gives it its methods (dlcore/_tensor.py).
+//
+// All of this runs under the GIL; reference counts of buffers are plain integers.
+#pragma once
+#define PY_SSIZE_T_CLEAN
+#include <Python.h>
+
+#include <cstdint>
+
+#include "core/kernel.h"
+
+namespace dlcore {
+
+struct Node;  // tape.h
+
+// ---- storage ------------------------------------------------------------------------------------------------------
+struct Buffer {
+  int64_t refs = 1;
+  void* data = nullptr;
+  size_t bytes = 0;
+  int64_t version = 0;      // rises with every write after the first
+  bool readonly = false;    // memory of others that must not be written
+  bool rewritten = false;   // a tracked in-place write happened: older untracked views have lost their gradient
+  void (*free_owner)(void*) = nullptr;  // null: `data` came from allocate()
+  void* owner = nullptr;
+};
+Buffer* new_buffer(size_t bytes);  // throws std::bad_alloc
+void drop(Buffer* buffer);
+inline Buffer* keep(Buffer* buffer) {
+  if (buffer) ++buffer->refs;
+  return buffer;
+}
+
+// ---- tensor -------------------------------------------------------------------------------------------------------
+struct Tensor {
+  PyObject_HEAD
+  Array array;           // data points at element 0 (inside the buffer, or at `immediate`)
+  Buffer* buffer;        // null for a weak scalar
+  union {                // the value of a weak scalar (a Python number as an operand)
+    int64_t i;
+    double f;
+  } immediate;
+  uint8_t device;        // index into the table of dlcore/_device.py; 0 is the CPU
+  bool requires_grad;
+  bool weak;
+  bool view;             // made by a view operation (detach() takes the mark away)
+  uint32_t output;       // which output of `node` this is
+  Node* node;            // what computed it, when a gradient may be wanted
+  int64_t version_seen;  // the buffer's version when `node` was recorded
+  PyObject* grad;
+  PyObject* weakrefs;
+};
+
+extern PyTypeObject* tensor_base;    // _C.TensorBase
+extern PyTypeObject* tensor_type;    // what new tensors are: dlcore.Tensor once it is registered
+
+inline bool is_tensor(PyObject* o) { return PyObject_TypeCheck(o, tensor_base); }
+inline Tensor* as_tensor(PyObject* o) { return reinterpret_cast<Tensor*>(o); }
+inline PyObject* as_object(Tensor* t) { return reinterpret_cast<PyObject*>(t); }
+
+// New references; null with a Python error set on failure.
+Tensor* new_tensor(const int64_t* shape, int ndim, DType dtype);  // contiguous, not initialised
+Tensor* new_view(Tensor* base, const Array& array);               // shares base's buffer; no gradient history
+Tensor* new_scalar(PyObject* number);                             // weak: float, int or bool
+Tensor* contiguous_copy(Tensor* t);
+
+// Converts a weak scalar's value to `dtype` into 8 bytes at `out`; false with OverflowError set if it does not fit.
+bool store_immediate(const Tensor* t, DType dtype, void* out, const char* operation);
+
+PyObject* shape_tuple(const int64_t* values, int n);
+bool parse_shape(PyObject* sequence, int64_t* values, int* n, const char* operation);  // up to kMaxDims ints
+
+bool check_writable(const Tensor* t, const char* operation);
+inline void bump(Tensor* t) {
+  if (t->buffer) ++t->buffer->version;
+}
+
+PyObject* dtype_object(DType dtype);        // borrowed
+bool parse_dtype(PyObject* o, DType* out);  // a DType object
+
+// Errors of dlcore/errors.py, bound at import.
+struct Errors {
+  PyObject *shape, *dtype, *capture, *autograd;
+};
+extern Errors errors;
+
+// Functions of Python that C++ calls: bound at import by name (operators, getitem, conversion, summing a gradient).
+struct Bound {
+  PyObject *convert, *getitem, *setitem, *sum_to, *plan;
+  PyObject *add, *subtract, *multiply, *divide, *power, *matmul, *negative, *absolute, *floor_divide, *remainder;
+  PyObject *logical_and, *logical_or, *logical_xor, *logical_not;
+  PyObject* compare[6];  // in the order of Py_LT, Py_LE, Py_EQ, Py_NE, Py_GT, Py_GE
+  PyObject *cast;
+};
+extern Bound bound;
+
+bool init_tensor(PyObject* module);
+bool init_exchange(PyObject* module);
+extern PyBufferProcs tensor_buffer;
+
+}  // namespace dlcore

@@ -1,0 +1,106 @@
+"""dlcore: a small deep learning engine whose every operation is hand-written, readable and measured.
+
+    import dlcore as dl
+    from dlcore import nn, optim
+
+    model = nn.Sequential(nn.Linear(64, 128), nn.ReLU(), nn.Linear(128, 10))
+    optimizer = optim.Adam(model.parameters(), lr=1e-3)
+    loss = dl.cross_entropy(model(x), y)
+    loss.backward()
+    optimizer.step()
+
+Tensors, operations and gradients are here; `nn`, `optim`, `data`, `train` and what belongs to them load when first used.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from dlcore._C import set_thread_count as set_num_threads
+from dlcore._C import thread_count as get_num_threads
+from dlcore._device import Device, device
+from dlcore.dtypes import (
+    DType,
+    bfloat16,
+    bool_,
+    float16,
+    float32,
+    float64,
+    int8,
+    int16,
+    int32,
+    int64,
+    uint8,
+)
+from dlcore.errors import AutogradError, CaptureError, DTypeError, ShapeError
+from dlcore.op import REGISTRY, Op
+from dlcore import _dispatch as _dispatch  # binds the planner before any operation runs
+from dlcore.ops.elementwise import *  # noqa: F403
+from dlcore.ops.activation import *  # noqa: F403
+from dlcore.ops.movement import *  # noqa: F403
+from dlcore.ops.reduce import *  # noqa: F403
+from dlcore.ops.matmul import *  # noqa: F403
+from dlcore.ops.softmax import *  # noqa: F403
+from dlcore.ops.loss import *  # noqa: F403
+from dlcore._autograd import enable_grad, grad, is_grad_enabled, no_grad
+from dlcore._tensor import (
+    Parameter,
+    Tensor,
+    arange,
+    asarray,
+    empty,
+    empty_like,
+    eye,
+    from_dlpack,
+    from_numpy,
+    full,
+    full_like,
+    linspace,
+    ones,
+    ones_like,
+    tensor,
+    zeros,
+    zeros_like,
+)
+
+if TYPE_CHECKING:
+    from dlcore import data, metrics, nn, optim, random, train
+
+__version__ = "0.1.0"
+
+_LAZY = {  # name -> (module, attribute or None for the module itself)
+    "nn": ("dlcore.nn", None),
+    "optim": ("dlcore.optim", None),
+    "data": ("dlcore.data", None),
+    "train": ("dlcore.train", None),
+    "metrics": ("dlcore.metrics", None),
+    "random": ("dlcore.random", None),
+    "fit": ("dlcore.train", "fit"),
+    "evaluate": ("dlcore.train", "evaluate"),
+    "predict": ("dlcore.train", "predict"),
+    "save": ("dlcore._checkpoint", "save"),
+    "load": ("dlcore._checkpoint", "load"),
+    "manual_seed": ("dlcore.random", "manual_seed"),
+    "rand": ("dlcore.random", "rand"),
+    "randn": ("dlcore.random", "randn"),
+    "randint": ("dlcore.random", "randint"),
+    "randperm": ("dlcore.random", "randperm"),
+    "dropout": ("dlcore.random", "dropout"),
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Loads the upper floors when they are first asked for (PEP 562)."""
+    if name not in _LAZY:
+        raise AttributeError(f"module 'dlcore' has no attribute {name!r}")
+    module, attribute = _LAZY[name]
+    found = importlib.import_module(module)
+    value = getattr(found, attribute) if attribute else found
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_LAZY})
+
+
+op = Op

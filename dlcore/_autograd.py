@@ -1,0 +1,137 @@
+"""Gradients: recording modes, `backward` and `grad`. The tape and its engine are csrc/core/tape.cpp."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+from dlcore import _C
+from dlcore.dtypes import DType
+from dlcore.errors import AutogradError, ShapeError
+from dlcore.ops.elementwise import cast
+from dlcore.ops.movement import reshape
+from dlcore.ops.reduce import sum as sum_
+
+__all__ = ["enable_grad", "grad", "is_grad_enabled", "no_grad"]
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+class _Mode:
+    """Switches recording for a `with` block or a decorated function, in this thread."""
+
+    enabled: bool
+
+    def __init__(self) -> None:
+        self._before: list[bool] = []
+
+    def __enter__(self) -> None:
+        self._before.append(_C.set_grad_enabled(self.enabled))
+
+    def __exit__(self, *error: object) -> None:
+        _C.set_grad_enabled(self._before.pop())
+
+    def __call__(self, function: F) -> F:
+        @functools.wraps(function)
+        def wrapped(*args: Any, **kwargs: Any) -> Any:
+            with type(self)():
+                return function(*args, **kwargs)
+
+        return wrapped  # type: ignore[return-value]
+
+
+class no_grad(_Mode):
+    """Nothing is recorded inside: ``with dl.no_grad(): ...`` or as a decorator ``@dl.no_grad()``."""
+
+    enabled = False
+
+
+class enable_grad(_Mode):
+    """Operations are recorded inside, also within `no_grad`."""
+
+    enabled = True
+
+
+def is_grad_enabled() -> bool:
+    """Whether operations are recorded in this thread."""
+    return bool(_C.is_grad_enabled())
+
+
+def _start(name: str, output: Any, dout: Any) -> Any:
+    if not output.requires_grad:
+        raise AutogradError(f"{name}: the tensor of shape {output.shape} does not depend on anything that requires_grad")
+    if dout is None:
+        if output.size != 1:
+            raise ShapeError(f"{name}: a gradient is needed to start from a tensor of shape {output.shape}; only a scalar needs none")
+        return _one(output)
+    if dout.shape != output.shape or dout.dtype is not output.dtype:
+        have, want = f"{dout.shape} of {dout.dtype.name}", f"{output.shape} of {output.dtype.name}"
+        raise ShapeError(f"{name}: the gradient given has shape {have}, the tensor {want}")
+    return dout
+
+
+def _one(like: Any) -> Any:
+    from dlcore._tensor import ones
+
+    return ones(like.shape, dtype=like.dtype, device=like.device)
+
+
+def backward(output: Any, gradient: Any = None, retain_graph: bool = False, create_graph: bool = False) -> None:
+    """Adds d(output)/d(leaf) to ``leaf.grad`` of every leaf that requires a gradient. See `Tensor.backward`."""
+    dout = _start("backward", output, gradient)
+    _C.backward((output,), (dout,), None, retain_graph or create_graph, create_graph)
+
+
+def grad(
+    outputs: Any,
+    inputs: Any,
+    grad_outputs: Any = None,
+    *,
+    retain_graph: bool | None = None,
+    create_graph: bool = False,
+    allow_unused: bool = False,
+) -> tuple[Any, ...]:
+    """Gradients of the sum of ``outputs`` with respect to ``inputs``, a tuple in their order; nothing accumulates.
+
+    ``grad_outputs``: vectors to multiply from the left, one for each output (not needed for scalars).
+    ``create_graph``: the gradients can be differentiated again. ``retain_graph`` keeps the graph for another pass
+    (default: ``create_graph``). An input the outputs do not depend on raises ``AutogradError``, or gives None under
+    ``allow_unused``.
+    """
+    outs = tuple(outputs) if isinstance(outputs, Sequence) else (outputs,)
+    ins = tuple(inputs) if isinstance(inputs, Sequence) else (inputs,)
+    given = tuple(grad_outputs) if isinstance(grad_outputs, Sequence) else (grad_outputs,) * len(outs)
+    if len(given) != len(outs):
+        raise ShapeError(f"grad: {len(given)} grad_outputs for {len(outs)} outputs")
+    for k, x in enumerate(ins):
+        if not x.requires_grad:
+            raise AutogradError(f"grad: input {k} of shape {x.shape} does not require a gradient")
+    unique = list({id(x): x for x in ins}.values())
+    douts = tuple(_start("grad", o, d) for o, d in zip(outs, given, strict=True))
+    keep = create_graph if retain_graph is None else retain_graph
+    found = _C.backward(outs, douts, tuple(unique), keep, create_graph)
+    by_id = {id(x): g for x, g in zip(unique, found, strict=True)}
+    for k, x in enumerate(ins):
+        if by_id[id(x)] is None and not allow_unused:
+            raise AutogradError(f"grad: the outputs do not depend on input {k} of shape {x.shape}; pass allow_unused=True to get None")
+    return tuple(by_id[id(x)] for x in ins)
+
+
+def sum_to(gradient: Any, shape: tuple[int, ...], dtype: DType) -> Any:
+    """``gradient`` summed over the axes along which an operand of ``shape`` was broadcast, in ``dtype``.
+
+    The inverse of broadcasting: what the engine does to a gradient before it reaches the operand.
+    """
+    if gradient.shape != shape:
+        extra = gradient.ndim - len(shape)
+        stretched = [k + extra for k, n in enumerate(shape) if n == 1 and gradient.shape[k + extra] != 1] if extra >= 0 else []
+        axes = (*range(max(extra, 0)), *stretched)
+        kept = tuple(1 if k in axes else n for k, n in enumerate(gradient.shape))
+        if extra < 0 or kept[extra:] != shape:
+            raise ShapeError(f"backward: a gradient of shape {gradient.shape} does not fit an operand of shape {shape}")
+        gradient = reshape(sum_(gradient, axes, True), shape)
+    return gradient if gradient.dtype is dtype else cast(gradient, dtype)
+
+
+_C.bind(sum_to=sum_to)

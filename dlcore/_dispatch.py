@@ -1,0 +1,128 @@
+"""From a call to a plan: promotion, shapes, the choice of kernel, what the tape keeps.
+
+C++ calls `plan` once for each combination of specs, attributes and gradients wanted, and keeps the answer; a call that
+finds its plan never comes here. Nothing in this module knows any particular operation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from dlcore import _C
+from dlcore._device import CPU, Device
+from dlcore.dtypes import DType, default_float
+from dlcore.errors import AutogradError, DTypeError
+from dlcore.op import Op, Spec
+
+__all__ = ["plan"]
+
+NATIVE, FOREIGN, VIEW, COMPOSITE = range(4)  # enum class PlanKind in csrc/core/function.h
+NOTHING, INPUT, OUTPUT = range(3)  # SaveSpec::Kind
+
+
+class Plan(NamedTuple):
+    """What csrc/core/function.cpp reads: ``head`` is (kind, number of outputs returned, taped)."""
+
+    head: tuple[int, int, int]
+    target: Any
+    casts: Sequence[int] = ()
+    outputs: Sequence[Spec | None] = ()
+    params: Sequence[int | float] = ()
+    saves: Sequence[tuple[int, int]] = ()
+    writes: Sequence[int] = ()
+
+
+def plan(op: Op, operands: tuple[Any, ...], attrs: tuple[Any, ...], needs: tuple[bool, ...]) -> Plan:
+    """The plan for `op` on these operands (tensors or None); raises what `infer` raises."""
+    device = common_device(op, operands)
+    given = [None if t is None else Spec(t.shape, t.dtype, t.weak, t.strides if op.view else ()) for t in operands]
+    targets = op.promote(given) if op.promote else [None if s is None else _unpromoted(s) for s in given]
+    specs = [s if s is None or d is None else s._replace(dtype=d) for s, d in zip(given, targets, strict=True)]
+    casts = [
+        -1 if s is None or d is None or (d is s.dtype and not s.weak) else d.code
+        for s, d in zip(given, targets, strict=True)
+    ]
+    inferred = op.infer(*specs, *attrs)
+    outputs = (inferred,) if isinstance(inferred, Spec) else tuple(inferred)
+    n_outputs = len(op.outputs.split())
+    writes = _writes(op, attrs, len(operands))
+    taped = any(needs) and any(o is not None and o.dtype.is_float for o in outputs[:n_outputs])
+    if any(needs[k] for k in writes):
+        raise AutogradError(f"{op.name}: writes in place into a tensor that requires a gradient; use no_grad()")
+    if op.dynamic or (taped and op.vjp is None):
+        return Plan((COMPOSITE, n_outputs, 0), _composite(op, taped), casts)
+    saves = _saves(op, needs) if taped else []
+    head = (n_outputs, int(taped))
+    if op.view:
+        layout = op.view(*specs, *attrs)
+        if layout is None:  # no view of this memory has that shape
+            return Plan((COMPOSITE, n_outputs, 0), lambda x, *rest: op.call(x.contiguous(), *rest))
+        shape, strides, offset = layout
+        return Plan((VIEW, *head), (offset, strides), casts, [outputs[0]._replace(shape=shape)], (), saves)
+    kernel = _kernel(op, device, specs, attrs)
+    if kernel is None:
+        return Plan((COMPOSITE, n_outputs, 0), _composite(op, taped), casts)
+    kind = NATIVE if isinstance(kernel, str) else FOREIGN
+    return Plan((kind, *head), kernel, casts, outputs, _params(op, specs, attrs), saves, writes)
+
+
+def common_device(op: Op, operands: Sequence[Any]) -> Device:
+    """The one device of the operands; Python scalars belong to any."""
+    devices = {t.device for t in operands if t is not None and not t.weak}
+    if len(devices) > 1:
+        names = ", ".join(sorted(map(str, devices)))
+        raise DTypeError(f"{op.name}: operands are on different devices: {names}")
+    return devices.pop() if devices else CPU
+
+
+def _unpromoted(spec: Spec) -> DType:
+    return default_float() if spec.weak and spec.dtype.is_float else spec.dtype
+
+
+def _writes(op: Op, attrs: tuple[Any, ...], n: int) -> list[int]:
+    if callable(op.writes):
+        return list(op.writes(attrs, n))
+    return [op.input_names.index(name) for name in op.writes]
+
+
+def _composite(op: Op, taped: bool) -> Any:
+    if op.composite is None:
+        raise AutogradError(f"{op.name}: has no gradient rule; use no_grad() or detach() its operands")
+    return op.composite
+
+
+def _kernel(op: Op, device: Device, specs: Sequence[Spec | None], attrs: tuple[Any, ...]) -> Any:
+    choices = op.kernels.get(device.type, ())
+    if isinstance(choices, str) or callable(choices):
+        choices = [(choices, None)]
+    for name, when in choices:
+        if when is None or when(*specs, *attrs):
+            return name
+    if op.composite is not None:
+        return None
+    dtypes = ", ".join(s.dtype.name for s in specs if s is not None)
+    raise DTypeError(f"{op.name}: no kernel for {dtypes} on {device}")
+
+
+def _params(op: Op, specs: Sequence[Spec | None], attrs: tuple[Any, ...]) -> list[int | float]:
+    values = op.params(*specs, *attrs) if op.params else [a for a in attrs if isinstance(a, int | float)]
+    return [v if isinstance(v, float) else int(v) for v in values]
+
+
+def _saves(op: Op, needs: tuple[bool, ...]) -> list[tuple[int, int]]:
+    inputs = op.input_names
+    produced = (*op.outputs.split(), *op.extras.split())
+    chosen = []
+    for name in op.saves:
+        wanted = op.saves[name] if not isinstance(op.saves, tuple) else inputs
+        if not op.variadic and not any(needs[inputs.index(i)] for i in wanted):
+            chosen.append((NOTHING, 0))
+        elif name in inputs:
+            chosen.append((INPUT, inputs.index(name)))
+        else:
+            chosen.append((OUTPUT, produced.index(name)))
+    return chosen
+
+
+_C.bind(plan=plan)

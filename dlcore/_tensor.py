@@ -1,0 +1,443 @@
+"""`Tensor`: the methods over the C type, and the functions that make tensors."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from dlcore import _autograd, _C
+from dlcore._device import CPU, Device, default_device
+from dlcore._device import device as as_device
+from dlcore.dtypes import as_dtype, bfloat16, bool_, default_float, float32, int16, int64
+from dlcore.errors import AutogradError, CaptureError, DTypeError, ShapeError
+from dlcore.ops import activation, elementwise, indexing, matmul, movement, reduce, softmax
+
+__all__ = [
+    "Parameter", "Tensor", "arange", "asarray", "empty", "empty_like", "eye", "from_dlpack", "from_numpy", "full",
+    "full_like", "linspace", "ones", "ones_like", "tensor", "zeros", "zeros_like",
+]  # fmt: skip
+
+
+def _numbers(values: tuple[Any, ...]) -> tuple[int, ...]:
+    """``f(2, 3)`` and ``f((2, 3))`` alike."""
+    return tuple(values[0]) if len(values) == 1 and isinstance(values[0], Sequence) else values
+
+
+class Tensor(_C.TensorBase):
+    """An n-dimensional array of one dtype on one device, with a gradient where wanted.
+
+    Made by `tensor`, `zeros`, ... and by operations; never by calling the class. Indexing, slicing, `reshape`,
+    `permute` and `expand` give views that share memory. Operators broadcast and promote as described in
+    `dlcore.dtypes`. At most 8 axes.
+    """
+
+    __slots__ = ()
+    __array_priority__ = 1000  # NumPy leaves mixed operators to us
+
+    # ---- reading out
+    def numpy(self) -> np.ndarray[Any, Any]:
+        """The values as a NumPy array: shares memory on the CPU (read-only if a gradient is required)."""
+        if self.dtype is bfloat16:
+            bits = np.asarray(memoryview(_C.reinterpret(self, int16)))
+            bits.flags.writeable = not self.requires_grad
+            return bits.view(bfloat16.numpy)
+        return np.asarray(memoryview(self))
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray[Any, Any]:
+        if self.device is not CPU and copy is False:
+            raise ValueError(f"np.asarray: a tensor on {self.device} must be copied")
+        array = self.numpy()
+        if dtype is not None and array.dtype != dtype:
+            if copy is False:
+                raise ValueError(f"np.asarray: {self.dtype.name} cannot become {np.dtype(dtype)} without a copy")
+            return array.astype(dtype)
+        return array.copy() if copy else array
+
+    def tolist(self) -> Any:
+        """The values as nested Python lists (a number for a 0-d tensor)."""
+        return self.numpy().tolist()
+
+    def __repr__(self) -> str:
+        values = self.numpy()
+        if self.dtype is bfloat16:
+            values = values.astype(np.float32)
+        body = np.array2string(values, separator=", ", prefix="tensor(")
+        notes = [] if self.dtype in (float32, int64, bool_) else [f"dtype={self.dtype.name}"]
+        if self.size == 0 and self.ndim != 1:
+            notes.insert(0, f"shape={self.shape}")
+        if self.device is not CPU:
+            notes.append(f"device='{self.device}'")
+        if self.requires_grad:
+            notes.append("requires_grad=True" if self.node is None else f"from={self.node.name}")
+        return f"tensor({', '.join([body, *notes])})"
+
+    def __format__(self, spec: str) -> str:
+        return format(self.item(), spec) if spec and self.size == 1 else format(repr(self), spec)
+
+    def __iter__(self) -> Iterator[Tensor]:
+        if self.ndim == 0:
+            raise TypeError("iteration over a 0-d tensor")
+        return (self[i] for i in range(self.shape[0]))
+
+    def __contains__(self, value: Any) -> bool:
+        return bool((self == value).any())
+
+    # ---- exchange
+    def __dlpack__(
+        self,
+        *,
+        stream: Any = None,
+        max_version: tuple[int, int] | None = None,
+        dl_device: tuple[int, int] | None = None,
+        copy: bool | None = None,
+    ) -> Any:
+        if self.requires_grad:
+            raise BufferError("__dlpack__: the tensor requires a gradient, which the other side would not see; detach() it")
+        if stream is not None or (dl_device is not None and tuple(dl_device) != self.__dlpack_device__()):
+            raise BufferError(f"__dlpack__: a tensor on {self.device} has no stream and goes to no other device")
+        source = self.clone() if copy else self
+        return _C.to_dlpack(source, max_version is not None and max_version[0] >= 1, bool(copy))
+
+    def __dlpack_device__(self) -> tuple[int, int]:
+        return (1, 0)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _rebuild, (type(self), self.numpy().copy(), self.requires_grad and self.is_leaf)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Tensor:
+        if not self.is_leaf:
+            raise AutogradError("deepcopy: only leaves can be copied; detach() the tensor first")
+        copied = _like_class(type(self), self.detach().clone(), self.requires_grad)
+        memo[id(self)] = copied
+        return copied
+
+    # ---- gradients
+    def backward(self, gradient: Tensor | None = None, *, retain_graph: bool = False, create_graph: bool = False) -> None:
+        """Adds the gradient of this tensor to ``grad`` of every leaf it depends on.
+
+        ``gradient``: what to start from, of this tensor's shape and dtype (1 for a scalar). The graph is released
+        unless ``retain_graph``; ``create_graph`` records the backward pass itself, for higher derivatives.
+        """
+        _autograd.backward(self, gradient, retain_graph, create_graph)
+
+    def requires_grad_(self, requires_grad: bool = True) -> Tensor:
+        """Sets ``requires_grad`` and returns the tensor itself."""
+        self.requires_grad = requires_grad
+        return self
+
+    # ---- copies and conversions
+    def contiguous(self) -> Tensor:
+        """This tensor if its elements lie in row-major order, else a copy that does."""
+        return self if self.is_contiguous else movement.contiguous(self)
+
+    def clone(self) -> Tensor:
+        """A copy in memory of its own; gradients flow through."""
+        return movement.contiguous(self)
+
+    def astype(self, dtype: Any) -> Tensor:
+        """This tensor in another dtype (itself if it has it already). Floats are truncated towards zero for integers."""
+        target = as_dtype(dtype)
+        return self if target is self.dtype else elementwise.cast(self, target)
+
+    def to(self, *targets: Any) -> Tensor:
+        """This tensor on another device or in another dtype, in any order: ``x.to("cpu")``, ``x.to(dl.float16)``."""
+        result = self
+        for target in targets:
+            if isinstance(target, Device) or (isinstance(target, str) and target.partition(":")[0] in ("cpu", "cuda", "gpu")):
+                as_device(target)  # the CPU is the only device there is: raises for others
+            else:
+                result = result.astype(target)
+        return result
+
+    def cpu(self) -> Tensor:
+        """This tensor on the CPU."""
+        return self.to(CPU)
+
+    def float(self) -> Tensor:
+        """This tensor in float32."""
+        return self.astype(float32)
+
+    # ---- writing
+    def copy_(self, source: Any) -> Tensor:
+        """Writes ``source`` (broadcast, cast) into this tensor's memory."""
+        indexing.setitem(self, ..., source)
+        return self
+
+    def fill_(self, value: Any) -> Tensor:
+        """Sets every element to ``value``."""
+        return self.copy_(value)
+
+    def zero_(self) -> Tensor:
+        """Sets every element to 0."""
+        return self.copy_(0)
+
+    def add_(self, other: Any) -> Tensor:
+        """self += other."""
+        return elementwise.add.inplace(self, other)
+
+    def sub_(self, other: Any) -> Tensor:
+        """self -= other."""
+        return elementwise.sub.inplace(self, other)
+
+    def mul_(self, other: Any) -> Tensor:
+        """self *= other."""
+        return elementwise.mul.inplace(self, other)
+
+    def div_(self, other: Any) -> Tensor:
+        """self /= other."""
+        return elementwise.div.inplace(self, other)
+
+    # ---- shapes
+    def reshape(self, *shape: Any) -> Tensor:
+        """The same elements in another shape (one length may be -1); a view where strides allow."""
+        return movement.reshape(self, _numbers(shape))
+
+    def permute(self, *axes: Any) -> Tensor:
+        """A view with the axes in another order."""
+        return movement.permute(self, _numbers(axes))
+
+    def transpose(self, axis0: int = -2, axis1: int = -1) -> Tensor:
+        """A view with two axes exchanged."""
+        return movement.transpose(self, axis0, axis1)
+
+    @property
+    def T(self) -> Tensor:
+        """A view with the order of all axes reversed, as NumPy's."""
+        return movement.permute(self, tuple(reversed(range(self.ndim))))
+
+    @property
+    def mT(self) -> Tensor:
+        """A view with the last two axes exchanged."""
+        return movement.transpose(self, -2, -1)
+
+    def expand(self, *shape: Any) -> Tensor:
+        """A view broadcast to ``shape`` (no memory is used; -1 keeps a length)."""
+        return movement.expand(self, _numbers(shape))
+
+    def flatten(self, start_axis: int = 0, end_axis: int = -1) -> Tensor:
+        """The axes from ``start_axis`` to ``end_axis`` made one."""
+        return movement.flatten(self, start_axis, end_axis)
+
+    def squeeze(self, axis: int | Sequence[int] | None = None) -> Tensor:
+        """A view without axes of length 1."""
+        return movement.squeeze(self, axis)
+
+    def unsqueeze(self, axis: int) -> Tensor:
+        """A view with a new axis of length 1."""
+        return movement.unsqueeze(self, axis)
+
+    # ---- reductions (see dlcore.ops.reduce)
+    sum = reduce.sum
+    mean = reduce.mean
+    max = reduce.max
+    min = reduce.min
+    argmax = reduce.argmax
+    argmin = reduce.argmin
+    any = reduce.any
+    all = reduce.all
+    logsumexp = reduce.logsumexp
+
+    # ---- elementwise
+    abs = elementwise.abs
+    exp = elementwise.exp
+    log = elementwise.log
+    sqrt = elementwise.sqrt
+    pow = elementwise.pow
+    maximum = elementwise.maximum
+    minimum = elementwise.minimum
+    tanh = activation.tanh
+    sigmoid = activation.sigmoid
+    relu = activation.relu
+    softmax = softmax.softmax
+    log_softmax = softmax.log_softmax
+    matmul = matmul.matmul
+
+
+class Parameter(Tensor):
+    """A tensor that a module owns and an optimizer changes: ``Parameter(tensor)`` requires a gradient."""
+
+    __slots__ = ()
+
+    def __new__(cls, source: Tensor, requires_grad: bool = True) -> Parameter:
+        parameter = super().__new__(cls, source.detach())
+        parameter.requires_grad = requires_grad
+        return parameter
+
+    def __init__(self, source: Tensor, requires_grad: bool = True) -> None:
+        """``source``: the initial value, a floating-point tensor (memory is shared)."""
+
+    def __repr__(self) -> str:
+        return "Parameter " + super().__repr__()
+
+
+def _like_class(cls: type[Tensor], value: Tensor, requires_grad: bool) -> Tensor:
+    result = cls(value) if cls is not Tensor else value
+    result.requires_grad = requires_grad
+    return result
+
+
+def _rebuild(cls: type[Tensor], array: np.ndarray[Any, Any], requires_grad: bool) -> Tensor:
+    return _like_class(cls, tensor(array), requires_grad)
+
+
+# ---- making tensors -----------------------------------------------------------------------------------------------
+
+
+def _on(value: Tensor, device: Any, requires_grad: bool) -> Tensor:
+    as_device(device) if device is not None else default_device()
+    if requires_grad:
+        value.requires_grad = True
+    return value
+
+
+def _wrap(array: np.ndarray[Any, Any]) -> Tensor:
+    """A tensor over a NumPy array's memory."""
+    dtype = as_dtype(array.dtype)
+    return _C.wrap(array.view(np.uint16) if dtype is bfloat16 else array, dtype)
+
+
+def _sharable(array: np.ndarray[Any, Any]) -> bool:
+    return bool(array.flags.aligned) and array.dtype.isnative and all(s % array.itemsize == 0 for s in array.strides)
+
+
+def tensor(data: Any, dtype: Any = None, requires_grad: bool = False, device: Any = None) -> Tensor:
+    """A new tensor with a copy of ``data``: numbers, nested lists, a NumPy array, or another tensor.
+
+    The dtype is that of arrays and tensors; Python floats become float32, ints int64.
+    """
+    if isinstance(data, Tensor):
+        copied = data.detach().clone()
+        return _on(copied if dtype is None else copied.astype(dtype), device, requires_grad)
+    if isinstance(data, list | tuple) and any(isinstance(d, Tensor) for d in data):
+        data = [np.asarray(d) for d in data]
+    array = np.asarray(data)
+    if dtype is None and array.dtype == np.float64 and not isinstance(data, np.ndarray | np.generic):
+        dtype = default_float()
+    target = as_dtype(array.dtype if dtype is None else dtype)
+    if as_dtype(array.dtype) is not target:
+        array = array.astype(target.numpy)
+    if not array.dtype.isnative:
+        array = array.astype(array.dtype.newbyteorder("="))
+    if array.ndim > 8:
+        raise ShapeError(f"tensor: {array.ndim} axes; a tensor has at most 8")
+    copied = empty(array.shape, target, device)
+    if array.size:
+        copied.numpy()[...] = array
+    return _on(copied, device, requires_grad)
+
+
+def asarray(data: Any, dtype: Any = None) -> Tensor:
+    """``data`` as a tensor, sharing memory with tensors and NumPy arrays where their layout and dtype allow."""
+    if isinstance(data, Tensor):
+        return data if dtype is None else data.astype(dtype)
+    if isinstance(data, np.ndarray) and _sharable(data) and (dtype is None or as_dtype(dtype).numpy == data.dtype):
+        return from_numpy(data)
+    return tensor(data, dtype)
+
+
+def from_numpy(array: np.ndarray[Any, Any]) -> Tensor:
+    """A tensor over a NumPy array's memory: no copy; changes are seen on both sides."""
+    if not isinstance(array, np.ndarray):
+        raise DTypeError(f"from_numpy: a NumPy array is wanted, not {type(array).__name__}")
+    return _wrap(array)
+
+
+def from_dlpack(source: Any) -> Tensor:
+    """A tensor over the memory of any object with ``__dlpack__`` (NumPy, CuPy, torch, JAX): no copy."""
+    try:
+        capsule = source.__dlpack__(max_version=(1, 0))
+    except TypeError:  # written before DLPack 1.0
+        capsule = source.__dlpack__()
+    return _C.from_dlpack(capsule)
+
+
+def empty(shape: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
+    """A tensor of arbitrary values (its memory is not initialised)."""
+    lengths = (shape,) if isinstance(shape, int) else tuple(shape)
+    return _on(_C.empty(lengths, float32 if dtype is None else as_dtype(dtype)), device, requires_grad)
+
+
+def full(shape: Any, value: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
+    """A tensor filled with ``value``; without ``dtype`` that of the value (float32 for a Python float)."""
+    result = empty(shape, as_dtype(type(value)) if dtype is None else dtype, device)
+    result.fill_(value)
+    return _on(result, device, requires_grad)
+
+
+def zeros(*shape: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
+    """A tensor of zeros: ``zeros(2, 3)`` or ``zeros((2, 3))``; float32 by default."""
+    return full(_numbers(shape), 0, float32 if dtype is None else dtype, device, requires_grad)
+
+
+def ones(*shape: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
+    """A tensor of ones: ``ones(2, 3)`` or ``ones((2, 3))``; float32 by default."""
+    return full(_numbers(shape), 1, float32 if dtype is None else dtype, device, requires_grad)
+
+
+def empty_like(x: Tensor, dtype: Any = None) -> Tensor:
+    """An uninitialised tensor of the shape (and dtype, device) of ``x``."""
+    return empty(x.shape, dtype or x.dtype, x.device)
+
+
+def zeros_like(x: Tensor, dtype: Any = None) -> Tensor:
+    """Zeros of the shape (and dtype, device) of ``x``."""
+    return full(x.shape, 0, dtype or x.dtype, x.device)
+
+
+def ones_like(x: Tensor, dtype: Any = None) -> Tensor:
+    """Ones of the shape (and dtype, device) of ``x``."""
+    return full(x.shape, 1, dtype or x.dtype, x.device)
+
+
+def full_like(x: Tensor, value: Any, dtype: Any = None) -> Tensor:
+    """``value`` everywhere, in the shape (and dtype, device) of ``x``."""
+    return full(x.shape, value, dtype or x.dtype, x.device)
+
+
+def arange(start: Any, stop: Any = None, step: Any = 1, dtype: Any = None, device: Any = None) -> Tensor:
+    """The numbers start, start + step, ... below ``stop`` (``arange(n)``: 0 to n - 1).
+
+    int64 when all arguments are integers, else float32. Element i is start + i * step, rounded once.
+    """
+    first, last = (0, start) if stop is None else (start, stop)
+    if step == 0:
+        raise ValueError("arange: the step is 0")
+    count = max(0, math.ceil((last - first) / step))
+    whole = all(isinstance(v, int) for v in (first, last, step))
+    target = as_dtype(dtype) if dtype is not None else int64 if whole else default_float()
+    return tensor(first + np.arange(count, dtype=np.int64 if whole else np.float64) * step, target, device=device)
+
+
+def linspace(start: float, stop: float, count: int, dtype: Any = None, device: Any = None) -> Tensor:
+    """``count`` evenly spaced numbers from ``start`` to ``stop``, both included; float32 by default."""
+    return tensor(np.linspace(start, stop, count), default_float() if dtype is None else dtype, device=device)
+
+
+def eye(rows: int, columns: int | None = None, dtype: Any = None, device: Any = None) -> Tensor:
+    """The identity matrix (rows, columns); float32 by default."""
+    return tensor(np.eye(rows, columns), default_float() if dtype is None else dtype, device=device)
+
+
+def _convert(value: Any, operation: str, operand: str) -> Any:
+    """What an operand that is neither a tensor nor a Python number becomes: NumPy's scalars count as Python's."""
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, np.ndarray | list | tuple) or hasattr(value, "__array__"):
+        return tensor(np.asarray(value) if hasattr(value, "__array__") else value)
+    raise DTypeError(f"{operation}: operand {operand!r} is a {type(value).__name__}, not a tensor or number")
+
+
+_C.set_tensor_type(Tensor)
+_C.bind(
+    ShapeError=ShapeError, DTypeError=DTypeError, CaptureError=CaptureError, AutogradError=AutogradError,
+    convert=_convert, getitem=indexing.getitem, setitem=indexing.setitem, cast=elementwise.cast,
+    add=elementwise.add, subtract=elementwise.sub, multiply=elementwise.mul, divide=elementwise.div,
+    power=elementwise.pow, negative=elementwise.neg, absolute=elementwise.abs, matmul=matmul.matmul,
+    floor_divide=elementwise.floor_divide, remainder=elementwise.remainder,
+    logical_and=elementwise.logical_and, logical_or=elementwise.logical_or, logical_xor=elementwise.logical_xor,
+    logical_not=elementwise.logical_not, eq=elementwise.eq, ne=elementwise.ne, lt=elementwise.lt, le=elementwise.le,
+    gt=elementwise.gt, ge=elementwise.ge,
+)  # fmt: skip

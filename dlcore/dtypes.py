@@ -1,0 +1,117 @@
+"""Element types and the rules of promotion.
+
+A dtype is one of ten objects, the same on every device. Python scalars are weak: they take the tensor's dtype where
+their kind fits into it (``int32 + 2`` is int32; ``int32 + 0.5`` is the default float, float32). Between tensors the
+lattice of the array API holds, except that an integer tensor never widens a floating one (``int64 + float16`` is
+float16) and int64 with uint8 and the like follow NumPy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import ml_dtypes
+import numpy as np
+
+from dlcore.errors import DTypeError
+
+__all__ = ["DTYPES", "DType", "FLOATS", "INTEGERS", "as_dtype", "default_float", "result_type"]
+
+
+class DType:
+    """An element type: ``name``, ``code`` (shared with csrc/core/dtype.h), ``itemsize`` in bytes, ``numpy`` dtype.
+
+    ``kind`` is one of "bool", "int", "uint", "float". Equal only to itself.
+    """
+
+    __slots__ = ("code", "itemsize", "kind", "name", "numpy")
+
+    def __init__(self, code: int, name: str, kind: str, numpy_type: Any):
+        self.code, self.name, self.kind = code, name, kind
+        self.numpy = np.dtype(numpy_type)
+        self.itemsize = self.numpy.itemsize
+
+    def __repr__(self) -> str:
+        return f"dlcore.{self.name}"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return as_dtype, (self.name,)
+
+    @property
+    def is_float(self) -> bool:
+        """Whether this is a floating-point type (the only ones that can have gradients)."""
+        return self.kind == "float"
+
+    @property
+    def eps(self) -> float:
+        """Distance from 1 to the next larger number; 0 for integers."""
+        return float(ml_dtypes.finfo(self.numpy).eps) if self.is_float else 0.0
+
+
+bool_ = DType(0, "bool", "bool", np.bool_)
+uint8 = DType(1, "uint8", "uint", np.uint8)
+int8 = DType(2, "int8", "int", np.int8)
+int16 = DType(3, "int16", "int", np.int16)
+int32 = DType(4, "int32", "int", np.int32)
+int64 = DType(5, "int64", "int", np.int64)
+float16 = DType(6, "float16", "float", np.float16)
+bfloat16 = DType(7, "bfloat16", "float", ml_dtypes.bfloat16)
+float32 = DType(8, "float32", "float", np.float32)
+float64 = DType(9, "float64", "float", np.float64)
+
+DTYPES = (bool_, uint8, int8, int16, int32, int64, float16, bfloat16, float32, float64)
+INTEGERS = (uint8, int8, int16, int32, int64)
+FLOATS = (float16, bfloat16, float32, float64)
+_BY_NAME = {d.name: d for d in DTYPES} | {"bool_": bool_}
+_BY_NUMPY = {d.numpy: d for d in DTYPES}
+_PYTHON = {bool: bool_, int: int64, float: float32}
+
+
+def default_float() -> DType:
+    """The dtype of new floating-point tensors made from Python floats: float32."""
+    return float32
+
+
+def as_dtype(x: Any) -> DType:
+    """The DType that ``x`` names: a DType, a name, a NumPy dtype or scalar type, or Python's bool, int, float."""
+    if isinstance(x, DType):
+        return x
+    if x in _PYTHON:
+        return _PYTHON[x]
+    if isinstance(x, str) and x in _BY_NAME:
+        return _BY_NAME[x]
+    try:
+        return _BY_NUMPY[np.dtype(x)]
+    except (TypeError, KeyError):
+        raise DTypeError(f"not a dtype of dlcore: {x!r} (known: {', '.join(d.name for d in DTYPES)})") from None
+
+
+def _promote(a: DType, b: DType) -> DType:
+    if a is b:
+        return a
+    if a.is_float != b.is_float:
+        return a if a.is_float else b
+    if a.is_float and a.itemsize == b.itemsize == 2:  # float16 with bfloat16: neither holds the other
+        return float32
+    return _BY_NUMPY[np.promote_types(a.numpy, b.numpy)]
+
+
+def result_type(operands: Iterable[tuple[DType, bool]]) -> DType:
+    """The common dtype of ``operands``, each (dtype, weak).
+
+    Weak operands (Python scalars) count by kind only: a weak float lifts integers to the default float, a weak int
+    lifts bool to int64; otherwise they follow the tensors.
+    """
+    strong: DType | None = None
+    weak_kinds = set()
+    for dtype, weak in operands:
+        if weak:
+            weak_kinds.add(dtype.kind)
+        else:
+            strong = dtype if strong is None else _promote(strong, dtype)
+    if "float" in weak_kinds and (strong is None or not strong.is_float):
+        return default_float()
+    if "int" in weak_kinds and (strong is None or strong is bool_):
+        return int64
+    return strong if strong is not None else bool_
