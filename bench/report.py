@@ -1,4 +1,4 @@
-"""Writes the tables of README.md and docs/benchmarks.md from bench/results/<machine>/*.json, between their `<!-- bench: ... -->` marks.
+"""Writes the tables of README.md and docs/benchmarks.md, between their `<!-- bench: ... -->` marks, from bench/results.
 
 `python -m bench.report [MACHINE]`: a folder of bench/results, by default this machine's. No number is typed by hand.
 """
@@ -36,8 +36,8 @@ def headline(load) -> str:
     """The claim, with its figures."""
     row, dlcore = load("steps")["rows"][0], load("weight")["rows"]["dlcore"]
     return (
-        f"A training step of a small network (64-128-64-10, batch 64, Adam) takes {_medians(row, ['dlcore'])[0]} µs on one "
-        f"core, {row['ratio']:.1f} times faster than PyTorch's eager mode, with no compiler to wait for; what is "
+        f"A training step of a small network (64-128-64-10, batch 64, Adam) takes {_medians(row, ['dlcore'])[0]} µs on "
+        f"one core, {row['ratio']:.1f} times faster than PyTorch's eager mode, with no compiler to wait for; what is "
         f"installed is {dlcore['megabytes']:.0f} MB beside NumPy and imports in {dlcore['import'] * 1e3:.0f} ms.\n"
     )
 
@@ -60,10 +60,10 @@ def steps(load) -> str:
 
 def operations(load) -> str:
     """Operations beside torch's."""
-    rows = [
-        [r["case"], str(r["threads"]), r["unit"], *_medians(r, ("torch", "dlcore")), f"{r['ratio']:.2f}x", f"{r['goal']:g}x"]
-        for r in load("operations")["rows"]
-    ]
+    rows = []
+    for r in load("operations")["rows"]:
+        numbers = [*_medians(r, ("torch", "dlcore")), f"{r['ratio']:.2f}x", f"{r['goal']:g}x"]
+        rows.append([r["case"], str(r["threads"]), r["unit"], *numbers])
     return _table(["operation", "threads", "unit", "torch", "dlcore", "ratio", "goal"], rows)
 
 

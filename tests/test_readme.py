@@ -1,0 +1,33 @@
+"""What the documentation says is true: its programs run, its tables are those of the results."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+pages = pytest.importorskip("bench.report", reason="needs the source tree").PAGES
+
+
+def programs():
+    for example in sorted((ROOT / "examples").glob("*.py")):
+        yield pytest.param(example.read_text(), id=f"{example.stem}")
+    for page in (p for p in pages if p.exists()):
+        for number, match in enumerate(re.finditer(r"```python\n(.*?)```", page.read_text(), re.DOTALL), 1):
+            yield pytest.param(match[1], id=f"{page.stem}-{number}")
+
+
+@pytest.mark.parametrize("program", programs())
+def test_programs_in_the_documentation_run(program):
+    done = subprocess.run([sys.executable, "-W", "error", "-c", program], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("page", pages, ids=lambda p: p.stem)
+def test_tables_are_those_of_some_machine_s_results(page):
+    from bench.report import RESULTS, render
+
+    machines = [folder for folder in RESULTS.iterdir() if (folder / "steps.json").exists()]
+    assert page.read_text() in [render(page.read_text(), folder) for folder in machines]
