@@ -1,0 +1,7 @@
+#include <string>
+#include <type_traits>
+#include <utility>
+
+#include "core/kernel.h"
+#define DLCORE_BODY "movement/index.inl"
+#include "core/each_isa.h"

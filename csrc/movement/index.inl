@@ -1,0 +1,319 @@
+// Elements found by index: take and gather, their adjoints, assignment by index, positions of true elements.
+// Bound by memory. Indices are checked as a whole before anything is written. Sums and assignments to one place are done
+// in the order of the indices, whatever the number of threads.
+#include "movement/strided.inl"
+
+template <class F> static void with_integers(const Array& x, F&& f) {
+  switch (x.dtype) {
+    case DType::uint8: return f(x.as<const uint8_t>());
+    case DType::int8: return f(x.as<const int8_t>());
+    case DType::int16: return f(x.as<const int16_t>());
+    case DType::int32: return f(x.as<const int32_t>());
+    default: return f(x.as<const int64_t>());
+  }
+}
+
+template <class F> static void with_item_type(const Array& x, F&& f) {
+  switch (item_size(x.dtype)) {
+    case 1: return f(x.as<uint8_t>());
+    case 2: return f(x.as<uint16_t>());
+    case 4: return f(x.as<uint32_t>());
+    default: return f(x.as<uint64_t>());
+  }
+}
+
+// Contiguous indices into an axis of length `size` as positions in [0, size): negative ones count from the end.
+static void find_positions(const char* operation, const Array& indices, int64_t axis, int64_t size, int64_t* positions) {
+  with_integers(indices, [&](const auto* index) {
+    const int64_t n = indices.size();
+    int64_t wrong = 0;
+    for (int64_t i = 0; i < n; ++i) {
+      const int64_t k = index[i], position = k + (k < 0 ? size : 0);
+      positions[i] = position;
+      wrong |= static_cast<uint64_t>(position) >= static_cast<uint64_t>(size);
+    }
+    if (!wrong) return;
+    int64_t i = 0;
+    while (static_cast<uint64_t>(positions[i]) < static_cast<uint64_t>(size)) ++i;
+    throw IndexFault(std::string(operation) + ": index " + std::to_string(static_cast<int64_t>(index[i])) + " at position " + std::to_string(i) +
+                     " is out of range for axis " + std::to_string(axis) + " of length " + std::to_string(size));
+  });
+}
+
+// A contiguous array seen from one of its axes.
+struct Blocks {
+  int64_t outer = 1, length, inner = 1;
+  Blocks(const Array& x, int64_t axis) : length(x.shape[axis]) {
+    for (int d = 0; d < axis; ++d) outer *= x.shape[d];
+    for (int d = static_cast<int>(axis) + 1; d < x.ndim; ++d) inner *= x.shape[d];
+  }
+};
+
+// ---- take ---------------------------------------------------------------------------------------------------------
+static void take_rows(char* out, const char* x, const int64_t* positions, int64_t n, int64_t row) {
+  constexpr int64_t ahead = 4, line = 64, most = 16 * line;  // rows lie anywhere: the processor cannot foresee them
+  const int64_t reach = row < most ? row : most;
+  for (int64_t i = 0; i < n; ++i) {
+    if (i + ahead < n) {
+      const char* later = x + positions[i + ahead] * row;
+      for (int64_t b = 0; b < reach; b += line) __builtin_prefetch(later + b);
+    }
+    memcpy(out + i * row, x + positions[i] * row, row);
+  }
+}
+
+// out[o, i, ...] = x[o, indices[i], ...] with o over the axes before params[0]
+static void take(const Args& a) {
+  const Array &x = a.in(0), &indices = a.in(1), &out = a.out();
+  const Blocks b(x, a.integer(0));
+  const int64_t n = indices.size(), item = item_size(x.dtype), row = b.inner * item;
+  const Scratch<int64_t> positions(n);
+  find_positions("take", indices, a.integer(0), b.length, positions.get());
+  if (out.size() == 0) return;
+  const int64_t rows = row < kCopyGrain ? kCopyGrain / row : 1, pieces = (n + rows - 1) / rows;
+  parallel_ranges(b.outer * pieces, rows / n > 0 ? rows / n : 1, [&](int64_t begin, int64_t end) {
+    for (int64_t unit = begin; unit < end; ++unit) {
+      const int64_t o = unit / pieces, first = unit % pieces * rows, count = n - first < rows ? n - first : rows;
+      const int64_t* p = positions.get() + first;
+      if (b.inner > 1) {
+        take_rows(out.as<char>() + (o * n + first) * row, x.as<const char>() + o * b.length * row, p, count, row);
+        continue;
+      }
+      with_item_type(x, [&](const auto* from) {
+        auto* to = out.as<std::remove_const_t<std::remove_pointer_t<decltype(from)>>>() + o * n + first;
+        from += o * b.length;
+        for (int64_t i = 0; i < count; ++i) to[i] = from[p[i]];
+      });
+    }
+  });
+}
+
+template <class T> static void round_row(T* to, const float* from, int64_t n) {
+  for (int64_t i = 0; i < n; ++i) store(to + i, from[i]);
+}
+
+// Rows of x that one chunk owns; it adds what the indices send there, in their order.
+template <class T> static void add_rows(T* dx, const T* dout, const int64_t* positions, int64_t n, int64_t inner, int64_t first, int64_t last) {
+  using A = compute_t<T>;
+  const int64_t count = (last - first) * inner;
+  const Scratch<A> wide(std::is_same_v<T, A> ? 0 : count);
+  A* sums;
+  if constexpr (std::is_same_v<T, A>) sums = dx + first * inner;
+  else sums = wide.get();
+  memset(sums, 0, count * sizeof(A));
+  for (int64_t i = 0; i < n; ++i) {
+    if (positions[i] < first || positions[i] >= last) continue;
+    A* sum = sums + (positions[i] - first) * inner;
+    const T* d = dout + i * inner;
+#pragma omp simd
+    for (int64_t k = 0; k < inner; ++k) sum[k] += load(d + k);
+  }
+  if constexpr (!std::is_same_v<T, A>) round_row(dx + first * inner, sums, count);
+}
+
+template <class F> static void with_floats(const Array& x, F&& f) {
+  switch (x.dtype) {
+    case DType::float16: return f(x.as<half_t>());
+    case DType::bfloat16: return f(x.as<bfloat16_t>());
+    case DType::float32: return f(x.as<float>());
+    default: return f(x.as<double>());
+  }
+}
+
+// dx[o, k, ...] = sum of dout[o, i, ...] over the i with indices[i] == k
+static void take_backward(const Args& a) {
+  const Array &dout = a.in(0), &indices = a.in(1), &dx = a.out();
+  if (dx.size() == 0) return;
+  const Blocks b(dx, a.integer(0));
+  const int64_t n = indices.size();
+  const Scratch<int64_t> positions(n);
+  find_positions("take_backward", indices, a.integer(0), b.length, positions.get());
+  // Each part reads all indices, so parts are few.
+  const int64_t work = (n + b.length) * b.inner, parts = work < 65536 ? 1 : work < 16 * 65536 ? work / 65536 : 16;
+  const int64_t rows = (b.length + parts - 1) / parts;
+  with_floats(dx, [&](auto* to) {
+    const auto* from = dout.as<const std::remove_pointer_t<decltype(to)>>();
+    parallel_ranges(b.outer * parts, work < 65536 ? 65536 / (work + 1) + 1 : 1, [&](int64_t begin, int64_t end) {
+      for (int64_t unit = begin; unit < end; ++unit) {
+        const int64_t o = unit / parts, first = unit % parts * rows, last = first + rows < b.length ? first + rows : b.length;
+        if (first < last) add_rows(to + o * b.length * b.inner, from + o * n * b.inner, positions.get(), n, b.inner, first, last);
+      }
+    });
+  });
+}
+
+// ---- gather -------------------------------------------------------------------------------------------------------
+// The positions of `index` (contiguous) in row-major order, `to` following x with the indexed axis left out.
+static Walk walk_index(const Array& index, const Array& x, int64_t axis) {
+  Walk w;
+  w.n = index.ndim;
+  int64_t stride = 1;
+  for (int d = index.ndim - 1; d >= 0; --d) {
+    w.axes[d] = {index.shape[d], d == axis ? 0 : x.strides[d], stride};
+    stride *= index.shape[d];
+  }
+  return w;
+}
+
+template <class F> static void each_index_row(const Walk& w, int64_t begin, int64_t end, F&& f) {
+  Cursor at(w.axes, w.n - 1, 0, 0, begin);
+  for (int64_t row = begin; row < end; ++row, at.next()) f(at.to, at.from);
+}
+
+// out[i, j, ...] = x[index[i, j, ...], j, ...] for axis params[0] = 0, and so on
+static void gather(const Args& a) {
+  const Array &x = a.in(0), &index = a.in(1), &out = a.out();
+  const int64_t axis = a.integer(0), n = index.size();
+  const Scratch<int64_t> positions(n);
+  find_positions("gather", index, axis, x.shape[axis], positions.get());
+  if (n == 0) return;
+  const Walk w = walk_index(index, x, axis);
+  const Axis inner = w.axes[w.n - 1];
+  const int64_t stride = x.strides[axis], grain = 16384 / inner.size;
+  with_item_type(x, [&](const auto* from) {
+    auto* to = out.as<std::remove_const_t<std::remove_pointer_t<decltype(from)>>>();
+    parallel_ranges(w.rows(), grain > 0 ? grain : 1, [&](int64_t begin, int64_t end) {
+      each_index_row(w, begin, end, [&](int64_t base, int64_t first) {
+        for (int64_t j = 0; j < inner.size; ++j) to[first + j] = from[base + j * inner.to + positions[first + j] * stride];
+      });
+    });
+  });
+}
+
+// dx[index[i, j, ...], j, ...] += dout[i, j, ...], from zero
+static void gather_backward(const Args& a) {
+  const Array &dout = a.in(0), &index = a.in(1), &dx = a.out();
+  const int64_t axis = a.integer(0), n = index.size(), size = dx.size(), stride = dx.strides[axis];
+  const Scratch<int64_t> positions(n);
+  find_positions("gather_backward", index, axis, dx.shape[axis], positions.get());
+  if (size == 0) return;
+  const Walk w = walk_index(index, dx, axis);
+  const Axis inner = w.axes[w.n - 1];
+  with_floats(dx, [&](auto* to) {
+    using T = std::remove_pointer_t<decltype(to)>;
+    using A = compute_t<T>;
+    const Scratch<A> wide(std::is_same_v<T, A> ? 0 : size);
+    A* sums;
+    if constexpr (std::is_same_v<T, A>) sums = to;
+    else sums = wide.get();
+    memset(sums, 0, size * sizeof(A));
+    const T* from = dout.as<const T>();
+    if (n > 0) {
+      each_index_row(w, 0, w.rows(), [&](int64_t base, int64_t first) {
+        for (int64_t j = 0; j < inner.size; ++j) sums[base + j * inner.to + positions[first + j] * stride] += load(from + first + j);
+      });
+    }
+    if constexpr (!std::is_same_v<T, A>) round_row(to, sums, size);
+  });
+}
+
+// ---- assignment by index ------------------------------------------------------------------------------------------
+// target[p] = value[i] for p = indices[i], in order, so the last of equal indices wins; p is a row-major position in
+// the first params[0] axes of target, value (broadcast) has the shape of indices and then target's other axes.
+static void assign_at(const char* operation, const Array& target, const Array& indices, const Array& maybe_shared, int lead) {
+  int64_t places = 1;
+  for (int d = 0; d < lead; ++d) places *= target.shape[d];
+  const int64_t n = indices.size();
+  const Scratch<int64_t> positions(n);
+  find_positions(operation, indices, 0, places, positions.get());
+  if (n == 0 || target.size() == 0) return;
+  const Apart apart(maybe_shared, target);
+  const Array& value = apart.array;
+  Array row = target, row_value = value;  // one assigned block and its value
+  row.ndim = static_cast<uint8_t>(target.ndim - lead);
+  for (int d = 0; d < row.ndim; ++d) {
+    row.shape[d] = target.shape[lead + d];
+    row.strides[d] = target.strides[lead + d];
+  }
+  row_value.ndim = value.ndim < row.ndim ? value.ndim : row.ndim;
+  const int skipped = value.ndim - row_value.ndim;
+  for (int d = 0; d < row_value.ndim; ++d) {
+    row_value.shape[d] = value.shape[skipped + d];
+    row_value.strides[d] = value.strides[skipped + d];
+  }
+  const Walk block = plan_copy(row, row_value);
+  Array values = value;  // the axes of value that belong to indices
+  values.ndim = static_cast<uint8_t>(skipped);
+  const Walk w = pair_axes(indices, values);
+  Cursor at(w.axes, w.n, 0, 0, 0);
+  with_item_type(target, [&](auto* to) {
+    using T = std::remove_pointer_t<decltype(to)>;
+    for (int64_t i = 0; i < n; ++i, at.next()) {
+      int64_t place = positions[i], offset = 0;
+      for (int d = lead - 1; d > 0; --d) {
+        offset += place % target.shape[d] * target.strides[d];
+        place /= target.shape[d];
+      }
+      copy_elements(to + offset + place * target.strides[0], value.as<const T>() + at.from, block);
+    }
+  });
+}
+
+static void put_into(const Args& a) { assign_at("put_", a.in(0), a.in(1), a.in(2), static_cast<int>(a.integer(0))); }
+
+// out = x with out[p] = value[i] for p = indices[i]; in place, out is x
+static void put(const Args& a) {
+  if (a.out().data != a.in(0).data) copy_array(a.out(), a.in(0));
+  assign_at("put", a.out(), a.in(1), a.in(2), static_cast<int>(a.integer(0)));
+}
+
+// out = the row-major position, in a shape given by params, of coordinates given one input an axis (broadcast)
+static void ravel_index(const Args& a) {
+  const Array& out = a.out();
+  const int64_t n = out.size();
+  const Scratch<int64_t> axis_index(n), positions(n);
+  Array dense = out;
+  dense.data = axis_index.get();
+  int64_t* place = out.as<int64_t>();
+  memset(place, 0, n * sizeof(int64_t));
+  for (int k = 0; k < a.n_inputs; ++k) {
+    copy_array(dense, a.in(k));
+    find_positions("getitem", dense, k, a.integer(k), positions.get());
+    for (int64_t i = 0; i < n; ++i) place[i] = place[i] * a.integer(k) + positions[i];
+  }
+}
+
+// ---- positions of true elements -----------------------------------------------------------------------------------
+static void count_nonzero(const Args& a) {
+  const uint8_t* x = a.in(0).as<const uint8_t>();
+  const int64_t n = a.in(0).size();
+  int64_t count = 0;
+#pragma omp simd reduction(+ : count)
+  for (int64_t i = 0; i < n; ++i) count += x[i];
+  *a.out().as<int64_t>() = count;
+}
+
+// out[k] = the coordinates of the k-th true element of x in row-major order
+static void nonzero(const Args& a) {
+  const Array &x = a.in(0), &out = a.out();
+  const uint8_t* mask = x.as<const uint8_t>();
+  int64_t* to = out.as<int64_t>();
+  const int64_t count = out.shape[0];
+  if (x.ndim == 0) return;  // no coordinates
+  const int64_t last = x.ndim - 1;  // positions go where the last coordinate belongs
+  for (int64_t i = 0, k = 0; k < count; ++i) {  // without a branch: the place is written until it is right
+    to[k * x.ndim + last] = i;
+    k += mask[i];
+  }
+  for (int64_t k = 0; k < count && x.ndim > 1; ++k) {
+    int64_t* coordinates = to + k * x.ndim;
+    int64_t position = coordinates[last];
+    for (int64_t d = last; d > 0; --d) {
+      coordinates[d] = position % x.shape[d];
+      position /= x.shape[d];
+    }
+    coordinates[0] = position;
+  }
+}
+
+static const Kernel kernels[] = {
+    {"movement:take", take, 0b11},
+    {"movement:take_backward", take_backward, 0b11},
+    {"movement:gather", gather, 0b10},
+    {"movement:gather_backward", gather_backward, 0b11},
+    {"movement:put_", put_into, 0b10},
+    {"movement:put", put, 0b10},
+    {"movement:ravel_index", ravel_index, 0},
+    {"movement:count_nonzero", count_nonzero, 0b1},
+    {"movement:nonzero", nonzero, 0b1},
+};

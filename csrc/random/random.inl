@@ -1,0 +1,362 @@
+// Random numbers: Philox 4x32-10 (Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC 2011).
+// Bound by arithmetic: 60 vector instructions give 8 blocks of 16 bytes, about 10 GB/s a thread; permutations by memory.
+//
+// A generator is two int64 in memory: seed (the key) and offset (blocks used up so far). A draw of n elements uses the
+// blocks offset, offset + 1, ... and advances the offset by a count that follows from n and the element's width alone.
+// Element i depends on (seed, offset, i) only, whoever computes it. Blocks come in groups of 16, laid out so that words
+// of one kind are adjacent and vectors are stored whole:
+//   32-bit draws: element i is word i / 16 % 4 of block 16 (i / 64) + i % 16
+//   64-bit draws: element i is words 2 h, 2 h + 1 (low, high), h = i / 16 % 2, of block 16 (i / 32) + i % 16
+// Integers and uniforms use exact operations only: the same bits on every device.
+
+typedef uint64_t Lanes __attribute__((vector_size(kVectorBytes)));
+constexpr int kBlocks = 16;              // of a group
+constexpr int kHalf = kVectorBytes / 8;  // blocks in one vector: a 32-bit word in each 64-bit lane
+constexpr int kGroupWords = 4 * kBlocks;
+
+// Products of the low halves of the lanes.
+static inline Lanes multiply_low(Lanes a, uint64_t b) {
+#if DLCORE_ISA == 4
+  // maskz: the plain form reads an undefined register, of which GCC 12 warns (gcc.gnu.org/PR105593)
+  return (Lanes)_mm512_maskz_mul_epu32(0xff, (__m512i)a, _mm512_set1_epi64(static_cast<long long>(b)));
+#elif DLCORE_ISA == 3
+  return (Lanes)_mm256_mul_epu32((__m256i)a, _mm256_set1_epi64x(static_cast<long long>(b)));
+#elif defined(__SSE2__)
+  return (Lanes)_mm_mul_epu32((__m128i)a, _mm_set1_epi64x(static_cast<long long>(b)));
+#else
+  return (a & 0xffffffffu) * b;
+#endif
+}
+
+struct Words {
+  Lanes word[4];  // upper halves of the lanes are of no meaning
+};
+
+// The keys of the rounds, kept as vectors: making them anew for each block would take as long as the rounds.
+struct Keys {
+  Lanes key[10][2];
+  explicit Keys(uint64_t seed) {
+    uint32_t low = static_cast<uint32_t>(seed), high = static_cast<uint32_t>(seed >> 32);
+    for (auto& round : key) {
+      round[0] = Lanes{} + low;
+      round[1] = Lanes{} + high;
+      low += 0x9E3779B9u;
+      high += 0xBB67AE85u;
+    }
+  }
+};
+
+static inline __attribute__((always_inline)) Words philox(Words c, const Keys& keys) {
+#pragma GCC unroll 10
+  for (int round = 0; round < 10; ++round) {
+    const Lanes p0 = multiply_low(c.word[0], 0xD2511F53u), p1 = multiply_low(c.word[2], 0xCD9E8D57u);
+    c = {{(p1 >> 32) ^ c.word[1] ^ keys.key[round][0], p1, (p0 >> 32) ^ c.word[3] ^ keys.key[round][1], p0}};
+  }
+  return c;
+}
+
+// The 64 words of 16 blocks, in the order in which 32-bit draws use them.
+struct Group {
+  alignas(64) uint32_t words[kGroupWords];
+  uint32_t word(int w, int j) const { return words[w * kBlocks + j]; }  // word w of block j
+};
+
+static inline __attribute__((always_inline)) void draw_group(const Keys& keys, uint64_t block, Group& group) {
+  Lanes even;
+  for (int j = 0; j < kHalf; ++j) even[j] = 2 * j;
+#pragma GCC unroll 4
+  for (int first = 0; first < kBlocks; first += 2 * kHalf) {
+    const Lanes b = even + (block + first), after = b + 1;  // even and odd blocks: packing them needs no permutation
+    const Words x = philox({{b, b >> 32, Lanes{}, Lanes{}}}, keys), y = philox({{after, after >> 32, Lanes{}, Lanes{}}}, keys);
+#pragma GCC unroll 4
+    for (int w = 0; w < 4; ++w) {
+      const Lanes packed = (x.word[w] & 0xffffffffu) | (y.word[w] << 32);
+      memcpy(group.words + w * kBlocks + first, &packed, sizeof packed);
+    }
+  }
+}
+
+// ---- draws --------------------------------------------------------------------------------------------------------
+struct State {
+  uint64_t seed, offset;
+};
+
+// The state before a draw of n elements, `words` 32-bit words each; the stored offset moves past the draw.
+static State advance(const Array& state, int64_t n, int words) {
+  uint64_t* s = state.as<uint64_t>();
+  const State before = {s[0], s[1]};
+  s[1] += static_cast<uint64_t>((n * words + kGroupWords - 1) / kGroupWords) * kBlocks;
+  return before;
+}
+
+constexpr int64_t kRandomGrain = 32768;  // elements: 10-30 us
+
+// to[i] = make(group, j) stored for all i: `make` fills a buffer with the elements of a group, the last one in part.
+template <class T, int words, class F> static void fill_random(State s, T* to, int64_t n, F make) {
+  constexpr int64_t per_group = kGroupWords / words;
+  parallel_ranges(n, kRandomGrain, [&](int64_t begin, int64_t end) {
+    const Keys keys(s.seed);
+    Group group;
+    uint64_t block = s.offset + static_cast<uint64_t>(begin / per_group) * kBlocks;
+    for (int64_t i = begin; i < end; i += per_group, block += kBlocks) {
+      draw_group(keys, block, group);
+      if (end - i >= per_group) {
+        make(group, to + i, i);
+      } else {
+        T rest[per_group];
+        make(group, rest, i);
+        memcpy(to + i, rest, (end - i) * sizeof(T));
+      }
+    }
+  });
+}
+
+static inline __attribute__((always_inline)) uint64_t long_word(const Group& g, int half, int j) {
+  return g.word(2 * half, j) | static_cast<uint64_t>(g.word(2 * half + 1, j)) << 32;
+}
+
+// Bits of a uniform number: as many as the dtype's spacing just below 1 holds.
+template <class T> constexpr int kUniformBits = 24;
+template <> constexpr int kUniformBits<half_t> = 11;
+template <> constexpr int kUniformBits<bfloat16_t> = 8;
+
+// low + (high - low) u, u a multiple of 2^-bits in [0, 1); rounding to `high` itself is prevented. params: low, high,
+// and the largest number of the dtype below high.
+template <class T> static void uniform_as(const Args& a, T* to) {
+  using C = compute_t<T>;
+  const C low = static_cast<C>(a.number(0)), width = static_cast<C>(a.number(1)) - low, last = static_cast<C>(a.number(2));
+  const int64_t n = a.out().size();
+  if constexpr (std::is_same_v<T, double>) {
+    fill_random<T, 2>(advance(a.in(0), n, 2), to, n, [=](const Group& g, T* out, int64_t) {
+      for (int half = 0; half < 2; ++half) {
+#pragma omp simd
+        for (int j = 0; j < kBlocks; ++j) {
+          const double x = low + width * (static_cast<double>(static_cast<int64_t>(long_word(g, half, j) >> 11)) * 0x1p-53);
+          out[half * kBlocks + j] = at_most(x, last);
+        }
+      }
+    });
+  } else {
+    constexpr int bits = kUniformBits<T>;
+    constexpr float unit = 1.0f / (1 << bits);
+    fill_random<T, 1>(advance(a.in(0), n, 1), to, n, [=](const Group& g, T* out, int64_t) {
+      float x[kGroupWords];
+#pragma omp simd
+      for (int i = 0; i < kGroupWords; ++i) {
+        const int32_t k = static_cast<int32_t>(g.words[i] >> (32 - bits));
+        x[i] = at_most(low + width * (static_cast<float>(k) * unit), last);
+      }
+      store_block(out, x, kGroupWords);
+    });
+  }
+}
+
+// Box-Muller: sqrt(-2 log u) (cos 2 pi v, sin 2 pi v), u in (0, 1]. A pair of words gives two numbers in the places of
+// its words. params: mean, standard deviation.
+template <class T> static void normal_as(const Args& a, T* to) {
+  using C = compute_t<T>;
+  const C mean = static_cast<C>(a.number(0)), deviation = static_cast<C>(a.number(1));
+  const int64_t n = a.out().size();
+  if constexpr (std::is_same_v<T, double>) {
+    fill_random<T, 2>(advance(a.in(0), n, 2), to, n, [=](const Group& g, T* out, int64_t) {
+      double u[kBlocks], v[kBlocks];
+#pragma omp simd
+      for (int j = 0; j < kBlocks; ++j) {
+        u[j] = static_cast<double>(static_cast<int64_t>(long_word(g, 0, j) >> 11) + 1) * 0x1p-53;
+        v[j] = static_cast<double>(static_cast<int64_t>(long_word(g, 1, j) >> 11)) * 0x1p-53;
+      }
+#pragma omp simd
+      for (int j = 0; j < kBlocks; ++j) {
+        const double r = __builtin_sqrt(-2.0 * log_(u[j])) * deviation;
+        out[j] = r * cos2pi_(v[j]) + mean;
+        out[j + kBlocks] = r * sin2pi_(v[j]) + mean;
+      }
+    });
+  } else {
+    fill_random<T, 1>(advance(a.in(0), n, 1), to, n, [=](const Group& g, T* out, int64_t) {
+      float x[kGroupWords];
+      for (int pair = 0; pair < 2; ++pair) {
+#pragma omp simd
+        for (int j = 0; j < kBlocks; ++j) {
+          // All 32 bits, though float holds 24: small u are the tail, which reaches 6.6 deviations.
+          const float u = static_cast<float>(g.word(2 * pair, j)) * 0x1p-32f + 0x1p-33f;
+          const float v = static_cast<float>(static_cast<int32_t>(g.word(2 * pair + 1, j) >> 8)) * 0x1p-24f;
+          const float r = __builtin_sqrtf(-2.0f * log_(u)) * deviation;
+          x[2 * pair * kBlocks + j] = r * cos2pi_(v) + mean;
+          x[(2 * pair + 1) * kBlocks + j] = r * sin2pi_(v) + mean;
+        }
+      }
+      store_block(out, x, kGroupWords);
+    });
+  }
+}
+
+template <class F> static void with_float_output(const Args& a, F&& f) {
+  const Array& out = a.out();
+  switch (out.dtype) {
+    case DType::float16: return f(a, out.as<half_t>());
+    case DType::bfloat16: return f(a, out.as<bfloat16_t>());
+    case DType::float32: return f(a, out.as<float>());
+    default: return f(a, out.as<double>());
+  }
+}
+
+static void uniform(const Args& a) {
+  with_float_output(a, [](const Args& args, auto* to) { uniform_as(args, to); });
+}
+static void normal(const Args& a) {
+  with_float_output(a, [](const Args& args, auto* to) { normal_as(args, to); });
+}
+
+// low + floor(range w / 2^64), w a 64-bit word: a value's probability is off by at most 2^-64. params: low, range (as
+// an unsigned number; 0 stands for 2^64).
+template <class T> static void randint_as(const Args& a, T* to) {
+  const uint64_t low = static_cast<uint64_t>(a.integer(0)), range = static_cast<uint64_t>(a.integer(1));
+  const int64_t n = a.out().size();
+  const State s = advance(a.in(0), n, 2);
+  if (range != 0 && range >> 32 == 0) {
+    fill_random<T, 2>(s, to, n, [=](const Group& g, T* out, int64_t) {
+      for (int half = 0; half < 2; ++half) {
+#pragma omp simd
+        for (int j = 0; j < kBlocks; ++j) {  // two 32-bit products, which vectors have
+          const uint64_t below = (g.word(2 * half, j) * range) >> 32;
+          out[half * kBlocks + j] = static_cast<T>(low + ((g.word(2 * half + 1, j) * range + below) >> 32));
+        }
+      }
+    });
+    return;
+  }
+  fill_random<T, 2>(s, to, n, [=](const Group& g, T* out, int64_t) {
+    for (int i = 0; i < 2 * kBlocks; ++i) {
+      const uint64_t w = long_word(g, i / kBlocks, i % kBlocks);
+      out[i] = static_cast<T>(low + (range == 0 ? w : static_cast<uint64_t>((static_cast<unsigned __int128>(w) * range) >> 64)));
+    }
+  });
+}
+
+static void randint(const Args& a) {
+  const Array& out = a.out();
+  switch (out.dtype) {
+    case DType::uint8:
+    case DType::int8: return randint_as(a, out.as<uint8_t>());
+    case DType::int16: return randint_as(a, out.as<int16_t>());
+    case DType::int32: return randint_as(a, out.as<int32_t>());
+    default: return randint_as(a, out.as<int64_t>());
+  }
+}
+
+// ---- masks --------------------------------------------------------------------------------------------------------
+// A word below `threshold` (p 2^32, rounded; params hold it, so that no device rounds differently) is an event.
+static void bernoulli(const Args& a) {
+  const int64_t threshold = a.integer(0), n = a.out().size();
+  const State s = advance(a.in(0), n, 1);
+  if (threshold == 0) return void(memset(a.out().data, 0, n));
+  const uint32_t last = static_cast<uint32_t>(threshold - 1);  // 2^32 does not fit into a word
+  fill_random<uint8_t, 1>(s, a.out().as<uint8_t>(), n, [=](const Group& g, uint8_t* out, int64_t) {
+#pragma omp simd
+    for (int i = 0; i < kGroupWords; ++i) out[i] = g.words[i] <= last;
+  });
+}
+
+// out[i] = x[i] scale unless word i is below the threshold, then 0, also for infinite x. params: threshold, scale
+template <class T> static void scale_kept(const Args& a, State s, T* to) {
+  using C = compute_t<T>;
+  const int64_t threshold = a.integer(0), n = a.out().size();
+  const T* x = a.in(0).as<const T>();
+  if (threshold == 0) {
+    if (to != x) memcpy(to, x, n * sizeof(T));
+    return;
+  }
+  const uint32_t last = static_cast<uint32_t>(threshold - 1);
+  const C scale = static_cast<C>(a.number(1));
+  fill_random<T, 1>(s, to, n, [=](const Group& g, T* out, int64_t first) {
+    C block[kGroupWords];
+    const int64_t left = n - first;
+    load_block(block, x + first, left < kGroupWords ? left : kGroupWords);
+#pragma omp simd
+    for (int i = 0; i < kGroupWords; ++i) {  // by bits: the compiler makes a branch of a choice, mispredicted half the time
+      const auto kept = -static_cast<typename Real<C>::Bits>(g.words[i] > last);
+      block[i] = of_bits<C>(bits_of(block[i] * scale) & kept);
+    }
+    store_block(out, block, kGroupWords);
+  });
+}
+
+// The state as it was is kept for the backward pass, which draws the same mask.
+static void dropout(const Args& a) {
+  const State s = advance(a.in(1), a.out().size(), 1);
+  if (const Array& saved = a.out(1)) memcpy(saved.data, &s, sizeof s);
+  with_float_output(a, [=](const Args& args, auto* to) { scale_kept(args, s, to); });
+}
+
+static void dropout_backward(const Args& a) {
+  State s;
+  memcpy(&s, a.in(1).data, sizeof s);
+  with_float_output(a, [=](const Args& args, auto* to) { scale_kept(args, s, to); });
+}
+
+// ---- permutation --------------------------------------------------------------------------------------------------
+// The indices 0 ... n - 1 in the order of their 64-bit words (equal words: smaller index first), hence what any stable
+// sort gives. Here: into buckets by the leading bits, about 8 to a bucket, then insertion.
+struct Keyed {
+  uint64_t key;
+  int64_t index;
+};
+
+static void permutation(const Args& a) {
+  const int64_t n = a.out().size();
+  const State s = advance(a.in(0), n, 2);
+  if (n == 0) return;
+  const Scratch<uint64_t> keys(n);
+  fill_random<uint64_t, 2>(s, keys.get(), n, [](const Group& g, uint64_t* out, int64_t) {
+    for (int i = 0; i < 2 * kBlocks; ++i) out[i] = long_word(g, i / kBlocks, i % kBlocks);
+  });
+  int bits = 1;
+  while (n >> (bits + 3)) ++bits;
+  const int64_t buckets = int64_t{1} << bits;
+  const Scratch<int64_t> start(buckets + 1);
+  memset(start.get(), 0, (buckets + 1) * sizeof(int64_t));
+  for (int64_t i = 0; i < n; ++i) ++start[(keys[i] >> (64 - bits)) + 1];
+  for (int64_t b = 0; b < buckets; ++b) start[b + 1] += start[b];
+  const Scratch<Keyed> sorted(n);
+  for (int64_t i = 0; i < n; ++i) sorted[start[keys[i] >> (64 - bits)]++] = {keys[i], i};
+  int64_t* out = a.out().as<int64_t>();
+  parallel_ranges(buckets, 1024, [&](int64_t begin, int64_t end) {  // start[b] is now where bucket b ends
+    const int64_t first = begin == 0 ? 0 : start[begin - 1], last = start[end - 1];
+    for (int64_t i = first + 1; i < last; ++i) {  // buckets are in order already: nothing moves across their borders
+      const Keyed x = sorted[i];
+      int64_t k = i;
+      for (; k > first && sorted[k - 1].key > x.key; --k) sorted[k] = sorted[k - 1];
+      sorted[k] = x;
+    }
+    for (int64_t i = first; i < last; ++i) out[i] = sorted[i].index;
+  });
+}
+
+// out[i] = the four words of Philox for counter in(0)[i] and key in(1), all as int64 holding 32-bit words
+static void philox_words(const Args& a) {
+  const int64_t *counters = a.in(0).as<const int64_t>(), *key = a.in(1).as<const int64_t>();
+  int64_t* out = a.out().as<int64_t>();
+  const Keys keys((static_cast<uint64_t>(key[0]) & 0xffffffffu) | static_cast<uint64_t>(key[1]) << 32);
+  const int64_t n = a.out().size() / 4;
+  for (int64_t i = 0; i < n; i += kHalf) {
+    const int count = n - i < kHalf ? static_cast<int>(n - i) : kHalf;
+    Words words = {};
+    for (int j = 0; j < count; ++j)
+      for (int w = 0; w < 4; ++w) words.word[w][j] = static_cast<uint64_t>(counters[4 * (i + j) + w]);
+    words = philox(words, keys);
+    for (int j = 0; j < count; ++j)
+      for (int w = 0; w < 4; ++w) out[4 * (i + j) + w] = static_cast<int64_t>(words.word[w][j] & 0xffffffffu);
+  }
+}
+
+static const Kernel kernels[] = {
+    {"random:philox", philox_words, kAllContiguous},
+    {"random:uniform", uniform, kAllContiguous},
+    {"random:normal", normal, kAllContiguous},
+    {"random:randint", randint, kAllContiguous},
+    {"random:bernoulli", bernoulli, kAllContiguous},
+    {"random:permutation", permutation, kAllContiguous},
+    {"random:dropout", dropout, kAllContiguous},
+    {"random:dropout_backward", dropout_backward, kAllContiguous},
+};
