@@ -1,0 +1,6 @@
+#include <type_traits>
+#include <utility>
+
+#include "core/kernel.h"
+#define DLCORE_BODY "optim/optim.inl"
+#include "core/each_isa.h"
