@@ -1,0 +1,190 @@
+// Arithmetic of two operands: add, sub, mul, div, maximum, minimum, pow, floor_divide, remainder.
+//
+// Bound by memory (12 bytes an element in float32) except pow and the divisions. Both operands have one dtype, which
+// is the output's.
+#include "core/pointwise.inl"
+
+struct Add {
+  static constexpr int64_t kGrain = 1 << 16;
+  template <class T> T operator()(T a, T b) const {
+    if constexpr (std::is_same_v<T, bool>) return a | b;
+    else return static_cast<T>(wrap_t<T>(a) + wrap_t<T>(b));
+  }
+};
+struct Sub {
+  static constexpr int64_t kGrain = 1 << 16;
+  template <class T> T operator()(T a, T b) const { return static_cast<T>(wrap_t<T>(a) - wrap_t<T>(b)); }
+};
+struct Mul {
+  static constexpr int64_t kGrain = 1 << 16;
+  template <class T> T operator()(T a, T b) const {
+    if constexpr (std::is_same_v<T, bool>) return a & b;
+    else return static_cast<T>(wrap_t<T>(a) * wrap_t<T>(b));
+  }
+};
+struct Div {
+  static constexpr int64_t kGrain = 1 << 16;
+  template <class T> T operator()(T a, T b) const { return a / b; }
+};
+struct Maximum {  // a NaN in either operand is the result
+  static constexpr int64_t kGrain = 1 << 16;
+  template <class T> T operator()(T a, T b) const { return (a > b) | (a != a) ? a : b; }
+};
+struct Minimum {
+  static constexpr int64_t kGrain = 1 << 16;
+  template <class T> T operator()(T a, T b) const { return (a < b) | (a != a) ? a : b; }
+};
+
+// Python's: the quotient is rounded down and the remainder has the divisor's sign. Integer division by 0 gives 0.
+template <class T> static inline T floor_quotient(T a, T b) {
+  if constexpr (std::is_integral_v<T>) {
+    if (b == 0) return 0;
+    if constexpr (std::is_signed_v<T>) {
+      if (b == -1) return static_cast<T>(-wrap_t<T>(a));  // the processor traps on the smallest number / -1
+      return static_cast<T>(a / b - ((a % b != 0) & ((a < 0) != (b < 0))));
+    }
+    return static_cast<T>(a / b);
+  } else {
+    if (b == T(0)) return a / b;
+    const T rest = std::fmod(a, b);
+    const T quotient = (a - rest) / b - T((rest != T(0)) & ((rest < T(0)) != (b < T(0))));
+    if (quotient == T(0)) return std::copysign(T(0), a / b);
+    const T low = std::floor(quotient);
+    return quotient - low > T(0.5) ? low + T(1) : low;
+  }
+}
+template <class T> static inline T floor_remainder(T a, T b) {
+  if constexpr (std::is_integral_v<T>) {
+    if (b == 0) return 0;
+    if constexpr (std::is_signed_v<T>) {
+      if (b == -1) return 0;
+      const T rest = a % b;
+      return static_cast<T>(rest + ((rest != 0) & ((rest < 0) != (b < 0)) ? b : 0));
+    }
+    return static_cast<T>(a % b);
+  } else {
+    const T rest = std::fmod(a, b);
+    if (rest == T(0)) return std::copysign(T(0), b);
+    return (rest < T(0)) != (b < T(0)) ? rest + b : rest;
+  }
+}
+struct FloorDivide {
+  static constexpr int64_t kGrain = 1 << 11;
+  template <class T> T operator()(T a, T b) const { return floor_quotient(a, b); }
+};
+struct Remainder {
+  static constexpr int64_t kGrain = 1 << 11;
+  template <class T> T operator()(T a, T b) const { return floor_remainder(a, b); }
+};
+
+// ---- pow ----------------------------------------------------------------------------------------------------------
+
+// exp(y log x) in double: rounding to float hides the error of both. C's special cases: pow(x, 0) and pow(1, y) are 1
+// even for NaN; a negative base needs an integer exponent.
+static inline __attribute__((always_inline)) float pow_float(float base, float exponent) {
+  const double x = base, y = exponent, size = abs_(x);
+  const double value = exp_(y * log_(size));
+  const double half = y * 0.5;
+  const bool large = abs_(y) >= 0x1p31;  // a float as large is an even integer
+  const double whole = static_cast<double>(static_cast<int32_t>(large ? 0.0 : y));
+  const double whole_half = static_cast<double>(static_cast<int32_t>(large ? 0.0 : half));
+  const bool integer = large | (whole == y), odd = !large & integer & (whole_half != half);
+  const double by_sign = odd ? copysign_(value, x) : value;
+  const double domain = (x < 0.0) & !integer & (size < std::numeric_limits<double>::infinity())
+                            ? std::numeric_limits<double>::quiet_NaN() : by_sign;
+  const bool one = (y == 0.0) | (x == 1.0) | ((x == -1.0) & (abs_(y) == std::numeric_limits<double>::infinity()));
+  return static_cast<float>(one ? 1.0 : domain);
+}
+
+template <class T> static inline T pow_integer(T base, T exponent) {
+  if (std::is_signed_v<T> && exponent < 0)  // 1 / base^|exponent|, truncated
+    return base == 1 ? T(1) : base == T(-1) ? (exponent & 1 ? T(-1) : T(1)) : T(0);
+  wrap_t<T> result = 1, square = wrap_t<T>(base);
+  for (auto e = static_cast<uint64_t>(exponent); e; e >>= 1) {
+    if (e & 1) result *= square;
+    square *= square;
+  }
+  return static_cast<T>(result);
+}
+
+struct Pow {
+  static constexpr int64_t kGrain = 1 << 12;
+  template <class T> T operator()(T a, T b) const {
+    if constexpr (std::is_integral_v<T>) return pow_integer(a, b);
+    else if constexpr (sizeof(T) == 4) return pow_float(a, b);
+    else return std::pow(a, b);
+  }
+};
+struct Identity {
+  static constexpr int64_t kGrain = 1 << 16;
+  template <class T> T operator()(T a) const { return a; }
+};
+struct SquareOf {
+  static constexpr int64_t kGrain = 1 << 16;
+  template <class T> T operator()(T a) const { return a * a; }
+};
+struct InverseOf {
+  static constexpr int64_t kGrain = 1 << 16;
+  template <class T> T operator()(T a) const { return T(1) / a; }
+};
+struct RootOf {  // differs from sqrt at -0 and -inf
+  static constexpr int64_t kGrain = 1 << 16;
+  template <class T> T operator()(T a) const {
+    constexpr T inf = std::numeric_limits<T>::infinity();
+    return a == -inf ? inf : std::sqrt(a) + T(0);
+  }
+};
+
+// ---- kernels ------------------------------------------------------------------------------------------------------
+
+template <class F> static void number_kernel(const Args& a) {
+  with_number(a.in(0).dtype, [&](auto t) {
+    using T = typename decltype(t)::type;
+    pointwise<F, T, T, T>(a.out(), a.in(0), a.in(1));
+  });
+}
+template <class F> static void kernel(const Args& a) {
+  if (a.in(0).dtype == DType::bool_) pointwise<F, bool, bool, bool>(a.out(), a.in(0), a.in(1));
+  else number_kernel<F>(a);
+}
+
+static void div(const Args& a) {
+  with_float(a.in(0).dtype, [&](auto t) {
+    using T = typename decltype(t)::type;
+    pointwise<Div, T, T, T>(a.out(), a.in(0), a.in(1));
+  });
+}
+
+static double float_at(const Array& a) {
+  switch (a.dtype) {
+    case DType::float16: return load(a.as<half_t>());
+    case DType::bfloat16: return load(a.as<bfloat16_t>());
+    case DType::float64: return *a.as<double>();
+    default: return *a.as<float>();
+  }
+}
+
+static void pow(const Args& a) {
+  if (!is_float(a.in(0).dtype) || a.in(1).size() != 1) return number_kernel<Pow>(a);
+  const double exponent = float_at(a.in(1));  // the usual constants need no logarithm
+  with_float(a.in(0).dtype, [&](auto t) {
+    using T = typename decltype(t)::type;
+    if (exponent == 2) pointwise<SquareOf, T, T>(a.out(), a.in(0));
+    else if (exponent == 1) pointwise<Identity, T, T>(a.out(), a.in(0));
+    else if (exponent == -1) pointwise<InverseOf, T, T>(a.out(), a.in(0));
+    else if (exponent == 0.5) pointwise<RootOf, T, T>(a.out(), a.in(0));
+    else pointwise<Pow, T, T, T>(a.out(), a.in(0), a.in(1));
+  });
+}
+
+static const Kernel kernels[] = {
+    {"elementwise:add", kernel<Add>, 0},
+    {"elementwise:sub", number_kernel<Sub>, 0},
+    {"elementwise:mul", kernel<Mul>, 0},
+    {"elementwise:div", div, 0},
+    {"elementwise:maximum", kernel<Maximum>, 0},
+    {"elementwise:minimum", kernel<Minimum>, 0},
+    {"elementwise:pow", pow, 0},
+    {"elementwise:floor_divide", number_kernel<FloorDivide>, 0},
+    {"elementwise:remainder", number_kernel<Remainder>, 0},
+};

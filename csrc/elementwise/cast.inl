@@ -1,0 +1,63 @@
+// Conversion between any two dtypes; the target is the output's. Bound by memory.
+//
+// To bool: whether it differs from 0. Integer to integer wraps. Float to integer truncates towards zero and stays
+// within the target: beyond its range the nearest limit, NaN gives 0. Float to float rounds once, to nearest even.
+#include "core/pointwise.inl"
+
+// The float nearest to x whose rounding to a 16-bit float is the rounding of x itself: inexact results are made odd in
+// the last bit, so they can never look like a tie.
+static inline float round_to_odd(double x) {
+  const float f = static_cast<float>(x);
+  const double back = f;
+  const uint32_t bits = bits_of(f);
+  const uint32_t odd = (bits - (abs_(back) > abs_(x))) | 1u;  // towards zero, then odd
+  return of_bits<float>((back == x) | (x != x) ? bits : odd);
+}
+
+template <class I, class T> static inline I saturate(T x) {
+  constexpr T low = static_cast<T>(std::numeric_limits<I>::min());
+  constexpr T above = T(2) * static_cast<T>(uint64_t(1) << (std::numeric_limits<I>::digits - 1));  // the maximum + 1
+  const T inside = (x >= low) & (x < above) ? x : T(0);
+  return x >= above ? std::numeric_limits<I>::max() : x < low ? std::numeric_limits<I>::min() : static_cast<I>(inside);
+}
+
+template <class O> struct Convert {
+  static constexpr int64_t kGrain = 1 << 16;
+  template <class T> O operator()(T x) const {
+    if constexpr (std::is_same_v<O, bool>) return x != T(0);
+    else if constexpr (std::is_integral_v<O> && std::is_floating_point_v<T>) return saturate<O>(x);
+    else return static_cast<O>(x);
+  }
+};
+struct RoundToOdd {
+  static constexpr int64_t kGrain = 1 << 16;
+  float operator()(double x) const { return round_to_odd(x); }
+};
+struct Move {
+  static constexpr int64_t kGrain = 1 << 16;
+  template <class T> T operator()(T x) const { return x; }
+};
+template <class T> static void move(const Args& a) { pointwise_raw<Move, T, T>(a.out(), a.in(0)); }
+
+static void cast(const Args& a) {
+  const DType from = a.in(0).dtype, to = a.out().dtype;
+  if (from == to) {
+    switch (item_size(to)) {
+      case 1: return move<uint8_t>(a);
+      case 2: return move<uint16_t>(a);
+      case 4: return move<uint32_t>(a);
+      default: return move<uint64_t>(a);
+    }
+  }
+  if (from == DType::float64 && (to == DType::float16 || to == DType::bfloat16))
+    return pointwise<RoundToOdd, float, double>(a.out(), a.in(0));
+  with_dtype(to, [&](auto out_type) {
+    with_dtype(from, [&](auto in_type) {
+      using O = typename decltype(out_type)::type;
+      using I = typename decltype(in_type)::type;
+      pointwise<Convert<O>, O, I>(a.out(), a.in(0));
+    });
+  });
+}
+
+static const Kernel kernels[] = {{"elementwise:cast", cast, 0}};

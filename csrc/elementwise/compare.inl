@@ -1,0 +1,88 @@
+// Comparisons, tests and choices: eq ne lt le gt ge, logical_and/or/xor/not, isnan, isfinite, where. Bound by memory.
+#include "core/pointwise.inl"
+
+struct Equal {
+  static constexpr int64_t kGrain = 1 << 16;
+  template <class T> bool operator()(T a, T b) const { return a == b; }
+};
+struct NotEqual {
+  static constexpr int64_t kGrain = 1 << 16;
+  template <class T> bool operator()(T a, T b) const { return a != b; }
+};
+struct Less {
+  static constexpr int64_t kGrain = 1 << 16;
+  template <class T> bool operator()(T a, T b) const { return a < b; }
+};
+struct LessEqual {
+  static constexpr int64_t kGrain = 1 << 16;
+  template <class T> bool operator()(T a, T b) const { return a <= b; }
+};
+struct And {
+  static constexpr int64_t kGrain = 1 << 18;
+  bool operator()(bool a, bool b) const { return a & b; }
+};
+struct Or {
+  static constexpr int64_t kGrain = 1 << 18;
+  bool operator()(bool a, bool b) const { return a | b; }
+};
+struct Xor {
+  static constexpr int64_t kGrain = 1 << 18;
+  bool operator()(bool a, bool b) const { return a ^ b; }
+};
+struct Not {
+  static constexpr int64_t kGrain = 1 << 18;
+  bool operator()(bool a) const { return !a; }
+};
+struct IsNan {
+  static constexpr int64_t kGrain = 1 << 16;
+  template <class T> bool operator()(T x) const { return x != x; }
+};
+struct IsFinite {
+  static constexpr int64_t kGrain = 1 << 16;
+  template <class T> bool operator()(T x) const { return abs_(x) < std::numeric_limits<T>::infinity(); }
+};
+struct Choose {
+  static constexpr int64_t kGrain = 1 << 16;
+  template <class T> T operator()(bool condition, T a, T b) const { return condition ? a : b; }
+};
+
+// `swapped`: a > b is b < a.
+template <class F, bool swapped = false> static void compare(const Args& a) {
+  with_dtype(a.in(0).dtype, [&](auto t) {
+    using T = typename decltype(t)::type;
+    pointwise<F, bool, T, T>(a.out(), a.in(swapped), a.in(!swapped));
+  });
+}
+template <class F> static void logical(const Args& a) { pointwise<F, bool, bool, bool>(a.out(), a.in(0), a.in(1)); }
+static void logical_not(const Args& a) { pointwise<Not, bool, bool>(a.out(), a.in(0)); }
+template <class F> static void test(const Args& a) {
+  with_float(a.in(0).dtype, [&](auto t) { pointwise<F, bool, typename decltype(t)::type>(a.out(), a.in(0)); });
+}
+
+template <class T> static void choose(const Args& a) {
+  pointwise_raw<Choose, T, bool, T, T>(a.out(), a.in(0), a.in(1), a.in(2));
+}
+static void where(const Args& a) {  // moves bits: the size of an element is all that matters
+  switch (item_size(a.out().dtype)) {
+    case 1: return choose<uint8_t>(a);
+    case 2: return choose<uint16_t>(a);
+    case 4: return choose<uint32_t>(a);
+    default: return choose<uint64_t>(a);
+  }
+}
+
+static const Kernel kernels[] = {
+    {"elementwise:eq", compare<Equal>, 0},
+    {"elementwise:ne", compare<NotEqual>, 0},
+    {"elementwise:lt", compare<Less>, 0},
+    {"elementwise:le", compare<LessEqual>, 0},
+    {"elementwise:gt", compare<Less, true>, 0},
+    {"elementwise:ge", compare<LessEqual, true>, 0},
+    {"elementwise:logical_and", logical<And>, 0},
+    {"elementwise:logical_or", logical<Or>, 0},
+    {"elementwise:logical_xor", logical<Xor>, 0},
+    {"elementwise:logical_not", logical_not, 0},
+    {"elementwise:isnan", test<IsNan>, 0},
+    {"elementwise:isfinite", test<IsFinite>, 0},
+    {"elementwise:where", where, 0},
+};
