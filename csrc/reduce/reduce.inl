@@ -1,0 +1,254 @@
+// Reductions: sum, mean, max, min, argmax, argmin, logsumexp over any set of axes of an array with any strides.
+//
+// They read each element once and do next to nothing with it: memory bounds them. So the layout decides (layout.inl):
+// rows are folded in 64 lanes, columns a tile at a time with partial results in L1, both straight from the input.
+// 16-bit floats are widened block by block; float sums end in double, integer sums are int64.
+//
+// Parameters: 0 bit mask of the reduced axes; mean: 1 the number of elements divided by.
+
+#include "reduce/fold.inl"
+#include "reduce/layout.inl"
+
+// ---- sum, mean ----------------------------------------------------------------------------------------------------
+// T stored input, S stored output; floats are summed in their compute type within a block, integers in int64.
+template <class T, class S> struct Sum {
+  using C = compute_t<T>;
+  static constexpr bool kFloat = !std::is_integral_v<C>;
+  using L = std::conditional_t<kFloat, C, int64_t>;
+  using P = std::conditional_t<kFloat, double, int64_t>;
+  using Out = S;
+  double divisor = 1;
+
+  P identity() const { return 0; }
+  void run(const C* x, int64_t n, int64_t, P& p) const {
+    if constexpr (kFloat) p += fold_array<Add>(x, n, C(0));
+    else p += sum_block<L>(n, [=](int64_t i) { return static_cast<L>(x[i]); });
+  }
+  void columns(const C* x, int64_t ld, int64_t rows, int64_t w, int64_t, P* p) const {
+    L lanes[1024];
+    for (int64_t c = 0; c < w; ++c) lanes[c] = 0;
+    int64_t r = 0;
+    for (; r + 4 <= rows; r += 4, x += 4 * ld) {
+      const C *x1 = x + ld, *x2 = x + 2 * ld, *x3 = x + 3 * ld;
+#pragma omp simd
+      for (int64_t c = 0; c < w; ++c) lanes[c] += (L(x[c]) + L(x1[c])) + (L(x2[c]) + L(x3[c]));
+    }
+    for (; r < rows; ++r, x += ld)
+#pragma omp simd
+      for (int64_t c = 0; c < w; ++c) lanes[c] += L(x[c]);
+#pragma omp simd
+    for (int64_t c = 0; c < w; ++c) p[c] += lanes[c];
+  }
+  void merge(P& p, const P& q) const { p += q; }
+  S finish(P p) const {
+    S y;
+    if constexpr (kFloat) store(&y, static_cast<compute_t<S>>(p / divisor));
+    else y = p;
+    return y;
+  }
+};
+
+// ---- max, min -----------------------------------------------------------------------------------------------------
+template <class T, class Join> struct Extremum {
+  using C = compute_t<T>;
+  using P = C;
+  using Out = T;
+
+  static void update(P& p, C x) {  // the branch is seldom taken, unlike those the join becomes for scalars
+    if (Join::beats(x, p)) p = x;
+  }
+  P identity() const { return Join::template identity<C>(); }
+  void run(const C* x, int64_t n, int64_t, P& p) const {
+    p = Join{}(p, fold_array<Join>(x, n, identity()));
+  }
+  void columns(const C* x, int64_t ld, int64_t rows, int64_t w, int64_t, P* p) const {
+    constexpr int kLane = kVectorBytes / sizeof(C);
+    const Join join;
+    int64_t r = 0;
+    for (; r + 4 <= rows; r += 4, x += 4 * ld) {
+      const C *x1 = x + ld, *x2 = x + 2 * ld, *x3 = x + 3 * ld;
+      int64_t c = 0;
+      for (; c + kLane <= w; c += kLane)
+        write(p + c, join(read(p + c), join(join(read(x + c), read(x1 + c)), join(read(x2 + c), read(x3 + c)))));
+      for (; c < w; ++c)
+        for (const C* y : {x, x1, x2, x3}) update(p[c], y[c]);
+    }
+    for (; r < rows; ++r, x += ld)
+      for (int64_t c = 0; c < w; ++c) update(p[c], x[c]);
+  }
+  void merge(P& p, const P& q) const { p = Join{}(p, q); }
+  T finish(P p) const {
+    T y;
+    store(&y, p);
+    return y;
+  }
+};
+
+// ---- argmax, argmin: the first extremum; the first NaN if there is one ----------------------------------------------
+// One axis, or all of them of a contiguous array, so that a position is an index.
+template <class T, class Join> struct ArgExtremum {
+  using C = compute_t<T>;
+  struct P {
+    C value;
+    int64_t index;
+  };
+  using Out = int64_t;
+
+  static bool beats(C x, C best) { return Join::beats(x, best) & (best == best); }
+  P identity() const { return {Join::template identity<C>(), 0}; }
+  // Index of the first element equal to `best`, or NaN where that is NaN; it is there.
+  static int64_t find(const C* x, int64_t n, C best) {
+    constexpr int kGroup = 64;
+    int64_t i = 0;
+    for (; i + kGroup <= n; i += kGroup) {
+      unsigned char found = 0;
+#pragma omp simd reduction(| : found)
+      for (int j = 0; j < kGroup; ++j) found |= (x[i + j] == best) | (x[i + j] != x[i + j]);
+      if (found) break;
+    }
+    while ((x[i] != best) & (x[i] == x[i])) ++i;
+    return i;
+  }
+  void run(const C* x, int64_t n, int64_t position, P& p) const {
+    // Find the block's extremum first: only a block that improves on the rest, and few do, is searched.
+    const C best = fold_array<Join>(x, n, Join::template identity<C>());
+    if (beats(best, p.value)) p = {best, position + find(x, n, best)};
+  }
+  void columns(const C* x, int64_t ld, int64_t rows, int64_t w, int64_t position, P* p) const {
+    constexpr int kLane = kVectorBytes / sizeof(C);
+    using Index = std::remove_reference_t<decltype((native<C>{} == native<C>{})[0])>;  // a block has at most 64 rows
+    C best[1024];
+    Index index[1024];
+    for (int64_t c = 0; c < w; ++c) best[c] = p[c].value, index[c] = -1;
+    for (int64_t r = 0; r < rows; ++r, x += ld) {
+      int64_t c = 0;
+      for (; c + kLane <= w; c += kLane) {
+        const native<C> y = read(x + c), old = read(best + c);
+        const auto better = Join::beats(y, old) & (old == old);
+        write(best + c, better ? y : old);
+        write(index + c, better ? native<Index>{} + static_cast<Index>(r) : read(index + c));
+      }
+      for (; c < w; ++c)
+        if (beats(x[c], best[c])) best[c] = x[c], index[c] = static_cast<Index>(r);
+    }
+    for (int64_t c = 0; c < w; ++c)
+      if (index[c] >= 0) p[c] = {best[c], position + index[c]};
+  }
+  void merge(P& p, const P& q) const {
+    if (beats(q.value, p.value)) p = q;
+  }
+  int64_t finish(P p) const { return p.index; }
+};
+
+// ---- logsumexp: the sum of exp(x - max) travels with the max ------------------------------------------------------
+template <class T> struct LogSumExp {
+  using C = compute_t<T>;
+  struct P {
+    C max;
+    double sum;
+  };
+  using Out = T;
+
+  static C shift_of(C max) { return max - max == 0 ? max : C(0); }  // exp(inf - inf) would be NaN
+  static void raise(P& p, C max) {
+    if (max == p.max) return;
+    p.sum = p.sum == 0 ? 0 : p.sum * exp_(static_cast<double>(shift_of(p.max)) - shift_of(max));
+    p.max = max;
+  }
+  // Among +inf and NaN there is nothing to scale: the sum is the max.
+  static double unless_infinite(C max, C sum) { return max - max == 0 || max < 0 ? sum : max; }
+  P identity() const { return {Larger::identity<C>(), 0}; }
+  void run(const C* x, int64_t n, int64_t, P& p) const {
+    raise(p, Larger{}(p.max, max_of(n, x)));
+    const C shift = shift_of(p.max);
+    p.sum += unless_infinite(p.max, sum_block<C>(n, [=](int64_t i) { return exp_below(x[i] - shift); }));
+  }
+  void columns(const C* x, int64_t ld, int64_t rows, int64_t w, int64_t, P* p) const {
+    C max[1024], shift[1024], sum[1024];
+    for (int64_t c = 0; c < w; ++c) max[c] = p[c].max, sum[c] = 0;
+    for (int64_t r = 0; r < rows; ++r)
+#pragma omp simd
+      for (int64_t c = 0; c < w; ++c) max[c] = Larger{}(max[c], x[r * ld + c]);
+    for (int64_t c = 0; c < w; ++c) {
+      raise(p[c], max[c]);
+      shift[c] = shift_of(max[c]);
+    }
+    for (int64_t r = 0; r < rows; ++r)
+#pragma omp simd
+      for (int64_t c = 0; c < w; ++c) sum[c] += exp_below(x[r * ld + c] - shift[c]);
+    for (int64_t c = 0; c < w; ++c) p[c].sum += unless_infinite(max[c], sum[c]);
+  }
+  void merge(P& p, const P& q) const {
+    P other = q;
+    const C max = Larger{}(p.max, q.max);
+    raise(p, max);
+    raise(other, max);
+    p.sum += other.sum;
+  }
+  T finish(P p) const {
+    T y;
+    store(&y, static_cast<C>(log_(p.sum) + static_cast<double>(shift_of(p.max))));
+    return y;
+  }
+};
+
+// ---- kernels ------------------------------------------------------------------------------------------------------
+template <class Op, class T> static void reduce(const Args& a, const Op& op) {
+  Reduction<Op, T>(op, a.in(0), a.out(), a.integer(0))();
+}
+
+// f.template operator()<T>() for the stored type T.
+template <class F> static void with_float(DType t, F&& f) {
+  switch (t) {
+    case DType::float16: return f.template operator()<half_t>();
+    case DType::bfloat16: return f.template operator()<bfloat16_t>();
+    case DType::float32: return f.template operator()<float>();
+    default: return f.template operator()<double>();
+  }
+}
+template <class F> static void with_any(DType t, F&& f) {
+  switch (t) {
+    case DType::bool_:
+    case DType::uint8: return f.template operator()<uint8_t>();
+    case DType::int8: return f.template operator()<int8_t>();
+    case DType::int16: return f.template operator()<int16_t>();
+    case DType::int32: return f.template operator()<int32_t>();
+    case DType::int64: return f.template operator()<int64_t>();
+    default: return with_float(t, f);
+  }
+}
+
+static void sum(const Args& a) {
+  with_any(a.in(0).dtype, [&]<class T>() {
+    using S = std::conditional_t<std::is_integral_v<T>, int64_t, T>;
+    reduce<Sum<T, S>, T>(a, {});
+  });
+}
+static void mean(const Args& a) {
+  with_float(a.in(0).dtype, [&]<class T>() { reduce<Sum<T, T>, T>(a, {static_cast<double>(a.integer(1))}); });
+}
+static void max(const Args& a) {
+  with_any(a.in(0).dtype, [&]<class T>() { reduce<Extremum<T, Larger>, T>(a, {}); });
+}
+static void min(const Args& a) {
+  with_any(a.in(0).dtype, [&]<class T>() { reduce<Extremum<T, Smaller>, T>(a, {}); });
+}
+static void argmax(const Args& a) {
+  with_any(a.in(0).dtype, [&]<class T>() { reduce<ArgExtremum<T, Larger>, T>(a, {}); });
+}
+static void argmin(const Args& a) {
+  with_any(a.in(0).dtype, [&]<class T>() { reduce<ArgExtremum<T, Smaller>, T>(a, {}); });
+}
+static void logsumexp(const Args& a) {
+  with_float(a.in(0).dtype, [&]<class T>() { reduce<LogSumExp<T>, T>(a, {}); });
+}
+
+static const Kernel kernels[] = {
+    {"reduce:sum", sum, 0},
+    {"reduce:mean", mean, 0},
+    {"reduce:max", max, 0},
+    {"reduce:min", min, 0},
+    {"reduce:argmax", argmax, kAllContiguous},
+    {"reduce:argmin", argmin, kAllContiguous},
+    {"reduce:logsumexp", logsumexp, 0},
+};
