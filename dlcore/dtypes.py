@@ -48,6 +48,11 @@ class DType:
         """Distance from 1 to the next larger number; 0 for integers."""
         return float(ml_dtypes.finfo(self.numpy).eps) if self.is_float else 0.0
 
+    @property
+    def tiny(self) -> float:
+        """The smallest positive normal number; 0 for integers."""
+        return float(ml_dtypes.finfo(self.numpy).tiny) if self.is_float else 0.0
+
 
 bool_ = DType(0, "bool", "bool", np.bool_)
 uint8 = DType(1, "uint8", "uint", np.uint8)

@@ -3,41 +3,9 @@
 #include <unordered_map>
 #include <vector>
 
-#include "core/tensor.h"
+#include "core/plan.h"
 
 namespace dlcore {
-
-// What dlcore/_dispatch.py decided for one combination of specs, attributes and gradients wanted. Python runs to make a
-// plan; a call that finds one stays in C++.
-struct OutputSpec {
-  bool present;
-  DType dtype;
-  uint8_t ndim;
-  int64_t shape[kMaxDims];
-};
-struct SaveSpec {
-  enum Kind { none, input, output } kind;
-  int index;
-};
-enum class PlanKind { native, foreign, view, composite };
-
-struct Plan {
-  PlanKind kind = PlanKind::native;
-  std::vector<int> casts;            // per operand: dtype code to cast to, or -1
-  std::vector<OutputSpec> outputs;   // outputs, then extras
-  int n_outputs = 0;                 // how many of them are returned
-  const Kernel* kernel = nullptr;    // native
-  std::vector<Param> params;
-  PyObject* callable = nullptr;      // foreign or composite
-  int64_t offset = 0;                // view: elements from operand 0's first
-  int64_t strides[kMaxDims] = {};    // view
-  bool taped = false;                // record a node
-  std::vector<bool> needs;           // per operand: gradient wanted
-  std::vector<SaveSpec> saves;
-  std::vector<int> writes;           // operands changed in place
-  int refs = 1;                      // the cache's, and one for each call in progress (which may clear the cache)
-  ~Plan() { Py_XDECREF(callable); }
-};
 
 struct CacheEntry {
   std::vector<uint64_t> words;
@@ -69,6 +37,8 @@ extern PyTypeObject* function_type;
 PyObject* call(Function* function, Tensor** operands, int n, PyObject* attrs, Tensor* out = nullptr);
 // x `function`= arguments: writes the result into target, keeping the tape right. New reference to target.
 PyObject* call_inplace(Function* function, Tensor* target, PyObject* const* args, Py_ssize_t n);
+
+Tensor* to_operand(Function* f, PyObject* value, int position, bool* failed);
 
 bool init_function(PyObject* module);
 

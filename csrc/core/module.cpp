@@ -39,6 +39,8 @@ PYBIND11_MODULE(_C, m) {
     return d;
   }, "Bytes handed out, kept for reuse, and the largest handed out since reset_peak_memory().");
   m.def("reset_peak_memory", reset_peak_memory);
+  m.def("set_guards", set_guards, py::arg("on"), "Put guard bytes around new tensors' memory (for tests).");
+  m.def("guard_faults", guard_faults, "How many tensors were freed with changed guard bytes.");
   m.def("trim_memory", trim_memory, "Give cached memory back to the system.");
   m.attr("compiler") = py::str(__VERSION__);
 }

@@ -42,18 +42,42 @@ static Buffer* blank_buffer() {
   return new Buffer{};
 }
 
+static bool guards_on = false;
+static int64_t faults = 0;
+static constexpr size_t kGuard = kAlignment;
+static constexpr unsigned char kGuardByte = 0xA5;
+
+void set_guards(bool on) { guards_on = on; }
+int64_t guard_faults() { return faults; }
+
 Buffer* new_buffer(size_t bytes) {
-  void* data = allocate(bytes);
+  const size_t guard = guards_on ? kGuard : 0;
+  char* block = static_cast<char*>(allocate(bytes + 2 * guard));
+  if (guard) {
+    std::memset(block, kGuardByte, guard);
+    std::memset(block + guard, 0xFF, bytes);
+    std::memset(block + guard + bytes, kGuardByte, guard);
+  }
   Buffer* b = blank_buffer();
-  b->data = data;
+  b->data = block + guard;
   b->bytes = bytes;
+  b->guarded = guard;
   return b;
+}
+
+static void release_own(Buffer* b) {
+  const size_t guard = b->guarded ? kGuard : 0;
+  const unsigned char* block = static_cast<unsigned char*>(b->data) - guard;
+  bool intact = true;
+  for (size_t k = 0; k < guard; ++k) intact = intact && block[k] == kGuardByte && block[guard + b->bytes + k] == kGuardByte;
+  faults += !intact;
+  release(const_cast<unsigned char*>(block), b->bytes + 2 * guard);
 }
 
 void drop(Buffer* b) {
   if (!b || --b->refs) return;
   if (b->free_owner) b->free_owner(b->owner);
-  else release(b->data, b->bytes);
+  else release_own(b);
   b->owner = free_buffers;
   free_buffers = b;
 }

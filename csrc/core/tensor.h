@@ -21,11 +21,15 @@ struct Buffer {
   int64_t version = 0;      // rises with every write after the first
   bool readonly = false;    // memory of others that must not be written
   bool rewritten = false;   // a tracked in-place write happened: older untracked views have lost their gradient
+  bool guarded = false;     // guard bytes lie on both sides of `data`
   void (*free_owner)(void*) = nullptr;  // null: `data` came from allocate()
   void* owner = nullptr;
 };
 Buffer* new_buffer(size_t bytes);  // throws std::bad_alloc
 void drop(Buffer* buffer);
+// Tests: new buffers start as 0xFF bytes (NaN, -1) between guard bytes, which are checked when the buffer is dropped.
+void set_guards(bool on);
+int64_t guard_faults();  // buffers whose guard bytes had changed
 inline Buffer* keep(Buffer* buffer) {
   if (buffer) ++buffer->refs;
   return buffer;

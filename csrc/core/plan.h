@@ -1,0 +1,104 @@
+// Plans: what Python decided about one combination of operands and attributes, and the cache that finds it again.
+#pragma once
+#include <vector>
+
+#include "core/tensor.h"
+
+namespace dlcore {
+
+struct Function;  // function.h
+
+// What dlcore/_dispatch.py decided for one combination of specs, attributes and gradients wanted. Python runs to make a
+// plan; a call that finds one stays in C++.
+struct OutputSpec {
+  bool present;
+  DType dtype;
+  uint8_t ndim;
+  int64_t shape[kMaxDims];
+};
+struct SaveSpec {
+  enum Kind { none, input, output } kind;
+  int index;
+};
+enum class PlanKind { native, foreign, view, composite };
+
+struct Plan {
+  PlanKind kind = PlanKind::native;
+  std::vector<int> casts;            // per operand: dtype code to cast to, or -1
+  std::vector<OutputSpec> outputs;   // outputs, then extras
+  int n_outputs = 0;                 // how many of them are returned
+  const Kernel* kernel = nullptr;    // native
+  std::vector<Param> params;
+  PyObject* callable = nullptr;      // foreign or composite
+  int64_t offset = 0;                // view: elements from operand 0's first
+  int64_t strides[kMaxDims] = {};    // view
+  bool taped = false;                // record a node
+  std::vector<bool> needs;           // per operand: gradient wanted
+  std::vector<SaveSpec> saves;
+  std::vector<int> writes;           // operands changed in place
+  int refs = 1;                      // the cache's, and one for each call in progress (which may clear the cache)
+  ~Plan() { Py_XDECREF(callable); }
+};
+
+// The operands of one call; owned references, null where absent.
+struct Operands {
+  static constexpr int kInline = 8;
+  Tensor* local[kInline];
+  std::vector<Tensor*> many;
+  Tensor** data = local;
+  int n = 0;
+  explicit Operands(int count) : n(count) {
+    if (count > kInline) {
+      many.resize(static_cast<size_t>(count));
+      data = many.data();
+    }
+    for (int k = 0; k < n; ++k) data[k] = nullptr;
+  }
+  Operands(const Operands&) = delete;
+  Operands& operator=(const Operands&) = delete;
+  ~Operands() {
+    for (int k = 0; k < n; ++k) Py_XDECREF(as_object(data[k]));
+  }
+  void set(int k, Tensor* owned) {
+    Py_XDECREF(as_object(data[k]));
+    data[k] = owned;
+  }
+};
+
+
+// What a plan depends on, as words: dtypes, shapes, devices, weakness, gradients wanted, types of the attributes.
+struct Key {
+  static constexpr int kInline = 128;
+  uint64_t local[kInline];
+  std::vector<uint64_t> many;
+  uint64_t* words = local;
+  size_t n = 0;
+  uint64_t hash = 0;
+
+  explicit Key(size_t capacity) {
+    if (capacity <= kInline) return;
+    many.resize(capacity);
+    words = many.data();
+  }
+  void add(uint64_t word) {
+    words[n++] = word;
+    hash = (hash ^ word) * 0x9E3779B97F4A7C15u;
+    hash ^= hash >> 29;
+  }
+};
+
+bool wanted(const Tensor* t);  // whether a gradient for this operand is to be recorded
+bool make_key(Function* f, Tensor** operands, int n, PyObject* attrs, Key& key);
+Plan* find_plan(Function* f, const Key& key, PyObject* attrs);                 // null: none; borrowed
+Plan* make_plan(Function* f, Tensor** operands, int n, PyObject* attrs);       // asks Python; one reference
+void keep_plan(Function* f, const Key& key, PyObject* attrs, Plan* plan);      // the cache takes the reference
+void clear_cache(Function* f);
+inline void unref(Plan* plan) {
+  if (--plan->refs == 0) delete plan;
+}
+
+// run.cpp: finds or makes the plan and runs it. Operands may be replaced by casts of themselves.
+PyObject* dispatch(Function* f, Operands& operands, PyObject* attrs, Tensor* out);
+bool run_kernel(const Kernel& kernel, const Args& args, size_t bytes);  // with errors as Python's
+
+}  // namespace dlcore

@@ -1,0 +1,286 @@
+// Runs a plan: casts, outputs, the kernel, the tape.
+#include <cstring>
+#include <new>
+#include <utility>
+
+#include "core/function.h"
+#include "core/memory.h"
+#include "core/tape.h"
+
+namespace dlcore {
+
+static constexpr size_t kReleaseGil = size_t{1} << 19;  // bytes touched from which other Python threads may run
+
+static bool check_history(Function* f, Tensor** operands, int n) {
+  for (int k = 0; k < n; ++k) {
+    const Tensor* t = operands[k];
+    if (!t || !t->buffer) continue;
+    if (t->node ? t->version_seen != t->buffer->version && t->requires_grad : t->view && t->buffer->rewritten) {
+      PyErr_Format(errors.autograd,
+                   "%s: operand %d was changed in place through another tensor that shares its memory, so its gradient would be "
+                   "wrong; take the view again after the write, or detach()", f->name_utf8, k);
+      return false;
+    }
+  }
+  return true;
+}
+
+static bool cast_operands(const Plan* plan, Operands& operands) {
+  for (int k = 0; k < operands.n; ++k) {
+    Tensor* t = operands.data[k];
+    const int target = plan->casts[static_cast<size_t>(k)];
+    if (!t || t->weak || target < 0 || target == static_cast<int>(t->array.dtype)) continue;
+    PyObject* args[2] = {as_object(t), dtype_object(static_cast<DType>(target))};
+    PyObject* cast = PyObject_Vectorcall(bound.cast, args, 2, nullptr);
+    if (!cast) return false;
+    operands.set(k, as_tensor(cast));
+  }
+  return true;
+}
+
+static bool same_array(const Array& a, const Array& b) {
+  return a.data == b.data && a.dtype == b.dtype && a.ndim == b.ndim && !std::memcmp(a.shape, b.shape, sizeof(int64_t) * a.ndim) &&
+         !std::memcmp(a.strides, b.strides, sizeof(int64_t) * a.ndim);
+}
+static bool fits(const OutputSpec& spec, const Array& a) {
+  return spec.dtype == a.dtype && spec.ndim == a.ndim && !std::memcmp(spec.shape, a.shape, sizeof(int64_t) * a.ndim);
+}
+
+bool run_kernel(const Kernel& kernel, const Args& args, size_t bytes) {
+  try {
+    if (bytes < kReleaseGil) {
+      launch(kernel, args);
+      return true;
+    }
+    struct WithoutGil {
+      PyThreadState* state = PyEval_SaveThread();
+      ~WithoutGil() { PyEval_RestoreThread(state); }
+    } released;
+    launch(kernel, args);
+    return true;
+  } catch (const IndexFault& fault) {
+    PyErr_SetString(PyExc_IndexError, fault.what());
+  } catch (const std::bad_alloc&) {
+    PyErr_Format(PyExc_MemoryError, "%s: out of memory for temporary space; dlcore holds %lld bytes", kernel.name,
+                 static_cast<long long>(memory_stats().in_use));
+  } catch (const std::exception& error) {
+    PyErr_Format(PyExc_RuntimeError, "%s: %s", kernel.name, error.what());
+  }
+  return false;
+}
+
+struct Arrays {
+  static constexpr int kInline = 12;
+  Array local[kInline];
+  int64_t local_immediates[kInline];
+  std::vector<Array> many;
+  std::vector<int64_t> many_immediates;
+  Array* data = local;
+  int64_t* immediates = local_immediates;
+  explicit Arrays(size_t count) {
+    if (count <= kInline) return;
+    many.resize(count);
+    many_immediates.resize(count);
+    data = many.data();
+    immediates = many_immediates.data();
+  }
+};
+
+static bool written(const Plan* plan, int k) {
+  for (const int w : plan->writes) if (w == k) return true;
+  return false;
+}
+
+static bool run_native(Function* f, const Plan* plan, Operands& operands, Operands& outputs, bool given) {
+  const int n_in = operands.n, n_all = n_in + outputs.n;
+  Arrays arrays(static_cast<size_t>(n_all));
+  Operands copies(n_in);
+  size_t bytes = 0;
+  for (int k = 0; k < n_in; ++k) {
+    Tensor* t = operands.data[k];
+    if (!t) {
+      arrays.data[k] = Array{};
+      continue;
+    }
+    if (t->weak) {
+      const int code = plan->casts[static_cast<size_t>(k)];
+      Array& a = arrays.data[k];
+      a = Array{};
+      a.dtype = code < 0 ? t->array.dtype : static_cast<DType>(code);
+      a.data = &arrays.immediates[k];
+      if (!store_immediate(t, a.dtype, a.data, f->name_utf8)) return false;
+      continue;
+    }
+    const bool gap = k < 32 ? (plan->kernel->contiguous >> k & 1) : (plan->kernel->contiguous >> 31 & 1);
+    const bool hazard = given && t->buffer == outputs.data[0]->buffer && !same_array(t->array, outputs.data[0]->array);
+    if (hazard || (gap && !t->array.contiguous())) {
+      if (written(plan, k)) {
+        PyErr_Format(PyExc_ValueError, "%s: operand %d is written in place and must be contiguous", f->name_utf8, k);
+        return false;
+      }
+      t = contiguous_copy(t);
+      if (!t) return false;
+      copies.data[k] = t;
+    }
+    arrays.data[k] = t->array;
+    bytes += t->buffer->bytes;
+  }
+  for (int k = 0; k < outputs.n; ++k) {
+    if (!outputs.data[k]) {
+      arrays.data[n_in + k] = Array{};
+      continue;
+    }
+    arrays.data[n_in + k] = outputs.data[k]->array;
+    bytes += outputs.data[k]->buffer->bytes;
+  }
+  const Args args{arrays.data, n_in, n_all, plan->params.data(), static_cast<int>(plan->params.size())};
+  return run_kernel(*plan->kernel, args, bytes);
+}
+
+// A weak scalar as a 0-d tensor of the dtype the plan wants, for kernels written in Python.
+static Tensor* materialise(Function* f, Tensor* t, int code) {
+  const DType dtype = code < 0 ? t->array.dtype : static_cast<DType>(code);
+  Tensor* scalar = new_tensor(nullptr, 0, dtype);
+  if (scalar && !store_immediate(t, dtype, scalar->array.data, f->name_utf8)) Py_CLEAR(scalar);
+  return scalar;
+}
+
+static bool run_foreign(Function* f, const Plan* plan, Operands& operands, Operands& outputs, PyObject* attrs) {
+  std::vector<PyObject*> args;
+  bool good = true;
+  for (int k = 0; k < operands.n; ++k) {
+    Tensor* t = operands.data[k];
+    PyObject* value = !t ? Py_NewRef(Py_None) : t->weak ? as_object(materialise(f, t, plan->casts[static_cast<size_t>(k)])) : Py_NewRef(as_object(t));
+    good = good && value;
+    args.push_back(value);
+  }
+  for (int k = 0; k < outputs.n; ++k) args.push_back(Py_NewRef(outputs.data[k] ? as_object(outputs.data[k]) : Py_None));
+  for (Py_ssize_t k = 0; k < PyTuple_GET_SIZE(attrs); ++k) args.push_back(Py_NewRef(PyTuple_GET_ITEM(attrs, k)));
+  PyObject* result = nullptr;
+  if (good) {
+    const bool mode = std::exchange(grad_enabled, false);
+    result = PyObject_Vectorcall(plan->callable, args.data(), args.size(), nullptr);
+    grad_enabled = mode;
+  }
+  for (PyObject* o : args) Py_XDECREF(o);
+  Py_XDECREF(result);
+  return result;
+}
+
+static PyObject* run_composite(const Plan* plan, Operands& operands, PyObject* attrs) {
+  std::vector<PyObject*> args;
+  for (int k = 0; k < operands.n; ++k) args.push_back(operands.data[k] ? as_object(operands.data[k]) : Py_None);
+  for (Py_ssize_t k = 0; k < PyTuple_GET_SIZE(attrs); ++k) args.push_back(PyTuple_GET_ITEM(attrs, k));
+  return PyObject_Vectorcall(plan->callable, args.data(), args.size(), nullptr);
+}
+
+static bool record(Function* f, const Plan* plan, Operands& operands, Operands& outputs, PyObject* attrs) {
+  Node* node = new_node(f, attrs, operands.n, static_cast<int>(plan->saves.size()), plan->n_outputs);
+  if (!node) return false;
+  bool good = true;
+  for (int k = 0; k < operands.n; ++k) set_edge(node->edges[k], operands.data[k], plan->needs[static_cast<size_t>(k)]);
+  for (size_t k = 0; k < plan->saves.size(); ++k) {
+    const SaveSpec save = plan->saves[k];
+    if (save.kind == SaveSpec::none) continue;
+    Tensor* t = save.kind == SaveSpec::input ? operands.data[save.index] : outputs.data[save.index];
+    if (!t) continue;
+    Saved& slot = node->saved[k];
+    if (save.kind == SaveSpec::input) {
+      slot.tensor = as_tensor(Py_NewRef(as_object(t)));
+    } else {
+      slot.tensor = new_view(t, t->array);  // an alias: the output itself refers to the node
+      good = good && slot.tensor;
+      if (save.index < plan->n_outputs) slot.output = save.index;
+    }
+    slot.version = t->buffer ? t->buffer->version : 0;
+  }
+  for (int k = 0; k < plan->n_outputs; ++k) {
+    Tensor* out = outputs.data[k];
+    if (!out || !is_float(out->array.dtype)) continue;
+    out->node = reinterpret_cast<Node*>(Py_NewRef(reinterpret_cast<PyObject*>(node)));
+    out->output = static_cast<uint32_t>(k);
+    out->requires_grad = true;
+    out->version_seen = out->buffer->version;
+  }
+  Py_DECREF(reinterpret_cast<PyObject*>(node));
+  return good;
+}
+
+static bool make_outputs(const Plan* plan, Operands& operands, Operands& outputs, Tensor* out) {
+  if (plan->kind == PlanKind::view) {
+    Tensor* base = operands.data[0];
+    Array a;
+    a.dtype = base->array.dtype;
+    a.ndim = plan->outputs[0].ndim;
+    a.data = static_cast<char*>(base->array.data) + plan->offset * item_size(a.dtype);
+    std::memcpy(a.shape, plan->outputs[0].shape, sizeof(int64_t) * a.ndim);
+    std::memcpy(a.strides, plan->strides, sizeof(int64_t) * a.ndim);
+    Tensor* view = new_view(base, a);
+    if (!view) return false;
+    view->view = true;
+    outputs.data[0] = view;
+    return true;
+  }
+  for (int k = 0; k < outputs.n; ++k) {
+    const OutputSpec& spec = plan->outputs[static_cast<size_t>(k)];
+    if (!spec.present || (k >= plan->n_outputs && !plan->taped)) continue;
+    outputs.data[k] = out ? as_tensor(Py_NewRef(as_object(out))) : new_tensor(spec.shape, spec.ndim, spec.dtype);
+    if (!outputs.data[k]) return false;
+    if (!out && operands.n && operands.data[0]) outputs.data[k]->device = operands.data[0]->device;
+  }
+  return true;
+}
+
+static PyObject* returned(const Plan* plan, Operands& outputs) {
+  if (plan->n_outputs == 0) Py_RETURN_NONE;
+  if (plan->n_outputs == 1) return as_object(std::exchange(outputs.data[0], nullptr));
+  PyObject* tuple = PyTuple_New(plan->n_outputs);
+  for (int k = 0; tuple && k < plan->n_outputs; ++k) {
+    Tensor* t = std::exchange(outputs.data[k], nullptr);
+    PyTuple_SET_ITEM(tuple, k, t ? as_object(t) : Py_NewRef(Py_None));
+  }
+  return tuple;
+}
+
+static PyObject* run_plan(Function* f, Plan* plan, Operands& operands, PyObject* attrs, Tensor* out) {
+  if (plan->taped && !check_history(f, operands.data, operands.n)) return nullptr;
+  for (const int k : plan->writes) if (!check_writable(operands.data[k], f->name_utf8)) return nullptr;
+  if (!cast_operands(plan, operands)) return nullptr;
+  if (plan->kind == PlanKind::composite) return run_composite(plan, operands, attrs);
+  Operands outputs(static_cast<int>(plan->outputs.size()));
+  if (out && !(plan->kind == PlanKind::native && plan->n_outputs == 1 && fits(plan->outputs[0], out->array))) out = nullptr;
+  if (!make_outputs(plan, operands, outputs, out)) return nullptr;
+  if (plan->kind == PlanKind::native && !run_native(f, plan, operands, outputs, out)) return nullptr;
+  if (plan->kind == PlanKind::foreign && !run_foreign(f, plan, operands, outputs, attrs)) return nullptr;
+  for (const int k : plan->writes) bump(operands.data[k]);
+  if (out) bump(out);
+  if (plan->taped && !record(f, plan, operands, outputs, attrs)) return nullptr;
+  return returned(plan, outputs);
+}
+
+// Takes owned operands (they may be replaced by casts).
+PyObject* dispatch(Function* f, Operands& operands, PyObject* attrs, Tensor* out) {
+  Key key(static_cast<size_t>(operands.n) * (f->strided_key ? 17 : 9) + static_cast<size_t>(PyTuple_GET_SIZE(attrs)) + 1);
+  if (!make_key(f, operands.data, operands.n, attrs, key)) return nullptr;
+  Plan* plan = f->value_key ? nullptr : find_plan(f, key, attrs);
+  if (!plan) {
+    plan = make_plan(f, operands.data, operands.n, attrs);
+    if (!plan) return nullptr;
+    ++plan->refs;
+    if (f->value_key) unref(plan);
+    else keep_plan(f, key, attrs, plan);
+  } else {
+    ++plan->refs;
+  }
+  PyObject* result = run_plan(f, plan, operands, attrs, out);
+  unref(plan);
+  return result;
+}
+
+PyObject* call(Function* f, Tensor** given, int n, PyObject* attrs, Tensor* out) {
+  Operands operands(n);
+  for (int k = 0; k < n; ++k) operands.data[k] = given[k] ? as_tensor(Py_NewRef(as_object(given[k]))) : nullptr;
+  return dispatch(f, operands, attrs, out);
+}
+
+}  // namespace dlcore

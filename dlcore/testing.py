@@ -1,0 +1,305 @@
+"""Checks made from a row: what the tests of dlcore run for every operation, and what a row of your own gets too.
+
+    from dlcore import testing
+    testing.check(my_op)          # every sample, dtype and memory layout; gradients; errors; repeatability
+
+Each check raises AssertionError naming the row, the sample, the worst element and the error in units of the bound.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+
+from dlcore import _autograd, _C
+from dlcore._tensor import Tensor, from_numpy, tensor
+from dlcore.dtypes import DType, as_dtype, float64
+from dlcore.op import Op, Sample
+
+__all__ = ["LAYOUTS", "check", "check_errors", "check_forward", "check_gradient", "check_repeatable", "check_second_order", "samples"]
+
+LAYOUTS = ("contiguous", "transposed", "strided", "reversed")
+Arrays = list[Any]
+
+
+def samples(op: Op) -> list[Sample]:
+    """The row's samples, the same ones every time."""
+    return list(op.samples(np.random.default_rng(0))) if op.samples else []
+
+
+# ---- building operands --------------------------------------------------------------------------------------------
+
+
+def rounded(sample: Sample, dtype: DType) -> Arrays:
+    """The sample's inputs with its float64 arrays rounded to ``dtype``."""
+    return [x.astype(dtype.numpy) if isinstance(x, np.ndarray) and x.dtype == np.float64 else x for x in sample.inputs]
+
+
+def laid_out(array: np.ndarray[Any, Any], layout: str) -> np.ndarray[Any, Any]:
+    """A copy of ``array`` with another arrangement in memory."""
+    if layout == "transposed":
+        return np.asfortranarray(array) if array.ndim > 1 else array.copy()
+    if layout == "strided":
+        wide = np.empty((*array.shape, 2) if array.ndim == 0 else (*array.shape[:-1], 2 * array.shape[-1]), array.dtype)
+        view = wide[..., 0] if array.ndim == 0 else wide[..., ::2]
+    elif layout == "reversed":
+        view = np.empty(array.shape, array.dtype)[(slice(None, None, -1),) * array.ndim]
+    else:
+        return array.copy()
+    view[...] = array
+    return view
+
+
+def tensors(arrays: Sequence[Any], layout: str = "contiguous") -> list[Any]:
+    """Fresh tensors over copies of NumPy arrays; scalars and None as they are."""
+    made: list[Any] = []
+    for x in arrays:
+        if not isinstance(x, np.ndarray):
+            made.append(x)
+        elif layout == "contiguous" or any(s % x.itemsize for s in laid_out(x, layout).strides):
+            made.append(tensor(x))
+        else:
+            made.append(from_numpy(laid_out(x, layout)))
+    return made
+
+
+def call(op: Op, operands: Sequence[Any], attrs: tuple[Any, ...]) -> list[Any]:
+    """Outputs of the row; for a row that writes in place, the operands it wrote, then its outputs."""
+    result = op.call(list(operands), *attrs) if op.variadic else op.call(*operands, *attrs)
+    outputs = [] if result is None else list(result) if isinstance(result, tuple) else [result]
+    return [operands[k] for k in written(op, len(operands), attrs)] + outputs
+
+
+def written(op: Op, n: int, attrs: tuple[Any, ...]) -> list[int]:
+    """Positions of the operands that the row changes in place."""
+    return list(op.writes(attrs, n)) if callable(op.writes) else [op.input_names.index(name) for name in op.writes]
+
+
+def reference(op: Op, arrays: Sequence[Any], attrs: tuple[Any, ...]) -> list[np.ndarray[Any, Any]]:
+    """The row's `ref` on the values the row is given, in float64."""
+    assert op.ref is not None, f"{op.name}: the row has no reference"
+    wide = [x.astype(np.float64) if isinstance(x, np.ndarray) and as_dtype(x.dtype).is_float else x for x in arrays]
+    wide = [x.copy() if isinstance(x, np.ndarray) else x for x in wide]
+    with np.errstate(all="ignore"):
+        result = op.ref(wide, *attrs) if op.variadic else op.ref(*wide, *attrs)
+    return [np.asarray(r) for r in (result if isinstance(result, tuple | list) else (result,))]
+
+
+# ---- comparing ----------------------------------------------------------------------------------------------------
+
+
+def compare(what: str, got: Tensor, want: np.ndarray[Any, Any], ulp: float, magnitude: Any = None) -> None:
+    """|got - want| <= ulp * eps(dtype) * magnitude, NaN and infinities in the same places; integers exactly."""
+    have = np.asarray(got)
+    assert have.shape == want.shape, f"{what}: shape {have.shape}, the reference has {want.shape}"
+    if not got.dtype.is_float:
+        wrong = np.flatnonzero(np.ravel(have != want))
+        assert not wrong.size, f"{what}: {wrong.size} of {have.size} differ, first at {wrong[0]}: {np.ravel(have)[wrong[0]]} for {np.ravel(want)[wrong[0]]}"
+        return
+    with np.errstate(all="ignore"):
+        nearest = want.astype(got.dtype.numpy).astype(np.float64)  # overflows where the dtype must
+        values = have.astype(np.float64)
+        scale = np.abs(want) if magnitude is None else np.broadcast_to(magnitude, want.shape)
+        smallest = got.dtype.tiny * got.dtype.eps  # the smallest subnormal
+        bound = ulp * got.dtype.eps * np.where(np.isfinite(scale), scale, 0) + max(ulp, 1.0) * smallest
+        same = (values == nearest) | (np.isnan(values) & np.isnan(nearest))
+        error = np.where(same, 0.0, np.abs(values - want))
+        bad = ~same & ~(error <= bound)
+    if bad.any():
+        k = int(np.argmax(np.where(bad, np.nan_to_num(error / bound, nan=np.inf), 0)))
+        k = k if bad.flat[k] else int(np.flatnonzero(np.ravel(bad))[0])
+        raise AssertionError(
+            f"{what}: {int(bad.sum())} of {have.size} outside the bound, worst at {np.unravel_index(k, have.shape)}: "
+            f"{values.flat[k]!r} for {want.flat[k]!r}, {error.flat[k] / bound.flat[k]:.3g} times the bound"
+        )
+
+
+@contextmanager
+def guarded() -> Iterator[None]:
+    """Memory made inside starts as NaN between guard bytes; raises if a kernel wrote outside its outputs."""
+    _C.set_guards(True)
+    before = _C.guard_faults()
+    try:
+        yield
+    finally:
+        _C.set_guards(False)
+    assert _C.guard_faults() == before, "a kernel wrote outside the memory of its output"
+
+
+# ---- the checks ---------------------------------------------------------------------------------------------------
+
+
+def check_forward(op: Op, sample: Sample, dtype: DType, layout: str = "contiguous") -> None:
+    """The row's outputs against `ref` on inputs rounded to ``dtype``; inputs it does not write stay as they were."""
+    arrays = rounded(sample, dtype)
+    want = reference(op, arrays, sample.attrs)
+    what = f"{op.name} {dtype.name} {sample.why or 'sample'} {layout}"
+    with guarded(), _autograd.no_grad():
+        operands = tensors(arrays, layout)
+        got = call(op, operands, sample.attrs)
+        assert len(got) == len(want), f"{what}: {len(got)} results, the reference has {len(want)}"
+        for k, (g, w) in enumerate(zip(got, want, strict=True)):
+            compare(f"{what} [{k}]", g, w, op.ulp, magnitude(op, arrays, sample.attrs, k, len(want)))
+        for k in set(range(len(arrays))) - set(written(op, len(arrays), sample.attrs)):
+            if isinstance(arrays[k], np.ndarray):
+                np.testing.assert_array_equal(np.asarray(operands[k]), arrays[k], err_msg=f"{what}: operand {k} was changed")
+        del operands, got
+
+
+def magnitude(op: Op, arrays: Sequence[Any], attrs: tuple[Any, ...], k: int, n: int) -> Any:
+    """What errors of output ``k`` are measured against; None means the reference's own size."""
+    if op.magnitude is None:
+        return None
+    wide = [x.astype(np.float64) if isinstance(x, np.ndarray) and as_dtype(x.dtype).is_float else x for x in arrays]
+    with np.errstate(all="ignore"):
+        scale = op.magnitude(wide, *attrs) if op.variadic else op.magnitude(*wide, *attrs)
+    return scale[k] if n > 1 and isinstance(scale, tuple | list) else scale
+
+
+def _floats(arrays: Sequence[Any]) -> list[int]:
+    return [k for k, x in enumerate(arrays) if isinstance(x, np.ndarray) and x.dtype == np.float64 and x.size]
+
+
+def _moved(arrays: Sequence[Any], direction: dict[int, Any], step: float) -> Arrays:
+    return [x + step * direction[k] if k in direction else x for k, x in enumerate(arrays)]
+
+
+def _directions(arrays: Sequence[Any], keys: Sequence[int], rng: np.random.Generator) -> dict[int, Any]:
+    return {k: rng.standard_normal(arrays[k].shape) for k in keys}
+
+
+def _gradients(op: Op, arrays: Sequence[Any], attrs: tuple[Any, ...], keys: Sequence[int], weights: Sequence[Any], create_graph: bool) -> tuple[list[Any], list[Any]]:
+    """Operands, and the gradients of sum(weights * outputs) with respect to those in ``keys`` (None: independent)."""
+    operands = tensors(arrays)
+    for k in keys:
+        operands[k].requires_grad = True
+    result = op.call(operands, *attrs) if op.variadic else op.call(*operands, *attrs)
+    outputs = list(result) if isinstance(result, tuple) else [result]
+    roots = [(o, w) for o, w in zip(outputs, weights, strict=True) if w is not None and o.requires_grad]
+    if not roots:
+        return operands, [None] * len(keys)
+    grads = _autograd.grad(
+        [o for o, _ in roots], [operands[k] for k in keys],
+        [tensor(w, o.dtype) for o, w in roots], create_graph=create_graph, allow_unused=True,
+    )  # fmt: skip
+    return operands, list(grads)
+
+
+def _close(what: str, analytic: float, numeric: float, scale: float) -> None:
+    error = abs(analytic - numeric)
+    assert error <= 2e-6 * max(scale, 1.0), f"{what}: along a random direction {analytic!r}, by differences {numeric!r}"
+
+
+def check_gradient(op: Op, sample: Sample, dtype: DType = float64) -> None:
+    """The gradient along a random direction against central differences of `ref`; other dtypes against float64's."""
+    arrays, rng = rounded(sample, float64), np.random.default_rng(1)
+    keys = _floats(arrays)
+    outputs = reference(op, arrays, sample.attrs)[len(written(op, len(arrays), sample.attrs)):]
+    weights = [rng.standard_normal(o.shape) if o.dtype.kind == "f" else None for o in outputs]
+    direction, step = _directions(arrays, keys, rng), 1e-6
+    operands, grads = _gradients(op, arrays, sample.attrs, keys, weights, False)
+    what = f"{op.name} {sample.why or 'sample'}"
+    for k, g in zip(keys, grads, strict=True):
+        assert g is None or (g.shape == operands[k].shape and g.dtype is operands[k].dtype), f"{what}: gradient {k} has shape {g.shape}"
+    analytic = [float(np.vdot(np.asarray(g), direction[k])) for k, g in zip(keys, grads, strict=True) if g is not None]
+
+    def value(step: float) -> float:
+        found = reference(op, _moved(arrays, direction, step), sample.attrs)[-len(weights):]
+        return sum(float(np.vdot(w, o)) for w, o in zip(weights, found, strict=True) if w is not None)
+
+    _close(what, sum(analytic), (value(step) - value(-step)) / (2 * step), sum(map(abs, analytic)))
+    if dtype is not float64:
+        _check_narrow_gradient(op, sample, dtype, keys, weights, what)
+
+
+def _check_narrow_gradient(op: Op, sample: Sample, dtype: DType, keys: Sequence[int], weights: Sequence[Any], what: str) -> None:
+    """The gradient in ``dtype`` against the float64 gradient at the same rounded point."""
+    narrow = rounded(sample, dtype)
+    wide = [x.astype(np.float64) if k in keys else x for k, x in enumerate(narrow)]
+    coarse = [None if w is None else w.astype(dtype.numpy).astype(np.float64) for w in weights]
+    _, exact = _gradients(op, wide, sample.attrs, keys, coarse, False)
+    _, grads = _gradients(op, narrow, sample.attrs, keys, coarse, False)
+    for k, g, e in zip(keys, grads, exact, strict=True):
+        if e is None or g is None:
+            assert g is e, f"{what}: gradient {k} is there in one dtype only"
+            continue
+        want = np.asarray(e)
+        terms = max(1.0, want.size and wide[k].size ** 0.5)
+        worst = float(np.max(np.abs(np.asarray(g).astype(np.float64) - want), initial=0.0))
+        bound = 4 * max(op.ulp, 1.0) * terms * dtype.eps * float(np.max(np.abs(want), initial=0.0))
+        assert worst <= bound, f"{what} {dtype.name}: gradient {k} is off by {worst:.3g}, the bound is {bound:.3g}"
+
+
+def check_second_order(op: Op, sample: Sample) -> None:
+    """The gradient of the gradient along a random direction against central differences of the first."""
+    arrays, rng = rounded(sample, float64), np.random.default_rng(2)
+    keys = _floats(arrays)
+    outputs = reference(op, arrays, sample.attrs)[len(written(op, len(arrays), sample.attrs)):]
+    weights = [rng.standard_normal(o.shape) if o.dtype.kind == "f" else None for o in outputs]
+    direction, inner, step = _directions(arrays, keys, rng), _directions(arrays, keys, rng), 1e-5
+
+    def slope(step: float) -> float:
+        _, grads = _gradients(op, _moved(arrays, direction, step), sample.attrs, keys, weights, False)
+        return sum(float(np.vdot(np.asarray(g), inner[k])) for k, g in zip(keys, grads, strict=True) if g is not None)
+
+    operands, grads = _gradients(op, arrays, sample.attrs, keys, weights, True)
+    roots = [(g, inner[k]) for k, g in zip(keys, grads, strict=True) if g is not None and g.requires_grad]
+    numeric = (slope(step) - slope(-step)) / (2 * step)
+    if not roots:
+        return _close(f"{op.name} second order (none recorded)", 0.0, numeric, 1.0)
+    second = _autograd.grad([g for g, _ in roots], [operands[k] for k in keys], [tensor(w, g.dtype) for g, w in roots], allow_unused=True)
+    parts = [float(np.vdot(np.asarray(s), direction[k])) for k, s in zip(keys, second, strict=True) if s is not None]
+    _close(f"{op.name} {sample.why or 'sample'} second order", sum(parts), numeric, 10 * sum(map(abs, parts)))
+
+
+def check_errors(op: Op) -> None:
+    """Every wrong input of the row raises the error and the text it lists."""
+    for wrong in op.errors() if op.errors else ():
+        operands = tensors(wrong.inputs)
+        try:
+            call(op, operands, wrong.attrs)
+        except wrong.error as error:
+            assert str(error) == wrong.text, f"{op.name}: the text is {str(error)!r}, not {wrong.text!r}"
+        else:
+            raise AssertionError(f"{op.name}: accepted what should raise {wrong.error.__name__}: {wrong.text}")
+
+
+def check_repeatable(op: Op, sample: Sample, dtype: DType) -> None:
+    """The same bits again, for any number of threads and at any address."""
+    arrays = rounded(sample, dtype)
+    shifted = [_shifted(x) if isinstance(x, np.ndarray) else x for x in arrays]
+    threads = _C.thread_count()
+    try:
+        with _autograd.no_grad():
+            first = [np.asarray(g).tobytes() for g in call(op, tensors(arrays), sample.attrs)]
+            for n in (1, 2, 3):
+                _C.set_thread_count(n)
+                moved = [from_numpy(_shifted(x)) if isinstance(x, np.ndarray) else x for x in shifted]
+                again = [np.asarray(g).tobytes() for g in call(op, moved, sample.attrs)]
+                assert first == again, f"{op.name} {dtype.name} {sample.why}: other bits with {n} threads and another address"
+    finally:
+        _C.set_thread_count(threads)
+
+
+def _shifted(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """A contiguous copy that starts one element after an aligned address."""
+    room = np.empty(array.size + 1, array.dtype)
+    view = room[1:].reshape(array.shape)
+    view[...] = array
+    return view
+
+
+def check(op: Op) -> None:
+    """All checks of one row: forward in every dtype and layout, gradients, second order, errors, repeatability."""
+    for sample in samples(op):
+        for dtype in op.dtypes:
+            for layout in LAYOUTS:
+                check_forward(op, sample, dtype, layout)
+            check_repeatable(op, sample, dtype)
+        if sample.grad and op.differentiable:
+            check_gradient(op, sample)
+            check_second_order(op, sample)
+    check_errors(op)
