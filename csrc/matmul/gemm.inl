@@ -1,0 +1,256 @@
+// C = activation(A @ B + bias): blocking, packing, partition over threads, epilogue.
+//
+// C is cut into blocks, each computed by one thread from beginning to end. Within a block k runs in slices of at most
+// kDepth, cut by the value of K alone; for each slice and each panel of columns all tiles of rows are computed while the
+// panel stays in the first-level cache. No thread shares what another packs, so a product is one parallel region.
+
+template <class S> struct Product {
+  int64_t m, n, k;
+  const S* a;
+  int64_t a_row, a_col;  // strides in elements, any sign
+  const S* b;
+  int64_t b_row, b_col;
+  S* c;
+  int64_t c_row;  // columns of C are adjacent
+  const S* bias = nullptr;  // (n,)
+  Activation activation = Activation::none;
+  S* pre = nullptr;  // where the value before the activation goes, with C's strides
+};
+
+#ifndef DB
+#define DB 2048
+#define BR 384
+#define GC 256
+#endif
+constexpr int64_t kDepthBytes = DB;  // one slice of k: a panel of two vectors takes 64 KiB at AVX-512
+template <class T> constexpr int64_t kDepth = kDepthBytes / static_cast<int64_t>(sizeof(T));
+constexpr int64_t kBlockRows = BR, kBlockColumns = 2048, kGroupColumns = GC;
+constexpr int64_t kBlockWork = int64_t{1} << 19;  // multiply-adds worth a block of their own: 5 us
+
+static inline int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
+
+template <class S> static inline compute_t<S> rounded(compute_t<S> x) {
+  S s;
+  store(&s, x);
+  return load(&s);
+}
+
+// Rounds, adds the bias (16-bit floats; others have it from the tile), keeps the pre-activation, activates. Each step
+// rounds to S as the separate operations would. Loops have a constant length, so that they are vector code.
+template <Activation code, class S>
+static void finish_tile(const Product<S>& p, const compute_t<S>* x, int64_t x_row, int64_t i, int64_t j, int rows, int columns) {
+  using T = compute_t<S>;
+  constexpr bool same = std::is_same_v<S, T>;
+  constexpr int kWidth = kTileVectors * kLanes<T>;
+  T value[kWidth], bias[kWidth] = {};
+  if (!same && p.bias) {
+    for (int l = 0; l < columns; ++l) bias[l] = load(p.bias + j + l);
+  }
+  for (int r = 0; r < rows; ++r) {
+    S result[kWidth];
+    const size_t bytes = static_cast<size_t>(columns) * sizeof(S);
+    for (int l = 0; l < kWidth; ++l) value[l] = l < columns ? x[r * x_row + l] : T(0);
+    if (!same) {
+#pragma omp simd
+      for (int l = 0; l < kWidth; ++l) value[l] = rounded<S>(value[l]);
+      if (p.bias) {
+#pragma omp simd
+        for (int l = 0; l < kWidth; ++l) value[l] = rounded<S>(value[l] + bias[l]);
+      }
+    }
+    if (p.pre) {
+#pragma omp simd
+      for (int l = 0; l < kWidth; ++l) store(result + l, value[l]);
+      __builtin_memcpy(p.pre + (i + r) * p.c_row + j, result, bytes);
+    }
+#pragma omp simd
+    for (int l = 0; l < kWidth; ++l) store(result + l, activate<code>(value[l]));
+    __builtin_memcpy(p.c + (i + r) * p.c_row + j, result, bytes);
+  }
+}
+
+template <class S> using FinishFunction = void (*)(const Product<S>&, const compute_t<S>*, int64_t, int64_t, int64_t, int, int);
+template <class S> static FinishFunction<S> finish_for(const Product<S>& p) {
+  switch (p.activation) {
+    case Activation::relu: return finish_tile<Activation::relu, S>;
+    case Activation::sigmoid: return finish_tile<Activation::sigmoid, S>;
+    case Activation::tanh: return finish_tile<Activation::tanh, S>;
+    case Activation::gelu: return finish_tile<Activation::gelu, S>;
+    case Activation::gelu_tanh: return finish_tile<Activation::gelu_tanh, S>;
+    case Activation::none: break;
+  }
+  return std::is_same_v<S, compute_t<S>> && !p.pre ? nullptr : finish_tile<Activation::none, S>;
+}
+
+// One block of C: rows [i0, i1), columns [j0, j1).
+template <class S> struct Block {
+  using T = compute_t<S>;
+  static constexpr bool same = std::is_same_v<S, T>;
+  static constexpr int L = kLanes<T>, kWidth = kTileVectors * L;
+
+  const Product<S>& p;
+  const int64_t i0, i1, j0, j1;
+  const int64_t rows = i1 - i0, columns = j1 - j0;
+  const int64_t slices = p.k > kDepth<T> ? ceil_div(p.k, kDepth<T>) : 1, depth = ceil_div(p.k, slices);
+  const int64_t tiles = ceil_div(rows, kTileRows);
+  const bool copies_a = !same || (p.a_row != 1 && p.a_col != 1) || columns >= 8 * kWidth;
+  const bool copies_b = !same || p.b_col != 1 || rows > 4 * kTileRows;
+  const bool along_k = p.a_col == 1 || p.a_row != 1;
+  const int64_t pitch = ceil_div(depth, 16) * 16 + 16;  // rows of a copy of A fall into different cache sets
+  const FinishFunction<S> finish = finish_for(p);
+
+  void run() const {
+    Scratch<T> copy_a(copies_a ? (along_k ? rows * pitch : rows * depth) : 0);
+    Scratch<T> panels(copies_b ? ceil_div(std::min(columns, kGroupColumns), kWidth) * panel_size() : 0);
+    Scratch<T> sums(same ? 0 : rows * columns);  // 16-bit results are rounded once, after the last slice
+    for (int64_t s = 0; s < slices; ++s) {
+      const int64_t k0 = p.k * s / slices, k1 = p.k * (s + 1) / slices;
+      if (copies_a) copy_rows(copy_a.get(), k0, k1);
+      for (int64_t group = j0; group < j1; group += kGroupColumns) {
+        const int64_t end = std::min(group + kGroupColumns, j1);
+        if (copies_b) {
+          pack_columns(p.b + k0 * p.b_row + group * p.b_col, p.b_row, p.b_col, k1 - k0, end - group, panels.get(),
+                       int64_t{kWidth}, panel_size());
+        }
+        for (int64_t j = group; j < end;) {
+          j += run_panel(j, end, k0, k1, copy_a.get(), panels.get() + (j - group) / kWidth * panel_size(), sums.get());
+        }
+      }
+    }
+  }
+
+  int64_t panel_size() const { return depth * kWidth + 32; }  // not a power of two: panels fall into different sets
+  int64_t first_row(int64_t tile) const { return i0 + rows * tile / tiles; }
+
+  // A tile by tile, each in the order it has in memory.
+  void copy_rows(T* to, int64_t k0, int64_t k1) const {
+    for (int64_t t = 0; t < tiles; ++t) {
+      const int64_t i = first_row(t), count = first_row(t + 1) - i;
+      const S* from = p.a + i * p.a_row + k0 * p.a_col;
+      if (along_k) pack_rows(from, p.a_row, p.a_col, count, k1 - k0, to + (i - i0) * pitch, pitch, 1);
+      else pack_rows(from, p.a_row, p.a_col, count, k1 - k0, to + (i - i0) * depth, 1, count);
+    }
+  }
+
+  // All rows of the next columns; returns how many columns it took.
+  int64_t run_panel(int64_t j, int64_t end, int64_t k0, int64_t k1, const T* copy_a, const T* panel, T* sums) const {
+    Tile<T> tile;
+    tile.depth = k1 - k0;
+    tile.accumulate = k0 > 0;
+    const bool last = k1 == p.k;
+    const bool wide = same && !copies_b && rows <= kWideRows && !finish && end - j >= kWideVectors * L;
+    const int64_t width = wide ? kWideVectors * L : std::min<int64_t>(end - j, kWidth);
+    const int vectors = static_cast<int>(ceil_div(width, L));
+    tile.tail = static_cast<int>(width - (vectors - 1) * L);
+    tile.bias = nullptr;
+    tile.b = panel;
+    tile.b_row = kWidth;
+    if constexpr (same) {
+      if (last && p.bias) tile.bias = p.bias + j;
+      if (!copies_b) {
+        tile.b = p.b + k0 * p.b_row + j * p.b_col;
+        tile.b_row = p.b_row;
+      }
+    }
+    for (int64_t t = 0; t < tiles; ++t) {
+      const int64_t i = first_row(t);
+      const int count = static_cast<int>(first_row(t + 1) - i);
+      place_a(tile, i, count, k0, copy_a);
+      if constexpr (same) {
+        tile.c = p.c + i * p.c_row + j;
+        tile.c_row = p.c_row;
+      } else {
+        tile.c = sums + (i - i0) * columns + (j - j0);
+        tile.c_row = columns;
+      }
+      if (wide) kTiles<T>.wide[count - 1](tile);
+      else kTiles<T>.narrow[count - 1][vectors - 1][tile.tail != L](tile);
+      if (last && finish) finish(p, tile.c, tile.c_row, i, j, count, static_cast<int>(width));
+    }
+    return width;
+  }
+
+  void place_a(Tile<T>& tile, int64_t i, int count, int64_t k0, const T* copy_a) const {
+    if (copies_a) {
+      tile.a = copy_a + (i - i0) * (along_k ? pitch : depth);
+      tile.a_row = along_k ? pitch : 1;
+      tile.a_col = along_k ? 1 : count;
+    } else if constexpr (same) {
+      tile.a = p.a + i * p.a_row + k0 * p.a_col;
+      tile.a_row = p.a_row;
+      tile.a_col = p.a_col;
+    }
+  }
+};
+
+// How C is cut: `down` x `across` blocks. Every element is computed in the same way in any block, so the number of
+// threads may have a say without showing in the bits.
+struct Grid {
+  int64_t down, across;
+  int64_t blocks() const { return down * across; }
+};
+
+// A multiply-add of doubles counts twice: it takes two float lanes.
+template <class S> static int64_t work_of(const Product<S>& p) {
+  return p.m * p.n * std::max<int64_t>(p.k, 1) * static_cast<int64_t>(sizeof(compute_t<S>) / 4);
+}
+
+template <class S> static Grid cut(const Product<S>& p, int64_t wanted) {
+  constexpr int64_t width = kTileVectors * kLanes<compute_t<S>>;
+  if (p.m == 0 || p.n == 0) return {0, 0};
+  Grid grid{ceil_div(p.m, kBlockRows), ceil_div(p.n, kBlockColumns)};
+  while (grid.blocks() < wanted) {
+    const int64_t rows = p.m / grid.down, columns = p.n / grid.across;
+    if (columns >= 2 * width && (columns >= rows || rows < 2 * kTileRows)) grid.across *= 2;
+    else if (rows >= 2 * kTileRows) grid.down *= 2;
+    else break;
+  }
+  return grid;
+}
+
+template <class S> static void run_block(const Product<S>& p, Grid grid, int64_t block) {
+  constexpr int64_t width = kTileVectors * kLanes<compute_t<S>>;
+  const int64_t down = block % grid.down, across = block / grid.down, panels = ceil_div(p.n, width);
+  const int64_t i0 = p.m * down / grid.down, i1 = p.m * (down + 1) / grid.down;
+  const int64_t j0 = panels * across / grid.across * width, j1 = panels * (across + 1) / grid.across * width;
+  Block<S>{p, i0, i1, j0, std::min(j1, p.n)}.run();
+}
+
+// Blocks wanted of `work` multiply-adds: enough for balance, none too small to be worth another thread.
+static inline int64_t blocks_wanted(int64_t work) {
+  const int threads = thread_count();
+  return threads == 1 ? 1 : std::min<int64_t>(work / kBlockWork, 4 * threads);
+}
+
+// Independent products in one parallel region: small ones that could not be cut run side by side.
+template <class S, int N> static void gemm(const Product<S> (&products)[N]) {
+  int64_t work = 0, ends[N];
+  Grid grids[N];
+  for (const Product<S>& p : products) work += work_of(p);
+  const int64_t wanted = blocks_wanted(work);
+  for (int i = 0; i < N; ++i) {
+    grids[i] = cut(products[i], wanted * work_of(products[i]) / std::max<int64_t>(work, 1));
+    ends[i] = (i ? ends[i - 1] : 0) + grids[i].blocks();
+  }
+  const auto run = [&](int64_t block) {
+    int i = 0;
+    while (block >= ends[i]) ++i;
+    run_block(products[i], grids[i], block - (i ? ends[i - 1] : 0));
+  };
+  if (wanted > 1) return parallel_for(ends[N - 1], run);
+  for (int64_t block = 0; block < ends[N - 1]; ++block) run(block);
+}
+
+// The same product for many matrices: place(p, entry) moves p to an entry of the batch.
+template <class S, class Place> static void gemm_batch(const Product<S>& p, int64_t batch, Place place) {
+  const int64_t work = work_of(p), wanted = blocks_wanted(work * batch);
+  const Grid grid = cut(p, ceil_div(wanted, std::max<int64_t>(batch, 1)));
+  const int64_t blocks = grid.blocks() * batch;
+  parallel_ranges(blocks, wanted > 1 ? std::max<int64_t>(1, blocks / wanted) : blocks, [&](int64_t begin, int64_t end) {
+    for (int64_t b = begin; b < end; ++b) {
+      Product<S> entry = p;
+      place(entry, b / grid.blocks());
+      run_block(entry, grid, b % grid.blocks());
+    }
+  });
+}

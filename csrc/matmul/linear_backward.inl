@@ -1,0 +1,87 @@
+// Gradients of linear: dout, x, weight, saved -> dx, dweight, dbias, each only where asked for.
+//   dpre = dout * activation'(saved)    (R, N), computed once, with its column sums on the way
+//   dx = dpre @ weight    (R, K),  dweight = dpre.T @ x    (N, K),  dbias = sum of dpre over R
+// R: the product of all leading axes of x.
+
+constexpr int64_t kSumRows = 64;  // rows of one partial sum: errors grow with 64 + R / 64, not with R
+
+// One stripe of rows: dpre, and the sum over its rows.
+template <Activation code, class S>
+static void activation_stripe(const S* dout, const S* saved, S* dpre, compute_t<S>* sum, int64_t rows, int64_t columns) {
+  using T = compute_t<S>;
+  if (sum) {
+    for (int64_t j = 0; j < columns; ++j) sum[j] = 0;
+  }
+  for (int64_t r = 0; r < rows; ++r) {
+    const S* from = dout + r * columns;
+    if constexpr (code != Activation::none) {
+      const S* kept = saved + r * columns;
+      S* to = dpre + r * columns;
+#pragma omp simd
+      for (int64_t j = 0; j < columns; ++j) store(to + j, activate_grad<code>(load(kept + j), load(from + j)));
+      from = to;
+    }
+    if (sum) {
+#pragma omp simd
+      for (int64_t j = 0; j < columns; ++j) sum[j] += T(load(from + j));
+    }
+  }
+}
+
+template <class S>
+using StripeFunction = void (*)(const S*, const S*, S*, compute_t<S>*, int64_t, int64_t);
+template <class S> static StripeFunction<S> stripe_for(Activation code) {
+  switch (code) {
+    case Activation::relu: return activation_stripe<Activation::relu, S>;
+    case Activation::sigmoid: return activation_stripe<Activation::sigmoid, S>;
+    case Activation::tanh: return activation_stripe<Activation::tanh, S>;
+    case Activation::gelu: return activation_stripe<Activation::gelu, S>;
+    case Activation::gelu_tanh: return activation_stripe<Activation::gelu_tanh, S>;
+    case Activation::none: break;
+  }
+  return activation_stripe<Activation::none, S>;
+}
+
+template <class S> static void backward(const Args& args, Activation code) {
+  using T = compute_t<S>;
+  const Array &dout = args.in(0), &x = args.in(1), &saved = args.in(3);
+  const Array &dx = args.out(0), &dweight = args.out(1), &dbias = args.out(2);
+  const Matrices weight(args.in(2));
+  const int64_t n = weight.rows, k = weight.columns;
+  int64_t rows = 1;
+  for (int d = 0; d < x.ndim - 1; ++d) rows *= x.shape[d];
+
+  const int64_t stripes = ceil_div(rows, kSumRows);
+  Scratch<S> own(code == Activation::none ? 0 : rows * n);
+  Scratch<T> sums(dbias ? stripes * n : 0);
+  const S* dpre = code == Activation::none ? dout.as<S>() : own.get();
+  if (code != Activation::none || dbias) {
+    const StripeFunction<S> run = stripe_for<S>(code);
+    const int64_t grain = std::max<int64_t>(1, (int64_t{1} << 15) / (kSumRows * n + 1));  // elements: some 10 us
+    parallel_ranges(stripes, grain, [&](int64_t begin, int64_t end) {
+      for (int64_t s = begin; s < end; ++s) {
+        const int64_t first = s * kSumRows, at = first * n;
+        run(dout.as<S>() + at, saved ? saved.as<S>() + at : nullptr, own.get() + (code == Activation::none ? 0 : at),
+            dbias ? sums.get() + s * n : nullptr, std::min(kSumRows, rows - first), n);
+      }
+    });
+  }
+  if (dbias) {
+    for (int64_t s = 1; s < stripes; ++s) {
+#pragma omp simd
+      for (int64_t j = 0; j < n; ++j) sums[j] += sums[s * n + j];
+    }
+    for (int64_t j = 0; j < n; ++j) store(dbias.as<S>() + j, stripes ? sums[j] : T(0));
+  }
+  Product<S> to_x{dx ? rows : 0, k, n, dpre, n, 1, args.in(2).as<S>(), weight.row, weight.column, dx.as<S>(), k};
+  Product<S> to_weight{dweight ? n : 0, k, rows, dpre, 1, n, x.as<S>(), k, 1, dweight.as<S>(), k};
+  const Product<S> both[] = {to_x, to_weight};
+  gemm(both);
+}
+
+// Parameter: the activation's code. `saved` is what activate_grad takes; absent without activation.
+static void linear_backward(const Args& args) {
+  for_float(args.in(0).dtype, [&](auto zero) {
+    backward<decltype(zero)>(args, static_cast<Activation>(args.integer(0)));
+  });
+}

@@ -1,0 +1,8 @@
+#include <algorithm>
+#include <type_traits>
+#include <utility>
+
+#include "core/kernel.h"
+
+#define DLCORE_BODY "matmul/matmul.inl"
+#include "core/each_isa.h"

@@ -1,0 +1,131 @@
+// matmul and linear. Letters: M, N, K; a (..., M, K) @ b (..., K, N) -> (..., M, N).
+//
+// Bound by arithmetic: 2 M N K operations on M K + K N + M N elements. What each step gained, in GFLOP/s of float32 on
+// one core of a Zen 4 whose multiply-adds reach 115: see bench/.
+#include "matmul/tile.inl"
+#include "matmul/pack.inl"
+#include "matmul/gemm.inl"
+#include "matmul/integer.inl"
+
+// The last two axes of an array, and where each entry of the batch in front of them begins.
+struct Matrices {
+  int64_t rows, columns, row, column;  // sizes and strides
+  int batch_axes = 0;
+  int64_t shape[kMaxDims], strides[kMaxDims];  // of the batch
+
+  // A vector counts as one row.
+  explicit Matrices(const Array& x) {
+    const int d = x.ndim;
+    columns = x.shape[d - 1], column = x.strides[d - 1];
+    rows = d > 1 ? x.shape[d - 2] : 1, row = d > 1 ? x.strides[d - 2] : x.shape[d - 1];
+    batch_axes = d > 2 ? d - 2 : 0;
+    for (int i = 0; i < batch_axes; ++i) shape[i] = x.shape[i], strides[i] = x.strides[i];
+  }
+  bool one() const { return batch() == 1; }
+  int64_t batch() const {
+    int64_t n = 1;
+    for (int i = 0; i < batch_axes; ++i) n *= shape[i];
+    return n;
+  }
+  Matrices transposed() const {
+    Matrices t = *this;
+    std::swap(t.rows, t.columns), std::swap(t.row, t.column);
+    return t;
+  }
+  // Where entry `index` of a batch of the shape of `full` begins; axes of length 1 are repeated.
+  int64_t offset(const Matrices& full, int64_t index) const {
+    int64_t at = 0;
+    for (int i = full.batch_axes - 1, own = batch_axes - 1; i >= 0; --i, --own) {
+      if (own >= 0 && shape[own] != 1) at += index % full.shape[i] * strides[own];
+      index /= full.shape[i];
+    }
+    return at;
+  }
+  // Turns the batch into further rows where strides allow, so that one large product replaces many.
+  bool fold() {
+    for (int64_t i = batch_axes - 1, below = rows * row; i >= 0; --i) {
+      if (shape[i] != 1 && strides[i] != below) return false;
+      below *= shape[i];
+    }
+    rows *= batch();
+    batch_axes = 0;
+    return true;
+  }
+};
+
+template <class S> static Product<S> product(const Matrices& a, const Matrices& b, const void* a_data, const void* b_data, void* c) {
+  return {a.rows, b.columns, a.columns, static_cast<const S*>(a_data), a.row, a.column,
+          static_cast<const S*>(b_data), b.row, b.column, static_cast<S*>(c), b.columns};
+}
+
+template <class S>
+static void multiply(Matrices a, Matrices b, const Array& x, const Array& y, const Array& out, const Array* bias,
+                     Activation activation, const Array* pre) {
+  Matrices c(out);
+  c.rows = a.rows;  // a vector of outputs is one row of them
+  if (b.one() && a.batch() == c.batch() && (a.batch() == 1 || a.fold())) c.batch_axes = a.batch_axes = 0, c.rows = a.rows;
+  Product<S> p = product<S>(a, b, x.data, y.data, out.data);
+  p.activation = activation;
+  if (bias) p.bias = bias->as<S>();
+  if (pre) p.pre = pre->as<S>();
+  if (p.m == 0 || p.n == 0) return;
+  if constexpr (std::is_integral_v<S>) {
+    for (int64_t e = 0; e < c.batch(); ++e) {
+      Product<S> entry = p;
+      entry.a += a.offset(c, e), entry.b += b.offset(c, e), entry.c += e * p.m * p.n;
+      integer_product(entry);
+    }
+  } else {
+    gemm_batch(p, c.batch(), [&](Product<S>& entry, int64_t e) {
+      entry.a += a.offset(c, e), entry.b += b.offset(c, e), entry.c += e * p.m * p.n;
+      if (entry.pre) entry.pre += e * p.m * p.n;
+    });
+  }
+}
+
+static void matmul(const Args& args) {
+  const Array &a = args.in(0), &b = args.in(1), &out = args.out();
+  const auto run = [&](auto zero) {
+    multiply<decltype(zero)>(Matrices(a), Matrices(b), a, b, out, nullptr, Activation::none, nullptr);
+  };
+  switch (a.dtype) {
+    case DType::float32: return run(float{});
+    case DType::float64: return run(double{});
+    case DType::float16: return run(half_t{});
+    case DType::bfloat16: return run(bfloat16_t{});
+    case DType::int8: case DType::uint8: return run(uint8_t{});
+    case DType::int16: return run(uint16_t{});
+    case DType::int32: return run(uint32_t{});
+    case DType::int64: return run(uint64_t{});
+    case DType::bool_: return;  // refused by the row
+  }
+}
+
+template <class F> static void for_float(DType dtype, F&& f) {
+  switch (dtype) {
+    case DType::float32: return f(float{});
+    case DType::float64: return f(double{});
+    case DType::float16: return f(half_t{});
+    case DType::bfloat16: return f(bfloat16_t{});
+    default: return;  // refused by the row
+  }
+}
+
+// x (..., K), weight (N, K), bias (N,) or absent -> out (..., N) = activation(x @ weight.T + bias), and the value before
+// the activation if asked for. Parameter: the activation's code.
+static void linear(const Args& args) {
+  const Array &x = args.in(0), &weight = args.in(1), &bias = args.in(2), &out = args.out();
+  const Array* pre = args.n_arrays > args.n_inputs + 1 && args.out(1) ? &args.out(1) : nullptr;
+  for_float(x.dtype, [&](auto zero) {
+    multiply<decltype(zero)>(Matrices(x), Matrices(weight).transposed(), x, weight, out, bias ? &bias : nullptr,
+                             static_cast<Activation>(args.integer(0)), pre);
+  });
+}
+
+#include "matmul/linear_backward.inl"
+
+static const Kernel kernels[] = {
+    {"matmul:matmul", matmul, 0},
+    {"matmul:linear", linear, 1u << 2},  // bias contiguous
+    {"matmul:linear_backward", linear_backward, 1u << 0 | 1u << 1 | 1u << 3},  // all but weight
+};

@@ -1,0 +1,127 @@
+// Copies of operands in the order a tile reads them, widened to the type of the arithmetic. Needed where columns of B
+// are not adjacent, where strides make rows collide in the cache, and for 16-bit floats; everything else is read in
+// place. A packed element costs about 0.2 cycles and saves nothing but misses, so few rows of C never pay for it.
+
+// kLanes elements of memory as the vector of the compute type, and back with rounding.
+template <class T> static inline vec<T> widen(const T* p) { return vload(p); }
+static inline vec<float> widen(const bfloat16_t* p) {
+  typedef uint16_t Narrow __attribute__((vector_size(kVectorBytes / 2)));
+  typedef uint32_t Wide __attribute__((vector_size(kVectorBytes)));
+  Narrow bits;
+  __builtin_memcpy(&bits, p, sizeof bits);
+  return (vec<float>)(__builtin_convertvector(bits, Wide) << 16);
+}
+static inline vec<float> widen(const half_t* p) {
+#if DLCORE_ISA == 4  // the masked form: the plain one warns of an uninitialised value, GCC bug 105593
+  return (vec<float>)_mm512_maskz_cvtph_ps(0xffff, _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
+#elif DLCORE_ISA == 3
+  return (vec<float>)_mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
+#else
+  vec<float> v{};
+  for (int i = 0; i < kLanes<float>; ++i) v[i] = to_float(p[i]);
+  return v;
+#endif
+}
+
+template <class S> static inline vec<compute_t<S>> widen_first(const S* p, int n) {
+  if constexpr (std::is_same_v<S, compute_t<S>>) {
+    return vload_first(p, n);
+  } else {
+    S lanes[kLanes<float>] = {};
+    __builtin_memcpy(lanes, p, static_cast<size_t>(n) * sizeof(S));
+    return widen(lanes);
+  }
+}
+
+// Transposes a square of registers: for each power of two, blocks off the diagonal change places.
+template <int HALF, class T> static inline void swap_blocks(vec<T> (&v)[kLanes<T>]) {
+  constexpr int L = kLanes<T>;
+  using Index = std::conditional_t<sizeof(T) == 4, int32_t, int64_t>;
+  typedef Index Pick __attribute__((vector_size(kVectorBytes)));
+  Pick low{}, high{};
+#pragma GCC unroll 16
+  for (int l = 0; l < L; ++l) {
+    low[l] = l & HALF ? L + l - HALF : l;
+    high[l] = l & HALF ? L + l : l + HALF;
+  }
+#pragma GCC unroll 16
+  for (int i = 0; i < L; ++i) {
+    if (i & HALF) continue;
+    const vec<T> x = v[i], y = v[i + HALF];
+    v[i] = __builtin_shuffle(x, y, low);
+    v[i + HALF] = __builtin_shuffle(x, y, high);
+  }
+  if constexpr (HALF > 1) swap_blocks<HALF / 2, T>(v);
+}
+
+// out[k * pitch + l] = lines[l * stride + k] for k < depth and l < count <= kLanes, zeros for the other l.
+template <class S> static void pack_transposed(const S* lines, int64_t stride, int count, int64_t depth,
+                                               compute_t<S>* out, int64_t pitch) {
+  using T = compute_t<S>;
+  constexpr int L = kLanes<T>;
+  for (int64_t k = 0; k < depth; k += L) {
+    const int steps = static_cast<int>(depth - k < L ? depth - k : L);
+    vec<T> square[L];
+#pragma GCC unroll 16
+    for (int l = 0; l < L; ++l) {
+      square[l] = vec<T>{};
+      if (l < count) square[l] = steps == L ? widen(lines + l * stride + k) : widen_first(lines + l * stride + k, steps);
+    }
+    swap_blocks<L / 2, T>(square);
+#pragma GCC unroll 16
+    for (int l = 0; l < L; ++l) {
+      if (l < steps) vstore(out + (k + l) * pitch, square[l]);
+    }
+  }
+}
+
+// Columns of B as panels of `width` columns, one after another: panels[(j / width) * size + k * width + j % width] =
+// b[k * row + j * col], zeros up to whole vectors. Rows are read through all panels, in long runs.
+template <class S> static void pack_columns(const S* b, int64_t row, int64_t col, int64_t depth, int64_t columns,
+                                            compute_t<S>* panels, int64_t width, int64_t size) {
+  using T = compute_t<S>;
+  constexpr int L = kLanes<T>;
+  const int64_t whole = columns / L * L;
+  const int tail = static_cast<int>(columns - whole);
+  const auto place = [&](int64_t j) { return panels + j / width * size + j % width; };
+  if (col == 1) {
+    for (int64_t k = 0; k < depth; ++k) {
+      for (int64_t j = 0; j < whole; j += L) vstore(place(j) + k * width, widen(b + k * row + j));
+      if (tail) vstore(place(whole) + k * width, widen_first(b + k * row + whole, tail));
+    }
+    return;
+  }
+  for (int64_t j = 0; j < columns; j += L) {
+    const int count = j < whole ? L : tail;
+    if (row == 1) {
+      pack_transposed(b + j * col, col, count, depth, place(j), width);
+    } else {
+      for (int64_t k = 0; k < depth; ++k) {
+        for (int l = 0; l < L; ++l) place(j)[k * width + l] = l < count ? load(b + k * row + (j + l) * col) : T(0);
+      }
+    }
+  }
+}
+
+// Rows of A in either order: along k where k's elements are adjacent (or nothing is), else step by step of k.
+template <class S> static void pack_rows(const S* a, int64_t row, int64_t col, int64_t rows, int64_t depth,
+                                         compute_t<S>* out, int64_t out_row, int64_t out_col) {
+  using T = compute_t<S>;
+  constexpr int L = kLanes<T>;
+  const bool along_rows = out_col == 1;
+  const int64_t lines = along_rows ? rows : depth, length = along_rows ? depth : rows;
+  const int64_t from_line = along_rows ? row : col, from_step = along_rows ? col : row;
+  const int64_t to_line = along_rows ? out_row : out_col;
+  for (int64_t line = 0; line < lines; ++line) {
+    const S* from = a + line * from_line;
+    T* to = out + line * to_line;
+    int64_t s = 0;
+    if (from_step == 1) {
+      for (; s + L <= length; s += L) vstore(to + s, widen(from + s));
+      const int rest = static_cast<int>(length - s);
+      if (rest) vstore_first(to + s, widen_first(from + s, rest), rest);
+    } else {
+      for (; s < length; ++s) to[s] = load(from + s * from_step);
+    }
+  }
+}
