@@ -1,0 +1,220 @@
+"""Layers: linear, activations, dropout, flatten, and Sequential, which runs them in turn."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from typing import Any, overload
+
+from dlcore._tensor import Parameter, Tensor, empty
+from dlcore.nn import init
+from dlcore.nn.module import Module, _Slot, _slots
+from dlcore.ops.activation import gelu, relu, sigmoid, tanh
+from dlcore.ops.matmul import linear
+from dlcore.ops.random import dropout
+from dlcore.ops.softmax import log_softmax, softmax
+
+__all__ = [
+    "GELU", "Dropout", "Flatten", "Identity", "Linear", "LogSoftmax", "ReLU", "Sequential", "Sigmoid", "Softmax",
+    "Tanh",
+]  # fmt: skip
+
+
+class Linear(Module):
+    """``x @ weight.T + bias``: x (..., in_features) -> (..., out_features).
+
+    ``weight`` (out_features, in_features) and ``bias`` (out_features) begin uniform in +-1/sqrt(in_features).
+    """
+
+    def __init__(self, in_features: int, out_features: int, bias: bool = True, device: Any = None, dtype: Any = None):
+        for name, value in (("in_features", in_features), ("out_features", out_features)):
+            if value < 0:
+                raise ValueError(f"Linear: {name} is negative: {value}")
+        self.in_features, self.out_features = in_features, out_features
+        self.weight = Parameter(empty((out_features, in_features), dtype=dtype, device=device))
+        self.bias = Parameter(empty((out_features,), dtype=dtype, device=device)) if bias else None
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Draw weight and bias anew."""
+        bound = 1 / math.sqrt(self.in_features) if self.in_features else 0.0
+        init.uniform_(self.weight, -bound, bound)  # = Kaiming uniform with a = sqrt(5), PyTorch's choice
+        if self.bias is not None:
+            init.uniform_(self.bias, -bound, bound)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return linear(x, self.weight, self.bias)
+
+    def extra_repr(self) -> str:
+        return f"in_features={self.in_features}, out_features={self.out_features}, bias={self.bias is not None}"
+
+
+class ReLU(Module):
+    """max(x, 0)."""
+
+    epilogue = "relu"
+
+    def forward(self, x: Tensor) -> Tensor:
+        return relu(x)
+
+
+class Tanh(Module):
+    """tanh(x)."""
+
+    epilogue = "tanh"
+
+    def forward(self, x: Tensor) -> Tensor:
+        return tanh(x)
+
+
+class Sigmoid(Module):
+    """1 / (1 + exp(-x))."""
+
+    epilogue = "sigmoid"
+
+    def forward(self, x: Tensor) -> Tensor:
+        return sigmoid(x)
+
+
+class GELU(Module):
+    """x times the normal distribution function of x; ``approximate="tanh"`` for the approximation by tanh."""
+
+    def __init__(self, approximate: str = "none"):
+        if approximate not in ("none", "tanh"):
+            raise ValueError(f'GELU: approximate is "none" or "tanh", not {approximate!r}')
+        self.approximate = approximate
+
+    @property
+    def epilogue(self) -> str:
+        """The name under which ``linear`` computes this activation itself."""
+        return "gelu" if self.approximate == "none" else "gelu_tanh"
+
+    def forward(self, x: Tensor) -> Tensor:
+        return gelu(x, self.approximate)
+
+    def extra_repr(self) -> str:
+        return f"approximate={self.approximate!r}"
+
+
+class Softmax(Module):
+    """exp(x) / sum(exp(x)) along ``dim``."""
+
+    def __init__(self, dim: int = -1):
+        self.dim = dim
+
+    def forward(self, x: Tensor) -> Tensor:
+        return softmax(x, self.dim)
+
+    def extra_repr(self) -> str:
+        return f"dim={self.dim}"
+
+
+class LogSoftmax(Softmax):
+    """log(softmax(x)) along ``dim``."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return log_softmax(x, self.dim)
+
+
+class Identity(Module):
+    """x; arguments are accepted and ignored, so that it can stand in for any layer."""
+
+    def __init__(self, *args: Any, **kwargs: Any):
+        pass
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x
+
+
+class Flatten(Module):
+    """Axes ``start_dim`` to ``end_dim`` made one: (B, 28, 28) -> (B, 784)."""
+
+    def __init__(self, start_dim: int = 1, end_dim: int = -1):
+        self.start_dim, self.end_dim = start_dim, end_dim
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.flatten(self.start_dim, self.end_dim)
+
+    def extra_repr(self) -> str:
+        return f"start_dim={self.start_dim}, end_dim={self.end_dim}"
+
+
+class Dropout(Module):
+    """In training: each element is zero with probability ``p``, and the rest are scaled by 1 / (1 - p)."""
+
+    def __init__(self, p: float = 0.5):
+        if not 0 <= p <= 1:
+            raise ValueError(f"Dropout: p is a probability, not {p}")
+        self.p = p
+
+    def forward(self, x: Tensor) -> Tensor:
+        return dropout(x, self.p) if self.training and self.p > 0 else x
+
+    def extra_repr(self) -> str:
+        return f"p={self.p}"
+
+
+_EPILOGUES = {ReLU, Tanh, Sigmoid, GELU}  # exactly these: a subclass may compute something else
+
+
+class Sequential(Module):
+    """Modules run one after the other: ``Sequential(Linear(64, 10), ReLU())`` or a dict of named ones.
+
+    A Linear followed by an activation runs as one ``linear(..., activation=...)``: the same bits in fewer launches.
+    """
+
+    def __init__(self, *layers: Module | Mapping[str, Module]):
+        if len(layers) == 1 and isinstance(layers[0], Mapping):
+            named = dict(layers[0])
+        else:
+            named = {str(i): layer for i, layer in enumerate(layers)}  # type: ignore[misc]
+        for name, layer in named.items():
+            _check_layer(name, layer)
+        self._layers: dict[str, Module] = named
+
+    def _members(self) -> Iterator[_Slot]:
+        yield from _slots(self._layers)  # "0.weight", not "_layers.0.weight"
+
+    def forward(self, x: Any) -> Any:
+        layers = iter(self._layers.values())
+        layer = next(layers, None)
+        while layer is not None:
+            following = next(layers, None)
+            if type(layer) is Linear and type(following) in _EPILOGUES:
+                x = linear(x, layer.weight, layer.bias, following.epilogue)  # type: ignore[union-attr]
+                following = next(layers, None)
+            else:
+                x = layer(x)
+            layer = following
+        return x
+
+    def append(self, layer: Module) -> Sequential:
+        """Add a module at the end."""
+        name = str(len(self._layers))
+        _check_layer(name, layer)
+        self._layers[name] = layer
+        return self
+
+    def __len__(self) -> int:
+        return len(self._layers)
+
+    def __iter__(self) -> Iterator[Module]:
+        return iter(self._layers.values())
+
+    @overload
+    def __getitem__(self, index: int) -> Module: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequential: ...
+    def __getitem__(self, index: int | slice) -> Module:
+        if isinstance(index, slice):
+            return Sequential(dict(list(self._layers.items())[index]))
+        return self._layers[list(self._layers)[index]]
+
+    def __setitem__(self, index: int, layer: Module) -> None:
+        _check_layer(str(index), layer)
+        self._layers[list(self._layers)[index]] = layer
+
+
+def _check_layer(name: str, layer: Any) -> None:
+    if not isinstance(layer, Module):
+        raise TypeError(f"Sequential: layer {name} is not a Module but {type(layer).__name__}")

@@ -1,0 +1,262 @@
+"""Module: a function with parameters, made of others."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, NamedTuple, Self
+
+import numpy as np
+
+from dlcore._autograd import no_grad
+from dlcore._tensor import Parameter, Tensor, tensor
+from dlcore.dtypes import DType, as_dtype
+
+__all__ = ["Module", "ModuleList"]
+
+
+class _Slot(NamedTuple):
+    """A tensor or module found on a module: its name there and the container that holds it."""
+
+    name: str
+    value: Any
+    container: Any
+    key: Any
+
+
+def _slots(container: Any, prefix: str = "") -> Iterator[_Slot]:
+    """The tensors and modules of a dict, list or tuple, nested ones under dotted names."""
+    for key, value in container.items() if isinstance(container, Mapping) else enumerate(container):
+        name = f"{prefix}{key}"
+        if isinstance(value, Tensor | Module):
+            yield _Slot(name, value, container, key)
+        elif isinstance(value, Mapping | list | tuple):
+            yield from _slots(value, f"{name}.")
+
+
+class Module:
+    """Base of everything with parameters. Write ``forward``; assign parameters and modules as plain attributes.
+
+    Attributes that are a :class:`Parameter`, a Module, or a list or dict of them, are found by themselves, in the order
+    of assignment; other tensors that belong to the state are announced with :meth:`register_buffer`.
+
+    >>> class Scale(nn.Module):
+    ...     def __init__(self):
+    ...         self.factor = nn.Parameter(dl.ones(1))
+    ...     def forward(self, x):
+    ...         return x * self.factor
+    >>> [name for name, _ in Scale().named_parameters()]
+    ['factor']
+    """
+
+    training: bool = True
+    fitted_transform: Any = None
+    """The ``transform`` that ``dl.fit`` trained this model with: saved and loaded with it, and the default of
+    ``dl.evaluate`` and ``dl.predict``."""
+    _buffers: Mapping[str, bool] = {}  # name -> persistent; replaced, never changed
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        """The computation; called through the module itself: ``module(x)``."""
+        raise NotImplementedError(f"{type(self).__name__}: forward is not written")
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return self.forward(*args, **kwargs)
+
+    # -- what is inside ----------------------------------------------------------------------------------------------
+
+    def _members(self) -> Iterator[_Slot]:
+        """Tensors and modules held directly."""
+        for slot in _slots(vars(self)):
+            if slot.key != "fitted_transform":  # a transform may be a module, but is no part of the model
+                yield slot
+
+    def register_buffer(self, name: str, value: Tensor | None, persistent: bool = True) -> None:
+        """Assign ``value`` as a tensor of the state that is not trained (saved too when ``persistent``)."""
+        if "." in name or not name:
+            raise ValueError(f"register_buffer: not a name: {name!r}")
+        if name not in self._buffers and hasattr(self, name):
+            raise ValueError(f"register_buffer: {type(self).__name__} already has an attribute {name!r}")
+        self._buffers = {**self._buffers, name: persistent}
+        setattr(self, name, value)
+
+    def named_children(self) -> Iterator[tuple[str, Module]]:
+        """The modules held directly, with their names."""
+        return ((s.name, s.value) for s in self._members() if isinstance(s.value, Module))
+
+    def children(self) -> Iterator[Module]:
+        """The modules held directly."""
+        return (child for _, child in self.named_children())
+
+    def named_modules(self, prefix: str = "", _seen: set[int] | None = None) -> Iterator[tuple[str, Module]]:
+        """This module and all below it, each once, with dotted names ("" for itself)."""
+        seen = set() if _seen is None else _seen
+        if id(self) not in seen:
+            seen.add(id(self))
+            yield prefix, self
+            for name, child in self.named_children():
+                yield from child.named_modules(f"{prefix}.{name}" if prefix else name, seen)
+
+    def modules(self) -> Iterator[Module]:
+        """This module and all below it, each once."""
+        return (module for _, module in self.named_modules())
+
+    def _own(self, prefix: str, recurse: bool) -> Iterator[tuple[str, Tensor, bool]]:
+        """(name, tensor, persistent) of parameters and buffers; shared ones come under each of their names."""
+        members = list(self._members())
+        for slot in members:
+            if isinstance(slot.value, Parameter):
+                yield prefix + slot.name, slot.value, True
+            elif isinstance(slot.value, Tensor) and slot.name in self._buffers:
+                yield prefix + slot.name, slot.value, self._buffers[slot.name]
+        for slot in members if recurse else ():
+            if isinstance(slot.value, Module):
+                yield from slot.value._own(f"{prefix}{slot.name}.", recurse)
+
+    def _named(self, parameters: bool, prefix: str, recurse: bool) -> Iterator[tuple[str, Any]]:
+        seen = set()
+        for name, value, _ in self._own(f"{prefix}." if prefix else "", recurse):
+            if isinstance(value, Parameter) == parameters and id(value) not in seen:
+                seen.add(id(value))
+                yield name, value
+
+    def named_parameters(self, prefix: str = "", recurse: bool = True) -> Iterator[tuple[str, Parameter]]:
+        """Every parameter once, with its dotted name."""
+        return self._named(True, prefix, recurse)
+
+    def parameters(self, recurse: bool = True) -> Iterator[Parameter]:
+        """Every parameter once."""
+        return (p for _, p in self.named_parameters(recurse=recurse))
+
+    def named_buffers(self, prefix: str = "", recurse: bool = True) -> Iterator[tuple[str, Tensor]]:
+        """Every buffer once, with its dotted name."""
+        return self._named(False, prefix, recurse)
+
+    def buffers(self, recurse: bool = True) -> Iterator[Tensor]:
+        """Every buffer once."""
+        return (b for _, b in self.named_buffers(recurse=recurse))
+
+    # -- modes -------------------------------------------------------------------------------------------------------
+
+    def train(self, mode: bool = True) -> Self:
+        """Set training mode (dropout on) in this module and all below it."""
+        for module in self.modules():
+            module.training = mode
+        return self
+
+    def eval(self) -> Self:
+        """Set evaluation mode (dropout off) in this module and all below it."""
+        return self.train(False)
+
+    def requires_grad_(self, requires_grad: bool = True) -> Self:
+        """Set whether the parameters are trained."""
+        for p in self.parameters():
+            p.requires_grad = requires_grad
+        return self
+
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        """Drop the gradients (or set them to zero)."""
+        for p in self.parameters():
+            if set_to_none:
+                p.grad = None
+            elif p.grad is not None:
+                p.grad.zero_()
+
+    def apply(self, fn: Callable[[Module], Any]) -> Self:
+        """Call ``fn`` on every module, children first; for initialisation."""
+        for child in self.children():
+            child.apply(fn)
+        fn(self)
+        return self
+
+    def to(self, *args: Any, dtype: Any = None, device: Any = None) -> Self:
+        """Move to a device and/or make the floating-point tensors ``dtype``: ``model.to(dl.bfloat16)``.
+
+        Parameters that change are replaced by new ones, so make the optimizer afterwards.
+        """
+        for arg in args:
+            if isinstance(arg, DType):
+                dtype = arg
+            else:
+                device = arg
+        if dtype is not None:
+            dtype = as_dtype(dtype)
+            if not dtype.is_float:
+                raise TypeError(f"Module.to: a floating-point dtype is needed, not {dtype.name}")
+        moved: dict[int, Tensor] = {}
+        for module in list(self.modules()):
+            for slot in module._members():
+                if isinstance(slot.value, Tensor):
+                    new = _moved(slot.value, dtype, device, moved)
+                    if new is not slot.value:
+                        slot.container[slot.key] = new
+        return self
+
+    # -- state -------------------------------------------------------------------------------------------------------
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """Name -> tensor of all parameters and persistent buffers, sharing their memory, detached."""
+        return {name: value.detach() for name, value, persistent in self._own("", True) if persistent}
+
+    def load_state_dict(self, state: Mapping[str, Any], strict: bool = True) -> tuple[list[str], list[str]]:
+        """Copy ``state`` (tensors or arrays) into this model; returns the (missing, unexpected) names.
+
+        Everything is checked first: ValueError names what is missing, unexpected, or of another shape or dtype, and
+        then the model is as it was. ``strict=False`` lets names differ.
+        """
+        own = {name: value for name, value, persistent in self._own("", True) if persistent}
+        missing = [name for name in own if name not in state]
+        unexpected = [name for name in state if name not in own]
+        problems = []
+        if strict:
+            problems += [f"missing: {name}" for name in missing] + [f"unexpected: {name}" for name in unexpected]
+        values = {name: _as_tensor(state[name]) for name in own if name in state}
+        for name, value in values.items():
+            if value.shape != own[name].shape:
+                problems.append(f"{name}: shape {value.shape}, the model has {own[name].shape}")
+            elif value.dtype is not own[name].dtype:
+                problems.append(f"{name}: dtype {value.dtype.name}, the model has {own[name].dtype.name}")
+        if problems:
+            more = [f"... and {len(problems) - 8} more"] if len(problems) > 8 else []
+            raise ValueError(
+                f"load_state_dict: the state does not fit this {type(self).__name__}: " + "; ".join(problems[:8] + more)
+            )
+        with no_grad():
+            for name, value in values.items():
+                own[name].copy_(value)
+        return missing, unexpected
+
+    # -- how it looks ------------------------------------------------------------------------------------------------
+
+    def extra_repr(self) -> str:
+        """What stands in the brackets of the repr; for subclasses."""
+        return ""
+
+    def __repr__(self) -> str:
+        lines = [f"({name}): {child!r}" for name, child in self.named_children()]
+        if not lines:
+            return f"{type(self).__name__}({self.extra_repr()})"
+        body = "\n".join(lines).replace("\n", "\n  ")
+        return f"{type(self).__name__}({self.extra_repr()}\n  {body}\n)"
+
+
+class ModuleList(list[Module]):
+    """A list of modules. A plain list on a Module does the same; this name is here for code written for PyTorch."""
+
+
+def _as_tensor(value: Any) -> Tensor:
+    return value if isinstance(value, Tensor) else tensor(np.asarray(value))
+
+
+def _moved(old: Tensor, dtype: DType | None, device: Any, moved: dict[int, Tensor]) -> Tensor:
+    """``old`` on ``device`` as ``dtype`` (itself where nothing changes); the same new tensor for the same old one."""
+    if id(old) not in moved:
+        new = old.detach()
+        if dtype is not None and old.dtype.is_float and old.dtype is not dtype:
+            new = new.astype(dtype)
+        if device is not None and new.device != device:
+            new = new.to(device)
+        same = new.dtype is old.dtype and new.device == old.device
+        if not same and isinstance(old, Parameter):
+            new = Parameter(new)
+            new.requires_grad = old.requires_grad
+        moved[id(old)] = old if same else new
+    return moved[id(old)]

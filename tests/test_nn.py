@@ -1,0 +1,260 @@
+"""Modules: what is found in them, their state, their modes; layers against NumPy."""
+
+import math
+
+import numpy as np
+import pytest
+
+import dlcore as dl
+from dlcore import nn
+
+RNG = np.random.default_rng(3)
+
+
+def floats(*shape):
+    return RNG.standard_normal(shape).astype(np.float32)
+
+
+class Block(nn.Module):
+    def __init__(self):
+        self.scale = nn.Parameter(dl.ones(3))
+        self.register_buffer("mean", dl.zeros(3))
+        self.register_buffer("scratch", dl.zeros(1), persistent=False)
+        self.layers = [nn.Linear(3, 4), nn.Linear(4, 3)]
+        self.named = {"head": nn.Linear(3, 2, bias=False)}
+        self.width = 3
+
+    def forward(self, x):
+        for layer in self.layers:
+            x = layer(x)
+        return self.named["head"](x * self.scale + self.mean)
+
+
+def test_parameters_are_found_in_attributes_lists_and_dicts_in_order():
+    block = Block()
+    names = [name for name, _ in block.named_parameters()]
+    assert names == [
+        "scale", "layers.0.weight", "layers.0.bias", "layers.1.weight", "layers.1.bias", "named.head.weight",
+    ]  # fmt: skip
+    assert [name for name, _ in block.named_buffers()] == ["mean", "scratch"]
+    assert [name for name, _ in block.named_modules()] == ["", "layers.0", "layers.1", "named.head"]
+    assert "scratch" not in block.state_dict() and "mean" in block.state_dict()
+    assert all(p.requires_grad for p in block.parameters())
+    assert block(dl.tensor(floats(5, 3))).shape == (5, 2)
+
+
+def test_shared_parameters_count_once_and_are_saved_under_both_names():
+    first, second = nn.Linear(3, 3), nn.Linear(3, 3)
+    second.weight = first.weight
+    model = nn.Sequential(first, second, first)
+    assert len(list(model.parameters())) == 3
+    assert set(model.state_dict()) == {f"{i}.{n}" for i in range(3) for n in ("weight", "bias")}
+
+
+def test_train_and_eval_reach_every_module():
+    model = nn.Sequential(nn.Dropout(0.5), nn.Sequential(nn.Dropout(0.5)))
+    x = dl.ones(4, 5)
+    model.eval()
+    assert not any(m.training for m in model.modules())
+    np.testing.assert_array_equal(np.asarray(model(x)), 1)
+    model.train()
+    assert all(m.training for m in model.modules())
+    assert set(np.unique(np.asarray(model(x)))) <= {0.0, 4.0}
+
+
+def test_requires_grad_and_zero_grad():
+    layer = nn.Linear(2, 2).requires_grad_(False)
+    assert not any(p.requires_grad for p in layer.parameters())
+    layer.requires_grad_()
+    layer(dl.ones(1, 2)).sum().backward()
+    layer.zero_grad(set_to_none=False)
+    np.testing.assert_array_equal(np.asarray(layer.weight.grad), 0)
+    layer.zero_grad()
+    assert layer.weight.grad is None and layer.bias.grad is None
+
+
+def test_apply_visits_children_first():
+    seen = []
+    model = nn.Sequential(nn.Linear(1, 1), nn.Sequential(nn.ReLU()))
+    assert model.apply(lambda m: seen.append(type(m).__name__)) is model
+    assert seen == ["Linear", "ReLU", "Sequential", "Sequential"]
+
+
+def test_repr_is_a_tree():
+    model = nn.Sequential(nn.Flatten(), nn.Sequential(nn.Linear(2, 3), nn.GELU("tanh")))
+    assert repr(model) == (
+        "Sequential(\n"
+        "  (0): Flatten(start_dim=1, end_dim=-1)\n"
+        "  (1): Sequential(\n"
+        "    (0): Linear(in_features=2, out_features=3, bias=True)\n"
+        "    (1): GELU(approximate='tanh')\n"
+        "  )\n"
+        ")"
+    )
+
+
+def test_load_state_dict_copies_values_into_the_same_parameters():
+    a, b = nn.Linear(3, 2), nn.Linear(3, 2)
+    weight = b.weight
+    assert b.load_state_dict(a.state_dict()) == ([], [])
+    assert b.weight is weight
+    np.testing.assert_array_equal(np.asarray(a.weight.detach()), np.asarray(b.weight.detach()))
+    a.load_state_dict({"weight": floats(2, 3)}, strict=False)
+    assert a.load_state_dict({"other": floats(1)}, strict=False) == (["weight", "bias"], ["other"])
+
+
+@pytest.mark.parametrize(
+    ("state", "text"),
+    [
+        ({"weight": np.zeros((2, 3), np.float32)}, "missing: bias"),
+        ({"weight": np.zeros((2, 3), np.float32), "bias": np.zeros(2, np.float32), "x": 1}, "unexpected: x"),
+        ({"weight": np.zeros((3, 2), np.float32), "bias": np.zeros(2, np.float32)}, "weight: shape (3, 2)"),
+        ({"weight": np.zeros((2, 3)), "bias": np.zeros(2, np.float32)}, "weight: dtype float64, the model has float32"),
+    ],
+)
+def test_a_state_that_does_not_fit_changes_nothing(state, text):
+    layer = nn.Linear(3, 2)
+    before = {k: np.asarray(v).copy() for k, v in layer.state_dict().items()}
+    with pytest.raises(ValueError, match="load_state_dict: the state does not fit this Linear") as error:
+        layer.load_state_dict(state)
+    assert text in str(error.value)
+    for name, value in layer.state_dict().items():
+        np.testing.assert_array_equal(np.asarray(value), before[name])
+
+
+def test_to_changes_floating_tensors_and_keeps_sharing():
+    model = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2))
+    model[1].weight = model[0].weight
+    model.register_buffer("count", dl.zeros(1, dtype=dl.int64))
+    model.to(dl.float64)
+    assert model[0].weight.dtype is dl.float64 and model[1].weight is model[0].weight
+    assert isinstance(model[0].weight, nn.Parameter) and model[0].weight.requires_grad
+    with pytest.raises(TypeError, match="floating-point dtype"):
+        model.to(dl.int32)
+    same = model[0].weight
+    assert model.to("cpu")[0].weight is same
+
+
+def test_linear_is_x_times_weight_plus_bias_and_starts_in_bounds():
+    dl.manual_seed(1)
+    layer = nn.Linear(50, 40)
+    x = floats(7, 50)
+    weight, bias = (np.asarray(p.detach(), np.float64) for p in (layer.weight, layer.bias))
+    np.testing.assert_allclose(np.asarray(layer(dl.tensor(x)).detach()), x @ weight.T + bias, rtol=1e-5, atol=1e-5)
+    bound = 1 / math.sqrt(50)
+    assert np.abs(weight).max() <= bound and np.abs(bias).max() <= bound
+    assert weight.std() == pytest.approx(bound / math.sqrt(3), rel=0.05)
+    with pytest.raises(ValueError, match="out_features is negative"):
+        nn.Linear(3, -1)
+
+
+def test_the_same_seed_gives_the_same_weights():
+    weights = []
+    for seed in (5, 5, 6):
+        dl.manual_seed(seed)
+        weights.append(np.asarray(nn.Linear(8, 8).weight.detach()).copy())
+    np.testing.assert_array_equal(weights[0], weights[1])
+    assert (weights[0] != weights[2]).any()
+
+
+ACTIVATIONS = [nn.ReLU(), nn.Tanh(), nn.Sigmoid(), nn.GELU(), nn.GELU("tanh")]
+
+
+@pytest.mark.parametrize("activation", ACTIVATIONS, ids=repr)
+def test_sequential_fuses_linear_and_activation_to_the_same_bits(activation):
+    first, last = nn.Linear(33, 17), nn.Linear(17, 5)
+    x = dl.tensor(floats(9, 33))
+    results = []
+    for run in (nn.Sequential(first, activation, last), lambda x: last(activation(first(x)))):
+        for p in first.parameters():
+            p.grad = None
+        out = run(x)
+        out.sum().backward()
+        results.append(
+            (np.asarray(out.detach()), np.asarray(first.weight.grad).copy(), np.asarray(first.bias.grad).copy())
+        )
+    for fused, apart in zip(*results, strict=True):
+        np.testing.assert_array_equal(fused, apart)
+
+
+def test_sequential_does_not_fuse_what_only_looks_alike():
+    class Doubling(nn.ReLU):
+        def forward(self, x):
+            return x + x
+
+    layer = nn.Linear(2, 2)
+    x = dl.tensor(floats(3, 2))
+    expected = 2 * np.asarray(layer(x).detach())
+    np.testing.assert_allclose(np.asarray(nn.Sequential(layer, Doubling())(x).detach()), expected, rtol=1e-6)
+
+
+def test_sequential_is_a_sequence():
+    model = nn.Sequential(nn.Linear(2, 3), nn.ReLU()).append(nn.Linear(3, 1))
+    assert len(model) == 3 and [type(m) for m in model] == [nn.Linear, nn.ReLU, nn.Linear]
+    assert model[-1].out_features == 1 and len(model[:2]) == 2
+    model[1] = nn.Tanh()
+    assert isinstance(model[1], nn.Tanh)
+    named = nn.Sequential({"first": nn.Linear(2, 2), "act": nn.ReLU()})
+    assert list(named.state_dict()) == ["first.weight", "first.bias"]
+    with pytest.raises(TypeError, match="Sequential: layer 1 is not a Module but builtin_function_or_method"):
+        nn.Sequential(nn.ReLU(), abs)
+    np.testing.assert_array_equal(np.asarray(nn.Sequential()(dl.ones(2))), 1)
+
+
+def test_layers_without_parameters():
+    x = floats(4, 2, 3)
+    t = dl.tensor(x)
+    assert nn.Flatten()(t).shape == (4, 6) and nn.Flatten(0)(t).shape == (24,)
+    assert nn.Identity(3, anything=1)(t) is t
+    e = np.exp(x - x.max(1, keepdims=True))
+    np.testing.assert_allclose(np.asarray(nn.Softmax(1)(t)), e / e.sum(1, keepdims=True), rtol=1e-5)
+    np.testing.assert_allclose(
+        np.asarray(nn.LogSoftmax(1)(t)), np.log(e / e.sum(1, keepdims=True)), rtol=1e-4, atol=1e-6
+    )
+    with pytest.raises(ValueError, match="p is a probability"):
+        nn.Dropout(1.5)
+    with pytest.raises(ValueError, match="approximate"):
+        nn.GELU("quick")
+
+
+def test_losses_are_the_functions():
+    logits, target = dl.tensor(floats(6, 3)), dl.tensor(RNG.integers(0, 3, 6))
+    weight = dl.tensor(np.array([1, 2, 3], np.float32))
+    loss = nn.CrossEntropyLoss(weight, label_smoothing=0.1, reduction="sum")
+    expected = dl.cross_entropy(logits, target, weight, label_smoothing=0.1, reduction="sum")
+    assert float(loss(logits, target)) == float(expected)
+    assert list(loss.state_dict()) == ["weight"]
+    assert float(nn.MSELoss()(logits, logits + 2.0)) == pytest.approx(4.0)
+
+
+def test_initialisers():
+    dl.manual_seed(0)
+    w = dl.empty((300, 200))
+    nn.init.kaiming_normal_(w, nonlinearity="relu")
+    assert np.asarray(w).std() == pytest.approx(math.sqrt(2 / 200), rel=0.02)
+    nn.init.kaiming_uniform_(w, mode="fan_out", nonlinearity="relu")
+    assert np.abs(np.asarray(w)).max() == pytest.approx(math.sqrt(6 / 300), rel=0.01)
+    nn.init.xavier_uniform_(w)
+    assert np.abs(np.asarray(w)).max() == pytest.approx(math.sqrt(6 / 500), rel=0.01)
+    nn.init.xavier_normal_(w, gain=2)
+    assert np.asarray(w).std() == pytest.approx(2 * math.sqrt(2 / 500), rel=0.02)
+    parameter = nn.Parameter(dl.empty(3))
+    assert nn.init.zeros_(parameter) is parameter and not np.asarray(parameter.detach()).any()
+    np.testing.assert_array_equal(np.asarray(nn.init.ones_(parameter).detach()), 1)
+    with pytest.raises(dl.ShapeError, match="xavier_uniform_: a weight has at least 2 axes"):
+        nn.init.xavier_uniform_(dl.empty(3))
+    with pytest.raises(ValueError, match="not one of linear"):
+        nn.init.calculate_gain("swish")
+
+
+def test_register_buffer_refuses_names_in_use():
+    layer = nn.Linear(1, 1)
+    with pytest.raises(ValueError, match="already has an attribute 'weight'"):
+        layer.register_buffer("weight", dl.zeros(1))
+    with pytest.raises(ValueError, match="not a name"):
+        layer.register_buffer("a.b", dl.zeros(1))
+
+
+def test_a_module_without_forward_says_so():
+    with pytest.raises(NotImplementedError, match="Empty: forward is not written"):
+        type("Empty", (nn.Module,), {})()(1)
