@@ -1,0 +1,273 @@
+"""Optimizer: parameter groups, state, and the one launch of a step.
+
+All that changes from step to step lies in device memory: the state of each parameter, its step count, and a float64
+matrix of settings with one row per group. Setting ``group["lr"]`` writes there; a step only hands the tensors over.
+"""
+
+from __future__ import annotations
+
+import math
+import numbers
+from collections.abc import Iterable, Iterator, Mapping, MutableMapping, Sequence
+from typing import Any, NamedTuple
+
+from dlcore import _C
+from dlcore._tensor import Tensor, tensor, zeros, zeros_like
+
+__all__ = ["Group", "Optimizer"]
+
+
+class Group(MutableMapping[str, Any]):
+    """The settings of some parameters: ``group["lr"] = 1e-4`` takes effect at the next step.
+
+    ``group["params"]`` is the list of its parameters, which stays as it is.
+    """
+
+    def __init__(self, optimizer: Optimizer, index: int, params: list[Tensor], settings: dict[str, Any]):
+        self._optimizer, self._index = optimizer, index
+        self._values = {"params": params, **settings}
+
+    def __getitem__(self, name: str) -> Any:
+        return self._values[name]
+
+    def __setitem__(self, name: str, value: Any) -> None:
+        owner = type(self._optimizer).__name__
+        if name == "params":
+            raise TypeError(f"{owner}: the parameters of a group cannot be changed; use add_param_group")
+        if name not in self._values:
+            raise KeyError(f"{owner}: no setting is called {name!r} ({', '.join(self._values)})")
+        settings = {**self.settings, name: value}
+        self._optimizer._check(settings)
+        self._values[name] = value
+        self._optimizer._upload(self._index)
+
+    def __delitem__(self, name: str) -> None:
+        raise TypeError(f"{type(self._optimizer).__name__}: the setting {name!r} cannot be removed")
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._values)
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    def __repr__(self) -> str:
+        settings = ", ".join(f"{name}={value!r}" for name, value in self.settings.items())
+        return f"Group({len(self['params'])} parameters, {settings})"
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Everything but the parameters."""
+        return {name: value for name, value in self._values.items() if name != "params"}
+
+
+class _Plan(NamedTuple):
+    """What a step hands over when a given subset of the parameters has gradients."""
+
+    parameters: list[Tensor]
+    rest: list[Tensor]
+    """State list by state list, step counts, settings."""
+    count: int
+    groups: tuple[int, ...]
+
+
+class Optimizer:
+    """Base of optimizers.
+
+    params: an iterable of parameters, or of dicts with "params" and settings of their own. A subclass gives ``_row``
+    (the operation that does the step), ``_columns`` (a group's settings as numbers, in the row's order) and ``_slots``.
+
+    Parameters whose ``grad`` is None are skipped: they, their state and their step count stay as they are.
+    """
+
+    _row: Any
+    _defaults: dict[str, Any]
+
+    def __init__(self, params: Iterable[Any], **defaults: Any):
+        name = type(self).__name__
+        if isinstance(params, Tensor):
+            raise TypeError(f"{name}: a list of parameters is needed, not one tensor")
+        self._defaults = defaults
+        self._check(defaults)
+        self.param_groups: list[Group] = []
+        self._parameters: list[Tensor] = []
+        self._group_of: list[int] = []
+        self._state: dict[int, dict[str, Tensor]] = {}  # by position in _parameters
+        self._plans: dict[tuple[bool, ...], _Plan] = {}
+        groups = list(params)
+        if not groups:
+            raise ValueError(f"{name}: no parameters given")
+        for group in groups if isinstance(groups[0], Mapping) else [{"params": groups}]:
+            self.add_param_group(group)
+
+    # -- what a subclass gives ---------------------------------------------------------------------------------------
+
+    def _columns(self, settings: Mapping[str, Any]) -> Sequence[float]:
+        raise NotImplementedError
+
+    def _slots(self) -> Sequence[str]:
+        """The names of the tensors kept for each parameter besides its step count."""
+        raise NotImplementedError
+
+    def _check(self, settings: Mapping[str, Any]) -> None:
+        """ValueError or TypeError where a setting is wrong; a subclass adds its own rules."""
+        for name, value in settings.items():
+            for number in value if isinstance(value, tuple | list) else (value,):
+                if not isinstance(number, numbers.Real):
+                    raise TypeError(f"{type(self).__name__}: {name} is {value!r}; it must be a number")
+                if not 0 <= number < math.inf:
+                    raise ValueError(f"{type(self).__name__}: {name} is {value}; it must be a number of at least 0")
+
+    # -- groups ------------------------------------------------------------------------------------------------------
+
+    def add_param_group(self, group: Mapping[str, Any]) -> None:
+        """Add parameters with settings of their own: ``{"params": [...], "lr": 1e-4}``."""
+        name = type(self).__name__
+        if "params" not in group:
+            raise ValueError(f"{name}: a group needs 'params'")
+        given = group["params"]
+        params = [given] if isinstance(given, Tensor) else list(given)
+        settings = {key: value for key, value in group.items() if key != "params"}
+        for key in settings:
+            if key not in self._defaults:
+                raise ValueError(f"{name}: no setting is called {key!r} ({', '.join(self._defaults)})")
+        settings = {**self._defaults, **settings}
+        self._check(settings)
+        seen = {id(p) for p in self._parameters}
+        for i, p in enumerate(params):
+            self._check_parameter(i, p)
+            if id(p) in seen:
+                raise ValueError(f"{name}: a parameter of shape {p.shape} is given twice")
+            seen.add(id(p))
+        index = len(self.param_groups)
+        self.param_groups.append(Group(self, index, params, settings))
+        self._parameters += params
+        self._group_of += [index] * len(params)
+        self._plans.clear()
+        self._hyper = zeros((index + 1, len(self._columns(settings))), dtype="float64")
+        for i in range(index + 1):
+            self._upload(i)
+
+    def _check_parameter(self, i: int, p: Any) -> None:
+        name = type(self).__name__
+        if not isinstance(p, Tensor):
+            raise TypeError(f"{name}: parameter {i} is a {type(p).__name__}, not a Tensor")
+        if not p.is_leaf:
+            raise ValueError(f"{name}: parameter {i} is the result of an operation, not a parameter")
+        if not p.dtype.is_float or not (p.requires_grad or type(p) is not Tensor):
+            raise ValueError(f"{name}: parameter {i} does not require a gradient")
+
+    def _upload(self, index: int) -> None:
+        """Write the settings of a group where the steps read them."""
+        self._hyper[index] = tensor(self._columns(self.param_groups[index].settings), dtype="float64")
+        self._plans.clear()  # which state there is may depend on the settings
+
+    @property
+    def lr(self) -> float:
+        """The learning rate of all groups; set it to change it in all. ValueError on reading where they differ."""
+        rates = {group["lr"] for group in self.param_groups}
+        if len(rates) > 1:
+            raise ValueError(f"{type(self).__name__}: lr differs between groups; read param_groups[i]['lr']")
+        return float(rates.pop())
+
+    @lr.setter
+    def lr(self, value: float) -> None:
+        for group in self.param_groups:
+            group["lr"] = value
+
+    # -- a step ------------------------------------------------------------------------------------------------------
+
+    def step(self) -> None:
+        """Change every parameter that has a gradient, in one launch."""
+        grads = [p.grad for p in self._parameters]
+        present = tuple([g is not None for g in grads])
+        plan = self._plans.get(present) or self._plan(present)
+        if plan.count < len(grads):
+            if not plan.count:
+                return
+            grads = [g for g in grads if g is not None]
+        recording = _C.set_grad_enabled(False)
+        try:
+            self._row([*plan.parameters, *grads, *plan.rest], plan.count, plan.groups)
+        finally:
+            _C.set_grad_enabled(recording)
+
+    def _plan(self, present: tuple[bool, ...]) -> _Plan:
+        active = [i for i, has_gradient in enumerate(present) if has_gradient]
+        states = [self._state_of(i) for i in active]
+        rest = [state[slot] for slot in (*self._slots(), "step") for state in states]
+        groups = tuple(self._group_of[i] for i in active)
+        plan = _Plan([self._parameters[i] for i in active], [*rest, self._hyper], len(active), groups)
+        self._plans[present] = plan
+        return plan
+
+    def _state_of(self, i: int) -> dict[str, Tensor]:
+        """The state of parameter ``i``, made when first needed."""
+        p = self._parameters[i]
+        state = self._state.setdefault(i, {"step": zeros((), dtype="int64", device=p.device)})
+        for slot in self._slots():
+            if slot not in state:
+                state[slot] = zeros_like(p, dtype=_state_dtype(p))
+        return state
+
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        """Drop the gradients (or set them to zero)."""
+        for p in self._parameters:
+            if set_to_none:
+                p.grad = None
+            elif p.grad is not None:
+                p.grad.zero_()
+
+    # -- state -------------------------------------------------------------------------------------------------------
+
+    def state_dict(self) -> dict[str, Any]:
+        """The state by parameter number and the settings by group, as PyTorch lays them out; tensors are shared."""
+        groups, first = [], 0
+        for group in self.param_groups:
+            n = len(group["params"])
+            groups.append({**group.settings, "params": list(range(first, first + n))})
+            first += n
+        return {"state": {i: dict(state) for i, state in sorted(self._state.items())}, "param_groups": groups}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take over the state and settings of another optimizer of this kind over parameters of the same shapes.
+
+        ValueError says what does not fit; nothing is changed then.
+        """
+        self._check_state(state)
+        loaded = {int(i): {k: tensor(v) for k, v in s.items()} for i, s in state["state"].items()}
+        for group, saved in zip(self.param_groups, state["param_groups"], strict=True):
+            group._values.update({key: value for key, value in saved.items() if key != "params"})
+            self._upload(group._index)
+        self._state = loaded
+        self._plans.clear()
+
+    def _check_state(self, state: Mapping[str, Any]) -> None:
+        head = f"{type(self).__name__}.load_state_dict: "
+        if not isinstance(state, Mapping) or not {"state", "param_groups"} <= set(state):
+            raise ValueError(f"{head}a dict with 'state' and 'param_groups' is needed")
+        saved = state["param_groups"]
+        sizes, own = [len(g["params"]) for g in saved], [len(g["params"]) for g in self.param_groups]
+        if sum(sizes) != sum(own):
+            raise ValueError(f"{head}{sum(sizes)} parameters in the state, {sum(own)} here")
+        if sizes != own:
+            raise ValueError(f"{head}groups of {sizes} parameters in the state, of {own} here")
+        for group in saved:
+            settings = {key: value for key, value in group.items() if key != "params"}
+            if set(settings) != set(self._defaults):
+                names = ", ".join(sorted(settings)), ", ".join(sorted(self._defaults))
+                raise ValueError(f"{head}settings {names[0]} in the state, {names[1]} here")
+            self._check(settings)
+        for i, entry in state["state"].items():
+            p = self._parameters[int(i)]
+            for slot, value in entry.items():
+                if slot != "step" and (value.shape != p.shape or value.dtype.name != _state_dtype(p)):
+                    found = f"{value.shape} {value.dtype.name}, not {p.shape} {_state_dtype(p)}"
+                    raise ValueError(f"{head}parameter {i}: {slot} has shape {found}")
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({', '.join(map(repr, self.param_groups))})"
+
+
+def _state_dtype(p: Tensor) -> str:
+    """The state of 16-bit parameters is kept in float32."""
+    return "float64" if p.dtype.name == "float64" else "float32"

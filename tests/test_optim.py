@@ -1,0 +1,288 @@
+"""Optimizers against NumPy in float64, parameter groups, state, errors."""
+
+import numpy as np
+import pytest
+
+import dlcore as dl
+from dlcore import nn, optim
+
+SHAPES = [(33, 65), (65,), (3, 1, 4), ()]
+
+
+def start(seed=0):
+    rng = np.random.default_rng(seed)
+    values = [rng.standard_normal(s).astype(np.float32) for s in SHAPES]
+    return values, [nn.Parameter(dl.tensor(v)) for v in values]
+
+
+def gradients(step):
+    rng = np.random.default_rng(100 + step)
+    return [rng.standard_normal(s).astype(np.float32) for s in SHAPES]
+
+
+def run(optimizer, parameters, steps, skip=lambda step, i: False):
+    for step in range(steps):
+        for i, (p, g) in enumerate(zip(parameters, gradients(step), strict=True)):
+            p.grad = None if skip(step, i) else dl.tensor(g)
+        optimizer.step()
+
+
+def numpy_sgd(
+    values, steps, lr, momentum=0.0, dampening=0.0, weight_decay=0.0, nesterov=False, skip=lambda s, i: False
+):
+    values, buffers = [v.astype(np.float64) for v in values], [None] * len(values)
+    for step in range(steps):
+        for i, g in enumerate(gradients(step)):
+            if skip(step, i):
+                continue
+            d = g.astype(np.float64) + weight_decay * values[i]
+            if momentum:
+                buffers[i] = d if buffers[i] is None else momentum * buffers[i] + (1 - dampening) * d
+                d = d + momentum * buffers[i] if nesterov else buffers[i]
+            values[i] = values[i] - lr * d
+    return values
+
+
+def numpy_adam(
+    values, steps, lr, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.0, decoupled=False, skip=lambda s, i: False
+):
+    values = [v.astype(np.float64) for v in values]
+    m, v, count = ([np.zeros_like(x) for x in values], [np.zeros_like(x) for x in values], [0] * len(values))
+    b1, b2 = betas
+    for step in range(steps):
+        for i, g in enumerate(gradients(step)):
+            if skip(step, i):
+                continue
+            g = g.astype(np.float64)
+            count[i] += 1
+            if decoupled:
+                values[i] = values[i] * (1 - lr * weight_decay)
+            else:
+                g = g + weight_decay * values[i]
+            m[i] = b1 * m[i] + (1 - b1) * g
+            v[i] = b2 * v[i] + (1 - b2) * g * g
+            mhat, vhat = m[i] / (1 - b1 ** count[i]), v[i] / (1 - b2 ** count[i])
+            values[i] = values[i] - lr * mhat / (np.sqrt(vhat) + eps)
+    return values
+
+
+def close(parameters, expected, rtol=2e-5):
+    for p, e in zip(parameters, expected, strict=True):
+        np.testing.assert_allclose(np.asarray(p.detach()), e, rtol=rtol, atol=rtol)
+
+
+SGD_CASES = [
+    {"lr": 0.1},
+    {"lr": 0.1, "weight_decay": 0.01},
+    {"lr": 0.05, "momentum": 0.9},
+    {"lr": 0.05, "momentum": 0.9, "dampening": 0.3, "weight_decay": 0.1},
+    {"lr": 0.05, "momentum": 0.9, "nesterov": True, "weight_decay": 0.1},
+]
+ADAM_CASES = [{"lr": 0.01}, {"lr": 0.01, "betas": (0.8, 0.95), "eps": 1e-3}, {"lr": 0.01, "weight_decay": 0.1}]
+
+
+@pytest.mark.parametrize("settings", SGD_CASES, ids=str)
+def test_sgd(settings):
+    values, parameters = start()
+    run(optim.SGD(parameters, **settings), parameters, 40)
+    close(parameters, numpy_sgd(values, 40, **settings))
+
+
+@pytest.mark.parametrize("settings", ADAM_CASES, ids=str)
+@pytest.mark.parametrize("kind", [optim.Adam, optim.AdamW])
+def test_adam(kind, settings):
+    values, parameters = start()
+    run(kind(parameters, **settings), parameters, 40)
+    decoupled = kind is optim.AdamW
+    settings = {"weight_decay": 0.01, **settings} if decoupled else settings
+    close(parameters, numpy_adam(values, 40, decoupled=decoupled, **settings))
+
+
+@pytest.mark.parametrize("kind", [optim.SGD, optim.Adam])
+def test_parameters_without_gradient_are_skipped_and_keep_their_own_count(kind):
+    def skip(step, i):
+        return (step + i) % 3 == 0
+
+    values, parameters = start()
+    settings = {"lr": 0.05, "momentum": 0.9} if kind is optim.SGD else {"lr": 0.05}
+    run(kind(parameters, **settings), parameters, 20, skip)
+    reference = numpy_sgd if kind is optim.SGD else numpy_adam
+    close(parameters, reference(values, 20, skip=skip, **settings))
+
+
+def test_a_step_without_any_gradient_changes_nothing():
+    values, parameters = start()
+    optim.Adam(parameters).step()
+    close(parameters, values, rtol=0)
+
+
+def test_groups_have_settings_of_their_own():
+    values, parameters = start()
+    groups = [{"params": parameters[:2], "lr": 0.1}, {"params": parameters[2:], "weight_decay": 0.5}]
+    run(optim.Adam(groups, lr=0.01), parameters, 15)
+    expected = numpy_adam(values, 15, lr=0.1)[:2] + numpy_adam(values, 15, lr=0.01, weight_decay=0.5)[2:]
+    close(parameters, expected)
+
+
+@pytest.mark.parametrize("how", ["property", "group", "update"])
+def test_the_learning_rate_can_be_set_between_steps(how):
+    values, parameters = start()
+    optimizer = optim.SGD(parameters, lr=0.1)
+    run(optimizer, parameters, 1)
+    if how == "property":
+        optimizer.lr = 0.5
+    elif how == "group":
+        optimizer.param_groups[0]["lr"] = 0.5
+    else:
+        optimizer.param_groups[0].update(lr=0.5)
+    assert optimizer.lr == 0.5 and optimizer.param_groups[0]["lr"] == 0.5
+    run(optimizer, parameters, 1)
+    g = gradients(0)
+    close(parameters, [v - 0.1 * x - 0.5 * x for v, x in zip(values, g, strict=True)], rtol=1e-6)
+
+
+def test_other_settings_take_effect_too():
+    values, parameters = start()
+    optimizer = optim.Adam(parameters, lr=0.1)
+    optimizer.param_groups[0]["betas"] = (0.5, 0.9)
+    optimizer.param_groups[0]["weight_decay"] = 0.1
+    run(optimizer, parameters, 5)
+    close(parameters, numpy_adam(values, 5, lr=0.1, betas=(0.5, 0.9), weight_decay=0.1))
+
+
+def test_add_param_group_later():
+    values, parameters = start()
+    optimizer = optim.SGD(parameters[:1], lr=0.1, momentum=0.9)
+    optimizer.add_param_group({"params": parameters[1:], "lr": 0.2})
+    run(optimizer, parameters, 4)
+    expected = numpy_sgd(values, 4, 0.1, 0.9)[:1] + numpy_sgd(values, 4, 0.2, 0.9)[1:]
+    close(parameters, expected)
+    with pytest.raises(ValueError, match="lr differs between groups"):
+        _ = optimizer.lr
+    optimizer.lr = 0.3
+    assert [g["lr"] for g in optimizer.param_groups] == [0.3, 0.3]
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float64"])
+@pytest.mark.parametrize("kind", [optim.SGD, optim.AdamW])
+def test_other_dtypes(kind, dtype):
+    value = np.linspace(-2, 2, 37)
+    p = nn.Parameter(dl.tensor(value, dtype=dtype))
+    p.grad = dl.tensor(np.ones(37), dtype=dtype)
+    kind([p], lr=0.5, weight_decay=0.0).step()
+    assert p.dtype.name == dtype
+    exact = np.asarray(dl.tensor(value, dtype=dtype), np.float64) - 0.5
+    np.testing.assert_allclose(np.asarray(p.detach(), np.float64), exact, atol=2 * p.dtype.eps)
+
+
+def test_parameters_of_several_dtypes_in_one_optimizer():
+    parameters = [nn.Parameter(dl.ones(5, dtype=d)) for d in ("float32", "float64", "float32")]
+    for p in parameters:
+        p.grad = dl.ones(5, dtype=p.dtype)
+    optim.SGD(parameters, lr=0.25).step()
+    assert all(p.tolist() == [0.75] * 5 for p in (q.detach() for q in parameters))
+
+
+def test_the_same_run_gives_the_same_bits():
+    ends = []
+    for _ in range(2):
+        _, parameters = start()
+        run(optim.Adam(parameters, lr=0.01), parameters, 10)
+        ends.append([np.asarray(p.detach()).copy() for p in parameters])
+    assert all((a == b).all() for a, b in zip(*ends, strict=True))
+
+
+def test_zero_grad():
+    _, parameters = start()
+    optimizer = optim.SGD(parameters, lr=0.1)
+    run(optimizer, parameters, 1)
+    optimizer.zero_grad(set_to_none=False)
+    assert all(not np.asarray(p.grad).any() for p in parameters)
+    optimizer.zero_grad()
+    assert all(p.grad is None for p in parameters)
+
+
+@pytest.mark.parametrize("make", [lambda p: optim.SGD(p, lr=0.05, momentum=0.9), lambda p: optim.Adam(p, lr=0.05)])
+def test_state_goes_on_where_it_was(make):
+    _, whole = start()
+    optimizer = make(whole)
+    run(optimizer, whole, 3)
+    state = optimizer.state_dict()
+    copies = [nn.Parameter(dl.tensor(np.asarray(p.detach()))) for p in whole]
+    other = make(copies)
+    other.param_groups[0]["lr"] = 9.0
+    other.load_state_dict(state)
+    assert other.lr == 0.05
+    run(optimizer, whole, 4)
+    run(other, copies, 4)
+    for a, b in zip(whole, copies, strict=True):
+        np.testing.assert_array_equal(np.asarray(a.detach()), np.asarray(b.detach()))
+
+
+def test_a_state_that_does_not_fit_changes_nothing():
+    _, parameters = start()
+    optimizer = optim.Adam(parameters, lr=0.05)
+    run(optimizer, parameters, 1)
+    before = optimizer.state_dict()
+    _, fewer = start()
+    for other, text in (
+        (optim.Adam(fewer[:2]), "4 parameters in the state, 2 here"),
+        (optim.SGD(fewer, lr=1.0), "settings betas, eps, lr, maximize, weight_decay"),
+        (optim.Adam([nn.Parameter(dl.ones(2)) for _ in range(4)]), r"parameter 0: exp_avg has shape \(33, 65\)"),
+    ):
+        with pytest.raises(ValueError, match=text):
+            other.load_state_dict(before)
+        assert other.state_dict()["state"] == {}
+
+
+def test_clip_grad_norm():
+    _, parameters = start()
+    parameters.append(nn.Parameter(dl.ones(2)))  # has no gradient
+    before = gradients(0)
+    for p, g in zip(parameters, before, strict=False):
+        p.grad = dl.tensor(g)
+    norm = np.sqrt(sum((g.astype(np.float64) ** 2).sum() for g in before))
+    assert float(optim.clip_grad_norm_(parameters, 1e6)) == pytest.approx(norm, rel=1e-5)
+    for p, g in zip(parameters, before, strict=False):
+        np.testing.assert_array_equal(np.asarray(p.grad), g)
+    assert float(optim.clip_grad_norm_(iter(parameters), 0.5)) == pytest.approx(norm, rel=1e-5)
+    for p, g in zip(parameters, before, strict=False):
+        np.testing.assert_allclose(np.asarray(p.grad), g * (0.5 / norm), rtol=1e-4)
+    assert float(optim.clip_grad_norm_([nn.Parameter(dl.ones(2))], 1.0)) == 0.0
+    with pytest.raises(ValueError, match=r"max_norm is -1\.0"):
+        optim.clip_grad_norm_(parameters, -1.0)
+
+
+@pytest.mark.parametrize(
+    ("make", "error", "text"),
+    [
+        (lambda p: optim.SGD([], lr=0.1), ValueError, "SGD: no parameters"),
+        (lambda p: optim.SGD(p, lr=-0.1), ValueError, "SGD: lr is -0.1; it must be a number of at least 0"),
+        (lambda p: optim.SGD(p, lr=float("nan")), ValueError, "SGD: lr is nan"),
+        (lambda p: optim.SGD(p, lr="fast"), TypeError, "SGD: lr is 'fast'"),
+        (lambda p: optim.SGD(p, lr=0.1, nesterov=True), ValueError, "nesterov needs momentum"),
+        (lambda p: optim.Adam(p, betas=(0.9, 1.0)), ValueError, "Adam: betas"),
+        (lambda p: optim.Adam(p, eps=-1.0), ValueError, "Adam: eps is -1.0"),
+        (lambda p: optim.Adam([p[0], p[0]]), ValueError, "Adam: a parameter of shape .* is given twice"),
+        (lambda p: optim.Adam([{"params": p[:1]}, {"params": p[:1]}]), ValueError, "given twice"),
+        (lambda p: optim.Adam([{"params": p, "rate": 1}]), ValueError, "Adam: no setting is called 'rate'"),
+        (lambda p: optim.Adam([{"lr": 1.0}]), ValueError, "Adam: a group needs 'params'"),
+        (lambda p: optim.Adam([1.0]), TypeError, "Adam: parameter 0 is a float, not a Tensor"),
+        (lambda p: optim.Adam(p[0]), TypeError, "Adam: a list of parameters is needed, not one tensor"),
+        (lambda p: optim.Adam([dl.ones(2)]), ValueError, "Adam: parameter 0 does not require a gradient"),
+        (lambda p: optim.Adam([p[0] * 2]), ValueError, "Adam: parameter 0 is the result of an operation"),
+    ],
+)
+def test_errors_name_things(make, error, text):
+    with pytest.raises(error, match=text):
+        make(start()[1])
+
+
+def test_a_wrong_setting_later_leaves_the_old_one():
+    _, parameters = start()
+    optimizer = optim.SGD(parameters, lr=0.1)
+    with pytest.raises(ValueError, match="lr is -1"):
+        optimizer.lr = -1
+    with pytest.raises(KeyError, match="no setting is called 'learning_rate'"):
+        optimizer.param_groups[0]["learning_rate"] = 1
+    assert optimizer.lr == 0.1
