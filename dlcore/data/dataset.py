@@ -1,0 +1,177 @@
+"""Data sets: samples by index, and whole batches by one gather.
+
+A data set has ``len(d)`` and ``d[i]`` (a tuple: inputs, then the target). One that also has ``gather(rows)`` gives a
+batch in one piece; for any other the samples are stacked one by one.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Sequence
+from typing import Any, Protocol, cast, runtime_checkable
+
+import numpy as np
+
+from dlcore._tensor import Tensor, from_numpy, tensor
+
+__all__ = ["Dataset", "ImageDataset", "Subset", "TensorDataset", "gather", "random_split"]
+
+
+@runtime_checkable
+class Dataset(Protocol):
+    """What a data set must offer."""
+
+    def __len__(self) -> int:
+        """The number of samples."""
+        ...
+
+    def __getitem__(self, index: int, /) -> Any:
+        """The sample at ``index``."""
+        ...
+
+
+class TensorDataset:
+    """Arrays of one length, side by side: ``TensorDataset(x, y)[i]`` is ``(x[i], y[i])``.
+
+    ``arrays``: NumPy arrays, Tensors, or sequences that NumPy understands; an index, a slice or an array of indices
+    gives a tuple of what that indexing gives of each.
+    """
+
+    def __init__(self, *arrays: Any):
+        if not arrays:
+            raise ValueError("TensorDataset: no arrays given")
+        self.arrays = tuple(a if isinstance(a, Tensor | np.ndarray) else _as_array(a) for a in arrays)
+        if any(not a.shape for a in self.arrays) or len({a.shape[0] for a in self.arrays}) != 1:
+            raise ValueError(f"TensorDataset: lengths differ: shapes {', '.join(str(a.shape) for a in self.arrays)}")
+        self._tensors: tuple[Tensor, ...] | None = None
+
+    def __len__(self) -> int:
+        return int(self.arrays[0].shape[0])
+
+    def __getitem__(self, index: Any) -> tuple[Any, ...]:
+        return tuple(a[index] for a in self.arrays)
+
+    @property
+    def tensors(self) -> tuple[Tensor, ...]:
+        """The arrays as Tensors: moved to the device once; on the CPU they share the arrays' memory."""
+        if self._tensors is None:
+            self._tensors = tuple(_on_device(a) for a in self.arrays)
+        return self._tensors
+
+    def gather(self, rows: Tensor | slice) -> tuple[Tensor, ...]:
+        """The samples ``rows`` as one batch; a slice shares the data set's memory."""
+        return tuple(t[rows] for t in self.tensors)
+
+    def __repr__(self) -> str:
+        parts = (f"{a.shape} {getattr(a.dtype, 'name', a.dtype)}" for a in self.arrays)
+        return f"{type(self).__name__}({', '.join(parts)})"
+
+
+class ImageDataset(TensorDataset):
+    """Images with labels: ``images`` (N, H, W) or (N, C, H, W), ``labels`` (N,) integers, ``classes`` their names."""
+
+    def __init__(self, images: Any, labels: Any, classes: Sequence[str] | None = None):
+        super().__init__(images, labels)
+        self.images, self.labels = self.arrays
+        self.classes = tuple(classes) if classes is not None else None
+
+
+class Subset:
+    """The samples of ``dataset`` at ``indices``, without a copy."""
+
+    def __init__(self, dataset: Any, indices: Any):
+        self.dataset = dataset
+        self.indices = np.asarray(indices)
+        if self.indices.size == 0:
+            self.indices = self.indices.astype(np.int64)
+        if self.indices.ndim != 1 or self.indices.dtype.kind not in "iu":
+            raise TypeError(
+                f"Subset: indices must be a vector of integers, not {self.indices.shape} {self.indices.dtype}"
+            )
+        n = len(dataset)
+        if self.indices.size and not (-n <= self.indices.min() and self.indices.max() < n):
+            raise IndexError(f"Subset: indices run to {self.indices.max()}, the data set has {n} samples")
+        self.indices = np.where(self.indices < 0, self.indices + n, self.indices).astype(np.int64)
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def __getitem__(self, index: Any) -> Any:
+        rows = self.indices[np.asarray(index) if isinstance(index, Tensor) else index]
+        return self.dataset[int(rows) if rows.ndim == 0 else rows]
+
+    @property
+    def classes(self) -> tuple[str, ...] | None:
+        """The names of the classes, where the data set has them."""
+        return getattr(self.dataset, "classes", None)
+
+    def __repr__(self) -> str:
+        return f"Subset({len(self)} of {self.dataset!r})"
+
+
+def random_split(dataset: Any, lengths: Sequence[float], seed: int = 0) -> list[Subset]:
+    """Disjoint random parts of ``dataset``: ``random_split(d, [0.8, 0.2])`` or ``random_split(d, [55_000, 5_000])``.
+
+    ``lengths``: whole numbers that add up to len(dataset), or fractions that add up to 1 (parts are rounded down, and
+    the first parts take what is left, one each). The same ``seed`` gives the same parts.
+    """
+    n = len(dataset)
+    sizes = _sizes(n, lengths)
+    order = permutation(n, seed)
+    ends = np.cumsum(sizes)
+    return [Subset(dataset, order[end - size : end]) for size, end in zip(sizes, ends, strict=True)]
+
+
+def _sizes(n: int, lengths: Sequence[float]) -> list[int]:
+    if not lengths or any(not x >= 0 for x in lengths):
+        raise ValueError(f"random_split: lengths must be positive numbers, not {list(lengths)}")
+    if all(isinstance(x, int | np.integer) for x in lengths) and sum(lengths) != 1:
+        if sum(lengths) != n:
+            raise ValueError(
+                f"random_split: lengths {list(lengths)} add up to {sum(lengths)}, the data set has {n} samples"
+            )
+        return [int(x) for x in lengths]
+    if abs(sum(lengths) - 1) > 1e-6:
+        raise ValueError(f"random_split: fractions {list(lengths)} add up to {sum(lengths):g}, not to 1")
+    sizes = [int(n * x + 1e-9) for x in lengths]
+    for i in range(n - sum(sizes)):
+        sizes[i % len(sizes)] += 1
+    return sizes
+
+
+def permutation(n: int, *seed: int) -> np.ndarray:
+    """A random order of range(n), the same for the same seeds."""
+    return np.random.Generator(np.random.Philox(np.random.SeedSequence(seed))).permutation(n)
+
+
+def flatten(dataset: Any) -> tuple[Any, np.ndarray | None]:
+    """The data set under any Subsets, and the rows of it that are meant (None: all, in order)."""
+    rows = None
+    while isinstance(dataset, Subset):
+        rows = dataset.indices if rows is None else dataset.indices[rows]
+        dataset = dataset.dataset
+    return dataset, rows
+
+
+def gather(dataset: Any, rows: Tensor | slice) -> tuple[Tensor, ...]:
+    """The samples ``rows`` of ``dataset`` as a batch of Tensors: its own ``gather``, or samples stacked one by one."""
+    own = getattr(dataset, "gather", None)
+    if own is not None:
+        return cast("tuple[Tensor, ...]", own(rows))
+    indices = range(len(dataset))[rows] if isinstance(rows, slice) else np.asarray(rows)
+    samples = [dataset[operator.index(i)] for i in indices]
+    columns = zip(*(s if isinstance(s, tuple) else (s,) for s in samples), strict=True)
+    return tuple(tensor(np.stack([np.asarray(v) for v in column])) for column in columns)
+
+
+def _as_array(values: Any) -> np.ndarray:
+    """An array of nested lists; Python floats are float32, as everywhere in dlcore."""
+    array = np.asarray(values)
+    return array.astype(np.float32) if array.dtype == np.float64 else array
+
+
+def _on_device(array: Any) -> Tensor:
+    if isinstance(array, Tensor):
+        return array
+    array = np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("="))
+    return from_numpy(array) if array.flags.writeable else tensor(array)

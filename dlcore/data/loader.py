@@ -1,0 +1,61 @@
+"""DataLoader: a data set in batches, shuffled anew each epoch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+
+from dlcore._tensor import Tensor, tensor
+from dlcore.data.dataset import flatten, gather, permutation
+from dlcore.data.transforms import as_input
+
+__all__ = ["DataLoader"]
+
+
+class DataLoader:
+    """Batches of ``dataset`` as tuples of Tensors; going through it once is an epoch.
+
+    The data lies on the device; a batch is one gather there (a view where samples are taken in order).
+    Inputs that are images of uint8 become float32 in 0..1, then ``transform`` is applied to the inputs.
+
+    shuffle: a new order each epoch, from ``seed`` and the epoch's number alone; set ``epoch`` to go on from another.
+    drop_last: leave out a last batch that is not full.
+
+    >>> for x, y in DataLoader(train, batch_size=64, shuffle=True, seed=0):
+    ...     loss = dl.cross_entropy(model(x), y)
+    """
+
+    def __init__(
+        self,
+        dataset: Any,
+        batch_size: int = 1,
+        shuffle: bool = False,
+        seed: int = 0,
+        drop_last: bool = False,
+        transform: Callable[[Tensor], Tensor] | None = None,
+    ):
+        if batch_size < 1:
+            raise ValueError(f"DataLoader: batch_size must be at least 1, not {batch_size}")
+        self.dataset, self.batch_size, self.shuffle, self.seed = dataset, batch_size, shuffle, seed
+        self.drop_last, self.transform = drop_last, transform
+        self.epoch = 0
+
+    def __len__(self) -> int:
+        full, rest = divmod(len(self.dataset), self.batch_size)
+        return full + (rest > 0 and not self.drop_last)
+
+    def __iter__(self) -> Iterator[tuple[Tensor, ...]]:
+        base, rows = flatten(self.dataset)
+        n = len(self.dataset)
+        if self.shuffle:
+            order = permutation(n, self.seed, self.epoch)
+            rows = order if rows is None else rows[order]
+        self.epoch += 1
+        index = None if rows is None else tensor(np.ascontiguousarray(rows))
+        for start in range(0, len(self) * self.batch_size, self.batch_size):
+            window = slice(start, min(start + self.batch_size, n))
+            x, *rest = gather(base, window if index is None else index[window])
+            x = as_input(x)
+            yield (x if self.transform is None else self.transform(x), *rest)

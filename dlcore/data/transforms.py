@@ -1,0 +1,132 @@
+"""What is done to a batch of inputs before the model sees it.
+
+A transform is any function of a batch. One that has ``config()`` and stands in TRANSFORMS is saved with the model.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any, Self
+
+import numpy as np
+
+from dlcore._tensor import Tensor, tensor
+from dlcore.data.dataset import TensorDataset, flatten
+from dlcore.errors import ShapeError
+
+__all__ = ["TRANSFORMS", "Normalize", "as_input", "from_config", "to_config"]
+
+_ROWS = 4096  # samples converted at a time when statistics are taken: a few MB
+
+
+class Normalize:
+    """(x - mean) / std.
+
+    ``mean``, ``std``: numbers, or one per feature (samples of one axis) or channel (images (C, H, W)). A deviation of 0
+    counts as 1, so that a constant feature becomes 0. Works on Tensors and NumPy arrays.
+    """
+
+    def __init__(self, mean: Any, std: Any):
+        self.mean = np.asarray(mean, np.float64)
+        std = np.asarray(std, np.float64)
+        if self.mean.ndim > 1 or std.ndim > 1:
+            raise ShapeError(f"Normalize: mean {self.mean.shape} and std {std.shape} must be numbers or vectors")
+        if not (np.isfinite(self.mean).all() and np.isfinite(std).all() and (std >= 0).all()):
+            raise ValueError("Normalize: mean and std must be finite, std not negative")
+        self.std = np.where(std == 0, 1.0, std)
+        if self.mean.ndim and self.std.ndim and self.mean.shape != self.std.shape:
+            raise ShapeError(f"Normalize: mean has shape {self.mean.shape}, std {self.std.shape}")
+        self._cache: dict[Any, tuple[Any, Any]] = {}
+
+    @classmethod
+    def of(cls, dataset: Any) -> Self:
+        """Normalisation by mean and deviation over the samples of ``dataset`` (uint8 images as 0..1).
+
+        Per feature where a sample has one axis, per channel of (C, H, W) images, one number for (H, W) images.
+        """
+        if not len(dataset):
+            raise ValueError("Normalize.of: the data set is empty")
+        mean = _moment(dataset, 1, 0.0)
+        variance = _moment(dataset, 2, mean)  # a second pass about the mean, free of cancellation
+        shape = () if mean.size == 1 and mean.ndim != 2 else (-1,)
+        return cls(mean.reshape(shape), np.sqrt(variance).reshape(shape))
+
+    def __call__(self, x: Any) -> Any:
+        if isinstance(x, np.ndarray) and x.dtype.kind != "f":
+            x = x.astype(np.float32)
+        mean, std = self._statistics(x)
+        return (x - mean) / std
+
+    def _statistics(self, x: Any) -> tuple[Any, Any]:
+        """mean and std, shaped for ``x``, in its kind of array and dtype."""
+        key = (type(x), x.ndim, x.dtype, getattr(x, "device", None))
+        if key not in self._cache:
+            self._cache[key] = (self._shaped(self.mean, x), self._shaped(self.std, x))
+        return self._cache[key]
+
+    def _shaped(self, value: np.ndarray, x: Any) -> Any:
+        if value.ndim == 0:
+            return float(value)
+        if x.ndim > 2:  # (N, C, H, W): channels come before the positions
+            value = value.reshape(-1, *[1] * (x.ndim - 2))
+        if isinstance(x, Tensor):
+            return tensor(value, dtype=x.dtype if x.dtype.is_float else "float32", device=x.device)
+        return value.astype(x.dtype)
+
+    def config(self) -> dict[str, Any]:
+        """The arguments to make this transform again."""
+        return {"mean": self.mean.tolist(), "std": self.std.tolist()}
+
+    def __repr__(self) -> str:
+        if self.mean.ndim == 0 and self.std.ndim == 0:
+            return f"Normalize(mean={float(self.mean):.4g}, std={float(self.std):.4g})"
+        return f"Normalize({max(self.mean.size, self.std.size)} features)"
+
+
+TRANSFORMS: dict[str, Any] = {"Normalize": Normalize}
+
+
+def as_input(x: Tensor) -> Tensor:
+    """``x`` as models take it: images of bytes (at least three axes, batch included) become float32 in 0..1."""
+    return x.astype("float32") / 255.0 if x.dtype.name == "uint8" and x.ndim >= 3 else x
+
+
+def to_config(transform: Any) -> str | None:
+    """JSON that describes ``transform``, or None where it is a function that cannot be written down."""
+    name = type(transform).__name__
+    if TRANSFORMS.get(name) is not type(transform):
+        return None
+    return json.dumps({"name": name, **transform.config()})
+
+
+def from_config(text: str) -> Any:
+    """The transform that ``to_config`` described; ValueError where ``text`` is none."""
+    try:
+        config = json.loads(text)
+        return TRANSFORMS[config.pop("name")](**config)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"not the description of a transform: {text[:80]!r} ({error})") from None
+
+
+def _moment(dataset: Any, power: int, about: Any) -> np.ndarray:
+    """Mean of (x - about)^power in float64, per feature or channel, with the other axes kept as 1."""
+    total, count = 0.0, 0
+    for x in _chunks(dataset):
+        axes = {1: (0,), 2: (0,), 3: (0, 1, 2)}.get(x.ndim, (0, *range(2, x.ndim)))
+        total = total + ((x - about) ** power).sum(axis=axes, keepdims=True)
+        count += int(np.prod([x.shape[i] for i in axes]))
+    return np.asarray(total) / count
+
+
+def _chunks(dataset: Any) -> Iterator[np.ndarray]:
+    """The inputs of all samples in float64, some at a time."""
+    base, rows = flatten(dataset)
+    for start in range(0, len(dataset), _ROWS):
+        window = slice(start, min(start + _ROWS, len(dataset)))
+        if isinstance(base, TensorDataset):
+            x = np.asarray(base.arrays[0][window] if rows is None else np.asarray(base.arrays[0])[rows[window]])
+        else:
+            indices = range(window.start, window.stop) if rows is None else rows[window]
+            x = np.stack([np.asarray(base[int(i)][0]) for i in indices])
+        yield x.astype(np.float64) / 255 if x.dtype == np.uint8 and x.ndim >= 3 else x.astype(np.float64)

@@ -1,0 +1,298 @@
+"""Data sets, splits, batches, normalisation, files."""
+
+import gzip
+import itertools
+import struct
+
+import numpy as np
+import pytest
+
+import dlcore as dl
+from dlcore.data import (
+    DataLoader,
+    ImageDataset,
+    Normalize,
+    Subset,
+    TensorDataset,
+    load_dataset,
+    random_split,
+    read_idx,
+)
+from dlcore.data.files import FASHION_FILES, find_dataset
+
+needs_fashion = pytest.mark.skipif(
+    find_dataset("fashion-mnist", FASHION_FILES) is None, reason="Fashion-MNIST is not here: set DLCORE_DATA"
+)
+
+
+def numbered(n=10):
+    return TensorDataset(np.arange(2 * n, dtype=np.float32).reshape(n, 2), np.arange(n))
+
+
+def test_tensor_dataset_indexes_all_arrays_alike():
+    data = numbered()
+    assert len(data) == 10
+    x, y = data[3]
+    assert x.tolist() == [6, 7] and y == 3
+    assert data[2:4][1].tolist() == [2, 3] and data[np.array([5, 1])][1].tolist() == [5, 1]
+    assert TensorDataset([[1.0], [2.0]], dl.tensor([3, 4]))[1][1].item() == 4
+    with pytest.raises(ValueError, match=r"lengths differ: shapes \(3,\), \(4,\)"):
+        TensorDataset(np.zeros(3), np.zeros(4))
+    with pytest.raises(ValueError, match="no arrays"):
+        TensorDataset()
+
+
+def test_tensors_share_the_arrays_memory():
+    x = np.zeros((3, 2), np.float32)
+    data = TensorDataset(x)
+    x[1] = 7
+    assert data.tensors[0][1].tolist() == [7, 7]
+    big_endian, frozen = np.arange(3, dtype=">i4"), np.arange(3)
+    frozen.flags.writeable = False
+    assert [t.tolist() for t in TensorDataset(big_endian, frozen).tensors] == [[0, 1, 2], [0, 1, 2]]
+
+
+def test_subset_of_subset():
+    outer = Subset(numbered(), [4, 2, -1, 0])
+    inner = Subset(outer, [2, 0])
+    assert len(inner) == 2 and inner[0][1] == 9 and inner[np.array([1, 0])][1].tolist() == [4, 9]
+    assert [y.tolist() for _, y in DataLoader(inner, batch_size=2)] == [[9, 4]]
+    assert len(Subset(numbered(), [])) == 0
+    with pytest.raises(IndexError, match="indices run to 10, the data set has 10"):
+        Subset(numbered(), [10])
+    with pytest.raises(TypeError, match="vector of integers"):
+        Subset(numbered(), [0.5])
+
+
+@pytest.mark.parametrize(
+    ("n", "lengths", "sizes"),
+    [
+        (10, [7, 3], [7, 3]),
+        (1797, [0.7, 0.15, 0.15], [1258, 270, 269]),
+        (10, [1 / 3, 1 / 3, 1 / 3], [4, 3, 3]),
+        (0, [0.5, 0.5], [0, 0]),
+        (5, [5, 0], [5, 0]),
+    ],
+)
+def test_random_split_is_disjoint_complete_and_repeatable(n, lengths, sizes):
+    parts = random_split(numbered(n), lengths, seed=3)
+    assert [len(p) for p in parts] == sizes
+    indices = np.concatenate([p.indices for p in parts])
+    assert sorted(indices.tolist()) == list(range(n))
+    again = random_split(numbered(n), lengths, seed=3)
+    assert all((a.indices == b.indices).all() for a, b in zip(parts, again, strict=True))
+    if n > 9:
+        assert (indices != np.concatenate([p.indices for p in random_split(numbered(n), lengths, seed=4)])).any()
+
+
+@pytest.mark.parametrize(
+    ("lengths", "text"),
+    [
+        ([5, 4], "add up to 9, the data set has 10"),
+        ([0.5, 0.4], "add up to 0.9, not to 1"),
+        ([], "positive"),
+        ([-1, 11], "positive"),
+    ],
+)
+def test_random_split_checks_lengths(lengths, text):
+    with pytest.raises(ValueError, match=text):
+        random_split(numbered(), lengths)
+
+
+def test_loader_gives_every_sample_once_and_the_last_batch_is_short():
+    loader = DataLoader(numbered(), batch_size=4, shuffle=True, seed=1)
+    assert len(loader) == 3
+    epochs = [[y.tolist() for _, y in loader] for _ in range(2)]
+    assert [len(batch) for batch in epochs[0]] == [4, 4, 2]
+    assert all(sorted(itertools.chain(*epoch)) == list(range(10)) for epoch in epochs)
+    assert epochs[0] != epochs[1]
+    again = DataLoader(numbered(), batch_size=4, shuffle=True, seed=1)
+    assert [[y.tolist() for _, y in again] for _ in range(2)] == epochs
+    again.epoch = 1
+    assert [y.tolist() for _, y in again] == epochs[1]
+    for x, y in loader:
+        assert (np.asarray(x)[:, 0] == 2 * np.asarray(y)).all()
+
+
+def test_loader_drop_last_and_bad_batch_size():
+    loader = DataLoader(numbered(), batch_size=4, drop_last=True)
+    assert len(loader) == 2 and [y.tolist() for _, y in loader] == [[0, 1, 2, 3], [4, 5, 6, 7]]
+    assert list(DataLoader(numbered(0), batch_size=4)) == []
+    with pytest.raises(ValueError, match="batch_size must be at least 1"):
+        DataLoader(numbered(), batch_size=0)
+
+
+def test_loader_takes_any_dataset():
+    class Squares:
+        def __len__(self):
+            return 5
+
+        def __getitem__(self, i):
+            return np.full(2, i, np.float32), i * i
+
+    batches = [(x.tolist(), y.tolist()) for x, y in DataLoader(Squares(), batch_size=3)]
+    assert batches == [([[0, 0], [1, 1], [2, 2]], [0, 1, 4]), ([[3, 3], [4, 4]], [9, 16])]
+    shuffled = np.concatenate([y.tolist() for _, y in DataLoader(Subset(Squares(), [4, 1]), 2, shuffle=True)])
+    assert sorted(shuffled) == [1, 16]
+    assert Normalize.of(Squares()).mean.tolist() == [2, 2]
+
+
+def test_images_of_bytes_become_floats_before_the_transform():
+    images = np.arange(2 * 3 * 4, dtype=np.uint8).reshape(2, 3, 4)
+    seen = []
+    loader = DataLoader(ImageDataset(images, [0, 1]), batch_size=2, transform=lambda x: seen.append(x) or x * 2.0)
+    ((x, _),) = loader
+    assert seen[0].dtype is dl.float32
+    np.testing.assert_array_equal(np.asarray(seen[0]), images.astype(np.float32) / np.float32(255))
+    np.testing.assert_array_equal(np.asarray(x), np.asarray(seen[0]) * 2)
+    ((tokens, _),) = DataLoader(TensorDataset(np.zeros((2, 5), np.uint8), [0, 1]), batch_size=2)
+    assert tokens.dtype is dl.uint8  # two axes: not images
+
+
+def test_normalize_per_feature():
+    x = np.random.default_rng(0).normal(3, 2, (9000, 3)).astype(np.float32)
+    x[:, 1] = 5
+    n = Normalize.of(TensorDataset(x, x))
+    np.testing.assert_allclose(n.mean, x.astype(np.float64).mean(0), rtol=1e-12)
+    np.testing.assert_allclose(
+        n.std, [x[:, 0].astype(np.float64).std(), 1, x[:, 2].astype(np.float64).std()], rtol=1e-12
+    )
+    y = n(dl.tensor(x))
+    assert y.dtype is dl.float32
+    np.testing.assert_allclose(np.asarray(y).std(0), [1, 0, 1], atol=1e-3)
+    np.testing.assert_allclose(n(x), np.asarray(y), rtol=1e-6, atol=1e-6)
+    assert (np.asarray(y)[:, 1] == 0).all()
+    part = Normalize.of(Subset(TensorDataset(x, x), np.arange(100)))
+    np.testing.assert_allclose(part.mean, x[:100].astype(np.float64).mean(0), rtol=1e-12)
+
+
+@pytest.mark.parametrize(("shape", "axes"), [((50, 4, 5), (0, 1, 2)), ((50, 3, 4, 5), (0, 2, 3)), ((50,), (0,))])
+def test_normalize_per_channel(shape, axes):
+    images = np.random.default_rng(0).integers(0, 256, shape).astype(np.uint8)
+    x = images / 255 if len(shape) > 2 else images.astype(np.float64)
+    n = Normalize.of(TensorDataset(images))
+    np.testing.assert_allclose(n.mean, x.mean(axes), rtol=1e-12)
+    np.testing.assert_allclose(n.std, x.std(axes), rtol=1e-12)
+    y = np.asarray(n(dl.tensor(x.astype(np.float32))))
+    np.testing.assert_allclose(y.mean(axes), 0, atol=1e-5)
+    np.testing.assert_allclose(y.std(axes), 1, atol=1e-4)
+
+
+def test_normalize_checks_its_numbers():
+    with pytest.raises(ValueError, match="finite"):
+        Normalize(0.0, -1.0)
+    with pytest.raises(ValueError, match=r"mean has shape \(2,\), std \(3,\)"):
+        Normalize([1, 2], [1, 2, 3])
+    with pytest.raises(ValueError, match="empty"):
+        Normalize.of(numbered(0))
+
+
+def test_digits():
+    digits = load_dataset("digits")
+    assert digits.images.shape == (1797, 8, 8) and digits.images.dtype == np.float32
+    assert digits.labels.shape == (1797,) and digits.labels.dtype == np.int64
+    assert digits.images.min() == 0 and digits.images.max() == 1
+    assert np.bincount(digits.labels).tolist() == [178, 182, 177, 183, 181, 182, 181, 179, 174, 180]
+    assert digits.classes == tuple("0123456789")
+    assert random_split(digits, [0.5, 0.5])[0].classes == digits.classes
+    with pytest.raises(ValueError, match="digits has no splits"):
+        load_dataset("digits", split="train")
+    with pytest.raises(ValueError, match="'mnist' is not known"):
+        load_dataset("mnist")
+
+
+def test_digits_are_those_of_scikit_learn():
+    sklearn = pytest.importorskip("sklearn.datasets").load_digits()
+    digits = load_dataset("digits")
+    np.testing.assert_array_equal(digits.images * 16, sklearn.images)
+    np.testing.assert_array_equal(digits.labels, sklearn.target)
+
+
+@needs_fashion
+@pytest.mark.parametrize(("split", "n"), [("train", 60_000), ("test", 10_000)])
+def test_fashion_mnist(split, n):
+    data = load_dataset("fashion-mnist", split=split)
+    assert data.images.shape == (n, 28, 28) and data.images.dtype == np.uint8
+    assert np.bincount(data.labels).tolist() == [n // 10] * 10 and len(data.classes) == 10
+    if split == "train":
+        n = Normalize.of(data)
+        assert n.mean == pytest.approx(0.2860, abs=1e-4) and n.std == pytest.approx(0.3530, abs=1e-4)
+
+
+def test_fashion_mnist_missing_says_where_it_looked(tmp_path, monkeypatch):
+    monkeypatch.setenv("DLCORE_DATA", str(tmp_path / "here"))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    if find_dataset("fashion-mnist", FASHION_FILES) is not None:
+        pytest.skip("Fashion-MNIST is installed in the system")
+    with pytest.raises(FileNotFoundError, match=r"train-images-idx3-ubyte\.gz") as error:
+        load_dataset("fashion-mnist")
+    for place in ("here", "/usr/share/datasets", "cache/dlcore"):
+        assert place in str(error.value)
+    with pytest.raises(ValueError, match="split is"):
+        load_dataset("fashion-mnist", split="val")
+
+
+def idx(array, code=0x08):
+    return bytes([0, 0, code, array.ndim]) + struct.pack(f">{array.ndim}I", *array.shape) + array.tobytes()
+
+
+@pytest.mark.parametrize(
+    "dtype", [(0x08, ">u1"), (0x09, ">i1"), (0x0B, ">i2"), (0x0C, ">i4"), (0x0D, ">f4"), (0x0E, ">f8")]
+)
+@pytest.mark.parametrize("packed", [False, True])
+def test_idx_round_trip(tmp_path, dtype, packed):
+    array = np.arange(24).reshape(2, 3, 4).astype(dtype[1])
+    raw = idx(array, dtype[0])
+    (tmp_path / "x").write_bytes(gzip.compress(raw) if packed else raw)
+    read = read_idx(tmp_path / "x")
+    np.testing.assert_array_equal(read, array)
+    assert read.dtype.isnative and read.flags.writeable
+
+
+WHOLE = idx(np.arange(12, dtype=np.uint8).reshape(3, 4))
+
+
+@pytest.mark.parametrize(
+    ("raw", "text"),
+    [
+        (b"", "not an IDX file"),
+        (b"PK\3\4" + WHOLE, "not an IDX file"),
+        (bytes([0, 0, 7, 1]) + WHOLE[4:], "not an IDX file"),
+        (WHOLE[:7], "cut short within its head"),
+        (WHOLE[:-1], r"23 bytes, but shape \(3, 4\) needs 24"),
+        (WHOLE + b"!", r"25 bytes, but shape \(3, 4\) needs 24"),
+        (gzip.compress(WHOLE)[:-9], "damaged or cut short"),
+        (gzip.compress(WHOLE)[:12] + b"\xff" * 20, "damaged or cut short"),
+        (gzip.compress(WHOLE)[:-8] + bytes(8), "damaged or cut short"),
+    ],
+    ids=["empty", "magic", "type", "head", "short", "long", "gzip-short", "gzip-garbage", "gzip-checksum"],
+)
+def test_idx_damage_is_named(tmp_path, raw, text):
+    path = tmp_path / "broken-idx"
+    path.write_bytes(raw)
+    with pytest.raises(ValueError, match=text) as error:
+        read_idx(path)
+    assert str(path) in str(error.value)
+
+
+def fashion_folder(root, images, labels):
+    folder = root / "fashion-mnist"
+    folder.mkdir()
+    for prefix in ("train", "t10k"):
+        (folder / f"{prefix}-images-idx3-ubyte").write_bytes(idx(images))
+        (folder / f"{prefix}-labels-idx1-ubyte.gz").write_bytes(gzip.compress(idx(labels)))
+
+
+@pytest.mark.parametrize(
+    ("images", "labels", "text"),
+    [
+        ((3, 2, 2), [0, 9], "2 labels for 3 images"),
+        ((3, 4), [0, 1, 2], "3 axes of bytes expected"),
+        ((3, 2, 2), [0, 1, 10], "label 10 of 10 classes"),
+    ],
+)
+def test_fashion_files_must_fit_each_other(tmp_path, monkeypatch, images, labels, text):
+    monkeypatch.setenv("DLCORE_DATA", str(tmp_path))
+    fashion_folder(tmp_path, np.zeros(images, np.uint8), np.array(labels, np.uint8))
+    with pytest.raises(ValueError, match=text):
+        load_dataset("fashion-mnist", split="test")
