@@ -1,0 +1,159 @@
+"""Models in files: safetensors, written aside and renamed, read and checked as a whole before anything changes."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import struct
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, overload
+
+import numpy as np
+
+from dlcore._tensor import Tensor, from_numpy
+from dlcore.data.transforms import from_config, to_config
+from dlcore.dtypes import DTYPES, DType
+from dlcore.nn.module import Module
+
+__all__ = ["Checkpoint", "load", "save"]
+
+_CODES = {
+    "bool": "BOOL", "uint8": "U8", "int8": "I8", "int16": "I16", "int32": "I32", "int64": "I64",
+    "float16": "F16", "bfloat16": "BF16", "float32": "F32", "float64": "F64",
+}  # fmt: skip
+_DTYPES: dict[str, DType] = {_CODES[d.name]: d for d in DTYPES}
+
+
+class Checkpoint(dict[str, Tensor]):
+    """What a file holds: name -> Tensor, the ``transform`` the model was fitted with (or None), the ``metadata``."""
+
+    def __init__(self, tensors: Mapping[str, Tensor], transform: Any, metadata: dict[str, str]):
+        super().__init__(tensors)
+        self.transform, self.metadata = transform, metadata
+
+
+def save(
+    model: Module | Mapping[str, Any],
+    path: str | os.PathLike[str],
+    transform: Any = None,
+    metadata: Mapping[str, str] | None = None,
+) -> None:
+    """Write a model's state, or a dict of tensors or arrays, to ``path`` in the safetensors format.
+
+    The file is written aside in the same folder, flushed to the disk and renamed: whatever happens, ``path`` holds the
+    old file or the new one. ``transform`` (default: the one ``dl.fit`` trained the model with) is kept in the file.
+    """
+    path = Path(os.path.realpath(path))
+    state = model.state_dict() if isinstance(model, Module) else model
+    arrays = {name: _as_array(name, value) for name, value in state.items()}
+    texts = {"format": "dlcore", **_texts(metadata or {})}
+    config = _config(model, transform)
+    if config is not None:
+        texts["transform"] = config
+    _write_aside(path, _serialized(arrays, texts))
+
+
+@overload
+def load(source: Module, path: str | os.PathLike[str]) -> Module: ...
+@overload
+def load(source: str | os.PathLike[str]) -> Checkpoint: ...
+def load(source: Any, path: Any = None) -> Any:
+    """``load(model, path)`` fills the model from the file and returns it; ``load(path)`` gives the tensors.
+
+    Names, shapes and dtypes must be those of the model. ValueError says what is wrong with a damaged file or what does
+    not fit, OSError why it cannot be read; the model is then as it was.
+    """
+    if path is None:
+        return _read(Path(source))
+    if not isinstance(source, Module):
+        raise TypeError(f"load: a Module and a path, or a path alone, not {type(source).__name__} and a path")
+    checkpoint = _read(Path(path))
+    try:
+        source.load_state_dict(checkpoint)
+    except ValueError as error:
+        raise ValueError(f"load: {path}: {error}") from None
+    source.fitted_transform = checkpoint.transform
+    return source
+
+
+def _config(model: Any, transform: Any) -> str | None:
+    """The transform to keep, as text."""
+    given = transform is not None
+    transform = transform if given else getattr(model, "fitted_transform", None)
+    config = None if transform is None else to_config(transform)
+    if transform is not None and config is None:
+        text = f"save: the transform {transform!r} cannot be written to a file"
+        if given:
+            raise ValueError(text)
+        warnings.warn(f"{text}; give it to predict and evaluate after load", stacklevel=3)
+    return config
+
+
+def _texts(metadata: Mapping[str, str]) -> dict[str, str]:
+    for key, value in metadata.items():
+        if not isinstance(key, str) or not isinstance(value, str):
+            raise TypeError(f"save: metadata maps text to text, not {key!r} to {type(value).__name__}")
+        if key in ("format", "transform"):
+            raise ValueError(f"save: the metadata key {key!r} is dlcore's own")
+    return dict(metadata)
+
+
+def _as_array(name: str, value: Any) -> np.ndarray:
+    array = np.asarray(value)
+    if array.dtype.name not in _CODES:
+        raise TypeError(f"save: {name}: dtype {array.dtype} cannot be saved")
+    return np.array(array, order="C", copy=None)
+
+
+def _serialized(arrays: dict[str, np.ndarray], texts: dict[str, str]) -> bytes:
+    from safetensors.numpy import save as serialize
+
+    return bytes(serialize(arrays, texts))
+
+
+def _write_aside(path: Path, data: bytes) -> None:
+    """Replace ``path`` by a file of ``data``, all or nothing."""
+    if not path.parent.is_dir():
+        raise FileNotFoundError(f"save: there is no folder {path.parent}")
+    aside = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
+    try:
+        with open(aside, "xb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(aside, path)
+    except BaseException:
+        aside.unlink(missing_ok=True)
+        raise
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)  # the rename itself
+    finally:
+        os.close(folder)
+
+
+def _read(path: Path) -> Checkpoint:
+    from safetensors import SafetensorError, deserialize
+
+    data = path.read_bytes()
+    try:
+        entries = deserialize(data)
+    except SafetensorError as error:
+        raise ValueError(f"load: {path} is damaged, cut short, or not a safetensors file: {error}") from None
+    (length,) = struct.unpack("<Q", data[:8])
+    metadata = json.loads(data[8 : 8 + length]).get("__metadata__", {})
+    tensors = {}
+    for name, entry in entries:
+        if entry["dtype"] not in _DTYPES:
+            raise ValueError(f"load: {path}: {name} has dtype {entry['dtype']}, which dlcore does not have")
+        dtype = _DTYPES[entry["dtype"]].numpy
+        values = entry["data"] if isinstance(entry["data"], bytearray) else bytearray(entry["data"])
+        tensors[name] = from_numpy(np.ndarray(entry["shape"], dtype, buffer=values))
+    try:
+        transform = from_config(metadata["transform"]) if "transform" in metadata else None
+    except ValueError as error:
+        raise ValueError(f"load: {path}: {error}") from None
+    return Checkpoint(tensors, transform, metadata)
