@@ -1,0 +1,248 @@
+"""Metrics, computed from sums over batches that stay on the device until they are read.
+
+A metric is a :class:`Metric`; called with outputs and targets it gives its value at once:
+
+>>> dl.metrics.accuracy(logits, labels)
+0.9375
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import numpy as np
+
+from dlcore._autograd import no_grad
+from dlcore._tensor import Tensor, arange, tensor
+from dlcore.errors import ShapeError
+from dlcore.ops.elementwise import where
+
+__all__ = [
+    "R2", "Accuracy", "ConfusionMatrix", "MeanAbsoluteError", "MeanSquaredError", "Meter", "Metric", "TopK",
+    "accuracy", "confusion_matrix", "get", "mae", "mse", "r2",
+]  # fmt: skip
+
+
+class Metric:
+    """A figure of merit made of sums: ``value(*sums)``, with the ``sums`` of all batches added up.
+
+    ``sums(outputs, targets)`` gives Tensors (added up on the device, in float64) or Python numbers.
+    """
+
+    name = "metric"
+    higher_is_better = True
+
+    def sums(self, outputs: Tensor, targets: Tensor) -> Sequence[Tensor | float]:
+        """What one batch contributes."""
+        raise NotImplementedError(f"{type(self).__name__}: sums is not written")
+
+    def value(self, *sums: Any) -> Any:
+        """The metric from the sums of all batches."""
+        raise NotImplementedError(f"{type(self).__name__}: value is not written")
+
+    def __call__(self, outputs: Any, targets: Any) -> Any:
+        meter = Meter([self])
+        meter.update(_as_tensor(outputs), _as_tensor(targets))
+        return meter.compute()[self.name]
+
+
+class _Mean(Metric):
+    """A metric that is one sum over a count."""
+
+    def value(self, total: Any, count: Any) -> float:
+        return float(total / count) if count else float("nan")
+
+
+class Accuracy(_Mean):
+    """Share of labels (...) that are the argmax of the logits (..., C)."""
+
+    name = "accuracy"
+
+    def sums(self, outputs: Tensor, targets: Tensor) -> Sequence[Tensor | float]:
+        _check_labels(self.name, outputs, targets)
+        return (outputs.argmax(axis=-1) == targets).sum(), targets.size
+
+
+class TopK(_Mean):
+    """Share of labels (...) with fewer than ``k`` logits (..., C) above their own (equal ones do not count)."""
+
+    def __init__(self, k: int = 5):
+        if k < 1:
+            raise ValueError(f"TopK: k must be at least 1, not {k}")
+        self.k, self.name = k, f"top{k}"
+
+    def sums(self, outputs: Tensor, targets: Tensor) -> Sequence[Tensor | float]:
+        _check_labels(self.name, outputs, targets)
+        chosen = _one_hot(targets, outputs.shape[-1])
+        own = where(chosen, outputs, float("-inf")).max(axis=-1, keepdims=True)
+        above = (outputs > own).sum(axis=-1)
+        return (above < self.k).sum(), targets.size
+
+
+class ConfusionMatrix(Metric):
+    """counts[i, j]: samples of class i (targets) predicted as class j (argmax of the logits (..., C)); int64 (C, C)."""
+
+    name = "confusion_matrix"
+
+    def sums(self, outputs: Tensor, targets: Tensor) -> Sequence[Tensor | float]:
+        _check_labels(self.name, outputs, targets)
+        classes = outputs.shape[-1]
+        actual = _one_hot(targets.reshape((targets.size,)), classes).astype("float32")
+        predicted = _one_hot(outputs.argmax(axis=-1).reshape((targets.size,)), classes).astype("float32")
+        return (actual.T @ predicted,)  # whole numbers below 2^24: exact
+
+    def value(self, counts: Any) -> np.ndarray:
+        return np.asarray(np.rint(counts), np.int64)
+
+
+class MeanSquaredError(_Mean):
+    """Mean of (output - target)^2 over all elements."""
+
+    name = "mse"
+    higher_is_better = False
+
+    def sums(self, outputs: Tensor, targets: Tensor) -> Sequence[Tensor | float]:
+        d = _difference(self.name, outputs, targets)
+        return (d * d).sum(), targets.size
+
+
+class MeanAbsoluteError(_Mean):
+    """Mean of |output - target| over all elements."""
+
+    name = "mae"
+    higher_is_better = False
+
+    def sums(self, outputs: Tensor, targets: Tensor) -> Sequence[Tensor | float]:
+        return abs(_difference(self.name, outputs, targets)).sum(), targets.size
+
+
+class R2(Metric):
+    """Coefficient of determination, 1 - sum (y - output)^2 / sum (y - mean y)^2, the mean over the output's columns.
+
+    A constant column counts as 1 when it is met exactly and 0 otherwise.
+    """
+
+    name = "r2"
+
+    def sums(self, outputs: Tensor, targets: Tensor) -> Sequence[Tensor | float]:
+        d = _difference(self.name, outputs, targets)
+        rows = targets.shape[0] if targets.ndim else 1
+        d, y = (t.astype("float64").reshape((rows, t.size // max(rows, 1))) for t in (d, targets))
+        return (d * d).sum(axis=0), y.sum(axis=0), (y * y).sum(axis=0), rows
+
+    def value(self, residual: Any, total: Any, squares: Any, count: Any) -> float:
+        spread = np.maximum(squares - total * total / max(count, 1), 0)
+        constant = spread <= 1e-15 * squares
+        ratio = residual / np.where(constant, 1, spread)
+        return float(np.mean(np.where(constant, residual == 0, 1 - ratio)))
+
+
+class _Function(_Mean):
+    """The mean over samples of a function's value per batch."""
+
+    def __init__(self, function: Callable[[Tensor, Tensor], Any]):
+        self.function, self.name = function, getattr(function, "__name__", type(function).__name__)
+
+    def sums(self, outputs: Tensor, targets: Tensor) -> Sequence[Tensor | float]:
+        rows = outputs.shape[0]
+        return self.function(outputs, targets) * rows, rows
+
+
+accuracy, confusion_matrix = Accuracy(), ConfusionMatrix()
+mse, mae, r2 = MeanSquaredError(), MeanAbsoluteError(), R2()
+_BY_NAME: dict[str, Metric] = {m.name: m for m in (accuracy, confusion_matrix, mse, mae, r2)}
+
+
+def get(metric: Any) -> Metric:
+    """The metric meant: a name ("accuracy", "top5", "r2", "mae", "mse", "confusion_matrix"), a Metric or a function.
+
+    A function f(outputs, targets) gives the mean over a batch; batches are weighted by their samples.
+    """
+    if isinstance(metric, type) and issubclass(metric, Metric):
+        return metric()
+    if isinstance(metric, Metric):
+        return metric
+    if isinstance(metric, str):
+        top = re.fullmatch(r"top([1-9]\d*)", metric)
+        if top:
+            return TopK(int(top[1]))
+        if metric in _BY_NAME:
+            return _BY_NAME[metric]
+        raise ValueError(f"metrics: {metric!r} is not known ({', '.join(_BY_NAME)}, top<k>)")
+    if callable(metric):
+        return _Function(metric)
+    raise TypeError(f"metrics: a name, a Metric or a function expected, not {type(metric).__name__}")
+
+
+class Meter:
+    """Adds up metrics over batches, without reading anything back before ``compute``.
+
+    ``loss`` given to ``update`` is averaged over samples, so that a last, smaller batch counts for what it holds.
+    """
+
+    def __init__(self, metrics: Iterable[Any] = ()):
+        self.metrics = [get(m) for m in metrics]
+        names = [m.name for m in self.metrics]
+        if len(set(names)) != len(names) or "loss" in names:
+            raise ValueError(f"metrics: names must differ from each other and from 'loss': {', '.join(names)}")
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget all batches."""
+        self._totals: list[list[Any]] = [[] for _ in self.metrics]
+        self._loss: Any = None
+        self._samples = 0
+
+    def update(self, outputs: Tensor, targets: Tensor, loss: Tensor | None = None) -> None:
+        """Add a batch."""
+        with no_grad():
+            rows = outputs.shape[0] if outputs.ndim else 1
+            self._samples += rows
+            if loss is not None:
+                weighted = loss.detach().astype("float64") * rows
+                self._loss = weighted if self._loss is None else _add(self._loss, weighted)
+            outputs = outputs.detach()
+            for metric, totals in zip(self.metrics, self._totals, strict=True):
+                sums = metric.sums(outputs, targets)
+                if totals:
+                    totals[:] = [_add(t, s) for t, s in zip(totals, sums, strict=True)]
+                else:
+                    totals[:] = [s.astype("float64") if isinstance(s, Tensor) else s for s in sums]
+
+    def compute(self) -> dict[str, Any]:
+        """Name -> value over all batches so far ("loss" first, where one was given); waits for the device."""
+        result = {}
+        if self._loss is not None:
+            result["loss"] = float(self._loss) / max(self._samples, 1)
+        for metric, totals in zip(self.metrics, self._totals, strict=True):
+            if totals:
+                read = [np.asarray(t) if isinstance(t, Tensor) else t for t in totals]
+                result[metric.name] = metric.value(*read)
+        return result
+
+
+def _add(total: Any, more: Any) -> Any:
+    total += more
+    return total
+
+
+def _as_tensor(x: Any) -> Tensor:
+    return x if isinstance(x, Tensor) else tensor(np.asarray(x))
+
+
+def _one_hot(labels: Tensor, classes: int) -> Tensor:
+    """(...) -> bool (..., classes)."""
+    return labels.reshape((*labels.shape, 1)) == arange(classes, dtype=labels.dtype, device=labels.device)
+
+
+def _check_labels(name: str, outputs: Tensor, targets: Tensor) -> None:
+    if outputs.ndim < 1 or outputs.shape[:-1] != targets.shape:
+        raise ShapeError(f"{name}: logits (..., C) and labels (...) expected, not {outputs.shape} and {targets.shape}")
+
+
+def _difference(name: str, outputs: Tensor, targets: Tensor) -> Tensor:
+    if outputs.shape != targets.shape:
+        raise ShapeError(f"{name}: shapes differ: output {outputs.shape}, target {targets.shape}")
+    return outputs - targets

@@ -1,0 +1,171 @@
+"""Callbacks: what happens along the way of a training run."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from dlcore import metrics
+from dlcore._checkpoint import save
+from dlcore._tensor import Tensor
+
+if TYPE_CHECKING:
+    from dlcore.train.loop import Run
+
+__all__ = ["Callback", "Checkpoint", "EarlyStopping", "LearningRate"]
+
+
+class Callback:
+    """Base of callbacks; each method gets the :class:`Run`. Set ``run.stop = True`` to end after the epoch.
+
+    A plain function given to ``fit`` as a callback is called at the end of each epoch. ``on_batch_end`` costs time in
+    every step: leave it out where an epoch's end will do.
+    """
+
+    def on_train_begin(self, run: Run) -> None:
+        """Before the first epoch."""
+
+    def on_epoch_begin(self, run: Run) -> None:
+        """Before epoch ``run.epoch``."""
+
+    def on_batch_end(self, run: Run) -> None:
+        """After each step of the optimizer."""
+
+    def on_epoch_end(self, run: Run) -> None:
+        """After training and validation; the figures are in ``run.logs``."""
+
+    def on_train_end(self, run: Run) -> None:
+        """After the last epoch, also when it ended early, by Ctrl-C or by an error."""
+
+
+class _Monitor(Callback):
+    """Follows one figure and knows when it is the best so far."""
+
+    def __init__(self, monitor: str | None, mode: str | None, min_delta: float = 0.0):
+        if mode not in (None, "min", "max"):
+            raise ValueError(f'{type(self).__name__}: mode is "min" or "max", not {mode!r}')
+        self.monitor, self.mode, self.min_delta = monitor, mode, abs(min_delta)
+
+    def on_train_begin(self, run: Run) -> None:
+        self.name = self.monitor or ("val_loss" if "val_loss" in run.names else "loss")
+        if self.name not in run.names:
+            raise ValueError(
+                f"{type(self).__name__}: {self.name!r} is not measured in this run ({', '.join(run.names)})"
+            )
+        self.sign = -1.0 if self._higher_is_better() else 1.0
+        self.best = math.inf
+
+    def _higher_is_better(self) -> bool:
+        bare = self.name.removeprefix("val_")
+        if self.mode is not None:
+            return self.mode == "max"
+        try:
+            return bare != "loss" and metrics.get(bare).higher_is_better
+        except ValueError:
+            raise ValueError(f'{type(self).__name__}: say mode="min" or mode="max" for {self.name!r}') from None
+
+    def improved(self, run: Run) -> bool:
+        """Whether this epoch is the best so far by more than ``min_delta`` (NaN never is)."""
+        value = self.sign * float(run.logs[self.name])
+        if value < self.best - self.min_delta or (math.isinf(self.best) and value < math.inf):
+            self.best = value
+            return True
+        return False
+
+
+class EarlyStopping(_Monitor):
+    """Ends training when ``monitor`` has not improved for ``patience`` epochs.
+
+    monitor: a figure of the epochs (default: val_loss, or loss without validation); ``mode`` "min" or "max" is known
+    for losses and dlcore's metrics. restore_best: at the end give the model the weights of its best epoch.
+    """
+
+    def __init__(
+        self,
+        patience: int = 5,
+        monitor: str | None = None,
+        restore_best: bool = False,
+        min_delta: float = 0.0,
+        mode: str | None = None,
+    ):
+        if patience < 1:
+            raise ValueError(f"EarlyStopping: patience must be at least 1, not {patience}")
+        super().__init__(monitor, mode, min_delta)
+        self.patience, self.restore_best = patience, restore_best
+
+    def on_train_begin(self, run: Run) -> None:
+        super().on_train_begin(run)
+        self.waited = 0
+        self.best_epoch: int | None = None
+        self._weights: dict[str, Tensor] | None = None
+
+    def on_epoch_end(self, run: Run) -> None:
+        if self.improved(run):
+            self.waited, self.best_epoch = 0, run.epoch
+            if self.restore_best:
+                self._weights = {name: value.clone() for name, value in run.model.state_dict().items()}
+        else:
+            self.waited += 1
+            if self.waited >= self.patience:
+                run.stop = True
+
+    def on_train_end(self, run: Run) -> None:
+        if self._weights is not None:
+            run.model.load_state_dict(self._weights)
+            self._weights = None
+
+
+class Checkpoint(_Monitor):
+    """Saves the model to ``path`` after each epoch, or with ``save_best`` only when ``monitor`` is the best so far.
+
+    Ctrl-C saves the weights of the last finished step (with ``save_best`` only if there is no file of this run yet).
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        save_best: bool = False,
+        monitor: str | None = None,
+        mode: str | None = None,
+    ):
+        super().__init__(monitor, mode)
+        self.path, self.save_best = path, save_best
+
+    def on_train_begin(self, run: Run) -> None:
+        if self.save_best:
+            super().on_train_begin(run)
+        self.saved = False
+
+    def on_epoch_end(self, run: Run) -> None:
+        if not self.save_best or self.improved(run):
+            self._save(run)
+
+    def on_train_end(self, run: Run) -> None:
+        if run.history.interrupted and not (self.save_best and self.saved):
+            self._save(run)
+
+    def _save(self, run: Run) -> None:
+        save(run.model, self.path)
+        self.saved = True
+
+
+class LearningRate(Callback):
+    """Sets the learning rate before each epoch: ``LearningRate(lambda epoch: 1e-3 * 0.9**epoch)``, epoch from 0."""
+
+    def __init__(self, schedule: Callable[[int], float]):
+        self.schedule = schedule
+
+    def on_epoch_begin(self, run: Run) -> None:
+        run.optimizer.lr = self.schedule(run.epoch - 1)
+
+
+class Each(Callback):
+    """A plain function as a callback."""
+
+    def __init__(self, function: Callable[[Any], Any]):
+        self.function = function
+
+    def on_epoch_end(self, run: Run) -> None:
+        self.function(run)

@@ -1,0 +1,69 @@
+"""History: what a training run did, epoch by epoch."""
+
+from __future__ import annotations
+
+from os import PathLike
+from typing import Any
+
+__all__ = ["History"]
+
+
+class History:
+    """What ``dl.fit`` returns.
+
+    ``epochs``: one dict per epoch: epoch (from 1), loss, metrics, the same of the validation with ``val_`` before the
+    name, seconds. ``recorded``: whether the step was recorded and replayed. ``stopped_early``: a callback ended it.
+    ``interrupted``: Ctrl-C did.
+    """
+
+    def __init__(self) -> None:
+        self.epochs: list[dict[str, Any]] = []
+        self.recorded = False
+        self.stopped_early = False
+        self.interrupted = False
+
+    def __getitem__(self, name: str) -> list[Any]:
+        """The values of one figure, epoch by epoch: ``history["val_loss"]``."""
+        if self.epochs and name not in self.epochs[0]:
+            raise KeyError(f"{name!r}; there are {', '.join(self.epochs[0])}")
+        return [epoch[name] for epoch in self.epochs]
+
+    def __len__(self) -> int:
+        return len(self.epochs)
+
+    def __repr__(self) -> str:
+        last = ", ".join(f"{k}={v:.4g}" for k, v in (self.epochs[-1] if self.epochs else {}).items() if is_number(v))
+        return f"History({len(self.epochs)} epochs{': ' if last else ''}{last})"
+
+    def plot(self, path: str | PathLike[str] | None = None) -> Any:
+        """A matplotlib figure of all curves, training and validation together, also written to ``path`` if given.
+
+        ImportError where matplotlib is missing (``pip install "dlcore[plot]"``).
+        """
+        try:
+            from matplotlib.figure import Figure
+            from matplotlib.ticker import MaxNLocator
+        except ImportError:
+            raise ImportError('History.plot: matplotlib is missing: pip install "dlcore[plot]"') from None
+        first = self.epochs[0] if self.epochs else {}
+        names = [k for k, v in first.items() if is_number(v) and k not in ("epoch", "seconds") and k[:4] != "val_"]
+        figure = Figure(figsize=(5 * max(len(names), 1), 3.6), layout="constrained")
+        for i, name in enumerate(names):
+            axes = figure.add_subplot(1, len(names), i + 1)
+            axes.plot(self["epoch"], self[name], "o-", color="#0072b2", markersize=3, label="training")
+            if f"val_{name}" in first:
+                style = {"color": "#d55e00", "markersize": 3, "label": "validation"}
+                axes.plot(self["epoch"], self[f"val_{name}"], "s--", **style)
+                axes.legend(frameon=False)
+            axes.set(xlabel="epoch", ylabel=name)
+            axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+            axes.spines[["top", "right"]].set_visible(False)
+            axes.grid(alpha=0.3)
+        if path is not None:
+            figure.savefig(path, dpi=150)
+        return figure
+
+
+def is_number(value: Any) -> bool:
+    """Whether ``value`` is one number (a confusion matrix is not)."""
+    return isinstance(value, int | float)

@@ -1,0 +1,268 @@
+"""fit, evaluate and predict."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+import numpy as np
+
+from dlcore._autograd import no_grad
+from dlcore._tensor import Tensor
+from dlcore.data import DataLoader, Dataset, Subset, TensorDataset
+from dlcore.data.dataset import flatten
+from dlcore.errors import ShapeError
+from dlcore.metrics import Meter
+from dlcore.nn.module import Module
+from dlcore.ops.movement import concat
+from dlcore.optim import Optimizer, clip_grad_norm_
+from dlcore.train.callbacks import Callback, Checkpoint, Each
+from dlcore.train.history import History
+from dlcore.train.interrupt import Interrupt
+
+__all__ = ["Run", "evaluate", "fit", "predict"]
+
+Transform = Callable[[Any], Any]
+_EVALUATION_ROWS = 512
+
+
+class Run:
+    """A training run, as callbacks see it.
+
+    ``epoch`` (from 1) of ``epochs``, ``batch`` (from 1) of ``batches``, ``logs``: the figures of the epoch that just
+    ended, ``names``: the figures there will be, ``history``; set ``stop`` to end the run after this epoch.
+    """
+
+    def __init__(self, model: Module, optimizer: Optimizer, loader: DataLoader, epochs: int, meter: Meter):
+        self.model, self.optimizer, self.loader, self.meter = model, optimizer, loader, meter
+        self.epochs, self.batches = epochs, len(loader)
+        self.epoch = self.batch = 0
+        self.logs: dict[str, Any] = {}
+        self.names: tuple[str, ...] = ("loss", *(m.name for m in meter.metrics))
+        self.history = History()
+        self.stop = False
+        self.callbacks: list[Callback] = []
+
+    def call(self, event: str) -> None:
+        """Tell the callbacks."""
+        for callback in self.callbacks:
+            getattr(callback, event)(self)
+
+
+def fit(
+    model: Module,
+    train: Any,
+    validation: Any = None,
+    *,
+    loss: Callable[[Tensor, Tensor], Tensor],
+    optimizer: Optimizer,
+    epochs: int = 10,
+    batch_size: int = 32,
+    transform: Transform | None = None,
+    metrics: Iterable[Any] = (),
+    callbacks: Iterable[Callback | Callable[[Run], Any]] = (),
+    clip_norm: float | None = None,
+    shuffle: bool = True,
+    seed: int = 0,
+    progress: bool | None = None,
+) -> History:
+    """Train ``model`` and return the :class:`History`.
+
+    train, validation: data sets, or tuples of arrays (inputs, targets). loss: a function or module of (outputs,
+    targets) that gives the mean over a batch. transform: applied to each batch of inputs, kept as
+    ``model.fitted_transform``. metrics: names, Metrics or functions, measured in training and validation. clip_norm:
+    the largest norm of all gradients together. seed: of the order of the samples; the same seed gives the same run.
+    progress: show a bar (default: on a terminal).
+
+    Ctrl-C takes effect after the step or file at hand: callbacks end properly (``Checkpoint`` saves, ``EarlyStopping``
+    restores), then KeyboardInterrupt is raised, with the History as its ``history``. A second Ctrl-C acts at once.
+    """
+    data = _supervised(train, "fit")
+    if epochs < 0:
+        raise ValueError(f"fit: epochs is negative: {epochs}")
+    trained = {id(p) for p in model.parameters()}
+    if not any(id(p) in trained for group in optimizer.param_groups for p in group["params"]):
+        raise ValueError("fit: the optimizer holds none of the model's parameters")
+    loader = DataLoader(data, batch_size, shuffle=shuffle, seed=seed, transform=transform)
+    run = Run(model, optimizer, loader, epochs, Meter(metrics))
+    if validation is not None:
+        validation = _supervised(validation, "fit")
+        run.names += tuple(f"val_{name}" for name in run.names)
+    run.callbacks = [c if isinstance(c, Callback) else Each(c) for c in callbacks]
+    if sys.stdout.isatty() if progress is None else progress:
+        from dlcore.train.progress import ProgressBar
+
+        run.callbacks.append(ProgressBar())  # last: its display starts when nothing can be wrong any more
+    with _kept_modes(model), Interrupt() as interrupt:
+        run.call("on_train_begin")
+        model.fitted_transform = transform
+        _run_epochs(run, loss, validation, clip_norm, interrupt)
+    return run.history
+
+
+def _run_epochs(run: Run, loss: Any, validation: Any, clip_norm: float | None, interrupt: Interrupt) -> None:
+    """All epochs, and a proper end whatever happens."""
+    interrupted = False
+    try:
+        for epoch in range(1, run.epochs + 1):
+            start = time.perf_counter()
+            run.epoch = epoch
+            run.call("on_epoch_begin")
+            _train_epoch(run, loss, clip_norm, interrupt)
+            run.logs = {"epoch": run.epoch, **run.meter.compute()}
+            if validation is not None:
+                scores = _validate(run, validation, loss, interrupt)
+                run.logs |= {f"val_{name}": value for name, value in scores.items()}
+            run.logs["seconds"] = time.perf_counter() - start
+            run.history.epochs.append(run.logs)
+            run.call("on_epoch_end")
+            interrupt.check()
+            if run.stop:
+                run.history.stopped_early = run.epoch < run.epochs
+                break
+    except KeyboardInterrupt:
+        interrupted = run.history.interrupted = True
+    finally:
+        run.call("on_train_end")
+    if interrupted:
+        _raise_interrupt(run)
+
+
+def _train_epoch(run: Run, loss: Any, clip_norm: float | None, interrupt: Interrupt) -> None:
+    model, optimizer, meter = run.model, run.optimizer, run.meter
+    watchers = [c for c in run.callbacks if type(c).on_batch_end is not Callback.on_batch_end]
+    parameters = list(model.parameters())
+    model.train()
+    meter.reset()
+    for batch, (*inputs, targets) in enumerate(run.loader, 1):
+        outputs = model(*inputs)
+        value = loss(outputs, targets)
+        if value.size != 1:
+            raise ShapeError(f"fit: the loss must be one number for a batch, not of shape {value.shape}")
+        optimizer.zero_grad()
+        value.backward()
+        if clip_norm is not None:
+            clip_grad_norm_(parameters, clip_norm)
+        optimizer.step()
+        meter.update(outputs, targets, value)
+        run.batch = batch
+        for callback in watchers:
+            callback.on_batch_end(run)
+        interrupt.check()
+
+
+def _validate(run: Run, data: Any, loss: Any, interrupt: Interrupt) -> dict[str, Any]:
+    rows = max(run.loader.batch_size, _EVALUATION_ROWS)  # gradients take memory that evaluation has to spare
+    return _score(run.model, data, loss, run.meter.metrics, rows, run.loader.transform, interrupt.check)
+
+
+def _raise_interrupt(run: Run) -> None:
+    saved = [str(c.path) for c in run.callbacks if isinstance(c, Checkpoint) and c.saved]
+    error = KeyboardInterrupt(
+        f"fit: stopped in epoch {run.epoch} of {run.epochs} after {run.batch} of {run.batches} batches"
+        + (f"; the model is saved in {', '.join(saved)}" if saved else "")
+    )
+    error.history = run.history  # type: ignore[attr-defined]
+    raise error
+
+
+def evaluate(
+    model: Module,
+    data: Any,
+    *,
+    loss: Callable[[Tensor, Tensor], Tensor] | None = None,
+    metrics: Iterable[Any] = (),
+    batch_size: int = _EVALUATION_ROWS,
+    transform: Transform | str | None = "fitted",
+) -> dict[str, Any]:
+    """Loss and metrics over ``data`` (a data set or a tuple of arrays) in evaluation mode: {"loss": ..., ...}.
+
+    Every sample counts the same, also those of a last batch that is not full. ``transform``: default, the one that the
+    model was fitted with; None for none.
+    """
+    data = _supervised(data, "evaluate")
+    return _score(model, data, loss, metrics, batch_size, _transform(model, transform))
+
+
+def _score(
+    model: Module,
+    data: Any,
+    loss: Any,
+    metrics: Iterable[Any],
+    batch_size: int,
+    transform: Any,
+    check: Callable[[], None] | None = None,
+) -> dict[str, Any]:
+    meter = Meter(metrics)
+    with _kept_modes(model), no_grad():
+        model.eval()
+        for *inputs, targets in DataLoader(data, batch_size, transform=transform):
+            outputs = model(*inputs)
+            meter.update(outputs, targets, None if loss is None else loss(outputs, targets))
+            if check is not None:
+                check()
+    return meter.compute()
+
+
+def predict(
+    model: Module,
+    inputs: Any,
+    *,
+    batch_size: int = _EVALUATION_ROWS,
+    transform: Transform | str | None = "fitted",
+) -> Tensor:
+    """The model's outputs for ``inputs`` (an array, a Tensor, or a data set whose targets are left aside).
+
+    In evaluation mode, without gradients, in batches; the outputs as one Tensor (N, ...). ``transform``: default, the
+    one that the model was fitted with; None for none.
+    """
+    data = TensorDataset(inputs) if isinstance(inputs, Tensor | np.ndarray | list) else as_dataset(inputs)
+    loader = DataLoader(data, batch_size, transform=_transform(model, transform))
+    with _kept_modes(model), no_grad():
+        model.eval()
+        outputs = [model(x) for x, *_ in loader]
+    if not outputs:
+        raise ValueError("predict: the data is empty")
+    return outputs[0] if len(outputs) == 1 else concat(outputs, 0)
+
+
+def as_dataset(data: Any) -> Any:
+    """A data set from a data set or a tuple of arrays."""
+    if isinstance(data, tuple):
+        return TensorDataset(*data)
+    if isinstance(data, Subset | Dataset) and not isinstance(data, Tensor | np.ndarray):
+        return data
+    raise TypeError(f"a data set or a tuple (inputs, targets) expected, not {type(data).__name__}")
+
+
+def _supervised(data: Any, name: str) -> Any:
+    """A data set of inputs and targets with at least one sample."""
+    data = as_dataset(data)
+    if not len(data):
+        raise ValueError(f"{name}: the data is empty")
+    base, _ = flatten(data)
+    if isinstance(base, TensorDataset) and len(base.arrays) < 2:
+        raise ValueError(f"{name}: the data has inputs but no targets: {base!r}")
+    return data
+
+
+def _transform(model: Module, transform: Any) -> Any:
+    if isinstance(transform, str):
+        if transform != "fitted":
+            raise ValueError(f'transform is a function, None or "fitted", not {transform!r}')
+        return model.fitted_transform
+    return transform
+
+
+@contextlib.contextmanager
+def _kept_modes(model: Module) -> Iterator[None]:
+    """Training flags are as they were afterwards."""
+    modes = [(module, module.training) for module in model.modules()]
+    try:
+        yield
+    finally:
+        for module, training in modes:
+            module.training = training

@@ -1,0 +1,473 @@
+"""fit, evaluate, predict: curves pinned against NumPy, callbacks, interrupts, metrics."""
+
+import os
+import signal
+import threading
+
+import numpy as np
+import pytest
+
+import dlcore as dl
+from dlcore import metrics, nn, optim
+from dlcore.data import DataLoader, Normalize, TensorDataset, load_dataset, random_split
+from dlcore.data.dataset import permutation
+from dlcore.train import Callback, Checkpoint, EarlyStopping, History, LearningRate
+
+RNG = np.random.default_rng(11)
+X = RNG.standard_normal((150, 6)).astype(np.float32)
+LABELS = (X[:, 0] * X[:, 1] > 0).astype(np.int64) + (X[:, 2] > 0.5)
+TARGETS = (X @ RNG.standard_normal((6, 2))).astype(np.float32)
+
+
+def network(out=3, hidden=16):
+    return nn.Sequential(nn.Linear(6, hidden), nn.Tanh(), nn.Linear(hidden, out))
+
+
+def fit(model, *args, optimizer=None, **settings):
+    optimizer = optimizer or optim.SGD(model.parameters(), lr=0.1)
+    settings = {"loss": dl.cross_entropy, "epochs": 3, "batch_size": 32, **settings}
+    return dl.fit(model, *(args or (TensorDataset(X, LABELS),)), optimizer=optimizer, **settings)
+
+
+def weights(model):
+    return {k: np.asarray(v).copy() for k, v in model.state_dict().items()}
+
+
+def same(a, b):
+    return all((a[k] == b[k]).all() for k in a)
+
+
+# -- against the same network in NumPy -----------------------------------------------------------------------------
+
+
+class NumpyMLP:
+    """6-16-3 with tanh and cross-entropy, in float64."""
+
+    def __init__(self, model):
+        self.p = [np.asarray(v, np.float64).copy() for v in model.state_dict().values()]
+
+    def loss_and_gradients(self, x, y):
+        w1, b1, w2, b2 = self.p
+        h = np.tanh(x @ w1.T + b1)
+        z = h @ w2.T + b2
+        z = z - z.max(1, keepdims=True)
+        logp = z - np.log(np.exp(z).sum(1, keepdims=True))
+        n = len(x)
+        dz = np.exp(logp)
+        dz[np.arange(n), y] -= 1
+        dz /= n
+        dh = dz @ w2 * (1 - h * h)
+        return -logp[np.arange(n), y].mean(), [dh.T @ x, dh.sum(0), dz.T @ h, dz.sum(0)]
+
+    def train(self, kind, epochs, batch_size, lr):
+        m, v = ([np.zeros_like(p) for p in self.p] for _ in range(2))
+        curve, t = [], 0
+        for epoch in range(epochs):
+            order, total = permutation(len(X), 7, epoch), 0.0
+            for start in range(0, len(X), batch_size):
+                rows = order[start : start + batch_size]
+                loss, grads = self.loss_and_gradients(X[rows].astype(np.float64), LABELS[rows])
+                total, t = total + loss * len(rows), t + 1
+                for i, g in enumerate(grads):
+                    if kind == "SGD":
+                        m[i] = 0.9 * m[i] + g
+                        self.p[i] -= lr * m[i]
+                    else:
+                        m[i], v[i] = 0.9 * m[i] + 0.1 * g, 0.999 * v[i] + 0.001 * g * g
+                        self.p[i] -= lr * m[i] / (1 - 0.9**t) / (np.sqrt(v[i] / (1 - 0.999**t)) + 1e-8)
+            curve.append(total / len(X))
+        return curve
+
+
+@pytest.mark.parametrize("kind", ["SGD", "Adam"])
+def test_the_loss_curve_is_numpys(kind):
+    dl.manual_seed(0)
+    model = network()
+    reference = NumpyMLP(model)
+    expected = reference.train(kind, epochs=8, batch_size=32, lr=0.02)
+    settings = {"momentum": 0.9} if kind == "SGD" else {}
+    optimizer = getattr(optim, kind)(model.parameters(), lr=0.02, **settings)
+    history = fit(model, optimizer=optimizer, epochs=8, seed=7)
+    np.testing.assert_allclose(history["loss"], expected, rtol=2e-5)
+    assert expected[-1] < 0.8 * expected[0]
+    for value, p in zip(model.state_dict().values(), reference.p, strict=True):
+        np.testing.assert_allclose(np.asarray(value), p, rtol=1e-3, atol=1e-4)
+
+
+def test_fit_equals_the_loop_by_hand_bit_for_bit():
+    ends = []
+    for by_hand in (False, True):
+        dl.manual_seed(1)
+        model = network()
+        optimizer = optim.Adam(model.parameters(), lr=0.01)
+        if not by_hand:
+            fit(model, optimizer=optimizer, seed=5)
+        else:
+            loader = DataLoader(TensorDataset(X, LABELS), batch_size=32, shuffle=True, seed=5)
+            for _ in range(3):
+                for x, y in loader:
+                    loss = dl.cross_entropy(model(x), y)
+                    optimizer.zero_grad()
+                    loss.backward()
+                    optimizer.step()
+        ends.append(weights(model))
+    assert same(*ends)
+
+
+# -- what fit returns and accepts ------------------------------------------------------------------------------------
+
+
+def test_history_has_a_dict_per_epoch():
+    history = fit(network(), (X, LABELS), (X[:40], LABELS[:40]), metrics=["accuracy", "top2"])
+    assert len(history) == len(history.epochs) == 3 and not history.recorded and not history.stopped_early
+    assert list(history.epochs[0]) == [
+        "epoch", "loss", "accuracy", "top2", "val_loss", "val_accuracy", "val_top2", "seconds",
+    ]  # fmt: skip
+    assert history["epoch"] == [1, 2, 3] and all(s > 0 for s in history["seconds"])
+    assert "3 epochs" in repr(history) and "val_loss" in repr(history)
+    with pytest.raises(KeyError, match="there are epoch, loss"):
+        history["f1"]
+    assert fit(network(), epochs=0).epochs == []
+
+
+def test_validation_is_what_evaluate_says_and_the_last_short_batch_counts_for_its_samples():
+    model = network()
+    val = TensorDataset(X[:77], LABELS[:77])
+    history = fit(model, TensorDataset(X, LABELS), val, metrics=["accuracy"])
+    logits = np.asarray(dl.predict(model, X[:77], batch_size=7), np.float64)
+    logp = logits - np.log(np.exp(logits).sum(1, keepdims=True))
+    expected = -logp[np.arange(77), LABELS[:77]].mean()
+    for batch_size in (10, 512):
+        score = dl.evaluate(model, val, loss=dl.cross_entropy, metrics=["accuracy"], batch_size=batch_size)
+        assert score["loss"] == pytest.approx(expected, rel=1e-5)
+        assert score["accuracy"] == (logits.argmax(1) == LABELS[:77]).mean()
+    assert history.epochs[-1]["val_loss"] == pytest.approx(expected, rel=1e-5)
+
+
+def test_loss_may_be_a_module_and_the_target_a_float():
+    model = network(2)
+    history = fit(model, TensorDataset(X, TARGETS), loss=nn.MSELoss(), epochs=30, metrics=["r2", "mae"])
+    assert history["loss"][-1] < 0.2 * history["loss"][0] and history["r2"][-1] > 0.8
+
+
+def test_modes_are_restored_and_dropout_is_off_in_evaluation():
+    model = nn.Sequential(nn.Linear(6, 8), nn.Dropout(0.5), nn.Linear(8, 3))
+    model.eval()
+    model[1].training = True
+    a, b = (np.asarray(dl.predict(model, X)) for _ in range(2))
+    np.testing.assert_array_equal(a, b)
+    dl.evaluate(model, (X, LABELS), loss=dl.cross_entropy)
+    fit(model, validation=(X, LABELS))
+    assert [m.training for m in model.modules()] == [False, False, True, False]
+
+
+def test_fit_trains_with_dropout_on():
+    seen = []
+
+    class Spy(nn.Module):
+        def forward(self, x):
+            seen.append(self.training)
+            return x
+
+    fit(nn.Sequential(Spy(), network()), validation=(X, LABELS), epochs=2, batch_size=150)
+    assert seen == [True, False, True, False]
+
+
+def test_the_same_seed_gives_the_same_run():
+    ends = []
+    for seed in (1, 1, 2):
+        dl.manual_seed(3)
+        model = nn.Sequential(nn.Linear(6, 8), nn.Dropout(0.3), nn.Linear(8, 3))
+        fit(model, seed=seed)
+        ends.append(weights(model))
+    assert same(ends[0], ends[1]) and not same(ends[0], ends[2])
+
+
+def test_transform_is_kept_and_used_by_evaluate_and_predict():
+    shifted = X * 5 + 3
+    train = TensorDataset(shifted, LABELS)
+    model = network()
+    transform = Normalize.of(train)
+    fit(model, train, transform=transform)
+    assert model.fitted_transform is transform
+    default = np.asarray(dl.predict(model, shifted))
+    np.testing.assert_array_equal(default, np.asarray(dl.predict(model, transform(shifted), transform=None)))
+    np.testing.assert_array_equal(default, np.asarray(dl.predict(model, train, transform=transform)))
+    assert dl.evaluate(model, train, loss=dl.cross_entropy) != dl.evaluate(
+        model, train, loss=dl.cross_entropy, transform=None
+    )
+    with pytest.raises(ValueError, match='"fitted"'):
+        dl.predict(model, X, transform="none")
+
+
+def test_predict_takes_arrays_tensors_lists_and_data_sets():
+    model = network()
+    expected = np.asarray(model(dl.tensor(X)).detach())
+    for inputs in (X, dl.tensor(X), X.tolist(), TensorDataset(X, LABELS), TensorDataset(X)):
+        out = dl.predict(model, inputs)
+        assert out.shape == (150, 3) and not out.requires_grad
+        np.testing.assert_allclose(np.asarray(out), expected, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(np.asarray(dl.predict(model, X, batch_size=64)), expected, rtol=1e-5, atol=1e-6)
+
+
+def test_clip_norm_bounds_the_step():
+    model = network()
+    before = weights(model)
+    fit(model, optimizer=optim.SGD(model.parameters(), lr=1.0), epochs=1, batch_size=150, clip_norm=0.01)
+    moved = np.sqrt(sum(((v - before[k]) ** 2).sum() for k, v in weights(model).items()))
+    assert moved == pytest.approx(0.01, rel=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "text"),
+    [
+        (lambda m: fit(m, TensorDataset(X[:0], LABELS[:0])), ValueError, "fit: the data is empty"),
+        (lambda m: fit(m, TensorDataset(X)), ValueError, "fit: the data has inputs but no targets"),
+        (lambda m: fit(m, X), TypeError, "a data set or a tuple"),
+        (lambda m: fit(m, epochs=-1), ValueError, "epochs is negative"),
+        (lambda m: fit(m, batch_size=0), ValueError, "batch_size must be at least 1"),
+        (lambda m: fit(m, optimizer=optim.SGD(network().parameters())), ValueError, "none of the model's parameters"),
+        (lambda m: fit(m, metrics=["f1"]), ValueError, "'f1' is not known"),
+        (lambda m: fit(m, metrics=["accuracy", "accuracy"]), ValueError, "names must differ"),
+        (lambda m: fit(m, callbacks=[EarlyStopping(monitor="val_loss")]), ValueError, "'val_loss' is not measured"),
+        (lambda m: fit(m, loss=lambda o, t: o.sum(axis=1)), dl.ShapeError, "the loss must be one number"),
+        (lambda m: fit(m, TensorDataset(X, LABELS + 5)), IndexError, "out of range"),
+        (lambda m: fit(m, TensorDataset(X[:, :5], LABELS)), dl.ShapeError, "linear"),
+        (lambda m: dl.evaluate(m, (X[:0], LABELS[:0])), ValueError, "evaluate: the data is empty"),
+        (lambda m: dl.predict(m, X[:0]), ValueError, "predict: the data is empty"),
+    ],
+)
+def test_wrong_input_is_named_and_leaves_the_model(call, error, text):
+    model = network()
+    before = weights(model)
+    with pytest.raises(error, match=text):
+        call(model)
+    assert same(before, weights(model)) and all(m.training for m in model.modules())
+
+
+# -- callbacks -------------------------------------------------------------------------------------------------------
+
+
+class Script(Callback):
+    """Gives the monitored figure a course of its own, and remembers the weights of each epoch."""
+
+    def __init__(self, values, name="loss"):
+        self.values, self.name, self.seen = values, name, []
+
+    def on_epoch_end(self, run):
+        run.logs[self.name] = self.values[run.epoch - 1]
+        self.seen.append(weights(run.model))
+
+
+def test_early_stopping_waits_and_restores_the_best_weights():
+    model, script = network(), Script([3, 2, 2.5, 2.0, 9, 1])
+    history = fit(model, epochs=6, callbacks=[script, EarlyStopping(patience=3, restore_best=True)])
+    assert len(history) == 5 and history.stopped_early
+    assert same(weights(model), script.seen[1])
+
+
+def test_early_stopping_restores_also_without_stopping():
+    model, script = network(), Script([3, 1, 2])
+    history = fit(model, callbacks=[script, EarlyStopping(patience=3, restore_best=True)])
+    assert not history.stopped_early and same(weights(model), script.seen[1])
+
+
+def test_early_stopping_knows_which_way_is_better_and_nan_is_not():
+    stopper = EarlyStopping(patience=2, monitor="accuracy")
+    script = Script([0.1, 0.5, float("nan"), 0.4], "accuracy")
+    assert len(fit(network(), epochs=4, metrics=["accuracy"], callbacks=[script, stopper])) == 4
+    assert stopper.best_epoch == 2
+    with pytest.raises(ValueError, match='say mode="min" or mode="max"'):
+        fit(network(), metrics=[lambda o, t: o.sum() * 0], callbacks=[EarlyStopping(monitor="<lambda>")])
+    with pytest.raises(ValueError, match="patience"):
+        EarlyStopping(patience=0)
+
+
+def test_min_delta():
+    script = Script([3, 2.95, 2.9, 2.85])
+    assert len(fit(network(), epochs=4, callbacks=[script, EarlyStopping(patience=2, min_delta=0.2)])) == 3
+
+
+def test_checkpoint_saves_every_epoch_or_the_best(tmp_path):
+    model, script = network(), Script([3, 1, 2])
+    last, best = Checkpoint(tmp_path / "last"), Checkpoint(tmp_path / "best", save_best=True)
+    fit(model, callbacks=[script, last, best])
+    for path, epoch in (("last", 2), ("best", 1)):
+        assert same(weights(dl.load(network(), tmp_path / path)), script.seen[epoch])
+
+
+def test_learning_rate_schedule_and_plain_functions():
+    model = network()
+    optimizer = optim.SGD(model.parameters(), lr=9.0)
+    rates, epochs = [], []
+
+    class Watch(Callback):
+        def on_batch_end(self, run):
+            rates.append(run.optimizer.lr)
+
+    callbacks = [LearningRate(lambda epoch: 0.1 / (epoch + 1)), Watch(), lambda run: epochs.append(run.epoch)]
+    fit(model, optimizer=optimizer, epochs=2, batch_size=75, callbacks=callbacks)
+    assert rates == [0.1, 0.1, 0.05, 0.05] and epochs == [1, 2]
+
+
+def test_progress_prints_a_line_per_epoch(capsys):
+    fit(network(), validation=(X, LABELS), progress=True)
+    lines = [line for line in capsys.readouterr().out.splitlines() if line.strip()]
+    assert len(lines) == 3 and lines[2].startswith("epoch 3/3  loss 0.") and "val_loss" in lines[2]
+    fit(network())
+    assert capsys.readouterr().out == ""
+
+
+# -- interrupts ------------------------------------------------------------------------------------------------------
+
+
+class PressCtrlC(Callback):
+    def __init__(self, epoch, batch):
+        self.when = epoch, batch
+
+    def on_batch_end(self, run):
+        if (run.epoch, run.batch) == self.when:
+            os.kill(os.getpid(), signal.SIGINT)
+            self.at = weights(run.model)
+
+
+def test_ctrl_c_leaves_a_checkpoint_of_the_last_step(tmp_path):
+    model, press = network(), PressCtrlC(2, 3)
+    handler = signal.getsignal(signal.SIGINT)
+    with pytest.raises(
+        KeyboardInterrupt, match=r"stopped in epoch 2 of 3 after 3 of 5 batches; .*saved in .*m.st"
+    ) as stop:
+        fit(model, validation=(X, LABELS), callbacks=[press, Checkpoint(tmp_path / "m.st")])
+    history = stop.value.history
+    assert isinstance(history, History) and history.interrupted and len(history) == 1
+    assert same(weights(model), press.at)
+    assert same(weights(dl.load(network(), tmp_path / "m.st")), press.at)
+    assert signal.getsignal(signal.SIGINT) is handler and all(m.training for m in model.modules())
+
+
+def test_ctrl_c_with_save_best_keeps_the_best_file(tmp_path):
+    model, script = network(), Script([1, 2, 3])
+    with pytest.raises(KeyboardInterrupt):
+        fit(model, callbacks=[script, PressCtrlC(3, 1), Checkpoint(tmp_path / "m", save_best=True)])
+    assert same(weights(dl.load(network(), tmp_path / "m")), script.seen[0])
+
+
+def test_ctrl_c_restores_the_best_weights_when_asked():
+    model, script = network(), Script([1, 2, 3])
+    with pytest.raises(KeyboardInterrupt):
+        fit(model, callbacks=[script, PressCtrlC(2, 1), EarlyStopping(restore_best=True)])
+    assert same(weights(model), script.seen[0])
+
+
+def test_a_second_ctrl_c_acts_at_once():
+    from dlcore.train.interrupt import Interrupt
+
+    with pytest.raises(KeyboardInterrupt), Interrupt() as interrupt:
+        signal.raise_signal(signal.SIGINT)
+        assert interrupt.requested
+        signal.raise_signal(signal.SIGINT)
+        pytest.fail("the second was held back too")
+
+
+def test_ctrl_c_after_the_last_check_is_not_lost():
+    from dlcore.train.interrupt import Interrupt
+
+    with pytest.raises(KeyboardInterrupt), Interrupt():
+        signal.raise_signal(signal.SIGINT)
+
+
+def test_an_error_ends_callbacks_properly():
+    ended = []
+
+    class End(Callback):
+        def on_batch_end(self, run):
+            raise RuntimeError("from a callback")
+
+        def on_train_end(self, run):
+            ended.append(run.history.interrupted)
+
+    with pytest.raises(RuntimeError, match="from a callback"):
+        fit(network(), callbacks=[End()])
+    assert ended == [False]
+
+
+def test_fit_works_in_another_thread():
+    results = []
+    thread = threading.Thread(target=lambda: results.append(fit(network())))
+    thread.start()
+    thread.join()
+    assert len(results[0]) == 3
+
+
+# -- metrics ---------------------------------------------------------------------------------------------------------
+
+
+def test_metrics_over_batches_are_those_of_the_whole():
+    logits = RNG.standard_normal((90, 5)).astype(np.float32)
+    labels = RNG.integers(0, 5, 90)
+    out, y = (
+        RNG.standard_normal((90, 2)).astype(np.float32) + 100,
+        RNG.standard_normal((90, 2)).astype(np.float32) + 100,
+    )
+    order = np.argsort(-logits, axis=1)
+    counts = np.zeros((5, 5), np.int64)
+    np.add.at(counts, (labels, logits.argmax(1)), 1)
+    d = (out.astype(np.float64) - y) ** 2
+    spread = ((y - y.astype(np.float64).mean(0)) ** 2).sum(0)
+    cases = [
+        ("accuracy", logits, labels, (logits.argmax(1) == labels).mean()),
+        ("top2", logits, labels, (order[:, :2] == labels[:, None]).any(1).mean()),
+        ("top5", logits, labels, 1.0),
+        ("confusion_matrix", logits, labels, counts),
+        ("mse", out, y, d.mean()),
+        ("mae", out, y, np.sqrt(d).mean()),
+        ("r2", out, y, (1 - d.sum(0) / spread).mean()),
+        (lambda o, t: (o - t).mean(), out, y, (out.astype(np.float64) - y).mean()),
+    ]
+    for metric, outputs, targets, expected in cases:
+        for size in (90, 40):
+            meter = metrics.Meter([metric])
+            for start in range(0, 90, size):
+                meter.update(dl.tensor(outputs[start : start + size]), dl.tensor(targets[start : start + size]))
+            (value,) = meter.compute().values()
+            np.testing.assert_allclose(value, expected, rtol=1e-5, atol=1e-6)
+    assert metrics.accuracy(logits, labels) == (logits.argmax(1) == labels).mean()
+    assert metrics.confusion_matrix(logits, labels).dtype == np.int64
+
+
+def test_r2_of_a_constant_column():
+    y = np.full((4, 1), 3, np.float32)
+    assert metrics.r2(y, y) == 1 and metrics.r2(y + 1, y) == 0
+
+
+def test_r2_is_scikit_learns():
+    r2_score = pytest.importorskip("sklearn.metrics").r2_score
+    assert metrics.r2(TARGETS + 0.3, TARGETS) == pytest.approx(r2_score(TARGETS, TARGETS + 0.3), rel=1e-6)
+
+
+@pytest.mark.parametrize("name", ["accuracy", "top2", "confusion_matrix", "mse", "mae", "r2"])
+def test_metrics_refuse_shapes_that_would_broadcast(name):
+    with pytest.raises(dl.ShapeError, match=name):
+        metrics.get(name)(np.zeros((4, 1, 2), np.float32), np.zeros((4, 2, 2), np.float32))
+
+
+def test_accuracy_of_sequences_counts_every_position():
+    logits = np.zeros((2, 3, 4), np.float32)
+    logits[..., 1] = 1
+    assert metrics.accuracy(logits, np.array([[1, 1, 0], [1, 0, 0]])) == 0.5
+
+
+def test_digits_are_learned():
+    dl.manual_seed(0)
+    train, test = random_split(load_dataset("digits"), [0.8, 0.2], seed=0)
+    model = nn.Sequential(nn.Flatten(), nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 10))
+    fit(model, train, optimizer=optim.Adam(model.parameters(), lr=3e-3), epochs=15)
+    assert dl.evaluate(model, test, metrics=["accuracy"])["accuracy"] > 0.93
+
+
+def test_history_plots_its_curves(tmp_path):
+    pytest.importorskip("matplotlib")
+    history = fit(network(), validation=(X, LABELS), metrics=["accuracy"])
+    figure = history.plot(tmp_path / "curves.png")
+    assert [axes.get_ylabel() for axes in figure.axes] == ["loss", "accuracy"]
+    assert (tmp_path / "curves.png").read_bytes()[:4] == b"\x89PNG"
