@@ -1,0 +1,185 @@
+"""Builders of elementwise rows: what `unary` and `binary` fill in is the same for all of them.
+
+The kernel is ``<family>:<name>``, operands are promoted to a common dtype and broadcast, and the samples cover no multiple
+of a vector's width, broadcasting, 0-d and empty operands, more than one thread's share, and the special values.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from dlcore.dtypes import DType, bool_
+from dlcore.errors import DTypeError, ShapeError
+from dlcore.op import Op, Promotion, Sample, Spec, Wrong, widest
+from dlcore.ops._shape import broadcast_shapes
+
+__all__ = ["ANY", "FLOAT", "NUMBER", "binary", "broadcast_cost", "broadcast_infer", "specials", "unary"]
+
+FLOAT = ("float",)
+NUMBER = ("float", "int", "uint")
+ANY = (*NUMBER, "bool")
+
+Draw = Callable[[Any, tuple[int, ...]], np.ndarray[Any, Any]]
+
+SHAPES = (
+    ((33, 65), "no multiple of a vector"),
+    ((), "0-d"),
+    ((0, 3), "empty"),
+)
+PAIRS = (
+    ((4, 1, 5), (3, 1), "broadcast both ways"),
+    ((33, 65), (65,), "broadcast rows"),
+    ((5, 700), (5, 1), "broadcast columns, more than a block"),
+    ((), (7,), "0-d with a vector"),
+    ((0, 3), (1, 3), "empty"),
+)
+LARGE = (3, 33001)  # more than one thread's share
+BENCH = (1 << 20,)
+
+
+def specials(*more: float) -> np.ndarray[Any, Any]:
+    """NaN, infinities, zeros of both signs, and ``more``."""
+    return np.array([np.nan, np.inf, -np.inf, 0.0, -0.0, *more])
+
+
+def normal(rng: Any, shape: tuple[int, ...]) -> np.ndarray[Any, Any]:
+    """Standard normal numbers."""
+    return np.asarray(rng.standard_normal(shape))
+
+
+def check_dtype(name: str, kinds: Sequence[str], *specs: Spec) -> None:
+    """Raises DTypeError, e.g. ``sub: does not take bool``, unless every kind is among ``kinds``."""
+    for spec in specs:
+        if spec.dtype.kind not in kinds:
+            raise DTypeError(f"{name}: does not take {spec.dtype.name}")
+
+
+def broadcast_infer(name: str, kinds: Sequence[str], result: DType | None) -> Callable[..., Spec]:
+    """An `infer` for operands of one dtype: the broadcast shape, in ``result`` or in their dtype."""
+
+    def infer(*specs_and_attrs: Any) -> Spec:
+        specs = [s for s in specs_and_attrs if isinstance(s, Spec)]
+        check_dtype(name, kinds, *specs)
+        return Spec(broadcast_shapes(name, *(s.shape for s in specs)), result or specs[0].dtype)
+
+    return infer
+
+
+def broadcast_cost(flops: float, result: DType | None) -> Callable[..., tuple[float, float]]:
+    """A `cost`: ``flops`` an element of the result; every operand read and the result written once."""
+
+    def cost(*specs_and_attrs: Any) -> tuple[float, float]:
+        specs = [s for s in specs_and_attrs if isinstance(s, Spec)]
+        size = math.prod(broadcast_shapes("cost", *(s.shape for s in specs)))
+        moved = sum(math.prod(s.shape) * s.dtype.itemsize for s in specs)
+        return flops * size, moved + size * (result or specs[0].dtype).itemsize
+
+    return cost
+
+
+def unary(
+    name: str,
+    doc: str,
+    *,
+    ref: Callable[..., Any],
+    family: str = "elementwise",
+    kinds: Sequence[str] = FLOAT,
+    promote: Promotion | None = widest,
+    result: DType | None = None,
+    flops: float = 1,
+    draw: Draw = normal,
+    special: Sequence[float] = (),
+    bench: bool = False,
+    more: Callable[[Any], Iterator[Sample]] | None = None,
+    wrong: Sequence[Wrong] = (),
+    **fields: Any,
+) -> Op:
+    """A row of one operand `x`.
+
+    ``kinds``: the kinds of dtype it takes. ``result``: the output's dtype where it is not the operand's. ``draw``: random
+    arguments at which it is differentiable. ``special``: further values to test beside NaN, infinities and zeros; ``more``, ``wrong``: further
+    samples and wrong inputs.
+    """
+
+    def samples(rng: Any) -> Iterator[Sample]:
+        for shape, why in SHAPES:
+            yield Sample((draw(rng, shape),), why=why)
+        yield Sample((draw(rng, BENCH if bench else LARGE),), why="several threads", grad=False, bench=bench)
+        yield Sample((specials(*special),), why="special values", grad=False)
+        if "int" in kinds:
+            limits = (np.iinfo(t) for t in (np.int8, np.uint8, np.int16, np.int32, np.int64))
+            for i in limits:
+                yield Sample((np.array([i.min, i.max, 0, 1, 2, 3, i.max // 2], i.dtype),), why=f"{i.dtype}, wrapping", grad=False)
+        if more:
+            yield from more(rng)
+
+    def errors() -> Iterator[Wrong]:
+        if "bool" not in kinds and promote is widest:
+            yield Wrong((np.array([True]),), (), DTypeError, f"{name}: does not take bool")
+        yield from wrong
+
+    fields = {"kernels": {"cpu": f"{family}:{name}"}, "infer": broadcast_infer(name, kinds, result)} | fields
+    return Op(
+        name=name, doc=doc, inputs="x", promote=promote, ref=ref, samples=samples, errors=errors,
+        cost=broadcast_cost(flops, result), **fields,
+    )  # fmt: skip
+
+
+def binary(
+    name: str,
+    doc: str,
+    *,
+    ref: Callable[..., Any],
+    family: str = "elementwise",
+    inputs: str = "a b",
+    kinds: Sequence[str] = NUMBER,
+    promote: Promotion | None = widest,
+    result: DType | None = None,
+    flops: float = 1,
+    draw: Draw = normal,
+    special: Sequence[float] = (),
+    bench: bool = False,
+    more: Callable[[Any], Iterator[Sample]] | None = None,
+    wrong: Sequence[Wrong] = (),
+    **fields: Any,
+) -> Op:
+    """A row of two operands that broadcast. The arguments are those of `unary`."""
+
+    def samples(rng: Any) -> Iterator[Sample]:
+        for shape, why in SHAPES:
+            yield Sample((draw(rng, shape), draw(rng, shape)), why=why)
+        for first, second, why in PAIRS:
+            yield Sample((draw(rng, first), draw(rng, second)), why=why)
+        large = BENCH if bench else LARGE
+        yield Sample((draw(rng, large), draw(rng, large)), why="several threads", grad=False, bench=bench)
+        values = specials(1.0, -1.5, *special)
+        yield Sample((values[:, None], values), why="special values", grad=False)
+        if "int" in kinds:
+            for t in (np.int8, np.uint8, np.int16, np.int32, np.int64):
+                i = np.iinfo(t)
+                ends = np.array([i.min, i.max, 1, 2, 3, 5, i.max // 2], t)
+                yield Sample((ends[:, None], ends), why=f"{i.dtype}, wrapping", grad=False)
+        if "bool" in kinds:
+            truth = np.array([False, True])
+            yield Sample((truth[:, None], truth), why="bool", grad=False)
+        if more:
+            yield from more(rng)
+
+    def errors() -> Iterator[Wrong]:
+        good = np.bool_ if kinds == (bool_.kind,) else np.float32
+        a, b = np.ones(3, good), np.ones(4, good)
+        yield Wrong((a, b), (), ShapeError, f"{name}: shapes do not broadcast: (3,) and (4,)")
+        yield Wrong((np.ones((2, 1, 3), good), np.ones((2, 2), good)), (), ShapeError, f"{name}: shapes do not broadcast: (2, 1, 3) and (2, 2)")
+        if "bool" not in kinds and promote is widest:
+            yield Wrong((np.array([True]), np.array([True])), (), DTypeError, f"{name}: does not take bool")
+        yield from wrong
+
+    fields = {"kernels": {"cpu": f"{family}:{name}"}, "infer": broadcast_infer(name, kinds, result)} | fields
+    return Op(
+        name=name, doc=doc, inputs=inputs, promote=promote, ref=ref, samples=samples, errors=errors,
+        cost=broadcast_cost(flops, result), **fields,
+    )  # fmt: skip

@@ -1,0 +1,365 @@
+"""Operations on each element alone: arithmetic, powers and exponentials, comparisons, choices, conversion.
+
+Operands broadcast by NumPy's rule and are promoted to a common dtype; Python numbers take the tensor's. The 16-bit floats
+are computed in float32 and rounded once. Integers wrap on overflow. NaN goes through everything but comparisons.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from dlcore.dtypes import DTYPES, as_dtype, bool_, result_type
+from dlcore.errors import DTypeError, ShapeError
+from dlcore.op import REQUIRED, Op, Sample, Spec, Wrong, floating
+from dlcore.ops._pointwise import ANY, NUMBER, binary, broadcast_cost, specials, unary
+from dlcore.ops._shape import broadcast_shapes
+
+# ---- arithmetic ---------------------------------------------------------------------------------------------------
+
+_add = binary(
+    "add", "Sum a + b; of bools their disjunction (or).",
+    ref=np.add, kinds=ANY, bench=True, ulp=0.5,
+    vjp=lambda ctx, dout: (dout, dout),
+)  # fmt: skip
+_sub = binary(
+    "sub", "Difference a - b. Raises DTypeError for bools: use logical_xor.",
+    ref=np.subtract, ulp=0.5,
+    vjp=lambda ctx, dout: (dout, neg(dout) if ctx.needs[1] else None),
+)  # fmt: skip
+
+
+def _mul_vjp(ctx: Any, dout: Any) -> Any:
+    a, b = ctx.saved
+    return mul(dout, b) if ctx.needs[0] else None, mul(dout, a) if ctx.needs[1] else None
+
+
+_mul = binary(
+    "mul", "Product a b; of bools their conjunction (and).",
+    ref=np.multiply, kinds=ANY, ulp=0.5,
+    saves={"a": ("b",), "b": ("a",)}, vjp=_mul_vjp,
+)  # fmt: skip
+
+
+def _div_vjp(ctx: Any, dout: Any) -> Any:
+    b, out = ctx.saved
+    da = div(dout, b)
+    return da if ctx.needs[0] else None, neg(mul(da, out)) if ctx.needs[1] else None
+
+
+def _away_from_zero(rng: Any, shape: tuple[int, ...]) -> Any:
+    return np.copysign(rng.uniform(0.5, 2.0, shape), rng.standard_normal(shape))
+
+
+_div = binary(
+    "div", "Quotient a / b, in floating point (integers become float32 first); by 0: infinity or NaN.",
+    ref=np.true_divide, kinds=("float",), promote=floating, draw=_away_from_zero, ulp=0.5,
+    saves={"b": ("a", "b"), "out": ("b",)}, vjp=_div_vjp,
+)  # fmt: skip
+
+
+def _zero_for_integers(function: Any) -> Any:
+    """NumPy's function with a / 0 = 0 for integers, as it gives on most machines, and without its warning."""
+
+    def ref(a: Any, b: Any) -> Any:
+        with np.errstate(all="ignore"):
+            return function(a, b)
+
+    return ref
+
+
+_floor_divide = binary(
+    "floor_divide", "Quotient rounded down, floor(a / b), as Python's //; integers divided by 0 give 0. It has no gradient.",
+    ref=_zero_for_integers(np.floor_divide), ulp=1, draw=_away_from_zero,
+)  # fmt: skip
+
+
+def _remainder_vjp(ctx: Any, dout: Any) -> Any:
+    a, b = ctx.saved
+    return dout, neg(mul(dout, floor_divide(a.detach(), b.detach()))) if ctx.needs[1] else None
+
+
+_remainder = binary(
+    "remainder", "Remainder a - b floor(a / b), with the divisor's sign, as Python's %; integers modulo 0 give 0.",
+    ref=_zero_for_integers(np.remainder), ulp=1, draw=_away_from_zero, magnitude=lambda a, b: np.abs(a) + np.abs(b),
+    saves={"a": ("b",), "b": ("b",)}, vjp=_remainder_vjp,
+)  # fmt: skip
+
+
+def _extreme_vjp(comparison: str) -> Any:
+    def vjp(ctx: Any, dout: Any) -> Any:
+        a, b = ctx.saved
+        loses = {"lt": lt, "gt": gt}[comparison]
+        share = where(eq(a, b), mul(dout, 0.5), dout)
+        da = where(loses(a, b), 0.0, share) if ctx.needs[0] else None
+        return da, where(loses(b, a), 0.0, share) if ctx.needs[1] else None
+
+    return vjp
+
+
+_maximum = binary(
+    "maximum", "The larger of a and b; NaN if either is. At ties the gradient is split half and half.",
+    ref=np.maximum, kinds=ANY, ulp=0, saves=("a", "b"), vjp=_extreme_vjp("lt"),
+)  # fmt: skip
+_minimum = binary(
+    "minimum", "The smaller of a and b; NaN if either is. At ties the gradient is split half and half.",
+    ref=np.minimum, kinds=ANY, ulp=0, saves=("a", "b"), vjp=_extreme_vjp("gt"),
+)  # fmt: skip
+
+
+def _pow_vjp(ctx: Any, dout: Any) -> Any:
+    a, b, out = ctx.saved
+    da = db = None
+    if ctx.needs[0]:
+        below = where(eq(b, 0), 0, sub(b, 1))  # not b - 1 at b = 0: 0 * 0^-1 would be NaN
+        da = mul(mul(dout, b), pow(a, below))
+    if ctx.needs[1]:
+        db = mul(dout, where(eq(a, 0), 0, mul(out, log(a))))  # at a = 0 the limit for b > 0
+    return da, db
+
+
+def _pow_ref(a: Any, b: Any) -> Any:
+    if np.asarray(a).dtype.kind == "f":
+        return np.power(a, b)
+    whole = np.vectorize(lambda x, y: int(x) ** int(y) if y >= 0 else int(x) ** int(y) if abs(x) == 1 else 0, otypes=[object])
+    dtype = np.asarray(a).dtype
+    bits = 8 * dtype.itemsize
+    return np.vectorize(lambda v: int(v) % (1 << bits), otypes=[np.uint64])(whole(a, b)).astype(f"u{dtype.itemsize}").view(dtype)
+
+
+def _pow_samples(rng: Any) -> Iterator[Sample]:
+    x = rng.standard_normal((5, 7))
+    for exponent in (2.0, 0.5, 1.0, -1.0, 3.0, 0.0, -2.5):
+        base = np.abs(x) + 0.5 if exponent % 1 else x
+        yield Sample((base, exponent), why=f"exponent {exponent}", grad=exponent != -1.0)
+    yield Sample((np.array([3, -2, 0, 1, 7]), 3), why="integer and Python int", grad=False)
+
+
+_pow = binary(
+    "pow", "Power a^b, as C's pow: 1 for b = 0 and for a = 1; a negative base needs an integer exponent, else NaN.\n\n"
+    "Of integers an integer that wraps; a negative exponent truncates 1 / a^|b| towards 0.",
+    ref=_pow_ref, flops=40, ulp=1, draw=lambda rng, shape: rng.uniform(0.5, 2.0, shape), special=(2.0, -3.0, 0.5, 1e10, 2.0**24),
+    saves={"a": ("a", "b"), "b": ("a",), "out": ("b",)}, vjp=_pow_vjp, more=_pow_samples, cast="float32",
+)  # fmt: skip
+
+# ---- functions of one operand -------------------------------------------------------------------------------------
+
+
+def _positive(rng: Any, shape: tuple[int, ...]) -> Any:
+    return rng.uniform(0.1, 4.0, shape)
+
+
+def _from_input(rule: Any) -> dict[str, Any]:
+    return {"saves": ("x",), "vjp": lambda ctx, dout: rule(ctx.saved[0], dout)}
+
+
+def _from_output(rule: Any) -> dict[str, Any]:
+    return {"saves": ("out",), "vjp": lambda ctx, dout: rule(ctx.saved[0], dout)}
+
+
+_neg = unary("neg", "Negative -x.", ref=np.negative, kinds=NUMBER, ulp=0, vjp=lambda ctx, dout: neg(dout))
+_abs = unary(
+    "abs", "Absolute value |x|. The gradient at 0 is 0.", ref=np.abs, kinds=NUMBER, ulp=0,
+    draw=_away_from_zero, **_from_input(lambda x, dout: mul(dout, sign(x))),
+)  # fmt: skip
+_sign = unary(
+    "sign", "Sign of x: -1, 0 or 1; NaN of NaN. Its gradient is 0.", ref=np.sign, kinds=NUMBER, ulp=0,
+    draw=_away_from_zero, vjp=lambda ctx, dout: mul(dout, 0),
+)  # fmt: skip
+_square = unary(
+    "square", "Square x^2.", ref=np.square, kinds=NUMBER, ulp=0.5, special=(1e30, 1e-30),
+    **_from_input(lambda x, dout: mul(dout, mul(x, 2))),
+)  # fmt: skip
+_reciprocal = unary(
+    "reciprocal", "Reciprocal 1 / x.", ref=np.reciprocal, promote=floating, draw=_away_from_zero, ulp=0.5,
+    **_from_output(lambda out, dout: neg(mul(dout, square(out)))),
+)  # fmt: skip
+_sqrt = unary(
+    "sqrt", "Square root; NaN of negative numbers.", ref=np.sqrt, promote=floating, draw=_positive, special=(-1.0, 1e-30),
+    ulp=0.5, **_from_output(lambda out, dout: div(mul(dout, 0.5), out)),
+)  # fmt: skip
+_rsqrt = unary(
+    "rsqrt", "Reciprocal square root 1 / sqrt(x); NaN of negative numbers.", ref=lambda x: 1 / np.sqrt(x), promote=floating,
+    draw=_positive, special=(-1.0, 1e-30), ulp=2, flops=2,
+    **_from_output(lambda out, dout: mul(mul(dout, -0.5), mul(out, square(out)))),
+)  # fmt: skip
+_exp = unary(
+    "exp", "Exponential e^x.", ref=np.exp, promote=floating, special=(88.7, 89.0, -87.5, -103.0, -104.0, 709.7, 710.0, -745.0),
+    bench=True, ulp=2, flops=20, cast="float32", **_from_output(lambda out, dout: mul(dout, out)),
+)  # fmt: skip
+_expm1 = unary(
+    "expm1", "Exponential minus one, e^x - 1, accurate near 0.", ref=np.expm1, promote=floating,
+    special=(1e-30, -1e-8, 88.7, 89.0, -30.0, -50.0), ulp=3, flops=20, cast="float32",
+    **_from_output(lambda out, dout: mul(dout, add(out, 1))),
+)  # fmt: skip
+_log = unary(
+    "log", "Natural logarithm; -inf of 0, NaN of negative numbers.", ref=np.log, promote=floating, draw=_positive,
+    special=(-1.0, 1e-45, 1e-310, 1.0, 1e30), ulp=2, flops=25, cast="float32", **_from_input(lambda x, dout: div(dout, x)),
+)  # fmt: skip
+_log1p = unary(
+    "log1p", "Natural logarithm of 1 + x, accurate near 0.", ref=np.log1p, promote=floating, draw=_positive,
+    special=(-1.0, -2.0, 1e-30, -1e-8, 1e30), ulp=3, flops=30, cast="float32",
+    **_from_input(lambda x, dout: div(dout, add(x, 1))),
+)  # fmt: skip
+_sin = unary(
+    "sin", "Sine of x in radians; NaN of infinities.", ref=np.sin, promote=floating, special=(1e5, -3.0), ulp=2, flops=20,
+    cast="float32", **_from_input(lambda x, dout: mul(dout, cos(x))),
+)  # fmt: skip
+_cos = unary(
+    "cos", "Cosine of x in radians; NaN of infinities.", ref=np.cos, promote=floating, special=(1e5, -3.0), ulp=2, flops=20,
+    cast="float32", **_from_input(lambda x, dout: neg(mul(dout, sin(x)))),
+)  # fmt: skip
+
+# ---- comparisons and logic ----------------------------------------------------------------------------------------
+
+
+def _comparison(name: str, doc: str, ref: Any) -> Op:
+    return binary(name, f"Whether {doc}, as bools; False where either is NaN.", ref=ref, kinds=ANY, result=bool_)
+
+
+_eq = _comparison("eq", "a equals b", np.equal)
+_ne = binary("ne", "Whether a differs from b, as bools; True where either is NaN.", ref=np.not_equal, kinds=ANY, result=bool_)
+_lt = _comparison("lt", "a < b", np.less)
+_le = _comparison("le", "a <= b", np.less_equal)
+_gt = _comparison("gt", "a > b", np.greater)
+_ge = _comparison("ge", "a >= b", np.greater_equal)
+
+
+def _bits(rng: Any, shape: tuple[int, ...]) -> Any:
+    return rng.random(shape) < 0.5
+
+
+def _logical(name: str, doc: str, ref: Any) -> Op:
+    def samples(rng: Any) -> Iterator[Sample]:
+        yield Sample((_bits(rng, (33, 65)), _bits(rng, (65,))), why="broadcast")
+        yield Sample((_bits(rng, (0,)), _bits(rng, (1,))), why="empty")
+        yield Sample((np.array(True), np.array(False)), why="0-d")
+
+    row = binary(name, doc, ref=ref, kinds=("bool",), result=bool_)
+    row.samples = samples
+    return row
+
+
+_logical_and = _logical("logical_and", "Conjunction of two bool tensors. Raises DTypeError for other dtypes.", np.logical_and)
+_logical_or = _logical("logical_or", "Disjunction of two bool tensors. Raises DTypeError for other dtypes.", np.logical_or)
+_logical_xor = _logical("logical_xor", "Whether exactly one of two bools holds. Raises DTypeError for other dtypes.", np.logical_xor)
+_logical_not = unary("logical_not", "Negation of a bool tensor. Raises DTypeError for other dtypes.", ref=np.logical_not, kinds=("bool",), result=bool_)
+_logical_not.samples = lambda rng: [Sample((_bits(rng, (33, 65)),), why="no multiple of a vector"), Sample((np.array(True),), why="0-d")]
+_isnan = unary("isnan", "Whether each element is NaN, as bools.", ref=np.isnan, promote=floating, result=bool_)
+_isfinite = unary("isfinite", "Whether each element is neither infinite nor NaN, as bools.", ref=np.isfinite, promote=floating, result=bool_)
+
+# ---- where and cast -----------------------------------------------------------------------------------------------
+
+
+def _where_promote(specs: Any) -> Any:
+    common = result_type((s.dtype, s.weak) for s in specs[1:])
+    return specs[0].dtype, common, common
+
+
+def _where_infer(condition: Spec, a: Spec, b: Spec) -> Spec:
+    if condition.dtype is not bool_:
+        raise DTypeError(f"where: the condition must be bool, not {condition.dtype.name}")
+    return Spec(broadcast_shapes("where", condition.shape, a.shape, b.shape), a.dtype)
+
+
+def _where_vjp(ctx: Any, dout: Any) -> Any:
+    (condition,) = ctx.saved
+    return None, where(condition, dout, 0) if ctx.needs[1] else None, where(condition, 0, dout) if ctx.needs[2] else None
+
+
+def _where_samples(rng: Any) -> Iterator[Sample]:
+    normal = rng.standard_normal
+    yield Sample((_bits(rng, (33, 65)), normal((33, 65)), normal((33, 65))), why="no multiple of a vector")
+    yield Sample((_bits(rng, (3, 1)), normal((4, 1, 5)), normal(())), why="broadcast")
+    yield Sample((_bits(rng, (7,)), normal((7,)), 0.0), why="Python number")
+    yield Sample((np.array(True), np.array(1.0), np.array(2.0)), why="0-d")
+    yield Sample((_bits(rng, (0,)), normal((0,)), normal((1,))), why="empty")
+    values = specials()
+    yield Sample((_bits(rng, values.shape), values, values[::-1].copy()), why="special values", grad=False)
+    for dtype in (np.bool_, np.uint8, np.int16, np.int32, np.int64):
+        x = rng.integers(0, 2, (5, 33)).astype(dtype)
+        yield Sample((_bits(rng, (5, 33)), x, x[::-1].copy()), why=np.dtype(dtype).name, grad=False)
+
+
+def _where_errors() -> Iterator[Wrong]:
+    x = np.ones((2, 3), np.float32)
+    yield Wrong((x, x, x), (), DTypeError, "where: the condition must be bool, not float32")
+    yield Wrong((x > 0, x, x[:, :2]), (), ShapeError, "where: shapes do not broadcast: (2, 3) and (2, 3) and (2, 2)")
+
+
+_where = Op(
+    name="where", inputs="condition a b",
+    doc="Elements of a where the condition holds, else of b. The condition is bool; all three broadcast.",
+    infer=_where_infer, promote=_where_promote, kernels={"cpu": "elementwise:where"},
+    saves=("condition",), vjp=_where_vjp, ref=np.where, samples=_where_samples, errors=_where_errors, ulp=0,
+    cost=lambda c, a, b: (0.0, broadcast_cost(0, a.dtype)(c, a, b)[1]),
+)  # fmt: skip
+
+
+def _cast_ref(x: Any, dtype: Any) -> Any:
+    target = as_dtype(dtype)
+    if target.is_float:
+        return np.asarray(x, np.float64)
+    if target is bool_ or np.asarray(x).dtype.kind != "f":
+        return np.asarray(x).astype(target.numpy)
+    low, high = np.iinfo(target.numpy).min, np.iinfo(target.numpy).max
+    within = np.where(np.isfinite(x), np.clip(x, -(2.0**62), 2.0**62), 0).astype(np.int64).clip(low, min(high, 2**62)).astype(target.numpy)
+    return np.where(x >= float(high), high, np.where(x <= float(low), low, within)).astype(target.numpy)
+
+
+def _cast_samples(rng: Any) -> Iterator[Sample]:
+    ties = np.array([1 + 2.0**-11, 1 + 2.0**-11 + 2.0**-40, 1 + 3 * 2.0**-9, 65519.99, 65520.0, 1e-7, 6e-8])
+    for target in DTYPES:
+        yield Sample((rng.uniform(0, 100, (33, 65)),), (target,), why=f"to {target.name}", grad=target.is_float and target.itemsize == 8)
+        yield Sample((np.concatenate([specials(0.5, -0.5, 300.7, -300.7, 1e30, -1e30), ties]),), (target,), why=f"special values to {target.name}", grad=False)
+        for source in (np.bool_, np.uint8, np.int8, np.int16, np.int32, np.int64):
+            ends = [0, 1] if source is np.bool_ else [np.iinfo(source).min, np.iinfo(source).max, 0, 1, 100]
+            yield Sample((np.array(ends, source),), (target,), why=f"{np.dtype(source).name} to {target.name}", grad=False)
+    yield Sample((np.array(2.7),), (as_dtype("int32"),), why="0-d", grad=False)
+    yield Sample((np.ones((0, 3)),), (as_dtype("int32"),), why="empty", grad=False)
+
+
+_cast = Op(
+    name="cast", inputs="x", attrs={"dtype": REQUIRED},
+    doc="x in another dtype, always a copy. Floats are rounded once, to nearest even.\n\n"
+    "Float to integer truncates towards zero; beyond the range the nearest limit, NaN gives 0. Integer to integer wraps. To bool: x != 0.",
+    infer=lambda x, dtype: Spec(x.shape, as_dtype(dtype)), promote=None, kernels={"cpu": "elementwise:cast"},
+    params=lambda x, dtype: (), vjp=lambda ctx, dout: dout, ref=_cast_ref, samples=_cast_samples, ulp=0.5,
+    cost=lambda x, dtype: (0.0, math.prod(x.shape) * (x.dtype.itemsize + as_dtype(dtype).itemsize)),
+)  # fmt: skip
+
+# ---- public functions ---------------------------------------------------------------------------------------------
+
+add, sub, mul, div = _add.call, _sub.call, _mul.call, _div.call
+floor_divide, remainder, pow = _floor_divide.call, _remainder.call, _pow.call
+maximum, minimum = _maximum.call, _minimum.call
+neg, abs, sign, square, reciprocal = _neg.call, _abs.call, _sign.call, _square.call, _reciprocal.call
+sqrt, rsqrt, exp, expm1, log, log1p, sin, cos = (
+    _sqrt.call, _rsqrt.call, _exp.call, _expm1.call, _log.call, _log1p.call, _sin.call, _cos.call,
+)  # fmt: skip
+eq, ne, lt, le, gt, ge = _eq.call, _ne.call, _lt.call, _le.call, _gt.call, _ge.call
+logical_and, logical_or, logical_xor, logical_not = (
+    _logical_and.call, _logical_or.call, _logical_xor.call, _logical_not.call,
+)  # fmt: skip
+isnan, isfinite = _isnan.call, _isfinite.call
+where, cast = _where.call, _cast.call
+
+
+def clip(x: Any, low: Any = None, high: Any = None) -> Any:
+    """x limited to [low, high]: ``minimum(maximum(x, low), high)``; a limit of None is none. NaN stays NaN.
+
+    ``low`` and ``high``: numbers or tensors that broadcast with x. The gradient is 0 outside.
+    """
+    if low is not None:
+        x = maximum(x, low)
+    return x if high is None else minimum(x, high)
+
+
+__all__ = [
+    "abs", "add", "cast", "clip", "cos", "div", "eq", "exp", "expm1", "floor_divide", "ge", "gt", "isfinite", "isnan", "le",
+    "log", "log1p", "logical_and", "logical_not", "logical_or", "logical_xor", "lt", "maximum", "minimum", "mul", "ne", "neg",
+    "pow", "reciprocal", "remainder", "rsqrt", "sign", "sin", "sqrt", "square", "sub", "where",
+]  # fmt: skip
