@@ -1,14 +1,16 @@
 // Any reduction, whatever its axes and strides, as tiles of two kinds:
 //   rows      the innermost axis is reduced: blocks of up to 4096 elements of one output
 //   columns   the innermost axis is kept: blocks of up to 64 rows of up to 1024 outputs side by side
-// An operation (`Op`) only ever sees such blocks, contiguous along the innermost axis and in its compute type:
-//   C, P, Out                              compute type, partial result, stored type
+// An operation (`Op`) only ever sees such blocks, contiguous along the innermost axis and in one of four compute types
+// (wide_t), so that its loops are compiled for these alone:
+//   C, P                                   compute type, partial result
 //   P identity()                           of nothing
 //   run(const C* x, n, position, P&)       takes n elements, the first being number `position` of its output
 //   columns(const C* x, ld, rows, w, position, P*)   the same for w outputs, row r at x + r * ld
 //   merge(P&, const P&)                    with the partial result of later elements
-//   Out finish(P)
-// Long reductions are cut into chunks of kChunk elements, by shape alone, and merged as a balanced tree.
+//   finish(P)                              the result, rounded once when it is stored
+// Long reductions are cut into chunks of kChunk elements, by shape alone, and merged as a balanced tree. Functions are
+// kept from being inlined where two copies of them would gain nothing.
 
 struct Axis {
   int64_t length, in, out;  // strides in elements
@@ -92,7 +94,12 @@ static Layout layout_of(const Array& x, int64_t mask) {
   return l;
 }
 
-template <class Op, class T> struct Reduction {
+// float, double, int32_t or int64_t
+template <class T>
+using wide_t = std::conditional_t<std::is_integral_v<T>, std::conditional_t<sizeof(T) < 4, int32_t, T>, compute_t<T>>;
+
+// T, Out: the stored types of input and output.
+template <class Op, class T, class Out> struct Reduction {
   using C = typename Op::C;
   using P = typename Op::P;
   static constexpr bool kConverts = !std::is_same_v<T, C>;
@@ -103,12 +110,12 @@ template <class Op, class T> struct Reduction {
   const Op& op;
   const Layout l;
   const T* x;
-  typename Op::Out* out;
+  Out* out;
   bool direct;
   int64_t tile, block, blocks_per_run, blocks, chunk, chunks;
 
   Reduction(const Op& o, const Array& in, const Array& to, int64_t mask)
-      : op(o), l(layout_of(in, mask)), x(in.as<T>()), out(to.as<typename Op::Out>()) {
+      : op(o), l(layout_of(in, mask)), x(in.as<T>()), out(to.as<Out>()) {
     direct = !kConverts && (l.columns ? l.width.in == 1 : l.run.in == 1 || l.run.length == 1);
     const int64_t widest = direct ? kTile : kFetchTile;
     tile = l.width.length < widest ? l.width.length : widest;
@@ -121,7 +128,7 @@ template <class Op, class T> struct Reduction {
   }
 
   // Copies `rows` runs of n elements into contiguous memory of the compute type.
-  static void fetch(const T* from, int64_t row_stride, int64_t stride, int64_t rows, int64_t n, C* to) {
+  static __attribute__((noinline)) void fetch(const T* from, int64_t row_stride, int64_t stride, int64_t rows, int64_t n, C* to) {
     for (int64_t r = 0; r < rows; ++r) {
       const T* p = from + r * row_stride;
       C* q = to + r * n;
@@ -135,7 +142,7 @@ template <class Op, class T> struct Reduction {
   }
 
   // Blocks [begin, end) of the w outputs whose first input element is `base`, into p[0 .. w).
-  void take(const T* base, int64_t w, int64_t begin, int64_t end, P* p) const {
+  __attribute__((noinline)) void take(const T* base, int64_t w, int64_t begin, int64_t end, P* p) const {
     C buffer[kBlock];
     for (int64_t c = 0; c < w; ++c) p[c] = op.identity();
     for (int64_t b = begin; b < end; ++b) {
@@ -159,8 +166,8 @@ template <class Op, class T> struct Reduction {
     }
   }
 
-  void finish(const P* p, int64_t w, int64_t offset) const {
-    for (int64_t c = 0; c < w; ++c) out[offset + c * l.width.out] = op.finish(p[c]);
+  __attribute__((noinline)) void finish(const P* p, int64_t w, int64_t offset) const {
+    for (int64_t c = 0; c < w; ++c) store(out + offset + c * l.width.out, static_cast<compute_t<Out>>(op.finish(p[c])));
   }
 
   void operator()() const {

@@ -1,4 +1,4 @@
-// Reductions: sum, mean, max, min, argmax, argmin, logsumexp over any set of axes of an array with any strides.
+// Reductions: sum, mean, max, min, all, argmax, argmin, logsumexp over any set of axes of an array with any strides.
 //
 // They read each element once and do next to nothing with it: memory bounds them. So the layout decides (layout.inl):
 // rows are folded in 64 lanes, columns a tile at a time with partial results in L1, both straight from the input.
@@ -10,21 +10,20 @@
 #include "reduce/layout.inl"
 
 // ---- sum, mean ----------------------------------------------------------------------------------------------------
-// T stored input, S stored output; floats are summed in their compute type within a block, integers in int64.
-template <class T, class S> struct Sum {
-  using C = compute_t<T>;
+// Floats are summed in their compute type within a block, integers in int64.
+template <class C_> struct Sum {
+  using C = C_;
   static constexpr bool kFloat = !std::is_integral_v<C>;
   using L = std::conditional_t<kFloat, C, int64_t>;
   using P = std::conditional_t<kFloat, double, int64_t>;
-  using Out = S;
-  double divisor = 1;
+  P divisor = 1;
 
   P identity() const { return 0; }
-  void run(const C* x, int64_t n, int64_t, P& p) const {
+  __attribute__((noinline)) void run(const C* x, int64_t n, int64_t, P& p) const {
     if constexpr (kFloat) p += fold_array<Add>(x, n, C(0));
     else p += sum_block<L>(n, [=](int64_t i) { return static_cast<L>(x[i]); });
   }
-  void columns(const C* x, int64_t ld, int64_t rows, int64_t w, int64_t, P* p) const {
+  __attribute__((noinline)) void columns(const C* x, int64_t ld, int64_t rows, int64_t w, int64_t, P* p) const {
     L lanes[1024];
     for (int64_t c = 0; c < w; ++c) lanes[c] = 0;
     int64_t r = 0;
@@ -40,28 +39,22 @@ template <class T, class S> struct Sum {
     for (int64_t c = 0; c < w; ++c) p[c] += lanes[c];
   }
   void merge(P& p, const P& q) const { p += q; }
-  S finish(P p) const {
-    S y;
-    if constexpr (kFloat) store(&y, static_cast<compute_t<S>>(p / divisor));
-    else y = p;
-    return y;
-  }
+  P finish(P p) const { return p / divisor; }
 };
 
 // ---- max, min -----------------------------------------------------------------------------------------------------
-template <class T, class Join> struct Extremum {
-  using C = compute_t<T>;
+template <class C_, class Join> struct Extremum {
+  using C = C_;
   using P = C;
-  using Out = T;
 
   static void update(P& p, C x) {  // the branch is seldom taken, unlike those the join becomes for scalars
     if (Join::beats(x, p)) p = x;
   }
   P identity() const { return Join::template identity<C>(); }
-  void run(const C* x, int64_t n, int64_t, P& p) const {
+  __attribute__((noinline)) void run(const C* x, int64_t n, int64_t, P& p) const {
     p = Join{}(p, fold_array<Join>(x, n, identity()));
   }
-  void columns(const C* x, int64_t ld, int64_t rows, int64_t w, int64_t, P* p) const {
+  __attribute__((noinline)) void columns(const C* x, int64_t ld, int64_t rows, int64_t w, int64_t, P* p) const {
     constexpr int kLane = kVectorBytes / sizeof(C);
     const Join join;
     int64_t r = 0;
@@ -77,22 +70,17 @@ template <class T, class Join> struct Extremum {
       for (int64_t c = 0; c < w; ++c) update(p[c], x[c]);
   }
   void merge(P& p, const P& q) const { p = Join{}(p, q); }
-  T finish(P p) const {
-    T y;
-    store(&y, p);
-    return y;
-  }
+  C finish(P p) const { return p; }
 };
 
 // ---- argmax, argmin: the first extremum; the first NaN if there is one ----------------------------------------------
 // One axis, or all of them of a contiguous array, so that a position is an index.
-template <class T, class Join> struct ArgExtremum {
-  using C = compute_t<T>;
+template <class C_, class Join> struct ArgExtremum {
+  using C = C_;
   struct P {
     C value;
     int64_t index;
   };
-  using Out = int64_t;
 
   static bool beats(C x, C best) { return Join::beats(x, best) & (best == best); }
   P identity() const { return {Join::template identity<C>(), 0}; }
@@ -109,12 +97,12 @@ template <class T, class Join> struct ArgExtremum {
     while ((x[i] != best) & (x[i] == x[i])) ++i;
     return i;
   }
-  void run(const C* x, int64_t n, int64_t position, P& p) const {
+  __attribute__((noinline)) void run(const C* x, int64_t n, int64_t position, P& p) const {
     // Find the block's extremum first: only a block that improves on the rest, and few do, is searched.
     const C best = fold_array<Join>(x, n, Join::template identity<C>());
     if (beats(best, p.value)) p = {best, position + find(x, n, best)};
   }
-  void columns(const C* x, int64_t ld, int64_t rows, int64_t w, int64_t position, P* p) const {
+  __attribute__((noinline)) void columns(const C* x, int64_t ld, int64_t rows, int64_t w, int64_t position, P* p) const {
     constexpr int kLane = kVectorBytes / sizeof(C);
     using Index = std::remove_reference_t<decltype((native<C>{} == native<C>{})[0])>;  // a block has at most 64 rows
     C best[1024];
@@ -141,13 +129,12 @@ template <class T, class Join> struct ArgExtremum {
 };
 
 // ---- logsumexp: the sum of exp(x - max) travels with the max ------------------------------------------------------
-template <class T> struct LogSumExp {
-  using C = compute_t<T>;
+template <class C_> struct LogSumExp {
+  using C = C_;
   struct P {
     C max;
     double sum;
   };
-  using Out = T;
 
   static C shift_of(C max) { return max - max == 0 ? max : C(0); }  // exp(inf - inf) would be NaN
   static void raise(P& p, C max) {
@@ -158,12 +145,12 @@ template <class T> struct LogSumExp {
   // Among +inf and NaN there is nothing to scale: the sum is the max.
   static double unless_infinite(C max, C sum) { return max - max == 0 || max < 0 ? sum : max; }
   P identity() const { return {Larger::identity<C>(), 0}; }
-  void run(const C* x, int64_t n, int64_t, P& p) const {
+  __attribute__((noinline)) void run(const C* x, int64_t n, int64_t, P& p) const {
     raise(p, Larger{}(p.max, max_of(n, x)));
     const C shift = shift_of(p.max);
     p.sum += unless_infinite(p.max, sum_block<C>(n, [=](int64_t i) { return exp_below(x[i] - shift); }));
   }
-  void columns(const C* x, int64_t ld, int64_t rows, int64_t w, int64_t, P* p) const {
+  __attribute__((noinline)) void columns(const C* x, int64_t ld, int64_t rows, int64_t w, int64_t, P* p) const {
     C max[1024], shift[1024], sum[1024];
     for (int64_t c = 0; c < w; ++c) max[c] = p[c].max, sum[c] = 0;
     for (int64_t r = 0; r < rows; ++r)
@@ -185,16 +172,12 @@ template <class T> struct LogSumExp {
     raise(other, max);
     p.sum += other.sum;
   }
-  T finish(P p) const {
-    T y;
-    store(&y, static_cast<C>(log_(p.sum) + static_cast<double>(shift_of(p.max))));
-    return y;
-  }
+  double finish(P p) const { return log_(p.sum) + static_cast<double>(shift_of(p.max)); }
 };
 
 // ---- kernels ------------------------------------------------------------------------------------------------------
-template <class Op, class T> static void reduce(const Args& a, const Op& op) {
-  Reduction<Op, T>(op, a.in(0), a.out(), a.integer(0))();
+template <class T, class Out, class Op> static void reduce(const Args& a, const Op& op) {
+  Reduction<Op, T, Out>(op, a.in(0), a.out(), a.integer(0))();
 }
 
 // f.template operator()<T>() for the stored type T.
@@ -220,35 +203,33 @@ template <class F> static void with_any(DType t, F&& f) {
 
 static void sum(const Args& a) {
   with_any(a.in(0).dtype, [&]<class T>() {
-    using S = std::conditional_t<std::is_integral_v<T>, int64_t, T>;
-    reduce<Sum<T, S>, T>(a, {});
+    reduce<T, std::conditional_t<std::is_integral_v<T>, int64_t, T>>(a, Sum<wide_t<T>>{});
   });
 }
 static void mean(const Args& a) {
-  with_float(a.in(0).dtype, [&]<class T>() { reduce<Sum<T, T>, T>(a, {static_cast<double>(a.integer(1))}); });
+  with_float(a.in(0).dtype, [&]<class T>() { reduce<T, T>(a, Sum<wide_t<T>>{static_cast<double>(a.integer(1))}); });
 }
-static void max(const Args& a) {
-  with_any(a.in(0).dtype, [&]<class T>() { reduce<Extremum<T, Larger>, T>(a, {}); });
+template <class Join> static void extremum(const Args& a) {
+  with_any(a.in(0).dtype, [&]<class T>() { reduce<T, T>(a, Extremum<wide_t<T>, Join>{}); });
 }
-static void min(const Args& a) {
-  with_any(a.in(0).dtype, [&]<class T>() { reduce<Extremum<T, Smaller>, T>(a, {}); });
+static void all(const Args& a) {  // the smallest of booleans; of none it is true, as a byte 1
+  extremum<Smaller>(a);
+  if (a.in(0).size() == 0) std::memset(a.out().data, 1, static_cast<size_t>(a.out().size()));
 }
-static void argmax(const Args& a) {
-  with_any(a.in(0).dtype, [&]<class T>() { reduce<ArgExtremum<T, Larger>, T>(a, {}); });
-}
-static void argmin(const Args& a) {
-  with_any(a.in(0).dtype, [&]<class T>() { reduce<ArgExtremum<T, Smaller>, T>(a, {}); });
+template <class Join> static void arg_extremum(const Args& a) {
+  with_any(a.in(0).dtype, [&]<class T>() { reduce<T, int64_t>(a, ArgExtremum<wide_t<T>, Join>{}); });
 }
 static void logsumexp(const Args& a) {
-  with_float(a.in(0).dtype, [&]<class T>() { reduce<LogSumExp<T>, T>(a, {}); });
+  with_float(a.in(0).dtype, [&]<class T>() { reduce<T, T>(a, LogSumExp<wide_t<T>>{}); });
 }
 
 static const Kernel kernels[] = {
     {"reduce:sum", sum, 0},
     {"reduce:mean", mean, 0},
-    {"reduce:max", max, 0},
-    {"reduce:min", min, 0},
-    {"reduce:argmax", argmax, kAllContiguous},
-    {"reduce:argmin", argmin, kAllContiguous},
+    {"reduce:max", extremum<Larger>, 0},
+    {"reduce:min", extremum<Smaller>, 0},
+    {"reduce:all", all, 0},
+    {"reduce:argmax", arg_extremum<Larger>, kAllContiguous},
+    {"reduce:argmin", arg_extremum<Smaller>, kAllContiguous},
     {"reduce:logsumexp", logsumexp, 0},
 };
