@@ -251,10 +251,28 @@ static void assign_at(const char* operation, const Array& target, const Array& i
 
 static void put_into(const Args& a) { assign_at("put_", a.in(0), a.in(1), a.in(2), static_cast<int>(a.integer(0))); }
 
-// out = x with out[p] = value[i] for p = indices[i]; in place, out is x
+// out = x with out[p] = value[i] for p = indices[i]
 static void put(const Args& a) {
-  if (a.out().data != a.in(0).data) copy_array(a.out(), a.in(0));
+  copy_array(a.out(), a.in(0));
   assign_at("put", a.out(), a.in(1), a.in(2), static_cast<int>(a.integer(0)));
+}
+
+// The gradient of put's value: dvalue[i] = dout[indices[i]] where i was the last to write there, else 0.
+static void put_backward(const Args& a) {
+  const Array &dout = a.in(0), &indices = a.in(1), &dvalue = a.out();
+  int64_t places = 1;
+  for (int d = 0; d < a.integer(0); ++d) places *= dout.shape[d];
+  const int64_t n = indices.size();
+  const Scratch<int64_t> positions(n), last(places);
+  find_positions("put_backward", indices, 0, places, positions.get());
+  if (dvalue.size() == 0) return;
+  const int64_t row = dvalue.size() / n * item_size(dout.dtype);
+  for (int64_t i = 0; i < n; ++i) last[positions[i]] = i;
+  for (int64_t i = 0; i < n; ++i) {
+    char* to = dvalue.as<char>() + i * row;
+    if (last[positions[i]] == i) memcpy(to, dout.as<const char>() + positions[i] * row, row);
+    else memset(to, 0, row);
+  }
 }
 
 // out = the row-major position, in a shape given by params, of coordinates given one input an axis (broadcast)
@@ -283,18 +301,20 @@ static void count_nonzero(const Args& a) {
   *a.out().as<int64_t>() = count;
 }
 
-// out[k] = the coordinates of the k-th true element of x in row-major order
+// out[k] = the coordinates of the k-th true element of x in row-major order; zeros where there are no more
 static void nonzero(const Args& a) {
   const Array &x = a.in(0), &out = a.out();
   const uint8_t* mask = x.as<const uint8_t>();
   int64_t* to = out.as<int64_t>();
   const int64_t count = out.shape[0];
   if (x.ndim == 0) return;  // no coordinates
-  const int64_t last = x.ndim - 1;  // positions go where the last coordinate belongs
-  for (int64_t i = 0, k = 0; k < count; ++i) {  // without a branch: the place is written until it is right
-    to[k * x.ndim + last] = i;
-    k += mask[i];
+  const int64_t last = x.ndim - 1, n = x.size();  // positions go where the last coordinate belongs
+  int64_t found = 0;
+  for (int64_t i = 0; i < n && found < count; ++i) {  // without a branch: the place is written until it is right
+    to[found * x.ndim + last] = i;
+    found += mask[i];
   }
+  for (int64_t k = found; k < count; ++k) to[k * x.ndim + last] = 0;
   for (int64_t k = 0; k < count && x.ndim > 1; ++k) {
     int64_t* coordinates = to + k * x.ndim;
     int64_t position = coordinates[last];
@@ -313,6 +333,7 @@ static const Kernel kernels[] = {
     {"movement:gather_backward", gather_backward, 0b11},
     {"movement:put_", put_into, 0b10},
     {"movement:put", put, 0b10},
+    {"movement:put_backward", put_backward, 0b11},
     {"movement:ravel_index", ravel_index, 0},
     {"movement:count_nonzero", count_nonzero, 0b1},
     {"movement:nonzero", nonzero, 0b1},

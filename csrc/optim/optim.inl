@@ -53,9 +53,9 @@ struct Lists {
   const Array& moment(int which, int k) const { return a.in((2 + which) * n + k); }
   const Array& step(int k) const { return a.in((2 + moments) * n + k); }
   int64_t group(int k) const { return a.integer(1 + k); }  // params: n, then the group of each parameter
-  const double* hyper(int k) const {
+  double hyper(int k, int column) const {
     const Array& h = a.in(a.n_inputs - 1);
-    return h.as<const double>() + group(k) * h.shape[1];
+    return h.as<const double>()[group(k) * h.strides[0] + column * h.strides[1]];
   }
   bool contiguous(int k) const {
     bool all = parameter(k).contiguous() && gradient(k).contiguous();
@@ -142,18 +142,19 @@ template <class C> struct AdamScalars {
   bool from_gradient;
 };
 
-static AdamScalars<double> adam_scalars(const double* h, double t) {
-  const bool decoupled = h[kDecoupled] != 0;
+static AdamScalars<double> adam_scalars(const Lists& lists, int k, double t) {
+  const auto h = [&](int column) { return lists.hyper(k, column); };
+  const bool decoupled = h(kDecoupled) != 0;
   AdamScalars<double> s;
-  s.sign = h[kAdamMaximize] != 0 ? -1 : 1;
-  s.decay = decoupled ? 0 : h[kAdamDecay];
-  s.keep = decoupled ? 1 - h[kAdamLr] * h[kAdamDecay] : 1;
-  s.weight1 = 1 - h[kBeta1];
-  s.beta2 = h[kBeta2];
-  s.weight2 = 1 - h[kBeta2];
-  s.inverse_root2 = 1 / __builtin_sqrt(1 - pow(h[kBeta2], t));
-  s.eps = h[kEps];
-  s.step = -h[kAdamLr] / (1 - pow(h[kBeta1], t));
+  s.sign = h(kAdamMaximize) != 0 ? -1 : 1;
+  s.decay = decoupled ? 0 : h(kAdamDecay);
+  s.keep = decoupled ? 1 - h(kAdamLr) * h(kAdamDecay) : 1;
+  s.weight1 = 1 - h(kBeta1);
+  s.beta2 = h(kBeta2);
+  s.weight2 = 1 - h(kBeta2);
+  s.inverse_root2 = 1 / __builtin_sqrt(1 - pow(h(kBeta2), t));
+  s.eps = h(kEps);
+  s.step = -h(kAdamLr) / (1 - pow(h(kBeta1), t));
   s.from_gradient = s.weight1 >= 0.5;  // the nearer end loses less: PyTorch's lerp
   if (s.from_gradient) s.weight1 -= 1;
   return s;
@@ -191,7 +192,7 @@ static void adam(const Args& a) {
     const double t = step_count(lists.step(k)) + 1;
     set_step_count(lists.step(k), t);
     // Parameters of one group have mostly made the same number of steps: powers are slow.
-    scalars[k] = k > 0 && t == last && lists.group(k) == lists.group(k - 1) ? scalars[k - 1] : adam_scalars(lists.hyper(k), t);
+    scalars[k] = k > 0 && t == last && lists.group(k) == lists.group(k - 1) ? scalars[k - 1] : adam_scalars(lists, k, t);
     last = t;
   }
   update_all(lists, [&](int k, char* p, const char* g, char* m, char* v, int64_t n) {
@@ -199,7 +200,7 @@ static void adam(const Args& a) {
       using T = decltype(type);
       using C = compute_t<T>;
       const AdamScalars<C> s = rounded<C>(scalars[k]);
-      const bool decay = lists.hyper(k)[kAdamDecay] != 0;
+      const bool decay = lists.hyper(k, kAdamDecay) != 0;
       by_blocks(reinterpret_cast<T*>(p), reinterpret_cast<const T*>(g), n, [&](C* wide_p, const C* wide_g, int64_t i, int64_t count) {
         C *mi = reinterpret_cast<C*>(m) + i, *vi = reinterpret_cast<C*>(v) + i;
         if (s.from_gradient) adam_block<true, true>(wide_p, wide_g, mi, vi, count, s);
@@ -237,14 +238,14 @@ static void sgd(const Args& a) {
     set_step_count(lists.step(k), t + 1);
   }
   update_all(lists, [&](int k, char* p, const char* g, char* b, char*, int64_t n) {
-    const double* h = lists.hyper(k);
-    const bool nesterov = h[kNesterov] != 0, momentum = lists.moments > 0 && h[kMomentum] != 0;
+    const auto h = [&](int column) { return lists.hyper(k, column); };
+    const bool nesterov = h(kNesterov) != 0, momentum = lists.moments > 0 && h(kMomentum) != 0;
     with_float_type(lists.parameter(k).dtype, [&](auto type) {
       using T = decltype(type);
       using C = compute_t<T>;
-      const C sign = h[kSgdMaximize] != 0 ? C(-1) : C(1), decay = static_cast<C>(h[kSgdDecay]), rate = static_cast<C>(-h[kSgdLr]);
-      const C keep = static_cast<C>(first[k] ? 0 : h[kMomentum]), add = static_cast<C>(first[k] ? 1 : 1 - h[kDampening]);
-      const C ahead = static_cast<C>(h[kMomentum]);
+      const C sign = h(kSgdMaximize) != 0 ? C(-1) : C(1), decay = static_cast<C>(h(kSgdDecay)), rate = static_cast<C>(-h(kSgdLr));
+      const C keep = static_cast<C>(first[k] ? 0 : h(kMomentum)), add = static_cast<C>(first[k] ? 1 : 1 - h(kDampening));
+      const C ahead = static_cast<C>(h(kMomentum));
       by_blocks(reinterpret_cast<T*>(p), reinterpret_cast<const T*>(g), n, [&](C* wide_p, const C* wide_g, int64_t i, int64_t count) {
         C* bi = reinterpret_cast<C*>(b) + i;
         if (momentum) sgd_block<true>(wide_p, wide_g, bi, count, sign, decay, keep, add, ahead, nesterov, rate);
@@ -260,8 +261,10 @@ constexpr int kSumLanes = 16;
 
 static inline double larger(double x, double y) { return y > x || y != y ? y : x; }  // NaN stays
 
-// Sum of squares, or the largest magnitude.
-template <bool largest, class T> static double measure(const T* x, int64_t n) {
+enum Order { kLargest, kSquares, kPowers };
+
+// The largest magnitude, the sum of squares, or that of other powers.
+template <Order order, class T> static double measure(const T* x, int64_t n, double power) {
   double lanes[kSumLanes] = {};
   compute_t<T> block[kOptimBlock];
   for (int64_t i = 0; i < n; i += kOptimBlock) {
@@ -271,13 +274,14 @@ template <bool largest, class T> static double measure(const T* x, int64_t n) {
     for (int64_t j = 0; j < padded; j += kSumLanes) {
 #pragma omp simd
       for (int lane = 0; lane < kSumLanes; ++lane) {
-        const double y = static_cast<double>(block[j + lane]);
-        lanes[lane] = largest ? larger(lanes[lane], abs_(y)) : lanes[lane] + y * y;
+        const double y = abs_(static_cast<double>(block[j + lane]));
+        if constexpr (order == kLargest) lanes[lane] = larger(lanes[lane], y);
+        else lanes[lane] += order == kSquares ? y * y : pow(y, power);
       }
     }
   }
   double total = 0;
-  for (const double lane : lanes) total = largest ? larger(total, lane) : total + lane;
+  for (const double lane : lanes) total = order == kLargest ? larger(total, lane) : total + lane;
   return total;
 }
 
@@ -292,18 +296,19 @@ template <class T> static void scale_by(T* x, int64_t n, double factor) {
   }
 }
 
-// norm = sqrt(sum g^2) over all gradients, or max |g|; each gradient is multiplied by min(1, max_norm / (norm + 1e-6)).
-// params: max_norm, whether the largest magnitude is meant
+// norm = (sum |g|^power)^(1 / power) over all gradients; each of them is multiplied by min(1, max_norm / (norm + 1e-6)).
+// params: max_norm, power (infinity: the largest magnitude)
 static void clip_grad_norm(const Args& a) {
-  const double max_norm = a.number(0);
-  const bool largest = a.integer(1) != 0;
+  const double max_norm = a.number(0), power = a.number(1);
+  const bool largest = power > std::numeric_limits<double>::max();
   const int n = a.n_inputs;
   const auto size = [&](int k) { return a.in(k).contiguous() ? a.in(k).size() : 0; };
   const auto measured = [&](const Array& x, const char* data, int64_t begin, int64_t end) {
     double result = 0;
     with_float_type(x.dtype, [&](auto type) {
       const auto* from = reinterpret_cast<const decltype(type)*>(data) + begin;
-      result = largest ? measure<true>(from, end - begin) : measure<false>(from, end - begin);
+      const int64_t count = end - begin;
+      result = largest ? measure<kLargest>(from, count, power) : power == 2 ? measure<kSquares>(from, count, power) : measure<kPowers>(from, count, power);
     });
     return result;
   };
@@ -320,7 +325,7 @@ static void clip_grad_norm(const Args& a) {
   }
   double norm = 0;
   for (int64_t i = 0; i < slots; ++i) norm = largest ? larger(norm, parts[i]) : norm + parts[i];
-  if (!largest) norm = root(norm);
+  if (!largest) norm = power == 2 ? root(norm) : pow(norm, 1 / power);
   if (a.out().dtype == DType::float64) *a.out().as<double>() = norm;
   else *a.out().as<float>() = static_cast<float>(norm);
 

@@ -81,11 +81,15 @@ struct State {
   uint64_t seed, offset;
 };
 
+static State read_state(const Array& state) {
+  const uint64_t* s = state.as<const uint64_t>();
+  return {s[0], s[state.strides[0]]};
+}
+
 // The state before a draw of n elements, `words` 32-bit words each; the stored offset moves past the draw.
 static State advance(const Array& state, int64_t n, int words) {
-  uint64_t* s = state.as<uint64_t>();
-  const State before = {s[0], s[1]};
-  s[1] += static_cast<uint64_t>((n * words + kGroupWords - 1) / kGroupWords) * kBlocks;
+  const State before = read_state(state);
+  state.as<uint64_t>()[state.strides[0]] += static_cast<uint64_t>((n * words + kGroupWords - 1) / kGroupWords) * kBlocks;
   return before;
 }
 
@@ -290,8 +294,7 @@ static void dropout(const Args& a) {
 }
 
 static void dropout_backward(const Args& a) {
-  State s;
-  memcpy(&s, a.in(1).data, sizeof s);
+  const State s = read_state(a.in(1));
   with_float_output(a, [=](const Args& args, auto* to) { scale_kept(args, s, to); });
 }
 
@@ -352,11 +355,11 @@ static void philox_words(const Args& a) {
 
 static const Kernel kernels[] = {
     {"random:philox", philox_words, kAllContiguous},
-    {"random:uniform", uniform, kAllContiguous},
-    {"random:normal", normal, kAllContiguous},
-    {"random:randint", randint, kAllContiguous},
-    {"random:bernoulli", bernoulli, kAllContiguous},
-    {"random:permutation", permutation, kAllContiguous},
-    {"random:dropout", dropout, kAllContiguous},
-    {"random:dropout_backward", dropout_backward, kAllContiguous},
+    {"random:uniform", uniform, 0},
+    {"random:normal", normal, 0},
+    {"random:randint", randint, 0},
+    {"random:bernoulli", bernoulli, 0},
+    {"random:permutation", permutation, 0},
+    {"random:dropout", dropout, 0b1},
+    {"random:dropout_backward", dropout_backward, 0b1},
 };

@@ -1,0 +1,288 @@
+"""`x[index]` and `x[index] = value` with NumPy's meaning, in terms of the rows of slicing, gather and scatter.
+
+Ints, slices, Ellipsis and None give a view. With integer tensors, arrays, lists or boolean masks among them the
+elements are copied: their axes come first in the gathered tensor, or stay in place where they are neighbours.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from dlcore import _C
+from dlcore.errors import DTypeError, ShapeError
+from dlcore.ops.elementwise import where
+from dlcore.ops.gather import nonzero, ravel_index, take
+from dlcore.ops.movement import expand, permute, reshape
+from dlcore.ops.scatter import put, put_
+from dlcore.ops.slicing import assign, slice_assign
+from dlcore.ops.slicing import slice as slice_view
+
+__all__ = ["basic_index", "getitem", "setitem"]
+
+Shape = tuple[int, ...]
+
+
+class _Advanced(NamedTuple):
+    """One index that gathers: over ``span`` axes of the basic view from ``axis`` on, at ``positions``."""
+
+    axis: int
+    span: int
+    positions: Any
+    mask: Any = None
+    """Boolean indices: the mask; positions are found from it when they are needed."""
+
+
+class _Index(NamedTuple):
+    """A parsed index: the basic part (an index of the row `slice`), then what gathers from that view."""
+
+    basic: tuple[Any, ...]
+    advanced: tuple[_Advanced, ...]
+    together: bool
+    """Whether the gathering indices stood next to each other."""
+
+
+# ---- parsing ------------------------------------------------------------------------------------------------------
+
+
+def _is_array(item: Any) -> bool:
+    return isinstance(item, _C.TensorBase | np.ndarray | list | tuple | range)
+
+
+def _as_array(name: str, item: Any) -> Any:
+    array = item if isinstance(item, _C.TensorBase | np.ndarray) else np.asarray(item)
+    if array.size == 0 and isinstance(item, list | tuple):
+        array = array.astype(np.int64)  # NumPy makes [] a float
+    kind = array.dtype.kind if isinstance(array, np.ndarray) else array.dtype.kind[0]
+    if kind not in "iub":
+        raise DTypeError(f"{name}: an index of dtype {array.dtype} is not supported; use integers or booleans")
+    return array
+
+
+def _is_mask(array: Any) -> bool:
+    return bool(array.dtype.kind in ("b", "bool"))
+
+
+def _expand_ellipsis(name: str, shape: Shape, index: tuple[Any, ...]) -> list[Any]:
+    items = [_as_array(name, item) if _is_array(item) else item for item in index]
+    used = sum(0 if i is None or i is ... else i.ndim if _is_array(i) and _is_mask(i) else 1 for i in items)
+    if used > len(shape):
+        raise IndexError(f"{name}: {used} indices for shape {shape}")
+    at = [k for k, item in enumerate(items) if item is ...]
+    if len(at) > 1:
+        raise IndexError(f"{name}: more than one Ellipsis in an index")
+    rest = [slice(None)] * (len(shape) - used)
+    k = at[0] if at else len(items)
+    return [*items[:k], *rest, *items[k + 1 :]]
+
+
+def _position(name: str, shape: Shape, axis: int, item: Any) -> int:
+    if isinstance(item, bool | np.bool_) or not hasattr(item, "__index__"):
+        raise IndexError(f"{name}: an index of type {type(item).__name__} is not supported")
+    i = int(item.__index__())
+    if not -shape[axis] <= i < shape[axis]:
+        raise IndexError(f"{name}: index {i} is out of range for axis {axis} of shape {shape}")
+    return i % shape[axis]
+
+
+def _walk(item: slice, length: int) -> tuple[int, int, int]:
+    steps = range(*item.indices(length))
+    return (steps.start if len(steps) else 0), len(steps), steps.step
+
+
+def _check_mask(name: str, shape: Shape, axis: int, mask: Any) -> None:
+    if mask.ndim == 0 or tuple(mask.shape) != shape[axis : axis + mask.ndim]:
+        raise IndexError(f"{name}: a mask of shape {tuple(mask.shape)} does not fit shape {shape} from axis {axis} on")
+
+
+def _parse(name: str, shape: Shape, index: Any) -> _Index:
+    items = _expand_ellipsis(name, shape, index if isinstance(index, tuple) else (index,))
+    gathers = any(_is_array(item) for item in items)
+    basic: list[Any] = []
+    advanced: list[_Advanced] = []
+    places: list[int] = []
+    axis = 0
+    for place, item in enumerate(items):
+        if item is None:
+            basic.append(None)
+            continue
+        if isinstance(item, slice):
+            basic.append(_walk(item, shape[axis]))
+            axis += 1
+            continue
+        at, span, mask = len(basic), 1, None
+        if _is_array(item):
+            if _is_mask(item):
+                _check_mask(name, shape, axis, item)
+                span, mask = item.ndim, item
+        else:
+            item = _position(name, shape, axis, item)
+            if not gathers:
+                basic.append(item)
+                axis += 1
+                continue
+        advanced.append(_Advanced(at, span, item, mask))
+        places.append(place)
+        basic += [(0, n, 1) for n in shape[axis : axis + span]]
+        axis += span
+    together = not places or places[-1] - places[0] == len(places) - 1
+    return _Index(tuple(basic), tuple(advanced), together)
+
+
+def basic_index(shape: Shape, index: Any) -> tuple[Any, ...]:
+    """What the row `slice` takes for ``x[index]`` on ``shape``, ``index`` of ints, slices, Ellipsis and None.
+
+    Raises IndexError, e.g. ``getitem: index 5 is out of range for axis 0 of shape (2, 2)``.
+    """
+    parsed = _parse("getitem", shape, index)
+    if parsed.advanced:
+        raise IndexError("getitem: an index array among basic indices")
+    return parsed.basic
+
+
+# ---- gathering ----------------------------------------------------------------------------------------------------
+
+
+def _positions(item: _Advanced) -> Any:
+    if item.mask is None:
+        return item.positions
+    return reshape(nonzero(reshape(_tensor(item.mask), (-1,))), (-1,))
+
+
+def _tensor(value: Any) -> Any:
+    if isinstance(value, _C.TensorBase):
+        return value
+    from dlcore._tensor import tensor
+
+    return tensor(value)
+
+
+class _Gathered(NamedTuple):
+    """A view whose gathered axes come first, and the positions in them."""
+
+    front: Any
+    lead: int
+    flat: Any
+    order: Shape
+    """Axes of the basic view in the order of ``front``'s."""
+    place: int
+    """Where the axes of ``flat`` go among the others."""
+
+
+def _gathered(view: Any, index: _Index) -> _Gathered:
+    axes = [a for item in index.advanced for a in range(item.axis, item.axis + item.span)]
+    order = (*axes, *(a for a in range(view.ndim) if a not in axes))
+    front = view if order == tuple(range(view.ndim)) else permute(view, order)
+    if len(index.advanced) == 1:
+        flat = _tensor(_positions(index.advanced[0]))
+    else:
+        sizes = tuple(math.prod(view.shape[item.axis : item.axis + item.span]) for item in index.advanced)
+        flat = ravel_index([_tensor(_positions(item)) for item in index.advanced], sizes)
+    place = index.advanced[0].axis if index.together else 0
+    return _Gathered(front, len(axes), flat, order, place)
+
+
+def _settled(g: _Gathered) -> Shape:
+    """The order that brings (axes of flat, other axes) to where NumPy has them."""
+    n, rest = g.flat.ndim, g.front.ndim - g.lead
+    return (*range(n, n + g.place), *range(n), *range(n + g.place, n + rest))
+
+
+def _view(x: Any, basic: tuple[Any, ...]) -> Any:
+    if all(isinstance(e, tuple) and e[0] == 0 and e[2] == 1 for e in basic) and tuple(e[1] for e in basic) == x.shape:
+        return x
+    return slice_view(x, basic)
+
+
+def getitem(x: Any, index: Any) -> Any:
+    """``x[index]``: a view for ints, slices, Ellipsis and None; a copy where arrays or masks gather."""
+    if type(index) is int and x.ndim:
+        return slice_view(x, (_position("getitem", x.shape, 0, index),))
+    parsed = _parse("getitem", x.shape, index)
+    if not parsed.advanced:
+        return slice_view(x, parsed.basic)
+    view = _view(x, parsed.basic)
+    if len(parsed.advanced) == 1 and parsed.advanced[0].span == 1:
+        return take(view, _positions(parsed.advanced[0]), parsed.advanced[0].axis)
+    g = _gathered(view, parsed)
+    rest = g.front.shape[g.lead :]
+    out = take(reshape(g.front, (math.prod(g.front.shape[: g.lead]), *rest)), g.flat, 0)
+    return permute(out, _settled(g)) if g.place else out
+
+
+# ---- assigning ----------------------------------------------------------------------------------------------------
+
+
+def _value(x: Any, value: Any, ndim: int) -> Any:
+    """``value`` as a tensor or number, without axes of length 1 that lie before the target's ``ndim``."""
+    if isinstance(value, bool | int | float):
+        return value
+    if isinstance(value, np.generic):
+        return value.item()
+    t = _tensor(value)
+    extra = t.ndim - ndim
+    return reshape(t, t.shape[extra:]) if extra > 0 and set(t.shape[:extra]) == {1} else t
+
+
+def _tracked(*tensors: Any) -> bool:
+    return bool(_C.is_grad_enabled()) and any(getattr(t, "requires_grad", False) for t in tensors)
+
+
+def setitem(x: Any, index: Any, value: Any) -> None:
+    """``x[index] = value``: ``value`` is broadcast and cast; of equal indices the last wins.
+
+    On the tape where x or value requires a gradient: x then is what the assignment made of it.
+    """
+    parsed = _parse("setitem", x.shape, index)
+    view = _view(x, parsed.basic)
+    if parsed.advanced:
+        _set_gathered(x, parsed, view, value)
+        return
+    value = _value(x, value, view.ndim)
+    if view is not x and _tracked(x, value):
+        assign.inplace(x, slice_assign(x, value, parsed.basic))
+    else:
+        assign.inplace(view, value)
+
+
+def _set_gathered(x: Any, index: _Index, view: Any, value: Any) -> None:
+    only = index.advanced[0]
+    if only.mask is not None and len(index.advanced) == 1 and _is_one(value):
+        behind = view.ndim - only.axis - only.span  # no positions are needed where all elements get the same
+        changed = where(reshape(_tensor(only.mask), (*only.mask.shape, *[1] * behind)), _value(x, value, 0), view)
+    else:
+        g = _gathered(view, index)
+        value = _arranged(g, value)
+        if not _tracked(x, value):
+            put_(g.front, g.flat, value, g.lead)
+            return
+        back = tuple(g.order.index(d) for d in range(view.ndim))
+        changed = permute(put(g.front, g.flat, value, g.lead), back)
+    if view is x:
+        assign.inplace(x, changed)
+    elif _tracked(x, changed):
+        assign.inplace(x, slice_assign(x, changed, index.basic))
+    else:
+        assign.inplace(view, changed)
+
+
+def _is_one(value: Any) -> bool:
+    return isinstance(value, bool | int | float | np.generic) or (hasattr(value, "ndim") and value.ndim == 0)
+
+
+def _arranged(g: _Gathered, value: Any) -> Any:
+    """``value`` with the axes of the positions in front, as `put` wants it."""
+    rest = g.front.shape[g.lead :]
+    shape: Sequence[int] = (*rest[: g.place], *g.flat.shape, *rest[g.place :])
+    value = _value(g.front, value, len(shape))
+    if isinstance(value, bool | int | float) or value.ndim == 0:
+        return value
+    if value.ndim > len(shape):
+        raise ShapeError(f"setitem: {value.shape} does not broadcast to {tuple(shape)}")
+    if not g.place:
+        return value
+    order = _settled(g)
+    return permute(expand(value, tuple(shape)), tuple(order.index(d) for d in range(len(order))))

@@ -1,0 +1,177 @@
+"""Random tensors, and the generators they come from.
+
+    dl.manual_seed(0)
+    w = dl.randn(64, 128)
+    order = dl.randperm(60000)
+
+A generator is a seed and an offset in device memory (see `dlcore.ops.random`): the same seed gives the same numbers on
+every device. Without ``generator`` the device's default one is used; until `manual_seed` its seed is 0.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from dlcore._device import Device, default_device
+from dlcore._device import device as as_device
+from dlcore._tensor import Tensor, tensor
+from dlcore.dtypes import as_dtype, default_float, int64
+from dlcore.errors import ShapeError
+from dlcore.ops import random as rows
+
+__all__ = [
+    "Generator", "bernoulli", "default_generator", "dropout", "manual_seed", "normal", "permutation", "rand", "randint",
+    "randn", "randperm", "uniform",
+]  # fmt: skip
+
+Shape = int | Sequence[int]
+
+
+class Generator:
+    """A stream of random numbers: ``state``, an int64 tensor (seed, offset), moves on with every draw.
+
+    The tensor stays the same for the generator's life, so that recorded steps go on with it.
+    """
+
+    def __init__(self, seed: int = 0, device: Any = None):
+        self.device = default_device() if device is None else as_device(device)
+        self.state = tensor([0, 0], int64, device=self.device)
+        self.manual_seed(seed)
+
+    @property
+    def seed(self) -> int:
+        """The seed, in [0, 2^64)."""
+        return int(self.state[0].item()) % 2**64
+
+    def manual_seed(self, seed: int) -> Generator:
+        """Starts the stream of ``seed``, an integer in [-2^63, 2^64); returns the generator."""
+        if not isinstance(seed, int) or not -(2**63) <= seed < 2**64:
+            raise ValueError(f"manual_seed: {seed!r} is not an integer in [-2^63, 2^64)")
+        self.state[...] = tensor([seed - 2**64 if seed >= 2**63 else seed, 0], int64)
+        return self
+
+    def get_state(self) -> Tensor:
+        """A copy of the state, for `set_state`."""
+        return self.state.clone()
+
+    def set_state(self, state: Tensor) -> None:
+        """Goes back to a state that `get_state` gave. Raises ShapeError for anything else."""
+        if state.shape != (2,) or state.dtype is not int64:
+            raise ShapeError(
+                f"set_state: a state is int64 of shape (2,), not {state.dtype.name} of shape {state.shape}"
+            )
+        self.state[...] = state
+
+    def __repr__(self) -> str:
+        return f"Generator(seed={self.seed}, offset={int(self.state[1].item()) % 2**64}, device={str(self.device)!r})"
+
+
+_defaults: dict[Device, Generator] = {}
+
+
+def default_generator(device: Any = None) -> Generator:
+    """The generator used on ``device`` where none is given."""
+    place = default_device() if device is None else as_device(device)
+    if place not in _defaults:
+        _defaults[place] = Generator(0, place)
+    return _defaults[place]
+
+
+def manual_seed(seed: int) -> Generator:
+    """Seeds the default generators of all devices; returns the one of the default device."""
+    chosen = default_generator()
+    for generator in _defaults.values():
+        generator.manual_seed(seed)
+    return chosen
+
+
+def _state(generator: Generator | None, device: Any = None) -> Tensor:
+    return (default_generator(device) if generator is None else generator).state
+
+
+def _shape(shape: Shape) -> tuple[int, ...]:
+    return (shape,) if isinstance(shape, int) else tuple(shape)
+
+
+def _flat(shape: tuple[Any, ...]) -> tuple[int, ...]:
+    return _shape(shape[0]) if len(shape) == 1 else tuple(shape)
+
+
+def _float(dtype: Any) -> Any:
+    return default_float() if dtype is None else as_dtype(dtype)
+
+
+def _made(value: Tensor, requires_grad: bool) -> Tensor:
+    return value.requires_grad_() if requires_grad else value
+
+
+def uniform(
+    shape: Shape,
+    low: float = 0.0,
+    high: float = 1.0,
+    dtype: Any = None,
+    device: Any = None,
+    generator: Generator | None = None,
+) -> Tensor:
+    """Numbers uniform in [low, high); float32 by default. See the row `uniform`."""
+    return rows.uniform(_state(generator, device), _shape(shape), float(low), float(high), _float(dtype))
+
+
+def normal(
+    shape: Shape,
+    mean: float = 0.0,
+    std: float = 1.0,
+    dtype: Any = None,
+    device: Any = None,
+    generator: Generator | None = None,
+) -> Tensor:
+    """Normally distributed numbers; float32 by default. See the row `normal`."""
+    return rows.normal(_state(generator, device), _shape(shape), float(mean), float(std), _float(dtype))
+
+
+def bernoulli(shape: Shape, p: float = 0.5, device: Any = None, generator: Generator | None = None) -> Tensor:
+    """A boolean mask, true with probability ``p``. See the row `bernoulli`."""
+    return rows.bernoulli(_state(generator, device), _shape(shape), float(p))
+
+
+def permutation(n: int, device: Any = None, generator: Generator | None = None) -> Tensor:
+    """The integers 0 to n - 1 in random order, int64. See the row `permutation`."""
+    return rows.permutation(_state(generator, device), n)
+
+
+def rand(
+    *shape: Any, dtype: Any = None, device: Any = None, generator: Generator | None = None, requires_grad: bool = False
+) -> Tensor:
+    """Numbers uniform in [0, 1): ``rand(2, 3)`` or ``rand((2, 3))``."""
+    return _made(uniform(_flat(shape), 0.0, 1.0, dtype, device, generator), requires_grad)
+
+
+def randn(
+    *shape: Any, dtype: Any = None, device: Any = None, generator: Generator | None = None, requires_grad: bool = False
+) -> Tensor:
+    """Standard normal numbers: ``randn(2, 3)`` or ``randn((2, 3))``."""
+    return _made(normal(_flat(shape), 0.0, 1.0, dtype, device, generator), requires_grad)
+
+
+def randint(
+    low: int,
+    high: int | None = None,
+    shape: Shape = (),
+    dtype: Any = int64,
+    device: Any = None,
+    generator: Generator | None = None,
+) -> Tensor:
+    """Integers uniform in [low, high), or in [0, low) where ``high`` is None. See the row `randint`."""
+    first, last = (0, low) if high is None else (low, high)
+    return rows.randint(_state(generator, device), _shape(shape), first, last, as_dtype(dtype))
+
+
+def randperm(n: int, device: Any = None, generator: Generator | None = None) -> Tensor:
+    """The integers 0 to n - 1 in random order, int64: another name for `permutation`."""
+    return permutation(n, device, generator)
+
+
+def dropout(x: Tensor, p: float = 0.5, generator: Generator | None = None) -> Tensor:
+    """``x`` with each element set to 0 with probability ``p``, the others divided by 1 - p. See the row `dropout`."""
+    return rows.dropout(x, _state(generator, x.device), float(p))
