@@ -1,0 +1,1 @@
+"""The table: one row per operation, one module per family."""
