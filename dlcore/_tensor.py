@@ -13,7 +13,9 @@ from dlcore._device import CPU, Device, default_device
 from dlcore._device import device as as_device
 from dlcore.dtypes import as_dtype, bfloat16, bool_, default_float, float32, int16, int64
 from dlcore.errors import AutogradError, CaptureError, DTypeError, ShapeError
-from dlcore.ops import activation, elementwise, indexing, matmul, movement, reduce, softmax
+from dlcore.ops import activation, elementwise, indexing, movement, reduce
+from dlcore.ops import matmul as products
+from dlcore.ops import softmax as rows
 
 __all__ = [
     "Parameter", "Tensor", "arange", "asarray", "empty", "empty_like", "eye", "from_dlpack", "from_numpy", "full",
@@ -251,9 +253,9 @@ class Tensor(_C.TensorBase):
     tanh = activation.tanh
     sigmoid = activation.sigmoid
     relu = activation.relu
-    softmax = softmax.softmax
-    log_softmax = softmax.log_softmax
-    matmul = matmul.matmul
+    softmax = rows.softmax
+    log_softmax = rows.log_softmax
+    matmul = products.matmul
 
 
 class Parameter(Tensor):
@@ -435,7 +437,7 @@ _C.bind(
     ShapeError=ShapeError, DTypeError=DTypeError, CaptureError=CaptureError, AutogradError=AutogradError,
     convert=_convert, getitem=indexing.getitem, setitem=indexing.setitem, cast=elementwise.cast,
     add=elementwise.add, subtract=elementwise.sub, multiply=elementwise.mul, divide=elementwise.div,
-    power=elementwise.pow, negative=elementwise.neg, absolute=elementwise.abs, matmul=matmul.matmul,
+    power=elementwise.pow, negative=elementwise.neg, absolute=elementwise.abs, matmul=products.matmul,
     floor_divide=elementwise.floor_divide, remainder=elementwise.remainder,
     logical_and=elementwise.logical_and, logical_or=elementwise.logical_or, logical_xor=elementwise.logical_xor,
     logical_not=elementwise.logical_not, eq=elementwise.eq, ne=elementwise.ne, lt=elementwise.lt, le=elementwise.le,

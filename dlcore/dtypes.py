@@ -14,6 +14,7 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 
+from dlcore import _C
 from dlcore.errors import DTypeError
 
 __all__ = ["DTYPES", "DType", "FLOATS", "INTEGERS", "as_dtype", "default_float", "result_type"]
@@ -71,6 +72,7 @@ FLOATS = (float16, bfloat16, float32, float64)
 _BY_NAME = {d.name: d for d in DTYPES} | {"bool_": bool_}
 _BY_NUMPY = {d.numpy: d for d in DTYPES}
 _PYTHON = {bool: bool_, int: int64, float: float32}
+_C.register_dtypes(DTYPES)
 
 
 def default_float() -> DType:

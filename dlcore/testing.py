@@ -17,9 +17,9 @@ import numpy as np
 from dlcore import _autograd, _C
 from dlcore._tensor import Tensor, from_numpy, tensor
 from dlcore.dtypes import DType, as_dtype, float64
-from dlcore.op import Op, Sample
+from dlcore.op import Op, Sample, Spec
 
-__all__ = ["LAYOUTS", "check", "check_errors", "check_forward", "check_gradient", "check_repeatable", "check_second_order", "samples"]
+__all__ = ["LAYOUTS", "check", "check_errors", "check_forward", "check_gradient", "check_repeatable", "check_second_order", "samples", "specs"]
 
 LAYOUTS = ("contiguous", "transposed", "strided", "reversed")
 Arrays = list[Any]
@@ -64,6 +64,19 @@ def tensors(arrays: Sequence[Any], layout: str = "contiguous") -> list[Any]:
         else:
             made.append(from_numpy(laid_out(x, layout)))
     return made
+
+
+def specs(op: Op, operands: Sequence[Any]) -> list[Spec | None]:
+    """What `infer`, `cost` and `params` see of the operands, promoted."""
+    given = [None if x is None else _spec(x) for x in operands]
+    targets = op.promote(given) if op.promote else [None] * len(given)
+    return [s if s is None or d is None else s._replace(dtype=d) for s, d in zip(given, targets, strict=True)]
+
+
+def _spec(x: Any) -> Spec:
+    if isinstance(x, Tensor):
+        return Spec(x.shape, x.dtype, False, x.strides)
+    return Spec((), as_dtype(type(x)), True)
 
 
 def call(op: Op, operands: Sequence[Any], attrs: tuple[Any, ...]) -> list[Any]:

@@ -86,8 +86,7 @@ def test_row_is_complete(op):
 @pytest.mark.parametrize("op", [r for r in ROWS if r.cost], ids=name_of)
 def test_cost_is_positive_where_there_is_work(op):
     for sample in testing.samples(op):
-        operands = testing.tensors(sample.inputs)
-        specs = [None if t is None else dl.op_spec(t) for t in operands]
+        specs = testing.specs(op, testing.tensors(sample.inputs))
         flops, bytes_moved = op.cost(specs, *sample.attrs) if op.variadic else op.cost(*specs, *sample.attrs)
         assert flops >= 0 and bytes_moved >= 0
 

@@ -1,0 +1,224 @@
+"""The tape and its engine: what is recorded, what is kept, what is refused."""
+
+import gc
+import weakref
+
+import numpy as np
+import pytest
+
+import dlcore as dl
+
+
+def leaf(values, dtype=dl.float64):
+    return dl.tensor(np.asarray(values, np.float64), dtype, requires_grad=True)
+
+
+def test_gradients_of_a_shared_tensor_add_up():
+    x = leaf([1.0, 2.0, 3.0])
+    y = x * x + x
+    (y * 2.0).sum().backward()
+    np.testing.assert_allclose(np.asarray(x.grad), 2 * (2 * np.array([1, 2, 3]) + 1))
+
+
+def test_backward_accumulates_into_grad_in_place():
+    x = leaf([1.0, 2.0])
+    (x * 3.0).sum().backward()
+    first = x.grad
+    (x * 4.0).sum().backward()
+    assert x.grad is first
+    np.testing.assert_array_equal(np.asarray(x.grad), [7.0, 7.0])
+
+
+def test_leaves_never_share_a_gradients_memory():
+    a, b = leaf([1.0, 2.0]), leaf([3.0, 4.0])
+    (a + b).sum().backward()
+    a.grad.mul_(10.0)
+    np.testing.assert_array_equal(np.asarray(b.grad), [1.0, 1.0])
+
+
+def test_grad_does_not_touch_other_leaves():
+    a, b = leaf([1.0]), leaf([2.0])
+    (g,) = dl.grad((a * b).sum(), [a])
+    assert float(g) == 2.0 and a.grad is None and b.grad is None
+
+
+def test_grad_of_an_intermediate_and_of_the_same_input_twice():
+    x = leaf([1.0, 2.0])
+    h = x * 3.0
+    g, again, gx = dl.grad((h * h).sum(), [h, h, x])
+    np.testing.assert_allclose(np.asarray(g), 2 * 3 * np.array([1, 2]))
+    np.testing.assert_array_equal(np.asarray(g), np.asarray(again))
+    np.testing.assert_allclose(np.asarray(gx), 18 * np.array([1, 2]))
+
+
+def test_derivatives_of_any_order():
+    x = leaf(0.7)
+    y, expected = dl.exp(x * 2.0), np.exp(1.4)
+    for _ in range(4):
+        expected *= 2
+        (y,) = dl.grad(y, [x], create_graph=True)
+        assert float(y) == pytest.approx(expected, rel=1e-12)
+
+
+def test_an_unused_input_is_an_error_unless_allowed():
+    x, unused = leaf([1.0]), leaf([2.0])
+    y = (x * x).sum()
+    with pytest.raises(dl.AutogradError, match="do not depend on input 1"):
+        dl.grad(y, [x, unused], retain_graph=True)
+    assert dl.grad(y, [x, unused], allow_unused=True)[1] is None
+
+
+def test_the_graph_is_released_after_backward():
+    x = leaf([1.0, 2.0])
+    y = (x * x).sum()
+    y.backward()
+    with pytest.raises(dl.AutogradError, match="retain_graph"):
+        y.backward()
+    z = (x * x).sum()
+    z.backward(retain_graph=True)
+    z.backward()
+    np.testing.assert_allclose(np.asarray(x.grad), 3 * 2 * np.array([1, 2]))
+
+
+def test_saved_tensors_are_freed_with_the_graph():
+    x = leaf(np.ones(10))
+    h = dl.exp(x)
+    saved = weakref.ref(h)
+    y = (h * h).sum()
+    del h
+    assert saved() is not None
+    y.backward()
+    gc.collect()
+    assert saved() is None
+
+
+def test_a_changed_saved_tensor_is_found():
+    x = leaf([1.0, 2.0])
+    h = x * 1.0
+    y = (h * h).sum()
+    h += 1.0
+    with pytest.raises(dl.AutogradError, match="changed in place"):
+        y.backward()
+
+
+def test_a_saved_output_changed_in_place_is_found():
+    x = leaf([1.0, 2.0])
+    y = dl.exp(x)
+    total = y.sum()
+    with dl.no_grad():
+        y.mul_(2.0)
+    with pytest.raises(dl.AutogradError, match="changed in place"):
+        total.backward()
+
+
+def test_in_place_operations_have_gradients():
+    x = leaf([1.0, 2.0, 3.0])
+    h = x * 2.0
+    h += x
+    h *= 3.0
+    h[1] = x[0] * 5.0
+    h.sum().backward()
+    np.testing.assert_allclose(np.asarray(x.grad), [9.0 + 5.0, 0.0, 9.0])
+
+
+def test_in_place_on_leaves_and_views_is_refused():
+    x = leaf([1.0, 2.0])
+    with pytest.raises(dl.AutogradError, match="leaf"):
+        x += 1.0
+    plain = dl.zeros(2, dtype=dl.float64)
+    part = plain[:1]
+    with pytest.raises(dl.AutogradError, match="view"):
+        part += x[:1]
+    with dl.no_grad():
+        x += 1.0
+    np.testing.assert_array_equal(np.asarray(x), [2.0, 3.0])
+
+
+def test_a_view_taken_before_a_tracked_write_does_not_lose_gradients_silently():
+    base, x = dl.zeros(3, dtype=dl.float64), leaf([1.0, 2.0, 3.0])
+    view = base[1:]
+    base += x
+    with pytest.raises(dl.AutogradError, match="shares its memory"):
+        (view * leaf([1.0, 1.0])).sum()
+    (base[1:] * base[1:]).sum().backward()
+    np.testing.assert_allclose(np.asarray(x.grad), [0.0, 4.0, 6.0])
+
+
+def test_no_grad_and_enable_grad():
+    x = leaf([1.0])
+    with dl.no_grad():
+        assert not (x * 2.0).requires_grad
+        with dl.enable_grad():
+            assert (x * 2.0).requires_grad
+        assert not dl.is_grad_enabled()
+
+    @dl.no_grad()
+    def double(t):
+        return t * 2.0
+
+    assert not double(x).requires_grad and dl.is_grad_enabled()
+
+
+def test_detach_shares_memory_and_has_no_history():
+    x = leaf([1.0, 2.0])
+    d = (x * 1.0).detach()
+    assert not d.requires_grad and d.is_leaf
+    d[0] = 9.0
+    assert float(d[0]) == 9.0
+
+
+def test_gradients_through_promotion_and_broadcasting():
+    x = dl.tensor([[1.0], [2.0]], dl.float32, requires_grad=True)
+    y = leaf([1.0, 2.0, 3.0])
+    (x * y).sum().backward()
+    assert x.grad.dtype == dl.float32 and x.grad.shape == (2, 1)
+    np.testing.assert_array_equal(np.asarray(x.grad), [[6.0], [6.0]])
+    np.testing.assert_array_equal(np.asarray(y.grad), [3.0, 3.0, 3.0])
+
+
+def test_a_long_chain_neither_recurses_nor_leaks():
+    x = leaf([0.5])
+    y = x
+    for _ in range(100_000):
+        y = y + 1.0
+    y.sum().backward()
+    assert float(x.grad) == 1.0
+    del y
+
+
+def test_backward_checks_what_it_is_given():
+    x = leaf([1.0, 2.0])
+    with pytest.raises(dl.ShapeError, match="only a scalar"):
+        (x * 2.0).backward()
+    with pytest.raises(dl.ShapeError, match="the gradient given has shape"):
+        (x * 2.0).backward(dl.ones(3, dtype=dl.float64))
+    with pytest.raises(dl.AutogradError, match="does not depend"):
+        dl.ones(()).backward()
+    with pytest.raises(dl.DTypeError, match="only floating-point"):
+        dl.tensor([1, 2], requires_grad=True)
+
+
+def test_an_exception_in_a_vjp_leaves_the_engine_usable():
+    def broken(ctx, dout):
+        raise RuntimeError("from the vjp")
+
+    row = dl.op(name="test_broken_vjp", doc="The operand.", inputs="x", infer=lambda x: x, vjp=broken,
+                kernels={"cpu": "movement:copy"})  # fmt: skip
+    try:
+        x = leaf([1.0])
+        with pytest.raises(RuntimeError, match="from the vjp"):
+            row.call(x).sum().backward()
+        (x * 2.0).sum().backward()
+        assert float(x.grad) == 2.0 and dl.is_grad_enabled()
+    finally:
+        del dl.REGISTRY["test_broken_vjp"]
+
+
+def test_a_float_result_without_a_rule_is_refused_rather_than_detached():
+    row = dl.op(name="test_no_rule", doc="The operand.", inputs="x", infer=lambda x: x, kernels={"cpu": "movement:copy"})
+    try:
+        with pytest.raises(dl.AutogradError, match="test_no_rule: has no gradient rule"):
+            row.call(leaf([1.0]))
+        assert float(row.call(dl.ones(1))) == 1.0
+    finally:
+        del dl.REGISTRY["test_no_rule"]
