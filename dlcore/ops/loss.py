@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from dlcore.dtypes import DType, bool_
+from dlcore.dtypes import DType, bool_, int64
 from dlcore.errors import DTypeError, ShapeError
 from dlcore.op import Op, Sample, Spec, Wrong, floating
 from dlcore.ops.elementwise import add, cast, div, eq, mul, ne, neg, sub
@@ -144,7 +144,7 @@ def _cross_entropy_gradient(ctx: Any, dout: Any) -> Any:
     logits, target, weight, _ = ctx.saved
     ignore_index, smoothing, reduction = ctx.attrs
     shape, dtype, axis = logits.shape, logits.dtype, _axis(logits.shape)
-    labels = unsqueeze(target, axis)
+    labels = cast(unsqueeze(target, axis), int64)  # which holds ignore_index too
     counted = cast(ne(labels, ignore_index), dtype)
     chosen = mul(cast(eq(labels, np.arange(shape[axis]).reshape(_class_shape(shape))), dtype), counted)
     weights = reshape(weight.detach(), _class_shape(shape)) if weight is not None else None
@@ -237,7 +237,10 @@ def _cross_entropy_samples(rng: np.random.Generator) -> Iterator[Sample]:
         grad=False,
     )
     yield Sample(
-        (np.array([[np.nan, 1.0], [0.0, 1.0]]), np.array([1, 0]), None), (-100, 0.0, "none"), "NaN", grad=False
+        (np.array([[np.nan, 1.0], [0.0, 1.0]], np.float32), np.array([1, 0]), None),
+        (-100, 0.0, "none"),
+        "NaN",
+        grad=False,
     )
     p = rng.random((9, 11))
     yield Sample((logits(9, 11), p / p.sum(1, keepdims=True), None), (-100, 0.1, "mean"), "probabilities")
@@ -358,7 +361,12 @@ def _mse_samples(rng: np.random.Generator) -> Iterator[Sample]:
     yield Sample((rng.standard_normal((0, 3)), rng.standard_normal((0, 3))), ("sum",), "empty")
     yield Sample((rng.standard_normal((0, 3)), rng.standard_normal((0, 3))), ("mean",), "mean of nothing", grad=False)
     yield Sample((rng.standard_normal(140_001), rng.standard_normal(140_001)), ("mean",), "several chunks", grad=False)
-    yield Sample((np.array([np.nan, 1.0, np.inf]), np.zeros(3)), ("none",), "NaN and infinity", grad=False)
+    yield Sample(
+        (np.array([np.nan, 1.0, np.inf], np.float32), np.zeros(3, np.float32)),
+        ("none",),
+        "NaN and infinity",
+        grad=False,
+    )
     yield Sample((rng.standard_normal(1 << 20), rng.standard_normal(1 << 20)), ("mean",), "1M", grad=False, bench=True)
 
 

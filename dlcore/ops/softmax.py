@@ -81,7 +81,9 @@ def _samples(rng: np.random.Generator) -> Iterator[Sample]:
     yield Sample((rng.standard_normal((5, 0)),), (1,), "no classes")
     yield Sample((rng.standard_normal((2, 9001)),), (1,), "rows of several blocks", grad=False)
     yield Sample((np.array([[1000.0, 999.0, -1000.0]]),), (1,), "exp alone would overflow", grad=False)
-    special = np.array([[np.inf, 1.0, 2.0], [-np.inf, 1.0, 2.0], [-np.inf] * 3, [np.nan, 1.0, 2.0], [0.0, 1.0, 2.0]])
+    special = np.array(
+        [[np.inf, 1.0, 2.0], [-np.inf, 1.0, 2.0], [-np.inf] * 3, [np.nan, 1.0, 2.0], [0.0, 1.0, 2.0]], np.float32
+    )
     yield Sample((special,), (1,), "NaN and infinities", grad=False)
     yield Sample((np.repeat(special, 8, axis=1),), (0,), "NaN and infinities in columns", grad=False)
     yield Sample((rng.standard_normal((4096, 1000)),), (1,), "4096 x 1000", grad=False, bench=True)
@@ -90,8 +92,10 @@ def _samples(rng: np.random.Generator) -> Iterator[Sample]:
 def _backward_samples(forward: Callable[[Any, int], Any]) -> Callable[[np.random.Generator], Iterator[Sample]]:
     def samples(rng: np.random.Generator) -> Iterator[Sample]:
         for s in _samples(rng):
-            if np.isfinite(s.inputs[0]).all():
-                yield s._replace(inputs=(rng.standard_normal(s.inputs[0].shape), forward(*s.inputs, *s.attrs)))
+            (x,) = s.inputs
+            if x.size and np.isfinite(x).all():
+                yield s._replace(inputs=(rng.standard_normal(x.shape), forward(x, *s.attrs)))
+        yield Sample((np.zeros((0, 5)), np.zeros((0, 5))), (1,), "empty")
 
     return samples
 
