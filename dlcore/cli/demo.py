@@ -78,7 +78,7 @@ def run(data: Source = "auto", epochs: int | None = None, output: Path = Path("d
     console.print(_confusion_table(score["confusion_matrix"], task.test.classes))
     again = dl.load(_network(task.widths), path)
     _show_predictions(console, again, task)
-    same = np.array_equal(*(np.asarray(dl.predict(m, task.test)) for m in (model, again)))
+    same = np.array_equal(np.asarray(dl.predict(model, task.test)), np.asarray(dl.predict(again, task.test)))
     console.print(f"[bold]Saved[/]   {path}; loaded again, it predicts {'the same bits' if same else 'something else'}")
     _plot(console, history, output / "curves.png")
     console.print(_NEXT.format(path=path), soft_wrap=True)

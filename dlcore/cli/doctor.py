@@ -42,7 +42,7 @@ def _software() -> list[tuple[str, str]]:
         ("Python", f"{platform.python_version()} ({sys.executable})"),
         ("platform", f"{platform.platform()}, {platform.machine()}"),
         ("packages", versions),
-        ("C++ part", f"{_C.__file__}; {_C.build_info()}"),
+        ("C++ part", f"{_C.__file__}, compiler {_C.compiler}, {len(_C.kernel_names())} kernels"),
     ]
 
 
@@ -50,7 +50,7 @@ def _hardware() -> list[tuple[str, str]]:
     names, found = machine.gpu()
     return [
         ("CPU", f"{machine.cpu_model()}, {machine.usable_cpus()} usable"),
-        ("kernels", f"{_C.isa()}, {dl.get_num_threads()} threads"),
+        ("kernels", f"for {_C.isa()}, on {dl.get_num_threads()} threads"),
         ("memory", f"{machine.memory_gib():.1f} GiB"),
         ("GPU", f"{', '.join(names)} ({found})" if names else f"none ({found})"),
         ("device", f"{dl.zeros(1).device}: this version of dlcore computes on the CPU"),

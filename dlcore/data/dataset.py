@@ -12,9 +12,13 @@ from typing import Any, Protocol, cast, runtime_checkable
 
 import numpy as np
 
+from dlcore import random
 from dlcore._tensor import Tensor, from_numpy, tensor
+from dlcore.ops.gather import take
 
 __all__ = ["Dataset", "ImageDataset", "Subset", "TensorDataset", "gather", "random_split"]
+
+_SPLIT = 1 << 22  # in place of an epoch's number: one that no training reaches
 
 
 @runtime_checkable
@@ -60,7 +64,9 @@ class TensorDataset:
 
     def gather(self, rows: Tensor | slice) -> tuple[Tensor, ...]:
         """The samples ``rows`` as one batch; a slice shares the data set's memory."""
-        return tuple(t[rows] for t in self.tensors)
+        if isinstance(rows, slice):
+            return tuple(t[rows] for t in self.tensors)
+        return tuple(take(t, rows) for t in self.tensors)
 
     def __repr__(self) -> str:
         parts = (f"{a.shape} {getattr(a.dtype, 'name', a.dtype)}" for a in self.arrays)
@@ -117,7 +123,7 @@ def random_split(dataset: Any, lengths: Sequence[float], seed: int = 0) -> list[
     """
     n = len(dataset)
     sizes = _sizes(n, lengths)
-    order = permutation(n, seed)
+    order = np.asarray(permutation(n, seed, _SPLIT))
     ends = np.cumsum(sizes)
     return [Subset(dataset, order[end - size : end]) for size, end in zip(sizes, ends, strict=True)]
 
@@ -139,9 +145,11 @@ def _sizes(n: int, lengths: Sequence[float]) -> list[int]:
     return sizes
 
 
-def permutation(n: int, *seed: int) -> np.ndarray:
-    """A random order of range(n), the same for the same seeds."""
-    return np.random.Generator(np.random.Philox(np.random.SeedSequence(seed))).permutation(n)
+def permutation(n: int, seed: int, epoch: int) -> Tensor:
+    """The order of n samples in an epoch: random, and the same on every device for the same ``seed`` and ``epoch``."""
+    generator = random.Generator(seed)
+    generator.state[1] = epoch << 40  # offsets of its own for each epoch: a permutation uses about n / 2 of them
+    return random.permutation(n, generator=generator)
 
 
 def flatten(dataset: Any) -> tuple[Any, np.ndarray | None]:

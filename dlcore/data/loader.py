@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
-import numpy as np
-
 from dlcore._tensor import Tensor, tensor
 from dlcore.data.dataset import flatten, gather, permutation
 from dlcore.data.transforms import as_input
+from dlcore.ops.gather import take
 
 __all__ = ["DataLoader"]
 
@@ -49,11 +48,11 @@ class DataLoader:
     def __iter__(self) -> Iterator[tuple[Tensor, ...]]:
         base, rows = flatten(self.dataset)
         n = len(self.dataset)
+        index = None if rows is None else tensor(rows)
         if self.shuffle:
             order = permutation(n, self.seed, self.epoch)
-            rows = order if rows is None else rows[order]
+            index = order if index is None else take(index, order)
         self.epoch += 1
-        index = None if rows is None else tensor(np.ascontiguousarray(rows))
         for start in range(0, len(self) * self.batch_size, self.batch_size):
             window = slice(start, min(start + self.batch_size, n))
             x, *rest = gather(base, window if index is None else index[window])

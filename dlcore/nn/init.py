@@ -12,7 +12,7 @@ import math
 from dlcore._autograd import no_grad
 from dlcore._tensor import Tensor
 from dlcore.errors import ShapeError
-from dlcore.ops.random import normal, uniform
+from dlcore.random import normal, uniform
 
 __all__ = [
     "calculate_gain", "constant_", "kaiming_normal_", "kaiming_uniform_", "normal_", "ones_", "uniform_",

@@ -11,8 +11,8 @@ from dlcore.nn import init
 from dlcore.nn.module import Module, _Slot, _slots
 from dlcore.ops.activation import gelu, relu, sigmoid, tanh
 from dlcore.ops.matmul import linear
-from dlcore.ops.random import dropout
 from dlcore.ops.softmax import log_softmax, softmax
+from dlcore.random import dropout
 
 __all__ = [
     "GELU", "Dropout", "Flatten", "Identity", "Linear", "LogSoftmax", "ReLU", "Sequential", "Sigmoid", "Softmax",

@@ -12,6 +12,8 @@ __all__ = ["CrossEntropyLoss", "MSELoss"]
 class CrossEntropyLoss(Module):
     """-log softmax(logits)[target], averaged: see ``dl.cross_entropy`` for the arguments."""
 
+    weight: Tensor | None
+
     def __init__(
         self,
         weight: Tensor | None = None,

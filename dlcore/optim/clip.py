@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from dlcore._autograd import no_grad
 from dlcore._tensor import Tensor, zeros
 from dlcore.ops.optim import clip_grad_norm
 
@@ -20,4 +21,5 @@ def clip_grad_norm_(parameters: Iterable[Tensor] | Tensor, max_norm: float, norm
         raise ValueError(f"clip_grad_norm_: max_norm is {max_norm}; it must be a number of at least 0")
     given = [parameters] if isinstance(parameters, Tensor) else parameters
     grads = [p.grad for p in given if p.grad is not None]
-    return clip_grad_norm(grads, float(max_norm), float(norm_type)) if grads else zeros(())
+    with no_grad():
+        return clip_grad_norm(grads, float(max_norm), float(norm_type)) if grads else zeros(())

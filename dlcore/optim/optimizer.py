@@ -66,7 +66,7 @@ class _Plan(NamedTuple):
     parameters: list[Tensor]
     rest: list[Tensor]
     """State list by state list, step counts, settings."""
-    count: int
+    n: int
     groups: tuple[int, ...]
 
 
@@ -114,7 +114,7 @@ class Optimizer:
             for number in value if isinstance(value, tuple | list) else (value,):
                 if not isinstance(number, numbers.Real):
                     raise TypeError(f"{type(self).__name__}: {name} is {value!r}; it must be a number")
-                if not 0 <= number < math.inf:
+                if not 0 <= float(number) < math.inf:
                     raise ValueError(f"{type(self).__name__}: {name} is {value}; it must be a number of at least 0")
 
     # -- groups ------------------------------------------------------------------------------------------------------
@@ -181,13 +181,13 @@ class Optimizer:
         grads = [p.grad for p in self._parameters]
         present = tuple([g is not None for g in grads])
         plan = self._plans.get(present) or self._plan(present)
-        if plan.count < len(grads):
-            if not plan.count:
+        if plan.n < len(grads):
+            if not plan.n:
                 return
             grads = [g for g in grads if g is not None]
         recording = _C.set_grad_enabled(False)
         try:
-            self._row([*plan.parameters, *grads, *plan.rest], plan.count, plan.groups)
+            self._row([*plan.parameters, *grads, *plan.rest], plan.n, plan.groups)
         finally:
             _C.set_grad_enabled(recording)
 

@@ -52,8 +52,8 @@ class History:
             axes = figure.add_subplot(1, len(names), i + 1)
             axes.plot(self["epoch"], self[name], "o-", color="#0072b2", markersize=3, label="training")
             if f"val_{name}" in first:
-                style = {"color": "#d55e00", "markersize": 3, "label": "validation"}
-                axes.plot(self["epoch"], self[f"val_{name}"], "s--", **style)
+                values = self[f"val_{name}"]
+                axes.plot(self["epoch"], values, "s--", color="#d55e00", markersize=3, label="validation")
                 axes.legend(frameon=False)
             axes.set(xlabel="epoch", ylabel=name)
             axes.xaxis.set_major_locator(MaxNLocator(integer=True))
