@@ -14,7 +14,7 @@ template <class S> struct Product {
   int64_t c_row;  // columns of C are adjacent
   const S* bias = nullptr;  // (n,)
   Activation activation = Activation::none;
-  S* pre = nullptr;  // where the value before the activation goes, with C's strides
+  S* kept = nullptr;  // where what activate_grad will need goes: C, or the value before the activation; strides as C
 };
 
 #ifndef DB
@@ -35,7 +35,7 @@ template <class S> static inline compute_t<S> rounded(compute_t<S> x) {
   return load(&s);
 }
 
-// Rounds, adds the bias (16-bit floats; others have it from the tile), keeps the pre-activation, activates. Each step
+// Rounds, adds the bias (16-bit floats; others have it from the tile), activates, keeps what the gradient needs. Each step
 // rounds to S as the separate operations would. Loops have a constant length, so that they are vector code.
 template <Activation code, class S>
 static void finish_tile(const Product<S>& p, const compute_t<S>* x, int64_t x_row, int64_t i, int64_t j, int rows, int columns) {
@@ -58,14 +58,16 @@ static void finish_tile(const Product<S>& p, const compute_t<S>* x, int64_t x_ro
         for (int l = 0; l < kWidth; ++l) value[l] = rounded<S>(value[l] + bias[l]);
       }
     }
-    if (p.pre) {
+    const int64_t at = (i + r) * p.c_row + j;
+    if (p.kept && grad_needs_input(code)) {
 #pragma omp simd
       for (int l = 0; l < kWidth; ++l) store(result + l, value[l]);
-      __builtin_memcpy(p.pre + (i + r) * p.c_row + j, result, bytes);
+      __builtin_memcpy(p.kept + at, result, bytes);
     }
 #pragma omp simd
     for (int l = 0; l < kWidth; ++l) store(result + l, activate<code>(value[l]));
-    __builtin_memcpy(p.c + (i + r) * p.c_row + j, result, bytes);
+    __builtin_memcpy(p.c + at, result, bytes);
+    if (p.kept && !grad_needs_input(code)) __builtin_memcpy(p.kept + at, result, bytes);
   }
 }
 
@@ -79,7 +81,7 @@ template <class S> static FinishFunction<S> finish_for(const Product<S>& p) {
     case Activation::gelu_tanh: return finish_tile<Activation::gelu_tanh, S>;
     case Activation::none: break;
   }
-  return std::is_same_v<S, compute_t<S>> && !p.pre ? nullptr : finish_tile<Activation::none, S>;
+  return std::is_same_v<S, compute_t<S>> && !p.kept ? nullptr : finish_tile<Activation::none, S>;
 }
 
 // One block of C: rows [i0, i1), columns [j0, j1).

@@ -44,12 +44,11 @@ template <class S> static StripeFunction<S> stripe_for(Activation code) {
 
 template <class S> static void backward(const Args& args, Activation code) {
   using T = compute_t<S>;
-  const Array &dout = args.in(0), &x = args.in(1), &saved = args.in(3);
+  const Array &dout = args.in(0), &x = args.in(1), &weight = args.in(2), &saved = args.in(3);
   const Array &dx = args.out(0), &dweight = args.out(1), &dbias = args.out(2);
-  const Matrices weight(args.in(2));
-  const int64_t n = weight.rows, k = weight.columns;
+  const int64_t n = dout.shape[dout.ndim - 1], k = x.shape[x.ndim - 1];
   int64_t rows = 1;
-  for (int d = 0; d < x.ndim - 1; ++d) rows *= x.shape[d];
+  for (int d = 0; d < dout.ndim - 1; ++d) rows *= dout.shape[d];
 
   const int64_t stripes = ceil_div(rows, kSumRows);
   Scratch<S> own(code == Activation::none ? 0 : rows * n);
@@ -73,13 +72,13 @@ template <class S> static void backward(const Args& args, Activation code) {
     }
     for (int64_t j = 0; j < n; ++j) store(dbias.as<S>() + j, stripes ? sums[j] : T(0));
   }
-  Product<S> to_x{dx ? rows : 0, k, n, dpre, n, 1, args.in(2).as<S>(), weight.row, weight.column, dx.as<S>(), k};
-  Product<S> to_weight{dweight ? n : 0, k, rows, dpre, 1, n, x.as<S>(), k, 1, dweight.as<S>(), k};
-  const Product<S> both[] = {to_x, to_weight};
+  const Product<S> both[] = {
+      {dx ? rows : 0, k, n, dpre, n, 1, weight.as<S>(), weight.strides[0], weight.strides[1], dx.as<S>(), k},
+      {dweight ? n : 0, k, rows, dpre, 1, n, x.as<S>(), k, 1, dweight.as<S>(), k}};
   gemm(both);
 }
 
-// Parameter: the activation's code. `saved` is what activate_grad takes; absent without activation.
+// Parameter: the activation's code. `saved` is what linear kept; absent without activation.
 static void linear_backward(const Args& args) {
   for_float(args.in(0).dtype, [&](auto zero) {
     backward<decltype(zero)>(args, static_cast<Activation>(args.integer(0)));

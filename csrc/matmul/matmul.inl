@@ -17,11 +17,13 @@ struct Matrices {
   explicit Matrices(const Array& x) {
     const int d = x.ndim;
     columns = x.shape[d - 1], column = x.strides[d - 1];
-    rows = d > 1 ? x.shape[d - 2] : 1, row = d > 1 ? x.strides[d - 2] : x.shape[d - 1];
-    batch_axes = d > 2 ? d - 2 : 0;
-    for (int i = 0; i < batch_axes; ++i) shape[i] = x.shape[i], strides[i] = x.strides[i];
+    rows = d > 1 ? x.shape[d - 2] : 1, row = d > 1 ? x.strides[d - 2] : 0;
+    set_batch(x, d > 2 ? d - 2 : 0);
   }
-  bool one() const { return batch() == 1; }
+  void set_batch(const Array& x, int axes) {
+    batch_axes = axes;
+    for (int i = 0; i < axes; ++i) shape[i] = x.shape[i], strides[i] = x.strides[i];
+  }
   int64_t batch() const {
     int64_t n = 1;
     for (int i = 0; i < batch_axes; ++i) n *= shape[i];
@@ -58,35 +60,39 @@ template <class S> static Product<S> product(const Matrices& a, const Matrices& 
           static_cast<const S*>(b_data), b.row, b.column, static_cast<S*>(c), b.columns};
 }
 
+// One product, or one for each entry of a batch; `axes`: how many axes of `out` are its rows and columns.
 template <class S>
-static void multiply(Matrices a, Matrices b, const Array& x, const Array& y, const Array& out, const Array* bias,
-                     Activation activation, const Array* pre) {
-  Matrices c(out);
-  c.rows = a.rows;  // a vector of outputs is one row of them
-  if (b.one() && a.batch() == c.batch() && (a.batch() == 1 || a.fold())) c.batch_axes = a.batch_axes = 0, c.rows = a.rows;
+static void multiply(Matrices a, const Matrices& b, const Array& x, const Array& y, const Array& out, int axes,
+                     const Array* bias = nullptr, Activation activation = Activation::none, const Array* kept = nullptr) {
+  Matrices c = a;
+  c.set_batch(out, out.ndim - axes);
+  if (b.batch() == 1 && a.batch() == c.batch() && a.fold()) c = a;
   Product<S> p = product<S>(a, b, x.data, y.data, out.data);
   p.activation = activation;
   if (bias) p.bias = bias->as<S>();
-  if (pre) p.pre = pre->as<S>();
+  if (kept) p.kept = kept->as<S>();
+  const auto place = [&](Product<S>& entry, int64_t e) {
+    entry.a += a.offset(c, e), entry.b += b.offset(c, e), entry.c += e * p.m * p.n;
+    if (entry.kept) entry.kept += e * p.m * p.n;
+  };
   if (p.m == 0 || p.n == 0) return;
   if constexpr (std::is_integral_v<S>) {
     for (int64_t e = 0; e < c.batch(); ++e) {
       Product<S> entry = p;
-      entry.a += a.offset(c, e), entry.b += b.offset(c, e), entry.c += e * p.m * p.n;
+      place(entry, e);
       integer_product(entry);
     }
   } else {
-    gemm_batch(p, c.batch(), [&](Product<S>& entry, int64_t e) {
-      entry.a += a.offset(c, e), entry.b += b.offset(c, e), entry.c += e * p.m * p.n;
-      if (entry.pre) entry.pre += e * p.m * p.n;
-    });
+    gemm_batch(p, c.batch(), place);
   }
 }
 
+// a (..., M, K), b (..., K, N) -> out (..., M, N); batches broadcast, a vector is a row of a or a column of b.
 static void matmul(const Args& args) {
   const Array &a = args.in(0), &b = args.in(1), &out = args.out();
+  const Matrices right = b.ndim == 1 ? Matrices(b).transposed() : Matrices(b);
   const auto run = [&](auto zero) {
-    multiply<decltype(zero)>(Matrices(a), Matrices(b), a, b, out, nullptr, Activation::none, nullptr);
+    multiply<decltype(zero)>(Matrices(a), right, a, b, out, (a.ndim > 1) + (b.ndim > 1));
   };
   switch (a.dtype) {
     case DType::float32: return run(float{});
@@ -111,14 +117,14 @@ template <class F> static void for_float(DType dtype, F&& f) {
   }
 }
 
-// x (..., K), weight (N, K), bias (N,) or absent -> out (..., N) = activation(x @ weight.T + bias), and the value before
-// the activation if asked for. Parameter: the activation's code.
+// x (..., K), weight (N, K), bias (N,) or absent -> out (..., N) = activation(x @ weight.T + bias), and what the gradient
+// will need of it (see activate_grad) if asked for. Parameter: the activation's code.
 static void linear(const Args& args) {
   const Array &x = args.in(0), &weight = args.in(1), &bias = args.in(2), &out = args.out();
-  const Array* pre = args.n_arrays > args.n_inputs + 1 && args.out(1) ? &args.out(1) : nullptr;
+  const Array* kept = args.n_arrays > args.n_inputs + 1 && args.out(1) ? &args.out(1) : nullptr;
   for_float(x.dtype, [&](auto zero) {
-    multiply<decltype(zero)>(Matrices(x), Matrices(weight).transposed(), x, weight, out, bias ? &bias : nullptr,
-                             static_cast<Activation>(args.integer(0)), pre);
+    multiply<decltype(zero)>(Matrices(x), Matrices(weight).transposed(), x, weight, out, x.ndim > 1 ? 2 : 1,
+                             bias ? &bias : nullptr, static_cast<Activation>(args.integer(0)), kept);
   });
 }
 
