@@ -43,6 +43,7 @@ class Metric:
         raise NotImplementedError(f"{type(self).__name__}: value is not written")
 
     def __call__(self, outputs: Any, targets: Any) -> Any:
+        """The metric of these outputs and targets (Tensors or arrays)."""
         meter = Meter([self])
         meter.update(_as_tensor(outputs), _as_tensor(targets))
         return meter.compute()[self.name]

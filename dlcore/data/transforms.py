@@ -53,6 +53,7 @@ class Normalize:
         return cls(mean.reshape(shape), np.sqrt(variance).reshape(shape))
 
     def __call__(self, x: Any) -> Any:
+        """``x`` normalised: (N, ...) for a batch."""
         if isinstance(x, np.ndarray) and x.dtype.kind != "f":
             x = x.astype(np.float32)
         mean, std = self._statistics(x)

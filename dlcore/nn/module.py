@@ -59,6 +59,7 @@ class Module:
         raise NotImplementedError(f"{type(self).__name__}: forward is not written")
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """What ``forward`` returns."""
         return self.forward(*args, **kwargs)
 
     # -- what is inside ----------------------------------------------------------------------------------------------
