@@ -26,7 +26,7 @@ class Plan(NamedTuple):
 
     head: tuple[int, int, int]
     target: Any
-    casts: Sequence[int] = ()
+    casts: Sequence[int]
     outputs: Sequence[Spec | None] = ()
     params: Sequence[int | float] = ()
     saves: Sequence[tuple[int, int]] = ()
@@ -57,7 +57,7 @@ def plan(op: Op, operands: tuple[Any, ...], attrs: tuple[Any, ...], needs: tuple
     if op.view:
         layout = op.view(*specs, *attrs)
         if layout is None:  # no view of this memory has that shape
-            return Plan((COMPOSITE, n_outputs, 0), lambda x, *rest: op.call(x.contiguous(), *rest))
+            return Plan((COMPOSITE, n_outputs, 0), lambda x, *rest: op.call(x.clone(), *rest), casts)
         shape, strides, offset = layout
         return Plan((VIEW, *head), (offset, strides), casts, [outputs[0]._replace(shape=shape)], (), saves)
     kernel = _kernel(op, device, specs, attrs)

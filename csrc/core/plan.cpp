@@ -159,7 +159,7 @@ static Plan* read_plan(PyObject* source, Tensor** operands, int n) {
            read_saves(source, plan->saves) && read_ints(source, "writes", plan->writes) && read_target(source, plan);
   }
   for (int k = 0; k < n; ++k) plan->needs.push_back(wanted(operands[k]));
-  if (good) return plan;
+  if (good && plan->casts.size() == static_cast<size_t>(n)) return plan;
   if (!PyErr_Occurred()) PyErr_SetString(PyExc_TypeError, "malformed plan");
   delete plan;
   return nullptr;
