@@ -1,7 +1,7 @@
 """Builders of elementwise rows: what `unary` and `binary` fill in is the same for all of them.
 
-The kernel is ``<family>:<name>``, operands are promoted to a common dtype and broadcast, and the samples cover no multiple
-of a vector's width, broadcasting, 0-d and empty operands, more than one thread's share, and the special values.
+The kernel is ``<family>:<name>``, operands are promoted to a common dtype and broadcast, and the samples cover sizes
+that are no multiple of a vector, broadcasting, 0-d and empty operands, more than one thread's share, special values.
 """
 
 from __future__ import annotations
@@ -12,16 +12,16 @@ from typing import Any
 
 import numpy as np
 
-from dlcore.dtypes import DType, bool_
+from dlcore.dtypes import INTEGERS, DType
 from dlcore.errors import DTypeError, ShapeError
 from dlcore.op import Op, Promotion, Sample, Spec, Wrong, widest
 from dlcore.ops._shape import broadcast_shapes
 
 __all__ = ["ANY", "FLOAT", "NUMBER", "binary", "broadcast_cost", "broadcast_infer", "specials", "unary"]
 
-FLOAT = ("float",)
-NUMBER = ("float", "int", "uint")
-ANY = (*NUMBER, "bool")
+FLOAT: tuple[str, ...] = ("float",)
+NUMBER: tuple[str, ...] = ("float", "int", "uint")
+ANY: tuple[str, ...] = (*NUMBER, "bool")
 
 Draw = Callable[[Any, tuple[int, ...]], np.ndarray[Any, Any]]
 
@@ -37,7 +37,7 @@ PAIRS = (
     ((), (7,), "0-d with a vector"),
     ((0, 3), (1, 3), "empty"),
 )
-LARGE = (3, 33001)  # more than one thread's share
+LARGE = (2, 33001)  # more than one thread's share
 BENCH = (1 << 20,)
 
 
@@ -49,6 +49,11 @@ def specials(*more: float) -> np.ndarray[Any, Any]:
 def normal(rng: Any, shape: tuple[int, ...]) -> np.ndarray[Any, Any]:
     """Standard normal numbers."""
     return np.asarray(rng.standard_normal(shape))
+
+
+def _ends(dtype: DType) -> np.ndarray[Any, Any]:
+    limits = np.iinfo(dtype.numpy)
+    return np.array([limits.min, limits.max, 0, 1, 2, 3, limits.max // 2], dtype.numpy)
 
 
 def check_dtype(name: str, kinds: Sequence[str], *specs: Spec) -> None:
@@ -100,20 +105,20 @@ def unary(
 ) -> Op:
     """A row of one operand `x`.
 
-    ``kinds``: the kinds of dtype it takes. ``result``: the output's dtype where it is not the operand's. ``draw``: random
-    arguments at which it is differentiable. ``special``: further values to test beside NaN, infinities and zeros; ``more``, ``wrong``: further
-    samples and wrong inputs.
+    ``kinds``: the kinds of dtype it takes. ``result``: the output's dtype where it is not the operand's. ``draw``:
+    random arguments at which it is differentiable. ``special``: values to test beside NaN, infinities and zeros.
+    ``more``, ``wrong``: further samples and wrong inputs. The other fields are those of `Op`.
     """
 
     def samples(rng: Any) -> Iterator[Sample]:
         for shape, why in SHAPES:
-            yield Sample((draw(rng, shape),), why=why)
+            yield Sample((np.asarray(draw(rng, shape)),), why=why)
         yield Sample((draw(rng, BENCH if bench else LARGE),), why="several threads", grad=False, bench=bench)
-        yield Sample((specials(*special),), why="special values", grad=False)
+        if "float" in kinds:
+            yield Sample((specials(*special),), why="special values", grad=False)
         if "int" in kinds:
-            limits = (np.iinfo(t) for t in (np.int8, np.uint8, np.int16, np.int32, np.int64))
-            for i in limits:
-                yield Sample((np.array([i.min, i.max, 0, 1, 2, 3, i.max // 2], i.dtype),), why=f"{i.dtype}, wrapping", grad=False)
+            for dtype in INTEGERS:
+                yield Sample((_ends(dtype),), why=f"{dtype.name}, wrapping", grad=False)
         if more:
             yield from more(rng)
 
@@ -122,10 +127,10 @@ def unary(
             yield Wrong((np.array([True]),), (), DTypeError, f"{name}: does not take bool")
         yield from wrong
 
-    fields = {"kernels": {"cpu": f"{family}:{name}"}, "infer": broadcast_infer(name, kinds, result)} | fields
+    common: dict[str, Any] = {"kernels": {"cpu": f"{family}:{name}"}, "infer": broadcast_infer(name, kinds, result)}
     return Op(
         name=name, doc=doc, inputs="x", promote=promote, ref=ref, samples=samples, errors=errors,
-        cost=broadcast_cost(flops, result), **fields,
+        cost=broadcast_cost(flops, result), **(common | fields),
     )  # fmt: skip
 
 
@@ -142,27 +147,26 @@ def binary(
     flops: float = 1,
     draw: Draw = normal,
     special: Sequence[float] = (),
+    grad: bool = True,
     bench: bool = False,
     more: Callable[[Any], Iterator[Sample]] | None = None,
     wrong: Sequence[Wrong] = (),
     **fields: Any,
 ) -> Op:
-    """A row of two operands that broadcast. The arguments are those of `unary`."""
+    """A row of two operands that broadcast. Arguments as in `unary`; ``grad``: whether to check gradients."""
 
     def samples(rng: Any) -> Iterator[Sample]:
-        for shape, why in SHAPES:
-            yield Sample((draw(rng, shape), draw(rng, shape)), why=why)
-        for first, second, why in PAIRS:
-            yield Sample((draw(rng, first), draw(rng, second)), why=why)
+        pairs = (*((shape, shape, why) for shape, why in SHAPES), *PAIRS)
+        for first, second, why in pairs:
+            yield Sample((np.asarray(draw(rng, first)), np.asarray(draw(rng, second))), why=why, grad=grad)
         large = BENCH if bench else LARGE
         yield Sample((draw(rng, large), draw(rng, large)), why="several threads", grad=False, bench=bench)
-        values = specials(1.0, -1.5, *special)
-        yield Sample((values[:, None], values), why="special values", grad=False)
+        if "float" in kinds:
+            values = specials(1.0, -1.5, *special)
+            yield Sample((values[:, None], values), why="special values", grad=False)
         if "int" in kinds:
-            for t in (np.int8, np.uint8, np.int16, np.int32, np.int64):
-                i = np.iinfo(t)
-                ends = np.array([i.min, i.max, 1, 2, 3, 5, i.max // 2], t)
-                yield Sample((ends[:, None], ends), why=f"{i.dtype}, wrapping", grad=False)
+            for dtype in INTEGERS:
+                yield Sample((_ends(dtype)[:, None], _ends(dtype)), why=f"{dtype.name}, wrapping", grad=False)
         if "bool" in kinds:
             truth = np.array([False, True])
             yield Sample((truth[:, None], truth), why="bool", grad=False)
@@ -170,16 +174,16 @@ def binary(
             yield from more(rng)
 
     def errors() -> Iterator[Wrong]:
-        good = np.bool_ if kinds == (bool_.kind,) else np.float32
-        a, b = np.ones(3, good), np.ones(4, good)
-        yield Wrong((a, b), (), ShapeError, f"{name}: shapes do not broadcast: (3,) and (4,)")
-        yield Wrong((np.ones((2, 1, 3), good), np.ones((2, 2), good)), (), ShapeError, f"{name}: shapes do not broadcast: (2, 1, 3) and (2, 2)")
+        for first, second in (((3,), (4,)), ((2, 1, 3), (2, 2))):
+            dtype = np.float32 if "float" in kinds else np.bool_
+            text = f"{name}: shapes do not broadcast: {first} and {second}"
+            yield Wrong((np.ones(first, dtype), np.ones(second, dtype)), (), ShapeError, text)
         if "bool" not in kinds and promote is widest:
             yield Wrong((np.array([True]), np.array([True])), (), DTypeError, f"{name}: does not take bool")
         yield from wrong
 
-    fields = {"kernels": {"cpu": f"{family}:{name}"}, "infer": broadcast_infer(name, kinds, result)} | fields
+    common: dict[str, Any] = {"kernels": {"cpu": f"{family}:{name}"}, "infer": broadcast_infer(name, kinds, result)}
     return Op(
         name=name, doc=doc, inputs=inputs, promote=promote, ref=ref, samples=samples, errors=errors,
-        cost=broadcast_cost(flops, result), **fields,
+        cost=broadcast_cost(flops, result), **(common | fields),
     )  # fmt: skip

@@ -27,40 +27,40 @@ def _sigmoid_ref(x: Any) -> Any:
     return np.where(x < 0, e, 1.0) / (1.0 + e)
 
 
-_relu = unary(
+relu: Any = unary(
     "relu", "Rectifier max(x, 0). The gradient at 0 is 0.",
-    ref=lambda x: np.where(x <= 0, 0.0, x), family="activation", promote=floating, draw=_away_from_zero, bench=True, ulp=0,
-    saves=("out",), vjp=lambda ctx, dout: relu_backward(dout, ctx.saved[0]),
-)  # fmt: skip
-_relu_backward = binary(
+    ref=lambda x: np.where(x <= 0, 0.0, x), family="activation", promote=floating, draw=_away_from_zero, bench=True,
+    ulp=0, saves=("out",), vjp=lambda ctx, dout: relu_backward(dout, ctx.saved[0]),
+).call  # fmt: skip
+relu_backward: Any = binary(
     "relu_backward", "Gradient of relu: dout where out > 0, else 0.",
     ref=lambda dout, out: np.where(out <= 0, 0.0, dout), family="activation", inputs="dout out", outputs="dx",
     kinds=FLOAT, draw=_away_from_zero, ulp=0,
     saves=("out",), vjp=lambda ctx, ddx: (relu_backward(ddx, ctx.saved[0]), None),
-)  # fmt: skip
+).call  # fmt: skip
 
-_sigmoid = unary(
+sigmoid: Any = unary(
     "sigmoid", "Logistic function 1 / (1 + e^-x), accurate in the lower tail.",
     ref=_sigmoid_ref, family="activation", promote=floating, special=(-87.0, -100.0, 20.0, -700.0), bench=True,
     ulp=3, flops=25, saves=("out",), vjp=lambda ctx, dout: sigmoid_backward(dout, ctx.saved[0]),
-)  # fmt: skip
-_sigmoid_backward = binary(
+).call  # fmt: skip
+sigmoid_backward: Any = binary(
     "sigmoid_backward", "Gradient of sigmoid: dout out (1 - out).",
     ref=lambda dout, out: dout * (out * (1 - out)), family="activation", inputs="dout out", outputs="dx",
     kinds=FLOAT, ulp=2, flops=3, composite=lambda dout, out: mul(dout, mul(out, sub(1, out))),
-)  # fmt: skip
+).call  # fmt: skip
 
-_tanh = unary(
+tanh: Any = unary(
     "tanh", "Hyperbolic tangent.",
     ref=np.tanh, family="activation", promote=floating, special=(1e-30, -1e-5, 9.0, 19.0, 100.0), bench=True,
     ulp=3, flops=25, saves=("out",), vjp=lambda ctx, dout: tanh_backward(dout, ctx.saved[0]),
-)  # fmt: skip
-_tanh_backward = binary(
+).call  # fmt: skip
+tanh_backward: Any = binary(
     "tanh_backward", "Gradient of tanh: dout (1 - out^2).",
     ref=lambda dout, out: dout * (1 - out * out), magnitude=lambda dout, out: np.abs(dout) * (1 + out * out),
     family="activation", inputs="dout out", outputs="dx",
     kinds=FLOAT, ulp=2, flops=3, composite=lambda dout, out: mul(dout, sub(1, square(out))),
-)  # fmt: skip
+).call  # fmt: skip
 
 # ---- gelu ---------------------------------------------------------------------------------------------------------
 
@@ -155,29 +155,22 @@ def _gelu_backward_vjp(ctx: Any, ddx: Any) -> Any:
     return to_dout, mul(mul(ddx, dout), _gelu_curvature(x, approximate)) if ctx.needs[1] else None
 
 
-_gelu = unary(
+gelu: Any = unary(
     "gelu", "Gaussian error linear unit x P(X <= x), X standard normal (https://arxiv.org/abs/1606.08415).\n\n"
-    'approximate="tanh": x / 2 (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3))). Both keep their relative accuracy in the negative tail, '
-    "where 1 + erf would cancel, and are 0 at -inf. Raises ValueError for another `approximate`.",
+    'approximate="tanh": x / 2 (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3))). Both keep their relative accuracy in the '
+    "negative tail, where 1 + erf would cancel, and are 0 at -inf. Raises ValueError for another `approximate`.",
     ref=_gelu_ref, magnitude=_gelu_magnitude, family="activation", attrs={"approximate": "none"},
-    infer=_check_approximate("gelu"), kernels=_kernels(""), params=lambda x, approximate: (), promote=floating, bench=True,
+    infer=_check_approximate("gelu"), kernels=_kernels(""), params=lambda x, approximate: (), promote=floating,
     ulp=7, flops=35, more=_gelu_samples(1),
-    wrong=[Wrong((np.ones(3, np.float32),), ("erf",), ValueError, "gelu: approximate must be 'none' or 'tanh', not 'erf'")],
+    wrong=[Wrong((np.ones(3),), ("erf",), ValueError, "gelu: approximate must be 'none' or 'tanh', not 'erf'")],
     saves=("x",), vjp=lambda ctx, dout: gelu_backward(dout, ctx.saved[0], *ctx.attrs),
-)  # fmt: skip
-_gelu_backward = binary(
+).call  # fmt: skip
+gelu_backward: Any = binary(
     "gelu_backward", "Gradient of gelu: dout (p(x) + x p'(x)) for gelu(x) = x p(x).",
     ref=_gelu_backward_ref, magnitude=_gelu_backward_magnitude, family="activation", inputs="dout x", outputs="dx",
     attrs={"approximate": "none"}, infer=_check_approximate("gelu_backward"), kernels=_kernels("_backward"),
     params=lambda dout, x, approximate: (), kinds=FLOAT, ulp=7, flops=40, more=_gelu_samples(2),
     saves={"dout": ("x",), "x": ("dout", "x")}, vjp=_gelu_backward_vjp,
-)  # fmt: skip
-
-# ---- public functions ---------------------------------------------------------------------------------------------
-
-relu, relu_backward = _relu.call, _relu_backward.call
-sigmoid, sigmoid_backward = _sigmoid.call, _sigmoid_backward.call
-tanh, tanh_backward = _tanh.call, _tanh_backward.call
-gelu, gelu_backward = _gelu.call, _gelu_backward.call
+).call  # fmt: skip
 
 __all__ = ["gelu", "gelu_backward", "relu", "relu_backward", "sigmoid", "sigmoid_backward", "tanh", "tanh_backward"]
