@@ -67,6 +67,7 @@ def _is_mask(array: Any) -> bool:
 
 
 def _expand_ellipsis(name: str, shape: Shape, index: tuple[Any, ...]) -> list[Any]:
+    """The index with slices for its Ellipsis and for axes not mentioned, and arrays for what is one."""
     items = [_as_array(name, item) if _is_array(item) else item for item in index]
     used = sum(0 if i is None or i is ... else i.ndim if _is_array(i) and _is_mask(i) else 1 for i in items)
     if used > len(shape):
@@ -74,7 +75,7 @@ def _expand_ellipsis(name: str, shape: Shape, index: tuple[Any, ...]) -> list[An
     at = [k for k, item in enumerate(items) if item is ...]
     if len(at) > 1:
         raise IndexError(f"{name}: more than one Ellipsis in an index")
-    rest = [slice(None)] * (len(shape) - used)
+    rest = [slice(None)] * (len(shape) - used) or [...] * len(at)  # even an empty one parts its neighbours
     k = at[0] if at else len(items)
     return [*items[:k], *rest, *items[k + 1 :]]
 
@@ -106,6 +107,8 @@ def _parse(name: str, shape: Shape, index: Any) -> _Index:
     places: list[int] = []
     axis = 0
     for place, item in enumerate(items):
+        if item is ...:
+            continue
         if item is None:
             basic.append(None)
             continue

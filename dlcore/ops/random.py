@@ -2,8 +2,8 @@
 
 A generator's state is an int64 tensor (seed, offset) in device memory. Every row that draws takes it as an operand,
 reads it, and moves the offset past the blocks of four 32-bit words it used: a count that follows from the number of
-elements alone. Element i depends on (seed, offset, i) only, so results do not depend on threads or devices; how
-elements map to words is told in csrc/random/random.inl. Uniforms, integers, masks and permutations have the same bits on
+elements alone. Element i depends on (seed, offset, i) only, so results do not depend on threads or devices;
+csrc/random/random.inl tells which words make it. Uniforms, integers, masks and permutations have the same bits on
 every device, normals agree within 2 ulp. `dlcore.random` has the functions that keep the state for you.
 """
 
