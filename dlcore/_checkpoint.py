@@ -146,7 +146,7 @@ def _read(path: Path) -> Checkpoint:
     (length,) = struct.unpack("<Q", data[:8])
     metadata = json.loads(data[8 : 8 + length]).get("__metadata__", {})
     tensors = {}
-    for name, entry in entries:
+    for name, entry in sorted(entries, key=lambda item: item[0]):
         if entry["dtype"] not in _DTYPES:
             raise ValueError(f"load: {path}: {name} has dtype {entry['dtype']}, which dlcore does not have")
         dtype = _DTYPES[entry["dtype"]].numpy

@@ -313,7 +313,7 @@ def test_learning_rate_schedule_and_plain_functions():
 def test_progress_prints_a_line_per_epoch(capsys):
     fit(network(), validation=(X, LABELS), progress=True)
     lines = [line for line in capsys.readouterr().out.splitlines() if line.strip()]
-    assert len(lines) == 3 and lines[2].startswith("epoch 3/3  loss ") and "val_loss" in lines[2]
+    assert len(lines) == 3 and lines[2].startswith("epoch 3/3 loss ") and "val_loss" in lines[2]
     fit(network())
     assert capsys.readouterr().out == ""
 

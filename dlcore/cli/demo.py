@@ -44,11 +44,11 @@ def run(data: Source = "auto", epochs: int | None = None, output: Path = Path("d
 
     Args:
         data: Fashion-MNIST where it is found and else the digits that ship with dlcore, or one of them by name.
-        epochs: passes over the training data (default: 5 for Fashion-MNIST, 30 for the digits).
+        epochs: passes over the training data (default: 5 for Fashion-MNIST, 20 for the digits).
         output: folder for the model and the picture of the curves.
         seed: of the split, the weights and the order of the samples.
     """
-    console = Console(highlight=False)
+    console = Console(highlight=False, soft_wrap=True)
     task = _fashion(seed, epochs) if _chosen(data, console) == "fashion-mnist" else _digits(seed, epochs)
     output.mkdir(parents=True, exist_ok=True)
     dl.manual_seed(seed)
@@ -75,13 +75,14 @@ def run(data: Source = "auto", epochs: int | None = None, output: Path = Path("d
         f"\n[bold]Test[/]    accuracy [bold]{score['accuracy']:.4f}[/], loss {score['loss']:.4f} on {len(task.test):,} "
         f"samples it has never seen; training took {sum(history['seconds']):.1f} s\n"
     )
+    console.print("What it is (rows) and what the network says (columns):")
     console.print(_confusion_table(score["confusion_matrix"], task.test.classes))
     again = dl.load(_network(task.widths), path)
     _show_predictions(console, again, task)
     same = np.array_equal(np.asarray(dl.predict(model, task.test)), np.asarray(dl.predict(again, task.test)))
     console.print(f"[bold]Saved[/]   {path}; loaded again, it predicts {'the same bits' if same else 'something else'}")
     _plot(console, history, output / "curves.png")
-    console.print(_NEXT.format(path=path), soft_wrap=True)
+    console.print(_NEXT.format(path=path))
     return 0 if same else 1
 
 
@@ -102,7 +103,7 @@ def _fashion(seed: int, epochs: int | None) -> _Task:
 
 def _digits(seed: int, epochs: int | None) -> _Task:
     train, validation, test = random_split(load_dataset("digits"), [0.7, 0.15, 0.15], seed=seed)
-    return _Task("digits", train, validation, test, (64, 128, 64, 10), 30 if epochs is None else epochs, 32)
+    return _Task("digits", train, validation, test, (64, 128, 64, 10), 20 if epochs is None else epochs, 32)
 
 
 def _network(widths: tuple[int, ...]) -> nn.Sequential:
@@ -129,7 +130,7 @@ def _introduce(console: Console, task: _Task, model: nn.Module) -> None:
 
 def _confusion_table(counts: np.ndarray, classes: tuple[str, ...]) -> Table:
     """Rows: what it is; columns: what the model says."""
-    table = Table(title="What it is (rows) and what the network says (columns)", title_justify="left", box=None)
+    table = Table(box=None)
     table.add_column(no_wrap=True)
     for i in range(len(classes)):
         table.add_column(str(i), justify="right")
@@ -149,7 +150,7 @@ def _cell(count: int, total: int, right: bool) -> str:
 
 def _show_predictions(console: Console, model: nn.Module, task: _Task) -> None:
     """Some test images with what the network says of them below."""
-    count = max(1, min(4, console.width // 32))
+    count = max(1, min(4, console.width // (task.test[0][0].shape[1] + 8)))  # as many as fit beside each other
     images, labels = task.test[np.arange(count) * (len(task.test) // count)]
     probabilities = np.asarray(dl.softmax(dl.predict(model, images), axis=-1))
     table = Table(box=None, padding=(0, 3, 0, 0), show_header=False)

@@ -6,6 +6,7 @@ import time
 from typing import TYPE_CHECKING
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from dlcore.train.callbacks import Callback
@@ -48,13 +49,14 @@ class ProgressBar(Callback):
             self.progress.update(self.task, completed=run.batch, figures=figures(run.meter.compute()))
 
     def on_epoch_end(self, run: Run) -> None:
-        self.progress.console.print(f"{self.head}  {figures(run.logs)}  {run.logs['seconds']:.1f} s", highlight=False)
+        line = f"{self.head} {figures(run.logs)} [dim]{run.logs['seconds']:.1f}s[/]"
+        self.progress.console.print(line, highlight=False, soft_wrap=True)
 
     def on_train_end(self, run: Run) -> None:
         self.progress.stop()
 
 
 def figures(values: dict[str, object]) -> str:
-    """The numbers among ``values`` in one line."""
+    """The numbers among ``values`` in one line, as rich's markup."""
     shown = {k: v for k, v in values.items() if k not in ("epoch", "seconds") and is_number(v)}
-    return "  ".join(f"{name} {value:.4f}" for name, value in shown.items())
+    return " ".join(f"[dim]{escape(name)}[/] {value:.4f}" for name, value in shown.items())
