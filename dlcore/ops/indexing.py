@@ -48,8 +48,12 @@ class _Index(NamedTuple):
 # ---- parsing ------------------------------------------------------------------------------------------------------
 
 
+_NUMBERS = (bool, int, float)
+_ARRAYS = (_C.TensorBase, np.ndarray, list, tuple, range)
+
+
 def _is_array(item: Any) -> bool:
-    return isinstance(item, _C.TensorBase | np.ndarray | list | tuple | range)
+    return isinstance(item, _ARRAYS)
 
 
 def _as_array(name: str, item: Any) -> Any:
@@ -90,8 +94,27 @@ def _position(name: str, shape: Shape, axis: int, item: Any) -> int:
 
 
 def _walk(item: slice, length: int) -> tuple[int, int, int]:
-    steps = range(*item.indices(length))
-    return (steps.start if len(steps) else 0), len(steps), steps.step
+    """(start, length, step) of a slice of an axis."""
+    start, stop, step = item.indices(length)
+    count = len(range(start, stop, step))
+    return (start if count else 0), count, step
+
+
+def _plain(name: str, shape: Shape, index: Any) -> tuple[Any, ...] | None:
+    """The basic index of ints, slices and None, without more ado; None where there is anything else."""
+    items = index if type(index) is tuple else (index,)
+    entries: list[Any] = []
+    axis, ndim = 0, len(shape)
+    for item in items:
+        kind = type(item)
+        if item is None:
+            entries.append(None)
+            continue
+        if axis == ndim or not (kind is int or kind is slice):
+            return None
+        entries.append(_walk(item, shape[axis]) if kind is slice else _position(name, shape, axis, item))
+        axis += 1
+    return tuple(entries)
 
 
 def _check_mask(name: str, shape: Shape, axis: int, mask: Any) -> None:
@@ -202,8 +225,11 @@ def _view(x: Any, basic: tuple[Any, ...]) -> Any:
 
 def getitem(x: Any, index: Any) -> Any:
     """``x[index]``: a view for ints, slices, Ellipsis and None; a copy where arrays or masks gather."""
-    if type(index) is int and x.ndim:
-        return slice_view(x, (_position("getitem", x.shape, 0, index),))
+    plain = _plain("getitem", x.shape, index)
+    if plain is not None:
+        return slice_view(x, plain)
+    if isinstance(index, _C.TensorBase) and x.ndim and index.dtype.kind in ("int", "uint"):
+        return take(x, index, 0)
     parsed = _parse("getitem", x.shape, index)
     if not parsed.advanced:
         return slice_view(x, parsed.basic)
@@ -219,9 +245,9 @@ def getitem(x: Any, index: Any) -> Any:
 # ---- assigning ----------------------------------------------------------------------------------------------------
 
 
-def _value(x: Any, value: Any, ndim: int) -> Any:
+def _value(value: Any, ndim: int) -> Any:
     """``value`` as a tensor or number, without axes of length 1 that lie before the target's ``ndim``."""
-    if isinstance(value, bool | int | float):
+    if isinstance(value, _NUMBERS):
         return value
     if isinstance(value, np.generic):
         return value.item()
@@ -231,7 +257,7 @@ def _value(x: Any, value: Any, ndim: int) -> Any:
 
 
 def _tracked(*tensors: Any) -> bool:
-    return bool(_C.is_grad_enabled()) and any(getattr(t, "requires_grad", False) for t in tensors)
+    return any(getattr(t, "requires_grad", False) for t in tensors) and bool(_C.is_grad_enabled())
 
 
 def setitem(x: Any, index: Any, value: Any) -> None:
@@ -239,14 +265,17 @@ def setitem(x: Any, index: Any, value: Any) -> None:
 
     On the tape where x or value requires a gradient: x then is what the assignment made of it.
     """
-    parsed = _parse("setitem", x.shape, index)
-    view = _view(x, parsed.basic)
-    if parsed.advanced:
-        _set_gathered(x, parsed, view, value)
-        return
-    value = _value(x, value, view.ndim)
-    if view is not x and _tracked(x, value):
-        assign.inplace(x, slice_assign(x, value, parsed.basic))
+    basic = () if index is ... else _plain("setitem", x.shape, index)
+    if basic is None:
+        parsed = _parse("setitem", x.shape, index)
+        if parsed.advanced:
+            _set_gathered(x, parsed, _view(x, parsed.basic), value)
+            return
+        basic = parsed.basic
+    view = slice_view(x, basic) if basic else x
+    value = _value(value, view.ndim)
+    if basic and _tracked(x, value):
+        assign.inplace(x, slice_assign(x, value, basic))
     else:
         assign.inplace(view, value)
 
@@ -255,7 +284,7 @@ def _set_gathered(x: Any, index: _Index, view: Any, value: Any) -> None:
     only = index.advanced[0]
     if only.mask is not None and len(index.advanced) == 1 and _is_one(value):
         behind = view.ndim - only.axis - only.span  # no positions are needed where all elements get the same
-        changed = where(reshape(_tensor(only.mask), (*only.mask.shape, *[1] * behind)), _value(x, value, 0), view)
+        changed = where(reshape(_tensor(only.mask), (*only.mask.shape, *[1] * behind)), _value(value, 0), view)
     else:
         g = _gathered(view, index)
         value = _arranged(g, value)
@@ -273,15 +302,15 @@ def _set_gathered(x: Any, index: _Index, view: Any, value: Any) -> None:
 
 
 def _is_one(value: Any) -> bool:
-    return isinstance(value, bool | int | float | np.generic) or (hasattr(value, "ndim") and value.ndim == 0)
+    return isinstance(value, (*_NUMBERS, np.generic)) or (hasattr(value, "ndim") and value.ndim == 0)
 
 
 def _arranged(g: _Gathered, value: Any) -> Any:
     """``value`` with the axes of the positions in front, as `put` wants it."""
     rest = g.front.shape[g.lead :]
     shape: Sequence[int] = (*rest[: g.place], *g.flat.shape, *rest[g.place :])
-    value = _value(g.front, value, len(shape))
-    if isinstance(value, bool | int | float) or value.ndim == 0:
+    value = _value(value, len(shape))
+    if isinstance(value, _NUMBERS) or value.ndim == 0:
         return value
     if value.ndim > len(shape):
         raise ShapeError(f"setitem: {value.shape} does not broadcast to {tuple(shape)}")
