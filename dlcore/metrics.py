@@ -2,8 +2,8 @@
 
 A metric is a :class:`Metric`; called with outputs and targets it gives its value at once:
 
->>> dl.metrics.accuracy(logits, labels)
-0.9375
+>>> dl.metrics.accuracy(np.array([[2.0, 1.0], [0.5, 3.0]]), np.array([0, 0]))
+0.5
 """
 
 from __future__ import annotations

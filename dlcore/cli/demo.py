@@ -77,6 +77,7 @@ def run(data: Source = "auto", epochs: int | None = None, output: Path = Path("d
     )
     console.print("What it is (rows) and what the network says (columns):")
     console.print(_confusion_table(score["confusion_matrix"], task.test.classes))
+    dl.save(model, path)
     again = dl.load(_network(task.widths), path)
     _show_predictions(console, again, task)
     same = np.array_equal(np.asarray(dl.predict(model, task.test)), np.asarray(dl.predict(again, task.test)))

@@ -120,6 +120,9 @@ def random_split(dataset: Any, lengths: Sequence[float], seed: int = 0) -> list[
 
     ``lengths``: whole numbers that add up to len(dataset), or fractions that add up to 1 (parts are rounded down, and
     the first parts take what is left, one each). The same ``seed`` gives the same parts.
+
+    >>> [len(part) for part in dl.data.random_split(dl.data.load_dataset("digits"), [0.8, 0.2], seed=0)]
+    [1438, 359]
     """
     n = len(dataset)
     sizes = _sizes(n, lengths)

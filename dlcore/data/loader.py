@@ -22,8 +22,9 @@ class DataLoader:
     shuffle: a new order each epoch, from ``seed`` and the epoch's number alone; set ``epoch`` to go on from another.
     drop_last: leave out a last batch that is not full.
 
-    >>> for x, y in DataLoader(train, batch_size=64, shuffle=True, seed=0):
-    ...     loss = dl.cross_entropy(model(x), y)
+    >>> data = dl.data.TensorDataset(np.zeros((5, 3), np.float32), np.arange(5))
+    >>> [(x.shape, y.tolist()) for x, y in dl.data.DataLoader(data, batch_size=2)]
+    [((2, 3), [0, 1]), ((2, 3), [2, 3]), ((1, 3), [4])]
     """
 
     def __init__(

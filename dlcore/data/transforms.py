@@ -25,6 +25,9 @@ class Normalize:
 
     ``mean``, ``std``: numbers, or one per feature (samples of one axis) or channel (images (C, H, W)). A deviation of 0
     counts as 1, so that a constant feature becomes 0. Works on Tensors and NumPy arrays.
+
+    >>> dl.data.Normalize(mean=[1.0, 4.0], std=[2.0, 0.0])(dl.tensor([[3.0, 4.0]]))
+    tensor([[1., 0.]])
     """
 
     def __init__(self, mean: Any, std: Any):

@@ -24,6 +24,9 @@ class Linear(Module):
     """``x @ weight.T + bias``: x (..., in_features) -> (..., out_features).
 
     ``weight`` (out_features, in_features) and ``bias`` (out_features) begin uniform in +-1/sqrt(in_features).
+
+    >>> nn.Linear(64, 10)(dl.ones(32, 64)).shape
+    (32, 10)
     """
 
     def __init__(self, in_features: int, out_features: int, bias: bool = True, device: Any = None, dtype: Any = None):
@@ -161,6 +164,9 @@ class Sequential(Module):
     """Modules run one after the other: ``Sequential(Linear(64, 10), ReLU())`` or a dict of named ones.
 
     A Linear followed by an activation runs as one ``linear(..., activation=...)``: the same bits in fewer launches.
+
+    >>> nn.Sequential(nn.Flatten(), nn.Linear(64, 32), nn.ReLU(), nn.Linear(32, 10))(dl.zeros(5, 8, 8)).shape
+    (5, 10)
     """
 
     def __init__(self, *layers: Module | Mapping[str, Module]):

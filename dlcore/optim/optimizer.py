@@ -77,6 +77,13 @@ class Optimizer:
     (the operation that does the step), ``_columns`` (a group's settings as numbers, in the row's order) and ``_slots``.
 
     Parameters whose ``grad`` is None are skipped: they, their state and their step count stay as they are.
+
+    >>> w = nn.Parameter(dl.tensor([1.0, 2.0]))
+    >>> optimizer = optim.SGD([w], lr=0.25)
+    >>> (w * w).sum().backward()
+    >>> optimizer.step()
+    >>> w.tolist()
+    [0.5, 1.0]
     """
 
     _row: Any

@@ -79,6 +79,13 @@ def fit(
 
     Ctrl-C takes effect after the step or file at hand: callbacks end properly (``Checkpoint`` saves, ``EarlyStopping``
     restores), then KeyboardInterrupt is raised, with the History as its ``history``. A second Ctrl-C acts at once.
+
+    >>> x = np.linspace(-1, 1, 64, dtype=np.float32)[:, None]
+    >>> model = nn.Linear(1, 1)
+    >>> optimizer = optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+    >>> history = dl.fit(model, (x, 3 * x + 1), loss=dl.mse_loss, optimizer=optimizer, epochs=100)
+    >>> [round(p.item(), 2) for p in model.parameters()]
+    [3.0, 1.0]
     """
     data = _supervised(train, "fit")
     if epochs < 0:

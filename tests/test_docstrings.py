@@ -1,0 +1,21 @@
+"""The examples in docstrings run, and print what they say."""
+
+import doctest
+import importlib
+import pkgutil
+
+import numpy as np
+import pytest
+
+import dlcore as dl
+from dlcore import nn, optim
+
+NAMES = {"dl": dl, "nn": nn, "optim": optim, "np": np}
+MODULES = [m.name for m in pkgutil.walk_packages(dl.__path__, "dlcore.") if not m.name.endswith(("_C", "__main__"))]
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_examples(name):
+    module = importlib.import_module(name)
+    result = doctest.testmod(module, extraglobs=NAMES, optionflags=doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE)
+    assert result.failed == 0
