@@ -235,7 +235,7 @@ def _as_tensor(x: Any) -> Tensor:
 
 def _one_hot(labels: Tensor, classes: int) -> Tensor:
     """(...) -> bool (..., classes)."""
-    return labels.reshape((*labels.shape, 1)) == arange(classes, dtype=labels.dtype, device=labels.device)
+    return labels.reshape((*labels.shape, 1)) == arange(classes, device=labels.device)
 
 
 def _check_labels(name: str, outputs: Tensor, targets: Tensor) -> None:

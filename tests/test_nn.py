@@ -160,6 +160,7 @@ def test_the_same_seed_gives_the_same_weights():
 ACTIVATIONS = [nn.ReLU(), nn.Tanh(), nn.Sigmoid(), nn.GELU(), nn.GELU("tanh")]
 
 
+@pytest.mark.smoke
 @pytest.mark.parametrize("activation", ACTIVATIONS, ids=repr)
 def test_sequential_fuses_linear_and_activation_to_the_same_bits(activation):
     first, last = nn.Linear(33, 17), nn.Linear(17, 5)

@@ -116,6 +116,7 @@ def test_a_step_without_any_gradient_changes_nothing():
     close(parameters, values, rtol=0)
 
 
+@pytest.mark.smoke
 def test_groups_have_settings_of_their_own():
     values, parameters = start()
     groups = [{"params": parameters[:2], "lr": 0.1}, {"params": parameters[2:], "weight_decay": 0.5}]

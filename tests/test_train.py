@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import dlcore as dl
-from dlcore import metrics, nn, optim
+from dlcore import _C, metrics, nn, optim
 from dlcore.data import DataLoader, Normalize, TensorDataset, load_dataset, random_split
 from dlcore.data.dataset import permutation
 from dlcore.train import Callback, Checkpoint, EarlyStopping, History, LearningRate
@@ -79,6 +79,7 @@ class NumpyMLP:
         return curve
 
 
+@pytest.mark.smoke
 @pytest.mark.parametrize("kind", ["SGD", "Adam"])
 def test_the_loss_curve_is_numpys(kind):
     dl.manual_seed(0)
@@ -148,6 +149,37 @@ def test_loss_may_be_a_module_and_the_target_a_float():
     model = network(2)
     history = fit(model, TensorDataset(X, TARGETS), loss=nn.MSELoss(), epochs=30, metrics=["r2", "mae"])
     assert history["loss"][-1] < 0.2 * history["loss"][0] and history["r2"][-1] > 0.8
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "int8", "int16", "int32", "int64"])
+def test_labels_of_any_integer_dtype(dtype):
+    model = network()
+    names = ["accuracy", "top2", "confusion_matrix"]
+    history = fit(model, TensorDataset(X, LABELS.astype(dtype)), metrics=names, epochs=1)
+    score = dl.evaluate(model, (X, LABELS.astype(dtype)), loss=dl.cross_entropy, metrics=names)
+    expected = dl.evaluate(model, (X, LABELS), loss=dl.cross_entropy, metrics=names)
+    assert history["confusion_matrix"][0].sum() == len(X)
+    np.testing.assert_array_equal(score.pop("confusion_matrix"), expected.pop("confusion_matrix"))
+    assert score == expected
+
+
+def test_a_model_may_take_several_inputs():
+    class Bilinear(nn.Module):
+        def __init__(self):
+            self.left, self.right = nn.Linear(6, 3), nn.Linear(2, 3)
+
+        def forward(self, a, b):
+            return self.left(a) * self.right(b)
+
+    data = TensorDataset(X, TARGETS, LABELS)
+    history = fit(Bilinear(), data, data, epochs=5, metrics=["accuracy"])
+    assert history["loss"][-1] < history["loss"][0]
+
+
+def test_memory_does_not_grow_from_epoch_to_epoch():
+    in_use = []
+    fit(network(), metrics=["accuracy"], epochs=6, callbacks=[lambda run: in_use.append(_C.memory_stats()["in_use"])])
+    assert len(set(in_use[1:])) == 1
 
 
 def test_modes_are_restored_and_dropout_is_off_in_evaluation():
