@@ -17,6 +17,7 @@ from dlcore._tensor import Tensor, from_numpy
 from dlcore.data.transforms import from_config, to_config
 from dlcore.dtypes import DTYPES, DType
 from dlcore.nn.module import Module
+from dlcore.optim.optimizer import Optimizer
 
 __all__ = ["Checkpoint", "load", "save"]
 
@@ -25,14 +26,27 @@ _CODES = {
     "float16": "F16", "bfloat16": "BF16", "float32": "F32", "float64": "F64",
 }  # fmt: skip
 _DTYPES: dict[str, DType] = {_CODES[d.name]: d for d in DTYPES}
+_OPTIMIZER = "optimizer/"  # before the names of the optimizer's tensors; no parameter's name has a slash
 
 
 class Checkpoint(dict[str, Tensor]):
-    """What a file holds: name -> Tensor, the ``transform`` the model was fitted with (or None), the ``metadata``."""
+    """What a file holds: name -> Tensor.
 
-    def __init__(self, tensors: Mapping[str, Tensor], transform: Any, metadata: dict[str, str]):
-        super().__init__(tensors)
-        self.transform, self.metadata = transform, metadata
+    Besides: ``transform``, the one the model was fitted with, ``optimizer``, its state (each None if it is not there),
+    and the texts of ``metadata``.
+    """
+
+    def __init__(self, tensors: Mapping[str, Tensor], metadata: dict[str, str]):
+        super().__init__((name, value) for name, value in tensors.items() if not name.startswith(_OPTIMIZER))
+        self.metadata = metadata
+        self.transform = from_config(metadata["transform"]) if "transform" in metadata else None
+        self.optimizer: dict[str, Any] | None = None
+        if "optimizer" in metadata:
+            state: dict[int, dict[str, Tensor]] = {}
+            for name in tensors.keys() - self.keys():
+                _, i, slot = name.split("/")
+                state.setdefault(int(i), {})[slot] = tensors[name]
+            self.optimizer = {"state": state, "param_groups": json.loads(metadata["optimizer"])}
 
 
 def save(
@@ -40,11 +54,13 @@ def save(
     path: str | os.PathLike[str],
     transform: Any = None,
     metadata: Mapping[str, str] | None = None,
+    optimizer: Optimizer | None = None,
 ) -> None:
     """Write a model's state, or a dict of tensors or arrays, to ``path`` in the safetensors format.
 
     The file is written aside in the same folder, flushed to the disk and renamed: whatever happens, ``path`` holds the
-    old file or the new one. ``transform`` (default: the one ``dl.fit`` trained the model with) is kept in the file.
+    old file or the new one. ``transform`` (default: the one ``dl.fit`` trained the model with) is kept in the file, and
+    with ``optimizer`` its state too, to go on training from there.
     """
     path = Path(os.path.realpath(path))
     state = model.state_dict() if isinstance(model, Module) else model
@@ -53,18 +69,24 @@ def save(
     config = _config(model, transform)
     if config is not None:
         texts["transform"] = config
+    if optimizer is not None:
+        saved = optimizer.state_dict()
+        texts["optimizer"] = json.dumps(saved["param_groups"])
+        for i, entry in saved["state"].items():
+            arrays |= {f"{_OPTIMIZER}{i}/{slot}": _as_array(slot, value) for slot, value in entry.items()}
     _write_aside(path, _serialized(arrays, texts))
 
 
 @overload
-def load(source: Module, path: str | os.PathLike[str]) -> Module: ...
+def load(source: Module, path: str | os.PathLike[str], optimizer: Optimizer | None = None) -> Module: ...
 @overload
 def load(source: str | os.PathLike[str]) -> Checkpoint: ...
-def load(source: Any, path: Any = None) -> Any:
+def load(source: Any, path: Any = None, optimizer: Any = None) -> Any:
     """``load(model, path)`` fills the model from the file and returns it; ``load(path)`` gives the tensors.
 
     Names, shapes and dtypes must be those of the model. ValueError says what is wrong with a damaged file or what does
-    not fit, OSError why it cannot be read; the model is then as it was.
+    not fit, OSError why it cannot be read; the model is then as it was. ``optimizer`` takes over the state saved with
+    the model.
     """
     if path is None:
         return _read(Path(source))
@@ -72,9 +94,15 @@ def load(source: Any, path: Any = None) -> Any:
         raise TypeError(f"load: a Module and a path, or a path alone, not {type(source).__name__} and a path")
     checkpoint = _read(Path(path))
     try:
+        if optimizer is not None:
+            if checkpoint.optimizer is None:
+                raise ValueError("there is no optimizer's state in it")
+            optimizer._check_state(checkpoint.optimizer)
         source.load_state_dict(checkpoint)
     except ValueError as error:
         raise ValueError(f"load: {path}: {error}") from None
+    if optimizer is not None:
+        optimizer.load_state_dict(checkpoint.optimizer)
     source.fitted_transform = checkpoint.transform
     return source
 
@@ -96,7 +124,7 @@ def _texts(metadata: Mapping[str, str]) -> dict[str, str]:
     for key, value in metadata.items():
         if not isinstance(key, str) or not isinstance(value, str):
             raise TypeError(f"save: metadata maps text to text, not {key!r} to {type(value).__name__}")
-        if key in ("format", "transform"):
+        if key in ("format", "transform", "optimizer"):
             raise ValueError(f"save: the metadata key {key!r} is dlcore's own")
     return dict(metadata)
 
@@ -153,7 +181,6 @@ def _read(path: Path) -> Checkpoint:
         values = entry["data"] if isinstance(entry["data"], bytearray) else bytearray(entry["data"])
         tensors[name] = from_numpy(np.ndarray(entry["shape"], dtype, buffer=values))
     try:
-        transform = from_config(metadata["transform"]) if "transform" in metadata else None
+        return Checkpoint(tensors, metadata)
     except ValueError as error:
         raise ValueError(f"load: {path}: {error}") from None
-    return Checkpoint(tensors, transform, metadata)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import dlcore as dl
-from dlcore import nn
+from dlcore import nn, optim
 from dlcore.data import Normalize
 
 
@@ -82,6 +82,46 @@ def test_a_transform_that_is_a_function_is_refused_or_reported(tmp_path):
     with pytest.warns(UserWarning, match="give it to predict and evaluate after load"):
         dl.save(model, tmp_path / "m")
     assert dl.load(network(), tmp_path / "m").fitted_transform is None
+
+
+def trained(model, optimizer, steps):
+    for step in range(steps):
+        x = dl.tensor(np.random.default_rng(step).standard_normal((4, 5)).astype(np.float32))
+        optimizer.zero_grad()
+        (model(x) ** 2).sum().backward()
+        optimizer.step()
+    return bits(model)
+
+
+@pytest.mark.parametrize("kind", [optim.SGD, optim.AdamW])
+def test_training_goes_on_from_a_file(tmp_path, kind):
+    settings = {"lr": 0.01, "momentum": 0.9} if kind is optim.SGD else {"lr": 0.01, "betas": (0.8, 0.9)}
+    a, b = network(), network()
+    optimizer = kind(a.parameters(), **settings)
+    trained(a, optimizer, 3)
+    dl.save(a, tmp_path / "m", optimizer=optimizer)
+    other = kind(b.parameters(), lr=1.0)
+    dl.load(b, tmp_path / "m", other)
+    assert other.lr == 0.01 and trained(a, optimizer, 4) == trained(b, other, 4)
+    assert set(dl.load(tmp_path / "m")) == set(a.state_dict())
+    dl.load(network(), tmp_path / "m")
+
+
+def test_an_optimizer_that_does_not_fit_leaves_model_and_optimizer(tmp_path):
+    a, b = network(), network()
+    dl.save(a, tmp_path / "plain")
+    optimizer = optim.Adam(a.parameters())
+    trained(a, optimizer, 1)
+    dl.save(a, tmp_path / "m", optimizer=optimizer)
+    before = bits(b)
+    for path, other, text in (
+        ("plain", optim.Adam(b.parameters()), "no optimizer's state"),
+        ("m", optim.SGD(b.parameters()), "settings betas, eps"),
+        ("m", optim.Adam(b[0].parameters()), "4 parameters in the state, 2 here"),
+    ):
+        with pytest.raises(ValueError, match=text):
+            dl.load(b, tmp_path / path, other)
+        assert bits(b) == before and other.state_dict()["state"] == {}
 
 
 def damaged(raw):

@@ -265,6 +265,8 @@ class Optimizer:
                 raise ValueError(f"{head}settings {names[0]} in the state, {names[1]} here")
             self._check(settings)
         for i, entry in state["state"].items():
+            if not 0 <= int(i) < len(self._parameters):
+                raise ValueError(f"{head}there is no parameter {i}")
             p = self._parameters[int(i)]
             for slot, value in entry.items():
                 if slot != "step" and (value.shape != p.shape or value.dtype.name != _state_dtype(p)):

@@ -121,6 +121,7 @@ class Checkpoint(_Monitor):
     """Saves the model to ``path`` after each epoch, or with ``save_best`` only when ``monitor`` is the best so far.
 
     Ctrl-C saves the weights of the last finished step (with ``save_best`` only if there is no file of this run yet).
+    optimizer: keep its state in the file too, for ``dl.load(model, path, optimizer)`` to go on training.
     """
 
     def __init__(
@@ -129,9 +130,10 @@ class Checkpoint(_Monitor):
         save_best: bool = False,
         monitor: str | None = None,
         mode: str | None = None,
+        optimizer: bool = False,
     ):
         super().__init__(monitor, mode)
-        self.path, self.save_best = path, save_best
+        self.path, self.save_best, self.optimizer = path, save_best, optimizer
 
     def on_train_begin(self, run: Run) -> None:
         if self.save_best:
@@ -147,7 +149,7 @@ class Checkpoint(_Monitor):
             self._save(run)
 
     def _save(self, run: Run) -> None:
-        save(run.model, self.path)
+        save(run.model, self.path, optimizer=run.optimizer if self.optimizer else None)
         self.saved = True
 
 
