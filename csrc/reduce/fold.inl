@@ -42,7 +42,8 @@ template <class L, class Join> static inline L fold_lanes(L* lanes, Join join) {
   return lanes[0];
 }
 
-// The sum of map(0) .. map(n-1), n <= kBlock, each evaluated once and in vectors (map may store what it computes).
+// The sum of map(0) .. map(n-1), n <= kBlock, evaluated in vectors. The map may also store what it computes, and must
+// give the same again: a last group that is not full overlaps the one before, what was counted replaced by 0.
 template <class L, class Map> static inline L sum_block(int64_t n, Map map) {
   constexpr int kWide = kWideBytes / sizeof(L), kNarrow = kWide / 4;
   L lanes[kWide];
@@ -61,9 +62,17 @@ template <class L, class Map> static inline L sum_block(int64_t n, Map map) {
   for (; i + kNarrow <= n; i += kNarrow)
 #pragma omp simd
     for (int j = 0; j < kNarrow; ++j) lanes[j] += map(i + j);
-  const int rest = static_cast<int>(n - i);
+  const int rest = static_cast<int>(n - i), counted = kNarrow - rest;
+  if (rest && n >= kNarrow) {
 #pragma omp simd
-  for (int j = 0; j < rest; ++j) lanes[j] += map(i + j);
+    for (int j = 0; j < kNarrow; ++j) {
+      const L y = map(n - kNarrow + j);
+      lanes[j] += j >= counted ? y : L(0);
+    }
+  } else {
+#pragma omp simd
+    for (int j = 0; j < rest; ++j) lanes[j] += map(i + j);
+  }
   return fold_lanes(lanes, Add{});
 }
 
@@ -99,16 +108,33 @@ template <class Join, class T> static inline T fold_array(const T* x, int64_t n,
   for (; i + kNarrow <= n; i += kNarrow)
 #pragma GCC unroll 16
     for (int j = 0; j < kNarrow; j += kLane) write(lanes + j, join(read(lanes + j), read(x + i + j)));
-  for (int j = 0; i < n; ++i, ++j) lanes[j] = join(lanes[j], x[i]);
+  if (i < n && n >= kNarrow) {  // the last group overlaps the one before, which only a sum can tell
+    const T* last = x + n - kNarrow;
+    const int counted = kNarrow - static_cast<int>(n - i);
+    if constexpr (std::is_same_v<Join, Add>) {
+#pragma omp simd
+      for (int j = 0; j < kNarrow; ++j) lanes[j] += j >= counted ? last[j] : T(0);
+    } else {
+#pragma GCC unroll 16
+      for (int j = 0; j < kNarrow; j += kLane) write(lanes + j, join(read(lanes + j), read(last + j)));
+    }
+  } else {
+    for (int j = 0; i < n; ++i, ++j) lanes[j] = join(lanes[j], x[i]);
+  }
   return fold_lanes(lanes, join);
 }
 
-template <class C> static inline C max_of(int64_t n, const C* x) { return fold_array<Larger>(x, n, Larger::identity<C>()); }
+// The largest element for what subtracts it before an exponential: a NaN may be passed over, as it comes back in the sum.
+struct Above {
+  template <class V> V operator()(V a, V b) const { return a > b ? a : b; }
+};
+template <class C> static inline C max_of(int64_t n, const C* x) { return fold_array<Above>(x, n, Larger::identity<C>()); }
 
-// exp(x) for x <= 0: 1 ulp where the result is normal, 0 below. Two thirds of the work of exp_.
+// exp(x) for x <= 0: 1 ulp where the result is normal, 0 below. Two thirds of the work of exp_: 2^n is one factor, with
+// an exponent field of 0, which is the number 0, at the lower end.
 DLCORE_MATH T exp_below(T x) {
-  constexpr T kLowest = sizeof(T) == 4 ? T(-87.0) : T(-708.0);  // log(smallest normal), rounded up
+  constexpr T kLowest = -static_cast<T>(Real<T>::kBias) * T(0.6931471805599453);
   T rounded;
-  const T r = reduce_exp(x < kLowest ? kLowest : x, rounded);
-  return x < kLowest ? T(0) : (expm1_reduced(r) + T(1)) * power_of_two(rounded);
+  const T r = reduce_exp(x < kLowest ? kLowest : x, rounded), power = power_of_two(rounded);
+  return fma_(expm1_reduced(r), power, power);
 }

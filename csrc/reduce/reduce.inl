@@ -146,7 +146,7 @@ template <class C_> struct LogSumExp {
   static double unless_infinite(C max, C sum) { return max - max == 0 || max < 0 ? sum : max; }
   P identity() const { return {Larger::identity<C>(), 0}; }
   __attribute__((noinline)) void run(const C* x, int64_t n, int64_t, P& p) const {
-    raise(p, Larger{}(p.max, max_of(n, x)));
+    raise(p, Larger{}(p.max, fold_array<Larger>(x, n, Larger::identity<C>())));
     const C shift = shift_of(p.max);
     p.sum += unless_infinite(p.max, sum_block<C>(n, [=](int64_t i) { return exp_below(x[i] - shift); }));
   }

@@ -136,8 +136,8 @@ template <class C> static void column_maxima(const C* x, int64_t n, int64_t ld, 
   for (int64_t c = 0; c < w; ++c) max[c] = Larger::identity<C>();
   for (int64_t j = 0; j < n; ++j, x += ld) {
     int64_t c = 0;
-    for (; c + kLane <= w; c += kLane) write(max + c, Larger{}(read(max + c), read(x + c)));
-    for (; c < w; ++c) max[c] = Larger{}(max[c], x[c]);
+    for (; c + kLane <= w; c += kLane) write(max + c, Above{}(read(max + c), read(x + c)));
+    for (; c < w; ++c) max[c] = Above{}(max[c], x[c]);
   }
 }
 // out[j * ld + c] = map(j, c)
