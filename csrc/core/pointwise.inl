@@ -13,6 +13,7 @@
 
 constexpr int kMaxOperands = 4;  // the output, number 0, and up to three inputs
 constexpr int64_t kBlock = 512;
+constexpr int64_t kShort = 32;   // an innermost axis shorter than this is walked together with the next
 
 using DenseLoop = void (*)(int64_t n, void* out, const void* const* in);
 
@@ -41,60 +42,80 @@ template <class T> static void narrow(const float* in, uint16_t* out, int64_t n)
   }
 }
 
-// out[i * out_stride] = in[i * in_stride]
-template <class T> static void move_elements(const void* in, int64_t in_stride, void* out, int64_t out_stride, int64_t n) {
-  for (int64_t i = 0; i < n; ++i) static_cast<T*>(out)[i * out_stride] = static_cast<const T*>(in)[i * in_stride];
+// How the elements of a row are laid out: element i at (i / inner) * outer + (i % inner) * stride. A row is one axis
+// (inner is its length), or two if the innermost is short: loops over three channels would cost more than their work.
+struct Layout {
+  int64_t inner, stride, outer;
+
+  bool dense() const { return stride == 1 && outer == inner; }
+  int64_t at(int64_t i) const { return i / inner * outer + i % inner * stride; }
+};
+
+template <class T> static void move_elements(const T* in, const Layout& from, T* out, const Layout& to, int64_t n) {
+  for (; n > 0; n -= from.inner, in += from.outer, out += to.outer) {
+    const int64_t m = n < from.inner ? n : from.inner;
+    if (from.stride == 0 && to.stride == 1) {
+      const T value = *in;
+#pragma omp simd
+      for (int64_t i = 0; i < m; ++i) out[i] = value;
+    } else {
+      for (int64_t i = 0; i < m; ++i) out[i * to.stride] = in[i * from.stride];
+    }
+  }
 }
-static void move_strided(int64_t size, const void* in, int64_t in_stride, void* out, int64_t out_stride, int64_t n) {
+static void move_row(int64_t size, const void* in, const Layout& from, void* out, const Layout& to, int64_t n) {
   switch (size) {
-    case 1: return move_elements<uint8_t>(in, in_stride, out, out_stride, n);
-    case 2: return move_elements<uint16_t>(in, in_stride, out, out_stride, n);
-    case 4: return move_elements<uint32_t>(in, in_stride, out, out_stride, n);
-    default: return move_elements<uint64_t>(in, in_stride, out, out_stride, n);
+    case 1: return move_elements((const uint8_t*)in, from, (uint8_t*)out, to, n);
+    case 2: return move_elements((const uint16_t*)in, from, (uint16_t*)out, to, n);
+    case 4: return move_elements((const uint32_t*)in, from, (uint32_t*)out, to, n);
+    default: return move_elements((const uint64_t*)in, from, (uint64_t*)out, to, n);
   }
 }
 
-// One operand along a row: its elements block by block as dense arrays of the compute type.
+// One operand along a row: its elements block by block as dense arrays of the compute type. Blocks start at multiples
+// of the layout's inner length, or hold part of one axis.
 struct Operand {
   char* data;
-  int64_t size;    // bytes of an element
-  int64_t stride;  // of the row, in elements
-  DType dtype;     // float16 and bfloat16 if they are to be converted
+  int64_t size;   // bytes of an element
+  DType dtype;    // float16 and bfloat16 if they are to be converted
+  Layout layout;
+  bool repeats;   // every block has the same elements
   char* row;
   alignas(64) char buffer[kBlock * 8];
   alignas(64) uint16_t packed[kBlock];
 
   bool converts() const { return dtype == DType::float16 || dtype == DType::bfloat16; }
-  bool direct() const { return stride == 1 && !converts(); }
+  bool direct() const { return layout.dense() && !converts(); }
+  Layout dense_layout() const { return {layout.inner, 1, layout.inner}; }
 
   void begin_row(int64_t offset, int64_t n) {
     row = data + offset * size;
-    if (stride == 0) gather(row, n < kBlock ? n : kBlock);
+    if (repeats) gather(row, n < kBlock ? n : kBlock);
   }
   const void* read(int64_t start, int64_t n) {
-    if (stride == 0) return buffer;
-    char* p = row + start * stride * size;
+    if (repeats) return buffer;
+    char* p = row + layout.at(start) * size;
     return direct() ? p : gather(p, n);
   }
   void* written(int64_t start) { return direct() ? row + start * size : buffer; }
   void write_back(int64_t start, int64_t n) {
     if (direct()) return;
-    char* p = row + start * stride * size;
-    if (!converts()) return move_strided(size, buffer, 1, p, stride, n);
-    auto* bits = stride == 1 ? reinterpret_cast<uint16_t*>(p) : packed;
+    char* p = row + layout.at(start) * size;
+    if (!converts()) return move_row(size, buffer, dense_layout(), p, layout, n);
+    auto* bits = layout.dense() ? reinterpret_cast<uint16_t*>(p) : packed;
     (dtype == DType::float16 ? narrow<half_t> : narrow<bfloat16_t>)(reinterpret_cast<float*>(buffer), bits, n);
-    if (stride != 1) move_elements<uint16_t>(packed, 1, p, stride, n);
+    if (!layout.dense()) move_row(size, packed, dense_layout(), p, layout, n);
   }
 
  private:
   const void* gather(const char* p, int64_t n) {
     if (!converts()) {
-      move_strided(size, p, stride, buffer, 1, n);
+      move_row(size, p, layout, buffer, dense_layout(), n);
       return buffer;
     }
     auto* bits = reinterpret_cast<const uint16_t*>(p);
-    if (stride != 1) {
-      move_elements<uint16_t>(p, stride, packed, 1, n);
+    if (!layout.dense()) {
+      move_row(size, p, layout, packed, dense_layout(), n);
       bits = packed;
     }
     (dtype == DType::float16 ? widen<half_t> : widen<bfloat16_t>)(bits, reinterpret_cast<float*>(buffer), n);
@@ -107,8 +128,8 @@ struct Operand {
 // The output's axes, innermost first, merged where every operand allows it.
 struct Walk {
   int count, ndim = 0;
-  int64_t shape[kMaxDims];
-  int64_t strides[kMaxOperands][kMaxDims];
+  int64_t shape[kMaxDims + 1];
+  int64_t strides[kMaxOperands][kMaxDims + 1];
 
   Walk(const Array* const* operands, int n) : count(n) {
     const Array& out = *operands[0];
@@ -130,27 +151,38 @@ struct Walk {
       for (int k = 0; k < count; ++k) strides[k][ndim] = step[k];
       ++ndim;
     }
-    if (ndim > 0) return;
-    ndim = 1;
-    shape[0] = 1;
-    for (int k = 0; k < count; ++k) strides[k][0] = 1;
+    for (; ndim == 0 || (ndim == 1 && shape[0] < kShort); ++ndim) {  // rows have one axis at least
+      shape[ndim] = 1;
+      for (int k = 0; k < count; ++k) strides[k][ndim] = ndim == 0 ? 1 : shape[0] * strides[k][0];
+    }
   }
 
-  // f(n, offsets) for every stretch of the innermost axis within elements [begin, end).
+  bool short_axis() const { return shape[0] < kShort; }
+  int64_t unit() const { return short_axis() ? shape[0] : 1; }  // what a chunk's length is a multiple of
+  int64_t block() const { return kBlock / unit() * unit(); }
+  int64_t row_length() const { return short_axis() ? shape[0] * shape[1] : shape[0]; }
+  Layout layout(int k) const {
+    if (short_axis()) return {shape[0], strides[k][0], strides[k][1]};
+    return {shape[0], strides[k][0], shape[0] * strides[k][0]};
+  }
+  bool repeats(int k) const { return short_axis() ? strides[k][1] == 0 : strides[k][0] == 0; }
+
+  // f(n, offsets) for every stretch of a row within elements [begin, end), which are multiples of unit().
   template <class F> void rows(int64_t begin, int64_t end, F&& f) const {
-    int64_t index[kMaxDims], offset[kMaxOperands] = {}, rest = begin;
-    for (int d = 0; d < ndim; ++d) {
+    const int first = short_axis();  // the axis that is cut into stretches
+    int64_t index[kMaxDims + 1], offset[kMaxOperands] = {}, rest = begin / unit();
+    for (int d = first; d < ndim; ++d) {
       index[d] = rest % shape[d];
       rest /= shape[d];
       for (int k = 0; k < count; ++k) offset[k] += index[d] * strides[k][d];
     }
     while (begin < end) {
-      const int64_t left = shape[0] - index[0], n = left < end - begin ? left : end - begin;
-      f(n, offset);
-      begin += n;
-      index[0] += n;
-      for (int k = 0; k < count; ++k) offset[k] += n * strides[k][0];
-      for (int d = 0; d + 1 < ndim && index[d] == shape[d]; ++d) {
+      const int64_t left = shape[first] - index[first], wanted = (end - begin) / unit(), n = left < wanted ? left : wanted;
+      f(n * unit(), offset);
+      begin += n * unit();
+      index[first] += n;
+      for (int k = 0; k < count; ++k) offset[k] += n * strides[k][first];
+      for (int d = first; d + 1 < ndim && index[d] == shape[d]; ++d) {
         index[d] = 0;
         ++index[d + 1];
         for (int k = 0; k < count; ++k) offset[k] += strides[k][d + 1] - shape[d] * strides[k][d];
@@ -167,14 +199,15 @@ static void walk_chunk(DenseLoop loop, const Array* const* arrays, const Walk& w
     Operand& o = operands[k];
     o.data = arrays[k]->as<char>();
     o.size = item_size(arrays[k]->dtype);
-    o.stride = walk.strides[k][0];
     o.dtype = raw ? DType::float32 : arrays[k]->dtype;
-    direct = direct && o.direct();
+    o.layout = walk.layout(k);
+    o.repeats = k > 0 && walk.repeats(k);
+    direct = direct && o.direct() && !o.repeats;
   }
   walk.rows(begin, end, [&](int64_t n, const int64_t* offset) {
     for (int k = 1; k < walk.count; ++k) operands[k].begin_row(offset[k], n);
     operands[0].row = operands[0].data + offset[0] * operands[0].size;
-    const int64_t length = direct ? n : kBlock;
+    const int64_t length = direct ? n : walk.block();
     for (int64_t start = 0; start < n; start += length) {
       const int64_t m = n - start < length ? n - start : length;
       const void* in[kMaxOperands - 1];
@@ -196,12 +229,13 @@ static inline bool same_layout(const Array& a, const Array& out) {
 static void run_pointwise(DenseLoop loop, int64_t grain, bool raw, const Array* const* arrays, int count) {
   const Array& out = *arrays[0];
   const int64_t total = out.size();
+  if (total == 0) return;
   bool dense = out.contiguous();
   for (int k = 0; k < count && dense; ++k)
     dense = same_layout(*arrays[k], out) && (raw || (arrays[k]->dtype != DType::float16 && arrays[k]->dtype != DType::bfloat16));
   if (!dense) {
     const Walk walk(arrays, count);
-    return parallel_ranges(total, grain,
+    return parallel_ranges(total, (grain + walk.unit() - 1) / walk.unit() * walk.unit(),
                            [&](int64_t begin, int64_t end) { walk_chunk(loop, arrays, walk, raw, begin, end); });
   }
   const auto run = [&](int64_t begin, int64_t end) {

@@ -79,21 +79,19 @@ struct Remainder {
 
 // ---- pow ----------------------------------------------------------------------------------------------------------
 
-// exp(y log x) in double: rounding to float hides the error of both. C's special cases: pow(x, 0) and pow(1, y) are 1
-// even for NaN; a negative base needs an integer exponent.
+// exp(y log|x|) in double, which hides the error of both from a float, times the sign. C's special cases: pow(x, 0) and
+// pow(1, y) are 1 even for NaN; a negative base needs an integer exponent. Selections of numbers, not logic on bools:
+// the compiler turns the latter into branches and the loop stays scalar.
 static inline __attribute__((always_inline)) float pow_float(float base, float exponent) {
-  const double x = base, y = exponent, size = abs_(x);
-  const double value = exp_(y * log_(size));
-  const double half = y * 0.5;
-  const bool large = abs_(y) >= 0x1p31;  // a float as large is an even integer
-  const double whole = static_cast<double>(static_cast<int32_t>(large ? 0.0 : y));
-  const double whole_half = static_cast<double>(static_cast<int32_t>(large ? 0.0 : half));
-  const bool integer = large | (whole == y), odd = !large & integer & (whole_half != half);
-  const double by_sign = odd ? copysign_(value, x) : value;
-  const double domain = (x < 0.0) & !integer & (size < std::numeric_limits<double>::infinity())
-                            ? std::numeric_limits<double>::quiet_NaN() : by_sign;
-  const bool one = (y == 0.0) | (x == 1.0) | ((x == -1.0) & (abs_(y) == std::numeric_limits<double>::infinity()));
-  return static_cast<float>(one ? 1.0 : domain);
+  constexpr double inf = std::numeric_limits<double>::infinity(), nan = std::numeric_limits<double>::quiet_NaN();
+  const double x = base, y = exponent, log = log_(abs_(x));
+  const double product = log == 0.0 ? 0.0 : y * log, power = exp_(y == 0.0 ? 0.0 : product);
+  const double size = at_most(abs_(y), 0x1p31), half = 0.5 * size;  // floats beyond are even integers, as 2^31 is
+  const double whole = (size + Real<double>::kRound) - Real<double>::kRound;
+  const double whole_half = (half + Real<double>::kRound) - Real<double>::kRound;
+  const double of_integer = half == whole_half ? 1.0 : -1.0, of_others = abs_(log) < inf ? nan : 1.0;
+  const double of_negative = whole == size ? of_integer : of_others;
+  return static_cast<float>(power * (copysign_(1.0, x) < 0.0 ? of_negative : 1.0));
 }
 
 template <class T> static inline T pow_integer(T base, T exponent) {
