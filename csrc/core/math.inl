@@ -2,9 +2,9 @@
 // instruction set. Included once per instruction set, after simd.inl.
 //
 // Errors, in units of the last place, are stated at each function and hold over the whole range: NaN gives NaN,
-// infinities give the limit, results below the normal range are rounded gradually. Polynomials are minimax fits
-// (Remez, weighted for relative error); reductions subtract multiples of ln 2 held in two parts, the first short
-// enough for exact products, so that they need no fused multiply-add.
+// infinities give the limit, results below the normal range are rounded gradually (gelu's tails become 0 there).
+// Polynomials are minimax fits (Remez, weighted for relative error); reductions subtract multiples of ln 2 held in two
+// parts, the first short enough for exact products, so that they need no fused multiply-add.
 
 #define DLCORE_MATH template <class T> static inline __attribute__((always_inline))
 
@@ -18,8 +18,8 @@ template <> struct Real<float> {
   static constexpr float kInteger = 0x1p23f;   // its bits | k are 2^23 + k
   static constexpr float kSmallest = 0x1p-126f, kExpMin = -104.0f, kExpMax = 89.0f;
   static constexpr float kLn2High = 0x1.63p-1f, kLn2Low = -0x1.bd0106p-13f;
-  static constexpr float kOne = 10.0f;         // 1 - tanh(kOne) and 1 - erf(kOne) are far below half an ulp
-  static constexpr float kTailErf = 15.0f, kTailTanh = 11.0f;  // gelu_erf and gelu_tanh of -these are 0
+  static constexpr float kOne = 10.0f;         // 1 - tanh(kOne) is far below half an ulp
+  static constexpr float kTailErf = 13.2f, kTailTanh = 10.01f;  // where exp(-x^2 / 2) and exp(-v) leave the normal range
 };
 template <> struct Real<double> {
   using Bits = uint64_t;
@@ -31,7 +31,7 @@ template <> struct Real<double> {
   static constexpr double kSmallest = 0x1p-1022, kExpMin = -746.0, kExpMax = 710.0;
   static constexpr double kLn2High = 0x1.62e42feep-1, kLn2Low = 0x1.a39ef35793c76p-33;
   static constexpr double kOne = 20.0;
-  static constexpr double kTailErf = 39.0, kTailTanh = 22.0;
+  static constexpr double kTailErf = 37.6, kTailTanh = 21.14;
 };
 
 DLCORE_MATH typename Real<T>::Bits bits_of(T x) { return __builtin_bit_cast(typename Real<T>::Bits, x); }
@@ -51,14 +51,15 @@ template <class T, class... C> static inline __attribute__((always_inline)) T po
   return fma_(poly(x, static_cast<T>(rest)...), x, c0);
 }
 
-// x * x - square exactly, for square = x * x rounded.
-DLCORE_MATH T square_error(T x, T square) {
+// x * y - product exactly, for product = x * y rounded.
+DLCORE_MATH T product_error(T x, T y, T product) {
 #if DLCORE_ISA >= 3
-  return fma_(x, x, -square);
+  return fma_(x, y, -product);
 #else
   constexpr auto low_half = (typename Real<T>::Bits(1) << ((Real<T>::kMantissa + 2) / 2)) - 1;
-  const T high = of_bits<T>(bits_of(x) & ~low_half), low = x - high;
-  return ((high * high - square) + T(2) * high * low) + low * low;
+  const T x_high = of_bits<T>(bits_of(x) & ~low_half), x_low = x - x_high;
+  const T y_high = of_bits<T>(bits_of(y) & ~low_half), y_low = y - y_high;
+  return ((x_high * y_high - product) + x_high * y_low + x_low * y_high) + x_low * y_low;
 #endif
 }
 
@@ -91,19 +92,24 @@ DLCORE_MATH T scale_exp(T r, T rounded) {
   return (expm1_reduced(r) + T(1)) * power_of_two(half) * power_of_two(rest);
 }
 
-// exp(x + low) where kExpMin - 8 <= x <= kExpMax and |low| <= ulp(x).
-DLCORE_MATH T exp_inside(T x, T low = T(0)) {
-  T rounded;
-  const T r = reduce_exp(x, rounded);
-  return scale_exp(r + low, rounded);
-}
-
 // exp(x): 1 ulp.
 DLCORE_MATH T exp_(T x) {  // the limits are two independent selections: nested ones cost three more instructions
   const T low = x < Real<T>::kExpMin ? Real<T>::kExpMin : x;
   T rounded;
   const T r = reduce_exp(x > Real<T>::kExpMax ? Real<T>::kExpMax : low, rounded);
   return scale_exp(r, rounded);
+}
+
+// exp(x + low) as a normal number: -87.6 <= x <= 88 (-708 <= x <= 709), |low| <= ulp(x).
+DLCORE_MATH T exp_normal(T x, T low) {
+  T rounded;
+  const T r = reduce_exp(x, rounded);
+  return (expm1_reduced(r + low) + T(1)) * power_of_two(rounded);
+}
+DLCORE_MATH T exp_normal(T x) {
+  T rounded;
+  const T r = reduce_exp(x, rounded);
+  return (expm1_reduced(r) + T(1)) * power_of_two(rounded);
 }
 
 // exp(x) - 1 where -4 kOne <= x <= kExpMax.
@@ -120,7 +126,7 @@ DLCORE_MATH T expm1_(T x) {
   return expm1_inside(x > Real<T>::kExpMax ? Real<T>::kExpMax : low);
 }
 
-// tanh(x): 2 ulp.
+// tanh(x): 2.5 ulp.
 DLCORE_MATH T tanh_(T x) {
   const T e = expm1_inside(T(2) * at_most(abs_(x), Real<T>::kOne));  // of the positive side: there its error is damped
   return copysign_(e / (e + T(2)), x);
@@ -128,7 +134,8 @@ DLCORE_MATH T tanh_(T x) {
 
 // 1 / (1 + exp(-x)): 2 ulp, in the lower tail too.
 DLCORE_MATH T sigmoid_(T x) {
-  const T e = exp_inside(-at_most(abs_(x), -Real<T>::kExpMin));
+  T rounded;
+  const T r = reduce_exp(-at_most(abs_(x), -Real<T>::kExpMin), rounded), e = scale_exp(r, rounded);
   return (x < T(0) ? e : T(1)) / (T(1) + e);
 }
 
@@ -180,73 +187,58 @@ DLCORE_MATH T log1p_(T x) {
   return x > T(-1) ? inside : x == T(-1) ? -inf : std::numeric_limits<T>::quiet_NaN();
 }
 
-// ---- error function and normal distribution -----------------------------------------------------------------------
+// ---- normal distribution ------------------------------------------------------------------------------------------
 
-// exp(x^2) (1 - erf(x)) for 0 <= x <= 28: (x + 3) times it is nearly constant, a polynomial in (x - 3) / (x + 3).
-DLCORE_MATH T erfcx_(T x) {
-  const T q = T(1) / (x + T(3)), t = fma_(q, T(-6), T(1));
-  if constexpr (sizeof(T) == 4)
-    return q * poly(t, 1.0740069f, -0.8833945f, 0.59022826f, -0.3104658f, 0.11952962f, -0.026840962f, -0.0012295519f,
-                    0.0030814405f, -0.000477379f, -0.00032229783f);
-  else
-    return q * poly(t, 1.0740069070883398, -0.8833944531698835, 0.5902283571040993, -0.31046726190057594,
-                    0.11952776128744504, -0.026827234624246823, -0.0012124166307945232, 0.0030340619981337963,
-                    -0.0005483096495913559, -0.0002767778219490228, 0.00010756120065022453, 3.0398030751419446e-05,
-                    -1.7469371933629062e-05, -4.748707723676315e-06, 2.7622323384222626e-06, 9.974545891013472e-07,
-                    -4.0269236054073e-07, -2.3077932040101245e-07, 4.0744963478737466e-08, 4.721598256893029e-08,
-                    1.827741596720218e-09, -5.927555838228755e-09, -1.3726959851740124e-09);
-}
-
-// erf(x): 2 ulp.
-DLCORE_MATH T erf_(T x) {
-  const T a = at_most(abs_(x), Real<T>::kOne), z = x * x;
-  const T large = copysign_(T(1) - exp_inside(-a * a) * erfcx_(a), x);
-  T p;
-  if constexpr (sizeof(T) == 4)
-    p = poly(z, 0.128379167f, -0.37612543f, 0.11282359f, -0.02678753f, 0.005025717f, -0.0006166435f);
-  else
-    p = poly(z, 0.12837916709551257, -0.3761263890318284, 0.11283791670908645, -0.026866170635913147, 0.005223977531416767,
-             -0.0008548321412028139, 0.00012055123487219197, -1.4920604232314803e-05, 1.6383465695680733e-06,
-             -1.5594274261740697e-07, 1.0389073869788004e-08);
-  return a < T(0.875) ? fma_(x, p, x) : large;
-}
-
-// exp(-a^2 / 2) and the probability that a standard normal exceeds a, 0 <= a <= kTailErf. The square's rounding error
-// is fed into the exponential: without it the tail would be wrong by a^2 / 2 ulp.
+// The probability that a standard normal exceeds a, 0 <= a <= kTailErf, is returned times `exponential`, exp(-a^2 / 2).
+// The square's rounding error is fed into the exponential: without it the tail would be wrong by a^2 / 2 ulp. The rest,
+// times (a + 4.25), is nearly constant: a polynomial in (a - 4.25) / (a + 4.25).
 DLCORE_MATH T normal_tail(T a, T& exponential) {
-  const T square = a * a;
-  exponential = exp_inside(T(-0.5) * square, T(-0.5) * square_error(a, square));
-  return T(0.5) * exponential * erfcx_(a * T(0.7071067811865476));
+  const T half = T(0.5) * a, square = a * half;
+  exponential = exp_normal(-square, -product_error(a, half, square));
+  const T q = T(1) / (a + T(4.25)), t = fma_(q, T(-8.5), T(1));
+  if constexpr (sizeof(T) == 4)
+    return q * poly(t, 0.7595542f, -0.6251298f, 0.41822752f, -0.22051528f, 0.0852723f, -0.019366443f, -0.0007510003f,
+                    0.0021831284f, -0.0003662345f, -0.00023480611f);
+  else
+    return q * poly(t, 0.7595542082672071, -0.6251297770834476, 0.41822752582252837, -0.22051601745288732,
+                    0.08527207614574309, -0.019358324074715175, -0.0007453379458436223, 0.002149382644959385,
+                    -0.00040445620206944704, -0.00019212265482555703, 7.800520329752777e-05, 2.0647431040298886e-05,
+                    -1.2619099698425858e-05, -3.1919909399442503e-06, 2.003129846474575e-06, 6.684375790346579e-07,
+                    -2.974952095696937e-07, -1.4938008843107702e-07, 3.4090230316038835e-08, 2.673636983157589e-08,
+                    -1.7046098391235698e-09, -2.401622613659818e-09);
 }
 
 // x times the probability that a standard normal is below x, as max(x, 0) - |x| tail(|x|): 6 ulp, in the negative tail
-// too, down to the smallest normal number.
+// too, until it reaches the subnormal numbers: there 0.
 DLCORE_MATH T gelu_erf_(T x) {
-  const T a = at_most(abs_(x), Real<T>::kTailErf);
-  T exponential;
-  return fma_(-a, normal_tail(a, exponential), x <= T(0) ? T(0) : x);
-}
-DLCORE_MATH T gelu_erf_grad_(T x) {
-  const T a = at_most(abs_(x), Real<T>::kTailErf);
+  const T a = abs_(x), positive = x <= T(0) ? T(0) : x;
   T exponential;
   const T tail = normal_tail(a, exponential);
-  const T slope = fma_(a * T(-0.3989422804014327), exponential, tail);  // 1 / sqrt(2 pi); the derivative at -a
-  return x < T(0) ? slope : T(1) - slope;
+  return a > Real<T>::kTailErf ? positive : fma_(-a * exponential, tail, positive);
+}
+DLCORE_MATH T gelu_erf_grad_(T x) {
+  const T a = abs_(x);
+  T exponential;
+  const T tail = normal_tail(a, exponential);
+  const T slope = exponential * fma_(a, T(-0.3989422804014327), tail);  // the derivative at -a; 1 / sqrt(2 pi)
+  const T at = a > Real<T>::kTailErf ? T(0) : slope;
+  return x < T(0) ? at : T(1) - at;
 }
 
 // x / 2 (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3))) = max(x, 0) - |x| / (1 + exp(v)), v = 2 sqrt(2 / pi) (|x| +
-// 0.044715 |x|^3): 2 ulp for x > 0; in the negative tail (2 + 2 v) ulp, the error of v's rounding.
+// 0.044715 |x|^3): 2 ulp for x > 0; in the negative tail (2 + 2 v) ulp, the error of v's rounding, and 0 below 1e-37.
 constexpr double kGeluSlope = 1.5957691216057308, kGeluCubic = kGeluSlope * 0.044715;  // 2 sqrt(2 / pi)
 DLCORE_MATH T gelu_tanh_(T x) {
-  const T a = at_most(abs_(x), Real<T>::kTailTanh);
-  const T e = exp_inside(-a * fma_(a * a, T(kGeluCubic), T(kGeluSlope)));
-  return fma_(-a, e / (T(1) + e), x <= T(0) ? T(0) : x);
+  const T a = abs_(x), positive = x <= T(0) ? T(0) : x;
+  const T e = exp_normal(-a * fma_(a * a, T(kGeluCubic), T(kGeluSlope)));
+  return a > Real<T>::kTailTanh ? positive : fma_(-a, e / (T(1) + e), positive);
 }
 DLCORE_MATH T gelu_tanh_grad_(T x) {
-  const T a = at_most(abs_(x), Real<T>::kTailTanh), z = a * a;
-  const T e = exp_inside(-a * fma_(z, T(kGeluCubic), T(kGeluSlope))), q = T(1) / (T(1) + e), tail = e * q;
+  const T a = abs_(x), z = a * a;
+  const T e = exp_normal(-a * fma_(z, T(kGeluCubic), T(kGeluSlope))), q = T(1) / (T(1) + e), tail = e * q;
   const T slope = fma_(-a * fma_(z, T(3 * kGeluCubic), T(kGeluSlope)), tail * q, tail);  // the derivative at -a
-  return x < T(0) ? slope : T(1) - slope;
+  const T at = a > Real<T>::kTailTanh ? T(0) : slope;
+  return x < T(0) ? at : T(1) - at;
 }
 
 // ---- circle -------------------------------------------------------------------------------------------------------
