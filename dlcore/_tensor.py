@@ -44,7 +44,8 @@ class Tensor(_C.TensorBase):
         """The values as a NumPy array: shares memory on the CPU (read-only if a gradient is required)."""
         if self.dtype is bfloat16:
             bits = np.asarray(memoryview(_C.reinterpret(self, int16)))
-            bits.flags.writeable = not self.requires_grad
+            if self.requires_grad:
+                bits.flags.writeable = False
             return bits.view(bfloat16.numpy)
         return np.asarray(memoryview(self))
 

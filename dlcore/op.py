@@ -77,7 +77,8 @@ class Op:
     """One operation.
 
     Calling convention of every function below: operands first (as Specs, Tensors or arrays; None where an optional
-    operand is absent), then the attributes in their order, all positional.
+    operand is absent), then the attributes in their order, all positional. A variadic row's `ref`, `magnitude` and
+    `composite` get its operands as one list.
     """
 
     name: str
