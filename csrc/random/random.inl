@@ -119,6 +119,12 @@ static inline __attribute__((always_inline)) uint64_t long_word(const Group& g, 
   return g.word(2 * half, j) | static_cast<uint64_t>(g.word(2 * half + 1, j)) << 32;
 }
 
+// k < 2^53, exactly: by its halves, as AVX2 has no conversion of 64-bit integers.
+static inline __attribute__((always_inline)) double exact_double(uint64_t k) {
+  const double high = of_bits<double>((k >> 32) | 0x4530000000000000u), low = of_bits<double>((k & 0xffffffffu) | 0x4330000000000000u);
+  return (high - 0x1.00000001p84) + low;  // (high 2^32 + 2^84 - 2^84 - 2^52) + (low + 2^52)
+}
+
 // Bits of a uniform number: as many as the dtype's spacing just below 1 holds.
 template <class T> constexpr int kUniformBits = 24;
 template <> constexpr int kUniformBits<half_t> = 11;
@@ -135,7 +141,7 @@ template <class T> static void uniform_as(const Args& a, T* to) {
       for (int half = 0; half < 2; ++half) {
 #pragma omp simd
         for (int j = 0; j < kBlocks; ++j) {
-          const double x = low + width * (static_cast<double>(static_cast<int64_t>(long_word(g, half, j) >> 11)) * 0x1p-53);
+          const double x = low + width * (exact_double(long_word(g, half, j) >> 11) * 0x1p-53);
           out[half * kBlocks + j] = at_most(x, last);
         }
       }
@@ -166,8 +172,8 @@ template <class T> static void normal_as(const Args& a, T* to) {
       double u[kBlocks], v[kBlocks];
 #pragma omp simd
       for (int j = 0; j < kBlocks; ++j) {
-        u[j] = static_cast<double>(static_cast<int64_t>(long_word(g, 0, j) >> 11) + 1) * 0x1p-53;
-        v[j] = static_cast<double>(static_cast<int64_t>(long_word(g, 1, j) >> 11)) * 0x1p-53;
+        u[j] = exact_double((long_word(g, 0, j) >> 11) + 1) * 0x1p-53;
+        v[j] = exact_double(long_word(g, 1, j) >> 11) * 0x1p-53;
       }
 #pragma omp simd
       for (int j = 0; j < kBlocks; ++j) {
