@@ -9,11 +9,12 @@
     loss.backward()
     optimizer.step()
 
-Tensors, operations and gradients are here; `nn`, `optim`, `data`, `train` and what belongs to them load when first used.
+Tensors, operations and gradients are here; `nn`, `optim`, `data`, `train` and the rest load when first used.
 """
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from importlib import import_module as _import_module
+from typing import TYPE_CHECKING as _TYPE_CHECKING
+from typing import Any as _Any
 
 from dlcore._C import set_thread_count as set_num_threads
 from dlcore._C import thread_count as get_num_threads
@@ -37,6 +38,7 @@ from dlcore import _dispatch as _dispatch  # binds the planner before any operat
 from dlcore.ops.elementwise import *  # noqa: F403
 from dlcore.ops.activation import *  # noqa: F403
 from dlcore.ops.movement import *  # noqa: F403
+from dlcore.ops.gather import *  # noqa: F403
 from dlcore.ops.reduce import *  # noqa: F403
 from dlcore.ops.matmul import *  # noqa: F403
 from dlcore.ops.softmax import *  # noqa: F403
@@ -62,7 +64,7 @@ from dlcore._tensor import (
     zeros_like,
 )
 
-if TYPE_CHECKING:
+if _TYPE_CHECKING:
     from dlcore import data, metrics, nn, optim, random, train
 
 __version__ = "0.1.0"
@@ -88,19 +90,19 @@ _LAZY = {  # name -> (module, attribute or None for the module itself)
 }
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> _Any:
     """Loads the upper floors when they are first asked for (PEP 562)."""
     if name not in _LAZY:
         raise AttributeError(f"module 'dlcore' has no attribute {name!r}")
     module, attribute = _LAZY[name]
-    found = importlib.import_module(module)
+    found = _import_module(module)
     value = getattr(found, attribute) if attribute else found
     globals()[name] = value
     return value
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_LAZY})
+    return sorted({name for name in (*globals(), *_LAZY) if not name.startswith("_") or name.endswith("__")})
 
 
 op = Op

@@ -60,10 +60,14 @@ def is_grad_enabled() -> bool:
 
 def _start(name: str, output: Any, dout: Any) -> Any:
     if not output.requires_grad:
-        raise AutogradError(f"{name}: the tensor of shape {output.shape} does not depend on anything that requires_grad")
+        raise AutogradError(
+            f"{name}: the tensor of shape {output.shape} does not depend on anything that requires_grad"
+        )
     if dout is None:
         if output.size != 1:
-            raise ShapeError(f"{name}: a gradient is needed to start from a tensor of shape {output.shape}; only a scalar needs none")
+            raise ShapeError(
+                f"{name}: a gradient is needed to start from a tensor of shape {output.shape}; only a scalar needs none"
+            )
         return _one(output)
     if dout.shape != output.shape or dout.dtype is not output.dtype:
         have, want = f"{dout.shape} of {dout.dtype.name}", f"{output.shape} of {output.dtype.name}"
@@ -114,7 +118,9 @@ def grad(
     by_id = {id(x): g for x, g in zip(unique, found, strict=True)}
     for k, x in enumerate(ins):
         if by_id[id(x)] is None and not allow_unused:
-            raise AutogradError(f"grad: the outputs do not depend on input {k} of shape {x.shape}; pass allow_unused=True to get None")
+            raise AutogradError(
+                f"grad: the outputs do not depend on input {k} of shape {x.shape}; pass allow_unused=True to get None"
+            )
     return tuple(by_id[id(x)] for x in ins)
 
 
@@ -125,7 +131,9 @@ def sum_to(gradient: Any, shape: tuple[int, ...], dtype: DType) -> Any:
     """
     if gradient.shape != shape:
         extra = gradient.ndim - len(shape)
-        stretched = [k + extra for k, n in enumerate(shape) if n == 1 and gradient.shape[k + extra] != 1] if extra >= 0 else []
+        stretched = (
+            [k + extra for k, n in enumerate(shape) if n == 1 and gradient.shape[k + extra] != 1] if extra >= 0 else []
+        )
         axes = (*range(max(extra, 0)), *stretched)
         kept = tuple(1 if k in axes else n for k, n in enumerate(gradient.shape))
         if extra < 0 or kept[extra:] != shape:

@@ -59,7 +59,7 @@ def plan(op: Op, operands: tuple[Any, ...], attrs: tuple[Any, ...], needs: tuple
         if layout is None:  # no view of this memory has that shape
             return Plan((COMPOSITE, n_outputs, 0), lambda x, *rest: op.call(x.clone(), *rest), casts)
         shape, strides, offset = layout
-        return Plan((VIEW, *head), (offset, strides), casts, [outputs[0]._replace(shape=shape)], (), saves)
+        return Plan((VIEW, *head), (offset, strides), casts, [Spec(shape, operands[0].dtype)], (), saves)
     kernel = _kernel(op, device, specs, attrs)
     if kernel is None:
         return Plan((COMPOSITE, n_outputs, 0), _composite(op, taped), casts)

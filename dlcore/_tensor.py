@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from dlcore import _autograd, _C
+from dlcore import _C, _autograd
 from dlcore._device import CPU, Device, default_device
 from dlcore._device import device as as_device
 from dlcore.dtypes import as_dtype, bfloat16, bool_, default_float, float32, int16, int64
@@ -98,7 +98,9 @@ class Tensor(_C.TensorBase):
         copy: bool | None = None,
     ) -> Any:
         if self.requires_grad:
-            raise BufferError("__dlpack__: the tensor requires a gradient, which the other side would not see; detach() it")
+            raise BufferError(
+                "__dlpack__: the tensor requires a gradient, which the other side would not see; detach() it"
+            )
         if stream is not None or (dl_device is not None and tuple(dl_device) != self.__dlpack_device__()):
             raise BufferError(f"__dlpack__: a tensor on {self.device} has no stream and goes to no other device")
         source = self.clone() if copy else self
@@ -118,7 +120,9 @@ class Tensor(_C.TensorBase):
         return copied
 
     # ---- gradients
-    def backward(self, gradient: Tensor | None = None, *, retain_graph: bool = False, create_graph: bool = False) -> None:
+    def backward(
+        self, gradient: Tensor | None = None, *, retain_graph: bool = False, create_graph: bool = False
+    ) -> None:
         """Adds the gradient of this tensor to ``grad`` of every leaf it depends on.
 
         ``gradient``: what to start from, of this tensor's shape and dtype (1 for a scalar). The graph is released
@@ -141,7 +145,7 @@ class Tensor(_C.TensorBase):
         return movement.contiguous(self)
 
     def astype(self, dtype: Any) -> Tensor:
-        """This tensor in another dtype (itself if it has it already). Floats are truncated towards zero for integers."""
+        """This tensor in another dtype (itself if it has it already). Floats are truncated for integers."""
         target = as_dtype(dtype)
         return self if target is self.dtype else elementwise.cast(self, target)
 
@@ -149,7 +153,9 @@ class Tensor(_C.TensorBase):
         """This tensor on another device or in another dtype, in any order: ``x.to("cpu")``, ``x.to(dl.float16)``."""
         result = self
         for target in targets:
-            if isinstance(target, Device) or (isinstance(target, str) and target.partition(":")[0] in ("cpu", "cuda", "gpu")):
+            if isinstance(target, Device) or (
+                isinstance(target, str) and target.partition(":")[0] in ("cpu", "cuda", "gpu")
+            ):
                 as_device(target)  # the CPU is the only device there is: raises for others
             else:
                 result = result.astype(target)

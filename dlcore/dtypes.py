@@ -17,7 +17,7 @@ import numpy as np
 from dlcore import _C
 from dlcore.errors import DTypeError
 
-__all__ = ["DTYPES", "DType", "FLOATS", "INTEGERS", "as_dtype", "default_float", "result_type"]
+__all__ = ["DTYPES", "FLOATS", "INTEGERS", "DType", "as_dtype", "default_float", "result_type"]
 
 
 class DType:
@@ -27,6 +27,11 @@ class DType:
     """
 
     __slots__ = ("code", "itemsize", "kind", "name", "numpy")
+    code: int
+    itemsize: int
+    kind: str
+    name: str
+    numpy: np.dtype[Any]
 
     def __init__(self, code: int, name: str, kind: str, numpy_type: Any):
         self.code, self.name, self.kind = code, name, kind
@@ -55,20 +60,20 @@ class DType:
         return float(ml_dtypes.finfo(self.numpy).tiny) if self.is_float else 0.0
 
 
-bool_ = DType(0, "bool", "bool", np.bool_)
-uint8 = DType(1, "uint8", "uint", np.uint8)
-int8 = DType(2, "int8", "int", np.int8)
-int16 = DType(3, "int16", "int", np.int16)
-int32 = DType(4, "int32", "int", np.int32)
-int64 = DType(5, "int64", "int", np.int64)
-float16 = DType(6, "float16", "float", np.float16)
-bfloat16 = DType(7, "bfloat16", "float", ml_dtypes.bfloat16)
-float32 = DType(8, "float32", "float", np.float32)
-float64 = DType(9, "float64", "float", np.float64)
+bool_: DType = DType(0, "bool", "bool", np.bool_)
+uint8: DType = DType(1, "uint8", "uint", np.uint8)
+int8: DType = DType(2, "int8", "int", np.int8)
+int16: DType = DType(3, "int16", "int", np.int16)
+int32: DType = DType(4, "int32", "int", np.int32)
+int64: DType = DType(5, "int64", "int", np.int64)
+float16: DType = DType(6, "float16", "float", np.float16)
+bfloat16: DType = DType(7, "bfloat16", "float", ml_dtypes.bfloat16)
+float32: DType = DType(8, "float32", "float", np.float32)
+float64: DType = DType(9, "float64", "float", np.float64)
 
-DTYPES = (bool_, uint8, int8, int16, int32, int64, float16, bfloat16, float32, float64)
-INTEGERS = (uint8, int8, int16, int32, int64)
-FLOATS = (float16, bfloat16, float32, float64)
+DTYPES: tuple[DType, ...] = (bool_, uint8, int8, int16, int32, int64, float16, bfloat16, float32, float64)
+INTEGERS: tuple[DType, ...] = (uint8, int8, int16, int32, int64)
+FLOATS: tuple[DType, ...] = (float16, bfloat16, float32, float64)
 _BY_NAME = {d.name: d for d in DTYPES} | {"bool_": bool_}
 _BY_NUMPY = {d.numpy: d for d in DTYPES}
 _PYTHON = {bool: bool_, int: int64, float: float32}

@@ -16,7 +16,7 @@ from dlcore.dtypes import FLOATS, DType, default_float, result_type
 
 __all__ = ["REGISTRY", "REQUIRED", "Op", "Sample", "Spec", "Wrong", "floating", "function", "widest"]
 
-REQUIRED = inspect.Parameter.empty
+REQUIRED: Any = inspect.Parameter.empty
 
 
 class Spec(NamedTuple):
@@ -94,7 +94,7 @@ class Op:
     extras: str = ""
     """Outputs allocated and computed only when a gradient is wanted (the pre-activation, dlogits); never returned."""
     promote: Promotion | None = widest
-    """The dtypes operands are cast to before anything else (None: as they are; weak scalars then take their default)."""
+    """The dtypes operands are cast to first (None: as they are; weak scalars then take their default)."""
 
     kernels: Mapping[str, Any] = field(default_factory=dict)
     """device type -> "family:function", or a list of (name, when(*specs, *attrs) or None) tried in order.

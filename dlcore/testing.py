@@ -14,12 +14,22 @@ from typing import Any
 
 import numpy as np
 
-from dlcore import _autograd, _C
+from dlcore import _C, _autograd
 from dlcore._tensor import Tensor, from_numpy, tensor
 from dlcore.dtypes import DType, as_dtype, float64
 from dlcore.op import Op, Sample, Spec
 
-__all__ = ["LAYOUTS", "check", "check_errors", "check_forward", "check_gradient", "check_repeatable", "check_second_order", "samples", "specs"]
+__all__ = [
+    "LAYOUTS",
+    "check",
+    "check_errors",
+    "check_forward",
+    "check_gradient",
+    "check_repeatable",
+    "check_second_order",
+    "samples",
+    "specs",
+]
 
 LAYOUTS = ("contiguous", "transposed", "strided", "reversed")
 Arrays = list[Any]
@@ -36,7 +46,9 @@ def samples(op: Op) -> list[Sample]:
 def rounded(sample: Sample, dtype: DType) -> Arrays:
     """The sample's inputs with its float64 arrays rounded to ``dtype``."""
     with np.errstate(over="ignore"):  # what the dtype cannot hold is infinite
-        return [x.astype(dtype.numpy) if isinstance(x, np.ndarray) and x.dtype == np.float64 else x for x in sample.inputs]
+        return [
+            x.astype(dtype.numpy) if isinstance(x, np.ndarray) and x.dtype == np.float64 else x for x in sample.inputs
+        ]
 
 
 def laid_out(array: np.ndarray[Any, Any], layout: str) -> np.ndarray[Any, Any]:
@@ -110,7 +122,9 @@ def compare(what: str, got: Tensor, want: np.ndarray[Any, Any], ulp: float, magn
     assert have.shape == want.shape, f"{what}: shape {have.shape}, the reference has {want.shape}"
     if not got.dtype.is_float:
         wrong = np.flatnonzero(np.ravel(have != want))
-        assert not wrong.size, f"{what}: {wrong.size} of {have.size} differ, first at {wrong[0]}: {np.ravel(have)[wrong[0]]} for {np.ravel(want)[wrong[0]]}"
+        if wrong.size:
+            pair = f"{np.ravel(have)[wrong[0]]} for {np.ravel(want)[wrong[0]]}"
+            raise AssertionError(f"{what}: {wrong.size} of {have.size} differ, first at {wrong[0]}: {pair}")
         return
     with np.errstate(all="ignore"):
         nearest = want.astype(got.dtype.numpy).astype(np.float64)  # overflows where the dtype must
@@ -184,7 +198,14 @@ def _directions(arrays: Sequence[Any], keys: Sequence[int], rng: np.random.Gener
     return {k: rng.standard_normal(arrays[k].shape) for k in keys}
 
 
-def _gradients(op: Op, arrays: Sequence[Any], attrs: tuple[Any, ...], keys: Sequence[int], weights: Sequence[Any], create_graph: bool) -> tuple[list[Any], list[Any]]:
+def _gradients(
+    op: Op,
+    arrays: Sequence[Any],
+    attrs: tuple[Any, ...],
+    keys: Sequence[int],
+    weights: Sequence[Any],
+    create_graph: bool,
+) -> tuple[list[Any], list[Any]]:
     """Operands, and the gradients of sum(weights * outputs) with respect to those in ``keys`` (None: independent)."""
     operands = tensors(arrays)
     for k in keys:
@@ -210,17 +231,19 @@ def check_gradient(op: Op, sample: Sample, dtype: DType = float64) -> None:
     """The gradient along a random direction against central differences of `ref`; other dtypes against float64's."""
     arrays, rng = rounded(sample, float64), np.random.default_rng(1)
     keys = _floats(arrays)
-    outputs = reference(op, arrays, sample.attrs)[len(written(op, len(arrays), sample.attrs)):]
+    outputs = reference(op, arrays, sample.attrs)[len(written(op, len(arrays), sample.attrs)) :]
     weights = [rng.standard_normal(o.shape) if o.dtype.kind == "f" else None for o in outputs]
     direction, step = _directions(arrays, keys, rng), 1e-6
     operands, grads = _gradients(op, arrays, sample.attrs, keys, weights, False)
     what = f"{op.name} {sample.why or 'sample'}"
     for k, g in zip(keys, grads, strict=True):
-        assert g is None or (g.shape == operands[k].shape and g.dtype is operands[k].dtype), f"{what}: gradient {k} has shape {g.shape}"
+        assert g is None or (g.shape == operands[k].shape and g.dtype is operands[k].dtype), (
+            f"{what}: gradient {k} has shape {g.shape}"
+        )
     analytic = [float(np.vdot(np.asarray(g), direction[k])) for k, g in zip(keys, grads, strict=True) if g is not None]
 
     def value(step: float) -> float:
-        found = reference(op, _moved(arrays, direction, step), sample.attrs)[-len(weights):]
+        found = reference(op, _moved(arrays, direction, step), sample.attrs)[-len(weights) :]
         return sum(float(np.vdot(w, o)) for w, o in zip(weights, found, strict=True) if w is not None)
 
     _close(what, sum(analytic), (value(step) - value(-step)) / (2 * step), sum(map(abs, analytic)))
@@ -228,7 +251,9 @@ def check_gradient(op: Op, sample: Sample, dtype: DType = float64) -> None:
         _check_narrow_gradient(op, sample, dtype, keys, weights, what)
 
 
-def _check_narrow_gradient(op: Op, sample: Sample, dtype: DType, keys: Sequence[int], weights: Sequence[Any], what: str) -> None:
+def _check_narrow_gradient(
+    op: Op, sample: Sample, dtype: DType, keys: Sequence[int], weights: Sequence[Any], what: str
+) -> None:
     """The gradient in ``dtype`` against the float64 gradient at the same rounded point."""
     narrow = rounded(sample, dtype)
     wide = [x.astype(np.float64) if k in keys else x for k, x in enumerate(narrow)]
@@ -250,7 +275,7 @@ def check_second_order(op: Op, sample: Sample) -> None:
     """The gradient of the gradient along a random direction against central differences of the first."""
     arrays, rng = rounded(sample, float64), np.random.default_rng(2)
     keys = _floats(arrays)
-    outputs = reference(op, arrays, sample.attrs)[len(written(op, len(arrays), sample.attrs)):]
+    outputs = reference(op, arrays, sample.attrs)[len(written(op, len(arrays), sample.attrs)) :]
     weights = [rng.standard_normal(o.shape) if o.dtype.kind == "f" else None for o in outputs]
     direction, inner, step = _directions(arrays, keys, rng), _directions(arrays, keys, rng), 1e-5
 
@@ -263,7 +288,9 @@ def check_second_order(op: Op, sample: Sample) -> None:
     numeric = (slope(step) - slope(-step)) / (2 * step)
     if not roots:
         return _close(f"{op.name} second order (none recorded)", 0.0, numeric, 1.0)
-    second = _autograd.grad([g for g, _ in roots], [operands[k] for k in keys], [tensor(w, g.dtype) for g, w in roots], allow_unused=True)
+    second = _autograd.grad(
+        [g for g, _ in roots], [operands[k] for k in keys], [tensor(w, g.dtype) for g, w in roots], allow_unused=True
+    )
     parts = [float(np.vdot(np.asarray(s), direction[k])) for k, s in zip(keys, second, strict=True) if s is not None]
     _close(f"{op.name} {sample.why or 'sample'} second order", sum(parts), numeric, 10 * sum(map(abs, parts)))
 
@@ -292,7 +319,9 @@ def check_repeatable(op: Op, sample: Sample, dtype: DType) -> None:
                 _C.set_thread_count(n)
                 moved = [from_numpy(_shifted(x)) if isinstance(x, np.ndarray) else x for x in shifted]
                 again = [np.asarray(g).tobytes() for g in call(op, moved, sample.attrs)]
-                assert first == again, f"{op.name} {dtype.name} {sample.why}: other bits with {n} threads and another address"
+                assert first == again, (
+                    f"{op.name} {dtype.name} {sample.why}: other bits with {n} threads and another address"
+                )
     finally:
         _C.set_thread_count(threads)
 

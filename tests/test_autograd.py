@@ -215,7 +215,9 @@ def test_an_exception_in_a_vjp_leaves_the_engine_usable():
 
 
 def test_a_float_result_without_a_rule_is_refused_rather_than_detached():
-    row = dl.op(name="test_no_rule", doc="The operand.", inputs="x", infer=lambda x: x, kernels={"cpu": "movement:copy"})
+    row = dl.op(
+        name="test_no_rule", doc="The operand.", inputs="x", infer=lambda x: x, kernels={"cpu": "movement:copy"}
+    )
     try:
         with pytest.raises(dl.AutogradError, match="test_no_rule: has no gradient rule"):
             row.call(leaf([1.0]))

@@ -1,4 +1,4 @@
-"""Every row of the table, checked by what the row itself says: see dlcore/testing.py. Nothing here names an operation."""
+"""Every row of the table, checked by what the row itself says (dlcore/testing.py). No operation is named here."""
 
 import dis
 import importlib
@@ -20,11 +20,15 @@ for module in pkgutil.iter_modules(dlcore.ops.__path__):
 ROWS = sorted(REGISTRY.values(), key=lambda op: op.name)
 
 
+def shape_of(x: object) -> str:
+    return ("x".join(map(str, x.shape)) or "0d") if isinstance(x, np.ndarray) else type(x).__name__
+
+
 def name_of(value: object) -> str:
     if isinstance(value, Op | DType):
         return value.name
     if isinstance(value, Sample):
-        shapes = ",".join("x".join(map(str, x.shape)) or "0d" if isinstance(x, np.ndarray) else type(x).__name__ for x in value.inputs[:4])
+        shapes = ",".join(shape_of(x) for x in value.inputs[:4])
         return f"{shapes}-{value.why.replace(' ', '_')}" if value.why else shapes
     return str(value)
 
@@ -42,7 +46,8 @@ def combinations(rows, *, dtypes=None, layouts=None, differentiable=False):
             for dtype in [None] if dtypes is None else [d for d in op.dtypes if d in dtypes]:
                 for layout in layouts or [None]:
                     values = [v for v in (op, sample, dtype, layout) if v is not None]
-                    yield pytest.param(*values, id="-".join(name_of(v) for v in (op, dtype, sample, layout) if v is not None))
+                    named = [name_of(v) for v in (op, dtype, sample, layout) if v is not None]
+                    yield pytest.param(*values, id="-".join(named))
 
 
 @pytest.mark.parametrize("op, sample, dtype", cases(ROWS, dtypes=dl.dtypes.DTYPES))
