@@ -614,7 +614,20 @@ static PyObject* reinterpret(PyObject*, PyObject* args) {
   return as_object(new_view(as_tensor(o), a));
 }
 
+static PyObject* to_tensor(PyObject*, PyObject* args) {
+  PyObject *value, *operation, *operand;
+  if (!PyArg_ParseTuple(args, "OUU:as_tensor", &value, &operation, &operand)) return nullptr;
+  if (is_tensor(value)) return Py_NewRef(value);
+  PyObject* convert_args[3] = {value, operation, operand};
+  PyObject* converted = PyObject_Vectorcall(bound.convert, convert_args, 3, nullptr);
+  if (!converted || is_tensor(converted)) return converted;
+  Tensor* scalar = new_scalar(converted);
+  Py_DECREF(converted);
+  return as_object(scalar);
+}
+
 static PyMethodDef functions[] = {
+    {"as_tensor", to_tensor, METH_VARARGS, "as_tensor(value, operation, operand): what an operation makes of an operand."},
     {"reinterpret", reinterpret, METH_VARARGS, "reinterpret(tensor, dtype): the same bits as another dtype of the same size; no history."},
     {"empty", empty, METH_VARARGS, "empty(shape, dtype): a contiguous tensor on the CPU, not initialised."},
     {"bind", reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(bind)), METH_VARARGS | METH_KEYWORDS, "Give C++ the Python functions and errors it calls by name."},

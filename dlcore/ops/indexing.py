@@ -57,7 +57,7 @@ def _is_array(item: Any) -> bool:
 
 
 def _as_array(name: str, item: Any) -> Any:
-    array = item if isinstance(item, _C.TensorBase | np.ndarray) else np.asarray(item)
+    array: Any = item if isinstance(item, _C.TensorBase | np.ndarray) else np.asarray(item)
     if array.size == 0 and isinstance(item, list | tuple):
         array = array.astype(np.int64)  # NumPy makes [] a float
     kind = array.dtype.kind if isinstance(array, np.ndarray) else array.dtype.kind[0]
@@ -79,7 +79,7 @@ def _expand_ellipsis(name: str, shape: Shape, index: tuple[Any, ...]) -> list[An
     at = [k for k, item in enumerate(items) if item is ...]
     if len(at) > 1:
         raise IndexError(f"{name}: more than one Ellipsis in an index")
-    rest = [slice(None)] * (len(shape) - used) or [...] * len(at)  # even an empty one parts its neighbours
+    rest: list[Any] = [slice(None)] * (len(shape) - used) or [...] * len(at)  # even an empty one parts its neighbours
     k = at[0] if at else len(items)
     return [*items[:k], *rest, *items[k + 1 :]]
 
@@ -179,11 +179,7 @@ def _positions(item: _Advanced) -> Any:
 
 
 def _tensor(value: Any) -> Any:
-    if isinstance(value, _C.TensorBase):
-        return value
-    from dlcore._tensor import tensor
-
-    return tensor(value)
+    return _C.as_tensor(np.asarray(value) if isinstance(value, _NUMBERS) else value, "index", "value")
 
 
 class _Gathered(NamedTuple):
