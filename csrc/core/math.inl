@@ -19,7 +19,8 @@ template <> struct Real<float> {
   static constexpr float kSmallest = 0x1p-126f, kExpMin = -104.0f, kExpMax = 89.0f;
   static constexpr float kLn2High = 0x1.63p-1f, kLn2Low = -0x1.bd0106p-13f;
   static constexpr float kOne = 10.0f;         // 1 - tanh(kOne) is far below half an ulp
-  static constexpr float kTailErf = 13.2f, kTailTanh = 10.01f;  // where exp(-x^2 / 2) and exp(-v) leave the normal range
+  static constexpr float kTailErf = 13.2f;     // where exp(-x^2 / 2) leaves the normal range
+  static constexpr float kTailTanh = 10.01f;   // where exp(-v) of gelu_tanh_ does
 };
 template <> struct Real<double> {
   using Bits = uint64_t;
@@ -158,8 +159,9 @@ DLCORE_MATH T log_reduced(T f, T e) {
   if constexpr (sizeof(T) == 4)
     R = z * poly(z, 0xaaaaaa.0p-24f, 0xccce13.0p-25f, 0x91e9ee.0p-25f, 0xf89e26.0p-26f);
   else
-    R = z * poly(z, 6.666666666666735130e-01, 3.999999999940941908e-01, 2.857142874366239149e-01, 2.222219843214978396e-01,
-                 1.818357216161805012e-01, 1.531383769920937332e-01, 1.479819860511658591e-01);
+    R = z * poly(z, 6.666666666666735130e-01, 3.999999999940941908e-01, 2.857142874366239149e-01,
+                 2.222219843214978396e-01, 1.818357216161805012e-01, 1.531383769920937332e-01,
+                 1.479819860511658591e-01);
   const T tail = fma_(s, half_square + R, e * Real<T>::kLn2Low) - half_square;
   return fma_(e, Real<T>::kLn2High, tail + f);
 }
@@ -254,8 +256,8 @@ template <int quarter, class T> static inline __attribute__((always_inline)) T c
   } else {
     s = r * poly(z, 6.283185307179586, -41.341702240399634, 81.60524927594453, -76.70585970331943, 42.05868490239031,
                  -15.093797515564116, 3.780726239391256);
-    c = fma_(z, poly(z, -19.739208802178716, 64.93939402266807, -85.45681720655122, 60.244641332388106, -26.42625110916204,
-                     7.903095982069222, -1.6968500209636137), 1.0);
+    c = fma_(z, poly(z, -19.739208802178716, 64.93939402266807, -85.45681720655122, 60.244641332388106,
+                     -26.42625110916204, 7.903095982069222, -1.6968500209636137), 1.0);
   }
   const auto n = bits_of(rounded) + quarter;
   const T value = (n & 1) ? c : s;

@@ -72,6 +72,8 @@ static void move_row(int64_t size, const void* in, const Layout& from, void* out
   }
 }
 
+static inline bool is_half(DType t) { return t == DType::float16 || t == DType::bfloat16; }
+
 // One operand along a row: its elements block by block as dense arrays of the compute type. Blocks start at multiples
 // of the layout's inner length, or hold part of one axis.
 struct Operand {
@@ -84,7 +86,7 @@ struct Operand {
   alignas(64) char buffer[kBlock * 8];
   alignas(64) uint16_t packed[kBlock];
 
-  bool converts() const { return dtype == DType::float16 || dtype == DType::bfloat16; }
+  bool converts() const { return is_half(dtype); }
   bool direct() const { return layout.dense() && !converts(); }
   Layout dense_layout() const { return {layout.inner, 1, layout.inner}; }
 
@@ -177,7 +179,8 @@ struct Walk {
       for (int k = 0; k < count; ++k) offset[k] += index[d] * strides[k][d];
     }
     while (begin < end) {
-      const int64_t left = shape[first] - index[first], wanted = (end - begin) / unit(), n = left < wanted ? left : wanted;
+      const int64_t left = shape[first] - index[first], wanted = (end - begin) / unit();
+      const int64_t n = left < wanted ? left : wanted;
       f(n * unit(), offset);
       begin += n * unit();
       index[first] += n;
@@ -192,7 +195,8 @@ struct Walk {
 };
 
 // Elements [begin, end) of the output. `raw`: 16-bit floats are moved as they are.
-static void walk_chunk(DenseLoop loop, const Array* const* arrays, const Walk& walk, bool raw, int64_t begin, int64_t end) {
+static void walk_chunk(DenseLoop loop, const Array* const* arrays, const Walk& walk, bool raw, int64_t begin,
+                       int64_t end) {
   Operand operands[kMaxOperands];
   bool direct = true;
   for (int k = 0; k < walk.count; ++k) {
@@ -232,7 +236,7 @@ static void run_pointwise(DenseLoop loop, int64_t grain, bool raw, const Array* 
   if (total == 0) return;
   bool dense = out.contiguous();
   for (int k = 0; k < count && dense; ++k)
-    dense = same_layout(*arrays[k], out) && (raw || (arrays[k]->dtype != DType::float16 && arrays[k]->dtype != DType::bfloat16));
+    dense = same_layout(*arrays[k], out) && (raw || !is_half(arrays[k]->dtype));
   if (!dense) {
     const Walk walk(arrays, count);
     return parallel_ranges(total, (grain + walk.unit() - 1) / walk.unit() * walk.unit(),
@@ -249,7 +253,8 @@ static void run_pointwise(DenseLoop loop, int64_t grain, bool raw, const Array* 
 
 // ---- entry --------------------------------------------------------------------------------------------------------
 
-template <class F, class O, class... I> static inline __attribute__((always_inline)) void apply(int64_t n, O* out, const I*... in) {
+template <class F, class O, class... I>
+static inline __attribute__((always_inline)) void apply(int64_t n, O* out, const I*... in) {
 #pragma omp simd
   for (int64_t i = 0; i < n; ++i) out[i] = F{}(in[i]...);
 }
@@ -259,8 +264,10 @@ template <class F, class O, class A> static void dense_loop(int64_t n, void* out
 template <class F, class O, class A, class B> static void dense_loop(int64_t n, void* out, const void* const* in) {
   apply<F>(n, static_cast<O*>(out), static_cast<const A*>(in[0]), static_cast<const B*>(in[1]));
 }
-template <class F, class O, class A, class B, class C> static void dense_loop(int64_t n, void* out, const void* const* in) {
-  apply<F>(n, static_cast<O*>(out), static_cast<const A*>(in[0]), static_cast<const B*>(in[1]), static_cast<const C*>(in[2]));
+template <class F, class O, class A, class B, class C>
+static void dense_loop(int64_t n, void* out, const void* const* in) {
+  apply<F>(n, static_cast<O*>(out), static_cast<const A*>(in[0]), static_cast<const B*>(in[1]),
+           static_cast<const C*>(in[2]));
 }
 
 template <class F, class O, class... I, class... Arrays> static void pointwise(const Array& out, const Arrays&... in) {
@@ -268,7 +275,8 @@ template <class F, class O, class... I, class... Arrays> static void pointwise(c
   run_pointwise(dense_loop<F, O, I...>, F::kGrain, false, arrays, 1 + sizeof...(in));
 }
 // The same for functors that only move elements: their types are unsigned integers of the elements' sizes.
-template <class F, class O, class... I, class... Arrays> static void pointwise_raw(const Array& out, const Arrays&... in) {
+template <class F, class O, class... I, class... Arrays>
+static void pointwise_raw(const Array& out, const Arrays&... in) {
   const Array* const arrays[] = {&out, &in...};
   run_pointwise(dense_loop<F, O, I...>, F::kGrain, true, arrays, 1 + sizeof...(in));
 }

@@ -79,19 +79,31 @@ struct Remainder {
 
 // ---- pow ----------------------------------------------------------------------------------------------------------
 
-// exp(y log|x|) in double, which hides the error of both from a float, times the sign. C's special cases: pow(x, 0) and
-// pow(1, y) are 1 even for NaN; a negative base needs an integer exponent. Selections of numbers, not logic on bools:
-// the compiler turns the latter into branches and the loop stays scalar.
+// exp(y log|x|) in double, each to 1e-10, which a float does not notice, times the sign. C's special cases: pow(x, 0)
+// and pow(1, y) are 1 even for NaN; a negative base needs an integer exponent. Selections of numbers, not logic on
+// bools: the compiler turns the latter into branches and the loop stays scalar.
 static inline __attribute__((always_inline)) float pow_float(float base, float exponent) {
   constexpr double inf = std::numeric_limits<double>::infinity(), nan = std::numeric_limits<double>::quiet_NaN();
-  const double x = base, y = exponent, log = log_(abs_(x));
-  const double product = log == 0.0 ? 0.0 : y * log, power = exp_(y == 0.0 ? 0.0 : product);
+  const double x = base, y = exponent, a = abs_(x);  // a subnormal float is a normal double
+  double e, rounded;
+  const double m = split_exponent(a, e), s = (m - 1.0) / (m + 1.0), z = s * s;
+  const double series = poly(z, 2.0, 0.6666666667552095, 0.39999995698006585, 0.28572102286416945, 0.22176441624650203,
+                             0.19580873951908767);  // log((1 + s) / (1 - s)) / s
+  const double finite = fma_(e, 0.6931471805599453, s * series), not_zero = a < inf ? finite : a;
+  const double log = a == 0.0 ? -inf : not_zero;
+  const double product = log == 0.0 ? 0.0 : y * log, power = y == 0.0 ? 0.0 : product;
+  const double low = power < -110.0 ? -110.0 : power;  // beyond, a float is 0 or infinite
+  const double r = reduce_exp(power > 90.0 ? 90.0 : low, rounded);
+  const double q = poly(r, 0.500000006785065, 0.16666665862244623, 0.04166629404783285, 0.008333498120910993,
+                        0.0013944736637650668, 0.0001979003253687571);
+  const double value = (fma_(r * r, q, r) + 1.0) * power_of_two(rounded);
+
   const double size = at_most(abs_(y), 0x1p31), half = 0.5 * size;  // floats beyond are even integers, as 2^31 is
   const double whole = (size + Real<double>::kRound) - Real<double>::kRound;
   const double whole_half = (half + Real<double>::kRound) - Real<double>::kRound;
   const double of_integer = half == whole_half ? 1.0 : -1.0, of_others = abs_(log) < inf ? nan : 1.0;
   const double of_negative = whole == size ? of_integer : of_others;
-  return static_cast<float>(power * (copysign_(1.0, x) < 0.0 ? of_negative : 1.0));
+  return static_cast<float>(value * (copysign_(1.0, x) < 0.0 ? of_negative : 1.0));
 }
 
 template <class T> static inline T pow_integer(T base, T exponent) {

@@ -49,8 +49,7 @@ static void cast(const Args& a) {
       default: return move<uint64_t>(a);
     }
   }
-  if (from == DType::float64 && (to == DType::float16 || to == DType::bfloat16))
-    return pointwise<RoundToOdd, float, double>(a.out(), a.in(0));
+  if (from == DType::float64 && is_half(to)) return pointwise<RoundToOdd, float, double>(a.out(), a.in(0));
   with_dtype(to, [&](auto out_type) {
     with_dtype(from, [&](auto in_type) {
       using O = typename decltype(out_type)::type;

@@ -57,14 +57,55 @@ struct Log1p {
   static constexpr int64_t kGrain = 1 << 15;
   template <class T> T operator()(T x) const { return log1p_(x); }
 };
-struct Sin {
-  static constexpr int64_t kGrain = 1 << 11;
-  template <class T> T operator()(T x) const { return std::sin(x); }
-};
-struct Cos {
-  static constexpr int64_t kGrain = 1 << 11;
-  template <class T> T operator()(T x) const { return std::cos(x); }
-};
+
+// ---- sine and cosine ----------------------------------------------------------------------------------------------
+
+constexpr float kNearLimit = 0x1p20f;
+
+// sin(x + quarter pi / 2), |x| <= kNearLimit: in double, less the nearest multiple of pi / 2, which is held in three
+// parts so that its products with integers up to 2^20 are exact.
+template <int quarter> static inline __attribute__((always_inline)) float sin_near(float x) {
+  const double rounded = fma_(double(x), 0.6366197723675814, Real<double>::kRound), n = rounded - Real<double>::kRound;
+  const double first = fma_(n, -1.57079632673412561417e+00, double(x));
+  const double r = fma_(n, -2.02226624879595063154e-21, fma_(n, -6.07710050630396597660e-11, first)), z = r * r;
+  const double s = fma_(r * z, poly(z, -0.1666666664167099, 0.008333329382379977, -0.00019839332123549865,
+                                    2.7182758931484836e-06), r);
+  const double c = fma_(z * z, poly(z, 0.04166666662390772, -0.0013888883822446877, 2.4799533935083498e-05,
+                                    -2.7211131614379425e-07), fma_(z, -0.5, 1.0));
+  const uint64_t k = bits_of(rounded) + quarter;
+  const double value = (k & 1) ? c : s;
+  return static_cast<float>(of_bits<double>(bits_of(value) ^ ((k & 2) << 62)));
+}
+
+template <int quarter, class T> static inline T sin_any(T x) { return quarter ? std::cos(x) : std::sin(x); }
+
+template <int quarter> static void sin_float(int64_t n, void* out, const void* const* in) {
+  auto* x = static_cast<const float*>(in[0]);
+  auto* y = static_cast<float*>(out);
+  for (int64_t start = 0; start < n; start += kBlock) {
+    const int64_t end = start + kBlock < n ? start + kBlock : n;
+    float largest = 0;
+#pragma omp simd reduction(max : largest)
+    for (int64_t i = start; i < end; ++i) largest = abs_(x[i]) > largest ? abs_(x[i]) : largest;
+    if (largest <= kNearLimit) {
+#pragma omp simd
+      for (int64_t i = start; i < end; ++i) y[i] = sin_near<quarter>(x[i]);
+    } else {
+      for (int64_t i = start; i < end; ++i) y[i] = sin_any<quarter>(x[i]);
+    }
+  }
+}
+template <int quarter> static void sin_double(int64_t n, void* out, const void* const* in) {
+  auto* x = static_cast<const double*>(in[0]);
+  for (int64_t i = 0; i < n; ++i) static_cast<double*>(out)[i] = sin_any<quarter>(x[i]);
+}
+template <int quarter> static void sin_kernel(const Args& a) {
+  const Array* const arrays[] = {&a.out(), &a.in(0)};
+  if (a.in(0).dtype == DType::float64) run_pointwise(sin_double<quarter>, 1 << 10, false, arrays, 2);
+  else run_pointwise(sin_float<quarter>, 1 << 13, false, arrays, 2);
+}
+
+// ---- kernels ------------------------------------------------------------------------------------------------------
 
 template <class F> static void number_kernel(const Args& a) {
   with_number(a.in(0).dtype, [&](auto t) {
@@ -91,6 +132,6 @@ static const Kernel kernels[] = {
     {"elementwise:log1p", kernel<Log1p>, 0},
     {"elementwise:sqrt", kernel<Sqrt>, 0},
     {"elementwise:rsqrt", kernel<Rsqrt>, 0},
-    {"elementwise:sin", kernel<Sin>, 0},
-    {"elementwise:cos", kernel<Cos>, 0},
+    {"elementwise:sin", sin_kernel<0>, 0},
+    {"elementwise:cos", sin_kernel<1>, 0},
 };
