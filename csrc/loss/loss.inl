@@ -2,8 +2,8 @@
 //
 // The gradient of a loss is asked for right after the loss: while a line of logits is in cache its gradient costs no
 // further trip to memory. cross_entropy must read the logits and write dlogits, 8 bytes an element (float32); the
-// separate kernels it replaces (log_softmax, nll_loss, and both backward) move 24. The gradient already holds the factor of the
-// reduction, and `scale` leaves memory alone when the factor that comes from above is 1, as it is at the root.
+// separate kernels it replaces (log_softmax, nll_loss, and both backward) move 24. The gradient already holds the
+// factor of the reduction, and `scale` leaves memory alone when the factor that comes from above is 1, as at the root.
 
 #include "reduce/fold.inl"
 #include "softmax/lines.inl"
@@ -53,7 +53,7 @@ static void store_loss(const Array& out, int64_t i, double x) {
 
 // ---- cross_entropy ------------------------------------------------------------------------------------------------
 // loss = (1 - s) w[t] nll(t) + s / n sum_c w[c] nll(c), nll(c) = log(sum(exp(x))) - x[c], s the label smoothing.
-// dlogits = factor ((1 - s) w[t] (p - [c = t]) + s / n (sum(w) p - w[c])), p the softmax: p times one number, less others.
+// dlogits = factor ((1 - s) w[t] (p - [c = t]) + s / n (sum(w) p - w[c])), p the softmax: a multiple of p, less others.
 template <class C> struct CrossEntropy {
   int64_t n;
   double smoothing, factor;  // factor: of dlogits, from the reduction
@@ -65,7 +65,9 @@ template <class C> struct CrossEntropy {
   double hard(int64_t label) const { return (1 - smoothing) * (weight ? weight[label] : 1); }
   double soft() const { return smoothing / static_cast<double>(n); }
   C weight_of(int64_t c) const { return weight ? weight[c] : C(1); }
-  C times(int64_t label, double sum) const { return static_cast<C>(factor * (hard(label) + soft() * weight_sum) / sum); }
+  C times(int64_t label, double sum) const {
+    return static_cast<C>(factor * (hard(label) + soft() * weight_sum) / sum);
+  }
   // own: x[label] - max; all: the weighted sum of x - max, or 0 without smoothing
   double loss(int64_t label, double log_sum, double own, double all) const {
     return hard(label) * (log_sum - own) + (smoothing == 0 ? 0 : soft() * (weight_sum * log_sum - all));
@@ -79,10 +81,10 @@ template <class C> struct CrossEntropy {
       return;
     }
     const C max = max_of(n, x);
-    const double sum = dx ? sum_of<C>(n, [=](int64_t i) { return dx[i] = exp_below(x[i] - max); })
-                          : sum_of<C>(n, [=](int64_t i) { return exp_below(x[i] - max); });
-    const double all = smoothing == 0 ? 0 : weight ? sum_of<C>(n, [&](int64_t i) { return weight[i] * (x[i] - max); })
-                                                   : sum_of<C>(n, [&](int64_t i) { return x[i] - max; });
+    const double sum = dx ? sum_of<C>(n, [=](int64_t i) DLCORE_MAP { return dx[i] = exp_below(x[i] - max); })
+                          : sum_of<C>(n, [=](int64_t i) DLCORE_MAP { return exp_below(x[i] - max); });
+    const double all =
+        smoothing == 0 ? 0 : sum_of<C>(n, [=, this](int64_t i) DLCORE_MAP { return weight_of(i) * (x[i] - max); });
     losses[k] = loss(label, log_(static_cast<C>(sum)), x[label] - max, all);
     if (!dx) return;
     const C p = times(label, sum), share = static_cast<C>(factor * soft());
@@ -98,14 +100,20 @@ template <class C> struct CrossEntropy {
 
   void columns(int64_t k, int64_t ld, int64_t w, const C* x, const C*, C* dx) const {
     C max[kColumns], log_sum[kColumns];
-    double sums[kColumns], all[kColumns] = {};
+    double sums[kColumns], all[kColumns];
     column_maxima(x, n, ld, w, max);
     if (dx)
-      column_sums<C>(n, w, sums, [&](int64_t j, int64_t c) { return dx[j * ld + c] = exp_below(x[j * ld + c] - max[c]); });
+      column_sums<C>(n, w, sums, [&](int64_t j, int64_t c) DLCORE_MAP {
+        return dx[j * ld + c] = exp_below(x[j * ld + c] - max[c]);
+      });
     else
-      column_sums<C>(n, w, sums, [&](int64_t j, int64_t c) { return exp_below(x[j * ld + c] - max[c]); });
+      column_sums<C>(n, w, sums, [&](int64_t j, int64_t c) DLCORE_MAP { return exp_below(x[j * ld + c] - max[c]); });
     if (smoothing != 0)
-      column_sums<C>(n, w, all, [&](int64_t j, int64_t c) { return weight_of(j) * (x[j * ld + c] - max[c]); });
+      column_sums<C>(n, w, all, [&](int64_t j, int64_t c) DLCORE_MAP {
+        return weight_of(j) * (x[j * ld + c] - max[c]);
+      });
+    else
+      for (int64_t c = 0; c < w; ++c) all[c] = 0;
 #pragma omp simd
     for (int64_t c = 0; c < w; ++c) log_sum[c] = log_(static_cast<C>(sums[c]));
     const int64_t* label = labels + k;
@@ -117,7 +125,9 @@ template <class C> struct CrossEntropy {
       p[c] = label[c] < 0 ? C(0) : times(label[c], sums[c]);
       share[c] = label[c] < 0 ? C(0) : static_cast<C>(factor * soft());
     }
-    column_map(n, ld, w, dx, [&](int64_t j, int64_t c) { return dx[j * ld + c] * p[c] - share[c] * weight_of(j); });
+    column_map(n, ld, w, dx, [&](int64_t j, int64_t c) DLCORE_MAP {
+      return dx[j * ld + c] * p[c] - share[c] * weight_of(j);
+    });
     for (int64_t c = 0; c < w; ++c) {
       if (label[c] >= 0) dx[label[c] * ld + c] -= static_cast<C>(factor * hard(label[c]));
       else for (int64_t j = 0; j < n; ++j) dx[j * ld + c] = 0;  // 0 * NaN is not 0
@@ -125,7 +135,7 @@ template <class C> struct CrossEntropy {
   }
 };
 
-// Inputs logits (N, C, d...) or (C,), target (N, d...) or (), weight (C,) or none; outputs loss, dlogits (may be absent).
+// Inputs logits (N, C, d...) or (C,), target (N, d...) or (), weight (C,) or none; outputs loss, dlogits or none.
 // Parameters: reduction, ignore_index, label_smoothing.
 template <class T> static void cross_entropy_of(const Args& a) {
   using C = compute_t<T>;
@@ -139,7 +149,7 @@ template <class T> static void cross_entropy_of(const Args& a) {
   double weight_sum = static_cast<double>(l.n), total = 0;
   if (a.in(2)) {
     gather_lines(a.in(2).as<T>(), l.n, 1, 1, weights.get());
-    weight_sum = sum_of<C>(l.n, [&](int64_t i) { return weights[i]; });
+    weight_sum = sum_of<C>(l.n, [&](int64_t i) DLCORE_MAP { return weights[i]; });
   }
   for (int64_t i = 0; i < l.count(); ++i)
     if (labels[i] >= 0) total += a.in(2) ? weights[labels[i]] : 1;
@@ -151,7 +161,7 @@ template <class T> static void cross_entropy_of(const Args& a) {
   if (reduction == kNone) {
     for (int64_t i = 0; i < l.count(); ++i) store_loss(out, i, losses[i]);
   } else {
-    const double sum = sum_of<double>(l.count(), [&](int64_t i) { return losses[i]; });
+    const double sum = sum_of<double>(l.count(), [&](int64_t i) DLCORE_MAP { return losses[i]; });
     store_loss(out, 0, reduction == kMean ? sum / total : sum);
   }
 }
@@ -168,7 +178,7 @@ template <class T> static void mse_loss_of(const Args& a) {
   Scratch<double> partial(n / kChunk + 1);
   partial[0] = 0;
   parallel_ranges(n, kChunk, [&](int64_t begin, int64_t end) {
-    const auto difference = [=](int64_t i) { return load(x + begin + i) - load(t + begin + i); };
+    const auto difference = [=](int64_t i) DLCORE_MAP { return load(x + begin + i) - load(t + begin + i); };
     if (dx) {
 #pragma omp simd
       for (int64_t i = 0; i < end - begin; ++i) store(dx + begin + i, difference(i) * twice);
@@ -177,11 +187,12 @@ template <class T> static void mse_loss_of(const Args& a) {
 #pragma omp simd
       for (int64_t i = 0; i < end - begin; ++i) store(out + begin + i, difference(i) * difference(i));
     } else {
-      partial[begin / kChunk] = sum_of<C>(end - begin, [=](int64_t i) { return difference(i) * difference(i); });
+      partial[begin / kChunk] =
+          sum_of<C>(end - begin, [=](int64_t i) DLCORE_MAP { return difference(i) * difference(i); });
     }
   });
   if (reduction == kNone) return;
-  const double sum = sum_of<double>((n + kChunk - 1) / kChunk, [&](int64_t i) { return partial[i]; });
+  const double sum = sum_of<double>((n + kChunk - 1) / kChunk, [&](int64_t i) DLCORE_MAP { return partial[i]; });
   store_loss(a.out(0), 0, reduction == kMean ? sum / static_cast<double>(n) : sum);
 }
 

@@ -4,12 +4,20 @@
 // A block has at most kBlock elements; sums of blocks are added in double. So a float sum of any length carries the
 // rounding of at most kBlock / lanes + log2(lanes) additions, 70 of them, and usually the square root of that.
 
+#ifndef DLCORE_MAP  // follows a lambda's parameters: where it stays a call, its loop does not become vectors
+#define DLCORE_MAP __attribute__((always_inline))
+#endif
+
 constexpr int64_t kBlock = 4096;
 constexpr int kWideBytes = 256;  // lanes of a block: enough independent additions to hide their latency
 
 template <class T> struct NativeVector { typedef T type __attribute__((vector_size(kVectorBytes))); };
 template <class T> using native = typename NativeVector<T>::type;
-template <class T> static inline native<T> read(const T* p) { native<T> v; __builtin_memcpy(&v, p, sizeof v); return v; }
+template <class T> static inline native<T> read(const T* p) {
+  native<T> v;
+  __builtin_memcpy(&v, p, sizeof v);
+  return v;
+}
 template <class T> static inline void write(T* p, native<T> v) { __builtin_memcpy(p, &v, sizeof v); }
 
 // Joins of two scalars or of two vectors.
@@ -80,7 +88,7 @@ template <class L, class Map> static inline L sum_block(int64_t n, Map map) {
 template <class C, class Map> static inline double sum_of(int64_t n, Map map) {
   double total = 0;
   for (int64_t b = 0; b < n; b += kBlock)
-    total += sum_block<C>(n - b < kBlock ? n - b : kBlock, [&](int64_t i) { return map(b + i); });
+    total += sum_block<C>(n - b < kBlock ? n - b : kBlock, [&](int64_t i) DLCORE_MAP { return map(b + i); });
   return total;
 }
 
@@ -124,11 +132,13 @@ template <class Join, class T> static inline T fold_array(const T* x, int64_t n,
   return fold_lanes(lanes, join);
 }
 
-// The largest element for what subtracts it before an exponential: a NaN may be passed over, as it comes back in the sum.
+// The largest element, to be subtracted before an exponential: a NaN may be passed over, it comes back in the sum.
 struct Above {
   template <class V> V operator()(V a, V b) const { return a > b ? a : b; }
 };
-template <class C> static inline C max_of(int64_t n, const C* x) { return fold_array<Above>(x, n, Larger::identity<C>()); }
+template <class C> static inline C max_of(int64_t n, const C* x) {
+  return fold_array<Above>(x, n, Larger::identity<C>());
+}
 
 // exp(x) for x <= 0: 1 ulp where the result is normal, 0 below. Two thirds of the work of exp_: 2^n is one factor, with
 // an exponent field of 0, which is the number 0, at the lower end.

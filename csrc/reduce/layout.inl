@@ -128,7 +128,8 @@ template <class Op, class T, class Out> struct Reduction {
   }
 
   // Copies `rows` runs of n elements into contiguous memory of the compute type.
-  static __attribute__((noinline)) void fetch(const T* from, int64_t row_stride, int64_t stride, int64_t rows, int64_t n, C* to) {
+  __attribute__((noinline))
+  static void fetch(const T* from, int64_t row_stride, int64_t stride, int64_t rows, int64_t n, C* to) {
     for (int64_t r = 0; r < rows; ++r) {
       const T* p = from + r * row_stride;
       C* q = to + r * n;

@@ -21,7 +21,7 @@ template <class C_> struct Sum {
   P identity() const { return 0; }
   __attribute__((noinline)) void run(const C* x, int64_t n, int64_t, P& p) const {
     if constexpr (kFloat) p += fold_array<Add>(x, n, C(0));
-    else p += sum_block<L>(n, [=](int64_t i) { return static_cast<L>(x[i]); });
+    else p += sum_block<L>(n, [=](int64_t i) DLCORE_MAP { return static_cast<L>(x[i]); });
   }
   __attribute__((noinline)) void columns(const C* x, int64_t ld, int64_t rows, int64_t w, int64_t, P* p) const {
     L lanes[1024];
@@ -86,13 +86,19 @@ template <class C_, class Join> struct ArgExtremum {
   P identity() const { return {Join::template identity<C>(), 0}; }
   // Index of the first element equal to `best`, or NaN where that is NaN; it is there.
   static int64_t find(const C* x, int64_t n, C best) {
-    constexpr int kGroup = 64;
     int64_t i = 0;
+    constexpr int kLane = kVectorBytes / sizeof(C), kGroup = 4 * kLane;
     for (; i + kGroup <= n; i += kGroup) {
-      unsigned char found = 0;
-#pragma omp simd reduction(| : found)
-      for (int j = 0; j < kGroup; ++j) found |= (x[i + j] == best) | (x[i + j] != x[i + j]);
-      if (found) break;
+      auto hit = native<C>{} != native<C>{};
+#pragma GCC unroll 4
+      for (int j = 0; j < kGroup; j += kLane) {
+        const native<C> y = read(x + i + j);
+        hit |= (y == best) | (y != y);
+      }
+      int64_t words[kVectorBytes / 8], any = 0;
+      __builtin_memcpy(words, &hit, sizeof hit);
+      for (int64_t word : words) any |= word;
+      if (any) break;
     }
     while ((x[i] != best) & (x[i] == x[i])) ++i;
     return i;
@@ -102,7 +108,8 @@ template <class C_, class Join> struct ArgExtremum {
     const C best = fold_array<Join>(x, n, Join::template identity<C>());
     if (beats(best, p.value)) p = {best, position + find(x, n, best)};
   }
-  __attribute__((noinline)) void columns(const C* x, int64_t ld, int64_t rows, int64_t w, int64_t position, P* p) const {
+  __attribute__((noinline)) void columns(const C* x, int64_t ld, int64_t rows, int64_t w, int64_t position,
+                                         P* p) const {
     constexpr int kLane = kVectorBytes / sizeof(C);
     using Index = std::remove_reference_t<decltype((native<C>{} == native<C>{})[0])>;  // a block has at most 64 rows
     C best[1024];
@@ -148,7 +155,7 @@ template <class C_> struct LogSumExp {
   __attribute__((noinline)) void run(const C* x, int64_t n, int64_t, P& p) const {
     raise(p, Larger{}(p.max, fold_array<Larger>(x, n, Larger::identity<C>())));
     const C shift = shift_of(p.max);
-    p.sum += unless_infinite(p.max, sum_block<C>(n, [=](int64_t i) { return exp_below(x[i] - shift); }));
+    p.sum += unless_infinite(p.max, sum_block<C>(n, [=](int64_t i) DLCORE_MAP { return exp_below(x[i] - shift); }));
   }
   __attribute__((noinline)) void columns(const C* x, int64_t ld, int64_t rows, int64_t w, int64_t, P* p) const {
     C max[1024], shift[1024], sum[1024];

@@ -1,6 +1,6 @@
 // Work along one axis of contiguous arrays, in the compute type, in one of two ways:
 //   a line at a time       its elements, contiguous, are the lanes of the vectors
-//   columns                up to 256 lines side by side are the lanes: element j of line c at [j * ld + c]
+//   columns                up to 1024 lines side by side are the lanes: element j of line c at [j * ld + c]
 // Columns suit lines across memory, and short ones (rows of 10 logits), which are transposed into a buffer first.
 // What is neither float nor contiguous passes through a buffer too.
 
@@ -20,7 +20,7 @@ static Lines lines_of(const Array& x, int64_t axis) {
 
 constexpr int64_t kLineChunk = 32768;  // elements a thread takes at once: 10 us of exponentials
 constexpr int64_t kLineTile = 16;     // lines gathered at once: whole cache lines are read
-constexpr int64_t kColumns = 256;
+constexpr int64_t kColumns = 1024;
 constexpr int64_t kShortLine = 32;    // elements up to which a line by itself would leave most lanes empty
 constexpr int64_t kShortTile = 64;    // short lines transposed at once
 
@@ -47,13 +47,15 @@ template <class T> static void scatter_lines(T* p, int64_t n, int64_t stride, in
 }
 
 // The same for lines `first` .. `first` + w, element j of line c to and from buffer[j * kShortTile + c].
-template <class T> static void transpose_in(const T* p, const Lines& l, int64_t first, int64_t w, compute_t<T>* buffer) {
+template <class T>
+static void transpose_in(const T* p, const Lines& l, int64_t first, int64_t w, compute_t<T>* buffer) {
   for (int64_t c = 0; c < w; ++c) {
     const T* line = p + l.offset(first + c);
     for (int64_t j = 0; j < l.n; ++j) buffer[j * kShortTile + c] = load(line + j * l.inner);
   }
 }
-template <class T> static void transpose_out(T* p, const Lines& l, int64_t first, int64_t w, const compute_t<T>* buffer) {
+template <class T>
+static void transpose_out(T* p, const Lines& l, int64_t first, int64_t w, const compute_t<T>* buffer) {
   for (int64_t c = 0; c < w; ++c) {
     T* line = p + l.offset(first + c);
     for (int64_t j = 0; j < l.n; ++j) store(line + j * l.inner, buffer[j * kShortTile + c]);

@@ -12,7 +12,7 @@ template <class C> struct Softmax {
   int64_t n;
   void line(int64_t, const C* x, const C*, C* out) const {
     const C max = max_of(n, x);
-    const double sum = sum_of<C>(n, [=](int64_t i) { return out[i] = exp_below(x[i] - max); });
+    const double sum = sum_of<C>(n, [=](int64_t i) DLCORE_MAP { return out[i] = exp_below(x[i] - max); });
     const C scale = static_cast<C>(1 / sum);
 #pragma omp simd
     for (int64_t i = 0; i < n; ++i) out[i] *= scale;
@@ -21,9 +21,11 @@ template <class C> struct Softmax {
     C max[kColumns], scale[kColumns];
     double sums[kColumns];
     column_maxima(x, n, ld, w, max);
-    column_sums<C>(n, w, sums, [&](int64_t j, int64_t c) { return out[j * ld + c] = exp_below(x[j * ld + c] - max[c]); });
+    column_sums<C>(n, w, sums, [&](int64_t j, int64_t c) DLCORE_MAP {
+      return out[j * ld + c] = exp_below(x[j * ld + c] - max[c]);
+    });
     for (int64_t c = 0; c < w; ++c) scale[c] = static_cast<C>(1 / sums[c]);
-    column_map(n, ld, w, out, [&](int64_t j, int64_t c) { return out[j * ld + c] * scale[c]; });
+    column_map(n, ld, w, out, [&](int64_t j, int64_t c) DLCORE_MAP { return out[j * ld + c] * scale[c]; });
   }
 };
 
@@ -31,7 +33,7 @@ template <class C> struct LogSoftmax {
   int64_t n;
   void line(int64_t, const C* x, const C*, C* out) const {
     const C max = max_of(n, x);
-    const C log_sum = log_(static_cast<C>(sum_of<C>(n, [=](int64_t i) { return exp_below(x[i] - max); })));
+    const C log_sum = log_(static_cast<C>(sum_of<C>(n, [=](int64_t i) DLCORE_MAP { return exp_below(x[i] - max); })));
 #pragma omp simd
     for (int64_t i = 0; i < n; ++i) out[i] = (x[i] - max) - log_sum;
   }
@@ -39,10 +41,10 @@ template <class C> struct LogSoftmax {
     C max[kColumns], log_sum[kColumns];
     double sums[kColumns];
     column_maxima(x, n, ld, w, max);
-    column_sums<C>(n, w, sums, [&](int64_t j, int64_t c) { return exp_below(x[j * ld + c] - max[c]); });
+    column_sums<C>(n, w, sums, [&](int64_t j, int64_t c) DLCORE_MAP { return exp_below(x[j * ld + c] - max[c]); });
 #pragma omp simd
     for (int64_t c = 0; c < w; ++c) log_sum[c] = log_(static_cast<C>(sums[c]));
-    column_map(n, ld, w, out, [&](int64_t j, int64_t c) { return (x[j * ld + c] - max[c]) - log_sum[c]; });
+    column_map(n, ld, w, out, [&](int64_t j, int64_t c) DLCORE_MAP { return (x[j * ld + c] - max[c]) - log_sum[c]; });
   }
 };
 
@@ -50,16 +52,18 @@ template <class C> struct LogSoftmax {
 template <class C> struct SoftmaxBackward {
   int64_t n;
   void line(int64_t, const C* dout, const C* out, C* dx) const {
-    const C dot = static_cast<C>(sum_of<C>(n, [=](int64_t i) { return dout[i] * out[i]; }));
+    const C dot = static_cast<C>(sum_of<C>(n, [=](int64_t i) DLCORE_MAP { return dout[i] * out[i]; }));
 #pragma omp simd
     for (int64_t i = 0; i < n; ++i) dx[i] = out[i] * (dout[i] - dot);
   }
   void columns(int64_t, int64_t ld, int64_t w, const C* dout, const C* out, C* dx) const {
     C dot[kColumns];
     double sums[kColumns];
-    column_sums<C>(n, w, sums, [&](int64_t j, int64_t c) { return dout[j * ld + c] * out[j * ld + c]; });
+    column_sums<C>(n, w, sums, [&](int64_t j, int64_t c) DLCORE_MAP { return dout[j * ld + c] * out[j * ld + c]; });
     for (int64_t c = 0; c < w; ++c) dot[c] = static_cast<C>(sums[c]);
-    column_map(n, ld, w, dx, [&](int64_t j, int64_t c) { return out[j * ld + c] * (dout[j * ld + c] - dot[c]); });
+    column_map(n, ld, w, dx, [&](int64_t j, int64_t c) DLCORE_MAP {
+      return out[j * ld + c] * (dout[j * ld + c] - dot[c]);
+    });
   }
 };
 
@@ -67,16 +71,18 @@ template <class C> struct SoftmaxBackward {
 template <class C> struct LogSoftmaxBackward {
   int64_t n;
   void line(int64_t, const C* dout, const C* out, C* dx) const {
-    const C sum = static_cast<C>(sum_of<C>(n, [=](int64_t i) { return dout[i]; }));
+    const C sum = static_cast<C>(sum_of<C>(n, [=](int64_t i) DLCORE_MAP { return dout[i]; }));
 #pragma omp simd
     for (int64_t i = 0; i < n; ++i) dx[i] = dout[i] - exp_below(out[i]) * sum;
   }
   void columns(int64_t, int64_t ld, int64_t w, const C* dout, const C* out, C* dx) const {
     C sum[kColumns];
     double sums[kColumns];
-    column_sums<C>(n, w, sums, [&](int64_t j, int64_t c) { return dout[j * ld + c]; });
+    column_sums<C>(n, w, sums, [&](int64_t j, int64_t c) DLCORE_MAP { return dout[j * ld + c]; });
     for (int64_t c = 0; c < w; ++c) sum[c] = static_cast<C>(sums[c]);
-    column_map(n, ld, w, dx, [&](int64_t j, int64_t c) { return dout[j * ld + c] - exp_below(out[j * ld + c]) * sum[c]; });
+    column_map(n, ld, w, dx, [&](int64_t j, int64_t c) DLCORE_MAP {
+      return dout[j * ld + c] - exp_below(out[j * ld + c]) * sum[c];
+    });
   }
 };
 
