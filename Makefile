@@ -7,6 +7,8 @@ PYTEST_ARGS ?= -n 2
 # A torch install from PyPI brings gigabytes of CUDA: point PEERS at any Python that has torch (CPU) and jax.
 PEERS ?= $(BIN)/python
 SANITIZERS := $(shell g++ -print-file-name=libasan.so 2>/dev/null) $(shell g++ -print-file-name=libubsan.so 2>/dev/null)
+SANITIZED := PYTHONPATH=$(CURDIR)/build/sanitize/lib LD_PRELOAD="$(SANITIZERS)" ASAN_OPTIONS=detect_leaks=0 \
+    $(BIN)/python -P -m pytest -q -p no:cacheprovider
 .DELETE_ON_ERROR:
 .PHONY: demo test bench readme lint sanitize wheel clean
 
@@ -21,11 +23,12 @@ lint: .venv/.lint
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-# The smoke tests under AddressSanitizer and UBSan, against a build of its own.
+# AddressSanitizer and UBSan, against a build of its own: every row in float32 and in every memory layout, and the
+# tests marked as smoke. (-P: the tree must not come before that build.)
 sanitize: .venv/.test
 	DLCORE_SANITIZE=1 $(BIN)/python setup.py -q build --build-base build/sanitize --build-lib build/sanitize/lib
-	PYTHONPATH=$(CURDIR)/build/sanitize/lib LD_PRELOAD="$(SANITIZERS)" ASAN_OPTIONS=detect_leaks=0 \
-	    $(BIN)/pytest -m smoke -p no:cacheprovider
+	$(SANITIZED) -m smoke
+	$(SANITIZED) tests/test_table.py -k "test_any_memory_layout or test_forward and float32"
 
 bench: .venv/.test
 	$(BIN)/python -m bench --peers $(PEERS)
@@ -42,6 +45,7 @@ clean:
 
 # .core, .test, .lint: this tree, editable, with the extra of that name ("core" is no extra).
 .venv/.%: .venv/bin/python $(BUILD)
+	@echo "building dlcore: one to four minutes the first time"
 	$(BIN)/pip install -q --no-build-isolation -e ".$(if $(filter core,$*),,[$*])"
 	@touch $@
 
