@@ -48,7 +48,7 @@ struct Layout {
   int64_t inner, stride, outer;
 
   bool dense() const { return stride == 1 && outer == inner; }
-  int64_t at(int64_t i) const { return i / inner * outer + i % inner * stride; }
+  int64_t at(int64_t i) const { return i < inner ? i * stride : i / inner * outer + i % inner * stride; }
 };
 
 template <class T> static void move_elements(const T* in, const Layout& from, T* out, const Layout& to, int64_t n) {
@@ -172,8 +172,8 @@ struct Walk {
   // f(n, offsets) for every stretch of a row within elements [begin, end), which are multiples of unit().
   template <class F> void rows(int64_t begin, int64_t end, F&& f) const {
     const int first = short_axis();  // the axis that is cut into stretches
-    int64_t index[kMaxDims + 1], offset[kMaxOperands] = {}, rest = begin / unit();
-    for (int d = first; d < ndim; ++d) {
+    int64_t index[kMaxDims + 1] = {}, offset[kMaxOperands] = {}, rest = begin / unit();
+    for (int d = first; rest > 0; ++d) {
       index[d] = rest % shape[d];
       rest /= shape[d];
       for (int k = 0; k < count; ++k) offset[k] += index[d] * strides[k][d];
