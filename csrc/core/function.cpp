@@ -168,7 +168,7 @@ static PyObject* function_new(PyTypeObject* type, PyObject* args, PyObject*) {
   if (!f) return nullptr;
   f->vectorcall = vectorcall;
   f->op = Py_NewRef(op);
-  f->cache = new std::unordered_multimap<uint64_t, CacheEntry>;
+  f->cache = new PlanCache;
   f->name = PyObject_GetAttrString(op, "name");
   f->name_utf8 = f->name ? PyUnicode_AsUTF8(f->name) : nullptr;
   f->vjp = PyObject_GetAttrString(op, "vjp");
@@ -186,7 +186,6 @@ static PyObject* function_new(PyTypeObject* type, PyObject* args, PyObject*) {
 
 static void function_dealloc(PyObject* self) {
   Function* f = reinterpret_cast<Function*>(self);
-  clear_cache(f);
   delete f->cache;
   Py_XDECREF(f->op);
   Py_XDECREF(f->name);
@@ -211,7 +210,7 @@ static PyObject* get_plans(PyObject* self, void*) { return PyLong_FromSize_t(rei
 static PyObject* function_repr(PyObject* self) { return PyUnicode_FromFormat("<operation %U>", reinterpret_cast<Function*>(self)->name); }
 
 static PyObject* clear_plans(PyObject* self, PyObject*) {
-  clear_cache(reinterpret_cast<Function*>(self));
+  reinterpret_cast<Function*>(self)->cache->clear();
   Py_RETURN_NONE;
 }
 static PyObject* inplace_method(PyObject* self, PyObject* const* args, Py_ssize_t n) {

@@ -1,17 +1,10 @@
 // The callable of one row: converts operands, finds the plan for their specs, runs it, records it on the tape.
 #pragma once
-#include <unordered_map>
 #include <vector>
 
 #include "core/plan.h"
 
 namespace dlcore {
-
-struct CacheEntry {
-  std::vector<uint64_t> words;
-  PyObject* attrs;
-  Plan* plan;
-};
 
 struct Function {
   PyObject_HEAD
@@ -28,7 +21,7 @@ struct Function {
   bool variadic;
   bool strided_key;       // plans depend on strides (view rows)
   bool value_key;         // `dynamic` rows are never cached
-  std::unordered_multimap<uint64_t, CacheEntry>* cache;
+  PlanCache* cache;
 };
 
 extern PyTypeObject* function_type;

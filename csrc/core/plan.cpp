@@ -35,28 +35,44 @@ bool make_key(Function* f, Tensor** operands, int n, PyObject* attrs, Key& key) 
   return true;
 }
 
-void clear_cache(Function* f) {
-  auto entries = std::move(*f->cache);
-  f->cache->clear();
-  for (auto& [hash, entry] : entries) {
-    Py_DECREF(entry.attrs);
-    unref(entry.plan);
-  }
-}
-
-Plan* find_plan(Function* f, const Key& key, PyObject* attrs) {
-  const auto [begin, end] = f->cache->equal_range(key.hash);
-  for (auto it = begin; it != end; ++it) {
-    CacheEntry& e = it->second;
-    if (e.words.size() != key.n || std::memcmp(e.words.data(), key.words, key.n * sizeof(uint64_t))) continue;
+// ---- the cache ----------------------------------------------------------------------------------------------------
+Plan* PlanCache::find(const Key& key, PyObject* attrs) const {
+  if (!size_) return nullptr;
+  const size_t mask = entries_.size() - 1;
+  for (size_t k = key.hash & mask; entries_[k].plan; k = (k + 1) & mask) {
+    const Entry& e = entries_[k];
+    if (e.hash != key.hash || e.words.size() != key.n || std::memcmp(e.words.data(), key.words, key.n * sizeof(uint64_t))) continue;
     if (e.attrs == attrs || PyObject_RichCompareBool(e.attrs, attrs, Py_EQ) == 1) return e.plan;
   }
   return nullptr;
 }
 
-void keep_plan(Function* f, const Key& key, PyObject* attrs, Plan* plan) {
-  if (f->cache->size() >= kMaxPlans) clear_cache(f);
-  f->cache->emplace(key.hash, CacheEntry{{key.words, key.words + key.n}, Py_NewRef(attrs), plan});
+void PlanCache::place(Entry&& entry) {
+  const size_t mask = entries_.size() - 1;
+  size_t k = entry.hash & mask;
+  while (entries_[k].plan) k = (k + 1) & mask;
+  entries_[k] = std::move(entry);
+}
+
+void PlanCache::keep(const Key& key, PyObject* attrs, Plan* plan) {
+  if (size_ >= kMaxPlans) clear();
+  if (2 * (size_ + 1) > entries_.size()) {
+    std::vector<Entry> old(entries_.empty() ? 8 : 2 * entries_.size());
+    old.swap(entries_);
+    for (Entry& e : old) if (e.plan) place(std::move(e));
+  }
+  place({key.hash, {key.words, key.words + key.n}, Py_NewRef(attrs), plan});
+  ++size_;
+}
+
+void PlanCache::clear() {
+  std::vector<Entry> old;
+  old.swap(entries_);
+  size_ = 0;
+  for (Entry& e : old) {
+    Py_XDECREF(e.attrs);
+    if (e.plan) unref(e.plan);
+  }
 }
 
 // ---- making a plan: Python decides, C++ keeps the answer ----------------------------------------------------------

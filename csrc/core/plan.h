@@ -89,13 +89,32 @@ struct Key {
 
 bool wanted(const Tensor* t);  // whether a gradient for this operand is to be recorded
 bool make_key(Function* f, Tensor** operands, int n, PyObject* attrs, Key& key);
-Plan* find_plan(Function* f, const Key& key, PyObject* attrs);                 // null: none; borrowed
-Plan* make_plan(Function* f, Tensor** operands, int n, PyObject* attrs);       // asks Python; one reference
-void keep_plan(Function* f, const Key& key, PyObject* attrs, Plan* plan);      // the cache takes the reference
-void clear_cache(Function* f);
+Plan* make_plan(Function* f, Tensor** operands, int n, PyObject* attrs);  // asks Python; one reference
 inline void unref(Plan* plan) {
   if (--plan->refs == 0) delete plan;
 }
+
+// The plans of one function: open addressing, linear probing, at most half full.
+class PlanCache {
+ public:
+  ~PlanCache() { clear(); }
+  Plan* find(const Key& key, PyObject* attrs) const;      // null: none; borrowed
+  void keep(const Key& key, PyObject* attrs, Plan* plan);  // takes the reference
+  void clear();
+  size_t size() const { return size_; }
+
+ private:
+  struct Entry {
+    uint64_t hash = 0;
+    std::vector<uint64_t> words;
+    PyObject* attrs = nullptr;
+    Plan* plan = nullptr;  // null: free
+  };
+  void place(Entry&& entry);
+
+  std::vector<Entry> entries_;  // a power of two of them
+  size_t size_ = 0;
+};
 
 // run.cpp: finds or makes the plan and runs it. Operands may be replaced by casts of themselves.
 PyObject* dispatch(Function* f, Operands& operands, PyObject* attrs, Tensor* out);

@@ -69,13 +69,14 @@ bool run_kernel(const Kernel& kernel, const Args& args, size_t bytes) {
   return false;
 }
 
+// The arrays of one launch and the values of weak scalars among them; not initialised, for most calls have few.
 struct Arrays {
-  static constexpr int kInline = 12;
-  Array local[kInline];
+  static constexpr size_t kInline = 12;
+  alignas(Array) char local[kInline * sizeof(Array)];
   int64_t local_immediates[kInline];
   std::vector<Array> many;
   std::vector<int64_t> many_immediates;
-  Array* data = local;
+  Array* data = reinterpret_cast<Array*>(local);
   int64_t* immediates = local_immediates;
   explicit Arrays(size_t count) {
     if (count <= kInline) return;
@@ -262,13 +263,13 @@ static PyObject* run_plan(Function* f, Plan* plan, Operands& operands, PyObject*
 PyObject* dispatch(Function* f, Operands& operands, PyObject* attrs, Tensor* out) {
   Key key(static_cast<size_t>(operands.n) * (f->strided_key ? 17 : 9) + static_cast<size_t>(PyTuple_GET_SIZE(attrs)) + 1);
   if (!make_key(f, operands.data, operands.n, attrs, key)) return nullptr;
-  Plan* plan = f->value_key ? nullptr : find_plan(f, key, attrs);
+  Plan* plan = f->value_key ? nullptr : f->cache->find(key, attrs);
   if (!plan) {
     plan = make_plan(f, operands.data, operands.n, attrs);
     if (!plan) return nullptr;
     ++plan->refs;
     if (f->value_key) unref(plan);
-    else keep_plan(f, key, attrs, plan);
+    else f->cache->keep(key, attrs, plan);
   } else {
     ++plan->refs;
   }
