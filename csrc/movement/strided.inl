@@ -37,16 +37,20 @@ struct Cursor {
       from += index[d] * axes[d].from;
     }
   }
-  void next() {
-    for (int d = n - 1; d >= 0; --d) {
-      to += axes[d].to;
-      from += axes[d].from;
-      if (++index[d] < axes[d].size) return;
+  // `steps` on, at most to the end of the innermost axis.
+  void next(int64_t steps = 1) {
+    int64_t taken = steps;
+    for (int d = n - 1; d >= 0; --d, taken = 1) {
+      to += taken * axes[d].to;
+      from += taken * axes[d].from;
+      index[d] += taken;
+      if (index[d] < axes[d].size) return;
       to -= axes[d].size * axes[d].to;
       from -= axes[d].size * axes[d].from;
       index[d] = 0;
     }
   }
+  int64_t left() const { return n > 0 ? axes[n - 1].size - index[n - 1] : 1; }
 };
 
 // Pairs the axes of target and source (broadcast to the target's shape), in the target's order.
@@ -92,39 +96,50 @@ static Walk plan_copy(const Array& target, const Array& source) {
 
 constexpr int64_t kCopyGrain = 128 * 1024;  // bytes written by one chunk: 5-10 us
 
-template <class T> static inline void copy_row(T* __restrict to, int64_t to_stride, const T* __restrict from, int64_t from_stride, int64_t n) {
-  if (to_stride == 1 && from_stride == 1) {
-    constexpr int64_t step = 64 / static_cast<int64_t>(sizeof(T));
-    if (n > 16 * step) {
-      memcpy(to, from, n * sizeof(T));
-      return;
+// `rows` rows of n elements each.
+template <class T>
+static void copy_block(T* to, Axis along, const T* from, int64_t rows, Axis across) {
+  const int64_t n = along.size;
+  constexpr int64_t step = 64 / static_cast<int64_t>(sizeof(T));
+  for (int64_t r = 0; r < rows; ++r, to += across.to, from += across.from) {
+    if (along.to == 1 && along.from == 1) {
+      if (n > 16 * step) {
+        memcpy(to, from, n * sizeof(T));
+        continue;
+      }
+      int64_t i = 0;  // a call would cost more than a short row
+      for (; i + step <= n; i += step) memcpy(to + i, from + i, 64);
+      for (; i < n; ++i) to[i] = from[i];
+    } else if (along.to == 1 && along.from == 0) {
+      const T value = *from;
+      for (int64_t i = 0; i < n; ++i) to[i] = value;
+    } else {
+      for (int64_t i = 0; i < n; ++i) to[i * along.to] = from[i * along.from];
     }
-    int64_t i = 0;  // a call would cost more than a short row
-    for (; i + step <= n; i += step) memcpy(to + i, from + i, 64);
-    for (; i < n; ++i) to[i] = from[i];
-  } else if (to_stride == 1 && from_stride == 0) {
-    const T value = *from;
-    for (int64_t i = 0; i < n; ++i) to[i] = value;
-  } else {
-    for (int64_t i = 0; i < n; ++i) to[i * to_stride] = from[i * from_stride];
   }
 }
 
 template <class T> static void copy_rows(T* to, const T* from, const Walk& w) {
   const Axis inner = w.axes[w.n - 1];
   const int64_t grain = kCopyGrain / static_cast<int64_t>(sizeof(T));
-  const int64_t piece = inner.size < grain ? inner.size : grain;
-  const int64_t pieces = (inner.size + piece - 1) / piece;  // long rows are cut, short ones go together
-  parallel_ranges(w.rows() * pieces, grain / piece, [&](int64_t begin, int64_t end) {
-    Cursor at(w.axes, w.n - 1, w.to, w.from, begin / pieces);
-    int64_t k = begin % pieces;
-    for (int64_t unit = begin; unit < end; ++unit) {
-      const int64_t first = k * piece, left = inner.size - first;
-      copy_row(to + at.to + first * inner.to, inner.to, from + at.from + first * inner.from, inner.from, left < piece ? left : piece);
-      if (++k == pieces) {
-        k = 0;
-        at.next();
-      }
+  if (inner.size > grain) {  // long rows are cut
+    const int64_t pieces = (inner.size + grain - 1) / grain;
+    parallel_ranges(w.rows() * pieces, 1, [&](int64_t unit, int64_t) {
+      const Cursor at(w.axes, w.n - 1, w.to, w.from, unit / pieces);
+      const int64_t first = unit % pieces * grain, left = inner.size - first;
+      copy_block(to + at.to + first * inner.to, {left < grain ? left : grain, inner.to, inner.from},
+                 from + at.from + first * inner.from, 1, {});
+    });
+    return;
+  }
+  const Axis across = w.n > 1 ? w.axes[w.n - 2] : Axis{};
+  parallel_ranges(w.rows(), grain / inner.size, [&](int64_t begin, int64_t end) {  // short ones go together
+    Cursor at(w.axes, w.n - 1, w.to, w.from, begin);
+    for (int64_t row = begin; row < end;) {
+      const int64_t rows = at.left() < end - row ? at.left() : end - row;
+      copy_block(to + at.to, inner, from + at.from, rows, across);
+      at.next(rows);
+      row += rows;
     }
   });
 }
@@ -142,7 +157,7 @@ template <class T> static void copy_narrow(T* to, const T* from, Walk w) {
       T* t = to + at.to + first * rows.to;
       const T* f = from + at.from + first * rows.from;
       for (int64_t c = 0; c < inner.size; ++c) {
-        copy_row(t + c * inner.to, rows.to, f + c * inner.from, rows.from, left < block ? left : block);
+        copy_block(t + c * inner.to, {left < block ? left : block, rows.to, rows.from}, f + c * inner.from, 1, {});
       }
     }
   });

@@ -306,39 +306,58 @@ static void dropout_backward(const Args& a) {
 
 // ---- permutation --------------------------------------------------------------------------------------------------
 // The indices 0 ... n - 1 in the order of their 64-bit words (equal words: smaller index first), hence what any stable
-// sort gives. Here: into buckets by the leading bits, about 8 to a bucket, then insertion.
+// sort gives. Here: by the leading bits into buckets that fit a first-level cache, then each of these by as many further
+// bits as leave one to a place, then insertion.
 struct Keyed {
   uint64_t key;
   int64_t index;
 };
 
+// start[p] = how many of the n elements have a place before p.
+template <class Get> static void count_places(int64_t n, int64_t places, int64_t* start, Get place) {
+  memset(start, 0, (places + 1) * sizeof(int64_t));
+  for (int64_t i = 0; i < n; ++i) ++start[place(i) + 1];
+  for (int64_t p = 0; p < places; ++p) start[p + 1] += start[p];
+}
+
+static void order_bucket(const Keyed* bucket, int64_t n, int used, int64_t* out) {
+  int bits = 1;
+  while (n >> bits) ++bits;
+  const Scratch<Keyed> sorted(n);
+  const Scratch<int64_t> start((int64_t{1} << bits) + 1);
+  const auto place = [=](int64_t i) { return static_cast<int64_t>((bucket[i].key << used) >> (64 - bits)); };
+  count_places(n, int64_t{1} << bits, start.get(), place);
+  for (int64_t i = 0; i < n; ++i) sorted[start[place(i)]++] = bucket[i];
+  for (int64_t i = 1; i < n; ++i) {  // nothing moves far: places are in order already
+    const Keyed x = sorted[i];
+    int64_t k = i;
+    for (; k > 0 && sorted[k - 1].key > x.key; --k) sorted[k] = sorted[k - 1];
+    sorted[k] = x;
+  }
+  for (int64_t i = 0; i < n; ++i) out[i] = sorted[i].index;
+}
+
 static void permutation(const Args& a) {
   const int64_t n = a.out().size();
   const State s = advance(a.in(0), n, 2);
-  if (n == 0) return;
   const Scratch<uint64_t> keys(n);
   fill_random<uint64_t, 2>(s, keys.get(), n, [](const Group& g, uint64_t* out, int64_t) {
     for (int i = 0; i < 2 * kBlocks; ++i) out[i] = long_word(g, i / kBlocks, i % kBlocks);
   });
-  int bits = 1;
-  while (n >> (bits + 3)) ++bits;
-  const int64_t buckets = int64_t{1} << bits;
+  int used = 0;
+  while (used < 10 && n >> used > 2048) ++used;
+  const int64_t buckets = int64_t{1} << used;
   const Scratch<int64_t> start(buckets + 1);
-  memset(start.get(), 0, (buckets + 1) * sizeof(int64_t));
-  for (int64_t i = 0; i < n; ++i) ++start[(keys[i] >> (64 - bits)) + 1];
-  for (int64_t b = 0; b < buckets; ++b) start[b + 1] += start[b];
-  const Scratch<Keyed> sorted(n);
-  for (int64_t i = 0; i < n; ++i) sorted[start[keys[i] >> (64 - bits)]++] = {keys[i], i};
+  const Scratch<Keyed> split(n);
+  const auto bucket = [&](int64_t i) { return static_cast<int64_t>(keys[i] >> 1 >> (63 - used)); };
+  count_places(n, buckets, start.get(), bucket);
+  for (int64_t i = 0; i < n; ++i) split[start[bucket(i)]++] = {keys[i], i};
   int64_t* out = a.out().as<int64_t>();
-  parallel_ranges(buckets, 1024, [&](int64_t begin, int64_t end) {  // start[b] is now where bucket b ends
-    const int64_t first = begin == 0 ? 0 : start[begin - 1], last = start[end - 1];
-    for (int64_t i = first + 1; i < last; ++i) {  // buckets are in order already: nothing moves across their borders
-      const Keyed x = sorted[i];
-      int64_t k = i;
-      for (; k > first && sorted[k - 1].key > x.key; --k) sorted[k] = sorted[k - 1];
-      sorted[k] = x;
+  parallel_ranges(buckets, 4, [&](int64_t begin, int64_t end) {  // start[b] is now where bucket b ends
+    for (int64_t b = begin; b < end; ++b) {
+      const int64_t first = b > 0 ? start[b - 1] : 0;
+      order_bucket(split.get() + first, start[b] - first, used, out + first);
     }
-    for (int64_t i = first; i < last; ++i) out[i] = sorted[i].index;
   });
 }
 
