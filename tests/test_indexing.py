@@ -1,0 +1,135 @@
+"""x[index] and x[index] = value against NumPy, on random mixtures of everything an index may hold, with gradients."""
+
+import numpy as np
+import pytest
+
+import dlcore as dl
+
+
+def random_slice(rng, n):
+    bounds = [None if rng.random() < 0.4 else int(rng.integers(-n - 2, n + 3)) for _ in range(2)]
+    return slice(*bounds, None if rng.random() < 0.5 else int(rng.choice([-3, -2, -1, 1, 2, 3])))
+
+
+def random_mask(rng, shape, count):
+    mask = np.zeros(shape, bool)
+    mask.reshape(-1)[rng.permutation(mask.size)[:count]] = True
+    return mask
+
+
+def random_index(rng, shape):
+    """Ints, slices, None, Ellipsis, index arrays and masks whose shapes broadcast."""
+    common = [(), (3,), (2, 3), (1, 3)][rng.integers(4)]
+    gathers, index, axis = rng.random() < 0.6, [], 0
+    while axis < len(shape) and rng.random() < 0.85:
+        kind = rng.random()
+        if kind < 0.1:
+            index.append(None)
+        elif kind < 0.2 and ... not in [i for i in index if i is ...]:
+            index.append(...)
+            axis = len(shape) - int(rng.integers(0, len(shape) - axis + 1))
+        elif kind < 0.45:
+            index.append(int(rng.integers(-shape[axis], shape[axis])))
+            axis += 1
+        elif kind < 0.65 or not gathers:
+            index.append(random_slice(rng, shape[axis]))
+            axis += 1
+        elif kind < 0.9:
+            index.append(rng.integers(-shape[axis], shape[axis], common))
+            axis += 1
+        else:
+            covered = int(rng.integers(1, min(2, len(shape) - axis) + 1))
+            index.append(random_mask(rng, shape[axis : axis + covered], 3 if common[-1:] == (3,) else 1))
+            axis += covered
+    return tuple(index)
+
+
+def as_given(rng, index):
+    """The same index with some arrays as tensors or lists."""
+    forms = (dl.tensor, np.asarray, lambda a: a.tolist() if a.ndim else a)
+    return tuple(forms[rng.integers(3)](i) if isinstance(i, np.ndarray) else i for i in index)
+
+
+def cases(seed, count):
+    rng = np.random.default_rng(seed)
+    while count:
+        shape = tuple(int(n) for n in rng.integers(1, 6, rng.integers(1, 5)))
+        x, index = rng.standard_normal(shape), random_index(rng, shape)
+        try:
+            want = x[index]
+        except IndexError:  # shapes that do not broadcast
+            with pytest.raises((IndexError, ValueError)):
+                dl.tensor(x)[as_given(rng, index)]
+            continue
+        count -= 1
+        yield rng, x, index, as_given(rng, index), want
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_reading_is_numpys(seed):
+    for rng, x, index, given, want in cases(seed, 300):
+        tensor = dl.tensor(x, requires_grad=True)
+        got = tensor[given]
+        np.testing.assert_array_equal(got.detach(), want, err_msg=str((x.shape, index)))
+        weights, gradient = rng.standard_normal(want.shape), np.zeros(x.shape)
+        got.backward(dl.tensor(weights, "float64"))
+        np.add.at(gradient, index, weights)
+        np.testing.assert_allclose(tensor.grad, gradient, atol=1e-12, err_msg=str((x.shape, index)))
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_writing_is_numpys(seed):
+    for rng, x, index, given, want in cases(seed, 300):
+        shape = [want.shape, (), (1,) * want.ndim, want.shape[1:]][rng.integers(4)]
+        value, after = rng.standard_normal(shape), x.copy()
+        after[index] = value
+        plain = dl.tensor(x)
+        plain[given] = float(value) if value.ndim == 0 else value
+        np.testing.assert_array_equal(plain, after, err_msg=str((x.shape, index)))
+
+        before, source = dl.tensor(x, requires_grad=True), dl.tensor(value, "float64", requires_grad=True)
+        tracked = before * 1
+        tracked[given] = source
+        np.testing.assert_array_equal(tracked.detach(), after)
+        weights, direction, written = rng.standard_normal(x.shape), rng.standard_normal(shape), np.zeros(x.shape)
+        tracked.backward(dl.tensor(weights))
+        written[index] = direction
+        slope = 0 if source.grad is None else np.vdot(np.asarray(source.grad), direction)
+        np.testing.assert_allclose(slope, np.vdot(weights, written), atol=1e-12, err_msg=str((x.shape, index)))
+        weights[index] = 0
+        np.testing.assert_allclose(0 if before.grad is None else before.grad, weights, err_msg=str((x.shape, index)))
+
+
+@pytest.mark.parametrize(
+    "index, text",
+    [
+        (5, "getitem: index 5 is out of range for axis 0 of shape (2, 2)"),
+        ((0, -3), "getitem: index -3 is out of range for axis 1 of shape (2, 2)"),
+        ((0, 0, 0), "getitem: 3 indices for shape (2, 2)"),
+        ((..., ...), "getitem: more than one Ellipsis in an index"),
+        ("a", "getitem: an index of type str is not supported"),
+        (np.zeros(3, bool), "getitem: a mask of shape (3,) does not fit shape (2, 2) from axis 0 on"),
+        ([0, 2], "take: index 2 at position 1 is out of range for axis 0 of length 2"),
+        (([0, 1], [0, -3]), "getitem: index -3 at position 1 is out of range for axis 1 of length 2"),
+    ],
+)
+def test_wrong_indices_are_named(index, text):
+    with pytest.raises(IndexError) as error:
+        dl.zeros(2, 2)[index]
+    assert str(error.value) == text
+
+
+def test_a_wrong_index_changes_nothing():
+    x = dl.zeros(3, 2)
+    with pytest.raises(IndexError):
+        x[[0, 1, 3]] = 1.0
+    assert not np.asarray(x).any()
+
+
+def test_the_last_of_equal_indices_wins_and_gets_the_gradient():
+    value = dl.tensor([1.0, 2.0, 3.0], requires_grad=True)
+    x = dl.zeros(3)
+    x[[1, 1, 0]] = value
+    np.testing.assert_array_equal(x.detach(), [3, 2, 0])
+    x.backward(dl.ones(3))
+    np.testing.assert_array_equal(value.grad, [0, 1, 1])
