@@ -1,6 +1,6 @@
 // Elements found by index: take and gather, their adjoints, assignment by index, positions of true elements.
-// Bound by memory. Indices are checked as a whole before anything is written. Sums and assignments to one place are done
-// in the order of the indices, whatever the number of threads.
+// Bound by memory. Indices are checked as a whole before anything is written. Sums and assignments to one place are
+// done in the order of the indices, whatever the number of threads.
 #include "movement/strided.inl"
 
 template <class F> static void with_integers(const Array& x, F&& f) {
@@ -23,7 +23,8 @@ template <class F> static void with_item_type(const Array& x, F&& f) {
 }
 
 // Contiguous indices into an axis of length `size` as positions in [0, size): negative ones count from the end.
-static void find_positions(const char* operation, const Array& indices, int64_t axis, int64_t size, int64_t* positions) {
+static void find_positions(const char* operation, const Array& indices, int64_t axis, int64_t size,
+                           int64_t* positions) {
   with_integers(indices, [&](const auto* index) {
     const int64_t n = indices.size();
     int64_t wrong = 0;
@@ -35,8 +36,9 @@ static void find_positions(const char* operation, const Array& indices, int64_t 
     if (!wrong) return;
     int64_t i = 0;
     while (static_cast<uint64_t>(positions[i]) < static_cast<uint64_t>(size)) ++i;
-    throw IndexFault(std::string(operation) + ": index " + std::to_string(static_cast<int64_t>(index[i])) + " at position " + std::to_string(i) +
-                     " is out of range for axis " + std::to_string(axis) + " of length " + std::to_string(size));
+    throw IndexFault(std::string(operation) + ": index " + std::to_string(static_cast<int64_t>(index[i])) +
+                     " at position " + std::to_string(i) + " is out of range for axis " + std::to_string(axis) +
+                     " of length " + std::to_string(size));
   });
 }
 
@@ -93,7 +95,9 @@ template <class T> static void round_row(T* to, const float* from, int64_t n) {
 }
 
 // Rows of x that one chunk owns; it adds what the indices send there, in their order.
-template <class T> static void add_rows(T* dx, const T* dout, const int64_t* positions, int64_t n, int64_t inner, int64_t first, int64_t last) {
+template <class T>
+static void add_rows(T* dx, const T* dout, const int64_t* positions, int64_t n, int64_t inner, int64_t first,
+                     int64_t last) {
   using A = compute_t<T>;
   const int64_t count = (last - first) * inner;
   const Scratch<A> wide(std::is_same_v<T, A> ? 0 : count);
@@ -135,8 +139,10 @@ static void take_backward(const Args& a) {
     const auto* from = dout.as<const std::remove_pointer_t<decltype(to)>>();
     parallel_ranges(b.outer * parts, work < 65536 ? 65536 / (work + 1) + 1 : 1, [&](int64_t begin, int64_t end) {
       for (int64_t unit = begin; unit < end; ++unit) {
-        const int64_t o = unit / parts, first = unit % parts * rows, last = first + rows < b.length ? first + rows : b.length;
-        if (first < last) add_rows(to + o * b.length * b.inner, from + o * n * b.inner, positions.get(), n, b.inner, first, last);
+        const int64_t o = unit / parts, first = unit % parts * rows,
+                      last = first + rows < b.length ? first + rows : b.length;
+        if (first < last)
+          add_rows(to + o * b.length * b.inner, from + o * n * b.inner, positions.get(), n, b.inner, first, last);
       }
     });
   });
@@ -174,7 +180,8 @@ static void gather(const Args& a) {
     auto* to = out.as<std::remove_const_t<std::remove_pointer_t<decltype(from)>>>();
     parallel_ranges(w.rows(), grain > 0 ? grain : 1, [&](int64_t begin, int64_t end) {
       each_index_row(w, begin, end, [&](int64_t base, int64_t first) {
-        for (int64_t j = 0; j < inner.size; ++j) to[first + j] = from[base + j * inner.to + positions[first + j] * stride];
+        for (int64_t j = 0; j < inner.size; ++j)
+          to[first + j] = from[base + j * inner.to + positions[first + j] * stride];
       });
     });
   });
@@ -200,7 +207,8 @@ static void gather_backward(const Args& a) {
     const T* from = dout.as<const T>();
     if (n > 0) {
       each_index_row(w, 0, w.rows(), [&](int64_t base, int64_t first) {
-        for (int64_t j = 0; j < inner.size; ++j) sums[base + j * inner.to + positions[first + j] * stride] += load(from + first + j);
+        for (int64_t j = 0; j < inner.size; ++j)
+          sums[base + j * inner.to + positions[first + j] * stride] += load(from + first + j);
       });
     }
     if constexpr (!std::is_same_v<T, A>) round_row(to, sums, size);
@@ -210,7 +218,8 @@ static void gather_backward(const Args& a) {
 // ---- assignment by index ------------------------------------------------------------------------------------------
 // target[p] = value[i] for p = indices[i], in order, so the last of equal indices wins; p is a row-major position in
 // the first params[0] axes of target, value (broadcast) has the shape of indices and then target's other axes.
-static void assign_at(const char* operation, const Array& target, const Array& indices, const Array& maybe_shared, int lead) {
+static void assign_at(const char* operation, const Array& target, const Array& indices, const Array& maybe_shared,
+                      int lead) {
   int64_t places = 1;
   for (int d = 0; d < lead; ++d) places *= target.shape[d];
   const int64_t n = indices.size();

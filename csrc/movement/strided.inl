@@ -166,11 +166,13 @@ template <class T> static void copy_narrow(T* to, const T* from, Walk w) {
 // ---- transposition ------------------------------------------------------------------------------------------------
 // A tile is N vectors of N elements; log2(N) rounds of interleaving row i with row i + N/2 transpose it. 4- and 8-byte
 // elements fill a cache line with a tile's row at full width, so nothing is read or written twice.
-template <class T> constexpr int kTile = kVectorBytes / static_cast<int>(sizeof(T)) < 16 ? kVectorBytes / static_cast<int>(sizeof(T)) : 16;
+template <class T>
+constexpr int kTile = kVectorBytes / static_cast<int>(sizeof(T)) < 16 ? kVectorBytes / static_cast<int>(sizeof(T)) : 16;
 template <class T, int N> struct TileRow { typedef T type __attribute__((vector_size(N * sizeof(T)))); };
 
 template <class T, size_t... I>
-static inline __attribute__((always_inline)) void transpose_tile(T* to, int64_t to_stride, const T* from, int64_t from_stride, std::index_sequence<I...>) {
+static inline __attribute__((always_inline)) void transpose_tile(T* to, int64_t to_stride, const T* from,
+                                                                 int64_t from_stride, std::index_sequence<I...>) {
   constexpr size_t N = sizeof...(I);
   using Row = typename TileRow<T, N>::type;
   const Row low = {static_cast<T>(I / 2 + I % 2 * N)...};
@@ -191,7 +193,8 @@ static inline __attribute__((always_inline)) void transpose_tile(T* to, int64_t 
 }
 
 // to[i + j * row] = from[i * column + j] for i < ni, j < nj.
-template <class T> static void transpose_strip(T* to, int64_t row, int64_t ni, const T* from, int64_t column, int64_t nj) {
+template <class T>
+static void transpose_strip(T* to, int64_t row, int64_t ni, const T* from, int64_t column, int64_t nj) {
   constexpr int64_t N = kTile<T>;
   for (int64_t i = 0; i < ni; i += N) {
     for (int64_t j = 0; j < nj; j += N) {
@@ -220,7 +223,8 @@ template <class T> static void copy_transposed(T* to, const T* from, Walk w, int
     for (int64_t unit = begin; unit < end; ++unit) {
       const Cursor at(w.axes, w.n - 1, w.to, w.from, unit / strips);
       const int64_t j = unit % strips * strip, left = across.size - j;
-      transpose_strip(to + at.to + j * across.to, across.to, along.size, from + at.from + j, along.from, left < strip ? left : strip);
+      transpose_strip(to + at.to + j * across.to, across.to, along.size, from + at.from + j, along.from,
+                      left < strip ? left : strip);
     }
   });
 }
@@ -257,7 +261,8 @@ static void copy_array(const Array& target, const Array& source) {
 struct Extent {
   const char *low, *high;
   explicit Extent(const Array& x) : low(x.as<const char>()), high(low) {
-    for (int d = 0; d < x.ndim; ++d) (x.strides[d] < 0 ? low : high) += (x.shape[d] - 1) * x.strides[d] * item_size(x.dtype);
+    for (int d = 0; d < x.ndim; ++d)
+      (x.strides[d] < 0 ? low : high) += (x.shape[d] - 1) * x.strides[d] * item_size(x.dtype);
     high += item_size(x.dtype);
   }
   bool meets(const Extent& other) const { return low < other.high && other.low < high; }
@@ -266,7 +271,9 @@ struct Extent {
 class Apart {
  public:
   Apart(const Array& source, const Array& target)
-      : array(source), copied_(Extent(source).meets(Extent(target))), copy_(copied_ ? source.size() * item_size(source.dtype) : 0) {
+      : array(source),
+        copied_(Extent(source).meets(Extent(target))),
+        copy_(copied_ ? source.size() * item_size(source.dtype) : 0) {
     if (!copied_) return;
     array.data = copy_.get();
     int64_t stride = 1;

@@ -13,7 +13,8 @@ constexpr int64_t kOptimGrain = 65536;  // elements of one chunk: 10-20 us
 // One operand as contiguous memory: itself, or a copy that is written back.
 class Dense {
  public:
-  explicit Dense(const Array& x) : array_(x), copied_(!x.contiguous()), copy_(copied_ ? x.size() * item_size(x.dtype) : 0) {
+  explicit Dense(const Array& x)
+      : array_(x), copied_(!x.contiguous()), copy_(copied_ ? x.size() * item_size(x.dtype) : 0) {
     dense_ = x;
     if (!copied_) return;
     dense_.data = copy_.get();
@@ -47,7 +48,8 @@ static void set_step_count(const Array& step, double count) {
 struct Lists {
   const Args& a;
   int n, moments;
-  explicit Lists(const Args& args) : a(args), n(static_cast<int>(args.integer(0))), moments((args.n_inputs - 1) / n - 3) {}
+  explicit Lists(const Args& args)
+      : a(args), n(static_cast<int>(args.integer(0))), moments((args.n_inputs - 1) / n - 3) {}
   const Array& parameter(int k) const { return a.in(k); }
   const Array& gradient(int k) const { return a.in(n + k); }
   const Array& moment(int which, int k) const { return a.in((2 + which) * n + k); }
@@ -78,7 +80,8 @@ template <class Size, class Piece> static void each_piece(int n, Size size, Piec
       (first[middle] <= begin ? low : high) = middle;
     }
     for (int k = low; k < n && first[k] < end; ++k) {
-      const int64_t from = begin > first[k] ? begin - first[k] : 0, until = (end < first[k + 1] ? end : first[k + 1]) - first[k];
+      const int64_t from = begin > first[k] ? begin - first[k] : 0,
+                    until = (end < first[k + 1] ? end : first[k + 1]) - first[k];
       if (from < until) piece(k, from, until, begin / kOptimGrain + k);
     }
   });
@@ -92,7 +95,8 @@ template <class Update> static void update_all(const Lists& lists, Update update
   for (int k = 0; k < lists.n; ++k) {
     if (lists.contiguous(k)) continue;
     const Dense p(lists.parameter(k)), g(lists.gradient(k));
-    const Dense m(moments > 0 ? lists.moment(0, k) : lists.parameter(k)), v(moments > 1 ? lists.moment(1, k) : lists.parameter(k));
+    const Dense m(moments > 0 ? lists.moment(0, k) : lists.parameter(k)),
+        v(moments > 1 ? lists.moment(1, k) : lists.parameter(k));
     update(k, p.data(), g.data(), m.data(), v.data(), lists.parameter(k).size());
     p.write_back();
     if (moments > 0) m.write_back();
@@ -161,14 +165,16 @@ static AdamScalars<double> adam_scalars(const Lists& lists, int k, double t) {
 }
 
 template <class C> static AdamScalars<C> rounded(const AdamScalars<double>& s) {
-  return {C(s.sign), C(s.decay), C(s.keep), C(s.weight1), C(s.beta2), C(s.weight2), C(s.inverse_root2), C(s.eps), C(s.step), s.from_gradient};
+  return {C(s.sign),    C(s.decay),         C(s.keep), C(s.weight1), C(s.beta2),
+          C(s.weight2), C(s.inverse_root2), C(s.eps),  C(s.step),    s.from_gradient};
 }
 
 static inline float root(float x) { return __builtin_sqrtf(x); }
 static inline double root(double x) { return __builtin_sqrt(x); }
 
 template <bool decay, bool from_gradient, class C>
-static void adam_block(C* __restrict p, const C* __restrict gradient, C* __restrict m, C* __restrict v, int64_t n, const AdamScalars<C> s) {
+static void adam_block(C* __restrict p, const C* __restrict gradient, C* __restrict m, C* __restrict v, int64_t n,
+                       const AdamScalars<C> s) {
 #pragma omp simd
   for (int64_t i = 0; i < n; ++i) {
     C g = s.sign * gradient[i], x = p[i];
@@ -192,7 +198,8 @@ static void adam(const Args& a) {
     const double t = step_count(lists.step(k)) + 1;
     set_step_count(lists.step(k), t);
     // Parameters of one group have mostly made the same number of steps: powers are slow.
-    scalars[k] = k > 0 && t == last && lists.group(k) == lists.group(k - 1) ? scalars[k - 1] : adam_scalars(lists, k, t);
+    scalars[k] =
+        k > 0 && t == last && lists.group(k) == lists.group(k - 1) ? scalars[k - 1] : adam_scalars(lists, k, t);
     last = t;
   }
   update_all(lists, [&](int k, char* p, const char* g, char* m, char* v, int64_t n) {
@@ -201,12 +208,13 @@ static void adam(const Args& a) {
       using C = compute_t<T>;
       const AdamScalars<C> s = rounded<C>(scalars[k]);
       const bool decay = lists.hyper(k, kAdamDecay) != 0;
-      by_blocks(reinterpret_cast<T*>(p), reinterpret_cast<const T*>(g), n, [&](C* wide_p, const C* wide_g, int64_t i, int64_t count) {
-        C *mi = reinterpret_cast<C*>(m) + i, *vi = reinterpret_cast<C*>(v) + i;
-        if (s.from_gradient) adam_block<true, true>(wide_p, wide_g, mi, vi, count, s);
-        else if (decay) adam_block<true, false>(wide_p, wide_g, mi, vi, count, s);
-        else adam_block<false, false>(wide_p, wide_g, mi, vi, count, s);
-      });
+      by_blocks(reinterpret_cast<T*>(p), reinterpret_cast<const T*>(g), n,
+                [&](C* wide_p, const C* wide_g, int64_t i, int64_t count) {
+                  C *mi = reinterpret_cast<C*>(m) + i, *vi = reinterpret_cast<C*>(v) + i;
+                  if (s.from_gradient) adam_block<true, true>(wide_p, wide_g, mi, vi, count, s);
+                  else if (decay) adam_block<true, false>(wide_p, wide_g, mi, vi, count, s);
+                  else adam_block<false, false>(wide_p, wide_g, mi, vi, count, s);
+                });
     });
   });
 }
@@ -217,7 +225,8 @@ static void adam(const Args& a) {
 enum SgdHyper { kSgdLr, kMomentum, kDampening, kSgdDecay, kNesterov, kSgdMaximize };
 
 template <bool momentum, bool nesterov, class C>
-static void sgd_block(C* __restrict p, const C* __restrict gradient, C* __restrict b, int64_t n, C sign, C decay, C keep, C add, C ahead, C rate) {
+static void sgd_block(C* __restrict p, const C* __restrict gradient, C* __restrict b, int64_t n, C sign, C decay,
+                      C keep, C add, C ahead, C rate) {
 #pragma omp simd
   for (int64_t i = 0; i < n; ++i) {
     C g = fma_(decay, p[i], sign * gradient[i]);
@@ -244,14 +253,18 @@ static void sgd(const Args& a) {
     with_float_type(lists.parameter(k).dtype, [&](auto type) {
       using T = decltype(type);
       using C = compute_t<T>;
-      const C sign = h(kSgdMaximize) != 0 ? C(-1) : C(1), decay = static_cast<C>(h(kSgdDecay)), rate = static_cast<C>(-h(kSgdLr));
-      const C keep = static_cast<C>(first[k] ? 0 : h(kMomentum)), add = static_cast<C>(first[k] ? 1 : 1 - h(kDampening));
+      const C sign = h(kSgdMaximize) != 0 ? C(-1) : C(1), decay = static_cast<C>(h(kSgdDecay)),
+              rate = static_cast<C>(-h(kSgdLr));
+      const C keep = static_cast<C>(first[k] ? 0 : h(kMomentum)),
+              add = static_cast<C>(first[k] ? 1 : 1 - h(kDampening));
       const C ahead = static_cast<C>(h(kMomentum));
-      by_blocks(reinterpret_cast<T*>(p), reinterpret_cast<const T*>(g), n, [&](C* wide_p, const C* wide_g, int64_t i, int64_t count) {
-        C* bi = reinterpret_cast<C*>(b) + i;
-        const auto run = momentum ? nesterov ? sgd_block<true, true, C> : sgd_block<true, false, C> : sgd_block<false, false, C>;
-        run(wide_p, wide_g, bi, count, sign, decay, keep, add, ahead, rate);
-      });
+      by_blocks(reinterpret_cast<T*>(p), reinterpret_cast<const T*>(g), n,
+                [&](C* wide_p, const C* wide_g, int64_t i, int64_t count) {
+                  C* bi = reinterpret_cast<C*>(b) + i;
+                  const auto run = momentum ? nesterov ? sgd_block<true, true, C> : sgd_block<true, false, C>
+                                            : sgd_block<false, false, C>;
+                  run(wide_p, wide_g, bi, count, sign, decay, keep, add, ahead, rate);
+                });
     });
   });
 }
@@ -297,7 +310,7 @@ template <class T> static void scale_by(T* x, int64_t n, double factor) {
   }
 }
 
-// norm = (sum |g|^power)^(1 / power) over all gradients; each of them is multiplied by min(1, max_norm / (norm + 1e-6)).
+// norm = (sum |g|^power)^(1 / power) over all gradients; each is multiplied by min(1, max_norm / (norm + 1e-6)).
 // params: max_norm, power (infinity: the largest magnitude)
 static void clip_grad_norm(const Args& a) {
   const double max_norm = a.number(0), power = a.number(1);
@@ -309,7 +322,9 @@ static void clip_grad_norm(const Args& a) {
     with_float_type(x.dtype, [&](auto type) {
       const auto* from = reinterpret_cast<const decltype(type)*>(data) + begin;
       const int64_t count = end - begin;
-      result = largest ? measure<kLargest>(from, count, power) : power == 2 ? measure<kSquares>(from, count, power) : measure<kPowers>(from, count, power);
+      result = largest      ? measure<kLargest>(from, count, power)
+               : power == 2 ? measure<kSquares>(from, count, power)
+                            : measure<kPowers>(from, count, power);
     });
     return result;
   };
@@ -333,12 +348,14 @@ static void clip_grad_norm(const Args& a) {
   const double factor = max_norm / (norm + 1e-6);
   if (factor >= 1) return;  // a NaN norm scales: the gradients become NaN, as in PyTorch
   each_piece(n, size, [&](int k, int64_t begin, int64_t end, int64_t) {
-    with_float_type(a.in(k).dtype, [&](auto type) { scale_by(a.in(k).as<decltype(type)>() + begin, end - begin, factor); });
+    with_float_type(a.in(k).dtype,
+                    [&](auto type) { scale_by(a.in(k).as<decltype(type)>() + begin, end - begin, factor); });
   });
   for (int k = 0; k < n; ++k) {
     if (a.in(k).contiguous()) continue;
     const Dense g(a.in(k));
-    with_float_type(a.in(k).dtype, [&](auto type) { scale_by(reinterpret_cast<decltype(type)*>(g.data()), a.in(k).size(), factor); });
+    with_float_type(a.in(k).dtype,
+                    [&](auto type) { scale_by(reinterpret_cast<decltype(type)*>(g.data()), a.in(k).size(), factor); });
     g.write_back();
   }
 }

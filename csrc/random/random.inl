@@ -1,5 +1,5 @@
 // Random numbers: Philox 4x32-10 (Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC 2011).
-// Bound by arithmetic: 60 vector instructions give 8 blocks of 16 bytes, about 10 GB/s a thread; permutations by memory.
+// Bound by arithmetic: 60 vector instructions give 8 blocks of 16 bytes, 8 GB/s a thread; permutations by memory.
 //
 // A generator is two int64 in memory: seed (the key) and offset (blocks used up so far). A draw of n elements uses the
 // blocks offset, offset + 1, ... and advances the offset by a count that follows from n and the element's width alone.
@@ -67,7 +67,8 @@ static inline __attribute__((always_inline)) void draw_group(const Keys& keys, u
 #pragma GCC unroll 4
   for (int first = 0; first < kBlocks; first += 2 * kHalf) {
     const Lanes b = even + (block + first), after = b + 1;  // even and odd blocks: packing them needs no permutation
-    const Words x = philox({{b, b >> 32, Lanes{}, Lanes{}}}, keys), y = philox({{after, after >> 32, Lanes{}, Lanes{}}}, keys);
+    const Words x = philox({{b, b >> 32, Lanes{}, Lanes{}}}, keys),
+                y = philox({{after, after >> 32, Lanes{}, Lanes{}}}, keys);
 #pragma GCC unroll 4
     for (int w = 0; w < 4; ++w) {
       const Lanes packed = (x.word[w] & 0xffffffffu) | (y.word[w] << 32);
@@ -89,7 +90,8 @@ static State read_state(const Array& state) {
 // The state before a draw of n elements, `words` 32-bit words each; the stored offset moves past the draw.
 static State advance(const Array& state, int64_t n, int words) {
   const State before = read_state(state);
-  state.as<uint64_t>()[state.strides[0]] += static_cast<uint64_t>((n * words + kGroupWords - 1) / kGroupWords) * kBlocks;
+  state.as<uint64_t>()[state.strides[0]] +=
+      static_cast<uint64_t>((n * words + kGroupWords - 1) / kGroupWords) * kBlocks;
   return before;
 }
 
@@ -121,7 +123,8 @@ static inline __attribute__((always_inline)) uint64_t long_word(const Group& g, 
 
 // k < 2^53, exactly: by its halves, as AVX2 has no conversion of 64-bit integers.
 static inline __attribute__((always_inline)) double exact_double(uint64_t k) {
-  const double high = of_bits<double>((k >> 32) | 0x4530000000000000u), low = of_bits<double>((k & 0xffffffffu) | 0x4330000000000000u);
+  const double high = of_bits<double>((k >> 32) | 0x4530000000000000u),
+               low = of_bits<double>((k & 0xffffffffu) | 0x4330000000000000u);
   return (high - 0x1.00000001p84) + low;  // (high 2^32 + 2^84 - 2^84 - 2^52) + (low + 2^52)
 }
 
@@ -134,7 +137,8 @@ template <> constexpr int kUniformBits<bfloat16_t> = 8;
 // and the largest number of the dtype below high.
 template <class T> static void uniform_as(const Args& a, T* to) {
   using C = compute_t<T>;
-  const C low = static_cast<C>(a.number(0)), width = static_cast<C>(a.number(1)) - low, last = static_cast<C>(a.number(2));
+  const C low = static_cast<C>(a.number(0)), width = static_cast<C>(a.number(1)) - low,
+          last = static_cast<C>(a.number(2));
   const int64_t n = a.out().size();
   if constexpr (std::is_same_v<T, double>) {
     fill_random<T, 2>(advance(a.in(0), n, 2), to, n, [=](const Group& g, T* out, int64_t) {
@@ -239,7 +243,8 @@ template <class T> static void randint_as(const Args& a, T* to) {
   fill_random<T, 2>(s, to, n, [=](const Group& g, T* out, int64_t) {
     for (int i = 0; i < 2 * kBlocks; ++i) {
       const uint64_t w = long_word(g, i / kBlocks, i % kBlocks);
-      out[i] = static_cast<T>(low + (range == 0 ? w : static_cast<uint64_t>((static_cast<unsigned __int128>(w) * range) >> 64)));
+      out[i] = static_cast<T>(
+          low + (range == 0 ? w : static_cast<uint64_t>((static_cast<unsigned __int128>(w) * range) >> 64)));
     }
   });
 }
@@ -284,7 +289,7 @@ template <class T> static void scale_kept(const Args& a, State s, T* to) {
     const int64_t left = n - first;
     load_block(block, x + first, left < kGroupWords ? left : kGroupWords);
 #pragma omp simd
-    for (int i = 0; i < kGroupWords; ++i) {  // by bits: the compiler makes a branch of a choice, mispredicted half the time
+    for (int i = 0; i < kGroupWords; ++i) {  // by bits: of a choice the compiler makes a branch, mostly mispredicted
       const auto kept = -static_cast<typename Real<C>::Bits>(g.words[i] > last);
       block[i] = of_bits<C>(bits_of(block[i] * scale) & kept);
     }
@@ -306,8 +311,8 @@ static void dropout_backward(const Args& a) {
 
 // ---- permutation --------------------------------------------------------------------------------------------------
 // The indices 0 ... n - 1 in the order of their 64-bit words (equal words: smaller index first), hence what any stable
-// sort gives. Here: by the leading bits into buckets that fit a first-level cache, then each of these by as many further
-// bits as leave one to a place, then insertion.
+// sort gives. Here: by the leading bits into buckets that fit a first-level cache, then each of these by as many
+// further bits as leave one to a place, then insertion.
 struct Keyed {
   uint64_t key;
   int64_t index;
