@@ -1,30 +1,12 @@
 // C = activation(A @ B + bias): blocking, packing, partition over threads, epilogue.
 //
 // C is cut into blocks, each computed by one thread from beginning to end. Within a block k runs in slices of at most
-// kDepth, cut by the value of K alone; for each slice and each panel of columns all tiles of rows are computed while the
-// panel stays in the first-level cache. No thread shares what another packs, so a product is one parallel region.
+// kDepth, cut by the value of K alone; for each slice and each panel of columns all tiles of rows are computed while
+// the panel stays in the cache. No thread shares what another packs, so a product is one parallel region.
 
-template <class S> struct Product {
-  int64_t m, n, k;
-  const S* a;
-  int64_t a_row, a_col;  // strides in elements, any sign
-  const S* b;
-  int64_t b_row, b_col;
-  S* c;
-  int64_t c_row;  // columns of C are adjacent
-  const S* bias = nullptr;  // (n,)
-  Activation activation = Activation::none;
-  S* kept = nullptr;  // where what activate_grad will need goes: C, or the value before the activation; strides as C
-};
-
-#ifndef DB
-#define DB 2048
-#define BR 384
-#define GC 256
-#endif
-constexpr int64_t kDepthBytes = DB;  // one slice of k: a panel of two vectors takes 64 KiB at AVX-512
-template <class T> constexpr int64_t kDepth = kDepthBytes / static_cast<int64_t>(sizeof(T));
-constexpr int64_t kBlockRows = BR, kBlockColumns = 2048, kGroupColumns = GC;
+// A slice of k, rows of a block, and columns packed together: A's rows (768 KiB) and a panel stay in a cache of 1 MiB.
+template <class T> constexpr int64_t kDepth = 2048 / static_cast<int64_t>(sizeof(T));
+constexpr int64_t kBlockRows = 384, kBlockColumns = 2048, kGroupColumns = 256;
 constexpr int64_t kBlockWork = int64_t{1} << 19;  // multiply-adds worth a block of their own: 5 us
 
 static inline int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
@@ -35,10 +17,11 @@ template <class S> static inline compute_t<S> rounded(compute_t<S> x) {
   return load(&s);
 }
 
-// Rounds, adds the bias (16-bit floats; others have it from the tile), activates, keeps what the gradient needs. Each step
-// rounds to S as the separate operations would. Loops have a constant length, so that they are vector code.
+// Rounds, adds the bias (16-bit floats; others have it from the tile), activates, keeps what the gradient needs. Each
+// step rounds to S as the separate operations would. Loops have a constant length, so that they are vector code.
 template <Activation code, class S>
-static void finish_tile(const Product<S>& p, const compute_t<S>* x, int64_t x_row, int64_t i, int64_t j, int rows, int columns) {
+static void finish_tile(const Product<S>& p, const compute_t<S>* x, int64_t x_row, int64_t i, int64_t j, int rows,
+                        int columns) {
   using T = compute_t<S>;
   constexpr bool same = std::is_same_v<S, T>;
   constexpr int kWidth = kTileVectors * kLanes<T>;
@@ -71,7 +54,8 @@ static void finish_tile(const Product<S>& p, const compute_t<S>* x, int64_t x_ro
   }
 }
 
-template <class S> using FinishFunction = void (*)(const Product<S>&, const compute_t<S>*, int64_t, int64_t, int64_t, int, int);
+template <class S>
+using FinishFunction = void (*)(const Product<S>&, const compute_t<S>*, int64_t, int64_t, int64_t, int, int);
 template <class S> static FinishFunction<S> finish_for(const Product<S>& p) {
   switch (p.activation) {
     case Activation::relu: return finish_tile<Activation::relu, S>;
@@ -97,12 +81,10 @@ template <class S> struct Block {
   const int64_t tiles = ceil_div(rows, kTileRows);
   const bool copies_a = !same || (p.a_row != 1 && p.a_col != 1) || columns >= 8 * kWidth;
   const bool copies_b = !same || p.b_col != 1 || rows > 4 * kTileRows;
-  const bool along_k = p.a_col == 1 || p.a_row != 1;
-  const int64_t pitch = ceil_div(depth, 16) * 16 + 16;  // rows of a copy of A fall into different cache sets
   const FinishFunction<S> finish = finish_for(p);
 
   void run() const {
-    Scratch<T> copy_a(copies_a ? (along_k ? rows * pitch : rows * depth) : 0);
+    Scratch<T> copy_a(copies_a ? rows * depth : 0);
     Scratch<T> panels(copies_b ? ceil_div(std::min(columns, kGroupColumns), kWidth) * panel_size() : 0);
     Scratch<T> sums(same ? 0 : rows * columns);  // 16-bit results are rounded once, after the last slice
     for (int64_t s = 0; s < slices; ++s) {
@@ -124,13 +106,11 @@ template <class S> struct Block {
   int64_t panel_size() const { return depth * kWidth + 32; }  // not a power of two: panels fall into different sets
   int64_t first_row(int64_t tile) const { return i0 + rows * tile / tiles; }
 
-  // A tile by tile, each in the order it has in memory.
   void copy_rows(T* to, int64_t k0, int64_t k1) const {
     for (int64_t t = 0; t < tiles; ++t) {
-      const int64_t i = first_row(t), count = first_row(t + 1) - i;
+      const int64_t i = first_row(t);
       const S* from = p.a + i * p.a_row + k0 * p.a_col;
-      if (along_k) pack_rows(from, p.a_row, p.a_col, count, k1 - k0, to + (i - i0) * pitch, pitch, 1);
-      else pack_rows(from, p.a_row, p.a_col, count, k1 - k0, to + (i - i0) * depth, 1, count);
+      pack_rows(from, p.a_row, p.a_col, first_row(t + 1) - i, k1 - k0, to + (i - i0) * depth);
     }
   }
 
@@ -174,9 +154,9 @@ template <class S> struct Block {
 
   void place_a(Tile<T>& tile, int64_t i, int count, int64_t k0, const T* copy_a) const {
     if (copies_a) {
-      tile.a = copy_a + (i - i0) * (along_k ? pitch : depth);
-      tile.a_row = along_k ? pitch : 1;
-      tile.a_col = along_k ? 1 : count;
+      tile.a = copy_a + (i - i0) * depth;
+      tile.a_row = 1;
+      tile.a_col = count;
     } else if constexpr (same) {
       tile.a = p.a + i * p.a_row + k0 * p.a_col;
       tile.a_row = p.a_row;
@@ -200,7 +180,10 @@ template <class S> static int64_t work_of(const Product<S>& p) {
 template <class S> static Grid cut(const Product<S>& p, int64_t wanted) {
   constexpr int64_t width = kTileVectors * kLanes<compute_t<S>>;
   if (p.m == 0 || p.n == 0) return {0, 0};
-  Grid grid{ceil_div(p.m, kBlockRows), ceil_div(p.n, kBlockColumns)};
+  Grid grid{1, 1};
+  if (std::min(p.m, p.n) > kFew) {  // what fits the cache; narrow products stream
+    grid = {ceil_div(p.m, kBlockRows), ceil_div(p.n, kBlockColumns)};
+  }
   while (grid.blocks() < wanted) {
     const int64_t rows = p.m / grid.down, columns = p.n / grid.across;
     if (columns >= 2 * width && (columns >= rows || rows < 2 * kTileRows)) grid.across *= 2;
@@ -210,11 +193,28 @@ template <class S> static Grid cut(const Product<S>& p, int64_t wanted) {
   return grid;
 }
 
+// Bias and activation of a block that came without them.
+template <class T> static void finish_block(const Product<T>& p, int64_t i0, int64_t i1, int64_t j0, int64_t j1) {
+  const FinishFunction<T> finish = finish_for(p);
+  constexpr int64_t width = kTileVectors * kLanes<T>;
+  for (int64_t i = i0; i < i1 && (p.bias || finish); ++i) {
+    T* c = p.c + i * p.c_row;
+#pragma omp simd
+    for (int64_t j = j0; j < (p.bias ? j1 : j0); ++j) c[j] += p.bias[j];
+    for (int64_t j = j0; finish && j < j1; j += width) {
+      finish(p, c + j, p.c_row, i, j, 1, static_cast<int>(std::min(width, j1 - j)));
+    }
+  }
+}
+
 template <class S> static void run_block(const Product<S>& p, Grid grid, int64_t block) {
   constexpr int64_t width = kTileVectors * kLanes<compute_t<S>>;
   const int64_t down = block % grid.down, across = block / grid.down, panels = ceil_div(p.n, width);
   const int64_t i0 = p.m * down / grid.down, i1 = p.m * (down + 1) / grid.down;
   const int64_t j0 = panels * across / grid.across * width, j1 = panels * (across + 1) / grid.across * width;
+  if constexpr (std::is_same_v<S, compute_t<S>>) {
+    if (narrow_block(p, i0, i1, j0, std::min(j1, p.n))) return finish_block(p, i0, i1, j0, std::min(j1, p.n));
+  }
   Block<S>{p, i0, i1, j0, std::min(j1, p.n)}.run();
 }
 

@@ -7,7 +7,8 @@ constexpr int64_t kSumRows = 64;  // rows of one partial sum: errors grow with 6
 
 // One stripe of rows: dpre, and the sum over its rows.
 template <Activation code, class S>
-static void activation_stripe(const S* dout, const S* saved, S* dpre, compute_t<S>* sum, int64_t rows, int64_t columns) {
+static void activation_stripe(const S* dout, const S* saved, S* dpre, compute_t<S>* sum, int64_t rows,
+                              int64_t columns) {
   using T = compute_t<S>;
   if (sum) {
     for (int64_t j = 0; j < columns; ++j) sum[j] = 0;

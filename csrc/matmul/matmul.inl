@@ -1,9 +1,15 @@
 // matmul and linear. Letters: M, N, K; a (..., M, K) @ b (..., K, N) -> (..., M, N).
 //
-// Bound by arithmetic: 2 M N K operations on M K + K N + M N elements. What each step gained, in GFLOP/s of float32 on
-// one core of a Zen 4 whose multiply-adds reach 115: see bench/.
+// Bound by arithmetic: 2 M N K operations on M K + K N + M N elements; with few rows or columns by memory. What each
+// step gained, in GFLOP/s of float32 on one core of a Zen 4 (115 at most), 1024 x 1024 x 1024 and 32 x 2048 x 2048:
+//   tiles in registers, one panel of B packed at a time      87    42
+//   rows of B packed in runs of 1 KiB, through 8 panels       91    42
+//   A packed step by step of k (was: row by row)              96    50
+//   rows of B read in place prefetched 32 ahead               96    70
 #include "matmul/tile.inl"
 #include "matmul/pack.inl"
+#include "matmul/product.inl"
+#include "matmul/narrow.inl"
 #include "matmul/gemm.inl"
 #include "matmul/integer.inl"
 
@@ -55,7 +61,8 @@ struct Matrices {
   }
 };
 
-template <class S> static Product<S> product(const Matrices& a, const Matrices& b, const void* a_data, const void* b_data, void* c) {
+template <class S>
+static Product<S> product(const Matrices& a, const Matrices& b, const void* a_data, const void* b_data, void* c) {
   return {a.rows, b.columns, a.columns, static_cast<const S*>(a_data), a.row, a.column,
           static_cast<const S*>(b_data), b.row, b.column, static_cast<S*>(c), b.columns};
 }
@@ -63,7 +70,8 @@ template <class S> static Product<S> product(const Matrices& a, const Matrices& 
 // One product, or one for each entry of a batch; `axes`: how many axes of `out` are its rows and columns.
 template <class S>
 static void multiply(Matrices a, const Matrices& b, const Array& x, const Array& y, const Array& out, int axes,
-                     const Array* bias = nullptr, Activation activation = Activation::none, const Array* kept = nullptr) {
+                     const Array* bias = nullptr, Activation activation = Activation::none,
+                     const Array* kept = nullptr) {
   Matrices c = a;
   c.set_batch(out, out.ndim - axes);
   if (b.batch() == 1 && a.batch() == c.batch() && a.fold()) c = a;
@@ -117,8 +125,8 @@ template <class F> static void for_float(DType dtype, F&& f) {
   }
 }
 
-// x (..., K), weight (N, K), bias (N,) or absent -> out (..., N) = activation(x @ weight.T + bias), and what the gradient
-// will need of it (see activate_grad) if asked for. Parameter: the activation's code.
+// x (..., K), weight (N, K), bias (N,) or absent -> out (..., N) = activation(x @ weight.T + bias), and what the
+// gradient will need of it (see activate_grad) if asked for. Parameter: the activation's code.
 static void linear(const Args& args) {
   const Array &x = args.in(0), &weight = args.in(1), &bias = args.in(2), &out = args.out();
   const Array* kept = args.n_arrays > args.n_inputs + 1 && args.out(1) ? &args.out(1) : nullptr;

@@ -54,9 +54,9 @@ template <int HALF, class T> static inline void swap_blocks(vec<T> (&v)[kLanes<T
   if constexpr (HALF > 1) swap_blocks<HALF / 2, T>(v);
 }
 
-// out[k * pitch + l] = lines[l * stride + k] for k < depth and l < count <= kLanes, zeros for the other l.
+// out[k * pitch + l] = lines[l * stride + k] for k < depth and l < count; zeros for further l < stored <= kLanes.
 template <class S> static void pack_transposed(const S* lines, int64_t stride, int count, int64_t depth,
-                                               compute_t<S>* out, int64_t pitch) {
+                                               compute_t<S>* out, int64_t pitch, int stored) {
   using T = compute_t<S>;
   constexpr int L = kLanes<T>;
   for (int64_t k = 0; k < depth; k += L) {
@@ -64,13 +64,16 @@ template <class S> static void pack_transposed(const S* lines, int64_t stride, i
     vec<T> square[L];
 #pragma GCC unroll 16
     for (int l = 0; l < L; ++l) {
+      const S* from = lines + l * stride + k;
       square[l] = vec<T>{};
-      if (l < count) square[l] = steps == L ? widen(lines + l * stride + k) : widen_first(lines + l * stride + k, steps);
+      if (l < count) square[l] = steps == L ? widen(from) : widen_first(from, steps);
     }
     swap_blocks<L / 2, T>(square);
 #pragma GCC unroll 16
     for (int l = 0; l < L; ++l) {
-      if (l < steps) vstore(out + (k + l) * pitch, square[l]);
+      if (l >= steps) continue;
+      if (stored == L) vstore(out + (k + l) * pitch, square[l]);
+      else vstore_first(out + (k + l) * pitch, square[l], stored);
     }
   }
 }
@@ -94,7 +97,7 @@ template <class S> static void pack_columns(const S* b, int64_t row, int64_t col
   for (int64_t j = 0; j < columns; j += L) {
     const int count = j < whole ? L : tail;
     if (row == 1) {
-      pack_transposed(b + j * col, col, count, depth, place(j), width);
+      pack_transposed(b + j * col, col, count, depth, place(j), width, L);
     } else {
       for (int64_t k = 0; k < depth; ++k) {
         for (int l = 0; l < L; ++l) place(j)[k * width + l] = l < count ? load(b + k * row + (j + l) * col) : T(0);
@@ -103,25 +106,21 @@ template <class S> static void pack_columns(const S* b, int64_t row, int64_t col
   }
 }
 
-// Rows of A in either order: along k where k's elements are adjacent (or nothing is), else step by step of k.
+// Rows of A for one tile, step by step of k: out[k * rows + i] = a[i * row + k * col].
 template <class S> static void pack_rows(const S* a, int64_t row, int64_t col, int64_t rows, int64_t depth,
-                                         compute_t<S>* out, int64_t out_row, int64_t out_col) {
-  using T = compute_t<S>;
-  constexpr int L = kLanes<T>;
-  const bool along_rows = out_col == 1;
-  const int64_t lines = along_rows ? rows : depth, length = along_rows ? depth : rows;
-  const int64_t from_line = along_rows ? row : col, from_step = along_rows ? col : row;
-  const int64_t to_line = along_rows ? out_row : out_col;
-  for (int64_t line = 0; line < lines; ++line) {
-    const S* from = a + line * from_line;
-    T* to = out + line * to_line;
-    int64_t s = 0;
-    if (from_step == 1) {
-      for (; s + L <= length; s += L) vstore(to + s, widen(from + s));
-      const int rest = static_cast<int>(length - s);
-      if (rest) vstore_first(to + s, widen_first(from + s, rest), rest);
+                                         compute_t<S>* out) {
+  constexpr int L = kLanes<compute_t<S>>;
+  for (int64_t i = 0; i < rows; i += L) {
+    const int count = static_cast<int>(rows - i < L ? rows - i : L);
+    const S* from = a + i * row;
+    if (col == 1) {
+      pack_transposed(from, row, count, depth, out + i, rows, count);
+    } else if (row == 1) {
+      for (int64_t k = 0; k < depth; ++k) vstore_first(out + i + k * rows, widen_first(from + k * col, count), count);
     } else {
-      for (; s < length; ++s) to[s] = load(from + s * from_step);
+      for (int64_t k = 0; k < depth; ++k) {
+        for (int l = 0; l < count; ++l) out[i + k * rows + l] = load(from + l * row + k * col);
+      }
     }
   }
 }

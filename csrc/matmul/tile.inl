@@ -24,6 +24,7 @@ constexpr int kTileRows = 14;  // 28 accumulators, 2 vectors of B, 1 of A: 31 of
 constexpr int kTileRows = 6;  // 12 accumulators, 2 of B, 1 of A: 15 of 16 registers
 #endif
 constexpr int kTileVectors = 2;
+constexpr int kAhead = 32;  // rows of B to prefetch: one read in place may have a page of its own, and come from memory
 constexpr int kWideRows = 4;     // few rows: wider tiles, to have enough independent chains
 constexpr int kWideVectors = DLCORE_ISA == 4 ? 6 : 3;
 
@@ -46,7 +47,9 @@ constexpr int32_t kFirst[16] = {-1, -1, -1, -1, -1, -1, -1, -1, 0, 0, 0, 0, 0, 0
 static inline __m256i first_lanes(int n32) {
   return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(kFirst + 8 - n32));
 }
-static inline vec<float> vload_first(const float* p, int n) { return (vec<float>)_mm256_maskload_ps(p, first_lanes(n)); }
+static inline vec<float> vload_first(const float* p, int n) {
+  return (vec<float>)_mm256_maskload_ps(p, first_lanes(n));
+}
 static inline vec<double> vload_first(const double* p, int n) {
   return (vec<double>)_mm256_maskload_pd(p, first_lanes(2 * n));
 }
@@ -80,7 +83,10 @@ template <class T, int MR, int NV, bool PART> static void compute_tile(const Til
   for (int64_t k = t.depth; k > 0; --k, a += a_col, b += b_row) {
     vec<T> row[NV];
 #pragma GCC unroll 16
-    for (int v = 0; v < NV; ++v) row[v] = load_vector(b, v);
+    for (int v = 0; v < NV; ++v) {
+      row[v] = load_vector(b, v);
+      __builtin_prefetch(b + kAhead * b_row + v * L);
+    }
 #pragma GCC unroll 16
     for (int i = 0; i < MR; ++i) {
       const vec<T> x = vset(a[i * a_row]);

@@ -113,8 +113,8 @@ MATMUL = Op(
     doc="""The matrix product of `a` (..., M, K) and `b` (..., K, N): (..., M, N), the sums over k of a[m, k] b[k, n].
 
     Leading axes broadcast. A vector is a row on the left, a column on the right, and its axis is dropped from the
-    result, as NumPy does it. Integers wrap around. Raises ShapeError where inner sizes differ or leading axes do not broadcast,
-    DTypeError for bool.""",
+    result, as NumPy does it. Integers wrap around. Raises ShapeError where inner sizes differ or leading axes do not
+    broadcast, DTypeError for bool.""",
     inputs="a b",
     infer=_matmul_infer,
     kernels={"cpu": "matmul:matmul"},

@@ -1,0 +1,14 @@
+// What all kernels of this family compute: C = activation(A @ B + bias).
+
+template <class S> struct Product {
+  int64_t m, n, k;
+  const S* a;
+  int64_t a_row, a_col;  // strides in elements, any sign
+  const S* b;
+  int64_t b_row, b_col;
+  S* c;
+  int64_t c_row;  // columns of C are adjacent
+  const S* bias = nullptr;  // (n,)
+  Activation activation = Activation::none;
+  S* kept = nullptr;  // where what activate_grad will need goes: C, or the value before the activation; strides as C
+};
