@@ -224,3 +224,10 @@ def test_a_float_result_without_a_rule_is_refused_rather_than_detached():
         assert float(row.call(dl.ones(1))) == 1.0
     finally:
         del dl.REGISTRY["test_no_rule"]
+
+
+def test_cross_entropy_refuses_a_gradient_of_its_weight():
+    weight = dl.ones(3, requires_grad=True)
+    loss = dl.cross_entropy(dl.ones(2, 3, requires_grad=True), dl.tensor([0, 2]), weight)
+    with pytest.raises(dl.AutogradError, match="weight has no gradient"):
+        loss.backward()

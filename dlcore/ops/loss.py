@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from dlcore.dtypes import DType, bool_, int64
-from dlcore.errors import DTypeError, ShapeError
+from dlcore.errors import AutogradError, DTypeError, ShapeError
 from dlcore.op import Op, Sample, Spec, Wrong, floating
 from dlcore.ops.elementwise import add, cast, div, eq, mul, ne, neg, sub
 from dlcore.ops.movement import reshape, unsqueeze
@@ -162,6 +162,8 @@ def _cross_entropy_gradient(ctx: Any, dout: Any) -> Any:
 
 
 def _cross_entropy_vjp(ctx: Any, dout: Any) -> Any:
+    if ctx.needs[2]:
+        raise AutogradError("cross_entropy: weight has no gradient where the target holds class indices; detach() it")
     if ctx.taped:
         return _cross_entropy_gradient(ctx, dout), None, None
     dlogits = ctx.saved[3]
