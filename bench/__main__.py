@@ -25,7 +25,7 @@ from bench.machine import describe, folder
 from bench.report import in_unit
 
 ROOT = Path(__file__).resolve().parents[1]
-console = Console()
+console = Console(width=None if sys.stdout.isatty() else 150)
 
 
 class Worker:
@@ -112,7 +112,7 @@ def show(suite: str, rows: list[dict]) -> None:
     names = list(dict.fromkeys(e for r in rows for e in r["engines"]))
     table = Table(title=suite)
     for column in ("case", "threads", "unit", *names, "ratio", "goal", "noise"):
-        table.add_column(column, justify="left" if column == "case" else "right", no_wrap=column == "case")
+        table.add_column(column, justify="left" if column == "case" else "right")
     for r in rows:
         cells = [in_unit(r, r["engines"][n]["median"]) if n in r["engines"] else "" for n in names]
         reached = r["goal"] is None or r["ratio"] is None or r["ratio"] >= r["goal"]
