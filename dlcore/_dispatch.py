@@ -52,7 +52,7 @@ def plan(op: Op, operands: tuple[Any, ...], attrs: tuple[Any, ...], needs: tuple
         raise AutogradError(f"{op.name}: writes in place into a tensor that requires a gradient; use no_grad()")
     if op.dynamic or (taped and op.vjp is None):
         return Plan((COMPOSITE, n_outputs, 0), _composite(op, taped), casts)
-    saves = _saves(op, needs) if taped else []
+    saves = _saves(op, attrs, needs) if taped else []
     head = (n_outputs, int(taped))
     if op.view:
         layout = op.view(*specs, *attrs)
@@ -110,12 +110,13 @@ def _params(op: Op, specs: Sequence[Spec | None], attrs: tuple[Any, ...]) -> lis
     return [v if isinstance(v, float) else int(v) for v in values]
 
 
-def _saves(op: Op, needs: tuple[bool, ...]) -> list[tuple[int, int]]:
+def _saves(op: Op, attrs: tuple[Any, ...], needs: tuple[bool, ...]) -> list[tuple[int, int]]:
     inputs = op.input_names
     produced = (*op.outputs.split(), *op.extras.split())
+    saves = op.saves(*attrs) if callable(op.saves) else op.saves
     chosen = []
-    for name in op.saves:
-        wanted = op.saves[name] if not isinstance(op.saves, tuple) else inputs
+    for name in saves:
+        wanted = inputs if isinstance(saves, tuple) else saves[name]
         if not op.variadic and not any(needs[inputs.index(i)] for i in wanted):
             chosen.append((NOTHING, 0))
         elif name in inputs:

@@ -105,8 +105,9 @@ class Op:
     view: Callable[..., tuple[tuple[int, ...], tuple[int, ...], int] | None] | None = None
     """For rows whose output shares memory with operand 0: (shape, strides, offset) in elements, or None to copy."""
 
-    saves: tuple[str, ...] | Mapping[str, tuple[str, ...]] = ()
-    """Operands, outputs and extras kept for `vjp`; as a mapping, name -> the inputs whose gradients need it."""
+    saves: tuple[str, ...] | Mapping[str, tuple[str, ...]] | Callable[..., tuple[str, ...]] = ()
+    """Operands, outputs and extras kept for `vjp`; as a mapping, name -> the inputs whose gradients need it;
+    or a function of the attributes."""
     vjp: Callable[..., Any] | None = None
     """vjp(ctx, *douts) -> gradient of each operand (None: none); see docs of `_C.Node` for ctx. Gradients are summed
     to the operand's shape and cast to its dtype by the engine. Without `vjp` the composite is differentiated."""

@@ -42,15 +42,14 @@ static void finish_tile(const Product<S>& p, const compute_t<S>* x, int64_t x_ro
       }
     }
     const int64_t at = (i + r) * p.c_row + j;
-    if (p.kept && grad_needs_input(code)) {
+    if (p.pre) {
 #pragma omp simd
       for (int l = 0; l < kWidth; ++l) store(result + l, value[l]);
-      __builtin_memcpy(p.kept + at, result, bytes);
+      __builtin_memcpy(p.pre + at, result, bytes);
     }
 #pragma omp simd
     for (int l = 0; l < kWidth; ++l) store(result + l, activate<code>(value[l]));
     __builtin_memcpy(p.c + at, result, bytes);
-    if (p.kept && !grad_needs_input(code)) __builtin_memcpy(p.kept + at, result, bytes);
   }
 }
 
@@ -65,7 +64,7 @@ template <class S> static FinishFunction<S> finish_for(const Product<S>& p) {
     case Activation::gelu_tanh: return finish_tile<Activation::gelu_tanh, S>;
     case Activation::none: break;
   }
-  return std::is_same_v<S, compute_t<S>> && !p.kept ? nullptr : finish_tile<Activation::none, S>;
+  return std::is_same_v<S, compute_t<S>> && !p.pre ? nullptr : finish_tile<Activation::none, S>;
 }
 
 // One block of C: rows [i0, i1), columns [j0, j1).

@@ -1,7 +1,8 @@
 // matmul and linear. Letters: M, N, K; a (..., M, K) @ b (..., K, N) -> (..., M, N).
 //
 // Bound by arithmetic: 2 M N K operations on M K + K N + M N elements; with few rows or columns by memory. What each
-// step gained, in GFLOP/s of float32 on one core of a Zen 4 (115 at most), 1024 x 1024 x 1024 and 32 x 2048 x 2048:
+// step gained, in GFLOP/s of float32 on one core of a Zen 4 (115 at most), 1024 x 1024 x 1024 and 32 x 2048 x 2048,
+// roughly, for the machine was busy with other work (docs/benchmarks.md has figures measured beside the peers'):
 //   tiles in registers, one panel of B packed at a time      87    42
 //   rows of B packed in runs of 1 KiB, through 8 panels       91    42
 //   A packed step by step of k (was: row by row)              96    50
@@ -71,17 +72,17 @@ static Product<S> product(const Matrices& a, const Matrices& b, const void* a_da
 template <class S>
 static void multiply(Matrices a, const Matrices& b, const Array& x, const Array& y, const Array& out, int axes,
                      const Array* bias = nullptr, Activation activation = Activation::none,
-                     const Array* kept = nullptr) {
+                     const Array* pre = nullptr) {
   Matrices c = a;
   c.set_batch(out, out.ndim - axes);
   if (b.batch() == 1 && a.batch() == c.batch() && a.fold()) c = a;
   Product<S> p = product<S>(a, b, x.data, y.data, out.data);
   p.activation = activation;
   if (bias) p.bias = bias->as<S>();
-  if (kept) p.kept = kept->as<S>();
+  if (pre) p.pre = pre->as<S>();
   const auto place = [&](Product<S>& entry, int64_t e) {
     entry.a += a.offset(c, e), entry.b += b.offset(c, e), entry.c += e * p.m * p.n;
-    if (entry.kept) entry.kept += e * p.m * p.n;
+    if (entry.pre) entry.pre += e * p.m * p.n;
   };
   if (p.m == 0 || p.n == 0) return;
   if constexpr (std::is_integral_v<S>) {
@@ -125,14 +126,14 @@ template <class F> static void for_float(DType dtype, F&& f) {
   }
 }
 
-// x (..., K), weight (N, K), bias (N,) or absent -> out (..., N) = activation(x @ weight.T + bias), and what the
-// gradient will need of it (see activate_grad) if asked for. Parameter: the activation's code.
+// x (..., K), weight (N, K), bias (N,) or absent -> out (..., N) = activation(x @ weight.T + bias), and the values before
+// the activation if asked for. Parameter: the activation's code.
 static void linear(const Args& args) {
   const Array &x = args.in(0), &weight = args.in(1), &bias = args.in(2), &out = args.out();
-  const Array* kept = args.n_arrays > args.n_inputs + 1 && args.out(1) ? &args.out(1) : nullptr;
+  const Array* pre = args.out(1) ? &args.out(1) : nullptr;
   for_float(x.dtype, [&](auto zero) {
     multiply<decltype(zero)>(Matrices(x), Matrices(weight).transposed(), x, weight, out, x.ndim > 1 ? 2 : 1,
-                             bias ? &bias : nullptr, static_cast<Activation>(args.integer(0)), kept);
+                             bias ? &bias : nullptr, static_cast<Activation>(args.integer(0)), pre);
   });
 }
 

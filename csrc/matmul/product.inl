@@ -10,5 +10,5 @@ template <class S> struct Product {
   int64_t c_row;  // columns of C are adjacent
   const S* bias = nullptr;  // (n,)
   Activation activation = Activation::none;
-  S* kept = nullptr;  // where what activate_grad will need goes: C, or the value before the activation; strides as C
+  S* pre = nullptr;  // where the values before the activation go, if its gradient needs them; strides as C
 };

@@ -173,7 +173,7 @@ def _linear_infer(x: Spec, weight: Spec, bias: Spec | None, activation: str | No
     if bias is not None and bias.shape != weight.shape[:1]:
         raise ShapeError(f"linear: bias {bias.shape} does not fit weight {weight.shape}")
     out = Spec((*x.shape[:-1], weight.shape[0]), x.dtype)
-    return out, out if activation else None
+    return out, out if activation in _KEEPS_INPUT else None
 
 
 def _linear_composite(x: Any, weight: Any, bias: Any, activation: str | None) -> Any:
@@ -184,9 +184,13 @@ def _linear_composite(x: Any, weight: Any, bias: Any, activation: str | None) ->
 def _linear_vjp(ctx: Any, dout: Any) -> Any:
     x, weight, bias, kept = ctx.saved
     (activation,) = ctx.attrs
-    if ctx.taped and activation:  # as a function of the operands, for a second gradient to go through
-        kept = _linear_composite(x, weight, bias, None if activation in _KEEPS_INPUT else activation)
+    if ctx.taped and activation in _KEEPS_INPUT:  # as a function of the operands, for a second gradient to go through
+        kept = _linear_composite(x, weight, bias, None)
     return linear_backward(dout, x, weight, kept, activation, tuple(ctx.needs))
+
+
+def _linear_saves(activation: str | None) -> tuple[str, ...]:
+    return "x", "weight", "bias", "out" if activation and activation not in _KEEPS_INPUT else "pre"
 
 
 def _linear_ref(x: Any, weight: Any, bias: Any, activation: str | None) -> Any:
@@ -201,7 +205,7 @@ def _linear_magnitude(x: Any, weight: Any, bias: Any, activation: str | None) ->
 
 def _linear_cost(x: Spec, weight: Spec, bias: Spec | None, activation: str | None) -> tuple[float, float]:
     rows, (n, k) = math.prod(x.shape[:-1]), weight.shape
-    stored = rows * k + n * k + rows * n * (2 if activation else 1) + (n if bias else 0)
+    stored = rows * k + n * k + rows * n * (2 if activation in _KEEPS_INPUT else 1) + (n if bias else 0)
     return 2.0 * rows * n * k + rows * n * (bool(bias) + bool(activation)), float(stored * x.dtype.itemsize)
 
 
@@ -243,13 +247,13 @@ LINEAR = Op(
     Integers become the default float. Raises ShapeError where shapes do not fit, ValueError for another activation.""",
     inputs="x weight bias?",
     attrs={"activation": None},
-    extras="kept",
+    extras="pre",
     infer=_linear_infer,
     promote=floating,
     kernels={"cpu": "matmul:linear"},
     params=lambda x, weight, bias, activation: (_CODES[activation],),
     composite=_linear_composite,
-    saves=("x", "weight", "bias", "kept"),
+    saves=_linear_saves,
     vjp=_linear_vjp,
     ref=_linear_ref,
     magnitude=_linear_magnitude,
