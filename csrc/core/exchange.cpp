@@ -74,7 +74,8 @@ static PyObject* wrap(PyObject*, PyObject* args) {
     return nullptr;
   }
   const int64_t item = item_size(dtype);
-  bool good = view->itemsize == item && view->ndim <= kMaxDims && reinterpret_cast<uintptr_t>(view->buf) % static_cast<uintptr_t>(item) == 0;
+  const bool aligned = view->len == 0 || reinterpret_cast<uintptr_t>(view->buf) % static_cast<uintptr_t>(item) == 0;
+  bool good = view->itemsize == item && view->ndim <= kMaxDims && aligned;
   Array a;
   a.data = view->buf;
   a.dtype = dtype;
