@@ -6,10 +6,10 @@ differ by is the noise. Results go to bench/results/<machine>/<suite>.json; `pyt
 
 import json
 import os
+import signal
 import statistics
 import subprocess
 import sys
-import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -29,18 +29,23 @@ console = Console(width=None if sys.stdout.isatty() else 150)
 
 
 class Worker:
-    """One engine in its own process."""
+    """One engine in its own process, stopped while others have their turn: idle threads of OpenMP and OpenBLAS go on
+    spinning for milliseconds, on the processor that the next engine needs."""
 
     def __init__(self, engine: str, threads: int, python: str) -> None:
         command = [python, "-m", "bench.worker", engine, str(threads)]
         self.process = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         self.engine, self.version = engine, self._answer()["version"]
+        self.process.send_signal(signal.SIGSTOP)
 
     def ask(self, **request):
         """One request, one answer."""
+        self.process.send_signal(signal.SIGCONT)
         self.process.stdin.write(json.dumps(request) + "\n")
         self.process.stdin.flush()
-        return self._answer()
+        answer = self._answer()
+        self.process.send_signal(signal.SIGSTOP)
+        return answer
 
     def _answer(self):
         line = self.process.stdout.readline()
@@ -50,6 +55,7 @@ class Worker:
 
     def close(self) -> None:
         """Ends the process."""
+        self.process.send_signal(signal.SIGCONT)
         self.process.stdin.close()
         self.process.wait()
 
@@ -88,7 +94,6 @@ def time_case(case: Case, workers: list[Worker], options: Options) -> dict[str, 
     times = {w.engine: [] for w in workers}
     for _ in range(options.rounds):
         for worker in workers:
-            time.sleep(0.002)  # the threads of the engine before may still be spinning
             times[worker.engine] += worker.ask(seconds=options.seconds)
     return times
 
