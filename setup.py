@@ -15,8 +15,8 @@ from setuptools import find_packages, setup
 from setuptools.command.build_ext import build_ext
 
 # Contraction, reassociation and flush-to-zero are never allowed: the same source gives the same bits everywhere.
-# -O2 with the vectoriser of -O3: half the binary and half the compile time of -O3, kernels within 0-7 % of it.
-COMPILE = ["-O2", "-ftree-vectorize", "-fvect-cost-model=dynamic", "-fopenmp-simd", "-ffp-contract=off"]
+# -O3: products run 4-9 % faster than with -O2 and its vectoriser, for twice the compile time.
+COMPILE = ["-O3", "-fopenmp-simd", "-ffp-contract=off"]
 COMPILE += ["-fno-math-errno", "-fno-trapping-math", "-MMD", "-Wall", "-Wextra", "-Werror=return-type"]
 COMPILE += ["-Wno-aggressive-loop-optimizations"]  # GCC 12 imagines iterations of loops over a constant remainder of 0
 LINK = ["-Wl,-s", "-pthread"]
