@@ -97,7 +97,7 @@ static PyObject* wrap(PyObject*, PyObject* args) {
   buffer->readonly = view->readonly;
   buffer->owner = view;
   buffer->free_owner = free_py_buffer;
-  Tensor* t = as_tensor(tensor_type->tp_alloc(tensor_type, 0));
+  Tensor* t = blank_tensor(tensor_type);
   if (!t) {
     drop(buffer);
     return nullptr;
@@ -227,7 +227,7 @@ template <class Managed> static PyObject* take_capsule(PyObject* capsule, const 
   auto* managed = static_cast<Managed*>(PyCapsule_GetPointer(capsule, name));
   Array a;
   if (!import_array(managed->tensor, a)) return nullptr;
-  Tensor* t = as_tensor(tensor_type->tp_alloc(tensor_type, 0));
+  Tensor* t = blank_tensor(tensor_type);
   if (!t) return nullptr;
   Buffer* buffer = new Buffer{};
   buffer->data = a.data;

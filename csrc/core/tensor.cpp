@@ -1,7 +1,6 @@
 #include "core/tensor.h"
 
 #include <immintrin.h>
-#include <structmember.h>
 
 #include <cmath>
 #include <cstring>
@@ -83,8 +82,6 @@ void drop(Buffer* b) {
 }
 
 // ---- making tensors -----------------------------------------------------------------------------------------------
-static Tensor* blank(PyTypeObject* type) { return as_tensor(type->tp_alloc(type, 0)); }
-
 Tensor* new_tensor(const int64_t* shape, int ndim, DType dtype) {
   int64_t size = 1;
   for (int d = 0; d < ndim; ++d) {
@@ -105,7 +102,7 @@ Tensor* new_tensor(const int64_t* shape, int ndim, DType dtype) {
                  static_cast<long long>(bytes), static_cast<long long>(s.in_use));
     return nullptr;
   }
-  Tensor* t = blank(tensor_type);
+  Tensor* t = blank_tensor(tensor_type);
   if (!t) {
     drop(buffer);
     return nullptr;
@@ -124,7 +121,7 @@ Tensor* new_tensor(const int64_t* shape, int ndim, DType dtype) {
 }
 
 Tensor* new_view(Tensor* base, const Array& array) {
-  Tensor* t = blank(tensor_type);
+  Tensor* t = blank_tensor(tensor_type);
   if (!t) return nullptr;
   t->array = array;
   t->buffer = keep(base->buffer);
@@ -137,7 +134,7 @@ Tensor* new_view(Tensor* base, const Array& array) {
 }
 
 Tensor* new_scalar(PyObject* number) {
-  Tensor* t = blank(tensor_type);
+  Tensor* t = blank_tensor(tensor_type);
   if (!t) return nullptr;
   t->weak = true;
   t->array.data = &t->immediate;
@@ -224,6 +221,8 @@ bool check_writable(const Tensor* t, const char* operation) {
   return true;
 }
 
+PyObject* device_object(uint8_t device) { return device_objects[device] ? device_objects[device] : Py_None; }
+
 PyObject* dtype_object(DType dtype) { return dtype_objects[static_cast<int>(dtype)]; }
 
 bool parse_dtype(PyObject* o, DType* out) {
@@ -235,290 +234,6 @@ bool parse_dtype(PyObject* o, DType* out) {
   }
   PyErr_Format(errors.dtype ? errors.dtype : PyExc_TypeError, "not a dtype of dlcore: %R", o);
   return false;
-}
-
-// ---- the type -----------------------------------------------------------------------------------------------------
-static void tensor_dealloc(PyObject* self) {
-  Tensor* t = as_tensor(self);
-  if (t->weakrefs) PyObject_ClearWeakRefs(self);
-  drop(t->buffer);
-  Py_CLEAR(t->grad);
-  Py_XDECREF(reinterpret_cast<PyObject*>(t->node));
-  PyTypeObject* type = Py_TYPE(self);
-  type->tp_free(self);
-  Py_DECREF(type);
-}
-
-// TensorBase(source): another tensor of this class over the same memory (nn.Parameter is made so); no history.
-static PyObject* tensor_new(PyTypeObject* type, PyObject* args, PyObject*) {
-  PyObject* source;
-  if (!PyArg_ParseTuple(args, "O:Tensor", &source)) return nullptr;
-  if (!is_tensor(source) || as_tensor(source)->weak) {
-    PyErr_Format(PyExc_TypeError, "%s(source): source is a tensor; to make one from data call dlcore.tensor(data)", type->tp_name);
-    return nullptr;
-  }
-  Tensor *from = as_tensor(source), *t = blank(type);
-  if (!t) return nullptr;
-  t->array = from->array;
-  t->buffer = keep(from->buffer);
-  t->device = from->device;
-  return as_object(t);
-}
-
-static PyObject* get_shape(PyObject* self, void*) { return shape_tuple(as_tensor(self)->array.shape, as_tensor(self)->array.ndim); }
-static PyObject* get_strides(PyObject* self, void*) { return shape_tuple(as_tensor(self)->array.strides, as_tensor(self)->array.ndim); }
-static PyObject* get_ndim(PyObject* self, void*) { return PyLong_FromLong(as_tensor(self)->array.ndim); }
-static PyObject* get_size(PyObject* self, void*) { return PyLong_FromLongLong(as_tensor(self)->array.size()); }
-static PyObject* get_dtype(PyObject* self, void*) { return Py_NewRef(dtype_object(as_tensor(self)->array.dtype)); }
-static PyObject* get_device(PyObject* self, void*) {
-  PyObject* device = device_objects[as_tensor(self)->device];
-  return Py_NewRef(device ? device : Py_None);
-}
-static PyObject* get_data_ptr(PyObject* self, void*) { return PyLong_FromVoidPtr(as_tensor(self)->array.data); }
-static PyObject* get_weak(PyObject* self, void*) { return PyBool_FromLong(as_tensor(self)->weak); }
-static PyObject* get_is_view(PyObject* self, void*) { return PyBool_FromLong(as_tensor(self)->view); }
-static PyObject* get_is_contiguous(PyObject* self, void*) { return PyBool_FromLong(as_tensor(self)->array.contiguous()); }
-static PyObject* get_is_leaf(PyObject* self, void*) { return PyBool_FromLong(!as_tensor(self)->node); }
-static PyObject* get_version(PyObject* self, void*) {
-  Buffer* b = as_tensor(self)->buffer;
-  return PyLong_FromLongLong(b ? b->version : 0);
-}
-static PyObject* get_node(PyObject* self, void*) {
-  Node* node = as_tensor(self)->node;
-  return node ? Py_NewRef(reinterpret_cast<PyObject*>(node)) : Py_NewRef(Py_None);
-}
-static PyObject* get_grad(PyObject* self, void*) {
-  PyObject* grad = as_tensor(self)->grad;
-  return Py_NewRef(grad ? grad : Py_None);
-}
-static int set_grad(PyObject* self, PyObject* value, void*) {
-  Tensor* t = as_tensor(self);
-  if (!value || value == Py_None) {
-    Py_CLEAR(t->grad);
-    return 0;
-  }
-  if (!is_tensor(value)) {
-    PyErr_SetString(PyExc_TypeError, "grad is a tensor or None");
-    return -1;
-  }
-  const Array &a = t->array, &g = as_tensor(value)->array;
-  if (a.ndim != g.ndim || std::memcmp(a.shape, g.shape, sizeof(int64_t) * a.ndim) || a.dtype != g.dtype) {
-    PyObject *want = get_shape(self, nullptr), *have = get_shape(value, nullptr);
-    PyErr_Format(errors.shape, "grad: shape %R of dtype %s does not fit a tensor of shape %R and dtype %s", have,
-                 kDTypeName[static_cast<int>(g.dtype)], want, kDTypeName[static_cast<int>(a.dtype)]);
-    Py_XDECREF(want);
-    Py_XDECREF(have);
-    return -1;
-  }
-  Py_XSETREF(t->grad, Py_NewRef(value));
-  return 0;
-}
-static PyObject* get_requires_grad(PyObject* self, void*) { return PyBool_FromLong(as_tensor(self)->requires_grad); }
-static int set_requires_grad(PyObject* self, PyObject* value, void*) {
-  Tensor* t = as_tensor(self);
-  const int truth = value ? PyObject_IsTrue(value) : 0;
-  if (truth < 0) return -1;
-  if (truth && !is_float(t->array.dtype)) {
-    PyErr_Format(errors.dtype, "requires_grad: only floating-point tensors have gradients, not %s", kDTypeName[static_cast<int>(t->array.dtype)]);
-    return -1;
-  }
-  if (!truth && t->node) {
-    PyErr_SetString(errors.autograd, "requires_grad: this tensor was computed from others; use detach()");
-    return -1;
-  }
-  t->requires_grad = truth;
-  return 0;
-}
-
-static PyGetSetDef getset[] = {
-    {"shape", get_shape, nullptr, "Lengths of the axes, a tuple.", nullptr},
-    {"strides", get_strides, nullptr, "Steps from element to element along each axis, in elements.", nullptr},
-    {"ndim", get_ndim, nullptr, "Number of axes.", nullptr},
-    {"size", get_size, nullptr, "Number of elements.", nullptr},
-    {"dtype", get_dtype, nullptr, "Element type, one of dlcore's DType objects.", nullptr},
-    {"device", get_device, nullptr, "Where the memory is.", nullptr},
-    {"data_ptr", get_data_ptr, nullptr, "Address of element 0.", nullptr},
-    {"weak", get_weak, nullptr, "Whether this stands for a Python number as an operand.", nullptr},
-    {"is_view", get_is_view, nullptr, "Whether a view operation made this.", nullptr},
-    {"is_contiguous", get_is_contiguous, nullptr, "Whether elements lie in row-major order without gaps.", nullptr},
-    {"is_leaf", get_is_leaf, nullptr, "Whether no recorded operation computed this.", nullptr},
-    {"version", get_version, nullptr, "How often the memory has been written since it was made.", nullptr},
-    {"node", get_node, nullptr, "The tape's node that computed this, or None.", nullptr},
-    {"grad", get_grad, set_grad, "Gradient accumulated by backward(), or None.", nullptr},
-    {"requires_grad", get_requires_grad, set_requires_grad, "Whether operations on this are recorded.", nullptr},
-    {nullptr, nullptr, nullptr, nullptr, nullptr},
-};
-
-// ---- number, mapping, comparison slots ----------------------------------------------------------------------------
-static bool plausible(PyObject* o) {  // what an operator takes as its other operand; anything else is NotImplemented
-  return is_tensor(o) || PyFloat_Check(o) || PyLong_Check(o) || PyObject_HasAttrString(o, "__array__") || PyList_Check(o);
-}
-static PyObject* binary(PyObject* function, PyObject* a, PyObject* b) {
-  if (!plausible(a) || !plausible(b)) Py_RETURN_NOTIMPLEMENTED;
-  PyObject* args[2] = {a, b};
-  return PyObject_Vectorcall(function, args, 2, nullptr);
-}
-static PyObject* inplace(PyObject* function, PyObject* a, PyObject* b) {
-  if (!plausible(b)) Py_RETURN_NOTIMPLEMENTED;
-  return call_inplace(reinterpret_cast<Function*>(function), as_tensor(a), &b, 1);
-}
-static PyObject* power(PyObject* a, PyObject* b, PyObject* modulus) {
-  if (modulus != Py_None) Py_RETURN_NOTIMPLEMENTED;
-  return binary(bound.power, a, b);
-}
-static PyObject* inplace_power(PyObject* a, PyObject* b, PyObject*) { return inplace(bound.power, a, b); }
-static PyObject* positive(PyObject* a) { return Py_NewRef(a); }
-
-#define BINARY(NAME) [](PyObject* a, PyObject* b) -> PyObject* { return binary(bound.NAME, a, b); }
-#define INPLACE(NAME) [](PyObject* a, PyObject* b) -> PyObject* { return inplace(bound.NAME, a, b); }
-#define UNARY(NAME) [](PyObject* a) -> PyObject* { return PyObject_CallOneArg(bound.NAME, a); }
-
-static PyObject* compare(PyObject* a, PyObject* b, int op) { return binary(bound.compare[op], a, b); }
-
-static PyObject* subscript(PyObject* self, PyObject* index) {
-  PyObject* args[2] = {self, index};
-  return PyObject_Vectorcall(bound.getitem, args, 2, nullptr);
-}
-static int assign_subscript(PyObject* self, PyObject* index, PyObject* value) {
-  if (!value) {
-    PyErr_SetString(PyExc_TypeError, "elements of a tensor cannot be deleted");
-    return -1;
-  }
-  PyObject* args[3] = {self, index, value};
-  PyObject* done = PyObject_Vectorcall(bound.setitem, args, 3, nullptr);
-  Py_XDECREF(done);
-  return done ? 0 : -1;
-}
-static Py_ssize_t length(PyObject* self) {
-  const Array& a = as_tensor(self)->array;
-  if (a.ndim == 0) {
-    PyErr_SetString(PyExc_TypeError, "len() of a 0-d tensor");
-    return -1;
-  }
-  return static_cast<Py_ssize_t>(a.shape[0]);
-}
-
-// The only element as a Python number. Reading it back from a device is the host method's business.
-static PyObject* item(PyObject* self, PyObject*) {
-  Tensor* t = as_tensor(self);
-  if (t->array.size() != 1) {
-    PyObject* shape = get_shape(self, nullptr);
-    PyErr_Format(errors.shape, "item: only a tensor with one element is a number, not one of shape %R", shape);
-    Py_XDECREF(shape);
-    return nullptr;
-  }
-  if (t->device != 0) {
-    PyObject* host = PyObject_CallMethod(self, "to", "s", "cpu");
-    if (!host) return nullptr;
-    PyObject* value = item(host, nullptr);
-    Py_DECREF(host);
-    return value;
-  }
-  const void* p = t->array.data;
-  switch (t->array.dtype) {
-    case DType::bool_: return PyBool_FromLong(*static_cast<const uint8_t*>(p));
-    case DType::uint8: return PyLong_FromLong(*static_cast<const uint8_t*>(p));
-    case DType::int8: return PyLong_FromLong(*static_cast<const int8_t*>(p));
-    case DType::int16: return PyLong_FromLong(*static_cast<const int16_t*>(p));
-    case DType::int32: return PyLong_FromLong(*static_cast<const int32_t*>(p));
-    case DType::int64: return PyLong_FromLongLong(*static_cast<const int64_t*>(p));
-    case DType::float16: return PyFloat_FromDouble(v1::to_float(*static_cast<const half_t*>(p)));
-    case DType::bfloat16: return PyFloat_FromDouble(v1::to_float(*static_cast<const bfloat16_t*>(p)));
-    case DType::float32: return PyFloat_FromDouble(*static_cast<const float*>(p));
-    case DType::float64: return PyFloat_FromDouble(*static_cast<const double*>(p));
-  }
-  return nullptr;
-}
-static PyObject* convert_item(PyObject* self, PyObject* (*convert)(PyObject*)) {
-  PyObject* value = item(self, nullptr);
-  if (!value) return nullptr;
-  PyObject* result = convert(value);
-  Py_DECREF(value);
-  return result;
-}
-static PyObject* to_float(PyObject* self) { return convert_item(self, PyNumber_Float); }
-static PyObject* to_int(PyObject* self) { return convert_item(self, PyNumber_Long); }
-static PyObject* to_index(PyObject* self) {
-  if (is_float(as_tensor(self)->array.dtype)) {
-    PyErr_SetString(PyExc_TypeError, "only an integer tensor is an index");
-    return nullptr;
-  }
-  return convert_item(self, PyNumber_Index);
-}
-static int to_bool(PyObject* self) {
-  if (as_tensor(self)->array.size() != 1) {
-    PyErr_SetString(PyExc_ValueError, "the truth of a tensor with more than one element (or none) is not one answer: use .any() or .all()");
-    return -1;
-  }
-  PyObject* value = item(self, nullptr);
-  if (!value) return -1;
-  const int truth = PyObject_IsTrue(value);
-  Py_DECREF(value);
-  return truth;
-}
-
-// A tensor over the same memory without history; changes to it are seen by the version checks.
-static PyObject* detach(PyObject* self, PyObject*) {
-  Tensor* t = as_tensor(self);
-  return as_object(new_view(t, t->array));
-}
-
-static PyMethodDef methods[] = {
-    {"item", item, METH_NOARGS, "The only element as a Python number."},
-    {"detach", detach, METH_NOARGS, "A tensor over the same memory that needs no gradient and has no history."},
-    {nullptr, nullptr, 0, nullptr},
-};
-
-static PyMemberDef members[] = {
-    {"__weaklistoffset__", T_PYSSIZET, offsetof(Tensor, weakrefs), READONLY, nullptr},
-    {nullptr, 0, 0, 0, nullptr},
-};
-
-template <class F> static void* slot(F f) { return reinterpret_cast<void*>(f); }
-
-static PyTypeObject* make_type() {
-  static PyType_Slot slots[] = {
-      {Py_tp_doc, const_cast<char*>("Memory, shape, strides, dtype, device, gradient: what dlcore.Tensor adds methods to.")},
-      {Py_tp_new, slot(tensor_new)},
-      {Py_tp_dealloc, slot(tensor_dealloc)},
-      {Py_tp_getset, getset},
-      {Py_tp_methods, methods},
-      {Py_tp_members, members},
-      {Py_tp_hash, slot(_Py_HashPointer)},
-      {Py_tp_richcompare, slot(compare)},
-      {Py_nb_add, slot(+BINARY(add))},
-      {Py_nb_subtract, slot(+BINARY(subtract))},
-      {Py_nb_multiply, slot(+BINARY(multiply))},
-      {Py_nb_true_divide, slot(+BINARY(divide))},
-      {Py_nb_floor_divide, slot(+BINARY(floor_divide))},
-      {Py_nb_remainder, slot(+BINARY(remainder))},
-      {Py_nb_matrix_multiply, slot(+BINARY(matmul))},
-      {Py_nb_and, slot(+BINARY(logical_and))},
-      {Py_nb_or, slot(+BINARY(logical_or))},
-      {Py_nb_xor, slot(+BINARY(logical_xor))},
-      {Py_nb_power, slot(power)},
-      {Py_nb_negative, slot(+UNARY(negative))},
-      {Py_nb_positive, slot(positive)},
-      {Py_nb_absolute, slot(+UNARY(absolute))},
-      {Py_nb_invert, slot(+UNARY(logical_not))},
-      {Py_nb_inplace_add, slot(+INPLACE(add))},
-      {Py_nb_inplace_subtract, slot(+INPLACE(subtract))},
-      {Py_nb_inplace_multiply, slot(+INPLACE(multiply))},
-      {Py_nb_inplace_true_divide, slot(+INPLACE(divide))},
-      {Py_nb_inplace_power, slot(inplace_power)},
-      {Py_nb_bool, slot(to_bool)},
-      {Py_nb_float, slot(to_float)},
-      {Py_nb_int, slot(to_int)},
-      {Py_nb_index, slot(to_index)},
-      {Py_mp_length, slot(length)},
-      {Py_mp_subscript, slot(subscript)},
-      {Py_mp_ass_subscript, slot(assign_subscript)},
-      {Py_bf_getbuffer, slot(tensor_buffer.bf_getbuffer)},
-      {Py_bf_releasebuffer, slot(tensor_buffer.bf_releasebuffer)},
-      {0, nullptr},
-  };
-  static PyType_Spec spec = {"dlcore._C.TensorBase", sizeof(Tensor), 0, Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE, slots};
-  return reinterpret_cast<PyTypeObject*>(PyType_FromSpec(&spec));
 }
 
 // ---- module functions ---------------------------------------------------------------------------------------------
@@ -638,7 +353,7 @@ static PyMethodDef functions[] = {
 };
 
 bool init_tensor(PyObject* module) {
-  tensor_base = make_type();
+  tensor_base = make_tensor_type();
   if (!tensor_base) return false;
   tensor_type = reinterpret_cast<PyTypeObject*>(Py_NewRef(reinterpret_cast<PyObject*>(tensor_base)));
   return PyModule_AddObjectRef(module, "TensorBase", reinterpret_cast<PyObject*>(tensor_base)) == 0 &&

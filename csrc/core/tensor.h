@@ -62,6 +62,9 @@ inline bool is_tensor(PyObject* o) { return PyObject_TypeCheck(o, tensor_base); 
 inline Tensor* as_tensor(PyObject* o) { return reinterpret_cast<Tensor*>(o); }
 inline PyObject* as_object(Tensor* t) { return reinterpret_cast<PyObject*>(t); }
 
+inline Tensor* blank_tensor(PyTypeObject* type) { return as_tensor(type->tp_alloc(type, 0)); }  // all zero
+PyTypeObject* make_tensor_type();  // tensor_type.cpp
+
 // New references; null with a Python error set on failure.
 Tensor* new_tensor(const int64_t* shape, int ndim, DType dtype);  // contiguous, not initialised
 Tensor* new_view(Tensor* base, const Array& array);               // shares base's buffer; no gradient history
@@ -79,6 +82,7 @@ inline void bump(Tensor* t) {
   if (t->buffer) ++t->buffer->version;
 }
 
+PyObject* device_object(uint8_t device);    // borrowed
 PyObject* dtype_object(DType dtype);        // borrowed
 bool parse_dtype(PyObject* o, DType* out);  // a DType object
 
