@@ -1,4 +1,4 @@
-# make demo | test | bench | lint | sanitize | wheel | readme | clean
+# make demo | test | bench | lint | isa | sanitize | wheel | readme | clean
 # Everything lives in .venv; a target installs again only when setup.py, pyproject.toml or a C++ file has changed.
 PYTHON ?= python3
 BIN := .venv/bin
@@ -10,7 +10,7 @@ SANITIZERS := $(shell g++ -print-file-name=libasan.so 2>/dev/null) $(shell g++ -
 SANITIZED := PYTHONPATH=$(CURDIR)/build/sanitize/lib LD_PRELOAD="$(SANITIZERS)" ASAN_OPTIONS=detect_leaks=0 \
     $(BIN)/python -P -m pytest -q -p no:cacheprovider
 .DELETE_ON_ERROR:
-.PHONY: demo test bench readme lint sanitize wheel clean
+.PHONY: demo test bench readme lint isa sanitize wheel clean
 
 demo: .venv/.core
 	$(BIN)/dlcore demo
@@ -22,6 +22,12 @@ lint: .venv/.lint
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+# The kernels for processors without AVX-512, and without AVX2: every row's values in float32 and float64.
+isa: .venv/.test
+	for isa in v3 v1; do \
+	    DLCORE_ISA=$$isa $(BIN)/python -m pytest -q $(PYTEST_ARGS) tests/test_table.py -k "test_forward and (float32 or float64)" || exit 1; \
+	done
 
 # AddressSanitizer and UBSan, against a build of its own: every row in float32 and in every memory layout, and the
 # tests marked as smoke. (-P: the tree must not come before that build.)

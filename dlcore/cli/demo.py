@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import itertools
+import os
+import shutil
+import sys
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 import dlcore as dl
@@ -21,10 +25,18 @@ __all__ = ["run"]
 Source = Literal["auto", "fashion-mnist", "digits"]
 _SHADES = " ░▒▓█"
 _NEXT = """
-[bold]Next[/]    dlcore doctor                what this machine has
-        dlcore demo --data digits    the digits that ship with dlcore
-        python -c 'import dlcore as dl; print(dl.load("{path}"))'
+[bold]Next[/]    {dlcore} doctor                what this machine has
+        {dlcore} demo --data digits    the digits that ship with dlcore
+        {python} -c 'import dlcore as dl; print(dl.load("{path}"))'
 """
+
+
+def _typed(command: str) -> str:
+    """What to type for a command of this environment: its path from here, unless the shell finds it by name."""
+    beside = Path(sys.executable).parent / command
+    if shutil.which(command) == str(beside) or not beside.exists():
+        return command
+    return os.path.relpath(beside)
 
 
 class _Task(NamedTuple):
@@ -83,7 +95,7 @@ def run(data: Source = "auto", epochs: int | None = None, output: Path = Path("d
     same = np.array_equal(np.asarray(dl.predict(model, task.test)), np.asarray(dl.predict(again, task.test)))
     console.print(f"[bold]Saved[/]   {path}; loaded again, it predicts {'the same bits' if same else 'something else'}")
     _plot(console, history, output / "curves.png")
-    console.print(_NEXT.format(path=path))
+    console.print(_NEXT.format(path=path, dlcore=_typed("dlcore"), python=_typed("python")))
     return 0 if same else 1
 
 
@@ -181,6 +193,6 @@ def _plot(console: Console, history: dl.train.History, path: Path) -> None:
     try:
         history.plot(path)
     except ImportError as error:
-        console.print(f"[bold]Curves[/]  not drawn: {error}")
+        console.print(f"[bold]Curves[/]  not drawn: {escape(str(error))}")
     else:
         console.print(f"[bold]Curves[/]  {path}")
