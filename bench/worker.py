@@ -3,8 +3,10 @@
 `python -m bench.worker ENGINE THREADS` reads one JSON object a line and answers each with one.
 """
 
+import ctypes
 import json
 import os
+import signal
 import sys
 import time
 import timeit
@@ -77,6 +79,7 @@ def samples(timer, seconds):
 def main():
     """Serves until standard input ends."""
     engine, threads = sys.argv[1], int(sys.argv[2])
+    ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG: a stopped process would outlive the bench
     use_processors(threads)
     fixed = namespace(engine, threads)
     print(json.dumps({"version": fixed["lib"].__version__}), flush=True)
