@@ -294,3 +294,8 @@ def test_plans_are_bounded():
     for n in range(5000):
         dl.exp(dl.empty((n % 70, n % 71)))
     assert 0 < dl.exp.plans <= 4096
+
+
+def test_an_empty_array_is_shared_whatever_its_address():
+    odd = np.ndarray((0, 3), np.float32, buffer=memoryview(bytearray(9))[1:])
+    assert dl.from_numpy(odd).shape == (0, 3)
