@@ -23,6 +23,7 @@ Shape = tuple[int, ...]
 
 
 def check_indices(name: str, indices: Spec) -> None:
+    """Raises DTypeError unless ``indices`` are integers."""
     if indices.dtype.kind not in ("int", "uint"):
         raise DTypeError(f"{name}: indices are of dtype {indices.dtype.name}, not integers")
 
