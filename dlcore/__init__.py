@@ -87,6 +87,7 @@ _LAZY = {  # name -> (module, attribute or None for the module itself)
     "randint": ("dlcore.random", "randint"),
     "randperm": ("dlcore.random", "randperm"),
     "dropout": ("dlcore.random", "dropout"),
+    "capture": ("dlcore._capture", "capture"),
 }
 
 

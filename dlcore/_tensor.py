@@ -322,9 +322,15 @@ def tensor(data: Any, dtype: Any = None, requires_grad: bool = False, device: An
         return _on(copied if dtype is None else copied.astype(dtype), device, requires_grad)
     if isinstance(data, list | tuple) and any(isinstance(d, Tensor) for d in data):
         data = [np.asarray(d) for d in data]
+    if isinstance(data, np.ndarray) and _C.is_recording():
+        _C.not_recordable("a tensor is made from a NumPy array; make it outside the step, or pass it as an argument")
     array = np.asarray(data)
     if dtype is None and array.dtype == np.float64 and not isinstance(data, np.ndarray | np.generic):
         dtype = default_float()
+    return _copy_of(array, dtype, device, requires_grad)
+
+
+def _copy_of(array: np.ndarray[Any, Any], dtype: Any, device: Any, requires_grad: bool = False) -> Tensor:
     target = as_dtype(array.dtype if dtype is None else dtype)
     if as_dtype(array.dtype) is not target:
         array = array.astype(target.numpy)
@@ -335,6 +341,8 @@ def tensor(data: Any, dtype: Any = None, requires_grad: bool = False, device: An
     copied = empty(array.shape, target, device)
     if array.size:
         copied.numpy()[...] = array
+    if _C.is_recording():  # every replay makes it again
+        copied.copy_(_C.suspended(lambda: _copy_of(array, target, device)))
     return _on(copied, device, requires_grad)
 
 
@@ -417,17 +425,18 @@ def arange(start: Any, stop: Any = None, step: Any = 1, dtype: Any = None, devic
     count = max(0, math.ceil((last - first) / step))
     whole = all(isinstance(v, int) for v in (first, last, step))
     target = as_dtype(dtype) if dtype is not None else int64 if whole else default_float()
-    return tensor(first + np.arange(count, dtype=np.int64 if whole else np.float64) * step, target, device=device)
+    numbers = first + np.arange(count, dtype=np.int64 if whole else np.float64) * step
+    return _copy_of(numbers, target, device)
 
 
 def linspace(start: float, stop: float, count: int, dtype: Any = None, device: Any = None) -> Tensor:
     """``count`` evenly spaced numbers from ``start`` to ``stop``, both included; float32 by default."""
-    return tensor(np.linspace(start, stop, count), default_float() if dtype is None else dtype, device=device)
+    return _copy_of(np.linspace(start, stop, count), default_float() if dtype is None else dtype, device)
 
 
 def eye(rows: int, columns: int | None = None, dtype: Any = None, device: Any = None) -> Tensor:
     """The identity matrix (rows, columns); float32 by default."""
-    return tensor(np.eye(rows, columns), default_float() if dtype is None else dtype, device=device)
+    return _copy_of(np.eye(rows, columns), default_float() if dtype is None else dtype, device)
 
 
 def _convert(value: Any, operation: str, operand: str) -> Any:

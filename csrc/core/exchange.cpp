@@ -1,7 +1,7 @@
 // Exchange of CPU memory without copies: the buffer protocol and DLPack, both ways.
 #include <cstring>
 
-#include "core/tensor.h"
+#include "core/record.h"
 
 namespace dlcore {
 
@@ -30,6 +30,7 @@ static int get_buffer(PyObject* self, Py_buffer* view, int flags) {
     PyErr_SetString(PyExc_BufferError, problem);
     return -1;
   }
+  if (recorder) record_host_access(t, "a tensor is read back to the host (as a NumPy array, list or text)");
   Exported* exported = static_cast<Exported*>(PyMem_Malloc(sizeof(Exported)));
   if (!exported) {
     PyErr_NoMemory();
@@ -68,6 +69,7 @@ static PyObject* wrap(PyObject*, PyObject* args) {
   PyObject *exporter, *dtype_arg;
   DType dtype;
   if (!PyArg_ParseTuple(args, "OO:wrap", &exporter, &dtype_arg) || !parse_dtype(dtype_arg, &dtype)) return nullptr;
+  if (recorder) record_failure("a tensor is made over memory of the host; make it outside the step, or pass it as an argument");
   Py_buffer* view = new Py_buffer;
   if (PyObject_GetBuffer(exporter, view, PyBUF_STRIDES) < 0) {
     delete view;
@@ -177,6 +179,7 @@ static PyObject* to_dlpack(PyObject*, PyObject* args) {
     PyErr_SetString(PyExc_BufferError, "to_dlpack: a tensor in host memory is wanted");
     return nullptr;
   }
+  if (recorder) record_host_access(t, "a tensor is handed to another library (DLPack)");
   const bool readonly = t->buffer && t->buffer->readonly;
   if (!versioned) {
     if (readonly) {
@@ -242,6 +245,7 @@ template <class Managed> static PyObject* take_capsule(PyObject* capsule, const 
 }
 
 static PyObject* from_dlpack(PyObject*, PyObject* capsule) {
+  if (recorder) record_failure("a tensor is taken from another library (DLPack); pass it as an argument");
   if (PyCapsule_IsValid(capsule, kVersioned)) {
     auto* managed = static_cast<DLManagedTensorVersioned*>(PyCapsule_GetPointer(capsule, kVersioned));
     if (managed->major != 1) return PyErr_Format(PyExc_BufferError, "from_dlpack: version %u of DLPack is not known", managed->major);

@@ -54,7 +54,8 @@ static bool write_into(Function* f, Tensor* target, Tensor* value) {
     if (!source) return false;
   }
   Array arrays[2] = {source->array, to};
-  const bool good = run_kernel(*copy, Args{arrays, 1, 2, nullptr, 0}, target->buffer->bytes);
+  Buffer* const buffers[2] = {source->buffer, target->buffer};
+  const bool good = run_kernel(*copy, Args{arrays, 1, 2, nullptr, 0, buffers}, target->buffer->bytes);
   Py_DECREF(source);
   bump(target);
   return good;

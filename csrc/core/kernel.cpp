@@ -5,6 +5,8 @@
 #include <cstring>
 #include <unordered_map>
 
+#include "core/record.h"
+
 namespace dlcore {
 
 namespace {
@@ -46,6 +48,10 @@ std::vector<std::string> kernel_names() {
   return names;
 }
 
-void launch(const Kernel& kernel, const Args& args) { kernel.function(args); }
+void launch(const Kernel& kernel, const Args& args) {
+  if (!recorder) return kernel.function(args);
+  if (!recorder->dry) kernel.function(args);
+  record_launch(kernel, args);
+}
 
 }  // namespace dlcore

@@ -4,6 +4,7 @@
 
 #include "core/function.h"
 #include "core/memory.h"
+#include "core/record.h"
 #include "core/tape.h"
 #include "core/tensor.h"
 #include "core/threads.h"
@@ -13,7 +14,7 @@ namespace py = pybind11;
 PYBIND11_MODULE(_C, m) {
   using namespace dlcore;
   m.doc() = "dlcore's C++ half: tensors, the tape, dispatch and the CPU kernels.";
-  if (!init_tensor(m.ptr()) || !init_exchange(m.ptr()) || !init_tape(m.ptr()) || !init_function(m.ptr())) throw py::error_already_set();
+  if (!init_tensor(m.ptr()) || !init_exchange(m.ptr()) || !init_tape(m.ptr()) || !init_function(m.ptr()) || !init_record(m.ptr())) throw py::error_already_set();
 
   m.def("thread_count", thread_count, "Threads an operation may use, the caller's included.");
   m.def("set_thread_count", [](int n) {

@@ -5,6 +5,7 @@
 
 #include "core/function.h"
 #include "core/memory.h"
+#include "core/record.h"
 #include "core/tape.h"
 
 namespace dlcore {
@@ -48,7 +49,7 @@ static bool fits(const OutputSpec& spec, const Array& a) {
 
 bool run_kernel(const Kernel& kernel, const Args& args, size_t bytes) {
   try {
-    if (bytes < kReleaseGil) {
+    if (bytes < kReleaseGil || recorder) {  // the recorder counts references
       launch(kernel, args);
       return true;
     }
@@ -74,17 +75,30 @@ struct Arrays {
   static constexpr size_t kInline = 12;
   alignas(Array) char local[kInline * sizeof(Array)];
   int64_t local_immediates[kInline];
+  Buffer* local_buffers[kInline];
   std::vector<Array> many;
   std::vector<int64_t> many_immediates;
+  std::vector<Buffer*> many_buffers;
   Array* data = reinterpret_cast<Array*>(local);
   int64_t* immediates = local_immediates;
+  Buffer** buffers = local_buffers;
   explicit Arrays(size_t count) {
     if (count <= kInline) return;
     many.resize(count);
     many_immediates.resize(count);
+    many_buffers.resize(count);
     data = many.data();
     immediates = many_immediates.data();
+    buffers = many_buffers.data();
   }
+};
+
+struct RecordedAs {  // names the operation that the recorder's next commands belong to
+  RecordedAs(Function* f, PyObject* attrs) {
+    recorder->function = f;
+    recorder->attrs = attrs;
+  }
+  ~RecordedAs() { recorder->function = nullptr, recorder->attrs = nullptr; }
 };
 
 static bool written(const Plan* plan, int k) {
@@ -92,13 +106,14 @@ static bool written(const Plan* plan, int k) {
   return false;
 }
 
-static bool run_native(Function* f, const Plan* plan, Operands& operands, Operands& outputs, bool given) {
+static bool run_native(Function* f, const Plan* plan, Operands& operands, Operands& outputs, PyObject* attrs, bool given) {
   const int n_in = operands.n, n_all = n_in + outputs.n;
   Arrays arrays(static_cast<size_t>(n_all));
   Operands copies(n_in);
   size_t bytes = 0;
   for (int k = 0; k < n_in; ++k) {
     Tensor* t = operands.data[k];
+    arrays.buffers[k] = nullptr;
     if (!t) {
       arrays.data[k] = Array{};
       continue;
@@ -124,9 +139,11 @@ static bool run_native(Function* f, const Plan* plan, Operands& operands, Operan
       copies.data[k] = t;
     }
     arrays.data[k] = t->array;
+    arrays.buffers[k] = t->buffer;
     bytes += t->buffer->bytes;
   }
   for (int k = 0; k < outputs.n; ++k) {
+    arrays.buffers[n_in + k] = outputs.data[k] ? outputs.data[k]->buffer : nullptr;
     if (!outputs.data[k]) {
       arrays.data[n_in + k] = Array{};
       continue;
@@ -134,7 +151,9 @@ static bool run_native(Function* f, const Plan* plan, Operands& operands, Operan
     arrays.data[n_in + k] = outputs.data[k]->array;
     bytes += outputs.data[k]->buffer->bytes;
   }
-  const Args args{arrays.data, n_in, n_all, plan->params.data(), static_cast<int>(plan->params.size())};
+  const Args args{arrays.data, n_in, n_all, plan->params.data(), static_cast<int>(plan->params.size()), arrays.buffers};
+  if (!recorder) return run_kernel(*plan->kernel, args, bytes);
+  const RecordedAs as(f, attrs);
   return run_kernel(*plan->kernel, args, bytes);
 }
 
@@ -246,12 +265,13 @@ static PyObject* returned(const Plan* plan, Operands& outputs) {
 static PyObject* run_plan(Function* f, Plan* plan, Operands& operands, PyObject* attrs, Tensor* out) {
   if (plan->taped && !check_history(f, operands.data, operands.n)) return nullptr;
   for (const int k : plan->writes) if (!check_writable(operands.data[k], f->name_utf8)) return nullptr;
+  if (recorder) for (int k = 0; k < operands.n; ++k) if (operands.data[k]) record_operand(operands.data[k]);
   if (!cast_operands(plan, operands)) return nullptr;
   if (plan->kind == PlanKind::composite) return run_composite(plan, operands, attrs);
   Operands outputs(static_cast<int>(plan->outputs.size()));
   if (out && !(plan->kind == PlanKind::native && plan->n_outputs == 1 && fits(plan->outputs[0], out->array))) out = nullptr;
   if (!make_outputs(plan, operands, outputs, out)) return nullptr;
-  if (plan->kind == PlanKind::native && !run_native(f, plan, operands, outputs, out)) return nullptr;
+  if (plan->kind == PlanKind::native && !run_native(f, plan, operands, outputs, attrs, out)) return nullptr;
   if (plan->kind == PlanKind::foreign && !run_foreign(f, plan, operands, outputs, attrs)) return nullptr;
   for (const int k : plan->writes) bump(operands.data[k]);
   if (out) bump(out);
@@ -263,6 +283,7 @@ static PyObject* run_plan(Function* f, Plan* plan, Operands& operands, PyObject*
 PyObject* dispatch(Function* f, Operands& operands, PyObject* attrs, Tensor* out) {
   Key key(static_cast<size_t>(operands.n) * (f->strided_key ? 17 : 9) + static_cast<size_t>(PyTuple_GET_SIZE(attrs)) + 1);
   if (!make_key(f, operands.data, operands.n, attrs, key)) return nullptr;
+  if (f->value_key && recorder) record_failure((std::string(f->name_utf8) + "() has a result whose shape depends on values").c_str());
   Plan* plan = f->value_key ? nullptr : f->cache->find(key, attrs);
   if (!plan) {
     plan = make_plan(f, operands.data, operands.n, attrs);

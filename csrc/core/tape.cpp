@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "core/function.h"
+#include "core/record.h"
 
 namespace dlcore {
 
@@ -239,8 +240,12 @@ static bool accumulate_leaf(Run& run, Tensor* leaf, PyObject* gradient) {
     Py_DECREF(gradient);
     return true;
   }
+  if (recorder) record_grad_read(leaf);
   if (leaf->grad) {
-    if (run.taped) return gather(leaf->grad, gradient);
+    if (run.taped) {
+      if (recorder) record_grad_replaced(leaf);
+      return gather(leaf->grad, gradient);
+    }
     PyObject* same = call_inplace(reinterpret_cast<Function*>(bound.add), as_tensor(leaf->grad), &gradient, 1);
     Py_DECREF(gradient);
     Py_XDECREF(same);
@@ -256,6 +261,7 @@ static bool accumulate_leaf(Run& run, Tensor* leaf, PyObject* gradient) {
     gradient = copy;
   }
   leaf->grad = gradient;
+  if (recorder) record_grad_replaced(leaf);
   return true;
 }
 

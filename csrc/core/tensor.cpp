@@ -10,6 +10,7 @@
 
 #include "core/function.h"
 #include "core/memory.h"
+#include "core/record.h"
 #include "core/tape.h"
 
 namespace dlcore::v1 {
@@ -61,6 +62,7 @@ Buffer* new_buffer(size_t bytes) {
   b->data = block + guard;
   b->bytes = bytes;
   b->guarded = guard;
+  if (recorder) record_made(b);
   return b;
 }
 
@@ -75,6 +77,7 @@ static void release_own(Buffer* b) {
 
 void drop(Buffer* b) {
   if (!b || --b->refs) return;
+  if (recorder) record_dropped(b);
   if (b->free_owner) b->free_owner(b->owner);
   else release_own(b);
   b->owner = free_buffers;
@@ -161,8 +164,15 @@ Tensor* contiguous_copy(Tensor* t) {
   Tensor* out = new_tensor(t->array.shape, t->array.ndim, t->array.dtype);
   if (!out) return nullptr;
   Array arrays[2] = {t->array, out->array};
-  launch(*kernel, Args{arrays, 1, 2, nullptr, 0});
+  Buffer* const buffers[2] = {t->buffer, out->buffer};
+  launch(*kernel, Args{arrays, 1, 2, nullptr, 0, buffers});
   return out;
+}
+
+void bump(Tensor* t) {
+  if (!t->buffer) return;
+  ++t->buffer->version;
+  if (recorder) record_written(t->buffer);
 }
 
 bool store_immediate(const Tensor* t, DType dtype, void* out, const char* operation) {

@@ -22,6 +22,7 @@ struct Buffer {
   bool readonly = false;    // memory of others that must not be written
   bool rewritten = false;   // a tracked in-place write happened: older untracked views have lost their gradient
   bool guarded = false;     // guard bytes lie on both sides of `data`
+  uint64_t mark = 0;        // of the last recorder that met it: its serial number << 32 | region (record.h)
   void (*free_owner)(void*) = nullptr;  // null: `data` came from allocate()
   void* owner = nullptr;
 };
@@ -78,9 +79,7 @@ PyObject* shape_tuple(const int64_t* values, int n);
 bool parse_shape(PyObject* sequence, int64_t* values, int* n, const char* operation);  // up to kMaxDims ints
 
 bool check_writable(const Tensor* t, const char* operation);
-inline void bump(Tensor* t) {
-  if (t->buffer) ++t->buffer->version;
-}
+void bump(Tensor* t);  // its memory was written
 
 PyObject* device_object(uint8_t device);    // borrowed
 PyObject* dtype_object(DType dtype);        // borrowed

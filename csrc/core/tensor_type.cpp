@@ -9,6 +9,7 @@
 #include <type_traits>
 
 #include "core/function.h"
+#include "core/record.h"
 #include "core/tape.h"
 
 namespace dlcore::v1 {
@@ -68,10 +69,12 @@ static PyObject* get_node(PyObject* self, void*) {
 }
 static PyObject* get_grad(PyObject* self, void*) {
   PyObject* grad = as_tensor(self)->grad;
+  if (recorder) record_grad_read(as_tensor(self));
   return Py_NewRef(grad ? grad : Py_None);
 }
 static int set_grad(PyObject* self, PyObject* value, void*) {
   Tensor* t = as_tensor(self);
+  if (recorder) record_grad_replaced(t);
   if (!value || value == Py_None) {
     Py_CLEAR(t->grad);
     return 0;
@@ -105,6 +108,7 @@ static int set_requires_grad(PyObject* self, PyObject* value, void*) {
     PyErr_SetString(errors.autograd, "requires_grad: this tensor was computed from others; use detach()");
     return -1;
   }
+  if (t->requires_grad != truth) ++changes;
   t->requires_grad = truth;
   return 0;
 }
@@ -186,6 +190,7 @@ static PyObject* item(PyObject* self, PyObject*) {
     Py_XDECREF(shape);
     return nullptr;
   }
+  if (recorder) record_failure("a value is read back to the host (item, float, int or bool of a tensor)");
   if (t->device != 0) {
     PyObject* host = PyObject_CallMethod(self, "to", "s", "cpu");
     if (!host) return nullptr;

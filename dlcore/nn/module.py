@@ -7,6 +7,7 @@ from typing import Any, NamedTuple, Self
 
 import numpy as np
 
+from dlcore import _C
 from dlcore._autograd import no_grad
 from dlcore._tensor import Parameter, Tensor, tensor
 from dlcore.dtypes import DType, as_dtype
@@ -57,6 +58,15 @@ class Module:
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """The computation; called through the module itself: ``module(x)``."""
         raise NotImplementedError(f"{type(self).__name__}: forward is not written")
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if vars(self).get(name, Module) is not value:
+            _C.note_change()  # recorded steps look again whether they still stand
+        object.__setattr__(self, name, value)
+
+    def __delattr__(self, name: str) -> None:
+        _C.note_change()
+        object.__delattr__(self, name)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """What ``forward`` returns."""
@@ -189,6 +199,7 @@ class Module:
                     new = _moved(slot.value, dtype, device, moved)
                     if new is not slot.value:
                         slot.container[slot.key] = new
+        _C.note_change()
         return self
 
     # -- state -------------------------------------------------------------------------------------------------------
@@ -225,6 +236,28 @@ class Module:
                 own[name].copy_(value)
         return missing, unexpected
 
+    # -- recorded steps (dlcore/_capture.py) -------------------------------------------------------------------------
+
+    def _recorded_state(self) -> Any:
+        """What a recorded step depends on: the modules there are, with their attributes; tensors by identity."""
+        return tuple((id(m), m.training, tuple(_state_of(vars(m)))) for m in self.modules())
+
+    def _recorded_parts(self) -> Iterator[Any]:
+        """Functions whose variables the computation may read."""
+        for module in self.modules():
+            if not type(module).__module__.startswith("dlcore."):
+                yield type(module).forward
+
+    def _rollback(self) -> Callable[[], None]:
+        """A function that puts back what a run without kernels leaves behind."""
+        grads = [(p, p.grad) for p in self.parameters()]
+
+        def restore() -> None:
+            for p, grad in grads:
+                p.grad = grad
+
+        return restore
+
     # -- how it looks ------------------------------------------------------------------------------------------------
 
     def extra_repr(self) -> str:
@@ -241,6 +274,17 @@ class Module:
 
 class ModuleList(list[Module]):
     """A list of modules. A plain list on a Module does the same; this name is here for code written for PyTorch."""
+
+
+def _state_of(container: Any) -> Iterator[Any]:
+    """The entries of a dict, list or tuple: numbers and texts by value, containers by entries, others by identity."""
+    for key, value in container.items() if isinstance(container, Mapping) else enumerate(container):
+        if isinstance(value, Mapping | list | tuple):
+            yield key, type(value), tuple(_state_of(value))
+        elif isinstance(value, bool | int | float | str):
+            yield key, type(value), value
+        elif key != "fitted_transform":
+            yield key, id(value)
 
 
 def _as_tensor(value: Any) -> Tensor:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import numbers
-from collections.abc import Iterable, Iterator, Mapping, MutableMapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping, Sequence
 from typing import Any, NamedTuple
 
 from dlcore import _C
@@ -38,8 +38,11 @@ class Group(MutableMapping[str, Any]):
             raise KeyError(f"{owner}: no setting is called {name!r} ({', '.join(self._values)})")
         settings = {**self.settings, name: value}
         self._optimizer._check(settings)
+        slots = self._optimizer._slots()
         self._values[name] = value
         self._optimizer._upload(self._index)
+        if self._optimizer._slots() != slots:
+            _C.note_change()
 
     def __delitem__(self, name: str) -> None:
         raise TypeError(f"{type(self._optimizer).__name__}: the setting {name!r} cannot be removed")
@@ -124,6 +127,30 @@ class Optimizer:
                 if not 0 <= float(number) < math.inf:
                     raise ValueError(f"{type(self).__name__}: {name} is {value}; it must be a number of at least 0")
 
+    # -- recorded steps (dlcore/_capture.py) -------------------------------------------------------------------------
+
+    def _recorded_state(self) -> Any:
+        """What a recorded step depends on; settings are not part of it, as steps read them from memory."""
+        state = tuple(id(t) for i in sorted(self._state) for t in self._state[i].values())
+        parameters = tuple(map(id, self._parameters))
+        return parameters, tuple(self._group_of), tuple(self._slots()), id(self._hyper), state
+
+    def _recorded_parts(self) -> Sequence[Any]:
+        return ()
+
+    def _rollback(self) -> Callable[[], None]:
+        """A function that puts back what a run without kernels leaves behind."""
+        state = {i: dict(slots) for i, slots in self._state.items()}
+        grads = [(p, p.grad) for p in self._parameters]
+
+        def restore() -> None:
+            self._state = state
+            self._plans.clear()
+            for p, grad in grads:
+                p.grad = grad
+
+        return restore
+
     # -- groups ------------------------------------------------------------------------------------------------------
 
     def add_param_group(self, group: Mapping[str, Any]) -> None:
@@ -153,6 +180,7 @@ class Optimizer:
         self._hyper = zeros((index + 1, len(self._columns(settings))), dtype="float64")
         for i in range(index + 1):
             self._upload(i)
+        _C.note_change()
 
     def _check_parameter(self, i: int, p: Any) -> None:
         name = type(self).__name__
@@ -247,6 +275,7 @@ class Optimizer:
             self._upload(group._index)
         self._state = loaded
         self._plans.clear()
+        _C.note_change()
 
     def _check_state(self, state: Mapping[str, Any]) -> None:
         head = f"{type(self).__name__}.load_state_dict: "

@@ -1,0 +1,99 @@
+// Recording: a step's launches are kept while it runs, and run again later in one loop, without Python.
+//
+// While a thread records, everything still happens as usual; besides, each launch is noted with the buffers behind its
+// arrays. Buffers are either `outside` (there before: parameters, moments, data), an `input` of the step (bound anew at
+// every replay), or made `inside`. Inside buffers nobody holds when the step is over are laid out in one arena by when
+// they are needed; those that outputs and gradients lie in keep memory of their own, replaced whenever somebody still
+// holds the last call's.
+#pragma once
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "core/tensor.h"
+
+namespace dlcore {
+
+struct Function;
+
+struct Region {  // a buffer that the recorded step uses
+  enum Kind : uint8_t { outside, input, inside } kind = outside;
+  Buffer* buffer = nullptr;  // kept while outside, input or surviving; null once an inside buffer is freed
+  size_t bytes = 0;
+  int first = -1, last = -1;  // commands that touch it
+  int argument = -1;          // input: which
+  int line = -1;              // inside: where it was made, an index into `lines`
+  bool written = false;
+  bool from_host = false;     // exported before any command touched it: the host fills it
+  int64_t offset = -1;        // inside, not surviving: where in the arena
+};
+
+struct Command {
+  Kernel kernel;
+  Function* function;  // the operation, owned
+  PyObject* attrs;     // its attributes, owned; null for copies that dispatch made
+  int line;            // of the user's code, an index into `lines`
+  int first_array, n_inputs, n_arrays;
+  int first_param, n_params;
+};
+
+struct Place {  // where an array of a command lies
+  int region;   // -1: a value of its own (a Python number), at `offset` in `immediates`; -2: absent
+  int64_t offset;  // bytes
+};
+
+struct LeafGrad {  // a leaf whose gradient the step reads or replaces
+  Tensor* leaf;    // owned
+  int argument = -1;             // the input that the leaf is, if it is one
+  bool guarded = false;          // its first use was a reading: `before` must hold at every replay
+  bool replaced = false;         // the step sets it
+  Buffer* before = nullptr;      // null: None. Owned
+};
+
+// Everything about one recorded step. Plain data: recorder.cpp fills it, recording.cpp runs it.
+struct Steps {
+  std::vector<Command> commands;
+  std::vector<Array> arrays;
+  std::vector<Place> places;     // beside arrays
+  std::vector<Param> params;
+  std::vector<int64_t> immediates;
+  std::vector<Region> regions;
+  std::vector<LeafGrad> grads;
+  std::vector<std::string> lines;  // "file.py:12: text" of the user's code
+  std::vector<PyObject*> operands;  // leaves used by the step, owned: they must keep needing a gradient, or not
+  int64_t arena_bytes = 0, unplanned_bytes = 0;
+};
+void release(Steps& steps);
+// Lays the inside regions that have no buffer out in an arena: sets their offsets and arena_bytes.
+void plan_arena(Steps& steps);
+
+struct Recorder {
+  Steps steps;
+  uint64_t serial;             // marks the buffers seen by this recorder
+  std::string failure;         // why this cannot be recorded: the first reason
+  Function* function = nullptr;  // the operation that runs, for the commands it makes
+  PyObject* attrs = nullptr;
+  bool dry = false;            // launches are noted, not run
+  std::unordered_map<std::string, int> line_numbers;
+  std::unordered_map<Tensor*, int> grad_of;
+  std::unordered_map<Tensor*, int> seen_operands;
+};
+
+extern thread_local Recorder* recorder;  // null: this thread does not record
+
+// Called by the rest of the core while recorder is set.
+void record_launch(const Kernel& kernel, const Args& args);
+void record_made(Buffer* buffer);     // by new_buffer
+void record_dropped(Buffer* buffer);  // its last reference went
+void record_written(Buffer* buffer);  // its version rose
+void record_operand(Tensor* t);
+void record_grad_read(Tensor* leaf);
+void record_grad_replaced(Tensor* leaf);
+void record_host_access(Tensor* t, const char* what);  // "numpy() of a tensor": the host looks at, or fills, its memory
+void record_failure(const char* reason);               // "item() of a tensor reads a value back to the host"
+
+extern uint64_t changes;  // rises when something that recordings depend on has changed: requires_grad, modules, optimizers
+
+bool init_record(PyObject* module);
+
+}  // namespace dlcore

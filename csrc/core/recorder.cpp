@@ -1,0 +1,247 @@
+// The recording side: what a step does is noted while it runs.
+#include <algorithm>
+#include <cstring>
+
+#include "core/function.h"
+#include "core/record.h"
+
+namespace dlcore {
+
+thread_local Recorder* recorder = nullptr;
+uint64_t changes = 0;
+
+constexpr int64_t kArenaAlignment = 128;
+
+// ---- where in the user's code -------------------------------------------------------------------------------------
+// The innermost Python line outside dlcore's own package, as "file:line".
+static int user_line() {
+  static std::string package;  // ".../dlcore/"
+  if (package.empty()) {
+    PyObject* module = PyImport_ImportModule("dlcore");
+    PyObject* file = module ? PyObject_GetAttrString(module, "__file__") : nullptr;
+    const char* path = file ? PyUnicode_AsUTF8(file) : nullptr;
+    package = path ? std::string(path, std::strlen(path) - std::strlen("__init__.py")) : "?";
+    Py_XDECREF(file);
+    Py_XDECREF(module);
+    PyErr_Clear();
+  }
+  std::string found;
+  PyFrameObject* frame = PyThreadState_GetFrame(PyThreadState_Get());
+  while (frame && found.empty()) {
+    PyCodeObject* code = PyFrame_GetCode(frame);
+    const char* file = PyUnicode_AsUTF8(code->co_filename);
+    if (file && std::strncmp(file, package.c_str(), package.size())) found = std::string(file) + ":" + std::to_string(PyFrame_GetLineNumber(frame));
+    Py_DECREF(reinterpret_cast<PyObject*>(code));
+    PyFrameObject* back = PyFrame_GetBack(frame);
+    Py_DECREF(reinterpret_cast<PyObject*>(frame));
+    frame = back;
+  }
+  Py_XDECREF(reinterpret_cast<PyObject*>(frame));
+  PyErr_Clear();
+  const auto [place, added] = recorder->line_numbers.emplace(found, static_cast<int>(recorder->steps.lines.size()));
+  if (added) recorder->steps.lines.push_back(found);
+  return place->second;
+}
+
+void record_failure(const char* reason) {
+  if (!recorder->failure.empty()) return;
+  const int line = user_line();
+  recorder->failure = std::string(reason) + "\n" + recorder->steps.lines[static_cast<size_t>(line)];
+}
+
+// ---- buffers ------------------------------------------------------------------------------------------------------
+static uint64_t mark_of(int region) { return recorder->serial << 32 | static_cast<uint32_t>(region); }
+
+static int known_region(const Buffer* buffer) {  // -1: this recorder has not met it
+  return buffer->mark >> 32 == recorder->serial ? static_cast<int>(static_cast<uint32_t>(buffer->mark)) : -1;
+}
+
+static int region_of(Buffer* buffer) {
+  const int known = known_region(buffer);
+  if (known >= 0) return known;
+  const int index = static_cast<int>(recorder->steps.regions.size());
+  recorder->steps.regions.push_back({.kind = Region::outside, .buffer = keep(buffer), .bytes = buffer->bytes});
+  buffer->mark = mark_of(index);
+  return index;
+}
+
+void record_made(Buffer* buffer) {
+  buffer->mark = mark_of(static_cast<int>(recorder->steps.regions.size()));
+  recorder->steps.regions.push_back({.kind = Region::inside, .buffer = buffer, .bytes = buffer->bytes, .line = user_line()});
+}
+
+void record_dropped(Buffer* buffer) {
+  const int region = known_region(buffer);
+  if (region >= 0) recorder->steps.regions[static_cast<size_t>(region)].buffer = nullptr;
+}
+
+void record_written(Buffer* buffer) { recorder->steps.regions[static_cast<size_t>(region_of(buffer))].written = true; }
+
+void record_host_access(Tensor* t, const char* what) {
+  if (!t->buffer) return;
+  const int known = known_region(t->buffer);
+  Region* region = known >= 0 ? &recorder->steps.regions[static_cast<size_t>(known)] : nullptr;
+  if (region && region->kind == Region::inside && region->first < 0) region->from_host = true;  // the host fills it
+  else record_failure(what);
+}
+
+void record_operand(Tensor* t) {
+  if (t->node || t->view || t->weak || !is_float(t->array.dtype) || !t->buffer) return;
+  const int known = known_region(t->buffer);
+  if (known >= 0 && recorder->steps.regions[static_cast<size_t>(known)].kind != Region::outside) return;
+  if (!recorder->seen_operands.emplace(t, 0).second) return;
+  recorder->steps.operands.push_back(Py_NewRef(as_object(t)));
+}
+
+// ---- launches -----------------------------------------------------------------------------------------------------
+static void touch(int index, int command, bool reads, bool writes) {
+  Region& region = recorder->steps.regions[static_cast<size_t>(index)];
+  if (region.first < 0) {
+    if (region.kind == Region::inside && region.from_host && !(writes && !reads)) {
+      record_failure("a tensor made from memory of the host is used; make it outside the step, or pass it as an argument");
+    }
+    region.first = command;
+  }
+  region.last = command;
+  region.written = region.written || writes;
+}
+
+void record_launch(const Kernel& kernel, const Args& args) {
+  Steps& s = recorder->steps;
+  if (!recorder->failure.empty()) return;
+  const int index = static_cast<int>(s.commands.size());
+  Command c{kernel, recorder->function, recorder->attrs, user_line(), static_cast<int>(s.arrays.size()), args.n_inputs, args.n_arrays,
+            static_cast<int>(s.params.size()), args.n_params};
+  Py_XINCREF(reinterpret_cast<PyObject*>(c.function));
+  Py_XINCREF(c.attrs);
+  s.commands.push_back(c);
+  s.params.insert(s.params.end(), args.params, args.params + args.n_params);
+  for (int k = args.n_arrays - 1; k >= 0; --k) {  // outputs first: what a command writes whole may have come from the host
+    Buffer* buffer = args.buffers[k];
+    if (buffer && args.arrays[k]) touch(region_of(buffer), index, k < args.n_inputs, k >= args.n_inputs);
+  }
+  for (int k = 0; k < args.n_arrays; ++k) {
+    const Array& a = args.arrays[k];
+    Buffer* buffer = args.buffers[k];
+    s.arrays.push_back(a);
+    if (!a) {
+      s.places.push_back({-2, 0});
+    } else if (buffer) {
+      s.places.push_back({region_of(buffer), static_cast<char*>(a.data) - static_cast<char*>(buffer->data)});
+    } else {
+      s.places.push_back({-1, static_cast<int64_t>(s.immediates.size())});
+      int64_t value = 0;
+      std::memcpy(&value, a.data, static_cast<size_t>(item_size(a.dtype)));
+      s.immediates.push_back(value);
+    }
+  }
+}
+
+// ---- gradients of leaves ------------------------------------------------------------------------------------------
+static LeafGrad& leaf_grad(Tensor* leaf) {
+  std::vector<LeafGrad>& grads = recorder->steps.grads;
+  const auto [place, added] = recorder->grad_of.emplace(leaf, static_cast<int>(grads.size()));
+  if (added) {
+    LeafGrad g{.leaf = as_tensor(Py_NewRef(as_object(leaf)))};
+    const int region = leaf->buffer ? known_region(leaf->buffer) : -1;
+    if (region >= 0) g.argument = recorder->steps.regions[static_cast<size_t>(region)].argument;
+    grads.push_back(g);
+  }
+  return grads[static_cast<size_t>(place->second)];
+}
+
+void record_grad_read(Tensor* leaf) {
+  if (leaf->node) return;
+  LeafGrad& g = leaf_grad(leaf);
+  if (g.guarded || g.replaced) return;
+  g.guarded = true;
+  g.before = leaf->grad ? keep(as_tensor(leaf->grad)->buffer) : nullptr;
+}
+
+void record_grad_replaced(Tensor* leaf) {
+  if (!leaf->node) leaf_grad(leaf).replaced = true;
+}
+
+// ---- the memory plan ----------------------------------------------------------------------------------------------
+namespace {
+struct Hole {
+  int64_t offset, size;
+};
+
+class Arena {
+ public:
+  int64_t take(int64_t size) {  // the smallest hole that fits, else at the end
+    Hole* best = nullptr;
+    for (Hole& h : holes_) if (h.size >= size && (!best || h.size < best->size)) best = &h;
+    if (best) {
+      const int64_t offset = best->offset;
+      best->offset += size;
+      best->size -= size;
+      if (best->size == 0) holes_.erase(holes_.begin() + (best - holes_.data()));
+      return offset;
+    }
+    int64_t offset = end_;
+    if (!holes_.empty() && holes_.back().offset + holes_.back().size == end_) {  // the last hole grows
+      offset = holes_.back().offset;
+      holes_.pop_back();
+    }
+    end_ = offset + size;
+    return offset;
+  }
+  void give(int64_t offset, int64_t size) {
+    const auto after = std::lower_bound(holes_.begin(), holes_.end(), offset, [](const Hole& h, int64_t o) { return h.offset < o; });
+    auto hole = holes_.insert(after, {offset, size});
+    if (hole + 1 != holes_.end() && hole->offset + hole->size == (hole + 1)->offset) {
+      hole->size += (hole + 1)->size;
+      hole = holes_.erase(hole + 1) - 1;
+    }
+    if (hole != holes_.begin() && (hole - 1)->offset + (hole - 1)->size == hole->offset) {
+      (hole - 1)->size += hole->size;
+      holes_.erase(hole);
+    }
+  }
+  int64_t size() const { return end_; }
+
+ private:
+  std::vector<Hole> holes_;  // by offset, never touching each other
+  int64_t end_ = 0;
+};
+}  // namespace
+
+void plan_arena(Steps& s) {
+  const size_t n = s.commands.size();
+  std::vector<std::vector<Region*>> begins(n), ends(n);
+  s.unplanned_bytes = 0;
+  for (Region& r : s.regions) {
+    if (r.kind != Region::inside || r.buffer || r.first < 0) continue;
+    begins[static_cast<size_t>(r.first)].push_back(&r);
+    ends[static_cast<size_t>(r.last)].push_back(&r);
+    s.unplanned_bytes += static_cast<int64_t>(r.bytes);
+  }
+  Arena arena;
+  const auto rounded = [](const Region* r) {
+    return (static_cast<int64_t>(r->bytes) + kArenaAlignment - 1) / kArenaAlignment * kArenaAlignment;
+  };
+  for (size_t k = 0; k < n; ++k) {
+    std::sort(begins[k].begin(), begins[k].end(), [](const Region* a, const Region* b) { return a->bytes > b->bytes; });
+    for (Region* r : begins[k]) r->offset = arena.take(rounded(r));
+    for (Region* r : ends[k]) arena.give(r->offset, rounded(r));
+  }
+  s.arena_bytes = arena.size();
+}
+
+void release(Steps& s) {
+  for (Command& c : s.commands) {
+    Py_XDECREF(reinterpret_cast<PyObject*>(c.function));
+    Py_XDECREF(c.attrs);
+  }
+  for (Region& r : s.regions) drop(r.buffer);
+  for (LeafGrad& g : s.grads) {
+    Py_XDECREF(as_object(g.leaf));
+    drop(g.before);
+  }
+  for (PyObject* o : s.operands) Py_XDECREF(o);
+  s = Steps{};
+}
+
+}  // namespace dlcore

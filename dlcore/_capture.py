@@ -1,0 +1,441 @@
+"""`capture`: a step is run once while its launches are recorded, and replayed after that.
+
+    step = dl.capture(step)
+    for x, y in batches:
+        loss = step(x, y)
+
+What must be as it was for a replay is found here, by looking at what the function can reach; csrc/core/recorder.cpp
+notes the launches and csrc/core/recording.cpp runs them again.
+"""
+
+from __future__ import annotations
+
+import functools
+import gc
+import linecache
+import types
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from dlcore import _C
+from dlcore._dependencies import Dependencies
+from dlcore._tensor import Tensor, tensor
+from dlcore.errors import CaptureError
+
+__all__ = ["Captured", "capture"]
+
+_KEPT = 16  # recordings of one function; beyond, the one not used for longest goes
+_ATTEMPTS = 3  # calls in a row that may make or rebind lasting state before that counts as what the step does
+_CHANGING = 8  # recordings in a row because of the same changed variable before the step is said not to be recordable
+
+Structure = Any
+
+
+def capture(function: Callable[..., Any] | None = None, *, check: int = 0) -> Any:
+    """``function``, recorded once and replayed at every later call: a :class:`Captured`. Also a decorator.
+
+    The first call runs as usual (it warms the function up); the second runs and is recorded; later ones replay what
+    was recorded: the same kernels on the same memory, so the same bits, without Python. A call with arguments of other
+    shapes or dtypes makes another recording.
+
+    A call runs the step exactly once, whatever happens. A recording is made anew when something it depends on has
+    changed: shapes, dtypes and ``requires_grad`` of the arguments and parameters, training flags, the parameters and
+    modules there are, gradient mode, an optimizer's state tensors and parameters, Python variables that the function
+    reads (closed over, global, attributes of ``self``; numbers by value, other things by identity). Learning rates and
+    random numbers are read from memory: setting ``optimizer.lr`` takes effect at once. Other Python state is frozen at
+    what it was in the recorded call, and Python side effects (printing, appending to a list) do not happen in replays.
+
+    Tensors returned have no gradient history. They keep their values: memory that is still in use is not written again.
+
+    check: every ``check`` calls the step runs eagerly and is compared with the recording; CaptureError tells the first
+    operation or constant that differs.
+
+    Raises CaptureError, after the step has run, where it cannot be recorded: it reads a value back to the host, makes
+    tensors from NumPy arrays, has results whose shape depends on values, keeps tensors made inside, or changes Python
+    variables that it reads. The message names the line.
+
+    >>> scale = dl.capture(lambda x: (x * 2).sum())
+    >>> [float(scale(dl.tensor([1.0, i]))) for i in range(3)]
+    [2.0, 4.0, 6.0]
+    >>> scale.recordings
+    1
+    """
+    if function is None:
+        return functools.partial(capture, check=check)
+    return Captured(function, check=check)
+
+
+class _Entry(NamedTuple):
+    """A recording and what it stands for."""
+
+    recording: _C.Recording
+    structure: Structure
+    specs: tuple[Any, ...]
+    rebuild: Callable[[tuple[Tensor, ...]], Any]
+    dependencies: Dependencies
+    grad_mode: bool
+
+
+class Captured:
+    """A function that is recorded and replayed: what `capture` returns.
+
+    ``recordings``: how many were made; ``reasons``: why, one line for each; ``failure``: why the function cannot be
+    recorded, or None. ``explain()`` shows the newest recording, ``plan()`` the memory a call will take.
+    """
+
+    def __init__(self, function: Callable[..., Any], *, check: int = 0, strict: bool = True):
+        self.function = function
+        self.recordings = 0
+        self.reasons: list[str] = []
+        self.failure: str | None = None
+        self._check, self._strict = check, strict
+        self._entries: list[_Entry] = []
+        self._plain: list[_Entry] = []  # those called with nothing but tensors, by position
+        self._warm = False
+        self._calls = self._attempts = 0
+        functools.update_wrapper(self, function, updated=())
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        if not kwargs and not self._check:
+            for entry in self._plain:
+                results = entry.recording.run(*args)
+                if results is not NotImplemented:
+                    return entry.rebuild(results)
+        return self._call(args, kwargs)
+
+    def __get__(self, instance: Any, owner: Any = None) -> Any:
+        return self if instance is None else _method(self, instance)
+
+    # -- one call ----------------------------------------------------------------------------------------------------
+
+    def _call(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        if _C.is_recording():  # inside another captured step: part of it
+            return self.function(*args, **kwargs)
+        tensors: list[Tensor] = []
+        structure = _flatten((args, kwargs), tensors)
+        entry = self._find(structure, tensors)
+        if entry is not None:
+            self._calls += 1
+            if not (self._check and self._calls % self._check == 0):
+                results = entry.recording.run(*tensors)
+                if results is not NotImplemented:
+                    return entry.rebuild(results)
+            else:
+                return self._record(structure, tensors, compare=entry)
+        if not self._warm or (self.failure is not None and not self._strict):
+            args, kwargs = _rebuild(structure, iter(tensors))
+            result = self.function(*args, **kwargs)
+            self._warm = True
+            return _detached(result)
+        return self._record(structure, tensors)
+
+    def _find(self, structure: Structure, tensors: list[Tensor]) -> _Entry | None:
+        specs = _specs(tensors)
+        mode = _C.is_grad_enabled()
+        for k, entry in enumerate(self._entries):
+            if (
+                entry.structure == structure
+                and entry.specs == specs
+                and entry.grad_mode == mode
+                and _unchanged(entry.dependencies)
+            ):
+                if k:
+                    self._entries.insert(0, self._entries.pop(k))
+                return entry
+        return None
+
+    def _record(self, structure: Structure, tensors: list[Tensor], compare: _Entry | None = None) -> Any:
+        dependencies = Dependencies(self.function)
+        aliases = _C.begin_recording(tuple(tensors), False)
+        try:
+            args, kwargs = _rebuild(structure, iter(aliases))
+            result = self.function(*args, **kwargs)
+            del args, kwargs
+            results: list[Tensor] = []
+            template = _flatten(_detached(result), results, outputs=True)
+            del result
+            if _C.something_kept(tuple(results)):
+                gc.collect()  # what only a cycle of garbage holds does not count
+        except BaseException:
+            _C.abort_recording()
+            raise
+        recording, failure = _C.end_recording(aliases, tuple(results))
+        for given, alias in zip(tensors, aliases, strict=True):
+            if alias.grad is not given.grad:
+                given.grad = alias.grad
+        answer = _rebuild(template, iter(results))
+        failure = failure or _rebound(dependencies)
+        if failure is not None:
+            self._fail(failure)
+            return answer
+        self._attempts = 0
+        mode = _C.is_grad_enabled()
+        entry = _Entry(recording, structure, _specs(tensors), _rebuilder(template), dependencies, mode)
+        if compare is not None:
+            _compare(compare.recording, recording)
+            return answer
+        flags = [(t, t.requires_grad) for t in recording.operands]
+        recording.watch([v[:3] for v in dependencies.variables], functools.partial(_unchanged, dependencies, flags))
+        self._keep(entry)
+        return answer
+
+    def _keep(self, entry: _Entry) -> None:
+        self.reasons.append(self._reason(entry))
+        self.recordings += 1
+        self.failure = None
+        self._entries.insert(0, entry)
+        del self._entries[_KEPT:]
+        self._plain = [e for e in self._entries if _is_plain(e.structure)]
+        recent = self.reasons[-_CHANGING:]
+        if len(recent) == _CHANGING and all(r.startswith("variable ") and r == recent[0] for r in recent):
+            self._fail(f"{recent[0]} at every call, so that each is recorded anew; keep it in a tensor")
+
+    def _fail(self, failure: str) -> None:
+        transient = failure.startswith(("lasting: ", "rebinds: "))
+        self._attempts += 1
+        if transient and self._attempts < _ATTEMPTS:
+            return  # the call made state, like an optimizer's first step: the next one is recorded
+        self.failure = _readable(failure, self.function)
+        if self._strict:
+            raise CaptureError(self.failure)
+
+    def _reason(self, entry: _Entry) -> str:
+        """Why this recording was made, in one line."""
+        if not self._entries:
+            return "first recording"
+        last = self._entries[0]
+        if entry.structure != last.structure:
+            return "the arguments are of another structure, or a number among them changed"
+        for k, (now, then) in enumerate(zip(entry.specs, last.specs, strict=True)):
+            if now != then:
+                return f"argument {k} is {_spec_text(now)}, not {_spec_text(then)}"
+        if entry.grad_mode != last.grad_mode:
+            return f"gradients are {'' if entry.grad_mode else 'not '}recorded"
+        if name := last.dependencies.changed_variable():
+            return f"variable {name} changed"
+        if name := last.dependencies.changed_object():
+            return f"{name} changed"
+        return "requires_grad or a gradient that the step starts from changed"
+
+    # -- many calls --------------------------------------------------------------------------------------------------
+
+    def sweep(self, *stacked: Tensor) -> Any:
+        """Calls the function with element 0, 1, ... along the first axis of every argument; the last call's result.
+
+        All replays happen in one loop without Python. ``step.sweep(order.reshape((steps, batch)))`` is an epoch.
+        """
+        n = stacked[0].shape[0] if stacked and stacked[0].ndim else 0
+        if n < 1 or any(t.ndim == 0 or t.shape[0] != n for t in stacked):
+            shapes = ", ".join(str(t.shape) for t in stacked)
+            raise ValueError(f"sweep: tensors with first axes of equal length needed, not {shapes}")
+        result, done = None, 0
+        while done < n:
+            rest = stacked if done == 0 else tuple(t[done:] for t in stacked)
+            for entry in [] if self._check else self._plain:
+                results = entry.recording.sweep(rest, n - done)
+                if results is not NotImplemented:
+                    return entry.rebuild(results)
+            result = self(*(t[done] for t in stacked))
+            done += 1
+        return result
+
+    # -- looking inside ----------------------------------------------------------------------------------------------
+
+    @property
+    def recorded(self) -> bool:
+        """Whether there is a recording."""
+        return bool(self._entries)
+
+    def explain(self, repeats: int = 20) -> Any:
+        """The newest recording, operation by operation, with shapes, bytes, FLOPs and time: an ``Explanation``.
+
+        Times are taken with the last call's arguments, the fastest of ``repeats``; all the step changes is put back.
+        """
+        from dlcore._explain import Explanation
+
+        if not self._entries:
+            raise CaptureError(f"explain: {_name(self.function)} has not been recorded; call it twice first")
+        return Explanation(self._entries[0].recording, repeats)
+
+    def plan(self, *args: Any, **kwargs: Any) -> Any:
+        """The memory that a call with these arguments takes, found without running a kernel: a ``MemoryPlan``."""
+        from dlcore._explain import MemoryPlan
+
+        tensors: list[Tensor] = []
+        structure = _flatten((args, kwargs), tensors)
+        return MemoryPlan(dry_run(self.function, structure, tensors))
+
+    def __repr__(self) -> str:
+        return f"<captured {_name(self.function)}, {self.recordings} recordings>"
+
+
+def dry_run(function: Callable[..., Any], structure: Structure, tensors: list[Tensor]) -> _C.Recording:
+    """The recording of a call in which no kernel runs; everything is as before afterwards."""
+    undo = [o._rollback() for o in Dependencies(function).objects]
+    aliases = _C.begin_recording(tuple(tensors), True)
+    try:
+        args, kwargs = _rebuild(structure, iter(aliases))
+        results: list[Tensor] = []
+        _flatten(_detached(function(*args, **kwargs)), results, outputs=True)
+        recording, failure = _C.end_recording(aliases, tuple(results))
+    finally:
+        _C.abort_recording()
+        for restore in undo:
+            restore()
+    if failure is not None and not failure.startswith("lasting: "):
+        raise CaptureError(_readable(failure, function))
+    return recording
+
+
+def _method(captured: Captured, instance: Any) -> Any:
+    """A captured function as a method: one Captured for each instance, kept on it."""
+    name = f"_captured_{id(captured)}"
+    kept = vars(instance)
+    if name not in kept:
+        kept[name] = Captured(types.MethodType(captured.function, instance), check=captured._check)
+    return kept[name]
+
+
+# ---- arguments and results ----------------------------------------------------------------------------------------
+# A structure is what is left of nested tuples, lists and dicts when the tensors are taken out: equal structures with
+# tensors of equal specs can share a recording.
+
+_TENSOR = ("tensor",)
+
+
+def _flatten(value: Any, tensors: list[Tensor], outputs: bool = False) -> Structure:
+    if isinstance(value, Tensor):
+        if value.node is not None:
+            raise CaptureError(
+                f"capture: an argument of shape {value.shape} has a gradient history, which ends at a captured step; "
+                "detach() it, or capture the whole step"
+            )
+        tensors.append(value)
+        return _TENSOR
+    if isinstance(value, np.ndarray) and not outputs:
+        tensors.append(tensor(value))
+        return _TENSOR
+    if isinstance(value, dict):
+        return dict, tuple((k, _flatten(v, tensors, outputs)) for k, v in value.items())
+    if isinstance(value, tuple | list) and type(value) in (tuple, list):
+        return type(value), tuple(_flatten(v, tensors, outputs) for v in value)
+    return "static", type(value), value
+
+
+def _rebuild(structure: Structure, tensors: Iterator[Tensor]) -> Any:
+    kind = structure[0]
+    if kind == "tensor":
+        return next(tensors)
+    if kind == "static":
+        return structure[2]
+    if kind is dict:
+        return {k: _rebuild(v, tensors) for k, v in structure[1]}
+    return kind(_rebuild(v, tensors) for v in structure[1])
+
+
+def _rebuilder(template: Structure) -> Callable[[tuple[Tensor, ...]], Any]:
+    if template == _TENSOR:
+        return _first
+    if template[0] == "static":
+        return lambda _: template[2]
+    return lambda results: _rebuild(template, iter(results))
+
+
+def _first(results: tuple[Tensor, ...]) -> Tensor:
+    return results[0]
+
+
+def _is_plain(structure: Structure) -> bool:
+    (_, args), (_, kwargs) = structure[1]
+    return not kwargs and all(a == _TENSOR for a in args)
+
+
+def _specs(tensors: Sequence[Tensor]) -> tuple[Any, ...]:
+    return tuple((t.shape, t.dtype, t.device, t.strides, t.requires_grad) for t in tensors)
+
+
+def _spec_text(spec: Any) -> str:
+    shape, dtype, device, strides, requires_grad = spec
+    return f"{dtype.name} {shape} on {device} with strides {strides}{', requires_grad' if requires_grad else ''}"
+
+
+def _detached(value: Any) -> Any:
+    """The same value, its tensors without history."""
+    if isinstance(value, Tensor):
+        return value.detach()
+    if isinstance(value, dict):
+        return {k: _detached(v) for k, v in value.items()}
+    if isinstance(value, tuple | list) and type(value) in (tuple, list):
+        return type(value)(_detached(v) for v in value)
+    return value
+
+
+# ---- what a recording depends on ----------------------------------------------------------------------------------
+
+
+def _unchanged(dependencies: Dependencies, flags: Sequence[tuple[Tensor, bool]] = ()) -> bool:
+    """Whether all is as recorded; ``flags``: which of the leaves used require a gradient."""
+    return (
+        dependencies.changed_variable() is None
+        and dependencies.changed_object() is None
+        and all(t.requires_grad == flag for t, flag in flags)
+    )
+
+
+def _rebound(dependencies: Dependencies) -> str | None:
+    """Why a recording would not stand for the next call: the step has changed what it depends on."""
+    if name := dependencies.changed_variable():
+        return f"rebinds: the step changes the Python variable {name}, which a replay would not"
+    if name := dependencies.changed_object():
+        return f"rebinds: the step changes the modules, parameters or state of {name}, which a replay would not"
+    return None
+
+
+# ---- messages -----------------------------------------------------------------------------------------------------
+
+
+def _name(function: Any) -> str:
+    return getattr(function, "__qualname__", type(function).__name__)
+
+
+def _readable(failure: str, function: Any) -> str:
+    """The failure with the line of code it happened at."""
+    text, _, place = failure.removeprefix("lasting: ").removeprefix("rebinds: ").partition("\n")
+    message = f"capture: {_name(function)} cannot be recorded: {text}"
+    if place:
+        file, _, line = place.rpartition(":")
+        source = linecache.getline(file, int(line)).strip()
+        message += f" (at {place}{f': {source}' if source else ''})"
+    return message
+
+
+def _compare(then: _C.Recording, now: _C.Recording) -> None:
+    """CaptureError where the recordings differ in an operation or a constant."""
+    old, new = _signature(then), _signature(now)
+    for k in range(max(len(old), len(new))):
+        before, after = (s[k] if k < len(s) else ("nothing",) for s in (old, new))
+        if before != after:
+            what = "a constant or the memory it works on" if before[:2] == after[:2] else f"{after[0]}, was {before[0]}"
+            raise CaptureError(f"capture: check: operation {k} of the step has changed ({before[0]}): {what}")
+
+
+def _signature(recording: _C.Recording) -> list[Any]:
+    regions = recording.regions
+    numbers: dict[int, int] = {}  # inside regions by first use
+
+    def place(array: Any) -> Any:
+        if array is None:
+            return None
+        dtype, shape, strides, region, offset, value = array
+        if region < 0:
+            return dtype, value
+        kind, *_, address = regions[region]
+        where = {"outside": address, "input": region}.get(kind, -1)
+        return dtype, shape, strides, kind, where if where >= 0 else numbers.setdefault(region, len(numbers)), offset
+
+    return [
+        (kernel, attrs, [place(a) for a in inputs], [place(a) for a in outputs], params)
+        for kernel, _, attrs, _, inputs, outputs, params in recording.commands
+    ]
