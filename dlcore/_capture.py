@@ -85,8 +85,10 @@ class Captured:
     recorded, or None. ``explain()`` shows the newest recording, ``plan()`` the memory a call will take.
     """
 
-    def __init__(self, function: Callable[..., Any], *, check: int = 0, strict: bool = True):
-        self.function = function
+    def __init__(
+        self, function: Callable[..., Any], *, check: int = 0, strict: bool = True, depends: Sequence[Any] = ()
+    ):
+        self.function, self.depends = function, depends
         self.recordings = 0
         self.reasons: list[str] = []
         self.failure: str | None = None
@@ -147,7 +149,7 @@ class Captured:
         return None
 
     def _record(self, structure: Structure, tensors: list[Tensor], compare: _Entry | None = None) -> Any:
-        dependencies = Dependencies(self.function)
+        dependencies = Dependencies(self.function, *self.depends)
         aliases = _C.begin_recording(tuple(tensors), False)
         try:
             args, kwargs = _rebuild(structure, iter(aliases))
@@ -263,30 +265,29 @@ class Captured:
         """The memory that a call with these arguments takes, found without running a kernel: a ``MemoryPlan``."""
         from dlcore._explain import MemoryPlan
 
+        return MemoryPlan(self.dry_run(*args, **kwargs))
+
+    def dry_run(self, *args: Any, **kwargs: Any) -> _C.Recording:
+        """The recording of a call in which no kernel runs; all is as before afterwards. CaptureError as when recording."""
         tensors: list[Tensor] = []
         structure = _flatten((args, kwargs), tensors)
-        return MemoryPlan(dry_run(self.function, structure, tensors))
+        undo = [o._rollback() for o in Dependencies(self.function, *self.depends).objects]
+        aliases = _C.begin_recording(tuple(tensors), True)
+        try:
+            args, kwargs = _rebuild(structure, iter(aliases))
+            results: list[Tensor] = []
+            _flatten(_detached(self.function(*args, **kwargs)), results, outputs=True)
+            recording, failure = _C.end_recording(aliases, tuple(results))
+        finally:
+            _C.abort_recording()
+            for restore in undo:
+                restore()
+        if failure is not None and not failure.startswith("lasting: "):
+            raise CaptureError(_readable(failure, self.function))
+        return recording
 
     def __repr__(self) -> str:
         return f"<captured {_name(self.function)}, {self.recordings} recordings>"
-
-
-def dry_run(function: Callable[..., Any], structure: Structure, tensors: list[Tensor]) -> _C.Recording:
-    """The recording of a call in which no kernel runs; everything is as before afterwards."""
-    undo = [o._rollback() for o in Dependencies(function).objects]
-    aliases = _C.begin_recording(tuple(tensors), True)
-    try:
-        args, kwargs = _rebuild(structure, iter(aliases))
-        results: list[Tensor] = []
-        _flatten(_detached(function(*args, **kwargs)), results, outputs=True)
-        recording, failure = _C.end_recording(aliases, tuple(results))
-    finally:
-        _C.abort_recording()
-        for restore in undo:
-            restore()
-    if failure is not None and not failure.startswith("lasting: "):
-        raise CaptureError(_readable(failure, function))
-    return recording
 
 
 def _method(captured: Captured, instance: Any) -> Any:

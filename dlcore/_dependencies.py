@@ -10,6 +10,7 @@ from __future__ import annotations
 import dis
 import functools
 import types
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -23,17 +24,19 @@ _LARGE = 256  # entries from which a dict or list counts as data: they are not l
 
 
 class Variable(NamedTuple):
-    """A Python variable: a cell, or an entry of a dict or list."""
+    """A Python variable: a cell, an entry of a dict or list, or how many entries these have."""
 
     container: Any
-    key: Any  # None for a cell
+    key: Any  # None for a cell and for the number of entries
     value: Any
     name: str
 
     def current(self) -> Any:
         """Its value now."""
         if self.key is None:
-            return self.container.cell_contents if _filled(self.container) else None
+            if isinstance(self.container, types.CellType):
+                return self.container.cell_contents if _filled(self.container) else None
+            return len(self.container)
         if isinstance(self.container, dict):
             return self.container.get(self.key)
         return self.container[self.key] if self.key < len(self.container) else None
@@ -48,13 +51,18 @@ class Variable(NamedTuple):
 
 
 class Dependencies:
-    """What ``function`` depends on now: ``variables``, and ``states``, pairs of an object and its recorded state."""
+    """What ``function`` depends on now: ``variables``, and ``states``, pairs of an object and its recorded state.
 
-    def __init__(self, function: Any):
+    ``more``: objects and functions that it uses, besides those found.
+    """
+
+    def __init__(self, function: Any, *more: Any):
         self.variables: list[Variable] = []
         self.objects: list[Any] = []
         self._seen: dict[int, Any] = {}
         self._visit(function, 0, "", top=True)
+        for part in more:
+            self._visit(part, 0, "")
         self._seen.clear()
         self.states = [(o, o._recorded_state()) for o in self.objects]
 
@@ -96,13 +104,20 @@ def _variables(value: Any, name: str, top: bool) -> list[Variable]:
     if isinstance(value, types.FunctionType):
         return _of_function(value) if top or not _is_ours(value.__module__) else []
     if isinstance(value, dict):
-        return [Variable(value, k, v, f"{name}[{k!r}]") for k, v in value.items()] if len(value) <= _LARGE else []
+        return _entries(value, value.items(), f"{name}[{{!r}}]", f"len({name})")
     if isinstance(value, list):
-        return [Variable(value, k, v, f"{name}[{k}]") for k, v in enumerate(value)] if len(value) <= _LARGE else []
+        return _entries(value, enumerate(value), f"{name}[{{}}]", f"len({name})")
     if hasattr(value, "__dict__") and not _is_ours(type(value).__module__):
-        own = vars(value)
-        return [Variable(own, k, v, f"{name}.{k}") for k, v in own.items()]
+        return _entries(vars(value), vars(value).items(), f"{name}.{{}}", f"{name}'s attributes")
     return []
+
+
+def _entries(container: Any, entries: Iterable[tuple[Any, Any]], form: str, size: str) -> list[Variable]:
+    """How many entries there are, and each of them unless there are so many that they must be data."""
+    number = [Variable(container, None, len(container), size)]
+    if len(container) > _LARGE:
+        return number
+    return number + [Variable(container, k, v, form.format(k)) for k, v in entries]
 
 
 def _is_ours(module: str | None) -> bool:

@@ -120,7 +120,7 @@ def test_fit_equals_the_loop_by_hand_bit_for_bit():
 
 def test_history_has_a_dict_per_epoch():
     history = fit(network(), (X, LABELS), (X[:40], LABELS[:40]), metrics=["accuracy", "top2"])
-    assert len(history) == len(history.epochs) == 3 and not history.recorded and not history.stopped_early
+    assert len(history) == len(history.epochs) == 3 and history.recorded and not history.stopped_early
     assert list(history.epochs[0]) == [
         "epoch", "loss", "accuracy", "top2", "val_loss", "val_accuracy", "val_top2", "seconds",
     ]  # fmt: skip

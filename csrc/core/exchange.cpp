@@ -30,7 +30,7 @@ static int get_buffer(PyObject* self, Py_buffer* view, int flags) {
     PyErr_SetString(PyExc_BufferError, problem);
     return -1;
   }
-  if (recorder) record_host_access(t, "a tensor is read back to the host (as a NumPy array, list or text)");
+  if (recorder && !record_host_access(t, "a tensor is read back to the host (as a NumPy array, list or text)")) return -1;
   Exported* exported = static_cast<Exported*>(PyMem_Malloc(sizeof(Exported)));
   if (!exported) {
     PyErr_NoMemory();
@@ -179,7 +179,7 @@ static PyObject* to_dlpack(PyObject*, PyObject* args) {
     PyErr_SetString(PyExc_BufferError, "to_dlpack: a tensor in host memory is wanted");
     return nullptr;
   }
-  if (recorder) record_host_access(t, "a tensor is handed to another library (DLPack)");
+  if (recorder && !record_host_access(t, "a tensor is handed to another library (DLPack)")) return nullptr;
   const bool readonly = t->buffer && t->buffer->readonly;
   if (!versioned) {
     if (readonly) {

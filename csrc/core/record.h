@@ -89,8 +89,10 @@ void record_written(Buffer* buffer);  // its version rose
 void record_operand(Tensor* t);
 void record_grad_read(Tensor* leaf);
 void record_grad_replaced(Tensor* leaf);
-void record_host_access(Tensor* t, const char* what);  // "numpy() of a tensor": the host looks at, or fills, its memory
-void record_failure(const char* reason);               // "item() of a tensor reads a value back to the host"
+void record_failure(const char* reason);  // "item() reads a value back to the host": the step goes on, and is not recorded
+// The same where the host is about to see values: false, with an error set, if there are none because no kernel has run.
+bool record_host_read(const char* reason);
+bool record_host_access(Tensor* t, const char* reason);  // and where it may as well be about to fill new memory
 
 extern uint64_t changes;  // rises when something that recordings depend on has changed: requires_grad, modules, optimizers
 

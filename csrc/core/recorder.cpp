@@ -77,12 +77,19 @@ void record_dropped(Buffer* buffer) {
 
 void record_written(Buffer* buffer) { recorder->steps.regions[static_cast<size_t>(region_of(buffer))].written = true; }
 
-void record_host_access(Tensor* t, const char* what) {
-  if (!t->buffer) return;
+bool record_host_read(const char* reason) {
+  record_failure(reason);
+  if (recorder->dry) PyErr_SetString(errors.capture, reason);
+  return !recorder->dry;
+}
+
+bool record_host_access(Tensor* t, const char* reason) {
+  if (!t->buffer) return true;
   const int known = known_region(t->buffer);
   Region* region = known >= 0 ? &recorder->steps.regions[static_cast<size_t>(known)] : nullptr;
-  if (region && region->kind == Region::inside && region->first < 0) region->from_host = true;  // the host fills it
-  else record_failure(what);
+  if (!region || region->kind != Region::inside || region->first >= 0) return record_host_read(reason);
+  region->from_host = true;  // the host fills it
+  return true;
 }
 
 void record_operand(Tensor* t) {

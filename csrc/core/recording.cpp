@@ -24,8 +24,8 @@ struct Result {  // a tensor that the step returns
   int64_t offset;
 };
 
-struct Watched {  // a Python variable: cell, or key of a dict, or place in a list
-  PyObject *container, *key, *value;  // owned; key null for a cell
+struct Watched {  // a Python variable: a cell, an entry of a dict or list, or how many entries these have
+  PyObject *container, *key, *value;  // owned; key null for a cell and for the number of entries
 };
 
 struct Recording {
@@ -278,11 +278,12 @@ static bool same_value(PyObject* now, PyObject* then) {
   return plain && PyObject_RichCompareBool(now, then, Py_EQ) == 1;
 }
 
-static PyObject* current(const Watched& w) {  // borrowed
-  if (!w.key) return PyCell_GET(w.container);
-  if (PyDict_Check(w.container)) return PyDict_GetItem(w.container, w.key);
+static bool unchanged(const Watched& w) {
+  if (PyCell_Check(w.container)) return same_value(PyCell_GET(w.container), w.value);
+  if (!w.key) return PyObject_Size(w.container) == PyLong_AsSsize_t(w.value);
+  if (PyDict_Check(w.container)) return same_value(PyDict_GetItem(w.container, w.key), w.value);
   const Py_ssize_t k = PyLong_AsSsize_t(w.key);
-  return k < PyList_GET_SIZE(w.container) ? PyList_GET_ITEM(w.container, k) : nullptr;
+  return k < PyList_GET_SIZE(w.container) && same_value(PyList_GET_ITEM(w.container, k), w.value);
 }
 
 static bool same_spec(const Array& want, const Tensor* t, bool requires_grad) {
@@ -313,7 +314,7 @@ static int matches(Recording* self, Tensor* const* args, size_t n) {
       if ((self->input_written[j] || self->input_written[k]) && args[j]->buffer == args[k]->buffer) return 0;
     }
   }
-  for (const Watched& w : self->watched) if (!same_value(current(w), w.value)) return 0;
+  for (const Watched& w : self->watched) if (!unchanged(w)) return 0;
   if (!grads_match(self, args)) return 0;
   if (changes != self->seen_changes) {
     const uint64_t now = changes;

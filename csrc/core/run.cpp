@@ -283,7 +283,9 @@ static PyObject* run_plan(Function* f, Plan* plan, Operands& operands, PyObject*
 PyObject* dispatch(Function* f, Operands& operands, PyObject* attrs, Tensor* out) {
   Key key(static_cast<size_t>(operands.n) * (f->strided_key ? 17 : 9) + static_cast<size_t>(PyTuple_GET_SIZE(attrs)) + 1);
   if (!make_key(f, operands.data, operands.n, attrs, key)) return nullptr;
-  if (f->value_key && recorder) record_failure((std::string(f->name_utf8) + "() has a result whose shape depends on values").c_str());
+  if (f->value_key && recorder && !record_host_read((std::string(f->name_utf8) + "() has a result whose shape depends on values").c_str())) {
+    return nullptr;
+  }
   Plan* plan = f->value_key ? nullptr : f->cache->find(key, attrs);
   if (!plan) {
     plan = make_plan(f, operands.data, operands.n, attrs);

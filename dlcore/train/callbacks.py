@@ -20,9 +20,12 @@ __all__ = ["Callback", "Checkpoint", "EarlyStopping", "LearningRate"]
 class Callback:
     """Base of callbacks; each method gets the :class:`Run`. Set ``run.stop = True`` to end after the epoch.
 
-    A plain function given to ``fit`` as a callback is called at the end of each epoch. ``on_batch_end`` costs time in
-    every step: leave it out where an epoch's end will do.
+    A plain function given to ``fit`` as a callback is called at the end of each epoch. ``on_batch_end`` makes ``fit``
+    go step by step instead of replaying many steps a call: leave it out where an epoch's end will do, or set
+    ``every_batch`` to False, and it is called after some steps, about fifty times a second.
     """
+
+    every_batch = True
 
     def on_train_begin(self, run: Run) -> None:
         """Before the first epoch."""

@@ -12,13 +12,14 @@ class History:
     """What ``dl.fit`` returns.
 
     ``epochs``: one dict per epoch: epoch (from 1), loss, metrics, the same of the validation with ``val_`` before the
-    name, seconds. ``recorded``: whether the step was recorded and replayed. ``stopped_early``: a callback ended it.
-    ``interrupted``: Ctrl-C did.
+    name, seconds. ``recorded``: whether the step was recorded and replayed (`dlcore.capture`); ``reason``: why not.
+    ``stopped_early``: a callback ended it. ``interrupted``: Ctrl-C did.
     """
 
     def __init__(self) -> None:
         self.epochs: list[dict[str, Any]] = []
         self.recorded = False
+        self.reason: str | None = None
         self.stopped_early = False
         self.interrupted = False
 

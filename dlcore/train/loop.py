@@ -2,26 +2,25 @@
 
 from __future__ import annotations
 
-import contextlib
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
 
 from dlcore._autograd import no_grad
 from dlcore._tensor import Tensor
-from dlcore.data import DataLoader, Dataset, Subset, TensorDataset
+from dlcore.data import Batches, DataLoader, Dataset, Subset, TensorDataset
 from dlcore.data.dataset import flatten
-from dlcore.errors import ShapeError
 from dlcore.metrics import Meter
 from dlcore.nn.module import Module
 from dlcore.ops.movement import concat
-from dlcore.optim import Optimizer, clip_grad_norm_
+from dlcore.optim import Optimizer
 from dlcore.train.callbacks import Callback, Checkpoint, Each
 from dlcore.train.history import History
 from dlcore.train.interrupt import Interrupt
+from dlcore.train.passes import Evaluation, Training, kept_modes
 
 __all__ = ["Run", "evaluate", "fit", "predict"]
 
@@ -36,9 +35,9 @@ class Run:
     ended, ``names``: the figures there will be, ``history``; set ``stop`` to end the run after this epoch.
     """
 
-    def __init__(self, model: Module, optimizer: Optimizer, loader: DataLoader, epochs: int, meter: Meter):
-        self.model, self.optimizer, self.loader, self.meter = model, optimizer, loader, meter
-        self.epochs, self.batches = epochs, len(loader)
+    def __init__(self, model: Module, optimizer: Optimizer, batches: int, epochs: int, meter: Meter):
+        self.model, self.optimizer, self.meter = model, optimizer, meter
+        self.epochs, self.batches = epochs, batches
         self.epoch = self.batch = 0
         self.logs: dict[str, Any] = {}
         self.names: tuple[str, ...] = ("loss", *(m.name for m in meter.metrics))
@@ -93,24 +92,32 @@ def fit(
     trained = {id(p) for p in model.parameters()}
     if not any(id(p) in trained for group in optimizer.param_groups for p in group["params"]):
         raise ValueError("fit: the optimizer holds none of the model's parameters")
-    loader = DataLoader(data, batch_size, shuffle=shuffle, seed=seed, transform=transform)
-    run = Run(model, optimizer, loader, epochs, Meter(metrics))
+    if batch_size < 1:
+        raise ValueError(f"fit: batch_size must be at least 1, not {batch_size}")
+    meter = Meter(metrics)
+    training = Training(model, Batches(data, transform, shuffle, seed), batch_size, loss, optimizer, clip_norm, meter)
+    run = Run(model, optimizer, len(training), epochs, meter)
+    scoring = None
     if validation is not None:
-        validation = _supervised(validation, "fit")
+        held_out = Batches(_supervised(validation, "fit"), transform)
+        rows = max(batch_size, _EVALUATION_ROWS)  # gradients take memory that evaluation has to spare
+        scoring = Evaluation(model, held_out, rows, loss, metrics=meter.metrics)
         run.names += tuple(f"val_{name}" for name in run.names)
     run.callbacks = [c if isinstance(c, Callback) else Each(c) for c in callbacks]
     if sys.stdout.isatty() if progress is None else progress:
         from dlcore.train.progress import ProgressBar
 
         run.callbacks.append(ProgressBar())  # last: its display starts when nothing can be wrong any more
-    with _kept_modes(model), Interrupt() as interrupt:
+    with kept_modes(model), Interrupt() as interrupt:
+        model.train()
+        training.check_memory()
         run.call("on_train_begin")
         model.fitted_transform = transform
-        _run_epochs(run, loss, validation, clip_norm, interrupt)
+        _run_epochs(run, training, scoring, interrupt)
     return run.history
 
 
-def _run_epochs(run: Run, loss: Any, validation: Any, clip_norm: float | None, interrupt: Interrupt) -> None:
+def _run_epochs(run: Run, training: Training, scoring: Evaluation | None, interrupt: Interrupt) -> None:
     """All epochs, and a proper end whatever happens."""
     interrupted = False
     try:
@@ -118,10 +125,10 @@ def _run_epochs(run: Run, loss: Any, validation: Any, clip_norm: float | None, i
             start = time.perf_counter()
             run.epoch = epoch
             run.call("on_epoch_begin")
-            _train_epoch(run, loss, clip_norm, interrupt)
+            _train_epoch(run, training, interrupt)
             run.logs = {"epoch": run.epoch, **run.meter.compute()}
-            if validation is not None:
-                scores = _validate(run, validation, loss, interrupt)
+            if scoring is not None:
+                scores = scoring.scores(lambda done: interrupt.check())
                 run.logs |= {f"val_{name}": value for name, value in scores.items()}
             run.logs["seconds"] = time.perf_counter() - start
             run.history.epochs.append(run.logs)
@@ -133,37 +140,24 @@ def _run_epochs(run: Run, loss: Any, validation: Any, clip_norm: float | None, i
     except KeyboardInterrupt:
         interrupted = run.history.interrupted = True
     finally:
+        run.history.recorded, run.history.reason = training.step.recorded, training.step.failure
         run.call("on_train_end")
     if interrupted:
         _raise_interrupt(run)
 
 
-def _train_epoch(run: Run, loss: Any, clip_norm: float | None, interrupt: Interrupt) -> None:
-    model, optimizer, meter = run.model, run.optimizer, run.meter
+def _train_epoch(run: Run, training: Training, interrupt: Interrupt) -> None:
     watchers = [c for c in run.callbacks if type(c).on_batch_end is not Callback.on_batch_end]
-    parameters = list(model.parameters())
-    model.train()
-    meter.reset()
-    for batch, (*inputs, targets) in enumerate(run.loader, 1):
-        outputs = model(*inputs)
-        value = loss(outputs, targets)
-        if value.size != 1:
-            raise ShapeError(f"fit: the loss must be one number for a batch, not of shape {value.shape}")
-        optimizer.zero_grad()
-        value.backward()
-        if clip_norm is not None:
-            clip_grad_norm_(parameters, clip_norm)
-        optimizer.step()
-        meter.update(outputs, targets, value)
-        run.batch = batch
+
+    def after(done: int) -> None:
+        run.batch = done
         for callback in watchers:
             callback.on_batch_end(run)
         interrupt.check()
 
-
-def _validate(run: Run, data: Any, loss: Any, interrupt: Interrupt) -> dict[str, Any]:
-    rows = max(run.loader.batch_size, _EVALUATION_ROWS)  # gradients take memory that evaluation has to spare
-    return _score(run.model, data, loss, run.meter.metrics, rows, run.loader.transform, interrupt.check)
+    run.model.train()
+    run.meter.reset()
+    training.run(run.epoch - 1, after, singly=any(c.every_batch for c in watchers))
 
 
 def _raise_interrupt(run: Run) -> None:
@@ -191,27 +185,10 @@ def evaluate(
     model was fitted with; None for none.
     """
     data = _supervised(data, "evaluate")
-    return _score(model, data, loss, metrics, batch_size, _transform(model, transform))
-
-
-def _score(
-    model: Module,
-    data: Any,
-    loss: Any,
-    metrics: Iterable[Any],
-    batch_size: int,
-    transform: Any,
-    check: Callable[[], None] | None = None,
-) -> dict[str, Any]:
-    meter = Meter(metrics)
-    with _kept_modes(model), no_grad():
-        model.eval()
-        for *inputs, targets in DataLoader(data, batch_size, transform=transform):
-            outputs = model(*inputs)
-            meter.update(outputs, targets, None if loss is None else loss(outputs, targets))
-            if check is not None:
-                check()
-    return meter.compute()
+    if batch_size < 1:
+        raise ValueError(f"evaluate: batch_size must be at least 1, not {batch_size}")
+    batches = Batches(data, _transform(model, transform))
+    return Evaluation(model, batches, batch_size, loss, metrics).scores()
 
 
 def predict(
@@ -228,7 +205,7 @@ def predict(
     """
     data = TensorDataset(inputs) if isinstance(inputs, Tensor | np.ndarray | list) else as_dataset(inputs)
     loader = DataLoader(data, batch_size, transform=_transform(model, transform))
-    with _kept_modes(model), no_grad():
+    with kept_modes(model), no_grad():
         model.eval()
         outputs = [model(x) for x, *_ in loader]
     if not outputs:
@@ -262,14 +239,3 @@ def _transform(model: Module, transform: Any) -> Any:
             raise ValueError(f'transform is a function, None or "fitted", not {transform!r}')
         return model.fitted_transform
     return transform
-
-
-@contextlib.contextmanager
-def _kept_modes(model: Module) -> Iterator[None]:
-    """Training flags are as they were afterwards."""
-    modes = [(module, module.training) for module in model.modules()]
-    try:
-        yield
-    finally:
-        for module, training in modes:
-            module.training = training

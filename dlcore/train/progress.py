@@ -21,6 +21,8 @@ _INTERVAL = 0.1  # seconds between updates: reading the running loss waits for t
 class ProgressBar(Callback):
     """Shows where the training is, without slowing it: ten updates a second."""
 
+    every_batch = False
+
     def __init__(self, console: Console | None = None):
         self.console = console or Console()
 

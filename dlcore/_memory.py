@@ -1,0 +1,40 @@
+"""How much memory there is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+__all__ = ["available_memory", "readable"]
+
+_GROUP = Path("/sys/fs/cgroup")
+
+
+def available_memory() -> int:
+    """Bytes of host memory that can still be taken: what the system has available, within the container's limit."""
+    free = []
+    for line in _lines(Path("/proc/meminfo")):
+        if line.startswith("MemAvailable:"):
+            free.append(int(line.split()[1]) * 1024)
+    limit, used = _lines(_GROUP / "memory.max"), _lines(_GROUP / "memory.current")
+    if limit and used and limit[0].isdigit():
+        cached = sum(
+            int(v) for k, v in (line.split() for line in _lines(_GROUP / "memory.stat")) if k == "inactive_file"
+        )
+        free.append(int(limit[0]) - int(used[0]) + cached)
+    return min(free, default=2**63 - 1)
+
+
+def _lines(path: Path) -> list[str]:
+    try:
+        return path.read_text().splitlines()
+    except OSError:
+        return []  # not Linux, or another version of control groups: no limit is known
+
+
+def readable(count: float) -> str:
+    """A number of bytes as people read it: "3.2 GB"."""
+    for unit in ("bytes", "kB", "MB", "GB", "TB"):
+        if count < 1000 or unit == "TB":
+            break
+        count /= 1000
+    return f"{count:.0f} {unit}" if unit == "bytes" else f"{count:.3g} {unit}"

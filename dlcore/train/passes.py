@@ -1,0 +1,177 @@
+"""Going through a data set: what is done with each batch is recorded once and replayed, many batches a call."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from dlcore._autograd import no_grad
+from dlcore._capture import Captured
+from dlcore._tensor import Tensor, arange
+from dlcore.data import Batches
+from dlcore.errors import CaptureError, ShapeError
+from dlcore.metrics import Meter
+from dlcore.nn.module import Module
+from dlcore.optim import Optimizer, clip_grad_norm_
+
+__all__ = ["Evaluation", "Training"]
+
+_PACE = 0.02  # seconds of replays between two looks at Ctrl-C and the progress display
+
+
+class _Pass:
+    """``work(inputs, targets)`` for all batches of ``size`` samples.
+
+    Where the data lies on the device, fetching a batch is part of the recorded step, whose argument is the batch's
+    index. ``depends``: what else the work reads (see `dlcore.capture`).
+    """
+
+    def __init__(
+        self, batches: Batches, size: int, work: Callable[[list[Tensor], Tensor], None], depends: Iterable[Any]
+    ):
+        def step(*batch: Tensor) -> None:
+            *inputs, targets = batch if batches.host else batches.fetch(*batch)
+            work(inputs, targets)
+
+        self.batches, self.size = batches, size
+        self.step = Captured(step, strict=False, depends=[*depends, batches.transform])
+
+    def __len__(self) -> int:
+        return -(-len(self.batches.dataset) // self.size)
+
+    def run(self, epoch: int, after: Callable[[int], None], singly: bool) -> None:
+        """All batches in the order of ``epoch``; ``after(done)`` after each if ``singly``, else now and then."""
+        order = self.batches.order(epoch)
+        steps, rest = divmod(order.size, self.size)
+        index = order[: steps * self.size].reshape((steps, self.size))
+        done = self._assembled(index, after) if self.batches.host else self._swept(index, after, singly)
+        if rest:
+            self._single(order[steps * self.size :])
+            after(done + 1)
+
+    def _single(self, index: Tensor) -> None:
+        self.step(*(self.batches.fetch(index) if self.batches.host else (index,)))
+
+    def _assembled(self, index: Tensor, after: Callable[[int], None]) -> int:
+        for done in range(index.shape[0]):
+            self._single(index[done])
+            after(done + 1)
+        return index.shape[0]
+
+    def _swept(self, index: Tensor, after: Callable[[int], None], singly: bool) -> int:
+        """As many replays in one call as take ``_PACE``."""
+        done, count = 0, 1
+        while done < index.shape[0]:
+            start = time.perf_counter()
+            if count == 1:
+                self.step(index[done])
+            else:
+                self.step.sweep(index[done : done + count])
+            done += count
+            after(done)
+            if self.step.recorded and not singly:
+                each = (time.perf_counter() - start) / count
+                count = max(1, min(int(_PACE / each), 2 * count, index.shape[0] - done))
+        return done
+
+
+class Training(_Pass):
+    """The steps of ``fit``."""
+
+    def __init__(
+        self,
+        model: Module,
+        batches: Batches,
+        size: int,
+        loss: Any,
+        optimizer: Optimizer,
+        clip_norm: float | None,
+        meter: Meter,
+    ):
+        self.parameters = parameters = list(model.parameters())
+
+        def work(inputs: list[Tensor], targets: Tensor) -> None:
+            outputs = model(*inputs)
+            value = loss(outputs, targets)
+            if value.size != 1:
+                raise ShapeError(f"fit: the loss must be one number for a batch, not of shape {value.shape}")
+            optimizer.zero_grad()
+            value.backward()
+            if clip_norm is not None:
+                clip_grad_norm_(parameters, clip_norm)
+            optimizer.step()
+            meter.update(outputs, targets, value)
+
+        super().__init__(batches, size, work, (model, loss, optimizer, meter))
+
+    def check_memory(self) -> None:
+        """MemoryError where a step cannot fit, with the largest batch that does.
+
+        Found by running the model's Python code without any kernel; not done where a step would have to take a
+        thousand times the memory of its inputs and parameters to be in danger.
+        """
+        from dlcore._memory import available_memory, readable
+
+        free = available_memory()
+        if self.batches.host or 1000 * self._given_bytes() < free:
+            return
+        try:
+            need = self._bytes(self.size)
+            if need <= free:
+                return
+            half = self._bytes(self.size // 2) if self.size > 1 else 0
+        except CaptureError:
+            return  # a model that reads values cannot be planned
+        each = max(need - half, 1) / (self.size - self.size // 2)
+        largest = max(int(self.size - (need - free) / each), 0)
+        raise MemoryError(
+            f"fit: a step with a batch of {self.size} takes {readable(need)}, and {readable(free)} are free; "
+            + (f"a batch of {largest} fits" if largest else "not even one sample fits")
+        )
+
+    def _given_bytes(self) -> int:
+        size = min(self.size, len(self.batches.dataset))
+        inputs, *_ = self.batches.fetch(arange(1))
+        return size * inputs.size * 4 + sum(p.size * p.dtype.itemsize for p in self.parameters)
+
+    def _bytes(self, size: int) -> int:
+        index = arange(min(size, len(self.batches.dataset)))
+        recording = self.step.dry_run(index)
+        return recording.arena_bytes + sum(size for kind, size, *_ in recording.regions if kind == "result")
+
+
+class Evaluation(_Pass):
+    """Loss and metrics over a data set."""
+
+    def __init__(self, model: Module, batches: Batches, size: int, loss: Any, metrics: Iterable[Any]):
+        self.meter = meter = Meter(metrics)
+
+        def work(inputs: list[Tensor], targets: Tensor) -> None:
+            outputs = model(*inputs)
+            meter.update(outputs, targets, None if loss is None else loss(outputs, targets))
+
+        super().__init__(batches, size, work, (model, loss, meter))
+        self.model = model
+
+    def scores(self, after: Callable[[int], None] = lambda done: None) -> dict[str, Any]:
+        """In evaluation mode, without gradients."""
+        self.meter.reset()
+        with kept_modes(self.model), no_grad():
+            self.model.eval()
+            self.run(0, after, singly=False)
+        return self.meter.compute()
+
+
+class kept_modes:
+    """Training flags are as they were after the `with` block."""
+
+    def __init__(self, model: Module):
+        self._modes = [(module, module.training) for module in model.modules()]
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, *_: object) -> None:
+        for module, training in self._modes:
+            module.training = training
