@@ -268,7 +268,9 @@ class Captured:
         return MemoryPlan(self.dry_run(*args, **kwargs))
 
     def dry_run(self, *args: Any, **kwargs: Any) -> _C.Recording:
-        """The recording of a call in which no kernel runs; all is as before afterwards. CaptureError as when recording."""
+        """The recording of a call in which no kernel runs; all is as before afterwards.
+
+        Raises CaptureError as recording does, and where the function reads values, for there are none."""
         tensors: list[Tensor] = []
         structure = _flatten((args, kwargs), tensors)
         undo = [o._rollback() for o in Dependencies(self.function, *self.depends).objects]

@@ -11,10 +11,8 @@ _GROUP = Path("/sys/fs/cgroup")
 
 def available_memory() -> int:
     """Bytes of host memory that can still be taken: what the system has available, within the container's limit."""
-    free = []
-    for line in _lines(Path("/proc/meminfo")):
-        if line.startswith("MemAvailable:"):
-            free.append(int(line.split()[1]) * 1024)
+    meminfo = _lines(Path("/proc/meminfo"))
+    free = [int(line.split()[1]) * 1024 for line in meminfo if line.startswith("MemAvailable:")]
     limit, used = _lines(_GROUP / "memory.max"), _lines(_GROUP / "memory.current")
     if limit and used and limit[0].isdigit():
         cached = sum(
