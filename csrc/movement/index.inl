@@ -42,6 +42,8 @@ static void find_positions(const char* operation, const Array& indices, int64_t 
   });
 }
 
+constexpr int64_t kScaleGrain = 32 * 1024;  // elements: 3 us of rows in cache, 7 of rows in memory
+
 // A contiguous array seen from one of its axes.
 struct Blocks {
   int64_t outer = 1, length, inner = 1;
@@ -90,6 +92,93 @@ static void take(const Args& a) {
   });
 }
 
+// ---- take_scaled --------------------------------------------------------------------------------------------------
+// Rows as dense arrays of the type arithmetic is done in: out[i] = (x[i] - offset) * scale, or with one of each for
+// every element. The rows of a batch are read once, as they are stored, and written once: 100 KB and 400 KB for 128
+// images of 784 bytes.
+template <bool each, class T, class O, class A>
+static void scale_row(O* out, const T* x, int64_t n, const A* offset, const A* scale) {
+#pragma omp simd
+  for (int64_t i = 0; i < n; ++i) {
+    const int64_t k = each ? i : 0;
+    out[i] = (static_cast<A>(x[i]) - offset[k]) * scale[k];
+  }
+}
+
+template <bool each, class T, class O> static void scale_stored_row(O* out, const T* x, int64_t n,
+                                                                   const compute_t<O>* offset,
+                                                                   const compute_t<O>* scale) {
+  if constexpr (std::is_same_v<O, compute_t<O>>) {
+    scale_row<each>(out, x, n, offset, scale);
+  } else {
+    constexpr int64_t block = 256;
+    float wide[block];
+    for (int64_t i = 0; i < n; i += block) {
+      const int64_t m = n - i < block ? n - i : block, k = each ? i : 0;
+      load_block(wide, x + i, m);
+      scale_row<each>(wide, wide, m, offset + k, scale + k);
+      store_block(out + i, wide, m);
+    }
+  }
+}
+
+// A number, or one for each of n channels, as n (if n > 1) numbers that lie side by side.
+template <class A> static void spread(const Array& value, int64_t n, A* to) {
+  for (int64_t c = 0; c < n; ++c) to[c] = value.as<const A>()[value.ndim ? c * value.strides[0] : 0];
+}
+
+// x: rows of `channels` runs; offset and scale have one number, or one for each channel.
+template <class T, class O> static void take_scaled_as(const Args& a, const int64_t* positions) {
+  using A = compute_t<O>;
+  const Array &x = a.in(0), &offset = a.in(1), &scale = a.in(2), &out = a.out();
+  const int64_t n = out.ndim ? out.shape[0] : 1, row = out.size() / n;
+  const int64_t channels = offset.ndim || scale.ndim ? out.shape[1] : 1, run = row / channels;
+  const Scratch<A> offsets(channels), scales(channels);
+  spread(offset, channels, offsets.get());
+  spread(scale, channels, scales.get());
+  const T* from = x.as<const T>();
+  O* to = out.as<O>();
+  constexpr int64_t ahead = 4, line = 64, most = 16 * line;  // see take_rows
+  const int64_t bytes = row * static_cast<int64_t>(sizeof(T)), reach = bytes < most ? bytes : most;
+  parallel_ranges(n, row < kScaleGrain ? kScaleGrain / row : 1, [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) {
+      if (positions && i + ahead < end) {
+        const char* later = reinterpret_cast<const char*>(from + positions[i + ahead] * row);
+        for (int64_t b = 0; b < reach; b += line) __builtin_prefetch(later + b);
+      }
+      const T* r = from + (positions ? positions[i] : i) * row;
+      if (run == 1) {
+        scale_stored_row<true>(to + i * row, r, row, offsets.get(), scales.get());
+        continue;
+      }
+      for (int64_t c = 0; c < channels; ++c)
+        scale_stored_row<false>(to + i * row + c * run, r + c * run, run, &offsets[c], &scales[c]);
+    }
+  });
+}
+
+// out[i, c, ...] = (x[index[i], c, ...] - offset[c]) * scale[c]; without an index, of all rows
+static void take_scaled(const Args& a) {
+  const Array &x = a.in(0), &index = a.in(3), &out = a.out();
+  const Scratch<int64_t> positions(index ? index.size() : 0);
+  if (index) find_positions("take_scaled", index, 0, x.shape[0], positions.get());
+  if (out.size() == 0) return;
+  const int64_t* rows = index ? positions.get() : nullptr;
+  switch (x.dtype) {
+    case DType::bool_:
+    case DType::uint8: return take_scaled_as<uint8_t, float>(a, rows);
+    case DType::int8: return take_scaled_as<int8_t, float>(a, rows);
+    case DType::int16: return take_scaled_as<int16_t, float>(a, rows);
+    case DType::int32: return take_scaled_as<int32_t, float>(a, rows);
+    case DType::int64: return take_scaled_as<int64_t, float>(a, rows);
+    case DType::float16: return take_scaled_as<half_t, half_t>(a, rows);
+    case DType::bfloat16: return take_scaled_as<bfloat16_t, bfloat16_t>(a, rows);
+    case DType::float32: return take_scaled_as<float, float>(a, rows);
+    case DType::float64: return take_scaled_as<double, double>(a, rows);
+  }
+}
+
+// ---- take_backward ------------------------------------------------------------------------------------------------
 template <class T> static void round_row(T* to, const float* from, int64_t n) {
   for (int64_t i = 0; i < n; ++i) store(to + i, from[i]);
 }
@@ -337,6 +426,7 @@ static void nonzero(const Args& a) {
 
 static const Kernel kernels[] = {
     {"movement:take", take, 0b11},
+    {"movement:take_scaled", take_scaled, 0b1001},
     {"movement:take_backward", take_backward, 0b11},
     {"movement:gather", gather, 0b10},
     {"movement:gather_backward", gather_backward, 0b11},
