@@ -1,14 +1,18 @@
 """Data sets, splits, batches, normalisation, files."""
 
+import copy
 import gzip
 import itertools
+import pickle
 import struct
 
 import numpy as np
 import pytest
 
 import dlcore as dl
+from dlcore import testing
 from dlcore.data import (
+    Batches,
     DataLoader,
     ImageDataset,
     Normalize,
@@ -19,6 +23,8 @@ from dlcore.data import (
     read_idx,
 )
 from dlcore.data.files import FASHION_FILES, find_dataset
+from dlcore.data.transforms import as_input, from_config, to_config
+from dlcore.ops.scaling import TAKE_SCALED
 
 needs_fashion = pytest.mark.skipif(
     find_dataset("fashion-mnist", FASHION_FILES) is None, reason="Fashion-MNIST is not here: set DLCORE_DATA"
@@ -114,6 +120,70 @@ def test_loader_gives_every_sample_once_and_the_last_batch_is_short():
         assert (np.asarray(x)[:, 0] == 2 * np.asarray(y)).all()
 
 
+def test_order_is_one_tensor_written_anew():
+    for data in (numbered(), Subset(numbered(), [7, 1, 4])):
+        loader = DataLoader(data, batch_size=4, shuffle=True, seed=5)
+        order = loader.order(0)
+        place = order.data_ptr
+        epochs = [[y.tolist() for _, y in loader] for _ in range(3)]
+        for epoch, batches in enumerate(epochs):
+            assert loader.order(epoch) is order and order.data_ptr == place
+            assert order.tolist() == list(itertools.chain(*batches))
+    assert DataLoader(numbered(3)).order(1).tolist() == [0, 1, 2]
+    assert DataLoader(Subset(numbered(), [7, 1, 4])).order(1).tolist() == [7, 1, 4]
+
+
+def test_orders_are_those_of_the_seed():
+    loader = DataLoader(numbered(8), 8, shuffle=True, seed=11)
+    generator = dl.random.Generator(11)
+    assert loader.order(0).tolist() == dl.random.permutation(8, generator=generator).tolist()
+
+
+def test_iterations_of_one_loader_do_not_disturb_each_other():
+    loader = DataLoader(numbered(), batch_size=3, shuffle=True)
+    first = iter(loader)
+    seen = next(first)[1].tolist()
+    list(loader)
+    loader.order(7)
+    for _, y in first:
+        seen += y.tolist()
+    loader.epoch = 0
+    assert seen == list(itertools.chain(*(y.tolist() for _, y in loader)))
+
+
+def test_a_subclass_may_change_samples_on_the_way():
+    class Doubled(TensorDataset):
+        def __getitem__(self, i):
+            x, y = super().__getitem__(i)
+            return 2 * x, y
+
+    class Gathered(TensorDataset):
+        def gather(self, rows):
+            x, y = super().gather(rows)
+            return x * 3.0, y
+
+    x = np.arange(4, dtype=np.float32)
+    for own, factor in ((Doubled, 2), (Gathered, 3)):
+        loader = DataLoader(own(x, x), batch_size=3, transform=Normalize(0.0, 1.0))
+        assert loader.host and [a.tolist() for a, _ in loader] == [[0, factor, 2 * factor], [3 * factor]]
+    assert not DataLoader(numbered()).host and DataLoader(Samples(x)).host
+
+
+@pytest.mark.parametrize("transform", [None, Normalize(0.3, 0.25), lambda x: x * 2.0])
+def test_fetch_in_a_recorded_step(transform):
+    images = np.random.default_rng(0).integers(0, 256, (30, 4, 5)).astype(np.uint8)
+    data = Subset(ImageDataset(images, np.arange(30) % 3), np.arange(2, 30))
+    batches = Batches(data, transform, shuffle=True)
+    step = dl.capture(lambda index: batches.fetch(index))
+    for epoch in range(3):
+        order = batches.order(epoch)
+        for start in range(0, 28, 8):
+            index = order[start : start + 8]
+            for replayed, eager in zip(step(index), batches.fetch(index), strict=True):
+                np.testing.assert_array_equal(np.asarray(replayed), np.asarray(eager))
+    assert step.recordings == 2  # full batches, and the last one
+
+
 def test_loader_drop_last_and_bad_batch_size():
     loader = DataLoader(numbered(), batch_size=4, drop_last=True)
     assert len(loader) == 2 and [y.tolist() for _, y in loader] == [[0, 1, 2, 3], [4, 5, 6, 7]]
@@ -143,7 +213,7 @@ def test_images_of_bytes_become_floats_before_the_transform():
     loader = DataLoader(ImageDataset(images, [0, 1]), batch_size=2, transform=lambda x: seen.append(x) or x * 2.0)
     ((x, _),) = loader
     assert seen[0].dtype is dl.float32
-    np.testing.assert_array_equal(np.asarray(seen[0]), images.astype(np.float32) / np.float32(255))
+    np.testing.assert_array_equal(np.asarray(seen[0]), images.astype(np.float32) * np.float32(1 / 255))
     np.testing.assert_array_equal(np.asarray(x), np.asarray(seen[0]) * 2)
     ((tokens, _),) = DataLoader(TensorDataset(np.zeros((2, 5), np.uint8), [0, 1]), batch_size=2)
     assert tokens.dtype is dl.uint8  # two axes: not images
@@ -176,6 +246,89 @@ def test_normalize_per_channel(shape, axes):
     y = np.asarray(n(dl.tensor(x.astype(np.float32))))
     np.testing.assert_allclose(y.mean(axes), 0, atol=1e-5)
     np.testing.assert_allclose(y.std(axes), 1, atol=1e-4)
+
+
+EPS = float(np.finfo(np.float32).eps)
+
+
+def test_bytes_fill_0_to_1():
+    x = np.asarray(as_input(dl.tensor(np.arange(256, dtype=np.uint8).reshape(1, 16, 16)))).ravel()
+    np.testing.assert_allclose(x, np.arange(256) / 255, rtol=EPS)
+    assert x[0] == 0 and x[255] == 1
+
+
+@pytest.mark.parametrize("mean, std", [(0.3, 0.25), ([0.3, -4.0, 1000.0], [0.25, 2.0, 0.1]), (0.0, [1.0, 2.0, 3.0])])
+@pytest.mark.parametrize("dtype", ["float32", "float64", "float16", "int64", "uint8"])
+def test_normalize_means_what_it_says(mean, std, dtype):
+    mean, std = np.asarray(mean), np.asarray(std)
+    x = (100 * np.random.default_rng(0).standard_normal((20, 3))).astype(dtype)
+    y = Normalize(mean, std)(x)
+    assert y.dtype == (dtype if "float" in dtype else "float32")
+    eps = float(np.finfo(y.dtype).eps)
+    held = mean.astype(np.float64 if dtype == "float64" else np.float32)  # the mean that the dtype can hold
+    exact = (x.astype(np.float64) - held) / std
+    assert (np.abs(y - exact) <= 2 * eps * np.abs(exact)).all()
+
+
+@pytest.mark.parametrize("transform", [None, Normalize(0.3, 0.25), Normalize([0.1, 0.2, 0.3], [1.0, 2.0, 3.0])])
+@pytest.mark.parametrize("dtype", ["uint8", "float32"])
+def test_all_ways_to_a_batch_have_the_same_bits(transform, dtype):
+    images = np.random.default_rng(0).integers(0, 256, (40, 3, 5, 7)).astype(dtype)
+    whole = dl.tensor(images)
+    want = np.asarray(as_input(whole) if transform is None else transform(whole))
+    data, order = TensorDataset(images, np.arange(40)), np.random.default_rng(1).permutation(40)
+    assert whole.dtype.is_float or want.dtype == np.float32
+    if transform is not None:
+        np.testing.assert_array_equal(transform(images), want)
+    for source in (data, Subset(data, order), Samples(images)):
+        for x, y in DataLoader(source, 7, shuffle=True, transform=transform):
+            np.testing.assert_array_equal(np.asarray(x), want[np.asarray(y)])
+    for x, y in DataLoader(data, 7, transform=transform):
+        np.testing.assert_array_equal(np.asarray(x), want[np.asarray(y)])
+
+
+class Samples:
+    """Images one at a time, with their positions as labels."""
+
+    def __init__(self, images):
+        self.images = images
+
+    def __len__(self):
+        return len(self.images)
+
+    def __getitem__(self, i):
+        return self.images[i], i
+
+
+def test_take_scaled_is_its_composite_bit_for_bit():
+    with dl.no_grad():
+        for sample in testing.samples(TAKE_SCALED):
+            for dtype in (dl.float32, dl.float64):
+                operands = testing.tensors(testing.rounded(sample, dtype))
+                fused, parts = TAKE_SCALED.call(*operands), TAKE_SCALED.composite(*wide_like(operands))
+                assert fused.dtype is parts.dtype
+                assert np.asarray(fused).tobytes() == np.asarray(parts).tobytes(), sample.why
+
+
+def wide_like(operands):
+    """The operands as the row promotes them: offset and scale in the dtype that x is computed in."""
+    x, offset, scale, index = operands
+    wide = "float64" if x.dtype is dl.float64 else "float32"
+    return x, dl.tensor(offset, wide), dl.tensor(scale, wide), index
+
+
+def test_normalize_has_a_gradient():
+    x = dl.tensor(np.ones((2, 3), np.float32), requires_grad=True)
+    Normalize([1.0, 2.0, 3.0], [0.5, 0.25, 2.0])(x).sum().backward()
+    assert x.grad.tolist() == [[2, 4, 0.5]] * 2
+
+
+def test_normalize_is_saved_and_copied_after_use():
+    n = Normalize([0.1, 0.2], [1.0, 2.0])
+    x = np.ones((3, 2), np.float32)
+    want = n(x)
+    for again in (copy.deepcopy(n), pickle.loads(pickle.dumps(n)), from_config(to_config(n))):
+        np.testing.assert_array_equal(again(x), want)
 
 
 def test_normalize_checks_its_numbers():

@@ -38,7 +38,8 @@ class TensorDataset:
     """Arrays of one length, side by side: ``TensorDataset(x, y)[i]`` is ``(x[i], y[i])``.
 
     ``arrays``: NumPy arrays, Tensors, or sequences that NumPy understands; an index, a slice or an array of indices
-    gives a tuple of what that indexing gives of each.
+    gives a tuple of what that indexing gives of each. A subclass that changes samples on the way writes its own
+    ``__getitem__`` (batches are then made sample by sample) or ``gather``.
     """
 
     def __init__(self, *arrays: Any):
@@ -164,10 +165,21 @@ def flatten(dataset: Any) -> tuple[Any, np.ndarray | None]:
     return dataset, rows
 
 
+def is_plain(dataset: Any) -> bool:
+    """Whether ``dataset`` is arrays and nothing more: a class of the user's may change samples on the way."""
+    own = type(dataset)
+    return (
+        isinstance(dataset, TensorDataset)
+        and own.__getitem__ is TensorDataset.__getitem__
+        and own.gather is TensorDataset.gather
+    )
+
+
 def gather(dataset: Any, rows: Tensor | slice) -> tuple[Tensor, ...]:
     """The samples ``rows`` of ``dataset`` as a batch of Tensors: its own ``gather``, or samples stacked one by one."""
     own = getattr(dataset, "gather", None)
-    if own is not None:
+    inherited = isinstance(dataset, TensorDataset) and type(dataset).gather is TensorDataset.gather
+    if own is not None and (not inherited or is_plain(dataset)):
         return cast("tuple[Tensor, ...]", own(rows))
     indices = range(len(dataset))[rows] if isinstance(rows, slice) else np.asarray(rows)
     samples = [dataset[operator.index(i)] for i in indices]
@@ -183,6 +195,6 @@ def _as_array(values: Any) -> np.ndarray:
 
 def _on_device(array: Any) -> Tensor:
     if isinstance(array, Tensor):
-        return array
+        return array.contiguous()
     array = np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("="))
     return from_numpy(array) if array.flags.writeable else tensor(array)

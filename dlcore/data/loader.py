@@ -5,15 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from dlcore._tensor import Tensor, tensor
-from dlcore.data.dataset import flatten, gather, permutation
-from dlcore.data.transforms import as_input
-from dlcore.ops.gather import take
+from dlcore._tensor import Tensor
+from dlcore.data.batches import Batches
 
 __all__ = ["DataLoader"]
 
 
-class DataLoader:
+class DataLoader(Batches):
     """Batches of ``dataset`` as tuples of Tensors; going through it once is an epoch.
 
     The data lies on the device; a batch is one gather there (a view where samples are taken in order).
@@ -38,24 +36,16 @@ class DataLoader:
     ):
         if batch_size < 1:
             raise ValueError(f"DataLoader: batch_size must be at least 1, not {batch_size}")
-        self.dataset, self.batch_size, self.shuffle, self.seed = dataset, batch_size, shuffle, seed
-        self.drop_last, self.transform = drop_last, transform
-        self.epoch = 0
+        super().__init__(dataset, transform, shuffle, seed)
+        self.batch_size, self.drop_last, self.epoch = batch_size, drop_last, 0
 
     def __len__(self) -> int:
         full, rest = divmod(len(self.dataset), self.batch_size)
         return full + (rest > 0 and not self.drop_last)
 
     def __iter__(self) -> Iterator[tuple[Tensor, ...]]:
-        base, rows = flatten(self.dataset)
-        n = len(self.dataset)
-        index = None if rows is None else tensor(rows)
-        if self.shuffle:
-            order = permutation(n, self.seed, self.epoch)
-            index = order if index is None else take(index, order)
+        n, index = len(self.dataset), self.rows(self.epoch)
         self.epoch += 1
         for start in range(0, len(self) * self.batch_size, self.batch_size):
             window = slice(start, min(start + self.batch_size, n))
-            x, *rest = gather(base, window if index is None else index[window])
-            x = as_input(x)
-            yield (x if self.transform is None else self.transform(x), *rest)
+            yield self.fetch(window if index is None else index[window])

@@ -11,20 +11,24 @@ from typing import Any, Self
 
 import numpy as np
 
-from dlcore._tensor import Tensor, tensor
+from dlcore._tensor import Tensor, asarray, tensor
 from dlcore.data.dataset import TensorDataset, flatten
+from dlcore.dtypes import uint8
 from dlcore.errors import ShapeError
+from dlcore.ops.scaling import take_scaled
 
-__all__ = ["TRANSFORMS", "Normalize", "as_input", "from_config", "to_config"]
+__all__ = ["TRANSFORMS", "Normalize", "as_input", "from_config", "of_bytes", "scaling", "to_config"]
 
 _ROWS = 4096  # samples converted at a time when statistics are taken: a few MB
+_UNIT = (0.0, 1 / 255)  # offset and scale of bytes that become 0..1
 
 
 class Normalize:
-    """(x - mean) / std.
+    """(x - mean) / std, with 1 / std rounded once; images of bytes (at least three axes) count as 0..1.
 
     ``mean``, ``std``: numbers, or one per feature (samples of one axis) or channel (images (C, H, W)). A deviation of 0
-    counts as 1, so that a constant feature becomes 0. Works on Tensors and NumPy arrays.
+    counts as 1, so that a constant feature becomes 0. Works on Tensors and NumPy arrays, with the same bits as in
+    batches that a loader fetches. Floats keep their dtype, other numbers become float32.
 
     >>> dl.data.Normalize(mean=[1.0, 4.0], std=[2.0, 0.0])(dl.tensor([[3.0, 4.0]]))
     tensor([[1., 0.]])
@@ -57,26 +61,26 @@ class Normalize:
 
     def __call__(self, x: Any) -> Any:
         """``x`` normalised: (N, ...) for a batch."""
-        if isinstance(x, np.ndarray) and x.dtype.kind != "f":
-            x = x.astype(np.float32)
-        mean, std = self._statistics(x)
-        return (x - mean) / std
-
-    def _statistics(self, x: Any) -> tuple[Any, Any]:
-        """mean and std, shaped for ``x``, in its kind of array and dtype."""
-        key = (type(x), x.ndim, x.dtype, getattr(x, "device", None))
-        if key not in self._cache:
-            self._cache[key] = (self._shaped(self.mean, x), self._shaped(self.std, x))
-        return self._cache[key]
-
-    def _shaped(self, value: np.ndarray, x: Any) -> Any:
-        if value.ndim == 0:
-            return float(value)
-        if x.ndim > 2:  # (N, C, H, W): channels come before the positions
-            value = value.reshape(-1, *[1] * (x.ndim - 2))
         if isinstance(x, Tensor):
-            return tensor(value, dtype=x.dtype if x.dtype.is_float else "float32", device=x.device)
-        return value.astype(x.dtype)
+            return take_scaled(x, *self.offset_and_scale(x))
+        if x.dtype.kind != "f" and x.dtype != np.uint8:
+            x = x.astype(np.float32)
+        return self(asarray(x)).numpy()
+
+    def offset_and_scale(self, x: Tensor) -> tuple[Any, Any]:
+        """What makes ``take_scaled`` of ``x`` normalise: mean and 1 / std, in bytes where ``x`` is images of bytes.
+
+        Computed in float64 and rounded once: numbers, or tensors that stay the same for later calls.
+        """
+        unit, dtype = 255.0 if of_bytes(x) else 1.0, "float64" if x.dtype.name == "float64" else "float32"
+        key = (unit, dtype, x.device)
+        if key not in self._cache:
+            offset, scale = (
+                tensor(value, dtype, device=x.device) if value.ndim else float(value)
+                for value in (self.mean * unit, 1 / (self.std * unit))
+            )
+            self._cache[key] = offset, scale
+        return self._cache[key]
 
     def config(self) -> dict[str, Any]:
         """The arguments to make this transform again."""
@@ -91,9 +95,21 @@ class Normalize:
 TRANSFORMS: dict[str, Any] = {"Normalize": Normalize}
 
 
+def of_bytes(x: Any) -> bool:
+    """Whether ``x`` is images of bytes: at least three axes, batch included."""
+    return x.dtype == (uint8 if isinstance(x, Tensor) else np.uint8) and x.ndim >= 3
+
+
 def as_input(x: Tensor) -> Tensor:
-    """``x`` as models take it: images of bytes (at least three axes, batch included) become float32 in 0..1."""
-    return x.astype("float32") / 255.0 if x.dtype.name == "uint8" and x.ndim >= 3 else x
+    """``x`` as models take it: images of bytes become float32 in 0..1."""
+    return take_scaled(x, *_UNIT) if of_bytes(x) else x
+
+
+def scaling(transform: Any, x: Tensor) -> tuple[Any, Any] | None:
+    """The offset and scale that are all there is to do to inputs like ``x``, or None where more is wanted."""
+    if transform is None:
+        return _UNIT if of_bytes(x) else None
+    return transform.offset_and_scale(x) if type(transform) is Normalize else None
 
 
 def to_config(transform: Any) -> str | None:
@@ -133,4 +149,4 @@ def _chunks(dataset: Any) -> Iterator[np.ndarray]:
         else:
             indices = range(window.start, window.stop) if rows is None else rows[window]
             x = np.stack([np.asarray(base[int(i)][0]) for i in indices])
-        yield x.astype(np.float64) / 255 if x.dtype == np.uint8 and x.ndim >= 3 else x.astype(np.float64)
+        yield x.astype(np.float64) / 255 if of_bytes(x) else x.astype(np.float64)

@@ -1,0 +1,91 @@
+"""Batches: a data set on the device, the order of its samples, and batches by index."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from dlcore._tensor import Tensor, arange, empty, tensor
+from dlcore.data.dataset import flatten, gather, is_plain, permutation
+from dlcore.data.transforms import as_input, scaling
+from dlcore.dtypes import int64
+from dlcore.ops.gather import take
+from dlcore.ops.scaling import take_scaled
+
+__all__ = ["Batches"]
+
+
+class Batches:
+    """The samples of ``dataset`` by index, as the model takes them.
+
+    Inputs (the first of a sample's parts) that are images of bytes become float32 in 0..1, then ``transform`` is
+    applied to them. shuffle: a new order each epoch, from ``seed`` and the epoch's number alone.
+
+    The arrays of a TensorDataset lie on the device in their own dtype, and ``fetch`` is operations there: it can stand
+    in a recorded step, with an index that changes from step to step. Other data sets are assembled by Python code:
+    ``host`` is true, and ``fetch`` is called before a step, not in it.
+
+    >>> data = dl.data.TensorDataset(np.arange(6, dtype=np.float32), np.arange(6))
+    >>> batches = dl.data.Batches(data, transform=dl.data.Normalize(1.0, 2.0))
+    >>> batches.fetch(batches.order(epoch=0)[2:4])
+    (tensor([0.5, 1. ]), tensor([2, 3]))
+    """
+
+    def __init__(
+        self, dataset: Any, transform: Callable[[Tensor], Tensor] | None = None, shuffle: bool = False, seed: int = 0
+    ):
+        self.dataset, self.transform, self.shuffle, self.seed = dataset, transform, shuffle, seed
+        self._order: Tensor | None = None
+
+    @property
+    def host(self) -> bool:
+        """Whether batches are assembled by Python code of the data set's own."""
+        return not is_plain(flatten(self.dataset)[0])
+
+    def order(self, epoch: int) -> Tensor:
+        """The indices for ``fetch`` of all samples in the order of ``epoch``, int64 (N,).
+
+        Always the same tensor, written anew: a recorded step that reads it goes on with the new order.
+        """
+        rows = self.rows(epoch)
+        if self._order is None:
+            self._order = empty((len(self.dataset),), int64)
+        return self._order.copy_(arange(len(self.dataset)) if rows is None else rows)
+
+    def rows(self, epoch: int) -> Tensor | None:
+        """The same indices in a tensor of their own, or None where they are 0, 1, 2, ..."""
+        _, rows = flatten(self.dataset)
+        index = None if rows is None else tensor(rows)
+        if not self.shuffle:
+            return index
+        order = permutation(len(self.dataset), self.seed, epoch)
+        return order if index is None else take(index, order)
+
+    def fetch(self, index: Tensor | slice) -> tuple[Tensor, ...]:
+        """The batch (inputs, ..., targets) at ``index``: positions in the data set under any Subsets, as ``order``
+        gives them, or a slice of them."""
+        base, _ = flatten(self.dataset)
+        if isinstance(index, slice) or not is_plain(base):
+            x, *rest = gather(base, index)
+            return self._inputs(x, None), *rest
+        x, *rest = base.tensors
+        return self._inputs(x, index), *(take(t, index) for t in rest)
+
+    def _inputs(self, x: Tensor, rows: Tensor | None) -> Tensor:
+        """``x`` at ``rows`` (None: all of it) as the model takes it."""
+        scaled = scaling(self.transform, x)
+        if scaled is not None:
+            return take_scaled(x, *scaled, rows)
+        x = as_input(x if rows is None else take(x, rows))
+        return x if self.transform is None else self.transform(x)
+
+    # -- recorded steps (dlcore/_capture.py)
+
+    def _recorded_state(self) -> Any:
+        return id(self.dataset), id(self.transform)
+
+    def _recorded_parts(self) -> tuple[Any, ...]:
+        return (self.transform,)
+
+    def _rollback(self) -> Callable[[], None]:
+        return lambda: None
