@@ -8,6 +8,8 @@ A metric is a :class:`Metric`; called with outputs and targets it gives its valu
 
 from __future__ import annotations
 
+import functools
+import math
 import re
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
@@ -15,7 +17,8 @@ from typing import Any
 import numpy as np
 
 from dlcore._autograd import no_grad
-from dlcore._tensor import Tensor, arange, tensor
+from dlcore._tensor import Tensor, arange, tensor, zeros
+from dlcore.dtypes import float64
 from dlcore.errors import ShapeError
 from dlcore.ops.elementwise import where
 
@@ -25,10 +28,16 @@ __all__ = [
 ]  # fmt: skip
 
 
+Shape = tuple[int, ...]
+_OWN: list[Shape] = [(), (), ()]  # what a Meter adds up by itself: batches, loss * samples, samples with a loss
+
+
 class Metric:
     """A figure of merit made of sums: ``value(*sums)``, with the ``sums`` of all batches added up.
 
-    ``sums(outputs, targets)`` gives Tensors (added up on the device, in float64) or Python numbers.
+    ``sums(outputs, targets)`` gives Tensors or Python numbers, of the same shapes for every batch; they are added up on
+    the device, in float64. It reads nothing back, so that it can stand in a recorded step. ``value`` gets float64
+    arrays, numbers where the sums have no axes.
     """
 
     name = "metric"
@@ -44,9 +53,9 @@ class Metric:
 
     def __call__(self, outputs: Any, targets: Any) -> Any:
         """The metric of these outputs and targets (Tensors or arrays)."""
-        meter = Meter([self])
-        meter.update(_as_tensor(outputs), _as_tensor(targets))
-        return meter.compute()[self.name]
+        with no_grad():
+            sums = self.sums(_as_tensor(outputs), _as_tensor(targets))
+        return self.value(*(np.asarray(s, np.float64)[()] for s in sums))
 
 
 class _Mean(Metric):
@@ -181,6 +190,8 @@ class Meter:
     """Adds up metrics over batches, without reading anything back before ``compute``.
 
     ``loss`` given to ``update`` is averaged over samples, so that a last, smaller batch counts for what it holds.
+    All sums lie side by side in one float64 tensor, made at the first ``update`` and the same for the Meter's life: a
+    recorded step that updates the meter goes on doing so after ``reset``.
     """
 
     def __init__(self, metrics: Iterable[Any] = ()):
@@ -188,45 +199,95 @@ class Meter:
         names = [m.name for m in self.metrics]
         if len(set(names)) != len(names) or "loss" in names:
             raise ValueError(f"metrics: names must differ from each other and from 'loss': {', '.join(names)}")
-        self.reset()
+        self._sums: Tensor | None = None
+        self._shapes: list[list[Shape]] = []  # of each metric's sums
+        self._places: list[list[Tensor]] = []  # views of the tensor: _OWN, then each metric's sums
 
     def reset(self) -> None:
         """Forget all batches."""
-        self._totals: list[list[Any]] = [[] for _ in self.metrics]
-        self._loss: Any = None
-        self._samples = 0
+        if self._sums is not None:
+            self._sums.zero_()
 
     def update(self, outputs: Tensor, targets: Tensor, loss: Tensor | None = None) -> None:
-        """Add a batch."""
+        """Add a batch. ShapeError where a metric's sums have other shapes than in earlier batches."""
         with no_grad():
-            rows = outputs.shape[0] if outputs.ndim else 1
-            self._samples += rows
-            if loss is not None:
-                weighted = loss.detach().astype("float64") * rows
-                self._loss = weighted if self._loss is None else _add(self._loss, weighted)
             outputs = outputs.detach()
-            for metric, totals in zip(self.metrics, self._totals, strict=True):
-                sums = metric.sums(outputs, targets)
-                if totals:
-                    totals[:] = [_add(t, s) for t, s in zip(totals, sums, strict=True)]
-                else:
-                    totals[:] = [s.astype("float64") if isinstance(s, Tensor) else s for s in sums]
+            found = [[_as_sum(s) for s in metric.sums(outputs, targets)] for metric in self.metrics]
+            shapes = [[s.shape if isinstance(s, Tensor) else () for s in sums] for sums in found]
+            if self._sums is None or shapes != self._shapes:
+                self._prepare(shapes, outputs.device)
+            (batches, total, samples), *places = self._places
+            batches += 1
+            if loss is not None:
+                rows = outputs.shape[0] if outputs.ndim else 1
+                weighted = loss.detach().astype(float64) * rows
+                total += weighted.reshape(()) if weighted.ndim else weighted
+                samples += rows
+            for into, sums in zip(places, found, strict=True):
+                for place, more in zip(into, sums, strict=True):
+                    place += more
+
+    def _prepare(self, shapes: list[list[Shape]], device: Any) -> None:
+        """Makes the tensor for sums of these shapes; raises where it is made already, for others."""
+        if self._sums is not None:
+            changed = zip(self.metrics, self._shapes, shapes, strict=True)
+            name, before, now = next((m.name, a, b) for m, a, b in changed if a != b)
+            raise ShapeError(f"{name}: a batch gives sums of shapes {now}, earlier ones gave {before}")
+        size = sum(math.prod(shape) for row in (_OWN, *shapes) for shape in row)
+        self._sums = zeros(size, dtype=float64, device=device)
+        self._shapes, self._places = shapes, _split(self._sums, (_OWN, *shapes))
 
     def compute(self) -> dict[str, Any]:
         """Name -> value over all batches so far ("loss" first, where one was given); waits for the device."""
-        result = {}
-        if self._loss is not None:
-            result["loss"] = float(self._loss) / max(self._samples, 1)
-        for metric, totals in zip(self.metrics, self._totals, strict=True):
-            if totals:
-                read = [np.asarray(t) if isinstance(t, Tensor) else t for t in totals]
-                result[metric.name] = metric.value(*read)
+        if self._sums is None:
+            return {}
+        (batches, total, samples), *sums = _split(self._sums.numpy().copy(), (_OWN, *self._shapes))
+        if not batches:
+            return {}
+        result = {"loss": float(total / samples)} if samples else {}
+        for metric, values in zip(self.metrics, sums, strict=True):
+            result[metric.name] = metric.value(*(v[()] for v in values))
         return result
 
+    # -- recorded steps (dlcore/_capture.py)
 
-def _add(total: Any, more: Any) -> Any:
-    total += more
-    return total
+    def _recorded_state(self) -> Any:
+        return id(self._sums)
+
+    def _recorded_parts(self) -> list[Any]:
+        return [m.function if isinstance(m, _Function) else m for m in self.metrics]
+
+    def _rollback(self) -> Callable[[], None]:
+        """A function that puts back what a run without kernels leaves behind."""
+        before = self._sums, self._shapes, self._places
+
+        def restore() -> None:
+            self._sums, self._shapes, self._places = before
+
+        return restore
+
+
+def _as_sum(x: Any) -> Any:
+    """A Tensor, or a number, which needs no memory on the device."""
+    if isinstance(x, Tensor):
+        return x
+    if isinstance(x, int | float):
+        return float(x)
+    array = np.asarray(x)
+    return tensor(array) if array.ndim else float(array)
+
+
+def _split(vector: Any, shapes: Sequence[Sequence[Shape]]) -> list[list[Any]]:
+    """Views of ``vector``, side by side, in these shapes."""
+    parts: list[list[Any]] = []
+    start = 0
+    for row in shapes:
+        parts.append([])
+        for shape in row:
+            end = start + math.prod(shape)
+            parts[-1].append(vector[start:end].reshape(shape))
+            start = end
+    return parts
 
 
 def _as_tensor(x: Any) -> Tensor:
@@ -235,7 +296,13 @@ def _as_tensor(x: Any) -> Tensor:
 
 def _one_hot(labels: Tensor, classes: int) -> Tensor:
     """(...) -> bool (..., classes)."""
-    return labels.reshape((*labels.shape, 1)) == arange(classes, device=labels.device)
+    return labels.reshape((*labels.shape, 1)) == _classes(classes, labels.device)
+
+
+@functools.lru_cache(maxsize=64)
+def _classes(n: int, device: Any) -> Tensor:
+    """0 to n - 1, made once: a recorded step makes no tensors from the host's numbers."""
+    return arange(n, device=device)
 
 
 def _check_labels(name: str, outputs: Tensor, targets: Tensor) -> None:
