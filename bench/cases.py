@@ -4,10 +4,20 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
+class Goal:
+    """`engine` must be `factor` times faster than the best of `against`; at this number of threads, if given."""
+
+    factor: float
+    against: tuple[str, ...] = ("torch",)
+    engine: str = "dlcore"
+    threads: int | None = None
+
+
+@dataclass(frozen=True)
 class Case:
     """`stmt` is timed after `setup`; `check` (default: the statement) is evaluated once and compared across engines.
 
-    `work`: bytes that must move, or FLOPs. `goal`: how many times faster than the best of `against` dlcore must be.
+    `work`: bytes that must move, or FLOPs.
     """
 
     name: str
@@ -17,26 +27,47 @@ class Case:
     engines: tuple[str, ...]
     check: str = ""
     work: float = 0.0
-    goal: float | None = None
-    against: tuple[str, ...] = ("torch",)
+    goals: tuple[Goal, ...] = ()
     one_thread_only: bool = False
 
 
-def _step(model: str, optimizer: str, title: str, goal: float | None) -> Case:
-    peers = ("dlcore", "torch", "torch, fused optimizer", "jax.jit", "NumPy by hand")
+RECORDED = "dlcore, recorded"
+TORCH = ("torch", "torch, fused optimizer", "torch.compile")
+
+
+def _step(model: str, optimizer: str, title: str, *goals: Goal) -> Case:
+    peers = ("dlcore", RECORDED, *TORCH, "jax.jit", "NumPy by hand")
     setup = f"step = training_step({model!r}, {optimizer!r})"
-    return Case(title, setup, "step()", "us", peers, check="[step().item() for _ in range(5)]", goal=goal)
+    return Case(title, setup, "step()", "us", peers, check="[step().item() for _ in range(5)]", goals=goals)
+
+
+def _recorded(factor: float, *against: str, threads: int | None = None) -> Goal:
+    return Goal(factor, against, RECORDED, threads)
 
 
 STEPS = (
-    _step("a", "adam", "a: MLP 64-128-64-10, batch 64, Adam", 4.0),
-    _step("b", "adam", "b: MLP 784-256-128-10, batch 128, Adam", 2.0),
-    _step("b", "sgd", "b with SGD + momentum", None),
-)
+    _step(
+        "a", "adam", "a: MLP 64-128-64-10, batch 64, Adam",
+        Goal(4.0), _recorded(8.0, "torch"), _recorded(2.0, "jax.jit"),
+    ),
+    _step(
+        "b", "adam", "b: MLP 784-256-128-10, batch 128, Adam",
+        Goal(2.0), _recorded(2.5, "torch"), _recorded(1.9, *TORCH, threads=2), _recorded(1.2, "jax.jit", threads=2),
+    ),
+    _step("b", "sgd", "b with SGD + momentum", _recorded(1.6, "torch"), _recorded(1.2, "jax.jit", threads=2)),
+)  # fmt: skip
+
+EPOCH = (
+    Case(
+        "epoch of 55,000 images of 28x28 bytes, model b, batch 128, Adam", "run = epoch()", "run()", "ms",
+        ("dlcore, fit", "dlcore, 430 recorded steps", "torch, fused optimizer"), check="[0 < run() < 3]",
+        goals=(Goal(1 / 1.15, ("dlcore, 430 recorded steps",), "dlcore, fit"),),
+    ),
+)  # fmt: skip
 
 
-def _call(name: str, setup: str, stmt: str, unit: str, **rest) -> Case:
-    return Case(name, setup, stmt, unit, ("dlcore", "torch"), **rest)
+def _call(name: str, setup: str, stmt: str, unit: str, goal: float, **rest) -> Case:
+    return Case(name, setup, stmt, unit, ("dlcore", "torch"), goals=(Goal(goal),), **rest)
 
 
 def _input(*shape: int) -> str:
@@ -91,7 +122,7 @@ def _gemm(m: int, n: int, k: int, layout: str = "NN") -> Case:
     a = f"tensor(normal({m}, {k}))" if layout[0] == "N" else f"tensor(normal({k}, {m})).T"
     b = f"tensor(normal({k}, {n}))" if layout[1] == "N" else f"tensor(normal({n}, {k})).T"
     name, setup, peers = f"{m}x{n}x{k} {layout}", f"a, b = {a}, {b}", ("torch", "numpy")
-    return Case(name, setup, "a @ b", "GFLOP/s", ("dlcore", *peers), work=2.0 * m * n * k, goal=0.97, against=peers)
+    return Case(name, setup, "a @ b", "GFLOP/s", ("dlcore", *peers), work=2.0 * m * n * k, goals=(Goal(0.97, peers),))
 
 
 _SQUARE = [(n, n, n) for n in (64, 128, 256, 512, 1024, 2048)]
@@ -103,4 +134,4 @@ GEMM = (
     *(_gemm(*s, layout) for layout in ("NT", "TN") for s in (*_SQUARE[1:5], _SKINNY[1], _SKINNY[3])),
 )
 
-SUITES = {"steps": STEPS, "operations": OPERATIONS, "gemm": GEMM}
+SUITES = {"steps": STEPS, "epoch": EPOCH, "operations": OPERATIONS, "gemm": GEMM}

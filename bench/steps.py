@@ -6,6 +6,7 @@ import numpy as np
 
 MODELS = {"a": ((64, 128, 64, 10), 64), "b": ((784, 256, 128, 10), 128)}
 LEARNING_RATE = {"adam": 1e-3, "sgd": 1e-2}
+IMAGES = 55_000
 MOMENTUM, BETA1, BETA2, EPS = 0.9, 0.9, 0.999, 1e-8
 
 
@@ -21,35 +22,103 @@ def problem(model):
     return weights, x, rng.integers(0, sizes[-1], batch)
 
 
-def module_step(lib, nn, optim, cross_entropy, **options):
+def network(lib, nn, weights):
+    """The layers of `weights`, with ReLU between them."""
+    layers = []
+    for w, b in weights:
+        linear = nn.Linear(w.shape[1], w.shape[0])
+        with lib.no_grad():
+            linear.weight.copy_(lib.tensor(w))
+            linear.bias.copy_(lib.tensor(b))
+        layers += [linear, nn.ReLU()]
+    return nn.Sequential(*layers[:-1])
+
+
+def module_step(lib, nn, optim, cross_entropy, capture=None, compiled=None, **options):
     """`training_step` of dlcore and of torch: the same lines for both."""
 
     def training_step(model, optimizer):
         weights, x, y = problem(model)
-        layers = []
-        for w, b in weights:
-            linear = nn.Linear(w.shape[1], w.shape[0])
-            with lib.no_grad():
-                linear.weight.copy_(lib.tensor(w))
-                linear.bias.copy_(lib.tensor(b))
-            layers += [linear, nn.ReLU()]
-        net = nn.Sequential(*layers[:-1])
+        net = network(lib, nn, weights)
         if optimizer == "adam":
             update = optim.Adam(net.parameters(), lr=LEARNING_RATE["adam"], **options)
         else:
             update = optim.SGD(net.parameters(), lr=LEARNING_RATE["sgd"], momentum=MOMENTUM, **options)
         x, y = lib.tensor(x), lib.tensor(y)
+        forward = compiled(net) if compiled else net
 
         def step():
             update.zero_grad()
-            loss = cross_entropy(net(x), y)
+            loss = cross_entropy(forward(x), y)
             loss.backward()
             update.step()
             return loss
 
-        return step
+        return capture(step) if capture else step
 
     return training_step
+
+
+def images():
+    """As many random images as Fashion-MNIST's training part less 5,000, and their labels."""
+    rng = np.random.default_rng(0)
+    return rng.integers(0, 256, (IMAGES, 28, 28), dtype=np.uint8), rng.integers(0, 10, IMAGES)
+
+
+def fit_epoch():
+    """An epoch of `dl.fit`: shuffled, gathered, normalised, trained on, accuracy measured."""
+    import dlcore
+    from dlcore import nn, optim
+
+    net = nn.Sequential(nn.Flatten(), *network(dlcore, nn, problem("b")[0]))
+    update = optim.Adam(net.parameters(), lr=LEARNING_RATE["adam"])
+    data = dlcore.data.TensorDataset(*images())
+    options = {"loss": dlcore.cross_entropy, "optimizer": update, "transform": dlcore.data.Normalize(0.286, 0.353)}
+
+    def run():
+        history = dlcore.fit(net, data, epochs=1, batch_size=128, metrics=["accuracy"], progress=False, **options)
+        return history.epochs[-1]["loss"]
+
+    return run
+
+
+def recorded_epoch():
+    """As many recorded steps on one and the same batch as an epoch has batches."""
+    import dlcore
+    from dlcore import nn, optim
+
+    step = module_step(dlcore, nn, optim, dlcore.cross_entropy, capture=dlcore.capture)("b", "adam")
+
+    def run():
+        for _ in range(-(-IMAGES // 128)):
+            loss = step()
+        return loss.item()
+
+    return run
+
+
+def torch_epoch():
+    """The same epoch as one writes it with torch, the images in memory and in bytes."""
+    import torch
+    from torch import nn
+
+    net = nn.Sequential(nn.Flatten(), *network(torch, nn, problem("b")[0]))
+    update = torch.optim.Adam(net.parameters(), lr=LEARNING_RATE["adam"], fused=True)
+    x, y = map(torch.from_numpy, images())
+
+    def run():
+        hits = 0
+        for index in torch.randperm(IMAGES).split(128):
+            batch, target = (x[index].float() / 255 - 0.286) / 0.353, y[index]
+            scores = net(batch)
+            loss = nn.functional.cross_entropy(scores, target)
+            update.zero_grad()
+            loss.backward()
+            update.step()
+            hits += (scores.argmax(1) == target).sum()
+        return loss.item() + 0 * hits.item()
+
+    return run
 
 
 def numpy_step(model, optimizer):

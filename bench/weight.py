@@ -41,6 +41,24 @@ print(middle - start, time.perf_counter() - middle)
 """
 
 
+FIRST_STEPS = """
+import sys, time
+start = time.perf_counter()
+import numpy
+engine, root = sys.argv[1:]
+sys.path.append(root)
+__import__(engine)
+imported = time.perf_counter()
+from bench import worker
+names = worker.namespace({"jax": "jax.jit", "dlcore": "dlcore, recorded"}.get(engine, engine), 1)
+step = names["training_step"]("a", "adam")
+for _ in range(6):
+    value = float(step())
+end = time.perf_counter()
+print(end - imported, end - start)
+"""
+
+
 def _python(python: str, *arguments: str) -> str:
     return subprocess.run([python, *arguments], check=True, capture_output=True, text=True, cwd="/").stdout
 
@@ -57,13 +75,16 @@ def measure(peers: str, repeats: int = 11) -> dict:
             if subprocess.run([peers, "-c", f"import {name}"], capture_output=True).returncode == 0:
                 engines[name] = peers
         rows = {name: {"sizes": json.loads(_python(python, "-c", CLOSURE, name))} for name, python in engines.items()}
-        times = {name: [] for name in engines}
+        times, first = {name: [] for name in engines}, {name: [] for name in engines}
         for _ in range(repeats):
             for name, python in engines.items():
                 times[name].append([float(t) for t in _python(python, "-c", IMPORT, name).split()])
+                first[name].append([float(t) for t in _python(python, "-c", FIRST_STEPS, name, str(ROOT)).split()])
     for name, found in rows.items():
         found["megabytes"] = sum(found["sizes"].values()) / 1e6
         found["numpy_import"] = statistics.median(numpy for numpy, _ in times[name])
         found["import"] = statistics.median(own for _, own in times[name])
+        found["first_steps"] = statistics.median(steps for steps, _ in first[name])
+        found["first_steps_and_imports"] = statistics.median(total for _, total in first[name])
         print(f"{name}: {found['megabytes']:.1f} MB without NumPy, import {found['import']:.3f} s after NumPy's")
     return {"rows": rows}

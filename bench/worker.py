@@ -30,16 +30,21 @@ def namespace(engine, threads):
         from dlcore import nn, optim
 
         dlcore.set_num_threads(threads)
-        step = steps.module_step(dlcore, nn, optim, dlcore.cross_entropy)
-        return {"lib": dlcore, "F": dlcore, "tensor": dlcore.tensor, "training_step": step}
+        step = steps.module_step(dlcore, nn, optim, dlcore.cross_entropy, capture=dlcore.capture)
+        if "recorded" not in engine:
+            step = steps.module_step(dlcore, nn, optim, dlcore.cross_entropy)
+        epoch = steps.fit_epoch if engine.endswith("fit") else steps.recorded_epoch
+        return {"lib": dlcore, "F": dlcore, "tensor": dlcore.tensor, "training_step": step, "epoch": epoch}
     if engine.startswith("torch"):
         import torch
 
         torch.set_num_threads(threads)
-        options = {"fused": True} if "fused" in engine else {}
+        options = {"fused": True} if engine != "torch" else {}
+        compiled = torch.compile if engine == "torch.compile" else None
         functional = torch.nn.functional
-        step = steps.module_step(torch, torch.nn, torch.optim, functional.cross_entropy, **options)
-        return {"lib": torch, "F": functional, "tensor": torch.tensor, "training_step": step}
+        step = steps.module_step(torch, torch.nn, torch.optim, functional.cross_entropy, compiled=compiled, **options)
+        names = {"training_step": step, "epoch": steps.torch_epoch}
+        return {"lib": torch, "F": functional, "tensor": torch.tensor, **names}
     if engine == "jax.jit":
         import jax
 
