@@ -15,6 +15,7 @@ from __future__ import annotations
 import math
 import tomllib
 from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -90,7 +91,8 @@ class Call(NamedTuple):
 # ---- arguments ----------------------------------------------------------------------------------------------------
 
 
-class In(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class In:
     """Pointer to element 0 of input ``index``, ``offset`` bytes further, seen as elements of ``dtype``."""
 
     index: int
@@ -98,7 +100,8 @@ class In(NamedTuple):
     offset: int = 0
 
 
-class Out(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Out:
     """Pointer to output ``index``, as `In`."""
 
     index: int
@@ -106,7 +109,8 @@ class Out(NamedTuple):
     offset: int = 0
 
 
-class Temp(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Temp:
     """Pointer to workspace ``index``, ``offset`` bytes into it, as elements of ``dtype``."""
 
     index: int
@@ -114,14 +118,16 @@ class Temp(NamedTuple):
     offset: int = 0
 
 
-class Value(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Value:
     """The value of input ``index``, a weak scalar: float32 for 16-bit floats, int32 for small integers and bools,
     otherwise its own dtype."""
 
     index: int
 
 
-class Errors(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Errors:
     """Pointer to two int64 words of the row called, (code, position), at first (0, 2^63 - 1).
 
     A kernel that meets bad data writes with atomic max to the code and atomic min to the position, so that what is
@@ -132,19 +138,22 @@ class Errors(NamedTuple):
 BAD_LABEL, BAD_INDEX, NOT_FINITE = 1, 2, 3  # codes; larger ones win
 
 
-class I32(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class I32:
     """A C++ ``int`` (plain Python integers are ``int64_t`` there)."""
 
     value: int
 
 
-class F64(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class F64:
     """A C++ ``double``, or a Triton fp64 (plain Python floats are float32)."""
 
     value: float
 
 
-class Table(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Table:
     """A struct passed by value to CUDA C++: ``fields`` one after the other, each aligned to its size, 4 KiB at most.
 
     A field is In, Out, Temp, Errors or None (pointers, 8 bytes), Value, int (int64), I32, float (float32) or F64.
