@@ -46,6 +46,9 @@ std::vector<std::string> kernel_names() {
   return names;
 }
 
-void launch(const Kernel& kernel, const Args& args) { kernel.function(args); }
+void launch(const Kernel& kernel, const Args& args) {
+  if (kernel.launches) kernel.launches->run(args);
+  else kernel.function(args);
+}
 
 }  // namespace dlcore

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from dlcore._device import default_device
+from dlcore._device import device as as_device
 from dlcore._tensor import Tensor, tensor
 from dlcore.data.dataset import flatten, gather, permutation
 from dlcore.data.transforms import as_input
@@ -20,7 +22,7 @@ class DataLoader:
     Inputs that are images of uint8 become float32 in 0..1, then ``transform`` is applied to the inputs.
 
     shuffle: a new order each epoch, from ``seed`` and the epoch's number alone; set ``epoch`` to go on from another.
-    drop_last: leave out a last batch that is not full.
+    drop_last: leave out a last batch that is not full. device: where the batches are; default, the default device.
 
     >>> data = dl.data.TensorDataset(np.zeros((5, 3), np.float32), np.arange(5))
     >>> [(x.shape, y.tolist()) for x, y in dl.data.DataLoader(data, batch_size=2)]
@@ -35,11 +37,13 @@ class DataLoader:
         seed: int = 0,
         drop_last: bool = False,
         transform: Callable[[Tensor], Tensor] | None = None,
+        device: Any = None,
     ):
         if batch_size < 1:
             raise ValueError(f"DataLoader: batch_size must be at least 1, not {batch_size}")
         self.dataset, self.batch_size, self.shuffle, self.seed = dataset, batch_size, shuffle, seed
         self.drop_last, self.transform = drop_last, transform
+        self.device = default_device() if device is None else as_device(device)
         self.epoch = 0
 
     def __len__(self) -> int:
@@ -49,13 +53,13 @@ class DataLoader:
     def __iter__(self) -> Iterator[tuple[Tensor, ...]]:
         base, rows = flatten(self.dataset)
         n = len(self.dataset)
-        index = None if rows is None else tensor(rows)
+        index = None if rows is None else tensor(rows, device=self.device)
         if self.shuffle:
-            order = permutation(n, self.seed, self.epoch)
+            order = permutation(n, self.seed, self.epoch, self.device)
             index = order if index is None else take(index, order)
         self.epoch += 1
         for start in range(0, len(self) * self.batch_size, self.batch_size):
             window = slice(start, min(start + self.batch_size, n))
-            x, *rest = gather(base, window if index is None else index[window])
+            x, *rest = gather(base, window if index is None else index[window], self.device)
             x = as_input(x)
             yield (x if self.transform is None else self.transform(x), *rest)

@@ -16,7 +16,7 @@ from dlcore.data import DataLoader, Dataset, Subset, TensorDataset
 from dlcore.data.dataset import flatten
 from dlcore.errors import ShapeError
 from dlcore.metrics import Meter
-from dlcore.nn.module import Module
+from dlcore.nn.module import Module, device_of
 from dlcore.ops.movement import concat
 from dlcore.optim import Optimizer, clip_grad_norm_
 from dlcore.train.callbacks import Callback, Checkpoint, Each
@@ -93,7 +93,7 @@ def fit(
     trained = {id(p) for p in model.parameters()}
     if not any(id(p) in trained for group in optimizer.param_groups for p in group["params"]):
         raise ValueError("fit: the optimizer holds none of the model's parameters")
-    loader = DataLoader(data, batch_size, shuffle=shuffle, seed=seed, transform=transform)
+    loader = DataLoader(data, batch_size, shuffle=shuffle, seed=seed, transform=transform, device=device_of(model))
     run = Run(model, optimizer, loader, epochs, Meter(metrics))
     if validation is not None:
         validation = _supervised(validation, "fit")
@@ -206,7 +206,7 @@ def _score(
     meter = Meter(metrics)
     with _kept_modes(model), no_grad():
         model.eval()
-        for *inputs, targets in DataLoader(data, batch_size, transform=transform):
+        for *inputs, targets in DataLoader(data, batch_size, transform=transform, device=device_of(model)):
             outputs = model(*inputs)
             meter.update(outputs, targets, None if loss is None else loss(outputs, targets))
             if check is not None:
@@ -227,7 +227,7 @@ def predict(
     one that the model was fitted with; None for none.
     """
     data = TensorDataset(inputs) if isinstance(inputs, Tensor | np.ndarray | list) else as_dataset(inputs)
-    loader = DataLoader(data, batch_size, transform=_transform(model, transform))
+    loader = DataLoader(data, batch_size, transform=_transform(model, transform), device=device_of(model))
     with _kept_modes(model), no_grad():
         model.eval()
         outputs = [model(x) for x, *_ in loader]
