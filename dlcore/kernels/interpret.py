@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from dlcore.dtypes import DType, as_dtype
+from dlcore.dtypes import as_dtype
 from dlcore.kernels.language import Constant, Kernel, resolve
 from dlcore.kernels.launch import (
     ARCHES,
@@ -151,7 +151,7 @@ def _interpret(launch: Launch, call: Call, address: Any, number: Any) -> None:
     module = _interpreter()
     specialised, parameters = specialise(launch, call)
     kernel: Kernel = launch.kernel
-    arguments: dict[str, Any] = {name: _constant(value) for name, value in specialised.constants}
+    arguments: dict[str, Any] = {name: resolve(_bare(value)) for name, value in specialised.constants}
     for (name, type, _), parameter in zip(specialised.signature, parameters, strict=True):
         arguments[name] = _argument(module, type, parameter, address, number)
     function = kernel.triton().rewrite()
@@ -179,15 +179,6 @@ def _argument(module: Any, type: str, parameter: Any, address: Any, number: Any)
     return tl.tensor(module.TensorHandle(np.array([value]), dtype), dtype)
 
 
-def _constant(value: Any) -> Any:
-    """A constexpr as the interpreter wants it: plain."""
-    if isinstance(value, DType):
-        return triton_dtype(value)
-    return resolve(value.value if isinstance(value, Constant) else value)
-
-
-def triton_dtype(dtype: DType) -> Any:
-    """Triton's name for an element type."""
-    import triton.language as tl
-
-    return tl.int1 if dtype.name == "bool" else getattr(tl, dtype.name)
+def _bare(value: Any) -> Any:
+    """A constant as the interpreter wants it: not wrapped."""
+    return value.value if isinstance(value, Constant) else value

@@ -17,11 +17,14 @@ kernels, `tl.constexpr(...)` of a number, string or `tl` name, and `tl` names th
 from __future__ import annotations
 
 import hashlib
+import importlib
 import inspect
 import linecache
 from functools import cached_property
 from types import CodeType, FunctionType
 from typing import Any
+
+from dlcore.dtypes import DType
 
 __all__ = ["Constant", "Kernel", "Symbol", "jit", "tl"]
 
@@ -108,6 +111,9 @@ class Kernel:
     def __repr__(self) -> str:
         return f"<kernel {self.name}>"
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _find, (self.module, self.function.__name__)
+
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Raises TypeError: only Triton calls it."""
         raise TypeError(f"{self.name} is a GPU kernel: it runs as a Launch of a Program, not by calling it")
@@ -145,8 +151,16 @@ def jit(function: FunctionType) -> Kernel:
     return Kernel(function)
 
 
+def _find(module: str, name: str) -> Any:
+    return getattr(importlib.import_module(module), name)
+
+
 def resolve(value: Any) -> Any:
-    """``value`` with our stand-ins replaced by Triton's objects."""
+    """``value`` with our stand-ins and dtypes replaced by Triton's objects."""
+    if isinstance(value, DType):
+        return Symbol("int1" if value.kind == "bool" else value.name).resolve()
+    if isinstance(value, tuple):
+        return tuple(map(resolve, value))
     if isinstance(value, Kernel):
         return value.triton()
     if isinstance(value, Symbol):
