@@ -4,11 +4,13 @@
   NumPy operations round to nearest even, as the hardware's conversions do.
 - A reduction or scan by a function of one's own goes element by element: here halves of the tensor meet.
 - A call of a device function patches the language again, each time: here the kernel's launch has done it.
+- The result of comparing scalars becomes a float when it is broadcast: here it stays a bool.
 - Inline PTX is refused: here a few instructions that NumPy can say are known.
 """
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import ml_dtypes
@@ -23,8 +25,11 @@ def apply(module: Any) -> None:
     """Patch ``module``, which is triton.runtime.interpreter; once."""
     _bfloat16(module)
     _reductions(module)
+    _splat(module)
     _inline_assembly(module)
     module.InterpretedFunction.__call__ = lambda self, *args, **kwargs: self.rewrite()(*args, **kwargs)
+    patch, visible = module._patch_lang, SimpleNamespace(__globals__={"tl": module.tl, "core": module.tl.core})
+    module._patch_lang = lambda function: patch(visible)  # core is what Triton's own device functions call tl
 
 
 # ---- bfloat16 -----------------------------------------------------------------------------------------------------
@@ -71,6 +76,13 @@ def _bfloat16(module: Any) -> None:
     module._get_np_dtype = dtype_of
     builder.create_masked_load, builder.create_masked_store = load, store
     builder.cast_impl, builder.create_fp_to_fp, builder.create_dot = cast, fp_to_fp, dot
+
+
+def _splat(module: Any) -> None:
+    def splat(self: Any, type: Any, x: Any) -> Any:
+        return module.TensorHandle(np.full(type.shape, x.data.reshape(-1)[0], x.data.dtype), x.dtype.scalar)
+
+    module.InterpreterBuilder.create_splat = splat
 
 
 # ---- reductions and scans by functions ----------------------------------------------------------------------------

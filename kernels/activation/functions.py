@@ -9,7 +9,6 @@ stays bound by memory on sm_80 and later; the gelus of 16-bit floats are on the 
 """
 
 from dlcore.kernels.elementwise.math import (
-    at_most,
     divide,
     exp_normal,
     poly,
@@ -99,9 +98,7 @@ def gelu_tanh(x):  # max(x, 0) - |x| / (1 + exp(v)), v = 2 sqrt(2 / pi) (|x| + 0
     a = tl.abs(x)
     positive = relu(x)
     e = exp_normal(-a * tl.fma(a * a, CUBIC, SLOPE))
-    return tl.where(
-        a > (21.14 if x.dtype == tl.float64 else 10.01), positive, tl.fma(-a, divide(e, 1.0 + e), positive)
-    )
+    return tl.where(a > (21.14 if x.dtype == tl.float64 else 10.01), positive, tl.fma(-a, divide(e, 1.0 + e), positive))
 
 
 @jit

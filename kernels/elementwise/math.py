@@ -320,7 +320,7 @@ def pow_double(x, y):
     log = tl.where(a == 0.0, float("-inf"), log)
     power = y * log
     low = tl.fma(y, log_low, tl.fma(y, log, -power))
-    low = tl.where(tl.abs(low) <= tl.abs(power) * 1e-15, low, 0.0)  # not where a limit was reached
+    low = tl.where(tl.abs(power) < 1000.0, low, 0.0)  # not where a limit is reached
     power = tl.where(y == 0.0, 0.0, tl.where(log == 0.0, 0.0, power))
     r, rounded = reduce_exp(tl.where(power > 710.0, 710.0, tl.where(power < -746.0, -746.0, power)))
     value = scale_exp(r + low, rounded)
