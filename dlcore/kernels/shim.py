@@ -15,13 +15,13 @@ import struct
 import subprocess
 import sysconfig
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-import dlcore.kernels
 from dlcore.kernels.launch import F64, I32, Cuda, Errors, In, Launch, Out, Table, Temp, Value
+from dlcore.kernels.specialise import includes, source_path
 
 __all__ = ["ShimError", "run_cuda"]
 
@@ -89,31 +89,16 @@ def _packed(argument: Any, address: Address, number: Number | None) -> bytes:
 # ---- compiling ----------------------------------------------------------------------------------------------------
 
 
-def _found(source: str) -> Path:
-    for root in dlcore.kernels.__path__:
-        if (path := Path(root) / source).is_file():
-            return path
-    raise FileNotFoundError(f"there is no kernel source {source}")
-
-
-def _texts(path: Path) -> Iterator[str]:
-    """The source and the files beside it that it includes."""
-    text = path.read_text()
-    yield text
-    for name in re.findall(r'^#include "(.+)"', text, re.MULTILINE):
-        yield from _texts(path.parent / name)
-
-
-def _wrapper(source: Path, texts: list[str], function: str) -> tuple[str, str]:
+def _wrapper(source: str, texts: Iterable[str], function: str) -> tuple[str, str]:
     """Two translation units: the kernel with its entry, and the dynamic shared memory it names."""
     names = {n for t in texts for n in re.findall(r"extern\s+__shared__[^;]*?(\w+)\s*\[\s*\]\s*;", t)}
     shared = "".join(f"alignas(1024) thread_local unsigned char {n}[{SHARED}];\n" for n in sorted(names))
     entry = f"""#include "cuda_on_host.h"
-#include "{source.name}"
+#include "{source}"
 extern "C" __attribute__((visibility("default"))) const char*
 dlcore_launch(const unsigned* grid, const unsigned* block, int count, const int* sizes, void* const* arguments,
               int backward) {{
-  return shim::launch<{function}>(grid, block, count, sizes, arguments, backward);
+  return shim::launch< ::{function}>(grid, block, count, sizes, arguments, backward);
 }}
 """
     return entry, shared
@@ -126,10 +111,10 @@ def _cache() -> Path:
 @lru_cache(maxsize=None)
 def _library(source: str, function: str) -> Any:
     """The entry of the compiled kernel; compiled if this source never was."""
-    path = _found(source)
+    path = source_path(source)
     compiler = shlex.split(os.environ.get("CXX") or sysconfig.get_config_var("CXX") or "g++")
-    texts = list(_texts(path))
-    entry, shared = _wrapper(path, texts, function)
+    texts = includes(source).values()
+    entry, shared = _wrapper(path.name, texts, function)
     parts = [*texts, *(p.read_text() for p in sorted(HEADERS.iterdir())), entry, shared, *compiler, *FLAGS]
     key = hashlib.sha256("\0".join(parts).encode()).hexdigest()[:24]
     library = _cache() / f"{path.stem}-{key}.so"
