@@ -22,7 +22,7 @@ from dlcore.kernels.binary import Binary
 from dlcore.kernels.launch import ARCHES, Arch, Call, Cuda, Launch, Program, prepared
 from dlcore.kernels.specialise import Parameter, Specialised, specialise
 
-__all__ = ["CompileError", "Compiler", "compile_launch", "compile_program", "find", "load"]
+__all__ = ["CompileError", "Compiler", "binary", "compile_launch", "compile_program", "load"]
 
 TIMEOUT = 300.0  # seconds; the slowest kernel of ours takes a hundredth of it
 
@@ -37,7 +37,7 @@ def load(launch: Launch, call: Call) -> tuple[Binary, tuple[Parameter, ...]]:
     ``call`` must be the one `prepared` gives. Raises CompileError.
     """
     specialised, parameters = specialise(launch, call)
-    return find(specialised), parameters
+    return binary(specialised), parameters
 
 
 def compile_launch(launch: Launch, call: Call, arch: Arch | str | None = None) -> Binary:
@@ -54,7 +54,7 @@ def compile_program(program: Program, call: Call) -> list[Binary]:
 
 
 @cache
-def find(wanted: Specialised) -> Binary:
+def binary(wanted: Specialised) -> Binary:
     """The binary of ``wanted``: from memory, a pack, the cache, or the compiler. Raises CompileError."""
     for candidate in _candidates(wanted):
         key = candidate.key
