@@ -20,6 +20,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from dlcore.kernels.binary import cache_directory
 from dlcore.kernels.launch import F64, I32, Cuda, Errors, In, Launch, Out, Table, Temp, Value
 from dlcore.kernels.specialise import includes, source_path
 
@@ -104,10 +105,6 @@ dlcore_launch(const unsigned* grid, const unsigned* block, int count, const int*
     return entry, shared
 
 
-def _cache() -> Path:
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "dlcore" / "shim"
-
-
 @lru_cache(maxsize=None)
 def _library(source: str, function: str) -> Any:
     """The entry of the compiled kernel; compiled if this source never was."""
@@ -117,7 +114,7 @@ def _library(source: str, function: str) -> Any:
     entry, shared = _wrapper(path.name, texts, function)
     parts = [*texts, *(p.read_text() for p in sorted(HEADERS.iterdir())), entry, shared, *compiler, *FLAGS]
     key = hashlib.sha256("\0".join(parts).encode()).hexdigest()[:24]
-    library = _cache() / f"{path.stem}-{key}.so"
+    library = cache_directory() / "shim" / f"{path.stem}-{key}.so"
     if not library.exists():
         _compile(compiler, path, entry, shared, library)
     launch = ctypes.CDLL(str(library)).dlcore_launch

@@ -115,12 +115,12 @@ def _update(call: Call, name: str, slot: int, pointers: int) -> Program:
         kernel = Cuda(f"optim/{name}.cu", f"{name}<{CTYPES[dtype]}>", THREADS)
         for table, chunks in _tables(segments, dtype):
             updates.append(Launch(kernel, (chunks,), {"table": table, "slots": Temp(0)}))
-    factors = _factors(call, name, slot, groups, (2 + moments) * n)
+    made = factors(call, name, slot, groups, (2 + moments) * n)
     strided = tuple(k for k in (*range(n, 2 * n), settings) if not views[k].contiguous)
-    return Program((*dense.before, *factors, *updates, *dense.after), tuple(temps), strided)
+    return Program((*dense.before, *made, *updates, *dense.after), tuple(temps), strided)
 
 
-def _factors(call: Call, name: str, slot: int, groups: Sequence[int], first: int) -> Iterator[Launch]:
+def factors(call: Call, name: str, slot: int, groups: Sequence[int], first: int) -> Iterator[Launch]:
     """Step counts, which are the inputs from ``first`` on, and settings into factors."""
     kernel = Cuda(f"optim/{name}.cu", f"{name}_factors", THREADS)
     for start in range(0, len(groups), STEPS):

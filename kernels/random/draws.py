@@ -173,7 +173,8 @@ def normal(call: Call) -> Program:
     dtype = as_dtype(call.attrs[3])
     wide = dtype is float64
     args = {name: F64(x) if wide else float(x) for name, x in zip(("mean", "deviation"), call.params, strict=True)}
-    return Program(draws(call, normal_kernel, 1 + wide, dtype, {**args, "LONG": wide}))
+    sized = float64 if wide else float32  # 16-bit outputs too: twice as many numbers a thread take 125 registers
+    return Program(draws(call, normal_kernel, 1 + wide, sized, {**args, "LONG": wide}))
 
 
 def randint(call: Call) -> Program:
