@@ -97,19 +97,28 @@ def step(index, offset, n, stride):  # one axis further out: (index // n, offset
 
 
 @jit
+def walk(index, n0, n1, n2, n3, n4, n5, n6, n7, s0, s1, s2, s3, s4, s5, s6, s7):
+    """Offset of element `index` of axes of these lengths and strides, innermost first; None: no axis, stride 0."""
+    offset = index.to(tl.int64) * 0
+    index, offset = step(index, offset, n0, s0)
+    index, offset = step(index, offset, n1, s1)
+    index, offset = step(index, offset, n2, s2)
+    index, offset = step(index, offset, n3, s3)
+    index, offset = step(index, offset, n4, s4)
+    index, offset = step(index, offset, n5, s5)
+    index, offset = step(index, offset, n6, s6)
+    index, offset = step(index, offset, n7, s7)
+    return offset
+
+
+@jit
 def corner(t0, t1, outer, s0, s1, n2, n3, n4, n5, n6, n7, s2, s3, s4, s5, s6, s7, UNIT: tl.constexpr):
     """Offset of a tile's first element: (t1, t0) is where it lies on the inner axes, `outer` counts the others."""
-    offset = tl.full((), 0, tl.int64)
+    offset = walk(outer, n2, n3, n4, n5, n6, n7, None, None, s2, s3, s4, s5, s6, s7, None, None)
     if s0 is not None:
         offset += t0.to(tl.int64) * s0
     if s1 is not None:
         offset += t1.to(tl.int64) * s1
-    outer, offset = step(outer, offset, n2, s2)
-    outer, offset = step(outer, offset, n3, s3)
-    outer, offset = step(outer, offset, n4, s4)
-    outer, offset = step(outer, offset, n5, s5)
-    outer, offset = step(outer, offset, n6, s6)
-    outer, offset = step(outer, offset, n7, s7)
     return tl.multiple_of(offset, UNIT if UNIT > 0 else -UNIT)
 
 
