@@ -394,8 +394,10 @@ def asarray(data: Any, dtype: Any = None) -> Tensor:
     if isinstance(data, np.ndarray):
         if default_device() is CPU and _sharable(data) and (dtype is None or as_dtype(dtype).numpy == data.dtype):
             return from_numpy(data)
-    elif hasattr(data, "__dlpack__") and tuple(data.__dlpack_device__())[0] == _DLPACK_CUDA:
-        return asarray(from_dlpack(data), dtype)
+    elif hasattr(data, "__dlpack__"):
+        kind, _ = data.__dlpack_device__()
+        if int(kind) == _DLPACK_CUDA:
+            return asarray(from_dlpack(data), dtype)
     return tensor(data, dtype)
 
 

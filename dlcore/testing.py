@@ -170,9 +170,7 @@ def guarded() -> Iterator[None]:
 # ---- the checks ---------------------------------------------------------------------------------------------------
 
 
-def check_forward(
-    op: Op, sample: Sample, dtype: DType, layout: str = "contiguous", device: Any = CPU
-) -> None:
+def check_forward(op: Op, sample: Sample, dtype: DType, layout: str = "contiguous", device: Any = CPU) -> None:
     """The row's outputs against `ref` on inputs rounded to ``dtype``; inputs it does not write stay as they were."""
     arrays = rounded(sample, dtype)
     want = reference(op, arrays, sample.attrs)

@@ -4,6 +4,7 @@ On a machine with a GPU all samples run there. Without one, under DLCORE_CUDA=in
 process of its own), a few small ones do, in Triton's interpreter. Rows without a kernel for a GPU are skipped, by name.
 """
 
+import functools
 import importlib
 import math
 import os
@@ -37,6 +38,7 @@ def elements(sample):
     return sum(sizes)
 
 
+@functools.cache
 def samples(op):
     every = testing.samples(op)
     return [s for s in every if elements(s) <= ELEMENTS and not s.bench][:SAMPLES] if INTERPRETED else every
@@ -69,8 +71,6 @@ def in_layouts(op):
 
 def with_gradient(op):
     return [(s, d) for s, d in in_dtypes(op) if s.grad and op.differentiable and d.is_float]
-
-
 
 
 def on_gpu(check, *args):

@@ -322,10 +322,14 @@ static uintptr_t get_function(uint8_t device, uintptr_t module, const std::strin
 
 // ---- graphs -------------------------------------------------------------------------------------------------------
 struct Graph {
-  uint8_t device;
-  Handle graph, executable;
+  const uint8_t device;
+  const Handle graph;
+  Handle executable = nullptr;
+  explicit Graph(const Captured& captured) : device(captured.device), graph(captured.graph) {}
+  Graph(const Graph&) = delete;
+  Graph& operator=(const Graph&) = delete;
   ~Graph() {
-    driver.cuGraphExecDestroy(executable);
+    if (executable) driver.cuGraphExecDestroy(executable);
     driver.cuGraphDestroy(graph);
   }
 };
@@ -357,7 +361,7 @@ void capture_abandon(uint8_t device) noexcept {
 
 std::shared_ptr<Graph> instantiate(Captured captured) {
   enter(captured.device);
-  auto graph = std::make_shared<Graph>(Graph{captured.device, captured.graph, nullptr});
+  auto graph = std::make_shared<Graph>(captured);
   CHECK(cuGraphInstantiateWithFlags, &graph->executable, captured.graph, 0);
   return graph;
 }

@@ -78,5 +78,3 @@ def _no_allocator(_: int) -> int:
 
 def _address(tensor: Any) -> int | None:
     return None if tensor is None else tensor.data_ptr
-
-
