@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+import dlcore.ops.optim  # noqa: F401  (rows that `import dlcore` leaves for later)
 from dlcore import _dispatch, testing
 from dlcore.dtypes import DType, as_dtype, bfloat16, float16, float32, float64
 from dlcore.kernels.launch import Arch, Call, Program, View, contiguous_strides
@@ -49,8 +50,10 @@ def programs(op: Op, arches: Sequence[Arch], everything: bool = False) -> Iterat
 
     ``everything``: float64 too, and operands in every memory layout; otherwise contiguous and 32 or 16 bits wide.
     """
+    defaults = tuple(op.attrs.values())
     dtypes = [d for d in op.dtypes if d in DTYPES or (everything and d is float64)] or list(op.dtypes[:1])
-    for sample in testing.samples(op):
+    for given in testing.samples(op):
+        sample = given._replace(attrs=(*given.attrs, *defaults[len(given.attrs) :]))
         wide = any(isinstance(x, np.ndarray) and x.dtype == np.float64 for x in sample.inputs)
         for dtype in dtypes if wide else dtypes[:1]:
             arrays = testing.rounded(sample, dtype)

@@ -14,6 +14,7 @@ import pickle
 import subprocess
 import sys
 import threading
+from contextlib import suppress
 from functools import cache, lru_cache
 from typing import Any
 
@@ -112,7 +113,7 @@ class Compiler:
         clock = threading.Timer(TIMEOUT, process.kill)
         clock.start()
         try:
-            pickle.dump(wanted, process.stdin)
+            pickle.dump(pickle.dumps(wanted), process.stdin)  # twice: what cannot be read is still whole
             process.stdin.flush()
             return pickle.load(process.stdout)
         except (EOFError, BrokenPipeError, pickle.UnpicklingError):
@@ -137,7 +138,11 @@ class Compiler:
         if process is None:
             return None
         process.kill()
-        return process.wait()
+        code = process.wait()
+        for pipe in (process.stdin, process.stdout):
+            with suppress(BrokenPipeError):
+                pipe.close()  # type: ignore[union-attr]
+        return code
 
     def close(self) -> None:
         """End the process; it starts again when it is needed."""

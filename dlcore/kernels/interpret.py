@@ -3,8 +3,8 @@
 This is what proves kernels where there is no GPU. A Program knows its operands by name, so the same launches that a
 GPU gets run here, one block after the other, on NumPy arrays (`run`) or on addresses (`execute`).
 
-Triton interprets only in a process that imported it under TRITON_INTERPRET=1; this module sees to that, and compiling
-happens in a process of its own (`dlcore.kernels.compile`), so both work side by side.
+From the first call on Triton only interprets in this process (TRITON_INTERPRET=1); dlcore compiles in another
+(`dlcore.kernels.compile`), so both work side by side.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ from __future__ import annotations
 import ctypes
 import itertools
 import os
-import sys
 from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
@@ -134,13 +133,9 @@ def _gathered(operand: View, address: int) -> np.ndarray[Any, Any]:
 @lru_cache
 def _interpreter() -> Any:
     """Triton's interpreter module, patched."""
-    if "triton" not in sys.modules:
-        os.environ["TRITON_INTERPRET"] = "1"
+    os.environ["TRITON_INTERPRET"] = "1"
     import triton.runtime.interpreter as module
-    from triton.language.standard import sum as standard
 
-    if not isinstance(standard, module.InterpretedFunction):
-        raise RuntimeError("triton was imported before dlcore could ask for its interpreter: set TRITON_INTERPRET=1")
     from dlcore.kernels import interpreter_patches
 
     interpreter_patches.apply(module)

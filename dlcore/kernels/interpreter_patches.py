@@ -5,11 +5,13 @@
 - A reduction or scan by a function of one's own goes element by element: here halves of the tensor meet.
 - A call of a device function patches the language again, each time: here the kernel's launch has done it.
 - The result of comparing scalars becomes a float when it is broadcast: here it stays a bool.
+- Triton's own functions (tl.sum, tl.cdiv) are interpreted only if the flag was set before Triton's import: here always.
 - Inline PTX is refused: here a few instructions that NumPy can say are known.
 """
 
 from __future__ import annotations
 
+import sys
 from types import SimpleNamespace
 from typing import Any
 
@@ -27,9 +29,27 @@ def apply(module: Any) -> None:
     _reductions(module)
     _splat(module)
     _inline_assembly(module)
+    _library(module)
     module.InterpretedFunction.__call__ = lambda self, *args, **kwargs: self.rewrite()(*args, **kwargs)
     patch, visible = module._patch_lang, SimpleNamespace(__globals__={"tl": module.tl, "core": module.tl.core})
     module._patch_lang = lambda function: patch(visible)  # core is what Triton's own device functions call tl
+
+
+def _library(module: Any) -> None:
+    import triton.language as tl
+    from triton.runtime.jit import JITFunction
+
+    interpreted: dict[int, Any] = {}
+    places = [m for name, m in sys.modules.items() if name.startswith("triton.language") and m is not None]
+    for place in (*places, tl.tensor):
+        for name, value in list(vars(place).items()):
+            if isinstance(value, JITFunction):
+                made = interpreted.setdefault(id(value), module.InterpretedFunction(value.fn))
+                setattr(place, name, made if place is not tl.tensor else _method(made))
+
+
+def _method(function: Any) -> Any:
+    return lambda self, *args, **kwargs: function(self, *args, **kwargs)
 
 
 # ---- bfloat16 -----------------------------------------------------------------------------------------------------

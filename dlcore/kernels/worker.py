@@ -24,16 +24,16 @@ __all__ = ["compile", "main"]
 
 
 def main() -> None:
-    """Answer requests: pickled Specialised in, pickled Binary or error text out."""
+    """Answer requests: a Specialised, pickled twice, comes in; a pickled Binary or the text of an error goes out."""
     requests, answers = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # what a compiler prints must not get between the answers
     while True:
         try:
-            wanted = pickle.load(requests)
+            request = pickle.load(requests)
         except EOFError:
             return
         try:
-            answer: Any = compile(wanted)
+            answer: Any = compile(pickle.loads(request))
         except Exception as error:  # whatever a compiler raises is the answer
             answer = _explained(error)
         pickle.dump(answer, answers)
