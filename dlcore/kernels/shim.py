@@ -16,12 +16,12 @@ import subprocess
 import sysconfig
 import tempfile
 from collections.abc import Callable, Iterable
-from functools import lru_cache
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from dlcore.kernels.binary import cache_directory
-from dlcore.kernels.launch import F64, I32, Cuda, Errors, In, Launch, Out, Table, Temp, Value
+from dlcore.kernels.launch import F64, I32, Errors, In, Launch, Out, Table, Temp, Value
 from dlcore.kernels.specialise import includes, source_path
 
 __all__ = ["ShimError", "run_cuda"]
@@ -29,7 +29,7 @@ __all__ = ["ShimError", "run_cuda"]
 HEADERS = Path(__file__).parent / "shim"
 FLAGS = [
     "-std=c++20", "-O1", "-fPIC", "-shared", "-w", "-ffp-contract=off", "-fno-strict-aliasing", "-fwrapv",
-    "-fno-gnu-unique", "-fvisibility=hidden",
+    "-fno-gnu-unique", "-fvisibility=hidden", "-fno-extern-tls-init",
 ]  # fmt: skip
 SHARED = 227 << 10  # bytes of dynamic shared memory, filled with NaN for each block
 
@@ -105,7 +105,7 @@ dlcore_launch(const unsigned* grid, const unsigned* block, int count, const int*
     return entry, shared
 
 
-@lru_cache(maxsize=None)
+@cache
 def _library(source: str, function: str) -> Any:
     """The entry of the compiled kernel; compiled if this source never was."""
     path = source_path(source)

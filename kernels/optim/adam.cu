@@ -8,9 +8,9 @@
 // gradients; some 40 instructions a parameter where the bandwidth of an H200 leaves time for 190.
 // A thread has 64 bytes in flight before its first use of any (16 in each of p, g, m, v), 96 with 16-bit parameters.
 //
-// The factors have a launch of their own because the step counts, too, are in memory and moved on by the kernel: a block
-// of the update may not move a count that another block has still to read. It also takes the powers, in float64, once
-// for each tensor instead of once for each block. Both launches replay in a CUDA graph with nothing from the host.
+// The factors have a launch of their own because the step counts, too, lie in memory and are moved on by the kernel: no
+// block of the update may move a count that another has still to read. It also takes the powers, in float64, once for
+// each tensor instead of once for each block. Both launches replay in a CUDA graph with nothing from the host.
 //
 // Versions: 1, this one: unmeasured, not yet run on hardware. Triton's twin is adam.py; both are compiled by the tests.
 #include "segments.cuh"

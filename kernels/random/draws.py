@@ -14,7 +14,15 @@ from dlcore.kernels.elementwise.math import at_most, bits_of, log_reduced, of_bi
 from dlcore.kernels.language import jit, tl
 from dlcore.kernels.launch import F64, Call, Program
 from dlcore.kernels.random.philox import (
-    advance, draw, draws, is_whole, long_word, places, put_four, put_two, read_state,
+    advance,
+    draw,
+    draws,
+    is_whole,
+    long_word,
+    places,
+    put_four,
+    put_two,
+    read_state,
 )  # fmt: skip
 
 # ---- device -------------------------------------------------------------------------------------------------------

@@ -40,7 +40,7 @@ def dropout_kernel(
         tl.store(out + at + 16, kept(tl.load(x + at + 16, at + 16 < n), w1, threshold, scale), at + 16 < n)
         tl.store(out + at + 32, kept(tl.load(x + at + 32, at + 32 < n), w2, threshold, scale), at + 32 < n)
         tl.store(out + at + 48, kept(tl.load(x + at + 48, at + 48 < n), w3, threshold, scale), at + 48 < n)
-    if saved is not None:
+    if saved is not None:  # noqa: SIM102 (one is known at compile time)
         if tl.program_id(0) == 0:
             tl.store(saved, seed)
             tl.store(saved + 1, offset)

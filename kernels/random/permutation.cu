@@ -1,8 +1,8 @@
 // The integers 0 ... n - 1 in the order of their 64-bit random words, equal words by index: what any stable sort gives.
 //
 // Random words fall evenly into buckets by their leading bits, 128 to 256 in each on average, and a number's place in
-// its bucket is the count of those that come before it: a comparison sort without exchanges, right for any words and any
-// sizes of buckets, whose result does not depend on the order in which atomics put numbers into a bucket.
+// its bucket is the count of those that come before it: a sort without exchanges, right for any words and any sizes of
+// buckets, whose result does not depend on the order in which atomics put numbers into a bucket.
 //
 //   count    how many words each bucket gets (integer atomics)
 //   scan     where buckets begin (one block)
@@ -23,14 +23,14 @@ constexpr int kThreads = 256, kScanThreads = 1024, kAll = 512;
 struct Keyed {
   unsigned long long key;
   long long index;
-  __device__ bool before(const Keyed& other) const { return key < other.key || (key == other.key && index < other.index); }
+  __device__ bool before(const Keyed& y) const { return key < y.key || (key == y.key && index < y.index); }
 };
 
 // Calls use({key, index}) for the two numbers that block `block` of the draw makes.
 template <class F>
 __device__ inline void each_key(const long long* state, long long stride, long long block, long long n, F use) {
-  const unsigned long long offset = static_cast<unsigned long long>(state[stride]);
-  const Words words = philox(offset + static_cast<unsigned long long>(block), static_cast<unsigned long long>(state[0]));
+  const Words words = philox(static_cast<unsigned long long>(state[stride] + block),
+                             static_cast<unsigned long long>(state[0]));
   const long long first = block / 16 * 32 + block % 16;
   if (first < n) use(Keyed{words.pair(0), first});
   if (first + 16 < n) use(Keyed{words.pair(1), first + 16});
@@ -80,7 +80,8 @@ extern "C" __global__ void __launch_bounds__(kThreads)
 rank(const unsigned long long* start, const Keyed* split, long long* out, long long* state, long long stride,
      long long used) {
   __shared__ Keyed tile[kThreads];
-  const long long begin = static_cast<long long>(start[blockIdx.x]), end = static_cast<long long>(start[blockIdx.x + 1]);
+  const long long begin = static_cast<long long>(start[blockIdx.x]);
+  const long long end = static_cast<long long>(start[blockIdx.x + 1]);
   for (long long first = begin; first < end; first += kThreads) {  // almost always one round, and one tile
     const long long mine = first + threadIdx.x;
     const Keyed own = mine < end ? split[mine] : Keyed{};

@@ -103,7 +103,7 @@ struct Fiber {
   int index;  // in the block
   State state;
   int site, votes;           // of the barrier it waits at; its vote there, then the sum of all
-  unsigned mask;             // of the warp operation it waits at
+  unsigned mask, taking;     // of the warp operation it waits at; the lanes that took part in its last
   const char* operation;
   unsigned long long given, seen[32];  // to and from the other lanes
 };
@@ -173,13 +173,18 @@ inline void warp_barrier(unsigned mask, unsigned long long given, const char* op
   }
   if (all) {
     unsigned long long values[32] = {};
-    for (int lane = 0; lane < 32; ++lane)
-      if (const Fiber* f = mask >> lane & 1 ? lane_of(lane) : nullptr) values[lane] = f->given;
+    unsigned taking = 0;
     for (int lane = 0; lane < 32; ++lane) {
-      if (Fiber* f = mask >> lane & 1 ? lane_of(lane) : nullptr) {
-        memcpy(f->seen, values, sizeof values);
-        f->state = ready;
-      }
+      if (!(mask >> lane & 1) || !lane_of(lane)) continue;
+      values[lane] = lane_of(lane)->given;
+      taking |= 1u << lane;
+    }
+    for (int lane = 0; lane < 32; ++lane) {
+      if (!(taking >> lane & 1)) continue;
+      Fiber* const f = lane_of(lane);
+      memcpy(f->seen, values, sizeof values);
+      f->taking = taking;
+      f->state = ready;
     }
   }
   yield();
@@ -190,7 +195,7 @@ template <class T> inline T shuffle(unsigned mask, T x, int source, const char* 
   unsigned long long bits = 0;
   memcpy(&bits, &x, sizeof x);
   warp_barrier(mask, bits, operation);
-  if (!(mask >> source & 1) || !lane_of(source)) fail("%s reads lane %d, which takes no part", operation, source);
+  if (!(current->taking >> source & 1)) fail("%s reads lane %d, which takes no part", operation, source);
   memcpy(&x, &current->seen[source], sizeof x);
   return x;
 }
@@ -200,7 +205,7 @@ template <class T, class F> inline T reduce(unsigned mask, T x, const char* oper
   warp_barrier(mask, static_cast<unsigned long long>(x), operation);
   bool first = true;
   for (int lane = 0; lane < 32; ++lane) {
-    if (!(mask >> lane & 1) || !lane_of(lane)) continue;
+    if (!(current->taking >> lane & 1)) continue;
     const T other = static_cast<T>(current->seen[lane]);
     x = first ? other : fold(x, other);
     first = false;
@@ -209,10 +214,12 @@ template <class T, class F> inline T reduce(unsigned mask, T x, const char* oper
 }
 
 inline void enter() {
-  body(arguments);
-  current->state = done;
-  if (--alive == waiting && alive > 0) release_block();
-  yield();
+  for (;;) {  // a fiber serves one thread of every block
+    body(arguments);
+    current->state = done;
+    if (--alive == waiting && alive > 0) release_block();
+    yield();
+  }
 }
 
 // This library's thread-local memory, which is all shared memory, to NaN.
@@ -232,21 +239,26 @@ inline void poison() {
   dl_iterate_phdr(poison_module, &touched);
 }
 
-inline void run_block(bool backward) {
-  const int n = static_cast<int>(fibers.size());
-  poison();
-  alive = n;
-  waiting = 0;
-  for (int i = 0; i < n; ++i) {
+inline void make_fibers() {
+  fibers.resize(block.x * block.y * block.z);
+  for (unsigned i = 0; i < fibers.size(); ++i) {
     Fiber& f = fibers[i];
     f.thread = {i % block.x, i / block.x % block.y, i / block.x / block.y};
-    f.index = i;
-    f.state = ready;
+    f.index = static_cast<int>(i);
+    f.stack.resize(kStack);
     getcontext(&f.context);
     f.context.uc_stack.ss_sp = f.stack.data();
     f.context.uc_stack.ss_size = f.stack.size();
     makecontext(&f.context, enter, 0);
   }
+}
+
+inline void run_block(bool backward) {
+  const int n = static_cast<int>(fibers.size());
+  poison();
+  alive = n;
+  waiting = 0;
+  for (Fiber& f : fibers) f.state = ready;
   while (alive > 0) {
     bool ran = false;
     for (int i = 0; i < n; ++i) {
@@ -259,12 +271,10 @@ inline void run_block(bool backward) {
     }
     if (ran) continue;
     for (const Fiber& f : fibers) {
-      if (f.state == at_warp)
-        snprintf(problem, sizeof problem, "thread %d waits for the lanes %08x at %s for ever", f.index, f.mask, f.operation);
-      else if (f.state == at_block && !problem[0])
-        snprintf(problem, sizeof problem, "thread %d waits at the barrier of line %d for ever", f.index, f.site);
+      if (f.state != at_warp) continue;
+      snprintf(problem, sizeof problem, "thread %d waits for lanes %08x at %s for ever", f.index, f.mask, f.operation);
+      return;
     }
-    return;
   }
 }
 
@@ -286,14 +296,14 @@ template <class... A, void (*kernel)(A...)> struct Caller<kernel> {
 template <auto kernel>
 inline const char* launch(const unsigned* grid_, const unsigned* block_, int count, const int* sizes,
                           void* const* args, int backward) {
+  using Wanted = Caller<kernel>;
   problem[0] = 0;
-  if (count != static_cast<int>(Caller<kernel>::count) || !Caller<kernel>::fits(sizes)) return "the arguments do not fit";
+  if (count != static_cast<int>(Wanted::count) || !Wanted::fits(sizes)) return "the arguments do not fit";
   grid = {grid_[0], grid_[1], grid_[2]};
   block = {block_[0], block_[1], block_[2]};
   body = Caller<kernel>::run;
   arguments = args;
-  fibers.resize(block.x * block.y * block.z);
-  for (Fiber& f : fibers) f.stack.resize(kStack);
+  make_fibers();
   const long long blocks = 1ll * grid.x * grid.y * grid.z;
   for (long long i = 0; i < blocks && !problem[0]; ++i) {
     const long long b = backward ? blocks - 1 - i : i;
@@ -348,7 +358,7 @@ template <class T> inline unsigned __match_any_sync(unsigned mask, T x) {
   shim::warp_barrier(mask, bits, "__match_any_sync");
   unsigned same = 0;
   for (int lane = 0; lane < 32; ++lane)
-    same |= unsigned((mask >> lane & 1) && shim::lane_of(lane) && shim::current->seen[lane] == bits) << lane;
+    same |= unsigned((shim::current->taking >> lane & 1) && shim::current->seen[lane] == bits) << lane;
   return same;
 }
 #define DLCORE_REDUCE(name, expression)                                                              \
