@@ -62,8 +62,8 @@ class Seen(NamedTuple):
 
 def inspect_log(log: str, function: str) -> Seen:
     """The numbers for ``function`` in the output of `ptxas -v`."""
-    start = log.find(f"Function properties for {function}")
-    text = log[start:] if start >= 0 else log
+    section = re.search(rf"Function properties for {re.escape(function)}\s(.*?)(Compiling entry|\Z)", log, re.DOTALL)
+    text = section[1] if section else log
     stack, stores = re.search(r"(\d+) bytes stack frame", text), re.search(r"(\d+) bytes spill stores", text)
     registers, shared = re.search(r"Used (\d+) registers", text), re.search(r"(\d+) bytes smem", text)
     numbers = [int(m[1]) if m else 0 for m in (registers, stack, stores, shared)]
