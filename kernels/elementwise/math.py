@@ -224,22 +224,74 @@ def sin_near(x, QUARTER: tl.constexpr):  # sin(x + QUARTER pi / 2) of float32 |x
     return of_bits(bits_of(value) ^ ((k & 2) << 62)).to(tl.float32)
 
 
-@jit
-def sin_any(x, QUARTER: tl.constexpr):
-    if QUARTER:
-        return tl.cos(x)
-    else:
-        return tl.sin(x)
+# 2 / pi: the bits before the point (64 zeros), then 1216 behind it.
+TWO_OVER_PI = tl.constexpr((
+    0x0000000000000000, 0xA2F9836E4E441529, 0xFC2757D1F534DDC0, 0xDB6295993C439041,
+    0xFE5163ABDEBBC561, 0xB7246E3A424DD2E0, 0x06492EEA09D1921C, 0xFE1DEB1CB129A73E,
+    0xE88235F52EBB4484, 0xE99C7026B45F7E41, 0x3991D639835339F4, 0x9C845F8BBDF9283B,
+    0x1FF897FFDE05980F, 0xEF2F118B5A0A6D1F, 0x6D367ECF27CB09B7, 0x4F463F669E5FEA2D,
+    0x7527BAC7EBE5F17B, 0x3D0739F78A5292EA, 0x6BFB5FB11F8D5D08, 0x56033046FC7B6BAB,
+))  # fmt: skip
 
 
 @jit
-def circle(x, QUARTER: tl.constexpr):
+def reduce_any(x):  # (n mod 4, x - n pi / 2) for the nearest n, float64 x >= 1/2, by products of integers
+    bits = bits_of(x)
+    start = (bits >> 52).to(tl.int64) - (1075 - 62)  # x = m 2^e, m an integer: 2^e 2 / pi mod 4 begins at this bit
+    m = (bits & 0xFFFFFFFFFFFFF) | 0x10000000000000
+    word, shift = start >> 6, (start & 63).to(tl.uint64)
+    zero = tl.zeros(x.shape, tl.uint64)
+    w0, w1, w2, w3 = zero, zero, zero, zero
+    for k in tl.static_range(17):
+        w0 = tl.where(word == k, zero + TWO_OVER_PI[k], w0)
+        w1 = tl.where(word == k, zero + TWO_OVER_PI[k + 1], w1)
+        w2 = tl.where(word == k, zero + TWO_OVER_PI[k + 2], w2)
+        w3 = tl.where(word == k, zero + TWO_OVER_PI[k + 3], w3)
+    back = 63 - shift
+    w0 = (w0 << shift) | ((w1 >> 1) >> back)
+    w1 = (w1 << shift) | ((w2 >> 1) >> back)
+    w2 = (w2 << shift) | ((w3 >> 1) >> back)
+    low = m * w1 + tl.umulhi(m, w2)
+    carry = (low < m * w1).to(tl.uint64)
+    high = m * w0 + tl.umulhi(m, w1) + carry  # x 2 / pi mod 4: two bits before the point, 62 behind it
+    n = (high + 0x2000000000000000) >> 62
+    rest = (high - (n << 62)).to(tl.int64, bitcast=True).to(tl.float64) + low.to(tl.float64) * 5.421010862427522e-20
+    return n, rest * 3.4061215800865545e-19  # pi / 2 2^-62
+
+
+@jit
+def sin_any(x, QUARTER: tl.constexpr):  # sin(x + QUARTER pi / 2) of any float64
+    a = tl.abs(x)
+    n, r = reduce_any(tl.where((a >= 0.5) & (a < float("inf")), a, 1.0))
+    n = tl.where(a < 0.5, tl.zeros_like(n), n)
+    r = tl.where(a < 0.5, a, tl.where(a < float("inf"), r, float("nan")))
+    z = r * r
+    s = tl.fma(r * z, poly(z, (-1.66666666666666324348e-01, 8.33333333332248946124e-03, -1.98412698298579493134e-04,
+                               2.75573137070700676789e-06, -2.50507602534068634195e-08,
+                               1.58969099521155010221e-10)), r)  # fmt: skip
+    half = 0.5 * z
+    w = 1.0 - half
+    c = poly(z, (4.16666666666666019037e-02, -1.38888888888741095749e-03, 2.48015872894767294178e-05,
+                 -2.75573143513906633035e-07, 2.08757232129817482790e-09, -1.13596475577881948265e-11))  # fmt: skip
+    c = w + tl.fma(z * z, c, (1.0 - w) - half)
+    k = n + QUARTER
+    value = tl.where((k & 1) != 0, c, s)
+    value = of_bits(bits_of(value) ^ ((k & 2) << 62))
+    if QUARTER == 0:
+        value = tl.where(x < 0.0, -value, value)
+        value = tl.where(x == 0.0, x, value)
+    return value
+
+
+@jit
+def circle(x, QUARTER: tl.constexpr):  # float32 beyond 2^20 is rare: a block that has none does without it
     if x.dtype == tl.float64:
         return sin_any(x, QUARTER)
     else:
         y = sin_near(x, QUARTER)
-        if tl.max((tl.abs(x) > 1048576.0).to(tl.int32)) != 0:
-            y = tl.where(tl.abs(x) > 1048576.0, sin_any(x, QUARTER), y)
+        far = tl.abs(x) > 1048576.0
+        if tl.max(far.to(tl.int32)) != 0:
+            y = tl.where(far, sin_any(x.to(tl.float64), QUARTER).to(tl.float32), y)
         return y
 
 
