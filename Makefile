@@ -1,4 +1,4 @@
-# make demo | test | bench | lint | isa | sanitize | wheel | readme | clean
+# make demo | test | interpret | bench | lint | isa | sanitize | wheel | readme | clean
 # Everything lives in .venv; a target installs again only when setup.py, pyproject.toml or a C++ file has changed.
 PYTHON ?= python3
 BIN := .venv/bin
@@ -10,13 +10,18 @@ SANITIZERS := $(shell g++ -print-file-name=libasan.so 2>/dev/null) $(shell g++ -
 SANITIZED := PYTHONPATH=$(CURDIR)/build/sanitize/lib LD_PRELOAD="$(SANITIZERS)" ASAN_OPTIONS=detect_leaks=0 \
     $(BIN)/python -P -m pytest -q -p no:cacheprovider
 .DELETE_ON_ERROR:
-.PHONY: demo test bench readme lint isa sanitize wheel clean
+.PHONY: demo test interpret bench readme lint isa sanitize wheel clean
 
 demo: .venv/.core
 	$(BIN)/dlcore demo
 
+# The table on a GPU where there is one; without, again on the device that Triton's interpreter stands in for.
 test: .venv/.test
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
+	@ls /dev/nvidia[0-9]* >/dev/null 2>&1 || $(MAKE) -s interpret
+
+interpret: .venv/.test
+	TRITON_INTERPRET=1 DLCORE_CUDA=interpreter $(BIN)/python -m pytest $(PYTEST_ARGS) tests/test_cuda_table.py tests/test_cuda_models.py
 
 lint: .venv/.lint
 	$(BIN)/ruff check .

@@ -18,7 +18,7 @@ from typing import Any as _Any
 
 from dlcore._C import set_thread_count as set_num_threads
 from dlcore._C import thread_count as get_num_threads
-from dlcore._device import Device, device
+from dlcore._device import Device, default_device, device, set_default_device, synchronize
 from dlcore.dtypes import (
     DType,
     bfloat16,
@@ -32,7 +32,7 @@ from dlcore.dtypes import (
     int64,
     uint8,
 )
-from dlcore.errors import AutogradError, CaptureError, DTypeError, ShapeError
+from dlcore.errors import AutogradError, CaptureError, DeviceError, DTypeError, ShapeError
 from dlcore.op import REGISTRY, Op
 from dlcore import _dispatch as _dispatch  # binds the planner before any operation runs
 from dlcore.ops.elementwise import *  # noqa: F403

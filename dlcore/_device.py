@@ -1,23 +1,35 @@
-"""Devices: where a tensor's memory is. The CPU is always there."""
+"""Devices: where a tensor's memory is. The CPU is always there; "cuda:0", "cuda:1", ... are NVIDIA GPUs.
+
+New tensors are made on the default device. That is what `set_default_device` says, else the environment variable
+DLCORE_DEVICE ("cpu", "cuda", "cuda:1", "auto"), else "auto": the first GPU where the machine has one and CuPy is
+installed, and the CPU otherwise. The choice is made when the first tensor is, without importing anything heavy.
+
+With DLCORE_CUDA=interpreter, "cuda:0" needs no GPU: its memory is the host's, and Triton's interpreter runs its
+kernels, slowly. That is for tests.
+"""
 
 from __future__ import annotations
 
+import glob
+import importlib
 import os
+import warnings
+from importlib.util import find_spec
 from typing import Any
 
 from dlcore import _C
-from dlcore.errors import DTypeError
+from dlcore.errors import DeviceError, DTypeError
 
-__all__ = ["Device", "default_device", "device"]
+__all__ = ["CPU", "Device", "default_device", "device", "set_default_device", "synchronize"]
 
 
 class Device:
-    """A place for tensors: ``type`` ("cpu") and ``index`` (0). Equal devices are the same object."""
+    """A place for tensors: ``type`` ("cpu" or "cuda") and ``index`` (0). Equal devices are the same object."""
 
-    __slots__ = ("code", "index", "type")
+    __slots__ = ("backend", "code", "index", "type")
 
-    def __init__(self, code: int, type: str, index: int):
-        self.code, self.type, self.index = code, type, index
+    def __init__(self, code: int, type: str, index: int, backend: Any = None):
+        self.code, self.type, self.index, self.backend = code, type, index, backend
 
     def __repr__(self) -> str:
         return f"device({str(self)!r})"
@@ -28,25 +40,80 @@ class Device:
     def __reduce__(self) -> tuple[Any, ...]:
         return device, (str(self),)
 
+    def __deepcopy__(self, memo: dict[int, Any]) -> Device:
+        return self
+
+    def raise_faults(self, words: bytes) -> None:
+        """Raises what the fault words tell, as the device's kernels left them."""
+        self.backend.raise_faults(words)
+
 
 CPU = Device(0, "cpu", 0)
 _C.register_device(0, CPU)
+_cuda: dict[int, Device] = {}
+_default: Device | None = None
 
 
 def device(name: str | Device) -> Device:
-    """The device called ``name``: "cpu" (or "cpu:0").
+    """The device called ``name``: "cpu", or "cuda" ("cuda:0"), "cuda:1", ...
 
-    Raises ``DTypeError`` for devices this version has no backend for, saying so.
+    Raises ``DeviceError`` where there is no such GPU, saying what is missing, and ``DTypeError`` for other names.
     """
     if isinstance(name, Device):
         return name
-    if name in ("cpu", "cpu:0"):
+    kind, _, number = str(name).partition(":")
+    if kind == "cpu" and number in ("", "0"):
         return CPU
-    if str(name).partition(":")[0] in ("cuda", "gpu"):
-        raise DTypeError(f"device: {name!r} is not available: this version of dlcore has no GPU backend yet; use 'cpu'")
-    raise DTypeError(f"device: {name!r} is not a device (known: 'cpu')")
+    if kind not in ("cuda", "gpu") or not (number.isdecimal() or (not number and ":" not in name)):
+        raise DTypeError(f"device: {name!r} is not a device (known: 'cpu', 'cuda', 'cuda:<number>')")
+    index = int(number or 0)
+    if index not in _cuda:
+        _cuda[index] = _open(index)
+    return _cuda[index]
+
+
+def _open(index: int) -> Device:
+    kind = "interpreter" if os.environ.get("DLCORE_CUDA") == "interpreter" else "cuda"
+    backend = importlib.import_module(f"dlcore.backends.{kind}")
+    code = 1 + index
+    opened = Device(code, "cuda", index, backend.Backend(code, index))
+    _C.register_device(code, opened)
+    return opened
 
 
 def default_device() -> Device:
-    """The device new tensors are made on: the environment variable DLCORE_DEVICE, else the CPU."""
-    return device(os.environ.get("DLCORE_DEVICE", "cpu"))
+    """The device new tensors are made on."""
+    global _default
+    if _default is None:
+        asked = os.environ.get("DLCORE_DEVICE") or "auto"
+        _default = _automatic() if asked == "auto" else device(asked)
+    return _default
+
+
+def set_default_device(name: str | Device | None) -> None:
+    """New tensors are made on the device called ``name`` from here on (None: on what DLCORE_DEVICE says)."""
+    global _default
+    _default = None if name is None else device(name)
+
+
+def _automatic() -> Device:
+    """The first GPU where there is one and CuPy is installed; a look at /dev tells, nothing is opened otherwise."""
+    there = glob.glob("/dev/nvidia[0-9]*") or os.path.exists("/dev/dxg")
+    if not there or find_spec("cupy") is None:
+        return CPU
+    try:
+        return device("cuda")
+    except DeviceError as error:
+        warnings.warn(f"{error}; dlcore computes on the CPU", stacklevel=3)
+        return CPU
+
+
+def synchronize(name: str | Device | None = None) -> None:
+    """Waits until a device (default: every GPU in use) has done all that was asked; raises what went wrong there.
+
+    Work on a GPU goes on in the background. A bad label or index there raises IndexError at the first wait after it:
+    here, or where a value is read (`item`, `numpy`, `print`).
+    """
+    for place in list(_cuda.values()) if name is None else [device(name)]:
+        if place.backend is not None:
+            place.backend.synchronize()

@@ -6,31 +6,41 @@ finds its plan never comes here. Nothing in this module knows any particular ope
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, NamedTuple
+import importlib
+from collections.abc import Callable, Sequence
+from functools import cache
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from dlcore import _C
 from dlcore._device import CPU, Device
-from dlcore.dtypes import DType, default_float
+from dlcore.dtypes import DType, default_float, uint8
 from dlcore.errors import AutogradError, DTypeError
-from dlcore.op import Op, Spec
+from dlcore.op import REGISTRY, Op, Spec
 
-__all__ = ["plan"]
+if TYPE_CHECKING:
+    from dlcore.backends import Bound
+    from dlcore.kernels.launch import Program, View
 
-NATIVE, FOREIGN, VIEW, COMPOSITE = range(4)  # enum class PlanKind in csrc/core/function.h
+__all__ = ["Plan", "copy_plan", "plan", "planner"]
+
+NATIVE, FOREIGN, VIEW, COMPOSITE = range(4)  # enum class PlanKind in csrc/core/plan.h
 NOTHING, INPUT, OUTPUT = range(3)  # SaveSpec::Kind
 
 
 class Plan(NamedTuple):
-    """What csrc/core/function.cpp reads: ``head`` is (kind, number of outputs returned, taped)."""
+    """What csrc/core/plan.cpp reads.
 
-    head: tuple[int, int, int]
+    ``head``: kind, number of outputs returned, taped, index of the outputs' device, number of workspaces behind them.
+    """
+
+    head: tuple[int, int, int, int, int]
     target: Any
     casts: Sequence[int]
     outputs: Sequence[Spec | None] = ()
     params: Sequence[int | float] = ()
     saves: Sequence[tuple[int, int]] = ()
     writes: Sequence[int] = ()
+    copies: Sequence[int] = ()
 
 
 def plan(op: Op, operands: tuple[Any, ...], attrs: tuple[Any, ...], needs: tuple[bool, ...]) -> Plan:
@@ -51,20 +61,88 @@ def plan(op: Op, operands: tuple[Any, ...], attrs: tuple[Any, ...], needs: tuple
     if any(needs[k] for k in writes):
         raise AutogradError(f"{op.name}: writes in place into a tensor that requires a gradient; use no_grad()")
     if op.dynamic or (taped and op.vjp is None):
-        return Plan((COMPOSITE, n_outputs, 0), _composite(op, taped), casts)
+        return Plan((COMPOSITE, n_outputs, 0, 0, 0), _composite(op, taped), casts)
     saves = _saves(op, attrs, needs) if taped else []
-    head = (n_outputs, int(taped))
+    place = device if op.place is None else op.place(*attrs)
+    head = (n_outputs, int(taped), place.code, 0)
     if op.view:
         layout = op.view(*specs, *attrs)
         if layout is None:  # no view of this memory has that shape
-            return Plan((COMPOSITE, n_outputs, 0), lambda x, *rest: op.call(x.clone(), *rest), casts)
+            return Plan((COMPOSITE, n_outputs, 0, 0, 0), lambda x, *rest: op.call(x.clone(), *rest), casts)
         shape, strides, offset = layout
         return Plan((VIEW, *head), (offset, strides), casts, [Spec(shape, operands[0].dtype)], (), saves)
     kernel = _kernel(op, device, specs, attrs)
     if kernel is None:
-        return Plan((COMPOSITE, n_outputs, 0), _composite(op, taped), casts)
-    kind = NATIVE if isinstance(kernel, str) else FOREIGN
-    return Plan((kind, *head), kernel, casts, outputs, _params(op, specs, attrs), saves, writes)
+        return Plan((COMPOSITE, n_outputs, 0, 0, 0), _composite(op, taped), casts)
+    params = _params(op, specs, attrs)
+    if not isinstance(kernel, str):
+        return Plan((FOREIGN, *head), kernel, casts, outputs, params, saves, writes)
+    if device is CPU:
+        return Plan((NATIVE, *head), kernel, casts, outputs, params, saves, writes)
+    inputs = [_view(t, s, c) for t, s, c in zip(operands, specs, casts, strict=True)]
+    wanted = [o if taped or k < n_outputs else None for k, o in enumerate(outputs)]
+    bound = _bind(op.name, device, kernel, inputs, [None if o is None else _fresh(o) for o in wanted], attrs, params)
+    outputs = (*outputs, *(Spec((n,), uint8) for n in bound.temps))
+    kind, head = FOREIGN if callable(bound.target) else NATIVE, (*head[:3], len(bound.temps))
+    return Plan((kind, *head), bound.target, casts, outputs, params, saves, writes, bound.copies)
+
+
+# ---- GPUs ---------------------------------------------------------------------------------------------------------
+
+
+@cache
+def planner(name: str) -> Callable[..., Program]:
+    """The planner called "family.file:function", of the file kernels/<family>/<file>.py."""
+    module, _, function = name.partition(":")
+    found: Callable[..., Program] = getattr(importlib.import_module(f"dlcore.kernels.{module}"), function)
+    return found
+
+
+def _bind(
+    row: str,
+    device: Device,
+    kernel: str,
+    inputs: Sequence[View | None],
+    outputs: Sequence[View | None],
+    attrs: tuple[Any, ...] = (),
+    params: Sequence[int | float] = (),
+) -> Bound:
+    """What the backend makes of the Program that the planner called ``kernel`` answers."""
+    from dlcore.kernels.launch import Call
+
+    call = Call(tuple(inputs), tuple(outputs), attrs, tuple(params), device.backend.arch)
+    bound: Bound = device.backend.bind(row, call, planner(kernel)(call))
+    return bound
+
+
+def _view(operand: Any, spec: Spec | None, cast: int) -> View | None:
+    """The operand as a planner sees it, after the cast that C++ does first."""
+    from dlcore.kernels.launch import View
+
+    if spec is None:
+        return None
+    if operand.weak:
+        return View((), spec.dtype, (), True, True)
+    return _fresh(spec) if cast >= 0 else View(spec.shape, spec.dtype, operand.strides, operand.data_ptr % 16 == 0)
+
+
+def _fresh(spec: Spec) -> View:
+    """Memory of its own."""
+    from dlcore.kernels.launch import View, contiguous_strides
+
+    return View(spec.shape, spec.dtype, contiguous_strides(spec.shape))
+
+
+def copy_plan(source: Any, target: Any) -> Plan:
+    """How one device copies ``source`` into the memory of ``target``, of any strides: the planner of `contiguous`."""
+    place, op = source.device, REGISTRY["contiguous"]
+    specs = [Spec(t.shape, t.dtype) for t in (source, target)]
+    kernel = _kernel(op, place, specs[:1], ())
+    views = [_view(t, s, -1) for t, s in zip((source, target), specs, strict=True)]
+    bound = _bind(op.name, place, kernel, views[:1], views[1:])
+    if bound.temps or bound.copies:
+        raise RuntimeError("contiguous: its planner may want neither workspaces nor copies")
+    return Plan((FOREIGN if callable(bound.target) else NATIVE, 0, 0, place.code, 0), bound.target, ())
 
 
 def common_device(op: Op, operands: Sequence[Any]) -> Device:
@@ -126,4 +204,4 @@ def _saves(op: Op, attrs: tuple[Any, ...], needs: tuple[bool, ...]) -> list[tupl
     return chosen
 
 
-_C.bind(plan=plan)
+_C.bind(plan=plan, copy_plan=copy_plan)

@@ -16,11 +16,15 @@ from dlcore.errors import AutogradError, CaptureError, DTypeError, ShapeError
 from dlcore.ops import activation, elementwise, indexing, movement, reduce
 from dlcore.ops import matmul as products
 from dlcore.ops import softmax as rows
+from dlcore.ops.transfer import transfer
 
 __all__ = [
     "Parameter", "Tensor", "arange", "asarray", "empty", "empty_like", "eye", "from_dlpack", "from_numpy", "full",
     "full_like", "linspace", "ones", "ones_like", "tensor", "zeros", "zeros_like",
 ]  # fmt: skip
+
+
+_DLPACK_CPU, _DLPACK_CUDA = (1, 0), 2  # a device, a kind of device
 
 
 def _numbers(values: tuple[Any, ...]) -> tuple[int, ...]:
@@ -41,7 +45,12 @@ class Tensor(_C.TensorBase):
 
     # ---- reading out
     def numpy(self) -> np.ndarray[Any, Any]:
-        """The values as a NumPy array: shares memory on the CPU (read-only if a gradient is required)."""
+        """The values as a NumPy array: shares memory on the CPU (read-only if a gradient is required).
+
+        From a GPU it is a copy, made when all work there is done.
+        """
+        if self.device is not CPU:
+            return transfer(self.detach(), CPU).numpy()
         if self.dtype is bfloat16:
             bits = np.asarray(memoryview(_C.reinterpret(self, int16)))
             if self.requires_grad:
@@ -101,16 +110,41 @@ class Tensor(_C.TensorBase):
             raise BufferError(
                 "__dlpack__: the tensor requires a gradient, which the other side would not see; detach() it"
             )
-        if stream is not None or (dl_device is not None and tuple(dl_device) != self.__dlpack_device__()):
-            raise BufferError(f"__dlpack__: a tensor on {self.device} has no stream and goes to no other device")
-        source = self.clone() if copy else self
+        source = self
+        if dl_device is not None and tuple(dl_device) != self.__dlpack_device__():
+            if tuple(dl_device) != _DLPACK_CPU or copy is False:
+                raise BufferError(f"__dlpack__: a tensor on {self.device} does not go to device {tuple(dl_device)}")
+            source, copy = self.cpu(), True
+        elif copy:
+            source = self.clone()
+        if source.device is not CPU:
+            source.device.backend.order_before(stream)
+        elif stream is not None:
+            raise BufferError(f"__dlpack__: a tensor on {source.device} has no stream")
         return _C.to_dlpack(source, max_version is not None and max_version[0] >= 1, bool(copy))
 
     def __dlpack_device__(self) -> tuple[int, int]:
-        return (1, 0)
+        return _DLPACK_CPU if self.device is CPU else (_DLPACK_CUDA, self.device.index)
+
+    @property
+    def __cuda_array_interface__(self) -> dict[str, Any]:
+        if self.device is CPU or self.dtype is bfloat16:
+            raise AttributeError(f"a {self.dtype.name} tensor on {self.device} has no __cuda_array_interface__")
+        if self.requires_grad:
+            raise AttributeError("__cuda_array_interface__: the tensor requires a gradient; detach() it")
+        return {
+            "shape": self.shape,
+            "typestr": self.dtype.numpy.str,
+            "data": (self.data_ptr if self.size else 0, False),
+            "strides": None if self.is_contiguous else tuple(s * self.dtype.itemsize for s in self.strides),
+            "stream": self.device.backend.stream,
+            "version": 3,
+        }
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _rebuild, (type(self), self.numpy().copy(), self.requires_grad and self.is_leaf)
+        array = self.numpy()
+        array = array.copy() if self.device is CPU else array
+        return _rebuild, (type(self), array, self.requires_grad and self.is_leaf, self.device)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Tensor:
         if not self.is_leaf:
@@ -156,7 +190,8 @@ class Tensor(_C.TensorBase):
             if isinstance(target, Device) or (
                 isinstance(target, str) and target.partition(":")[0] in ("cpu", "cuda", "gpu")
             ):
-                as_device(target)  # the CPU is the only device there is: raises for others
+                place = as_device(target)
+                result = result if result.device is place else transfer(result, place)
             else:
                 result = result.astype(target)
         return result
@@ -164,6 +199,10 @@ class Tensor(_C.TensorBase):
     def cpu(self) -> Tensor:
         """This tensor on the CPU."""
         return self.to(CPU)
+
+    def cuda(self) -> Tensor:
+        """This tensor on the first GPU."""
+        return self.to("cuda")
 
     def float(self) -> Tensor:
         """This tensor in float32."""
@@ -288,15 +327,18 @@ def _like_class(cls: type[Tensor], value: Tensor, requires_grad: bool) -> Tensor
     return result
 
 
-def _rebuild(cls: type[Tensor], array: np.ndarray[Any, Any], requires_grad: bool) -> Tensor:
-    return _like_class(cls, tensor(array), requires_grad)
+def _rebuild(cls: type[Tensor], array: np.ndarray[Any, Any], requires_grad: bool, device: Any = CPU) -> Tensor:
+    return _like_class(cls, tensor(array, device=device), requires_grad)
 
 
 # ---- making tensors -----------------------------------------------------------------------------------------------
 
 
-def _on(value: Tensor, device: Any, requires_grad: bool) -> Tensor:
-    as_device(device) if device is not None else default_device()
+def _place(device: Any) -> Device:
+    return default_device() if device is None else as_device(device)
+
+
+def _leaf(value: Tensor, requires_grad: bool) -> Tensor:
     if requires_grad:
         value.requires_grad = True
     return value
@@ -315,11 +357,14 @@ def _sharable(array: np.ndarray[Any, Any]) -> bool:
 def tensor(data: Any, dtype: Any = None, requires_grad: bool = False, device: Any = None) -> Tensor:
     """A new tensor with a copy of ``data``: numbers, nested lists, a NumPy array, or another tensor.
 
-    The dtype is that of arrays and tensors; Python floats become float32, ints int64.
+    The dtype is that of arrays and tensors; Python floats become float32, ints int64. A tensor's copy stays on its
+    device unless ``device`` says otherwise.
     """
     if isinstance(data, Tensor):
-        copied = data.detach().clone()
-        return _on(copied if dtype is None else copied.astype(dtype), device, requires_grad)
+        source = data.detach()
+        place = source.device if device is None else as_device(device)
+        copied = source.clone() if place is source.device else transfer(source, place)
+        return _leaf(copied if dtype is None else copied.astype(dtype), requires_grad)
     if isinstance(data, list | tuple) and any(isinstance(d, Tensor) for d in data):
         data = [np.asarray(d) for d in data]
     if isinstance(data, np.ndarray) and _C.is_recording():
@@ -338,20 +383,30 @@ def _copy_of(array: np.ndarray[Any, Any], dtype: Any, device: Any, requires_grad
         array = array.astype(array.dtype.newbyteorder("="))
     if array.ndim > 8:
         raise ShapeError(f"tensor: {array.ndim} axes; a tensor has at most 8")
-    copied = empty(array.shape, target, device)
+    place = _place(device)
+    if _C.is_recording():  # every replay makes it again
+        return _leaf(_C.suspended(lambda: _copy_of(array, target, place)).clone(), requires_grad)
+    copied = empty(array.shape, target, CPU)
     if array.size:
         copied.numpy()[...] = array
-    if _C.is_recording():  # every replay makes it again
-        copied.copy_(_C.suspended(lambda: _copy_of(array, target, device)))
-    return _on(copied, device, requires_grad)
+    return _leaf(copied if place is CPU else transfer(copied, place), requires_grad)
 
 
 def asarray(data: Any, dtype: Any = None) -> Tensor:
-    """``data`` as a tensor, sharing memory with tensors and NumPy arrays where their layout and dtype allow."""
+    """``data`` as a tensor, sharing memory with tensors and arrays where their layout, dtype and device allow.
+
+    An array of a GPU (CuPy's, torch's, anything with ``__dlpack__``) stays there; what is in host memory goes to the
+    default device.
+    """
     if isinstance(data, Tensor):
         return data if dtype is None else data.astype(dtype)
-    if isinstance(data, np.ndarray) and _sharable(data) and (dtype is None or as_dtype(dtype).numpy == data.dtype):
-        return from_numpy(data)
+    if isinstance(data, np.ndarray):
+        if default_device() is CPU and _sharable(data) and (dtype is None or as_dtype(dtype).numpy == data.dtype):
+            return from_numpy(data)
+    elif hasattr(data, "__dlpack__"):
+        kind, _ = data.__dlpack_device__()
+        if int(kind) == _DLPACK_CUDA:
+            return asarray(from_dlpack(data), dtype)
     return tensor(data, dtype)
 
 
@@ -364,24 +419,26 @@ def from_numpy(array: np.ndarray[Any, Any]) -> Tensor:
 
 def from_dlpack(source: Any) -> Tensor:
     """A tensor over the memory of any object with ``__dlpack__`` (NumPy, CuPy, torch, JAX): no copy."""
+    kind, index = source.__dlpack_device__() if hasattr(source, "__dlpack_device__") else _DLPACK_CPU
+    given = {} if int(kind) != _DLPACK_CUDA else {"stream": as_device(f"cuda:{index}").backend.stream}
     try:
-        capsule = source.__dlpack__(max_version=(1, 0))
+        capsule = source.__dlpack__(max_version=(1, 0), **given)
     except TypeError:  # written before DLPack 1.0
-        capsule = source.__dlpack__()
+        capsule = source.__dlpack__(**given)
     return _C.from_dlpack(capsule)
 
 
 def empty(shape: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
     """A tensor of arbitrary values (its memory is not initialised)."""
     lengths = (shape,) if isinstance(shape, int) else tuple(shape)
-    return _on(_C.empty(lengths, float32 if dtype is None else as_dtype(dtype)), device, requires_grad)
+    return _leaf(_C.empty(lengths, float32 if dtype is None else as_dtype(dtype), _place(device).code), requires_grad)
 
 
 def full(shape: Any, value: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
     """A tensor filled with ``value``; without ``dtype`` that of the value (float32 for a Python float)."""
     result = empty(shape, as_dtype(type(value)) if dtype is None else dtype, device)
     result.fill_(value)
-    return _on(result, device, requires_grad)
+    return _leaf(result, requires_grad)
 
 
 def zeros(*shape: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:

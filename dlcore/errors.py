@@ -15,3 +15,7 @@ class CaptureError(RuntimeError):
 
 class AutogradError(RuntimeError):
     """A gradient cannot be had: a saved tensor was changed in place, or the graph is already released."""
+
+
+class DeviceError(RuntimeError):
+    """A device cannot be had: the text says what is missing."""

@@ -97,8 +97,11 @@ class Op:
     """The dtypes operands are cast to first (None: as they are; weak scalars then take their default)."""
 
     kernels: Mapping[str, Any] = field(default_factory=dict)
-    """device type -> "family:function", or a list of (name, when(*specs, *attrs) or None) tried in order.
-    Instead of a name, a Python callable taking (*inputs, *outputs, *attrs) may stand."""
+    """device type -> "family:function" ("cuda": "family.file:planner", see dlcore/kernels/launch.py), or a list of
+    (name, when(*specs, *attrs) or None) tried in order. Instead of a name, a Python callable taking (*inputs, *outputs,
+    *attrs) may stand."""
+    place: Callable[..., Any] | None = None
+    """place(*attrs) -> the Device of the outputs; default: the operands'."""
     params: Callable[..., Sequence[int | float]] | None = None
     """Numbers handed to the kernel, from promoted Specs and attributes; default: the attributes that are numbers."""
     composite: Callable[..., Any] | None = None

@@ -48,7 +48,7 @@ class Generator:
         """Starts the stream of ``seed``, an integer in [-2^63, 2^64); returns the generator."""
         if not isinstance(seed, int) or not -(2**63) <= seed < 2**64:
             raise ValueError(f"manual_seed: {seed!r} is not an integer in [-2^63, 2^64)")
-        self.state[...] = tensor([seed - 2**64 if seed >= 2**63 else seed, 0], int64)
+        self.state[...] = tensor([seed - 2**64 if seed >= 2**63 else seed, 0], int64, device=self.device)
         return self
 
     def get_state(self) -> Tensor:
@@ -68,21 +68,24 @@ class Generator:
 
 
 _defaults: dict[Device, Generator] = {}
+_seed = 0  # of default generators still to be made
 
 
 def default_generator(device: Any = None) -> Generator:
     """The generator used on ``device`` where none is given."""
     place = default_device() if device is None else as_device(device)
     if place not in _defaults:
-        _defaults[place] = Generator(0, place)
+        _defaults[place] = Generator(_seed, place)
     return _defaults[place]
 
 
 def manual_seed(seed: int) -> Generator:
     """Seeds the default generators of all devices; returns the one of the default device."""
+    global _seed
     chosen = default_generator()
     for generator in _defaults.values():
         generator.manual_seed(seed)
+    _seed = seed
     return chosen
 
 

@@ -2,6 +2,7 @@
 
     from dlcore import testing
     testing.check(my_op)          # every sample, dtype and memory layout; gradients; errors; repeatability
+    testing.check(my_op, "cuda")  # the same on a GPU, gradients against the CPU's in float64
 
 Each check raises AssertionError naming the row, the sample, the worst element and the error in units of the bound.
 """
@@ -15,6 +16,8 @@ from typing import Any
 import numpy as np
 
 from dlcore import _C, _autograd
+from dlcore._device import CPU, Device, synchronize
+from dlcore._device import device as as_device
 from dlcore._tensor import Tensor, from_numpy, tensor
 from dlcore.dtypes import DType, as_dtype, float64
 from dlcore.op import Op, Sample, Spec
@@ -67,15 +70,23 @@ def laid_out(array: np.ndarray[Any, Any], layout: str) -> np.ndarray[Any, Any]:
     return view
 
 
-def tensors(arrays: Sequence[Any], layout: str = "contiguous") -> list[Any]:
+def tensors(arrays: Sequence[Any], layout: str = "contiguous", device: Any = CPU) -> list[Any]:
     """Fresh tensors over copies of NumPy arrays; scalars and None as they are."""
-    made: list[Any] = []
-    for x in arrays:
-        if not isinstance(x, np.ndarray):
-            made.append(x)
-        else:
-            made.append(from_numpy(laid_out(x, layout)))
-    return made
+    place = as_device(device)
+    return [_fresh(x, layout, place) if isinstance(x, np.ndarray) else x for x in arrays]
+
+
+def _fresh(array: np.ndarray[Any, Any], layout: str, place: Device) -> Tensor:
+    if place is CPU:
+        return from_numpy(laid_out(array, layout))
+    if array.ndim == 0 or layout == "contiguous":
+        return tensor(array, device=place)
+    if layout == "transposed":
+        return tensor(np.ascontiguousarray(array.T), device=place).T
+    if layout == "strided":
+        return tensor(np.repeat(array, 2, -1), device=place)[..., ::2]
+    back = (slice(None, None, -1),) * array.ndim
+    return tensor(np.ascontiguousarray(array[back]), device=place)[back]
 
 
 def specs(op: Op, operands: Sequence[Any]) -> list[Spec | None]:
@@ -159,13 +170,13 @@ def guarded() -> Iterator[None]:
 # ---- the checks ---------------------------------------------------------------------------------------------------
 
 
-def check_forward(op: Op, sample: Sample, dtype: DType, layout: str = "contiguous") -> None:
+def check_forward(op: Op, sample: Sample, dtype: DType, layout: str = "contiguous", device: Any = CPU) -> None:
     """The row's outputs against `ref` on inputs rounded to ``dtype``; inputs it does not write stay as they were."""
     arrays = rounded(sample, dtype)
     want = reference(op, arrays, sample.attrs)
     what = f"{op.name} {dtype.name} {sample.why or 'sample'} {layout}"
     with guarded(), _autograd.no_grad():
-        operands = tensors(arrays, layout)
+        operands = tensors(arrays, layout, device)
         got = call(op, operands, sample.attrs)
         assert len(got) == len(want), f"{what}: {len(got)} results, the reference has {len(want)}"
         for k, (g, w) in enumerate(zip(got, want, strict=True)):
@@ -205,9 +216,10 @@ def _gradients(
     keys: Sequence[int],
     weights: Sequence[Any],
     create_graph: bool,
+    device: Any = CPU,
 ) -> tuple[list[Any], list[Any]]:
     """Operands, and the gradients of sum(weights * outputs) with respect to those in ``keys`` (None: independent)."""
-    operands = tensors(arrays)
+    operands = tensors(arrays, device=device)
     for k in keys:
         operands[k].requires_grad = True
     result = op.call(operands, *attrs) if op.variadic else op.call(*operands, *attrs)
@@ -217,7 +229,7 @@ def _gradients(
         return operands, [None] * len(keys)
     grads = _autograd.grad(
         [o for o, _ in roots], [operands[k] for k in keys],
-        [tensor(w, o.dtype) for o, w in roots], create_graph=create_graph, allow_unused=True,
+        [tensor(w, o.dtype, device=o.device) for o, w in roots], create_graph=create_graph, allow_unused=True,
     )  # fmt: skip
     return operands, list(grads)
 
@@ -227,15 +239,20 @@ def _close(what: str, analytic: float, numeric: float, scale: float) -> None:
     assert error <= 2e-6 * max(scale, 1.0), f"{what}: along a random direction {analytic!r}, by differences {numeric!r}"
 
 
-def check_gradient(op: Op, sample: Sample, dtype: DType = float64) -> None:
-    """The gradient along a random direction against central differences of `ref`; other dtypes against float64's."""
+def check_gradient(op: Op, sample: Sample, dtype: DType = float64, device: Any = CPU) -> None:
+    """The gradient along a random direction against central differences of `ref`.
+
+    Of other dtypes and devices: the gradient against the CPU's in float64, which is checked so.
+    """
     arrays, rng = rounded(sample, float64), np.random.default_rng(1)
     keys = _floats(arrays)
     outputs = reference(op, arrays, sample.attrs)[len(written(op, len(arrays), sample.attrs)) :]
     weights = [rng.standard_normal(o.shape) if o.dtype.kind == "f" else None for o in outputs]
     direction, step = _directions(arrays, keys, rng), 1e-6
-    operands, grads = _gradients(op, arrays, sample.attrs, keys, weights, False)
     what = f"{op.name} {sample.why or 'sample'}"
+    if as_device(device) is not CPU:
+        return _check_narrow_gradient(op, sample, dtype, keys, weights, f"{what} on {device}", device)
+    operands, grads = _gradients(op, arrays, sample.attrs, keys, weights, False)
     for k, g in zip(keys, grads, strict=True):
         assert g is None or (g.shape == operands[k].shape and g.dtype is operands[k].dtype), (
             f"{what}: gradient {k} has shape {g.shape}"
@@ -252,14 +269,14 @@ def check_gradient(op: Op, sample: Sample, dtype: DType = float64) -> None:
 
 
 def _check_narrow_gradient(
-    op: Op, sample: Sample, dtype: DType, keys: Sequence[int], weights: Sequence[Any], what: str
+    op: Op, sample: Sample, dtype: DType, keys: Sequence[int], weights: Sequence[Any], what: str, device: Any = CPU
 ) -> None:
-    """The gradient in ``dtype`` against the float64 gradient at the same rounded point."""
+    """The gradient in ``dtype`` on ``device`` against the CPU's float64 gradient at the same rounded point."""
     narrow = rounded(sample, dtype)
     wide = [x.astype(np.float64) if k in keys else x for k, x in enumerate(narrow)]
     coarse = [None if w is None else w.astype(dtype.numpy).astype(np.float64) for w in weights]
     _, exact = _gradients(op, wide, sample.attrs, keys, coarse, False)
-    _, grads = _gradients(op, narrow, sample.attrs, keys, coarse, False)
+    _, grads = _gradients(op, narrow, sample.attrs, keys, coarse, False, device)
     for k, g, e in zip(keys, grads, exact, strict=True):
         if e is None or g is None:
             assert g is e, f"{what}: gradient {k} is there in one dtype only"
@@ -295,35 +312,47 @@ def check_second_order(op: Op, sample: Sample) -> None:
     _close(f"{op.name} {sample.why or 'sample'} second order", sum(parts), numeric, 10 * sum(map(abs, parts)))
 
 
-def check_errors(op: Op) -> None:
-    """Every wrong input of the row raises the error and the text it lists."""
+def check_errors(op: Op, device: Any = CPU) -> None:
+    """Every wrong input of the row raises the error and the text it lists.
+
+    A GPU's kernels report bad values by their position alone, at the next wait.
+    """
     for wrong in op.errors() if op.errors else ():
-        operands = tensors(wrong.inputs)
+        operands = tensors(wrong.inputs, device=device)
         try:
             call(op, operands, wrong.attrs)
+            synchronize()
         except wrong.error as error:
-            assert str(error) == wrong.text, f"{op.name}: the text is {str(error)!r}, not {wrong.text!r}"
+            reported = as_device(device) is not CPU and f"{error}".startswith(f"{op.name}: the ")
+            assert reported or str(error) == wrong.text, f"{op.name}: the text is {str(error)!r}, not {wrong.text!r}"
         else:
             raise AssertionError(f"{op.name}: accepted what should raise {wrong.error.__name__}: {wrong.text}")
 
 
-def check_repeatable(op: Op, sample: Sample, dtype: DType) -> None:
+def check_repeatable(op: Op, sample: Sample, dtype: DType, device: Any = CPU) -> None:
     """The same bits again, for any number of threads and at any address."""
     arrays = rounded(sample, dtype)
     shifted = [_shifted(x) if isinstance(x, np.ndarray) else x for x in arrays]
     threads = _C.thread_count()
     try:
         with _autograd.no_grad():
-            first = [np.asarray(g).tobytes() for g in call(op, tensors(arrays), sample.attrs)]
+            first = [np.asarray(g).tobytes() for g in call(op, tensors(arrays, device=device), sample.attrs)]
             for n in (1, 2, 3):
                 _C.set_thread_count(n)
-                moved = [from_numpy(_shifted(x)) if isinstance(x, np.ndarray) else x for x in shifted]
+                moved = [_moved_by_one(x, as_device(device)) if isinstance(x, np.ndarray) else x for x in shifted]
                 again = [np.asarray(g).tobytes() for g in call(op, moved, sample.attrs)]
                 assert first == again, (
                     f"{op.name} {dtype.name} {sample.why}: other bits with {n} threads and another address"
                 )
     finally:
         _C.set_thread_count(threads)
+
+
+def _moved_by_one(array: np.ndarray[Any, Any], place: Device) -> Tensor:
+    if place is CPU:
+        return from_numpy(_shifted(array))
+    room = tensor(np.concatenate([np.ravel(array)[:1], np.ravel(array)]), device=place)
+    return room[-array.size :].reshape(array.shape) if array.size else tensor(array, device=place)
 
 
 def _shifted(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
@@ -334,14 +363,16 @@ def _shifted(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     return view
 
 
-def check(op: Op) -> None:
+def check(op: Op, device: Any = CPU) -> None:
     """All checks of one row: forward in every dtype and layout, gradients, second order, errors, repeatability."""
     for sample in samples(op):
         for dtype in op.dtypes:
             for layout in LAYOUTS:
-                check_forward(op, sample, dtype, layout)
-            check_repeatable(op, sample, dtype)
-        if sample.grad and op.differentiable:
+                check_forward(op, sample, dtype, layout, device)
+            check_repeatable(op, sample, dtype, device)
+            if sample.grad and op.differentiable and as_device(device) is not CPU:
+                check_gradient(op, sample, dtype, device)
+        if sample.grad and op.differentiable and as_device(device) is CPU:
             check_gradient(op, sample)
             check_second_order(op, sample)
-    check_errors(op)
+    check_errors(op, device)

@@ -1,6 +1,7 @@
-// Exchange of CPU memory without copies: the buffer protocol and DLPack, both ways.
+// Exchange of memory without copies: the buffer protocol (host memory) and DLPack, both ways.
 #include <cstring>
 
+#include "core/device.h"
 #include "core/record.h"
 
 namespace dlcore {
@@ -132,7 +133,7 @@ struct DLManagedTensorVersioned {
   uint64_t flags;
   DLTensor tensor;
 };
-constexpr int32_t kDLCpu = 1;
+constexpr int32_t kDLCpu = 1, kDLCuda = 2;  // cuda:i is device 1 + i of dlcore
 constexpr uint64_t kDLReadOnly = 1, kDLCopied = 2;
 constexpr uint8_t kDLInt = 0, kDLUInt = 1, kDLFloat = 2, kDLBfloat = 4, kDLBool = 6;
 static const char *kUnversioned = "dltensor", *kVersioned = "dltensor_versioned";
@@ -151,7 +152,7 @@ template <class Managed> static Export<Managed>* make_export(Tensor* t) {
   auto* e = new Export<Managed>{};
   const Array& a = t->array;
   for (int d = 0; d < a.ndim; ++d) e->shape[d] = a.shape[d], e->strides[d] = a.strides[d];
-  e->managed.tensor = {a.data, {kDLCpu, 0}, a.ndim, dl_type(a.dtype), e->shape, e->strides, 0};
+  e->managed.tensor = {a.data, t->device ? DLDevice{kDLCuda, t->device - 1} : DLDevice{kDLCpu, 0}, a.ndim, dl_type(a.dtype), e->shape, e->strides, 0};
   e->managed.context = Py_NewRef(as_object(t));
   e->managed.deleter = [](Managed* managed) {
     const PyGILState_STATE gil = PyGILState_Ensure();  // the consumer may let go from any thread
@@ -175,8 +176,8 @@ static PyObject* to_dlpack(PyObject*, PyObject* args) {
   int versioned, copied;
   if (!PyArg_ParseTuple(args, "Opp:to_dlpack", &o, &versioned, &copied)) return nullptr;
   Tensor* t = as_tensor(o);
-  if (!is_tensor(o) || t->device != 0) {
-    PyErr_SetString(PyExc_BufferError, "to_dlpack: a tensor in host memory is wanted");
+  if (!is_tensor(o) || (t->device && on_host(t->device))) {
+    PyErr_SetString(PyExc_BufferError, "to_dlpack: a tensor in the memory of the CPU or of a GPU is wanted");
     return nullptr;
   }
   if (recorder && !record_host_access(t, "a tensor is handed to another library (DLPack)")) return nullptr;
@@ -196,7 +197,8 @@ static PyObject* to_dlpack(PyObject*, PyObject* args) {
 
 static bool import_array(const DLTensor& source, Array& a) {
   const char* problem = nullptr;
-  if (source.device.type != kDLCpu) problem = "the memory is not on the CPU";
+  const bool on_gpu = source.device.type == kDLCuda && source.device.id >= 0 && source.device.id + 1 < kMaxDevices;
+  if (source.device.type != kDLCpu && !on_gpu) problem = "the memory is neither the CPU's nor an NVIDIA GPU's";
   else if (source.ndim > kMaxDims) problem = "too many axes";
   else if (source.dtype.lanes != 1) problem = "vector element types are not known";
   int code = -1;
@@ -238,8 +240,10 @@ template <class Managed> static PyObject* take_capsule(PyObject* capsule, const 
   buffer->readonly = readonly;
   buffer->owner = managed;
   buffer->free_owner = free_managed<Managed>;
+  if (managed->tensor.device.type == kDLCuda) buffer->device = static_cast<uint8_t>(managed->tensor.device.id + 1);
   t->array = a;
   t->buffer = buffer;
+  t->device = buffer->device;
   PyCapsule_SetName(capsule, used);
   return as_object(t);
 }

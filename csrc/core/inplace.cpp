@@ -1,6 +1,7 @@
 // x op= y: writes a result into the target's memory and keeps the tape right.
 #include <cstring>
 
+#include "core/device.h"
 #include "core/function.h"
 #include "core/tape.h"
 
@@ -55,7 +56,8 @@ static bool write_into(Function* f, Tensor* target, Tensor* value) {
   }
   Array arrays[2] = {source->array, to};
   Buffer* const buffers[2] = {source->buffer, target->buffer};
-  const bool good = run_kernel(*copy, Args{arrays, 1, 2, nullptr, 0, buffers}, target->buffer->bytes);
+  const bool good = target->device ? device_copy(source, target)
+                                   : run_kernel(*copy, Args{arrays, 1, 2, nullptr, 0, buffers}, target->buffer->bytes);
   Py_DECREF(source);
   bump(target);
   return good;

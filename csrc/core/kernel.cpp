@@ -48,9 +48,14 @@ std::vector<std::string> kernel_names() {
   return names;
 }
 
+void run(const Kernel& kernel, const Args& args) {
+  if (kernel.launches) kernel.launches->run(args);
+  else kernel.function(args);
+}
+
 void launch(const Kernel& kernel, const Args& args) {
-  if (!recorder) return kernel.function(args);
-  if (!recorder->dry) kernel.function(args);
+  if (!recorder) return run(kernel, args);
+  if (!recorder->dry) run(kernel, args);
   record_launch(kernel, args);
 }
 

@@ -6,6 +6,7 @@
 // step (learning rate, random offset) from memory.
 #pragma once
 #include <cstdint>
+#include <memory>
 #include <stdexcept>
 #include <string>
 #include <vector>
@@ -67,10 +68,21 @@ using KernelFunction = void (*)(const Args&);
 // allocates are always contiguous; a kernel that may write in place into views (copy, fill) says `strided_output`.
 constexpr uint32_t kAllContiguous = ~0u;
 
+// What stands behind a kernel that is no plain function: the launches of a GPU program (cuda.cpp).
+struct Launches {
+  virtual ~Launches() = default;
+  virtual void run(const Args&) const = 0;
+};
+
+// Thrown by kernels that run Python, whose error is set.
+struct PythonRaised {};
+
+// To keep a call, keep a copy of its Kernel: that holds the launches.
 struct Kernel {
   const char* name = nullptr;  // "family:function", as the rows of dlcore/ops name it
   KernelFunction function = nullptr;
   uint32_t contiguous = 0;
+  std::shared_ptr<const Launches> launches = nullptr;  // in place of `function`
 };
 
 // What a kernel throws, before it has written anything, when values (not shapes) are wrong: a label out of range, an
@@ -95,5 +107,6 @@ template <int N> bool register_kernels(const Kernel (&table)[N]) {
 
 // ---- launch -------------------------------------------------------------------------------------------------------
 void launch(const Kernel& kernel, const Args& args);
+void run(const Kernel& kernel, const Args& args);  // what a recorder does again: unrecorded
 
 }  // namespace dlcore

@@ -11,8 +11,6 @@ namespace dlcore {
 
 namespace {
 
-// Sizes are rounded up to four classes per power of two, so at most a fifth of a block is unused.
-constexpr int kClasses = 4 * 48;
 constexpr size_t kHuge = size_t{4} << 20;         // from here on ask for 2 MiB pages
 constexpr size_t kCacheLimit = size_t{1} << 31;   // bytes kept; beyond, freed blocks go back to the system
 
@@ -29,10 +27,12 @@ struct Guard {
 };
 
 Spinlock lock;
-Free* lists[kClasses];
+Free* lists[kSizeClasses];
 MemoryStats stats;
 
-int class_of(size_t bytes) {
+}  // namespace
+
+int size_class(size_t bytes) {
   if (bytes <= kAlignment) return 0;
   const int log = std::bit_width(bytes - 1) - 1;             // 2^log < bytes <= 2^(log+1)
   const size_t quarter = size_t{1} << (log - 2);
@@ -45,10 +45,8 @@ size_t class_bytes(int k) {
   return ((size_t{1} << log) + step + kAlignment - 1) / kAlignment * kAlignment;
 }
 
-}  // namespace
-
 void* allocate(size_t bytes) {
-  const int k = class_of(bytes);
+  const int k = size_class(bytes);
   const size_t size = class_bytes(k);
   {
     Guard guard(lock);
@@ -78,7 +76,7 @@ void* allocate(size_t bytes) {
 
 void release(void* block, size_t bytes) {
   if (!block) return;
-  const int k = class_of(bytes);
+  const int k = size_class(bytes);
   const int64_t size = static_cast<int64_t>(class_bytes(k));
   {
     Guard guard(lock);

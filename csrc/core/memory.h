@@ -14,6 +14,11 @@ void* allocate(size_t bytes);              // throws std::bad_alloc; 0 bytes giv
 void release(void* block, size_t bytes);   // `bytes` as asked for
 void trim_memory();                        // gives every cached block back to the system
 
+// Sizes are rounded up to four classes per power of two, so at most a fifth of a block is unused.
+constexpr int kSizeClasses = 4 * 48;
+int size_class(size_t bytes);
+size_t class_bytes(int size_class);
+
 struct MemoryStats {
   int64_t in_use;     // bytes handed out
   int64_t cached;     // bytes kept for reuse

@@ -2,6 +2,8 @@
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
+#include "core/cuda.h"
+#include "core/device.h"
 #include "core/function.h"
 #include "core/memory.h"
 #include "core/record.h"
@@ -14,7 +16,9 @@ namespace py = pybind11;
 PYBIND11_MODULE(_C, m) {
   using namespace dlcore;
   m.doc() = "dlcore's C++ half: tensors, the tape, dispatch and the CPU kernels.";
-  if (!init_tensor(m.ptr()) || !init_exchange(m.ptr()) || !init_tape(m.ptr()) || !init_function(m.ptr()) || !init_record(m.ptr())) throw py::error_already_set();
+  if (!init_tensor(m.ptr()) || !init_exchange(m.ptr()) || !init_tape(m.ptr()) || !init_function(m.ptr()) ||
+      !init_record(m.ptr()) || !init_device(m.ptr())) throw py::error_already_set();
+  cuda::init(m);
 
   m.def("thread_count", thread_count, "Threads an operation may use, the caller's included.");
   m.def("set_thread_count", [](int n) {

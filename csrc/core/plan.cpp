@@ -2,6 +2,7 @@
 
 #include <cstring>
 
+#include "core/device.h"
 #include "core/function.h"
 #include "core/tape.h"
 
@@ -11,7 +12,14 @@ static constexpr size_t kMaxPlans = 4096;  // per function; beyond, shapes are t
 
 bool wanted(const Tensor* t) { return grad_enabled && t && t->requires_grad; }
 
+bool layout_matters(Function* f, Tensor** operands, int n) {
+  bool matters = f->strided_key;
+  for (int k = 0; k < n && !matters; ++k) matters = operands[k] && operands[k]->device;
+  return matters;
+}
+
 bool make_key(Function* f, Tensor** operands, int n, PyObject* attrs, Key& key) {
+  const bool strided = layout_matters(f, operands, n);
   for (int k = 0; k < n; ++k) {
     const Tensor* t = operands[k];
     if (!t) {
@@ -20,9 +28,9 @@ bool make_key(Function* f, Tensor** operands, int n, PyObject* attrs, Key& key) 
     }
     const Array& a = t->array;
     key.add(static_cast<uint64_t>(a.dtype) | uint64_t{a.ndim} << 8 | uint64_t{t->device} << 16 | uint64_t{t->weak} << 24 |
-            uint64_t{wanted(t)} << 25);
+            uint64_t{wanted(t)} << 25 | uint64_t{strided && aligned(t)} << 26);
     for (int d = 0; d < a.ndim; ++d) key.add(static_cast<uint64_t>(a.shape[d]));
-    if (f->strided_key)
+    if (strided)
       for (int d = 0; d < a.ndim; ++d) key.add(static_cast<uint64_t>(a.strides[d]));
   }
   const Py_ssize_t n_attrs = PyTuple_GET_SIZE(attrs);
@@ -146,9 +154,11 @@ static bool read_target(PyObject* source, Plan* plan) {
   if (!target) return false;
   bool good = true;
   if (plan->kind == PlanKind::native) {
-    const char* name = PyUnicode_AsUTF8(target);
-    plan->kernel = name ? find_kernel(name) : nullptr;
+    const bool named = PyUnicode_Check(target);
+    const char* name = named ? PyUnicode_AsUTF8(target) : nullptr;
+    plan->kernel = name ? find_kernel(name) : !named ? static_cast<const Kernel*>(PyCapsule_GetPointer(target, kKernelCapsule)) : nullptr;
     if (name && !plan->kernel) PyErr_Format(PyExc_LookupError, "no kernel is called %R", target);
+    if (!named) plan->callable = Py_NewRef(target);
     good = plan->kernel;
   } else if (plan->kind == PlanKind::view) {
     PyObject* strides;
@@ -163,16 +173,19 @@ static bool read_target(PyObject* source, Plan* plan) {
   return good;
 }
 
-static Plan* read_plan(PyObject* source, Tensor** operands, int n) {
+Plan* read_plan(PyObject* source, Tensor** operands, int n) {
   Plan* plan = new Plan;
-  std::vector<int> scalars;  // kind, n_outputs, taped
-  bool good = read_ints(source, "head", scalars) && scalars.size() == 3;
+  std::vector<int> scalars;  // kind, n_outputs, taped, device, n_temps
+  bool good = read_ints(source, "head", scalars) && scalars.size() == 5;
   if (good) {
     plan->kind = static_cast<PlanKind>(scalars[0]);
     plan->n_outputs = scalars[1];
     plan->taped = scalars[2];
+    plan->device = static_cast<uint8_t>(scalars[3]);
+    plan->n_temps = scalars[4];
     good = read_ints(source, "casts", plan->casts) && read_outputs(source, plan->outputs) && read_params(source, plan->params) &&
-           read_saves(source, plan->saves) && read_ints(source, "writes", plan->writes) && read_target(source, plan);
+           read_saves(source, plan->saves) && read_ints(source, "writes", plan->writes) &&
+           read_ints(source, "copies", plan->copies) && read_target(source, plan);
   }
   for (int k = 0; k < n; ++k) plan->needs.push_back(wanted(operands[k]));
   if (good && plan->casts.size() == static_cast<size_t>(n)) return plan;

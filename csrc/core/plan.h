@@ -29,13 +29,16 @@ struct Plan {
   int n_outputs = 0;                 // how many of them are returned
   const Kernel* kernel = nullptr;    // native
   std::vector<Param> params;
-  PyObject* callable = nullptr;      // foreign or composite
+  PyObject* callable = nullptr;      // foreign or composite; of a GPU program, what holds the kernel
   int64_t offset = 0;                // view: elements from operand 0's first
   int64_t strides[kMaxDims] = {};    // view
   bool taped = false;                // record a node
   std::vector<bool> needs;           // per operand: gradient wanted
   std::vector<SaveSpec> saves;
   std::vector<int> writes;           // operands changed in place
+  uint8_t device = 0;                // of the outputs
+  int n_temps = 0;                   // how many of the outputs, the last ones, are workspaces of this call
+  std::vector<int> copies;           // operands that are copied first, to be contiguous and aligned
   int refs = 1;                      // the cache's, and one for each call in progress (which may clear the cache)
   ~Plan() { Py_XDECREF(callable); }
 };
@@ -88,8 +91,11 @@ struct Key {
 };
 
 bool wanted(const Tensor* t);  // whether a gradient for this operand is to be recorded
+inline bool aligned(const Tensor* t) { return reinterpret_cast<uintptr_t>(t->array.data) % 16 == 0; }
+bool layout_matters(Function* f, Tensor** operands, int n);  // whether the key has strides: views, and devices
 bool make_key(Function* f, Tensor** operands, int n, PyObject* attrs, Key& key);
 Plan* make_plan(Function* f, Tensor** operands, int n, PyObject* attrs);  // asks Python; one reference
+Plan* read_plan(PyObject* source, Tensor** operands, int n);              // a Plan of dlcore/_dispatch.py
 inline void unref(Plan* plan) {
   if (--plan->refs == 0) delete plan;
 }

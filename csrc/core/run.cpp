@@ -1,8 +1,10 @@
 // Runs a plan: casts, outputs, the kernel, the tape.
+#include <algorithm>
 #include <cstring>
 #include <new>
 #include <utility>
 
+#include "core/device.h"
 #include "core/function.h"
 #include "core/memory.h"
 #include "core/record.h"
@@ -43,7 +45,9 @@ static bool same_array(const Array& a, const Array& b) {
   return a.data == b.data && a.dtype == b.dtype && a.ndim == b.ndim && !std::memcmp(a.shape, b.shape, sizeof(int64_t) * a.ndim) &&
          !std::memcmp(a.strides, b.strides, sizeof(int64_t) * a.ndim);
 }
-static bool fits(const OutputSpec& spec, const Array& a) {
+static bool fits(const OutputSpec& spec, const Tensor* out) {
+  const Array& a = out->array;
+  if (out->device && !(a.contiguous() && aligned(out))) return false;  // as its kernels are planned for
   return spec.dtype == a.dtype && spec.ndim == a.ndim && !std::memcmp(spec.shape, a.shape, sizeof(int64_t) * a.ndim);
 }
 
@@ -59,6 +63,8 @@ bool run_kernel(const Kernel& kernel, const Args& args, size_t bytes) {
     } released;
     launch(kernel, args);
     return true;
+  } catch (const PythonRaised&) {
+    return false;
   } catch (const IndexFault& fault) {
     PyErr_SetString(PyExc_IndexError, fault.what());
   } catch (const std::bad_alloc&) {
@@ -95,10 +101,11 @@ struct Arrays {
 
 struct RecordedAs {  // names the operation that the recorder's next commands belong to
   RecordedAs(Function* f, PyObject* attrs) {
-    recorder->function = f;
-    recorder->attrs = attrs;
+    if (recorder) recorder->function = f, recorder->attrs = attrs;
   }
-  ~RecordedAs() { recorder->function = nullptr, recorder->attrs = nullptr; }
+  ~RecordedAs() {
+    if (recorder) recorder->function = nullptr, recorder->attrs = nullptr;
+  }
 };
 
 static bool written(const Plan* plan, int k) {
@@ -127,10 +134,13 @@ static bool run_native(Function* f, const Plan* plan, Operands& operands, Operan
       if (!store_immediate(t, a.dtype, a.data, f->name_utf8)) return false;
       continue;
     }
+    const bool moved = std::find(plan->copies.begin(), plan->copies.end(), k) != plan->copies.end();
     const bool gap = k < 32 ? (plan->kernel->contiguous >> k & 1) : (plan->kernel->contiguous >> 31 & 1);
-    const bool hazard = given && t->buffer == outputs.data[0]->buffer && !same_array(t->array, outputs.data[0]->array);
-    if (hazard || (gap && !t->array.contiguous())) {
-      if (written(plan, k)) {
+    // While recording, arguments lie behind buffers of their own.
+    const auto shared = [&] { return t->buffer == outputs.data[0]->buffer || (recorder && share_memory(t->array, outputs.data[0]->array)); };
+    const bool hazard = given && shared() && !same_array(t->array, outputs.data[0]->array);
+    if (hazard || moved || (gap && !t->array.contiguous())) {
+      if (written(plan, k) && !moved) {
         PyErr_Format(PyExc_ValueError, "%s: operand %d is written in place and must be contiguous", f->name_utf8, k);
         return false;
       }
@@ -152,15 +162,17 @@ static bool run_native(Function* f, const Plan* plan, Operands& operands, Operan
     bytes += outputs.data[k]->buffer->bytes;
   }
   const Args args{arrays.data, n_in, n_all, plan->params.data(), static_cast<int>(plan->params.size()), arrays.buffers};
-  if (!recorder) return run_kernel(*plan->kernel, args, bytes);
   const RecordedAs as(f, attrs);
-  return run_kernel(*plan->kernel, args, bytes);
+  if (!run_kernel(*plan->kernel, args, plan->device ? 0 : bytes)) return false;
+  for (const int k : plan->copies) if (written(plan, k) && !device_copy(copies.data[k], operands.data[k])) return false;
+  return true;
 }
 
 // A weak scalar as a 0-d tensor of the dtype the plan wants, for kernels written in Python.
 static Tensor* materialise(Function* f, Tensor* t, int code) {
   const DType dtype = code < 0 ? t->array.dtype : static_cast<DType>(code);
   Tensor* scalar = new_tensor(nullptr, 0, dtype);
+  if (scalar && recorder && !record_host_access(scalar, kFromHost)) Py_CLEAR(scalar);
   if (scalar && !store_immediate(t, dtype, scalar->array.data, f->name_utf8)) Py_CLEAR(scalar);
   return scalar;
 }
@@ -243,10 +255,11 @@ static bool make_outputs(const Plan* plan, Operands& operands, Operands& outputs
   }
   for (int k = 0; k < outputs.n; ++k) {
     const OutputSpec& spec = plan->outputs[static_cast<size_t>(k)];
-    if (!spec.present || (k >= plan->n_outputs && !plan->taped)) continue;
-    outputs.data[k] = out ? as_tensor(Py_NewRef(as_object(out))) : new_tensor(spec.shape, spec.ndim, spec.dtype);
+    const bool extra = k >= plan->n_outputs && k < outputs.n - plan->n_temps;
+    if (!spec.present || (extra && !plan->taped)) continue;
+    const bool given = out && k == 0;
+    outputs.data[k] = given ? as_tensor(Py_NewRef(as_object(out))) : new_tensor(spec.shape, spec.ndim, spec.dtype, plan->device);
     if (!outputs.data[k]) return false;
-    if (!out && operands.n && operands.data[0]) outputs.data[k]->device = operands.data[0]->device;
   }
   return true;
 }
@@ -269,7 +282,7 @@ static PyObject* run_plan(Function* f, Plan* plan, Operands& operands, PyObject*
   if (!cast_operands(plan, operands)) return nullptr;
   if (plan->kind == PlanKind::composite) return run_composite(plan, operands, attrs);
   Operands outputs(static_cast<int>(plan->outputs.size()));
-  if (out && !(plan->kind == PlanKind::native && plan->n_outputs == 1 && fits(plan->outputs[0], out->array))) out = nullptr;
+  if (out && !(plan->kind == PlanKind::native && plan->n_outputs == 1 && fits(plan->outputs[0], out))) out = nullptr;
   if (!make_outputs(plan, operands, outputs, out)) return nullptr;
   if (plan->kind == PlanKind::native && !run_native(f, plan, operands, outputs, attrs, out)) return nullptr;
   if (plan->kind == PlanKind::foreign && !run_foreign(f, plan, operands, outputs, attrs)) return nullptr;
@@ -281,7 +294,7 @@ static PyObject* run_plan(Function* f, Plan* plan, Operands& operands, PyObject*
 
 // Takes owned operands (they may be replaced by casts).
 PyObject* dispatch(Function* f, Operands& operands, PyObject* attrs, Tensor* out) {
-  Key key(static_cast<size_t>(operands.n) * (f->strided_key ? 17 : 9) + static_cast<size_t>(PyTuple_GET_SIZE(attrs)) + 1);
+  Key key(static_cast<size_t>(operands.n) * (layout_matters(f, operands.data, operands.n) ? 17 : 9) + static_cast<size_t>(PyTuple_GET_SIZE(attrs)) + 1);
   if (!make_key(f, operands.data, operands.n, attrs, key)) return nullptr;
   if (f->value_key && recorder && !record_host_read((std::string(f->name_utf8) + "() has a result whose shape depends on values").c_str())) {
     return nullptr;

@@ -52,6 +52,7 @@ void set_edge(Edge& edge, Tensor* operand, bool needed) {
   edge.output = operand ? operand->output : 0;
   edge.dtype = operand ? operand->array.dtype : DType::float32;
   edge.ndim = operand ? operand->array.ndim : 0;
+  edge.device = operand ? operand->device : 0;
   if (operand) std::memcpy(edge.shape, operand->array.shape, sizeof(int64_t) * edge.ndim);
   if (!needed) return;
   if (operand->node) edge.node = reinterpret_cast<Node*>(Py_NewRef(reinterpret_cast<PyObject*>(operand->node)));
@@ -146,6 +147,12 @@ static PyObject* get_dtypes(PyObject* self, void*) {
   for (int k = 0; tuple && k < node->n_edges; ++k) PyTuple_SET_ITEM(tuple, k, Py_NewRef(dtype_object(node->edges[k].dtype)));
   return tuple;
 }
+static PyObject* get_devices(PyObject* self, void*) {
+  Node* node = reinterpret_cast<Node*>(self);
+  PyObject* tuple = PyTuple_New(node->n_edges);
+  for (int k = 0; tuple && k < node->n_edges; ++k) PyTuple_SET_ITEM(tuple, k, Py_NewRef(device_object(node->edges[k].device)));
+  return tuple;
+}
 static PyObject* get_inputs(PyObject* self, void*) {
   Node* node = reinterpret_cast<Node*>(self);
   PyObject* list = PyList_New(0);
@@ -162,6 +169,7 @@ static PyGetSetDef node_getset[] = {
     {"needs", get_needs, nullptr, "Per operand: whether its gradient is wanted in this backward.", nullptr},
     {"shapes", get_shapes, nullptr, "Shapes of the operands.", nullptr},
     {"dtypes", get_dtypes, nullptr, "Dtypes of the operands.", nullptr},
+    {"devices", get_devices, nullptr, "Devices of the operands.", nullptr},
     {"retain", get_retain, nullptr, "Whether the graph is kept after this backward.", nullptr},
     {"taped", get_taped, nullptr, "Whether this backward is itself recorded (create_graph).", nullptr},
     {"name", get_name, nullptr, "Name of the operation.", nullptr},

@@ -14,6 +14,7 @@ struct Edge {          // where the gradient of one operand goes
   uint32_t output;
   DType dtype;
   uint8_t ndim;
+  uint8_t device;
   int64_t shape[kMaxDims];
 };
 

@@ -8,6 +8,7 @@
 #include <new>
 #include <type_traits>
 
+#include "core/device.h"
 #include "core/function.h"
 #include "core/memory.h"
 #include "core/record.h"
@@ -27,7 +28,7 @@ Errors errors{};
 Bound bound{};
 
 static PyObject* dtype_objects[kDTypes];
-static PyObject* device_objects[256];
+static PyObject* device_objects[kMaxDevices];
 
 // ---- storage ------------------------------------------------------------------------------------------------------
 static Buffer* free_buffers = nullptr;  // chained through `owner`
@@ -48,9 +49,19 @@ static constexpr size_t kGuard = kAlignment;
 static constexpr unsigned char kGuardByte = 0xA5;
 
 void set_guards(bool on) { guards_on = on; }
+bool guards() { return guards_on; }
 int64_t guard_faults() { return faults; }
 
-Buffer* new_buffer(size_t bytes) {
+Buffer* new_buffer(size_t bytes, uint8_t device) {
+  if (device && !on_host(device)) {
+    void* block = device_allocate(device, bytes);
+    Buffer* b = blank_buffer();
+    b->data = block;
+    b->bytes = bytes;
+    b->device = device;
+    if (recorder) record_made(b);
+    return b;
+  }
   const size_t guard = guards_on ? kGuard : 0;
   char* block = static_cast<char*>(allocate(bytes + 2 * guard));
   if (guard) {
@@ -77,15 +88,16 @@ static void release_own(Buffer* b) {
 
 void drop(Buffer* b) {
   if (!b || --b->refs) return;
-  if (recorder) record_dropped(b);
+  if (b->mark) record_dropped(b);
   if (b->free_owner) b->free_owner(b->owner);
+  else if (b->device) device_release(b->device, b->data, b->bytes);
   else release_own(b);
   b->owner = free_buffers;
   free_buffers = b;
 }
 
 // ---- making tensors -----------------------------------------------------------------------------------------------
-Tensor* new_tensor(const int64_t* shape, int ndim, DType dtype) {
+Tensor* new_tensor(const int64_t* shape, int ndim, DType dtype, uint8_t device) {
   int64_t size = 1;
   for (int d = 0; d < ndim; ++d) {
     if (__builtin_mul_overflow(size, shape[d], &size)) size = std::numeric_limits<int64_t>::max();
@@ -98,8 +110,9 @@ Tensor* new_tensor(const int64_t* shape, int ndim, DType dtype) {
   }
   Buffer* buffer;
   try {
-    buffer = new_buffer(static_cast<size_t>(bytes));
+    buffer = new_buffer(static_cast<size_t>(bytes), device);
   } catch (const std::bad_alloc&) {
+    if (device && !on_host(device)) return raise_device_full(device, bytes);
     const MemoryStats s = memory_stats();
     PyErr_Format(PyExc_MemoryError, "out of memory: asked for %lld bytes; dlcore holds %lld bytes in tensors",
                  static_cast<long long>(bytes), static_cast<long long>(s.in_use));
@@ -111,6 +124,7 @@ Tensor* new_tensor(const int64_t* shape, int ndim, DType dtype) {
     return nullptr;
   }
   t->buffer = buffer;
+  t->device = device;
   t->array.data = buffer->data;
   t->array.dtype = dtype;
   t->array.ndim = static_cast<uint8_t>(ndim);
@@ -160,9 +174,12 @@ Tensor* new_scalar(PyObject* number) {
 
 Tensor* contiguous_copy(Tensor* t) {
   static const Kernel* kernel = find_kernel("movement:copy");
-  if (t->device != 0) return as_tensor(PyObject_CallMethod(as_object(t), "contiguous", nullptr));
-  Tensor* out = new_tensor(t->array.shape, t->array.ndim, t->array.dtype);
+  Tensor* out = new_tensor(t->array.shape, t->array.ndim, t->array.dtype, t->device);
   if (!out) return nullptr;
+  if (t->device) {
+    if (!device_copy(t, out)) Py_CLEAR(out);
+    return out;
+  }
   Array arrays[2] = {t->array, out->array};
   Buffer* const buffers[2] = {t->buffer, out->buffer};
   launch(*kernel, Args{arrays, 1, 2, nullptr, 0, buffers});
@@ -252,21 +269,22 @@ static PyObject* empty(PyObject*, PyObject* args) {
   int64_t values[kMaxDims];
   int ndim;
   DType type;
-  if (!PyArg_ParseTuple(args, "OO:empty", &shape, &dtype) || !parse_shape(shape, values, &ndim, "empty") || !parse_dtype(dtype, &type)) return nullptr;
+  unsigned char device = 0;
+  if (!PyArg_ParseTuple(args, "OO|b:empty", &shape, &dtype, &device) || !parse_shape(shape, values, &ndim, "empty") || !parse_dtype(dtype, &type)) return nullptr;
   for (int d = 0; d < ndim; ++d) {
     if (values[d] < 0) {
       PyErr_Format(errors.shape, "empty: negative length in shape %R", shape);
       return nullptr;
     }
   }
-  return as_object(new_tensor(values, ndim, type));
+  return as_object(new_tensor(values, ndim, type, device));
 }
 
 static PyObject* bind(PyObject*, PyObject* args, PyObject* kwargs) {
   static const struct { const char* name; PyObject** target; } table[] = {
       {"ShapeError", &errors.shape}, {"DTypeError", &errors.dtype}, {"CaptureError", &errors.capture},
       {"AutogradError", &errors.autograd}, {"convert", &bound.convert}, {"getitem", &bound.getitem},
-      {"setitem", &bound.setitem}, {"sum_to", &bound.sum_to}, {"plan", &bound.plan}, {"add", &bound.add},
+      {"setitem", &bound.setitem}, {"sum_to", &bound.sum_to}, {"plan", &bound.plan}, {"copy_plan", &bound.copy_plan}, {"add", &bound.add},
       {"subtract", &bound.subtract}, {"multiply", &bound.multiply}, {"divide", &bound.divide}, {"power", &bound.power},
       {"matmul", &bound.matmul}, {"negative", &bound.negative}, {"absolute", &bound.absolute},
       {"floor_divide", &bound.floor_divide}, {"remainder", &bound.remainder}, {"logical_and", &bound.logical_and},
@@ -311,6 +329,7 @@ static PyObject* register_device(PyObject*, PyObject* args) {
   unsigned char index;
   PyObject* device;
   if (!PyArg_ParseTuple(args, "bO:register_device", &index, &device)) return nullptr;
+  if (index >= kMaxDevices) return PyErr_Format(PyExc_ValueError, "register_device: at most %d devices", kMaxDevices);
   Py_XSETREF(device_objects[index], Py_NewRef(device));
   Py_RETURN_NONE;
 }
@@ -354,7 +373,7 @@ static PyObject* to_tensor(PyObject*, PyObject* args) {
 static PyMethodDef functions[] = {
     {"as_tensor", to_tensor, METH_VARARGS, "as_tensor(value, operation, operand): what an operation makes of an operand."},
     {"reinterpret", reinterpret, METH_VARARGS, "reinterpret(tensor, dtype): the same bits as another dtype of the same size; no history."},
-    {"empty", empty, METH_VARARGS, "empty(shape, dtype): a contiguous tensor on the CPU, not initialised."},
+    {"empty", empty, METH_VARARGS, "empty(shape, dtype, device=0): a contiguous tensor, not initialised; device is a registered index."},
     {"bind", reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(bind)), METH_VARARGS | METH_KEYWORDS, "Give C++ the Python functions and errors it calls by name."},
     {"register_dtypes", register_dtypes, METH_O, "The DType objects in the order of their codes."},
     {"register_device", register_device, METH_VARARGS, "register_device(index, device): what Tensor.device returns."},

@@ -22,14 +22,16 @@ struct Buffer {
   bool readonly = false;    // memory of others that must not be written
   bool rewritten = false;   // a tracked in-place write happened: older untracked views have lost their gradient
   bool guarded = false;     // guard bytes lie on both sides of `data`
+  uint8_t device = 0;       // whose memory it is
   uint64_t mark = 0;        // of the last recorder that met it: its serial number << 32 | region (record.h)
-  void (*free_owner)(void*) = nullptr;  // null: `data` came from allocate()
+  void (*free_owner)(void*) = nullptr;  // null: `data` came from allocate(), or from the device's allocator
   void* owner = nullptr;
 };
-Buffer* new_buffer(size_t bytes);  // throws std::bad_alloc
+Buffer* new_buffer(size_t bytes, uint8_t device = 0);  // throws std::bad_alloc
 void drop(Buffer* buffer);
 // Tests: new buffers start as 0xFF bytes (NaN, -1) between guard bytes, which are checked when the buffer is dropped.
 void set_guards(bool on);
+bool guards();
 int64_t guard_faults();  // buffers whose guard bytes had changed
 inline Buffer* keep(Buffer* buffer) {
   if (buffer) ++buffer->refs;
@@ -67,7 +69,7 @@ inline Tensor* blank_tensor(PyTypeObject* type) { return as_tensor(type->tp_allo
 PyTypeObject* make_tensor_type();  // tensor_type.cpp
 
 // New references; null with a Python error set on failure.
-Tensor* new_tensor(const int64_t* shape, int ndim, DType dtype);  // contiguous, not initialised
+Tensor* new_tensor(const int64_t* shape, int ndim, DType dtype, uint8_t device = 0);  // contiguous, not initialised
 Tensor* new_view(Tensor* base, const Array& array);               // shares base's buffer; no gradient history
 Tensor* new_scalar(PyObject* number);                             // weak: float, int or bool
 Tensor* contiguous_copy(Tensor* t);
@@ -93,7 +95,7 @@ extern Errors errors;
 
 // Functions of Python that C++ calls: bound at import by name (operators, getitem, conversion, summing a gradient).
 struct Bound {
-  PyObject *convert, *getitem, *setitem, *sum_to, *plan;
+  PyObject *convert, *getitem, *setitem, *sum_to, *plan, *copy_plan;
   PyObject *add, *subtract, *multiply, *divide, *power, *matmul, *negative, *absolute, *floor_divide, *remainder;
   PyObject *logical_and, *logical_or, *logical_xor, *logical_not;
   PyObject* compare[6];  // in the order of Py_LT, Py_LE, Py_EQ, Py_NE, Py_GT, Py_GE

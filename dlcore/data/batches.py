@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+from dlcore._device import default_device
+from dlcore._device import device as as_device
 from dlcore._tensor import Tensor, arange, empty, tensor
 from dlcore.data.dataset import flatten, gather, is_plain, permutation
 from dlcore.data.transforms import as_input, scaling
@@ -19,7 +22,7 @@ class Batches:
     """The samples of ``dataset`` by index, as the model takes them.
 
     Inputs (the first of a sample's parts) that are images of bytes become float32 in 0..1, then ``transform`` is
-    applied to them. shuffle: a new order each epoch, from ``seed`` and the epoch's number alone.
+    applied to them. shuffle: a new order each epoch, from ``seed`` and the epoch's number alone. device: where batches are.
 
     The arrays of a TensorDataset lie on the device in their own dtype, and ``fetch`` is operations there: it can stand
     in a recorded step, with an index that changes from step to step. Other data sets are assembled by Python code:
@@ -32,9 +35,15 @@ class Batches:
     """
 
     def __init__(
-        self, dataset: Any, transform: Callable[[Tensor], Tensor] | None = None, shuffle: bool = False, seed: int = 0
+        self,
+        dataset: Any,
+        transform: Callable[[Tensor], Tensor] | None = None,
+        shuffle: bool = False,
+        seed: int = 0,
+        device: Any = None,
     ):
         self.dataset, self.transform, self.shuffle, self.seed = dataset, transform, shuffle, seed
+        self.device = default_device() if device is None else as_device(device)
         self._order: Tensor | None = None
 
     @property
@@ -49,16 +58,16 @@ class Batches:
         """
         rows = self.rows(epoch)
         if self._order is None:
-            self._order = empty((len(self.dataset),), int64)
-        return self._order.copy_(arange(len(self.dataset)) if rows is None else rows)
+            self._order = empty((len(self.dataset),), int64, self.device)
+        return self._order.copy_(arange(len(self.dataset), device=self.device) if rows is None else rows)
 
     def rows(self, epoch: int) -> Tensor | None:
         """The same indices in a tensor of their own, or None where they are 0, 1, 2, ..."""
         _, rows = flatten(self.dataset)
-        index = None if rows is None else tensor(rows)
+        index = None if rows is None else tensor(rows, device=self.device)
         if not self.shuffle:
             return index
-        order = permutation(len(self.dataset), self.seed, epoch)
+        order = permutation(len(self.dataset), self.seed, epoch, self.device)
         return order if index is None else take(index, order)
 
     def fetch(self, index: Tensor | slice) -> tuple[Tensor, ...]:
@@ -66,10 +75,29 @@ class Batches:
         gives them, or a slice of them."""
         base, _ = flatten(self.dataset)
         if isinstance(index, slice) or not is_plain(base):
-            x, *rest = gather(base, index)
+            x, *rest = gather(base, index, self.device)
             return self._inputs(x, None), *rest
-        x, *rest = base.tensors
+        x, *rest = base.on(self.device)
         return self._inputs(x, index), *(take(t, index) for t in rest)
+
+    def ahead(self, indices: Iterable[Tensor | slice]) -> Iterator[tuple[Tensor, ...]]:
+        """``fetch`` of each of ``indices`` in turn; where ``host``, a thread assembles one batch while one is in use.
+
+        The data set's code, always in this one thread and in order, then runs beside that of the training: it pays
+        where samples are read or decoded, and must not draw random numbers from a generator that both use.
+        """
+        if not self.host:
+            yield from map(self.fetch, indices)
+            return
+        with ThreadPoolExecutor(1) as thread:
+            current = None
+            for index in indices:
+                following = thread.submit(self.fetch, index)
+                if current is not None:
+                    yield current.result()
+                current = following
+            if current is not None:
+                yield current.result()
 
     def _inputs(self, x: Tensor, rows: Tensor | None) -> Tensor:
         """``x`` at ``rows`` (None: all of it) as the model takes it."""

@@ -13,6 +13,8 @@ from typing import Any, Protocol, cast, runtime_checkable
 import numpy as np
 
 from dlcore import random
+from dlcore._device import CPU, Device, default_device
+from dlcore._device import device as as_device
 from dlcore._tensor import Tensor, from_numpy, tensor
 from dlcore.ops.gather import take
 
@@ -48,7 +50,7 @@ class TensorDataset:
         self.arrays = tuple(a if isinstance(a, Tensor | np.ndarray) else _as_array(a) for a in arrays)
         if any(not a.shape for a in self.arrays) or len({a.shape[0] for a in self.arrays}) != 1:
             raise ValueError(f"TensorDataset: lengths differ: shapes {', '.join(str(a.shape) for a in self.arrays)}")
-        self._tensors: tuple[Tensor, ...] | None = None
+        self._tensors: dict[Device, tuple[Tensor, ...]] = {}
 
     def __len__(self) -> int:
         return int(self.arrays[0].shape[0])
@@ -56,18 +58,23 @@ class TensorDataset:
     def __getitem__(self, index: Any) -> tuple[Any, ...]:
         return tuple(a[index] for a in self.arrays)
 
+    def on(self, device: Any = None) -> tuple[Tensor, ...]:
+        """The arrays as Tensors on ``device``: moved there once; on the CPU they share the arrays' memory."""
+        place = default_device() if device is None else as_device(device)
+        if place not in self._tensors:
+            self._tensors[place] = tuple(_on_device(a, place) for a in self.arrays)
+        return self._tensors[place]
+
     @property
     def tensors(self) -> tuple[Tensor, ...]:
-        """The arrays as Tensors: moved to the device once; on the CPU they share the arrays' memory."""
-        if self._tensors is None:
-            self._tensors = tuple(_on_device(a) for a in self.arrays)
-        return self._tensors
+        """The arrays as Tensors on the default device."""
+        return self.on()
 
-    def gather(self, rows: Tensor | slice) -> tuple[Tensor, ...]:
-        """The samples ``rows`` as one batch; a slice shares the data set's memory."""
+    def gather(self, rows: Tensor | slice, device: Any = None) -> tuple[Tensor, ...]:
+        """The samples ``rows`` as one batch on ``device``; a slice shares the data set's memory there."""
         if isinstance(rows, slice):
-            return tuple(t[rows] for t in self.tensors)
-        return tuple(take(t, rows) for t in self.tensors)
+            return tuple(t[rows] for t in self.on(device))
+        return tuple(take(t, rows) for t in self.on(rows.device if device is None else device))
 
     def __repr__(self) -> str:
         parts = (f"{a.shape} {getattr(a.dtype, 'name', a.dtype)}" for a in self.arrays)
@@ -149,9 +156,9 @@ def _sizes(n: int, lengths: Sequence[float]) -> list[int]:
     return sizes
 
 
-def permutation(n: int, seed: int, epoch: int) -> Tensor:
+def permutation(n: int, seed: int, epoch: int, device: Any = None) -> Tensor:
     """The order of n samples in an epoch: random, and the same on every device for the same ``seed`` and ``epoch``."""
-    generator = random.Generator(seed)
+    generator = random.Generator(seed, device)
     generator.state[1] = epoch << 40  # offsets of its own for each epoch: a permutation uses about n / 2 of them
     return random.permutation(n, generator=generator)
 
@@ -175,16 +182,22 @@ def is_plain(dataset: Any) -> bool:
     )
 
 
-def gather(dataset: Any, rows: Tensor | slice) -> tuple[Tensor, ...]:
-    """The samples ``rows`` of ``dataset`` as a batch of Tensors: its own ``gather``, or samples stacked one by one."""
+def gather(dataset: Any, rows: Tensor | slice, device: Any = None) -> tuple[Tensor, ...]:
+    """The samples ``rows`` of ``dataset`` as a batch of Tensors on ``device`` (None: wherever they are).
+
+    Made by its own ``gather``, or of samples stacked one by one.
+    """
+    if is_plain(dataset):
+        return cast("tuple[Tensor, ...]", dataset.gather(rows, device))
     own = getattr(dataset, "gather", None)
     inherited = isinstance(dataset, TensorDataset) and type(dataset).gather is TensorDataset.gather
-    if own is not None and (not inherited or is_plain(dataset)):
-        return cast("tuple[Tensor, ...]", own(rows))
+    if own is not None and not inherited:
+        batch = cast("tuple[Tensor, ...]", own(rows))
+        return batch if device is None else tuple(t.to(device) for t in batch)
     indices = range(len(dataset))[rows] if isinstance(rows, slice) else np.asarray(rows)
     samples = [dataset[operator.index(i)] for i in indices]
     columns = zip(*(s if isinstance(s, tuple) else (s,) for s in samples), strict=True)
-    return tuple(tensor(np.stack([np.asarray(v) for v in column])) for column in columns)
+    return tuple(tensor(np.stack([np.asarray(v) for v in column]), device=device) for column in columns)
 
 
 def _as_array(values: Any) -> np.ndarray:
@@ -193,8 +206,8 @@ def _as_array(values: Any) -> np.ndarray:
     return array.astype(np.float32) if array.dtype == np.float64 else array
 
 
-def _on_device(array: Any) -> Tensor:
+def _on_device(array: Any, device: Device) -> Tensor:
     if isinstance(array, Tensor):
-        return array.contiguous()
+        return array.to(device).contiguous()
     array = np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("="))
-    return from_numpy(array) if array.flags.writeable else tensor(array)
+    return from_numpy(array) if device is CPU and array.flags.writeable else tensor(array, device=device)

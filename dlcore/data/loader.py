@@ -18,7 +18,7 @@ class DataLoader(Batches):
     Inputs that are images of uint8 become float32 in 0..1, then ``transform`` is applied to the inputs.
 
     shuffle: a new order each epoch, from ``seed`` and the epoch's number alone; set ``epoch`` to go on from another.
-    drop_last: leave out a last batch that is not full.
+    drop_last: leave out a last batch that is not full. device: where the batches are; default, the default device.
 
     >>> data = dl.data.TensorDataset(np.zeros((5, 3), np.float32), np.arange(5))
     >>> [(x.shape, y.tolist()) for x, y in dl.data.DataLoader(data, batch_size=2)]
@@ -33,10 +33,11 @@ class DataLoader(Batches):
         seed: int = 0,
         drop_last: bool = False,
         transform: Callable[[Tensor], Tensor] | None = None,
+        device: Any = None,
     ):
         if batch_size < 1:
             raise ValueError(f"DataLoader: batch_size must be at least 1, not {batch_size}")
-        super().__init__(dataset, transform, shuffle, seed)
+        super().__init__(dataset, transform, shuffle, seed, device)
         self.batch_size, self.drop_last, self.epoch = batch_size, drop_last, 0
 
     def __len__(self) -> int:

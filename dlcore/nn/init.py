@@ -23,13 +23,13 @@ __all__ = [
 def uniform_(tensor: Tensor, a: float = 0.0, b: float = 1.0) -> Tensor:
     """Uniform in [a, b)."""
     with no_grad():
-        return tensor.copy_(uniform(tensor.shape, a, b, dtype=tensor.dtype))
+        return tensor.copy_(uniform(tensor.shape, a, b, tensor.dtype, tensor.device))
 
 
 def normal_(tensor: Tensor, mean: float = 0.0, std: float = 1.0) -> Tensor:
     """Normal with mean ``mean`` and standard deviation ``std``."""
     with no_grad():
-        return tensor.copy_(normal(tensor.shape, mean, std, dtype=tensor.dtype))
+        return tensor.copy_(normal(tensor.shape, mean, std, tensor.dtype, tensor.device))
 
 
 def constant_(tensor: Tensor, value: float) -> Tensor:

@@ -9,6 +9,8 @@ import numpy as np
 
 from dlcore import _C
 from dlcore._autograd import no_grad
+from dlcore._device import Device, default_device
+from dlcore._device import device as as_device
 from dlcore._tensor import Parameter, Tensor, tensor
 from dlcore.dtypes import DType, as_dtype
 
@@ -188,6 +190,7 @@ class Module:
                 dtype = arg
             else:
                 device = arg
+        device = None if device is None else as_device(device)
         if dtype is not None:
             dtype = as_dtype(dtype)
             if not dtype.is_float:
@@ -201,6 +204,14 @@ class Module:
                         slot.container[slot.key] = new
         _C.note_change()
         return self
+
+    def cpu(self) -> Self:
+        """Move to the CPU."""
+        return self.to("cpu")
+
+    def cuda(self) -> Self:
+        """Move to the first GPU."""
+        return self.to("cuda")
 
     # -- state -------------------------------------------------------------------------------------------------------
 
@@ -272,6 +283,11 @@ class Module:
         return f"{type(self).__name__}({self.extra_repr()}\n  {body}\n)"
 
 
+def device_of(module: Module) -> Device:
+    """Where a module computes: the device of its first parameter or buffer; the default device if it has none."""
+    return next((value.device for _, value, _ in module._own("", True)), None) or default_device()
+
+
 class ModuleList(list[Module]):
     """A list of modules. A plain list on a Module does the same; this name is here for code written for PyTorch."""
 
@@ -291,15 +307,15 @@ def _as_tensor(value: Any) -> Tensor:
     return value if isinstance(value, Tensor) else tensor(np.asarray(value))
 
 
-def _moved(old: Tensor, dtype: DType | None, device: Any, moved: dict[int, Tensor]) -> Tensor:
+def _moved(old: Tensor, dtype: DType | None, device: Device | None, moved: dict[int, Tensor]) -> Tensor:
     """``old`` on ``device`` as ``dtype`` (itself where nothing changes); the same new tensor for the same old one."""
     if id(old) not in moved:
         new = old.detach()
         if dtype is not None and old.dtype.is_float and old.dtype is not dtype:
             new = new.astype(dtype)
-        if device is not None and new.device != device:
+        if device is not None:
             new = new.to(device)
-        same = new.dtype is old.dtype and new.device == old.device
+        same = new.dtype is old.dtype and new.device is old.device
         if not same and isinstance(old, Parameter):
             new = Parameter(new)
             new.requires_grad = old.requires_grad

@@ -127,7 +127,8 @@ def unary(
             yield Wrong((np.array([True]),), (), DTypeError, f"{name}: does not take bool")
         yield from wrong
 
-    common: dict[str, Any] = {"kernels": {"cpu": f"{family}:{name}"}, "infer": broadcast_infer(name, kinds, result)}
+    kernels = {"cpu": f"{family}:{name}", "cuda": f"{family}.rows:{name}"}
+    common: dict[str, Any] = {"kernels": kernels, "infer": broadcast_infer(name, kinds, result)}
     return Op(
         name=name, doc=doc, inputs="x", promote=promote, ref=ref, samples=samples, errors=errors,
         cost=broadcast_cost(flops, result), **(common | fields),
@@ -182,7 +183,8 @@ def binary(
             yield Wrong((np.array([True]), np.array([True])), (), DTypeError, f"{name}: does not take bool")
         yield from wrong
 
-    common: dict[str, Any] = {"kernels": {"cpu": f"{family}:{name}"}, "infer": broadcast_infer(name, kinds, result)}
+    kernels = {"cpu": f"{family}:{name}", "cuda": f"{family}.rows:{name}"}
+    common: dict[str, Any] = {"kernels": kernels, "infer": broadcast_infer(name, kinds, result)}
     return Op(
         name=name, doc=doc, inputs=inputs, promote=promote, ref=ref, samples=samples, errors=errors,
         cost=broadcast_cost(flops, result), **(common | fields),

@@ -121,8 +121,10 @@ def _check_approximate(name: str) -> Any:
 
 
 def _kernels(suffix: str) -> dict[str, Any]:
-    exact, approximate = f"activation:gelu_erf{suffix}", f"activation:gelu_tanh{suffix}"
-    return {"cpu": [(exact, lambda *args: args[-1] == "none"), (approximate, None)]}
+    def choices(family: str) -> list[Any]:
+        return [(f"{family}:gelu_erf{suffix}", lambda *args: args[-1] == "none"), (f"{family}:gelu_tanh{suffix}", None)]
+
+    return {"cpu": choices("activation"), "cuda": choices("activation.rows")}
 
 
 def _gelu_samples(operands: int) -> Any:

@@ -306,7 +306,8 @@ def _where_errors() -> Iterator[Wrong]:
 where: Any = Op(
     name="where", inputs="condition a b",
     doc="Elements of a where the condition holds, else of b. The condition is bool; all three broadcast.",
-    infer=_where_infer, promote=_where_promote, kernels={"cpu": "elementwise:where"},
+    infer=_where_infer, promote=_where_promote,
+    kernels={"cpu": "elementwise:where", "cuda": "elementwise.rows:where"},
     saves=("condition",), vjp=_where_vjp, ref=np.where, samples=_where_samples, errors=_where_errors, ulp=0,
     cost=lambda c, a, b: (0.0, broadcast_cost(0, a.dtype)(c, a, b)[1]),
 ).call  # fmt: skip
@@ -346,7 +347,8 @@ cast: Any = Op(
     doc="x in another dtype, always a copy. Floats are rounded once, to nearest even.\n\n"
     "Float to integer truncates towards zero; beyond the range it gives the nearest limit, for NaN 0. "
     "Integer to integer wraps. To bool: x != 0.",
-    infer=lambda x, dtype: Spec(x.shape, as_dtype(dtype)), promote=None, kernels={"cpu": "elementwise:cast"},
+    infer=lambda x, dtype: Spec(x.shape, as_dtype(dtype)), promote=None,
+    kernels={"cpu": "elementwise:cast", "cuda": "elementwise.rows:cast"},
     params=lambda x, dtype: (), vjp=lambda ctx, dout: dout, ref=_cast_ref, samples=_cast_samples, ulp=0.5,
     cost=lambda x, dtype: (0.0, math.prod(x.shape) * (x.dtype.itemsize + as_dtype(dtype).itemsize)),
 ).call  # fmt: skip

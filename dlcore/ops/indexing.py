@@ -20,6 +20,7 @@ from dlcore.ops.movement import expand, permute, reshape
 from dlcore.ops.scatter import put, put_
 from dlcore.ops.slicing import assign, slice_assign
 from dlcore.ops.slicing import slice as slice_view
+from dlcore.ops.transfer import transfer
 
 __all__ = ["basic_index", "getitem", "setitem"]
 
@@ -172,14 +173,18 @@ def basic_index(shape: Shape, index: Any) -> tuple[Any, ...]:
 # ---- gathering ----------------------------------------------------------------------------------------------------
 
 
-def _positions(item: _Advanced) -> Any:
+def _positions(item: _Advanced, like: Any) -> Any:
     if item.mask is None:
-        return item.positions
-    return reshape(nonzero(reshape(_tensor(item.mask), (-1,))), (-1,))
+        return _tensor(item.positions, like)
+    return reshape(nonzero(reshape(_tensor(item.mask, like), (-1,))), (-1,))
 
 
-def _tensor(value: Any) -> Any:
-    return _C.as_tensor(np.asarray(value) if isinstance(value, _NUMBERS) else value, "index", "value")
+def _tensor(value: Any, like: Any) -> Any:
+    """``value`` as a tensor; what is no tensor yet goes to the device of ``like``."""
+    if isinstance(value, _C.TensorBase):
+        return value
+    made = _C.as_tensor(np.asarray(value) if isinstance(value, _NUMBERS) else value, "index", "value")
+    return made if made.device is like.device else transfer(made, like.device)
 
 
 class _Gathered(NamedTuple):
@@ -199,10 +204,10 @@ def _gathered(view: Any, index: _Index) -> _Gathered:
     order = (*axes, *(a for a in range(view.ndim) if a not in axes))
     front = view if order == tuple(range(view.ndim)) else permute(view, order)
     if len(index.advanced) == 1:
-        flat = _tensor(_positions(index.advanced[0]))
+        flat = _positions(index.advanced[0], view)
     else:
         sizes = tuple(math.prod(view.shape[item.axis : item.axis + item.span]) for item in index.advanced)
-        flat = ravel_index([_tensor(_positions(item)) for item in index.advanced], sizes)
+        flat = ravel_index([_positions(item, view) for item in index.advanced], sizes)
     place = index.advanced[0].axis if index.together else 0
     return _Gathered(front, len(axes), flat, order, place)
 
@@ -231,7 +236,7 @@ def getitem(x: Any, index: Any) -> Any:
         return slice_view(x, parsed.basic)
     view = _view(x, parsed.basic)
     if len(parsed.advanced) == 1 and parsed.advanced[0].span == 1:
-        return take(view, _positions(parsed.advanced[0]), parsed.advanced[0].axis)
+        return take(view, _positions(parsed.advanced[0], view), parsed.advanced[0].axis)
     g = _gathered(view, parsed)
     rest = g.front.shape[g.lead :]
     out = take(reshape(g.front, (math.prod(g.front.shape[: g.lead]), *rest)), g.flat, 0)
@@ -241,13 +246,14 @@ def getitem(x: Any, index: Any) -> Any:
 # ---- assigning ----------------------------------------------------------------------------------------------------
 
 
-def _value(value: Any, ndim: int) -> Any:
-    """``value`` as a tensor or number, without axes of length 1 that lie before the target's ``ndim``."""
+def _value(value: Any, ndim: int, like: Any) -> Any:
+    """``value`` as a tensor on the device of ``like`` or a number, without axes of length 1 before the target's."""
     if isinstance(value, _NUMBERS):
         return value
     if isinstance(value, np.generic):
         return value.item()
-    t = _tensor(value)
+    t = _tensor(value, like)
+    t = t if t.device is like.device else transfer(t, like.device)
     extra = t.ndim - ndim
     return reshape(t, t.shape[extra:]) if extra > 0 and set(t.shape[:extra]) == {1} else t
 
@@ -269,7 +275,7 @@ def setitem(x: Any, index: Any, value: Any) -> None:
             return
         basic = parsed.basic
     view = slice_view(x, basic) if basic else x
-    value = _value(value, view.ndim)
+    value = _value(value, view.ndim, x)
     if basic and _tracked(x, value):
         assign.inplace(x, slice_assign(x, value, basic))
     else:
@@ -280,7 +286,7 @@ def _set_gathered(x: Any, index: _Index, view: Any, value: Any) -> None:
     only = index.advanced[0]
     if only.mask is not None and len(index.advanced) == 1 and _is_one(value):
         behind = view.ndim - only.axis - only.span  # no positions are needed where all elements get the same
-        changed = where(reshape(_tensor(only.mask), (*only.mask.shape, *[1] * behind)), _value(value, 0), view)
+        changed = where(reshape(_tensor(only.mask, x), (*only.mask.shape, *[1] * behind)), _value(value, 0, x), view)
     else:
         g = _gathered(view, index)
         value = _arranged(g, value)
@@ -305,7 +311,7 @@ def _arranged(g: _Gathered, value: Any) -> Any:
     """``value`` with the axes of the positions in front, as `put` wants it."""
     rest = g.front.shape[g.lead :]
     shape: Sequence[int] = (*rest[: g.place], *g.flat.shape, *rest[g.place :])
-    value = _value(value, len(shape))
+    value = _value(value, len(shape), g.front)
     if isinstance(value, _NUMBERS) or value.ndim == 0:
         return value
     if value.ndim > len(shape):

@@ -177,7 +177,8 @@ class Optimizer:
         self._parameters += params
         self._group_of += [index] * len(params)
         self._plans.clear()
-        self._hyper = zeros((index + 1, len(self._columns(settings))), dtype="float64")
+        place = self._parameters[0].device if self._parameters else None
+        self._hyper = zeros((index + 1, len(self._columns(settings))), dtype="float64", device=place)
         for i in range(index + 1):
             self._upload(i)
         _C.note_change()
@@ -193,7 +194,8 @@ class Optimizer:
 
     def _upload(self, index: int) -> None:
         """Write the settings of a group where the steps read them."""
-        self._hyper[index] = tensor(self._columns(self.param_groups[index].settings), dtype="float64")
+        columns = self._columns(self.param_groups[index].settings)
+        self._hyper[index] = tensor(columns, dtype="float64", device=self._hyper.device)
         self._plans.clear()  # which state there is may depend on the settings
 
     @property
@@ -269,7 +271,10 @@ class Optimizer:
         ValueError says what does not fit; nothing is changed then.
         """
         self._check_state(state)
-        loaded = {int(i): {k: tensor(v) for k, v in s.items()} for i, s in state["state"].items()}
+        places = [p.device for p in self._parameters]
+        loaded = {
+            int(i): {k: tensor(v, device=places[int(i)]) for k, v in s.items()} for i, s in state["state"].items()
+        }
         for group, saved in zip(self.param_groups, state["param_groups"], strict=True):
             group._values.update({key: value for key, value in saved.items() if key != "params"})
             self._upload(group._index)

@@ -14,7 +14,7 @@ from dlcore._tensor import Tensor
 from dlcore.data import Batches, DataLoader, Dataset, Subset, TensorDataset
 from dlcore.data.dataset import flatten
 from dlcore.metrics import Meter
-from dlcore.nn.module import Module
+from dlcore.nn.module import Module, device_of
 from dlcore.ops.movement import concat
 from dlcore.optim import Optimizer
 from dlcore.train.callbacks import Callback, Checkpoint, Each
@@ -94,12 +94,13 @@ def fit(
         raise ValueError("fit: the optimizer holds none of the model's parameters")
     if batch_size < 1:
         raise ValueError(f"fit: batch_size must be at least 1, not {batch_size}")
-    meter = Meter(metrics)
-    training = Training(model, Batches(data, transform, shuffle, seed), batch_size, loss, optimizer, clip_norm, meter)
+    meter, device = Meter(metrics), device_of(model)
+    batches = Batches(data, transform, shuffle, seed, device)
+    training = Training(model, batches, batch_size, loss, optimizer, clip_norm, meter)
     run = Run(model, optimizer, len(training), epochs, meter)
     scoring = None
     if validation is not None:
-        held_out = Batches(_supervised(validation, "fit"), transform)
+        held_out = Batches(_supervised(validation, "fit"), transform, device=device)
         rows = max(batch_size, _EVALUATION_ROWS)  # gradients take memory that evaluation has to spare
         scoring = Evaluation(model, held_out, rows, loss, metrics=meter.metrics)
         run.names += tuple(f"val_{name}" for name in run.names)
@@ -187,7 +188,7 @@ def evaluate(
     data = _supervised(data, "evaluate")
     if batch_size < 1:
         raise ValueError(f"evaluate: batch_size must be at least 1, not {batch_size}")
-    batches = Batches(data, _transform(model, transform))
+    batches = Batches(data, _transform(model, transform), device=device_of(model))
     return Evaluation(model, batches, batch_size, loss, metrics).scores()
 
 
@@ -204,7 +205,7 @@ def predict(
     one that the model was fitted with; None for none.
     """
     data = TensorDataset(inputs) if isinstance(inputs, Tensor | np.ndarray | list) else as_dataset(inputs)
-    loader = DataLoader(data, batch_size, transform=_transform(model, transform))
+    loader = DataLoader(data, batch_size, transform=_transform(model, transform), device=device_of(model))
     with kept_modes(model), no_grad():
         model.eval()
         outputs = [model(x) for x, *_ in loader]

@@ -1,0 +1,50 @@
+// NVIDIA GPUs through the driver API: libcuda.so.1 is opened when a GPU is first asked for, never at build time.
+//
+// Each device has one non-blocking stream, on which everything runs in order. Functions throw std::runtime_error with
+// the driver's words. `device` is dlcore's index of a device (the CPU is 0), not the driver's.
+#pragma once
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <string>
+
+namespace pybind11 {
+class module_;
+}
+
+namespace dlcore::cuda {
+
+// ---- copies and waiting -------------------------------------------------------------------------------------------
+void upload(uint8_t device, void* to, const void* from, size_t bytes);    // `from` may be reused at once
+bool download(uint8_t device, void* to, const void* from, size_t bytes);  // waits; true: a fault word is set
+void copy(uint8_t to_device, void* to, uint8_t from_device, const void* from, size_t bytes);
+bool synchronize(uint8_t device);         // waits for all work; true: a fault word is set
+std::string faults(uint8_t device);       // the fault words as the last wait saw them
+
+// ---- recording a step as a graph ----------------------------------------------------------------------------------
+// Between begin and end nothing runs: each launch(kernel, args) of this device's programs becomes a node. Uploads,
+// downloads and waits throw meanwhile. Memory must not be allocated either: its addresses are in the graph, so the
+// caller keeps alive every buffer that the launches use, for as long as the graph.
+//
+//   cuda::capture_begin(device);
+//   for (const auto& call : calls) launch(call.kernel, call.args);
+//   std::shared_ptr<cuda::Graph> graph = cuda::instantiate(cuda::capture_end(device));
+//   cuda::launch_graph(*graph);   // each step; asynchronous, on the device's stream
+//
+// If a launch throws in between, capture_abandon(device) puts the stream back to work.
+struct Graph;  // executable; freed with its last reference
+struct Captured {
+  uint8_t device = 0;
+  void* graph = nullptr;  // CUgraph
+  size_t nodes = 0;
+};
+void capture_begin(uint8_t device);
+Captured capture_end(uint8_t device);
+void capture_abandon(uint8_t device) noexcept;
+std::shared_ptr<Graph> instantiate(Captured captured);
+void launch_graph(const Graph& graph);
+bool capturing(uint8_t device);
+
+void init(pybind11::module_& module);  // _C.cuda: what dlcore/backends/cuda.py calls
+
+}  // namespace dlcore::cuda

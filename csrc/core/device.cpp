@@ -1,0 +1,331 @@
+#include "core/device.h"
+
+#include <algorithm>
+#include <cstring>
+#include <new>
+
+#include "core/cuda.h"
+#include "core/plan.h"
+#include "core/record.h"
+
+namespace dlcore {
+
+namespace {
+
+constexpr size_t kLarge = size_t{32} << 20;  // from here on a fifth unused would hurt: the pool's own blocks
+
+struct Memory {
+  bool known = false, host = false;
+  PyObject* allocate = nullptr;  // allocate(bytes) -> address; raises MemoryError
+  PyObject* release = nullptr;   // release(address)
+  std::vector<void*> free[kSizeClasses];
+  MemoryStats stats{};
+};
+Memory memories[kMaxDevices];
+
+void* fresh(Memory& memory, size_t bytes) {  // null: the device is full
+  PyObject* size = PyLong_FromSize_t(bytes);
+  PyObject* address = size ? PyObject_CallOneArg(memory.allocate, size) : nullptr;
+  Py_XDECREF(size);
+  void* block = address ? PyLong_AsVoidPtr(address) : nullptr;
+  Py_XDECREF(address);
+  if (!PyErr_Occurred()) return block;
+  if (!PyErr_ExceptionMatches(PyExc_MemoryError)) PyErr_WriteUnraisable(memory.allocate);
+  PyErr_Clear();
+  return nullptr;
+}
+
+size_t held(size_t bytes) { return bytes >= kLarge ? bytes : class_bytes(size_class(bytes)); }
+
+void give_back(Memory& memory, void* block) {
+  PyObject *type, *value, *trace;
+  PyErr_Fetch(&type, &value, &trace);
+  PyObject* address = PyLong_FromVoidPtr(block);
+  PyObject* done = address ? PyObject_CallOneArg(memory.release, address) : nullptr;
+  if (!done) PyErr_WriteUnraisable(memory.release);
+  Py_XDECREF(address);
+  Py_XDECREF(done);
+  PyErr_Restore(type, value, trace);
+}
+
+void give_back(Memory& memory) {  // every cached block
+  for (std::vector<void*>& list : memory.free) {
+    for (void* block : list) give_back(memory, block);
+    list.clear();
+  }
+  memory.stats.cached = 0;
+}
+
+}  // namespace
+
+bool on_host(uint8_t device) { return !device || memories[device].host; }
+
+void* device_allocate(uint8_t device, size_t bytes) {
+  Memory& memory = memories[device];
+  if (!memory.known) throw std::bad_alloc();
+  const int k = size_class(bytes);
+  const size_t size = held(bytes);
+  void* block = nullptr;
+  if (bytes < kLarge && !memory.free[k].empty()) {
+    block = memory.free[k].back();
+    memory.free[k].pop_back();
+    memory.stats.cached -= static_cast<int64_t>(size);
+  } else if (!(block = fresh(memory, size))) {
+    give_back(memory);
+    if (!(block = fresh(memory, size))) throw std::bad_alloc();
+  }
+  memory.stats.in_use += static_cast<int64_t>(size);
+  memory.stats.peak = std::max(memory.stats.peak, memory.stats.in_use);
+  ++memory.stats.allocations;
+  return block;
+}
+
+void device_release(uint8_t device, void* block, size_t bytes) {
+  Memory& memory = memories[device];
+  const int64_t size = static_cast<int64_t>(held(bytes));
+  memory.stats.in_use -= size;
+  if (bytes >= kLarge) return give_back(memory, block);
+  memory.free[size_class(bytes)].push_back(block);
+  memory.stats.cached += size;
+}
+
+Tensor* raise_device_full(uint8_t device, int64_t bytes) {
+  const MemoryStats& s = memories[device].stats;
+  const auto number = [](int64_t n) { return static_cast<long long>(n); };
+  PyErr_Format(PyExc_MemoryError, "out of memory on %S: asked for %lld bytes; dlcore holds %lld bytes in tensors, at most %lld so far",
+               device_object(device), number(bytes), number(s.in_use), number(s.peak));
+  return nullptr;
+}
+
+// ---- copies -------------------------------------------------------------------------------------------------------
+// A GPU's fault words, seen at a synchronisation, become the error of the row that set them.
+static bool check_faults(uint8_t device, bool faulted) {
+  if (!faulted) return true;
+  const std::string words = cuda::faults(device);
+  PyObject* done = PyObject_CallMethod(device_object(device), "raise_faults", "y#", words.data(), static_cast<Py_ssize_t>(words.size()));
+  Py_XDECREF(done);
+  return done;
+}
+
+static bool raise_cuda(const std::exception& error) {
+  PyErr_SetString(PyExc_RuntimeError, error.what());
+  return false;
+}
+
+bool copy_memory(Tensor* source, Tensor* target) {
+  const size_t bytes = static_cast<size_t>(source->array.size() * item_size(source->array.dtype));
+  const bool same = bytes == static_cast<size_t>(target->array.size() * item_size(target->array.dtype));
+  if (source->weak || !same || !source->array.contiguous() || !target->array.contiguous()) {
+    PyErr_SetString(PyExc_ValueError, "copy_memory: two contiguous tensors of one size are wanted");
+    return false;
+  }
+  const uint8_t from = on_host(source->device) ? 0 : source->device, to = on_host(target->device) ? 0 : target->device;
+  const void* data = source->array.data;
+  if (recorder && !record_host_read("values go from one device to another")) return false;
+  if (!bytes) return true;
+  if (!from && !to) {
+    std::memcpy(target->array.data, data, bytes);
+    return true;
+  }
+  bool faulted = false;
+  try {
+    if (!from) cuda::upload(to, target->array.data, data, bytes);
+    else if (!to) faulted = cuda::download(from, target->array.data, data, bytes);
+    else cuda::copy(to, target->array.data, from, data, bytes);
+  } catch (const std::exception& error) {
+    return raise_cuda(error);
+  }
+  return check_faults(from, faulted);
+}
+
+namespace {
+struct MemoryCopy final : Launches {  // contiguous to contiguous, within one device
+  uint8_t device;
+  explicit MemoryCopy(uint8_t d) : device(d) {}
+  void run(const Args& args) const override {
+    const Array &from = args.in(0), &to = args.out(0);
+    const size_t bytes = static_cast<size_t>(from.size() * item_size(from.dtype));
+    if (on_host(device)) std::memcpy(to.data, from.data, bytes);
+    else if (bytes) cuda::copy(device, to.data, device, from.data, bytes);
+  }
+};
+const Kernel* memory_copy(uint8_t device) {
+  static Kernel kernels[kMaxDevices];
+  Kernel& kernel = kernels[device];
+  if (!kernel.launches) {
+    kernel.name = "device:copy";
+    kernel.launches = std::make_shared<MemoryCopy>(device);
+  }
+  return &kernel;
+}
+}  // namespace
+
+bool device_copy(Tensor* source, Tensor* target) {
+  Array arrays[2] = {source->array, target->array};
+  Buffer* const buffers[2] = {source->buffer, target->buffer};
+  const Args args{arrays, 1, 2, nullptr, 0, buffers};
+  if (source->array.contiguous() && target->array.contiguous()) return run_kernel(*memory_copy(source->device), args, 0);
+  static PlanCache& cache = *new PlanCache;  // outlives the interpreter: never destroyed
+  static PyObject* nothing = PyTuple_New(0);
+  Tensor* both[2] = {source, target};
+  Key key(2 * (2 * kMaxDims + 1));
+  for (const Tensor* t : both) {
+    const Array& a = t->array;
+    key.add(static_cast<uint64_t>(a.dtype) | uint64_t{a.ndim} << 8 | uint64_t{t->device} << 16 | uint64_t{aligned(t)} << 26);
+    for (int d = 0; d < a.ndim; ++d) key.add(static_cast<uint64_t>(a.shape[d]));
+    for (int d = 0; d < a.ndim; ++d) key.add(static_cast<uint64_t>(a.strides[d]));
+  }
+  PyObject* operands[2] = {as_object(source), as_object(target)};
+  Plan* plan = cache.find(key, nothing);
+  if (!plan) {
+    PyObject* made = PyObject_Vectorcall(bound.copy_plan, operands, 2, nullptr);
+    plan = made ? read_plan(made, nullptr, 0) : nullptr;
+    Py_XDECREF(made);
+    if (!plan) return false;
+    cache.keep(key, nothing, plan);
+  }
+  return run_kernel(*plan->kernel, args, 0);
+}
+
+// ---- module functions ---------------------------------------------------------------------------------------------
+static bool parse_device(unsigned char device, bool cuda_only) {
+  const bool good = device && device < kMaxDevices && memories[device].known && !(cuda_only && memories[device].host);
+  if (!good) PyErr_Format(PyExc_ValueError, "there is no device %d with memory of its own", device);
+  return good;
+}
+
+static PyObject* set_memory(PyObject*, PyObject* args) {
+  unsigned char device;
+  int host;
+  PyObject *allocate, *release;
+  if (!PyArg_ParseTuple(args, "bpOO:set_memory", &device, &host, &allocate, &release)) return nullptr;
+  if (!device || device >= kMaxDevices) return PyErr_Format(PyExc_ValueError, "set_memory: not a device: %d", device);
+  Memory& memory = memories[device];
+  memory.known = true;
+  memory.host = host;
+  Py_XSETREF(memory.allocate, Py_NewRef(allocate));
+  Py_XSETREF(memory.release, Py_NewRef(release));
+  Py_RETURN_NONE;
+}
+
+static PyObject* stats(PyObject*, PyObject* args) {
+  unsigned char device;
+  if (!PyArg_ParseTuple(args, "b:device_memory_stats", &device) || !parse_device(device, true)) return nullptr;
+  const MemoryStats& s = memories[device].stats;
+  return Py_BuildValue("{sLsLsLsL}", "in_use", static_cast<long long>(s.in_use), "cached", static_cast<long long>(s.cached), "peak",
+                       static_cast<long long>(s.peak), "allocations", static_cast<long long>(s.allocations));
+}
+
+static PyObject* trim(PyObject*, PyObject* args) {
+  unsigned char device;
+  if (!PyArg_ParseTuple(args, "b:trim_device_memory", &device) || !parse_device(device, true)) return nullptr;
+  give_back(memories[device]);
+  Py_RETURN_NONE;
+}
+
+static PyObject* copy_memory_method(PyObject*, PyObject* args) {
+  PyObject *source, *target;
+  if (!PyArg_ParseTuple(args, "O!O!:copy_memory", tensor_base, &source, tensor_base, &target)) return nullptr;
+  if (!check_writable(as_tensor(target), "copy_memory") || !copy_memory(as_tensor(source), as_tensor(target))) return nullptr;
+  bump(as_tensor(target));
+  Py_RETURN_NONE;
+}
+
+static PyObject* host_alias(PyObject*, PyObject* value) {
+  if (!is_tensor(value) || as_tensor(value)->weak || !on_host(as_tensor(value)->device)) {
+    PyErr_SetString(PyExc_BufferError, "host_alias: the tensor is not in host memory");
+    return nullptr;
+  }
+  Tensor* alias = new_view(as_tensor(value), as_tensor(value)->array);
+  if (alias) alias->device = 0;
+  return as_object(alias);
+}
+
+static PyObject* synchronize(PyObject*, PyObject* args) {
+  unsigned char device;
+  if (!PyArg_ParseTuple(args, "b:synchronize", &device) || !parse_device(device, true)) return nullptr;
+  bool faulted;
+  try {
+    faulted = cuda::synchronize(device);
+  } catch (const std::exception& error) {
+    raise_cuda(error);
+    return nullptr;
+  }
+  if (!check_faults(device, faulted)) return nullptr;
+  Py_RETURN_NONE;
+}
+
+// A tensor over memory of others: wrap_address(owner, address, shape, strides, dtype, device, readonly).
+static PyObject* wrap_address(PyObject*, PyObject* args) {
+  PyObject *owner, *address, *shape, *strides, *dtype;
+  unsigned char device;
+  int readonly, n = 0;
+  Array a;
+  if (!PyArg_ParseTuple(args, "OOOOObp:wrap_address", &owner, &address, &shape, &strides, &dtype, &device, &readonly)) return nullptr;
+  if (!parse_device(device, true) || !parse_shape(strides, a.strides, &n, "wrap_address")) return nullptr;
+  if (!parse_shape(shape, a.shape, &n, "wrap_address") || !parse_dtype(dtype, &a.dtype)) return nullptr;
+  a.ndim = static_cast<uint8_t>(n);
+  a.data = PyLong_AsVoidPtr(address);
+  if (PyErr_Occurred()) return nullptr;
+  Tensor* t = blank_tensor(tensor_type);
+  if (!t) return nullptr;
+  t->array = a;
+  t->device = device;
+  t->buffer = new Buffer{};
+  t->buffer->data = a.data;
+  t->buffer->bytes = static_cast<size_t>(a.size() * item_size(a.dtype));
+  t->buffer->readonly = readonly;
+  t->buffer->device = device;
+  t->buffer->owner = Py_NewRef(owner);
+  t->buffer->free_owner = [](void* o) { Py_DECREF(static_cast<PyObject*>(o)); };
+  return as_object(t);
+}
+
+// python_kernel(name, callable): a kernel that calls callable(address or None of every array). For interpreters.
+namespace {
+struct PythonLaunches final : Launches {
+  PyObject *name, *callable;  // never freed: plans and recordings may go without the GIL
+  PythonLaunches(PyObject* n, PyObject* c) : name(Py_NewRef(n)), callable(Py_NewRef(c)) {}
+  void run(const Args& args) const override {
+    const PyGILState_STATE gil = PyGILState_Ensure();
+    PyObject* addresses = PyTuple_New(args.n_arrays);
+    for (int k = 0; addresses && k < args.n_arrays; ++k) {
+      void* data = args.arrays[k].data;
+      PyTuple_SET_ITEM(addresses, k, data ? PyLong_FromVoidPtr(data) : Py_NewRef(Py_None));
+    }
+    PyObject* done = addresses ? PyObject_Call(callable, addresses, nullptr) : nullptr;
+    Py_XDECREF(addresses);
+    Py_XDECREF(done);
+    PyGILState_Release(gil);
+    if (!done) throw PythonRaised{};
+  }
+};
+}  // namespace
+
+static PyObject* python_kernel(PyObject*, PyObject* args) {
+  PyObject *name, *callable;
+  if (!PyArg_ParseTuple(args, "UO:python_kernel", &name, &callable)) return nullptr;
+  auto launches = std::make_shared<PythonLaunches>(name, callable);
+  Kernel* kernel = new Kernel;
+  kernel->name = PyUnicode_AsUTF8(name);
+  kernel->launches = launches;
+  return PyCapsule_New(kernel, kKernelCapsule, [](PyObject* capsule) {
+    delete static_cast<Kernel*>(PyCapsule_GetPointer(capsule, kKernelCapsule));
+  });
+}
+
+static PyMethodDef functions[] = {
+    {"python_kernel", python_kernel, METH_VARARGS, "python_kernel(name, callable): a kernel that calls callable with the address (or None) of every array."},
+    {"set_memory", set_memory, METH_VARARGS, "set_memory(device, host, allocate, release): where a device's memory comes from."},
+    {"device_memory_stats", stats, METH_VARARGS, "device_memory_stats(device): as memory_stats, of a GPU."},
+    {"trim_device_memory", trim, METH_VARARGS, "trim_device_memory(device): give cached blocks back to the pool."},
+    {"copy_memory", copy_memory_method, METH_VARARGS, "copy_memory(source, target): contiguous, of one size, on any devices."},
+    {"host_alias", host_alias, METH_O, "host_alias(tensor): the same memory as a tensor on the CPU, where it is host memory."},
+    {"synchronize", synchronize, METH_VARARGS, "synchronize(device): wait for all that was launched there; raises what went wrong."},
+    {"wrap_address", wrap_address, METH_VARARGS, "wrap_address(owner, address, shape, strides, dtype, device, readonly): a tensor over a GPU's memory."},
+    {nullptr, nullptr, 0, nullptr},
+};
+
+bool init_device(PyObject* module) { return PyModule_AddFunctions(module, functions) == 0; }
+
+}  // namespace dlcore

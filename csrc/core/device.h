@@ -1,0 +1,28 @@
+// Devices other than the CPU: their memory, and copies between memories and between layouts.
+//
+// Addresses of a device point into host memory (the interpreter's device) or into a GPU's. Blocks come from Python (the
+// backend's pool) and are kept by size when they are freed: all work of a device runs in the order of one stream, so a
+// block may be handed out again at once. All of this runs under the GIL.
+#pragma once
+#include "core/memory.h"
+#include "core/tensor.h"
+
+namespace dlcore {
+
+constexpr int kMaxDevices = 64;
+constexpr const char* kKernelCapsule = "dlcore.kernel";  // a capsule that owns a Kernel (cuda.cpp)
+
+bool on_host(uint8_t device);  // whether its addresses are host addresses
+
+void* device_allocate(uint8_t device, size_t bytes);  // throws std::bad_alloc
+void device_release(uint8_t device, void* block, size_t bytes);
+Tensor* raise_device_full(uint8_t device, int64_t bytes);  // sets MemoryError; null
+
+// target = source, both on one device, of one shape and dtype and any strides. False with a Python error.
+bool device_copy(Tensor* source, Tensor* target);
+// target = source, contiguous, of one size in bytes, on any two devices. Waits where the target is the host's.
+bool copy_memory(Tensor* source, Tensor* target);
+
+bool init_device(PyObject* module);
+
+}  // namespace dlcore

@@ -1,0 +1,71 @@
+"""How a device other than the CPU keeps memory and runs the Programs of GPU kernels. Loaded when first asked for.
+
+A backend has
+
+- ``arch``: what planners may ask about the machine;
+- ``bind(row, call, program)``: a `Bound`, what the plan of a call runs;
+- ``synchronize()``: waits, and raises what the kernels found wrong;
+- ``raise_faults(words)``: that error, from the fault words.
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import Any, NamedTuple
+
+from dlcore import _C
+from dlcore.kernels.launch import BAD_INDEX, BAD_LABEL, NOT_FINITE
+
+__all__ = ["NO_FAULT", "Bound", "Faults"]
+
+NO_FAULT = (0, 2**63 - 1)  # (code, position)
+_TEXTS = {
+    BAD_LABEL: "the label at position {} is no class",
+    BAD_INDEX: "the index at position {} is out of range",
+    NOT_FINITE: "the value at position {} is not finite",
+}
+
+
+class Bound(NamedTuple):
+    """What a plan runs: a native kernel or a Python callable of (*inputs, *outputs, *attrs)."""
+
+    target: Any
+    temps: tuple[int, ...] = ()
+    """Bytes of the workspaces that a native kernel finds behind the outputs."""
+    copies: tuple[int, ...] = ()
+    """Inputs to be made contiguous and aligned for a native kernel first."""
+
+
+class Faults:
+    """Where rows report bad data: two int64 words each, (code, position), in the order in which rows first ran."""
+
+    ROOM = 256
+
+    def __init__(self) -> None:
+        self.rows: list[str] = []
+
+    def place(self, row: str) -> int:
+        """The byte offset of the row's words."""
+        if row not in self.rows:
+            if len(self.rows) == self.ROOM:
+                raise RuntimeError(f"{row}: more than {self.ROOM} operations report bad data")
+            self.rows.append(row)
+        return 16 * self.rows.index(row)
+
+    def error(self, words: bytes) -> IndexError | FloatingPointError | None:
+        """The error of the first row that reports one."""
+        pairs = struct.iter_unpack("<2q", words[: 16 * len(self.rows)])
+        for row, (code, position) in zip(self.rows, pairs, strict=False):
+            if code:
+                kind = FloatingPointError if code == NOT_FINITE else IndexError
+                return kind(f"{row}: {_TEXTS.get(code, 'bad data at position {}').format(position)}")
+        return None
+
+
+def clear(words: Any) -> None:
+    """Sets fault words, an int64 tensor (n, 2) on any device, to nothing reported."""
+    import numpy as np
+
+    from dlcore.dtypes import int64
+
+    _C.copy_memory(_C.wrap(np.full(words.shape, NO_FAULT, np.int64), int64), words)

@@ -1,0 +1,208 @@
+"""NVIDIA GPUs: memory from CuPy's pool, streams and launches through the driver (csrc/core/cuda.cpp).
+
+A Program becomes a native kernel once for each plan: its cubins are loaded, its parameters packed, and only addresses
+and the values of Python numbers are filled in when it is called.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import struct
+from collections.abc import Iterable
+from typing import Any, Protocol
+
+from dlcore import _C
+from dlcore.backends import Bound, Faults, clear
+from dlcore.dtypes import int64
+from dlcore.errors import DeviceError
+from dlcore.kernels.launch import Arch, Call, Errors, In, Launch, Out, Program, Temp, Value, prepared
+from dlcore.kernels.specialise import SIZES, Parameter, specialise
+
+__all__ = ["Backend", "Packed", "Pool"]
+
+OLDEST_DRIVER = 12000  # CUDA 12.0
+_MAJOR, _MINOR, _MULTIPROCESSORS, _SHARED = 75, 76, 16, 97  # CUdevice_attribute
+_FORMATS = {"i1": "<?", "i32": "<i", "i64": "<q", "f32": "<f", "f64": "<d"}
+Slot = tuple[int, int, int, int, bool]
+"""Offset and size in the parameters; which array; bytes past its element 0; whether its value is meant."""
+
+
+class Pool(Protocol):
+    """Where a device's memory comes from."""
+
+    def allocate(self, size: int) -> int:
+        """The address of a block, 512-byte aligned; MemoryError where there is no room."""
+        ...
+
+    def release(self, address: int) -> None:
+        """Takes a block back."""
+        ...
+
+
+class _CupyPool:
+    """A `cupy.cuda.MemoryPool` of our own, so that no other stream gets our blocks."""
+
+    def __init__(self, index: int):
+        import cupy
+
+        self._device, self._pool = cupy.cuda.Device(index), cupy.cuda.MemoryPool()
+        self._held: dict[int, Any] = {}
+
+    def allocate(self, size: int) -> int:
+        with self._device:
+            block = self._pool.malloc(size)
+        self._held[block.ptr] = block
+        return int(block.ptr)
+
+    def release(self, address: int) -> None:
+        del self._held[address]
+
+
+class Backend:
+    """See `dlcore.backends`."""
+
+    def __init__(self, code: int, index: int, pool: Pool | None = None):
+        _load_driver(index, needs_cupy=pool is None)
+        self.code, self.index = code, index
+        _C.cuda.open(code, index)
+        major, minor, multiprocessors, shared = (
+            _C.cuda.attribute(index, a) for a in (_MAJOR, _MINOR, _MULTIPROCESSORS, _SHARED)
+        )
+        self.arch = Arch(f"sm_{10 * major + minor}", multiprocessors, shared)
+        self.pool = _CupyPool(index) if pool is None else pool
+        _C.set_memory(code, False, self.pool.allocate, self.pool.release)
+        self.faults = Faults()
+        self._words = _C.empty((Faults.ROOM, 2), int64, code)
+        self._watch()
+        clear(self._words)
+        self._functions: dict[str, tuple[int, Any]] = {}
+
+    @property
+    def name(self) -> str:
+        """What the GPU is called."""
+        return str(_C.cuda.name(self.index))
+
+    @property
+    def stream(self) -> int:
+        """The CUstream on which everything runs."""
+        return int(_C.cuda.stream(self.code))
+
+    def order_before(self, stream: int | None) -> None:
+        """Lets another stream wait for ours (DLPack: None is the legacy default stream, -1 wants no order)."""
+        if stream != -1:
+            _C.cuda.wait_for(self.code, 1 if stream is None else stream, False)
+
+    def after_read_back(self) -> None:
+        """Nothing: the copy has waited, and looked at the fault words."""
+
+    def synchronize(self) -> None:
+        """Waits for all work; raises what its kernels found wrong."""
+        _C.synchronize(self.code)
+
+    def raise_faults(self, words: bytes) -> None:
+        """Raises what ``words`` tell and starts anew."""
+        error = self.faults.error(words)
+        if error is not None:
+            clear(self._words)
+            raise error
+
+    def _watch(self) -> None:
+        _C.cuda.set_fault_words(self.code, self._words.data_ptr, 16 * len(self.faults.rows), 16 * Faults.ROOM)
+
+    # ---- programs
+
+    def bind(self, row: str, call: Call, program: Program) -> Bound:
+        """A native kernel with the program's launches, ready but for the operands' addresses."""
+        errors = self._words.data_ptr + self.faults.place(row)
+        self._watch()
+        seen, temps = prepared(call, program), [w.bytes for w in program.temps]
+        first = len(call.inputs) + len(call.outputs)  # where workspaces stand among the arrays
+        launches = []
+        for launch in program.launches:
+            parameters, function, binary = self._function(launch, seen)
+            if binary.triton:  # two pointers more: global scratch, and the profiler's
+                scratch = binary.scratch_bytes(launch.grid)
+                temps += [scratch] if scratch else []
+                last = Temp(len(temps) - 1) if scratch else None
+                parameters = (*parameters, Parameter("ptr", last, 8), Parameter("ptr", None, 8))
+            packed = Packed(parameters, len(call.inputs), first, errors)
+            if (sizes := tuple(p.size for p in parameters)) != binary.parameters:
+                raise RuntimeError(f"{row}: {binary.name} takes parameters of {binary.parameters} bytes, not {sizes}")
+            grid = (launch.grid[0] * binary.cluster, *launch.grid[1:], 1, 1)[:3]
+            block = (binary.threads, 1, 1)
+            launches.append((function, grid, block, binary.shared, bytes(packed.bytes), packed.slots))
+        zeroed = [(first + k, w.bytes) for k, w in enumerate(program.temps) if w.zeroed and w.bytes]
+        views = {k: call.inputs[k] for k in program.contiguous}
+        copies = tuple(k for k, v in views.items() if v is not None and not (v.contiguous and v.aligned))
+        return Bound(_C.cuda.program(row, self.code, launches, zeroed), tuple(temps), copies)
+
+    def _function(self, launch: Launch, call: Call) -> tuple[tuple[Parameter, ...], int, Any]:
+        """What the launch hands over, its CUfunction, and its Binary."""
+        from dlcore.kernels.compile import binary
+
+        specialised, parameters = specialise(launch, call)
+        if specialised.key not in self._functions:
+            made = binary(specialised)
+            module = _C.cuda.module_load(self.code, made.cubin)
+            self._functions[specialised.key] = _C.cuda.function(self.code, module, made.function, made.shared), made
+        return (parameters, *self._functions[specialised.key])
+
+
+class Packed:
+    """The parameters of one launch: ``bytes``, and the ``slots`` among them that each call fills in.
+
+    The arrays of a call are its inputs, its outputs (from ``outputs`` on) and its workspaces (from ``temps`` on).
+    """
+
+    def __init__(self, parameters: Iterable[Parameter], outputs: int, temps: int, errors: int):
+        self.outputs, self.temps, self.errors = outputs, temps, errors
+        self.bytes = bytearray()
+        self.slots: list[Slot] = []
+        for parameter in parameters:
+            self._add(parameter)
+
+    def _add(self, parameter: Parameter) -> None:
+        """Appends one parameter at its natural alignment."""
+        start = self._room(parameter.size, 8 if parameter.type == "table" else parameter.size)
+        if parameter.type != "table":
+            self._put(start, parameter.type, parameter.argument)
+            return
+        for offset, type, argument in parameter.argument:
+            self._put(start + offset, type, argument)
+
+    def _room(self, size: int, alignment: int) -> int:
+        start = len(self.bytes) + -len(self.bytes) % alignment
+        self.bytes.extend(bytes(start + size - len(self.bytes)))
+        return start
+
+    def _put(self, at: int, type: str, argument: Any) -> None:
+        if isinstance(argument, Value):
+            self.slots.append((at, SIZES[type], argument.index, 0, True))
+        elif isinstance(argument, In | Out | Temp):
+            base = 0 if isinstance(argument, In) else self.outputs if isinstance(argument, Out) else self.temps
+            self.slots.append((at, 8, base + argument.index, argument.offset, False))
+        elif type == "ptr":
+            struct.pack_into("<Q", self.bytes, at, self.errors if isinstance(argument, Errors) else 0)
+        else:
+            struct.pack_into(_FORMATS[type], self.bytes, at, argument)
+
+
+# ---- what may be missing ------------------------------------------------------------------------------------------
+
+
+def _load_driver(index: int, needs_cupy: bool) -> None:
+    """Opens libcuda.so.1; DeviceError says in one sentence what is missing for GPU ``index``."""
+    wanted = "device: 'cuda' needs"
+    try:
+        _C.cuda.load(os.environ.get("DLCORE_LIBCUDA", "libcuda.so.1"))
+    except RuntimeError as error:
+        raise DeviceError(f"{wanted} an NVIDIA GPU and its driver: {error}") from None
+    version, count = _C.cuda.driver_version(), _C.cuda.count()
+    if version < OLDEST_DRIVER:
+        old = f"{version // 1000}.{version % 1000 // 10}"
+        raise DeviceError(f"{wanted} a driver for CUDA 12 or newer; this one is for CUDA {old}")
+    if index >= count:
+        raise DeviceError(f"device: there is no GPU {index}: this machine has {count}")
+    if needs_cupy and importlib.util.find_spec("cupy") is None:
+        raise DeviceError(f"{wanted} CuPy: pip install 'dlcore[cuda{13 if version >= 13000 else 12}]'")

@@ -1,0 +1,285 @@
+"""``dlcore verify``: what proves the kernels. With --compile, that they compile, and to what, with no GPU at hand."""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import Progress
+from rich.table import Table
+
+from dlcore import testing
+from dlcore.cli.programs import Asked, programs, rows
+from dlcore.kernels import binary as storage
+from dlcore.kernels.binary import Binary
+from dlcore.kernels.compile import CompileError, Compiler
+from dlcore.kernels.launch import ARCHES, Launch, prepared
+from dlcore.kernels.specialise import Specialised, specialise
+from dlcore.op import REGISTRY
+
+__all__ = ["run"]
+
+
+class Wanted(NamedTuple):
+    """One binary to compile, and what it is for: "softmax float32 one tile"."""
+
+    specialised: Specialised
+    purpose: str
+
+
+class Result(NamedTuple):
+    """What came of it: a Binary, or the text of what went wrong."""
+
+    wanted: Wanted
+    found: Binary | str
+
+    @property
+    def problems(self) -> tuple[str, ...]:
+        """What is wrong, in words."""
+        return (self.found,) if isinstance(self.found, str) else self.found.problems
+
+
+def run(
+    compile: bool = False,
+    arch: tuple[str, ...] = tuple(ARCHES),
+    family: tuple[str, ...] = (),
+    all: bool = False,
+    out: Path | None = None,
+    jobs: int = len(os.sched_getaffinity(0)),
+    report: Path | None = None,
+) -> int:
+    """Check every operation against NumPy on the default device; or, with --compile, compile the GPU kernels.
+
+    Args:
+        compile: compile what the rows' samples need and show registers, spills, shared memory and instructions.
+        arch: architectures to compile for.
+        family: families of kernels, as "matmul softmax"; default: all.
+        all: every sample, memory layout and dtype, not one of each kernel and dtype.
+        out: also write a pack of the binaries here: DLCORE_KERNELS=DIR loads it on a machine without compilers.
+        jobs: compilers at work.
+        report: also write the table, as in docs/kernels.md, to this file.
+    """
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else 150)
+    if not compile:
+        return _check(console, family)
+    if unknown := set(arch) - set(ARCHES):
+        raise ValueError(f"verify: unknown architecture {', '.join(sorted(unknown))} (known: {', '.join(ARCHES)})")
+    wanted, broken = _wanted(arch, family, all, console)
+    results = _compile(wanted, jobs, console)
+    _show(results, console)
+    failures = [*broken, *(f"{r.wanted.purpose}: {p}" for r in results for p in r.problems)]
+    for text in failures:
+        console.print(f"[red]problem[/] {escape(text)}")
+    if out is not None:
+        made = [(r.wanted.specialised.key, r.found) for r in results if isinstance(r.found, Binary)]
+        count = storage.write_pack(out, made)
+        console.print(f"{out} has {count} kernels: set DLCORE_KERNELS={out} where they are to be used")
+    if report is not None:
+        report.write_text(_report(results))
+    console.print(f"{len(results)} kernels, {len(failures)} problem(s)")
+    return 1 if failures else 0
+
+
+# ---- on the device ------------------------------------------------------------------------------------------------
+
+
+def _check(console: Console, families: Sequence[str]) -> int:
+    """Every row's checks (`dlcore.testing`), one after the other."""
+    ops = rows(families) if families else list(REGISTRY.values())
+    failures = 0
+    with Progress(console=console, transient=True) as progress:
+        for op in progress.track(ops, description="checking"):
+            try:
+                testing.check(op)
+            except AssertionError as error:
+                failures += 1
+                console.print(f"[red]{escape(str(error))}[/]")
+    console.print(f"{len(ops)} operations, {failures} wrong")
+    return 1 if failures else 0
+
+
+# ---- what to compile ----------------------------------------------------------------------------------------------
+
+
+def _wanted(
+    arches: Sequence[str], families: Sequence[str], everything: bool, console: Console
+) -> tuple[list[Wanted], list[str]]:
+    """The distinct binaries, and the errors of planners.
+
+    Unless ``everything``: for each kernel, row, dtype and architecture those of one sample, the largest it sees.
+    """
+    found: dict[Any, tuple[int, Wanted]] = {}
+    broken = {}
+    with Progress(console=console, transient=True) as progress:
+        for op in progress.track(rows(families), description="planning"):
+            for asked in programs(op, [ARCHES[a] for a in arches], everything):
+                purpose = f"{op.name} {asked.dtype.name} {asked.sample.why or 'sample'}"
+                if isinstance(asked.program, Exception) or asked.call is None:
+                    broken[purpose] = f"{purpose}: its planner raised {asked.program!r}"
+                    continue
+                for launch, size, specialised in _launches(asked, broken, purpose):
+                    wanted = Wanted(specialised, purpose)
+                    functions = tuple(str(v) for _, v in specialised.constants if hasattr(v, "hash"))
+                    name = (launch.kernel.name, op.name, asked.dtype, specialised.arch, functions)
+                    key = specialised if everything else name
+                    if key not in found or size > found[key][0]:
+                        found[key] = size, wanted
+    distinct = {w.specialised: w for _, w in found.values()}
+    return list(distinct.values()), list(broken.values())
+
+
+def _launches(asked: Asked, broken: dict[str, str], purpose: str) -> Iterable[tuple[Launch, int, Specialised]]:
+    assert asked.call is not None and not isinstance(asked.program, Exception)
+    call = prepared(asked.call, asked.program)
+    size = sum(v.size for v in (*call.inputs, *call.outputs) if v is not None)
+    for launch in asked.program.launches:
+        try:
+            yield launch, size, specialise(launch, call)[0]
+        except (ValueError, FileNotFoundError) as error:
+            broken[purpose] = f"{purpose}: {error}"
+
+
+# ---- compiling ----------------------------------------------------------------------------------------------------
+
+
+def _compile(wanted: Sequence[Wanted], jobs: int, console: Console) -> list[Result]:
+    """Compile in ``jobs`` processes, each its own: one that crashes costs one kernel."""
+    local = threading.local()
+    compilers: list[Compiler] = []
+
+    def one(item: Wanted) -> Result:
+        key = item.specialised.key
+        if found := storage.cached(key):
+            return Result(item, found)
+        if not hasattr(local, "compiler"):
+            local.compiler = Compiler()
+            compilers.append(local.compiler)
+        try:
+            made = local.compiler.compile(item.specialised)
+        except CompileError as error:
+            return Result(item, str(error))
+        storage.store(key, made)
+        return Result(item, made)
+
+    results = []
+    with Progress(console=console, transient=True) as progress, ThreadPoolExecutor(max(jobs, 1)) as pool:
+        task = progress.add_task("compiling", total=len(wanted))
+        for future in as_completed([pool.submit(one, w) for w in wanted]):
+            results.append(future.result())
+            progress.advance(task)
+    for compiler in compilers:
+        compiler.close()
+    return sorted(results, key=lambda r: (r.wanted.specialised.kernel.name, _order(r.wanted.specialised.arch)))
+
+
+def _order(arch: str) -> int:
+    return list(ARCHES).index(arch)
+
+
+# ---- tables -------------------------------------------------------------------------------------------------------
+
+
+class Group(NamedTuple):
+    """All binaries of one kernel for one architecture."""
+
+    made: list[Binary]
+    problems: list[str]
+
+    def span(self, values: Iterable[float], unit: str = "") -> str:
+        """The smallest and the largest of ``values``."""
+        numbers = sorted({round(v, 1) for v in values})
+        ends = [f"{n:g}" for n in (numbers[:1] + numbers[-1:] if len(numbers) > 1 else numbers)]
+        return "-".join(ends) + unit
+
+    @property
+    def registers(self) -> str:
+        """Registers a thread."""
+        return self.span(b.registers for b in self.made)
+
+    @property
+    def shared(self) -> str:
+        """KiB of shared memory a block."""
+        return self.span((b.shared + b.static_shared) / 1024 for b in self.made)
+
+    @property
+    def matrix(self) -> str:
+        """Matrix instructions; several shapes are left out."""
+        found = sorted({b.matrix for b in self.made if b.matrix})
+        return found[0] if len(found) == 1 else " ".join(sorted({m.split()[0] for m in found}))
+
+    @property
+    def loads(self) -> str:
+        """How global memory is read, and by what."""
+        counts: dict[str, int] = defaultdict(int)
+        for b in self.made:
+            for name in ("tma", "cp.async", "ld.v4", "ld.v2", "ld"):
+                counts[name] += bool(b.instructions.get(name))
+        return " ".join(name for name, n in counts.items() if n)
+
+
+def _groups(results: Iterable[Result]) -> dict[tuple[str, str], Group]:
+    groups: dict[tuple[str, str], Group] = {}
+    for r in results:
+        kernel = r.wanted.specialised.kernel
+        name = kernel.name.partition("<")[0]  # a template's instances stand together
+        group = groups.setdefault((name, r.wanted.specialised.arch), Group([], []))
+        if isinstance(r.found, Binary):
+            group.made.append(r.found)
+        group.problems.extend(r.problems)
+    return groups
+
+
+def _show(results: Iterable[Result], console: Console) -> None:
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    for column in ("kernel", "arch"):
+        table.add_column(column, no_wrap=True)
+    for column in ("binaries", "registers", "spills", "shared KiB"):
+        table.add_column(column, justify="right")
+    for column in ("matrix", "reads by", "problems"):
+        table.add_column(column)
+    last = ""
+    for (name, arch), group in _groups(results).items():
+        spills = max((b.spills for b in group.made), default=0)
+        problems = f"[red]{len(group.problems)}[/]" if group.problems else "[green]none[/]"
+        table.add_row(
+            "" if name == last else escape(name), arch, str(len(group.made)), group.registers, str(spills),
+            group.shared, group.matrix, group.loads, problems,
+        )  # fmt: skip
+        last = name
+    console.print(table)
+
+
+_HEAD = """# GPU kernels and what they compile to
+
+Written by `dlcore verify --compile --report docs/kernels.md`, which compiles every kernel as the rows' samples need it
+and reads the result. Nothing here was timed, and nothing of it has run on a GPU yet.
+
+A cell: registers a thread / KiB of shared memory a block, the matrix instruction, and how global memory is read
+(tma, cp.async, ld.v4: 16 bytes a thread, ld.v2: 8, ld: less); **spills** and other problems in bold.
+
+"""
+
+
+def _report(results: Sequence[Result]) -> str:
+    groups = _groups(results)
+    arches = sorted({arch for _, arch in groups}, key=_order)
+    lines = [f"| kernel | {' | '.join(arches)} |", "|---|" + "---|" * len(arches)]
+    for name in dict.fromkeys(name for name, _ in groups):
+        cells = [_cell(groups[name, arch]) if (name, arch) in groups else "" for arch in arches]
+        lines.append(f"| `{name}` | {' | '.join(cells)} |")
+    compilers = ", ".join(sorted({r.found.compiler for r in results if isinstance(r.found, Binary)}))
+    return f"{_HEAD}Compilers: {compilers}.\n\n" + "\n".join(lines) + "\n"
+
+
+def _cell(group: Group) -> str:
+    shared = f"/{group.shared}K" if group.shared not in ("", "0") else ""
+    text = ", ".join(t for t in (f"{group.registers}{shared}", group.matrix, group.loads) if t)
+    return f"{text} **{len(group.problems)} problems**" if group.problems else text

@@ -1,0 +1,157 @@
+"""From a launch to a Binary: looked up in a pack, in the cache, or compiled in a process of its own.
+
+    binary, parameters = load(launch, prepared(call, program))
+
+A GPU machine with a pack or a warm cache imports neither Triton nor NVRTC. Compiling needs no GPU and no driver.
+"""
+
+from __future__ import annotations
+
+import atexit
+import importlib.util
+import os
+import pickle
+import subprocess
+import sys
+import threading
+from contextlib import suppress
+from functools import cache, lru_cache
+from typing import Any
+
+from dlcore.kernels import binary as storage
+from dlcore.kernels.binary import Binary
+from dlcore.kernels.launch import ARCHES, Arch, Call, Cuda, Launch, Program, prepared
+from dlcore.kernels.specialise import Parameter, Specialised, specialise
+
+__all__ = ["CompileError", "Compiler", "binary", "compile_launch", "compile_program", "load"]
+
+TIMEOUT = 300.0  # seconds; the slowest kernel of ours takes a hundredth of it
+
+
+class CompileError(RuntimeError):
+    """A kernel cannot be had for this architecture: the text says why, with the compiler's message."""
+
+
+def load(launch: Launch, call: Call) -> tuple[Binary, tuple[Parameter, ...]]:
+    """The binary of ``launch`` for ``call.arch``, and what to hand over to it, in order.
+
+    ``call`` must be the one `prepared` gives. Raises CompileError.
+    """
+    specialised, parameters = specialise(launch, call)
+    return binary(specialised), parameters
+
+
+def compile_launch(launch: Launch, call: Call, arch: Arch | str | None = None) -> Binary:
+    """The binary of one launch, for ``arch`` instead of the call's if given."""
+    if arch is not None:
+        call = call._replace(arch=ARCHES[arch] if isinstance(arch, str) else arch)
+    return load(launch, call)[0]
+
+
+def compile_program(program: Program, call: Call) -> list[Binary]:
+    """The binaries of all launches of the Program that a planner made for ``call``."""
+    call = prepared(call, program)
+    return [load(launch, call)[0] for launch in program.launches]
+
+
+@cache
+def binary(wanted: Specialised) -> Binary:
+    """The binary of ``wanted``: from memory, a pack, the cache, or the compiler. Raises CompileError."""
+    for candidate in _candidates(wanted):
+        key = candidate.key
+        if found := storage.packed(key) or storage.cached(key):
+            return found
+        if can_compile(candidate):
+            made = _compiler().compile(candidate)
+            storage.store(key, made)
+            return made
+    packs = ", ".join(map(str, storage.packs()[:-1])) or "no pack (DLCORE_KERNELS is not set)"
+    raise CompileError(
+        f"{wanted.kernel.name}: no binary for {wanted.arch} in {packs} nor in {storage.cache_directory()}, and "
+        f"{'NVRTC' if isinstance(wanted.kernel, Cuda) else 'Triton'} is not here to make one: install dlcore[cuda13], "
+        f"or carry a pack over (dlcore verify --compile --arch {wanted.arch} --out DIR, elsewhere)"
+    )
+
+
+def _candidates(wanted: Specialised) -> list[Specialised]:
+    """``wanted``, and what runs on its architecture too: code for 8.0 does on all of 8.x."""
+    family = wanted.arch[:-1] == "sm_8" and wanted.arch != "sm_80"
+    return [wanted, wanted._replace(arch="sm_80")] if family else [wanted]
+
+
+def can_compile(wanted: Specialised) -> bool:
+    """Whether the compiler that ``wanted`` needs is installed."""
+    if isinstance(wanted.kernel, Cuda):
+        from dlcore.kernels import nvrtc
+
+        return nvrtc.available()
+    return importlib.util.find_spec("triton") is not None
+
+
+# ---- the compiler's process ---------------------------------------------------------------------------------------
+
+
+class Compiler:
+    """A child process that compiles (see `worker`); started when first needed, and again after a crash."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def compile(self, wanted: Specialised) -> Binary:
+        """The binary of ``wanted``. Raises CompileError, also when the compiler crashes or hangs."""
+        with self._lock:
+            answer = self._ask(wanted)
+        if isinstance(answer, str):
+            raise CompileError(f"{wanted.kernel.name} for {wanted.arch}: {answer}")
+        made: Binary = answer
+        return made
+
+    def _ask(self, wanted: Specialised) -> Any:
+        process = self._started()
+        assert process.stdin and process.stdout
+        clock = threading.Timer(TIMEOUT, process.kill)
+        clock.start()
+        try:
+            pickle.dump(pickle.dumps(wanted), process.stdin)  # twice: what cannot be read is still whole
+            process.stdin.flush()
+            return pickle.load(process.stdout)
+        except (EOFError, BrokenPipeError, pickle.UnpicklingError):
+            code = self._ended()
+            late = " (it was stopped after 300 s)" if clock.finished.is_set() else ""
+            return f"the compiler crashed, exit code {code}{late}"
+        finally:
+            clock.cancel()
+
+    def _started(self) -> subprocess.Popen[bytes]:
+        if self._process is None or self._process.poll() is not None:
+            environment = {k: v for k, v in os.environ.items() if k != "TRITON_INTERPRET"}
+            environment["PYTHONPATH"] = os.pathsep.join(p or os.getcwd() for p in sys.path)
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "dlcore.kernels.worker"], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL, env=environment,
+            )  # fmt: skip
+        return self._process
+
+    def _ended(self) -> int | None:
+        process, self._process = self._process, None
+        if process is None:
+            return None
+        process.kill()
+        code = process.wait()
+        for pipe in (process.stdin, process.stdout):
+            with suppress(BrokenPipeError):
+                pipe.close()  # type: ignore[union-attr]
+        return code
+
+    def close(self) -> None:
+        """End the process; it starts again when it is needed."""
+        with self._lock:
+            self._ended()
+
+
+@lru_cache
+def _compiler() -> Compiler:
+    compiler = Compiler()
+    atexit.register(compiler.close)
+    return compiler

@@ -1,0 +1,258 @@
+"""A launch is data: what a planner sees (`Call`) and what it answers (`Program`).
+
+The host side of a GPU kernel, its planner, is a pure function of shapes, dtypes, strides, attributes and architecture.
+It touches no memory and asks no device, so the same Program can be compiled without a GPU, interpreted on host memory,
+packed once and launched from C++, recorded, and replayed in a CUDA graph.
+
+    def softmax(call: Call) -> Program:
+        rows, columns = call.inputs[0].shape
+        args = {"x": In(0), "out": Out(0), "columns": columns, "BLOCK": power_of_2(columns)}
+        return Program((Launch(softmax_kernel, (rows,), args, num_warps=4),))
+"""
+
+from __future__ import annotations
+
+import math
+import tomllib
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from dlcore.dtypes import DType, uint8
+
+__all__ = [
+    "ARCHES", "BAD_INDEX", "BAD_LABEL", "F64", "I32", "NOT_FINITE", "Arch", "Call", "Cuda", "Errors", "In", "Launch",
+    "Out", "Program", "Table", "Temp", "Value", "View", "Workspace", "ceil_div", "configuration", "contiguous_strides",
+    "power_of_2", "prepared",
+]  # fmt: skip
+
+KIB = 1024
+
+
+class Arch(NamedTuple):
+    """What a planner may ask about the machine: ``name`` ("sm_90"), SMs, and bytes of shared memory a block may use."""
+
+    name: str
+    multiprocessors: int
+    shared: int
+
+    @property
+    def capability(self) -> int:
+        """Ten times the compute capability: 90."""
+        return int(self.name.removeprefix("sm_"))
+
+
+# The devices that stand for an architecture where there is none: A100, H100 and H200, B200, RTX 5090.
+ARCHES: dict[str, Arch] = {
+    "sm_80": Arch("sm_80", 108, 163 * KIB),
+    "sm_90": Arch("sm_90", 132, 227 * KIB),
+    "sm_100": Arch("sm_100", 148, 227 * KIB),
+    "sm_120": Arch("sm_120", 170, 99 * KIB),
+}
+
+
+class View(NamedTuple):
+    """An operand as a planner sees it. Strides are in elements: 0 where broadcast, and may be negative."""
+
+    shape: tuple[int, ...]
+    dtype: DType
+    strides: tuple[int, ...]
+    aligned: bool = True
+    """Whether the address of element 0 is divisible by 16."""
+    weak: bool = False
+    """A Python scalar: no memory behind it, so it is passed as `Value`, never as a pointer."""
+
+    @property
+    def size(self) -> int:
+        """Number of elements."""
+        return math.prod(self.shape)
+
+    @property
+    def contiguous(self) -> bool:
+        """Whether the elements follow each other in row-major order."""
+        pairs = zip(self.shape, self.strides, contiguous_strides(self.shape), strict=True)
+        return self.size == 0 or all(length == 1 or have == want for length, have, want in pairs)
+
+
+class Call(NamedTuple):
+    """One call of a row."""
+
+    inputs: tuple[View | None, ...]
+    """Promoted operands; None where an optional one is absent."""
+    outputs: tuple[View | None, ...]
+    """Outputs, then extras, freshly allocated; None where not wanted (an extra without a gradient)."""
+    attrs: tuple[Any, ...]
+    params: tuple[int | float, ...]
+    arch: Arch
+
+
+# ---- arguments ----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class In:
+    """Pointer to element 0 of input ``index``, ``offset`` bytes further, seen as elements of ``dtype``."""
+
+    index: int
+    dtype: DType | None = None
+    offset: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Out:
+    """Pointer to output ``index``, as `In`."""
+
+    index: int
+    dtype: DType | None = None
+    offset: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Temp:
+    """Pointer to workspace ``index``, ``offset`` bytes into it, as elements of ``dtype``."""
+
+    index: int
+    dtype: DType = uint8
+    offset: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Value:
+    """The value of input ``index``, a weak scalar: float32 for 16-bit floats, int32 for small integers and bools,
+    otherwise its own dtype."""
+
+    index: int
+
+
+@dataclass(frozen=True, slots=True)
+class Errors:
+    """Pointer to two int64 words of the row called, (code, position), at first (0, 2^63 - 1).
+
+    A kernel that meets bad data writes with atomic max to the code and atomic min to the position, so that what is
+    raised does not depend on the order of blocks, and goes on without touching what it must not.
+    """
+
+
+BAD_LABEL, BAD_INDEX, NOT_FINITE = 1, 2, 3  # codes; larger ones win
+
+
+@dataclass(frozen=True, slots=True)
+class I32:
+    """A C++ ``int`` (plain Python integers are ``int64_t`` there)."""
+
+    value: int
+
+
+@dataclass(frozen=True, slots=True)
+class F64:
+    """A C++ ``double``, or a Triton fp64 (plain Python floats are float32)."""
+
+    value: float
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """A struct passed by value to CUDA C++: ``fields`` one after the other, each aligned to its size, 4 KiB at most.
+
+    A field is In, Out, Temp, Errors or None (pointers, 8 bytes), Value, int (int64), I32, float (float32) or F64.
+    """
+
+    fields: tuple[Any, ...]
+
+
+class Cuda(NamedTuple):
+    """A CUDA C++ kernel: ``source`` below kernels/, ``function`` as C++ names it, template arguments included."""
+
+    source: str
+    function: str
+    threads: int = 256
+    shared: int = 0
+    """Bytes of dynamic shared memory."""
+
+    @property
+    def name(self) -> str:
+        """What tables and errors call it."""
+        return f"{self.source}:{self.function}"
+
+
+# ---- programs -----------------------------------------------------------------------------------------------------
+
+
+class Launch(NamedTuple):
+    """One kernel launch.
+
+    ``args`` maps a Triton kernel's parameters to arguments, constexprs included; a CUDA C++ kernel's arguments are
+    taken in the order of the mapping, and its threads and shared memory are its own (`kernel._replace(threads=512)`).
+    Of a Triton kernel's int argument three cases are compiled apart (1, divisible by 16, other); int32 where the value
+    fits, else int64. bool, None, str, dtypes and kernels are constants.
+    """
+
+    kernel: Any
+    grid: tuple[int, ...]
+    args: Mapping[str, Hashable]
+    num_warps: int = 4
+    num_stages: int = 3
+    options: Mapping[str, Any] = {}
+
+
+class Workspace(NamedTuple):
+    """Memory that lives for one call, 512-byte aligned; ``zeroed``: set to 0 before the launches of every call."""
+
+    bytes: int
+    zeroed: bool = False
+
+
+class Program(NamedTuple):
+    """What a call does on a GPU: ``launches`` in order, over ``temps``."""
+
+    launches: tuple[Launch, ...]
+    temps: tuple[Workspace, ...] = ()
+    contiguous: tuple[int, ...] = ()
+    """Inputs that are made contiguous and aligned first; the launches are planned as if they were."""
+
+
+def prepared(call: Call, program: Program) -> Call:
+    """The call as the launches see it: the inputs that ``program`` wants contiguous are."""
+    inputs = [
+        v._replace(strides=contiguous_strides(v.shape), aligned=True) if v and k in program.contiguous else v
+        for k, v in enumerate(call.inputs)
+    ]
+    return call._replace(inputs=tuple(inputs))
+
+
+# ---- for planners -------------------------------------------------------------------------------------------------
+
+
+def ceil_div(a: int, b: int) -> int:
+    """a / b, rounded up."""
+    return -(-a // b)
+
+
+def power_of_2(n: int) -> int:
+    """The smallest power of two that is at least ``n``."""
+    return 1 << max(n - 1, 0).bit_length()
+
+
+def contiguous_strides(shape: Sequence[int]) -> tuple[int, ...]:
+    """Row-major strides, in elements."""
+    strides, step = [], 1
+    for length in reversed(shape):
+        strides.append(step)
+        step *= max(length, 1)
+    return tuple(reversed(strides))
+
+
+def configuration(arch: Arch, kernel: str, key: str) -> dict[str, Any] | None:
+    """What the tuner found for ``kernel`` on ``arch`` and the shape class ``key``: names to values, or None.
+
+    The table, configurations/<arch>.toml, is frozen: it is part of what makes the same seed give the same bits.
+    """
+    return _configurations(arch.name).get(kernel, {}).get(key)
+
+
+@lru_cache
+def _configurations(arch: str) -> dict[str, Any]:
+    path = Path(__file__).parent / "configurations" / f"{arch}.toml"
+    return tomllib.loads(path.read_text()) if path.exists() else {}

@@ -1,0 +1,171 @@
+"""C = activation(A @ B + bias) tile by tile through pointers: the kernel for every architecture, layout and shape.
+
+2 M N K FLOPs on (M K + K N + M N) elements that must move; bound by arithmetic where tiles are many and deep, by memory
+where one side is short. A program computes one tile of C (or one slice of its sum, split-K) with A and B going through
+shared memory NUM_STAGES deep. Rows and columns beyond the edge are loaded from row 0 and never stored, so that only K
+needs a mask. Strides and sizes come in units of 16 bytes where they divide: loads are 16-byte cp.async then.
+
+Versions: unmeasured, not yet run on hardware.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from dlcore.kernels.language import jit, tl
+from dlcore.kernels.launch import Launch, ceil_div
+from dlcore.kernels.matmul.epilogue import activate, grouped, multiply_add, with_bias
+from dlcore.kernels.matmul.product import Product, accumulator, unit_of
+
+__all__ = ["launch"]
+
+
+@jit
+def tile_start(x, row, column, stride, ROWS: tl.constexpr, BY_ROWS: tl.constexpr):
+    """x + the offset of element (row, column): int64, for matrices beyond 2^31 elements."""
+    if BY_ROWS:
+        x += row.to(tl.int64) * ROWS * stride + column
+    else:
+        x += row.to(tl.int64) * ROWS + column * stride
+    return x
+
+
+@jit
+def inside(length, BLOCK: tl.constexpr, UNIT: tl.constexpr):
+    """0 .. BLOCK - 1, and 0 instead of what lies beyond length. UNIT neighbours stay neighbours: without the hint the
+    compiler would load elements one by one."""
+    i = tl.arange(0, BLOCK)
+    return tl.max_contiguous(tl.multiple_of(tl.where(i < length, i, 0), UNIT), UNIT)
+
+
+@jit
+def batch_offset(entry, batch_inner, outer, inner, UNIT: tl.constexpr, AXES: tl.constexpr):
+    """Where the matrix of this entry of the batch begins, in elements."""
+    unit = tl.full((), UNIT, tl.int64)
+    if AXES == 2:
+        unit *= (entry // batch_inner) * outer + (entry % batch_inner) * inner
+    else:
+        unit *= entry * inner
+    return unit
+
+
+@jit
+def store_tile(
+    acc, c, pre, bias, row, column, m, n,
+    BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, ACTIVATION: tl.constexpr, SWAPPED: tl.constexpr,
+):  # fmt: skip
+    """Epilogue and masked stores of one tile; SWAPPED: element (i, j) of this product is (j, i) of the result."""
+    rows, columns = row * BLOCK_M + tl.arange(0, BLOCK_M), column * BLOCK_N + tl.arange(0, BLOCK_N)
+    mask = (rows < m)[:, None] & (columns < n)[None, :]
+    if SWAPPED:
+        at = columns.to(tl.int64)[None, :] * m + rows[:, None]
+    else:
+        at = rows.to(tl.int64)[:, None] * n + columns[None, :]
+    values = None
+    if bias is not None:
+        if SWAPPED:
+            values = tl.load(bias + rows, rows < m, 0)[:, None]
+        else:
+            values = tl.load(bias + columns, columns < n, 0)[None, :]
+    x = with_bias(acc, values, c.dtype.element_ty)
+    if pre is not None:
+        tl.store(pre + at, x, mask)
+    tl.store(c + at, activate(x.to(acc.dtype), ACTIVATION).to(x.dtype), mask)
+
+
+@jit
+def pointers_kernel(
+    a, b, c, pre, bias, m_units, n_units, k_units, stride_a, stride_b, batch_inner, a_outer, a_inner, b_outer, b_inner,
+    BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_K: tl.constexpr, GROUP: tl.constexpr, SPLITS: tl.constexpr,
+    AXES: tl.constexpr, A_BY_ROWS: tl.constexpr, B_BY_ROWS: tl.constexpr, UNIT_A: tl.constexpr, UNIT_B: tl.constexpr,
+    UNIT_M: tl.constexpr, UNIT_N: tl.constexpr, UNIT_K: tl.constexpr, WHOLE_K: tl.constexpr, ACTIVATION: tl.constexpr,
+    SWAPPED: tl.constexpr, PRECISION: tl.constexpr, ACC: tl.constexpr,
+):  # fmt: skip
+    m, n, k = m_units * UNIT_M, n_units * UNIT_N, k_units * UNIT_K
+    tiles_m, tiles_n, steps = tl.cdiv(m, BLOCK_M), tl.cdiv(n, BLOCK_N), tl.cdiv(k, BLOCK_K)
+    tile, rest = tl.program_id(0) % (tiles_m * tiles_n), tl.program_id(0) // (tiles_m * tiles_n)
+    split, entry = rest % SPLITS, (rest // SPLITS).to(tl.int64)
+    row, column = grouped(tile, tiles_m, tiles_n, GROUP)
+    begin, end = 0, steps
+    if SPLITS > 1:
+        share = tl.cdiv(steps, SPLITS)
+        begin, end = split * share, tl.minimum(steps, split * share + share)
+
+    stride_a, stride_b = stride_a * tl.full((), UNIT_A, tl.int64), stride_b * tl.full((), UNIT_B, tl.int64)
+    a = tile_start(a, row, begin * BLOCK_K, stride_a, BLOCK_M, A_BY_ROWS)
+    b = tile_start(b, column, begin * BLOCK_K, stride_b, BLOCK_N, not B_BY_ROWS)
+    a += batch_offset(entry, batch_inner, a_outer, a_inner, UNIT_A, AXES)
+    b += batch_offset(entry, batch_inner, b_outer, b_inner, UNIT_B, AXES)
+    along = tl.arange(0, BLOCK_K)
+    if A_BY_ROWS:
+        a_at = inside(m - row * BLOCK_M, BLOCK_M, 1)[:, None] * stride_a + along[None, :]
+        a_step = tl.full((), BLOCK_K, tl.int64)
+    else:
+        a_at = inside(m - row * BLOCK_M, BLOCK_M, UNIT_A)[:, None] + along[None, :] * stride_a
+        a_step = stride_a * BLOCK_K
+    if B_BY_ROWS:
+        b_at = along[:, None] * stride_b + inside(n - column * BLOCK_N, BLOCK_N, UNIT_B)[None, :]
+        b_step = stride_b * BLOCK_K
+    else:
+        b_at = along[:, None] + inside(n - column * BLOCK_N, BLOCK_N, 1)[None, :] * stride_b
+        b_step = tl.full((), BLOCK_K, tl.int64)
+    a_tile, b_tile = a + a_at, b + b_at
+    acc = tl.zeros((BLOCK_M, BLOCK_N), ACC)
+    for step in range(begin, end):
+        if WHOLE_K:
+            x, y = tl.load(a_tile), tl.load(b_tile)
+        else:
+            left = k - step * BLOCK_K
+            x, y = tl.load(a_tile, along[None, :] < left, 0), tl.load(b_tile, along[:, None] < left, 0)
+        acc = multiply_add(x, y, acc, PRECISION)
+        a_tile += a_step
+        b_tile += b_step
+    place = entry * m * n
+    if SPLITS > 1:
+        place += split * (tl.num_programs(0) // (tiles_m * tiles_n * SPLITS)).to(tl.int64) * m * n
+    if pre is not None:
+        pre += place
+    store_tile(acc, c + place, pre, bias, row, column, m, n, BLOCK_M, BLOCK_N, ACTIVATION, SWAPPED)
+
+
+def launch(p: Product, config: dict[str, Any], precision: str, splits: int = 1, slices: Any = None) -> Launch:
+    """The launch for one product, or for the slices of its sums (written to ``slices``, without epilogue)."""
+    blocks = config["m"], config["n"], config["k"]
+    size: int = p.dtype.itemsize
+    args = {
+        "a": p.a.pointer, "b": p.b.pointer, **results(p, slices),
+        **sizes(p, size), **strides(p),
+        "BLOCK_M": blocks[0], "BLOCK_N": blocks[1], "BLOCK_K": blocks[2], "GROUP": config.get("group", 8),
+        "SPLITS": splits, "WHOLE_K": p.k % blocks[2] == 0, "PRECISION": precision, "ACC": accumulator(p.dtype),
+    }  # fmt: skip
+    tiles = ceil_div(p.m, blocks[0]) * ceil_div(p.n, blocks[1])
+    return Launch(pointers_kernel, (tiles * splits * p.entries,), args, config["warps"], config["stages"])
+
+
+def results(p: Product, slices: Any) -> dict[str, Any]:
+    """Where results go, and how."""
+    if slices is not None:
+        return {"c": slices, "pre": None, "bias": None, "ACTIVATION": None, "SWAPPED": p.swapped}
+    return {"c": p.out, "pre": p.pre, "bias": p.bias, "ACTIVATION": p.activation, "SWAPPED": p.swapped}
+
+
+def sizes(p: Product, itemsize: int) -> dict[str, int]:
+    """M, N and K in units that loads and stores can take at once."""
+    args = {}
+    for letter, size in (("m", p.m), ("n", p.n), ("k", p.k)):
+        unit = unit_of(itemsize, size)
+        args |= {f"{letter}_units": size // unit, f"UNIT_{letter.upper()}": unit}
+    return args
+
+
+def strides(p: Product) -> dict[str, Any]:
+    """Strides of operands and batch, in units."""
+    a, b, axes = p.a, p.b, len(p.batch)
+    ua, ub = a.unit, b.unit
+    outer_a, inner_a = ((0, 0) + a.batch)[-2:]
+    outer_b, inner_b = ((0, 0) + b.batch)[-2:]
+    return {
+        "stride_a": a.pitch // ua, "stride_b": b.pitch // ub, "A_BY_ROWS": a.by_rows, "B_BY_ROWS": b.by_rows,
+        "UNIT_A": ua, "UNIT_B": ub, "AXES": axes, "batch_inner": p.batch[-1] if axes else 1,
+        "a_outer": outer_a // ua, "a_inner": inner_a // ua, "b_outer": outer_b // ub, "b_inner": inner_b // ub,
+    }  # fmt: skip

@@ -1,0 +1,48 @@
+"""The second pass of split-K: slices of sums added in their order, then the epilogue; and column sums of partial rows.
+
+S M N additions on S M N float32 read and M N written; bound by memory, and mostly by L2, where the slices just were.
+Each program adds BLOCK neighbouring elements, slice after slice: one order for each shape, hence the same bits always.
+
+Versions: unmeasured, not yet run on hardware.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from dlcore.kernels.language import jit, tl
+from dlcore.kernels.launch import Launch, ceil_div
+from dlcore.kernels.matmul.epilogue import activate, with_bias
+from dlcore.kernels.matmul.product import Product, unit_of
+
+__all__ = ["add_slices"]
+
+
+@jit
+def slices_kernel(
+    slices, c, pre, bias, size_units, n, count,
+    UNIT: tl.constexpr, ACTIVATION: tl.constexpr, BLOCK: tl.constexpr,
+):  # fmt: skip
+    size = size_units * tl.full((), UNIT, tl.int64)
+    i = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
+    acc = tl.load(slices + i, i < size, 0)
+    for s in range(1, count):
+        acc += tl.load(slices + s * size + i, i < size, 0)
+    values = None
+    if bias is not None:
+        values = tl.load(bias + i % n, i < size, 0)
+    x = with_bias(acc, values, c.dtype.element_ty)
+    if pre is not None:
+        tl.store(pre + i, x, i < size)
+    tl.store(c + i, activate(x.to(acc.dtype), ACTIVATION).to(x.dtype), i < size)
+
+
+def add_slices(slices: Any, count: int, p: Product) -> Launch:
+    """The launch that adds ``count`` slices of all of ``p``'s results and finishes them."""
+    size, unit = p.entries * p.m * p.n, unit_of(4, p.entries * p.m * p.n)
+    block = 1024 if size >= 1 << 18 else 256
+    args = {
+        "slices": slices, "c": p.out, "pre": p.pre, "bias": p.bias, "size_units": size // unit, "UNIT": unit,
+        "n": p.m if p.swapped else p.n, "count": count, "ACTIVATION": p.activation, "BLOCK": block,
+    }  # fmt: skip
+    return Launch(slices_kernel, (ceil_div(size, block),), args, num_warps=block // 256 * 2 or 2)

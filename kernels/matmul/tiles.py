@@ -1,0 +1,158 @@
+"""Which kernel and which tile for a product: a function of shape, dtype, precision and architecture, of nothing else.
+
+The tuner's table comes first (`configuration`, keyed by shape class). Without an entry a small model of time chooses
+among the tiles below: for each, the clock cycles of one tile (tensor cores, or the way from L2), times the waves of
+tiles over the SMs, for several numbers of splits of K. Its constants are published rates, not measurements.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+from dlcore.dtypes import DType, float32, float64
+from dlcore.kernels.launch import Arch, ceil_div, configuration, power_of_2
+
+__all__ = ["HEAVY", "Tile", "Work", "choose", "light", "tiles"]
+
+HEAVY = ("sigmoid", "tanh", "gelu", "gelu_tanh")  # epilogues that need more registers than a 128 x 256 tile leaves
+
+
+class Work(NamedTuple):
+    """What the choice depends on: (m, k) @ (k, n), ``entries`` times."""
+
+    m: int
+    n: int
+    k: int
+    entries: int
+    dtype: DType
+    precision: str
+
+
+class Tile(NamedTuple):
+    """One configuration: kernel "tma" or "pointers", sides of the tile, warps, stages, and how it is run."""
+
+    kernel: str
+    m: int
+    n: int
+    k: int
+    warps: int
+    stages: int
+    group: int = 8
+    splits: int = 1
+    swap: bool = False
+    specialize: bool = False
+    flatten: bool = True
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """As the kernels' `launch` takes it."""
+        return self._asdict()
+
+
+def _pointers(*tiles: tuple[int, ...]) -> tuple[Tile, ...]:
+    return tuple(Tile("pointers", *t) for t in tiles)
+
+
+def _tma(*tiles: tuple[int, ...]) -> tuple[Tile, ...]:
+    return tuple(Tile("tma", *t) for t in tiles)
+
+
+# (m, n, k, warps, stages). Every tile compiles without spills on its architectures for all four layouts.
+_SKINNY = ((64, 16, 128, 4, 4), (64, 32, 128, 4, 4))  # the long side goes to m: wgmma takes 64 rows at least
+_NARROW = ((16, 64, 128, 4, 4), (32, 64, 128, 4, 4))  # mma.sync takes 16
+_AMPERE = ((128, 128, 64, 8, 3), (128, 64, 64, 4, 3), (64, 64, 64, 4, 4))
+TILES: dict[tuple[str, str], tuple[Tile, ...]] = {
+    ("sm_80", "half"): _pointers((128, 256, 32, 8, 3), *_AMPERE, *_NARROW),
+    ("sm_90", "half"): (
+        *_tma((128, 256, 64, 8, 3), (128, 128, 64, 8, 4)),
+        *_pointers((128, 64, 64, 4, 4), (64, 64, 64, 4, 5), *_SKINNY),
+    ),
+    ("sm_120", "half"): (
+        *_tma((128, 128, 64, 8, 2), (128, 64, 64, 4, 2)),
+        *_pointers((64, 64, 64, 4, 4), (16, 64, 128, 4, 3), (32, 64, 128, 4, 3)),
+    ),
+    ("sm_80", "tf32x3"): _pointers((128, 128, 32, 8, 3), (64, 64, 32, 4, 4), (16, 64, 32, 4, 4)),
+    ("sm_90", "tf32x3"): (*_tma((128, 128, 32, 8, 3)), *_pointers((64, 64, 32, 4, 4), (64, 16, 32, 4, 4))),
+    ("sm_120", "tf32x3"): _pointers((128, 128, 32, 8, 2), (64, 64, 32, 8, 3), (16, 64, 32, 4, 3)),
+    ("any", "ieee"): _pointers((128, 128, 32, 8, 2), (64, 64, 32, 4, 2), (16, 64, 32, 4, 2)),
+    ("any", "double"): _pointers((64, 64, 16, 4, 3), (32, 32, 16, 4, 3)),
+}
+
+# Multiply-adds of 16-bit floats a clock and SM, and bytes a clock that one SM gets from L2.
+_RATES = {"sm_80": (1024, 40), "sm_90": (2048, 32), "sm_100": (4096, 40), "sm_120": (256, 32)}
+_SLOWER = {"half": 1.0, "tf32": 2.0, "tf32x3": 6.0, "ieee": 16.0, "double": 32.0}
+_PROLOGUE, _SECOND_PASS = 1500, 4000  # cycles: filling the stages and storing a tile; another launch
+
+
+def kind(dtype: DType, precision: str) -> str:
+    """The row of the tables."""
+    if dtype is float64:
+        return "double"
+    return precision if dtype is float32 else "half"
+
+
+def tiles(arch: Arch, dtype: DType, precision: str) -> tuple[Tile, ...]:
+    """The tiles worth trying."""
+    what = kind(dtype, precision)
+    family = "any" if what in ("ieee", "double") else arch.name.replace("sm_100", "sm_90")
+    return TILES[family, "tf32x3" if what == "tf32" else what]
+
+
+def shape_class(work: Work) -> str:
+    """The key of the tuner's table: kind, and sides rounded up to powers of two."""
+    sides = "x".join(str(power_of_2(max(size, 16))) for size in (work.m, work.n, work.k))
+    return f"{kind(work.dtype, work.precision)}-{sides}-{power_of_2(work.entries)}"
+
+
+@lru_cache(maxsize=4096)
+def choose(work: Work, arch: Arch) -> Tile:
+    """The tile for ``work``."""
+    tuned = configuration(arch, "matmul", shape_class(work))
+    if tuned is not None:
+        return Tile(**tuned)
+    best = min(_variants(work, arch), key=lambda tile: _cycles(work, tile, arch))
+    return _specialized(best, work, arch)
+
+
+def _variants(work: Work, arch: Arch) -> list[Tile]:
+    found = []
+    for tile in tiles(arch, work.dtype, work.precision):
+        swap = work.m < work.n if tile.m > tile.n else work.m > work.n and tile.m < tile.n
+        swap = swap and tile.kernel == "pointers"
+        steps = ceil_div(max(work.k, 1), tile.k)
+        splits = (s for s in (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64) if s == 1 or steps >= 4 * s)
+        found += [tile._replace(swap=swap, splits=ceil_div(steps, ceil_div(steps, s))) for s in splits]
+    return found
+
+
+def _cycles(work: Work, tile: Tile, arch: Arch) -> float:
+    m, n = (work.n, work.m) if tile.swap else (work.m, work.n)
+    rate, bandwidth = _RATES[arch.name]
+    what = kind(work.dtype, work.precision)
+    intensity = tile.m * tile.n / (tile.m + tile.n)
+    step = tile.m * tile.n * tile.k * _SLOWER[what] / rate * (1 + 10 / intensity)
+    traffic = (tile.m + tile.n) * tile.k * work.dtype.itemsize / bandwidth
+    count = ceil_div(m, tile.m) * ceil_div(n, tile.n) * work.entries * tile.splits
+    busy = ceil_div(count, arch.multiprocessors)
+    steps = ceil_div(ceil_div(max(work.k, 1), tile.k), tile.splits)
+    cycles = busy * (steps * max(step, traffic) + _PROLOGUE)
+    if tile.splits > 1:
+        moved = (2 * tile.splits + 1) * 4 * m * n * work.entries
+        cycles += _SECOND_PASS + moved / (bandwidth * arch.multiprocessors)
+    return cycles
+
+
+def _specialized(tile: Tile, work: Work, arch: Arch) -> Tile:
+    """Few steps of K leave the epilogue bare: then one warp group loads while two multiply and store (sm_90)."""
+    short = work.k <= 1024 and work.entries == 1 and kind(work.dtype, work.precision) == "half"
+    if arch.name != "sm_90" or tile.kernel != "tma" or not short:
+        return tile
+    return tile._replace(warps=4, stages=3, specialize=True, flatten=False)
+
+
+def light(tile: Tile) -> Tile:
+    """The tile with at most 64 sums a thread, which leaves registers for an epilogue; splits and k stay as they are."""
+    if tile.kernel == "tma" and (tile.specialize or tile.m * tile.n > 64 * 32 * tile.warps):
+        return tile._replace(m=128, n=128, warps=8, stages=3 if tile.k == 64 else tile.stages, specialize=False)
+    return tile

@@ -1,0 +1,160 @@
+"""C = activation(A @ B + bias) by a persistent kernel that moves tiles with TMA: large products on sm_90 and later.
+
+2 M N K FLOPs on (M K + K N + M N) elements that must move; bound by arithmetic. As many programs as SMs walk over the
+tiles. The descriptors are made on the device, at the start of each program, so a launch has plain arguments only. TMA
+fills what lies beyond an edge with zeros, so there are no masks; it wants addresses and strides divisible by 16 bytes,
+and a planner packs operands that are not so (pack.py) into a workspace first. Loops: pipelined by software, flattened
+over tiles or not; or warp-specialised (one warp group loads, two multiply, and an epilogue overlaps the next tile's
+loads), which on sm_90 happens only with 4 warps and flatten off.
+
+Versions: unmeasured, not yet run on hardware.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from dlcore.kernels.language import jit, tl
+from dlcore.kernels.launch import Arch, Launch, ceil_div
+from dlcore.kernels.matmul.epilogue import activate, grouped, multiply_add, with_bias
+from dlcore.kernels.matmul.pointers import results, sizes, store_tile, strides
+from dlcore.kernels.matmul.product import Matrix, Product, accumulator
+
+__all__ = ["launch", "ready"]
+
+
+@jit
+def describe(
+    x, entries, rows, columns, pitch, batch_stride,
+    ROWS: tl.constexpr, COLUMNS: tl.constexpr, BY_ROWS: tl.constexpr, BATCHED: tl.constexpr,
+):  # fmt: skip
+    """The descriptor of an operand as it lies in memory; rows and columns are those of the product."""
+    if BY_ROWS and BATCHED:
+        blocks = tl.make_tensor_descriptor(x, [entries, rows, columns], [batch_stride, pitch, 1], [1, ROWS, COLUMNS])
+    elif BY_ROWS:
+        blocks = tl.make_tensor_descriptor(x, [rows, columns], [pitch, 1], [ROWS, COLUMNS])
+    elif BATCHED:
+        blocks = tl.make_tensor_descriptor(x, [entries, columns, rows], [batch_stride, pitch, 1], [1, COLUMNS, ROWS])
+    else:
+        blocks = tl.make_tensor_descriptor(x, [columns, rows], [pitch, 1], [COLUMNS, ROWS])
+    return blocks
+
+
+@jit
+def load_block(
+    x, entry, row, column, ROWS: tl.constexpr, COLUMNS: tl.constexpr, BY_ROWS: tl.constexpr, BATCHED: tl.constexpr
+):
+    """A block of an operand, (ROWS, COLUMNS) whichever way it lies in memory."""
+    if BY_ROWS and BATCHED:
+        block = x.load([entry, row, column]).reshape(ROWS, COLUMNS)
+    elif BY_ROWS:
+        block = x.load([row, column])
+    elif BATCHED:
+        block = x.load([entry, column, row]).reshape(COLUMNS, ROWS).T
+    else:
+        block = x.load([column, row]).T
+    return block
+
+
+@jit
+def store_block(acc, c, pre, bias, entry, row, column, n, M: tl.constexpr, N: tl.constexpr, ACTIVATION: tl.constexpr,
+                BATCHED: tl.constexpr):  # fmt: skip
+    """Epilogue of a tile, stored by TMA, which drops what lies beyond the edges."""
+    values = None
+    if bias is not None:
+        columns = column + tl.arange(0, N)
+        values = tl.load(bias + columns, columns < n, 0)[None, :]
+    x = with_bias(acc, values, c.dtype)
+    y = activate(x.to(acc.dtype), ACTIVATION).to(x.dtype)
+    if BATCHED:
+        if pre is not None:
+            pre.store([entry, row, column], x.reshape(1, M, N))
+        c.store([entry, row, column], y.reshape(1, M, N))
+    else:
+        if pre is not None:
+            pre.store([row, column], x)
+        c.store([row, column], y)
+
+
+@jit
+def tma_kernel(
+    a, b, c, pre, bias, entries, m_units, n_units, k_units, stride_a, stride_b, a_batch, b_batch,
+    BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_K: tl.constexpr, GROUP: tl.constexpr, SPLITS: tl.constexpr,
+    BATCHED: tl.constexpr, A_MANY: tl.constexpr, B_MANY: tl.constexpr, A_BY_ROWS: tl.constexpr,
+    B_BY_ROWS: tl.constexpr, UNIT_A: tl.constexpr, UNIT_B: tl.constexpr, UNIT_M: tl.constexpr, UNIT_N: tl.constexpr, UNIT_K: tl.constexpr, ACTIVATION: tl.constexpr,
+    SWAPPED: tl.constexpr, PRECISION: tl.constexpr, ACC: tl.constexpr, STORES: tl.constexpr, FLATTEN: tl.constexpr,
+    SPECIALIZE: tl.constexpr,
+):  # fmt: skip
+    m, n, k = m_units * UNIT_M, n_units * UNIT_N, k_units * UNIT_K
+    unit_a, unit_b = tl.full((), UNIT_A, tl.int64), tl.full((), UNIT_B, tl.int64)
+    a_blocks = describe(
+        a, entries, m, k, stride_a * unit_a, a_batch * unit_a, BLOCK_M, BLOCK_K, A_BY_ROWS, A_MANY
+    )
+    b_blocks = describe(
+        b, entries, k, n, stride_b * unit_b, b_batch * unit_b, BLOCK_K, BLOCK_N, B_BY_ROWS, B_MANY
+    )
+    wide_m, wide_n = m * tl.full((), 1, tl.int64), n * tl.full((), 1, tl.int64)
+    c_blocks, pre_blocks = c, pre
+    if STORES:
+        c_blocks = describe(c, entries, m, n, wide_n, wide_m * n, BLOCK_M, BLOCK_N, True, BATCHED)
+        if pre is not None:
+            pre_blocks = describe(pre, entries, m, n, wide_n, wide_m * n, BLOCK_M, BLOCK_N, True, BATCHED)
+
+    tiles_m, tiles_n, steps = tl.cdiv(m, BLOCK_M), tl.cdiv(n, BLOCK_N), tl.cdiv(k, BLOCK_K)
+    tiles = tiles_m * tiles_n
+    share = tl.cdiv(steps, SPLITS)
+    for work in tl.range(
+        tl.program_id(0), tiles * SPLITS * entries, tl.num_programs(0), flatten=FLATTEN, warp_specialize=SPECIALIZE
+    ):
+        tile, rest = work % tiles, work // tiles
+        split, entry = rest % SPLITS, rest // SPLITS
+        row, column = grouped(tile, tiles_m, tiles_n, GROUP)
+        first = split * share
+        last = tl.minimum(steps, first + share)
+        acc = tl.zeros((BLOCK_M, BLOCK_N), ACC)
+        for step in range(first, last):
+            x = load_block(
+                a_blocks, entry, row * BLOCK_M, step * BLOCK_K, BLOCK_M, BLOCK_K, A_BY_ROWS, A_MANY
+            )
+            y = load_block(
+                b_blocks, entry, step * BLOCK_K, column * BLOCK_N, BLOCK_K, BLOCK_N, B_BY_ROWS, B_MANY
+            )
+            acc = multiply_add(x, y, acc, PRECISION)
+        if STORES:
+            store_block(acc, c_blocks, pre_blocks, bias, entry, row * BLOCK_M, column * BLOCK_N, n,
+                        BLOCK_M, BLOCK_N, ACTIVATION, BATCHED)  # fmt: skip
+        else:
+            place = (entry + split * entries) * wide_m * n
+            saved = pre
+            if pre is not None:
+                saved = pre + place
+            store_tile(acc, c + place, saved, bias, row, column, m, n, BLOCK_M, BLOCK_N, ACTIVATION, SWAPPED)
+
+
+def ready(x: Matrix) -> bool:
+    """Whether TMA can read ``x`` where it lies."""
+    size = x.dtype.itemsize
+    pitches = (x.pitch, *(s for s in x.batch if s))
+    return x.dense and x.aligned and len(x.batch) <= 1 and all(s > 0 and s * size % 16 == 0 for s in pitches)
+
+
+def launch(
+    p: Product, config: dict[str, Any], precision: str, arch: Arch, splits: int = 1, slices: Any = None
+) -> Launch:
+    """The launch for one product of operands that are `ready`, or for the slices of its sums."""
+    m, n, k = config["m"], config["n"], config["k"]
+    ua, ub = p.a.unit, p.b.unit
+    batch = {"a_batch": sum(p.a.batch) // ua, "b_batch": sum(p.b.batch) // ub}
+    common = {name: v for name, v in strides(p).items() if not name.startswith(("a_", "b_", "AXES", "batch"))}
+    specialize = config.get("specialize", False)
+    args = {
+        "a": p.a.pointer, "b": p.b.pointer, **results(p, slices), **sizes(p, p.dtype.itemsize), **common, **batch,
+        "entries": p.entries, "BATCHED": bool(p.batch), "A_MANY": any(p.a.batch), "B_MANY": any(p.b.batch),
+        "BLOCK_M": m, "BLOCK_N": n, "BLOCK_K": k,
+        "GROUP": config.get("group", 8), "SPLITS": splits, "PRECISION": precision, "ACC": accumulator(p.dtype),
+        "STORES": slices is None and not p.swapped and p.n * p.dtype.itemsize % 16 == 0,
+        "FLATTEN": config.get("flatten", not specialize), "SPECIALIZE": specialize,
+    }  # fmt: skip
+    work = ceil_div(p.m, m) * ceil_div(p.n, n) * splits * p.entries
+    programs = min(work, arch.multiprocessors * config.get("programs", 1))
+    return Launch(tma_kernel, (programs,), args, config["warps"], config["stages"])

@@ -1,0 +1,260 @@
+"""Sums of rows by index: the gradients of take (an embedding's) and of gather. Deterministic, without float atomics.
+
+dx[k] = sum of dout[i] over the i with indices[i] == k. Bound by memory: dout and indices read, dx written once. The
+order of the sums must not depend on which block runs first, so the rows are sorted by where they go:
+
+1. sort: each program sorts 4096 keys, place << shift | i, in registers: they are all different, so equal places keep
+   the order of the indices;
+2. merge, where there is more than one run: a key's rank is its place in its run plus the number of smaller keys in each
+   other run, by binary search. n / 4096 * 13 loads a key: right for the thousands of tokens of a step, slow beyond a
+   million;
+3. sum: a program takes 32 or more sorted keys and up to 128 columns, gathers their rows at once, and adds up those of
+   one place with a segmented scan. What begins and ends in it goes to dx; what crosses its borders, to workspaces;
+4. join: of each place that crosses borders the parts are added in their order, 32 at a time. So a token that fills the
+   batch costs no more than others.
+
+gather's gradient is the same with rows of one element; where each of dx's elements has few candidates (32 at most along
+the axis) they are simply compared, in order, in one pass that has the CPU's bits. Sums are in float32 (float64 for it).
+
+An index out of range sets the row's error words and adds nothing. Unmeasured: written without a GPU.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from dlcore.dtypes import DType, float32, float64, int64
+from dlcore.kernels.elementwise.pointwise import step, walk
+from dlcore.kernels.language import jit, tl
+from dlcore.kernels.launch import (
+    Call,
+    Errors,
+    In,
+    Launch,
+    Out,
+    Program,
+    Temp,
+    View,
+    Workspace,
+    ceil_div,
+    contiguous_strides,
+    power_of_2,
+)
+from dlcore.kernels.movement.copy import fill, raw
+from dlcore.kernels.movement.index import axis_args, find
+
+__all__ = ["gather_backward", "take_backward"]
+
+RUN = 4096
+PARTS = tl.constexpr(32)
+MOST = tl.constexpr(2**63 - 1)
+
+
+@jit
+def sort_kernel(
+    indices, keys, errors, n, length, limit, shift, axis,
+    n0, n1, n2, n3, n4, n5, n6, n7, s0, s1, s2, s3, s4, s5, s6, s7,
+    BLOCK: tl.constexpr,
+):  # fmt: skip
+    """keys = sorted runs of (offset along the other axes + index * axis) << shift | i; bad ones go to `limit`."""
+    i = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
+    place, good = find(indices, i, i < n, length, errors)
+    place = place * axis + walk(i, n0, n1, n2, n3, n4, n5, n6, n7, s0, s1, s2, s3, s4, s5, s6, s7)
+    key = (tl.where(good, place, limit) << shift) | i
+    tl.store(keys + i, tl.sort(tl.where(i < n, key, MOST)), i < n)
+
+
+@jit
+def merge_kernel(keys, merged, n, RUN: tl.constexpr, BLOCK: tl.constexpr):
+    i = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
+    key = tl.load(keys + i, i < n, MOST)
+    rank = i % RUN
+    for run in range(tl.cdiv(n, RUN)):
+        first = run.to(tl.int64) * RUN
+        count = tl.minimum(n - first, RUN)
+        below = tl.zeros((BLOCK,), tl.int64)  # how many of the run are known to be smaller
+        width = RUN
+        while width > 0:
+            probe = below + width
+            smaller = tl.load(keys + first + probe - 1, probe <= count, MOST) < key
+            below = tl.where(smaller, probe, below)
+            width //= 2
+        rank += tl.where(i // RUN == run, 0, below)
+    tl.store(merged + rank, key, i < n)
+
+
+@jit
+def add_within(flag_a, a, flag_b, b):  # of a segmented scan: a flag says that a segment begins
+    return flag_a | flag_b, tl.where(flag_b != 0, b, a + b)
+
+
+@jit
+def sum_kernel(
+    dout, keys, dx, first, last, n, limit, inner, shift, UNIT: tl.constexpr, LENGTH: tl.constexpr, COLUMNS: tl.constexpr
+):  # fmt: skip
+    tiles, chunks = tl.cdiv(inner, COLUMNS), tl.cdiv(n, LENGTH)
+    block = tl.program_id(0)
+    j = block % tiles * COLUMNS + tl.arange(0, COLUMNS)[None, :]
+    chunk = block // tiles % chunks
+    outer = (block // tiles // chunks).to(tl.int64)
+    e = chunk.to(tl.int64) * LENGTH + tl.arange(0, LENGTH)
+    key = tl.load(keys + e, e < n, MOST)
+    before = tl.load(keys + e - 1, (e > 0) & (e <= n), -1) >> shift
+    after = tl.load(keys + e + 1, e + 1 < n, MOST) >> shift
+    place, i = key >> shift, key & ((tl.full((), 1, tl.int64) << shift) - 1)
+    good, columns = (e < n) & (place < limit), j < inner
+    rows = tl.multiple_of((outer * n + i) * inner, UNIT)[:, None] + j
+    x = tl.load(dout + rows, good[:, None] & columns, 0).to(first.dtype.element_ty)
+    begins = tl.broadcast_to((place != before).to(tl.int32)[:, None], (LENGTH, COLUMNS))
+    begun, total = tl.associative_scan((begins, x), 0, add_within)
+    ends, stops = (place != after)[:, None], (tl.arange(0, LENGTH) == LENGTH - 1)[:, None]
+    mask = good[:, None] & columns
+    to = tl.multiple_of((outer * limit + place) * inner, UNIT)[:, None] + j
+    tl.store(dx + to, total.to(dx.dtype.element_ty), mask & ends & (begun != 0))
+    part = tl.multiple_of((outer * chunks + chunk) * inner, UNIT) + j + tl.zeros((LENGTH, 1), tl.int64)
+    tl.store(first + part, total, mask & (ends | stops) & (begun == 0))
+    tl.store(last + part, total, mask & (ends == 0) & stops & (begun != 0))
+
+
+@jit
+def join_kernel(
+    keys, dx, first, last, n, limit, inner, shift, UNIT: tl.constexpr, LENGTH: tl.constexpr, COLUMNS: tl.constexpr
+):  # fmt: skip
+    tiles, chunks = tl.cdiv(inner, COLUMNS), tl.cdiv(n, LENGTH)
+    block = tl.program_id(0)
+    j = block % tiles * COLUMNS + tl.arange(0, COLUMNS)[None, :]
+    chunk = (block // tiles % chunks).to(tl.int64)
+    outer = (block // tiles // chunks).to(tl.int64)
+    border = (chunk + 1) * LENGTH
+    place = tl.load(keys + border, border < n, MOST) >> shift
+    mine = tl.load(keys + border - 1, border < n, -1) >> shift == place
+    mine &= (tl.load(keys + chunk * LENGTH - 1, chunk > 0, -1) >> shift != place) & (place < limit)
+    if mine:
+        columns = j < inner
+        base = tl.multiple_of(outer * chunks * inner, UNIT)
+        total = tl.zeros((PARTS, COLUMNS), first.dtype.element_ty)
+        part = chunk + 1 + tl.arange(0, PARTS)
+        more = True
+        while more:
+            same = (tl.load(keys + part * LENGTH, part < chunks, MOST) >> shift) == place
+            total += tl.load(first + base + tl.multiple_of(part * inner, UNIT)[:, None] + j, same[:, None] & columns, 0)
+            part += PARTS
+            more = tl.min(same.to(tl.int32)) != 0
+        result = tl.load(last + base + chunk * inner + j, columns, 0) + tl.sum(total, 0)[None, :]
+        to = tl.multiple_of((outer * limit + place) * inner, UNIT) + j
+        tl.store(dx + to, result.to(dx.dtype.element_ty), columns)
+
+
+@jit
+def compare_kernel(
+    dout, indices, dx, errors, size, length, count, along, i_along,
+    n0, n1, n2, n3, n4, n5, n6, n7, s0, s1, s2, s3, s4, s5, s6, s7,  # of dx; strides of index, 0 on the axis
+    m0, m1, m2, m3, m4, m5, m6, m7,  # lengths of index, where they are shorter than dx's
+    SUM: tl.constexpr, BLOCK: tl.constexpr,
+):  # fmt: skip
+    """dx[..., j, ...] = sum of dout[..., k, ...] over the k with index[..., k, ...] == j, in their order."""
+    e = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
+    inside = e < size
+    rest, at = e, e * 0
+    rest, at, inside = within(rest, at, inside, n0, s0, m0)
+    rest, at, inside = within(rest, at, inside, n1, s1, m1)
+    rest, at, inside = within(rest, at, inside, n2, s2, m2)
+    rest, at, inside = within(rest, at, inside, n3, s3, m3)
+    rest, at, inside = within(rest, at, inside, n4, s4, m4)
+    rest, at, inside = within(rest, at, inside, n5, s5, m5)
+    rest, at, inside = within(rest, at, inside, n6, s6, m6)
+    rest, at, inside = within(rest, at, inside, n7, s7, m7)
+    j = e // along % length
+    total = tl.zeros((BLOCK,), SUM)
+    for k in range(count):
+        i = at + k * i_along
+        place, good = find(indices, i, inside, length, errors)
+        good &= place == j
+        total += tl.load(dout + i, good, 0).to(SUM)
+    tl.store(dx + e, total.to(dx.dtype.element_ty), e < size)
+
+
+@jit
+def within(index, offset, inside, n, stride, least):  # `step`, and whether the coordinate is below `least`
+    if least is not None:
+        inside &= index % n < least
+    index, offset = step(index, offset, n, stride)
+    return index, offset, inside
+
+
+def _accumulator(dtype: DType) -> DType:
+    return float64 if dtype is float64 else float32
+
+
+def _sums(call: Call, length: int, limit: int, outer: int, inner: int, axis: int, walked: dict[str, Any]) -> Program:
+    """Sorted sums: input 0 is (outer, n, inner), the output (outer, ``limit``, inner), contiguous; input 1 the n
+    indices below ``length``, each for the place index * ``axis`` + what ``walked`` says."""
+    dout, indices, dx = call.inputs[0], call.inputs[1], call.outputs[0]
+    assert dout is not None and indices is not None and dx is not None
+    n = indices.size
+    shift, run, block = (n - 1).bit_length(), min(RUN, power_of_2(n)), 256
+    unsorted, keys = Temp(0, int64), Temp(0 if n <= RUN else 1, int64)
+    args = {"indices": In(1), "keys": unsorted, "errors": Errors(), "n": n, "length": length, "limit": limit}
+    args |= {"shift": shift, "axis": axis, "BLOCK": run, **walked}
+    launches = [*fill(raw(Out, 0, dx)), Launch(sort_kernel, (ceil_div(n, run),), args, num_warps=8)]
+    if n > RUN:
+        merge = {"keys": unsorted, "merged": keys, "n": n, "RUN": RUN, "BLOCK": block}
+        launches.append(Launch(merge_kernel, (ceil_div(n, block),), merge))
+    columns = min(power_of_2(inner), 128)
+    rows = min(max(4096 // columns, 32), 512, max(power_of_2(n), 32))
+    chunks, blocks = ceil_div(n, rows), ceil_div(n, rows) * ceil_div(inner, columns) * outer
+    dtype, parts = _accumulator(dx.dtype), keys.index + 1
+    shared = {
+        "keys": keys, "dx": Out(0), "first": Temp(parts, dtype), "last": Temp(parts + 1, dtype), "n": n,
+        "limit": limit, "inner": inner, "shift": shift, "UNIT": math.gcd(inner, 16), "LENGTH": rows, "COLUMNS": columns,
+    }  # fmt: skip
+    launches.append(Launch(sum_kernel, (blocks,), shared | {"dout": In(0)}))
+    if chunks > 1:
+        launches.append(Launch(join_kernel, (blocks,), shared))
+    part = Workspace(outer * chunks * inner * dtype.itemsize)
+    temps = (*[Workspace(8 * n)] * parts, part, part)
+    return Program(tuple(launches), temps, _copied(dout, indices))
+
+
+def _copied(*views: View) -> tuple[int, ...]:
+    return tuple(k for k, view in enumerate(views) if not view.contiguous)
+
+
+def _zeros(dx: View) -> Program:
+    return Program(fill(raw(Out, 0, dx)))
+
+
+def take_backward(call: Call) -> Program:
+    """dx[o, k, ...] = sum of dout[o, i, ...] over the i with indices[i] == k; o over the axes before params[0]."""
+    indices, dx, axis = call.inputs[1], call.outputs[0], int(call.params[0])
+    assert indices is not None and dx is not None
+    if indices.size == 0 or dx.size == 0:
+        return _zeros(dx)
+    length = dx.shape[axis]
+    outer, inner = math.prod(dx.shape[:axis]), math.prod(dx.shape[axis + 1 :])
+    return _sums(call, length, length, outer, inner, 1, axis_args((), s=()))
+
+
+def gather_backward(call: Call) -> Program:
+    """dx[index[i, j, ...], j, ...] += dout[i, j, ...], from zero, for axis params[0] = 0, and so on."""
+    (dout, index), dx, axis = call.inputs, call.outputs[0], int(call.params[0])
+    assert dout is not None and index is not None and dx is not None
+    if index.size == 0 or dx.size == 0:
+        return _zeros(dx)
+    along = contiguous_strides(dx.shape)
+    if index.shape[axis] > 32:
+        others = tuple(0 if d == axis else s for d, s in enumerate(along))
+        return _sums(call, dx.shape[axis], dx.size, 1, 1, along[axis], axis_args(index.shape, s=others))
+    strides, block = contiguous_strides(index.shape), 1024
+    args: dict[str, Any] = {
+        "dout": In(0), "indices": In(1), "dx": Out(0), "errors": Errors(), "size": dx.size, "length": dx.shape[axis],
+        "count": index.shape[axis], "along": along[axis], "i_along": strides[axis], "SUM": _accumulator(dx.dtype),
+        "BLOCK": block,
+    }  # fmt: skip
+    for d in range(8):
+        at = len(dx.shape) - 1 - d
+        shorter = at >= 0 and at != axis and index.shape[at] < dx.shape[at]
+        args |= {f"n{d}": dx.shape[at] if at >= 0 else None, f"m{d}": index.shape[at] if shorter else None}
+        args[f"s{d}"] = strides[at] if at >= 0 and at != axis else None
+    return Program((Launch(compare_kernel, (ceil_div(dx.size, block),), args),), (), _copied(dout, index))

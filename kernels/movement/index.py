@@ -1,0 +1,76 @@
+"""What the kernels that follow indices share: reading and checking them, and who writes last to a place.
+
+An index k < 0 counts from the end. One out of range is reported once it is met: BAD_INDEX and the smallest position of
+such an index, by integer atomics, so that what is raised does not depend on the order of blocks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from dlcore.dtypes import DType, int32, int64
+from dlcore.kernels.elementwise.pointwise import MOST_AXES, merged_axes
+from dlcore.kernels.language import jit, tl
+from dlcore.kernels.launch import (
+    BAD_INDEX,
+    Errors,
+    In,
+    Launch,
+    Temp,
+    View,
+    Workspace,
+    ceil_div,
+    contiguous_strides,
+)
+
+CODE = tl.constexpr(BAD_INDEX)
+
+
+@jit
+def find(indices, i, inside, length, errors):
+    """(places in [0, length), whether they are good) of the indices numbered i, where `inside`."""
+    k = tl.load(indices + i, inside, 0).to(tl.int64)
+    place = tl.where(k < 0, k + length, k)
+    good = (place >= 0) & (place < length)
+    wrong = inside & (good == 0)
+    tl.atomic_max(errors + i * 0, (i * 0 + CODE).to(tl.int64), wrong)
+    tl.atomic_min(errors + 1 + i * 0, i.to(tl.int64), wrong)
+    return place, inside & good
+
+
+@jit
+def claim_kernel(indices, last, errors, n, length, BLOCK: tl.constexpr):
+    i = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
+    place, good = find(indices, i, i < n, length, errors)
+    tl.atomic_max(last + place, (i + 1).to(last.dtype.element_ty), good)
+
+
+def claims(n: int) -> DType:
+    """The dtype of the table of last writers of ``n`` indices."""
+    return int32 if n < 2**31 - 1 else int64
+
+
+def claim_space(places: int, n: int) -> Workspace:
+    """The table: for each place one more than the number of the last index that names it, 0 if none does."""
+    return Workspace(places * claims(n).itemsize, zeroed=True)
+
+
+def claim(indices: View, places: int) -> Launch:
+    """Fills the table, workspace 0, from input 1: a maximum of integers, so the order of blocks does not matter."""
+    n, block = indices.size, 1024
+    last = Temp(0, claims(n))
+    args = {"indices": In(1), "last": last, "errors": Errors(), "n": n, "length": places, "BLOCK": block}
+    return Launch(claim_kernel, (ceil_div(n, block),), args)
+
+
+def axis_args(shape: Sequence[int], **strides: Sequence[int]) -> dict[str, Any]:
+    """Arguments n0, n1, ... and for each name s in ``strides`` s0, s1, ...: the merged axes of a row-major walk over
+    ``shape``, innermost first, as `walk` takes them."""
+    axes = merged_axes(shape, [contiguous_strides(shape), *strides.values()])[::-1]
+    args: dict[str, Any] = {}
+    for d in range(MOST_AXES):
+        args[f"n{d}"] = axes[d].length if d < len(axes) else None
+        for k, name in enumerate(strides):
+            args[f"{name}{d}"] = (axes[d].strides[k + 1] or None) if d < len(axes) else None
+    return args

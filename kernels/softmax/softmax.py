@@ -1,0 +1,136 @@
+"""softmax and log_softmax along any axis: each line is held in registers between its maximum, its sum and its result.
+
+Bound: memory. One read and one write of each element (8 bytes for float32, 4 for 16-bit floats), one exponential and
+about 6 further operations. Sums are float32 (float64 for float64); a line that holds NaN or +inf, or nothing but -inf,
+gives NaN, as the formula does.
+
+Versions, all unmeasured (not yet run on hardware); registers at sm_90, no spills:
+1. whole lines: up to 32768 columns in one program, several lines a program where they are short, 2 bytes to 16 bytes a
+   load by alignment. 16 elements a thread up to 8192 columns, 64 beyond (16 warps, 96 registers: one block a
+   multiprocessor, so that loads and stores of neighbours no longer overlap: the tuner may prefer a cluster).
+2. lines read twice beyond: a maximum and a sum kept up to date block by block, then the result: 3 transfers for 2.
+3. clusters (sm_90, sm_100; a configuration, none by default): 2 to 8 blocks hold a line and share its sums.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from functools import partial
+from typing import Any
+
+from dlcore.kernels.language import jit, tl
+from dlcore.kernels.launch import Call, In, Launch, Out, Program
+from dlcore.kernels.softmax.lines import (
+    Lines,
+    Tile,
+    at,
+    compute,
+    lines_of,
+    program_items,
+    program_lines,
+    tile_of,
+    tiles,
+)
+
+LIMIT = 32768  # columns one program can hold without spilling
+INFINITY = tl.constexpr(math.inf)
+
+
+@jit
+def result(x, top, total, LOG: tl.constexpr):
+    """The (log) probabilities of x, given the maximum and the sum of exponentials of its lines."""
+    if LOG:
+        return (x - top) - tl.log(total)
+    else:
+        return tl.exp(x - top) * inverse(total)
+
+
+@jit
+def inverse(x):
+    """1 / x, rounded to nearest."""
+    one = tl.full(x.shape, 1, x.dtype)
+    return tl.math.div_rn(one, x) if x.dtype == tl.float32 else one / x
+
+
+@jit
+def raised(top, x, AXIS: tl.constexpr):
+    """The larger of top and the maxima of x, and by what exponentials may be shifted without -inf + inf."""
+    top = tl.maximum(top, tl.max(x, AXIS, keep_dims=True))  # drops NaN, which comes back in the sum
+    return top, tl.where(top == -INFINITY, 0.0, top)
+
+
+@jit
+def softmax_kernel(
+    x, out, n, lines, x_far, x_outer, out_far, out_outer, LOG: tl.constexpr, C: tl.constexpr, UNIT: tl.constexpr,
+    AXIS: tl.constexpr, INDEX: tl.constexpr, BLOCK_L: tl.constexpr, BLOCK_N: tl.constexpr, WHOLE: tl.constexpr,
+):  # fmt: skip
+    x_far, x_outer, out_far, out_outer = x_far * UNIT, x_outer * UNIT, out_far * UNIT, out_outer * UNIT
+    if AXIS == 1:
+        n = n * UNIT
+    else:
+        lines = lines * UNIT
+    line, o = program_lines(lines, BLOCK_L, AXIS, INDEX)
+    items = program_items(BLOCK_N, AXIS)
+    x = at(x, line, items, o, x_far, x_outer, AXIS)
+    out = at(out, line, items, o, out_far, out_outer, AXIS)
+    if WHOLE:
+        mask = (line < lines) & (items < n)
+        v = tl.load(x, mask, -INFINITY).to(C)
+        top = tl.max(v, AXIS, keep_dims=True)
+        e = tl.exp(v - top)
+        total = tl.sum(e, AXIS, keep_dims=True)
+        y = (v - top) - tl.log(total) if LOG else e * inverse(total)
+        tl.store(out, y.to(out.dtype.element_ty), mask)
+    else:
+        SHAPE: tl.constexpr = (BLOCK_L, BLOCK_N) if AXIS == 1 else (BLOCK_N, BLOCK_L)
+        LINE: tl.constexpr = (BLOCK_L, 1) if AXIS == 1 else (1, BLOCK_L)
+        top = tl.full(LINE, -INFINITY, C)
+        sums = tl.zeros(SHAPE, C)
+        x_step = 1 if AXIS == 1 else x_far
+        out_step = 1 if AXIS == 1 else out_far
+        for start in range(0, n, BLOCK_N):
+            mask = (line < lines) & (items < n - start)
+            v = tl.load(x + start.to(INDEX) * x_step, mask, -INFINITY, eviction_policy="evict_last").to(C)
+            before = top
+            top, shift = raised(top, v, AXIS)
+            sums = sums * tl.exp(before - shift) + tl.exp(v - shift)
+        total = tl.sum(sums, AXIS, keep_dims=True)
+        for start in range(0, n, BLOCK_N):
+            mask = (line < lines) & (items < n - start)
+            v = tl.load(x + start.to(INDEX) * x_step, mask, -INFINITY, eviction_policy="evict_first").to(C)
+            y = result(v, top, total, LOG)
+            tl.store(out + start.to(INDEX) * out_step, y.to(out.dtype.element_ty), mask)
+
+
+# ---- planners -----------------------------------------------------------------------------------------------------
+def prepared_lines(call: Call, *inputs: int) -> Lines:
+    """The lines of these inputs, then of the output, along the axis of the first parameter."""
+    return lines_of([call.inputs[k] for k in inputs], int(call.params[0]))
+
+
+def plan(log: bool, call: Call, tile: Tile | None = None) -> Program:
+    """The program of softmax, or log_softmax."""
+    x, name = call.inputs[0], "log_softmax" if log else "softmax"
+    assert x is not None
+    if x.size == 0:
+        return Program(())
+    lines = prepared_lines(call, 0)
+    tile = tile or tile_of(lines, x.dtype, LIMIT, call.arch, name)
+    args = {
+        "x": In(0), "out": Out(0), **lines.arguments("x", "out"), "LOG": log, "C": compute(x.dtype),
+        "BLOCK_L": tile.lines, "BLOCK_N": tile.n, "WHOLE": tile.whole(lines),
+    }  # fmt: skip
+    launch = Launch(softmax_kernel, (tile.programs(lines),), args, num_warps=tile.warps, options=tile.options)
+    return Program((launch,), contiguous=lines.copied)
+
+
+def candidates(call: Call, log: bool = False) -> Iterator[tuple[dict[str, Any], Program]]:
+    """For the tuner: the configurations worth timing."""
+    x = call.inputs[0]
+    assert x is not None
+    for tile in tiles(prepared_lines(call, 0), x.dtype, LIMIT, call.arch):
+        yield tile._asdict(), plan(log, call, tile)
+
+
+softmax, log_softmax = partial(plan, False), partial(plan, True)

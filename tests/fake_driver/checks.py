@@ -1,0 +1,396 @@
+"""What dlcore asks of a GPU's driver, against libcuda.c. Run by tests/test_cuda_runtime.py in a process of its own."""
+
+import ctypes
+import gc
+import os
+import re
+import struct
+import sys
+import types
+
+import numpy as np
+import pytest
+
+import dlcore as dl
+from dlcore import _C, _device, _dispatch, testing
+from dlcore.backends import cuda
+from dlcore.dtypes import float32
+from dlcore.kernels import compile as compiler
+from dlcore.kernels.binary import Binary
+from dlcore.kernels.language import jit, tl
+from dlcore.kernels.launch import BAD_INDEX, Errors, In, Launch, Out, Program, Temp, Value, Workspace, prepared
+from dlcore.kernels.specialise import specialise
+from dlcore.op import REGISTRY, Op, Spec
+
+LIBRARY = ctypes.CDLL(os.environ["DLCORE_LIBCUDA"])
+SCRATCH = 48
+
+
+class Record(ctypes.Structure):
+    _fields_ = (
+        ("kind", ctypes.c_int), ("name", ctypes.c_char * 160), ("grid", ctypes.c_uint * 3),
+        ("block", ctypes.c_uint * 3), ("shared", ctypes.c_uint), ("size", ctypes.c_size_t),
+        ("bytes", ctypes.c_ubyte * 4096), ("to", ctypes.c_void_p), ("source", ctypes.c_void_p),
+        ("length", ctypes.c_size_t),
+    )  # fmt: skip
+
+    @property
+    def data(self):
+        return bytes(self.bytes[: self.size])
+
+
+LIBRARY.fake_alloc.restype = ctypes.c_void_p
+LIBRARY.fake_alloc.argtypes = (ctypes.c_size_t,)
+LIBRARY.fake_free.argtypes = (ctypes.c_void_p, ctypes.c_size_t)
+LIBRARY.fake_limit.argtypes = (ctypes.c_size_t,)
+LIBRARY.fake_used.restype = LIBRARY.fake_count.restype = ctypes.c_size_t
+LIBRARY.fake_record.restype = ctypes.POINTER(Record)
+LIBRARY.fake_record.argtypes = (ctypes.c_size_t,)
+LAUNCH, FILL, COPY = range(3)
+
+
+class FakePool:
+    """Memory of the host, in the place of CuPy's pool."""
+
+    def __init__(self):
+        self.sizes = {}
+
+    def allocate(self, size):
+        address = LIBRARY.fake_alloc(size)
+        if not address:
+            raise MemoryError
+        self.sizes[address] = size
+        return address
+
+    def release(self, address):
+        LIBRARY.fake_free(address, self.sizes.pop(address))
+
+
+BACKEND = cuda.Backend(1, 0, FakePool())
+GPU = _device._cuda[0] = _device.Device(1, "cuda", 0, BACKEND)
+_C.register_device(1, GPU)
+
+
+def records(kind=None):
+    """What the driver was asked since the last call."""
+    first, records.seen = records.seen, LIBRARY.fake_count()
+    found = [LIBRARY.fake_record(k).contents for k in range(first, records.seen)]
+    return [r for r in found if kind is None or r.kind == kind]
+
+
+records.seen = 0
+
+
+def on_gpu(array, dtype=np.float32):
+    return dl.tensor(np.asarray(array, dtype), device="cuda")
+
+
+# ---- a row whose planner is the test's ----------------------------------------------------------------------------
+
+
+@jit
+def probe_kernel(x, out, temp, other, errors, value, n, one, BLOCK: tl.constexpr): ...
+
+
+class Planner:
+    """What the row `probe` answers next."""
+
+    def __init__(self):
+        self.program, self.calls = Program(()), []
+
+    def __call__(self, call):
+        self.calls.append(call)
+        return self.program
+
+
+PLANNER = Planner()
+sys.modules["dlcore.kernels.probe.file"] = types.SimpleNamespace(plan=PLANNER)
+Op(name="probe", doc="", inputs="x y?", infer=lambda x, y: Spec(x.shape, x.dtype), kernels={"cuda": "probe.file:plan"})
+Op(
+    name="probe_", doc="", inputs="x", infer=lambda x: (), outputs="", writes=("x",),
+    kernels={"cuda": "probe.file:plan"},
+)  # fmt: skip
+
+
+@pytest.fixture
+def probe(monkeypatch):
+    """Sets what the planner answers; kernels are not compiled, and want SCRATCH bytes a block."""
+
+    def binary(wanted):
+        sizes = {"i32": 4, "i64": 8, "fp32": 4, "fp64": 8}
+        parameters = (*(sizes.get(type, 8) for _, type, _ in wanted.signature), 8, 8)
+        return Binary(
+            "probe", wanted.arch, "probe_kernel", 128, 1024, 1, SCRATCH, parameters=parameters, cubin=b"\177ELF"
+        )
+
+    monkeypatch.setattr(compiler, "binary", binary)
+    monkeypatch.setattr(BACKEND, "_functions", {})
+
+    def answer(program):
+        PLANNER.program = program
+        PLANNER.calls.clear()
+        for name in ("probe", "probe_"):
+            REGISTRY[name].call.clear_plans()
+        records()
+        return REGISTRY["probe"].call
+
+    return answer
+
+
+ARGUMENTS = {
+    "x": In(0), "out": Out(0), "temp": Temp(0, float32, 64), "other": In(1, offset=4), "errors": Errors(),
+    "value": 1.5, "n": 2**40, "one": 1, "BLOCK": 64,
+}  # fmt: skip
+
+
+def test_parameters_lie_where_the_abi_wants_them(probe):
+    program = Program((Launch(probe_kernel, (7, 2), ARGUMENTS),), (Workspace(256, zeroed=True),))
+    x, y = on_gpu(np.ones((3, 4))), on_gpu(np.ones(3))
+    out = probe(program)(x, y[:1])
+    fill, launch = records()
+    assert (fill.kind, fill.length) == (FILL, 256)
+    assert launch.name == b"probe_kernel"
+    assert (list(launch.grid), list(launch.block), launch.shared) == ([7, 2, 1], [128, 1, 1], 1024)
+    *pointers, value, n, scratch, profile = struct.unpack("<5Qf4xq2Q", launch.data)  # `one` has vanished
+    errors = BACKEND._words.data_ptr + BACKEND.faults.place("probe")
+    assert pointers == [x.data_ptr, out.data_ptr, fill.to + 64, y.data_ptr + 4, errors]
+    assert (value, n, profile) == (1.5, 2**40, 0)
+    assert scratch and scratch not in pointers and scratch % 128 == 0
+    (call,) = PLANNER.calls
+    assert [v.shape for v in call.inputs] == [(3, 4), (1,)]
+    assert call.arch == ("sm_90", 132, 232448)
+
+
+def test_a_plan_is_made_once_for_each_layout_and_alignment(probe):
+    row = probe(Program(()))
+    x = on_gpu(np.ones((4, 4)))
+    for operand in (x, on_gpu(np.ones((4, 4))), x.T, x[1:], x[:, 1:], x.expand(2, 4, 4)):
+        row(operand)
+    layouts = [(c.inputs[0].strides, c.inputs[0].aligned) for c in PLANNER.calls]
+    assert layouts == [((4, 1), True), ((1, 4), True), ((4, 1), True), ((4, 1), False), ((0, 4, 1), True)]
+
+
+def test_the_value_of_a_number_is_filled_in_at_each_call(probe):
+    arguments = ARGUMENTS | {"temp": None, "other": None, "value": Value(1)}
+    for dtype, form in ((np.float32, "f"), (np.float64, "d"), (np.float16, "f"), (np.int64, "q"), (np.uint8, "i")):
+        row, x = probe(Program((Launch(probe_kernel, (1,), arguments),))), on_gpu(np.ones(16), dtype)
+        numbers = (2.5, -3.0) if np.dtype(dtype).kind == "f" else (7, 100)
+        for number in numbers:
+            row(x, number)
+            (launch,) = records(LAUNCH)
+            assert struct.unpack_from(f"<{form}", launch.data, 24)[0] == number
+        assert len(PLANNER.calls) == 1
+
+
+def test_operands_are_copied_and_written_back_where_the_program_wants_them_contiguous(probe):
+    arguments = ARGUMENTS | {"out": None, "temp": None, "other": None}
+    program = Program((Launch(probe_kernel, (1,), arguments),), contiguous=(0,))
+    probe(program)
+    x = on_gpu(np.arange(6.0).reshape(2, 3)).T
+    copies, version = [], x.version
+    nothing = _dispatch.Plan((_dispatch.FOREIGN, 0, 0, 1, 0), lambda source, target: None, ())
+    _C.bind(copy_plan=lambda source, target: copies.append((source, target)) or nothing)
+    try:
+        REGISTRY["probe_"].call(x)
+    finally:
+        _C.bind(copy_plan=_dispatch.copy_plan)
+    (launch,) = records(LAUNCH)
+    (there, copy), (back, target) = copies
+    assert struct.unpack_from("<Q", launch.data)[0] == copy.data_ptr == back.data_ptr != x.data_ptr
+    assert there is x and target is x and copy.strides == (2, 1)
+    assert x.version == version + 1
+
+
+def test_what_the_driver_refuses_is_raised_with_the_row(probe):
+    row = probe(Program((Launch(probe_kernel, (1,), ARGUMENTS | {"temp": None, "other": None}),)))
+    LIBRARY.fake_fail(700)
+    with pytest.raises(RuntimeError, match=r"^probe: cuLaunchKernel: CUDA error 700, an illegal memory access"):
+        row(on_gpu(np.ones(3)))
+    row(on_gpu(np.ones(3)))
+    assert len(records(LAUNCH)) == 1
+
+
+def test_bad_data_is_raised_at_the_next_wait(probe):
+    row = probe(Program((Launch(probe_kernel, (1,), ARGUMENTS | {"temp": None, "other": None}),)))
+    x = on_gpu(np.ones(3))
+    row(x)
+    words = (ctypes.c_int64 * 2).from_address(BACKEND._words.data_ptr + BACKEND.faults.place("probe"))
+    for wait in (dl.synchronize, x.numpy, x[0].item, lambda: x.to("cpu")):
+        words[:] = BAD_INDEX, 5
+        with pytest.raises(IndexError, match=r"^probe: the index at position 5 is out of range$"):
+            wait()
+        assert list(words) == [0, 2**63 - 1]
+        wait()
+
+
+# ---- parameters against the compiler ------------------------------------------------------------------------------
+
+
+def declared(row, call):
+    """(offset, size) of each parameter that the PTX of the row's only launch declares, and the end."""
+    from dlcore.kernels import worker
+
+    (launch,) = _dispatch.planner(REGISTRY[row].kernels["cuda"])(call).launches
+    wanted, _ = specialise(launch, prepared(call, Program((launch,))))
+    kept = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(worker, "_inspected", lambda wanted, made, *_: kept.append(made.asm["ptx"]))
+        worker.compile(wanted)
+    entry = re.search(r"\.entry \w+\(([^)]*)\)", kept[0])[1]
+    places, at = [], 0
+    for bits in map(int, re.findall(r"\.param \.[busf](\d+)", entry)):
+        at += -at % (bits // 8)
+        places.append((at, bits // 8))
+        at += bits // 8
+    return places, at
+
+
+@pytest.mark.parametrize("row, operands", [("add", 2), ("exp", 1), ("matmul", 2)])
+def test_parameters_are_those_the_compiled_kernel_declares(row, operands, monkeypatch):
+    pytest.importorskip("triton")
+    calls = []
+    bind = BACKEND.bind
+    monkeypatch.setattr(BACKEND, "bind", lambda name, call, program: calls.append(call) or bind(name, call, program))
+    REGISTRY[row].call.clear_plans()
+    inputs = [on_gpu(np.ones((33, 33))) for _ in range(operands)]
+    records()
+    out = REGISTRY[row].call(*inputs)
+    (launch,) = records(LAUNCH)
+    places, end = declared(row, calls[0])
+    assert launch.size == end
+    pointers = [struct.unpack_from("<Q", launch.data, at)[0] for at, size in places if size == 8]
+    assert {t.data_ptr for t in (*inputs, out)} <= set(pointers)
+    assert pointers[-2:] == [0, 0]  # no global scratch, no profile scratch
+
+
+# ---- memory -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", dl.dtypes.DTYPES, ids=lambda d: d.name)
+def test_values_come_back_as_they_went(dtype):
+    array = np.arange(12).reshape(3, 4).astype(dtype.numpy)
+    x = dl.tensor(array, device="cuda")
+    assert x.device is GPU is dl.device("cuda:0")
+    assert (np.asarray(x) == array).all()
+    assert (x[1].cpu().numpy() == array[1]).all()
+    assert x[2, 3].item() == array[2, 3].item()
+    big = (np.arange(100_000) % 100).astype(dtype.numpy)  # past what goes through pinned memory
+    assert (dl.tensor(big, device="cuda").numpy() == big).all()
+
+
+def test_freed_blocks_are_handed_out_again():
+    gc.collect()
+    x = on_gpu(np.ones(1000))
+    before, address = _C.device_memory_stats(1), x.data_ptr
+    del x
+    assert _C.device_memory_stats(1)["cached"] > before["cached"]
+    y = on_gpu(np.ones(900))
+    assert y.data_ptr == address and _C.device_memory_stats(1)["in_use"] == before["in_use"]
+    del y
+    _C.trim_device_memory(1)
+    assert _C.device_memory_stats(1)["cached"] == 0
+
+
+def test_out_of_memory_says_what_was_asked_and_is_held():
+    gc.collect()
+    _C.trim_device_memory(1)
+    held = on_gpu(np.ones(1 << 18))
+    kept = on_gpu(np.ones(1 << 18))
+    del kept  # cached: given back before the device counts as full
+    LIBRARY.fake_limit(LIBRARY.fake_used() + (1 << 20))
+    try:
+        room = dl.empty((1 << 18) + (1 << 17), device="cuda")
+        with pytest.raises(MemoryError, match=r"^out of memory on cuda:0: asked for 4194304 bytes; dlcore holds \d+ "):
+            dl.empty(1 << 20, device="cuda")
+        del room
+    finally:
+        LIBRARY.fake_limit(1 << 30)
+    assert dl.empty(1 << 20, device="cuda").size == 1 << 20
+    assert (held.numpy() == 1).all()
+
+
+def test_a_tensor_moves_with_its_gradient():
+    x = dl.tensor([1.0, 2.0], requires_grad=True)
+    there = x.to("cuda")
+    assert there.device is GPU and there.node.devices == (_device.CPU,)
+    back = there.cuda().cpu()
+    back.sum().backward()
+    assert x.grad.tolist() == [1, 1] and x.grad.device is _device.CPU
+    assert there.to("cuda") is there
+
+
+def test_devices_do_not_mix():
+    with pytest.raises(dl.DTypeError, match="add: operands are on different devices: cpu, cuda:0"):
+        dl.add(on_gpu([1.0]), dl.tensor([1.0]))
+
+
+# ---- exchange -----------------------------------------------------------------------------------------------------
+
+
+def test_gpu_memory_is_not_taken_for_the_hosts():
+    x = on_gpu([1.0, 2.0])
+    for refused in (lambda: memoryview(x), lambda: _C.host_alias(x)):
+        with pytest.raises(BufferError, match="host memory"):
+            refused()
+    with pytest.raises(ValueError, match="must be copied"):
+        np.asarray(x, copy=False)
+
+
+def test_cuda_array_interface():
+    x = on_gpu(np.ones((3, 4)))
+    there = x.T.__cuda_array_interface__
+    assert there["shape"] == (4, 3) and there["strides"] == (4, 16) and there["typestr"] == "<f4"
+    assert there["data"] == (x.data_ptr, False) and there["stream"] == BACKEND.stream and there["version"] == 3
+    assert x.__cuda_array_interface__["strides"] is None
+    assert not hasattr(dl.ones(2), "__cuda_array_interface__")
+    assert not hasattr(x.requires_grad_(), "__cuda_array_interface__")
+
+
+def test_dlpack_both_ways():
+    x = on_gpu(np.arange(6.0).reshape(2, 3))
+    assert x.__dlpack_device__() == (2, 0)
+    y = dl.from_dlpack(x.T)
+    assert y.device is GPU and y.data_ptr == x.data_ptr and y.strides == (1, 3) and y.shape == (3, 2)
+    assert (np.from_dlpack(x, device="cpu") == x.numpy()).all()
+    with pytest.raises(BufferError, match="does not go to device"):
+        x.__dlpack__(dl_device=(1, 0), copy=False)
+    del x
+    assert y.T.numpy().tolist() == [[0, 1, 2], [3, 4, 5]]
+
+
+# ---- graphs -------------------------------------------------------------------------------------------------------
+
+
+def test_a_recorded_step_is_launched_as_one_graph(probe):
+    arguments = ARGUMENTS | {"other": None}
+    row = probe(Program((Launch(probe_kernel, (3,), arguments),), (Workspace(128, zeroed=True),)))
+    x = on_gpu(np.ones(5))
+    row(x)
+    (eager,) = records(LAUNCH)
+    _C.cuda.capture_begin(1)
+    try:
+        out = row(x)
+        assert records() == []
+        for wait, why in ((x.numpy, "a read-back"), (dl.synchronize, "a wait"), (lambda: on_gpu([1.0]), "a copy to")):
+            with pytest.raises(RuntimeError, match=f"{why}.* while a step is recorded"):
+                wait()
+    finally:
+        graph, nodes = _C.cuda.capture_end(1)
+    assert nodes == 2  # the fill of the workspace, the launch
+    for _ in range(2):
+        graph.launch()
+        fill, launch = records()
+        assert (fill.kind, launch.kind) == (FILL, LAUNCH)
+        assert launch.size == eager.size
+        assert struct.unpack_from("<2Q", launch.data) == (x.data_ptr, out.data_ptr)
+    _C.cuda.capture_begin(1)
+    _C.cuda.capture_abandon(1)
+    dl.synchronize()
+
+
+def test_random_state_and_settings_live_on_the_gpu():
+    generator = dl.random.Generator.__new__(dl.random.Generator)
+    generator.device = GPU
+    generator.state = on_gpu([3, 4], np.int64)
+    assert generator.seed == 3 and generator.state.device is GPU
+    assert testing.tensors([np.ones(3)], "strided", "cuda")[0].strides == (2,)

@@ -1,0 +1,156 @@
+"""Models on a GPU, or on the device that Triton's interpreter stands in for, beside the same ones on the CPU."""
+
+import copy
+import os
+import pickle
+
+import numpy as np
+import pytest
+
+import dlcore as dl
+from dlcore import nn, optim
+
+INTERPRETED = os.environ.get("DLCORE_CUDA") == "interpreter"
+try:
+    GPU = dl.device("cuda")
+except dl.DeviceError as error:
+    pytest.skip(str(error), allow_module_level=True)
+
+
+def mlp(*sizes, dropout=0.0):
+    layers = []
+    for m, n in zip(sizes, sizes[1:], strict=False):
+        layers += [nn.Linear(m, n), nn.ReLU(), *([nn.Dropout(dropout)] if dropout else [])]
+    return nn.Sequential(*layers[: -2 if dropout else -1])
+
+
+def batch(rows, features, classes, seed=0):
+    rng = np.random.default_rng(seed)
+    return rng.standard_normal((rows, features), np.float32), rng.integers(0, classes, rows)
+
+
+def losses(model, make, x, y, device, steps):
+    model = copy.deepcopy(model).to(device)
+    optimizer = make(model.parameters())
+    x, y = dl.tensor(x, device=device), dl.tensor(y, device=device)
+    found = []
+    for step in range(steps):
+        loss = dl.cross_entropy(model(x), y)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        found.append(loss.item())
+        if step == 1:
+            optimizer.lr = optimizer.lr / 2
+    return found, model
+
+
+@pytest.mark.parametrize(
+    "sizes, rows, make",
+    [
+        ((64, 128, 64, 10), 64, lambda p: optim.Adam(p, lr=1e-2)),  # model a
+        ((784, 256, 128, 10), 128, lambda p: optim.Adam(p, lr=1e-3)),  # model b
+        ((784, 256, 128, 10), 128, lambda p: optim.SGD(p, lr=1e-2, momentum=0.9)),
+    ],
+    ids=["a-adam", "b-adam", "b-sgd"],
+)
+def test_losses_are_the_cpus(sizes, rows, make):
+    dl.manual_seed(0)
+    model, steps = mlp(*sizes), 3 if INTERPRETED else 20
+    x, y = batch(rows, sizes[0], sizes[-1])
+    on_cpu, plain = losses(model, make, x, y, "cpu", steps)
+    on_gpu, moved = losses(model, make, x, y, "cuda", steps)
+    assert on_cpu[-1] < on_cpu[0]
+    np.testing.assert_allclose(on_gpu, on_cpu, rtol=2e-5)
+    for p, q in zip(plain.parameters(), moved.parameters(), strict=True):
+        assert q.device is GPU and type(q) is nn.Parameter
+        np.testing.assert_allclose(q.numpy(), p.numpy(), atol=1e-3)
+
+
+def test_the_same_seed_gives_the_same_weights_and_masks():
+    made = {}
+    for device in ("cpu", "cuda"):
+        dl.manual_seed(7)
+        weight = nn.init.kaiming_uniform_(dl.empty((33, 65), device=device))
+        dropped = dl.dropout(dl.ones(1000, device=device), 0.25)
+        order = dl.randperm(100, device=device)
+        made[device] = [t.numpy() for t in (weight, dropped, order)]
+    for a, b in zip(made["cpu"], made["cuda"], strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_fit_and_evaluate_on_the_models_device():
+    x, y = batch(48, 8, 3)
+    history, scores = {}, {}
+    for device in ("cpu", "cuda"):
+        dl.manual_seed(1)
+        model = mlp(8, 16, 3).to(device)
+        optimizer = optim.Adam(model.parameters(), lr=1e-2)
+        made = dl.fit(
+            model, (x, y), loss=dl.cross_entropy, optimizer=optimizer, epochs=2, batch_size=16, metrics=["accuracy"],
+            clip_norm=1.0, validation=(x, y),
+        )  # fmt: skip
+        history[device] = [epoch["loss"] for epoch in made.epochs]
+        scores[device] = dl.evaluate(model, (x, y), loss=dl.cross_entropy, metrics=["accuracy", "mae"][:1])
+        assert dl.predict(model, x).device is dl.device(device)
+    np.testing.assert_allclose(history["cuda"], history["cpu"], rtol=1e-5)
+    assert scores["cuda"] == pytest.approx(scores["cpu"], rel=1e-5)
+
+
+def test_checkpoints_go_from_device_to_device(tmp_path):
+    dl.manual_seed(2)
+    model = mlp(5, 4, 3).to("cuda")
+    optimizer = optim.Adam(model.parameters())
+    x, y = batch(6, 5, 3)
+    loss = dl.cross_entropy(model(dl.tensor(x, device="cuda")), dl.tensor(y, device="cuda"))
+    loss.backward()
+    optimizer.step()
+    dl.save(model, tmp_path / "m.safetensors", optimizer=optimizer)
+    for device in ("cpu", "cuda"):
+        other = mlp(5, 4, 3).to(device)
+        second = optim.Adam(other.parameters())
+        dl.load(other, tmp_path / "m.safetensors", optimizer=second)
+        for p, q in zip(model.parameters(), other.parameters(), strict=True):
+            assert (p.numpy() == q.numpy()).all() and q.device is dl.device(device)
+        states = second.state_dict()["state"]
+        assert all(t.device is dl.device(device) for state in states.values() for t in state.values())
+        assert all(state["step"].item() == 1 for state in states.values())
+
+
+def test_tensors_are_written_and_indexed_on_the_gpu():
+    a = np.arange(24.0, dtype=np.float32).reshape(4, 6)
+    x = dl.tensor(a, device="cuda")
+    for write in (
+        lambda t: t.__setitem__(..., a * 2),
+        lambda t: t.__setitem__((slice(None), slice(1, None, 2)), np.float32(3)),
+        lambda t: t.__setitem__(1, np.ones(6)),
+        lambda t: t.__setitem__((slice(1, 3), 2), 7),
+        lambda t: t.__setitem__(slice(None, None, 2), np.arange(6)),
+    ):
+        want = a.copy()
+        y = x.clone()
+        write(y)
+        write(want)
+        np.testing.assert_array_equal(y.numpy(), want)
+    np.testing.assert_array_equal(x[[2, 0]].numpy(), a[[2, 0]])
+    np.testing.assert_array_equal(x[:, np.array([1, 5, 1])].numpy(), a[:, [1, 5, 1]])
+    np.testing.assert_array_equal(x.T[::-1].numpy(), a.T[::-1])
+    x += 1
+    x.T.mul_(2)
+    np.testing.assert_array_equal(x.numpy(), (a + 1) * 2)
+    there = dl.zeros(4, 6)
+    assert (there.copy_(x).numpy() == x.numpy()).all() and (dl.zeros_like(x).copy_(there).numpy() == x.numpy()).all()
+    assert repr(x[0, :2]) == "tensor([2., 4.], device='cuda:0')" and float(x[0, 0]) == 2.0
+
+
+def test_tensors_are_pickled_with_their_device():
+    x = dl.tensor([1.0, 2.0], device="cuda", requires_grad=True)
+    y = pickle.loads(pickle.dumps(x))
+    assert y.device is GPU and y.requires_grad and y.tolist() == [1, 2]
+
+
+def test_a_bad_label_is_raised_at_the_next_wait():
+    logits = dl.zeros((4, 3), device="cuda")
+    with pytest.raises(IndexError, match="cross_entropy"):
+        dl.cross_entropy(logits, dl.tensor([0, 1, 3, 2], device="cuda")).item()
+    assert dl.cross_entropy(logits, dl.tensor([0, 1, 2, 2], device="cuda")).item() == pytest.approx(np.log(3))

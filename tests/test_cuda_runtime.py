@@ -1,0 +1,64 @@
+"""The driver's side of a GPU without one: what would be launched, copied and captured, against a fake libcuda.so.1."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+FAKE = Path(__file__).parent / "fake_driver"
+
+
+def run(*arguments, **environment):
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("DLCORE_")} | environment
+    return subprocess.run([sys.executable, *arguments], env=environment, capture_output=True, text=True, timeout=600)
+
+
+@pytest.fixture(scope="session")
+def fake(tmp_path_factory):
+    path = tmp_path_factory.mktemp("driver") / "libcuda.so.1"
+    subprocess.run(["gcc", "-O1", "-shared", "-fPIC", "-o", path, FAKE / "libcuda.c"], check=True)
+    return str(path)
+
+
+def test_against_a_fake_driver(fake, tmp_path):
+    checks = ("-m", "pytest", "-q", "-p", "no:cacheprovider", str(FAKE / "checks.py"))
+    done = run(*checks, DLCORE_LIBCUDA=fake, DLCORE_CACHE=str(tmp_path))
+    assert done.returncode == 0, done.stdout[-8000:]
+
+
+@pytest.mark.parametrize(
+    "library, device, text",
+    [
+        ("/nowhere/libcuda.so.1", "cuda", "device: 'cuda' needs an NVIDIA GPU and its driver: /nowhere/libcuda.so.1: "),
+        (None, "cuda:3", "device: there is no GPU 3: this machine has 1"),
+        (None, "cuda", "device: 'cuda' needs CuPy: pip install 'dlcore[cuda13]'"),
+    ],
+)
+def test_what_is_missing_is_said_in_one_sentence(fake, library, device, text):
+    script = (
+        "import sys; sys.modules['cupy'] = None; import importlib.util as u\n"
+        "find = u.find_spec; u.find_spec = lambda name, *a: None if name == 'cupy' else find(name, *a)\n"
+        "import dlcore as dl\n"
+        f"try: dl.zeros(2, device={device!r})\n"
+        "except dl.DeviceError as error: print(error)"
+    )
+    done = run("-c", script, DLCORE_LIBCUDA=library or fake)
+    assert done.stdout.startswith(text), done.stdout + done.stderr
+
+
+def test_importing_and_computing_loads_neither_cupy_nor_triton():
+    script = (
+        "import sys, dlcore as dl; print(dl.zeros(2).device)\n"
+        "assert not {'cupy', 'triton', 'dlcore.backends', 'dlcore.kernels.launch'} & set(sys.modules)"
+    )
+    done = run("-c", script)
+    assert (done.returncode, done.stdout) == (0, "cpu\n"), done.stderr
+
+
+def test_the_default_device_can_be_chosen():
+    script = "import dlcore as dl\ndl.set_default_device('cpu'); print(dl.zeros(1).device, dl.default_device())"
+    assert run("-c", script, DLCORE_DEVICE="cuda").stdout == "cpu cpu\n"
+    refused = run("-c", "import dlcore as dl; dl.zeros(1)", DLCORE_DEVICE="cuda", DLCORE_LIBCUDA="/nowhere")
+    assert "DeviceError" in refused.stderr

@@ -1,0 +1,112 @@
+"""Every row of the table on a GPU, by what the row itself says (dlcore/testing.py).
+
+On a machine with a GPU all samples run there. Without one, under DLCORE_CUDA=interpreter (`make test` does so in a
+process of its own), a few small ones do, in Triton's interpreter. Rows without a kernel for a GPU are skipped, by name.
+"""
+
+import functools
+import importlib
+import math
+import os
+import pkgutil
+
+import numpy as np
+import pytest
+from test_table import name_of
+
+import dlcore as dl
+import dlcore.ops
+from dlcore import testing
+from dlcore.dtypes import bfloat16, float16, float32
+from dlcore.op import REGISTRY
+
+INTERPRETED = os.environ.get("DLCORE_CUDA") == "interpreter"
+try:
+    DEVICE = dl.device("cuda")
+except dl.DeviceError as error:
+    pytest.skip(str(error), allow_module_level=True)
+
+for module in pkgutil.iter_modules(dlcore.ops.__path__):
+    importlib.import_module(f"dlcore.ops.{module.name}")
+ROWS = sorted(REGISTRY.values(), key=lambda op: op.name)
+SAMPLES, ELEMENTS = 3, 4096  # of a row, and of a sample at most, where they are interpreted
+
+
+def elements(sample):
+    sizes = [x.size for x in sample.inputs if isinstance(x, np.ndarray)]
+    sizes += [math.prod(a) for a in sample.attrs if isinstance(a, tuple) and all(isinstance(n, int) for n in a)]
+    return sum(sizes)
+
+
+@functools.cache
+def samples(op):
+    every = testing.samples(op)
+    return [s for s in every if elements(s) <= ELEMENTS and not s.bench][:SAMPLES] if INTERPRETED else every
+
+
+def widest(op):
+    return float32 if float32 in op.dtypes else op.dtypes[0]
+
+
+def cases(choose):
+    """(row, sample, ...) for what ``choose(op)`` gives, as pytest parameters."""
+    rows = [(op, *values) for op in ROWS for values in choose(op)]
+    return [pytest.param(*values, id="-".join(map(name_of, values))) for values in rows]
+
+
+def in_dtypes(op):
+    dtypes = [widest(op)] if INTERPRETED else op.dtypes
+    return [(s, d) for s in samples(op) for d in dtypes]
+
+
+def in_narrow_dtypes(op):
+    return [(s, d) for s in samples(op)[:1] for d in (float16, bfloat16) if d in op.dtypes and op.kernels.get("cuda")]
+
+
+def in_layouts(op):
+    if INTERPRETED:
+        return [(s, layout) for s, layout in zip(samples(op)[:1], testing.LAYOUTS[1:], strict=False)]
+    return [(s, layout) for s in samples(op) for layout in testing.LAYOUTS[1:]]
+
+
+def with_gradient(op):
+    return [(s, d) for s, d in in_dtypes(op) if s.grad and op.differentiable and d.is_float]
+
+
+def on_gpu(check, *args):
+    try:
+        check(*args, device=DEVICE)
+    except dl.DTypeError as error:
+        if "no kernel for" not in str(error):
+            raise
+        pytest.skip(str(error))
+
+
+@pytest.mark.parametrize("op, sample, dtype", cases(in_dtypes))
+def test_forward(op, sample, dtype):
+    on_gpu(testing.check_forward, op, sample, dtype, "contiguous")
+
+
+@pytest.mark.parametrize("op, sample, dtype", cases(in_narrow_dtypes))
+def test_forward_in_narrow_dtypes(op, sample, dtype):
+    on_gpu(testing.check_forward, op, sample, dtype, "contiguous")
+
+
+@pytest.mark.parametrize("op, sample, layout", cases(in_layouts))
+def test_any_memory_layout(op, sample, layout):
+    on_gpu(testing.check_forward, op, sample, widest(op), layout)
+
+
+@pytest.mark.parametrize("op, sample, dtype", cases(with_gradient))
+def test_gradient(op, sample, dtype):
+    on_gpu(testing.check_gradient, op, sample, dtype)
+
+
+@pytest.mark.parametrize("op, sample", cases(lambda op: [(s,) for s in samples(op)[:1]]))
+def test_same_bits_again(op, sample):
+    on_gpu(testing.check_repeatable, op, sample, widest(op))
+
+
+@pytest.mark.parametrize("op", ROWS, ids=name_of)
+def test_wrong_inputs_are_refused(op):
+    on_gpu(testing.check_errors, op)

@@ -1,0 +1,164 @@
+"""Compiled kernels on disk: the cache and packs. No compiler takes part."""
+
+import dataclasses
+import json
+import multiprocessing
+import subprocess
+import sys
+
+import pytest
+
+from dlcore.kernels import binary as storage
+from dlcore.kernels import compile as compiling
+from dlcore.kernels.binary import Binary
+from dlcore.kernels.language import jit, tl
+from dlcore.kernels.launch import ARCHES, Call, In, Launch, Out, View
+from dlcore.kernels.specialise import specialise
+
+KEY = "ab" * 32
+CUBIN = bytes(range(256)) * 100
+MADE = Binary("family.file:kernel", "sm_90", "kernel", 128, 1024, parameters=(8, 4, 8, 8), registers=32, cubin=CUBIN)
+
+
+@jit
+def scale_kernel(x, out, n, BLOCK: tl.constexpr):
+    """Enough of a kernel to have a key."""
+    i = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+    tl.store(out + i, tl.load(x + i, i < n) * 2, i < n)
+
+
+@pytest.fixture(autouse=True)
+def places(tmp_path, monkeypatch):
+    """A cache and packs of the test's own."""
+    monkeypatch.setenv("DLCORE_CACHE", str(tmp_path / "cache"))
+    monkeypatch.delenv("DLCORE_KERNELS", raising=False)
+    storage._index.cache_clear()
+    compiling.binary.cache_clear()
+    yield
+    storage._index.cache_clear()
+    compiling.binary.cache_clear()
+
+
+def wanted(arch="sm_90", n=1024):
+    """A specialised kernel."""
+    from dlcore import dtypes
+
+    view = View((n,), dtypes.float32, (1,))
+    launch = Launch(scale_kernel, (1,), {"x": In(0), "out": Out(0), "n": n, "BLOCK": 1024})
+    arch = ARCHES.get(arch) or ARCHES["sm_80"]._replace(name=arch)
+    return specialise(launch, Call((view,), (view,), (), (), arch))[0]
+
+
+def test_what_is_stored_comes_back():
+    assert storage.cached(KEY) is None
+    storage.store(KEY, MADE)
+    assert storage.cached(KEY) == MADE
+    assert storage.cached(KEY).cubin == CUBIN
+
+
+@pytest.mark.parametrize("damage", ["torn", "empty", "flipped", "foreign"])
+def test_a_damaged_entry_counts_as_absent(damage):
+    storage.store(KEY, MADE)
+    path = storage._entry(KEY)
+    data = bytearray(path.read_bytes())
+    if damage == "flipped":
+        data[-1] ^= 1
+    path.write_bytes({"torn": data[: len(data) // 2], "empty": b"", "foreign": b"\x7fELF" * 100}.get(damage, data))
+    assert storage.cached(KEY) is None
+    storage.store(KEY, MADE)
+    assert storage.cached(KEY) == MADE
+
+
+def _store_often(number):
+    made = dataclasses.replace(MADE, cubin=bytes([number]) * 200_000)
+    for _ in range(20):
+        storage.store(KEY, made)
+        found = storage.cached(KEY)
+        assert found is not None and len(set(found.cubin)) == 1
+
+
+def test_two_processes_may_write_the_same_entry():
+    context = multiprocessing.get_context("spawn")
+    workers = [context.Process(target=_store_often, args=(n,)) for n in (1, 2)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    assert [w.exitcode for w in workers] == [0, 0]
+    assert not list(storage._entry(KEY).parent.glob(".*")), "a temporary file was left behind"
+
+
+def test_a_cache_that_cannot_be_written_is_done_without(tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("DLCORE_CACHE", str(tmp_path / "file" / "below"))
+    storage.store(KEY, MADE)
+    assert storage.cached(KEY) is None
+
+
+def test_a_pack_is_found_before_the_cache(tmp_path, monkeypatch):
+    want = wanted()
+    other = dataclasses.replace(MADE, registers=99)
+    assert storage.write_pack(tmp_path / "pack", [(want.key, other)]) == 1
+    storage.store(want.key, MADE)
+    assert compiling.binary(want) == MADE
+    compiling.binary.cache_clear()
+    monkeypatch.setenv("DLCORE_KERNELS", str(tmp_path / "pack"))
+    assert compiling.binary(want) == other
+
+
+def test_a_pack_grows(tmp_path):
+    storage.write_pack(tmp_path, [("a" * 64, MADE)])
+    assert storage.write_pack(tmp_path, [("b" * 64, MADE)]) == 2
+
+
+def test_a_damaged_pack_is_said(tmp_path, monkeypatch):
+    storage.write_pack(tmp_path, [(KEY, MADE)])
+    monkeypatch.setenv("DLCORE_KERNELS", str(tmp_path))
+    next(tmp_path.glob("*/*.cubin")).write_bytes(b"torn")
+    with pytest.raises(ValueError, match="is not the file that the pack's index"):
+        storage.packed(KEY)
+    (tmp_path / "index.json").write_text(json.dumps({"format": 99}))
+    storage._index.cache_clear()
+    with pytest.raises(ValueError, match="does not know"):
+        storage.packed(KEY)
+    (tmp_path / "index.json").unlink()
+    storage._index.cache_clear()
+    with pytest.raises(ValueError, match="is no pack of kernels"):
+        storage.packed(KEY)
+
+
+def test_no_binary_and_no_compiler_is_one_sentence(monkeypatch):
+    monkeypatch.setattr(compiling, "can_compile", lambda _: False)
+    with pytest.raises(compiling.CompileError) as caught:
+        compiling.binary(wanted())
+    text = str(caught.value)
+    assert "no binary for sm_90" in text and "dlcore[cuda13]" in text and "\n" not in text
+
+
+def test_code_for_8_0_serves_8_6(monkeypatch):
+    monkeypatch.setattr(compiling, "can_compile", lambda _: False)
+    storage.store(wanted("sm_80").key, MADE)
+    assert compiling.binary(wanted("sm_86")) == MADE
+    with pytest.raises(compiling.CompileError):
+        compiling.binary(wanted("sm_90"))
+
+
+def test_the_key_tells_apart_what_is_compiled_apart():
+    assert wanted().key == wanted().key == wanted(n=2048).key
+    assert len({wanted(a, n).key for a in ("sm_80", "sm_90") for n in (1, 1024, 1000, 2**40)}) == 8
+
+
+def test_a_warm_cache_needs_no_compiler(tmp_path):
+    """A fresh process that finds its kernel on disk imports no Triton and starts no compiler."""
+    storage.store(wanted().key, MADE)
+    code = """if True:
+        import sys
+        sys.path.insert(0, "tests")
+        import test_kernels_cache as here
+        from dlcore.kernels import compile
+        assert compile.binary(here.wanted()).cubin == here.CUBIN
+        assert "triton" not in sys.modules and not compile._compiler.cache_info().currsize
+        print("warm")
+    """
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stdout == "warm\n", done.stderr

@@ -1,0 +1,199 @@
+"""Optimizer kernels in CUDA C++, run by the host shim: the CPU kernels' bits, whatever the tensors look like."""
+
+import math
+import shutil
+
+import numpy as np
+import pytest
+
+import dlcore as dl
+from dlcore._tensor import from_numpy
+from dlcore.dtypes import bfloat16, float16, float32, float64
+from dlcore.kernels import interpret
+from dlcore.kernels.compile import can_compile, compile_program
+from dlcore.kernels.launch import ARCHES, Call, Temp
+from dlcore.kernels.optim import adam, multi_tensor
+from dlcore.kernels.shim import run_cuda
+from dlcore.kernels.specialise import specialise
+from dlcore.op import Spec
+from dlcore.ops.optim import ADAM, CLIP_GRAD_NORM, SGD
+
+pytestmark = pytest.mark.skipif(not shutil.which("g++"), reason="no g++")
+
+DTYPES = (float32, float64, float16, bfloat16)
+# One element, a ragged tail, a chunk less one element, one chunk, one more, several chunks; 4 KiB are 1024 float32.
+SIZES = (1, 7, 1023, 1024, 1025, 5000)
+ADAM_SETTINGS = [[0.1, 0.9, 0.999, 1e-8, 0, 0, 0], [0.1, 0.9, 0.99, 1e-8, 0.1, 1, 1], [0.1, 0.25, 0.9, 1e-3, 0.1, 0, 0]]
+SGD_SETTINGS = [[0.1, 0, 0, 0.1, 0, 1], [0.1, 0.9, 0.25, 0.1, 0, 0], [0.1, 0.9, 0, 0, 1, 0]]
+
+
+def planned(op, planner, arrays, attrs, arch="sm_90"):
+    """(call, program, outputs) for NumPy operands."""
+    inputs = tuple(map(interpret.view, arrays))
+    specs = [Spec(v.shape, v.dtype) for v in inputs]
+    inferred = op.infer(*specs, *attrs)
+    outputs = [np.full(o.shape, 7, o.dtype.numpy) for o in ([inferred] if isinstance(inferred, Spec) else inferred)]
+    views = tuple(map(interpret.view, outputs))
+    call = Call(inputs, views, tuple(attrs), tuple(op.params(*specs, *attrs)), ARCHES[arch])
+    return call, planner(call), outputs
+
+
+def on_cpu(op, arrays, attrs):
+    """The operands after the CPU's kernel, and its output."""
+    tensors = [from_numpy(x.copy()) for x in arrays]
+    with dl.no_grad():
+        out = op.call(tensors, *attrs)
+    return [np.asarray(t) for t in tensors], None if out is None else np.asarray(out)
+
+
+def same(name, got, want):
+    assert got.dtype == want.dtype and got.tobytes() == want.tobytes(), name
+
+
+def lists(rng, shapes, moments, settings, dtype, count=np.int64, step=2):
+    """Operands of an optimizer: parameters, gradients, moments, step counts, settings."""
+    wide = np.float64 if dtype is float64 else np.float32
+    made = [rng.standard_normal(s).astype(dtype.numpy) for _ in range(2) for s in shapes]
+    made += [np.abs(rng.standard_normal(s)).astype(wide) for _ in range(moments) for s in shapes]
+    made += [np.array(step * k, count) for k in range(len(shapes))]
+    return [*made, np.array(settings, np.float64)]
+
+
+def misaligned(x):
+    """A copy that starts one element after an aligned address."""
+    room = np.empty(x.size + 17, x.dtype)
+    start = (-room.ctypes.data % 16) // x.itemsize + 1
+    room[start : start + x.size] = x.ravel()
+    return room[start : start + x.size].reshape(x.shape)
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=lambda d: d.name)
+@pytest.mark.parametrize("row, moments", [(ADAM, 2), (SGD, 1), (SGD, 0)], ids=["adam", "sgd", "sgd-plain"])
+def test_a_step_has_the_cpus_bits(row, moments, dtype):
+    settings = ADAM_SETTINGS if row is ADAM else SGD_SETTINGS
+    shapes, groups = [(n,) for n in (*SIZES, *SIZES)], tuple(k % 3 for k in range(2 * len(SIZES)))
+    arrays = lists(np.random.default_rng(0), shapes, moments, settings, dtype)
+    arrays[len(SIZES) : len(shapes)] = map(misaligned, arrays[len(SIZES) : len(shapes)])
+    attrs = (len(shapes), groups)
+    want, _ = on_cpu(row, arrays, attrs)
+    call, program, _ = planned(row, getattr(multi_tensor, row.name), arrays, attrs)
+    assert len(program.launches) == 2 and not program.contiguous
+    interpret.run(program, arrays, [])
+    for k, (got, expected) in enumerate(zip(arrays, want, strict=True)):
+        same(f"operand {k}", got, expected)
+
+
+def test_more_tensors_than_tables_hold():
+    n = 350
+    shapes = [(k % 5,) for k in range(n)]  # some are empty: their steps count all the same
+    arrays = lists(np.random.default_rng(1), shapes, 2, ADAM_SETTINGS, float32)
+    attrs = (n, tuple(k % 3 for k in range(n)))
+    want, _ = on_cpu(ADAM, arrays, attrs)
+    _, program, _ = planned(ADAM, multi_tensor.adam, arrays, attrs)
+    names = [launch.kernel.function for launch in program.launches]
+    assert names == ["adam_factors"] * 2 + ["adam<float>"] * 4  # 320 counts, and 80 tensors, each
+    interpret.run(program, arrays, [])
+    for got, expected in zip(arrays, want, strict=True):
+        same("operand", got, expected)
+
+
+def test_dtypes_strides_and_float_counts_in_one_step():
+    rng = np.random.default_rng(2)
+    parts = [lists(rng, [(33, 5)], 2, ADAM_SETTINGS, dtype, np.float32)[:-1] for dtype in DTYPES]
+    arrays = [x for which in zip(*parts, strict=True) for x in which]
+    arrays = [x[:, ::-1].T.copy().T[:, ::-1] if x.ndim else x for x in arrays]  # transposed and reversed
+    arrays[4] = np.broadcast_to(arrays[4][:1, :1], (33, 5))  # as sum's gradient is
+    arrays.append(np.array(ADAM_SETTINGS)[:, ::-1].copy()[:, ::-1])
+    attrs = (4, (0, 1, 2, 0))
+    want, _ = on_cpu(ADAM, arrays, attrs)
+    _, program, _ = planned(ADAM, multi_tensor.adam, arrays, attrs)
+    assert program.contiguous == (4, 5, 6, 7, 20)
+    interpret.run(program, arrays, [])
+    for k, (got, expected) in enumerate(zip(arrays, want, strict=True)):
+        same(f"operand {k}", np.ascontiguousarray(got), np.ascontiguousarray(expected))
+
+
+@pytest.mark.parametrize("backward", [False, True])
+def test_the_order_of_threads_does_not_matter(backward):
+    arrays = [np.random.default_rng(3).standard_normal(n).astype(np.float32) for n in (3000, 1, 5000)]
+    attrs = (1.0, 2.0)
+    want, norm = on_cpu(CLIP_GRAD_NORM, arrays, attrs)
+    _, program, outputs = planned(CLIP_GRAD_NORM, multi_tensor.clip_grad_norm, arrays, attrs)
+    temps = [np.full(w.bytes, 255, np.uint8) for w in program.temps]
+
+    def address(operand):
+        where = temps if isinstance(operand, Temp) else outputs if type(operand).__name__ == "Out" else arrays
+        return where[operand.index].ctypes.data + operand.offset
+
+    for launch in program.launches:
+        run_cuda(launch, address, backward=backward)
+    same("norm", outputs[0], norm)
+    for got, expected in zip(arrays, want, strict=True):
+        same("gradient", got, expected)
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=lambda d: d.name)
+@pytest.mark.parametrize("order", [2.0, 1.0, math.inf, 3.0])
+def test_clipping_has_the_cpus_bits(order, dtype):
+    rng = np.random.default_rng(4)
+    shapes = [(n,) for n in SIZES] + [(0,), (), (40, 50)]
+    arrays = [np.asarray(rng.standard_normal(s)).astype(dtype.numpy) for s in shapes]
+    arrays[1], arrays[-1] = misaligned(arrays[1]), arrays[-1].T
+    for attrs in ((0.5, order), (1e6, order)):
+        want, norm = on_cpu(CLIP_GRAD_NORM, arrays, attrs)
+        _, program, outputs = planned(CLIP_GRAD_NORM, multi_tensor.clip_grad_norm, arrays, attrs)
+        interpret.run(program, arrays, outputs)
+        if dtype is float64:  # sums in another order: the last bits of float64 differ
+            np.testing.assert_allclose(outputs[0], norm, rtol=1e-14)
+            for got, expected in zip(arrays, want, strict=True):
+                np.testing.assert_allclose(got, expected, rtol=1e-14)
+        else:
+            same("norm", outputs[0], norm)
+            for got, expected in zip(arrays, want, strict=True):
+                same("gradient", np.ascontiguousarray(got), np.ascontiguousarray(expected))
+
+
+@pytest.mark.parametrize("values", [(), (0,), (3, math.nan, 4), (3, math.inf), (3e38, 3e38), (1e-30, 1e-30)])
+def test_clipping_of_nothing_nan_and_extremes(values):
+    arrays = [np.array([x], np.float32) for x in values]
+    for attrs in ((1.0, 2.0), (1.0, math.inf)):
+        given = [x.copy() for x in arrays]
+        want, norm = on_cpu(CLIP_GRAD_NORM, given, attrs)
+        _, program, outputs = planned(CLIP_GRAD_NORM, multi_tensor.clip_grad_norm, given, attrs)
+        interpret.run(program, given, outputs)
+        np.testing.assert_array_equal(outputs[0], norm)
+        for got, expected in zip(given, want, strict=True):
+            np.testing.assert_array_equal(got, expected)
+
+
+def test_many_gradients_share_the_partials():
+    arrays = [np.full(3, 1.0, (np.float32, np.float16)[k % 2]) for k in range(500)]
+    _, norm = on_cpu(CLIP_GRAD_NORM, arrays, (1.0, 2.0))
+    _, program, outputs = planned(CLIP_GRAD_NORM, multi_tensor.clip_grad_norm, arrays, (1.0, 2.0))
+    assert len(program.launches) == 8  # 160 tensors to a table, two dtypes, measured and scaled
+    interpret.run(program, arrays, outputs)
+    same("norm", outputs[0], norm)
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=lambda d: d.name)
+def test_tritons_twin_has_the_same_bits(dtype):
+    pytest.importorskip("triton")
+    for settings in ADAM_SETTINGS:
+        arrays = lists(np.random.default_rng(5), [(2500,)], 2, [settings], dtype)
+        attrs = (1, (0,))
+        want, _ = on_cpu(ADAM, arrays, attrs)
+        _, program, _ = planned(ADAM, adam.adam_arena, arrays, attrs)
+        interpret.run(program, arrays, [])
+        for k, (got, expected) in enumerate(zip(arrays, want, strict=True)):
+            same(f"operand {k}", got, expected)
+
+
+@pytest.mark.parametrize("arch", ARCHES)
+def test_compiled_code_reads_and_writes_vectors(arch):
+    arrays = lists(np.random.default_rng(6), [(5000,)], 2, ADAM_SETTINGS[:1], float32)
+    call, program, _ = planned(ADAM, multi_tensor.adam, arrays, (1, (0,)), arch)
+    if not can_compile(specialise(program.launches[0], call)[0]):
+        pytest.skip("NVRTC is not installed")
+    _, update = compile_program(program, call)
+    assert not update.problems and update.registers <= 48  # 5 blocks of 256 threads an SM
+    assert update.instructions["ld.v4"] >= 4 and update.instructions["st.v4"] >= 3
