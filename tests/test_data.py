@@ -5,6 +5,7 @@ import gzip
 import itertools
 import pickle
 import struct
+import threading
 
 import numpy as np
 import pytest
@@ -167,6 +168,31 @@ def test_a_subclass_may_change_samples_on_the_way():
         loader = DataLoader(own(x, x), batch_size=3, transform=Normalize(0.0, 1.0))
         assert loader.host and [a.tolist() for a, _ in loader] == [[0, factor, 2 * factor], [3 * factor]]
     assert not DataLoader(numbered()).host and DataLoader(Samples(x)).host
+
+
+def test_ahead_gives_the_same_batches_from_one_thread():
+    threads = set()
+
+    class Watched(Samples):
+        def __getitem__(self, i):
+            threads.add(threading.get_ident())
+            if i == 8:
+                raise OSError("sample 8 is damaged")
+            return super().__getitem__(i)
+
+    images = np.arange(10 * 12, dtype=np.uint8).reshape(10, 3, 4)
+    windows = [slice(0, 3), slice(3, 6), slice(6, 7)]
+    for data in (Watched(images), TensorDataset(images, np.arange(10))):
+        batches = Batches(data, Normalize(0.5, 0.5))
+        assert list(batches.ahead([])) == []
+        for got, index in zip(batches.ahead(windows), windows, strict=True):
+            for part, want in zip(got, batches.fetch(index), strict=True):
+                np.testing.assert_array_equal(np.asarray(part), np.asarray(want))
+    assert len(threads) == 2  # its own, and this one
+    failing = Batches(Watched(images)).ahead([slice(0, 3), slice(6, 9)])
+    assert next(failing)[1].tolist() == [0, 1, 2]
+    with pytest.raises(OSError, match="sample 8"):
+        next(failing)
 
 
 @pytest.mark.parametrize("transform", [None, Normalize(0.3, 0.25), lambda x: x * 2.0])

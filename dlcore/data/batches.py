@@ -22,7 +22,8 @@ class Batches:
     """The samples of ``dataset`` by index, as the model takes them.
 
     Inputs (the first of a sample's parts) that are images of bytes become float32 in 0..1, then ``transform`` is
-    applied to them. shuffle: a new order each epoch, from ``seed`` and the epoch's number alone. device: where batches are.
+    applied to them. shuffle: a new order each epoch, from ``seed`` and the epoch's number alone. device: where the
+    batches are; default, the default device.
 
     The arrays of a TensorDataset lie on the device in their own dtype, and ``fetch`` is operations there: it can stand
     in a recorded step, with an index that changes from step to step. Other data sets are assembled by Python code:
