@@ -28,7 +28,8 @@ __all__ = ["Captured", "capture"]
 
 _KEPT = 16  # recordings of one function; beyond, the one not used for longest goes
 _ATTEMPTS = 3  # calls in a row that may make or rebind lasting state before that counts as what the step does
-_CHANGING = 8  # recordings in a row because of the same changed variable before the step is said not to be recordable
+_OTHER_STRUCTURE = "the arguments are of another structure"
+_CHANGING = 8  # recordings in a row without a replay in between because of changed variables or numbers before the step is said not to be recordable
 
 Structure = Any
 
@@ -96,7 +97,7 @@ class Captured:
         self._entries: list[_Entry] = []
         self._plain: list[_Entry] = []  # those called with nothing but tensors, by position
         self._warm = False
-        self._calls = self._attempts = 0
+        self._calls = self._attempts = self._idle = 0
         functools.update_wrapper(self, function, updated=())
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
@@ -113,19 +114,19 @@ class Captured:
     # -- one call ----------------------------------------------------------------------------------------------------
 
     def _call(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        if _C.is_recording():  # inside another captured step: part of it
-            return self.function(*args, **kwargs)
         tensors: list[Tensor] = []
         structure = _flatten((args, kwargs), tensors)
-        entry = self._find(structure, tensors)
-        if entry is not None:
-            self._calls += 1
-            if not (self._check and self._calls % self._check == 0):
-                results = entry.recording.run(*tensors)
-                if results is not NotImplemented:
-                    return entry.rebuild(results)
-            else:
+        if _C.is_recording():  # inside another captured step: part of it
+            return _detached(self.function(*args, **kwargs))
+        self._calls += 1
+        for entry in self._matching(structure, tensors):
+            if self._check and self._calls % self._check == 0:
                 return self._record(structure, tensors, compare=entry)
+            results = entry.recording.run(*tensors)
+            if results is not NotImplemented:
+                self._entries.remove(entry)
+                self._entries.insert(0, entry)
+                return entry.rebuild(results)
         if not self._warm or (self.failure is not None and not self._strict):
             args, kwargs = _rebuild(structure, iter(tensors))
             result = self.function(*args, **kwargs)
@@ -133,23 +134,20 @@ class Captured:
             return _detached(result)
         return self._record(structure, tensors)
 
-    def _find(self, structure: Structure, tensors: list[Tensor]) -> _Entry | None:
-        specs = _specs(tensors)
-        mode = _C.is_grad_enabled()
-        for k, entry in enumerate(self._entries):
-            if (
-                entry.structure == structure
-                and entry.specs == specs
-                and entry.grad_mode == mode
-                and _unchanged(entry.dependencies)
-            ):
-                if k:
-                    self._entries.insert(0, self._entries.pop(k))
-                return entry
-        return None
+    def _matching(self, structure: Structure, tensors: list[Tensor]) -> list[_Entry]:
+        """The recordings that may stand for a call."""
+        specs, mode = _specs(tensors), _C.is_grad_enabled()
+        return [
+            entry
+            for entry in self._entries
+            if entry.grad_mode == mode
+            and entry.specs == specs
+            and entry.structure == structure
+            and _unchanged(entry.dependencies)
+        ]
 
     def _record(self, structure: Structure, tensors: list[Tensor], compare: _Entry | None = None) -> Any:
-        dependencies = Dependencies(self.function, *self.depends)
+        dependencies = Dependencies(self.function, *self.depends, *_objects(structure))
         aliases = _C.begin_recording(tuple(tensors), False)
         try:
             args, kwargs = _rebuild(structure, iter(aliases))
@@ -167,6 +165,8 @@ class Captured:
         for given, alias in zip(tensors, aliases, strict=True):
             if alias.grad is not given.grad:
                 given.grad = alias.grad
+            if alias.requires_grad != given.requires_grad:
+                given.requires_grad = alias.requires_grad
         answer = _rebuild(template, iter(results))
         failure = failure or _rebound(dependencies)
         if failure is not None:
@@ -184,15 +184,19 @@ class Captured:
         return answer
 
     def _keep(self, entry: _Entry) -> None:
+        last = self._entries[0] if self._entries else None
         self.reasons.append(self._reason(entry))
         self.recordings += 1
         self.failure = None
         self._entries.insert(0, entry)
         del self._entries[_KEPT:]
         self._plain = [e for e in self._entries if _is_plain(e.structure)]
-        recent = self.reasons[-_CHANGING:]
-        if len(recent) == _CHANGING and all(r.startswith("variable ") and r == recent[0] for r in recent):
-            self._fail(f"{recent[0]} at every call, so that each is recorded anew; keep it in a tensor")
+        reason = self.reasons[-1]
+        idle = last is None or last.recording.replays == 0
+        self._idle = self._idle + 1 if idle and reason.startswith(("variable ", _OTHER_STRUCTURE)) else 0
+        if self._idle >= _CHANGING:
+            what = reason if reason.startswith("variable ") else "a number among the arguments changed"
+            self._fail(f"{what} at every call, so that each is recorded anew; keep it in a tensor")
 
     def _fail(self, failure: str) -> None:
         transient = failure.startswith(("lasting: ", "rebinds: "))
@@ -209,7 +213,7 @@ class Captured:
             return "first recording"
         last = self._entries[0]
         if entry.structure != last.structure:
-            return "the arguments are of another structure, or a number among them changed"
+            return f"{_OTHER_STRUCTURE}, or a number among them changed"
         for k, (now, then) in enumerate(zip(entry.specs, last.specs, strict=True)):
             if now != then:
                 return f"argument {k} is {_spec_text(now)}, not {_spec_text(then)}"
@@ -273,7 +277,8 @@ class Captured:
         Raises CaptureError as recording does, and where the function reads values, for there are none."""
         tensors: list[Tensor] = []
         structure = _flatten((args, kwargs), tensors)
-        undo = [o._rollback() for o in Dependencies(self.function, *self.depends).objects]
+        found = Dependencies(self.function, *self.depends, *_objects(structure))
+        undo = [o._rollback() for o in found.objects]
         aliases = _C.begin_recording(tuple(tensors), True)
         try:
             args, kwargs = _rebuild(structure, iter(aliases))
@@ -288,8 +293,15 @@ class Captured:
             raise CaptureError(_readable(failure, self.function))
         return recording
 
+    def __reduce__(self) -> Any:  # a copy records for itself
+        return _again, (self.function, self._check, self._strict, self.depends)
+
     def __repr__(self) -> str:
         return f"<captured {_name(self.function)}, {self.recordings} recordings>"
+
+
+def _again(function: Any, check: int, strict: bool, depends: Sequence[Any]) -> Captured:
+    return Captured(function, check=check, strict=strict, depends=depends)
 
 
 def _method(captured: Captured, instance: Any) -> Any:
@@ -322,27 +334,65 @@ def _flatten(value: Any, tensors: list[Tensor], outputs: bool = False) -> Struct
         return _TENSOR
     if isinstance(value, dict):
         return dict, tuple((k, _flatten(v, tensors, outputs)) for k, v in value.items())
-    if isinstance(value, tuple | list) and type(value) in (tuple, list):
+    if _is_sequence(value):
         return type(value), tuple(_flatten(v, tensors, outputs) for v in value)
-    return "static", type(value), value
+    if type(value) is float:
+        return "float", value.hex()  # by its bits: -0.0 is not 0.0, and NaN is NaN
+    if isinstance(value, _PLAIN):
+        return "static", type(value), value
+    return "object", id(value), _Held(value)
+
+
+class _Held:
+    """An object that is itself and equal to no other; keeps it alive, so that its id stays its own."""
+
+    def __init__(self, value: Any):
+        self.value = value
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Held) and other.value is self.value
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+_PLAIN = (int, str, bytes, complex, slice, range, frozenset, type(None), np.generic)
+
+
+def _is_sequence(value: Any) -> bool:
+    return type(value) in (tuple, list) or (isinstance(value, tuple) and hasattr(value, "_fields"))
+
+
+def _made(kind: Any, parts: Iterable[Any]) -> Any:
+    return kind._make(parts) if hasattr(kind, "_make") else kind(parts)
+
+
+def _objects(structure: Structure) -> Iterator[Any]:
+    """Objects among the arguments, whose attributes the step may read."""
+    if structure[0] == "object":
+        yield structure[2].value
+    elif isinstance(structure[0], type):
+        for part in structure[1]:
+            yield from _objects(part[1] if structure[0] is dict else part)
 
 
 def _rebuild(structure: Structure, tensors: Iterator[Tensor]) -> Any:
     kind = structure[0]
     if kind == "tensor":
         return next(tensors)
+    if kind == "float":
+        return float.fromhex(structure[1])
     if kind == "static":
         return structure[2]
+    if kind == "object":
+        return structure[2].value
     if kind is dict:
         return {k: _rebuild(v, tensors) for k, v in structure[1]}
-    return kind(_rebuild(v, tensors) for v in structure[1])
+    return _made(kind, (_rebuild(v, tensors) for v in structure[1]))
 
 
 def _rebuilder(template: Structure) -> Callable[[tuple[Tensor, ...]], Any]:
     if template == _TENSOR:
         return _first
-    if template[0] == "static":
-        return lambda _: template[2]
     return lambda results: _rebuild(template, iter(results))
 
 
@@ -370,8 +420,8 @@ def _detached(value: Any) -> Any:
         return value.detach()
     if isinstance(value, dict):
         return {k: _detached(v) for k, v in value.items()}
-    if isinstance(value, tuple | list) and type(value) in (tuple, list):
-        return type(value)(_detached(v) for v in value)
+    if _is_sequence(value):
+        return _made(type(value), (_detached(v) for v in value))
     return value
 
 

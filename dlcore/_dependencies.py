@@ -1,53 +1,65 @@
 """What a recorded step depends on: the Python variables its function reads, and the modules and optimizers behind them.
 
-Cells, globals and entries of dicts, lists and objects are found by walking from the function. Objects with
-``_recorded_state`` (modules, optimizers, meters) say themselves what matters; the rest counts by value where it is a
-number or a text, and by identity elsewhere.
+Cells, globals, attributes and entries of dicts and lists are found by walking from the function, through the functions
+and methods whose names its code mentions. Objects with ``_recorded_state`` (modules, optimizers, meters) say themselves
+what matters. Numbers and texts count by value, tuples by their parts, everything else by identity.
 """
 
 from __future__ import annotations
 
 import dis
 import functools
+import struct
+import sys
 import types
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from dlcore._tensor import Tensor
 
-__all__ = ["Dependencies", "Variable"]
+__all__ = ["Dependencies", "Variable", "same_value"]
 
-_DEPTH = 4  # how far into containers and objects the walk goes
+_DEPTH = 6  # how far into containers and objects the walk goes
 _LARGE = 256  # entries from which a dict or list counts as data: they are not looked at
+_LIBRARIES = {"dlcore", "numpy", "ml_dtypes", *sys.stdlib_module_names}  # their variables are not the user's
+
+
+def same_value(now: Any, then: Any) -> bool:
+    """Whether two values are the same to a recording; as `same_value` in csrc/core/recording.cpp."""
+    if now is then:
+        return True
+    if type(now) is not type(then):
+        return False
+    if isinstance(then, float):
+        return struct.pack("d", now) == struct.pack("d", then)  # -0.0 is not 0.0
+    if isinstance(then, tuple):
+        return len(now) == len(then) and all(map(same_value, now, then))
+    return isinstance(then, int | str | bytes) and bool(now == then)
 
 
 class Variable(NamedTuple):
-    """A Python variable: a cell, an entry of a dict or list, or how many entries these have."""
+    """A Python variable: a cell, an entry of a dict or list, an attribute, or how many entries there are."""
 
     container: Any
     key: Any  # None for a cell and for the number of entries
     value: Any
     name: str
 
-    def current(self) -> Any:
-        """Its value now."""
-        if self.key is None:
-            if isinstance(self.container, types.CellType):
-                return self.container.cell_contents if _filled(self.container) else None
-            return len(self.container)
-        if isinstance(self.container, dict):
-            return self.container.get(self.key)
-        return self.container[self.key] if self.key < len(self.container) else None
-
     def changed(self) -> bool:
         """Whether its value is another one now."""
-        now, then = self.current(), self.value
-        if now is then:
-            return False
-        plain = isinstance(then, int | float | str | tuple)
-        return not (type(now) is type(then) and plain and bool(now == then))
+        container, key = self.container, self.key
+        try:
+            if isinstance(container, types.CellType):
+                now = container.cell_contents
+            elif key is None:
+                now = len(container)
+            else:
+                now = container[key] if isinstance(container, dict | list) else getattr(container, key)
+        except (ValueError, LookupError, AttributeError):
+            return True
+        return not same_value(now, self.value)
 
 
 class Dependencies:
@@ -59,10 +71,15 @@ class Dependencies:
     def __init__(self, function: Any, *more: Any):
         self.variables: list[Variable] = []
         self.objects: list[Any] = []
+        self._names: set[str] = set()  # that the code mentions
         self._seen: dict[int, Any] = {}
-        self._visit(function, 0, "", top=True)
-        for part in more:
-            self._visit(part, 0, "")
+        mentioned = -1
+        while mentioned < len(self._names):  # a method found may mention attributes of objects already looked at
+            mentioned = len(self._names)
+            self.variables, self.objects, self._seen = [], [], {}
+            self._visit(function, 0, "", top=True)
+            for part in more:
+                self._visit(part, 0, "")
         self._seen.clear()
         self.states = [(o, o._recorded_state()) for o in self.objects]
 
@@ -72,56 +89,96 @@ class Dependencies:
 
     def changed_object(self) -> str | None:
         """The class of an object whose recorded state has changed since."""
-        return next((type(o).__name__ for o, state in self.states if o._recorded_state() != state), None)
+        changed = (type(o).__name__ for o, state in self.states if not same_value(o._recorded_state(), state))
+        return next(changed, None)
+
+    # -- the walk ----------------------------------------------------------------------------------------------------
 
     def _visit(self, value: Any, depth: int, name: str, top: bool = False) -> None:
-        skipped = Tensor | type | types.ModuleType | np.ndarray
-        if id(value) in self._seen or depth > _DEPTH or isinstance(value, skipped):
+        if id(value) in self._seen or depth > _DEPTH or isinstance(value, Tensor | np.ndarray | str | int | float):
             return
         self._seen[id(value)] = value
         if isinstance(value, types.MethodType):
             self._visit(value.__self__, depth, "self")
             self._visit(value.__func__, depth, name, top)
         elif isinstance(value, functools.partial):
-            for part in (value.func, *value.args, *value.keywords.values()):
-                self._visit(part, depth, name)
-        elif hasattr(value, "_recorded_state"):
-            self.objects.append(value)
-            for part in value._recorded_parts():
-                self._visit(part, depth, name)
+            self._visit_all((value.func, *value.args, *value.keywords.values()), depth, name)
+        elif isinstance(value, types.FunctionType):
+            if top or not _is_library(value.__module__):
+                self._names |= _mentioned(value.__code__)
+                self._watch(_of_function(value), depth)
         elif isinstance(value, tuple):
-            for part in value:
-                self._visit(part, depth + 1, name)
+            self._visit_all(value, depth + 1, name)
+        elif isinstance(value, dict | list) and type(value).__module__ == "builtins":
+            self._watch(_entries(value, name), depth)
+        elif isinstance(value, types.ModuleType):
+            if not _is_library(value.__name__):
+                scope = vars(value)
+                self._watch([Variable(scope, n, scope[n], f"{name}.{n}") for n in self._names if n in scope], depth)
+        elif hasattr(value, "_recorded_state") and not isinstance(value, type):
+            self._visit_ours(value, depth, name)
         else:
-            found = _variables(value, name, top)
-            self.variables += found
-            for v in found:
-                self._visit(v.value, depth + 1, v.name)
+            self._visit_object(value, depth, name)
+
+    def _visit_all(self, parts: Iterable[Any], depth: int, name: str) -> None:
+        for part in parts:
+            self._visit(part, depth, name)
+
+    def _watch(self, found: list[Variable], depth: int) -> None:
+        self.variables += found
+        for v in found:
+            self._visit(v.value, depth + 1, v.name)
+
+    def _visit_ours(self, value: Any, depth: int, name: str) -> None:
+        self.objects.append(value)
+        for part in value.modules() if hasattr(value, "modules") else (value,):
+            self._seen[id(part)] = part  # its state is part of the whole's
+            self._watch(self._of_class(type(part), f"{name or type(part).__name__}"), depth)
+        self._visit_all(value._recorded_parts(), depth + 1, name)
+
+    def _visit_object(self, value: Any, depth: int, name: str) -> None:
+        """Attributes and methods whose names the code mentions, of objects and classes that are the user's."""
+        if "__wrapped__" in getattr(value, "__dict__", ()):  # another captured function, or a cached one
+            self._visit(value.__wrapped__, depth, name, top=True)
+        cls = value if isinstance(value, type) else type(value)
+        if _is_library(cls.__module__) and not isinstance(value, types.SimpleNamespace):
+            return
+        if not isinstance(value, type) and hasattr(value, "__dict__"):
+            own = vars(value)
+            number = Variable(own, None, len(own), f"{name}'s attributes")
+            self._watch([number, *(Variable(own, k, v, f"{name}.{k}") for k, v in own.items() if k in self._names)], depth)
+        self._watch(self._of_class(cls, name, value), depth)
+
+    def _of_class(self, cls: type, name: str, instance: Any = None) -> list[Variable]:
+        found = []
+        names = self._names | {"__call__", "forward"}
+        for owner in cls.__mro__:
+            if _is_library(owner.__module__):
+                continue
+            for key in names & vars(owner).keys():
+                value = vars(owner)[key]
+                if isinstance(value, types.MemberDescriptorType):  # a slot
+                    if instance is not None and not isinstance(instance, type) and hasattr(instance, key):
+                        found.append(Variable(instance, key, getattr(instance, key), f"{name}.{key}"))
+                elif not hasattr(value, "__get__"):
+                    found.append(Variable(owner, key, value, f"{owner.__name__}.{key}"))
+                else:
+                    inner = value.fget if isinstance(value, property) else getattr(value, "__func__", value)
+                    self._visit(inner, 0, key)
+        return found
 
 
-def _variables(value: Any, name: str, top: bool) -> list[Variable]:
-    """The variables of a function, dict, list or object."""
-    if isinstance(value, types.FunctionType):
-        return _of_function(value) if top or not _is_ours(value.__module__) else []
-    if isinstance(value, dict):
-        return _entries(value, value.items(), f"{name}[{{!r}}]", f"len({name})")
-    if isinstance(value, list):
-        return _entries(value, enumerate(value), f"{name}[{{}}]", f"len({name})")
-    if hasattr(value, "__dict__") and not _is_ours(type(value).__module__):
-        return _entries(vars(value), vars(value).items(), f"{name}.{{}}", f"{name}'s attributes")
-    return []
+def _is_library(module: str | None) -> bool:
+    return (module or "").partition(".")[0] in _LIBRARIES
 
 
-def _entries(container: Any, entries: Iterable[tuple[Any, Any]], form: str, size: str) -> list[Variable]:
+def _entries(container: Any, name: str) -> list[Variable]:
     """How many entries there are, and each of them unless there are so many that they must be data."""
-    number = [Variable(container, None, len(container), size)]
+    number = [Variable(container, None, len(container), f"len({name})")]
     if len(container) > _LARGE:
         return number
-    return number + [Variable(container, k, v, form.format(k)) for k, v in entries]
-
-
-def _is_ours(module: str | None) -> bool:
-    return (module or "").startswith("dlcore.")
+    items = container.items() if isinstance(container, dict) else enumerate(container)
+    return number + [Variable(container, k, v, f"{name}[{k!r}]") for k, v in items]
 
 
 def _of_function(function: types.FunctionType) -> list[Variable]:
@@ -129,8 +186,7 @@ def _of_function(function: types.FunctionType) -> list[Variable]:
     cells = zip(function.__code__.co_freevars, function.__closure__ or (), strict=True)
     found = [Variable(cell, None, cell.cell_contents, name) for name, cell in cells if _filled(cell)]
     scope = function.__globals__
-    names = [n for n in _globals(function.__code__) if not isinstance(scope.get(n, types), types.ModuleType | type)]
-    found += [Variable(scope, n, scope[n], n) for n in sorted(names)]
+    found += [Variable(scope, n, scope[n], n) for n in sorted(_globals(function.__code__)) if n in scope]
     defaults = function.__kwdefaults__ or {}
     return found + [Variable(defaults, n, v, n) for n, v in defaults.items()] + _positional_defaults(function)
 
@@ -149,7 +205,21 @@ def _filled(cell: types.CellType) -> bool:
     return True
 
 
+def _codes(code: types.CodeType) -> Iterator[types.CodeType]:
+    """The code, and that of functions written inside it."""
+    yield code
+    for constant in code.co_consts:
+        if isinstance(constant, types.CodeType):
+            yield from _codes(constant)
+
+
 def _globals(code: types.CodeType) -> set[str]:
-    """Names that the code, or functions written inside it, look up as globals."""
-    own = {i.argval for i in dis.get_instructions(code) if i.opname in ("LOAD_GLOBAL", "LOAD_NAME")}
-    return own.union(*(_globals(c) for c in code.co_consts if isinstance(c, types.CodeType)))
+    """Names looked up as globals."""
+    found = (i for c in _codes(code) for i in dis.get_instructions(c))
+    return {i.argval for i in found if i.opname in ("LOAD_GLOBAL", "LOAD_NAME")}
+
+
+def _mentioned(code: types.CodeType) -> set[str]:
+    """Names of attributes and globals, and texts that may be names (`getattr(config, "scale")`)."""
+    texts = {t for c in _codes(code) for t in c.co_consts if isinstance(t, str) and t.isidentifier()}
+    return texts.union(*(c.co_names for c in _codes(code)))

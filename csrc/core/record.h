@@ -8,6 +8,7 @@
 #pragma once
 #include <string>
 #include <unordered_map>
+#include <utility>
 #include <vector>
 
 #include "core/tensor.h"
@@ -21,7 +22,8 @@ struct Region {  // a buffer that the recorded step uses
   Buffer* buffer = nullptr;  // kept while outside, input or surviving; null once an inside buffer is freed
   size_t bytes = 0;
   int first = -1, last = -1;  // commands that touch it
-  int argument = -1;          // input: which
+  int argument = -1;          // input: which argument, or
+  int leaf = -1;              // the gradient that a leaf starts with: an index into `grads`
   int line = -1;              // inside: where it was made, an index into `lines`
   bool written = false;
   bool from_host = false;     // exported before any command touched it: the host fills it
@@ -43,11 +45,13 @@ struct Place {  // where an array of a command lies
 };
 
 struct LeafGrad {  // a leaf whose gradient the step reads or replaces
-  Tensor* leaf;    // owned
-  int argument = -1;             // the input that the leaf is, if it is one
-  bool guarded = false;          // its first use was a reading: `before` must hold at every replay
-  bool replaced = false;         // the step sets it
-  Buffer* before = nullptr;      // null: None. Owned
+  Tensor* leaf;           // owned; null once nobody else knows it
+  int argument = -1;      // the input that the leaf is, if it is one
+  bool read = false;      // its first use was a reading: the step starts from it,
+  int region = -1;        // an input of its own, or from None (-1)
+  Tensor* given = nullptr;  // owned: the gradient before, put back in the end
+  bool replaced = false;  // the step sets it:
+  int cleared = -1, set = -1;  // the first command after it became None, and after it last became another tensor
 };
 
 // Everything about one recorded step. Plain data: recorder.cpp fills it, recording.cpp runs it.
@@ -69,6 +73,7 @@ void plan_arena(Steps& steps);
 
 struct Recorder {
   Steps steps;
+  std::vector<Tensor*> aliases;  // what stands for the arguments
   uint64_t serial;             // marks the buffers seen by this recorder
   std::string failure;         // why this cannot be recorded: the first reason
   Function* function = nullptr;  // the operation that runs, for the commands it makes
@@ -76,19 +81,27 @@ struct Recorder {
   bool dry = false;            // launches are noted, not run
   std::unordered_map<std::string, int> line_numbers;
   std::unordered_map<Tensor*, int> grad_of;
-  std::unordered_map<Tensor*, int> seen_operands;
+  std::unordered_map<Tensor*, bool> operand_flags;  // whether they needed a gradient when first used
 };
 
+extern const char* const kFromHost;  // why a tensor that the host filled cannot be used
 extern thread_local Recorder* recorder;  // null: this thread does not record
+
+// The same memory behind a buffer of its own, so that this use of it can be told from others; owns a reference to `t`.
+Tensor* aliased(Tensor* t);
+bool share_memory(const Array& a, const Array& b);
+std::pair<const char*, const char*> extent(const Array& a);  // first byte, one past the last
+void set_recorder(Recorder* r);  // for this thread; null: recording is over
+
+void record_dropped(Buffer* buffer);  // called always: its last reference went, in whatever thread
 
 // Called by the rest of the core while recorder is set.
 void record_launch(const Kernel& kernel, const Args& args);
 void record_made(Buffer* buffer);     // by new_buffer
-void record_dropped(Buffer* buffer);  // its last reference went
 void record_written(Buffer* buffer);  // its version rose
 void record_operand(Tensor* t);
-void record_grad_read(Tensor* leaf);
-void record_grad_replaced(Tensor* leaf);
+void record_grad_read(Tensor* leaf);  // before it is read: may replace it by an alias
+void record_grad_replaced(Tensor* leaf, bool none);
 void record_failure(const char* reason);  // "item() reads a value back to the host": the step goes on, and is not recorded
 // The same where the host is about to see values: false, with an error set, if there are none because no kernel has run.
 bool record_host_read(const char* reason);

@@ -10,7 +10,17 @@ namespace dlcore {
 thread_local Recorder* recorder = nullptr;
 uint64_t changes = 0;
 
+static std::vector<Recorder*> recorders;  // of all threads
+
 constexpr int64_t kArenaAlignment = 128;
+
+void set_recorder(Recorder* r) {
+  if (recorder) recorders.erase(std::find(recorders.begin(), recorders.end(), recorder));
+  recorder = r;
+  if (r) recorders.push_back(r);
+}
+
+const char* const kFromHost = "a tensor made from memory of the host is used; make it outside the step, or pass it as an argument";
 
 // ---- where in the user's code -------------------------------------------------------------------------------------
 // The innermost Python line outside dlcore's own package, as "file:line".
@@ -66,13 +76,15 @@ static int region_of(Buffer* buffer) {
 }
 
 void record_made(Buffer* buffer) {
+  if (buffer->device) record_failure("it runs on a GPU");
   buffer->mark = mark_of(static_cast<int>(recorder->steps.regions.size()));
   recorder->steps.regions.push_back({.kind = Region::inside, .buffer = buffer, .bytes = buffer->bytes, .line = user_line()});
 }
 
-void record_dropped(Buffer* buffer) {
-  const int region = known_region(buffer);
-  if (region >= 0) recorder->steps.regions[static_cast<size_t>(region)].buffer = nullptr;
+void record_dropped(Buffer* buffer) {  // the garbage collector may run in another thread than the recorder
+  for (Recorder* r : recorders) {
+    if (buffer->mark >> 32 == r->serial) r->steps.regions[static_cast<uint32_t>(buffer->mark)].buffer = nullptr;
+  }
 }
 
 void record_written(Buffer* buffer) { recorder->steps.regions[static_cast<size_t>(region_of(buffer))].written = true; }
@@ -96,17 +108,16 @@ void record_operand(Tensor* t) {
   if (t->node || t->view || t->weak || !is_float(t->array.dtype) || !t->buffer) return;
   const int known = known_region(t->buffer);
   if (known >= 0 && recorder->steps.regions[static_cast<size_t>(known)].kind != Region::outside) return;
-  if (!recorder->seen_operands.emplace(t, 0).second) return;
+  if (!recorder->operand_flags.emplace(t, t->requires_grad).second) return;
   recorder->steps.operands.push_back(Py_NewRef(as_object(t)));
 }
 
 // ---- launches -----------------------------------------------------------------------------------------------------
-static void touch(int index, int command, bool reads, bool writes) {
+static void touch(int index, int command, const Array& a, bool writes) {
   Region& region = recorder->steps.regions[static_cast<size_t>(index)];
   if (region.first < 0) {
-    if (region.kind == Region::inside && region.from_host && !(writes && !reads)) {
-      record_failure("a tensor made from memory of the host is used; make it outside the step, or pass it as an argument");
-    }
+    const bool whole = writes && a.contiguous() && static_cast<size_t>(a.size() * item_size(a.dtype)) == region.bytes;
+    if (region.from_host && !whole) record_failure(kFromHost);
     region.first = command;
   }
   region.last = command;
@@ -123,9 +134,9 @@ void record_launch(const Kernel& kernel, const Args& args) {
   Py_XINCREF(c.attrs);
   s.commands.push_back(c);
   s.params.insert(s.params.end(), args.params, args.params + args.n_params);
-  for (int k = args.n_arrays - 1; k >= 0; --k) {  // outputs first: what a command writes whole may have come from the host
+  for (int k = 0; k < args.n_arrays; ++k) {
     Buffer* buffer = args.buffers[k];
-    if (buffer && args.arrays[k]) touch(region_of(buffer), index, k < args.n_inputs, k >= args.n_inputs);
+    if (buffer && args.arrays[k]) touch(region_of(buffer), index, args.arrays[k], k >= args.n_inputs);
   }
   for (int k = 0; k < args.n_arrays; ++k) {
     const Array& a = args.arrays[k];
@@ -144,29 +155,81 @@ void record_launch(const Kernel& kernel, const Args& args) {
   }
 }
 
-// ---- gradients of leaves ------------------------------------------------------------------------------------------
+// ---- arguments and gradients of leaves ----------------------------------------------------------------------------
+std::pair<const char*, const char*> extent(const Array& a) {
+  const char *low = static_cast<const char*>(a.data), *high = low;
+  const int64_t item = item_size(a.dtype);
+  for (int d = 0; d < a.ndim; ++d) {
+    if (a.shape[d] == 0) return {low, low};
+    const int64_t reach = (a.shape[d] - 1) * a.strides[d] * item;
+    (reach < 0 ? low : high) += reach;
+  }
+  return {low, high + item};
+}
+
+bool share_memory(const Array& a, const Array& b) {
+  const auto [low, high] = extent(a);
+  const auto [from, to] = extent(b);
+  return low < to && from < high;
+}
+
+Tensor* aliased(Tensor* t) {
+  Tensor* alias = blank_tensor(tensor_type);
+  if (!alias) return nullptr;
+  Buffer* buffer = new Buffer{};
+  buffer->data = t->array.data;
+  buffer->bytes = static_cast<size_t>(t->array.size() * item_size(t->array.dtype));
+  buffer->readonly = t->buffer->readonly;
+  buffer->owner = Py_NewRef(as_object(t));
+  buffer->free_owner = [](void* owner) { Py_DECREF(static_cast<PyObject*>(owner)); };
+  alias->array = t->array;
+  alias->buffer = buffer;
+  alias->device = t->device;
+  alias->requires_grad = t->requires_grad;
+  alias->grad = Py_XNewRef(t->grad);
+  return alias;
+}
+
 static LeafGrad& leaf_grad(Tensor* leaf) {
   std::vector<LeafGrad>& grads = recorder->steps.grads;
   const auto [place, added] = recorder->grad_of.emplace(leaf, static_cast<int>(grads.size()));
   if (added) {
-    LeafGrad g{.leaf = as_tensor(Py_NewRef(as_object(leaf)))};
-    const int region = leaf->buffer ? known_region(leaf->buffer) : -1;
-    if (region >= 0) g.argument = recorder->steps.regions[static_cast<size_t>(region)].argument;
-    grads.push_back(g);
+    const std::vector<Tensor*>& aliases = recorder->aliases;
+    const auto found = std::find(aliases.begin(), aliases.end(), leaf);
+    const int argument = found == aliases.end() ? -1 : static_cast<int>(found - aliases.begin());
+    grads.push_back({.leaf = as_tensor(Py_NewRef(as_object(leaf))), .argument = argument});
   }
   return grads[static_cast<size_t>(place->second)];
 }
 
+// A gradient that the step starts from is an input: another tensor may lie there at the next call.
 void record_grad_read(Tensor* leaf) {
   if (leaf->node) return;
   LeafGrad& g = leaf_grad(leaf);
-  if (g.guarded || g.replaced) return;
-  g.guarded = true;
-  g.before = leaf->grad ? keep(as_tensor(leaf->grad)->buffer) : nullptr;
+  if (g.read || g.replaced) return;
+  g.read = true;
+  if (!leaf->grad) return;
+  Tensor* start = as_tensor(leaf->grad);
+  if (start->node) return record_failure("the step starts from a gradient with a history (create_graph)");
+  Tensor* alias = aliased(start);
+  if (!alias) return PyErr_Clear(), record_failure("out of memory");
+  std::vector<Region>& regions = recorder->steps.regions;
+  g.region = static_cast<int>(regions.size());
+  alias->buffer->mark = mark_of(g.region);
+  regions.push_back({.kind = Region::input, .buffer = keep(alias->buffer), .bytes = alias->buffer->bytes,
+                     .leaf = static_cast<int>(&g - recorder->steps.grads.data())});
+  g.given = start;
+  leaf->grad = as_object(alias);
 }
 
-void record_grad_replaced(Tensor* leaf) {
-  if (!leaf->node) leaf_grad(leaf).replaced = true;
+void record_grad_replaced(Tensor* leaf, bool none) {
+  if (leaf->node) return;
+  LeafGrad& g = leaf_grad(leaf);
+  if (recorder->dry && !g.read && !g.replaced) g.given = as_tensor(Py_XNewRef(leaf->grad));
+  g.replaced = true;
+  const int next = static_cast<int>(recorder->steps.commands.size());
+  if (!none) g.set = next;
+  else if (g.set < 0 && g.cleared < 0) g.cleared = next;
 }
 
 // ---- the memory plan ----------------------------------------------------------------------------------------------
@@ -231,8 +294,8 @@ void plan_arena(Steps& s) {
   };
   for (size_t k = 0; k < n; ++k) {
     std::sort(begins[k].begin(), begins[k].end(), [](const Region* a, const Region* b) { return a->bytes > b->bytes; });
-    for (Region* r : begins[k]) r->offset = arena.take(rounded(r));
-    for (Region* r : ends[k]) arena.give(r->offset, rounded(r));
+    for (Region* r : begins[k]) r->offset = r->bytes ? arena.take(rounded(r)) : 0;
+    for (Region* r : ends[k]) if (r->bytes) arena.give(r->offset, rounded(r));
   }
   s.arena_bytes = arena.size();
 }
@@ -245,7 +308,7 @@ void release(Steps& s) {
   for (Region& r : s.regions) drop(r.buffer);
   for (LeafGrad& g : s.grads) {
     Py_XDECREF(as_object(g.leaf));
-    drop(g.before);
+    Py_XDECREF(as_object(g.given));
   }
   for (PyObject* o : s.operands) Py_XDECREF(o);
   s = Steps{};

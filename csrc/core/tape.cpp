@@ -251,7 +251,7 @@ static bool accumulate_leaf(Run& run, Tensor* leaf, PyObject* gradient) {
   if (recorder) record_grad_read(leaf);
   if (leaf->grad) {
     if (run.taped) {
-      if (recorder) record_grad_replaced(leaf);
+      if (recorder) record_grad_replaced(leaf, false);
       return gather(leaf->grad, gradient);
     }
     PyObject* same = call_inplace(reinterpret_cast<Function*>(bound.add), as_tensor(leaf->grad), &gradient, 1);
@@ -269,7 +269,7 @@ static bool accumulate_leaf(Run& run, Tensor* leaf, PyObject* gradient) {
     gradient = copy;
   }
   leaf->grad = gradient;
-  if (recorder) record_grad_replaced(leaf);
+  if (recorder) record_grad_replaced(leaf, false);
   return true;
 }
 

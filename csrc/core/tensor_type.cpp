@@ -68,13 +68,13 @@ static PyObject* get_node(PyObject* self, void*) {
   return node ? Py_NewRef(reinterpret_cast<PyObject*>(node)) : Py_NewRef(Py_None);
 }
 static PyObject* get_grad(PyObject* self, void*) {
-  PyObject* grad = as_tensor(self)->grad;
   if (recorder) record_grad_read(as_tensor(self));
+  PyObject* grad = as_tensor(self)->grad;
   return Py_NewRef(grad ? grad : Py_None);
 }
 static int set_grad(PyObject* self, PyObject* value, void*) {
   Tensor* t = as_tensor(self);
-  if (recorder) record_grad_replaced(t);
+  if (recorder) record_grad_replaced(t, !value || value == Py_None);
   if (!value || value == Py_None) {
     Py_CLEAR(t->grad);
     return 0;

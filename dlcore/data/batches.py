@@ -111,7 +111,7 @@ class Batches:
     # -- recorded steps (dlcore/_capture.py)
 
     def _recorded_state(self) -> Any:
-        return id(self.dataset), id(self.transform)
+        return self.dataset, self.transform
 
     def _recorded_parts(self) -> tuple[Any, ...]:
         return (self.transform,)

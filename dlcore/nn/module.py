@@ -251,13 +251,14 @@ class Module:
 
     def _recorded_state(self) -> Any:
         """What a recorded step depends on: the modules there are, with their attributes; tensors by identity."""
-        return tuple((id(m), m.training, tuple(_state_of(vars(m)))) for m in self.modules())
+        return tuple((m, m.training, tuple(_state_of(vars(m)))) for m in self.modules())
 
     def _recorded_parts(self) -> Iterator[Any]:
-        """Functions whose variables the computation may read."""
+        """What else the computation may read: objects, functions and containers held by the modules."""
         for module in self.modules():
-            if not type(module).__module__.startswith("dlcore."):
-                yield type(module).forward
+            for name, value in vars(module).items():
+                if name != "fitted_transform" and not name.startswith("_captured_"):
+                    yield value
 
     def _rollback(self) -> Callable[[], None]:
         """A function that puts back what a run without kernels leaves behind."""
@@ -300,7 +301,7 @@ def _state_of(container: Any) -> Iterator[Any]:
         elif isinstance(value, bool | int | float | str):
             yield key, type(value), value
         elif key != "fitted_transform":
-            yield key, id(value)
+            yield key, value
 
 
 def _as_tensor(value: Any) -> Tensor:

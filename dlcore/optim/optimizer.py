@@ -28,6 +28,8 @@ class Group(MutableMapping[str, Any]):
         self._values = {"params": params, **settings}
 
     def __getitem__(self, name: str) -> Any:
+        if name != "params" and _C.is_recording():
+            _C.not_recordable(f"it reads the setting {name} of an optimizer, which may change; keep it in a tensor")
         return self._values[name]
 
     def __setitem__(self, name: str, value: Any) -> None:
@@ -36,6 +38,8 @@ class Group(MutableMapping[str, Any]):
             raise TypeError(f"{owner}: the parameters of a group cannot be changed; use add_param_group")
         if name not in self._values:
             raise KeyError(f"{owner}: no setting is called {name!r} ({', '.join(self._values)})")
+        if _C.is_recording():
+            _C.not_recordable(f"it changes the setting {name} of an optimizer; do that outside")
         settings = {**self.settings, name: value}
         self._optimizer._check(settings)
         slots = self._optimizer._slots()
@@ -131,9 +135,8 @@ class Optimizer:
 
     def _recorded_state(self) -> Any:
         """What a recorded step depends on; settings are not part of it, as steps read them from memory."""
-        state = tuple(id(t) for i in sorted(self._state) for t in self._state[i].values())
-        parameters = tuple(map(id, self._parameters))
-        return parameters, tuple(self._group_of), tuple(self._slots()), id(self._hyper), state
+        state = tuple(t for i in sorted(self._state) for t in self._state[i].values())
+        return tuple(self._parameters), tuple(self._group_of), tuple(self._slots()), self._hyper, state
 
     def _recorded_parts(self) -> Sequence[Any]:
         return ()

@@ -51,4 +51,4 @@ class SGD(Optimizer):
         return [float(settings[name]) for name in names]
 
     def _slots(self) -> Sequence[str]:
-        return ("momentum_buffer",) if any(group["momentum"] for group in self.param_groups) else ()
+        return ("momentum_buffer",) if any(group._values["momentum"] for group in self.param_groups) else ()

@@ -1,0 +1,70 @@
+// A recorded step as a Python object: what recording.cpp makes and replays, and recording_type.cpp shows to Python.
+#pragma once
+#include <utility>
+#include <vector>
+
+#include "core/record.h"
+
+namespace dlcore {
+
+struct Site {  // an array whose address follows a buffer that is replaced
+  int array;
+  int64_t offset;
+};
+
+struct Input {  // an argument, or the gradient that a leaf starts with
+  int region;
+  Array array;         // what it must look like
+  bool requires_grad, requires_grad_after;  // before the step and after it: an argument may come to need one
+  bool written;
+  int same;            // the first argument that is the same tensor: itself, or one before
+  int leaf;            // index into Steps::grads, or -1
+};
+
+struct Result {  // a tensor that the step returns or leaves as a gradient
+  Tensor* tensor = nullptr;  // owned; null: None, or where `input` is given, that input or a view of it
+  int region = -1;
+  int input = -1;
+  Array array = {};
+  int64_t offset = 0;
+};
+
+struct Watched {  // a Python variable: a cell, an entry of a dict or list, an attribute, or how many entries there are
+  PyObject *container, *key, *value;  // owned; key null for a cell and for the number of entries
+};
+
+using Range = std::pair<const char*, const char*>;
+
+struct Recording {
+  PyObject_HEAD
+  Steps steps;
+  std::vector<std::vector<Site>> sites;  // per region: inputs, and inside ones that survive
+  std::vector<char*> bound;              // per region: where the sites point
+  size_t n_arguments;
+  std::vector<Input> inputs;             // arguments, then gradients
+  std::vector<Result> results;
+  std::vector<Result> grads;             // per LeafGrad: the gradient the step leaves
+  std::vector<Range> fixed_written, fixed_all;  // memory of outside regions
+  std::vector<Watched> watched;
+  PyObject* check;                       // check() -> bool: whether modules and optimizers are as recorded
+  PyObject* last_args;                   // of the last replay, for explain()
+  uint64_t seen_changes;
+  char* arena;
+  size_t arena_bytes;
+  bool grad_mode, busy;
+  bool steady;                           // a step leaves gradients as the next one must find them
+  int64_t replays;
+};
+
+extern PyTypeObject* recording_type;
+
+// Python functions and methods; see their tables in recording_type.cpp.
+PyObject* begin_recording(PyObject*, PyObject* args);
+PyObject* end_recording(PyObject*, PyObject* args);
+PyObject* abort_recording(PyObject*, PyObject*);
+PyObject* something_kept(PyObject*, PyObject* outputs);
+PyObject* run_recording(PyObject* self, PyObject* args);
+PyObject* sweep_recording(PyObject* self, PyObject* args);
+PyObject* profile_recording(PyObject* self, PyObject* repeats);
+
+}  // namespace dlcore
