@@ -25,6 +25,7 @@ struct Region {  // a buffer that the recorded step uses
   int argument = -1;          // input: which argument, or
   int leaf = -1;              // the gradient that a leaf starts with: an index into `grads`
   int line = -1;              // inside: where it was made, an index into `lines`
+  uint8_t device = 0;         // whose memory
   bool written = false;
   bool from_host = false;     // exported before any command touched it: the host fills it
   int64_t offset = -1;        // inside, not surviving: where in the arena

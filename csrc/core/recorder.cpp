@@ -70,7 +70,7 @@ static int region_of(Buffer* buffer) {
   const int known = known_region(buffer);
   if (known >= 0) return known;
   const int index = static_cast<int>(recorder->steps.regions.size());
-  recorder->steps.regions.push_back({.kind = Region::outside, .buffer = keep(buffer), .bytes = buffer->bytes});
+  recorder->steps.regions.push_back({.kind = Region::outside, .buffer = keep(buffer), .bytes = buffer->bytes, .device = buffer->device});
   buffer->mark = mark_of(index);
   return index;
 }
@@ -78,7 +78,7 @@ static int region_of(Buffer* buffer) {
 void record_made(Buffer* buffer) {
   if (buffer->device) record_failure("it runs on a GPU");
   buffer->mark = mark_of(static_cast<int>(recorder->steps.regions.size()));
-  recorder->steps.regions.push_back({.kind = Region::inside, .buffer = buffer, .bytes = buffer->bytes, .line = user_line()});
+  recorder->steps.regions.push_back({.kind = Region::inside, .buffer = buffer, .bytes = buffer->bytes, .line = user_line(), .device = buffer->device});
 }
 
 void record_dropped(Buffer* buffer) {  // the garbage collector may run in another thread than the recorder
@@ -180,6 +180,7 @@ Tensor* aliased(Tensor* t) {
   buffer->data = t->array.data;
   buffer->bytes = static_cast<size_t>(t->array.size() * item_size(t->array.dtype));
   buffer->readonly = t->buffer->readonly;
+  buffer->device = t->buffer->device;
   buffer->owner = Py_NewRef(as_object(t));
   buffer->free_owner = [](void* owner) { Py_DECREF(static_cast<PyObject*>(owner)); };
   alias->array = t->array;
@@ -217,7 +218,7 @@ void record_grad_read(Tensor* leaf) {
   g.region = static_cast<int>(regions.size());
   alias->buffer->mark = mark_of(g.region);
   regions.push_back({.kind = Region::input, .buffer = keep(alias->buffer), .bytes = alias->buffer->bytes,
-                     .leaf = static_cast<int>(&g - recorder->steps.grads.data())});
+                     .leaf = static_cast<int>(&g - recorder->steps.grads.data()), .device = alias->buffer->device});
   g.given = start;
   leaf->grad = as_object(alias);
 }

@@ -51,7 +51,7 @@ PyObject* begin_recording(PyObject*, PyObject* args) {
     else alias->buffer->mark = r->serial << 32 | static_cast<uint32_t>(k);
     PyTuple_SET_ITEM(aliases, k, as_object(alias));
     r->aliases.push_back(alias);
-    r->steps.regions.push_back({.kind = Region::input, .buffer = keep(alias->buffer), .bytes = alias->buffer->bytes, .argument = k});
+    r->steps.regions.push_back({.kind = Region::input, .buffer = keep(alias->buffer), .bytes = alias->buffer->bytes, .argument = k, .device = alias->buffer->device});
   }
   set_recorder(r);
   return aliases;
@@ -133,7 +133,7 @@ static void bind_places(Recording* self) {
   self->bound.resize(s.regions.size());
   for (size_t k = 0; k < s.regions.size(); ++k) {
     const Region& r = s.regions[k];
-    self->bound[k] = r.buffer ? static_cast<char*>(r.buffer->data) : r.offset >= 0 ? self->arena + r.offset : nullptr;
+    self->bound[k] = r.buffer ? static_cast<char*>(r.buffer->data) : r.offset >= 0 ? static_cast<char*>(self->arena->data) + r.offset : nullptr;
   }
   for (size_t k = 0; k < s.arrays.size(); ++k) {
     const Place& p = s.places[k];
@@ -232,8 +232,16 @@ static const char* hindrance(Recording* self, const Recorder* r) {
       if (distinct && share_memory(inputs[j].array, inputs[k].array)) return "two arguments share memory, which the step changes; pass a clone()";
     }
   }
+  for (const Region& region : s.regions) {
+    if (region.first >= 0 && region.device != self->device) return "the step works on more than one device";
+  }
   for (const auto& [t, flag] : r->operand_flags) if (t->requires_grad != flag) return "rebinds: the step changes requires_grad of a tensor that it uses";
   return nullptr;
+}
+
+// Whether a GPU can replay the step as one graph, whose addresses are fixed: arguments that are only read can be copied.
+static bool graphable(const Recording* self) {
+  return std::all_of(self->inputs.begin(), self->inputs.end(), [](const Input& i) { return !i.written && i.array.contiguous(); });
 }
 
 static bool finish(Recording* self, Recorder* r, PyObject* outputs) {
@@ -242,6 +250,7 @@ static bool finish(Recording* self, Recorder* r, PyObject* outputs) {
   note_results(self, r, outputs);
   restore_grads(r, r->dry);
   if (r->failure.empty() && !kept.empty()) r->failure = "lasting: a tensor made inside the step is kept, of " + kept;
+  for (const Region& region : r->steps.regions) if (region.first >= 0) self->device = region.device;
   const char* hindered = hindrance(self, r);
   if (r->failure.empty() && hindered) r->failure = hindered;
   for (Region& region : r->steps.regions) if (region.kind == Region::inside) keep(region.buffer);
@@ -249,14 +258,18 @@ static bool finish(Recording* self, Recorder* r, PyObject* outputs) {
   self->steps = std::move(r->steps);
   r->steps = Steps{};
   if (!r->failure.empty() || r->dry) return true;
-  self->arena_bytes = static_cast<size_t>(self->steps.arena_bytes);
+  const size_t bytes = static_cast<size_t>(self->steps.arena_bytes);
   try {
-    self->arena = static_cast<char*>(allocate(self->arena_bytes));
+    self->arena = new_buffer(bytes, self->device);
+    if (self->device && graphable(self)) {
+      for (const Input& input : self->inputs) {
+        self->fixed.push_back(new_buffer(self->steps.regions[static_cast<size_t>(input.region)].bytes, self->device));
+      }
+    }
   } catch (const std::bad_alloc&) {
-    PyErr_Format(PyExc_MemoryError, "capture: out of memory for the %zu bytes of the recorded step's arena", self->arena_bytes);
+    PyErr_Format(PyExc_MemoryError, "capture: out of memory for the %zu bytes of the recorded step's arena", bytes);
     return false;
   }
-  if (guards()) std::memset(self->arena, 0xFF, self->arena_bytes);
   bind_places(self);
   return true;
 }
@@ -416,7 +429,7 @@ static bool replace_held(Recording* self) {
     if (held == 0 && old->refs == static_cast<int64_t>(ours.size()) + 1) continue;
     Buffer* fresh;
     try {
-      fresh = new_buffer(old->bytes);
+      fresh = new_buffer(old->bytes, old->device);
     } catch (const std::bad_alloc&) {
       PyErr_Format(PyExc_MemoryError, "capture: out of memory for an output of %zu bytes; an earlier one is still in use", old->bytes);
       return false;
@@ -436,6 +449,7 @@ static bool replace_held(Recording* self) {
     s.regions[region].buffer = fresh;
     drop(old);
     repoint(self, static_cast<int>(region), static_cast<char*>(fresh->data));
+    self->graph.reset();
   }
   return true;
 }
@@ -467,6 +481,28 @@ template <class Body> static bool guarded(const Command*& at, Body body) {
     PyErr_Format(PyExc_RuntimeError, "%s: %s", at ? at->kernel.name : "capture", error.what());
   }
   return false;
+}
+
+// The step on a GPU: its launches become the nodes of a graph, which nothing but the graph's own launch runs.
+static void make_graph(Recording* self) {
+  for (size_t k = 0; k < self->fixed.size(); ++k) repoint(self, self->inputs[k].region, static_cast<char*>(self->fixed[k]->data));
+  cuda::capture_begin(self->device);
+  try {
+    for (const Command& c : self->steps.commands) run_command(self, c);
+    self->graph = cuda::instantiate(cuda::capture_end(self->device));
+  } catch (...) {
+    cuda::capture_abandon(self->device);
+    throw;
+  }
+}
+
+static void run_graph(Recording* self, const Call& call, int64_t step, const std::vector<int64_t>& strides) {
+  if (!self->graph) make_graph(self);
+  for (size_t k = 0; k < self->fixed.size(); ++k) {
+    const char* from = call.sources[k]->array.as<char>() + (k < strides.size() ? step * strides[k] : 0);
+    cuda::copy(self->device, self->fixed[k]->data, self->device, from, self->fixed[k]->bytes);
+  }
+  cuda::launch_graph(*self->graph);
 }
 
 // What the step leaves in tensors besides values: versions, gradients, flags. `end`: the command at which it ended.
@@ -501,7 +537,10 @@ static PyObject* results(const Recording* self, const Call& call) {
   for (size_t k = 0; tuple && k < self->results.size(); ++k) {
     const Result& r = self->results[k];
     Tensor* t = r.tensor;
-    if (t) {
+    if (t && self->graph) {  // the graph's own memory stays its own
+      t = contiguous_copy(t);
+      if (!t) Py_CLEAR(tuple);
+    } else if (t) {
       Py_INCREF(as_object(t));
     } else {
       Tensor* source = call.sources[static_cast<size_t>(r.input)];
@@ -561,16 +600,20 @@ static PyObject* replay(Recording* self, Call& call, int64_t times, const std::v
   if (good < 0) return nullptr;
   if (!good || (times > 1 && !self->steady)) Py_RETURN_NOTIMPLEMENTED;
   if (!replace_held(self)) return nullptr;
-  for (size_t k = 0; k < call.sources.size(); ++k) repoint(self, self->inputs[k].region, static_cast<char*>(call.sources[k]->array.data));
+  const bool as_graph = self->device && (!self->fixed.empty() || self->inputs.empty());
+  for (size_t k = 0; !as_graph && k < call.sources.size(); ++k) repoint(self, self->inputs[k].region, static_cast<char*>(call.sources[k]->array.data));
   const Command* at = nullptr;
   const bool done = guarded(at, [&](const Command*& at) {
-    for (int64_t step = 0; step < times; ++step) {
+    for (int64_t step = 0; step < times; ++step, ++self->replays) {
+      if (as_graph) {
+        run_graph(self, call, step, strides);
+        continue;
+      }
       for (size_t k = 0; step && k < strides.size(); ++k) repoint(self, static_cast<int>(k), self->bound[k] + strides[k]);
       for (const Command& c : self->steps.commands) {
         at = &c;
         run_command(self, c);
       }
-      ++self->replays;
     }
   });
   if (!done) {  // what was done before is done, as it would be without a recording
@@ -579,7 +622,7 @@ static PyObject* replay(Recording* self, Call& call, int64_t times, const std::v
       Raised() { PyErr_Fetch(&type, &value, &trace); }
       ~Raised() { PyErr_Restore(type, value, trace); }
     } raised;
-    leave(self, call, static_cast<int>(at - self->steps.commands.data()));
+    leave(self, call, at ? static_cast<int>(at - self->steps.commands.data()) : 0);
     return nullptr;
   }
   if (!leave(self, call, static_cast<int>(self->steps.commands.size()))) return nullptr;
@@ -625,6 +668,10 @@ PyObject* profile_recording(PyObject* object, PyObject* argument) {
   Call call;
   if (self->busy || (self->n_arguments && !self->last_args) || (self->last_args && !read_args(self->last_args, call)) || !add_grads(self, call)) {
     PyErr_SetString(errors.capture, "explain: call the step once more first: it has not been replayed yet, or starts from other gradients");
+    return nullptr;
+  }
+  if (self->device) {
+    PyErr_SetString(errors.capture, "explain: the commands of a GPU cannot be timed one by one yet");
     return nullptr;
   }
   Steps& s = self->steps;

@@ -1,8 +1,10 @@
 // A recorded step as a Python object: what recording.cpp makes and replays, and recording_type.cpp shows to Python.
 #pragma once
+#include <memory>
 #include <utility>
 #include <vector>
 
+#include "core/cuda.h"
 #include "core/record.h"
 
 namespace dlcore {
@@ -49,8 +51,10 @@ struct Recording {
   PyObject* check;                       // check() -> bool: whether modules and optimizers are as recorded
   PyObject* last_args;                   // of the last replay, for explain()
   uint64_t seen_changes;
-  char* arena;
-  size_t arena_bytes;
+  Buffer* arena;                         // intermediate results
+  uint8_t device;                        // whose kernels the commands are
+  std::vector<Buffer*> fixed;            // per input, where a graph's lie: copied there at every replay. Empty: no graph
+  std::shared_ptr<cuda::Graph> graph;    // on a GPU, made at the first replay and again when memory has been replaced
   bool grad_mode, busy;
   bool steady;                           // a step leaves gradients as the next one must find them
   int64_t replays;

@@ -82,7 +82,7 @@ static PyObject* get_arena_bytes(PyObject* o, void*) { return PyLong_FromLongLon
 static PyObject* get_unplanned_bytes(PyObject* o, void*) { return PyLong_FromLongLong(reinterpret_cast<Recording*>(o)->steps.unplanned_bytes); }
 static PyObject* get_replays(PyObject* o, void*) { return PyLong_FromLongLong(reinterpret_cast<Recording*>(o)->replays); }
 
-// watch(variables, check): what must be unchanged at a replay. variables: (container, key or None, value).
+// watch(variables, check): what must be unchanged at a replay. variables: (container, (key,) or None, value).
 static PyObject* watch(PyObject* object, PyObject* args) {
   Recording* self = reinterpret_cast<Recording*>(object);
   PyObject *list, *check;
@@ -90,7 +90,7 @@ static PyObject* watch(PyObject* object, PyObject* args) {
   for (Py_ssize_t k = 0; k < PyList_GET_SIZE(list); ++k) {
     PyObject *container, *key, *value;
     if (!PyArg_ParseTuple(PyList_GET_ITEM(list, k), "OOO", &container, &key, &value)) return nullptr;
-    self->watched.push_back({Py_NewRef(container), key == Py_None ? nullptr : Py_NewRef(key), Py_NewRef(value)});
+    self->watched.push_back({Py_NewRef(container), key == Py_None ? nullptr : Py_NewRef(PyTuple_GET_ITEM(key, 0)), Py_NewRef(value)});
   }
   Py_XSETREF(self->check, Py_NewRef(check));
   self->seen_changes = changes;
@@ -129,7 +129,8 @@ static void recording_dealloc(PyObject* object) {
   for (const Result& r : self->results) Py_XDECREF(as_object(r.tensor));
   for (const Result& r : self->grads) Py_XDECREF(as_object(r.tensor));
   release(self->steps);
-  if (self->arena) dlcore::release(self->arena, self->arena_bytes);
+  drop(self->arena);
+  for (Buffer* buffer : self->fixed) drop(buffer);
   PyTypeObject* type = Py_TYPE(object);
   self->~Recording();
   PyObject_GC_Del(object);

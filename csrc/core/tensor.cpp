@@ -49,7 +49,6 @@ static constexpr size_t kGuard = kAlignment;
 static constexpr unsigned char kGuardByte = 0xA5;
 
 void set_guards(bool on) { guards_on = on; }
-bool guards() { return guards_on; }
 int64_t guard_faults() { return faults; }
 
 Buffer* new_buffer(size_t bytes, uint8_t device) {

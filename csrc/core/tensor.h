@@ -31,7 +31,6 @@ Buffer* new_buffer(size_t bytes, uint8_t device = 0);  // throws std::bad_alloc
 void drop(Buffer* buffer);
 // Tests: new buffers start as 0xFF bytes (NaN, -1) between guard bytes, which are checked when the buffer is dropped.
 void set_guards(bool on);
-bool guards();
 int64_t guard_faults();  // buffers whose guard bytes had changed
 inline Buffer* keep(Buffer* buffer) {
   if (buffer) ++buffer->refs;
