@@ -43,7 +43,7 @@ class Variable(NamedTuple):
     """A Python variable: a cell, an entry of a dict or list, an attribute, or how many entries there are."""
 
     container: Any
-    key: Any  # None for a cell and for the number of entries
+    key: tuple[Any] | None  # of the entry or attribute; None for a cell and for the number of entries
     value: Any
     name: str
 
@@ -56,7 +56,7 @@ class Variable(NamedTuple):
             elif key is None:
                 now = len(container)
             else:
-                now = container[key] if isinstance(container, dict | list) else getattr(container, key)
+                now = container[key[0]] if isinstance(container, dict | list) else getattr(container, *key)
         except (ValueError, LookupError, AttributeError):
             return True
         return not same_value(now, self.value)
@@ -114,7 +114,7 @@ class Dependencies:
         elif isinstance(value, types.ModuleType):
             if not _is_library(value.__name__):
                 scope = vars(value)
-                self._watch([Variable(scope, n, scope[n], f"{name}.{n}") for n in self._names if n in scope], depth)
+                self._watch([Variable(scope, (n,), scope[n], f"{name}.{n}") for n in self._names if n in scope], depth)
         elif hasattr(value, "_recorded_state") and not isinstance(value, type):
             self._visit_ours(value, depth, name)
         else:
@@ -146,7 +146,7 @@ class Dependencies:
         if not isinstance(value, type) and hasattr(value, "__dict__"):
             own = vars(value)
             number = Variable(own, None, len(own), f"{name}'s attributes")
-            self._watch([number, *(Variable(own, k, v, f"{name}.{k}") for k, v in own.items() if k in self._names)], depth)
+            self._watch([number, *(Variable(own, (k,), v, f"{name}.{k}") for k, v in own.items() if k in self._names)], depth)
         self._watch(self._of_class(cls, name, value), depth)
 
     def _of_class(self, cls: type, name: str, instance: Any = None) -> list[Variable]:
@@ -159,9 +159,9 @@ class Dependencies:
                 value = vars(owner)[key]
                 if isinstance(value, types.MemberDescriptorType):  # a slot
                     if instance is not None and not isinstance(instance, type) and hasattr(instance, key):
-                        found.append(Variable(instance, key, getattr(instance, key), f"{name}.{key}"))
+                        found.append(Variable(instance, (key,), getattr(instance, key), f"{name}.{key}"))
                 elif not hasattr(value, "__get__"):
-                    found.append(Variable(owner, key, value, f"{owner.__name__}.{key}"))
+                    found.append(Variable(owner, (key,), value, f"{owner.__name__}.{key}"))
                 else:
                     inner = value.fget if isinstance(value, property) else getattr(value, "__func__", value)
                     self._visit(inner, 0, key)
@@ -178,7 +178,7 @@ def _entries(container: Any, name: str) -> list[Variable]:
     if len(container) > _LARGE:
         return number
     items = container.items() if isinstance(container, dict) else enumerate(container)
-    return number + [Variable(container, k, v, f"{name}[{k!r}]") for k, v in items]
+    return number + [Variable(container, (k,), v, f"{name}[{k!r}]") for k, v in items]
 
 
 def _of_function(function: types.FunctionType) -> list[Variable]:
@@ -186,15 +186,15 @@ def _of_function(function: types.FunctionType) -> list[Variable]:
     cells = zip(function.__code__.co_freevars, function.__closure__ or (), strict=True)
     found = [Variable(cell, None, cell.cell_contents, name) for name, cell in cells if _filled(cell)]
     scope = function.__globals__
-    found += [Variable(scope, n, scope[n], n) for n in sorted(_globals(function.__code__)) if n in scope]
+    found += [Variable(scope, (n,), scope[n], n) for n in sorted(_globals(function.__code__)) if n in scope]
     defaults = function.__kwdefaults__ or {}
-    return found + [Variable(defaults, n, v, n) for n, v in defaults.items()] + _positional_defaults(function)
+    return found + [Variable(defaults, (n,), v, n) for n, v in defaults.items()] + _positional_defaults(function)
 
 
 def _positional_defaults(function: types.FunctionType) -> list[Variable]:
     values = list(function.__defaults__ or ())
     names = function.__code__.co_varnames[function.__code__.co_argcount - len(values) : function.__code__.co_argcount]
-    return [Variable(values, k, v, n) for k, (n, v) in enumerate(zip(names, values, strict=True))]
+    return [Variable(values, (k,), v, n) for k, (n, v) in enumerate(zip(names, values, strict=True))]
 
 
 def _filled(cell: types.CellType) -> bool:

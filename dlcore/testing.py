@@ -16,10 +16,12 @@ from typing import Any
 import numpy as np
 
 from dlcore import _C, _autograd
+from dlcore._capture import capture
 from dlcore._device import CPU, Device, synchronize
 from dlcore._device import device as as_device
 from dlcore._tensor import Tensor, from_numpy, tensor
 from dlcore.dtypes import DType, as_dtype, float64
+from dlcore.errors import CaptureError
 from dlcore.op import Op, Sample, Spec
 
 __all__ = [
@@ -29,6 +31,7 @@ __all__ = [
     "check_forward",
     "check_gradient",
     "check_repeatable",
+    "check_replay",
     "check_second_order",
     "samples",
     "specs",
@@ -355,6 +358,64 @@ def _moved_by_one(array: np.ndarray[Any, Any], place: Device) -> Tensor:
     return room[-array.size :].reshape(array.shape) if array.size else tensor(array, device=place)
 
 
+def check_replay(op: Op, sample: Sample, dtype: DType, calls: int = 4) -> None:
+    """A captured call of the row, with its gradient, gives the bits of an eager one: results and operands it writes.
+
+    Over several inputs of the same shapes; what the row writes, like the state of random numbers, goes on from call to
+    call. A row whose shapes depend on values is refused with CaptureError.
+    """
+    captured = capture(_step_of(op, sample, dtype))
+    if op.dynamic:
+        try:
+            list(_outcomes(op, sample, dtype, captured, calls))
+        except CaptureError:
+            return
+        raise AssertionError(f"{op.name}: its shapes depend on values, and it was recorded")
+    eager = _outcomes(op, sample, dtype, captured.function, calls)
+    for k, (want, got) in enumerate(zip(eager, _outcomes(op, sample, dtype, captured, calls), strict=True)):
+        what = f"{op.name} {dtype.name} {sample.why or 'sample'}: call {k}"
+        assert want == got, f"{what}: a replay gives other bits than an eager call"
+    assert captured.recordings == 1, f"{op.name}: recorded {captured.recordings} times: {captured.reasons}"
+
+
+def _step_of(op: Op, sample: Sample, dtype: DType) -> Any:
+    """The row as a function of its array operands: what it writes and returns, and gradients of what needs one."""
+    arrays = rounded(sample, dtype)
+    places = [k for k, x in enumerate(arrays) if isinstance(x, np.ndarray)]
+
+    def step(*values: Tensor) -> list[Any]:
+        operands = list(arrays)
+        for k, value in zip(places, values, strict=True):
+            operands[k] = value
+        outputs = call(op, operands, sample.attrs)
+        roots = [o for o in outputs if o is not None and o.requires_grad]
+        leaves = [v for v in values if v.requires_grad]
+        starts = [o.detach() for o in roots]
+        return outputs + list(_autograd.grad(roots, leaves, starts, allow_unused=True) if roots else ())
+
+    return step
+
+
+def _outcomes(op: Op, sample: Sample, dtype: DType, function: Any, calls: int) -> Iterator[list[Any]]:
+    """The bits of results and operands of some calls; the values of floating operands move round in their arrays."""
+    arrays = rounded(sample, dtype)
+    changed = written(op, len(arrays), sample.attrs)
+    backward = sample.grad and op.differentiable and (op.random or not changed)
+    state: dict[int, Tensor] = {}
+    for shift in range(calls):
+        values = []
+        for k, x in enumerate(arrays):
+            if not isinstance(x, np.ndarray):
+                continue
+            value = state[k] if k in state else from_numpy(x.copy() if x.dtype.kind in "iub" else np.roll(x, shift))
+            if k in changed:
+                state[k] = value
+            elif backward and value.dtype.is_float:
+                value.requires_grad = True
+            values.append(value)
+        yield [None if t is None else np.asarray(t.detach()).tobytes() for t in [*function(*values), *values]]
+
+
 def _shifted(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     """A contiguous copy that starts one element after an aligned address."""
     room = np.empty(array.size + 1, array.dtype)
@@ -364,7 +425,7 @@ def _shifted(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
 
 
 def check(op: Op, device: Any = CPU) -> None:
-    """All checks of one row: forward in every dtype and layout, gradients, second order, errors, repeatability."""
+    """All checks of one row: forward in every dtype and layout, gradients, second order, errors, repeatability, replay."""
     for sample in samples(op):
         for dtype in op.dtypes:
             for layout in LAYOUTS:

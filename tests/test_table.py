@@ -80,6 +80,19 @@ def test_same_bits_again(op, sample, dtype):
     testing.check_repeatable(op, sample, dtype)
 
 
+@pytest.mark.parametrize("op, sample", cases(ROWS))
+def test_replay(op, sample):
+    testing.check_replay(op, sample, float32 if float32 in op.dtypes else op.dtypes[0])
+
+
+OTHERS = [(op, d) for op in ROWS for d in (float64, float16, bfloat16) if d in op.dtypes]
+
+
+@pytest.mark.parametrize("op, dtype", OTHERS, ids=name_of)
+def test_replay_in_other_dtypes(op, dtype):
+    testing.check_replay(op, testing.samples(op)[0], dtype)
+
+
 @pytest.mark.parametrize("op", ROWS, ids=name_of)
 def test_wrong_inputs_are_refused(op):
     testing.check_errors(op)
