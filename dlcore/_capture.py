@@ -14,7 +14,7 @@ import functools
 import gc
 import linecache
 import types
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -29,7 +29,7 @@ __all__ = ["Captured", "capture"]
 _KEPT = 16  # recordings of one function; beyond, the one not used for longest goes
 _ATTEMPTS = 3  # calls in a row that may make or rebind lasting state before that counts as what the step does
 _OTHER_STRUCTURE = "the arguments are of another structure"
-_CHANGING = 8  # recordings in a row without a replay in between because of changed variables or numbers before the step is said not to be recordable
+_CHANGING = 8  # recordings with no replay in between, because of variables or numbers, before that is an error
 
 Structure = Any
 

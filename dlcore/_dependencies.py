@@ -146,7 +146,9 @@ class Dependencies:
         if not isinstance(value, type) and hasattr(value, "__dict__"):
             own = vars(value)
             number = Variable(own, None, len(own), f"{name}'s attributes")
-            self._watch([number, *(Variable(own, (k,), v, f"{name}.{k}") for k, v in own.items() if k in self._names)], depth)
+            self._watch(
+                [number, *(Variable(own, (k,), v, f"{name}.{k}") for k, v in own.items() if k in self._names)], depth
+            )
         self._watch(self._of_class(cls, name, value), depth)
 
     def _of_class(self, cls: type, name: str, instance: Any = None) -> list[Variable]:

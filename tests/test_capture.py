@@ -8,9 +8,11 @@ import weakref
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import dlcore as dl
-from dlcore import CaptureError, _C, nn, optim
+from dlcore import _C, CaptureError, nn, optim
 
 
 def bits(value):
@@ -114,12 +116,13 @@ def test_what_happens_between_steps():
         if k in (25, 45):
             dl.set_num_threads(1 if k == 25 else 2)
         if k == 30:
-            saved[trainer] = bits(model.state_dict()), copy.deepcopy({n: np.array(v) for n, v in model.state_dict().items()})
-            saved[trainer] += ({**optimizer.state_dict(), "state": {
-                i: {n: v.clone() for n, v in s.items()} for i, s in optimizer.state_dict()["state"].items()}},)  # fmt: skip
+            slots = optimizer.state_dict()["state"].items()
+            slots = {i: {n: v.clone() for n, v in slot.items()} for i, slot in slots}
+            state = {n: np.array(v) for n, v in model.state_dict().items()}
+            saved[trainer] = state, {**optimizer.state_dict(), "state": slots}
         if k in (40, 42, 44):
-            model.load_state_dict(saved[trainer][1])
-            optimizer.load_state_dict(saved[trainer][2])
+            model.load_state_dict(saved[trainer][0])
+            optimizer.load_state_dict(saved[trainer][1])
         if k in (50, 52, 54):
             model.train(k % 4 != 2)
         if k == 60:
@@ -381,7 +384,7 @@ def test_an_argument_that_overlaps_what_the_step_changes():
         w.add_(1)
         return x * 2
 
-    for k in range(3):
+    for _ in range(3):
         step(dl.zeros(2))
     with pytest.raises(CaptureError, match="shares memory"):
         step(w[1:3])
@@ -880,3 +883,62 @@ def test_replays_between_guard_bytes():
         _C.set_guards(False)
     gc.collect()
     assert _C.guard_faults() == faults
+
+
+# ---- random small programs ----------------------------------------------------------------------------------------
+
+
+POINTWISE = (dl.tanh, dl.relu, dl.exp, lambda t: t * 0.5, lambda t: -t, lambda t: 1.0 - t * t)
+PAIRS = (lambda a, b: a + b, lambda a, b: a * b, dl.maximum, lambda a, b: a @ b.T @ b)
+VIEWS = (lambda t: t.T.T, lambda t: t[::-1], lambda t: t[:, 1:2], lambda t: t.reshape(-1)[: t.size].reshape(t.shape))
+REDUCTIONS = (lambda t: t - t.max(axis=1, keepdims=True), lambda t: t / (t.abs().sum() + 1), lambda t: t.softmax(1))
+
+
+def program(draws, backward):
+    """A function of two (4, 4) tensors and a parameter, made of the operations drawn."""
+
+    def run(w, x, y):
+        values = [x, y, w.reshape(4, 4)]
+        for kind, which, a, b in draws:
+            first, second = values[a % len(values)], values[b % len(values)]
+            if kind == 0:
+                made = POINTWISE[which % len(POINTWISE)](first)
+            elif kind == 1:
+                made = PAIRS[which % len(PAIRS)](first, second)
+            elif kind == 2:
+                made = VIEWS[which % len(VIEWS)](first) + second
+            elif kind == 3:
+                made = REDUCTIONS[which % len(REDUCTIONS)](first)
+            else:
+                made = first.clone()
+                made[which % 4] = second[0] * 0.5
+                made.mul_(0.75)
+            values.append(dl.minimum(made, 8.0))
+        if not backward:
+            return values[-1], values[len(values) // 2]
+        w.grad = None
+        (values[-1] * values[-1]).mean().backward() if values[-1].requires_grad else None
+        return values[-1], w.grad
+
+    return run
+
+
+@settings(max_examples=60, deadline=None, derandomize=True)
+@given(
+    st.lists(st.tuples(st.integers(0, 4), st.integers(0, 11), st.integers(0, 9), st.integers(0, 9)), max_size=8),
+    st.booleans(),
+    st.booleans(),
+)
+def test_random_programs(draws, backward, guards):
+    function = program(draws, backward)
+    parameter = nn.Parameter(arrays(7, (16,))[0])
+    step = dl.capture(lambda x, y: function(parameter, x, y))
+    _C.set_guards(guards)
+    try:
+        for k in range(5):
+            one, two = arrays(k, (4, 4), (4, 4)), arrays(k, (4, 4), (4, 4))
+            assert bits(step(*one)) == bits(function(nn.Parameter(parameter.detach().clone()), *two))
+            assert bits(one) == bits(two), "operands are as an eager step leaves them"
+    finally:
+        _C.set_guards(False)
+    assert step.recordings == 1

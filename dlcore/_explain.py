@@ -1,0 +1,324 @@
+"""What a recorded step consists of: `Explanation`, launch by launch with times; `MemoryPlan`, what it keeps when."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from dlcore import _C
+from dlcore._memory import readable
+from dlcore.op import Op, Spec
+
+__all__ = ["Explanation", "Launch", "MemoryPlan", "Region"]
+
+_POINTWISE = ("elementwise", "activation")  # kernel families that read and write each element once
+_COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442", "#999999")  # Okabe & Ito 2008
+
+
+class Array(NamedTuple):
+    """An array of a launch; ``region`` -1: a number."""
+
+    dtype: Any
+    shape: tuple[int, ...]
+    strides: tuple[int, ...]
+    region: int
+    offset: int
+    value: int
+
+    @property
+    def bytes(self) -> int:
+        """Of its elements."""
+        return math.prod(self.shape) * int(self.dtype.itemsize)
+
+    def __str__(self) -> str:
+        short = self.dtype.name.replace("float", "f").replace("uint", "u").replace("int", "i")
+        return "number" if self.region < 0 else f"{short}[{','.join(map(str, self.shape))}]"
+
+
+class Launch(NamedTuple):
+    """One launch of a recorded step. ``seconds``: its share of a replay; ``bytes`` and ``flops``: the row's cost."""
+
+    number: int
+    operation: str
+    kernel: str
+    inputs: tuple[Array | None, ...]
+    outputs: tuple[Array | None, ...]
+    bytes: float
+    flops: float
+    seconds: float
+    share: float
+    line: str
+    fused: str
+    """What one launch does together ("linear + bias + relu"), or ""."""
+    unfused: str
+    """Why it is no part of the launch before whose result it reads, or ""."""
+
+    @property
+    def family(self) -> str:
+        """The kernel's family."""
+        return self.kernel.partition(":")[0]
+
+    @property
+    def shapes(self) -> str:
+        """Operands and results: "f32[128,784] f32[256,784] -> f32[128,256]"."""
+        inside = " ".join(str(a) for a in _several(self.inputs))
+        return f"{inside} -> {' '.join(str(a) for a in _several(self.outputs)) or 'in place'}"
+
+
+def _several(arrays: Iterable[Array | None], shown: int = 4) -> list[Any]:
+    present = [a for a in arrays if a is not None]
+    return [*present[:shown], f"... {len(present) - shown} more"] if len(present) > shown else present
+
+
+class Region(NamedTuple):
+    """A buffer of a recorded step. kind: "outside" (there before), "input", "result" or "inside" (intermediate)."""
+
+    kind: str
+    bytes: int
+    first: int
+    last: int
+    written: bool
+    offset: int
+    line: str
+    what: str
+    """Dtype and shape of the first array over all of it: "f32[128,256]"."""
+
+
+def _regions(recording: _C.Recording) -> list[Region]:
+    lines, commands = recording.lines, recording.commands
+    whole: dict[int, str] = {}
+    for _, _, _, _, inputs, outputs, _ in commands:
+        for a in (Array(*a) for a in (*inputs, *outputs) if a is not None):
+            if a.region >= 0 and a.bytes == recording.regions[a.region][1]:
+                whole.setdefault(a.region, str(a))
+    found = []
+    for k, (kind, size, first, last, written, offset, line, _) in enumerate(recording.regions):
+        at = line if line >= 0 else commands[first][3] if first >= 0 else -1
+        place = lines[at] if at >= 0 else ""
+        found.append(Region(kind, size, first, last, bool(written), offset, place, whole.get(k, "")))
+    return found
+
+
+def _cost(row: Op | None, attrs: tuple[Any, ...], inputs: Iterable[Array | None], moved: int) -> tuple[float, float]:
+    """(FLOPs, bytes that must move): the row's word, or the sizes of the arrays where it has none."""
+    if row is None or row.cost is None:
+        return 0.0, float(moved)
+    specs = [None if a is None else Spec(a.shape, a.dtype, a.region < 0) for a in inputs]
+    flops, moves = row.cost(*specs, *attrs)
+    return float(flops), float(moves)
+
+
+def _fused(row: Op | None, attrs: tuple[Any, ...], inputs: tuple[Array | None, ...]) -> str:
+    """The parts of a launch that does several operations, from the row's operands and attributes."""
+    if row is None:
+        return ""
+    given = dict(zip(row.attrs, attrs, strict=False))
+    activation = given.get("activation")
+    bias = not row.variadic and any(
+        n == "bias" and a is not None for n, a in zip(row.input_names, inputs, strict=False)
+    )
+    parts = [row.name, *(["bias"] if bias else []), *([activation] if isinstance(activation, str) else [])]
+    parts = [p for p in parts if p not in ("", "none", "identity", "linear_identity")]
+    return " + ".join(parts) if len(parts) > 1 else ""
+
+
+class Explanation:
+    """A recorded step, launch by launch: ``print(step.explain())``. ``rows``: the launches as data.
+
+    GB/s and GFLOP/s count the bytes that must move and the operations of the row's `cost`, over the fastest of
+    ``repeats`` replays. ``picture("step.png")`` draws the timeline.
+    """
+
+    def __init__(self, recording: _C.Recording, repeats: int = 20):
+        self._regions = _regions(recording)
+        self.arena_bytes, self.unplanned_bytes = recording.arena_bytes, recording.unplanned_bytes
+        seconds = recording.profile(repeats)
+        self.seconds = sum(seconds)
+        lines = recording.lines
+        self.rows: list[Launch] = []
+        for k, (kernel, row, attrs, line, inputs, outputs, _) in enumerate(recording.commands):
+            read, made = (tuple(None if a is None else Array(*a) for a in arrays) for arrays in (inputs, outputs))
+            moved = sum(a.bytes for a in (*read, *made) if a is not None and a.region >= 0)
+            flops, moves = _cost(row, attrs or (), read, moved)
+            name = "copy" if row is None else row.name
+            share = seconds[k] / self.seconds if self.seconds else 0.0
+            fused = _fused(row, attrs or (), read)
+            self.rows.append(
+                Launch(k, name, kernel, read, made, moves, flops, seconds[k], share, lines[line], fused, "")
+            )
+        self.rows = [row._replace(unfused=self._unfused(row)) for row in self.rows]
+
+    def _unfused(self, row: Launch) -> str:
+        """Why a pointwise launch is not done by the pointwise launch whose result it reads."""
+        if row.family not in _POINTWISE:
+            return ""
+        for a in row.inputs:
+            if a is None or a.region < 0 or self._regions[a.region].kind in ("outside", "input"):
+                continue
+            maker = next((r for r in reversed(self.rows[: row.number]) if _touches(r.outputs, a.region)), None)
+            if maker is None or maker.family not in _POINTWISE:
+                continue
+            readers = [r for r in self.rows[maker.number + 1 :] if _touches(r.inputs, a.region)]
+            if self._regions[a.region].kind == "result":
+                return f"not with {maker.number}: its value is a result"
+            if len(readers) > 1:
+                return f"not with {maker.number}: {readers[1].number} needs its value too"
+            if any(m is not None and m.shape != o.shape for m, o in zip(maker.outputs, row.outputs, strict=False) if o):
+                return f"not with {maker.number}: other shape"
+            return f"not with {maker.number}: no kernel does both"
+        return ""
+
+    def _table(self) -> tuple[list[str], list[list[str]]]:
+        head = ["#", "operation", "shapes", "us", "%", "GB/s", "GFLOP/s", "fused"]
+        body = []
+        for r in self.rows:
+            note = " ".join(n for n in (r.fused and "one launch", r.unfused) if n)
+            rate = [f"{amount / r.seconds / 1e9:.1f}" if amount and r.seconds else "" for amount in (r.bytes, r.flops)]
+            times = [f"{r.seconds * 1e6:.1f}", f"{100 * r.share:.0f}"]
+            body.append([str(r.number), r.fused or r.operation, r.shapes, *times, *rate, note])
+        return head, body
+
+    @property
+    def summary(self) -> str:
+        """The totals in two lines."""
+        moved, flops = sum(r.bytes for r in self.rows), sum(r.flops for r in self.rows)
+        rate = (
+            f", {moved / self.seconds / 1e9:.1f} GB/s and {flops / self.seconds / 1e9:.1f} GFLOP/s"
+            if self.seconds
+            else ""
+        )
+        saved = f"{readable(self.arena_bytes)} for intermediate results, {readable(self.unplanned_bytes)} without reuse"
+        return (
+            f"{len(self.rows)} launches, {self.seconds * 1e6:.1f} us: "
+            f"{readable(moved)} moved, {flops / 1e6:.3g} MFLOP{rate}\n{saved}"
+        )
+
+    def __str__(self) -> str:
+        return f"{_plain_table(*self._table(), right=(0, 3, 4, 5, 6), flexible=2)}\n\n{self.summary}"
+
+    __repr__ = __str__
+
+    def __rich__(self) -> Any:
+        from rich.table import Table
+
+        head, body = self._table()
+        table = Table(caption=self.summary, caption_justify="left")
+        for k, title in enumerate(head):
+            table.add_column(title, justify="right" if k in (0, 3, 4, 5, 6) else "left")
+        for cells in body:
+            table.add_row(*cells)
+        return table
+
+    def picture(self, path: str | Path) -> None:
+        """The timeline as an image: a bar for each launch, coloured by family; below, the memory in use.
+
+        Needs matplotlib: ``pip install 'dlcore[plot]'``.
+        """
+        from matplotlib.figure import Figure
+
+        count = len(self.rows)
+        high = 0.24 * min(count, 60) + 0.6
+        figure = Figure(figsize=(10, high + 1.6), layout="constrained")
+        top, below = figure.subplots(2, 1, sharex=True, height_ratios=(high, 1.4))
+        families = list(dict.fromkeys(r.family for r in self.rows))
+        ends = [0.0]
+        for r in self.rows:
+            start, width = ends[-1], r.seconds * 1e6
+            colour = _COLOURS[families.index(r.family) % len(_COLOURS)]
+            top.barh(r.number, width, left=start, height=0.8, color=colour)
+            if r.share >= 0.005:
+                top.annotate(f"{width:.0f} us", (start + width, r.number), (4, 0), textcoords="offset points",
+                             va="center", fontsize=7)  # fmt: skip
+            ends.append(start + width)
+        for k, family in enumerate(families):
+            top.bar(0, 0, color=_COLOURS[k % len(_COLOURS)], label=family)
+        top.legend(fontsize=8, loc="upper right", frameon=False)
+        top.set_yticks(range(count), [r.fused or r.operation for r in self.rows], fontsize=8 if count <= 60 else 3)
+        top.set_ylim(count - 0.4, -0.6)
+        top.set_xlim(0, 1.08 * ends[-1])
+        below.stairs([used / 1e6 for used in _in_use(self._regions, count)], ends, fill=True, color="#999999")
+        below.set_ylabel("MB in use", fontsize=8)
+        below.set_xlabel(f"microseconds: {count} launches take {self.seconds * 1e6:.0f}")
+        for axes in (top, below):
+            axes.spines[["top", "right"]].set_visible(False)
+        figure.savefig(path, dpi=150)
+
+
+def _short(line: str) -> str:
+    """A line of code with the file's name only."""
+    return line.rpartition("/")[2]
+
+
+def _touches(arrays: Iterable[Array | None], region: int) -> bool:
+    return any(a is not None and a.region == region for a in arrays)
+
+
+def _in_use(regions: Iterable[Region], launches: int) -> list[int]:
+    """Bytes of intermediate results alive at each launch."""
+    alive = [r for r in regions if r.kind == "inside" and r.first >= 0]
+    return [sum(r.bytes for r in alive if r.first <= k <= r.last) for k in range(launches)]
+
+
+def _plain_table(
+    head: list[str], body: list[list[str]], right: tuple[int, ...], flexible: int, width: int = 120
+) -> str:
+    """Columns of text; the flexible column is cut so that lines fit into ``width``."""
+    rows = [head, *body]
+    widths = [max(len(r[k]) for r in rows) for k in range(len(head))]
+    spare = width - (sum(widths) - widths[flexible]) - 2 * (len(widths) - 1)
+    widths[flexible] = min(widths[flexible], max(spare, 20))
+
+    def line(cells: list[str]) -> Iterator[str]:
+        for k, (cell, wide) in enumerate(zip(cells, widths, strict=True)):
+            cut = cell if len(cell) <= wide else cell[: wide - 3] + "..."
+            yield cut.rjust(wide) if k in right else cut.ljust(wide)
+
+    return "\n".join("  ".join(line(r)).rstrip() for r in rows)
+
+
+class MemoryPlan:
+    """The memory of a recorded step: ``print(step.plan(x, y))``.
+
+    ``peak``: most bytes in use at once; ``rows``: what is alive then, the largest first. ``outside_bytes``: parameters,
+    optimizer state and other tensors there before, with the arguments; ``result_bytes``: results and gradients;
+    ``arena_bytes``: what all intermediate results take together. ``total``: all of these, what the step holds.
+    """
+
+    def __init__(self, recording: _C.Recording):
+        regions = _regions(recording)
+        commands = recording.commands
+        self.arena_bytes, self.unplanned_bytes = recording.arena_bytes, recording.unplanned_bytes
+        self.outside_bytes = sum(r.bytes for r in regions if r.kind in ("outside", "input"))
+        self.result_bytes = sum(r.bytes for r in regions if r.kind == "result")
+        self.total = self.outside_bytes + self.result_bytes + self.arena_bytes
+        used = _in_use(regions, len(commands))
+        at = max(range(len(used)), key=used.__getitem__, default=0)
+        self.peak = self.outside_bytes + self.result_bytes + max(used, default=0)
+        self.at = ""
+        if commands:
+            _, row, _, line, *_ = commands[at]
+            self.at = f"{'copy' if row is None else row.name} ({_short(recording.lines[line])})"
+        alive = [r for r in regions if r.kind != "inside" or 0 <= r.first <= at <= r.last]
+        self.rows = sorted(alive, key=lambda r: -r.bytes)
+
+    def __str__(self) -> str:
+        names = {
+            "outside": "there before",
+            "input": "argument",
+            "result": "result or gradient",
+            "inside": "intermediate",
+        }
+        body = [[readable(r.bytes), names[r.kind], r.what, _short(r.line)] for r in self.rows[:20]]
+        rest = self.rows[20:]
+        if rest:
+            body.append([readable(sum(r.bytes for r in rest)), f"{len(rest)} more", "", ""])
+        return (
+            f"peak {readable(self.peak)}, at {self.at}\n"
+            f"{readable(self.outside_bytes)} there before, {readable(self.result_bytes)} results and gradients, "
+            f"{readable(self.arena_bytes)} intermediates ({readable(self.unplanned_bytes)} without reuse)\n\n"
+            + _plain_table(["bytes", "kind", "tensor", "first used or made at"], body, right=(0,), flexible=3)
+        )
+
+    __repr__ = __str__
