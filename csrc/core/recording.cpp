@@ -638,6 +638,13 @@ PyObject* run_recording(PyObject* object, PyObject* args) {
   return result;
 }
 
+// stands(*tensors): whether it can be replayed for a call with these arguments now.
+PyObject* stands_recording(PyObject* object, PyObject* args) {
+  Call call;
+  const int good = read_args(args, call) ? matches(reinterpret_cast<Recording*>(object), call) : 0;
+  return good < 0 ? nullptr : PyBool_FromLong(good);
+}
+
 // sweep(tensors, n): each has an axis more than the argument, of length n.
 PyObject* sweep_recording(PyObject* object, PyObject* args) {
   Recording* self = reinterpret_cast<Recording*>(object);

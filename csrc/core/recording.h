@@ -68,6 +68,7 @@ PyObject* end_recording(PyObject*, PyObject* args);
 PyObject* abort_recording(PyObject*, PyObject*);
 PyObject* something_kept(PyObject*, PyObject* outputs);
 PyObject* run_recording(PyObject* self, PyObject* args);
+PyObject* stands_recording(PyObject* self, PyObject* args);
 PyObject* sweep_recording(PyObject* self, PyObject* args);
 PyObject* profile_recording(PyObject* self, PyObject* repeats);
 

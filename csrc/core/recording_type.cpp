@@ -172,6 +172,7 @@ static PyMethodDef functions[] = {
 bool init_record(PyObject* module) {
   static PyMethodDef methods[] = {
       {"run", run_recording, METH_VARARGS, "run(*tensors): the results of a replay, a tuple; NotImplemented if this recording does not stand for the call."},
+      {"stands", stands_recording, METH_VARARGS, "stands(*tensors): whether it can be replayed for a call with these arguments now."},
       {"sweep", sweep_recording, METH_VARARGS, "sweep(tensors, n): n replays; replay i takes element i along the first axis of every tensor."},
       {"profile", profile_recording, METH_O, "profile(repeats): seconds of each command; the step's effects are undone."},
       {"watch", watch, METH_VARARGS, "watch(variables, check): what must be as it was for a replay."},
