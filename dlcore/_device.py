@@ -43,6 +43,11 @@ class Device:
     def __deepcopy__(self, memo: dict[int, Any]) -> Device:
         return self
 
+    @property
+    def name(self) -> str:
+        """What a GPU is called; of the CPU, nothing."""
+        return "" if self.backend is None else str(self.backend.name)
+
     def raise_faults(self, words: bytes) -> None:
         """Raises what the fault words tell, as the device's kernels left them."""
         self.backend.raise_faults(words)

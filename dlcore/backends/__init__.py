@@ -2,9 +2,9 @@
 
 A backend has
 
-- ``arch``: what planners may ask about the machine;
+- ``name``, and ``arch``: what planners may ask about the machine;
 - ``bind(row, call, program)``: a `Bound`, what the plan of a call runs;
-- ``synchronize()``: waits, and raises what the kernels found wrong;
+- ``synchronize()``: waits, and raises what the kernels found wrong; ``after_read_back()``: what a read-back adds;
 - ``raise_faults(words)``: that error, from the fault words.
 """
 

@@ -25,6 +25,8 @@ __all__ = ["Backend"]
 class Backend:
     """See `dlcore.backends`."""
 
+    name = "Triton's interpreter"
+
     def __init__(self, code: int, index: int):
         _require_interpreter()
         self.code = code
