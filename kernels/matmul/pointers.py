@@ -16,6 +16,7 @@ from dlcore.kernels.language import jit, tl
 from dlcore.kernels.launch import Launch, ceil_div
 from dlcore.kernels.matmul.epilogue import activate, grouped, multiply_add, with_bias
 from dlcore.kernels.matmul.product import Product, accumulator, unit_of
+from dlcore.kernels.matmul.tiles import HEAVY, Tile
 
 __all__ = ["launch"]
 
@@ -74,12 +75,28 @@ def store_tile(
 
 
 @jit
+def store_parts(
+    acc, c, pre, bias, row, column, m, n, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, ACTIVATION: tl.constexpr,
+    SWAPPED: tl.constexpr, PARTS: tl.constexpr,
+):  # fmt: skip
+    """store_tile in PARTS, left to right: a long activation on all of a tile at once would not fit into registers."""
+    if PARTS == 1:
+        store_tile(acc, c, pre, bias, row, column, m, n, BLOCK_M, BLOCK_N, ACTIVATION, SWAPPED)
+    else:
+        HALF: tl.constexpr = BLOCK_N // 2
+        left, right = acc.reshape(BLOCK_M, 2, HALF).permute(0, 2, 1).split()
+        store_parts(left, c, pre, bias, row, 2 * column, m, n, BLOCK_M, HALF, ACTIVATION, SWAPPED, PARTS // 2)
+        store_parts(right, c, pre, bias, row, 2 * column + 1, m, n, BLOCK_M, HALF, ACTIVATION, SWAPPED, PARTS // 2)
+
+
+@jit
 def pointers_kernel(
-    a, b, c, pre, bias, m_units, n_units, k_units, stride_a, stride_b, batch_inner, a_outer, a_inner, b_outer, b_inner,
+    a, b, c, pre, bias, m_units, n_units, k_units, share, stride_a, stride_b, batch_inner,
+    a_outer, a_inner, b_outer, b_inner,
     BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_K: tl.constexpr, GROUP: tl.constexpr, SPLITS: tl.constexpr,
     AXES: tl.constexpr, A_BY_ROWS: tl.constexpr, B_BY_ROWS: tl.constexpr, UNIT_A: tl.constexpr, UNIT_B: tl.constexpr,
     UNIT_M: tl.constexpr, UNIT_N: tl.constexpr, UNIT_K: tl.constexpr, WHOLE_K: tl.constexpr, ACTIVATION: tl.constexpr,
-    SWAPPED: tl.constexpr, PRECISION: tl.constexpr, ACC: tl.constexpr,
+    SWAPPED: tl.constexpr, PRECISION: tl.constexpr, PARTS: tl.constexpr, ACC: tl.constexpr,
 ):  # fmt: skip
     m, n, k = m_units * UNIT_M, n_units * UNIT_N, k_units * UNIT_K
     tiles_m, tiles_n, steps = tl.cdiv(m, BLOCK_M), tl.cdiv(n, BLOCK_N), tl.cdiv(k, BLOCK_K)
@@ -88,8 +105,8 @@ def pointers_kernel(
     row, column = grouped(tile, tiles_m, tiles_n, GROUP)
     begin, end = 0, steps
     if SPLITS > 1:
-        share = tl.cdiv(steps, SPLITS)
-        begin, end = split * share, tl.minimum(steps, split * share + share)
+        begin = split * (share // BLOCK_K)
+        end = tl.minimum(steps, begin + share // BLOCK_K)
 
     stride_a, stride_b = stride_a * tl.full((), UNIT_A, tl.int64), stride_b * tl.full((), UNIT_B, tl.int64)
     a = tile_start(a, row, begin * BLOCK_K, stride_a, BLOCK_M, A_BY_ROWS)
@@ -125,21 +142,21 @@ def pointers_kernel(
         place += split * (tl.num_programs(0) // (tiles_m * tiles_n * SPLITS)).to(tl.int64) * m * n
     if pre is not None:
         pre += place
-    store_tile(acc, c + place, pre, bias, row, column, m, n, BLOCK_M, BLOCK_N, ACTIVATION, SWAPPED)
+    store_parts(acc, c + place, pre, bias, row, column, m, n, BLOCK_M, BLOCK_N, ACTIVATION, SWAPPED, PARTS)
 
 
-def launch(p: Product, config: dict[str, Any], precision: str, splits: int = 1, slices: Any = None) -> Launch:
-    """The launch for one product, or for the slices of its sums (written to ``slices``, without epilogue)."""
-    blocks = config["m"], config["n"], config["k"]
-    size: int = p.dtype.itemsize
+def launch(p: Product, tile: Tile, precision: str, slices: Any = None, share: int = 0) -> Launch:
+    """The launch for one product, or for slices of its sums over ``share`` terms each, without epilogue."""
+    registers = tile.m * tile.n // (32 * tile.warps) * accumulator(p.dtype).itemsize // 4  # of a thread's sums
+    heavy = slices is None and p.activation in HEAVY
     args = {
-        "a": p.a.pointer, "b": p.b.pointer, **results(p, slices),
-        **sizes(p, size), **strides(p),
-        "BLOCK_M": blocks[0], "BLOCK_N": blocks[1], "BLOCK_K": blocks[2], "GROUP": config.get("group", 8),
-        "SPLITS": splits, "WHOLE_K": p.k % blocks[2] == 0, "PRECISION": precision, "ACC": accumulator(p.dtype),
+        "a": p.a.pointer, "b": p.b.pointer, **results(p, slices), **sizes(p, p.dtype.itemsize), **strides(p),
+        "share": share, "BLOCK_M": tile.m, "BLOCK_N": tile.n, "BLOCK_K": tile.k, "GROUP": tile.group,
+        "SPLITS": tile.splits, "WHOLE_K": p.k % tile.k == 0, "PRECISION": precision,
+        "PARTS": max(1, registers // 32) if heavy else 1, "ACC": accumulator(p.dtype),
     }  # fmt: skip
-    tiles = ceil_div(p.m, blocks[0]) * ceil_div(p.n, blocks[1])
-    return Launch(pointers_kernel, (tiles * splits * p.entries,), args, config["warps"], config["stages"])
+    blocks = ceil_div(p.m, tile.m) * ceil_div(p.n, tile.n)
+    return Launch(pointers_kernel, (blocks * tile.splits * p.entries,), args, tile.warps, tile.stages)
 
 
 def results(p: Product, slices: Any) -> dict[str, Any]:

@@ -8,14 +8,14 @@ tiles over the SMs, for several numbers of splits of K. Its constants are publis
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from dlcore.dtypes import DType, float32, float64
 from dlcore.kernels.launch import Arch, ceil_div, configuration, power_of_2
 
-__all__ = ["HEAVY", "Tile", "Work", "choose", "light", "tiles"]
+__all__ = ["HEAVY", "Tile", "Work", "choose", "plain", "portable", "tiles"]
 
-HEAVY = ("sigmoid", "tanh", "gelu", "gelu_tanh")  # epilogues that need more registers than a 128 x 256 tile leaves
+HEAVY = ("sigmoid", "tanh", "gelu", "gelu_tanh")  # epilogues that need many registers
 
 
 class Work(NamedTuple):
@@ -44,11 +44,6 @@ class Tile(NamedTuple):
     specialize: bool = False
     flatten: bool = True
 
-    @property
-    def config(self) -> dict[str, Any]:
-        """As the kernels' `launch` takes it."""
-        return self._asdict()
-
 
 def _pointers(*tiles: tuple[int, ...]) -> tuple[Tile, ...]:
     return tuple(Tile("pointers", *t) for t in tiles)
@@ -69,10 +64,10 @@ TILES: dict[tuple[str, str], tuple[Tile, ...]] = {
         *_pointers((128, 64, 64, 4, 4), (64, 64, 64, 4, 5), *_SKINNY),
     ),
     ("sm_120", "half"): (
-        *_tma((128, 128, 64, 8, 2), (128, 64, 64, 4, 2)),
-        *_pointers((64, 64, 64, 4, 4), (16, 64, 128, 4, 3), (32, 64, 128, 4, 3)),
+        *_tma((128, 128, 64, 8, 3), (128, 64, 64, 4, 3)),
+        *_pointers((64, 64, 64, 8, 3), (16, 64, 128, 4, 3), (32, 64, 128, 4, 3)),
     ),
-    ("sm_80", "tf32x3"): _pointers((128, 128, 32, 8, 3), (64, 64, 32, 4, 4), (16, 64, 32, 4, 4)),
+    ("sm_80", "tf32x3"): _pointers((128, 64, 32, 8, 3), (64, 64, 32, 4, 4), (16, 64, 32, 4, 4)),
     ("sm_90", "tf32x3"): (*_tma((128, 128, 32, 8, 3)), *_pointers((64, 64, 32, 4, 4), (64, 16, 32, 4, 4))),
     ("sm_120", "tf32x3"): _pointers((128, 128, 32, 8, 2), (64, 64, 32, 8, 3), (16, 64, 32, 4, 3)),
     ("any", "ieee"): _pointers((128, 128, 32, 8, 2), (64, 64, 32, 4, 2), (16, 64, 32, 4, 2)),
@@ -151,8 +146,15 @@ def _specialized(tile: Tile, work: Work, arch: Arch) -> Tile:
     return tile._replace(warps=4, stages=3, specialize=True, flatten=False)
 
 
-def light(tile: Tile) -> Tile:
-    """The tile with at most 64 sums a thread, which leaves registers for an epilogue; splits and k stay as they are."""
-    if tile.kernel == "tma" and (tile.specialize or tile.m * tile.n > 64 * 32 * tile.warps):
-        return tile._replace(m=128, n=128, warps=8, stages=3 if tile.k == 64 else tile.stages, specialize=False)
-    return tile
+def plain(tile: Tile) -> Tile:
+    """The tile for operands that cp.async cannot load, which then pass through registers: a small one."""
+    if tile.m * tile.n > 64 * 64:
+        tile = tile._replace(m=64, n=64, warps=4)
+    return tile._replace(k=min(tile.k, 32), stages=2)
+
+
+def portable(tile: Tile) -> Tile:
+    """The tile for the same work through pointers; splits and k stay as they are."""
+    if tile.kernel == "pointers":
+        return tile
+    return tile._replace(kernel="pointers", m=128, n=128, warps=8, stages=3, specialize=False)

@@ -17,8 +17,9 @@ from typing import Any
 from dlcore.kernels.language import jit, tl
 from dlcore.kernels.launch import Arch, Launch, ceil_div
 from dlcore.kernels.matmul.epilogue import activate, grouped, multiply_add, with_bias
-from dlcore.kernels.matmul.pointers import results, sizes, store_tile, strides
+from dlcore.kernels.matmul.pointers import results, sizes, store_parts, strides
 from dlcore.kernels.matmul.product import Matrix, Product, accumulator
+from dlcore.kernels.matmul.tiles import HEAVY, Tile
 
 __all__ = ["launch", "ready"]
 
@@ -57,33 +58,43 @@ def load_block(
 
 
 @jit
-def store_block(acc, c, pre, bias, entry, row, column, n, M: tl.constexpr, N: tl.constexpr, ACTIVATION: tl.constexpr,
-                BATCHED: tl.constexpr):  # fmt: skip
-    """Epilogue of a tile, stored by TMA, which drops what lies beyond the edges."""
-    values = None
-    if bias is not None:
-        columns = column + tl.arange(0, N)
-        values = tl.load(bias + columns, columns < n, 0)[None, :]
-    x = with_bias(acc, values, c.dtype)
-    y = activate(x.to(acc.dtype), ACTIVATION).to(x.dtype)
-    if BATCHED:
-        if pre is not None:
-            pre.store([entry, row, column], x.reshape(1, M, N))
-        c.store([entry, row, column], y.reshape(1, M, N))
+def store_blocks(
+    acc, c, pre, bias, entry, row, column, n, M: tl.constexpr, N: tl.constexpr, ACTIVATION: tl.constexpr,
+    BATCHED: tl.constexpr, PARTS: tl.constexpr,
+):  # fmt: skip
+    """Epilogue of a tile in PARTS, left to right, stored by TMA, which drops what lies beyond the edges.
+
+    Parts need less shared memory on their way, and an activation fewer registers."""
+    if PARTS == 1:
+        values = None
+        if bias is not None:
+            columns = column + tl.arange(0, N)
+            values = tl.load(bias + columns, columns < n, 0)[None, :]
+        x = with_bias(acc, values, c.dtype)
+        y = activate(x.to(acc.dtype), ACTIVATION).to(x.dtype)
+        if BATCHED:
+            if pre is not None:
+                pre.store([entry, row, column], x.reshape(1, M, N))
+            c.store([entry, row, column], y.reshape(1, M, N))
+        else:
+            if pre is not None:
+                pre.store([row, column], x)
+            c.store([row, column], y)
     else:
-        if pre is not None:
-            pre.store([row, column], x)
-        c.store([row, column], y)
+        HALF: tl.constexpr = N // 2
+        left, right = acc.reshape(M, 2, HALF).permute(0, 2, 1).split()
+        store_blocks(left, c, pre, bias, entry, row, column, n, M, HALF, ACTIVATION, BATCHED, PARTS // 2)
+        store_blocks(right, c, pre, bias, entry, row, column + HALF, n, M, HALF, ACTIVATION, BATCHED, PARTS // 2)
 
 
 @jit
 def tma_kernel(
-    a, b, c, pre, bias, entries, m_units, n_units, k_units, stride_a, stride_b, a_batch, b_batch,
+    a, b, c, pre, bias, entries, m_units, n_units, k_units, share, stride_a, stride_b, a_batch, b_batch,
     BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_K: tl.constexpr, GROUP: tl.constexpr, SPLITS: tl.constexpr,
     BATCHED: tl.constexpr, A_MANY: tl.constexpr, B_MANY: tl.constexpr, A_BY_ROWS: tl.constexpr,
     B_BY_ROWS: tl.constexpr, UNIT_A: tl.constexpr, UNIT_B: tl.constexpr, UNIT_M: tl.constexpr, UNIT_N: tl.constexpr, UNIT_K: tl.constexpr, ACTIVATION: tl.constexpr,
     SWAPPED: tl.constexpr, PRECISION: tl.constexpr, ACC: tl.constexpr, STORES: tl.constexpr, FLATTEN: tl.constexpr,
-    SPECIALIZE: tl.constexpr,
+    SPECIALIZE: tl.constexpr, PARTS: tl.constexpr,
 ):  # fmt: skip
     m, n, k = m_units * UNIT_M, n_units * UNIT_N, k_units * UNIT_K
     unit_a, unit_b = tl.full((), UNIT_A, tl.int64), tl.full((), UNIT_B, tl.int64)
@@ -96,21 +107,20 @@ def tma_kernel(
     wide_m, wide_n = m * tl.full((), 1, tl.int64), n * tl.full((), 1, tl.int64)
     c_blocks, pre_blocks = c, pre
     if STORES:
-        c_blocks = describe(c, entries, m, n, wide_n, wide_m * n, BLOCK_M, BLOCK_N, True, BATCHED)
+        c_blocks = describe(c, entries, m, n, wide_n, wide_m * n, BLOCK_M, BLOCK_N // PARTS, True, BATCHED)
         if pre is not None:
-            pre_blocks = describe(pre, entries, m, n, wide_n, wide_m * n, BLOCK_M, BLOCK_N, True, BATCHED)
+            pre_blocks = describe(pre, entries, m, n, wide_n, wide_m * n, BLOCK_M, BLOCK_N // PARTS, True, BATCHED)
 
     tiles_m, tiles_n, steps = tl.cdiv(m, BLOCK_M), tl.cdiv(n, BLOCK_N), tl.cdiv(k, BLOCK_K)
     tiles = tiles_m * tiles_n
-    share = tl.cdiv(steps, SPLITS)
     for work in tl.range(
         tl.program_id(0), tiles * SPLITS * entries, tl.num_programs(0), flatten=FLATTEN, warp_specialize=SPECIALIZE
     ):
         tile, rest = work % tiles, work // tiles
         split, entry = rest % SPLITS, rest // SPLITS
         row, column = grouped(tile, tiles_m, tiles_n, GROUP)
-        first = split * share
-        last = tl.minimum(steps, first + share)
+        first = split * (share // BLOCK_K)
+        last = tl.minimum(steps, first + share // BLOCK_K)
         acc = tl.zeros((BLOCK_M, BLOCK_N), ACC)
         for step in range(first, last):
             x = load_block(
@@ -121,14 +131,18 @@ def tma_kernel(
             )
             acc = multiply_add(x, y, acc, PRECISION)
         if STORES:
-            store_block(acc, c_blocks, pre_blocks, bias, entry, row * BLOCK_M, column * BLOCK_N, n,
-                        BLOCK_M, BLOCK_N, ACTIVATION, BATCHED)  # fmt: skip
+            store_blocks(
+                acc, c_blocks, pre_blocks, bias, entry, row * BLOCK_M, column * BLOCK_N, n,
+                BLOCK_M, BLOCK_N, ACTIVATION, BATCHED, PARTS,
+            )  # fmt: skip
         else:
             place = (entry + split * entries) * wide_m * n
             saved = pre
             if pre is not None:
                 saved = pre + place
-            store_tile(acc, c + place, saved, bias, row, column, m, n, BLOCK_M, BLOCK_N, ACTIVATION, SWAPPED)
+            store_parts(
+                acc, c + place, saved, bias, row, column, m, n, BLOCK_M, BLOCK_N, ACTIVATION, SWAPPED, PARTS
+            )
 
 
 def ready(x: Matrix) -> bool:
@@ -138,23 +152,29 @@ def ready(x: Matrix) -> bool:
     return x.dense and x.aligned and len(x.batch) <= 1 and all(s > 0 and s * size % 16 == 0 for s in pitches)
 
 
-def launch(
-    p: Product, config: dict[str, Any], precision: str, arch: Arch, splits: int = 1, slices: Any = None
-) -> Launch:
-    """The launch for one product of operands that are `ready`, or for the slices of its sums."""
-    m, n, k = config["m"], config["n"], config["k"]
+def parts(tile: Tile, activation: str | None, stores: bool, arch: Arch) -> int:
+    """In how many parts a tile is finished: TMA stores take 64 sums of each thread at once, other stores and
+    activations 32; sums that come from tensor memory (sm_100) want four parts before an activation."""
+    heavy = activation in HEAVY
+    most = 64 if stores and not heavy else 32
+    least = 4 if heavy and arch.name == "sm_100" else 1
+    return max(least, tile.m * tile.n // (32 * tile.warps) // most)
+
+
+def launch(p: Product, tile: Tile, precision: str, arch: Arch, slices: Any = None, share: int = 0) -> Launch:
+    """The launch for one product of operands that are `ready`, or for slices of its sums over ``share`` terms each."""
     ua, ub = p.a.unit, p.b.unit
     batch = {"a_batch": sum(p.a.batch) // ua, "b_batch": sum(p.b.batch) // ub}
     common = {name: v for name, v in strides(p).items() if not name.startswith(("a_", "b_", "AXES", "batch"))}
-    specialize = config.get("specialize", False)
+    stores = slices is None and not p.swapped and p.n * p.dtype.itemsize % 16 == 0
+    activation = p.activation if slices is None else None
     args = {
         "a": p.a.pointer, "b": p.b.pointer, **results(p, slices), **sizes(p, p.dtype.itemsize), **common, **batch,
-        "entries": p.entries, "BATCHED": bool(p.batch), "A_MANY": any(p.a.batch), "B_MANY": any(p.b.batch),
-        "BLOCK_M": m, "BLOCK_N": n, "BLOCK_K": k,
-        "GROUP": config.get("group", 8), "SPLITS": splits, "PRECISION": precision, "ACC": accumulator(p.dtype),
-        "STORES": slices is None and not p.swapped and p.n * p.dtype.itemsize % 16 == 0,
-        "FLATTEN": config.get("flatten", not specialize), "SPECIALIZE": specialize,
+        "entries": p.entries, "share": share or ceil_div(p.k, tile.k) * tile.k, "BATCHED": bool(p.batch),
+        "A_MANY": any(p.a.batch), "B_MANY": any(p.b.batch), "BLOCK_M": tile.m, "BLOCK_N": tile.n, "BLOCK_K": tile.k,
+        "GROUP": tile.group, "SPLITS": tile.splits, "PRECISION": precision, "ACC": accumulator(p.dtype),
+        "STORES": stores, "PARTS": parts(tile, activation, stores, arch), "FLATTEN": tile.flatten,
+        "SPECIALIZE": tile.specialize,
     }  # fmt: skip
-    work = ceil_div(p.m, m) * ceil_div(p.n, n) * splits * p.entries
-    programs = min(work, arch.multiprocessors * config.get("programs", 1))
-    return Launch(tma_kernel, (programs,), args, config["warps"], config["stages"])
+    work = ceil_div(p.m, tile.m) * ceil_div(p.n, tile.n) * tile.splits * p.entries
+    return Launch(tma_kernel, (min(work, arch.multiprocessors),), args, tile.warps, tile.stages)
