@@ -132,8 +132,9 @@ def test_the_order_of_threads_does_not_matter(backward):
         same("gradient", got, expected)
 
 
-@pytest.mark.parametrize("dtype", DTYPES, ids=lambda d: d.name)
-@pytest.mark.parametrize("order", [2.0, 1.0, math.inf, 3.0])
+@pytest.mark.parametrize(
+    "order, dtype", [(2.0, d) for d in DTYPES] + [(math.inf, float16), (1.0, float32), (3.0, float32)]
+)
 def test_clipping_has_the_cpus_bits(order, dtype):
     rng = np.random.default_rng(4)
     shapes = [(n,) for n in SIZES] + [(0,), (), (40, 50)]
