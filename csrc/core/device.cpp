@@ -137,7 +137,10 @@ bool copy_memory(Tensor* source, Tensor* target) {
 }
 
 bool device_copy(Tensor* source, Tensor* target) {
-  if (source->array.contiguous() && target->array.contiguous()) return copy_memory(source, target);
+  Array arrays[2] = {source->array, target->array};
+  const Args args{arrays, 1, 2, nullptr, 0};
+  if (arrays[0].contiguous() && arrays[1].contiguous())
+    return on_host(target->device) ? copy_memory(source, target) : run_kernel(cuda::copy_kernel(target->device), args, 0);
   static PlanCache& cache = *new PlanCache;  // outlives the interpreter: never destroyed
   static PyObject* nothing = PyTuple_New(0);
   Tensor* both[2] = {source, target};
@@ -157,10 +160,7 @@ bool device_copy(Tensor* source, Tensor* target) {
     if (!plan) return false;
     cache.keep(key, nothing, plan);
   }
-  if (plan->kind == PlanKind::native) {
-    Array arrays[2] = {source->array, target->array};
-    return run_kernel(*plan->kernel, Args{arrays, 1, 2, nullptr, 0}, 0);
-  }
+  if (plan->kind == PlanKind::native) return run_kernel(*plan->kernel, args, 0);
   ++plan->refs;
   PyObject* done = PyObject_Vectorcall(plan->callable, operands, 2, nullptr);
   unref(plan);

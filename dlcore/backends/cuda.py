@@ -19,7 +19,7 @@ from dlcore.errors import DeviceError
 from dlcore.kernels.launch import Arch, Call, Errors, In, Launch, Out, Program, Temp, Value, prepared
 from dlcore.kernels.specialise import SIZES, Parameter, specialise
 
-__all__ = ["Backend", "Packed", "Pool"]
+__all__ = ["Backend", "CupyPool", "Packed", "Pool"]
 
 OLDEST_DRIVER = 12000  # CUDA 12.0
 _MAJOR, _MINOR, _MULTIPROCESSORS, _SHARED = 75, 76, 16, 97  # CUdevice_attribute
@@ -40,7 +40,7 @@ class Pool(Protocol):
         ...
 
 
-class _CupyPool:
+class CupyPool:
     """A `cupy.cuda.MemoryPool` of our own, so that no other stream gets our blocks."""
 
     def __init__(self, index: int):
@@ -70,7 +70,7 @@ class Backend:
             _C.cuda.attribute(index, a) for a in (_MAJOR, _MINOR, _MULTIPROCESSORS, _SHARED)
         )
         self.arch = Arch(f"sm_{10 * major + minor}", multiprocessors, shared)
-        self.pool = _CupyPool(index) if pool is None else pool
+        self.pool = CupyPool(index) if pool is None else pool
         _C.set_memory(code, False, self.pool.allocate, self.pool.release)
         self.faults = Faults()
         self._words = _C.empty((Faults.ROOM, 2), int64, code)

@@ -1,5 +1,6 @@
 """What dlcore asks of a GPU's driver, against libcuda.c. Run by tests/test_cuda_runtime.py in a process of its own."""
 
+import contextlib
 import ctypes
 import gc
 import os
@@ -291,6 +292,30 @@ def test_freed_blocks_are_handed_out_again():
     assert _C.device_memory_stats(1)["cached"] == 0
 
 
+def test_cupys_pool_is_used_as_it_wants(monkeypatch):
+    cupy = pytest.importorskip("cupy")
+    assert issubclass(cupy.cuda.memory.OutOfMemoryError, MemoryError)
+    blocks, entered = [], []
+
+    class Pool:
+        def malloc(self, size):
+            blocks.append(types.SimpleNamespace(ptr=len(blocks) + 512, size=size))
+            return blocks[-1]
+
+    @contextlib.contextmanager
+    def device(index):
+        entered.append(index)
+        yield
+
+    monkeypatch.setattr(cupy.cuda, "MemoryPool", Pool)
+    monkeypatch.setattr(cupy.cuda, "Device", lambda index: device(index))
+    pool = cuda.CupyPool(3)
+    assert (pool.allocate(100), entered) == (512, [3])
+    pool.release(512)
+    with pytest.raises(KeyError):
+        pool.release(512)
+
+
 def test_out_of_memory_says_what_was_asked_and_is_held():
     gc.collect()
     _C.trim_device_memory(1)
@@ -388,9 +413,18 @@ def test_a_recorded_step_is_launched_as_one_graph(probe):
     dl.synchronize()
 
 
-def test_random_state_and_settings_live_on_the_gpu():
-    generator = dl.random.Generator.__new__(dl.random.Generator)
-    generator.device = GPU
-    generator.state = on_gpu([3, 4], np.int64)
-    assert generator.seed == 3 and generator.state.device is GPU
-    assert testing.tensors([np.ones(3)], "strided", "cuda")[0].strides == (2,)
+def test_a_copy_is_part_of_a_recording():
+    leaf = on_gpu(np.ones(4)).requires_grad_()
+    gradient = on_gpu(np.arange(4.0))
+    _C.cuda.capture_begin(1)
+    leaf.backward(gradient)  # the leaf's own copy, for the gradient is somebody else's too
+    graph, nodes = _C.cuda.capture_end(1)
+    assert nodes == 1 and leaf.grad.data_ptr != gradient.data_ptr
+    graph.launch()
+    assert leaf.grad.tolist() == [0, 1, 2, 3]
+
+
+def test_layouts_of_the_tables_samples_are_made_on_the_gpu():
+    array = np.arange(6.0).reshape(2, 3)
+    strides = {x: testing.tensors([array], x, "cuda")[0].strides for x in testing.LAYOUTS}
+    assert strides == {"contiguous": (3, 1), "transposed": (1, 2), "strided": (6, 2), "reversed": (-3, -1)}
