@@ -17,11 +17,13 @@ from dlcore import _C, _device, _dispatch, testing
 from dlcore.backends import cuda
 from dlcore.dtypes import float32
 from dlcore.kernels import compile as compiler
+from dlcore.kernels import nvrtc
 from dlcore.kernels.binary import Binary
 from dlcore.kernels.language import jit, tl
 from dlcore.kernels.launch import BAD_INDEX, Errors, In, Launch, Out, Program, Temp, Value, Workspace, prepared
 from dlcore.kernels.specialise import specialise
 from dlcore.op import REGISTRY, Op, Spec
+from dlcore.ops import optim, random  # noqa: F401  for their rows
 
 LIBRARY = ctypes.CDLL(os.environ["DLCORE_LIBCUDA"])
 SCRATCH = 48
@@ -262,6 +264,24 @@ def test_parameters_are_those_the_compiled_kernel_declares(row, operands, monkey
     pointers = [struct.unpack_from("<Q", launch.data, at)[0] for at, size in places if size == 8]
     assert {t.data_ptr for t in (*inputs, out)} <= set(pointers)
     assert pointers[-2:] == [0, 0]  # no global scratch, no profile scratch
+
+
+@pytest.mark.parametrize("row", ["linear", "linear_backward", "softmax", "dropout", "take_backward", "adam", "sgd"])
+def test_kernels_of_a_training_step_are_packed(row):
+    """Binding a Program checks the parameters' sizes against those of the compiled kernels."""
+    pytest.importorskip("triton")
+    if not nvrtc.available():
+        pytest.skip("NVRTC is not installed")
+    op = REGISTRY[row]
+    sample = testing.samples(op)[0]
+    operands = testing.tensors(testing.rounded(sample, float32), device="cuda")
+    records()
+    with dl.no_grad():
+        testing.call(op, operands, sample.attrs)
+    launches = records(LAUNCH)
+    addresses = {t.data_ptr for t in operands if isinstance(t, dl.Tensor) and t.size and t.is_contiguous}
+    words = {w for r in launches for w in struct.unpack(f"<{r.size // 8}Q", r.data[: r.size // 8 * 8])}
+    assert launches and len(addresses & words) >= len(addresses) - 1  # one at most is cast first
 
 
 # ---- memory -------------------------------------------------------------------------------------------------------
