@@ -17,7 +17,7 @@ from dlcore.kernels.elementwise.pointwise import broadcast_strides, walk
 from dlcore.kernels.language import jit, tl
 from dlcore.kernels.launch import Call, In, Launch, Out, Program, Temp, Value, View, ceil_div, contiguous_strides
 from dlcore.kernels.movement import copy
-from dlcore.kernels.movement.index import axis_args, claim, claim_space, claims
+from dlcore.kernels.movement.index import axis_args, claim, claim_space, claims, index_dtype, numbers
 
 __all__ = ["put", "put_"]
 
@@ -28,9 +28,9 @@ def put_kernel(
     n0, n1, n2, n3, n4, n5, n6, n7,  # the axes of indices and those of target behind the assigned ones
     i0, i1, i2, i3, i4, i5, i6, i7, v0, v1, v2, v3, v4, v5, v6, v7, t0, t1, t2, t3, t4, t5, t6, t7,
     m0, m1, m2, m3, m4, m5, m6, m7, p0, p1, p2, p3, p4, p5, p6, p7,  # the assigned axes of target
-    NUMBER: tl.constexpr, BLOCK: tl.constexpr,
+    NUMBER: tl.constexpr, INDEX: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
-    e = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
+    e = numbers(INDEX, BLOCK)
     inside = e < size
     i = walk(e, n0, n1, n2, n3, n4, n5, n6, n7, i0, i1, i2, i3, i4, i5, i6, i7)
     k = tl.load(indices + i, inside, 0).to(tl.int64)
@@ -60,7 +60,7 @@ def _put(call: Call, target: View, argument: type[In] | type[Out]) -> Program:
     args = {
         "target": argument(0, value.dtype) if value.weak else place.argument, "indices": In(1), "value": given,
         "last": Temp(0, claims(indices.size)), "size": size, "length": places,
-        "NUMBER": value.dtype if value.weak else None, "BLOCK": block,
+        "NUMBER": value.dtype if value.weak else None, "INDEX": index_dtype(size), "BLOCK": block,
     }  # fmt: skip
     strides = (*contiguous_strides(indices.shape), *(0 for _ in rest))
     args |= axis_args(shape, i=strides, v=broadcast_strides(value, shape), t=(*zeros, *target.strides[axes:]))

@@ -29,7 +29,7 @@ from dlcore.kernels.launch import (
     power_of_2,
 )
 from dlcore.kernels.movement.copy import RAW
-from dlcore.kernels.movement.index import axis_args, claim, claim_space, claims, find
+from dlcore.kernels.movement.index import axis_args, claim, claim_space, claims, find, index_dtype, numbers
 
 __all__ = ["gather", "put_backward", "take"]
 
@@ -61,9 +61,9 @@ def take_kernel(
 def gather_kernel(
     x, indices, out, errors, size, length, x_axis,
     n0, n1, n2, n3, n4, n5, n6, n7, s0, s1, s2, s3, s4, s5, s6, s7,
-    BLOCK: tl.constexpr,
+    INDEX: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
-    i = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
+    i = numbers(INDEX, BLOCK)
     place, good = find(indices, i, i < size, length, errors)
     at = walk(i, n0, n1, n2, n3, n4, n5, n6, n7, s0, s1, s2, s3, s4, s5, s6, s7)
     tl.store(out + i, tl.load(x + at + place * x_axis, good, 0), i < size)
@@ -136,7 +136,7 @@ def gather(call: Call) -> Program:
     raw, block = RAW[x.dtype.itemsize], 1024
     args = {
         "x": In(0, raw), "indices": In(1), "out": Out(0, raw), "errors": Errors(), "size": out.size,
-        "length": x.shape[axis], "x_axis": x.strides[axis], "BLOCK": block,
+        "length": x.shape[axis], "x_axis": x.strides[axis], "INDEX": index_dtype(out.size), "BLOCK": block,
     } | axis_args(index.shape, s=others)  # fmt: skip
     launch = Launch(gather_kernel, (ceil_div(out.size, block),), args)
     return Program((launch,), (), () if index.contiguous else (1,))
