@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import threading
+import zlib
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
@@ -17,10 +18,11 @@ from rich.progress import Progress
 from rich.table import Table
 
 from dlcore import testing
-from dlcore.cli.programs import Asked, programs, rows
+from dlcore.cli.programs import DTYPES, LARGE, Asked, programs, rows
 from dlcore.kernels import binary as storage
 from dlcore.kernels.binary import Binary
 from dlcore.kernels.compile import CompileError, Compiler
+from dlcore.kernels.language import Kernel
 from dlcore.kernels.launch import ARCHES, Launch, prepared
 from dlcore.kernels.specialise import Specialised, specialise
 from dlcore.op import REGISTRY
@@ -33,6 +35,9 @@ class Wanted(NamedTuple):
 
     specialised: Specialised
     purpose: str
+
+    def __str__(self) -> str:
+        return f"{self.specialised.kernel.name} {self.specialised.arch} ({self.purpose})"
 
 
 class Result(NamedTuple):
@@ -75,9 +80,9 @@ def run(
     wanted, broken = _wanted(arch, family, all, console)
     results = _compile(wanted, jobs, console)
     _show(results, console)
-    failures = [*broken, *(f"{r.wanted.purpose}: {p}" for r in results for p in r.problems)]
+    failures = [*broken, *(f"{r.wanted}: {p}" for r in results for p in r.problems)]
     for text in failures:
-        console.print(f"[red]problem[/] {escape(text)}")
+        console.print(f"[red]problem[/] {escape(text)}", soft_wrap=True)
     if out is not None:
         made = [(r.wanted.specialised.key, r.found) for r in results if isinstance(r.found, Binary)]
         count = storage.write_pack(out, made)
@@ -114,30 +119,39 @@ def _wanted(
 ) -> tuple[list[Wanted], list[str]]:
     """The distinct binaries, and the errors of planners.
 
-    Unless ``everything``: for each kernel, row, dtype and architecture those of one sample, the largest it sees.
+    Unless ``everything``: those of large shapes; for each kernel, row, dtype and architecture those of one sample, the
+    largest it sees; and of a kernel that takes functions (a generator of pointwise kernels) one dtype for each, not the
+    same for all.
     """
-    found: dict[Any, tuple[int, Wanted]] = {}
-    broken = {}
+    found: dict[Any, tuple[tuple[int, int], Wanted]] = {}
+    broken: dict[str, str] = {}
+    titles = {large.title for large in LARGE}
     with Progress(console=console, transient=True) as progress:
         for op in progress.track(rows(families), description="planning"):
             for asked in programs(op, [ARCHES[a] for a in arches], everything):
-                purpose = f"{op.name} {asked.dtype.name} {asked.sample.why or 'sample'}"
-                if isinstance(asked.program, Exception) or asked.call is None:
+                purpose = f"{op.name}, {asked.dtype.name}, {asked.why}"
+                if isinstance(asked.program, Exception):
                     broken[purpose] = f"{purpose}: its planner raised {asked.program!r}"
                     continue
                 for launch, size, specialised in _launches(asked, broken, purpose):
                     wanted = Wanted(specialised, purpose)
-                    functions = tuple(str(v) for _, v in specialised.constants if hasattr(v, "hash"))
-                    name = (launch.kernel.name, op.name, asked.dtype, specialised.arch, functions)
+                    functions = "".join(v.name for _, v in specialised.constants if isinstance(v, Kernel))
+                    place = zlib.crc32(functions.encode()) % 3 if functions else 0
+                    turn = (DTYPES.index(asked.dtype) - place) % 3 if functions and asked.dtype in DTYPES else 0
+                    dtype = None if functions else asked.dtype
+                    name = (launch.kernel.name, op.name, dtype, specialised.arch, functions)
                     key = specialised if everything else name
-                    if key not in found or size > found[key][0]:
-                        found[key] = size, wanted
+                    rank = (-turn, size)
+                    if asked.why in titles:  # a shape of its own
+                        key = specialised
+                    if key not in found or rank > found[key][0]:
+                        found[key] = rank, wanted
     distinct = {w.specialised: w for _, w in found.values()}
     return list(distinct.values()), list(broken.values())
 
 
 def _launches(asked: Asked, broken: dict[str, str], purpose: str) -> Iterable[tuple[Launch, int, Specialised]]:
-    assert asked.call is not None and not isinstance(asked.program, Exception)
+    assert not isinstance(asked.program, Exception)
     call = prepared(asked.call, asked.program)
     size = sum(v.size for v in (*call.inputs, *call.outputs) if v is not None)
     for launch in asked.program.launches:
