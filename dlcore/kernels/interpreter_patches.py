@@ -153,7 +153,11 @@ def _tf32(x: Any) -> Any:
     return np.where(finite, (bits + np.uint32(0x1000)) & np.uint32(0xFFFFE000), bits).view(x.dtype)
 
 
-_ASSEMBLY = {"cvt.rna.tf32.f32 $0, $1;": _tf32}
+_ASSEMBLY = {
+    "cvt.rna.tf32.f32 $0, $1;": _tf32,
+    "cvt.rn.bf16x2.f32 $0, $2, $1;": lambda x: x.astype(BFLOAT16),  # two elements, the first in the low half
+    "cvt.rn.f16x2.f32 $0, $2, $1;": lambda x: x.astype(np.float16),
+}
 
 
 def _inline_assembly(module: Any) -> None:

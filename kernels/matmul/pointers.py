@@ -51,42 +51,55 @@ def batch_offset(entry, batch_inner, outer, inner, UNIT: tl.constexpr, AXES: tl.
 
 
 @jit
-def store_tile(
-    acc, c, pre, bias, row, column, m, n,
-    BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, ACTIVATION: tl.constexpr, SWAPPED: tl.constexpr,
+def load_bias(
+    bias, row, column, m, n, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, SWAPPED: tl.constexpr
 ):  # fmt: skip
-    """Epilogue and masked stores of one tile; SWAPPED: element (i, j) of this product is (j, i) of the result."""
-    rows, columns = row * BLOCK_M + tl.arange(0, BLOCK_M), column * BLOCK_N + tl.arange(0, BLOCK_N)
-    mask = (rows < m)[:, None] & (columns < n)[None, :]
-    if SWAPPED:
-        at = columns.to(tl.int64)[None, :] * m + rows[:, None]
-    else:
-        at = rows.to(tl.int64)[:, None] * n + columns[None, :]
+    """The bias of a tile, one for each column of the result, or None."""
     values = None
     if bias is not None:
         if SWAPPED:
-            values = tl.load(bias + rows, rows < m, 0)[:, None]
+            places = row * BLOCK_M + tl.arange(0, BLOCK_M)
+            values = tl.load(bias + places, places < m, 0)
         else:
-            values = tl.load(bias + columns, columns < n, 0)[None, :]
-    x = with_bias(acc, values, c.dtype.element_ty)
-    if pre is not None:
-        tl.store(pre + at, x, mask)
-    tl.store(c + at, activate(x.to(acc.dtype), ACTIVATION).to(x.dtype), mask)
+            places = column * BLOCK_N + tl.arange(0, BLOCK_N)
+            values = tl.load(bias + places, places < n, 0)
+    return values
 
 
 @jit
-def store_parts(
+def store_tile(
     acc, c, pre, bias, row, column, m, n, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, ACTIVATION: tl.constexpr,
     SWAPPED: tl.constexpr, PARTS: tl.constexpr,
 ):  # fmt: skip
-    """store_tile in PARTS, left to right: a long activation on all of a tile at once would not fit into registers."""
+    """Epilogue and masked stores of one tile, in PARTS from left to right: a long activation on all of it at once would
+    not fit into registers. SWAPPED: element (i, j) of this product is (j, i) of the result."""
     if PARTS == 1:
-        store_tile(acc, c, pre, bias, row, column, m, n, BLOCK_M, BLOCK_N, ACTIVATION, SWAPPED)
+        rows, columns = row * BLOCK_M + tl.arange(0, BLOCK_M), column * BLOCK_N + tl.arange(0, BLOCK_N)
+        mask = (rows < m)[:, None] & (columns < n)[None, :]
+        if SWAPPED:
+            at = columns.to(tl.int64)[None, :] * m + rows[:, None]
+        else:
+            at = rows.to(tl.int64)[:, None] * n + columns[None, :]
+        values = bias
+        if bias is not None:
+            values = bias[:, None] if SWAPPED else bias[None, :]
+        x = with_bias(acc, values, c.dtype.element_ty)
+        if pre is not None:
+            tl.store(pre + at, x, mask)
+        tl.store(c + at, activate(x.to(acc.dtype), ACTIVATION).to(x.dtype), mask)
     else:
         HALF: tl.constexpr = BLOCK_N // 2
         left, right = acc.reshape(BLOCK_M, 2, HALF).permute(0, 2, 1).split()
-        store_parts(left, c, pre, bias, row, 2 * column, m, n, BLOCK_M, HALF, ACTIVATION, SWAPPED, PARTS // 2)
-        store_parts(right, c, pre, bias, row, 2 * column + 1, m, n, BLOCK_M, HALF, ACTIVATION, SWAPPED, PARTS // 2)
+        left_bias, right_bias = bias, bias
+        if bias is not None:
+            if not SWAPPED:
+                left_bias, right_bias = bias.reshape(2, HALF).permute(1, 0).split()
+        store_tile(
+            left, c, pre, left_bias, row, 2 * column, m, n, BLOCK_M, HALF, ACTIVATION, SWAPPED, PARTS // 2
+        )  # fmt: skip
+        store_tile(
+            right, c, pre, right_bias, row, 2 * column + 1, m, n, BLOCK_M, HALF, ACTIVATION, SWAPPED, PARTS // 2
+        )  # fmt: skip
 
 
 @jit
@@ -103,10 +116,11 @@ def pointers_kernel(
     tile, rest = tl.program_id(0) % (tiles_m * tiles_n), tl.program_id(0) // (tiles_m * tiles_n)
     split, entry = rest % SPLITS, (rest // SPLITS).to(tl.int64)
     row, column = grouped(tile, tiles_m, tiles_n, GROUP)
-    begin, end = 0, steps
+    begin, end = 0, tl.maximum(steps, 1)
     if SPLITS > 1:
         begin = split * (share // BLOCK_K)
         end = tl.minimum(steps, begin + share // BLOCK_K)
+        tl.assume(begin < end)
 
     stride_a, stride_b = stride_a * tl.full((), UNIT_A, tl.int64), stride_b * tl.full((), UNIT_B, tl.int64)
     a = tile_start(a, row, begin * BLOCK_K, stride_a, BLOCK_M, A_BY_ROWS)
@@ -127,6 +141,7 @@ def pointers_kernel(
         b_at = along[:, None] + inside(n - column * BLOCK_N, BLOCK_N, 1)[None, :] * stride_b
         b_step = tl.full((), BLOCK_K, tl.int64)
     a_tile, b_tile = a + a_at, b + b_at
+    values = load_bias(bias, row, column, m, n, BLOCK_M, BLOCK_N, SWAPPED)  # arrives while the sums are made
     acc = tl.zeros((BLOCK_M, BLOCK_N), ACC)
     for step in range(begin, end):
         if WHOLE_K:
@@ -142,7 +157,7 @@ def pointers_kernel(
         place += split * (tl.num_programs(0) // (tiles_m * tiles_n * SPLITS)).to(tl.int64) * m * n
     if pre is not None:
         pre += place
-    store_parts(acc, c + place, pre, bias, row, column, m, n, BLOCK_M, BLOCK_N, ACTIVATION, SWAPPED, PARTS)
+    store_tile(acc, c + place, pre, values, row, column, m, n, BLOCK_M, BLOCK_N, ACTIVATION, SWAPPED, PARTS)
 
 
 def launch(p: Product, tile: Tile, precision: str, slices: Any = None, share: int = 0) -> Launch:
@@ -152,7 +167,7 @@ def launch(p: Product, tile: Tile, precision: str, slices: Any = None, share: in
     args = {
         "a": p.a.pointer, "b": p.b.pointer, **results(p, slices), **sizes(p, p.dtype.itemsize), **strides(p),
         "share": share, "BLOCK_M": tile.m, "BLOCK_N": tile.n, "BLOCK_K": tile.k, "GROUP": tile.group,
-        "SPLITS": tile.splits, "WHOLE_K": p.k % tile.k == 0, "PRECISION": precision,
+        "SPLITS": tile.splits, "WHOLE_K": p.k > 0 and p.k % tile.k == 0, "PRECISION": precision,
         "PARTS": max(1, registers // 32) if heavy else 1, "ACC": accumulator(p.dtype),
     }  # fmt: skip
     blocks = ceil_div(p.m, tile.m) * ceil_div(p.n, tile.n)

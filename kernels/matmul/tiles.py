@@ -78,6 +78,8 @@ TILES: dict[tuple[str, str], tuple[Tile, ...]] = {
 _RATES = {"sm_80": (1024, 40), "sm_90": (2048, 32), "sm_100": (4096, 40), "sm_120": (256, 32)}
 _SLOWER = {"half": 1.0, "tf32": 2.0, "tf32x3": 6.0, "ieee": 16.0, "double": 32.0}
 _PROLOGUE, _SECOND_PASS = 1500, 4000  # cycles: filling the stages and storing a tile; another launch
+_SPLITS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64)
+_IN_CACHE = 32 << 20  # bytes of slices that L2 keeps until they are added
 
 
 def kind(dtype: DType, precision: str) -> str:
@@ -116,25 +118,30 @@ def _variants(work: Work, arch: Arch) -> list[Tile]:
         swap = work.m < work.n if tile.m > tile.n else work.m > work.n and tile.m < tile.n
         swap = swap and tile.kernel == "pointers"
         steps = ceil_div(max(work.k, 1), tile.k)
-        splits = (s for s in (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64) if s == 1 or steps >= 4 * s)
+        few = _blocks(work, tile._replace(swap=swap)) < 2 * arch.multiprocessors
+        splits = (s for s in _SPLITS if s == 1 or few and steps >= 4 * s)
         found += [tile._replace(swap=swap, splits=ceil_div(steps, ceil_div(steps, s))) for s in splits]
     return found
 
 
-def _cycles(work: Work, tile: Tile, arch: Arch) -> float:
+def _blocks(work: Work, tile: Tile) -> int:
     m, n = (work.n, work.m) if tile.swap else (work.m, work.n)
+    return ceil_div(m, tile.m) * ceil_div(n, tile.n) * work.entries
+
+
+def _cycles(work: Work, tile: Tile, arch: Arch) -> float:
     rate, bandwidth = _RATES[arch.name]
     what = kind(work.dtype, work.precision)
     intensity = tile.m * tile.n / (tile.m + tile.n)
     step = tile.m * tile.n * tile.k * _SLOWER[what] / rate * (1 + 10 / intensity)
     traffic = (tile.m + tile.n) * tile.k * work.dtype.itemsize / bandwidth
-    count = ceil_div(m, tile.m) * ceil_div(n, tile.n) * work.entries * tile.splits
-    busy = ceil_div(count, arch.multiprocessors)
+    busy = ceil_div(_blocks(work, tile) * tile.splits, arch.multiprocessors)
     steps = ceil_div(ceil_div(max(work.k, 1), tile.k), tile.splits)
     cycles = busy * (steps * max(step, traffic) + _PROLOGUE)
     if tile.splits > 1:
-        moved = (2 * tile.splits + 1) * 4 * m * n * work.entries
-        cycles += _SECOND_PASS + moved / (bandwidth * arch.multiprocessors)
+        slices = tile.splits * 4 * work.m * work.n * work.entries
+        slow = 1 if slices < _IN_CACHE else 3  # memory gives a third of what L2 does
+        cycles += _SECOND_PASS + slow * 2 * slices / (bandwidth * arch.multiprocessors)
     return cycles
 
 

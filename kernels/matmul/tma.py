@@ -17,7 +17,7 @@ from typing import Any
 from dlcore.kernels.language import jit, tl
 from dlcore.kernels.launch import Arch, Launch, ceil_div
 from dlcore.kernels.matmul.epilogue import activate, grouped, multiply_add, with_bias
-from dlcore.kernels.matmul.pointers import results, sizes, store_parts, strides
+from dlcore.kernels.matmul.pointers import load_bias, results, sizes, store_tile, strides
 from dlcore.kernels.matmul.product import Matrix, Product, accumulator
 from dlcore.kernels.matmul.tiles import HEAVY, Tile
 
@@ -140,8 +140,9 @@ def tma_kernel(
             saved = pre
             if pre is not None:
                 saved = pre + place
-            store_parts(
-                acc, c + place, saved, bias, row, column, m, n, BLOCK_M, BLOCK_N, ACTIVATION, SWAPPED, PARTS
+            values = load_bias(bias, row, column, m, n, BLOCK_M, BLOCK_N, SWAPPED)
+            store_tile(
+                acc, c + place, saved, values, row, column, m, n, BLOCK_M, BLOCK_N, ACTIVATION, SWAPPED, PARTS
             )
 
 
