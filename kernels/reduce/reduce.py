@@ -61,6 +61,12 @@ def finite_or_0(x):
 
 
 @jit
+def divided(a, b):
+    """a / b rounded to nearest, which `/` is not for float32."""
+    return tl.math.div_rn(a, b) if b.dtype == tl.float32 else a / b
+
+
+@jit
 def taken(p, s, x, y, AXIS: tl.constexpr, OP: tl.constexpr):
     """The state (p, s) of all lanes after values x and their companions y: positions, or sums of exponentials."""
     if OP == SUM:
@@ -176,8 +182,7 @@ def reduce_kernel(
         elif OP >= ARGMAX:
             p = s
         elif MEAN:
-            divisor = tl.full(p.shape, count, P)
-            p = tl.math.div_rn(p, divisor) if P == tl.float32 else p / divisor
+            p = divided(p, tl.full(p.shape, count, P))
     elif out_s is not None:
         tl.store(out_s + to, s, w < width)
     tl.store(out + to, p.to(out.dtype.element_ty), w < width)
