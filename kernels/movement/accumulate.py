@@ -69,8 +69,9 @@ def merge_kernel(keys, merged, n, MOST: tl.constexpr, RUN: tl.constexpr, BLOCK: 
     i = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
     key = tl.load(keys + i, i < n, MOST)
     rank = i % RUN
-    for run in range(tl.cdiv(n, RUN)):
-        first = run.to(tl.int64) * RUN
+    mine = i - rank
+    first = tl.full((), 0, tl.int64)
+    while first < n:
         count = tl.minimum(n - first, RUN)
         below = tl.zeros((BLOCK,), tl.int64)  # how many of the run are known to be smaller
         width = RUN
@@ -79,7 +80,8 @@ def merge_kernel(keys, merged, n, MOST: tl.constexpr, RUN: tl.constexpr, BLOCK: 
             smaller = tl.load(keys + first + probe - 1, probe <= count, MOST) < key
             below = tl.where(smaller, probe, below)
             width //= 2
-        rank += tl.where(i // RUN == run, 0, below)
+        rank += tl.where(mine == first, 0, below)
+        first += RUN
     tl.store(merged + rank, key, i < n)
 
 
