@@ -49,8 +49,8 @@ def fits(p: Product) -> bool:
 def launch(p: Product, precision: str) -> Launch:
     """The launch for a whole batch."""
     blocks = [max(16, power_of_2(size)) for size in (p.m, p.n, p.k)]
-    outer_a, inner_a = ((0, 0) + p.a.batch)[-2:]
-    outer_b, inner_b = ((0, 0) + p.b.batch)[-2:]
+    outer_a, inner_a = (0, 0, *p.a.batch)[-2:]
+    outer_b, inner_b = (0, 0, *p.b.batch)[-2:]
     matrices = 8 if max(blocks) == 16 else 4
     args = {
         "a": p.a.pointer, "b": p.b.pointer, "c": p.out, "entries": p.entries, "m": p.m, "n": p.n, "k": p.k,

@@ -90,8 +90,8 @@ def small_kernel(
             mask = (features < n)[:, None] & (columns < k)[None, :]
             tl.store(dweight + features[:, None] * k + columns[None, :], acc.to(dweight.dtype.element_ty), mask)
         if dbias is not None:
-            if place % columns_dw == 0:
-                tl.store(dbias + features, total.to(dbias.dtype.element_ty), features < n)
+            mine = tl.where(place % columns_dw == 0, n, 0)  # the first tile of each row of them writes
+            tl.store(dbias + features, total.to(dbias.dtype.element_ty), features < mine)
 
 
 def _small(builder: Builder, call: Call, weight: Matrix, sizes: tuple[int, int, int], activation: str | None) -> None:

@@ -43,7 +43,7 @@ def packed(builder: Builder, x: Matrix, batch: tuple[int, ...]) -> Matrix:
     unit = 16 // x.dtype.itemsize
     pitch = ceil_div(x.columns, unit) * unit
     to = builder.temp(entries * x.rows * pitch, x.dtype)
-    outer, inner = ((0, 0) + x.batch)[-2:]
+    outer, inner = (0, 0, *x.batch)[-2:]
     block = 64
     args = {
         "x": x.pointer, "out": to, "rows": x.rows, "columns": x.columns, "row": x.row, "column": x.column,

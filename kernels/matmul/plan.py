@@ -133,7 +133,7 @@ def _broadcast(a: Sequence[int], b: Sequence[int]) -> tuple[int, ...]:
 def _operand(builder: Builder, index: int, view: View, batch: tuple[int, ...], fold: bool) -> Matrix:
     """Input ``index``, copied first if no axis of it is adjacent in memory, or if it must fold and does not."""
     x = matrix(In(index), view, batch)
-    if view.dtype.is_float and not x.dense or fold and not foldable(view):
+    if (view.dtype.is_float and not x.dense) or (fold and not foldable(view)):
         builder.contiguous.add(index)
         x = matrix(In(index), as_contiguous(view), batch)
     return x

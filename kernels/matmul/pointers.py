@@ -91,9 +91,8 @@ def store_tile(
         HALF: tl.constexpr = BLOCK_N // 2
         left, right = acc.reshape(BLOCK_M, 2, HALF).permute(0, 2, 1).split()
         left_bias, right_bias = bias, bias
-        if bias is not None:
-            if not SWAPPED:
-                left_bias, right_bias = bias.reshape(2, HALF).permute(1, 0).split()
+        if bias is not None and not SWAPPED:
+            left_bias, right_bias = bias.reshape(2, HALF).permute(1, 0).split()
         store_tile(
             left, c, pre, left_bias, row, 2 * column, m, n, BLOCK_M, HALF, ACTIVATION, SWAPPED, PARTS // 2
         )  # fmt: skip
@@ -194,8 +193,8 @@ def strides(p: Product) -> dict[str, Any]:
     """Strides of operands and batch, in units."""
     a, b, axes = p.a, p.b, len(p.batch)
     ua, ub = a.unit, b.unit
-    outer_a, inner_a = ((0, 0) + a.batch)[-2:]
-    outer_b, inner_b = ((0, 0) + b.batch)[-2:]
+    outer_a, inner_a = (0, 0, *a.batch)[-2:]
+    outer_b, inner_b = (0, 0, *b.batch)[-2:]
     return {
         "stride_a": a.pitch // ua, "stride_b": b.pitch // ub, "A_BY_ROWS": a.by_rows, "B_BY_ROWS": b.by_rows,
         "UNIT_A": ua, "UNIT_B": ub, "AXES": axes, "batch_inner": p.batch[-1] if axes else 1,

@@ -119,7 +119,7 @@ def _variants(work: Work, arch: Arch) -> list[Tile]:
         swap = swap and tile.kernel == "pointers"
         steps = ceil_div(max(work.k, 1), tile.k)
         few = _blocks(work, tile._replace(swap=swap)) < 2 * arch.multiprocessors
-        splits = (s for s in _SPLITS if s == 1 or few and steps >= 4 * s)
+        splits = (s for s in _SPLITS if s == 1 or (few and steps >= 4 * s))
         found += [tile._replace(swap=swap, splits=ceil_div(steps, ceil_div(steps, s))) for s in splits]
     return found
 

@@ -92,18 +92,14 @@ def tma_kernel(
     a, b, c, pre, bias, entries, m_units, n_units, k_units, share, stride_a, stride_b, a_batch, b_batch,
     BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_K: tl.constexpr, GROUP: tl.constexpr, SPLITS: tl.constexpr,
     BATCHED: tl.constexpr, A_MANY: tl.constexpr, B_MANY: tl.constexpr, A_BY_ROWS: tl.constexpr,
-    B_BY_ROWS: tl.constexpr, UNIT_A: tl.constexpr, UNIT_B: tl.constexpr, UNIT_M: tl.constexpr, UNIT_N: tl.constexpr, UNIT_K: tl.constexpr, ACTIVATION: tl.constexpr,
-    SWAPPED: tl.constexpr, PRECISION: tl.constexpr, ACC: tl.constexpr, STORES: tl.constexpr, FLATTEN: tl.constexpr,
-    SPECIALIZE: tl.constexpr, PARTS: tl.constexpr,
+    B_BY_ROWS: tl.constexpr, UNIT_A: tl.constexpr, UNIT_B: tl.constexpr, UNIT_M: tl.constexpr, UNIT_N: tl.constexpr,
+    UNIT_K: tl.constexpr, ACTIVATION: tl.constexpr, SWAPPED: tl.constexpr, PRECISION: tl.constexpr, ACC: tl.constexpr,
+    STORES: tl.constexpr, FLATTEN: tl.constexpr, SPECIALIZE: tl.constexpr, PARTS: tl.constexpr,
 ):  # fmt: skip
     m, n, k = m_units * UNIT_M, n_units * UNIT_N, k_units * UNIT_K
     unit_a, unit_b = tl.full((), UNIT_A, tl.int64), tl.full((), UNIT_B, tl.int64)
-    a_blocks = describe(
-        a, entries, m, k, stride_a * unit_a, a_batch * unit_a, BLOCK_M, BLOCK_K, A_BY_ROWS, A_MANY
-    )
-    b_blocks = describe(
-        b, entries, k, n, stride_b * unit_b, b_batch * unit_b, BLOCK_K, BLOCK_N, B_BY_ROWS, B_MANY
-    )
+    a_blocks = describe(a, entries, m, k, stride_a * unit_a, a_batch * unit_a, BLOCK_M, BLOCK_K, A_BY_ROWS, A_MANY)
+    b_blocks = describe(b, entries, k, n, stride_b * unit_b, b_batch * unit_b, BLOCK_K, BLOCK_N, B_BY_ROWS, B_MANY)
     wide_m, wide_n = m * tl.full((), 1, tl.int64), n * tl.full((), 1, tl.int64)
     c_blocks, pre_blocks = c, pre
     if STORES:
@@ -123,12 +119,8 @@ def tma_kernel(
         last = tl.minimum(steps, first + share // BLOCK_K)
         acc = tl.zeros((BLOCK_M, BLOCK_N), ACC)
         for step in range(first, last):
-            x = load_block(
-                a_blocks, entry, row * BLOCK_M, step * BLOCK_K, BLOCK_M, BLOCK_K, A_BY_ROWS, A_MANY
-            )
-            y = load_block(
-                b_blocks, entry, step * BLOCK_K, column * BLOCK_N, BLOCK_K, BLOCK_N, B_BY_ROWS, B_MANY
-            )
+            x = load_block(a_blocks, entry, row * BLOCK_M, step * BLOCK_K, BLOCK_M, BLOCK_K, A_BY_ROWS, A_MANY)
+            y = load_block(b_blocks, entry, step * BLOCK_K, column * BLOCK_N, BLOCK_K, BLOCK_N, B_BY_ROWS, B_MANY)
             acc = multiply_add(x, y, acc, PRECISION)
         if STORES:
             store_blocks(
@@ -141,9 +133,7 @@ def tma_kernel(
             if pre is not None:
                 saved = pre + place
             values = load_bias(bias, row, column, m, n, BLOCK_M, BLOCK_N, SWAPPED)
-            store_tile(
-                acc, c + place, saved, values, row, column, m, n, BLOCK_M, BLOCK_N, ACTIVATION, SWAPPED, PARTS
-            )
+            store_tile(acc, c + place, saved, values, row, column, m, n, BLOCK_M, BLOCK_N, ACTIVATION, SWAPPED, PARTS)
 
 
 def ready(x: Matrix) -> bool:

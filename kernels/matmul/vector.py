@@ -1,7 +1,7 @@
 """A matrix times a vector, with bias and activation: products with one row or one column, without tensor cores.
 
-2 R K FLOPs on R K elements of the matrix, each read once: bound by memory. A program sums BLOCK_R rows, BLOCK_K terms at
-a time, in float32 (float64), each thread its own terms first; few rows are split over K, and split.py adds the slices.
+2 R K FLOPs on R K elements of the matrix, each read once: bound by memory. A program sums BLOCK_R rows, BLOCK_K terms
+at a time, in float32 (float64), each thread its own terms first; few rows are split over K, and split.py adds up.
 The matrix may lie either way: the tile is the same, and the compiler lets threads follow what is adjacent in memory.
 
 Versions: unmeasured, not yet run on hardware.
@@ -79,7 +79,7 @@ def launch(p: Product, count: int, slices: Any = None) -> Launch:
     """The launch for a product with one column."""
     rows, terms = shape(p)
     lie = strides(p)
-    outer, inner = ((0, 0) + p.b.batch)[-2:]
+    outer, inner = (0, 0, *p.b.batch)[-2:]
     args = {
         "a": p.a.pointer, "b": p.b.pointer, **results(p, slices),
         **{name: v for name, v in sizes(p, p.dtype.itemsize).items() if name not in ("n_units", "UNIT_N")},
