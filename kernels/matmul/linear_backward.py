@@ -174,6 +174,9 @@ def _dpre(builder: Builder, sizes: tuple[int, int], dtype: DType, activation: st
 # ---- the row ------------------------------------------------------------------------------------------------------
 
 
+SMALL_ROWS, SMALL_DPRE, SMALL_WORK = 1024, 1 << 17, 1 << 26  # R, R N and R N K up to which one launch does it all
+
+
 def _flat(index: int, view: View, builder: Builder) -> Matrix:
     """Input ``index`` as a matrix of rows, made contiguous."""
     builder.contiguous.add(index)
@@ -195,7 +198,7 @@ def linear_backward(call: Call) -> Program:
     if not weight.dense or not weight.aligned:
         builder.contiguous.add(2)
         weight = matrix(In(2), as_contiguous(weight_view), ())
-    if r <= 1024 and r * n <= 1 << 17 and r * n * k <= 1 << 26:
+    if r <= SMALL_ROWS and r * n <= SMALL_DPRE and r * n * k <= SMALL_WORK:
         _small(builder, call, weight, (r, n, k), activation)
         return builder.program()
     place = In(0)
