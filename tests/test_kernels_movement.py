@@ -1,5 +1,7 @@
 """Movement kernels: what the table's samples are too small for, bad indices, and what they compile to."""
 
+import shutil
+
 import numpy as np
 import pytest
 
@@ -7,7 +9,7 @@ from dlcore.dtypes import bfloat16, bool_, float32, float64, int64, uint8
 from dlcore.kernels import interpret
 from dlcore.kernels.compile import can_compile, compile_program
 from dlcore.kernels.launch import ARCHES, BAD_INDEX, Call, View, contiguous_strides
-from dlcore.kernels.movement import accumulate, copy, positions, put, take
+from dlcore.kernels.movement import accumulate, copy, gather, positions, put, take
 from dlcore.kernels.specialise import specialise
 
 pytest.importorskip("triton")
@@ -65,6 +67,20 @@ def test_rows_of_views():
         np.testing.assert_array_equal(out, view[index])
     out = run(take.take, [x[:, ::2], index[:, :5] % 15], np.empty((40, 2, 5)), (1,))
     np.testing.assert_array_equal(out, x[:, ::2][:, index[:, :5] % 15])
+
+
+@pytest.mark.skipif(not shutil.which("g++"), reason="no g++")
+@pytest.mark.parametrize("dtype", [np.uint8, np.int64])
+def test_rows_in_cuda_are_those_in_triton(dtype):
+    """Rows of 48 and 784 bytes, views, axes in front, bad indices, more than one block."""
+    x = rng().integers(0, 256, (2, 30, 784), np.uint8)
+    for columns, index in ((784, rng().integers(-30, 30, (5, 7))), (48, np.array([29, 30, -30, -31]))):
+        view, index = x[:, ::2, :columns].view(dtype), (index // 2).astype(dtype if dtype == np.int64 else np.int8)
+        wrong = np.flatnonzero((index.ravel() < -15) | (index.ravel() > 14))
+        error = (BAD_INDEX, wrong[0]) if wrong.size else None
+        shape = (2, *index.shape, view.shape[2])
+        cuda, triton = (run(p.take, [view, index], np.empty(shape, dtype), (1,), error) for p in (gather, take))
+        np.testing.assert_array_equal(cuda, triton)
 
 
 def test_bad_indices_are_reported_and_touch_nothing():
@@ -172,6 +188,8 @@ def test_wide_accesses(arch):
     index, tokens = view((128,), int64), view((64, 256), int64)
     images = code(take.take, [view((60000, 784), uint8), index], [view((128, 784), uint8)], (0,), arch)
     words = code(take.take, [view((5000, 768), bfloat16), tokens], [view((64, 256, 768), bfloat16)], (0,), arch)
+    cuda = code(gather.take, [view((60000, 784), uint8), index], [view((128, 784), uint8)], (0,), arch)
+    assert [(k["ld.v4"], k["st.v4"]) for k in cuda.values()] == [(4, 4)]
     assert all(k["take_kernel"]["ld.v4"] >= 4 and k["take_kernel"]["st.v4"] == 4 for k in (images, words))
     turned = code(copy.contiguous, [view((512, 512), float32, (1, 512))], [view((512, 512), float32)], (), arch)
     assert turned["tile_kernel"]["ld.v4"] == turned["tile_kernel"]["st.v4"] == 2

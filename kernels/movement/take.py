@@ -77,7 +77,7 @@ def _one_stride(view: View, axes: slice, of_one: int = 0) -> int | None:
     return merged[0].strides[1] if merged else of_one
 
 
-def _rows(x: View, axes: int, start: int) -> tuple[int, int] | None:
+def rows(x: View, axes: int, start: int) -> tuple[int, int] | None:
     """(stride of the axes before ``start``, of the ``axes`` from there) if the axes behind them are dense."""
     outer, along = _one_stride(x, slice(start)), _one_stride(x, slice(start, start + axes))
     inner = _one_stride(x, slice(start + axes, None), 1)
@@ -89,22 +89,22 @@ def _take(call: Call, axis: int, axes: int, last: Temp | None) -> Program:
     x, indices, out = call.inputs[0], call.inputs[1], call.outputs[0]
     assert x is not None and indices is not None and out is not None
     copied = () if indices.contiguous else (1,)
-    if (strides := _rows(x, axes, axis)) is None:
+    if (strides := rows(x, axes, axis)) is None:
         copied = (0, *copied)
         x = x._replace(strides=contiguous_strides(x.shape), aligned=True)
-        strides = _rows(x, axes, axis) or (0, 0)
+        strides = rows(x, axes, axis) or (0, 0)
     size, n = x.dtype.itemsize, indices.size
     lengths = (math.prod(x.shape[axis + axes :]) * size, strides[0] * size, strides[1] * size)
     wide = math.gcd(*lengths, 8) if x.aligned and out.aligned else size
     inner, x_outer, x_axis = (length // wide for length in lengths)
     columns = min(power_of_2(inner), TILE // wide)
-    rows = min(TILE // wide // columns, power_of_2(n))
+    height = min(TILE // wide // columns, power_of_2(n))
     args = {
         "x": In(0, RAW[wide]), "indices": In(1), "last": last, "out": Out(0, RAW[wide]), "errors": Errors(), "n": n,
         "length": math.prod(x.shape[axis : axis + axes]), "inner": inner, "x_outer": x_outer, "x_axis": x_axis,
-        "UNIT": math.gcd(inner, x_outer, x_axis, 16), "ROWS": rows, "COLUMNS": columns,
+        "UNIT": math.gcd(inner, x_outer, x_axis, 16), "ROWS": height, "COLUMNS": columns,
     }  # fmt: skip
-    blocks = ceil_div(inner, columns) * ceil_div(n, rows) * math.prod(x.shape[:axis])
+    blocks = ceil_div(inner, columns) * ceil_div(n, height) * math.prod(x.shape[:axis])
     return Program((Launch(take_kernel, (blocks,), args),), (), copied)
 
 
