@@ -208,21 +208,6 @@ void copy(uint8_t to_device, void* to, uint8_t from_device, const void* from, si
   CHECK(cuStreamWaitEvent, target.stream, source.event, 0);
 }
 
-const Kernel& copy_kernel(uint8_t device) {
-  struct Copy final : Launches {
-    uint8_t device;
-    explicit Copy(uint8_t d) : device(d) {}
-    void run(const Args& a) const override {
-      const size_t bytes = static_cast<size_t>(a.out().size() * item_size(a.out().dtype));
-      if (bytes) copy(device, a.out().data, device, a.in(0).data, bytes);
-    }
-  };
-  static std::array<Kernel, kMaxDevices> kernels;
-  Kernel& kernel = kernels[device];
-  if (!kernel.launches) kernel = Kernel{"contiguous", nullptr, 0, std::make_shared<Copy>(device)};
-  return kernel;
-}
-
 bool synchronize(uint8_t device) { return wait(enter_idle(device, "a wait")); }
 
 std::string faults(uint8_t device) {

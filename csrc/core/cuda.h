@@ -8,8 +8,6 @@
 #include <memory>
 #include <string>
 
-#include "core/kernel.h"
-
 namespace pybind11 {
 class module_;
 }
@@ -20,7 +18,6 @@ namespace dlcore::cuda {
 void upload(uint8_t device, void* to, const void* from, size_t bytes);    // `from` may be reused at once
 bool download(uint8_t device, void* to, const void* from, size_t bytes);  // waits; true: a fault word is set
 void copy(uint8_t to_device, void* to, uint8_t from_device, const void* from, size_t bytes);
-const Kernel& copy_kernel(uint8_t device);  // output = input 0, both contiguous: a copy that a recorder sees
 bool synchronize(uint8_t device);         // waits for all work; true: a fault word is set
 std::string faults(uint8_t device);       // the fault words as the last wait saw them
 

@@ -136,11 +136,32 @@ bool copy_memory(Tensor* source, Tensor* target) {
   return check_faults(from, faulted);
 }
 
+namespace {
+struct MemoryCopy final : Launches {  // contiguous to contiguous, within one device
+  uint8_t device;
+  explicit MemoryCopy(uint8_t d) : device(d) {}
+  void run(const Args& args) const override {
+    const Array &from = args.in(0), &to = args.out(0);
+    const size_t bytes = static_cast<size_t>(from.size() * item_size(from.dtype));
+    if (on_host(device)) std::memcpy(to.data, from.data, bytes);
+    else if (bytes) cuda::copy(device, to.data, device, from.data, bytes);
+  }
+};
+const Kernel* memory_copy(uint8_t device) {
+  static Kernel kernels[kMaxDevices];
+  Kernel& kernel = kernels[device];
+  if (!kernel.launches) {
+    kernel.name = "device:copy";
+    kernel.launches = std::make_shared<MemoryCopy>(device);
+  }
+  return &kernel;
+}
+}  // namespace
+
 bool device_copy(Tensor* source, Tensor* target) {
   Array arrays[2] = {source->array, target->array};
   const Args args{arrays, 1, 2, nullptr, 0};
-  if (arrays[0].contiguous() && arrays[1].contiguous())
-    return on_host(target->device) ? copy_memory(source, target) : run_kernel(cuda::copy_kernel(target->device), args, 0);
+  if (source->array.contiguous() && target->array.contiguous()) return run_kernel(*memory_copy(source->device), args, 0);
   static PlanCache& cache = *new PlanCache;  // outlives the interpreter: never destroyed
   static PyObject* nothing = PyTuple_New(0);
   Tensor* both[2] = {source, target};
