@@ -5,9 +5,9 @@
 //
 // Bound by memory: 28 bytes a float32 parameter (p, m, v read and written, g read), 22 with 16-bit parameters and
 // gradients; some 40 instructions each, where the bandwidth of an H200 leaves time for 190. A small model is bound by
-// the launch: hence one, whose latencies overlap. A thread has 64 bytes in flight (48 with 16-bit parameters) while three
-// warps turn settings and step count into factors; 1024 threads an SM have 64 KiB (48), twice what an H200 asks for by
-// its bandwidth and latency. Registers 60 to 64, no spills, on sm_80, 90, 100 and 120.
+// the launch: hence one, whose latencies overlap. A thread has 64 bytes in flight (48 with 16-bit parameters) while
+// three warps turn settings and step count into factors; 1024 threads an SM have 64 KiB (48), twice what an H200 asks
+// for by its bandwidth and latency. Registers 60 to 64, no spills, on sm_80, 90, 100 and 120.
 //
 // Versions: 1, factors by a launch of their own, one block; 2, this one, factors in every block and step counts raised
 // by the last (segments.cuh), one launch less. Both unmeasured: not yet run on hardware. Triton's twin is adam.py.
