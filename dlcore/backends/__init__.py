@@ -5,7 +5,8 @@ A backend has
 - ``name``, and ``arch``: what planners may ask about the machine;
 - ``bind(row, call, program)``: a `Bound`, what the plan of a call runs;
 - ``synchronize()``: waits, and raises what the kernels found wrong; ``after_read_back()``: what a read-back adds;
-- ``raise_faults(words)``: that error, from the fault words.
+- ``raise_faults(words)``: that error, from the fault words;
+- ``order_before(stream)``: lets another stream wait for the device's work, before memory is shared.
 """
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ from dlcore import _C
 from dlcore.backends import Bound, Faults, clear
 from dlcore.dtypes import int64
 from dlcore.errors import DeviceError
-from dlcore.kernels.launch import Arch, Call, Errors, In, Launch, Out, Program, Temp, Value, prepared
+from dlcore.kernels.launch import Arch, Call, Errors, In, Launch, Out, Program, Table, Temp, Value, prepared
 from dlcore.kernels.specialise import SIZES, Parameter, specialise
 
 __all__ = ["Backend", "CupyPool", "Packed", "Pool"]
@@ -50,12 +50,14 @@ class CupyPool:
         self._held: dict[int, Any] = {}
 
     def allocate(self, size: int) -> int:
+        """See `Pool`."""
         with self._device:
             block = self._pool.malloc(size)
         self._held[block.ptr] = block
         return int(block.ptr)
 
     def release(self, address: int) -> None:
+        """See `Pool`."""
         del self._held[address]
 
 
@@ -107,6 +109,12 @@ class Backend:
             clear(self._words)
             raise error
 
+    def _errors(self, row: str) -> int:
+        """The address of the row's fault words."""
+        place = self.faults.place(row)
+        self._watch()
+        return int(self._words.data_ptr) + place
+
     def _watch(self) -> None:
         _C.cuda.set_fault_words(self.code, self._words.data_ptr, 16 * len(self.faults.rows), 16 * Faults.ROOM)
 
@@ -114,8 +122,7 @@ class Backend:
 
     def bind(self, row: str, call: Call, program: Program) -> Bound:
         """A native kernel with the program's launches, ready but for the operands' addresses."""
-        errors = self._words.data_ptr + self.faults.place(row)
-        self._watch()
+        errors = self._errors(row) if any(map(_reports, program.launches)) else 0
         seen, temps = prepared(call, program), [w.bytes for w in program.temps]
         first = len(call.inputs) + len(call.outputs)  # where workspaces stand among the arrays
         launches = []
@@ -147,6 +154,12 @@ class Backend:
             module = _C.cuda.module_load(self.code, made.cubin)
             self._functions[specialised.key] = _C.cuda.function(self.code, module, made.function, made.shared), made
         return (parameters, *self._functions[specialised.key])
+
+
+def _reports(launch: Launch) -> bool:
+    """Whether the launch may set fault words."""
+    arguments = [f for a in launch.args.values() for f in (a.fields if isinstance(a, Table) else (a,))]
+    return any(isinstance(a, Errors) for a in arguments)
 
 
 class Packed:

@@ -50,6 +50,10 @@ class Backend:
 
         return Bound(interpreted)
 
+    def order_before(self, stream: int | None) -> None:
+        """Raises BufferError: nobody else knows this memory as a GPU's."""
+        raise BufferError("the memory of Triton's interpreter is not a GPU's: copy the tensor to the CPU")
+
     def after_read_back(self) -> None:
         """What a read-back from a GPU does by itself."""
         self.synchronize()
