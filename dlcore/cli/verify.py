@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import os
 import sys
-import threading
 import zlib
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,7 +19,7 @@ from dlcore import testing
 from dlcore.cli.programs import DTYPES, LARGE, Asked, programs, rows
 from dlcore.kernels import binary as storage
 from dlcore.kernels.binary import Binary
-from dlcore.kernels.compile import CompileError, Compiler
+from dlcore.kernels.compile import CompileError, compile_many
 from dlcore.kernels.language import Kernel
 from dlcore.kernels.launch import ARCHES, Launch, prepared
 from dlcore.kernels.specialise import Specialised, specialise
@@ -165,32 +163,12 @@ def _launches(asked: Asked, broken: dict[str, str], purpose: str) -> Iterable[tu
 
 
 def _compile(wanted: Sequence[Wanted], jobs: int, console: Console) -> list[Result]:
-    """Compile in ``jobs`` processes, each its own: one that crashes costs one kernel."""
-    local = threading.local()
-    compilers: list[Compiler] = []
-
-    def one(item: Wanted) -> Result:
-        key = item.specialised.key
-        if found := storage.cached(key):
-            return Result(item, found)
-        if not hasattr(local, "compiler"):
-            local.compiler = Compiler()
-            compilers.append(local.compiler)
-        try:
-            made = local.compiler.compile(item.specialised)
-        except CompileError as error:
-            return Result(item, str(error))
-        storage.store(key, made)
-        return Result(item, made)
-
-    results = []
-    with Progress(console=console, transient=True) as progress, ThreadPoolExecutor(max(jobs, 1)) as pool:
+    """All of them, sorted by kernel and architecture."""
+    with Progress(console=console, transient=True) as progress:
         task = progress.add_task("compiling", total=len(wanted))
-        for future in as_completed([pool.submit(one, w) for w in wanted]):
-            results.append(future.result())
-            progress.advance(task)
-    for compiler in compilers:
-        compiler.close()
+        made = compile_many([w.specialised for w in wanted], jobs, lambda: progress.advance(task))
+    texts = [str(m) if isinstance(m, CompileError) else m for m in made]
+    results = [Result(w, m) for w, m in zip(wanted, texts, strict=True)]
     return sorted(results, key=lambda r: (r.wanted.specialised.kernel.name, _order(r.wanted.specialised.arch)))
 
 

@@ -14,6 +14,8 @@ import pickle
 import subprocess
 import sys
 import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import cache, lru_cache
 from typing import Any
@@ -148,6 +150,38 @@ class Compiler:
         """End the process; it starts again when it is needed."""
         with self._lock:
             self._ended()
+
+
+def compile_many(
+    wanted: Sequence[Specialised], jobs: int, done: Callable[[], Any] = lambda: None
+) -> list[Binary | CompileError]:
+    """The binaries of ``wanted``, from the cache or by ``jobs`` compilers; ``done`` is called after each.
+
+    A kernel that cannot be compiled, or crashes its compiler, is an error in its place and stops nothing.
+    """
+    local, compilers = threading.local(), []
+
+    def one(item: Specialised) -> Binary | CompileError:
+        try:
+            if found := storage.cached(item.key):
+                return found
+            if not hasattr(local, "compiler"):
+                local.compiler = Compiler()
+                compilers.append(local.compiler)
+            made: Binary = local.compiler.compile(item)
+            storage.store(item.key, made)
+            return made
+        except CompileError as error:
+            return error
+        finally:
+            done()
+
+    try:
+        with ThreadPoolExecutor(max(jobs, 1)) as pool:
+            return list(pool.map(one, wanted))
+    finally:
+        for compiler in compilers:
+            compiler.close()
 
 
 @lru_cache

@@ -3,9 +3,9 @@
 Run by `make gpu` and by nothing else: the table is frozen between runs, because a configuration decides the order of
 sums and so belongs to what makes the same seed give the same bits.
 
-How it times: CuPy's events around one call, the L2 cache flushed before each, all candidates in turns so that clocks and
-neighbours trouble them alike, the median of the rounds; the first configuration (what the planner chooses without a
-table) is replaced only by one that is faster than their spread.
+How it times: CuPy's events around one call, the L2 cache flushed before each, all candidates in turns so that clocks
+and neighbours trouble them alike, the median of the rounds; the first configuration (what the planner chooses without
+a table) is replaced only by one that is faster than their spread.
 """
 
 from __future__ import annotations
