@@ -66,8 +66,8 @@ def check(op, planner, attrs, seeds=STATES, x=None):
             assert moving.tolist() == np.asarray(given).tolist(), f"{op.name} {attrs}: the state"
 
 
-# One element, part of a group, a group, a program, one more than a program, several programs.
-@pytest.mark.parametrize("n", [1, 63, 64, 2048, 2049, 5000])
+# One element, part of a group, a group, a program of 4 warps of float32, one of 8, one of 16, several programs.
+@pytest.mark.parametrize("n", [1, 63, 64, 2048, 2049, 5000, 8195])
 @pytest.mark.parametrize("dtype", [float32, float64, float16, bfloat16], ids=lambda d: d.name)
 def test_uniform_and_normal_have_the_cpus_bits(dtype, n):
     states = STATES if n == 63 else STATES[:1]
@@ -86,12 +86,12 @@ def test_integers_have_the_cpus_bits(low, high, dtype):
 
 @pytest.mark.parametrize("p", [0.0, 0.3, 1.0])
 def test_masks_have_the_cpus_bits(p):
-    for n in (65, 4096, 6000):
+    for n in (65, 4096, 17000):
         check(rows.BERNOULLI, draws.bernoulli, ((n,), p), STATES[1:2])
 
 
 @pytest.mark.parametrize("dtype", [float32, float64, float16, bfloat16], ids=lambda d: d.name)
-@pytest.mark.parametrize("n", [3, 2048, 5001])
+@pytest.mark.parametrize("n", [3, 2048, 17001])
 def test_dropout_draws_its_mask_again(n, dtype):
     x = np.random.default_rng(0).standard_normal(n).astype(dtype.numpy)
     x[:2] = np.inf, -np.inf  # dropped or not, never NaN
@@ -173,12 +173,12 @@ def test_a_bucket_of_any_size_is_ranked():
     assert given.tolist() == [0, 352]
 
 
-@pytest.mark.parametrize("name, attrs", [("uniform", ((5001,),)), ("normal", ((5001,),)), ("dropout", (0.5,))])
+@pytest.mark.parametrize("name, attrs", [("uniform", ((9001,),)), ("normal", ((9001,),)), ("dropout", (0.5,))])
 @pytest.mark.parametrize("arch", ARCHES)
 def test_compiled_code_writes_vectors_whatever_the_length(name, attrs, arch):
     op, module = REGISTRY[name], dropout if name == "dropout" else draws
     attrs = (*attrs, *list(op.attrs.values())[len(attrs) :])
-    arrays = [state(0, 0)] if name != "dropout" else [np.zeros(5001, np.float32), state(0, 0)]
+    arrays = [state(0, 0)] if name != "dropout" else [np.zeros(9001, np.float32), state(0, 0)]
     call, program, _ = planned(op, getattr(module, name), arrays, attrs, arch)
     aligned = call._replace(outputs=tuple(v._replace(aligned=True) for v in call.outputs))
     if not can_compile(specialise(program.launches[0], aligned)[0]):
