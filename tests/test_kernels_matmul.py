@@ -1,4 +1,4 @@
-"""The GPU's matrix products: each kernel in Triton's interpreter against float64, and what their compiled code shows."""
+"""The GPU's matrix products: each kernel in Triton's interpreter against float64, and what it compiles to."""
 
 import math
 
@@ -39,7 +39,7 @@ def laid(array, layout):
     return array
 
 
-def check(got, a, b, terms=None):
+def check(got, a, b):
     """At most a few roundings of the largest partial sum away from float64."""
     a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
     magnitude = np.abs(a) @ np.abs(b)
@@ -126,15 +126,16 @@ def test_large_operands_at_odd_addresses_are_packed_for_pointers():
 
 @pytest.mark.parametrize("tile", [SMALL, SMALL_TMA], ids=["pointers", "tma"])
 def test_finishing_in_parts_changes_nothing(tile, monkeypatch):
-    x, weight, bias = draw(20, 24), draw(64, 24), draw(64)
-    results = []
-    for wide in (32, 64):  # the second is finished in two parts by pointers, in as many as asked for by TMA
+    x, weight, bias = draw(20, 24), draw(128, 24), draw(128)
+    results, parts = [], []
+    for wide in (32, 128):
         made = tile._replace(n=wide, warps=1)
-        outputs = [np.full((20, 64), np.nan, np.float32) for _ in range(2)]
+        outputs = [np.full((20, 128), np.nan, np.float32) for _ in range(2)]
         monkeypatch.setattr(plan, "choose", lambda work, arch, made=made: made)
-        called(plan.linear, (x, weight, bias), outputs, ("gelu",), (4,))
+        _, program = called(plan.linear, (x, weight, bias), outputs, ("gelu",), (4,))
+        parts.append(program.launches[0].args["PARTS"])
         results.append(b"".join(o.tobytes() for o in outputs))
-    assert results[0] == results[1]
+    assert parts == [1, 2] and results[0] == results[1]
 
 
 # ---- the other kernels --------------------------------------------------------------------------------------------
@@ -182,7 +183,9 @@ def test_gradients_of_linear_in_one_launch_and_in_several(activation, needs, mon
         scale = row.magnitude(*(x.astype(np.float64) for x in (*operands, saved)), activation, needs)
         for small in (True, False):
             monkeypatch.setattr("dlcore.kernels.matmul.linear_backward.SMALL_ROWS", 1024 if small else 0)
-            outputs = [np.full(s, np.nan, dtype) if w else None for s, w in zip(((r, k), (n, k), (n,)), needs)]
+            outputs = [
+                np.full(s, np.nan, dtype) if w else None for s, w in zip(((r, k), (n, k), (n,)), needs, strict=True)
+            ]
             code = plan.ACTIVATIONS.index(activation)
             _, program = called(linear_backward, (*operands, saved), outputs, (activation, needs), (code,))
             assert (kernels_of(program) == ["small_kernel"]) == small
@@ -239,6 +242,7 @@ def test_the_switch_forgets_plans():
 
 def test_choices_follow_shapes():
     """Large: TMA; few rows and a long K: split, the long side on m; many rows to sum (dweight): split."""
+
     def on(arch, m, n, k, dtype=bfloat16):
         return choose(Work(m, n, k, 1, dtype, "tf32x3"), ARCHES[arch])
 

@@ -107,7 +107,7 @@ def _small(builder: Builder, call: Call, weight: Matrix, sizes: tuple[int, int, 
         "dout": In(0), "x": In(1), "weight": In(2), "saved": In(3) if activation else None, "dx": dx and Out(0),
         "dweight": dweight and Out(1), "dbias": dbias and Out(2), "r": r, "n_units": n // unit_n,
         "k_units": k // unit_k, "stride_w": weight.pitch // unit_w, "tiles_dx": tiles_dx, "columns_dw": columns,
-        "TILE": tile, "STEP": 32, "UNIT_N": unit_n, "UNIT_K": unit_k, "UNIT_W": unit_w,
+        "TILE": tile, "STEP": 16 if dtype is float64 else 32, "UNIT_N": unit_n, "UNIT_K": unit_k, "UNIT_W": unit_w,
         "WEIGHT_BY_ROWS": weight.by_rows, "ACTIVATION": activation, "PRECISION": float32_precision(),
         "ACC": accumulator(dtype),
     }  # fmt: skip

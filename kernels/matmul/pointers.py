@@ -167,7 +167,7 @@ def launch(p: Product, tile: Tile, precision: str, slices: Any = None, share: in
         "a": p.a.pointer, "b": p.b.pointer, **results(p, slices), **sizes(p, p.dtype.itemsize), **strides(p),
         "share": share, "BLOCK_M": tile.m, "BLOCK_N": tile.n, "BLOCK_K": tile.k, "GROUP": tile.group,
         "SPLITS": tile.splits, "WHOLE_K": p.k > 0 and p.k % tile.k == 0, "PRECISION": precision,
-        "PARTS": max(1, registers // 32) if heavy else 1, "ACC": accumulator(p.dtype),
+        "PARTS": max(1, registers // (32 if registers < 128 else 16)) if heavy else 1, "ACC": accumulator(p.dtype),
     }  # fmt: skip
     blocks = ceil_div(p.m, tile.m) * ceil_div(p.n, tile.n)
     return Launch(pointers_kernel, (blocks * tile.splits * p.entries,), args, tile.warps, tile.stages)
