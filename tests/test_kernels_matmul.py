@@ -275,3 +275,13 @@ def test_compiled_products(arch, instruction, moved):
     (made,) = compile_program(plan.linear(call), call)
     assert made.problems == () and made.instructions[instruction] and made.instructions[moved]
     assert bool(made.instructions.get("setmaxnreg")) == (arch == "sm_90")
+
+
+def test_candidates_begin_with_the_choice():
+    x = contiguous(4096, 4096)
+    found = plan.candidates(Call((x, x), (x,), (), (), ARCHES["sm_90"]))
+    assert Tile(**found[0][0]) == choose(Work(4096, 4096, 4096, 1, bfloat16, "ieee"), ARCHES["sm_90"])
+    assert len(found) == len({tuple(c.items()) for c, _ in found}) > 8
+    assert any(config["specialize"] for config, _ in found)
+    vector = contiguous(1, 4096)
+    assert plan.candidates(Call((vector, x), (vector,), (), (), ARCHES["sm_90"])) == []

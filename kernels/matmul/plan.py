@@ -11,7 +11,7 @@ import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from dlcore.dtypes import float32
+from dlcore.dtypes import DType, float32
 from dlcore.kernels.launch import Call, In, Out, Program, View, ceil_div
 from dlcore.kernels.matmul import batched, integers, pointers, tma, vector
 from dlcore.kernels.matmul.pack import packed
@@ -28,7 +28,7 @@ from dlcore.kernels.matmul.product import (
     shifted,
 )
 from dlcore.kernels.matmul.split import add_slices
-from dlcore.kernels.matmul.tiles import Tile, Work, choose, plain, portable, tiles
+from dlcore.kernels.matmul.tiles import Tile, Work, choose, plain, portable, worth_timing
 
 __all__ = ["candidates", "linear", "matmul", "multiply"]
 
@@ -86,24 +86,18 @@ def _linear(call: Call, tile: Tile | None) -> Program:
     return builder.program()
 
 
-def candidates(call: Call) -> Iterator[tuple[dict[str, Any], Program]]:
-    """For the tuner: the configurations worth timing for a call of linear or of matmul on two matrices."""
+def candidates(call: Call) -> list[tuple[dict[str, Any], Program]]:
+    """For the tuner: configurations worth timing for linear, or for matmul of two matrices; the planner's own first."""
     a, b = call.inputs[:2]
-    assert a is not None and b is not None
+    out = call.outputs[0]
+    assert a is not None and b is not None and out is not None
     alone = len(call.outputs) == 1
-    k, dtype = a.shape[-1], a.dtype
-    for tile in tiles(call.arch, dtype, float32_precision()):
-        for splits in (1, 2, 4, 8, 16):
-            if splits > 1 and k < 4 * splits * tile.k:
-                break
-            shaped = [tile._replace(splits=splits)]
-            if tile.kernel == "tma" and splits == 1:
-                shaped += [tile._replace(flatten=False), tile._replace(group=1)]
-                if call.arch.name == "sm_90" and dtype.itemsize == 2:
-                    shaped.append(tile._replace(warps=4, stages=3, specialize=True, flatten=False))
-            for option in shaped:
-                program = _matrices(call, option) if alone else _linear(call, option)
-                yield option._asdict(), program
+    rows, columns = math.prod(out.shape[:-1]), out.shape[-1] if out.shape else 1
+    if min(rows, columns) < 2 or not a.dtype.is_float or (alone and max(len(a.shape), len(b.shape)) > 2):
+        return []
+    work = Work(rows, columns, a.shape[-1], 1, a.dtype, _precision(a.dtype))
+    made = _matrices if alone else _linear
+    return [(tile._asdict(), made(call, tile)) for tile in worth_timing(work, call.arch)]
 
 
 def _matrices(call: Call, tile: Tile) -> Program:
@@ -159,7 +153,7 @@ def multiply(builder: Builder, p: Product, tile: Tile | None = None) -> None:
     if not p.dtype.is_float:
         builder.launches.append(integers.launch(p))
         return
-    precision = float32_precision() if p.dtype is float32 else "ieee"
+    precision = _precision(p.dtype)
     if tile is None and min(p.m, p.n) == 1:
         _vector(builder, p if p.n == 1 else p.swap)
     elif tile is None and batched.fits(p):
@@ -167,6 +161,10 @@ def multiply(builder: Builder, p: Product, tile: Tile | None = None) -> None:
     else:
         work = Work(p.m, p.n, p.k, p.entries, p.dtype, precision)
         _tiled(builder, p, tile or choose(work, builder.arch), precision)
+
+
+def _precision(dtype: DType) -> str:
+    return float32_precision() if dtype is float32 else "ieee"
 
 
 def _vector(builder: Builder, p: Product) -> None:

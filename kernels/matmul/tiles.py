@@ -13,7 +13,7 @@ from typing import NamedTuple
 from dlcore.dtypes import DType, float32, float64
 from dlcore.kernels.launch import Arch, ceil_div, configuration, power_of_2
 
-__all__ = ["HEAVY", "Tile", "Work", "choose", "plain", "portable", "tiles"]
+__all__ = ["HEAVY", "Tile", "Work", "choose", "plain", "portable", "tiles", "worth_timing"]
 
 HEAVY = ("sigmoid", "tanh", "gelu", "gelu_tanh")  # epilogues that need many registers
 
@@ -110,6 +110,22 @@ def choose(work: Work, arch: Arch) -> Tile:
         return Tile(**tuned)
     best = min(_variants(work, arch), key=lambda tile: _cycles(work, tile, arch))
     return _specialized(best, work, arch)
+
+
+def worth_timing(work: Work, arch: Arch) -> list[Tile]:
+    """For the tuner: the choice, the next best by the model, and other ways to run the best persistent tile."""
+    ranked = sorted(_variants(work, arch), key=lambda tile: _cycles(work, tile, arch))
+    persistent = [tile for tile in ranked if tile.kernel == "tma"][:1]
+    ways: list[Tile] = []
+    for tile in persistent:
+        half = kind(work.dtype, work.precision) == "half"
+        ways += [tile._replace(flatten=False), tile._replace(group=1)]
+        if half and (tile.stages + 1) * (tile.m + tile.n) * tile.k * 2 + (32 << 10) <= arch.shared:
+            ways.append(tile._replace(stages=tile.stages + 1))
+        if half and arch.name == "sm_90":
+            ways += [tile._replace(warps=4, stages=s, specialize=True, flatten=False) for s in (3, 4)]
+            ways.append(tile._replace(m=tile.n, n=tile.m))
+    return list(dict.fromkeys([choose(work, arch), *ranked[:8], *ways]))
 
 
 def _variants(work: Work, arch: Arch) -> list[Tile]:
