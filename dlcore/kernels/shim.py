@@ -13,8 +13,8 @@ import re
 import shlex
 import struct
 import subprocess
-import sysconfig
 import tempfile
+import threading
 from collections.abc import Callable, Iterable
 from functools import cache
 from pathlib import Path
@@ -32,6 +32,8 @@ FLAGS = [
     "-fno-gnu-unique", "-fvisibility=hidden", "-fno-extern-tls-init",
 ]  # fmt: skip
 SHARED = 227 << 10  # bytes of dynamic shared memory, filled with NaN for each block
+
+_lock = threading.Lock()
 
 Address = Callable[[Any], int]
 Number = Callable[[Value], Any]
@@ -55,7 +57,8 @@ def run_cuda(launch: Launch, address: Address, number: Number | None = None, bac
     grid = (ctypes.c_uint * 3)(*launch.grid, *[1] * (3 - len(launch.grid)))
     block = (ctypes.c_uint * 3)(kernel.threads, 1, 1)
     function = _library(kernel.source, kernel.function)
-    problem = function(grid, block, len(packed), sizes, arguments, int(backward))
+    with _lock:  # fibers and shared memory are the library's
+        problem = function(grid, block, len(packed), sizes, arguments, int(backward))
     if problem:
         raise ShimError(f"{kernel.name}: {problem.decode()}")
 
@@ -109,7 +112,7 @@ dlcore_launch(const unsigned* grid, const unsigned* block, int count, const int*
 def _library(source: str, function: str) -> Any:
     """The entry of the compiled kernel; compiled if this source never was."""
     path = source_path(source)
-    compiler = shlex.split(os.environ.get("CXX") or sysconfig.get_config_var("CXX") or "g++")
+    compiler = shlex.split(os.environ.get("CXX") or "g++")
     texts = includes(source).values()
     entry, shared = _wrapper(path.name, texts, function)
     parts = [*texts, *(p.read_text() for p in sorted(HEADERS.iterdir())), entry, shared, *compiler, *FLAGS]
@@ -132,7 +135,10 @@ def _compile(compiler: list[str], source: Path, entry: str, shared: str, library
                 (Path(folder) / name).write_text(text)
                 units.append(str(Path(folder) / name))
         command = [*compiler, *FLAGS, f"-I{HEADERS}", f"-I{source.parent}", *units, "-o", str(made)]
-        result = subprocess.run(command, capture_output=True, text=True)
+        try:
+            result = subprocess.run(command, capture_output=True, text=True)
+        except FileNotFoundError:
+            raise ShimError(f"{source.name}: {compiler[0]} is not here to compile it for the host") from None
         if result.returncode:
             raise ShimError(f"{source.name} does not compile on the host:\n{result.stderr[:4000]}")
         made.replace(library)  # in one step: another process may be doing the same

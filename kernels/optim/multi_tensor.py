@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from dlcore.dtypes import DType, bfloat16, float16, float32, float64
-from dlcore.kernels.launch import F64, I32, Call, Cuda, In, Launch, Out, Program, Table, Temp, Workspace, ceil_div
+from dlcore.kernels.launch import F64, I32, Call, Cuda, In, Launch, Out, Program, Table, Temp, View, Workspace, ceil_div
 
 THREADS = 256
 CTYPES = {float32: "float", float64: "double", float16: "__half", bfloat16: "__nv_bfloat16"}
@@ -30,6 +30,12 @@ class Segment(NamedTuple):
     group: int = 0
 
 
+def _view(call: Call, k: int) -> View:
+    view = call.inputs[k]
+    assert view is not None  # no operand of these rows is optional
+    return view
+
+
 class Dense:
     """Contiguous memory for each operand: itself, or a workspace filled before and copied back after."""
 
@@ -40,8 +46,7 @@ class Dense:
 
     def __call__(self, k: int) -> In | Temp:
         """A pointer to the dense elements of input ``k``, which is written."""
-        view = self.call.inputs[k]
-        assert view is not None
+        view = _view(self.call, k)
         if view.contiguous:
             return In(k)
         self.temps.append(Workspace(view.size * view.dtype.itemsize))
@@ -82,8 +87,7 @@ def _tables(segments: Sequence[Segment], chunk: int) -> Iterator[tuple[Table, in
 def _by_dtype(call: Call, n: int) -> Iterator[tuple[DType, list[int]]]:
     """The positions of inputs 0 ... n - 1, dtype by dtype."""
     for dtype in CTYPES:
-        members = [k for k in range(n) if (v := call.inputs[k]) and v.dtype is dtype]
-        if members:
+        if members := [k for k in range(n) if _view(call, k).dtype is dtype]:
             yield dtype, members
 
 
@@ -106,7 +110,7 @@ def _update(call: Call, name: str, lists: int, narrowest: int) -> Program:
     ``narrowest``: the bytes of an element that chunks are sized by, at least.
     """
     n, groups = call.attrs
-    views, settings = call.inputs, len(call.inputs) - 1
+    settings = len(call.inputs) - 1
     moments = settings // n - 3
     temps: list[Workspace] = []
     dense = Dense(call, temps)
@@ -117,20 +121,20 @@ def _update(call: Call, name: str, lists: int, narrowest: int) -> Program:
         for k in members:
             states = [dense((2 + j) * n + k) if j < moments else None for j in range(lists)]
             pointers = (dense(k), In(n + k), *states, counts[k])
-            segments.append(Segment(pointers, views[k].size, groups[k]))
+            segments.append(Segment(pointers, _view(call, k).size, groups[k]))
         kernel = Cuda(f"optim/{name}.cu", f"{name}<{CTYPES[dtype]}>", THREADS)
         item = max(dtype.itemsize, narrowest)
         for table, chunks in _tables(segments, CHUNK // item):
             each = 1 if chunks <= 8 * call.arch.multiprocessors else CHUNKS
             args = {"table": table, "settings": In(settings), "each": I32(each)}
             updates.append(Launch(kernel, (ceil_div(chunks, each),), args))
-    strided = tuple(k for k in (*range(n, 2 * n), settings) if not views[k].contiguous)
+    strided = tuple(k for k in (*range(n, 2 * n), settings) if not _view(call, k).contiguous)
     return Program((*dense.before, *updates, *dense.after), tuple(temps), strided)
 
 
 def _counts(call: Call, dense: Dense, steps: Sequence[int]) -> list[In | Temp]:
     """Pointers to the step counts as integers; those kept as float32 are converted before and back after."""
-    floats = [k for k in steps if (v := call.inputs[k]) and v.dtype is float32]
+    floats = [k for k in steps if _view(call, k).dtype is float32]
     if floats:
         dense.temps.append(Workspace(8 * len(floats)))
     whole = len(dense.temps) - 1
@@ -156,13 +160,10 @@ def clip_grad_norm(call: Call) -> Program:
     order = 0 if math.isinf(power) else 1 if power == 2 else 2
     temps: list[Workspace] = []
     dense = Dense(call, temps)
-    parts = [
-        (dtype, table, chunks)
-        for dtype, members in _by_dtype(call, len(call.inputs))
-        for table, chunks in _tables(
-            [Segment((dense(k),), call.inputs[k].size) for k in members], CHUNK // dtype.itemsize
-        )
-    ]
+    parts = []
+    for dtype, members in _by_dtype(call, len(call.inputs)):
+        segments = [Segment((dense(k),), _view(call, k).size) for k in members]
+        parts += [(dtype, table, chunks) for table, chunks in _tables(segments, CHUNK // dtype.itemsize)]
     if not parts:  # the norm of nothing is written all the same
         parts = [(float32, *next(_tables([Segment((None,), 0)], 1)))]
     most = max(PARTIALS // len(parts), 8)
