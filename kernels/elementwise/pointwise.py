@@ -227,45 +227,51 @@ def launch(function: Kernel, widen: bool, out: Operand, *inputs: Operand) -> tup
     narrowest = min(o.view.dtype.itemsize for o in operands if not o.number)
     block = max(8 * THREADS, 16 // narrowest * THREADS)
     if len(axes) > 1 or any(s not in (0, 1) for axis in axes for s in axis.strides):
-        return (_tiled(args, axes, [o.number for o in operands], narrowest, block),)
+        return (_tiled(args, axes, operands, narrowest, block),)
     axis = axes[0] if axes else Axis(1, (1, int(not inputs[0].number), 0, 0))
     args |= {"size": axis.length, "RUN": sum(bool(s) << k for k, s in enumerate(axis.strides[1:]))}
     args |= {"SPLIT": axis.length % 16 != 0 and axis.length > block, "BLOCK": block}
     return (Launch(dense_kernel, (ceil_div(axis.length, block),), args),)
 
 
-def _tiled(args: dict[str, Any], axes: list[Axis], numbers: list[bool], itemsize: int, block: int) -> Launch:
+def _tiled(args: dict[str, Any], axes: list[Axis], operands: Sequence[Operand], narrowest: int, block: int) -> Launch:
     columns, *others = reversed(axes)
     across = next((k for k, axis in enumerate(others) if _transposed(columns, axis)), None)
-    rows = others.pop(across or 0) if others else Axis(1, (0,) * len(numbers))
-    shape, warps = _tile(rows.length, columns.length, across is not None, itemsize, block)
+    rows = others.pop(across or 0) if others else Axis(1, (0,) * len(operands))
+    shape, warps = _tile(rows.length, columns.length, across is not None, narrowest, block)
     inner_first = [columns, rows, *others]
-    for k, name in enumerate(("out", "a", "b", "c")):
-        for d in range(MOST_AXES):
-            known = k < len(numbers) and not numbers[k] and d < len(inner_first)
-            args[f"{name}{d}"] = (inner_first[d].strides[k] or None) if known else None
-        unit = _unit([axis.strides[k] for axis in inner_first], shape) if k < len(numbers) else 1
-        args[f"UNIT_{name.upper()}".removesuffix("_OUT")] = unit
     for d in range(MOST_AXES):
         args[f"n{d}"] = inner_first[d].length if d < len(inner_first) else None
-    args |= {"UNIT_0": math.gcd(columns.length, 16), "UNIT_1": math.gcd(rows.length, 16)}
+    for k, name in enumerate(("out", "a", "b", "c")):
+        memory = k < len(operands) and not operands[k].number
+        strides = [axis.strides[k] for axis in inner_first] if memory else []
+        for d in range(MOST_AXES):
+            args[f"{name}{d}"] = (strides[d] or None) if d < len(strides) else None
+        unit = _unit(strides, shape, operands[k].view.dtype.itemsize) if memory else 1
+        args[f"UNIT_{name.upper()}".removesuffix("_OUT")] = unit
+    sizes = [o.view.dtype.itemsize for o in operands if not o.number]
+    lengths = (columns.length, rows.length if across is not None else 1)
+    args |= {f"UNIT_{d}": divisor(n, min(sizes)) or divisor(n, max(sizes)) or 1 for d, n in enumerate(lengths)}
     reach = max(shape[0] * abs(r) + shape[1] * abs(c) for r, c in zip(rows.strides, columns.strides, strict=True))
     args |= {"INDEX": tl.int64 if reach >= 2**31 else tl.int32, "ROWS": shape[0], "COLUMNS": shape[1]}
     blocks = ceil_div(rows.length, shape[0]) * ceil_div(columns.length, shape[1])
-    for axis in others:
-        blocks *= axis.length
+    blocks *= math.prod(axis.length for axis in others)
     return Launch(tile_kernel, (blocks,), args, num_warps=warps)
 
 
-def _unit(strides: Sequence[int], tile: tuple[int, int]) -> int:
-    """What all of an operand's strides but a 1 are multiples of, 16 at most; negative where the 1 is that of the rows.
+def divisor(n: int, itemsize: int) -> int | None:
+    """The number of elements in 16 bytes if ``n`` is a multiple of it."""
+    vector = max(16 // itemsize, 1)
+    return vector if n % vector == 0 else None
 
-    Triton knows only of 16, but 8 is enough for 16-byte accesses to 16-bit floats, and 4 to float32.
-    """
+
+def _unit(strides: Sequence[int], tile: tuple[int, int], itemsize: int) -> int:
+    """What all of an operand's strides but a 1 are multiples of if that makes 16 bytes, else 1; negative where the 1 is
+    the rows'. Triton itself knows only of multiples of 16."""
     column, row = strides[:2]
     if column == 1:
-        return math.gcd(row, *strides[2:], tile[1], 16)
-    return -math.gcd(column, *strides[2:], tile[0], 16) if row == 1 else 1
+        return divisor(math.gcd(row, *strides[2:], tile[1]), itemsize) or 1
+    return -(divisor(math.gcd(column, *strides[2:], tile[0]), itemsize) or 1) if row == 1 else 1
 
 
 def _transposed(columns: Axis, axis: Axis) -> bool:

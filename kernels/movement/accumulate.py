@@ -25,7 +25,7 @@ import math
 from typing import Any
 
 from dlcore.dtypes import DType, float32, float64, int32, int64
-from dlcore.kernels.elementwise.pointwise import step, walk
+from dlcore.kernels.elementwise.pointwise import divisor, step, walk
 from dlcore.kernels.language import jit, tl
 from dlcore.kernels.launch import (
     Call,
@@ -213,7 +213,8 @@ def _sums(call: Call, length: int, limit: int, outer: int, inner: int, axis: int
     dtype, parts = _accumulator(dx.dtype), keys.index + 1
     shared = {
         "keys": keys, "dx": Out(0), "first": Temp(parts, dtype), "last": Temp(parts + 1, dtype), "n": n,
-        "limit": limit, "inner": inner, "shift": shift, "MOST": most, "UNIT": math.gcd(inner, 16), "LENGTH": rows,
+        "limit": limit, "inner": inner, "shift": shift, "MOST": most,
+        "UNIT": divisor(inner, dx.dtype.itemsize) or 1, "LENGTH": rows,
         "COLUMNS": columns,
     }  # fmt: skip
     launches.append(Launch(sum_kernel, (blocks,), shared | {"dout": In(0)}))

@@ -34,8 +34,8 @@ def find(indices, i, inside, length, errors):
     place = tl.where(k < 0, k + length, k)
     good = (place >= 0) & (place < length)
     wrong = inside & (good == 0)
-    tl.atomic_max(errors + i * 0, (i * 0 + CODE).to(tl.int64), wrong)
-    tl.atomic_min(errors + 1 + i * 0, i.to(tl.int64), wrong)
+    tl.atomic_max(errors + i * 0, (i * 0 + CODE).to(tl.int64), wrong, sem="relaxed")
+    tl.atomic_min(errors + 1 + i * 0, i.to(tl.int64), wrong, sem="relaxed")
     return place, inside & good
 
 
@@ -43,7 +43,7 @@ def find(indices, i, inside, length, errors):
 def claim_kernel(indices, last, errors, n, length, BLOCK: tl.constexpr):
     i = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
     place, good = find(indices, i, i < n, length, errors)
-    tl.atomic_max(last + place, (i + 1).to(last.dtype.element_ty), good)
+    tl.atomic_max(last + place, (i + 1).to(last.dtype.element_ty), good, sem="relaxed")
 
 
 @jit

@@ -33,8 +33,8 @@ def ravel_kernel(
         k = tl.load(index + walk(i, n0, n1, n2, n3, n4, n5, n6, n7, s0, s1, s2, s3, s4, s5, s6, s7), i < size, 0)
     place = tl.where(k < 0, k + length, k)
     wrong = (i < size) & ((place < 0) | (place >= length))
-    tl.atomic_max(errors + i * 0, (i * 0 + CODE).to(tl.int64), wrong)
-    tl.atomic_min(errors + 1 + i * 0, i.to(tl.int64), wrong)
+    tl.atomic_max(errors + i * 0, (i * 0 + CODE).to(tl.int64), wrong, sem="relaxed")
+    tl.atomic_min(errors + 1 + i * 0, i.to(tl.int64), wrong, sem="relaxed")
     place = tl.where(wrong, 0, place)
     if not FIRST:
         place += tl.load(out + i, i < size, 0) * length
@@ -48,7 +48,7 @@ def count_kernel(x, counts, size, TOTAL: tl.constexpr, BLOCK: tl.constexpr):
     i = block.to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
     count = tl.sum(tl.load(x + i, i < size, 0).to(tl.int32)).to(tl.int64)
     if TOTAL:
-        tl.atomic_add(counts, count)
+        tl.atomic_add(counts, count, sem="relaxed")
     else:
         tl.store(counts + block, count)
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 
-from dlcore.kernels.elementwise.pointwise import merged_axes, walk
+from dlcore.kernels.elementwise.pointwise import divisor, merged_axes, walk
 from dlcore.kernels.language import jit, tl
 from dlcore.kernels.launch import (
     Call,
@@ -102,7 +102,7 @@ def _take(call: Call, axis: int, axes: int, last: Temp | None) -> Program:
     args = {
         "x": In(0, RAW[wide]), "indices": In(1), "last": last, "out": Out(0, RAW[wide]), "errors": Errors(), "n": n,
         "length": math.prod(x.shape[axis : axis + axes]), "inner": inner, "x_outer": x_outer, "x_axis": x_axis,
-        "UNIT": math.gcd(inner, x_outer, x_axis, 16), "ROWS": height, "COLUMNS": columns,
+        "UNIT": divisor(math.gcd(inner, x_outer, x_axis), wide) or 1, "ROWS": height, "COLUMNS": columns,
     }  # fmt: skip
     blocks = ceil_div(inner, columns) * ceil_div(n, height) * math.prod(x.shape[:axis])
     return Program((Launch(take_kernel, (blocks,), args),), (), copied)
