@@ -94,10 +94,10 @@ def _compiled(found: list[Asked]) -> list[bool]:
     if DRY:
         return [True] * len(found)
     wanted = [[specialise(launch, prepared(a.call, a.program))[0] for launch in a.program.launches] for a in found]
-    distinct = list(dict.fromkeys(itertools.chain(*wanted)))
-    made = dict(zip(distinct, compiling.compile_many(distinct, len(os.sched_getaffinity(0))), strict=True))
-    good = {w for w, m in made.items() if isinstance(m, Binary) and not m.problems}
-    return [all(w in good for w in launches) for launches in wanted]
+    distinct = {w.key: w for w in itertools.chain(*wanted)}
+    made = compiling.compile_many(list(distinct.values()), len(os.sched_getaffinity(0)))
+    good = {key for key, m in zip(distinct, made, strict=True) if isinstance(m, Binary) and not m.problems}
+    return [all(w.key in good for w in launches) for launches in wanted]
 
 
 def first(row: str) -> dict[str, Any]:

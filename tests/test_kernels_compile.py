@@ -337,9 +337,9 @@ def cold(tmp_path, monkeypatch):
     from dlcore.kernels import compile as compiling
 
     monkeypatch.setenv("DLCORE_CACHE", str(tmp_path))
-    compiling.binary.cache_clear()
+    compiling._memory.clear()
     yield compiling
-    compiling.binary.cache_clear()
+    compiling._memory.clear()
 
 
 @pytest.mark.parametrize("arch", ARCHES)

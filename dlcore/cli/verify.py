@@ -138,13 +138,13 @@ def _wanted(
                     turn = (DTYPES.index(asked.dtype) - place) % 3 if functions and asked.dtype in DTYPES else 0
                     dtype = None if functions else asked.dtype
                     name = (launch.kernel.name, op.name, dtype, specialised.arch, functions)
-                    key = specialised if everything else name
+                    key = specialised.key if everything else name
                     rank = (-turn, size)
                     if asked.why in titles:  # a shape of its own
-                        key = specialised
+                        key = specialised.key
                     if key not in found or rank > found[key][0]:
                         found[key] = rank, wanted
-    distinct = {w.specialised: w for _, w in found.values()}
+    distinct = {w.specialised.key: w for _, w in found.values()}
     return list(distinct.values()), list(broken.values())
 
 

@@ -17,7 +17,7 @@ import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from functools import cache, lru_cache
+from functools import lru_cache
 from typing import Any
 
 from dlcore.kernels import binary as storage
@@ -56,9 +56,18 @@ def compile_program(program: Program, call: Call) -> list[Binary]:
     return [load(launch, call)[0] for launch in program.launches]
 
 
-@cache
 def binary(wanted: Specialised) -> Binary:
     """The binary of ``wanted``: from memory, a pack, the cache, or the compiler. Raises CompileError."""
+    key = wanted.key  # not the tuple itself: constants 1, 1.0 and True are equal
+    if key not in _memory:
+        _memory[key] = _found(wanted)
+    return _memory[key]
+
+
+_memory: dict[str, Binary] = {}
+
+
+def _found(wanted: Specialised) -> Binary:
     for candidate in _candidates(wanted):
         key = candidate.key
         if found := storage.packed(key) or storage.cached(key):
