@@ -5,16 +5,21 @@ written once, 12 bytes an element for a float32 sum, next to no FLOPs. Axes that
 first, so almost every call becomes one of two shapes:
 
 - dense: one axis, each operand runs along it or is one number. A block of 128 threads takes 1024 elements (2048 of
-  bytes), 16 bytes a thread and access: `ld.global.v4` and `st.global.v4` on every architecture, 20 to 40 registers.
+  bytes), 16 bytes a thread and access: `ld.global.v4` and `st.global.v4` on every architecture. Registers on sm_90: a
+  sum of float32 25, of bfloat16 18, gelu 48 and 32, so up to 2048 threads an SM with 32 to 64 KiB in flight.
   A length that is no multiple of 16 would make a masked block's accesses scalar, so there all blocks but the last
-  go without a mask.
+  go without a mask (add 32 registers, gelu 54). A view that begins off 16 bytes is read by elements, still in whole
+  lines a warp.
 - tiles of the two innermost axes, the others (up to six) found from the block's number. Strides 0 of the innermost axis
   are compiled in, which keeps the vector accesses of the others. The tile's rows run along the axis on which an operand
   is contiguous if that is not the innermost one: both sides of a transposition are read and written in whole lines, and
-  exchanged through shared memory.
+  exchanged through shared memory (4 to 8 KiB; 32 to 38 registers). Rows of a multiple of 16 bytes keep the wide
+  accesses: 1000 bfloat16, which are no multiple of 16 elements, too.
 
 Element i of the output depends on the elements i only, read before they are written: an output may be one of the
-inputs. Unmeasured: written without a GPU.
+inputs.
+
+Versions: 1, this one. Unmeasured: not yet run on hardware.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
 // Rows by index, out[o, i] = x[o, indices[i]]: take (see take.py) for rows of a multiple of 16 bytes, in CUDA C++.
 //
 // Bound by memory: every row is read and written once, indices are read once; no FLOPs. Threads count 16-byte units of
-// the output without regard to rows, so that all lanes work whatever the length of a row: Triton, whose tiles have sides
-// of powers of two, leaves 23 of 100 idle on images of 784 bytes. A thread has 4 units of 16 bytes in flight, 256
-// threads a block. A unit's row is found by a division of 32 bits where the output has fewer than 2^32 units; its index
-// comes from the first-level cache but for the row's first lane.
+// the output without regard to rows, so all lanes work whatever the length of a row: Triton, whose tiles have sides of
+// powers of two, leaves 23 of 100 idle on images of 784 bytes. A thread has 4 units of 16 bytes in flight, 256 threads
+// a block. A unit's row is found by a division of 32 bits where the output has fewer than 2^32 units; its index comes
+// from the first-level cache but for the row's first lane. Registers 32 to 36, no spills, on sm_80, 90, 100 and 120.
 //
 // An index out of range is reported (position: the smallest) and its row becomes 0.
 //

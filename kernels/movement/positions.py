@@ -2,7 +2,7 @@
 
 Bound by memory. Counts are sums of integers by atomics, which come out the same in any order; the positions are found
 in three launches: each block counts its 1024 elements, one program turns the counts into offsets, and each block writes
-its coordinates behind those of the blocks before it. Unmeasured: written without a GPU.
+its coordinates behind those of the blocks before it. Unmeasured: not yet run on hardware.
 """
 
 from __future__ import annotations

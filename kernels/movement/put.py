@@ -5,7 +5,7 @@ does not depend on the order of blocks), then each element whose index still sta
 value and indices are read, the places written; the table, 4 bytes a place, is cleared, and read once an element. `put`
 copies x first. 1024 elements a program; where an element lies on each side is found by divisions of its number.
 
-An index out of range sets the row's error words and writes nothing. Unmeasured: written without a GPU.
+An index out of range sets the row's error words and writes nothing. Unmeasured: not yet run on hardware.
 """
 
 from __future__ import annotations

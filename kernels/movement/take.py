@@ -6,7 +6,8 @@ Bound by memory: indices and the elements they name are read once, the output is
   length and alignment allow (8 bytes for most), so dtypes share binaries and rows of a multiple of 16 bytes move by 16.
 - gather: 1024 elements a program; the element's place along the other axes is found by divisions of its number.
 
-An index out of range sets the row's error words and reads nothing; its output is 0. Unmeasured: written without a GPU.
+An index out of range sets the row's error words and reads nothing; its output is 0. gather.cu is take in CUDA C++, for
+rows of odd lengths. Registers on sm_90: take 38, gather 54. Unmeasured: not yet run on hardware.
 """
 
 from __future__ import annotations
