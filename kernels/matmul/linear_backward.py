@@ -98,7 +98,9 @@ def _small(builder: Builder, call: Call, weight: Matrix, sizes: tuple[int, int, 
     r, n, k = sizes
     dx, dweight, dbias = call.outputs
     dtype = weight.dtype
-    tile = 32 if dtype is float64 or r * n * k < 1 << 20 else 64
+    double = dtype is float64
+    tile = 32 if double or r * n * k < 1 << 20 else 64
+    step = 16 if tile == 32 and dtype.itemsize > 2 else 32
     tiles_dx = ceil_div(r, tile) * ceil_div(k, tile) if dx else 0
     columns = max(1, ceil_div(k, tile)) if dweight else 1
     rest = ceil_div(n, tile) * columns if dweight or dbias else 0
@@ -107,12 +109,12 @@ def _small(builder: Builder, call: Call, weight: Matrix, sizes: tuple[int, int, 
         "dout": In(0), "x": In(1), "weight": In(2), "saved": In(3) if activation else None, "dx": dx and Out(0),
         "dweight": dweight and Out(1), "dbias": dbias and Out(2), "r": r, "n_units": n // unit_n,
         "k_units": k // unit_k, "stride_w": weight.pitch // unit_w, "tiles_dx": tiles_dx, "columns_dw": columns,
-        "TILE": tile, "STEP": 16 if dtype is float64 else 32, "UNIT_N": unit_n, "UNIT_K": unit_k, "UNIT_W": unit_w,
+        "TILE": tile, "STEP": step, "UNIT_N": unit_n, "UNIT_K": unit_k, "UNIT_W": unit_w,
         "WEIGHT_BY_ROWS": weight.by_rows, "ACTIVATION": activation, "PRECISION": float32_precision(),
         "ACC": accumulator(dtype),
     }  # fmt: skip
     builder.contiguous |= {0, 1} | ({3} if activation else set())
-    builder.launches.append(Launch(small_kernel, (tiles_dx + rest,), args, num_warps=4, num_stages=3))
+    builder.launches.append(Launch(small_kernel, (tiles_dx + rest,), args, 8 if double else 4, 3))
 
 
 # ---- dpre and the sums of its columns -----------------------------------------------------------------------------
@@ -195,7 +197,7 @@ def linear_backward(call: Call) -> Program:
     if not any(o is not None and o.size for o in call.outputs):
         return Program(())
     weight = matrix(In(2), weight_view, ())
-    if not weight.dense or not weight.aligned:
+    if not weight.dense or not weight.aligned or weight.pitch * max(n, k) >= 1 << 31:
         builder.contiguous.add(2)
         weight = matrix(In(2), as_contiguous(weight_view), ())
     if r <= SMALL_ROWS and r * n <= SMALL_DPRE and r * n * k <= SMALL_WORK:

@@ -13,7 +13,7 @@ from typing import NamedTuple
 from dlcore.dtypes import DType, float32, float64
 from dlcore.kernels.launch import Arch, ceil_div, configuration, power_of_2
 
-__all__ = ["HEAVY", "Tile", "Work", "choose", "plain", "portable", "tiles", "worth_timing"]
+__all__ = ["HEAVY", "Tile", "Work", "choose", "family", "plain", "portable", "tiles", "worth_timing"]
 
 HEAVY = ("sigmoid", "tanh", "gelu", "gelu_tanh")  # epilogues that need many registers
 
@@ -69,7 +69,7 @@ TILES: dict[tuple[str, str], tuple[Tile, ...]] = {
     ),
     ("sm_80", "tf32x3"): _pointers((128, 64, 32, 8, 3), (64, 64, 32, 4, 4), (16, 64, 32, 4, 4)),
     ("sm_90", "tf32x3"): (*_tma((128, 128, 32, 8, 3)), *_pointers((64, 64, 32, 4, 4), (64, 16, 32, 4, 4))),
-    ("sm_120", "tf32x3"): _pointers((128, 128, 32, 8, 2), (64, 64, 32, 8, 3), (16, 64, 32, 4, 3)),
+    ("sm_120", "tf32x3"): _pointers((128, 64, 32, 8, 3), (64, 64, 32, 8, 3), (16, 64, 32, 4, 3)),
     ("any", "ieee"): _pointers((128, 128, 32, 8, 2), (64, 64, 32, 4, 2), (16, 64, 32, 4, 2)),
     ("any", "double"): _pointers((64, 64, 16, 4, 3), (32, 32, 16, 4, 3)),
 }
@@ -82,6 +82,13 @@ _SPLITS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64)
 _IN_CACHE = 32 << 20  # bytes of slices that L2 keeps until they are added
 
 
+def family(arch: Arch) -> str:
+    """The architecture whose tiles and rates stand for ``arch``: sm_86 and sm_89 are like sm_80, sm_103 like sm_100."""
+    return max(
+        ("sm_80", "sm_90", "sm_100", "sm_120"), key=lambda name: (int(name[3:]) <= arch.capability, int(name[3:]))
+    )
+
+
 def kind(dtype: DType, precision: str) -> str:
     """The row of the tables."""
     if dtype is float64:
@@ -92,8 +99,8 @@ def kind(dtype: DType, precision: str) -> str:
 def tiles(arch: Arch, dtype: DType, precision: str) -> tuple[Tile, ...]:
     """The tiles worth trying."""
     what = kind(dtype, precision)
-    family = "any" if what in ("ieee", "double") else arch.name.replace("sm_100", "sm_90")
-    return TILES[family, "tf32x3" if what == "tf32" else what]
+    whose = "any" if what in ("ieee", "double") else family(arch).replace("sm_100", "sm_90")
+    return TILES[whose, "tf32x3" if what == "tf32" else what]
 
 
 def shape_class(work: Work) -> str:
@@ -122,7 +129,7 @@ def worth_timing(work: Work, arch: Arch) -> list[Tile]:
         ways += [tile._replace(flatten=False), tile._replace(group=1)]
         if half and (tile.stages + 1) * (tile.m + tile.n) * tile.k * 2 + (32 << 10) <= arch.shared:
             ways.append(tile._replace(stages=tile.stages + 1))
-        if half and arch.name == "sm_90":
+        if half and family(arch) == "sm_90":
             ways += [tile._replace(warps=4, stages=s, specialize=True, flatten=False) for s in (3, 4)]
             ways.append(tile._replace(m=tile.n, n=tile.m))
     return list(dict.fromkeys([choose(work, arch), *ranked[:8], *ways]))
@@ -134,8 +141,8 @@ def _variants(work: Work, arch: Arch) -> list[Tile]:
         swap = work.m < work.n if tile.m > tile.n else work.m > work.n and tile.m < tile.n
         swap = swap and tile.kernel == "pointers"
         steps = ceil_div(max(work.k, 1), tile.k)
-        few = _blocks(work, tile._replace(swap=swap)) < 2 * arch.multiprocessors
-        splits = (s for s in _SPLITS if s == 1 or (few and steps >= 4 * s))
+        most = min(steps // 4, 4 * arch.multiprocessors // _blocks(work, tile._replace(swap=swap)))
+        splits = (s for s in _SPLITS if s == 1 or s <= most)
         found += [tile._replace(swap=swap, splits=ceil_div(steps, ceil_div(steps, s))) for s in splits]
     return found
 
@@ -146,7 +153,7 @@ def _blocks(work: Work, tile: Tile) -> int:
 
 
 def _cycles(work: Work, tile: Tile, arch: Arch) -> float:
-    rate, bandwidth = _RATES[arch.name]
+    rate, bandwidth = _RATES[family(arch)]
     what = kind(work.dtype, work.precision)
     intensity = tile.m * tile.n / (tile.m + tile.n)
     step = tile.m * tile.n * tile.k * _SLOWER[what] / rate * (1 + 10 / intensity)
@@ -163,8 +170,8 @@ def _cycles(work: Work, tile: Tile, arch: Arch) -> float:
 
 def _specialized(tile: Tile, work: Work, arch: Arch) -> Tile:
     """Few steps of K leave the epilogue bare: then one warp group loads while two multiply and store (sm_90)."""
-    short = work.k <= 1024 and work.entries == 1 and kind(work.dtype, work.precision) == "half"
-    if arch.name != "sm_90" or tile.kernel != "tma" or not short:
+    short = work.k <= 1024 and work.entries == tile.splits == 1 and kind(work.dtype, work.precision) == "half"
+    if family(arch) != "sm_90" or tile.kernel != "tma" or not short:
         return tile
     return tile._replace(warps=4, stages=3, specialize=True, flatten=False)
 

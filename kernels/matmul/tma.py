@@ -19,7 +19,7 @@ from dlcore.kernels.launch import Arch, Launch, ceil_div
 from dlcore.kernels.matmul.epilogue import activate, grouped, multiply_add, with_bias
 from dlcore.kernels.matmul.pointers import load_bias, results, sizes, store_tile, strides
 from dlcore.kernels.matmul.product import Matrix, Product, accumulator
-from dlcore.kernels.matmul.tiles import HEAVY, Tile
+from dlcore.kernels.matmul.tiles import HEAVY, Tile, family
 
 __all__ = ["launch", "ready"]
 
@@ -148,7 +148,7 @@ def parts(tile: Tile, activation: str | None, stores: bool, arch: Arch) -> int:
     activations 32; sums that come from tensor memory (sm_100) want four parts before an activation."""
     heavy = activation in HEAVY
     most = 64 if stores and not heavy else 32
-    least = 4 if heavy and arch.name == "sm_100" else 1
+    least = 4 if heavy and family(arch) == "sm_100" else 1
     return max(least, tile.m * tile.n // (32 * tile.warps) // most)
 
 
