@@ -17,11 +17,12 @@ from rich.table import Table
 
 from dlcore import testing
 from dlcore.cli.programs import DTYPES, LARGE, Asked, programs, rows
+from dlcore.dtypes import DType
 from dlcore.kernels import binary as storage
 from dlcore.kernels.binary import Binary
 from dlcore.kernels.compile import CompileError, compile_many
 from dlcore.kernels.language import Kernel
-from dlcore.kernels.launch import ARCHES, Launch, prepared
+from dlcore.kernels.launch import ARCHES, prepared
 from dlcore.kernels.specialise import Specialised, specialise
 from dlcore.op import REGISTRY
 
@@ -65,7 +66,7 @@ def run(
         compile: compile what the rows' samples need and show registers, spills, shared memory and instructions.
         arch: architectures to compile for.
         family: families of kernels, as "matmul softmax"; default: all.
-        all: every sample, memory layout and dtype, not one of each kernel and dtype.
+        all: every sample, memory layout and dtype, not one of each kernel, row and architecture.
         out: also write a pack of the binaries here: DLCORE_KERNELS=DIR loads it on a machine without compilers.
         jobs: compilers at work.
         report: also write the table, as in docs/kernels.md, to this file.
@@ -117,9 +118,8 @@ def _wanted(
 ) -> tuple[list[Wanted], list[str]]:
     """The distinct binaries, and the errors of planners.
 
-    Unless ``everything``: those of large shapes; for each kernel, row, dtype and architecture those of one sample, the
-    largest it sees; and of a kernel that takes functions (a generator of pointwise kernels) one dtype for each, not the
-    same for all.
+    Unless ``everything``: those of large shapes, and for each kernel, row and architecture those of one dtype, which
+    goes round, and of the largest sample.
     """
     found: dict[Any, tuple[tuple[int, int], Wanted]] = {}
     broken: dict[str, str] = {}
@@ -131,30 +131,43 @@ def _wanted(
                 if isinstance(asked.program, Exception):
                     broken[purpose] = f"{purpose}: its planner raised {asked.program!r}"
                     continue
-                for launch, size, specialised in _launches(asked, broken, purpose):
-                    wanted = Wanted(specialised, purpose)
-                    functions = "".join(v.name for _, v in specialised.constants if isinstance(v, Kernel))
-                    place = zlib.crc32(functions.encode()) % 3 if functions else 0
-                    turn = (DTYPES.index(asked.dtype) - place) % 3 if functions and asked.dtype in DTYPES else 0
-                    dtype = None if functions else asked.dtype
-                    name = (launch.kernel.name, op.name, dtype, specialised.arch, functions)
-                    key = specialised.key if everything else name
-                    rank = (-turn, size)
-                    if asked.why in titles:  # a shape of its own
-                        key = specialised.key
+                for size, specialised in _launches(asked, broken, purpose):
+                    all_of_them = everything or asked.why in titles
+                    key = specialised.key if all_of_them else _kind(op.name, specialised)
+                    rank = -_turn(asked.dtype, _kind(op.name, specialised)), size
                     if key not in found or rank > found[key][0]:
-                        found[key] = rank, wanted
+                        found[key] = rank, Wanted(specialised, purpose)
     distinct = {w.specialised.key: w for _, w in found.values()}
     return list(distinct.values()), list(broken.values())
 
 
-def _launches(asked: Asked, broken: dict[str, str], purpose: str) -> Iterable[tuple[Launch, int, Specialised]]:
+def _kind(row: str, specialised: Specialised) -> tuple[str, ...]:
+    """What is compiled once: a kernel for a row and an architecture, with the functions it is given."""
+    functions = [v.name for _, v in specialised.constants if isinstance(v, Kernel)]
+    return (_base(specialised), row, specialised.arch, *functions)
+
+
+def _base(specialised: Specialised) -> str:
+    """The kernel's name; instances of a C++ template share it."""
+    return str(specialised.kernel.name).partition("<")[0]
+
+
+def _turn(dtype: DType, kind: tuple[str, ...]) -> int:
+    """0 for the dtype whose turn it is: another for each architecture and kernel."""
+    if dtype not in DTYPES:
+        return 0
+    name, row, arch, *functions = kind
+    place = zlib.crc32("".join([name, row, *functions]).encode()) + _order(arch)
+    return (DTYPES.index(dtype) - place) % len(DTYPES)
+
+
+def _launches(asked: Asked, broken: dict[str, str], purpose: str) -> Iterable[tuple[int, Specialised]]:
     assert not isinstance(asked.program, Exception)
     call = prepared(asked.call, asked.program)
     size = sum(v.size for v in (*call.inputs, *call.outputs) if v is not None)
     for launch in asked.program.launches:
         try:
-            yield launch, size, specialise(launch, call)[0]
+            yield size, specialise(launch, call)[0]
         except (ValueError, FileNotFoundError) as error:
             broken[purpose] = f"{purpose}: {error}"
 
@@ -220,9 +233,7 @@ class Group(NamedTuple):
 def _groups(results: Iterable[Result]) -> dict[tuple[str, str], Group]:
     groups: dict[tuple[str, str], Group] = {}
     for r in results:
-        kernel = r.wanted.specialised.kernel
-        name = kernel.name.partition("<")[0]  # a template's instances stand together
-        group = groups.setdefault((name, r.wanted.specialised.arch), Group([], []))
+        group = groups.setdefault((_base(r.wanted.specialised), r.wanted.specialised.arch), Group([], []))
         if isinstance(r.found, Binary):
             group.made.append(r.found)
         group.problems.extend(r.problems)
@@ -251,11 +262,18 @@ def _show(results: Iterable[Result], console: Console) -> None:
 
 _HEAD = """# GPU kernels and what they compile to
 
-Written by `dlcore verify --compile --report docs/kernels.md`, which compiles every kernel as the rows' samples need it
-and reads the result. Nothing here was timed, and nothing of it has run on a GPU yet.
+Written by `dlcore verify --compile --report docs/kernels.md` (or `make kernels`), which compiles every kernel as the
+rows' samples and some large shapes need it, and reads the result; no GPU takes part. Nothing here was timed, and
+nothing of it has run on a GPU yet.
 
-A cell: registers a thread / KiB of shared memory a block, the matrix instruction, and how global memory is read
-(tma, cp.async, ld.v4: 16 bytes a thread, ld.v2: 8, ld: less); **spills** and other problems in bold.
+A machine with a GPU needs no compiler: `dlcore verify --compile --all --arch sm_90 --out DIR` writes a pack of binaries
+anywhere, and DLCORE_KERNELS=DIR uses it there. Otherwise kernels are compiled when first needed, and kept in
+DLCORE_CACHE (default: `~/.cache/dlcore`).
+
+A cell: registers a thread / KiB of shared memory a block, the matrix instruction, and how global memory is read (tma,
+cp.async, ld.v4: 16 bytes a thread, ld.v2: 8, ld: less). **Problems** are what must not be in compiled code: spills, a
+`trap`, serialised wgmma, more shared or tensor memory than there is, warp specialisation asked for and not done,
+parameters other than those handed over.
 
 """
 
@@ -268,7 +286,9 @@ def _report(results: Sequence[Result]) -> str:
         cells = [_cell(groups[name, arch]) if (name, arch) in groups else "" for arch in arches]
         lines.append(f"| `{name}` | {' | '.join(cells)} |")
     compilers = ", ".join(sorted({r.found.compiler for r in results if isinstance(r.found, Binary)}))
-    return f"{_HEAD}Compilers: {compilers}.\n\n" + "\n".join(lines) + "\n"
+    problems = [f"- {r.wanted}: {p}" for r in results for p in r.problems]
+    found = "\n".join(["", "Problems:", "", *problems, ""]) if problems else "\nNo problems.\n"
+    return f"{_HEAD}Compilers: {compilers}.\n\n" + "\n".join(lines) + "\n" + found
 
 
 def _cell(group: Group) -> str:
