@@ -4,7 +4,7 @@ R C elements read and written once: bound by memory, 2 / K of the product's own 
 before large products only, for operands whose address or strides are odd; the product then is the same for every
 layout, and so are its bits. Tiles of 64 x 64 follow whichever axis is adjacent in memory.
 
-Versions: unmeasured, not yet run on hardware.
+Versions: unmeasured, not yet run on hardware. 79 registers; loads and stores one by one, neighbours side by side.
 """
 
 from __future__ import annotations

@@ -5,7 +5,13 @@ where one side is short. A program computes one tile of C (or one slice of its s
 shared memory NUM_STAGES deep. Rows and columns beyond the edge are loaded from row 0 and never stored, so that only K
 needs a mask. Strides and sizes come in units of 16 bytes where they divide: loads are 16-byte cp.async then.
 
-Versions: unmeasured, not yet run on hardware.
+Versions: unmeasured, not yet run on hardware. Compiled: registers, shared KiB, instructions of one step of K;
+no spills, with bias, ReLU, GELU and the saved value too; all loads are 16-byte cp.async unless rows are odd:
+  sm_80   bf16 128x256x32 w8 252, 48, 64 mma.sync; 128x128x64 w8 188, 64; 16x64x128 w4 80, 60;
+          tf32x3 128x64x32 w8 170, 48, 96 mma.sync
+  sm_90   bf16 128x64x64 w4 128, 96, 8 wgmma; 64x16x128 w4 56, 80, 8 wgmma; tf32x3 64x64x32 w4 140, 64, 12 wgmma
+  sm_100  bf16 128x64x64 w4 124, 96, 8 tcgen05; 64x16x128 w4 48, 80; tf32x3 64x64x32 w4 117, 64, 12 tcgen05
+  sm_120  bf16 64x64x64 w8 70, 32, 16 mma.sync; 16x64x128 w4 72, 40; tf32x3 128x64x32 w8 235, 48, 96 mma.sync
 """
 
 from __future__ import annotations

@@ -7,7 +7,14 @@ and a planner packs operands that are not so (pack.py) into a workspace first. L
 over tiles or not; or warp-specialised (one warp group loads, two multiply, and an epilogue overlaps the next tile's
 loads), which on sm_90 happens only with 4 warps and flatten off.
 
-Versions: unmeasured, not yet run on hardware.
+Versions: unmeasured, not yet run on hardware. Compiled, without spills in all layouts and with every epilogue:
+registers, shared KiB, matrix instructions of one step of K:
+  sm_90   bf16 128x256x64 w8 s3 159-190, 176, 4 wgmma m64n256k16; specialised w4 s3 168, 161, setmaxnreg 40/232;
+          tf32x3 128x128x32 w8 s3 190-210, 160, 12 wgmma
+  sm_100  bf16 128x256x64 w8 s3 136-234, 176, 8 tcgen05, 512 columns of tensor memory; tf32x3 176, 160, 24 tcgen05
+  sm_120  bf16 128x128x64 w8 s3 122-170, 96, 64 mma.sync; 128x64x64 w4 s3 166, 64
+Stores in parts take GELU on 128x256 (sm_90) from 255 registers and 624 bytes of spills to 174 and none, and from 208 to
+160 KiB, which leaves room for a fourth stage.
 """
 
 from __future__ import annotations
