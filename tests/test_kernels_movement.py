@@ -118,6 +118,12 @@ def test_the_last_of_equal_indices_wins():
     np.testing.assert_array_equal(got, np.where(kept[:, None], dout.reshape(35, 3)[index], 0))
 
 
+def test_a_value_may_be_a_view_of_the_target():
+    x = np.arange(3000.0)
+    run(put.put_, [x, np.arange(1, 3000), x[:-1]], None, (1,))
+    np.testing.assert_array_equal(x, [0, *range(2999)])
+
+
 # ---- sums by index ------------------------------------------------------------------------------------------------
 
 

@@ -3,7 +3,8 @@
 Two passes: each index raises the entry of its place in a table to its own number + 1 (integer maxima, so the result
 does not depend on the order of blocks), then each element whose index still stands there is written. Bound by memory:
 value and indices are read, the places written; the table, 4 bytes a place, is cleared, and read once an element. `put`
-copies x first. 1024 elements a program; where an element lies on each side is found by divisions of its number.
+copies x first, `put_` the value, which may be a view of the target. 1024 elements a program; where an element lies on
+each side is found by divisions of its number.
 
 An index out of range sets the row's error words and writes nothing. Unmeasured: not yet run on hardware.
 """
@@ -11,11 +12,24 @@ An index out of range sets the row's error words and writes nothing. Unmeasured:
 from __future__ import annotations
 
 import math
+from typing import Any
 
-from dlcore.kernels.elementwise.functions import convert
-from dlcore.kernels.elementwise.pointwise import broadcast_strides, walk
+from dlcore.kernels.elementwise.functions import convert, identity
+from dlcore.kernels.elementwise.pointwise import Operand, broadcast_strides, launch, walk
 from dlcore.kernels.language import jit, tl
-from dlcore.kernels.launch import Call, In, Launch, Out, Program, Temp, Value, View, ceil_div, contiguous_strides
+from dlcore.kernels.launch import (
+    Call,
+    In,
+    Launch,
+    Out,
+    Program,
+    Temp,
+    Value,
+    View,
+    Workspace,
+    ceil_div,
+    contiguous_strides,
+)
 from dlcore.kernels.movement import copy
 from dlcore.kernels.movement.index import axis_args, claim, claim_space, claims, index_dtype, numbers
 
@@ -47,7 +61,7 @@ def put_kernel(
 
 
 def _put(call: Call, target: View, argument: type[In] | type[Out]) -> Program:
-    """The launches that write input 2 into ``target`` at input 1."""
+    """The launches that write input 2, copied first where it may share target's memory, into ``target`` at input 1."""
     (_, indices, value), axes = call.inputs, int(call.params[0])
     assert indices is not None and value is not None
     rest, block = target.shape[axes:], 1024
@@ -56,7 +70,12 @@ def _put(call: Call, target: View, argument: type[In] | type[Out]) -> Program:
     if size == 0:
         return Program(())
     place = copy.raw(argument, 0, target)
-    given = Value(2) if value.weak else copy.raw(In, 2, value).argument
+    given: Any = Value(2) if value.weak else copy.raw(In, 2, value).argument
+    copied: tuple[Launch, ...] = ()
+    if argument is In and not value.weak:
+        source, given = copy.raw(In, 2, value), Temp(1, copy.RAW[value.dtype.itemsize])
+        value = source.view._replace(strides=contiguous_strides(value.shape))
+        copied = launch(identity, False, Operand(given, value), source)
     args = {
         "target": argument(0, value.dtype) if value.weak else place.argument, "indices": In(1), "value": given,
         "last": Temp(0, claims(indices.size)), "size": size, "length": places,
@@ -66,8 +85,9 @@ def _put(call: Call, target: View, argument: type[In] | type[Out]) -> Program:
     args |= axis_args(shape, i=strides, v=broadcast_strides(value, shape), t=(*zeros, *target.strides[axes:]))
     lead = axis_args(target.shape[:axes], p=target.strides[:axes])
     args |= {name.replace("n", "m"): argument for name, argument in lead.items()}
-    launches = (claim(indices, places), Launch(put_kernel, (ceil_div(size, block),), args))
-    return Program(launches, (claim_space(places, indices.size),), () if indices.contiguous else (1,))
+    launches = (*copied, claim(indices, places), Launch(put_kernel, (ceil_div(size, block),), args))
+    temps = (claim_space(places, indices.size), *[Workspace(value.size * value.dtype.itemsize) for _ in copied])
+    return Program(launches, temps, () if indices.contiguous else (1,))
 
 
 def put_(call: Call) -> Program:
