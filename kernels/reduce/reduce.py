@@ -119,10 +119,26 @@ def finished(p, s, AXIS: tl.constexpr, OP: tl.constexpr):
 
 # ---- the kernel ---------------------------------------------------------------------------------------------------
 @jit
-def tile_at(x, y, r, run, x_run, x_runs, mask, IDENTITY: tl.constexpr, P: tl.constexpr, S: tl.constexpr,
-            RUNS: tl.constexpr, OP: tl.constexpr, FIRST: tl.constexpr):  # fmt: skip
+def quotient(r, d, magic, shift):
+    """r // d: for r below 2^31 by a multiplication (Granlund and Montgomery 1994), see `Layout.division`."""
+    if r.dtype == tl.int32:
+        return (tl.umulhi(r.to(tl.uint32), magic.to(tl.uint32)) >> shift).to(tl.int32)
+    else:
+        return r // d
+
+
+@jit
+def tile_at(
+    x, y, r, axes, mask, IDENTITY: tl.constexpr, P: tl.constexpr, S: tl.constexpr, AXIS: tl.constexpr,
+    RUNS: tl.constexpr, UNIT: tl.constexpr, OP: tl.constexpr, FIRST: tl.constexpr,
+):  # fmt: skip
     """Values at elements r, and their companions."""
-    offset = r // run * x_runs + r % run * x_run if RUNS else r * x_run
+    run, magic, shift, x_run, x_jump = axes
+    offset = r * x_run
+    if RUNS:
+        offset += quotient(r, run, magic, shift) * x_jump  # from the end of a run to the next
+        if AXIS == 1 and UNIT > 1:  # a run is whole units, and so is a jump
+            offset = tl.max_contiguous(tl.multiple_of(offset, (1, UNIT)), (1, UNIT))
     values = tl.load(x + offset, mask, IDENTITY).to(P)
     companions = values
     if OP >= ARGMAX and not FIRST:
@@ -137,16 +153,17 @@ def tile_at(x, y, r, run, x_run, x_runs, mask, IDENTITY: tl.constexpr, P: tl.con
 @jit
 def reduce_kernel(
     x, y, out, out_s, width, x_width, out_width, inner, x_inner, out_inner, x_outer, out_outer,
-    n, run, x_run, x_runs, chunk, outputs, count,
+    n, run, magic, shift, x_run, x_jump, chunk, outputs, count,
     OP: tl.constexpr, IDENTITY: tl.constexpr, P: tl.constexpr, S: tl.constexpr, INDEX: tl.constexpr,
     BLOCK_W: tl.constexpr, BLOCK_R: tl.constexpr, AXIS: tl.constexpr, RUNS: tl.constexpr, UNIT: tl.constexpr,
     FIRST: tl.constexpr, LAST: tl.constexpr, MEAN: tl.constexpr,
 ):  # fmt: skip
-    x_inner, x_outer, x_runs = x_inner * UNIT, x_outer * UNIT, x_runs * UNIT
+    x_inner, x_outer, x_jump = x_inner * UNIT, x_outer * UNIT, x_jump * UNIT
     if AXIS == 1:
         x_width, n, run = x_width * UNIT, n * UNIT, run * UNIT
     else:
         x_run, width = x_run * UNIT, width * UNIT
+    axes = (run, magic, shift, x_run, x_jump)
     tiles = tl.cdiv(width, BLOCK_W)
     program = tl.program_id(0)
     o = program // tiles
@@ -167,11 +184,11 @@ def reduce_kernel(
     p = tl.full(LINE if OP == LOGSUMEXP else SHAPE, IDENTITY, P)
     s = tl.zeros(SHAPE if OP >= ARGMAX else LINE, S)
     for start in range(begin, full, BLOCK_R):
-        v, u = tile_at(x, y, start + lanes, run, x_run, x_runs, within, IDENTITY, P, S, RUNS, OP, FIRST)
+        v, u = tile_at(x, y, start + lanes, axes, within, IDENTITY, P, S, AXIS, RUNS, UNIT, OP, FIRST)
         p, s = taken(p, s, v, u, AXIS, OP)
     if full < end:
         r = full + lanes
-        v, u = tile_at(x, y, r, run, x_run, x_runs, within & (r < end), IDENTITY, P, S, RUNS, OP, FIRST)
+        v, u = tile_at(x, y, r, axes, within & (r < end), IDENTITY, P, S, AXIS, RUNS, UNIT, OP, FIRST)
         p, s = taken(p, s, v, u, AXIS, OP)
     p, s = finished(p, s, AXIS, OP)
 
@@ -216,12 +233,14 @@ def launch(op: Any, dtype: DType, index: DType, source: tuple[Any, Any], to: tup
     held, unit = lane_dtype(dtype, op), layout.unit
     width, (inner, outer), run, runs, columns = layout
     row, column = (1, unit) if columns else (unit, 1)
+    magic, shift = layout.division
     args = {
         "x": source[0], "y": source[1], "out": to[0], "out_s": to[1],
         "width": width.length // column, "x_width": width.x // row, "out_width": width.out,
         "inner": inner.length, "x_inner": inner.x // unit, "out_inner": inner.out,
         "x_outer": outer.x // unit, "out_outer": outer.out,
-        "n": layout.n // row, "run": max(run.length, 1) // row, "x_run": run.x // column, "x_runs": runs.x // unit,
+        "n": layout.n // row, "run": max(run.length, 1) // row, "x_run": run.x // column,
+        "magic": magic, "shift": shift, "x_jump": (runs.x - run.length * run.x) // unit if runs.length > 1 else 0,
         "chunk": tiles.chunk, "outputs": layout.outputs, "count": count or 0,
         "OP": op.value, "IDENTITY": identity(dtype, op), "P": held, "S": held if op is LOGSUMEXP else index,
         "INDEX": layout.index, "BLOCK_W": tiles.width, "BLOCK_R": tiles.depth, "AXIS": int(not columns),
