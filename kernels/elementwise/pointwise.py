@@ -243,7 +243,8 @@ def _tiled(args: dict[str, Any], axes: list[Axis], operands: Sequence[Operand], 
     columns, *others = reversed(axes)
     across = next((k for k, axis in enumerate(others) if _transposed(columns, axis)), None)
     rows = others.pop(across or 0) if others else Axis(1, (0,) * len(operands))
-    shape, warps = _tile(rows.length, columns.length, across is not None, narrowest, block)
+    height = rows.length if others or across is not None else block  # fewer kinds of tile where none is repeated
+    shape, warps = _tile(height, columns.length, across is not None, narrowest, block)
     inner_first = [columns, rows, *others]
     for d in range(MOST_AXES):
         args[f"n{d}"] = inner_first[d].length if d < len(inner_first) else None
@@ -288,7 +289,7 @@ def _transposed(columns: Axis, axis: Axis) -> bool:
 def _tile(rows: int, columns: int, square: bool, itemsize: int, block: int) -> tuple[tuple[int, int], int]:
     """(rows, columns) of a tile and its warps."""
     if not square:
-        widths = [w for w in (block, block // 2, block // 4) if w < columns] or [power_of_2(columns)]
+        widths = [w for w in (block, block // 2, block // 4) if w <= columns] or [power_of_2(columns)]
         width = min(widths, key=lambda w: (ceil_div(columns, w) * w, -w))  # least beyond the end, then largest
         return (min(power_of_2(rows), block // width), width), 4
     rows, columns = power_of_2(rows), power_of_2(columns)

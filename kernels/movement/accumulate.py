@@ -197,7 +197,7 @@ def _sums(call: Call, length: int, limit: int, outer: int, inner: int, axis: int
     dout, indices, dx = call.inputs[0], call.inputs[1], call.outputs[0]
     assert dout is not None and indices is not None and dx is not None
     n = indices.size
-    shift, run, block = (n - 1).bit_length(), min(RUN, power_of_2(n)), 256
+    shift, run, block = (n - 1).bit_length(), RUN if n > 256 else 256, 256
     narrow = (limit << shift) + n < 2**31 - 1
     key, most = (int32, 2**31 - 1) if narrow else (int64, 2**63 - 1)
     unsorted, keys = Temp(0, key), Temp(0 if n <= RUN else 1, key)
@@ -208,7 +208,7 @@ def _sums(call: Call, length: int, limit: int, outer: int, inner: int, axis: int
         merge = {"keys": unsorted, "merged": keys, "n": n, "MOST": most, "RUN": RUN, "BLOCK": block}
         launches.append(Launch(merge_kernel, (ceil_div(n, block),), merge))
     columns = min(power_of_2(inner), 128)
-    rows = min(max(4096 // columns, 32), 512, max(power_of_2(n), 32))
+    rows = min(max(4096 // columns, 32), 512)
     chunks, blocks = ceil_div(n, rows), ceil_div(n, rows) * ceil_div(inner, columns) * outer
     dtype, parts = _accumulator(dx.dtype), keys.index + 1
     shared = {

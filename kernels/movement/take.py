@@ -99,7 +99,7 @@ def _take(call: Call, axis: int, axes: int, last: Temp | None) -> Program:
     wide = math.gcd(*lengths, 8) if x.aligned and out.aligned else size
     inner, x_outer, x_axis = (length // wide for length in lengths)
     columns = min(power_of_2(inner), TILE // wide)
-    height = min(TILE // wide // columns, power_of_2(n))
+    height = TILE // wide // columns
     args = {
         "x": In(0, RAW[wide]), "indices": In(1), "last": last, "out": Out(0, RAW[wide]), "errors": Errors(), "n": n,
         "length": math.prod(x.shape[axis : axis + axes]), "inner": inner, "x_outer": x_outer, "x_axis": x_axis,
