@@ -396,3 +396,39 @@ def test_nvrtc_compiles_templates(cold):
     assert made and all(m.problems == () and m.registers and not m.triton for m in made)
     with pytest.raises(cold.CompileError, match="no_such_function"):
         cold.compile_launch(Launch(Cuda("optim/sgd.cu", "no_such_function<float>"), (1,), {}), asked.call)
+
+
+# ---- dlcore verify ------------------------------------------------------------------------------------------------
+
+
+def test_verify_makes_a_pack_that_needs_no_compiler(cold, tmp_path, monkeypatch, capsys):
+    pytest.importorskip("triton")
+    from dlcore.cli import main
+    from dlcore.cli.programs import LARGE, ask
+    from dlcore.op import REGISTRY
+
+    pack, report = tmp_path / "pack", tmp_path / "kernels.md"
+    command = ["verify", "--compile", "--arch", "sm_90", "--family", "softmax", "--jobs", "1"]
+    assert main([*command, "--out", str(pack), "--report", str(report)]) == 0
+    out = capsys.readouterr().out
+    assert "softmax.softmax:softmax_kernel" in out and "0 problem(s)" in out
+    assert "| `softmax.softmax:softmax_kernel` |" in report.read_text()
+    monkeypatch.setenv("DLCORE_CACHE", str(tmp_path / "empty"))
+    monkeypatch.setenv("DLCORE_KERNELS", str(pack))
+    monkeypatch.setattr(cold, "can_compile", lambda _: False)
+    cold._memory.clear()
+    large = next(large for large in LARGE if large.row == "softmax")
+    asked = next(ask(REGISTRY["softmax"], "", large.dtype, large.specs(large.dtype), (), [ARCH]))
+    (made,) = cold.compile_program(asked.program, asked.call)
+    assert made.cubin[:4] == b"\x7fELF"
+
+
+def test_verify_fails_where_a_kernel_does(cold, monkeypatch, capsys):
+    from dlcore.cli import main, verify
+
+    failure = cold.CompileError("the compiler crashed")
+    monkeypatch.setattr(verify, "compile_many", lambda wanted, jobs, done: [failure for _ in wanted])
+    assert main(["verify", "--compile", "--arch", "sm_80", "--family", "softmax"]) == 1
+    assert "problem softmax.softmax:softmax_kernel sm_80" in capsys.readouterr().out
+    assert main(["verify", "--compile", "--arch", "sm_42"]) == 1
+    assert "unknown architecture sm_42 (known: sm_80, sm_90, sm_100, sm_120)" in capsys.readouterr().err
