@@ -208,6 +208,11 @@ void copy(uint8_t to_device, void* to, uint8_t from_device, const void* from, si
   CHECK(cuStreamWaitEvent, target.stream, source.event, 0);
 }
 
+void free_memory(uint8_t device, size_t* free, size_t* total) {
+  enter(device);
+  CHECK(cuMemGetInfo, free, total);
+}
+
 bool synchronize(uint8_t device) { return wait(enter_idle(device, "a wait")); }
 
 std::string faults(uint8_t device) {
@@ -387,9 +392,8 @@ bool capturing(uint8_t device) { return places[device].recording; }
 
 // ---- the module ---------------------------------------------------------------------------------------------------
 static py::tuple memory_info(uint8_t device) {
-  enter(device);
   size_t free, total;
-  CHECK(cuMemGetInfo, &free, &total);
+  free_memory(device, &free, &total);
   return py::make_tuple(free, total);
 }
 

@@ -90,6 +90,11 @@ class Backend:
         """The CUstream on which everything runs."""
         return int(_C.cuda.stream(self.code))
 
+    def memory_stats(self) -> dict[str, int]:
+        """See `Device.memory_stats`."""
+        free, total = _C.cuda.memory_info(self.code)
+        return {**_C.device_memory_stats(self.code), "free": free, "total": total}
+
     def order_before(self, stream: int | None) -> None:
         """Lets another stream wait for ours (DLPack: None is the legacy default stream, -1 wants no order)."""
         if stream != -1:
