@@ -138,6 +138,27 @@ def test_finishing_in_parts_changes_nothing(tile, monkeypatch):
     assert parts == [1, 2] and results[0] == results[1]
 
 
+@pytest.mark.parametrize("dtype", [np.dtype(np.float32), BF16], ids=str)
+@pytest.mark.parametrize("activation", ["tanh", "gelu"])
+def test_linear_has_the_bits_of_its_parts(dtype, activation):
+    from dlcore.kernels.activation import rows as activations
+    from dlcore.kernels.elementwise import rows as elementwise
+
+    x, weight, bias = draw(33, 65, dtype=dtype), draw(40, 65, dtype=dtype), draw(40, dtype=dtype)
+
+    def empty():
+        return np.full((33, 40), np.nan, dtype)
+
+    code = plan.ACTIVATIONS.index(activation)
+    pre = empty() if activation == "gelu" else None
+    (fused, pre), _ = called(plan.linear, (x, weight, bias), [empty(), pre], (activation,), (code,))
+    (out,), _ = called(plan.matmul, (x, weight.T), [empty()])
+    (out,), _ = called(elementwise.add, (out, bias), [empty()])
+    assert pre is None or pre.tobytes() == out.tobytes()
+    (out,), _ = called(getattr(activations, {"gelu": "gelu_erf"}.get(activation, activation)), (out,), [empty()])
+    assert fused.tobytes() == out.tobytes()
+
+
 # ---- the other kernels --------------------------------------------------------------------------------------------
 
 
