@@ -13,7 +13,7 @@ from dlcore.kernels import interpret
 from dlcore.kernels.compile import can_compile, compile_program
 from dlcore.kernels.launch import ARCHES, Call, Temp
 from dlcore.kernels.optim import adam, multi_tensor
-from dlcore.kernels.shim import run_cuda
+from dlcore.kernels.shim import ORDERS, run_cuda
 from dlcore.kernels.specialise import specialise
 from dlcore.op import Spec
 from dlcore.ops.optim import ADAM, CLIP_GRAD_NORM, SGD
@@ -116,9 +116,9 @@ def test_dtypes_strides_and_float_counts_in_one_step():
         same(f"operand {k}", np.ascontiguousarray(got), np.ascontiguousarray(expected))
 
 
-@pytest.mark.parametrize("backward", [False, True])
+@pytest.mark.parametrize("order", ORDERS)
 @pytest.mark.parametrize("row", [ADAM, SGD, CLIP_GRAD_NORM], ids=lambda op: op.name)
-def test_the_order_of_threads_does_not_matter(row, backward):
+def test_the_order_of_threads_does_not_matter(row, order):
     rng, shapes = np.random.default_rng(3), [(3000,), (1,), (5000,)]
     arrays, attrs = [rng.standard_normal(s).astype(np.float32) for s in shapes], (1.0, 2.0)
     if row is not CLIP_GRAD_NORM:
@@ -134,7 +134,7 @@ def test_the_order_of_threads_does_not_matter(row, backward):
         return where[operand.index].ctypes.data + operand.offset
 
     for launch in program.launches:
-        run_cuda(launch, address, backward=backward)
+        run_cuda(launch, address, order=order)
     for got, expected in zip([*arrays, *outputs], want if norm is None else [*want, norm], strict=True):
         same("result", got, expected)
 

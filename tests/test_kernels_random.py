@@ -12,7 +12,7 @@ from dlcore.kernels import interpret
 from dlcore.kernels.compile import can_compile, compile_program
 from dlcore.kernels.launch import ARCHES, Call, In, Out
 from dlcore.kernels.random import draws, dropout, permutation, philox
-from dlcore.kernels.shim import run_cuda
+from dlcore.kernels.shim import ORDERS, run_cuda
 from dlcore.kernels.specialise import specialise
 from dlcore.op import REGISTRY, Spec
 from dlcore.ops import random as rows
@@ -137,8 +137,8 @@ def test_permutation_has_the_cpus_order(n):
 
 
 @pytest.mark.skipif(not shutil.which("g++"), reason="no g++")
-@pytest.mark.parametrize("backward", [False, True])
-def test_permutation_does_not_depend_on_the_order_of_threads(backward):
+@pytest.mark.parametrize("order", ORDERS)
+def test_permutation_does_not_depend_on_the_order_of_threads(order):
     given = state(2, 0)
     _, program, (out,) = planned(rows.PERMUTATION, permutation.permutation, [given], (2000,))
     temps = [np.full(w.bytes, 0 if w.zeroed else 255, np.uint8) for w in program.temps]
@@ -148,7 +148,7 @@ def test_permutation_does_not_depend_on_the_order_of_threads(backward):
         return where[operand.index].ctypes.data + operand.offset
 
     for launch in program.launches:
-        run_cuda(launch, address, backward=backward)
+        run_cuda(launch, address, order=order)
     assert out.tolist() == np.asarray(rows.permutation(from_numpy(state(2, 0)), 2000)).tolist()
 
 
