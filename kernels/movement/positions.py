@@ -12,7 +12,7 @@ from dlcore.kernels.elementwise.pointwise import MOST_AXES, Operand, broadcast_s
 from dlcore.kernels.language import jit, tl
 from dlcore.kernels.launch import Call, Errors, In, Launch, Out, Program, Temp, Value, Workspace, ceil_div
 from dlcore.kernels.movement.copy import fill
-from dlcore.kernels.movement.index import CODE, axis_args, index_dtype, numbers
+from dlcore.kernels.movement.index import axis_args, index_dtype, numbers, report
 
 __all__ = ["count_nonzero", "nonzero", "ravel_index"]
 
@@ -33,8 +33,7 @@ def ravel_kernel(
         k = tl.load(index + walk(i, n0, n1, n2, n3, n4, n5, n6, n7, s0, s1, s2, s3, s4, s5, s6, s7), i < size, 0)
     place = tl.where(k < 0, k + length, k)
     wrong = (i < size) & ((place < 0) | (place >= length))
-    tl.atomic_max(errors + i * 0, (i * 0 + CODE).to(tl.int64), wrong, sem="relaxed")
-    tl.atomic_min(errors + 1 + i * 0, i.to(tl.int64), wrong, sem="relaxed")
+    report(errors, wrong, i)
     place = tl.where(wrong, 0, place)
     if not FIRST:
         place += tl.load(out + i, i < size, 0) * length
