@@ -12,7 +12,8 @@ FAKE = Path(__file__).parent / "fake_driver"
 
 
 def run(*arguments, **environment):
-    environment = {k: v for k, v in os.environ.items() if not k.startswith("DLCORE_")} | environment
+    kept = {k: v for k, v in os.environ.items() if not k.startswith("DLCORE_") and k != "TRITON_INTERPRET"}
+    environment = kept | environment
     return subprocess.run([sys.executable, *arguments], env=environment, capture_output=True, text=True, timeout=600)
 
 
