@@ -431,4 +431,4 @@ def test_verify_fails_where_a_kernel_does(cold, monkeypatch, capsys):
     assert main(["verify", "--compile", "--arch", "sm_80", "--family", "softmax"]) == 1
     assert "problem softmax.softmax:softmax_kernel sm_80" in capsys.readouterr().out
     assert main(["verify", "--compile", "--arch", "sm_42"]) == 1
-    assert "unknown architecture sm_42 (known: sm_80, sm_90, sm_100, sm_120)" in capsys.readouterr().err
+    assert "unknown architecture sm_42 (known: sm_80, sm_90, sm_100, sm_120, sm_86" in capsys.readouterr().err

@@ -22,11 +22,13 @@ from dlcore.kernels import binary as storage
 from dlcore.kernels.binary import Binary
 from dlcore.kernels.compile import CompileError, compile_many
 from dlcore.kernels.language import Kernel
-from dlcore.kernels.launch import ARCHES, prepared
+from dlcore.kernels.launch import ARCHES, OTHER_ARCHES, Arch, prepared
 from dlcore.kernels.specialise import Specialised, specialise
 from dlcore.op import REGISTRY
 
 __all__ = ["run"]
+
+_ARCHES = ARCHES | OTHER_ARCHES
 
 
 class Wanted(NamedTuple):
@@ -64,7 +66,7 @@ def run(
 
     Args:
         compile: compile what the rows' samples need and show registers, spills, shared memory and instructions.
-        arch: architectures to compile for.
+        arch: architectures to compile for; "sm_120:84" for a GPU with 84 multiprocessors, where the usual one has others.
         family: families of kernels, as "matmul softmax"; default: all.
         all: every sample, memory layout and dtype, not one of each kernel, row and architecture.
         out: also write a pack of the binaries here: DLCORE_KERNELS=DIR loads it on a machine without compilers.
@@ -74,9 +76,7 @@ def run(
     console = Console(highlight=False, width=None if sys.stdout.isatty() else 150)
     if not compile:
         return _check(console, family)
-    if unknown := set(arch) - set(ARCHES):
-        raise ValueError(f"verify: unknown architecture {', '.join(sorted(unknown))} (known: {', '.join(ARCHES)})")
-    wanted, broken = _wanted(arch, family, all, console)
+    wanted, broken = _wanted([_architecture(a) for a in arch], family, all, console)
     results = _compile(wanted, jobs, console)
     _show(results, console)
     failures = [*broken, *(f"{r.wanted}: {p}" for r in results for p in r.problems)]
@@ -90,6 +90,15 @@ def run(
         report.write_text(_report(results))
     console.print(f"{len(results)} kernels, {len(failures)} problem(s)")
     return 1 if failures else 0
+
+
+def _architecture(text: str) -> Arch:
+    """What "sm_90" or "sm_90:114" names."""
+    name, _, count = text.partition(":")
+    if name not in _ARCHES or not (count or "1").isdecimal():
+        raise ValueError(f"verify: unknown architecture {text} (known: {', '.join(_ARCHES)})")
+    arch = _ARCHES[name]
+    return arch._replace(multiprocessors=int(count)) if count else arch
 
 
 # ---- on the device ------------------------------------------------------------------------------------------------
@@ -114,7 +123,7 @@ def _check(console: Console, families: Sequence[str]) -> int:
 
 
 def _wanted(
-    arches: Sequence[str], families: Sequence[str], everything: bool, console: Console
+    arches: Sequence[Arch], families: Sequence[str], everything: bool, console: Console
 ) -> tuple[list[Wanted], list[str]]:
     """The distinct binaries, and the errors of planners.
 
@@ -126,7 +135,7 @@ def _wanted(
     titles = {large.title for large in LARGE}
     with Progress(console=console, transient=True) as progress:
         for op in progress.track(rows(families), description="planning"):
-            for asked in programs(op, [ARCHES[a] for a in arches], everything):
+            for asked in programs(op, arches, everything):
                 purpose = f"{op.name}, {asked.dtype.name}, {asked.why}"
                 if isinstance(asked.program, Exception):
                     broken[purpose] = f"{purpose}: its planner raised {asked.program!r}"
@@ -186,7 +195,7 @@ def _compile(wanted: Sequence[Wanted], jobs: int, console: Console) -> list[Resu
 
 
 def _order(arch: str) -> int:
-    return list(ARCHES).index(arch)
+    return list(_ARCHES).index(arch)
 
 
 # ---- tables -------------------------------------------------------------------------------------------------------

@@ -213,3 +213,6 @@ def _compiler() -> Compiler:
     compiler = Compiler()
     atexit.register(compiler.close)
     return compiler
+
+
+os.register_at_fork(after_in_child=_compiler.cache_clear)  # the parent's pipes are not the child's

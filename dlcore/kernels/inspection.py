@@ -10,7 +10,7 @@ import re
 from collections import Counter
 from typing import NamedTuple
 
-from dlcore.kernels.launch import ARCHES, Arch
+from dlcore.kernels.launch import ARCHES, OTHER_ARCHES
 
 __all__ = ["Seen", "count", "entry_parameters", "inspect_log", "matrix", "problems"]
 
@@ -85,7 +85,7 @@ def problems(
 
     ``expected``: the parameters' sizes; ``specialised``: whether warp specialisation asked for was done.
     """
-    limit = ARCHES.get(arch, Arch(arch, 1, ARCHES["sm_120"].shared)).shared
+    limit = (OTHER_ARCHES | ARCHES).get(arch, ARCHES["sm_120"]).shared
     found = [
         (not seen.registers, "no registers reported: nothing was compiled"),
         ("trap" in counts, "has a trap"),
