@@ -8,6 +8,9 @@ from pathlib import Path
 
 import pytest
 
+import dlcore as dl
+from dlcore import _device
+
 FAKE = Path(__file__).parent / "fake_driver"
 
 
@@ -65,3 +68,37 @@ def test_the_default_device_can_be_chosen():
     assert run("-c", script, DLCORE_DEVICE="cuda").stdout == "cpu cpu\n"
     refused = run("-c", "import dlcore as dl; dl.zeros(1)", DLCORE_DEVICE="cuda", DLCORE_LIBCUDA="/nowhere")
     assert "DeviceError" in refused.stderr
+
+
+@pytest.mark.parametrize(
+    "files, cupy, error, chosen",
+    [
+        ([], True, None, "cpu"),
+        (["/dev/nvidia0"], False, None, "cpu"),
+        (["/dev/nvidia0"], True, None, "cuda"),
+        (["/dev/nvidia0"], True, "there is no driver", "cpu"),
+    ],
+    ids=["no-gpu", "no-cupy", "gpu", "no-driver"],
+)
+def test_the_automatic_choice(monkeypatch, files, cupy, error, chosen):
+    def device(name):
+        if error:
+            raise dl.DeviceError(error)
+        return name
+
+    monkeypatch.setattr(_device.glob, "glob", lambda pattern: files)
+    monkeypatch.setattr(_device.os.path, "exists", lambda path: False)
+    monkeypatch.setattr(_device, "find_spec", lambda name: object() if cupy else None)
+    monkeypatch.setattr(_device, "device", device)
+    if error:
+        with pytest.warns(UserWarning, match="^there is no driver; dlcore computes on the CPU$"):
+            assert str(_device._automatic()) == chosen
+    else:
+        assert str(_device._automatic()) == chosen
+
+
+def test_the_interpreter_must_come_before_triton():
+    pytest.importorskip("triton")
+    script = "import triton, dlcore as dl\ntry: dl.device('cuda')\nexcept dl.DeviceError as error: print(error)"
+    text = "DLCORE_CUDA=interpreter: Triton is already imported; set TRITON_INTERPRET=1 before it is\n"
+    assert run("-c", script, DLCORE_CUDA="interpreter").stdout == text
