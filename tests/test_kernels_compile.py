@@ -286,13 +286,16 @@ PTX = """
 	cp.async.bulk.tensor.2d.shared::cluster.global.mbarrier::complete_tx::bytes [%r1], [%rd1, {%r2, %r3}], [%r4];
 	wgmma.mma_async.sync.aligned.m64n128k16.f32.bf16.bf16 {%f1}, %rd1, %rd2, p, 1, 1, 0, 0;
 	mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {}, {}, {}, {};
+	@%p1 atom.global.gpu.acq_rel.max.s64 %rd1, [ %rd2 + 0 ], %rd3;
+	red.relaxed.gpu.global.add.f32 [%rd1], %f1;
 """
 
 
 def test_ptx_is_counted():
     counts = inspection.count(PTX)
     assert counts == {
-        "wgmma": 1, "mma.sync": 1, "cp.async": 1, "tma": 1, "ld.v4": 1, "ld.v2": 1, "ld": 2, "st.v4": 1,
+        "wgmma": 1, "mma.sync": 1, "cp.async": 1, "tma": 1, "ld.v4": 1, "ld.v2": 1, "ld": 2, "st.v4": 1, "atomic": 2,
+        "float atomic": 1,
     }  # fmt: skip
     assert inspection.matrix(counts, PTX) == "wgmma m64n128k16"
     assert inspection.entry_parameters(PTX, "kernel") == (8, 4, 40)

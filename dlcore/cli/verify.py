@@ -66,7 +66,7 @@ def run(
 
     Args:
         compile: compile what the rows' samples need and show registers, spills, shared memory and instructions.
-        arch: architectures to compile for; "sm_120:84" for a GPU with 84 multiprocessors, where the usual one has others.
+        arch: architectures to compile for; "sm_120:84" means a GPU with 84 multiprocessors.
         family: families of kernels, as "matmul softmax"; default: all.
         all: every sample, memory layout and dtype, not one of each kernel, row and architecture.
         out: also write a pack of the binaries here: DLCORE_KERNELS=DIR loads it on a machine without compilers.
