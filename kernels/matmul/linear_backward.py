@@ -99,8 +99,8 @@ def _small(builder: Builder, call: Call, weight: Matrix, sizes: tuple[int, int, 
     r, n, k = sizes
     dx, dweight, dbias = call.outputs
     dtype = weight.dtype
-    double = dtype is float64
-    tile = 32 if double or r * n * k < 1 << 20 else 64
+    double, tensor_memory = dtype is float64, builder.arch.capability // 10 in (10, 11)  # whose detour costs registers
+    tile = 32 if double or r * n * k < 1 << 20 or (tensor_memory and dtype.itemsize == 4) else 64
     step = 16 if tile == 32 and dtype.itemsize > 2 else 32
     tiles_dx = ceil_div(r, tile) * ceil_div(k, tile) if dx else 0
     columns = max(1, ceil_div(k, tile)) if dweight else 1
