@@ -3,11 +3,12 @@
 Bound by memory: indices and the elements they name are read once, the output is written once; nothing is computed.
 
 - take: a program moves a tile of rows by columns, 8 KiB of the output. Rows are seen as integers as wide as their
-  length and alignment allow (8 bytes for most), so dtypes share binaries and rows of a multiple of 16 bytes move by 16.
+  length and alignment allow (8 bytes for most), so dtypes share binaries, and rows of a multiple of 16 bytes move by 16.
+  Others move element by element, 1024 a program.
 - gather: 1024 elements a program; the element's place along the other axes is found by divisions of its number.
 
 An index out of range sets the row's error words and reads nothing; its output is 0. gather.cu is take in CUDA C++, for
-rows of odd lengths. Registers on sm_90: take 38, gather 54. Unmeasured: not yet run on hardware.
+rows of odd lengths. Registers: take 32 to 56, gather 48 to 54. Unmeasured: not yet run on hardware.
 """
 
 from __future__ import annotations
@@ -96,14 +97,17 @@ def _take(call: Call, axis: int, axes: int, last: Temp | None) -> Program:
         strides = rows(x, axes, axis) or (0, 0)
     size, n = x.dtype.itemsize, indices.size
     lengths = (math.prod(x.shape[axis + axes :]) * size, strides[0] * size, strides[1] * size)
-    wide = math.gcd(*lengths, 8) if x.aligned and out.aligned else size
+    aligned = x.aligned and out.aligned
+    wide = math.gcd(*lengths, 8) if aligned else size
     inner, x_outer, x_axis = (length // wide for length in lengths)
-    columns = min(power_of_2(inner), TILE // wide)
-    height = TILE // wide // columns
+    unit = aligned and divisor(math.gcd(inner, x_outer, x_axis), wide) or 1
+    tile = TILE // wide if unit > 1 else 1024  # single elements cost registers for their addresses
+    columns = min(power_of_2(inner), tile)
+    height = min(tile // columns, 512)
     args = {
         "x": In(0, RAW[wide]), "indices": In(1), "last": last, "out": Out(0, RAW[wide]), "errors": Errors(), "n": n,
         "length": math.prod(x.shape[axis : axis + axes]), "inner": inner, "x_outer": x_outer, "x_axis": x_axis,
-        "UNIT": divisor(math.gcd(inner, x_outer, x_axis), wide) or 1, "ROWS": height, "COLUMNS": columns,
+        "UNIT": unit, "ROWS": height, "COLUMNS": columns,
     }  # fmt: skip
     blocks = ceil_div(inner, columns) * ceil_div(n, height) * math.prod(x.shape[:axis])
     return Program((Launch(take_kernel, (blocks,), args),), (), copied)
