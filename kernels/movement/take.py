@@ -3,7 +3,7 @@
 Bound by memory: indices and the elements they name are read once, the output is written once; nothing is computed.
 
 - take: a program moves a tile of rows by columns, 8 KiB of the output. Rows are seen as integers as wide as their
-  length and alignment allow (8 bytes for most), so dtypes share binaries, and rows of a multiple of 16 bytes move by 16.
+  length and alignment allow (8 bytes for most), so dtypes share binaries; rows of a multiple of 16 bytes move by 16.
   Others move element by element, 1024 a program.
 - gather: 1024 elements a program; the element's place along the other axes is found by divisions of its number.
 
@@ -100,7 +100,7 @@ def _take(call: Call, axis: int, axes: int, last: Temp | None) -> Program:
     aligned = x.aligned and out.aligned
     wide = math.gcd(*lengths, 8) if aligned else size
     inner, x_outer, x_axis = (length // wide for length in lengths)
-    unit = aligned and divisor(math.gcd(inner, x_outer, x_axis), wide) or 1
+    unit = (aligned and divisor(math.gcd(inner, x_outer, x_axis), wide)) or 1
     tile = TILE // wide if unit > 1 else 1024  # single elements cost registers for their addresses
     columns = min(power_of_2(inner), tile)
     height = min(tile // columns, 512)
