@@ -122,6 +122,6 @@ def test_large_operands_take_64_bit_offsets_and_enough_programs():
     for mask, columns in ((0b01, True), (0b10, False), (0b11, False)):
         found = layouts.layout_of(view, mask)
         tiles = layouts.tiles_of(found, 4)
-        assert found.index is int64 and found.columns is columns
+        assert found.offsets is int64 and found.columns is columns
         assert tiles.programs * tiles.splits >= layouts.PROGRAMS and tiles.splits <= 65535
         assert tiles.chunk // tiles.depth <= layouts.MAX_BLOCKS and tiles.splits * tiles.chunk >= found.n

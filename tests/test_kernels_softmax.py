@@ -93,8 +93,8 @@ def test_nothing_is_launched_for_nothing():
 
 
 def test_large_operands_take_64_bit_offsets():
-    assert lines_of([View((1 << 16, 1 << 15), bfloat16, (1 << 15, 1))], 1).index is int64
-    assert lines_of([View((2, 1 << 15, 1 << 15), bfloat16, (1 << 30, 1 << 15, 1))], 1).index is int64
+    assert lines_of([View((1 << 16, 1 << 15), bfloat16, (1 << 15, 1))], 1).offsets is int64
+    assert lines_of([View((2, 1 << 15, 1 << 15), bfloat16, (1 << 30, 1 << 15, 1))], 1).offsets is int64
 
 
 def test_candidates_begin_with_the_usual_and_hold_clusters_where_there_are_any():

@@ -47,7 +47,8 @@ def to_loss(mean: bool, n: int, dtype: DType, count: int | tuple[Temp, int], tem
     A mean divides by ``count``, a number or (where parts of it are, how many).
     """
     source = Temp(0, dtype) if n else Out(0)
-    launches, temps = (), ()
+    launches: tuple[Launch, ...] = ()
+    temps: tuple[Workspace, ...] = ()
     if n > FEW:
         layout = Layout(ONE, (ONE, ONE), Axis(n, 1, 0), ONE, False)
         tiles = tiles_of(layout, dtype.itemsize)

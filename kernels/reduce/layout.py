@@ -69,7 +69,7 @@ class Layout(NamedTuple):
         return ceil_div(1 << 31 + bits, self.run.length), bits - 1
 
     @property
-    def index(self) -> DType:
+    def offsets(self) -> DType:
         """The type offsets are computed in."""
         axes = (self.width, *self.outer, self.run, self.runs)
         reach = sum(a.length * max(abs(a.x), abs(a.out)) for a in axes)
@@ -106,7 +106,9 @@ def layout_of(x: View, mask: int, ordered: bool = False) -> Layout | None:
 
     ``ordered``: reduced elements are numbered in row-major order, as an index into them counts.
     """
-    kept, reduced, out = [], [], 1
+    kept: list[Axis] = []
+    reduced: list[Axis] = []
+    out = 1
     for d in reversed(range(len(x.shape))):
         length, is_reduced = x.shape[d], bool(mask >> d & 1)
         if length != 1:

@@ -1,13 +1,17 @@
 """sum, mean, max, min, any, all, argmax, argmin and logsumexp over any axes of an array with any strides.
 
-Bound: memory. Every element is read once, results (and partial results, at most 1/64 of it) are noise beside it; 1 to 6
+Bound: memory. Every element is read once; partial results are at most 1/64 of that, for whole matrices far less. 1 to 6
 operations an element, logsumexp one exponential. Read in 16-byte vectors along whichever axis is innermost in memory.
-Lanes hold float32 (float64 for float64, int64 for sums of integers), NaN propagates, ties go to the left.
+Lanes hold float32 or wider (int64 for sums of integers); NaN propagates; ties go to the left. Tiles, parts and so the
+order of additions: see layout.py.
 
-Versions, all unmeasured (not yet run on hardware); registers at sm_90, no spills anywhere:
-1. 32 lanes a thread, full tiles unmasked and one masked tail, so that an odd length keeps 16-byte loads: sum of float32
-   32-56 registers. Extrema are joined by max.NaN in the loop; only the last step goes through integers that order as
-   floats do, which keeps NaN above all in one integer reduction.
+Versions, all unmeasured (not yet run on hardware); registers at sm_90, no spills on any architecture:
+1. One tile a program, masked: an odd length costs 16-byte loads, `r // run` for axes apart 20 instructions an element.
+2. Full tiles without a mask and one masked tail (a sum of 2^26 + 1 float32 keeps ld.v4); strides and lengths in units
+   of what divides them, so that 1000 columns are read by ld.v4 too; runs found by one multiplication. 8 loads of 16
+   bytes (float32) in flight a thread, 8 blocks of 4 warps a multiprocessor: sum 56-72 registers, argmax 56-71,
+   logsumexp 88 (rows) to 113 (columns). Extrema are joined by max.NaN in the loop; only the last step goes
+   through integers that order as floats do, which takes NaN and zeros of both signs through one integer reduction.
 """
 
 from __future__ import annotations
@@ -31,12 +35,8 @@ INFINITY = tl.constexpr(math.inf)
 def ordered(x, LARGEST: tl.constexpr):
     """Integers that order as the numbers x do, a NaN above all if LARGEST, else below all."""
     if x.dtype.is_floating():
-        if x.dtype.primitive_bitwidth == 64:
-            bits = x.to(tl.int64, bitcast=True)
-            last: tl.constexpr = 63
-        else:
-            bits = x.to(tl.int32, bitcast=True)
-            last: tl.constexpr = 31
+        last: tl.constexpr = x.dtype.primitive_bitwidth - 1
+        bits = x.to(tl.int64 if last == 63 else tl.int32, bitcast=True)
         greatest: tl.constexpr = (1 << last) - 1
         key = bits ^ ((bits >> last) & greatest)
         x = tl.where(x == x, key, greatest if LARGEST else -greatest - 1)
@@ -243,7 +243,7 @@ def launch(op: Any, dtype: DType, index: DType, source: tuple[Any, Any], to: tup
         "magic": magic, "shift": shift, "x_jump": (runs.x - run.length * run.x) // unit if runs.length > 1 else 0,
         "chunk": tiles.chunk, "outputs": layout.outputs, "count": count or 0,
         "OP": op.value, "IDENTITY": identity(dtype, op), "P": held, "S": held if op is LOGSUMEXP else index,
-        "INDEX": layout.index, "BLOCK_W": tiles.width, "BLOCK_R": tiles.depth, "AXIS": int(not columns),
+        "INDEX": layout.offsets, "BLOCK_W": tiles.width, "BLOCK_R": tiles.depth, "AXIS": int(not columns),
         "RUNS": runs.length > 1, "UNIT": unit, "FIRST": first, "LAST": last, "MEAN": count is not None,
     }  # fmt: skip
     return Launch(reduce_kernel, (tiles.programs, tiles.splits), args, num_warps=tiles.warps)
@@ -260,7 +260,7 @@ def reduction(op: Any, x: View, layout: Layout, source: Any, to: Any, count: int
         return Program((make((source, None), (to, None), layout, tiles, count, True, True),))
     dtypes = (held, seconds) if seconds else (held,)
     temps = tuple(Workspace(layout.outputs * tiles.splits * d.itemsize) for d in dtypes)
-    partials = tuple(Temp(temp + k, d) for k, d in enumerate(dtypes)) + (None,) * (2 - len(dtypes))
+    partials = Temp(temp, held), Temp(temp + 1, seconds) if seconds else None
     rest = joined(layout.outputs, tiles.splits)
     launches = (
         make((source, None), partials, layout, tiles, None, True, False),
@@ -272,7 +272,8 @@ def reduction(op: Any, x: View, layout: Layout, source: Any, to: Any, count: int
 def in_stages(op: Any, x: View, mask: int, count: int | None) -> Program:
     """The reduction of a contiguous array whose kept and reduced axes take turns more often than a layout can say."""
     source: Any = In(0)
-    launches, temps = (), ()
+    launches: tuple[Launch, ...] = ()
+    temps: tuple[Workspace, ...] = ()
     while (layout := layout_of(x, mask)) is None:
         inner = max(d for d in range(len(x.shape)) if mask >> d & 1 and x.shape[d] != 1)
         layout = layout_of(x, 1 << inner)

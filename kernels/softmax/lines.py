@@ -66,7 +66,7 @@ class Lines(NamedTuple):
         return common & -common
 
     @property
-    def index(self) -> DType:
+    def offsets(self) -> DType:
         """The type offsets are computed in."""
         count, far = (self.n, self.lines) if self.columns else (self.lines, self.n)
         reach = max(abs(outer) * self.outer + abs(step) * count for step, outer in self.strides) + far
@@ -78,7 +78,7 @@ class Lines(NamedTuple):
         args: dict[str, Any] = {
             "n": self.n if self.columns else self.n // unit,
             "lines": self.lines // unit if self.columns else self.lines,
-            "UNIT": unit, "AXIS": int(not self.columns), "INDEX": self.index,
+            "UNIT": unit, "AXIS": int(not self.columns), "INDEX": self.offsets,
         }  # fmt: skip
         for name, (far, outer) in zip(names, self.strides, strict=True):
             args |= {f"{name}_far": far // unit, f"{name}_outer": outer // unit}
@@ -159,14 +159,14 @@ def tile_of(lines: Lines, dtype: DType, limit: int, arch: Arch, kernel: str) -> 
 
 def usual_tile(lines: Lines, dtype: DType, limit: int) -> Tile:
     """The tile where nothing was measured."""
-    limit //= compute(dtype).itemsize // 4 * (2 if dtype is float64 else 1)
+    limit //= 4 if dtype is float64 else 1
     n, count = power_of_2(lines.n), power_of_2(lines.lines)
     if lines.columns:
         if n * min(count, 16) > min(limit, 8192):
             return Tile(64, min(count, 64), 4)
         return with_warps(n, min(count, 128, max(4096 // n, 16)))
     if n > limit:
-        return Tile(min(limit, 8192 if lines.unit >= 4 else 4096), 1, 8)  # one by one, more addresses
+        return Tile(min(limit, 8192 if lines.unit >= 4 else 2048), 1, 8)  # one by one, more addresses
     spread = power_of_2(ceil_div(lines.lines, PROGRAMS))
     return with_warps(n, min(count, max(2048 // n, 1), spread))
 
@@ -179,6 +179,7 @@ def shape_class(lines: Lines, dtype: DType) -> str:
 def tiles(lines: Lines, dtype: DType, limit: int, arch: Arch) -> Iterator[Tile]:
     """Tiles worth timing, the usual one first."""
     yield usual_tile(lines, dtype, limit)
+    limit //= 4 if dtype is float64 else 1
     n, count = power_of_2(lines.n), power_of_2(lines.lines)
     clusters = arch.name in ("sm_90", "sm_100") and dtype is not float64 and not lines.columns
     for ctas in (1, 2, 4, 8) if clusters and n >= 8192 else (1,):
