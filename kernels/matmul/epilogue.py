@@ -19,8 +19,6 @@ from dlcore.kernels.activation.functions import (
 )
 from dlcore.kernels.language import jit, tl
 
-ACTIVATIONS = (None, "relu", "sigmoid", "tanh", "gelu", "gelu_tanh")  # by the row's code
-
 
 @jit
 def round_tf32(x):

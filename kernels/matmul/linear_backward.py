@@ -101,7 +101,8 @@ def _small(builder: Builder, call: Call, weight: Matrix, sizes: tuple[int, int, 
     dtype = weight.dtype
     double, tensor_memory = dtype is float64, builder.arch.capability // 10 in (10, 11)  # whose detour costs registers
     tile = 32 if double or r * n * k < 1 << 20 or (tensor_memory and dtype.itemsize == 4) else 64
-    step = 16 if tile == 32 and dtype.itemsize > 2 else 32
+    precision = float32_precision()
+    step = 16 if double or (tile == 32 and dtype.itemsize == 4 and precision != "tf32") else 32
     tiles_dx = ceil_div(r, tile) * ceil_div(k, tile) if dx else 0
     columns = max(1, ceil_div(k, tile)) if dweight else 1
     rest = ceil_div(n, tile) * columns if dweight or dbias else 0
@@ -111,7 +112,7 @@ def _small(builder: Builder, call: Call, weight: Matrix, sizes: tuple[int, int, 
         "dweight": dweight and Out(1), "dbias": dbias and Out(2), "r": r, "n_units": n // unit_n,
         "k_units": k // unit_k, "stride_w": weight.pitch // unit_w, "tiles_dx": tiles_dx, "columns_dw": columns,
         "TILE": tile, "STEP": step, "UNIT_N": unit_n, "UNIT_K": unit_k, "UNIT_W": unit_w,
-        "WEIGHT_BY_ROWS": weight.by_rows, "ACTIVATION": activation, "PRECISION": float32_precision(),
+        "WEIGHT_BY_ROWS": weight.by_rows, "ACTIVATION": activation, "PRECISION": precision,
         "ACC": accumulator(dtype),
     }  # fmt: skip
     builder.contiguous |= {0, 1} | ({3} if activation else set())
