@@ -1,4 +1,4 @@
-# make demo | test | interpret | bench | lint | isa | sanitize | wheel | readme | clean
+# make demo | test | interpret | bench | gpu | kernels | lint | isa | sanitize | wheel | readme | clean
 # Everything lives in .venv; a target installs again only when setup.py, pyproject.toml or a C++ file has changed.
 PYTHON ?= python3
 BIN := .venv/bin
@@ -10,7 +10,7 @@ SANITIZERS := $(shell g++ -print-file-name=libasan.so 2>/dev/null) $(shell g++ -
 SANITIZED := PYTHONPATH=$(CURDIR)/build/sanitize/lib LD_PRELOAD="$(SANITIZERS)" ASAN_OPTIONS=detect_leaks=0 \
     $(BIN)/python -P -m pytest -q -p no:cacheprovider
 .DELETE_ON_ERROR:
-.PHONY: demo test interpret bench readme lint isa sanitize wheel clean
+.PHONY: demo test interpret bench gpu kernels readme lint isa sanitize wheel clean
 
 demo: .venv/.core
 	$(BIN)/dlcore demo
@@ -43,6 +43,14 @@ sanitize: .venv/.test
 
 bench: .venv/.test
 	$(BIN)/python -m bench --peers $(PEERS)
+
+# On a machine with an NVIDIA GPU: everything it can tell, in one resumable go (bench/gpu.py). GPU_ARGS="--minutes 60"
+gpu: .venv/.cuda13
+	$(BIN)/python -m bench.gpu $(GPU_ARGS)
+
+# What the GPU kernels compile to, on any machine: registers, spills, instructions, and the table in docs/kernels.md.
+kernels: .venv/.test
+	$(BIN)/dlcore verify --compile --report docs/kernels.md
 
 # The README's tables, from the newest results of this machine.
 readme: .venv/.core

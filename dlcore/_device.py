@@ -43,6 +43,16 @@ class Device:
     def __deepcopy__(self, memo: dict[int, Any]) -> Device:
         return self
 
+    @property
+    def name(self) -> str:
+        """What a GPU is called; of the CPU, nothing."""
+        return "" if self.backend is None else str(self.backend.name)
+
+    def memory_stats(self) -> dict[str, int]:
+        """Bytes in tensors (``in_use``), kept for reuse (``cached``), most in tensors so far (``peak``), and how many
+        ``allocations``; of a GPU also what is ``free`` and its ``total``."""
+        return _C.memory_stats() if self.backend is None else dict(self.backend.memory_stats())
+
     def raise_faults(self, words: bytes) -> None:
         """Raises what the fault words tell, as the device's kernels left them."""
         self.backend.raise_faults(words)

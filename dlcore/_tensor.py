@@ -496,12 +496,16 @@ def eye(rows: int, columns: int | None = None, dtype: Any = None, device: Any = 
     return _copy_of(np.eye(rows, columns), default_float() if dtype is None else dtype, device)
 
 
-def _convert(value: Any, operation: str, operand: str) -> Any:
-    """What an operand that is neither a tensor nor a Python number becomes: NumPy's scalars count as Python's."""
+def _convert(value: Any, operation: str, operand: str, like: Any) -> Any:
+    """What an operand that is neither a tensor nor a Python number becomes: NumPy's scalars count as Python's.
+
+    Arrays and lists go to the device of ``like``, a tensor beside them, if there is one.
+    """
+    device = None if like is None else like.device
     if isinstance(value, np.generic):
         return value.item()
     if isinstance(value, np.ndarray | list | tuple) or hasattr(value, "__array__"):
-        return tensor(np.asarray(value) if hasattr(value, "__array__") else value)
+        return tensor(np.asarray(value) if hasattr(value, "__array__") else value, device=device)
     raise DTypeError(f"{operation}: operand {operand!r} is a {type(value).__name__}, not a tensor or number")
 
 

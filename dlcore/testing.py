@@ -285,7 +285,7 @@ def _check_narrow_gradient(
             assert g is e, f"{what}: gradient {k} is there in one dtype only"
             continue
         want = np.asarray(e)
-        terms = max(1.0, want.size and wide[k].size ** 0.5)
+        terms = max(1, wide[k].size, *(w.size for w in weights if w is not None)) ** 0.5  # broadcast: a sum over all
         worst = float(np.max(np.abs(np.asarray(g).astype(np.float64) - want), initial=0.0))
         bound = 4 * max(op.ulp, 1.0) * terms * dtype.eps * float(np.max(np.abs(want), initial=0.0))
         assert worst <= bound, f"{what} {dtype.name}: gradient {k} is off by {worst:.3g}, the bound is {bound:.3g}"

@@ -1,6 +1,7 @@
 """Models on a GPU, or on the device that Triton's interpreter stands in for, beside the same ones on the CPU."""
 
 import copy
+import itertools
 import os
 import pickle
 
@@ -19,7 +20,7 @@ except dl.DeviceError as error:
 
 def mlp(*sizes, dropout=0.0):
     layers = []
-    for m, n in zip(sizes, sizes[1:], strict=False):
+    for m, n in itertools.pairwise(sizes):
         layers += [nn.Linear(m, n), nn.ReLU(), *([nn.Dropout(dropout)] if dropout else [])]
     return nn.Sequential(*layers[: -2 if dropout else -1])
 

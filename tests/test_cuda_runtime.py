@@ -1,5 +1,6 @@
 """The driver's side of a GPU without one: what would be launched, copied and captured, against a fake libcuda.so.1."""
 
+import glob
 import os
 import subprocess
 import sys
@@ -7,11 +8,15 @@ from pathlib import Path
 
 import pytest
 
+import dlcore as dl
+from dlcore import _device
+
 FAKE = Path(__file__).parent / "fake_driver"
 
 
 def run(*arguments, **environment):
-    environment = {k: v for k, v in os.environ.items() if not k.startswith("DLCORE_")} | environment
+    kept = {k: v for k, v in os.environ.items() if not k.startswith("DLCORE_") and k != "TRITON_INTERPRET"}
+    environment = kept | environment
     return subprocess.run([sys.executable, *arguments], env=environment, capture_output=True, text=True, timeout=600)
 
 
@@ -24,7 +29,7 @@ def fake(tmp_path_factory):
 
 def test_against_a_fake_driver(fake, tmp_path):
     checks = ("-m", "pytest", "-q", "-p", "no:cacheprovider", str(FAKE / "checks.py"))
-    done = run(*checks, DLCORE_LIBCUDA=fake, DLCORE_CACHE=str(tmp_path))
+    done = run(*checks, DLCORE_LIBCUDA=fake, DLCORE_CACHE=str(tmp_path), DLCORE_DEVICE="cpu")
     assert done.returncode == 0, done.stdout[-8000:]
 
 
@@ -48,6 +53,7 @@ def test_what_is_missing_is_said_in_one_sentence(fake, library, device, text):
     assert done.stdout.startswith(text), done.stdout + done.stderr
 
 
+@pytest.mark.skipif(bool(glob.glob("/dev/nvidia[0-9]*")), reason="there is a GPU, which is then the default")
 def test_importing_and_computing_loads_neither_cupy_nor_triton():
     script = (
         "import sys, dlcore as dl; print(dl.zeros(2).device)\n"
@@ -62,3 +68,37 @@ def test_the_default_device_can_be_chosen():
     assert run("-c", script, DLCORE_DEVICE="cuda").stdout == "cpu cpu\n"
     refused = run("-c", "import dlcore as dl; dl.zeros(1)", DLCORE_DEVICE="cuda", DLCORE_LIBCUDA="/nowhere")
     assert "DeviceError" in refused.stderr
+
+
+@pytest.mark.parametrize(
+    "files, cupy, error, chosen",
+    [
+        ([], True, None, "cpu"),
+        (["/dev/nvidia0"], False, None, "cpu"),
+        (["/dev/nvidia0"], True, None, "cuda"),
+        (["/dev/nvidia0"], True, "there is no driver", "cpu"),
+    ],
+    ids=["no-gpu", "no-cupy", "gpu", "no-driver"],
+)
+def test_the_automatic_choice(monkeypatch, files, cupy, error, chosen):
+    def device(name):
+        if error:
+            raise dl.DeviceError(error)
+        return name
+
+    monkeypatch.setattr(_device.glob, "glob", lambda pattern: files)
+    monkeypatch.setattr(_device.os.path, "exists", lambda path: False)
+    monkeypatch.setattr(_device, "find_spec", lambda name: object() if cupy else None)
+    monkeypatch.setattr(_device, "device", device)
+    if error:
+        with pytest.warns(UserWarning, match="^there is no driver; dlcore computes on the CPU$"):
+            assert str(_device._automatic()) == chosen
+    else:
+        assert str(_device._automatic()) == chosen
+
+
+def test_the_interpreter_must_come_before_triton():
+    pytest.importorskip("triton")
+    script = "import triton, dlcore as dl\ntry: dl.device('cuda')\nexcept dl.DeviceError as error: print(error)"
+    text = "DLCORE_CUDA=interpreter: Triton is already imported; set TRITON_INTERPRET=1 before it is\n"
+    assert run("-c", script, DLCORE_CUDA="interpreter").stdout == text

@@ -33,10 +33,10 @@ def places(tmp_path, monkeypatch):
     monkeypatch.setenv("DLCORE_CACHE", str(tmp_path / "cache"))
     monkeypatch.delenv("DLCORE_KERNELS", raising=False)
     storage._index.cache_clear()
-    compiling.binary.cache_clear()
+    compiling._memory.clear()
     yield
     storage._index.cache_clear()
-    compiling.binary.cache_clear()
+    compiling._memory.clear()
 
 
 def wanted(arch="sm_90", n=1024):
@@ -101,7 +101,7 @@ def test_a_pack_is_found_before_the_cache(tmp_path, monkeypatch):
     assert storage.write_pack(tmp_path / "pack", [(want.key, other)]) == 1
     storage.store(want.key, MADE)
     assert compiling.binary(want) == MADE
-    compiling.binary.cache_clear()
+    compiling._memory.clear()
     monkeypatch.setenv("DLCORE_KERNELS", str(tmp_path / "pack"))
     assert compiling.binary(want) == other
 

@@ -286,13 +286,16 @@ PTX = """
 	cp.async.bulk.tensor.2d.shared::cluster.global.mbarrier::complete_tx::bytes [%r1], [%rd1, {%r2, %r3}], [%r4];
 	wgmma.mma_async.sync.aligned.m64n128k16.f32.bf16.bf16 {%f1}, %rd1, %rd2, p, 1, 1, 0, 0;
 	mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {}, {}, {}, {};
+	@%p1 atom.global.gpu.acq_rel.max.s64 %rd1, [ %rd2 + 0 ], %rd3;
+	red.relaxed.gpu.global.add.f32 [%rd1], %f1;
 """
 
 
 def test_ptx_is_counted():
     counts = inspection.count(PTX)
     assert counts == {
-        "wgmma": 1, "mma.sync": 1, "cp.async": 1, "tma": 1, "ld.v4": 1, "ld.v2": 1, "ld": 2, "st.v4": 1,
+        "wgmma": 1, "mma.sync": 1, "cp.async": 1, "tma": 1, "ld.v4": 1, "ld.v2": 1, "ld": 2, "st.v4": 1, "atomic": 2,
+        "float atomic": 1,
     }  # fmt: skip
     assert inspection.matrix(counts, PTX) == "wgmma m64n128k16"
     assert inspection.entry_parameters(PTX, "kernel") == (8, 4, 40)
@@ -337,9 +340,9 @@ def cold(tmp_path, monkeypatch):
     from dlcore.kernels import compile as compiling
 
     monkeypatch.setenv("DLCORE_CACHE", str(tmp_path))
-    compiling.binary.cache_clear()
+    compiling._memory.clear()
     yield compiling
-    compiling.binary.cache_clear()
+    compiling._memory.clear()
 
 
 @pytest.mark.parametrize("arch", ARCHES)
@@ -396,3 +399,55 @@ def test_nvrtc_compiles_templates(cold):
     assert made and all(m.problems == () and m.registers and not m.triton for m in made)
     with pytest.raises(cold.CompileError, match="no_such_function"):
         cold.compile_launch(Launch(Cuda("optim/sgd.cu", "no_such_function<float>"), (1,), {}), asked.call)
+
+
+# ---- dlcore verify ------------------------------------------------------------------------------------------------
+
+
+def test_verify_makes_a_pack_that_needs_no_compiler(cold, tmp_path, monkeypatch, capsys):
+    pytest.importorskip("triton")
+    from dlcore.cli import main
+    from dlcore.cli.programs import LARGE, ask
+    from dlcore.op import REGISTRY
+
+    pack, report = tmp_path / "pack", tmp_path / "kernels.md"
+    command = ["verify", "--compile", "--arch", "sm_90", "--family", "softmax", "--jobs", "1"]
+    assert main([*command, "--out", str(pack), "--report", str(report)]) == 0
+    out = capsys.readouterr().out
+    assert "softmax.softmax:softmax_kernel" in out and "0 problem(s)" in out
+    assert "| `softmax.softmax:softmax_kernel` |" in report.read_text()
+    monkeypatch.setenv("DLCORE_CACHE", str(tmp_path / "empty"))
+    monkeypatch.setenv("DLCORE_KERNELS", str(pack))
+    monkeypatch.setattr(cold, "can_compile", lambda _: False)
+    cold._memory.clear()
+    large = next(large for large in LARGE if large.row == "softmax")
+    asked = next(ask(REGISTRY["softmax"], "", large.dtype, large.specs(large.dtype), (), [ARCH]))
+    (made,) = cold.compile_program(asked.program, asked.call)
+    assert made.cubin[:4] == b"\x7fELF"
+
+
+def test_verify_fails_where_a_kernel_does(cold, monkeypatch, capsys):
+    from dlcore.cli import main, verify
+
+    failure = cold.CompileError("the compiler crashed")
+    monkeypatch.setattr(verify, "compile_many", lambda wanted, jobs, done: [failure for _ in wanted])
+    assert main(["verify", "--compile", "--arch", "sm_80", "--family", "softmax"]) == 1
+    assert "problem softmax.softmax:softmax_kernel sm_80" in capsys.readouterr().out
+    assert main(["verify", "--compile", "--arch", "sm_42"]) == 1
+    assert "unknown architecture sm_42 (known: sm_80, sm_90, sm_100, sm_120, sm_86" in capsys.readouterr().err
+
+
+def test_verify_checks_on_the_device_there_is(capsys, monkeypatch):
+    from dlcore import DTypeError, testing
+    from dlcore.cli import main
+
+    outcomes = {"softmax": AssertionError("worst at [1]"), "log_softmax": DTypeError("log_softmax: no kernel for x")}
+
+    def check(op, device):
+        if op.name in outcomes:
+            raise outcomes[op.name]
+
+    monkeypatch.setattr(testing, "check", check)
+    assert main(["verify", "--family", "softmax"]) == 1
+    out = capsys.readouterr().out
+    assert "worst at [1]" in out and "4 operations on cpu, 1 wrong, 1 without a kernel there" in out

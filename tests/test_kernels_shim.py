@@ -10,7 +10,7 @@ import pytest
 import dlcore.kernels
 from dlcore.dtypes import float32, int32
 from dlcore.kernels.launch import F64, I32, Cuda, In, Launch, Out, Table, Temp
-from dlcore.kernels.shim import ShimError, run_cuda
+from dlcore.kernels.shim import ORDERS, ShimError, run_cuda
 
 pytestmark = pytest.mark.skipif(not shutil.which("g++"), reason="no g++")
 
@@ -57,6 +57,18 @@ extern "C" __global__ void warp(int* out) {
   else out[160 + lane] = __any_sync(0xfffffff0u, lane == 31);
 }
 
+template <bool atomic> __global__ void count(int* counter) {
+  int seen = counter[0];
+  __syncthreads();
+  if (atomic) atomicAdd(counter, 1);
+  else
+    counter[0] = seen + 1;
+}
+extern "C" __global__ void early(int* out) {
+  if (threadIdx.x < 16) return;  // a lane that has returned is waited for no more
+  out[threadIdx.x] = __any_sync(0xffffffffu, threadIdx.x == 31);
+}
+
 extern "C" __global__ void two_barriers() {
   if (threadIdx.x < 32) __syncthreads();
   else
@@ -100,18 +112,18 @@ def probe(tmp_path_factory):
     dlcore.kernels.__path__.remove(str(root))
 
 
-def run(function, grid, threads, arrays, args, backward=False):
+def run(function, grid, threads, arrays, args, order="forward"):
     def address(operand):
         return arrays[operand.index].ctypes.data + operand.offset
 
-    run_cuda(Launch(Cuda("probe/probe.cu", function, threads), grid, args), address, backward=backward)
+    run_cuda(Launch(Cuda("probe/probe.cu", function, threads), grid, args), address, order=order)
 
 
-@pytest.mark.parametrize("backward", [False, True])
-def test_barriers_shuffles_and_blocks(backward):
+@pytest.mark.parametrize("order", ORDERS)
+def test_barriers_shuffles_and_blocks(order):
     x = np.arange(3 * 256, dtype=np.float32)
     out = np.zeros(3, np.float32)
-    run("sum", (3,), 256, [x, out], {"x": In(0), "out": In(1)}, backward)
+    run("sum", (3,), 256, [x, out], {"x": In(0), "out": In(1)}, order)
     assert out.tolist() == x.reshape(3, 256).sum(1).tolist()
 
 
@@ -119,12 +131,30 @@ def test_a_missing_barrier_shows_in_the_other_order():
     x = np.arange(64, dtype=np.int32)
     results = {}
     for barrier in ("true", "false"):
-        for backward in (False, True):
+        for order in ORDERS[:2]:
             out = np.zeros(64, np.int32)
-            run(f"reversed<{barrier}>", (1,), 64, [x, out], {"x": In(0), "out": In(1)}, backward)
-            results[barrier, backward] = out.tolist()
-    assert results["true", False] == results["true", True] == x[::-1].tolist()
-    assert results["false", False] != results["false", True]
+            run(f"reversed<{barrier}>", (1,), 64, [x, out], {"x": In(0), "out": In(1)}, order)
+            results[barrier, order] = out.tolist()
+    assert results["true", "forward"] == results["true", "backward"] == x[::-1].tolist()
+    assert results["false", "forward"] != results["false", "backward"]
+
+
+def test_a_missing_atomic_shows_where_blocks_interleave():
+    results = {}
+    for atomic in ("true", "false"):
+        for order in ORDERS:
+            counter = np.zeros(1, np.int32)
+            run(f"count<{atomic}>", (10,), 1, [counter], {"counter": In(0)}, order)
+            results[atomic, order] = counter[0]
+    assert [results["true", order] for order in ORDERS] == [10, 10, 10]
+    assert results["false", "backward"] == 10 > results["false", "interleaved"]
+
+
+@pytest.mark.parametrize("order", ORDERS)
+def test_lanes_that_have_returned_take_no_part(order):
+    out = np.zeros(32, np.int32)
+    run("early", (1,), 32, [out], {"out": In(0)}, order)
+    assert out.tolist() == [0] * 16 + [1] * 16
 
 
 def test_shared_memory_starts_as_nan_in_every_block():
@@ -186,7 +216,7 @@ def test_arguments_lie_as_c_lays_them():
 
 def test_atomics_and_a_grid_of_two_axes():
     counter, seen = np.zeros(2, np.int32), np.zeros(6, np.int32)
-    run("tickets", (3, 2), 1, [counter, seen], {"counter": Temp(0, int32), "seen": Out(1, float32)}, backward=True)
+    run("tickets", (3, 2), 1, [counter, seen], {"counter": Temp(0, int32), "seen": Out(1, float32)}, order="backward")
     assert counter.tolist() == [6, 1]
     assert seen.tolist() == [5, 4, 3, 2, 1, 0]
 

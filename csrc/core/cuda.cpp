@@ -101,7 +101,8 @@ static void load(const std::string& path) {
 }
 
 // ---- devices ------------------------------------------------------------------------------------------------------
-static constexpr size_t kPinned = 64 << 10;  // what is read back through pinned memory
+static constexpr size_t kPinned = 64 << 10;    // what is read back through pinned memory
+static constexpr size_t kReleaseGil = 1 << 20;  // bytes copied from which other Python threads may run
 
 struct Place {
   Handle context = nullptr, stream = nullptr, event = nullptr;
@@ -109,6 +110,7 @@ struct Place {
   void* fault_words = nullptr;  // pairs (code, position) in device memory
   size_t fault_bytes = 0, fault_room = 0;
   bool recording = false;
+  bool reading = false;  // a thread waits for what it reads through `pinned`
 };
 static Place places[kMaxDevices];
 
@@ -172,12 +174,25 @@ static bool wait(Place& place) {
 
 void upload(uint8_t device, void* to, const void* from, size_t bytes) {
   Place& place = enter_idle(device, "a copy to the GPU");
-  CHECK(cuMemcpyAsync, pointer(to), pointer(from), bytes, place.stream);
+  int status;
+  if (bytes < kReleaseGil) {
+    status = driver.cuMemcpyAsync(pointer(to), pointer(from), bytes, place.stream);
+  } else {
+    py::gil_scoped_release released;
+    status = driver.cuMemcpyAsync(pointer(to), pointer(from), bytes, place.stream);
+  }
+  check(status, "cuMemcpyAsync");
 }
 
 bool download(uint8_t device, void* to, const void* from, size_t bytes) {
   Place& place = enter_idle(device, "a read-back from the GPU");
-  const bool small = bytes <= kPinned && place.pinned;
+  const bool small = bytes <= kPinned && place.pinned && !place.reading;
+  struct Reading {  // the waiting thread lets others run
+    Place& place;
+    const bool on;
+    Reading(Place& p, bool small) : place(p), on(small) { place.reading = place.reading || on; }
+    ~Reading() { if (on) place.reading = false; }
+  } reading(place, small);
   CHECK(cuMemcpyAsync, pointer(small ? place.pinned : to), pointer(from), bytes, place.stream);
   const bool faulted = wait(place);
   if (small) std::memcpy(to, place.pinned, bytes);
@@ -191,6 +206,11 @@ void copy(uint8_t to_device, void* to, uint8_t from_device, const void* from, si
   CHECK(cuEventRecord, source.event, source.stream);
   Place& target = enter(to_device);
   CHECK(cuStreamWaitEvent, target.stream, source.event, 0);
+}
+
+void free_memory(uint8_t device, size_t* free, size_t* total) {
+  enter(device);
+  CHECK(cuMemGetInfo, free, total);
 }
 
 bool synchronize(uint8_t device) { return wait(enter_idle(device, "a wait")); }
@@ -372,9 +392,8 @@ bool capturing(uint8_t device) { return places[device].recording; }
 
 // ---- the module ---------------------------------------------------------------------------------------------------
 static py::tuple memory_info(uint8_t device) {
-  enter(device);
   size_t free, total;
-  CHECK(cuMemGetInfo, &free, &total);
+  free_memory(device, &free, &total);
   return py::make_tuple(free, total);
 }
 

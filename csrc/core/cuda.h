@@ -19,6 +19,7 @@ void upload(uint8_t device, void* to, const void* from, size_t bytes);    // `fr
 bool download(uint8_t device, void* to, const void* from, size_t bytes);  // waits; true: a fault word is set
 void copy(uint8_t to_device, void* to, uint8_t from_device, const void* from, size_t bytes);
 bool synchronize(uint8_t device);         // waits for all work; true: a fault word is set
+void free_memory(uint8_t device, size_t* free, size_t* total);  // bytes
 std::string faults(uint8_t device);       // the fault words as the last wait saw them
 
 // ---- recording a step as a graph ----------------------------------------------------------------------------------

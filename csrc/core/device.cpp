@@ -37,7 +37,16 @@ void* fresh(Memory& memory, size_t bytes) {  // null: the device is full
 
 size_t held(size_t bytes) { return bytes >= kLarge ? bytes : class_bytes(size_class(bytes)); }
 
+bool finalizing() {  // the pool may be gone already, and the memory soon will be
+#if PY_VERSION_HEX >= 0x030D0000
+  return Py_IsFinalizing();
+#else
+  return _Py_IsFinalizing();
+#endif
+}
+
 void give_back(Memory& memory, void* block) {
+  if (finalizing()) return;
   PyObject *type, *value, *trace;
   PyErr_Fetch(&type, &value, &trace);
   PyObject* address = PyLong_FromVoidPtr(block);
@@ -90,10 +99,13 @@ void device_release(uint8_t device, void* block, size_t bytes) {
 }
 
 Tensor* raise_device_full(uint8_t device, int64_t bytes) {
-  const MemoryStats& s = memories[device].stats;
-  const auto number = [](int64_t n) { return static_cast<long long>(n); };
-  PyErr_Format(PyExc_MemoryError, "out of memory on %S: asked for %lld bytes; dlcore holds %lld bytes in tensors, at most %lld so far",
-               device_object(device), number(bytes), number(s.in_use), number(s.peak));
+  size_t free = 0, total = 0;
+  try {
+    cuda::free_memory(device, &free, &total);
+  } catch (const std::exception&) {
+  }
+  PyErr_Format(PyExc_MemoryError, "out of memory on %S: asked for %lld bytes; dlcore holds %lld bytes in tensors, %zu of the GPU's %zu bytes are free",
+               device_object(device), static_cast<long long>(bytes), static_cast<long long>(memories[device].stats.in_use), free, total);
   return nullptr;
 }
 

@@ -12,7 +12,7 @@ static PyObject* missing = nullptr;  // inspect.Parameter.empty: an attribute wi
 
 // ---- operands -----------------------------------------------------------------------------------------------------
 // New reference, or null: absent when optional, else an error is set.
-Tensor* to_operand(Function* f, PyObject* value, int position, bool* failed) {
+Tensor* to_operand(Function* f, PyObject* value, int position, PyObject* const* others, Py_ssize_t n_others, bool* failed) {
   *failed = false;
   if (is_tensor(value)) return as_tensor(Py_NewRef(value));
   if (PyFloat_CheckExact(value) || PyLong_CheckExact(value) || PyBool_Check(value)) {
@@ -22,8 +22,10 @@ Tensor* to_operand(Function* f, PyObject* value, int position, bool* failed) {
   }
   if (value == Py_None && (f->optional >> position & 1)) return nullptr;
   PyObject* name = f->variadic ? PyTuple_GET_ITEM(f->input_names, 0) : PyTuple_GET_ITEM(f->input_names, position);
-  PyObject* args[3] = {value, f->name, name};
-  PyObject* converted = PyObject_Vectorcall(bound.convert, args, 3, nullptr);  // arrays, lists, NumPy's numbers
+  PyObject* like = Py_None;
+  for (Py_ssize_t k = 0; k < n_others && like == Py_None; ++k) if (others[k] && is_tensor(others[k])) like = others[k];
+  PyObject* args[4] = {value, f->name, name, like};
+  PyObject* converted = PyObject_Vectorcall(bound.convert, args, 4, nullptr);  // arrays, lists, NumPy's numbers
   Tensor* t = nullptr;
   if (converted && is_tensor(converted)) return as_tensor(converted);
   if (converted) {
@@ -97,13 +99,14 @@ static PyObject* vectorcall(PyObject* self, PyObject* const* args, size_t nargsf
   if (attrs) {
     Operands operands(f->variadic ? static_cast<int>(PySequence_Fast_GET_SIZE(list)) : f->n_inputs);
     bool failed = false;
+    PyObject* const* given = f->variadic ? PySequence_Fast_ITEMS(list) : values;
     for (int k = 0; k < operands.n && !failed; ++k) {
       PyObject* value = f->variadic ? PySequence_Fast_GET_ITEM(list, k) : values[k];
       if (!value && !(f->optional >> k & 1)) {
         PyErr_Format(PyExc_TypeError, "%s: missing argument %R", f->name_utf8, PyTuple_GET_ITEM(f->input_names, k));
         failed = true;
       } else if (value) {
-        operands.data[k] = to_operand(f, value, f->variadic ? 0 : k, &failed);
+        operands.data[k] = to_operand(f, value, f->variadic ? 0 : k, given, operands.n, &failed);
       }
     }
     if (!failed) result = dispatch(f, operands, attrs, nullptr);

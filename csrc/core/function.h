@@ -31,7 +31,8 @@ PyObject* call(Function* function, Tensor** operands, int n, PyObject* attrs, Te
 // x `function`= arguments: writes the result into target, keeping the tape right. New reference to target.
 PyObject* call_inplace(Function* function, Tensor* target, PyObject* const* args, Py_ssize_t n);
 
-Tensor* to_operand(Function* f, PyObject* value, int position, bool* failed);
+// What is neither a tensor nor a number becomes a tensor on the device of the first tensor among `others`.
+Tensor* to_operand(Function* f, PyObject* value, int position, PyObject* const* others, Py_ssize_t n_others, bool* failed);
 
 bool init_function(PyObject* module);
 

@@ -68,7 +68,8 @@ PyObject* call_inplace(Function* f, Tensor* target, PyObject* const* args, Py_ss
   Operands operands(static_cast<int>(n) + 1);
   bool failed = false, tracked = wanted(target);
   for (int k = 0; k < n && !failed; ++k) {
-    operands.data[k + 1] = to_operand(f, args[k], k + 1, &failed);
+    PyObject* like = as_object(target);
+    operands.data[k + 1] = to_operand(f, args[k], k + 1, &like, 1, &failed);
     tracked = tracked || wanted(operands.data[k + 1]);
   }
   if (failed || (tracked && !check_trackable(f, target))) return nullptr;

@@ -358,11 +358,11 @@ static PyObject* reinterpret(PyObject*, PyObject* args) {
 }
 
 static PyObject* to_tensor(PyObject*, PyObject* args) {
-  PyObject *value, *operation, *operand;
-  if (!PyArg_ParseTuple(args, "OUU:as_tensor", &value, &operation, &operand)) return nullptr;
+  PyObject *value, *operation, *operand, *like = Py_None;
+  if (!PyArg_ParseTuple(args, "OUU|O:as_tensor", &value, &operation, &operand, &like)) return nullptr;
   if (is_tensor(value)) return Py_NewRef(value);
-  PyObject* convert_args[3] = {value, operation, operand};
-  PyObject* converted = PyObject_Vectorcall(bound.convert, convert_args, 3, nullptr);
+  PyObject* convert_args[4] = {value, operation, operand, like};
+  PyObject* converted = PyObject_Vectorcall(bound.convert, convert_args, 4, nullptr);
   if (!converted || is_tensor(converted)) return converted;
   Tensor* scalar = new_scalar(converted);
   Py_DECREF(converted);
@@ -370,7 +370,7 @@ static PyObject* to_tensor(PyObject*, PyObject* args) {
 }
 
 static PyMethodDef functions[] = {
-    {"as_tensor", to_tensor, METH_VARARGS, "as_tensor(value, operation, operand): what an operation makes of an operand."},
+    {"as_tensor", to_tensor, METH_VARARGS, "as_tensor(value, operation, operand, like=None): what an operation makes of an operand beside a tensor."},
     {"reinterpret", reinterpret, METH_VARARGS, "reinterpret(tensor, dtype): the same bits as another dtype of the same size; no history."},
     {"empty", empty, METH_VARARGS, "empty(shape, dtype, device=0): a contiguous tensor, not initialised; device is a registered index."},
     {"bind", reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(bind)), METH_VARARGS | METH_KEYWORDS, "Give C++ the Python functions and errors it calls by name."},

@@ -2,10 +2,12 @@
 
 A backend has
 
-- ``arch``: what planners may ask about the machine;
+- ``name``, and ``arch``: what planners may ask about the machine;
 - ``bind(row, call, program)``: a `Bound`, what the plan of a call runs;
-- ``synchronize()``: waits, and raises what the kernels found wrong;
-- ``raise_faults(words)``: that error, from the fault words.
+- ``synchronize()``: waits, and raises what the kernels found wrong; ``after_read_back()``: what a read-back adds;
+- ``memory_stats()``: see `Device.memory_stats`;
+- ``raise_faults(words)``: that error, from the fault words;
+- ``order_before(stream)``: lets another stream wait for the device's work, before memory is shared.
 """
 
 from __future__ import annotations

@@ -16,10 +16,10 @@ from dlcore import _C
 from dlcore.backends import Bound, Faults, clear
 from dlcore.dtypes import int64
 from dlcore.errors import DeviceError
-from dlcore.kernels.launch import Arch, Call, Errors, In, Launch, Out, Program, Temp, Value, prepared
+from dlcore.kernels.launch import Arch, Call, Errors, In, Launch, Out, Program, Table, Temp, Value, prepared
 from dlcore.kernels.specialise import SIZES, Parameter, specialise
 
-__all__ = ["Backend", "Packed", "Pool"]
+__all__ = ["Backend", "CupyPool", "Packed", "Pool"]
 
 OLDEST_DRIVER = 12000  # CUDA 12.0
 _MAJOR, _MINOR, _MULTIPROCESSORS, _SHARED = 75, 76, 16, 97  # CUdevice_attribute
@@ -40,7 +40,7 @@ class Pool(Protocol):
         ...
 
 
-class _CupyPool:
+class CupyPool:
     """A `cupy.cuda.MemoryPool` of our own, so that no other stream gets our blocks."""
 
     def __init__(self, index: int):
@@ -50,12 +50,14 @@ class _CupyPool:
         self._held: dict[int, Any] = {}
 
     def allocate(self, size: int) -> int:
+        """See `Pool`."""
         with self._device:
             block = self._pool.malloc(size)
         self._held[block.ptr] = block
         return int(block.ptr)
 
     def release(self, address: int) -> None:
+        """See `Pool`."""
         del self._held[address]
 
 
@@ -70,7 +72,7 @@ class Backend:
             _C.cuda.attribute(index, a) for a in (_MAJOR, _MINOR, _MULTIPROCESSORS, _SHARED)
         )
         self.arch = Arch(f"sm_{10 * major + minor}", multiprocessors, shared)
-        self.pool = _CupyPool(index) if pool is None else pool
+        self.pool = CupyPool(index) if pool is None else pool
         _C.set_memory(code, False, self.pool.allocate, self.pool.release)
         self.faults = Faults()
         self._words = _C.empty((Faults.ROOM, 2), int64, code)
@@ -87,6 +89,11 @@ class Backend:
     def stream(self) -> int:
         """The CUstream on which everything runs."""
         return int(_C.cuda.stream(self.code))
+
+    def memory_stats(self) -> dict[str, int]:
+        """See `Device.memory_stats`."""
+        free, total = _C.cuda.memory_info(self.code)
+        return {**_C.device_memory_stats(self.code), "free": free, "total": total}
 
     def order_before(self, stream: int | None) -> None:
         """Lets another stream wait for ours (DLPack: None is the legacy default stream, -1 wants no order)."""
@@ -107,6 +114,12 @@ class Backend:
             clear(self._words)
             raise error
 
+    def _errors(self, row: str) -> int:
+        """The address of the row's fault words."""
+        place = self.faults.place(row)
+        self._watch()
+        return int(self._words.data_ptr) + place
+
     def _watch(self) -> None:
         _C.cuda.set_fault_words(self.code, self._words.data_ptr, 16 * len(self.faults.rows), 16 * Faults.ROOM)
 
@@ -114,8 +127,7 @@ class Backend:
 
     def bind(self, row: str, call: Call, program: Program) -> Bound:
         """A native kernel with the program's launches, ready but for the operands' addresses."""
-        errors = self._words.data_ptr + self.faults.place(row)
-        self._watch()
+        errors = self._errors(row) if any(map(_reports, program.launches)) else 0
         seen, temps = prepared(call, program), [w.bytes for w in program.temps]
         first = len(call.inputs) + len(call.outputs)  # where workspaces stand among the arrays
         launches = []
@@ -147,6 +159,12 @@ class Backend:
             module = _C.cuda.module_load(self.code, made.cubin)
             self._functions[specialised.key] = _C.cuda.function(self.code, module, made.function, made.shared), made
         return (parameters, *self._functions[specialised.key])
+
+
+def _reports(launch: Launch) -> bool:
+    """Whether the launch may set fault words."""
+    arguments = [f for a in launch.args.values() for f in (a.fields if isinstance(a, Table) else (a,))]
+    return any(isinstance(a, Errors) for a in arguments)
 
 
 class Packed:

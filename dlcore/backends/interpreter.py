@@ -26,6 +26,8 @@ __all__ = ["Backend"]
 class Backend:
     """See `dlcore.backends`."""
 
+    name = "Triton's interpreter"
+
     def __init__(self, code: int, index: int):
         _require_interpreter()
         self.code = code
@@ -47,6 +49,14 @@ class Backend:
             execute(program, call, inputs, list(addresses[count:end]), errors)
 
         return Bound(_C.python_kernel(row, interpreted))
+
+    def memory_stats(self) -> dict[str, int]:
+        """The host's: see `Device.memory_stats`."""
+        return _C.memory_stats()
+
+    def order_before(self, stream: int | None) -> None:
+        """Raises BufferError: nobody else knows this memory as a GPU's."""
+        raise BufferError("the memory of Triton's interpreter is not a GPU's: copy the tensor to the CPU")
 
     def after_read_back(self) -> None:
         """What a read-back from a GPU does by itself."""

@@ -128,11 +128,11 @@ def _network(widths: tuple[int, ...]) -> nn.Sequential:
 
 def _introduce(console: Console, task: _Task, model: nn.Module) -> None:
     names, found = machine.gpu()
-    why = f"{names[0]} is not used: this version has no GPU backend" if names else f"no GPU: {found}"
+    place, why = dl.default_device(), found if names else f"no GPU: {found}"
     shape = "x".join(str(n) for n in np.shape(task.test[0][0]))
     count = sum(p.size for p in model.parameters())
     console.print(
-        f"[bold]Device[/]  {dl.zeros(1).device}: {machine.cpu_model()}, {dl.get_num_threads()} threads ({why})"
+        f"[bold]Device[/]  {place}: {place.name or machine.cpu_model()}, {dl.get_num_threads()} threads ({why})"
     )
     console.print(
         f"[bold]Data[/]    {task.name}: {len(task.train):,} training, {len(task.validation):,} validation and "

@@ -53,7 +53,7 @@ def _hardware() -> list[tuple[str, str]]:
         ("kernels", f"for {_C.isa()}, on {dl.get_num_threads()} threads"),
         ("memory", f"{machine.memory_gib():.1f} GiB"),
         ("GPU", f"{', '.join(names)} ({found})" if names else f"none ({found})"),
-        ("device", f"{dl.zeros(1).device}: this version of dlcore computes on the CPU"),
+        ("device", f"{dl.zeros(1).device} (DLCORE_DEVICE chooses another)"),
     ]
 
 

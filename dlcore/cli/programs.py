@@ -1,32 +1,96 @@
-"""What the rows ask of the GPU: each row's planner asked for every sample, dtype and architecture. No GPU is needed."""
+"""What the rows ask of the GPU: their planners asked for every sample, for large shapes, dtype and architecture.
+
+No GPU is needed, and large operands are only described, never allocated.
+"""
 
 from __future__ import annotations
 
+import importlib
+import pkgutil
 from collections.abc import Iterator, Sequence
 from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 import numpy as np
 
-import dlcore.ops.optim  # noqa: F401  (rows that `import dlcore` leaves for later)
+import dlcore.ops
 from dlcore import _dispatch, testing
-from dlcore.dtypes import DType, as_dtype, bfloat16, float16, float32, float64
+from dlcore.dtypes import DType, as_dtype, bfloat16, float16, float32, float64, int64
 from dlcore.kernels.launch import Arch, Call, Program, View, contiguous_strides
-from dlcore.op import REGISTRY, Op, Sample, Spec
+from dlcore.op import REGISTRY, Op, Spec
 
-__all__ = ["Asked", "family", "programs", "rows"]
+__all__ = ["DTYPES", "LARGE", "Asked", "Large", "ask", "family", "programs", "rows"]
 
 DTYPES = (float32, float16, bfloat16)
 _GPU: Any = SimpleNamespace(type="cuda")
+
+for _module in pkgutil.iter_modules(dlcore.ops.__path__):
+    importlib.import_module(f"dlcore.ops.{_module.name}")  # rows that `import dlcore` leaves for later
+
+
+class Large(NamedTuple):
+    """A shape that matters on a GPU. ``labels``: operands that are int64, by position; None stands for no operand."""
+
+    row: str
+    shapes: tuple[tuple[int, ...] | None, ...]
+    attrs: tuple[Any, ...] = ()
+    labels: tuple[int, ...] = ()
+    dtype: DType = bfloat16
+    """What it is compiled for, where not everything is."""
+
+    @property
+    def title(self) -> str:
+        """For tables: "matmul 4096x4096 @ 4096x4096"."""
+        sides = " @ ".join("x".join(map(str, s)) for s in self.shapes if s is not None)
+        return " ".join([self.row, sides, *(str(a) for a in self.attrs if a is not None)])
+
+    def specs(self, dtype: DType) -> list[Spec | None]:
+        """Its operands."""
+        return [
+            None if s is None else Spec(s, int64 if k in self.labels else dtype, False, contiguous_strides(s))
+            for k, s in enumerate(self.shapes)
+        ]
+
+
+_SQUARE = ((4096, 4096), (4096, 4096))
+LARGE = (
+    Large("matmul", _SQUARE),
+    Large("matmul", _SQUARE, dtype=float32),
+    Large("matmul", ((8192, 256), (256, 8192))),
+    Large("matmul", ((16, 4096), (4096, 4096))),
+    Large("matmul", ((1, 4096), (4096, 4096))),
+    Large("matmul", ((256, 16384), (16384, 256))),
+    Large("matmul", ((1000, 1000), (1000, 1000))),
+    Large("matmul", ((4096, 32, 32), (4096, 32, 32))),
+    Large("matmul", ((64, 512, 512), (64, 512, 512))),
+    Large("linear", (*_SQUARE, (4096,)), ("gelu",)),
+    Large("linear", (*_SQUARE, (4096,)), ("gelu",), dtype=float32),
+    Large("linear", ((16384, 1024), (4096, 1024), (4096,)), ("relu",)),
+    Large("linear_backward", (*_SQUARE, _SQUARE[0], _SQUARE[0]), ("gelu", (True, True, True))),
+    Large("softmax", ((8192, 4096),)),
+    Large("softmax", ((1024, 131072),)),
+    Large("softmax_backward", ((8192, 4096), (8192, 4096))),
+    Large("log_softmax", ((8192, 32768),)),
+    Large("cross_entropy", ((8192, 32768), (8192,)), labels=(1,)),
+    Large("cross_entropy", ((1024, 131072), (1024,)), labels=(1,)),
+    Large("sum", ((1 << 26,),)),
+    Large("sum", ((8192, 8192),), (0,)),
+    Large("sum", ((8192, 8192),), (1,)),
+    Large("argmax", ((8192, 8192),), (1,)),
+    Large("logsumexp", ((8192, 32768),), (1,)),
+    Large("add", ((1 << 26,), (1 << 26,))),
+    Large("gelu", ((1 << 26,),)),
+    Large("take", ((65536, 1024), (32768,)), labels=(1,)),
+)
 
 
 class Asked(NamedTuple):
     """One Program and what it is for; ``program`` is the planner's error where it raised one."""
 
     op: Op
-    sample: Sample
+    why: str
     dtype: DType
-    call: Call | None
+    call: Call
     program: Program | Exception
 
 
@@ -46,41 +110,50 @@ def rows(families: Sequence[str] = ()) -> list[Op]:
 
 
 def programs(op: Op, arches: Sequence[Arch], everything: bool = False) -> Iterator[Asked]:
-    """What the row's planners answer to its samples: with and without gradients wanted, for each architecture.
+    """What the row's planners answer, with and without gradients wanted, for each architecture.
 
     ``everything``: float64 too, and operands in every memory layout; otherwise contiguous and 32 or 16 bits wide.
     """
-    defaults = tuple(op.attrs.values())
     dtypes = [d for d in op.dtypes if d in DTYPES or (everything and d is float64)] or list(op.dtypes[:1])
-    for given in testing.samples(op):
-        sample = given._replace(attrs=(*given.attrs, *defaults[len(given.attrs) :]))
+    for sample in testing.samples(op):
+        if sample.inputs and not any(isinstance(x, np.ndarray) for x in sample.inputs):  # they stay on the host
+            continue
         wide = any(isinstance(x, np.ndarray) and x.dtype == np.float64 for x in sample.inputs)
         for dtype in dtypes if wide else dtypes[:1]:
             arrays = testing.rounded(sample, dtype)
             for layout in testing.LAYOUTS if everything and sum(map(np.size, arrays)) < 1 << 16 else ("contiguous",):
-                operands = [testing.laid_out(x, layout) if isinstance(x, np.ndarray) else x for x in arrays]
-                yield from _asked(op, sample, dtype, operands, arches)
+                operands = [_spec(testing.laid_out(x, layout) if isinstance(x, np.ndarray) else x) for x in arrays]
+                yield from ask(op, sample.why or "sample", dtype, operands, sample.attrs, arches)
+    for large in LARGE:
+        if large.row == op.name:
+            for dtype in dtypes if everything else (large.dtype,):
+                yield from ask(op, large.title, dtype, large.specs(dtype), large.attrs, arches)
 
 
-def _asked(op: Op, sample: Sample, dtype: DType, operands: Sequence[Any], arches: Sequence[Arch]) -> Iterator[Asked]:
-    given = [_spec(x) for x in operands]
+def ask(
+    op: Op, why: str, dtype: DType, given: Sequence[Spec | None], attrs: tuple[Any, ...], arches: Sequence[Arch]
+) -> Iterator[Asked]:
+    """What the row's planner answers for operands like ``given``; nothing where it has no kernel."""
+    attrs = (*attrs, *tuple(op.attrs.values())[len(attrs) :])
+    if not op.variadic:
+        given = [*given, *[None] * (len(op.input_names) - len(given))]
     targets = op.promote(given) if op.promote else [s if s is None else s.dtype for s in given]
     specs = [s if s is None or d is None else s._replace(dtype=d) for s, d in zip(given, targets, strict=True)]
-    kernel = None if op.dynamic else _dispatch._kernel(op, _GPU, specs, sample.attrs)
+    kernel = None if op.dynamic else _dispatch._kernel(op, _GPU, specs, attrs)
     if not isinstance(kernel, str):
         return
-    inferred = op.infer(*specs, *sample.attrs)
+    inferred = op.infer(*specs, *attrs)
     outputs = [inferred] if isinstance(inferred, Spec) else list(inferred)
-    inputs = tuple(_view(x, g, s) for x, g, s in zip(operands, given, specs, strict=True))
-    params = tuple(_dispatch._params(op, specs, sample.attrs))
-    for wanted in {len(outputs), len(op.outputs.split())}:  # with extras, and without
+    inputs = tuple(_view(g, s) for g, s in zip(given, specs, strict=True))
+    params = tuple(_dispatch._params(op, specs, attrs))
+    for wanted in sorted({len(outputs), len(op.outputs.split())}):  # with extras, and without
         views = [_fresh(o) if o is not None and k < wanted else None for k, o in enumerate(outputs)]
         for arch in arches:
-            call = Call(inputs, tuple(views), sample.attrs, params, arch)
+            call = Call(inputs, tuple(views), attrs, params, arch)
             try:
-                yield Asked(op, sample, dtype, call, _dispatch.planner(kernel)(call))
+                yield Asked(op, why, dtype, call, _dispatch.planner(kernel)(call))
             except Exception as error:  # a planner's mistake is a finding
-                yield Asked(op, sample, dtype, call, error)
+                yield Asked(op, why, dtype, call, error)
 
 
 def _spec(x: Any) -> Spec | None:
@@ -95,7 +168,7 @@ def _fresh(spec: Spec) -> View:
     return View(spec.shape, spec.dtype, contiguous_strides(spec.shape))
 
 
-def _view(x: Any, given: Spec | None, spec: Spec | None) -> View | None:
+def _view(given: Spec | None, spec: Spec | None) -> View | None:
     if given is None or spec is None:
         return None
     if given.weak:

@@ -51,8 +51,8 @@ class Binary:
     matrix: str = ""
     """Its matrix instruction: "wgmma m64n128k16"."""
     instructions: Mapping[str, int] = field(default_factory=dict)
-    """How often the code has wgmma, mma.sync, tcgen05, cp.async, tma, setmaxnreg, and loads and stores of global memory
-    by width: ld.v4 and st.v4 (16 bytes or more), ld.v2 (8), ld (less)."""
+    """How often the code has wgmma, mma.sync, tcgen05, cp.async, tma, setmaxnreg, atomic, and loads and stores of
+    global memory by width: ld.v4 and st.v4 (16 bytes or more), ld.v2 (8), ld (less)."""
     problems: tuple[str, ...] = ()
     compiler: str = ""
     cubin: bytes = field(default=b"", repr=False)

@@ -13,10 +13,13 @@ import os
 import pickle
 import subprocess
 import sys
+import tempfile
 import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from functools import cache, lru_cache
-from typing import Any
+from functools import lru_cache
+from typing import IO, Any
 
 from dlcore.kernels import binary as storage
 from dlcore.kernels.binary import Binary
@@ -54,9 +57,18 @@ def compile_program(program: Program, call: Call) -> list[Binary]:
     return [load(launch, call)[0] for launch in program.launches]
 
 
-@cache
 def binary(wanted: Specialised) -> Binary:
     """The binary of ``wanted``: from memory, a pack, the cache, or the compiler. Raises CompileError."""
+    key = wanted.key  # not the tuple itself: constants 1, 1.0 and True are equal
+    if key not in _memory:
+        _memory[key] = _found(wanted)
+    return _memory[key]
+
+
+_memory: dict[str, Binary] = {}
+
+
+def _found(wanted: Specialised) -> Binary:
     for candidate in _candidates(wanted):
         key = candidate.key
         if found := storage.packed(key) or storage.cached(key):
@@ -97,6 +109,7 @@ class Compiler:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._process: subprocess.Popen[bytes] | None = None
+        self._log: IO[bytes] | None = None
 
     def compile(self, wanted: Specialised) -> Binary:
         """The binary of ``wanted``. Raises CompileError, also when the compiler crashes or hangs."""
@@ -119,7 +132,7 @@ class Compiler:
         except (EOFError, BrokenPipeError, pickle.UnpicklingError):
             code = self._ended()
             late = " (it was stopped after 300 s)" if clock.finished.is_set() else ""
-            return f"the compiler crashed, exit code {code}{late}"
+            return f"the compiler crashed, exit code {code}{late}\n{self._last_words()}".rstrip()
         finally:
             clock.cancel()
 
@@ -127,11 +140,22 @@ class Compiler:
         if self._process is None or self._process.poll() is not None:
             environment = {k: v for k, v in os.environ.items() if k != "TRITON_INTERPRET"}
             environment["PYTHONPATH"] = os.pathsep.join(p or os.getcwd() for p in sys.path)
+            if self._log is not None:
+                self._log.close()
+            self._log = tempfile.TemporaryFile()  # noqa: SIM115  (closed with the process)
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "dlcore.kernels.worker"], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-                stderr=subprocess.DEVNULL, env=environment,
+                stderr=self._log, env=environment,
             )  # fmt: skip
         return self._process
+
+    def _last_words(self) -> str:
+        """The end of what the process that has crashed wrote to stderr."""
+        if self._log is None:
+            return ""
+        with self._log as log:
+            log.seek(max(log.seek(0, os.SEEK_END) - 600, 0))
+            return log.read().decode(errors="replace")
 
     def _ended(self) -> int | None:
         process, self._process = self._process, None
@@ -148,6 +172,40 @@ class Compiler:
         """End the process; it starts again when it is needed."""
         with self._lock:
             self._ended()
+            if self._log is not None:
+                self._log.close()
+
+
+def compile_many(
+    wanted: Sequence[Specialised], jobs: int, done: Callable[[], Any] = lambda: None
+) -> list[Binary | CompileError]:
+    """The binaries of ``wanted``, from the cache or by ``jobs`` compilers; ``done`` is called after each.
+
+    A kernel that cannot be compiled, or crashes its compiler, is an error in its place and stops nothing.
+    """
+    local, compilers = threading.local(), []
+
+    def one(item: Specialised) -> Binary | CompileError:
+        try:
+            if found := storage.cached(item.key):
+                return found
+            if not hasattr(local, "compiler"):
+                local.compiler = Compiler()
+                compilers.append(local.compiler)
+            made: Binary = local.compiler.compile(item)
+            storage.store(item.key, made)
+            return made
+        except CompileError as error:
+            return error
+        finally:
+            done()
+
+    try:
+        with ThreadPoolExecutor(max(jobs, 1)) as pool:
+            return list(pool.map(one, wanted))
+    finally:
+        for compiler in compilers:
+            compiler.close()
 
 
 @lru_cache
@@ -155,3 +213,6 @@ def _compiler() -> Compiler:
     compiler = Compiler()
     atexit.register(compiler.close)
     return compiler
+
+
+os.register_at_fork(after_in_child=_compiler.cache_clear)  # the parent's pipes are not the child's

@@ -10,14 +10,15 @@ import re
 from collections import Counter
 from typing import NamedTuple
 
-from dlcore.kernels.launch import ARCHES, Arch
+from dlcore.kernels.launch import ARCHES, OTHER_ARCHES
 
 __all__ = ["Seen", "count", "entry_parameters", "inspect_log", "matrix", "problems"]
 
 _PATTERNS = {
     "wgmma": r"\bwgmma\.mma_async", "mma.sync": r"\bmma\.sync", "tcgen05": r"\btcgen05\.mma",
     "cp.async": r"\bcp\.async\.c[ag]\.shared", "tma": r"\bcp\.async\.bulk\.tensor", "setmaxnreg": r"\bsetmaxnreg",
-    "red": r"\b(?:atom|red)\.", "trap": r"\btrap;",
+    "atomic": r"\b(?:atom|red)\.", "float atomic": r"\b(?:atom|red)\.[\w.:]*\.add\.(?:noftz\.)?b?f\d",
+    "trap": r"\btrap;",
 }  # fmt: skip
 _ACCESS = re.compile(r"\b(ld|st)\.(?:\w+\.)*?global(?:[.:]+(?!v\d|[busf]\d)\w+)*(?:\.v(\d))?\.[busf](\d+)")
 _SHAPES = re.compile(r"\b(?:wgmma\.mma_async\.sync|mma\.sync)\.aligned\.(m\d+n\d+k\d+)")
@@ -85,10 +86,11 @@ def problems(
 
     ``expected``: the parameters' sizes; ``specialised``: whether warp specialisation asked for was done.
     """
-    limit = ARCHES.get(arch, Arch(arch, 1, ARCHES["sm_120"].shared)).shared
+    limit = (OTHER_ARCHES | ARCHES).get(arch, ARCHES["sm_120"]).shared
     found = [
         (not seen.registers, "no registers reported: nothing was compiled"),
         ("trap" in counts, "has a trap"),
+        ("float atomic" in counts, "adds floats atomically: their order would decide the bits"),
         (parameters != expected, f"takes parameters of {list(parameters)} bytes, not {list(expected)}"),
         (seen.spills > 0, f"spills {seen.spills} bytes a thread"),
         (seen.serialised, "wgmma is serialised"),

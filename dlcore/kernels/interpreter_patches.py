@@ -67,14 +67,14 @@ def _bfloat16(module: Any) -> None:
     def bits(array: Any) -> Any:
         return array.view(np.uint16) if array.dtype == BFLOAT16 else array
 
-    def load(self: Any, ptrs: Any, mask: Any, other: Any, cache: Any, volatile: bool) -> Any:
+    def load(self: Any, ptrs: Any, mask: Any, other: Any, cache_policy: Any, is_volatile: bool) -> Any:
         type = ptrs.get_element_ty()
         dtype = dtype_of(type)
         fill = np.zeros(ptrs.data.shape, dtype) if other is None else other.data
         raw = low_level.load(ptrs.data, mask.data, bits(fill), np.dtype(np.uint16) if dtype == BFLOAT16 else dtype)
         return module.TensorHandle(raw.view(dtype), type)
 
-    def store(self: Any, ptrs: Any, value: Any, mask: Any, cache: Any) -> Any:
+    def store(self: Any, ptrs: Any, value: Any, mask: Any, cache_policy: Any) -> Any:
         return low_level.store(ptrs.data, bits(np.ascontiguousarray(value.data)), mask.data)
 
     eights, convert = (
@@ -153,7 +153,11 @@ def _tf32(x: Any) -> Any:
     return np.where(finite, (bits + np.uint32(0x1000)) & np.uint32(0xFFFFE000), bits).view(x.dtype)
 
 
-_ASSEMBLY = {"cvt.rna.tf32.f32 $0, $1;": _tf32}
+_ASSEMBLY = {
+    "cvt.rna.tf32.f32 $0, $1;": _tf32,
+    "cvt.rn.bf16x2.f32 $0, $2, $1;": lambda x: x.astype(BFLOAT16),  # two elements, the first in the low half
+    "cvt.rn.f16x2.f32 $0, $2, $1;": lambda x: x.astype(np.float16),
+}
 
 
 def _inline_assembly(module: Any) -> None:

@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import hashlib
 import importlib
-import inspect
 import linecache
 from functools import cached_property
 from types import CodeType, FunctionType
@@ -122,8 +121,8 @@ class Kernel:
     def source(self) -> str:
         """Its text, decorators and comments included."""
         code = self.function.__code__
-        lines = linecache.getlines(code.co_filename)[code.co_firstlineno - 1 :]
-        return "".join(inspect.getblock(lines))
+        last = max(end or line or 0 for line, end, _, _ in code.co_positions())  # inspect.getsource takes 20 times as long
+        return "".join(linecache.getlines(code.co_filename)[code.co_firstlineno - 1 : last])
 
     @cached_property
     def hash(self) -> str:

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import math
 import tomllib
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -23,9 +23,31 @@ from typing import Any, NamedTuple
 from dlcore.dtypes import DType, uint8
 
 __all__ = [
-    "ARCHES", "BAD_INDEX", "BAD_LABEL", "F64", "I32", "NOT_FINITE", "Arch", "Call", "Cuda", "Errors", "In", "Launch",
-    "Out", "Program", "Table", "Temp", "Value", "View", "Workspace", "ceil_div", "configuration", "contiguous_strides",
-    "power_of_2", "prepared",
+    "ARCHES",
+    "BAD_INDEX",
+    "BAD_LABEL",
+    "F64",
+    "I32",
+    "NOT_FINITE",
+    "OTHER_ARCHES",
+    "Arch",
+    "Call",
+    "Cuda",
+    "Errors",
+    "In",
+    "Launch",
+    "Out",
+    "Program",
+    "Table",
+    "Temp",
+    "Value",
+    "View",
+    "Workspace",
+    "ceil_div",
+    "configuration",
+    "contiguous_strides",
+    "power_of_2",
+    "prepared",
 ]  # fmt: skip
 
 KIB = 1024
@@ -50,6 +72,15 @@ ARCHES: dict[str, Arch] = {
     "sm_90": Arch("sm_90", 132, 227 * KIB),
     "sm_100": Arch("sm_100", 148, 227 * KIB),
     "sm_120": Arch("sm_120", 170, 99 * KIB),
+}
+
+
+# Others that planners may be asked for: RTX 3090, RTX 4090, B300, GB10.
+OTHER_ARCHES: dict[str, Arch] = {
+    "sm_86": Arch("sm_86", 82, 99 * KIB),
+    "sm_89": Arch("sm_89", 128, 99 * KIB),
+    "sm_103": Arch("sm_103", 148, 227 * KIB),
+    "sm_121": Arch("sm_121", 48, 99 * KIB),
 }
 
 
@@ -249,7 +280,13 @@ def configuration(arch: Arch, kernel: str, key: str) -> dict[str, Any] | None:
 
     The table, configurations/<arch>.toml, is frozen: it is part of what makes the same seed give the same bits.
     """
-    return _configurations(arch.name).get(kernel, {}).get(key)
+    for listener in LISTENERS:
+        listener(kernel, key)
+    found: dict[str, Any] | None = _configurations(arch.name).get(kernel, {}).get(key)
+    return found
+
+
+LISTENERS: list[Callable[[str, str], Any]] = []  # the tuner, asking what a planner looks up
 
 
 @lru_cache

@@ -30,12 +30,12 @@ class Output(NamedTuple):
 
 
 @lru_cache
-def _toolkit() -> str | None:
-    """The folder of the toolkit: CUDA_HOME, or what the nvidia wheels installed."""
-    roots = [os.environ.get("CUDA_HOME", "")]
-    roots += [os.path.join(p, "nvidia", "cu13") for p in (*site.getsitepackages(), *sys.path)]
-    roots += ["/usr/local/cuda"]
-    return next((r for r in roots if r and glob.glob(os.path.join(r, "lib*", "libnvrtc.so*"))), None)
+def _roots() -> list[str]:
+    """Folders of the toolkit: CUDA_HOME's, or those of the nvidia wheels (one for CUDA 13, one each for 12)."""
+    places = dict.fromkeys((*sys.path, *site.getsitepackages()))
+    wheels = [r for p in places for r in sorted(glob.glob(os.path.join(p, "nvidia", "*")), reverse=True)]
+    roots = [os.environ.get("CUDA_HOME", ""), *wheels, "/usr/local/cuda"]
+    return [r for r in dict.fromkeys(roots) if r and os.path.isdir(r)]
 
 
 def available() -> bool:
@@ -49,8 +49,7 @@ def available() -> bool:
 
 @lru_cache
 def _library() -> Any:
-    root = _toolkit()
-    names = sorted(glob.glob(os.path.join(root, "lib*", "libnvrtc.so.[0-9]*"))) if root else []
+    names = [n for root in _roots() for n in sorted(glob.glob(os.path.join(root, "lib*", "libnvrtc.so.[0-9]*")))]
     for name in [n for n in names if "builtins" not in n] + ["libnvrtc.so.13", "libnvrtc.so"]:
         try:
             library = ctypes.CDLL(name)
@@ -100,8 +99,8 @@ def compile(source: str, name: str, headers: dict[str, str], function: str, arch
 
 
 def _options(arch: str) -> list[str]:
-    root = _toolkit()
-    paths = [f"--include-path={p}" for p in glob.glob(os.path.join(root, "include"))] if root else []
+    folders = [os.path.join(root, "include") for root in _roots()]
+    paths = [f"--include-path={p}" for p in folders if os.path.isdir(p)]
     exact = ["--fmad=false", "--prec-div=true", "--prec-sqrt=true", "--ftz=false"]
     return [f"--gpu-architecture={arch}", "--std=c++20", "-default-device", *exact, "--ptxas-options=-v", *paths]
 

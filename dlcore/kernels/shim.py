@@ -13,8 +13,8 @@ import re
 import shlex
 import struct
 import subprocess
-import sysconfig
 import tempfile
+import threading
 from collections.abc import Callable, Iterable
 from functools import cache
 from pathlib import Path
@@ -24,14 +24,17 @@ from dlcore.kernels.binary import cache_directory
 from dlcore.kernels.launch import F64, I32, Errors, In, Launch, Out, Table, Temp, Value
 from dlcore.kernels.specialise import includes, source_path
 
-__all__ = ["ShimError", "run_cuda"]
+__all__ = ["ORDERS", "ShimError", "run_cuda"]
 
 HEADERS = Path(__file__).parent / "shim"
 FLAGS = [
     "-std=c++20", "-O1", "-fPIC", "-shared", "-w", "-ffp-contract=off", "-fno-strict-aliasing", "-fwrapv",
     "-fno-gnu-unique", "-fvisibility=hidden", "-fno-extern-tls-init",
 ]  # fmt: skip
+ORDERS = ("forward", "backward", "interleaved")  # enum Order of the header
 SHARED = 227 << 10  # bytes of dynamic shared memory, filled with NaN for each block
+
+_lock = threading.Lock()
 
 Address = Callable[[Any], int]
 Number = Callable[[Value], Any]
@@ -41,11 +44,12 @@ class ShimError(RuntimeError):
     """A kernel does not compile on the host, or does what no GPU could do rightly (a barrier some threads skip)."""
 
 
-def run_cuda(launch: Launch, address: Address, number: Number | None = None, backward: bool = False) -> None:
+def run_cuda(launch: Launch, address: Address, number: Number | None = None, order: str = "forward") -> None:
     """Run one launch of a `Cuda` kernel on host memory.
 
     ``address`` gives the address of an In, Out, Temp or Errors, its offset included; ``number`` the NumPy scalar of a
-    Value. ``backward`` runs blocks and threads in the opposite order: a kernel without races gives the same bits.
+    Value. ``order``: of blocks and threads, "forward", "backward", or "interleaved" (some blocks at a time): a kernel
+    without races gives the same bits in each.
     """
     kernel = launch.kernel
     packed = [_packed(a, address, number) for a in launch.args.values()]
@@ -55,7 +59,8 @@ def run_cuda(launch: Launch, address: Address, number: Number | None = None, bac
     grid = (ctypes.c_uint * 3)(*launch.grid, *[1] * (3 - len(launch.grid)))
     block = (ctypes.c_uint * 3)(kernel.threads, 1, 1)
     function = _library(kernel.source, kernel.function)
-    problem = function(grid, block, len(packed), sizes, arguments, int(backward))
+    with _lock:  # fibers and shared memory are the library's
+        problem = function(grid, block, len(packed), sizes, arguments, ORDERS.index(order))
     if problem:
         raise ShimError(f"{kernel.name}: {problem.decode()}")
 
@@ -98,8 +103,8 @@ def _wrapper(source: str, texts: Iterable[str], function: str) -> tuple[str, str
 #include "{source}"
 extern "C" __attribute__((visibility("default"))) const char*
 dlcore_launch(const unsigned* grid, const unsigned* block, int count, const int* sizes, void* const* arguments,
-              int backward) {{
-  return shim::launch< ::{function}>(grid, block, count, sizes, arguments, backward);
+              int order) {{
+  return shim::launch< ::{function}>(grid, block, count, sizes, arguments, order);
 }}
 """
     return entry, shared
@@ -109,7 +114,7 @@ dlcore_launch(const unsigned* grid, const unsigned* block, int count, const int*
 def _library(source: str, function: str) -> Any:
     """The entry of the compiled kernel; compiled if this source never was."""
     path = source_path(source)
-    compiler = shlex.split(os.environ.get("CXX") or sysconfig.get_config_var("CXX") or "g++")
+    compiler = shlex.split(os.environ.get("CXX") or "g++")
     texts = includes(source).values()
     entry, shared = _wrapper(path.name, texts, function)
     parts = [*texts, *(p.read_text() for p in sorted(HEADERS.iterdir())), entry, shared, *compiler, *FLAGS]
@@ -132,7 +137,10 @@ def _compile(compiler: list[str], source: Path, entry: str, shared: str, library
                 (Path(folder) / name).write_text(text)
                 units.append(str(Path(folder) / name))
         command = [*compiler, *FLAGS, f"-I{HEADERS}", f"-I{source.parent}", *units, "-o", str(made)]
-        result = subprocess.run(command, capture_output=True, text=True)
+        try:
+            result = subprocess.run(command, capture_output=True, text=True)
+        except FileNotFoundError:
+            raise ShimError(f"{source.name}: {compiler[0]} is not here to compile it for the host") from None
         if result.returncode:
             raise ShimError(f"{source.name} does not compile on the host:\n{result.stderr[:4000]}")
         made.replace(library)  # in one step: another process may be doing the same

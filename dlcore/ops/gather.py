@@ -41,6 +41,12 @@ def _take_shape(name: str, shape: Shape, indices: Spec, axis: int) -> Shape:
     return (*shape[:at], *indices.shape, *shape[at + 1 :])
 
 
+def _odd_rows(x: Spec, indices: Spec, axis: int) -> bool:
+    """Whether the rows are short, whole units of 16 bytes, and not a power of two of them."""
+    units, rest = divmod(math.prod(x.shape[axis % len(x.shape) + 1 :]) * x.dtype.itemsize, 16)
+    return rest == 0 and units < 512 and units & (units - 1) != 0
+
+
 def _take_samples(rng: np.random.Generator) -> Iterator[Sample]:
     yield Sample((rng.standard_normal((10, 7)), rng.integers(-10, 10, 20)), (0,), "rows, some twice")
     yield Sample(
@@ -64,7 +70,7 @@ TAKE = Op(
     attrs={"axis": 0},
     infer=lambda x, indices, axis: Spec(_take_shape("take", x.shape, indices, axis), x.dtype),
     promote=None,
-    kernels={"cpu": "movement:take", "cuda": "movement.take:take"},
+    kernels={"cpu": "movement:take", "cuda": [("movement.gather:take", _odd_rows), ("movement.take:take", None)]},
     params=lambda x, indices, axis: (axis % len(x.shape),),
     saves=("indices",),
     vjp=lambda ctx, dout: (take_backward(dout, ctx.saved[0], ctx.shapes[0], ctx.attrs[0]), None),

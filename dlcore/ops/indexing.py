@@ -183,8 +183,7 @@ def _tensor(value: Any, like: Any) -> Any:
     """``value`` as a tensor; what is no tensor yet goes to the device of ``like``."""
     if isinstance(value, _C.TensorBase):
         return value
-    made = _C.as_tensor(np.asarray(value) if isinstance(value, _NUMBERS) else value, "index", "value")
-    return made if made.device is like.device else transfer(made, like.device)
+    return _C.as_tensor(np.asarray(value) if isinstance(value, _NUMBERS) else value, "index", "value", like)
 
 
 class _Gathered(NamedTuple):

@@ -54,7 +54,7 @@ SCALE_INPLACE = Op(
     outputs="",
     infer=_scale_infer,
     promote=None,
-    kernels={"cpu": "loss:scale"},
+    kernels={"cpu": "loss:scale", "cuda": "loss.scale:scale"},
     writes=("x",),
     ref=lambda x, factor: x * factor,
     samples=lambda rng: [
@@ -304,7 +304,10 @@ CROSS_ENTROPY = Op(
     extras="dlogits",
     infer=_cross_entropy_infer,
     promote=_cross_entropy_promote,
-    kernels={"cpu": [("loss:cross_entropy", lambda logits, target, *_: not target.dtype.is_float)]},
+    kernels={
+        "cpu": [("loss:cross_entropy", lambda logits, target, *_: not target.dtype.is_float)],
+        "cuda": [("loss.cross_entropy:cross_entropy", lambda logits, target, *_: not target.dtype.is_float)],
+    },
     params=lambda logits, target, weight, ignore, smoothing, reduction: (
         REDUCTIONS.index(reduction),
         ignore,
@@ -383,7 +386,7 @@ MSE_LOSS = Op(
     extras="dinput",
     infer=_mse_infer,
     promote=floating,
-    kernels={"cpu": "loss:mse_loss"},
+    kernels={"cpu": "loss:mse_loss", "cuda": "loss.mse:mse_loss"},
     params=lambda input, target, reduction: (REDUCTIONS.index(reduction),),
     saves=("input", "target", "dinput"),
     vjp=_mse_vjp,

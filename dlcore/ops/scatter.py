@@ -140,7 +140,7 @@ put_ = PUT_.call
 
 
 def _put_backward_vjp(ctx: Any, ddvalue: Any) -> tuple[Any, ...]:
-    zeros = assign.inplace(_C.empty(ctx.shapes[0], ddvalue.dtype), 0)
+    zeros = assign.inplace(_C.empty(ctx.shapes[0], ddvalue.dtype, ddvalue.device.code), 0)
     return put(zeros, ctx.saved[0], ddvalue, ctx.attrs[0]), None
 
 

@@ -49,4 +49,4 @@ TRANSFER = Op(
     dtypes=DTYPES,
     cost=lambda x, device: (0.0, 2.0 * math.prod(x.shape) * x.dtype.itemsize),
 )
-transfer = TRANSFER.call
+transfer: Any = TRANSFER.call

@@ -3,9 +3,10 @@ this family, the epilogues of matmul and whoever fuses an activation call.
 
 `<name>(x)` is the activation; `<name>_grad(dout, saved)` is dout times the derivative, where `saved` is the output for
 relu, sigmoid and tanh and the input for gelu and gelu_tanh. Formulas, and so bits, are those of csrc/core/math.inl,
-which says how far each is from the truth. Instructions of a float32 element on sm_90, unmeasured: relu 2, sigmoid and
-tanh about 35 (10 of them the division), gelu 45, gelu_tanh 35, their gradients 3 to 50. At 8 bytes an element float32
-stays bound by memory on sm_80 and later; the gelus of 16-bit floats are on the edge of arithmetic.
+which says how far each is from the truth. Arithmetic instructions of a float32 element (PTX for sm_90; the division is
+one of them and becomes about 8): relu 2, sigmoid 26, tanh 24, gelu 38, gelu_tanh 25. An H100 has time for some 70 where
+8 bytes an element move, and 35 where 4 do: bound by memory in float32; gelu of 16-bit floats is on the edge.
+Unmeasured: not yet run on hardware.
 """
 
 from dlcore.kernels.elementwise.math import (

@@ -1,8 +1,8 @@
 """What the rows of dlcore/ops/elementwise.py do to one element, as device functions over tensors.
 
 The 16-bit floats come widened to float32, bools as int1. Integers wrap; their division by 0 gives 0. The formulas are
-those of csrc/elementwise, so results have the CPU's bits (sin and cos beyond 2^20 and in float64, and pow in float64,
-where the CPU calls its C library, are within the row's bounds instead).
+those of csrc/elementwise, so results have the CPU's bits. Where the CPU calls its C library (pow in float64, sin, cos
+in float64 and beyond 2^20), they are within the row's bounds instead.
 """
 
 from dlcore.kernels.elementwise.math import (

@@ -19,17 +19,12 @@ from dlcore.kernels.activation.functions import (
 )
 from dlcore.kernels.language import jit, tl
 
-ACTIVATIONS = (None, "relu", "sigmoid", "tanh", "gelu", "gelu_tanh")  # by the row's code
-
 
 @jit
 def round_tf32(x):
-    """x rounded to the 11 significant bits of tf32, ties away from zero: cvt.rna.tf32.f32 as integer operations.
-
-    Tensor cores would drop the low 13 bits, which shrinks every product. A NaN must not carry into its sign.
-    """
-    bits = (x.to(tl.uint32, bitcast=True) + 0x1000) & 0xFFFFE000
-    return tl.where(x == x, bits.to(tl.float32, bitcast=True), x)
+    """x rounded to the 11 significant bits of tf32, ties away from zero: tensor cores would drop the low 13 bits, which
+    shrinks every product."""
+    return tl.inline_asm_elementwise("cvt.rna.tf32.f32 $0, $1;", "=r,r", [x], tl.float32, True, 1)
 
 
 @jit
@@ -73,9 +68,22 @@ def activate_grad(dout, saved, ACTIVATION: tl.constexpr):
 
 
 @jit
+def rounded(x, dtype: tl.constexpr):
+    """x in `dtype`. 16 bits: two elements an instruction, for ptxas 13.4 moves single conversions up into the wgmmas
+    that make x, says that they read accumulators in flight (C7514), and serialises all wgmmas."""
+    if dtype == tl.bfloat16:
+        x = tl.inline_asm_elementwise("cvt.rn.bf16x2.f32 $0, $2, $1;", "=r,r,r", [x], tl.bfloat16, True, 2)
+    elif dtype == tl.float16:
+        x = tl.inline_asm_elementwise("cvt.rn.f16x2.f32 $0, $2, $1;", "=r,r,r", [x], tl.float16, True, 2)
+    else:
+        x = x.to(dtype)
+    return x
+
+
+@jit
 def with_bias(acc, bias, dtype: tl.constexpr):
     """acc rounded to `dtype`, then plus bias (broadcast to its shape, or None) rounded again: the pre-activation."""
-    x = acc.to(dtype)
+    x = rounded(acc, dtype)
     if bias is not None:
         x = (x.to(acc.dtype) + bias.to(acc.dtype)).to(dtype)
     return x

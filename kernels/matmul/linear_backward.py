@@ -7,7 +7,8 @@ each tile anew), and those of dweight's first column of tiles add up dbias on th
 sums of dbias in one pass (bound by memory, 3 R N elements), then two products, each as matmul would do it. Sums over
 rows have an order that depends on shapes alone.
 
-Versions: unmeasured, not yet run on hardware.
+Versions: unmeasured, not yet run on hardware. Compiled, no spills: one launch with tiles of 64, bf16 109-128 registers
+(2 wgmma or 16 mma.sync a step), tf32x3 148-167; tiles of 32, 93-117; dpre with GELU 127, loads and stores of 16 bytes.
 """
 
 from __future__ import annotations
@@ -90,15 +91,18 @@ def small_kernel(
             mask = (features < n)[:, None] & (columns < k)[None, :]
             tl.store(dweight + features[:, None] * k + columns[None, :], acc.to(dweight.dtype.element_ty), mask)
         if dbias is not None:
-            if place % columns_dw == 0:
-                tl.store(dbias + features, total.to(dbias.dtype.element_ty), features < n)
+            mine = tl.where(place % columns_dw == 0, n, 0)  # the first tile of each row of them writes
+            tl.store(dbias + features, total.to(dbias.dtype.element_ty), features < mine)
 
 
 def _small(builder: Builder, call: Call, weight: Matrix, sizes: tuple[int, int, int], activation: str | None) -> None:
     r, n, k = sizes
     dx, dweight, dbias = call.outputs
     dtype = weight.dtype
-    tile = 32 if dtype is float64 or r * n * k < 1 << 20 else 64
+    double, tensor_memory = dtype is float64, builder.arch.capability // 10 in (10, 11)  # whose detour costs registers
+    tile = 32 if double or r * n * k < 1 << 20 or (tensor_memory and dtype.itemsize == 4) else 64
+    precision = float32_precision()
+    step = 16 if double or (tile == 32 and dtype.itemsize == 4 and precision != "tf32") else 32
     tiles_dx = ceil_div(r, tile) * ceil_div(k, tile) if dx else 0
     columns = max(1, ceil_div(k, tile)) if dweight else 1
     rest = ceil_div(n, tile) * columns if dweight or dbias else 0
@@ -107,12 +111,12 @@ def _small(builder: Builder, call: Call, weight: Matrix, sizes: tuple[int, int, 
         "dout": In(0), "x": In(1), "weight": In(2), "saved": In(3) if activation else None, "dx": dx and Out(0),
         "dweight": dweight and Out(1), "dbias": dbias and Out(2), "r": r, "n_units": n // unit_n,
         "k_units": k // unit_k, "stride_w": weight.pitch // unit_w, "tiles_dx": tiles_dx, "columns_dw": columns,
-        "TILE": tile, "STEP": 32, "UNIT_N": unit_n, "UNIT_K": unit_k, "UNIT_W": unit_w,
-        "WEIGHT_BY_ROWS": weight.by_rows, "ACTIVATION": activation, "PRECISION": float32_precision(),
+        "TILE": tile, "STEP": step, "UNIT_N": unit_n, "UNIT_K": unit_k, "UNIT_W": unit_w,
+        "WEIGHT_BY_ROWS": weight.by_rows, "ACTIVATION": activation, "PRECISION": precision,
         "ACC": accumulator(dtype),
     }  # fmt: skip
     builder.contiguous |= {0, 1} | ({3} if activation else set())
-    builder.launches.append(Launch(small_kernel, (tiles_dx + rest,), args, num_warps=4, num_stages=3))
+    builder.launches.append(Launch(small_kernel, (tiles_dx + rest,), args, 8 if double else 4, 3))
 
 
 # ---- dpre and the sums of its columns -----------------------------------------------------------------------------
@@ -174,6 +178,9 @@ def _dpre(builder: Builder, sizes: tuple[int, int], dtype: DType, activation: st
 # ---- the row ------------------------------------------------------------------------------------------------------
 
 
+SMALL_ROWS, SMALL_DPRE, SMALL_WORK = 1024, 1 << 17, 1 << 26  # R, R N and R N K up to which one launch does it all
+
+
 def _flat(index: int, view: View, builder: Builder) -> Matrix:
     """Input ``index`` as a matrix of rows, made contiguous."""
     builder.contiguous.add(index)
@@ -192,10 +199,10 @@ def linear_backward(call: Call) -> Program:
     if not any(o is not None and o.size for o in call.outputs):
         return Program(())
     weight = matrix(In(2), weight_view, ())
-    if not weight.dense or not weight.aligned:
+    if not weight.dense or not weight.aligned or weight.pitch * max(n, k) >= 1 << 31:
         builder.contiguous.add(2)
         weight = matrix(In(2), as_contiguous(weight_view), ())
-    if r <= 1024 and r * n <= 1 << 17 and r * n * k <= 1 << 26:
+    if r <= SMALL_ROWS and r * n <= SMALL_DPRE and r * n * k <= SMALL_WORK:
         _small(builder, call, weight, (r, n, k), activation)
         return builder.program()
     place = In(0)

@@ -4,7 +4,7 @@ R C elements read and written once: bound by memory, 2 / K of the product's own 
 before large products only, for operands whose address or strides are odd; the product then is the same for every
 layout, and so are its bits. Tiles of 64 x 64 follow whichever axis is adjacent in memory.
 
-Versions: unmeasured, not yet run on hardware.
+Versions: unmeasured, not yet run on hardware. 79 registers; loads and stores one by one, neighbours side by side.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def packed(builder: Builder, x: Matrix, batch: tuple[int, ...]) -> Matrix:
     unit = 16 // x.dtype.itemsize
     pitch = ceil_div(x.columns, unit) * unit
     to = builder.temp(entries * x.rows * pitch, x.dtype)
-    outer, inner = ((0, 0) + x.batch)[-2:]
+    outer, inner = (0, 0, *x.batch)[-2:]
     block = 64
     args = {
         "x": x.pointer, "out": to, "rows": x.rows, "columns": x.columns, "row": x.row, "column": x.column,

@@ -11,8 +11,8 @@ import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from dlcore.dtypes import float32
-from dlcore.kernels.launch import Call, In, Out, Program, View
+from dlcore.dtypes import DType, float32
+from dlcore.kernels.launch import Call, In, Out, Program, View, ceil_div
 from dlcore.kernels.matmul import batched, integers, pointers, tma, vector
 from dlcore.kernels.matmul.pack import packed
 from dlcore.kernels.matmul.precision import float32_precision
@@ -28,7 +28,7 @@ from dlcore.kernels.matmul.product import (
     shifted,
 )
 from dlcore.kernels.matmul.split import add_slices
-from dlcore.kernels.matmul.tiles import HEAVY, Tile, Work, choose, light, tiles
+from dlcore.kernels.matmul.tiles import Tile, Work, choose, plain, portable, worth_timing
 
 __all__ = ["candidates", "linear", "matmul", "multiply"]
 
@@ -86,24 +86,18 @@ def _linear(call: Call, tile: Tile | None) -> Program:
     return builder.program()
 
 
-def candidates(call: Call) -> Iterator[tuple[dict[str, Any], Program]]:
-    """For the tuner: the configurations worth timing for a call of linear or of matmul on two matrices."""
+def candidates(call: Call) -> list[tuple[dict[str, Any], Program]]:
+    """For the tuner: configurations worth timing for linear, or for matmul of two matrices; the planner's own first."""
     a, b = call.inputs[:2]
-    assert a is not None and b is not None
-    plain = len(call.outputs) == 1
-    k, dtype = a.shape[-1], a.dtype
-    for tile in tiles(call.arch, dtype, float32_precision()):
-        for splits in (1, 2, 4, 8, 16):
-            if splits > 1 and k < 4 * splits * tile.k:
-                break
-            shaped = [tile._replace(splits=splits)]
-            if tile.kernel == "tma" and splits == 1:
-                shaped += [tile._replace(flatten=False), tile._replace(group=1)]
-                if call.arch.name == "sm_90" and dtype.itemsize == 2:
-                    shaped.append(tile._replace(warps=4, stages=3, specialize=True, flatten=False))
-            for option in shaped:
-                program = _matrices(call, option) if plain else _linear(call, option)
-                yield option.config, program
+    out = call.outputs[0]
+    assert a is not None and b is not None and out is not None
+    alone = len(call.outputs) == 1
+    rows, columns = math.prod(out.shape[:-1]), out.shape[-1] if out.shape else 1
+    if min(rows, columns) < 2 or not a.dtype.is_float or (alone and max(len(a.shape), len(b.shape)) > 2):
+        return []
+    work = Work(rows, columns, a.shape[-1], 1, a.dtype, _precision(a.dtype))
+    made = _matrices if alone else _linear
+    return [(tile._asdict(), made(call, tile)) for tile in worth_timing(work, call.arch)]
 
 
 def _matrices(call: Call, tile: Tile) -> Program:
@@ -133,7 +127,7 @@ def _broadcast(a: Sequence[int], b: Sequence[int]) -> tuple[int, ...]:
 def _operand(builder: Builder, index: int, view: View, batch: tuple[int, ...], fold: bool) -> Matrix:
     """Input ``index``, copied first if no axis of it is adjacent in memory, or if it must fold and does not."""
     x = matrix(In(index), view, batch)
-    if view.dtype.is_float and not x.dense or fold and not foldable(view):
+    if (view.dtype.is_float and not x.dense) or (fold and not foldable(view)):
         builder.contiguous.add(index)
         x = matrix(In(index), as_contiguous(view), batch)
     return x
@@ -159,7 +153,7 @@ def multiply(builder: Builder, p: Product, tile: Tile | None = None) -> None:
     if not p.dtype.is_float:
         builder.launches.append(integers.launch(p))
         return
-    precision = float32_precision() if p.dtype is float32 else "ieee"
+    precision = _precision(p.dtype)
     if tile is None and min(p.m, p.n) == 1:
         _vector(builder, p if p.n == 1 else p.swap)
     elif tile is None and batched.fits(p):
@@ -169,8 +163,13 @@ def multiply(builder: Builder, p: Product, tile: Tile | None = None) -> None:
         _tiled(builder, p, tile or choose(work, builder.arch), precision)
 
 
+def _precision(dtype: DType) -> str:
+    return float32_precision() if dtype is float32 else "ieee"
+
+
 def _vector(builder: Builder, p: Product) -> None:
-    p = p._replace(a=_aligned(builder, p.a))
+    if not p.a.aligned:
+        p = p._replace(a=packed(builder, p.a, p.batch))
     count = vector.splits(p, builder.arch)
     slices = builder.temp(count * p.entries * p.m, accumulator(p.dtype)) if count > 1 else None
     builder.launches.append(vector.launch(p, count, slices))
@@ -179,27 +178,28 @@ def _vector(builder: Builder, p: Product) -> None:
 
 
 def _tiled(builder: Builder, p: Product, tile: Tile, precision: str) -> None:
-    if tile.splits == 1 and p.activation in HEAVY:
-        tile = light(tile)
-    if tile.kernel == "tma" and len(p.batch) > 1:
-        tile = light(tile)._replace(kernel="pointers", stages=3)
+    if len(p.batch) > 1:
+        tile = portable(tile)
     if tile.swap:
         p = p.swap
-    slices = None
+    share, slices = 0, None
     if tile.splits > 1:
+        share = ceil_div(ceil_div(p.k, tile.k), tile.splits) * tile.k
         slices = builder.temp(tile.splits * p.entries * p.m * p.n, accumulator(p.dtype))
     if tile.kernel == "tma":
         a, b = (x if tma.ready(x) else packed(builder, x, p.batch) for x in (p.a, p.b))
-        p = p._replace(a=a, b=b)
-        builder.launches.append(tma.launch(p, tile.config, precision, builder.arch, tile.splits, slices))
+        launch = tma.launch(p._replace(a=a, b=b), tile, precision, builder.arch, slices, share)
     else:
-        p = p._replace(a=_aligned(builder, p.a), b=_aligned(builder, p.b))
-        builder.launches.append(pointers.launch(p, tile.config, precision, tile.splits, slices))
+        a, b = (_aligned(builder, x) for x in (p.a, p.b))
+        if min(a.unit, b.unit) * p.dtype.itemsize < 4:
+            tile = plain(tile)
+        launch = pointers.launch(p._replace(a=a, b=b), tile, precision, slices, share)
+    builder.launches.append(launch)
     if tile.splits > 1:
         builder.launches.append(add_slices(slices, tile.splits, p))
 
 
 def _aligned(builder: Builder, x: Matrix) -> Matrix:
-    """``x``, packed first if it is large and begins at an odd address."""
+    """``x``, packed first if it is large and no cp.async could load it where it lies."""
     large = x.rows * x.columns >= COPY_UNALIGNED and not any(x.batch)
-    return packed(builder, x, ()) if large and not x.aligned else x
+    return packed(builder, x, ()) if large and x.unit * x.dtype.itemsize < 4 else x

@@ -5,7 +5,13 @@ where one side is short. A program computes one tile of C (or one slice of its s
 shared memory NUM_STAGES deep. Rows and columns beyond the edge are loaded from row 0 and never stored, so that only K
 needs a mask. Strides and sizes come in units of 16 bytes where they divide: loads are 16-byte cp.async then.
 
-Versions: unmeasured, not yet run on hardware.
+Versions: unmeasured, not yet run on hardware. Compiled: registers, shared KiB, instructions of one step of K;
+no spills, with bias, ReLU, GELU and the saved value too; all loads are 16-byte cp.async unless rows are odd:
+  sm_80   bf16 128x256x32 w8 252, 48, 64 mma.sync; 128x128x64 w8 188, 64; 16x64x128 w4 80, 60;
+          tf32x3 128x64x32 w8 170, 48, 96 mma.sync
+  sm_90   bf16 128x64x64 w4 128, 96, 8 wgmma; 64x16x128 w4 56, 80, 8 wgmma; tf32x3 64x64x32 w4 140, 64, 12 wgmma
+  sm_100  bf16 128x64x64 w4 124, 96, 8 tcgen05; 64x16x128 w4 48, 80; tf32x3 64x64x32 w4 117, 64, 12 tcgen05
+  sm_120  bf16 64x64x64 w8 70, 32, 16 mma.sync; 16x64x128 w4 72, 40; tf32x3 128x64x32 w8 235, 48, 96 mma.sync
 """
 
 from __future__ import annotations
@@ -16,6 +22,7 @@ from dlcore.kernels.language import jit, tl
 from dlcore.kernels.launch import Launch, ceil_div
 from dlcore.kernels.matmul.epilogue import activate, grouped, multiply_add, with_bias
 from dlcore.kernels.matmul.product import Product, accumulator, unit_of
+from dlcore.kernels.matmul.tiles import HEAVY, Tile
 
 __all__ = ["launch"]
 
@@ -50,46 +57,75 @@ def batch_offset(entry, batch_inner, outer, inner, UNIT: tl.constexpr, AXES: tl.
 
 
 @jit
-def store_tile(
-    acc, c, pre, bias, row, column, m, n,
-    BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, ACTIVATION: tl.constexpr, SWAPPED: tl.constexpr,
+def load_bias(
+    bias, row, column, m, n, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, SWAPPED: tl.constexpr
 ):  # fmt: skip
-    """Epilogue and masked stores of one tile; SWAPPED: element (i, j) of this product is (j, i) of the result."""
-    rows, columns = row * BLOCK_M + tl.arange(0, BLOCK_M), column * BLOCK_N + tl.arange(0, BLOCK_N)
-    mask = (rows < m)[:, None] & (columns < n)[None, :]
-    if SWAPPED:
-        at = columns.to(tl.int64)[None, :] * m + rows[:, None]
-    else:
-        at = rows.to(tl.int64)[:, None] * n + columns[None, :]
+    """The bias of a tile, one for each column of the result, or None."""
     values = None
     if bias is not None:
         if SWAPPED:
-            values = tl.load(bias + rows, rows < m, 0)[:, None]
+            places = row * BLOCK_M + tl.arange(0, BLOCK_M)
+            values = tl.load(bias + places, places < m, 0)
         else:
-            values = tl.load(bias + columns, columns < n, 0)[None, :]
-    x = with_bias(acc, values, c.dtype.element_ty)
-    if pre is not None:
-        tl.store(pre + at, x, mask)
-    tl.store(c + at, activate(x.to(acc.dtype), ACTIVATION).to(x.dtype), mask)
+            places = column * BLOCK_N + tl.arange(0, BLOCK_N)
+            values = tl.load(bias + places, places < n, 0)
+    return values
+
+
+@jit
+def store_tile(
+    acc, c, pre, bias, row, column, m, n, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, ACTIVATION: tl.constexpr,
+    SWAPPED: tl.constexpr, PARTS: tl.constexpr,
+):  # fmt: skip
+    """Epilogue and masked stores of one tile, in PARTS from left to right: a long activation on all of it at once would
+    not fit into registers. SWAPPED: element (i, j) of this product is (j, i) of the result."""
+    if PARTS == 1:
+        rows, columns = row * BLOCK_M + tl.arange(0, BLOCK_M), column * BLOCK_N + tl.arange(0, BLOCK_N)
+        mask = (rows < m)[:, None] & (columns < n)[None, :]
+        if SWAPPED:
+            at = columns.to(tl.int64)[None, :] * m + rows[:, None]
+        else:
+            at = rows.to(tl.int64)[:, None] * n + columns[None, :]
+        values = bias
+        if bias is not None:
+            values = bias[:, None] if SWAPPED else bias[None, :]
+        x = with_bias(acc, values, c.dtype.element_ty)
+        if pre is not None:
+            tl.store(pre + at, x, mask)
+        tl.store(c + at, activate(x.to(acc.dtype), ACTIVATION).to(x.dtype), mask)
+    else:
+        HALF: tl.constexpr = BLOCK_N // 2
+        left, right = acc.reshape(BLOCK_M, 2, HALF).permute(0, 2, 1).split()
+        left_bias, right_bias = bias, bias
+        if bias is not None and not SWAPPED:
+            left_bias, right_bias = bias.reshape(2, HALF).permute(1, 0).split()
+        store_tile(
+            left, c, pre, left_bias, row, 2 * column, m, n, BLOCK_M, HALF, ACTIVATION, SWAPPED, PARTS // 2
+        )  # fmt: skip
+        store_tile(
+            right, c, pre, right_bias, row, 2 * column + 1, m, n, BLOCK_M, HALF, ACTIVATION, SWAPPED, PARTS // 2
+        )  # fmt: skip
 
 
 @jit
 def pointers_kernel(
-    a, b, c, pre, bias, m_units, n_units, k_units, stride_a, stride_b, batch_inner, a_outer, a_inner, b_outer, b_inner,
+    a, b, c, pre, bias, m_units, n_units, k_units, share, stride_a, stride_b, batch_inner,
+    a_outer, a_inner, b_outer, b_inner,
     BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_K: tl.constexpr, GROUP: tl.constexpr, SPLITS: tl.constexpr,
     AXES: tl.constexpr, A_BY_ROWS: tl.constexpr, B_BY_ROWS: tl.constexpr, UNIT_A: tl.constexpr, UNIT_B: tl.constexpr,
     UNIT_M: tl.constexpr, UNIT_N: tl.constexpr, UNIT_K: tl.constexpr, WHOLE_K: tl.constexpr, ACTIVATION: tl.constexpr,
-    SWAPPED: tl.constexpr, PRECISION: tl.constexpr, ACC: tl.constexpr,
+    SWAPPED: tl.constexpr, PRECISION: tl.constexpr, PARTS: tl.constexpr, ACC: tl.constexpr,
 ):  # fmt: skip
     m, n, k = m_units * UNIT_M, n_units * UNIT_N, k_units * UNIT_K
     tiles_m, tiles_n, steps = tl.cdiv(m, BLOCK_M), tl.cdiv(n, BLOCK_N), tl.cdiv(k, BLOCK_K)
     tile, rest = tl.program_id(0) % (tiles_m * tiles_n), tl.program_id(0) // (tiles_m * tiles_n)
     split, entry = rest % SPLITS, (rest // SPLITS).to(tl.int64)
     row, column = grouped(tile, tiles_m, tiles_n, GROUP)
-    begin, end = 0, steps
+    begin, end = 0, tl.maximum(steps, 1)
     if SPLITS > 1:
-        share = tl.cdiv(steps, SPLITS)
-        begin, end = split * share, tl.minimum(steps, split * share + share)
+        begin = split * (share // BLOCK_K)
+        end = tl.minimum(steps, begin + share // BLOCK_K)
+        tl.assume(begin < end)
 
     stride_a, stride_b = stride_a * tl.full((), UNIT_A, tl.int64), stride_b * tl.full((), UNIT_B, tl.int64)
     a = tile_start(a, row, begin * BLOCK_K, stride_a, BLOCK_M, A_BY_ROWS)
@@ -110,6 +146,7 @@ def pointers_kernel(
         b_at = along[:, None] + inside(n - column * BLOCK_N, BLOCK_N, 1)[None, :] * stride_b
         b_step = tl.full((), BLOCK_K, tl.int64)
     a_tile, b_tile = a + a_at, b + b_at
+    values = load_bias(bias, row, column, m, n, BLOCK_M, BLOCK_N, SWAPPED)  # arrives while the sums are made
     acc = tl.zeros((BLOCK_M, BLOCK_N), ACC)
     for step in range(begin, end):
         if WHOLE_K:
@@ -125,21 +162,21 @@ def pointers_kernel(
         place += split * (tl.num_programs(0) // (tiles_m * tiles_n * SPLITS)).to(tl.int64) * m * n
     if pre is not None:
         pre += place
-    store_tile(acc, c + place, pre, bias, row, column, m, n, BLOCK_M, BLOCK_N, ACTIVATION, SWAPPED)
+    store_tile(acc, c + place, pre, values, row, column, m, n, BLOCK_M, BLOCK_N, ACTIVATION, SWAPPED, PARTS)
 
 
-def launch(p: Product, config: dict[str, Any], precision: str, splits: int = 1, slices: Any = None) -> Launch:
-    """The launch for one product, or for the slices of its sums (written to ``slices``, without epilogue)."""
-    blocks = config["m"], config["n"], config["k"]
-    size: int = p.dtype.itemsize
+def launch(p: Product, tile: Tile, precision: str, slices: Any = None, share: int = 0) -> Launch:
+    """The launch for one product, or for slices of its sums over ``share`` terms each, without epilogue."""
+    registers = tile.m * tile.n // (32 * tile.warps) * accumulator(p.dtype).itemsize // 4  # of a thread's sums
+    heavy = slices is None and p.activation in HEAVY
     args = {
-        "a": p.a.pointer, "b": p.b.pointer, **results(p, slices),
-        **sizes(p, size), **strides(p),
-        "BLOCK_M": blocks[0], "BLOCK_N": blocks[1], "BLOCK_K": blocks[2], "GROUP": config.get("group", 8),
-        "SPLITS": splits, "WHOLE_K": p.k % blocks[2] == 0, "PRECISION": precision, "ACC": accumulator(p.dtype),
+        "a": p.a.pointer, "b": p.b.pointer, **results(p, slices), **sizes(p, p.dtype.itemsize), **strides(p),
+        "share": share, "BLOCK_M": tile.m, "BLOCK_N": tile.n, "BLOCK_K": tile.k, "GROUP": tile.group,
+        "SPLITS": tile.splits, "WHOLE_K": p.k > 0 and p.k % tile.k == 0, "PRECISION": precision,
+        "PARTS": max(1, registers // (32 if registers < 128 else 16)) if heavy else 1, "ACC": accumulator(p.dtype),
     }  # fmt: skip
-    tiles = ceil_div(p.m, blocks[0]) * ceil_div(p.n, blocks[1])
-    return Launch(pointers_kernel, (tiles * splits * p.entries,), args, config["warps"], config["stages"])
+    blocks = ceil_div(p.m, tile.m) * ceil_div(p.n, tile.n)
+    return Launch(pointers_kernel, (blocks * tile.splits * p.entries,), args, tile.warps, tile.stages)
 
 
 def results(p: Product, slices: Any) -> dict[str, Any]:
@@ -162,8 +199,8 @@ def strides(p: Product) -> dict[str, Any]:
     """Strides of operands and batch, in units."""
     a, b, axes = p.a, p.b, len(p.batch)
     ua, ub = a.unit, b.unit
-    outer_a, inner_a = ((0, 0) + a.batch)[-2:]
-    outer_b, inner_b = ((0, 0) + b.batch)[-2:]
+    outer_a, inner_a = (0, 0, *a.batch)[-2:]
+    outer_b, inner_b = (0, 0, *b.batch)[-2:]
     return {
         "stride_a": a.pitch // ua, "stride_b": b.pitch // ub, "A_BY_ROWS": a.by_rows, "B_BY_ROWS": b.by_rows,
         "UNIT_A": ua, "UNIT_B": ub, "AXES": axes, "batch_inner": p.batch[-1] if axes else 1,

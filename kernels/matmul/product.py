@@ -5,6 +5,7 @@ Pure arithmetic on shapes and strides. Letters: M, N, K as in (M, K) @ (K, N).
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -179,7 +180,7 @@ def foldable(view: View) -> bool:
     """Whether leading axes and rows are one axis with one stride."""
     sizes, strides = view.shape[:-1], view.strides[:-1]
     axes = [(size, stride) for size, stride in zip(sizes, strides, strict=True) if size != 1]
-    return all(x[1] == y[0] * y[1] for x, y in zip(axes, axes[1:], strict=False))
+    return all(x[1] == y[0] * y[1] for x, y in itertools.pairwise(axes))
 
 
 def as_contiguous(view: View) -> View:

@@ -8,14 +8,14 @@ tiles over the SMs, for several numbers of splits of K. Its constants are publis
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from dlcore.dtypes import DType, float32, float64
 from dlcore.kernels.launch import Arch, ceil_div, configuration, power_of_2
 
-__all__ = ["HEAVY", "Tile", "Work", "choose", "light", "tiles"]
+__all__ = ["HEAVY", "Tile", "Work", "choose", "family", "plain", "portable", "tiles", "worth_timing"]
 
-HEAVY = ("sigmoid", "tanh", "gelu", "gelu_tanh")  # epilogues that need more registers than a 128 x 256 tile leaves
+HEAVY = ("sigmoid", "tanh", "gelu", "gelu_tanh")  # epilogues that need many registers
 
 
 class Work(NamedTuple):
@@ -44,11 +44,6 @@ class Tile(NamedTuple):
     specialize: bool = False
     flatten: bool = True
 
-    @property
-    def config(self) -> dict[str, Any]:
-        """As the kernels' `launch` takes it."""
-        return self._asdict()
-
 
 def _pointers(*tiles: tuple[int, ...]) -> tuple[Tile, ...]:
     return tuple(Tile("pointers", *t) for t in tiles)
@@ -69,12 +64,12 @@ TILES: dict[tuple[str, str], tuple[Tile, ...]] = {
         *_pointers((128, 64, 64, 4, 4), (64, 64, 64, 4, 5), *_SKINNY),
     ),
     ("sm_120", "half"): (
-        *_tma((128, 128, 64, 8, 2), (128, 64, 64, 4, 2)),
-        *_pointers((64, 64, 64, 4, 4), (16, 64, 128, 4, 3), (32, 64, 128, 4, 3)),
+        *_tma((128, 128, 64, 8, 3), (128, 64, 64, 4, 3)),
+        *_pointers((64, 64, 64, 8, 3), (16, 64, 128, 4, 3), (32, 64, 128, 4, 3)),
     ),
-    ("sm_80", "tf32x3"): _pointers((128, 128, 32, 8, 3), (64, 64, 32, 4, 4), (16, 64, 32, 4, 4)),
+    ("sm_80", "tf32x3"): _pointers((128, 64, 32, 8, 3), (64, 64, 32, 4, 4), (16, 64, 32, 4, 4)),
     ("sm_90", "tf32x3"): (*_tma((128, 128, 32, 8, 3)), *_pointers((64, 64, 32, 4, 4), (64, 16, 32, 4, 4))),
-    ("sm_120", "tf32x3"): _pointers((128, 128, 32, 8, 2), (64, 64, 32, 8, 3), (16, 64, 32, 4, 3)),
+    ("sm_120", "tf32x3"): _pointers((128, 64, 32, 8, 3), (64, 64, 32, 8, 3), (16, 64, 32, 4, 3)),
     ("any", "ieee"): _pointers((128, 128, 32, 8, 2), (64, 64, 32, 4, 2), (16, 64, 32, 4, 2)),
     ("any", "double"): _pointers((64, 64, 16, 4, 3), (32, 32, 16, 4, 3)),
 }
@@ -83,6 +78,15 @@ TILES: dict[tuple[str, str], tuple[Tile, ...]] = {
 _RATES = {"sm_80": (1024, 40), "sm_90": (2048, 32), "sm_100": (4096, 40), "sm_120": (256, 32)}
 _SLOWER = {"half": 1.0, "tf32": 2.0, "tf32x3": 6.0, "ieee": 16.0, "double": 32.0}
 _PROLOGUE, _SECOND_PASS = 1500, 4000  # cycles: filling the stages and storing a tile; another launch
+_SPLITS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64)
+_IN_CACHE = 32 << 20  # bytes of slices that L2 keeps until they are added
+
+
+def family(arch: Arch) -> str:
+    """The architecture whose tiles and rates stand for ``arch``: sm_86 and sm_89 are like sm_80, sm_103 like sm_100."""
+    return max(
+        ("sm_80", "sm_90", "sm_100", "sm_120"), key=lambda name: (int(name[3:]) <= arch.capability, int(name[3:]))
+    )
 
 
 def kind(dtype: DType, precision: str) -> str:
@@ -95,8 +99,8 @@ def kind(dtype: DType, precision: str) -> str:
 def tiles(arch: Arch, dtype: DType, precision: str) -> tuple[Tile, ...]:
     """The tiles worth trying."""
     what = kind(dtype, precision)
-    family = "any" if what in ("ieee", "double") else arch.name.replace("sm_100", "sm_90")
-    return TILES[family, "tf32x3" if what == "tf32" else what]
+    whose = "any" if what in ("ieee", "double") else family(arch).replace("sm_100", "sm_90")
+    return TILES[whose, "tf32x3" if what == "tf32" else what]
 
 
 def shape_class(work: Work) -> str:
@@ -115,44 +119,72 @@ def choose(work: Work, arch: Arch) -> Tile:
     return _specialized(best, work, arch)
 
 
+def worth_timing(work: Work, arch: Arch) -> list[Tile]:
+    """For the tuner: the choice, the next best by the model, and other ways to run the best persistent tile."""
+    ranked = sorted(_variants(work, arch), key=lambda tile: _cycles(work, tile, arch))
+    persistent = [tile for tile in ranked if tile.kernel == "tma"][:1]
+    ways: list[Tile] = []
+    for tile in persistent:
+        half = kind(work.dtype, work.precision) == "half"
+        ways += [tile._replace(flatten=False), tile._replace(group=1)]
+        if half and (tile.stages + 1) * (tile.m + tile.n) * tile.k * 2 + (32 << 10) <= arch.shared:
+            ways.append(tile._replace(stages=tile.stages + 1))
+        if half and family(arch) == "sm_90":
+            ways += [tile._replace(warps=4, stages=s, specialize=True, flatten=False) for s in (3, 4)]
+            ways.append(tile._replace(m=tile.n, n=tile.m))
+    return list(dict.fromkeys([choose(work, arch), *ranked[:8], *ways]))
+
+
 def _variants(work: Work, arch: Arch) -> list[Tile]:
     found = []
     for tile in tiles(arch, work.dtype, work.precision):
         swap = work.m < work.n if tile.m > tile.n else work.m > work.n and tile.m < tile.n
         swap = swap and tile.kernel == "pointers"
         steps = ceil_div(max(work.k, 1), tile.k)
-        splits = (s for s in (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64) if s == 1 or steps >= 4 * s)
+        most = min(steps // 4, 4 * arch.multiprocessors // _blocks(work, tile._replace(swap=swap)))
+        splits = (s for s in _SPLITS if s == 1 or s <= most)
         found += [tile._replace(swap=swap, splits=ceil_div(steps, ceil_div(steps, s))) for s in splits]
     return found
 
 
-def _cycles(work: Work, tile: Tile, arch: Arch) -> float:
+def _blocks(work: Work, tile: Tile) -> int:
     m, n = (work.n, work.m) if tile.swap else (work.m, work.n)
-    rate, bandwidth = _RATES[arch.name]
+    return ceil_div(m, tile.m) * ceil_div(n, tile.n) * work.entries
+
+
+def _cycles(work: Work, tile: Tile, arch: Arch) -> float:
+    rate, bandwidth = _RATES[family(arch)]
     what = kind(work.dtype, work.precision)
     intensity = tile.m * tile.n / (tile.m + tile.n)
     step = tile.m * tile.n * tile.k * _SLOWER[what] / rate * (1 + 10 / intensity)
     traffic = (tile.m + tile.n) * tile.k * work.dtype.itemsize / bandwidth
-    count = ceil_div(m, tile.m) * ceil_div(n, tile.n) * work.entries * tile.splits
-    busy = ceil_div(count, arch.multiprocessors)
+    busy = ceil_div(_blocks(work, tile) * tile.splits, arch.multiprocessors)
     steps = ceil_div(ceil_div(max(work.k, 1), tile.k), tile.splits)
     cycles = busy * (steps * max(step, traffic) + _PROLOGUE)
     if tile.splits > 1:
-        moved = (2 * tile.splits + 1) * 4 * m * n * work.entries
-        cycles += _SECOND_PASS + moved / (bandwidth * arch.multiprocessors)
+        slices = tile.splits * 4 * work.m * work.n * work.entries
+        slow = 1 if slices < _IN_CACHE else 3  # memory gives a third of what L2 does
+        cycles += _SECOND_PASS + slow * 2 * slices / (bandwidth * arch.multiprocessors)
     return cycles
 
 
 def _specialized(tile: Tile, work: Work, arch: Arch) -> Tile:
     """Few steps of K leave the epilogue bare: then one warp group loads while two multiply and store (sm_90)."""
-    short = work.k <= 1024 and work.entries == 1 and kind(work.dtype, work.precision) == "half"
-    if arch.name != "sm_90" or tile.kernel != "tma" or not short:
+    short = work.k <= 1024 and work.entries == tile.splits == 1 and kind(work.dtype, work.precision) == "half"
+    if family(arch) != "sm_90" or tile.kernel != "tma" or not short:
         return tile
     return tile._replace(warps=4, stages=3, specialize=True, flatten=False)
 
 
-def light(tile: Tile) -> Tile:
-    """The tile with at most 64 sums a thread, which leaves registers for an epilogue; splits and k stay as they are."""
-    if tile.kernel == "tma" and (tile.specialize or tile.m * tile.n > 64 * 32 * tile.warps):
-        return tile._replace(m=128, n=128, warps=8, stages=3 if tile.k == 64 else tile.stages, specialize=False)
-    return tile
+def plain(tile: Tile) -> Tile:
+    """The tile for operands that cp.async cannot load, which then pass through registers: a small one."""
+    if tile.m * tile.n > 64 * 64:
+        tile = tile._replace(m=64, n=64, warps=4)
+    return tile._replace(k=min(tile.k, 32), stages=2)
+
+
+def portable(tile: Tile) -> Tile:
+    """The tile for the same work through pointers; splits and k stay as they are."""
+    if tile.kernel == "pointers":
+        return tile
+    return tile._replace(kernel="pointers", m=128, n=128, warps=8, stages=3, specialize=False)

@@ -7,7 +7,14 @@ and a planner packs operands that are not so (pack.py) into a workspace first. L
 over tiles or not; or warp-specialised (one warp group loads, two multiply, and an epilogue overlaps the next tile's
 loads), which on sm_90 happens only with 4 warps and flatten off.
 
-Versions: unmeasured, not yet run on hardware.
+Versions: unmeasured, not yet run on hardware. Compiled, without spills in all layouts and with every epilogue:
+registers, shared KiB, matrix instructions of one step of K:
+  sm_90   bf16 128x256x64 w8 s3 159-190, 176, 4 wgmma m64n256k16; specialised w4 s3 168, 161, setmaxnreg 40/232;
+          tf32x3 128x128x32 w8 s3 190-210, 160, 12 wgmma
+  sm_100  bf16 128x256x64 w8 s3 136-234, 176, 8 tcgen05, 512 columns of tensor memory; tf32x3 176, 160, 24 tcgen05
+  sm_120  bf16 128x128x64 w8 s3 122-170, 96, 64 mma.sync; 128x64x64 w4 s3 166, 64
+Stores in parts take GELU on 128x256 (sm_90) from 255 registers and 624 bytes of spills to 174 and none, and from 208 to
+160 KiB, which leaves room for a fourth stage.
 """
 
 from __future__ import annotations
@@ -17,8 +24,9 @@ from typing import Any
 from dlcore.kernels.language import jit, tl
 from dlcore.kernels.launch import Arch, Launch, ceil_div
 from dlcore.kernels.matmul.epilogue import activate, grouped, multiply_add, with_bias
-from dlcore.kernels.matmul.pointers import results, sizes, store_tile, strides
+from dlcore.kernels.matmul.pointers import load_bias, results, sizes, store_tile, strides
 from dlcore.kernels.matmul.product import Matrix, Product, accumulator
+from dlcore.kernels.matmul.tiles import HEAVY, Tile, family
 
 __all__ = ["launch", "ready"]
 
@@ -57,78 +65,82 @@ def load_block(
 
 
 @jit
-def store_block(acc, c, pre, bias, entry, row, column, n, M: tl.constexpr, N: tl.constexpr, ACTIVATION: tl.constexpr,
-                BATCHED: tl.constexpr):  # fmt: skip
-    """Epilogue of a tile, stored by TMA, which drops what lies beyond the edges."""
-    values = None
-    if bias is not None:
-        columns = column + tl.arange(0, N)
-        values = tl.load(bias + columns, columns < n, 0)[None, :]
-    x = with_bias(acc, values, c.dtype)
-    y = activate(x.to(acc.dtype), ACTIVATION).to(x.dtype)
-    if BATCHED:
-        if pre is not None:
-            pre.store([entry, row, column], x.reshape(1, M, N))
-        c.store([entry, row, column], y.reshape(1, M, N))
+def store_blocks(
+    acc, c, pre, bias, entry, row, column, n, M: tl.constexpr, N: tl.constexpr, ACTIVATION: tl.constexpr,
+    BATCHED: tl.constexpr, PARTS: tl.constexpr,
+):  # fmt: skip
+    """Epilogue of a tile in PARTS, left to right, stored by TMA, which drops what lies beyond the edges.
+
+    Parts need less shared memory on their way, and an activation fewer registers."""
+    if PARTS == 1:
+        values = None
+        if bias is not None:
+            columns = column + tl.arange(0, N)
+            values = tl.load(bias + columns, columns < n, 0)[None, :]
+        x = with_bias(acc, values, c.dtype)
+        y = activate(x.to(acc.dtype), ACTIVATION).to(x.dtype)
+        if BATCHED:
+            if pre is not None:
+                pre.store([entry, row, column], x.reshape(1, M, N))
+            c.store([entry, row, column], y.reshape(1, M, N))
+        else:
+            if pre is not None:
+                pre.store([row, column], x)
+            c.store([row, column], y)
     else:
-        if pre is not None:
-            pre.store([row, column], x)
-        c.store([row, column], y)
+        HALF: tl.constexpr = N // 2
+        left, right = acc.reshape(M, 2, HALF).permute(0, 2, 1).split()
+        store_blocks(left, c, pre, bias, entry, row, column, n, M, HALF, ACTIVATION, BATCHED, PARTS // 2)
+        store_blocks(right, c, pre, bias, entry, row, column + HALF, n, M, HALF, ACTIVATION, BATCHED, PARTS // 2)
 
 
 @jit
 def tma_kernel(
-    a, b, c, pre, bias, entries, m_units, n_units, k_units, stride_a, stride_b, a_batch, b_batch,
+    a, b, c, pre, bias, entries, m_units, n_units, k_units, share, stride_a, stride_b, a_batch, b_batch,
     BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_K: tl.constexpr, GROUP: tl.constexpr, SPLITS: tl.constexpr,
     BATCHED: tl.constexpr, A_MANY: tl.constexpr, B_MANY: tl.constexpr, A_BY_ROWS: tl.constexpr,
-    B_BY_ROWS: tl.constexpr, UNIT_A: tl.constexpr, UNIT_B: tl.constexpr, UNIT_M: tl.constexpr, UNIT_N: tl.constexpr, UNIT_K: tl.constexpr, ACTIVATION: tl.constexpr,
-    SWAPPED: tl.constexpr, PRECISION: tl.constexpr, ACC: tl.constexpr, STORES: tl.constexpr, FLATTEN: tl.constexpr,
-    SPECIALIZE: tl.constexpr,
+    B_BY_ROWS: tl.constexpr, UNIT_A: tl.constexpr, UNIT_B: tl.constexpr, UNIT_M: tl.constexpr, UNIT_N: tl.constexpr,
+    UNIT_K: tl.constexpr, ACTIVATION: tl.constexpr, SWAPPED: tl.constexpr, PRECISION: tl.constexpr, ACC: tl.constexpr,
+    STORES: tl.constexpr, FLATTEN: tl.constexpr, SPECIALIZE: tl.constexpr, PARTS: tl.constexpr,
 ):  # fmt: skip
     m, n, k = m_units * UNIT_M, n_units * UNIT_N, k_units * UNIT_K
     unit_a, unit_b = tl.full((), UNIT_A, tl.int64), tl.full((), UNIT_B, tl.int64)
-    a_blocks = describe(
-        a, entries, m, k, stride_a * unit_a, a_batch * unit_a, BLOCK_M, BLOCK_K, A_BY_ROWS, A_MANY
-    )
-    b_blocks = describe(
-        b, entries, k, n, stride_b * unit_b, b_batch * unit_b, BLOCK_K, BLOCK_N, B_BY_ROWS, B_MANY
-    )
+    a_blocks = describe(a, entries, m, k, stride_a * unit_a, a_batch * unit_a, BLOCK_M, BLOCK_K, A_BY_ROWS, A_MANY)
+    b_blocks = describe(b, entries, k, n, stride_b * unit_b, b_batch * unit_b, BLOCK_K, BLOCK_N, B_BY_ROWS, B_MANY)
     wide_m, wide_n = m * tl.full((), 1, tl.int64), n * tl.full((), 1, tl.int64)
     c_blocks, pre_blocks = c, pre
     if STORES:
-        c_blocks = describe(c, entries, m, n, wide_n, wide_m * n, BLOCK_M, BLOCK_N, True, BATCHED)
+        c_blocks = describe(c, entries, m, n, wide_n, wide_m * n, BLOCK_M, BLOCK_N // PARTS, True, BATCHED)
         if pre is not None:
-            pre_blocks = describe(pre, entries, m, n, wide_n, wide_m * n, BLOCK_M, BLOCK_N, True, BATCHED)
+            pre_blocks = describe(pre, entries, m, n, wide_n, wide_m * n, BLOCK_M, BLOCK_N // PARTS, True, BATCHED)
 
     tiles_m, tiles_n, steps = tl.cdiv(m, BLOCK_M), tl.cdiv(n, BLOCK_N), tl.cdiv(k, BLOCK_K)
     tiles = tiles_m * tiles_n
-    share = tl.cdiv(steps, SPLITS)
     for work in tl.range(
         tl.program_id(0), tiles * SPLITS * entries, tl.num_programs(0), flatten=FLATTEN, warp_specialize=SPECIALIZE
     ):
         tile, rest = work % tiles, work // tiles
         split, entry = rest % SPLITS, rest // SPLITS
         row, column = grouped(tile, tiles_m, tiles_n, GROUP)
-        first = split * share
-        last = tl.minimum(steps, first + share)
+        first = split * (share // BLOCK_K)
+        last = tl.minimum(steps, first + share // BLOCK_K)
         acc = tl.zeros((BLOCK_M, BLOCK_N), ACC)
         for step in range(first, last):
-            x = load_block(
-                a_blocks, entry, row * BLOCK_M, step * BLOCK_K, BLOCK_M, BLOCK_K, A_BY_ROWS, A_MANY
-            )
-            y = load_block(
-                b_blocks, entry, step * BLOCK_K, column * BLOCK_N, BLOCK_K, BLOCK_N, B_BY_ROWS, B_MANY
-            )
+            x = load_block(a_blocks, entry, row * BLOCK_M, step * BLOCK_K, BLOCK_M, BLOCK_K, A_BY_ROWS, A_MANY)
+            y = load_block(b_blocks, entry, step * BLOCK_K, column * BLOCK_N, BLOCK_K, BLOCK_N, B_BY_ROWS, B_MANY)
             acc = multiply_add(x, y, acc, PRECISION)
         if STORES:
-            store_block(acc, c_blocks, pre_blocks, bias, entry, row * BLOCK_M, column * BLOCK_N, n,
-                        BLOCK_M, BLOCK_N, ACTIVATION, BATCHED)  # fmt: skip
+            store_blocks(
+                acc, c_blocks, pre_blocks, bias, entry, row * BLOCK_M, column * BLOCK_N, n,
+                BLOCK_M, BLOCK_N, ACTIVATION, BATCHED, PARTS,
+            )  # fmt: skip
         else:
             place = (entry + split * entries) * wide_m * n
             saved = pre
             if pre is not None:
                 saved = pre + place
-            store_tile(acc, c + place, saved, bias, row, column, m, n, BLOCK_M, BLOCK_N, ACTIVATION, SWAPPED)
+            values = load_bias(bias, row, column, m, n, BLOCK_M, BLOCK_N, SWAPPED)
+            store_tile(acc, c + place, saved, values, row, column, m, n, BLOCK_M, BLOCK_N, ACTIVATION, SWAPPED, PARTS)
 
 
 def ready(x: Matrix) -> bool:
@@ -138,23 +150,29 @@ def ready(x: Matrix) -> bool:
     return x.dense and x.aligned and len(x.batch) <= 1 and all(s > 0 and s * size % 16 == 0 for s in pitches)
 
 
-def launch(
-    p: Product, config: dict[str, Any], precision: str, arch: Arch, splits: int = 1, slices: Any = None
-) -> Launch:
-    """The launch for one product of operands that are `ready`, or for the slices of its sums."""
-    m, n, k = config["m"], config["n"], config["k"]
+def parts(tile: Tile, activation: str | None, stores: bool, arch: Arch) -> int:
+    """In how many parts a tile is finished: TMA stores take 64 sums of each thread at once, other stores and
+    activations 32; sums that come from tensor memory (sm_100) want four parts before an activation."""
+    heavy = activation in HEAVY
+    most = 64 if stores and not heavy else 32
+    least = 4 if heavy and family(arch) == "sm_100" else 1
+    return max(least, tile.m * tile.n // (32 * tile.warps) // most)
+
+
+def launch(p: Product, tile: Tile, precision: str, arch: Arch, slices: Any = None, share: int = 0) -> Launch:
+    """The launch for one product of operands that are `ready`, or for slices of its sums over ``share`` terms each."""
     ua, ub = p.a.unit, p.b.unit
     batch = {"a_batch": sum(p.a.batch) // ua, "b_batch": sum(p.b.batch) // ub}
     common = {name: v for name, v in strides(p).items() if not name.startswith(("a_", "b_", "AXES", "batch"))}
-    specialize = config.get("specialize", False)
+    stores = slices is None and not p.swapped and p.n * p.dtype.itemsize % 16 == 0
+    activation = p.activation if slices is None else None
     args = {
         "a": p.a.pointer, "b": p.b.pointer, **results(p, slices), **sizes(p, p.dtype.itemsize), **common, **batch,
-        "entries": p.entries, "BATCHED": bool(p.batch), "A_MANY": any(p.a.batch), "B_MANY": any(p.b.batch),
-        "BLOCK_M": m, "BLOCK_N": n, "BLOCK_K": k,
-        "GROUP": config.get("group", 8), "SPLITS": splits, "PRECISION": precision, "ACC": accumulator(p.dtype),
-        "STORES": slices is None and not p.swapped and p.n * p.dtype.itemsize % 16 == 0,
-        "FLATTEN": config.get("flatten", not specialize), "SPECIALIZE": specialize,
+        "entries": p.entries, "share": share or ceil_div(p.k, tile.k) * tile.k, "BATCHED": bool(p.batch),
+        "A_MANY": any(p.a.batch), "B_MANY": any(p.b.batch), "BLOCK_M": tile.m, "BLOCK_N": tile.n, "BLOCK_K": tile.k,
+        "GROUP": tile.group, "SPLITS": tile.splits, "PRECISION": precision, "ACC": accumulator(p.dtype),
+        "STORES": stores, "PARTS": parts(tile, activation, stores, arch), "FLATTEN": tile.flatten,
+        "SPECIALIZE": tile.specialize,
     }  # fmt: skip
-    work = ceil_div(p.m, m) * ceil_div(p.n, n) * splits * p.entries
-    programs = min(work, arch.multiprocessors * config.get("programs", 1))
-    return Launch(tma_kernel, (programs,), args, config["warps"], config["stages"])
+    work = ceil_div(p.m, tile.m) * ceil_div(p.n, tile.n) * tile.splits * p.entries
+    return Launch(tma_kernel, (min(work, arch.multiprocessors),), args, tile.warps, tile.stages)

@@ -3,10 +3,10 @@
 dx[k] = sum of dout[i] over the i with indices[i] == k. Bound by memory: dout and indices read, dx written once. The
 order of the sums must not depend on which block runs first, so the rows are sorted by where they go:
 
-1. sort: each program sorts 4096 keys, place << shift | i, in registers: they are all different, so equal places keep
-   the order of the indices;
+1. sort: each program sorts 2048 keys, place << shift | i, in registers: they are all different, so equal places keep
+   the order of the indices. Keys have 32 bits where they fit: a vocabulary of 50000 and 16384 tokens;
 2. merge, where there is more than one run: a key's rank is its place in its run plus the number of smaller keys in each
-   other run, by binary search. n / 4096 * 13 loads a key: right for the thousands of tokens of a step, slow beyond a
+   other run, by binary search. n / 2048 * 12 loads a key: right for the thousands of tokens of a step, slow beyond a
    million;
 3. sum: a program takes 32 or more sorted keys and up to 128 columns, gathers their rows at once, and adds up those of
    one place with a segmented scan. What begins and ends in it goes to dx; what crosses its borders, to workspaces;
@@ -16,7 +16,7 @@ order of the sums must not depend on which block runs first, so the rows are sor
 gather's gradient is the same with rows of one element; where each of dx's elements has few candidates (32 at most along
 the axis) they are simply compared, in order, in one pass that has the CPU's bits. Sums are in float32 (float64 for it).
 
-An index out of range sets the row's error words and adds nothing. Unmeasured: written without a GPU.
+An index out of range sets the row's error words and adds nothing. Unmeasured: not yet run on hardware.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from dlcore.dtypes import DType, float32, float64, int64
-from dlcore.kernels.elementwise.pointwise import step, walk
+from dlcore.dtypes import DType, float32, float64, int32, int64
+from dlcore.kernels.elementwise.pointwise import divisor, step, walk
 from dlcore.kernels.language import jit, tl
 from dlcore.kernels.launch import (
     Call,
@@ -42,36 +42,36 @@ from dlcore.kernels.launch import (
     power_of_2,
 )
 from dlcore.kernels.movement.copy import fill, raw
-from dlcore.kernels.movement.index import axis_args, find
+from dlcore.kernels.movement.index import axis_args, find, index_dtype, numbers
 
 __all__ = ["gather_backward", "take_backward"]
 
-RUN = 4096
+RUN = 2048
 PARTS = tl.constexpr(32)
-MOST = tl.constexpr(2**63 - 1)
 
 
 @jit
 def sort_kernel(
     indices, keys, errors, n, length, limit, shift, axis,
     n0, n1, n2, n3, n4, n5, n6, n7, s0, s1, s2, s3, s4, s5, s6, s7,
-    BLOCK: tl.constexpr,
+    MOST: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
     """keys = sorted runs of (offset along the other axes + index * axis) << shift | i; bad ones go to `limit`."""
     i = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
     place, good = find(indices, i, i < n, length, errors)
     place = place * axis + walk(i, n0, n1, n2, n3, n4, n5, n6, n7, s0, s1, s2, s3, s4, s5, s6, s7)
     key = (tl.where(good, place, limit) << shift) | i
-    tl.store(keys + i, tl.sort(tl.where(i < n, key, MOST)), i < n)
+    tl.store(keys + i, tl.sort(tl.where(i < n, key, MOST).to(keys.dtype.element_ty)), i < n)
 
 
 @jit
-def merge_kernel(keys, merged, n, RUN: tl.constexpr, BLOCK: tl.constexpr):
+def merge_kernel(keys, merged, n, MOST: tl.constexpr, RUN: tl.constexpr, BLOCK: tl.constexpr):
     i = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
     key = tl.load(keys + i, i < n, MOST)
     rank = i % RUN
-    for run in range(tl.cdiv(n, RUN)):
-        first = run.to(tl.int64) * RUN
+    mine = i - rank
+    first = tl.full((), 0, tl.int64)
+    while first < n:
         count = tl.minimum(n - first, RUN)
         below = tl.zeros((BLOCK,), tl.int64)  # how many of the run are known to be smaller
         width = RUN
@@ -80,7 +80,8 @@ def merge_kernel(keys, merged, n, RUN: tl.constexpr, BLOCK: tl.constexpr):
             smaller = tl.load(keys + first + probe - 1, probe <= count, MOST) < key
             below = tl.where(smaller, probe, below)
             width //= 2
-        rank += tl.where(i // RUN == run, 0, below)
+        rank += tl.where(mine == first, 0, below)
+        first += RUN
     tl.store(merged + rank, key, i < n)
 
 
@@ -91,7 +92,8 @@ def add_within(flag_a, a, flag_b, b):  # of a segmented scan: a flag says that a
 
 @jit
 def sum_kernel(
-    dout, keys, dx, first, last, n, limit, inner, shift, UNIT: tl.constexpr, LENGTH: tl.constexpr, COLUMNS: tl.constexpr
+    dout, keys, dx, first, last, n, limit, inner, shift,
+    MOST: tl.constexpr, UNIT: tl.constexpr, LENGTH: tl.constexpr, COLUMNS: tl.constexpr,
 ):  # fmt: skip
     tiles, chunks = tl.cdiv(inner, COLUMNS), tl.cdiv(n, LENGTH)
     block = tl.program_id(0)
@@ -99,27 +101,28 @@ def sum_kernel(
     chunk = block // tiles % chunks
     outer = (block // tiles // chunks).to(tl.int64)
     e = chunk.to(tl.int64) * LENGTH + tl.arange(0, LENGTH)
-    key = tl.load(keys + e, e < n, MOST)
-    before = tl.load(keys + e - 1, (e > 0) & (e <= n), -1) >> shift
-    after = tl.load(keys + e + 1, e + 1 < n, MOST) >> shift
+    key = tl.load(keys + e, e < n, MOST).to(tl.int64)
+    before = tl.load(keys + e - 1, (e > 0) & (e <= n), -1).to(tl.int64) >> shift
+    after = tl.load(keys + e + 1, e + 1 < n, MOST).to(tl.int64) >> shift
+    outside = tl.load(keys + chunk.to(tl.int64) * LENGTH - 1, chunk > 0, -1).to(tl.int64) >> shift
     place, i = key >> shift, key & ((tl.full((), 1, tl.int64) << shift) - 1)
     good, columns = (e < n) & (place < limit), j < inner
     rows = tl.multiple_of((outer * n + i) * inner, UNIT)[:, None] + j
     x = tl.load(dout + rows, good[:, None] & columns, 0).to(first.dtype.element_ty)
     begins = tl.broadcast_to((place != before).to(tl.int32)[:, None], (LENGTH, COLUMNS))
-    begun, total = tl.associative_scan((begins, x), 0, add_within)
-    ends, stops = (place != after)[:, None], (tl.arange(0, LENGTH) == LENGTH - 1)[:, None]
-    mask = good[:, None] & columns
+    _, total = tl.associative_scan((begins, x), 0, add_within)
+    begun, ends, stops = place != outside, place != after, tl.arange(0, LENGTH) == LENGTH - 1
     to = tl.multiple_of((outer * limit + place) * inner, UNIT)[:, None] + j
-    tl.store(dx + to, total.to(dx.dtype.element_ty), mask & ends & (begun != 0))
+    tl.store(dx + to, total.to(dx.dtype.element_ty), (good & ends & begun)[:, None] & columns)
     part = tl.multiple_of((outer * chunks + chunk) * inner, UNIT) + j + tl.zeros((LENGTH, 1), tl.int64)
-    tl.store(first + part, total, mask & (ends | stops) & (begun == 0))
-    tl.store(last + part, total, mask & (ends == 0) & stops & (begun != 0))
+    tl.store(first + part, total, (good & (ends | stops) & (begun == 0))[:, None] & columns)
+    tl.store(last + part, total, (good & (ends == 0) & stops & begun)[:, None] & columns)
 
 
 @jit
 def join_kernel(
-    keys, dx, first, last, n, limit, inner, shift, UNIT: tl.constexpr, LENGTH: tl.constexpr, COLUMNS: tl.constexpr
+    keys, dx, first, last, n, limit, inner, shift,
+    MOST: tl.constexpr, UNIT: tl.constexpr, LENGTH: tl.constexpr, COLUMNS: tl.constexpr,
 ):  # fmt: skip
     tiles, chunks = tl.cdiv(inner, COLUMNS), tl.cdiv(n, LENGTH)
     block = tl.program_id(0)
@@ -127,9 +130,10 @@ def join_kernel(
     chunk = (block // tiles % chunks).to(tl.int64)
     outer = (block // tiles // chunks).to(tl.int64)
     border = (chunk + 1) * LENGTH
-    place = tl.load(keys + border, border < n, MOST) >> shift
-    mine = tl.load(keys + border - 1, border < n, -1) >> shift == place
-    mine &= (tl.load(keys + chunk * LENGTH - 1, chunk > 0, -1) >> shift != place) & (place < limit)
+    place = tl.load(keys + border, border < n, MOST).to(tl.int64) >> shift
+    mine = tl.load(keys + border - 1, border < n, -1).to(tl.int64) >> shift == place
+    outside = tl.load(keys + chunk * LENGTH - 1, chunk > 0, -1).to(tl.int64) >> shift
+    mine &= (outside != place) & (place < limit)
     if mine:
         columns = j < inner
         base = tl.multiple_of(outer * chunks * inner, UNIT)
@@ -137,7 +141,7 @@ def join_kernel(
         part = chunk + 1 + tl.arange(0, PARTS)
         more = True
         while more:
-            same = (tl.load(keys + part * LENGTH, part < chunks, MOST) >> shift) == place
+            same = (tl.load(keys + part * LENGTH, part < chunks, MOST).to(tl.int64) >> shift) == place
             total += tl.load(first + base + tl.multiple_of(part * inner, UNIT)[:, None] + j, same[:, None] & columns, 0)
             part += PARTS
             more = tl.min(same.to(tl.int32)) != 0
@@ -151,12 +155,12 @@ def compare_kernel(
     dout, indices, dx, errors, size, length, count, along, i_along,
     n0, n1, n2, n3, n4, n5, n6, n7, s0, s1, s2, s3, s4, s5, s6, s7,  # of dx; strides of index, 0 on the axis
     m0, m1, m2, m3, m4, m5, m6, m7,  # lengths of index, where they are shorter than dx's
-    SUM: tl.constexpr, BLOCK: tl.constexpr,
+    SUM: tl.constexpr, INDEX: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
     """dx[..., j, ...] = sum of dout[..., k, ...] over the k with index[..., k, ...] == j, in their order."""
-    e = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
+    e = numbers(INDEX, BLOCK)
     inside = e < size
-    rest, at = e, e * 0
+    rest, at = e, e.to(tl.int64) * 0
     rest, at, inside = within(rest, at, inside, n0, s0, m0)
     rest, at, inside = within(rest, at, inside, n1, s1, m1)
     rest, at, inside = within(rest, at, inside, n2, s2, m2)
@@ -193,27 +197,31 @@ def _sums(call: Call, length: int, limit: int, outer: int, inner: int, axis: int
     dout, indices, dx = call.inputs[0], call.inputs[1], call.outputs[0]
     assert dout is not None and indices is not None and dx is not None
     n = indices.size
-    shift, run, block = (n - 1).bit_length(), min(RUN, power_of_2(n)), 256
-    unsorted, keys = Temp(0, int64), Temp(0 if n <= RUN else 1, int64)
+    shift, run, block = (n - 1).bit_length(), RUN if n > 256 else 256, 256
+    narrow = (limit << shift) + n < 2**31 - 1
+    key, most = (int32, 2**31 - 1) if narrow else (int64, 2**63 - 1)
+    unsorted, keys = Temp(0, key), Temp(0 if n <= RUN else 1, key)
     args = {"indices": In(1), "keys": unsorted, "errors": Errors(), "n": n, "length": length, "limit": limit}
-    args |= {"shift": shift, "axis": axis, "BLOCK": run, **walked}
+    args |= {"shift": shift, "axis": axis, "MOST": most, "BLOCK": run, **walked}
     launches = [*fill(raw(Out, 0, dx)), Launch(sort_kernel, (ceil_div(n, run),), args, num_warps=8)]
     if n > RUN:
-        merge = {"keys": unsorted, "merged": keys, "n": n, "RUN": RUN, "BLOCK": block}
+        merge = {"keys": unsorted, "merged": keys, "n": n, "MOST": most, "RUN": RUN, "BLOCK": block}
         launches.append(Launch(merge_kernel, (ceil_div(n, block),), merge))
     columns = min(power_of_2(inner), 128)
-    rows = min(max(4096 // columns, 32), 512, max(power_of_2(n), 32))
+    rows = min(max(4096 // columns, 32), 512)
     chunks, blocks = ceil_div(n, rows), ceil_div(n, rows) * ceil_div(inner, columns) * outer
     dtype, parts = _accumulator(dx.dtype), keys.index + 1
     shared = {
         "keys": keys, "dx": Out(0), "first": Temp(parts, dtype), "last": Temp(parts + 1, dtype), "n": n,
-        "limit": limit, "inner": inner, "shift": shift, "UNIT": math.gcd(inner, 16), "LENGTH": rows, "COLUMNS": columns,
+        "limit": limit, "inner": inner, "shift": shift, "MOST": most,
+        "UNIT": divisor(inner, dx.dtype.itemsize) or 1, "LENGTH": rows,
+        "COLUMNS": columns,
     }  # fmt: skip
     launches.append(Launch(sum_kernel, (blocks,), shared | {"dout": In(0)}))
     if chunks > 1:
         launches.append(Launch(join_kernel, (blocks,), shared))
     part = Workspace(outer * chunks * inner * dtype.itemsize)
-    temps = (*[Workspace(8 * n)] * parts, part, part)
+    temps = (*[Workspace(key.itemsize * n)] * parts, part, part)
     return Program(tuple(launches), temps, _copied(dout, indices))
 
 
@@ -250,6 +258,7 @@ def gather_backward(call: Call) -> Program:
     args: dict[str, Any] = {
         "dout": In(0), "indices": In(1), "dx": Out(0), "errors": Errors(), "size": dx.size, "length": dx.shape[axis],
         "count": index.shape[axis], "along": along[axis], "i_along": strides[axis], "SUM": _accumulator(dx.dtype),
+        "INDEX": index_dtype(dx.size),
         "BLOCK": block,
     }  # fmt: skip
     for d in range(8):

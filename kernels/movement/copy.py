@@ -2,7 +2,7 @@
 
 Bound by memory: an element is read once and written once. A copy is the pointwise kernel of the function that returns
 its argument (elementwise/pointwise.py says how strides are walked and transpositions tiled), over integers of the
-elements' size: dtypes of one size share a binary, and NaNs keep their bits. Unmeasured: written without a GPU.
+elements' size: dtypes of one size share a binary, and NaNs keep their bits. Unmeasured: not yet run on hardware.
 
 - concat is one launch a tensor; slice_assign copies everything, then writes the slice over it; slice_backward writes
   zeros, then the slice. In the last two the slice's elements are written twice.

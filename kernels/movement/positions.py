@@ -1,8 +1,8 @@
 """Positions: of coordinates (ravel_index), and of true elements (count_nonzero, nonzero).
 
 Bound by memory. Counts are sums of integers by atomics, which come out the same in any order; the positions are found
-in three launches: each block counts its 2048 elements, one program turns the counts into offsets, and each block writes
-its coordinates behind those of the blocks before it. Unmeasured: written without a GPU.
+in three launches: each block counts its 1024 elements, one program turns the counts into offsets, and each block writes
+its coordinates behind those of the blocks before it. Unmeasured: not yet run on hardware.
 """
 
 from __future__ import annotations
@@ -12,30 +12,28 @@ from dlcore.kernels.elementwise.pointwise import MOST_AXES, Operand, broadcast_s
 from dlcore.kernels.language import jit, tl
 from dlcore.kernels.launch import Call, Errors, In, Launch, Out, Program, Temp, Value, Workspace, ceil_div
 from dlcore.kernels.movement.copy import fill
-from dlcore.kernels.movement.index import CODE, axis_args
+from dlcore.kernels.movement.index import axis_args, index_dtype, numbers, report
 
 __all__ = ["count_nonzero", "nonzero", "ravel_index"]
 
-BLOCK = 2048
-CHUNK = 1024
+BLOCK, CHUNK = 1024, 1024
 
 
 @jit
 def ravel_kernel(
     out, index, errors, size, length,
     n0, n1, n2, n3, n4, n5, n6, n7, s0, s1, s2, s3, s4, s5, s6, s7,
-    FIRST: tl.constexpr, NUMBER: tl.constexpr, BLOCK: tl.constexpr,
+    FIRST: tl.constexpr, NUMBER: tl.constexpr, INDEX: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
     """out = out * length + index, or index for the FIRST axis; each thread reads what it wrote before."""
-    i = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
+    i = numbers(INDEX, BLOCK)
     if NUMBER:
-        k = i * 0 + index
+        k = i.to(tl.int64) * 0 + index
     else:
         k = tl.load(index + walk(i, n0, n1, n2, n3, n4, n5, n6, n7, s0, s1, s2, s3, s4, s5, s6, s7), i < size, 0)
     place = tl.where(k < 0, k + length, k)
     wrong = (i < size) & ((place < 0) | (place >= length))
-    tl.atomic_max(errors + i * 0, (i * 0 + CODE).to(tl.int64), wrong)
-    tl.atomic_min(errors + 1 + i * 0, i, wrong)
+    report(errors, wrong, i)
     place = tl.where(wrong, 0, place)
     if not FIRST:
         place += tl.load(out + i, i < size, 0) * length
@@ -49,7 +47,7 @@ def count_kernel(x, counts, size, TOTAL: tl.constexpr, BLOCK: tl.constexpr):
     i = block.to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
     count = tl.sum(tl.load(x + i, i < size, 0).to(tl.int32)).to(tl.int64)
     if TOTAL:
-        tl.atomic_add(counts, count)
+        tl.atomic_add(counts, count, sem="relaxed")
     else:
         tl.store(counts + block, count)
 
@@ -67,10 +65,11 @@ def offset_kernel(counts, blocks, CHUNK: tl.constexpr):
 
 @jit
 def nonzero_kernel(
-    x, offsets, out, size, limit, n0, n1, n2, n3, n4, n5, n6, n7, NDIM: tl.constexpr, BLOCK: tl.constexpr
-):
+    x, offsets, out, size, limit, n0, n1, n2, n3, n4, n5, n6, n7,
+    NDIM: tl.constexpr, INDEX: tl.constexpr, BLOCK: tl.constexpr,
+):  # fmt: skip
     block = tl.program_id(0)
-    i = block.to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
+    i = numbers(INDEX, BLOCK)
     true = tl.load(x + i, i < size, 0)
     rank = tl.load(offsets + block) + tl.cumsum(true.to(tl.int32)) - 1
     to = out + rank * NDIM + NDIM - 1
@@ -88,7 +87,7 @@ def nonzero_kernel(
 @jit
 def coordinate(to, index, mask, n, D: tl.constexpr):
     if n is not None:
-        tl.store(to - D, index % n, mask)
+        tl.store(to - D, (index % n).to(tl.int64), mask)
         index = index // n
     return index
 
@@ -104,7 +103,8 @@ def ravel_index(call: Call) -> Program:
         assert index is not None
         args = {
             "out": Out(0), "index": Value(k) if index.weak else In(k), "errors": Errors(), "size": out.size,
-            "length": int(length), "FIRST": k == 0, "NUMBER": index.weak, "BLOCK": CHUNK,
+            "length": int(length), "FIRST": k == 0, "NUMBER": index.weak, "INDEX": index_dtype(out.size),
+            "BLOCK": CHUNK,
         } | axis_args(out.shape, s=broadcast_strides(index, out.shape))  # fmt: skip
         launches.append(Launch(ravel_kernel, (ceil_div(out.size, CHUNK),), args))
     return Program(tuple(launches))
@@ -129,11 +129,17 @@ def nonzero(call: Call) -> Program:
     blocks, counts = ceil_div(x.size, BLOCK), Temp(0, int64)
     shared = {"x": In(0), "size": x.size, "BLOCK": BLOCK}
     lengths = {f"n{d}": x.shape[-1 - d] if d < len(x.shape) else None for d in range(MOST_AXES)}
-    placed = {"offsets": counts, "out": Out(0), "limit": out.shape[0], "NDIM": len(x.shape), **lengths}
+    placed = {
+        "offsets": counts,
+        "out": Out(0),
+        "limit": out.shape[0],
+        "NDIM": len(x.shape),
+        "INDEX": index_dtype(x.size),
+    }
     launches = (
         *zeros,
         Launch(count_kernel, (blocks,), shared | {"counts": counts, "TOTAL": False}),
         Launch(offset_kernel, (1,), {"counts": counts, "blocks": blocks, "CHUNK": CHUNK}),
-        Launch(nonzero_kernel, (blocks,), shared | placed),
+        Launch(nonzero_kernel, (blocks,), shared | placed | lengths),
     )
     return Program(launches, (Workspace(8 * blocks),), () if x.contiguous else (0,))

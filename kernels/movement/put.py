@@ -3,21 +3,35 @@
 Two passes: each index raises the entry of its place in a table to its own number + 1 (integer maxima, so the result
 does not depend on the order of blocks), then each element whose index still stands there is written. Bound by memory:
 value and indices are read, the places written; the table, 4 bytes a place, is cleared, and read once an element. `put`
-copies x first. 1024 elements a program; where an element lies on each side is found by divisions of its number.
+copies x first, `put_` the value, which may be a view of the target. 1024 elements a program; where an element lies on
+each side is found by divisions of its number.
 
-An index out of range sets the row's error words and writes nothing. Unmeasured: written without a GPU.
+An index out of range sets the row's error words and writes nothing. Unmeasured: not yet run on hardware.
 """
 
 from __future__ import annotations
 
 import math
+from typing import Any
 
-from dlcore.kernels.elementwise.functions import convert
-from dlcore.kernels.elementwise.pointwise import broadcast_strides, walk
+from dlcore.kernels.elementwise.functions import convert, identity
+from dlcore.kernels.elementwise.pointwise import Operand, broadcast_strides, launch, walk
 from dlcore.kernels.language import jit, tl
-from dlcore.kernels.launch import Call, In, Launch, Out, Program, Temp, Value, View, ceil_div, contiguous_strides
+from dlcore.kernels.launch import (
+    Call,
+    In,
+    Launch,
+    Out,
+    Program,
+    Temp,
+    Value,
+    View,
+    Workspace,
+    ceil_div,
+    contiguous_strides,
+)
 from dlcore.kernels.movement import copy
-from dlcore.kernels.movement.index import axis_args, claim, claim_space, claims
+from dlcore.kernels.movement.index import axis_args, claim, claim_space, claims, index_dtype, numbers
 
 __all__ = ["put", "put_"]
 
@@ -28,9 +42,9 @@ def put_kernel(
     n0, n1, n2, n3, n4, n5, n6, n7,  # the axes of indices and those of target behind the assigned ones
     i0, i1, i2, i3, i4, i5, i6, i7, v0, v1, v2, v3, v4, v5, v6, v7, t0, t1, t2, t3, t4, t5, t6, t7,
     m0, m1, m2, m3, m4, m5, m6, m7, p0, p1, p2, p3, p4, p5, p6, p7,  # the assigned axes of target
-    NUMBER: tl.constexpr, BLOCK: tl.constexpr,
+    NUMBER: tl.constexpr, INDEX: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
-    e = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
+    e = numbers(INDEX, BLOCK)
     inside = e < size
     i = walk(e, n0, n1, n2, n3, n4, n5, n6, n7, i0, i1, i2, i3, i4, i5, i6, i7)
     k = tl.load(indices + i, inside, 0).to(tl.int64)
@@ -47,7 +61,7 @@ def put_kernel(
 
 
 def _put(call: Call, target: View, argument: type[In] | type[Out]) -> Program:
-    """The launches that write input 2 into ``target`` at input 1."""
+    """The launches that write input 2, copied first where it may share target's memory, into ``target`` at input 1."""
     (_, indices, value), axes = call.inputs, int(call.params[0])
     assert indices is not None and value is not None
     rest, block = target.shape[axes:], 1024
@@ -56,18 +70,24 @@ def _put(call: Call, target: View, argument: type[In] | type[Out]) -> Program:
     if size == 0:
         return Program(())
     place = copy.raw(argument, 0, target)
-    given = Value(2) if value.weak else copy.raw(In, 2, value).argument
+    given: Any = Value(2) if value.weak else copy.raw(In, 2, value).argument
+    copied: tuple[Launch, ...] = ()
+    if argument is In and not value.weak:
+        source, given = copy.raw(In, 2, value), Temp(1, copy.RAW[value.dtype.itemsize])
+        value = source.view._replace(strides=contiguous_strides(value.shape))
+        copied = launch(identity, False, Operand(given, value), source)
     args = {
         "target": argument(0, value.dtype) if value.weak else place.argument, "indices": In(1), "value": given,
         "last": Temp(0, claims(indices.size)), "size": size, "length": places,
-        "NUMBER": value.dtype if value.weak else None, "BLOCK": block,
+        "NUMBER": value.dtype if value.weak else None, "INDEX": index_dtype(size), "BLOCK": block,
     }  # fmt: skip
     strides = (*contiguous_strides(indices.shape), *(0 for _ in rest))
     args |= axis_args(shape, i=strides, v=broadcast_strides(value, shape), t=(*zeros, *target.strides[axes:]))
     lead = axis_args(target.shape[:axes], p=target.strides[:axes])
     args |= {name.replace("n", "m"): argument for name, argument in lead.items()}
-    launches = (claim(indices, places), Launch(put_kernel, (ceil_div(size, block),), args))
-    return Program(launches, (claim_space(places, indices.size),), () if indices.contiguous else (1,))
+    launches = (*copied, claim(indices, places), Launch(put_kernel, (ceil_div(size, block),), args))
+    temps = (claim_space(places, indices.size), *[Workspace(value.size * value.dtype.itemsize) for _ in copied])
+    return Program(launches, temps, () if indices.contiguous else (1,))
 
 
 def put_(call: Call) -> Program:

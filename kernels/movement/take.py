@@ -3,17 +3,19 @@
 Bound by memory: indices and the elements they name are read once, the output is written once; nothing is computed.
 
 - take: a program moves a tile of rows by columns, 8 KiB of the output. Rows are seen as integers as wide as their
-  length and alignment allow (8 bytes for most), so dtypes share binaries and rows of a multiple of 16 bytes move by 16.
+  length and alignment allow (8 bytes for most), so dtypes share binaries; rows of a multiple of 16 bytes move by 16.
+  Others move element by element, 1024 a program.
 - gather: 1024 elements a program; the element's place along the other axes is found by divisions of its number.
 
-An index out of range sets the row's error words and reads nothing; its output is 0. Unmeasured: written without a GPU.
+An index out of range sets the row's error words and reads nothing; its output is 0. gather.cu is take in CUDA C++, for
+rows of odd lengths. Registers: take 32 to 56, gather 48 to 54. Unmeasured: not yet run on hardware.
 """
 
 from __future__ import annotations
 
 import math
 
-from dlcore.kernels.elementwise.pointwise import merged_axes, walk
+from dlcore.kernels.elementwise.pointwise import divisor, merged_axes, walk
 from dlcore.kernels.language import jit, tl
 from dlcore.kernels.launch import (
     Call,
@@ -29,7 +31,7 @@ from dlcore.kernels.launch import (
     power_of_2,
 )
 from dlcore.kernels.movement.copy import RAW
-from dlcore.kernels.movement.index import axis_args, claim, claim_space, claims, find
+from dlcore.kernels.movement.index import axis_args, claim, claim_space, claims, find, index_dtype, numbers
 
 __all__ = ["gather", "put_backward", "take"]
 
@@ -61,9 +63,9 @@ def take_kernel(
 def gather_kernel(
     x, indices, out, errors, size, length, x_axis,
     n0, n1, n2, n3, n4, n5, n6, n7, s0, s1, s2, s3, s4, s5, s6, s7,
-    BLOCK: tl.constexpr,
+    INDEX: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
-    i = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
+    i = numbers(INDEX, BLOCK)
     place, good = find(indices, i, i < size, length, errors)
     at = walk(i, n0, n1, n2, n3, n4, n5, n6, n7, s0, s1, s2, s3, s4, s5, s6, s7)
     tl.store(out + i, tl.load(x + at + place * x_axis, good, 0), i < size)
@@ -77,7 +79,7 @@ def _one_stride(view: View, axes: slice, of_one: int = 0) -> int | None:
     return merged[0].strides[1] if merged else of_one
 
 
-def _rows(x: View, axes: int, start: int) -> tuple[int, int] | None:
+def rows(x: View, axes: int, start: int) -> tuple[int, int] | None:
     """(stride of the axes before ``start``, of the ``axes`` from there) if the axes behind them are dense."""
     outer, along = _one_stride(x, slice(start)), _one_stride(x, slice(start, start + axes))
     inner = _one_stride(x, slice(start + axes, None), 1)
@@ -89,22 +91,25 @@ def _take(call: Call, axis: int, axes: int, last: Temp | None) -> Program:
     x, indices, out = call.inputs[0], call.inputs[1], call.outputs[0]
     assert x is not None and indices is not None and out is not None
     copied = () if indices.contiguous else (1,)
-    if (strides := _rows(x, axes, axis)) is None:
+    if (strides := rows(x, axes, axis)) is None:
         copied = (0, *copied)
         x = x._replace(strides=contiguous_strides(x.shape), aligned=True)
-        strides = _rows(x, axes, axis) or (0, 0)
+        strides = rows(x, axes, axis) or (0, 0)
     size, n = x.dtype.itemsize, indices.size
     lengths = (math.prod(x.shape[axis + axes :]) * size, strides[0] * size, strides[1] * size)
-    wide = math.gcd(*lengths, 8) if x.aligned and out.aligned else size
+    aligned = x.aligned and out.aligned
+    wide = math.gcd(*lengths, 8) if aligned else size
     inner, x_outer, x_axis = (length // wide for length in lengths)
-    columns = min(power_of_2(inner), TILE // wide)
-    rows = min(TILE // wide // columns, power_of_2(n))
+    unit = (aligned and divisor(math.gcd(inner, x_outer, x_axis), wide)) or 1
+    tile = TILE // wide if unit > 1 else 1024  # single elements cost registers for their addresses
+    columns = min(power_of_2(inner), tile)
+    height = min(tile // columns, 512)
     args = {
         "x": In(0, RAW[wide]), "indices": In(1), "last": last, "out": Out(0, RAW[wide]), "errors": Errors(), "n": n,
         "length": math.prod(x.shape[axis : axis + axes]), "inner": inner, "x_outer": x_outer, "x_axis": x_axis,
-        "UNIT": math.gcd(inner, x_outer, x_axis, 16), "ROWS": rows, "COLUMNS": columns,
+        "UNIT": unit, "ROWS": height, "COLUMNS": columns,
     }  # fmt: skip
-    blocks = ceil_div(inner, columns) * ceil_div(n, rows) * math.prod(x.shape[:axis])
+    blocks = ceil_div(inner, columns) * ceil_div(n, height) * math.prod(x.shape[:axis])
     return Program((Launch(take_kernel, (blocks,), args),), (), copied)
 
 
@@ -136,7 +141,7 @@ def gather(call: Call) -> Program:
     raw, block = RAW[x.dtype.itemsize], 1024
     args = {
         "x": In(0, raw), "indices": In(1), "out": Out(0, raw), "errors": Errors(), "size": out.size,
-        "length": x.shape[axis], "x_axis": x.strides[axis], "BLOCK": block,
+        "length": x.shape[axis], "x_axis": x.strides[axis], "INDEX": index_dtype(out.size), "BLOCK": block,
     } | axis_args(index.shape, s=others)  # fmt: skip
     launch = Launch(gather_kernel, (ceil_div(out.size, block),), args)
     return Program((launch,), (), () if index.contiguous else (1,))

@@ -1,9 +1,9 @@
 // What the multi-tensor kernels share: the table of segments they take by value, and access to 16 bytes at a time.
 //
-// A segment is one tensor. It is cut into chunks of one vector a thread, numbered through all segments of a launch, so
-// that every block has the same work whatever the sizes of the tensors; a block finds its segment by bisection in the
-// parameters (constant memory). A chunk that is full and on 16-byte boundaries moves in vectors, others by elements,
-// neighbouring threads on neighbouring elements.
+// A segment is one tensor. It is cut into chunks of one vector a thread, numbered through all segments of a launch; a
+// block takes a few chunks in a row, so that all have the same work whatever the sizes of the tensors, and finds their
+// segment by bisection in the parameters (constant memory). A chunk that is full and on 16-byte boundaries moves in
+// vectors, others by elements, neighbouring threads on neighbouring elements.
 //
 // Compiled with --fmad=false: a * b + c rounds twice, as on the CPU, and fma is written where the CPU has one; division
 // and sqrt round correctly (NVRTC's default). So updates have the CPU's bits.
@@ -13,30 +13,13 @@
 
 constexpr int kThreads = 256;
 
-// 3840 bytes: the 4 KiB of parameters that every driver takes hold the table and a few arguments more.
+// 3848 bytes at most: the 4 KiB of parameters that every driver takes hold the table and a few arguments more.
 template <int kPointers> struct Segments {
   static constexpr int kCount = 480 / (kPointers + 2);
   void* data[kPointers][kCount];
   long long length[kCount];  // elements
-  int first[kCount];         // chunk at which the segment begins; of unused segments the number of all chunks
-  int slot[kCount];          // the segment's place in other arrays
-};
-
-// The step counts of tensors, for the launch that turns them into factors.
-struct Steps {
-  static constexpr int kCount = 320;
-  void* count[kCount];
-  int about[kCount];  // 4 group + 2 (the count is a float32) + (the factors are float64)
-
-  __device__ bool wide(int i) const { return about[i] & 1; }
-  __device__ int group(int i) const { return about[i] >> 2; }
-  __device__ double count_step(int i) const {  // raises the count of tensor i by 1; the new count
-    if ((about[i] & 2) == 0) return static_cast<double>(*static_cast<long long*>(count[i]) += 1);
-    float* const at = static_cast<float*>(count[i]);
-    const double t = *at + 1.0;
-    *at = static_cast<float>(t);
-    return t;
-  }
+  int first[kCount + 1];     // chunk at which the segment begins; behind the last segment the number of all chunks
+  int group[kCount];         // row of settings
 };
 
 // The type arithmetic is done in.
@@ -59,36 +42,80 @@ template <class T> constexpr int kChunk = kThreads * kVector<T>;
 
 __device__ inline bool on_16_bytes(const void* p) { return (reinterpret_cast<unsigned long long>(p) & 15) == 0; }
 
-// n elements from or to 16-byte boundaries; also n sizeof(T) = 32, the float32 moments of 16-bit parameters.
+template <int bytes> struct Raw { using type = uint4; };
+template <> struct Raw<8> { using type = uint2; };
+
+// n elements, 8 bytes or a multiple of 16, from or to boundaries of as many.
 template <class T, int n> __device__ inline void load_vectors(const T* from, Compute<T> (&to)[n]) {
-  constexpr int each = kVector<T>;
+  constexpr int each = n < kVector<T> ? n : kVector<T>;
 #pragma unroll
   for (int i = 0; i < n; i += each) {
-    const uint4 bits = *reinterpret_cast<const uint4*>(from + i);
+    const auto bits = *reinterpret_cast<const typename Raw<each * sizeof(T)>::type*>(from + i);
     const T* x = reinterpret_cast<const T*>(&bits);
 #pragma unroll
     for (int j = 0; j < each; ++j) to[i + j] = widen(x[j]);
   }
 }
 template <class T, int n> __device__ inline void store_vectors(T* to, const Compute<T> (&from)[n]) {
-  constexpr int each = kVector<T>;
+  constexpr int each = n < kVector<T> ? n : kVector<T>;
 #pragma unroll
   for (int i = 0; i < n; i += each) {
-    uint4 bits;
+    typename Raw<each * sizeof(T)>::type bits;
     T* x = reinterpret_cast<T*>(&bits);
 #pragma unroll
     for (int j = 0; j < each; ++j) narrow(from[i + j], x[j]);
-    *reinterpret_cast<uint4*>(to + i) = bits;
+    *reinterpret_cast<decltype(bits)*>(to + i) = bits;
+  }
+}
+
+// This thread's n elements of a chunk of which `left` exist: a vector, or elements kThreads apart.
+template <class T, int n> __device__ inline void load_chunk(const T* from, bool vectors, long long left,
+                                                            Compute<T> (&to)[n]) {
+  if (vectors) return load_vectors(from + threadIdx.x * n, to);
+#pragma unroll
+  for (int j = 0; j < n; ++j) {
+    const int i = threadIdx.x + j * kThreads;
+    to[j] = i < left ? widen(from[i]) : 0;
+  }
+}
+template <class T, int n> __device__ inline void store_chunk(T* to, bool vectors, long long left,
+                                                             const Compute<T> (&from)[n]) {
+  if (vectors) return store_vectors(to + threadIdx.x * n, from);
+#pragma unroll
+  for (int j = 0; j < n; ++j) {
+    const int i = threadIdx.x + j * kThreads;
+    if (i < left) narrow(from[j], to[i]);
   }
 }
 
 // The segment that holds chunk `chunk`.
 template <class Table> __device__ inline int segment_of(const Table& table, int chunk) {
-  int low = 0, high = Table::kCount;  // first[low] <= chunk, and chunk < first[high]
+  int low = 0, high = Table::kCount;  // first[low] <= chunk < first[high]
   while (high - low > 1) {
     const int middle = (low + high) / 2;
     if (table.first[middle] <= chunk) low = middle;
     else high = middle;
   }
   return low;
+}
+
+// ---- step counts --------------------------------------------------------------------------------------------------
+// Every block that works on a tensor reads its step count, and the last of them raises it, so that one launch does all
+// and replays in a CUDA graph. Which is the last is counted in the upper half of the count itself: it is 0 before and
+// after a launch, and needs no memory that someone would have to set to 0.
+
+__device__ inline double next_step(const void* count) {
+  return static_cast<double>((*static_cast<const volatile long long*>(count) & 0xffffffffll) + 1);
+}
+
+// By one thread of each of the `blocks` blocks that read the count, after it has done so.
+__device__ inline void finish_step(void* count, int blocks) {
+  auto* const both = static_cast<unsigned long long*>(count);
+  const unsigned long long before = atomicAdd(both, 1ull << 32);
+  if (before >> 32 == blocks - 1u) *both = (before & 0xffffffffull) + 1;
+}
+
+// The blocks that work on segment k where each takes `each` chunks.
+template <class Table> __device__ inline int blocks_of(const Table& table, int k, int each) {
+  return (table.first[k + 1] - 1) / each - table.first[k] / each + 1;
 }

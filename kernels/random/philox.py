@@ -12,7 +12,7 @@ bytes take on every architecture, about equal for 2.
 The state moves on in device memory, so that a recorded step draws anew at each replay. A kernel of several programs
 cannot do that itself, for one that starts late has still to read the old offset: a second launch of one thread,
 `advance_kernel`, follows. (A ticket for the last program would need its counter zeroed, which is a launch too.) A draw
-that one program covers, up to 1024 to 4096 elements, moves the state itself.
+that one program of up to 16 warps covers, 8192 elements of 32 bits, moves the state itself.
 
 The row `philox` reads and writes 64 bytes a block. Unmeasured: not yet run on hardware.
 """
@@ -140,10 +140,12 @@ def draws(
     if not n:
         return ()
     blocks = max(min(2048 // dtype.itemsize, 1024), 256)
-    programs = ceil_div(n * words, 4 * blocks)
+    warps = next((w for w in (4, 8, 16) if used <= blocks * w // 4), 4)  # one program, else programs of 4 warps
+    blocks = blocks * warps // 4
+    programs = ceil_div(used, blocks)
     own = {"state": In(state), "stride": stride, "out": Out(0), "n": n, "used": used}
     constants = {"BLOCKS": blocks, "ADVANCE": moves and programs == 1}
-    launches = [Launch(kernel, (programs,), {**own, **args, **constants}, options=OPTIONS)]
+    launches = [Launch(kernel, (programs,), {**own, **args, **constants}, num_warps=warps, options=OPTIONS)]
     if moves and programs > 1:
         advancing = {"state": In(state), "stride": stride, "used": used}
         launches.append(Launch(advance_kernel, (1,), advancing, num_warps=1))

@@ -61,7 +61,15 @@ class Layout(NamedTuple):
         return common & -common if near.x == 1 else 1
 
     @property
-    def index(self) -> DType:
+    def division(self) -> tuple[int, int]:
+        """(m, s) with r // run == (r * m >> 32) >> s for r below 2^31."""
+        if self.runs.length == 1:
+            return 0, 0
+        bits = (self.run.length - 1).bit_length()
+        return ceil_div(1 << 31 + bits, self.run.length), bits - 1
+
+    @property
+    def offsets(self) -> DType:
         """The type offsets are computed in."""
         axes = (self.width, *self.outer, self.run, self.runs)
         reach = sum(a.length * max(abs(a.x), abs(a.out)) for a in axes)
@@ -98,7 +106,9 @@ def layout_of(x: View, mask: int, ordered: bool = False) -> Layout | None:
 
     ``ordered``: reduced elements are numbered in row-major order, as an index into them counts.
     """
-    kept, reduced, out = [], [], 1
+    kept: list[Axis] = []
+    reduced: list[Axis] = []
+    out = 1
     for d in reversed(range(len(x.shape))):
         length, is_reduced = x.shape[d], bool(mask >> d & 1)
         if length != 1:
@@ -124,12 +134,12 @@ def tiles_of(layout: Layout, lane_bytes: int, whole: bool = False) -> Tiles:
     elements = 16384 // lane_bytes  # 32 accumulators of 4 bytes a thread
     w, n = power_of_2(layout.width.length), power_of_2(layout.n)
     rest = layout.outer[0].length * layout.outer[1].length
+    spread = power_of_2(ceil_div(layout.width.length * rest, PROGRAMS))  # outputs a program, all programs busy
     if layout.columns:
-        width = min(w, 128)
+        width = min(w, max(128, min(elements // n, spread)))
         depth = min(n, max(elements // width, 1))
     else:
         depth = min(n, elements)
-        spread = power_of_2(ceil_div(layout.width.length * rest, PROGRAMS))  # outputs a program, all programs busy
         width = min(w, elements // depth, spread)
     programs = ceil_div(layout.width.length, width) * rest
     blocks = max(ceil_div(layout.n, depth), 1)

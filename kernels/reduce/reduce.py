@@ -1,13 +1,17 @@
 """sum, mean, max, min, any, all, argmax, argmin and logsumexp over any axes of an array with any strides.
 
-Bound: memory. Every element is read once, results (and partial results, at most 1/64 of it) are noise beside it; 1 to 6
+Bound: memory. Every element is read once; partial results are at most 1/64 of that, for whole matrices far less. 1 to 6
 operations an element, logsumexp one exponential. Read in 16-byte vectors along whichever axis is innermost in memory.
-Lanes hold float32 (float64 for float64, int64 for sums of integers), NaN propagates, ties go to the left.
+Lanes hold float32 or wider (int64 for sums of integers); NaN propagates; ties go to the left. Tiles, parts and so the
+order of additions: see layout.py.
 
-Versions, all unmeasured (not yet run on hardware); registers at sm_90, no spills anywhere:
-1. 32 lanes a thread, full tiles unmasked and one masked tail, so that an odd length keeps 16-byte loads: sum of float32
-   32-56 registers. Extrema are joined by max.NaN in the loop; only the last step goes through integers that order as
-   floats do, which keeps NaN above all in one integer reduction.
+Versions, all unmeasured (not yet run on hardware); registers at sm_90, no spills on any architecture:
+1. One tile a program, masked: an odd length costs 16-byte loads, `r // run` for axes apart 20 instructions an element.
+2. Full tiles without a mask and one masked tail (a sum of 2^26 + 1 float32 keeps ld.v4); strides and lengths in units
+   of what divides them, so that 1000 columns are read by ld.v4 too; runs found by one multiplication. 8 loads of 16
+   bytes (float32) in flight a thread, 8 blocks of 4 warps a multiprocessor: sum 56-72 registers, argmax 56-71,
+   logsumexp 88 (rows) to 113 (columns). Extrema are joined by max.NaN in the loop; only the last step goes
+   through integers that order as floats do, which takes NaN and zeros of both signs through one integer reduction.
 """
 
 from __future__ import annotations
@@ -31,12 +35,8 @@ INFINITY = tl.constexpr(math.inf)
 def ordered(x, LARGEST: tl.constexpr):
     """Integers that order as the numbers x do, a NaN above all if LARGEST, else below all."""
     if x.dtype.is_floating():
-        if x.dtype.primitive_bitwidth == 64:
-            bits = x.to(tl.int64, bitcast=True)
-            last: tl.constexpr = 63
-        else:
-            bits = x.to(tl.int32, bitcast=True)
-            last: tl.constexpr = 31
+        last: tl.constexpr = x.dtype.primitive_bitwidth - 1
+        bits = x.to(tl.int64 if last == 63 else tl.int32, bitcast=True)
         greatest: tl.constexpr = (1 << last) - 1
         key = bits ^ ((bits >> last) & greatest)
         x = tl.where(x == x, key, greatest if LARGEST else -greatest - 1)
@@ -58,6 +58,12 @@ def unordered(key, dtype: tl.constexpr):
 def finite_or_0(x):
     """x, or 0 where it is infinite: what an exponential may be shifted by without inf - inf."""
     return tl.where(tl.abs(x) == INFINITY, 0.0, x)
+
+
+@jit
+def divided(a, b):
+    """a / b rounded to nearest, which `/` is not for float32."""
+    return tl.math.div_rn(a, b) if b.dtype == tl.float32 else a / b
 
 
 @jit
@@ -113,10 +119,26 @@ def finished(p, s, AXIS: tl.constexpr, OP: tl.constexpr):
 
 # ---- the kernel ---------------------------------------------------------------------------------------------------
 @jit
-def tile_at(x, y, r, run, x_run, x_runs, mask, IDENTITY: tl.constexpr, P: tl.constexpr, S: tl.constexpr,
-            RUNS: tl.constexpr, OP: tl.constexpr, FIRST: tl.constexpr):  # fmt: skip
+def quotient(r, d, magic, shift):
+    """r // d: for r below 2^31 by a multiplication (Granlund and Montgomery 1994), see `Layout.division`."""
+    if r.dtype == tl.int32:
+        return (tl.umulhi(r.to(tl.uint32), magic.to(tl.uint32)) >> shift).to(tl.int32)
+    else:
+        return r // d
+
+
+@jit
+def tile_at(
+    x, y, r, axes, mask, IDENTITY: tl.constexpr, P: tl.constexpr, S: tl.constexpr, AXIS: tl.constexpr,
+    RUNS: tl.constexpr, UNIT: tl.constexpr, OP: tl.constexpr, FIRST: tl.constexpr,
+):  # fmt: skip
     """Values at elements r, and their companions."""
-    offset = r // run * x_runs + r % run * x_run if RUNS else r * x_run
+    run, magic, shift, x_run, x_jump = axes
+    offset = r * x_run
+    if RUNS:
+        offset += quotient(r, run, magic, shift) * x_jump  # from the end of a run to the next
+        if AXIS == 1 and UNIT > 1:  # a run is whole units, and so is a jump
+            offset = tl.max_contiguous(tl.multiple_of(offset, (1, UNIT)), (1, UNIT))
     values = tl.load(x + offset, mask, IDENTITY).to(P)
     companions = values
     if OP >= ARGMAX and not FIRST:
@@ -131,16 +153,17 @@ def tile_at(x, y, r, run, x_run, x_runs, mask, IDENTITY: tl.constexpr, P: tl.con
 @jit
 def reduce_kernel(
     x, y, out, out_s, width, x_width, out_width, inner, x_inner, out_inner, x_outer, out_outer,
-    n, run, x_run, x_runs, chunk, outputs, count,
+    n, run, magic, shift, x_run, x_jump, chunk, outputs, count,
     OP: tl.constexpr, IDENTITY: tl.constexpr, P: tl.constexpr, S: tl.constexpr, INDEX: tl.constexpr,
     BLOCK_W: tl.constexpr, BLOCK_R: tl.constexpr, AXIS: tl.constexpr, RUNS: tl.constexpr, UNIT: tl.constexpr,
     FIRST: tl.constexpr, LAST: tl.constexpr, MEAN: tl.constexpr,
 ):  # fmt: skip
-    x_inner, x_outer, x_runs = x_inner * UNIT, x_outer * UNIT, x_runs * UNIT
+    x_inner, x_outer, x_jump = x_inner * UNIT, x_outer * UNIT, x_jump * UNIT
     if AXIS == 1:
         x_width, n, run = x_width * UNIT, n * UNIT, run * UNIT
     else:
         x_run, width = x_run * UNIT, width * UNIT
+    axes = (run, magic, shift, x_run, x_jump)
     tiles = tl.cdiv(width, BLOCK_W)
     program = tl.program_id(0)
     o = program // tiles
@@ -161,11 +184,11 @@ def reduce_kernel(
     p = tl.full(LINE if OP == LOGSUMEXP else SHAPE, IDENTITY, P)
     s = tl.zeros(SHAPE if OP >= ARGMAX else LINE, S)
     for start in range(begin, full, BLOCK_R):
-        v, u = tile_at(x, y, start + lanes, run, x_run, x_runs, within, IDENTITY, P, S, RUNS, OP, FIRST)
+        v, u = tile_at(x, y, start + lanes, axes, within, IDENTITY, P, S, AXIS, RUNS, UNIT, OP, FIRST)
         p, s = taken(p, s, v, u, AXIS, OP)
     if full < end:
         r = full + lanes
-        v, u = tile_at(x, y, r, run, x_run, x_runs, within & (r < end), IDENTITY, P, S, RUNS, OP, FIRST)
+        v, u = tile_at(x, y, r, axes, within & (r < end), IDENTITY, P, S, AXIS, RUNS, UNIT, OP, FIRST)
         p, s = taken(p, s, v, u, AXIS, OP)
     p, s = finished(p, s, AXIS, OP)
 
@@ -176,8 +199,7 @@ def reduce_kernel(
         elif OP >= ARGMAX:
             p = s
         elif MEAN:
-            divisor = tl.full(p.shape, count, P)
-            p = tl.math.div_rn(p, divisor) if P == tl.float32 else p / divisor
+            p = divided(p, tl.full(p.shape, count, P))
     elif out_s is not None:
         tl.store(out_s + to, s, w < width)
     tl.store(out + to, p.to(out.dtype.element_ty), w < width)
@@ -211,15 +233,17 @@ def launch(op: Any, dtype: DType, index: DType, source: tuple[Any, Any], to: tup
     held, unit = lane_dtype(dtype, op), layout.unit
     width, (inner, outer), run, runs, columns = layout
     row, column = (1, unit) if columns else (unit, 1)
+    magic, shift = layout.division
     args = {
         "x": source[0], "y": source[1], "out": to[0], "out_s": to[1],
         "width": width.length // column, "x_width": width.x // row, "out_width": width.out,
         "inner": inner.length, "x_inner": inner.x // unit, "out_inner": inner.out,
         "x_outer": outer.x // unit, "out_outer": outer.out,
-        "n": layout.n // row, "run": max(run.length, 1) // row, "x_run": run.x // column, "x_runs": runs.x // unit,
+        "n": layout.n // row, "run": max(run.length, 1) // row, "x_run": run.x // column,
+        "magic": magic, "shift": shift, "x_jump": (runs.x - run.length * run.x) // unit if runs.length > 1 else 0,
         "chunk": tiles.chunk, "outputs": layout.outputs, "count": count or 0,
         "OP": op.value, "IDENTITY": identity(dtype, op), "P": held, "S": held if op is LOGSUMEXP else index,
-        "INDEX": layout.index, "BLOCK_W": tiles.width, "BLOCK_R": tiles.depth, "AXIS": int(not columns),
+        "INDEX": layout.offsets, "BLOCK_W": tiles.width, "BLOCK_R": tiles.depth, "AXIS": int(not columns),
         "RUNS": runs.length > 1, "UNIT": unit, "FIRST": first, "LAST": last, "MEAN": count is not None,
     }  # fmt: skip
     return Launch(reduce_kernel, (tiles.programs, tiles.splits), args, num_warps=tiles.warps)
@@ -236,7 +260,7 @@ def reduction(op: Any, x: View, layout: Layout, source: Any, to: Any, count: int
         return Program((make((source, None), (to, None), layout, tiles, count, True, True),))
     dtypes = (held, seconds) if seconds else (held,)
     temps = tuple(Workspace(layout.outputs * tiles.splits * d.itemsize) for d in dtypes)
-    partials = tuple(Temp(temp + k, d) for k, d in enumerate(dtypes)) + (None,) * (2 - len(dtypes))
+    partials = Temp(temp, held), Temp(temp + 1, seconds) if seconds else None
     rest = joined(layout.outputs, tiles.splits)
     launches = (
         make((source, None), partials, layout, tiles, None, True, False),
@@ -248,7 +272,8 @@ def reduction(op: Any, x: View, layout: Layout, source: Any, to: Any, count: int
 def in_stages(op: Any, x: View, mask: int, count: int | None) -> Program:
     """The reduction of a contiguous array whose kept and reduced axes take turns more often than a layout can say."""
     source: Any = In(0)
-    launches, temps = (), ()
+    launches: tuple[Launch, ...] = ()
+    temps: tuple[Workspace, ...] = ()
     while (layout := layout_of(x, mask)) is None:
         inner = max(d for d in range(len(x.shape)) if mask >> d & 1 and x.shape[d] != 1)
         layout = layout_of(x, 1 << inner)

@@ -3,8 +3,10 @@
 Bound: memory. Two reads and one write of each element (12 bytes for float32), 4 operations; log_softmax's one
 exponential more. Sums are float32 (float64 for float64).
 
-Versions, all unmeasured (not yet run on hardware): 1. whole lines in registers, up to 16384 columns; 2. lines read
-twice beyond; 3. clusters, as a configuration (see softmax.py).
+Versions, all unmeasured (not yet run on hardware); registers at sm_90, no spills on any architecture:
+1. whole lines in registers, up to 16384 columns: 64 to 96 registers with 16 warps.
+2. lines read twice beyond: 5 transfers for 3 (log_softmax 4), the second reads mostly from L2. 72 registers.
+3. clusters, as a configuration (see softmax.py).
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ from typing import Any
 
 from dlcore.kernels.language import jit, tl
 from dlcore.kernels.launch import Call, In, Launch, Out, Program
-from dlcore.kernels.softmax.lines import Tile, at, compute, program_items, program_lines, tile_of, tiles
+from dlcore.kernels.softmax.lines import Tile, at, compute, program_items, program_lines, step_of, tile_of, tiles
 from dlcore.kernels.softmax.softmax import prepared_lines
 
 LIMIT = 16384  # columns of both inputs that one program can hold without spilling
@@ -59,32 +61,32 @@ def softmax_backward_kernel(
     else:
         SHAPE: tl.constexpr = (BLOCK_L, BLOCK_N) if AXIS == 1 else (BLOCK_N, BLOCK_L)
         sums = tl.zeros(SHAPE, C)
-        dout_step = 1 if AXIS == 1 else dout_far
-        out_step = 1 if AXIS == 1 else out_far
-        dx_step = 1 if AXIS == 1 else dx_far
+        dout_step = step_of(dout_far, AXIS, INDEX)
+        out_step = step_of(out_far, AXIS, INDEX)
+        dx_step = step_of(dx_far, AXIS, INDEX)
         for start in range(0, n, BLOCK_N):
             mask = (line < lines) & (items < n - start)
-            d = tl.load(dout + start.to(INDEX) * dout_step, mask, 0, eviction_policy="evict_last").to(C)
-            y = d if LOG else tl.load(out + start.to(INDEX) * out_step, mask, 0, eviction_policy="evict_last").to(C)
+            d = tl.load(dout + start * dout_step, mask, 0, eviction_policy="evict_last").to(C)
+            y = d if LOG else tl.load(out + start * out_step, mask, 0, eviction_policy="evict_last").to(C)
             sums += term(d, y, LOG)
         total = tl.sum(sums, AXIS, keep_dims=True)
         for start in range(0, n, BLOCK_N):
             mask = (line < lines) & (items < n - start)
-            d = tl.load(dout + start.to(INDEX) * dout_step, mask, 0, eviction_policy="evict_first").to(C)
-            y = tl.load(out + start.to(INDEX) * out_step, mask, 0, eviction_policy="evict_first").to(C)
-            dx_at = dx + start.to(INDEX) * dx_step
+            d = tl.load(dout + start * dout_step, mask, 0, eviction_policy="evict_first").to(C)
+            y = tl.load(out + start * out_step, mask, 0, eviction_policy="evict_first").to(C)
+            dx_at = dx + start * dx_step
             tl.store(dx_at, gradient(d, y, total, LOG).to(dx.dtype.element_ty), mask)
 
 
 # ---- planners -----------------------------------------------------------------------------------------------------
 def plan(log: bool, call: Call, tile: Tile | None = None) -> Program:
     """The program of softmax_backward, or log_softmax_backward."""
-    dout, name = call.inputs[0], "log_softmax_backward" if log else "softmax_backward"
+    dout = call.inputs[0]
     assert dout is not None
     if dout.size == 0:
         return Program(())
     lines = prepared_lines(call, 0, 1)
-    tile = tile or tile_of(lines, dout.dtype, LIMIT, call.arch, name)
+    tile = tile or tile_of(lines, dout.dtype, LIMIT, call.arch, "softmax_backward")
     args = {
         "dout": In(0), "out": In(1), "dx": Out(0), **lines.arguments("dout", "out", "dx"), "LOG": log,
         "C": compute(dout.dtype), "BLOCK_L": tile.lines, "BLOCK_N": tile.n, "WHOLE": tile.whole(lines),
@@ -94,12 +96,12 @@ def plan(log: bool, call: Call, tile: Tile | None = None) -> Program:
     return Program((launch,), contiguous=lines.copied)
 
 
-def candidates(call: Call, log: bool = False) -> Iterator[tuple[dict[str, Any], Program]]:
-    """For the tuner: the configurations worth timing."""
+def candidates(call: Call) -> Iterator[tuple[dict[str, Any], Program]]:
+    """For the tuner: the configurations worth timing, of softmax_backward for both."""
     dout = call.inputs[0]
     assert dout is not None
     for tile in tiles(prepared_lines(call, 0, 1), dout.dtype, LIMIT, call.arch):
-        yield tile._asdict(), plan(log, call, tile)
+        yield tile._asdict(), plan(False, call, tile)
 
 
 softmax_backward, log_softmax_backward = partial(plan, False), partial(plan, True)

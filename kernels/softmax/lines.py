@@ -39,7 +39,13 @@ def program_items(BLOCK_N: tl.constexpr, AXIS: tl.constexpr):
 def at(pointer, line, item, o, far, outer, AXIS: tl.constexpr):
     """Pointers to elements of lines, from the two strides of an operand."""
     # Step by step: one address and constant offsets from it are then seen where a line is contiguous.
-    return pointer + line * far + item if AXIS == 1 else pointer + o * outer + line + item * far
+    return pointer + line * far + item if AXIS == 1 else pointer + o * outer + line + item.to(line.dtype) * far
+
+
+@jit
+def step_of(far, AXIS: tl.constexpr, INDEX: tl.constexpr):
+    """What the next element of a line adds to a pointer."""
+    return 1 if AXIS == 1 else tl.full((), far, INDEX)
 
 
 class Lines(NamedTuple):
@@ -60,7 +66,7 @@ class Lines(NamedTuple):
         return common & -common
 
     @property
-    def index(self) -> DType:
+    def offsets(self) -> DType:
         """The type offsets are computed in."""
         count, far = (self.n, self.lines) if self.columns else (self.lines, self.n)
         reach = max(abs(outer) * self.outer + abs(step) * count for step, outer in self.strides) + far
@@ -72,7 +78,7 @@ class Lines(NamedTuple):
         args: dict[str, Any] = {
             "n": self.n if self.columns else self.n // unit,
             "lines": self.lines // unit if self.columns else self.lines,
-            "UNIT": unit, "AXIS": int(not self.columns), "INDEX": self.index,
+            "UNIT": unit, "AXIS": int(not self.columns), "INDEX": self.offsets,
         }  # fmt: skip
         for name, (far, outer) in zip(names, self.strides, strict=True):
             args |= {f"{name}_far": far // unit, f"{name}_outer": outer // unit}
@@ -147,18 +153,22 @@ def compute(dtype: DType) -> DType:
 
 def tile_of(lines: Lines, dtype: DType, limit: int, arch: Arch, kernel: str) -> Tile:
     """The tile for ``kernel``, which holds lines of up to ``limit`` float32 in registers."""
-    if tuned := configuration(arch, kernel, shape_class(lines, dtype)):
-        return Tile(**tuned)
-    limit //= compute(dtype).itemsize // 4 * (2 if dtype is float64 else 1)
+    tuned = configuration(arch, kernel, shape_class(lines, dtype))
+    return Tile(**tuned) if tuned else usual_tile(lines, dtype, limit)
+
+
+def usual_tile(lines: Lines, dtype: DType, limit: int) -> Tile:
+    """The tile where nothing was measured."""
+    limit //= 4 if dtype is float64 else 1
     n, count = power_of_2(lines.n), power_of_2(lines.lines)
     if lines.columns:
         if n * min(count, 16) > min(limit, 8192):
             return Tile(64, min(count, 64), 4)
-        return _with_warps(n, min(count, 128, max(4096 // n, 16)))
+        return with_warps(n, min(count, 128, max(4096 // n, 16)))
     if n > limit:
-        return Tile(min(limit, 8192 if lines.unit >= 4 else 4096), 1, 8)  # one by one, more addresses
+        return Tile(min(limit, 8192 if lines.unit >= 4 else 2048), 1, 8)  # one by one, more addresses
     spread = power_of_2(ceil_div(lines.lines, PROGRAMS))
-    return _with_warps(n, min(count, max(2048 // n, 1), spread))
+    return with_warps(n, min(count, max(2048 // n, 1), spread))
 
 
 def shape_class(lines: Lines, dtype: DType) -> str:
@@ -167,7 +177,9 @@ def shape_class(lines: Lines, dtype: DType) -> str:
 
 
 def tiles(lines: Lines, dtype: DType, limit: int, arch: Arch) -> Iterator[Tile]:
-    """Tiles worth timing."""
+    """Tiles worth timing, the usual one first."""
+    yield usual_tile(lines, dtype, limit)
+    limit //= 4 if dtype is float64 else 1
     n, count = power_of_2(lines.n), power_of_2(lines.lines)
     clusters = arch.name in ("sm_90", "sm_100") and dtype is not float64 and not lines.columns
     for ctas in (1, 2, 4, 8) if clusters and n >= 8192 else (1,):
@@ -180,6 +192,7 @@ def tiles(lines: Lines, dtype: DType, limit: int, arch: Arch) -> Iterator[Tile]:
         yield from (Tile(block, 1, warps) for block in (4096, 8192, 16384) for warps in (8, 16) if block < n)
 
 
-def _with_warps(n: int, lines: int) -> Tile:
+def with_warps(n: int, lines: int) -> Tile:
+    """A tile of whole lines, 16 elements a thread up to 8192 of them."""
     elements = n * lines
     return Tile(n, lines, 16 if elements > 8192 else 8 if elements > 2048 else max(1, min(4, elements // 256)))

@@ -4,23 +4,25 @@ Bound: memory. One read and one write of each element (8 bytes for float32, 4 fo
 about 6 further operations. Sums are float32 (float64 for float64); a line that holds NaN or +inf, or nothing but -inf,
 gives NaN, as the formula does.
 
-Versions, all unmeasured (not yet run on hardware); registers at sm_90, no spills:
-1. whole lines: up to 32768 columns in one program, several lines a program where they are short, 2 bytes to 16 bytes a
-   load by alignment. 16 elements a thread up to 8192 columns, 64 beyond (16 warps, 96 registers: one block a
-   multiprocessor, so that loads and stores of neighbours no longer overlap: the tuner may prefer a cluster).
-2. lines read twice beyond: a maximum and a sum kept up to date block by block, then the result: 3 transfers for 2.
-3. clusters (sm_90, sm_100; a configuration, none by default): 2 to 8 blocks hold a line and share its sums.
+Versions, all unmeasured (not yet run on hardware); registers at sm_90, no spills on any architecture:
+1. whole lines: up to 32768 columns in one program, several lines a program where they are short, 16-byte loads wherever
+   strides allow. 16 to 32 elements a thread up to 8192 columns (36 registers at 1000); 64 at 32768 (16 warps, 97-102
+   registers: one block a multiprocessor, so loads and stores of neighbours no longer overlap: the tuner may prefer 3).
+2. lines read twice beyond: a maximum and a sum kept up to date block by block, then the result: 3 transfers for 2, the
+   second read mostly from L2. 92 registers.
+3. clusters (sm_90, sm_100), a configuration, none by default: 2 to 8 blocks hold a line and share its sums: 96
+   registers for 131072 columns of 16 bits in 4 blocks.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
 from dlcore.kernels.language import jit, tl
 from dlcore.kernels.launch import Call, In, Launch, Out, Program
+from dlcore.kernels.reduce.reduce import INFINITY, divided
 from dlcore.kernels.softmax.lines import (
     Lines,
     Tile,
@@ -29,12 +31,12 @@ from dlcore.kernels.softmax.lines import (
     lines_of,
     program_items,
     program_lines,
+    step_of,
     tile_of,
     tiles,
 )
 
 LIMIT = 32768  # columns one program can hold without spilling
-INFINITY = tl.constexpr(math.inf)
 
 
 @jit
@@ -43,14 +45,7 @@ def result(x, top, total, LOG: tl.constexpr):
     if LOG:
         return (x - top) - tl.log(total)
     else:
-        return tl.exp(x - top) * inverse(total)
-
-
-@jit
-def inverse(x):
-    """1 / x, rounded to nearest."""
-    one = tl.full(x.shape, 1, x.dtype)
-    return tl.math.div_rn(one, x) if x.dtype == tl.float32 else one / x
+        return tl.exp(x - top) * divided(tl.full(total.shape, 1, total.dtype), total)
 
 
 @jit
@@ -80,27 +75,27 @@ def softmax_kernel(
         top = tl.max(v, AXIS, keep_dims=True)
         e = tl.exp(v - top)
         total = tl.sum(e, AXIS, keep_dims=True)
-        y = (v - top) - tl.log(total) if LOG else e * inverse(total)
+        y = (v - top) - tl.log(total) if LOG else e * divided(tl.full(total.shape, 1, C), total)
         tl.store(out, y.to(out.dtype.element_ty), mask)
     else:
         SHAPE: tl.constexpr = (BLOCK_L, BLOCK_N) if AXIS == 1 else (BLOCK_N, BLOCK_L)
         LINE: tl.constexpr = (BLOCK_L, 1) if AXIS == 1 else (1, BLOCK_L)
         top = tl.full(LINE, -INFINITY, C)
         sums = tl.zeros(SHAPE, C)
-        x_step = 1 if AXIS == 1 else x_far
-        out_step = 1 if AXIS == 1 else out_far
+        x_step = step_of(x_far, AXIS, INDEX)
+        out_step = step_of(out_far, AXIS, INDEX)
         for start in range(0, n, BLOCK_N):
             mask = (line < lines) & (items < n - start)
-            v = tl.load(x + start.to(INDEX) * x_step, mask, -INFINITY, eviction_policy="evict_last").to(C)
+            v = tl.load(x + start * x_step, mask, -INFINITY, eviction_policy="evict_last").to(C)
             before = top
             top, shift = raised(top, v, AXIS)
             sums = sums * tl.exp(before - shift) + tl.exp(v - shift)
         total = tl.sum(sums, AXIS, keep_dims=True)
         for start in range(0, n, BLOCK_N):
             mask = (line < lines) & (items < n - start)
-            v = tl.load(x + start.to(INDEX) * x_step, mask, -INFINITY, eviction_policy="evict_first").to(C)
+            v = tl.load(x + start * x_step, mask, -INFINITY, eviction_policy="evict_first").to(C)
             y = result(v, top, total, LOG)
-            tl.store(out + start.to(INDEX) * out_step, y.to(out.dtype.element_ty), mask)
+            tl.store(out + start * out_step, y.to(out.dtype.element_ty), mask)
 
 
 # ---- planners -----------------------------------------------------------------------------------------------------
@@ -111,12 +106,12 @@ def prepared_lines(call: Call, *inputs: int) -> Lines:
 
 def plan(log: bool, call: Call, tile: Tile | None = None) -> Program:
     """The program of softmax, or log_softmax."""
-    x, name = call.inputs[0], "log_softmax" if log else "softmax"
+    x = call.inputs[0]
     assert x is not None
     if x.size == 0:
         return Program(())
     lines = prepared_lines(call, 0)
-    tile = tile or tile_of(lines, x.dtype, LIMIT, call.arch, name)
+    tile = tile or tile_of(lines, x.dtype, LIMIT, call.arch, "softmax")
     args = {
         "x": In(0), "out": Out(0), **lines.arguments("x", "out"), "LOG": log, "C": compute(x.dtype),
         "BLOCK_L": tile.lines, "BLOCK_N": tile.n, "WHOLE": tile.whole(lines),
@@ -125,12 +120,12 @@ def plan(log: bool, call: Call, tile: Tile | None = None) -> Program:
     return Program((launch,), contiguous=lines.copied)
 
 
-def candidates(call: Call, log: bool = False) -> Iterator[tuple[dict[str, Any], Program]]:
-    """For the tuner: the configurations worth timing."""
+def candidates(call: Call) -> Iterator[tuple[dict[str, Any], Program]]:
+    """For the tuner: the configurations worth timing, of softmax for both."""
     x = call.inputs[0]
     assert x is not None
     for tile in tiles(prepared_lines(call, 0), x.dtype, LIMIT, call.arch):
-        yield tile._asdict(), plan(log, call, tile)
+        yield tile._asdict(), plan(False, call, tile)
 
 
 softmax, log_softmax = partial(plan, False), partial(plan, True)

@@ -1,5 +1,6 @@
 """What dlcore asks of a GPU's driver, against libcuda.c. Run by tests/test_cuda_runtime.py in a process of its own."""
 
+import contextlib
 import ctypes
 import gc
 import os
@@ -16,11 +17,13 @@ from dlcore import _C, _device, _dispatch, testing
 from dlcore.backends import cuda
 from dlcore.dtypes import float32
 from dlcore.kernels import compile as compiler
+from dlcore.kernels import nvrtc
 from dlcore.kernels.binary import Binary
 from dlcore.kernels.language import jit, tl
 from dlcore.kernels.launch import BAD_INDEX, Errors, In, Launch, Out, Program, Temp, Value, Workspace, prepared
 from dlcore.kernels.specialise import specialise
 from dlcore.op import REGISTRY, Op, Spec
+from dlcore.ops import optim, random  # noqa: F401  for their rows
 
 LIBRARY = ctypes.CDLL(os.environ["DLCORE_LIBCUDA"])
 SCRATCH = 48
@@ -188,7 +191,7 @@ def test_operands_are_copied_and_written_back_where_the_program_wants_them_conti
     probe(program)
     x = on_gpu(np.arange(6.0).reshape(2, 3)).T
     copies, version = [], x.version
-    nothing = _dispatch.Plan((_dispatch.FOREIGN, 0, 0, 1, 0), lambda source, target: None, ())
+    nothing = _dispatch.Plan((_dispatch.NATIVE, 0, 0, 1, 0), _C.cuda.program("copy", 1, [], []), ())
     _C.bind(copy_plan=lambda source, target: copies.append((source, target)) or nothing)
     try:
         REGISTRY["probe_"].call(x)
@@ -263,6 +266,24 @@ def test_parameters_are_those_the_compiled_kernel_declares(row, operands, monkey
     assert pointers[-2:] == [0, 0]  # no global scratch, no profile scratch
 
 
+@pytest.mark.parametrize("row", ["linear", "linear_backward", "softmax", "dropout", "take_backward", "adam", "sgd"])
+def test_kernels_of_a_training_step_are_packed(row):
+    """Binding a Program checks the parameters' sizes against those of the compiled kernels."""
+    pytest.importorskip("triton")
+    if not nvrtc.available():
+        pytest.skip("NVRTC is not installed")
+    op = REGISTRY[row]
+    sample = testing.samples(op)[0]
+    operands = testing.tensors(testing.rounded(sample, float32), device="cuda")
+    records()
+    with dl.no_grad():
+        testing.call(op, operands, sample.attrs)
+    launches = records(LAUNCH)
+    addresses = {t.data_ptr for t in operands if isinstance(t, dl.Tensor) and t.size and t.is_contiguous}
+    words = {w for r in launches for w in struct.unpack(f"<{r.size // 8}Q", r.data[: r.size // 8 * 8])}
+    assert launches and len(addresses & words) >= len(addresses) - 1  # one at most is cast first
+
+
 # ---- memory -------------------------------------------------------------------------------------------------------
 
 
@@ -281,7 +302,8 @@ def test_values_come_back_as_they_went(dtype):
 def test_freed_blocks_are_handed_out_again():
     gc.collect()
     x = on_gpu(np.ones(1000))
-    before, address = _C.device_memory_stats(1), x.data_ptr
+    before, address = GPU.memory_stats(), x.data_ptr
+    assert before["total"] == 1 << 30 and before["total"] - before["free"] == LIBRARY.fake_used()
     del x
     assert _C.device_memory_stats(1)["cached"] > before["cached"]
     y = on_gpu(np.ones(900))
@@ -289,6 +311,30 @@ def test_freed_blocks_are_handed_out_again():
     del y
     _C.trim_device_memory(1)
     assert _C.device_memory_stats(1)["cached"] == 0
+
+
+def test_cupys_pool_is_used_as_it_wants(monkeypatch):
+    cupy = pytest.importorskip("cupy")
+    assert issubclass(cupy.cuda.memory.OutOfMemoryError, MemoryError)
+    blocks, entered = [], []
+
+    class Pool:
+        def malloc(self, size):
+            blocks.append(types.SimpleNamespace(ptr=len(blocks) + 512, size=size))
+            return blocks[-1]
+
+    @contextlib.contextmanager
+    def device(index):
+        entered.append(index)
+        yield
+
+    monkeypatch.setattr(cupy.cuda, "MemoryPool", Pool)
+    monkeypatch.setattr(cupy.cuda, "Device", lambda index: device(index))
+    pool = cuda.CupyPool(3)
+    assert (pool.allocate(100), entered) == (512, [3])
+    pool.release(512)
+    with pytest.raises(KeyError):
+        pool.release(512)
 
 
 def test_out_of_memory_says_what_was_asked_and_is_held():
@@ -388,9 +434,18 @@ def test_a_recorded_step_is_launched_as_one_graph(probe):
     dl.synchronize()
 
 
-def test_random_state_and_settings_live_on_the_gpu():
-    generator = dl.random.Generator.__new__(dl.random.Generator)
-    generator.device = GPU
-    generator.state = on_gpu([3, 4], np.int64)
-    assert generator.seed == 3 and generator.state.device is GPU
-    assert testing.tensors([np.ones(3)], "strided", "cuda")[0].strides == (2,)
+def test_a_copy_is_part_of_a_recording():
+    leaf = on_gpu(np.ones(4)).requires_grad_()
+    gradient = on_gpu(np.arange(4.0))
+    _C.cuda.capture_begin(1)
+    leaf.backward(gradient)  # the leaf's own copy, for the gradient is somebody else's too
+    graph, nodes = _C.cuda.capture_end(1)
+    assert nodes == 1 and leaf.grad.data_ptr != gradient.data_ptr
+    graph.launch()
+    assert leaf.grad.tolist() == [0, 1, 2, 3]
+
+
+def test_layouts_of_the_tables_samples_are_made_on_the_gpu():
+    array = np.arange(6.0).reshape(2, 3)
+    strides = {x: testing.tensors([array], x, "cuda")[0].strides for x in testing.LAYOUTS}
+    assert strides == {"contiguous": (3, 1), "transposed": (1, 2), "strided": (6, 2), "reversed": (-3, -1)}

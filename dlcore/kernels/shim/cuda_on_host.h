@@ -1,11 +1,11 @@
 // CUDA C++ on a CPU, so that kernels run, barriers and all, where there is no GPU: a .cu file compiled with g++ after
-// this header is ordinary C++. Blocks run one after the other; the threads of a block are fibers of one system thread
-// that switch at barriers and warp operations only.
+// this header is ordinary C++. The threads of a block are fibers of one system thread that switch at barriers and warp
+// operations only. Blocks run one after the other, or, interleaved, a few at a time that also switch at atomics.
 //
 // Found and reported: threads at different barriers, barriers some threads never reach, shuffles from lanes that take
-// no part. Shared memory starts as NaN in each block. Without a barrier where one is needed, results depend on the
-// order in which threads run, which is why there are two (`backward`): compare their bits.
-// Not here: blocks that wait for each other, inline PTX, asynchronous copies, tensor cores, thread block clusters.
+// no part. Shared memory starts as NaN in each block. A kernel that lacks a barrier or an atomic gives results that
+// depend on the order of threads and blocks, which is why there are three (`Order`): compare their bits.
+// Not here: blocks that spin until another writes, inline PTX, asynchronous copies, tensor cores, block clusters.
 #pragma once
 #include <link.h>
 #include <ucontext.h>
@@ -15,6 +15,7 @@
 #include <cstdint>
 #include <cstdio>
 #include <cstring>
+#include <memory>
 #include <tuple>
 #include <type_traits>
 #include <utility>
@@ -94,11 +95,12 @@ inline __nv_bfloat162 __float22bfloat162_rn(float2 v) { return {v.x, v.y}; }
 namespace shim {
 
 enum State { ready, at_block, at_warp, done };
-constexpr int kStack = 128 << 10;
+enum Order { forward, backward, interleaved };
+constexpr int kStack = 64 << 10, kResident = 4;  // bytes of a fiber's stack; blocks at a time where interleaved
 
 struct Fiber {
   ucontext_t context;
-  std::vector<char> stack;
+  std::unique_ptr<char[]> stack;
   uint3 thread;
   int index;  // in the block
   State state;
@@ -108,17 +110,27 @@ struct Fiber {
   unsigned long long given, seen[32];  // to and from the other lanes
 };
 
+struct Block {
+  std::vector<Fiber> fibers;
+  uint3 index;
+  int alive = 0, waiting = 0;  // threads that have not returned; those at the barrier
+  std::vector<char> shared;    // its shared memory while another block runs
+};
+
 inline ucontext_t scheduler;
-inline std::vector<Fiber> fibers;
+inline std::vector<Block> residents;
+inline Block* here;
 inline Fiber* current;
 inline dim3 grid, block;
-inline uint3 block_index;
-inline int alive, waiting;
+inline Order order;
 inline char problem[256];
 inline void (*body)(void* const*);
 inline void* const* arguments;
 
 inline void yield() { swapcontext(&current->context, &scheduler); }
+inline void pause() {  // before an atomic operation
+  if (order == interleaved) yield();
+}
 
 template <class... A> inline void fail(const char* format, A... values) {
   if (!problem[0]) snprintf(problem, sizeof problem, format, values...);
@@ -127,19 +139,19 @@ template <class... A> inline void fail(const char* format, A... values) {
 
 inline void release_block() {  // when the last thread has arrived
   int votes = 0, site = -1;
-  for (const Fiber& f : fibers) {
+  for (const Fiber& f : here->fibers) {
     if (f.state != at_block) continue;
     votes += f.votes;
     if (site >= 0 && f.site != site && !problem[0])
       snprintf(problem, sizeof problem, "threads of a block wait at two barriers, lines %d and %d", site, f.site);
     site = f.site;
   }
-  for (Fiber& f : fibers) {
+  for (Fiber& f : here->fibers) {
     if (f.state != at_block) continue;
     f.votes = votes;
     f.state = ready;
   }
-  waiting = 0;
+  here->waiting = 0;
 }
 
 // Waits for all threads of the block; the number of those with `vote`.
@@ -148,14 +160,35 @@ inline int block_barrier(bool vote, int site) {
   self->state = at_block;
   self->site = site;
   self->votes = vote;
-  if (++waiting == alive) release_block();
+  if (++here->waiting == here->alive) release_block();
   yield();
   return self->votes;
 }
 
 inline Fiber* lane_of(int lane) {  // of the current warp; nullptr: there is none, or it has returned
   const size_t index = current->index / 32 * 32 + lane;
-  return index < fibers.size() && fibers[index].state != done ? &fibers[index] : nullptr;
+  return index < here->fibers.size() && here->fibers[index].state != done ? &here->fibers[index] : nullptr;
+}
+
+// Lets the lanes that wait with `as` go on if all of them are there.
+inline void release_warp(const Fiber& as) {
+  const unsigned mask = as.mask;
+  unsigned long long values[32] = {};
+  unsigned taking = 0;
+  for (int lane = 0; lane < 32; ++lane) {
+    const Fiber* f = mask >> lane & 1 ? lane_of(lane) : nullptr;
+    if (!f) continue;
+    if (f->state != at_warp || f->mask != mask || strcmp(f->operation, as.operation)) return;
+    values[lane] = f->given;
+    taking |= 1u << lane;
+  }
+  for (int lane = 0; lane < 32; ++lane) {
+    if (!(taking >> lane & 1)) continue;
+    Fiber* const f = lane_of(lane);
+    memcpy(f->seen, values, sizeof values);
+    f->taking = taking;
+    f->state = ready;
+  }
 }
 
 // Waits for the lanes in `mask`; what each gave is then in current->seen.
@@ -166,27 +199,7 @@ inline void warp_barrier(unsigned mask, unsigned long long given, const char* op
   self->mask = mask;
   self->operation = operation;
   self->given = given;
-  bool all = true;
-  for (int lane = 0; lane < 32; ++lane) {
-    const Fiber* f = mask >> lane & 1 ? lane_of(lane) : nullptr;
-    all = all && (!f || (f->state == at_warp && f->mask == mask && !strcmp(f->operation, operation)));
-  }
-  if (all) {
-    unsigned long long values[32] = {};
-    unsigned taking = 0;
-    for (int lane = 0; lane < 32; ++lane) {
-      if (!(mask >> lane & 1) || !lane_of(lane)) continue;
-      values[lane] = lane_of(lane)->given;
-      taking |= 1u << lane;
-    }
-    for (int lane = 0; lane < 32; ++lane) {
-      if (!(taking >> lane & 1)) continue;
-      Fiber* const f = lane_of(lane);
-      memcpy(f->seen, values, sizeof values);
-      f->taking = taking;
-      f->state = ready;
-    }
-  }
+  release_warp(*self);
   yield();
 }
 
@@ -214,66 +227,101 @@ template <class T, class F> inline T reduce(unsigned mask, T x, const char* oper
 }
 
 inline void enter() {
-  for (;;) {  // a fiber serves one thread of every block
+  for (;;) {  // a fiber serves one thread of many blocks
     body(arguments);
     current->state = done;
-    if (--alive == waiting && alive > 0) release_block();
+    if (--here->alive == here->waiting && here->alive > 0) release_block();
+    for (int lane = 0; lane < 32; ++lane) {  // those that wait for this one do so no more
+      const Fiber* f = lane_of(lane);
+      if (f && f->state == at_warp && f->mask >> current->index % 32 & 1) release_warp(*f);
+    }
     yield();
   }
 }
 
-// This library's thread-local memory, which is all shared memory, to NaN.
-static thread_local char touched;
-inline int poison_module(dl_phdr_info* info, size_t, void* inside) {
+// This library's thread-local memory, which is all shared memory.
+struct Region {
+  char* start;
+  size_t size;
+};
+static thread_local char inside;
+inline int find_region(dl_phdr_info* info, size_t, void* region) {
   for (int i = 0; i < info->dlpi_phnum; ++i) {
     const auto& header = info->dlpi_phdr[i];
     char* const start = static_cast<char*>(info->dlpi_tls_data);
-    if (header.p_type != PT_TLS || !start || inside < start || inside >= start + header.p_memsz) continue;
-    memset(start, 0xff, header.p_memsz);
+    if (header.p_type != PT_TLS || !start || &inside < start || &inside >= start + header.p_memsz) continue;
+    *static_cast<Region*>(region) = {start, header.p_memsz};
     return 1;
   }
   return 0;
 }
-inline void poison() {
-  touched = 1;
-  dl_iterate_phdr(poison_module, &touched);
-}
 
-inline void make_fibers() {
-  fibers.resize(block.x * block.y * block.z);
-  for (unsigned i = 0; i < fibers.size(); ++i) {
-    Fiber& f = fibers[i];
+inline void make_fibers(Block& b) {
+  b.fibers.resize(block.x * block.y * block.z);
+  for (unsigned i = 0; i < b.fibers.size(); ++i) {
+    Fiber& f = b.fibers[i];
     f.thread = {i % block.x, i / block.x % block.y, i / block.x / block.y};
     f.index = static_cast<int>(i);
-    f.stack.resize(kStack);
+    if (!f.stack) f.stack.reset(new char[kStack]);
     getcontext(&f.context);
-    f.context.uc_stack.ss_sp = f.stack.data();
-    f.context.uc_stack.ss_size = f.stack.size();
+    f.context.uc_stack.ss_sp = f.stack.get();
+    f.context.uc_stack.ss_size = kStack;
     makecontext(&f.context, enter, 0);
   }
 }
 
-inline void run_block(bool backward) {
-  const int n = static_cast<int>(fibers.size());
-  poison();
-  alive = n;
-  waiting = 0;
-  for (Fiber& f : fibers) f.state = ready;
-  while (alive > 0) {
-    bool ran = false;
-    for (int i = 0; i < n; ++i) {
-      Fiber& f = fibers[backward ? n - 1 - i : i];
-      if (f.state != ready) continue;
-      ran = true;
-      current = &f;
-      swapcontext(&scheduler, &f.context);
-      if (problem[0]) return;
-    }
-    if (ran) continue;
-    for (const Fiber& f : fibers) {
-      if (f.state != at_warp) continue;
-      snprintf(problem, sizeof problem, "thread %d waits for lanes %08x at %s for ever", f.index, f.mask, f.operation);
-      return;
+inline void start(Block& b, long long i) {
+  b.index = {unsigned(i % grid.x), unsigned(i / grid.x % grid.y), unsigned(i / grid.x / grid.y)};
+  b.alive = static_cast<int>(b.fibers.size());
+  b.waiting = 0;
+  for (Fiber& f : b.fibers) f.state = ready;
+}
+
+// Runs each thread of `here` that can run as far as it gets.
+inline void pass() {
+  const int n = static_cast<int>(here->fibers.size());
+  bool ran = false;
+  for (int i = 0; i < n && !problem[0]; ++i) {
+    Fiber& f = here->fibers[order == backward ? n - 1 - i : i];
+    if (f.state != ready) continue;
+    ran = true;
+    current = &f;
+    swapcontext(&scheduler, &f.context);
+  }
+  for (const Fiber& f : here->fibers) {
+    if (ran || f.state != at_warp) continue;
+    snprintf(problem, sizeof problem, "thread %d waits for lanes %08x at %s for ever", f.index, f.mask, f.operation);
+    return;
+  }
+}
+
+inline void run_grid() {
+  Region shared{};
+  inside = 0;  // allocates it
+  dl_iterate_phdr(find_region, &shared);
+  const long long blocks = 1ll * grid.x * grid.y * grid.z;
+  const bool sole = order != interleaved;
+  residents.resize(std::min<long long>(blocks, sole ? 1 : kResident));
+  for (Block& b : residents) make_fibers(b);
+  long long started = 0, finished = 0;
+  const auto next = [&](Block& b) {
+    if (started == blocks) return;
+    start(b, order == backward ? blocks - 1 - started : started);
+    ++started;
+    b.shared.assign(shared.size, '\xff');
+    if (sole) memset(shared.start, 0xff, shared.size);
+  };
+  for (Block& b : residents) next(b);
+  while (finished < blocks && !problem[0]) {
+    for (Block& b : residents) {
+      if (b.alive == 0 || problem[0]) continue;
+      here = &b;
+      if (!sole) memcpy(shared.start, b.shared.data(), shared.size);
+      pass();
+      if (!sole) memcpy(b.shared.data(), shared.start, shared.size);
+      if (b.alive > 0) continue;
+      ++finished;
+      next(b);
     }
   }
 }
@@ -295,28 +343,23 @@ template <class... A, void (*kernel)(A...)> struct Caller<kernel> {
 // Runs the kernel over the grid. What went wrong, or nullptr.
 template <auto kernel>
 inline const char* launch(const unsigned* grid_, const unsigned* block_, int count, const int* sizes,
-                          void* const* args, int backward) {
+                          void* const* args, int order_) {
   using Wanted = Caller<kernel>;
   problem[0] = 0;
   if (count != static_cast<int>(Wanted::count) || !Wanted::fits(sizes)) return "the arguments do not fit";
   grid = {grid_[0], grid_[1], grid_[2]};
   block = {block_[0], block_[1], block_[2]};
-  body = Caller<kernel>::run;
+  order = static_cast<Order>(order_);
+  body = Wanted::run;
   arguments = args;
-  make_fibers();
-  const long long blocks = 1ll * grid.x * grid.y * grid.z;
-  for (long long i = 0; i < blocks && !problem[0]; ++i) {
-    const long long b = backward ? blocks - 1 - i : i;
-    block_index = {unsigned(b % grid.x), unsigned(b / grid.x % grid.y), unsigned(b / grid.x / grid.y)};
-    run_block(backward);
-  }
+  run_grid();
   return problem[0] ? problem : nullptr;
 }
 
 }  // namespace shim
 
 #define threadIdx (shim::current->thread)
-#define blockIdx (shim::block_index)
+#define blockIdx (shim::here->index)
 #define blockDim (shim::block)
 #define gridDim (shim::grid)
 constexpr int warpSize = 32;
@@ -373,10 +416,11 @@ DLCORE_REDUCE(or, a | b)
 DLCORE_REDUCE(xor, a ^ b)
 #undef DLCORE_REDUCE
 
-// ---- atomics: nothing interrupts a fiber ----------------------------------------------------------------------------
+// ---- atomics: nothing interrupts a fiber --------------------------------------------------------------------------
 template <class T> using Same = std::type_identity_t<T>;
 #define DLCORE_ATOMIC(name, expression)                                                     \
   template <class T> inline T atomic##name(T* at, Same<T> x) {                              \
+    shim::pause();                                                                          \
     const T old = *at;                                                                      \
     *at = expression;                                                                       \
     return old;                                                                             \
@@ -393,12 +437,13 @@ DLCORE_ATOMIC(Exch, x)
 DLCORE_ATOMIC(Inc, old >= x ? 0 : old + 1)
 #undef DLCORE_ATOMIC
 template <class T> inline T atomicCAS(T* at, Same<T> compare, Same<T> x) {
+  shim::pause();
   const T old = *at;
   if (old == compare) *at = x;
   return old;
 }
 
-// ---- memory, bits, arithmetic ---------------------------------------------------------------------------------------
+// ---- memory, bits, arithmetic -------------------------------------------------------------------------------------
 template <class T> inline T __ldg(const T* p) { return *p; }
 template <class T> inline T __ldcs(const T* p) { return *p; }
 template <class T> inline T __ldcg(const T* p) { return *p; }

@@ -1,0 +1,279 @@
+"""cross_entropy of class indices and its gradient in one pass over the logits, for any number of classes.
+
+    loss = (1 - s) w[t] nll(t) + s / n sum_c w[c] nll(c),  nll(c) = log(sum(exp(x))) - x[c],  s the label smoothing
+    dlogits = factor ((1 - s) w[t] (p - [c = t]) + s / n (sum(w) p - w[c])),  p the softmax, factor of the reduction
+
+Bound: memory. The logits are read once and dlogits written once, 8 bytes an element (float32), 4 for 16-bit floats;
+separate kernels (log_softmax, nll_loss and both backward) move 24. One exponential and about 10 operations an element.
+
+The mean divides by the weight of the labels that count, which must be known before the first gradient is written: a
+small kernel sums it in at most 128 parts, every program adds those up, and no number travels to the host. Losses are
+summed in a fixed order. A label out of range sets the error word; its line counts for nothing.
+
+Versions, all unmeasured (not yet run on hardware); registers at sm_90, no spills on any architecture:
+1. whole lines in registers: up to 32768 classes in one program, 16 warps; several lines a program where they are short.
+   The label's gradient is computed apart, in float32, and stored after a barrier over what the tile stored: comparing
+   every class with the label takes 30 registers more, and spilled. 100 registers for float32, 106 for 16 bits.
+   Half as many classes with label smoothing (123 registers with weights). Logits are on their way before labels are
+   read, and the count of labels is read after the sums: neither waits for the other.
+2. one launch instead of three where one program can hold all logits (8192): the loss of a small classifier.
+3. lines read twice beyond: maximum and sum block by block, then the gradient: 3 transfers for 2, the second read
+   mostly from L2. 98 registers, 40 where rows are not whole vectors.
+4. clusters (sm_90, sm_100), a configuration, none by default: 2 to 8 blocks hold a line and share its sums: 110
+   registers for 131072 classes of 16 bits in 8 blocks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from dlcore.dtypes import DType, float64, int32
+from dlcore.kernels.language import jit, tl
+from dlcore.kernels.launch import (
+    BAD_LABEL,
+    F64,
+    Call,
+    Errors,
+    In,
+    Launch,
+    Out,
+    Program,
+    Temp,
+    Workspace,
+    power_of_2,
+)
+from dlcore.kernels.loss.total import MEAN, NONE, parts_of, to_loss
+from dlcore.kernels.reduce.reduce import INFINITY, divided
+from dlcore.kernels.softmax.lines import (
+    Lines,
+    Tile,
+    at,
+    compute,
+    lines_of,
+    program_items,
+    program_lines,
+    step_of,
+    tile_of,
+    tiles,
+    with_warps,
+)
+from dlcore.kernels.softmax.softmax import raised
+
+LIMIT = 32768  # classes one program can hold without spilling
+TOGETHER = 8192  # logits that one program takes, loss included
+BAD = tl.constexpr(BAD_LABEL)
+
+
+# ---- what the mean divides by -------------------------------------------------------------------------------------
+@jit
+def counts_kernel(target, weight, counts, positions, n, ignore, chunk, C: tl.constexpr, BLOCK: tl.constexpr):
+    begin = tl.program_id(0).to(tl.int64) * chunk
+    end = tl.minimum(begin + chunk, positions)
+    total = tl.zeros((BLOCK,), C)
+    for start in range(begin, end, BLOCK):
+        i = start + tl.arange(0, BLOCK)
+        label = tl.load(target + i, i < end, 0).to(tl.int64)
+        counted = (i < end) & (label != ignore) & (label >= 0) & (label < n)
+        total += tl.load(weight + label, counted, 0).to(C) if weight is not None else counted.to(C)
+    tl.store(counts + tl.program_id(0), tl.sum(total, 0))
+
+
+# ---- losses and gradients -----------------------------------------------------------------------------------------
+@jit
+def labels_of(target, errors, position, inside, n, ignore):
+    """The labels of some lines and which of them count; those that cannot be go to the error word."""
+    label = tl.load(target + position, inside, 0).to(tl.int64)
+    counted = inside & (label != ignore)
+    bad = counted & ((label < 0) | (label >= n))
+    word = errors + tl.zeros(label.shape, tl.int32)
+    tl.atomic_max(word, tl.full(label.shape, BAD, tl.int64), bad, "relaxed")
+    tl.atomic_min(word + 1, position.to(tl.int64), bad, "relaxed")
+    counted = counted & (label >= 0) & (label < n)
+    return tl.where(counted, label, -1).to(tl.int32), counted
+
+
+@jit
+def weights_of(weight, items, n, C: tl.constexpr):
+    """The weights of classes ``items``, 0 beyond the last."""
+    return tl.load(weight + items, items < n, 0).to(C) if weight is not None else (items < n).to(C)
+
+
+@jit
+def gradient(e, p, share, w, counted):
+    """dlogits but for the labels' own: exponentials times one factor of their line, less what smoothing takes."""
+    return tl.where(counted, e * p - share * w, 0.0)
+
+
+@jit
+def cross_entropy_kernel(
+    x, target, weight, counts, dx, out, errors, n, lines, x_far, x_outer, dx_far, dx_outer, ignore, parts, smoothing,
+    REDUCTION: tl.constexpr, SMOOTH: tl.constexpr, C: tl.constexpr, UNIT: tl.constexpr, AXIS: tl.constexpr,
+    INDEX: tl.constexpr, BLOCK_L: tl.constexpr, BLOCK_N: tl.constexpr, PARTS: tl.constexpr, WHOLE: tl.constexpr,
+    ALONE: tl.constexpr, SHARED: tl.constexpr,
+):  # fmt: skip
+    x_far, x_outer, dx_far, dx_outer = x_far * UNIT, x_outer * UNIT, dx_far * UNIT, dx_outer * UNIT
+    if AXIS == 1:
+        n = n * UNIT
+    else:
+        lines = lines * UNIT
+    line, o = program_lines(lines, BLOCK_L, AXIS, INDEX)
+    items = program_items(BLOCK_N, AXIS)
+    inside = line < lines
+    x_first = at(x, line, items, o, x_far, x_outer, AXIS)
+    x_step = step_of(x_far, AXIS, INDEX)
+    SHAPE: tl.constexpr = (BLOCK_L, BLOCK_N) if AXIS == 1 else (BLOCK_N, BLOCK_L)
+
+    if WHOLE:  # on their way while labels are read and checked
+        mask = inside & (items < n)
+        v = tl.load(x_first, mask, -INFINITY).to(C)
+    position = o * lines + line
+    label, counted = labels_of(target, errors, position, inside, n, ignore)
+    own = tl.load(weight + label, counted, 0).to(C) if weight is not None else counted.to(C)
+    of_label = tl.load(at(x, line, label, o, x_far, x_outer, AXIS), counted, 0).to(C)
+    of_all = tl.zeros((1, 1), C)
+    w_sum = tl.full((1, 1), n, C)
+    if WHOLE:
+        top = tl.max(v, AXIS, keep_dims=True)
+        v -= top
+        if SMOOTH:
+            w = weights_of(weight, items, n, C)
+            w_sum = tl.sum(w, AXIS, keep_dims=True)
+            of_all = tl.sum(tl.where(mask, w * v, 0.0), AXIS, keep_dims=True)
+        else:
+            w = tl.zeros((1, 1), C)
+        e = tl.exp(v)
+        total = tl.sum(e, AXIS, keep_dims=True)
+    else:
+        top = tl.full((BLOCK_L, 1) if AXIS == 1 else (1, BLOCK_L), -INFINITY, C)
+        sums = tl.zeros(SHAPE, C)
+        for start in range(0, n, BLOCK_N):
+            mask = inside & (items < n - start)
+            v = tl.load(x_first + start * x_step, mask, -INFINITY, eviction_policy="evict_last").to(C)
+            before = top
+            top, shift = raised(top, v, AXIS)
+            sums = sums * tl.exp(before - shift) + tl.exp(v - shift)
+        total = tl.sum(sums, AXIS, keep_dims=True)
+        if SMOOTH and weight is not None:
+            w_sums = tl.zeros((1, BLOCK_N) if AXIS == 1 else (BLOCK_N, 1), C)
+            for start in range(0, n, BLOCK_N):
+                w_sums += weights_of(weight, start + items, n, C)
+            w_sum = tl.sum(w_sums, AXIS, keep_dims=True)
+
+    factor = tl.full((1, 1), 1, C)
+    if REDUCTION == 1:
+        if ALONE:
+            count = tl.sum(tl.sum(own, 1), 0)
+        else:
+            k = tl.arange(0, PARTS)
+            count = tl.sum(tl.load(counts + k, k < parts, 0), 0).to(C)
+        factor = divided(factor, tl.full((1, 1), count, C))
+    s = tl.full((1, 1), smoothing, C)
+    hard = (1 - s) * own
+    soft = s / tl.full((1, 1), n, C)
+    share = factor * soft
+    p = divided(factor * (hard + (soft * w_sum if SMOOTH else 0.0)), total)
+    if WHOLE:
+        if dx is not None:
+            d = gradient(e, p, share, w, counted)
+            if SHARED:
+                d -= tl.where(items == label, factor * hard, 0.0)
+            tl.store(at(dx, line, items, o, dx_far, dx_outer, AXIS), d.to(dx.dtype.element_ty), mask)
+    elif SMOOTH or dx is not None:
+        alls = tl.zeros(SHAPE, C)
+        for start in range(0, n, BLOCK_N):
+            mask = inside & (items < n - start)
+            v = tl.load(x_first + start * x_step, mask, -INFINITY, eviction_policy="evict_first").to(C)
+            v -= top
+            w = tl.zeros((1, 1), C)
+            if SMOOTH:
+                w = weights_of(weight, start + items, n, C)
+                alls += tl.where(mask, w * v, 0.0)
+            if dx is not None:
+                d = gradient(tl.exp(v), p, share, w, counted)
+                to = at(dx, line, items, o, dx_far, dx_outer, AXIS) + start * step_of(dx_far, AXIS, INDEX)
+                tl.store(to, d.to(dx.dtype.element_ty), mask)
+        of_all = tl.sum(alls, AXIS, keep_dims=True)
+
+    if dx is not None and not SHARED:
+        w = tl.zeros((1, 1), C)
+        if SMOOTH:
+            w = own
+        d = gradient(tl.exp(of_label - top), p, share, w, counted) - factor * hard
+        tl.debug_barrier()  # what other threads wrote of the line comes first
+        tl.store(at(dx, line, label, o, dx_far, dx_outer, AXIS), d.to(dx.dtype.element_ty), counted)
+
+    log_total = tl.log(total)
+    loss = hard * (log_total - (of_label - top))
+    if SMOOTH:
+        loss += soft * (w_sum * log_total - of_all)
+    loss = tl.where(counted, loss, 0.0)
+    if REDUCTION == 0:
+        tl.store(out + position, loss.to(out.dtype.element_ty), inside)
+    else:
+        loss_sum = tl.sum(tl.sum(loss, 1), 0)
+        if ALONE and REDUCTION == 1:
+            loss_sum = divided(loss_sum, count)
+        tl.store(out + tl.program_id(0), loss_sum.to(out.dtype.element_ty))
+
+
+# ---- planners -----------------------------------------------------------------------------------------------------
+def cross_entropy(call: Call, tile: Tile | None = None) -> Program:
+    """The row: logits, class indices and weights to loss and dlogits."""
+    logits, target, weight = call.inputs
+    dlogits = call.outputs[1]
+    assert logits is not None and target is not None
+    reduction, ignore, smoothing = int(call.params[0]), int(call.params[1]), float(call.params[2])
+    held = compute(logits.dtype)
+    lines = lines_of([logits], int(len(logits.shape) > 1), outputs=int(dlogits is not None))
+    positions = lines.lines * lines.outer
+    if positions == 0:
+        return to_loss(reduction == MEAN, 0, held, 0, 0) if reduction != NONE else Program(())
+    tile = tile or choose(lines, logits.dtype, call)
+    programs = tile.programs(lines)
+    alone = programs == 1
+    copied = lines.copied + tuple(k for k, v in ((1, target), (2, weight)) if v and not (v.contiguous and v.aligned))
+    count = int32 if weight is None else held
+    counting = reduction == MEAN and not alone
+    parts, chunk = parts_of(positions) if counting else (1, 1)
+    args = {
+        "x": In(0), "target": In(1), "weight": weight and In(2), "counts": Temp(1, count) if counting else None,
+        "dx": dlogits and Out(1), "out": Out(0) if alone or reduction == NONE else Temp(0, held), "errors": Errors(),
+        "dx_far": 0, "dx_outer": 0, **lines.arguments("x", *(["dx"] if dlogits else [])),
+        "ignore": ignore, "parts": parts, "smoothing": F64(smoothing) if held is float64 else smoothing,
+        "REDUCTION": reduction, "SMOOTH": smoothing > 0, "C": held, "BLOCK_L": tile.lines, "BLOCK_N": tile.n,
+        "PARTS": power_of_2(parts), "WHOLE": tile.whole(lines), "ALONE": alone,
+        "SHARED": tile.ctas > 1,
+    }  # fmt: skip
+    main = Launch(cross_entropy_kernel, (programs,), args, num_warps=tile.warps, options=tile.options)
+    if alone or reduction == NONE:
+        return Program((main,), contiguous=copied)
+    counter = Launch(counts_kernel, (parts,), {
+        "target": In(1), "weight": weight and In(2), "counts": Temp(1, count), "positions": positions, "n": lines.n,
+        "ignore": ignore, "chunk": chunk, "C": count, "BLOCK": 1024,
+    })  # fmt: skip
+    end = to_loss(reduction == MEAN, programs, held, (Temp(1, count), parts) if counting else 0, 2)
+    launches = ((counter,) if counting else ()) + (main, *end.launches)
+    temps = (Workspace(programs * held.itemsize), Workspace(parts * count.itemsize), *end.temps)
+    return Program(launches, temps, copied)
+
+
+def choose(lines: Lines, dtype: DType, call: Call) -> Tile:
+    """One program for everything where that can be, else the tile for such lines."""
+    n, count = power_of_2(lines.n), power_of_2(lines.lines)
+    if lines.outer == 1 and n * count <= TOGETHER * 4 // compute(dtype).itemsize:
+        return with_warps(n, count)
+    if float(call.params[2]) > 0:  # smoothing holds more
+        return tile_of(lines, dtype, LIMIT // 2, call.arch, "cross_entropy_smooth")
+    return tile_of(lines, dtype, LIMIT, call.arch, "cross_entropy")
+
+
+def candidates(call: Call) -> Iterator[tuple[dict[str, Any], Program]]:
+    """For the tuner: the configurations worth timing."""
+    logits = call.inputs[0]
+    assert logits is not None
+    lines = lines_of([logits], int(len(logits.shape) > 1))
+    for tile in tiles(lines, logits.dtype, LIMIT, call.arch):
+        if tile.ctas > 1 and tile.n > LIMIT // 2 * tile.ctas:
+            continue  # spills
+        yield tile._asdict(), cross_entropy(call, tile)

@@ -1,0 +1,59 @@
+"""What the tests of reductions, softmax and losses share: a planner's Program, interpreted, beside the row's `ref`."""
+
+import numpy as np
+
+from dlcore import testing
+from dlcore._tensor import from_numpy
+from dlcore.dtypes import as_dtype
+from dlcore.kernels import interpret
+from dlcore.kernels.launch import ARCHES, Call
+from dlcore.op import Spec
+
+GUARD = 32  # bytes before and after each output
+
+
+def at_odd_address(array):
+    """A contiguous copy, one element after an aligned address."""
+    room = np.empty(array.size + 32, array.dtype)
+    start = (-room.ctypes.data % 64) // array.itemsize + 1
+    view = room[start : start + array.size].reshape(array.shape)
+    view[...] = array
+    assert view.ctypes.data % 16
+    return view
+
+
+def planned(op, planner, arrays, attrs, extras=True, arch="sm_90"):
+    """(call, program, outputs, guard bytes) of NumPy operands, None where absent."""
+    views = tuple(map(interpret.view, arrays))
+    specs = [None if v is None else Spec(v.shape, v.dtype) for v in views]
+    inferred = op.infer(*specs, *attrs)
+    inferred = [inferred] if isinstance(inferred, Spec) else list(inferred)
+    rooms = [np.full(int(np.prod(o.shape)) * o.dtype.itemsize + 2 * GUARD, 0xFF, np.uint8) for o in inferred]
+    outputs = [room[GUARD:-GUARD].view(o.dtype.numpy).reshape(o.shape) for room, o in zip(rooms, inferred, strict=True)]
+    if not extras:
+        outputs = outputs[: len(op.outputs.split())] + [None] * len(op.extras.split())
+    params = op.params(*specs, *attrs) if op.params else [a for a in attrs if isinstance(a, int | float)]
+    call = Call(views, tuple(map(interpret.view, outputs)), tuple(attrs), tuple(params), ARCHES[arch])
+    return call, planner(call), outputs, rooms
+
+
+def run(op, planner, arrays, attrs, extras=True):
+    """(outputs, error words); fails where a kernel wrote beside its outputs."""
+    _, program, outputs, rooms = planned(op, planner, arrays, attrs, extras)
+    errors = np.array([0, 2**63 - 1])
+    interpret.run(program, arrays, outputs, errors)
+    for room in rooms:
+        assert (room[:GUARD] == 0xFF).all() and (room[-GUARD:] == 0xFF).all(), f"{op.name} wrote outside its output"
+    return outputs, errors
+
+
+def check(op, planner, arrays, attrs=(), dtype=None, why=""):
+    """The row's own bound, on float64 arrays rounded to ``dtype``; returns the outputs."""
+    arrays = [x.astype(dtype.numpy) if dtype and x is not None and x.dtype == np.float64 else x for x in arrays]
+    wide = [x.astype(np.float64) if x is not None and as_dtype(x.dtype).is_float else x for x in arrays]
+    outputs, _ = run(op, planner, arrays, attrs)
+    with np.errstate(all="ignore"):
+        want = np.asarray(op.ref(*wide, *attrs))
+        scale = op.magnitude(*wide, *attrs) if op.magnitude else None
+    testing.compare(f"{op.name} {why}", from_numpy(np.array(outputs[0])), want, op.ulp, scale)
+    return outputs

@@ -1,0 +1,308 @@
+"""The GPU's matrix products: each kernel in Triton's interpreter against float64, and what it compiles to."""
+
+import math
+
+import ml_dtypes
+import numpy as np
+import pytest
+
+pytest.importorskip("triton")
+
+from dlcore.dtypes import bfloat16, float32
+from dlcore.kernels.interpret import run, view
+from dlcore.kernels.launch import ARCHES, Arch, Call, In, Out, View, contiguous_strides
+from dlcore.kernels.matmul import plan, precision, product
+from dlcore.kernels.matmul.linear_backward import linear_backward
+from dlcore.kernels.matmul.tiles import Tile, Work, choose
+from dlcore.op import REGISTRY
+
+BF16 = np.dtype(ml_dtypes.bfloat16)
+EPS = {BF16: 2.0**-8, np.dtype(np.float16): 2.0**-11, np.dtype(np.float32): 2.0**-24, np.dtype(np.float64): 2.0**-53}
+SMALL_TMA = Tile("tma", 16, 32, 16, 4, 2)
+SMALL = Tile("pointers", 16, 32, 16, 4, 2)
+TWO_SMS = Arch("sm_90", 2, 232448)  # so that every program has several tiles
+
+
+def draw(*shape, dtype=np.float32, seed=0):
+    """Normal numbers."""
+    return np.random.default_rng((seed, *shape)).standard_normal(shape).astype(dtype)
+
+
+def laid(array, layout):
+    """The same values: "T": the last two axes swapped in memory; "odd": at an odd address."""
+    if layout == "T":
+        return np.ascontiguousarray(array.swapaxes(-1, -2)).swapaxes(-1, -2)
+    if layout == "odd":
+        room = np.empty(array.size + 1, array.dtype)[1:].reshape(array.shape)
+        room[...] = array
+        return room
+    return array
+
+
+def check(got, a, b):
+    """At most a few roundings of the largest partial sum away from float64."""
+    a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
+    magnitude = np.abs(a) @ np.abs(b)
+    bound = (1 + 2**-6 + math.sqrt(a.shape[-1]) * 2.0**-24 / EPS[got.dtype]) * EPS[got.dtype] * magnitude
+    error = np.abs(got.astype(np.float64) - a @ b)
+    assert (error <= 2 * bound).all(), f"{(error / np.where(bound, bound, 1)).max():.3g} times the bound"
+
+
+def planned(a, b, tile, arch=TWO_SMS):
+    """a @ b with a tile of one's own, interpreted; and the Program."""
+    batch = np.broadcast_shapes(a.shape[:-2], b.shape[:-2])
+    out = np.full((*batch, a.shape[-2], b.shape[-1]), np.nan, a.dtype)
+    builder = product.Builder(arch)
+    left, right = (product.matrix(In(k), view(x), batch) for k, x in enumerate((a, b)))
+    plan.multiply(builder, product.product(left, right, batch, out=Out(0)), tile)
+    run(builder.program(), (a, b), (out,))
+    return out, builder.program()
+
+
+def called(planner, inputs, outputs, attrs=(), params=(), arch=ARCHES["sm_90"]):
+    """Outputs of a row's planner, interpreted; and the Program."""
+    call = Call(tuple(map(view, inputs)), tuple(map(view, outputs)), attrs, params, arch)
+    program = planner(call)
+    run(program, inputs, outputs)
+    return outputs, program
+
+
+def kernels_of(program):
+    """Names of the kernels launched."""
+    return [launch.kernel.function.__name__ for launch in program.launches]
+
+
+# ---- tiles through pointers and TMA -------------------------------------------------------------------------------
+
+SHAPES = [(33, 65, 17), (16, 16, 32), (40, 48, 72)]  # ragged; one tile; several, and several a program
+
+
+@pytest.mark.parametrize("tile", [SMALL, SMALL_TMA], ids=["pointers", "tma"])
+@pytest.mark.parametrize("layouts", ["NN", "NT", "TN", "TT"])
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_tiles_of_every_layout(tile, layouts, shape):
+    m, k, n = shape
+    for dtype in (np.dtype(np.float32), BF16):
+        a, b = laid(draw(m, k, dtype=dtype), layouts[0]), laid(draw(k, n, dtype=dtype), layouts[1])
+        out, program = planned(a, b, tile)
+        check(out, a, b)
+        if tile.kernel == "tma" and shape == (33, 65, 17):  # rows of 65 or 17 elements: not for TMA
+            assert kernels_of(program) == ["pack_kernel", "pack_kernel", "tma_kernel"]
+
+
+@pytest.mark.parametrize("tile", [SMALL, SMALL_TMA, SMALL._replace(swap=True)], ids=["pointers", "tma", "swapped"])
+def test_split_sums_are_added_in_order(tile):
+    a, b = draw(20, 200), draw(200, 40)
+    out, program = planned(a, b, tile._replace(splits=4))
+    check(out, a, b)
+    assert kernels_of(program)[-1] == "slices_kernel" and program.temps[0].bytes == 4 * 20 * 40 * 4
+
+
+@pytest.mark.parametrize("tile", [SMALL, SMALL_TMA], ids=["pointers", "tma"])
+def test_batches(tile):
+    for left, right in (((3, 20, 24), (3, 24, 40)), ((3, 20, 24), (24, 40)), ((20, 24), (3, 24, 40))):
+        a, b = draw(*left), draw(*right)
+        check(planned(a, b, tile)[0], a, b)
+    a, b = draw(2, 1, 20, 24), draw(3, 24, 40)  # two axes: pointers in any case
+    out, program = planned(a, b, tile)
+    check(out, a, b)
+    assert kernels_of(program) == ["pointers_kernel"]
+
+
+@pytest.mark.parametrize("tile", [SMALL, SMALL_TMA], ids=["pointers", "tma"])
+def test_the_address_changes_no_bit(tile):
+    a, b = draw(33, 40, dtype=BF16), draw(40, 24, dtype=BF16)
+    first = planned(a, b, tile)[0]
+    again = planned(laid(a, "odd"), laid(b, "odd"), tile)[0]
+    assert first.tobytes() == again.tobytes()
+
+
+def test_large_operands_at_odd_addresses_are_packed_for_pointers():
+    a, b = laid(draw(8, 8200, dtype=BF16), "odd"), draw(8200, 8, dtype=BF16)
+    out, program = planned(a, b, Tile("pointers", 16, 16, 512, 4, 2))
+    check(out, a, b)
+    assert kernels_of(program) == ["pack_kernel", "pointers_kernel"]
+
+
+@pytest.mark.parametrize("tile", [SMALL, SMALL_TMA], ids=["pointers", "tma"])
+def test_finishing_in_parts_changes_nothing(tile, monkeypatch):
+    x, weight, bias = draw(20, 24), draw(128, 24), draw(128)
+    results, parts = [], []
+    for wide in (32, 128):
+        made = tile._replace(n=wide, warps=1)
+        outputs = [np.full((20, 128), np.nan, np.float32) for _ in range(2)]
+        monkeypatch.setattr(plan, "choose", lambda work, arch, made=made: made)
+        _, program = called(plan.linear, (x, weight, bias), outputs, ("gelu",), (4,))
+        parts.append(program.launches[0].args["PARTS"])
+        results.append(b"".join(o.tobytes() for o in outputs))
+    assert parts == [1, 2] and results[0] == results[1]
+
+
+@pytest.mark.parametrize("dtype", [np.dtype(np.float32), BF16], ids=str)
+@pytest.mark.parametrize("activation", ["tanh", "gelu"])
+def test_linear_has_the_bits_of_its_parts(dtype, activation):
+    from dlcore.kernels.activation import rows as activations
+    from dlcore.kernels.elementwise import rows as elementwise
+
+    x, weight, bias = draw(33, 65, dtype=dtype), draw(40, 65, dtype=dtype), draw(40, dtype=dtype)
+
+    def empty():
+        return np.full((33, 40), np.nan, dtype)
+
+    code = plan.ACTIVATIONS.index(activation)
+    pre = empty() if activation == "gelu" else None
+    (fused, pre), _ = called(plan.linear, (x, weight, bias), [empty(), pre], (activation,), (code,))
+    (out,), _ = called(plan.matmul, (x, weight.T), [empty()])
+    (out,), _ = called(elementwise.add, (out, bias), [empty()])
+    assert pre is None or pre.tobytes() == out.tobytes()
+    (out,), _ = called(getattr(activations, {"gelu": "gelu_erf"}.get(activation, activation)), (out,), [empty()])
+    assert fused.tobytes() == out.tobytes()
+
+
+# ---- the other kernels --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", [np.dtype(np.float32), BF16], ids=str)
+def test_vectors(dtype):
+    for m, k, n in ((1, 65, 33), (33, 65, 1), (1, 1, 1), (1, 3000, 20), (20, 3000, 1)):
+        for layouts in ("NN", "TT"):
+            a, b = laid(draw(m, k, dtype=dtype), layouts[0]), laid(draw(k, n, dtype=dtype), layouts[1])
+            out = np.full((m, n), np.nan, dtype)
+            (out,), program = called(plan.matmul, (a, b), [out])
+            check(out, a, b)
+            assert kernels_of(program)[0] == "vector_kernel"
+
+
+def test_small_matrices_share_programs():
+    a, b = draw(19, 9, 21), laid(draw(19, 21, 30), "T")
+    (out,), program = called(plan.matmul, (a, b), [np.full((19, 9, 30), np.nan, np.float32)])
+    check(out, a, b)
+    assert kernels_of(program) == ["batched_kernel"]
+
+
+def test_empty_sums_are_zero():
+    for tile in (SMALL, SMALL_TMA):
+        assert not planned(np.empty((5, 0), np.float32), np.empty((0, 7), np.float32), tile)[0].any()
+
+
+def test_many_axes_of_batch():
+    a, b = draw(2, 1, 2, 3, 5), draw(1, 4, 2, 5, 6)
+    (out,), _ = called(plan.matmul, (a, b), [np.full((2, 4, 2, 3, 6), np.nan, np.float32)])
+    check(out, a, b)
+
+
+@pytest.mark.parametrize("activation", ["relu", "tanh", "gelu"])
+@pytest.mark.parametrize("needs", [(True, True, True), (False, True, False), (False, False, True)], ids=str)
+def test_gradients_of_linear_in_one_launch_and_in_several(activation, needs, monkeypatch):
+    """Layers of one size by both ways: the same dpre, and the reference's numbers."""
+    r, n, k = 45, 24, 40
+    row = REGISTRY["linear_backward"]
+    for dtype in (np.dtype(np.float32), BF16):
+        operands = (draw(r, n, dtype=dtype), draw(r, k, dtype=dtype), draw(n, k, dtype=dtype))
+        saved = draw(r, n, dtype=dtype, seed=1)
+        want = row.ref(*(x.astype(np.float64) for x in (*operands, saved)), activation, needs)
+        scale = row.magnitude(*(x.astype(np.float64) for x in (*operands, saved)), activation, needs)
+        for small in (True, False):
+            monkeypatch.setattr("dlcore.kernels.matmul.linear_backward.SMALL_ROWS", 1024 if small else 0)
+            outputs = [
+                np.full(s, np.nan, dtype) if w else None for s, w in zip(((r, k), (n, k), (n,)), needs, strict=True)
+            ]
+            code = plan.ACTIVATIONS.index(activation)
+            _, program = called(linear_backward, (*operands, saved), outputs, (activation, needs), (code,))
+            assert (kernels_of(program) == ["small_kernel"]) == small
+            for got, w, s in zip((o for o in outputs if o is not None), want, scale, strict=True):
+                assert (np.abs(got.astype(np.float64) - w) <= 8 * EPS[dtype] * s).all()
+
+
+# ---- precision of float32 -----------------------------------------------------------------------------------------
+
+
+def tf32(x):
+    """float32 rounded to 11 bits, ties away from zero, by arithmetic of our own."""
+    mantissa, exponent = np.frexp(x.astype(np.float64))
+    scaled = mantissa * 2**11
+    return np.ldexp(np.trunc(scaled + np.copysign(0.5, scaled)), exponent - 11).astype(np.float32)
+
+
+def test_tf32_rounds_its_operands(monkeypatch):
+    monkeypatch.setattr(precision, "_mode", "tf32")
+    a, b = draw(33, 65), draw(65, 17)
+    (out,), _ = called(plan.matmul, (a, b), [np.full((33, 17), np.nan, np.float32)])
+    check(out, tf32(a), tf32(b))
+    assert np.abs(out - a.astype(np.float64) @ b).max() > 1e-4  # and it shows
+
+
+def test_three_products_of_tf32_come_close_to_float32():
+    """What tf32x3 does, emulated with exact sums: big x big, big x small, small x big; the rest is below float32's."""
+    a, b = draw(64, 512), draw(512, 64)
+    big_a, big_b = tf32(a), tf32(b)
+    small_a, small_b = tf32(a - big_a), tf32(b - big_b)
+    wide = [x.astype(np.float64) for x in (big_a, small_a, big_b, small_b)]
+    three = wide[0] @ wide[2] + wide[0] @ wide[3] + wide[1] @ wide[2]
+    exact = a.astype(np.float64) @ b.astype(np.float64)
+    float32_error = np.abs(a @ b - exact).max()
+    assert np.abs(three - exact).max() < 0.5 * float32_error
+    assert np.abs(wide[0] @ wide[2] - exact).max() > 100 * float32_error
+
+
+def test_the_switch_forgets_plans():
+    with pytest.raises(ValueError, match="set_float32_precision: 'fast' is not one of 'tf32x3', 'tf32', 'ieee'"):
+        precision.set_float32_precision("fast")
+    assert precision.float32_precision() == "tf32x3"
+    try:
+        precision.set_float32_precision("ieee")
+        a = View((64, 64), float32, (64, 1))
+        program = plan.matmul(Call((a, a), (a,), (), (), ARCHES["sm_90"]))
+        assert program.launches[0].args["PRECISION"] == "ieee"
+    finally:
+        precision.set_float32_precision("tf32x3")
+
+
+# ---- choices, and compiled code -----------------------------------------------------------------------------------
+
+
+def test_choices_follow_shapes():
+    """Large: TMA; few rows and a long K: split, the long side on m; many rows to sum (dweight): split."""
+
+    def on(arch, m, n, k, dtype=bfloat16):
+        return choose(Work(m, n, k, 1, dtype, "tf32x3"), ARCHES[arch])
+
+    large = on("sm_90", 8192, 8192, 8192)
+    assert (large.kernel, large.m, large.n, large.splits, large.specialize) == ("tma", 128, 256, 1, False)
+    assert on("sm_90", 8192, 8192, 512).specialize
+    assert on("sm_80", 8192, 8192, 8192).kernel == "pointers"
+    skinny = on("sm_90", 16, 4096, 4096)
+    assert (skinny.n, skinny.swap) == (16, True) and skinny.splits > 1
+    assert on("sm_90", 1024, 512, 65536).splits > 1
+    for arch in ARCHES:
+        assert on(arch, 64, 64, 64).splits == on(arch, 64, 64, 64, float32).splits == 1
+
+
+def contiguous(*shape, dtype=bfloat16):
+    """The View of a new array."""
+    return View(shape, dtype, contiguous_strides(shape))
+
+
+@pytest.mark.parametrize(
+    ("arch", "instruction", "moved"),
+    [("sm_80", "mma.sync", "cp.async"), ("sm_90", "wgmma", "tma"), ("sm_100", "tcgen05", "tma"),
+     ("sm_120", "mma.sync", "tma")],
+)  # fmt: skip
+def test_compiled_products(arch, instruction, moved):
+    from dlcore.kernels.compile import compile_program
+
+    x, weight, out = contiguous(2048, 1024), contiguous(2048, 1024), contiguous(2048, 2048)
+    call = Call((x, weight, contiguous(2048)), (out, None), ("relu",), (1,), ARCHES[arch])
+    (made,) = compile_program(plan.linear(call), call)
+    assert made.problems == () and made.instructions[instruction] and made.instructions[moved]
+    assert bool(made.instructions.get("setmaxnreg")) == (arch == "sm_90")
+
+
+def test_candidates_begin_with_the_choice():
+    x = contiguous(4096, 4096)
+    found = plan.candidates(Call((x, x), (x,), (), (), ARCHES["sm_90"]))
+    assert Tile(**found[0][0]) == choose(Work(4096, 4096, 4096, 1, bfloat16, "ieee"), ARCHES["sm_90"])
+    assert len(found) == len({tuple(c.items()) for c, _ in found}) > 8
+    assert any(config["specialize"] for config, _ in found)
+    vector = contiguous(1, 4096)
+    assert plan.candidates(Call((vector, x), (vector,), (), (), ARCHES["sm_90"])) == []

@@ -1,0 +1,209 @@
+"""Movement kernels: what the table's samples are too small for, bad indices, and what they compile to."""
+
+import shutil
+
+import numpy as np
+import pytest
+
+from dlcore.dtypes import bfloat16, bool_, float32, float64, int64, uint8
+from dlcore.kernels import interpret
+from dlcore.kernels.compile import can_compile, compile_program
+from dlcore.kernels.launch import ARCHES, BAD_INDEX, Call, View, contiguous_strides
+from dlcore.kernels.movement import accumulate, copy, gather, positions, put, take
+from dlcore.kernels.specialise import specialise
+
+pytest.importorskip("triton")
+
+
+def rng():
+    return np.random.default_rng(0)
+
+
+def run(planner, arrays, out, params=(), error=None):
+    """``out`` (None: for rows without one) after the planner's Program; its error words must be ``error``."""
+    outputs = [] if out is None else [out]
+    call = Call((*map(interpret.view, arrays),), (*map(interpret.view, outputs),), (), params, ARCHES["sm_90"])
+    words = np.array([0, 2**63 - 1])
+    interpret.run(planner(call), arrays, outputs, words)
+    assert tuple(words) == (error or (0, 2**63 - 1))
+    return out
+
+
+# ---- copies -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", [uint8, bfloat16, float32, float64], ids=str)
+def test_transpositions_into_views(dtype):
+    x = rng().integers(0, 256, (3, 70, 65, dtype.itemsize), np.uint8).view(dtype.numpy)[..., 0]
+    room = np.zeros((65, 3, 80), dtype.numpy)
+    out = room[:, :, 5:75]
+    run(copy.contiguous, [x.transpose(2, 0, 1)], out)
+    assert out.tobytes() == np.ascontiguousarray(x.transpose(2, 0, 1)).tobytes()
+    assert not room[:, :, :5].tobytes().strip(b"\0") and not room[:, :, 75:].tobytes().strip(b"\0")
+
+
+def test_concat_of_parts_at_odd_places():
+    parts = [rng().standard_normal((4, n, 3)).astype(np.float32) for n in (5, 1, 0, 1100)]
+    out = run(copy.concat, parts, np.empty((4, 1106, 3), np.float32), (1,))
+    np.testing.assert_array_equal(out, np.concatenate(parts, 1))
+
+
+# ---- elements by index --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("columns", [1, 3, 4, 16, 1000, 2500])
+@pytest.mark.parametrize("dtype", [np.uint8, np.float16, np.float64])
+def test_rows_of_every_width(dtype, columns):
+    x = rng().integers(0, 100, (20, columns)).astype(dtype)
+    index = rng().integers(-20, 20, 37)
+    np.testing.assert_array_equal(run(take.take, [x, index], np.empty((37, columns), dtype), (0,)), x[index])
+
+
+def test_rows_of_views():
+    """Rows further apart than they are long, at odd addresses, and columns that must be copied first."""
+    x, index = rng().standard_normal((40, 30)), rng().integers(0, 20, (2, 9)).astype(np.int32)
+    for view in (x[::2], x[:20, 3:20], x[20:0:-1], x.T[:, ::2]):
+        out = run(take.take, [view, index], np.empty((2, 9, view.shape[1])), (0,))
+        np.testing.assert_array_equal(out, view[index])
+    out = run(take.take, [x[:, ::2], index[:, :5] % 15], np.empty((40, 2, 5)), (1,))
+    np.testing.assert_array_equal(out, x[:, ::2][:, index[:, :5] % 15])
+
+
+@pytest.mark.skipif(not shutil.which("g++"), reason="no g++")
+@pytest.mark.parametrize("dtype", [np.uint8, np.int64])
+def test_rows_in_cuda_are_those_in_triton(dtype):
+    """Rows of 48 and 784 bytes, views, axes in front, bad indices, more than one block."""
+    x = rng().integers(0, 256, (2, 30, 784), np.uint8)
+    for columns, index in ((784, rng().integers(-30, 30, (5, 7))), (48, np.array([29, 30, -30, -31]))):
+        view, index = x[:, ::2, :columns].view(dtype), (index // 2).astype(dtype if dtype == np.int64 else np.int8)
+        wrong = np.flatnonzero((index.ravel() < -15) | (index.ravel() > 14))
+        error = (BAD_INDEX, wrong[0]) if wrong.size else None
+        shape = (2, *index.shape, view.shape[2])
+        cuda, triton = (run(p.take, [view, index], np.empty(shape, dtype), (1,), error) for p in (gather, take))
+        np.testing.assert_array_equal(cuda, triton)
+
+
+def test_bad_indices_are_reported_and_touch_nothing():
+    x, index = rng().standard_normal((6, 5)), np.array([1, 6, -6, 2**40, -7, 0])
+    bad = (BAD_INDEX, 1)
+    out = run(take.take, [x, index], np.full((6, 5), np.nan), (0,), bad)
+    np.testing.assert_array_equal(out, np.where(np.array([1, 0, 1, 0, 0, 1])[:, None], x[[1, 0, 0, 0, 0, 0]], 0))
+    dx = run(accumulate.take_backward, [x, index], np.full((6, 5), np.nan), (0,), bad)
+    np.testing.assert_array_equal(dx, [x[2] + x[5], x[0], *np.zeros((4, 5))])
+    room = np.zeros((3, 6, 5))
+    run(put.put_, [room[1], index, np.float64(7)], None, (1,), bad)
+    assert room[1, :2].min() == 7 and room.sum() == 70
+    wide = np.broadcast_to(index[:, None], (6, 5)).copy()
+    out = run(take.gather, [x, wide], np.full((6, 5), np.nan), (0,), (BAD_INDEX, 5))
+    np.testing.assert_array_equal(out[[0, 2, 5]], x[[1, 0, 0]])
+    run(accumulate.gather_backward, [x, wide], np.empty((6, 5)), (0,), (BAD_INDEX, 5))
+    run(positions.ravel_index, [index, index % 3], np.empty(6, np.int64), (6, 3), bad)
+
+
+def test_the_last_of_equal_indices_wins():
+    """Among many blocks, into a view of two assigned axes that are not one."""
+    target, index = np.zeros((9, 7, 3, 2)), rng().integers(-35, 35, 3000)
+    view, value = target[:7, 1:6, :, 1], rng().standard_normal((3000, 3))
+    want = np.zeros((35, 3))
+    for i, place in enumerate(index):
+        want[place] = value[i]
+    run(put.put_, [view, index, value], None, (2,))
+    np.testing.assert_array_equal(view, want.reshape(7, 5, 3))
+    view[...] = 0
+    assert not target.any()
+    dout = rng().standard_normal((7, 5, 3))
+    got = run(take.put_backward, [dout, index], np.empty((3000, 3)), (2,))
+    last = {place % 35: i for i, place in enumerate(index)}
+    kept = np.array([last[place % 35] == i for i, place in enumerate(index)])
+    np.testing.assert_array_equal(got, np.where(kept[:, None], dout.reshape(35, 3)[index], 0))
+
+
+def test_a_value_may_be_a_view_of_the_target():
+    x = np.arange(3000.0)
+    run(put.put_, [x, np.arange(1, 3000), x[:-1]], None, (1,))
+    np.testing.assert_array_equal(x, [0, *range(2999)])
+
+
+# ---- sums by index ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("n", "length", "columns", "why"),
+    [(5000, 300, 5, "three runs to merge"), (3000, 1, 4, "one row for all"), (700, 900, 130, "two column tiles")],
+)
+def test_sums_of_sorted_rows(n, length, columns, why):
+    index = rng().integers(-length, length, n)
+    index[n // 3 : n // 2] = length // 2  # a row that crosses many chunks
+    dout = rng().standard_normal((2, n, columns)).astype(np.float32)
+    dx = np.empty((2, length, columns), np.float32)
+    run(accumulate.take_backward, [dout, index], dx, (1,))
+    want, scale = np.zeros((2, length, columns)), np.zeros((2, length, columns))
+    for o in range(2):
+        np.add.at(want[o], index, dout[o].astype(np.float64))
+        np.add.at(scale[o], index, np.abs(dout[o]))
+    assert (np.abs(dx - want) <= 8 * 2.0**-24 * scale).all(), why
+    again = run(accumulate.take_backward, [dout, index], np.empty_like(dx), (1,))
+    assert again.tobytes() == dx.tobytes()
+
+
+@pytest.mark.parametrize("count", [3, 32, 33, 100])
+def test_sums_along_an_axis(count):
+    """Few candidates are compared, many sorted; index is shorter than dx along the other axes."""
+    index, dout = rng().integers(-9, 9, (4, count, 5)), rng().standard_normal((4, count, 5))
+    dx = run(accumulate.gather_backward, [dout, index], np.empty((5, 9, 6)), (1,))
+    want = np.zeros((5, 9, 6))
+    a, _, b = np.indices(index.shape)
+    np.add.at(want, (a, index, b), dout)
+    np.testing.assert_allclose(dx, want, 0, 1e-13)
+    if count <= 32:
+        np.testing.assert_array_equal(dx, want)
+
+
+# ---- positions ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("size", [5, 2000, 3000])
+def test_positions_of_true_elements_of_many_blocks(size):
+    x = rng().random((5, 7, 101)) < 0.6
+    want = np.argwhere(x)
+    assert run(positions.count_nonzero, [x], np.empty((), np.int64)) == len(want)
+    got = run(positions.nonzero, [x.transpose(0, 2, 1).transpose(0, 2, 1)], np.empty((size, 3), np.int64))
+    np.testing.assert_array_equal(got[: len(want)], want[:size])
+    assert not got[len(want) :].any()
+
+
+# ---- compiled code ------------------------------------------------------------------------------------------------
+
+
+def view(shape, dtype, strides=None):
+    return View(shape, dtype, strides or contiguous_strides(shape))
+
+
+def code(planner, inputs, outputs, params, arch):
+    call = Call(tuple(inputs), tuple(outputs), (), params, ARCHES[arch])
+    program = planner(call)
+    if not can_compile(specialise(program.launches[0], call)[0]):
+        pytest.skip("no Triton of the pinned version")
+    binaries = compile_program(program, call)
+    assert not any(b.problems or b.spills for b in binaries)
+    return {b.name.rpartition(":")[2]: b.instructions for b in binaries}
+
+
+@pytest.mark.parametrize("arch", sorted(ARCHES))
+def test_wide_accesses(arch):
+    index, tokens = view((128,), int64), view((64, 256), int64)
+    images = code(take.take, [view((60000, 784), uint8), index], [view((128, 784), uint8)], (0,), arch)
+    words = code(take.take, [view((5000, 768), bfloat16), tokens], [view((64, 256, 768), bfloat16)], (0,), arch)
+    cuda = code(gather.take, [view((60000, 784), uint8), index], [view((128, 784), uint8)], (0,), arch)
+    assert [(k["ld.v4"], k["st.v4"]) for k in cuda.values()] == [(4, 4)]
+    assert all(k["take_kernel"]["ld.v4"] >= 4 and k["take_kernel"]["st.v4"] == 4 for k in (images, words))
+    turned = code(copy.contiguous, [view((512, 512), float32, (1, 512))], [view((512, 512), float32)], (), arch)
+    assert turned["tile_kernel"]["ld.v4"] == turned["tile_kernel"]["st.v4"] == 2
+
+
+def test_sums_and_positions_keep_to_registers():
+    dout, tokens = view((64, 256, 768), bfloat16), view((64, 256), int64)
+    sums = code(accumulate.take_backward, [dout, tokens], [view((5000, 768), bfloat16)], (0,), "sm_90")
+    assert {"sort_kernel", "merge_kernel", "sum_kernel", "join_kernel"} <= sums.keys()
+    assert sums["sum_kernel"]["ld.v4"] and sums["sum_kernel"]["st.v4"]
+    code(positions.nonzero, [view((400, 100), bool_)], [view((300, 2), int64)], (), "sm_90")
