@@ -4,13 +4,19 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from dlcore import _C
+from dlcore._device import CPU, Device
+
 __all__ = ["available_memory", "readable"]
 
 _GROUP = Path("/sys/fs/cgroup")
 
 
-def available_memory() -> int:
-    """Bytes of host memory that can still be taken: what the system has available, within the container's limit."""
+def available_memory(device: Device = CPU) -> int:
+    """Bytes that can still be taken on ``device``; of the host, what the system has available, within the container's
+    limit."""
+    if not _C.on_host(device.code):
+        return int(_C.cuda.memory_info(device.code)[0])
     meminfo = _lines(Path("/proc/meminfo"))
     free = [int(line.split()[1]) * 1024 for line in meminfo if line.startswith("MemAvailable:")]
     limit, used = _lines(_GROUP / "memory.max"), _lines(_GROUP / "memory.current")

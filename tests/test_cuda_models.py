@@ -155,3 +155,41 @@ def test_a_bad_label_is_raised_at_the_next_wait():
     with pytest.raises(IndexError, match="cross_entropy"):
         dl.cross_entropy(logits, dl.tensor([0, 1, 3, 2], device="cuda")).item()
     assert dl.cross_entropy(logits, dl.tensor([0, 1, 2, 2], device="cuda")).item() == pytest.approx(np.log(3))
+
+
+def test_a_recorded_step_gives_the_eager_ones_bits():
+    found = {}
+    for kind in ("eager", "recorded"):
+        dl.manual_seed(3)
+        model = mlp(12, 16, 5, dropout=0.2).to(GPU)
+        optimizer = optim.Adam(model.parameters(), lr=1e-2)
+
+        def step(x, y, model=model, optimizer=optimizer):
+            loss = dl.cross_entropy(model(x), y)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            return loss
+
+        run = dl.capture(step) if kind == "recorded" else step
+        batches = [batch(8, 12, 5, seed) for seed in range(5)]
+        kept = [run(dl.tensor(x, device=GPU), dl.tensor(y, device=GPU)).detach() for x, y in batches]
+        found[kind] = [loss.item() for loss in kept], [p.numpy().tobytes() for p in model.parameters()]
+    assert found["eager"] == found["recorded"] and run.recordings == 1
+
+
+def test_fit_records_its_steps_with_the_data_in_them():
+    dl.manual_seed(0)
+    images = np.random.default_rng(0).integers(0, 256, (40, 4, 4), dtype=np.uint8)
+    labels = (images.mean(axis=(1, 2)) > 127).astype(np.int64)
+    models = [nn.Sequential(nn.Flatten(), nn.Linear(16, 2))]
+    models.append(copy.deepcopy(models[0]).to(GPU))
+    ends = []
+    for model in models:
+        history = dl.fit(
+            model, (images, labels), epochs=2, batch_size=16, loss=dl.cross_entropy, metrics=["accuracy"],
+            optimizer=optim.SGD(model.parameters(), lr=0.1), transform=dl.data.Normalize(0.5, 0.25),
+        )  # fmt: skip
+        assert history.recorded, history.reason
+        ends.append([history.epochs[-1]["loss"], history.epochs[-1]["accuracy"]])
+    np.testing.assert_allclose(ends[1], ends[0], rtol=1e-5)

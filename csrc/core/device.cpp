@@ -326,7 +326,14 @@ static PyObject* python_kernel(PyObject*, PyObject* args) {
   });
 }
 
+static PyObject* on_host_method(PyObject*, PyObject* args) {
+  unsigned char device;
+  if (!PyArg_ParseTuple(args, "b:on_host", &device)) return nullptr;
+  return PyBool_FromLong(on_host(device));
+}
+
 static PyMethodDef functions[] = {
+    {"on_host", on_host_method, METH_VARARGS, "on_host(device): whether its memory is the host's."},
     {"python_kernel", python_kernel, METH_VARARGS, "python_kernel(name, callable): a kernel that calls callable with the address (or None) of every array."},
     {"set_memory", set_memory, METH_VARARGS, "set_memory(device, host, allocate, release): where a device's memory comes from."},
     {"device_memory_stats", stats, METH_VARARGS, "device_memory_stats(device): as memory_stats, of a GPU."},

@@ -90,4 +90,5 @@ def _operand(view: View | None, address: int | None) -> Any:
     """A weak scalar's value, or the address itself."""
     if view is None or address is None or not view.weak:
         return address
-    return np.ctypeslib.as_array((ctypes.c_uint8 * view.dtype.itemsize).from_address(address)).view(view.dtype.numpy)[0].item()
+    stored = (ctypes.c_uint8 * view.dtype.itemsize).from_address(address)
+    return np.frombuffer(bytes(stored), view.dtype.numpy)[0].item()

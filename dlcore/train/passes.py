@@ -113,7 +113,7 @@ class Training(_Pass):
         """
         from dlcore._memory import available_memory, readable
 
-        free = available_memory()
+        free = available_memory(self.batches.device)
         if self.batches.host or 1000 * self._given_bytes() < free:
             return
         try:
@@ -132,11 +132,11 @@ class Training(_Pass):
 
     def _given_bytes(self) -> int:
         size = min(self.size, len(self.batches.dataset))
-        inputs, *_ = self.batches.fetch(arange(1))
+        inputs, *_ = self.batches.fetch(arange(1, device=self.batches.device))
         return size * inputs.size * 4 + sum(p.size * p.dtype.itemsize for p in self.parameters)
 
     def _bytes(self, size: int) -> int:
-        index = arange(min(size, len(self.batches.dataset)))
+        index = arange(min(size, len(self.batches.dataset)), device=self.batches.device)
         recording = self.step.dry_run(index)
         return recording.arena_bytes + sum(size for kind, size, *_ in recording.regions if kind == "result")
 

@@ -449,3 +449,54 @@ def test_layouts_of_the_tables_samples_are_made_on_the_gpu():
     array = np.arange(6.0).reshape(2, 3)
     strides = {x: testing.tensors([array], x, "cuda")[0].strides for x in testing.LAYOUTS}
     assert strides == {"contiguous": (3, 1), "transposed": (1, 2), "strided": (6, 2), "reversed": (-3, -1)}
+
+
+def test_a_captured_function_is_replayed_as_one_graph(probe):
+    arguments = ARGUMENTS | {"other": None}
+    row = probe(Program((Launch(probe_kernel, (3,), arguments),), (Workspace(128, zeroed=True),)))
+    step = dl.capture(lambda x: row(row(x)))
+    step(on_gpu(np.ones(5)))
+    step(on_gpu(np.ones(5)))
+    assert step.recordings == 1 and len(records(LAUNCH)) == 4
+    logs, results = [], []
+    for value in (2.0, 3.0):
+        x = on_gpu(np.full(5, value))
+        records()
+        results.append(step(x))
+        logs.append(records())
+    for log in logs:  # the argument to the graph's memory, the graph, its result to the caller's
+        assert [r.kind for r in log] == [COPY, FILL, LAUNCH, FILL, LAUNCH, COPY]
+    first, second = logs
+    assert first[0].source != second[0].source and first[0].to == second[0].to
+    assert [r.data for r in first if r.kind == LAUNCH] == [r.data for r in second if r.kind == LAUNCH]
+    assert results[0].data_ptr != results[1].data_ptr and first[-1].to == results[0].data_ptr
+    entry = struct.pack("<Q", first[0].to)
+    assert first[2].data[: len(entry)] == entry, "the first launch does not read the graph's copy of the argument"
+
+
+def test_a_sweep_copies_each_argument_and_launches_the_graph(probe):
+    row = probe(Program((Launch(probe_kernel, (3,), ARGUMENTS | {"other": None}),), (Workspace(128, zeroed=True),)))
+    step = dl.capture(lambda x: row(x))
+    stacked = on_gpu(np.ones((6, 5)))
+    step.sweep(stacked[:3])
+    records()
+    step.sweep(stacked[3:])
+    log = records()
+    sources = [r.source for r in log if r.kind == COPY][:3]
+    assert sources == [stacked.data_ptr + 20 * k for k in (3, 4, 5)] and len([r for r in log if r.kind == LAUNCH]) == 3
+
+
+def test_results_of_a_graph_that_are_gradients_move_when_they_are_kept(probe):
+    row = probe(Program((Launch(probe_kernel, (3,), ARGUMENTS | {"other": None}),), (Workspace(128, zeroed=True),)))
+    p = on_gpu(np.ones(5)).requires_grad_()
+
+    @dl.capture
+    def step(x):
+        with dl.no_grad():
+            p.grad = row(x)
+
+    for _ in range(3):
+        step(on_gpu(np.ones(5)))
+    kept = p.grad
+    step(on_gpu(np.ones(5)))
+    assert p.grad is not kept and p.grad.data_ptr != kept.data_ptr
