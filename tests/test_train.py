@@ -1,6 +1,8 @@
 """fit, evaluate, predict: curves pinned against NumPy, callbacks, interrupts, metrics."""
 
+import gc
 import os
+import re
 import signal
 import threading
 
@@ -178,8 +180,52 @@ def test_a_model_may_take_several_inputs():
 
 def test_memory_does_not_grow_from_epoch_to_epoch():
     in_use = []
+    gc.collect()
     fit(network(), metrics=["accuracy"], epochs=6, callbacks=[lambda run: in_use.append(_C.memory_stats()["in_use"])])
     assert len(set(in_use[1:])) == 1
+
+
+def test_a_batch_that_cannot_fit_is_refused_with_the_largest_that_does(monkeypatch):
+    model = network()
+    before = weights(model)
+    free = 400_000
+    monkeypatch.setattr("dlcore._memory.available_memory", lambda device: free)
+    data = np.zeros((4000, 6), np.float32), np.zeros(4000, np.int64)
+    text = r"fit: a step with a batch of 4000 takes .* kB are free; a batch of \d+ fits"
+    with pytest.raises(MemoryError, match=text) as error:
+        fit(model, data, batch_size=4000)
+    largest = int(re.search(r"a batch of (\d+) fits", str(error.value))[1])
+    assert same(before, weights(model))
+    fit(model, data, batch_size=largest, epochs=1)
+    with pytest.raises(MemoryError):
+        fit(network(), data, batch_size=largest + largest // 20)
+
+
+def test_data_assembled_by_python_is_trained_on_by_recorded_steps():
+    class Rows:
+        def __len__(self):
+            return len(X)
+
+        def __getitem__(self, index):
+            return X[index] * 2, LABELS[index]
+
+    ends = []
+    for data in (Rows(), (X * 2, LABELS)):
+        dl.manual_seed(1)
+        model = network()
+        history = fit(model, data, epochs=3, batch_size=32)
+        assert history.recorded
+        ends.append(weights(model))
+    assert same(*ends)
+
+
+def test_fit_goes_on_without_recording_and_says_why():
+    class Reads(nn.Module):
+        def forward(self, x):
+            return x * (1.0 if float(x.sum()) > -1e9 else 2.0)
+
+    history = fit(nn.Sequential(Reads(), network()))
+    assert not history.recorded and "a value is read back to the host" in history.reason and len(history) == 3
 
 
 def test_modes_are_restored_and_dropout_is_off_in_evaluation():

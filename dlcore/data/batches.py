@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 from dlcore._device import default_device
@@ -84,21 +85,25 @@ class Batches:
     def ahead(self, indices: Iterable[Tensor | slice]) -> Iterator[tuple[Tensor, ...]]:
         """``fetch`` of each of ``indices`` in turn; where ``host``, a thread assembles one batch while one is in use.
 
-        The data set's code, always in this one thread and in order, then runs beside that of the training: it pays
-        where samples are read or decoded, and must not draw random numbers from a generator that both use.
+        The data set's code, always in this one thread and in order, then runs beside that of the training: it must not
+        draw from dlcore's default generator, which dropout draws from. The transform runs in the caller's thread.
         """
         if not self.host:
             yield from map(self.fetch, indices)
             return
+        base, _ = flatten(self.dataset)
         with ThreadPoolExecutor(1) as thread:
-            current = None
+            assembled: deque[Future[tuple[Tensor, ...]]] = deque()
             for index in indices:
-                following = thread.submit(self.fetch, index)
-                if current is not None:
-                    yield current.result()
-                current = following
-            if current is not None:
-                yield current.result()
+                assembled.append(thread.submit(gather, base, index, self.device))
+                if len(assembled) > 1:
+                    yield self._finished(assembled.popleft())
+            if assembled:
+                yield self._finished(assembled.popleft())
+
+    def _finished(self, assembled: Future[tuple[Tensor, ...]]) -> tuple[Tensor, ...]:
+        x, *rest = assembled.result()
+        return self._inputs(x, None), *rest
 
     def _inputs(self, x: Tensor, rows: Tensor | None) -> Tensor:
         """``x`` at ``rows`` (None: all of it) as the model takes it."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -44,22 +45,18 @@ class _Pass:
         """All batches in the order of ``epoch``; ``after(done)`` after each if ``singly``, else now and then."""
         order = self.batches.order(epoch)
         steps, rest = divmod(order.size, self.size)
-        index = order[: steps * self.size].reshape((steps, self.size))
-        done = self._assembled(index, after) if self.batches.host else self._swept(index, after, singly)
+        if self.batches.host:
+            windows = (order[k * self.size : (k + 1) * self.size] for k in range(len(self)))
+            for done, batch in enumerate(self.batches.ahead(windows), 1):
+                self.step(*batch)
+                after(done)
+            return
+        self._sweep(order[: steps * self.size].reshape((steps, self.size)), after, singly)
         if rest:
-            self._single(order[steps * self.size :])
-            after(done + 1)
+            self.step(order[steps * self.size :])
+            after(steps + 1)
 
-    def _single(self, index: Tensor) -> None:
-        self.step(*(self.batches.fetch(index) if self.batches.host else (index,)))
-
-    def _assembled(self, index: Tensor, after: Callable[[int], None]) -> int:
-        for done in range(index.shape[0]):
-            self._single(index[done])
-            after(done + 1)
-        return index.shape[0]
-
-    def _swept(self, index: Tensor, after: Callable[[int], None], singly: bool) -> int:
+    def _sweep(self, index: Tensor, after: Callable[[int], None], singly: bool) -> None:
         """As many replays in one call as take ``_PACE``."""
         done, count = 0, 1
         while done < index.shape[0]:
@@ -73,7 +70,6 @@ class _Pass:
             if self.step.recorded and not singly:
                 each = (time.perf_counter() - start) / count
                 count = max(1, min(int(_PACE / each), 2 * count, index.shape[0] - done))
-        return done
 
 
 class Training(_Pass):
@@ -120,15 +116,23 @@ class Training(_Pass):
             need = self._bytes(self.size)
             if need <= free:
                 return
-            half = self._bytes(self.size // 2) if self.size > 1 else 0
+            largest = self._largest(free, need)
         except CaptureError:
             return  # a model that reads values cannot be planned
-        each = max(need - half, 1) / (self.size - self.size // 2)
-        largest = max(int(self.size - (need - free) / each), 0)
         raise MemoryError(
             f"fit: a step with a batch of {self.size} takes {readable(need)}, and {readable(free)} are free; "
             + (f"a batch of {largest} fits" if largest else "not even one sample fits")
         )
+
+    def _largest(self, free: int, need: int) -> int:
+        """The largest batch whose step takes no more than ``free``: what a sample adds is about the same for all."""
+        half = self.size // 2
+        each = max(need - self._bytes(half), 1) / (self.size - half) if half else need
+        largest, taken = self.size, need
+        while largest > 0 and taken > free:
+            largest -= math.ceil((taken - free) / each)
+            taken = self._bytes(largest) if largest > 0 else 0
+        return max(largest, 0)
 
     def _given_bytes(self) -> int:
         size = min(self.size, len(self.batches.dataset))
