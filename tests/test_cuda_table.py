@@ -41,7 +41,11 @@ def elements(sample):
 @functools.cache
 def samples(op):
     every = testing.samples(op)
-    return [s for s in every if elements(s) <= ELEMENTS and not s.bench][:SAMPLES] if INTERPRETED else every
+    if not INTERPRETED:
+        return every
+    small = [s for s in every if elements(s) <= ELEMENTS and not s.bench]
+    numbers = [s for s in small[SAMPLES:] if any(isinstance(x, int | float) for x in s.inputs)]
+    return [*small[: SAMPLES - len(numbers[:1])], *numbers[:1]]  # one with a Python number among its operands
 
 
 def widest(op):

@@ -119,11 +119,24 @@ def _pow_vjp(ctx: Any, dout: Any) -> Any:
     a, b, out = ctx.saved
     da = db = None
     if ctx.needs[0]:
-        below = where(eq(b, 0), 0, sub(b, 1))  # not b - 1 at b = 0: 0 * 0^-1 would be NaN
-        da = mul(mul(dout, b), pow(a, below))
+        da = mul(mul(dout, b), pow(a, _below(b)))
     if ctx.needs[1]:
-        db = mul(dout, where(eq(a, 0), 0, mul(out, log(a))))  # at a = 0 the limit for b > 0
+        number = a.item() if a.weak else None
+        if number is None:
+            db = mul(dout, where(eq(a, 0), 0, mul(out, log(a))))  # at a = 0 the limit for b > 0
+        elif number == 0:
+            db = mul(dout, 0.0)
+        else:
+            db = mul(dout, mul(out, math.log(number) if number > 0 else math.nan))
     return da, db
+
+
+def _below(b: Any) -> Any:
+    """b - 1, but 0 at b = 0: 0 * 0^-1 would be NaN. Of a number a number, which belongs to any device."""
+    if not b.weak:
+        return where(eq(b, 0), 0, sub(b, 1))
+    number = b.item()
+    return number - 1 if number else 0
 
 
 def _pow_ref(a: Any, b: Any) -> Any:

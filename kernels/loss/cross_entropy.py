@@ -16,7 +16,7 @@ Versions, all unmeasured (not yet run on hardware); registers at sm_90, no spill
    every class with the label takes 30 registers more, and spilled. 100 registers for float32, 106 for 16 bits.
    Half as many classes with label smoothing (123 registers with weights). Logits are on their way before labels are
    read, and the count of labels is read after the sums: neither waits for the other.
-2. one launch instead of three where one program can hold all logits (8192): the loss of a small classifier.
+2. one launch instead of three where one program can hold all logits (4096): the loss of a small classifier.
 3. lines read twice beyond: maximum and sum block by block, then the gradient: 3 transfers for 2, the second read
    mostly from L2. 98 registers, 40 where rows are not whole vectors.
 4. clusters (sm_90, sm_100), a configuration, none by default: 2 to 8 blocks hold a line and share its sums: 110
@@ -61,7 +61,8 @@ from dlcore.kernels.softmax.lines import (
 from dlcore.kernels.softmax.softmax import raised
 
 LIMIT = 32768  # classes one program can hold without spilling
-TOGETHER = 8192  # logits that one program takes, loss included
+TOGETHER = 4096  # logits that one program takes, loss included
+LANES = 8  # elements a thread where a tile has several rows: each row brings a label, a weight and addresses
 BAD = tl.constexpr(BAD_LABEL)
 
 
@@ -262,10 +263,10 @@ def choose(lines: Lines, dtype: DType, call: Call) -> Tile:
     """One program for everything where that can be, else the tile for such lines."""
     n, count = power_of_2(lines.n), power_of_2(lines.lines)
     if lines.outer == 1 and n * count <= TOGETHER * 4 // compute(dtype).itemsize:
-        return with_warps(n, count)
+        return with_warps(n, count, LANES)
     if float(call.params[2]) > 0:  # smoothing holds more
-        return tile_of(lines, dtype, LIMIT // 2, call.arch, "cross_entropy_smooth")
-    return tile_of(lines, dtype, LIMIT, call.arch, "cross_entropy")
+        return tile_of(lines, dtype, LIMIT // 2, call.arch, "cross_entropy_smooth", LANES)
+    return tile_of(lines, dtype, LIMIT, call.arch, "cross_entropy", LANES)
 
 
 def candidates(call: Call) -> Iterator[tuple[dict[str, Any], Program]]:
@@ -273,7 +274,7 @@ def candidates(call: Call) -> Iterator[tuple[dict[str, Any], Program]]:
     logits = call.inputs[0]
     assert logits is not None
     lines = lines_of([logits], int(len(logits.shape) > 1))
-    for tile in tiles(lines, logits.dtype, LIMIT, call.arch):
+    for tile in tiles(lines, logits.dtype, LIMIT, call.arch, LANES):
         if tile.ctas > 1 and tile.n > LIMIT // 2 * tile.ctas:
             continue  # spills
         yield tile._asdict(), cross_entropy(call, tile)

@@ -290,6 +290,15 @@ def in_stages(op: Any, x: View, mask: int, count: int | None) -> Program:
 
 def plan(op: Any, call: Call, count: int | None = None) -> Program:
     """The program of a row whose first parameter is the mask of the reduced axes."""
+    program = planned(op, call, count)
+    if call.arch.name != "sm_120":
+        return program
+    # ptxas 13.4 aims at 64 registers there, and spills 8 bytes of some kernels, unless it is given a limit.
+    return program._replace(launches=tuple(x._replace(options={"maxnreg": 255}) for x in program.launches))
+
+
+def planned(op: Any, call: Call, count: int | None) -> Program:
+    """The same for any architecture."""
     (x,), mask = call.inputs, int(call.params[0])
     assert x is not None
     if call.outputs[0] is None or call.outputs[0].size == 0:

@@ -151,14 +151,14 @@ def compute(dtype: DType) -> DType:
     return float64 if dtype is float64 else float32
 
 
-def tile_of(lines: Lines, dtype: DType, limit: int, arch: Arch, kernel: str) -> Tile:
+def tile_of(lines: Lines, dtype: DType, limit: int, arch: Arch, kernel: str, lanes: int = 16) -> Tile:
     """The tile for ``kernel``, which holds lines of up to ``limit`` float32 in registers."""
     tuned = configuration(arch, kernel, shape_class(lines, dtype))
-    return Tile(**tuned) if tuned else usual_tile(lines, dtype, limit)
+    return Tile(**tuned) if tuned else usual_tile(lines, dtype, limit, lanes)
 
 
-def usual_tile(lines: Lines, dtype: DType, limit: int) -> Tile:
-    """The tile where nothing was measured."""
+def usual_tile(lines: Lines, dtype: DType, limit: int, lanes: int = 16) -> Tile:
+    """The tile where nothing was measured; ``lanes``: elements a thread of tiles of several rows."""
     limit //= 4 if dtype is float64 else 1
     n, count = power_of_2(lines.n), power_of_2(lines.lines)
     if lines.columns:
@@ -168,7 +168,7 @@ def usual_tile(lines: Lines, dtype: DType, limit: int) -> Tile:
     if n > limit:
         return Tile(min(limit, 8192 if lines.unit >= 4 else 2048), 1, 8)  # one by one, more addresses
     spread = power_of_2(ceil_div(lines.lines, PROGRAMS))
-    return with_warps(n, min(count, max(2048 // n, 1), spread))
+    return with_warps(n, min(count, max(2048 // n, 1), spread), lanes)
 
 
 def shape_class(lines: Lines, dtype: DType) -> str:
@@ -176,9 +176,9 @@ def shape_class(lines: Lines, dtype: DType) -> str:
     return f"{dtype.name} {'columns' if lines.columns else 'rows'} {power_of_2(lines.n)}"
 
 
-def tiles(lines: Lines, dtype: DType, limit: int, arch: Arch) -> Iterator[Tile]:
+def tiles(lines: Lines, dtype: DType, limit: int, arch: Arch, lanes: int = 16) -> Iterator[Tile]:
     """Tiles worth timing, the usual one first."""
-    yield usual_tile(lines, dtype, limit)
+    yield usual_tile(lines, dtype, limit, lanes)
     limit //= 4 if dtype is float64 else 1
     n, count = power_of_2(lines.n), power_of_2(lines.lines)
     clusters = arch.name in ("sm_90", "sm_100") and dtype is not float64 and not lines.columns
@@ -192,7 +192,9 @@ def tiles(lines: Lines, dtype: DType, limit: int, arch: Arch) -> Iterator[Tile]:
         yield from (Tile(block, 1, warps) for block in (4096, 8192, 16384) for warps in (8, 16) if block < n)
 
 
-def with_warps(n: int, lines: int) -> Tile:
-    """A tile of whole lines, 16 elements a thread up to 8192 of them."""
+def with_warps(n: int, lines: int, lanes: int = 16) -> Tile:
+    """A tile of whole lines: ``lanes`` elements a thread where there are several, 16 to 64 of a single one."""
     elements = n * lines
+    if lines > 1 and lanes < 16:
+        return Tile(n, lines, max(1, min(16, elements // (32 * lanes))))
     return Tile(n, lines, 16 if elements > 8192 else 8 if elements > 2048 else max(1, min(4, elements // 256)))
