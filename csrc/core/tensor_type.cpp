@@ -190,7 +190,7 @@ static PyObject* item(PyObject* self, PyObject*) {
     Py_XDECREF(shape);
     return nullptr;
   }
-  if (recorder && !record_host_read("a value is read back to the host (item, float, int or bool of a tensor)")) return nullptr;
+  if (recorder && !t->weak && !record_host_read("a value is read back to the host (item, float, int or bool of a tensor)")) return nullptr;
   if (t->device != 0) {
     PyObject* host = PyObject_CallMethod(self, "to", "s", "cpu");
     if (!host) return nullptr;
