@@ -5,12 +5,14 @@ import shutil
 import numpy as np
 import pytest
 
-from dlcore.dtypes import bfloat16, bool_, float32, float64, int64, uint8
+import dlcore as dl
+from dlcore.dtypes import bfloat16, bool_, float16, float32, float64, int64, uint8
 from dlcore.kernels import interpret
 from dlcore.kernels.compile import can_compile, compile_program
 from dlcore.kernels.launch import ARCHES, BAD_INDEX, Call, View, contiguous_strides
-from dlcore.kernels.movement import accumulate, copy, gather, positions, put, take
+from dlcore.kernels.movement import accumulate, copy, gather, positions, put, scaled, take
 from dlcore.kernels.specialise import specialise
+from dlcore.ops.scaling import take_scaled
 
 pytest.importorskip("triton")
 
@@ -124,6 +126,60 @@ def test_a_value_may_be_a_view_of_the_target():
     np.testing.assert_array_equal(x, [0, *range(2999)])
 
 
+# ---- rows shifted and scaled --------------------------------------------------------------------------------------
+
+
+def scaled_on_cpu(*operands):
+    """What the CPU's kernel gives; offset and scale that are numbers stay numbers."""
+    return take_scaled(*(x if x is None or isinstance(x, float) else dl.tensor(x) for x in operands)).numpy()
+
+
+def assert_scaled(x, offset, scale, index):
+    want = scaled_on_cpu(x, offset, scale, index)
+    wide = np.float64 if x.dtype == np.float64 else np.float32
+    offset, scale = (np.asarray(v, wide)[()] for v in (offset, scale))  # views stay views
+    got = run(scaled.scaled, [x, offset, scale, index], np.full_like(want, 7))
+    assert got.tobytes() == want.tobytes()
+
+
+@pytest.mark.parametrize("columns", [1, 3, 784, 1030])
+@pytest.mark.parametrize("dtype", [bool_, uint8, int64, float16, bfloat16, float32, float64], ids=str)
+def test_scaled_rows_have_the_bits_of_the_cpu(dtype, columns):
+    x = rng().integers(0, 2 if dtype is bool_ else 256, (20, columns)).astype(dtype.numpy)
+    if dtype is int64:
+        x *= 2**50 + 12345  # rounded on the way to float32
+    index = rng().integers(-20, 20, 13).astype(np.int32)
+    assert_scaled(x, 0.1307, 3.2457, index)
+    assert_scaled(x, 33.3184, 1 / 78.5675, None)
+    assert_scaled(x, rng().standard_normal(columns).astype(np.float32), np.float32(0.3), index)
+
+
+def test_scaled_channels():
+    """Runs within a tile and across tiles, vectors that are views, all rows and some."""
+    factors = rng().standard_normal((3, 5)).astype(np.float32)
+    for shape in ((6, 3, 5, 7), (4, 3, 32, 16), (3, 3, 1100)):
+        x = rng().integers(0, 256, shape).astype(np.uint8)
+        for index in (np.array([0, -1, 2, 2]), None):
+            assert_scaled(x, factors[:, 1], factors[::-1, 4], index)
+            assert_scaled(x, 0.5, factors[:, 0], index)
+
+
+def test_scaled_rows_of_views():
+    """Odd addresses, rows further apart than they are long or backwards, columns that must be copied first."""
+    x, index = rng().integers(0, 256, (41, 70)).astype(np.uint8), np.array([3, -1, 0, 7, 7])
+    for view in (x.ravel()[1:-69].reshape(40, 70), x[::2], x[:, 1:65], x[::-1, :64], x[:, ::2], x.T):
+        assert_scaled(view, 1.5, 0.25, index)
+        assert_scaled(view, 1.5, 0.25, None)
+        assert_scaled(view, 1.5, 0.25, np.repeat(index, 2)[::2])
+
+
+def test_scaled_rows_of_bad_indices_are_those_of_zeros():
+    x, index = rng().integers(0, 256, (6, 5)).astype(np.uint8), np.array([1, 6, -6, 2**40, -7, 0])
+    out = run(scaled.scaled, [x, np.float32(2), np.float32(3), index], np.empty((6, 5), np.float32), (), (BAD_INDEX, 1))
+    rows = np.where(np.array([1, 0, 1, 0, 0, 1])[:, None], x[[1, 0, 0, 0, 0, 0]], 0)
+    np.testing.assert_array_equal(out, (rows - 2.0) * 3)
+
+
 # ---- sums by index ------------------------------------------------------------------------------------------------
 
 
@@ -197,6 +253,10 @@ def test_wide_accesses(arch):
     cuda = code(gather.take, [view((60000, 784), uint8), index], [view((128, 784), uint8)], (0,), arch)
     assert [(k["ld.v4"], k["st.v4"]) for k in cuda.values()] == [(4, 4)]
     assert all(k["take_kernel"]["ld.v4"] >= 4 and k["take_kernel"]["st.v4"] == 4 for k in (images, words))
+    number = View((), float32, (), weak=True)
+    pixels = [view((60000, 784), uint8), number, number, index]
+    batch = code(scaled.scaled, pixels, [view((128, 784), float32)], (), arch)["scaled_kernel"]
+    assert (batch["ld"], batch["st.v4"], batch.get("st", 0)) == (2, 2, 0)  # 4 bytes, 16 bytes
     turned = code(copy.contiguous, [view((512, 512), float32, (1, 512))], [view((512, 512), float32)], (), arch)
     assert turned["tile_kernel"]["ld.v4"] == turned["tile_kernel"]["st.v4"] == 2
 
