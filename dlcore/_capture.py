@@ -21,6 +21,7 @@ import numpy as np
 
 from dlcore import _C
 from dlcore._dependencies import Dependencies
+from dlcore._explain import Explanation, MemoryPlan, work
 from dlcore._tensor import Tensor, tensor
 from dlcore.errors import CaptureError
 
@@ -179,6 +180,7 @@ class Captured:
             _compare(compare.recording, recording)
             return answer
         flags = [(t, t.requires_grad) for t in recording.operands]
+        recording.serial = _is_small(recording)
         recording.watch([v[:3] for v in dependencies.variables], functools.partial(_unchanged, dependencies, flags))
         self._keep(entry)
         return answer
@@ -259,16 +261,12 @@ class Captured:
 
         Times are taken with the last call's arguments, the fastest of ``repeats``; all the step changes is put back.
         """
-        from dlcore._explain import Explanation
-
         if not self._entries:
             raise CaptureError(f"explain: {_name(self.function)} has not been recorded; call it twice first")
         return Explanation(self._entries[0].recording, repeats)
 
     def plan(self, *args: Any, **kwargs: Any) -> Any:
         """The memory that a call with these arguments takes, found without running a kernel: a ``MemoryPlan``."""
-        from dlcore._explain import MemoryPlan
-
         return MemoryPlan(self.dry_run(*args, **kwargs))
 
     def dry_run(self, *args: Any, **kwargs: Any) -> _C.Recording:
@@ -423,6 +421,12 @@ def _detached(value: Any) -> Any:
     if _is_sequence(value):
         return _made(type(value), (_detached(v) for v in value))
     return value
+
+
+def _is_small(recording: _C.Recording) -> bool:
+    """Whether a second thread would cost more than it does: a step of up to 100 us on one core, by its shapes."""
+    flops, moves = work(recording)
+    return flops / 1e11 + moves / 3e10 < 100e-6
 
 
 # ---- what a recording depends on ----------------------------------------------------------------------------------

@@ -110,6 +110,16 @@ def _cost(row: Op | None, attrs: tuple[Any, ...], inputs: Iterable[Array | None]
     return float(flops), float(moves)
 
 
+def work(recording: _C.Recording) -> tuple[float, float]:
+    """FLOPs of a replay, and bytes that its launches move."""
+    flops = moves = 0.0
+    for _, row, attrs, _, inputs, outputs, _ in recording.commands:
+        read, written = ([None if a is None else Array(*a) for a in arrays] for arrays in (inputs, outputs))
+        own = _cost(row, attrs or (), read, sum(a.bytes for a in (*read, *written) if a is not None))
+        flops, moves = flops + own[0], moves + own[1]
+    return flops, moves
+
+
 def _fused(row: Op | None, attrs: tuple[Any, ...], inputs: tuple[Array | None, ...]) -> str:
     """The parts of a launch that does several operations, from the row's operands and attributes."""
     if row is None:

@@ -9,6 +9,7 @@
 #include "core/function.h"
 #include "core/memory.h"
 #include "core/tape.h"
+#include "core/threads.h"
 
 namespace dlcore {
 
@@ -604,6 +605,7 @@ static PyObject* replay(Recording* self, Call& call, int64_t times, const std::v
   for (size_t k = 0; !as_graph && k < call.sources.size(); ++k) repoint(self, self->inputs[k].region, static_cast<char*>(call.sources[k]->array.data));
   const Command* at = nullptr;
   const bool done = guarded(at, [&](const Command*& at) {
+    const Serial alone(self->serial);
     for (int64_t step = 0; step < times; ++step, ++self->replays) {
       if (as_graph) {
         run_graph(self, call, step, strides);
@@ -699,6 +701,7 @@ PyObject* profile_recording(PyObject* object, PyObject* argument) {
   const Command* at = nullptr;
   const bool done = guarded(at, [&](const Command*& at) {
     using clock = std::chrono::steady_clock;
+    const Serial alone(self->serial);
     for (int64_t repeat = 0; repeat < repeats; ++repeat) {
       clock::time_point before = clock::now();
       for (size_t k = 0; k < s.commands.size(); ++k) {

@@ -56,6 +56,7 @@ struct Recording {
   std::vector<Buffer*> fixed;            // per input, where a graph's lie: copied there at every replay. Empty: no graph
   std::shared_ptr<cuda::Graph> graph;    // on a GPU, made at the first replay and again when memory has been replaced
   bool grad_mode, busy;
+  bool serial;                           // so small that other threads would cost more than they do
   bool steady;                           // a step leaves gradients as the next one must find them
   int64_t replays;
 };

@@ -78,6 +78,12 @@ static PyObject* get_operands(PyObject* object, void*) {
   for (PyObject* o : s.operands) PyList_Append(list, o);
   return list;
 }
+static PyObject* get_serial(PyObject* o, void*) { return PyBool_FromLong(reinterpret_cast<Recording*>(o)->serial); }
+static int set_serial(PyObject* o, PyObject* value, void*) {
+  const int truth = value ? PyObject_IsTrue(value) : 0;
+  if (truth >= 0) reinterpret_cast<Recording*>(o)->serial = truth;
+  return truth < 0 ? -1 : 0;
+}
 static PyObject* get_arena_bytes(PyObject* o, void*) { return PyLong_FromLongLong(reinterpret_cast<Recording*>(o)->steps.arena_bytes); }
 static PyObject* get_unplanned_bytes(PyObject* o, void*) { return PyLong_FromLongLong(reinterpret_cast<Recording*>(o)->steps.unplanned_bytes); }
 static PyObject* get_replays(PyObject* o, void*) { return PyLong_FromLongLong(reinterpret_cast<Recording*>(o)->replays); }
@@ -183,6 +189,7 @@ bool init_record(PyObject* module) {
       {"regions", get_regions, nullptr, "Per buffer: (kind, bytes, first, last, written, offset, line, address).", nullptr},
       {"lines", get_lines, nullptr, "Lines of the user's code.", nullptr},
       {"operands", get_operands, nullptr, "Leaves that the step uses.", nullptr},
+      {"serial", get_serial, set_serial, "Whether replays keep to one thread.", nullptr},
       {"arena_bytes", get_arena_bytes, nullptr, "Memory of all intermediate results together.", nullptr},
       {"unplanned_bytes", get_unplanned_bytes, nullptr, "Their sizes added up.", nullptr},
       {"replays", get_replays, nullptr, "How often this was replayed.", nullptr},

@@ -245,6 +245,9 @@ int thread_count() {
   return wanted.load();
 }
 
+Serial::Serial(bool serial) : before_(inside) { inside = inside || serial; }
+Serial::~Serial() { inside = before_; }
+
 void set_thread_count(int n) { wanted = std::clamp(n, 1, kMaxThreads); }
 
 void parallel_chunks(int64_t chunks, ChunkFunction function, void* context) {

@@ -11,6 +11,18 @@ int thread_count();             // threads a parallel_for may use, the caller in
 void set_thread_count(int n);   // n >= 1
 int processor_threads();        // physical cores this process may run on: the default
 
+// While one lives, this thread does everything itself.
+class Serial {
+ public:
+  explicit Serial(bool serial);
+  ~Serial();
+  Serial(const Serial&) = delete;
+  Serial& operator=(const Serial&) = delete;
+
+ private:
+  const bool before_;
+};
+
 using ChunkFunction = void (*)(void* context, int64_t chunk);
 // Runs function(context, 0 .. chunks-1), each once, and returns when all are done. A chunk never throws. A call from
 // inside a chunk runs serially. One chunk, or one thread, runs on the caller.
