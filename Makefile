@@ -1,4 +1,4 @@
-# make demo | test | interpret | bench | gpu | kernels | lint | isa | sanitize | wheel | readme | clean
+# make demo | test | interpret | bench | gpu | kernels | verify | lint | isa | sanitize | wheel | readme | clean
 # Everything lives in .venv; a target installs again only when setup.py, pyproject.toml or a C++ file has changed.
 PYTHON ?= python3
 BIN := .venv/bin
@@ -10,7 +10,7 @@ SANITIZERS := $(shell g++ -print-file-name=libasan.so 2>/dev/null) $(shell g++ -
 SANITIZED := PYTHONPATH=$(CURDIR)/build/sanitize/lib LD_PRELOAD="$(SANITIZERS)" ASAN_OPTIONS=detect_leaks=0 \
     $(BIN)/python -P -m pytest -q -p no:cacheprovider
 .DELETE_ON_ERROR:
-.PHONY: demo test interpret bench gpu kernels readme lint isa sanitize wheel clean
+.PHONY: demo test interpret bench gpu kernels verify readme lint isa sanitize wheel clean
 
 demo: .venv/.core
 	$(BIN)/dlcore demo
@@ -51,6 +51,9 @@ gpu: .venv/.cuda13
 # What the GPU kernels compile to, on any machine: registers, spills, instructions, and the table in docs/kernels.md.
 kernels: .venv/.test
 	$(BIN)/dlcore verify --compile --report docs/kernels.md
+
+verify: .venv/.test
+	$(BIN)/dlcore verify --compile
 
 # The README's tables, from the newest results of this machine.
 readme: .venv/.core

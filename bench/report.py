@@ -121,7 +121,23 @@ def weight(load) -> str:
     )
 
 
-SECTIONS = {f.__name__: f for f in (headline, machine, steps, epoch, goals, operations, gemm, weight)}
+def kernels(load) -> str:
+    """GPU kernels by family, from docs/kernels.md."""
+    lines = (ROOT / "docs" / "kernels.md").read_text().splitlines()
+    cells = [[c.strip() for c in line.strip("|").split("|")] for line in lines if line.startswith("|")]
+    (_, *arches), _, *rows = cells
+    families: dict[str, list[list[str]]] = {}
+    for name, *found in rows:
+        families.setdefault(re.split(r"[./]", name.strip("`"))[0], []).append(found)
+    table = []
+    for family, kernels_of in families.items():
+        columns = [[c for c in column if c] for column in zip(*kernels_of, strict=True)]
+        counts = [f"{sum('problem' not in c for c in column)} of {len(column)}" for column in columns]
+        table.append([f"[{family}](kernels/{family})", *counts, "not yet"])
+    return _table(["kernels compiled without problems", *arches, "run on hardware"], table)
+
+
+SECTIONS = {f.__name__: f for f in (headline, machine, steps, epoch, goals, operations, gemm, weight, kernels)}
 
 
 def render(text: str, results: Path) -> str:

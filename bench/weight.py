@@ -60,7 +60,10 @@ print(end - imported, end - start)
 
 
 def _python(python: str, *arguments: str) -> str:
-    return subprocess.run([python, *arguments], check=True, capture_output=True, text=True, cwd="/").stdout
+    """What an interpreter prints that sees nothing but what is installed for it, its byte code included."""
+    environment = {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "PYTHONDONTWRITEBYTECODE")}
+    done = subprocess.run([python, *arguments], check=True, capture_output=True, text=True, cwd="/", env=environment)
+    return done.stdout
 
 
 def measure(peers: str, repeats: int = 11) -> dict:
