@@ -5,7 +5,7 @@
         loss = step(x, y)
 
 What must be as it was for a replay is found here, by looking at what the function can reach; csrc/core/recorder.cpp
-notes the launches and csrc/core/recording.cpp runs them again.
+notes the launches and csrc/core/replay.cpp runs them again.
 """
 
 from __future__ import annotations

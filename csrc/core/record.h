@@ -55,7 +55,7 @@ struct LeafGrad {  // a leaf whose gradient the step reads or replaces
   int cleared = -1, set = -1;  // the first command after it became None, and after it last became another tensor
 };
 
-// Everything about one recorded step. Plain data: recorder.cpp fills it, recording.cpp runs it.
+// Everything about one recorded step. Plain data: recorder.cpp fills it, replay.cpp runs it.
 struct Steps {
   std::vector<Command> commands;
   std::vector<Array> arrays;

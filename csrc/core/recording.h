@@ -1,4 +1,4 @@
-// A recorded step as a Python object: what recording.cpp makes and replays, and recording_type.cpp shows to Python.
+// A recorded step as a Python object: recording.cpp makes it, replay.cpp runs it, recording_type.cpp shows it to Python.
 #pragma once
 #include <memory>
 #include <utility>
@@ -62,6 +62,10 @@ struct Recording {
 };
 
 extern PyTypeObject* recording_type;
+
+bool overlaps(const Array& a, const std::vector<Range>& ranges);
+void repoint(Recording* self, int region, char* to);        // an input, or memory that results lie in, has moved
+PyObject* from_input(const Result& r, Tensor* source);      // a gradient that is an input, or a view of it
 
 // Python functions and methods; see their tables in recording_type.cpp.
 PyObject* begin_recording(PyObject*, PyObject* args);

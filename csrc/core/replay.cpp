@@ -1,0 +1,437 @@
+// The replaying side: whether a recorded step stands for a call, and running it again.
+#include <algorithm>
+#include <chrono>
+#include <cstring>
+#include <new>
+
+#include "core/function.h"
+#include "core/memory.h"
+#include "core/recording.h"
+#include "core/tape.h"
+#include "core/threads.h"
+
+namespace dlcore {
+
+// ---- whether a recording stands for a call ------------------------------------------------------------------------
+// Numbers and texts by value (floats by their bits, for -0.0 is not 0.0), tuples by their parts, the rest by identity.
+static bool same_value(PyObject* now, PyObject* then) {
+  if (now == then) return true;
+  if (!now || Py_TYPE(now) != Py_TYPE(then)) return false;
+  if (PyFloat_Check(then)) {
+    const double a = PyFloat_AS_DOUBLE(now), b = PyFloat_AS_DOUBLE(then);
+    return !std::memcmp(&a, &b, sizeof a);
+  }
+  if (PyTuple_Check(then)) {
+    bool same = PyTuple_GET_SIZE(now) == PyTuple_GET_SIZE(then);
+    for (Py_ssize_t k = 0; same && k < PyTuple_GET_SIZE(then); ++k) same = same_value(PyTuple_GET_ITEM(now, k), PyTuple_GET_ITEM(then, k));
+    return same;
+  }
+  if (!PyLong_Check(then) && !PyUnicode_Check(then) && !PyBytes_Check(then)) return false;
+  const int equal = PyObject_RichCompareBool(now, then, Py_EQ);
+  if (equal < 0) PyErr_Clear();
+  return equal == 1;
+}
+
+static bool unchanged(const Watched& w) {
+  if (PyCell_Check(w.container)) return same_value(PyCell_GET(w.container), w.value);
+  if (!w.key) return PyObject_Size(w.container) == PyLong_AsSsize_t(w.value);
+  if (PyDict_Check(w.container)) return same_value(PyDict_GetItem(w.container, w.key), w.value);
+  if (PyList_Check(w.container)) {
+    const Py_ssize_t k = PyLong_AsSsize_t(w.key);
+    return k < PyList_GET_SIZE(w.container) && same_value(PyList_GET_ITEM(w.container, k), w.value);
+  }
+  PyObject* now = PyObject_GetAttr(w.container, w.key);
+  if (!now) PyErr_Clear();
+  const bool same = same_value(now, w.value);
+  Py_XDECREF(now);
+  return same;
+}
+
+static bool same_spec(const Input& input, const Tensor* t) {
+  const Array &want = input.array, &a = t->array;
+  return !t->weak && !t->node && t->requires_grad == input.requires_grad && a.dtype == want.dtype && a.ndim == want.ndim &&
+         !std::memcmp(a.shape, want.shape, sizeof(int64_t) * a.ndim) && !std::memcmp(a.strides, want.strides, sizeof(int64_t) * a.ndim) &&
+         !(input.written && t->buffer->readonly);
+}
+
+struct Call {  // the tensors of one replay
+  std::vector<Tensor*> sources;  // per input
+  std::vector<Array> wholes;     // per input: all of its memory, in a sweep too
+};
+
+static Tensor* leaf_of(const Recording* self, size_t k, const Call& call) {
+  const LeafGrad& g = self->steps.grads[k];
+  return g.argument >= 0 ? call.sources[static_cast<size_t>(g.argument)] : g.leaf;
+}
+
+// Adds the gradients that leaves have now, which must be there where the recorded step found some.
+static bool add_grads(Recording* self, Call& call) {
+  for (size_t k = 0; k < self->grads.size(); ++k) {
+    const LeafGrad& g = self->steps.grads[k];
+    if (!g.leaf || !g.read) continue;
+    Tensor* now = as_tensor(leaf_of(self, k, call)->grad);
+    if ((g.region >= 0) != (now != nullptr)) return false;
+    if (!now) continue;
+    call.sources.push_back(now);
+    call.wholes.push_back(now->array);
+  }
+  return call.sources.size() == self->inputs.size();
+}
+
+// Inputs that have moved must not reach into memory that the step changes, nor what it changes of them into others.
+static bool apart(const Recording* self, const Call& call) {
+  for (size_t k = 0; k < call.sources.size(); ++k) {
+    const Input& a = self->inputs[k];
+    if (self->bound[static_cast<size_t>(a.region)] == call.sources[k]->array.data && call.wholes[k].ndim == a.array.ndim) continue;
+    if (overlaps(call.wholes[k], a.written ? self->fixed_all : self->fixed_written)) return false;
+    for (size_t j = 0; j < call.sources.size(); ++j) {
+      const Input& b = self->inputs[j];
+      if (a.same != b.same && (a.written || b.written) && share_memory(call.wholes[k], call.wholes[j])) return false;
+    }
+  }
+  return true;
+}
+
+// 1 yes, 0 no, -1 error.
+static int matches(Recording* self, Call& call) {
+  if (call.sources.size() != self->n_arguments || self->grad_mode != grad_enabled || recorder || !add_grads(self, call)) return 0;
+  for (size_t k = 0; k < call.sources.size(); ++k) {
+    const Input& input = self->inputs[k];
+    if (!same_spec(input, call.sources[k])) return 0;
+    if (input.leaf >= 0) continue;
+    if (call.sources[static_cast<size_t>(input.same)] != call.sources[k]) return 0;
+    for (size_t j = 0; input.requires_grad_after && j < k; ++j) {  // its gradients from both places add up
+      if (input.same != self->inputs[j].same && call.sources[j] == call.sources[k]) return 0;
+    }
+  }
+  if (!apart(self, call)) return 0;
+  for (const Watched& w : self->watched) if (!unchanged(w)) return 0;
+  if (changes != self->seen_changes) {
+    const uint64_t now = changes;
+    PyObject* same = PyObject_CallNoArgs(self->check);
+    if (!same) return -1;
+    const bool yes = same == Py_True;
+    Py_DECREF(same);
+    if (!yes) return 0;
+    self->seen_changes = now;
+  }
+  return 1;
+}
+
+// ---- replaying ----------------------------------------------------------------------------------------------------
+static bool touched(const Tensor* t) { return t->requires_grad || t->grad || t->weakrefs; }  // by whoever held it
+
+// Results and gradients of the last call that somebody still holds keep their memory: new ones take their place.
+static bool replace_held(Recording* self) {
+  Steps& s = self->steps;
+  for (size_t region = 0; region < s.regions.size(); ++region) {
+    if (s.regions[region].kind != Region::inside || !s.regions[region].buffer) continue;
+    std::vector<Tensor**> ours;
+    int64_t held = 0;
+    for (Result& r : self->results) {
+      if (r.region != static_cast<int>(region)) continue;
+      ours.push_back(&r.tensor);
+      held += Py_REFCNT(as_object(r.tensor)) - 1 + touched(r.tensor);
+    }
+    for (size_t k = 0; k < self->grads.size(); ++k) {
+      Result& r = self->grads[k];
+      if (r.region != static_cast<int>(region)) continue;
+      ours.push_back(&r.tensor);
+      held += Py_REFCNT(as_object(r.tensor)) - 1 - (s.grads[k].leaf->grad == as_object(r.tensor)) + touched(r.tensor);
+    }
+    Buffer* old = s.regions[region].buffer;
+    if (held == 0 && old->refs == static_cast<int64_t>(ours.size()) + 1) continue;
+    Buffer* fresh;
+    try {
+      fresh = new_buffer(old->bytes, old->device);
+    } catch (const std::bad_alloc&) {
+      PyErr_Format(PyExc_MemoryError, "capture: out of memory for an output of %zu bytes; an earlier one is still in use", old->bytes);
+      return false;
+    }
+    for (Tensor** place : ours) {
+      Tensor* t = blank_tensor(Py_TYPE(as_object(*place)));
+      if (!t) {
+        drop(fresh);
+        return false;
+      }
+      t->array = (*place)->array;
+      t->array.data = static_cast<char*>(fresh->data) + (static_cast<char*>((*place)->array.data) - static_cast<char*>(old->data));
+      t->buffer = keep(fresh);
+      t->device = (*place)->device;
+      Py_SETREF(*place, t);
+    }
+    s.regions[region].buffer = fresh;
+    drop(old);
+    repoint(self, static_cast<int>(region), static_cast<char*>(fresh->data));
+    self->graph.reset();
+  }
+  return true;
+}
+
+static void run_command(Recording* self, const Command& c) {
+  Steps& s = self->steps;
+  dlcore::run(c.kernel, {s.arrays.data() + c.first_array, c.n_inputs, c.n_arrays, s.params.data() + c.first_param, c.n_params});
+}
+
+// body(at) without the GIL; `at`: the command that runs, null when all have. C++ errors become Python's.
+template <class Body> static bool guarded(const Command*& at, Body body) {
+  struct WithoutGil {
+    PyThreadState* state = PyEval_SaveThread();
+    ~WithoutGil() { PyEval_RestoreThread(state); }
+  };
+  try {
+    const WithoutGil released;
+    body(at);
+    at = nullptr;
+    return true;
+  } catch (const PythonRaised&) {
+    return false;
+  } catch (const IndexFault& fault) {
+    PyErr_SetString(PyExc_IndexError, fault.what());
+  } catch (const std::bad_alloc&) {
+    PyErr_Format(PyExc_MemoryError, "%s: out of memory for temporary space; dlcore holds %lld bytes", at ? at->kernel.name : "capture",
+                 static_cast<long long>(memory_stats().in_use));
+  } catch (const std::exception& error) {
+    PyErr_Format(PyExc_RuntimeError, "%s: %s", at ? at->kernel.name : "capture", error.what());
+  }
+  return false;
+}
+
+// The step on a GPU: its launches become the nodes of a graph, which nothing but the graph's own launch runs.
+static void make_graph(Recording* self) {
+  for (size_t k = 0; k < self->fixed.size(); ++k) repoint(self, self->inputs[k].region, static_cast<char*>(self->fixed[k]->data));
+  cuda::capture_begin(self->device);
+  try {
+    for (const Command& c : self->steps.commands) run_command(self, c);
+    self->graph = cuda::instantiate(cuda::capture_end(self->device));
+  } catch (...) {
+    cuda::capture_abandon(self->device);
+    throw;
+  }
+}
+
+static void run_graph(Recording* self, const Call& call, int64_t step, const std::vector<int64_t>& strides) {
+  if (!self->graph) make_graph(self);
+  for (size_t k = 0; k < self->fixed.size(); ++k) {
+    const char* from = call.sources[k]->array.as<char>() + (k < strides.size() ? step * strides[k] : 0);
+    cuda::copy(self->device, self->fixed[k]->data, self->device, from, self->fixed[k]->bytes);
+  }
+  cuda::launch_graph(*self->graph);
+}
+
+// What the step leaves in tensors besides values: versions, gradients, flags. `end`: the command at which it ended.
+static bool leave(Recording* self, const Call& call, int end) {
+  Steps& s = self->steps;
+  for (const Region& r : s.regions) if (r.written && r.kind == Region::outside) ++r.buffer->version;
+  for (size_t k = 0; k < call.sources.size(); ++k) {
+    const Input& input = self->inputs[k];
+    if (input.written) bump(call.sources[k]);
+    if (input.leaf < 0 && input.requires_grad_after != input.requires_grad) {
+      call.sources[k]->requires_grad = input.requires_grad_after;
+      ++changes;
+    }
+  }
+  for (size_t k = 0; k < self->grads.size(); ++k) {
+    const LeafGrad& g = s.grads[k];
+    const bool set = g.set >= 0 && end >= g.set, cleared = g.cleared >= 0 && end >= g.cleared;
+    if (!g.leaf || !(set || cleared)) continue;
+    const Result& left = self->grads[k];
+    PyObject* grad = Py_XNewRef(set ? as_object(left.tensor) : nullptr);
+    if (set && left.input >= 0) {
+      grad = from_input(left, call.sources[static_cast<size_t>(left.input)]);
+      if (!grad) return false;
+    }
+    Py_XSETREF(leaf_of(self, k, call)->grad, grad);
+  }
+  return true;
+}
+
+static PyObject* results(const Recording* self, const Call& call) {
+  PyObject* tuple = PyTuple_New(static_cast<Py_ssize_t>(self->results.size()));
+  for (size_t k = 0; tuple && k < self->results.size(); ++k) {
+    const Result& r = self->results[k];
+    Tensor* t = r.tensor;
+    if (t && self->graph) {  // the graph's own memory stays its own
+      t = contiguous_copy(t);
+      if (!t) Py_CLEAR(tuple);
+    } else if (t) {
+      Py_INCREF(as_object(t));
+    } else {
+      Tensor* source = call.sources[static_cast<size_t>(r.input)];
+      Array a = r.array;
+      a.data = static_cast<char*>(source->array.data) + r.offset;
+      t = new_view(source, a);
+      if (!t) Py_CLEAR(tuple);
+    }
+    if (tuple) PyTuple_SET_ITEM(tuple, static_cast<Py_ssize_t>(k), as_object(t));
+  }
+  return tuple;
+}
+
+static bool read_args(PyObject* tuple, Call& call) {
+  for (Py_ssize_t k = 0; k < PyTuple_GET_SIZE(tuple); ++k) {
+    if (!is_tensor(PyTuple_GET_ITEM(tuple, k))) return false;
+    Tensor* t = as_tensor(PyTuple_GET_ITEM(tuple, k));
+    call.sources.push_back(t);
+    call.wholes.push_back(t->array);
+  }
+  return true;
+}
+
+// The first elements along the first axis of each tensor, of length `times`; null without an error if there are none.
+static PyObject* first_elements(const Call& stacked, int64_t times) {
+  for (const Tensor* t : stacked.sources) {
+    if (t->array.ndim == 0 || t->array.shape[0] != times || t->requires_grad) return nullptr;
+  }
+  PyObject* firsts = PyTuple_New(static_cast<Py_ssize_t>(stacked.sources.size()));
+  for (size_t k = 0; firsts && k < stacked.sources.size(); ++k) {
+    Array a = stacked.wholes[k];
+    std::memmove(a.shape, a.shape + 1, sizeof(int64_t) * static_cast<size_t>(a.ndim - 1));
+    std::memmove(a.strides, a.strides + 1, sizeof(int64_t) * static_cast<size_t>(a.ndim - 1));
+    --a.ndim;
+    Tensor* first = new_view(stacked.sources[k], a);
+    if (!first) Py_CLEAR(firsts);
+    else PyTuple_SET_ITEM(firsts, static_cast<Py_ssize_t>(k), as_object(first));
+  }
+  return firsts;
+}
+
+struct Busy {
+  Recording* self;
+  explicit Busy(Recording* r) : self(r) { self->busy = true; }
+  ~Busy() { self->busy = false; }
+};
+
+// `times` replays; the arguments move on by `strides` bytes after each. The results as a tuple; NotImplemented if the
+// recording does not stand for this call.
+static PyObject* replay(Recording* self, Call& call, int64_t times, const std::vector<int64_t>& strides) {
+  if (self->busy) {
+    PyErr_SetString(PyExc_RuntimeError, "capture: this step is running already, in another thread");
+    return nullptr;
+  }
+  const Busy busy(self);
+  const int good = matches(self, call);
+  if (good < 0) return nullptr;
+  if (!good || (times > 1 && !self->steady)) Py_RETURN_NOTIMPLEMENTED;
+  if (!replace_held(self)) return nullptr;
+  const bool as_graph = self->device && (!self->fixed.empty() || self->inputs.empty());
+  for (size_t k = 0; !as_graph && k < call.sources.size(); ++k) repoint(self, self->inputs[k].region, static_cast<char*>(call.sources[k]->array.data));
+  const Command* at = nullptr;
+  const bool done = guarded(at, [&](const Command*& at) {
+    const Serial alone(self->serial);
+    for (int64_t step = 0; step < times; ++step, ++self->replays) {
+      if (as_graph) {
+        run_graph(self, call, step, strides);
+        continue;
+      }
+      for (size_t k = 0; step && k < strides.size(); ++k) repoint(self, static_cast<int>(k), self->bound[k] + strides[k]);
+      for (const Command& c : self->steps.commands) {
+        at = &c;
+        run_command(self, c);
+      }
+    }
+  });
+  if (!done) {  // what was done before is done, as it would be without a recording
+    struct Raised {
+      PyObject *type, *value, *trace;
+      Raised() { PyErr_Fetch(&type, &value, &trace); }
+      ~Raised() { PyErr_Restore(type, value, trace); }
+    } raised;
+    leave(self, call, at ? static_cast<int>(at - self->steps.commands.data()) : 0);
+    return nullptr;
+  }
+  if (!leave(self, call, static_cast<int>(self->steps.commands.size()))) return nullptr;
+  return results(self, call);
+}
+
+PyObject* run_recording(PyObject* object, PyObject* args) {
+  Recording* self = reinterpret_cast<Recording*>(object);
+  Call call;
+  if (!read_args(args, call)) Py_RETURN_NOTIMPLEMENTED;
+  PyObject* result = replay(self, call, 1, {});
+  if (result && result != Py_NotImplemented) Py_XSETREF(self->last_args, Py_NewRef(args));
+  return result;
+}
+
+// stands(*tensors): whether it can be replayed for a call with these arguments now.
+PyObject* stands_recording(PyObject* object, PyObject* args) {
+  Call call;
+  const int good = read_args(args, call) ? matches(reinterpret_cast<Recording*>(object), call) : 0;
+  return good < 0 ? nullptr : PyBool_FromLong(good);
+}
+
+// sweep(tensors, n): each has an axis more than the argument, of length n.
+PyObject* sweep_recording(PyObject* object, PyObject* args) {
+  Recording* self = reinterpret_cast<Recording*>(object);
+  PyObject* tensors;
+  long long times;
+  if (!PyArg_ParseTuple(args, "O!L:sweep", &PyTuple_Type, &tensors, &times)) return nullptr;
+  Call stacked, call;
+  if (!read_args(tensors, stacked)) Py_RETURN_NOTIMPLEMENTED;
+  PyObject* firsts = first_elements(stacked, times);
+  if (!firsts && PyErr_Occurred()) return nullptr;
+  if (!firsts) Py_RETURN_NOTIMPLEMENTED;
+  read_args(firsts, call);
+  call.wholes = stacked.wholes;
+  std::vector<int64_t> strides;
+  for (const Array& a : stacked.wholes) strides.push_back(a.strides[0] * item_size(a.dtype));
+  PyObject* result = replay(self, call, times, strides);
+  if (result && result != Py_NotImplemented) Py_XSETREF(self->last_args, Py_NewRef(firsts));
+  Py_DECREF(firsts);
+  return result;
+}
+
+// profile(repeats): seconds of each command, the fastest of some replays with the last call's arguments. All memory that
+// the step changes is put back, so nothing has happened afterwards.
+PyObject* profile_recording(PyObject* object, PyObject* argument) {
+  Recording* self = reinterpret_cast<Recording*>(object);
+  const int64_t repeats = PyLong_AsLongLong(argument);
+  if (repeats == -1 && PyErr_Occurred()) return nullptr;
+  Call call;
+  if (self->busy || (self->n_arguments && !self->last_args) || (self->last_args && !read_args(self->last_args, call)) || !add_grads(self, call)) {
+    PyErr_SetString(errors.capture, "explain: call the step once more first: it has not been replayed yet, or starts from other gradients");
+    return nullptr;
+  }
+  if (self->device) {
+    PyErr_SetString(errors.capture, "explain: the commands of a GPU cannot be timed one by one yet");
+    return nullptr;
+  }
+  Steps& s = self->steps;
+  std::vector<double> seconds(s.commands.size(), 1e9);
+  std::vector<std::pair<char*, std::vector<char>>> saved;
+  for (size_t k = 0; k < call.sources.size(); ++k) {
+    repoint(self, self->inputs[k].region, static_cast<char*>(call.sources[k]->array.data));
+    const auto [low, high] = extent(call.sources[k]->array);
+    if (self->inputs[k].written) saved.emplace_back(const_cast<char*>(low), std::vector<char>(low, high));
+  }
+  for (size_t k = 0; k < s.regions.size(); ++k) {
+    const Region& r = s.regions[k];
+    if (r.kind == Region::input || !r.buffer || !r.written) continue;
+    saved.emplace_back(self->bound[k], std::vector<char>(self->bound[k], self->bound[k] + r.bytes));
+  }
+  const auto put_back = [&] { for (const auto& [at, bytes] : saved) std::memcpy(at, bytes.data(), bytes.size()); };
+  const Busy busy(self);
+  const Command* at = nullptr;
+  const bool done = guarded(at, [&](const Command*& at) {
+    using clock = std::chrono::steady_clock;
+    const Serial alone(self->serial);
+    for (int64_t repeat = 0; repeat < repeats; ++repeat) {
+      clock::time_point before = clock::now();
+      for (size_t k = 0; k < s.commands.size(); ++k) {
+        at = &s.commands[k];
+        run_command(self, s.commands[k]);
+        const clock::time_point after = clock::now();
+        seconds[k] = std::min(seconds[k], std::chrono::duration<double>(after - before).count());
+        before = after;
+      }
+      put_back();
+    }
+  });
+  put_back();
+  if (!done) return nullptr;
+  PyObject* list = PyList_New(static_cast<Py_ssize_t>(seconds.size()));
+  for (size_t k = 0; list && k < seconds.size(); ++k) PyList_SET_ITEM(list, static_cast<Py_ssize_t>(k), PyFloat_FromDouble(seconds[k]));
+  return list;
+}
+
+}  // namespace dlcore
