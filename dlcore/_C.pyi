@@ -93,7 +93,7 @@ class Function:
     def clear_plans(self) -> None: ...
 
 class Recording:
-    """A recorded step (csrc/core/recording.cpp)."""
+    """A recorded step (csrc/core/recording.h)."""
 
     commands: list[Any]
     regions: list[tuple[str, int, int, int, bool, int, int, int]]

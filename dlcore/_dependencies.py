@@ -27,7 +27,7 @@ _LIBRARIES = {"dlcore", "numpy", "ml_dtypes", *sys.stdlib_module_names}  # their
 
 
 def same_value(now: Any, then: Any) -> bool:
-    """Whether two values are the same to a recording; as `same_value` in csrc/core/recording.cpp."""
+    """Whether two values are the same to a recording; as `same_value` in csrc/core/replay.cpp."""
     if now is then:
         return True
     if type(now) is not type(then):

@@ -193,3 +193,29 @@ def test_fit_records_its_steps_with_the_data_in_them():
         assert history.recorded, history.reason
         ends.append([history.epochs[-1]["loss"], history.epochs[-1]["accuracy"]])
     np.testing.assert_allclose(ends[1], ends[0], rtol=1e-5)
+
+
+@pytest.mark.parametrize("make", [lambda p: optim.Adam(p, lr=0.1), lambda p: optim.SGD(p, lr=0.1, momentum=0.9)])
+def test_after_bad_data_the_optimizer_leaves_parameters_alone_until_it_has_been_raised(make):
+    model = nn.Linear(4, 3).to(GPU)
+    optimizer = make(model.parameters())
+    x, y = batch(6, 4, 3)
+
+    def step(labels):
+        loss = dl.cross_entropy(model(dl.tensor(x, device=GPU)), dl.tensor(labels, device=GPU))
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+
+    step(y)
+    dl.synchronize()
+    held = dl.device("cpu")
+    before = [p.detach().clone() for p in model.parameters()]
+    step(np.where(np.arange(6) == 2, 7, y))
+    changes = [(p.detach() - b).abs().max() for p, b in zip(model.parameters(), before, strict=True)]
+    with pytest.raises(IndexError, match="cross_entropy: the label at position 2 is no class"):
+        dl.synchronize()
+    assert [c.to(held).item() for c in changes] == [0, 0]
+    step(y)
+    dl.synchronize()
+    assert any((p.detach() - b).abs().max().item() > 0 for p, b in zip(model.parameters(), before, strict=True))

@@ -16,7 +16,7 @@ import struct
 from typing import Any, NamedTuple
 
 from dlcore import _C
-from dlcore.kernels.launch import BAD_INDEX, BAD_LABEL, NOT_FINITE
+from dlcore.kernels.launch import BAD_INDEX, BAD_LABEL, FAULT_ROOM, NOT_FINITE
 
 __all__ = ["NO_FAULT", "Bound", "Faults"]
 
@@ -41,7 +41,7 @@ class Bound(NamedTuple):
 class Faults:
     """Where rows report bad data: two int64 words each, (code, position), in the order in which rows first ran."""
 
-    ROOM = 256
+    ROOM = FAULT_ROOM
 
     def __init__(self) -> None:
         self.rows: list[str] = []

@@ -138,7 +138,7 @@ class Backend:
                 temps += [scratch] if scratch else []
                 last = Temp(len(temps) - 1) if scratch else None
                 parameters = (*parameters, Parameter("ptr", last, 8), Parameter("ptr", None, 8))
-            packed = Packed(parameters, len(call.inputs), first, errors)
+            packed = Packed(parameters, len(call.inputs), first, errors, int(self._words.data_ptr))
             if (sizes := tuple(p.size for p in parameters)) != binary.parameters:
                 raise RuntimeError(f"{row}: {binary.name} takes parameters of {binary.parameters} bytes, not {sizes}")
             grid = (launch.grid[0] * binary.cluster, *launch.grid[1:], 1, 1)[:3]
@@ -164,7 +164,7 @@ class Backend:
 def _reports(launch: Launch) -> bool:
     """Whether the launch may set fault words."""
     arguments = [f for a in launch.args.values() for f in (a.fields if isinstance(a, Table) else (a,))]
-    return any(isinstance(a, Errors) for a in arguments)
+    return any(isinstance(a, Errors) and not a.every for a in arguments)
 
 
 class Packed:
@@ -173,8 +173,8 @@ class Packed:
     The arrays of a call are its inputs, its outputs (from ``outputs`` on) and its workspaces (from ``temps`` on).
     """
 
-    def __init__(self, parameters: Iterable[Parameter], outputs: int, temps: int, errors: int):
-        self.outputs, self.temps, self.errors = outputs, temps, errors
+    def __init__(self, parameters: Iterable[Parameter], outputs: int, temps: int, errors: int, all_errors: int):
+        self.outputs, self.temps, self.errors, self.all_errors = outputs, temps, errors, all_errors
         self.bytes = bytearray()
         self.slots: list[Slot] = []
         for parameter in parameters:
@@ -201,7 +201,8 @@ class Packed:
             base = 0 if isinstance(argument, In) else self.outputs if isinstance(argument, Out) else self.temps
             self.slots.append((at, 8, base + argument.index, argument.offset, False))
         elif type == "ptr":
-            struct.pack_into("<Q", self.bytes, at, self.errors if isinstance(argument, Errors) else 0)
+            words = (self.all_errors if argument.every else self.errors) if isinstance(argument, Errors) else 0
+            struct.pack_into("<Q", self.bytes, at, words)
         else:
             struct.pack_into(_FORMATS[type], self.bytes, at, argument)
 

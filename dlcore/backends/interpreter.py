@@ -46,7 +46,7 @@ class Backend:
 
         def interpreted(*addresses: int | None) -> None:
             inputs = [_operand(v, a) for v, a in zip(call.inputs, addresses[:count], strict=True)]
-            execute(program, call, inputs, list(addresses[count:end]), errors)
+            execute(program, call, inputs, list(addresses[count:end]), errors, self._words.ctypes.data)
 
         return Bound(_C.python_kernel(row, interpreted))
 

@@ -55,12 +55,17 @@ def run(program: Program, inputs: Sequence[Any], outputs: Sequence[Any], errors:
 
 
 def execute(
-    program: Program, call: Call, inputs: Sequence[Any], outputs: Sequence[int | None], errors: int = 0
+    program: Program,
+    call: Call,
+    inputs: Sequence[Any],
+    outputs: Sequence[int | None],
+    errors: int = 0,
+    all_errors: int = 0,
 ) -> None:
     """Run ``program``, made for ``call``, on host memory.
 
     ``inputs``: the address of element 0 of each operand, the value of a weak scalar, or None; ``outputs``: addresses;
-    ``errors``: the address of the two words of `Errors`.
+    ``errors``: the address of the two words of `Errors`; ``all_errors``: of those of all rows.
     """
     copies = {k: _gathered(v, inputs[k]) for k in program.contiguous if (v := call.inputs[k]) is not None}
     places = [_address(copies[k]) if k in copies else x for k, x in enumerate(inputs)]
@@ -71,7 +76,7 @@ def execute(
 
     def address(argument: Any) -> int:
         if isinstance(argument, Errors):
-            return errors
+            return all_errors if argument.every else errors
         if isinstance(argument, Temp):
             return _address(temps[argument.index]) + argument.offset
         return int((places if isinstance(argument, In) else outputs)[argument.index]) + argument.offset

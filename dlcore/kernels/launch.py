@@ -162,9 +162,14 @@ class Errors:
     """Pointer to two int64 words of the row called, (code, position), at first (0, 2^63 - 1).
 
     A kernel that meets bad data writes with atomic max to the code and atomic min to the position, so that what is
-    raised does not depend on the order of blocks, and goes on without touching what it must not.
+    raised does not depend on the order of blocks, and goes on without touching what it must not. ``every``: pointer to
+    the words of all rows, FAULT_ROOM pairs, or null: what changes parameters looks there first, and leaves them alone.
     """
 
+    every: bool = False
+
+
+FAULT_ROOM = 256  # rows that may report bad data
 
 BAD_LABEL, BAD_INDEX, NOT_FINITE = 1, 2, 3  # codes; larger ones win
 

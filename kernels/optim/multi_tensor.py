@@ -12,7 +12,22 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from dlcore.dtypes import DType, bfloat16, float16, float32, float64
-from dlcore.kernels.launch import F64, I32, Call, Cuda, In, Launch, Out, Program, Table, Temp, View, Workspace, ceil_div
+from dlcore.kernels.launch import (
+    F64,
+    I32,
+    Call,
+    Cuda,
+    Errors,
+    In,
+    Launch,
+    Out,
+    Program,
+    Table,
+    Temp,
+    View,
+    Workspace,
+    ceil_div,
+)
 
 THREADS = 256
 CTYPES = {float32: "float", float64: "double", float16: "__half", bfloat16: "__nv_bfloat16"}
@@ -126,7 +141,7 @@ def _update(call: Call, name: str, lists: int, narrowest: int) -> Program:
         item = max(dtype.itemsize, narrowest)
         for table, chunks in _tables(segments, CHUNK // item):
             each = 1 if chunks <= 8 * call.arch.multiprocessors else CHUNKS
-            args = {"table": table, "settings": In(settings), "each": I32(each)}
+            args = {"table": table, "settings": In(settings), "each": I32(each), "faults": Errors(every=True)}
             updates.append(Launch(kernel, (ceil_div(chunks, each),), args))
     strided = tuple(k for k in (*range(n, 2 * n), settings) if not _view(call, k).contiguous)
     return Program((*dense.before, *updates, *dense.after), tuple(temps), strided)

@@ -22,6 +22,16 @@ template <int kPointers> struct Segments {
   int group[kCount];         // row of settings
 };
 
+// Whether an operation before has met bad data: parameters then stay as they are, for what was computed from it is
+// wrong. `faults`: the (code, position) of every row that may report some (launch.py's FAULT_ROOM), or null. All
+// threads of the block must call it; 4 KiB from the cache.
+__device__ inline bool faulted(const long long* faults) {
+  constexpr int kRoom = 256;
+  bool found = false;
+  if (faults != nullptr) for (int k = threadIdx.x; k < kRoom; k += kThreads) found = found || faults[2 * k] != 0;
+  return __syncthreads_or(found);
+}
+
 // The type arithmetic is done in.
 template <class T> struct ComputeOf { using type = float; };
 template <> struct ComputeOf<double> { using type = double; };

@@ -31,7 +31,8 @@ template <class C> __device__ inline Factors<C> factors(const double* h, bool fi
 // each: chunks of a block.
 template <class T>
 __global__ void __launch_bounds__(kThreads, 4)
-sgd(const __grid_constant__ Segments<4> table, const double* settings, int each) {
+sgd(const __grid_constant__ Segments<4> table, const double* settings, int each, const long long* faults) {
+  if (faulted(faults)) return;
   using C = Compute<T>;
   constexpr int n = kVector<T>;
   int chunk = blockIdx.x * each;
