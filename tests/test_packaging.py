@@ -37,6 +37,9 @@ def test_wheel_holds_the_package_and_nothing_else(tmp_path):
     names = set(zipfile.ZipFile(wheel).namelist())
     package = {n for n in names if not n.startswith(f"dlcore-{dlcore.__version__}.dist-info/")}
     data = {"dlcore/py.typed", "dlcore/data/digits.npz", "dlcore/data/DIGITS.md"}
+    data |= {str(p.relative_to(ROOT)) for p in (ROOT / "dlcore" / "kernels" / "shim").glob("*.h")}
+    kernels = {p for p in (ROOT / "kernels").rglob("*") if p.suffix in (".py", ".cu", ".cuh")}
+    data |= {f"dlcore/{p.relative_to(ROOT)}" for p in kernels}
     modules = {str(p.relative_to(ROOT)) for p in (ROOT / "dlcore").rglob("*.py*") if p.suffix in (".py", ".pyi")}
     (extension,) = (n for n in package if n.endswith(".so"))
     assert re.fullmatch(r"dlcore/_C\.[\w-]+\.so", extension)
