@@ -83,8 +83,8 @@ def plan(op: Op, operands: tuple[Any, ...], attrs: tuple[Any, ...], needs: tuple
     wanted = [o if taped or k < n_outputs else None for k, o in enumerate(outputs)]
     bound = _bind(op.name, device, kernel, inputs, [None if o is None else _fresh(o) for o in wanted], attrs, params)
     outputs = (*outputs, *(Spec((n,), uint8) for n in bound.temps))
-    kind, head = FOREIGN if callable(bound.target) else NATIVE, (*head[:3], len(bound.temps))
-    return Plan((kind, *head), bound.target, casts, outputs, params, saves, writes, bound.copies)
+    head = (*head[:3], len(bound.temps))
+    return Plan((NATIVE, *head), bound.target, casts, outputs, params, saves, writes, bound.copies)
 
 
 # ---- GPUs ---------------------------------------------------------------------------------------------------------
@@ -142,7 +142,7 @@ def copy_plan(source: Any, target: Any) -> Plan:
     bound = _bind(op.name, place, kernel, views[:1], views[1:])
     if bound.temps or bound.copies:
         raise RuntimeError("contiguous: its planner may want neither workspaces nor copies")
-    return Plan((FOREIGN if callable(bound.target) else NATIVE, 0, 0, place.code, 0), bound.target, ())
+    return Plan((NATIVE, 0, 0, place.code, 0), bound.target, ())
 
 
 def common_device(op: Op, operands: Sequence[Any]) -> Device:

@@ -952,3 +952,12 @@ def test_random_programs(draws, backward, guards):
     finally:
         _C.set_guards(False)
     assert step.recordings == 1
+
+
+@pytest.mark.parametrize("side, alone", [(16, True), (512, False)])
+def test_small_steps_keep_to_one_thread(side, alone):
+    step = dl.capture(lambda x: x @ x)
+    x = dl.ones(side, side)
+    for _ in range(2):
+        step(x)
+    assert step._entries[0].recording.serial is alone

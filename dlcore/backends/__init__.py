@@ -29,7 +29,7 @@ _TEXTS = {
 
 
 class Bound(NamedTuple):
-    """What a plan runs: a native kernel or a Python callable of (*inputs, *outputs, *attrs)."""
+    """What a plan runs: a capsule of a native kernel."""
 
     target: Any
     temps: tuple[int, ...] = ()
