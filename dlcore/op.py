@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from dlcore import _C
 from dlcore.dtypes import FLOATS, DType, default_float, result_type
 
-__all__ = ["REGISTRY", "REQUIRED", "Op", "Sample", "Spec", "Wrong", "floating", "function", "widest"]
+__all__ = ["REGISTRY", "REQUIRED", "Op", "Operand", "Sample", "Size", "Spec", "Wrong", "floating", "function", "widest"]
 
 REQUIRED: Any = inspect.Parameter.empty
 
@@ -44,6 +44,33 @@ class Sample(NamedTuple):
     why: str = ""
     grad: bool = True
     bench: bool = False
+
+
+class Operand(NamedTuple):
+    """An array described, not drawn: standard normal, or uniform in [low, high), which integers need.
+
+    ``dtype``: None for the floating dtype that is being timed.
+    """
+
+    shape: tuple[int, ...]
+    low: float | None = None
+    high: float | None = None
+    dtype: DType | None = None
+
+
+class Size(NamedTuple):
+    """Operands worth timing, described and drawn only then, so that they may be large.
+
+    ``operands``: an Operand or just a shape, a NumPy array (random state, settings), a number or None, one per operand.
+    ``why``: what it stands for ("dispatch", "1M", "ragged", "a layer of model b"). ``dtypes``: what it is timed in;
+    default: the floating dtypes that the row claims. ``devices``: where it is worth the time and fits.
+    """
+
+    operands: tuple[Any, ...]
+    attrs: tuple[Any, ...] = ()
+    why: str = ""
+    dtypes: tuple[DType, ...] = ()
+    devices: tuple[str, ...] = ("cpu", "cuda")
 
 
 class Wrong(NamedTuple):
@@ -117,6 +144,12 @@ class Op:
 
     ref: Callable[..., Any] | None = None
     samples: Callable[[Any], Iterable[Sample]] | None = None
+    sizes: Sequence[Size] = ()
+    """What is timed: small to large, and ragged."""
+    peers: Mapping[str, str | tuple[str, str]] = field(default_factory=dict)
+    """How other libraries compute the same: "torch", "jax" or "numpy" (CuPy too) -> an expression over the names of
+    operands and attributes, torch, F, jax, jnp, np, or (setup, expression). A key with a word more, "torch out", is
+    another way of the same library, held beside the first; `out` is then an array that the first way returned."""
     errors: Callable[[], Iterable[Wrong]] | None = None
     dtypes: tuple[DType, ...] = FLOATS
     """The dtypes the row claims: each is tested (for operands that samples give as float64)."""
