@@ -2,6 +2,8 @@
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
+#include <limits>
+
 #include "core/cuda.h"
 #include "core/device.h"
 #include "core/function.h"
@@ -12,6 +14,34 @@
 #include "core/threads.h"
 
 namespace py = pybind11;
+
+static void run_by_name(const std::string& name, const std::vector<py::object>& inputs,
+                        const std::vector<py::object>& outputs, const std::vector<py::object>& params) {
+  using namespace dlcore;
+  const Kernel* kernel = find_kernel(name);
+  if (!kernel) throw py::value_error("run_kernel: there is no kernel named " + name);
+  if (recorder) throw py::value_error("run_kernel: " + name + " cannot be recorded");
+  std::vector<Array> arrays;
+  for (const auto* group : {&inputs, &outputs}) {
+    for (const py::object& o : *group) {
+      if (!is_tensor(o.ptr())) throw py::type_error("run_kernel: " + name + ": operands are tensors");
+      const Tensor* t = as_tensor(o.ptr());
+      if (t->device || !t->array.contiguous()) throw py::value_error("run_kernel: " + name + ": contiguous, on the CPU");
+      if (group == &outputs && !check_writable(t, name.c_str())) throw py::error_already_set();
+      arrays.push_back(t->array);
+    }
+  }
+  std::vector<Param> numbers;
+  for (const py::object& o : params) {
+    Param p;
+    if (py::isinstance<py::float_>(o)) p.f = o.cast<double>();
+    else p.i = o.cast<int64_t>();
+    numbers.push_back(p);
+  }
+  const Args args{arrays.data(), static_cast<int>(inputs.size()), static_cast<int>(arrays.size()),
+                  numbers.data(), static_cast<int>(numbers.size())};
+  if (!run_kernel(*kernel, args, std::numeric_limits<size_t>::max())) throw py::error_already_set();  // without the GIL
+}
 
 PYBIND11_MODULE(_C, m) {
   using namespace dlcore;
@@ -34,6 +64,8 @@ PYBIND11_MODULE(_C, m) {
     }
   }, "The instruction set whose kernels were registered.");
   m.def("kernel_names", kernel_names, "Names of all CPU kernels.");
+  m.def("run_kernel", run_by_name, py::arg("name"), py::arg("inputs"), py::arg("outputs"), py::arg("params"),
+        "Run a CPU kernel that belongs to no row, unrecorded: tensors, contiguous and on the CPU, and its numbers.");
   m.def("memory_stats", [] {
     const MemoryStats s = memory_stats();
     py::dict d;
