@@ -1,0 +1,223 @@
+"""What a machine can do at best: bytes a second by working set, multiply-adds a second by dtype. `measure() -> Roofs`.
+
+Roofs are measured, never looked up, by loops of dlcore's own (csrc/roofs/, kernels/roofs/) on as many threads of its
+own pool as operations have. Each is the best of several repeats, since nothing makes a loop faster than the machine.
+
+    copy    read a half of the working set, write the other; counted: bytes read + bytes written. The better of ordinary
+            stores and, beyond the caches, of stores that go past them (an ordinary store reads the line first, which
+            nobody asked for and which is not counted)
+    read    sum the whole working set, as 8-byte words; counted: bytes read
+    FMA     x = x * a + b in registers, in so many independent chains that every unit is busy; counted: 2 FLOPs each
+    GEMM    the library's product of large square matrices; counted: 2 n**3 FLOPs
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dlcore import _C
+from dlcore._device import Device
+from dlcore._device import device as as_device
+from dlcore._tensor import Tensor, full, zeros
+from dlcore.dtypes import DType, as_dtype, float32, float64, int64
+
+__all__ = ["Progress", "Roofs", "measure"]
+
+Progress = Callable[[float, str], None]
+"""Told how much is done, from 0 to 1, and what comes next."""
+
+CHAINS = {"float32": 192, "float64": 96}  # elements a thread multiplies and adds to: what csrc/roofs/roofs.inl takes
+FACTOR, TERM = 0.5, 1.0  # x = x / 2 + 1 stays near 2 for ever
+_SAMPLE = 3e-4  # seconds of one sample: the clock costs less than 0.1 % of it
+
+
+@dataclass(frozen=True)
+class Roofs:
+    """The roofs of a device. ``copy``, ``read``: (bytes of the working set, bytes/s); ``fma``, ``gemm``: dtype -> FLOP/s.
+
+    ``library`` says what ``gemm`` is of; a GPU's ``fma`` has "tf32" too: float32 rounded to 11 bits on tensor cores.
+    """
+
+    device: str
+    threads: int
+    copy: list[tuple[int, float]]
+    read: list[tuple[int, float]]
+    fma: dict[str, float]
+    gemm: dict[str, float] = field(default_factory=dict)
+    library: str = ""
+    quick: bool = False
+
+    @cached_property
+    def curve(self) -> list[tuple[int, float]]:
+        """(working set, bytes/s): the better of copy and read, and never less than for a larger working set."""
+        best: dict[int, float] = {}
+        for size, rate in (*self.copy, *self.read):
+            best[size] = max(rate, best.get(size, 0.0))
+        found: list[tuple[int, float]] = []
+        for size in sorted(best, reverse=True):
+            found.append((size, max(best[size], found[-1][1] if found else 0.0)))
+        return found[::-1]
+
+    def bandwidth(self, touched: float) -> float:
+        """Bytes a second for a working set of ``touched`` bytes: between the sizes measured, linear in its logarithm."""
+        sizes, rates = zip(*self.curve, strict=True)
+        return float(np.interp(math.log(max(touched, 1.0)), np.log(sizes), rates))
+
+    def flops(self, dtype: Any) -> float:
+        """FLOP/s in a dtype. What has no figure of its own is computed in float32, or of 8 bytes, in float64.
+
+        On a GPU float32 counts as the faster of FMA and three tf32 products on tensor cores, which are as accurate.
+        """
+        kind = dtype if isinstance(dtype, DType) else as_dtype(dtype)
+        if kind.name in self.fma and kind is not float32:
+            return self.fma[kind.name]
+        if kind.itemsize == 8:
+            return self.fma["float64"]
+        return max(self.fma["float32"], self.fma.get("tf32", 0.0) / 3)
+
+    def least(self, flops: float, bytes: float, touched: float, dtype: Any) -> float:
+        """The fewest seconds in which so many FLOPs can be done and so many bytes be moved, each at its roof."""
+        return max(self._parts(flops, bytes, touched, dtype))
+
+    def bound(self, flops: float, bytes: float, touched: float, dtype: Any) -> str:
+        """Which of the two takes longer: "memory" or "arithmetic"."""
+        moving, computing = self._parts(flops, bytes, touched, dtype)
+        return "memory" if moving >= computing else "arithmetic"
+
+    def _parts(self, flops: float, bytes: float, touched: float, dtype: Any) -> tuple[float, float]:
+        return bytes / self.bandwidth(touched), flops / self.flops(dtype)
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain dicts, lists, strings and numbers."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> Roofs:
+        """What `to_json` gave; ValueError where it did not."""
+        try:
+            curves = {name: [(int(size), float(rate)) for size, rate in data[name]] for name in ("copy", "read")}
+            return cls(**{**data, **curves})
+        except (KeyError, TypeError) as error:
+            raise ValueError(f"roofs: not what Roofs.to_json gave: {error!r}") from None
+
+
+def measure(
+    device: str | Device = "cpu", threads: int | None = None, quick: bool = False, progress: Progress | None = None
+) -> Roofs:
+    """The roofs of a device: 10 s, or 3 s if ``quick`` (fewer sizes of working set, fewer repeats).
+
+    ``threads``: of the CPU; default: as many as operations use.
+    """
+    place = as_device(device)
+    told = progress or (lambda done, what: None)
+    if place.type != "cpu":
+        from dlcore.bench.gpu_roofs import measure_gpu
+
+        return Roofs(**measure_gpu(place, quick, told), quick=quick)
+    threads = threads or _C.thread_count()
+    before = _C.thread_count()
+    _C.set_thread_count(threads)
+    try:
+        found = _measure_cpu(threads, quick, told)
+    finally:
+        _C.set_thread_count(before)
+    told(0.9, "GEMM of NumPy")
+    gemm, library = _numpy_gemm(threads, 0.6 if quick else 1.2)
+    told(1.0, "")
+    return Roofs(str(place), threads, **found, gemm=gemm, library=library, quick=quick)
+
+
+# ---- CPU ----------------------------------------------------------------------------------------------------------
+
+
+def working_sets(quick: bool) -> list[int]:
+    """Bytes: from the smallest L1 to four times a large last-level cache and more."""
+    return [1 << k for k in (*range(14, 27, 2), 27)] if quick else [1 << k for k in range(14, 29)]
+
+
+def _measure_cpu(threads: int, quick: bool, told: Progress) -> dict[str, Any]:
+    sizes, seconds = working_sets(quick), 0.03 if quick else 0.1
+    words = full((sizes[-1] // 8,), 1, dtype=int64, device="cpu")  # written, so that every page is there
+    loops = _Loops(threads, seconds)
+    copy, read, fma = [], [], {}
+    for name, elements in CHAINS.items():
+        told(0.0, f"FMA in {name}")
+        fma[name] = loops.fma(as_dtype(name), elements)
+    for k, size in enumerate(sizes):
+        told(0.05 + 0.85 * k / len(sizes), f"copy and read, {size >> 10} KiB")
+        n = size // 16
+        half, other = words[:n], words[n : 2 * n]
+        copy.append((size, loops.copy(half, other, past_caches=size >= 1 << 20)))
+        read.append((size, loops.read(words[: 2 * n])))
+    return {"copy": copy, "read": read, "fma": fma}
+
+
+class _Loops:
+    """The loops of csrc/roofs/: rates on ``threads`` threads, the best within ``seconds``."""
+
+    def __init__(self, threads: int, seconds: float):
+        self.threads, self.seconds = threads, seconds
+        self._times = zeros((threads, 2), dtype=float64, device="cpu")
+        self._sums = zeros((threads,), dtype=int64, device="cpu")
+
+    def copy(self, source: Tensor, target: Tensor, past_caches: bool) -> float:
+        """Bytes read and written a second."""
+        kinds = (0, 1) if past_caches else (0,)
+        return max(self._rate("roofs:copy", source, target, 2 * source.size * 8, (kind,)) for kind in kinds)
+
+    def read(self, source: Tensor) -> float:
+        """Bytes read a second."""
+        return self._rate("roofs:read", source, self._sums, source.size * 8)
+
+    def fma(self, dtype: DType, elements: int) -> float:
+        """FLOP/s."""
+        x = full((self.threads, elements), 2.0, dtype=dtype, device="cpu")
+        return self._rate("roofs:fma", x, zeros(x.shape, dtype=dtype, device="cpu"), 2 * x.size, (FACTOR, TERM))
+
+    def _rate(self, kernel: str, x: Tensor, out: Tensor, work: float, params: Sequence[int | float] = ()) -> float:
+        """Work a second where one pass does ``work``: the best sample. A sample has as many passes as it needs."""
+        passes, best = 1, 0.0
+        while (seconds := self._sample(kernel, x, out, passes, params)) < _SAMPLE:
+            passes *= max(2, min(100, math.ceil(1.2 * _SAMPLE / max(seconds, 1e-9))))
+        end, number = time.perf_counter() + self.seconds, 0
+        while number < 3 or time.perf_counter() < end:
+            best, number = max(best, work * passes / seconds), number + 1
+            seconds = self._sample(kernel, x, out, passes, params)
+        return best
+
+    def _sample(self, kernel: str, x: Tensor, out: Tensor, passes: int, params: Sequence[int | float]) -> float:
+        """Seconds from the first thread's start to the last one's end."""
+        for _ in range(20):
+            _C.run_kernel(kernel, [x], [out, self._times], [passes, *params])
+            times = self._times.numpy()
+            if not np.isnan(times).any():
+                return float(times[:, 1].max() - times[:, 0].min())
+        raise RuntimeError(
+            f"roofs: {self.threads} threads could not be had at the same time: another thread of this process computes"
+        )
+
+
+def _numpy_gemm(threads: int, seconds: float) -> tuple[dict[str, float], str]:
+    """(dtype -> FLOP/s, what was measured); in a process of its own, where BLAS takes the number of threads asked for."""
+    names = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "BLIS_NUM_THREADS")
+    script = Path(__file__).with_name("gemm.py")
+    command = [sys.executable, "-P", str(script), str(seconds), "float32", "float64"]
+    environment = {**os.environ, **dict.fromkeys(names, str(threads))}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    if done.returncode:
+        return {}, f"not measured: {done.stderr.strip().rpartition(os.linesep)[2]}"
+    found = json.loads(done.stdout)
+    library = f"{found.pop('library')}, {threads} thread{'s' * (threads != 1)}"
+    return found, library
