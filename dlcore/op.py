@@ -36,26 +36,27 @@ class Sample(NamedTuple):
 
     ``inputs``: NumPy arrays, Python scalars or None, one per operand (variadic rows: all of them).
     ``why``: what this shape or value is for ("tile edge", "empty", "0-d", "broadcast"). ``grad``: whether the point
-    is differentiable and cheap enough for a gradient check; ``bench``: whether it is worth timing.
+    is differentiable and cheap enough for a gradient check.
     """
 
     inputs: tuple[Any, ...]
     attrs: tuple[Any, ...] = ()
     why: str = ""
     grad: bool = True
-    bench: bool = False
 
 
 class Operand(NamedTuple):
     """An array described, not drawn: standard normal, or uniform in [low, high), which integers need.
 
-    ``dtype``: None for the floating dtype that is being timed.
+    ``dtype``: None for the floating dtype that is being timed. ``transposed``: the last two axes lie in memory the
+    other way round, as those of ``weight.T`` do.
     """
 
     shape: tuple[int, ...]
     low: float | None = None
     high: float | None = None
     dtype: DType | None = None
+    transposed: bool = False
 
 
 class Size(NamedTuple):
@@ -63,7 +64,8 @@ class Size(NamedTuple):
 
     ``operands``: an Operand or just a shape, a NumPy array (random state, settings), a number or None, one per operand.
     ``why``: what it stands for ("dispatch", "1M", "ragged", "a layer of model b"). ``dtypes``: what it is timed in;
-    default: the floating dtypes that the row claims. ``devices``: where it is worth the time and fits.
+    default: the floating dtypes that the row claims. ``devices``: where it is worth the time and fits. ``quick``:
+    the mode ("forward", "both") in which `dlcore bench --quick` times it before others.
     """
 
     operands: tuple[Any, ...]
@@ -71,6 +73,7 @@ class Size(NamedTuple):
     why: str = ""
     dtypes: tuple[DType, ...] = ()
     devices: tuple[str, ...] = ("cpu", "cuda")
+    quick: str = ""
 
 
 class Wrong(NamedTuple):

@@ -18,7 +18,7 @@ import dlcore as dl
 import dlcore.ops
 from dlcore import testing
 from dlcore.dtypes import bfloat16, float16, float32
-from dlcore.op import REGISTRY
+from dlcore.op import REGISTRY, Spec
 
 INTERPRETED = os.environ.get("DLCORE_CUDA") == "interpreter"
 try:
@@ -32,10 +32,13 @@ ROWS = sorted(REGISTRY.values(), key=lambda op: op.name)
 SAMPLES, ELEMENTS = 3, 4096  # of a row, and of a sample at most, where they are interpreted
 
 
-def elements(sample):
-    sizes = [x.size for x in sample.inputs if isinstance(x, np.ndarray)]
-    sizes += [math.prod(a) for a in sample.attrs if isinstance(a, tuple) and all(isinstance(n, int) for n in a)]
-    return sum(sizes)
+def elements(op, sample):
+    """Of the operands or of the results, whichever are more."""
+    attrs = (*sample.attrs, *tuple(op.attrs.values())[len(sample.attrs) :])
+    made = op.infer(*testing.specs(op, testing.tensors(sample.inputs)), *attrs)
+    results = [made] if isinstance(made, Spec) else made
+    given = sum(x.size for x in sample.inputs if isinstance(x, np.ndarray))
+    return max(given, sum(math.prod(s.shape) for s in results if s is not None))
 
 
 @functools.cache
@@ -43,7 +46,7 @@ def samples(op):
     every = testing.samples(op)
     if not INTERPRETED:
         return every
-    small = [s for s in every if elements(s) <= ELEMENTS and not s.bench]
+    small = [s for s in every if elements(op, s) <= ELEMENTS]
     numbers = [s for s in small[SAMPLES:] if any(isinstance(x, int | float) for x in s.inputs)]
     return [*small[: SAMPLES - len(numbers[:1])], *numbers[:1]]  # one with a Python number among its operands
 

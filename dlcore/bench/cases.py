@@ -1,19 +1,20 @@
-"""What is timed: one case for each size, dtype and mode of a row."""
+"""What is timed: a case for each size, dtype and mode of a row, and a few programs, which cost what their calls do."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from dlcore import testing
+from dlcore._rows import families
 from dlcore.dtypes import DType, as_dtype
 from dlcore.op import Op, Operand, Size, Spec
 
-__all__ = ["MODES", "Case", "cases"]
+__all__ = ["MODES", "PROGRAMS", "Case", "Program", "cases"]
 
 MODES = ("forward", "tracked", "both")  # "tracked": forward with operands that need gradients; "both": and backward
 
@@ -35,8 +36,8 @@ class Case:
     @property
     def shape(self) -> str:
         """Operands and attributes: "4096x1000, 4096 mean"."""
-        sides = [_side(x) for x in self.size.operands]
-        text = " ".join(f"{s}" if k == 0 else f"@ {s}" for k, s in enumerate(s for s in sides if s))
+        sides = [s for s in map(_side, self.size.operands) if s]
+        text = " @ ".join(sides[:3]) + (f" + {len(sides) - 3} more" if len(sides) > 3 else "")
         given = [str(a) for a, d in zip(self.size.attrs, self.op.attrs.values(), strict=False) if a != d]
         return " ".join([text or "scalar", *given])
 
@@ -69,10 +70,73 @@ class Case:
             specs += [s for s in ([made] if isinstance(made, Spec) else made) if s is not None]
         return sum(math.prod(s.shape) * s.dtype.itemsize for s in specs)
 
+    @property
+    def families(self) -> set[str]:
+        """The families of its kernels."""
+        return families(self.op)
+
+    @property
+    def peers(self) -> Mapping[str, str | tuple[str, str]]:
+        """The row's peers."""
+        return self.op.peers
+
+    @property
+    def leaves(self) -> list[int]:
+        """Positions of the operands that gradients are wanted of."""
+        floats = (x for x in enumerate(self.specs) if x[1] is not None and x[1].dtype.is_float and not x[1].weak)
+        return [k for k, _ in floats] if self.mode != "forward" else []
+
+    @property
+    def written(self) -> int | None:
+        """Position of the first operand that a call changes in place."""
+        return next(iter(testing.written(self.op, len(self.size.operands), self.attrs)), None)
+
+    def dout(self) -> np.ndarray[Any, Any]:
+        """A random gradient of the (first) result."""
+        made = self.op.infer(*self.specs, *self.attrs)
+        first = made if isinstance(made, Spec) else made[0]
+        assert first is not None
+        return np.asarray(np.random.default_rng(1).standard_normal(first.shape)).astype(first.dtype.numpy)
+
     def arrays(self) -> list[Any]:
         """Random operands: NumPy arrays, numbers and None; the same for the same case."""
         rng = np.random.default_rng(0)
         return [_drawn(x, self.dtype, rng) for x in self.size.operands]
+
+
+@dataclass(frozen=True)
+class Program:
+    """A statement as one writes it, timed after ``setup`` (for all engines, or engine -> its own); ``check``: what is
+    evaluated once and compared across engines (default: the statement); ``own``: the engine that stands for dlcore.
+
+    Names: ``lib`` (the engine's module), ``F``, ``nn``, ``optim``, ``tensor`` and ``normal(*shape)``, which draws.
+    """
+
+    name: str
+    setup: str | Mapping[str, str]
+    stmt: str
+    check: str = ""
+    engines: tuple[str, ...] = ("dlcore", "torch")
+    own: str = "dlcore"
+    flops: float = 0.0
+    bytes: float = 0.0
+
+
+_PAIR = "a, b = (tensor(normal(8), requires_grad={}) for _ in range(2))"
+_CHAIN = """
+x = tensor(normal(8), requires_grad=True)
+def chain():
+    x.grad, y = None, x
+    for _ in range(10):
+        y = y + x
+    y.sum().backward()
+    return x.grad
+"""
+PROGRAMS = (
+    Program("a + b, 8 elements", _PAIR.format(False), "a + b"),
+    Program("a + b, 8 elements, with gradient", _PAIR.format(True), "a + b"),
+    Program("10 adds, sum, backward", _CHAIN, "chain()"),
+)
 
 
 def _operand(x: Any) -> Operand | None:
@@ -82,7 +146,8 @@ def _operand(x: Any) -> Operand | None:
 def _side(x: Any) -> str:
     described = _operand(x)
     shape = described.shape if described else x.shape if isinstance(x, np.ndarray) else None
-    return "" if not shape else "x".join(map(str, shape))
+    stored = "T" if described and described.transposed else ""
+    return "" if not shape else "x".join(map(str, shape)) + stored
 
 
 def _spec(x: Any, dtype: DType) -> Spec | None:
@@ -98,8 +163,11 @@ def _drawn(x: Any, dtype: DType, rng: np.random.Generator) -> Any:
     described = _operand(x)
     if described is None:
         return x
-    shape, low, high, own = described
+    shape, low, high, own, transposed = described
     dtype = own or dtype
+    if transposed:
+        stored = Operand((*shape[:-2], shape[-1], shape[-2]), low, high, dtype)
+        return np.swapaxes(_drawn(stored, dtype, rng), -1, -2)
     if dtype.kind == "bool":
         return rng.random(shape) < 0.5
     if not dtype.is_float:
@@ -125,7 +193,7 @@ def _cases(op: Op, dtypes: Sequence[DType], modes: Sequence[str], device: str) -
     for size in op.sizes or _from_samples(op):
         if device.partition(":")[0] not in size.devices:
             continue
-        own = size.dtypes or op.dtypes
+        own = size.dtypes or tuple(d for d in op.dtypes if d.is_float) or op.dtypes
         for dtype in [d for d in own if d in dtypes] if dtypes else own:
             for mode in modes:
                 case = Case(op, size, dtype, mode)

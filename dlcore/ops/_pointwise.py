@@ -16,6 +16,7 @@ from dlcore.dtypes import INTEGERS, DType
 from dlcore.errors import DTypeError, ShapeError
 from dlcore.op import Op, Promotion, Sample, Spec, Wrong, widest
 from dlcore.ops._shape import broadcast_shapes
+from dlcore.ops._sizes import library, pointwise
 
 __all__ = ["ANY", "FLOAT", "NUMBER", "binary", "broadcast_cost", "broadcast_infer", "specials", "unary"]
 
@@ -38,7 +39,6 @@ PAIRS = (
     ((0, 3), (1, 3), "empty"),
 )
 LARGE = (2, 33001)  # more than one thread's share
-BENCH = (1 << 20,)
 
 
 def specials(*more: float) -> np.ndarray[Any, Any]:
@@ -98,7 +98,8 @@ def unary(
     flops: float = 1,
     draw: Draw = normal,
     special: Sequence[float] = (),
-    bench: bool = False,
+    large: tuple[int, ...] = LARGE,
+    domain: tuple[float, float] | None = None,
     more: Callable[[Any], Iterator[Sample]] | None = None,
     wrong: Sequence[Wrong] = (),
     **fields: Any,
@@ -107,13 +108,14 @@ def unary(
 
     ``kinds``: the kinds of dtype it takes. ``result``: the output's dtype where it is not the operand's. ``draw``:
     random arguments at which it is differentiable. ``special``: values to test beside NaN, infinities and zeros.
+    ``large``: a shape for several threads. ``domain``: where timed operands are drawn from; default: standard normal.
     ``more``, ``wrong``: further samples and wrong inputs. The other fields are those of `Op`.
     """
 
     def samples(rng: Any) -> Iterator[Sample]:
         for shape, why in SHAPES:
             yield Sample((np.asarray(draw(rng, shape)),), why=why)
-        yield Sample((draw(rng, BENCH if bench else LARGE),), why="several threads", grad=False, bench=bench)
+        yield Sample((draw(rng, large),), why="several threads", grad=False)
         if "float" in kinds:
             yield Sample((specials(*special),), why="special values", grad=False)
         if "int" in kinds:
@@ -129,6 +131,7 @@ def unary(
 
     kernels = {"cpu": f"{family}:{name}", "cuda": f"{family}.rows:{name}"}
     common: dict[str, Any] = {"kernels": kernels, "infer": broadcast_infer(name, kinds, result)}
+    common |= {"sizes": pointwise(1, *(domain or ())), "peers": library(name)}
     return Op(
         name=name, doc=doc, inputs="x", promote=promote, ref=ref, samples=samples, errors=errors,
         cost=broadcast_cost(flops, result), **(common | fields),
@@ -149,7 +152,8 @@ def binary(
     draw: Draw = normal,
     special: Sequence[float] = (),
     grad: bool = True,
-    bench: bool = False,
+    large: tuple[int, ...] = LARGE,
+    domain: tuple[float, float] | None = None,
     more: Callable[[Any], Iterator[Sample]] | None = None,
     wrong: Sequence[Wrong] = (),
     **fields: Any,
@@ -160,8 +164,7 @@ def binary(
         pairs = (*((shape, shape, why) for shape, why in SHAPES), *PAIRS)
         for first, second, why in pairs:
             yield Sample((np.asarray(draw(rng, first)), np.asarray(draw(rng, second))), why=why, grad=grad)
-        large = BENCH if bench else LARGE
-        yield Sample((draw(rng, large), draw(rng, large)), why="several threads", grad=False, bench=bench)
+        yield Sample((draw(rng, large), draw(rng, large)), why="several threads", grad=False)
         if "float" in kinds:
             values = specials(1.0, -1.5, *special)
             yield Sample((values[:, None], values), why="special values", grad=False)
@@ -185,6 +188,7 @@ def binary(
 
     kernels = {"cpu": f"{family}:{name}", "cuda": f"{family}.rows:{name}"}
     common: dict[str, Any] = {"kernels": kernels, "infer": broadcast_infer(name, kinds, result)}
+    common |= {"sizes": pointwise(2, *(domain or ())), "peers": library(name, inputs)}
     return Op(
         name=name, doc=doc, inputs=inputs, promote=promote, ref=ref, samples=samples, errors=errors,
         cost=broadcast_cost(flops, result), **(common | fields),

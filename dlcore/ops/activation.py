@@ -11,8 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from dlcore.op import Sample, Spec, Wrong, floating
+from dlcore.op import Sample, Size, Spec, Wrong, floating
 from dlcore.ops._pointwise import FLOAT, binary, broadcast_infer, unary
+from dlcore.ops._sizes import MILLION, MODELS, library, on_gpu, pointwise
 from dlcore.ops.elementwise import add, exp, mul, square, sub
 
 # ---- relu, sigmoid, tanh: their gradients need only the output ----------------------------------------------------
@@ -29,30 +30,43 @@ def _sigmoid_ref(x: Any) -> Any:
 
 relu: Any = unary(
     "relu", "Rectifier max(x, 0). The gradient at 0 is 0.",
-    ref=lambda x: np.where(x <= 0, 0.0, x), family="activation", promote=floating, draw=_away_from_zero, bench=True,
+    ref=lambda x: np.where(x <= 0, 0.0, x), family="activation", promote=floating, draw=_away_from_zero, large=MILLION,
     ulp=0, saves=("out",), vjp=lambda ctx, dout: relu_backward(dout, ctx.saved[0]),
+    sizes=(
+        *(Size(((m.batch, m.widths[1]),), why=f"a layer of model {name}") for name, m in MODELS.items()),
+        *pointwise(large=True),
+    ),
+    peers={
+        "numpy": "np.maximum(x, 0)", "numpy out": "np.maximum(x, 0, out=out)",
+        "torch": "torch.relu(x)", "torch out": "torch.clamp_min(x, 0, out=out)", "jax": "jax.nn.relu(x)",
+    },
 ).call  # fmt: skip
 relu_backward: Any = binary(
     "relu_backward", "Gradient of relu: dout where out > 0, else 0.",
     ref=lambda dout, out: np.where(out <= 0, 0.0, dout), family="activation", inputs="dout out", outputs="dx",
     kinds=FLOAT, draw=_away_from_zero, ulp=0,
     saves=("out",), vjp=lambda ctx, ddx: (relu_backward(ddx, ctx.saved[0]), None),
+    peers={"torch": "torch.ops.aten.threshold_backward(dout, out, 0)", "jax": "jnp.where(out > 0, dout, 0)"},
 ).call  # fmt: skip
 
 sigmoid: Any = unary(
     "sigmoid", "Logistic function 1 / (1 + e^-x), accurate in the lower tail.",
-    ref=_sigmoid_ref, family="activation", promote=floating, special=(-87.0, -100.0, 20.0, -700.0), bench=True,
+    ref=_sigmoid_ref, family="activation", promote=floating, special=(-87.0, -100.0, 20.0, -700.0), large=MILLION,
+    sizes=pointwise(quick="forward"), peers=library("sigmoid", numpy="", jax="jax.nn.sigmoid"),
     ulp=3, flops=25, saves=("out",), vjp=lambda ctx, dout: sigmoid_backward(dout, ctx.saved[0]),
 ).call  # fmt: skip
 sigmoid_backward: Any = binary(
     "sigmoid_backward", "Gradient of sigmoid: dout out (1 - out).",
     ref=lambda dout, out: dout * (out * (1 - out)), family="activation", inputs="dout out", outputs="dx",
     kinds=FLOAT, ulp=2, flops=3, composite=lambda dout, out: mul(dout, mul(out, sub(1, out))),
+    domain=(0.0, 1.0),
+    peers={"torch": "torch.ops.aten.sigmoid_backward(dout, out)", "jax": "dout * (out * (1 - out))"},
 ).call  # fmt: skip
 
 tanh: Any = unary(
     "tanh", "Hyperbolic tangent.",
-    ref=np.tanh, family="activation", promote=floating, special=(1e-30, -1e-5, 9.0, 19.0, 100.0), bench=True,
+    ref=np.tanh, family="activation", promote=floating, special=(1e-30, -1e-5, 9.0, 19.0, 100.0), large=MILLION,
+    sizes=pointwise(quick="forward"),
     ulp=3, flops=25, saves=("out",), vjp=lambda ctx, dout: tanh_backward(dout, ctx.saved[0]),
 ).call  # fmt: skip
 tanh_backward: Any = binary(
@@ -60,6 +74,8 @@ tanh_backward: Any = binary(
     ref=lambda dout, out: dout * (1 - out * out), magnitude=lambda dout, out: np.abs(dout) * (1 + out * out),
     family="activation", inputs="dout out", outputs="dx",
     kinds=FLOAT, ulp=2, flops=3, composite=lambda dout, out: mul(dout, sub(1, square(out))),
+    domain=(-1.0, 1.0),
+    peers={"torch": "torch.ops.aten.tanh_backward(dout, out)", "jax": "dout * (1 - out * out)"},
 ).call  # fmt: skip
 
 # ---- gelu ---------------------------------------------------------------------------------------------------------
@@ -166,6 +182,11 @@ gelu: Any = unary(
     ulp=7, flops=35, more=_gelu_samples(1),
     wrong=[Wrong((np.ones(3),), ("erf",), ValueError, "gelu: approximate must be 'none' or 'tanh', not 'erf'")],
     saves=("x",), vjp=lambda ctx, dout: gelu_backward(dout, ctx.saved[0], *ctx.attrs),
+    sizes=(*pointwise(attrs=("tanh",), large=True, quick="forward"), Size((MILLION,), why="1M"), on_gpu([(1 << 26,)])),
+    peers={
+        "torch": "F.gelu(x, approximate=approximate)",
+        "jax": "jax.nn.gelu(x, approximate=approximate == 'tanh')",
+    },
 ).call  # fmt: skip
 gelu_backward: Any = binary(
     "gelu_backward", "Gradient of gelu: dout (p(x) + x p'(x)) for gelu(x) = x p(x).",
@@ -173,6 +194,11 @@ gelu_backward: Any = binary(
     attrs={"approximate": "none"}, infer=_check_approximate("gelu_backward"), kernels=_kernels("_backward"),
     params=lambda dout, x, approximate: (), kinds=FLOAT, ulp=7, flops=40, more=_gelu_samples(2),
     saves={"dout": ("x",), "x": ("dout", "x")}, vjp=_gelu_backward_vjp,
+    sizes=(*pointwise(2, attrs=("tanh",)), Size((MILLION, MILLION), why="1M")),
+    peers={
+        "torch": "torch.ops.aten.gelu_backward(dout, x, approximate=approximate)",
+        "jax": "jax.vjp(lambda x: jax.nn.gelu(x, approximate=approximate == 'tanh'), x)[1](dout)[0]",
+    },
 ).call  # fmt: skip
 
 __all__ = ["gelu", "gelu_backward", "relu", "relu_backward", "sigmoid", "sigmoid_backward", "tanh", "tanh_backward"]

@@ -13,22 +13,27 @@ from typing import Any
 
 import numpy as np
 
-from dlcore.dtypes import DTYPES, INTEGERS, as_dtype, bool_, result_type
+from dlcore.dtypes import DTYPES, INTEGERS, as_dtype, bfloat16, bool_, float16, float32, result_type, uint8
 from dlcore.errors import DTypeError, ShapeError
-from dlcore.op import REQUIRED, Op, Sample, Spec, Wrong, floating
+from dlcore.op import REQUIRED, Op, Operand, Sample, Size, Spec, Wrong, floating
 from dlcore.ops._pointwise import ANY, NUMBER, binary, broadcast_cost, specials, unary
 from dlcore.ops._shape import broadcast_shapes
+from dlcore.ops._sizes import MILLION, RAGGED, library, on_gpu, pointwise
 
 # ---- arithmetic ---------------------------------------------------------------------------------------------------
 
 add: Any = binary(
     "add", "Sum a + b; of bools their disjunction (or).",
-    ref=np.add, kinds=ANY, bench=True, ulp=0.5,
-    vjp=lambda ctx, dout: (dout, dout),
+    ref=np.add, kinds=ANY, large=MILLION, ulp=0.5,
+    vjp=lambda ctx, dout: (dout, dout), peers=library("add", "a b", symbol="+"),
+    sizes=(
+        Size(((8,), (8,)), why="the cost of a call", quick="forward"), *pointwise(2, large=True),
+        Size((RAGGED, RAGGED[1:]), why="ragged, broadcast"), on_gpu([(1 << 26,)] * 2),
+    ),
 ).call  # fmt: skip
 sub: Any = binary(
     "sub", "Difference a - b. Raises DTypeError for bools: use logical_xor.",
-    ref=np.subtract, ulp=0.5,
+    ref=np.subtract, ulp=0.5, peers=library("sub", "a b", symbol="-", numpy="np.subtract"),
     vjp=lambda ctx, dout: (dout, neg(dout) if ctx.needs[1] else None),
 ).call  # fmt: skip
 
@@ -40,7 +45,7 @@ def _mul_vjp(ctx: Any, dout: Any) -> Any:
 
 mul: Any = binary(
     "mul", "Product a b; of bools their conjunction (and).",
-    ref=np.multiply, kinds=ANY, ulp=0.5,
+    ref=np.multiply, kinds=ANY, ulp=0.5, peers=library("mul", "a b", symbol="*", numpy="np.multiply"),
     saves={"a": ("b",), "b": ("a",)}, vjp=_mul_vjp,
 ).call  # fmt: skip
 
@@ -57,7 +62,8 @@ def _away_from_zero(rng: Any, shape: tuple[int, ...]) -> Any:
 
 div: Any = binary(
     "div", "Quotient a / b, in floating point (integers become float32 first); by 0: infinity or NaN.",
-    ref=np.true_divide, kinds=("float",), promote=floating, draw=_away_from_zero, ulp=0.5,
+    ref=np.true_divide, kinds=("float",), promote=floating, draw=_away_from_zero, ulp=0.5, domain=(0.5, 2.0),
+    peers=library("div", "a b", symbol="/", numpy="np.divide"),
     saves={"b": ("a", "b"), "out": ("b",)}, vjp=_div_vjp,
 ).call  # fmt: skip
 
@@ -78,7 +84,8 @@ def _zero_for_integers(function: Any) -> Any:
 
 floor_divide: Any = binary(
     "floor_divide", "Quotient rounded down, floor(a / b), as Python's //; integers by 0 give 0. It has no gradient.",
-    ref=_zero_for_integers(np.floor_divide), ulp=1, draw=_away_from_zero,
+    ref=_zero_for_integers(np.floor_divide), ulp=1, draw=_away_from_zero, domain=(0.5, 2.0),
+    peers=library("floor_divide", "a b", symbol="//"),
 ).call  # fmt: skip
 
 
@@ -91,6 +98,7 @@ remainder: Any = binary(
     "remainder", "Remainder a - b floor(a / b), with the divisor's sign, as Python's %; integers modulo 0 give 0.",
     ref=_zero_for_integers(np.remainder), ulp=1, draw=_away_from_zero, magnitude=lambda a, b: np.abs(a) + np.abs(b),
     grad=False, more=_remainder_samples, saves={"a": ("b",), "b": ("b",)}, vjp=_remainder_vjp,
+    domain=(0.5, 2.0), peers=library("remainder", "a b", symbol="%"),
 ).call  # fmt: skip
 
 
@@ -166,9 +174,14 @@ pow: Any = binary(
     ref=_pow_ref, flops=40, ulp=1, draw=lambda rng, shape: rng.uniform(0.5, 2.0, shape),
     special=(2.0, -3.0, 0.5, 1e4, 2.0**24),
     saves={"a": ("a", "b"), "b": ("a",), "out": ("b",)}, vjp=_pow_vjp, more=_pow_samples, cast="float32",
+    sizes=(*pointwise(2, 0.5, 2.0), Size((MILLION, 2.0), why="1M, squared")),
+    peers=library("pow", "a b", symbol="**", numpy="np.power"),
 ).call  # fmt: skip
 
 # ---- functions of one operand -------------------------------------------------------------------------------------
+
+
+_POSITIVE = (0.1, 2.0)
 
 
 def _positive(rng: Any, shape: tuple[int, ...]) -> Any:
@@ -183,7 +196,10 @@ def _from_output(rule: Any) -> dict[str, Any]:
     return {"saves": ("out",), "vjp": lambda ctx, dout: rule(ctx.saved[0], dout)}
 
 
-neg: Any = unary("neg", "Negative -x.", ref=np.negative, kinds=NUMBER, ulp=0, vjp=lambda ctx, dout: neg(dout)).call
+neg: Any = unary(
+    "neg", "Negative -x.", ref=np.negative, kinds=NUMBER, ulp=0, vjp=lambda ctx, dout: neg(dout),
+    peers=library("neg", numpy="np.negative", jax="jnp.negative"),
+).call  # fmt: skip
 abs: Any = unary(
     "abs", "Absolute value |x|. The gradient at 0 is 0.", ref=np.abs, kinds=NUMBER, ulp=0,
     draw=_away_from_zero, **_from_input(lambda x, dout: mul(dout, sign(x))),
@@ -198,21 +214,25 @@ square: Any = unary(
 ).call  # fmt: skip
 reciprocal: Any = unary(
     "reciprocal", "Reciprocal 1 / x.", ref=np.reciprocal, promote=floating, draw=_away_from_zero, ulp=0.5,
+    domain=_POSITIVE,
     **_from_output(lambda out, dout: neg(mul(dout, square(out)))),
 ).call  # fmt: skip
 sqrt: Any = unary(
     "sqrt", "Square root; NaN of negative numbers.", ref=np.sqrt, promote=floating, draw=_positive,
-    special=(-1.0, 1e-30), ulp=0.5, **_from_output(lambda out, dout: div(mul(dout, 0.5), out)),
+    special=(-1.0, 1e-30), ulp=0.5, domain=_POSITIVE,
+    **_from_output(lambda out, dout: div(mul(dout, 0.5), out)),
 ).call  # fmt: skip
 rsqrt: Any = unary(
     "rsqrt", "Reciprocal square root 1 / sqrt(x); NaN of negative numbers.", ref=lambda x: 1 / np.sqrt(x),
-    promote=floating, draw=_positive, special=(-1.0, 1e-30), ulp=2, flops=2,
+    promote=floating, draw=_positive, special=(-1.0, 1e-30), ulp=2, flops=2, domain=_POSITIVE,
+    peers=library("rsqrt", numpy="", jax="jax.lax.rsqrt"),
     **_from_output(lambda out, dout: mul(mul(dout, -0.5), mul(out, square(out)))),
 ).call  # fmt: skip
 exp: Any = unary(
     "exp", "Exponential e^x.", ref=np.exp, promote=floating,
     special=(88.7, 89.0, -87.5, -103.0, -104.0, 709.7, 710.0, -745.0),
-    bench=True, ulp=2, flops=20, cast="float32", **_from_output(lambda out, dout: mul(dout, out)),
+    sizes=pointwise(quick="forward"), large=MILLION, ulp=2, flops=20, cast="float32",
+    **_from_output(lambda out, dout: mul(dout, out)),
 ).call  # fmt: skip
 expm1: Any = unary(
     "expm1", "Exponential minus one, e^x - 1, accurate near 0.", ref=np.expm1, promote=floating,
@@ -221,12 +241,12 @@ expm1: Any = unary(
 ).call  # fmt: skip
 log: Any = unary(
     "log", "Natural logarithm; -inf of 0, NaN of negative numbers.", ref=np.log, promote=floating, draw=_positive,
-    special=(-1.0, 1e-45, 1e-310, 1.0, 1e30), ulp=2, flops=25, cast="float32",
+    special=(-1.0, 1e-45, 1e-310, 1.0, 1e30), ulp=2, flops=25, cast="float32", domain=_POSITIVE,
     **_from_input(lambda x, dout: div(dout, x)),
 ).call  # fmt: skip
 log1p: Any = unary(
     "log1p", "Natural logarithm of 1 + x, accurate near 0.", ref=np.log1p, promote=floating, draw=_positive,
-    special=(-1.0, -2.0, 1e-30, -1e-8, 1e30), ulp=3, flops=30, cast="float32",
+    special=(-1.0, -2.0, 1e-30, -1e-8, 1e30), ulp=3, flops=30, cast="float32", domain=_POSITIVE,
     **_from_input(lambda x, dout: div(dout, add(x, 1))),
 ).call  # fmt: skip
 sin: Any = unary(
@@ -241,23 +261,26 @@ cos: Any = unary(
 # ---- comparisons and logic ----------------------------------------------------------------------------------------
 
 
-def _comparison(name: str, doc: str, ref: Any) -> Op:
-    return binary(name, doc, ref=ref, kinds=ANY, result=bool_)
+def _comparison(name: str, symbol: str, doc: str, ref: Any) -> Op:
+    peers = library(name, "a b", symbol=symbol, numpy=f"np.{ref.__name__}")
+    return binary(name, doc, ref=ref, kinds=ANY, result=bool_, peers=peers)
 
 
-eq: Any = _comparison("eq", "Whether a equals b, as bools; False where either is NaN.", np.equal).call
-ne: Any = _comparison("ne", "Whether a differs from b, as bools; True where either is NaN.", np.not_equal).call
-lt: Any = _comparison("lt", "Whether a < b, as bools; False where either is NaN.", np.less).call
-le: Any = _comparison("le", "Whether a <= b, as bools; False where either is NaN.", np.less_equal).call
-gt: Any = _comparison("gt", "Whether a > b, as bools; False where either is NaN.", np.greater).call
-ge: Any = _comparison("ge", "Whether a >= b, as bools; False where either is NaN.", np.greater_equal).call
+eq: Any = _comparison("eq", "==", "Whether a equals b, as bools; False where either is NaN.", np.equal).call
+ne: Any = _comparison("ne", "!=", "Whether a differs from b, as bools; True where either is NaN.", np.not_equal).call
+lt: Any = _comparison("lt", "<", "Whether a < b, as bools; False where either is NaN.", np.less).call
+le: Any = _comparison("le", "<=", "Whether a <= b, as bools; False where either is NaN.", np.less_equal).call
+gt: Any = _comparison("gt", ">", "Whether a > b, as bools; False where either is NaN.", np.greater).call
+ge: Any = _comparison("ge", ">=", "Whether a >= b, as bools; False where either is NaN.", np.greater_equal).call
 
 
 def _bits(rng: Any, shape: tuple[int, ...]) -> Any:
     return np.asarray(rng.random(shape) < 0.5)
 
 
-_logical: dict[str, Any] = {"kinds": ("bool",), "result": bool_, "draw": _bits}
+_logical: dict[str, Any] = {
+    "kinds": ("bool",), "result": bool_, "draw": _bits, "sizes": pointwise(2, dtype=bool_),
+}  # fmt: skip
 logical_and: Any = binary(
     "logical_and", "Whether both of two bools hold; DTypeError for others.", ref=np.logical_and, **_logical
 ).call  # fmt: skip
@@ -268,12 +291,16 @@ logical_xor: Any = binary(
     "logical_xor", "Whether two bools differ; DTypeError for others.", ref=np.logical_xor, **_logical
 ).call  # fmt: skip
 logical_not: Any = unary(
-    "logical_not", "Whether a bool does not hold; DTypeError for others.", ref=np.logical_not, **_logical
+    "logical_not", "Whether a bool does not hold; DTypeError for others.", ref=np.logical_not,
+    **_logical | {"sizes": pointwise(1, dtype=bool_)},
 ).call  # fmt: skip
 _test: dict[str, Any] = {"promote": floating, "result": bool_}
-isnan: Any = unary("isnan", "Whether each element is NaN, as bools.", ref=np.isnan, **_test).call
+isnan: Any = unary(
+    "isnan", "Whether each element is NaN, as bools.", ref=np.isnan, **_test, peers=library("isnan", out=("numpy",)),
+).call  # fmt: skip
 isfinite: Any = unary(
-    "isfinite", "Whether each element is neither infinite nor NaN, as bools.", ref=np.isfinite, **_test
+    "isfinite", "Whether each element is neither infinite nor NaN, as bools.", ref=np.isfinite, **_test,
+    peers=library("isfinite", out=("numpy",)),
 ).call  # fmt: skip
 
 # ---- where and cast -----------------------------------------------------------------------------------------------
@@ -322,6 +349,11 @@ where: Any = Op(
     infer=_where_infer, promote=_where_promote,
     kernels={"cpu": "elementwise:where", "cuda": "elementwise.rows:where"},
     saves=("condition",), vjp=_where_vjp, ref=np.where, samples=_where_samples, errors=_where_errors, ulp=0,
+    sizes=(
+        Size((Operand(MILLION, dtype=bool_), MILLION, MILLION), why="1M"),
+        Size((Operand(RAGGED, dtype=bool_), RAGGED, 0.0), why="ragged, masked"),
+    ),
+    peers=library("where", "condition a b", out=()),
     cost=lambda c, a, b: (0.0, broadcast_cost(0, a.dtype)(c, a, b)[1]),
 ).call  # fmt: skip
 
@@ -363,6 +395,12 @@ cast: Any = Op(
     infer=lambda x, dtype: Spec(x.shape, as_dtype(dtype)), promote=None,
     kernels={"cpu": "elementwise:cast", "cuda": "elementwise.rows:cast"},
     params=lambda x, dtype: (), vjp=lambda ctx, dout: dout, ref=_cast_ref, samples=_cast_samples, ulp=0.5,
+    sizes=(
+        Size((MILLION,), (bfloat16,), "1M", (float32,)), Size((RAGGED,), (float16,), "ragged", (float32,)),
+        Size((MILLION,), (float32,), "1M, back", (bfloat16, float16)),
+        Size((Operand((128, 784), 0, 256, uint8),), (float32,), "a batch of images", (float32,)),
+    ),
+    peers={"numpy": "x.astype(dtype)", "torch": "x.to(getattr(torch, dtype))", "jax": "x.astype(dtype)"},
     cost=lambda x, dtype: (0.0, math.prod(x.shape) * (x.dtype.itemsize + as_dtype(dtype).itemsize)),
 ).call  # fmt: skip
 

@@ -55,9 +55,7 @@ def _take_samples(rng: np.random.Generator) -> Iterator[Sample]:
     yield Sample((rng.standard_normal((2, 5, 33)), rng.integers(0, 5, 4)), (1,), "middle axis")
     yield Sample((rng.standard_normal((4, 3)), np.array(2, np.int32)), (0,), "0-d indices")
     yield Sample((rng.standard_normal((4, 3)), np.zeros(0, np.int64)), (0,), "no indices")
-    yield Sample(
-        (rng.standard_normal((6000, 784)), rng.integers(0, 6000, 128)), (0,), "a batch", grad=False, bench=True
-    )
+    yield Sample((rng.standard_normal((6000, 784)), rng.integers(0, 6000, 128)), (0,), "a batch", grad=False)
 
 
 TAKE = Op(
@@ -120,7 +118,6 @@ def _take_backward_samples(rng: np.random.Generator) -> Iterator[Sample]:
         ((65, 64), 0),
         "an embedding",
         grad=False,
-        bench=True,
     )
 
 
@@ -210,7 +207,6 @@ def _gather_samples(rng: np.random.Generator) -> Iterator[Sample]:
         (1,),
         "one of each row",
         grad=False,
-        bench=True,
     )
 
 

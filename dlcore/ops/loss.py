@@ -13,9 +13,10 @@ from typing import Any
 
 import numpy as np
 
-from dlcore.dtypes import DType, bool_, int64
+from dlcore.dtypes import DType, bool_, float32, int64
 from dlcore.errors import AutogradError, DTypeError, ShapeError
-from dlcore.op import Op, Sample, Spec, Wrong, floating
+from dlcore.op import Op, Operand, Sample, Size, Spec, Wrong, floating
+from dlcore.ops._sizes import MILLION, MODELS, RAGGED, on_gpu, pointwise
 from dlcore.ops.elementwise import add, cast, div, eq, mul, ne, neg, sub
 from dlcore.ops.movement import reshape, unsqueeze
 from dlcore.ops.reduce import mean, sum
@@ -56,6 +57,11 @@ SCALE_INPLACE = Op(
     promote=None,
     kernels={"cpu": "loss:scale", "cuda": "loss.scale:scale"},
     writes=("x",),
+    sizes=(
+        Size((MILLION, Operand((), -1.0, -1.0)), why="1M"),  # 1 would be skipped, other numbers end in denormals
+        Size((RAGGED, Operand((), -1.0, -1.0)), why="ragged"),
+    ),
+    peers={"torch": "x.mul_(factor)", "numpy": "np.multiply(x, factor, out=x)"},
     ref=lambda x, factor: x * factor,
     samples=lambda rng: [
         Sample((rng.standard_normal((33, 65)), np.array(0.3)), (), "unaligned", grad=False),
@@ -252,15 +258,26 @@ def _cross_entropy_samples(rng: np.random.Generator) -> Iterator[Sample]:
         (-100, 0.0, "mean"),
         "4096 x 1000",
         grad=False,
-        bench=True,
     )
     yield Sample(
         (logits(64, 32000), rng.integers(0, 32000, 64), None),
         (-100, 0.0, "mean"),
         "rows of a vocabulary",
         grad=False,
-        bench=True,
     )
+
+
+def _labelled(rows: int, classes: int) -> tuple[Any, ...]:
+    return (rows, classes), Operand((rows,), 0, classes, int64), None
+
+
+def _cross_entropy_sizes() -> Iterator[Size]:
+    for name, model in MODELS.items():
+        yield Size(_labelled(model.batch, model.widths[-1]), why=f"the loss of model {name}")
+    yield Size(_labelled(*RAGGED), why="ragged")
+    yield Size(_labelled(4096, 1000), why="1000 classes", quick="both")
+    yield Size(_labelled(2048, 32000), why="a vocabulary", dtypes=(float32,), quick="both")
+    yield from (on_gpu(_labelled(*shape)) for shape in ((8192, 32768), (1024, 131072)))
 
 
 def _cross_entropy_errors() -> list[Wrong]:
@@ -318,6 +335,12 @@ CROSS_ENTROPY = Op(
     vjp=_cross_entropy_vjp,
     ref=_numpy_cross_entropy,
     samples=_cross_entropy_samples,
+    sizes=tuple(_cross_entropy_sizes()),
+    peers={
+        "torch": "F.cross_entropy(logits, target, weight, ignore_index=ignore_index, label_smoothing=label_smoothing, "
+        "reduction=reduction)",
+        "jax": "-jnp.mean(jnp.take_along_axis(jax.nn.log_softmax(logits, 1), target[:, None], 1))",
+    },
     errors=_cross_entropy_errors,
     ulp=4,
     magnitude=_cross_entropy_magnitude,
@@ -372,7 +395,7 @@ def _mse_samples(rng: np.random.Generator) -> Iterator[Sample]:
         "NaN and infinity",
         grad=False,
     )
-    yield Sample((rng.standard_normal(1 << 20), rng.standard_normal(1 << 20)), ("mean",), "1M", grad=False, bench=True)
+    yield Sample((rng.standard_normal(1 << 20), rng.standard_normal(1 << 20)), ("mean",), "1M", grad=False)
 
 
 MSE_LOSS = Op(
@@ -392,6 +415,11 @@ MSE_LOSS = Op(
     vjp=_mse_vjp,
     ref=_numpy_mse,
     samples=_mse_samples,
+    sizes=(Size(((128, 10), (128, 10)), why="small"), *pointwise(2, large=True)),
+    peers={
+        "torch": "F.mse_loss(input, target, reduction=reduction)",
+        "jax": "jnp.mean(jnp.square(input - target))",
+    },
     errors=lambda: [
         Wrong((np.zeros((2, 1)), np.zeros(2)), (), ShapeError, "mse_loss: shapes differ: (2, 1) and (2,)"),
         Wrong(

@@ -12,12 +12,13 @@ from typing import Any
 
 import numpy as np
 
-from dlcore.dtypes import INTEGERS
+from dlcore.dtypes import INTEGERS, bfloat16, float32
 from dlcore.errors import DTypeError, ShapeError
-from dlcore.op import REGISTRY, Op, Sample, Spec, Wrong, floating
+from dlcore.op import REGISTRY, Op, Operand, Sample, Size, Spec, Wrong, floating
 from dlcore.ops import activation as _activations  # noqa: F401  (their rows are found in REGISTRY)
 from dlcore.ops import reduce
 from dlcore.ops._pointwise import FLOAT, NUMBER, check_dtype
+from dlcore.ops._sizes import MODELS, RAGGED, library, on_gpu
 from dlcore.ops.elementwise import add
 from dlcore.ops.movement import reshape, transpose
 
@@ -105,7 +106,36 @@ def _matmul_samples(rng: np.random.Generator) -> Iterator[Sample]:
         ints = (rng.integers(i.min, i.max, s, dtype.numpy, endpoint=True) for s in ((5, 9), (9, 33)))
         yield Sample(tuple(ints), why=f"{dtype.name}, wrapping", grad=False)
     for n in (128, 512):
-        yield Sample(_pair(rng, (n, n), (n, n)), why=f"square {n}", grad=False, bench=True)
+        yield Sample(_pair(rng, (n, n), (n, n)), why=f"square {n}", grad=False)
+
+
+# What is timed as (M, N, K): squares, and skinny ones of small networks.
+_SQUARE = [(n, n, n) for n in (64, 128, 256, 512, 1024, 2048)]
+_SKINNY = [(64, 128, 64), (128, 256, 784), (128, 10, 128), (8, 1024, 1024), (4096, 64, 64), (2048, 2048, 32)]
+_SKINNY += [(64, 64, 4096)]
+_WIDE = (4096, 4096)
+
+
+def _product(m: int, n: int, k: int, layout: str = "NN", **rest: Any) -> Size:
+    """``layout``: T where an operand is stored transposed."""
+    a, b = (Operand(s, transposed=c == "T") for s, c in zip(((m, k), (k, n)), layout, strict=True))
+    return Size((a, b), **rest)
+
+
+def _matmul_sizes() -> Iterator[Size]:
+    for shape in _SQUARE:
+        yield _product(*shape, why="square", quick="forward" if shape[0] in (64, 512) else "")
+    for shape in _SKINNY:
+        yield _product(*shape, why="skinny", dtypes=(float32,))
+    for layout in ("NT", "TN"):
+        for shape in (*_SQUARE[1:5], _SKINNY[1], _SKINNY[3]):
+            yield _product(*shape, layout, why=layout, dtypes=(float32,))
+    yield _product(1023, 1025, 1021, why="ragged", dtypes=(float32,))
+    yield on_gpu([_WIDE, _WIDE], dtypes=(bfloat16, float32))
+    for m, n, k in ((8192, 8192, 256), (16, 4096, 4096), (1, 4096, 4096), (256, 256, 16384), (1000, 1000, 1000)):
+        yield on_gpu([(m, k), (k, n)])
+    for batch, n in ((4096, 32), (64, 512)):
+        yield on_gpu([(batch, n, n)] * 2)
 
 
 MATMUL = Op(
@@ -123,6 +153,8 @@ MATMUL = Op(
     ref=np.matmul,
     magnitude=lambda a, b: np.abs(a) @ np.abs(b),
     samples=_matmul_samples,
+    sizes=tuple(_matmul_sizes()),
+    peers=library("matmul", "a b", symbol="@"),
     errors=lambda: [
         Wrong((np.zeros((2, 3)), np.zeros((4, 2))), (), ShapeError, "matmul: inner sizes differ: (2, 3) @ (4, 2)"),
         Wrong((np.zeros((2, 3)), np.zeros(2)), (), ShapeError, "matmul: inner sizes differ: (2, 3) @ (2,)"),
@@ -223,8 +255,8 @@ def _linear_samples(rng: np.random.Generator) -> Iterator[Sample]:
     yield Sample(_linear_operands(rng, (3, 0), 4), ("sigmoid",), "empty sum")
     yield Sample(_linear_operands(rng, (3, 4), 0), ("relu",), "no columns")
     yield Sample(_linear_operands(rng, (5, 1100), 7), ("gelu_tanh",), "several slices of k", grad=False)
-    yield Sample(_linear_operands(rng, (64, 64), 128), ("relu",), "64-128", grad=False, bench=True)
-    yield Sample(_linear_operands(rng, (128, 784), 256), ("relu",), "784-256, several threads", grad=False, bench=True)
+    yield Sample(_linear_operands(rng, (64, 64), 128), ("relu",), "64-128", grad=False)
+    yield Sample(_linear_operands(rng, (128, 784), 256), ("relu",), "784-256, several threads", grad=False)
 
 
 def _linear_errors() -> Iterator[Wrong]:
@@ -237,6 +269,31 @@ def _linear_errors() -> Iterator[Wrong]:
     yield Wrong((x, np.zeros(3), None), (None,), ShapeError, takes + "(2, 3) and (3,)")
     yield Wrong((x, weight, None), ("swish",), ValueError, known)
 
+
+def _layers(gradients: bool) -> Iterator[Size]:
+    """The linear layers of the two networks, of their backward passes, and a large one."""
+    for name, model in MODELS.items():
+        for place, (k, n) in enumerate(model.layers):
+            x, out, weight = (model.batch, k), (model.batch, n), Operand((n, k), -(k**-0.5), k**-0.5)
+            activation, why = None if n == model.widths[-1] else "relu", f"layer {place} of model {name}"
+            if gradients:
+                saved, needs = Operand(out, -1.0, 1.0) if activation else None, (place > 0, True, True)
+                yield Size((out, x, weight, saved), (activation, needs), why)
+            else:
+                yield Size((x, weight, (n,)), (activation,), why, quick="both" if (name, place) == ("b", 0) else "")
+
+
+# torch's activations in place: the product is nobody else's.
+_TORCH_LINEAR = (
+    """activate = {None: lambda y: y, "relu": torch.relu_, "sigmoid": torch.sigmoid_, "tanh": torch.tanh_,
+    "gelu": F.gelu, "gelu_tanh": lambda y: F.gelu(y, approximate="tanh")}[activation]""",
+    "activate(F.linear(x, weight, bias))",
+)
+_JAX_LINEAR = (
+    """activate = {None: lambda y: y, "relu": jax.nn.relu, "sigmoid": jax.nn.sigmoid, "tanh": jnp.tanh,
+    "gelu": lambda y: jax.nn.gelu(y, approximate=False), "gelu_tanh": jax.nn.gelu}[activation]""",
+    "activate(x @ weight.T + (0 if bias is None else bias))",
+)
 
 LINEAR = Op(
     name="linear",
@@ -258,6 +315,13 @@ LINEAR = Op(
     ref=_linear_ref,
     magnitude=_linear_magnitude,
     samples=_linear_samples,
+    sizes=(
+        *_layers(gradients=False),
+        Size(((1023, 517), (1025, 517), (1025,)), ("gelu",), "ragged", (float32,)),
+        on_gpu([_WIDE, _WIDE, (4096,)], ("gelu",), (bfloat16, float32)),
+        on_gpu([(16384, 1024), (4096, 1024), (4096,)], ("relu",)),
+    ),
+    peers={"torch": _TORCH_LINEAR, "jax": _JAX_LINEAR},
     errors=_linear_errors,
     ulp=6,  # as matmul, then the roundings of the bias and the activation
     cost=_linear_cost,
@@ -340,10 +404,23 @@ def _linear_backward_samples(rng: np.random.Generator) -> Iterator[Sample]:
     yield Sample(operands((0, 3), 4, "relu"), ("relu", everything), "no rows: gradients of the parameters are 0")
     yield Sample(operands((3, 0), 4, None), (None, everything), "empty sum")
     yield Sample(operands((200, 9), 40, "sigmoid"), ("sigmoid", everything), "several stripes of rows")
-    yield Sample(operands((64, 128), 64, "relu"), ("relu", everything), "128-64", grad=False, bench=True)
+    yield Sample(operands((64, 128), 64, "relu"), ("relu", everything), "128-64", grad=False)
     large = operands((128, 784), 256, "relu")
-    yield Sample(large, ("relu", everything), "784-256, several threads", grad=False, bench=True)
+    yield Sample(large, ("relu", everything), "784-256, several threads", grad=False)
 
+
+_TORCH_BACKWARD = """aten = torch.ops.aten
+slope = {None: lambda dout, saved: dout, "relu": lambda dout, saved: aten.threshold_backward(dout, saved, 0),
+    "gelu": aten.gelu_backward}[activation]
+def backward(dout, x, weight, saved):
+    dpre = slope(dout, saved)
+    return dpre @ weight if needs[0] else None, dpre.T @ x, dpre.sum(0)"""
+_JAX_BACKWARD = """gelu = lambda x: jax.nn.gelu(x, approximate=False)
+slope = {None: lambda dout, saved: dout, "relu": lambda dout, saved: jnp.where(saved > 0, dout, 0),
+    "gelu": lambda dout, saved: jax.vjp(gelu, saved)[1](dout)[0]}[activation]
+def backward(dout, x, weight, saved):
+    dpre = slope(dout, saved)
+    return dpre @ weight if needs[0] else None, dpre.T @ x, dpre.sum(0)"""
 
 LINEAR_BACKWARD = Op(
     name="linear_backward",
@@ -362,6 +439,15 @@ LINEAR_BACKWARD = Op(
     ref=_linear_backward_ref,
     magnitude=_linear_backward_magnitude,
     samples=_linear_backward_samples,
+    sizes=(
+        *_layers(gradients=True),
+        Size((RAGGED, (1023, 517), (1025, 517), RAGGED), ("gelu",), "ragged", (float32,)),
+        on_gpu([_WIDE] * 4, ("gelu",)),
+    ),
+    peers={
+        "torch": (_TORCH_BACKWARD, "backward(dout, x, weight, saved)"),
+        "jax": (_JAX_BACKWARD, "backward(dout, x, weight, saved)"),
+    },
     errors=lambda: [
         Wrong(
             (np.zeros((2, 4)), np.zeros((2, 3)), np.zeros((5, 3)), None), (None, (True, True, True)), ShapeError,

@@ -190,7 +190,7 @@ UNIFORM = Op(
         Sample((_state(),), ((129,), -1.0, 1.0, bfloat16), "bfloat16"),
         Sample((_state(),), ((), 0.0, 1.0, float32), "0-d"),
         Sample((_state(),), ((0, 3), 0.0, 1.0, float32), "empty"),
-        Sample((_state(),), ((1 << 20,), 0.0, 1.0, float32), "large", bench=True),
+        Sample((_state(),), ((1 << 20,), 0.0, 1.0, float32), "large"),
     ],
     errors=lambda: [
         _wrong_state("uniform", ((2,),)),
@@ -252,7 +252,7 @@ NORMAL = Op(
         Sample((_state(),), ((129,), 0.0, 1.0, float16), "float16"),
         Sample((_state(),), ((), 0.0, 1.0, float32), "0-d"),
         Sample((_state(),), ((0, 3), 0.0, 1.0, float32), "empty"),
-        Sample((_state(),), ((1 << 20,), 0.0, 1.0, float32), "large", bench=True),
+        Sample((_state(),), ((1 << 20,), 0.0, 1.0, float32), "large"),
     ],
     errors=lambda: [_wrong_state("normal", ((2,),))],
     dtypes=(float32,),
@@ -356,7 +356,7 @@ PERMUTATION = Op(
     ref=_permutation_ref,
     samples=lambda rng: [
         *(Sample((_state(),), (n,), why) for n, why in ((0, "empty"), (1, "one"), (100, "some"))),
-        Sample((_state(),), (60000,), "an epoch", bench=True),
+        Sample((_state(),), (60000,), "an epoch"),
     ],
     errors=lambda: [Wrong((_state(),), (-1,), ShapeError, "permutation: negative length in shape (-1,)")],
     dtypes=(float32,),
@@ -441,7 +441,7 @@ def _dropout_samples(rng: np.random.Generator) -> Iterator[Sample]:
         yield Sample((rng.standard_normal(70), _state()), (p,), "certain")
     yield Sample((np.array([np.inf, -1.0, -np.inf, 2.0]), _state()), (0.5,), "infinite", grad=False)
     yield Sample((rng.standard_normal(()), _state()), (0.5,), "0-d")
-    yield Sample((rng.standard_normal((1024, 1024)), _state()), (0.1,), "large", grad=False, bench=True)
+    yield Sample((rng.standard_normal((1024, 1024)), _state()), (0.1,), "large", grad=False)
 
 
 def _dropout_cost(x: Spec, state: Spec, p: float) -> tuple[float, float]:

@@ -13,10 +13,11 @@ from typing import Any
 
 import numpy as np
 
-from dlcore.dtypes import DTYPES, DType, bool_, int64
+from dlcore.dtypes import DTYPES, FLOATS, DType, bool_, float32, int64
 from dlcore.errors import ShapeError
-from dlcore.op import Op, Sample, Spec, Wrong, floating
+from dlcore.op import Op, Operand, Sample, Size, Spec, Wrong, floating
 from dlcore.ops._shape import normalize_axes, normalize_axis
+from dlcore.ops._sizes import MILLION, RAGGED, on_gpu
 from dlcore.ops.elementwise import cast, div, eq, exp, mul, sub
 from dlcore.ops.movement import expand, reshape
 
@@ -91,8 +92,8 @@ def _samples(rng: np.random.Generator) -> Iterator[Sample]:
     yield Sample((rng.standard_normal((200, 3)),), (0, False), "a few long columns")
     yield Sample((rng.standard_normal(140_001),), (None, False), "several chunks of several blocks", grad=False)
     yield Sample((rng.standard_normal((1100, 70)),), (0, False), "columns in several chunks", grad=False)
-    yield Sample((rng.standard_normal(1 << 20),), (None, False), "1M", grad=False, bench=True)
-    yield Sample((rng.standard_normal((4096, 1000)),), (0, False), "long columns", grad=False, bench=True)
+    yield Sample((rng.standard_normal(1 << 20),), (None, False), "1M", grad=False)
+    yield Sample((rng.standard_normal((4096, 1000)),), (0, False), "long columns", grad=False)
 
 
 def _with_empty(rng: np.random.Generator) -> Iterator[Sample]:
@@ -121,6 +122,31 @@ def _axis_errors(name: str, twice: bool = True) -> list[Wrong]:
     return found
 
 
+# ---- what is timed --------------------------------------------------------------------------------------------------
+
+
+def _sizes(
+    *large: tuple[Shape, tuple[Any, ...]], low: float | None = None, high: float | None = None, quick: str = ""
+) -> tuple[Size, ...]:
+    """All of a million elements, columns, ragged rows, 16 million; ``large``: (shape, attributes) for a GPU."""
+
+    def size(shape: Shape, attrs: tuple[Any, ...], why: str, dtypes: tuple[DType, ...] = FLOATS, q: str = "") -> Size:
+        return Size((Operand(shape, low, high),), attrs, why, dtypes, quick=q)
+
+    return (
+        size(MILLION, (), "1M", q=quick),
+        size((4096, 1000), (0,), "columns"),
+        size(RAGGED, (1,), "ragged, rows"),
+        size((1 << 24,), (), "16M", (float32,)),
+        *(on_gpu([shape], attrs) for shape, attrs in large),
+    )
+
+
+def _peers(numpy: str, torch: str, jax: str = "") -> dict[str, str]:
+    found = {"numpy": f"np.{numpy}(x, axis, keepdims=keepdims)", "torch": torch}
+    return found | {"jax": f"{jax or 'jnp.' + numpy}(x, axis, keepdims=keepdims)"}
+
+
 # ---- sum, mean ------------------------------------------------------------------------------------------------------
 
 
@@ -146,6 +172,8 @@ SUM = Op(
     vjp=lambda ctx, dout: _spread(ctx, dout),
     ref=_numpy_sum,
     samples=_with_empty,
+    sizes=_sizes(((1 << 26,), ()), ((8192, 8192), (0,)), ((8192, 8192), (1,)), quick="forward"),
+    peers=_peers("sum", "torch.sum(x, axis, keepdims)"),
     errors=lambda: _axis_errors("sum"),
     dtypes=DTYPES,
     ulp=4,  # 70 roundings of float32 at most, which add up like a random walk
@@ -184,6 +212,8 @@ MEAN = Op(
     vjp=_mean_vjp,
     ref=_numpy_mean,
     samples=_with_empty,
+    sizes=_sizes(),
+    peers=_peers("mean", "torch.mean(x, axis, keepdims)"),
     errors=lambda: _axis_errors("mean"),
     dtypes=DTYPES,
     ulp=4,
@@ -224,6 +254,8 @@ def _extremum(name: str, what: str, numpy: Any) -> Op:
         vjp=_extremum_vjp,
         ref=lambda x, axis, keepdims: numpy(x, axis=axis, keepdims=keepdims),
         samples=_with_nan,
+        sizes=_sizes(),
+        peers=_peers(name, f"torch.{name}(x) if axis is None else torch.a{name}(x, axis, keepdims)"),
         errors=lambda: [
             *_axis_errors(name),
             Wrong(
@@ -252,7 +284,7 @@ def _to_bool(specs: Sequence[Spec | None]) -> tuple[DType | None, ...]:
 def _truth(name: str, doc: str, kernel: str, numpy: Any) -> Op:
     def samples(rng: np.random.Generator) -> Iterator[Sample]:
         for s in _with_empty(rng):
-            yield s._replace(inputs=(s.inputs[0] > 1.5,), bench=False) if name == "any" else s
+            yield s._replace(inputs=(s.inputs[0] > 1.5,)) if name == "any" else s
         yield Sample((np.array([[0.0, np.nan], [0.0, 0.0]], np.float32),), (1, False), "NaN counts as true")
 
     return Op(
@@ -266,6 +298,8 @@ def _truth(name: str, doc: str, kernel: str, numpy: Any) -> Op:
         params=_mask,
         ref=lambda x, axis, keepdims: numpy(x, axis=axis, keepdims=keepdims),
         samples=samples,
+        sizes=_sizes(low=0.0, high=0.0) if name == "any" else _sizes(low=1.0, high=2.0),  # nothing to stop early at
+        peers=_peers(name, f"torch.{name}(x) if axis is None else torch.{name}(x, axis, keepdims)"),
         errors=lambda: _axis_errors(name),
         dtypes=DTYPES,
         cost=_cost,
@@ -281,7 +315,7 @@ all = ALL.call
 # ---- argmax, argmin -------------------------------------------------------------------------------------------------
 
 
-def _arg(name: str, what: str, numpy: Any) -> Op:
+def _arg(name: str, what: str, numpy: Any, *large: tuple[Shape, tuple[Any, ...]]) -> Op:
     def infer(x: Spec, axis: int | None, keepdims: bool) -> Spec:
         if axis is not None:
             normalize_axis(name, axis, x.shape)
@@ -308,6 +342,8 @@ def _arg(name: str, what: str, numpy: Any) -> Op:
         params=_mask,
         ref=lambda x, axis, keepdims: numpy(x, axis=axis, keepdims=keepdims),
         samples=samples,
+        sizes=_sizes(*large, quick="forward" if name == "argmax" else ""),
+        peers=_peers(name, f"torch.{name}(x, axis, keepdims)"),
         errors=lambda: [
             *_axis_errors(name, twice=False),
             Wrong((np.zeros((0, 3)),), (), ShapeError, f"{name}: cannot reduce an empty axis: axis 0 of shape (0, 3)"),
@@ -317,7 +353,7 @@ def _arg(name: str, what: str, numpy: Any) -> Op:
     )
 
 
-ARGMAX = _arg("argmax", "largest", np.argmax)
+ARGMAX = _arg("argmax", "largest", np.argmax, ((8192, 8192), (1,)))
 argmax = ARGMAX.call
 ARGMIN = _arg("argmin", "smallest", np.argmin)
 argmin = ARGMIN.call
@@ -341,8 +377,7 @@ def _numpy_logsumexp(x: Any, axis: Axes, keepdims: bool) -> Any:
 
 
 def _logsumexp_samples(rng: np.random.Generator) -> Iterator[Sample]:
-    for s in _with_empty(rng):
-        yield s._replace(bench=s.bench and s.attrs[0] is None)
+    yield from _with_empty(rng)
     yield from _specials(rng)
     yield Sample((np.array([[1000.0, 999.0], [-1000.0, -1001.0]]),), (1, False), "exp alone would overflow")
 
@@ -362,6 +397,11 @@ LOGSUMEXP = Op(
     vjp=_logsumexp_vjp,
     ref=_numpy_logsumexp,
     samples=_logsumexp_samples,
+    sizes=_sizes(((8192, 32768), (1,))),
+    peers={
+        "torch": "torch.logsumexp(x, 0 if axis is None else axis, keepdims)",  # None: of a vector
+        "jax": "jax.nn.logsumexp(x, axis, keepdims=keepdims)",
+    },
     errors=lambda: _axis_errors("logsumexp"),
     ulp=4,
     magnitude=lambda x, axis, keepdims: 1 + np.abs(_numpy_logsumexp(x, axis, keepdims)),

@@ -96,7 +96,7 @@ def _samples(rng: np.random.Generator) -> Iterator[Sample]:
     yield Sample((rng.standard_normal((4, 3)), number, other, np.zeros(0, np.int64)), (), "no indices")
     yield Sample((np.zeros((4, 0)), np.zeros(0), other, np.array([1])), (), "no features")
     pixels = rng.integers(0, 256, (6000, 784)).astype(np.uint8)
-    yield Sample((pixels, number, other, rng.integers(0, 6000, 128)), (), "a batch", grad=False, bench=True)
+    yield Sample((pixels, number, other, rng.integers(0, 6000, 128)), (), "a batch", grad=False)
 
 
 def _errors() -> Iterator[Wrong]:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
 from dlcore.errors import ShapeError
-from dlcore.op import Op, Sample, Spec, Wrong, floating
+from dlcore.op import Op, Operand, Sample, Size, Spec, Wrong, floating
 from dlcore.ops._shape import normalize_axis
+from dlcore.ops._sizes import RAGGED, on_gpu
 from dlcore.ops.elementwise import exp, mul, neg, sub
 from dlcore.ops.reduce import sum
 
@@ -86,7 +87,7 @@ def _samples(rng: np.random.Generator) -> Iterator[Sample]:
     )
     yield Sample((special,), (1,), "NaN and infinities", grad=False)
     yield Sample((np.repeat(special, 8, axis=1),), (0,), "NaN and infinities in columns", grad=False)
-    yield Sample((rng.standard_normal((4096, 1000)),), (1,), "4096 x 1000", grad=False, bench=True)
+    yield Sample((rng.standard_normal((4096, 1000)),), (1,), "4096 x 1000", grad=False)
 
 
 def _backward_samples(forward: Callable[[Any, int], Any]) -> Callable[[np.random.Generator], Iterator[Sample]]:
@@ -113,6 +114,29 @@ def _backward_errors(name: str) -> list[Wrong]:
     return [Wrong((np.zeros((2, 3)), np.zeros((3, 2))), (0,), ShapeError, text)]
 
 
+# ---- what is timed --------------------------------------------------------------------------------------------------
+
+_MATRIX = (4096, 1000)
+
+
+def _sizes(large: Sequence[tuple[int, int]]) -> tuple[Size, ...]:
+    return (
+        Size(((64, 10),), why="classes of model a"),
+        Size((_MATRIX,), why="1000 classes", quick="forward"),
+        Size((RAGGED,), (0,), "ragged, columns"),
+        *(on_gpu([shape]) for shape in large),
+    )
+
+
+def _backward_sizes(low: float, high: float, *large: tuple[int, int]) -> tuple[Size, ...]:
+    """``low``, ``high``: what the outputs of the forward are like."""
+    return (
+        Size((_MATRIX, Operand(_MATRIX, low, high)), why="1000 classes"),
+        Size((RAGGED, Operand(RAGGED, low, high)), (0,), "ragged, columns"),
+        *(on_gpu([shape, Operand(shape, low, high)]) for shape in large),
+    )
+
+
 # ---- softmax --------------------------------------------------------------------------------------------------------
 
 
@@ -136,6 +160,8 @@ SOFTMAX = Op(
     vjp=_softmax_vjp,
     ref=_numpy_softmax,
     samples=_samples,
+    sizes=_sizes([(8192, 4096), (1024, 131072)]),
+    peers={"torch": "torch.softmax(x, axis)", "jax": "jax.nn.softmax(x, axis)"},
     errors=lambda: _errors("softmax"),
     ulp=4,
     magnitude=lambda x, axis: _numpy_softmax(x, axis) * (1 + _below_max(x, axis)),
@@ -172,6 +198,11 @@ SOFTMAX_BACKWARD = Op(
     vjp=_softmax_backward_vjp,
     ref=_numpy_softmax_backward,
     samples=_backward_samples(_numpy_softmax),
+    sizes=_backward_sizes(0.0, 0.002, (8192, 4096)),
+    peers={
+        "torch": "torch.ops.aten._softmax_backward_data(dout, out, axis, out.dtype)",
+        "jax": "out * (dout - jnp.sum(dout * out, axis, keepdims=True))",
+    },
     errors=lambda: _backward_errors("softmax_backward"),
     ulp=4,
     magnitude=lambda dout, out, axis: out * (np.abs(dout) + np.sum(np.abs(dout * out), axis=axis, keepdims=True)),
@@ -203,6 +234,8 @@ LOG_SOFTMAX = Op(
     vjp=_log_softmax_vjp,
     ref=_numpy_log_softmax,
     samples=_samples,
+    sizes=_sizes([(8192, 32768)]),
+    peers={"torch": "torch.log_softmax(x, axis)", "jax": "jax.nn.log_softmax(x, axis)"},
     errors=lambda: _errors("log_softmax"),
     ulp=3,
     magnitude=lambda x, axis: 1 + np.abs(_numpy_log_softmax(x, axis)) + _below_max(x, axis),
@@ -241,6 +274,11 @@ LOG_SOFTMAX_BACKWARD = Op(
     vjp=_log_softmax_backward_vjp,
     ref=_numpy_log_softmax_backward,
     samples=_backward_samples(_numpy_log_softmax),
+    sizes=_backward_sizes(-12.0, -5.0),
+    peers={
+        "torch": "torch.ops.aten._log_softmax_backward_data(dout, out, axis, out.dtype)",
+        "jax": "dout - jnp.exp(out) * jnp.sum(dout, axis, keepdims=True)",
+    },
     errors=lambda: _backward_errors("log_softmax_backward"),
     ulp=4,
     magnitude=_log_softmax_backward_magnitude,
