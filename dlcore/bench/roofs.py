@@ -31,7 +31,7 @@ from dlcore import _C
 from dlcore._device import Device
 from dlcore._device import device as as_device
 from dlcore._tensor import Tensor, full, zeros
-from dlcore.dtypes import DType, as_dtype, float32, float64, int64
+from dlcore.dtypes import DType, as_dtype, float64, int64
 
 __all__ = ["Progress", "Roofs", "measure"]
 
@@ -45,9 +45,10 @@ _SAMPLE = 3e-4  # seconds of one sample: the clock costs less than 0.1 % of it
 
 @dataclass(frozen=True)
 class Roofs:
-    """The roofs of a device. ``copy``, ``read``: (bytes of the working set, bytes/s); ``fma``, ``gemm``: dtype -> FLOP/s.
+    """The roofs of a device. ``copy``, ``read``: (working set in bytes, bytes/s); ``fma``, ``gemm``: dtype -> FLOP/s.
 
     ``library`` says what ``gemm`` is of; a GPU's ``fma`` has "tf32" too: float32 rounded to 11 bits on tensor cores.
+    ``threads``: 0 for a GPU.
     """
 
     device: str
@@ -71,21 +72,20 @@ class Roofs:
         return found[::-1]
 
     def bandwidth(self, touched: float) -> float:
-        """Bytes a second for a working set of ``touched`` bytes: between the sizes measured, linear in its logarithm."""
+        """Bytes a second for a working set of ``touched`` bytes; linear in its logarithm between those measured."""
         sizes, rates = zip(*self.curve, strict=True)
         return float(np.interp(math.log(max(touched, 1.0)), np.log(sizes), rates))
 
     def flops(self, dtype: Any) -> float:
-        """FLOP/s in a dtype. What has no figure of its own is computed in float32, or of 8 bytes, in float64.
+        """FLOP/s in a dtype: of multiply-adds, or of the library's product where that is more.
 
-        On a GPU float32 counts as the faster of FMA and three tf32 products on tensor cores, which are as accurate.
+        What has no figure of its own is computed in float32, or of 8 bytes, in float64. On a GPU three tf32 products
+        on tensor cores, which are as accurate, may be faster than float32's own units.
         """
         kind = dtype if isinstance(dtype, DType) else as_dtype(dtype)
-        if kind.name in self.fma and kind is not float32:
-            return self.fma[kind.name]
-        if kind.itemsize == 8:
-            return self.fma["float64"]
-        return max(self.fma["float32"], self.fma.get("tf32", 0.0) / 3)
+        name = kind.name if kind.name in self.fma else "float64" if kind.itemsize == 8 else "float32"
+        best = max(self.fma[name], self.gemm.get(name, 0.0))
+        return max(best, self.fma.get("tf32", 0.0) / 3) if name == "float32" else best
 
     def least(self, flops: float, bytes: float, touched: float, dtype: Any) -> float:
         """The fewest seconds in which so many FLOPs can be done and so many bytes be moved, each at its roof."""
@@ -210,7 +210,7 @@ class _Loops:
 
 
 def _numpy_gemm(threads: int, seconds: float) -> tuple[dict[str, float], str]:
-    """(dtype -> FLOP/s, what was measured); in a process of its own, where BLAS takes the number of threads asked for."""
+    """(dtype -> FLOP/s, what was measured); in a process of its own, where BLAS takes the number of threads given."""
     names = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "BLIS_NUM_THREADS")
     script = Path(__file__).with_name("gemm.py")
     command = [sys.executable, "-P", str(script), str(seconds), "float32", "float64"]

@@ -1,0 +1,162 @@
+"""The roofs of a GPU: kernels/roofs/ timed with events, and cuBLAS through CuPy. Not yet run on hardware.
+
+Each figure is of many launches on warm caches, the best of several samples, so that a working set which fits the L2
+cache is read from there. What starting a kernel costs is in the figures of small working sets, as it is in those of
+operations.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from dlcore import _C
+from dlcore._autograd import no_grad
+from dlcore._device import Device
+from dlcore._tensor import full
+from dlcore.dtypes import as_dtype, float32, int64
+from dlcore.op import Op, Spec
+
+__all__ = ["COPY", "DOT", "FMA", "READ", "measure_gpu"]
+
+TILE = (128, 128, 64)  # as in kernels/roofs/roofs.py
+FMA_BLOCK, UNROLL = 2048, 8
+
+
+class _Loop(Op):
+    """A row that is in no registry: nobody's operation."""
+
+    def __post_init__(self) -> None:
+        self.call = _C.Function(self)
+
+
+COPY = _Loop(
+    name="roof_copy", doc="A copy.", inputs="x", promote=None,
+    infer=lambda x: Spec(x.shape, x.dtype), kernels={"cuda": "roofs.roofs:copy"},
+)  # fmt: skip
+READ = _Loop(
+    name="roof_read", doc="Sums, one a block.", inputs="x", promote=None, attrs={"blocks": 1},
+    infer=lambda x, blocks: Spec((blocks,), int64), kernels={"cuda": "roofs.roofs:read"},
+)  # fmt: skip
+FMA = _Loop(
+    name="roof_fma", doc="x * a + b, 8 * steps times.", inputs="x", promote=None,
+    attrs={"steps": 1, "a": 0.5, "b": 1.0},
+    infer=lambda x, steps, a, b: Spec(x.shape, x.dtype), kernels={"cuda": "roofs.roofs:fma"},
+)  # fmt: skip
+DOT = _Loop(
+    name="roof_dot", doc="steps * (x @ y), once a block.", inputs="x y", promote=None,
+    attrs={"blocks": 1, "steps": 1, "precision": "tf32"},
+    infer=lambda x, y, blocks, steps, precision: Spec((blocks, *TILE[:2]), float32),
+    kernels={"cuda": "roofs.roofs:dot"},
+)  # fmt: skip
+
+
+class Scale(NamedTuple):
+    """How much is done: on a GPU, or where the interpreter stands for one and nothing can be learnt from times."""
+
+    sizes: tuple[int, ...]
+    seconds: float
+    blocks: int
+    steps: int
+
+
+def _scale(place: Device, quick: bool) -> Scale:
+    if not hasattr(place.backend, "stream"):
+        return Scale((1 << 14, 1 << 16), 0.0, 1, 1)
+    exponents = range(20, 31, 2) if quick else range(20, 31)
+    return Scale(tuple(1 << k for k in exponents), 0.02 if quick else 0.08, 8 * place.backend.arch.multiprocessors, 512)
+
+
+def measure_gpu(place: Device, quick: bool, told: Callable[[float, str], None]) -> dict[str, Any]:
+    """The fields of `Roofs`."""
+    scale, timed = _scale(place, quick), _timer(place)
+    copy, read = [], []
+    with no_grad():
+        words = full((scale.sizes[-1] // 8,), 1, dtype=int64, device=place)
+        for k, size in enumerate(scale.sizes):
+            told(0.7 * k / len(scale.sizes), f"copy and read, {size >> 10} KiB")
+            half, whole = words[: size // 16], words[: size // 8]
+            copy.append((size, size / timed(lambda x=half: COPY.call(x), scale.seconds)))
+            read.append((size, size / timed(lambda x=whole: READ.call(x, scale.blocks), scale.seconds)))
+        del words
+        told(0.7, "FMA")
+        fma = _arithmetic(place, scale, timed)
+    told(0.9, "GEMM of cuBLAS")
+    gemm, library = _cublas(place, scale.seconds)
+    told(1.0, "")
+    name = f"{place} {place.name}".strip()
+    return {"device": name, "threads": 0, "copy": copy, "read": read, "fma": fma, "gemm": gemm, "library": library}
+
+
+def _arithmetic(place: Device, scale: Scale, timed: Callable[..., float]) -> dict[str, float]:
+    """dtype -> FLOP/s of FMA, and of tensor cores where they have the dtype."""
+    found = {}
+    for name, steps in (("float32", 4 * scale.steps), ("float64", scale.steps)):
+        x = full((scale.blocks * 2 * FMA_BLOCK,), 2.0, dtype=as_dtype(name), device=place)
+        done = 2 * x.size * UNROLL * steps
+        found[name] = done / timed(lambda x=x, steps=steps: FMA.call(x, steps), scale.seconds)
+    m, n, k = TILE
+    for name, dtype in (("float16", "float16"), ("bfloat16", "bfloat16"), ("tf32", "float32")):
+        x, y = (full(shape, 1 / 64, dtype=as_dtype(dtype), device=place) for shape in ((m, k), (k, n)))
+        done = 2 * m * n * k * scale.blocks * scale.steps
+        seconds = timed(lambda x=x, y=y: DOT.call(x, y, scale.blocks, scale.steps), scale.seconds)
+        found[name] = done / seconds
+    return found
+
+
+# ---- time ---------------------------------------------------------------------------------------------------------
+
+
+def _timer(place: Device) -> Callable[..., float]:
+    """timed(function, seconds): seconds of a launch, the best of samples that are taken for so long.
+
+    Between two events where the device has a stream; else by the wall."""
+    if not hasattr(place.backend, "stream"):
+        return lambda function, seconds: _by_the_wall(place, function)
+    import cupy
+
+    stream = cupy.cuda.ExternalStream(place.backend.stream)
+
+    def sample(function: Callable[[], Any], number: int) -> float:
+        start, end = cupy.cuda.Event(), cupy.cuda.Event()
+        start.record(stream)
+        for _ in range(number):
+            function()
+        end.record(stream)
+        end.synchronize()
+        return float(cupy.cuda.get_elapsed_time(start, end)) / 1000 / number
+
+    def timed(function: Callable[[], Any], seconds: float) -> float:
+        sample(function, 1)  # compiles and loads
+        number = max(1, int(1e-3 / max(sample(function, 1), 1e-6)))
+        best, end = sample(function, number), time.perf_counter() + seconds
+        while time.perf_counter() < end:
+            best = min(best, sample(function, number))
+        return best
+
+    return timed
+
+
+def _by_the_wall(place: Device, function: Callable[[], Any]) -> float:
+    function()
+    start = time.perf_counter()
+    function()
+    place.backend.synchronize()
+    return time.perf_counter() - start
+
+
+def _cublas(place: Device, seconds: float) -> tuple[dict[str, float], str]:
+    """(dtype -> FLOP/s of CuPy's matmul, which library it is); nothing where the device has no stream."""
+    if not hasattr(place.backend, "stream"):
+        return {}, ""
+    import cupy
+
+    timed, found = _timer(place), {}
+    with cupy.cuda.Device(place.index), cupy.cuda.ExternalStream(place.backend.stream):
+        for name, n in (("float16", 8192), ("float32", 4096), ("float64", 4096)):
+            a, b = (cupy.random.standard_normal((n, n)).astype(name) for _ in range(2))
+            out = cupy.empty_like(a)
+            found[name] = 2 * n**3 / timed(lambda a=a, b=b, out=out: cupy.matmul(a, b, out=out), seconds)
+        version = cupy.cuda.cublas.getVersion(cupy.cuda.device.get_cublas_handle())
+    return found, f"cuBLAS {version} through CuPy {cupy.__version__}"
