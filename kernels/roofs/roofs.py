@@ -1,6 +1,6 @@
 """What a GPU can do at best: copy, read, multiply and add, multiply tiles. Timed by dlcore/bench/gpu_roofs.py.
 
-    copy    out = x, of 8-byte words. Reads and writes each element once, 16 bytes a thread and access, four of them in flight
+    copy    out = x, of 8-byte words, each read and written once: 16 bytes a thread and access, four in flight
     read    sums of 8-byte words, one of each block; a block walks over the words with a stride of all blocks, so that
             all of them read neighbouring lines at any time
     fma     x = x * a + b, 8 * `steps` times: 16 chains a thread in registers, no memory between. The 8 are unrolled:
