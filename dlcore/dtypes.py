@@ -59,6 +59,13 @@ class DType:
         """The smallest positive normal number; 0 for integers."""
         return float(ml_dtypes.finfo(self.numpy).tiny) if self.is_float else 0.0
 
+    @property
+    def largest(self) -> float:
+        """The largest finite number; of bool, 1."""
+        if self.is_float:
+            return float(ml_dtypes.finfo(self.numpy).max)
+        return 1.0 if self.kind == "bool" else float(np.iinfo(self.numpy).max)
+
 
 bool_: DType = DType(0, "bool", "bool", np.bool_)
 uint8: DType = DType(1, "uint8", "uint", np.uint8)

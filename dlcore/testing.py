@@ -9,9 +9,9 @@ Each check raises AssertionError naming the row, the sample, the worst element a
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -26,13 +26,17 @@ from dlcore.op import Op, Sample, Spec
 
 __all__ = [
     "LAYOUTS",
+    "Difference",
     "check",
+    "check_call",
     "check_errors",
     "check_forward",
     "check_gradient",
     "check_repeatable",
     "check_replay",
     "check_second_order",
+    "compare",
+    "difference",
     "samples",
     "specs",
 ]
@@ -130,32 +134,70 @@ def reference(op: Op, arrays: Sequence[Any], attrs: tuple[Any, ...]) -> list[np.
 # ---- comparing ----------------------------------------------------------------------------------------------------
 
 
-def compare(what: str, got: Tensor, want: np.ndarray[Any, Any], ulp: float, magnitude: Any = None) -> None:
-    """|got - want| <= ulp * eps(dtype) * magnitude, NaN and infinities in the same places; integers exactly."""
+class Difference(NamedTuple):
+    """How far a result is from what it should be."""
+
+    ulps: float
+    """The largest error in units of eps * magnitude, less what subnormal numbers round; infinity for a wrong shape,
+    an integer that differs, a NaN or infinity out of place."""
+    text: str = ""
+    """What is outside the bound, and empty where nothing is."""
+
+
+def difference(
+    got: Tensor, want: np.ndarray[Any, Any], ulp: float, magnitude: Any = None, *, overflows: bool = False
+) -> Difference:
+    """|got - want| in units of eps(dtype) * magnitude (default: |want|); NaN and infinities must be in their places.
+
+    Integers must be equal. ``overflows``: where the magnitude, a sum of absolute terms, is more than the dtype holds,
+    infinity and NaN are as good as any number: terms may be added in any order.
+    """
     have = np.asarray(got)
-    assert have.shape == want.shape, f"{what}: shape {have.shape}, the reference has {want.shape}"
+    if have.shape != want.shape:
+        return Difference(np.inf, f"shape {have.shape}, the reference has {want.shape}")
     if not got.dtype.is_float:
         wrong = np.flatnonzero(np.ravel(have != want))
-        if wrong.size:
-            pair = f"{np.ravel(have)[wrong[0]]} for {np.ravel(want)[wrong[0]]}"
-            raise AssertionError(f"{what}: {wrong.size} of {have.size} differ, first at {wrong[0]}: {pair}")
-        return
+        if not wrong.size:
+            return Difference(0.0)
+        pair = f"{np.ravel(have)[wrong[0]]} for {np.ravel(want)[wrong[0]]}"
+        return Difference(np.inf, f"{wrong.size} of {have.size} differ, first at {wrong[0]}: {pair}")
+    eps, smallest = got.dtype.eps, got.dtype.tiny * got.dtype.eps  # the smallest subnormal
     with np.errstate(all="ignore"):
         nearest = want.astype(got.dtype.numpy).astype(np.float64)  # overflows where the dtype must
         values = have.astype(np.float64)
         scale = np.abs(want) if magnitude is None else np.broadcast_to(magnitude, want.shape)
-        smallest = got.dtype.tiny * got.dtype.eps  # the smallest subnormal
-        bound = ulp * got.dtype.eps * np.where(np.isfinite(scale), scale, 0) + max(ulp, 1.0) * smallest
+        unit, slack = eps * np.where(np.isfinite(scale), scale, 0), max(ulp, 1.0) * smallest
+        bound = ulp * unit + slack
         same = (values == nearest) | (np.isnan(values) & np.isnan(nearest))
+        if overflows and magnitude is not None:
+            same |= ~(scale < np.finfo(np.float64).max) | (~(scale < got.dtype.largest) & ~np.isfinite(values))
         error = np.where(same, 0.0, np.abs(values - want))
         bad = ~same & ~(error <= bound)
-    if bad.any():
+        beyond = np.where(error <= slack, 0.0, (error - slack) / unit)
+    worst = float(np.max(np.nan_to_num(beyond, nan=np.inf), initial=0.0))
+    return Difference(worst, _worst_of(values, want, error, bound, bad) if bad.any() else "")
+
+
+def _worst_of(values: Any, want: Any, error: Any, bound: Any, bad: Any) -> str:
+    with np.errstate(all="ignore"):
         k = int(np.argmax(np.where(bad, np.nan_to_num(error / bound, nan=np.inf), 0)))
         k = k if bad.flat[k] else int(np.flatnonzero(np.ravel(bad))[0])
-        raise AssertionError(
-            f"{what}: {int(bad.sum())} of {have.size} outside the bound, worst at {np.unravel_index(k, have.shape)}: "
-            f"{values.flat[k]!r} for {want.flat[k]!r}, {error.flat[k] / bound.flat[k]:.3g} times the bound"
-        )
+        times = error.flat[k] / bound.flat[k]
+    place = tuple(map(int, np.unravel_index(k, want.shape)))
+    return (
+        f"{int(bad.sum())} of {want.size} outside the bound, worst at {place}: "
+        f"{values.flat[k]!r} for {want.flat[k]!r}, {times:.3g} times the bound"
+    )
+
+
+def compare(what: str, got: Tensor, want: np.ndarray[Any, Any], ulp: float, magnitude: Any = None) -> float:
+    """|got - want| <= ulp * eps(dtype) * magnitude, NaN and infinities in the same places; integers exactly.
+
+    Returns the largest error in units of eps * magnitude.
+    """
+    found = difference(got, want, ulp, magnitude)
+    assert not found.text, f"{what}: {found.text}"
+    return found.ulps
 
 
 @contextmanager
@@ -173,21 +215,59 @@ def guarded() -> Iterator[None]:
 # ---- the checks ---------------------------------------------------------------------------------------------------
 
 
-def check_forward(op: Op, sample: Sample, dtype: DType, layout: str = "contiguous", device: Any = CPU) -> None:
-    """The row's outputs against `ref` on inputs rounded to ``dtype``; inputs it does not write stay as they were."""
+def check_forward(op: Op, sample: Sample, dtype: DType, layout: str = "contiguous", device: Any = CPU) -> float:
+    """The row's outputs against `ref` on inputs rounded to ``dtype``; inputs it does not write stay as they were.
+
+    Returns the largest error in units of eps * magnitude.
+    """
     arrays = rounded(sample, dtype)
-    want = reference(op, arrays, sample.attrs)
     what = f"{op.name} {dtype.name} {sample.why or 'sample'} {layout}"
+    return check_call(op, lambda: tensors(arrays, layout, device), sample.attrs, arrays, what)
+
+
+def check_call(
+    op: Op,
+    make: Callable[[], list[Any]],
+    attrs: tuple[Any, ...] = (),
+    arrays: Sequence[Any] | None = None,
+    what: str = "",
+    *,
+    overflows: bool = False,
+    want: list[np.ndarray[Any, Any]] | None = None,
+) -> float:
+    """One call on the operands that ``make`` makes, against `ref`; what it does not write stays as it was.
+
+    ``arrays``: the operands as the reference takes them (default: their values, cast as the row promotes them).
+    ``overflows``: see `difference`. ``want``: what `ref` gives, where it is known. Returns the largest error in units
+    of eps * magnitude.
+    """
     with guarded(), _autograd.no_grad():
-        operands = tensors(arrays, layout, device)
-        got = call(op, operands, sample.attrs)
+        operands = make()
+        given = [np.asarray(x).tobytes() if isinstance(x, Tensor) else None for x in operands]
+        arrays = promoted(op, operands) if arrays is None else arrays
+        got = call(op, operands, attrs)
+        want = reference(op, arrays, attrs) if want is None else want
+        what = what or op.name
         assert len(got) == len(want), f"{what}: {len(got)} results, the reference has {len(want)}"
+        worst = 0.0
         for k, (g, w) in enumerate(zip(got, want, strict=True)):
-            compare(f"{what} [{k}]", g, w, op.ulp, magnitude(op, arrays, sample.attrs, k, len(want)))
-        for k in set(range(len(arrays))) - set(written(op, len(arrays), sample.attrs)):
-            if isinstance(arrays[k], np.ndarray):
-                assert np.asarray(operands[k]).tobytes() == arrays[k].tobytes(), f"{what}: operand {k} was changed"
+            found = difference(g, w, op.ulp, magnitude(op, arrays, attrs, k, len(want)), overflows=overflows)
+            assert not found.text, f"{what} [{k}]: {found.text}"
+            worst = max(worst, found.ulps)
+        for k in set(range(len(operands))) - set(written(op, len(operands), attrs)):
+            if isinstance(operands[k], Tensor):
+                assert np.asarray(operands[k]).tobytes() == given[k], f"{what}: operand {k} was changed"
         del operands, got
+    return worst
+
+
+def promoted(op: Op, operands: Sequence[Any]) -> Arrays:
+    """Copies of the operands' values, cast by NumPy as the row promotes them; Python scalars and None as they are."""
+    with np.errstate(all="ignore"):  # what the dtype cannot hold is infinite
+        return [
+            np.array(x, copy=True).astype(s.dtype.numpy) if isinstance(x, Tensor) and s is not None else x
+            for x, s in zip(operands, specs(op, operands), strict=True)
+        ]
 
 
 def magnitude(op: Op, arrays: Sequence[Any], attrs: tuple[Any, ...], k: int, n: int) -> Any:
@@ -400,7 +480,7 @@ def _outcomes(op: Op, sample: Sample, dtype: DType, function: Any, calls: int) -
     """The bits of results and operands of some calls; the values of floating operands move round in their arrays."""
     arrays = rounded(sample, dtype)
     changed = written(op, len(arrays), sample.attrs)
-    backward = sample.grad and op.differentiable and (op.random or not changed)
+    backward = sample.grad and op.differentiable and dtype.is_float and (op.random or not changed)
     state: dict[int, Tensor] = {}
     for shift in range(calls):
         values = []

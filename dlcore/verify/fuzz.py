@@ -1,0 +1,141 @@
+"""Random calls of a row until one differs from its reference; then the smallest call that does."""
+
+from __future__ import annotations
+
+import time
+import traceback
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from dlcore import _C, testing
+from dlcore._autograd import no_grad
+from dlcore._device import CPU, synchronize
+from dlcore._device import device as as_device
+from dlcore.dtypes import as_dtype
+from dlcore.errors import AutogradError, DTypeError, ShapeError
+from dlcore.op import REGISTRY, Op
+from dlcore.verify.draws import TAMER, Draw, draw, finite
+
+__all__ = ["Fuzzed", "Refused", "differs", "fuzz_row"]
+
+Tell = Callable[[Any], None]
+
+
+@dataclass
+class Fuzzed:
+    """What came of the random calls of one row.
+
+    ``calls``: compared with the reference; ``refused``: not taken by the row, with errors of its own; ``text`` and
+    ``snippet``: the difference, empty where there is none; ``number``: of the call that differed.
+    """
+
+    row: str
+    calls: int = 0
+    refused: int = 0
+    number: int = -1
+    text: str = ""
+    snippet: str = ""
+    seconds: float = 0.0
+
+    def to_json(self) -> dict[str, Any]:
+        """For a file."""
+        return asdict(self)
+
+
+class Refused(Exception):
+    """The row does not take these operands."""
+
+
+def differs(given: Draw, device: Any = CPU) -> str:
+    """What is wrong with one call, or nothing: values, guard bytes, operands changed, other bits the second time.
+
+    Raises Refused where the row says, by an error of its own, that it does not take the operands.
+    """
+    op, place = given.op, as_device(device)
+    values: list[Any] = []
+    try:
+        with no_grad():
+            operands = given.make(place)
+            values = testing.promoted(op, operands)
+            first = _bits(testing.call(op, operands, given.attrs))
+            synchronize()
+    except (ShapeError, DTypeError, AutogradError, IndexError, ValueError) as error:
+        if str(error).partition(":")[0] in REGISTRY or str(error).startswith("getitem:"):
+            raise Refused(str(error)) from None
+        return _raised(error)
+    except Exception as error:  # an error that is no refusal is a finding
+        return _raised(error)
+    try:
+        overflows = all(map(finite, given.operands))
+        testing.check_call(op, lambda: given.make(place), given.attrs, values, overflows=overflows)
+        return _repeated(given, place, first)
+    except AssertionError as error:
+        return str(error)
+    except Exception as error:
+        return _raised(error)
+
+
+def _bits(results: Sequence[Any]) -> list[bytes]:
+    return [np.asarray(r).tobytes() for r in results]
+
+
+def _repeated(given: Draw, place: Any, first: list[bytes]) -> str:
+    """The same call with another number of threads."""
+    threads = _C.thread_count()
+    try:
+        _C.set_thread_count(3 if threads != 3 else 2)
+        with no_grad():
+            again = _bits(testing.call(given.op, given.make(place), given.attrs))
+    finally:
+        _C.set_thread_count(threads)
+    return "" if again == first else f"{given.op.name}: other bits the second time, with another number of threads"
+
+
+def _raised(error: Exception) -> str:
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    return f"raised {type(error).__name__}: {error} ({last.filename}:{last.lineno})"
+
+
+def fuzz_row(
+    op: Op, device: str, seed: int, count: int, dtypes: Sequence[str], files: Sequence[str], tell: Tell
+) -> Fuzzed:
+    """``count`` random calls of the row; tells the number and tameness of each before it is made."""
+    from dlcore.verify.shrink import shrunk
+    from dlcore.verify.snippet import snippet
+
+    start, result = time.perf_counter(), Fuzzed(op.name)
+    chosen = [as_dtype(d) for d in dtypes]
+    if not testing.samples(op) or (dtypes and not set(chosen) & set(op.dtypes)):
+        return result
+    for number in range(count):
+        for tame in range(TAMER + 1):
+            tell((number, tame))
+            given = draw(op, seed, number, tame, chosen)
+            try:
+                text = differs(given, device)
+            except Refused:
+                continue
+            result.calls += 1
+            if text:
+                smallest = shrunk(given, lambda d: _still(d, device, text))
+                result.number, result.text = number, differs(smallest, device)
+                result.snippet = snippet(smallest, device, files, all(map(finite, smallest.operands)))
+                result.seconds = time.perf_counter() - start
+                return result
+            break
+        else:
+            result.refused += 1
+    result.seconds = time.perf_counter() - start
+    return result
+
+
+def _still(given: Draw, device: Any, text: str) -> bool:
+    """Whether a smaller call shows a difference of the same kind."""
+    try:
+        found = differs(given, device)
+    except Refused:
+        return False
+    return bool(found) and found.startswith("raised") == text.startswith("raised")
