@@ -55,8 +55,10 @@ def pointwise(
     ``quick``: of the million.
     """
 
-    def size(shape: Shape, why: str, **rest: Any) -> Size:
-        return Size((Operand(shape, low, high, dtype),) * operands, attrs, why, **rest)
+    own: tuple[DType, ...] = (float32,) if dtype else ()  # where no operand is of the dtype timed, once is enough
+
+    def size(shape: Shape, why: str, dtypes: tuple[DType, ...] = own, **rest: Any) -> Size:
+        return Size((Operand(shape, low, high, dtype),) * operands, attrs, why, dtypes, **rest)
 
     both = size(MILLION, "1M", quick=quick), size(RAGGED, "ragged")
     return (*both, size((1 << 24,), "16M", dtypes=(float32,))) if large else both

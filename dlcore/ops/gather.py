@@ -12,10 +12,11 @@ from typing import Any
 
 import numpy as np
 
-from dlcore.dtypes import DTYPES, FLOATS, DType, bool_, int64
+from dlcore.dtypes import DTYPES, FLOATS, DType, bool_, float32, int64
 from dlcore.errors import DTypeError, ShapeError
-from dlcore.op import REQUIRED, Op, Sample, Spec, Wrong
+from dlcore.op import REQUIRED, Op, Operand, Sample, Size, Spec, Wrong
 from dlcore.ops._shape import broadcast_shapes, normalize_axis
+from dlcore.ops._sizes import MILLION, RAGGED, library, on_gpu
 
 __all__ = ["count_nonzero", "gather", "nonzero", "take"]
 
@@ -74,6 +75,17 @@ TAKE = Op(
     vjp=lambda ctx, dout: (take_backward(dout, ctx.saved[0], ctx.shapes[0], ctx.attrs[0]), None),
     ref=lambda x, indices, axis: np.take(x, indices.astype(np.int64), axis),
     samples=_take_samples,
+    sizes=(
+        Size(((65, 128), Operand((1024,), 0, 65, int64)), (0,), "an embedding"),
+        Size(((6000, 784), Operand((128,), 0, 6000, int64)), (0,), "a batch of images"),
+        Size((RAGGED, Operand((517,), 0, 1025, int64)), (1,), "ragged, columns"),
+        on_gpu([(65536, 1024), Operand((32768,), 0, 65536, int64)], (0,)),
+    ),
+    peers={
+        "numpy": "np.take(x, indices, axis)", "torch": "torch.index_select(x, axis, indices)",
+        "torch out": "torch.index_select(x, axis, indices, out=out)",
+        "jax": "jnp.take(x, indices, axis, mode='clip')",
+    },
     errors=lambda: [
         Wrong(
             (np.zeros((5, 2)), np.array([0, 5])),
@@ -136,6 +148,15 @@ TAKE_BACKWARD = Op(
     vjp=lambda ctx, ddx: (take(ddx, ctx.saved[0], ctx.attrs[1]), None),
     ref=_take_backward_ref,
     samples=_take_backward_samples,
+    sizes=(
+        Size(((1024, 128), Operand((1024,), 0, 65, int64)), ((65, 128), 0), "an embedding"),
+        Size(((1024, 256), Operand((1024,), 0, 16001, int64)), ((16001, 256), 0), "a vocabulary", (float32,)),
+    ),
+    peers={
+        "torch": "dout.new_zeros(shape).index_add_(axis, indices, dout)",
+        "torch embedding": "torch.ops.aten.embedding_dense_backward(dout, indices, shape[0], -1, False)",
+        "jax": "jnp.zeros(shape, dout.dtype).at[indices].add(dout)",
+    },
     errors=lambda: [
         Wrong(
             (np.zeros((2, 3)), np.array([0])),
@@ -226,6 +247,15 @@ GATHER = Op(
     vjp=lambda ctx, dout: (gather_backward(dout, ctx.saved[0], ctx.shapes[0], ctx.attrs[0]), None),
     ref=_gather_ref,
     samples=_gather_samples,
+    sizes=(
+        Size(((4096, 1000), Operand((4096, 1), 0, 1000, int64)), (1,), "one of each row"),
+        Size((RAGGED, Operand((1023, 517), 0, 1025, int64)), (1,), "ragged"),
+    ),
+    peers={
+        "numpy": "np.take_along_axis(x, index, axis)", "torch": "torch.gather(x, axis, index)",
+        "torch out": "torch.gather(x, axis, index, out=out)",
+        "jax": "jnp.take_along_axis(x, index, axis, mode='clip')",
+    },
     errors=lambda: [
         Wrong(
             (np.zeros((5, 2)), np.array([[0, -6]])),
@@ -272,6 +302,14 @@ GATHER_BACKWARD = Op(
     vjp=lambda ctx, ddx: (gather(ddx, ctx.saved[0], ctx.attrs[1]), None),
     ref=_gather_backward_ref,
     samples=_gather_backward_samples,
+    sizes=(
+        Size(((4096, 1), Operand((4096, 1), 0, 1000, int64)), ((4096, 1000), 1), "one of each row"),
+        Size(((1023, 517), Operand((1023, 517), 0, 1025, int64)), (RAGGED, 1), "ragged"),
+    ),
+    peers={
+        "torch": "dout.new_zeros(shape).scatter_add_(axis, index, dout)",
+        "jax": "jnp.zeros(shape, dout.dtype).at[jnp.arange(shape[0])[:, None], index].add(dout)",  # along axis 1
+    },
     errors=lambda: [
         Wrong(
             (np.zeros((1, 3)), np.array([[0, 1]])),
@@ -324,10 +362,18 @@ RAVEL_INDEX = Op(
         ),
         Wrong((np.array([0]),), ((2, 3),), ShapeError, "ravel_index: 1 indices for shape (2, 3)"),
     ],
+    sizes=(
+        Size(tuple(Operand((8,), 0, n, int64) for n in RAGGED), (RAGGED,), "the cost of a call"),
+        Size(tuple(Operand(MILLION, 0, n, int64) for n in RAGGED), (RAGGED,), "1M"),
+    ),
+    peers={"numpy": "np.ravel_multi_index(tuple(indices), shape)"},
     dtypes=FLOATS[2:3],
     cost=lambda *specs: (0.0, _bytes(*specs[:-1]) + 8.0 * math.prod(_ravel_infer(*specs).shape)),
 )
 ravel_index = RAVEL_INDEX.call
+
+
+_MASKS = tuple((Operand(shape, dtype=bool_), why) for shape, why in (((64, 64), "small"), (MILLION, "1M")))
 
 
 def _true(specs: Sequence[Spec | None]) -> tuple[DType | None, ...]:
@@ -353,6 +399,8 @@ COUNT_NONZERO = Op(
     kernels={"cpu": "movement:count_nonzero", "cuda": "movement.positions:count_nonzero"},
     ref=lambda x: np.int64(np.count_nonzero(x)),
     samples=_mask_samples,
+    sizes=[Size((mask,), why=why, dtypes=(float32,)) for mask, why in _MASKS],
+    peers=library("count_nonzero", out=()),
     dtypes=FLOATS,
     cost=lambda x: (float(math.prod(x.shape)), _bytes(x)),
 )
@@ -370,6 +418,11 @@ NONZERO_SIZED = Op(
     kernels={"cpu": "movement:nonzero", "cuda": "movement.positions:nonzero"},
     ref=lambda x, size: np.concatenate([np.argwhere(x), np.zeros((size, x.ndim), np.int64)])[:size],
     samples=lambda rng: [Sample(s.inputs, (12,), s.why) for s in _mask_samples(rng)],
+    sizes=[Size((mask,), (math.prod(mask.shape) // 2,), why, (float32,)) for mask, why in _MASKS],
+    peers={
+        "torch": "torch.nonzero_static(x, size=size, fill_value=0)",
+        "jax": "jnp.argwhere(x, size=size, fill_value=0)",
+    },
     dtypes=FLOATS,
     cost=lambda x, size: (0.0, _bytes(x) + 8.0 * size * len(x.shape)),
 )
@@ -386,6 +439,8 @@ NONZERO = Op(
     composite=lambda x: nonzero_sized(x, int(count_nonzero(x).item())),
     ref=lambda x: np.argwhere(x),
     samples=lambda rng: [Sample(s.inputs, s.attrs, s.why, grad=False) for s in _mask_samples(rng)],
+    sizes=[Size((mask,), why=why, dtypes=(float32,)) for mask, why in _MASKS],
+    peers={"numpy": "np.argwhere(x)", "torch": "torch.nonzero(x)"},
     dtypes=FLOATS,
     dynamic=True,
     cost=lambda x: (0.0, _bytes(x)),

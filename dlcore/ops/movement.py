@@ -11,10 +11,11 @@ from typing import Any
 
 import numpy as np
 
-from dlcore.dtypes import DTYPES
+from dlcore.dtypes import DTYPES, float32
 from dlcore.errors import DTypeError, ShapeError
-from dlcore.op import REQUIRED, Op, Sample, Spec, Wrong
+from dlcore.op import REQUIRED, Op, Operand, Sample, Size, Spec, Wrong
 from dlcore.ops._shape import normalize_axis
+from dlcore.ops._sizes import MILLION, RAGGED
 from dlcore.ops.slicing import slice
 
 __all__ = ["concat", "expand", "flatten", "permute", "reshape", "squeeze", "stack", "transpose", "unsqueeze"]
@@ -102,6 +103,8 @@ RESHAPE = Op(
     vjp=lambda ctx, dout: reshape(dout, ctx.shapes[0]),
     ref=lambda x, shape: x.reshape(shape),
     samples=_reshape_samples,
+    sizes=(Size(((64, 64),), ((16, 256),), "the cost of a call"),),
+    peers={"numpy": "x.reshape(shape)", "torch": "x.view(shape)", "jax": "x.reshape(shape)"},
     errors=lambda: [
         Wrong((np.zeros((2, 3)),), ((4, 2),), ShapeError, "reshape: (2, 3) does not fit into (4, 2)"),
         Wrong((np.zeros((2, 3)),), ((-1, -1),), ShapeError, "reshape: (2, 3) does not fit into (-1, -1)"),
@@ -145,6 +148,8 @@ PERMUTE = Op(
     view=_permute_view,
     vjp=_permute_vjp,
     ref=lambda x, axes: x.transpose(axes),
+    sizes=(Size(((64, 64),), ((1, 0),), "the cost of a call"),),
+    peers={"numpy": "np.transpose(x, axes)", "torch": "torch.permute(x, axes)", "jax": "jnp.transpose(x, axes)"},
     samples=lambda rng: [
         Sample((rng.standard_normal((3, 5)),), ((1, 0),), "matrix"),
         Sample((rng.standard_normal((2, 3, 4)),), ((2, 0, 1),), "a cycle, which is not its own inverse"),
@@ -205,6 +210,8 @@ EXPAND = Op(
         Wrong((np.zeros((2, 3)),), ((3,),), ShapeError, "expand: (2, 3) does not broadcast to (3,)"),
     ],
     dtypes=DTYPES,
+    sizes=(Size(((64,),), ((64, 64),), "the cost of a call"),),
+    peers={"numpy": "np.broadcast_to(x, shape)", "torch": "x.expand(shape)", "jax": "jnp.broadcast_to(x, shape)"},
     cost=_nothing,
 )
 expand = EXPAND.call
@@ -234,6 +241,12 @@ CONTIGUOUS = Op(
         Sample((rng.standard_normal((0, 4)),), (), "empty"),
         Sample((rng.standard_normal(()),), (), "0-d"),
     ],
+    sizes=(
+        Size((MILLION,), why="1M"),
+        Size((Operand(RAGGED, transposed=True),), why="ragged"),
+        Size((Operand((4096, 4096), transposed=True),), why="16M", dtypes=(float32,)),
+    ),
+    peers={"numpy": "x.copy()", "torch": "x.clone(memory_format=torch.contiguous_format)"},
     dtypes=DTYPES,
     cost=_moved,
 )
@@ -289,6 +302,15 @@ CONCAT = Op(
     vjp=_concat_vjp,
     ref=lambda tensors, axis: np.concatenate(tensors, axis),
     samples=_concat_samples,
+    sizes=(
+        Size(((64, 64), (64, 64)), (1,), "small"),
+        Size((MILLION, MILLION), (0,), "1M each"),
+        Size(((1023, 517), (1023, 508)), (1,), "ragged"),
+    ),
+    peers={
+        "numpy": "np.concatenate(tensors, axis)", "numpy out": "np.concatenate(tensors, axis, out=out)",
+        "torch": "torch.cat(tensors, axis)", "torch out": "torch.cat(tensors, axis, out=out)",
+    },
     errors=lambda: [
         Wrong((), (0,), ShapeError, "concat: no tensors are given"),
         Wrong(

@@ -16,7 +16,8 @@ import numpy as np
 
 from dlcore.dtypes import DType, float32, float64, int64
 from dlcore.errors import DTypeError, ShapeError
-from dlcore.op import REQUIRED, Op, Sample, Spec, Wrong
+from dlcore.op import REQUIRED, Op, Operand, Sample, Size, Spec, Wrong
+from dlcore.ops._sizes import MODELS
 
 __all__ = ["adam", "clip_grad_norm", "sgd"]
 
@@ -115,6 +116,21 @@ def _wrong(row: str, columns: int) -> list[Wrong]:
     ]  # fmt: skip
 
 
+def _sizes(moments: int, settings: Sequence[float]) -> Iterator[Size]:
+    """All parameters of the two networks, and one of 16 million elements."""
+    shapes = {f"all of model {name}": model.parameters for name, model in MODELS.items()}
+    for why, parameters in (shapes | {"16M": [(4096, 4096)]}).items():
+        n = len(parameters)
+        lists: list[Any] = [*parameters, *parameters]
+        lists += [Operand(shape, 0.0, 1.0) for _ in range(moments) for shape in parameters]
+        operands = (*lists, *(np.array(3, np.float32) for _ in parameters), np.array([settings]))
+        yield Size(operands, (n, (0,) * n), why, (float32,) if why == "16M" else ())
+
+
+_PARAMETERS = """params = [torch.nn.Parameter(p) for p in tensors[:n]]
+for p, g in zip(params, tensors[n : 2 * n]): p.grad = g
+"""
+
 # ---- SGD ----------------------------------------------------------------------------------------------------------
 # Settings: lr, momentum, dampening, weight_decay, nesterov, maximize.
 
@@ -146,6 +162,11 @@ def _sgd_samples(rng: np.random.Generator) -> Iterator[Sample]:
     yield Sample(_operands(rng, ((784, 256), (256,)), 1, settings), (2, (0, 0)), "a layer")
 
 
+_TORCH_SGD = f"""{_PARAMETERS}
+lr, momentum, dampening, decay, nesterov, _ = tensors[-1][0].tolist()
+update = torch.optim.SGD(params, lr, momentum, dampening, decay, bool(nesterov), fused=True)
+for p, b in zip(params, tensors[2 * n : 3 * n]): update.state[p] = dict(momentum_buffer=b)"""
+
 SGD = Op(
     name="sgd",
     doc="""A step of gradient descent on all parameters, in place. Returns None.
@@ -164,6 +185,8 @@ SGD = Op(
     params=_params,
     ref=_sgd_ref,
     samples=_sgd_samples,
+    sizes=tuple(_sizes(1, [0.01, 0.9, 0, 0, 0, 0])),
+    peers={"torch": (_TORCH_SGD, "update.step()")},
     errors=lambda: _wrong("sgd", 6),
     dtypes=(float32, float64),
     ulp=2,
@@ -209,6 +232,12 @@ def _adam_samples(rng: np.random.Generator) -> Iterator[Sample]:
     yield Sample(_operands(rng, ((784, 256), (256,)), 2, settings), (2, (2, 2)), "a layer")
 
 
+_TORCH_ADAM = f"""{_PARAMETERS}
+lr, beta1, beta2, eps, decay, _, _ = tensors[-1][0].tolist()
+update = torch.optim.Adam(params, lr, (beta1, beta2), eps, decay, fused=True)
+for p, m, v, t in zip(params, *(tensors[k * n : (k + 1) * n] for k in (2, 3, 4))):
+    update.state[p] = dict(step=t, exp_avg=m, exp_avg_sq=v)"""
+
 ADAM = Op(
     name="adam",
     doc="""A step of Adam (Kingma & Ba 2015), or AdamW (Loshchilov & Hutter 2019), on all parameters, in place.
@@ -228,6 +257,8 @@ ADAM = Op(
     params=_params,
     ref=_adam_ref,
     samples=_adam_samples,
+    sizes=tuple(_sizes(2, [1e-3, 0.9, 0.999, 1e-8, 0, 0, 0])),
+    peers={"torch": (_TORCH_ADAM, "update.step()")},
     errors=lambda: _wrong("adam", 7),
     dtypes=(float32, float64),
     ulp=2,
@@ -272,6 +303,9 @@ def _clip_cost(*args: Any) -> tuple[float, float]:
     return 4.0 * sum(n for n, _ in sizes), 3.0 * sum(n * item for n, item in sizes)
 
 
+_TORCH_CLIP = """params = [torch.nn.Parameter(torch.empty_like(g)) for g in grads]
+for p, g in zip(params, grads): p.grad = g"""
+
 CLIP_GRAD_NORM = Op(
     name="clip_grad_norm",
     doc="""The norm of all gradients together; they are scaled in place so that it is at most `max_norm`.
@@ -288,6 +322,11 @@ CLIP_GRAD_NORM = Op(
     params=lambda *args: (float(args[-2]), float(args[-1])),
     ref=_clip_ref,
     samples=_clip_samples,
+    sizes=[  # to the norm 0: with any other there is nothing to scale in the second call
+        *(Size(tuple(m.parameters), (0.0,), f"all of model {name}") for name, m in MODELS.items()),
+        Size(((4096, 4096),), (0.0,), "16M", (float32,)),
+    ],
+    peers={"torch": (_TORCH_CLIP, "torch.nn.utils.clip_grad_norm_(params, max_norm, norm_type, foreach=True)")},
     errors=lambda: [
         Wrong((np.zeros(2),), (-1.0, 2.0), ValueError,
               "clip_grad_norm: max_norm is -1.0, norm_type 2.0; neither may be negative, nor norm_type 0"),

@@ -30,7 +30,8 @@ from dlcore.dtypes import (
     uint8,
 )  # fmt: skip
 from dlcore.errors import DTypeError, ShapeError
-from dlcore.op import REQUIRED, Op, Sample, Spec, Wrong, floating
+from dlcore.op import REQUIRED, Op, Operand, Sample, Size, Spec, Wrong, floating
+from dlcore.ops._sizes import MILLION, RAGGED
 
 __all__ = ["bernoulli", "dropout", "dropout_backward", "normal", "permutation", "philox", "randint", "uniform"]
 
@@ -116,6 +117,16 @@ def _cost(size: int, dtype: DType) -> tuple[float, float]:
     return 60.0 * size, float(size * dtype.itemsize)
 
 
+def _drawing(*attrs: Any) -> list[Size]:
+    """Numbers for a layer's weights, a million, and a ragged matrix; ``attrs``: those behind the shape."""
+    shapes = ((64, 128), "a layer of model a"), (MILLION, "1M"), (RAGGED, "ragged")
+    return [Size((_state(),), (shape, *attrs), why, (float32,)) for shape, why in shapes]
+
+
+_RNG = "rng = np.random.default_rng(0)"
+_KEY = "jax.random.wrap_key_data(state.astype(jnp.uint32))"
+
+
 def _wrong_state(name: str, attrs: tuple[Any, ...]) -> Wrong:
     text = f"{name}: the state has shape (3,) and dtype int64, not (2,) and int64"
     return Wrong((np.zeros(3, np.int64),), attrs, ShapeError, text)
@@ -134,6 +145,10 @@ PHILOX = Op(
     samples=lambda rng: [
         Sample((rng.integers(0, 2**32, (n, 4)), rng.integers(0, 2**32, 2)), (), why)
         for n, why in ((37, "not a multiple of the lanes"), (0, "empty"))
+    ],
+    sizes=[
+        Size((Operand((n, 4), 0, 2**32, int64), Operand((2,), 0, 2**32, int64)), why=f"{4 * n} words")
+        for n in (16, 1 << 18)
     ],
     dtypes=(float32,),
     cost=lambda counters, key: (60.0 * math.prod(counters.shape), 16.0 * math.prod(counters.shape)),
@@ -192,6 +207,11 @@ UNIFORM = Op(
         Sample((_state(),), ((0, 3), 0.0, 1.0, float32), "empty"),
         Sample((_state(),), ((1 << 20,), 0.0, 1.0, float32), "large"),
     ],
+    sizes=_drawing(0.0, 1.0, float32),
+    peers={
+        "numpy": (_RNG, "rng.random(shape, dtype)"), "torch": "torch.empty(shape).uniform_(low, high)",
+        "jax": f"jax.random.uniform({_KEY}, shape, dtype, low, high)",
+    },
     errors=lambda: [
         _wrong_state("uniform", ((2,),)),
         Wrong((_state(),), ((2,), 2.0, 1.0), ValueError, "uniform: low is 2.0, above high, 1.0"),
@@ -254,6 +274,11 @@ NORMAL = Op(
         Sample((_state(),), ((0, 3), 0.0, 1.0, float32), "empty"),
         Sample((_state(),), ((1 << 20,), 0.0, 1.0, float32), "large"),
     ],
+    sizes=_drawing(0.0, 1.0, float32),
+    peers={
+        "numpy": (_RNG, "rng.standard_normal(shape, dtype)"), "torch": "torch.empty(shape).normal_(mean, std)",
+        "jax": f"jax.random.normal({_KEY}, shape, dtype)",
+    },
     errors=lambda: [_wrong_state("normal", ((2,),))],
     dtypes=(float32,),
     ulp=4,  # of the radius: near the zeros of sine and cosine errors are absolute
@@ -318,6 +343,11 @@ RANDINT = Op(
         Sample((_state(),), ((), 0, 2, int32), "0-d"),
         Sample((_state(),), ((0,), 0, 2, int64), "empty"),
     ],
+    sizes=_drawing(0, 1000, int64),
+    peers={
+        "numpy": (_RNG, "rng.integers(low, high, shape)"), "torch": "torch.randint(low, high, shape)",
+        "jax": f"jax.random.randint({_KEY}, shape, low, high, dtype)",
+    },
     errors=lambda: [
         Wrong((_state(),), ((2,), 3, 3), ValueError, "randint: low is 3, not below high, 3"),
         Wrong((_state(),), ((2,), 0, 300, uint8), ValueError, "randint: [0, 300) does not fit in uint8"),
@@ -358,6 +388,11 @@ PERMUTATION = Op(
         *(Sample((_state(),), (n,), why) for n, why in ((0, "empty"), (1, "one"), (100, "some"))),
         Sample((_state(),), (60000,), "an epoch"),
     ],
+    sizes=[Size((_state(),), (n,), why, (float32,)) for n, why in ((1797, "an epoch of digits"), (60000, "an epoch"))],
+    peers={
+        "numpy": (_RNG, "rng.permutation(n)"), "torch": "torch.randperm(n)",
+        "jax": f"jax.random.permutation({_KEY}, n)",
+    },
     errors=lambda: [Wrong((_state(),), (-1,), ShapeError, "permutation: negative length in shape (-1,)")],
     dtypes=(float32,),
     cost=lambda state, n: (120.0 * n, 48.0 * n),
@@ -399,6 +434,12 @@ BERNOULLI = Op(
         *(Sample((_state(),), ((70,), p), "certain") for p in (0.0, 1.0)),
         Sample((_state(),), ((), 0.5), "0-d"),
     ],
+    sizes=_drawing(0.5),
+    peers={
+        "numpy": (_RNG, "rng.random(shape, np.float32) < p"),
+        "torch": "torch.empty(shape, dtype=torch.bool).bernoulli_(p)",
+        "jax": f"jax.random.bernoulli({_KEY}, p, shape)",
+    },
     errors=lambda: [Wrong((_state(),), ((2,), 1.5), ValueError, "bernoulli: p is 1.5, not a probability")],
     dtypes=(float32,),
     cost=lambda state, shape, p: _cost(math.prod(shape), bool_),
@@ -444,6 +485,12 @@ def _dropout_samples(rng: np.random.Generator) -> Iterator[Sample]:
     yield Sample((rng.standard_normal((1024, 1024)), _state()), (0.1,), "large", grad=False)
 
 
+_DROPOUT_SIZES = [
+    Size((shape, _state()), (0.1,), why)
+    for shape, why in (((128, 256), "a layer of model b"), (MILLION, "1M"), (RAGGED, "ragged"))
+]
+
+
 def _dropout_cost(x: Spec, state: Spec, p: float) -> tuple[float, float]:
     return 60.0 * math.prod(x.shape), 2.0 * math.prod(x.shape) * x.dtype.itemsize
 
@@ -467,6 +514,11 @@ DROPOUT = Op(
     vjp=lambda ctx, dout: (dropout_backward(dout, ctx.saved[0], *ctx.attrs), None),
     ref=_masked,
     samples=_dropout_samples,
+    sizes=_DROPOUT_SIZES,
+    peers={
+        "torch": "F.dropout(x, p)",
+        "jax": f"jnp.where(jax.random.bernoulli({_KEY}, 1 - p, x.shape), x / (1 - p), 0)",
+    },
     errors=lambda: [Wrong((np.zeros(2), _state()), (-0.5,), ValueError, "dropout: p is -0.5, not a probability")],
     ulp=1,
     cost=_dropout_cost,
@@ -486,6 +538,7 @@ DROPOUT_BACKWARD = Op(
     vjp=lambda ctx, ddx: (dropout_backward(ddx, ctx.saved[0], *ctx.attrs), None),
     ref=lambda dout, saved, p: _masked(dout, saved, p)[1],
     samples=_dropout_samples,
+    sizes=_DROPOUT_SIZES,
     ulp=1,
     cost=_dropout_cost,
 )

@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from dlcore.dtypes import FLOATS, DType, float32, float64
+from dlcore.dtypes import FLOATS, DType, float32, float64, int64, uint8
 from dlcore.errors import DTypeError, ShapeError
-from dlcore.op import Op, Sample, Spec, Wrong
+from dlcore.op import Op, Operand, Sample, Size, Spec, Wrong
+from dlcore.ops._sizes import RAGGED
 from dlcore.ops.elementwise import cast
 from dlcore.ops.gather import check_indices, take
 from dlcore.ops.movement import reshape
@@ -140,6 +141,12 @@ def _cost(x: Spec, offset: Spec, scale: Spec, index: Spec | None) -> tuple[float
     return 2.0 * size, float(size * (x.dtype.itemsize + out.dtype.itemsize) + indices)
 
 
+def _batch(rows: int, features: int, batch: int) -> tuple[Operand, ...]:
+    """Some rows of a matrix of bytes, with one mean and one scale."""
+    number = (Operand((), v, v, float32) for v in (33.3, 0.013))
+    return Operand((rows, features), 0, 256, uint8), *number, Operand((batch,), 0, rows, int64)
+
+
 TAKE_SCALED = Op(
     name="take_scaled",
     doc="""The rows of `x` at `index`, shifted and scaled.
@@ -156,6 +163,15 @@ TAKE_SCALED = Op(
     composite=_composite,
     ref=_ref,
     samples=_samples,
+    sizes=(
+        Size(_batch(1797, 64, 64), (), "a batch of model a", (float32,)),
+        Size(_batch(6000, 784, 128), (), "a batch of model b", (float32,)),
+        Size((RAGGED, RAGGED[1:], RAGGED[1:], None), (), "ragged, all rows, features", (float32,)),
+    ),
+    peers={
+        "torch": "torch.sub(x if index is None else torch.index_select(x, 0, index), offset).mul_(scale)",
+        "jax": "((x if index is None else jnp.take(x, index, 0, mode='clip')) - offset) * scale",
+    },
     errors=_errors,
     dtypes=FLOATS,
     ulp=1.5,  # two roundings

@@ -11,8 +11,9 @@ import numpy as np
 from dlcore import _C
 from dlcore.dtypes import DType
 from dlcore.errors import ShapeError
-from dlcore.op import Op, Sample, Spec, Wrong
+from dlcore.op import Op, Sample, Size, Spec, Wrong
 from dlcore.ops._shape import broadcast_shapes
+from dlcore.ops._sizes import RAGGED
 from dlcore.ops.gather import check_indices
 from dlcore.ops.slicing import assign
 
@@ -100,6 +101,12 @@ def _put_cost(x: Spec, indices: Spec, value: Spec, axes: int) -> tuple[float, fl
     return 0.0, 2 * _bytes(Spec(_put_value("put", x.shape, indices, axes), x.dtype)) + _bytes(indices)
 
 
+_INDICES = np.arange(7, RAGGED[0], 8)  # of equal ones, libraries do not say which wins
+_SIZES = (
+    Size(((64, 64), np.arange(0, 64, 4), (16, 64)), (1,), "small"),
+    Size((RAGGED, _INDICES, (len(_INDICES), RAGGED[1])), (1,), "ragged"),
+)
+
 PUT = Op(
     name="put",
     doc="""A copy of `x` in which the elements (blocks) at `indices` are `value`; of equal indices the last wins.
@@ -115,6 +122,8 @@ PUT = Op(
     vjp=_put_vjp,
     ref=_put_ref,
     samples=_put_samples,
+    sizes=_SIZES,
+    peers={"torch": "torch.index_copy(x, 0, indices, value)", "jax": "x.at[indices].set(value)"},
     errors=lambda: _put_errors("put"),
     cost=lambda x, indices, value, axes: (0.0, 2 * _bytes(x) + _put_cost(x, indices, value, axes)[1]),
 )
@@ -133,6 +142,10 @@ PUT_ = Op(
     params=lambda target, indices, value, axes: (axes,),
     ref=_put_ref,
     samples=_put_samples,
+    sizes=_SIZES,
+    peers={
+        "numpy": "target.__setitem__(indices, value)", "torch": "target.index_copy_(0, indices, value)",
+    },
     errors=lambda: _put_errors("put_"),
     cost=_put_cost,
 )
@@ -164,6 +177,11 @@ PUT_BACKWARD = Op(
     vjp=_put_backward_vjp,
     ref=_put_backward_ref,
     samples=lambda rng: [Sample(s.inputs[:2], s.attrs, s.why) for s in _put_samples(rng)],
+    sizes=[s._replace(operands=s.operands[:2]) for s in _SIZES],
+    peers={
+        "numpy": "np.take(dout, indices, 0)", "torch": "torch.index_select(dout, 0, indices)",
+        "jax": "jnp.take(dout, indices, 0, mode='clip')",
+    },
     cost=lambda dout, indices, axes: _put_cost(dout, indices, dout, axes),
 )
 put_backward: Any = PUT_BACKWARD.call

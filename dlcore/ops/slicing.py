@@ -11,8 +11,9 @@ import numpy as np
 
 from dlcore.dtypes import DTYPES
 from dlcore.errors import DTypeError, ShapeError
-from dlcore.op import REQUIRED, Op, Sample, Spec, Wrong
+from dlcore.op import REQUIRED, Op, Sample, Size, Spec, Wrong
 from dlcore.ops._shape import broadcast_shapes
+from dlcore.ops._sizes import MILLION, RAGGED
 
 __all__ = ["assign", "numpy_index", "slice", "slice_assign", "slice_backward"]
 
@@ -102,6 +103,10 @@ def _slice_samples(rng: np.random.Generator) -> Iterator[Sample]:
     yield Sample((rng.standard_normal(()),), ((None,),), "0-d")
 
 
+_SLICES = "at = tuple(slice(s, s + n * step, step) for s, n, step in index)"
+_ROWS = "start, count, step = index[0]"  # of the first axis
+_SOME, _HALF = ((511, 512, 1),), (512, RAGGED[1])  # the second half of a ragged matrix
+
 SLICE = Op(
     name="slice",
     doc="""A view of some elements: what basic indexing `x[index]` gives.
@@ -116,6 +121,8 @@ SLICE = Op(
     vjp=lambda ctx, dout: slice_backward(dout, ctx.shapes[0], ctx.attrs[0]),
     ref=lambda x, index: x[numpy_index(index)],
     samples=_slice_samples,
+    sizes=(Size(((64, 64),), (((16, 32, 1), (0, 32, 2)),), "the cost of a call"),),
+    peers=dict.fromkeys(("numpy", "torch", "jax"), (_SLICES, "x[at]")),
     errors=lambda: [Wrong((np.zeros((2, 3)),), (((1, 2, 1),),), IndexError, "slice: ((1, 2, 1),) leaves shape (2, 3)")],
     dtypes=DTYPES,
     cost=lambda x, index: (0.0, 0.0),
@@ -151,6 +158,14 @@ SLICE_BACKWARD = Op(
     vjp=lambda ctx, ddx: slice(ddx, ctx.attrs[1]),
     ref=_slice_backward_ref,
     samples=_slice_backward_samples,
+    sizes=(
+        Size(((32, 64),), ((64, 64), ((16, 32, 1),)), "the cost of a call"),
+        Size((_HALF,), (RAGGED, _SOME), "ragged"),
+    ),
+    peers={
+        "torch": (_ROWS, "torch.ops.aten.slice_backward(dout, shape, 0, start, start + count * step, step)"),
+        "jax": (_ROWS, "jnp.zeros(shape, dout.dtype).at[start : start + count * step : step].set(dout)"),
+    },
     errors=lambda: [
         Wrong((np.zeros(2),), ((4,), ((0, 3, 1),)), ShapeError, "slice_backward: dout has shape (2,), the slice (3,)"),
     ],
@@ -192,6 +207,11 @@ ASSIGN = Op(
         Wrong((np.zeros(3), np.zeros((2, 3))), (), ShapeError, "assign: (2, 3) does not broadcast to (3,)"),
         Wrong((np.zeros(3), np.zeros(2)), (), ShapeError, "assign: shapes do not broadcast: (3,) and (2,)"),
     ],
+    sizes=(Size((MILLION, MILLION), why="1M"), Size((RAGGED, RAGGED[1:]), why="ragged, broadcast")),
+    peers={
+        "numpy": "np.broadcast_to(value, target.shape).copy()",
+        "torch": "value.expand(target.shape).clone(memory_format=torch.contiguous_format)",
+    },
     cost=lambda target, value: (0.0, 2.0 * math.prod(target.shape) * target.dtype.itemsize),
 )
 assign = ASSIGN.call
@@ -231,6 +251,11 @@ SLICE_ASSIGN = Op(
     ),
     ref=_slice_assign_ref,
     samples=_slice_assign_samples,
+    sizes=(Size(((64, 64), (32, 64)), (((16, 32, 1),),), "small"), Size((RAGGED, _HALF), (_SOME,), "ragged")),
+    peers={
+        "torch": (_ROWS, "torch.slice_scatter(x, value, 0, start, start + count * step, step)"),
+        "jax": (_ROWS, "x.at[start : start + count * step : step].set(value)"),
+    },
     errors=lambda: [
         Wrong(
             (np.zeros(4), np.zeros(2)),

@@ -7,9 +7,9 @@ from typing import Any
 
 from dlcore import _C
 from dlcore._device import CPU, Device
-from dlcore.dtypes import DTYPES
+from dlcore.dtypes import DTYPES, float32
 from dlcore.errors import DTypeError
-from dlcore.op import REQUIRED, Op, Sample, Spec, Wrong
+from dlcore.op import REQUIRED, Op, Sample, Size, Spec, Wrong
 
 __all__ = ["transfer"]
 
@@ -46,6 +46,8 @@ TRANSFER = Op(
         Sample((rng.standard_normal(()),), (CPU,), "0-d"),
     ],
     errors=lambda: [Wrong((2.0,), (CPU,), DTypeError, "transfer: operand 'x' is a number, not a tensor")],
+    sizes=(Size(((1 << 20,),), (CPU,), "1M, to the host", (float32,)),),
+    peers={"torch": "x.to('cpu', copy=True)"},
     dtypes=DTYPES,
     cost=lambda x, device: (0.0, 2.0 * math.prod(x.shape) * x.dtype.itemsize),
 )
