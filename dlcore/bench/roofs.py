@@ -87,6 +87,11 @@ class Roofs:
         best = max(self.fma[name], self.gemm.get(name, 0.0))
         return max(best, self.fma.get("tf32", 0.0) / 3) if name == "float32" else best
 
+    def working_set(self, bytes: float, touched: float, cold: bool = False) -> float:
+        """What a call's bandwidth is that of: what it touches, of a table that it takes a few rows from no more than
+        these; where caches are cold, as much as memory."""
+        return float(self.curve[-1][0]) if cold else min(bytes, touched)
+
     def least(self, flops: float, bytes: float, touched: float, dtype: Any) -> float:
         """The fewest seconds in which so many FLOPs can be done and so many bytes be moved, each at its roof."""
         return max(self._parts(flops, bytes, touched, dtype))
