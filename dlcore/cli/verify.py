@@ -1,312 +1,212 @@
-"""``dlcore verify``: what proves the kernels. With --compile, that they compile, and to what, with no GPU at hand."""
+"""``dlcore verify``: every kernel of this machine held against references; with --fuzz, random calls too."""
 
 from __future__ import annotations
 
+import json
+import math
 import os
 import sys
-import zlib
-from collections import defaultdict
-from collections.abc import Iterable, Sequence
+import time
+from collections.abc import Sequence
+from itertools import groupby
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import Progress
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from dlcore import testing
+import dlcore
+from dlcore import _C, _rows
 from dlcore._device import default_device
-from dlcore.cli.programs import DTYPES, LARGE, Asked, programs, rows
-from dlcore.dtypes import DType
-from dlcore.errors import DTypeError
-from dlcore.kernels import binary as storage
-from dlcore.kernels.binary import Binary
-from dlcore.kernels.compile import CompileError, compile_many
-from dlcore.kernels.language import Kernel
-from dlcore.kernels.launch import ARCHES, OTHER_ARCHES, Arch, prepared
-from dlcore.kernels.specialise import Specialised, specialise
-from dlcore.op import REGISTRY
+from dlcore._device import device as as_device
+from dlcore.dtypes import DTYPES, FLOATS, as_dtype
+from dlcore.errors import DeviceError
+from dlcore.kernels.launch import ARCHES
+from dlcore.op import Op
+from dlcore.verify import Check, Fuzzed, RowReport, fuzz, verify
 
 __all__ = ["run"]
 
-_ARCHES = ARCHES | OTHER_ARCHES
-
-
-class Wanted(NamedTuple):
-    """One binary to compile, and what it is for: "softmax float32 one tile"."""
-
-    specialised: Specialised
-    purpose: str
-
-    def __str__(self) -> str:
-        return f"{self.specialised.kernel.name} {self.specialised.arch} ({self.purpose})"
-
-
-class Result(NamedTuple):
-    """What came of it: a Binary, or the text of what went wrong."""
-
-    wanted: Wanted
-    found: Binary | str
-
-    @property
-    def problems(self) -> tuple[str, ...]:
-        """What is wrong, in words."""
-        return (self.found,) if isinstance(self.found, str) else self.found.problems
-
 
 def run(
+    op: tuple[str, ...] = (),
+    family: tuple[str, ...] = (),
+    dtype: tuple[str, ...] = (),
+    device: str | None = None,
+    fuzz: int = 0,
+    seed: int = 0,
+    load: tuple[str, ...] = (),
+    json: Path | None = None,
+    jobs: int = len(os.sched_getaffinity(0)),
     compile: bool = False,
     arch: tuple[str, ...] = tuple(ARCHES),
-    family: tuple[str, ...] = (),
     all: bool = False,
     out: Path | None = None,
-    jobs: int = len(os.sched_getaffinity(0)),
     report: Path | None = None,
 ) -> int:
-    """Check every operation against NumPy on the default device; or, with --compile, compile the GPU kernels.
+    """Check every operation against NumPy, its other implementations and itself; or compile the GPU kernels.
 
     Args:
+        op: operations, as "softmax matmul"; default: all.
+        family: families of kernels, as "matmul softmax"; default: all.
+        dtype: dtypes, as "float32 float16"; default: all that an operation claims.
+        device: "cpu" or "cuda"; default: the default device.
+        fuzz: so many random calls instead: shapes, memory layouts, values; each difference as the smallest program.
+        seed: of the random calls.
+        load: Python files that make operations; without --op and --family only these are checked.
+        json: also write what was found to this file.
+        jobs: processes at work.
         compile: compile what the rows' samples need and show registers, spills, shared memory and instructions.
         arch: architectures to compile for; "sm_120:84" means a GPU with 84 multiprocessors.
-        family: families of kernels, as "matmul softmax"; default: all.
-        all: every sample, memory layout and dtype, not one of each kernel, row and architecture.
-        out: also write a pack of the binaries here: DLCORE_KERNELS=DIR loads it on a machine without compilers.
-        jobs: compilers at work.
-        report: also write the table, as in docs/kernels.md, to this file.
+        all: with --compile: every sample, memory layout and dtype, not one of each kernel, row and architecture.
+        out: with --compile: also write a pack of the binaries here: DLCORE_KERNELS=DIR loads it without compilers.
+        report: with --compile: also write the table, as in docs/kernels.md, to this file.
     """
     console = Console(highlight=False, width=None if sys.stdout.isatty() else 150)
-    if not compile:
-        return _check(console, family)
-    wanted, broken = _wanted([_architecture(a) for a in arch], family, all, console)
-    results = _compile(wanted, jobs, console)
-    _show(results, console)
-    failures = [*broken, *(f"{r.wanted}: {p}" for r in results for p in r.problems)]
-    for text in failures:
-        console.print(f"[red]problem[/] {escape(text)}", soft_wrap=True)
-    if out is not None:
-        made = [(r.wanted.specialised.key, r.found) for r in results if isinstance(r.found, Binary)]
-        count = storage.write_pack(out, made)
-        console.print(f"{out} has {count} kernels: set DLCORE_KERNELS={out} where they are to be used")
-    if report is not None:
-        report.write_text(_report(results))
-    console.print(f"{len(results)} kernels, {len(failures)} problem(s)")
-    return 1 if failures else 0
+    if compile:
+        from dlcore.cli.compiled import compile_kernels
+
+        return compile_kernels(console, arch, family, all, out, jobs, report)
+    made = [row for file in load for row in _rows.load(file)]
+    ops = _rows.rows(op, family) if op or family or not load else made
+    names = tuple(as_dtype(d).name for d in dtype)
+    place = _device(device)
+    if fuzz:
+        return _fuzz(console, ops, fuzz, seed, place, names, jobs, load, json)
+    return _verify(console, ops, place, names, jobs, load, json)
 
 
-def _architecture(text: str) -> Arch:
-    """What "sm_90" or "sm_90:114" names."""
-    name, _, count = text.partition(":")
-    if name not in _ARCHES or not (count or "1").isdecimal():
-        raise ValueError(f"verify: unknown architecture {text} (known: {', '.join(_ARCHES)})")
-    arch = _ARCHES[name]
-    return arch._replace(multiprocessors=int(count)) if count else arch
+def _device(name: str | None) -> str:
+    try:
+        return str(default_device() if name is None else as_device(name))
+    except DeviceError as error:
+        raise ValueError(str(error)) from None
 
 
-# ---- on the device ------------------------------------------------------------------------------------------------
+def _progress(console: Console) -> Progress:
+    columns = (TextColumn("{task.description:24}"), BarColumn(), TextColumn("{task.completed} of {task.total}"))
+    return Progress(*columns, TimeElapsedColumn(), console=console, transient=True)
 
 
-def _check(console: Console, families: Sequence[str]) -> int:
-    """Every row's checks (`dlcore.testing`), one after the other."""
-    ops, device = rows(families) if families else list(REGISTRY.values()), default_device()
-    wrong = skipped = 0
-    with Progress(console=console, transient=True) as progress:
-        for op in progress.track(ops, description="checking"):
-            try:
-                testing.check(op, device)
-            except DTypeError as error:
-                if "no kernel for" not in str(error):
-                    raise
-                skipped += 1
-            except AssertionError as error:
-                wrong += 1
-                console.print(f"[red]{escape(str(error))}[/]")
-    console.print(f"{len(ops)} operations on {device}, {wrong} wrong, {skipped} without a kernel there")
+def _write(path: Path | None, device: str, **found: Any) -> None:
+    """The file is whole or as it was."""
+    if path is None:
+        return
+    content = {"dlcore": dlcore.__version__, "device": device, "instructions": _C.isa(), **found}
+    beside = path.with_name(f"{path.name}.part")
+    beside.write_text(json.dumps(content, indent=1) + "\n")
+    os.replace(beside, path)
+
+
+# ---- checks -------------------------------------------------------------------------------------------------------
+
+
+def _verify(
+    console: Console, ops: Sequence[Op], device: str, dtypes: Sequence[str], jobs: int, files: Sequence[str],
+    path: Path | None,
+) -> int:  # fmt: skip
+    start = time.monotonic()
+    with _progress(console) as progress:
+        task = progress.add_task("", total=None)
+        reports = verify(
+            ops, device, dtypes=dtypes, jobs=jobs, files=files,
+            done=lambda row, n, total: progress.update(task, description=row, completed=n, total=total),
+        )  # fmt: skip
+    console.print(_table(reports))
+    failures = [(r.row, text) for r in reports for text in r.failures]
+    for row, text in failures:
+        console.print(f"[red]{escape(row)}[/]: {escape(text)}", soft_wrap=True)
+    wrong = len({row for row, _ in failures})
+    color = "red" if wrong else "green"
+    console.print(
+        f"{len(reports)} operations on {device} ({_C.isa()}): [{color}]{wrong} wrong[/], "
+        f"{sum(c.done for r in reports for c in r.checks.values()):,} checks in {time.monotonic() - start:.0f} s"
+    )
+    _write(path, device, seconds=time.monotonic() - start, rows=[r.to_json() for r in reports])
     return 1 if wrong else 0
 
 
-# ---- what to compile ----------------------------------------------------------------------------------------------
-
-
-def _wanted(
-    arches: Sequence[Arch], families: Sequence[str], everything: bool, console: Console
-) -> tuple[list[Wanted], list[str]]:
-    """The distinct binaries, and the errors of planners.
-
-    Unless ``everything``: those of large shapes, and for each kernel, row and architecture those of one dtype, which
-    goes round, and of the largest sample.
-    """
-    found: dict[Any, tuple[tuple[int, int], Wanted]] = {}
-    broken: dict[str, str] = {}
-    titles = {large.title for large in LARGE}
-    with Progress(console=console, transient=True) as progress:
-        for op in progress.track(rows(families), description="planning"):
-            for asked in programs(op, arches, everything):
-                purpose = f"{op.name}, {asked.dtype.name}, {asked.why}"
-                if isinstance(asked.program, Exception):
-                    broken[purpose] = f"{purpose}: its planner raised {asked.program!r}"
-                    continue
-                for size, specialised in _launches(asked, broken, purpose):
-                    all_of_them = everything or asked.why in titles
-                    key = specialised.key if all_of_them else _kind(op.name, specialised)
-                    rank = -_turn(asked.dtype, _kind(op.name, specialised)), size
-                    if key not in found or rank > found[key][0]:
-                        found[key] = rank, Wanted(specialised, purpose)
-    distinct = {w.specialised.key: w for _, w in found.values()}
-    return list(distinct.values()), list(broken.values())
-
-
-def _kind(row: str, specialised: Specialised) -> tuple[str, ...]:
-    """What is compiled once: a kernel for a row and an architecture, with the functions it is given."""
-    functions = [v.name for _, v in specialised.constants if isinstance(v, Kernel)]
-    return (_base(specialised), row, specialised.arch, *functions)
-
-
-def _base(specialised: Specialised) -> str:
-    """The kernel's name; instances of a C++ template share it."""
-    return str(specialised.kernel.name).partition("<")[0]
-
-
-def _turn(dtype: DType, kind: tuple[str, ...]) -> int:
-    """0 for the dtype whose turn it is: another for each architecture and kernel."""
-    if dtype not in DTYPES:
-        return 0
-    name, row, arch, *functions = kind
-    place = zlib.crc32("".join([name, row, *functions]).encode()) + _order(arch)
-    return (DTYPES.index(dtype) - place) % len(DTYPES)
-
-
-def _launches(asked: Asked, broken: dict[str, str], purpose: str) -> Iterable[tuple[int, Specialised]]:
-    assert not isinstance(asked.program, Exception)
-    call = prepared(asked.call, asked.program)
-    size = sum(v.size for v in (*call.inputs, *call.outputs) if v is not None)
-    for launch in asked.program.launches:
-        try:
-            yield size, specialise(launch, call)[0]
-        except (ValueError, FileNotFoundError) as error:
-            broken[purpose] = f"{purpose}: {error}"
-
-
-# ---- compiling ----------------------------------------------------------------------------------------------------
-
-
-def _compile(wanted: Sequence[Wanted], jobs: int, console: Console) -> list[Result]:
-    """All of them, sorted by kernel and architecture."""
-    with Progress(console=console, transient=True) as progress:
-        task = progress.add_task("compiling", total=len(wanted))
-        made = compile_many([w.specialised for w in wanted], jobs, lambda: progress.advance(task))
-    texts = [str(m) if isinstance(m, CompileError) else m for m in made]
-    results = [Result(w, m) for w, m in zip(wanted, texts, strict=True)]
-    return sorted(results, key=lambda r: (r.wanted.specialised.kernel.name, _order(r.wanted.specialised.arch)))
-
-
-def _order(arch: str) -> int:
-    return list(_ARCHES).index(arch)
-
-
-# ---- tables -------------------------------------------------------------------------------------------------------
-
-
-class Group(NamedTuple):
-    """All binaries of one kernel for one architecture."""
-
-    made: list[Binary]
-    problems: list[str]
-
-    def span(self, values: Iterable[float], unit: str = "") -> str:
-        """The smallest and the largest of ``values``."""
-        numbers = sorted({round(v, 1) for v in values})
-        ends = [f"{n:g}" for n in (numbers[:1] + numbers[-1:] if len(numbers) > 1 else numbers)]
-        return "-".join(ends) + unit
-
-    @property
-    def registers(self) -> str:
-        """Registers a thread."""
-        return self.span(b.registers for b in self.made)
-
-    @property
-    def shared(self) -> str:
-        """KiB of shared memory a block."""
-        return self.span((b.shared + b.static_shared) / 1024 for b in self.made)
-
-    @property
-    def matrix(self) -> str:
-        """Matrix instructions; several shapes are left out."""
-        found = sorted({b.matrix for b in self.made if b.matrix})
-        return found[0] if len(found) == 1 else " ".join(sorted({m.split()[0] for m in found}))
-
-    @property
-    def loads(self) -> str:
-        """How global memory is read, and by what."""
-        counts: dict[str, int] = defaultdict(int)
-        for b in self.made:
-            for name in ("tma", "cp.async", "ld.v4", "ld.v2", "ld"):
-                counts[name] += bool(b.instructions.get(name))
-        return " ".join(name for name, n in counts.items() if n)
-
-
-def _groups(results: Iterable[Result]) -> dict[tuple[str, str], Group]:
-    groups: dict[tuple[str, str], Group] = {}
-    for r in results:
-        group = groups.setdefault((_base(r.wanted.specialised), r.wanted.specialised.arch), Group([], []))
-        if isinstance(r.found, Binary):
-            group.made.append(r.found)
-        group.problems.extend(r.problems)
-    return groups
-
-
-def _show(results: Iterable[Result], console: Console) -> None:
+def _table(reports: Sequence[RowReport]) -> Table:
     table = Table(box=None, padding=(0, 2, 0, 0))
-    for column in ("kernel", "arch"):
-        table.add_column(column, no_wrap=True)
-    for column in ("binaries", "registers", "spills", "shared KiB"):
-        table.add_column(column, justify="right")
-    for column in ("matrix", "reads by", "problems"):
-        table.add_column(column)
-    last = ""
-    for (name, arch), group in _groups(results).items():
-        spills = max((b.spills for b in group.made), default=0)
-        problems = f"[red]{len(group.problems)}[/]" if group.problems else "[green]none[/]"
-        table.add_row(
-            "" if name == last else escape(name), arch, str(len(group.made)), group.registers, str(spills),
-            group.shared, group.matrix, group.loads, problems,
+    table.add_column("operation", no_wrap=True)
+    table.add_column("dtypes", no_wrap=True)
+    table.add_column("samples", justify="right")
+    table.add_column("worst error")
+    for name in ("composite", "twin", "interpreter", "gradient", "repeatable", "replay", "errors"):
+        table.add_column(name, justify="right")
+    for name, group in groupby(sorted(reports, key=lambda r: r.family), key=lambda r: r.family):
+        table.add_row(f"[bold]{escape(name)}[/]")
+        for r in group:
+            cells = (_cell(r.checks.get(n)) for n in ("composite", "twin", "interpreter", "gradient", "repeatable",
+                                                      "replay", "errors"))  # fmt: skip
+            table.add_row(f"  {escape(r.row)}", _claimed(r.dtypes), str(r.samples), _error(r), *cells)
+    return table
+
+
+def _claimed(names: Sequence[str]) -> str:
+    """ "all", "floats", or their names."""
+    if len(names) == len(DTYPES):
+        return "all"
+    return "floats" if list(names) == [d.name for d in FLOATS] else " ".join(names)
+
+
+def _error(report: RowReport) -> str:
+    """ "0.7 of 2 ulp"; "exact" where nothing was off by more than its rounding."""
+    check = report.checks.get("forward") or Check()
+    if check.failures:
+        return f"[red]{_number(check.worst)} of {report.ulp:g} ulp[/]"
+    if not check.done:
+        return f"[dim]{escape(check.note) or 'not run'}[/]"
+    return f"[green]{'exact' if check.worst == 0 else f'{_number(check.worst)} of {report.ulp:g} ulp'}[/]"
+
+
+def _number(x: float) -> str:
+    return "wrong" if math.isinf(x) else f"{x:.2g}"
+
+
+def _cell(check: Check | None) -> str:
+    """How many ran, or how many failed."""
+    if check is None or (not check.done and not check.failures):
+        return "[dim]·[/]"
+    return f"[red]{len(check.failures)} wrong[/]" if check.failures else f"[green]{check.done}[/]"
+
+
+# ---- random calls -------------------------------------------------------------------------------------------------
+
+
+def _fuzz(
+    console: Console, ops: Sequence[Op], count: int, seed: int, device: str, dtypes: Sequence[str], jobs: int,
+    files: Sequence[str], path: Path | None,
+) -> int:  # fmt: skip
+    start = time.monotonic()
+    with _progress(console) as progress:
+        task = progress.add_task("", total=count)
+        found = fuzz(
+            ops, count, seed, device, dtypes=dtypes, jobs=jobs, files=files,
+            done=lambda row, n, total: progress.update(task, description=row, completed=n, total=total),
         )  # fmt: skip
-        last = name
-    console.print(table)
+    for f in found:
+        if f.calls + f.refused >= 10 and f.refused > 0.9 * (f.calls + f.refused):
+            console.print(f"[yellow]{escape(f.row)}[/]: took only {f.calls} of {f.calls + f.refused} calls")
+    wrong = [f for f in found if f.text]
+    for f in wrong:
+        _show_difference(console, f, seed)
+    _write(path, device, seed=seed, seconds=time.monotonic() - start, fuzz=[f.to_json() for f in found])
+    color = "red" if wrong else "green"
+    console.print(
+        f"{sum(f.calls for f in found):,} random calls of {len(found)} operations on {device}, seed {seed}, "
+        f"{sum(f.refused for f in found):,} more refused: [{color}]{len(wrong)} wrong[/], "
+        f"{time.monotonic() - start:.0f} s"
+    )
+    return 1 if wrong else 0
 
 
-_HEAD = """# GPU kernels and what they compile to
-
-Written by `dlcore verify --compile --report docs/kernels.md` (or `make kernels`), which compiles every kernel as the
-rows' samples and some large shapes need it, and reads the result; no GPU takes part. Nothing here was timed, and
-nothing of it has run on a GPU yet.
-
-A machine with a GPU needs no compiler: `dlcore verify --compile --all --arch sm_90 --out DIR` writes a pack of binaries
-anywhere, and DLCORE_KERNELS=DIR uses it there. Otherwise kernels are compiled when first needed, and kept in
-DLCORE_CACHE (default: `~/.cache/dlcore`).
-
-A cell: registers a thread / KiB of shared memory a block, the matrix instruction, and how global memory is read (tma,
-cp.async, ld.v4: 16 bytes a thread, ld.v2: 8, ld: less). **Problems** are what must not be in compiled code: spills, a
-`trap`, serialised wgmma, more shared or tensor memory than there is, warp specialisation asked for and not done,
-parameters other than those handed over.
-
-"""
-
-
-def _report(results: Sequence[Result]) -> str:
-    groups = _groups(results)
-    arches = sorted({arch for _, arch in groups}, key=_order)
-    lines = [f"| kernel | {' | '.join(arches)} |", "|---|" + "---|" * len(arches)]
-    for name in dict.fromkeys(name for name, _ in groups):
-        cells = [_cell(groups[name, arch]) if (name, arch) in groups else "" for arch in arches]
-        lines.append(f"| `{name}` | {' | '.join(cells)} |")
-    compilers = ", ".join(sorted({r.found.compiler for r in results if isinstance(r.found, Binary)}))
-    problems = [f"- {r.wanted}: {p}" for r in results for p in r.problems]
-    found = "\n".join(["", "Problems:", "", *problems, ""]) if problems else "\nNo problems.\n"
-    return f"{_HEAD}Compilers: {compilers}.\n\n" + "\n".join(lines) + "\n" + found
-
-
-def _cell(group: Group) -> str:
-    shared = f"/{group.shared}K" if group.shared not in ("", "0") else ""
-    text = ", ".join(t for t in (f"{group.registers}{shared}", group.matrix, group.loads) if t)
-    return f"{text} **{len(group.problems)} problems**" if group.problems else text
+def _show_difference(console: Console, found: Fuzzed, seed: int) -> None:
+    console.print(
+        f"[red]{escape(found.row)}[/] (seed {seed}, call {found.number}): {escape(found.text)}", soft_wrap=True
+    )
+    if found.snippet:
+        console.print("[dim]# shows it:[/]")
+        console.out(found.snippet, highlight=False)

@@ -44,6 +44,8 @@ class RowReport:
     samples: int = 0
     seconds: float = 0.0
     checks: dict[str, Check] = field(default_factory=dict)
+    digests: list[str] = field(default_factory=list, repr=False)
+    """Of the results' bits, for each sample and dtype, to be held beside those of other processes."""
 
     @property
     def failures(self) -> list[str]:
@@ -53,6 +55,11 @@ class RowReport:
     def merge(self, other: RowReport) -> None:
         """Adds what another process found of the same row."""
         self.seconds += other.seconds
+        if self.digests and other.digests and "twin" in other.checks:
+            same = sum(a == b for a, b in zip(self.digests, other.digests, strict=True))
+            notes = [self.checks["twin"].note] if "twin" in self.checks and self.checks["twin"].note else []
+            other.checks["twin"].note += f": {same} of {len(self.digests)} with the same bits"
+            self.checks.setdefault("twin", Check()).note = "; ".join([*notes, other.checks["twin"].note])
         for name in ("dtypes", "layouts"):
             setattr(self, name, tuple(dict.fromkeys((*getattr(self, name), *getattr(other, name)))))
         self.samples = max(self.samples, other.samples)
@@ -62,6 +69,7 @@ class RowReport:
     def to_json(self) -> dict[str, Any]:
         """For a file; an infinite error is the string "inf"."""
         made = asdict(self)
+        del made["digests"]
         for check in made["checks"].values():
             check["worst"] = check["worst"] if math.isfinite(check["worst"]) else "inf"
         return made

@@ -53,8 +53,8 @@ def _plainer_layouts(given: Draw) -> Iterator[Draw]:
         ndim = np.ndim(given.operands[k])
         plainer = [layout._replace(offset=0), layout._replace(order=()), layout._replace(steps=(1,) * ndim)]
         for a, step in enumerate(layout.steps):
-            for other in (1, abs(step)):
-                plainer.append(layout._replace(steps=(*layout.steps[:a], other, *layout.steps[a + 1 :])))
+            before, after = layout.steps[:a], layout.steps[a + 1 :]
+            plainer += [layout._replace(steps=(*before, other, *after)) for other in (1, abs(step))]
         for other in plainer:
             if _complexity(other) < _complexity(layout):
                 yield with_operand(given, k, layout=other)

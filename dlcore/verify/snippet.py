@@ -25,7 +25,8 @@ def snippet(given: Draw, device: Any = "cpu", files: Sequence[str] = (), overflo
         *(f"{name} = {literal(x)}" for name, x in zip(names, given.operands, strict=True)),
         f"attrs = {_attrs(given.attrs)}", "",
         f"def operands():\n    return [{', '.join(made)}]", "",
-        "with dl.no_grad():", "    first, again = ([np.asarray(x) for x in testing.call(op, operands(), attrs)] for _ in range(2))",
+        "with dl.no_grad():",
+        "    first, again = ([np.asarray(x) for x in testing.call(op, operands(), attrs)] for _ in range(2))",
         'print("dlcore:   ", first)',
         'print("reference:", testing.reference(op, testing.promoted(op, operands()), attrs))',
         f"testing.check_call(op, operands, attrs{', overflows=True' if overflows else ''})",
@@ -38,8 +39,9 @@ def _imports(given: Draw, files: Sequence[str]) -> list[str]:
     arrays = [x for x in given.operands if isinstance(x, np.ndarray)]
     lines = ["import base64", "import zlib", ""] if any(map(_packed, arrays)) else []
     lines += ["import ml_dtypes"] if any(as_dtype(x.dtype).name == "bfloat16" for x in arrays) else []
-    lines += ["import numpy as np", "", "import dlcore as dl", f"from dlcore import {'testing' if files else '_rows, testing'}"]
-    lines += ["from dlcore._rows import load"] if files else []
+    lines += ["import numpy as np", "", "import dlcore as dl"]
+    lines += ["from dlcore import testing", "from dlcore._rows import load"] if files else [
+        "from dlcore import _rows, testing  # with all rows"]
     lines += ["from dlcore.op import REGISTRY"]
     lines += ["from dlcore.verify.draws import Layout, place"] if any(w != PLAIN for w in given.layouts) else []
     return lines + [f"load({str(Path(file).resolve())!r})" for file in files]

@@ -17,14 +17,14 @@ def main(arguments: Sequence[str]) -> None:
     """Works until the other end is closed."""
     from dlcore._rows import load
     from dlcore.op import REGISTRY
-    from dlcore.verify import checks, fuzz
+    from dlcore.verify import checks, fuzzing
     from dlcore.verify.pool import connect
 
     functions: dict[str, Callable[..., Any]] = {
         "row": checks.check_row,
         "interpreted": checks.check_interpreted,
         "isa": checks.check_isa,
-        "fuzz": fuzz.fuzz_row,
+        "fuzz": fuzzing.fuzz_row,
     }
     connection = connect(int(arguments[0]))
     for file in arguments[1:]:

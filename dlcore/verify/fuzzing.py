@@ -6,6 +6,7 @@ import time
 import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -120,7 +121,7 @@ def fuzz_row(
                 continue
             result.calls += 1
             if text:
-                smallest = shrunk(given, lambda d: _still(d, device, text))
+                smallest = shrunk(given, partial(_still, device=device, text=text))
                 result.number, result.text = number, differs(smallest, device)
                 result.snippet = snippet(smallest, device, files, all(map(finite, smallest.operands)))
                 result.seconds = time.perf_counter() - start
