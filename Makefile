@@ -41,8 +41,10 @@ sanitize: .venv/.test
 	$(SANITIZED) -m smoke
 	$(SANITIZED) tests/test_table.py -k "test_any_memory_layout or test_forward and float32"
 
-bench: .venv/.test
-	$(BIN)/python -m bench --peers $(PEERS)
+# Training steps, an epoch, operations and products beside the peers; every row; what is installed. Half an hour.
+bench: .venv/.bench
+	$(BIN)/python -m pytest bench -q -p no:xdist --peers $(PEERS) --benchmark-columns=median,iqr,rounds --benchmark-sort=name
+	$(BIN)/python -m bench.weight --peers $(PEERS)
 
 # On a machine with an NVIDIA GPU: everything it can tell, in one resumable go (bench/gpu.py). GPU_ARGS="--minutes 60"
 gpu: .venv/.cuda13

@@ -1,1 +1,5 @@
-"""Benchmarks: dlcore beside its peers, in turns, in one run. `python -m bench --help`."""
+"""Benchmarks of this project: its goals beside the peers, and the results of known machines."""
+
+from pathlib import Path
+
+RESULTS = Path(__file__).resolve().parent / "results"

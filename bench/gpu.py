@@ -29,8 +29,9 @@ import tyro
 from rich.console import Console
 from rich.table import Table
 
-from bench.machine import RESULTS, describe
-from dlcore.cli.programs import LARGE, rows
+from bench import RESULTS
+from dlcore.bench.machine import describe
+from dlcore.cli.programs import large, rows, title
 
 ROOT = Path(__file__).resolve().parents[1]
 STAGES = {  # name -> (share of the time, seconds that one job may take)
@@ -63,8 +64,8 @@ def jobs(stage: str) -> Iterator[str]:
     elif stage == "steps":
         yield from ("a adam", "b adam", "b sgd")
     else:
-        titles = dict.fromkeys(large.title for large in LARGE)
-        yield from (f"{dtype} {title}" for dtype in ("bfloat16", "float32") for title in titles)
+        titles = [title(op, size) for op in rows() for size in large(op)]
+        yield from (f"{dtype} {what}" for dtype in ("bfloat16", "float32") for what in titles)
 
 
 class Child:

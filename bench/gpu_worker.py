@@ -17,24 +17,18 @@ import numpy as np
 import dlcore as dl
 from bench import steps
 from dlcore import _C, _dispatch, nn, optim, testing
-from dlcore.cli.programs import LARGE, Asked, Large, ask, programs
-from dlcore.dtypes import as_dtype, float32
+from dlcore.bench.cases import Case
+from dlcore.cli.programs import Asked, ask, described, large, programs, rows, title
+from dlcore.dtypes import DType, as_dtype, float32
 from dlcore.kernels import compile as compiling
 from dlcore.kernels import tune
 from dlcore.kernels.binary import Binary
 from dlcore.kernels.launch import prepared
 from dlcore.kernels.specialise import specialise
-from dlcore.op import REGISTRY
+from dlcore.op import REGISTRY, Operand
 
 DRY = "--dry-run" in sys.argv
 REPEATS = 2 if DRY else 20
-PEERS = {
-    "matmul": "torch.matmul(*x)", "softmax": "torch.softmax(x[0], -1)", "log_softmax": "torch.log_softmax(x[0], -1)",
-    "cross_entropy": "F.cross_entropy(x[0], x[1])", "add": "x[0] + x[1]", "gelu": "F.gelu(x[0])",
-    "take": "x[0][x[1]]", "sum": "x[0].sum(*attrs)", "argmax": "x[0].argmax(*attrs)",
-    "logsumexp": "x[0].logsumexp(*attrs)",
-    "linear": "{'gelu': F.gelu, 'relu': F.relu, None: lambda y: y}[attrs[0]](F.linear(*x))",
-}  # fmt: skip
 
 
 @functools.cache
@@ -122,21 +116,20 @@ def whole_row(row: str) -> dict[str, Any]:
 
 def speed(name: str) -> dict[str, Any]:
     """A large shape: the CPU's values, the same bits again and again, and its time beside torch's."""
-    large, dtype, operands = _operands(name)
-    op = REGISTRY[large.row]
+    case, operands = _operands(name)
+    op, dtype, attrs = case.op, case.dtype, case.attrs
     on_gpu = [None if x is None else dl.tensor(x, device=gpu()) for x in operands]
-    call = functools.partial(op.call, *on_gpu, *large.attrs)
+    call = functools.partial(op.call, *on_gpu, *attrs)
     with dl.no_grad():
         got = [_bytes(call()) for _ in range(REPEATS)]
         assert len(set(got)) == 1, f"{len(set(got))} different results in {REPEATS} calls"
-        error = _error(call(), op.call(*(None if x is None else dl.tensor(x) for x in operands), *large.attrs))
+        error = _error(call(), op.call(*(None if x is None else dl.tensor(x) for x in operands), *attrs))
         functions = [call]
-        if (peer := _torch(large, operands)) is not None:
+        if (peer := _torch(case, operands)) is not None:
             functions.append(peer)
         clocks = dict(zip(functions, (own_clock(), clock(0)), strict=False))
         timings = tune.timings(functions, lambda function: clocks[function](function), 30)
-    specs = testing.specs(op, on_gpu)
-    flops, moved = op.cost(*specs, *large.attrs, *tuple(op.attrs.values())[len(large.attrs) :]) if op.cost else (0, 0)
+    flops, moved = case.work
     found = {"error_in_eps": error / dtype.eps, "flops": flops, "bytes": moved, "seconds": timings[0].median}
     found["spread"] = [timings[0].p20, timings[0].p80]
     return found | ({"torch": timings[1].median} if len(timings) > 1 else {})
@@ -168,12 +161,12 @@ def steps_(name: str) -> dict[str, Any]:
 
 def tuned(name: str) -> dict[str, Any]:
     """The best configuration of a large shape, kept in the table where it beats the planner's own choice."""
-    large, dtype, operands = _operands(name)
-    op, arch = REGISTRY[large.row], gpu().backend.arch
-    asked = next(ask(op, "", dtype, large.specs(dtype), large.attrs, [arch]), None)
+    case, operands = _operands(name)
+    op, dtype, arch = case.op, case.dtype, gpu().backend.arch
+    asked = next(ask(op, "", dtype, described(case.size, dtype), case.attrs, [arch]), None)
     if asked is None or isinstance(asked.program, Exception):
         return {"skipped": "no kernel"}
-    planner = _dispatch._kernel(op, gpu(), testing.specs(op, [_described(x) for x in operands]), asked.call.attrs)
+    planner = _dispatch._kernel(op, gpu(), case.specs, asked.call.attrs)
     entries, options = tune.lookups(_dispatch.planner(planner), asked.call), tune.candidates(planner, asked.call)
     if not entries or not options:
         return {"skipped": "nothing to choose"}
@@ -181,7 +174,7 @@ def tuned(name: str) -> dict[str, Any]:
     good = _compiled([asked._replace(program=program) for _, program in choices])
     choices = [choice for k, choice in enumerate(choices) if good[k] or k == 0]
     on_gpu = [None if x is None else dl.tensor(x, device=gpu()) for x in operands]
-    functions = [_planned(op, program, on_gpu, large.attrs) for _, program in choices]
+    functions = [_planned(op, program, on_gpu, case.attrs) for _, program in choices]
     with dl.no_grad():
         want = functions[0]()
         right = [k for k, f in enumerate(functions) if _error(f(), want) <= 4 * dtype.eps]
@@ -201,27 +194,22 @@ def tuned(name: str) -> dict[str, Any]:
 # ---- what they share ----------------------------------------------------------------------------------------------
 
 
-def _described(x: Any) -> Any:
-    return None if x is None else dl.tensor(x[:0]) if x.ndim else dl.tensor(x)
-
-
-def _operands(name: str) -> tuple[Large, Any, list[Any]]:
-    """The large shape called ``name``, its dtype, and random NumPy operands; small ones in a dry run."""
-    prefix, _, title = name.partition(" ")
-    dtype, large = as_dtype(prefix), next(large for large in LARGE if large.title == title)
+def _operands(name: str) -> tuple[Case, list[Any]]:
+    """The large size called ``name`` in its dtype, and random NumPy operands; small ones in a dry run."""
+    prefix, _, what = name.partition(" ")
+    op, size = next((op, size) for op in rows() for size in large(op) if title(op, size) == what)
     if DRY:
-        shapes = tuple(s and tuple(min(n, 48) for n in s) for s in large.shapes)
-        large = large._replace(shapes=shapes)
-    rng, operands = np.random.default_rng(0), []
-    for k, shape in enumerate(large.shapes):
-        if shape is None:
-            operands.append(None)
-        elif k in large.labels:
-            classes = large.shapes[0][0 if large.row == "take" else -1]
-            operands.append(rng.integers(0, classes, shape))
-        else:
-            operands.append(rng.standard_normal(shape, np.float32).astype(dtype.numpy))
-    return large, dtype, operands
+        size = size._replace(operands=tuple(map(_small, size.operands)))
+    case = Case(op, size, as_dtype(prefix))
+    return case, case.arrays()
+
+
+def _small(x: Any) -> Any:
+    if not isinstance(x, tuple):
+        return x
+    operand = x if isinstance(x, Operand) else Operand(x)
+    high = min(operand.high, 48) if operand.dtype is not None and operand.high else operand.high  # labels, indices
+    return operand._replace(shape=tuple(min(n, 48) for n in operand.shape), high=high)
 
 
 def _planned(op: Any, program: Any, operands: list[Any], attrs: tuple[Any, ...]) -> Any:
@@ -263,15 +251,19 @@ def _torch_with_gpu() -> Any:
     return torch if torch.cuda.is_available() else None
 
 
-def _torch(large: Large, operands: list[Any]) -> Any:
+def _torch(case: Case, operands: list[Any]) -> Any:
     """torch's call for the same operands, on its default stream; None without torch or its like."""
-    torch = None if DRY else _torch_with_gpu()
-    if torch is None or large.row not in PEERS:
+    torch, way = None if DRY else _torch_with_gpu(), case.op.peers.get("torch")
+    if torch is None or way is None:
         return None
-    x = [torch.utils.dlpack.from_dlpack(dl.tensor(o, device=gpu())).clone() for o in operands if o is not None]
+    setup, expression = way if isinstance(way, tuple) else ("", way)
+    move = torch.utils.dlpack.from_dlpack
+    x = [None if o is None else move(dl.tensor(o, device=gpu())).clone() for o in operands]
     torch.cuda.synchronize()
-    names = {"torch": torch, "F": torch.nn.functional, "x": x, "attrs": large.attrs}
-    return eval(f"lambda: {PEERS[large.row]}", names)
+    names = {"torch": torch, "F": torch.nn.functional, **dict(zip(case.op.input_names, x, strict=True))}
+    names |= {k: v.name if isinstance(v, DType) else v for k, v in zip(case.op.attrs, case.attrs, strict=True)}
+    exec(setup, names)
+    return eval(f"lambda: {expression}", names)
 
 
 WORK = {

@@ -1,20 +1,28 @@
-"""Writes the tables of README.md and docs/benchmarks.md, between their `<!-- bench: ... -->` marks, from bench/results.
+"""Writes the tables and pictures of README.md and docs/benchmarks.md from bench/results: no number is typed by hand.
 
-`python -m bench.report [MACHINE]`: a folder of bench/results, by default this machine's. No number is typed by hand.
+`python -m bench.report [MACHINE]`: a folder of bench/results, by default this machine's. Tables stand between
+`<!-- bench: ... -->` marks.
 """
 
 import json
 import re
 import statistics
 import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from bench.cases import RECORDED, TORCH
-from bench.machine import RESULTS, folder
+from bench import RESULTS
+from bench.suites import RECORDED, SUITES, TORCH, Goal, Timed
+from dlcore.bench.machine import slug
+from dlcore.bench.results import Results
+from dlcore.bench.session import Measurement
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = (ROOT / "README.md", ROOT / "docs" / "benchmarks.md")
 MARKS = re.compile(r"(<!-- bench: (\w+) -->\n).*?(<!-- /bench -->)", re.DOTALL)
+_SCALE = {"ms": 1e3, "us": 1e6, "ns": 1e9}
+
+Load = Callable[[str], Results]
 
 
 def _table(header: list[str], rows: list[list[str]]) -> str:
@@ -22,106 +30,150 @@ def _table(header: list[str], rows: list[list[str]]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def in_unit(row: dict, seconds: float) -> str:
-    """A time in the unit that the row is reported in."""
-    if row["unit"] in ("GB/s", "GFLOP/s"):
-        return f"{row['work'] / seconds / 1e9:.1f}"
-    return f"{seconds * {'ms': 1e3, 'us': 1e6, 'ns': 1e9}[row['unit']]:.0f}"
+# ---- figures ------------------------------------------------------------------------------------------------------
 
 
-def _medians(row: dict, engines) -> list[str]:
-    return [in_unit(row, row["engines"][e]["median"]) for e in engines]
+def _timed(suite: str) -> dict[str, Timed]:
+    return {t.case.name: t for t in SUITES[suite]}
 
 
-def _ratio(row: dict, engine: str, *against: str) -> str:
-    engines = row["engines"]
-    return f"{min(engines[e]['median'] for e in against) / engines[engine]['median']:.2f}x"
+def in_unit(m: Measurement, seconds: float, unit: str) -> str:
+    """A time in a unit of time, or as a rate of the work."""
+    if unit in _SCALE:
+        return f"{seconds * _SCALE[unit]:.0f}"
+    return f"{(m.bytes if unit == 'GB/s' else m.flops) / seconds / 1e9:.1f}"
 
 
-def headline(load) -> str:
+def _median(m: Measurement, engine: str, unit: str) -> str:
+    return in_unit(m, m.engines[engine].median, unit) if engine in m.engines else ""
+
+
+def _best(m: Measurement, engines: Sequence[str]) -> str | None:
+    return min((e for e in engines if e in m.engines), key=lambda e: m.engines[e].median, default=None)
+
+
+def _ratio(m: Measurement, engine: str, against: Sequence[str]) -> float | None:
+    """How many times faster an engine is than the best of others that took part."""
+    best = _best(m, against)
+    return None if best is None else m.engines[best].median / m.engines[engine].median
+
+
+def _times(ratio: float | None) -> str:
+    return "" if ratio is None else f"{ratio:.2f}x"
+
+
+def _held(suite: str, rows: Sequence[Measurement]) -> list[tuple[Measurement, Goal, str, float]]:
+    """Each goal that can be judged: (measurement, goal, what it is held against, ratio)."""
+    found, known = [], _timed(suite)
+    for m in rows:
+        for goal in known[m.case].goals if m.case in known else ():
+            ratio, best = _ratio(m, goal.engine, goal.against), _best(m, goal.against)
+            if ratio is not None and best is not None and goal.threads in (None, m.threads):
+                found.append((m, goal, best, ratio))
+    return found
+
+
+def verdicts(suite: str, rows: Sequence[Measurement]) -> list[tuple[str, bool]]:
+    """How goals stand, in words, and whether each is reached."""
+    lines = []
+    for m, goal, best, ratio in _held(suite, rows):
+        text = f"{m.case}, {m.threads} thread(s): {goal.engine} is {ratio:.2f} of {goal.factor:.2g} times {best}"
+        lines.append((f"{text}, noise {m.noise:.0%}", ratio >= goal.factor))
+    return lines
+
+
+# ---- sections -----------------------------------------------------------------------------------------------------
+
+
+def headline(load: Load, results: Path) -> str:
     """The claim, with its figures."""
-    row, dlcore = load("steps")["rows"][0], load("weight")["rows"]["dlcore"]
+    m, dlcore = load("steps").rows[0], json.loads((results / "weight.json").read_text())["rows"]["dlcore"]
     return (
-        f"A training step of a small network (64-128-64-10, batch 64, Adam) takes {_medians(row, [RECORDED])[0]} µs on "
-        f"one core, {_ratio(row, RECORDED, 'torch')[:-1]} times faster than PyTorch's eager mode and "
-        f"{_ratio(row, RECORDED, 'jax.jit')[:-1]} times faster than JAX's jit, with no compiler to wait for; what is "
+        f"A training step of a small network (64-128-64-10, batch 64, Adam) takes {_median(m, RECORDED, 'us')} µs on "
+        f"one core, {_ratio(m, RECORDED, ['torch']):.2f} times faster than PyTorch's eager mode and "
+        f"{_ratio(m, RECORDED, ['jax']):.2f} times faster than JAX's jit, with no compiler to wait for; what is "
         f"installed is {dlcore['megabytes']:.0f} MB beside NumPy and imports in {dlcore['import'] * 1e3:.0f} ms.\n"
     )
 
 
-def machine(load) -> str:
+def machine(load: Load, results: Path) -> str:
     """Where and with what the numbers were taken."""
-    m, versions = load("steps")["machine"], load("steps")["versions"]
-    peers = f"torch {versions['torch']}, JAX {versions['jax.jit']}, NumPy {versions['NumPy by hand']}"
+    m, versions = load("steps").machine, load("steps").versions
+    peers = f"torch {versions['torch']}, JAX {versions['jax']}, NumPy {versions['numpy']}"
     where = f"{m['processor']} (family {m['family']}, {m['cores']} cores, {m['vectors']})"
     return f"Medians on {where}, Python {m['python']}, {peers}; commit {m['commit']}, {m['date']}.\n"
 
 
-def steps(load) -> str:
-    """One training step, in microseconds."""
-    found = load("steps")["rows"]
-    engines = list(found[0]["engines"])
+def _steps(load: Load, suite: str, unit: str, *, over: dict[str, Sequence[str]]) -> str:
+    found = load(suite).rows
+    engines = list(dict.fromkeys(e for m in found for e in m.engines))
     rows = []
-    for r in found:
-        ratios = [_ratio(r, RECORDED, *against) for against in (("torch",), TORCH, ("jax.jit",))]
-        rows.append([r["case"], str(r["threads"]), *_medians(r, engines), *ratios])
-    over = [f"recorded over {name}" for name in ("torch", "the best torch", "JAX")]
-    return _table(["model (µs a step)", "threads", *engines, *over], rows)
+    for m in found:
+        ratios = [_times(_ratio(m, m.own, against)) for against in over.values()]
+        rows.append([m.case, str(m.threads), *(_median(m, e, unit) for e in engines), *ratios])
+    return _table([f"{unit.replace('us', 'µs')} each", "threads", *engines, *over], rows)
 
 
-def epoch(load) -> str:
+def steps(load: Load, results: Path) -> str:
+    """One training step, in microseconds."""
+    over = {"recorded over torch": ["torch"], "over the best torch": TORCH, "over JAX": ["jax"]}
+    return _steps(load, "steps", "us", over=over)
+
+
+def epoch(load: Load, results: Path) -> str:
     """An epoch of training, in milliseconds."""
-    found = load("epoch")["rows"]
-    engines = list(found[0]["engines"])
-    rows = [[r["case"], str(r["threads"]), *_medians(r, engines)] for r in found]
-    return _table(["ms", "threads", *engines], rows)
+    return _steps(load, "epoch", "ms", over={})
 
 
-def goals(load) -> str:
+def goals(load: Load, results: Path) -> str:
     """What was aimed at for training steps, and what was reached."""
     rows = []
-    for r in (*load("steps")["rows"], *load("epoch")["rows"]):
-        for g in r["goals"]:
-            reached = "yes" if g["ratio"] >= g["goal"] else "**no**"
-            numbers = (f"{g['ratio']:.2f}x", f"{g['goal']:.2g}x", reached)
-            rows.append([r["case"], str(r["threads"]), f"{g['engine']} over {g['against']}", *numbers])
+    for suite in ("steps", "epoch"):
+        for m, goal, best, ratio in _held(suite, load(suite).rows):
+            reached = "yes" if ratio >= goal.factor else "**no**"
+            numbers = (_times(ratio), f"{goal.factor:.2g}x", reached)
+            rows.append([m.case, str(m.threads), f"{goal.engine} over {best}", *numbers])
     return _table(["case", "threads", "held against", "ratio", "goal", "reached"], rows)
 
 
-def operations(load) -> str:
-    """Operations beside torch's."""
-    rows = []
-    for r in load("operations")["rows"]:
-        g = r["goals"][0]
-        numbers = [*_medians(r, ("torch", "dlcore")), f"{g['ratio']:.2f}x", f"{g['goal']:g}x"]
-        rows.append([r["case"], str(r["threads"]), r["unit"], *numbers])
-    return _table(["operation", "threads", "unit", "torch", "dlcore", "ratio", "goal"], rows)
+def operations(load: Load, results: Path) -> str:
+    """Operations beside torch's, as written and with `out=`."""
+    known, rows = _timed("operations"), []
+    for m in load("operations").rows:
+        unit, goal = known[m.case].unit, known[m.case].goals[0].factor
+        times = [_median(m, e, unit) for e in ("torch", "torch out", "dlcore")]
+        ratios = [_times(_ratio(m, "dlcore", [e])) for e in ("torch", "torch out")]
+        rows.append([m.case, str(m.threads), unit, *times, ratios[0], f"{goal:g}x", ratios[1]])
+    return _table(
+        ["operation", "threads", "unit", "torch", "torch, out=", "dlcore", "over torch", "goal", "over torch, out="], rows
+    )
 
 
-def gemm(load) -> str:
-    """Matrix products: GFLOP/s of each engine."""
-    engines, found = ("torch", "numpy", "dlcore"), load("gemm")["rows"]
-    ratios = [(r["threads"], r["goals"][0]["ratio"]) for r in found]
-    rows = [
-        [r["case"], str(r["threads"]), *_medians(r, engines), f"{ratio:.2f}x"]
-        for r, (_, ratio) in zip(found, ratios, strict=True)
-    ]
+def gemm(load: Load, results: Path) -> str:
+    """Matrix products: GFLOP/s of each library's best way."""
+    found, ways = load("gemm").rows, {"torch": ("torch", "torch out"), "NumPy": ("numpy", "numpy out")}
+    rows, ratios = [], []
+    for m in found:
+        best = [_best(m, engines) for engines in ways.values()]
+        cells = ["" if e is None else _median(m, e, "GFLOP/s") for e in best]
+        ratios.append((m.threads, _ratio(m, "dlcore", [e for e in best if e])))
+        rows.append([m.shape, str(m.threads), *cells, _median(m, "dlcore", "GFLOP/s"), _times(ratios[-1][1])])
     for threads in sorted({t for t, _ in ratios}):
-        mean = statistics.geometric_mean(ratio for t, ratio in ratios if t == threads)
-        rows.append(["geometric mean", str(threads), "", "", "", f"{mean:.2f}x"])
-    return _table(["M x N x K, layout (GFLOP/s)", "threads", *engines, "dlcore over the better"], rows)
+        mean = statistics.geometric_mean(ratio for t, ratio in ratios if t == threads and ratio)
+        rows.append(["geometric mean", str(threads), "", "", "", _times(mean)])
+    return _table(["operands (GFLOP/s)", "threads", *ways, "dlcore", "dlcore over the better"], rows)
 
 
-def weight(load) -> str:
+def weight(load: Load, results: Path) -> str:
     """Megabytes installed and import times."""
-    found = load("weight")["rows"].items()
+    found = json.loads((results / "weight.json").read_text())["rows"].items()
     rows = [[name, f"{r['megabytes']:.1f}", f"{r['import']:.3f}", f"{r['first_steps']:.3f}"] for name, r in found]
     return _table(
         ["beside NumPy", "installed, with dependencies: MB", "import: s", "then the first six steps of a: s"], rows
     )
 
 
-def kernels(load) -> str:
+def kernels(load: Load, results: Path) -> str:
     """GPU kernels by family, from docs/kernels.md."""
     lines = (ROOT / "docs" / "kernels.md").read_text().splitlines()
     cells = [[c.strip() for c in line.strip("|").split("|")] for line in lines if line.startswith("|")]
@@ -143,15 +195,15 @@ SECTIONS = {f.__name__: f for f in (headline, machine, steps, epoch, goals, oper
 def render(text: str, results: Path) -> str:
     """`text` with every marked section made anew from one machine's results."""
 
-    def load(suite: str) -> dict:
-        return json.loads((results / f"{suite}.json").read_text())
+    def load(suite: str) -> Results:
+        return Results.load(results / f"{suite}.json")
 
-    return MARKS.sub(lambda mark: mark[1] + SECTIONS[mark[2]](load) + mark[3], text)
+    return MARKS.sub(lambda mark: mark[1] + SECTIONS[mark[2]](load, results) + mark[3], text)
 
 
 def main() -> None:
     """Rewrites README.md and docs/benchmarks.md."""
-    results = RESULTS / sys.argv[1] if len(sys.argv) > 1 else folder()
+    results = RESULTS / (sys.argv[1] if len(sys.argv) > 1 else slug())
     if not results.is_dir():
         known = ", ".join(sorted(p.name for p in RESULTS.iterdir() if p.is_dir()))
         raise SystemExit(f"bench.report: no results in {results.name}; run `make bench`, or name one of: {known}")

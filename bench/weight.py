@@ -8,6 +8,12 @@ import sys
 import tempfile
 from pathlib import Path
 
+import tyro
+
+from bench import RESULTS
+from dlcore.bench.machine import describe, slug
+from dlcore.bench.results import write
+
 ROOT = Path(__file__).resolve().parents[1]
 
 # Bytes of a distribution and of everything it requires, byte code included; NumPy, which every engine needs, left out.
@@ -49,9 +55,19 @@ engine, root = sys.argv[1:]
 sys.path.append(root)
 __import__(engine)
 imported = time.perf_counter()
-from bench import worker
-names = worker.namespace({"jax": "jax.jit", "dlcore": "dlcore, recorded"}.get(engine, engine), 1)
-step = names["training_step"]("a", "adam")
+from bench import steps
+if engine == "dlcore":
+    import dlcore as lib
+    from dlcore import nn, optim
+    lib.set_num_threads(1)
+    make = steps.module_step(lib, nn, optim, lib.cross_entropy, capture=lib.capture)
+elif engine == "torch":
+    import torch as lib
+    lib.set_num_threads(1)
+    make = steps.module_step(lib, lib.nn, lib.optim, lib.nn.functional.cross_entropy)
+else:
+    make = steps.jax_step
+step = make("a", "adam")
 for _ in range(6):
     value = float(step())
 end = time.perf_counter()
@@ -90,4 +106,19 @@ def measure(peers: str, repeats: int = 11) -> dict:
         found["first_steps"] = statistics.median(steps for steps, _ in first[name])
         found["first_steps_and_imports"] = statistics.median(total for _, total in first[name])
         print(f"{name}: {found['megabytes']:.1f} MB without NumPy, import {found['import']:.3f} s after NumPy's")
-    return {"rows": rows}
+    return {"machine": describe(), "rows": rows}
+
+
+def main(peers: str = sys.executable) -> None:
+    """Weighs dlcore beside torch and jax, and writes bench/results/<machine>/weight.json.
+
+    Args:
+        peers: a Python that has torch and jax; those it lacks are left out.
+    """
+    path = RESULTS / slug() / "weight.json"
+    write(path, json.dumps(measure(peers), indent=1) + "\n")
+    print(f"wrote {os.path.relpath(path)}")
+
+
+if __name__ == "__main__":
+    tyro.cli(main)

@@ -1,0 +1,110 @@
+"""What is timed, and what is aimed at: operations, matrix products, training steps, an epoch."""
+
+from dataclasses import dataclass
+
+from dlcore._rows import rows
+from dlcore.bench.cases import PROGRAMS, Case, Program, cases
+from dlcore.dtypes import float32
+
+RECORDED = "dlcore recorded"
+TORCH = ("torch", "torch fused", "torch compile")
+
+
+@dataclass(frozen=True)
+class Goal:
+    """`engine` must be `factor` times faster than the best of `against`; at this number of threads, if given."""
+
+    factor: float
+    against: tuple[str, ...] = ("torch",)
+    engine: str = "dlcore"
+    threads: int | None = None
+
+
+@dataclass(frozen=True)
+class Timed:
+    """A case, the unit it is reported in, and its goals."""
+
+    case: Case | Program
+    unit: str
+    goals: tuple[Goal, ...] = ()
+    one_thread_only: bool = False
+
+
+# ---- training steps -----------------------------------------------------------------------------------------------
+
+_STEP = "from bench import steps; step = steps."
+
+
+def _step(model: str, optimizer: str, title: str, *goals: Goal) -> Timed:
+    modules, which = "module_step(lib, nn, optim, {}", f"({model!r}, {optimizer!r})"
+    own, torch = modules.format("lib.cross_entropy"), modules.format("F.cross_entropy")
+    setups = {
+        "dlcore": f"{own})", RECORDED: f"{own}, capture=lib.capture)",
+        "torch": f"{torch})", "torch fused": f"{torch}, fused=True)",
+        "torch compile": f"{torch}, compiled=lib.compile, fused=True)",
+        "jax": "jax_step", "numpy": "numpy_step",
+    }  # fmt: skip
+    setups = {engine: f"{_STEP}{setup}{which}" for engine, setup in setups.items()}
+    return Timed(Program(title, setups, "step()", "[step().item() for _ in range(5)]", own=RECORDED), "us", goals)
+
+
+def _recorded(factor: float, *against: str, threads: int | None = None) -> Goal:
+    return Goal(factor, against, RECORDED, threads)
+
+
+STEPS = (
+    _step(
+        "a", "adam", "a: MLP 64-128-64-10, batch 64, Adam",
+        Goal(4.0), _recorded(8.0, "torch"), _recorded(2.0, "jax"),
+    ),
+    _step(
+        "b", "adam", "b: MLP 784-256-128-10, batch 128, Adam",
+        Goal(2.0), _recorded(2.5, "torch"), _recorded(1.9, *TORCH, threads=2), _recorded(1.2, "jax", threads=2),
+    ),
+    _step("b", "sgd", "b with SGD + momentum", _recorded(1.6, "torch"), _recorded(1.2, "jax", threads=2)),
+)  # fmt: skip
+
+_EPOCH = {"dlcore fit": "fit_epoch()", "dlcore steps": "recorded_epoch()", "torch fused": "torch_epoch()"}
+EPOCH = (
+    Timed(
+        Program(
+            "epoch of 55,000 images of 28x28 bytes, model b, batch 128, Adam",
+            {engine: f"from bench import steps; run = steps.{run}" for engine, run in _EPOCH.items()},
+            "run()", "[0 < run() < 3]", own="dlcore fit",
+        ),
+        "ms", (Goal(1 / 1.15, ("dlcore steps",), "dlcore fit"),),
+    ),
+)  # fmt: skip
+
+# ---- operations ---------------------------------------------------------------------------------------------------
+
+GOALS = {  # case -> times faster than torch
+    "tanh 1048576 float32 forward": 4.0,
+    "exp 1048576 float32 forward": 4.0,
+    "sigmoid 1048576 float32 forward": 1.2,
+    "gelu 1048576 tanh float32 forward": 4.0,
+    "softmax 4096x1000 float32 forward": 1.2,
+    "cross_entropy 4096x1000 @ 4096 float32 both": 4.0,
+    "cross_entropy 2048x32000 @ 2048 float32 both": 8.0,
+    "argmax 1048576 float32 forward": 8.0,
+    "sum 1048576 float32 forward": 1.3,
+    "add 16777216 @ 16777216 float32 forward": 3.0,
+}
+DISPATCH = (("ns", 1.0), ("ns", 1.0), ("us", 2.9))  # of PROGRAMS, in their order
+
+
+def _operations() -> tuple[Timed, ...]:
+    calls = [
+        Timed(program, unit, (Goal(goal),), True) for program, (unit, goal) in zip(PROGRAMS, DISPATCH, strict=True)
+    ]
+    known = {case.name: case for case in cases(rows({name.split()[0] for name in GOALS}), [float32])}
+    return (*calls, *(Timed(known[name], "GB/s", (Goal(goal),)) for name, goal in GOALS.items()))
+
+
+def _gemm() -> tuple[Timed, ...]:
+    found = cases(rows(["matmul"]), [float32], ["forward"])
+    goal = Goal(0.97, ("torch", "torch out", "numpy", "numpy out"))
+    return tuple(Timed(c, "GFLOP/s", (goal,)) for c in found if all(len(s.shape) == 2 for s in c.specs))
+
+
+SUITES = {"steps": STEPS, "epoch": EPOCH, "operations": _operations(), "gemm": _gemm()}

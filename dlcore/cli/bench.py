@@ -1,0 +1,166 @@
+"""``dlcore bench``: every operation timed, beside the libraries that are installed."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from dlcore._device import default_device
+from dlcore._rows import load as load_rows
+from dlcore._rows import rows
+from dlcore.bench import show
+from dlcore.bench.cases import PROGRAMS, Case, Program, cases
+from dlcore.bench.machine import cache_bytes, describe
+from dlcore.bench.results import Results
+from dlcore.bench.roofs import Roofs, measure
+from dlcore.bench.session import LIBRARIES, Session, installed
+from dlcore.dtypes import as_dtype
+
+__all__ = ["run"]
+
+SMALL = 64 << 10  # bytes that a cold cache makes no difference worth timing below
+QUICK_SECONDS = 50.0  # --quick stops asking for more after these
+
+Turn = tuple[Case | Program, str]
+
+
+def run(
+    op: tuple[str, ...] = (),
+    family: tuple[str, ...] = (),
+    dtype: tuple[str, ...] = ("float32", "bfloat16"),
+    mode: tuple[Literal["forward", "tracked", "both"], ...] = ("forward", "tracked", "both"),
+    cache: tuple[Literal["warm", "cold"], ...] = ("warm", "cold"),
+    device: str | None = None,
+    vs: tuple[Literal["torch", "numpy", "jax", "cupy"], ...] | None = None,
+    python: str = sys.executable,
+    threads: int = len(os.sched_getaffinity(0)),
+    quick: bool = False,
+    rounds: int = 7,
+    seconds: float = 0.03,
+    load: str | None = None,
+    out: Path | None = None,
+    compare: tuple[Path, Path] | None = None,
+) -> int:
+    """Time operations, on random data whose results are compared first, beside the libraries that are installed.
+
+    Engines run in processes of their own and take turns; dlcore runs in two, and what they differ by is the noise.
+    Each library gets its best way (out=, inference mode, jit), and the same processors. Every row is timed at the sizes
+    it lists: "forward"; "tracked", forward with operands that need gradients, where calls are all that counts; "both",
+    forward and backward. A warm cache has seen the operands just now; cold means sets of operands taken in turns.
+
+    Args:
+        op: operations, as "softmax matmul"; default: all.
+        family: families of kernels, as "reduce loss".
+        dtype: dtypes; rows of integers are always timed.
+        mode: forward, tracked, both.
+        cache: warm, cold.
+        device: "cpu" or "cuda"; default: the default device.
+        vs: libraries to hold against; default: those installed.
+        python: the Python that has them.
+        threads: processors for each engine.
+        quick: one size of each row and those that matter most, in float32 from a warm cache, in about a minute.
+        rounds: turns of each engine.
+        seconds: length of a turn.
+        load: a Python file that makes rows of your own; only they are timed, unless others are named.
+        out: write OUT.json and OUT.csv.
+        compare: two results, OUT.json of then and of now: what changed beyond the noise; the exit code is 1 where
+            something became slower.
+    """
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else 180)
+    if compare is not None:
+        before, after = map(Results.load, compare)
+        return 1 if show.compared(before, after, console) else 0
+    place = device or str(default_device())
+    chosen = load_rows(load) if load else []
+    if op or family or not load:
+        chosen += [r for r in rows(op, family) if r not in chosen]
+    dtypes = [as_dtype(d) for d in dtype]
+    found = cases(chosen, dtypes, mode, place)
+    programs = [] if op or family or load else list(PROGRAMS)
+    turns = _quick(found, programs) if quick else _turns(found, programs, cache, place)
+    if not turns:
+        raise ValueError("bench: nothing to time: no case has what was asked for")
+    libraries = _libraries(vs, python, place)
+    session = Session(libraries, threads, place, dict.fromkeys(libraries, python), load)
+    settings = {"rounds": 3, "seconds": 0.015} if quick else {"rounds": rounds, "seconds": seconds}
+    return _report(_measured(session, turns, settings, console, quick), console, out)
+
+
+def _libraries(asked: Sequence[str] | None, python: str, device: str) -> list[str]:
+    """Those asked for, or those there; ValueError where one asked for is not."""
+    try:
+        there = installed(python, device)
+    except (OSError, subprocess.CalledProcessError) as error:
+        raise ValueError(f"bench: {python} is no Python that runs: {error}") from None
+    if missing := [name for name in asked or () if name not in there]:
+        raise ValueError(f"bench: {python} has no {', '.join(missing)}")
+    return [name for name in LIBRARIES if name in (there if asked is None else asked)]
+
+
+def _turns(found: Sequence[Case], programs: Sequence[Program], caches: Sequence[str], device: str) -> list[Turn]:
+    """Each case with each state of the cache that makes a difference to it."""
+    turns: list[Turn] = [(p, "warm") for p in programs]
+    fits = cache_bytes(device)
+    for case in found:
+        states = [c for c in caches if c == "warm" or (case.bytes >= SMALL and case.written is None)] or caches[:1]
+        turns += [(case, state) for state in (states[:1] if case.bytes > 2 * fits else states)]
+    return turns
+
+
+def _quick(found: Sequence[Case], programs: Sequence[Program]) -> list[Turn]:
+    """What matters most, first: sizes marked as quick, then the first of each row, in one dtype."""
+    first: dict[str, Case] = {}
+    for case in found:
+        first.setdefault(case.op.name, case)
+    marked = [c for c in found if c.size.quick and c.dtype is first[c.op.name].dtype and c.mode != "tracked"]
+    marked = [c for c in marked if c.mode == c.size.quick]
+    rest = [c for c in first.values() if c not in marked and c.mode == "forward"]
+    chosen: list[Case | Program] = [*programs, *marked, *rest]
+    return [(case, "warm") for case in chosen]
+
+
+def _measured(session: Session, turns: Sequence[Turn], settings: dict, console: Console, quick: bool) -> Results:
+    """The measurements; of those begun, where Ctrl-C ends it or --quick has used its time."""
+    results = Results(describe(session.device), session.versions, [])
+    started, interrupted = time.perf_counter(), False
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True) as progress, session:
+        task = progress.add_task("the machine's roofs", total=len(turns))
+        roofs = measure(session.device, session.threads, quick=True)
+        results.roofs = roofs.to_json()
+        try:
+            for case, cache in turns:
+                if quick and time.perf_counter() - started > QUICK_SECONDS:
+                    break
+                progress.update(task, description=f"{case.name}, {cache}"[:60])
+                results.rows.append(session.measure(case, cache, **settings))
+                progress.advance(task)
+        except KeyboardInterrupt:
+            interrupted = True
+    for text in session.absent.values():
+        console.print(f"[red]{text}[/]")
+    if len(results.rows) < len(turns):
+        why = "interrupted" if interrupted else "the minute is over"
+        console.print(f"[yellow]{why}: {len(results.rows)} of {len(turns)} cases were timed[/]")
+    results.rows.sort(key=lambda m: m.family)
+    return results
+
+
+def _report(results: Results, console: Console, out: Path | None) -> int:
+    roofs = Roofs.from_json(results.roofs) if results.roofs else None
+    console.print(show.table(results.rows, roofs))
+    show.summary(results, console)
+    machine = results.machine
+    where = machine.get("gpu") or f"{machine['processor']} ({machine['vectors']})"
+    console.print(f"{where}, Python {machine['python']}, commit {machine['commit'] or 'unknown'}, {machine['date']}")
+    if out is not None:
+        console.print(f"wrote {' and '.join(map(str, results.save(out)))}")
+    return 1 if any(p.startswith("differs") for m in results.rows for p in m.problems.values()) else 0
