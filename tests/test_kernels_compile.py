@@ -407,7 +407,8 @@ def test_nvrtc_compiles_templates(cold):
 def test_verify_makes_a_pack_that_needs_no_compiler(cold, tmp_path, monkeypatch, capsys):
     pytest.importorskip("triton")
     from dlcore.cli import main
-    from dlcore.cli.programs import LARGE, ask
+    from dlcore.cli.programs import ask, described, large
+    from dlcore.dtypes import bfloat16
     from dlcore.op import REGISTRY
 
     pack, report = tmp_path / "pack", tmp_path / "kernels.md"
@@ -420,8 +421,8 @@ def test_verify_makes_a_pack_that_needs_no_compiler(cold, tmp_path, monkeypatch,
     monkeypatch.setenv("DLCORE_KERNELS", str(pack))
     monkeypatch.setattr(cold, "can_compile", lambda _: False)
     cold._memory.clear()
-    large = next(large for large in LARGE if large.row == "softmax")
-    asked = next(ask(REGISTRY["softmax"], "", large.dtype, large.specs(large.dtype), (), [ARCH]))
+    size = large(REGISTRY["softmax"])[0]
+    asked = next(ask(REGISTRY["softmax"], "", bfloat16, described(size, bfloat16), (), [ARCH]))
     (made,) = cold.compile_program(asked.program, asked.call)
     assert made.cubin[:4] == b"\x7fELF"
 

@@ -13,7 +13,7 @@ from rich.markup import escape
 from rich.progress import Progress
 from rich.table import Table
 
-from dlcore.cli.programs import DTYPES, LARGE, Asked, programs, rows
+from dlcore.cli.programs import DTYPES, Asked, programs, rows
 from dlcore.dtypes import DType
 from dlcore.kernels import binary as storage
 from dlcore.kernels.binary import Binary
@@ -100,7 +100,6 @@ def _wanted(
     """
     found: dict[Any, tuple[tuple[int, int], Wanted]] = {}
     broken: dict[str, str] = {}
-    titles = {large.title for large in LARGE}
     with Progress(console=console, transient=True) as progress:
         for op in progress.track(rows(families), description="planning"):
             for asked in programs(op, arches, everything):
@@ -109,7 +108,7 @@ def _wanted(
                     broken[purpose] = f"{purpose}: its planner raised {asked.program!r}"
                     continue
                 for size, specialised in _launches(asked, broken, purpose):
-                    all_of_them = everything or asked.why in titles
+                    all_of_them = everything or asked.large
                     key = specialised.key if all_of_them else _kind(op.name, specialised)
                     rank = -_turn(asked.dtype, _kind(op.name, specialised)), size
                     if key not in found or rank > found[key][0]:

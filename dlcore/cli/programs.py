@@ -1,4 +1,4 @@
-"""What the rows ask of the GPU: their planners asked for every sample, for large shapes, dtype and architecture.
+"""What the rows ask of the GPU: their planners asked for every sample, size, dtype and architecture.
 
 No GPU is needed, and large operands are only described, never allocated.
 """
@@ -15,11 +15,12 @@ import numpy as np
 
 import dlcore.ops
 from dlcore import _dispatch, testing
-from dlcore.dtypes import DType, as_dtype, bfloat16, float16, float32, float64, int64
+from dlcore.bench.cases import Case
+from dlcore.dtypes import DType, as_dtype, bfloat16, float16, float32, float64
 from dlcore.kernels.launch import Arch, Call, Program, View, contiguous_strides
-from dlcore.op import REGISTRY, Op, Spec
+from dlcore.op import REGISTRY, Op, Operand, Size, Spec
 
-__all__ = ["DTYPES", "LARGE", "Asked", "Large", "ask", "family", "programs", "rows"]
+__all__ = ["DTYPES", "Asked", "ask", "described", "family", "large", "programs", "rows", "title"]
 
 DTYPES = (float32, float16, bfloat16)
 _GPU: Any = SimpleNamespace(type="cuda")
@@ -28,70 +29,18 @@ for _module in pkgutil.iter_modules(dlcore.ops.__path__):
     importlib.import_module(f"dlcore.ops.{_module.name}")  # rows that `import dlcore` leaves for later
 
 
-class Large(NamedTuple):
-    """A shape that matters on a GPU. ``labels``: operands that are int64, by position; None stands for no operand."""
-
-    row: str
-    shapes: tuple[tuple[int, ...] | None, ...]
-    attrs: tuple[Any, ...] = ()
-    labels: tuple[int, ...] = ()
-    dtype: DType = bfloat16
-    """What it is compiled for, where not everything is."""
-
-    @property
-    def title(self) -> str:
-        """For tables: "matmul 4096x4096 @ 4096x4096"."""
-        sides = " @ ".join("x".join(map(str, s)) for s in self.shapes if s is not None)
-        return " ".join([self.row, sides, *(str(a) for a in self.attrs if a is not None)])
-
-    def specs(self, dtype: DType) -> list[Spec | None]:
-        """Its operands."""
-        return [
-            None if s is None else Spec(s, int64 if k in self.labels else dtype, False, contiguous_strides(s))
-            for k, s in enumerate(self.shapes)
-        ]
-
-
-_SQUARE = ((4096, 4096), (4096, 4096))
-LARGE = (
-    Large("matmul", _SQUARE),
-    Large("matmul", _SQUARE, dtype=float32),
-    Large("matmul", ((8192, 256), (256, 8192))),
-    Large("matmul", ((16, 4096), (4096, 4096))),
-    Large("matmul", ((1, 4096), (4096, 4096))),
-    Large("matmul", ((256, 16384), (16384, 256))),
-    Large("matmul", ((1000, 1000), (1000, 1000))),
-    Large("matmul", ((4096, 32, 32), (4096, 32, 32))),
-    Large("matmul", ((64, 512, 512), (64, 512, 512))),
-    Large("linear", (*_SQUARE, (4096,)), ("gelu",)),
-    Large("linear", (*_SQUARE, (4096,)), ("gelu",), dtype=float32),
-    Large("linear", ((16384, 1024), (4096, 1024), (4096,)), ("relu",)),
-    Large("linear_backward", (*_SQUARE, _SQUARE[0], _SQUARE[0]), ("gelu", (True, True, True))),
-    Large("softmax", ((8192, 4096),)),
-    Large("softmax", ((1024, 131072),)),
-    Large("softmax_backward", ((8192, 4096), (8192, 4096))),
-    Large("log_softmax", ((8192, 32768),)),
-    Large("cross_entropy", ((8192, 32768), (8192,)), labels=(1,)),
-    Large("cross_entropy", ((1024, 131072), (1024,)), labels=(1,)),
-    Large("sum", ((1 << 26,),)),
-    Large("sum", ((8192, 8192),), (0,)),
-    Large("sum", ((8192, 8192),), (1,)),
-    Large("argmax", ((8192, 8192),), (1,)),
-    Large("logsumexp", ((8192, 32768),), (1,)),
-    Large("add", ((1 << 26,), (1 << 26,))),
-    Large("gelu", ((1 << 26,),)),
-    Large("take", ((65536, 1024), (32768,)), labels=(1,)),
-)
-
-
 class Asked(NamedTuple):
-    """One Program and what it is for; ``program`` is the planner's error where it raised one."""
+    """One Program and what it is for; ``program`` is the planner's error where it raised one.
+
+    ``large``: asked for a size that is timed on GPUs alone.
+    """
 
     op: Op
     why: str
     dtype: DType
     call: Call
     program: Program | Exception
+    large: bool = False
 
 
 def family(op: Op) -> str:
@@ -124,10 +73,43 @@ def programs(op: Op, arches: Sequence[Arch], everything: bool = False) -> Iterat
             for layout in testing.LAYOUTS if everything and sum(map(np.size, arrays)) < 1 << 16 else ("contiguous",):
                 operands = [_spec(testing.laid_out(x, layout) if isinstance(x, np.ndarray) else x) for x in arrays]
                 yield from ask(op, sample.why or "sample", dtype, operands, sample.attrs, arches)
-    for large in LARGE:
-        if large.row == op.name:
-            for dtype in dtypes if everything else (large.dtype,):
-                yield from ask(op, large.title, dtype, large.specs(dtype), large.attrs, arches)
+    for size in op.sizes:
+        if "cuda" in size.devices:
+            alone = _on_gpus_alone(size)
+            for dtype in dtypes if everything or not alone else size.dtypes:
+                for asked in ask(op, title(op, size), dtype, described(size, dtype), size.attrs, arches):
+                    yield asked._replace(large=alone)
+
+
+def large(op: Op) -> list[Size]:
+    """The sizes that are timed on GPUs alone."""
+    return [size for size in op.sizes if _on_gpus_alone(size)]
+
+
+def _on_gpus_alone(size: Size) -> bool:
+    return size.devices == ("cuda",)
+
+
+def title(op: Op, size: Size) -> str:
+    """For tables: "matmul 4096x4096 @ 4096x4096"."""
+    return f"{op.name} {Case(op, size, float32).shape}"
+
+
+def described(size: Size, dtype: DType) -> list[Spec | None]:
+    """A size's operands as they lie in memory."""
+    return [_described(x, dtype) for x in size.operands]
+
+
+def _described(x: Any, dtype: DType) -> Spec | None:
+    if not isinstance(x, tuple):
+        return _spec(x)
+    operand = x if isinstance(x, Operand) else Operand(x)
+    strides = contiguous_strides(operand.shape)
+    if operand.transposed:
+        *rest, m, n = operand.shape
+        *outer, p, q = contiguous_strides((*rest, n, m))
+        strides = (*outer, q, p)
+    return Spec(operand.shape, operand.dtype or dtype, False, strides)
 
 
 def ask(

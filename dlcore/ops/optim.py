@@ -123,7 +123,7 @@ def _sizes(moments: int, settings: Sequence[float]) -> Iterator[Size]:
         n = len(parameters)
         lists: list[Any] = [*parameters, *parameters]
         lists += [Operand(shape, 0.0, 1.0) for _ in range(moments) for shape in parameters]
-        operands = (*lists, *(np.array(3, np.float32) for _ in parameters), np.array([settings]))
+        operands = (*lists, *(np.array(3) for _ in parameters), np.array([settings]))
         yield Size(operands, (n, (0,) * n), why, (float32,) if why == "16M" else ())
 
 
@@ -236,7 +236,7 @@ _TORCH_ADAM = f"""{_PARAMETERS}
 lr, beta1, beta2, eps, decay, _, _ = tensors[-1][0].tolist()
 update = torch.optim.Adam(params, lr, (beta1, beta2), eps, decay, fused=True)
 for p, m, v, t in zip(params, *(tensors[k * n : (k + 1) * n] for k in (2, 3, 4))):
-    update.state[p] = dict(step=t, exp_avg=m, exp_avg_sq=v)"""
+    update.state[p] = dict(step=t.float(), exp_avg=m, exp_avg_sq=v)"""
 
 ADAM = Op(
     name="adam",
