@@ -149,8 +149,9 @@ def difference(
 ) -> Difference:
     """|got - want| in units of eps(dtype) * magnitude (default: |want|); NaN and infinities must be in their places.
 
-    Integers must be equal. ``overflows``: where the magnitude, a sum of absolute terms, is more than the dtype holds,
-    infinity and NaN are as good as any number: terms may be added in any order.
+    Integers must be equal. ``overflows``: the operands are finite, and where the magnitude, a sum of absolute terms,
+    is more than the dtype holds, infinity and NaN are as good as any number, since terms may be added in any order;
+    where it is more than sums are kept in, so is what the row makes of infinity.
     """
     have = np.asarray(got)
     if have.shape != want.shape:
@@ -170,7 +171,8 @@ def difference(
         bound = ulp * unit + slack
         same = (values == nearest) | (np.isnan(values) & np.isnan(nearest))
         if overflows and magnitude is not None:
-            same |= ~(scale < np.finfo(np.float64).max) | (~(scale < got.dtype.largest) & ~np.isfinite(values))
+            widest = np.finfo(np.float64 if got.dtype.itemsize == 8 else np.float32).max  # what sums are kept in
+            same |= ~(scale < widest) | (~(scale < got.dtype.largest) & ~np.isfinite(values))
         error = np.where(same, 0.0, np.abs(values - want))
         bad = ~same & ~(error <= bound)
         beyond = np.where(error <= slack, 0.0, (error - slack) / unit)

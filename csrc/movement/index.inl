@@ -407,6 +407,10 @@ static void nonzero(const Args& a) {
   const int64_t count = out.shape[0];
   if (x.ndim == 0) return;  // no coordinates
   const int64_t last = x.ndim - 1, n = x.size();  // positions go where the last coordinate belongs
+  if (n == 0) {  // lengths of 0 divide nothing
+    for (int64_t k = 0; k < count * x.ndim; ++k) to[k] = 0;
+    return;
+  }
   int64_t found = 0;
   for (int64_t i = 0; i < n && found < count; ++i) {  // without a branch: the place is written until it is right
     to[found * x.ndim + last] = i;

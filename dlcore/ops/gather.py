@@ -116,7 +116,7 @@ def _take_backward_infer(dout: Spec, indices: Spec, shape: Shape, axis: int) -> 
 def _take_backward_ref(dout: Any, indices: Any, shape: Shape, axis: int) -> Any:
     at = axis % len(shape)
     dx = np.zeros((shape[at], *shape[:at], *shape[at + 1 :]))
-    rows = np.moveaxis(dout.reshape(*shape[:at], -1, *shape[at + 1 :]), at, 0)
+    rows = np.moveaxis(dout.reshape(*shape[:at], indices.size, *shape[at + 1 :]), at, 0)
     np.add.at(dx, indices.astype(np.int64).ravel(), rows)
     return np.moveaxis(dx, 0, at)
 

@@ -176,12 +176,16 @@ def _cross_entropy_vjp(ctx: Any, dout: Any) -> Any:
     return _scaled(ctx, dlogits, dout if ctx.attrs[2] != "none" else unsqueeze(dout, _axis(dlogits.shape))), None, None
 
 
-def _numpy_losses(logits: Any, target: Any, weight: Any, ignore_index: int, smoothing: float) -> tuple[Any, Any]:
-    """The loss of each position and what the mean divides by."""
-    axis = _axis(logits.shape)
-    shifted = logits - logits.max(axis, keepdims=True, initial=-np.inf)
-    log_p = np.moveaxis(shifted - np.log(np.exp(shifted).sum(axis, keepdims=True)), axis, -1)
-    classes = log_p.shape[-1]
+def _numpy_log_softmax(logits: Any) -> tuple[Any, Any]:
+    """Logarithms of the probabilities, and how far each logit lies below the largest, classes last."""
+    logits = np.moveaxis(logits, _axis(logits.shape), -1)
+    shifted = logits - logits.max(-1, keepdims=True, initial=-np.inf)
+    return shifted - np.log(np.exp(shifted).sum(-1, keepdims=True)), -shifted
+
+
+def _numpy_losses(log_p: Any, target: Any, weight: Any, ignore_index: int, smoothing: float) -> tuple[Any, Any]:
+    """The loss of each position, from logarithms (positions, classes), and what the mean divides by."""
+    axis, classes = _axis(log_p.shape), log_p.shape[-1]
     w = np.ones(classes) if weight is None else weight
     if target.dtype.kind == "f":
         t = np.moveaxis(target, axis, -1) * (1 - smoothing) + smoothing / classes
@@ -199,15 +203,18 @@ def _numpy_losses(logits: Any, target: Any, weight: Any, ignore_index: int, smoo
 def _numpy_cross_entropy(
     logits: Any, target: Any, weight: Any, ignore_index: int, label_smoothing: float, reduction: str
 ) -> Any:
-    losses, count = _numpy_losses(logits, target, weight, ignore_index, label_smoothing)
+    losses, count = _numpy_losses(_numpy_log_softmax(logits)[0], target, weight, ignore_index, label_smoothing)
     return losses if reduction == "none" else losses.sum() if reduction == "sum" else losses.sum() / np.float64(count)
 
 
 def _cross_entropy_magnitude(
     logits: Any, target: Any, weight: Any, ignore_index: int, label_smoothing: float, reduction: str
 ) -> Any:
-    losses, count = _numpy_losses(logits, target, weight, ignore_index, label_smoothing)
-    each = np.abs(losses) + 1 + np.abs(logits).max(initial=0)
+    # Of each term -w t log p, the logarithm is off by the rounding of itself, of a logit and of a sum of about 1.
+    log_p, below = _numpy_log_softmax(logits)
+    target = np.abs(target) if target.dtype.kind == "f" else target
+    weight = None if weight is None else np.abs(weight)
+    each, count = _numpy_losses(-(1 + np.abs(log_p) + below), target, weight, ignore_index, label_smoothing)
     return each if reduction == "none" else each.sum() if reduction == "sum" else each.sum() / np.float64(count)
 
 

@@ -286,7 +286,7 @@ def _clip_infer(*args: Any) -> Spec:
 def _clip_ref(grads: Sequence[Any], max_norm: float, norm_type: float) -> tuple[Any, ...]:
     flat = np.concatenate([np.abs(g).ravel() for g in grads]) if grads else np.zeros(0)
     norm = flat.max(initial=0.0) if math.isinf(norm_type) else (flat**norm_type).sum() ** (1 / norm_type)
-    factor = min(1.0, max_norm / (norm + 1e-6))
+    factor = np.minimum(1.0, max_norm / (norm + 1e-6))  # NaN where the norm is
     return (*(g * factor for g in grads), norm)
 
 

@@ -132,13 +132,19 @@ def _wrong_state(name: str, attrs: tuple[Any, ...]) -> Wrong:
     return Wrong((np.zeros(3, np.int64),), attrs, ShapeError, text)
 
 
+def _philox_infer(counters: Spec, key: Spec) -> Spec:
+    if len(counters.shape) != 2 or counters.shape[1] != 4 or key.shape != (2,):
+        raise ShapeError(f"philox: takes counters (N, 4) and a key (2,), not {counters.shape} and {key.shape}")
+    return Spec(counters.shape, int64)
+
+
 PHILOX = Op(
     name="philox",
     doc="""The four 32-bit words of Philox 4x32-10 for each counter: the bits all other rows draw from.
 
     `counters` (N, 4) and `key` (2,): int64 holding 32-bit words, lowest first; the output (N, 4) likewise.""",
     inputs="counters key",
-    infer=lambda counters, key: Spec(counters.shape, int64),
+    infer=_philox_infer,
     promote=lambda specs: (int64, int64),
     kernels={"cpu": "random:philox", "cuda": "random.philox:philox"},
     ref=lambda counters, key: _philox_ref(counters, key).astype(np.int64),
@@ -149,6 +155,12 @@ PHILOX = Op(
     sizes=[
         Size((Operand((n, 4), 0, 2**32, int64), Operand((2,), 0, 2**32, int64)), why=f"{4 * n} words")
         for n in (16, 1 << 18)
+    ],
+    errors=lambda: [
+        Wrong((np.zeros((3, 5), np.int64), np.zeros(2, np.int64)), (), ShapeError,
+              "philox: takes counters (N, 4) and a key (2,), not (3, 5) and (2,)"),
+        Wrong((np.zeros((3, 4), np.int64), np.zeros(1, np.int64)), (), ShapeError,
+              "philox: takes counters (N, 4) and a key (2,), not (3, 4) and (1,)"),
     ],
     dtypes=(float32,),
     cost=lambda counters, key: (60.0 * math.prod(counters.shape), 16.0 * math.prod(counters.shape)),

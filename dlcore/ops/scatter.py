@@ -57,8 +57,8 @@ def _value_like_first(specs: Sequence[Spec | None]) -> tuple[DType | None, ...]:
 
 def _put_ref(x: Any, indices: Any, value: Any, axes: int) -> Any:
     out = np.array(x)
-    rows = out.reshape(-1, *x.shape[axes:])
-    values = np.broadcast_to(value, (*indices.shape, *x.shape[axes:])).reshape(-1, *x.shape[axes:])
+    rows = out.reshape(math.prod(x.shape[:axes]), *x.shape[axes:])
+    values = np.broadcast_to(value, (*indices.shape, *x.shape[axes:])).reshape(indices.size, *x.shape[axes:])
     for i, place in enumerate(indices.astype(np.int64).ravel()):
         rows[place] = values[i]
     return out
@@ -158,9 +158,10 @@ def _put_backward_vjp(ctx: Any, ddvalue: Any) -> tuple[Any, ...]:
 
 
 def _put_backward_ref(dout: Any, indices: Any, axes: int) -> Any:
-    rows, places = dout.reshape(-1, *dout.shape[axes:]), indices.astype(np.int64).ravel()
+    rows = dout.reshape(math.prod(dout.shape[:axes]), *dout.shape[axes:])
+    places = indices.astype(np.int64).ravel()
     last = {int(p) % len(rows): i for i, p in enumerate(places)}
-    kept = [rows[p] * (last[int(p) % len(rows)] == i) for i, p in enumerate(places)]
+    kept = [np.where(last[int(p) % len(rows)] == i, rows[p], 0.0) for i, p in enumerate(places)]
     return np.reshape(kept, (*indices.shape, *dout.shape[axes:]))
 
 

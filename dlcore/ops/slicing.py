@@ -31,11 +31,13 @@ def whole_index(index: tuple[Any, ...], shape: Shape) -> tuple[Any, ...]:
     """``index`` with an entry for every axis; raises IndexError where it leaves the shape."""
     used = sum(entry is not None for entry in index)
     entries = (*index, *((0, n, 1) for n in shape[used:]))
+    if used > len(shape):
+        raise IndexError(f"slice: {index} leaves shape {shape}")
     axes = iter(shape)
     for entry in entries:
         if entry is None:
             continue
-        length = next(axes, 0)
+        length = next(axes)
         start, count, step = (entry, 1, 1) if isinstance(entry, int) else entry
         if count < 0 or (count and not (0 <= start < length and 0 <= start + (count - 1) * step < length)):
             raise IndexError(f"slice: {index} leaves shape {shape}")
