@@ -88,7 +88,7 @@ def from_measurements(measured: Sequence[Measurement], roofs: Roofs) -> list[Poi
                 roofs.least(*work), roofs.bound(*work),
             )
         )  # fmt: skip
-    return _numbered(sorted(points, key=lambda p: (p.family, -(p.share or 0.0))))
+    return _numbered(sorted(points, key=lambda p: (p.share is None, p.family, -(p.share or 0.0))))
 
 
 def from_launches(explanation: Explanation, held: float, wall: float, name: str, roofs: Roofs) -> list[Point]:
