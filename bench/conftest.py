@@ -22,7 +22,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 def pytest_addoption(parser):
     group = parser.getgroup("dlcore's benchmarks")
-    group.addoption("--peers", default=sys.executable, help="a Python that has torch and jax; what it lacks is left out")
+    group.addoption("--peers", default=sys.executable, help="a Python that has torch and jax, or one of them")
     group.addoption("--processors", default="1,2", help="numbers of processors for each engine")
     group.addoption("--turns", type=int, default=15, help="turns of each engine")
     group.addoption("--seconds", type=float, default=0.04, help="length of a turn")

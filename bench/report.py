@@ -144,9 +144,8 @@ def operations(load: Load, results: Path) -> str:
         times = [_median(m, e, unit) for e in ("torch", "torch out", "dlcore")]
         ratios = [_times(_ratio(m, "dlcore", [e])) for e in ("torch", "torch out")]
         rows.append([m.case, str(m.threads), unit, *times, ratios[0], f"{goal:g}x", ratios[1]])
-    return _table(
-        ["operation", "threads", "unit", "torch", "torch, out=", "dlcore", "over torch", "goal", "over torch, out="], rows
-    )
+    engines, over = ["torch", "torch, out=", "dlcore"], ["over torch", "goal", "over torch, out="]
+    return _table(["operation", "threads", "unit", *engines, *over], rows)
 
 
 def gemm(load: Load, results: Path) -> str:

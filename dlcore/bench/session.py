@@ -14,9 +14,10 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
 
@@ -99,10 +100,11 @@ class Worker:
 
     def __init__(self, engine: str, threads: int, device: str, python: str, environment: Mapping[str, str]):
         limits = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), str(threads))
-        command = [python, str(_WORKER), engine.partition(" ")[0], str(threads), device]
+        command = [python, str(_WORKER), engine, str(threads), device]
         pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
         self.process = subprocess.Popen(command, env={**os.environ, **limits, **environment}, **pipes)
-        self.engine, self.version = engine, str(self._answer()["version"])
+        self.engine = engine
+        self.version = str(self._answer()["version"])
         self.process.send_signal(signal.SIGSTOP)
 
     def ask(self, **request: Any) -> Any:
@@ -112,25 +114,29 @@ class Worker:
         try:
             self.process.stdin.write(json.dumps(request) + "\n")
             self.process.stdin.flush()
-            answer = self._answer()
         except BrokenPipeError:
-            raise ChildProcessError(f"bench: the process of {self.engine} ended") from None
+            self._ended()
+        answer = self._answer()
         self.process.send_signal(signal.SIGSTOP)
         return answer
 
     def _answer(self) -> Any:
         assert self.process.stdout is not None
         line = self.process.stdout.readline()
-        if not line:
-            raise ChildProcessError(f"bench: the process of {self.engine} ended (see its message above)")
-        return json.loads(line)
+        return json.loads(line) if line else self._ended()
+
+    def _ended(self) -> NoReturn:
+        self.close()
+        text = f"bench: the process of {self.engine} ended with {self.process.returncode}"
+        raise ChildProcessError(f"{text} (see its message above)")
 
     def close(self) -> None:
         """Ends the process."""
         self.process.kill()
         self.process.wait()
         for pipe in (self.process.stdin, self.process.stdout):
-            if pipe is not None:
+            assert pipe is not None
+            with suppress(BrokenPipeError):  # closing flushes
                 pipe.close()
 
 
@@ -170,23 +176,6 @@ class Session:
         self.workers.clear()
         self._folder.cleanup()
 
-    def _worker(self, engine: str) -> Worker | None:
-        """The process of an engine ("torch out" shares torch's); None where it cannot be started."""
-        library = engine if engine == AGAIN else engine.partition(" ")[0]
-        if library in self.absent:
-            return None
-        if library not in self.workers:
-            python = self.pythons[library.partition(" ")[0]]
-            try:
-                self.workers[library] = Worker(library, self.threads, self.device, python, self._environment)
-            except ChildProcessError as error:
-                if library.startswith("dlcore"):
-                    raise
-                self.absent[library] = str(error)
-                return None
-            self.versions[library] = self.workers[library].version
-        return self.workers[library]
-
     # ---- measuring --------------------------------------------------------------------------------------------------
 
     def measure(
@@ -205,13 +194,15 @@ class Session:
         ready = self._prepared({found.own: requests[found.own], **twin, **requests}, found, case, seconds)
         samples: dict[str, list[list[float]]] = {engine: [] for engine in ready}
         for _ in range(rounds):
-            for engine, (worker, key) in ready.items():
-                answer = worker.ask(time=key, seconds=seconds)
-                if isinstance(answer, dict):
-                    raise RuntimeError(f"bench: {found.case}: {engine}: {answer['error']}")
-                samples[engine] += answer
-        for worker, _ in ready.values():
-            worker.ask(forget=True)
+            for engine, (library, key) in ready.items():
+                answer = self._ask(library, time=key, seconds=seconds)
+                if "error" in answer:
+                    self._failed(found, engine, answer["error"])
+                else:
+                    samples[engine] += answer["samples"]
+        for library, _ in ready.values():
+            self._ask(library, forget=True)
+        samples = {engine: values for engine, values in samples.items() if engine not in found.problems}
         found.engines = {engine: _timing(values) for engine, values in samples.items()}
         if AGAIN in found.engines:
             found.noise = abs(found.engines.pop(AGAIN).median / found.seconds - 1)
@@ -219,25 +210,49 @@ class Session:
 
     def _prepared(
         self, requests: Mapping[str, Any], found: Measurement, case: Case | Program, seconds: float
-    ) -> dict[str, tuple[Worker, str]]:
-        """The workers whose results agree with dlcore's, with the key of what they are to time."""
-        ready: dict[str, tuple[Worker, str]] = {}
+    ) -> dict[str, tuple[str, str]]:
+        """Engines whose results agree with dlcore's -> the worker's name, and the key of what it is to time."""
+        ready: dict[str, tuple[str, str]] = {}
         want = None
         for engine, request in requests.items():
-            worker = self._worker(engine)
-            if worker is None:
+            library = engine if engine == AGAIN else engine.partition(" ")[0]
+            if library in self.absent:
                 continue
-            answer = worker.ask(**request, seconds=seconds)
-            if engine == found.own and "error" in answer:
-                raise RuntimeError(f"bench: {found.case}: {answer['error']}")
-            results = answer.get("results")
-            want = want or results
-            problem = answer.get("error") or _difference(results, want, case)
+            answer = self._ask(library, **request, seconds=seconds)
+            want = want or answer.get("results")
+            problem = answer.get("error") or _difference(answer["results"], want, case)
             if problem:
-                found.problems[engine] = problem
+                self._failed(found, engine, problem)
             else:
-                ready[engine] = worker, request["key"]
+                ready[engine] = library, request["key"]
         return ready
+
+    def _failed(self, found: Measurement, engine: str, problem: str) -> None:
+        """Notes what is wrong with an engine; raises RuntimeError where it is dlcore."""
+        if engine in (found.own, AGAIN):
+            raise RuntimeError(f"bench: {found.case}: {problem}")
+        found.problems[engine] = problem
+
+    def _ask(self, library: str, **request: Any) -> dict[str, Any]:
+        """A worker's answer; where its process ends, an error that is remembered, and raised where it is dlcore's."""
+        try:
+            if library in self.absent:
+                return {"error": self.absent[library]}
+            if library not in self.workers:
+                self.workers[library] = self._started(library)
+            return dict(self.workers[library].ask(**request))
+        except ChildProcessError as error:
+            if library.startswith("dlcore"):
+                raise
+            self.workers.pop(library, None)
+            self.absent[library] = str(error)
+            return {"error": str(error)}
+
+    def _started(self, library: str) -> Worker:
+        name = library.partition(" ")[0]
+        worker = Worker(name, self.threads, self.device, self.pythons[name], self._environment)
+        self.versions[library] = worker.version
+        return worker
 
     def _described(self, case: Case | Program, cache: str) -> Measurement:
         if isinstance(case, Program):
@@ -323,7 +338,7 @@ def _takes_part(engine: str, case: Case) -> bool:
     """NumPy and CuPy have no gradients and no bfloat16, `out=` none either, and JAX no tape to be kept."""
     library, _, way = engine.partition(" ")
     if library in ("numpy", "cupy"):
-        return case.mode == "forward" and case.dtype is not bfloat16
+        return case.mode == "forward" and bfloat16 not in (case.dtype, *case.attrs)
     if library == "jax":
         return case.mode != "tracked" and not case.op.variadic and case.written is None
     return case.mode == "forward" or way != "out"

@@ -18,12 +18,13 @@ import numpy as np
 
 LOOP = """
 def make(arrays):
+    out = None
     {unpack}
     {setup}
-    out = None
     def call():
         return {expression}
-    out = call() if {needs_out} else None
+    if {needs_out}:
+        out = call()
     def loop(number):
         start = clock()
         for _ in range(number):
@@ -381,7 +382,7 @@ def program(engine, request):
 def answer(engine, prepared, request):
     """What one request brings."""
     if "time" in request:
-        return prepared[request["time"]].samples(request["seconds"])
+        return {"samples": prepared[request["time"]].samples(request["seconds"])}
     if "forget" in request:
         prepared.clear()
         gc.collect()

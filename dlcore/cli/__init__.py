@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from tyro.extras import SubcommandApp
 
+from dlcore.errors import DeviceError, DTypeError
+
 __all__ = ["main"]
 
 
@@ -30,7 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt as interrupt:
         print(str(interrupt) or "dlcore: interrupted", file=sys.stderr)
         return 130
-    except (OSError, ValueError) as error:  # a file or a value that is not as it should be, with its text
+    except (OSError, ValueError, DTypeError, DeviceError) as error:  # something not as it should be, with its text
         print(f"dlcore: {error}", file=sys.stderr)
         return 1
 

@@ -22,7 +22,7 @@ from dlcore.bench.machine import cache_bytes, describe
 from dlcore.bench.results import Results
 from dlcore.bench.roofs import Roofs, measure
 from dlcore.bench.session import LIBRARIES, Session, installed
-from dlcore.dtypes import as_dtype
+from dlcore.dtypes import as_dtype, float32
 
 __all__ = ["run"]
 
@@ -116,13 +116,12 @@ def _turns(found: Sequence[Case], programs: Sequence[Program], caches: Sequence[
 
 
 def _quick(found: Sequence[Case], programs: Sequence[Program]) -> list[Turn]:
-    """What matters most, first: sizes marked as quick, then the first of each row, in one dtype."""
+    """What matters most, first: sizes marked as quick, then the first of each row, in float32 where it may be."""
     first: dict[str, Case] = {}
-    for case in found:
+    for case in sorted(found, key=lambda c: c.dtype is not float32):
         first.setdefault(case.op.name, case)
-    marked = [c for c in found if c.size.quick and c.dtype is first[c.op.name].dtype and c.mode != "tracked"]
-    marked = [c for c in marked if c.mode == c.size.quick]
-    rest = [c for c in first.values() if c not in marked and c.mode == "forward"]
+    marked = [c for c in found if c.size.quick == c.mode and c.dtype is first[c.op.name].dtype]
+    rest = [c for c in first.values() if c not in marked]
     chosen: list[Case | Program] = [*programs, *marked, *rest]
     return [(case, "warm") for case in chosen]
 

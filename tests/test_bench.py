@@ -1,0 +1,360 @@
+"""`dlcore bench`: its cases, engines that are compared before they are timed, result files, what counts as a change."""
+
+import csv
+import json
+import math
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from dlcore._rows import load, rows
+from dlcore.bench import show
+from dlcore.bench.cases import PROGRAMS, Case, Program, cases
+from dlcore.bench.results import Results, changes, drift
+from dlcore.bench.session import Measurement, Session, Timing, _difference
+from dlcore.cli import main
+from dlcore.dtypes import bfloat16, float32, int64
+from dlcore.op import REGISTRY, Op, Operand, Size
+
+ROOT = Path(__file__).resolve().parents[1]
+OWN_ROW = """
+import math
+import numpy as np
+import dlcore as dl
+from dlcore.op import Op, Sample, Spec, floating
+
+doubled = Op(
+    name="{name}", doc="2 x.", inputs="x", promote=floating, infer=lambda x: Spec(x.shape, x.dtype),
+    composite=lambda x: x + x, ref=lambda x: 2 * x, samples=lambda rng: [Sample((rng.standard_normal((33, 65)),))],
+    cost=lambda x: (math.prod(x.shape), 2 * x.dtype.itemsize * math.prod(x.shape)),
+    peers={{"numpy": "{numpy}"}},
+)
+"""
+
+
+@pytest.fixture
+def own(tmp_path):
+    """Makes files with a row of one's own, and forgets the rows afterwards."""
+    before = set(REGISTRY)
+
+    def make(name, numpy="x + x"):
+        path = tmp_path / f"{name}.py"
+        path.write_text(OWN_ROW.format(name=name, numpy=numpy))
+        return str(path)
+
+    yield make
+    for name in set(REGISTRY) - before:
+        del REGISTRY[name]
+
+
+def case(row, mode="forward", dtype=float32, largest=1 << 24):
+    """The row's largest case up to so many bytes."""
+    found = [c for c in cases(rows([row]), [dtype], [mode]) if c.bytes <= largest]
+    return max(found, key=lambda c: c.bytes)
+
+
+# ---- cases --------------------------------------------------------------------------------------------------------
+
+
+def test_every_case_has_a_name_of_its_own():
+    names = [c.name for c in cases(rows())]
+    assert len(names) == len(set(names)) > 300
+
+
+def test_modes_dtypes_and_devices_are_those_that_a_row_has():
+    assert {c.mode for c in cases(rows(["argmax"]))} == {"forward"}
+    assert {c.mode for c in cases(rows(["exp"]), [float32])} >= {"forward", "both"}
+    assert {c.dtype for c in cases(rows(["exp"]), [bfloat16])} == {bfloat16}
+    assert all("cuda" in c.size.devices for c in cases(rows(["softmax"]), device="cuda:0"))
+
+
+def test_work_is_the_row_s_cost_and_operands_are_as_described():
+    made = Case(REGISTRY["add"], Size((Operand((3, 5), dtype=float32), (5,))), float32)
+    assert made.work == (15.0, 4.0 * (15 + 5 + 15)) and made.bytes == 4 * 35
+    x, y = made.arrays()
+    assert x.shape == (3, 5) and y.shape == (5,) and x.dtype == y.dtype == np.float32
+    assert all(np.array_equal(p, q) for p, q in zip(made.arrays(), (x, y), strict=True)), "drawn alike every time"
+
+    labels = Case(REGISTRY["take"], Size((Operand((4, 2)), Operand((90,), 1, 4, int64)), (0,)), float32).arrays()[1]
+    assert labels.dtype == np.int64 and set(labels.tolist()) == {1, 2, 3}
+
+
+def test_families_and_names_that_do_not_exist_are_named():
+    with pytest.raises(ValueError, match="no operation sofmax"):
+        rows(["sofmax"])
+    with pytest.raises(ValueError, match="no family of_its_own"):
+        rows(family=["of_its_own"])
+
+
+# ---- engines ------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def session():
+    with Session(["numpy"], threads=1) as made:
+        yield made
+
+
+@pytest.mark.parametrize(
+    "row,mode,cache",
+    [
+        ("add", "forward", "warm"), ("add", "both", "cold"), ("add", "tracked", "warm"), ("adam", "forward", "warm"),
+        ("take", "forward", "cold"), ("uniform", "forward", "warm"),
+    ],
+)  # fmt: skip
+def test_cases_are_timed(session, row, mode, cache):
+    largest = 4096 if mode == "tracked" else 1 << 24
+    m = session.measure(case(row, mode, largest=largest), cache, rounds=2, seconds=0.001)
+    assert not m.problems and m.row == row and m.mode == mode and m.cache == cache
+    for timing in m.engines.values():
+        assert 0 < timing.p20 <= timing.median <= timing.p80 and timing.samples >= 2 and timing.host > 0
+    numpy = {e for e in m.engines if e.startswith("numpy")}
+    assert bool(numpy) == (mode == "forward" and any(e.startswith("numpy") for e in REGISTRY[row].peers))
+
+
+def test_cold_operands_are_taken_in_turns(session):
+    medium = case("exp")
+    copies = session._copies(medium, "cold")
+    assert session._copies(medium, "warm") == 1 and copies * medium.bytes >= 64 << 20
+
+
+def test_work_of_forward_and_backward_is_that_of_all_launches(session):
+    modes = ("both", "forward")
+    both, forward = (session._described(case("mse_loss", mode), "warm") for mode in modes)
+    assert both.bytes > forward.bytes and both.flops > forward.flops
+
+
+@pytest.mark.parametrize("program", PROGRAMS[:1], ids=lambda p: p.name)
+def test_programs_are_timed(session, program):
+    m = session.measure(program, rounds=1, seconds=0.001)
+    assert set(m.engines) == {"dlcore"} and m.mode == "program"
+
+
+def test_a_library_that_computes_something_else_is_not_timed(session, own):
+    (op,) = load(own("tripled", "3 * x"))
+    with Session(["numpy"], threads=1, file=own("tripled", "3 * x")) as fresh:
+        m = fresh.measure(cases([op], [float32], ["forward"])[0], rounds=1, seconds=0.001)
+    assert "numpy" not in m.engines and m.problems["numpy"].startswith("differs: ")
+    assert m.ratio("numpy") is None and "dlcore" in m.engines
+
+
+def test_a_library_that_fails_is_named_and_dlcore_timed_all_the_same(own):
+    file = own("quadrupled", "np.there_is_no_such(x)")
+    (op,) = load(file)
+    with Session(["numpy"], threads=1, file=file) as fresh:
+        m = fresh.measure(cases([op], [float32], ["forward"])[0], rounds=1, seconds=0.001)
+    assert "no attribute 'there_is_no_such'" in m.problems["numpy"] and m.seconds > 0
+
+
+def test_a_program_of_dlcore_s_that_fails_says_so(session):
+    with pytest.raises(RuntimeError, match="bench: broken: NameError: name 'nonsense'"):
+        session.measure(Program("broken", "", "nonsense()"), rounds=1, seconds=0.001)
+
+
+def test_a_library_that_cannot_start_is_left_out(tmp_path):
+    broken = tmp_path / "python"
+    broken.write_text("#!/bin/sh\nexit 3\n")
+    broken.chmod(0o755)
+    with Session(["numpy"], threads=1, pythons={"numpy": str(broken)}) as fresh:
+        m = fresh.measure(case("add"), rounds=1, seconds=0.001)
+        assert set(m.engines) == {"dlcore"} and "numpy" in fresh.absent["numpy"]
+
+
+def result(values, exact=False, shape=None):
+    return [{"shape": shape or [len(values)], "exact": exact, "values": values}]
+
+
+@pytest.mark.parametrize(
+    "theirs,text",
+    [
+        (result([1.0, 2.0, "nan"]), ""),
+        (result([1.0, 2.0 + 1e-6, "nan"]), ""),
+        (result([1.0, 2.01, "nan"]), "differs: 2.01 for 2.0"),
+        (result([1.0, 2.0, "inf"]), "differs: inf for nan"),
+        (result([1.0, 2.0, "nan"], shape=[3, 1]), "shape [3, 1] for [3]"),
+        ([], "0 results for 1"),
+    ],
+)
+def test_results_are_compared(theirs, text):
+    assert _difference(theirs, result([1.0, 2.0, "nan"]), case("exp")) == text
+
+
+def test_integers_are_compared_exactly():
+    want, got = result([1000000, 7], exact=True), result([1000001, 7], exact=True)
+    assert _difference(got, want, case("exp")) == "differs: 1000001.0 for 1000000.0"
+
+
+# ---- files, and two runs ------------------------------------------------------------------------------------------
+
+
+def measurement(name="exp", dlcore=1e-3, spread=0.01, noise=0.01, **peers):
+    def timing(seconds):
+        return Timing(seconds, seconds * (1 - spread), seconds * (1 + spread), 9, seconds)
+
+    engines = {"dlcore": timing(dlcore), **{e: timing(s) for e, s in peers.items()}}
+    labels = (name, name, "elementwise", "7", "float32", "forward", "warm", 1, "cpu")
+    return Measurement(*labels, 7.0, 56.0, 56, noise=noise, engines=engines)
+
+
+def results(*found, commit="a", **versions):
+    return Results({"processor": "one", "commit": commit, "date": "today"}, {"dlcore": "1", **versions}, list(found))
+
+
+def test_files_hold_everything_and_a_failed_write_leaves_the_old(tmp_path, monkeypatch):
+    first = results(measurement(torch=2e-3), torch="2.13")
+    json_path, csv_path = first.save(tmp_path / "deep" / "run")
+    assert Results.load(json_path) == Results.load(tmp_path / "deep" / "run") == first
+    lines = list(csv.DictReader(csv_path.read_text().splitlines()))
+    found = [(x["engine"], x["version"], float(x["median"])) for x in lines]
+    assert found == [("dlcore", "1", 1e-3), ("torch", "2.13", 2e-3)]
+    assert lines[0]["case"] == "exp" and lines[0]["commit"] == "a" and float(lines[0]["bytes"]) == 56
+
+    def full(*_):
+        raise OSError("no space left")
+
+    monkeypatch.setattr(Path, "write_text", full)
+    with pytest.raises(OSError, match="no space"):
+        results(measurement(dlcore=5.0)).save(tmp_path / "deep" / "run")
+    monkeypatch.undo()
+    assert Results.load(json_path) == first
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"format": 99, "rows": []}'])
+def test_other_files_are_refused(tmp_path, text):
+    path = tmp_path / "other.json"
+    path.write_text(text)
+    with pytest.raises(ValueError, match=r"other\.json"):
+        Results.load(path)
+
+
+@pytest.mark.parametrize(
+    "before,after,verdict",
+    [
+        ({"dlcore": 1.0}, {"dlcore": 1.02}, "noise"),
+        ({"dlcore": 1.0}, {"dlcore": 1.3}, "slower"),
+        ({"dlcore": 1.0}, {"dlcore": 0.7}, "faster"),
+        ({"dlcore": 1.0, "noise": 0.2}, {"dlcore": 1.3}, "noise"),
+        ({"dlcore": 1.0, "spread": 0.3}, {"dlcore": 1.3, "spread": 0.3}, "noise"),
+        ({"dlcore": 1.0, "torch": 1.0}, {"dlcore": 1.3, "torch": 1.3}, "noise"),  # the machine is slower, not dlcore
+        ({"dlcore": 1.0, "torch": 1.0}, {"dlcore": 1.0, "torch": 1.3}, "faster"),
+    ],
+)
+def test_what_counts_as_a_change(before, after, verdict):
+    a, b = results(measurement(**before), torch="2"), results(measurement(**after), torch="2")
+    (change,) = changes(a, b)
+    assert change.verdict == verdict
+
+
+def test_the_machine_s_own_change_is_taken_from_libraries_of_the_same_version():
+    a = results(measurement(torch=1.0), measurement("tanh", torch=2.0), torch="2")
+    b = results(measurement(torch=2.0), measurement("tanh", torch=4.0), torch="2")
+    assert drift(a, b) == (0.5, 2)
+    b.versions["torch"] = "3"
+    assert drift(a, b) == (1.0, 0)
+
+
+# ---- the command --------------------------------------------------------------------------------------------------
+
+
+def test_the_command_times_and_writes_and_compares(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    arguments = ["bench", "--op", "relu", "--dtype", "float32", "--vs", "numpy", "--rounds", "1", "--seconds", "0.001"]
+    assert main([*arguments, "--out", "first"]) == 0
+    text = capsys.readouterr().out
+    assert "relu" in text and "% of roof" in text and "noise (dlcore held against itself)" in text
+    found = json.loads(Path("first.json").read_text())
+    assert found["machine"]["commit"] is not None and found["versions"]["numpy"] == np.__version__
+    assert {row["cache"] for row in found["rows"]} == {"warm", "cold"}
+    assert main(["bench", "--compare", "first.json", "first.json"]) == 0
+    assert "within the noise" in capsys.readouterr().out
+    slower = Results.load(Path("first"))
+    for row in slower.rows:
+        row.engines["dlcore"] = Timing(*(9 * v for v in row.engines["dlcore"][:3]), *row.engines["dlcore"][3:])
+        row.noise = 0.0
+    slower.save(Path("second"))
+    assert main(["bench", "--compare", "first.json", "second.json"]) == 1
+    assert "slower" in capsys.readouterr().out
+
+
+def test_a_row_of_one_s_own_is_timed(own, capsys):
+    arguments = ["bench", "--load", own("own_row"), "--rounds", "1", "--seconds", "0.001", "--cache", "warm"]
+    assert main([*arguments, "--vs", "numpy"]) == 0
+    text = capsys.readouterr().out
+    assert "own_row" in text and "33x65" in text
+
+
+@pytest.mark.parametrize(
+    "arguments,text",
+    [
+        (["--op", "sofmax"], "no operation sofmax"),
+        (["--op", "exp", "--dtype", "float33"], "float33"),
+        (["--op", "argmax", "--mode", "both"], "nothing to time"),
+        (["--load", "there_is_none.py"], "there is no file there_is_none.py"),
+        (["--compare", "a.json", "b.json"], "a.json"),
+        (["--op", "exp", "--python", "/no/python"], "/no/python is no Python that runs"),
+    ],
+)
+def test_wrong_arguments_are_named(arguments, text, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert main(["bench", *arguments]) == 1
+    error = capsys.readouterr().err
+    assert text in error and "Traceback" not in error
+
+
+def test_slower_is_red_and_shown(capsys):
+    from rich.console import Console
+
+    slow, fast = measurement(torch=0.5e-3), measurement("tanh", torch=4e-3)
+    console = Console(force_terminal=True, width=200, color_system="standard", highlight=False)
+    console.print(show.table([slow, fast], None))
+    found = results(slow, fast, torch="2")
+    show.summary(found, console)
+    text = capsys.readouterr().out
+    assert "\x1b[31m0.50x" in text and "\x1b[32m4.00x" in text and "slower in 1" in text
+
+
+@pytest.mark.parametrize("seconds,text", [(1.5, "1.50 s"), (74.1e-6, "74.1 us"), (3e-9, "3.00 ns"), (0.123, "123 ms")])
+def test_times_have_three_digits(seconds, text):
+    assert show.time(seconds) == text
+
+
+def test_the_share_of_the_roof_is_the_least_time_over_the_time():
+    class Roofs:
+        copy = ((1e3, 1.0), (1e9, 1.0))
+
+        def least(self, flops, moved, touched, dtype):
+            return 5e-4
+
+        def working_set(self, moved, touched, cold):
+            return touched
+
+    assert math.isclose(show.share(measurement(), Roofs()), 0.5)
+
+
+def test_the_project_s_suites_run(tmp_path):
+    pytest.importorskip("pytest_benchmark")
+    if not (ROOT / "bench" / "suites.py").exists():
+        pytest.skip("needs the source tree")
+    command = [sys.executable, "-m", "pytest", "bench", "-q", "-p", "no:xdist", "-p", "no:cacheprovider",
+               "--processors", "1", "--turns", "1", "--seconds", "0.001", "-k", "dlcore and (64x64 or adds)",
+               "--benchmark-json", str(tmp_path / "out.json")]  # fmt: skip
+    path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
+    done = subprocess.run(command, cwd=ROOT, env={**os.environ, "PYTHONPATH": path}, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    found = json.loads((tmp_path / "out.json").read_text())["benchmarks"]
+    assert len(found) >= 2 and all(b["stats"]["median"] > 0 for b in found)
+
+
+def test_results_of_the_project_can_be_read():
+    paths = [p for p in (ROOT / "bench" / "results").glob("*/*.json") if p.stem not in ("weight", "roofline")]
+    for path in paths:
+        assert Results.load(path).rows, path
+
+
+def test_a_row_that_lists_no_sizes_is_timed_at_its_largest_sample(own):
+    (op,) = load(own("unlisted"))
+    assert isinstance(op, Op) and [c.shape for c in cases([op], [float32], ["forward"])] == ["33x65"]
