@@ -43,11 +43,12 @@ _DESCRIPTION = "dlcore, a small deep learning engine. `dlcore --version` prints 
 def _commands() -> SubcommandApp:
     from tyro.extras import SubcommandApp
 
-    from dlcore.cli import bench, demo, doctor, verify
+    from dlcore.cli import bench, demo, doctor, roofline, verify
 
     app = SubcommandApp()
     app.command(name="bench")(bench.run)
     app.command(name="demo")(demo.run)
     app.command(name="doctor")(doctor.run)
+    app.command(name="roofline")(roofline.run)
     app.command(name="verify")(verify.run)
     return app
