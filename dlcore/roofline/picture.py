@@ -158,7 +158,7 @@ def _shares(
         0.3 / WIDTH, high - 0.08 / inches, "Share of the roof: the least time at the roofs over the time taken",
         fontsize=9, color=ink.text, weight="bold", va="top",
     )  # fmt: skip
-    for column in range(columns):
+    for column in range(columns if points else 0):
         part = points[column * rows : (column + 1) * rows]
         left = 0.3 + column * wide
         box = ((left + NAMES * wide) / WIDTH, 0.2 / inches, BARS * wide / WIDTH, ROW * rows / inches)
