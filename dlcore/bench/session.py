@@ -21,8 +21,10 @@ from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
 
+import dlcore
 from dlcore._autograd import grad
 from dlcore._capture import capture
+from dlcore._device import Device
 from dlcore._explain import work
 from dlcore._tensor import Tensor, empty
 from dlcore.bench.cases import Case, Program
@@ -126,9 +128,9 @@ class Worker:
         return json.loads(line) if line else self._ended()
 
     def _ended(self) -> NoReturn:
+        code = self.process.wait()  # its pipe is closed: it is at its end
         self.close()
-        text = f"bench: the process of {self.engine} ended with {self.process.returncode}"
-        raise ChildProcessError(f"{text} (see its message above)")
+        raise ChildProcessError(f"bench: the process of {self.engine} ended with {code} (see its message above)")
 
     def close(self) -> None:
         """Ends the process."""
@@ -157,7 +159,7 @@ class Session:
         path: str | None = None,
     ):
         self.libraries, self.device, self.file = tuple(libraries), device, file
-        self._environment = {"PYTHONPATH": path} if path else {}
+        self.path = [path] if path else []
         self.threads = threads or len(os.sched_getaffinity(0))
         self.pythons = {"dlcore": sys.executable, **dict.fromkeys(libraries, sys.executable), **(pythons or {})}
         self.workers: dict[str, Worker] = {}
@@ -250,7 +252,9 @@ class Session:
 
     def _started(self, library: str) -> Worker:
         name = library.partition(" ")[0]
-        worker = Worker(name, self.threads, self.device, self.pythons[name], self._environment)
+        own = [str(Path(dlcore.__file__).parents[1])] if name == "dlcore" else []  # the very same one
+        path = os.pathsep.join([*own, *self.path, *filter(None, [os.environ.get("PYTHONPATH")])])
+        worker = Worker(name, self.threads, self.device, self.pythons[name], {"PYTHONPATH": path})
         self.versions[library] = worker.version
         return worker
 
@@ -348,6 +352,8 @@ def _source(value: Any, lib: str = "") -> str:
     """An attribute's value as Python source; a dtype as dlcore's, or for others by its name."""
     if isinstance(value, DType):
         return f"{lib}.{value.name}" if lib else repr(value.name)
+    if isinstance(value, Device):
+        return f"{lib}.device({str(value)!r})" if lib else repr(str(value))
     if isinstance(value, tuple):
         return f"({''.join(f'{_source(v, lib)}, ' for v in value)})"
     if isinstance(value, float) and not math.isfinite(value):
