@@ -131,6 +131,25 @@ def reference(op: Op, arrays: Sequence[Any], attrs: tuple[Any, ...]) -> list[np.
     return [np.asarray(r) for r in (result if isinstance(result, tuple | list) else (result,))]
 
 
+def precise_reference(
+    op: Op, arrays: Sequence[Any], attrs: tuple[Any, ...]
+) -> tuple[list[np.ndarray[Any, Any]], float]:
+    """What `ref` gives in long double, and the bound: for float64 operands, which `ref` in float64 is no better than.
+
+    Where it does not compute in long double, what it gives in float64, and twice the bound.
+    """
+    long = [x.astype(np.longdouble) if isinstance(x, np.ndarray) and x.dtype == np.float64 else x for x in arrays]
+    try:
+        with np.errstate(all="ignore"):
+            made = op.ref(long, *attrs) if op.variadic else op.ref(*long, *attrs)  # type: ignore[misc]
+        want = [np.asarray(r) for r in (made if isinstance(made, tuple | list) else (made,))]
+    except (TypeError, ValueError):
+        want = []
+    if want and all(w.dtype != np.float64 for w in want):
+        return want, op.ulp
+    return reference(op, arrays, attrs), 2 * op.ulp
+
+
 # ---- comparing ----------------------------------------------------------------------------------------------------
 
 
@@ -173,7 +192,7 @@ def difference(
         if overflows and magnitude is not None:
             widest = np.finfo(np.float64 if got.dtype.itemsize == 8 else np.float32).max  # what sums are kept in
             same |= ~(scale < widest) | (~(scale < got.dtype.largest) & ~np.isfinite(values))
-        error = np.where(same, 0.0, np.abs(values - want))
+        error = np.where(same, 0.0, np.abs(values - want).astype(np.float64))
         bad = ~same & ~(error <= bound)
         beyond = np.where(error <= slack, 0.0, (error - slack) / unit)
     worst = float(np.max(np.nan_to_num(beyond, nan=np.inf), initial=0.0))
@@ -234,26 +253,26 @@ def check_call(
     arrays: Sequence[Any] | None = None,
     what: str = "",
     *,
+    precise: bool = False,
     overflows: bool = False,
-    want: list[np.ndarray[Any, Any]] | None = None,
 ) -> float:
     """One call on the operands that ``make`` makes, against `ref`; what it does not write stays as it was.
 
     ``arrays``: the operands as the reference takes them (default: their values, cast as the row promotes them).
-    ``overflows``: see `difference`. ``want``: what `ref` gives, where it is known. Returns the largest error in units
-    of eps * magnitude.
+    ``precise``: the reference in more than float64, see `precise_reference`. ``overflows``: see `difference`. Returns
+    the largest error in units of eps * magnitude.
     """
     with guarded(), _autograd.no_grad():
         operands = make()
         given = [np.asarray(x).tobytes() if isinstance(x, Tensor) else None for x in operands]
         arrays = promoted(op, operands) if arrays is None else arrays
         got = call(op, operands, attrs)
-        want = reference(op, arrays, attrs) if want is None else want
+        want, ulp = precise_reference(op, arrays, attrs) if precise else (reference(op, arrays, attrs), op.ulp)
         what = what or op.name
         assert len(got) == len(want), f"{what}: {len(got)} results, the reference has {len(want)}"
         worst = 0.0
         for k, (g, w) in enumerate(zip(got, want, strict=True)):
-            found = difference(g, w, op.ulp, magnitude(op, arrays, attrs, k, len(want)), overflows=overflows)
+            found = difference(g, w, ulp, magnitude(op, arrays, attrs, k, len(want)), overflows=overflows)
             assert not found.text, f"{what} [{k}]: {found.text}"
             worst = max(worst, found.ulps)
         for k in set(range(len(operands))) - set(written(op, len(operands), attrs)):

@@ -188,8 +188,8 @@ def _fuzz(
             done=lambda row, n, total: progress.update(task, description=row, completed=n, total=total),
         )  # fmt: skip
     for f in found:
-        if f.calls + f.refused >= 10 and f.refused > 0.9 * (f.calls + f.refused):
-            console.print(f"[yellow]{escape(f.row)}[/]: took only {f.calls} of {f.calls + f.refused} calls")
+        if f.calls >= 10 and f.plain > 0.9 * f.calls:
+            console.print(f"[yellow]{escape(f.row)}[/]: {f.plain} of {f.calls} calls were only samples: it takes no others")
     wrong = [f for f in found if f.text]
     for f in wrong:
         _show_difference(console, f, seed)
@@ -197,7 +197,7 @@ def _fuzz(
     color = "red" if wrong else "green"
     console.print(
         f"{sum(f.calls for f in found):,} random calls of {len(found)} operations on {device}, seed {seed}, "
-        f"{sum(f.refused for f in found):,} more refused: [{color}]{len(wrong)} wrong[/], "
+        f"{sum(f.refused for f in found):,} others refused: [{color}]{len(wrong)} wrong[/], "
         f"{time.monotonic() - start:.0f} s"
     )
     return 1 if wrong else 0

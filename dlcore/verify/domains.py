@@ -10,66 +10,113 @@ from typing import Any
 
 import numpy as np
 
-from dlcore import testing
 from dlcore.dtypes import as_dtype
 from dlcore.op import Op
 
 __all__ = ["restricted"]
 
-Change = Callable[[list[Any], tuple[Any, ...]], list[Any]]
+Change = Callable[[list[Any], tuple[Any, ...], float], None]
+"""Changes the operands, floating ones in float64, in place; given the attributes and the largest number of sums."""
 
 
 def restricted(op: Op, operands: Sequence[Any], attrs: tuple[Any, ...]) -> list[Any]:
     """The operands with their values mapped into the row's domain."""
-    change, found = DOMAINS.get(op.name), list(operands)
+    change, changed = DOMAINS.get(op.name), [_wide(x) for x in operands]
     if change is None:
-        return found
+        return list(operands)
+    doubles = any(isinstance(x, np.ndarray) and x.dtype == np.float64 for x in operands)
     with np.errstate(all="ignore"):
-        changed = change([_wide(x) for x in found], attrs)
-    return [_narrow(x, y) for x, y in zip(found, changed, strict=True)]
+        change(changed, attrs, np.finfo(np.float64 if doubles else np.float32).max)
+        return [
+            np.asarray(y).reshape(x.shape).astype(x.dtype) if isinstance(x, np.ndarray) else x
+            for x, y in zip(operands, changed, strict=True)
+        ]
 
 
 def _wide(x: Any) -> Any:
     return x.astype(np.float64) if isinstance(x, np.ndarray) and as_dtype(x.dtype).is_float else x
 
 
-def _narrow(x: Any, y: Any) -> Any:
-    if not isinstance(x, np.ndarray):
-        return y
-    with np.errstate(all="ignore"):
-        return np.asarray(y).reshape(x.shape).astype(x.dtype)
+def _limited(x: Any, limit: float) -> Any:
+    """Finite values no larger than ``limit``."""
+    return np.where(np.isfinite(x), np.clip(x, -limit, limit), x)
 
 
-def _between(position: int, low: float, high: float) -> Change:
-    """Operand ``position`` clipped."""
+def _output(low: float, high: float) -> Change:
+    """Operand 1 is a result of the forward pass, which lies between ``low`` and ``high``."""
 
-    def change(operands: list[Any], attrs: tuple[Any, ...]) -> list[Any]:
+    def change(operands: list[Any], attrs: tuple[Any, ...], largest: float) -> None:
+        operands[1] = np.clip(operands[1], low, high)
+
+    return change
+
+
+def _tail(position: int) -> Change:
+    """gelu and its slope are 0 where they would be subnormal numbers, which csrc/core/math.inl says."""
+
+    def change(operands: list[Any], attrs: tuple[Any, ...], largest: float) -> None:
         x = operands[position]
-        operands[position] = np.clip(x, low, high) if isinstance(x, np.ndarray | float) else x
-        return operands
+        operands[position] = np.where((x > -42) & (x < -9.9), x / 4.5, x)
 
     return change
 
 
-def _within(limit: float) -> Change:
-    """Finite values of all operands no larger than ``limit``."""
+def _mean(operands: list[Any], attrs: tuple[Any, ...], largest: float) -> None:
+    """The sum behind a mean overflows where the mean would not."""
+    operands[0] = _limited(operands[0], largest / max(1, operands[0].size))
 
-    def change(operands: list[Any], attrs: tuple[Any, ...]) -> list[Any]:
-        return [
-            np.where(np.isfinite(x), np.clip(x, -limit, limit), x)
-            if isinstance(x, np.ndarray) and x.dtype == np.float64 else x for x in operands
-        ]  # fmt: skip
+
+def _softmax_backward(operands: list[Any], attrs: tuple[Any, ...], largest: float) -> None:
+    """dout less its mean must be a number: it is multiplied by probabilities that may be 0."""
+    _output(0.0, 1.0)(operands, attrs, largest)
+    operands[0] = _limited(operands[0], largest / (4 * max(1, operands[0].size)))
+
+
+def _log_softmax_backward(operands: list[Any], attrs: tuple[Any, ...], largest: float) -> None:
+    """Infinity times a probability that is 0 in float32 and not in float64 is NaN, not infinity."""
+    out = np.clip(operands[1], -np.inf, 0.0)
+    _softmax_backward(operands, attrs, largest)
+    operands[1] = out if np.isfinite(operands[0]).all() else np.where(np.isfinite(out), np.clip(out, -80.0, 0.0), out)
+
+
+def _linear_backward(operands: list[Any], attrs: tuple[Any, ...], largest: float) -> None:
+    """`saved` is the output of sigmoid and tanh."""
+    low = {"sigmoid": 0.0, "tanh": -1.0}.get(attrs[0] if attrs else None)
+    if low is not None and isinstance(operands[3], np.ndarray):
+        operands[3] = np.clip(operands[3], low, 1.0)
+
+
+def _optimizer(settings: list[list[float]]) -> Change:
+    """Settings mean something. The bound is one for values of a few units: (1 - beta2) g^2 would overflow with others.
+
+    Parameters and moments are finite (a gradient need not be): where 0 weighs one, the kernels multiply by it.
+    """
+
+    def change(operands: list[Any], attrs: tuple[Any, ...], largest: float) -> None:
+        n = attrs[0]
+        for k, x in enumerate(operands[:-1]):
+            if isinstance(x, np.ndarray) and x.dtype == np.float64:
+                operands[k] = _limited(x, 4.0)
+                if not n <= k < 2 * n:
+                    operands[k] = np.nan_to_num(operands[k], posinf=4.0, neginf=-4.0)
+                operands[k] = np.abs(operands[k]) if 3 * n <= k < 4 * n else operands[k]
+        if operands[-1].ndim == 2 and operands[-1].shape[1] == len(settings[0]):
+            operands[-1] = np.resize(np.array(settings), operands[-1].shape)
 
     return change
 
 
-# What a gradient takes from its forward pass is a result of it, and the formulas use that.
-_OUTPUTS: dict[str, Change] = {
-    "sigmoid_backward": _between(1, 0.0, 1.0),
-    "tanh_backward": _between(1, -1.0, 1.0),
-    "softmax_backward": _between(1, 0.0, 1.0),
-    "log_softmax_backward": _between(1, -np.inf, 0.0),
+DOMAINS: dict[str, Change] = {
+    "sigmoid_backward": _output(0.0, 1.0),
+    "tanh_backward": _output(-1.0, 1.0),
+    "softmax_backward": _softmax_backward,
+    "log_softmax_backward": _log_softmax_backward,
+    "gelu": _tail(0),
+    "gelu_backward": _tail(1),
+    "mean": _mean,
+    "linear_backward": _linear_backward,
+    "sgd": _optimizer([[0.1, 0.9, 0.25, 0.5, 0, 0], [0.1, 0.5, 0, 0.25, 1, 1], [0.5, 0, 0, 0, 0, 0]]),
+    "adam": _optimizer(
+        [[0.1, 0.9, 0.99, 1e-8, 0.25, 0, 0], [0.1, 0.25, 0.875, 2**-20, 0.25, 1, 1], [0.1, 0.9, 0.999, 1e-8, 0, 0, 0]]
+    ),
 }
-
-DOMAINS: dict[str, Change] = {**_OUTPUTS}
-assert testing

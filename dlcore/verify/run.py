@@ -10,8 +10,8 @@ from dlcore._device import device as as_device
 from dlcore.dtypes import as_dtype
 from dlcore.op import Op
 from dlcore.verify import checks
-from dlcore.verify.draws import draw, finite
-from dlcore.verify.fuzzing import Fuzzed
+from dlcore.verify.draws import draw
+from dlcore.verify.fuzzing import Fuzzed, bounds
 from dlcore.verify.pool import Crash, Task, work
 from dlcore.verify.report import Check, RowReport
 from dlcore.verify.snippet import snippet
@@ -131,5 +131,5 @@ def _crash_found(
         result.number, tame = crash.told
         given = draw(op, seed, result.number, tame, [as_dtype(d) for d in dtypes])
         result.calls = result.number + 1
-        result.snippet = snippet(given, device, files, all(map(finite, given.operands)))
+        result.snippet = snippet(given, device, files, bounds(given))
     return result

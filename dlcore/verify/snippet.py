@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +16,10 @@ from dlcore.verify.draws import PLAIN, Draw, Layout
 __all__ = ["literal", "shown", "snippet"]
 
 
-def snippet(given: Draw, device: Any = "cpu", files: Sequence[str] = (), overflows: bool = True) -> str:
+def snippet(given: Draw, device: Any = "cpu", files: Sequence[str] = (), bounds: Mapping[str, Any] | None = None) -> str:
     """Python that makes the operands, calls the row, prints result and reference, and raises what is wrong."""
     names, place = _names(given), "" if str(device) == "cpu" else f", device={str(device)!r}"
+    told = "".join(f", {name}={value}" for name, value in (bounds or {}).items())
     made = [_made(n, x, w, place) for n, x, w in zip(names, given.operands, given.layouts, strict=True)]
     lines = [
         *_imports(given, files), "", f"op = REGISTRY[{given.op.name!r}]",
@@ -29,7 +30,7 @@ def snippet(given: Draw, device: Any = "cpu", files: Sequence[str] = (), overflo
         "    first, again = ([np.asarray(x) for x in testing.call(op, operands(), attrs)] for _ in range(2))",
         'print("dlcore:   ", first)',
         'print("reference:", testing.reference(op, testing.promoted(op, operands()), attrs))',
-        f"testing.check_call(op, operands, attrs{', overflows=True' if overflows else ''})",
+        f"testing.check_call(op, operands, attrs{told})",
         'assert [x.tobytes() for x in first] == [x.tobytes() for x in again], "other bits the second time"',
     ]  # fmt: skip
     return "\n".join(lines) + "\n"
