@@ -41,10 +41,16 @@ sanitize: .venv/.test
 	$(SANITIZED) -m smoke
 	$(SANITIZED) tests/test_table.py -k "test_any_memory_layout or test_forward and float32"
 
-# Training steps, an epoch, operations and products beside the peers; every row; what is installed. Half an hour.
+# Training steps, an epoch, operations and products beside the peers (pytest-benchmark); what is installed; every row;
+# the rooflines. All into bench/results/<machine>/, in about half an hour; `make readme` then makes tables and pictures.
+RESULTS = bench/results/$$($(BIN)/python -c 'from dlcore.bench.machine import slug; print(slug())')
 bench: .venv/.bench
 	$(BIN)/python -m pytest bench -q -p no:xdist --peers $(PEERS) --benchmark-columns=median,iqr,rounds --benchmark-sort=name
 	$(BIN)/python -m bench.weight --peers $(PEERS)
+	$(BIN)/dlcore bench --python $(PEERS) --out $(RESULTS)/rows
+	$(BIN)/dlcore roofline --out build/roofline && cp build/roofline/roofline.json $(RESULTS)/roofline.json
+	$(BIN)/dlcore roofline examples/roofline_model.py:build --out build/roofline-step \
+	    && cp build/roofline-step/roofline.json $(RESULTS)/roofline-step.json
 
 # On a machine with an NVIDIA GPU: everything it can tell, in one resumable go (bench/gpu.py). GPU_ARGS="--minutes 60"
 gpu: .venv/.cuda13
@@ -57,8 +63,8 @@ kernels: .venv/.test
 verify: .venv/.test
 	$(BIN)/dlcore verify --compile
 
-# The README's tables, from the newest results of this machine.
-readme: .venv/.core
+# The tables and pictures of README.md and docs/, from the newest results of this machine.
+readme: .venv/.bench
 	$(BIN)/python -m bench.report
 
 wheel: .venv/bin/python

@@ -15,7 +15,11 @@ from bench import RESULTS
 from bench.suites import RECORDED, SUITES, TORCH, Goal, Timed
 from dlcore.bench.machine import slug
 from dlcore.bench.results import Results
+from dlcore.bench.roofs import Roofs
 from dlcore.bench.session import Measurement
+from dlcore.bench.show import share, time
+from dlcore.roofline import picture
+from dlcore.roofline.report import Report
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = (ROOT / "README.md", ROOT / "docs" / "benchmarks.md")
@@ -163,6 +167,21 @@ def gemm(load: Load, results: Path) -> str:
     return _table(["operands (GFLOP/s)", "threads", *ways, "dlcore", "dlcore over the better"], rows)
 
 
+def rows(load: Load, results: Path) -> str:
+    """Every row in float32, forward, from a warm cache: time, rates, share of the roof, and the libraries."""
+    found = load("rows")
+    roofs = Roofs.from_json(found.roofs or {})
+    table = []
+    for m in found.rows:
+        if m.mode == "forward" and m.cache == "warm" and m.dtype in ("float32", "bool", "int64"):
+            rates = [f"{work / m.seconds / 1e9:.1f}" if work else "" for work in (m.bytes, m.flops)]
+            part = share(m, roofs)
+            over = [_times(m.ratio(library)) for library in ("torch", "numpy", "jax")]
+            table.append([m.row, m.shape, time(m.seconds), *rates, "" if part is None else f"{part:.0%}", *over])
+    own = ["dlcore", "GB/s", "GFLOP/s", "of the roof"]
+    return _table(["operation", "operands", *own, "over torch", "over NumPy", "over JAX"], table)
+
+
 def weight(load: Load, results: Path) -> str:
     """Megabytes installed and import times."""
     found = json.loads((results / "weight.json").read_text())["rows"].items()
@@ -188,7 +207,10 @@ def kernels(load: Load, results: Path) -> str:
     return _table(["kernels compiled without problems", *arches, "run on hardware"], table)
 
 
-SECTIONS = {f.__name__: f for f in (headline, machine, steps, epoch, goals, operations, gemm, weight, kernels)}
+SECTIONS = {
+    f.__name__: f for f in (headline, machine, steps, epoch, goals, operations, gemm, rows, weight, kernels)
+}
+PICTURES = {"roofline": "roofline.png", "roofline-step": "roofline-step.png"}
 
 
 def render(text: str, results: Path) -> str:
@@ -208,6 +230,9 @@ def main() -> None:
         raise SystemExit(f"bench.report: no results in {results.name}; run `make bench`, or name one of: {known}")
     for page in PAGES:
         page.write_text(render(page.read_text(), results))
+    for name, image in PICTURES.items():
+        found = Report.load(results / f"{name}.json")
+        picture.write(picture.draw(found.points, found.roofs, found.title), ROOT / "docs" / "images" / image)
 
 
 if __name__ == "__main__":

@@ -92,7 +92,7 @@ class Measurement:
 def installed(python: str, device: str = "cpu") -> list[str]:
     """The libraries that a Python has, of those that can be held against dlcore on the device."""
     code = "import sys, importlib.util as u; print(*[m for m in sys.argv[1:] if u.find_spec(m)])"
-    names = [n for n in LIBRARIES if device != "cpu" or n != "cupy"]
+    names = [n for n in LIBRARIES if n != ("cupy" if device == "cpu" else "numpy")]
     done = subprocess.run([python, "-c", code, *names], capture_output=True, text=True, check=True)
     return done.stdout.split()
 
