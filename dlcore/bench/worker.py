@@ -77,8 +77,8 @@ class _nothing:
 
 def _both(request):
     """Forward and backward with a tape: gradients of the leaves, made anew, and the result."""
-    names = request["names"] if not request["variadic"] else []
-    leaves = [names[k] for k in request["leaves"]] if names else []
+    names = request["names"]
+    leaves = [f"{names[0]}[{k}]" if request["variadic"] else names[k] for k in request["leaves"]]
     clear = "".join(f"{n}.grad = " for n in leaves) + "None"
     setup = (
         f"{request['setup']}\n"
@@ -294,11 +294,11 @@ class Prepared:
         self.engine, self.mode = engine, request["mode"]
         setup, expression = engine.source(request)
         if request["variadic"]:
-            unpack = f"{request['names'][0]} = list(arrays)"
+            unpack = f"{request['names'][0]} = list(arrays{'[:-1]' if request['mode'] == 'both' else ''})"
         else:
             unpack = "".join(f"{n} = arrays[{k}]\n    " for k, n in enumerate(request["names"])) or "pass"
         if request["mode"] == "both":
-            unpack += f"\n    dy = arrays[{len(request['names'])}]"
+            unpack += "\n    dy = arrays[-1]"
         source = LOOP.format(
             unpack=unpack, setup=setup.replace("\n", "\n    "), expression=expression, needs_out=request["needs_out"]
         )

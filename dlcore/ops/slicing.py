@@ -106,7 +106,7 @@ def _slice_samples(rng: np.random.Generator) -> Iterator[Sample]:
 
 
 _SLICES = "at = tuple(slice(s, s + n * step, step) for s, n, step in index)"
-_ROWS = "start, count, step = index[0]"  # of the first axis
+_ROWS = "begin, length, step = index[0]\nend = begin + length * step"  # of the first axis
 _SOME, _HALF = ((511, 512, 1),), (512, RAGGED[1])  # the second half of a ragged matrix
 
 SLICE = Op(
@@ -165,8 +165,8 @@ SLICE_BACKWARD = Op(
         Size((_HALF,), (RAGGED, _SOME), "ragged"),
     ),
     peers={
-        "torch": (_ROWS, "torch.ops.aten.slice_backward(dout, shape, 0, start, start + count * step, step)"),
-        "jax": (_ROWS, "jnp.zeros(shape, dout.dtype).at[start : start + count * step : step].set(dout)"),
+        "torch": (_ROWS, "torch.ops.aten.slice_backward(dout, shape, 0, begin, end, step)"),
+        "jax": (_ROWS, "jnp.zeros(shape, dout.dtype).at[begin:end:step].set(dout)"),
     },
     errors=lambda: [
         Wrong((np.zeros(2),), ((4,), ((0, 3, 1),)), ShapeError, "slice_backward: dout has shape (2,), the slice (3,)"),
@@ -255,8 +255,8 @@ SLICE_ASSIGN = Op(
     samples=_slice_assign_samples,
     sizes=(Size(((64, 64), (32, 64)), (((16, 32, 1),),), "small"), Size((RAGGED, _HALF), (_SOME,), "ragged")),
     peers={
-        "torch": (_ROWS, "torch.slice_scatter(x, value, 0, start, start + count * step, step)"),
-        "jax": (_ROWS, "x.at[start : start + count * step : step].set(value)"),
+        "torch": (_ROWS, "torch.slice_scatter(x, value, 0, begin, end, step)"),
+        "jax": (_ROWS, "x.at[begin:end:step].set(value)"),
     },
     errors=lambda: [
         Wrong(
