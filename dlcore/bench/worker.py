@@ -216,6 +216,7 @@ class Jax(Engine):
 
     def __init__(self, threads, device):
         os.environ.setdefault("JAX_PLATFORMS", "cpu" if device == "cpu" else "cuda")
+        os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # other processes need memory too
         import jax
 
         jax.config.update("jax_enable_x64", True)  # float64 and int64 as given; float32 stays float32
