@@ -1,5 +1,6 @@
 """Roofs, points under them, the picture, the page, and the command."""
 
+import dataclasses
 import html.parser
 import importlib.util
 import json
@@ -20,6 +21,7 @@ from dlcore.bench import gpu_roofs, roofs
 from dlcore.bench.roofs import Roofs
 from dlcore.bench.session import Measurement, Timing
 from dlcore.cli import main
+from dlcore.cli import roofline as command
 from dlcore.roofline import model as models
 from dlcore.roofline.page import describe, page
 from dlcore.roofline.points import STEP, Point, from_launches, from_measurements
@@ -136,11 +138,20 @@ def test_measured_roofs_make_sense(measured):
     assert all(math.isfinite(rate) and rate > 0 for rate in rates)
     assert set(measured.fma) == {"float32", "float64"} == set(measured.gemm)
     assert all(math.isfinite(rate) and rate > 0 for rate in (*measured.fma.values(), *measured.gemm.values()))
+    assert 0 <= measured.taken < 1
     assert "NumPy" in measured.library and measured.library.endswith("2 threads")
     assert (measured.device, measured.threads, measured.quick) == ("cpu", 2, True)
     curve = [measured.bandwidth(2.0**k) for k in range(10, 40)]
     assert curve == sorted(curve, reverse=True), "a larger working set is never faster"
     assert curve[0] == max(rates)
+
+
+def test_time_that_others_take_is_told():
+    loops = roofs._Loops(2, 0.0)
+    loops._wall, loops._busy = 10.0, 15.0
+    assert loops.taken == pytest.approx(0.25)
+    quiet, busy = (dataclasses.replace(MADE, taken=taken) for taken in (0.02, 0.25))
+    assert command._notes(quiet) == [] and "25% of the processors' time" in command._notes(busy)[0]
 
 
 def test_a_library_that_cannot_be_asked_is_no_roof(monkeypatch):

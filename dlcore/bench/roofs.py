@@ -48,7 +48,7 @@ class Roofs:
     """The roofs of a device. ``copy``, ``read``: (working set in bytes, bytes/s); ``fma``, ``gemm``: dtype -> FLOP/s.
 
     ``library`` says what ``gemm`` is of; a GPU's ``fma`` has "tf32" too: float32 rounded to 11 bits on tensor cores.
-    ``threads``: 0 for a GPU.
+    ``threads``: 0 for a GPU. ``taken``: the part of the processors' time that others had while these were measured.
     """
 
     device: str
@@ -59,6 +59,7 @@ class Roofs:
     gemm: dict[str, float] = field(default_factory=dict)
     library: str = ""
     quick: bool = False
+    taken: float = 0.0
 
     @cached_property
     def curve(self) -> list[tuple[int, float]]:
@@ -168,7 +169,7 @@ def _measure_cpu(threads: int, quick: bool, told: Progress) -> dict[str, Any]:
             half, other = words[:n], words[n : 2 * n]
             copy[size] = max(copy[size], loops.copy(half, other, past_caches=size >= 1 << 20))
             read[size] = max(read[size], loops.read(words[: 2 * n]))
-    return {"copy": list(copy.items()), "read": list(read.items()), "fma": fma}
+    return {"copy": list(copy.items()), "read": list(read.items()), "fma": fma, "taken": loops.taken}
 
 
 class _Loops:
@@ -176,8 +177,14 @@ class _Loops:
 
     def __init__(self, threads: int, seconds: float):
         self.threads, self.seconds = threads, seconds
+        self._wall = self._busy = 0.0
         self._times = zeros((threads, 2), dtype=float64, device="cpu")
         self._sums = zeros((threads,), dtype=int64, device="cpu")
+
+    @property
+    def taken(self) -> float:
+        """Of the processors' time since the first loop, what part other processes had."""
+        return max(0.0, 1 - self._busy / (self.threads * self._wall))
 
     def copy(self, source: Tensor, target: Tensor, past_caches: bool) -> float:
         """Bytes read and written a second."""
@@ -207,7 +214,9 @@ class _Loops:
     def _sample(self, kernel: str, x: Tensor, out: Tensor, passes: int, params: Sequence[int | float]) -> float:
         """Seconds from the first thread's start to the last one's end."""
         for _ in range(20):
+            wall, busy = time.perf_counter(), time.process_time()
             _C.run_kernel(kernel, [x], [out, self._times], [passes, *params])
+            self._wall, self._busy = self._wall + time.perf_counter() - wall, self._busy + time.process_time() - busy
             times = self._times.numpy()
             if not np.isnan(times).any():
                 return float(times[:, 1].max() - times[:, 0].min())

@@ -34,6 +34,8 @@ __all__ = ["run"]
 
 MEDIUM = 8 << 20  # bytes of a row's representative case: work enough to be worth two threads, not all of memory
 
+BUSY = 0.1  # of the processors' time: taken by others, a note says that roofs and shares are not to be trusted
+
 
 def run(
     model: Annotated[str | None, tyro.conf.Positional, tyro.conf.arg(metavar="[MODEL]")] = None,
@@ -154,9 +156,14 @@ def _place(machine: dict[str, Any], roofs: Roofs) -> str:
 
 
 def _notes(roofs: Roofs) -> list[str]:
-    if roofs.threads:
-        return []
-    return ["The roofs of GPUs have not been verified on hardware: hold them against the vendor's figures first."]
+    if not roofs.threads:
+        return ["The roofs of GPUs have not been verified on hardware: hold them against the vendor's figures first."]
+    if roofs.taken > BUSY:
+        return [
+            f"Other processes had {roofs.taken:.0%} of the processors' time while the roofs were measured: "
+            "measure again when this machine is quiet."
+        ]
+    return []
 
 
 # ---- a model ------------------------------------------------------------------------------------------------------

@@ -221,7 +221,8 @@ def _number(axes: Any, points: Sequence[Point], ink: Ink) -> None:
         box = measure(probe)
         sizes.append((box.width / 2, box.height / 2))
         probe.remove()
-    places = _places(at / scale, np.array(sizes).reshape(-1, 2) / scale, np.array(axes.bbox.extents) / scale)
+    marks = np.array([7.5 if p.family == STEP else 4.5 for p in points])
+    places = _places(at / scale, marks, np.array(sizes).reshape(-1, 2) / scale, np.array(axes.bbox.extents) / scale)
     for p, start, place in zip(points, at / scale, places, strict=True):
         offset = place - start
         arrow = {"arrowstyle": "-", "color": ink.text, "linewidth": 0.5, "shrinkA": 0, "shrinkB": 0}
@@ -233,20 +234,20 @@ def _number(axes: Any, points: Sequence[Point], ink: Ink) -> None:
         )  # fmt: skip
 
 
-def _places(at: Any, half: Any, bounds: Any) -> Any:
-    """Centres for labels of half sizes ``half`` of marks at ``at``: of some orders of placing, the nearest."""
+def _places(at: Any, marks: Any, half: Any, bounds: Any) -> Any:
+    """Centres for labels of half sizes ``half`` beside marks of half sizes ``marks``: of some orders, the nearest."""
     if not len(at):
         return at
     apart = np.hypot(*(at[:, None] - at[None]).transpose(2, 0, 1))
     crowd = (apart < 40).sum(1)
     orders = [np.argsort(crowd), np.argsort(-crowd), np.argsort(at[:, 1]), np.argsort(-at[:, 1]), np.argsort(at[:, 0])]
-    found = [_placed(order, at, half, bounds) for order in orders]
+    found = [_placed(order, at, marks, half, bounds) for order in orders]
     return min(found, key=lambda places: float(np.hypot(*(places - at).T).sum()))
 
 
-def _placed(order: Any, at: Any, half: Any, bounds: Any) -> Any:
+def _placed(order: Any, at: Any, marks: Any, half: Any, bounds: Any) -> Any:
     """One after the other in ``order``, each at the nearest place that is free."""
-    taken = np.array([(*point, 4.5, 4.5) for point in at])  # centres and half sizes: marks, then labels
+    taken = np.column_stack([at, marks, marks])  # centres and half sizes: of marks, then of labels too
     places = at.copy()
     for k in order:
         for place in _candidates(at[k]):

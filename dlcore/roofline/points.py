@@ -114,9 +114,9 @@ def _launch(row: Launch, roofs: Roofs) -> Point:
     dtype = floats[0] if floats else arrays[0].dtype if arrays else float32
     set_ = roofs.working_set(row.bytes, sum(a.bytes for a in arrays))
     work = row.flops, row.bytes, set_, dtype
-    place = row.line.rpartition("/")[2]
+    place, shapes = row.line.rpartition("/")[2], row.shapes.replace("->", "→")
     return Point(
-        0, row.fused or row.operation, row.shapes, dtype.name, row.family, row.flops, row.bytes, set_, row.seconds,
+        0, row.fused or row.operation, shapes, dtype.name, row.family, row.flops, row.bytes, set_, row.seconds,
         roofs.least(*work), roofs.bound(*work), place,
     )  # fmt: skip
 
