@@ -270,7 +270,7 @@ static void sgd(const Args& a) {
 }
 
 // ---- clipping -----------------------------------------------------------------------------------------------------
-// Sums are taken in float64 in the order of 16 lanes, then of pieces: the same bits for any number of threads.
+// Sums are taken in float64 in the order of 16 lanes, of blocks, then of pieces: the same bits for any number of threads.
 constexpr int kSumLanes = 16;
 
 static inline double larger(double x, double y) { return y > x || y != y ? y : x; }  // NaN stays
@@ -285,14 +285,17 @@ template <Order order, class T> static double measure(const T* x, int64_t n, dou
     const int64_t m = n - i < kOptimBlock ? n - i : kOptimBlock, padded = (m + kSumLanes - 1) / kSumLanes * kSumLanes;
     load_block(block, x + i, m);
     for (int64_t j = m; j < padded; ++j) block[j] = 0;
+    double part[kSumLanes] = {};  // of this block: long chains of equal terms all round to one side
     for (int64_t j = 0; j < padded; j += kSumLanes) {
 #pragma omp simd
       for (int lane = 0; lane < kSumLanes; ++lane) {
         const double y = abs_(static_cast<double>(block[j + lane]));
-        if constexpr (order == kLargest) lanes[lane] = larger(lanes[lane], y);
-        else lanes[lane] += order == kSquares ? y * y : pow(y, power);
+        if constexpr (order == kLargest) part[lane] = larger(part[lane], y);
+        else part[lane] += order == kSquares ? y * y : pow(y, power);
       }
     }
+    for (int lane = 0; lane < kSumLanes; ++lane)
+      lanes[lane] = order == kLargest ? larger(lanes[lane], part[lane]) : lanes[lane] + part[lane];
   }
   double total = 0;
   for (const double lane : lanes) total = order == kLargest ? larger(total, lane) : total + lane;

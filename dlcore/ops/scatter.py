@@ -56,7 +56,7 @@ def _value_like_first(specs: Sequence[Spec | None]) -> tuple[DType | None, ...]:
 
 
 def _put_ref(x: Any, indices: Any, value: Any, axes: int) -> Any:
-    out = np.array(x)
+    out = np.array(x, order="C")  # so that its rows are a view
     rows = out.reshape(math.prod(x.shape[:axes]), *x.shape[axes:])
     values = np.broadcast_to(value, (*indices.shape, *x.shape[axes:])).reshape(indices.size, *x.shape[axes:])
     for i, place in enumerate(indices.astype(np.int64).ravel()):

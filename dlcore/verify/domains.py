@@ -79,6 +79,21 @@ def _log_softmax_backward(operands: list[Any], attrs: tuple[Any, ...], largest: 
     operands[1] = out if np.isfinite(operands[0]).all() else np.where(np.isfinite(out), np.clip(out, -80.0, 0.0), out)
 
 
+def _softmax(operands: list[Any], attrs: tuple[Any, ...], largest: float) -> None:
+    """Probabilities that would be subnormal numbers are 0, which csrc/core/math.inl says of its exponential."""
+    x, axis = operands[0], attrs[0] if attrs else -1
+    if not x.size or not -x.ndim <= axis < x.ndim:
+        return
+    below = np.max(x, axis=axis, keepdims=True) - x
+    low, high = (80.0, 120.0) if largest < 1e300 else (690.0, 800.0)
+    operands[0] = np.where((below > low) & (below < high), x + below - low / 2, x)
+
+
+def _clip(operands: list[Any], attrs: tuple[Any, ...], largest: float) -> None:
+    """The powers are summed in float64, where they must be numbers."""
+    operands[:] = [_limited(x, 1e75) for x in operands]
+
+
 def _linear_backward(operands: list[Any], attrs: tuple[Any, ...], largest: float) -> None:
     """`saved` is the output of sigmoid and tanh."""
     low = {"sigmoid": 0.0, "tanh": -1.0}.get(attrs[0] if attrs else None)
@@ -89,16 +104,16 @@ def _linear_backward(operands: list[Any], attrs: tuple[Any, ...], largest: float
 def _optimizer(settings: list[list[float]]) -> Change:
     """Settings mean something. The bound is one for values of a few units: (1 - beta2) g^2 would overflow with others.
 
-    Parameters and moments are finite (a gradient need not be): where 0 weighs one, the kernels multiply by it.
+    All are finite, but that a gradient may be NaN: kernels multiply by a weight of 0, and (1 - beta1) (g - m) is taken
+    from g where beta1 is small, as PyTorch does, which makes NaN of infinity.
     """
 
     def change(operands: list[Any], attrs: tuple[Any, ...], largest: float) -> None:
         n = attrs[0]
         for k, x in enumerate(operands[:-1]):
             if isinstance(x, np.ndarray) and x.dtype == np.float64:
-                operands[k] = _limited(x, 4.0)
-                if not n <= k < 2 * n:
-                    operands[k] = np.nan_to_num(operands[k], posinf=4.0, neginf=-4.0)
+                nan = np.nan if n <= k < 2 * n else 0.0
+                operands[k] = np.nan_to_num(_limited(x, 4.0), nan=nan, posinf=4.0, neginf=-4.0)
                 operands[k] = np.abs(operands[k]) if 3 * n <= k < 4 * n else operands[k]
         if operands[-1].ndim == 2 and operands[-1].shape[1] == len(settings[0]):
             operands[-1] = np.resize(np.array(settings), operands[-1].shape)
@@ -113,7 +128,9 @@ DOMAINS: dict[str, Change] = {
     "log_softmax_backward": _log_softmax_backward,
     "gelu": _tail(0),
     "gelu_backward": _tail(1),
+    "softmax": _softmax,
     "mean": _mean,
+    "clip_grad_norm": _clip,
     "linear_backward": _linear_backward,
     "sgd": _optimizer([[0.1, 0.9, 0.25, 0.5, 0, 0], [0.1, 0.5, 0, 0.25, 1, 1], [0.5, 0, 0, 0, 0, 0]]),
     "adam": _optimizer(

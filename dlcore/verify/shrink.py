@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -67,14 +67,17 @@ def _complexity(layout: Any) -> tuple[int, int]:
 
 
 def _shorter(given: Draw) -> Iterator[Draw]:
-    """Every axis of one length cut to a part of it, in all operands and shapes among the attributes; then in one."""
-    arrays = [x for x in given.operands if isinstance(x, np.ndarray)]
-    for n in sorted({n for x in arrays for n in x.shape if n}, reverse=True):
+    """Every axis of one length cut to a part of it, in all operands and shapes among the attributes; then only those
+    that are as far from the last; then one alone."""
+    arrays = {k: x for k, x in enumerate(given.operands) if isinstance(x, np.ndarray)}
+    for n in sorted({n for x in arrays.values() for n in x.shape if n}, reverse=True):
         for keep in _parts(n):
-            yield _cut(given, n, keep, range(len(given.operands)))
-        for k, x in enumerate(given.operands):
-            if isinstance(x, np.ndarray) and n in x.shape and n > 1:
-                yield _cut(given, n, slice(0, 1), [k])
+            places = [(k, a - x.ndim) for k, x in arrays.items() for a, m in enumerate(x.shape) if m == n]
+            yield _cut(given, n, keep, places, shapes=True)
+            for axis in {a for _, a in places} if len({a for _, a in places}) > 1 else ():
+                yield _cut(given, n, keep, [(k, a) for k, a in places if a == axis])
+            for place in places if len(places) > 1 else ():
+                yield _cut(given, n, keep, [place])
 
 
 def _parts(n: int) -> Iterator[slice]:
@@ -89,14 +92,13 @@ def _parts(n: int) -> Iterator[slice]:
     yield slice(0, 0)
 
 
-def _cut(given: Draw, n: int, keep: slice, places: Any) -> Draw:
-    operands = list(given.operands)
-    for k in places:
-        if isinstance(operands[k], np.ndarray):
-            operands[k] = operands[k][tuple(keep if m == n else slice(None) for m in operands[k].shape)].copy()
-    size = keep.stop - keep.start
+def _cut(given: Draw, n: int, keep: slice, places: Iterable[tuple[int, int]], shapes: bool = False) -> Draw:
+    """With axes (operand, axis from the end) of length ``n`` cut, and with ``shapes`` such lengths among attributes."""
+    operands, size = list(given.operands), keep.stop - keep.start
+    for k, axis in places:
+        operands[k] = operands[k][(..., keep, *[slice(None)] * (-1 - axis))].copy()
     attrs = tuple(
-        tuple(size if m == n and m > 3 else m for m in a) if isinstance(a, tuple) and name == "shape" else a
+        tuple(size if m == n and shapes else m for m in a) if isinstance(a, tuple) and name == "shape" else a
         for name, a in zip(given.op.attrs, given.attrs, strict=False)
     )
     return replace(given, operands=tuple(operands), attrs=attrs)

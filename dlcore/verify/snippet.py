@@ -16,7 +16,9 @@ from dlcore.verify.draws import PLAIN, Draw, Layout
 __all__ = ["literal", "shown", "snippet"]
 
 
-def snippet(given: Draw, device: Any = "cpu", files: Sequence[str] = (), bounds: Mapping[str, Any] | None = None) -> str:
+def snippet(
+    given: Draw, device: Any = "cpu", files: Sequence[str] = (), bounds: Mapping[str, Any] | None = None
+) -> str:
     """Python that makes the operands, calls the row, prints result and reference, and raises what is wrong."""
     names, place = _names(given), "" if str(device) == "cpu" else f", device={str(device)!r}"
     told = "".join(f", {name}={value}" for name, value in (bounds or {}).items())
