@@ -169,14 +169,20 @@ def launch(p: Product, tile: Tile, precision: str, slices: Any = None, share: in
     """The launch for one product, or for slices of its sums over ``share`` terms each, without epilogue."""
     registers = tile.m * tile.n // (32 * tile.warps) * accumulator(p.dtype).itemsize // 4  # of a thread's sums
     heavy = slices is None and p.activation in HEAVY
+    most = 16 if registers >= 128 or scattered(p) else 32
     args = {
         "a": p.a.pointer, "b": p.b.pointer, **results(p, slices), **sizes(p, p.dtype.itemsize), **strides(p),
         "share": share, "BLOCK_M": tile.m, "BLOCK_N": tile.n, "BLOCK_K": tile.k, "GROUP": tile.group,
         "SPLITS": tile.splits, "WHOLE_K": p.k > 0 and p.k % tile.k == 0, "PRECISION": precision,
-        "PARTS": max(1, registers // (32 if registers < 128 else 16)) if heavy else 1, "ACC": accumulator(p.dtype),
+        "PARTS": max(1, registers // most) if heavy else 1, "ACC": accumulator(p.dtype),
     }  # fmt: skip
     blocks = ceil_div(p.m, tile.m) * ceil_div(p.n, tile.n)
     return Launch(pointers_kernel, (blocks * tile.splits * p.entries,), args, tile.warps, tile.stages)
+
+
+def scattered(p: Product) -> bool:
+    """Whether results are stored by 4 bytes or less, each at an address of its own, which takes registers."""
+    return unit_of(p.dtype.itemsize, p.m if p.swapped else p.n) * p.dtype.itemsize <= 4
 
 
 def results(p: Product, slices: Any) -> dict[str, Any]:

@@ -9,9 +9,10 @@ Versions, all unmeasured (not yet run on hardware); registers at sm_90, no spill
 1. One tile a program, masked: an odd length costs 16-byte loads, `r // run` for axes apart 20 instructions an element.
 2. Full tiles without a mask and one masked tail (a sum of 2^26 + 1 float32 keeps ld.v4); strides and lengths in units
    of what divides them, so that 1000 columns are read by ld.v4 too; runs found by one multiplication. 8 loads of 16
-   bytes (float32) in flight a thread, 8 blocks of 4 warps a multiprocessor: sum 56-72 registers, argmax 56-71,
-   logsumexp 88 (rows) to 113 (columns). Extrema are joined by max.NaN in the loop; only the last step goes
-   through integers that order as floats do, which takes NaN and zeros of both signs through one integer reduction.
+   bytes (float32) in flight a thread, 8 blocks of 4 warps a multiprocessor: sum 56-72 registers, argmax 56-71;
+   logsumexp, whose lanes hold two numbers: 4 loads, 48 (rows) to 80 (columns). Extrema are joined by max.NaN in the
+   loop; only the last step goes through integers that order as floats do, which takes NaN and zeros of both signs
+   through one integer reduction.
 """
 
 from __future__ import annotations
@@ -253,7 +254,7 @@ def reduction(op: Any, x: View, layout: Layout, source: Any, to: Any, count: int
     """The program that reduces ``source`` (``x`` seen as ``layout``) to ``to``, with workspaces from ``temp`` on."""
     held, index = lane_dtype(x.dtype, op), int64 if layout.n >= SMALL else int32
     seconds = {LOGSUMEXP: held, ARGMAX: index, ARGMIN: index}.get(op)
-    lane_bytes = held.itemsize + (index.itemsize if op in (ARGMAX, ARGMIN) else 0)
+    lane_bytes = held.itemsize + (seconds.itemsize if seconds else 0)
     tiles = tiles_of(layout, lane_bytes)
     make = partial(launch, op, x.dtype, index)
     if tiles.splits == 1:
