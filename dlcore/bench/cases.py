@@ -216,7 +216,9 @@ def _from_samples(op: Op) -> list[Size]:
 
 def _has_gradient(case: Case, mode: str) -> bool:
     op = case.op
-    if not op.differentiable or op.writes or op.dynamic or op.name.endswith("_backward") or not case.dtype.is_float:
+    if not op.differentiable or op.writes or op.dynamic or op.place or op.name.endswith("_backward"):
+        return False
+    if not case.dtype.is_float:
         return False
     floats = any(s is not None and s.dtype.is_float and not s.weak for s in case.specs)
     made = op.infer(*case.specs, *case.attrs)
