@@ -65,6 +65,7 @@ def timed(kernel, x, out, *params, threads=2):
     assert (ended >= begun).all() and (begun > 0).all()
 
 
+@pytest.mark.smoke
 @pytest.mark.parametrize("past_caches", [0, 1])
 @pytest.mark.parametrize("count", [1, 63, 64, 1000, 40_007])
 def test_copy_copies(count, past_caches, two_threads):
@@ -75,6 +76,7 @@ def test_copy_copies(count, past_caches, two_threads):
     assert (room.numpy()[count:] == 7).all()
 
 
+@pytest.mark.smoke
 @pytest.mark.parametrize("count", [1, 63, 64, 1000, 40_007])
 def test_read_sums_every_word_in_every_pass(count, two_threads):
     words = np.random.default_rng(count).integers(-(2**40), 2**40, count)
@@ -83,6 +85,7 @@ def test_read_sums_every_word_in_every_pass(count, two_threads):
     assert sums.numpy().sum() == 3 * words.sum()
 
 
+@pytest.mark.smoke
 @pytest.mark.parametrize("name", roofs.CHAINS)
 def test_fma_multiplies_and_adds(name, two_threads):
     x = np.random.default_rng(0).standard_normal((2, roofs.CHAINS[name])).astype(name)
@@ -93,6 +96,15 @@ def test_fma_multiplies_and_adds(name, two_threads):
         want = want * 0.75 + 0.5
     eps = np.finfo(name).eps
     np.testing.assert_allclose(out.numpy(), want.astype(name), rtol=20 * eps, atol=20 * eps)
+
+
+@pytest.mark.parametrize("isa", ["v1", "v3"])
+def test_other_instruction_sets(isa):
+    tests = [f"{__file__}::{name}" for name in ("test_copy_copies", "test_read_sums_every_word_in_every_pass",
+                                                "test_fma_multiplies_and_adds")]  # fmt: skip
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *tests]
+    done = subprocess.run(command, env=os.environ | {"DLCORE_ISA": isa}, capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 0, done.stdout
 
 
 def test_more_threads_than_the_pool_has_do_nothing(two_threads):
@@ -589,6 +601,14 @@ def test_without_matplotlib_out_says_what_to_install(tmp_path, capsys, monkeypat
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     assert main(["roofline", "--op", "add", "--quick", "--out", str(tmp_path)]) == 1
     assert "pip install 'dlcore[plot]'" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(not (ROOT / "docs").exists(), reason="needs the source tree")
+def test_program_of_the_documentation_runs(capsys):
+    text = (ROOT / "docs" / "roofline.md").read_text()
+    (program,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    exec(compile(program, "docs/roofline.md", "exec"), {})
+    assert capsys.readouterr().out.strip().endswith(("memory", "arithmetic"))
 
 
 def test_example_runs(capsys):

@@ -7,9 +7,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from dlcore._explain import Array, Explanation, Launch
+from dlcore._rows import families
 from dlcore.bench.roofs import Roofs
 from dlcore.bench.session import Measurement
 from dlcore.dtypes import float32
+from dlcore.op import REGISTRY
 
 __all__ = ["STEP", "Point", "from_launches", "from_measurements"]
 
@@ -116,9 +118,15 @@ def _launch(row: Launch, roofs: Roofs) -> Point:
     work = row.flops, row.bytes, set_, dtype
     place, shapes = row.line.rpartition("/")[2], row.shapes.replace("->", "→")
     return Point(
-        0, row.fused or row.operation, shapes, dtype.name, row.family, row.flops, row.bytes, set_, row.seconds,
+        0, row.fused or row.operation, shapes, dtype.name, _family(row), row.flops, row.bytes, set_, row.seconds,
         roofs.least(*work), roofs.bound(*work), place,
     )  # fmt: skip
+
+
+def _family(row: Launch) -> str:
+    """Of the row's kernels: on a GPU a launch bears the row's name."""
+    known = sorted(families(REGISTRY[row.operation])) if row.operation in REGISTRY else []
+    return row.family if row.family in known or not known else known[0]
 
 
 def _in_memory(arrays: Iterable[Array | None]) -> Iterator[Array]:
