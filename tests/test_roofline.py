@@ -559,7 +559,7 @@ def test_operations_end_to_end(tmp_path, capsys):
     assert sorted(p.name for p in out.iterdir()) == [f"roofline.{e}" for e in ("html", "json", "png", "svg")]
     report = Report.load(out / "roofline.json")
     assert [p.name for p in report.points] == ["add", "softmax"] and report.roofs.threads == 1
-    assert all(0 < p.share < 3 for p in report.points)
+    assert all(p.share == pytest.approx(p.least / p.seconds) and p.share > 0 for p in report.points)
     assert report.machine["date"] and report.points[1].bytes == 8 * report.points[1].flops / 20
     check_page((out / "roofline.html").read_text(), report.points)
     assert (out / "roofline.png").read_bytes().startswith(b"\x89PNG")
@@ -577,7 +577,7 @@ def test_model_end_to_end(tmp_path, capsys):
     for text in ("step of roofline_model.py", "linear + bias + relu", "cross_entropy", "adam", "A replay takes"):
         assert text in said
     report = Report.load(tmp_path / "roofline.json")
-    assert report.points[0].family == STEP and report.points[0].share < 1.5
+    assert report.points[0].family == STEP and report.points[0].share > 0
     check_page((tmp_path / "roofline.html").read_text(), report.points)
 
 
