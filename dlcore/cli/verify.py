@@ -189,7 +189,8 @@ def _fuzz(
         )  # fmt: skip
     for f in found:
         if f.calls >= 10 and f.plain > 0.9 * f.calls:
-            console.print(f"[yellow]{escape(f.row)}[/]: {f.plain} of {f.calls} calls were only samples: it takes no others")
+            told = f"{f.plain} of {f.calls} calls were only its samples: it refused the others"
+            console.print(f"[yellow]{escape(f.row)}[/]: {told}")
     wrong = [f for f in found if f.text]
     for f in wrong:
         _show_difference(console, f, seed)

@@ -26,7 +26,7 @@ def restricted(op: Op, operands: Sequence[Any], attrs: tuple[Any, ...]) -> list[
         return list(operands)
     doubles = any(isinstance(x, np.ndarray) and x.dtype == np.float64 for x in operands)
     with np.errstate(all="ignore"):
-        change(changed, attrs, np.finfo(np.float64 if doubles else np.float32).max)
+        change(changed, attrs, float(np.finfo(np.float64 if doubles else np.float32).max))
         return [
             np.asarray(y).reshape(x.shape).astype(x.dtype) if isinstance(x, np.ndarray) else x
             for x, y in zip(operands, changed, strict=True)
@@ -96,7 +96,7 @@ def _clip(operands: list[Any], attrs: tuple[Any, ...], largest: float) -> None:
 
 def _linear_backward(operands: list[Any], attrs: tuple[Any, ...], largest: float) -> None:
     """`saved` is the output of sigmoid and tanh."""
-    low = {"sigmoid": 0.0, "tanh": -1.0}.get(attrs[0] if attrs else None)
+    low = {"sigmoid": 0.0, "tanh": -1.0}.get(str(attrs[0]) if attrs else "")
     if low is not None and isinstance(operands[3], np.ndarray):
         operands[3] = np.clip(operands[3], low, 1.0)
 

@@ -5,6 +5,7 @@ The same seed, row and number give the same call, on any machine, so that a call
 
 from __future__ import annotations
 
+import math
 import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -181,7 +182,7 @@ def _attrs(
     found = []
     for k, (name, value) in enumerate(zip(op.attrs, sample.attrs, strict=False)):
         if tame < 3 and rng.random() < 0.25:
-            value = others[rng.integers(len(others))].attrs[k : k + 1] or (value,)
+            value = others[int(rng.integers(len(others)))].attrs[k : k + 1] or (value,)
             value = value[0]
         if isinstance(value, bool) and tame < 2 and rng.random() < 0.3:
             value = not value
@@ -205,13 +206,17 @@ def _number(rng: np.random.Generator, x: Any) -> Any:
 
 
 def _layout(rng: np.random.Generator, x: Any) -> Layout:
-    if not isinstance(x, np.ndarray) or rng.random() < 0.35:
+    if not isinstance(x, np.ndarray) or rng.random() < 0.35 or _span(x.shape, (1,) * x.ndim) > 8 * ROOM:
         return PLAIN
     order = tuple(map(int, rng.permutation(x.ndim))) if rng.random() < 0.5 else tuple(range(x.ndim))
     steps = tuple(int(s) for s in rng.choice([1, 1, 1, 1, 2, 3, -1, -2, 0], x.ndim))
-    while np.prod([max(1, n) * abs(s) for n, s in zip(x.shape, steps, strict=True)]) > 8 * ROOM:
-        steps = (1,) * x.ndim
+    steps = steps if _span(x.shape, steps) <= 8 * ROOM else (1,) * x.ndim
     return Layout(order, steps if rng.random() < 0.6 else (1,) * x.ndim, int(rng.choice([0, 0, 1, 2, 3, 5, 8])))
+
+
+def _span(shape: tuple[int, ...], steps: tuple[int, ...]) -> int:
+    """Elements of the memory that an array lies in; an empty one may need much."""
+    return math.prod(max(1, n) * max(1, abs(s)) for n, s in zip(shape, steps, strict=True))
 
 
 # ---- values -------------------------------------------------------------------------------------------------------
