@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -101,13 +101,16 @@ def _regions(recording: _C.Recording) -> list[Region]:
     return found
 
 
-def _cost(row: Op | None, attrs: tuple[Any, ...], inputs: Iterable[Array | None], moved: int) -> tuple[float, float]:
-    """(FLOPs, bytes that must move): the row's word, or the sizes of the arrays where it has none."""
+def _cost(
+    row: Op | None, attrs: tuple[Any, ...], inputs: Sequence[Array | None], outputs: Sequence[Array | None]
+) -> tuple[float, float]:
+    """(FLOPs, bytes that must move): the row's word and the extras written, or the sizes of the arrays."""
     if row is None or row.cost is None:
-        return 0.0, float(moved)
+        return 0.0, float(sum(a.bytes for a in (*inputs, *outputs) if a is not None and a.region >= 0))
     specs = [None if a is None else Spec(a.shape, a.dtype, a.region < 0) for a in inputs]
     flops, moves = row.cost(*specs, *attrs)
-    return float(flops), float(moves)
+    extras = sum(a.bytes for a in outputs[len(row.outputs.split()) :] if a is not None)
+    return float(flops), float(moves) + extras
 
 
 def work(recording: _C.Recording) -> tuple[float, float]:
@@ -115,7 +118,7 @@ def work(recording: _C.Recording) -> tuple[float, float]:
     flops = moves = 0.0
     for _, row, attrs, _, inputs, outputs, _ in recording.commands:
         read, written = ([None if a is None else Array(*a) for a in arrays] for arrays in (inputs, outputs))
-        own = _cost(row, attrs or (), read, sum(a.bytes for a in (*read, *written) if a is not None))
+        own = _cost(row, attrs or (), read, written)
         flops, moves = flops + own[0], moves + own[1]
     return flops, moves
 
@@ -150,8 +153,7 @@ class Explanation:
         self.rows: list[Launch] = []
         for k, (kernel, row, attrs, line, inputs, outputs, _) in enumerate(recording.commands):
             read, made = (tuple(None if a is None else Array(*a) for a in arrays) for arrays in (inputs, outputs))
-            moved = sum(a.bytes for a in (*read, *made) if a is not None and a.region >= 0)
-            flops, moves = _cost(row, attrs or (), read, moved)
+            flops, moves = _cost(row, attrs or (), read, made)
             name = "copy" if row is None else row.name
             share = seconds[k] / self.seconds if self.seconds else 0.0
             fused = _fused(row, attrs or (), read)

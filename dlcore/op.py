@@ -161,7 +161,8 @@ class Op:
     magnitude: Callable[..., Any] | None = None
     """The size errors are measured against; default |ref|. For sums: the sum of absolute values."""
     cost: Callable[..., tuple[float, float]] | None = None
-    """(floating-point operations, bytes that must move)."""
+    """(arithmetic operations, bytes that must move) without extras: operands read once and outputs written once. What
+    counts for exp or Philox is what its instructions are worth: an estimate."""
     cast: str = "widest"
     """Autocast class: "low" (16-bit floats welcome), "float32", or "widest"."""
     writes: tuple[str, ...] | Callable[[tuple[Any, ...], int], Iterable[int]] = ()

@@ -27,6 +27,7 @@ from dlcore.dtypes import as_dtype, float32
 __all__ = ["run"]
 
 SMALL = 64 << 10  # bytes that a cold cache makes no difference worth timing below
+BUSY = 0.1  # of the processors' time taken by others: the roofs are not to be trusted
 QUICK_SECONDS = 50.0  # --quick stops asking for more after these
 
 Turn = tuple[Case | Program, str]
@@ -159,6 +160,8 @@ def _report(results: Results, console: Console, out: Path | None) -> int:
     show.summary(results, console)
     machine = results.machine
     where = machine.get("gpu") or f"{machine['processor']} ({machine['vectors']})"
+    if roofs and roofs.taken > BUSY:
+        console.print(f"[yellow]other processes had {roofs.taken:.0%} of the processors' time while roofs were measured[/]")
     console.print(f"{where}, Python {machine['python']}, commit {machine['commit'] or 'unknown'}, {machine['date']}")
     if out is not None:
         console.print(f"wrote {' and '.join(map(str, results.save(out)))}")

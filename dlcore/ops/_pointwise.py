@@ -86,6 +86,15 @@ def broadcast_cost(flops: float, result: DType | None) -> Callable[..., tuple[fl
     return cost
 
 
+def _common(name: str, family: str, kinds: Sequence[str], result: DType | None, flops: float) -> dict[str, Any]:
+    """The fields that a row may have otherwise, as they mostly are."""
+    return {
+        "kernels": {"cpu": f"{family}:{name}", "cuda": f"{family}.rows:{name}"},
+        "infer": broadcast_infer(name, kinds, result),
+        "cost": broadcast_cost(flops, result),
+    }
+
+
 def unary(
     name: str,
     doc: str,
@@ -129,12 +138,11 @@ def unary(
             yield Wrong((np.array([True]),), (), DTypeError, f"{name}: does not take bool")
         yield from wrong
 
-    kernels = {"cpu": f"{family}:{name}", "cuda": f"{family}.rows:{name}"}
-    common: dict[str, Any] = {"kernels": kernels, "infer": broadcast_infer(name, kinds, result)}
+    common = _common(name, family, kinds, result, flops)
     common |= {"sizes": pointwise(1, *(domain or ())), "peers": library(name)}
     return Op(
         name=name, doc=doc, inputs="x", promote=promote, ref=ref, samples=samples, errors=errors,
-        cost=broadcast_cost(flops, result), **(common | fields),
+        **(common | fields),
     )  # fmt: skip
 
 
@@ -186,10 +194,9 @@ def binary(
             yield Wrong((np.array([True]), np.array([True])), (), DTypeError, f"{name}: does not take bool")
         yield from wrong
 
-    kernels = {"cpu": f"{family}:{name}", "cuda": f"{family}.rows:{name}"}
-    common: dict[str, Any] = {"kernels": kernels, "infer": broadcast_infer(name, kinds, result)}
+    common = _common(name, family, kinds, result, flops)
     common |= {"sizes": pointwise(2, *(domain or ())), "peers": library(name, inputs)}
     return Op(
         name=name, doc=doc, inputs=inputs, promote=promote, ref=ref, samples=samples, errors=errors,
-        cost=broadcast_cost(flops, result), **(common | fields),
+        **(common | fields),
     )  # fmt: skip

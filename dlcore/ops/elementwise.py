@@ -168,10 +168,15 @@ def _pow_samples(rng: Any) -> Iterator[Sample]:
     yield Sample((np.array([3, -2, 0, 1, 7]), 3), why="integer and Python int", grad=False)
 
 
+def _pow_cost(a: Spec, b: Spec) -> tuple[float, float]:
+    """One number as the exponent is most often 2 or 1/2, which are one operation."""
+    return broadcast_cost(40 if math.prod(b.shape) > 1 else 1, None)(a, b)
+
+
 pow: Any = binary(
     "pow", "Power a^b, as C's pow: 1 for b = 0 and for a = 1; a negative base needs an integer exponent, else NaN.\n\n"
     "Of integers an integer that wraps; a negative exponent truncates 1 / a^|b| towards 0.",
-    ref=_pow_ref, flops=40, ulp=1, draw=lambda rng, shape: rng.uniform(0.5, 2.0, shape),
+    ref=_pow_ref, cost=_pow_cost, ulp=1, draw=lambda rng, shape: rng.uniform(0.5, 2.0, shape),
     special=(2.0, -3.0, 0.5, 1e4, 2.0**24),
     saves={"a": ("a", "b"), "b": ("a",), "out": ("b",)}, vjp=_pow_vjp, more=_pow_samples, cast="float32",
     sizes=(*pointwise(2, 0.5, 2.0), Size((MILLION, 2.0), why="1M, squared")),

@@ -351,7 +351,7 @@ CROSS_ENTROPY = Op(
     errors=_cross_entropy_errors,
     ulp=4,
     magnitude=_cross_entropy_magnitude,
-    cost=lambda logits, *_: (22.0 * math.prod(logits.shape), 2.0 * math.prod(logits.shape) * logits.dtype.itemsize),
+    cost=lambda logits, *_: (22.0 * math.prod(logits.shape), float(math.prod(logits.shape) * logits.dtype.itemsize)),
     cast="float32",
 )
 cross_entropy = CROSS_ENTROPY.call
@@ -437,7 +437,7 @@ MSE_LOSS = Op(
         ),
     ],
     ulp=4,
-    cost=lambda input, *_: (4.0 * math.prod(input.shape), 3.0 * math.prod(input.shape) * input.dtype.itemsize),
+    cost=lambda input, *_: (3.0 * math.prod(input.shape), 2.0 * math.prod(input.shape) * input.dtype.itemsize),
     cast="float32",
 )
 mse_loss = MSE_LOSS.call

@@ -237,7 +237,7 @@ def _linear_magnitude(x: Any, weight: Any, bias: Any, activation: str | None) ->
 
 def _linear_cost(x: Spec, weight: Spec, bias: Spec | None, activation: str | None) -> tuple[float, float]:
     rows, (n, k) = math.prod(x.shape[:-1]), weight.shape
-    stored = rows * k + n * k + rows * n * (2 if activation in _KEEPS_INPUT else 1) + (n if bias else 0)
+    stored = rows * k + n * k + rows * n + (n if bias else 0)
     return 2.0 * rows * n * k + rows * n * (bool(bias) + bool(activation)), float(stored * x.dtype.itemsize)
 
 

@@ -114,7 +114,7 @@ def _state(offset: int = 32) -> Any:
 
 
 def _cost(size: int, dtype: DType) -> tuple[float, float]:
-    return 60.0 * size, float(size * dtype.itemsize)
+    return 25.0 * size, float(size * dtype.itemsize)  # ten rounds of 8 for four words, and the conversion
 
 
 def _drawing(*attrs: Any) -> list[Size]:
@@ -163,7 +163,7 @@ PHILOX = Op(
               "philox: takes counters (N, 4) and a key (2,), not (3, 4) and (1,)"),
     ],
     dtypes=(float32,),
-    cost=lambda counters, key: (60.0 * math.prod(counters.shape), 16.0 * math.prod(counters.shape)),
+    cost=lambda counters, key: (20.0 * math.prod(counters.shape), 16.0 * math.prod(counters.shape)),
 )
 philox = PHILOX.call
 
@@ -504,7 +504,7 @@ _DROPOUT_SIZES = [
 
 
 def _dropout_cost(x: Spec, state: Spec, p: float) -> tuple[float, float]:
-    return 60.0 * math.prod(x.shape), 2.0 * math.prod(x.shape) * x.dtype.itemsize
+    return 25.0 * math.prod(x.shape), 2.0 * math.prod(x.shape) * x.dtype.itemsize
 
 
 DROPOUT = Op(
