@@ -161,7 +161,7 @@ def _report(results: Results, console: Console, out: Path | None) -> int:
     machine = results.machine
     where = machine.get("gpu") or f"{machine['processor']} ({machine['vectors']})"
     if roofs and roofs.taken > BUSY:
-        console.print(f"[yellow]other processes had {roofs.taken:.0%} of the processors' time while roofs were measured[/]")
+        console.print(f"[yellow]others had {roofs.taken:.0%} of the processors' time while the roofs were measured[/]")
     console.print(f"{where}, Python {machine['python']}, commit {machine['commit'] or 'unknown'}, {machine['date']}")
     if out is not None:
         console.print(f"wrote {' and '.join(map(str, results.save(out)))}")
