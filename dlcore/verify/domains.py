@@ -90,8 +90,22 @@ def _softmax(operands: list[Any], attrs: tuple[Any, ...], largest: float) -> Non
 
 
 def _clip(operands: list[Any], attrs: tuple[Any, ...], largest: float) -> None:
-    """The powers are summed in float64, where they must be numbers."""
-    operands[:] = [_limited(x, 1e75) for x in operands]
+    """The powers are summed in float64, where they must be numbers, and the factor is one of the gradients' dtype: for a
+    norm of 1e38 it would be a subnormal number."""
+    operands[:] = [_limited(x, 1e30) for x in operands]
+
+
+def _linear(operands: list[Any], attrs: tuple[Any, ...], largest: float) -> None:
+    """The product is rounded to its dtype before the bias is added, as the separate operations do it: where that
+    overflows, an infinite bias of the other sign makes NaN."""
+    if len(operands) > 2 and isinstance(operands[2], np.ndarray):
+        operands[2] = np.where(np.isinf(operands[2]), 1.0, operands[2])
+
+
+def _cross_entropy(operands: list[Any], attrs: tuple[Any, ...], largest: float) -> None:
+    """Smoothing sums the logits of all classes, which must be a number: a weight of 0 may follow."""
+    x = operands[0]
+    operands[0] = _limited(x, largest / (4 * max(1, x.size)))
 
 
 def _linear_backward(operands: list[Any], attrs: tuple[Any, ...], largest: float) -> None:
@@ -131,6 +145,8 @@ DOMAINS: dict[str, Change] = {
     "softmax": _softmax,
     "mean": _mean,
     "clip_grad_norm": _clip,
+    "linear": _linear,
+    "cross_entropy": _cross_entropy,
     "linear_backward": _linear_backward,
     "sgd": _optimizer([[0.1, 0.9, 0.25, 0.5, 0, 0], [0.1, 0.5, 0, 0.25, 1, 1], [0.5, 0, 0, 0, 0, 0]]),
     "adam": _optimizer(
