@@ -216,11 +216,11 @@ template <class F> static void with_floats(const Array& x, F&& f) {
 // dx[o, k, ...] = sum of dout[o, i, ...] over the i with indices[i] == k
 static void take_backward(const Args& a) {
   const Array &dout = a.in(0), &indices = a.in(1), &dx = a.out();
-  if (dx.size() == 0) return;
   const Blocks b(dx, a.integer(0));
   const int64_t n = indices.size();
   const Scratch<int64_t> positions(n);
-  find_positions("take_backward", indices, a.integer(0), b.length, positions.get());
+  find_positions("take_backward", indices, a.integer(0), b.length, positions.get());  // wrong ones also where dx is empty
+  if (dx.size() == 0) return;
   // Each part reads all indices, so parts are few.
   const int64_t work = (n + b.length) * b.inner, parts = work < 65536 ? 1 : work < 16 * 65536 ? work / 65536 : 16;
   const int64_t rows = (b.length + parts - 1) / parts;

@@ -90,8 +90,8 @@ def _softmax(operands: list[Any], attrs: tuple[Any, ...], largest: float) -> Non
 
 
 def _clip(operands: list[Any], attrs: tuple[Any, ...], largest: float) -> None:
-    """The powers are summed in float64, where they must be numbers, and the factor is one of the gradients' dtype: for a
-    norm of 1e38 it would be a subnormal number."""
+    """The powers are summed in float64, where they must be numbers, and the factor has the gradients' dtype: for a norm
+    of 1e38 it would be a subnormal number."""
     operands[:] = [_limited(x, 1e30) for x in operands]
 
 
@@ -103,9 +103,10 @@ def _linear(operands: list[Any], attrs: tuple[Any, ...], largest: float) -> None
 
 
 def _cross_entropy(operands: list[Any], attrs: tuple[Any, ...], largest: float) -> None:
-    """Smoothing sums the logits of all classes, which must be a number: a weight of 0 may follow."""
-    x = operands[0]
-    operands[0] = _limited(x, largest / (4 * max(1, x.size)))
+    """Smoothing sums the logits of all classes, which must be a number: a weight of 0 may follow. Of probabilities the
+    logarithms are rounded to their dtype, where a probability of 0 may follow: float16 ends at 65504."""
+    probabilities = isinstance(operands[1], np.ndarray) and operands[1].dtype == np.float64
+    operands[0] = _limited(operands[0], 16000.0 if probabilities else largest / (4 * max(1, operands[0].size)))
 
 
 def _linear_backward(operands: list[Any], attrs: tuple[Any, ...], largest: float) -> None:
