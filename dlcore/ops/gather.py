@@ -116,6 +116,8 @@ def _take_backward_infer(dout: Spec, indices: Spec, shape: Shape, axis: int) -> 
 def _take_backward_ref(dout: Any, indices: Any, shape: Shape, axis: int) -> Any:
     at = axis % len(shape)
     dx = np.zeros((shape[at], *shape[:at], *shape[at + 1 :]))
+    if not dx.size:  # a GPU launches nothing then, and looks at no index
+        return np.moveaxis(dx, 0, at)
     rows = np.moveaxis(dout.reshape(*shape[:at], indices.size, *shape[at + 1 :]), at, 0)
     np.add.at(dx, indices.astype(np.int64).ravel(), rows)
     return np.moveaxis(dx, 0, at)
@@ -387,6 +389,7 @@ def _mask_samples(rng: np.random.Generator) -> list[Sample]:
         Sample((np.zeros((3, 4), bool),), (), "nothing true"),
         Sample((np.array([0.0, -1.0, 2.0]),), (), "numbers"),
         Sample((np.zeros((0, 2), bool),), (), "empty"),
+        Sample((np.zeros((3, 0), bool),), (), "empty, not in front"),
     ]
 
 

@@ -125,7 +125,10 @@ SLICE = Op(
     samples=_slice_samples,
     sizes=(Size(((64, 64),), (((16, 32, 1), (0, 32, 2)),), "the cost of a call"),),
     peers=dict.fromkeys(("numpy", "torch", "jax"), (_SLICES, "x[at]")),
-    errors=lambda: [Wrong((np.zeros((2, 3)),), (((1, 2, 1),),), IndexError, "slice: ((1, 2, 1),) leaves shape (2, 3)")],
+    errors=lambda: [
+        Wrong((np.zeros((2, 3)),), (((1, 2, 1),),), IndexError, "slice: ((1, 2, 1),) leaves shape (2, 3)"),
+        Wrong((np.zeros(()),), (((0, 0, 1),),), IndexError, "slice: ((0, 0, 1),) leaves shape ()"),
+    ],
     dtypes=DTYPES,
     cost=lambda x, index: (0.0, 0.0),
 )
