@@ -36,8 +36,13 @@ from dlcore.cli.programs import large, rows, title
 ROOT = Path(__file__).resolve().parents[1]
 STAGES = {  # name -> (share of the time, seconds that one job may take)
     "machine": (1, 60), "load": (3, 300), "first": (3, 60), "speed": (7, 90), "sanitizer": (3, 240), "rows": (5, 120),
-    "tune": (7, 240), "steps": (1, 60),
+    "tune": (7, 240), "steps": (1, 60), "commands": (6, 600),
 }  # fmt: skip
+COMMANDS = {  # what users have, its results kept in the GPU's folder
+    "verify": ("verify", "--device", "cuda", "--fuzz", "200"),
+    "bench": ("bench", "--device", "cuda", "--cache", "cold", "--out", "{folder}/rows"),
+    "roofline": ("roofline", "--device", "cuda", "--dtype", "float32", "bfloat16", "--out", "{folder}/roofline"),
+}
 console = Console(highlight=False, width=None if sys.stdout.isatty() else 150)
 
 
@@ -63,6 +68,8 @@ def jobs(stage: str) -> Iterator[str]:
         yield from (op.name for op in rows())
     elif stage == "steps":
         yield from ("a adam", "b adam", "b sgd")
+    elif stage == "commands":
+        yield from COMMANDS
     else:
         titles = [title(op, size) for op in rows() for size in large(op)]
         yield from (f"{dtype} {what}" for dtype in ("bfloat16", "float32") for what in titles)
@@ -74,12 +81,16 @@ class Child:
     def __init__(self, dry_run: bool) -> None:
         self.environment = dict(os.environ, DLCORE_CUDA="interpreter") if dry_run else None
         self.arguments = ["--dry-run"] if dry_run else []
+        self.folder = Path()
         self.process: subprocess.Popen[str] | None = None
 
     def ask(self, stage: str, name: str, seconds: float) -> dict[str, Any]:
         """The answer to one job; {"error": ...} when it fails, ends the process, or takes longer than ``seconds``."""
         if stage == "sanitizer":
             return self._sanitized(name, seconds)
+        if stage == "commands":
+            command = [sys.executable, "-m", "dlcore", *(part.format(folder=self.folder) for part in COMMANDS[name])]
+            return self._ran([*command, "--op", "slice"] if self.environment else command, seconds)
         if self.process is None or self.process.poll() is not None:
             command = [sys.executable, "-m", "bench.gpu_worker", *self.arguments]
             pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
@@ -108,6 +119,10 @@ class Child:
         if not tool and not self.environment:
             return {"skipped": "compute-sanitizer is not installed"}
         command += [sys.executable, "-m", "bench.gpu_worker", *self.arguments, "--once", "first", name]
+        return self._ran(command, seconds)
+
+    def _ran(self, command: list[str], seconds: float) -> dict[str, Any]:
+        """{} if a command ends well."""
         try:
             done = subprocess.run(
                 command, cwd=ROOT, env=self.environment, capture_output=True, text=True, timeout=seconds
@@ -204,6 +219,7 @@ def main(options: Options) -> int:
         with tempfile.TemporaryDirectory() as nowhere:
             name = re.sub(r"[^a-z0-9]+", "-", machine["gpu"].lower()).strip("-")
             record = Record(Path(nowhere) if options.dry_run else RESULTS / name)
+            child.folder = record.path.parent
             failed = run(options, record, child)
             show(record)
             if not options.dry_run:

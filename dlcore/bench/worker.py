@@ -273,8 +273,8 @@ ENGINES = {"dlcore": Dlcore, "torch": Torch, "jax": Jax, "numpy": Engine, "cupy"
 
 
 def first(result):
-    """The first of several results."""
-    return result[0] if isinstance(result, (tuple, list)) else result
+    """The first of several results that is there."""
+    return next(r for r in result if r is not None) if isinstance(result, (tuple, list)) else result
 
 
 def summary(value):
