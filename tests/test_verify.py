@@ -286,7 +286,7 @@ def test_fuzz_prints_a_program_that_shows_the_difference(tmp_path, capsys, forgo
     out = capsys.readouterr().out
     (result,) = json.loads(report.read_text())["fuzz"]
     assert result["snippet"] in out and "outside the bound" in out
-    done = subprocess.run([sys.executable, "-c", result["snippet"]], capture_output=True, text=True, cwd=tmp_path)
+    done = subprocess.run([sys.executable, "-c", result["snippet"]], capture_output=True, text=True)
     assert done.returncode == 1 and "AssertionError: user_doubled [0]: 1 of 1 outside the bound" in done.stderr
     assert "nan" in done.stdout
 
