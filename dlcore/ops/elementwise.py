@@ -27,7 +27,8 @@ add: Any = binary(
     ref=np.add, kinds=ANY, large=MILLION, ulp=0.5,
     vjp=lambda ctx, dout: (dout, dout), peers=library("add", "a b", symbol="+"),
     sizes=(
-        Size(((8,), (8,)), why="the cost of a call", quick="forward"), *pointwise(2, large=True),
+        Size(((8,), (8,)), why="the cost of a call", quick="forward"), *pointwise(2),
+        Size(((1 << 24,),) * 2, why="16M", dtypes=(float32,), quick="forward"),
         Size((RAGGED, RAGGED[1:]), why="ragged, broadcast"), on_gpu([(1 << 26,)] * 2),
     ),
 ).call  # fmt: skip
