@@ -202,7 +202,7 @@ class Session:
                     self._failed(found, engine, answer["error"])
                 else:
                     samples[engine] += answer["samples"]
-        for library, _ in ready.values():
+        for library in {library for library, _ in ready.values()}:
             self._ask(library, forget=True)
         samples = {engine: values for engine, values in samples.items() if engine not in found.problems}
         found.engines = {engine: _timing(values) for engine, values in samples.items()}

@@ -5,7 +5,6 @@ dlcore (but where dlcore is the engine), so that the peers may live in another P
 """
 
 import ctypes
-import gc
 import itertools
 import json
 import os
@@ -31,6 +30,15 @@ def make(arrays):
             {expression}
         return clock() - start
     return call, loop
+"""
+
+
+TIMED = """
+def loop(number):
+    start = clock()
+    for _ in range(number):
+        {}
+    return clock() - start
 """
 
 
@@ -288,39 +296,73 @@ def summary(value):
     }
 
 
-class Prepared:
-    """A statement with its operands, one set of them or several that are taken in turns."""
+class Statement:
+    """What is timed, with one set of operands, or several that are taken in turns."""
 
-    def __init__(self, engine, request, arrays):
-        self.engine, self.mode = engine, request["mode"]
-        setup, expression = engine.source(request)
-        if request["variadic"]:
-            unpack = f"{request['names'][0]} = list(arrays{'[:-1]' if request['mode'] == 'both' else ''})"
-        else:
-            unpack = "".join(f"{n} = arrays[{k}]\n    " for k, n in enumerate(request["names"])) or "pass"
-        if request["mode"] == "both":
-            unpack += "\n    dy = arrays[-1]"
-        source = LOOP.format(
-            unpack=unpack, setup=setup.replace("\n", "\n    "), expression=expression, needs_out=request["needs_out"]
-        )
+    def __init__(self, engine, mode, names):
+        self.engine, self.mode, self.names, self.once = engine, mode, names, 0.0
+        self.sets = []
+        self.turns = iter(())
+
+    def close(self):
+        """Lets go of the operands: the statement's functions refer to their names, and these to them."""
+        self.names.clear()
+        self.sets.clear()
+
+    def _loop(self, number):
+        if len(self.sets) == 1:
+            return self.sets[0][-1](number)
+        ring = self.ring
+        start = time.perf_counter()
+        for k, call in itertools.islice(self.turns, number):
+            ring[k] = call()  # results are kept until their turn comes again: they are not warm either
+        return time.perf_counter() - start
+
+    def samples(self, seconds):
+        """[seconds a call on the device, seconds a call of the host], each sample at least 200 us long."""
+        self.ring = [None] * len(self.sets)
+        with self.engine.context(self.mode):
+            self.once = self.once or max(self.engine.timed(self._loop, 1)[0], 1e-9)
+            number, end = max(1, int(2e-4 / self.once)), time.perf_counter() + seconds
+            found: list[list[float]] = []
+            while not found or time.perf_counter() < end:
+                found.append([t / number for t in self.engine.timed(self._loop, number)])
+        self.ring = []
+        return found
+
+
+class Row(Statement):
+    """A row's operation, or how a library does it."""
+
+    def __init__(self, engine, request):
         names = dict(engine.names, clock=time.perf_counter, first=first)
         names.update({name: eval(value, engine.names) for name, value in request["attributes"].items()})
+        super().__init__(engine, request["mode"], names)
+        self.request, arrays = request, [load(a) for a in request["arrays"]]
         with engine.context(self.mode):
-            exec(compile(source, request["key"], "exec"), names)
-            self.sets = []
+            exec(compile(self._source(), request["key"], "exec"), names)
             for k in range(request["copies"]):
-                operands = [self._operand(request, j, a, k) for j, a in enumerate(arrays)]
+                operands = [self._operand(j, a, k) for j, a in enumerate(arrays)]
                 self.sets.append((operands, *names["make"](operands)))
         self.turns = itertools.cycle(list(enumerate(call for _, call, _ in self.sets)))
-        self.request = request
 
-    def _operand(self, request, position, loaded, copy):
+    def _source(self):
+        names, both = self.request["names"], self.mode == "both"
+        setup, expression = self.engine.source(self.request)
+        if self.request["variadic"]:
+            unpack = f"{names[0]} = list(arrays{'[:-1]' if both else ''})"
+        else:
+            unpack = "".join(f"{n} = arrays[{k}]\n    " for k, n in enumerate(names)) or "pass"
+        unpack += "\n    dy = arrays[-1]" if both else ""
+        setup = setup.replace("\n", "\n    ")
+        return LOOP.format(unpack=unpack, setup=setup, expression=expression, needs_out=self.request["needs_out"])
+
+    def _operand(self, position, loaded, copy):
         if not isinstance(loaded, tuple):
             return loaded
         array, dtype = loaded
-        leaf = request["mode"] != "forward" and position in request["leaves"]
-        own = array.copy(order="K")  # copies must not share the cache's lines
-        return self.engine.array(own, dtype, leaf)
+        leaf = self.mode != "forward" and position in self.request["leaves"]
+        return self.engine.array(array.copy(order="K") if copy else array, dtype, leaf)
 
     def check(self):
         """What one call gives: its results, the gradients, or the operand it writes."""
@@ -333,27 +375,6 @@ class Prepared:
         results = result if isinstance(result, (tuple, list)) and self.mode == "both" else [first(result)]
         return [summary(self.engine.plain(r)) for r in results if r is not None]
 
-    def _loop(self, number):
-        if len(self.sets) == 1:
-            return self.sets[0][2](number)
-        ring = self.ring
-        start = time.perf_counter()
-        for k, call in itertools.islice(self.turns, number):
-            ring[k] = call()  # results are kept until their turn comes again: they are not warm either
-        return time.perf_counter() - start
-
-    def samples(self, seconds):
-        """[seconds a call on the device, seconds a call of the host], each sample at least 200 us long."""
-        self.ring = [None] * len(self.sets)
-        with self.engine.context(self.mode):
-            once = max(self.engine.timed(self._loop, 1)[0], 1e-9)
-            number, end = max(1, int(2e-4 / once)), time.perf_counter() + seconds
-            found: list[list[float]] = []
-            while not found or time.perf_counter() < end:
-                found.append([t / number for t in self.engine.timed(self._loop, number)])
-        self.ring = []
-        return found
-
 
 def load(described):
     """An operand: (NumPy array, dtype), a number or None."""
@@ -363,21 +384,24 @@ def load(described):
     return (array.T if described["transposed"] else array), described["dtype"]
 
 
-def program(engine, request):
+class Program(Statement):
     """A statement with a setup of its own, as a user would write it."""
-    rng = np.random.default_rng(0)
-    names = dict(engine.names, clock=time.perf_counter)
-    names["normal"] = lambda *shape: rng.standard_normal(shape, dtype=np.float32)
-    exec(request["setup"], names)
-    prepared = Prepared.__new__(Prepared)
-    prepared.engine, prepared.mode, prepared.request = engine, "tracked", request
-    loop = "def loop(number):\n    start = clock()\n    for _ in range(number): {}\n    return clock() - start"
-    results = eval(request["check"], names)
-    exec(loop.format(request["stmt"]), names)
-    prepared.sets = [((), None, names["loop"])]
-    values = results if isinstance(results, list) else [results]
-    plain = [engine.plain(v) if hasattr(v, "shape") and not isinstance(v, np.ndarray) else v for v in values]
-    return prepared, [summary(v) for v in plain]
+
+    def __init__(self, engine, request):
+        rng = np.random.default_rng(0)
+        names = dict(engine.names, clock=time.perf_counter)
+        names["normal"] = lambda *shape: rng.standard_normal(shape, dtype=np.float32)
+        super().__init__(engine, "tracked", names)
+        exec(request["setup"], names)
+        self.results = eval(request["check"], names)
+        exec(TIMED.format(request["stmt"]), names)
+        self.sets.append((names["loop"],))
+
+    def check(self):
+        """What the request's check gave, before anything was timed."""
+        values = self.results if isinstance(self.results, list) else [self.results]
+        foreign = [hasattr(v, "shape") and not isinstance(v, np.ndarray) for v in values]
+        return [summary(self.engine.plain(v) if far else v) for v, far in zip(values, foreign, strict=True)]
 
 
 def answer(engine, prepared, request):
@@ -385,17 +409,14 @@ def answer(engine, prepared, request):
     if "time" in request:
         return {"samples": prepared[request["time"]].samples(request["seconds"])}
     if "forget" in request:
+        for made in prepared.values():
+            made.close()
         prepared.clear()
-        gc.collect()
         return {}
-    if "stmt" in request:
-        made, checked = program(engine, request)
-    else:
-        made = Prepared(engine, request, [load(a) for a in request["arrays"]])
-        checked = made.check()
-    prepared[request["key"]] = made
+    made = prepared[request["key"]] = (Program if "stmt" in request else Row)(engine, request)
+    results = made.check()
     made.samples(request["seconds"])
-    return {"results": checked}
+    return {"results": results}
 
 
 def main():
@@ -407,7 +428,7 @@ def main():
     # JAX has no other reliable limit, so every engine gets the same one.
     os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:threads])
     engine: Engine = ENGINES[name](threads, device)
-    prepared: dict[str, Prepared] = {}
+    prepared: dict[str, Statement] = {}
     print(json.dumps({"version": engine.version}), file=answers, flush=True)
     for line in sys.stdin:
         request = json.loads(line)

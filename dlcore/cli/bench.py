@@ -91,7 +91,7 @@ def run(
         raise ValueError("bench: nothing to time: no case has what was asked for")
     libraries = _libraries(vs, python, place)
     session = Session(libraries, threads, place, dict.fromkeys(libraries, python), load)
-    settings = {"rounds": 3, "seconds": 0.015} if quick else {"rounds": rounds, "seconds": seconds}
+    settings = {"rounds": 4, "seconds": 0.006} if quick else {"rounds": rounds, "seconds": seconds}
     return _report(_measured(session, turns, settings, console, quick), console, out)
 
 

@@ -283,7 +283,7 @@ def _cross_entropy_sizes() -> Iterator[Size]:
         yield Size(_labelled(model.batch, model.widths[-1]), why=f"the loss of model {name}")
     yield Size(_labelled(*RAGGED), why="ragged")
     yield Size(_labelled(4096, 1000), why="1000 classes", quick="both")
-    yield Size(_labelled(2048, 32000), why="a vocabulary", dtypes=(float32,), quick="both")
+    yield Size(_labelled(2048, 32000), why="a vocabulary", dtypes=(float32,))
     yield from (on_gpu(_labelled(*shape)) for shape in ((8192, 32768), (1024, 131072)))
 
 
