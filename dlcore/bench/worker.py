@@ -12,6 +12,7 @@ import signal
 import sys
 import time
 import traceback
+from typing import Any
 
 import numpy as np
 
@@ -302,7 +303,7 @@ class Statement:
     def __init__(self, engine, mode, names):
         self.engine, self.mode, self.names, self.once = engine, mode, names, 0.0
         self.sets = []
-        self.turns = iter(())
+        self.turns: Any = iter(())
 
     def close(self):
         """Lets go of the operands: the statement's functions refer to their names, and these to them."""
