@@ -165,9 +165,9 @@ def difference(
 ) -> Difference:
     """|got - want| in units of eps(dtype) * magnitude (default: |want|); NaN and infinities must be in their places.
 
-    Integers must be equal. ``overflows``: the operands are finite, and where the magnitude, a sum of absolute terms,
-    is more than the dtype holds, infinity and NaN are as good as any number, since terms may be added in any order;
-    where it is more than sums are kept in, so is what the row makes of infinity.
+    Integers must be equal. ``overflows``: where finite terms have a magnitude, a sum of absolute values, of more than
+    the dtype holds, infinity and NaN are as good as any number, since terms may be added in any order; where it is
+    more than sums are kept in, so is what the row makes of infinity.
     """
     have = np.asarray(got)
     if have.shape != want.shape:
@@ -183,12 +183,14 @@ def difference(
         nearest = want.astype(got.dtype.numpy).astype(np.float64)  # overflows where the dtype must
         values = have.astype(np.float64)
         scale = np.abs(want) if magnitude is None else np.broadcast_to(magnitude, want.shape)
-        unit, slack = eps * np.where(np.isfinite(scale), scale, 0), max(ulp, 1.0) * smallest
+        size = np.where(np.isfinite(want), np.abs(want), 0)
+        unit, slack = eps * np.where(np.isfinite(scale), scale, size), max(ulp, 1.0) * smallest
         bound = ulp * unit + slack
         same = (values == nearest) | (np.isnan(values) & np.isnan(nearest))
         if overflows and magnitude is not None:
             widest = np.finfo(np.float64 if got.dtype.itemsize == 8 else np.float32).max  # what sums are kept in
-            same |= ~(scale < widest) | (~(scale < got.dtype.largest) & ~np.isfinite(values))
+            over = ~(scale < widest) | (~(scale < got.dtype.largest) & ~np.isfinite(values))
+            same |= over & (np.isfinite(scale) | np.isfinite(want))  # else an operand is infinite
         error = np.where(same, 0.0, np.abs(values - want).astype(np.float64))
         bad = ~same & ~(error <= bound)
         beyond = np.where(error <= slack, 0.0, (error - slack) / unit)

@@ -73,10 +73,10 @@ def _softmax_backward(operands: list[Any], attrs: tuple[Any, ...], largest: floa
 
 
 def _log_softmax_backward(operands: list[Any], attrs: tuple[Any, ...], largest: float) -> None:
-    """Infinity times a probability that is 0 in float32 and not in float64 is NaN, not infinity."""
+    """A probability below e^-87 is 0 in float32 (csrc/core/math.inl), and what it is multiplied by may be large."""
     out = np.clip(operands[1], -np.inf, 0.0)
     _softmax_backward(operands, attrs, largest)
-    operands[1] = out if np.isfinite(operands[0]).all() else np.where(np.isfinite(out), np.clip(out, -80.0, 0.0), out)
+    operands[1] = np.where(np.isfinite(out), np.clip(out, -80.0, 0.0), out)
 
 
 def _softmax(operands: list[Any], attrs: tuple[Any, ...], largest: float) -> None:
@@ -95,22 +95,36 @@ def _clip(operands: list[Any], attrs: tuple[Any, ...], largest: float) -> None:
     operands[:] = [_limited(x, 1e30) for x in operands]
 
 
+def _product(operands: list[Any], attrs: tuple[Any, ...], largest: float) -> None:
+    """Each product that is a subnormal number is rounded to a multiple of the smallest, and the bound allows one."""
+    tiny = 1e-18 if largest < 1e300 else 1e-150
+    operands[:2] = [np.where(np.abs(x) < tiny, 0.0, x) for x in operands[:2]]
+
+
 def _linear(operands: list[Any], attrs: tuple[Any, ...], largest: float) -> None:
     """The product is rounded to its dtype before the bias is added, as the separate operations do it: where that
     overflows, an infinite bias of the other sign makes NaN."""
+    _product(operands, attrs, largest)
     if len(operands) > 2 and isinstance(operands[2], np.ndarray):
         operands[2] = np.where(np.isinf(operands[2]), 1.0, operands[2])
 
 
 def _cross_entropy(operands: list[Any], attrs: tuple[Any, ...], largest: float) -> None:
     """Smoothing sums the logits of all classes, which must be a number: a weight of 0 may follow. Of probabilities the
-    logarithms are rounded to their dtype, where a probability of 0 may follow: float16 ends at 65504."""
+    logarithms are rounded to their dtype, where a probability of 0 may follow: float16 ends at 65504. Weights of
+    classes are summed and divided by, and none is negative; they multiply what may be a subnormal number."""
     probabilities = isinstance(operands[1], np.ndarray) and operands[1].dtype == np.float64
-    operands[0] = _limited(operands[0], 16000.0 if probabilities else largest / (4 * max(1, operands[0].size)))
+    operands[0] = _limited(operands[0], 16000.0 if probabilities else 1e30)
+    _softmax(operands, (1,), largest)
+    if probabilities:
+        operands[1] = np.where(np.abs(operands[1]) < 1e-30, 0.0, operands[1])
+    if len(operands) > 2 and isinstance(operands[2], np.ndarray):
+        operands[2] = np.minimum(np.abs(operands[2]), 1e6)
 
 
 def _linear_backward(operands: list[Any], attrs: tuple[Any, ...], largest: float) -> None:
-    """`saved` is the output of sigmoid and tanh."""
+    """`saved` is the output of sigmoid and tanh. A subnormal number times a slope may be 0, and times infinity NaN."""
+    _product(operands, attrs, largest)
     low = {"sigmoid": 0.0, "tanh": -1.0}.get(str(attrs[0]) if attrs else "")
     if low is not None and isinstance(operands[3], np.ndarray):
         operands[3] = np.clip(operands[3], low, 1.0)
@@ -146,6 +160,7 @@ DOMAINS: dict[str, Change] = {
     "softmax": _softmax,
     "mean": _mean,
     "clip_grad_norm": _clip,
+    "matmul": _product,
     "linear": _linear,
     "cross_entropy": _cross_entropy,
     "linear_backward": _linear_backward,
