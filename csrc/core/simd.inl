@@ -56,9 +56,9 @@ static inline float to_float(bfloat16_t h) {
 static inline bfloat16_t to_bfloat16(float f) {
   uint32_t bits;
   __builtin_memcpy(&bits, &f, 4);
-  const uint32_t rounded = (bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16;
-  const uint32_t nan = (bits >> 16) | 0x40u;  // keep a NaN a NaN: rounding could carry it into infinity
-  return {static_cast<uint16_t>(f != f ? nan : rounded)};
+  const uint32_t rounded = bits + 0x7fffu + ((bits >> 16) & 1u);
+  const uint32_t nan = bits | 0x400000u;  // keep a NaN a NaN: rounding could carry it into infinity
+  return {static_cast<uint16_t>((f != f ? nan : rounded) >> 16)};
 }
 static inline float to_float(half_t h) {
 #if DLCORE_ISA >= 3
@@ -119,6 +119,11 @@ template <class T> static inline void store(T* p, compute_t<T> x) {
 // n elements at once. Written out for half_t: the compiler does not turn its scalar conversions into vector ones.
 template <class T> static inline void load_block(compute_t<T>* __restrict to, const T* __restrict from, int64_t n) {
   int64_t i = 0;
+#if DLCORE_ISA == 4
+  if constexpr (std::is_same_v<T, half_t>) {
+    for (; i + 16 <= n; i += 16) _mm512_storeu_ps(to + i, _mm512_maskz_cvtph_ps(0xffff, _mm256_loadu_si256(reinterpret_cast<const __m256i*>(from + i))));
+  }
+#endif
 #if DLCORE_ISA >= 3
   if constexpr (std::is_same_v<T, half_t>) {
     for (; i + 8 <= n; i += 8) _mm256_storeu_ps(to + i, _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(from + i))));
@@ -128,6 +133,11 @@ template <class T> static inline void load_block(compute_t<T>* __restrict to, co
 }
 template <class T> static inline void store_block(T* __restrict to, const compute_t<T>* __restrict from, int64_t n) {
   int64_t i = 0;
+#if DLCORE_ISA == 4
+  if constexpr (std::is_same_v<T, half_t>) {
+    for (; i + 16 <= n; i += 16) _mm256_storeu_si256(reinterpret_cast<__m256i*>(to + i), _mm512_maskz_cvtps_ph(0xffff, _mm512_loadu_ps(from + i), 0));
+  }
+#endif
 #if DLCORE_ISA >= 3
   if constexpr (std::is_same_v<T, half_t>) {
     for (; i + 8 <= n; i += 8) _mm_storeu_si128(reinterpret_cast<__m128i*>(to + i), _mm256_cvtps_ph(_mm256_loadu_ps(from + i), 0));
