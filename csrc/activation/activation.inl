@@ -18,6 +18,11 @@ template <Activation code> struct Forward {
   static constexpr int64_t kGrain = 1 << 14;
   template <class T> T operator()(T x) const { return activate<code>(x); }
 };
+struct Sigmoid : Forward<Activation::sigmoid> {
+#if DLCORE_ISA == 4
+  static vec<float> vector(vec<float> x) { return sigmoid_vector(x); }
+#endif
+};
 template <Activation code> struct Backward {
   static constexpr int64_t kGrain = 1 << 14;
   template <class T> T operator()(T dout, T saved) const { return activate_grad<code>(saved, dout); }
@@ -39,7 +44,7 @@ template <class F> static void backward(const Args& a) {
 
 static const Kernel kernels[] = {
     {"activation:relu", forward<Relu>, 0},
-    {"activation:sigmoid", forward<Forward<Activation::sigmoid>>, 0},
+    {"activation:sigmoid", forward<Sigmoid>, 0},
     {"activation:tanh", forward<Forward<Activation::tanh>>, 0},
     {"activation:gelu_erf", forward<Forward<Activation::gelu>>, 0},
     {"activation:gelu_tanh", forward<Forward<Activation::gelu_tanh>>, 0},

@@ -3,11 +3,11 @@
 //   pointwise<Add, float, float, float>(a.out(), a.in(0), a.in(1));   // functor, stored types of result and arguments
 //
 // F is a functor without state, branch-free if it is to become vector code; it states in `kGrain` how many elements are
-// worth about 10 us, so that larger outputs are shared between threads. It sees compute types: operands stored as 16-bit
-// floats are widened before and rounded once after, in registers. Axes that can be walked as one are merged. Dense operands
-// are handed to F's loop as they are; others in blocks that fit the first-level cache, into which strided operands are
-// gathered and repeated ones filled in once a row. So there is one compiled loop per F and types, and a result's bits
-// never depend on the layout. Input and output may be the same array.
+// worth about 10 us, so that larger outputs are shared between threads. It sees compute types: operands stored as
+// 16-bit floats are widened before and rounded once after, in registers. Axes that can be walked as one are merged.
+// Dense operands are handed to F's loop as they are; others in blocks that fit the first-level cache, into which
+// strided operands are gathered and repeated ones filled in once a row. So there is one compiled loop per F and types,
+// and a result's bits never depend on the layout. Input and output may be the same array.
 //
 // Included by kernel bodies (no include guard: see each_isa.h).
 
@@ -207,33 +207,23 @@ static void run_pointwise(DenseLoop loop, int64_t grain, const Array* const* arr
 
 // ---- entry --------------------------------------------------------------------------------------------------------
 
-// The compiler vectorises the conversions of bfloat16, but not the instructions for float16: where those are used, a
-// group of elements at a time is converted by load_block and store_block. Unrolled, it stays in registers.
-constexpr int64_t kGroup = 2 * kLanes<float>;
-template <class... T> constexpr bool kInGroups = DLCORE_ISA >= 3 && (std::is_same_v<T, half_t> || ...);
+// 16-bit floats are converted by load_block and store_block where those have more to offer than the compiler, a group
+// of elements at a time: unrolled, it stays in registers. So is F evaluated where it has a member `vector`.
+template <class O> constexpr int64_t kGroup = kLanes<float> * (sizeof(O) == 1 ? 4 : 2);  // whole vectors of results
+template <class T> constexpr bool kByHand =
+    (DLCORE_ISA >= 3 && std::is_same_v<T, half_t>) || (DLCORE_ISA == 4 && std::is_same_v<T, bfloat16_t>);
+template <class F> constexpr bool kHasVector = requires(vec<float> x) { F::vector(x); };
+template <class F, class O, class... I>
+constexpr bool kInGroups = kByHand<O> || (kByHand<I> || ...) || (kHasVector<F> && std::is_same_v<O, float>);
 
-template <class T> struct Group {
-  alignas(64) compute_t<T> x[kGroup];
+template <class T, int64_t N> struct Group {
+  alignas(64) compute_t<T> x[N];
 };
-template <class T> static inline __attribute__((always_inline)) Group<T> load_group(const T* p) {
-  Group<T> g;
-  load_block(g.x, p, kGroup);
+template <int64_t N, class T> static inline __attribute__((always_inline)) Group<T, N> load_group(const T* p) {
+  Group<T, N> g;
+  load_block(g.x, p, N);
   return g;
 }
-template <class F, class O, class... G>
-static inline __attribute__((always_inline)) void apply_group(O* out, const G&... in) {
-  Group<O> result;
-#pragma omp simd
-  for (int64_t j = 0; j < kGroup; ++j) result.x[j] = F{}(in.x[j]...);
-  store_block(out, result.x, kGroup);
-}
-// The first n elements of a group, the rest zeros.
-template <class T> static inline __attribute__((always_inline)) Group<T> load_part(const T* p, int64_t n) {
-  T part[kGroup] = {};
-  std::memcpy(part, p, n * sizeof(T));
-  return load_group(part);
-}
-
 // F states `kExact` if its result is one of its operands, 0 or 1, but for the sign: then nothing needs rounding.
 template <class F, class O> static inline __attribute__((always_inline)) void put(O* p, compute_t<O> x) {
   if constexpr (std::is_same_v<O, bfloat16_t> && requires { F::kExact; })
@@ -241,15 +231,50 @@ template <class F, class O> static inline __attribute__((always_inline)) void pu
   else
     store(p, x);
 }
+template <class F, class O>
+static inline __attribute__((always_inline)) void put_group(O* out, const compute_t<O>* x) {
+#if DLCORE_ISA == 4
+  if constexpr (std::is_same_v<O, bfloat16_t> && requires { F::kExact; })
+    return _mm512_storeu_si512(out, upper_halves(_mm512_castps_si512(_mm512_load_ps(x)),
+                                                 _mm512_castps_si512(_mm512_load_ps(x + 16))));
+#endif
+  store_block(out, x, kGroup<O>);
+}
+template <class F, class O, class... G>
+static inline __attribute__((always_inline)) void apply_group(O* out, const G&... in) {
+  constexpr int64_t N = kGroup<O>;
+  if constexpr (!kByHand<O> && !kHasVector<F>) {
+#pragma omp simd
+    for (int64_t j = 0; j < N; ++j) put<F>(out + j, F{}(in.x[j]...));
+    return;
+  }
+  Group<O, N> result;
+  if constexpr (kHasVector<F>) {
+#pragma GCC unroll 2
+    for (int64_t j = 0; j < N; j += kLanes<float>) vstore(result.x + j, F::vector(vload(in.x + j)...));
+  } else {
+#pragma omp simd
+    for (int64_t j = 0; j < N; ++j) result.x[j] = F{}(in.x[j]...);
+  }
+  put_group<F>(out, result.x);
+}
+// The first n elements of a group, the rest zeros.
+template <int64_t N, class T>
+static inline __attribute__((always_inline)) Group<T, N> load_part(const T* p, int64_t n) {
+  T part[N] = {};
+  std::memcpy(part, p, n * sizeof(T));
+  return load_group<N>(part);
+}
 
 template <class F, class O, class... I>
 static inline __attribute__((always_inline)) void apply(int64_t n, O* out, const I*... in) {
-  if constexpr (kInGroups<O, I...>) {
+  if constexpr (kInGroups<F, O, I...>) {
+    constexpr int64_t N = kGroup<O>;
     int64_t i = 0;
-    for (; i + kGroup <= n; i += kGroup) apply_group<F>(out + i, load_group(in + i)...);
+    for (; i + N <= n; i += N) apply_group<F>(out + i, load_group<N>(in + i)...);
     if (i == n) return;
-    O part[kGroup];
-    apply_group<F>(part, load_part(in + i, n - i)...);
+    O part[N];
+    apply_group<F>(part, load_part<N>(in + i, n - i)...);
     std::memcpy(out + i, part, (n - i) * sizeof(O));
   } else {
 #pragma omp simd

@@ -74,16 +74,16 @@ template <class T> static inline T floor_remainder(T a, T b) {
 // nearest to s / d, n d has 24 + 29 bits at most and s - n d fewer than 25, so that both are exact in double. Whether n
 // is one too many, the sign of s - n d tells. Infinite d: any number above all floats in its place has the same n, 0.
 constexpr float kFar = 0x1p29f;
-static inline __attribute__((always_inline)) bool is_far(float a, float b) {  // 0, infinity and NaN are not
-  return (abs_(a) >= abs_(b) * kFar) & (abs_(a) < std::numeric_limits<float>::infinity()) & (abs_(b) > 0.0f);
+static inline __attribute__((always_inline)) bool is_far(float a, float b) {  // of 0, infinity and NaN, infinity and 0
+  constexpr float inf = std::numeric_limits<float>::infinity();
+  return (abs_(a) >= abs_(b) * kFar) & ((abs_(a) < inf) == (abs_(b) > 0.0f));
 }
 struct NearDivision {
-  double s, d, quotient, n, rest;
+  double s, d, n, rest;
   __attribute__((always_inline)) NearDivision(float a, float b) {
     s = of_bits<float>(bits_of(a) ^ (bits_of(b) & 0x80000000u));
     d = at_most(abs_(static_cast<double>(b)), 1e300);
-    quotient = s / d;
-    n = (quotient + Real<double>::kRound) - Real<double>::kRound;
+    n = (s / d + Real<double>::kRound) - Real<double>::kRound;
     rest = fma_(-n, d, s);
   }
 };
@@ -92,8 +92,8 @@ struct FloorDivide {
   template <class T> T operator()(T a, T b) const { return floor_quotient(a, b); }
   static __attribute__((always_inline)) float near(float a, float b) {
     const NearDivision v(a, b);
-    const double low = (v.rest < 0.0 ? v.n - 1.0 : v.n) + (v.rest - v.rest);  // NaN where `a` is infinite
-    return static_cast<float>(copysign_(v.d == 0.0 ? v.quotient : low, v.s));
+    const double unknown = v.s - v.s;  // NaN where `a` is infinite
+    return static_cast<float>(copysign_((v.n - (v.rest < 0.0 ? 1.0 : 0.0)) + unknown, v.s));
   }
 };
 struct Remainder {

@@ -47,6 +47,9 @@ struct Rsqrt {
 struct Exp {
   static constexpr int64_t kGrain = 1 << 15;
   template <class T> T operator()(T x) const { return exp_(x); }
+#if DLCORE_ISA == 4
+  static vec<float> vector(vec<float> x) { return exp_vector(x); }
+#endif
 };
 struct Expm1 {
   static constexpr int64_t kGrain = 1 << 15;
