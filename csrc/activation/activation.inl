@@ -4,38 +4,53 @@
 // of core/math.inl, which the epilogue of matmul uses too.
 #include "core/pointwise.inl"
 
+struct Relu {
+  static constexpr int64_t kGrain = 1 << 16;
+  static constexpr bool kExact = true;
+  template <class T> T operator()(T x) const { return activate<Activation::relu>(x); }
+};
+struct ReluBackward {
+  static constexpr int64_t kGrain = 1 << 16;
+  static constexpr bool kExact = true;
+  template <class T> T operator()(T dout, T saved) const { return activate_grad<Activation::relu>(saved, dout); }
+};
 template <Activation code> struct Forward {
-  static constexpr int64_t kGrain = code == Activation::relu ? 1 << 16 : 1 << 14;
+  static constexpr int64_t kGrain = 1 << 14;
   template <class T> T operator()(T x) const { return activate<code>(x); }
 };
+struct Sigmoid : Forward<Activation::sigmoid> {
+#if DLCORE_ISA == 4
+  static vec<float> vector(vec<float> x) { return sigmoid_vector(x); }
+#endif
+};
 template <Activation code> struct Backward {
-  static constexpr int64_t kGrain = Forward<code>::kGrain;
+  static constexpr int64_t kGrain = 1 << 14;
   template <class T> T operator()(T dout, T saved) const { return activate_grad<code>(saved, dout); }
 };
 
-template <Activation code> static void forward(const Args& a) {
+template <class F> static void forward(const Args& a) {
   with_float(a.in(0).dtype, [&](auto t) {
     using T = typename decltype(t)::type;
-    pointwise<Forward<code>, T, T>(a.out(), a.in(0));
+    pointwise<F, T, T>(a.out(), a.in(0));
   });
 }
 // Operands: dout, then the output (relu, sigmoid, tanh) or the input (gelu).
-template <Activation code> static void backward(const Args& a) {
+template <class F> static void backward(const Args& a) {
   with_float(a.in(0).dtype, [&](auto t) {
     using T = typename decltype(t)::type;
-    pointwise<Backward<code>, T, T, T>(a.out(), a.in(0), a.in(1));
+    pointwise<F, T, T, T>(a.out(), a.in(0), a.in(1));
   });
 }
 
 static const Kernel kernels[] = {
-    {"activation:relu", forward<Activation::relu>, 0},
-    {"activation:sigmoid", forward<Activation::sigmoid>, 0},
-    {"activation:tanh", forward<Activation::tanh>, 0},
-    {"activation:gelu_erf", forward<Activation::gelu>, 0},
-    {"activation:gelu_tanh", forward<Activation::gelu_tanh>, 0},
-    {"activation:relu_backward", backward<Activation::relu>, 0},
-    {"activation:sigmoid_backward", backward<Activation::sigmoid>, 0},
-    {"activation:tanh_backward", backward<Activation::tanh>, 0},
-    {"activation:gelu_erf_backward", backward<Activation::gelu>, 0},
-    {"activation:gelu_tanh_backward", backward<Activation::gelu_tanh>, 0},
+    {"activation:relu", forward<Relu>, 0},
+    {"activation:sigmoid", forward<Sigmoid>, 0},
+    {"activation:tanh", forward<Forward<Activation::tanh>>, 0},
+    {"activation:gelu_erf", forward<Forward<Activation::gelu>>, 0},
+    {"activation:gelu_tanh", forward<Forward<Activation::gelu_tanh>>, 0},
+    {"activation:relu_backward", backward<ReluBackward>, 0},
+    {"activation:sigmoid_backward", backward<Backward<Activation::sigmoid>>, 0},
+    {"activation:tanh_backward", backward<Backward<Activation::tanh>>, 0},
+    {"activation:gelu_erf_backward", backward<Backward<Activation::gelu>>, 0},
+    {"activation:gelu_tanh_backward", backward<Backward<Activation::gelu_tanh>>, 0},
 };

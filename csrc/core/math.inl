@@ -140,6 +140,30 @@ DLCORE_MATH T sigmoid_(T x) {
   return (x < T(0) ? e : T(1)) / (T(1) + e);
 }
 
+#if DLCORE_ISA == 4
+// exp_ and sigmoid_ to the same bits with an instruction for p 2^n, which the compiler does not use by itself, and for
+// the limits: the second operand is returned where it is NaN.
+static inline __attribute__((always_inline)) vec<float> scaled_exp(vec<float> x) {
+  using R = Real<float>;
+  const vec<float> rounded = vfma(x, vset(1.4426950408889634f), vset(R::kRoundExponent));
+  const vec<float> n = rounded - vset(R::kRoundExponent);
+  const vec<float> r = vfma(n, vset(-R::kLn2Low), vfma(n, vset(-R::kLn2High), x));
+  vec<float> q = vfma(vset(0.001394671f), r, vset(0.008366642f));
+  q = vfma(vfma(vfma(q, r, vset(0.041666277f)), r, vset(0.16666542f)), r, vset(0.5f));
+  return (vec<float>)_mm512_maskz_scalef_ps(0xffff, (__m512)(vfma(r * r, q, r) + vset(1.0f)), (__m512)n);
+}
+static inline __attribute__((always_inline)) vec<float> exp_vector(vec<float> x) {
+  const __m512 low = _mm512_maskz_max_ps(0xffff, _mm512_set1_ps(Real<float>::kExpMin), (__m512)x);
+  return scaled_exp((vec<float>)_mm512_maskz_min_ps(0xffff, _mm512_set1_ps(Real<float>::kExpMax), low));
+}
+static inline __attribute__((always_inline)) vec<float> sigmoid_vector(vec<float> x) {
+  const __m512i sign = _mm512_set1_epi32(static_cast<int>(0x80000000u));
+  const __m512 down = (__m512)((__m512i)x | sign);  // -|x|
+  const vec<float> e = scaled_exp((vec<float>)_mm512_maskz_max_ps(0xffff, _mm512_set1_ps(Real<float>::kExpMin), down));
+  return (x < vset(0.0f) ? e : vset(1.0f)) / (vset(1.0f) + e);
+}
+#endif
+
 // ---- logarithms ---------------------------------------------------------------------------------------------------
 
 // m in [sqrt(1/2), sqrt(2)) and e with x = m 2^e, for positive normal x.

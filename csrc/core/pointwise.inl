@@ -1,13 +1,13 @@
 // The loop of every elementwise kernel: out[i] = f(a[i], b[i], ...) over operands that broadcast to the output's shape.
 //
-//   pointwise<Add, float, float, float>(a.out(), a.in(0), a.in(1));   // functor, its result type, its argument types
+//   pointwise<Add, float, float, float>(a.out(), a.in(0), a.in(1));   // functor, stored types of result and arguments
 //
 // F is a functor without state, branch-free if it is to become vector code; it states in `kGrain` how many elements are
-// worth about 10 us, so that larger outputs are shared between threads. Its types are compute types: operands stored as
-// 16-bit floats are widened before and rounded once after. Axes that can be walked as one are merged. Dense operands
-// are handed to F's loop as they are; others in blocks that fit the first-level cache, into which strided operands are
-// gathered and repeated ones filled in once a row. So there is one compiled loop per F and types, and a result's bits
-// never depend on the layout. Input and output may be the same array.
+// worth about 10 us, so that larger outputs are shared between threads. It sees compute types: operands stored as
+// 16-bit floats are widened before and rounded once after, in registers. Axes that can be walked as one are merged.
+// Dense operands are handed to F's loop as they are; others in blocks that fit the first-level cache, into which
+// strided operands are gathered and repeated ones filled in once a row. So there is one compiled loop per F and types,
+// and a result's bits never depend on the layout. Input and output may be the same array.
 //
 // Included by kernel bodies (no include guard: see each_isa.h).
 
@@ -18,29 +18,6 @@ constexpr int64_t kShort = 32;   // an innermost axis shorter than this is walke
 using DenseLoop = void (*)(int64_t n, void* out, const void* const* in);
 
 // ---- blocks -------------------------------------------------------------------------------------------------------
-
-template <class T> static void widen(const uint16_t* in, float* out, int64_t n) {
-  int64_t i = 0;
-#if DLCORE_ISA >= 3  // the compiler does not vectorise the scalar conversion instructions
-  if constexpr (std::is_same_v<T, half_t>)
-    for (; i + 8 <= n; i += 8) _mm256_storeu_ps(out + i, _mm256_cvtph_ps(_mm_loadu_si128((const __m128i*)(in + i))));
-#endif
-#pragma omp simd
-  for (int64_t k = i; k < n; ++k) out[k] = to_float(T{in[k]});
-}
-template <class T> static void narrow(const float* in, uint16_t* out, int64_t n) {
-  int64_t i = 0;
-#if DLCORE_ISA >= 3
-  if constexpr (std::is_same_v<T, half_t>)
-    for (; i + 8 <= n; i += 8) _mm_storeu_si128((__m128i*)(out + i), _mm256_cvtps_ph(_mm256_loadu_ps(in + i), 0));
-#endif
-#pragma omp simd
-  for (int64_t k = i; k < n; ++k) {
-    T rounded;
-    store(&rounded, in[k]);
-    out[k] = rounded.bits;
-  }
-}
 
 // How the elements of a row are laid out: element i at (i / inner) * outer + (i % inner) * stride. A row is one axis
 // (inner is its length), or two if the innermost is short: loops over three channels would cost more than their work.
@@ -72,22 +49,16 @@ static void move_row(int64_t size, const void* in, const Layout& from, void* out
   }
 }
 
-static inline bool is_half(DType t) { return t == DType::float16 || t == DType::bfloat16; }
-
-// One operand along a row: its elements block by block as dense arrays of the compute type. Blocks start at multiples
-// of the layout's inner length, or hold part of one axis.
+// One operand along a row: its elements block by block as dense arrays. Blocks start at multiples of the layout's inner
+// length, or hold part of one axis.
 struct Operand {
   char* data;
   int64_t size;   // bytes of an element
-  DType dtype;    // float16 and bfloat16 if they are to be converted
   Layout layout;
   bool repeats;   // every block has the same elements
   char* row;
   alignas(64) char buffer[kBlock * 8];
-  alignas(64) uint16_t packed[kBlock];
 
-  bool converts() const { return is_half(dtype); }
-  bool direct() const { return layout.dense() && !converts(); }
   Layout dense_layout() const { return {layout.inner, 1, layout.inner}; }
 
   void begin_row(int64_t offset, int64_t n) {
@@ -97,30 +68,16 @@ struct Operand {
   const void* read(int64_t start, int64_t n) {
     if (repeats) return buffer;
     char* p = row + layout.at(start) * size;
-    return direct() ? p : gather(p, n);
+    return layout.dense() ? p : gather(p, n);
   }
-  void* written(int64_t start) { return direct() ? row + start * size : buffer; }
+  void* written(int64_t start) { return layout.dense() ? row + start * size : buffer; }
   void write_back(int64_t start, int64_t n) {
-    if (direct()) return;
-    char* p = row + layout.at(start) * size;
-    if (!converts()) return move_row(size, buffer, dense_layout(), p, layout, n);
-    auto* bits = layout.dense() ? reinterpret_cast<uint16_t*>(p) : packed;
-    (dtype == DType::float16 ? narrow<half_t> : narrow<bfloat16_t>)(reinterpret_cast<float*>(buffer), bits, n);
-    if (!layout.dense()) move_row(size, packed, dense_layout(), p, layout, n);
+    if (!layout.dense()) move_row(size, buffer, dense_layout(), row + layout.at(start) * size, layout, n);
   }
 
  private:
   const void* gather(const char* p, int64_t n) {
-    if (!converts()) {
-      move_row(size, p, layout, buffer, dense_layout(), n);
-      return buffer;
-    }
-    auto* bits = reinterpret_cast<const uint16_t*>(p);
-    if (!layout.dense()) {
-      move_row(size, p, layout, packed, dense_layout(), n);
-      bits = packed;
-    }
-    (dtype == DType::float16 ? widen<half_t> : widen<bfloat16_t>)(bits, reinterpret_cast<float*>(buffer), n);
+    move_row(size, p, layout, buffer, dense_layout(), n);
     return buffer;
   }
 };
@@ -194,19 +151,17 @@ struct Walk {
   }
 };
 
-// Elements [begin, end) of the output. `raw`: 16-bit floats are moved as they are.
-static void walk_chunk(DenseLoop loop, const Array* const* arrays, const Walk& walk, bool raw, int64_t begin,
-                       int64_t end) {
+// Elements [begin, end) of the output.
+static void walk_chunk(DenseLoop loop, const Array* const* arrays, const Walk& walk, int64_t begin, int64_t end) {
   Operand operands[kMaxOperands];
   bool direct = true;
   for (int k = 0; k < walk.count; ++k) {
     Operand& o = operands[k];
     o.data = arrays[k]->as<char>();
     o.size = item_size(arrays[k]->dtype);
-    o.dtype = raw ? DType::float32 : arrays[k]->dtype;
     o.layout = walk.layout(k);
     o.repeats = k > 0 && walk.repeats(k);
-    direct = direct && o.direct() && !o.repeats;
+    direct = direct && o.layout.dense() && !o.repeats;
   }
   walk.rows(begin, end, [&](int64_t n, const int64_t* offset) {
     for (int k = 1; k < walk.count; ++k) operands[k].begin_row(offset[k], n);
@@ -230,17 +185,16 @@ static inline bool same_layout(const Array& a, const Array& out) {
   return a.contiguous();
 }
 
-static void run_pointwise(DenseLoop loop, int64_t grain, bool raw, const Array* const* arrays, int count) {
+static void run_pointwise(DenseLoop loop, int64_t grain, const Array* const* arrays, int count) {
   const Array& out = *arrays[0];
   const int64_t total = out.size();
   if (total == 0) return;
   bool dense = out.contiguous();
-  for (int k = 0; k < count && dense; ++k)
-    dense = same_layout(*arrays[k], out) && (raw || !is_half(arrays[k]->dtype));
+  for (int k = 0; k < count && dense; ++k) dense = same_layout(*arrays[k], out);
   if (!dense) {
     const Walk walk(arrays, count);
     return parallel_ranges(total, (grain + walk.unit() - 1) / walk.unit() * walk.unit(),
-                           [&](int64_t begin, int64_t end) { walk_chunk(loop, arrays, walk, raw, begin, end); });
+                           [&](int64_t begin, int64_t end) { walk_chunk(loop, arrays, walk, begin, end); });
   }
   const auto run = [&](int64_t begin, int64_t end) {
     const void* in[kMaxOperands - 1];
@@ -253,10 +207,79 @@ static void run_pointwise(DenseLoop loop, int64_t grain, bool raw, const Array* 
 
 // ---- entry --------------------------------------------------------------------------------------------------------
 
+// 16-bit floats are converted by load_block and store_block where those have more to offer than the compiler, a group
+// of elements at a time: unrolled, it stays in registers. So is F evaluated where it has a member `vector`.
+template <class O> constexpr int64_t kGroup = kLanes<float> * (sizeof(O) == 1 ? 4 : 2);  // whole vectors of results
+template <class T> constexpr bool kByHand =
+    (DLCORE_ISA >= 3 && std::is_same_v<T, half_t>) || (DLCORE_ISA == 4 && std::is_same_v<T, bfloat16_t>);
+template <class F> constexpr bool kHasVector = requires(vec<float> x) { F::vector(x); };
+template <class F, class O, class... I>
+constexpr bool kInGroups = kByHand<O> || (kByHand<I> || ...) || (kHasVector<F> && std::is_same_v<O, float>);
+
+template <class T, int64_t N> struct Group {
+  alignas(64) compute_t<T> x[N];
+};
+template <int64_t N, class T> static inline __attribute__((always_inline)) Group<T, N> load_group(const T* p) {
+  Group<T, N> g;
+  load_block(g.x, p, N);
+  return g;
+}
+// F states `kExact` if its result is one of its operands, 0 or 1, but for the sign: then nothing needs rounding.
+template <class F, class O> static inline __attribute__((always_inline)) void put(O* p, compute_t<O> x) {
+  if constexpr (std::is_same_v<O, bfloat16_t> && requires { F::kExact; })
+    *p = {static_cast<uint16_t>(__builtin_bit_cast(uint32_t, x) >> 16)};
+  else
+    store(p, x);
+}
+template <class F, class O>
+static inline __attribute__((always_inline)) void put_group(O* out, const compute_t<O>* x) {
+#if DLCORE_ISA == 4
+  if constexpr (std::is_same_v<O, bfloat16_t> && requires { F::kExact; })
+    return _mm512_storeu_si512(out, upper_halves(_mm512_castps_si512(_mm512_load_ps(x)),
+                                                 _mm512_castps_si512(_mm512_load_ps(x + 16))));
+#endif
+  store_block(out, x, kGroup<O>);
+}
+template <class F, class O, class... G>
+static inline __attribute__((always_inline)) void apply_group(O* out, const G&... in) {
+  constexpr int64_t N = kGroup<O>;
+  if constexpr (!kByHand<O> && !kHasVector<F>) {
+#pragma omp simd
+    for (int64_t j = 0; j < N; ++j) put<F>(out + j, F{}(in.x[j]...));
+    return;
+  }
+  Group<O, N> result;
+  if constexpr (kHasVector<F>) {
+#pragma GCC unroll 2
+    for (int64_t j = 0; j < N; j += kLanes<float>) vstore(result.x + j, F::vector(vload(in.x + j)...));
+  } else {
+#pragma omp simd
+    for (int64_t j = 0; j < N; ++j) result.x[j] = F{}(in.x[j]...);
+  }
+  put_group<F>(out, result.x);
+}
+// The first n elements of a group, the rest zeros.
+template <int64_t N, class T>
+static inline __attribute__((always_inline)) Group<T, N> load_part(const T* p, int64_t n) {
+  T part[N] = {};
+  std::memcpy(part, p, n * sizeof(T));
+  return load_group<N>(part);
+}
+
 template <class F, class O, class... I>
 static inline __attribute__((always_inline)) void apply(int64_t n, O* out, const I*... in) {
+  if constexpr (kInGroups<F, O, I...>) {
+    constexpr int64_t N = kGroup<O>;
+    int64_t i = 0;
+    for (; i + N <= n; i += N) apply_group<F>(out + i, load_group<N>(in + i)...);
+    if (i == n) return;
+    O part[N];
+    apply_group<F>(part, load_part<N>(in + i, n - i)...);
+    std::memcpy(out + i, part, (n - i) * sizeof(O));
+  } else {
 #pragma omp simd
-  for (int64_t i = 0; i < n; ++i) out[i] = F{}(in[i]...);
+    for (int64_t i = 0; i < n; ++i) put<F>(out + i, F{}(load(in + i)...));
+  }
 }
 template <class F, class O, class A> static void dense_loop(int64_t n, void* out, const void* const* in) {
   apply<F>(n, static_cast<O*>(out), static_cast<const A*>(in[0]));
@@ -272,23 +295,21 @@ static void dense_loop(int64_t n, void* out, const void* const* in) {
 
 template <class F, class O, class... I, class... Arrays> static void pointwise(const Array& out, const Arrays&... in) {
   const Array* const arrays[] = {&out, &in...};
-  run_pointwise(dense_loop<F, O, I...>, F::kGrain, false, arrays, 1 + sizeof...(in));
-}
-// The same for functors that only move elements: their types are unsigned integers of the elements' sizes.
-template <class F, class O, class... I, class... Arrays>
-static void pointwise_raw(const Array& out, const Arrays&... in) {
-  const Array* const arrays[] = {&out, &in...};
-  run_pointwise(dense_loop<F, O, I...>, F::kGrain, true, arrays, 1 + sizeof...(in));
+  run_pointwise(dense_loop<F, O, I...>, F::kGrain, arrays, 1 + sizeof...(in));
 }
 
 // ---- dtypes -------------------------------------------------------------------------------------------------------
 
 template <class T> struct Type { using type = T; };
 
-// f(Type<T>{}) for the compute type of a dtype: float for the 16-bit floats.
+// f(Type<T>{}) for the stored type of a dtype.
 template <class F> static inline void with_float(DType t, F&& f) {
-  if (t == DType::float64) f(Type<double>{});
-  else f(Type<float>{});
+  switch (t) {
+    case DType::float16: return f(Type<half_t>{});
+    case DType::bfloat16: return f(Type<bfloat16_t>{});
+    case DType::float32: return f(Type<float>{});
+    default: return f(Type<double>{});
+  }
 }
 template <class F> static inline void with_number(DType t, F&& f) {
   switch (t) {

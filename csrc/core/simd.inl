@@ -56,9 +56,9 @@ static inline float to_float(bfloat16_t h) {
 static inline bfloat16_t to_bfloat16(float f) {
   uint32_t bits;
   __builtin_memcpy(&bits, &f, 4);
-  const uint32_t rounded = (bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16;
-  const uint32_t nan = (bits >> 16) | 0x40u;  // keep a NaN a NaN: rounding could carry it into infinity
-  return {static_cast<uint16_t>(f != f ? nan : rounded)};
+  const uint32_t rounded = bits + 0x7fffu + ((bits >> 16) & 1u);
+  const uint32_t nan = bits | 0x400000u;  // keep a NaN a NaN: rounding could carry it into infinity
+  return {static_cast<uint16_t>((f != f ? nan : rounded) >> 16)};
 }
 static inline float to_float(half_t h) {
 #if DLCORE_ISA >= 3
@@ -116,19 +116,72 @@ template <class T> static inline void store(T* p, compute_t<T> x) {
   else *p = x;
 }
 
-// n elements at once. Written out for half_t: the compiler does not turn its scalar conversions into vector ones.
+// kLanes elements of memory as the vector of the compute type.
+static inline vec<float> widen(const float* p) { return vload(p); }
+static inline vec<double> widen(const double* p) { return vload(p); }
+static inline vec<float> widen(const bfloat16_t* p) {
+#if DLCORE_ISA == 4  // of a conversion of vectors the compiler makes two of half the width
+  const __m256i words = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p));
+  return (vec<float>)_mm512_maskz_slli_epi32(0xffff, _mm512_maskz_cvtepu16_epi32(0xffff, words), 16);
+#else
+  typedef uint16_t Narrow __attribute__((vector_size(kVectorBytes / 2)));
+  typedef uint32_t Wide __attribute__((vector_size(kVectorBytes)));
+  Narrow bits;
+  __builtin_memcpy(&bits, p, sizeof bits);
+  return (vec<float>)(__builtin_convertvector(bits, Wide) << 16);
+#endif
+}
+static inline vec<float> widen(const half_t* p) {
+#if DLCORE_ISA == 4  // the masked form: the plain one warns of an uninitialised value, GCC bug 105593
+  return (vec<float>)_mm512_maskz_cvtph_ps(0xffff, _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
+#elif DLCORE_ISA == 3
+  return (vec<float>)_mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
+#else
+  vec<float> v{};
+  for (int i = 0; i < kLanes<float>; ++i) v[i] = to_float(p[i]);
+  return v;
+#endif
+}
+
+// n elements at once. Written out where the compiler does not turn scalar conversions into vector ones (half_t), or
+// into more instructions than these (bfloat16_t).
+#if DLCORE_ISA == 4
+static inline void narrow(half_t* p, __m512 a, __m512 b) {
+  _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), _mm512_maskz_cvtps_ph(0xffff, a, 0));
+  _mm256_storeu_si256(reinterpret_cast<__m256i*>(p + 16), _mm512_maskz_cvtps_ph(0xffff, b, 0));
+}
+static inline __m512i round_to_bfloat16(__m512 f) {  // to_bfloat16(f) in the upper halves
+  const __m512i bits = _mm512_castps_si512(f), even = _mm512_maskz_srli_epi32(0xffff, bits, 16) & _mm512_set1_epi32(1);
+  const __m512i rounded = _mm512_add_epi32(_mm512_add_epi32(bits, _mm512_set1_epi32(0x7fff)), even);
+  return _mm512_mask_or_epi32(rounded, _mm512_cmp_ps_mask(f, f, _CMP_UNORD_Q), bits, _mm512_set1_epi32(0x400000));
+}
+static inline __m512i upper_halves(__m512i a, __m512i b) {
+  const __m512i pairs = _mm512_set_epi32(0x003f003d, 0x003b0039, 0x00370035, 0x00330031, 0x002f002d, 0x002b0029,
+                                         0x00270025, 0x00230021, 0x001f001d, 0x001b0019, 0x00170015, 0x00130011,
+                                         0x000f000d, 0x000b0009, 0x00070005, 0x00030001);
+  return _mm512_permutex2var_epi16(a, pairs, b);
+}
+static inline void narrow(bfloat16_t* p, __m512 a, __m512 b) {
+  _mm512_storeu_si512(p, upper_halves(round_to_bfloat16(a), round_to_bfloat16(b)));
+}
+#endif
+
 template <class T> static inline void load_block(compute_t<T>* __restrict to, const T* __restrict from, int64_t n) {
   int64_t i = 0;
 #if DLCORE_ISA >= 3
-  if constexpr (std::is_same_v<T, half_t>) {
-    for (; i + 8 <= n; i += 8) _mm256_storeu_ps(to + i, _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(from + i))));
+  if constexpr (!std::is_same_v<T, compute_t<T>>) {
+    for (; i + kLanes<float> <= n; i += kLanes<float>) vstore(to + i, widen(from + i));
   }
 #endif
   for (; i < n; ++i) to[i] = load(from + i);
 }
 template <class T> static inline void store_block(T* __restrict to, const compute_t<T>* __restrict from, int64_t n) {
   int64_t i = 0;
-#if DLCORE_ISA >= 3
+#if DLCORE_ISA == 4
+  if constexpr (!std::is_same_v<T, compute_t<T>>) {
+    for (; i + 32 <= n; i += 32) narrow(to + i, _mm512_loadu_ps(from + i), _mm512_loadu_ps(from + i + 16));
+  }
+#elif DLCORE_ISA == 3
   if constexpr (std::is_same_v<T, half_t>) {
     for (; i + 8 <= n; i += 8) _mm_storeu_si128(reinterpret_cast<__m128i*>(to + i), _mm256_cvtps_ph(_mm256_loadu_ps(from + i), 0));
   }

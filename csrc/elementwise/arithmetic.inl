@@ -28,10 +28,12 @@ struct Div {
 };
 struct Maximum {  // a NaN in either operand is the result
   static constexpr int64_t kGrain = 1 << 16;
+  static constexpr bool kExact = true;
   template <class T> T operator()(T a, T b) const { return (a > b) | (a != a) ? a : b; }
 };
 struct Minimum {
   static constexpr int64_t kGrain = 1 << 16;
+  static constexpr bool kExact = true;
   template <class T> T operator()(T a, T b) const { return (a < b) | (a != a) ? a : b; }
 };
 
@@ -68,14 +70,59 @@ template <class T> static inline T floor_remainder(T a, T b) {
     return (rest < T(0)) != (b < T(0)) ? rest + b : rest;
   }
 }
+// Of floats by way of doubles, to the same bits: with s = a and d = b, both with b's sign taken off, and n the integer
+// nearest to s / d, n d has 24 + 29 bits at most and s - n d fewer than 25, so that both are exact in double. Whether n
+// is one too many, the sign of s - n d tells. Infinite d: any number above all floats in its place has the same n, 0.
+constexpr float kFar = 0x1p29f;
+static inline __attribute__((always_inline)) bool is_far(float a, float b) {  // of 0, infinity and NaN, infinity and 0
+  constexpr float inf = std::numeric_limits<float>::infinity();
+  return (abs_(a) >= abs_(b) * kFar) & ((abs_(a) < inf) == (abs_(b) > 0.0f));
+}
+struct NearDivision {
+  double s, d, n, rest;
+  __attribute__((always_inline)) NearDivision(float a, float b) {
+    s = of_bits<float>(bits_of(a) ^ (bits_of(b) & 0x80000000u));
+    d = at_most(abs_(static_cast<double>(b)), 1e300);
+    n = (s / d + Real<double>::kRound) - Real<double>::kRound;
+    rest = fma_(-n, d, s);
+  }
+};
 struct FloorDivide {
   static constexpr int64_t kGrain = 1 << 11;
   template <class T> T operator()(T a, T b) const { return floor_quotient(a, b); }
+  static __attribute__((always_inline)) float near(float a, float b) {
+    const NearDivision v(a, b);
+    const double unknown = v.s - v.s;  // NaN where `a` is infinite
+    return static_cast<float>(copysign_((v.n - (v.rest < 0.0 ? 1.0 : 0.0)) + unknown, v.s));
+  }
 };
 struct Remainder {
   static constexpr int64_t kGrain = 1 << 11;
   template <class T> T operator()(T a, T b) const { return floor_remainder(a, b); }
+  static __attribute__((always_inline)) float near(float a, float b) {
+    const auto rest = static_cast<float>(NearDivision(a, b).rest);  // exact
+    return copysign_(rest < 0.0f ? rest + abs_(b) : rest, b);
+  }
 };
+template <class F, class S> static void division_loop(int64_t n, void* out, const void* const* in) {
+  auto *a = static_cast<const S*>(in[0]), *b = static_cast<const S*>(in[1]);
+  float x[kBlock], y[kBlock];
+  for (int64_t start = 0; start < n; start += kBlock) {
+    const int64_t m = n - start < kBlock ? n - start : kBlock;
+    load_block(x, a + start, m);
+    load_block(y, b + start, m);
+    uint32_t far = 0;
+#pragma omp simd reduction(| : far)
+    for (int64_t i = 0; i < m; ++i) far |= is_far(x[i], y[i]);
+    if (!far) {
+#pragma omp simd
+      for (int64_t i = 0; i < m; ++i) x[i] = F::near(x[i], y[i]);
+    } else {
+      for (int64_t i = 0; i < m; ++i) x[i] = is_far(x[i], y[i]) ? F{}(x[i], y[i]) : F::near(x[i], y[i]);
+    }
+    store_block(static_cast<S*>(out) + start, x, m);
+  }
+}
 
 // ---- pow ----------------------------------------------------------------------------------------------------------
 
@@ -127,6 +174,7 @@ struct Pow {
 };
 struct Identity {
   static constexpr int64_t kGrain = 1 << 16;
+  static constexpr bool kExact = true;
   template <class T> T operator()(T a) const { return a; }
 };
 struct SquareOf {
@@ -156,6 +204,16 @@ template <class F> static void number_kernel(const Args& a) {
 template <class F> static void kernel(const Args& a) {
   if (a.in(0).dtype == DType::bool_) pointwise<F, bool, bool, bool>(a.out(), a.in(0), a.in(1));
   else number_kernel<F>(a);
+}
+
+template <class F> static void division(const Args& a) {
+  if (!is_float(a.in(0).dtype) || a.in(0).dtype == DType::float64) return number_kernel<F>(a);
+  const Array* const arrays[] = {&a.out(), &a.in(0), &a.in(1)};
+  switch (a.in(0).dtype) {
+    case DType::float16: return run_pointwise(division_loop<F, half_t>, 1 << 14, arrays, 3);
+    case DType::bfloat16: return run_pointwise(division_loop<F, bfloat16_t>, 1 << 14, arrays, 3);
+    default: return run_pointwise(division_loop<F, float>, 1 << 14, arrays, 3);
+  }
 }
 
 static void div(const Args& a) {
@@ -195,6 +253,6 @@ static const Kernel kernels[] = {
     {"elementwise:maximum", kernel<Maximum>, 0},
     {"elementwise:minimum", kernel<Minimum>, 0},
     {"elementwise:pow", pow, 0},
-    {"elementwise:floor_divide", number_kernel<FloorDivide>, 0},
-    {"elementwise:remainder", number_kernel<Remainder>, 0},
+    {"elementwise:floor_divide", division<FloorDivide>, 0},
+    {"elementwise:remainder", division<Remainder>, 0},
 };

@@ -37,7 +37,7 @@ struct Move {
   static constexpr int64_t kGrain = 1 << 16;
   template <class T> T operator()(T x) const { return x; }
 };
-template <class T> static void move(const Args& a) { pointwise_raw<Move, T, T>(a.out(), a.in(0)); }
+template <class T> static void move(const Args& a) { pointwise<Move, T, T>(a.out(), a.in(0)); }
 
 static void cast(const Args& a) {
   const DType from = a.in(0).dtype, to = a.out().dtype;
@@ -49,12 +49,14 @@ static void cast(const Args& a) {
       default: return move<uint64_t>(a);
     }
   }
-  if (from == DType::float64 && is_half(to)) return pointwise<RoundToOdd, float, double>(a.out(), a.in(0));
+  if (from == DType::float64 && to == DType::float16) return pointwise<RoundToOdd, half_t, double>(a.out(), a.in(0));
+  if (from == DType::float64 && to == DType::bfloat16)
+    return pointwise<RoundToOdd, bfloat16_t, double>(a.out(), a.in(0));
   with_dtype(to, [&](auto out_type) {
     with_dtype(from, [&](auto in_type) {
       using O = typename decltype(out_type)::type;
       using I = typename decltype(in_type)::type;
-      pointwise<Convert<O>, O, I>(a.out(), a.in(0));
+      pointwise<Convert<compute_t<O>>, O, I>(a.out(), a.in(0));
     });
   });
 }

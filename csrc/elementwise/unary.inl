@@ -5,6 +5,7 @@
 
 struct Neg {
   static constexpr int64_t kGrain = 1 << 16;
+  static constexpr bool kExact = true;
   template <class T> T operator()(T x) const {
     if constexpr (std::is_integral_v<T>) return static_cast<T>(wrap_t<T>(0) - wrap_t<T>(x));
     else return -x;
@@ -12,6 +13,7 @@ struct Neg {
 };
 struct Abs {
   static constexpr int64_t kGrain = 1 << 16;
+  static constexpr bool kExact = true;
   template <class T> T operator()(T x) const {
     if constexpr (!std::is_integral_v<T>) return abs_(x);
     else return x < 0 ? static_cast<T>(wrap_t<T>(0) - wrap_t<T>(x)) : x;
@@ -19,6 +21,7 @@ struct Abs {
 };
 struct Sign {  // of NaN: NaN
   static constexpr int64_t kGrain = 1 << 16;
+  static constexpr bool kExact = true;
   template <class T> T operator()(T x) const {
     if constexpr (std::is_integral_v<T>) return static_cast<T>((x > 0) - (x < 0));
     else return x > T(0) ? T(1) : x < T(0) ? T(-1) : x == T(0) ? T(0) : x;
@@ -44,6 +47,9 @@ struct Rsqrt {
 struct Exp {
   static constexpr int64_t kGrain = 1 << 15;
   template <class T> T operator()(T x) const { return exp_(x); }
+#if DLCORE_ISA == 4
+  static vec<float> vector(vec<float> x) { return exp_vector(x); }
+#endif
 };
 struct Expm1 {
   static constexpr int64_t kGrain = 1 << 15;
@@ -79,20 +85,23 @@ template <int quarter> static inline __attribute__((always_inline)) float sin_ne
 
 template <int quarter, class T> static inline T sin_any(T x) { return quarter ? std::cos(x) : std::sin(x); }
 
-template <int quarter> static void sin_float(int64_t n, void* out, const void* const* in) {
-  auto* x = static_cast<const float*>(in[0]);
-  auto* y = static_cast<float*>(out);
+template <int quarter, class S> static void sin_float(int64_t n, void* out, const void* const* in) {
+  auto* x = static_cast<const S*>(in[0]);
+  auto* y = static_cast<S*>(out);
+  float block[kBlock];
   for (int64_t start = 0; start < n; start += kBlock) {
-    const int64_t end = start + kBlock < n ? start + kBlock : n;
+    const int64_t m = n - start < kBlock ? n - start : kBlock;
+    load_block(block, x + start, m);
     float largest = 0;
 #pragma omp simd reduction(max : largest)
-    for (int64_t i = start; i < end; ++i) largest = abs_(x[i]) > largest ? abs_(x[i]) : largest;
+    for (int64_t i = 0; i < m; ++i) largest = abs_(block[i]) > largest ? abs_(block[i]) : largest;
     if (largest <= kNearLimit) {
 #pragma omp simd
-      for (int64_t i = start; i < end; ++i) y[i] = sin_near<quarter>(x[i]);
+      for (int64_t i = 0; i < m; ++i) block[i] = sin_near<quarter>(block[i]);
     } else {
-      for (int64_t i = start; i < end; ++i) y[i] = sin_any<quarter>(x[i]);
+      for (int64_t i = 0; i < m; ++i) block[i] = sin_any<quarter>(block[i]);
     }
+    store_block(y + start, block, m);
   }
 }
 template <int quarter> static void sin_double(int64_t n, void* out, const void* const* in) {
@@ -101,8 +110,11 @@ template <int quarter> static void sin_double(int64_t n, void* out, const void* 
 }
 template <int quarter> static void sin_kernel(const Args& a) {
   const Array* const arrays[] = {&a.out(), &a.in(0)};
-  if (a.in(0).dtype == DType::float64) run_pointwise(sin_double<quarter>, 1 << 10, false, arrays, 2);
-  else run_pointwise(sin_float<quarter>, 1 << 13, false, arrays, 2);
+  with_float(a.in(0).dtype, [&](auto t) {
+    using T = typename decltype(t)::type;
+    if constexpr (std::is_same_v<T, double>) run_pointwise(sin_double<quarter>, 1 << 10, arrays, 2);
+    else run_pointwise(sin_float<quarter, T>, 1 << 13, arrays, 2);
+  });
 }
 
 // ---- kernels ------------------------------------------------------------------------------------------------------

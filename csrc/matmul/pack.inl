@@ -2,27 +2,6 @@
 // are not adjacent, where strides make rows collide in the cache, and for 16-bit floats; everything else is read in
 // place. A packed element costs about 0.2 cycles and saves nothing but misses, so few rows of C never pay for it.
 
-// kLanes elements of memory as the vector of the compute type, and back with rounding.
-template <class T> static inline vec<T> widen(const T* p) { return vload(p); }
-static inline vec<float> widen(const bfloat16_t* p) {
-  typedef uint16_t Narrow __attribute__((vector_size(kVectorBytes / 2)));
-  typedef uint32_t Wide __attribute__((vector_size(kVectorBytes)));
-  Narrow bits;
-  __builtin_memcpy(&bits, p, sizeof bits);
-  return (vec<float>)(__builtin_convertvector(bits, Wide) << 16);
-}
-static inline vec<float> widen(const half_t* p) {
-#if DLCORE_ISA == 4  // the masked form: the plain one warns of an uninitialised value, GCC bug 105593
-  return (vec<float>)_mm512_maskz_cvtph_ps(0xffff, _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
-#elif DLCORE_ISA == 3
-  return (vec<float>)_mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
-#else
-  vec<float> v{};
-  for (int i = 0; i < kLanes<float>; ++i) v[i] = to_float(p[i]);
-  return v;
-#endif
-}
-
 template <class S> static inline vec<compute_t<S>> widen_first(const S* p, int n) {
   if constexpr (std::is_same_v<S, compute_t<S>>) {
     return vload_first(p, n);

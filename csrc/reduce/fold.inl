@@ -25,7 +25,10 @@ struct Add {
   template <class V> V operator()(V a, V b) const { return a + b; }
 };
 struct Larger {  // a NaN on either side wins, as in NumPy
-  template <class V> V operator()(V a, V b) const { return (a > b) | (a != a) ? a : b; }
+  template <class V> V operator()(V a, V b) const {  // two selections: the inner one is an instruction
+    const V larger = a > b ? a : b;
+    return a != a ? a : larger;
+  }
   template <class V> static auto beats(V x, V best) { return (x > best) | (x != x); }
   template <class T> static constexpr T identity() {
     if constexpr (std::numeric_limits<T>::has_infinity) return -std::numeric_limits<T>::infinity();
@@ -33,7 +36,10 @@ struct Larger {  // a NaN on either side wins, as in NumPy
   }
 };
 struct Smaller {
-  template <class V> V operator()(V a, V b) const { return (a < b) | (a != a) ? a : b; }
+  template <class V> V operator()(V a, V b) const {
+    const V smaller = a < b ? a : b;
+    return a != a ? a : smaller;
+  }
   template <class V> static auto beats(V x, V best) { return (x < best) | (x != x); }
   template <class T> static constexpr T identity() {
     if constexpr (std::numeric_limits<T>::has_infinity) return std::numeric_limits<T>::infinity();

@@ -133,6 +133,12 @@ template <class Op, class T, class Out> struct Reduction {
     for (int64_t r = 0; r < rows; ++r) {
       const T* p = from + r * row_stride;
       C* q = to + r * n;
+      if constexpr (std::is_same_v<C, compute_t<T>>) {  // a 16-bit float
+        if (stride == 1) {
+          load_block(q, p, n);
+          continue;
+        }
+      }
       if (stride == 1) {
 #pragma omp simd
         for (int64_t i = 0; i < n; ++i) q[i] = load(p + i);

@@ -21,6 +21,7 @@ static Lines lines_of(const Array& x, int64_t axis) {
 constexpr int64_t kLineChunk = 32768;  // elements a thread takes at once: 10 us of exponentials
 constexpr int64_t kLineTile = 16;     // lines gathered at once: whole cache lines are read
 constexpr int64_t kColumns = 1024;
+constexpr int64_t kWidened = 65536;   // elements of a tile of columns that passes through a buffer: it stays in L2
 constexpr int64_t kShortLine = 32;    // elements up to which a line by itself would leave most lanes empty
 constexpr int64_t kShortTile = 64;    // short lines transposed at once
 
@@ -29,8 +30,7 @@ static int64_t line_grain(int64_t n) { return n < kLineChunk ? kLineChunk / (n +
 // w lines, element j of line c at p[j * stride + c], to and from buffer[c * n + j].
 template <class T> static void gather_lines(const T* p, int64_t n, int64_t stride, int64_t w, compute_t<T>* buffer) {
   if (stride == 1) {
-#pragma omp simd
-    for (int64_t j = 0; j < n; ++j) buffer[j] = load(p + j);
+    load_block(buffer, p, n);
   } else {
     for (int64_t j = 0; j < n; ++j)
       for (int64_t c = 0; c < w; ++c) buffer[c * n + j] = load(p + j * stride + c);
@@ -38,8 +38,7 @@ template <class T> static void gather_lines(const T* p, int64_t n, int64_t strid
 }
 template <class T> static void scatter_lines(T* p, int64_t n, int64_t stride, int64_t w, const compute_t<T>* buffer) {
   if (stride == 1) {
-#pragma omp simd
-    for (int64_t j = 0; j < n; ++j) store(p + j, buffer[j]);
+    store_block(p, buffer, n);
   } else {
     for (int64_t j = 0; j < n; ++j)
       for (int64_t c = 0; c < w; ++c) store(p + j * stride + c, buffer[c * n + j]);
@@ -60,6 +59,26 @@ static void transpose_out(T* p, const Lines& l, int64_t first, int64_t w, const 
     T* line = p + l.offset(first + c);
     for (int64_t j = 0; j < l.n; ++j) store(line + j * l.inner, buffer[j * kShortTile + c]);
   }
+}
+
+// each_line() for 16-bit floats, by columns; inner >= kLineTile.
+template <class T, class Op>
+static void widened_columns(const Lines& l, const T* x, const T* y, T* z, const Op& op) {
+  using C = compute_t<T>;
+  const int64_t n = l.n, fit = kWidened / (n + 1) / 64 * 64, most = fit < 64 ? 64 : fit < kColumns ? fit : kColumns;
+  const int64_t tile = l.inner < most ? l.inner : most, tiles = (l.inner + tile - 1) / tile;
+  parallel_ranges(l.outer * tiles, line_grain(n * tile), [&](int64_t begin, int64_t end) {
+    Scratch<C> buffer(tile * n * 3);
+    C *bx = buffer.get(), *by = bx + tile * n, *bz = by + tile * n;
+    for (int64_t item = begin; item < end; ++item) {
+      const int64_t o = item / tiles, first = (item - o * tiles) * tile, base = o * n * l.inner + first;
+      const int64_t w = l.inner - first < tile ? l.inner - first : tile;
+      for (int64_t j = 0; j < n; ++j) load_block(bx + j * tile, x + base + j * l.inner, w);
+      for (int64_t j = 0; y && j < n; ++j) load_block(by + j * tile, y + base + j * l.inner, w);
+      op.columns(o * l.inner + first, tile, w, bx, y ? by : nullptr, z ? bz : nullptr);
+      for (int64_t j = 0; z && j < n; ++j) store_block(z + base + j * l.inner, bz + j * tile, w);
+    }
+  });
 }
 
 // Applies op to every line of the inputs x, y (y may be null) and the output z (may be null):
@@ -103,6 +122,9 @@ template <class T, class Op> static void each_line(const Lines& l, const T* x, c
       });
       return;
     }
+  }
+  if constexpr (!direct) {
+    if (l.inner >= kLineTile) return widened_columns(l, x, y, z, op);
   }
   const int64_t tile = l.inner < kLineTile ? l.inner : kLineTile, tiles = (l.inner + kLineTile - 1) / kLineTile;
   parallel_ranges(l.outer * tiles, line_grain(n * tile), [&](int64_t begin, int64_t end) {
