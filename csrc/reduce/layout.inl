@@ -133,7 +133,7 @@ template <class Op, class T, class Out> struct Reduction {
     for (int64_t r = 0; r < rows; ++r) {
       const T* p = from + r * row_stride;
       C* q = to + r * n;
-      if constexpr (std::is_same_v<C, compute_t<T>>) {  // a 16-bit float
+      if constexpr (std::is_same_v<T, half_t> && std::is_same_v<C, float>) {  // its conversion: not the compiler's
         if (stride == 1) {
           load_block(q, p, n);
           continue;
