@@ -92,10 +92,12 @@ class Case:
         return next(iter(testing.written(self.op, len(self.size.operands), self.attrs)), None)
 
     def dout(self) -> np.ndarray[Any, Any]:
-        """A random gradient of the (first) result."""
+        """A random gradient of the (first) result; of a single number, as a loss is, 1."""
         made = self.op.infer(*self.specs, *self.attrs)
         first = made if isinstance(made, Spec) else made[0]
         assert first is not None
+        if first.shape == ():
+            return np.ones((), first.dtype.numpy)
         return np.asarray(np.random.default_rng(1).standard_normal(first.shape)).astype(first.dtype.numpy)
 
     def arrays(self) -> list[Any]:

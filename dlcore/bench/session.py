@@ -292,12 +292,13 @@ class Session:
 
     def _requests(self, case: Case, cache: str) -> dict[str, dict[str, Any]]:
         """Engine -> the request that prepares it."""
-        arrays = self._saved(case)
+        inputs = case.arrays() + ([case.dout()] if case.mode == "both" else [])  # the result's gradient last
+        arrays = [self._save(k, x) for k, x in enumerate(inputs)]
         op, attrs = case.op, dict(zip(case.op.attrs, case.attrs, strict=True))
         common: dict[str, Any] = {
             "arrays": arrays, "mode": case.mode, "variadic": op.variadic, "names": list(op.input_names),
             "present": [s is not None and not s.weak for s in case.specs], "leaves": case.leaves,
-            "copies": self._copies(case, cache), "writes": case.written,
+            "copies": self._copies(case, cache), "writes": case.written, "scalar": np.ndim(inputs[-1]) == 0,
         }  # fmt: skip
         passed = ", ".join([*op.input_names, *(f"attribute_{k}" for k in range(len(attrs)))])
         own = {f"attribute_{k}": _source(v, "dl") for k, v in enumerate(attrs.values())}
@@ -320,13 +321,6 @@ class Session:
             return 1
         size = max(case.bytes, 1)
         return max(1, min(-(-4 * cache_bytes(self.device) // size), _MEMORY // size, 4096))
-
-    def _saved(self, case: Case) -> list[dict[str, Any] | None]:
-        """The operands as files that every process can read, gradient of the result last for forward and backward."""
-        arrays = case.arrays()
-        if case.mode == "both":
-            arrays.append(case.dout())
-        return [self._save(k, x) for k, x in enumerate(arrays)]
 
     def _save(self, number: int, x: Any) -> dict[str, Any] | None:
         if not isinstance(x, np.ndarray):

@@ -95,7 +95,7 @@ def _both(request):
         f"    {clear}\n"
         f"    y = {request['expression']}\n"
         "    y = y[0] if isinstance(y, (tuple, list)) else y\n"
-        "    y.backward(dy)\n"
+        f"    y.backward({'' if request['scalar'] else 'dy'})\n"
         f"    return ({''.join(f'{n}.grad, ' for n in leaves)}y)\n"
     )
     return setup, "both()"
