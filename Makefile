@@ -60,7 +60,9 @@ gpu: .venv/.cuda13
 kernels: .venv/.test
 	$(BIN)/dlcore verify --compile --report docs/kernels.md
 
+# Every kernel of this machine against its references; what the GPU kernels compile to, with no GPU at hand.
 verify: .venv/.test
+	$(BIN)/dlcore verify
 	$(BIN)/dlcore verify --compile
 
 # The tables and pictures of README.md and docs/, from the newest results of this machine.
