@@ -16,7 +16,7 @@ struct ReluBackward {
 };
 template <Activation code> struct Forward {
   static constexpr int64_t kGrain = 1 << 14;
-  template <class T> T operator()(T x) const { return activate<code>(x); }
+  template <class T> __attribute__((always_inline)) T operator()(T x) const { return activate<code>(x); }
 };
 struct Sigmoid : Forward<Activation::sigmoid> {
 #if DLCORE_ISA == 4
@@ -25,7 +25,9 @@ struct Sigmoid : Forward<Activation::sigmoid> {
 };
 template <Activation code> struct Backward {
   static constexpr int64_t kGrain = 1 << 14;
-  template <class T> T operator()(T dout, T saved) const { return activate_grad<code>(saved, dout); }
+  template <class T> __attribute__((always_inline)) T operator()(T dout, T saved) const {
+    return activate_grad<code>(saved, dout);
+  }
 };
 
 template <class F> static void forward(const Args& a) {
