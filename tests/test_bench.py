@@ -287,6 +287,22 @@ def test_a_row_of_one_s_own_is_timed(own, capsys):
     assert "own_row" in text and "33x65" in text
 
 
+def test_a_row_that_fails_is_named_and_the_others_are_timed(own, capsys):
+    path = Path(own("works"))
+    broken = OWN_ROW.format(name="fails", numpy="x").replace("lambda x: x + x", "lambda x: x.nonsense()")
+    path.write_text(path.read_text() + broken)
+    assert main(["bench", "--load", str(path), "--rounds", "1", "--seconds", "0.001", "--cache", "warm"]) == 1
+    text = capsys.readouterr().out
+    assert "bench: fails 33x65 float32 forward: AttributeError" in text and "works" in text
+
+
+def test_a_file_that_uses_gradients_itself_can_be_loaded():
+    arguments = ["bench", "--load", str(ROOT / "examples" / "own_operation.py"), "--rounds", "1", "--seconds", "0.001"]
+    command = [sys.executable, "-m", "dlcore", *arguments, "--cache", "warm"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0 and "mish" in done.stdout, done.stdout + done.stderr
+
+
 @pytest.mark.parametrize(
     "arguments,text",
     [

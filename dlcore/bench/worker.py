@@ -67,6 +67,9 @@ class Engine:
         """Inside which statements run."""
         return _nothing()
 
+    def open(self, file):
+        """Runs a file of the user's that makes rows; only dlcore has rows."""
+
     def wait(self):
         """Until all that was asked of the device is done."""
 
@@ -112,7 +115,7 @@ class Dlcore(Engine):
         self.lib, self.device, self.version = dlcore, dlcore.device(device), dlcore.__version__
         dlcore.set_default_device(self.device)
         rows = __import__("dlcore._rows", fromlist=["load"])
-        self.load, self.events = rows.load, None
+        self.load, self.events, self.files = rows.load, None, set()
         self.names = {"lib": dlcore, "dl": dlcore, "F": dlcore, "tensor": dlcore.tensor, "nn": nn, "optim": optim,
                       "row": self.row}  # fmt: skip
         if self.device.backend is not None and hasattr(self.device.backend, "stream"):
@@ -120,12 +123,15 @@ class Dlcore(Engine):
 
             self.events = _CupyEvents(cupy, cupy.cuda.ExternalStream(self.device.backend.stream))
 
-    def row(self, name, file=None):
-        """The public function of a row, which may stand in a file of the user's."""
+    def open(self, file):
+        if file not in self.files:
+            self.files.add(file)
+            self.load(file)
+
+    def row(self, name):
+        """The public function of a row."""
         from dlcore.op import REGISTRY
 
-        if name not in REGISTRY and file:
-            self.load(file)
         return REGISTRY[name].call
 
     def array(self, array, dtype, leaf):
@@ -340,6 +346,8 @@ class Row(Statement):
         names.update({name: eval(value, engine.names) for name, value in request["attributes"].items()})
         super().__init__(engine, request["mode"], names)
         self.request, arrays = request, [load(a) for a in request["arrays"]]
+        if request["file"]:
+            engine.open(request["file"])
         with engine.context(self.mode):
             exec(compile(self._source(), request["key"], "exec"), names)
             for k in range(request["copies"]):

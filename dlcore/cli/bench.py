@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Literal
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from dlcore._device import default_device
@@ -92,7 +93,8 @@ def run(
     libraries = _libraries(vs, python, place)
     session = Session(libraries, threads, place, dict.fromkeys(libraries, python), load)
     settings = {"rounds": 4, "seconds": 0.006} if quick else {"rounds": rounds, "seconds": seconds}
-    return _report(_measured(session, turns, settings, console, quick), console, out)
+    results, failed = _measured(session, turns, settings, console, quick)
+    return max(_report(results, console, out), int(failed))
 
 
 def _libraries(asked: Sequence[str] | None, python: str, device: str) -> list[str]:
@@ -127,10 +129,13 @@ def _quick(found: Sequence[Case], programs: Sequence[Program]) -> list[Turn]:
     return [(case, "warm") for case in chosen]
 
 
-def _measured(session: Session, turns: Sequence[Turn], settings: dict, console: Console, quick: bool) -> Results:
-    """The measurements; of those begun, where Ctrl-C ends it or --quick has used its time."""
+def _measured(
+    session: Session, turns: Sequence[Turn], settings: dict, console: Console, quick: bool
+) -> tuple[Results, bool]:
+    """The measurements, of those begun, where Ctrl-C ends it or --quick has used its time; whether dlcore failed."""
     results = Results(describe(session.device), session.versions, [])
     started, interrupted = time.perf_counter(), False
+    failures: list[str] = []
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, transient=True) as progress, session:
         task = progress.add_task("the machine's roofs", total=len(turns))
@@ -141,17 +146,24 @@ def _measured(session: Session, turns: Sequence[Turn], settings: dict, console: 
                 if quick and time.perf_counter() - started > QUICK_SECONDS:
                     break
                 progress.update(task, description=f"{case.name}, {cache}"[:60])
-                results.rows.append(session.measure(case, cache, **settings))
+                try:
+                    results.rows.append(session.measure(case, cache, **settings))
+                except Exception as error:  # of this row, a user's for one; the others may work
+                    text = str(error)
+                    own = text.startswith("bench: ")
+                    failures.append(text if own else f"bench: {case.name}: {type(error).__name__}: {text}")
                 progress.advance(task)
         except KeyboardInterrupt:
             interrupted = True
     for text in session.absent.values():
         console.print(f"[red]{text}[/]")
-    if len(results.rows) < len(turns):
+    for text in failures:
+        console.print(f"[red]{escape(text)}[/]", soft_wrap=True)
+    if len(results.rows) + len(failures) < len(turns):
         why = "interrupted" if interrupted else "the minute is over"
         console.print(f"[yellow]{why}: {len(results.rows)} of {len(turns)} cases were timed[/]")
     results.rows.sort(key=lambda m: m.family)
-    return results
+    return results, bool(failures)
 
 
 def _report(results: Results, console: Console, out: Path | None) -> int:
