@@ -42,7 +42,7 @@ sanitize: .venv/.test
 	$(SANITIZED) tests/test_table.py -k "test_any_memory_layout or test_forward and float32"
 
 # Training steps, an epoch, operations and products beside the peers (pytest-benchmark); what is installed; every row;
-# the rooflines. All into bench/results/<machine>/, in about half an hour; `make readme` then makes tables and pictures.
+# the rooflines. All into bench/results/<machine>/, in tens of minutes; `make readme` then makes tables and pictures.
 RESULTS = bench/results/$$($(BIN)/python -c 'from dlcore.bench.machine import slug; print(slug())')
 bench: .venv/.bench
 	$(BIN)/python -m pytest bench -q -p no:xdist --peers $(PEERS) --benchmark-columns=median,iqr,rounds --benchmark-sort=name

@@ -369,6 +369,7 @@ def test_the_project_s_suites_run(tmp_path):
 def test_results_of_the_project_can_be_read():
     found = (ROOT / "bench" / "results").glob("*/*.json")
     paths = [p for p in found if p.stem in ("steps", "epoch", "operations", "gemm", "rows")]
+    assert paths or not (ROOT / "bench").exists()
     for path in paths:
         assert Results.load(path).rows, path
 
