@@ -38,7 +38,7 @@ class Array(NamedTuple):
 
 
 class Launch(NamedTuple):
-    """One launch of a recorded step. ``seconds``: its share of a replay; ``bytes`` and ``flops``: the row's cost."""
+    """One launch of a recorded step. ``seconds``: its share of a replay; ``bytes`` and ``flops``: the operation's cost."""
 
     number: int
     operation: str
@@ -102,37 +102,39 @@ def _regions(recording: _C.Recording) -> list[Region]:
 
 
 def _cost(
-    row: Op | None, attrs: tuple[Any, ...], inputs: Sequence[Array | None], outputs: Sequence[Array | None]
+    op: Op | None, attrs: tuple[Any, ...], inputs: Sequence[Array | None], outputs: Sequence[Array | None]
 ) -> tuple[float, float]:
-    """(FLOPs, bytes that must move): the row's word and the extras written, or the sizes of the arrays."""
-    if row is None or row.cost is None:
+    """(FLOPs, bytes that must move): what the operation says and the extras written, or the sizes of the arrays."""
+    work = None
+    if op is not None:
+        specs = [None if a is None else Spec(a.shape, a.dtype, a.region < 0) for a in inputs]
+        work = op.work(op.values(specs, attrs, op.signature.lengths(len(specs), attrs)))
+    if op is None or work is None:
         return 0.0, float(sum(a.bytes for a in (*inputs, *outputs) if a is not None and a.region >= 0))
-    specs = [None if a is None else Spec(a.shape, a.dtype, a.region < 0) for a in inputs]
-    flops, moves = row.cost(*specs, *attrs)
-    extras = sum(a.bytes for a in outputs[len(row.outputs.split()) :] if a is not None)
-    return float(flops), float(moves) + extras
+    extras = sum(a.bytes for a in outputs[len(op.output_names) :] if a is not None)
+    return work[0], work[1] + extras
 
 
 def work(recording: _C.Recording) -> tuple[float, float]:
     """FLOPs of a replay, and bytes that its launches move."""
     flops = moves = 0.0
-    for _, row, attrs, _, inputs, outputs, _ in recording.commands:
+    for _, op, attrs, _, inputs, outputs, _ in recording.commands:
         read, written = ([None if a is None else Array(*a) for a in arrays] for arrays in (inputs, outputs))
-        own = _cost(row, attrs or (), read, written)
+        own = _cost(op, attrs or (), read, written)
         flops, moves = flops + own[0], moves + own[1]
     return flops, moves
 
 
-def _fused(row: Op | None, attrs: tuple[Any, ...], inputs: tuple[Array | None, ...]) -> str:
-    """The parts of a launch that does several operations, from the row's operands and attributes."""
-    if row is None:
+def _fused(op: Op | None, attrs: tuple[Any, ...], inputs: tuple[Array | None, ...]) -> str:
+    """The parts of a launch that does several operations, from its operands and attributes."""
+    if op is None:
         return ""
-    given = dict(zip(row.attrs, attrs, strict=False))
+    given = dict(zip(op.attribute_names, attrs, strict=False))
     activation = given.get("activation")
-    bias = not row.variadic and any(
-        n == "bias" and a is not None for n, a in zip(row.input_names, inputs, strict=False)
+    bias = not op.signature.groups and any(
+        n == "bias" and a is not None for n, a in zip(op.input_names, inputs, strict=False)
     )
-    parts = [row.name, *(["bias"] if bias else []), *([activation] if isinstance(activation, str) else [])]
+    parts = [op.name, *(["bias"] if bias else []), *([activation] if isinstance(activation, str) else [])]
     parts = [p for p in parts if p not in ("", "none", "identity", "linear_identity")]
     return " + ".join(parts) if len(parts) > 1 else ""
 
@@ -140,7 +142,7 @@ def _fused(row: Op | None, attrs: tuple[Any, ...], inputs: tuple[Array | None, .
 class Explanation:
     """A recorded step, launch by launch: ``print(step.explain())``. ``rows``: the launches as data.
 
-    GB/s and GFLOP/s count the bytes that must move and the operations of the row's `cost`, over the fastest of
+    GB/s and GFLOP/s count the bytes that must move and the arithmetic of each operation's `cost`, over the fastest of
     ``repeats`` replays. ``picture("step.png")`` draws the timeline.
     """
 
@@ -151,12 +153,12 @@ class Explanation:
         self.seconds = sum(seconds)
         lines = recording.lines
         self.rows: list[Launch] = []
-        for k, (kernel, row, attrs, line, inputs, outputs, _) in enumerate(recording.commands):
+        for k, (kernel, op, attrs, line, inputs, outputs, _) in enumerate(recording.commands):
             read, made = (tuple(None if a is None else Array(*a) for a in arrays) for arrays in (inputs, outputs))
-            flops, moves = _cost(row, attrs or (), read, made)
-            name = "copy" if row is None else row.name
+            flops, moves = _cost(op, attrs or (), read, made)
+            name = "copy" if op is None else op.name
             share = seconds[k] / self.seconds if self.seconds else 0.0
-            fused = _fused(row, attrs or (), read)
+            fused = _fused(op, attrs or (), read)
             self.rows.append(
                 Launch(k, name, kernel, read, made, moves, flops, seconds[k], share, lines[line], fused, "")
             )
@@ -310,8 +312,8 @@ class MemoryPlan:
         self.peak = self.outside_bytes + self.result_bytes + max(used, default=0)
         self.at = ""
         if commands:
-            _, row, _, line, *_ = commands[at]
-            self.at = f"{'copy' if row is None else row.name} ({_short(recording.lines[line])})"
+            _, op, _, line, *_ = commands[at]
+            self.at = f"{'copy' if op is None else op.name} ({_short(recording.lines[line])})"
         alive = [r for r in regions if r.kind != "inside" or 0 <= r.first <= at <= r.last]
         self.rows = sorted(alive, key=lambda r: -r.bytes)
 

@@ -8,6 +8,7 @@ import pytest
 
 pytest.importorskip("triton")
 
+from dlcore import testing
 from dlcore.dtypes import bfloat16, float32
 from dlcore.kernels.interpret import run, view
 from dlcore.kernels.launch import ARCHES, Arch, Call, In, Out, View, contiguous_strides
@@ -60,7 +61,7 @@ def planned(a, b, tile, arch=TWO_SMS):
 
 
 def called(planner, inputs, outputs, attrs=(), params=(), arch=ARCHES["sm_90"]):
-    """Outputs of a row's planner, interpreted; and the Program."""
+    """Outputs of an operation's planner, interpreted; and the Program."""
     call = Call(tuple(map(view, inputs)), tuple(map(view, outputs)), attrs, params, arch)
     program = planner(call)
     run(program, inputs, outputs)
@@ -196,22 +197,22 @@ def test_many_axes_of_batch():
 def test_gradients_of_linear_in_one_launch_and_in_several(activation, needs, monkeypatch):
     """Layers of one size by both ways: the same dpre, and the reference's numbers."""
     r, n, k = 45, 24, 40
-    row = REGISTRY["linear_backward"]
+    op, attrs = REGISTRY["linear_backward"], (activation, needs)
     for dtype in (np.dtype(np.float32), BF16):
         operands = (draw(r, n, dtype=dtype), draw(r, k, dtype=dtype), draw(n, k, dtype=dtype))
-        saved = draw(r, n, dtype=dtype, seed=1)
-        want = row.ref(*(x.astype(np.float64) for x in (*operands, saved)), activation, needs)
-        scale = row.magnitude(*(x.astype(np.float64) for x in (*operands, saved)), activation, needs)
+        operands = (*operands, draw(r, n, dtype=dtype, seed=1))
+        want = testing.reference(op, operands, attrs)
         for small in (True, False):
             monkeypatch.setattr("dlcore.kernels.matmul.linear_backward.SMALL_ROWS", 1024 if small else 0)
             outputs = [
                 np.full(s, np.nan, dtype) if w else None for s, w in zip(((r, k), (n, k), (n,)), needs, strict=True)
             ]
             code = plan.ACTIVATIONS.index(activation)
-            _, program = called(linear_backward, (*operands, saved), outputs, (activation, needs), (code,))
+            _, program = called(linear_backward, operands, outputs, attrs, (code,))
             assert (kernels_of(program) == ["small_kernel"]) == small
-            for got, w, s in zip((o for o in outputs if o is not None), want, scale, strict=True):
-                assert (np.abs(got.astype(np.float64) - w) <= 8 * EPS[dtype] * s).all()
+            for place, (got, w) in enumerate(zip((o for o in outputs if o is not None), want, strict=True)):
+                scale = testing.magnitude(op, operands, attrs, place, len(want))
+                assert (np.abs(got.astype(np.float64) - w) <= 8 * EPS[dtype] * scale).all()
 
 
 # ---- precision of float32 -----------------------------------------------------------------------------------------

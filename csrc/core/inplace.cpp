@@ -64,7 +64,7 @@ static bool write_into(Function* f, Tensor* target, Tensor* value) {
 }
 
 PyObject* call_inplace(Function* f, Tensor* target, PyObject* const* args, Py_ssize_t n) {
-  if (!check_writable(target, f->name_utf8)) return nullptr;
+  if (!read_signature(f) || !check_writable(target, f->name_utf8)) return nullptr;
   Operands operands(static_cast<int>(n) + 1);
   bool failed = false, tracked = wanted(target);
   for (int k = 0; k < n && !failed; ++k) {

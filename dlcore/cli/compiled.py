@@ -13,7 +13,7 @@ from rich.markup import escape
 from rich.progress import Progress
 from rich.table import Table
 
-from dlcore.cli.programs import DTYPES, Asked, programs, rows
+from dlcore.cli.programs import DTYPES, Asked, programs, with_kernels
 from dlcore.dtypes import DType
 from dlcore.kernels import binary as storage
 from dlcore.kernels.binary import Binary
@@ -58,7 +58,7 @@ def compile_kernels(
     jobs: int,
     report: Path | None,
 ) -> int:
-    """Compiles what the rows' samples need, shows a table of it, and returns the exit code.
+    """Compiles what the operations' samples need, shows a table of it, and returns the exit code.
 
     ``out``: where a pack of the binaries goes; ``report``: the file that the table in docs/kernels.md goes to.
     """
@@ -101,7 +101,7 @@ def _wanted(
     found: dict[Any, tuple[tuple[int, int], Wanted]] = {}
     broken: dict[str, str] = {}
     with Progress(console=console, transient=True) as progress:
-        for op in progress.track(rows(families), description="planning"):
+        for op in progress.track(with_kernels(families), description="planning"):
             for asked in programs(op, arches, everything):
                 purpose = f"{op.name}, {asked.dtype.name}, {asked.why}"
                 if isinstance(asked.program, Exception):
@@ -239,7 +239,7 @@ def _show(results: Iterable[Result], console: Console) -> None:
 _HEAD = """# GPU kernels and what they compile to
 
 Written by `dlcore verify --compile --report docs/kernels.md` (or `make kernels`), which compiles every kernel as the
-rows' samples and some large shapes need it, and reads the result; no GPU takes part. Nothing here was timed, and
+operations' samples and some large shapes need it, and reads the result; no GPU takes part. Nothing here was timed, and
 nothing of it has run on a GPU yet.
 
 A machine with a GPU needs no compiler: `dlcore verify --compile --all --arch sm_90 --out DIR` writes a pack of binaries

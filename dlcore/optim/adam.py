@@ -20,6 +20,7 @@ class Adam(Optimizer):
     """
 
     _row = staticmethod(adam)
+    _moments = ("exp_avg", "exp_avg_sq")
     _decoupled = False
 
     def __init__(

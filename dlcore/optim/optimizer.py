@@ -71,7 +71,7 @@ class _Plan(NamedTuple):
     """What a step hands over when a given subset of the parameters has gradients."""
 
     parameters: list[Tensor]
-    rest: list[Tensor]
+    rest: list[list[Tensor]]
     """State list by state list, step counts, settings."""
     n: int
     groups: tuple[int, ...]
@@ -94,6 +94,8 @@ class Optimizer:
     """
 
     _row: Any
+    _moments: tuple[str, ...]
+    """Slots of the operation's groups of moments; those that `_slots` leaves out are empty."""
     _defaults: dict[str, Any]
 
     def __init__(self, params: Iterable[Any], **defaults: Any):
@@ -227,16 +229,17 @@ class Optimizer:
             grads = [g for g in grads if g is not None]
         recording = _C.set_grad_enabled(False)
         try:
-            self._row([*plan.parameters, *grads, *plan.rest], plan.n, plan.groups)
+            self._row(plan.parameters, grads, *plan.rest, self._hyper, plan.groups)
         finally:
             _C.set_grad_enabled(recording)
 
     def _plan(self, present: tuple[bool, ...]) -> _Plan:
         active = [i for i, has_gradient in enumerate(present) if has_gradient]
         states = [self._state_of(i) for i in active]
-        rest = [state[slot] for slot in (*self._slots(), "step") for state in states]
+        used = {*self._slots(), "step"}
+        rest = [[state[slot] for state in states] if slot in used else [] for slot in (*self._moments, "step")]
         groups = tuple(self._group_of[i] for i in active)
-        plan = _Plan([self._parameters[i] for i in active], [*rest, self._hyper], len(active), groups)
+        plan = _Plan([self._parameters[i] for i in active], rest, len(active), groups)
         self._plans[present] = plan
         return plan
 

@@ -20,6 +20,7 @@ class SGD(Optimizer):
     """
 
     _row = staticmethod(sgd)
+    _moments = ("momentum_buffer",)
 
     def __init__(
         self,
