@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from dlcore._selection import selected
-from dlcore.bench.cases import STATEMENTS, Case, Statement, cases
+from dlcore.bench.cases import SNIPPETS, Case, Snippet, cases
 from dlcore.dtypes import float32
 
 RECORDED = "dlcore recorded"
@@ -24,7 +24,7 @@ class Goal:
 class Timed:
     """A case, the unit it is reported in, and its goals."""
 
-    case: Case | Statement
+    case: Case | Snippet
     unit: str
     goals: tuple[Goal, ...] = ()
     one_thread_only: bool = False
@@ -45,7 +45,7 @@ def _step(model: str, optimizer: str, title: str, *goals: Goal) -> Timed:
         "jax": "jax_step", "numpy": "numpy_step",
     }  # fmt: skip
     setups = {engine: f"{_STEP}{setup}{which}" for engine, setup in setups.items()}
-    return Timed(Statement(title, setups, "step()", "[step().item() for _ in range(5)]", own=RECORDED), "us", goals)
+    return Timed(Snippet(title, setups, "step()", "[step().item() for _ in range(5)]", own=RECORDED), "us", goals)
 
 
 def _recorded(factor: float, *against: str, threads: int | None = None) -> Goal:
@@ -67,7 +67,7 @@ STEPS = (
 _EPOCH = {"dlcore fit": "fit_epoch()", "dlcore steps": "recorded_epoch()", "torch fused": "torch_epoch()"}
 EPOCH = (
     Timed(
-        Statement(
+        Snippet(
             "epoch of 55,000 images of 28x28 bytes, model b, batch 128, Adam",
             {engine: f"from bench import steps; run = steps.{run}" for engine, run in _EPOCH.items()},
             "run()", "[0 < run() < 3]", own="dlcore fit",
@@ -90,12 +90,12 @@ GOALS = {  # case -> times faster than torch
     "sum 1048576 float32 forward": 1.3,
     "add 16777216 @ 16777216 float32 forward": 3.0,
 }
-DISPATCH = (("ns", 1.0), ("ns", 1.0), ("us", 2.9))  # of STATEMENTS, in their order
+DISPATCH = (("ns", 1.0), ("ns", 1.0), ("us", 2.9))  # of SNIPPETS, in their order
 
 
 def _operations() -> tuple[Timed, ...]:
     calls = [
-        Timed(program, unit, (Goal(goal),), True) for program, (unit, goal) in zip(STATEMENTS, DISPATCH, strict=True)
+        Timed(program, unit, (Goal(goal),), True) for program, (unit, goal) in zip(SNIPPETS, DISPATCH, strict=True)
     ]
     known = {case.name: case for case in cases(selected({name.split()[0] for name in GOALS}), [float32])}
     return (*calls, *(Timed(known[name], "GB/s", (Goal(goal),)) for name, goal in GOALS.items()))

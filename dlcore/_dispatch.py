@@ -172,6 +172,7 @@ def copy_plan(source: Any, target: Any) -> Plan:
     place, op = source.device, REGISTRY["contiguous"]
     specs = [Spec(t.shape, t.dtype) for t in (source, target)]
     kernel = op.kernel(place.type, {"x": specs[0]})
+    assert isinstance(kernel, str)
     views = [_view(t, s, -1) for t, s in zip((source, target), specs, strict=True)]
     bound = _bind(op.name, place, kernel, views[:1], views[1:])
     if bound.temps or bound.copies:

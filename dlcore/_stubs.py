@@ -5,15 +5,17 @@
 
 from __future__ import annotations
 
+import importlib
 import inspect
 import textwrap
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import dlcore._operations as operations
 
 __all__ = ["main", "source"]
+
+operations: Any = importlib.import_module("dlcore._operations")  # what the stub that it has does not tell
 
 PATH = Path(__file__).with_name("_operations.pyi")
 HEAD = '''"""Written by `make stubs` from the definitions in dlcore/ops: not to be edited."""

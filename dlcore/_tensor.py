@@ -11,11 +11,12 @@ import numpy as np
 from dlcore import _C, _autograd
 from dlcore._device import CPU, Device, default_device
 from dlcore._device import device as as_device
+from dlcore._operations import TensorMethods
 from dlcore.dtypes import as_dtype, bfloat16, bool_, default_float, float32, int16, int64
 from dlcore.errors import AutogradError, CaptureError, DTypeError, ShapeError
-from dlcore.ops import activation, elementwise, indexing, movement, reduce
+from dlcore.ops import elementwise, indexing, movement
 from dlcore.ops import matmul as products
-from dlcore.ops import softmax as rows
+
 from dlcore.ops.transfer import transfer
 
 __all__ = [
@@ -32,7 +33,7 @@ def _numbers(values: tuple[Any, ...]) -> tuple[int, ...]:
     return tuple(values[0]) if len(values) == 1 and isinstance(values[0], Sequence) else values
 
 
-class Tensor(_C.TensorBase):
+class Tensor(_C.TensorBase, TensorMethods):
     """An n-dimensional array of one dtype on one device, with a gradient where wanted.
 
     Made by `tensor`, `zeros`, ... and by operations; never by calling the class. Indexing, slicing, `reshape`,
@@ -247,10 +248,6 @@ class Tensor(_C.TensorBase):
         """A view with the axes in another order."""
         return movement.permute(self, _numbers(axes))
 
-    def transpose(self, axis0: int = -2, axis1: int = -1) -> Tensor:
-        """A view with two axes exchanged."""
-        return movement.transpose(self, axis0, axis1)
-
     @property
     def T(self) -> Tensor:
         """A view with the order of all axes reversed, as NumPy's."""
@@ -264,44 +261,6 @@ class Tensor(_C.TensorBase):
     def expand(self, *shape: Any) -> Tensor:
         """A view broadcast to ``shape`` (no memory is used; -1 keeps a length)."""
         return movement.expand(self, _numbers(shape))
-
-    def flatten(self, start_axis: int = 0, end_axis: int = -1) -> Tensor:
-        """The axes from ``start_axis`` to ``end_axis`` made one."""
-        return movement.flatten(self, start_axis, end_axis)
-
-    def squeeze(self, axis: int | Sequence[int] | None = None) -> Tensor:
-        """A view without axes of length 1."""
-        return movement.squeeze(self, axis)
-
-    def unsqueeze(self, axis: int) -> Tensor:
-        """A view with a new axis of length 1."""
-        return movement.unsqueeze(self, axis)
-
-    # ---- reductions (see dlcore.ops.reduce)
-    sum = reduce.sum
-    mean = reduce.mean
-    max = reduce.max
-    min = reduce.min
-    argmax = reduce.argmax
-    argmin = reduce.argmin
-    any = reduce.any
-    all = reduce.all
-    logsumexp = reduce.logsumexp
-
-    # ---- elementwise
-    abs = elementwise.abs
-    exp = elementwise.exp
-    log = elementwise.log
-    sqrt = elementwise.sqrt
-    pow = elementwise.pow
-    maximum = elementwise.maximum
-    minimum = elementwise.minimum
-    tanh = activation.tanh
-    sigmoid = activation.sigmoid
-    relu = activation.relu
-    softmax = rows.softmax
-    log_softmax = rows.log_softmax
-    matmul = products.matmul
 
 
 class Parameter(Tensor):

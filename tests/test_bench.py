@@ -13,7 +13,7 @@ import pytest
 
 from dlcore._selection import load, selected
 from dlcore.bench import show
-from dlcore.bench.cases import STATEMENTS, Case, Statement, cases
+from dlcore.bench.cases import SNIPPETS, Case, Snippet, cases
 from dlcore.bench.results import Results, changes, drift
 from dlcore.bench.session import Measurement, Session, Timing, _difference
 from dlcore.cli import main
@@ -129,7 +129,7 @@ def test_work_of_forward_and_backward_is_that_of_all_launches(session):
     assert both.bytes > forward.bytes and both.flops > forward.flops
 
 
-@pytest.mark.parametrize("program", STATEMENTS[:1], ids=lambda p: p.name)
+@pytest.mark.parametrize("program", SNIPPETS[:1], ids=lambda p: p.name)
 def test_programs_are_timed(session, program):
     m = session.measure(program, rounds=1, seconds=0.001)
     assert set(m.engines) == {"dlcore"} and m.mode == "program"
@@ -153,7 +153,7 @@ def test_a_library_that_fails_is_named_and_dlcore_timed_all_the_same(own):
 
 def test_a_program_of_dlcore_s_that_fails_says_so(session):
     with pytest.raises(RuntimeError, match="bench: broken: NameError: name 'nonsense'"):
-        session.measure(Statement("broken", "", "nonsense()"), rounds=1, seconds=0.001)
+        session.measure(Snippet("broken", "", "nonsense()"), rounds=1, seconds=0.001)
 
 
 def test_a_library_that_cannot_start_is_left_out(tmp_path):

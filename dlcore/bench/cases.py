@@ -12,7 +12,7 @@ import numpy as np
 from dlcore.dtypes import DType, as_dtype
 from dlcore.op import Domain, Input, Op, Spec, Workload, flat, lengths_of, shape_of
 
-__all__ = ["MODES", "STATEMENTS", "Case", "Statement", "cases"]
+__all__ = ["MODES", "SNIPPETS", "Case", "Snippet", "cases"]
 
 MODES = ("forward", "tracked", "both")  # "tracked": forward with operands that need gradients; "both": and backward
 
@@ -120,7 +120,7 @@ class Case:
 
 
 @dataclass(frozen=True)
-class Statement:
+class Snippet:
     """A statement as one writes it, timed after ``setup`` (for all engines, or engine -> its own); ``check``: what is
     evaluated once and compared across engines (default: the statement); ``own``: the engine that stands for dlcore.
 
@@ -147,10 +147,10 @@ def chain():
     y.sum().backward()
     return x.grad
 """
-STATEMENTS = (
-    Statement("a + b, 8 elements", _PAIR.format(False), "a + b"),
-    Statement("a + b, 8 elements, with gradient", _PAIR.format(True), "a + b"),
-    Statement("10 adds, sum, backward", _CHAIN, "chain()"),
+SNIPPETS = (
+    Snippet("a + b, 8 elements", _PAIR.format(False), "a + b"),
+    Snippet("a + b, 8 elements, with gradient", _PAIR.format(True), "a + b"),
+    Snippet("10 adds, sum, backward", _CHAIN, "chain()"),
 )
 
 

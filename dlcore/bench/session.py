@@ -27,7 +27,7 @@ from dlcore._capture import capture
 from dlcore._device import Device
 from dlcore._explain import work
 from dlcore._tensor import Tensor, empty
-from dlcore.bench.cases import Case, Statement
+from dlcore.bench.cases import Case, Snippet
 from dlcore.bench.machine import cache_bytes
 from dlcore.dtypes import DType, as_dtype, bfloat16
 from dlcore.errors import CaptureError
@@ -182,16 +182,16 @@ class Session:
     # ---- measuring --------------------------------------------------------------------------------------------------
 
     def measure(
-        self, case: Case | Statement, cache: str = "warm", rounds: int = 7, seconds: float = 0.03, again: bool = True
+        self, case: Case | Snippet, cache: str = "warm", rounds: int = 7, seconds: float = 0.03, again: bool = True
     ) -> Measurement:
         """Times a case in all engines that have it, in turns of ``seconds``; their results are compared first."""
         return self.sample(case, cache, rounds, seconds, again)[0]
 
     def sample(
-        self, case: Case | Statement, cache: str = "warm", rounds: int = 7, seconds: float = 0.03, again: bool = True
+        self, case: Case | Snippet, cache: str = "warm", rounds: int = 7, seconds: float = 0.03, again: bool = True
     ) -> tuple[Measurement, dict[str, list[float]]]:
         """What `measure` returns, and the samples that it was made from: engine -> seconds a call."""
-        requests = self._program(case) if isinstance(case, Statement) else self._requests(case, cache)
+        requests = self._snippet(case) if isinstance(case, Snippet) else self._requests(case, cache)
         found = self._described(case, cache)
         twin = {AGAIN: requests[found.own]} if again else {}
         ready = self._prepared({found.own: requests[found.own], **twin, **requests}, found, case, seconds)
@@ -212,7 +212,7 @@ class Session:
         return found, {e: [seconds for seconds, _ in samples[e]] for e in found.engines}
 
     def _prepared(
-        self, requests: Mapping[str, Any], found: Measurement, case: Case | Statement, seconds: float
+        self, requests: Mapping[str, Any], found: Measurement, case: Case | Snippet, seconds: float
     ) -> dict[str, tuple[str, str]]:
         """Engines whose results agree with dlcore's -> the worker's name, and the key of what it is to time."""
         ready: dict[str, tuple[str, str]] = {}
@@ -259,8 +259,8 @@ class Session:
         self.versions[library] = worker.version
         return worker
 
-    def _described(self, case: Case | Statement, cache: str) -> Measurement:
-        if isinstance(case, Statement):
+    def _described(self, case: Case | Snippet, cache: str) -> Measurement:
+        if isinstance(case, Snippet):
             return Measurement(
                 case.name, case.name, "dispatch", "", "float32", "program", cache, self.threads, self.device,
                 case.flops, case.bytes, 0, own=case.own,
@@ -274,13 +274,13 @@ class Session:
 
     # ---- what workers are told --------------------------------------------------------------------------------------
 
-    def _program(self, case: Statement) -> dict[str, dict[str, Any]]:
+    def _snippet(self, case: Snippet) -> dict[str, dict[str, Any]]:
         request = {"stmt": case.stmt, "check": case.check or case.stmt}
         return {e: request | {"key": e, "setup": setup} for e, setup in self.engines(case).items()}
 
-    def engines(self, case: Case | Statement) -> dict[str, Any]:
+    def engines(self, case: Case | Snippet) -> dict[str, Any]:
         """The engines that a case is timed in, each with its way to do it."""
-        if isinstance(case, Statement):
+        if isinstance(case, Snippet):
             ways = case.setup if isinstance(case.setup, Mapping) else dict.fromkeys(case.engines, case.setup)
             return {e: way for e, way in ways.items() if e.partition(" ")[0] in ("dlcore", *self.libraries)}
         found: dict[str, Any] = {"dlcore": None}
@@ -398,9 +398,9 @@ def _timing(samples: Sequence[Sequence[float]]) -> Timing:
     return Timing(float(median), float(p20), float(p80), len(samples), float(np.median(host)))
 
 
-def _difference(got: Any, want: Any, case: Case | Statement) -> str:
+def _difference(got: Any, want: Any, case: Case | Snippet) -> str:
     """In what results differ from dlcore's beyond rounding; "" if they agree. Random numbers need only their shape."""
-    random, eps = (False, 2.0**-23) if isinstance(case, Statement) else (case.op.random, case.dtype.eps)
+    random, eps = (False, 2.0**-23) if isinstance(case, Snippet) else (case.op.random, case.dtype.eps)
     if len(got) != len(want):
         return f"{len(got)} results for {len(want)}"
     for mine, theirs in zip(want, got, strict=True):

@@ -340,7 +340,7 @@ class Statement:
         return found
 
 
-class Row(Statement):
+class OperationStatement(Statement):
     """A row's operation, or how a library does it."""
 
     def __init__(self, engine, request):
@@ -391,7 +391,7 @@ def load(described):
     return (array.T if described["transposed"] else array), described["dtype"]
 
 
-class Statement(Statement):
+class SnippetStatement(Statement):
     """A statement with a setup of its own, as a user would write it."""
 
     def __init__(self, engine, request):
@@ -420,7 +420,7 @@ def answer(engine, prepared, request):
             made.close()
         prepared.clear()
         return {}
-    made = prepared[request["key"]] = (Statement if "stmt" in request else Row)(engine, request)
+    made = prepared[request["key"]] = (SnippetStatement if "stmt" in request else OperationStatement)(engine, request)
     results = made.check()
     made.samples(request["seconds"])
     return {"results": results}

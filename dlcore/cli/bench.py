@@ -18,7 +18,7 @@ from dlcore._device import default_device
 from dlcore._selection import load as load_operations
 from dlcore._selection import selected
 from dlcore.bench import show
-from dlcore.bench.cases import STATEMENTS, Case, Statement, cases
+from dlcore.bench.cases import SNIPPETS, Case, Snippet, cases
 from dlcore.bench.machine import cache_bytes, describe
 from dlcore.bench.results import Results
 from dlcore.bench.roofs import Roofs, measure
@@ -31,7 +31,7 @@ SMALL = 64 << 10  # bytes that a cold cache makes no difference worth timing bel
 BUSY = 0.1  # of the processors' time taken by others: the roofs are not to be trusted
 QUICK_SECONDS = 50.0  # --quick stops asking for more after these
 
-Turn = tuple[Case | Statement, str]
+Turn = tuple[Case | Snippet, str]
 
 
 def run(
@@ -86,7 +86,7 @@ def run(
         chosen += [o for o in selected(op, family) if o not in chosen]
     dtypes = [as_dtype(d) for d in dtype]
     found = cases(chosen, dtypes, mode, place)
-    programs = [] if op or family or load else list(STATEMENTS)
+    programs = [] if op or family or load else list(SNIPPETS)
     turns = _quick(found, programs) if quick else _turns(found, programs, cache, place)
     if not turns:
         raise ValueError("bench: nothing to time: no case has what was asked for")
@@ -108,7 +108,7 @@ def _libraries(asked: Sequence[str] | None, python: str, device: str) -> list[st
     return [name for name in LIBRARIES if name in (there if asked is None else asked)]
 
 
-def _turns(found: Sequence[Case], programs: Sequence[Statement], caches: Sequence[str], device: str) -> list[Turn]:
+def _turns(found: Sequence[Case], programs: Sequence[Snippet], caches: Sequence[str], device: str) -> list[Turn]:
     """Each case with each state of the cache that makes a difference to it."""
     turns: list[Turn] = [(p, "warm") for p in programs]
     fits = cache_bytes(device)
@@ -118,14 +118,14 @@ def _turns(found: Sequence[Case], programs: Sequence[Statement], caches: Sequenc
     return turns
 
 
-def _quick(found: Sequence[Case], programs: Sequence[Statement]) -> list[Turn]:
+def _quick(found: Sequence[Case], programs: Sequence[Snippet]) -> list[Turn]:
     """What matters most, first: sizes marked as quick, then the first of each operation, in float32 where it may be."""
     first: dict[str, Case] = {}
     for case in sorted(found, key=lambda c: c.dtype is not float32):
         first.setdefault(case.op.name, case)
     marked = [c for c in found if c.workload.quick == c.mode and c.dtype is first[c.op.name].dtype]
     rest = [c for c in first.values() if c not in marked]
-    chosen: list[Case | Statement] = [*programs, *marked, *rest]
+    chosen: list[Case | Snippet] = [*programs, *marked, *rest]
     return [(case, "warm") for case in chosen]
 
 

@@ -426,8 +426,12 @@ class Op:
         return {k: v for k, v in (inherited | dict(self.baselines)).items() if v}
 
     def magnitudes(self, values: Mapping[str, Any]) -> Any:
-        """What errors are measured against, in float64; None for the reference's own size."""
-        return None if self.magnitude is None else named(self.magnitude, values)
+        """What errors are measured against, in float64: of each result there is, or None for the reference's own size."""
+        found = None if self.magnitude is None else named(self.magnitude, values)
+        if not isinstance(found, tuple | list):
+            return found
+        there = self.wanted([True] * len(found), values)
+        return [m for m, wanted in zip(found, there, strict=True) if wanted]
 
     def expected(self, values: Mapping[str, Any]) -> list[Any]:
         """What the reference gives: operands written, then outputs."""

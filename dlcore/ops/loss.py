@@ -255,22 +255,25 @@ def _() -> Iterator[Sample]:
     def weights(classes: int) -> Input:  # float32 in every dtype: no gradient goes to it
         return Input((classes,), draw=lambda rng: rng.random(classes).astype(np.float32))
 
+    def sample(x: Input, target: Any, weight: Any, smoothing: float = 0.0, **rest: Any) -> Sample:
+        return Sample(x, target, weight, label_smoothing=smoothing, **rest)
+
     def some_are(value: int, n: int, classes: int) -> Input:
         return Input((n,), dtype=int64, draw=lambda rng: np.where(np.arange(n) % 3 == 0, value, rng.integers(classes)))
 
-    x, t, w, s = logits(33, 65), labels((33,), 65), weights(65), "label_smoothing"
+    x, t, w = logits(33, 65), labels((33,), 65), weights(65)
     yield Sample(x, t, None, why="rows, unaligned")
     yield Sample(x, labels((33,), 65, uint8), w, why="weights, labels of one byte")
-    yield Sample(x, some_are(-100, 33, 65), w, **{s: 0.1}, why="weights, ignored labels, smoothing")
-    yield Sample(x, some_are(-100, 33, 65), None, **{s: 0.1}, reduction="sum", why="sum, ignored labels, smoothing")
-    yield Sample(x, labels((33,), 5, int32), w, ignore_index=3, **{s: 0.2}, reduction="none",
+    yield sample(x, some_are(-100, 33, 65), w, smoothing=0.1, why="weights, ignored labels, smoothing")
+    yield sample(x, some_are(-100, 33, 65), None, smoothing=0.1, reduction="sum", why="sum, ignored labels, smoothing")
+    yield sample(x, labels((33,), 5, int32), w, ignore_index=3, smoothing=0.2, reduction="none",
                  why="none, a class ignored, int32")  # fmt: skip
     short, ignored = logits(70, 10), some_are(-1, 70, 10)
     yield Sample(short, ignored, None, ignore_index=-1, why="short rows, more than one tile")
-    yield Sample(short, ignored, weights(10), ignore_index=-1, **{s: 0.3}, reduction="none",
+    yield sample(short, ignored, weights(10), ignore_index=-1, smoothing=0.3, reduction="none",
                  why="short rows, weights, smoothing")  # fmt: skip
-    yield Sample(logits(2, 40, 5), labels((2, 5), 40), None, **{s: 0.1}, why="an axis after the classes")
-    yield Sample(logits(2, 6, 3, 7), labels((2, 3, 7), 6), weights(6), ignore_index=3, **{s: 0.1}, reduction="none",
+    yield sample(logits(2, 40, 5), labels((2, 5), 40), None, smoothing=0.1, why="an axis after the classes")
+    yield sample(logits(2, 6, 3, 7), labels((2, 3, 7), 6), weights(6), ignore_index=3, smoothing=0.1, reduction="none",
                  why="two axes after the classes")  # fmt: skip
     yield Sample(logits(5), np.array(3), None, why="no axis but the classes")
     yield Sample(logits(7, 1), np.zeros(7, np.int64), None, why="one class")
@@ -283,7 +286,7 @@ def _() -> Iterator[Sample]:
     nan = np.array([[np.nan, 1.0], [0.0, 1.0]], np.float32)
     yield Sample(nan, np.array([1, 0]), None, reduction="none", why="NaN", grad=False)
     probabilities = Input((9, 11), draw=lambda rng: rng.dirichlet(np.ones(11), 9))
-    yield Sample(logits(9, 11), probabilities, None, **{s: 0.1}, why="probabilities")
+    yield sample(logits(9, 11), probabilities, None, smoothing=0.1, why="probabilities")
     yield Sample(logits(2, 4, 3), Input((2, 4, 3), 0.0, 1.0), weights(4), reduction="none",
                  why="probabilities, weights")  # fmt: skip
     yield Sample(logits(4096, 1000), labels((4096,), 1000), None, why="4096 x 1000", grad=False)

@@ -189,7 +189,7 @@ def _weight(n: int, k: int) -> Input:
     return Input((n, k), draw=lambda rng: rng.standard_normal((n, k)) / math.sqrt(k or 1))
 
 
-def _layers() -> Iterator[tuple[str, bool, Lengths, Lengths, Input]]:
+def _layers() -> Iterator[tuple[str, int, Lengths, Lengths, Input]]:
     """(model, place, x, out, weight) of the linear layers of the two networks."""
     for name, model in MODELS.items():
         for place, (k, n) in enumerate(model.layers):

@@ -93,7 +93,7 @@ class AlongAxisBackward(AlongAxis):
     """What outputs are like that are timed."""
     methods = False
 
-    def infer(self, dout: Spec, out: Spec, axis: int) -> Spec:
+    def infer(self, dout: Spec, out: Spec, axis: int) -> Spec:  # type: ignore[override]  # parts are called by name
         """The operands' shape and dtype."""
         if dout.shape != out.shape:
             raise ShapeError(f"{self.name}: dout and out differ in shape: {dout.shape} and {out.shape}")
@@ -115,7 +115,7 @@ class AlongAxisBackward(AlongAxis):
         yield ErrorInput(ShapeError, text, np.zeros((2, 3)), np.zeros((3, 2)), axis=0)
 
     def family_workloads(self) -> list[Workload]:
-        def pair(shape: tuple[int, int]) -> tuple[Any, ...]:
+        def pair(shape: tuple[int, ...]) -> tuple[Any, ...]:
             return shape, Input(shape, *self.interval)
 
         return [
@@ -123,7 +123,7 @@ class AlongAxisBackward(AlongAxis):
             *(on_gpu(pair(shape)) for shape in self.large),
         ]  # fmt: skip
 
-    def restrict(self, operands: list[Any], largest: float) -> None:
+    def restrict(self, operands: list[Any], largest: float) -> None:  # type: ignore[override]
         """dout less its mean must be a number: it is multiplied by probabilities that may be 0."""
         operands[0] = limited(operands[0], largest / (4 * max(1, operands[0].size)))
 
