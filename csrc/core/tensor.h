@@ -8,6 +8,7 @@
 #include <cstdint>
 
 #include "core/kernel.h"
+#include "core/ref.h"
 
 namespace dlcore {
 
@@ -63,6 +64,7 @@ extern PyTypeObject* tensor_type;    // what new tensors are: dlcore.Tensor once
 inline bool is_tensor(PyObject* o) { return PyObject_TypeCheck(o, tensor_base); }
 inline Tensor* as_tensor(PyObject* o) { return reinterpret_cast<Tensor*>(o); }
 inline PyObject* as_object(Tensor* t) { return reinterpret_cast<PyObject*>(t); }
+using TensorRef = Owned<Tensor>;
 
 inline Tensor* blank_tensor(PyTypeObject* type) { return as_tensor(type->tp_alloc(type, 0)); }  // all zero
 PyTypeObject* make_tensor_type();  // tensor_type.cpp
