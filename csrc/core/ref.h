@@ -5,8 +5,8 @@
 //   Ref item = Ref::share(borrowed);         // counts a borrowed one
 //   return list.release();                   // hands it on
 //
-// Owned<T> does the same for a struct that begins with PyObject_HEAD, as in `TensorRef t = TensorRef::own(new_view(...))`:
-// its fields are t->array, and t.object() is what Python's functions take. To replace a reference, assign another; the
+// Owned<T> does the same for a struct that begins with PyObject_HEAD. With `TensorRef t = TensorRef::own(new_view(x, a))`,
+// t->array is a field, and t.object() is what Python's functions take. To replace a reference, assign another one: the
 // old object goes only after the new one is in place, as with Py_SETREF.
 #pragma once
 #define PY_SSIZE_T_CLEAN
