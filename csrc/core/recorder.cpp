@@ -173,18 +173,10 @@ bool share_memory(const Array& a, const Array& b) {
 }
 
 Tensor* aliased(Tensor* t) {
-  Tensor* alias = blank_tensor(tensor_type);
+  TensorRef owner = TensorRef::share(t);
+  Tensor* alias = new_foreign(t->array, t->device, t->buffer->readonly, t, free_object);
   if (!alias) return nullptr;
-  Buffer* buffer = new Buffer{};
-  buffer->data = t->array.data;
-  buffer->bytes = static_cast<size_t>(t->array.size() * item_size(t->array.dtype));
-  buffer->readonly = t->buffer->readonly;
-  buffer->device = t->buffer->device;
-  buffer->owner = Py_NewRef(as_object(t));
-  buffer->free_owner = [](void* owner) { Py_DECREF(static_cast<PyObject*>(owner)); };
-  alias->array = t->array;
-  alias->buffer = buffer;
-  alias->device = t->device;
+  owner.release();
   alias->requires_grad = t->requires_grad;
   alias->grad = Py_XNewRef(t->grad);
   return alias;

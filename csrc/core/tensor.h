@@ -74,6 +74,10 @@ Tensor* new_tensor(const int64_t* shape, int ndim, DType dtype, uint8_t device =
 Tensor* new_view(Tensor* base, const Array& array);               // shares base's buffer; no gradient history
 Tensor* new_scalar(PyObject* number);                             // weak: float, int or bool
 Tensor* contiguous_copy(Tensor* t);
+// A tensor over memory of others that `owner` keeps: free_owner(owner) runs when the last tensor over it has gone. On
+// failure the owner stays the caller's.
+Tensor* new_foreign(const Array& array, uint8_t device, bool readonly, void* owner, void (*free_owner)(void*));
+void free_object(void* owner);  // the free_owner of a Python object
 
 // Converts a weak scalar's value to `dtype` into 8 bytes at `out`; false with OverflowError set if it does not fit.
 bool store_immediate(const Tensor* t, DType dtype, void* out, const char* operation);
