@@ -5,7 +5,7 @@
 //   Ref item = Ref::share(borrowed);         // counts a borrowed one
 //   return list.release();                   // hands it on
 //
-// Owned<T> does the same for a struct that begins with PyObject_HEAD. With `TensorRef t = TensorRef::own(new_view(x, a))`,
+// Owned<T> does the same for a struct that begins with PyObject_HEAD. With `auto t = TensorRef::own(new_view(x, a))`,
 // t->array is a field, and t.object() is what Python's functions take. To replace a reference, assign another one: the
 // old object goes only after the new one is in place, as with Py_SETREF.
 #pragma once
