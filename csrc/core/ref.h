@@ -1,4 +1,5 @@
-// Owning references to Python objects: counted once, given back where their scope ends.
+// Owning references to Python objects, counted once and given back where their scope ends; and what else of Python is
+// bound to a scope: PendingError, WithoutGil.
 //
 //   Ref list = Ref::own(PyList_New(0));      // takes over a new reference; null after a failed call
 //   if (!list) return nullptr;               // the error is set
@@ -57,6 +58,18 @@ class PendingError {
 
  private:
   PyObject *type_, *value_, *trace_;
+};
+
+// Other Python threads may run while this lives, and nothing of Python may be touched.
+class WithoutGil {
+ public:
+  WithoutGil() : state_(PyEval_SaveThread()) {}
+  ~WithoutGil() { PyEval_RestoreThread(state_); }
+  WithoutGil(const WithoutGil&) = delete;
+  WithoutGil& operator=(const WithoutGil&) = delete;
+
+ private:
+  PyThreadState* state_;
 };
 
 }  // namespace dlcore

@@ -186,10 +186,6 @@ static void run_command(Recording* self, const Command& c) {
 
 // body(at) without the GIL; `at`: the command that runs, null when all have. C++ errors become Python's.
 template <class Body> static bool guarded(const Command*& at, Body body) {
-  struct WithoutGil {
-    PyThreadState* state = PyEval_SaveThread();
-    ~WithoutGil() { PyEval_RestoreThread(state); }
-  };
   try {
     const WithoutGil released;
     body(at);

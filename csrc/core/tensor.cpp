@@ -1,8 +1,5 @@
 #include "core/tensor.h"
 
-#include <immintrin.h>
-
-#include <cmath>
 #include <cstring>
 #include <limits>
 #include <new>

@@ -1,10 +1,8 @@
 // The C type behind dlcore.Tensor: attributes, operators, reading one element.
 #include "core/tensor.h"
 
-#include <immintrin.h>
 #include <structmember.h>
 
-#include <cmath>
 #include <cstring>
 #include <type_traits>
 
