@@ -467,6 +467,20 @@ def test_gradients_that_start_in_other_memory():
     assert w.grad.tolist() == [1, 1] and big.tolist() == [3.0] * 4
 
 
+def test_the_last_gradient_is_read_after_the_new_one_is_there():
+    w = nn.Parameter(dl.tensor([1.0, 1.0]))
+
+    @dl.capture
+    def step(x):
+        last, w.grad = w.grad, None
+        (w * x).sum().backward()
+        return (last * w.grad).sum()
+
+    w.grad = dl.ones(2)
+    for k in range(2, 8):
+        assert step(dl.tensor([float(k)] * 2)).item() == 2 * k * (k - 1 if k > 2 else 1)
+
+
 # ---- Python state -------------------------------------------------------------------------------------------------
 
 

@@ -60,8 +60,9 @@ static bool same_spec(const Input& input, const Tensor* t) {
 }
 
 struct Call {  // the tensors of one replay
-  std::vector<Tensor*> sources;  // per input
+  std::vector<Tensor*> sources;  // per input; whoever calls holds the arguments
   std::vector<Array> wholes;     // per input: all of its memory, in a sweep too
+  std::vector<TensorRef> grads;  // the sources that leaves hold, which the step may replace and other threads too
 };
 
 static Tensor* leaf_of(const Recording* self, size_t k, const Call& call) {
@@ -79,6 +80,7 @@ static bool add_grads(Recording* self, Call& call) {
     if (!now) continue;
     call.sources.push_back(now);
     call.wholes.push_back(now->array);
+    call.grads.push_back(TensorRef::share(now));
   }
   return call.sources.size() == self->inputs.size();
 }
@@ -128,7 +130,8 @@ static int matches(Recording* self, Call& call) {
 // ---- replaying ----------------------------------------------------------------------------------------------------
 static bool touched(const Tensor* t) { return t->requires_grad || t->grad || t->weakrefs; }  // by whoever held it
 
-// Results and gradients of the last call that somebody still holds keep their memory: new ones take their place.
+// Results and gradients of the last call that somebody still holds keep their memory: new ones take their place. So do
+// gradients that this call starts from (it holds them), for the step may read them after it has written new ones.
 static bool replace_held(Recording* self) {
   Steps& s = self->steps;
   for (size_t region = 0; region < s.regions.size(); ++region) {
