@@ -146,6 +146,7 @@ template <class Managed> static Export<Managed>* make_export(Tensor* t) {
   e->managed.tensor = {a.data, device, a.ndim, dl_type(a.dtype), e->shape, e->strides, 0};
   e->managed.context = Py_NewRef(as_object(t));
   e->managed.deleter = [](Managed* managed) {
+    if (!Py_IsInitialized()) return;                   // in an exit handler of the consumer: Python is gone
     const PyGILState_STATE gil = PyGILState_Ensure();  // the consumer may let go from any thread
     Py_DECREF(static_cast<PyObject*>(managed->context));
     PyGILState_Release(gil);
