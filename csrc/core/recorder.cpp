@@ -234,7 +234,9 @@ class Arena {
  public:
   int64_t take(int64_t size) {  // the smallest hole that fits, else at the end
     Hole* best = nullptr;
-    for (Hole& h : holes_) if (h.size >= size && (!best || h.size < best->size)) best = &h;
+    for (Hole& h : holes_) {
+      if (h.size >= size && (!best || h.size < best->size)) best = &h;
+    }
     if (best) {
       const int64_t offset = best->offset;
       best->offset += size;
@@ -288,7 +290,9 @@ void plan_arena(Steps& s) {
   for (size_t k = 0; k < n; ++k) {
     std::sort(begins[k].begin(), begins[k].end(), [](const Region* a, const Region* b) { return a->bytes > b->bytes; });
     for (Region* r : begins[k]) r->offset = r->bytes ? arena.take(rounded(r)) : 0;
-    for (Region* r : ends[k]) if (r->bytes) arena.give(r->offset, rounded(r));
+    for (Region* r : ends[k]) {
+      if (r->bytes) arena.give(r->offset, rounded(r));
+    }
   }
   s.arena_bytes = arena.size();
 }
