@@ -68,17 +68,11 @@ def _start(name: str, output: Any, dout: Any) -> Any:
             raise ShapeError(
                 f"{name}: a gradient is needed to start from a tensor of shape {output.shape}; only a scalar needs none"
             )
-        return _one(output)
+        return _C.full(output.shape, 1, output.dtype, output.device.code)
     if dout.shape != output.shape or dout.dtype is not output.dtype:
         have, want = f"{dout.shape} of {dout.dtype.name}", f"{output.shape} of {output.dtype.name}"
         raise ShapeError(f"{name}: the gradient given has shape {have}, the tensor {want}")
     return dout
-
-
-def _one(like: Any) -> Any:
-    from dlcore._tensor import ones
-
-    return ones(like.shape, dtype=like.dtype, device=like.device)
 
 
 def backward(output: Any, gradient: Any = None, retain_graph: bool = False, create_graph: bool = False) -> None:

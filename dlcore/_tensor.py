@@ -15,7 +15,8 @@ from dlcore.dtypes import as_dtype, bfloat16, bool_, default_float, float32, int
 from dlcore.errors import AutogradError, CaptureError, DTypeError, ShapeError
 from dlcore.ops import activation, elementwise, indexing, movement, reduce
 from dlcore.ops import matmul as products
-from dlcore.ops import softmax as rows
+from dlcore.ops import softmax as normalised
+from dlcore.ops.slicing import assign
 from dlcore.ops.transfer import transfer
 
 __all__ = [
@@ -190,8 +191,8 @@ class Tensor(_C.TensorBase):
             if isinstance(target, Device) or (
                 isinstance(target, str) and target.partition(":")[0] in ("cpu", "cuda", "gpu")
             ):
-                place = as_device(target)
-                result = result if result.device is place else transfer(result, place)
+                device = as_device(target)
+                result = result if result.device is device else transfer(result, device)
             else:
                 result = result.astype(target)
         return result
@@ -299,8 +300,8 @@ class Tensor(_C.TensorBase):
     tanh = activation.tanh
     sigmoid = activation.sigmoid
     relu = activation.relu
-    softmax = rows.softmax
-    log_softmax = rows.log_softmax
+    softmax = normalised.softmax
+    log_softmax = normalised.log_softmax
     matmul = products.matmul
 
 
@@ -334,8 +335,12 @@ def _rebuild(cls: type[Tensor], array: np.ndarray[Any, Any], requires_grad: bool
 # ---- making tensors -----------------------------------------------------------------------------------------------
 
 
-def _place(device: Any) -> Device:
+def _chosen_device(device: Any) -> Device:
     return default_device() if device is None else as_device(device)
+
+
+def _lengths(shape: Any) -> tuple[int, ...]:
+    return (shape,) if isinstance(shape, int) else tuple(shape)
 
 
 def _leaf(value: Tensor, requires_grad: bool) -> Tensor:
@@ -362,8 +367,8 @@ def tensor(data: Any, dtype: Any = None, requires_grad: bool = False, device: An
     """
     if isinstance(data, Tensor):
         source = data.detach()
-        place = source.device if device is None else as_device(device)
-        copied = source.clone() if place is source.device else transfer(source, place)
+        target = source.device if device is None else as_device(device)
+        copied = source.clone() if target is source.device else transfer(source, target)
         return _leaf(copied if dtype is None else copied.astype(dtype), requires_grad)
     if isinstance(data, list | tuple) and any(isinstance(d, Tensor) for d in data):
         data = [np.asarray(d) for d in data]
@@ -383,13 +388,13 @@ def _copy_of(array: np.ndarray[Any, Any], dtype: Any, device: Any, requires_grad
         array = array.astype(array.dtype.newbyteorder("="))
     if array.ndim > 8:
         raise ShapeError(f"tensor: {array.ndim} axes; a tensor has at most 8")
-    place = _place(device)
+    device = _chosen_device(device)
     if _C.is_recording():  # every replay makes it again
-        return _leaf(_C.suspended(lambda: _copy_of(array, target, place)).clone(), requires_grad)
+        return _leaf(_C.suspended(lambda: _copy_of(array, target, device)).clone(), requires_grad)
     copied = empty(array.shape, target, CPU)
     if array.size:
         copied.numpy()[...] = array
-    return _leaf(copied if place is CPU else transfer(copied, place), requires_grad)
+    return _leaf(copied if device is CPU else transfer(copied, device), requires_grad)
 
 
 def asarray(data: Any, dtype: Any = None) -> Tensor:
@@ -430,15 +435,16 @@ def from_dlpack(source: Any) -> Tensor:
 
 def empty(shape: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
     """A tensor of arbitrary values (its memory is not initialised)."""
-    lengths = (shape,) if isinstance(shape, int) else tuple(shape)
-    return _leaf(_C.empty(lengths, float32 if dtype is None else as_dtype(dtype), _place(device).code), requires_grad)
+    chosen = float32 if dtype is None else as_dtype(dtype)
+    return _leaf(_C.empty(_lengths(shape), chosen, _chosen_device(device).code), requires_grad)
 
 
 def full(shape: Any, value: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
     """A tensor filled with ``value``; without ``dtype`` that of the value (float32 for a Python float)."""
-    result = empty(shape, as_dtype(type(value)) if dtype is None else dtype, device)
-    result.fill_(value)
-    return _leaf(result, requires_grad)
+    chosen = as_dtype(type(value) if dtype is None else dtype)
+    if isinstance(value, bool | int | float | np.generic):
+        return _leaf(_C.full(_lengths(shape), value, chosen, _chosen_device(device).code), requires_grad)
+    return _leaf(empty(shape, chosen, device).fill_(value), requires_grad)
 
 
 def zeros(*shape: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
@@ -512,7 +518,7 @@ def _convert(value: Any, operation: str, operand: str, like: Any) -> Any:
 _C.set_tensor_type(Tensor)
 _C.bind(
     ShapeError=ShapeError, DTypeError=DTypeError, CaptureError=CaptureError, AutogradError=AutogradError,
-    convert=_convert, getitem=indexing.getitem, setitem=indexing.setitem, cast=elementwise.cast,
+    convert=_convert, getitem=indexing.getitem, setitem=indexing.setitem, assign=assign, cast=elementwise.cast,
     add=elementwise.add, subtract=elementwise.sub, multiply=elementwise.mul, divide=elementwise.div,
     power=elementwise.pow, negative=elementwise.neg, absolute=elementwise.abs, matmul=products.matmul,
     floor_divide=elementwise.floor_divide, remainder=elementwise.remainder,

@@ -961,3 +961,17 @@ def test_small_steps_keep_to_one_thread(side, alone):
     for _ in range(2):
         step(x)
     assert step._entries[0].recording.serial is alone
+
+
+def test_tensors_of_one_number_are_filled_by_every_replay():
+    def step(x):
+        ones, halves = dl.ones(3), dl.full((3,), 0.5)
+        ones += x
+        halves *= ones
+        return ones, halves
+
+    captured = dl.capture(step)
+    for k in range(4):
+        ones, halves = captured(dl.full((3,), float(k)))
+        assert ones.tolist() == [k + 1.0] * 3 and halves.tolist() == [(k + 1) / 2] * 3
+    assert captured.recordings == 1

@@ -94,7 +94,7 @@ extern Errors errors;
 
 // Functions of Python that C++ calls: bound at import by name (operators, getitem, conversion, summing a gradient).
 struct Bound {
-  PyObject *convert, *getitem, *setitem, *sum_to, *plan, *copy_plan;
+  PyObject *convert, *getitem, *setitem, *assign, *sum_to, *plan, *copy_plan;
   PyObject *add, *subtract, *multiply, *divide, *power, *matmul, *negative, *absolute, *floor_divide, *remainder;
   PyObject *logical_and, *logical_or, *logical_xor, *logical_not;
   PyObject* compare[6];  // in the order of Py_LT, Py_LE, Py_EQ, Py_NE, Py_GT, Py_GE
