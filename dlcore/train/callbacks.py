@@ -1,46 +1,18 @@
-"""Callbacks: what happens along the way of a training run."""
+"""The callbacks that come with dlcore."""
 
 from __future__ import annotations
 
 import math
 import os
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from dlcore import metrics
 from dlcore._checkpoint import save
 from dlcore._tensor import Tensor
+from dlcore.train.run import Callback, Run
 
-if TYPE_CHECKING:
-    from dlcore.train.loop import Run
-
-__all__ = ["Callback", "Checkpoint", "EarlyStopping", "LearningRate"]
-
-
-class Callback:
-    """Base of callbacks; each method gets the :class:`Run`. Set ``run.stop = True`` to end after the epoch.
-
-    A plain function given to ``fit`` as a callback is called at the end of each epoch. ``on_batch_end`` makes ``fit``
-    go step by step instead of replaying many steps a call: leave it out where an epoch's end will do, or set
-    ``every_batch`` to False, and it is called after some steps, about fifty times a second.
-    """
-
-    every_batch = True
-
-    def on_train_begin(self, run: Run) -> None:
-        """Before the first epoch."""
-
-    def on_epoch_begin(self, run: Run) -> None:
-        """Before epoch ``run.epoch``."""
-
-    def on_batch_end(self, run: Run) -> None:
-        """After each step of the optimizer."""
-
-    def on_epoch_end(self, run: Run) -> None:
-        """After training and validation; the figures are in ``run.logs``."""
-
-    def on_train_end(self, run: Run) -> None:
-        """After the last epoch, also when it ended early, by Ctrl-C or by an error."""
+__all__ = ["Checkpoint", "Each", "EarlyStopping", "LearningRate"]
 
 
 class _Monitor(Callback):

@@ -17,38 +17,16 @@ from dlcore.metrics import Meter
 from dlcore.nn.module import Module, device_of
 from dlcore.ops.movement import concat
 from dlcore.optim import Optimizer
-from dlcore.train.callbacks import Callback, Checkpoint, Each
+from dlcore.train.callbacks import Checkpoint, Each
 from dlcore.train.history import History
 from dlcore.train.interrupt import Interrupt
 from dlcore.train.passes import Evaluation, Training, kept_modes
+from dlcore.train.run import Callback, Run
 
-__all__ = ["Run", "evaluate", "fit", "predict"]
+__all__ = ["evaluate", "fit", "predict"]
 
 Transform = Callable[[Any], Any]
 _EVALUATION_ROWS = 512
-
-
-class Run:
-    """A training run, as callbacks see it.
-
-    ``epoch`` (from 1) of ``epochs``, ``batch`` (from 1) of ``batches``, ``logs``: the figures of the epoch that just
-    ended, ``names``: the figures there will be, ``history``; set ``stop`` to end the run after this epoch.
-    """
-
-    def __init__(self, model: Module, optimizer: Optimizer, batches: int, epochs: int, meter: Meter):
-        self.model, self.optimizer, self.meter = model, optimizer, meter
-        self.epochs, self.batches = epochs, batches
-        self.epoch = self.batch = 0
-        self.logs: dict[str, Any] = {}
-        self.names: tuple[str, ...] = ("loss", *(m.name for m in meter.metrics))
-        self.history = History()
-        self.stop = False
-        self.callbacks: list[Callback] = []
-
-    def call(self, event: str) -> None:
-        """Tell the callbacks."""
-        for callback in self.callbacks:
-            getattr(callback, event)(self)
 
 
 def fit(

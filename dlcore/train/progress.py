@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from dlcore.train.callbacks import Callback
 from dlcore.train.history import is_number
-
-if TYPE_CHECKING:
-    from dlcore.train.loop import Run
+from dlcore.train.run import Callback, Run
 
 _INTERVAL = 0.1  # seconds between updates: reading the running loss waits for the device
 
