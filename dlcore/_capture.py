@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import functools
 import gc
-import linecache
 import types
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
@@ -22,6 +21,8 @@ import numpy as np
 from dlcore import _C
 from dlcore._dependencies import Dependencies
 from dlcore._explain import Explanation, MemoryPlan, work
+from dlcore._reasons import Failure, FailureKind, Reason, ReasonKind
+from dlcore._recordable import CAPTURED_METHODS
 from dlcore._tensor import Tensor, tensor
 from dlcore.errors import CaptureError
 
@@ -29,7 +30,6 @@ __all__ = ["Captured", "capture"]
 
 _KEPT = 16  # recordings of one function; beyond, the one not used for longest goes
 _ATTEMPTS = 3  # calls in a row that may make or rebind lasting state before that counts as what the step does
-_OTHER_STRUCTURE = "the arguments are of another structure"
 _CHANGING = 8  # recordings with no replay in between, because of variables or numbers, before that is an error
 
 Structure = Any
@@ -162,14 +162,14 @@ class Captured:
         except BaseException:
             _C.abort_recording()
             raise
-        recording, failure = _C.end_recording(aliases, tuple(results))
+        recording, found = _C.end_recording(aliases, tuple(results))
         for given, alias in zip(tensors, aliases, strict=True):
             if alias.grad is not given.grad:
                 given.grad = alias.grad
             if alias.requires_grad != given.requires_grad:
                 given.requires_grad = alias.requires_grad
         answer = _rebuild(template, iter(results))
-        failure = failure or _rebound(dependencies)
+        failure = _failure(found) or _rebound(dependencies)
         if failure is not None:
             self._fail(failure)
             return answer
@@ -187,45 +187,47 @@ class Captured:
 
     def _keep(self, entry: _Entry) -> None:
         last = self._entries[0] if self._entries else None
-        self.reasons.append(self._reason(entry))
+        reason = self._reason(entry)
+        self.reasons.append(reason.text)
         self.recordings += 1
         self.failure = None
         self._entries.insert(0, entry)
         del self._entries[_KEPT:]
         self._plain = [e for e in self._entries if _is_plain(e.structure)]
-        reason = self.reasons[-1]
         idle = last is None or last.recording.replays == 0
-        self._idle = self._idle + 1 if idle and reason.startswith(("variable ", _OTHER_STRUCTURE)) else 0
+        by_value = reason.kind in (ReasonKind.VARIABLE, ReasonKind.STRUCTURE)
+        self._idle = self._idle + 1 if idle and by_value else 0
         if self._idle >= _CHANGING:
-            what = reason if reason.startswith("variable ") else "a number among the arguments changed"
-            self._fail(f"{what} at every call, so that each is recorded anew; keep it in a tensor")
+            what = reason.text if reason.kind is ReasonKind.VARIABLE else "a number among the arguments changed"
+            text = f"{what} at every call, so that each is recorded anew; keep it in a tensor"
+            self._fail(Failure(FailureKind.PERMANENT, text))
 
-    def _fail(self, failure: str) -> None:
-        transient = failure.startswith(("lasting: ", "rebinds: "))
+    def _fail(self, failure: Failure) -> None:
         self._attempts += 1
-        if transient and self._attempts < _ATTEMPTS:
+        if failure.may_pass and self._attempts < _ATTEMPTS:
             return  # the call made state, like an optimizer's first step: the next one is recorded
-        self.failure = _readable(failure, self.function)
+        self.failure = failure.message(_name(self.function))
         if self._strict:
             raise CaptureError(self.failure)
 
-    def _reason(self, entry: _Entry) -> str:
-        """Why this recording was made, in one line."""
+    def _reason(self, entry: _Entry) -> Reason:
+        """Why this recording was made."""
         if not self._entries:
-            return "first recording"
+            return Reason(ReasonKind.FIRST, "first recording")
         last = self._entries[0]
         if entry.structure != last.structure:
-            return f"{_OTHER_STRUCTURE}, or a number among them changed"
+            text = "the arguments are of another structure, or a number among them changed"
+            return Reason(ReasonKind.STRUCTURE, text)
         for k, (now, then) in enumerate(zip(entry.specs, last.specs, strict=True)):
             if now != then:
-                return f"argument {k} is {_spec_text(now)}, not {_spec_text(then)}"
+                return Reason(ReasonKind.ARGUMENT, f"argument {k} is {_spec_text(now)}, not {_spec_text(then)}")
         if entry.grad_mode != last.grad_mode:
-            return f"gradients are {'' if entry.grad_mode else 'not '}recorded"
+            return Reason(ReasonKind.GRAD_MODE, f"gradients are {'' if entry.grad_mode else 'not '}tracked")
         if name := last.dependencies.changed_variable():
-            return f"variable {name} changed"
+            return Reason(ReasonKind.VARIABLE, f"variable {name} changed")
         if name := last.dependencies.changed_object():
-            return f"{name} changed"
-        return "requires_grad or a gradient that the step starts from changed"
+            return Reason(ReasonKind.STATE, f"{name} changed")
+        return Reason(ReasonKind.GRADIENT, "requires_grad or a gradient that the step starts from changed")
 
     # -- many calls --------------------------------------------------------------------------------------------------
 
@@ -275,20 +277,21 @@ class Captured:
         Raises CaptureError as recording does, and where the function reads values, for there are none."""
         tensors: list[Tensor] = []
         structure = _flatten((args, kwargs), tensors)
-        found = Dependencies(self.function, *self.depends, *_objects(structure))
-        undo = [o._rollback() for o in found.objects]
+        dependencies = Dependencies(self.function, *self.depends, *_objects(structure))
+        undo = [o.before_dry_run() for o in dependencies.objects]
         aliases = _C.begin_recording(tuple(tensors), True)
         try:
             args, kwargs = _rebuild(structure, iter(aliases))
             results: list[Tensor] = []
             _flatten(_detached(self.function(*args, **kwargs)), results, outputs=True)
-            recording, failure = _C.end_recording(aliases, tuple(results))
+            recording, found = _C.end_recording(aliases, tuple(results))
         finally:
             _C.abort_recording()
             for restore in undo:
                 restore()
-        if failure is not None and not failure.startswith("lasting: "):
-            raise CaptureError(_readable(failure, self.function))
+        failure = _failure(found)
+        if failure is not None and failure.kind is not FailureKind.KEEPS_TENSOR:
+            raise CaptureError(failure.message(_name(self.function)))
         return recording
 
     def __reduce__(self) -> Any:  # a copy records for itself
@@ -304,11 +307,10 @@ def _again(function: Any, check: int, strict: bool, depends: Sequence[Any]) -> C
 
 def _method(captured: Captured, instance: Any) -> Any:
     """A captured function as a method: one Captured for each instance, kept on it."""
-    name = f"_captured_{id(captured)}"
-    kept = vars(instance)
-    if name not in kept:
-        kept[name] = Captured(types.MethodType(captured.function, instance), check=captured._check)
-    return kept[name]
+    kept = vars(instance).setdefault(CAPTURED_METHODS, {})
+    if id(captured) not in kept:
+        kept[id(captured)] = Captured(types.MethodType(captured.function, instance), check=captured._check)
+    return kept[id(captured)]
 
 
 # ---- arguments and results ----------------------------------------------------------------------------------------
@@ -441,13 +443,20 @@ def _unchanged(dependencies: Dependencies, flags: Sequence[tuple[Tensor, bool]] 
     )
 
 
-def _rebound(dependencies: Dependencies) -> str | None:
+def _failure(found: tuple[int, str, str] | None) -> Failure | None:
+    """What the recorder found, as a `Failure`."""
+    return None if found is None else Failure(FailureKind(found[0]), *found[1:])
+
+
+def _rebound(dependencies: Dependencies) -> Failure | None:
     """Why a recording would not stand for the next call: the step has changed what it depends on."""
     if name := dependencies.changed_variable():
-        return f"rebinds: the step changes the Python variable {name}, which a replay would not"
-    if name := dependencies.changed_object():
-        return f"rebinds: the step changes the modules, parameters or state of {name}, which a replay would not"
-    return None
+        what = f"the Python variable {name}"
+    elif name := dependencies.changed_object():
+        what = f"the modules, parameters or state of {name}"
+    else:
+        return None
+    return Failure(FailureKind.REBINDS, f"the step changes {what}, which a replay would not")
 
 
 # ---- messages -----------------------------------------------------------------------------------------------------
@@ -455,17 +464,6 @@ def _rebound(dependencies: Dependencies) -> str | None:
 
 def _name(function: Any) -> str:
     return getattr(function, "__qualname__", type(function).__name__)
-
-
-def _readable(failure: str, function: Any) -> str:
-    """The failure with the line of code it happened at."""
-    text, _, place = failure.removeprefix("lasting: ").removeprefix("rebinds: ").partition("\n")
-    message = f"capture: {_name(function)} cannot be recorded: {text}"
-    if place:
-        file, _, line = place.rpartition(":")
-        source = linecache.getline(file, int(line)).strip()
-        message += f" (at {place}{f': {source}' if source else ''})"
-    return message
 
 
 def _compare(then: _C.Recording, now: _C.Recording) -> None:

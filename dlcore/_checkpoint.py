@@ -103,14 +103,14 @@ def load(source: Any, path: Any = None, optimizer: Any = None) -> Any:
         raise ValueError(f"load: {path}: {error}") from None
     if optimizer is not None:
         optimizer.load_state_dict(checkpoint.optimizer)
-    source.fitted_transform = checkpoint.transform
+    source.preprocessing = checkpoint.transform
     return source
 
 
 def _config(model: Any, transform: Any) -> str | None:
     """The transform to keep, as text."""
     given = transform is not None
-    transform = transform if given else getattr(model, "fitted_transform", None)
+    transform = transform if given else getattr(model, "preprocessing", None)
     config = None if transform is None else to_config(transform)
     if transform is not None and config is None:
         text = f"save: the transform {transform!r} cannot be written to a file"

@@ -1,8 +1,8 @@
 """What a recorded step depends on: the Python variables its function reads, and the modules and optimizers behind them.
 
 Cells, globals, attributes and entries of dicts and lists are found by walking from the function, through the functions
-and methods whose names its code mentions. Objects with ``_recorded_state`` (modules, optimizers, meters) say themselves
-what matters. Numbers and texts count by value, tuples by their parts, everything else by identity.
+and methods whose names its code mentions. A `Recordable` (a module, an optimizer, a meter) says itself what matters.
+Numbers and strings are compared by value, tuples by their parts, everything else by identity.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from dlcore._recordable import Recordable
 from dlcore._tensor import Tensor
 
 __all__ = ["Dependencies", "Variable", "same_value"]
@@ -63,14 +64,14 @@ class Variable(NamedTuple):
 
 
 class Dependencies:
-    """What ``function`` depends on now: ``variables``, and ``states``, pairs of an object and its recorded state.
+    """What ``function`` depends on now: ``variables``, and ``objects`` with their ``states``.
 
     ``more``: objects and functions that it uses, besides those found.
     """
 
     def __init__(self, function: Any, *more: Any):
         self.variables: list[Variable] = []
-        self.objects: list[Any] = []
+        self.objects: list[Recordable] = []
         self._names: set[str] = set()  # that the code mentions
         self._seen: dict[int, Any] = {}
         mentioned = -1
@@ -81,16 +82,16 @@ class Dependencies:
             for part in more:
                 self._visit(part, 0, "")
         self._seen.clear()
-        self.states = [(o, o._recorded_state()) for o in self.objects]
+        self.states = [o.recorded_state() for o in self.objects]
 
     def changed_variable(self) -> str | None:
         """The name of a variable that has changed since."""
         return next((v.name for v in self.variables if v.changed()), None)
 
     def changed_object(self) -> str | None:
-        """The class of an object whose recorded state has changed since."""
-        changed = (type(o).__name__ for o, state in self.states if not same_value(o._recorded_state(), state))
-        return next(changed, None)
+        """The name of the class of an object whose state has changed since."""
+        found = zip(self.objects, self.states, strict=True)
+        return next((type(o).__name__ for o, state in found if not same_value(o.recorded_state(), state)), None)
 
     # -- the walk ----------------------------------------------------------------------------------------------------
 
@@ -115,8 +116,8 @@ class Dependencies:
             if not _is_library(value.__name__):
                 scope = vars(value)
                 self._watch([Variable(scope, (n,), scope[n], f"{name}.{n}") for n in self._names if n in scope], depth)
-        elif hasattr(value, "_recorded_state") and not isinstance(value, type):
-            self._visit_ours(value, depth, name)
+        elif isinstance(value, Recordable):
+            self._visit_recordable(value, depth, name)
         else:
             self._visit_object(value, depth, name)
 
@@ -129,12 +130,12 @@ class Dependencies:
         for v in found:
             self._visit(v.value, depth + 1, v.name)
 
-    def _visit_ours(self, value: Any, depth: int, name: str) -> None:
+    def _visit_recordable(self, value: Recordable, depth: int, name: str) -> None:
         self.objects.append(value)
-        for part in value.modules() if hasattr(value, "modules") else (value,):
-            self._seen[id(part)] = part  # its state is part of the whole's
-            self._watch(self._of_class(type(part), f"{name or type(part).__name__}"), depth)
-        self._visit_all(value._recorded_parts(), depth + 1, name)
+        for member in value.recorded_members():
+            self._seen[id(member)] = member
+            self._watch(self._of_class(type(member), name or type(member).__name__), depth)
+        self._visit_all(value.recorded_parts(), depth + 1, name)
 
     def _visit_object(self, value: Any, depth: int, name: str) -> None:
         """Attributes and methods whose names the code mentions, of objects and classes that are the user's."""

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from dlcore._autograd import no_grad
+from dlcore._recordable import Recordable
 from dlcore._tensor import Tensor, arange, tensor, zeros
 from dlcore.dtypes import float64
 from dlcore.errors import ShapeError
@@ -186,7 +187,7 @@ def get(metric: Any) -> Metric:
     raise TypeError(f"metrics: a name, a Metric or a function expected, not {type(metric).__name__}")
 
 
-class Meter:
+class Meter(Recordable):
     """Adds up metrics over batches, without reading anything back before ``compute``.
 
     ``loss`` given to ``update`` is averaged over samples, so that a last, smaller batch counts for what it holds.
@@ -249,22 +250,13 @@ class Meter:
             result[metric.name] = metric.value(*(v[()] for v in values))
         return result
 
-    # -- recorded steps (dlcore/_capture.py)
-
-    def _recorded_state(self) -> Any:
+    def recorded_state(self) -> Any:
+        """The tensor of all sums; recorded steps go on adding to it."""
         return self._sums
 
-    def _recorded_parts(self) -> list[Any]:
+    def recorded_parts(self) -> list[Any]:
+        """The metrics, or the functions behind them."""
         return [m.function if isinstance(m, _Function) else m for m in self.metrics]
-
-    def _rollback(self) -> Callable[[], None]:
-        """A function that puts back what a run without kernels leaves behind."""
-        before = self._sums, self._shapes, self._places
-
-        def restore() -> None:
-            self._sums, self._shapes, self._places = before
-
-        return restore
 
 
 def _as_sum(x: Any) -> Any:

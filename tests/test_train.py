@@ -267,7 +267,7 @@ def test_transform_is_kept_and_used_by_evaluate_and_predict():
     model = network()
     transform = Normalize.of(train)
     fit(model, train, transform=transform)
-    assert model.fitted_transform is transform
+    assert model.preprocessing is transform
     default = np.asarray(dl.predict(model, shifted))
     np.testing.assert_array_equal(default, np.asarray(dl.predict(model, transform(shifted), transform=None)))
     np.testing.assert_array_equal(default, np.asarray(dl.predict(model, train, transform=transform)))

@@ -9,6 +9,7 @@ from typing import Any
 
 from dlcore._device import default_device
 from dlcore._device import device as as_device
+from dlcore._recordable import Recordable
 from dlcore._tensor import Tensor, arange, empty, tensor
 from dlcore.data.dataset import flatten, gather, is_plain, permutation
 from dlcore.data.transforms import as_input, scaling
@@ -19,7 +20,7 @@ from dlcore.ops.scaling import take_scaled
 __all__ = ["Batches"]
 
 
-class Batches:
+class Batches(Recordable):
     """The samples of ``dataset`` by index, as the model takes them.
 
     Inputs (the first of a sample's parts) that are images of bytes become float32 in 0..1, then ``transform`` is
@@ -113,13 +114,10 @@ class Batches:
         x = as_input(x if rows is None else take(x, rows))
         return x if self.transform is None else self.transform(x)
 
-    # -- recorded steps (dlcore/_capture.py)
+    def recorded_state(self) -> Any:
+        """What ``fetch`` reads besides the index."""
+        return self.dataset, self.transform, self.device
 
-    def _recorded_state(self) -> Any:
-        return self.dataset, self.transform
-
-    def _recorded_parts(self) -> tuple[Any, ...]:
+    def recorded_parts(self) -> tuple[Any, ...]:
+        """The transform, which may read variables of its own."""
         return (self.transform,)
-
-    def _rollback(self) -> Callable[[], None]:
-        return lambda: None

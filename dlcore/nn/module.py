@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any, NamedTuple, Self
 
 import numpy as np
@@ -11,6 +11,7 @@ from dlcore import _C
 from dlcore._autograd import no_grad
 from dlcore._device import Device, default_device
 from dlcore._device import device as as_device
+from dlcore._recordable import Recordable, state_of
 from dlcore._tensor import Parameter, Tensor, tensor
 from dlcore.dtypes import DType, as_dtype
 
@@ -26,17 +27,19 @@ class _Slot(NamedTuple):
     key: Any
 
 
-def _slots(container: Any, prefix: str = "") -> Iterator[_Slot]:
+def _slots(container: Any, prefix: str = "", excluded: Collection[str] = ()) -> Iterator[_Slot]:
     """The tensors and modules of a dict, list or tuple, nested ones under dotted names."""
     for key, value in container.items() if isinstance(container, Mapping) else enumerate(container):
         name = f"{prefix}{key}"
+        if key in excluded:
+            continue
         if isinstance(value, Tensor | Module):
             yield _Slot(name, value, container, key)
         elif isinstance(value, Mapping | list | tuple):
             yield from _slots(value, f"{name}.")
 
 
-class Module:
+class Module(Recordable):
     """Base of everything with parameters. Write ``forward``; assign parameters and modules as plain attributes.
 
     Attributes that are a :class:`Parameter`, a Module, or a list or dict of them, are found by themselves, in the order
@@ -52,23 +55,16 @@ class Module:
     """
 
     training: bool = True
-    fitted_transform: Any = None
-    """The ``transform`` that ``dl.fit`` trained this model with: saved and loaded with it, and the default of
-    ``dl.evaluate`` and ``dl.predict``."""
+    preprocessing: Any = None
+    """What turns raw inputs into those that this model takes, or None: ``dl.fit`` sets it to its ``transform``,
+    ``dl.predict`` and ``dl.evaluate`` apply it by default, ``dl.save`` and ``dl.load`` keep it. Calling the model does
+    not apply it, and it is no part of the model: its parameters, if it has any, are not the model's."""
+    _excluded = Recordable._excluded | {"preprocessing"}  # in the list of members, too
     _buffers: Mapping[str, bool] = {}  # name -> persistent; replaced, never changed
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """The computation; called through the module itself: ``module(x)``."""
         raise NotImplementedError(f"{type(self).__name__}: forward is not written")
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        if vars(self).get(name, Module) is not value:
-            _C.note_change()  # recorded steps look again whether they still stand
-        object.__setattr__(self, name, value)
-
-    def __delattr__(self, name: str) -> None:
-        _C.note_change()
-        object.__delattr__(self, name)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """What ``forward`` returns."""
@@ -78,9 +74,7 @@ class Module:
 
     def _members(self) -> Iterator[_Slot]:
         """Tensors and modules held directly."""
-        for slot in _slots(vars(self)):
-            if slot.key != "fitted_transform":  # a transform may be a module, but is no part of the model
-                yield slot
+        return _slots(vars(self), excluded=self._excluded)
 
     def register_buffer(self, name: str, value: Tensor | None, persistent: bool = True) -> None:
         """Assign ``value`` as a tensor of the state that is not trained (saved too when ``persistent``)."""
@@ -247,21 +241,22 @@ class Module:
                 own[name].copy_(value)
         return missing, unexpected
 
-    # -- recorded steps (dlcore/_capture.py) -------------------------------------------------------------------------
+    # -- recorded steps ----------------------------------------------------------------------------------------------
 
-    def _recorded_state(self) -> Any:
-        """What a recorded step depends on: the modules there are, with their attributes; tensors by identity."""
-        return tuple((m, m.training, tuple(_state_of(vars(m)))) for m in self.modules())
+    def recorded_state(self) -> Any:
+        """Which modules there are, with their attributes."""
+        return tuple((m, *state_of(m._included())) for m in self.modules())
 
-    def _recorded_parts(self) -> Iterator[Any]:
-        """What else the computation may read: objects, functions and containers held by the modules."""
-        for module in self.modules():
-            for name, value in vars(module).items():
-                if name != "fitted_transform" and not name.startswith("_captured_"):
-                    yield value
+    def recorded_members(self) -> Iterator[Module]:
+        """This module and all below it."""
+        return self.modules()
 
-    def _rollback(self) -> Callable[[], None]:
-        """A function that puts back what a run without kernels leaves behind."""
+    def recorded_parts(self) -> Iterator[Any]:
+        """The values of all attributes of these modules."""
+        return (value for module in self.modules() for value in module._included().values())
+
+    def before_dry_run(self) -> Callable[[], None]:
+        """Returns a function that puts back the gradients of the parameters."""
         grads = [(p, p.grad) for p in self.parameters()]
 
         def restore() -> None:
@@ -291,17 +286,6 @@ def device_of(module: Module) -> Device:
 
 class ModuleList(list[Module]):
     """A list of modules. A plain list on a Module does the same; this name is here for code written for PyTorch."""
-
-
-def _state_of(container: Any) -> Iterator[Any]:
-    """The entries of a dict, list or tuple: numbers and texts by value, containers by entries, others by identity."""
-    for key, value in container.items() if isinstance(container, Mapping) else enumerate(container):
-        if isinstance(value, Mapping | list | tuple):
-            yield key, type(value), tuple(_state_of(value))
-        elif isinstance(value, bool | int | float | str):
-            yield key, type(value), value
-        elif key != "fitted_transform":
-            yield key, value
 
 
 def _as_tensor(value: Any) -> Tensor:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMappin
 from typing import Any, NamedTuple
 
 from dlcore import _C
+from dlcore._recordable import Recordable
 from dlcore._tensor import Tensor, tensor, zeros, zeros_like
 
 __all__ = ["Group", "Optimizer"]
@@ -77,7 +78,7 @@ class _Plan(NamedTuple):
     groups: tuple[int, ...]
 
 
-class Optimizer:
+class Optimizer(Recordable):
     """Base of optimizers.
 
     params: an iterable of parameters, or of dicts with "params" and settings of their own. A subclass gives ``_row``
@@ -131,18 +132,19 @@ class Optimizer:
                 if not 0 <= float(number) < math.inf:
                     raise ValueError(f"{type(self).__name__}: {name} is {value}; it must be a number of at least 0")
 
-    # -- recorded steps (dlcore/_capture.py) -------------------------------------------------------------------------
+    # -- recorded steps ----------------------------------------------------------------------------------------------
 
-    def _recorded_state(self) -> Any:
-        """What a recorded step depends on; settings are not part of it, as steps read them from memory."""
+    def recorded_state(self) -> Any:
+        """Which tensors there are; settings are no part of it, for steps read them from memory."""
         state = tuple(t for i in sorted(self._state) for t in self._state[i].values())
         return tuple(self._parameters), tuple(self._group_of), tuple(self._slots()), self._hyper, state
 
-    def _recorded_parts(self) -> Sequence[Any]:
+    def recorded_parts(self) -> Sequence[Any]:
+        """Nothing: the state is all that steps use."""
         return ()
 
-    def _rollback(self) -> Callable[[], None]:
-        """A function that puts back what a run without kernels leaves behind."""
+    def before_dry_run(self) -> Callable[[], None]:
+        """Returns a function that puts back the state tensors and the parameters' gradients."""
         state = {i: dict(slots) for i, slots in self._state.items()}
         grads = [(p, p.grad) for p in self._parameters]
 
@@ -184,7 +186,6 @@ class Optimizer:
         self._hyper = zeros((index + 1, len(self._columns(settings))), dtype="float64", device=place)
         for i in range(index + 1):
             self._upload(i)
-        _C.note_change()
 
     def _check_parameter(self, i: int, p: Any) -> None:
         name = type(self).__name__
@@ -283,7 +284,6 @@ class Optimizer:
             self._upload(group._index)
         self._state = loaded
         self._plans.clear()
-        _C.note_change()
 
     def _check_state(self, state: Mapping[str, Any]) -> None:
         head = f"{type(self).__name__}.load_state_dict: "

@@ -50,7 +50,7 @@ def fit(
 
     train, validation: data sets, or tuples of arrays (inputs, targets). loss: a function or module of (outputs,
     targets) that gives the mean over a batch. transform: applied to each batch of inputs, kept as
-    ``model.fitted_transform``. metrics: names, Metrics or functions, measured in training and validation. clip_norm:
+    ``model.preprocessing``. metrics: names, Metrics or functions, measured in training and validation. clip_norm:
     the largest norm of all gradients together. seed: of the order of the samples; the same seed gives the same run.
     progress: show a bar (default: on a terminal).
 
@@ -91,7 +91,7 @@ def fit(
         model.train()
         training.check_memory()
         run.call("on_train_begin")
-        model.fitted_transform = transform
+        model.preprocessing = transform
         _run_epochs(run, training, scoring, interrupt)
     return run.history
 
@@ -216,5 +216,5 @@ def _transform(model: Module, transform: Any) -> Any:
     if isinstance(transform, str):
         if transform != "fitted":
             raise ValueError(f'transform is a function, None or "fitted", not {transform!r}')
-        return model.fitted_transform
+        return model.preprocessing
     return transform
