@@ -76,9 +76,10 @@ class Recordable:
         return {name: value for name, value in vars(self).items() if name not in self._excluded}
 
     def __setattr__(self, name: str, value: Any) -> None:
-        before = vars(self).get(name, _MISSING)
+        attributes = self.__dict__
+        before = attributes.get(name, _MISSING)
         object.__setattr__(self, name, value)
-        if vars(self).get(name, _MISSING) is not before:
+        if attributes.get(name, _MISSING) is not before:
             _C.note_change()  # recordings compare the states again before they are replayed
 
     def __delattr__(self, name: str) -> None:

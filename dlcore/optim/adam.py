@@ -19,7 +19,7 @@ class Adam(Optimizer):
     ``maximize`` climbs instead.
     """
 
-    _row = staticmethod(adam)
+    _operation = staticmethod(adam)
     _decoupled = False
 
     def __init__(

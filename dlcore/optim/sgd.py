@@ -19,7 +19,7 @@ class SGD(Optimizer):
     is outside the momentum (else as Sutskever et al. 2013).
     """
 
-    _row = staticmethod(sgd)
+    _operation = staticmethod(sgd)
 
     def __init__(
         self,
@@ -51,4 +51,4 @@ class SGD(Optimizer):
         return [float(settings[name]) for name in names]
 
     def _slots(self) -> Sequence[str]:
-        return ("momentum_buffer",) if any(group._values["momentum"] for group in self.param_groups) else ()
+        return ("momentum_buffer",) if any(group._settings["momentum"] for group in self.param_groups) else ()
