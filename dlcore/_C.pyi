@@ -68,7 +68,7 @@ class TensorBase:
     def __hash__(self) -> int: ...
 
 class Node:
-    """One recorded operation; the ``ctx`` of its vjp."""
+    """One operation that the tape has tracked; the ``ctx`` of its vjp."""
 
     saved: tuple[Any, ...]
     attrs: tuple[Any, ...]
@@ -82,7 +82,7 @@ class Node:
     inputs: list[Any]
 
 class Function:
-    """The public function of one row."""
+    """The public function of one operation."""
 
     op: Any
     plans: int

@@ -1,11 +1,12 @@
-"""`capture`: a step is run once while its launches are recorded, and replayed after that.
+"""`capture`: a step is recorded while it runs once, and replayed after that.
 
     step = dl.capture(step)
     for x, y in batches:
         loss = step(x, y)
 
-What must be as it was for a replay is found here, by looking at what the function can reach; csrc/core/recorder.cpp
-notes the launches and csrc/core/replay.cpp runs them again.
+A recording is a list of the kernel launches that the step made: csrc/core/recorder.cpp notes them, and
+csrc/core/replay.cpp runs them again. Here it is decided for which calls a recording stands, by looking at everything
+that the function can reach (dlcore/_dependencies.py).
 """
 
 from __future__ import annotations
@@ -28,9 +29,9 @@ from dlcore.errors import CaptureError
 
 __all__ = ["Captured", "capture"]
 
-_KEPT = 16  # recordings of one function; beyond, the one not used for longest goes
-_ATTEMPTS = 3  # calls in a row that may make or rebind lasting state before that counts as what the step does
-_CHANGING = 8  # recordings with no replay in between, because of variables or numbers, before that is an error
+_KEPT = 16  # how many recordings of one function are kept: those that were used last
+_ATTEMPTS = 3  # a step that makes or replaces lasting state in so many calls in a row is taken to do so in every call
+_CHANGING = 8  # so many recordings in a row that were never replayed, as a number or variable had changed, are an error
 
 Structure = Any
 
@@ -38,25 +39,26 @@ Structure = Any
 def capture(function: Callable[..., Any] | None = None, *, check: int = 0) -> Any:
     """``function``, recorded once and replayed at every later call: a :class:`Captured`. Also a decorator.
 
-    The first call runs as usual (it warms the function up); the second runs and is recorded; later ones replay what
-    was recorded: the same kernels on the same memory, so the same bits, without Python. A call with arguments of other
-    shapes or dtypes makes another recording.
+    The first call runs as usual and warms the function up. The second runs as well, and is recorded. Later calls replay
+    the recording: the same kernels on the same memory, which gives the same bits, without any Python. A call with
+    arguments of other shapes or dtypes makes another recording.
 
-    A call runs the step exactly once, whatever happens. A recording is made anew when something it depends on has
-    changed: shapes, dtypes and ``requires_grad`` of the arguments and parameters, training flags, the parameters and
-    modules there are, gradient mode, an optimizer's state tensors and parameters, Python variables that the function
-    reads (closed over, global, attributes of ``self``; numbers by value, other things by identity). Learning rates and
-    random numbers are read from memory: setting ``optimizer.lr`` takes effect at once. Other Python state is frozen at
-    what it was in the recorded call, and Python side effects (printing, appending to a list) do not happen in replays.
+    A call runs the step exactly once, whatever happens. The step is recorded again when something has changed that the
+    recording depends on: shapes, dtypes and ``requires_grad`` of the arguments and parameters, training flags, which
+    parameters and modules there are, gradient mode, an optimizer's state tensors and parameters, and Python variables
+    that the function reads (closed over, global, attributes of ``self``; numbers are compared by value, other things by
+    identity). Learning rates and random numbers are read from memory: setting ``optimizer.lr`` takes effect at once.
+    Other Python state is frozen as it was in the recorded call, and Python side effects (printing, appending to a list)
+    do not happen in replays.
 
-    Tensors returned have no gradient history. They keep their values: memory that is still in use is not written again.
+    The tensors returned have no gradient history. They keep their values, for memory in use is not written again.
 
-    check: every ``check`` calls the step runs eagerly and is compared with the recording; CaptureError tells the first
+    check: every ``check``-th call runs eagerly and is compared with the recording; CaptureError names the first
     operation or constant that differs.
 
-    Raises CaptureError, after the step has run, where it cannot be recorded: it reads a value back to the host, makes
-    tensors from NumPy arrays, has results whose shape depends on values, keeps tensors made inside, or changes Python
-    variables that it reads. The message names the line.
+    Raises CaptureError, after the step has run, where the step cannot be recorded: it reads a value back to the host,
+    makes tensors from NumPy arrays, has results whose shape depends on values, keeps tensors that it has made, or
+    changes Python variables that it reads. The message names the line.
 
     >>> scale = dl.capture(lambda x: (x * 2).sum())
     >>> [float(scale(dl.tensor([1.0, i]))) for i in range(3)]
@@ -70,7 +72,7 @@ def capture(function: Callable[..., Any] | None = None, *, check: int = 0) -> An
 
 
 class _Entry(NamedTuple):
-    """A recording and what it stands for."""
+    """A recording and the calls for which it stands."""
 
     recording: _C.Recording
     structure: Structure
@@ -83,8 +85,8 @@ class _Entry(NamedTuple):
 class Captured:
     """A function that is recorded and replayed: what `capture` returns.
 
-    ``recordings``: how many were made; ``reasons``: why, one line for each; ``failure``: why the function cannot be
-    recorded, or None. ``explain()`` shows the newest recording, ``plan()`` the memory a call will take.
+    ``recordings``: how many were made; ``reasons``: why each of them was, in one line; ``failure``: why the function
+    cannot be recorded, or None. ``explain()`` shows the newest recording, ``plan()`` the memory that a call will take.
     """
 
     def __init__(
@@ -96,7 +98,7 @@ class Captured:
         self.failure: str | None = None
         self._check, self._strict = check, strict
         self._entries: list[_Entry] = []
-        self._plain: list[_Entry] = []  # those called with nothing but tensors, by position
+        self._plain: list[_Entry] = []  # those whose arguments are tensors, all given by position
         self._warm = False
         self._calls = self._attempts = self._idle = 0
         functools.update_wrapper(self, function, updated=())
@@ -117,7 +119,7 @@ class Captured:
     def _call(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         tensors: list[Tensor] = []
         structure = _flatten((args, kwargs), tensors)
-        if _C.is_recording():  # inside another captured step: part of it
+        if _C.is_recording():  # this call is part of another captured step
             return _detached(self.function(*args, **kwargs))
         self._calls += 1
         for entry in self._matching(structure, tensors):
@@ -136,7 +138,7 @@ class Captured:
         return self._record(structure, tensors)
 
     def _matching(self, structure: Structure, tensors: list[Tensor]) -> list[_Entry]:
-        """The recordings that may stand for a call."""
+        """The recordings that may stand for a call with these arguments."""
         specs, mode = _specs(tensors), _C.is_grad_enabled()
         return [
             entry
@@ -158,7 +160,7 @@ class Captured:
             template = _flatten(_detached(result), results, outputs=True)
             del result
             if _C.something_kept(tuple(results)):
-                gc.collect()  # what only a cycle of garbage holds does not count
+                gc.collect()  # a tensor that only garbage refers to is not kept
         except BaseException:
             _C.abort_recording()
             raise
@@ -205,7 +207,7 @@ class Captured:
     def _fail(self, failure: Failure) -> None:
         self._attempts += 1
         if failure.may_pass and self._attempts < _ATTEMPTS:
-            return  # the call made state, like an optimizer's first step: the next one is recorded
+            return  # the call made state, as an optimizer's first step does: the next call is recorded
         self.failure = failure.message(_name(self.function))
         if self._strict:
             raise CaptureError(self.failure)
@@ -232,14 +234,15 @@ class Captured:
     # -- many calls --------------------------------------------------------------------------------------------------
 
     def sweep(self, *stacked: Tensor) -> Any:
-        """Calls the function with element 0, 1, ... along the first axis of every argument; the last call's result.
+        """The result of the last of many calls: with element 0, 1, ... along the first axis of every argument.
 
-        All replays happen in one loop without Python. ``step.sweep(order.reshape((steps, batch)))`` is an epoch.
+        All replays happen in one loop, without Python in between. ``step.sweep(order.reshape((steps, batch)))`` is an
+        epoch.
         """
         n = stacked[0].shape[0] if stacked and stacked[0].ndim else 0
         if n < 1 or any(t.ndim == 0 or t.shape[0] != n for t in stacked):
             shapes = ", ".join(str(t.shape) for t in stacked)
-            raise ValueError(f"sweep: tensors with first axes of equal length needed, not {shapes}")
+            raise ValueError(f"sweep: tensors with first axes of equal length are needed, not {shapes}")
         result, done = None, 0
         while done < n:
             rest = stacked if done == 0 else tuple(t[done:] for t in stacked)
@@ -259,22 +262,24 @@ class Captured:
         return bool(self._entries)
 
     def explain(self, repeats: int = 20) -> Any:
-        """The newest recording, operation by operation, with shapes, bytes, FLOPs and time: an ``Explanation``.
+        """The newest recording, operation by operation, with shapes, bytes, FLOPs and times: an ``Explanation``.
 
-        Times are taken with the last call's arguments, the fastest of ``repeats``; all the step changes is put back.
+        A time is the fastest of ``repeats`` replays with the arguments of the last call; all that they change is put
+        back.
         """
         if not self._entries:
             raise CaptureError(f"explain: {_name(self.function)} has not been recorded; call it twice first")
         return Explanation(self._entries[0].recording, repeats)
 
     def plan(self, *args: Any, **kwargs: Any) -> Any:
-        """The memory that a call with these arguments takes, found without running a kernel: a ``MemoryPlan``."""
+        """The memory plan of a call with these arguments, made without running a kernel: a ``MemoryPlan``."""
         return MemoryPlan(self.dry_run(*args, **kwargs))
 
     def dry_run(self, *args: Any, **kwargs: Any) -> _C.Recording:
-        """The recording of a call in which no kernel runs; all is as before afterwards.
+        """The recording of a call in which no kernel runs, and after which everything is as before.
 
-        Raises CaptureError as recording does, and where the function reads values, for there are none."""
+        Raises CaptureError where a call would, and at once where the function reads a value, for there are none.
+        """
         tensors: list[Tensor] = []
         structure = _flatten((args, kwargs), tensors)
         dependencies = Dependencies(self.function, *self.depends, *_objects(structure))
@@ -306,7 +311,7 @@ def _again(function: Any, check: int, strict: bool, depends: Sequence[Any]) -> C
 
 
 def _method(captured: Captured, instance: Any) -> Any:
-    """A captured function as a method: one Captured for each instance, kept on it."""
+    """A captured function as a method: each instance keeps a Captured of its own."""
     kept = vars(instance).setdefault(CAPTURED_METHODS, {})
     if id(captured) not in kept:
         kept[id(captured)] = Captured(types.MethodType(captured.function, instance), check=captured._check)
@@ -314,8 +319,8 @@ def _method(captured: Captured, instance: Any) -> Any:
 
 
 # ---- arguments and results ----------------------------------------------------------------------------------------
-# A structure is what is left of nested tuples, lists and dicts when the tensors are taken out: equal structures with
-# tensors of equal specs can share a recording.
+# A structure is what is left of nested tuples, lists and dicts when the tensors are taken out. Calls with equal
+# structures, and with tensors of equal specs, can share a recording.
 
 _TENSOR = ("tensor",)
 
@@ -344,7 +349,7 @@ def _flatten(value: Any, tensors: list[Tensor], outputs: bool = False) -> Struct
 
 
 class _Held:
-    """An object that is itself and equal to no other; keeps it alive, so that its id stays its own."""
+    """An object to compare by identity. It is kept alive, so that no other object gets its id."""
 
     def __init__(self, value: Any):
         self.value = value
@@ -367,7 +372,7 @@ def _made(kind: Any, parts: Iterable[Any]) -> Any:
 
 
 def _objects(structure: Structure) -> Iterator[Any]:
-    """Objects among the arguments, whose attributes the step may read."""
+    """The objects among the arguments, whose attributes the step may read."""
     if structure[0] == "object":
         yield structure[2].value
     elif isinstance(structure[0], type):
@@ -415,7 +420,7 @@ def _spec_text(spec: Any) -> str:
 
 
 def _detached(value: Any) -> Any:
-    """The same value, its tensors without history."""
+    """The same value with its tensors detached: without gradient history."""
     if isinstance(value, Tensor):
         return value.detach()
     if isinstance(value, dict):
@@ -426,7 +431,7 @@ def _detached(value: Any) -> Any:
 
 
 def _is_small(recording: _C.Recording) -> bool:
-    """Whether a second thread would cost more than it does: a step of up to 100 us on one core, by its shapes."""
+    """Whether a second thread would cost more than it gains: it takes at most about 100 us on one core."""
     flops, moves = work(recording)
     return flops / 1e11 + moves / 3e10 < 100e-6
 
@@ -435,7 +440,7 @@ def _is_small(recording: _C.Recording) -> bool:
 
 
 def _unchanged(dependencies: Dependencies, flags: Sequence[tuple[Tensor, bool]] = ()) -> bool:
-    """Whether all is as recorded; ``flags``: which of the leaves used require a gradient."""
+    """Whether everything is as it was; ``flags``: which of the leaves that the step uses required a gradient."""
     return (
         dependencies.changed_variable() is None
         and dependencies.changed_object() is None
@@ -467,7 +472,7 @@ def _name(function: Any) -> str:
 
 
 def _compare(then: _C.Recording, now: _C.Recording) -> None:
-    """CaptureError where the recordings differ in an operation or a constant."""
+    """Raises CaptureError where the recordings differ in an operation or a constant."""
     old, new = _signature(then), _signature(now)
     for k in range(max(len(old), len(new))):
         before, after = (s[k] if k < len(s) else ("nothing",) for s in (old, new))
@@ -478,9 +483,9 @@ def _compare(then: _C.Recording, now: _C.Recording) -> None:
 
 def _signature(recording: _C.Recording) -> list[Any]:
     regions = recording.regions
-    numbers: dict[int, int] = {}  # inside regions by first use
+    numbers: dict[int, int] = {}  # of the regions made inside, in the order of their first use
 
-    def place(array: Any) -> Any:
+    def comparable(array: Any) -> Any:
         if array is None:
             return None
         dtype, shape, strides, region, offset, value = array
@@ -491,6 +496,6 @@ def _signature(recording: _C.Recording) -> list[Any]:
         return dtype, shape, strides, kind, where if where >= 0 else numbers.setdefault(region, len(numbers)), offset
 
     return [
-        (kernel, attrs, [place(a) for a in inputs], [place(a) for a in outputs], params)
+        (kernel, attrs, [comparable(a) for a in inputs], [comparable(a) for a in outputs], params)
         for kernel, _, attrs, _, inputs, outputs, params in recording.commands
     ]

@@ -23,12 +23,12 @@ from dlcore._tensor import Tensor
 __all__ = ["Dependencies", "Variable", "same_value"]
 
 _DEPTH = 6  # how far into containers and objects the walk goes
-_LARGE = 256  # entries from which a dict or list counts as data: they are not looked at
-_LIBRARIES = {"dlcore", "numpy", "ml_dtypes", *sys.stdlib_module_names}  # their variables are not the user's
+_LARGE = 256  # a dict or list with more entries than this counts as data, and its entries are not watched
+_LIBRARIES = {"dlcore", "numpy", "ml_dtypes", *sys.stdlib_module_names}  # their variables are not watched
 
 
 def same_value(now: Any, then: Any) -> bool:
-    """Whether two values are the same to a recording; as `same_value` in csrc/core/replay.cpp."""
+    """Whether two values are the same to a recording; the rule is that of `same_value` in csrc/core/replay.cpp."""
     if now is then:
         return True
     if type(now) is not type(then):
@@ -41,15 +41,15 @@ def same_value(now: Any, then: Any) -> bool:
 
 
 class Variable(NamedTuple):
-    """A Python variable: a cell, an entry of a dict or list, an attribute, or how many entries there are."""
+    """A Python variable: a cell, an entry of a dict or list, an attribute, or the number of entries of one of these."""
 
     container: Any
-    key: tuple[Any] | None  # of the entry or attribute; None for a cell and for the number of entries
+    key: tuple[Any] | None  # of an entry or attribute; None for a cell and for a number of entries
     value: Any
     name: str
 
     def changed(self) -> bool:
-        """Whether its value is another one now."""
+        """Whether it has another value now."""
         container, key = self.container, self.key
         try:
             if isinstance(container, types.CellType):
@@ -66,16 +66,16 @@ class Variable(NamedTuple):
 class Dependencies:
     """What ``function`` depends on now: ``variables``, and ``objects`` with their ``states``.
 
-    ``more``: objects and functions that it uses, besides those found.
+    ``more``: objects and functions that it uses besides those that are found.
     """
 
     def __init__(self, function: Any, *more: Any):
         self.variables: list[Variable] = []
         self.objects: list[Recordable] = []
-        self._names: set[str] = set()  # that the code mentions
+        self._names: set[str] = set()  # all names that the code found so far mentions
         self._seen: dict[int, Any] = {}
         mentioned = -1
-        while mentioned < len(self._names):  # a method found may mention attributes of objects already looked at
+        while mentioned < len(self._names):  # a method may mention attributes of objects that were visited before it
             mentioned = len(self._names)
             self.variables, self.objects, self._seen = [], [], {}
             self._visit(function, 0, "", top=True)
@@ -85,11 +85,11 @@ class Dependencies:
         self.states = [o.recorded_state() for o in self.objects]
 
     def changed_variable(self) -> str | None:
-        """The name of a variable that has changed since."""
+        """The name of a variable that has changed since, if there is one."""
         return next((v.name for v in self.variables if v.changed()), None)
 
     def changed_object(self) -> str | None:
-        """The name of the class of an object whose state has changed since."""
+        """The class of an object whose state has changed since, by name, if there is one."""
         found = zip(self.objects, self.states, strict=True)
         return next((type(o).__name__ for o, state in found if not same_value(o.recorded_state(), state)), None)
 
@@ -138,8 +138,8 @@ class Dependencies:
         self._visit_all(value.recorded_parts(), depth + 1, name)
 
     def _visit_object(self, value: Any, depth: int, name: str) -> None:
-        """Attributes and methods whose names the code mentions, of objects and classes that are the user's."""
-        if "__wrapped__" in getattr(value, "__dict__", ()):  # another captured function, or a cached one
+        """Watches the attributes and methods that the code mentions by name, of an object or class of the user's."""
+        if "__wrapped__" in getattr(value, "__dict__", ()):  # a captured function, or a cached one
             self._visit(value.__wrapped__, depth, name, top=True)
         cls = value if isinstance(value, type) else type(value)
         if _is_library(cls.__module__) and not isinstance(value, types.SimpleNamespace):
@@ -176,7 +176,7 @@ def _is_library(module: str | None) -> bool:
 
 
 def _entries(container: Any, name: str) -> list[Variable]:
-    """How many entries there are, and each of them unless there are so many that they must be data."""
+    """The number of entries, and each of them, unless there are so many that they must be data."""
     number = [Variable(container, None, len(container), f"len({name})")]
     if len(container) > _LARGE:
         return number
@@ -185,7 +185,7 @@ def _entries(container: Any, name: str) -> list[Variable]:
 
 
 def _of_function(function: types.FunctionType) -> list[Variable]:
-    """Closed-over and global variables; defaults, which the function object holds."""
+    """The variables that a function reads: closed-over ones, globals, and the defaults of its parameters."""
     cells = zip(function.__code__.co_freevars, function.__closure__ or (), strict=True)
     found = [Variable(cell, None, cell.cell_contents, name) for name, cell in cells if _filled(cell)]
     scope = function.__globals__
@@ -209,7 +209,7 @@ def _filled(cell: types.CellType) -> bool:
 
 
 def _codes(code: types.CodeType) -> Iterator[types.CodeType]:
-    """The code, and that of functions written inside it."""
+    """A code object, and those of the functions inside it."""
     yield code
     for constant in code.co_consts:
         if isinstance(constant, types.CodeType):
@@ -217,12 +217,12 @@ def _codes(code: types.CodeType) -> Iterator[types.CodeType]:
 
 
 def _globals(code: types.CodeType) -> set[str]:
-    """Names looked up as globals."""
+    """The names that the code looks up as globals."""
     found = (i for c in _codes(code) for i in dis.get_instructions(c))
     return {i.argval for i in found if i.opname in ("LOAD_GLOBAL", "LOAD_NAME")}
 
 
 def _mentioned(code: types.CodeType) -> set[str]:
-    """Names of attributes and globals, and texts that may be names (`getattr(config, "scale")`)."""
+    """The names of attributes and globals, and strings that may be names, as in `getattr(config, "scale")`."""
     texts = {t for c in _codes(code) for t in c.co_consts if isinstance(t, str) and t.isidentifier()}
     return texts.union(*(c.co_names for c in _codes(code)))

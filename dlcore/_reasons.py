@@ -25,21 +25,21 @@ class Failure(NamedTuple):
 
     kind: FailureKind
     text: str
-    place: str = ""
-    """ "file.py:12" in the user's code; empty where there is no one line to name."""
+    line: str = ""
+    """Where in the user's code it happened ("file.py:12"); empty where no one line is to be named."""
 
     @property
     def may_pass(self) -> bool:
-        """Whether the next call may be recorded all the same: state that lasts is made and set once."""
+        """Whether a later call may be recorded all the same, for state that lasts is made and set only once."""
         return self.kind is not FailureKind.PERMANENT
 
     def message(self, function: str) -> str:
-        """The failure of ``function`` in one line, with the line of code where it happened."""
+        """The failure of ``function`` in one sentence, with the code at fault."""
         message = f"capture: {function} cannot be recorded: {self.text}"
-        if self.place:
-            file, _, line = self.place.rpartition(":")
-            source = linecache.getline(file, int(line)).strip()
-            message += f" (at {self.place}{f': {source}' if source else ''})"
+        if self.line:
+            file, _, number = self.line.rpartition(":")
+            source = linecache.getline(file, int(number)).strip()
+            message += f" (at {self.line}{f': {source}' if source else ''})"
         return message
 
 

@@ -1058,9 +1058,8 @@ def test_kinds_of_failure_and_where():
     for function, kind in ((reads, FailureKind.PERMANENT), (keeps, FailureKind.KEEPS_TENSOR)):
         (alias,) = _C.begin_recording((x,), False)
         function(alias)
-        _, (number, text, place) = _C.end_recording((alias,), ())
-        failure = Failure(FailureKind(number), text, place)
+        _, (number, text, line) = _C.end_recording((alias,), ())
+        failure = Failure(FailureKind(number), text, line)
         assert failure.kind is kind and failure.may_pass == (kind is FailureKind.KEEPS_TENSOR)
-        line = function.__code__.co_firstlineno + 1
-        assert failure.place == f"{__file__}:{line}"
-        assert failure.message("f").startswith(f"capture: f cannot be recorded: {text} (at {__file__}:{line}: ")
+        assert line == f"{__file__}:{function.__code__.co_firstlineno + 1}"
+        assert failure.message("f").startswith(f"capture: f cannot be recorded: {text} (at {line}: ")

@@ -82,7 +82,7 @@ enum class FailureKind : int {
 struct Failure {
   FailureKind kind = FailureKind::permanent;
   std::string text;   // empty: there is no failure
-  std::string place;  // "file.py:12" in the user's code, or empty
+  std::string line;   // "file.py:12" in the user's code, or empty
   bool empty() const { return text.empty(); }
 };
 

@@ -279,7 +279,7 @@ static bool finish(Recording* self, Recorder* r, PyObject* outputs) {
   return true;
 }
 
-// end_recording(aliases, outputs) -> (Recording, failure): failure is None, or why it cannot be replayed: (kind, text, place).
+// end_recording(aliases, outputs) -> (Recording, failure): failure is None, or why it cannot be replayed: (kind, text, line).
 PyObject* end_recording(PyObject*, PyObject* args) {
   PyObject *aliases, *outputs;
   if (!PyArg_ParseTuple(args, "O!O!:end_recording", &PyTuple_Type, &aliases, &PyTuple_Type, &outputs)) return nullptr;
@@ -301,7 +301,7 @@ PyObject* end_recording(PyObject*, PyObject* args) {
   const Failure failure = std::move(r->failure);
   delete r;
   if (failure.empty()) return Py_BuildValue("NO", self, Py_None);
-  return Py_BuildValue("N(iss)", self, static_cast<int>(failure.kind), failure.text.c_str(), failure.place.c_str());
+  return Py_BuildValue("N(iss)", self, static_cast<int>(failure.kind), failure.text.c_str(), failure.line.c_str());
 }
 
 }  // namespace dlcore

@@ -52,7 +52,7 @@ struct Tensor {
   bool view;             // made by a view operation (detach() takes the mark away)
   uint32_t output;       // which output of `node` this is
   Node* node;            // what computed it, when a gradient may be wanted
-  int64_t version_seen;  // the buffer's version when `node` was recorded
+  int64_t version_seen;  // the buffer's version when `node` was made
   PyObject* grad;
   PyObject* weakrefs;
 };

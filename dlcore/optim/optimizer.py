@@ -1,7 +1,7 @@
 """Optimizer: parameter groups, state, and the one launch of a step.
 
 All that changes from step to step lies in device memory: the state of each parameter, its step count, and a float64
-matrix of settings with one row for each group. Setting ``group["lr"]`` writes there; a step only hands the tensors over.
+matrix of settings with one row for each group. Setting ``group["lr"]`` writes to it; a step only passes the tensors on.
 """
 
 from __future__ import annotations
