@@ -189,7 +189,7 @@ def test_a_batch_that_cannot_fit_is_refused_with_the_largest_that_does(monkeypat
     model = network()
     before = weights(model)
     free = 400_000
-    monkeypatch.setattr("dlcore._memory.available_memory", lambda device: free)
+    monkeypatch.setattr("dlcore.train.passes.available_memory", lambda device: free)
     data = np.zeros((4000, 6), np.float32), np.zeros(4000, np.int64)
     text = r"fit: a step with a batch of 4000 takes .* kB are free; a batch of \d+ fits"
     with pytest.raises(MemoryError, match=text) as error:

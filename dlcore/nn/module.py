@@ -1,4 +1,4 @@
-"""Module: a function with parameters, made of others."""
+"""`Module`: a function with parameters, which may be made of other modules."""
 
 from __future__ import annotations
 
@@ -42,8 +42,8 @@ def _slots(container: Any, prefix: str = "", excluded: Collection[str] = ()) -> 
 class Module(Recordable):
     """Base of everything with parameters. Write ``forward``; assign parameters and modules as plain attributes.
 
-    Attributes that are a :class:`Parameter`, a Module, or a list or dict of them, are found by themselves, in the order
-    of assignment; other tensors that belong to the state are announced with :meth:`register_buffer`.
+    Attributes that are a :class:`Parameter`, a Module, or a list or dict of them, are found in the order in which they
+    were assigned; other tensors that belong to the state are registered with :meth:`register_buffer`.
 
     >>> class Scale(nn.Module):
     ...     def __init__(self):
@@ -63,7 +63,7 @@ class Module(Recordable):
     _buffers: Mapping[str, bool] = {}  # name -> persistent; replaced, never changed
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
-        """The computation; called through the module itself: ``module(x)``."""
+        """The computation; call it through the module: ``module(x)``."""
         raise NotImplementedError(f"{type(self).__name__}: forward is not written")
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
@@ -73,11 +73,11 @@ class Module(Recordable):
     # -- what is inside ----------------------------------------------------------------------------------------------
 
     def _members(self) -> Iterator[_Slot]:
-        """Tensors and modules held directly."""
+        """The tensors and modules that are held directly."""
         return _slots(vars(self), excluded=self._excluded)
 
     def register_buffer(self, name: str, value: Tensor | None, persistent: bool = True) -> None:
-        """Assign ``value`` as a tensor of the state that is not trained (saved too when ``persistent``)."""
+        """Assign ``value`` as a tensor of the state that is not trained; it is saved if ``persistent``."""
         if "." in name or not name:
             raise ValueError(f"register_buffer: not a name: {name!r}")
         if name not in self._buffers and hasattr(self, name):
@@ -86,11 +86,11 @@ class Module(Recordable):
         setattr(self, name, value)
 
     def named_children(self) -> Iterator[tuple[str, Module]]:
-        """The modules held directly, with their names."""
+        """The modules that are held directly, with their names."""
         return ((s.name, s.value) for s in self._members() if isinstance(s.value, Module))
 
     def children(self) -> Iterator[Module]:
-        """The modules held directly."""
+        """The modules that are held directly."""
         return (child for _, child in self.named_children())
 
     def named_modules(self, prefix: str = "", _seen: set[int] | None = None) -> Iterator[tuple[str, Module]]:
@@ -107,7 +107,7 @@ class Module(Recordable):
         return (module for _, module in self.named_modules())
 
     def _own(self, prefix: str, recurse: bool) -> Iterator[tuple[str, Tensor, bool]]:
-        """(name, tensor, persistent) of parameters and buffers; shared ones come under each of their names."""
+        """(name, tensor, persistent) of all parameters and buffers; a shared one comes under each of its names."""
         members = list(self._members())
         for slot in members:
             if isinstance(slot.value, Parameter):
@@ -144,13 +144,13 @@ class Module(Recordable):
     # -- modes -------------------------------------------------------------------------------------------------------
 
     def train(self, mode: bool = True) -> Self:
-        """Set training mode (dropout on) in this module and all below it."""
+        """Set training mode (dropout on) in this module and in all below it."""
         for module in self.modules():
             module.training = mode
         return self
 
     def eval(self) -> Self:
-        """Set evaluation mode (dropout off) in this module and all below it."""
+        """Set evaluation mode (dropout off) in this module and in all below it."""
         return self.train(False)
 
     def requires_grad_(self, requires_grad: bool = True) -> Self:
@@ -160,7 +160,7 @@ class Module(Recordable):
         return self
 
     def zero_grad(self, set_to_none: bool = True) -> None:
-        """Drop the gradients (or set them to zero)."""
+        """Remove the gradients, or set them to zero."""
         for p in self.parameters():
             if set_to_none:
                 p.grad = None
@@ -168,16 +168,16 @@ class Module(Recordable):
                 p.grad.zero_()
 
     def apply(self, fn: Callable[[Module], Any]) -> Self:
-        """Call ``fn`` on every module, children first; for initialisation."""
+        """Call ``fn`` with every module, children first; for initialisation."""
         for child in self.children():
             child.apply(fn)
         fn(self)
         return self
 
     def to(self, *args: Any, dtype: Any = None, device: Any = None) -> Self:
-        """Move to a device and/or make the floating-point tensors ``dtype``: ``model.to(dl.bfloat16)``.
+        """Move all tensors to a device, or cast those of a floating dtype, or both: ``model.to(dl.bfloat16)``.
 
-        Parameters that change are replaced by new ones, so make the optimizer afterwards.
+        Parameters that change are replaced by new ones: make the optimizer after that.
         """
         for arg in args:
             if isinstance(arg, DType):
@@ -210,14 +210,14 @@ class Module(Recordable):
     # -- state -------------------------------------------------------------------------------------------------------
 
     def state_dict(self) -> dict[str, Tensor]:
-        """Name -> tensor of all parameters and persistent buffers, sharing their memory, detached."""
+        """Name -> tensor of all parameters and persistent buffers: detached, and sharing their memory."""
         return {name: value.detach() for name, value, persistent in self._own("", True) if persistent}
 
     def load_state_dict(self, state: Mapping[str, Any], strict: bool = True) -> tuple[list[str], list[str]]:
         """Copy ``state`` (tensors or arrays) into this model; returns the (missing, unexpected) names.
 
-        Everything is checked first: ValueError names what is missing, unexpected, or of another shape or dtype, and
-        then the model is as it was. ``strict=False`` lets names differ.
+        Everything is checked before anything changes: ValueError names what is missing, unexpected, or of another shape
+        or dtype. With ``strict=False`` names may be missing or unexpected.
         """
         own = {name: value for name, value, persistent in self._own("", True) if persistent}
         missing = [name for name in own if name not in state]
@@ -268,7 +268,7 @@ class Module(Recordable):
     # -- how it looks ------------------------------------------------------------------------------------------------
 
     def extra_repr(self) -> str:
-        """What stands in the brackets of the repr; for subclasses."""
+        """The text in the brackets of the repr, for subclasses to write."""
         return ""
 
     def __repr__(self) -> str:
@@ -280,12 +280,12 @@ class Module(Recordable):
 
 
 def device_of(module: Module) -> Device:
-    """Where a module computes: the device of its first parameter or buffer; the default device if it has none."""
+    """The device on which a module computes: that of its first parameter or buffer, else the default device."""
     return next((value.device for _, value, _ in module._own("", True)), None) or default_device()
 
 
 class ModuleList(list[Module]):
-    """A list of modules. A plain list on a Module does the same; this name is here for code written for PyTorch."""
+    """A list of modules, for code that was written for PyTorch; a plain list does the same in a Module."""
 
 
 def _as_tensor(value: Any) -> Tensor:
@@ -293,7 +293,7 @@ def _as_tensor(value: Any) -> Tensor:
 
 
 def _moved(old: Tensor, dtype: DType | None, device: Device | None, moved: dict[int, Tensor]) -> Tensor:
-    """``old`` on ``device`` as ``dtype`` (itself where nothing changes); the same new tensor for the same old one."""
+    """``old`` on ``device`` in ``dtype``: itself where nothing changes, and one new tensor for each old one."""
     if id(old) not in moved:
         new = old.detach()
         if dtype is not None and old.dtype.is_float and old.dtype is not dtype:

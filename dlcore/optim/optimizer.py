@@ -254,7 +254,7 @@ class Optimizer(Recordable):
         return state
 
     def zero_grad(self, set_to_none: bool = True) -> None:
-        """Drop the gradients (or set them to zero)."""
+        """Remove the gradients, or set them to zero."""
         for p in self._parameters:
             if set_to_none:
                 p.grad = None
@@ -264,7 +264,7 @@ class Optimizer(Recordable):
     # -- state -------------------------------------------------------------------------------------------------------
 
     def state_dict(self) -> dict[str, Any]:
-        """The state by parameter number and the settings by group, as PyTorch lays them out; tensors are shared."""
+        """The state of each parameter by its number and the settings of each group, as in PyTorch; memory is shared."""
         groups, first = [], 0
         for group in self.param_groups:
             n = len(group["params"])
@@ -273,9 +273,9 @@ class Optimizer(Recordable):
         return {"state": {i: dict(state) for i, state in sorted(self._state.items())}, "param_groups": groups}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take over the state and settings of another optimizer of this kind over parameters of the same shapes.
+        """Take over the state and settings of another optimizer of this kind for parameters of the same shapes.
 
-        ValueError says what does not fit; nothing is changed then.
+        Raises ValueError, before anything changes, where something does not fit.
         """
         self._check_state(state)
         devices = [p.device for p in self._parameters]

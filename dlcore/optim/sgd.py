@@ -12,11 +12,11 @@ __all__ = ["SGD"]
 
 
 class SGD(Optimizer):
-    """Gradient descent, with momentum where wanted.
+    """Gradient descent, with momentum if wanted.
 
     g += weight_decay p; b = momentum b + (1 - dampening) g (b = g at a parameter's first step);
-    p -= lr (g + momentum b with ``nesterov``, else b). ``maximize`` climbs instead. As in PyTorch, the learning rate
-    is outside the momentum (else as Sutskever et al. 2013).
+    p -= lr (g + momentum b with ``nesterov``, else b). With ``maximize`` it ascends instead. As in PyTorch, the
+    learning rate is outside of the momentum (otherwise it is as in Sutskever et al. 2013).
     """
 
     _operation = staticmethod(sgd)

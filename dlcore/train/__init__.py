@@ -1,4 +1,4 @@
-"""Training: ``fit``, ``evaluate``, ``predict``, what happened (History) and what happens along the way (callbacks)."""
+"""Training: ``fit``, ``evaluate`` and ``predict``, the History of a run, and callbacks during it."""
 
 from dlcore.train.callbacks import Checkpoint, EarlyStopping, LearningRate
 from dlcore.train.history import History

@@ -16,7 +16,7 @@ __all__ = ["Checkpoint", "Each", "EarlyStopping", "LearningRate"]
 
 
 class _Monitor(Callback):
-    """Follows one figure and knows when it is the best so far."""
+    """Base of callbacks that follow one figure and tell when it is the best so far."""
 
     def __init__(self, monitor: str | None, mode: str | None, min_delta: float = 0.0):
         if mode not in (None, "min", "max"):
@@ -53,8 +53,8 @@ class _Monitor(Callback):
 class EarlyStopping(_Monitor):
     """Ends training when ``monitor`` has not improved for ``patience`` epochs.
 
-    monitor: a figure of the epochs (default: val_loss, or loss without validation); ``mode`` "min" or "max" is known
-    for losses and dlcore's metrics. restore_best: at the end give the model the weights of its best epoch.
+    monitor: a figure of the epochs (default: val_loss, or loss without validation). mode: "min" or "max", which need
+    not be said for losses and dlcore's metrics. restore_best: the model ends with the weights of its best epoch.
     """
 
     def __init__(
@@ -95,8 +95,8 @@ class EarlyStopping(_Monitor):
 class Checkpoint(_Monitor):
     """Saves the model to ``path`` after each epoch, or with ``save_best`` only when ``monitor`` is the best so far.
 
-    Ctrl-C saves the weights of the last finished step (with ``save_best`` only if there is no file of this run yet).
-    optimizer: keep its state in the file too, for ``dl.load(model, path, optimizer)`` to go on training.
+    On Ctrl-C it saves the weights of the last finished step (with ``save_best`` only if this run has saved none yet).
+    optimizer: its state is kept in the file too, so that training can go on after ``dl.load(model, path, optimizer)``.
     """
 
     def __init__(

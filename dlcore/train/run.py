@@ -1,4 +1,4 @@
-"""A training run, and the callbacks that it tells what happens: two classes that know each other."""
+"""A training run and its callbacks: `Run` and the base class `Callback`, each of which works with the other."""
 
 from __future__ import annotations
 
@@ -15,8 +15,9 @@ __all__ = ["Callback", "Run"]
 class Run:
     """A training run, as callbacks see it.
 
-    ``epoch`` (from 1) of ``epochs``, ``batch`` (from 1) of ``batches``, ``logs``: the figures of the epoch that just
-    ended, ``names``: the figures there will be, ``history``; set ``stop`` to end the run after this epoch.
+    ``epoch``, from 1 to ``epochs``, and ``batch``, from 1 to ``batches``: where the run is. ``logs``: the figures of
+    the epoch that has just ended; ``names``: those that every epoch will have. ``history``: the epochs so far. Set
+    ``stop`` to end the run after this epoch.
     """
 
     def __init__(self, model: Module, optimizer: Optimizer, batches: int, epochs: int, meter: Meter):
@@ -30,7 +31,7 @@ class Run:
         self.callbacks: list[Callback] = []
 
     def call(self, event: str) -> None:
-        """Tell the callbacks."""
+        """Call the method ``event`` of every callback."""
         for callback in self.callbacks:
             getattr(callback, event)(self)
 
@@ -38,9 +39,9 @@ class Run:
 class Callback:
     """Base of callbacks; each method gets the :class:`Run`. Set ``run.stop = True`` to end after the epoch.
 
-    A plain function given to ``fit`` as a callback is called at the end of each epoch. ``on_batch_end`` makes ``fit``
-    go step by step instead of replaying many steps a call: leave it out where an epoch's end will do, or set
-    ``every_batch`` to False, and it is called after some steps, about fifty times a second.
+    A plain function given to ``fit`` as a callback is called at the end of each epoch. A callback with ``on_batch_end``
+    makes ``fit`` go step by step, where it replays many steps at a time otherwise. Leave that method out if the end of
+    an epoch will do, or set ``every_batch`` to False: it is then called about fifty times a second.
     """
 
     every_batch = True
