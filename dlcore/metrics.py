@@ -33,7 +33,7 @@ Shape = tuple[int, ...]
 _OWN: list[Shape] = [(), (), ()]  # what a Meter adds up besides: batches, loss * samples, samples with a loss
 
 
-class Metric:
+class Metric(Recordable):
     """A figure of merit made of sums: ``value(*sums)``, with the ``sums`` of all batches added up.
 
     ``sums(outputs, targets)`` gives Tensors or Python numbers, of the same shapes for every batch; they are added up on
@@ -254,9 +254,9 @@ class Meter(Recordable):
         """The tensor of all sums; recorded steps go on adding to it."""
         return self._sums
 
-    def recorded_parts(self) -> list[Any]:
-        """The metrics, or the functions behind them."""
-        return [m.function if isinstance(m, _Function) else m for m in self.metrics]
+    def recorded_parts(self) -> list[Metric]:
+        """The metrics, which may read variables of their own."""
+        return self.metrics
 
 
 def _as_sum(x: Any) -> Any:

@@ -35,16 +35,27 @@ class Normalize:
     """
 
     def __init__(self, mean: Any, std: Any):
-        self.mean = np.asarray(mean, np.float64)
-        std = np.asarray(std, np.float64)
-        if self.mean.ndim > 1 or std.ndim > 1:
-            raise ShapeError(f"Normalize: mean {self.mean.shape} and std {std.shape} must be numbers or vectors")
-        if not (np.isfinite(self.mean).all() and np.isfinite(std).all() and (std >= 0).all()):
+        mean, std = np.array(mean, np.float64), np.array(std, np.float64)
+        if mean.ndim > 1 or std.ndim > 1:
+            raise ShapeError(f"Normalize: mean {mean.shape} and std {std.shape} must be numbers or vectors")
+        if not (np.isfinite(mean).all() and np.isfinite(std).all() and (std >= 0).all()):
             raise ValueError("Normalize: mean and std must be finite, std not negative")
-        self.std = np.where(std == 0, 1.0, std)
-        if self.mean.ndim and self.std.ndim and self.mean.shape != self.std.shape:
-            raise ShapeError(f"Normalize: mean has shape {self.mean.shape}, std {self.std.shape}")
+        if mean.ndim and std.ndim and mean.shape != std.shape:
+            raise ShapeError(f"Normalize: mean has shape {mean.shape}, std {std.shape}")
+        std[std == 0] = 1.0
+        mean.flags.writeable = std.flags.writeable = False  # recorded steps and the cache rely on them
+        self._mean, self._std = mean, std
         self._cache: dict[Any, tuple[Any, Any]] = {}
+
+    @property
+    def mean(self) -> np.ndarray:
+        """What is subtracted, in float64; it cannot be changed."""
+        return self._mean
+
+    @property
+    def std(self) -> np.ndarray:
+        """What is divided by, in float64; it cannot be changed."""
+        return self._std
 
     @classmethod
     def of(cls, dataset: Any) -> Self:
