@@ -103,8 +103,8 @@ static Failure kept_tensor(Recorder* r, PyObject* outputs) {
   for (size_t k = 0; k < r->steps.regions.size(); ++k) {
     const Region& region = r->steps.regions[k];
     if (region.kind == Region::inside && region.buffer && !accounted[k]) {
-      return {FailureKind::keeps_tensor, "a tensor made inside the step is kept, of " + std::to_string(region.bytes) + " bytes",
-              r->steps.lines[static_cast<size_t>(region.line)]};
+      const std::string text = "a tensor made inside the step is kept, of " + std::to_string(region.bytes) + " bytes";
+      return {FailureKind::keeps_tensor, text, r->steps.lines[static_cast<size_t>(region.line)]};
     }
   }
   return {};
@@ -238,7 +238,8 @@ static const char* hindrance(Recording* self, const Recorder* r) {
 }
 
 static bool changes_requires_grad(const Recorder* r) {
-  return std::any_of(r->operand_flags.begin(), r->operand_flags.end(), [](const auto& used) { return used.first->requires_grad != used.second; });
+  return std::any_of(r->operand_flags.begin(), r->operand_flags.end(),
+                     [](const auto& used) { return used.first->requires_grad != used.second; });
 }
 
 // Whether a GPU can replay the step as one graph, whose addresses are fixed: arguments that are only read can be copied.
@@ -279,7 +280,7 @@ static bool finish(Recording* self, Recorder* r, PyObject* outputs) {
   return true;
 }
 
-// end_recording(aliases, outputs) -> (Recording, failure): failure is None, or why it cannot be replayed: (kind, text, line).
+// end_recording(aliases, outputs) -> (Recording, failure): None, or why it cannot be replayed, as (kind, text, line).
 PyObject* end_recording(PyObject*, PyObject* args) {
   PyObject *aliases, *outputs;
   if (!PyArg_ParseTuple(args, "O!O!:end_recording", &PyTuple_Type, &aliases, &PyTuple_Type, &outputs)) return nullptr;

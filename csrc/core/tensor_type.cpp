@@ -128,7 +128,7 @@ static PyGetSetDef getset[] = {
     {"version", get_version, nullptr, "How often the memory has been written since it was made.", nullptr},
     {"node", get_node, nullptr, "The tape's node that computed this, or None.", nullptr},
     {"grad", get_grad, set_grad, "Gradient accumulated by backward(), or None.", nullptr},
-    {"requires_grad", get_requires_grad, set_requires_grad, "Whether operations on this are tracked for gradients.", nullptr},
+    {"requires_grad", get_requires_grad, set_requires_grad, "Whether operations on this are tracked.", nullptr},
     {nullptr, nullptr, nullptr, nullptr, nullptr},
 };
 
