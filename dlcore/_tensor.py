@@ -25,13 +25,16 @@ __all__ = [
 ]  # fmt: skip
 
 
+_NUMBERS = (bool, int, float, np.generic)
 _DLPACK_CPU = (1, 0)  # a device: its kind and its index
 _DLPACK_CUDA = 2  # a kind of device
 
 
 def _numbers(values: tuple[Any, ...]) -> tuple[int, ...]:
     """The numbers given as ``f(2, 3)`` or as ``f((2, 3))``."""
-    return tuple(values[0]) if len(values) == 1 and isinstance(values[0], Sequence) else values
+    if len(values) != 1 or type(values[0]) is int:
+        return values
+    return tuple(values[0]) if isinstance(values[0], Sequence) else values
 
 
 class Tensor(_C.TensorBase):
@@ -344,6 +347,11 @@ def _lengths(shape: Any) -> tuple[int, ...]:
     return (shape,) if isinstance(shape, int) else tuple(shape)
 
 
+def _filled(shape: tuple[int, ...], value: Any, dtype: Any, device: Any, requires_grad: bool = False) -> Tensor:
+    """A tensor filled with a number, made in one native call."""
+    return _leaf(_C.full(shape, value, dtype, _chosen_device(device).code), requires_grad)
+
+
 def _leaf(value: Tensor, requires_grad: bool) -> Tensor:
     if requires_grad:
         value.requires_grad = True
@@ -443,19 +451,19 @@ def empty(shape: Any, dtype: Any = None, device: Any = None, requires_grad: bool
 def full(shape: Any, value: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
     """A tensor filled with ``value``, in the dtype of the value (float32 for a Python float) where none is given."""
     chosen = as_dtype(type(value) if dtype is None else dtype)
-    if isinstance(value, bool | int | float | np.generic):
-        return _leaf(_C.full(_lengths(shape), value, chosen, _chosen_device(device).code), requires_grad)
+    if isinstance(value, _NUMBERS):
+        return _filled(_lengths(shape), value, chosen, device, requires_grad)
     return _leaf(empty(shape, chosen, device).fill_(value), requires_grad)
 
 
 def zeros(*shape: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
     """A tensor of zeros: ``zeros(2, 3)`` or ``zeros((2, 3))``; float32 by default."""
-    return full(_numbers(shape), 0, float32 if dtype is None else dtype, device, requires_grad)
+    return _filled(_numbers(shape), 0, float32 if dtype is None else as_dtype(dtype), device, requires_grad)
 
 
 def ones(*shape: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
     """A tensor of ones: ``ones(2, 3)`` or ``ones((2, 3))``; float32 by default."""
-    return full(_numbers(shape), 1, float32 if dtype is None else dtype, device, requires_grad)
+    return _filled(_numbers(shape), 1, float32 if dtype is None else as_dtype(dtype), device, requires_grad)
 
 
 def empty_like(x: Tensor, dtype: Any = None) -> Tensor:
@@ -465,12 +473,12 @@ def empty_like(x: Tensor, dtype: Any = None) -> Tensor:
 
 def zeros_like(x: Tensor, dtype: Any = None) -> Tensor:
     """A tensor of zeros, of the shape (and dtype, device) of ``x``."""
-    return full(x.shape, 0, dtype or x.dtype, x.device)
+    return _filled(x.shape, 0, x.dtype if dtype is None else as_dtype(dtype), x.device)
 
 
 def ones_like(x: Tensor, dtype: Any = None) -> Tensor:
     """A tensor of ones, of the shape (and dtype, device) of ``x``."""
-    return full(x.shape, 1, dtype or x.dtype, x.device)
+    return _filled(x.shape, 1, x.dtype if dtype is None else as_dtype(dtype), x.device)
 
 
 def full_like(x: Tensor, value: Any, dtype: Any = None) -> Tensor:
