@@ -1063,3 +1063,9 @@ def test_kinds_of_failure_and_where():
         assert failure.kind is kind and failure.may_pass == (kind is FailureKind.KEEPS_TENSOR)
         assert line == f"{__file__}:{function.__code__.co_firstlineno + 1}"
         assert failure.message("f").startswith(f"capture: f cannot be recorded: {text} (at {line}: ")
+    w = dl.ones(3, requires_grad=True)
+    _C.begin_recording((), False)
+    w * 2
+    w.requires_grad = False
+    _, (number, text, line) = _C.end_recording((), ())
+    assert FailureKind(number) is FailureKind.REBINDS and line == "" and "requires_grad" in text

@@ -140,7 +140,7 @@ class Optimizer(Recordable):
     def recorded_state(self) -> Any:
         """Which tensors there are; settings are no part of it, for steps read them from memory."""
         state = tuple(t for i in sorted(self._state) for t in self._state[i].values())
-        return tuple(self._parameters), tuple(self._group_of), tuple(self._slots()), self._hyper, state
+        return tuple(self._parameters), tuple(self._group_of), tuple(self._slots()), self._settings, state
 
     def recorded_parts(self) -> Sequence[Any]:
         """Nothing: the state is all that steps use."""
@@ -186,7 +186,7 @@ class Optimizer(Recordable):
         self._group_of += [index] * len(params)
         self._arguments.clear()
         device = self._parameters[0].device if self._parameters else None
-        self._hyper = zeros((index + 1, len(self._columns(settings))), dtype="float64", device=device)
+        self._settings = zeros((index + 1, len(self._columns(settings))), dtype="float64", device=device)
         for each in self.param_groups:
             self._upload(each)
 
@@ -202,7 +202,7 @@ class Optimizer(Recordable):
     def _upload(self, group: Group) -> None:
         """Write the settings of a group where the steps read them."""
         columns = self._columns(group._settings)
-        self._hyper[group._index] = tensor(columns, dtype="float64", device=self._hyper.device)
+        self._settings[group._index] = tensor(columns, dtype="float64", device=self._settings.device)
         self._arguments.clear()  # which state there is may depend on the settings
 
     @property
@@ -240,7 +240,7 @@ class Optimizer(Recordable):
         states = [self._state_of(i) for i in active]
         tensors = [state[slot] for slot in (*self._slots(), "step") for state in states]
         groups = tuple(self._group_of[i] for i in active)
-        given = _Arguments([self._parameters[i] for i in active], [*tensors, self._hyper], len(active), groups)
+        given = _Arguments([self._parameters[i] for i in active], [*tensors, self._settings], len(active), groups)
         self._arguments[present] = given
         return given
 
