@@ -21,7 +21,7 @@ static int get_buffer(PyObject* self, Py_buffer* view, int flags) {
   Tensor* t = as_tensor(self);
   const Array& a = t->array;
   const char* problem = nullptr;
-  // A write through the exported memory would not be recorded, so what needs a gradient is exported read-only.
+  // A write through the exported memory would not be tracked, so what needs a gradient is exported read-only.
   const bool readonly = t->requires_grad || t->weak || t->buffer->readonly;
   if (t->device != 0) problem = "the tensor is not in host memory";
   else if (!format_of(a.dtype)) problem = "the buffer protocol has no bfloat16";

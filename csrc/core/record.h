@@ -72,11 +72,25 @@ void release(Steps& steps);  // gives back its buffers, and empties it
 // Lays the inside regions that have no buffer out in an arena: sets their offsets and arena_bytes.
 void plan_arena(Steps& steps);
 
+// What a failure to record means for the calls that follow; as in dlcore/_reasons.py.
+enum class FailureKind : int {
+  permanent,     // every call would fail like this one: the step reads a value on the host, for instance
+  keeps_tensor,  // the step keeps a tensor that it has made, as an optimizer's first step keeps its state
+  rebinds,       // the step changes what a recording of it depends on
+};
+
+struct Failure {
+  FailureKind kind = FailureKind::permanent;
+  std::string text;   // empty: there is no failure
+  std::string line;   // "file.py:12" in the user's code, or empty
+  bool empty() const { return text.empty(); }
+};
+
 struct Recorder {
   Steps steps;
   std::vector<Tensor*> aliases;  // what stands for the arguments
   uint64_t serial;             // marks the buffers seen by this recorder
-  std::string failure;         // why this cannot be recorded: the first reason
+  Failure failure;             // why this cannot be recorded: the first reason
   Function* function = nullptr;  // the operation that runs, for the commands it makes
   PyObject* attrs = nullptr;
   bool dry = false;            // launches are noted, not run

@@ -53,7 +53,7 @@ static int user_line() {
 void record_failure(const char* reason) {
   if (!recorder->failure.empty()) return;
   const int line = user_line();
-  recorder->failure = std::string(reason) + "\n" + recorder->steps.lines[static_cast<size_t>(line)];
+  recorder->failure = {FailureKind::permanent, reason, recorder->steps.lines[static_cast<size_t>(line)]};
 }
 
 // ---- buffers ------------------------------------------------------------------------------------------------------

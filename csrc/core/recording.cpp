@@ -93,8 +93,8 @@ static void forget_leaves(Recorder* r) {
   }
 }
 
-// Where a tensor that the step made and something keeps came from: "<bytes> bytes\n<line>"; empty if there is none.
-static std::string lasting(Recorder* r, PyObject* outputs) {
+// A tensor that the step has made and that something keeps, and where it was made; empty if there is none.
+static Failure kept_tensor(Recorder* r, PyObject* outputs) {
   forget_leaves(r);
   std::vector<bool> accounted(r->steps.regions.size());
   const auto account = [&](const Tensor* t) {
@@ -108,15 +108,16 @@ static std::string lasting(Recorder* r, PyObject* outputs) {
   for (size_t k = 0; k < r->steps.regions.size(); ++k) {
     const Region& region = r->steps.regions[k];
     if (region.kind == Region::inside && region.buffer && !accounted[k]) {
-      return std::to_string(region.bytes) + " bytes\n" + r->steps.lines[static_cast<size_t>(region.line)];
+      const std::string text = "a tensor made inside the step is kept, of " + std::to_string(region.bytes) + " bytes";
+      return {FailureKind::keeps_tensor, text, r->steps.lines[static_cast<size_t>(region.line)]};
     }
   }
-  return "";
+  return {};
 }
 
 // something_kept(outputs): whether tensors made since begin_recording live on, besides these and gradients.
 PyObject* something_kept(PyObject*, PyObject* outputs) {
-  return PyBool_FromLong(recorder && !lasting(recorder, outputs).empty());
+  return PyBool_FromLong(recorder && !kept_tensor(recorder, outputs).empty());
 }
 
 static Recording* blank_recording() {
@@ -249,10 +250,12 @@ static const char* hindrance(Recording* self, const Recorder* r) {
   for (const Region& region : s.regions) {
     if (region.first >= 0 && region.device != self->device) return "the step works on more than one device";
   }
-  for (const auto& [t, flag] : r->operand_flags) {
-    if (t->requires_grad != flag) return "rebinds: the step changes requires_grad of a tensor that it uses";
-  }
   return nullptr;
+}
+
+static bool changes_requires_grad(const Recorder* r) {
+  return std::any_of(r->operand_flags.begin(), r->operand_flags.end(),
+                     [](const auto& used) { return used.first->requires_grad != used.second; });
 }
 
 // Whether a GPU can replay the step as one graph. Its addresses are fixed, but arguments that are only read can be
@@ -263,17 +266,20 @@ static bool graphable(const Recording* self) {
 }
 
 static bool finish(Recording* self, Recorder* r, PyObject* outputs) {
-  const std::string kept = lasting(r, outputs);
+  const Failure kept = kept_tensor(r, outputs);
   note_inputs(self, r);
   const bool noted = note_results(self, r, outputs);
   restore_grads(r, r->dry);
   if (!noted) return false;
-  if (r->failure.empty() && !kept.empty()) r->failure = "lasting: a tensor made inside the step is kept, of " + kept;
+  if (r->failure.empty()) r->failure = kept;
   for (const Region& region : r->steps.regions) {
     if (region.first >= 0) self->device = region.device;
   }
   const char* hindered = hindrance(self, r);
-  if (r->failure.empty() && hindered) r->failure = hindered;
+  if (r->failure.empty() && hindered) r->failure = {FailureKind::permanent, hindered, ""};
+  if (r->failure.empty() && changes_requires_grad(r)) {
+    r->failure = {FailureKind::rebinds, "the step changes requires_grad of a tensor that it uses", ""};
+  }
   for (Region& region : r->steps.regions) {
     if (region.kind == Region::inside) keep(region.buffer);
   }
@@ -297,7 +303,7 @@ static bool finish(Recording* self, Recorder* r, PyObject* outputs) {
   return true;
 }
 
-// end_recording(aliases, outputs) -> (Recording, failure): failure is None, or why it cannot be replayed.
+// end_recording(aliases, outputs) -> (Recording, failure): None, or why it cannot be replayed, as (kind, text, line).
 PyObject* end_recording(PyObject*, PyObject* args) {
   PyObject *aliases, *outputs;
   if (!PyArg_ParseTuple(args, "O!O!:end_recording", &PyTuple_Type, &aliases, &PyTuple_Type, &outputs)) return nullptr;
@@ -316,9 +322,11 @@ PyObject* end_recording(PyObject*, PyObject* args) {
   }
   self->grad_mode = grad_enabled;
   self->seen_changes = changes;
-  const std::string failure = std::move(r->failure);
+  const Failure failure = std::move(r->failure);
   delete r;
-  return Py_BuildValue("Nz", self.release(), failure.empty() ? nullptr : failure.c_str());
+  if (failure.empty()) return Py_BuildValue("NO", self.release(), Py_None);
+  return Py_BuildValue("N(iss)", self.release(), static_cast<int>(failure.kind), failure.text.c_str(),
+                       failure.line.c_str());
 }
 
 }  // namespace dlcore

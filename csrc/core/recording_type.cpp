@@ -158,7 +158,7 @@ static PyMethodDef functions[] = {
     {"begin_recording", begin_recording, METH_VARARGS,
      "begin_recording(tensors, dry): starts recording in this thread; the tensors to call the step with."},
     {"end_recording", end_recording, METH_VARARGS,
-     "end_recording(aliases, outputs): (the Recording, None or why it cannot be replayed)."},
+     "end_recording(aliases, outputs): (the Recording, None or why it cannot be replayed: (kind, text, line))."},
     {"abort_recording", abort_recording, METH_NOARGS, "Forget what was recorded."},
     {"something_kept", something_kept, METH_O,
      "something_kept(outputs): whether other tensors made since begin_recording live on."},

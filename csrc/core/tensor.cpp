@@ -279,28 +279,41 @@ bool parse_dtype(PyObject* o, DType* out) {
 }
 
 // ---- module functions ---------------------------------------------------------------------------------------------
-static PyObject* empty(PyObject*, PyObject* args) {
-  PyObject *shape, *dtype;
+static Tensor* new_tensor_of(PyObject* shape, PyObject* dtype, uint8_t device, const char* operation) {
   int64_t values[kMaxDims];
   int ndim;
   DType type;
-  unsigned char device = 0;
-  if (!PyArg_ParseTuple(args, "OO|b:empty", &shape, &dtype, &device)) return nullptr;
-  if (!parse_shape(shape, values, &ndim, "empty") || !parse_dtype(dtype, &type)) return nullptr;
+  if (!parse_shape(shape, values, &ndim, operation) || !parse_dtype(dtype, &type)) return nullptr;
   for (int d = 0; d < ndim; ++d) {
     if (values[d] < 0) {
-      PyErr_Format(errors.shape, "empty: negative length in shape %R", shape);
+      PyErr_Format(errors.shape, "%s: negative length in shape %R", operation, shape);
       return nullptr;
     }
   }
-  return as_object(new_tensor(values, ndim, type, device));
+  return new_tensor(values, ndim, type, device);
+}
+
+static PyObject* empty(PyObject*, PyObject* args) {
+  PyObject *shape, *dtype;
+  unsigned char device = 0;
+  if (!PyArg_ParseTuple(args, "OO|b:empty", &shape, &dtype, &device)) return nullptr;
+  return as_object(new_tensor_of(shape, dtype, device, "empty"));
+}
+
+// Filled by the operation `assign`, as x[...] = value is: on every device, and by every replay of a recorded step.
+static PyObject* full(PyObject*, PyObject* args) {
+  PyObject *shape, *value, *dtype;
+  unsigned char device = 0;
+  if (!PyArg_ParseTuple(args, "OOO|b:full", &shape, &value, &dtype, &device)) return nullptr;
+  const TensorRef t = TensorRef::own(new_tensor_of(shape, dtype, device, "full"));
+  return t ? call_inplace(reinterpret_cast<Function*>(bound.assign), t.get(), &value, 1) : nullptr;
 }
 
 static PyObject* bind(PyObject*, PyObject* args, PyObject* kwargs) {
   static const struct { const char* name; PyObject** target; } table[] = {
       {"ShapeError", &errors.shape}, {"DTypeError", &errors.dtype}, {"CaptureError", &errors.capture},
       {"AutogradError", &errors.autograd}, {"convert", &bound.convert}, {"getitem", &bound.getitem},
-      {"setitem", &bound.setitem}, {"sum_to", &bound.sum_to}, {"plan", &bound.plan},
+      {"setitem", &bound.setitem}, {"assign", &bound.assign}, {"sum_to", &bound.sum_to}, {"plan", &bound.plan},
       {"copy_plan", &bound.copy_plan}, {"add", &bound.add},
       {"subtract", &bound.subtract}, {"multiply", &bound.multiply}, {"divide", &bound.divide}, {"power", &bound.power},
       {"matmul", &bound.matmul}, {"negative", &bound.negative}, {"absolute", &bound.absolute},
@@ -391,6 +404,8 @@ static PyMethodDef functions[] = {
      "reinterpret(tensor, dtype): the same bits as another dtype of the same size; no history."},
     {"empty", empty, METH_VARARGS,
      "empty(shape, dtype, device=0): a contiguous tensor, not initialised; device is a registered index."},
+    {"full", full, METH_VARARGS,
+     "full(shape, value, dtype, device=0): a contiguous tensor with the number value everywhere."},
     {"bind", reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(bind)), METH_VARARGS | METH_KEYWORDS,
      "Give C++ the Python functions and errors it calls by name."},
     {"register_dtypes", register_dtypes, METH_O, "The DType objects in the order of their codes."},

@@ -53,7 +53,7 @@ struct Tensor {
   bool view;             // made by a view operation (detach() takes the mark away)
   uint32_t output;       // which output of `node` this is
   Node* node;            // what computed it, when a gradient may be wanted
-  int64_t version_seen;  // the buffer's version when `node` was recorded
+  int64_t version_seen;  // the buffer's version when `node` was made
   PyObject* grad;
   PyObject* weakrefs;
 };
@@ -100,7 +100,7 @@ extern Errors errors;
 
 // Functions of Python that C++ calls: bound at import by name (operators, getitem, conversion, summing a gradient).
 struct Bound {
-  PyObject *convert, *getitem, *setitem, *sum_to, *plan, *copy_plan;
+  PyObject *convert, *getitem, *setitem, *assign, *sum_to, *plan, *copy_plan;
   PyObject *add, *subtract, *multiply, *divide, *power, *matmul, *negative, *absolute, *floor_divide, *remainder;
   PyObject *logical_and, *logical_or, *logical_xor, *logical_not;
   PyObject* compare[6];  // in the order of Py_LT, Py_LE, Py_EQ, Py_NE, Py_GT, Py_GE

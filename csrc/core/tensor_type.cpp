@@ -133,11 +133,11 @@ static PyGetSetDef getset[] = {
     {"weak", get_weak, nullptr, "Whether this stands for a Python number as an operand.", nullptr},
     {"is_view", get_is_view, nullptr, "Whether a view operation made this.", nullptr},
     {"is_contiguous", get_is_contiguous, nullptr, "Whether elements lie in row-major order without gaps.", nullptr},
-    {"is_leaf", get_is_leaf, nullptr, "Whether no recorded operation computed this.", nullptr},
+    {"is_leaf", get_is_leaf, nullptr, "Whether no tracked operation computed this.", nullptr},
     {"version", get_version, nullptr, "How often the memory has been written since it was made.", nullptr},
     {"node", get_node, nullptr, "The tape's node that computed this, or None.", nullptr},
     {"grad", get_grad, set_grad, "Gradient accumulated by backward(), or None.", nullptr},
-    {"requires_grad", get_requires_grad, set_requires_grad, "Whether operations on this are recorded.", nullptr},
+    {"requires_grad", get_requires_grad, set_requires_grad, "Whether operations on this are tracked.", nullptr},
     {nullptr, nullptr, nullptr, nullptr, nullptr},
 };
 
