@@ -80,6 +80,7 @@ _LAZY = {  # name -> (module, attribute or None for the module itself)
     "randperm": ("dlcore.random", "randperm"),
     "dropout": ("dlcore.random", "dropout"),
     "capture": ("dlcore._capture", "capture"),
+    "Recordable": ("dlcore._recordable", "Recordable"),
 }
 
 

@@ -1,4 +1,4 @@
-"""What a recorded step consists of: `Explanation`, launch by launch with times; `MemoryPlan`, what it keeps when."""
+"""A recorded step from the inside: `Explanation`, its launches and their times; `MemoryPlan`, the memory it takes."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#
 
 
 class Array(NamedTuple):
-    """An array of a launch; ``region`` -1: a number."""
+    """An array that a launch reads or writes; where ``region`` is -1, a number."""
 
     dtype: Any
     shape: tuple[int, ...]
@@ -29,7 +29,7 @@ class Array(NamedTuple):
 
     @property
     def bytes(self) -> int:
-        """Of its elements."""
+        """The size of all elements."""
         return math.prod(self.shape) * int(self.dtype.itemsize)
 
     def __str__(self) -> str:
@@ -38,7 +38,11 @@ class Array(NamedTuple):
 
 
 class Launch(NamedTuple):
-    """One launch of a recorded step. ``seconds``: its share of a replay; ``bytes`` and ``flops``: the operation's cost."""
+    """One launch of a recorded step.
+
+    ``seconds``: its part of the time of a replay, and ``share`` the same as a fraction. ``bytes`` and ``flops``: what
+    the operation has to move and to compute.
+    """
 
     number: int
     operation: str
@@ -51,13 +55,13 @@ class Launch(NamedTuple):
     share: float
     line: str
     fused: str
-    """What one launch does together ("linear + bias + relu"), or ""."""
+    """The operations that this launch does together ("linear + bias + relu"), or ""."""
     unfused: str
-    """Why it is no part of the launch before whose result it reads, or ""."""
+    """Why it is not one launch with an earlier pointwise one, whose result it reads, or ""."""
 
     @property
     def family(self) -> str:
-        """The kernel's family."""
+        """The family of the kernel: the part of its name before the colon."""
         return self.kernel.partition(":")[0]
 
     @property
@@ -73,7 +77,11 @@ def _several(arrays: Iterable[Array | None], shown: int = 4) -> list[Any]:
 
 
 class Region(NamedTuple):
-    """A buffer of a recorded step. kind: "outside" (there before), "input", "result" or "inside" (intermediate)."""
+    """A buffer of a recorded step.
+
+    kind: "outside" (there before), "input" (an argument), "result", or "inside" (an intermediate result). ``first`` and
+    ``last``: the numbers of the launches between which it is in use.
+    """
 
     kind: str
     bytes: int
@@ -83,7 +91,7 @@ class Region(NamedTuple):
     offset: int
     line: str
     what: str
-    """Dtype and shape of the first array over all of it: "f32[128,256]"."""
+    """Dtype and shape of the first array that covers all of it: "f32[128,256]"."""
 
 
 def _regions(recording: _C.Recording) -> list[Region]:
@@ -96,8 +104,8 @@ def _regions(recording: _C.Recording) -> list[Region]:
     found = []
     for k, (kind, size, first, last, written, offset, line, _) in enumerate(recording.regions):
         at = line if line >= 0 else commands[first][3] if first >= 0 else -1
-        place = lines[at] if at >= 0 else ""
-        found.append(Region(kind, size, first, last, bool(written), offset, place, whole.get(k, "")))
+        code = lines[at] if at >= 0 else ""
+        found.append(Region(kind, size, first, last, bool(written), offset, code, whole.get(k, "")))
     return found
 
 
@@ -116,7 +124,7 @@ def _cost(
 
 
 def work(recording: _C.Recording) -> tuple[float, float]:
-    """FLOPs of a replay, and bytes that its launches move."""
+    """The FLOPs of a replay, and the bytes that its launches move."""
     flops = moves = 0.0
     for _, op, attrs, _, inputs, outputs, _ in recording.commands:
         read, written = ([None if a is None else Array(*a) for a in arrays] for arrays in (inputs, outputs))
@@ -126,7 +134,7 @@ def work(recording: _C.Recording) -> tuple[float, float]:
 
 
 def _fused(op: Op | None, attrs: tuple[Any, ...], inputs: tuple[Array | None, ...]) -> str:
-    """The parts of a launch that does several operations, from its operands and attributes."""
+    """The operations that a launch does together, by its operands and attributes; "" where it does one alone."""
     if op is None:
         return ""
     given = dict(zip(op.attribute_names, attrs, strict=False))
@@ -135,15 +143,14 @@ def _fused(op: Op | None, attrs: tuple[Any, ...], inputs: tuple[Array | None, ..
         n == "bias" and a is not None for n, a in zip(op.input_names, inputs, strict=False)
     )
     parts = [op.name, *(["bias"] if bias else []), *([activation] if isinstance(activation, str) else [])]
-    parts = [p for p in parts if p not in ("", "none", "identity", "linear_identity")]
     return " + ".join(parts) if len(parts) > 1 else ""
 
 
 class Explanation:
     """A recorded step, launch by launch: ``print(step.explain())``. ``rows``: the launches as data.
 
-    GB/s and GFLOP/s count the bytes that must move and the arithmetic of each operation's `cost`, over the fastest of
-    ``repeats`` replays. ``picture("step.png")`` draws the timeline.
+    GB/s and GFLOP/s are the bytes that an operation has to move and the arithmetic that it has to do (its ``cost``)
+    over the time of the fastest of ``repeats`` replays. ``picture("step.png")`` draws the timeline.
     """
 
     def __init__(self, recording: _C.Recording, repeats: int = 20):
@@ -162,16 +169,16 @@ class Explanation:
             self.rows.append(
                 Launch(k, name, kernel, read, made, moves, flops, seconds[k], share, lines[line], fused, "")
             )
-        self.rows = [row._replace(unfused=self._unfused(row)) for row in self.rows]
+        self.rows = [launch._replace(unfused=self._unfused(launch)) for launch in self.rows]
 
-    def _unfused(self, row: Launch) -> str:
-        """Why a pointwise launch is not done by the pointwise launch whose result it reads."""
-        if row.family not in _POINTWISE:
+    def _unfused(self, launch: Launch) -> str:
+        """Why a pointwise launch is not one with the pointwise launch whose result it reads."""
+        if launch.family not in _POINTWISE:
             return ""
-        for a in row.inputs:
+        for a in launch.inputs:
             if a is None or a.region < 0 or self._regions[a.region].kind in ("outside", "input"):
                 continue
-            maker = next((r for r in reversed(self.rows[: row.number]) if _touches(r.outputs, a.region)), None)
+            maker = next((r for r in reversed(self.rows[: launch.number]) if _touches(r.outputs, a.region)), None)
             if maker is None or maker.family not in _POINTWISE:
                 continue
             readers = [r for r in self.rows[maker.number + 1 :] if _touches(r.inputs, a.region)]
@@ -179,7 +186,8 @@ class Explanation:
                 return f"not with {maker.number}: its value is a result"
             if len(readers) > 1:
                 return f"not with {maker.number}: {readers[1].number} needs its value too"
-            if any(m is not None and m.shape != o.shape for m, o in zip(maker.outputs, row.outputs, strict=False) if o):
+            pairs = zip(maker.outputs, launch.outputs, strict=False)
+            if any(made is not None and out is not None and made.shape != out.shape for made, out in pairs):
                 return f"not with {maker.number}: other shape"
             return f"not with {maker.number}: no kernel does both"
         return ""
@@ -196,7 +204,7 @@ class Explanation:
 
     @property
     def summary(self) -> str:
-        """The totals in two lines."""
+        """The totals, in two lines."""
         moved, flops = sum(r.bytes for r in self.rows), sum(r.flops for r in self.rows)
         rate = (
             f", {moved / self.seconds / 1e9:.1f} GB/s and {flops / self.seconds / 1e9:.1f} GFLOP/s"
@@ -226,7 +234,7 @@ class Explanation:
         return table
 
     def picture(self, path: str | Path) -> None:
-        """The timeline as an image: a bar for each launch, coloured by family; below, the memory in use.
+        """Writes the timeline as an image: a bar for each launch, coloured by family, and below the memory in use.
 
         Needs matplotlib: ``pip install 'dlcore[plot]'``.
         """
@@ -261,7 +269,7 @@ class Explanation:
 
 
 def _short(line: str) -> str:
-    """A line of code with the file's name only."""
+    """A line of code without the folder of its file."""
     return line.rpartition("/")[2]
 
 
@@ -270,7 +278,7 @@ def _touches(arrays: Iterable[Array | None], region: int) -> bool:
 
 
 def _in_use(regions: Iterable[Region], launches: int) -> list[int]:
-    """Bytes of intermediate results alive at each launch."""
+    """How many bytes of intermediate results are alive at each launch."""
     alive = [r for r in regions if r.kind == "inside" and r.first >= 0]
     return [sum(r.bytes for r in alive if r.first <= k <= r.last) for k in range(launches)]
 
@@ -278,7 +286,7 @@ def _in_use(regions: Iterable[Region], launches: int) -> list[int]:
 def _plain_table(
     head: list[str], body: list[list[str]], right: tuple[int, ...], flexible: int, width: int = 120
 ) -> str:
-    """Columns of text; the flexible column is cut so that lines fit into ``width``."""
+    """A table as text; the flexible column is cut so that lines fit into ``width``."""
     rows = [head, *body]
     widths = [max(len(r[k]) for r in rows) for k in range(len(head))]
     spare = width - (sum(widths) - widths[flexible]) - 2 * (len(widths) - 1)
@@ -293,11 +301,11 @@ def _plain_table(
 
 
 class MemoryPlan:
-    """The memory of a recorded step: ``print(step.plan(x, y))``.
+    """The memory plan of a recorded step: ``print(step.plan(x, y))``.
 
-    ``peak``: most bytes in use at once; ``rows``: what is alive then, the largest first. ``outside_bytes``: parameters,
-    optimizer state and other tensors there before, with the arguments; ``result_bytes``: results and gradients;
-    ``arena_bytes``: what all intermediate results take together. ``total``: all of these, what the step holds.
+    ``peak``: the most bytes in use at once; ``rows``: the buffers in use then, the largest first. ``outside_bytes``:
+    arguments, parameters, optimizer state and other tensors that were there before; ``result_bytes``: results and
+    gradients; ``arena_bytes``: the one block that holds all intermediate results. ``total``: the sum of these three.
     """
 
     def __init__(self, recording: _C.Recording):

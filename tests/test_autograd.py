@@ -1,4 +1,4 @@
-"""The tape and its engine: what is recorded, what is kept, what is refused."""
+"""The tape and its engine: what is tracked, what is kept, what is refused."""
 
 import gc
 import weakref

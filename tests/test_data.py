@@ -475,3 +475,14 @@ def test_fashion_files_must_fit_each_other(tmp_path, monkeypatch, images, labels
     fashion_folder(tmp_path, np.zeros(images, np.uint8), np.array(labels, np.uint8))
     with pytest.raises(ValueError, match=text):
         load_dataset("fashion-mnist", split="test")
+
+
+def test_normalize_cannot_be_changed():
+    mean = np.array([1.0, 2.0])
+    transform = Normalize(mean, [1.0, 0.0])
+    mean[0] = 7.0
+    assert transform.mean.tolist() == [1.0, 2.0] and transform.std.tolist() == [1.0, 1.0]
+    with pytest.raises(AttributeError, match="mean"):
+        transform.mean = mean
+    with pytest.raises(ValueError, match="read-only"):
+        transform.std[0] = 2.0

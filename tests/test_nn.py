@@ -259,3 +259,21 @@ def test_register_buffer_refuses_names_in_use():
 def test_a_module_without_forward_says_so():
     with pytest.raises(NotImplementedError, match="Empty: forward is not written"):
         type("Empty", (nn.Module,), {})()(1)
+
+
+def test_preprocessing_is_no_part_of_the_model():
+    model = nn.Sequential(nn.Linear(3, 2))
+    names, text, x = list(model.state_dict()), repr(model), dl.ones(1, 3)
+    assert model.preprocessing is None
+    model.preprocessing = nn.Linear(3, 3)
+    assert list(model.state_dict()) == names and repr(model) == text and len(list(model.modules())) == 2
+    step = dl.capture(lambda x: model(x))
+    expected = step(x).tolist()
+    for k in range(3):
+        model.preprocessing = nn.Linear(3, 3)
+        assert step(x).tolist() == expected, k
+    assert step.recordings == 1
+    layer = nn.Linear(3, 2)
+    model.append(layer)
+    layer.preprocessing = model  # below the model and above it: no circle, for it is in no list of members
+    assert len(list(model.modules())) == 3

@@ -429,7 +429,7 @@ def test_a_recorded_step_is_launched_as_one_graph(probe):
         graph, nodes = _C.cuda.capture_end(1)
     assert nodes == 2  # the fill of the workspace, the launch
     for _ in range(2):
-        graph.launch()
+        _C.cuda.launch_graph(graph)
         fill, launch = records()
         assert (fill.kind, launch.kind) == (FILL, LAUNCH)
         assert launch.size == eager.size
@@ -446,7 +446,7 @@ def test_a_copy_is_part_of_a_recording():
     leaf.backward(gradient)  # the leaf's own copy, for the gradient is somebody else's too
     graph, nodes = _C.cuda.capture_end(1)
     assert nodes == 1 and leaf.grad.data_ptr != gradient.data_ptr
-    graph.launch()
+    _C.cuda.launch_graph(graph)
     assert leaf.grad.tolist() == [0, 1, 2, 3]
 
 
