@@ -105,7 +105,8 @@ class Function:
 class Recording:
     """A recorded step (csrc/core/recording.h)."""
 
-    commands: list[Any]
+    commands: list[tuple[str, Any, Any, Any, int, list[Any], list[Any], list[Any]]]
+    """(kernel, operation, attributes, lengths of its groups, line, inputs, outputs, numbers) of each launch."""
     regions: list[tuple[str, int, int, int, bool, int, int, int]]
     lines: list[str]
     operands: list[Any]

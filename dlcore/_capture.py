@@ -497,5 +497,5 @@ def _signature(recording: _C.Recording) -> list[Any]:
 
     return [
         (kernel, attrs, [comparable(a) for a in inputs], [comparable(a) for a in outputs], params)
-        for kernel, _, attrs, _, inputs, outputs, params in recording.commands
+        for kernel, _, attrs, _, _, inputs, outputs, params in recording.commands
     ]

@@ -97,26 +97,30 @@ class Region(NamedTuple):
 def _regions(recording: _C.Recording) -> list[Region]:
     lines, commands = recording.lines, recording.commands
     whole: dict[int, str] = {}
-    for _, _, _, _, inputs, outputs, _ in commands:
+    for _, _, _, _, _, inputs, outputs, _ in commands:
         for a in (Array(*a) for a in (*inputs, *outputs) if a is not None):
             if a.region >= 0 and a.bytes == recording.regions[a.region][1]:
                 whole.setdefault(a.region, str(a))
     found = []
     for k, (kind, size, first, last, written, offset, line, _) in enumerate(recording.regions):
-        at = line if line >= 0 else commands[first][3] if first >= 0 else -1
+        at = line if line >= 0 else commands[first][4] if first >= 0 else -1
         code = lines[at] if at >= 0 else ""
         found.append(Region(kind, size, first, last, bool(written), offset, code, whole.get(k, "")))
     return found
 
 
 def _cost(
-    op: Op | None, attrs: tuple[Any, ...], inputs: Sequence[Array | None], outputs: Sequence[Array | None]
+    op: Op | None,
+    attrs: tuple[Any, ...],
+    lengths: tuple[int, ...],
+    inputs: Sequence[Array | None],
+    outputs: Sequence[Array | None],
 ) -> tuple[float, float]:
     """(FLOPs, bytes that must move): what the operation says and the extras written, or the sizes of the arrays."""
     work = None
     if op is not None:
         specs = [None if a is None else Spec(a.shape, a.dtype, a.region < 0) for a in inputs]
-        work = op.work(op.values(specs, attrs, op.signature.lengths(len(specs), attrs)))
+        work = op.work(op.values(specs, attrs, lengths))
     if op is None or work is None:
         return 0.0, float(sum(a.bytes for a in (*inputs, *outputs) if a is not None and a.region >= 0))
     extras = sum(a.bytes for a in outputs[len(op.output_names) :] if a is not None)
@@ -126,9 +130,9 @@ def _cost(
 def work(recording: _C.Recording) -> tuple[float, float]:
     """The FLOPs of a replay, and the bytes that its launches move."""
     flops = moves = 0.0
-    for _, op, attrs, _, inputs, outputs, _ in recording.commands:
+    for _, op, attrs, lengths, _, inputs, outputs, _ in recording.commands:
         read, written = ([None if a is None else Array(*a) for a in arrays] for arrays in (inputs, outputs))
-        own = _cost(op, attrs or (), read, written)
+        own = _cost(op, attrs or (), lengths or (), read, written)
         flops, moves = flops + own[0], moves + own[1]
     return flops, moves
 
@@ -160,9 +164,9 @@ class Explanation:
         self.seconds = sum(seconds)
         lines = recording.lines
         self.rows: list[Launch] = []
-        for k, (kernel, op, attrs, line, inputs, outputs, _) in enumerate(recording.commands):
+        for k, (kernel, op, attrs, lengths, line, inputs, outputs, _) in enumerate(recording.commands):
             read, made = (tuple(None if a is None else Array(*a) for a in arrays) for arrays in (inputs, outputs))
-            flops, moves = _cost(op, attrs or (), read, made)
+            flops, moves = _cost(op, attrs or (), lengths or (), read, made)
             name = "copy" if op is None else op.name
             share = seconds[k] / self.seconds if self.seconds else 0.0
             fused = _fused(op, attrs or (), read)
@@ -320,7 +324,7 @@ class MemoryPlan:
         self.peak = self.outside_bytes + self.result_bytes + max(used, default=0)
         self.at = ""
         if commands:
-            _, op, _, line, *_ = commands[at]
+            _, op, _, _, line, *_ = commands[at]
             self.at = f"{'copy' if op is None else op.name} ({_short(recording.lines[line])})"
         alive = [r for r in regions if r.kind != "inside" or 0 <= r.first <= at <= r.last]
         self.rows = sorted(alive, key=lambda r: -r.bytes)

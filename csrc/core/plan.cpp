@@ -220,7 +220,9 @@ Plan* make_plan(Function* f, Tensor** operands, int n, PyObject* attrs, const in
   for (int k = 0; k < n_groups; ++k) PyTuple_SET_ITEM(groups.get(), k, PyLong_FromLong(lengths[k]));
   PyObject* args[5] = {f->op, tensors.get(), attrs, needs.get(), groups.get()};
   const Ref source = Ref::own(PyObject_Vectorcall(bound.plan, args, 5, nullptr));
-  return source ? read_plan(source.get(), operands, n) : nullptr;
+  Plan* plan = source ? read_plan(source.get(), operands, n) : nullptr;
+  if (plan) plan->lengths = groups;
+  return plan;
 }
 
 }  // namespace dlcore

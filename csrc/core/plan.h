@@ -47,7 +47,7 @@ struct Plan {
   const Kernel* kernel = nullptr;    // native
   std::vector<Param> params;
   Ref callable;                      // foreign or composite; of a GPU program, what holds the kernel
-  Ref attrs;                         // converted: a tuple
+  Ref attrs, lengths;                // attributes converted, and the lengths of the groups of operands: tuples
   int64_t offset = 0;                // view: elements from operand 0's first
   int64_t strides[kMaxDims] = {};    // view
   bool tracked = false;              // the call becomes a node of the tape

@@ -16,6 +16,7 @@
 namespace dlcore {
 
 struct Function;
+struct Plan;
 
 struct Region {  // a buffer that the recorded step uses
   enum Kind : uint8_t { outside, input, inside } kind = outside;
@@ -34,7 +35,7 @@ struct Region {  // a buffer that the recorded step uses
 struct Command {
   Kernel kernel;
   Owned<Function> function;  // the operation; null for copies that dispatch made
-  Ref attrs;                 // its attributes, or null
+  Ref attrs, lengths;        // its attributes, and the lengths of its groups of operands; or null
   int line;                  // of the user's code, an index into `lines`
   int first_array, n_inputs, n_arrays;
   int first_param, n_params;
@@ -92,7 +93,7 @@ struct Recorder {
   uint64_t serial;             // marks the buffers seen by this recorder
   Failure failure;             // why this cannot be recorded: the first reason
   Function* function = nullptr;  // the operation that runs, for the commands it makes
-  PyObject* attrs = nullptr;
+  const Plan* plan = nullptr;
   bool dry = false;            // launches are noted, not run
   std::unordered_map<std::string, int> line_numbers;
   std::unordered_map<Tensor*, int> grad_of;

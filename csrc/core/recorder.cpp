@@ -129,7 +129,9 @@ void record_launch(const Kernel& kernel, const Args& args) {
   Steps& s = recorder->steps;
   if (!recorder->failure.empty()) return;
   const int index = static_cast<int>(s.commands.size());
-  s.commands.push_back({kernel, Owned<Function>::share(recorder->function), Ref::share(recorder->attrs), user_line(),
+  const Plan* plan = recorder->plan;
+  s.commands.push_back({kernel, Owned<Function>::share(recorder->function), plan ? plan->attrs : Ref(),
+                        plan ? plan->lengths : Ref(), user_line(),
                         static_cast<int>(s.arrays.size()), args.n_inputs, args.n_arrays,
                         static_cast<int>(s.params.size()), args.n_params});
   s.params.insert(s.params.end(), args.params, args.params + args.n_params);

@@ -37,8 +37,9 @@ static PyObject* describe_command(const Steps& s, const Command& c) {
   const auto bits = [&](size_t k) { return PyLong_FromLongLong(s.params[k].i); };
   const size_t first = static_cast<size_t>(c.first_array), outputs = first + static_cast<size_t>(c.n_inputs);
   const size_t end = first + static_cast<size_t>(c.n_arrays), first_param = static_cast<size_t>(c.first_param);
-  return Py_BuildValue("sOOiNNN", c.kernel.name, c.function ? c.function->op : Py_None,
-                       c.attrs ? c.attrs.get() : Py_None, c.line, list_of(first, outputs, array),
+  return Py_BuildValue("sOOOiNNN", c.kernel.name, c.function ? c.function->op : Py_None,
+                       c.attrs ? c.attrs.get() : Py_None, c.lengths ? c.lengths.get() : Py_None, c.line,
+                       list_of(first, outputs, array),
                        list_of(outputs, end, array),
                        list_of(first_param, first_param + static_cast<size_t>(c.n_params), bits));
 }

@@ -58,10 +58,7 @@ bool run_kernel(const Kernel& kernel, const Args& args, size_t bytes) {
       launch(kernel, args);
       return true;
     }
-    struct WithoutGil {
-      PyThreadState* state = PyEval_SaveThread();
-      ~WithoutGil() { PyEval_RestoreThread(state); }
-    } released;
+    const WithoutGil released;
     launch(kernel, args);
     return true;
   } catch (const PythonRaised&) {
@@ -101,11 +98,12 @@ struct Arrays {
 };
 
 struct RecordedAs {  // names the operation that the recorder's next commands belong to
-  RecordedAs(Function* f, PyObject* attrs) {
-    if (recorder) recorder->function = f, recorder->attrs = attrs;
-  }
-  ~RecordedAs() {
-    if (recorder) recorder->function = nullptr, recorder->attrs = nullptr;
+  RecordedAs(Function* f, const Plan* plan) { set(f, plan); }
+  ~RecordedAs() { set(nullptr, nullptr); }
+  static void set(Function* f, const Plan* plan) {
+    if (!recorder) return;
+    recorder->function = f;
+    recorder->plan = plan;
   }
 };
 
@@ -165,7 +163,7 @@ static bool run_native(Function* f, const Plan* plan, Operands& operands, Operan
   }
   const int n_params = static_cast<int>(plan->params.size());
   const Args args{arrays.data, n_in, n_all, plan->params.data(), n_params, arrays.buffers};
-  const RecordedAs as(f, plan->attrs.get());
+  const RecordedAs as(f, plan);
   if (!run_kernel(*plan->kernel, args, plan->device ? 0 : bytes)) return false;
   for (const int k : plan->copies)
     if (written(plan, k) && !device_copy(copies.data[k], operands.data[k])) return false;

@@ -370,16 +370,6 @@ class Signature:
             at += count
         return found
 
-    def lengths(self, count: int, attrs: Sequence[Any]) -> tuple[int, ...]:
-        """TEMPORARY"""
-        k = sum(o.group for o in self.operands)
-        if not k:
-            return ()
-        if k > 1 and isinstance(attrs[0], tuple):
-            n = len(attrs[0]); rest = count - 1
-            return (n, n, 0, n) if rest == 3 * n else (n,) * k
-        return ((count - (len(self.operands) - k)) // k,) * k
-
     @property
     def defaults(self) -> tuple[Any, ...]:
         """One for each attribute; `REQUIRED` for none."""
