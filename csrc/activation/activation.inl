@@ -1,8 +1,8 @@
 // relu, sigmoid, tanh, gelu (by the error function or its tanh approximation) and their gradients.
 //
 // relu is bound by memory, the others by arithmetic (10 to 30 instructions an element). The scalar functions are those
-// of core/math.inl, which the epilogue of matmul uses too.
-#include "core/pointwise.inl"
+// of common/math.inl, which the epilogue of matmul uses too.
+#include "common/pointwise.inl"
 
 struct Relu {
   static constexpr int64_t kGrain = 1 << 16;

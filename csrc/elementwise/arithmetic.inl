@@ -2,7 +2,7 @@
 //
 // Bound by memory (12 bytes an element in float32) except pow and the divisions. Both operands have one dtype, which
 // is the output's.
-#include "core/pointwise.inl"
+#include "common/pointwise.inl"
 
 struct Add {
   static constexpr int64_t kGrain = 1 << 16;

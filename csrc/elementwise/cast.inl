@@ -2,7 +2,7 @@
 //
 // To bool: whether it differs from 0. Integer to integer wraps. Float to integer truncates towards zero and stays
 // within the target: beyond its range the nearest limit, NaN gives 0. Float to float rounds once, to nearest even.
-#include "core/pointwise.inl"
+#include "common/pointwise.inl"
 
 // The float nearest to x whose rounding to a 16-bit float is the rounding of x itself: inexact results are made odd in
 // the last bit, so they can never look like a tie.

@@ -1,5 +1,5 @@
 // Comparisons, tests and choices: eq ne lt le gt ge, logical_and/or/xor/not, isnan, isfinite, where. Bound by memory.
-#include "core/pointwise.inl"
+#include "common/pointwise.inl"
 
 struct Equal {
   static constexpr int64_t kGrain = 1 << 16;

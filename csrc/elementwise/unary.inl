@@ -1,7 +1,7 @@
 // Functions of one operand: neg, abs, sign, square, reciprocal, exp, expm1, log, log1p, sqrt, rsqrt, sin, cos.
 //
-// The roots and simple ones are bound by memory, the rest by arithmetic; errors are those of core/math.inl.
-#include "core/pointwise.inl"
+// The roots and simple ones are bound by memory, the rest by arithmetic; errors are those of common/math.inl.
+#include "common/pointwise.inl"
 
 struct Neg {
   static constexpr int64_t kGrain = 1 << 16;

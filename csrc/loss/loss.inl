@@ -5,8 +5,8 @@
 // separate kernels it replaces (log_softmax, nll_loss, and both backward) move 24. The gradient already holds the
 // factor of the reduction, and `scale` leaves memory alone when the factor that comes from above is 1, as at the root.
 
-#include "reduce/fold.inl"
-#include "softmax/lines.inl"
+#include "common/fold.inl"
+#include "common/lines.inl"
 
 enum Reduction : int64_t { kNone, kMean, kSum };  // as REDUCTIONS in dlcore/ops/loss.py
 

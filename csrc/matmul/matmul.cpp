@@ -5,4 +5,4 @@
 #include "core/kernel.h"
 
 #define DLCORE_BODY "matmul/matmul.inl"
-#include "core/each_isa.h"
+#include "common/each_isa.h"

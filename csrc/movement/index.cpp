@@ -4,4 +4,4 @@
 
 #include "core/kernel.h"
 #define DLCORE_BODY "movement/index.inl"
-#include "core/each_isa.h"
+#include "common/each_isa.h"

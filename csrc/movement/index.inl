@@ -1,7 +1,7 @@
 // Elements found by index: take and gather, their adjoints, assignment by index, positions of true elements.
 // Bound by memory. Indices are checked as a whole before anything is written. Sums and assignments to one place are
 // done in the order of the indices, whatever the number of threads.
-#include "movement/strided.inl"
+#include "common/strided_copy.inl"
 
 template <class F> static void with_integers(const Array& x, F&& f) {
   switch (x.dtype) {

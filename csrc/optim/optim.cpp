@@ -3,4 +3,4 @@
 
 #include "core/kernel.h"
 #define DLCORE_BODY "optim/optim.inl"
-#include "core/each_isa.h"
+#include "common/each_isa.h"

@@ -5,7 +5,7 @@
 // hyperparameters with a row for each parameter group: everything that changes from step to step lies in memory.
 // Arithmetic follows PyTorch's CPU implementation operation by operation, in the parameter's dtype (float32 for the
 // 16-bit floats, whose moments are float32).
-#include "movement/strided.inl"
+#include "common/strided_copy.inl"
 
 constexpr int64_t kOptimBlock = 512;    // 16-bit parameters are widened by blocks
 constexpr int64_t kOptimGrain = 65536;  // elements of one chunk: 10-20 us

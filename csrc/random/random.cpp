@@ -2,4 +2,4 @@
 
 #include "core/kernel.h"
 #define DLCORE_BODY "random/random.inl"
-#include "core/each_isa.h"
+#include "common/each_isa.h"

@@ -3,4 +3,4 @@
 #include "core/threads.h"
 
 #define DLCORE_BODY "reduce/reduce.inl"
-#include "core/each_isa.h"
+#include "common/each_isa.h"

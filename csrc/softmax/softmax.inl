@@ -5,8 +5,8 @@
 // exponential, about 15 vector instructions, bound it alike. Sums are taken in blocks and end in double.
 // A line that holds +inf, or nothing but -inf, gives NaN, as the formula does.
 
-#include "reduce/fold.inl"
-#include "softmax/lines.inl"
+#include "common/fold.inl"
+#include "common/lines.inl"
 
 template <class C> struct Softmax {
   int64_t n;

@@ -1,6 +1,6 @@
 """Activations relu, sigmoid, tanh and gelu, and their gradients, each one kernel.
 
-They share their scalar functions with matmul's epilogue (csrc/core/math.inl): fusing one changes no bit.
+They share their scalar functions with matmul's epilogue (csrc/common/math.inl): fusing one changes no bit.
 """
 
 from __future__ import annotations

@@ -52,7 +52,7 @@ def _output(low: float, high: float) -> Change:
 
 
 def _tail(position: int) -> Change:
-    """gelu and its slope are 0 where they would be subnormal numbers, which csrc/core/math.inl says."""
+    """gelu and its slope are 0 where they would be subnormal numbers, which csrc/common/math.inl says."""
 
     def change(operands: list[Any], attrs: tuple[Any, ...], largest: float) -> None:
         x = operands[position]
@@ -73,14 +73,14 @@ def _softmax_backward(operands: list[Any], attrs: tuple[Any, ...], largest: floa
 
 
 def _log_softmax_backward(operands: list[Any], attrs: tuple[Any, ...], largest: float) -> None:
-    """A probability below e^-87 is 0 in float32 (csrc/core/math.inl), and what it is multiplied by may be large."""
+    """A probability below e^-87 is 0 in float32 (csrc/common/math.inl), and what it is multiplied by may be large."""
     out = np.clip(operands[1], -np.inf, 0.0)
     _softmax_backward(operands, attrs, largest)
     operands[1] = np.where(np.isfinite(out), np.clip(out, -80.0, 0.0), out)
 
 
 def _softmax(operands: list[Any], attrs: tuple[Any, ...], largest: float) -> None:
-    """Probabilities that would be subnormal numbers are 0, which csrc/core/math.inl says of its exponential."""
+    """Probabilities that would be subnormal numbers are 0, which csrc/common/math.inl says of its exponential."""
     x, axis = operands[0], attrs[0] if attrs else -1
     if not x.size or not -x.ndim <= axis < x.ndim:
         return

@@ -2,7 +2,7 @@
 //
 //   #include "core/kernel.h"              // and whatever standard headers the body uses: compiled for the baseline
 //   #define DLCORE_BODY "softmax/softmax.inl"
-//   #include "core/each_isa.h"
+//   #include "common/each_isa.h"
 //
 // The body defines its kernels and, last, `static const Kernel kernels[] = {{"softmax:softmax", softmax, flags}, ...};`.
 // Standard templates keep the baseline's instructions (they were defined before the pragma), so no comdat of theirs
@@ -19,8 +19,8 @@
 
 namespace dlcore::v1 {
 #define DLCORE_ISA 1
-#include "core/simd.inl"
-#include "core/math.inl"
+#include "common/simd.inl"
+#include "common/math.inl"
 #include DLCORE_BODY
 #undef DLCORE_ISA
 }  // namespace dlcore::v1
@@ -30,8 +30,8 @@ namespace dlcore::v1 {
 #pragma GCC target("arch=x86-64-v3,prefer-vector-width=256")
 namespace dlcore::v3 {
 #define DLCORE_ISA 3
-#include "core/simd.inl"
-#include "core/math.inl"
+#include "common/simd.inl"
+#include "common/math.inl"
 #include DLCORE_BODY
 #undef DLCORE_ISA
 }  // namespace dlcore::v3
@@ -41,8 +41,8 @@ namespace dlcore::v3 {
 #pragma GCC target("arch=x86-64-v4,prefer-vector-width=512")
 namespace dlcore::v4 {
 #define DLCORE_ISA 4
-#include "core/simd.inl"
-#include "core/math.inl"
+#include "common/simd.inl"
+#include "common/math.inl"
 #include DLCORE_BODY
 #undef DLCORE_ISA
 }  // namespace dlcore::v4
