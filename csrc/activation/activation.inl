@@ -31,17 +31,11 @@ template <Activation code> struct Backward {
 };
 
 template <class F> static void forward(const Args& a) {
-  with_float(a.in(0).dtype, [&](auto t) {
-    using T = typename decltype(t)::type;
-    pointwise<F, T, T>(a.out(), a.in(0));
-  });
+  with_float(a.in(0).dtype, [&]<class T>() { pointwise<F, T, T>(a.out(), a.in(0)); });
 }
 // Operands: dout, then the output (relu, sigmoid, tanh) or the input (gelu).
 template <class F> static void backward(const Args& a) {
-  with_float(a.in(0).dtype, [&](auto t) {
-    using T = typename decltype(t)::type;
-    pointwise<F, T, T, T>(a.out(), a.in(0), a.in(1));
-  });
+  with_float(a.in(0).dtype, [&]<class T>() { pointwise<F, T, T, T>(a.out(), a.in(0), a.in(1)); });
 }
 
 static const Kernel kernels[] = {

@@ -3,106 +3,43 @@
 //
 // Axes are put in the order of the target's addresses and merged where both sides allow, so that most copies become
 // rows of memcpy, rows of one repeated value, or transpositions of a matrix by square tiles held in registers.
+#ifndef DLCORE_COMMON_STRIDED_COPY
+#define DLCORE_COMMON_STRIDED_COPY
+#include "common/dtypes.inl"
+#include "common/loop_nest.inl"
+#include "common/simd.inl"
 
-struct Axis {
-  int64_t size, to, from;  // strides in elements
-};
+enum { kTo, kFrom };  // the arrays of a copy's loop nest
+using CopyAxis = LoopAxis<2>;
+using CopyNest = LoopNest<2>;
+using CopyCursor = LoopCursor<2>;
 
-// The walk over all elements of a copy: axes outermost first, offsets of the first element.
-struct Walk {
-  int n = 0;
-  Axis axes[kMaxDims];
-  int64_t to = 0, from = 0;
-
-  int64_t rows() const {  // all positions of all axes but the last
-    int64_t product = 1;
-    for (int d = 0; d + 1 < n; ++d) product *= axes[d].size;
-    return product;
-  }
-};
-
-// A row-major position in the axes of a walk, with the offsets it has on both sides.
-struct Cursor {
-  const Axis* axes;
-  int n;
-  int64_t to, from;
-  int64_t index[kMaxDims];
-
-  Cursor(const Axis* walk_axes, int count, int64_t first_to, int64_t first_from, int64_t position)
-      : axes(walk_axes), n(count), to(first_to), from(first_from) {
-    for (int d = n - 1; d >= 0; --d) {
-      index[d] = position % axes[d].size;
-      position /= axes[d].size;
-      to += index[d] * axes[d].to;
-      from += index[d] * axes[d].from;
+// The elements of `target` in the order of their addresses, and those of `source`, broadcast, that go there.
+static inline CopyNest plan_copy(const Array& target, const Array& source) {
+  const Array* const arrays[] = {&target, &source};
+  CopyNest nest = loop_over<2>(arrays);
+  for (int d = 0; d < nest.count; ++d) {
+    CopyAxis& axis = nest.axes[d];
+    if (axis.strides[kTo] >= 0) continue;
+    for (int k = 0; k < 2; ++k) {  // run forward through the target
+      nest.start[k] += (axis.length - 1) * axis.strides[k];
+      axis.strides[k] = -axis.strides[k];
     }
   }
-  // `steps` on, at most to the end of the innermost axis.
-  void next(int64_t steps = 1) {
-    int64_t taken = steps;
-    for (int d = n - 1; d >= 0; --d, taken = 1) {
-      to += taken * axes[d].to;
-      from += taken * axes[d].from;
-      index[d] += taken;
-      if (index[d] < axes[d].size) return;
-      to -= axes[d].size * axes[d].to;
-      from -= axes[d].size * axes[d].from;
-      index[d] = 0;
-    }
-  }
-  int64_t left() const { return n > 0 ? axes[n - 1].size - index[n - 1] : 1; }
-};
-
-// Pairs the axes of target and source (broadcast to the target's shape), in the target's order.
-static Walk pair_axes(const Array& target, const Array& source) {
-  Walk w;
-  for (int d = 0; d < target.ndim; ++d) {
-    const int s = d - (target.ndim - source.ndim);
-    const bool broadcast = s < 0 || source.shape[s] == 1;
-    w.axes[w.n++] = {target.shape[d], target.strides[d], broadcast ? 0 : source.strides[s]};
-  }
-  return w;
-}
-
-static Walk plan_copy(const Array& target, const Array& source) {
-  const Walk all = pair_axes(target, source);
-  Walk w;
-  for (int d = 0; d < all.n; ++d) {
-    Axis a = all.axes[d];
-    if (a.size == 1) continue;
-    if (a.to < 0) {  // run forward through the target
-      w.to += (a.size - 1) * a.to;
-      w.from += (a.size - 1) * a.from;
-      a.to = -a.to;
-      a.from = -a.from;
-    }
-    int k = w.n++;
-    for (; k > 0 && w.axes[k - 1].to < a.to; --k) w.axes[k] = w.axes[k - 1];
-    w.axes[k] = a;
-  }
-  int merged = 0;
-  for (int d = 1; d < w.n; ++d) {
-    Axis& outer = w.axes[merged];
-    const Axis& inner = w.axes[d];
-    if (outer.to == inner.size * inner.to && outer.from == inner.size * inner.from) {
-      outer = {outer.size * inner.size, inner.to, inner.from};
-    } else {
-      w.axes[++merged] = inner;
-    }
-  }
-  if (w.n > 0) w.n = merged + 1;
-  return w;
+  nest.sort([](const CopyAxis& axis) { return axis.strides[kTo]; });
+  nest.merge();
+  return nest;
 }
 
 constexpr int64_t kCopyGrain = 128 * 1024;  // bytes written by one chunk: 5-10 us
 
-// `rows` rows of n elements each.
+// `rows` rows of `along.length` elements each.
 template <class T>
-static void copy_block(T* to, Axis along, const T* from, int64_t rows, Axis across) {
-  const int64_t n = along.size;
+static void copy_block(T* to, const CopyAxis& along, const T* from, int64_t rows, const CopyAxis& across) {
+  const int64_t n = along.length, to_stride = along.strides[kTo], from_stride = along.strides[kFrom];
   constexpr int64_t step = 64 / static_cast<int64_t>(sizeof(T));
-  for (int64_t r = 0; r < rows; ++r, to += across.to, from += across.from) {
-    if (along.to == 1 && along.from == 1) {
+  for (int64_t r = 0; r < rows; ++r, to += across.strides[kTo], from += across.strides[kFrom]) {
+    if (to_stride == 1 && from_stride == 1) {
       if (n > 16 * step) {
         memcpy(to, from, n * sizeof(T));
         continue;
@@ -110,55 +47,60 @@ static void copy_block(T* to, Axis along, const T* from, int64_t rows, Axis acro
       int64_t i = 0;  // a call would cost more than a short row
       for (; i + step <= n; i += step) memcpy(to + i, from + i, 64);
       for (; i < n; ++i) to[i] = from[i];
-    } else if (along.to == 1 && along.from == 0) {
+    } else if (to_stride == 1 && from_stride == 0) {
       const T value = *from;
       for (int64_t i = 0; i < n; ++i) to[i] = value;
     } else {
-      for (int64_t i = 0; i < n; ++i) to[i * along.to] = from[i * along.from];
+      for (int64_t i = 0; i < n; ++i) to[i * to_stride] = from[i * from_stride];
     }
   }
 }
+template <class T> static void copy_row(T* to, const T* from, const CopyAxis& along, int64_t n) {
+  CopyAxis part = along;
+  part.length = n;
+  copy_block(to, part, from, 1, {});
+}
 
-template <class T> static void copy_rows(T* to, const T* from, const Walk& w) {
-  const Axis inner = w.axes[w.n - 1];
-  const int64_t grain = kCopyGrain / static_cast<int64_t>(sizeof(T));
-  if (inner.size > grain) {  // long rows are cut
-    const int64_t pieces = (inner.size + grain - 1) / grain;
-    parallel_ranges(w.rows() * pieces, 1, [&](int64_t unit, int64_t) {
-      const Cursor at(w.axes, w.n - 1, w.to, w.from, unit / pieces);
-      const int64_t first = unit % pieces * grain, left = inner.size - first;
-      copy_block(to + at.to + first * inner.to, {left < grain ? left : grain, inner.to, inner.from},
-                 from + at.from + first * inner.from, 1, {});
+template <class T> static void copy_rows(T* to, const T* from, const CopyNest& nest) {
+  const CopyAxis& inner = nest.innermost();
+  const int outer = nest.count - 1;
+  const int64_t rows = nest.size(outer), grain = kCopyGrain / static_cast<int64_t>(sizeof(T));
+  if (inner.length > grain) {  // long rows are cut
+    const int64_t pieces = (inner.length + grain - 1) / grain;
+    parallel_ranges(rows * pieces, 1, [&](int64_t unit, int64_t) {
+      const CopyCursor at(nest, outer, unit / pieces);
+      const int64_t first = unit % pieces * grain, left = inner.length - first;
+      copy_row(to + at.offsets[kTo] + first * inner.strides[kTo], from + at.offsets[kFrom] + first * inner.strides[kFrom],
+               inner, left < grain ? left : grain);
     });
     return;
   }
-  const Axis across = w.n > 1 ? w.axes[w.n - 2] : Axis{};
-  parallel_ranges(w.rows(), grain / inner.size, [&](int64_t begin, int64_t end) {  // short ones go together
-    Cursor at(w.axes, w.n - 1, w.to, w.from, begin);
+  const CopyAxis across = outer > 0 ? nest.axes[outer - 1] : CopyAxis{};
+  parallel_ranges(rows, grain / inner.length, [&](int64_t begin, int64_t end) {  // short ones go together
+    CopyCursor at(nest, outer, begin);
     for (int64_t row = begin; row < end;) {
-      const int64_t rows = at.left() < end - row ? at.left() : end - row;
-      copy_block(to + at.to, inner, from + at.from, rows, across);
-      at.next(rows);
-      row += rows;
+      const int64_t n = at.left() < end - row ? at.left() : end - row;
+      copy_block(to + at.offsets[kTo], inner, from + at.offsets[kFrom], n, across);
+      at.next(n);
+      row += n;
     }
   });
 }
 
 // Rows of a few elements: a block of them goes column by column, so that the inner loop is long.
-template <class T> static void copy_narrow(T* to, const T* from, Walk w) {
-  const Axis inner = w.axes[w.n - 1], rows = w.axes[w.n - 2];
-  w.n -= 1;  // `rows` and the cursor see only the axes before the two
+template <class T> static void copy_narrow(T* to, const T* from, const CopyNest& nest) {
+  const CopyAxis inner = nest.innermost(), rows = nest.axes[nest.count - 2];
+  const int outer = nest.count - 2;
   constexpr int64_t block = 1024;
-  const int64_t blocks = (rows.size + block - 1) / block;
-  parallel_ranges(w.rows() * blocks, 8, [&](int64_t begin, int64_t end) {
+  const int64_t blocks = (rows.length + block - 1) / block;
+  parallel_ranges(nest.size(outer) * blocks, 8, [&](int64_t begin, int64_t end) {
     for (int64_t unit = begin; unit < end; ++unit) {
-      const Cursor at(w.axes, w.n - 1, w.to, w.from, unit / blocks);
-      const int64_t first = unit % blocks * block, left = rows.size - first;
-      T* t = to + at.to + first * rows.to;
-      const T* f = from + at.from + first * rows.from;
-      for (int64_t c = 0; c < inner.size; ++c) {
-        copy_block(t + c * inner.to, {left < block ? left : block, rows.to, rows.from}, f + c * inner.from, 1, {});
-      }
+      const CopyCursor at(nest, outer, unit / blocks);
+      const int64_t first = unit % blocks * block, left = rows.length - first;
+      T* t = to + at.offsets[kTo] + first * rows.strides[kTo];
+      const T* f = from + at.offsets[kFrom] + first * rows.strides[kFrom];
+      for (int64_t c = 0; c < inner.length; ++c)
+        copy_row(t + c * inner.strides[kTo], f + c * inner.strides[kFrom], rows, left < block ? left : block);
     }
   });
 }
@@ -167,14 +109,14 @@ template <class T> static void copy_narrow(T* to, const T* from, Walk w) {
 // A tile is N vectors of N elements; log2(N) rounds of interleaving row i with row i + N/2 transpose it. 4- and 8-byte
 // elements fill a cache line with a tile's row at full width, so nothing is read or written twice.
 template <class T>
-constexpr int kTile = kVectorBytes / static_cast<int>(sizeof(T)) < 16 ? kVectorBytes / static_cast<int>(sizeof(T)) : 16;
-template <class T, int N> struct TileRow { typedef T type __attribute__((vector_size(N * sizeof(T)))); };
+constexpr int kTransposeTile = kVectorBytes / static_cast<int>(sizeof(T)) < 16 ? kVectorBytes / static_cast<int>(sizeof(T)) : 16;
+template <class T, int N> struct TransposeRow { typedef T type __attribute__((vector_size(N * sizeof(T)))); };
 
 template <class T, size_t... I>
 static inline __attribute__((always_inline)) void transpose_tile(T* to, int64_t to_stride, const T* from,
                                                                  int64_t from_stride, std::index_sequence<I...>) {
   constexpr size_t N = sizeof...(I);
-  using Row = typename TileRow<T, N>::type;
+  using Row = typename TransposeRow<T, N>::type;
   const Row low = {static_cast<T>(I / 2 + I % 2 * N)...};
   const Row high = {static_cast<T>(N / 2 + I / 2 + I % 2 * N)...};
   Row rows[N], next[N];
@@ -195,7 +137,7 @@ static inline __attribute__((always_inline)) void transpose_tile(T* to, int64_t 
 // to[i + j * row] = from[i * column + j] for i < ni, j < nj.
 template <class T>
 static void transpose_strip(T* to, int64_t row, int64_t ni, const T* from, int64_t column, int64_t nj) {
-  constexpr int64_t N = kTile<T>;
+  constexpr int64_t N = kTransposeTile<T>;
   for (int64_t i = 0; i < ni; i += N) {
     for (int64_t j = 0; j < nj; j += N) {
       T* t = to + i + j * row;
@@ -212,48 +154,54 @@ static void transpose_strip(T* to, int64_t row, int64_t ni, const T* from, int64
 }
 
 // The source runs along axis k, the target along the last one.
-template <class T> static void copy_transposed(T* to, const T* from, Walk w, int k) {
-  const Axis across = w.axes[k], along = w.axes[w.n - 1];
-  for (int d = k; d < w.n - 2; ++d) w.axes[d] = w.axes[d + 1];
-  w.n -= 1;  // `rows` and the cursor see only the other axes
+template <class T> static void copy_transposed(T* to, const T* from, CopyNest nest, int k) {
+  const CopyAxis along = nest.pop(), across = nest.remove(k);
   const int64_t strip = 256 / static_cast<int64_t>(sizeof(T));  // of the source's rows: four cache lines
-  const int64_t strips = (across.size + strip - 1) / strip;
-  const int64_t bytes = strip * along.size * static_cast<int64_t>(sizeof(T));
-  parallel_ranges(w.rows() * strips, bytes < kCopyGrain ? kCopyGrain / bytes : 1, [&](int64_t begin, int64_t end) {
+  const int64_t strips = (across.length + strip - 1) / strip;
+  const int64_t bytes = strip * along.length * static_cast<int64_t>(sizeof(T));
+  parallel_ranges(nest.size() * strips, bytes < kCopyGrain ? kCopyGrain / bytes : 1, [&](int64_t begin, int64_t end) {
     for (int64_t unit = begin; unit < end; ++unit) {
-      const Cursor at(w.axes, w.n - 1, w.to, w.from, unit / strips);
-      const int64_t j = unit % strips * strip, left = across.size - j;
-      transpose_strip(to + at.to + j * across.to, across.to, along.size, from + at.from + j, along.from,
-                      left < strip ? left : strip);
+      const CopyCursor at(nest, nest.count, unit / strips);
+      const int64_t j = unit % strips * strip, left = across.length - j;
+      transpose_strip(to + at.offsets[kTo] + j * across.strides[kTo], across.strides[kTo], along.length,
+                      from + at.offsets[kFrom] + j, along.strides[kFrom], left < strip ? left : strip);
     }
   });
 }
 
-template <class T> static void copy_elements(T* to, const T* from, const Walk& w) {
-  if (w.n == 0) {
-    to[w.to] = from[w.from];
+template <class T> static void copy_elements(T* to, const T* from, const CopyNest& nest) {
+  if (nest.count == 0) {
+    to[nest.start[kTo]] = from[nest.start[kFrom]];
     return;
   }
-  const Axis& along = w.axes[w.n - 1];
-  if (along.to == 1 && along.from != 1 && along.from != 0 && along.size >= 4) {
-    for (int k = w.n - 2; k >= 0; --k) {
-      if (w.axes[k].from == 1 && w.axes[k].size >= 4) return copy_transposed(to, from, w, k);
+  const CopyAxis& along = nest.innermost();
+  if (along.strides[kTo] == 1 && along.strides[kFrom] != 1 && along.strides[kFrom] != 0 && along.length >= 4) {
+    for (int k = nest.count - 2; k >= 0; --k) {
+      if (nest.axes[k].strides[kFrom] == 1 && nest.axes[k].length >= 4) return copy_transposed(to, from, nest, k);
     }
   }
-  if (along.size < 8 && w.n >= 2 && w.axes[w.n - 2].size > 4 * along.size) return copy_narrow(to, from, w);
-  copy_rows(to, from, w);
+  if (along.length < 8 && nest.count >= 2 && nest.axes[nest.count - 2].length > 4 * along.length)
+    return copy_narrow(to, from, nest);
+  copy_rows(to, from, nest);
 }
 
 // target = source, broadcast; both of one dtype.
-static void copy_array(const Array& target, const Array& source) {
+static inline void copy_array(const Array& target, const Array& source) {
   if (target.size() == 0) return;
-  const Walk w = plan_copy(target, source);
-  switch (item_size(target.dtype)) {
-    case 1: return copy_elements(target.as<uint8_t>(), source.as<const uint8_t>(), w);
-    case 2: return copy_elements(target.as<uint16_t>(), source.as<const uint16_t>(), w);
-    case 4: return copy_elements(target.as<uint32_t>(), source.as<const uint32_t>(), w);
-    default: return copy_elements(target.as<uint64_t>(), source.as<const uint64_t>(), w);
+  const CopyNest nest = plan_copy(target, source);
+  with_bits(target.dtype, [&]<class T>() { copy_elements(target.as<T>(), source.as<const T>(), nest); });
+}
+
+// `x` as a contiguous array in memory of its own.
+static inline Array contiguous_at(void* data, const Array& x) {
+  Array dense = x;
+  dense.data = data;
+  int64_t stride = 1;
+  for (int d = x.ndim - 1; d >= 0; --d) {
+    dense.strides[d] = stride;
+    stride *= x.shape[d];
   }
+  return dense;
 }
 
 // `source`, or a copy of it where it may overlap `target`: what an assignment such as `a[1:] = a[:-1]` must read before
@@ -275,12 +223,7 @@ class Apart {
         copied_(Extent(source).meets(Extent(target))),
         copy_(copied_ ? source.size() * item_size(source.dtype) : 0) {
     if (!copied_) return;
-    array.data = copy_.get();
-    int64_t stride = 1;
-    for (int d = array.ndim - 1; d >= 0; --d) {
-      array.strides[d] = stride;
-      stride *= array.shape[d];
-    }
+    array = contiguous_at(copy_.get(), source);
     copy_array(array, source);
   }
   Array array;
@@ -289,3 +232,5 @@ class Apart {
   bool copied_;
   Scratch<char> copy_;
 };
+
+#endif  // DLCORE_COMMON_STRIDED_COPY

@@ -1,4 +1,2 @@
-#include "core/kernel.h"
-
 #define DLCORE_BODY "elementwise/arithmetic.inl"
 #include "common/each_isa.h"

@@ -1,4 +1,2 @@
-#include "core/kernel.h"
-
 #define DLCORE_BODY "elementwise/compare.inl"
 #include "common/each_isa.h"
