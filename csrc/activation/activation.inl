@@ -1,8 +1,8 @@
 // relu, sigmoid, tanh, gelu (by the error function or its tanh approximation) and their gradients.
 //
 // relu is bound by memory, the others by arithmetic (10 to 30 instructions an element). The scalar functions are those
-// of core/math.inl, which the epilogue of matmul uses too.
-#include "core/pointwise.inl"
+// of common/math.inl, which the epilogue of matmul uses too.
+#include "common/pointwise.inl"
 
 struct Relu {
   static constexpr int64_t kGrain = 1 << 16;
@@ -31,17 +31,11 @@ template <Activation code> struct Backward {
 };
 
 template <class F> static void forward(const Args& a) {
-  with_float(a.in(0).dtype, [&](auto t) {
-    using T = typename decltype(t)::type;
-    pointwise<F, T, T>(a.out(), a.in(0));
-  });
+  with_float(a.in(0).dtype, [&]<class T>() { pointwise<F, T, T>(a.out(), a.in(0)); });
 }
 // Operands: dout, then the output (relu, sigmoid, tanh) or the input (gelu).
 template <class F> static void backward(const Args& a) {
-  with_float(a.in(0).dtype, [&](auto t) {
-    using T = typename decltype(t)::type;
-    pointwise<F, T, T, T>(a.out(), a.in(0), a.in(1));
-  });
+  with_float(a.in(0).dtype, [&]<class T>() { pointwise<F, T, T, T>(a.out(), a.in(0), a.in(1)); });
 }
 
 static const Kernel kernels[] = {

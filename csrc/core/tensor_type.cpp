@@ -12,7 +12,7 @@
 
 namespace dlcore::v1 {
 #define DLCORE_ISA 1
-#include "core/simd.inl"
+#include "common/simd.inl"
 #undef DLCORE_ISA
 }  // namespace dlcore::v1
 

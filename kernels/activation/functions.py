@@ -2,7 +2,7 @@
 this family, the epilogues of matmul and whoever fuses an activation call.
 
 `<name>(x)` is the activation; `<name>_grad(dout, saved)` is dout times the derivative, where `saved` is the output for
-relu, sigmoid and tanh and the input for gelu and gelu_tanh. Formulas, and so bits, are those of csrc/core/math.inl,
+relu, sigmoid and tanh and the input for gelu and gelu_tanh. Formulas, and so bits, are those of csrc/common/math.inl,
 which says how far each is from the truth. Arithmetic instructions of a float32 element (PTX for sm_90; the division is
 one of them and becomes about 8): relu 2, sigmoid 26, tanh 24, gelu 38, gelu_tanh 25. An H100 has time for some 70 where
 8 bytes an element move, and 35 where 4 do: bound by memory in float32; gelu of 16-bit floats is on the edge.
