@@ -21,6 +21,6 @@ from dlcore.op.signature import (
 
 __all__ = [
     "REGISTRY", "REQUIRED", "Attribute", "Axes", "Axis", "AxisOf", "Choice", "Domain", "Dtype", "ErrorInput", "Input",
-    "Kind", "Op", "OutputMask", "Sample", "Shape", "Spec", "Workload", "accepted", "as_given", "flat", "floating", "function",
-    "lengths_of", "named", "operation", "shape_of", "widest",
+    "Kind", "Op", "OutputMask", "Sample", "Shape", "Spec", "Workload", "accepted", "as_given", "flat", "floating",
+    "function", "lengths_of", "named", "operation", "shape_of", "widest",
 ]  # fmt: skip

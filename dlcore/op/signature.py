@@ -72,13 +72,16 @@ class Domain(NamedTuple):
         return np.asarray(rng.uniform(self.low, self.high, shape))
 
 
+EVERYWHERE = Domain()
+
+
 class Operand(NamedTuple):
     """A parameter that is a tensor, or a group of them."""
 
     name: str
     optional: bool = False
     group: bool = False
-    domain: Domain = Domain()
+    domain: Domain = EVERYWHERE
 
 
 # ---- kinds of attributes ------------------------------------------------------------------------------------------
@@ -154,6 +157,7 @@ class Choice(Kind):
 
     @property
     def hint(self) -> str:  # type: ignore[override]
+        """The values."""
         return f"Literal[{', '.join(map(repr, self.values))}]"
 
     def convert(self, value: Any, where: str, given: Mapping[str, Any]) -> Any:
@@ -213,7 +217,8 @@ class AxesOf(AxisOf):
         axes = tuple(sorted(super(AxesOf, self).convert(axis, where, given) for axis in several))
         if len(set(axes)) != len(axes):
             operation = where.partition(":")[0]
-            raise ShapeError(f"{operation}: an axis is given twice: {tuple(value)} for shape {self.shape(given, where)}")
+            shape = self.shape(given, where)
+            raise ShapeError(f"{operation}: an axis is given twice: {tuple(value)} for shape {shape}")
         return axes
 
     def to_kernel(self, value: Any) -> tuple[int | float, ...]:
@@ -259,6 +264,7 @@ class Optional(Kind):
 
     @property
     def hint(self) -> str:  # type: ignore[override]
+        """That of the kind, or None."""
         return f"{self.kind.hint} | None"
 
     def convert(self, value: Any, where: str, given: Mapping[str, Any]) -> Any:
@@ -322,11 +328,11 @@ class Signature:
     """Operands and attributes of an operation, from the `def` of its shape rule."""
 
     def __init__(self, rule: Callable[..., Any]):
-        code, hints, space = rule.__code__, rule.__annotations__, rule.__globals__  # type: ignore[attr-defined]
+        code, hints, space = rule.__code__, rule.__annotations__, rule.__globals__
         names = code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
-        defaults = rule.__defaults__ or ()  # type: ignore[attr-defined]
+        defaults = rule.__defaults__ or ()
         given = dict(zip(names[code.co_argcount - len(defaults) : code.co_argcount], defaults, strict=True))
-        given |= rule.__kwdefaults__ or {}  # type: ignore[attr-defined]
+        given |= rule.__kwdefaults__ or {}
         operands: list[Operand] = []
         attributes: list[Attribute] = []
         for name in names:

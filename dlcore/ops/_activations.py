@@ -9,7 +9,16 @@ from __future__ import annotations
 from typing import Annotated, Any, NamedTuple
 
 from dlcore.op import Choice, Op
-from dlcore.ops.activation import gelu, gelu_backward, relu, relu_backward, sigmoid, sigmoid_backward, tanh, tanh_backward
+from dlcore.ops.activation import (
+    gelu,
+    gelu_backward,
+    relu,
+    relu_backward,
+    sigmoid,
+    sigmoid_backward,
+    tanh,
+    tanh_backward,
+)
 
 __all__ = ["ACTIVATIONS", "Activation", "Fusable"]
 

@@ -104,7 +104,8 @@ class Pointwise(Op):
         return {"cpu": f"{self.family}:{self.name}", "cuda": f"{self.family}.rows:{self.name}"}
 
     def family_samples(self) -> Iterator[Sample]:
-        n, alike = len(self.signature.operands), (Input((), dtype=bool_) if tuple(self.kinds) == ("bool",) else Input(()))
+        n = len(self.signature.operands)
+        alike = Input((), dtype=bool_) if tuple(self.kinds) == ("bool",) else Input(())
 
         def sample(shapes: Sequence[tuple[int, ...]], why: str, grad: bool = True) -> Sample:
             return Sample(*(alike._replace(shape=s) for s in shapes), why=why, grad=grad)

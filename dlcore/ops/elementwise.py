@@ -16,7 +16,16 @@ import numpy as np
 from dlcore.dtypes import DTYPES, INTEGERS, DType, as_dtype, bfloat16, bool_, float16, float32, result_type, uint8
 from dlcore.errors import DTypeError, ShapeError
 from dlcore.op import (
-    Domain, Dtype, ErrorInput, Input, Sample, Spec, Workload, as_given, floating, operation,
+    Domain,
+    Dtype,
+    ErrorInput,
+    Input,
+    Sample,
+    Spec,
+    Workload,
+    as_given,
+    floating,
+    operation,
 )  # fmt: skip
 from dlcore.ops._pointwise import ANY, NUMBER, AwayFromZero, Positive, pointwise, specials
 from dlcore.ops._shape import broadcast_shapes

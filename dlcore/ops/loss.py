@@ -296,9 +296,10 @@ def _() -> Iterator[Sample]:
 @cross_entropy.error_inputs
 def _() -> Iterator[ErrorInput]:
     x, t, name = np.zeros((4, 3)), np.array([0, 1, 2, 0]), "cross_entropy: "
-    wide, narrow = np.zeros((2, 3, 2)), np.array([[0, 1], [-1, 0]])
-    yield ErrorInput(IndexError, name + "label 7 at position 3 is out of range for 3 classes", x, np.array([0, 1, 2, 7]))
-    yield ErrorInput(IndexError, name + "label -1 at position (1, 0) is out of range for 3 classes", wide, narrow)
+    text = name + "label 7 at position 3 is out of range for 3 classes"
+    yield ErrorInput(IndexError, text, x, np.array([0, 1, 2, 7]))
+    text = name + "label -1 at position (1, 0) is out of range for 3 classes"
+    yield ErrorInput(IndexError, text, np.zeros((2, 3, 2)), np.array([[0, 1], [-1, 0]]))
     text = name + "target of class indices has shape (4, 1), logits (4, 3): expected (4,)"
     yield ErrorInput(ShapeError, text, x, t[:, None])
     text = name + "target of probabilities has shape (4,), logits (4, 3): expected (4, 3)"

@@ -162,7 +162,8 @@ def _(dout: Any, axes: Shape) -> Any:
         x, [x.shape[d - len(shape)] if n == -1 else n for d, n in enumerate(shape)]
     ),
     samples=[
-        Sample((3, 1), shape=(3, 4), why="an axis of length 1"), Sample((4,), shape=(2, 3, -1), why="new axes in front"),
+        Sample((3, 1), shape=(3, 4), why="an axis of length 1"),
+        Sample((4,), shape=(2, 3, -1), why="new axes in front"),
         Sample((), shape=(2, 2), why="0-d"), Sample((1, 3), shape=(0, 3), why="to nothing"),
     ],
     error_inputs=[

@@ -232,8 +232,8 @@ def _share(dout: Any, x: Any, out: Any, x_dtype: DType, axis: Shape, keepdims: b
 def max(x: Spec, axis: Axes = None, keepdims: bool = False) -> None:
     """Largest element along `axis`; NaN where there is one.
 
-    The gradient goes to the elements equal to it, in equal parts. Raises ShapeError where an axis is empty; other errors
-    as in `sum`.
+    The gradient goes to the elements equal to it, in equal parts. Raises ShapeError where an axis is empty; other
+    errors as in `sum`.
     """
 
 
@@ -241,8 +241,8 @@ def max(x: Spec, axis: Axes = None, keepdims: bool = False) -> None:
 def min(x: Spec, axis: Axes = None, keepdims: bool = False) -> None:
     """Smallest element along `axis`; NaN where there is one.
 
-    The gradient goes to the elements equal to it, in equal parts. Raises ShapeError where an axis is empty; other errors
-    as in `sum`.
+    The gradient goes to the elements equal to it, in equal parts. Raises ShapeError where an axis is empty; other
+    errors as in `sum`.
     """
 
 
