@@ -31,7 +31,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, NoReturn
 from dlcore import _C
 from dlcore.dtypes import FLOATS, DType, default_float, result_type
 from dlcore.errors import AutogradError
-from dlcore.op.cases import ErrorInput, Sample, Workload
+from dlcore.op.cases import ErrorInput, Sample, Workload, lengths_of
 from dlcore.op.signature import REQUIRED, Mask, Signature, Spec, accepted, named
 
 if TYPE_CHECKING:
@@ -239,7 +239,7 @@ class Op:
     @cached_property
     def signature(self) -> Signature:
         """Operands and attributes."""
-        return Signature(self.rule)
+        return Signature.of(self.rule)
 
     @property
     def python_signature(self) -> inspect.Signature:
@@ -409,9 +409,24 @@ class Op:
 
     def error_cases(self) -> Iterator[ErrorInput]:
         """Wrong calls with the error and the text expected."""
+        yield from self._wrong_attributes()
         yield from self.family_error_inputs()
         for errors in self._added["error_inputs"]:
             yield from errors() if callable(errors) else errors
+
+    def _wrong_attributes(self) -> Iterator[ErrorInput]:
+        """The smallest sample with a value for each attribute that its kind refuses."""
+        sample = min(self.sample_inputs(), key=lambda s: (s.size == 0, s.size), default=None)
+        if sample is None:
+            return
+        arrays = sample.arrays(self.name, self.signature.operands)
+        inputs = self.nested(arrays, lengths_of(sample.inputs, self.signature.operands))
+        given = dict(zip(self.input_names, inputs, strict=True)) | dict(sample.attrs)
+        for attribute in self.signature.attributes:
+            wrong = attribute.kind.wrong(f"{self.name}: {attribute.name}", given)
+            if wrong is not None:
+                value, error, text = wrong
+                yield ErrorInput(error, text, *inputs, **{**sample.attrs, attribute.name: value})
 
     def timed(self) -> list[Workload]:
         """What is timed: small to large, and ragged."""

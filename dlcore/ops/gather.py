@@ -79,8 +79,6 @@ _TAKEN = (
         ErrorInput(IndexError, "take: index 5 at position 1 is out of range for axis 0 of length 5",
                    np.zeros((5, 2)), np.array([0, 5])),
         ErrorInput(DTypeError, "take: indices are of dtype float64, not integers", np.zeros((5, 2)), np.array([0.0])),
-        ErrorInput(IndexError, "take: axis 2 is out of range for shape (5, 2)", np.zeros((5, 2)), np.array([0]),
-                   axis=2),
     ],
     workloads=[
         Workload(((65, 128), _integers((1024,), 0, 65)), (0,), "an embedding"),
