@@ -5,9 +5,9 @@ import pytest
 from interpreted import at_odd_address, check, planned, run
 
 from dlcore.dtypes import bfloat16, float16, float32, float64, int64
+from dlcore.kernels.common.lines import Tile, lines_of, tiles
 from dlcore.kernels.launch import ARCHES, View
 from dlcore.kernels.softmax import backward, softmax
-from dlcore.kernels.softmax.lines import Tile, lines_of, tiles
 from dlcore.ops.softmax import LOG_SOFTMAX, LOG_SOFTMAX_BACKWARD, SOFTMAX, SOFTMAX_BACKWARD
 
 pytest.importorskip("triton")

@@ -7,6 +7,9 @@ import pytest
 
 import dlcore as dl
 from dlcore import nn
+from dlcore.kernels.common import activations
+from dlcore.ops import _activations
+from dlcore.ops.matmul import linear, linear_backward
 
 RNG = np.random.default_rng(3)
 
@@ -176,6 +179,22 @@ def test_sequential_fuses_linear_and_activation_to_the_same_bits(activation):
         )
     for fused, apart in zip(*results, strict=True):
         np.testing.assert_array_equal(fused, apart)
+
+
+@pytest.mark.smoke
+@pytest.mark.parametrize("name", _activations.ACTIVATIONS)
+@pytest.mark.parametrize("dtype", [dl.float32, dl.bfloat16], ids=lambda d: d.name)
+def test_kernels_apply_the_activation_of_that_name(name, dtype):
+    """The three lists of activations, in Python, C++ and Triton, are one: a code means the same function in all."""
+    activation = _activations.ACTIVATIONS[name]
+    x, dout = (dl.tensor(floats(40, 24), dtype=dtype) for _ in range(2))
+    one = dl.tensor(np.eye(24), dtype=dtype)
+    out = linear(x, one, None, name)
+    np.testing.assert_array_equal(np.asarray(out), np.asarray(activation(x)))
+    residual = out if activation.residual == "out" else x
+    dx, _, _ = linear_backward(dout, x, one, residual, name)
+    np.testing.assert_array_equal(np.asarray(dx), np.asarray(activation.gradient(dout, residual)))
+    assert tuple(activations.ACTIVATIONS) == tuple(_activations.ACTIVATIONS)
 
 
 def test_sequential_does_not_fuse_what_only_looks_alike():

@@ -13,7 +13,6 @@
 #include <cstring>
 #include <limits>
 
-#include "core/activation_codes.h"
 #include "core/memory.h"
 #include "core/threads.h"
 
@@ -21,6 +20,7 @@ namespace dlcore::v1 {
 #define DLCORE_ISA 1
 #include "core/simd.inl"
 #include "core/math.inl"
+#include "core/activations.inl"
 #include DLCORE_BODY
 #undef DLCORE_ISA
 }  // namespace dlcore::v1
@@ -32,6 +32,7 @@ namespace dlcore::v3 {
 #define DLCORE_ISA 3
 #include "core/simd.inl"
 #include "core/math.inl"
+#include "core/activations.inl"
 #include DLCORE_BODY
 #undef DLCORE_ISA
 }  // namespace dlcore::v3
@@ -43,6 +44,7 @@ namespace dlcore::v4 {
 #define DLCORE_ISA 4
 #include "core/simd.inl"
 #include "core/math.inl"
+#include "core/activations.inl"
 #include DLCORE_BODY
 #undef DLCORE_ISA
 }  // namespace dlcore::v4

@@ -1,6 +1,6 @@
 """Activations relu, sigmoid, tanh and gelu, and their gradients, each one kernel.
 
-They share their scalar functions with matmul's epilogue (csrc/core/math.inl): fusing one changes no bit.
+They share their scalar functions with matmul's epilogue (csrc/core/activations.inl): fusing one changes no bit.
 """
 
 from __future__ import annotations
@@ -138,7 +138,7 @@ def _check_approximate(name: str) -> Any:
 
 def _kernels(suffix: str) -> dict[str, Any]:
     def choices(family: str) -> list[Any]:
-        return [(f"{family}:gelu_erf{suffix}", lambda *args: args[-1] == "none"), (f"{family}:gelu_tanh{suffix}", None)]
+        return [(f"{family}:gelu{suffix}", lambda *args: args[-1] == "none"), (f"{family}:gelu_tanh{suffix}", None)]
 
     return {"cpu": choices("activation"), "cuda": choices("activation.rows")}
 

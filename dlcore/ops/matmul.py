@@ -14,9 +14,9 @@ import numpy as np
 
 from dlcore.dtypes import INTEGERS, bfloat16, float32
 from dlcore.errors import DTypeError, ShapeError
-from dlcore.op import REGISTRY, Op, Operand, Sample, Size, Spec, Wrong, floating
-from dlcore.ops import activation as _activations  # noqa: F401  (their rows are found in REGISTRY)
+from dlcore.op import Op, Operand, Sample, Size, Spec, Wrong, floating
 from dlcore.ops import reduce
+from dlcore.ops._activations import ACTIVATIONS, NAMES, check_activation, code
 from dlcore.ops._pointwise import FLOAT, NUMBER, check_dtype
 from dlcore.ops._sizes import MODELS, RAGGED, library, on_gpu
 from dlcore.ops.elementwise import add
@@ -173,31 +173,13 @@ matmul = MATMUL.call
 
 # ---- linear ---------------------------------------------------------------------------------------------------------
 
-_CODES = {None: 0, "relu": 1, "sigmoid": 2, "tanh": 3, "gelu": 4, "gelu_tanh": 5}  # csrc/core/activation_codes.h
-_ATTRS: dict[str, tuple[str, ...]] = {"gelu": ("none",), "gelu_tanh": ("tanh",)}
-_KEEPS_INPUT = ("gelu", "gelu_tanh")  # their gradients are functions of the input, the others' of the output
-
-
-def _row(name: str, suffix: str = "") -> Op:
-    """The row of an activation or, with suffix "_backward", of its gradient."""
-    return REGISTRY[name.removesuffix("_tanh" if name == "gelu_tanh" else "") + suffix]
-
-
-def _activate(name: str | None, x: Any) -> Any:
-    return x if name is None else _row(name).call(x, *_ATTRS.get(name, ()))
-
-
-def _activate_ref(name: str | None, x: Any) -> Any:
-    return x if name is None else _row(name).ref(x, *_ATTRS.get(name, ()))  # type: ignore[misc]
-
-
-def _check_activation(name: str, activation: str | None) -> None:
-    if activation not in _CODES:
-        raise ValueError(f"{name}: activation {activation!r} is not one of {', '.join(map(repr, _CODES))}")
+def _keeps_pre(activation: str | None) -> bool:
+    """Whether the gradient is a function of the value before the activation."""
+    return activation is not None and ACTIVATIONS[activation].residual == "pre"
 
 
 def _linear_infer(x: Spec, weight: Spec, bias: Spec | None, activation: str | None) -> tuple[Spec | None, ...]:
-    _check_activation("linear", activation)
+    check_activation("linear", activation)
     if not x.shape or len(weight.shape) != 2:
         raise ShapeError(f"linear: takes x (..., K) and weight (N, K), not {x.shape} and {weight.shape}")
     if x.shape[-1] != weight.shape[1]:
@@ -205,33 +187,34 @@ def _linear_infer(x: Spec, weight: Spec, bias: Spec | None, activation: str | No
     if bias is not None and bias.shape != weight.shape[:1]:
         raise ShapeError(f"linear: bias {bias.shape} does not fit weight {weight.shape}")
     out = Spec((*x.shape[:-1], weight.shape[0]), x.dtype)
-    return out, out if activation in _KEEPS_INPUT else None
+    return out, out if _keeps_pre(activation) else None
 
 
 def _linear_composite(x: Any, weight: Any, bias: Any, activation: str | None) -> Any:
     out = matmul(x, transpose(weight))
-    return _activate(activation, out if bias is None else add(out, bias))
+    out = out if bias is None else add(out, bias)
+    return out if activation is None else ACTIVATIONS[activation](out)
 
 
 def _linear_vjp(ctx: Any, dout: Any) -> Any:
     x, weight, bias, kept = ctx.saved
     (activation,) = ctx.attrs
-    if ctx.taped and activation in _KEEPS_INPUT:  # as a function of the operands, for a second gradient to go through
+    if ctx.taped and _keeps_pre(activation):  # as a function of the operands, for a second gradient to go through
         kept = _linear_composite(x, weight, bias, None)
     return linear_backward(dout, x, weight, kept, activation, tuple(ctx.needs))
 
 
 def _linear_saves(activation: str | None) -> tuple[str, ...]:
-    return "x", "weight", "bias", "out" if activation and activation not in _KEEPS_INPUT else "pre"
+    return "x", "weight", "bias", "out" if activation and not _keeps_pre(activation) else "pre"
 
 
 def _linear_ref(x: Any, weight: Any, bias: Any, activation: str | None) -> Any:
-    return _activate_ref(activation, x @ weight.T + (0.0 if bias is None else bias))
+    pre = x @ weight.T + (0.0 if bias is None else bias)
+    return pre if activation is None else ACTIVATIONS[activation].ref(pre)
 
 
 def _linear_magnitude(x: Any, weight: Any, bias: Any, activation: str | None) -> Any:
-    # No activation's slope exceeds 1.13, and none but these exceeds its argument.
-    own = 1.0 if activation in ("sigmoid", "tanh") else 0.0
+    own = 0.0 if activation is None else ACTIVATIONS[activation].bound  # no derivative exceeds 1.13
     return np.abs(x) @ np.abs(weight).T + (0.0 if bias is None else np.abs(bias)) + own
 
 
@@ -246,7 +229,7 @@ def _linear_operands(rng: np.random.Generator, x: Shape, n: int) -> tuple[Any, .
 
 
 def _linear_samples(rng: np.random.Generator) -> Iterator[Sample]:
-    for name in _CODES:
+    for name in NAMES:
         yield Sample(_linear_operands(rng, (33, 17), 65), (name,), f"{name}, no multiple of a tile")
     yield Sample((*_linear_operands(rng, (15, 70), 33)[:2], None), ("tanh",), "no bias")
     yield Sample((*_linear_operands(rng, (7,), 5)[:2], None), (None,), "a vector, no bias")
@@ -262,7 +245,7 @@ def _linear_samples(rng: np.random.Generator) -> Iterator[Sample]:
 def _linear_errors() -> Iterator[Wrong]:
     x, weight = np.zeros((2, 3)), np.zeros((4, 3))
     takes = "linear: takes x (..., K) and weight (N, K), not "
-    known = "linear: activation 'swish' is not one of None, 'relu', 'sigmoid', 'tanh', 'gelu', 'gelu_tanh'"
+    known = f"linear: activation 'swish' is not one of {', '.join(map(repr, NAMES))}"
     yield Wrong((x, np.zeros((4, 5)), None), (None,), ShapeError, "linear: inner sizes differ: x (2, 3), weight (4, 5)")
     yield Wrong((x, weight, np.zeros(3)), (None,), ShapeError, "linear: bias (3,) does not fit weight (4, 3)")
     yield Wrong((np.zeros(()), weight, None), (None,), ShapeError, takes + "() and (4, 3)")
@@ -297,18 +280,19 @@ _JAX_LINEAR = (
 
 LINEAR = Op(
     name="linear",
-    doc="""A linear layer: activation(x @ weight.T + bias), in one kernel.
+    doc=f"""A linear layer: activation(x @ weight.T + bias), in one kernel.
 
-    `x` (..., K), `weight` (N, K), `bias` (N,) or None give (..., N). `activation` is None, "relu", "sigmoid", "tanh",
-    "gelu" or "gelu_tanh", applied to each tile of the product in the cache: the same bits as the separate operations.
-    Integers become the default float. Raises ShapeError where shapes do not fit, ValueError for another activation.""",
+    `x` (..., K), `weight` (N, K), `bias` (N,) or None give (..., N). `activation` is one of
+    {", ".join(map(repr, NAMES))}, applied to each tile of the product in the cache: the same bits
+    as the separate operations. Integers become the default float. Raises ShapeError where shapes do not fit, ValueError
+    for another activation.""",
     inputs="x weight bias?",
     attrs={"activation": None},
     extras="pre",
     infer=_linear_infer,
     promote=floating,
     kernels={"cpu": "matmul:linear", "cuda": "matmul.plan:linear"},
-    params=lambda x, weight, bias, activation: (_CODES[activation],),
+    params=lambda x, weight, bias, activation: (code(activation),),
     composite=_linear_composite,
     saves=_linear_saves,
     vjp=_linear_vjp,
@@ -336,7 +320,7 @@ def _linear_backward_infer(
     dout: Spec, x: Spec, weight: Spec, saved: Spec | None, activation: str | None, needs: Needs
 ) -> tuple[Spec | None, ...]:  # fmt: skip
     check_dtype("linear_backward", FLOAT, dout, x, weight)
-    _check_activation("linear_backward", activation)
+    check_activation("linear_backward", activation)
     if len(weight.shape) != 2 or x.shape[-1:] != weight.shape[1:] or dout.shape != (*x.shape[:-1], weight.shape[0]):
         raise ShapeError(f"linear_backward: shapes do not fit: dout {dout.shape}, x {x.shape}, weight {weight.shape}")
     if (activation is not None) != (saved is not None) or (saved is not None and saved.shape != dout.shape):
@@ -349,7 +333,7 @@ def _linear_backward_infer(
 def _linear_backward_composite(
     dout: Any, x: Any, weight: Any, saved: Any, activation: str | None, needs: Needs
 ) -> tuple[Any, Any, Any]:  # fmt: skip
-    dpre = dout if activation is None else _row(activation, "_backward").call(dout, saved, *_ATTRS.get(activation, ()))
+    dpre = dout if activation is None else ACTIVATIONS[activation].gradient(dout, saved)
     rows, (n, k) = math.prod(x.shape[:-1]), weight.shape
     flat = reshape(dpre, (rows, n))
     return (
@@ -368,17 +352,15 @@ def _linear_backward_terms(dout: Any, x: Any, weight: Any, dpre: Any, needs: Nee
 def _linear_backward_ref(
     dout: Any, x: Any, weight: Any, saved: Any, activation: str | None, needs: Needs
 ) -> tuple[Any, ...]:  # fmt: skip
-    dpre = dout
-    if activation is not None:
-        dpre = _row(activation, "_backward").ref(dout, saved, *_ATTRS.get(activation, ()))  # type: ignore[misc]
+    dpre = dout if activation is None else ACTIVATIONS[activation].gradient_ref(dout, saved)
     return _linear_backward_terms(dout, x, weight, dpre, needs)
 
 
 def _linear_backward_magnitude(
     dout: Any, x: Any, weight: Any, saved: Any, activation: str | None, needs: Needs
 ) -> tuple[Any, ...]:  # fmt: skip
-    slope = 1.0 + (saved * saved if activation == "tanh" else 0.13)  # with what cancels in it
-    return _linear_backward_terms(dout, np.abs(x), np.abs(weight), np.abs(dout) * slope, needs)
+    dpre = np.abs(dout) if activation is None else ACTIVATIONS[activation].gradient_magnitude(dout, saved)
+    return _linear_backward_terms(dout, np.abs(x), np.abs(weight), dpre, needs)
 
 
 def _linear_backward_cost(
@@ -393,11 +375,13 @@ def _linear_backward_cost(
 def _linear_backward_samples(rng: np.random.Generator) -> Iterator[Sample]:
     def operands(x: Shape, n: int, activation: str | None) -> tuple[Any, ...]:
         pre = np.copysign(rng.uniform(0.1, 2.0, (*x[:-1], n)), rng.standard_normal((*x[:-1], n)))
-        saved = {None: None, "sigmoid": _activate_ref("sigmoid", pre), "tanh": np.tanh(pre)}.get(activation, pre)
+        saved = None if activation is None else pre
+        if activation is not None and ACTIVATIONS[activation].bound:  # within the range of its results
+            saved = ACTIVATIONS[activation].ref(pre)
         return rng.standard_normal(pre.shape), *_linear_operands(rng, x, n)[:2], saved
 
     everything = (True, True, True)
-    for name in _CODES:
+    for name in NAMES:
         yield Sample(operands((33, 17), 65, name), (name, everything), f"{name}, no multiple of a tile")
     yield Sample(operands((7,), 5, "tanh"), ("tanh", everything), "a vector")
     yield Sample(operands((2, 3, 5), 10, "gelu"), ("gelu", everything), "leading axes")
@@ -427,14 +411,15 @@ LINEAR_BACKWARD = Op(
     doc="""Gradients of linear: dx (..., K), dweight (N, K) and dbias (N,), each None where `needs` says so.
 
     With dpre = dout activation'(saved): dx = dpre @ weight, dweight = dpre.T @ x, dbias = the sum of dpre over all
-    leading axes. `saved` is linear's output for relu, sigmoid and tanh, the value before the activation for gelu and
-    gelu_tanh, and None without activation. Both products are one parallel region.""",
+    leading axes. `saved` is linear's output where the activation's gradient is a function of that (relu, sigmoid,
+    tanh), the value before the activation where it is not (gelu, gelu_tanh), None without activation. Both products are
+    one parallel region.""",
     inputs="dout x weight saved?",
     attrs={"activation": None, "needs": (True, True, True)},
     outputs="dx dweight dbias",
     infer=_linear_backward_infer,
     kernels={"cpu": "matmul:linear_backward", "cuda": "matmul.linear_backward:linear_backward"},
-    params=lambda dout, x, weight, saved, activation, needs: (_CODES[activation],),
+    params=lambda dout, x, weight, saved, activation, needs: (code(activation),),
     composite=_linear_backward_composite,
     ref=_linear_backward_ref,
     magnitude=_linear_backward_magnitude,
