@@ -1,4 +1,5 @@
-# make demo | test | interpret | bench | gpu | kernels | verify | lint | isa | sanitize | wheel | readme | clean
+# make demo | test | test-all | interpret | bench | gpu | kernels | verify | lint | isa | sanitize | stubs | wheel | readme
+#    | clean
 # Everything lives in .venv; a target installs again only when setup.py, pyproject.toml or a C++ file has changed.
 PYTHON ?= python3
 BIN := .venv/bin
@@ -10,7 +11,7 @@ SANITIZERS := $(shell g++ -print-file-name=libasan.so 2>/dev/null) $(shell g++ -
 SANITIZED := PYTHONPATH=$(CURDIR)/build/sanitize/lib LD_PRELOAD="$(SANITIZERS)" ASAN_OPTIONS=detect_leaks=0 \
     $(BIN)/python -P -m pytest -q -p no:cacheprovider
 .DELETE_ON_ERROR:
-.PHONY: demo test interpret bench gpu kernels verify readme lint isa sanitize wheel clean
+.PHONY: demo test test-all interpret bench gpu kernels verify readme lint isa sanitize stubs wheel clean
 
 demo: .venv/.core
 	$(BIN)/dlcore demo
@@ -20,6 +21,10 @@ test: .venv/.test
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
 	@ls /dev/nvidia[0-9]* >/dev/null 2>&1 || $(MAKE) -s interpret
 
+# The same with every sample in every dtype and every memory layout, where `make test` takes each pair of them.
+test-all: .venv/.test
+	$(MAKE) -s test PYTEST_ARGS="$(PYTEST_ARGS) --all-combinations"
+
 interpret: .venv/.test
 	TRITON_INTERPRET=1 DLCORE_CUDA=interpreter $(BIN)/python -m pytest $(PYTEST_ARGS) tests/test_cuda_table.py tests/test_cuda_models.py
 
@@ -28,20 +33,21 @@ lint: .venv/.lint
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-# The kernels for processors without AVX-512, and without AVX2: every row's values in float32 and float64.
+# The kernels for processors without AVX-512, and without AVX2: the values of every operation in float32 and float64.
 isa: .venv/.test
 	for isa in v3 v1; do \
-	    DLCORE_ISA=$$isa $(BIN)/python -m pytest -q $(PYTEST_ARGS) tests/test_table.py -k "test_forward and (float32 or float64)" || exit 1; \
+	    DLCORE_ISA=$$isa $(BIN)/python -m pytest -q $(PYTEST_ARGS) tests/test_table.py -k test_forward \
+	        --dtypes float32,float64 || exit 1; \
 	done
 
-# AddressSanitizer and UBSan, against a build of its own: every row in float32 and in every memory layout, and the
+# AddressSanitizer and UBSan, against a build of its own: every operation in float32 in every memory layout, and the
 # tests marked as smoke. (-P: the tree must not come before that build.)
 sanitize: .venv/.test
 	DLCORE_SANITIZE=1 $(BIN)/python setup.py -q build --build-base build/sanitize --build-lib build/sanitize/lib
 	$(SANITIZED) -m smoke
-	$(SANITIZED) tests/test_table.py -k "test_any_memory_layout or test_forward and float32"
+	$(SANITIZED) tests/test_table.py -k test_forward --dtypes float32 --all-combinations
 
-# Training steps, an epoch, operations and products beside the peers (pytest-benchmark); what is installed; every row;
+# Training steps, an epoch, operations and products beside the peers (pytest-benchmark); what is installed; every operation;
 # the rooflines. All into bench/results/<machine>/, in tens of minutes; `make readme` then makes tables and pictures.
 RESULTS = bench/results/$$($(BIN)/python -c 'from dlcore.bench.machine import slug; print(slug())')
 bench: .venv/.bench
@@ -64,6 +70,10 @@ kernels: .venv/.test
 verify: .venv/.test
 	$(BIN)/dlcore verify
 	$(BIN)/dlcore verify --compile
+
+# What editors and type checkers know of the operations, from their definitions.
+stubs: .venv/.test
+	$(BIN)/python -m dlcore._stubs
 
 # The tables and pictures of README.md and docs/, from the newest results of this machine.
 readme: .venv/.bench

@@ -31,12 +31,12 @@ from rich.table import Table
 
 from bench import RESULTS
 from dlcore.bench.machine import describe
-from dlcore.cli.programs import large, rows, title
+from dlcore.cli.programs import large, title, with_kernels
 
 ROOT = Path(__file__).resolve().parents[1]
 STAGES = {  # name -> (share of the time, seconds that one job may take)
-    "machine": (1, 60), "load": (3, 300), "first": (3, 60), "speed": (7, 90), "sanitizer": (3, 240), "rows": (5, 120),
-    "tune": (7, 240), "steps": (1, 60), "commands": (6, 600),
+    "machine": (1, 60), "load": (3, 300), "first": (3, 60), "speed": (7, 90), "sanitizer": (3, 240),
+    "operations": (5, 120), "tune": (7, 240), "steps": (1, 60), "commands": (6, 600),
 }  # fmt: skip
 COMMANDS = {  # what users have, its results kept in the GPU's folder
     "verify": ("verify", "--device", "cuda", "--fuzz", "200"),
@@ -64,14 +64,14 @@ def jobs(stage: str) -> Iterator[str]:
     """The names of a stage's jobs."""
     if stage == "machine":
         yield "all"
-    elif stage in ("load", "first", "rows", "sanitizer"):
-        yield from (op.name for op in rows())
+    elif stage in ("load", "first", "operations", "sanitizer"):
+        yield from (op.name for op in with_kernels())
     elif stage == "steps":
         yield from ("a adam", "b adam", "b sgd")
     elif stage == "commands":
         yield from COMMANDS
     else:
-        titles = [title(op, size) for op in rows() for size in large(op)]
+        titles = [title(op, workload) for op in with_kernels() for workload in large(op)]
         yield from (f"{dtype} {what}" for dtype in ("bfloat16", "float32") for what in titles)
 
 
@@ -113,7 +113,7 @@ class Child:
             return self.process.stdout.readline() if selector.select(seconds) else ""
 
     def _sanitized(self, name: str, seconds: float) -> dict[str, Any]:
-        """One row's smallest inputs under compute-sanitizer."""
+        """An operation's smallest inputs under compute-sanitizer."""
         tool = shutil.which("compute-sanitizer")
         command = [tool, "--error-exitcode", "9"] if tool else []
         if not tool and not self.environment:
@@ -195,9 +195,9 @@ def show(record: Record) -> None:
         table.add_column(column, justify="left" if column == "what" else "right")
     for (stage, name), r in record.done.items():
         if stage in ("speed", "steps") and "seconds" in r:
-            seconds, peer = r["seconds"], r.get("torch")
+            seconds, torch = r["seconds"], r.get("torch")
             rates = [f"{r[work] / seconds / 1e12:.2f}" if r.get(work) else "" for work in ("bytes", "flops")]
-            beside = [f"{peer * 1e6:.1f}", f"{peer / seconds:.2f}"] if peer else ["", ""]
+            beside = [f"{torch * 1e6:.1f}", f"{torch / seconds:.2f}"] if torch else ["", ""]
             table.add_row(name, f"{seconds * 1e6:.1f}", *rates, *beside)
     console.print(table)
     for (stage, name), r in record.done.items():

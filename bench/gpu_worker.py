@@ -18,14 +18,14 @@ import dlcore as dl
 from bench import steps
 from dlcore import _C, _dispatch, nn, optim, testing
 from dlcore.bench.cases import Case
-from dlcore.cli.programs import Asked, ask, described, large, programs, rows, title
+from dlcore.cli.programs import Asked, ask, described, large, programs, title, with_kernels
 from dlcore.dtypes import DType, as_dtype, float32
 from dlcore.kernels import compile as compiling
 from dlcore.kernels import tune
 from dlcore.kernels.binary import Binary
 from dlcore.kernels.launch import prepared
 from dlcore.kernels.specialise import specialise
-from dlcore.op import REGISTRY, Operand
+from dlcore.op import REGISTRY, Input, Workload
 
 DRY = "--dry-run" in sys.argv
 REPEATS = 2 if DRY else 20
@@ -74,12 +74,12 @@ def _there(module: str) -> bool:
     return importlib.util.find_spec(module) is not None
 
 
-def load(row: str) -> dict[str, Any]:
-    """Every binary of a row, compiled where it is not at hand, and loaded by the driver."""
-    found = [a for a in programs(REGISTRY[row], [gpu().backend.arch]) if not isinstance(a.program, Exception)]
+def load(name: str) -> dict[str, Any]:
+    """Every binary of an operation, compiled where it is not at hand, and loaded by the driver."""
+    found = [a for a in programs(REGISTRY[name], [gpu().backend.arch]) if not isinstance(a.program, Exception)]
     _compiled(found)
     for asked in found:
-        gpu().backend.bind(row, asked.call, asked.program)
+        gpu().backend.bind(name, asked.call, asked.program)
     return {"programs": len(found)}
 
 
@@ -94,23 +94,22 @@ def _compiled(found: list[Asked]) -> list[bool]:
     return [all(w.key in good for w in launches) for launches in wanted]
 
 
-def first(row: str) -> dict[str, Any]:
-    """A row's two smallest samples in float32, against NumPy, from poisoned memory, twice with the same bits."""
-    op = REGISTRY[row]
+def first(name: str) -> dict[str, Any]:
+    """An operation's two smallest samples in float32, against NumPy, from poisoned memory, twice with the same bits."""
+    op = REGISTRY[name]
     dtype = float32 if float32 in op.dtypes else op.dtypes[0]
-    samples = sorted(testing.samples(op), key=lambda s: sum(map(np.size, s.inputs)) or 1 << 60)
-    tried = [s for s in samples if any(np.size(x) for x in s.inputs if isinstance(x, np.ndarray))][:2]
+    tried = sorted((s for s in testing.samples(op) if s.size), key=lambda s: s.size)[:2]
     for sample in tried:
         testing.check_forward(op, sample, dtype, device=gpu())
         testing.check_repeatable(op, sample, dtype, device=gpu())
     return {"samples": len(tried)}
 
 
-def whole_row(row: str) -> dict[str, Any]:
-    """All that a row says of itself: every sample, dtype and memory layout, gradients, errors."""
+def operation(name: str) -> dict[str, Any]:
+    """All that an operation's definition says: every sample, dtype and memory layout, gradients, errors."""
     if DRY:
-        return first(row)
-    testing.check(REGISTRY[row], gpu())
+        return first(name)
+    testing.check(REGISTRY[name], gpu())
     return {}
 
 
@@ -119,14 +118,15 @@ def speed(name: str) -> dict[str, Any]:
     case, operands = _operands(name)
     op, dtype, attrs = case.op, case.dtype, case.attrs
     on_gpu = [None if x is None else dl.tensor(x, device=gpu()) for x in operands]
-    call = functools.partial(op.call, *on_gpu, *attrs)
+    call = functools.partial(op.call, *op.nested(on_gpu, case.lengths), *attrs)
     with dl.no_grad():
         got = [_bytes(call()) for _ in range(REPEATS)]
         assert len(set(got)) == 1, f"{len(set(got))} different results in {REPEATS} calls"
-        error = _error(call(), op.call(*(None if x is None else dl.tensor(x) for x in operands), *attrs))
+        on_cpu = [None if x is None else dl.tensor(x) for x in operands]
+        error = _error(call(), op.call(*op.nested(on_cpu, case.lengths), *attrs))
         functions = [call]
-        if (peer := _torch(case, operands)) is not None:
-            functions.append(peer)
+        if (torch := _torch(case, operands)) is not None:
+            functions.append(torch)
         clocks = dict(zip(functions, (own_clock(), clock(0)), strict=False))
         timings = tune.timings(functions, lambda function: clocks[function](function), 30)
     flops, moved = case.work
@@ -163,10 +163,11 @@ def tuned(name: str) -> dict[str, Any]:
     """The best configuration of a large shape, kept in the table where it beats the planner's own choice."""
     case, operands = _operands(name)
     op, dtype, arch = case.op, case.dtype, gpu().backend.arch
-    asked = next(ask(op, "", dtype, described(case.size, dtype), case.attrs, [arch]), None)
+    given = described(case.workload, dtype)
+    asked = next(ask(op, "", dtype, given, case.attrs, [arch], case.lengths), None)
     if asked is None or isinstance(asked.program, Exception):
         return {"skipped": "no kernel"}
-    planner = _dispatch._kernel(op, gpu(), case.specs, asked.call.attrs)
+    planner = op.kernel("cuda", case.values)
     entries, options = tune.lookups(_dispatch.planner(planner), asked.call), tune.candidates(planner, asked.call)
     if not entries or not options:
         return {"skipped": "nothing to choose"}
@@ -174,7 +175,7 @@ def tuned(name: str) -> dict[str, Any]:
     good = _compiled([asked._replace(program=program) for _, program in choices])
     choices = [choice for k, choice in enumerate(choices) if good[k] or k == 0]
     on_gpu = [None if x is None else dl.tensor(x, device=gpu()) for x in operands]
-    functions = [_planned(op, program, on_gpu, case.attrs) for _, program in choices]
+    functions = [_planned(case, program, on_gpu) for _, program in choices]
     with dl.no_grad():
         want = functions[0]()
         right = [k for k, f in enumerate(functions) if _error(f(), want) <= 4 * dtype.eps]
@@ -195,33 +196,38 @@ def tuned(name: str) -> dict[str, Any]:
 
 
 def _operands(name: str) -> tuple[Case, list[Any]]:
-    """The large size called ``name`` in its dtype, and random NumPy operands; small ones in a dry run."""
+    """The large workload called ``name`` in its dtype, and random NumPy operands; small ones in a dry run."""
     prefix, _, what = name.partition(" ")
-    op, size = next((op, size) for op in rows() for size in large(op) if title(op, size) == what)
-    if DRY:
-        size = size._replace(operands=tuple(map(_small, size.operands)))
-    case = Case(op, size, as_dtype(prefix))
+    op, workload = next((op, w) for op in with_kernels() for w in large(op) if title(op, w) == what)
+    case = Case(op, _small(workload) if DRY else workload, as_dtype(prefix))
     return case, case.arrays()
 
 
-def _small(x: Any) -> Any:
+def _small(workload: Workload) -> Workload:
+    return workload._replace(operands=tuple(map(_small_operand, workload.operands)))
+
+
+def _small_operand(x: Any) -> Any:
+    if isinstance(x, list):
+        return list(map(_small_operand, x))
     if not isinstance(x, tuple):
         return x
-    operand = x if isinstance(x, Operand) else Operand(x)
-    high = min(operand.high, 48) if operand.dtype is not None and operand.high else operand.high  # labels, indices
-    return operand._replace(shape=tuple(min(n, 48) for n in operand.shape), high=high)
+    described = x if isinstance(x, Input) else Input(x)
+    high = min(described.high, 48) if described.dtype is not None and described.high else described.high  # labels
+    return described._replace(shape=tuple(min(n, 48) for n in described.shape), high=high)
 
 
-def _planned(op: Any, program: Any, operands: list[Any], attrs: tuple[Any, ...]) -> Any:
-    """A call of the row that runs ``program``: a function with plans of its own, planned by nobody else."""
-    function, planner = _C.Function(op), _dispatch.planner
+def _planned(case: Case, program: Any, operands: list[Any]) -> Any:
+    """A call of the operation that runs ``program``: a function with plans of its own, planned by nobody else."""
+    function, planner = _C.Function(case.op), _dispatch.planner
+    call = functools.partial(function, *case.op.nested(operands, case.lengths), *case.attrs)
     _dispatch.planner = lambda _: lambda call: program
     try:
         with dl.no_grad():
-            function(*operands, *attrs)
+            call()
     finally:
         _dispatch.planner = planner
-    return functools.partial(function, *operands, *attrs)
+    return call
 
 
 def _bytes(result: Any) -> bytes:
@@ -253,21 +259,23 @@ def _torch_with_gpu() -> Any:
 
 def _torch(case: Case, operands: list[Any]) -> Any:
     """torch's call for the same operands, on its default stream; None without torch or its like."""
-    torch, way = None if DRY else _torch_with_gpu(), case.op.peers.get("torch")
+    torch, way = None if DRY else _torch_with_gpu(), case.baselines.get("torch")
     if torch is None or way is None:
         return None
     setup, expression = way if isinstance(way, tuple) else ("", way)
     move = torch.utils.dlpack.from_dlpack
     x = [None if o is None else move(dl.tensor(o, device=gpu())).clone() for o in operands]
     torch.cuda.synchronize()
-    names = {"torch": torch, "F": torch.nn.functional, **dict(zip(case.op.input_names, x, strict=True))}
-    names |= {k: v.name if isinstance(v, DType) else v for k, v in zip(case.op.attrs, case.attrs, strict=True)}
+    values = case.op.values(x, case.attrs, case.lengths)
+    names = {"torch": torch, "F": torch.nn.functional}
+    names |= {k: v.name if isinstance(v, DType) else v for k, v in values.items()}
     exec(setup, names)
     return eval(f"lambda: {expression}", names)
 
 
 WORK = {
-    "machine": machine, "load": load, "first": first, "rows": whole_row, "speed": speed, "steps": steps_, "tune": tuned,
+    "machine": machine, "load": load, "first": first, "operations": operation, "speed": speed, "steps": steps_,
+    "tune": tuned,
 }  # fmt: skip
 
 

@@ -167,7 +167,7 @@ def gemm(load: Load, results: Path) -> str:
 
 
 def rows(load: Load, results: Path) -> str:
-    """Every row in float32, forward, from a warm cache: time, rates, share of the roof, and the libraries."""
+    """Every operation in float32, forward, from a warm cache: time, rates, share of the roof, and the libraries."""
     found, roofs = load("rows"), Report.load(results / "roofline.json").roofs  # not the short measurement of its run
     table = []
     for m in found.rows:

@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-from dlcore._rows import rows
-from dlcore.bench.cases import PROGRAMS, Case, Program, cases
+from dlcore._selection import selected
+from dlcore.bench.cases import SNIPPETS, Case, Snippet, cases
 from dlcore.dtypes import float32
 
 RECORDED = "dlcore recorded"
@@ -24,7 +24,7 @@ class Goal:
 class Timed:
     """A case, the unit it is reported in, and its goals."""
 
-    case: Case | Program
+    case: Case | Snippet
     unit: str
     goals: tuple[Goal, ...] = ()
     one_thread_only: bool = False
@@ -45,7 +45,7 @@ def _step(model: str, optimizer: str, title: str, *goals: Goal) -> Timed:
         "jax": "jax_step", "numpy": "numpy_step",
     }  # fmt: skip
     setups = {engine: f"{_STEP}{setup}{which}" for engine, setup in setups.items()}
-    return Timed(Program(title, setups, "step()", "[step().item() for _ in range(5)]", own=RECORDED), "us", goals)
+    return Timed(Snippet(title, setups, "step()", "[step().item() for _ in range(5)]", own=RECORDED), "us", goals)
 
 
 def _recorded(factor: float, *against: str, threads: int | None = None) -> Goal:
@@ -67,7 +67,7 @@ STEPS = (
 _EPOCH = {"dlcore fit": "fit_epoch()", "dlcore steps": "recorded_epoch()", "torch fused": "torch_epoch()"}
 EPOCH = (
     Timed(
-        Program(
+        Snippet(
             "epoch of 55,000 images of 28x28 bytes, model b, batch 128, Adam",
             {engine: f"from bench import steps; run = steps.{run}" for engine, run in _EPOCH.items()},
             "run()", "[0 < run() < 3]", own="dlcore fit",
@@ -90,19 +90,19 @@ GOALS = {  # case -> times faster than torch
     "sum 1048576 float32 forward": 1.3,
     "add 16777216 @ 16777216 float32 forward": 3.0,
 }
-DISPATCH = (("ns", 1.0), ("ns", 1.0), ("us", 2.9))  # of PROGRAMS, in their order
+DISPATCH = (("ns", 1.0), ("ns", 1.0), ("us", 2.9))  # of SNIPPETS, in their order
 
 
 def _operations() -> tuple[Timed, ...]:
     calls = [
-        Timed(program, unit, (Goal(goal),), True) for program, (unit, goal) in zip(PROGRAMS, DISPATCH, strict=True)
+        Timed(program, unit, (Goal(goal),), True) for program, (unit, goal) in zip(SNIPPETS, DISPATCH, strict=True)
     ]
-    known = {case.name: case for case in cases(rows({name.split()[0] for name in GOALS}), [float32])}
+    known = {case.name: case for case in cases(selected({name.split()[0] for name in GOALS}), [float32])}
     return (*calls, *(Timed(known[name], "GB/s", (Goal(goal),)) for name, goal in GOALS.items()))
 
 
 def _gemm() -> tuple[Timed, ...]:
-    found = cases(rows(["matmul"]), [float32], ["forward"])
+    found = cases(selected(["matmul"]), [float32], ["forward"])
     goal = Goal(0.97, ("torch", "torch out", "numpy", "numpy out"))
     return tuple(Timed(c, "GFLOP/s", (goal,)) for c in found if all(len(s.shape) == 2 for s in c.specs))
 

@@ -33,16 +33,8 @@ from dlcore.dtypes import (
     uint8,
 )
 from dlcore.errors import AutogradError, CaptureError, DeviceError, DTypeError, ShapeError
-from dlcore.op import REGISTRY, Op
 from dlcore import _dispatch as _dispatch  # binds the planner before any operation runs
-from dlcore.ops.elementwise import *  # noqa: F403
-from dlcore.ops.activation import *  # noqa: F403
-from dlcore.ops.movement import *  # noqa: F403
-from dlcore.ops.gather import *  # noqa: F403
-from dlcore.ops.reduce import *  # noqa: F403
-from dlcore.ops.matmul import *  # noqa: F403
-from dlcore.ops.softmax import *  # noqa: F403
-from dlcore.ops.loss import *  # noqa: F403
+from dlcore._operations import *  # noqa: F403
 from dlcore._autograd import enable_grad, grad, is_grad_enabled, no_grad
 from dlcore._tensor import (
     Parameter,
@@ -88,6 +80,7 @@ _LAZY = {  # name -> (module, attribute or None for the module itself)
     "randperm": ("dlcore.random", "randperm"),
     "dropout": ("dlcore.random", "dropout"),
     "capture": ("dlcore._capture", "capture"),
+    "Recordable": ("dlcore._recordable", "Recordable"),
 }
 
 
@@ -105,5 +98,3 @@ def __getattr__(name: str) -> _Any:
 def __dir__() -> list[str]:
     return sorted({name for name in (*globals(), *_LAZY) if not name.startswith("_") or name.endswith("__")})
 
-
-op = Op

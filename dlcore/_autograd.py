@@ -1,4 +1,4 @@
-"""Gradients: recording modes, `backward` and `grad`. The tape and its engine are csrc/core/tape.cpp."""
+"""Gradients: what is tracked, `backward` and `grad`. The tape and its engine are in csrc/core/tape.cpp."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 class _Mode:
-    """Switches recording for a `with` block or a decorated function, in this thread."""
+    """Switches tracking on or off for a `with` block or a decorated function, in this thread."""
 
     enabled: bool
 
@@ -42,23 +42,24 @@ class _Mode:
 
 
 class no_grad(_Mode):
-    """Nothing is recorded inside: ``with dl.no_grad(): ...`` or as a decorator ``@dl.no_grad()``."""
+    """Nothing is tracked inside: ``with dl.no_grad(): ...``, or as a decorator ``@dl.no_grad()``."""
 
     enabled = False
 
 
 class enable_grad(_Mode):
-    """Operations are recorded inside, also within `no_grad`."""
+    """Operations are tracked inside, even within `no_grad`."""
 
     enabled = True
 
 
 def is_grad_enabled() -> bool:
-    """Whether operations are recorded in this thread."""
+    """Whether operations are tracked for gradients in this thread."""
     return bool(_C.is_grad_enabled())
 
 
 def _start(name: str, output: Any, dout: Any) -> Any:
+    """The gradient of ``output`` that a backward pass starts from: the one given, or 1 for a scalar."""
     if not output.requires_grad:
         raise AutogradError(
             f"{name}: the tensor of shape {output.shape} does not depend on anything that requires_grad"
@@ -68,17 +69,11 @@ def _start(name: str, output: Any, dout: Any) -> Any:
             raise ShapeError(
                 f"{name}: a gradient is needed to start from a tensor of shape {output.shape}; only a scalar needs none"
             )
-        return _one(output)
+        return _C.full(output.shape, 1, output.dtype, output.device.code)
     if dout.shape != output.shape or dout.dtype is not output.dtype:
         have, want = f"{dout.shape} of {dout.dtype.name}", f"{output.shape} of {output.dtype.name}"
         raise ShapeError(f"{name}: the gradient given has shape {have}, the tensor {want}")
     return dout
-
-
-def _one(like: Any) -> Any:
-    from dlcore._tensor import ones
-
-    return ones(like.shape, dtype=like.dtype, device=like.device)
 
 
 def backward(output: Any, gradient: Any = None, retain_graph: bool = False, create_graph: bool = False) -> None:
@@ -96,12 +91,12 @@ def grad(
     create_graph: bool = False,
     allow_unused: bool = False,
 ) -> tuple[Any, ...]:
-    """Gradients of the sum of ``outputs`` with respect to ``inputs``, a tuple in their order; nothing accumulates.
+    """Gradients of the sum of ``outputs`` with respect to ``inputs``, a tuple in their order.
 
-    ``grad_outputs``: vectors to multiply from the left, one for each output (not needed for scalars).
-    ``create_graph``: the gradients can be differentiated again. ``retain_graph`` keeps the graph for another pass
-    (default: ``create_graph``). An input the outputs do not depend on raises ``AutogradError``, or gives None under
-    ``allow_unused``.
+    They are returned and not added to ``grad``. ``grad_outputs``: the gradient to start from for each output (not
+    needed for scalars). ``create_graph``: the gradients can be differentiated again. ``retain_graph``: the graph is
+    kept for another pass (default: ``create_graph``). An input on which no output depends raises ``AutogradError``, or
+    gives None with ``allow_unused``.
     """
     outs = tuple(outputs) if isinstance(outputs, Sequence) else (outputs,)
     ins = tuple(inputs) if isinstance(inputs, Sequence) else (inputs,)
@@ -127,7 +122,7 @@ def grad(
 def sum_to(gradient: Any, shape: tuple[int, ...], dtype: DType) -> Any:
     """``gradient`` summed over the axes along which an operand of ``shape`` was broadcast, in ``dtype``.
 
-    The inverse of broadcasting: what the engine does to a gradient before it reaches the operand.
+    This is the gradient of broadcasting: the engine applies it before a gradient reaches the operand.
     """
     if gradient.shape != shape:
         extra = gradient.ndim - len(shape)

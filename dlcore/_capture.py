@@ -1,18 +1,18 @@
-"""`capture`: a step is run once while its launches are recorded, and replayed after that.
+"""`capture`: a step is recorded while it runs once, and replayed after that.
 
     step = dl.capture(step)
     for x, y in batches:
         loss = step(x, y)
 
-What must be as it was for a replay is found here, by looking at what the function can reach; csrc/core/recorder.cpp
-notes the launches and csrc/core/replay.cpp runs them again.
+A recording is a list of the kernel launches that the step made: csrc/core/recorder.cpp notes them, and
+csrc/core/replay.cpp runs them again. Here it is decided for which calls a recording stands, by looking at everything
+that the function can reach (dlcore/_dependencies.py).
 """
 
 from __future__ import annotations
 
 import functools
 import gc
-import linecache
 import types
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
@@ -20,17 +20,20 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from dlcore import _C
+from dlcore._commands import work
 from dlcore._dependencies import Dependencies
-from dlcore._explain import Explanation, MemoryPlan, work
+from dlcore._explain import Explanation, MemoryPlan
+from dlcore._fusion import fuse
+from dlcore._reasons import Failure, FailureKind, Reason, ReasonKind
+from dlcore._recordable import CAPTURED_METHODS
 from dlcore._tensor import Tensor, tensor
 from dlcore.errors import CaptureError
 
 __all__ = ["Captured", "capture"]
 
-_KEPT = 16  # recordings of one function; beyond, the one not used for longest goes
-_ATTEMPTS = 3  # calls in a row that may make or rebind lasting state before that counts as what the step does
-_OTHER_STRUCTURE = "the arguments are of another structure"
-_CHANGING = 8  # recordings with no replay in between, because of variables or numbers, before that is an error
+_KEPT = 16  # how many recordings of one function are kept: those that were used last
+_ATTEMPTS = 3  # a step that makes or replaces lasting state in so many calls in a row is taken to do so in every call
+_CHANGING = 8  # so many recordings in a row that were never replayed, as a number or variable had changed, are an error
 
 Structure = Any
 
@@ -38,25 +41,26 @@ Structure = Any
 def capture(function: Callable[..., Any] | None = None, *, check: int = 0) -> Any:
     """``function``, recorded once and replayed at every later call: a :class:`Captured`. Also a decorator.
 
-    The first call runs as usual (it warms the function up); the second runs and is recorded; later ones replay what
-    was recorded: the same kernels on the same memory, so the same bits, without Python. A call with arguments of other
-    shapes or dtypes makes another recording.
+    The first call runs as usual and warms the function up. The second runs as well, and is recorded. Later calls replay
+    the recording: the same kernels on the same memory, which gives the same bits, without any Python. A call with
+    arguments of other shapes or dtypes makes another recording.
 
-    A call runs the step exactly once, whatever happens. A recording is made anew when something it depends on has
-    changed: shapes, dtypes and ``requires_grad`` of the arguments and parameters, training flags, the parameters and
-    modules there are, gradient mode, an optimizer's state tensors and parameters, Python variables that the function
-    reads (closed over, global, attributes of ``self``; numbers by value, other things by identity). Learning rates and
-    random numbers are read from memory: setting ``optimizer.lr`` takes effect at once. Other Python state is frozen at
-    what it was in the recorded call, and Python side effects (printing, appending to a list) do not happen in replays.
+    A call runs the step exactly once, whatever happens. The step is recorded again when something has changed that the
+    recording depends on: shapes, dtypes and ``requires_grad`` of the arguments and parameters, training flags, which
+    parameters and modules there are, gradient mode, an optimizer's state tensors and parameters, and Python variables
+    that the function reads (closed over, global, attributes of ``self``; numbers are compared by value, other things by
+    identity). Learning rates and random numbers are read from memory: setting ``optimizer.lr`` takes effect at once.
+    Other Python state is frozen as it was in the recorded call, and Python side effects (printing, appending to a list)
+    do not happen in replays.
 
-    Tensors returned have no gradient history. They keep their values: memory that is still in use is not written again.
+    The tensors returned have no gradient history. They keep their values, for memory in use is not written again.
 
-    check: every ``check`` calls the step runs eagerly and is compared with the recording; CaptureError tells the first
+    check: every ``check``-th call runs eagerly and is compared with the recording; CaptureError names the first
     operation or constant that differs.
 
-    Raises CaptureError, after the step has run, where it cannot be recorded: it reads a value back to the host, makes
-    tensors from NumPy arrays, has results whose shape depends on values, keeps tensors made inside, or changes Python
-    variables that it reads. The message names the line.
+    Raises CaptureError, after the step has run, where the step cannot be recorded: it reads a value back to the host,
+    makes tensors from NumPy arrays, has results whose shape depends on values, keeps tensors that it has made, or
+    changes Python variables that it reads. The message names the line.
 
     >>> scale = dl.capture(lambda x: (x * 2).sum())
     >>> [float(scale(dl.tensor([1.0, i]))) for i in range(3)]
@@ -70,7 +74,7 @@ def capture(function: Callable[..., Any] | None = None, *, check: int = 0) -> An
 
 
 class _Entry(NamedTuple):
-    """A recording and what it stands for."""
+    """A recording and the calls for which it stands."""
 
     recording: _C.Recording
     structure: Structure
@@ -83,8 +87,8 @@ class _Entry(NamedTuple):
 class Captured:
     """A function that is recorded and replayed: what `capture` returns.
 
-    ``recordings``: how many were made; ``reasons``: why, one line for each; ``failure``: why the function cannot be
-    recorded, or None. ``explain()`` shows the newest recording, ``plan()`` the memory a call will take.
+    ``recordings``: how many were made; ``reasons``: why each of them was, in one line; ``failure``: why the function
+    cannot be recorded, or None. ``explain()`` shows the newest recording, ``plan()`` the memory that a call will take.
     """
 
     def __init__(
@@ -96,7 +100,7 @@ class Captured:
         self.failure: str | None = None
         self._check, self._strict = check, strict
         self._entries: list[_Entry] = []
-        self._plain: list[_Entry] = []  # those called with nothing but tensors, by position
+        self._plain: list[_Entry] = []  # those whose arguments are tensors, all given by position
         self._warm = False
         self._calls = self._attempts = self._idle = 0
         functools.update_wrapper(self, function, updated=())
@@ -117,7 +121,7 @@ class Captured:
     def _call(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         tensors: list[Tensor] = []
         structure = _flatten((args, kwargs), tensors)
-        if _C.is_recording():  # inside another captured step: part of it
+        if _C.is_recording():  # this call is part of another captured step
             return _detached(self.function(*args, **kwargs))
         self._calls += 1
         for entry in self._matching(structure, tensors):
@@ -136,7 +140,7 @@ class Captured:
         return self._record(structure, tensors)
 
     def _matching(self, structure: Structure, tensors: list[Tensor]) -> list[_Entry]:
-        """The recordings that may stand for a call."""
+        """The recordings that may stand for a call with these arguments."""
         specs, mode = _specs(tensors), _C.is_grad_enabled()
         return [
             entry
@@ -158,22 +162,24 @@ class Captured:
             template = _flatten(_detached(result), results, outputs=True)
             del result
             if _C.something_kept(tuple(results)):
-                gc.collect()  # what only a cycle of garbage holds does not count
+                gc.collect()  # a tensor that only garbage refers to is not kept
         except BaseException:
             _C.abort_recording()
             raise
-        recording, failure = _C.end_recording(aliases, tuple(results))
+        recording, found = _C.end_recording(aliases, tuple(results))
         for given, alias in zip(tensors, aliases, strict=True):
             if alias.grad is not given.grad:
                 given.grad = alias.grad
             if alias.requires_grad != given.requires_grad:
                 given.requires_grad = alias.requires_grad
         answer = _rebuild(template, iter(results))
-        failure = failure or _rebound(dependencies)
+        failure = _failure(found) or _rebound(dependencies)
         if failure is not None:
             self._fail(failure)
             return answer
         self._attempts = 0
+        fuse(recording)
+        recording.lay_out(True)
         mode = _C.is_grad_enabled()
         entry = _Entry(recording, structure, _specs(tensors), _rebuilder(template), dependencies, mode)
         if compare is not None:
@@ -187,57 +193,60 @@ class Captured:
 
     def _keep(self, entry: _Entry) -> None:
         last = self._entries[0] if self._entries else None
-        self.reasons.append(self._reason(entry))
+        reason = self._reason(entry)
+        self.reasons.append(reason.text)
         self.recordings += 1
         self.failure = None
         self._entries.insert(0, entry)
         del self._entries[_KEPT:]
         self._plain = [e for e in self._entries if _is_plain(e.structure)]
-        reason = self.reasons[-1]
         idle = last is None or last.recording.replays == 0
-        self._idle = self._idle + 1 if idle and reason.startswith(("variable ", _OTHER_STRUCTURE)) else 0
+        by_value = reason.kind in (ReasonKind.VARIABLE, ReasonKind.STRUCTURE)
+        self._idle = self._idle + 1 if idle and by_value else 0
         if self._idle >= _CHANGING:
-            what = reason if reason.startswith("variable ") else "a number among the arguments changed"
-            self._fail(f"{what} at every call, so that each is recorded anew; keep it in a tensor")
+            what = reason.text if reason.kind is ReasonKind.VARIABLE else "a number among the arguments changed"
+            text = f"{what} at every call, so that each is recorded anew; keep it in a tensor"
+            self._fail(Failure(FailureKind.PERMANENT, text))
 
-    def _fail(self, failure: str) -> None:
-        transient = failure.startswith(("lasting: ", "rebinds: "))
+    def _fail(self, failure: Failure) -> None:
         self._attempts += 1
-        if transient and self._attempts < _ATTEMPTS:
-            return  # the call made state, like an optimizer's first step: the next one is recorded
-        self.failure = _readable(failure, self.function)
+        if failure.may_pass and self._attempts < _ATTEMPTS:
+            return  # the call made state, as an optimizer's first step does: the next call is recorded
+        self.failure = failure.message(_name(self.function))
         if self._strict:
             raise CaptureError(self.failure)
 
-    def _reason(self, entry: _Entry) -> str:
-        """Why this recording was made, in one line."""
+    def _reason(self, entry: _Entry) -> Reason:
+        """Why this recording was made."""
         if not self._entries:
-            return "first recording"
+            return Reason(ReasonKind.FIRST, "first recording")
         last = self._entries[0]
         if entry.structure != last.structure:
-            return f"{_OTHER_STRUCTURE}, or a number among them changed"
+            text = "the arguments are of another structure, or a number among them changed"
+            return Reason(ReasonKind.STRUCTURE, text)
         for k, (now, then) in enumerate(zip(entry.specs, last.specs, strict=True)):
             if now != then:
-                return f"argument {k} is {_spec_text(now)}, not {_spec_text(then)}"
+                return Reason(ReasonKind.ARGUMENT, f"argument {k} is {_spec_text(now)}, not {_spec_text(then)}")
         if entry.grad_mode != last.grad_mode:
-            return f"gradients are {'' if entry.grad_mode else 'not '}recorded"
+            return Reason(ReasonKind.GRAD_MODE, f"gradients are {'' if entry.grad_mode else 'not '}tracked")
         if name := last.dependencies.changed_variable():
-            return f"variable {name} changed"
+            return Reason(ReasonKind.VARIABLE, f"variable {name} changed")
         if name := last.dependencies.changed_object():
-            return f"{name} changed"
-        return "requires_grad or a gradient that the step starts from changed"
+            return Reason(ReasonKind.STATE, f"{name} changed")
+        return Reason(ReasonKind.GRADIENT, "requires_grad or a gradient that the step starts from changed")
 
     # -- many calls --------------------------------------------------------------------------------------------------
 
     def sweep(self, *stacked: Tensor) -> Any:
-        """Calls the function with element 0, 1, ... along the first axis of every argument; the last call's result.
+        """The result of the last of many calls: with element 0, 1, ... along the first axis of every argument.
 
-        All replays happen in one loop without Python. ``step.sweep(order.reshape((steps, batch)))`` is an epoch.
+        All replays happen in one loop, without Python in between. ``step.sweep(order.reshape((steps, batch)))`` is an
+        epoch.
         """
         n = stacked[0].shape[0] if stacked and stacked[0].ndim else 0
         if n < 1 or any(t.ndim == 0 or t.shape[0] != n for t in stacked):
             shapes = ", ".join(str(t.shape) for t in stacked)
-            raise ValueError(f"sweep: tensors with first axes of equal length needed, not {shapes}")
+            raise ValueError(f"sweep: tensors with first axes of equal length are needed, not {shapes}")
         result, done = None, 0
         while done < n:
             rest = stacked if done == 0 else tuple(t[done:] for t in stacked)
@@ -257,38 +266,43 @@ class Captured:
         return bool(self._entries)
 
     def explain(self, repeats: int = 20) -> Any:
-        """The newest recording, operation by operation, with shapes, bytes, FLOPs and time: an ``Explanation``.
+        """The newest recording, operation by operation, with shapes, bytes, FLOPs and times: an ``Explanation``.
 
-        Times are taken with the last call's arguments, the fastest of ``repeats``; all the step changes is put back.
+        A time is the fastest of ``repeats`` replays with the arguments of the last call; all that they change is put
+        back.
         """
         if not self._entries:
             raise CaptureError(f"explain: {_name(self.function)} has not been recorded; call it twice first")
         return Explanation(self._entries[0].recording, repeats)
 
     def plan(self, *args: Any, **kwargs: Any) -> Any:
-        """The memory that a call with these arguments takes, found without running a kernel: a ``MemoryPlan``."""
+        """The memory plan of a call with these arguments, made without running a kernel: a ``MemoryPlan``."""
         return MemoryPlan(self.dry_run(*args, **kwargs))
 
     def dry_run(self, *args: Any, **kwargs: Any) -> _C.Recording:
-        """The recording of a call in which no kernel runs; all is as before afterwards.
+        """The recording of a call in which no kernel runs, and after which everything is as before.
 
-        Raises CaptureError as recording does, and where the function reads values, for there are none."""
+        Raises CaptureError where a call would, and at once where the function reads a value, for there are none.
+        """
         tensors: list[Tensor] = []
         structure = _flatten((args, kwargs), tensors)
-        found = Dependencies(self.function, *self.depends, *_objects(structure))
-        undo = [o._rollback() for o in found.objects]
+        dependencies = Dependencies(self.function, *self.depends, *_objects(structure))
+        undo = [o.before_dry_run() for o in dependencies.objects]
         aliases = _C.begin_recording(tuple(tensors), True)
         try:
             args, kwargs = _rebuild(structure, iter(aliases))
             results: list[Tensor] = []
             _flatten(_detached(self.function(*args, **kwargs)), results, outputs=True)
-            recording, failure = _C.end_recording(aliases, tuple(results))
+            recording, found = _C.end_recording(aliases, tuple(results))
         finally:
             _C.abort_recording()
             for restore in undo:
                 restore()
-        if failure is not None and not failure.startswith("lasting: "):
-            raise CaptureError(_readable(failure, self.function))
+        failure = _failure(found)
+        if failure is not None and failure.kind is not FailureKind.KEEPS_TENSOR:
+            raise CaptureError(failure.message(_name(self.function)))
+        fuse(recording)
+        recording.lay_out(False)
         return recording
 
     def __reduce__(self) -> Any:  # a copy records for itself
@@ -303,17 +317,16 @@ def _again(function: Any, check: int, strict: bool, depends: Sequence[Any]) -> C
 
 
 def _method(captured: Captured, instance: Any) -> Any:
-    """A captured function as a method: one Captured for each instance, kept on it."""
-    name = f"_captured_{id(captured)}"
-    kept = vars(instance)
-    if name not in kept:
-        kept[name] = Captured(types.MethodType(captured.function, instance), check=captured._check)
-    return kept[name]
+    """A captured function as a method: each instance keeps a Captured of its own."""
+    kept = vars(instance).setdefault(CAPTURED_METHODS, {})
+    if id(captured) not in kept:
+        kept[id(captured)] = Captured(types.MethodType(captured.function, instance), check=captured._check)
+    return kept[id(captured)]
 
 
 # ---- arguments and results ----------------------------------------------------------------------------------------
-# A structure is what is left of nested tuples, lists and dicts when the tensors are taken out: equal structures with
-# tensors of equal specs can share a recording.
+# A structure is what is left of nested tuples, lists and dicts when the tensors are taken out. Calls with equal
+# structures, and with tensors of equal specs, can share a recording.
 
 _TENSOR = ("tensor",)
 
@@ -342,7 +355,7 @@ def _flatten(value: Any, tensors: list[Tensor], outputs: bool = False) -> Struct
 
 
 class _Held:
-    """An object that is itself and equal to no other; keeps it alive, so that its id stays its own."""
+    """An object to compare by identity. It is kept alive, so that no other object gets its id."""
 
     def __init__(self, value: Any):
         self.value = value
@@ -365,7 +378,7 @@ def _made(kind: Any, parts: Iterable[Any]) -> Any:
 
 
 def _objects(structure: Structure) -> Iterator[Any]:
-    """Objects among the arguments, whose attributes the step may read."""
+    """The objects among the arguments, whose attributes the step may read."""
     if structure[0] == "object":
         yield structure[2].value
     elif isinstance(structure[0], type):
@@ -413,7 +426,7 @@ def _spec_text(spec: Any) -> str:
 
 
 def _detached(value: Any) -> Any:
-    """The same value, its tensors without history."""
+    """The same value with its tensors detached: without gradient history."""
     if isinstance(value, Tensor):
         return value.detach()
     if isinstance(value, dict):
@@ -424,7 +437,7 @@ def _detached(value: Any) -> Any:
 
 
 def _is_small(recording: _C.Recording) -> bool:
-    """Whether a second thread would cost more than it does: a step of up to 100 us on one core, by its shapes."""
+    """Whether a second thread would cost more than it gains: it takes at most about 100 us on one core."""
     flops, moves = work(recording)
     return flops / 1e11 + moves / 3e10 < 100e-6
 
@@ -433,7 +446,7 @@ def _is_small(recording: _C.Recording) -> bool:
 
 
 def _unchanged(dependencies: Dependencies, flags: Sequence[tuple[Tensor, bool]] = ()) -> bool:
-    """Whether all is as recorded; ``flags``: which of the leaves used require a gradient."""
+    """Whether everything is as it was; ``flags``: which of the leaves that the step uses required a gradient."""
     return (
         dependencies.changed_variable() is None
         and dependencies.changed_object() is None
@@ -441,13 +454,20 @@ def _unchanged(dependencies: Dependencies, flags: Sequence[tuple[Tensor, bool]] 
     )
 
 
-def _rebound(dependencies: Dependencies) -> str | None:
+def _failure(found: tuple[int, str, str] | None) -> Failure | None:
+    """What the recorder found, as a `Failure`."""
+    return None if found is None else Failure(FailureKind(found[0]), *found[1:])
+
+
+def _rebound(dependencies: Dependencies) -> Failure | None:
     """Why a recording would not stand for the next call: the step has changed what it depends on."""
     if name := dependencies.changed_variable():
-        return f"rebinds: the step changes the Python variable {name}, which a replay would not"
-    if name := dependencies.changed_object():
-        return f"rebinds: the step changes the modules, parameters or state of {name}, which a replay would not"
-    return None
+        what = f"the Python variable {name}"
+    elif name := dependencies.changed_object():
+        what = f"the modules, parameters or state of {name}"
+    else:
+        return None
+    return Failure(FailureKind.REBINDS, f"the step changes {what}, which a replay would not")
 
 
 # ---- messages -----------------------------------------------------------------------------------------------------
@@ -457,19 +477,8 @@ def _name(function: Any) -> str:
     return getattr(function, "__qualname__", type(function).__name__)
 
 
-def _readable(failure: str, function: Any) -> str:
-    """The failure with the line of code it happened at."""
-    text, _, place = failure.removeprefix("lasting: ").removeprefix("rebinds: ").partition("\n")
-    message = f"capture: {_name(function)} cannot be recorded: {text}"
-    if place:
-        file, _, line = place.rpartition(":")
-        source = linecache.getline(file, int(line)).strip()
-        message += f" (at {place}{f': {source}' if source else ''})"
-    return message
-
-
 def _compare(then: _C.Recording, now: _C.Recording) -> None:
-    """CaptureError where the recordings differ in an operation or a constant."""
+    """Raises CaptureError where the recordings differ in an operation or a constant."""
     old, new = _signature(then), _signature(now)
     for k in range(max(len(old), len(new))):
         before, after = (s[k] if k < len(s) else ("nothing",) for s in (old, new))
@@ -480,9 +489,9 @@ def _compare(then: _C.Recording, now: _C.Recording) -> None:
 
 def _signature(recording: _C.Recording) -> list[Any]:
     regions = recording.regions
-    numbers: dict[int, int] = {}  # inside regions by first use
+    numbers: dict[int, int] = {}  # of the regions made inside, in the order of their first use
 
-    def place(array: Any) -> Any:
+    def comparable(array: Any) -> Any:
         if array is None:
             return None
         dtype, shape, strides, region, offset, value = array
@@ -493,6 +502,6 @@ def _signature(recording: _C.Recording) -> list[Any]:
         return dtype, shape, strides, kind, where if where >= 0 else numbers.setdefault(region, len(numbers)), offset
 
     return [
-        (kernel, attrs, [place(a) for a in inputs], [place(a) for a in outputs], params)
-        for kernel, _, attrs, _, inputs, outputs, params in recording.commands
+        (kernel, attrs, [comparable(a) for a in inputs], [comparable(a) for a in outputs], params)
+        for kernel, _, attrs, _, _, inputs, outputs, params in recording.commands
     ]

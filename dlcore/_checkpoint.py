@@ -1,4 +1,4 @@
-"""Models in files: safetensors, written aside and renamed, read and checked as a whole before anything changes."""
+"""Models in files, in the safetensors format; a file is written, and a model is filled, all or nothing."""
 
 from __future__ import annotations
 
@@ -26,20 +26,21 @@ _CODES = {
     "float16": "F16", "bfloat16": "BF16", "float32": "F32", "float64": "F64",
 }  # fmt: skip
 _DTYPES: dict[str, DType] = {_CODES[d.name]: d for d in DTYPES}
-_OPTIMIZER = "optimizer/"  # before the names of the optimizer's tensors; no parameter's name has a slash
+_OPTIMIZER = "optimizer/"  # precedes the names of the optimizer's tensors; no parameter's name has a slash
+_PREPROCESSING = "transform"  # the key of the preprocessing among the texts
 
 
 class Checkpoint(dict[str, Tensor]):
     """What a file holds: name -> Tensor.
 
-    Besides: ``transform``, the one the model was fitted with, ``optimizer``, its state (each None if it is not there),
-    and the texts of ``metadata``.
+    ``preprocessing``: that of the model, or None; ``optimizer``: the state of the optimizer, or None; ``metadata``: all
+    texts in the file.
     """
 
     def __init__(self, tensors: Mapping[str, Tensor], metadata: dict[str, str]):
         super().__init__((name, value) for name, value in tensors.items() if not name.startswith(_OPTIMIZER))
         self.metadata = metadata
-        self.transform = from_config(metadata["transform"]) if "transform" in metadata else None
+        self.preprocessing = from_config(metadata[_PREPROCESSING]) if _PREPROCESSING in metadata else None
         self.optimizer: dict[str, Any] | None = None
         if "optimizer" in metadata:
             state: dict[int, dict[str, Tensor]] = {}
@@ -52,23 +53,23 @@ class Checkpoint(dict[str, Tensor]):
 def save(
     model: Module | Mapping[str, Any],
     path: str | os.PathLike[str],
-    transform: Any = None,
+    preprocessing: Any = None,
     metadata: Mapping[str, str] | None = None,
     optimizer: Optimizer | None = None,
 ) -> None:
     """Write a model's state, or a dict of tensors or arrays, to ``path`` in the safetensors format.
 
-    The file is written aside in the same folder, flushed to the disk and renamed: whatever happens, ``path`` holds the
-    old file or the new one. ``transform`` (default: the one ``dl.fit`` trained the model with) is kept in the file, and
-    with ``optimizer`` its state too, to go on training from there.
+    The file is written under another name in the same folder, flushed to the disk and renamed: whatever happens,
+    ``path`` holds the old file or the new one. ``preprocessing`` (default: the model's) is kept in the file, and with
+    ``optimizer`` its state too, to go on training from there. ``metadata``: texts to keep by name.
     """
     path = Path(os.path.realpath(path))
     state = model.state_dict() if isinstance(model, Module) else model
     arrays = {name: _as_array(name, value) for name, value in state.items()}
     texts = {"format": "dlcore", **_texts(metadata or {})}
-    config = _config(model, transform)
+    config = _config(model, preprocessing)
     if config is not None:
-        texts["transform"] = config
+        texts[_PREPROCESSING] = config
     if optimizer is not None:
         saved = optimizer.state_dict()
         texts["optimizer"] = json.dumps(saved["param_groups"])
@@ -84,8 +85,8 @@ def load(source: str | os.PathLike[str]) -> Checkpoint: ...
 def load(source: Any, path: Any = None, optimizer: Any = None) -> Any:
     """``load(model, path)`` fills the model from the file and returns it; ``load(path)`` gives the tensors.
 
-    Names, shapes and dtypes must be those of the model. ValueError says what is wrong with a damaged file or what does
-    not fit, OSError why it cannot be read; the model is then as it was. ``optimizer`` takes over the state saved with
+    Names, shapes and dtypes must be those of the model. Raises ValueError where the file is damaged or does not fit,
+    OSError where it cannot be read; the model is then as it was. ``optimizer`` takes over the state that was saved with
     the model.
     """
     if path is None:
@@ -103,20 +104,19 @@ def load(source: Any, path: Any = None, optimizer: Any = None) -> Any:
         raise ValueError(f"load: {path}: {error}") from None
     if optimizer is not None:
         optimizer.load_state_dict(checkpoint.optimizer)
-    source.fitted_transform = checkpoint.transform
+    source.preprocessing = checkpoint.preprocessing
     return source
 
 
-def _config(model: Any, transform: Any) -> str | None:
-    """The transform to keep, as text."""
-    given = transform is not None
-    transform = transform if given else getattr(model, "fitted_transform", None)
-    config = None if transform is None else to_config(transform)
-    if transform is not None and config is None:
-        text = f"save: the transform {transform!r} cannot be written to a file"
-        if given:
+def _config(model: Module | Mapping[str, Any], given: Any) -> str | None:
+    """The preprocessing to keep, as text: the one given, else the model's."""
+    preprocessing = model.preprocessing if given is None and isinstance(model, Module) else given
+    config = None if preprocessing is None else to_config(preprocessing)
+    if preprocessing is not None and config is None:
+        text = f"save: the preprocessing {preprocessing!r} cannot be written to a file"
+        if given is not None:
             raise ValueError(text)
-        warnings.warn(f"{text}; give it to predict and evaluate after load", stacklevel=3)
+        warnings.warn(f"{text}; set it again after load", stacklevel=3)
     return config
 
 
@@ -124,7 +124,7 @@ def _texts(metadata: Mapping[str, str]) -> dict[str, str]:
     for key, value in metadata.items():
         if not isinstance(key, str) or not isinstance(value, str):
             raise TypeError(f"save: metadata maps text to text, not {key!r} to {type(value).__name__}")
-        if key in ("format", "transform", "optimizer"):
+        if key in ("format", _PREPROCESSING, "optimizer"):
             raise ValueError(f"save: the metadata key {key!r} is dlcore's own")
     return dict(metadata)
 
@@ -143,7 +143,7 @@ def _serialized(arrays: dict[str, np.ndarray], texts: dict[str, str]) -> bytes:
 
 
 def _write_aside(path: Path, data: bytes) -> None:
-    """Replace ``path`` by a file of ``data``, all or nothing."""
+    """Replace ``path`` by a file of ``data``, or leave it as it is."""
     if not path.parent.is_dir():
         raise FileNotFoundError(f"save: there is no folder {path.parent}")
     aside = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
@@ -158,7 +158,7 @@ def _write_aside(path: Path, data: bytes) -> None:
         raise
     folder = os.open(path.parent, os.O_RDONLY)
     try:
-        os.fsync(folder)  # the rename itself
+        os.fsync(folder)  # the new name
     finally:
         os.close(folder)
 

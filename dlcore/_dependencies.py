@@ -1,8 +1,8 @@
 """What a recorded step depends on: the Python variables its function reads, and the modules and optimizers behind them.
 
 Cells, globals, attributes and entries of dicts and lists are found by walking from the function, through the functions
-and methods whose names its code mentions. Objects with ``_recorded_state`` (modules, optimizers, meters) say themselves
-what matters. Numbers and texts count by value, tuples by their parts, everything else by identity.
+and methods whose names its code mentions. A `Recordable` (a module, an optimizer, a meter) says itself what matters.
+Numbers and strings are compared by value, tuples by their parts, everything else by identity.
 """
 
 from __future__ import annotations
@@ -17,17 +17,18 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from dlcore._recordable import Recordable
 from dlcore._tensor import Tensor
 
 __all__ = ["Dependencies", "Variable", "same_value"]
 
 _DEPTH = 6  # how far into containers and objects the walk goes
-_LARGE = 256  # entries from which a dict or list counts as data: they are not looked at
-_LIBRARIES = {"dlcore", "numpy", "ml_dtypes", *sys.stdlib_module_names}  # their variables are not the user's
+_LARGE = 256  # a dict or list with more entries than this counts as data, and its entries are not watched
+_LIBRARIES = {"dlcore", "numpy", "ml_dtypes", *sys.stdlib_module_names}  # their variables are not watched
 
 
 def same_value(now: Any, then: Any) -> bool:
-    """Whether two values are the same to a recording; as `same_value` in csrc/core/replay.cpp."""
+    """Whether two values are the same to a recording; the rule is that of `same_value` in csrc/core/replay.cpp."""
     if now is then:
         return True
     if type(now) is not type(then):
@@ -40,15 +41,15 @@ def same_value(now: Any, then: Any) -> bool:
 
 
 class Variable(NamedTuple):
-    """A Python variable: a cell, an entry of a dict or list, an attribute, or how many entries there are."""
+    """A Python variable: a cell, an entry of a dict or list, an attribute, or the number of entries of one of these."""
 
     container: Any
-    key: tuple[Any] | None  # of the entry or attribute; None for a cell and for the number of entries
+    key: tuple[Any] | None  # of an entry or attribute; None for a cell and for a number of entries
     value: Any
     name: str
 
     def changed(self) -> bool:
-        """Whether its value is another one now."""
+        """Whether it has another value now."""
         container, key = self.container, self.key
         try:
             if isinstance(container, types.CellType):
@@ -63,34 +64,34 @@ class Variable(NamedTuple):
 
 
 class Dependencies:
-    """What ``function`` depends on now: ``variables``, and ``states``, pairs of an object and its recorded state.
+    """What ``function`` depends on now: ``variables``, and ``objects`` with their ``states``.
 
-    ``more``: objects and functions that it uses, besides those found.
+    ``more``: objects and functions that it uses besides those that are found.
     """
 
     def __init__(self, function: Any, *more: Any):
         self.variables: list[Variable] = []
-        self.objects: list[Any] = []
-        self._names: set[str] = set()  # that the code mentions
+        self.objects: list[Recordable] = []
+        self._names: set[str] = set()  # all names that the code found so far mentions
         self._seen: dict[int, Any] = {}
         mentioned = -1
-        while mentioned < len(self._names):  # a method found may mention attributes of objects already looked at
+        while mentioned < len(self._names):  # a method may mention attributes of objects that were visited before it
             mentioned = len(self._names)
             self.variables, self.objects, self._seen = [], [], {}
             self._visit(function, 0, "", top=True)
             for part in more:
                 self._visit(part, 0, "")
         self._seen.clear()
-        self.states = [(o, o._recorded_state()) for o in self.objects]
+        self.states = [o.recorded_state() for o in self.objects]
 
     def changed_variable(self) -> str | None:
-        """The name of a variable that has changed since."""
+        """The name of a variable that has changed since, if there is one."""
         return next((v.name for v in self.variables if v.changed()), None)
 
     def changed_object(self) -> str | None:
-        """The class of an object whose recorded state has changed since."""
-        changed = (type(o).__name__ for o, state in self.states if not same_value(o._recorded_state(), state))
-        return next(changed, None)
+        """The class of an object whose state has changed since, by name, if there is one."""
+        found = zip(self.objects, self.states, strict=True)
+        return next((type(o).__name__ for o, state in found if not same_value(o.recorded_state(), state)), None)
 
     # -- the walk ----------------------------------------------------------------------------------------------------
 
@@ -115,8 +116,8 @@ class Dependencies:
             if not _is_library(value.__name__):
                 scope = vars(value)
                 self._watch([Variable(scope, (n,), scope[n], f"{name}.{n}") for n in self._names if n in scope], depth)
-        elif hasattr(value, "_recorded_state") and not isinstance(value, type):
-            self._visit_ours(value, depth, name)
+        elif isinstance(value, Recordable):
+            self._visit_recordable(value, depth, name)
         else:
             self._visit_object(value, depth, name)
 
@@ -129,16 +130,16 @@ class Dependencies:
         for v in found:
             self._visit(v.value, depth + 1, v.name)
 
-    def _visit_ours(self, value: Any, depth: int, name: str) -> None:
+    def _visit_recordable(self, value: Recordable, depth: int, name: str) -> None:
         self.objects.append(value)
-        for part in value.modules() if hasattr(value, "modules") else (value,):
-            self._seen[id(part)] = part  # its state is part of the whole's
-            self._watch(self._of_class(type(part), f"{name or type(part).__name__}"), depth)
-        self._visit_all(value._recorded_parts(), depth + 1, name)
+        for member in value.recorded_members():
+            self._seen[id(member)] = member
+            self._watch(self._of_class(type(member), name or type(member).__name__), depth)
+        self._visit_all(value.recorded_parts(), depth + 1, name)
 
     def _visit_object(self, value: Any, depth: int, name: str) -> None:
-        """Attributes and methods whose names the code mentions, of objects and classes that are the user's."""
-        if "__wrapped__" in getattr(value, "__dict__", ()):  # another captured function, or a cached one
+        """Watches the attributes and methods that the code mentions by name, of an object or class of the user's."""
+        if "__wrapped__" in getattr(value, "__dict__", ()):  # a captured function, or a cached one
             self._visit(value.__wrapped__, depth, name, top=True)
         cls = value if isinstance(value, type) else type(value)
         if _is_library(cls.__module__) and not isinstance(value, types.SimpleNamespace):
@@ -175,7 +176,7 @@ def _is_library(module: str | None) -> bool:
 
 
 def _entries(container: Any, name: str) -> list[Variable]:
-    """How many entries there are, and each of them unless there are so many that they must be data."""
+    """The number of entries, and each of them, unless there are so many that they must be data."""
     number = [Variable(container, None, len(container), f"len({name})")]
     if len(container) > _LARGE:
         return number
@@ -184,7 +185,7 @@ def _entries(container: Any, name: str) -> list[Variable]:
 
 
 def _of_function(function: types.FunctionType) -> list[Variable]:
-    """Closed-over and global variables; defaults, which the function object holds."""
+    """The variables that a function reads: closed-over ones, globals, and the defaults of its parameters."""
     cells = zip(function.__code__.co_freevars, function.__closure__ or (), strict=True)
     found = [Variable(cell, None, cell.cell_contents, name) for name, cell in cells if _filled(cell)]
     scope = function.__globals__
@@ -208,7 +209,7 @@ def _filled(cell: types.CellType) -> bool:
 
 
 def _codes(code: types.CodeType) -> Iterator[types.CodeType]:
-    """The code, and that of functions written inside it."""
+    """A code object, and those of the functions inside it."""
     yield code
     for constant in code.co_consts:
         if isinstance(constant, types.CodeType):
@@ -216,12 +217,12 @@ def _codes(code: types.CodeType) -> Iterator[types.CodeType]:
 
 
 def _globals(code: types.CodeType) -> set[str]:
-    """Names looked up as globals."""
+    """The names that the code looks up as globals."""
     found = (i for c in _codes(code) for i in dis.get_instructions(c))
     return {i.argval for i in found if i.opname in ("LOAD_GLOBAL", "LOAD_NAME")}
 
 
 def _mentioned(code: types.CodeType) -> set[str]:
-    """Names of attributes and globals, and texts that may be names (`getattr(config, "scale")`)."""
+    """The names of attributes and globals, and strings that may be names, as in `getattr(config, "scale")`."""
     texts = {t for c in _codes(code) for t in c.co_consts if isinstance(t, str) and t.isidentifier()}
     return texts.union(*(c.co_names for c in _codes(code)))

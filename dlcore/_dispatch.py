@@ -11,80 +11,114 @@ from collections.abc import Callable, Sequence
 from functools import cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import numpy as np
+
 from dlcore import _C
 from dlcore._device import CPU, Device
-from dlcore.dtypes import DType, default_float, uint8
+from dlcore._gradients import PlannedRule, planned
+from dlcore.dtypes import uint8
 from dlcore.errors import AutogradError, DTypeError
-from dlcore.op import REGISTRY, Op, Spec
+from dlcore.op import REGISTRY, REQUIRED, Op, Spec, named
 
 if TYPE_CHECKING:
     from dlcore.backends import Bound
     from dlcore.kernels.launch import Program, View
 
-__all__ = ["Plan", "copy_plan", "plan", "planner"]
+__all__ = ["Plan", "bind", "copy_plan", "plan", "planner"]
 
 NATIVE, FOREIGN, VIEW, COMPOSITE = range(4)  # enum class PlanKind in csrc/core/plan.h
-NOTHING, INPUT, OUTPUT = range(3)  # SaveSpec::Kind
 
 
 class Plan(NamedTuple):
     """What csrc/core/plan.cpp reads.
 
-    ``head``: kind, number of outputs returned, taped, index of the outputs' device, number of workspaces behind them.
+    ``head``: kind, number of outputs returned, tracked, index of the outputs' device, number of workspaces behind them.
     """
 
     head: tuple[int, int, int, int, int]
     target: Any
-    casts: Sequence[int]
+    attrs: tuple[Any, ...] = ()
+    casts: Sequence[int] = ()
     outputs: Sequence[Spec | None] = ()
     params: Sequence[int | float] = ()
     saves: Sequence[tuple[int, int]] = ()
+    rules: Sequence[PlannedRule] = ()
     writes: Sequence[int] = ()
     copies: Sequence[int] = ()
 
 
-def plan(op: Op, operands: tuple[Any, ...], attrs: tuple[Any, ...], needs: tuple[bool, ...]) -> Plan:
-    """The plan for `op` on these operands (tensors or None); raises what `infer` raises."""
+def plan(
+    op: Op, operands: tuple[Any, ...], attrs: tuple[Any, ...], needs: tuple[bool, ...], lengths: tuple[int, ...]
+) -> Plan:
+    """The plan for `op` on these operands (tensors or None), groups of ``lengths``; raises what its rules raise."""
     device = common_device(op, operands)
     given = [None if t is None else Spec(t.shape, t.dtype, t.weak, t.strides if op.view else ()) for t in operands]
-    targets = op.promote(given) if op.promote else [None if s is None else _unpromoted(s) for s in given]
-    specs = [s if s is None or d is None else s._replace(dtype=d) for s, d in zip(given, targets, strict=True)]
-    casts = [
-        -1 if s is None or d is None or (d is s.dtype and not s.weak) else d.code
-        for s, d in zip(given, targets, strict=True)
-    ]
-    inferred = op.infer(*specs, *attrs)
-    outputs = (inferred,) if isinstance(inferred, Spec) else tuple(inferred)
-    n_outputs = len(op.outputs.split())
-    writes = _writes(op, attrs, len(operands))
-    taped = any(needs) and any(o is not None and o.dtype.is_float for o in outputs[:n_outputs])
+    specs = op.promoted(given)
+    attrs = op.bind(attrs, specs, lengths)
+    values = op.values(specs, attrs, lengths)
+    casts = [-1 if g is None or s is None or (s.dtype is g.dtype and not g.weak) else s.dtype.code
+             for g, s in zip(given, specs, strict=True)]  # fmt: skip
+    outputs, n_outputs, writes = op.inferred(values), len(op.output_names), op.written(lengths)
+    tracked = any(needs) and any(o is not None and o.dtype.is_float for o in outputs[:n_outputs])
     if any(needs[k] for k in writes):
         raise AutogradError(f"{op.name}: writes in place into a tensor that requires a gradient; use no_grad()")
-    if op.dynamic or (taped and op.vjp is None):
-        return Plan((COMPOSITE, n_outputs, 0, 0, 0), _composite(op, taped), casts)
-    saves = _saves(op, attrs, needs) if taped else []
-    place = device if op.place is None else op.place(*attrs)
-    head = (n_outputs, int(taped), place.code, 0)
+    kernel = op.kernel(device.type, values)
+    if tracked and not op.differentiable:
+        op.refuse_gradient()
+    if kernel is None and op.view is None:
+        return _composite(op, attrs, casts, lengths, specs, device)
+    rules, saves = planned(op, attrs, needs, lengths) if tracked else ([], [])
+    place = device if op.output_device is None else named(op.output_device, values)
+    head = (n_outputs, int(tracked), place.code, 0)
+    common: dict[str, Any] = {"attrs": attrs, "casts": casts, "saves": saves, "rules": rules, "writes": writes}
     if op.view:
-        layout = op.view(*specs, *attrs)
+        layout = named(op.view, values)
         if layout is None:  # no view of this memory has that shape
-            return Plan((COMPOSITE, n_outputs, 0, 0, 0), lambda x, *rest: op.call(x.clone(), *rest), casts)
+            copied = lambda x, *rest: op.call(x.clone(), *rest)  # noqa: E731
+            return Plan((COMPOSITE, n_outputs, 0, 0, 0), copied, attrs, casts)
         shape, strides, offset = layout
-        return Plan((VIEW, *head), (offset, strides), casts, [Spec(shape, operands[0].dtype)], (), saves)
-    kernel = _kernel(op, device, specs, attrs)
-    if kernel is None:
-        return Plan((COMPOSITE, n_outputs, 0, 0, 0), _composite(op, taped), casts)
-    params = _params(op, specs, attrs)
+        return Plan((VIEW, *head), (offset, strides), outputs=[Spec(shape, operands[0].dtype)], **common)
+    common["params"] = op.kernel_params(values)
     if not isinstance(kernel, str):
-        return Plan((FOREIGN, *head), kernel, casts, outputs, params, saves, writes)
+        return Plan((FOREIGN, *head), kernel, outputs=outputs, **common)
     if device is CPU:
-        return Plan((NATIVE, *head), kernel, casts, outputs, params, saves, writes)
+        return Plan((NATIVE, *head), kernel, outputs=outputs, **common)
     inputs = [_view(t, s, c) for t, s, c in zip(operands, specs, casts, strict=True)]
-    wanted = [o if taped or k < n_outputs else None for k, o in enumerate(outputs)]
-    bound = _bind(op.name, device, kernel, inputs, [None if o is None else _fresh(o) for o in wanted], attrs, params)
-    outputs = (*outputs, *(Spec((n,), uint8) for n in bound.temps))
+    fresh = [_fresh(o) if o is not None and (tracked or k < n_outputs) else None for k, o in enumerate(outputs)]
+    bound = bind(op.name, device, kernel, inputs, fresh, attrs, common["params"])
+    outputs = [*outputs, *(Spec((n,), uint8) for n in bound.temps)]
     head = (*head[:3], len(bound.temps))
-    return Plan((NATIVE, *head), bound.target, casts, outputs, params, saves, writes, bound.copies)
+    return Plan((NATIVE, *head), bound.target, outputs=outputs, copies=bound.copies, **common)
+
+
+def _composite(
+    op: Op, attrs: tuple[Any, ...], casts: Sequence[int], lengths: Sequence[int], specs: Sequence[Spec | None],
+    device: Device,
+) -> Plan:  # fmt: skip
+    if op.composite is None:
+        dtypes = ", ".join(s.dtype.name for s in specs if s is not None)
+        raise DTypeError(f"{op.name}: no kernel for {dtypes} on {device}")
+    call, n = op.by_position, len(specs)
+    if op.signature.groups:
+        call = lambda *args: op.by_position(*op.nested(args[:n], lengths), *args[n:])  # noqa: E731
+    return Plan((COMPOSITE, len(op.output_names), 0, 0, 0), call, attrs, casts)
+
+
+def freeze(name: str, attrs: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Attributes with the lists and arrays inside as tuples; raises TypeError for what cannot be hashed all the same."""
+    frozen = tuple(map(_frozen, attrs))
+    for value in frozen:
+        try:
+            hash(value)
+        except TypeError:
+            raise TypeError(f"{name}: a {type(value).__name__} cannot be an argument") from None
+    return frozen
+
+
+def _frozen(value: Any) -> Any:
+    if isinstance(value, np.ndarray):
+        value = value.tolist()
+    return tuple(map(_frozen, value)) if isinstance(value, list | tuple) else value
 
 
 # ---- GPUs ---------------------------------------------------------------------------------------------------------
@@ -98,7 +132,7 @@ def planner(name: str) -> Callable[..., Program]:
     return found
 
 
-def _bind(
+def bind(
     row: str,
     device: Device,
     kernel: str,
@@ -137,12 +171,13 @@ def copy_plan(source: Any, target: Any) -> Plan:
     """How one device copies ``source`` into the memory of ``target``, of any strides: the planner of `contiguous`."""
     place, op = source.device, REGISTRY["contiguous"]
     specs = [Spec(t.shape, t.dtype) for t in (source, target)]
-    kernel = _kernel(op, place, specs[:1], ())
+    kernel = op.kernel(place.type, {"x": specs[0]})
+    assert isinstance(kernel, str)
     views = [_view(t, s, -1) for t, s in zip((source, target), specs, strict=True)]
-    bound = _bind(op.name, place, kernel, views[:1], views[1:])
+    bound = bind(op.name, place, kernel, views[:1], views[1:])
     if bound.temps or bound.copies:
         raise RuntimeError("contiguous: its planner may want neither workspaces nor copies")
-    return Plan((NATIVE, 0, 0, place.code, 0), bound.target, ())
+    return Plan((NATIVE, 0, 0, place.code, 0), bound.target)
 
 
 def common_device(op: Op, operands: Sequence[Any]) -> Device:
@@ -154,54 +189,4 @@ def common_device(op: Op, operands: Sequence[Any]) -> Device:
     return devices.pop() if devices else CPU
 
 
-def _unpromoted(spec: Spec) -> DType:
-    return default_float() if spec.weak and spec.dtype.is_float else spec.dtype
-
-
-def _writes(op: Op, attrs: tuple[Any, ...], n: int) -> list[int]:
-    if callable(op.writes):
-        return list(op.writes(attrs, n))
-    return [op.input_names.index(name) for name in op.writes]
-
-
-def _composite(op: Op, taped: bool) -> Any:
-    if op.composite is None:
-        raise AutogradError(f"{op.name}: has no gradient rule; use no_grad() or detach() its operands")
-    return op.composite
-
-
-def _kernel(op: Op, device: Device, specs: Sequence[Spec | None], attrs: tuple[Any, ...]) -> Any:
-    choices = op.kernels.get(device.type, ())
-    if isinstance(choices, str) or callable(choices):
-        choices = [(choices, None)]
-    for name, when in choices:
-        if when is None or when(*specs, *attrs):
-            return name
-    if op.composite is not None:
-        return None
-    dtypes = ", ".join(s.dtype.name for s in specs if s is not None)
-    raise DTypeError(f"{op.name}: no kernel for {dtypes} on {device}")
-
-
-def _params(op: Op, specs: Sequence[Spec | None], attrs: tuple[Any, ...]) -> list[int | float]:
-    values = op.params(*specs, *attrs) if op.params else [a for a in attrs if isinstance(a, int | float)]
-    return [v if isinstance(v, float) else int(v) for v in values]
-
-
-def _saves(op: Op, attrs: tuple[Any, ...], needs: tuple[bool, ...]) -> list[tuple[int, int]]:
-    inputs = op.input_names
-    produced = (*op.outputs.split(), *op.extras.split())
-    saves = op.saves(*attrs) if callable(op.saves) else op.saves
-    chosen = []
-    for name in saves:
-        wanted = inputs if isinstance(saves, tuple) else saves[name]
-        if not op.variadic and not any(needs[inputs.index(i)] for i in wanted):
-            chosen.append((NOTHING, 0))
-        elif name in inputs:
-            chosen.append((INPUT, inputs.index(name)))
-        else:
-            chosen.append((OUTPUT, produced.index(name)))
-    return chosen
-
-
-_C.bind(plan=plan, copy_plan=copy_plan)
+_C.bind(plan=plan, copy_plan=copy_plan, freeze=freeze, required=REQUIRED)

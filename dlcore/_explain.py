@@ -1,15 +1,15 @@
-"""What a recorded step consists of: `Explanation`, launch by launch with times; `MemoryPlan`, what it keeps when."""
+"""A recorded step from the inside: `Explanation`, its launches and their times; `MemoryPlan`, the memory it takes."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from dlcore import _C
+from dlcore._commands import Array, Command, commands
+from dlcore._fusion import obstacles
 from dlcore._memory import readable
-from dlcore.op import Op, Spec
 
 __all__ = ["Explanation", "Launch", "MemoryPlan", "Region"]
 
@@ -17,28 +17,12 @@ _POINTWISE = ("elementwise", "activation")  # kernel families that read and writ
 _COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442", "#999999")  # Okabe & Ito 2008
 
 
-class Array(NamedTuple):
-    """An array of a launch; ``region`` -1: a number."""
-
-    dtype: Any
-    shape: tuple[int, ...]
-    strides: tuple[int, ...]
-    region: int
-    offset: int
-    value: int
-
-    @property
-    def bytes(self) -> int:
-        """Of its elements."""
-        return math.prod(self.shape) * int(self.dtype.itemsize)
-
-    def __str__(self) -> str:
-        short = self.dtype.name.replace("float", "f").replace("uint", "u").replace("int", "i")
-        return "number" if self.region < 0 else f"{short}[{','.join(map(str, self.shape))}]"
-
-
 class Launch(NamedTuple):
-    """One launch of a recorded step. ``seconds``: its share of a replay; ``bytes`` and ``flops``: the row's cost."""
+    """One launch of a recorded step.
+
+    ``seconds``: its part of the time of a replay, and ``share`` the same as a fraction. ``bytes`` and ``flops``: what
+    the operation has to move and to compute.
+    """
 
     number: int
     operation: str
@@ -51,13 +35,13 @@ class Launch(NamedTuple):
     share: float
     line: str
     fused: str
-    """What one launch does together ("linear + bias + relu"), or ""."""
+    """The operations that this launch does together ("linear + bias + relu"), or ""."""
     unfused: str
-    """Why it is no part of the launch before whose result it reads, or ""."""
+    """Why it is not one launch with an earlier one, whose result it reads, or ""."""
 
     @property
     def family(self) -> str:
-        """The kernel's family."""
+        """The family of the kernel: the part of its name before the colon."""
         return self.kernel.partition(":")[0]
 
     @property
@@ -73,7 +57,11 @@ def _several(arrays: Iterable[Array | None], shown: int = 4) -> list[Any]:
 
 
 class Region(NamedTuple):
-    """A buffer of a recorded step. kind: "outside" (there before), "input", "result" or "inside" (intermediate)."""
+    """A buffer of a recorded step.
+
+    kind: "outside" (there before), "input" (an argument), "result", or "inside" (an intermediate result). ``first`` and
+    ``last``: the numbers of the launches between which it is in use.
+    """
 
     kind: str
     bytes: int
@@ -83,93 +71,70 @@ class Region(NamedTuple):
     offset: int
     line: str
     what: str
-    """Dtype and shape of the first array over all of it: "f32[128,256]"."""
+    """Dtype and shape of the first array that covers all of it: "f32[128,256]"."""
 
 
-def _regions(recording: _C.Recording) -> list[Region]:
-    lines, commands = recording.lines, recording.commands
+def _regions(recording: _C.Recording, launches: Sequence[Command]) -> list[Region]:
+    lines = recording.lines
     whole: dict[int, str] = {}
-    for _, _, _, _, inputs, outputs, _ in commands:
-        for a in (Array(*a) for a in (*inputs, *outputs) if a is not None):
-            if a.region >= 0 and a.bytes == recording.regions[a.region][1]:
+    for launch in launches:
+        for a in (*launch.inputs, *launch.outputs):
+            if a is not None and a.region >= 0 and a.bytes == recording.regions[a.region][1]:
                 whole.setdefault(a.region, str(a))
     found = []
     for k, (kind, size, first, last, written, offset, line, _) in enumerate(recording.regions):
-        at = line if line >= 0 else commands[first][3] if first >= 0 else -1
-        place = lines[at] if at >= 0 else ""
-        found.append(Region(kind, size, first, last, bool(written), offset, place, whole.get(k, "")))
+        at = line if line >= 0 else launches[first].line if first >= 0 else -1
+        code = lines[at] if at >= 0 else ""
+        found.append(Region(kind, size, first, last, bool(written), offset, code, whole.get(k, "")))
     return found
 
 
-def _cost(
-    row: Op | None, attrs: tuple[Any, ...], inputs: Sequence[Array | None], outputs: Sequence[Array | None]
-) -> tuple[float, float]:
-    """(FLOPs, bytes that must move): the row's word and the extras written, or the sizes of the arrays."""
-    if row is None or row.cost is None:
-        return 0.0, float(sum(a.bytes for a in (*inputs, *outputs) if a is not None and a.region >= 0))
-    specs = [None if a is None else Spec(a.shape, a.dtype, a.region < 0) for a in inputs]
-    flops, moves = row.cost(*specs, *attrs)
-    extras = sum(a.bytes for a in outputs[len(row.outputs.split()) :] if a is not None)
-    return float(flops), float(moves) + extras
-
-
-def work(recording: _C.Recording) -> tuple[float, float]:
-    """FLOPs of a replay, and bytes that its launches move."""
-    flops = moves = 0.0
-    for _, row, attrs, _, inputs, outputs, _ in recording.commands:
-        read, written = ([None if a is None else Array(*a) for a in arrays] for arrays in (inputs, outputs))
-        own = _cost(row, attrs or (), read, written)
-        flops, moves = flops + own[0], moves + own[1]
-    return flops, moves
-
-
-def _fused(row: Op | None, attrs: tuple[Any, ...], inputs: tuple[Array | None, ...]) -> str:
-    """The parts of a launch that does several operations, from the row's operands and attributes."""
-    if row is None:
+def _fused(launch: Command) -> str:
+    """The operations that a launch does together, by its operands and attributes; "" where it does one alone."""
+    op = launch.op
+    if op is None:
         return ""
-    given = dict(zip(row.attrs, attrs, strict=False))
-    activation = given.get("activation")
-    bias = not row.variadic and any(
-        n == "bias" and a is not None for n, a in zip(row.input_names, inputs, strict=False)
+    activation = dict(zip(op.attribute_names, launch.attrs, strict=False)).get("activation")
+    bias = not op.signature.groups and any(
+        n == "bias" and a is not None for n, a in zip(op.input_names, launch.inputs, strict=False)
     )
-    parts = [row.name, *(["bias"] if bias else []), *([activation] if isinstance(activation, str) else [])]
-    parts = [p for p in parts if p not in ("", "none", "identity", "linear_identity")]
+    parts = [op.name, *(["bias"] if bias else []), *([activation] if isinstance(activation, str) else [])]
     return " + ".join(parts) if len(parts) > 1 else ""
 
 
 class Explanation:
     """A recorded step, launch by launch: ``print(step.explain())``. ``rows``: the launches as data.
 
-    GB/s and GFLOP/s count the bytes that must move and the operations of the row's `cost`, over the fastest of
-    ``repeats`` replays. ``picture("step.png")`` draws the timeline.
+    GB/s and GFLOP/s are the bytes that an operation has to move and the arithmetic that it has to do (its ``cost``)
+    over the time of the fastest of ``repeats`` replays. ``picture("step.png")`` draws the timeline.
     """
 
     def __init__(self, recording: _C.Recording, repeats: int = 20):
-        self._regions = _regions(recording)
+        launches, lines = list(commands(recording)), recording.lines
+        self._regions = _regions(recording, launches)
+        self._obstacles = obstacles(recording)
         self.arena_bytes, self.unplanned_bytes = recording.arena_bytes, recording.unplanned_bytes
         seconds = recording.profile(repeats)
         self.seconds = sum(seconds)
-        lines = recording.lines
         self.rows: list[Launch] = []
-        for k, (kernel, row, attrs, line, inputs, outputs, _) in enumerate(recording.commands):
-            read, made = (tuple(None if a is None else Array(*a) for a in arrays) for arrays in (inputs, outputs))
-            flops, moves = _cost(row, attrs or (), read, made)
-            name = "copy" if row is None else row.name
+        for k, launch in enumerate(launches):
+            flops, moves = launch.work
             share = seconds[k] / self.seconds if self.seconds else 0.0
-            fused = _fused(row, attrs or (), read)
-            self.rows.append(
-                Launch(k, name, kernel, read, made, moves, flops, seconds[k], share, lines[line], fused, "")
-            )
-        self.rows = [row._replace(unfused=self._unfused(row)) for row in self.rows]
+            arrays, place = (launch.inputs, launch.outputs), lines[launch.line]
+            times = (moves, flops, seconds[k], share)
+            self.rows.append(Launch(k, launch.name, launch.kernel, *arrays, *times, place, _fused(launch), ""))
+        self.rows = [launch._replace(unfused=self._unfused(launch)) for launch in self.rows]
 
-    def _unfused(self, row: Launch) -> str:
-        """Why a pointwise launch is not done by the pointwise launch whose result it reads."""
-        if row.family not in _POINTWISE:
+    def _unfused(self, launch: Launch) -> str:
+        """Why a launch is not one with the launch whose result it reads, where such launches can be one."""
+        if launch.number in self._obstacles:
+            return self._obstacles[launch.number]
+        if launch.family not in _POINTWISE:
             return ""
-        for a in row.inputs:
+        for a in launch.inputs:
             if a is None or a.region < 0 or self._regions[a.region].kind in ("outside", "input"):
                 continue
-            maker = next((r for r in reversed(self.rows[: row.number]) if _touches(r.outputs, a.region)), None)
+            maker = next((r for r in reversed(self.rows[: launch.number]) if _touches(r.outputs, a.region)), None)
             if maker is None or maker.family not in _POINTWISE:
                 continue
             readers = [r for r in self.rows[maker.number + 1 :] if _touches(r.inputs, a.region)]
@@ -177,7 +142,8 @@ class Explanation:
                 return f"not with {maker.number}: its value is a result"
             if len(readers) > 1:
                 return f"not with {maker.number}: {readers[1].number} needs its value too"
-            if any(m is not None and m.shape != o.shape for m, o in zip(maker.outputs, row.outputs, strict=False) if o):
+            pairs = zip(maker.outputs, launch.outputs, strict=False)
+            if any(made is not None and out is not None and made.shape != out.shape for made, out in pairs):
                 return f"not with {maker.number}: other shape"
             return f"not with {maker.number}: no kernel does both"
         return ""
@@ -194,7 +160,7 @@ class Explanation:
 
     @property
     def summary(self) -> str:
-        """The totals in two lines."""
+        """The totals, in two lines."""
         moved, flops = sum(r.bytes for r in self.rows), sum(r.flops for r in self.rows)
         rate = (
             f", {moved / self.seconds / 1e9:.1f} GB/s and {flops / self.seconds / 1e9:.1f} GFLOP/s"
@@ -224,7 +190,7 @@ class Explanation:
         return table
 
     def picture(self, path: str | Path) -> None:
-        """The timeline as an image: a bar for each launch, coloured by family; below, the memory in use.
+        """Writes the timeline as an image: a bar for each launch, coloured by family, and below the memory in use.
 
         Needs matplotlib: ``pip install 'dlcore[plot]'``.
         """
@@ -259,7 +225,7 @@ class Explanation:
 
 
 def _short(line: str) -> str:
-    """A line of code with the file's name only."""
+    """A line of code without the folder of its file."""
     return line.rpartition("/")[2]
 
 
@@ -268,7 +234,7 @@ def _touches(arrays: Iterable[Array | None], region: int) -> bool:
 
 
 def _in_use(regions: Iterable[Region], launches: int) -> list[int]:
-    """Bytes of intermediate results alive at each launch."""
+    """How many bytes of intermediate results are alive at each launch."""
     alive = [r for r in regions if r.kind == "inside" and r.first >= 0]
     return [sum(r.bytes for r in alive if r.first <= k <= r.last) for k in range(launches)]
 
@@ -276,7 +242,7 @@ def _in_use(regions: Iterable[Region], launches: int) -> list[int]:
 def _plain_table(
     head: list[str], body: list[list[str]], right: tuple[int, ...], flexible: int, width: int = 120
 ) -> str:
-    """Columns of text; the flexible column is cut so that lines fit into ``width``."""
+    """A table as text; the flexible column is cut so that lines fit into ``width``."""
     rows = [head, *body]
     widths = [max(len(r[k]) for r in rows) for k in range(len(head))]
     spare = width - (sum(widths) - widths[flexible]) - 2 * (len(widths) - 1)
@@ -291,27 +257,26 @@ def _plain_table(
 
 
 class MemoryPlan:
-    """The memory of a recorded step: ``print(step.plan(x, y))``.
+    """The memory plan of a recorded step: ``print(step.plan(x, y))``.
 
-    ``peak``: most bytes in use at once; ``rows``: what is alive then, the largest first. ``outside_bytes``: parameters,
-    optimizer state and other tensors there before, with the arguments; ``result_bytes``: results and gradients;
-    ``arena_bytes``: what all intermediate results take together. ``total``: all of these, what the step holds.
+    ``peak``: the most bytes in use at once; ``rows``: the buffers in use then, the largest first. ``outside_bytes``:
+    arguments, parameters, optimizer state and other tensors that were there before; ``result_bytes``: results and
+    gradients; ``arena_bytes``: the one block that holds all intermediate results. ``total``: the sum of these three.
     """
 
     def __init__(self, recording: _C.Recording):
-        regions = _regions(recording)
-        commands = recording.commands
+        launches = list(commands(recording))
+        regions = _regions(recording, launches)
         self.arena_bytes, self.unplanned_bytes = recording.arena_bytes, recording.unplanned_bytes
         self.outside_bytes = sum(r.bytes for r in regions if r.kind in ("outside", "input"))
         self.result_bytes = sum(r.bytes for r in regions if r.kind == "result")
         self.total = self.outside_bytes + self.result_bytes + self.arena_bytes
-        used = _in_use(regions, len(commands))
+        used = _in_use(regions, len(launches))
         at = max(range(len(used)), key=used.__getitem__, default=0)
         self.peak = self.outside_bytes + self.result_bytes + max(used, default=0)
         self.at = ""
-        if commands:
-            _, row, _, line, *_ = commands[at]
-            self.at = f"{'copy' if row is None else row.name} ({_short(recording.lines[line])})"
+        if launches:
+            self.at = f"{launches[at].name} ({_short(recording.lines[launches[at].line])})"
         alive = [r for r in regions if r.kind != "inside" or 0 <= r.first <= at <= r.last]
         self.rows = sorted(alive, key=lambda r: -r.bytes)
 

@@ -1,4 +1,4 @@
-"""How much memory there is."""
+"""How much memory is free."""
 
 from __future__ import annotations
 
@@ -13,8 +13,7 @@ _GROUP = Path("/sys/fs/cgroup")
 
 
 def available_memory(device: Device = CPU) -> int:
-    """Bytes that can still be taken on ``device``; of the host, what the system has available, within the container's
-    limit."""
+    """The bytes that can still be allocated on ``device``; on the CPU within the limit of the container, too."""
     if not _C.on_host(device.code):
         return int(_C.cuda.memory_info(device.code)[0])
     meminfo = _lines(Path("/proc/meminfo"))
@@ -32,11 +31,11 @@ def _lines(path: Path) -> list[str]:
     try:
         return path.read_text().splitlines()
     except OSError:
-        return []  # not Linux, or another version of control groups: no limit is known
+        return []  # not Linux, or control groups of another version: no limit is known
 
 
 def readable(count: float) -> str:
-    """A number of bytes as people read it: "3.2 GB"."""
+    """A number of bytes with a unit that suits it: "3.2 GB"."""
     for unit in ("bytes", "kB", "MB", "GB", "TB"):
         if count < 1000 or unit == "TB":
             break

@@ -1,4 +1,4 @@
-"""`Tensor`: the methods over the C type, and the functions that make tensors."""
+"""`Tensor`: the methods on top of the C type, and the functions that make tensors."""
 
 from __future__ import annotations
 
@@ -11,11 +11,12 @@ import numpy as np
 from dlcore import _C, _autograd
 from dlcore._device import CPU, Device, default_device
 from dlcore._device import device as as_device
+from dlcore._operations import TensorMethods
 from dlcore.dtypes import as_dtype, bfloat16, bool_, default_float, float32, int16, int64
 from dlcore.errors import AutogradError, CaptureError, DTypeError, ShapeError
-from dlcore.ops import activation, elementwise, indexing, movement, reduce
+from dlcore.ops import elementwise, indexing, movement
 from dlcore.ops import matmul as products
-from dlcore.ops import softmax as rows
+from dlcore.ops.slicing import assign
 from dlcore.ops.transfer import transfer
 
 __all__ = [
@@ -24,28 +25,32 @@ __all__ = [
 ]  # fmt: skip
 
 
-_DLPACK_CPU, _DLPACK_CUDA = (1, 0), 2  # a device, a kind of device
+_NUMBERS = (bool, int, float, np.generic)
+_DLPACK_CPU = (1, 0)  # a device: its kind and its index
+_DLPACK_CUDA = 2  # a kind of device
 
 
 def _numbers(values: tuple[Any, ...]) -> tuple[int, ...]:
-    """``f(2, 3)`` and ``f((2, 3))`` alike."""
-    return tuple(values[0]) if len(values) == 1 and isinstance(values[0], Sequence) else values
+    """The numbers given as ``f(2, 3)`` or as ``f((2, 3))``."""
+    if len(values) != 1 or type(values[0]) is int:
+        return values
+    return tuple(values[0]) if isinstance(values[0], Sequence) else values
 
 
-class Tensor(_C.TensorBase):
-    """An n-dimensional array of one dtype on one device, with a gradient where wanted.
+class Tensor(_C.TensorBase, TensorMethods):
+    """An n-dimensional array of one dtype on one device, of at most 8 axes, with a gradient where wanted.
 
-    Made by `tensor`, `zeros`, ... and by operations; never by calling the class. Indexing, slicing, `reshape`,
-    `permute` and `expand` give views that share memory. Operators broadcast and promote as described in
-    `dlcore.dtypes`. At most 8 axes.
+    Tensors are made by `tensor`, `zeros`, ... and by operations, never by calling the class. Indexing, slicing,
+    `reshape`, `permute` and `expand` give views that share memory. Operators broadcast their operands and promote
+    dtypes as described in `dlcore.dtypes`.
     """
 
     __slots__ = ()
-    __array_priority__ = 1000  # NumPy leaves mixed operators to us
+    __array_priority__ = 1000  # NumPy leaves operators between an array and a tensor to the tensor
 
     # ---- reading out
     def numpy(self) -> np.ndarray[Any, Any]:
-        """The values as a NumPy array: shares memory on the CPU (read-only if a gradient is required).
+        """The values as a NumPy array, which shares memory on the CPU (read-only if a gradient is required).
 
         From a GPU it is a copy, made when all work there is done.
         """
@@ -159,8 +164,8 @@ class Tensor(_C.TensorBase):
     ) -> None:
         """Adds the gradient of this tensor to ``grad`` of every leaf it depends on.
 
-        ``gradient``: what to start from, of this tensor's shape and dtype (1 for a scalar). The graph is released
-        unless ``retain_graph``; ``create_graph`` records the backward pass itself, for higher derivatives.
+        ``gradient``: what to start from, of this tensor's shape and dtype (default: 1, for a scalar only). The graph is
+        released unless ``retain_graph``; with ``create_graph`` the backward pass is tracked, for higher derivatives.
         """
         _autograd.backward(self, gradient, retain_graph, create_graph)
 
@@ -171,27 +176,27 @@ class Tensor(_C.TensorBase):
 
     # ---- copies and conversions
     def contiguous(self) -> Tensor:
-        """This tensor if its elements lie in row-major order, else a copy that does."""
+        """This tensor if its elements lie in row-major order without gaps, else a copy in which they do."""
         return self if self.is_contiguous else movement.contiguous(self)
 
     def clone(self) -> Tensor:
-        """A copy in memory of its own; gradients flow through."""
+        """A copy in memory of its own, through which gradients flow."""
         return movement.contiguous(self)
 
     def astype(self, dtype: Any) -> Tensor:
-        """This tensor in another dtype (itself if it has it already). Floats are truncated for integers."""
+        """This tensor in another dtype (itself if it has that dtype). Floats become integers by truncation."""
         target = as_dtype(dtype)
         return self if target is self.dtype else elementwise.cast(self, target)
 
     def to(self, *targets: Any) -> Tensor:
-        """This tensor on another device or in another dtype, in any order: ``x.to("cpu")``, ``x.to(dl.float16)``."""
+        """This tensor on another device, in another dtype, or both: ``x.to("cpu")``, ``x.to("cuda", dl.float16)``."""
         result = self
         for target in targets:
             if isinstance(target, Device) or (
                 isinstance(target, str) and target.partition(":")[0] in ("cpu", "cuda", "gpu")
             ):
-                place = as_device(target)
-                result = result if result.device is place else transfer(result, place)
+                device = as_device(target)
+                result = result if result.device is device else transfer(result, device)
             else:
                 result = result.astype(target)
         return result
@@ -210,7 +215,7 @@ class Tensor(_C.TensorBase):
 
     # ---- writing
     def copy_(self, source: Any) -> Tensor:
-        """Writes ``source`` (broadcast, cast) into this tensor's memory."""
+        """Writes ``source``, broadcast and cast, into this tensor's memory."""
         indexing.setitem(self, ..., source)
         return self
 
@@ -247,13 +252,9 @@ class Tensor(_C.TensorBase):
         """A view with the axes in another order."""
         return movement.permute(self, _numbers(axes))
 
-    def transpose(self, axis0: int = -2, axis1: int = -1) -> Tensor:
-        """A view with two axes exchanged."""
-        return movement.transpose(self, axis0, axis1)
-
     @property
     def T(self) -> Tensor:
-        """A view with the order of all axes reversed, as NumPy's."""
+        """A view with all axes in reverse order, as in NumPy."""
         return movement.permute(self, tuple(reversed(range(self.ndim))))
 
     @property
@@ -262,46 +263,9 @@ class Tensor(_C.TensorBase):
         return movement.transpose(self, -2, -1)
 
     def expand(self, *shape: Any) -> Tensor:
-        """A view broadcast to ``shape`` (no memory is used; -1 keeps a length)."""
+        """A view broadcast to ``shape``, which takes no memory; -1 keeps the length of an axis."""
         return movement.expand(self, _numbers(shape))
 
-    def flatten(self, start_axis: int = 0, end_axis: int = -1) -> Tensor:
-        """The axes from ``start_axis`` to ``end_axis`` made one."""
-        return movement.flatten(self, start_axis, end_axis)
-
-    def squeeze(self, axis: int | Sequence[int] | None = None) -> Tensor:
-        """A view without axes of length 1."""
-        return movement.squeeze(self, axis)
-
-    def unsqueeze(self, axis: int) -> Tensor:
-        """A view with a new axis of length 1."""
-        return movement.unsqueeze(self, axis)
-
-    # ---- reductions (see dlcore.ops.reduce)
-    sum = reduce.sum
-    mean = reduce.mean
-    max = reduce.max
-    min = reduce.min
-    argmax = reduce.argmax
-    argmin = reduce.argmin
-    any = reduce.any
-    all = reduce.all
-    logsumexp = reduce.logsumexp
-
-    # ---- elementwise
-    abs = elementwise.abs
-    exp = elementwise.exp
-    log = elementwise.log
-    sqrt = elementwise.sqrt
-    pow = elementwise.pow
-    maximum = elementwise.maximum
-    minimum = elementwise.minimum
-    tanh = activation.tanh
-    sigmoid = activation.sigmoid
-    relu = activation.relu
-    softmax = rows.softmax
-    log_softmax = rows.log_softmax
-    matmul = products.matmul
 
 
 class Parameter(Tensor):
@@ -334,8 +298,17 @@ def _rebuild(cls: type[Tensor], array: np.ndarray[Any, Any], requires_grad: bool
 # ---- making tensors -----------------------------------------------------------------------------------------------
 
 
-def _place(device: Any) -> Device:
+def _chosen_device(device: Any) -> Device:
     return default_device() if device is None else as_device(device)
+
+
+def _lengths(shape: Any) -> tuple[int, ...]:
+    return (shape,) if isinstance(shape, int) else tuple(shape)
+
+
+def _filled(shape: tuple[int, ...], value: Any, dtype: Any, device: Any, requires_grad: bool = False) -> Tensor:
+    """A tensor filled with a number, made in one native call."""
+    return _leaf(_C.full(shape, value, dtype, _chosen_device(device).code), requires_grad)
 
 
 def _leaf(value: Tensor, requires_grad: bool) -> Tensor:
@@ -345,7 +318,7 @@ def _leaf(value: Tensor, requires_grad: bool) -> Tensor:
 
 
 def _wrap(array: np.ndarray[Any, Any]) -> Tensor:
-    """A tensor over a NumPy array's memory."""
+    """A tensor over the memory of a NumPy array."""
     dtype = as_dtype(array.dtype)
     return _C.wrap(array.view(np.uint16) if dtype is bfloat16 else array, dtype)
 
@@ -357,13 +330,13 @@ def _sharable(array: np.ndarray[Any, Any]) -> bool:
 def tensor(data: Any, dtype: Any = None, requires_grad: bool = False, device: Any = None) -> Tensor:
     """A new tensor with a copy of ``data``: numbers, nested lists, a NumPy array, or another tensor.
 
-    The dtype is that of arrays and tensors; Python floats become float32, ints int64. A tensor's copy stays on its
-    device unless ``device`` says otherwise.
+    Arrays and tensors keep their dtype; Python floats become float32, ints int64. The copy of a tensor stays on its
+    device unless ``device`` names another.
     """
     if isinstance(data, Tensor):
         source = data.detach()
-        place = source.device if device is None else as_device(device)
-        copied = source.clone() if place is source.device else transfer(source, place)
+        target = source.device if device is None else as_device(device)
+        copied = source.clone() if target is source.device else transfer(source, target)
         return _leaf(copied if dtype is None else copied.astype(dtype), requires_grad)
     if isinstance(data, list | tuple) and any(isinstance(d, Tensor) for d in data):
         data = [np.asarray(d) for d in data]
@@ -383,19 +356,19 @@ def _copy_of(array: np.ndarray[Any, Any], dtype: Any, device: Any, requires_grad
         array = array.astype(array.dtype.newbyteorder("="))
     if array.ndim > 8:
         raise ShapeError(f"tensor: {array.ndim} axes; a tensor has at most 8")
-    place = _place(device)
+    device = _chosen_device(device)
     if _C.is_recording():  # every replay makes it again
-        return _leaf(_C.suspended(lambda: _copy_of(array, target, place)).clone(), requires_grad)
+        return _leaf(_C.suspended(lambda: _copy_of(array, target, device)).clone(), requires_grad)
     copied = empty(array.shape, target, CPU)
     if array.size:
         copied.numpy()[...] = array
-    return _leaf(copied if place is CPU else transfer(copied, place), requires_grad)
+    return _leaf(copied if device is CPU else transfer(copied, device), requires_grad)
 
 
 def asarray(data: Any, dtype: Any = None) -> Tensor:
-    """``data`` as a tensor, sharing memory with tensors and arrays where their layout, dtype and device allow.
+    """``data`` as a tensor that shares memory with a tensor or array where strides, dtype and device allow.
 
-    An array of a GPU (CuPy's, torch's, anything with ``__dlpack__``) stays there; what is in host memory goes to the
+    An array on a GPU (CuPy's, torch's, anything with ``__dlpack__``) stays there; what is in host memory goes to the
     default device.
     """
     if isinstance(data, Tensor):
@@ -411,14 +384,14 @@ def asarray(data: Any, dtype: Any = None) -> Tensor:
 
 
 def from_numpy(array: np.ndarray[Any, Any]) -> Tensor:
-    """A tensor over a NumPy array's memory: no copy; changes are seen on both sides."""
+    """A tensor over the memory of a NumPy array: nothing is copied, and changes are seen on both sides."""
     if not isinstance(array, np.ndarray):
         raise DTypeError(f"from_numpy: a NumPy array is wanted, not {type(array).__name__}")
     return _wrap(array)
 
 
 def from_dlpack(source: Any) -> Tensor:
-    """A tensor over the memory of any object with ``__dlpack__`` (NumPy, CuPy, torch, JAX): no copy."""
+    """A tensor over the memory of any object with ``__dlpack__`` (NumPy, CuPy, torch, JAX): nothing is copied."""
     kind, index = source.__dlpack_device__() if hasattr(source, "__dlpack_device__") else _DLPACK_CPU
     given = {} if int(kind) != _DLPACK_CUDA else {"stream": as_device(f"cuda:{index}").backend.stream}
     try:
@@ -429,26 +402,27 @@ def from_dlpack(source: Any) -> Tensor:
 
 
 def empty(shape: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
-    """A tensor of arbitrary values (its memory is not initialised)."""
-    lengths = (shape,) if isinstance(shape, int) else tuple(shape)
-    return _leaf(_C.empty(lengths, float32 if dtype is None else as_dtype(dtype), _place(device).code), requires_grad)
+    """A tensor of arbitrary values: its memory is not initialised."""
+    chosen = float32 if dtype is None else as_dtype(dtype)
+    return _leaf(_C.empty(_lengths(shape), chosen, _chosen_device(device).code), requires_grad)
 
 
 def full(shape: Any, value: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
-    """A tensor filled with ``value``; without ``dtype`` that of the value (float32 for a Python float)."""
-    result = empty(shape, as_dtype(type(value)) if dtype is None else dtype, device)
-    result.fill_(value)
-    return _leaf(result, requires_grad)
+    """A tensor filled with ``value``, in the dtype of the value (float32 for a Python float) where none is given."""
+    chosen = as_dtype(type(value) if dtype is None else dtype)
+    if isinstance(value, _NUMBERS):
+        return _filled(_lengths(shape), value, chosen, device, requires_grad)
+    return _leaf(empty(shape, chosen, device).fill_(value), requires_grad)
 
 
 def zeros(*shape: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
     """A tensor of zeros: ``zeros(2, 3)`` or ``zeros((2, 3))``; float32 by default."""
-    return full(_numbers(shape), 0, float32 if dtype is None else dtype, device, requires_grad)
+    return _filled(_numbers(shape), 0, float32 if dtype is None else as_dtype(dtype), device, requires_grad)
 
 
 def ones(*shape: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
     """A tensor of ones: ``ones(2, 3)`` or ``ones((2, 3))``; float32 by default."""
-    return full(_numbers(shape), 1, float32 if dtype is None else dtype, device, requires_grad)
+    return _filled(_numbers(shape), 1, float32 if dtype is None else as_dtype(dtype), device, requires_grad)
 
 
 def empty_like(x: Tensor, dtype: Any = None) -> Tensor:
@@ -457,24 +431,25 @@ def empty_like(x: Tensor, dtype: Any = None) -> Tensor:
 
 
 def zeros_like(x: Tensor, dtype: Any = None) -> Tensor:
-    """Zeros of the shape (and dtype, device) of ``x``."""
-    return full(x.shape, 0, dtype or x.dtype, x.device)
+    """A tensor of zeros, of the shape (and dtype, device) of ``x``."""
+    return _filled(x.shape, 0, x.dtype if dtype is None else as_dtype(dtype), x.device)
 
 
 def ones_like(x: Tensor, dtype: Any = None) -> Tensor:
-    """Ones of the shape (and dtype, device) of ``x``."""
-    return full(x.shape, 1, dtype or x.dtype, x.device)
+    """A tensor of ones, of the shape (and dtype, device) of ``x``."""
+    return _filled(x.shape, 1, x.dtype if dtype is None else as_dtype(dtype), x.device)
 
 
 def full_like(x: Tensor, value: Any, dtype: Any = None) -> Tensor:
-    """``value`` everywhere, in the shape (and dtype, device) of ``x``."""
+    """A tensor filled with ``value``, of the shape (and dtype, device) of ``x``."""
     return full(x.shape, value, dtype or x.dtype, x.device)
 
 
 def arange(start: Any, stop: Any = None, step: Any = 1, dtype: Any = None, device: Any = None) -> Tensor:
-    """The numbers start, start + step, ... below ``stop`` (``arange(n)``: 0 to n - 1).
+    """The numbers start, start + step, ... below ``stop``; ``arange(n)`` gives 0 to n - 1.
 
-    int64 when all arguments are integers, else float32. Element i is start + i * step, rounded once.
+    The dtype is int64 when all arguments are integers, else float32. Element i is start + i * step, computed in int64
+    or float64 and then cast.
     """
     first, last = (0, start) if stop is None else (start, stop)
     if step == 0:
@@ -497,9 +472,9 @@ def eye(rows: int, columns: int | None = None, dtype: Any = None, device: Any = 
 
 
 def _convert(value: Any, operation: str, operand: str, like: Any) -> Any:
-    """What an operand that is neither a tensor nor a Python number becomes: NumPy's scalars count as Python's.
+    """What an operand that is neither a tensor nor a Python number becomes; NumPy's scalars count as Python numbers.
 
-    Arrays and lists go to the device of ``like``, a tensor beside them, if there is one.
+    Arrays and lists go to the device of ``like``, another operand of the operation, if there is one.
     """
     device = None if like is None else like.device
     if isinstance(value, np.generic):
@@ -512,7 +487,7 @@ def _convert(value: Any, operation: str, operand: str, like: Any) -> Any:
 _C.set_tensor_type(Tensor)
 _C.bind(
     ShapeError=ShapeError, DTypeError=DTypeError, CaptureError=CaptureError, AutogradError=AutogradError,
-    convert=_convert, getitem=indexing.getitem, setitem=indexing.setitem, cast=elementwise.cast,
+    convert=_convert, getitem=indexing.getitem, setitem=indexing.setitem, assign=assign, cast=elementwise.cast,
     add=elementwise.add, subtract=elementwise.sub, multiply=elementwise.mul, divide=elementwise.div,
     power=elementwise.pow, negative=elementwise.neg, absolute=elementwise.abs, matmul=products.matmul,
     floor_divide=elementwise.floor_divide, remainder=elementwise.remainder,

@@ -2,20 +2,20 @@
 
 
 class ShapeError(ValueError):
-    """Shapes do not fit: the text names the operation and the shapes."""
+    """Shapes do not fit together; the text names the operation and the shapes."""
 
 
 class DTypeError(TypeError):
-    """A dtype (or device) is not accepted: the text names the operation and the dtypes."""
+    """A dtype or a device is not accepted; the text names the operation and the dtypes."""
 
 
 class CaptureError(RuntimeError):
-    """A step cannot be recorded: the text says what prevents it and on which line."""
+    """A step cannot be recorded; the text says what prevents it, and on which line."""
 
 
 class AutogradError(RuntimeError):
-    """A gradient cannot be had: a saved tensor was changed in place, or the graph is already released."""
+    """There is no gradient, or it would be wrong: the graph is released, or a saved tensor was changed in place."""
 
 
 class DeviceError(RuntimeError):
-    """A device cannot be had: the text says what is missing."""
+    """A device cannot be used; the text says what is missing."""

@@ -1,6 +1,6 @@
-"""Metrics, computed from sums over batches that stay on the device until they are read.
+"""Metrics, computed from sums over batches; the sums stay on the device until they are read.
 
-A metric is a :class:`Metric`; called with outputs and targets it gives its value at once:
+A :class:`Metric` that is called with outputs and targets gives its value at once:
 
 >>> dl.metrics.accuracy(np.array([[2.0, 1.0], [0.5, 3.0]]), np.array([0, 0]))
 0.5
@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from dlcore._autograd import no_grad
+from dlcore._recordable import Recordable
 from dlcore._tensor import Tensor, arange, tensor, zeros
 from dlcore.dtypes import float64
 from dlcore.errors import ShapeError
@@ -29,22 +30,22 @@ __all__ = [
 
 
 Shape = tuple[int, ...]
-_OWN: list[Shape] = [(), (), ()]  # what a Meter adds up by itself: batches, loss * samples, samples with a loss
+_OWN: list[Shape] = [(), (), ()]  # what a Meter adds up besides: batches, loss * samples, samples with a loss
 
 
-class Metric:
+class Metric(Recordable):
     """A figure of merit made of sums: ``value(*sums)``, with the ``sums`` of all batches added up.
 
     ``sums(outputs, targets)`` gives Tensors or Python numbers, of the same shapes for every batch; they are added up on
-    the device, in float64. It reads nothing back, so that it can stand in a recorded step. ``value`` gets float64
-    arrays, numbers where the sums have no axes.
+    the device, in float64. It must not read values back, so that a step with it can be recorded. ``value`` gets the
+    totals as float64 arrays, or as numbers where they have no axes.
     """
 
     name = "metric"
     higher_is_better = True
 
     def sums(self, outputs: Tensor, targets: Tensor) -> Sequence[Tensor | float]:
-        """What one batch contributes."""
+        """What one batch adds to the sums."""
         raise NotImplementedError(f"{type(self).__name__}: sums is not written")
 
     def value(self, *sums: Any) -> Any:
@@ -59,14 +60,14 @@ class Metric:
 
 
 class _Mean(Metric):
-    """A metric that is one sum over a count."""
+    """A metric that is a sum divided by a count."""
 
     def value(self, total: Any, count: Any) -> float:
         return float(total / count) if count else float("nan")
 
 
 class Accuracy(_Mean):
-    """Share of labels (...) that are the argmax of the logits (..., C)."""
+    """The share of the labels (...) that are the argmax of the logits (..., C)."""
 
     name = "accuracy"
 
@@ -76,7 +77,7 @@ class Accuracy(_Mean):
 
 
 class TopK(_Mean):
-    """Share of labels (...) with fewer than ``k`` logits (..., C) above their own (equal ones do not count)."""
+    """The share of the labels (...) whose logit is among the ``k`` largest of (..., C); equal ones count as smaller."""
 
     def __init__(self, k: int = 5):
         if k < 1:
@@ -92,7 +93,7 @@ class TopK(_Mean):
 
 
 class ConfusionMatrix(Metric):
-    """counts[i, j]: samples of class i (targets) predicted as class j (argmax of the logits (..., C)); int64 (C, C)."""
+    """How many samples of class i (targets) are predicted as class j (argmax of the logits (..., C)): int64 (C, C)."""
 
     name = "confusion_matrix"
 
@@ -108,7 +109,7 @@ class ConfusionMatrix(Metric):
 
 
 class MeanSquaredError(_Mean):
-    """Mean of (output - target)^2 over all elements."""
+    """The mean of (output - target)^2 over all elements."""
 
     name = "mse"
     higher_is_better = False
@@ -119,7 +120,7 @@ class MeanSquaredError(_Mean):
 
 
 class MeanAbsoluteError(_Mean):
-    """Mean of |output - target| over all elements."""
+    """The mean of |output - target| over all elements."""
 
     name = "mae"
     higher_is_better = False
@@ -129,7 +130,7 @@ class MeanAbsoluteError(_Mean):
 
 
 class R2(Metric):
-    """Coefficient of determination, 1 - sum (y - output)^2 / sum (y - mean y)^2, the mean over the output's columns.
+    """Coefficient of determination, 1 - sum (y - output)^2 / sum (y - mean y)^2, averaged over the output's columns.
 
     A constant column counts as 1 when it is met exactly and 0 otherwise.
     """
@@ -150,7 +151,7 @@ class R2(Metric):
 
 
 class _Function(_Mean):
-    """The mean over samples of a function's value per batch."""
+    """The value of a function for each batch, averaged over the samples."""
 
     def __init__(self, function: Callable[[Tensor, Tensor], Any]):
         self.function, self.name = function, getattr(function, "__name__", type(function).__name__)
@@ -168,7 +169,7 @@ _BY_NAME: dict[str, Metric] = {m.name: m for m in (accuracy, confusion_matrix, m
 def get(metric: Any) -> Metric:
     """The metric meant: a name ("accuracy", "top5", "r2", "mae", "mse", "confusion_matrix"), a Metric or a function.
 
-    A function f(outputs, targets) gives the mean over a batch; batches are weighted by their samples.
+    A function f(outputs, targets) is to give the mean over a batch; batches count by their number of samples.
     """
     if isinstance(metric, type) and issubclass(metric, Metric):
         return metric()
@@ -186,12 +187,12 @@ def get(metric: Any) -> Metric:
     raise TypeError(f"metrics: a name, a Metric or a function expected, not {type(metric).__name__}")
 
 
-class Meter:
+class Meter(Recordable):
     """Adds up metrics over batches, without reading anything back before ``compute``.
 
-    ``loss`` given to ``update`` is averaged over samples, so that a last, smaller batch counts for what it holds.
-    All sums lie side by side in one float64 tensor, made at the first ``update`` and the same for the Meter's life: a
-    recorded step that updates the meter goes on doing so after ``reset``.
+    The ``loss`` given to ``update`` is averaged over samples, so that a smaller last batch counts for what it holds.
+    All sums lie side by side in one float64 tensor, made at the first ``update`` and kept for the Meter's life, so that
+    a recorded step that updates the meter goes on doing so after ``reset``.
     """
 
     def __init__(self, metrics: Iterable[Any] = ()):
@@ -201,7 +202,7 @@ class Meter:
             raise ValueError(f"metrics: names must differ from each other and from 'loss': {', '.join(names)}")
         self._sums: Tensor | None = None
         self._shapes: list[list[Shape]] = []  # of each metric's sums
-        self._places: list[list[Tensor]] = []  # views of the tensor: _OWN, then each metric's sums
+        self._parts: list[list[Tensor]] = []  # views of that tensor: _OWN, then the sums of each metric
 
     def reset(self) -> None:
         """Forget all batches."""
@@ -209,36 +210,36 @@ class Meter:
             self._sums.zero_()
 
     def update(self, outputs: Tensor, targets: Tensor, loss: Tensor | None = None) -> None:
-        """Add a batch. ShapeError where a metric's sums have other shapes than in earlier batches."""
+        """Add a batch. Raises ShapeError where a metric's sums have other shapes than in earlier batches."""
         with no_grad():
             outputs = outputs.detach()
             found = [[_as_sum(s) for s in metric.sums(outputs, targets)] for metric in self.metrics]
             shapes = [[s.shape if isinstance(s, Tensor) else () for s in sums] for sums in found]
             if self._sums is None or shapes != self._shapes:
                 self._prepare(shapes, outputs.device)
-            (batches, total, samples), *places = self._places
+            (batches, total, samples), *parts = self._parts
             batches += 1
             if loss is not None:
                 rows = outputs.shape[0] if outputs.ndim else 1
                 weighted = loss.detach().astype(float64) * rows
                 total += weighted.reshape(()) if weighted.ndim else weighted
                 samples += rows
-            for into, sums in zip(places, found, strict=True):
-                for place, more in zip(into, sums, strict=True):
-                    place += more
+            for part, sums in zip(parts, found, strict=True):
+                for kept, more in zip(part, sums, strict=True):
+                    kept += more
 
     def _prepare(self, shapes: list[list[Shape]], device: Any) -> None:
-        """Makes the tensor for sums of these shapes; raises where it is made already, for others."""
+        """Makes the tensor for sums of these shapes; raises ShapeError where it is there already, for other ones."""
         if self._sums is not None:
             changed = zip(self.metrics, self._shapes, shapes, strict=True)
             name, before, now = next((m.name, a, b) for m, a, b in changed if a != b)
             raise ShapeError(f"{name}: a batch gives sums of shapes {now}, earlier ones gave {before}")
-        size = sum(math.prod(shape) for row in (_OWN, *shapes) for shape in row)
+        size = sum(math.prod(shape) for group in (_OWN, *shapes) for shape in group)
         self._sums = zeros(size, dtype=float64, device=device)
-        self._shapes, self._places = shapes, _split(self._sums, (_OWN, *shapes))
+        self._shapes, self._parts = shapes, _split(self._sums, (_OWN, *shapes))
 
     def compute(self) -> dict[str, Any]:
-        """Name -> value over all batches so far ("loss" first, where one was given); waits for the device."""
+        """Name -> value over all batches so far, "loss" first where one was given. Waits for the device."""
         if self._sums is None:
             return {}
         (batches, total, samples), *sums = _split(self._sums.numpy().copy(), (_OWN, *self._shapes))
@@ -249,26 +250,17 @@ class Meter:
             result[metric.name] = metric.value(*(v[()] for v in values))
         return result
 
-    # -- recorded steps (dlcore/_capture.py)
-
-    def _recorded_state(self) -> Any:
+    def recorded_state(self) -> Any:
+        """The tensor of all sums; recorded steps go on adding to it."""
         return self._sums
 
-    def _recorded_parts(self) -> list[Any]:
-        return [m.function if isinstance(m, _Function) else m for m in self.metrics]
-
-    def _rollback(self) -> Callable[[], None]:
-        """A function that puts back what a run without kernels leaves behind."""
-        before = self._sums, self._shapes, self._places
-
-        def restore() -> None:
-            self._sums, self._shapes, self._places = before
-
-        return restore
+    def recorded_parts(self) -> list[Metric]:
+        """The metrics, which may read variables of their own."""
+        return self.metrics
 
 
 def _as_sum(x: Any) -> Any:
-    """A Tensor, or a number, which needs no memory on the device."""
+    """``x`` as a Tensor, or as a number, which needs no memory on the device."""
     if isinstance(x, Tensor):
         return x
     if isinstance(x, int | float):
@@ -278,12 +270,12 @@ def _as_sum(x: Any) -> Any:
 
 
 def _split(vector: Any, shapes: Sequence[Sequence[Shape]]) -> list[list[Any]]:
-    """Views of ``vector``, side by side, in these shapes."""
+    """Views of ``vector`` in these shapes, one after the other."""
     parts: list[list[Any]] = []
     start = 0
-    for row in shapes:
+    for group in shapes:
         parts.append([])
-        for shape in row:
+        for shape in group:
             end = start + math.prod(shape)
             parts[-1].append(vector[start:end].reshape(shape))
             start = end
@@ -301,7 +293,7 @@ def _one_hot(labels: Tensor, classes: int) -> Tensor:
 
 @functools.lru_cache(maxsize=64)
 def _classes(n: int, device: Any) -> Tensor:
-    """0 to n - 1, made once: a recorded step makes no tensors from the host's numbers."""
+    """The integers 0 to n - 1, made only once, so that no step makes them."""
     return arange(n, device=device)
 
 

@@ -5,7 +5,7 @@
     order = dl.randperm(60000)
 
 A generator is a seed and an offset in device memory (see `dlcore.ops.random`): the same seed gives the same numbers on
-every device. Without ``generator`` the device's default one is used; until `manual_seed` its seed is 0.
+every device. Where no ``generator`` is given, the default one of the device is used; its seed is 0 until `manual_seed`.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from dlcore._device import device as as_device
 from dlcore._tensor import Tensor, tensor
 from dlcore.dtypes import as_dtype, default_float, int64
 from dlcore.errors import ShapeError
-from dlcore.ops import random as rows
+from dlcore.ops import random as operations
 
 __all__ = [
     "Generator", "bernoulli", "default_generator", "dropout", "manual_seed", "normal", "permutation", "rand", "randint",
@@ -29,9 +29,9 @@ Shape = int | Sequence[int]
 
 
 class Generator:
-    """A stream of random numbers: ``state``, an int64 tensor (seed, offset), moves on with every draw.
+    """A stream of random numbers; ``state``, an int64 tensor (seed, offset), advances with every draw.
 
-    The tensor stays the same for the generator's life, so that recorded steps go on with it.
+    The tensor is the same for the generator's life, so recorded steps draw the numbers that eager ones would.
     """
 
     def __init__(self, seed: int = 0, device: Any = None):
@@ -56,7 +56,7 @@ class Generator:
         return self.state.clone()
 
     def set_state(self, state: Tensor) -> None:
-        """Goes back to a state that `get_state` gave. Raises ShapeError for anything else."""
+        """Goes back to a state that `get_state` has returned. Raises ShapeError for anything else."""
         if state.shape != (2,) or state.dtype is not int64:
             raise ShapeError(
                 f"set_state: a state is int64 of shape (2,), not {state.dtype.name} of shape {state.shape}"
@@ -68,15 +68,15 @@ class Generator:
 
 
 _defaults: dict[Device, Generator] = {}
-_seed = 0  # of default generators still to be made
+_seed = 0  # of the default generators that are still to be made
 
 
 def default_generator(device: Any = None) -> Generator:
-    """The generator used on ``device`` where none is given."""
-    place = default_device() if device is None else as_device(device)
-    if place not in _defaults:
-        _defaults[place] = Generator(_seed, place)
-    return _defaults[place]
+    """The generator that is used on ``device`` where none is given."""
+    chosen = default_device() if device is None else as_device(device)
+    if chosen not in _defaults:
+        _defaults[chosen] = Generator(_seed, chosen)
+    return _defaults[chosen]
 
 
 def manual_seed(seed: int) -> Generator:
@@ -117,8 +117,8 @@ def uniform(
     device: Any = None,
     generator: Generator | None = None,
 ) -> Tensor:
-    """Numbers uniform in [low, high); float32 by default. See the row `uniform`."""
-    return rows.uniform(_state(generator, device), _shape(shape), float(low), float(high), _float(dtype))
+    """Numbers uniform in [low, high); float32 by default. See `dlcore.ops.random.uniform`."""
+    return operations.uniform(_state(generator, device), _shape(shape), float(low), float(high), _float(dtype))
 
 
 def normal(
@@ -129,18 +129,18 @@ def normal(
     device: Any = None,
     generator: Generator | None = None,
 ) -> Tensor:
-    """Normally distributed numbers; float32 by default. See the row `normal`."""
-    return rows.normal(_state(generator, device), _shape(shape), float(mean), float(std), _float(dtype))
+    """Normally distributed numbers; float32 by default. See `dlcore.ops.random.normal`."""
+    return operations.normal(_state(generator, device), _shape(shape), float(mean), float(std), _float(dtype))
 
 
 def bernoulli(shape: Shape, p: float = 0.5, device: Any = None, generator: Generator | None = None) -> Tensor:
-    """A boolean mask, true with probability ``p``. See the row `bernoulli`."""
-    return rows.bernoulli(_state(generator, device), _shape(shape), float(p))
+    """A boolean mask, true with probability ``p``. See `dlcore.ops.random.bernoulli`."""
+    return operations.bernoulli(_state(generator, device), _shape(shape), float(p))
 
 
 def permutation(n: int, device: Any = None, generator: Generator | None = None) -> Tensor:
-    """The integers 0 to n - 1 in random order, int64. See the row `permutation`."""
-    return rows.permutation(_state(generator, device), n)
+    """The integers 0 to n - 1 in random order, int64. See `dlcore.ops.random.permutation`."""
+    return operations.permutation(_state(generator, device), n)
 
 
 def rand(
@@ -165,9 +165,9 @@ def randint(
     device: Any = None,
     generator: Generator | None = None,
 ) -> Tensor:
-    """Integers uniform in [low, high), or in [0, low) where ``high`` is None. See the row `randint`."""
+    """Integers uniform in [low, high), or in [0, low) where ``high`` is None. See `dlcore.ops.random.randint`."""
     first, last = (0, low) if high is None else (low, high)
-    return rows.randint(_state(generator, device), _shape(shape), first, last, as_dtype(dtype))
+    return operations.randint(_state(generator, device), _shape(shape), first, last, as_dtype(dtype))
 
 
 def randperm(n: int, device: Any = None, generator: Generator | None = None) -> Tensor:
@@ -176,5 +176,8 @@ def randperm(n: int, device: Any = None, generator: Generator | None = None) -> 
 
 
 def dropout(x: Tensor, p: float = 0.5, generator: Generator | None = None) -> Tensor:
-    """``x`` with each element set to 0 with probability ``p``, the others divided by 1 - p. See the row `dropout`."""
-    return rows.dropout(x, _state(generator, x.device), float(p))
+    """``x`` with each element set to 0 with probability ``p``, the others divided by 1 - p.
+
+    See `dlcore.ops.random.dropout`.
+    """
+    return operations.dropout(x, _state(generator, x.device), float(p))

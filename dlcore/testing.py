@@ -1,16 +1,17 @@
-"""Checks made from a row: what the tests of dlcore run for every operation, and what a row of your own gets too.
+"""Checks made from a definition: what the tests of dlcore run for every operation, and what one of your own gets too.
 
     from dlcore import testing
     testing.check(my_op)          # every sample, dtype and memory layout; gradients; errors; repeatability
     testing.check(my_op, "cuda")  # the same on a GPU, gradients against the CPU's in float64
 
-Each check raises AssertionError naming the row, the sample, the worst element and the error in units of the bound.
+Each check raises AssertionError naming the operation, the sample, the worst element and the error in units of the bound.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -22,7 +23,7 @@ from dlcore._device import device as as_device
 from dlcore._tensor import Tensor, from_numpy, tensor
 from dlcore.dtypes import DType, as_dtype, float64
 from dlcore.errors import CaptureError
-from dlcore.op import Op, Sample, Spec
+from dlcore.op import Op, Sample, Spec, flat, lengths_of
 
 __all__ = [
     "LAYOUTS",
@@ -37,8 +38,13 @@ __all__ = [
     "check_second_order",
     "compare",
     "difference",
+    "drawn",
+    "attributes",
+    "lengths",
+    "rounded",
     "samples",
     "specs",
+    "values",
 ]
 
 LAYOUTS = ("contiguous", "transposed", "strided", "reversed")
@@ -46,19 +52,36 @@ Arrays = list[Any]
 
 
 def samples(op: Op) -> list[Sample]:
-    """The row's samples, the same ones every time."""
-    return list(op.samples(np.random.default_rng(0))) if op.samples else []
+    """The operation's samples, described; `rounded` draws one."""
+    return list(op.sample_inputs())
 
 
 # ---- building operands --------------------------------------------------------------------------------------------
 
 
-def rounded(sample: Sample, dtype: DType) -> Arrays:
-    """The sample's inputs with its float64 arrays rounded to ``dtype``."""
+@lru_cache(maxsize=2)  # the same sample is taken in several dtypes and layouts in turn
+def drawn(op: Op, sample: Sample) -> Arrays:
+    """The sample's inputs, one by one; not to be written."""
+    return sample.arrays(op.name, op.signature.operands)
+
+
+def rounded(op: Op, sample: Sample, dtype: DType) -> Arrays:
+    """The sample's inputs, one by one, with its float64 arrays rounded to ``dtype``."""
     with np.errstate(over="ignore"):  # what the dtype cannot hold is infinite
         return [
-            x.astype(dtype.numpy) if isinstance(x, np.ndarray) and x.dtype == np.float64 else x for x in sample.inputs
+            x.astype(dtype.numpy) if isinstance(x, np.ndarray) and x.dtype == np.float64 else x
+            for x in drawn(op, sample)
         ]
+
+
+def attributes(op: Op, sample: Sample) -> tuple[Any, ...]:
+    """The sample's attributes by position, defaults too, as a caller gives them."""
+    return op.named_attributes(sample.attrs)
+
+
+def lengths(op: Op, sample: Sample) -> tuple[int, ...]:
+    """How many tensors the groups among the sample's operands have."""
+    return lengths_of(sample.inputs, op.signature.operands)
 
 
 def laid_out(array: np.ndarray[Any, Any], layout: str) -> np.ndarray[Any, Any]:
@@ -97,54 +120,64 @@ def _fresh(array: np.ndarray[Any, Any], layout: str, place: Device) -> Tensor:
 
 
 def specs(op: Op, operands: Sequence[Any]) -> list[Spec | None]:
-    """What `infer`, `cost` and `params` see of the operands, promoted."""
-    given = [None if x is None else _spec(x) for x in operands]
-    targets = op.promote(given) if op.promote else [None] * len(given)
-    return [s if s is None or d is None else s._replace(dtype=d) for s, d in zip(given, targets, strict=True)]
+    """What shape rules and costs see of the operands, promoted."""
+    return op.promoted([_spec(x) for x in operands])
 
 
-def _spec(x: Any) -> Spec:
+def _spec(x: Any) -> Spec | None:
+    if x is None:
+        return None
     if isinstance(x, Tensor):
-        return Spec(x.shape, x.dtype, False, x.strides)
+        return Spec(x.shape, x.dtype, x.weak, x.strides)
+    if isinstance(x, np.ndarray):
+        return Spec(x.shape, as_dtype(x.dtype))
     return Spec((), as_dtype(type(x)), True)
 
 
-def call(op: Op, operands: Sequence[Any], attrs: tuple[Any, ...]) -> list[Any]:
-    """Outputs of the row; for a row that writes in place, the operands it wrote, then its outputs."""
-    result = op.call(list(operands), *attrs) if op.variadic else op.call(*operands, *attrs)
+def values(op: Op, operands: Sequence[Any], attrs: Sequence[Any], lengths: Sequence[int] = ()) -> dict[str, Any]:
+    """Operands and converted attributes by name: what an operation's functions are called with."""
+    bound = op.bind(attrs, [_spec(x) for x in operands], lengths)
+    return op.values(operands, bound, lengths)
+
+
+def call(op: Op, operands: Sequence[Any], attrs: Sequence[Any] = (), lengths: Sequence[int] = ()) -> list[Any]:
+    """Outputs of the operation; of one that writes in place, the operands it wrote, then its outputs."""
+    result = op.call(*op.nested(operands, lengths), *attrs)
     outputs = [] if result is None else list(result) if isinstance(result, tuple) else [result]
-    return [operands[k] for k in written(op, len(operands), attrs)] + outputs
+    return [operands[k] for k in op.written(lengths)] + [o for o in outputs if o is not None]
 
 
-def written(op: Op, n: int, attrs: tuple[Any, ...]) -> list[int]:
-    """Positions of the operands that the row changes in place."""
-    return list(op.writes(attrs, n)) if callable(op.writes) else [op.input_names.index(name) for name in op.writes]
+def _wide(arrays: Sequence[Any], dtype: Any) -> Arrays:
+    """Copies, floating ones in ``dtype``."""
+    return [
+        x.astype(dtype if as_dtype(x.dtype).is_float else x.dtype) if isinstance(x, np.ndarray) else x for x in arrays
+    ]
 
 
-def reference(op: Op, arrays: Sequence[Any], attrs: tuple[Any, ...]) -> list[np.ndarray[Any, Any]]:
-    """The row's `ref` on the values the row is given, in float64."""
-    assert op.ref is not None, f"{op.name}: the row has no reference"
-    wide = [x.astype(np.float64) if isinstance(x, np.ndarray) and as_dtype(x.dtype).is_float else x for x in arrays]
-    wide = [x.copy() if isinstance(x, np.ndarray) else x for x in wide]
+def reference(
+    op: Op, arrays: Sequence[Any], attrs: Sequence[Any] = (), lengths: Sequence[int] = ()
+) -> list[np.ndarray[Any, Any]]:
+    """What the operation's reference gives for these values, in float64."""
+    given = values(op, arrays, attrs, lengths)
+    given |= dict(zip(op.input_names, op.nested(_wide(arrays, np.float64), lengths), strict=True))
     with np.errstate(all="ignore"):
-        result = op.ref(wide, *attrs) if op.variadic else op.ref(*wide, *attrs)
-    return [np.asarray(r) for r in (result if isinstance(result, tuple | list) else (result,))]
+        return [np.asarray(r) for r in op.expected(given) if r is not None]
 
 
-def long_reference(op: Op, arrays: Sequence[Any], attrs: tuple[Any, ...]) -> list[np.ndarray[Any, Any]]:
-    """What `ref` gives in long double: for float64 operands, on which `ref` in float64 is no better than a kernel.
+def long_reference(
+    op: Op, arrays: Sequence[Any], attrs: Sequence[Any] = (), lengths: Sequence[int] = ()
+) -> list[np.ndarray[Any, Any]]:
+    """What the reference gives in long double: for float64 operands, on which it is in float64 no better than a kernel.
 
     Empty where it does not take long doubles.
     """
-    long = [
-        x.astype(np.longdouble) if isinstance(x, np.ndarray) and as_dtype(x.dtype).is_float else x for x in arrays
-    ]
+    given = values(op, arrays, attrs, lengths)
+    given |= dict(zip(op.input_names, op.nested(_wide(arrays, np.longdouble), lengths), strict=True))
     try:
         with np.errstate(all="ignore"):
-            made = op.ref(long, *attrs) if op.variadic else op.ref(*long, *attrs)  # type: ignore[misc]
+            return [np.asarray(r) for r in op.expected(given) if r is not None]
     except (TypeError, ValueError):
         return []
-    return [np.asarray(r) for r in (made if isinstance(made, tuple | list) else (made,))]
 
 
 # ---- comparing ----------------------------------------------------------------------------------------------------
@@ -236,13 +269,14 @@ def guarded() -> Iterator[None]:
 
 
 def check_forward(op: Op, sample: Sample, dtype: DType, layout: str = "contiguous", device: Any = CPU) -> float:
-    """The row's outputs against `ref` on inputs rounded to ``dtype``; inputs it does not write stay as they were.
+    """The outputs against the reference on inputs rounded to ``dtype``; inputs not written stay as they were.
 
     Returns the largest error in units of eps * magnitude.
     """
-    arrays = rounded(sample, dtype)
+    arrays = rounded(op, sample, dtype)
     what = f"{op.name} {dtype.name} {sample.why or 'sample'} {layout}"
-    return check_call(op, lambda: tensors(arrays, layout, device), sample.attrs, arrays, what)
+    make = lambda: tensors(arrays, layout, device)  # noqa: E731
+    return check_call(op, make, attributes(op, sample), arrays, what, lengths=lengths(op, sample))
 
 
 def check_call(
@@ -252,33 +286,34 @@ def check_call(
     arrays: Sequence[Any] | None = None,
     what: str = "",
     *,
+    lengths: Sequence[int] = (),
     precise: bool = False,
     overflows: bool = False,
 ) -> float:
-    """One call on the operands that ``make`` makes, against `ref`; what it does not write stays as it was.
+    """One call on the operands that ``make`` makes, against the reference; what it does not write stays as it was.
 
-    ``arrays``: the operands as the reference takes them (default: their values, cast as the row promotes them).
-    ``precise``: a result may also agree with `long_reference`. ``overflows``: see `difference`. Returns the largest
+    ``arrays``: the operands as the reference takes them (default: their values, cast as the operation promotes them).
+    ``lengths``: of groups. ``precise``: a result may also agree with `long_reference`. ``overflows``: see `difference`. Returns the largest
     error in units of eps * magnitude.
     """
     with guarded(), _autograd.no_grad():
         operands = make()
         given = [np.asarray(x).tobytes() if isinstance(x, Tensor) else None for x in operands]
         arrays = promoted(op, operands) if arrays is None else arrays
-        got = call(op, operands, attrs)
-        want, what = reference(op, arrays, attrs), what or op.name
-        better = long_reference(op, arrays, attrs) if precise else []
+        got = call(op, operands, attrs, lengths)
+        want, what = reference(op, arrays, attrs, lengths), what or op.name
+        better = long_reference(op, arrays, attrs, lengths) if precise else []
         assert len(got) == len(want), f"{what}: {len(got)} results, the reference has {len(want)}"
         worst = 0.0
         for k, (g, w) in enumerate(zip(got, want, strict=True)):
-            scale = magnitude(op, arrays, attrs, k, len(want))
+            scale = magnitude(op, arrays, attrs, k, len(want), lengths)
             found = difference(g, w, op.ulp, scale, overflows=overflows)
             if found.text and better:
                 again = difference(g, better[k], op.ulp, scale, overflows=overflows)
                 found = found if again.text else again
             assert not found.text, f"{what} [{k}]: {found.text}"
             worst = max(worst, found.ulps)
-        for k in set(range(len(operands))) - set(written(op, len(operands), attrs)):
+        for k in set(range(len(operands))) - set(op.written(lengths)):
             if isinstance(operands[k], Tensor):
                 assert np.asarray(operands[k]).tobytes() == given[k], f"{what}: operand {k} was changed"
         del operands, got
@@ -286,7 +321,7 @@ def check_call(
 
 
 def promoted(op: Op, operands: Sequence[Any]) -> Arrays:
-    """Copies of the operands' values, cast by NumPy as the row promotes them; Python scalars and None as they are."""
+    """Copies of the operands' values, cast by NumPy as the operation promotes them; Python scalars and None as they are."""
     with np.errstate(all="ignore"):  # what the dtype cannot hold is infinite
         return [
             np.array(x, copy=True).astype(s.dtype.numpy) if isinstance(x, Tensor) and s is not None else x
@@ -294,14 +329,15 @@ def promoted(op: Op, operands: Sequence[Any]) -> Arrays:
         ]
 
 
-def magnitude(op: Op, arrays: Sequence[Any], attrs: tuple[Any, ...], k: int, n: int) -> Any:
-    """What errors of output ``k`` are measured against; None means the reference's own size."""
-    if op.magnitude is None:
-        return None
-    wide = [x.astype(np.float64) if isinstance(x, np.ndarray) and as_dtype(x.dtype).is_float else x for x in arrays]
+def magnitude(
+    op: Op, arrays: Sequence[Any], attrs: Sequence[Any], k: int, n: int, lengths: Sequence[int] = ()
+) -> Any:
+    """What errors of output ``k`` of ``n`` are measured against; None means the reference's own size."""
+    given = values(op, arrays, attrs, lengths)
+    given |= dict(zip(op.input_names, op.nested(_wide(arrays, np.float64), lengths), strict=True))
     with np.errstate(all="ignore"):
-        scale = op.magnitude(wide, *attrs) if op.variadic else op.magnitude(*wide, *attrs)
-    return scale[k] if n > 1 and isinstance(scale, tuple | list) else scale
+        scale = op.magnitudes(given)
+    return scale[k] if isinstance(scale, tuple | list) else scale
 
 
 def _floats(arrays: Sequence[Any]) -> list[int]:
@@ -319,7 +355,7 @@ def _directions(arrays: Sequence[Any], keys: Sequence[int], rng: np.random.Gener
 def _gradients(
     op: Op,
     arrays: Sequence[Any],
-    attrs: tuple[Any, ...],
+    sample: Sample,
     keys: Sequence[int],
     weights: Sequence[Any],
     create_graph: bool,
@@ -329,8 +365,8 @@ def _gradients(
     operands = tensors(arrays, device=device)
     for k in keys:
         operands[k].requires_grad = True
-    result = op.call(operands, *attrs) if op.variadic else op.call(*operands, *attrs)
-    outputs = list(result) if isinstance(result, tuple) else [result]
+    result = op.call(*op.nested(operands, lengths(op, sample)), *attributes(op, sample))
+    outputs = [o for o in (result if isinstance(result, tuple) else (result,)) if o is not None]
     roots = [(o, w) for o, w in zip(outputs, weights, strict=True) if w is not None and o.requires_grad]
     if not roots:
         return operands, [None] * len(keys)
@@ -341,25 +377,31 @@ def _gradients(
     return operands, list(grads)
 
 
+def _outputs(op: Op, arrays: Sequence[Any], sample: Sample) -> list[np.ndarray[Any, Any]]:
+    """What the reference gives of the outputs alone."""
+    sizes = lengths(op, sample)
+    return reference(op, arrays, attributes(op, sample), sizes)[len(op.written(sizes)) :]
+
+
 def _close(what: str, analytic: float, numeric: float, scale: float) -> None:
     error = abs(analytic - numeric)
     assert error <= 2e-6 * max(scale, 1.0), f"{what}: along a random direction {analytic!r}, by differences {numeric!r}"
 
 
 def check_gradient(op: Op, sample: Sample, dtype: DType = float64, device: Any = CPU) -> None:
-    """The gradient along a random direction against central differences of `ref`.
+    """The gradient along a random direction against central differences of the reference.
 
     Of other dtypes and devices: the gradient against the CPU's in float64, which is checked so.
     """
-    arrays, rng = rounded(sample, float64), np.random.default_rng(1)
+    arrays, rng = rounded(op, sample, float64), np.random.default_rng(1)
     keys = _floats(arrays)
-    outputs = reference(op, arrays, sample.attrs)[len(written(op, len(arrays), sample.attrs)) :]
+    outputs = _outputs(op, arrays, sample)
     weights = [rng.standard_normal(o.shape) if o.dtype.kind == "f" else None for o in outputs]
     direction, step = _directions(arrays, keys, rng), 1e-6
     what = f"{op.name} {sample.why or 'sample'}"
     if as_device(device) is not CPU:
         return _check_narrow_gradient(op, sample, dtype, keys, weights, f"{what} on {device}", device)
-    operands, grads = _gradients(op, arrays, sample.attrs, keys, weights, False)
+    operands, grads = _gradients(op, arrays, sample, keys, weights, False)
     for k, g in zip(keys, grads, strict=True):
         assert g is None or (g.shape == operands[k].shape and g.dtype is operands[k].dtype), (
             f"{what}: gradient {k} has shape {g.shape}"
@@ -367,7 +409,7 @@ def check_gradient(op: Op, sample: Sample, dtype: DType = float64, device: Any =
     analytic = [float(np.vdot(np.asarray(g), direction[k])) for k, g in zip(keys, grads, strict=True) if g is not None]
 
     def value(step: float) -> float:
-        found = reference(op, _moved(arrays, direction, step), sample.attrs)[-len(weights) :]
+        found = _outputs(op, _moved(arrays, direction, step), sample)
         return sum(float(np.vdot(w, o)) for w, o in zip(weights, found, strict=True) if w is not None)
 
     _close(what, sum(analytic), (value(step) - value(-step)) / (2 * step), sum(map(abs, analytic)))
@@ -379,11 +421,11 @@ def _check_narrow_gradient(
     op: Op, sample: Sample, dtype: DType, keys: Sequence[int], weights: Sequence[Any], what: str, device: Any = CPU
 ) -> None:
     """The gradient in ``dtype`` on ``device`` against the CPU's float64 gradient at the same rounded point."""
-    narrow = rounded(sample, dtype)
+    narrow = rounded(op, sample, dtype)
     wide = [x.astype(np.float64) if k in keys else x for k, x in enumerate(narrow)]
     coarse = [None if w is None else w.astype(dtype.numpy).astype(np.float64) for w in weights]
-    _, exact = _gradients(op, wide, sample.attrs, keys, coarse, False)
-    _, grads = _gradients(op, narrow, sample.attrs, keys, coarse, False, device)
+    _, exact = _gradients(op, wide, sample, keys, coarse, False)
+    _, grads = _gradients(op, narrow, sample, keys, coarse, False, device)
     for k, g, e in zip(keys, grads, exact, strict=True):
         if e is None or g is None:
             assert g is e, f"{what}: gradient {k} is there in one dtype only"
@@ -397,17 +439,17 @@ def _check_narrow_gradient(
 
 def check_second_order(op: Op, sample: Sample) -> None:
     """The gradient of the gradient along a random direction against central differences of the first."""
-    arrays, rng = rounded(sample, float64), np.random.default_rng(2)
+    arrays, rng = rounded(op, sample, float64), np.random.default_rng(2)
     keys = _floats(arrays)
-    outputs = reference(op, arrays, sample.attrs)[len(written(op, len(arrays), sample.attrs)) :]
+    outputs = _outputs(op, arrays, sample)
     weights = [rng.standard_normal(o.shape) if o.dtype.kind == "f" else None for o in outputs]
     direction, inner, step = _directions(arrays, keys, rng), _directions(arrays, keys, rng), 1e-5
 
     def slope(step: float) -> float:
-        _, grads = _gradients(op, _moved(arrays, direction, step), sample.attrs, keys, weights, False)
+        _, grads = _gradients(op, _moved(arrays, direction, step), sample, keys, weights, False)
         return sum(float(np.vdot(np.asarray(g), inner[k])) for k, g in zip(keys, grads, strict=True) if g is not None)
 
-    operands, grads = _gradients(op, arrays, sample.attrs, keys, weights, True)
+    operands, grads = _gradients(op, arrays, sample, keys, weights, True)
     roots = [(g, inner[k]) for k, g in zip(keys, grads, strict=True) if g is not None and g.requires_grad]
     numeric = (slope(step) - slope(-step)) / (2 * step)
     if not roots:
@@ -420,14 +462,15 @@ def check_second_order(op: Op, sample: Sample) -> None:
 
 
 def check_errors(op: Op, device: Any = CPU) -> None:
-    """Every wrong input of the row raises the error and the text it lists.
+    """Every error input of the operation raises the error and the text it lists.
 
     A GPU's kernels report bad values by their position alone, at the next wait.
     """
-    for wrong in op.errors() if op.errors else ():
-        operands = tensors(wrong.inputs, device=device)
+    for wrong in op.error_cases():
+        inputs = [*wrong.inputs, *[None] * (len(op.input_names) - len(wrong.inputs))]
+        operands = tensors(list(flat(inputs)), device=device)
         try:
-            call(op, operands, wrong.attrs)
+            call(op, operands, op.named_attributes(wrong.attrs), lengths_of(inputs, op.signature.operands))
             synchronize()
         except wrong.error as error:
             reported = as_device(device) is not CPU and f"{error}".startswith(f"{op.name}: the ")
@@ -438,16 +481,16 @@ def check_errors(op: Op, device: Any = CPU) -> None:
 
 def check_repeatable(op: Op, sample: Sample, dtype: DType, device: Any = CPU) -> None:
     """The same bits again, for any number of threads and at any address."""
-    arrays = rounded(sample, dtype)
+    arrays, attrs, sizes = rounded(op, sample, dtype), attributes(op, sample), lengths(op, sample)
     shifted = [_shifted(x) if isinstance(x, np.ndarray) else x for x in arrays]
     threads = _C.thread_count()
     try:
         with _autograd.no_grad():
-            first = [np.asarray(g).tobytes() for g in call(op, tensors(arrays, device=device), sample.attrs)]
+            first = [np.asarray(g).tobytes() for g in call(op, tensors(arrays, device=device), attrs, sizes)]
             for n in (1, 2, 3):
                 _C.set_thread_count(n)
                 moved = [_moved_by_one(x, as_device(device)) if isinstance(x, np.ndarray) else x for x in shifted]
-                again = [np.asarray(g).tobytes() for g in call(op, moved, sample.attrs)]
+                again = [np.asarray(g).tobytes() for g in call(op, moved, attrs, sizes)]
                 assert first == again, (
                     f"{op.name} {dtype.name} {sample.why}: other bits with {n} threads and another address"
                 )
@@ -463,13 +506,13 @@ def _moved_by_one(array: np.ndarray[Any, Any], place: Device) -> Tensor:
 
 
 def check_replay(op: Op, sample: Sample, dtype: DType, calls: int = 4) -> None:
-    """A captured call of the row, with its gradient, gives the bits of an eager one: results and operands it writes.
+    """A captured call, with its gradient, gives the bits of an eager one: results and operands it writes.
 
-    Over several inputs of the same shapes; what the row writes, like the state of random numbers, goes on from call to
-    call. A row whose shapes depend on values, or that goes from device to device, is refused with CaptureError.
+    Over several inputs of the same shapes; what is written, like the state of random numbers, goes on from call to
+    call. An operation whose shapes depend on values, or that goes from device to device, is refused with CaptureError.
     """
     captured = capture(_step_of(op, sample, dtype))
-    if op.dynamic or op.place:
+    if op.dynamic or op.output_device:
         try:
             list(_outcomes(op, sample, dtype, captured, calls))
         except CaptureError:
@@ -483,15 +526,15 @@ def check_replay(op: Op, sample: Sample, dtype: DType, calls: int = 4) -> None:
 
 
 def _step_of(op: Op, sample: Sample, dtype: DType) -> Any:
-    """The row as a function of its array operands: what it writes and returns, and gradients of what needs one."""
-    arrays = rounded(sample, dtype)
+    """The operation as a function of its array operands: what it writes and returns, and gradients of what needs one."""
+    arrays, attrs, sizes = rounded(op, sample, dtype), attributes(op, sample), lengths(op, sample)
     places = [k for k, x in enumerate(arrays) if isinstance(x, np.ndarray)]
 
     def step(*values: Tensor) -> list[Any]:
         operands = list(arrays)
         for k, value in zip(places, values, strict=True):
             operands[k] = value
-        outputs = call(op, operands, sample.attrs)
+        outputs = call(op, operands, attrs, sizes)
         roots = [o for o in outputs if o is not None and o.requires_grad]
         leaves = [v for v in values if v.requires_grad]
         starts = [o.detach() for o in roots]
@@ -502,8 +545,7 @@ def _step_of(op: Op, sample: Sample, dtype: DType) -> Any:
 
 def _outcomes(op: Op, sample: Sample, dtype: DType, function: Any, calls: int) -> Iterator[list[Any]]:
     """The bits of results and operands of some calls; the values of floating operands move round in their arrays."""
-    arrays = rounded(sample, dtype)
-    changed = written(op, len(arrays), sample.attrs)
+    arrays, changed = rounded(op, sample, dtype), op.written(lengths(op, sample))
     backward = sample.grad and op.differentiable and dtype.is_float and (op.random or not changed)
     state: dict[int, Tensor] = {}
     for shift in range(calls):
@@ -514,7 +556,7 @@ def _outcomes(op: Op, sample: Sample, dtype: DType, function: Any, calls: int) -
             value = state[k] if k in state else from_numpy(x.copy() if x.dtype.kind in "iub" else np.roll(x, shift))
             if k in changed:
                 state[k] = value
-            elif backward and sample.inputs[k].dtype == np.float64:
+            elif backward and drawn(op, sample)[k].dtype == np.float64:
                 value.requires_grad = True
             values.append(value)
         yield [None if t is None else np.asarray(t.detach()).tobytes() for t in [*function(*values), *values]]
@@ -529,7 +571,7 @@ def _shifted(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
 
 
 def check(op: Op, device: Any = CPU) -> None:
-    """All checks of one row: forward in every dtype and layout, gradients, errors, repeatability, replay."""
+    """All checks of one operation: forward in every dtype and layout, gradients, errors, repeatability, replay."""
     for sample in samples(op):
         for dtype in op.dtypes:
             for layout in LAYOUTS:

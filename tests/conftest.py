@@ -3,3 +3,10 @@
 import os
 
 os.environ.setdefault("DLCORE_DEVICE", "cpu")
+
+
+def pytest_addoption(parser):
+    group = parser.getgroup("dlcore")
+    group.addoption("--all-combinations", action="store_true",
+                    help="every dtype in every memory layout (make test-all), not only each pair of them")  # fmt: skip
+    group.addoption("--dtypes", default="", help="only these, for the tests of the table: float32,float64")

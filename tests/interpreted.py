@@ -1,10 +1,9 @@
-"""What the tests of reductions, softmax and losses share: a planner's Program, interpreted, beside the row's `ref`."""
+"""What the tests of reductions, softmax and losses share: a planner's Program, interpreted, beside the operation's reference."""
 
 import numpy as np
 
 from dlcore import testing
 from dlcore._tensor import from_numpy
-from dlcore.dtypes import as_dtype
 from dlcore.kernels import interpret
 from dlcore.kernels.launch import ARCHES, Call
 from dlcore.op import Spec
@@ -26,14 +25,15 @@ def planned(op, planner, arrays, attrs, extras=True, arch="sm_90"):
     """(call, program, outputs, guard bytes) of NumPy operands, None where absent."""
     views = tuple(map(interpret.view, arrays))
     specs = [None if v is None else Spec(v.shape, v.dtype) for v in views]
-    inferred = op.infer(*specs, *attrs)
-    inferred = [inferred] if isinstance(inferred, Spec) else list(inferred)
+    attrs = op.bind(attrs, specs)
+    values = op.values(specs, attrs)
+    inferred = op.inferred(values)
     rooms = [np.full(int(np.prod(o.shape)) * o.dtype.itemsize + 2 * GUARD, 0xFF, np.uint8) for o in inferred]
     outputs = [room[GUARD:-GUARD].view(o.dtype.numpy).reshape(o.shape) for room, o in zip(rooms, inferred, strict=True)]
     if not extras:
-        outputs = outputs[: len(op.outputs.split())] + [None] * len(op.extras.split())
-    params = op.params(*specs, *attrs) if op.params else [a for a in attrs if isinstance(a, int | float)]
-    call = Call(views, tuple(map(interpret.view, outputs)), tuple(attrs), tuple(params), ARCHES[arch])
+        outputs = outputs[: len(op.output_names)] + [None] * len(op.extra_names)
+    params = tuple(op.kernel_params(values))
+    call = Call(views, tuple(map(interpret.view, outputs)), attrs, params, ARCHES[arch])
     return call, planner(call), outputs, rooms
 
 
@@ -48,12 +48,9 @@ def run(op, planner, arrays, attrs, extras=True):
 
 
 def check(op, planner, arrays, attrs=(), dtype=None, why=""):
-    """The row's own bound, on float64 arrays rounded to ``dtype``; returns the outputs."""
+    """The operation's own bound, on float64 arrays rounded to ``dtype``; returns the outputs."""
     arrays = [x.astype(dtype.numpy) if dtype and x is not None and x.dtype == np.float64 else x for x in arrays]
-    wide = [x.astype(np.float64) if x is not None and as_dtype(x.dtype).is_float else x for x in arrays]
     outputs, _ = run(op, planner, arrays, attrs)
-    with np.errstate(all="ignore"):
-        want = np.asarray(op.ref(*wide, *attrs))
-        scale = op.magnitude(*wide, *attrs) if op.magnitude else None
+    want, scale = testing.reference(op, arrays, attrs)[0], testing.magnitude(op, arrays, attrs, 0, 1)
     testing.compare(f"{op.name} {why}", from_numpy(np.array(outputs[0])), want, op.ulp, scale)
     return outputs

@@ -1,4 +1,4 @@
-"""The tape and its engine: what is recorded, what is kept, what is refused."""
+"""The tape and its engine: what is tracked, what is kept, what is refused."""
 
 import gc
 import weakref
@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 import dlcore as dl
+from dlcore.op import REGISTRY, operation
 
 
 def leaf(values, dtype=dl.float64):
@@ -198,32 +199,37 @@ def test_backward_checks_what_it_is_given():
         dl.tensor([1, 2], requires_grad=True)
 
 
-def test_an_exception_in_a_vjp_leaves_the_engine_usable():
-    def broken(ctx, dout):
-        raise RuntimeError("from the vjp")
+@pytest.fixture
+def copy():
+    """Makes copying operations, which are forgotten afterwards."""
+    made = []
 
-    row = dl.op(name="test_broken_vjp", doc="The operand.", inputs="x", infer=lambda x: x, vjp=broken,
-                kernels={"cpu": "movement:copy"})  # fmt: skip
-    try:
-        x = leaf([1.0])
-        with pytest.raises(RuntimeError, match="from the vjp"):
-            row.call(x).sum().backward()
-        (x * 2.0).sum().backward()
-        assert float(x.grad) == 2.0 and dl.is_grad_enabled()
-    finally:
-        del dl.REGISTRY["test_broken_vjp"]
+    def make(name, **parts):
+        made.append(name)
+        return operation(name=name, kernels={"cpu": "movement:copy"}, **parts)(lambda x: x)
+
+    yield make
+    for name in made:
+        del REGISTRY[name]
 
 
-def test_a_float_result_without_a_rule_is_refused_rather_than_detached():
-    row = dl.op(
-        name="test_no_rule", doc="The operand.", inputs="x", infer=lambda x: x, kernels={"cpu": "movement:copy"}
-    )
-    try:
-        with pytest.raises(dl.AutogradError, match="test_no_rule: has no gradient rule"):
-            row.call(leaf([1.0]))
-        assert float(row.call(dl.ones(1))) == 1.0
-    finally:
-        del dl.REGISTRY["test_no_rule"]
+def test_an_exception_in_a_vjp_leaves_the_engine_usable(copy):
+    def broken(dout):
+        raise RuntimeError("from the rule")
+
+    function = copy("test_broken_rule", gradient=broken)
+    x = leaf([1.0])
+    with pytest.raises(RuntimeError, match="from the rule"):
+        function(x).sum().backward()
+    (x * 2.0).sum().backward()
+    assert float(x.grad) == 2.0 and dl.is_grad_enabled()
+
+
+def test_a_float_result_without_a_rule_is_refused_rather_than_detached(copy):
+    function = copy("test_no_rule")
+    with pytest.raises(dl.AutogradError, match="test_no_rule: has no gradient rule"):
+        function(leaf([1.0]))
+    assert float(function(dl.ones(1))) == 1.0
 
 
 def test_cross_entropy_refuses_a_gradient_of_its_weight():

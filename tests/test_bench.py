@@ -11,39 +11,40 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dlcore._rows import load, rows
+from dlcore._selection import load, selected
 from dlcore.bench import show
-from dlcore.bench.cases import PROGRAMS, Case, Program, cases
+from dlcore.bench.cases import SNIPPETS, Case, Snippet, cases
 from dlcore.bench.results import Results, changes, drift
 from dlcore.bench.session import Measurement, Session, Timing, _difference
 from dlcore.cli import main
 from dlcore.dtypes import bfloat16, float32, int64
-from dlcore.op import REGISTRY, Op, Operand, Size
+from dlcore.op import REGISTRY, Input, Op, Workload
+from dlcore.ops import operations
 
 ROOT = Path(__file__).resolve().parents[1]
-OWN_ROW = """
+OWN_OPERATION = """
 import math
-import numpy as np
-import dlcore as dl
-from dlcore.op import Op, Sample, Spec, floating
+from dlcore.op import Sample, Spec, floating, operation
 
-doubled = Op(
-    name="{name}", doc="2 x.", inputs="x", promote=floating, infer=lambda x: Spec(x.shape, x.dtype),
-    composite=lambda x: x + x, ref=lambda x: 2 * x, samples=lambda rng: [Sample((rng.standard_normal((33, 65)),))],
+@operation(
+    promote=floating, composite=lambda x: x + x, reference=lambda x: 2 * x, samples=[Sample((33, 65))],
     cost=lambda x: (math.prod(x.shape), 2 * x.dtype.itemsize * math.prod(x.shape)),
-    peers={{"numpy": "{numpy}"}},
+    baselines={{"numpy": "{numpy}"}},
 )
+def {name}(x: Spec) -> Spec:
+    return Spec(x.shape, x.dtype)
 """
 
 
 @pytest.fixture
 def own(tmp_path):
-    """Makes files with a row of one's own, and forgets the rows afterwards."""
+    """Makes files with an operation of one's own, and forgets the operations afterwards."""
+    operations()
     before = set(REGISTRY)
 
     def make(name, numpy="x + x"):
         path = tmp_path / f"{name}.py"
-        path.write_text(OWN_ROW.format(name=name, numpy=numpy))
+        path.write_text(OWN_OPERATION.format(name=name, numpy=numpy))
         return str(path)
 
     yield make
@@ -51,9 +52,9 @@ def own(tmp_path):
         del REGISTRY[name]
 
 
-def case(row, mode="forward", dtype=float32, largest=1 << 24):
-    """The row's largest case up to so many bytes."""
-    found = [c for c in cases(rows([row]), [dtype], [mode]) if c.bytes <= largest]
+def case(name, mode="forward", dtype=float32, largest=1 << 24):
+    """The operation's largest case up to so many bytes."""
+    found = [c for c in cases(selected([name]), [dtype], [mode]) if c.bytes <= largest]
     return max(found, key=lambda c: c.bytes)
 
 
@@ -61,33 +62,33 @@ def case(row, mode="forward", dtype=float32, largest=1 << 24):
 
 
 def test_every_case_has_a_name_of_its_own():
-    names = [c.name for c in cases(rows())]
+    names = [c.name for c in cases(selected())]
     assert len(names) == len(set(names)) > 300
 
 
 def test_modes_dtypes_and_devices_are_those_that_a_row_has():
-    assert {c.mode for c in cases(rows(["argmax"]))} == {"forward"}
-    assert {c.mode for c in cases(rows(["exp"]), [float32])} >= {"forward", "both"}
-    assert {c.dtype for c in cases(rows(["exp"]), [bfloat16])} == {bfloat16}
-    assert all("cuda" in c.size.devices for c in cases(rows(["softmax"]), device="cuda:0"))
+    assert {c.mode for c in cases(selected(["argmax"]))} == {"forward"}
+    assert {c.mode for c in cases(selected(["exp"]), [float32])} >= {"forward", "both"}
+    assert {c.dtype for c in cases(selected(["exp"]), [bfloat16])} == {bfloat16}
+    assert all("cuda" in c.workload.devices for c in cases(selected(["softmax"]), device="cuda:0"))
 
 
 def test_work_is_the_row_s_cost_and_operands_are_as_described():
-    made = Case(REGISTRY["add"], Size((Operand((3, 5), dtype=float32), (5,))), float32)
+    made = Case(REGISTRY["add"], Workload((Input((3, 5), dtype=float32), (5,))), float32)
     assert made.work == (15.0, 4.0 * (15 + 5 + 15)) and made.bytes == 4 * 35
     x, y = made.arrays()
     assert x.shape == (3, 5) and y.shape == (5,) and x.dtype == y.dtype == np.float32
     assert all(np.array_equal(p, q) for p, q in zip(made.arrays(), (x, y), strict=True)), "drawn alike every time"
 
-    labels = Case(REGISTRY["take"], Size((Operand((4, 2)), Operand((90,), 1, 4, int64)), (0,)), float32).arrays()[1]
+    labels = Case(REGISTRY["take"], Workload((Input((4, 2)), Input((90,), 1, 4, int64)), (0,)), float32).arrays()[1]
     assert labels.dtype == np.int64 and set(labels.tolist()) == {1, 2, 3}
 
 
 def test_families_and_names_that_do_not_exist_are_named():
     with pytest.raises(ValueError, match="no operation sofmax"):
-        rows(["sofmax"])
+        selected(["sofmax"])
     with pytest.raises(ValueError, match="no family of_its_own"):
-        rows(family=["of_its_own"])
+        selected(family=["of_its_own"])
 
 
 # ---- engines ------------------------------------------------------------------------------------------------------
@@ -100,20 +101,20 @@ def session():
 
 
 @pytest.mark.parametrize(
-    "row,mode,cache",
+    "name,mode,cache",
     [
         ("add", "forward", "warm"), ("add", "both", "cold"), ("add", "tracked", "warm"), ("adam", "forward", "warm"),
         ("take", "forward", "cold"), ("uniform", "forward", "warm"),
     ],
 )  # fmt: skip
-def test_cases_are_timed(session, row, mode, cache):
+def test_cases_are_timed(session, name, mode, cache):
     largest = 4096 if mode == "tracked" else 1 << 24
-    m = session.measure(case(row, mode, largest=largest), cache, rounds=2, seconds=0.001)
-    assert not m.problems and m.row == row and m.mode == mode and m.cache == cache
+    m = session.measure(case(name, mode, largest=largest), cache, rounds=2, seconds=0.001)
+    assert not m.problems and m.row == name and m.mode == mode and m.cache == cache
     for timing in m.engines.values():
         assert 0 < timing.p20 <= timing.median <= timing.p80 and timing.samples >= 2 and timing.host > 0
     numpy = {e for e in m.engines if e.startswith("numpy")}
-    assert bool(numpy) == (mode == "forward" and any(e.startswith("numpy") for e in REGISTRY[row].peers))
+    assert bool(numpy) == (mode == "forward" and any(e.startswith("numpy") for e in REGISTRY[name].ways()))
 
 
 def test_cold_operands_are_taken_in_turns(session):
@@ -128,7 +129,7 @@ def test_work_of_forward_and_backward_is_that_of_all_launches(session):
     assert both.bytes > forward.bytes and both.flops > forward.flops
 
 
-@pytest.mark.parametrize("program", PROGRAMS[:1], ids=lambda p: p.name)
+@pytest.mark.parametrize("program", SNIPPETS[:1], ids=lambda p: p.name)
 def test_programs_are_timed(session, program):
     m = session.measure(program, rounds=1, seconds=0.001)
     assert set(m.engines) == {"dlcore"} and m.mode == "program"
@@ -152,7 +153,7 @@ def test_a_library_that_fails_is_named_and_dlcore_timed_all_the_same(own):
 
 def test_a_program_of_dlcore_s_that_fails_says_so(session):
     with pytest.raises(RuntimeError, match="bench: broken: NameError: name 'nonsense'"):
-        session.measure(Program("broken", "", "nonsense()"), rounds=1, seconds=0.001)
+        session.measure(Snippet("broken", "", "nonsense()"), rounds=1, seconds=0.001)
 
 
 def test_a_library_that_cannot_start_is_left_out(tmp_path):
@@ -191,11 +192,11 @@ def test_integers_are_compared_exactly():
 # ---- files, and two runs ------------------------------------------------------------------------------------------
 
 
-def measurement(name="exp", dlcore=1e-3, spread=0.01, noise=0.01, **peers):
+def measurement(name="exp", dlcore=1e-3, spread=0.01, noise=0.01, **libraries):
     def timing(seconds):
         return Timing(seconds, seconds * (1 - spread), seconds * (1 + spread), 9, seconds)
 
-    engines = {"dlcore": timing(dlcore), **{e: timing(s) for e, s in peers.items()}}
+    engines = {"dlcore": timing(dlcore), **{e: timing(s) for e, s in libraries.items()}}
     labels = (name, name, "elementwise", "7", "float32", "forward", "warm", 1, "cpu")
     return Measurement(*labels, 7.0, 56.0, 56, noise=noise, engines=engines)
 
@@ -281,15 +282,15 @@ def test_the_command_times_and_writes_and_compares(tmp_path, capsys, monkeypatch
 
 
 def test_a_row_of_one_s_own_is_timed(own, capsys):
-    arguments = ["bench", "--load", own("own_row"), "--rounds", "1", "--seconds", "0.001", "--cache", "warm"]
+    arguments = ["bench", "--load", own("own_operation"), "--rounds", "1", "--seconds", "0.001", "--cache", "warm"]
     assert main([*arguments, "--vs", "numpy"]) == 0
     text = capsys.readouterr().out
-    assert "own_row" in text and "33x65" in text
+    assert "own_operation" in text and "33x65" in text
 
 
 def test_a_row_that_fails_is_named_and_the_others_are_timed(own, capsys):
     path = Path(own("works"))
-    broken = OWN_ROW.format(name="fails", numpy="x").replace("lambda x: x + x", "lambda x: x.nonsense()")
+    broken = OWN_OPERATION.format(name="fails", numpy="x").replace("lambda x: x + x", "lambda x: x.nonsense()")
     path.write_text(path.read_text() + broken)
     assert main(["bench", "--load", str(path), "--rounds", "1", "--seconds", "0.001", "--cache", "warm"]) == 1
     text = capsys.readouterr().out

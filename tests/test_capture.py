@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 import dlcore as dl
 from dlcore import _C, CaptureError, nn, optim
+from dlcore._reasons import Failure, FailureKind
 
 
 def bits(value):
@@ -465,6 +466,20 @@ def test_gradients_that_start_in_other_memory():
     w.grad = None
     step(dl.ones(2))
     assert w.grad.tolist() == [1, 1] and big.tolist() == [3.0] * 4
+
+
+def test_the_last_gradient_is_read_after_the_new_one_is_there():
+    w = nn.Parameter(dl.tensor([1.0, 1.0]))
+
+    @dl.capture
+    def step(x):
+        last, w.grad = w.grad, None
+        (w * x).sum().backward()
+        return (last * w.grad).sum()
+
+    w.grad = dl.ones(2)
+    for k in range(2, 8):
+        assert step(dl.tensor([float(k)] * 2)).item() == 2 * k * (k - 1 if k > 2 else 1)
 
 
 # ---- Python state -------------------------------------------------------------------------------------------------
@@ -961,3 +976,110 @@ def test_small_steps_keep_to_one_thread(side, alone):
     for _ in range(2):
         step(x)
     assert step._entries[0].recording.serial is alone
+
+
+def test_tensors_of_one_number_are_filled_by_every_replay():
+    def step(x):
+        ones, halves = dl.ones(3), dl.full((3,), 0.5)
+        ones += x
+        halves *= ones
+        return ones, halves
+
+    captured = dl.capture(step)
+    for k in range(4):
+        ones, halves = captured(dl.full((3,), float(k)))
+        assert ones.tolist() == [k + 1.0] * 3 and halves.tolist() == [(k + 1) / 2] * 3
+    assert captured.recordings == 1
+
+
+# ---- what an object says of itself --------------------------------------------------------------------------------
+
+
+class Factor(dl.Recordable):
+    def __init__(self):
+        self.value, self.kept = 2.0, None
+
+    def __call__(self, x):
+        if self.kept is None:
+            self.kept = dl.zeros(x.shape)
+        self.kept += x
+        return x * self.value
+
+
+def test_a_recordable_is_compared_when_one_of_its_attributes_is_assigned():
+    factor = Factor()
+    step = dl.capture(lambda x: factor(x))
+    assert [step(dl.ones(2)).tolist() for _ in range(4)] == [[2.0, 2.0]] * 4 and step.recordings == 1
+    assert factor.kept.tolist() == [4.0, 4.0]
+    factor.value = 5.0
+    assert [step(dl.ones(2)).tolist() for _ in range(2)] == [[5.0, 5.0]] * 2
+    assert step.reasons == ["first recording", "Factor changed"]
+    factor.value = 5.0  # the same again
+    factor.kept = factor.kept
+    assert step(dl.ones(2)).tolist() == [5.0, 5.0] and step.recordings == 2
+    del factor.value
+    with pytest.raises(AttributeError, match="value"):
+        step(dl.ones(2))
+
+
+def test_a_recordable_is_as_before_after_a_dry_run():
+    factor = Factor()
+    step = dl.capture(lambda x: factor(x))
+    step.plan(dl.ones(2))
+    assert vars(factor) == {"value": 2.0, "kept": None}
+
+
+def test_a_recordable_may_leave_out_what_steps_do_not_read():
+    class Named(Factor):
+        def recorded_state(self):
+            return self.value, self.kept
+
+    factor = Named()
+    step = dl.capture(lambda x: factor(x))
+    for k in range(4):
+        factor.name = f"call {k}"
+        step(dl.ones(2))
+    assert step.recordings == 1
+
+
+def test_what_is_recordable():
+    model = nn.Linear(2, 1)
+    batches = dl.data.Batches(dl.data.TensorDataset(np.zeros(3)))
+    for thing in (model, optim.SGD(model.parameters()), dl.metrics.Meter(), batches):
+        assert isinstance(thing, dl.Recordable)
+
+
+def test_another_transform_of_batches_makes_another_recording():
+    data = dl.data.TensorDataset(np.arange(6, dtype=np.float32), np.arange(6))
+    batches = dl.data.Batches(data)
+    step = dl.capture(lambda index: batches.fetch(index)[0])
+    index = dl.tensor([1, 2])
+    assert [step(index).tolist() for _ in range(3)] == [[1.0, 2.0]] * 3
+    batches.transform = dl.data.Normalize(1.0, 2.0)
+    assert step(index).tolist() == [0.0, 0.5]
+
+
+def test_kinds_of_failure_and_where():
+    kept = []
+
+    def reads(x):
+        return x if x.sum().item() > 0 else -x
+
+    def keeps(x):
+        kept.append(x * 2)
+
+    x = dl.ones(3)
+    for function, kind in ((reads, FailureKind.PERMANENT), (keeps, FailureKind.KEEPS_TENSOR)):
+        (alias,) = _C.begin_recording((x,), False)
+        function(alias)
+        _, (number, text, line) = _C.end_recording((alias,), ())
+        failure = Failure(FailureKind(number), text, line)
+        assert failure.kind is kind and failure.may_pass == (kind is FailureKind.KEEPS_TENSOR)
+        assert line == f"{__file__}:{function.__code__.co_firstlineno + 1}"
+        assert failure.message("f").startswith(f"capture: f cannot be recorded: {text} (at {line}: ")
+    w = dl.ones(3, requires_grad=True)
+    _C.begin_recording((), False)
+    w * 2
+    w.requires_grad = False
+    _, (number, text, line) = _C.end_recording((), ())
+    assert FailureKind(number) is FailureKind.REBINDS and line == "" and "requires_grad" in text

@@ -46,7 +46,7 @@ def test_a_dict_of_tensors_with_metadata(tmp_path):
     }
     dl.save(state, tmp_path / "s", metadata={"note": "hello"})
     read = dl.load(tmp_path / "s")
-    assert set(read) == set(state) and read.metadata["note"] == "hello" and read.transform is None
+    assert set(read) == set(state) and read.metadata["note"] == "hello" and read.preprocessing is None
     for name, value in state.items():
         assert read[name].shape == tuple(value.shape)
         np.testing.assert_array_equal(np.asarray(read[name]), np.asarray(value))
@@ -62,26 +62,26 @@ def test_other_programs_can_read_it(tmp_path):
     assert {k: v.tobytes() for k, v in read.items()} == bits(model)
 
 
-def test_the_transform_travels_with_the_model(tmp_path):
+def test_the_preprocessing_travels_with_the_model(tmp_path):
     model = network()
-    model.fitted_transform = Normalize(np.arange(5), np.arange(5) + 0.5)
+    model.preprocessing = Normalize(np.arange(5), np.arange(5) + 0.5)
     dl.save(model, tmp_path / "m")
     other = dl.load(network(), tmp_path / "m")
     x = np.random.default_rng(0).standard_normal((3, 5)).astype(np.float32)
-    np.testing.assert_array_equal(other.fitted_transform(x), model.fitted_transform(x))
+    np.testing.assert_array_equal(other.preprocessing(x), model.preprocessing(x))
     np.testing.assert_array_equal(np.asarray(dl.predict(other, x)), np.asarray(dl.predict(model, x)))
-    dl.save(model, tmp_path / "m", transform=Normalize(1.0, 2.0))
-    assert dl.load(tmp_path / "m").transform.mean == 1.0
+    dl.save(model, tmp_path / "m", preprocessing=Normalize(1.0, 2.0))
+    assert dl.load(tmp_path / "m").preprocessing.mean == 1.0
 
 
-def test_a_transform_that_is_a_function_is_refused_or_reported(tmp_path):
+def test_preprocessing_that_is_a_function_is_refused_or_reported(tmp_path):
     model = network()
     with pytest.raises(ValueError, match="cannot be written to a file"):
-        dl.save(model, tmp_path / "m", transform=lambda x: x)
-    model.fitted_transform = lambda x: x
-    with pytest.warns(UserWarning, match="give it to predict and evaluate after load"):
+        dl.save(model, tmp_path / "m", preprocessing=lambda x: x)
+    model.preprocessing = lambda x: x
+    with pytest.warns(UserWarning, match="set it again after load"):
         dl.save(model, tmp_path / "m")
-    assert dl.load(network(), tmp_path / "m").fitted_transform is None
+    assert dl.load(network(), tmp_path / "m").preprocessing is None
 
 
 def trained(model, optimizer, steps):

@@ -1,24 +1,20 @@
-"""Every row of the table on a GPU, by what the row itself says (dlcore/testing.py).
+"""Every operation on a GPU, by what its definition says (dlcore/testing.py).
 
 On a machine with a GPU all samples run there. Without one, under DLCORE_CUDA=interpreter (`make test` does so in a
-process of its own), a few small ones do, in Triton's interpreter. Rows without a kernel for a GPU are skipped, by name.
+process of its own), a few small ones do, in Triton's interpreter. Operations without a kernel for a GPU are skipped, by name.
 """
 
 import functools
-import importlib
 import math
 import os
-import pkgutil
 
-import numpy as np
 import pytest
-from test_table import name_of
+from test_table import OPERATIONS, name_of
 
 import dlcore as dl
-import dlcore.ops
 from dlcore import testing
 from dlcore.dtypes import bfloat16, float16, float32
-from dlcore.op import REGISTRY, Spec
+from dlcore.op import flat
 
 INTERPRETED = os.environ.get("DLCORE_CUDA") == "interpreter"
 try:
@@ -26,19 +22,16 @@ try:
 except dl.DeviceError as error:
     pytest.skip(str(error), allow_module_level=True)
 
-for module in pkgutil.iter_modules(dlcore.ops.__path__):
-    importlib.import_module(f"dlcore.ops.{module.name}")
-ROWS = sorted(REGISTRY.values(), key=lambda op: op.name)
-SAMPLES, ELEMENTS = 3, 4096  # of a row, and of a sample at most, where they are interpreted
+SAMPLES, ELEMENTS = 3, 4096  # of an operation, and of a sample at most, where they are interpreted
 
 
 def elements(op, sample):
     """Of the operands or of the results, whichever are more."""
-    attrs = (*sample.attrs, *tuple(op.attrs.values())[len(sample.attrs) :])
-    made = op.infer(*testing.specs(op, testing.tensors(sample.inputs)), *attrs)
-    results = [made] if isinstance(made, Spec) else made
-    given = sum(x.size for x in sample.inputs if isinstance(x, np.ndarray))
-    return max(given, sum(math.prod(s.shape) for s in results if s is not None))
+    if sample.size > ELEMENTS:
+        return sample.size
+    specs, sizes = testing.specs(op, testing.tensors(testing.drawn(op, sample))), testing.lengths(op, sample)
+    results = op.inferred(op.values(specs, op.bind(testing.attributes(op, sample), specs, sizes), sizes))
+    return max(sample.size, sum(math.prod(s.shape) for s in results if s is not None))
 
 
 @functools.cache
@@ -47,7 +40,7 @@ def samples(op):
     if not INTERPRETED:
         return every
     small = [s for s in every if elements(op, s) <= ELEMENTS]
-    numbers = [s for s in small[SAMPLES:] if any(isinstance(x, int | float) for x in s.inputs)]
+    numbers = [s for s in small[SAMPLES:] if any(isinstance(x, int | float) for x in flat(s.inputs))]
     return [*small[: SAMPLES - len(numbers[:1])], *numbers[:1]]  # one with a Python number among its operands
 
 
@@ -56,9 +49,9 @@ def widest(op):
 
 
 def cases(choose):
-    """(row, sample, ...) for what ``choose(op)`` gives, as pytest parameters."""
-    rows = [(op, *values) for op in ROWS for values in choose(op)]
-    return [pytest.param(*values, id="-".join(map(name_of, values))) for values in rows]
+    """(operation, sample, ...) for what ``choose(op)`` gives, as pytest parameters."""
+    every = [(op, *values) for op in OPERATIONS for values in choose(op)]
+    return [pytest.param(*values, id="-".join(map(name_of, values))) for values in every]
 
 
 def in_dtypes(op):
@@ -67,7 +60,7 @@ def in_dtypes(op):
 
 
 def in_narrow_dtypes(op):
-    return [(s, d) for s in samples(op)[:1] for d in (float16, bfloat16) if d in op.dtypes and op.kernels.get("cuda")]
+    return [(s, d) for s in samples(op)[:1] for d in (float16, bfloat16) if d in op.dtypes and op.kernel_choices("cuda")]
 
 
 def in_layouts(op):
@@ -114,6 +107,6 @@ def test_same_bits_again(op, sample):
     on_gpu(testing.check_repeatable, op, sample, widest(op))
 
 
-@pytest.mark.parametrize("op", ROWS, ids=name_of)
+@pytest.mark.parametrize("op", OPERATIONS, ids=name_of)
 def test_wrong_inputs_are_refused(op):
     on_gpu(testing.check_errors, op)

@@ -25,7 +25,7 @@ from dlcore.data import (
 )
 from dlcore.data.files import FASHION_FILES, find_dataset
 from dlcore.data.transforms import as_input, from_config, to_config
-from dlcore.ops.scaling import TAKE_SCALED
+from dlcore.ops.scaling import take_scaled
 
 needs_fashion = pytest.mark.skipif(
     find_dataset("fashion-mnist", FASHION_FILES) is None, reason="Fashion-MNIST is not here: set DLCORE_DATA"
@@ -328,16 +328,16 @@ class Samples:
 
 def test_take_scaled_is_its_composite_bit_for_bit():
     with dl.no_grad():
-        for sample in testing.samples(TAKE_SCALED):
+        for sample in testing.samples(take_scaled.op):
             for dtype in (dl.float32, dl.float64):
-                operands = testing.tensors(testing.rounded(sample, dtype))
-                fused, parts = TAKE_SCALED.call(*operands), TAKE_SCALED.composite(*wide_like(operands))
+                operands = testing.tensors(testing.rounded(take_scaled.op, sample, dtype))
+                fused, parts = take_scaled(*operands), take_scaled.op.by_position(*wide_like(operands))
                 assert fused.dtype is parts.dtype
                 assert np.asarray(fused).tobytes() == np.asarray(parts).tobytes(), sample.why
 
 
 def wide_like(operands):
-    """The operands as the row promotes them: offset and scale in the dtype that x is computed in."""
+    """The operands as the operation promotes them: offset and scale in the dtype that x is computed in."""
     x, offset, scale, index = operands
     wide = "float64" if x.dtype is dl.float64 else "float32"
     return x, dl.tensor(offset, wide), dl.tensor(scale, wide), index
@@ -475,3 +475,14 @@ def test_fashion_files_must_fit_each_other(tmp_path, monkeypatch, images, labels
     fashion_folder(tmp_path, np.zeros(images, np.uint8), np.array(labels, np.uint8))
     with pytest.raises(ValueError, match=text):
         load_dataset("fashion-mnist", split="test")
+
+
+def test_normalize_cannot_be_changed():
+    mean = np.array([1.0, 2.0])
+    transform = Normalize(mean, [1.0, 0.0])
+    mean[0] = 7.0
+    assert transform.mean.tolist() == [1.0, 2.0] and transform.std.tolist() == [1.0, 1.0]
+    with pytest.raises(AttributeError, match="mean"):
+        transform.mean = mean
+    with pytest.raises(ValueError, match="read-only"):
+        transform.std[0] = 2.0

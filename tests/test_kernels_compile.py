@@ -421,8 +421,8 @@ def test_verify_makes_a_pack_that_needs_no_compiler(cold, tmp_path, monkeypatch,
     monkeypatch.setenv("DLCORE_KERNELS", str(pack))
     monkeypatch.setattr(cold, "can_compile", lambda _: False)
     cold._memory.clear()
-    size = large(REGISTRY["softmax"])[0]
-    asked = next(ask(REGISTRY["softmax"], "", bfloat16, described(size, bfloat16), (), [ARCH]))
+    operands = described(large(REGISTRY["softmax"])[0], bfloat16)
+    asked = next(ask(REGISTRY["softmax"], "", bfloat16, operands, (), [ARCH]))
     (made,) = cold.compile_program(asked.program, asked.call)
     assert made.cubin[:4] == b"\x7fELF"
 

@@ -8,6 +8,7 @@ import pytest
 
 pytest.importorskip("triton")
 
+from dlcore import testing
 from dlcore.dtypes import bfloat16, float32
 from dlcore.kernels.interpret import run, view
 from dlcore.kernels.launch import ARCHES, Arch, Call, In, Out, View, contiguous_strides
@@ -60,7 +61,7 @@ def planned(a, b, tile, arch=TWO_SMS):
 
 
 def called(planner, inputs, outputs, attrs=(), params=(), arch=ARCHES["sm_90"]):
-    """Outputs of a row's planner, interpreted; and the Program."""
+    """Outputs of an operation's planner, interpreted; and the Program."""
     call = Call(tuple(map(view, inputs)), tuple(map(view, outputs)), attrs, params, arch)
     program = planner(call)
     run(program, inputs, outputs)
@@ -195,21 +196,39 @@ def test_many_axes_of_batch():
 def test_gradients_of_linear_in_one_launch_and_in_several(activation, needs, monkeypatch):
     """Layers of one size by both ways: the same dpre, and the reference's numbers."""
     r, n, k = 45, 24, 40
-    row = REGISTRY["linear_backward"]
+    op, attrs = REGISTRY["linear_backward"], (activation, needs)
     for dtype in (np.dtype(np.float32), BF16):
         operands = (draw(r, n, dtype=dtype), draw(r, k, dtype=dtype), draw(n, k, dtype=dtype))
-        saved = draw(r, n, dtype=dtype, seed=1)
-        want = row.ref(*(x.astype(np.float64) for x in (*operands, saved)), activation, needs)
-        scale = row.magnitude(*(x.astype(np.float64) for x in (*operands, saved)), activation, needs)
+        operands = (*operands, draw(r, n, dtype=dtype, seed=1))
+        want = testing.reference(op, operands, attrs)
         for small in (True, False):
             monkeypatch.setattr("dlcore.kernels.matmul.linear_backward.SMALL_ROWS", 1024 if small else 0)
             outputs = [
                 np.full(s, np.nan, dtype) if w else None for s, w in zip(((r, k), (n, k), (n,)), needs, strict=True)
             ]
-            _, program = called(linear_backward, (*operands, saved), outputs, (activation, needs))
+            _, program = called(linear_backward, operands, outputs, attrs)
             assert (kernels_of(program) == ["small_kernel"]) == small
-            for got, w, s in zip((o for o in outputs if o is not None), want, scale, strict=True):
-                assert (np.abs(got.astype(np.float64) - w) <= 8 * EPS[dtype] * s).all()
+            for place, (got, w) in enumerate(zip((o for o in outputs if o is not None), want, strict=True)):
+                scale = testing.magnitude(op, operands, attrs, place, len(want))
+                assert (np.abs(got.astype(np.float64) - w) <= 8 * EPS[dtype] * scale).all()
+
+
+@pytest.mark.parametrize("dtype", [np.dtype(np.float32), BF16], ids=str)
+@pytest.mark.parametrize("small", [True, False])
+def test_gradients_of_linear_have_the_bits_of_their_parts(dtype, small, monkeypatch):
+    from dlcore.kernels.activation import rows as activations
+
+    monkeypatch.setattr("dlcore.kernels.matmul.linear_backward.SMALL_ROWS", 1024 if small else 0)
+    r, n, k = 150, 24, 40
+    dout, x, weight, saved = (draw(*s, dtype=dtype) for s in ((r, n), (r, k), (n, k), (r, n)))
+
+    def empty():
+        return [np.full(s, np.nan, dtype) for s in ((r, k), (n, k), (n,))]
+
+    fused, _ = called(linear_backward, (dout, x, weight, saved), empty(), ("tanh", (True,) * 3))
+    (dpre,), _ = called(activations.tanh_backward, (dout, saved), [np.empty_like(dout)])
+    apart, _ = called(linear_backward, (dpre, x, weight, None), empty(), (None, (True,) * 3))
+    assert [a.tobytes() for a in fused] == [a.tobytes() for a in apart]
 
 
 # ---- precision of float32 -----------------------------------------------------------------------------------------

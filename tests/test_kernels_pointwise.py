@@ -12,8 +12,8 @@ from dlcore.kernels.compile import can_compile, compile_program
 from dlcore.kernels.elementwise import rows as elementwise
 from dlcore.kernels.launch import ARCHES, Call, View, contiguous_strides
 from dlcore.kernels.specialise import specialise
-from dlcore.ops import activation as activation_rows
-from dlcore.ops import elementwise as elementwise_rows
+from dlcore.ops import activation as activation_ops
+from dlcore.ops import elementwise as elementwise_ops
 
 pytest.importorskip("triton")
 
@@ -50,9 +50,9 @@ TWO = ["add", "sub", "mul", "div", "maximum", "minimum", "floor_divide", "remain
 @pytest.mark.parametrize("dtype", [float32, float64], ids=str)
 @pytest.mark.parametrize("name", [*ONE, "sigmoid", "tanh", "relu"])
 def test_functions_of_one_operand_have_the_bits_of_the_cpu(name, dtype):
-    planners, rows = (elementwise, elementwise_rows) if name in ONE else (activation, activation_rows)
+    planners, ops = (elementwise, elementwise_ops) if name in ONE else (activation, activation_ops)
     x = values(dtype.numpy)
-    want = np.asarray(getattr(rows, name)(dl.tensor(x)))
+    want = np.asarray(getattr(ops, name)(dl.tensor(x)))
     assert same_bits(computed(getattr(planners, name), [x], np.empty_like(x)), want).all()
 
 
@@ -63,7 +63,7 @@ def test_gelu_and_its_gradient_have_the_bits_of_the_cpu(approximate):
         x, dout = values(dtype), values(dtype)[::-1].copy()
         want = np.asarray(dl.gelu(dl.tensor(x), approximate))
         assert same_bits(computed(getattr(activation, name), [x], np.empty_like(x)), want).all()
-        want = np.asarray(activation_rows.gelu_backward(dl.tensor(dout), dl.tensor(x), approximate))
+        want = np.asarray(activation_ops.gelu_backward(dl.tensor(dout), dl.tensor(x), approximate))
         assert same_bits(computed(getattr(activation, f"{name}_backward"), [dout, x], np.empty_like(x)), want).all()
 
 
@@ -71,7 +71,7 @@ def test_gelu_and_its_gradient_have_the_bits_of_the_cpu(approximate):
 def test_functions_of_two_operands_have_the_bits_of_the_cpu(name):
     x = values(np.float32)
     a, b = (np.ascontiguousarray(o) for o in np.broadcast_arrays(x[:60, None], x[:60]))
-    want = np.asarray(getattr(elementwise_rows, name)(dl.tensor(a), dl.tensor(b)))
+    want = np.asarray(getattr(elementwise_ops, name)(dl.tensor(a), dl.tensor(b)))
     assert same_bits(computed(getattr(elementwise, name), [a, b], np.empty_like(a)), want).all()
 
 

@@ -4,14 +4,17 @@ import numpy as np
 import pytest
 from interpreted import at_odd_address, check, planned, run
 
+from dlcore import testing
 from dlcore.dtypes import bfloat16, float16, float32, float64, int64
 from dlcore.kernels.common.lines import Tile, lines_of, tiles
 from dlcore.kernels.launch import ARCHES, View
 from dlcore.kernels.softmax import backward, softmax
-from dlcore.ops.softmax import LOG_SOFTMAX, LOG_SOFTMAX_BACKWARD, SOFTMAX, SOFTMAX_BACKWARD
+from dlcore.op import REGISTRY
 
 pytest.importorskip("triton")
 
+SOFTMAX, LOG_SOFTMAX = REGISTRY["softmax"], REGISTRY["log_softmax"]
+SOFTMAX_BACKWARD, LOG_SOFTMAX_BACKWARD = REGISTRY["softmax_backward"], REGISTRY["log_softmax_backward"]
 RNG = np.random.default_rng(0)
 FORWARD = [(SOFTMAX, False), (LOG_SOFTMAX, True)]
 BACKWARD = [(SOFTMAX_BACKWARD, False, SOFTMAX), (LOG_SOFTMAX_BACKWARD, True, LOG_SOFTMAX)]
@@ -46,7 +49,7 @@ def test_forward(op, log, shape, axis, tile):
 @pytest.mark.parametrize(("shape", "axis", "tile"), CASES)
 @pytest.mark.parametrize(("op", "log", "before"), BACKWARD)
 def test_backward(op, log, before, shape, axis, tile):
-    out = before.ref(3 * RNG.standard_normal(shape), axis)
+    (out,) = testing.reference(before, [3 * RNG.standard_normal(shape)], (axis,))
     check(op, backward_planner(log, tile), [RNG.standard_normal(shape), out], (axis,), float32)
 
 
@@ -56,8 +59,8 @@ def test_other_dtypes(dtype):
         for op, log in FORWARD:
             check(op, forward_planner(log, tile), [RNG.standard_normal((9, 300))], (1,), dtype)
         for op, log, before in BACKWARD:
-            x = [RNG.standard_normal((9, 300)), before.ref(RNG.standard_normal((9, 300)), 1)]
-            check(op, backward_planner(log, tile), x, (1,), dtype)
+            (out,) = testing.reference(before, [RNG.standard_normal((9, 300))], (1,))
+            check(op, backward_planner(log, tile), [RNG.standard_normal((9, 300)), out], (1,), dtype)
 
 
 @pytest.mark.parametrize("tile", [None, Tile(64, 1, 1)])

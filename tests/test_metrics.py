@@ -113,3 +113,17 @@ def test_sums_may_be_numbers_tensors_and_arrays():
 
 def test_empty_inputs_have_no_accuracy():
     assert np.isnan(metrics.accuracy(np.zeros((0, 3), np.float32), np.zeros(0, np.int64)))
+
+
+def test_another_attribute_of_a_metric_makes_another_recording():
+    top = dl.metrics.TopK(1)
+    meter = dl.metrics.Meter([top])
+    step = dl.capture(lambda outputs, targets: meter.update(outputs, targets))
+    outputs, targets = dl.tensor([[1.0, 2.0, 3.0]]), dl.tensor([1])
+    for _ in range(3):
+        step(outputs, targets)
+    assert meter.compute() == {"top1": 0.0}
+    meter.reset()
+    top.k = 2
+    step(outputs, targets)
+    assert meter.compute() == {"top1": 1.0}

@@ -191,9 +191,9 @@ def test_kernels_apply_the_activation_of_that_name(name, dtype):
     one = dl.tensor(np.eye(24), dtype=dtype)
     out = linear(x, one, None, name)
     np.testing.assert_array_equal(np.asarray(out), np.asarray(activation(x)))
-    residual = out if activation.residual == "out" else x
+    residual = out if activation.kept == "out" else x
     dx, _, _ = linear_backward(dout, x, one, residual, name)
-    np.testing.assert_array_equal(np.asarray(dx), np.asarray(activation.gradient(dout, residual)))
+    np.testing.assert_array_equal(np.asarray(dx), np.asarray(activation.backward(dout, residual)))
     assert tuple(activations.ACTIVATIONS) == tuple(_activations.ACTIVATIONS)
 
 
@@ -278,3 +278,21 @@ def test_register_buffer_refuses_names_in_use():
 def test_a_module_without_forward_says_so():
     with pytest.raises(NotImplementedError, match="Empty: forward is not written"):
         type("Empty", (nn.Module,), {})()(1)
+
+
+def test_preprocessing_is_no_part_of_the_model():
+    model = nn.Sequential(nn.Linear(3, 2))
+    names, text, x = list(model.state_dict()), repr(model), dl.ones(1, 3)
+    assert model.preprocessing is None
+    model.preprocessing = nn.Linear(3, 3)
+    assert list(model.state_dict()) == names and repr(model) == text and len(list(model.modules())) == 2
+    step = dl.capture(lambda x: model(x))
+    expected = step(x).tolist()
+    for k in range(3):
+        model.preprocessing = nn.Linear(3, 3)
+        assert step(x).tolist() == expected, k
+    assert step.recordings == 1
+    layer = nn.Linear(3, 2)
+    model.append(layer)
+    layer.preprocessing = model  # below the model and above it: no circle, for it is in no list of members
+    assert len(list(model.modules())) == 3

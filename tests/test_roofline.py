@@ -235,20 +235,20 @@ from dlcore.bench import gpu_roofs as g, roofs
 gpu, rng = dl.device("cuda"), np.random.default_rng(0)
 words = rng.integers(-2**40, 2**40, 5001)
 x = dl.tensor(words, device=gpu)
-assert np.array_equal(g.COPY.call(x).numpy(), words)
-assert np.array_equal(g.READ.call(x, 3).numpy().sum(), words.sum())
+assert np.array_equal(g.roof_copy(x).numpy(), words)
+assert np.array_equal(g.roof_read(x, 3).numpy().sum(), words.sum())
 values = rng.standard_normal(2 * g.FMA_BLOCK)
 for dtype in (dl.float32, dl.float64):
     want = values.astype(dtype.numpy)
     for _ in range(3 * g.UNROLL):
         want = want * dtype.numpy.type(0.5) + dtype.numpy.type(1)
-    got = g.FMA.call(dl.tensor(values, dtype=dtype, device=gpu), 3, 0.5, 1.0).numpy()
+    got = g.roof_fma(dl.tensor(values, dtype=dtype, device=gpu), 3, 0.5, 1.0).numpy()
     assert np.allclose(got, want, rtol=8 * dtype.eps), dtype
 m, n, k = g.TILE
 a, b = rng.integers(-4, 4, (m, k)), rng.integers(-4, 4, (k, n))
 for dtype in (dl.float16, dl.bfloat16, dl.float32):
     x, y = (dl.tensor(t, dtype=dtype, device=gpu) for t in (a, b))
-    got = g.DOT.call(x, y, 2, 3, "tf32").numpy()
+    got = g.roof_dot(x, y, 2, 3, "tf32").numpy()
     assert got.shape == (2, m, n) and (got == 3 * (a @ b)).all(), dtype
 found = roofs.measure("cuda", quick=True)
 assert found.threads == 0 and set(found.fma) == {"float32", "float64", "float16", "bfloat16", "tf32"}
@@ -278,13 +278,13 @@ def test_gpu_loops_compile(arch):
 
     flat, (m, n, k) = (1 << 20,), gpu_roofs.TILE
     asked = [
-        (gpu_roofs.COPY, specs(dl.int64, flat), ()),
-        (gpu_roofs.READ, specs(dl.int64, flat), (1056,)),
-        (gpu_roofs.FMA, specs(dl.float32, flat), (2048, 0.5, 1.0)),
-        (gpu_roofs.FMA, specs(dl.float64, flat), (512, 0.5, 1.0)),
+        (gpu_roofs.roof_copy.op, specs(dl.int64, flat), ()),
+        (gpu_roofs.roof_read.op, specs(dl.int64, flat), (1056,)),
+        (gpu_roofs.roof_fma.op, specs(dl.float32, flat), (2048, 0.5, 1.0)),
+        (gpu_roofs.roof_fma.op, specs(dl.float64, flat), (512, 0.5, 1.0)),
     ]
     half = (dl.float16, dl.bfloat16)
-    asked += [(gpu_roofs.DOT, specs(d, (m, k), (k, n)), (1056, 512, "tf32")) for d in (*half, dl.float32)]
+    asked += [(gpu_roofs.roof_dot.op, specs(d, (m, k), (k, n)), (1056, 512, "tf32")) for d in (*half, dl.float32)]
     wanted = []
     for op, given, attrs in asked:
         (found,) = ask(op, "roof", given[0].dtype, given, attrs, [ARCHES[arch]])
@@ -294,7 +294,7 @@ def test_gpu_loops_compile(arch):
     made = compile_many(wanted, 1)
     for binary, (op, *_) in zip(made, asked, strict=True):
         assert not getattr(binary, "problems", [str(binary)]), f"{op.name}: {binary}"
-        assert bool(binary.matrix) == (op is gpu_roofs.DOT)
+        assert bool(binary.matrix) == (op is gpu_roofs.roof_dot.op)
     assert all(binary.instructions.get("ld.v4") for binary in made)
 
 

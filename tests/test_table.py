@@ -1,125 +1,133 @@
-"""Every row of the table, checked by what the row itself says (dlcore/testing.py). No operation is named here."""
+"""Every operation, checked by what its definition says (dlcore/testing.py). No operation is named here.
+
+There is a test for each sample of each operation; inside, it goes through dtypes and memory layouts. Pairwise: every
+sample in every dtype, in every layout, and every dtype in every layout, but not all three crossed. `make test-all`
+takes the whole product.
+"""
 
 import dis
-import importlib
 import inspect
-import pkgutil
 import types
 
 import numpy as np
 import pytest
 
 import dlcore as dl
-import dlcore.ops
 from dlcore import _C, _dispatch, testing
 from dlcore.dtypes import DType, bfloat16, float16, float32, float64
-from dlcore.op import REGISTRY, Op, Sample
+from dlcore.op import Op, Sample, flat, shape_of
+from dlcore.ops import operations
 
-for module in pkgutil.iter_modules(dlcore.ops.__path__):
-    importlib.import_module(f"dlcore.ops.{module.name}")
-ROWS = sorted(REGISTRY.values(), key=lambda op: op.name)
-
-
-def shape_of(x: object) -> str:
-    return ("x".join(map(str, x.shape)) or "0d") if isinstance(x, np.ndarray) else type(x).__name__
+OPERATIONS = operations()
+LARGE = 1 << 18  # elements of a sample whose small ones tell as much
 
 
-def name_of(value: object) -> str:
+def text_of(x):
+    shape = shape_of(x)
+    return type(x).__name__ if shape is None else "x".join(map(str, shape)) or "0d"
+
+
+def name_of(value):
     if isinstance(value, Op | DType):
         return value.name
     if isinstance(value, Sample):
-        shapes = ",".join(shape_of(x) for x in value.inputs[:4])
+        shapes = ",".join(text_of(x) for x in list(flat(value.inputs))[:4])
         return f"{shapes}-{value.why.replace(' ', '_')}" if value.why else shapes
     return str(value)
 
 
-def cases(rows, **choices):
-    """(row, sample, ...) for every combination, as pytest parameters."""
-    return list(combinations(rows, **choices))
+def cases(*, differentiable=False, most=None):
+    """(operation, sample, its number) for every sample, or those worth a gradient or of ``most`` elements."""
+    return [
+        pytest.param(op, sample, k, id=f"{op.name}-{name_of(sample)}")
+        for op in OPERATIONS
+        for k, sample in enumerate(testing.samples(op))
+        if not (differentiable and not (sample.grad and op.differentiable)) and not (most and sample.size > most)
+    ]
 
 
-def combinations(rows, *, dtypes=None, layouts=None, differentiable=False):
-    for op in rows:
-        for sample in testing.samples(op):
-            if differentiable and not (sample.grad and op.differentiable):
-                continue
-            for dtype in [None] if dtypes is None else [d for d in op.dtypes if d in dtypes]:
-                for layout in layouts or [None]:
-                    values = [v for v in (op, sample, dtype, layout) if v is not None]
-                    named = [name_of(v) for v in (op, dtype, sample, layout) if v is not None]
-                    yield pytest.param(*values, id="-".join(named))
+def each(op, given, check):
+    """``check(x)`` for each of ``given``; all failures in one."""
+    failures = []
+    for x in given:
+        try:
+            check(*x)
+        except AssertionError as error:
+            failures.append(str(error))
+    assert not failures, f"{op.name}: {len(failures)} of {len(given)}:\n" + "\n".join(failures)
 
 
-@pytest.mark.parametrize("op, sample, dtype", cases(ROWS, dtypes=dl.dtypes.DTYPES))
-def test_forward(op, sample, dtype):
-    testing.check_forward(op, sample, dtype)
+@pytest.fixture
+def chosen(request):
+    """The dtypes asked for, in their order; all where none are."""
+    names = request.config.getoption("--dtypes").split(",")
+    return lambda dtypes: [d for d in dtypes if names == [""] or d.name in names]
 
 
-@pytest.mark.parametrize("op, sample, layout", cases(ROWS, layouts=testing.LAYOUTS[1:]))
-def test_any_memory_layout(op, sample, layout):
-    testing.check_forward(op, sample, float32 if float32 in op.dtypes else op.dtypes[0], layout)
+@pytest.mark.parametrize("op, sample, number", cases())
+def test_forward(op, sample, number, chosen, request):
+    dtypes, layouts = chosen(op.dtypes) or op.dtypes[:1], testing.LAYOUTS
+    turns = max(len(dtypes), len(layouts))
+    pairs = [(dtypes[k % len(dtypes)], layouts[(number + k) % len(layouts)]) for k in range(turns)]
+    if request.config.getoption("--all-combinations"):
+        pairs = [(d, layout) for d in dtypes for layout in layouts]
+    each(op, pairs, lambda dtype, layout: testing.check_forward(op, sample, dtype, layout))
 
 
-@pytest.mark.parametrize("op, sample", cases(ROWS, differentiable=True))
-def test_gradient(op, sample):
+@pytest.mark.parametrize("op, sample, number", cases(differentiable=True))
+def test_gradient(op, sample, number, chosen):
     testing.check_gradient(op, sample)
-
-
-@pytest.mark.parametrize("op, sample, dtype", cases(ROWS, dtypes=(float32, float16, bfloat16), differentiable=True))
-def test_gradient_in_narrow_dtypes(op, sample, dtype):
-    testing.check_gradient(op, sample, dtype)
-
-
-@pytest.mark.parametrize("op, sample", cases(ROWS, differentiable=True))
-def test_second_order(op, sample):
     testing.check_second_order(op, sample)
+    narrow = [(d,) for d in chosen((float32, float16, bfloat16)) if d in op.dtypes]
+    each(op, narrow, lambda dtype: testing.check_gradient(op, sample, dtype))
 
 
-@pytest.mark.parametrize("op, sample, dtype", cases(ROWS, dtypes=(float32, float64, bfloat16)))
-def test_same_bits_again(op, sample, dtype):
-    testing.check_repeatable(op, sample, dtype)
+@pytest.mark.parametrize("op, sample, number", cases())
+def test_same_bits_again(op, sample, number, chosen):
+    dtypes = [(d,) for d in chosen((float32, float64, bfloat16)) if d in op.dtypes]
+    each(op, dtypes, lambda dtype: testing.check_repeatable(op, sample, dtype))
 
 
-@pytest.mark.parametrize("op, sample", cases(ROWS))
-def test_replay(op, sample):
-    if any(isinstance(x, np.ndarray) and x.size > 1 << 18 for x in sample.inputs):
-        pytest.skip("the row's small samples tell as much")
-    testing.check_replay(op, sample, float32 if float32 in op.dtypes else op.dtypes[0])
+@pytest.mark.parametrize("op, sample, number", cases(most=LARGE))
+def test_replay(op, sample, number, request):
+    dtypes = [d for d in (float32, float64, float16, bfloat16) if d in op.dtypes]
+    if number and not request.config.getoption("--all-combinations"):
+        dtypes = dtypes[:1]
+    each(op, [(d,) for d in dtypes or op.dtypes[:1]], lambda dtype: testing.check_replay(op, sample, dtype))
 
 
-OTHERS = [(op, d) for op in ROWS for d in (float64, float16, bfloat16) if d in op.dtypes]
-
-
-@pytest.mark.parametrize("op, dtype", OTHERS, ids=name_of)
-def test_replay_in_other_dtypes(op, dtype):
-    testing.check_replay(op, testing.samples(op)[0], dtype)
-
-
-@pytest.mark.parametrize("op", ROWS, ids=name_of)
+@pytest.mark.parametrize("op", OPERATIONS, ids=name_of)
 def test_wrong_inputs_are_refused(op):
     testing.check_errors(op)
 
 
-@pytest.mark.parametrize("op", ROWS, ids=name_of)
-def test_row_is_complete(op):
+@pytest.mark.parametrize("op", OPERATIONS, ids=name_of)
+def test_definition_is_complete(op):
     assert op.doc.strip(), "documentation, first line: what it returns"
-    assert op.ref is not None, "a NumPy reference"
-    assert op.samples is not None and testing.samples(op), "samples"
+    assert op.reference is not None, "a NumPy reference"
+    assert testing.samples(op), "samples"
     assert op.cost is not None, "FLOPs and bytes"
-    assert op.kernels or op.composite or op.view, "a kernel, a composite or a view"
+    assert op.kernel_choices("cpu") or op.composite or op.view, "a kernel, a composite or a view"
     assert inspect.signature(op.call).parameters, "a signature"
-    for device, choices in op.kernels.items():
-        names = [choices] if isinstance(choices, str) else [n for n, _ in choices] if isinstance(choices, list) else []
+    for device in ("cpu", "cuda"):
+        names = {kernel for kernel, _ in op.kernel_choices(device) if isinstance(kernel, str)}
         there = set(_C.kernel_names()) if device == "cpu" else {n for n in names if callable(_dispatch.planner(n))}
-        assert set(names) <= there, f"{names}: no such kernel"
+        assert names <= there, f"{names}: no such kernel"
 
 
-@pytest.mark.parametrize("op", [r for r in ROWS if r.cost], ids=name_of)
+@pytest.mark.parametrize("op", OPERATIONS, ids=name_of)
 def test_cost_is_positive_where_there_is_work(op):
+    worked = False
     for sample in testing.samples(op):
-        specs = testing.specs(op, testing.tensors(sample.inputs))
-        flops, bytes_moved = op.cost(*specs, *sample.attrs)
-        assert flops >= 0 and bytes_moved >= 0
+        if sample.size > LARGE:
+            continue
+        operands, attrs = testing.tensors(testing.drawn(op, sample)), testing.attributes(op, sample)
+        sizes, specs = testing.lengths(op, sample), testing.specs(op, operands)
+        values = op.values(specs, op.bind(attrs, specs, sizes), sizes)
+        flops, moved = op.work(values)
+        assert flops >= 0 and moved >= 0
+        worked = worked or flops + moved > 0
+    assert worked or op.view, f"{op.name}: no sample costs anything"
 
 
 def functions_used(function, seen=None):
@@ -135,9 +143,9 @@ def functions_used(function, seen=None):
             yield from functions_used(value, seen)
 
 
-@pytest.mark.parametrize("op", [r for r in ROWS if isinstance(r.ref, types.FunctionType)], ids=name_of)
+@pytest.mark.parametrize("op", [o for o in OPERATIONS if isinstance(o.reference, types.FunctionType)], ids=name_of)
 def test_reference_shares_no_code_with_kernels(op):
-    for name, value in functions_used(op.ref):
+    for name, value in functions_used(op.reference):
         assert not isinstance(value, _C.Function | dl.Tensor | Op), f"{op.name}: its reference uses {name} of dlcore"
         if isinstance(value, types.ModuleType):
             assert not value.__name__.startswith("dlcore"), f"{op.name}: its reference uses {value.__name__}"

@@ -300,3 +300,28 @@ def test_plans_are_bounded():
 def test_an_empty_array_is_shared_whatever_its_address():
     odd = np.ndarray((0, 3), np.float32, buffer=memoryview(bytearray(9))[1:])
     assert dl.from_numpy(odd).shape == (0, 3)
+
+
+@pytest.mark.smoke
+@pytest.mark.parametrize("value", [0, 1, True, -2.5, np.float32(1.5), np.int16(7)])
+def test_full_of_every_dtype_is_numpys(value):
+    for dtype in dl.dtypes.DTYPES:
+        if dtype.name.startswith("uint") and value < 0:
+            continue
+        made = dl.full((2, 3), value, dtype)
+        assert made.dtype is dtype and made.is_leaf and not made.requires_grad
+        np.testing.assert_array_equal(made.numpy(), np.full((2, 3), value).astype(dtype.numpy))
+
+
+def test_full_takes_a_tensor_and_says_what_does_not_fit():
+    w = dl.tensor(3.0, requires_grad=True)
+    made = dl.full((2,), w, dl.float32)
+    made.sum().backward()
+    assert made.tolist() == [3.0, 3.0] and w.grad.item() == 2.0
+    assert dl.full(0, 1.0).shape == (0,) and dl.full((), 1.0, requires_grad=True).requires_grad
+    with pytest.raises(OverflowError, match="Python integer 300 does not fit in uint8"):
+        dl.full((2,), 300, dl.uint8)
+    with pytest.raises(dl.ShapeError, match=r"full: negative length in shape \(-1,\)"):
+        dl.full((-1,), 1.0)
+    with pytest.raises(dl.ShapeError, match="full: 9 axes; a tensor has at most 8"):
+        dl.zeros((1,) * 9)

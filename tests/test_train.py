@@ -189,7 +189,7 @@ def test_a_batch_that_cannot_fit_is_refused_with_the_largest_that_does(monkeypat
     model = network()
     before = weights(model)
     free = 400_000
-    monkeypatch.setattr("dlcore._memory.available_memory", lambda device: free)
+    monkeypatch.setattr("dlcore.train.passes.available_memory", lambda device: free)
     data = np.zeros((4000, 6), np.float32), np.zeros(4000, np.int64)
     text = r"fit: a step with a batch of 4000 takes .* kB are free; a batch of \d+ fits"
     with pytest.raises(MemoryError, match=text) as error:
@@ -267,7 +267,7 @@ def test_transform_is_kept_and_used_by_evaluate_and_predict():
     model = network()
     transform = Normalize.of(train)
     fit(model, train, transform=transform)
-    assert model.fitted_transform is transform
+    assert model.preprocessing is transform
     default = np.asarray(dl.predict(model, shifted))
     np.testing.assert_array_equal(default, np.asarray(dl.predict(model, transform(shifted), transform=None)))
     np.testing.assert_array_equal(default, np.asarray(dl.predict(model, train, transform=transform)))

@@ -1,4 +1,4 @@
-"""dlcore verify: right rows pass, whatever is wrong with a row is found, and random calls find what samples do not."""
+"""dlcore verify: what is right passes, what is wrong is found, and random calls find what samples do not."""
 
 import json
 import subprocess
@@ -12,34 +12,31 @@ import dlcore as dl
 from dlcore import testing
 from dlcore.cli import main
 from dlcore.dtypes import float16, float32, float64
-from dlcore.op import REGISTRY, Op, Sample, Spec
+from dlcore.op import REGISTRY, Sample, Spec, operation
 from dlcore.verify import checks, draws, fuzz, fuzzing, shrink
-from dlcore.verify import verify as verify_rows
+from dlcore.verify import verify as verify_operations
 
 HEAD = """
 import os
 import numpy as np
 import dlcore as dl
 from dlcore.dtypes import float32, float64
-from dlcore.op import Op, Sample, Spec
+from dlcore.op import Sample, Spec, operation
 """
 
 
 @pytest.fixture
-def row():
-    """Makes rows of one operand, which are forgotten afterwards."""
+def define():
+    """Makes operations of one operand, which are forgotten afterwards."""
     made = []
 
-    def make(name="doubled", **fields):
+    def make(name="doubled", rule=lambda x: Spec(x.shape, x.dtype), **parts):
         common = {
-            "doc": "2 x", "inputs": "x", "infer": lambda x: Spec(x.shape, x.dtype), "ref": lambda x: 2 * x,
-            "kernels": {"cpu": right}, "dtypes": (float32, float64),
-            "samples": lambda rng: [
-                Sample((rng.standard_normal((5, 7)),)), Sample((np.array([1.0, np.inf]),), grad=False),
-            ],
+            "reference": lambda x: 2 * x, "kernels": {"cpu": right}, "dtypes": (float32, float64),
+            "samples": [Sample((5, 7)), Sample(np.array([1.0, np.inf]), grad=False)],
         }  # fmt: skip
         made.append(name)
-        return Op(name=name, **(common | fields))
+        return operation(name=name, **(common | parts))(rule).op
 
     yield make
     for name in made:
@@ -61,8 +58,8 @@ def wrong_where(condition):
     return kernel
 
 
-def test_a_right_row_passes(row):
-    report = checks.check_row(row(composite=lambda x: x + x, vjp=lambda ctx, dout: 2 * dout))
+def test_a_right_row_passes(define):
+    report = checks.check_row(define(composite=lambda x: x + x, gradient=lambda dout: 2 * dout))
     assert report.failures == []
     assert report.checks["forward"].done == 2 * 2 * 4 and report.checks["forward"].worst == 0
     assert report.checks["composite"].done == 4 and report.checks["gradient"].done > 0
@@ -85,28 +82,28 @@ def test_a_row_of_dlcore_passes():
     ],
     ids=["one dtype", "one layout", "another address"],
 )
-def test_a_wrong_kernel_is_found(row, condition, check):
-    report = checks.check_row(row(kernels={"cpu": wrong_where(condition)}))
+def test_a_wrong_kernel_is_found(define, condition, check):
+    report = checks.check_row(define(kernels={"cpu": wrong_where(condition)}))
     assert report.checks[check].failures and "doubled" in report.checks[check].failures[0]
 
 
-def test_a_wrong_gradient_and_a_wrong_composite_are_found(row):
-    report = checks.check_row(row(vjp=lambda ctx, dout: 3 * dout))
+def test_a_wrong_gradient_and_a_wrong_composite_are_found(define):
+    report = checks.check_row(define(gradient=lambda dout: 3 * dout))
     assert report.checks["gradient"].failures and not report.checks["forward"].failures
-    report = checks.check_row(row("tripled", composite=lambda x: x + x + x, vjp=lambda ctx, dout: 2 * dout))
+    report = checks.check_row(define("tripled", composite=lambda x: x + x + x, gradient=lambda dout: 2 * dout))
     assert [name for name, c in report.checks.items() if c.failures] == ["composite"]
 
 
-def test_what_a_row_raises_is_a_finding(row):
+def test_what_a_row_raises_is_a_finding(define):
     def broken(x, out):
         raise RuntimeError("no such thing")
 
-    report = checks.check_row(row(kernels={"cpu": broken}))
+    report = checks.check_row(define(kernels={"cpu": broken}))
     assert "raised RuntimeError: no such thing" in report.checks["forward"].failures[0]
 
 
-def test_other_instruction_sets_and_the_report_of_several_processes(row):
-    op = row()
+def test_other_instruction_sets_and_the_report_of_several_processes(define):
+    op = define()
     report, other = checks.check_row(op), checks.check_isa(op)
     assert other.checks["twin"].done == 4 and other.digests == report.digests
     report.merge(other)
@@ -138,8 +135,8 @@ def found(op, count=400):
     return fuzzing.fuzz_row(op, "cpu", 0, count, (), (), lambda message: None)
 
 
-def test_random_calls_of_a_right_row(row):
-    result = found(row(), 200)
+def test_random_calls_of_a_right_row(define):
+    result = found(define(), 200)
     assert result.text == "" and result.calls == 200 and result.plain < 20
 
 
@@ -152,8 +149,8 @@ def test_random_calls_of_a_right_row(row):
     ],
     ids=["infinity", "17 in the last axis", "strided"],
 )
-def test_random_calls_find_and_shrink_a_planted_fault(row, condition, shape, shows):
-    result = found(row(kernels={"cpu": wrong_where(condition)}), 2000)
+def test_random_calls_find_and_shrink_a_planted_fault(define, condition, shape, shows):
+    result = found(define(kernels={"cpu": wrong_where(condition)}), 2000)
     assert "outside the bound" in result.text and shows in result.snippet
     namespace = {}
     with pytest.raises(AssertionError, match="outside the bound"):
@@ -161,8 +158,8 @@ def test_random_calls_find_and_shrink_a_planted_fault(row, condition, shape, sho
     assert namespace["x"].size == np.prod(shape) and namespace["x"].shape[-1] in (1, shape[-1])
 
 
-def test_random_calls_are_the_same_for_the_same_seed(row):
-    op = row()
+def test_random_calls_are_the_same_for_the_same_seed(define):
+    op = define()
     for number in range(20):
         a, b = draws.draw(op, 3, number), draws.draw(op, 3, number)
         assert a.layouts == b.layouts
@@ -190,28 +187,28 @@ def test_operands_lie_as_told(layout):
     assert t.strides[layout.order[0]] == layout.steps[layout.order[0]] * max(1, sides[inner])
 
 
-def test_refused_calls_are_drawn_again_closer_to_the_samples(row):
+def test_refused_calls_are_drawn_again_closer_to_the_samples(define):
     def infer(x):
         if x.shape not in ((5, 7), (2,)):
             raise dl.ShapeError(f"doubled: not {x.shape}")
         return Spec(x.shape, x.dtype)
 
-    result = found(row(infer=infer), 60)
+    result = found(define(rule=infer), 60)
     assert result.text == "" and result.calls == 60 and result.refused > 30 and result.plain > 20
 
 
-def test_an_error_that_is_no_refusal_is_found(row):
+def test_an_error_that_is_no_refusal_is_found(define):
     def infer(x):
         if x.shape[-1:] == (16,):
             raise RuntimeError("this is no refusal")
         return Spec(x.shape, x.dtype)
 
-    assert "raised RuntimeError: this is no refusal" in found(row(infer=infer)).text
-    result = found(row("halved", ref=lambda x: 2 * x if np.max(x) is not None else x))
-    assert "raised ValueError: zero-size array" in result.text  # taken by the row, and not by its reference
+    assert "raised RuntimeError: this is no refusal" in found(define(rule=infer)).text
+    result = found(define("halved", reference=lambda x: 2 * x if np.max(x) is not None else x))
+    assert "raised ValueError: zero-size array" in result.text  # taken by the operation, and not by its reference
 
 
-def test_other_bits_the_second_time_are_found(row):
+def test_other_bits_the_second_time_are_found(define):
     calls = iter(range(1 << 20))
 
     def kernel(x, out):
@@ -219,11 +216,11 @@ def test_other_bits_the_second_time_are_found(row):
         if float(np.sum(np.isnan(np.asarray(x)))) == 0:
             np.asarray(out)[...] *= np.asarray(1 + 2e-7 * (next(calls) % 3), np.asarray(out).dtype)
 
-    assert "other bits" in found(row(kernels={"cpu": kernel}, ulp=4, dtypes=(float32,))).text
+    assert "other bits" in found(define(kernels={"cpu": kernel}, ulp=4, dtypes=(float32,))).text
 
 
-def test_shrinking_stops_in_time(row):
-    given = draws.draw(row(), 0, 1)
+def test_shrinking_stops_in_time(define):
+    given = draws.draw(define(), 0, 1)
     assert shrink.shrunk(given, lambda d: True, seconds=0.0) is given
     assert shrink.shrunk(given, lambda d: True, seconds=5.0).size == 0
 
@@ -233,11 +230,11 @@ def test_shrinking_stops_in_time(row):
 
 def write(path, kernel):
     path.write_text(HEAD + textwrap.dedent(kernel) + textwrap.dedent("""
-        OP = Op(
-            name="user_doubled", doc="2 x", inputs="x", infer=lambda x: Spec(x.shape, x.dtype), ref=lambda x: 2 * x,
-            kernels={"cpu": kernel}, samples=lambda rng: [Sample((rng.standard_normal((5, 7)),))],
-            dtypes=(float32,),
+        @operation(
+            kernels={"cpu": kernel}, dtypes=(float32,), reference=lambda x: 2 * x, samples=[Sample((5, 7))],
         )
+        def user_doubled(x: Spec) -> Spec:
+            return Spec(x.shape, x.dtype)
     """))  # fmt: skip
     return str(path)
 
@@ -292,7 +289,7 @@ def test_fuzz_prints_a_program_that_shows_the_difference(tmp_path, capsys, forgo
 
 
 def test_a_random_call_that_crashes_is_told(tmp_path, forgotten):
-    from dlcore._rows import load
+    from dlcore._selection import load
 
     file = write(tmp_path / "crash.py", """
         def kernel(x, out):
@@ -307,9 +304,9 @@ def test_a_random_call_that_crashes_is_told(tmp_path, forgotten):
     assert given.operands[0].shape[0] > 5
 
 
-def test_progress_is_told(row):
+def test_progress_is_told():
     told = []
-    verify_rows([REGISTRY["neg"]], jobs=1, twins=False, done=lambda *args: told.append(args))
+    verify_operations([REGISTRY["neg"]], jobs=1, twins=False, done=lambda *args: told.append(args))
     assert told == [("neg", 1, 1)]
 
 

@@ -1,5 +1,6 @@
-// The kernels `activation:<name>` and `activation:<name>_backward` of every activation in core/activations.inl.
-#include "core/pointwise.inl"
+// The kernels `activation:<name>` and `activation:<name>_backward` of every activation in common/activations.inl.
+#include "common/activations.inl"
+#include "common/pointwise.inl"
 
 template <class A> struct Forward : A::Cost {
   template <class T> __attribute__((always_inline)) T operator()(T x) const { return A::value(x); }
@@ -12,17 +13,11 @@ template <class A> struct Backward : A::Cost {
 };
 
 template <class A> static void forward(const Args& a) {
-  with_float(a.in(0).dtype, [&](auto t) {
-    using T = typename decltype(t)::type;
-    pointwise<Forward<A>, T, T>(a.out(), a.in(0));
-  });
+  with_float(a.in(0).dtype, [&]<class T>() { pointwise<Forward<A>, T, T>(a.out(), a.in(0)); });
 }
 // Operands: dout, then what the gradient is a function of.
 template <class A> static void backward(const Args& a) {
-  with_float(a.in(0).dtype, [&](auto t) {
-    using T = typename decltype(t)::type;
-    pointwise<Backward<A>, T, T, T>(a.out(), a.in(0), a.in(1));
-  });
+  with_float(a.in(0).dtype, [&]<class T>() { pointwise<Backward<A>, T, T, T>(a.out(), a.in(0), a.in(1)); });
 }
 
 static const Kernel kernels[] = {

@@ -1,26 +1,22 @@
 #include "core/cuda.h"
 
 #include <dlfcn.h>
-#include <immintrin.h>
-#include <pybind11/pybind11.h>
-#include <pybind11/stl.h>
 
+#include <algorithm>
 #include <array>
-#include <cmath>
 #include <cstring>
-#include <limits>
 #include <stdexcept>
 #include <type_traits>
+#include <utility>
 #include <vector>
 
 #include "core/device.h"
 #include "core/kernel.h"
-
-namespace py = pybind11;
+#include "core/ref.h"
 
 namespace dlcore::v1 {
 #define DLCORE_ISA 1
-#include "core/simd.inl"
+#include "common/simd.inl"
 #undef DLCORE_ISA
 }  // namespace dlcore::v1
 
@@ -83,7 +79,8 @@ static void check(int status, const char* what) {
   if (!status) return;
   const char* text = nullptr;
   driver.cuGetErrorString(status, &text);
-  throw std::runtime_error(std::string(what) + ": CUDA error " + std::to_string(status) + (text ? std::string(", ") + text : ""));
+  const std::string words = text ? std::string(", ") + text : "";
+  throw std::runtime_error(std::string(what) + ": CUDA error " + std::to_string(status) + words);
 }
 #define CHECK(NAME, ...) check(driver.NAME(__VA_ARGS__), #NAME)
 
@@ -115,8 +112,8 @@ struct Place {
 static Place places[kMaxDevices];
 
 static Place& enter(uint8_t device) {  // its context is this thread's from here on
+  if (device >= kMaxDevices || !places[device].context) throw std::runtime_error("this GPU has not been opened");
   Place& place = places[device];
-  if (!place.context) throw std::runtime_error("this GPU has not been opened");
   Handle current = nullptr;
   driver.cuCtxGetCurrent(&current);
   if (current != place.context) CHECK(cuCtxSetCurrent, place.context);
@@ -125,7 +122,9 @@ static Place& enter(uint8_t device) {  // its context is this thread's from here
 
 static Place& enter_idle(uint8_t device, const char* what) {
   Place& place = enter(device);
-  if (place.recording) throw std::runtime_error(std::string(what) + " while a step is recorded: it would not be part of the recording");
+  if (place.recording) {
+    throw std::runtime_error(std::string(what) + " while a step is recorded: it would not be part of the recording");
+  }
   return place;
 }
 
@@ -133,14 +132,15 @@ static Pointer pointer(const void* p) { return reinterpret_cast<Pointer>(p); }
 
 static void open(uint8_t device, int ordinal) {
   if (!device || device >= kMaxDevices) throw std::runtime_error("not a device: " + std::to_string(device));
-  Place& place = places[device];
-  if (place.context) return;
+  if (places[device].context) return;
+  Place place;  // kept only once all of it is there
   int id;
   CHECK(cuDeviceGet, &id, ordinal);
   CHECK(cuDevicePrimaryCtxRetain, &place.context, id);
-  enter(device);
+  CHECK(cuCtxSetCurrent, place.context);
   CHECK(cuStreamCreate, &place.stream, kStreamNonBlocking);
   CHECK(cuEventCreate, &place.event, kEventDisableTiming);
+  places[device] = place;
 }
 
 // The fault words lie at `address`, the first `bytes` of them are in use; there will be `room` at most.
@@ -157,10 +157,12 @@ static void set_fault_words(uint8_t device, uintptr_t address, size_t bytes, siz
 
 static bool wait(Place& place) {
   char* words = place.pinned + kPinned;
-  if (place.fault_bytes) CHECK(cuMemcpyAsync, pointer(words), pointer(place.fault_words), place.fault_bytes, place.stream);
+  if (place.fault_bytes) {
+    CHECK(cuMemcpyAsync, pointer(words), pointer(place.fault_words), place.fault_bytes, place.stream);
+  }
   int status;
   {
-    py::gil_scoped_release released;
+    const WithoutGil released;
     status = driver.cuStreamSynchronize(place.stream);
   }
   check(status, "cuStreamSynchronize");
@@ -178,7 +180,7 @@ void upload(uint8_t device, void* to, const void* from, size_t bytes) {
   if (bytes < kReleaseGil) {
     status = driver.cuMemcpyAsync(pointer(to), pointer(from), bytes, place.stream);
   } else {
-    py::gil_scoped_release released;
+    const WithoutGil released;
     status = driver.cuMemcpyAsync(pointer(to), pointer(from), bytes, place.stream);
   }
   check(status, "cuMemcpyAsync");
@@ -191,7 +193,9 @@ bool download(uint8_t device, void* to, const void* from, size_t bytes) {
     Place& place;
     const bool on;
     Reading(Place& p, bool small) : place(p), on(small) { place.reading = place.reading || on; }
-    ~Reading() { if (on) place.reading = false; }
+    ~Reading() {
+      if (on) place.reading = false;
+    }
   } reading(place, small);
   CHECK(cuMemcpyAsync, pointer(small ? place.pinned : to), pointer(from), bytes, place.stream);
   const bool faulted = wait(place);
@@ -270,7 +274,9 @@ class Program final : public Launches {
 
   void run(const Args& args) const override {
     const Place& place = enter(device_);
-    for (const Zeroed& z : zeroed_) CHECK(cuMemsetD8Async, pointer(args.arrays[z.array].data), 0, z.bytes, place.stream);
+    for (const Zeroed& z : zeroed_) {
+      CHECK(cuMemsetD8Async, pointer(args.arrays[z.array].data), 0, z.bytes, place.stream);
+    }
     for (const Packed& launch : launches_) start(launch, args, place.stream);
   }
 
@@ -289,8 +295,8 @@ class Program final : public Launches {
       }
     }
     void* extra[] = {kParamPointer, params, kParamSize, &size, kParamEnd};
-    CHECK(cuLaunchKernel, launch.function, launch.grid[0], launch.grid[1], launch.grid[2], launch.block[0], launch.block[1],
-          launch.block[2], launch.shared, stream, nullptr, extra);
+    CHECK(cuLaunchKernel, launch.function, launch.grid[0], launch.grid[1], launch.grid[2], launch.block[0],
+          launch.block[1], launch.block[2], launch.shared, stream, nullptr, extra);
   }
 
   std::string name_;
@@ -298,47 +304,6 @@ class Program final : public Launches {
   std::vector<Packed> launches_;
   std::vector<Zeroed> zeroed_;
 };
-
-using PackedLaunch = std::tuple<uintptr_t, std::array<unsigned, 3>, std::array<unsigned, 3>, unsigned, py::bytes,
-                                std::vector<std::tuple<size_t, size_t, int, int64_t, bool>>>;
-
-static py::capsule make_program(std::string name, uint8_t device, const std::vector<PackedLaunch>& launches,
-                                const std::vector<std::pair<int, size_t>>& zeroed) {
-  std::vector<Packed> packed;
-  for (const auto& [function, grid, block, shared, params, slots] : launches) {
-    Packed p{reinterpret_cast<Handle>(function), grid, block, shared, params, {}};
-    if (p.params.size() > kMaxParams) throw py::value_error(name + ": more than 4096 bytes of parameters");
-    for (const auto& [offset, size, array, shift, value] : slots) {
-      if (offset + size > p.params.size()) throw py::value_error(name + ": a slot lies outside the parameters");
-      p.slots.push_back({offset, size, array, shift, value});
-    }
-    packed.push_back(std::move(p));
-  }
-  std::vector<Zeroed> zero;
-  for (const auto& [array, bytes] : zeroed) zero.push_back({array, bytes});
-  auto program = std::make_shared<Program>(std::move(name), device, std::move(packed), std::move(zero));
-  auto* kernel = new Kernel;
-  kernel->name = program->name();
-  kernel->launches = program;
-  return py::capsule(kernel, kKernelCapsule, [](PyObject* capsule) {
-    delete static_cast<Kernel*>(PyCapsule_GetPointer(capsule, kKernelCapsule));
-  });
-}
-
-static uintptr_t load_module(uint8_t device, const py::bytes& image) {
-  enter(device);
-  Handle module;
-  CHECK(cuModuleLoadData, &module, static_cast<std::string_view>(image).data());
-  return reinterpret_cast<uintptr_t>(module);
-}
-
-static uintptr_t get_function(uint8_t device, uintptr_t module, const std::string& name, size_t shared) {
-  enter(device);
-  Handle function;
-  CHECK(cuModuleGetFunction, &function, reinterpret_cast<Handle>(module), name.c_str());
-  if (shared > kFreeShared) CHECK(cuFuncSetAttribute, function, kMaxDynamicShared, static_cast<int>(shared));
-  return reinterpret_cast<uintptr_t>(function);
-}
 
 // ---- graphs -------------------------------------------------------------------------------------------------------
 struct Graph {
@@ -371,8 +336,8 @@ Captured capture_end(uint8_t device) {
 }
 
 void capture_abandon(uint8_t device) noexcept {
+  if (!capturing(device)) return;
   Place& place = places[device];
-  if (!place.recording) return;
   place.recording = false;
   Handle graph = nullptr;
   driver.cuStreamEndCapture(place.stream, &graph);
@@ -388,52 +353,269 @@ std::shared_ptr<Graph> instantiate(Captured captured) {
 
 void launch_graph(const Graph& graph) { CHECK(cuGraphLaunch, graph.executable, enter(graph.device).stream); }
 
-bool capturing(uint8_t device) { return places[device].recording; }
+bool capturing(uint8_t device) { return device < kMaxDevices && places[device].recording; }
 
-// ---- the module ---------------------------------------------------------------------------------------------------
-static py::tuple memory_info(uint8_t device) {
-  size_t free, total;
-  free_memory(device, &free, &total);
-  return py::make_tuple(free, total);
+// ---- the module: _C.cuda ------------------------------------------------------------------------------------------
+// What body() returns; an error that it throws becomes Python's.
+template <class Body> static PyObject* guarded(Body body) {
+  try {
+    return body();
+  } catch (const std::bad_alloc&) {
+    return PyErr_NoMemory();
+  } catch (const std::exception& error) {
+    PyErr_SetString(PyExc_RuntimeError, error.what());
+    return nullptr;
+  }
+}
+template <class Body> static PyObject* guarded_none(Body body) {
+  return guarded([&] {
+    body();
+    return Py_NewRef(Py_None);
+  });
 }
 
-void init(py::module_& parent) {
-  py::module_ m = parent.def_submodule("cuda", "NVIDIA GPUs through the driver API: see csrc/core/cuda.h.");
-  m.def("load", load, py::arg("path"), "Open libcuda.so.1; RuntimeError where it is missing or too old.");
-  m.def("driver_version", [] { int v; CHECK(cuDriverGetVersion, &v); return v; }, "The CUDA version of the driver: 13000.");
-  m.def("count", [] { int n; CHECK(cuDeviceGetCount, &n); return n; }, "How many GPUs there are.");
-  m.def("name", [](int ordinal) {
-    int id;
-    char name[256] = {};
+static PyObject* load_method(PyObject*, PyObject* args) {
+  const char* path;
+  if (!PyArg_ParseTuple(args, "s:load", &path)) return nullptr;
+  return guarded_none([&] { load(path); });
+}
+
+static PyObject* driver_version(PyObject*, PyObject*) {
+  return guarded([] {
+    int version;
+    CHECK(cuDriverGetVersion, &version);
+    return PyLong_FromLong(version);
+  });
+}
+
+static PyObject* count(PyObject*, PyObject*) {
+  return guarded([] {
+    int n;
+    CHECK(cuDeviceGetCount, &n);
+    return PyLong_FromLong(n);
+  });
+}
+
+static PyObject* name(PyObject*, PyObject* args) {
+  int ordinal, id;
+  char text[256] = {};
+  if (!PyArg_ParseTuple(args, "i:name", &ordinal)) return nullptr;
+  return guarded([&] {
     CHECK(cuDeviceGet, &id, ordinal);
-    CHECK(cuDeviceGetName, name, static_cast<int>(sizeof name), id);
-    return std::string(name);
-  }, py::arg("ordinal"), "A GPU's name.");
-  m.def("attribute", [](int ordinal, int attribute) {
-    int id, value;
+    CHECK(cuDeviceGetName, text, static_cast<int>(sizeof text), id);
+    return PyUnicode_FromString(text);
+  });
+}
+
+static PyObject* attribute(PyObject*, PyObject* args) {
+  int ordinal, which, id, value;
+  if (!PyArg_ParseTuple(args, "ii:attribute", &ordinal, &which)) return nullptr;
+  return guarded([&] {
     CHECK(cuDeviceGet, &id, ordinal);
-    CHECK(cuDeviceGetAttribute, &value, attribute, id);
-    return value;
-  }, py::arg("ordinal"), py::arg("attribute"), "A CUdevice_attribute of a GPU.");
-  m.def("open", open, py::arg("device"), py::arg("ordinal"), "Make a GPU usable as dlcore's device of that index.");
-  m.def("stream", [](uint8_t device) { return reinterpret_cast<uintptr_t>(enter(device).stream); }, py::arg("device"), "Its CUstream.");
-  m.def("enter", [](uint8_t device) { enter(device); }, py::arg("device"), "Make its context this thread's.");
-  m.def("memory_info", memory_info, py::arg("device"), "(free, total) bytes.");
-  m.def("set_fault_words", set_fault_words, py::arg("device"), py::arg("address"), py::arg("bytes"), py::arg("room"),
-        "Where kernels report bad data: read at every wait.");
-  m.def("wait_for", wait_for, py::arg("device"), py::arg("stream"), py::arg("theirs_first"),
-        "Order the device's stream and another after one another.");
-  m.def("module_load", load_module, py::arg("device"), py::arg("image"), "A CUmodule of a cubin; never unloaded.");
-  m.def("function", get_function, py::arg("device"), py::arg("module"), py::arg("name"), py::arg("shared"), "A CUfunction.");
-  m.def("program", make_program, py::arg("name"), py::arg("device"), py::arg("launches"), py::arg("zeroed"),
-        "A kernel of packed launches: (function, grid, block, shared, parameters, slots), a slot (offset, size, array, shift, is a value).");
-  py::class_<Graph, std::shared_ptr<Graph>>(m, "Graph", "A recorded step of a GPU.").def("launch", [](const Graph& g) { launch_graph(g); });
-  m.def("capture_begin", capture_begin, py::arg("device"), "Launches become nodes of a graph from here on.");
-  m.def("capture_end", [](uint8_t device) {
+    CHECK(cuDeviceGetAttribute, &value, which, id);
+    return PyLong_FromLong(value);
+  });
+}
+
+static PyObject* open_method(PyObject*, PyObject* args) {
+  uint8_t device;
+  int ordinal;
+  if (!PyArg_ParseTuple(args, "bi:open", &device, &ordinal)) return nullptr;
+  return guarded_none([&] { open(device, ordinal); });
+}
+
+static PyObject* stream(PyObject*, PyObject* args) {
+  uint8_t device;
+  if (!PyArg_ParseTuple(args, "b:stream", &device)) return nullptr;
+  return guarded([&] { return PyLong_FromVoidPtr(enter(device).stream); });
+}
+
+static PyObject* memory_info(PyObject*, PyObject* args) {
+  uint8_t device;
+  size_t free, total;
+  if (!PyArg_ParseTuple(args, "b:memory_info", &device)) return nullptr;
+  return guarded([&] {
+    free_memory(device, &free, &total);
+    return Py_BuildValue("nn", static_cast<Py_ssize_t>(free), static_cast<Py_ssize_t>(total));
+  });
+}
+
+static PyObject* set_fault_words_method(PyObject*, PyObject* args) {
+  uint8_t device;
+  unsigned long long address;
+  Py_ssize_t bytes, room;
+  if (!PyArg_ParseTuple(args, "bKnn:set_fault_words", &device, &address, &bytes, &room)) return nullptr;
+  return guarded_none([&] { set_fault_words(device, address, static_cast<size_t>(bytes), static_cast<size_t>(room)); });
+}
+
+static PyObject* wait_for_method(PyObject*, PyObject* args) {
+  uint8_t device;
+  unsigned long long stream;
+  int theirs_first;
+  if (!PyArg_ParseTuple(args, "bKp:wait_for", &device, &stream, &theirs_first)) return nullptr;
+  return guarded_none([&] { wait_for(device, stream, theirs_first); });
+}
+
+static PyObject* module_load(PyObject*, PyObject* args) {
+  uint8_t device;
+  PyObject* image;
+  if (!PyArg_ParseTuple(args, "bS:module_load", &device, &image)) return nullptr;
+  return guarded([&] {
+    enter(device);
+    Handle module;
+    CHECK(cuModuleLoadData, &module, PyBytes_AS_STRING(image));
+    return PyLong_FromVoidPtr(module);
+  });
+}
+
+static PyObject* function(PyObject*, PyObject* args) {
+  uint8_t device;
+  unsigned long long module;
+  const char* symbol;
+  int shared;
+  if (!PyArg_ParseTuple(args, "bKsi:function", &device, &module, &symbol, &shared)) return nullptr;
+  return guarded([&] {
+    enter(device);
+    Handle function;
+    CHECK(cuModuleGetFunction, &function, reinterpret_cast<Handle>(module), symbol);
+    if (shared > static_cast<int>(kFreeShared)) CHECK(cuFuncSetAttribute, function, kMaxDynamicShared, shared);
+    return PyLong_FromVoidPtr(function);
+  });
+}
+
+static bool read_slot(PyObject* tuple, const char* name, Packed& launch) {
+  Py_ssize_t offset, size;
+  long long shift;
+  int array, value;
+  if (!PyArg_ParseTuple(tuple, "nniLp", &offset, &size, &array, &shift, &value)) return false;
+  const Py_ssize_t end = static_cast<Py_ssize_t>(launch.params.size());
+  if (offset < 0 || size < 0 || size > end || offset > end - size) {
+    PyErr_Format(PyExc_ValueError, "%s: a slot lies outside the parameters", name);
+    return false;
+  }
+  launch.slots.push_back({static_cast<size_t>(offset), static_cast<size_t>(size), array, shift, value != 0});
+  return true;
+}
+
+static bool read_launch(PyObject* tuple, const char* name, Packed& launch) {
+  unsigned long long function;
+  int grid[3], block[3], shared;
+  PyObject *params, *slots;
+  if (!PyArg_ParseTuple(tuple, "K(iii)(iii)iSO!", &function, &grid[0], &grid[1], &grid[2], &block[0], &block[1],
+                        &block[2], &shared, &params, &PyList_Type, &slots)) {
+    return false;
+  }
+  launch.function = reinterpret_cast<Handle>(function);
+  std::copy_n(grid, 3, launch.grid.begin());
+  std::copy_n(block, 3, launch.block.begin());
+  launch.shared = static_cast<unsigned>(shared);
+  launch.params.assign(PyBytes_AS_STRING(params), static_cast<size_t>(PyBytes_GET_SIZE(params)));
+  if (launch.params.size() > kMaxParams) {
+    PyErr_Format(PyExc_ValueError, "%s: more than 4096 bytes of parameters", name);
+    return false;
+  }
+  for (Py_ssize_t k = 0; k < PyList_GET_SIZE(slots); ++k) {
+    if (!read_slot(PyList_GET_ITEM(slots, k), name, launch)) return false;
+  }
+  return true;
+}
+
+static PyObject* program(PyObject*, PyObject* args) {
+  const char* name;
+  uint8_t device;
+  PyObject *launches, *zeroed;
+  if (!PyArg_ParseTuple(args, "sbO!O!:program", &name, &device, &PyList_Type, &launches, &PyList_Type, &zeroed)) {
+    return nullptr;
+  }
+  return guarded([&]() -> PyObject* {
+    std::vector<Packed> packed(static_cast<size_t>(PyList_GET_SIZE(launches)));
+    for (size_t k = 0; k < packed.size(); ++k) {
+      if (!read_launch(PyList_GET_ITEM(launches, static_cast<Py_ssize_t>(k)), name, packed[k])) return nullptr;
+    }
+    std::vector<Zeroed> zero;
+    for (Py_ssize_t k = 0; k < PyList_GET_SIZE(zeroed); ++k) {
+      int array;
+      Py_ssize_t bytes;
+      if (!PyArg_ParseTuple(PyList_GET_ITEM(zeroed, k), "in", &array, &bytes)) return nullptr;
+      zero.push_back({array, static_cast<size_t>(bytes)});
+    }
+    const auto made = std::make_shared<Program>(name, device, std::move(packed), std::move(zero));
+    return kernel_capsule(made->name(), made);
+  });
+}
+
+static constexpr const char* kGraphCapsule = "dlcore.cuda.graph";  // owns a shared_ptr<Graph>
+
+static PyObject* capture_begin_method(PyObject*, PyObject* args) {
+  uint8_t device;
+  if (!PyArg_ParseTuple(args, "b:capture_begin", &device)) return nullptr;
+  return guarded_none([&] { capture_begin(device); });
+}
+
+static PyObject* capture_end_method(PyObject*, PyObject* args) {
+  uint8_t device;
+  if (!PyArg_ParseTuple(args, "b:capture_end", &device)) return nullptr;
+  return guarded([&] {
     const Captured captured = capture_end(device);
-    return py::make_tuple(instantiate(captured), captured.nodes);
-  }, py::arg("device"), "(graph, number of nodes).");
-  m.def("capture_abandon", capture_abandon, py::arg("device"), "Give up a recording.");
+    auto graph = std::make_unique<std::shared_ptr<Graph>>(instantiate(captured));
+    Ref capsule = Ref::own(PyCapsule_New(graph.get(), kGraphCapsule, [](PyObject* o) {
+      delete static_cast<std::shared_ptr<Graph>*>(PyCapsule_GetPointer(o, kGraphCapsule));
+    }));
+    if (capsule) graph.release();
+    return Py_BuildValue("Nn", capsule.release(), static_cast<Py_ssize_t>(captured.nodes));
+  });
+}
+
+static PyObject* capture_abandon_method(PyObject*, PyObject* args) {
+  uint8_t device;
+  if (!PyArg_ParseTuple(args, "b:capture_abandon", &device)) return nullptr;
+  capture_abandon(device);
+  Py_RETURN_NONE;
+}
+
+static PyObject* launch_graph_method(PyObject*, PyObject* capsule) {
+  auto* graph = static_cast<std::shared_ptr<Graph>*>(PyCapsule_GetPointer(capsule, kGraphCapsule));
+  return graph ? guarded_none([&] { launch_graph(**graph); }) : nullptr;
+}
+
+static PyMethodDef functions[] = {
+    {"load", load_method, METH_VARARGS, "load(path): open libcuda.so.1; RuntimeError where it is missing or too old."},
+    {"driver_version", driver_version, METH_NOARGS, "The CUDA version of the driver: 13000."},
+    {"count", count, METH_NOARGS, "How many GPUs there are."},
+    {"name", name, METH_VARARGS, "name(ordinal): a GPU's name."},
+    {"attribute", attribute, METH_VARARGS, "attribute(ordinal, attribute): a CUdevice_attribute of a GPU."},
+    {"open", open_method, METH_VARARGS, "open(device, ordinal): make a GPU usable as dlcore's device of that index."},
+    {"stream", stream, METH_VARARGS, "stream(device): its CUstream."},
+    {"memory_info", memory_info, METH_VARARGS, "memory_info(device): (free, total) bytes."},
+    {"set_fault_words", set_fault_words_method, METH_VARARGS,
+     "set_fault_words(device, address, bytes, room): where kernels report bad data, which every wait reads."},
+    {"wait_for", wait_for_method, METH_VARARGS,
+     "wait_for(device, stream, theirs_first): order the device's stream and another after one another."},
+    {"module_load", module_load, METH_VARARGS, "module_load(device, image): a CUmodule of a cubin; never unloaded."},
+    {"function", function, METH_VARARGS, "function(device, module, name, shared): a CUfunction."},
+    {"program", program, METH_VARARGS,
+     "program(name, device, launches, zeroed): a kernel of packed launches, each (function, grid, block, shared, "
+     "parameters, slots); a slot is (offset, size, array, shift, whether it is a value); zeroed are (array, bytes)."},
+    {"capture_begin", capture_begin_method, METH_VARARGS,
+     "capture_begin(device): launches become nodes of a graph from here on."},
+    {"capture_end", capture_end_method, METH_VARARGS, "capture_end(device): (graph, number of nodes)."},
+    {"capture_abandon", capture_abandon_method, METH_VARARGS, "capture_abandon(device): give up a recording."},
+    {"launch_graph", launch_graph_method, METH_O, "launch_graph(graph): run it once, on its device's stream."},
+    {nullptr, nullptr, 0, nullptr},
+};
+
+bool init(PyObject* parent) {
+  static PyModuleDef definition = {.m_base = PyModuleDef_HEAD_INIT,
+                                   .m_name = "dlcore._C.cuda",
+                                   .m_doc = "NVIDIA GPUs through the driver API: see csrc/core/cuda.h.",
+                                   .m_size = -1,
+                                   .m_methods = functions,
+                                   .m_slots = nullptr,
+                                   .m_traverse = nullptr,
+                                   .m_clear = nullptr,
+                                   .m_free = nullptr};
+  const Ref module = Ref::own(PyModule_Create(&definition));
+  return module && PyModule_AddObjectRef(parent, "cuda", module.get()) == 0;
 }
 
 }  // namespace dlcore::cuda

@@ -3,14 +3,13 @@
 // Each device has one non-blocking stream, on which everything runs in order. Functions throw std::runtime_error with
 // the driver's words. `device` is dlcore's index of a device (the CPU is 0), not the driver's.
 #pragma once
+#define PY_SSIZE_T_CLEAN
+#include <Python.h>
+
 #include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <string>
-
-namespace pybind11 {
-class module_;
-}
 
 namespace dlcore::cuda {
 
@@ -46,6 +45,6 @@ std::shared_ptr<Graph> instantiate(Captured captured);
 void launch_graph(const Graph& graph);
 bool capturing(uint8_t device);
 
-void init(pybind11::module_& module);  // _C.cuda: what dlcore/backends/cuda.py calls
+bool init(PyObject* module);  // _C.cuda: what dlcore/backends/cuda.py calls
 
 }  // namespace dlcore::cuda

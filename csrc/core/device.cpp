@@ -24,11 +24,9 @@ struct Memory {
 Memory memories[kMaxDevices];
 
 void* fresh(Memory& memory, size_t bytes) {  // null: the device is full
-  PyObject* size = PyLong_FromSize_t(bytes);
-  PyObject* address = size ? PyObject_CallOneArg(memory.allocate, size) : nullptr;
-  Py_XDECREF(size);
-  void* block = address ? PyLong_AsVoidPtr(address) : nullptr;
-  Py_XDECREF(address);
+  const Ref size = Ref::own(PyLong_FromSize_t(bytes));
+  const Ref address = size ? Ref::own(PyObject_CallOneArg(memory.allocate, size.get())) : Ref();
+  void* block = address ? PyLong_AsVoidPtr(address.get()) : nullptr;
   if (!PyErr_Occurred()) return block;
   if (!PyErr_ExceptionMatches(PyExc_MemoryError)) PyErr_WriteUnraisable(memory.allocate);
   PyErr_Clear();
@@ -47,14 +45,10 @@ bool finalizing() {  // the pool may be gone already, and the memory soon will b
 
 void give_back(Memory& memory, void* block) {
   if (finalizing()) return;
-  PyObject *type, *value, *trace;
-  PyErr_Fetch(&type, &value, &trace);
-  PyObject* address = PyLong_FromVoidPtr(block);
-  PyObject* done = address ? PyObject_CallOneArg(memory.release, address) : nullptr;
+  const PendingError pending;
+  const Ref address = Ref::own(PyLong_FromVoidPtr(block));
+  const Ref done = address ? Ref::own(PyObject_CallOneArg(memory.release, address.get())) : Ref();
   if (!done) PyErr_WriteUnraisable(memory.release);
-  Py_XDECREF(address);
-  Py_XDECREF(done);
-  PyErr_Restore(type, value, trace);
 }
 
 void give_back(Memory& memory) {  // every cached block
@@ -104,19 +98,20 @@ Tensor* raise_device_full(uint8_t device, int64_t bytes) {
     cuda::free_memory(device, &free, &total);
   } catch (const std::exception&) {
   }
-  PyErr_Format(PyExc_MemoryError, "out of memory on %S: asked for %lld bytes; dlcore holds %lld bytes in tensors, %zu of the GPU's %zu bytes are free",
-               device_object(device), static_cast<long long>(bytes), static_cast<long long>(memories[device].stats.in_use), free, total);
+  PyErr_Format(PyExc_MemoryError,
+               "out of memory on %S: asked for %lld bytes; dlcore holds %lld bytes in tensors, %zu of the GPU's %zu "
+               "bytes are free", device_object(device), static_cast<long long>(bytes),
+               static_cast<long long>(memories[device].stats.in_use), free, total);
   return nullptr;
 }
 
 // ---- copies -------------------------------------------------------------------------------------------------------
-// A GPU's fault words, seen at a synchronisation, become the error of the row that set them.
+// A GPU's fault words, seen at a synchronisation, become the error of the operation that set them.
 static bool check_faults(uint8_t device, bool faulted) {
   if (!faulted) return true;
   const std::string words = cuda::faults(device);
-  PyObject* done = PyObject_CallMethod(device_object(device), "raise_faults", "y#", words.data(), static_cast<Py_ssize_t>(words.size()));
-  Py_XDECREF(done);
-  return done;
+  return static_cast<bool>(Ref::own(PyObject_CallMethod(device_object(device), "raise_faults", "y#", words.data(),
+                                                        static_cast<Py_ssize_t>(words.size()))));
 }
 
 static bool raise_cuda(const std::exception& error) {
@@ -131,7 +126,8 @@ bool copy_memory(Tensor* source, Tensor* target) {
     PyErr_SetString(PyExc_ValueError, "copy_memory: two contiguous tensors of one size are wanted");
     return false;
   }
-  const uint8_t from = on_host(source->device) ? 0 : source->device, to = on_host(target->device) ? 0 : target->device;
+  const uint8_t from = on_host(source->device) ? 0 : source->device;
+  const uint8_t to = on_host(target->device) ? 0 : target->device;
   const void* data = source->array.data;
   if (recorder && !record_host_read("values go from one device to another")) return false;
   if (!bytes) return true;
@@ -176,27 +172,38 @@ bool device_copy(Tensor* source, Tensor* target) {
   Array arrays[2] = {source->array, target->array};
   Buffer* const buffers[2] = {source->buffer, target->buffer};
   const Args args{arrays, 1, 2, nullptr, 0, buffers};
-  if (source->array.contiguous() && target->array.contiguous()) return run_kernel(*memory_copy(source->device), args, 0);
+  if (source->array.contiguous() && target->array.contiguous()) {
+    return run_kernel(*memory_copy(source->device), args, 0);
+  }
   static PlanCache& cache = *new PlanCache;  // outlives the interpreter: never destroyed
   static PyObject* nothing = PyTuple_New(0);
   Tensor* both[2] = {source, target};
   Key key(2 * (2 * kMaxDims + 1));
   for (const Tensor* t : both) {
     const Array& a = t->array;
-    key.add(static_cast<uint64_t>(a.dtype) | uint64_t{a.ndim} << 8 | uint64_t{t->device} << 16 | uint64_t{aligned(t)} << 26);
+    key.add(static_cast<uint64_t>(a.dtype) | uint64_t{a.ndim} << 8 | uint64_t{t->device} << 16 |
+            uint64_t{aligned(t)} << 26);
     for (int d = 0; d < a.ndim; ++d) key.add(static_cast<uint64_t>(a.shape[d]));
     for (int d = 0; d < a.ndim; ++d) key.add(static_cast<uint64_t>(a.strides[d]));
   }
   PyObject* operands[2] = {as_object(source), as_object(target)};
   Plan* plan = cache.find(key, nothing);
   if (!plan) {
-    PyObject* made = PyObject_Vectorcall(bound.copy_plan, operands, 2, nullptr);
-    plan = made ? read_plan(made, nullptr, 0) : nullptr;
-    Py_XDECREF(made);
+    const Ref made = Ref::own(PyObject_Vectorcall(bound.copy_plan, operands, 2, nullptr));
+    plan = made ? read_plan(made.get(), nullptr, 0) : nullptr;
     if (!plan) return false;
     cache.keep(key, nothing, plan);
   }
   return run_kernel(*plan->kernel, args, 0);
+}
+
+PyObject* kernel_capsule(const char* name, std::shared_ptr<const Launches> launches) {
+  auto kernel = std::make_unique<Kernel>(Kernel{.name = name, .launches = std::move(launches)});
+  PyObject* capsule = PyCapsule_New(kernel.get(), kKernelCapsule, [](PyObject* o) {
+    delete static_cast<Kernel*>(PyCapsule_GetPointer(o, kKernelCapsule));
+  });
+  if (capsule) kernel.release();
+  return capsule;
 }
 
 // ---- module functions ---------------------------------------------------------------------------------------------
@@ -224,8 +231,9 @@ static PyObject* stats(PyObject*, PyObject* args) {
   unsigned char device;
   if (!PyArg_ParseTuple(args, "b:device_memory_stats", &device) || !parse_device(device, true)) return nullptr;
   const MemoryStats& s = memories[device].stats;
-  return Py_BuildValue("{sLsLsLsL}", "in_use", static_cast<long long>(s.in_use), "cached", static_cast<long long>(s.cached), "peak",
-                       static_cast<long long>(s.peak), "allocations", static_cast<long long>(s.allocations));
+  return Py_BuildValue("{sLsLsLsL}", "in_use", static_cast<long long>(s.in_use), "cached",
+                       static_cast<long long>(s.cached), "peak", static_cast<long long>(s.peak), "allocations",
+                       static_cast<long long>(s.allocations));
 }
 
 static PyObject* trim(PyObject*, PyObject* args) {
@@ -238,7 +246,8 @@ static PyObject* trim(PyObject*, PyObject* args) {
 static PyObject* copy_memory_method(PyObject*, PyObject* args) {
   PyObject *source, *target;
   if (!PyArg_ParseTuple(args, "O!O!:copy_memory", tensor_base, &source, tensor_base, &target)) return nullptr;
-  if (!check_writable(as_tensor(target), "copy_memory") || !copy_memory(as_tensor(source), as_tensor(target))) return nullptr;
+  if (!check_writable(as_tensor(target), "copy_memory")) return nullptr;
+  if (!copy_memory(as_tensor(source), as_tensor(target))) return nullptr;
   bump(as_tensor(target));
   Py_RETURN_NONE;
 }
@@ -273,57 +282,53 @@ static PyObject* wrap_address(PyObject*, PyObject* args) {
   unsigned char device;
   int readonly, n = 0;
   Array a;
-  if (!PyArg_ParseTuple(args, "OOOOObp:wrap_address", &owner, &address, &shape, &strides, &dtype, &device, &readonly)) return nullptr;
+  if (!PyArg_ParseTuple(args, "OOOOObp:wrap_address", &owner, &address, &shape, &strides, &dtype, &device, &readonly)) {
+    return nullptr;
+  }
   if (!parse_device(device, true) || !parse_shape(strides, a.strides, &n, "wrap_address")) return nullptr;
   if (!parse_shape(shape, a.shape, &n, "wrap_address") || !parse_dtype(dtype, &a.dtype)) return nullptr;
   a.ndim = static_cast<uint8_t>(n);
   a.data = PyLong_AsVoidPtr(address);
   if (PyErr_Occurred()) return nullptr;
-  Tensor* t = blank_tensor(tensor_type);
-  if (!t) return nullptr;
-  t->array = a;
-  t->device = device;
-  t->buffer = new Buffer{};
-  t->buffer->data = a.data;
-  t->buffer->bytes = static_cast<size_t>(a.size() * item_size(a.dtype));
-  t->buffer->readonly = readonly;
-  t->buffer->device = device;
-  t->buffer->owner = Py_NewRef(owner);
-  t->buffer->free_owner = [](void* o) { Py_DECREF(static_cast<PyObject*>(o)); };
+  Ref held = Ref::share(owner);
+  Tensor* t = new_foreign(a, device, readonly, owner, free_object);
+  if (t) held.release();
   return as_object(t);
 }
 
 // python_kernel(name, callable): a kernel that calls callable(address or None of every array). For interpreters.
 namespace {
-struct PythonLaunches final : Launches {
-  PyObject *name, *callable;  // never freed: plans and recordings may go without the GIL
-  PythonLaunches(PyObject* n, PyObject* c) : name(Py_NewRef(n)), callable(Py_NewRef(c)) {}
+class PythonLaunches final : public Launches {
+ public:
+  PythonLaunches(PyObject* name, PyObject* callable) : name_(Py_NewRef(name)), callable_(Py_NewRef(callable)) {}
   void run(const Args& args) const override {
     const PyGILState_STATE gil = PyGILState_Ensure();
-    PyObject* addresses = PyTuple_New(args.n_arrays);
-    for (int k = 0; addresses && k < args.n_arrays; ++k) {
-      void* data = args.arrays[k].data;
-      PyTuple_SET_ITEM(addresses, k, data ? PyLong_FromVoidPtr(data) : Py_NewRef(Py_None));
-    }
-    PyObject* done = addresses ? PyObject_Call(callable, addresses, nullptr) : nullptr;
-    Py_XDECREF(addresses);
-    Py_XDECREF(done);
+    const bool done = call_with_addresses(args);
     PyGILState_Release(gil);
     if (!done) throw PythonRaised{};
   }
+
+ private:
+  bool call_with_addresses(const Args& args) const {
+    const Ref addresses = Ref::own(PyTuple_New(args.n_arrays));
+    for (int k = 0; addresses && k < args.n_arrays; ++k) {
+      void* data = args.arrays[k].data;
+      PyObject* address = data ? PyLong_FromVoidPtr(data) : Py_NewRef(Py_None);
+      if (!address) return false;
+      PyTuple_SET_ITEM(addresses.get(), k, address);
+    }
+    return addresses && Ref::own(PyObject_Call(callable_, addresses.get(), nullptr));
+  }
+
+  PyObject *name_, *callable_;  // never freed: plans and recordings may go without the GIL
 };
 }  // namespace
 
 static PyObject* python_kernel(PyObject*, PyObject* args) {
   PyObject *name, *callable;
   if (!PyArg_ParseTuple(args, "UO:python_kernel", &name, &callable)) return nullptr;
-  auto launches = std::make_shared<PythonLaunches>(name, callable);
-  Kernel* kernel = new Kernel;
-  kernel->name = PyUnicode_AsUTF8(name);
-  kernel->launches = launches;
-  return PyCapsule_New(kernel, kKernelCapsule, [](PyObject* capsule) {
-    delete static_cast<Kernel*>(PyCapsule_GetPointer(capsule, kKernelCapsule));
-  });
+  const char* text = PyUnicode_AsUTF8(name);
+  return text ? kernel_capsule(text, std::make_shared<PythonLaunches>(name, callable)) : nullptr;
 }
 
 static PyObject* on_host_method(PyObject*, PyObject* args) {
@@ -334,14 +339,20 @@ static PyObject* on_host_method(PyObject*, PyObject* args) {
 
 static PyMethodDef functions[] = {
     {"on_host", on_host_method, METH_VARARGS, "on_host(device): whether its memory is the host's."},
-    {"python_kernel", python_kernel, METH_VARARGS, "python_kernel(name, callable): a kernel that calls callable with the address (or None) of every array."},
-    {"set_memory", set_memory, METH_VARARGS, "set_memory(device, host, allocate, release): where a device's memory comes from."},
+    {"python_kernel", python_kernel, METH_VARARGS,
+     "python_kernel(name, callable): a kernel that calls callable with the address (or None) of every array."},
+    {"set_memory", set_memory, METH_VARARGS,
+     "set_memory(device, host, allocate, release): where a device's memory comes from."},
     {"device_memory_stats", stats, METH_VARARGS, "device_memory_stats(device): as memory_stats, of a GPU."},
     {"trim_device_memory", trim, METH_VARARGS, "trim_device_memory(device): give cached blocks back to the pool."},
-    {"copy_memory", copy_memory_method, METH_VARARGS, "copy_memory(source, target): contiguous, of one size, on any devices."},
-    {"host_alias", host_alias, METH_O, "host_alias(tensor): the same memory as a tensor on the CPU, where it is host memory."},
-    {"synchronize", synchronize, METH_VARARGS, "synchronize(device): wait for all that was launched there; raises what went wrong."},
-    {"wrap_address", wrap_address, METH_VARARGS, "wrap_address(owner, address, shape, strides, dtype, device, readonly): a tensor over a GPU's memory."},
+    {"copy_memory", copy_memory_method, METH_VARARGS,
+     "copy_memory(source, target): contiguous, of one size, on any devices."},
+    {"host_alias", host_alias, METH_O,
+     "host_alias(tensor): the same memory as a tensor on the CPU, where it is host memory."},
+    {"synchronize", synchronize, METH_VARARGS,
+     "synchronize(device): wait for all that was launched there; raises what went wrong."},
+    {"wrap_address", wrap_address, METH_VARARGS,
+     "wrap_address(owner, address, shape, strides, dtype, device, readonly): a tensor over a GPU's memory."},
     {nullptr, nullptr, 0, nullptr},
 };
 

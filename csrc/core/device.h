@@ -10,7 +10,8 @@
 namespace dlcore {
 
 constexpr int kMaxDevices = 64;
-constexpr const char* kKernelCapsule = "dlcore.kernel";  // a capsule that owns a Kernel (cuda.cpp)
+constexpr const char* kKernelCapsule = "dlcore.kernel";
+PyObject* kernel_capsule(const char* name, std::shared_ptr<const Launches> launches);  // owns a Kernel
 
 bool on_host(uint8_t device);  // whether its addresses are host addresses
 

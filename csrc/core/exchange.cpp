@@ -1,5 +1,6 @@
 // Exchange of memory without copies: the buffer protocol (host memory) and DLPack, both ways.
-#include <cstring>
+#include <algorithm>
+#include <memory>
 
 #include "core/device.h"
 #include "core/record.h"
@@ -20,7 +21,7 @@ static int get_buffer(PyObject* self, Py_buffer* view, int flags) {
   Tensor* t = as_tensor(self);
   const Array& a = t->array;
   const char* problem = nullptr;
-  // A write through the exported memory would not be recorded, so what needs a gradient is exported read-only.
+  // A write through the exported memory would not be tracked, so what needs a gradient is exported read-only.
   const bool readonly = t->requires_grad || t->weak || t->buffer->readonly;
   if (t->device != 0) problem = "the tensor is not in host memory";
   else if (!format_of(a.dtype)) problem = "the buffer protocol has no bfloat16";
@@ -31,7 +32,8 @@ static int get_buffer(PyObject* self, Py_buffer* view, int flags) {
     PyErr_SetString(PyExc_BufferError, problem);
     return -1;
   }
-  if (recorder && !record_host_access(t, "a tensor is read back to the host (as a NumPy array, list or text)")) return -1;
+  const char* reading = "a tensor is read back to the host (as a NumPy array, list or text)";
+  if (recorder && !record_host_access(t, reading)) return -1;
   Exported* exported = static_cast<Exported*>(PyMem_Malloc(sizeof(Exported)));
   if (!exported) {
     PyErr_NoMemory();
@@ -70,12 +72,11 @@ static PyObject* wrap(PyObject*, PyObject* args) {
   PyObject *exporter, *dtype_arg;
   DType dtype;
   if (!PyArg_ParseTuple(args, "OO:wrap", &exporter, &dtype_arg) || !parse_dtype(dtype_arg, &dtype)) return nullptr;
-  if (recorder) record_failure("a tensor is made over memory of the host; make it outside the step, or pass it as an argument");
-  Py_buffer* view = new Py_buffer;
-  if (PyObject_GetBuffer(exporter, view, PyBUF_STRIDES) < 0) {
-    delete view;
-    return nullptr;
+  if (recorder) {
+    record_failure("a tensor is made over memory of the host; make it outside the step, or pass it as an argument");
   }
+  std::unique_ptr<Py_buffer, void (*)(void*)> view(new Py_buffer{}, free_py_buffer);
+  if (PyObject_GetBuffer(exporter, view.get(), PyBUF_STRIDES) < 0) return nullptr;
   const int64_t item = item_size(dtype);
   const bool aligned = view->len == 0 || reinterpret_cast<uintptr_t>(view->buf) % static_cast<uintptr_t>(item) == 0;
   bool good = view->itemsize == item && view->ndim <= kMaxDims && aligned;
@@ -89,24 +90,12 @@ static PyObject* wrap(PyObject*, PyObject* args) {
     good = view->strides[d] % item == 0;
   }
   if (!good) {
-    PyErr_Format(errors.shape, "tensor: memory of %d axes and item size %zd cannot be shared as %s without a copy", view->ndim,
-                 view->itemsize, kDTypeName[static_cast<int>(dtype)]);
-    free_py_buffer(view);
-    return nullptr;
+    return PyErr_Format(errors.shape,
+                        "tensor: memory of %d axes and item size %zd cannot be shared as %s without a copy", view->ndim,
+                        view->itemsize, kDTypeName[static_cast<int>(dtype)]);
   }
-  Buffer* buffer = new Buffer{};
-  buffer->data = view->buf;
-  buffer->bytes = static_cast<size_t>(view->len);
-  buffer->readonly = view->readonly;
-  buffer->owner = view;
-  buffer->free_owner = free_py_buffer;
-  Tensor* t = blank_tensor(tensor_type);
-  if (!t) {
-    drop(buffer);
-    return nullptr;
-  }
-  t->array = a;
-  t->buffer = buffer;
+  Tensor* t = new_foreign(a, 0, view->readonly, view.get(), free_py_buffer);
+  if (t) view.release();
   return as_object(t);
 }
 
@@ -136,10 +125,10 @@ struct DLManagedTensorVersioned {
 constexpr int32_t kDLCpu = 1, kDLCuda = 2;  // cuda:i is device 1 + i of dlcore
 constexpr uint64_t kDLReadOnly = 1, kDLCopied = 2;
 constexpr uint8_t kDLInt = 0, kDLUInt = 1, kDLFloat = 2, kDLBfloat = 4, kDLBool = 6;
-static const char *kUnversioned = "dltensor", *kVersioned = "dltensor_versioned";
 
 static DLDataType dl_type(DType t) {
-  static const uint8_t codes[kDTypes] = {kDLBool, kDLUInt, kDLInt, kDLInt, kDLInt, kDLInt, kDLFloat, kDLBfloat, kDLFloat, kDLFloat};
+  static const uint8_t codes[kDTypes] = {kDLBool, kDLUInt,  kDLInt,    kDLInt,   kDLInt,
+                                         kDLInt,  kDLFloat, kDLBfloat, kDLFloat, kDLFloat};
   return {codes[static_cast<int>(t)], static_cast<uint8_t>(8 * item_size(t)), 1};
 }
 
@@ -151,10 +140,13 @@ template <class Managed> struct Export {
 template <class Managed> static Export<Managed>* make_export(Tensor* t) {
   auto* e = new Export<Managed>{};
   const Array& a = t->array;
-  for (int d = 0; d < a.ndim; ++d) e->shape[d] = a.shape[d], e->strides[d] = a.strides[d];
-  e->managed.tensor = {a.data, t->device ? DLDevice{kDLCuda, t->device - 1} : DLDevice{kDLCpu, 0}, a.ndim, dl_type(a.dtype), e->shape, e->strides, 0};
+  std::copy_n(a.shape, a.ndim, e->shape);
+  std::copy_n(a.strides, a.ndim, e->strides);
+  const DLDevice device = t->device ? DLDevice{kDLCuda, t->device - 1} : DLDevice{kDLCpu, 0};
+  e->managed.tensor = {a.data, device, a.ndim, dl_type(a.dtype), e->shape, e->strides, 0};
   e->managed.context = Py_NewRef(as_object(t));
   e->managed.deleter = [](Managed* managed) {
+    if (!Py_IsInitialized()) return;                   // in an exit handler of the consumer: Python is gone
     const PyGILState_STATE gil = PyGILState_Ensure();  // the consumer may let go from any thread
     Py_DECREF(static_cast<PyObject*>(managed->context));
     PyGILState_Release(gil);
@@ -163,11 +155,26 @@ template <class Managed> static Export<Managed>* make_export(Tensor* t) {
   return e;
 }
 
-template <class Managed> static void free_capsule(PyObject* capsule) {  // a capsule nobody consumed
-  const char* name = std::is_same_v<Managed, DLManagedTensor> ? kUnversioned : kVersioned;
-  if (!PyCapsule_IsValid(capsule, name)) return;
-  auto* managed = static_cast<Managed*>(PyCapsule_GetPointer(capsule, name));
+template <class Managed> constexpr const char* kCapsuleName = nullptr;
+template <> constexpr const char* kCapsuleName<DLManagedTensor> = "dltensor";
+template <> constexpr const char* kCapsuleName<DLManagedTensorVersioned> = "dltensor_versioned";
+
+template <class Managed> static void free_managed(void* owner) {
+  auto* managed = static_cast<Managed*>(owner);
   if (managed->deleter) managed->deleter(managed);
+}
+
+template <class Managed> static Managed* content(PyObject* capsule) {  // null: of another kind, or consumed
+  constexpr const char* name = kCapsuleName<Managed>;
+  return PyCapsule_IsValid(capsule, name) ? static_cast<Managed*>(PyCapsule_GetPointer(capsule, name)) : nullptr;
+}
+
+template <class Managed> static PyObject* make_capsule(Managed* managed) {
+  PyObject* capsule = PyCapsule_New(managed, kCapsuleName<Managed>, [](PyObject* unused) {
+    if (Managed* left = content<Managed>(unused)) free_managed<Managed>(left);  // nobody has consumed it
+  });
+  if (!capsule) free_managed<Managed>(managed);
+  return capsule;
 }
 
 // to_dlpack(tensor, versioned, copied): a capsule. __dlpack__ in Python checks its arguments.
@@ -187,12 +194,12 @@ static PyObject* to_dlpack(PyObject*, PyObject* args) {
       PyErr_SetString(PyExc_BufferError, "to_dlpack: read-only memory needs a consumer of DLPack 1.0 or later");
       return nullptr;
     }
-    return PyCapsule_New(&make_export<DLManagedTensor>(t)->managed, kUnversioned, free_capsule<DLManagedTensor>);
+    return make_capsule(&make_export<DLManagedTensor>(t)->managed);
   }
   auto* e = make_export<DLManagedTensorVersioned>(t);
   e->managed.major = 1;
   e->managed.flags = (readonly ? kDLReadOnly : 0) | (copied ? kDLCopied : 0);
-  return PyCapsule_New(&e->managed, kVersioned, free_capsule<DLManagedTensorVersioned>);
+  return make_capsule(&e->managed);
 }
 
 static bool import_array(const DLTensor& source, Array& a) {
@@ -223,45 +230,33 @@ static bool import_array(const DLTensor& source, Array& a) {
   return true;
 }
 
-template <class Managed> static void free_managed(void* owner) {
-  auto* managed = static_cast<Managed*>(owner);
-  if (managed->deleter) managed->deleter(managed);
-}
-
-template <class Managed> static PyObject* take_capsule(PyObject* capsule, const char* name, const char* used, bool readonly) {
-  auto* managed = static_cast<Managed*>(PyCapsule_GetPointer(capsule, name));
+template <class Managed>
+static PyObject* take_capsule(PyObject* capsule, Managed* managed, const char* used, bool readonly) {
   Array a;
   if (!import_array(managed->tensor, a)) return nullptr;
-  Tensor* t = blank_tensor(tensor_type);
-  if (!t) return nullptr;
-  Buffer* buffer = new Buffer{};
-  buffer->data = a.data;
-  buffer->bytes = static_cast<size_t>(a.size() * item_size(a.dtype));
-  buffer->readonly = readonly;
-  buffer->owner = managed;
-  buffer->free_owner = free_managed<Managed>;
-  if (managed->tensor.device.type == kDLCuda) buffer->device = static_cast<uint8_t>(managed->tensor.device.id + 1);
-  t->array = a;
-  t->buffer = buffer;
-  t->device = buffer->device;
-  PyCapsule_SetName(capsule, used);
+  const DLDevice& device = managed->tensor.device;
+  const uint8_t index = device.type == kDLCuda ? static_cast<uint8_t>(device.id + 1) : 0;
+  Tensor* t = new_foreign(a, index, readonly, managed, free_managed<Managed>);
+  if (t) PyCapsule_SetName(capsule, used);
   return as_object(t);
 }
 
 static PyObject* from_dlpack(PyObject*, PyObject* capsule) {
   if (recorder) record_failure("a tensor is taken from another library (DLPack); pass it as an argument");
-  if (PyCapsule_IsValid(capsule, kVersioned)) {
-    auto* managed = static_cast<DLManagedTensorVersioned*>(PyCapsule_GetPointer(capsule, kVersioned));
-    if (managed->major != 1) return PyErr_Format(PyExc_BufferError, "from_dlpack: version %u of DLPack is not known", managed->major);
-    return take_capsule<DLManagedTensorVersioned>(capsule, kVersioned, "used_dltensor_versioned", managed->flags & kDLReadOnly);
+  if (auto* managed = content<DLManagedTensorVersioned>(capsule)) {
+    if (managed->major != 1) {
+      return PyErr_Format(PyExc_BufferError, "from_dlpack: version %u of DLPack is not known", managed->major);
+    }
+    return take_capsule(capsule, managed, "used_dltensor_versioned", managed->flags & kDLReadOnly);
   }
-  if (PyCapsule_IsValid(capsule, kUnversioned)) return take_capsule<DLManagedTensor>(capsule, kUnversioned, "used_dltensor", false);
+  if (auto* managed = content<DLManagedTensor>(capsule)) return take_capsule(capsule, managed, "used_dltensor", false);
   PyErr_SetString(PyExc_BufferError, "from_dlpack: not a DLPack capsule, or one already used");
   return nullptr;
 }
 
 static PyMethodDef functions[] = {
-    {"wrap", wrap, METH_VARARGS, "wrap(exporter, dtype): a tensor over the memory of an object with the buffer protocol."},
+    {"wrap", wrap, METH_VARARGS,
+     "wrap(exporter, dtype): a tensor over the memory of an object with the buffer protocol."},
     {"to_dlpack", to_dlpack, METH_VARARGS, "to_dlpack(tensor, versioned, copied): a DLPack capsule."},
     {"from_dlpack", from_dlpack, METH_O, "from_dlpack(capsule): a tensor over the capsule's memory."},
     {nullptr, nullptr, 0, nullptr},

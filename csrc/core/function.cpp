@@ -4,15 +4,18 @@
 
 #include <cstring>
 
+#include "core/ref.h"
+
 namespace dlcore {
 
 PyTypeObject* function_type = nullptr;
 
-static PyObject* missing = nullptr;  // inspect.Parameter.empty: an attribute without a default
+static constexpr int kMaxArguments = 32;
+
+static bool is_bit(uint32_t bits, int k) { return bits >> k & 1; }
 
 // ---- operands -----------------------------------------------------------------------------------------------------
-// New reference, or null: absent when optional, else an error is set.
-Tensor* to_operand(Function* f, PyObject* value, int position, PyObject* const* others, Py_ssize_t n_others, bool* failed) {
+Tensor* to_operand(Function* f, PyObject* value, int k, PyObject* const* others, Py_ssize_t n_others, bool* failed) {
   *failed = false;
   if (is_tensor(value)) return as_tensor(Py_NewRef(value));
   if (PyFloat_CheckExact(value) || PyLong_CheckExact(value) || PyBool_Check(value)) {
@@ -20,18 +23,15 @@ Tensor* to_operand(Function* f, PyObject* value, int position, PyObject* const* 
     *failed = !t;
     return t;
   }
-  if (value == Py_None && (f->optional >> position & 1)) return nullptr;
-  PyObject* name = f->variadic ? PyTuple_GET_ITEM(f->input_names, 0) : PyTuple_GET_ITEM(f->input_names, position);
+  if (value == Py_None && (is_bit(f->optional, k) || is_bit(f->groups, k))) return nullptr;
   PyObject* like = Py_None;
-  for (Py_ssize_t k = 0; k < n_others && like == Py_None; ++k) if (others[k] && is_tensor(others[k])) like = others[k];
-  PyObject* args[4] = {value, f->name, name, like};
-  PyObject* converted = PyObject_Vectorcall(bound.convert, args, 4, nullptr);  // arrays, lists, NumPy's numbers
+  for (Py_ssize_t j = 0; j < n_others && like == Py_None; ++j)
+    if (others[j] && is_tensor(others[j])) like = others[j];
+  PyObject* args[4] = {value, f->name, PyTuple_GET_ITEM(f->input_names, k), like};
+  Ref converted = Ref::own(PyObject_Vectorcall(bound.convert, args, 4, nullptr));  // arrays, lists, NumPy's numbers
   Tensor* t = nullptr;
-  if (converted && is_tensor(converted)) return as_tensor(converted);
-  if (converted) {
-    t = new_scalar(converted);
-    Py_DECREF(converted);
-  }
+  if (converted && is_tensor(converted.get())) return as_tensor(converted.release());
+  if (converted) t = new_scalar(converted.get());
   *failed = !t;
   return t;
 }
@@ -46,7 +46,8 @@ static int find_name(PyObject* names, PyObject* name) {
 }
 
 // Positional and keyword arguments into `values` (borrowed; null where not given): operands, then attributes.
-static bool place_arguments(Function* f, PyObject* const* args, Py_ssize_t n, PyObject* kwnames, PyObject** values, int total) {
+static bool place_arguments(Function* f, PyObject* const* args, Py_ssize_t n, PyObject* kwnames, PyObject** values,
+                            int total) {
   if (n > total) {
     PyErr_Format(PyExc_TypeError, "%s: takes at most %d arguments, %zd given", f->name_utf8, total, n);
     return false;
@@ -57,7 +58,8 @@ static bool place_arguments(Function* f, PyObject* const* args, Py_ssize_t n, Py
     int place = find_name(f->input_names, name);
     if (place < 0 && (place = find_name(f->attr_names, name)) >= 0) place += f->n_inputs;
     if (place < 0 || values[place]) {
-      PyErr_Format(PyExc_TypeError, "%s: %s argument %R", f->name_utf8, place < 0 ? "there is no" : "got twice the", name);
+      const char* what = place < 0 ? "there is no" : "got twice the";
+      PyErr_Format(PyExc_TypeError, "%s: %s argument %R", f->name_utf8, what, name);
       return false;
     }
     values[place] = args[n + k];
@@ -65,140 +67,175 @@ static bool place_arguments(Function* f, PyObject* const* args, Py_ssize_t n, Py
   return true;
 }
 
-static PyObject* make_attrs(Function* f, PyObject** values) {
+// The attributes as given, lists as tuples; conversion is Python's, when a plan is made (dlcore/op/signature.py).
+static Ref make_attrs(Function* f, PyObject** values) {
   const Py_ssize_t n = PyTuple_GET_SIZE(f->defaults);
   bool plain = true;
-  for (Py_ssize_t k = 0; k < n; ++k) plain = plain && !values[k] && PyTuple_GET_ITEM(f->defaults, k) != missing;
-  if (plain) return Py_NewRef(f->defaults);
-  PyObject* attrs = PyTuple_New(n);
+  for (Py_ssize_t k = 0; k < n; ++k) plain = plain && !values[k] && PyTuple_GET_ITEM(f->defaults, k) != bound.required;
+  if (plain) return Ref::share(f->defaults);
+  Ref attrs = Ref::own(PyTuple_New(n));
   for (Py_ssize_t k = 0; attrs && k < n; ++k) {
     PyObject* value = values[k] ? values[k] : PyTuple_GET_ITEM(f->defaults, k);
-    if (value == missing) {
+    if (value == bound.required) {
       PyErr_Format(PyExc_TypeError, "%s: missing argument %R", f->name_utf8, PyTuple_GET_ITEM(f->attr_names, k));
-      Py_DECREF(attrs);
-      return nullptr;
+      return Ref();
     }
-    PyTuple_SET_ITEM(attrs, k, PyList_Check(value) ? PyList_AsTuple(value) : Py_NewRef(value));
+    PyTuple_SET_ITEM(attrs.get(), k, PyList_Check(value) ? PyList_AsTuple(value) : Py_NewRef(value));
   }
   return attrs;
 }
 
+// Tensors of the operands one by one, those of groups too.
+struct Given {
+  PyObject* values[kMaxArguments] = {};
+  Ref sequences[kMaxArguments];  // groups as lists or tuples
+  std::vector<PyObject*> items;  // borrowed; null where not given
+  std::vector<int> positions;    // which operand of the signature each belongs to
+  std::vector<int> lengths;      // of the groups
+
+  bool open_groups(Function* f) {
+    for (int k = 0; k < f->n_inputs; ++k) {
+      if (!is_bit(f->groups, k)) {
+        items.push_back(values[k]);
+        positions.push_back(k);
+        continue;
+      }
+      PyObject* name = PyTuple_GET_ITEM(f->input_names, k);
+      if (!values[k] || is_tensor(values[k]) || !PySequence_Check(values[k])) {
+        PyErr_Format(PyExc_TypeError, "%s: argument %R is a sequence of tensors", f->name_utf8, name);
+        return false;
+      }
+      sequences[k] = Ref::own(PySequence_Fast(values[k], "a sequence of tensors is wanted"));
+      if (!sequences[k]) return false;
+      const Py_ssize_t n = PySequence_Fast_GET_SIZE(sequences[k].get());
+      lengths.push_back(static_cast<int>(n));
+      PyObject** group = PySequence_Fast_ITEMS(sequences[k].get());
+      items.insert(items.end(), group, group + n);
+      positions.insert(positions.end(), static_cast<size_t>(n), k);
+    }
+    return true;
+  }
+};
+
+static bool convert_operands(Function* f, PyObject* const* given, const int* positions, Operands& operands) {
+  for (int k = 0; k < operands.n; ++k) {
+    const int place = positions ? positions[k] : k;
+    if (!given[k]) {
+      if (is_bit(f->optional, place)) continue;
+      PyErr_Format(PyExc_TypeError, "%s: missing argument %R", f->name_utf8, PyTuple_GET_ITEM(f->input_names, place));
+      return false;
+    }
+    bool failed;
+    operands.data[k] = to_operand(f, given[k], place, given, operands.n, &failed);
+    if (failed) return false;
+  }
+  return true;
+}
+
+static PyObject* call_with_groups(Function* f, PyObject* const* args, Py_ssize_t n, PyObject* kwnames, int total) {
+  Given given;
+  if (!place_arguments(f, args, n, kwnames, given.values, total) || !given.open_groups(f)) return nullptr;
+  const Ref attrs = make_attrs(f, given.values + f->n_inputs);
+  if (!attrs) return nullptr;
+  Operands operands(static_cast<int>(given.items.size()));
+  if (!convert_operands(f, given.items.data(), given.positions.data(), operands)) return nullptr;
+  return dispatch(f, operands, attrs.get(), nullptr, given.lengths.data(), static_cast<int>(given.lengths.size()));
+}
+
 static PyObject* vectorcall(PyObject* self, PyObject* const* args, size_t nargsf, PyObject* kwnames) {
   Function* f = reinterpret_cast<Function*>(self);
+  if (!f->input_names && !read_signature(f)) return nullptr;
+  const Py_ssize_t n = PyVectorcall_NARGS(nargsf);
   const int total = f->n_inputs + static_cast<int>(PyTuple_GET_SIZE(f->defaults));
-  PyObject* values[32] = {};
-  if (!place_arguments(f, args, PyVectorcall_NARGS(nargsf), kwnames, values, total)) return nullptr;
-  PyObject* list = nullptr;
-  if (f->variadic) {
-    list = values[0] ? PySequence_Fast(values[0], "a sequence of tensors is wanted") : nullptr;
-    if (!list && !PyErr_Occurred()) PyErr_Format(PyExc_TypeError, "%s: missing argument: a sequence of tensors", f->name_utf8);
-    if (!list) return nullptr;
-  }
-  PyObject* attrs = make_attrs(f, values + f->n_inputs);
-  PyObject* result = nullptr;
-  if (attrs) {
-    Operands operands(f->variadic ? static_cast<int>(PySequence_Fast_GET_SIZE(list)) : f->n_inputs);
-    bool failed = false;
-    PyObject* const* given = f->variadic ? PySequence_Fast_ITEMS(list) : values;
-    for (int k = 0; k < operands.n && !failed; ++k) {
-      PyObject* value = f->variadic ? PySequence_Fast_GET_ITEM(list, k) : values[k];
-      if (!value && !(f->optional >> k & 1)) {
-        PyErr_Format(PyExc_TypeError, "%s: missing argument %R", f->name_utf8, PyTuple_GET_ITEM(f->input_names, k));
-        failed = true;
-      } else if (value) {
-        operands.data[k] = to_operand(f, value, f->variadic ? 0 : k, given, operands.n, &failed);
-      }
-    }
-    if (!failed) result = dispatch(f, operands, attrs, nullptr);
-    Py_DECREF(attrs);
-  }
-  Py_XDECREF(list);
-  return result;
+  if (f->groups) return call_with_groups(f, args, n, kwnames, total);
+  PyObject* values[kMaxArguments] = {};
+  if (!place_arguments(f, args, n, kwnames, values, total)) return nullptr;
+  const Ref attrs = make_attrs(f, values + f->n_inputs);
+  if (!attrs) return nullptr;
+  Operands operands(f->n_inputs);
+  if (!convert_operands(f, values, nullptr, operands)) return nullptr;
+  return dispatch(f, operands, attrs.get(), nullptr);
 }
 
 // ---- the type -----------------------------------------------------------------------------------------------------
-static bool read_inputs(Function* f, PyObject* inputs) {
-  PyObject* words = PyUnicode_Split(inputs, nullptr, -1);
-  if (!words) return false;
-  f->n_inputs = static_cast<int>(PyList_GET_SIZE(words));
-  f->input_names = PyTuple_New(f->n_inputs);
-  for (int k = 0; k < f->n_inputs; ++k) {
-    const char* word = PyUnicode_AsUTF8(PyList_GET_ITEM(words, k));
-    const size_t length = std::strlen(word);
-    const bool star = word[0] == '*', optional = word[length - 1] == '?';
-    f->variadic = f->variadic || star;
-    if (optional || star) f->optional |= 1u << k;
-    PyObject* name = PyUnicode_FromStringAndSize(word + star, static_cast<Py_ssize_t>(length - star - optional));
-    PyUnicode_InternInPlace(&name);
-    PyTuple_SET_ITEM(f->input_names, k, name);
-  }
-  Py_DECREF(words);
-  if (f->variadic && f->n_inputs != 1) {
-    PyErr_SetString(PyExc_TypeError, "op: a row takes either named operands or one list of them");
-    return false;
-  }
-  return true;
-}
-
-static bool read_attrs(Function* f, PyObject* op) {
-  PyObject* mapping = PyObject_GetAttrString(op, "attrs");
-  if (!mapping) return false;
-  PyObject *keys = PyMapping_Keys(mapping), *values = PyMapping_Values(mapping);
-  Py_DECREF(mapping);
-  if (!keys || !values) return false;
-  f->attr_names = PyList_AsTuple(keys);
-  f->defaults = PyList_AsTuple(values);
-  Py_DECREF(keys);
-  Py_DECREF(values);
-  if (f->n_inputs + PyTuple_GET_SIZE(f->defaults) > 32) {
-    PyErr_SetString(PyExc_TypeError, "op: a row takes at most 32 arguments");
-    return false;
-  }
-  return true;
-}
-
 static bool truth(PyObject* op, const char* field) {
-  PyObject* value = PyObject_GetAttrString(op, field);
-  const bool yes = value && value != Py_None && PyObject_IsTrue(value) == 1;
-  Py_XDECREF(value);
-  return yes;
+  const Ref value = attribute(op, field);
+  return value && value.get() != Py_None && PyObject_IsTrue(value.get()) == 1;
+}
+
+// A field of every item of a sequence, as a tuple.
+static PyObject* column(PyObject* items, const char* field) {
+  const Py_ssize_t n = PyTuple_GET_SIZE(items);
+  Ref found = Ref::own(PyTuple_New(n));
+  for (Py_ssize_t k = 0; found && k < n; ++k) {
+    PyObject* value = PyObject_GetAttrString(PyTuple_GET_ITEM(items, k), field);
+    if (!value) return nullptr;
+    PyTuple_SET_ITEM(found.get(), k, value);
+  }
+  return found.release();
+}
+
+bool read_signature(Function* f) {
+  if (f->input_names) return true;
+  const Ref signature = attribute(f->op, "signature");
+  const Ref operands = signature ? attribute(signature.get(), "operands") : Ref();
+  const Ref attributes = operands ? attribute(signature.get(), "attributes") : Ref();
+  if (!attributes) return false;
+  f->n_inputs = static_cast<int>(PyTuple_GET_SIZE(operands.get()));
+  if (f->n_inputs + PyTuple_GET_SIZE(attributes.get()) > kMaxArguments) {
+    PyErr_Format(PyExc_TypeError, "%s: an operation takes at most %d arguments", f->name_utf8, kMaxArguments);
+    return false;
+  }
+  for (int k = 0; k < f->n_inputs; ++k) {
+    PyObject* operand = PyTuple_GET_ITEM(operands.get(), k);
+    f->optional |= static_cast<uint32_t>(truth(operand, "optional")) << k;
+    f->groups |= static_cast<uint32_t>(truth(operand, "group")) << k;
+  }
+  f->strided_key = truth(f->op, "view");
+  f->value_key = truth(f->op, "dynamic");
+  f->attr_names = column(attributes.get(), "name");
+  f->defaults = column(attributes.get(), "default");
+  PyObject* names = column(operands.get(), "name");
+  if (!f->attr_names || !f->defaults || !names) {
+    Py_CLEAR(f->attr_names);
+    Py_CLEAR(f->defaults);
+    Py_XDECREF(names);
+    return false;
+  }
+  f->input_names = names;
+  return true;
 }
 
 static PyObject* function_new(PyTypeObject* type, PyObject* args, PyObject*) {
   PyObject* op;
   if (!PyArg_ParseTuple(args, "O:Function", &op)) return nullptr;
-  Function* f = reinterpret_cast<Function*>(type->tp_alloc(type, 0));
+  Ref name = attribute(op, "name");
+  const char* text = name ? PyUnicode_AsUTF8(name.get()) : nullptr;
+  Function* f = text ? reinterpret_cast<Function*>(type->tp_alloc(type, 0)) : nullptr;
   if (!f) return nullptr;
   f->vectorcall = vectorcall;
   f->op = Py_NewRef(op);
   f->cache = new PlanCache;
-  f->name = PyObject_GetAttrString(op, "name");
-  f->name_utf8 = f->name ? PyUnicode_AsUTF8(f->name) : nullptr;
-  f->vjp = PyObject_GetAttrString(op, "vjp");
-  PyObject* inputs = PyObject_GetAttrString(op, "inputs");
-  const bool good = f->name_utf8 && f->vjp && inputs && read_inputs(f, inputs) && read_attrs(f, op);
-  Py_XDECREF(inputs);
-  if (!good) {
-    Py_DECREF(reinterpret_cast<PyObject*>(f));
-    return nullptr;
-  }
-  f->strided_key = truth(op, "view");
-  f->value_key = truth(op, "dynamic");
+  f->name = name.release();
+  f->name_utf8 = text;
   return reinterpret_cast<PyObject*>(f);
 }
 
 static void function_dealloc(PyObject* self) {
   Function* f = reinterpret_cast<Function*>(self);
   delete f->cache;
-  Py_XDECREF(f->op);
-  Py_XDECREF(f->name);
-  Py_XDECREF(f->vjp);
-  Py_XDECREF(f->input_names);
-  Py_XDECREF(f->attr_names);
-  Py_XDECREF(f->defaults);
+  for (PyObject* held : {f->op, f->name, f->input_names, f->attr_names, f->defaults}) Py_XDECREF(held);
   PyTypeObject* type = Py_TYPE(self);
   type->tp_free(self);
   Py_DECREF(type);
+}
+
+// What a function does not have is a part that its operation's definition may declare: `@softmax.reference`.
+static PyObject* function_getattro(PyObject* self, PyObject* name) {
+  PyObject* found = PyObject_GenericGetAttr(self, name);
+  if (found || !PyErr_ExceptionMatches(PyExc_AttributeError)) return found;
+  PyErr_Clear();
+  return PyObject_CallMethod(reinterpret_cast<Function*>(self)->op, "part", "O", name);
 }
 
 static PyObject* function_get(PyObject* self, PyObject* object, PyObject*) {  // a method, when a class holds it
@@ -207,10 +244,18 @@ static PyObject* function_get(PyObject* self, PyObject* object, PyObject*) {  //
 
 static PyObject* get_op(PyObject* self, void*) { return Py_NewRef(reinterpret_cast<Function*>(self)->op); }
 static PyObject* get_name(PyObject* self, void*) { return Py_NewRef(reinterpret_cast<Function*>(self)->name); }
-static PyObject* get_doc(PyObject* self, void*) { return PyObject_GetAttrString(reinterpret_cast<Function*>(self)->op, "doc"); }
-static PyObject* get_signature(PyObject* self, void*) { return PyObject_GetAttrString(reinterpret_cast<Function*>(self)->op, "signature"); }
-static PyObject* get_plans(PyObject* self, void*) { return PyLong_FromSize_t(reinterpret_cast<Function*>(self)->cache->size()); }
-static PyObject* function_repr(PyObject* self) { return PyUnicode_FromFormat("<operation %U>", reinterpret_cast<Function*>(self)->name); }
+static PyObject* get_doc(PyObject* self, void*) {
+  return PyObject_GetAttrString(reinterpret_cast<Function*>(self)->op, "doc");
+}
+static PyObject* get_signature(PyObject* self, void*) {
+  return PyObject_GetAttrString(reinterpret_cast<Function*>(self)->op, "python_signature");
+}
+static PyObject* get_plans(PyObject* self, void*) {
+  return PyLong_FromSize_t(reinterpret_cast<Function*>(self)->cache->size());
+}
+static PyObject* function_repr(PyObject* self) {
+  return PyUnicode_FromFormat("<operation %U>", reinterpret_cast<Function*>(self)->name);
+}
 
 static PyObject* clear_plans(PyObject* self, PyObject*) {
   reinterpret_cast<Function*>(self)->cache->clear();
@@ -224,14 +269,14 @@ static PyObject* inplace_method(PyObject* self, PyObject* const* args, Py_ssize_
   return call_inplace(reinterpret_cast<Function*>(self), as_tensor(args[0]), args + 1, n - 1);
 }
 static PyObject* reduce(PyObject* self, PyObject*) {  // pickled and copied by name
-  PyObject* module = PyImport_ImportModule("dlcore.op");
-  PyObject* by_name = module ? PyObject_GetAttrString(module, "function") : nullptr;
-  Py_XDECREF(module);
-  return by_name ? Py_BuildValue("N(O)", by_name, reinterpret_cast<Function*>(self)->name) : nullptr;
+  const Ref module = Ref::own(PyImport_ImportModule("dlcore.op"));
+  Ref by_name = module ? attribute(module.get(), "function") : Ref();
+  if (!by_name) return nullptr;
+  return Py_BuildValue("N(O)", by_name.release(), reinterpret_cast<Function*>(self)->name);
 }
 
 static PyGetSetDef function_getset[] = {
-    {"op", get_op, nullptr, "The row.", nullptr},
+    {"op", get_op, nullptr, "The operation's definition.", nullptr},
     {"__name__", get_name, nullptr, nullptr, nullptr},
     {"__qualname__", get_name, nullptr, nullptr, nullptr},
     {"__doc__", get_doc, nullptr, nullptr, nullptr},
@@ -240,7 +285,7 @@ static PyGetSetDef function_getset[] = {
     {nullptr, nullptr, nullptr, nullptr, nullptr},
 };
 static PyMethodDef function_methods[] = {
-    {"clear_plans", clear_plans, METH_NOARGS, "Forget all plans (after a row or a device has changed)."},
+    {"clear_plans", clear_plans, METH_NOARGS, "Forget all plans (after an operation or a device has changed)."},
     {"inplace", reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(inplace_method)), METH_FASTCALL,
      "inplace(target, *operands): target = op(target, *operands), written into target's memory."},
     {"__reduce__", reduce, METH_NOARGS, nullptr},
@@ -252,16 +297,12 @@ static PyMemberDef function_members[] = {
 };
 
 bool init_function(PyObject* module) {
-  PyObject* inspect = PyImport_ImportModule("inspect");
-  PyObject* parameter = inspect ? PyObject_GetAttrString(inspect, "Parameter") : nullptr;
-  missing = parameter ? PyObject_GetAttrString(parameter, "empty") : nullptr;
-  Py_XDECREF(inspect);
-  Py_XDECREF(parameter);
   static PyType_Slot slots[] = {
       {Py_tp_new, reinterpret_cast<void*>(function_new)},
       {Py_tp_dealloc, reinterpret_cast<void*>(function_dealloc)},
       {Py_tp_call, reinterpret_cast<void*>(PyVectorcall_Call)},
       {Py_tp_descr_get, reinterpret_cast<void*>(function_get)},
+      {Py_tp_getattro, reinterpret_cast<void*>(function_getattro)},
       {Py_tp_repr, reinterpret_cast<void*>(function_repr)},
       {Py_tp_getset, function_getset},
       {Py_tp_methods, function_methods},
@@ -270,9 +311,9 @@ bool init_function(PyObject* module) {
   };
   static PyType_Spec spec = {"dlcore._C.Function", sizeof(Function), 0,
                              Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_VECTORCALL | Py_TPFLAGS_METHOD_DESCRIPTOR, slots};
-  function_type = reinterpret_cast<PyTypeObject*>(PyType_FromSpec(&spec));
-  return missing && function_type && PyModule_AddObjectRef(module, "Function", reinterpret_cast<PyObject*>(function_type)) == 0;
+  PyObject* type = PyType_FromSpec(&spec);
+  function_type = reinterpret_cast<PyTypeObject*>(type);
+  return type && PyModule_AddObjectRef(module, "Function", type) == 0;
 }
 
 }  // namespace dlcore
-

@@ -1,4 +1,4 @@
-// The callable of one row: converts operands, finds the plan for their specs, runs it, records it on the tape.
+// The callable of one operation: converts operands, finds the plan for their specs, runs it, tracks it on the tape.
 #pragma once
 #include <vector>
 
@@ -9,30 +9,33 @@ namespace dlcore {
 struct Function {
   PyObject_HEAD
   vectorcallfunc vectorcall;
-  PyObject* op;           // the row
+  PyObject* op;           // the operation (dlcore/op/operation.py)
   PyObject* name;         // str
   const char* name_utf8;
-  PyObject* vjp;          // null: none
-  PyObject* input_names;  // tuple of str
+  PyObject* input_names;  // tuple of str; null until the first call reads the signature
   PyObject* attr_names;   // tuple of str
-  PyObject* defaults;     // tuple; `missing` where required
-  int n_inputs;
+  PyObject* defaults;     // tuple; `required` where there is none
+  int n_inputs;           // operands, a group counting as one
   uint32_t optional;      // bit per operand that may be None
-  bool variadic;
-  bool strided_key;       // plans depend on strides (view rows)
-  bool value_key;         // `dynamic` rows are never cached
+  uint32_t groups;        // bit per operand that is a group of tensors
+  bool strided_key;       // plans depend on strides (views)
+  bool value_key;         // plans of `dynamic` operations are never cached
   PlanCache* cache;
 };
 
 extern PyTypeObject* function_type;
 
-// Calls `function` on borrowed operands (null where absent) and attributes; `out`, when given, receives the only output.
+// Calls `function` on borrowed operands (null where absent) and attributes; `out`, when given, receives the only
+// output. For functions without groups.
 PyObject* call(Function* function, Tensor** operands, int n, PyObject* attrs, Tensor* out = nullptr);
 // x `function`= arguments: writes the result into target, keeping the tape right. New reference to target.
 PyObject* call_inplace(Function* function, Tensor* target, PyObject* const* args, Py_ssize_t n);
 
-// What is neither a tensor nor a number becomes a tensor on the device of the first tensor among `others`.
-Tensor* to_operand(Function* f, PyObject* value, int position, PyObject* const* others, Py_ssize_t n_others, bool* failed);
+// Reads operands and attributes from the operation, once.
+bool read_signature(Function* function);
+// Operand `k` of the signature: what is neither a tensor nor a number becomes a tensor on the device of the first
+// tensor among `others`. Null: absent, or `failed`.
+Tensor* to_operand(Function* f, PyObject* value, int k, PyObject* const* others, Py_ssize_t n_others, bool* failed);
 
 bool init_function(PyObject* module);
 

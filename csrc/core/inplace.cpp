@@ -20,12 +20,15 @@ static Tensor* alias_with_history(Tensor* t) {
 
 static bool check_trackable(Function* f, const Tensor* target) {
   if (target->requires_grad && !target->node) {
-    PyErr_Format(errors.autograd, "%s: a leaf that requires a gradient cannot be changed in place; use no_grad() or an out-of-place operation", f->name_utf8);
+    PyErr_Format(errors.autograd,
+                 "%s: a leaf that requires a gradient cannot be changed in place; use no_grad() or an out-of-place "
+                 "operation", f->name_utf8);
     return false;
   }
   if (target->view) {
-    PyErr_Format(errors.autograd, "%s: writing in place into a view would lose the gradient of what it is a view of; assign with x[index] = value, or use an out-of-place operation",
-                 f->name_utf8);
+    PyErr_Format(errors.autograd,
+                 "%s: writing in place into a view would lose the gradient of what it is a view of; assign with "
+                 "x[index] = value, or use an out-of-place operation", f->name_utf8);
     return false;
   }
   return true;
@@ -36,35 +39,34 @@ static bool write_into(Function* f, Tensor* target, Tensor* value) {
   static const Kernel* copy = find_kernel("movement:copy");
   const Array &to = target->array, &from = value->array;
   if (to.ndim != from.ndim || std::memcmp(to.shape, from.shape, sizeof(int64_t) * to.ndim)) {
-    PyObject *have = shape_tuple(from.shape, from.ndim), *want = shape_tuple(to.shape, to.ndim);
-    PyErr_Format(errors.shape, "%s: a result of shape %R does not fit in place into shape %R", f->name_utf8, have, want);
-    Py_XDECREF(have);
-    Py_XDECREF(want);
+    const Ref have = Ref::own(shape_tuple(from.shape, from.ndim)), want = Ref::own(shape_tuple(to.shape, to.ndim));
+    if (have && want) {
+      PyErr_Format(errors.shape, "%s: a result of shape %R does not fit in place into shape %R", f->name_utf8,
+                   have.get(), want.get());
+    }
     return false;
   }
-  Tensor* source = as_tensor(Py_NewRef(as_object(value)));
+  TensorRef source = TensorRef::share(value);
   if (to.dtype != from.dtype) {
     if (is_float(from.dtype) && !is_float(to.dtype)) {
       PyErr_Format(errors.dtype, "%s: a result of dtype %s does not fit in place into dtype %s", f->name_utf8,
                    kDTypeName[static_cast<int>(from.dtype)], kDTypeName[static_cast<int>(to.dtype)]);
-      Py_DECREF(source);
       return false;
     }
-    PyObject* args[2] = {as_object(source), dtype_object(to.dtype)};
-    Py_SETREF(source, as_tensor(PyObject_Vectorcall(bound.cast, args, 2, nullptr)));
+    PyObject* args[2] = {source.object(), dtype_object(to.dtype)};
+    source = TensorRef::own(as_tensor(PyObject_Vectorcall(bound.cast, args, 2, nullptr)));
     if (!source) return false;
   }
   Array arrays[2] = {source->array, to};
   Buffer* const buffers[2] = {source->buffer, target->buffer};
-  const bool good = target->device ? device_copy(source, target)
+  const bool good = target->device ? device_copy(source.get(), target)
                                    : run_kernel(*copy, Args{arrays, 1, 2, nullptr, 0, buffers}, target->buffer->bytes);
-  Py_DECREF(source);
   bump(target);
   return good;
 }
 
 PyObject* call_inplace(Function* f, Tensor* target, PyObject* const* args, Py_ssize_t n) {
-  if (!check_writable(target, f->name_utf8)) return nullptr;
+  if (!read_signature(f) || !check_writable(target, f->name_utf8)) return nullptr;
   Operands operands(static_cast<int>(n) + 1);
   bool failed = false, tracked = wanted(target);
   for (int k = 0; k < n && !failed; ++k) {
@@ -75,14 +77,10 @@ PyObject* call_inplace(Function* f, Tensor* target, PyObject* const* args, Py_ss
   if (failed || (tracked && !check_trackable(f, target))) return nullptr;
   operands.data[0] = tracked ? alias_with_history(target) : as_tensor(Py_NewRef(as_object(target)));
   if (!operands.data[0]) return nullptr;
-  PyObject* result = dispatch(f, operands, f->defaults, tracked ? nullptr : target);
-  if (!result) return nullptr;
-  Tensor* value = as_tensor(result);
-  if (value != target) {
-    if (!write_into(f, target, value)) {
-      Py_DECREF(result);
-      return nullptr;
-    }
+  const auto value = TensorRef::own(as_tensor(dispatch(f, operands, f->defaults, tracked ? nullptr : target)));
+  if (!value) return nullptr;
+  if (value.get() != target) {
+    if (!write_into(f, target, value.get())) return nullptr;
     if (tracked) {
       Py_XINCREF(reinterpret_cast<PyObject*>(value->node));
       Py_XSETREF(target->node, value->node);
@@ -92,7 +90,6 @@ PyObject* call_inplace(Function* f, Tensor* target, PyObject* const* args, Py_ss
       target->buffer->rewritten = true;
     }
   }
-  Py_DECREF(result);
   return Py_NewRef(as_object(target));
 }
 

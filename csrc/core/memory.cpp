@@ -1,5 +1,6 @@
 #include "core/memory.h"
 
+#include <pthread.h>
 #include <sys/mman.h>
 
 #include <atomic>
@@ -14,10 +15,15 @@ namespace {
 constexpr size_t kHuge = size_t{4} << 20;         // from here on ask for 2 MiB pages
 constexpr size_t kCacheLimit = size_t{1} << 31;   // bytes kept; beyond, freed blocks go back to the system
 
-struct Free { Free* next; };
+struct Free {
+  Free* next;
+};
 struct Spinlock {
   std::atomic_flag flag = ATOMIC_FLAG_INIT;
-  void lock() { while (flag.test_and_set(std::memory_order_acquire)) {} }
+  void lock() {
+    while (flag.test_and_set(std::memory_order_acquire)) {
+    }
+  }
   void unlock() { flag.clear(std::memory_order_release); }
 };
 struct Guard {
@@ -29,6 +35,9 @@ struct Guard {
 Spinlock lock;
 Free* lists[kSizeClasses];
 MemoryStats stats;
+
+// A thread may hold the lock while another forks, and would never open it in the child: so the one that forks takes it.
+const int fork_rule = pthread_atfork([] { lock.lock(); }, [] { lock.unlock(); }, [] { lock.unlock(); });
 
 }  // namespace
 

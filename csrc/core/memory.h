@@ -31,7 +31,8 @@ void reset_peak_memory();
 // Temporary space of one kernel call.
 template <class T> class Scratch {
  public:
-  explicit Scratch(int64_t count) : bytes_(sizeof(T) * static_cast<size_t>(count)), data_(static_cast<T*>(allocate(bytes_))) {}
+  explicit Scratch(int64_t count)
+      : bytes_(sizeof(T) * static_cast<size_t>(count)), data_(static_cast<T*>(allocate(bytes_))) {}
   ~Scratch() { release(data_, bytes_); }
   Scratch(const Scratch&) = delete;
   Scratch& operator=(const Scratch&) = delete;

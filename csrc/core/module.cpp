@@ -26,7 +26,9 @@ static void run_by_name(const std::string& name, const std::vector<py::object>& 
     for (const py::object& o : *group) {
       if (!is_tensor(o.ptr())) throw py::type_error("run_kernel: " + name + ": operands are tensors");
       const Tensor* t = as_tensor(o.ptr());
-      if (t->device || !t->array.contiguous()) throw py::value_error("run_kernel: " + name + ": contiguous, on the CPU");
+      if (t->device || !t->array.contiguous()) {
+        throw py::value_error("run_kernel: " + name + ": contiguous, on the CPU");
+      }
       if (group == &outputs && !check_writable(t, name.c_str())) throw py::error_already_set();
       arrays.push_back(t->array);
     }
@@ -47,8 +49,9 @@ PYBIND11_MODULE(_C, m) {
   using namespace dlcore;
   m.doc() = "dlcore's C++ half: tensors, the tape, dispatch and the CPU kernels.";
   if (!init_tensor(m.ptr()) || !init_exchange(m.ptr()) || !init_tape(m.ptr()) || !init_function(m.ptr()) ||
-      !init_record(m.ptr()) || !init_device(m.ptr())) throw py::error_already_set();
-  cuda::init(m);
+      !init_record(m.ptr()) || !init_device(m.ptr()) || !cuda::init(m.ptr())) {
+    throw py::error_already_set();
+  }
 
   m.def("thread_count", thread_count, "Threads an operation may use, the caller's included.");
   m.def("set_thread_count", [](int n) {
@@ -64,8 +67,13 @@ PYBIND11_MODULE(_C, m) {
     }
   }, "The instruction set whose kernels were registered.");
   m.def("kernel_names", kernel_names, "Names of all CPU kernels.");
+  m.def("contiguous_inputs", [](const std::string& name) {
+    const Kernel* kernel = find_kernel(name);
+    if (!kernel) throw py::value_error("contiguous_inputs: there is no kernel named " + name);
+    return kernel->contiguous;
+  }, "Bits of the inputs that a CPU kernel wants contiguous.");
   m.def("run_kernel", run_by_name, py::arg("name"), py::arg("inputs"), py::arg("outputs"), py::arg("params"),
-        "Run a CPU kernel that belongs to no row, unrecorded: tensors, contiguous and on the CPU, and its numbers.");
+        "Run a CPU kernel that no operation names, unrecorded: tensors, contiguous and on the CPU, and its numbers.");
   m.def("memory_stats", [] {
     const MemoryStats s = memory_stats();
     py::dict d;

@@ -27,8 +27,8 @@ bool make_key(Function* f, Tensor** operands, int n, PyObject* attrs, Key& key) 
       continue;
     }
     const Array& a = t->array;
-    key.add(static_cast<uint64_t>(a.dtype) | uint64_t{a.ndim} << 8 | uint64_t{t->device} << 16 | uint64_t{t->weak} << 24 |
-            uint64_t{wanted(t)} << 25 | uint64_t{strided && aligned(t)} << 26);
+    const uint64_t flags = uint64_t{t->weak} | uint64_t{wanted(t)} << 1 | uint64_t{strided && aligned(t)} << 2;
+    key.add(static_cast<uint64_t>(a.dtype) | uint64_t{a.ndim} << 8 | uint64_t{t->device} << 16 | flags << 24);
     for (int d = 0; d < a.ndim; ++d) key.add(static_cast<uint64_t>(a.shape[d]));
     if (strided)
       for (int d = 0; d < a.ndim; ++d) key.add(static_cast<uint64_t>(a.strides[d]));
@@ -49,7 +49,8 @@ Plan* PlanCache::find(const Key& key, PyObject* attrs) const {
   const size_t mask = entries_.size() - 1;
   for (size_t k = key.hash & mask; entries_[k].plan; k = (k + 1) & mask) {
     const Entry& e = entries_[k];
-    if (e.hash != key.hash || e.words.size() != key.n || std::memcmp(e.words.data(), key.words, key.n * sizeof(uint64_t))) continue;
+    if (e.hash != key.hash || e.words.size() != key.n) continue;
+    if (std::memcmp(e.words.data(), key.words, key.n * sizeof(uint64_t))) continue;
     if (e.attrs == attrs || PyObject_RichCompareBool(e.attrs, attrs, Py_EQ) == 1) return e.plan;
   }
   return nullptr;
@@ -67,7 +68,8 @@ void PlanCache::keep(const Key& key, PyObject* attrs, Plan* plan) {
   if (2 * (size_ + 1) > entries_.size()) {
     std::vector<Entry> old(entries_.empty() ? 8 : 2 * entries_.size());
     old.swap(entries_);
-    for (Entry& e : old) if (e.plan) place(std::move(e));
+    for (Entry& e : old)
+      if (e.plan) place(std::move(e));
   }
   place({key.hash, {key.words, key.words + key.n}, Py_NewRef(attrs), plan});
   ++size_;
@@ -84,108 +86,121 @@ void PlanCache::clear() {
 }
 
 // ---- making a plan: Python decides, C++ keeps the answer ----------------------------------------------------------
-static bool read_ints(PyObject* plan, const char* field, std::vector<int>& out) {
-  PyObject* list = PyObject_GetAttrString(plan, field);
-  if (!list) return false;
-  for (Py_ssize_t k = 0; k < PySequence_Size(list); ++k) {
-    PyObject* item = PySequence_GetItem(list, k);
-    out.push_back(static_cast<int>(PyLong_AsLong(item)));
-    Py_XDECREF(item);
-  }
-  Py_DECREF(list);
+// f(item) for every item of a sequence, as long as it returns true; false with a Python error.
+template <class F> static bool each(PyObject* sequence, F&& f) {
+  const Ref fast = sequence ? Ref::own(PySequence_Fast(sequence, "malformed plan")) : Ref();
+  if (!fast) return false;
+  for (Py_ssize_t k = 0; k < PySequence_Fast_GET_SIZE(fast.get()); ++k)
+    if (!f(PySequence_Fast_GET_ITEM(fast.get(), k))) return false;
   return !PyErr_Occurred();
+}
+template <class F> static bool each_of(PyObject* plan, const char* field, F&& f) {
+  return each(attribute(plan, field).get(), f);
+}
+
+static bool add_int(PyObject* item, std::vector<int>& out) {
+  out.push_back(static_cast<int>(PyLong_AsLong(item)));
+  return !PyErr_Occurred();
+}
+static bool read_ints(PyObject* plan, const char* field, std::vector<int>& out) {
+  return each_of(plan, field, [&](PyObject* item) { return add_int(item, out); });
 }
 
 static bool read_params(PyObject* plan, std::vector<Param>& out) {
-  PyObject* list = PyObject_GetAttrString(plan, "params");
-  if (!list) return false;
-  for (Py_ssize_t k = 0; k < PySequence_Size(list); ++k) {
-    PyObject* item = PySequence_GetItem(list, k);
+  return each_of(plan, "params", [&](PyObject* item) {
     Param p;
     if (PyFloat_Check(item)) p.f = PyFloat_AsDouble(item);
     else p.i = PyLong_AsLongLong(item);
     out.push_back(p);
-    Py_XDECREF(item);
-  }
-  Py_DECREF(list);
-  return !PyErr_Occurred();
+    return !PyErr_Occurred();
+  });
 }
 
 static bool read_outputs(PyObject* plan, std::vector<OutputSpec>& out) {
-  PyObject* list = PyObject_GetAttrString(plan, "outputs");
-  if (!list) return false;
-  bool good = true;
-  for (Py_ssize_t k = 0; good && k < PySequence_Size(list); ++k) {
-    PyObject* item = PySequence_GetItem(list, k);
+  return each_of(plan, "outputs", [&](PyObject* item) {
     OutputSpec spec{};
     if (item != Py_None) {
-      PyObject *shape = PyObject_GetAttrString(item, "shape"), *dtype = PyObject_GetAttrString(item, "dtype");
+      const Ref shape = attribute(item, "shape"), dtype = attribute(item, "dtype");
       int ndim = 0;
-      good = shape && dtype && parse_shape(shape, spec.shape, &ndim, "output") && parse_dtype(dtype, &spec.dtype);
+      if (!shape || !dtype || !parse_shape(shape.get(), spec.shape, &ndim, "output")) return false;
+      if (!parse_dtype(dtype.get(), &spec.dtype)) return false;
       spec.ndim = static_cast<uint8_t>(ndim);
       spec.present = true;
-      Py_XDECREF(shape);
-      Py_XDECREF(dtype);
     }
-    Py_XDECREF(item);
     out.push_back(spec);
-  }
-  Py_DECREF(list);
-  return good;
+    return true;
+  });
 }
 
-static bool read_saves(PyObject* plan, std::vector<SaveSpec>& out) {  // (kind, index): kind 0 none, 1 input, 2 output
-  PyObject* list = PyObject_GetAttrString(plan, "saves");
-  if (!list) return false;
-  bool good = true;
-  for (Py_ssize_t k = 0; good && k < PySequence_Size(list); ++k) {
-    PyObject* item = PySequence_GetItem(list, k);
+static bool read_saves(PyObject* plan, std::vector<SaveSpec>& out) {
+  return each_of(plan, "saves", [&](PyObject* item) {
     int kind, index;
-    good = item && PyArg_ParseTuple(item, "ii", &kind, &index);
-    if (good) out.push_back({static_cast<SaveSpec::Kind>(kind), index});
-    Py_XDECREF(item);
-  }
-  Py_DECREF(list);
-  return good;
+    if (!PyArg_ParseTuple(item, "ii", &kind, &index)) return false;
+    out.push_back({static_cast<SaveSpec::Kind>(kind), index});
+    return true;
+  });
+}
+
+static bool read_rules(PyObject* plan, std::vector<GradientRule>& out) {  // PlannedRule of dlcore/_gradients.py
+  return each_of(plan, "rules", [&](PyObject* item) {
+    PyObject *function, *targets, *arguments;
+    int single;
+    if (!PyArg_ParseTuple(item, "OOpO", &function, &targets, &single, &arguments)) return false;
+    GradientRule rule{Ref::share(function), {}, single != 0, {}};
+    if (!each(targets, [&](PyObject* target) { return add_int(target, rule.targets); })) return false;
+    const bool good = each(arguments, [&](PyObject* argument) {
+      int source, index, count;
+      if (!PyArg_ParseTuple(argument, "iii", &source, &index, &count)) return false;
+      rule.arguments.push_back({static_cast<Source>(source), index, count});
+      return true;
+    });
+    if (good) out.push_back(std::move(rule));
+    return good;
+  });
 }
 
 static bool read_target(PyObject* source, Plan* plan) {
-  PyObject* target = PyObject_GetAttrString(source, "target");  // kernel name, callable, or (offset, strides) of a view
+  const Ref target = attribute(source, "target");  // kernel name, callable, or (offset, strides) of a view
   if (!target) return false;
-  bool good = true;
   if (plan->kind == PlanKind::native) {
-    const bool named = PyUnicode_Check(target);
-    const char* name = named ? PyUnicode_AsUTF8(target) : nullptr;
-    plan->kernel = name ? find_kernel(name) : !named ? static_cast<const Kernel*>(PyCapsule_GetPointer(target, kKernelCapsule)) : nullptr;
-    if (name && !plan->kernel) PyErr_Format(PyExc_LookupError, "no kernel is called %R", target);
-    if (!named) plan->callable = Py_NewRef(target);
-    good = plan->kernel;
-  } else if (plan->kind == PlanKind::view) {
+    if (PyUnicode_Check(target.get())) {
+      const char* name = PyUnicode_AsUTF8(target.get());
+      plan->kernel = name ? find_kernel(name) : nullptr;
+      if (name && !plan->kernel) PyErr_Format(PyExc_LookupError, "no kernel is called %R", target.get());
+    } else {
+      plan->kernel = static_cast<const Kernel*>(PyCapsule_GetPointer(target.get(), kKernelCapsule));
+      plan->callable = target;
+    }
+    return plan->kernel;
+  }
+  if (plan->kind == PlanKind::view) {
     PyObject* strides;
     long long offset;
     int n;
-    good = PyArg_ParseTuple(target, "LO", &offset, &strides) && parse_shape(strides, plan->strides, &n, "view");
+    if (!PyArg_ParseTuple(target.get(), "LO", &offset, &strides)) return false;
     plan->offset = offset;
-  } else {
-    plan->callable = Py_NewRef(target);
+    return parse_shape(strides, plan->strides, &n, "view");
   }
-  Py_DECREF(target);
-  return good;
+  plan->callable = target;
+  return true;
 }
 
 Plan* read_plan(PyObject* source, Tensor** operands, int n) {
   Plan* plan = new Plan;
-  std::vector<int> scalars;  // kind, n_outputs, taped, device, n_temps
+  std::vector<int> scalars;  // kind, n_outputs, tracked, device, n_temps
   bool good = read_ints(source, "head", scalars) && scalars.size() == 5;
   if (good) {
     plan->kind = static_cast<PlanKind>(scalars[0]);
     plan->n_outputs = scalars[1];
-    plan->taped = scalars[2];
+    plan->tracked = scalars[2];
     plan->device = static_cast<uint8_t>(scalars[3]);
     plan->n_temps = scalars[4];
-    good = read_ints(source, "casts", plan->casts) && read_outputs(source, plan->outputs) && read_params(source, plan->params) &&
-           read_saves(source, plan->saves) && read_ints(source, "writes", plan->writes) &&
-           read_ints(source, "copies", plan->copies) && read_target(source, plan);
+    plan->attrs = attribute(source, "attrs");
+    good = plan->attrs && PyTuple_Check(plan->attrs.get()) && read_ints(source, "casts", plan->casts) &&
+           read_outputs(source, plan->outputs) && read_params(source, plan->params) &&
+           read_saves(source, plan->saves) && read_rules(source, plan->rules) &&
+           read_ints(source, "writes", plan->writes) && read_ints(source, "copies", plan->copies) &&
+           read_target(source, plan);
   }
   for (int k = 0; k < n; ++k) plan->needs.push_back(wanted(operands[k]));
   if (good && plan->casts.size() == static_cast<size_t>(n)) return plan;
@@ -194,24 +209,19 @@ Plan* read_plan(PyObject* source, Tensor** operands, int n) {
   return nullptr;
 }
 
-static PyObject* tuple_of(Tensor** operands, int n) {
-  PyObject* tuple = PyTuple_New(n);
-  for (int k = 0; tuple && k < n; ++k) PyTuple_SET_ITEM(tuple, k, Py_NewRef(operands[k] ? as_object(operands[k]) : Py_None));
-  return tuple;
-}
-
-Plan* make_plan(Function* f, Tensor** operands, int n, PyObject* attrs) {
-  PyObject* tensors = tuple_of(operands, n);
-  PyObject* needs = PyTuple_New(n);
-  if (!tensors || !needs) return nullptr;
-  for (int k = 0; k < n; ++k) PyTuple_SET_ITEM(needs, k, PyBool_FromLong(wanted(operands[k])));
-  PyObject* args[4] = {f->op, tensors, attrs, needs};
-  PyObject* source = PyObject_Vectorcall(bound.plan, args, 4, nullptr);
-  Py_DECREF(tensors);
-  Py_DECREF(needs);
-  if (!source) return nullptr;
-  Plan* plan = read_plan(source, operands, n);
-  Py_DECREF(source);
+Plan* make_plan(Function* f, Tensor** operands, int n, PyObject* attrs, const int* lengths, int n_groups) {
+  const Ref tensors = Ref::own(PyTuple_New(n)), needs = Ref::own(PyTuple_New(n));
+  const Ref groups = Ref::own(PyTuple_New(n_groups));
+  if (!tensors || !needs || !groups) return nullptr;
+  for (int k = 0; k < n; ++k) {
+    PyTuple_SET_ITEM(tensors.get(), k, Py_NewRef(operands[k] ? as_object(operands[k]) : Py_None));
+    PyTuple_SET_ITEM(needs.get(), k, PyBool_FromLong(wanted(operands[k])));
+  }
+  for (int k = 0; k < n_groups; ++k) PyTuple_SET_ITEM(groups.get(), k, PyLong_FromLong(lengths[k]));
+  PyObject* args[5] = {f->op, tensors.get(), attrs, needs.get(), groups.get()};
+  const Ref source = Ref::own(PyObject_Vectorcall(bound.plan, args, 5, nullptr));
+  Plan* plan = source ? read_plan(source.get(), operands, n) : nullptr;
+  if (plan) plan->lengths = groups;
   return plan;
 }
 

@@ -2,6 +2,7 @@
 #pragma once
 #include <vector>
 
+#include "core/ref.h"
 #include "core/tensor.h"
 
 namespace dlcore {
@@ -17,10 +18,26 @@ struct OutputSpec {
   int64_t shape[kMaxDims];
 };
 struct SaveSpec {
-  enum Kind { none, input, output } kind;
+  enum Kind { input = 1, output = 2 } kind;
   int index;
 };
 enum class PlanKind { native, foreign, view, composite };
+
+// Where an argument of a gradient rule comes from (dlcore/_gradients.py).
+enum class Source {
+  dout, saved, saved_group, attribute, shape, dtype, device, shapes, needs, create_graph, retain_graph
+};
+struct RuleArgument {
+  Source source;
+  int index;  // of an output, a slot of what is saved, an attribute or an operand; -1: not kept, None
+  int count;  // of a group's tensors
+};
+struct GradientRule {
+  Ref function;
+  std::vector<int> targets;  // the operands whose gradients it gives
+  bool single;               // it returns one gradient, or a list for a group; otherwise one for each operand
+  std::vector<RuleArgument> arguments;
+};
 
 struct Plan {
   PlanKind kind = PlanKind::native;
@@ -29,18 +46,19 @@ struct Plan {
   int n_outputs = 0;                 // how many of them are returned
   const Kernel* kernel = nullptr;    // native
   std::vector<Param> params;
-  PyObject* callable = nullptr;      // foreign or composite; of a GPU program, what holds the kernel
+  Ref callable;                      // foreign or composite; of a GPU program, what holds the kernel
+  Ref attrs, lengths;                // attributes converted, and the lengths of the groups of operands: tuples
   int64_t offset = 0;                // view: elements from operand 0's first
   int64_t strides[kMaxDims] = {};    // view
-  bool taped = false;                // record a node
+  bool tracked = false;              // the call becomes a node of the tape
   std::vector<bool> needs;           // per operand: gradient wanted
   std::vector<SaveSpec> saves;
+  std::vector<GradientRule> rules;
   std::vector<int> writes;           // operands changed in place
   uint8_t device = 0;                // of the outputs
   int n_temps = 0;                   // how many of the outputs, the last ones, are workspaces of this call
   std::vector<int> copies;           // operands that are copied first, to be contiguous and aligned
-  int refs = 1;                      // the cache's, and one for each call in progress (which may clear the cache)
-  ~Plan() { Py_XDECREF(callable); }
+  int refs = 1;                      // the cache's, one for each node, and one for each call in progress
 };
 
 // The operands of one call; owned references, null where absent.
@@ -68,7 +86,6 @@ struct Operands {
   }
 };
 
-
 // What a plan depends on, as words: dtypes, shapes, devices, weakness, gradients wanted, types of the attributes.
 struct Key {
   static constexpr int kInline = 128;
@@ -90,12 +107,14 @@ struct Key {
   }
 };
 
-bool wanted(const Tensor* t);  // whether a gradient for this operand is to be recorded
+bool wanted(const Tensor* t);  // whether a gradient for this operand is tracked
 inline bool aligned(const Tensor* t) { return reinterpret_cast<uintptr_t>(t->array.data) % 16 == 0; }
 bool layout_matters(Function* f, Tensor** operands, int n);  // whether the key has strides: views, and devices
+// False with a Python error; TypeError where an attribute cannot be hashed.
 bool make_key(Function* f, Tensor** operands, int n, PyObject* attrs, Key& key);
-Plan* make_plan(Function* f, Tensor** operands, int n, PyObject* attrs);  // asks Python; one reference
-Plan* read_plan(PyObject* source, Tensor** operands, int n);              // a Plan of dlcore/_dispatch.py
+// Asks Python; one reference. `lengths`: of the groups.
+Plan* make_plan(Function* f, Tensor** operands, int n, PyObject* attrs, const int* lengths, int n_groups);
+Plan* read_plan(PyObject* source, Tensor** operands, int n);  // a Plan of dlcore/_dispatch.py
 inline void unref(Plan* plan) {
   if (--plan->refs == 0) delete plan;
 }
@@ -122,8 +141,9 @@ class PlanCache {
   size_t size_ = 0;
 };
 
-// run.cpp: finds or makes the plan and runs it. Operands may be replaced by casts of themselves.
-PyObject* dispatch(Function* f, Operands& operands, PyObject* attrs, Tensor* out);
+// run.cpp: finds or makes the plan and runs it. Operands may be replaced by casts of themselves. `lengths`: of groups.
+PyObject* dispatch(Function* f, Operands& operands, PyObject* attrs, Tensor* out, const int* lengths = nullptr,
+                   int n_groups = 0);
 bool run_kernel(const Kernel& kernel, const Args& args, size_t bytes);  // with errors as Python's
 
 }  // namespace dlcore

@@ -16,6 +16,7 @@
 namespace dlcore {
 
 struct Function;
+struct Plan;
 
 struct Region {  // a buffer that the recorded step uses
   enum Kind : uint8_t { outside, input, inside } kind = outside;
@@ -33,9 +34,9 @@ struct Region {  // a buffer that the recorded step uses
 
 struct Command {
   Kernel kernel;
-  Function* function;  // the operation, owned
-  PyObject* attrs;     // its attributes, owned; null for copies that dispatch made
-  int line;            // of the user's code, an index into `lines`
+  Owned<Function> function;  // the operation; null for copies that dispatch made
+  Ref attrs, lengths;        // its attributes, and the lengths of its groups of operands; or null
+  int line;                  // of the user's code, an index into `lines`
   int first_array, n_inputs, n_arrays;
   int first_param, n_params;
 };
@@ -46,11 +47,11 @@ struct Place {  // where an array of a command lies
 };
 
 struct LeafGrad {  // a leaf whose gradient the step reads or replaces
-  Tensor* leaf;           // owned; null once nobody else knows it
+  TensorRef leaf;         // null once nobody else knows it
   int argument = -1;      // the input that the leaf is, if it is one
   bool read = false;      // its first use was a reading: the step starts from it,
   int region = -1;        // an input of its own, or from None (-1)
-  Tensor* given = nullptr;  // owned: the gradient before, put back in the end
+  TensorRef given = {};   // the gradient before, put back in the end
   bool replaced = false;  // the step sets it:
   int cleared = -1, set = -1;  // the first command after it became None, and after it last became another tensor
 };
@@ -65,20 +66,34 @@ struct Steps {
   std::vector<Region> regions;
   std::vector<LeafGrad> grads;
   std::vector<std::string> lines;  // "file.py:12: text" of the user's code
-  std::vector<PyObject*> operands;  // leaves used by the step, owned: they must keep needing a gradient, or not
+  std::vector<TensorRef> operands;  // leaves used by the step: they must keep needing a gradient, or not
   int64_t arena_bytes = 0, unplanned_bytes = 0;
 };
-void release(Steps& steps);
+void release(Steps& steps);  // gives back its buffers, and empties it
 // Lays the inside regions that have no buffer out in an arena: sets their offsets and arena_bytes.
 void plan_arena(Steps& steps);
+
+// What a failure to record means for the calls that follow; as in dlcore/_reasons.py.
+enum class FailureKind : int {
+  permanent,     // every call would fail like this one: the step reads a value on the host, for instance
+  keeps_tensor,  // the step keeps a tensor that it has made, as an optimizer's first step keeps its state
+  rebinds,       // the step changes what a recording of it depends on
+};
+
+struct Failure {
+  FailureKind kind = FailureKind::permanent;
+  std::string text;   // empty: there is no failure
+  std::string line;   // "file.py:12" in the user's code, or empty
+  bool empty() const { return text.empty(); }
+};
 
 struct Recorder {
   Steps steps;
   std::vector<Tensor*> aliases;  // what stands for the arguments
   uint64_t serial;             // marks the buffers seen by this recorder
-  std::string failure;         // why this cannot be recorded: the first reason
+  Failure failure;             // why this cannot be recorded: the first reason
   Function* function = nullptr;  // the operation that runs, for the commands it makes
-  PyObject* attrs = nullptr;
+  const Plan* plan = nullptr;
   bool dry = false;            // launches are noted, not run
   std::unordered_map<std::string, int> line_numbers;
   std::unordered_map<Tensor*, int> grad_of;
@@ -103,12 +118,14 @@ void record_written(Buffer* buffer);  // its version rose
 void record_operand(Tensor* t);
 void record_grad_read(Tensor* leaf);  // before it is read: may replace it by an alias
 void record_grad_replaced(Tensor* leaf, bool none);
-void record_failure(const char* reason);  // "item() reads a value back to the host": the step goes on, and is not recorded
-// The same where the host is about to see values: false, with an error set, if there are none because no kernel has run.
+// The step cannot be recorded, for a reason such as "item() reads a value back to the host"; it goes on unrecorded.
+void record_failure(const char* reason);
+// The same where the host is about to see values: false, with an error set, if there are none because no kernel ran.
 bool record_host_read(const char* reason);
 bool record_host_access(Tensor* t, const char* reason);  // and where it may as well be about to fill new memory
 
-extern uint64_t changes;  // rises when something that recordings depend on has changed: requires_grad, modules, optimizers
+// Rises when something that recordings depend on has changed: requires_grad, modules, optimizers.
+extern uint64_t changes;
 
 bool init_record(PyObject* module);
 

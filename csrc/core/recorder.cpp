@@ -20,33 +20,30 @@ void set_recorder(Recorder* r) {
   if (r) recorders.push_back(r);
 }
 
-const char* const kFromHost = "a tensor made from memory of the host is used; make it outside the step, or pass it as an argument";
+const char* const kFromHost =
+    "a tensor made from memory of the host is used; make it outside the step, or pass it as an argument";
 
 // ---- where in the user's code -------------------------------------------------------------------------------------
 // The innermost Python line outside dlcore's own package, as "file:line".
 static int user_line() {
   static std::string package;  // ".../dlcore/"
   if (package.empty()) {
-    PyObject* module = PyImport_ImportModule("dlcore");
-    PyObject* file = module ? PyObject_GetAttrString(module, "__file__") : nullptr;
-    const char* path = file ? PyUnicode_AsUTF8(file) : nullptr;
+    const Ref module = Ref::own(PyImport_ImportModule("dlcore"));
+    const Ref file = module ? attribute(module.get(), "__file__") : Ref();
+    const char* path = file ? PyUnicode_AsUTF8(file.get()) : nullptr;
     package = path ? std::string(path, std::strlen(path) - std::strlen("__init__.py")) : "?";
-    Py_XDECREF(file);
-    Py_XDECREF(module);
     PyErr_Clear();
   }
   std::string found;
-  PyFrameObject* frame = PyThreadState_GetFrame(PyThreadState_Get());
+  auto frame = Owned<PyFrameObject>::own(PyThreadState_GetFrame(PyThreadState_Get()));
   while (frame && found.empty()) {
-    PyCodeObject* code = PyFrame_GetCode(frame);
+    const auto code = Owned<PyCodeObject>::own(PyFrame_GetCode(frame.get()));
     const char* file = PyUnicode_AsUTF8(code->co_filename);
-    if (file && std::strncmp(file, package.c_str(), package.size())) found = std::string(file) + ":" + std::to_string(PyFrame_GetLineNumber(frame));
-    Py_DECREF(reinterpret_cast<PyObject*>(code));
-    PyFrameObject* back = PyFrame_GetBack(frame);
-    Py_DECREF(reinterpret_cast<PyObject*>(frame));
-    frame = back;
+    if (file && std::strncmp(file, package.c_str(), package.size())) {
+      found = std::string(file) + ":" + std::to_string(PyFrame_GetLineNumber(frame.get()));
+    }
+    frame = Owned<PyFrameObject>::own(PyFrame_GetBack(frame.get()));
   }
-  Py_XDECREF(reinterpret_cast<PyObject*>(frame));
   PyErr_Clear();
   const auto [place, added] = recorder->line_numbers.emplace(found, static_cast<int>(recorder->steps.lines.size()));
   if (added) recorder->steps.lines.push_back(found);
@@ -56,7 +53,7 @@ static int user_line() {
 void record_failure(const char* reason) {
   if (!recorder->failure.empty()) return;
   const int line = user_line();
-  recorder->failure = std::string(reason) + "\n" + recorder->steps.lines[static_cast<size_t>(line)];
+  recorder->failure = {FailureKind::permanent, reason, recorder->steps.lines[static_cast<size_t>(line)]};
 }
 
 // ---- buffers ------------------------------------------------------------------------------------------------------
@@ -70,14 +67,16 @@ static int region_of(Buffer* buffer) {
   const int known = known_region(buffer);
   if (known >= 0) return known;
   const int index = static_cast<int>(recorder->steps.regions.size());
-  recorder->steps.regions.push_back({.kind = Region::outside, .buffer = keep(buffer), .bytes = buffer->bytes, .device = buffer->device});
+  recorder->steps.regions.push_back(
+      {.kind = Region::outside, .buffer = keep(buffer), .bytes = buffer->bytes, .device = buffer->device});
   buffer->mark = mark_of(index);
   return index;
 }
 
 void record_made(Buffer* buffer) {
   buffer->mark = mark_of(static_cast<int>(recorder->steps.regions.size()));
-  recorder->steps.regions.push_back({.kind = Region::inside, .buffer = buffer, .bytes = buffer->bytes, .line = user_line(), .device = buffer->device});
+  recorder->steps.regions.push_back({.kind = Region::inside, .buffer = buffer, .bytes = buffer->bytes,
+                                     .line = user_line(), .device = buffer->device});
 }
 
 void record_dropped(Buffer* buffer) {  // the garbage collector may run in another thread than the recorder
@@ -86,7 +85,10 @@ void record_dropped(Buffer* buffer) {  // the garbage collector may run in anoth
   }
 }
 
-void record_written(Buffer* buffer) { recorder->steps.regions[static_cast<size_t>(region_of(buffer))].written = true; }
+void record_written(Buffer* buffer) {
+  const size_t region = static_cast<size_t>(region_of(buffer));
+  recorder->steps.regions[region].written = true;
+}
 
 bool record_host_read(const char* reason) {
   record_failure(reason);
@@ -108,7 +110,7 @@ void record_operand(Tensor* t) {
   const int known = known_region(t->buffer);
   if (known >= 0 && recorder->steps.regions[static_cast<size_t>(known)].kind != Region::outside) return;
   if (!recorder->operand_flags.emplace(t, t->requires_grad).second) return;
-  recorder->steps.operands.push_back(Py_NewRef(as_object(t)));
+  recorder->steps.operands.push_back(TensorRef::share(t));
 }
 
 // ---- launches -----------------------------------------------------------------------------------------------------
@@ -127,11 +129,11 @@ void record_launch(const Kernel& kernel, const Args& args) {
   Steps& s = recorder->steps;
   if (!recorder->failure.empty()) return;
   const int index = static_cast<int>(s.commands.size());
-  Command c{kernel, recorder->function, recorder->attrs, user_line(), static_cast<int>(s.arrays.size()), args.n_inputs, args.n_arrays,
-            static_cast<int>(s.params.size()), args.n_params};
-  Py_XINCREF(reinterpret_cast<PyObject*>(c.function));
-  Py_XINCREF(c.attrs);
-  s.commands.push_back(c);
+  const Plan* plan = recorder->plan;
+  s.commands.push_back({kernel, Owned<Function>::share(recorder->function), plan ? plan->attrs : Ref(),
+                        plan ? plan->lengths : Ref(), user_line(),
+                        static_cast<int>(s.arrays.size()), args.n_inputs, args.n_arrays,
+                        static_cast<int>(s.params.size()), args.n_params});
   s.params.insert(s.params.end(), args.params, args.params + args.n_params);
   for (int k = 0; k < args.n_arrays; ++k) {
     Buffer* buffer = args.buffers[k];
@@ -173,18 +175,10 @@ bool share_memory(const Array& a, const Array& b) {
 }
 
 Tensor* aliased(Tensor* t) {
-  Tensor* alias = blank_tensor(tensor_type);
+  TensorRef owner = TensorRef::share(t);
+  Tensor* alias = new_foreign(t->array, t->device, t->buffer->readonly, t, free_object);
   if (!alias) return nullptr;
-  Buffer* buffer = new Buffer{};
-  buffer->data = t->array.data;
-  buffer->bytes = static_cast<size_t>(t->array.size() * item_size(t->array.dtype));
-  buffer->readonly = t->buffer->readonly;
-  buffer->device = t->buffer->device;
-  buffer->owner = Py_NewRef(as_object(t));
-  buffer->free_owner = [](void* owner) { Py_DECREF(static_cast<PyObject*>(owner)); };
-  alias->array = t->array;
-  alias->buffer = buffer;
-  alias->device = t->device;
+  owner.release();
   alias->requires_grad = t->requires_grad;
   alias->grad = Py_XNewRef(t->grad);
   return alias;
@@ -197,7 +191,7 @@ static LeafGrad& leaf_grad(Tensor* leaf) {
     const std::vector<Tensor*>& aliases = recorder->aliases;
     const auto found = std::find(aliases.begin(), aliases.end(), leaf);
     const int argument = found == aliases.end() ? -1 : static_cast<int>(found - aliases.begin());
-    grads.push_back({.leaf = as_tensor(Py_NewRef(as_object(leaf))), .argument = argument});
+    grads.push_back({.leaf = TensorRef::share(leaf), .argument = argument});
   }
   return grads[static_cast<size_t>(place->second)];
 }
@@ -211,21 +205,21 @@ void record_grad_read(Tensor* leaf) {
   if (!leaf->grad) return;
   Tensor* start = as_tensor(leaf->grad);
   if (start->node) return record_failure("the step starts from a gradient with a history (create_graph)");
-  Tensor* alias = aliased(start);
+  TensorRef alias = TensorRef::own(aliased(start));
   if (!alias) return PyErr_Clear(), record_failure("out of memory");
   std::vector<Region>& regions = recorder->steps.regions;
   g.region = static_cast<int>(regions.size());
   alias->buffer->mark = mark_of(g.region);
   regions.push_back({.kind = Region::input, .buffer = keep(alias->buffer), .bytes = alias->buffer->bytes,
                      .leaf = static_cast<int>(&g - recorder->steps.grads.data()), .device = alias->buffer->device});
-  g.given = start;
-  leaf->grad = as_object(alias);
+  g.given = TensorRef::own(start);
+  leaf->grad = as_object(alias.release());
 }
 
 void record_grad_replaced(Tensor* leaf, bool none) {
   if (leaf->node) return;
   LeafGrad& g = leaf_grad(leaf);
-  if (recorder->dry && !g.read && !g.replaced) g.given = as_tensor(Py_XNewRef(leaf->grad));
+  if (recorder->dry && !g.read && !g.replaced) g.given = TensorRef::share(as_tensor(leaf->grad));
   g.replaced = true;
   const int next = static_cast<int>(recorder->steps.commands.size());
   if (!none) g.set = next;
@@ -242,7 +236,9 @@ class Arena {
  public:
   int64_t take(int64_t size) {  // the smallest hole that fits, else at the end
     Hole* best = nullptr;
-    for (Hole& h : holes_) if (h.size >= size && (!best || h.size < best->size)) best = &h;
+    for (Hole& h : holes_) {
+      if (h.size >= size && (!best || h.size < best->size)) best = &h;
+    }
     if (best) {
       const int64_t offset = best->offset;
       best->offset += size;
@@ -259,7 +255,8 @@ class Arena {
     return offset;
   }
   void give(int64_t offset, int64_t size) {
-    const auto after = std::lower_bound(holes_.begin(), holes_.end(), offset, [](const Hole& h, int64_t o) { return h.offset < o; });
+    const auto before = [](const Hole& h, int64_t o) { return h.offset < o; };
+    const auto after = std::lower_bound(holes_.begin(), holes_.end(), offset, before);
     auto hole = holes_.insert(after, {offset, size});
     if (hole + 1 != holes_.end() && hole->offset + hole->size == (hole + 1)->offset) {
       hole->size += (hole + 1)->size;
@@ -295,22 +292,15 @@ void plan_arena(Steps& s) {
   for (size_t k = 0; k < n; ++k) {
     std::sort(begins[k].begin(), begins[k].end(), [](const Region* a, const Region* b) { return a->bytes > b->bytes; });
     for (Region* r : begins[k]) r->offset = r->bytes ? arena.take(rounded(r)) : 0;
-    for (Region* r : ends[k]) if (r->bytes) arena.give(r->offset, rounded(r));
+    for (Region* r : ends[k]) {
+      if (r->bytes) arena.give(r->offset, rounded(r));
+    }
   }
   s.arena_bytes = arena.size();
 }
 
 void release(Steps& s) {
-  for (Command& c : s.commands) {
-    Py_XDECREF(reinterpret_cast<PyObject*>(c.function));
-    Py_XDECREF(c.attrs);
-  }
   for (Region& r : s.regions) drop(r.buffer);
-  for (LeafGrad& g : s.grads) {
-    Py_XDECREF(as_object(g.leaf));
-    Py_XDECREF(as_object(g.given));
-  }
-  for (PyObject* o : s.operands) Py_XDECREF(o);
   s = Steps{};
 }
 

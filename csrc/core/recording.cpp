@@ -3,10 +3,10 @@
 
 #include <algorithm>
 #include <cstring>
+#include <memory>
 #include <new>
+#include <utility>
 
-#include "core/function.h"
-#include "core/memory.h"
 #include "core/tape.h"
 
 namespace dlcore {
@@ -30,29 +30,29 @@ PyObject* begin_recording(PyObject*, PyObject* args) {
     return nullptr;
   }
   const int n = static_cast<int>(PyTuple_GET_SIZE(tensors));
-  PyObject* aliases = PyTuple_New(n);
+  Ref aliases = Ref::own(PyTuple_New(n));
   if (!aliases) return nullptr;
-  Recorder* r = new Recorder{};
+  auto r = std::make_unique<Recorder>();
   r->serial = ++next_serial;
   r->dry = dry;
   for (int k = 0; k < n; ++k) {
     int same = 0;
     while (PyTuple_GET_ITEM(tensors, same) != PyTuple_GET_ITEM(tensors, k)) ++same;
-    Tensor* alias = same < k ? r->aliases[static_cast<size_t>(same)] : aliased(as_tensor(PyTuple_GET_ITEM(tensors, k)));
+    TensorRef alias = same < k ? TensorRef::share(r->aliases[static_cast<size_t>(same)])
+                               : TensorRef::own(aliased(as_tensor(PyTuple_GET_ITEM(tensors, k))));
     if (!alias) {
       release(r->steps);
-      delete r;
-      Py_DECREF(aliases);
       return nullptr;
     }
-    if (same < k) Py_INCREF(as_object(alias));
-    else alias->buffer->mark = r->serial << 32 | static_cast<uint32_t>(k);
-    PyTuple_SET_ITEM(aliases, k, as_object(alias));
-    r->aliases.push_back(alias);
-    r->steps.regions.push_back({.kind = Region::input, .buffer = keep(alias->buffer), .bytes = alias->buffer->bytes, .argument = k, .device = alias->buffer->device});
+    Buffer* buffer = alias->buffer;
+    if (same == k) buffer->mark = r->serial << 32 | static_cast<uint32_t>(k);
+    r->aliases.push_back(alias.get());
+    r->steps.regions.push_back({.kind = Region::input, .buffer = keep(buffer), .bytes = buffer->bytes,
+                                .argument = k, .device = buffer->device});
+    PyTuple_SET_ITEM(aliases.get(), k, as_object(alias.release()));
   }
-  set_recorder(r);
-  return aliases;
+  set_recorder(r.release());
+  return aliases.release();
 }
 
 // Puts back the gradients that leaves had: where aliases stood for them, or all of them.
@@ -60,12 +60,14 @@ static void restore_grads(Recorder* r, bool all) {
   for (LeafGrad& g : r->steps.grads) {
     if (!g.leaf || !(all || (g.region >= 0 && !g.replaced))) continue;
     if (all && !g.read && !g.replaced) continue;
-    Py_XSETREF(g.leaf->grad, Py_XNewRef(as_object(g.given)));
+    Py_XSETREF(g.leaf->grad, Py_XNewRef(g.given.object()));
   }
 }
 
 static void discard(Recorder* r) {
-  for (Region& region : r->steps.regions) if (region.kind == Region::inside) region.buffer = nullptr;  // not ours
+  for (Region& region : r->steps.regions) {
+    if (region.kind == Region::inside) region.buffer = nullptr;  // not ours
+  }
   release(r->steps);
   delete r;
 }
@@ -80,18 +82,19 @@ PyObject* abort_recording(PyObject*, PyObject*) {
 }
 
 static int region_index(const Recorder* r, const Tensor* t) {
-  return t->buffer && t->buffer->mark >> 32 == r->serial ? static_cast<int>(static_cast<uint32_t>(t->buffer->mark)) : -1;
+  const bool met = t->buffer && t->buffer->mark >> 32 == r->serial;
+  return met ? static_cast<int>(static_cast<uint32_t>(t->buffer->mark)) : -1;
 }
 
 // Lets go of leaves that were made inside and that nobody else knows.
 static void forget_leaves(Recorder* r) {
   for (LeafGrad& g : r->steps.grads) {
-    if (g.leaf && g.argument < 0 && Py_REFCNT(as_object(g.leaf)) == 1) Py_CLEAR(g.leaf);
+    if (g.leaf && g.argument < 0 && Py_REFCNT(g.leaf.object()) == 1) g.leaf = {};
   }
 }
 
-// Where a tensor that the step made and something keeps came from: "<bytes> bytes\n<line>"; empty if there is none.
-static std::string lasting(Recorder* r, PyObject* outputs) {
+// A tensor that the step has made and that something keeps, and where it was made; empty if there is none.
+static Failure kept_tensor(Recorder* r, PyObject* outputs) {
   forget_leaves(r);
   std::vector<bool> accounted(r->steps.regions.size());
   const auto account = [&](const Tensor* t) {
@@ -99,19 +102,22 @@ static std::string lasting(Recorder* r, PyObject* outputs) {
     if (region >= 0) accounted[static_cast<size_t>(region)] = true;
   };
   for (Py_ssize_t k = 0; k < PyTuple_GET_SIZE(outputs); ++k) account(as_tensor(PyTuple_GET_ITEM(outputs, k)));
-  for (const LeafGrad& g : r->steps.grads) if (g.leaf && g.replaced && g.leaf->grad) account(as_tensor(g.leaf->grad));
+  for (const LeafGrad& g : r->steps.grads) {
+    if (g.leaf && g.replaced && g.leaf->grad) account(as_tensor(g.leaf->grad));
+  }
   for (size_t k = 0; k < r->steps.regions.size(); ++k) {
     const Region& region = r->steps.regions[k];
     if (region.kind == Region::inside && region.buffer && !accounted[k]) {
-      return std::to_string(region.bytes) + " bytes\n" + r->steps.lines[static_cast<size_t>(region.line)];
+      const std::string text = "a tensor made inside the step is kept, of " + std::to_string(region.bytes) + " bytes";
+      return {FailureKind::keeps_tensor, text, r->steps.lines[static_cast<size_t>(region.line)]};
     }
   }
-  return "";
+  return {};
 }
 
 // something_kept(outputs): whether tensors made since begin_recording live on, besides these and gradients.
 PyObject* something_kept(PyObject*, PyObject* outputs) {
-  return PyBool_FromLong(recorder && !lasting(recorder, outputs).empty());
+  return PyBool_FromLong(recorder && !kept_tensor(recorder, outputs).empty());
 }
 
 static Recording* blank_recording() {
@@ -131,7 +137,8 @@ static void bind_places(Recording* self) {
   self->bound.resize(s.regions.size());
   for (size_t k = 0; k < s.regions.size(); ++k) {
     const Region& r = s.regions[k];
-    self->bound[k] = r.buffer ? static_cast<char*>(r.buffer->data) : r.offset >= 0 ? static_cast<char*>(self->arena->data) + r.offset : nullptr;
+    if (r.buffer) self->bound[k] = static_cast<char*>(r.buffer->data);
+    else if (r.offset >= 0) self->bound[k] = static_cast<char*>(self->arena->data) + r.offset;
   }
   for (size_t k = 0; k < s.arrays.size(); ++k) {
     const Place& p = s.places[k];
@@ -146,9 +153,12 @@ static void bind_places(Recording* self) {
 }
 
 void repoint(Recording* self, int region, char* to) {
-  if (self->bound[static_cast<size_t>(region)] == to) return;
-  self->bound[static_cast<size_t>(region)] = to;
-  for (const Site& site : self->sites[static_cast<size_t>(region)]) self->steps.arrays[static_cast<size_t>(site.array)].data = to + site.offset;
+  const size_t index = static_cast<size_t>(region);
+  if (self->bound[index] == to) return;
+  self->bound[index] = to;
+  for (const Site& site : self->sites[index]) {
+    self->steps.arrays[static_cast<size_t>(site.array)].data = to + site.offset;
+  }
 }
 
 static void note_inputs(Recording* self, const Recorder* r) {
@@ -159,7 +169,9 @@ static void note_inputs(Recording* self, const Recorder* r) {
     Tensor* given = original(region);
     const Tensor* after = region.leaf < 0 ? r->aliases[k] : given;
     int same = static_cast<int>(k);
-    if (region.leaf < 0) same = static_cast<int>(std::find(r->aliases.begin(), r->aliases.end(), after) - r->aliases.begin());
+    if (region.leaf < 0) {
+      same = static_cast<int>(std::find(r->aliases.begin(), r->aliases.end(), after) - r->aliases.begin());
+    }
     self->inputs.push_back({static_cast<int>(k), given->array, given->requires_grad, after->requires_grad,
                             regions[static_cast<size_t>(same)].written, same, region.leaf});
     self->n_arguments += region.leaf < 0;
@@ -172,41 +184,44 @@ static Result result_of(const Recording* self, const Recorder* r, Tensor* t) {
   if (result.region >= 0) {
     result.offset = static_cast<char*>(t->array.data) - static_cast<char*>(t->buffer->data);
     if (r->steps.regions[static_cast<size_t>(result.region)].kind == Region::input) {
+      const auto& inputs = self->inputs;
       const auto is_it = [&](const Input& i) { return i.region == result.region; };
-      result.input = static_cast<int>(std::find_if(self->inputs.begin(), self->inputs.end(), is_it) - self->inputs.begin());
+      result.input = static_cast<int>(std::find_if(inputs.begin(), inputs.end(), is_it) - inputs.begin());
     }
   }
-  if (result.input < 0) result.tensor = as_tensor(Py_NewRef(as_object(t)));
+  if (result.input < 0) result.tensor = TensorRef::share(t);
   return result;
 }
 
 // A gradient that is an input, or a view of it.
-PyObject* from_input(const Result& r, Tensor* source) {
+Ref from_input(const Result& r, Tensor* source) {
   Array a = r.array;
   a.data = static_cast<char*>(source->array.data) + r.offset;
-  const bool all = r.offset == 0 && a.ndim == source->array.ndim && !std::memcmp(a.strides, source->array.strides, sizeof(int64_t) * a.ndim);
-  return all ? Py_NewRef(as_object(source)) : as_object(new_view(source, a));
+  const bool all = r.offset == 0 && a.ndim == source->array.ndim &&
+                   !std::memcmp(a.strides, source->array.strides, sizeof(int64_t) * a.ndim);
+  return all ? Ref::share(as_object(source)) : Ref::own(as_object(new_view(source, a)));
 }
 
-static void note_results(Recording* self, Recorder* r, PyObject* outputs) {
+static bool note_results(Recording* self, Recorder* r, PyObject* outputs) {
   for (Py_ssize_t k = 0; k < PyTuple_GET_SIZE(outputs); ++k) {
     Tensor* t = as_tensor(PyTuple_GET_ITEM(outputs, k));
-    const Result result = result_of(self, r, t);
-    self->results.push_back(result);
+    const Result& result = self->results.emplace_back(result_of(self, r, t));
     if (result.input < 0) continue;  // else a view of the caller's tensor, not of its alias
-    drop(std::exchange(t->buffer, keep(original(r->steps.regions[static_cast<size_t>(result.region)])->buffer)));
+    const Region& region = r->steps.regions[static_cast<size_t>(result.region)];
+    drop(std::exchange(t->buffer, keep(original(region)->buffer)));
   }
   self->steady = true;
   for (LeafGrad& g : r->steps.grads) {
     Tensor* end = g.leaf && g.replaced ? as_tensor(g.leaf->grad) : nullptr;
-    self->grads.push_back(end ? result_of(self, r, end) : Result{});
-    const Result& left = self->grads.back();
+    const Result& left = self->grads.emplace_back(end ? result_of(self, r, end) : Result{});
     if (left.input >= 0) {
-      PyObject* given = from_input(left, original(r->steps.regions[static_cast<size_t>(left.region)]));
-      if (given) Py_SETREF(g.leaf->grad, given);
+      Ref given = from_input(left, original(r->steps.regions[static_cast<size_t>(left.region)]));
+      if (!given) return false;
+      Py_SETREF(g.leaf->grad, given.release());
     }
     if (g.leaf && g.read && g.replaced && g.argument < 0 && (end || g.region >= 0)) self->steady = false;
   }
+  return true;
 }
 
 // Why the step cannot be replayed, though every command can.
@@ -227,35 +242,59 @@ static const char* hindrance(Recording* self, const Recorder* r) {
     }
     for (size_t j = 0; j < k; ++j) {
       const bool distinct = inputs[k].same != inputs[j].same && (inputs[j].written || inputs[k].written);
-      if (distinct && share_memory(inputs[j].array, inputs[k].array)) return "two arguments share memory, which the step changes; pass a clone()";
+      if (distinct && share_memory(inputs[j].array, inputs[k].array)) {
+        return "two arguments share memory, which the step changes; pass a clone()";
+      }
     }
   }
   for (const Region& region : s.regions) {
     if (region.first >= 0 && region.device != self->device) return "the step works on more than one device";
   }
-  for (const auto& [t, flag] : r->operand_flags) if (t->requires_grad != flag) return "rebinds: the step changes requires_grad of a tensor that it uses";
   return nullptr;
 }
 
-// Whether a GPU can replay the step as one graph, whose addresses are fixed: arguments that are only read can be copied.
+static bool changes_requires_grad(const Recorder* r) {
+  return std::any_of(r->operand_flags.begin(), r->operand_flags.end(),
+                     [](const auto& used) { return used.first->requires_grad != used.second; });
+}
+
+// Whether a GPU can replay the step as one graph. Its addresses are fixed, but arguments that are only read can be
+// copied to where it reads them.
 static bool graphable(const Recording* self) {
-  return std::all_of(self->inputs.begin(), self->inputs.end(), [](const Input& i) { return !i.written && i.array.contiguous(); });
+  return std::all_of(self->inputs.begin(), self->inputs.end(),
+                     [](const Input& i) { return !i.written && i.array.contiguous(); });
 }
 
 static bool finish(Recording* self, Recorder* r, PyObject* outputs) {
-  const std::string kept = lasting(r, outputs);
+  const Failure kept = kept_tensor(r, outputs);
   note_inputs(self, r);
-  note_results(self, r, outputs);
+  const bool noted = note_results(self, r, outputs);
   restore_grads(r, r->dry);
-  if (r->failure.empty() && !kept.empty()) r->failure = "lasting: a tensor made inside the step is kept, of " + kept;
-  for (const Region& region : r->steps.regions) if (region.first >= 0) self->device = region.device;
+  if (!noted) return false;
+  if (r->failure.empty()) r->failure = kept;
+  for (const Region& region : r->steps.regions) {
+    if (region.first >= 0) self->device = region.device;
+  }
   const char* hindered = hindrance(self, r);
-  if (r->failure.empty() && hindered) r->failure = hindered;
-  for (Region& region : r->steps.regions) if (region.kind == Region::inside) keep(region.buffer);
-  plan_arena(r->steps);
+  if (r->failure.empty() && hindered) r->failure = {FailureKind::permanent, hindered, ""};
+  if (r->failure.empty() && changes_requires_grad(r)) {
+    r->failure = {FailureKind::rebinds, "the step changes requires_grad of a tensor that it uses", ""};
+  }
+  for (Region& region : r->steps.regions) {
+    if (region.kind == Region::inside) keep(region.buffer);
+  }
   self->steps = std::move(r->steps);
   r->steps = Steps{};
-  if (!r->failure.empty() || r->dry) return true;
+  return true;
+}
+
+// lay_out(allocate): where intermediate results go, and, if it is to be replayed, their memory.
+PyObject* lay_out_recording(PyObject* object, PyObject* allocate) {
+  Recording* self = reinterpret_cast<Recording*>(object);
+  const int replayed = PyObject_IsTrue(allocate);
+  if (replayed < 0) return nullptr;
+  plan_arena(self->steps);
+  if (!replayed) Py_RETURN_NONE;
   const size_t bytes = static_cast<size_t>(self->steps.arena_bytes);
   try {
     self->arena = new_buffer(bytes, self->device);
@@ -265,14 +304,15 @@ static bool finish(Recording* self, Recorder* r, PyObject* outputs) {
       }
     }
   } catch (const std::bad_alloc&) {
-    PyErr_Format(PyExc_MemoryError, "capture: out of memory for the %zu bytes of the recorded step's arena", bytes);
-    return false;
+    return PyErr_Format(PyExc_MemoryError, "capture: out of memory for the %zu bytes of the recorded step's arena",
+                        bytes);
   }
   bind_places(self);
-  return true;
+  Py_RETURN_NONE;
 }
 
-// end_recording(aliases, outputs) -> (Recording, failure): failure is None, or why it cannot be replayed.
+// end_recording(aliases, outputs) -> (Recording, failure): None, or why it cannot be replayed, as (kind, text, line). Its
+// memory is still to be laid out.
 PyObject* end_recording(PyObject*, PyObject* args) {
   PyObject *aliases, *outputs;
   if (!PyArg_ParseTuple(args, "O!O!:end_recording", &PyTuple_Type, &aliases, &PyTuple_Type, &outputs)) return nullptr;
@@ -281,19 +321,21 @@ PyObject* end_recording(PyObject*, PyObject* args) {
     PyErr_SetString(errors.capture, "no step is being recorded");
     return nullptr;
   }
-  Recording* self = blank_recording();
-  const bool good = self && finish(self, r, outputs);
+  auto self = Owned<Recording>::own(blank_recording());
+  const bool good = self && finish(self.get(), r, outputs);
   set_recorder(nullptr);
   if (!good) {
-    Py_XDECREF(reinterpret_cast<PyObject*>(self));
+    self = {};
     discard(r);
     return nullptr;
   }
   self->grad_mode = grad_enabled;
   self->seen_changes = changes;
-  PyObject* failure = r->failure.empty() ? Py_NewRef(Py_None) : PyUnicode_FromString(r->failure.c_str());
+  const Failure failure = std::move(r->failure);
   delete r;
-  return Py_BuildValue("NN", self, failure);
+  if (failure.empty()) return Py_BuildValue("NO", self.release(), Py_None);
+  return Py_BuildValue("N(iss)", self.release(), static_cast<int>(failure.kind), failure.text.c_str(),
+                       failure.line.c_str());
 }
 
 }  // namespace dlcore

@@ -1,4 +1,6 @@
-// A recorded step as a Python object: recording.cpp makes it, replay.cpp runs it, recording_type.cpp shows it to Python.
+// A recorded step as a Python object.
+//
+// recording.cpp makes it, replay.cpp runs it, recording_type.cpp shows it to Python.
 #pragma once
 #include <memory>
 #include <utility>
@@ -24,7 +26,7 @@ struct Input {  // an argument, or the gradient that a leaf starts with
 };
 
 struct Result {  // a tensor that the step returns or leaves as a gradient
-  Tensor* tensor = nullptr;  // owned; null: None, or where `input` is given, that input or a view of it
+  TensorRef tensor = {};  // null: None, or where `input` is given, that input or a view of it
   int region = -1;
   int input = -1;
   Array array = {};
@@ -32,7 +34,7 @@ struct Result {  // a tensor that the step returns or leaves as a gradient
 };
 
 struct Watched {  // a Python variable: a cell, an entry of a dict or list, an attribute, or how many entries there are
-  PyObject *container, *key, *value;  // owned; key null for a cell and for the number of entries
+  Ref container, key, value;  // key null for a cell and for the number of entries
 };
 
 using Range = std::pair<const char*, const char*>;
@@ -48,12 +50,12 @@ struct Recording {
   std::vector<Result> grads;             // per LeafGrad: the gradient the step leaves
   std::vector<Range> fixed_written, fixed_all;  // memory of outside regions
   std::vector<Watched> watched;
-  PyObject* check;                       // check() -> bool: whether modules and optimizers are as recorded
-  PyObject* last_args;                   // of the last replay, for explain()
+  Ref check;                             // check() -> bool: whether modules and optimizers are as recorded
+  Ref last_args;                         // of the last replay, for explain()
   uint64_t seen_changes;
   Buffer* arena;                         // intermediate results
   uint8_t device;                        // whose kernels the commands are
-  std::vector<Buffer*> fixed;            // per input, where a graph's lie: copied there at every replay. Empty: no graph
+  std::vector<Buffer*> fixed;            // per input, where a graph reads it; empty: no graph
   std::shared_ptr<cuda::Graph> graph;    // on a GPU, made at the first replay and again when memory has been replaced
   bool grad_mode, busy;
   bool serial;                           // so small that other threads would cost more than they do
@@ -65,7 +67,7 @@ extern PyTypeObject* recording_type;
 
 bool overlaps(const Array& a, const std::vector<Range>& ranges);
 void repoint(Recording* self, int region, char* to);        // an input, or memory that results lie in, has moved
-PyObject* from_input(const Result& r, Tensor* source);      // a gradient that is an input, or a view of it
+Ref from_input(const Result& r, Tensor* source);            // a gradient that is an input, or a view of it
 
 // Python functions and methods; see their tables in recording_type.cpp.
 PyObject* begin_recording(PyObject*, PyObject* args);
@@ -76,5 +78,7 @@ PyObject* run_recording(PyObject* self, PyObject* args);
 PyObject* stands_recording(PyObject* self, PyObject* args);
 PyObject* sweep_recording(PyObject* self, PyObject* args);
 PyObject* profile_recording(PyObject* self, PyObject* repeats);
+PyObject* rewrite_recording(PyObject* self, PyObject* commands);
+PyObject* lay_out_recording(PyObject* self, PyObject* allocate);
 
 }  // namespace dlcore

@@ -4,7 +4,6 @@
 #include <cstring>
 #include <new>
 
-#include "core/function.h"
 #include "core/memory.h"
 #include "core/recording.h"
 #include "core/tape.h"
@@ -23,7 +22,9 @@ static bool same_value(PyObject* now, PyObject* then) {
   }
   if (PyTuple_Check(then)) {
     bool same = PyTuple_GET_SIZE(now) == PyTuple_GET_SIZE(then);
-    for (Py_ssize_t k = 0; same && k < PyTuple_GET_SIZE(then); ++k) same = same_value(PyTuple_GET_ITEM(now, k), PyTuple_GET_ITEM(then, k));
+    for (Py_ssize_t k = 0; same && k < PyTuple_GET_SIZE(then); ++k) {
+      same = same_value(PyTuple_GET_ITEM(now, k), PyTuple_GET_ITEM(then, k));
+    }
     return same;
   }
   if (!PyLong_Check(then) && !PyUnicode_Check(then) && !PyBytes_Check(then)) return false;
@@ -33,35 +34,40 @@ static bool same_value(PyObject* now, PyObject* then) {
 }
 
 static bool unchanged(const Watched& w) {
-  if (PyCell_Check(w.container)) return same_value(PyCell_GET(w.container), w.value);
-  if (!w.key) return PyObject_Size(w.container) == PyLong_AsSsize_t(w.value);
-  if (PyDict_Check(w.container)) return same_value(PyDict_GetItem(w.container, w.key), w.value);
-  if (PyList_Check(w.container)) {
-    const Py_ssize_t k = PyLong_AsSsize_t(w.key);
-    return k < PyList_GET_SIZE(w.container) && same_value(PyList_GET_ITEM(w.container, k), w.value);
+  PyObject *const container = w.container.get(), *const key = w.key.get(), *const then = w.value.get();
+  if (PyCell_Check(container)) return same_value(PyCell_GET(container), then);
+  if (!key) {
+    const Py_ssize_t size = PyObject_Size(container);
+    if (size < 0) PyErr_Clear();
+    return size == PyLong_AsSsize_t(then);
   }
-  PyObject* now = PyObject_GetAttr(w.container, w.key);
+  if (PyDict_Check(container)) return same_value(PyDict_GetItem(container, key), then);
+  if (PyList_Check(container)) {
+    const Py_ssize_t k = PyLong_AsSsize_t(key);
+    return k < PyList_GET_SIZE(container) && same_value(PyList_GET_ITEM(container, k), then);
+  }
+  const Ref now = Ref::own(PyObject_GetAttr(container, key));
   if (!now) PyErr_Clear();
-  const bool same = same_value(now, w.value);
-  Py_XDECREF(now);
-  return same;
+  return same_value(now.get(), then);
 }
 
 static bool same_spec(const Input& input, const Tensor* t) {
   const Array &want = input.array, &a = t->array;
-  return !t->weak && !t->node && t->requires_grad == input.requires_grad && a.dtype == want.dtype && a.ndim == want.ndim &&
-         !std::memcmp(a.shape, want.shape, sizeof(int64_t) * a.ndim) && !std::memcmp(a.strides, want.strides, sizeof(int64_t) * a.ndim) &&
-         !(input.written && t->buffer->readonly);
+  return !t->weak && !t->node && t->requires_grad == input.requires_grad && !(input.written && t->buffer->readonly) &&
+         a.dtype == want.dtype && a.ndim == want.ndim &&
+         !std::memcmp(a.shape, want.shape, sizeof(int64_t) * a.ndim) &&
+         !std::memcmp(a.strides, want.strides, sizeof(int64_t) * a.ndim);
 }
 
 struct Call {  // the tensors of one replay
-  std::vector<Tensor*> sources;  // per input
+  std::vector<Tensor*> sources;  // per input; whoever calls holds the arguments
   std::vector<Array> wholes;     // per input: all of its memory, in a sweep too
+  std::vector<TensorRef> grads;  // the sources that leaves hold, which the step may replace and other threads too
 };
 
 static Tensor* leaf_of(const Recording* self, size_t k, const Call& call) {
   const LeafGrad& g = self->steps.grads[k];
-  return g.argument >= 0 ? call.sources[static_cast<size_t>(g.argument)] : g.leaf;
+  return g.argument >= 0 ? call.sources[static_cast<size_t>(g.argument)] : g.leaf.get();
 }
 
 // Adds the gradients that leaves have now, which must be there where the recorded step found some.
@@ -74,6 +80,7 @@ static bool add_grads(Recording* self, Call& call) {
     if (!now) continue;
     call.sources.push_back(now);
     call.wholes.push_back(now->array);
+    call.grads.push_back(TensorRef::share(now));
   }
   return call.sources.size() == self->inputs.size();
 }
@@ -82,7 +89,8 @@ static bool add_grads(Recording* self, Call& call) {
 static bool apart(const Recording* self, const Call& call) {
   for (size_t k = 0; k < call.sources.size(); ++k) {
     const Input& a = self->inputs[k];
-    if (self->bound[static_cast<size_t>(a.region)] == call.sources[k]->array.data && call.wholes[k].ndim == a.array.ndim) continue;
+    const char* bound = self->bound[static_cast<size_t>(a.region)];
+    if (bound == call.sources[k]->array.data && call.wholes[k].ndim == a.array.ndim) continue;
     if (overlaps(call.wholes[k], a.written ? self->fixed_all : self->fixed_written)) return false;
     for (size_t j = 0; j < call.sources.size(); ++j) {
       const Input& b = self->inputs[j];
@@ -94,7 +102,8 @@ static bool apart(const Recording* self, const Call& call) {
 
 // 1 yes, 0 no, -1 error.
 static int matches(Recording* self, Call& call) {
-  if (call.sources.size() != self->n_arguments || self->grad_mode != grad_enabled || recorder || !add_grads(self, call)) return 0;
+  if (call.sources.size() != self->n_arguments || self->grad_mode != grad_enabled || recorder) return 0;
+  if (!add_grads(self, call)) return 0;
   for (size_t k = 0; k < call.sources.size(); ++k) {
     const Input& input = self->inputs[k];
     if (!same_spec(input, call.sources[k])) return 0;
@@ -105,14 +114,14 @@ static int matches(Recording* self, Call& call) {
     }
   }
   if (!apart(self, call)) return 0;
-  for (const Watched& w : self->watched) if (!unchanged(w)) return 0;
+  for (const Watched& w : self->watched) {
+    if (!unchanged(w)) return 0;
+  }
   if (changes != self->seen_changes) {
     const uint64_t now = changes;
-    PyObject* same = PyObject_CallNoArgs(self->check);
+    const Ref same = Ref::own(PyObject_CallNoArgs(self->check.get()));
     if (!same) return -1;
-    const bool yes = same == Py_True;
-    Py_DECREF(same);
-    if (!yes) return 0;
+    if (same.get() != Py_True) return 0;
     self->seen_changes = now;
   }
   return 1;
@@ -121,23 +130,25 @@ static int matches(Recording* self, Call& call) {
 // ---- replaying ----------------------------------------------------------------------------------------------------
 static bool touched(const Tensor* t) { return t->requires_grad || t->grad || t->weakrefs; }  // by whoever held it
 
-// Results and gradients of the last call that somebody still holds keep their memory: new ones take their place.
+// Results and gradients of the last call that somebody still holds keep their memory: new ones take their place. So do
+// gradients that this call starts from (it holds them), for the step may read them after it has written new ones.
 static bool replace_held(Recording* self) {
   Steps& s = self->steps;
   for (size_t region = 0; region < s.regions.size(); ++region) {
     if (s.regions[region].kind != Region::inside || !s.regions[region].buffer) continue;
-    std::vector<Tensor**> ours;
+    std::vector<TensorRef*> ours;
     int64_t held = 0;
     for (Result& r : self->results) {
       if (r.region != static_cast<int>(region)) continue;
       ours.push_back(&r.tensor);
-      held += Py_REFCNT(as_object(r.tensor)) - 1 + touched(r.tensor);
+      held += Py_REFCNT(r.tensor.object()) - 1 + touched(r.tensor.get());
     }
     for (size_t k = 0; k < self->grads.size(); ++k) {
       Result& r = self->grads[k];
       if (r.region != static_cast<int>(region)) continue;
       ours.push_back(&r.tensor);
-      held += Py_REFCNT(as_object(r.tensor)) - 1 - (s.grads[k].leaf->grad == as_object(r.tensor)) + touched(r.tensor);
+      const bool is_grad = s.grads[k].leaf->grad == r.tensor.object();
+      held += Py_REFCNT(r.tensor.object()) - 1 - is_grad + touched(r.tensor.get());
     }
     Buffer* old = s.regions[region].buffer;
     if (held == 0 && old->refs == static_cast<int64_t>(ours.size()) + 1) continue;
@@ -145,20 +156,22 @@ static bool replace_held(Recording* self) {
     try {
       fresh = new_buffer(old->bytes, old->device);
     } catch (const std::bad_alloc&) {
-      PyErr_Format(PyExc_MemoryError, "capture: out of memory for an output of %zu bytes; an earlier one is still in use", old->bytes);
+      PyErr_Format(PyExc_MemoryError,
+                   "capture: out of memory for an output of %zu bytes; an earlier one is still in use", old->bytes);
       return false;
     }
-    for (Tensor** place : ours) {
-      Tensor* t = blank_tensor(Py_TYPE(as_object(*place)));
+    for (TensorRef* place : ours) {
+      const Tensor* before = place->get();
+      TensorRef t = TensorRef::own(blank_tensor(Py_TYPE(place->object())));
       if (!t) {
         drop(fresh);
         return false;
       }
-      t->array = (*place)->array;
-      t->array.data = static_cast<char*>(fresh->data) + (static_cast<char*>((*place)->array.data) - static_cast<char*>(old->data));
+      t->array = before->array;
+      t->array.data = static_cast<char*>(fresh->data) + (before->array.as<char>() - static_cast<char*>(old->data));
       t->buffer = keep(fresh);
-      t->device = (*place)->device;
-      Py_SETREF(*place, t);
+      t->device = before->device;
+      *place = std::move(t);
     }
     s.regions[region].buffer = fresh;
     drop(old);
@@ -170,15 +183,12 @@ static bool replace_held(Recording* self) {
 
 static void run_command(Recording* self, const Command& c) {
   Steps& s = self->steps;
-  dlcore::run(c.kernel, {s.arrays.data() + c.first_array, c.n_inputs, c.n_arrays, s.params.data() + c.first_param, c.n_params});
+  dlcore::run(c.kernel, {s.arrays.data() + c.first_array, c.n_inputs, c.n_arrays,
+                         s.params.data() + c.first_param, c.n_params});
 }
 
 // body(at) without the GIL; `at`: the command that runs, null when all have. C++ errors become Python's.
 template <class Body> static bool guarded(const Command*& at, Body body) {
-  struct WithoutGil {
-    PyThreadState* state = PyEval_SaveThread();
-    ~WithoutGil() { PyEval_RestoreThread(state); }
-  };
   try {
     const WithoutGil released;
     body(at);
@@ -189,8 +199,8 @@ template <class Body> static bool guarded(const Command*& at, Body body) {
   } catch (const IndexFault& fault) {
     PyErr_SetString(PyExc_IndexError, fault.what());
   } catch (const std::bad_alloc&) {
-    PyErr_Format(PyExc_MemoryError, "%s: out of memory for temporary space; dlcore holds %lld bytes", at ? at->kernel.name : "capture",
-                 static_cast<long long>(memory_stats().in_use));
+    PyErr_Format(PyExc_MemoryError, "%s: out of memory for temporary space; dlcore holds %lld bytes",
+                 at ? at->kernel.name : "capture", static_cast<long long>(memory_stats().in_use));
   } catch (const std::exception& error) {
     PyErr_Format(PyExc_RuntimeError, "%s: %s", at ? at->kernel.name : "capture", error.what());
   }
@@ -199,7 +209,9 @@ template <class Body> static bool guarded(const Command*& at, Body body) {
 
 // The step on a GPU: its launches become the nodes of a graph, which nothing but the graph's own launch runs.
 static void make_graph(Recording* self) {
-  for (size_t k = 0; k < self->fixed.size(); ++k) repoint(self, self->inputs[k].region, static_cast<char*>(self->fixed[k]->data));
+  for (size_t k = 0; k < self->fixed.size(); ++k) {
+    repoint(self, self->inputs[k].region, static_cast<char*>(self->fixed[k]->data));
+  }
   cuda::capture_begin(self->device);
   try {
     for (const Command& c : self->steps.commands) run_command(self, c);
@@ -222,7 +234,9 @@ static void run_graph(Recording* self, const Call& call, int64_t step, const std
 // What the step leaves in tensors besides values: versions, gradients, flags. `end`: the command at which it ended.
 static bool leave(Recording* self, const Call& call, int end) {
   Steps& s = self->steps;
-  for (const Region& r : s.regions) if (r.written && r.kind == Region::outside) ++r.buffer->version;
+  for (const Region& r : s.regions) {
+    if (r.written && r.kind == Region::outside) ++r.buffer->version;
+  }
   for (size_t k = 0; k < call.sources.size(); ++k) {
     const Input& input = self->inputs[k];
     if (input.written) bump(call.sources[k]);
@@ -236,36 +250,33 @@ static bool leave(Recording* self, const Call& call, int end) {
     const bool set = g.set >= 0 && end >= g.set, cleared = g.cleared >= 0 && end >= g.cleared;
     if (!g.leaf || !(set || cleared)) continue;
     const Result& left = self->grads[k];
-    PyObject* grad = Py_XNewRef(set ? as_object(left.tensor) : nullptr);
+    Ref grad = Ref::share(set ? left.tensor.object() : nullptr);
     if (set && left.input >= 0) {
       grad = from_input(left, call.sources[static_cast<size_t>(left.input)]);
       if (!grad) return false;
     }
-    Py_XSETREF(leaf_of(self, k, call)->grad, grad);
+    Py_XSETREF(leaf_of(self, k, call)->grad, grad.release());
   }
   return true;
 }
 
 static PyObject* results(const Recording* self, const Call& call) {
-  PyObject* tuple = PyTuple_New(static_cast<Py_ssize_t>(self->results.size()));
+  Ref tuple = Ref::own(PyTuple_New(static_cast<Py_ssize_t>(self->results.size())));
   for (size_t k = 0; tuple && k < self->results.size(); ++k) {
     const Result& r = self->results[k];
-    Tensor* t = r.tensor;
+    TensorRef t = r.tensor;
     if (t && self->graph) {  // the graph's own memory stays its own
-      t = contiguous_copy(t);
-      if (!t) Py_CLEAR(tuple);
-    } else if (t) {
-      Py_INCREF(as_object(t));
-    } else {
+      t = TensorRef::own(contiguous_copy(t.get()));
+    } else if (!t) {
       Tensor* source = call.sources[static_cast<size_t>(r.input)];
       Array a = r.array;
       a.data = static_cast<char*>(source->array.data) + r.offset;
-      t = new_view(source, a);
-      if (!t) Py_CLEAR(tuple);
+      t = TensorRef::own(new_view(source, a));
     }
-    if (tuple) PyTuple_SET_ITEM(tuple, static_cast<Py_ssize_t>(k), as_object(t));
+    if (!t) return nullptr;
+    PyTuple_SET_ITEM(tuple.get(), static_cast<Py_ssize_t>(k), as_object(t.release()));
   }
-  return tuple;
+  return tuple.release();
 }
 
 static bool read_args(PyObject* tuple, Call& call) {
@@ -279,19 +290,19 @@ static bool read_args(PyObject* tuple, Call& call) {
 }
 
 // The first elements along the first axis of each tensor, of length `times`; null without an error if there are none.
-static PyObject* first_elements(const Call& stacked, int64_t times) {
+static Ref first_elements(const Call& stacked, int64_t times) {
   for (const Tensor* t : stacked.sources) {
-    if (t->array.ndim == 0 || t->array.shape[0] != times || t->requires_grad) return nullptr;
+    if (t->array.ndim == 0 || t->array.shape[0] != times || t->requires_grad) return {};
   }
-  PyObject* firsts = PyTuple_New(static_cast<Py_ssize_t>(stacked.sources.size()));
+  Ref firsts = Ref::own(PyTuple_New(static_cast<Py_ssize_t>(stacked.sources.size())));
   for (size_t k = 0; firsts && k < stacked.sources.size(); ++k) {
     Array a = stacked.wholes[k];
     std::memmove(a.shape, a.shape + 1, sizeof(int64_t) * static_cast<size_t>(a.ndim - 1));
     std::memmove(a.strides, a.strides + 1, sizeof(int64_t) * static_cast<size_t>(a.ndim - 1));
     --a.ndim;
     Tensor* first = new_view(stacked.sources[k], a);
-    if (!first) Py_CLEAR(firsts);
-    else PyTuple_SET_ITEM(firsts, static_cast<Py_ssize_t>(k), as_object(first));
+    if (!first) return {};
+    PyTuple_SET_ITEM(firsts.get(), static_cast<Py_ssize_t>(k), as_object(first));
   }
   return firsts;
 }
@@ -315,7 +326,9 @@ static PyObject* replay(Recording* self, Call& call, int64_t times, const std::v
   if (!good || (times > 1 && !self->steady)) Py_RETURN_NOTIMPLEMENTED;
   if (!replace_held(self)) return nullptr;
   const bool as_graph = self->device && (!self->fixed.empty() || self->inputs.empty());
-  for (size_t k = 0; !as_graph && k < call.sources.size(); ++k) repoint(self, self->inputs[k].region, static_cast<char*>(call.sources[k]->array.data));
+  for (size_t k = 0; !as_graph && k < call.sources.size(); ++k) {
+    repoint(self, self->inputs[k].region, call.sources[k]->array.as<char>());
+  }
   const Command* at = nullptr;
   const bool done = guarded(at, [&](const Command*& at) {
     const Serial alone(self->serial);
@@ -324,7 +337,9 @@ static PyObject* replay(Recording* self, Call& call, int64_t times, const std::v
         run_graph(self, call, step, strides);
         continue;
       }
-      for (size_t k = 0; step && k < strides.size(); ++k) repoint(self, static_cast<int>(k), self->bound[k] + strides[k]);
+      for (size_t k = 0; step && k < strides.size(); ++k) {
+        repoint(self, static_cast<int>(k), self->bound[k] + strides[k]);
+      }
       for (const Command& c : self->steps.commands) {
         at = &c;
         run_command(self, c);
@@ -332,11 +347,7 @@ static PyObject* replay(Recording* self, Call& call, int64_t times, const std::v
     }
   });
   if (!done) {  // what was done before is done, as it would be without a recording
-    struct Raised {
-      PyObject *type, *value, *trace;
-      Raised() { PyErr_Fetch(&type, &value, &trace); }
-      ~Raised() { PyErr_Restore(type, value, trace); }
-    } raised;
+    const PendingError raised;
     leave(self, call, at ? static_cast<int>(at - self->steps.commands.data()) : 0);
     return nullptr;
   }
@@ -348,9 +359,9 @@ PyObject* run_recording(PyObject* object, PyObject* args) {
   Recording* self = reinterpret_cast<Recording*>(object);
   Call call;
   if (!read_args(args, call)) Py_RETURN_NOTIMPLEMENTED;
-  PyObject* result = replay(self, call, 1, {});
-  if (result && result != Py_NotImplemented) Py_XSETREF(self->last_args, Py_NewRef(args));
-  return result;
+  Ref result = Ref::own(replay(self, call, 1, {}));
+  if (result && result.get() != Py_NotImplemented) self->last_args = Ref::share(args);
+  return result.release();
 }
 
 // stands(*tensors): whether it can be replayed for a call with these arguments now.
@@ -368,28 +379,29 @@ PyObject* sweep_recording(PyObject* object, PyObject* args) {
   if (!PyArg_ParseTuple(args, "O!L:sweep", &PyTuple_Type, &tensors, &times)) return nullptr;
   Call stacked, call;
   if (!read_args(tensors, stacked)) Py_RETURN_NOTIMPLEMENTED;
-  PyObject* firsts = first_elements(stacked, times);
+  const Ref firsts = first_elements(stacked, times);
   if (!firsts && PyErr_Occurred()) return nullptr;
   if (!firsts) Py_RETURN_NOTIMPLEMENTED;
-  read_args(firsts, call);
+  read_args(firsts.get(), call);
   call.wholes = stacked.wholes;
   std::vector<int64_t> strides;
   for (const Array& a : stacked.wholes) strides.push_back(a.strides[0] * item_size(a.dtype));
-  PyObject* result = replay(self, call, times, strides);
-  if (result && result != Py_NotImplemented) Py_XSETREF(self->last_args, Py_NewRef(firsts));
-  Py_DECREF(firsts);
-  return result;
+  Ref result = Ref::own(replay(self, call, times, strides));
+  if (result && result.get() != Py_NotImplemented) self->last_args = firsts;
+  return result.release();
 }
 
-// profile(repeats): seconds of each command, the fastest of some replays with the last call's arguments. All memory that
-// the step changes is put back, so nothing has happened afterwards.
+// profile(repeats): seconds of each command, the fastest of some replays with the last call's arguments. All memory
+// that the step changes is put back, so nothing has happened afterwards.
 PyObject* profile_recording(PyObject* object, PyObject* argument) {
   Recording* self = reinterpret_cast<Recording*>(object);
   const int64_t repeats = PyLong_AsLongLong(argument);
   if (repeats == -1 && PyErr_Occurred()) return nullptr;
   Call call;
-  if (self->busy || (self->n_arguments && !self->last_args) || (self->last_args && !read_args(self->last_args, call)) || !add_grads(self, call)) {
-    PyErr_SetString(errors.capture, "explain: call the step once more first: it has not been replayed yet, or starts from other gradients");
+  const bool known = self->last_args ? read_args(self->last_args.get(), call) : self->n_arguments == 0;
+  if (self->busy || !known || !add_grads(self, call)) {
+    PyErr_SetString(errors.capture, "explain: call the step once more first: it has not been replayed yet, or starts "
+                                    "from other gradients");
     return nullptr;
   }
   if (self->device) {
@@ -399,22 +411,29 @@ PyObject* profile_recording(PyObject* object, PyObject* argument) {
   Steps& s = self->steps;
   std::vector<double> seconds(s.commands.size(), 1e9);
   std::vector<std::pair<char*, std::vector<char>>> saved;
-  for (size_t k = 0; k < call.sources.size(); ++k) {
-    repoint(self, self->inputs[k].region, static_cast<char*>(call.sources[k]->array.data));
-    const auto [low, high] = extent(call.sources[k]->array);
-    if (self->inputs[k].written) saved.emplace_back(const_cast<char*>(low), std::vector<char>(low, high));
-  }
-  for (size_t k = 0; k < s.regions.size(); ++k) {
-    const Region& r = s.regions[k];
-    if (r.kind == Region::input || !r.buffer || !r.written) continue;
-    saved.emplace_back(self->bound[k], std::vector<char>(self->bound[k], self->bound[k] + r.bytes));
-  }
-  const auto put_back = [&] { for (const auto& [at, bytes] : saved) std::memcpy(at, bytes.data(), bytes.size()); };
+  const auto save = [&] {
+    for (size_t k = 0; k < call.sources.size(); ++k) {
+      const auto [low, high] = extent(call.sources[k]->array);
+      if (self->inputs[k].written) saved.emplace_back(const_cast<char*>(low), std::vector<char>(low, high));
+    }
+    for (size_t k = 0; k < s.regions.size(); ++k) {
+      const Region& r = s.regions[k];
+      if (r.kind == Region::input || !r.buffer || !r.written) continue;
+      saved.emplace_back(self->bound[k], std::vector<char>(self->bound[k], self->bound[k] + r.bytes));
+    }
+  };
+  const auto put_back = [&] {
+    for (const auto& [at, bytes] : saved) std::memcpy(at, bytes.data(), bytes.size());
+  };
   const Busy busy(self);
+  for (size_t k = 0; k < call.sources.size(); ++k) {
+    repoint(self, self->inputs[k].region, call.sources[k]->array.as<char>());
+  }
   const Command* at = nullptr;
   const bool done = guarded(at, [&](const Command*& at) {
     using clock = std::chrono::steady_clock;
     const Serial alone(self->serial);
+    save();
     for (int64_t repeat = 0; repeat < repeats; ++repeat) {
       clock::time_point before = clock::now();
       for (size_t k = 0; k < s.commands.size(); ++k) {
@@ -429,9 +448,13 @@ PyObject* profile_recording(PyObject* object, PyObject* argument) {
   });
   put_back();
   if (!done) return nullptr;
-  PyObject* list = PyList_New(static_cast<Py_ssize_t>(seconds.size()));
-  for (size_t k = 0; list && k < seconds.size(); ++k) PyList_SET_ITEM(list, static_cast<Py_ssize_t>(k), PyFloat_FromDouble(seconds[k]));
-  return list;
+  Ref list = Ref::own(PyList_New(static_cast<Py_ssize_t>(seconds.size())));
+  for (size_t k = 0; list && k < seconds.size(); ++k) {
+    PyObject* value = PyFloat_FromDouble(seconds[k]);
+    if (!value) return nullptr;
+    PyList_SET_ITEM(list.get(), static_cast<Py_ssize_t>(k), value);
+  }
+  return list.release();
 }
 
 }  // namespace dlcore

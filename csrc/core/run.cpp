@@ -20,8 +20,8 @@ static bool check_history(Function* f, Tensor** operands, int n) {
     if (!t || !t->buffer) continue;
     if (t->node ? t->version_seen != t->buffer->version && t->requires_grad : t->view && t->buffer->rewritten) {
       PyErr_Format(errors.autograd,
-                   "%s: operand %d was changed in place through another tensor that shares its memory, so its gradient would be "
-                   "wrong; take the view again after the write, or detach()", f->name_utf8, k);
+                   "%s: operand %d was changed in place through another tensor that shares its memory, so its gradient "
+                   "would be wrong; take the view again after the write, or detach()", f->name_utf8, k);
       return false;
     }
   }
@@ -41,14 +41,15 @@ static bool cast_operands(const Plan* plan, Operands& operands) {
   return true;
 }
 
+static bool same_lengths(const int64_t* a, const int64_t* b, int n) { return !std::memcmp(a, b, sizeof(int64_t) * n); }
 static bool same_array(const Array& a, const Array& b) {
-  return a.data == b.data && a.dtype == b.dtype && a.ndim == b.ndim && !std::memcmp(a.shape, b.shape, sizeof(int64_t) * a.ndim) &&
-         !std::memcmp(a.strides, b.strides, sizeof(int64_t) * a.ndim);
+  return a.data == b.data && a.dtype == b.dtype && a.ndim == b.ndim && same_lengths(a.shape, b.shape, a.ndim) &&
+         same_lengths(a.strides, b.strides, a.ndim);
 }
 static bool fits(const OutputSpec& spec, const Tensor* out) {
   const Array& a = out->array;
   if (out->device && !(a.contiguous() && aligned(out))) return false;  // as its kernels are planned for
-  return spec.dtype == a.dtype && spec.ndim == a.ndim && !std::memcmp(spec.shape, a.shape, sizeof(int64_t) * a.ndim);
+  return spec.dtype == a.dtype && spec.ndim == a.ndim && same_lengths(spec.shape, a.shape, a.ndim);
 }
 
 bool run_kernel(const Kernel& kernel, const Args& args, size_t bytes) {
@@ -57,10 +58,7 @@ bool run_kernel(const Kernel& kernel, const Args& args, size_t bytes) {
       launch(kernel, args);
       return true;
     }
-    struct WithoutGil {
-      PyThreadState* state = PyEval_SaveThread();
-      ~WithoutGil() { PyEval_RestoreThread(state); }
-    } released;
+    const WithoutGil released;
     launch(kernel, args);
     return true;
   } catch (const PythonRaised&) {
@@ -100,20 +98,20 @@ struct Arrays {
 };
 
 struct RecordedAs {  // names the operation that the recorder's next commands belong to
-  RecordedAs(Function* f, PyObject* attrs) {
-    if (recorder) recorder->function = f, recorder->attrs = attrs;
-  }
-  ~RecordedAs() {
-    if (recorder) recorder->function = nullptr, recorder->attrs = nullptr;
+  RecordedAs(Function* f, const Plan* plan) { set(f, plan); }
+  ~RecordedAs() { set(nullptr, nullptr); }
+  static void set(Function* f, const Plan* plan) {
+    if (!recorder) return;
+    recorder->function = f;
+    recorder->plan = plan;
   }
 };
 
 static bool written(const Plan* plan, int k) {
-  for (const int w : plan->writes) if (w == k) return true;
-  return false;
+  return std::find(plan->writes.begin(), plan->writes.end(), k) != plan->writes.end();
 }
 
-static bool run_native(Function* f, const Plan* plan, Operands& operands, Operands& outputs, PyObject* attrs, bool given) {
+static bool run_native(Function* f, const Plan* plan, Operands& operands, Operands& outputs, bool given) {
   const int n_in = operands.n, n_all = n_in + outputs.n;
   Arrays arrays(static_cast<size_t>(n_all));
   Operands copies(n_in);
@@ -137,8 +135,10 @@ static bool run_native(Function* f, const Plan* plan, Operands& operands, Operan
     const bool moved = std::find(plan->copies.begin(), plan->copies.end(), k) != plan->copies.end();
     const bool gap = k < 32 ? (plan->kernel->contiguous >> k & 1) : (plan->kernel->contiguous >> 31 & 1);
     // While recording, arguments lie behind buffers of their own.
-    const auto shared = [&] { return t->buffer == outputs.data[0]->buffer || (recorder && share_memory(t->array, outputs.data[0]->array)); };
-    const bool hazard = given && shared() && !same_array(t->array, outputs.data[0]->array);
+    const auto shared = [&](const Tensor* out) {
+      return t->buffer == out->buffer || (recorder && share_memory(t->array, out->array));
+    };
+    const bool hazard = given && shared(outputs.data[0]) && !same_array(t->array, outputs.data[0]->array);
     if (hazard || moved || (gap && !t->array.contiguous())) {
       if (written(plan, k) && !moved) {
         PyErr_Format(PyExc_ValueError, "%s: operand %d is written in place and must be contiguous", f->name_utf8, k);
@@ -161,10 +161,12 @@ static bool run_native(Function* f, const Plan* plan, Operands& operands, Operan
     arrays.data[n_in + k] = outputs.data[k]->array;
     bytes += outputs.data[k]->buffer->bytes;
   }
-  const Args args{arrays.data, n_in, n_all, plan->params.data(), static_cast<int>(plan->params.size()), arrays.buffers};
-  const RecordedAs as(f, attrs);
+  const int n_params = static_cast<int>(plan->params.size());
+  const Args args{arrays.data, n_in, n_all, plan->params.data(), n_params, arrays.buffers};
+  const RecordedAs as(f, plan);
   if (!run_kernel(*plan->kernel, args, plan->device ? 0 : bytes)) return false;
-  for (const int k : plan->copies) if (written(plan, k) && !device_copy(copies.data[k], operands.data[k])) return false;
+  for (const int k : plan->copies)
+    if (written(plan, k) && !device_copy(copies.data[k], operands.data[k])) return false;
   return true;
 }
 
@@ -177,43 +179,48 @@ static Tensor* materialise(Function* f, Tensor* t, int code) {
   return scalar;
 }
 
-static bool run_foreign(Function* f, const Plan* plan, Operands& operands, Operands& outputs, PyObject* attrs) {
-  std::vector<PyObject*> args;
-  bool good = true;
+static bool run_foreign(Function* f, const Plan* plan, Operands& operands, Operands& outputs) {
+  std::vector<Ref> args;
   for (int k = 0; k < operands.n; ++k) {
     Tensor* t = operands.data[k];
-    PyObject* value = !t ? Py_NewRef(Py_None) : t->weak ? as_object(materialise(f, t, plan->casts[static_cast<size_t>(k)])) : Py_NewRef(as_object(t));
-    good = good && value;
-    args.push_back(value);
+    if (t && t->weak) {
+      args.push_back(Ref::own(as_object(materialise(f, t, plan->casts[static_cast<size_t>(k)]))));
+      if (!args.back()) return false;
+    } else {
+      args.push_back(Ref::share(t ? as_object(t) : Py_None));
+    }
   }
-  for (int k = 0; k < outputs.n; ++k) args.push_back(Py_NewRef(outputs.data[k] ? as_object(outputs.data[k]) : Py_None));
-  for (Py_ssize_t k = 0; k < PyTuple_GET_SIZE(attrs); ++k) args.push_back(Py_NewRef(PyTuple_GET_ITEM(attrs, k)));
-  PyObject* result = nullptr;
-  if (good) {
-    const bool mode = std::exchange(grad_enabled, false);
-    result = PyObject_Vectorcall(plan->callable, args.data(), args.size(), nullptr);
-    grad_enabled = mode;
+  for (int k = 0; k < outputs.n; ++k) {
+    Tensor* t = outputs.data[k];
+    args.push_back(Ref::share(t ? as_object(t) : Py_None));
   }
-  for (PyObject* o : args) Py_XDECREF(o);
-  Py_XDECREF(result);
-  return result;
+  PyObject* attrs = plan->attrs.get();
+  for (Py_ssize_t k = 0; k < PyTuple_GET_SIZE(attrs); ++k) args.push_back(Ref::share(PyTuple_GET_ITEM(attrs, k)));
+  std::vector<PyObject*> borrowed;
+  for (const Ref& arg : args) borrowed.push_back(arg.get());
+  const bool mode = std::exchange(grad_enabled, false);
+  const Ref result = Ref::own(PyObject_Vectorcall(plan->callable.get(), borrowed.data(), borrowed.size(), nullptr));
+  grad_enabled = mode;
+  return static_cast<bool>(result);
 }
 
-static PyObject* run_composite(const Plan* plan, Operands& operands, PyObject* attrs) {
+static PyObject* run_composite(const Plan* plan, Operands& operands) {
   std::vector<PyObject*> args;
+  PyObject* attrs = plan->attrs.get();
   for (int k = 0; k < operands.n; ++k) args.push_back(operands.data[k] ? as_object(operands.data[k]) : Py_None);
   for (Py_ssize_t k = 0; k < PyTuple_GET_SIZE(attrs); ++k) args.push_back(PyTuple_GET_ITEM(attrs, k));
-  return PyObject_Vectorcall(plan->callable, args.data(), args.size(), nullptr);
+  return PyObject_Vectorcall(plan->callable.get(), args.data(), args.size(), nullptr);
 }
 
-static bool record(Function* f, const Plan* plan, Operands& operands, Operands& outputs, PyObject* attrs) {
-  Node* node = new_node(f, attrs, operands.n, static_cast<int>(plan->saves.size()), plan->n_outputs);
+// Makes the call a node of the tape.
+static bool track(Function* f, Plan* plan, Operands& operands, Operands& outputs) {
+  Node* node = new_node(f, plan, operands.n);
   if (!node) return false;
   bool good = true;
-  for (int k = 0; k < operands.n; ++k) set_edge(node->edges[k], operands.data[k], plan->needs[static_cast<size_t>(k)]);
+  for (int k = 0; k < operands.n; ++k)
+    set_edge(node->edges[k], operands.data[k], plan->needs[static_cast<size_t>(k)]);
   for (size_t k = 0; k < plan->saves.size(); ++k) {
     const SaveSpec save = plan->saves[k];
-    if (save.kind == SaveSpec::none) continue;
     Tensor* t = save.kind == SaveSpec::input ? operands.data[save.index] : outputs.data[save.index];
     if (!t) continue;
     Saved& slot = node->saved[k];
@@ -256,9 +263,10 @@ static bool make_outputs(const Plan* plan, Operands& operands, Operands& outputs
   for (int k = 0; k < outputs.n; ++k) {
     const OutputSpec& spec = plan->outputs[static_cast<size_t>(k)];
     const bool extra = k >= plan->n_outputs && k < outputs.n - plan->n_temps;
-    if (!spec.present || (extra && !plan->taped)) continue;
+    if (!spec.present || (extra && !plan->tracked)) continue;
     const bool given = out && k == 0;
-    outputs.data[k] = given ? as_tensor(Py_NewRef(as_object(out))) : new_tensor(spec.shape, spec.ndim, spec.dtype, plan->device);
+    outputs.data[k] = given ? as_tensor(Py_NewRef(as_object(out)))
+                            : new_tensor(spec.shape, spec.ndim, spec.dtype, plan->device);
     if (!outputs.data[k]) return false;
   }
   return true;
@@ -275,41 +283,61 @@ static PyObject* returned(const Plan* plan, Operands& outputs) {
   return tuple;
 }
 
-static PyObject* run_plan(Function* f, Plan* plan, Operands& operands, PyObject* attrs, Tensor* out) {
-  if (plan->taped && !check_history(f, operands.data, operands.n)) return nullptr;
-  for (const int k : plan->writes) if (!check_writable(operands.data[k], f->name_utf8)) return nullptr;
-  if (recorder) for (int k = 0; k < operands.n; ++k) if (operands.data[k]) record_operand(operands.data[k]);
+static PyObject* run_plan(Function* f, Plan* plan, Operands& operands, Tensor* out) {
+  if (plan->tracked && !check_history(f, operands.data, operands.n)) return nullptr;
+  for (const int k : plan->writes)
+    if (!check_writable(operands.data[k], f->name_utf8)) return nullptr;
+  for (int k = 0; recorder && k < operands.n; ++k)
+    if (operands.data[k]) record_operand(operands.data[k]);
   if (!cast_operands(plan, operands)) return nullptr;
-  if (plan->kind == PlanKind::composite) return run_composite(plan, operands, attrs);
+  if (plan->kind == PlanKind::composite) return run_composite(plan, operands);
   Operands outputs(static_cast<int>(plan->outputs.size()));
   if (out && !(plan->kind == PlanKind::native && plan->n_outputs == 1 && fits(plan->outputs[0], out))) out = nullptr;
   if (!make_outputs(plan, operands, outputs, out)) return nullptr;
-  if (plan->kind == PlanKind::native && !run_native(f, plan, operands, outputs, attrs, out)) return nullptr;
-  if (plan->kind == PlanKind::foreign && !run_foreign(f, plan, operands, outputs, attrs)) return nullptr;
+  if (plan->kind == PlanKind::native && !run_native(f, plan, operands, outputs, out)) return nullptr;
+  if (plan->kind == PlanKind::foreign && !run_foreign(f, plan, operands, outputs)) return nullptr;
   for (const int k : plan->writes) bump(operands.data[k]);
   if (out) bump(out);
-  if (plan->taped && !record(f, plan, operands, outputs, attrs)) return nullptr;
+  if (plan->tracked && !track(f, plan, operands, outputs)) return nullptr;
   return returned(plan, outputs);
 }
 
+// The plan for a call, with a reference of its own: found, or made. Null with an error; `unhashable` tells that it is the
+// attributes'.
+static Plan* plan_for(Function* f, Operands& operands, PyObject* attrs, const int* lengths, int n_groups,
+                      bool* unhashable) {
+  const size_t each = layout_matters(f, operands.data, operands.n) ? 17 : 9;
+  Key key(static_cast<size_t>(operands.n) * each + static_cast<size_t>(PyTuple_GET_SIZE(attrs) + n_groups) + 1);
+  for (int k = 0; k < n_groups; ++k) key.add(static_cast<uint64_t>(lengths[k]));
+  *unhashable = !make_key(f, operands.data, operands.n, attrs, key);
+  if (*unhashable) return nullptr;
+  if (Plan* plan = f->value_key ? nullptr : f->cache->find(key, attrs)) {
+    ++plan->refs;
+    return plan;
+  }
+  Plan* plan = make_plan(f, operands.data, operands.n, attrs, lengths, n_groups);
+  if (plan && !f->value_key) {
+    ++plan->refs;
+    f->cache->keep(key, attrs, plan);
+  }
+  return plan;
+}
+
 // Takes owned operands (they may be replaced by casts).
-PyObject* dispatch(Function* f, Operands& operands, PyObject* attrs, Tensor* out) {
-  Key key(static_cast<size_t>(operands.n) * (layout_matters(f, operands.data, operands.n) ? 17 : 9) + static_cast<size_t>(PyTuple_GET_SIZE(attrs)) + 1);
-  if (!make_key(f, operands.data, operands.n, attrs, key)) return nullptr;
-  if (f->value_key && recorder && !record_host_read((std::string(f->name_utf8) + "() has a result whose shape depends on values").c_str())) {
-    return nullptr;
+PyObject* dispatch(Function* f, Operands& operands, PyObject* attrs, Tensor* out, const int* lengths, int n_groups) {
+  if (f->value_key && recorder) {
+    const std::string what = std::string(f->name_utf8) + "() has a result whose shape depends on values";
+    if (!record_host_read(what.c_str())) return nullptr;
   }
-  Plan* plan = f->value_key ? nullptr : f->cache->find(key, attrs);
-  if (!plan) {
-    plan = make_plan(f, operands.data, operands.n, attrs);
-    if (!plan) return nullptr;
-    ++plan->refs;
-    if (f->value_key) unref(plan);
-    else f->cache->keep(key, attrs, plan);
-  } else {
-    ++plan->refs;
+  bool unhashable;
+  Plan* plan = plan_for(f, operands, attrs, lengths, n_groups, &unhashable);
+  if (!plan && unhashable && PyErr_ExceptionMatches(PyExc_TypeError)) {  // a list in a tuple, an array
+    PyErr_Clear();
+    const Ref frozen = Ref::own(PyObject_CallFunctionObjArgs(bound.freeze, f->name, attrs, nullptr));
+    if (frozen) plan = plan_for(f, operands, frozen.get(), lengths, n_groups, &unhashable);
   }
-  PyObject* result = run_plan(f, plan, operands, attrs, out);
+  if (!plan) return nullptr;
+  PyObject* result = run_plan(f, plan, operands, out);
   unref(plan);
   return result;
 }

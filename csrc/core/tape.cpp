@@ -8,6 +8,7 @@
 
 #include "core/function.h"
 #include "core/record.h"
+#include "core/ref.h"
 
 namespace dlcore {
 
@@ -16,10 +17,10 @@ thread_local bool grad_enabled = true;
 static PyTypeObject* node_type = nullptr;
 static uint64_t next_sequence = 0;
 static uint64_t next_run = 0;
-static thread_local bool run_retains = false, run_taped = false;
 
 // ---- nodes --------------------------------------------------------------------------------------------------------
-Node* new_node(Function* function, PyObject* attrs, int n_edges, int n_saved, int n_outputs) {
+Node* new_node(Function* function, Plan* plan, int n_edges) {
+  const int n_saved = static_cast<int>(plan->saves.size()), n_outputs = plan->n_outputs;
   const size_t bytes = sizeof(Edge) * static_cast<size_t>(n_edges) + sizeof(Saved) * static_cast<size_t>(n_saved) +
                        sizeof(PyObject*) * static_cast<size_t>(n_outputs);
   char* block = static_cast<char*>(PyMem_Malloc(bytes));
@@ -30,7 +31,8 @@ Node* new_node(Function* function, PyObject* attrs, int n_edges, int n_saved, in
     return nullptr;
   }
   node->function = reinterpret_cast<Function*>(Py_NewRef(reinterpret_cast<PyObject*>(function)));
-  node->attrs = Py_NewRef(attrs);
+  node->plan = plan;
+  ++plan->refs;
   node->sequence = ++next_sequence;
   node->run = node->needed_run = 0;
   node->n_edges = n_edges;
@@ -40,7 +42,10 @@ Node* new_node(Function* function, PyObject* attrs, int n_edges, int n_saved, in
   node->saved = reinterpret_cast<Saved*>(block + sizeof(Edge) * static_cast<size_t>(n_edges));
   node->douts = reinterpret_cast<PyObject**>(node->saved + n_saved);
   node->released = false;
-  for (int k = 0; k < n_edges; ++k) node->edges[k].node = nullptr, node->edges[k].leaf = nullptr;
+  for (int k = 0; k < n_edges; ++k) {
+    node->edges[k].node = nullptr;
+    node->edges[k].leaf = nullptr;
+  }
   for (int k = 0; k < n_saved; ++k) node->saved[k] = {nullptr, 0, -1};
   for (int k = 0; k < n_outputs; ++k) node->douts[k] = nullptr;
   return node;
@@ -81,7 +86,7 @@ static void node_dealloc(PyObject* self) {
     for (int k = 0; k < node->n_saved; ++k) Py_XDECREF(as_object(node->saved[k].tensor));
     for (int k = 0; k < node->n_outputs; ++k) Py_XDECREF(node->douts[k]);
     Py_DECREF(reinterpret_cast<PyObject*>(node->function));
-    Py_DECREF(node->attrs);
+    unref(node->plan);
     PyMem_Free(node->edges);
     PyObject_Free(node);
     Py_DECREF(reinterpret_cast<PyObject*>(node_type));
@@ -89,89 +94,19 @@ static void node_dealloc(PyObject* self) {
   draining = false;
 }
 
-// ---- ctx: what a vjp sees of its node -----------------------------------------------------------------------------
-static PyObject* get_saved(PyObject* self, void*) {
-  Node* node = reinterpret_cast<Node*>(self);
-  if (node->released) {
-    return PyErr_Format(errors.autograd, "backward: the graph was released by an earlier backward (at %s); pass retain_graph=True to keep it",
-                        node->function->name_utf8);
-  }
-  PyObject* tuple = PyTuple_New(node->n_saved);
-  if (!tuple) return nullptr;
-  for (int k = 0; k < node->n_saved; ++k) {
-    const Saved& saved = node->saved[k];
-    PyObject* value = Py_None;
-    if (saved.tensor) {
-      Buffer* buffer = saved.tensor->buffer;
-      if (buffer && buffer->version != saved.version) {
-        PyObject* shape = shape_tuple(saved.tensor->array.shape, saved.tensor->array.ndim);
-        PyErr_Format(errors.autograd, "backward: a tensor of shape %R that %s needs for its gradient was changed in place since (version %lld, then %lld)",
-                     shape, node->function->name_utf8, static_cast<long long>(buffer->version), static_cast<long long>(saved.version));
-        Py_XDECREF(shape);
-        Py_DECREF(tuple);
-        return nullptr;
-      }
-      if (saved.output >= 0 && run_taped) {  // an output is a function of the inputs: link it to this node again
-        Tensor* alias = new_view(saved.tensor, saved.tensor->array);
-        if (!alias) { Py_DECREF(tuple); return nullptr; }
-        alias->node = reinterpret_cast<Node*>(Py_NewRef(self));
-        alias->output = static_cast<uint32_t>(saved.output);
-        alias->requires_grad = true;
-        PyTuple_SET_ITEM(tuple, k, as_object(alias));
-        continue;
-      }
-      value = as_object(saved.tensor);
-    }
-    PyTuple_SET_ITEM(tuple, k, Py_NewRef(value));
-  }
-  return tuple;
-}
-
-struct Run;
-static thread_local Run* current_run = nullptr;
-
-static PyObject* get_attrs(PyObject* self, void*) { return Py_NewRef(reinterpret_cast<Node*>(self)->attrs); }
 static PyObject* get_name(PyObject* self, void*) { return Py_NewRef(reinterpret_cast<Node*>(self)->function->name); }
-static PyObject* get_retain(PyObject*, void*) { return PyBool_FromLong(run_retains); }
-static PyObject* get_taped(PyObject*, void*) { return PyBool_FromLong(run_taped); }
-static PyObject* get_needs(PyObject* self, void*);
-static PyObject* get_shapes(PyObject* self, void*) {
-  Node* node = reinterpret_cast<Node*>(self);
-  PyObject* tuple = PyTuple_New(node->n_edges);
-  for (int k = 0; tuple && k < node->n_edges; ++k) PyTuple_SET_ITEM(tuple, k, shape_tuple(node->edges[k].shape, node->edges[k].ndim));
-  return tuple;
-}
-static PyObject* get_dtypes(PyObject* self, void*) {
-  Node* node = reinterpret_cast<Node*>(self);
-  PyObject* tuple = PyTuple_New(node->n_edges);
-  for (int k = 0; tuple && k < node->n_edges; ++k) PyTuple_SET_ITEM(tuple, k, Py_NewRef(dtype_object(node->edges[k].dtype)));
-  return tuple;
-}
-static PyObject* get_devices(PyObject* self, void*) {
-  Node* node = reinterpret_cast<Node*>(self);
-  PyObject* tuple = PyTuple_New(node->n_edges);
-  for (int k = 0; tuple && k < node->n_edges; ++k) PyTuple_SET_ITEM(tuple, k, Py_NewRef(device_object(node->edges[k].device)));
-  return tuple;
-}
 static PyObject* get_inputs(PyObject* self, void*) {
   Node* node = reinterpret_cast<Node*>(self);
-  PyObject* list = PyList_New(0);
+  Ref list = Ref::own(PyList_New(node->n_edges));
   for (int k = 0; list && k < node->n_edges; ++k) {
     PyObject* producer = reinterpret_cast<PyObject*>(node->edges[k].node);
-    PyList_Append(list, producer ? producer : node->edges[k].leaf ? as_object(node->edges[k].leaf) : Py_None);
+    PyObject* leaf = node->edges[k].leaf ? as_object(node->edges[k].leaf) : Py_None;
+    PyList_SET_ITEM(list.get(), k, Py_NewRef(producer ? producer : leaf));
   }
-  return list;
+  return list.release();
 }
 
 static PyGetSetDef node_getset[] = {
-    {"saved", get_saved, nullptr, "Tensors kept by the row's `saves`, in that order; None where not kept.", nullptr},
-    {"attrs", get_attrs, nullptr, "The operation's attributes, a tuple.", nullptr},
-    {"needs", get_needs, nullptr, "Per operand: whether its gradient is wanted in this backward.", nullptr},
-    {"shapes", get_shapes, nullptr, "Shapes of the operands.", nullptr},
-    {"dtypes", get_dtypes, nullptr, "Dtypes of the operands.", nullptr},
-    {"devices", get_devices, nullptr, "Devices of the operands.", nullptr},
-    {"retain", get_retain, nullptr, "Whether the graph is kept after this backward.", nullptr},
-    {"taped", get_taped, nullptr, "Whether this backward is itself recorded (create_graph).", nullptr},
     {"name", get_name, nullptr, "Name of the operation.", nullptr},
     {"inputs", get_inputs, nullptr, "Per operand: its producer's node, the leaf, or None.", nullptr},
     {nullptr, nullptr, nullptr, nullptr, nullptr},
@@ -184,48 +119,37 @@ struct Younger {
   bool operator()(const Node* a, const Node* b) const { return a->sequence < b->sequence; }
 };
 
-struct Run {
+struct BackwardPass {
   uint64_t id = ++next_run;
-  bool retain, taped;
+  bool retain;   // another pass may follow
+  bool tracked;  // this one can be differentiated again
   std::priority_queue<Node*, std::vector<Node*>, Younger> queue;  // owns a reference of each
-  bool capturing = false;
-  std::unordered_map<const void*, int> leaves;                                    // captured leaf -> its place
-  std::unordered_map<Node*, std::vector<std::pair<uint32_t, int>>> intermediate;  // captured outputs
-  std::vector<PyObject*> captured;
-  Run* outer = current_run;
+  bool selective = false;  // only the gradients of some tensors are wanted:
+  std::unordered_map<const void*, int> leaves;                                    // a wanted leaf -> its place
+  std::unordered_map<Node*, std::vector<std::pair<uint32_t, int>>> intermediate;  // wanted outputs
+  std::vector<PyObject*> found;
 
-  Run(bool retain_graph, bool create_graph) : retain(retain_graph), taped(create_graph) { current_run = this; }
-  ~Run() {
+  BackwardPass(bool retain_graph, bool create_graph) : retain(retain_graph), tracked(create_graph) {}
+  ~BackwardPass() {
     while (!queue.empty()) {
       Node* node = queue.top();
       queue.pop();
       for (int k = 0; k < node->n_outputs; ++k) Py_CLEAR(node->douts[k]);
       Py_DECREF(reinterpret_cast<PyObject*>(node));
     }
-    for (PyObject* o : captured) Py_XDECREF(o);
-    current_run = outer;
+    for (PyObject* o : found) Py_XDECREF(o);
   }
   bool wants(const Edge& e) const {
-    if (!capturing) return e.node || e.leaf;
+    if (!selective) return e.node || e.leaf;
     if (e.leaf) return leaves.count(e.leaf) > 0;
-    return e.node && (e.node->needed_run == id || captures(e.node, e.output));
+    return e.node && (e.node->needed_run == id || wants(e.node, e.output));
   }
-  bool captures(Node* node, uint32_t output) const {
-    const auto found = intermediate.find(node);
-    if (found == intermediate.end()) return false;
-    return std::any_of(found->second.begin(), found->second.end(), [&](const auto& c) { return c.first == output; });
+  bool wants(Node* node, uint32_t output) const {
+    const auto place = intermediate.find(node);
+    if (place == intermediate.end()) return false;
+    return std::any_of(place->second.begin(), place->second.end(), [&](const auto& c) { return c.first == output; });
   }
 };
-
-static PyObject* get_needs(PyObject* self, void*) {
-  Node* node = reinterpret_cast<Node*>(self);
-  PyObject* tuple = PyTuple_New(node->n_edges);
-  for (int k = 0; tuple && k < node->n_edges; ++k) {
-    const Edge& e = node->edges[k];
-    PyTuple_SET_ITEM(tuple, k, PyBool_FromLong(current_run ? current_run->wants(e) : e.node || e.leaf));
-  }
-  return tuple;
-}
 
 // slot = slot + gradient; takes over the reference.
 static bool gather(PyObject*& slot, PyObject* gradient) {
@@ -241,16 +165,16 @@ static bool gather(PyObject*& slot, PyObject* gradient) {
   return true;
 }
 
-static bool accumulate_leaf(Run& run, Tensor* leaf, PyObject* gradient) {
-  if (run.capturing) {
-    const auto found = run.leaves.find(leaf);
-    if (found != run.leaves.end()) return gather(run.captured[static_cast<size_t>(found->second)], gradient);
+static bool accumulate_leaf(BackwardPass& pass, Tensor* leaf, PyObject* gradient) {
+  if (pass.selective) {
+    const auto found = pass.leaves.find(leaf);
+    if (found != pass.leaves.end()) return gather(pass.found[static_cast<size_t>(found->second)], gradient);
     Py_DECREF(gradient);
     return true;
   }
   if (recorder) record_grad_read(leaf);
   if (leaf->grad) {
-    if (run.taped) {
+    if (pass.tracked) {
       if (recorder) record_grad_replaced(leaf, false);
       return gather(leaf->grad, gradient);
     }
@@ -261,8 +185,10 @@ static bool accumulate_leaf(Run& run, Tensor* leaf, PyObject* gradient) {
   }
   Tensor* g = as_tensor(gradient);
   // The gradient becomes the leaf's own only if nobody else can see its memory.
-  const bool ours = Py_REFCNT(gradient) == 1 && g->buffer && g->buffer->refs == 1 && !g->buffer->readonly && g->array.contiguous();
-  if (!run.taped && !ours) {
+  const Buffer* memory = g->buffer;
+  const bool alone = Py_REFCNT(gradient) == 1 && memory && memory->refs == 1;
+  const bool ours = alone && !memory->readonly && g->array.contiguous();
+  if (!pass.tracked && !ours) {
     PyObject* copy = as_object(contiguous_copy(g));
     Py_DECREF(gradient);
     if (!copy) return false;
@@ -273,10 +199,10 @@ static bool accumulate_leaf(Run& run, Tensor* leaf, PyObject* gradient) {
   return true;
 }
 
-static bool push(Run& run, Node* node, uint32_t output, PyObject* gradient) {
-  if (node->run != run.id) {
-    node->run = run.id;
-    run.queue.push(reinterpret_cast<Node*>(Py_NewRef(reinterpret_cast<PyObject*>(node))));
+static bool push(BackwardPass& pass, Node* node, uint32_t output, PyObject* gradient) {
+  if (node->run != pass.id) {
+    node->run = pass.id;
+    pass.queue.push(reinterpret_cast<Node*>(Py_NewRef(reinterpret_cast<PyObject*>(node))));
   }
   return gather(node->douts[output], gradient);
 }
@@ -286,9 +212,10 @@ static bool same_shape(const Array& a, const Edge& e) {
 }
 
 // Sends one gradient along an edge, summed to the operand's shape and cast to its dtype. Takes over the reference.
-static bool send(Run& run, Node* node, const Edge& edge, PyObject* gradient) {
+static bool send(BackwardPass& pass, Node* node, const Edge& edge, PyObject* gradient) {
   if (!is_tensor(gradient)) {
-    PyErr_Format(PyExc_TypeError, "%s: its vjp returned %s where a tensor is wanted", node->function->name_utf8, Py_TYPE(gradient)->tp_name);
+    PyErr_Format(PyExc_TypeError, "%s: its gradient rule returned %s where a tensor is wanted",
+                 node->function->name_utf8, Py_TYPE(gradient)->tp_name);
     Py_DECREF(gradient);
     return false;
   }
@@ -302,101 +229,195 @@ static bool send(Run& run, Node* node, const Edge& edge, PyObject* gradient) {
     if (!fitted) return false;
     gradient = fitted;
   }
-  if (edge.leaf) return accumulate_leaf(run, edge.leaf, gradient);
-  return push(run, edge.node, edge.output, gradient);
+  if (edge.leaf) return accumulate_leaf(pass, edge.leaf, gradient);
+  return push(pass, edge.node, edge.output, gradient);
 }
 
-static bool send_all(Run& run, Node* node, PyObject* result) {
-  if (node->n_edges == 1 && !PyTuple_Check(result) && !PyList_Check(result)) {
-    const Edge& edge = node->edges[0];
-    if (result == Py_None || !run.wants(edge)) { Py_DECREF(result); return true; }
-    return send(run, node, edge, result);
+// ---- calling a rule -----------------------------------------------------------------------------------------------
+// What is saved in a slot, as a rule sees it: checked for writes since, an output linked to its node again where the
+// backward pass is tracked, for it is a function of the operands.
+static Ref saved_tensor(BackwardPass& pass, Node* node, int slot) {
+  if (slot < 0) return Ref::share(Py_None);
+  if (node->released) {
+    PyErr_Format(errors.autograd,
+                 "backward: the graph was released by an earlier backward (at %s); pass retain_graph=True to keep it",
+                 node->function->name_utf8);
+    return Ref();
   }
-  PyObject* fast = PySequence_Fast(result, "a vjp returns a tensor or a sequence of tensors");
-  Py_DECREF(result);
-  if (!fast) return false;
-  bool good = PySequence_Fast_GET_SIZE(fast) == node->n_edges;
-  if (!good) {
-    PyErr_Format(PyExc_TypeError, "%s: its vjp returned %zd gradients for %d operands", node->function->name_utf8,
-                 PySequence_Fast_GET_SIZE(fast), node->n_edges);
+  const Saved& saved = node->saved[slot];
+  if (!saved.tensor) return Ref::share(Py_None);
+  const Buffer* buffer = saved.tensor->buffer;
+  if (buffer && buffer->version != saved.version) {
+    const Ref shape = Ref::own(shape_tuple(saved.tensor->array.shape, saved.tensor->array.ndim));
+    PyErr_Format(errors.autograd,
+                 "backward: a tensor of shape %R that %s needs for its gradient was changed in place since "
+                 "(version %lld, then %lld)", shape.get(), node->function->name_utf8,
+                 static_cast<long long>(buffer->version), static_cast<long long>(saved.version));
+    return Ref();
   }
-  std::vector<PyObject*> gradients;
-  for (int k = 0; good && k < node->n_edges; ++k) gradients.push_back(Py_NewRef(PySequence_Fast_GET_ITEM(fast, k)));
-  Py_DECREF(fast);  // from here the gradients' reference counts tell who else sees them
-  for (int k = 0; k < static_cast<int>(gradients.size()); ++k) {
-    PyObject* gradient = std::exchange(gradients[static_cast<size_t>(k)], nullptr);
-    if (good && gradient != Py_None && run.wants(node->edges[k])) good = send(run, node, node->edges[k], gradient);
-    else Py_DECREF(gradient);
-  }
-  return good;
+  if (saved.output < 0 || !pass.tracked) return Ref::share(as_object(saved.tensor));
+  Tensor* alias = new_view(saved.tensor, saved.tensor->array);
+  if (!alias) return Ref();
+  alias->node = reinterpret_cast<Node*>(Py_NewRef(reinterpret_cast<PyObject*>(node)));
+  alias->output = static_cast<uint32_t>(saved.output);
+  alias->requires_grad = true;
+  return Ref::own(as_object(alias));
 }
 
-static bool run_node(Run& run, Node* node) {
-  const auto found = run.intermediate.find(node);
-  if (found != run.intermediate.end()) {
-    for (const auto& [output, place] : found->second) {
-      PyObject* dout = node->douts[output];
-      if (dout && !gather(run.captured[static_cast<size_t>(place)], Py_NewRef(dout))) return false;
+template <class F> static Ref list_of(int n, F&& item) {
+  Ref list = Ref::own(PyList_New(n));
+  for (int k = 0; list && k < n; ++k) {
+    Ref value = item(k);
+    if (!value) return Ref();
+    PyList_SET_ITEM(list.get(), k, value.release());
+  }
+  return list;
+}
+
+static Ref edge_shape(const Edge& edge) { return Ref::own(shape_tuple(edge.shape, edge.ndim)); }
+
+static Ref rule_argument(BackwardPass& pass, Node* node, const GradientRule& rule, const RuleArgument& a) {
+  switch (a.source) {
+    case Source::dout: return Ref::share(node->douts[a.index] ? node->douts[a.index] : Py_None);
+    case Source::saved: return saved_tensor(pass, node, a.index);
+    case Source::saved_group: return list_of(a.count, [&](int k) { return saved_tensor(pass, node, a.index + k); });
+    case Source::attribute: return Ref::share(PyTuple_GET_ITEM(node->plan->attrs.get(), a.index));
+    case Source::shape: return edge_shape(node->edges[a.index]);
+    case Source::dtype: return Ref::share(dtype_object(node->edges[a.index].dtype));
+    case Source::device: return Ref::share(device_object(node->edges[a.index].device));
+    case Source::shapes: return list_of(a.count, [&](int k) { return edge_shape(node->edges[a.index + k]); });
+    case Source::create_graph: return Ref::own(PyBool_FromLong(pass.tracked));
+    case Source::retain_graph: return Ref::own(PyBool_FromLong(pass.retain));
+    case Source::needs: break;
+  }
+  Ref needs = Ref::own(PyTuple_New(static_cast<Py_ssize_t>(rule.targets.size())));
+  for (size_t k = 0; needs && k < rule.targets.size(); ++k) {
+    const bool needed = pass.wants(node->edges[rule.targets[k]]);
+    PyTuple_SET_ITEM(needs.get(), static_cast<Py_ssize_t>(k), PyBool_FromLong(needed));
+  }
+  return needs;
+}
+
+static Ref call_rule(BackwardPass& pass, Node* node, const GradientRule& rule) {
+  constexpr size_t kInline = 16;
+  Ref held[kInline];
+  PyObject* args[kInline];
+  const size_t n = rule.arguments.size();
+  if (n > kInline) {  // a recomputation of many operands
+    std::vector<Ref> many;
+    std::vector<PyObject*> borrowed;
+    for (const RuleArgument& a : rule.arguments) {
+      many.push_back(rule_argument(pass, node, rule, a));
+      if (!many.back()) return Ref();
+      borrowed.push_back(many.back().get());
     }
-    if (node->needed_run != run.id) return true;
+    return Ref::own(PyObject_Vectorcall(rule.function.get(), borrowed.data(), n, nullptr));
   }
-  std::vector<PyObject*> args;
-  args.push_back(reinterpret_cast<PyObject*>(node));
-  for (int k = 0; k < node->n_outputs; ++k) {
-    PyObject* dout = std::exchange(node->douts[k], nullptr);
-    args.push_back(dout ? dout : Py_NewRef(Py_None));
+  for (size_t k = 0; k < n; ++k) {
+    held[k] = rule_argument(pass, node, rule, rule.arguments[k]);
+    args[k] = held[k].get();
+    if (!args[k]) return Ref();
   }
-  PyObject* result = PyObject_Vectorcall(node->function->vjp, args.data(), args.size(), nullptr);
-  for (size_t k = 1; k < args.size(); ++k) Py_DECREF(args[k]);
-  if (!run.retain) release_saved(node);
-  return result && send_all(run, node, result);
+  return Ref::own(PyObject_Vectorcall(rule.function.get(), args, n, nullptr));
 }
 
-// Marks the nodes behind which a captured tensor lies. Producers have smaller sequence numbers than consumers.
-static void mark_needed(Run& run, const std::vector<Node*>& roots) {
+// Takes a rule's result apart: one gradient for each target, a group's given as a list.
+static bool spread(Node* node, const GradientRule& rule, Ref result, std::vector<std::pair<int, Ref>>& gradients) {
+  std::vector<Ref> found;
+  const auto add = [&](PyObject* item) {
+    if (!PyList_Check(item)) return found.push_back(Ref::share(item));
+    for (Py_ssize_t k = 0; k < PyList_GET_SIZE(item); ++k) found.push_back(Ref::share(PyList_GET_ITEM(item, k)));
+  };
+  const bool several = !rule.single || (rule.targets.size() > 1 && PyTuple_Check(result.get()));
+  if (several) {
+    const char* expected = "a gradient rule returns a tensor or a sequence of tensors";
+    const Ref fast = Ref::own(PySequence_Fast(result.get(), expected));
+    if (!fast) return false;
+    for (Py_ssize_t k = 0; k < PySequence_Fast_GET_SIZE(fast.get()); ++k) add(PySequence_Fast_GET_ITEM(fast.get(), k));
+  } else {
+    add(result.get());
+  }
+  if (found.size() != rule.targets.size()) {
+    PyErr_Format(PyExc_TypeError, "%s: its gradient rule returned %zu gradients for %zu operands",
+                 node->function->name_utf8, found.size(), rule.targets.size());
+    return false;
+  }
+  for (size_t k = 0; k < found.size(); ++k) gradients.emplace_back(rule.targets[k], std::move(found[k]));
+  return true;
+}
+
+static bool run_node(BackwardPass& pass, Node* node) {
+  const auto wanted = pass.intermediate.find(node);
+  if (wanted != pass.intermediate.end()) {
+    for (const auto& [output, place] : wanted->second) {
+      PyObject* dout = node->douts[output];
+      if (dout && !gather(pass.found[static_cast<size_t>(place)], Py_NewRef(dout))) return false;
+    }
+    if (node->needed_run != pass.id) return true;
+  }
+  std::vector<std::pair<int, Ref>> gradients;
+  for (const GradientRule& rule : node->plan->rules) {
+    const auto needed = [&](int k) { return pass.wants(node->edges[k]); };
+    if (std::none_of(rule.targets.begin(), rule.targets.end(), needed)) continue;
+    Ref result = call_rule(pass, node, rule);
+    if (!result || !spread(node, rule, std::move(result), gradients)) return false;
+  }
+  // From here the gradients' reference counts tell who else sees them.
+  for (int k = 0; k < node->n_outputs; ++k) Py_CLEAR(node->douts[k]);
+  if (!pass.retain) release_saved(node);
+  std::sort(gradients.begin(), gradients.end(), [](const auto& a, const auto& b) { return a.first < b.first; });
+  for (auto& [k, gradient] : gradients) {
+    const bool ends = gradient.get() == Py_None || !pass.wants(node->edges[k]);
+    if (!ends && !send(pass, node, node->edges[k], gradient.release())) return false;
+  }
+  return true;
+}
+
+// Marks the nodes behind which a wanted tensor lies. Producers have smaller sequence numbers than consumers.
+static void mark_needed(BackwardPass& pass, const std::vector<Node*>& roots) {
   std::vector<Node*> reached, stack(roots);
   while (!stack.empty()) {
     Node* node = stack.back();
     stack.pop_back();
-    if (node->run == run.id) continue;
-    node->run = run.id;
+    if (node->run == pass.id) continue;
+    node->run = pass.id;
     reached.push_back(node);
-    for (int k = 0; k < node->n_edges; ++k) if (node->edges[k].node) stack.push_back(node->edges[k].node);
+    for (int k = 0; k < node->n_edges; ++k)
+      if (node->edges[k].node) stack.push_back(node->edges[k].node);
   }
   std::sort(reached.begin(), reached.end(), [](const Node* a, const Node* b) { return a->sequence < b->sequence; });
   for (Node* node : reached) {
     node->run = 0;
-    for (int k = 0; k < node->n_edges; ++k) if (run.wants(node->edges[k])) node->needed_run = run.id;
+    for (int k = 0; k < node->n_edges; ++k)
+      if (pass.wants(node->edges[k])) node->needed_run = pass.id;
   }
 }
 
-struct Mode {
-  bool grad = grad_enabled, retains = run_retains, taped = run_taped;
-  ~Mode() { grad_enabled = grad, run_retains = retains, run_taped = taped; }
+struct GradMode {
+  bool before = grad_enabled;
+  explicit GradMode(bool enabled) { grad_enabled = enabled; }
+  ~GradMode() { grad_enabled = before; }
 };
 
-static bool run_backward(Run& run, PyObject* roots, PyObject* douts) {
-  Mode restore;
-  grad_enabled = run.taped;
-  run_retains = run.retain;
-  run_taped = run.taped;
+static bool run_backward(BackwardPass& pass, PyObject* roots, PyObject* douts) {
+  const GradMode mode(pass.tracked);
   std::vector<Node*> starts;
   for (Py_ssize_t k = 0; k < PyTuple_GET_SIZE(roots); ++k) {
     Tensor* root = as_tensor(PyTuple_GET_ITEM(roots, k));
     if (root->node) starts.push_back(root->node);
   }
-  if (run.capturing) mark_needed(run, starts);
+  if (pass.selective) mark_needed(pass, starts);
   for (Py_ssize_t k = 0; k < PyTuple_GET_SIZE(roots); ++k) {
     Tensor* root = as_tensor(PyTuple_GET_ITEM(roots, k));
     PyObject* dout = Py_NewRef(PyTuple_GET_ITEM(douts, k));
-    const bool good = root->node ? push(run, root->node, root->output, dout) : accumulate_leaf(run, root, dout);
+    const bool good = root->node ? push(pass, root->node, root->output, dout) : accumulate_leaf(pass, root, dout);
     if (!good) return false;
   }
-  while (!run.queue.empty()) {
-    Node* node = run.queue.top();
-    run.queue.pop();
-    const bool skip = run.capturing && node->needed_run != run.id && !run.intermediate.count(node);
-    const bool good = skip || run_node(run, node);
+  while (!pass.queue.empty()) {
+    Node* node = pass.queue.top();
+    pass.queue.pop();
+    const bool skip = pass.selective && node->needed_run != pass.id && !pass.intermediate.count(node);
+    const bool good = skip || run_node(pass, node);
     for (int k = 0; k < node->n_outputs; ++k) Py_CLEAR(node->douts[k]);
     Py_DECREF(reinterpret_cast<PyObject*>(node));
     if (!good) return false;
@@ -410,22 +431,25 @@ static bool run_backward(Run& run, PyObject* roots, PyObject* douts) {
 static PyObject* backward(PyObject*, PyObject* args) {
   PyObject *roots, *douts, *inputs;
   int retain, create;
-  if (!PyArg_ParseTuple(args, "O!O!Opp:backward", &PyTuple_Type, &roots, &PyTuple_Type, &douts, &inputs, &retain, &create)) return nullptr;
-  Run run(retain, create);
+  if (!PyArg_ParseTuple(args, "O!O!Opp:backward", &PyTuple_Type, &roots, &PyTuple_Type, &douts, &inputs, &retain,
+                        &create)) {
+    return nullptr;
+  }
+  BackwardPass pass(retain, create);
   if (inputs != Py_None) {
-    run.capturing = true;
-    run.captured.assign(static_cast<size_t>(PyTuple_GET_SIZE(inputs)), nullptr);
+    pass.selective = true;
+    pass.found.assign(static_cast<size_t>(PyTuple_GET_SIZE(inputs)), nullptr);
     for (Py_ssize_t k = 0; k < PyTuple_GET_SIZE(inputs); ++k) {
       Tensor* input = as_tensor(PyTuple_GET_ITEM(inputs, k));
-      if (input->node) run.intermediate[input->node].emplace_back(input->output, static_cast<int>(k));
-      else run.leaves.emplace(input, static_cast<int>(k));
+      if (input->node) pass.intermediate[input->node].emplace_back(input->output, static_cast<int>(k));
+      else pass.leaves.emplace(input, static_cast<int>(k));
     }
   }
-  if (!run_backward(run, roots, douts)) return nullptr;
-  if (!run.capturing) Py_RETURN_NONE;
-  PyObject* result = PyTuple_New(static_cast<Py_ssize_t>(run.captured.size()));
-  for (size_t k = 0; result && k < run.captured.size(); ++k) {
-    PyObject* g = std::exchange(run.captured[k], nullptr);
+  if (!run_backward(pass, roots, douts)) return nullptr;
+  if (!pass.selective) Py_RETURN_NONE;
+  PyObject* result = PyTuple_New(static_cast<Py_ssize_t>(pass.found.size()));
+  for (size_t k = 0; result && k < pass.found.size(); ++k) {
+    PyObject* g = std::exchange(pass.found[k], nullptr);
     PyTuple_SET_ITEM(result, static_cast<Py_ssize_t>(k), g ? g : Py_NewRef(Py_None));
   }
   return result;
@@ -441,19 +465,20 @@ static PyObject* is_grad_enabled(PyObject*, PyObject*) { return PyBool_FromLong(
 
 static PyMethodDef tape_functions[] = {
     {"backward", backward, METH_VARARGS, "backward(roots, douts, inputs, retain_graph, create_graph)"},
-    {"set_grad_enabled", set_grad_enabled, METH_O, "Switch recording on or off in this thread; returns what it was."},
-    {"is_grad_enabled", is_grad_enabled, METH_NOARGS, "Whether operations are recorded in this thread."},
+    {"set_grad_enabled", set_grad_enabled, METH_O, "Switch tracking on or off in this thread; returns what it was."},
+    {"is_grad_enabled", is_grad_enabled, METH_NOARGS, "Whether operations are tracked in this thread."},
     {nullptr, nullptr, 0, nullptr},
 };
 
 bool init_tape(PyObject* module) {
   static PyType_Slot slots[] = {
-      {Py_tp_doc, const_cast<char*>("One recorded operation; the `ctx` of its vjp.")},
+      {Py_tp_doc, const_cast<char*>("One tracked operation.")},
       {Py_tp_dealloc, reinterpret_cast<void*>(node_dealloc)},
       {Py_tp_getset, node_getset},
       {0, nullptr},
   };
-  static PyType_Spec spec = {"dlcore._C.Node", sizeof(Node), 0, Py_TPFLAGS_DEFAULT | Py_TPFLAGS_DISALLOW_INSTANTIATION, slots};
+  static PyType_Spec spec = {"dlcore._C.Node", sizeof(Node), 0,
+                             Py_TPFLAGS_DEFAULT | Py_TPFLAGS_DISALLOW_INSTANTIATION, slots};
   node_type = reinterpret_cast<PyTypeObject*>(PyType_FromSpec(&spec));
   return node_type && PyModule_AddObjectRef(module, "Node", reinterpret_cast<PyObject*>(node_type)) == 0 &&
          PyModule_AddFunctions(module, tape_functions) == 0;

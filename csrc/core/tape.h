@@ -1,12 +1,8 @@
-// The tape: one node for each recorded operation, and the engine that runs it backward.
+// The tape: one node for each tracked operation, and the engine that runs it backward.
 #pragma once
-#include <vector>
-
-#include "core/tensor.h"
+#include "core/plan.h"
 
 namespace dlcore {
-
-struct Function;  // function.h
 
 struct Edge {          // where the gradient of one operand goes
   Node* node;          // its producer, or
@@ -27,10 +23,10 @@ struct Saved {
 struct Node {
   PyObject_HEAD
   Function* function;  // owned
-  PyObject* attrs;     // owned
+  Plan* plan;          // one reference: gradient rules, attributes, what is saved
   uint64_t sequence;   // rises with every node: a consumer's is larger than its producers'
   uint64_t run;        // the backward run this node was last queued in
-  uint64_t needed_run; // the run in which a captured tensor lies behind this node
+  uint64_t needed_run; // the run in which a wanted tensor lies behind this node
   int n_edges, n_saved, n_outputs;
   Edge* edges;
   Saved* saved;
@@ -40,8 +36,8 @@ struct Node {
 
 extern thread_local bool grad_enabled;
 
-// A new node for `function` with room for edges, saved tensors and outputs; edges and saved start empty.
-Node* new_node(Function* function, PyObject* attrs, int n_edges, int n_saved, int n_outputs);
+// A new node for a call of `function` by `plan`, with room for edges, saved tensors and outputs, which start empty.
+Node* new_node(Function* function, Plan* plan, int n_edges);
 void set_edge(Edge& edge, Tensor* operand, bool needed);
 
 bool init_tape(PyObject* module);

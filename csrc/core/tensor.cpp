@@ -1,8 +1,5 @@
 #include "core/tensor.h"
 
-#include <immintrin.h>
-
-#include <cmath>
 #include <cstring>
 #include <limits>
 #include <new>
@@ -16,7 +13,7 @@
 
 namespace dlcore::v1 {
 #define DLCORE_ISA 1
-#include "core/simd.inl"
+#include "common/simd.inl"
 #undef DLCORE_ISA
 }  // namespace dlcore::v1
 
@@ -80,7 +77,9 @@ static void release_own(Buffer* b) {
   const size_t guard = b->guarded ? kGuard : 0;
   const unsigned char* block = static_cast<unsigned char*>(b->data) - guard;
   bool intact = true;
-  for (size_t k = 0; k < guard; ++k) intact = intact && block[k] == kGuardByte && block[guard + b->bytes + k] == kGuardByte;
+  for (size_t k = 0; k < guard; ++k) {
+    intact = intact && block[k] == kGuardByte && block[guard + b->bytes + k] == kGuardByte;
+  }
   faults += !intact;
   release(const_cast<unsigned char*>(block), b->bytes + 2 * guard);
 }
@@ -149,8 +148,26 @@ Tensor* new_view(Tensor* base, const Array& array) {
   return t;
 }
 
-Tensor* new_scalar(PyObject* number) {
+Tensor* new_foreign(const Array& array, uint8_t device, bool readonly, void* owner, void (*free_owner)(void*)) {
   Tensor* t = blank_tensor(tensor_type);
+  if (!t) return nullptr;
+  Buffer* b = blank_buffer();
+  b->data = array.data;
+  b->bytes = static_cast<size_t>(array.size() * item_size(array.dtype));
+  b->readonly = readonly;
+  b->device = on_host(device) ? 0 : device;
+  b->owner = owner;
+  b->free_owner = free_owner;
+  t->array = array;
+  t->buffer = b;
+  t->device = device;
+  return t;
+}
+
+void free_object(void* owner) { Py_DECREF(static_cast<PyObject*>(owner)); }
+
+Tensor* new_scalar(PyObject* number) {
+  TensorRef t = TensorRef::own(blank_tensor(tensor_type));
   if (!t) return nullptr;
   t->weak = true;
   t->array.data = &t->immediate;
@@ -160,29 +177,24 @@ Tensor* new_scalar(PyObject* number) {
   } else if (PyLong_Check(number)) {
     t->array.dtype = DType::int64;
     t->immediate.i = PyLong_AsLongLong(number);
-    if (t->immediate.i == -1 && PyErr_Occurred()) {
-      Py_DECREF(t);
-      return nullptr;
-    }
+    if (t->immediate.i == -1 && PyErr_Occurred()) return nullptr;
   } else {
     t->array.dtype = DType::float64;
     t->immediate.f = PyFloat_AsDouble(number);
+    if (t->immediate.f == -1 && PyErr_Occurred()) return nullptr;
   }
-  return t;
+  return t.release();
 }
 
 Tensor* contiguous_copy(Tensor* t) {
   static const Kernel* kernel = find_kernel("movement:copy");
-  Tensor* out = new_tensor(t->array.shape, t->array.ndim, t->array.dtype, t->device);
+  TensorRef out = TensorRef::own(new_tensor(t->array.shape, t->array.ndim, t->array.dtype, t->device));
   if (!out) return nullptr;
-  if (t->device) {
-    if (!device_copy(t, out)) Py_CLEAR(out);
-    return out;
-  }
   Array arrays[2] = {t->array, out->array};
   Buffer* const buffers[2] = {t->buffer, out->buffer};
-  launch(*kernel, Args{arrays, 1, 2, nullptr, 0, buffers});
-  return out;
+  const bool copied = t->device ? device_copy(t, out.get())
+                                : run_kernel(*kernel, Args{arrays, 1, 2, nullptr, 0, buffers}, 0);
+  return copied ? out.release() : nullptr;
 }
 
 void bump(Tensor* t) {
@@ -197,8 +209,8 @@ bool store_immediate(const Tensor* t, DType dtype, void* out, const char* operat
   const int64_t i = fractional ? static_cast<int64_t>(f) : t->immediate.i;
   const auto fits = [&](int64_t low, int64_t high) {
     if (i >= low && i <= high) return true;
-    PyErr_Format(PyExc_OverflowError, "%s: Python integer %lld does not fit in %s", operation, static_cast<long long>(i),
-                 kDTypeName[static_cast<int>(dtype)]);
+    PyErr_Format(PyExc_OverflowError, "%s: Python integer %lld does not fit in %s", operation,
+                 static_cast<long long>(i), kDTypeName[static_cast<int>(dtype)]);
     return false;
   };
   switch (dtype) {
@@ -218,25 +230,29 @@ bool store_immediate(const Tensor* t, DType dtype, void* out, const char* operat
 
 // ---- small conversions --------------------------------------------------------------------------------------------
 PyObject* shape_tuple(const int64_t* values, int n) {
-  PyObject* tuple = PyTuple_New(n);
-  if (!tuple) return nullptr;
-  for (int d = 0; d < n; ++d) PyTuple_SET_ITEM(tuple, d, PyLong_FromLongLong(values[d]));
-  return tuple;
+  Ref tuple = Ref::own(PyTuple_New(n));
+  for (int d = 0; tuple && d < n; ++d) {
+    PyObject* value = PyLong_FromLongLong(values[d]);
+    if (!value) return nullptr;
+    PyTuple_SET_ITEM(tuple.get(), d, value);
+  }
+  return tuple.release();
 }
 
 bool parse_shape(PyObject* sequence, int64_t* values, int* n, const char* operation) {
-  PyObject* fast = PySequence_Fast(sequence, "a shape is a sequence of integers");
+  const Ref fast = Ref::own(PySequence_Fast(sequence, "a shape is a sequence of integers"));
   if (!fast) return false;
-  const Py_ssize_t count = PySequence_Fast_GET_SIZE(fast);
-  bool good = count <= kMaxDims;
-  if (!good) PyErr_Format(errors.shape, "%s: %zd axes; a tensor has at most %d", operation, count, kMaxDims);
-  for (Py_ssize_t d = 0; good && d < count; ++d) {
-    values[d] = PyLong_AsLongLong(PySequence_Fast_GET_ITEM(fast, d));
-    good = !(values[d] == -1 && PyErr_Occurred());
+  const Py_ssize_t count = PySequence_Fast_GET_SIZE(fast.get());
+  if (count > kMaxDims) {
+    PyErr_Format(errors.shape, "%s: %zd axes; a tensor has at most %d", operation, count, kMaxDims);
+    return false;
   }
-  Py_DECREF(fast);
+  for (Py_ssize_t d = 0; d < count; ++d) {
+    values[d] = PyLong_AsLongLong(PySequence_Fast_GET_ITEM(fast.get(), d));
+    if (values[d] == -1 && PyErr_Occurred()) return false;
+  }
   *n = static_cast<int>(count);
-  return good;
+  return true;
 }
 
 bool check_writable(const Tensor* t, const char* operation) {
@@ -263,27 +279,42 @@ bool parse_dtype(PyObject* o, DType* out) {
 }
 
 // ---- module functions ---------------------------------------------------------------------------------------------
-static PyObject* empty(PyObject*, PyObject* args) {
-  PyObject *shape, *dtype;
+static Tensor* new_tensor_of(PyObject* shape, PyObject* dtype, uint8_t device, const char* operation) {
   int64_t values[kMaxDims];
   int ndim;
   DType type;
-  unsigned char device = 0;
-  if (!PyArg_ParseTuple(args, "OO|b:empty", &shape, &dtype, &device) || !parse_shape(shape, values, &ndim, "empty") || !parse_dtype(dtype, &type)) return nullptr;
+  if (!parse_shape(shape, values, &ndim, operation) || !parse_dtype(dtype, &type)) return nullptr;
   for (int d = 0; d < ndim; ++d) {
     if (values[d] < 0) {
-      PyErr_Format(errors.shape, "empty: negative length in shape %R", shape);
+      PyErr_Format(errors.shape, "%s: negative length in shape %R", operation, shape);
       return nullptr;
     }
   }
-  return as_object(new_tensor(values, ndim, type, device));
+  return new_tensor(values, ndim, type, device);
+}
+
+static PyObject* empty(PyObject*, PyObject* args) {
+  PyObject *shape, *dtype;
+  unsigned char device = 0;
+  if (!PyArg_ParseTuple(args, "OO|b:empty", &shape, &dtype, &device)) return nullptr;
+  return as_object(new_tensor_of(shape, dtype, device, "empty"));
+}
+
+// Filled by the operation `assign`, as x[...] = value is: on every device, and by every replay of a recorded step.
+static PyObject* full(PyObject*, PyObject* args) {
+  PyObject *shape, *value, *dtype;
+  unsigned char device = 0;
+  if (!PyArg_ParseTuple(args, "OOO|b:full", &shape, &value, &dtype, &device)) return nullptr;
+  const TensorRef t = TensorRef::own(new_tensor_of(shape, dtype, device, "full"));
+  return t ? call_inplace(reinterpret_cast<Function*>(bound.assign), t.get(), &value, 1) : nullptr;
 }
 
 static PyObject* bind(PyObject*, PyObject* args, PyObject* kwargs) {
   static const struct { const char* name; PyObject** target; } table[] = {
       {"ShapeError", &errors.shape}, {"DTypeError", &errors.dtype}, {"CaptureError", &errors.capture},
       {"AutogradError", &errors.autograd}, {"convert", &bound.convert}, {"getitem", &bound.getitem},
-      {"setitem", &bound.setitem}, {"sum_to", &bound.sum_to}, {"plan", &bound.plan}, {"copy_plan", &bound.copy_plan}, {"add", &bound.add},
+      {"setitem", &bound.setitem}, {"assign", &bound.assign}, {"sum_to", &bound.sum_to}, {"plan", &bound.plan},
+      {"copy_plan", &bound.copy_plan}, {"add", &bound.add}, {"freeze", &bound.freeze}, {"required", &bound.required},
       {"subtract", &bound.subtract}, {"multiply", &bound.multiply}, {"divide", &bound.divide}, {"power", &bound.power},
       {"matmul", &bound.matmul}, {"negative", &bound.negative}, {"absolute", &bound.absolute},
       {"floor_divide", &bound.floor_divide}, {"remainder", &bound.remainder}, {"logical_and", &bound.logical_and},
@@ -315,10 +346,11 @@ static PyObject* register_dtypes(PyObject*, PyObject* sequence) {
   }
   for (int k = 0; k < kDTypes; ++k) {
     PyObject* d = PyTuple_GET_ITEM(sequence, k);
-    PyObject* name = PyObject_GetAttrString(d, "name");
-    const bool same = name && !PyUnicode_CompareWithASCIIString(name, kDTypeName[k]);
-    Py_XDECREF(name);
-    if (!same) return PyErr_Format(PyExc_ValueError, "dtype %d is %s in csrc/core/dtype.h", k, kDTypeName[k]);
+    const Ref name = attribute(d, "name");
+    if (!name) return nullptr;
+    if (!PyUnicode_Check(name.get()) || PyUnicode_CompareWithASCIIString(name.get(), kDTypeName[k])) {
+      return PyErr_Format(PyExc_ValueError, "dtype %d is %s in csrc/core/dtype.h", k, kDTypeName[k]);
+    }
     Py_XSETREF(dtype_objects[k], Py_NewRef(d));
   }
   Py_RETURN_NONE;
@@ -338,9 +370,7 @@ static PyObject* set_tensor_type(PyObject*, PyObject* type) {
     PyErr_SetString(PyExc_TypeError, "set_tensor_type takes a subclass of TensorBase");
     return nullptr;
   }
-  Py_INCREF(type);
-  Py_DECREF(tensor_type);
-  tensor_type = reinterpret_cast<PyTypeObject*>(type);
+  Py_SETREF(tensor_type, reinterpret_cast<PyTypeObject*>(Py_NewRef(type)));
   Py_RETURN_NONE;
 }
 
@@ -362,18 +392,22 @@ static PyObject* to_tensor(PyObject*, PyObject* args) {
   if (!PyArg_ParseTuple(args, "OUU|O:as_tensor", &value, &operation, &operand, &like)) return nullptr;
   if (is_tensor(value)) return Py_NewRef(value);
   PyObject* convert_args[4] = {value, operation, operand, like};
-  PyObject* converted = PyObject_Vectorcall(bound.convert, convert_args, 4, nullptr);
-  if (!converted || is_tensor(converted)) return converted;
-  Tensor* scalar = new_scalar(converted);
-  Py_DECREF(converted);
-  return as_object(scalar);
+  Ref converted = Ref::own(PyObject_Vectorcall(bound.convert, convert_args, 4, nullptr));
+  if (!converted || is_tensor(converted.get())) return converted.release();
+  return as_object(new_scalar(converted.get()));
 }
 
 static PyMethodDef functions[] = {
-    {"as_tensor", to_tensor, METH_VARARGS, "as_tensor(value, operation, operand, like=None): what an operation makes of an operand beside a tensor."},
-    {"reinterpret", reinterpret, METH_VARARGS, "reinterpret(tensor, dtype): the same bits as another dtype of the same size; no history."},
-    {"empty", empty, METH_VARARGS, "empty(shape, dtype, device=0): a contiguous tensor, not initialised; device is a registered index."},
-    {"bind", reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(bind)), METH_VARARGS | METH_KEYWORDS, "Give C++ the Python functions and errors it calls by name."},
+    {"as_tensor", to_tensor, METH_VARARGS,
+     "as_tensor(value, operation, operand, like=None): what an operation makes of an operand beside a tensor."},
+    {"reinterpret", reinterpret, METH_VARARGS,
+     "reinterpret(tensor, dtype): the same bits as another dtype of the same size; no history."},
+    {"empty", empty, METH_VARARGS,
+     "empty(shape, dtype, device=0): a contiguous tensor, not initialised; device is a registered index."},
+    {"full", full, METH_VARARGS,
+     "full(shape, value, dtype, device=0): a contiguous tensor with the number value everywhere."},
+    {"bind", reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(bind)), METH_VARARGS | METH_KEYWORDS,
+     "Give C++ the Python functions and errors it calls by name."},
     {"register_dtypes", register_dtypes, METH_O, "The DType objects in the order of their codes."},
     {"register_device", register_device, METH_VARARGS, "register_device(index, device): what Tensor.device returns."},
     {"set_tensor_type", set_tensor_type, METH_O, "The class of new tensors."},
@@ -383,9 +417,9 @@ static PyMethodDef functions[] = {
 bool init_tensor(PyObject* module) {
   tensor_base = make_tensor_type();
   if (!tensor_base) return false;
-  tensor_type = reinterpret_cast<PyTypeObject*>(Py_NewRef(reinterpret_cast<PyObject*>(tensor_base)));
-  return PyModule_AddObjectRef(module, "TensorBase", reinterpret_cast<PyObject*>(tensor_base)) == 0 &&
-         PyModule_AddFunctions(module, functions) == 0;
+  PyObject* type = reinterpret_cast<PyObject*>(tensor_base);
+  tensor_type = reinterpret_cast<PyTypeObject*>(Py_NewRef(type));
+  return PyModule_AddObjectRef(module, "TensorBase", type) == 0 && PyModule_AddFunctions(module, functions) == 0;
 }
 
 }  // namespace dlcore

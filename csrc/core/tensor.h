@@ -8,6 +8,7 @@
 #include <cstdint>
 
 #include "core/kernel.h"
+#include "core/ref.h"
 
 namespace dlcore {
 
@@ -52,7 +53,7 @@ struct Tensor {
   bool view;             // made by a view operation (detach() takes the mark away)
   uint32_t output;       // which output of `node` this is
   Node* node;            // what computed it, when a gradient may be wanted
-  int64_t version_seen;  // the buffer's version when `node` was recorded
+  int64_t version_seen;  // the buffer's version when `node` was made
   PyObject* grad;
   PyObject* weakrefs;
 };
@@ -63,6 +64,7 @@ extern PyTypeObject* tensor_type;    // what new tensors are: dlcore.Tensor once
 inline bool is_tensor(PyObject* o) { return PyObject_TypeCheck(o, tensor_base); }
 inline Tensor* as_tensor(PyObject* o) { return reinterpret_cast<Tensor*>(o); }
 inline PyObject* as_object(Tensor* t) { return reinterpret_cast<PyObject*>(t); }
+using TensorRef = Owned<Tensor>;
 
 inline Tensor* blank_tensor(PyTypeObject* type) { return as_tensor(type->tp_alloc(type, 0)); }  // all zero
 PyTypeObject* make_tensor_type();  // tensor_type.cpp
@@ -72,6 +74,10 @@ Tensor* new_tensor(const int64_t* shape, int ndim, DType dtype, uint8_t device =
 Tensor* new_view(Tensor* base, const Array& array);               // shares base's buffer; no gradient history
 Tensor* new_scalar(PyObject* number);                             // weak: float, int or bool
 Tensor* contiguous_copy(Tensor* t);
+// A tensor over memory of others that `owner` keeps: free_owner(owner) runs when the last tensor over it has gone. On
+// failure the owner stays the caller's.
+Tensor* new_foreign(const Array& array, uint8_t device, bool readonly, void* owner, void (*free_owner)(void*));
+void free_object(void* owner);  // the free_owner of a Python object
 
 // Converts a weak scalar's value to `dtype` into 8 bytes at `out`; false with OverflowError set if it does not fit.
 bool store_immediate(const Tensor* t, DType dtype, void* out, const char* operation);
@@ -94,7 +100,9 @@ extern Errors errors;
 
 // Functions of Python that C++ calls: bound at import by name (operators, getitem, conversion, summing a gradient).
 struct Bound {
-  PyObject *convert, *getitem, *setitem, *sum_to, *plan, *copy_plan;
+  PyObject *convert, *getitem, *setitem, *assign, *sum_to, *plan, *copy_plan;
+  PyObject *freeze;    // attributes with lists and arrays in them as tuples, which can be hashed
+  PyObject *required;  // the default of an attribute that has none (dlcore.op.REQUIRED)
   PyObject *add, *subtract, *multiply, *divide, *power, *matmul, *negative, *absolute, *floor_divide, *remainder;
   PyObject *logical_and, *logical_or, *logical_xor, *logical_not;
   PyObject* compare[6];  // in the order of Py_LT, Py_LE, Py_EQ, Py_NE, Py_GT, Py_GE

@@ -1,10 +1,8 @@
 // The C type behind dlcore.Tensor: attributes, operators, reading one element.
 #include "core/tensor.h"
 
-#include <immintrin.h>
 #include <structmember.h>
 
-#include <cmath>
 #include <cstring>
 #include <type_traits>
 
@@ -14,7 +12,7 @@
 
 namespace dlcore::v1 {
 #define DLCORE_ISA 1
-#include "core/simd.inl"
+#include "common/simd.inl"
 #undef DLCORE_ISA
 }  // namespace dlcore::v1
 
@@ -37,7 +35,8 @@ static PyObject* tensor_new(PyTypeObject* type, PyObject* args, PyObject*) {
   PyObject* source;
   if (!PyArg_ParseTuple(args, "O:Tensor", &source)) return nullptr;
   if (!is_tensor(source) || as_tensor(source)->weak) {
-    PyErr_Format(PyExc_TypeError, "%s(source): source is a tensor; to make one from data call dlcore.tensor(data)", type->tp_name);
+    PyErr_Format(PyExc_TypeError, "%s(source): source is a tensor; to make one from data call dlcore.tensor(data)",
+                 type->tp_name);
     return nullptr;
   }
   Tensor *from = as_tensor(source), *t = blank_tensor(type);
@@ -48,8 +47,14 @@ static PyObject* tensor_new(PyTypeObject* type, PyObject* args, PyObject*) {
   return as_object(t);
 }
 
-static PyObject* get_shape(PyObject* self, void*) { return shape_tuple(as_tensor(self)->array.shape, as_tensor(self)->array.ndim); }
-static PyObject* get_strides(PyObject* self, void*) { return shape_tuple(as_tensor(self)->array.strides, as_tensor(self)->array.ndim); }
+static PyObject* get_shape(PyObject* self, void*) {
+  const Array& a = as_tensor(self)->array;
+  return shape_tuple(a.shape, a.ndim);
+}
+static PyObject* get_strides(PyObject* self, void*) {
+  const Array& a = as_tensor(self)->array;
+  return shape_tuple(a.strides, a.ndim);
+}
 static PyObject* get_ndim(PyObject* self, void*) { return PyLong_FromLong(as_tensor(self)->array.ndim); }
 static PyObject* get_size(PyObject* self, void*) { return PyLong_FromLongLong(as_tensor(self)->array.size()); }
 static PyObject* get_dtype(PyObject* self, void*) { return Py_NewRef(dtype_object(as_tensor(self)->array.dtype)); }
@@ -57,7 +62,9 @@ static PyObject* get_device(PyObject* self, void*) { return Py_NewRef(device_obj
 static PyObject* get_data_ptr(PyObject* self, void*) { return PyLong_FromVoidPtr(as_tensor(self)->array.data); }
 static PyObject* get_weak(PyObject* self, void*) { return PyBool_FromLong(as_tensor(self)->weak); }
 static PyObject* get_is_view(PyObject* self, void*) { return PyBool_FromLong(as_tensor(self)->view); }
-static PyObject* get_is_contiguous(PyObject* self, void*) { return PyBool_FromLong(as_tensor(self)->array.contiguous()); }
+static PyObject* get_is_contiguous(PyObject* self, void*) {
+  return PyBool_FromLong(as_tensor(self)->array.contiguous());
+}
 static PyObject* get_is_leaf(PyObject* self, void*) { return PyBool_FromLong(!as_tensor(self)->node); }
 static PyObject* get_version(PyObject* self, void*) {
   Buffer* b = as_tensor(self)->buffer;
@@ -85,11 +92,12 @@ static int set_grad(PyObject* self, PyObject* value, void*) {
   }
   const Array &a = t->array, &g = as_tensor(value)->array;
   if (a.ndim != g.ndim || std::memcmp(a.shape, g.shape, sizeof(int64_t) * a.ndim) || a.dtype != g.dtype) {
-    PyObject *want = get_shape(self, nullptr), *have = get_shape(value, nullptr);
-    PyErr_Format(errors.shape, "grad: shape %R of dtype %s does not fit a tensor of shape %R and dtype %s", have,
-                 kDTypeName[static_cast<int>(g.dtype)], want, kDTypeName[static_cast<int>(a.dtype)]);
-    Py_XDECREF(want);
-    Py_XDECREF(have);
+    const Ref want = Ref::own(get_shape(self, nullptr)), have = Ref::own(get_shape(value, nullptr));
+    if (want && have) {
+      PyErr_Format(errors.shape, "grad: shape %R of dtype %s does not fit a tensor of shape %R and dtype %s",
+                   have.get(), kDTypeName[static_cast<int>(g.dtype)], want.get(),
+                   kDTypeName[static_cast<int>(a.dtype)]);
+    }
     return -1;
   }
   Py_XSETREF(t->grad, Py_NewRef(value));
@@ -101,7 +109,8 @@ static int set_requires_grad(PyObject* self, PyObject* value, void*) {
   const int truth = value ? PyObject_IsTrue(value) : 0;
   if (truth < 0) return -1;
   if (truth && !is_float(t->array.dtype)) {
-    PyErr_Format(errors.dtype, "requires_grad: only floating-point tensors have gradients, not %s", kDTypeName[static_cast<int>(t->array.dtype)]);
+    PyErr_Format(errors.dtype, "requires_grad: only floating-point tensors have gradients, not %s",
+                 kDTypeName[static_cast<int>(t->array.dtype)]);
     return -1;
   }
   if (!truth && t->node) {
@@ -124,17 +133,18 @@ static PyGetSetDef getset[] = {
     {"weak", get_weak, nullptr, "Whether this stands for a Python number as an operand.", nullptr},
     {"is_view", get_is_view, nullptr, "Whether a view operation made this.", nullptr},
     {"is_contiguous", get_is_contiguous, nullptr, "Whether elements lie in row-major order without gaps.", nullptr},
-    {"is_leaf", get_is_leaf, nullptr, "Whether no recorded operation computed this.", nullptr},
+    {"is_leaf", get_is_leaf, nullptr, "Whether no tracked operation computed this.", nullptr},
     {"version", get_version, nullptr, "How often the memory has been written since it was made.", nullptr},
     {"node", get_node, nullptr, "The tape's node that computed this, or None.", nullptr},
     {"grad", get_grad, set_grad, "Gradient accumulated by backward(), or None.", nullptr},
-    {"requires_grad", get_requires_grad, set_requires_grad, "Whether operations on this are recorded.", nullptr},
+    {"requires_grad", get_requires_grad, set_requires_grad, "Whether operations on this are tracked.", nullptr},
     {nullptr, nullptr, nullptr, nullptr, nullptr},
 };
 
 // ---- number, mapping, comparison slots ----------------------------------------------------------------------------
 static bool plausible(PyObject* o) {  // what an operator takes as its other operand; anything else is NotImplemented
-  return is_tensor(o) || PyFloat_Check(o) || PyLong_Check(o) || PyObject_HasAttrString(o, "__array__") || PyList_Check(o);
+  return is_tensor(o) || PyFloat_Check(o) || PyLong_Check(o) || PyObject_HasAttrString(o, "__array__") ||
+         PyList_Check(o);
 }
 static PyObject* binary(PyObject* function, PyObject* a, PyObject* b) {
   if (!plausible(a) || !plausible(b)) Py_RETURN_NOTIMPLEMENTED;
@@ -168,9 +178,7 @@ static int assign_subscript(PyObject* self, PyObject* index, PyObject* value) {
     return -1;
   }
   PyObject* args[3] = {self, index, value};
-  PyObject* done = PyObject_Vectorcall(bound.setitem, args, 3, nullptr);
-  Py_XDECREF(done);
-  return done ? 0 : -1;
+  return Ref::own(PyObject_Vectorcall(bound.setitem, args, 3, nullptr)) ? 0 : -1;
 }
 static Py_ssize_t length(PyObject* self) {
   const Array& a = as_tensor(self)->array;
@@ -185,18 +193,16 @@ static Py_ssize_t length(PyObject* self) {
 static PyObject* item(PyObject* self, PyObject*) {
   Tensor* t = as_tensor(self);
   if (t->array.size() != 1) {
-    PyObject* shape = get_shape(self, nullptr);
-    PyErr_Format(errors.shape, "item: only a tensor with one element is a number, not one of shape %R", shape);
-    Py_XDECREF(shape);
-    return nullptr;
+    const Ref shape = Ref::own(get_shape(self, nullptr));
+    if (!shape) return nullptr;
+    return PyErr_Format(errors.shape, "item: only a tensor with one element is a number, not one of shape %R",
+                        shape.get());
   }
-  if (recorder && !t->weak && !record_host_read("a value is read back to the host (item, float, int or bool of a tensor)")) return nullptr;
+  const char* reading = "a value is read back to the host (item, float, int or bool of a tensor)";
+  if (recorder && !t->weak && !record_host_read(reading)) return nullptr;
   if (t->device != 0) {
-    PyObject* host = PyObject_CallMethod(self, "to", "s", "cpu");
-    if (!host) return nullptr;
-    PyObject* value = item(host, nullptr);
-    Py_DECREF(host);
-    return value;
+    const Ref host = Ref::own(PyObject_CallMethod(self, "to", "s", "cpu"));
+    return host ? item(host.get(), nullptr) : nullptr;
   }
   const void* p = t->array.data;
   switch (t->array.dtype) {
@@ -214,11 +220,8 @@ static PyObject* item(PyObject* self, PyObject*) {
   return nullptr;
 }
 static PyObject* convert_item(PyObject* self, PyObject* (*convert)(PyObject*)) {
-  PyObject* value = item(self, nullptr);
-  if (!value) return nullptr;
-  PyObject* result = convert(value);
-  Py_DECREF(value);
-  return result;
+  const Ref value = Ref::own(item(self, nullptr));
+  return value ? convert(value.get()) : nullptr;
 }
 static PyObject* to_float(PyObject* self) { return convert_item(self, PyNumber_Float); }
 static PyObject* to_int(PyObject* self) { return convert_item(self, PyNumber_Long); }
@@ -231,14 +234,12 @@ static PyObject* to_index(PyObject* self) {
 }
 static int to_bool(PyObject* self) {
   if (as_tensor(self)->array.size() != 1) {
-    PyErr_SetString(PyExc_ValueError, "the truth of a tensor with more than one element (or none) is not one answer: use .any() or .all()");
+    PyErr_SetString(PyExc_ValueError, "the truth of a tensor with more than one element (or none) is not one answer: "
+                                      "use .any() or .all()");
     return -1;
   }
-  PyObject* value = item(self, nullptr);
-  if (!value) return -1;
-  const int truth = PyObject_IsTrue(value);
-  Py_DECREF(value);
-  return truth;
+  const Ref value = Ref::own(item(self, nullptr));
+  return value ? PyObject_IsTrue(value.get()) : -1;
 }
 
 // A tensor over the same memory without history; changes to it are seen by the version checks.
@@ -262,7 +263,8 @@ template <class F> static void* slot(F f) { return reinterpret_cast<void*>(f); }
 
 PyTypeObject* make_tensor_type() {
   static PyType_Slot slots[] = {
-      {Py_tp_doc, const_cast<char*>("Memory, shape, strides, dtype, device, gradient: what dlcore.Tensor adds methods to.")},
+      {Py_tp_doc,
+       const_cast<char*>("Memory, shape, strides, dtype, device, gradient: what dlcore.Tensor adds methods to.")},
       {Py_tp_new, slot(tensor_new)},
       {Py_tp_dealloc, slot(tensor_dealloc)},
       {Py_tp_getset, getset},
@@ -301,7 +303,8 @@ PyTypeObject* make_tensor_type() {
       {Py_bf_releasebuffer, slot(tensor_buffer.bf_releasebuffer)},
       {0, nullptr},
   };
-  static PyType_Spec spec = {"dlcore._C.TensorBase", sizeof(Tensor), 0, Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE, slots};
+  static PyType_Spec spec = {"dlcore._C.TensorBase", sizeof(Tensor), 0, Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE,
+                             slots};
   return reinterpret_cast<PyTypeObject*>(PyType_FromSpec(&spec));
 }
 

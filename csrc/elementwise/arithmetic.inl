@@ -2,7 +2,7 @@
 //
 // Bound by memory (12 bytes an element in float32) except pow and the divisions. Both operands have one dtype, which
 // is the output's.
-#include "core/pointwise.inl"
+#include "common/pointwise.inl"
 
 struct Add {
   static constexpr int64_t kGrain = 1 << 16;
@@ -106,9 +106,9 @@ struct Remainder {
 };
 template <class F, class S> static void division_loop(int64_t n, void* out, const void* const* in) {
   auto *a = static_cast<const S*>(in[0]), *b = static_cast<const S*>(in[1]);
-  float x[kBlock], y[kBlock];
-  for (int64_t start = 0; start < n; start += kBlock) {
-    const int64_t m = n - start < kBlock ? n - start : kBlock;
+  float x[kPointwiseBlock], y[kPointwiseBlock];
+  for (int64_t start = 0; start < n; start += kPointwiseBlock) {
+    const int64_t m = n - start < kPointwiseBlock ? n - start : kPointwiseBlock;
     load_block(x, a + start, m);
     load_block(y, b + start, m);
     uint32_t far = 0;
@@ -196,10 +196,7 @@ struct RootOf {  // differs from sqrt at -0 and -inf
 // ---- kernels ------------------------------------------------------------------------------------------------------
 
 template <class F> static void number_kernel(const Args& a) {
-  with_number(a.in(0).dtype, [&](auto t) {
-    using T = typename decltype(t)::type;
-    pointwise<F, T, T, T>(a.out(), a.in(0), a.in(1));
-  });
+  with_dtype(a.in(0).dtype, [&]<class T>() { pointwise<F, T, T, T>(a.out(), a.in(0), a.in(1)); });
 }
 template <class F> static void kernel(const Args& a) {
   if (a.in(0).dtype == DType::bool_) pointwise<F, bool, bool, bool>(a.out(), a.in(0), a.in(1));
@@ -207,36 +204,22 @@ template <class F> static void kernel(const Args& a) {
 }
 
 template <class F> static void division(const Args& a) {
-  if (!is_float(a.in(0).dtype) || a.in(0).dtype == DType::float64) return number_kernel<F>(a);
-  const Array* const arrays[] = {&a.out(), &a.in(0), &a.in(1)};
-  switch (a.in(0).dtype) {
-    case DType::float16: return run_pointwise(division_loop<F, half_t>, 1 << 14, arrays, 3);
-    case DType::bfloat16: return run_pointwise(division_loop<F, bfloat16_t>, 1 << 14, arrays, 3);
-    default: return run_pointwise(division_loop<F, float>, 1 << 14, arrays, 3);
-  }
-}
-
-static void div(const Args& a) {
-  with_float(a.in(0).dtype, [&](auto t) {
-    using T = typename decltype(t)::type;
-    pointwise<Div, T, T, T>(a.out(), a.in(0), a.in(1));
+  if (!is_float(a.in(0).dtype)) return number_kernel<F>(a);
+  with_float(a.in(0).dtype, [&]<class T>() {
+    const Array* const arrays[] = {&a.out(), &a.in(0), &a.in(1)};
+    if constexpr (std::is_same_v<T, double>) pointwise<F, T, T, T>(a.out(), a.in(0), a.in(1));
+    else run_pointwise(division_loop<F, T>, 1 << 14, arrays, 3);
   });
 }
 
-static double float_at(const Array& a) {
-  switch (a.dtype) {
-    case DType::float16: return load(a.as<half_t>());
-    case DType::bfloat16: return load(a.as<bfloat16_t>());
-    case DType::float64: return *a.as<double>();
-    default: return *a.as<float>();
-  }
+static void div(const Args& a) {
+  with_float(a.in(0).dtype, [&]<class T>() { pointwise<Div, T, T, T>(a.out(), a.in(0), a.in(1)); });
 }
 
 static void pow(const Args& a) {
   if (!is_float(a.in(0).dtype) || a.in(1).size() != 1) return number_kernel<Pow>(a);
-  const double exponent = float_at(a.in(1));  // the usual constants need no logarithm
-  with_float(a.in(0).dtype, [&](auto t) {
-    using T = typename decltype(t)::type;
+  with_float(a.in(0).dtype, [&]<class T>() {
+    const auto exponent = load(a.in(1).as<const T>());  // the usual constants need no logarithm
     if (exponent == 2) pointwise<SquareOf, T, T>(a.out(), a.in(0));
     else if (exponent == 1) pointwise<Identity, T, T>(a.out(), a.in(0));
     else if (exponent == -1) pointwise<InverseOf, T, T>(a.out(), a.in(0));

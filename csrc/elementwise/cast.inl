@@ -2,7 +2,7 @@
 //
 // To bool: whether it differs from 0. Integer to integer wraps. Float to integer truncates towards zero and stays
 // within the target: beyond its range the nearest limit, NaN gives 0. Float to float rounds once, to nearest even.
-#include "core/pointwise.inl"
+#include "common/pointwise.inl"
 
 // The float nearest to x whose rounding to a 16-bit float is the rounding of x itself: inexact results are made odd in
 // the last bit, so they can never look like a tie.
@@ -37,28 +37,19 @@ struct Move {
   static constexpr int64_t kGrain = 1 << 16;
   template <class T> T operator()(T x) const { return x; }
 };
-template <class T> static void move(const Args& a) { pointwise<Move, T, T>(a.out(), a.in(0)); }
+
+template <class O> static void cast_to(const Args& a) {
+  with_dtype(a.in(0).dtype, [&]<class I>() { pointwise<Convert<compute_t<O>>, O, I>(a.out(), a.in(0)); });
+}
 
 static void cast(const Args& a) {
   const DType from = a.in(0).dtype, to = a.out().dtype;
-  if (from == to) {
-    switch (item_size(to)) {
-      case 1: return move<uint8_t>(a);
-      case 2: return move<uint16_t>(a);
-      case 4: return move<uint32_t>(a);
-      default: return move<uint64_t>(a);
-    }
-  }
+  if (from == to) return with_bits(to, [&]<class T>() { pointwise<Move, T, T>(a.out(), a.in(0)); });
   if (from == DType::float64 && to == DType::float16) return pointwise<RoundToOdd, half_t, double>(a.out(), a.in(0));
   if (from == DType::float64 && to == DType::bfloat16)
     return pointwise<RoundToOdd, bfloat16_t, double>(a.out(), a.in(0));
-  with_dtype(to, [&](auto out_type) {
-    with_dtype(from, [&](auto in_type) {
-      using O = typename decltype(out_type)::type;
-      using I = typename decltype(in_type)::type;
-      pointwise<Convert<compute_t<O>>, O, I>(a.out(), a.in(0));
-    });
-  });
+  if (to == DType::bool_) return cast_to<bool>(a);
+  with_dtype(to, [&]<class O>() { cast_to<O>(a); });
 }
 
 static const Kernel kernels[] = {{"elementwise:cast", cast, 0}};

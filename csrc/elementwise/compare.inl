@@ -1,5 +1,5 @@
 // Comparisons, tests and choices: eq ne lt le gt ge, logical_and/or/xor/not, isnan, isfinite, where. Bound by memory.
-#include "core/pointwise.inl"
+#include "common/pointwise.inl"
 
 struct Equal {
   static constexpr int64_t kGrain = 1 << 16;
@@ -51,27 +51,16 @@ struct Choose {
 
 // `swapped`: a > b is b < a.
 template <class F, bool swapped = false> static void compare(const Args& a) {
-  with_dtype(a.in(0).dtype, [&](auto t) {
-    using T = typename decltype(t)::type;
-    pointwise<F, bool, T, T>(a.out(), a.in(swapped), a.in(!swapped));
-  });
+  with_dtype(a.in(0).dtype, [&]<class T>() { pointwise<F, bool, T, T>(a.out(), a.in(swapped), a.in(!swapped)); });
 }
 template <class F> static void logical(const Args& a) { pointwise<F, bool, bool, bool>(a.out(), a.in(0), a.in(1)); }
 static void logical_not(const Args& a) { pointwise<Not, uint8_t, uint8_t>(a.out(), a.in(0)); }
 template <class F> static void test(const Args& a) {
-  with_float(a.in(0).dtype, [&](auto t) { pointwise<F, bool, typename decltype(t)::type>(a.out(), a.in(0)); });
+  with_float(a.in(0).dtype, [&]<class T>() { pointwise<F, bool, T>(a.out(), a.in(0)); });
 }
-
-template <class T> static void choose(const Args& a) {
-  pointwise<Choose, T, uint8_t, T, T>(a.out(), a.in(0), a.in(1), a.in(2));
-}
-static void where(const Args& a) {  // moves bits: the size of an element is all that matters
-  switch (item_size(a.out().dtype)) {
-    case 1: return choose<uint8_t>(a);
-    case 2: return choose<uint16_t>(a);
-    case 4: return choose<uint32_t>(a);
-    default: return choose<uint64_t>(a);
-  }
+static void where(const Args& a) {
+  with_bits(a.out().dtype,
+            [&]<class T>() { pointwise<Choose, T, uint8_t, T, T>(a.out(), a.in(0), a.in(1), a.in(2)); });
 }
 
 static const Kernel kernels[] = {

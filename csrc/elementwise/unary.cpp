@@ -1,4 +1,2 @@
-#include "core/kernel.h"
-
 #define DLCORE_BODY "elementwise/unary.inl"
-#include "core/each_isa.h"
+#include "common/each_isa.h"

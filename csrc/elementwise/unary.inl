@@ -1,7 +1,7 @@
 // Functions of one operand: neg, abs, sign, square, reciprocal, exp, expm1, log, log1p, sqrt, rsqrt, sin, cos.
 //
-// The roots and simple ones are bound by memory, the rest by arithmetic; errors are those of core/math.inl.
-#include "core/pointwise.inl"
+// The roots and simple ones are bound by memory, the rest by arithmetic; errors are those of common/math.inl.
+#include "common/pointwise.inl"
 
 struct Neg {
   static constexpr int64_t kGrain = 1 << 16;
@@ -88,9 +88,9 @@ template <int quarter, class T> static inline T sin_any(T x) { return quarter ? 
 template <int quarter, class S> static void sin_float(int64_t n, void* out, const void* const* in) {
   auto* x = static_cast<const S*>(in[0]);
   auto* y = static_cast<S*>(out);
-  float block[kBlock];
-  for (int64_t start = 0; start < n; start += kBlock) {
-    const int64_t m = n - start < kBlock ? n - start : kBlock;
+  float block[kPointwiseBlock];
+  for (int64_t start = 0; start < n; start += kPointwiseBlock) {
+    const int64_t m = n - start < kPointwiseBlock ? n - start : kPointwiseBlock;
     load_block(block, x + start, m);
     float largest = 0;
 #pragma omp simd reduction(max : largest)
@@ -110,8 +110,7 @@ template <int quarter> static void sin_double(int64_t n, void* out, const void* 
 }
 template <int quarter> static void sin_kernel(const Args& a) {
   const Array* const arrays[] = {&a.out(), &a.in(0)};
-  with_float(a.in(0).dtype, [&](auto t) {
-    using T = typename decltype(t)::type;
+  with_float(a.in(0).dtype, [&]<class T>() {
     if constexpr (std::is_same_v<T, double>) run_pointwise(sin_double<quarter>, 1 << 10, arrays, 2);
     else run_pointwise(sin_float<quarter, T>, 1 << 13, arrays, 2);
   });
@@ -120,16 +119,10 @@ template <int quarter> static void sin_kernel(const Args& a) {
 // ---- kernels ------------------------------------------------------------------------------------------------------
 
 template <class F> static void number_kernel(const Args& a) {
-  with_number(a.in(0).dtype, [&](auto t) {
-    using T = typename decltype(t)::type;
-    pointwise<F, T, T>(a.out(), a.in(0));
-  });
+  with_dtype(a.in(0).dtype, [&]<class T>() { pointwise<F, T, T>(a.out(), a.in(0)); });
 }
 template <class F> static void kernel(const Args& a) {
-  with_float(a.in(0).dtype, [&](auto t) {
-    using T = typename decltype(t)::type;
-    pointwise<F, T, T>(a.out(), a.in(0));
-  });
+  with_float(a.in(0).dtype, [&]<class T>() { pointwise<F, T, T>(a.out(), a.in(0)); });
 }
 
 static const Kernel kernels[] = {

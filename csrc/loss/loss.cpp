@@ -1,6 +1,2 @@
-#include "core/kernel.h"
-#include "core/memory.h"
-#include "core/threads.h"
-
 #define DLCORE_BODY "loss/loss.inl"
-#include "core/each_isa.h"
+#include "common/each_isa.h"

@@ -5,21 +5,11 @@
 // separate kernels it replaces (log_softmax, nll_loss, and both backward) move 24. The gradient already holds the
 // factor of the reduction, and `scale` leaves memory alone when the factor that comes from above is 1, as at the root.
 
-#include "reduce/fold.inl"
-#include "softmax/lines.inl"
+#include "common/dtypes.inl"
+#include "common/lines.inl"
+#include "common/loop_nest.inl"
 
 enum Reduction : int64_t { kNone, kMean, kSum };  // as REDUCTIONS in dlcore/ops/loss.py
-
-static int64_t integer_at(const Array& a, int64_t i) {
-  switch (a.dtype) {
-    case DType::bool_:
-    case DType::uint8: return a.as<uint8_t>()[i];
-    case DType::int8: return a.as<int8_t>()[i];
-    case DType::int16: return a.as<int16_t>()[i];
-    case DType::int32: return a.as<int32_t>()[i];
-    default: return a.as<int64_t>()[i];
-  }
-}
 
 static std::string position(const Array& a, int64_t i) {
   std::string text;
@@ -33,8 +23,11 @@ static std::string position(const Array& a, int64_t i) {
 // Labels as int64, -1 where ignored; throws before anything is written.
 static void read_labels(const Array& target, int64_t classes, int64_t ignore, int64_t* labels) {
   const int64_t count = target.size();
+  with_integer(target.dtype, [&]<class T>() {
+    for (int64_t i = 0; i < count; ++i) labels[i] = static_cast<int64_t>(target.as<const T>()[i]);
+  });
   for (int64_t i = 0; i < count; ++i) {
-    const int64_t label = integer_at(target, i);
+    const int64_t label = labels[i];
     if (label != ignore && (label < 0 || label >= classes))
       throw IndexFault("cross_entropy: label " + std::to_string(label) + " at position " + position(target, i) +
                        " is out of range for " + std::to_string(classes) + (classes == 1 ? " class" : " classes"));
@@ -43,12 +36,7 @@ static void read_labels(const Array& target, int64_t classes, int64_t ignore, in
 }
 
 static void store_loss(const Array& out, int64_t i, double x) {
-  switch (out.dtype) {
-    case DType::float16: return store(out.as<half_t>() + i, static_cast<float>(x));
-    case DType::bfloat16: return store(out.as<bfloat16_t>() + i, static_cast<float>(x));
-    case DType::float32: return store(out.as<float>() + i, static_cast<float>(x));
-    default: return store(out.as<double>() + i, x);
-  }
+  with_float(out.dtype, [&]<class T>() { store(out.as<T>() + i, static_cast<compute_t<T>>(x)); });
 }
 
 // ---- cross_entropy ------------------------------------------------------------------------------------------------
@@ -209,25 +197,13 @@ template <class T> static void scale_by(const Args& a) {
     });
     return;
   }
-  for (int64_t i = 0, n = x.size(); i < n; ++i) {
-    int64_t offset = 0, rest = i;
-    for (int d = x.ndim - 1; d >= 0; --d) {
-      offset += rest % x.shape[d] * x.strides[d];
-      rest /= x.shape[d];
-    }
-    store(p + offset, load(p + offset) * factor);
-  }
+  const Array* const arrays[] = {&x};
+  const LoopNest<1> nest = loop_over<1>(arrays);
+  LoopCursor<1> at(nest, nest.count, 0);
+  for (int64_t i = 0, n = x.size(); i < n; ++i, at.next()) store(p + at.offsets[0], load(p + at.offsets[0]) * factor);
 }
 
 // ---- kernels ------------------------------------------------------------------------------------------------------
-template <class F> static void with_float(DType t, F&& f) {
-  switch (t) {
-    case DType::float16: return f.template operator()<half_t>();
-    case DType::bfloat16: return f.template operator()<bfloat16_t>();
-    case DType::float32: return f.template operator()<float>();
-    default: return f.template operator()<double>();
-  }
-}
 static void cross_entropy(const Args& a) {
   with_float(a.in(0).dtype, [&]<class T>() { cross_entropy_of<T>(a); });
 }

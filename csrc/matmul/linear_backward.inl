@@ -71,7 +71,6 @@ template <class S> static void backward(const Args& args, Activation code) {
 
 // Parameter: the activation's code. `saved` is what linear kept; absent without activation.
 static void linear_backward(const Args& args) {
-  for_float(args.in(0).dtype, [&](auto zero) {
-    backward<decltype(zero)>(args, static_cast<Activation>(args.integer(0)));
-  });
+  with_float(args.in(0).dtype,
+             [&]<class T>() { backward<T>(args, static_cast<Activation>(args.integer(0))); });
 }

@@ -1,8 +1,2 @@
-#include <algorithm>
-#include <type_traits>
-#include <utility>
-
-#include "core/kernel.h"
-
 #define DLCORE_BODY "matmul/matmul.inl"
-#include "core/each_isa.h"
+#include "common/each_isa.h"

@@ -7,6 +7,8 @@
 //   rows of B packed in runs of 1 KiB, through 8 panels       91    42
 //   A packed step by step of k (was: row by row)              96    50
 //   rows of B read in place prefetched 32 ahead               96    70
+#include "common/activations.inl"
+#include "common/dtypes.inl"
 #include "matmul/tile.inl"
 #include "matmul/pack.inl"
 #include "matmul/product.inl"
@@ -100,40 +102,22 @@ static void multiply(Matrices a, const Matrices& b, const Array& x, const Array&
 static void matmul(const Args& args) {
   const Array &a = args.in(0), &b = args.in(1), &out = args.out();
   const Matrices right = b.ndim == 1 ? Matrices(b).transposed() : Matrices(b);
-  const auto run = [&](auto zero) {
-    multiply<decltype(zero)>(Matrices(a), right, a, b, out, (a.ndim > 1) + (b.ndim > 1));
-  };
-  switch (a.dtype) {
-    case DType::float32: return run(float{});
-    case DType::float64: return run(double{});
-    case DType::float16: return run(half_t{});
-    case DType::bfloat16: return run(bfloat16_t{});
-    case DType::int8: case DType::uint8: return run(uint8_t{});
-    case DType::int16: return run(uint16_t{});
-    case DType::int32: return run(uint32_t{});
-    case DType::int64: return run(uint64_t{});
-    case DType::bool_: return;  // refused by the row
-  }
+  with_dtype(a.dtype, [&]<class T>() {
+    if constexpr (std::is_integral_v<T>)
+      multiply<std::make_unsigned_t<T>>(Matrices(a), right, a, b, out, (a.ndim > 1) + (b.ndim > 1));
+    else
+      multiply<T>(Matrices(a), right, a, b, out, (a.ndim > 1) + (b.ndim > 1));
+  });
 }
 
-template <class F> static void for_float(DType dtype, F&& f) {
-  switch (dtype) {
-    case DType::float32: return f(float{});
-    case DType::float64: return f(double{});
-    case DType::float16: return f(half_t{});
-    case DType::bfloat16: return f(bfloat16_t{});
-    default: return;  // refused by the row
-  }
-}
-
-// x (..., K), weight (N, K), bias (N,) or absent -> out (..., N) = activation(x @ weight.T + bias), and the values before
-// the activation if asked for. Parameter: the activation's code.
+// x (..., K), weight (N, K), bias (N,) or absent -> out (..., N) = activation(x @ weight.T + bias), and the values
+// before the activation if asked for. Parameter: the activation's code.
 static void linear(const Args& args) {
   const Array &x = args.in(0), &weight = args.in(1), &bias = args.in(2), &out = args.out();
   const Array* pre = args.out(1) ? &args.out(1) : nullptr;
-  for_float(x.dtype, [&](auto zero) {
-    multiply<decltype(zero)>(Matrices(x), Matrices(weight).transposed(), x, weight, out, x.ndim > 1 ? 2 : 1,
-                             bias ? &bias : nullptr, static_cast<Activation>(args.integer(0)), pre);
+  with_float(x.dtype, [&]<class T>() {
+    multiply<T>(Matrices(x), Matrices(weight).transposed(), x, weight, out, x.ndim > 1 ? 2 : 1,
+                bias ? &bias : nullptr, static_cast<Activation>(args.integer(0)), pre);
   });
 }
 

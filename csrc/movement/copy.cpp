@@ -1,6 +1,2 @@
-#include <type_traits>
-#include <utility>
-
-#include "core/kernel.h"
 #define DLCORE_BODY "movement/copy.inl"
-#include "core/each_isa.h"
+#include "common/each_isa.h"

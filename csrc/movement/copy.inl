@@ -1,6 +1,6 @@
 // Whole arrays moved: copies, concatenation, assignment to a slice and its adjoint.
-// Bound by memory; see strided.inl for how a copy is walked.
-#include "movement/strided.inl"
+// Bound by memory; see common/strided_copy.inl for how a copy is walked.
+#include "common/strided_copy.inl"
 
 // out = x
 static void copy(const Args& a) { copy_array(a.out(), a.in(0)); }

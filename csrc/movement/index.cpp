@@ -1,7 +1,2 @@
-#include <string>
-#include <type_traits>
-#include <utility>
-
-#include "core/kernel.h"
 #define DLCORE_BODY "movement/index.inl"
-#include "core/each_isa.h"
+#include "common/each_isa.h"

@@ -1,31 +1,13 @@
 // Elements found by index: take and gather, their adjoints, assignment by index, positions of true elements.
 // Bound by memory. Indices are checked as a whole before anything is written. Sums and assignments to one place are
 // done in the order of the indices, whatever the number of threads.
-#include "movement/strided.inl"
-
-template <class F> static void with_integers(const Array& x, F&& f) {
-  switch (x.dtype) {
-    case DType::uint8: return f(x.as<const uint8_t>());
-    case DType::int8: return f(x.as<const int8_t>());
-    case DType::int16: return f(x.as<const int16_t>());
-    case DType::int32: return f(x.as<const int32_t>());
-    default: return f(x.as<const int64_t>());
-  }
-}
-
-template <class F> static void with_item_type(const Array& x, F&& f) {
-  switch (item_size(x.dtype)) {
-    case 1: return f(x.as<uint8_t>());
-    case 2: return f(x.as<uint16_t>());
-    case 4: return f(x.as<uint32_t>());
-    default: return f(x.as<uint64_t>());
-  }
-}
+#include "common/strided_copy.inl"
 
 // Contiguous indices into an axis of length `size` as positions in [0, size): negative ones count from the end.
 static void find_positions(const char* operation, const Array& indices, int64_t axis, int64_t size,
                            int64_t* positions) {
-  with_integers(indices, [&](const auto* index) {
+  with_integer(indices.dtype, [&]<class T>() {
+    const T* index = indices.as<const T>();
     const int64_t n = indices.size();
     int64_t wrong = 0;
     for (int64_t i = 0; i < n; ++i) {
@@ -83,9 +65,9 @@ static void take(const Args& a) {
         take_rows(out.as<char>() + (o * n + first) * row, x.as<const char>() + o * b.length * row, p, count, row);
         continue;
       }
-      with_item_type(x, [&](const auto* from) {
-        auto* to = out.as<std::remove_const_t<std::remove_pointer_t<decltype(from)>>>() + o * n + first;
-        from += o * b.length;
+      with_bits(x.dtype, [&]<class T>() {
+        const T* from = x.as<const T>() + o * b.length;
+        T* to = out.as<T>() + o * n + first;
         for (int64_t i = 0; i < count; ++i) to[i] = from[p[i]];
       });
     }
@@ -164,18 +146,9 @@ static void take_scaled(const Args& a) {
   if (index) find_positions("take_scaled", index, 0, x.shape[0], positions.get());
   if (out.size() == 0) return;
   const int64_t* rows = index ? positions.get() : nullptr;
-  switch (x.dtype) {
-    case DType::bool_:
-    case DType::uint8: return take_scaled_as<uint8_t, float>(a, rows);
-    case DType::int8: return take_scaled_as<int8_t, float>(a, rows);
-    case DType::int16: return take_scaled_as<int16_t, float>(a, rows);
-    case DType::int32: return take_scaled_as<int32_t, float>(a, rows);
-    case DType::int64: return take_scaled_as<int64_t, float>(a, rows);
-    case DType::float16: return take_scaled_as<half_t, half_t>(a, rows);
-    case DType::bfloat16: return take_scaled_as<bfloat16_t, bfloat16_t>(a, rows);
-    case DType::float32: return take_scaled_as<float, float>(a, rows);
-    case DType::float64: return take_scaled_as<double, double>(a, rows);
-  }
+  with_dtype(x.dtype, [&]<class T>() {
+    take_scaled_as<T, std::conditional_t<std::is_integral_v<T>, float, T>>(a, rows);
+  });
 }
 
 // ---- take_backward ------------------------------------------------------------------------------------------------
@@ -204,28 +177,21 @@ static void add_rows(T* dx, const T* dout, const int64_t* positions, int64_t n, 
   if constexpr (!std::is_same_v<T, A>) round_row(dx + first * inner, sums, count);
 }
 
-template <class F> static void with_floats(const Array& x, F&& f) {
-  switch (x.dtype) {
-    case DType::float16: return f(x.as<half_t>());
-    case DType::bfloat16: return f(x.as<bfloat16_t>());
-    case DType::float32: return f(x.as<float>());
-    default: return f(x.as<double>());
-  }
-}
-
 // dx[o, k, ...] = sum of dout[o, i, ...] over the i with indices[i] == k
 static void take_backward(const Args& a) {
   const Array &dout = a.in(0), &indices = a.in(1), &dx = a.out();
   const Blocks b(dx, a.integer(0));
   const int64_t n = indices.size();
   const Scratch<int64_t> positions(n);
-  find_positions("take_backward", indices, a.integer(0), b.length, positions.get());  // wrong ones also where dx is empty
+  // Wrong ones are found also where dx is empty.
+  find_positions("take_backward", indices, a.integer(0), b.length, positions.get());
   if (dx.size() == 0) return;
   // Each part reads all indices, so parts are few.
   const int64_t work = (n + b.length) * b.inner, parts = work < 65536 ? 1 : work < 16 * 65536 ? work / 65536 : 16;
   const int64_t rows = (b.length + parts - 1) / parts;
-  with_floats(dx, [&](auto* to) {
-    const auto* from = dout.as<const std::remove_pointer_t<decltype(to)>>();
+  with_float(dx.dtype, [&]<class T>() {
+    T* to = dx.as<T>();
+    const T* from = dout.as<const T>();
     parallel_ranges(b.outer * parts, work < 65536 ? 65536 / (work + 1) + 1 : 1, [&](int64_t begin, int64_t end) {
       for (int64_t unit = begin; unit < end; ++unit) {
         const int64_t o = unit / parts, first = unit % parts * rows,
@@ -238,22 +204,31 @@ static void take_backward(const Args& a) {
 }
 
 // ---- gather -------------------------------------------------------------------------------------------------------
-// The positions of `index` (contiguous) in row-major order, `to` following x with the indexed axis left out.
-static Walk walk_index(const Array& index, const Array& x, int64_t axis) {
-  Walk w;
-  w.n = index.ndim;
-  int64_t stride = 1;
-  for (int d = index.ndim - 1; d >= 0; --d) {
-    w.axes[d] = {index.shape[d], d == axis ? 0 : x.strides[d], stride};
-    stride *= index.shape[d];
-  }
-  return w;
-}
+// The positions of `index` (contiguous) in row-major order, beside them x with the indexed axis left out; the innermost
+// axis apart, for loops over it.
+struct IndexRows {
+  enum { kIndex, kX };
+  LoopNest<2> outer;
+  int64_t length, stride;  // of the innermost axis; the stride is that of x
 
-template <class F> static void each_index_row(const Walk& w, int64_t begin, int64_t end, F&& f) {
-  Cursor at(w.axes, w.n - 1, 0, 0, begin);
-  for (int64_t row = begin; row < end; ++row, at.next()) f(at.to, at.from);
-}
+  IndexRows(const Array& index, const Array& x, int64_t axis) {
+    int64_t strides[kMaxDims], dense = 1;
+    for (int d = index.ndim - 1; d >= 0; --d) {
+      strides[d] = dense;
+      dense *= index.shape[d];
+    }
+    for (int d = 0; d < index.ndim; ++d)
+      outer.push({index.shape[d], {strides[d], d == axis ? 0 : x.strides[d]}});
+    const LoopAxis<2> inner = outer.pop();
+    length = inner.length;
+    stride = inner.strides[kX];
+  }
+  // f(number of the first position, offset in x) for the rows [begin, end).
+  template <class F> void each(int64_t begin, int64_t end, F&& f) const {
+    LoopCursor<2> at(outer, outer.count, begin);
+    for (int64_t row = begin; row < end; ++row, at.next()) f(at.offsets[kIndex], at.offsets[kX]);
+  }
+};
 
 // out[i, j, ...] = x[index[i, j, ...], j, ...] for axis params[0] = 0, and so on
 static void gather(const Args& a) {
@@ -262,15 +237,15 @@ static void gather(const Args& a) {
   const Scratch<int64_t> positions(n);
   find_positions("gather", index, axis, x.shape[axis], positions.get());
   if (n == 0) return;
-  const Walk w = walk_index(index, x, axis);
-  const Axis inner = w.axes[w.n - 1];
-  const int64_t stride = x.strides[axis], grain = 16384 / inner.size;
-  with_item_type(x, [&](const auto* from) {
-    auto* to = out.as<std::remove_const_t<std::remove_pointer_t<decltype(from)>>>();
-    parallel_ranges(w.rows(), grain > 0 ? grain : 1, [&](int64_t begin, int64_t end) {
-      each_index_row(w, begin, end, [&](int64_t base, int64_t first) {
-        for (int64_t j = 0; j < inner.size; ++j)
-          to[first + j] = from[base + j * inner.to + positions[first + j] * stride];
+  const IndexRows rows(index, x, axis);
+  const int64_t stride = x.strides[axis], grain = 16384 / rows.length;
+  with_bits(x.dtype, [&]<class T>() {
+    const T* from = x.as<const T>();
+    T* to = out.as<T>();
+    parallel_ranges(rows.outer.size(), grain > 0 ? grain : 1, [&](int64_t begin, int64_t end) {
+      rows.each(begin, end, [&](int64_t first, int64_t base) {
+        for (int64_t j = 0; j < rows.length; ++j)
+          to[first + j] = from[base + j * rows.stride + positions[first + j] * stride];
       });
     });
   });
@@ -283,11 +258,10 @@ static void gather_backward(const Args& a) {
   const Scratch<int64_t> positions(n);
   find_positions("gather_backward", index, axis, dx.shape[axis], positions.get());
   if (size == 0) return;
-  const Walk w = walk_index(index, dx, axis);
-  const Axis inner = w.axes[w.n - 1];
-  with_floats(dx, [&](auto* to) {
-    using T = std::remove_pointer_t<decltype(to)>;
+  const IndexRows rows(index, dx, axis);
+  with_float(dx.dtype, [&]<class T>() {
     using A = compute_t<T>;
+    T* to = dx.as<T>();
     const Scratch<A> wide(std::is_same_v<T, A> ? 0 : size);
     A* sums;
     if constexpr (std::is_same_v<T, A>) sums = to;
@@ -295,9 +269,9 @@ static void gather_backward(const Args& a) {
     memset(sums, 0, size * sizeof(A));
     const T* from = dout.as<const T>();
     if (n > 0) {
-      each_index_row(w, 0, w.rows(), [&](int64_t base, int64_t first) {
-        for (int64_t j = 0; j < inner.size; ++j)
-          sums[base + j * inner.to + positions[first + j] * stride] += load(from + first + j);
+      rows.each(0, rows.outer.size(), [&](int64_t first, int64_t base) {
+        for (int64_t j = 0; j < rows.length; ++j)
+          sums[base + j * rows.stride + positions[first + j] * stride] += load(from + first + j);
       });
     }
     if constexpr (!std::is_same_v<T, A>) round_row(to, sums, size);
@@ -329,20 +303,21 @@ static void assign_at(const char* operation, const Array& target, const Array& i
     row_value.shape[d] = value.shape[skipped + d];
     row_value.strides[d] = value.strides[skipped + d];
   }
-  const Walk block = plan_copy(row, row_value);
+  const CopyNest block = plan_copy(row, row_value);
   Array values = value;  // the axes of value that belong to indices
   values.ndim = static_cast<uint8_t>(skipped);
-  const Walk w = pair_axes(indices, values);
-  Cursor at(w.axes, w.n, 0, 0, 0);
-  with_item_type(target, [&](auto* to) {
-    using T = std::remove_pointer_t<decltype(to)>;
+  const Array* const arrays[] = {&indices, &values};
+  const LoopNest<2> nest = loop_over<2>(arrays);
+  LoopCursor<2> at(nest, nest.count, 0);
+  with_bits(target.dtype, [&]<class T>() {
+    T* to = target.as<T>();
     for (int64_t i = 0; i < n; ++i, at.next()) {
       int64_t place = positions[i], offset = 0;
       for (int d = lead - 1; d > 0; --d) {
         offset += place % target.shape[d] * target.strides[d];
         place /= target.shape[d];
       }
-      copy_elements(to + offset + place * target.strides[0], value.as<const T>() + at.from, block);
+      copy_elements(to + offset + place * target.strides[0], value.as<const T>() + at.offsets[1], block);
     }
   });
 }

@@ -5,7 +5,8 @@
 // hyperparameters with a row for each parameter group: everything that changes from step to step lies in memory.
 // Arithmetic follows PyTorch's CPU implementation operation by operation, in the parameter's dtype (float32 for the
 // 16-bit floats, whose moments are float32).
-#include "movement/strided.inl"
+#include "common/math.inl"
+#include "common/strided_copy.inl"
 
 constexpr int64_t kOptimBlock = 512;    // 16-bit parameters are widened by blocks
 constexpr int64_t kOptimGrain = 65536;  // elements of one chunk: 10-20 us
@@ -15,15 +16,8 @@ class Dense {
  public:
   explicit Dense(const Array& x)
       : array_(x), copied_(!x.contiguous()), copy_(copied_ ? x.size() * item_size(x.dtype) : 0) {
-    dense_ = x;
-    if (!copied_) return;
-    dense_.data = copy_.get();
-    int64_t stride = 1;
-    for (int d = x.ndim - 1; d >= 0; --d) {
-      dense_.strides[d] = stride;
-      stride *= x.shape[d];
-    }
-    copy_array(dense_, x);
+    dense_ = copied_ ? contiguous_at(copy_.get(), x) : x;
+    if (copied_) copy_array(dense_, x);
   }
   char* data() const { return dense_.as<char>(); }
   void write_back() const {
@@ -127,15 +121,6 @@ template <class T, class F> static void by_blocks(T* p, const T* g, int64_t n, F
   }
 }
 
-template <class F> static void with_float_type(DType dtype, F&& f) {
-  switch (dtype) {
-    case DType::float16: return f(half_t{});
-    case DType::bfloat16: return f(bfloat16_t{});
-    case DType::float32: return f(float{});
-    default: return f(double{});
-  }
-}
-
 // ---- Adam ---------------------------------------------------------------------------------------------------------
 // g += weight_decay p (or, decoupled, p *= 1 - lr weight_decay); m += (1 - beta1) (g - m);
 // v = beta2 v + (1 - beta2) g^2; p -= lr / (1 - beta1^t) m / (sqrt(v) / sqrt(1 - beta2^t) + eps)
@@ -203,8 +188,7 @@ static void adam(const Args& a) {
     last = t;
   }
   update_all(lists, [&](int k, char* p, const char* g, char* m, char* v, int64_t n) {
-    with_float_type(lists.parameter(k).dtype, [&](auto type) {
-      using T = decltype(type);
+    with_float(lists.parameter(k).dtype, [&]<class T>() {
       using C = compute_t<T>;
       const AdamScalars<C> s = rounded<C>(scalars[k]);
       const bool decay = lists.hyper(k, kAdamDecay) != 0;
@@ -250,8 +234,7 @@ static void sgd(const Args& a) {
   update_all(lists, [&](int k, char* p, const char* g, char* b, char*, int64_t n) {
     const auto h = [&](int column) { return lists.hyper(k, column); };
     const bool nesterov = h(kNesterov) != 0, momentum = lists.moments > 0 && h(kMomentum) != 0;
-    with_float_type(lists.parameter(k).dtype, [&](auto type) {
-      using T = decltype(type);
+    with_float(lists.parameter(k).dtype, [&]<class T>() {
       using C = compute_t<T>;
       const C sign = h(kSgdMaximize) != 0 ? C(-1) : C(1), decay = static_cast<C>(h(kSgdDecay)),
               rate = static_cast<C>(-h(kSgdLr));
@@ -270,7 +253,8 @@ static void sgd(const Args& a) {
 }
 
 // ---- clipping -----------------------------------------------------------------------------------------------------
-// Sums are taken in float64 in the order of 16 lanes, of blocks, then of pieces: the same bits for any number of threads.
+// Sums are taken in float64 in the order of 16 lanes, of blocks, then of pieces: the same bits for any number of
+// threads.
 constexpr int kSumLanes = 16;
 
 static inline double larger(double x, double y) { return y > x || y != y ? y : x; }  // NaN stays
@@ -322,8 +306,8 @@ static void clip_grad_norm(const Args& a) {
   const auto size = [&](int k) { return a.in(k).contiguous() ? a.in(k).size() : 0; };
   const auto measured = [&](const Array& x, const char* data, int64_t begin, int64_t end) {
     double result = 0;
-    with_float_type(x.dtype, [&](auto type) {
-      const auto* from = reinterpret_cast<const decltype(type)*>(data) + begin;
+    with_float(x.dtype, [&]<class T>() {
+      const T* from = reinterpret_cast<const T*>(data) + begin;
       const int64_t count = end - begin;
       result = largest      ? measure<kLargest>(from, count, power)
                : power == 2 ? measure<kSquares>(from, count, power)
@@ -351,14 +335,13 @@ static void clip_grad_norm(const Args& a) {
   const double factor = max_norm / (norm + 1e-6);
   if (factor >= 1) return;  // a NaN norm scales: the gradients become NaN, as in PyTorch
   each_piece(n, size, [&](int k, int64_t begin, int64_t end, int64_t) {
-    with_float_type(a.in(k).dtype,
-                    [&](auto type) { scale_by(a.in(k).as<decltype(type)>() + begin, end - begin, factor); });
+    with_float(a.in(k).dtype, [&]<class T>() { scale_by(a.in(k).as<T>() + begin, end - begin, factor); });
   });
   for (int k = 0; k < n; ++k) {
     if (a.in(k).contiguous()) continue;
     const Dense g(a.in(k));
-    with_float_type(a.in(k).dtype,
-                    [&](auto type) { scale_by(reinterpret_cast<decltype(type)*>(g.data()), a.in(k).size(), factor); });
+    with_float(a.in(k).dtype,
+               [&]<class T>() { scale_by(reinterpret_cast<T*>(g.data()), a.in(k).size(), factor); });
     g.write_back();
   }
 }

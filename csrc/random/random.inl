@@ -8,6 +8,8 @@
 //   32-bit draws: element i is word i / 16 % 4 of block 16 (i / 64) + i % 16
 //   64-bit draws: element i is words 2 h, 2 h + 1 (low, high), h = i / 16 % 2, of block 16 (i / 32) + i % 16
 // Integers and uniforms use exact operations only: the same bits on every device.
+#include "common/dtypes.inl"
+#include "common/math.inl"
 
 typedef uint64_t Lanes __attribute__((vector_size(kVectorBytes)));
 constexpr int kBlocks = 16;              // of a group
@@ -205,21 +207,11 @@ template <class T> static void normal_as(const Args& a, T* to) {
   }
 }
 
-template <class F> static void with_float_output(const Args& a, F&& f) {
-  const Array& out = a.out();
-  switch (out.dtype) {
-    case DType::float16: return f(a, out.as<half_t>());
-    case DType::bfloat16: return f(a, out.as<bfloat16_t>());
-    case DType::float32: return f(a, out.as<float>());
-    default: return f(a, out.as<double>());
-  }
-}
-
 static void uniform(const Args& a) {
-  with_float_output(a, [](const Args& args, auto* to) { uniform_as(args, to); });
+  with_float(a.out().dtype, [&]<class T>() { uniform_as(a, a.out().as<T>()); });
 }
 static void normal(const Args& a) {
-  with_float_output(a, [](const Args& args, auto* to) { normal_as(args, to); });
+  with_float(a.out().dtype, [&]<class T>() { normal_as(a, a.out().as<T>()); });
 }
 
 // low + floor(range w / 2^64), w a 64-bit word: a value's probability is off by at most 2^-64. params: low, range (as
@@ -250,14 +242,7 @@ template <class T> static void randint_as(const Args& a, T* to) {
 }
 
 static void randint(const Args& a) {
-  const Array& out = a.out();
-  switch (out.dtype) {
-    case DType::uint8:
-    case DType::int8: return randint_as(a, out.as<uint8_t>());
-    case DType::int16: return randint_as(a, out.as<int16_t>());
-    case DType::int32: return randint_as(a, out.as<int32_t>());
-    default: return randint_as(a, out.as<int64_t>());
-  }
+  with_integer(a.out().dtype, [&]<class T>() { randint_as(a, a.out().as<std::make_unsigned_t<T>>()); });
 }
 
 // ---- masks --------------------------------------------------------------------------------------------------------
@@ -301,12 +286,12 @@ template <class T> static void scale_kept(const Args& a, State s, T* to) {
 static void dropout(const Args& a) {
   const State s = advance(a.in(1), a.out().size(), 1);
   if (const Array& saved = a.out(1)) memcpy(saved.data, &s, sizeof s);
-  with_float_output(a, [=](const Args& args, auto* to) { scale_kept(args, s, to); });
+  with_float(a.out().dtype, [&]<class T>() { scale_kept(a, s, a.out().as<T>()); });
 }
 
 static void dropout_backward(const Args& a) {
   const State s = read_state(a.in(1));
-  with_float_output(a, [=](const Args& args, auto* to) { scale_kept(args, s, to); });
+  with_float(a.out().dtype, [&]<class T>() { scale_kept(a, s, a.out().as<T>()); });
 }
 
 // ---- permutation --------------------------------------------------------------------------------------------------

@@ -1,13 +1,13 @@
 // Reductions: sum, mean, max, min, all, argmax, argmin, logsumexp over any set of axes of an array with any strides.
 //
-// They read each element once and do next to nothing with it: memory bounds them. So the layout decides (layout.inl):
-// rows are folded in 64 lanes, columns a tile at a time with partial results in L1, both straight from the input.
-// 16-bit floats are widened block by block; float sums end in double, integer sums are int64.
+// They read each element once and do next to nothing with it: memory bounds them. So the layout decides
+// (common/reduction.inl): rows are folded in 64 lanes, columns a tile at a time with partial results in L1, both straight
+// from the input. 16-bit floats are widened block by block; float sums end in double, integer sums are int64.
 //
 // Parameters: 0 bit mask of the reduced axes; mean: 1 the number of elements divided by.
 
-#include "reduce/fold.inl"
-#include "reduce/layout.inl"
+#include "common/dtypes.inl"
+#include "common/reduction.inl"
 
 // ---- sum, mean ----------------------------------------------------------------------------------------------------
 // Floats are summed in their compute type within a block, integers in int64.
@@ -20,7 +20,7 @@ template <class C_> struct Sum {
 
   P identity() const { return 0; }
   __attribute__((noinline)) void run(const C* x, int64_t n, int64_t, P& p) const {
-    if constexpr (kFloat) p += fold_array<Add>(x, n, C(0));
+    if constexpr (kFloat) p += fold_array<Plus>(x, n, C(0));
     else p += sum_block<L>(n, [=](int64_t i) DLCORE_MAP { return static_cast<L>(x[i]); });
   }
   __attribute__((noinline)) void columns(const C* x, int64_t ld, int64_t rows, int64_t w, int64_t, P* p) const {
@@ -62,7 +62,7 @@ template <class C_, class Join> struct Extremum {
       const C *x1 = x + ld, *x2 = x + 2 * ld, *x3 = x + 3 * ld;
       int64_t c = 0;
       for (; c + kLane <= w; c += kLane)
-        write(p + c, join(read(p + c), join(join(read(x + c), read(x1 + c)), join(read(x2 + c), read(x3 + c)))));
+        vstore(p + c, join(vload(p + c), join(join(vload(x + c), vload(x1 + c)), join(vload(x2 + c), vload(x3 + c)))));
       for (; c < w; ++c)
         for (const C* y : {x, x1, x2, x3}) update(p[c], y[c]);
     }
@@ -89,10 +89,10 @@ template <class C_, class Join> struct ArgExtremum {
     int64_t i = 0;
     constexpr int kLane = kVectorBytes / sizeof(C), kGroup = 4 * kLane;
     for (; i + kGroup <= n; i += kGroup) {
-      auto hit = native<C>{} != native<C>{};
+      auto hit = vec<C>{} != vec<C>{};
 #pragma GCC unroll 4
       for (int j = 0; j < kGroup; j += kLane) {
-        const native<C> y = read(x + i + j);
+        const vec<C> y = vload(x + i + j);
         hit |= (y == best) | (y != y);
       }
       int64_t words[kVectorBytes / 8], any = 0;
@@ -111,17 +111,17 @@ template <class C_, class Join> struct ArgExtremum {
   __attribute__((noinline)) void columns(const C* x, int64_t ld, int64_t rows, int64_t w, int64_t position,
                                          P* p) const {
     constexpr int kLane = kVectorBytes / sizeof(C);
-    using Index = std::remove_reference_t<decltype((native<C>{} == native<C>{})[0])>;  // a block has at most 64 rows
+    using Index = std::remove_reference_t<decltype((vec<C>{} == vec<C>{})[0])>;  // a block has at most 64 rows
     C best[1024];
     Index index[1024];
     for (int64_t c = 0; c < w; ++c) best[c] = p[c].value, index[c] = -1;
     for (int64_t r = 0; r < rows; ++r, x += ld) {
       int64_t c = 0;
       for (; c + kLane <= w; c += kLane) {
-        const native<C> y = read(x + c), old = read(best + c);
+        const vec<C> y = vload(x + c), old = vload(best + c);
         const auto better = Join::beats(y, old) & (old == old);
-        write(best + c, better ? y : old);
-        write(index + c, better ? native<Index>{} + static_cast<Index>(r) : read(index + c));
+        vstore(best + c, better ? y : old);
+        vstore(index + c, better ? vec<Index>{} + static_cast<Index>(r) : vload(index + c));
       }
       for (; c < w; ++c)
         if (beats(x[c], best[c])) best[c] = x[c], index[c] = static_cast<Index>(r);
@@ -184,32 +184,11 @@ template <class C_> struct LogSumExp {
 
 // ---- kernels ------------------------------------------------------------------------------------------------------
 template <class T, class Out, class Op> static void reduce(const Args& a, const Op& op) {
-  Reduction<Op, T, Out>(op, a.in(0), a.out(), a.integer(0))();
-}
-
-// f.template operator()<T>() for the stored type T.
-template <class F> static void with_float(DType t, F&& f) {
-  switch (t) {
-    case DType::float16: return f.template operator()<half_t>();
-    case DType::bfloat16: return f.template operator()<bfloat16_t>();
-    case DType::float32: return f.template operator()<float>();
-    default: return f.template operator()<double>();
-  }
-}
-template <class F> static void with_any(DType t, F&& f) {
-  switch (t) {
-    case DType::bool_:
-    case DType::uint8: return f.template operator()<uint8_t>();
-    case DType::int8: return f.template operator()<int8_t>();
-    case DType::int16: return f.template operator()<int16_t>();
-    case DType::int32: return f.template operator()<int32_t>();
-    case DType::int64: return f.template operator()<int64_t>();
-    default: return with_float(t, f);
-  }
+  reduce_axes<T, Out>(op, a.in(0), a.out(), a.integer(0));
 }
 
 static void sum(const Args& a) {
-  with_any(a.in(0).dtype, [&]<class T>() {
+  with_dtype(a.in(0).dtype, [&]<class T>() {
     reduce<T, std::conditional_t<std::is_integral_v<T>, int64_t, T>>(a, Sum<wide_t<T>>{});
   });
 }
@@ -217,14 +196,14 @@ static void mean(const Args& a) {
   with_float(a.in(0).dtype, [&]<class T>() { reduce<T, T>(a, Sum<wide_t<T>>{static_cast<double>(a.integer(1))}); });
 }
 template <class Join> static void extremum(const Args& a) {
-  with_any(a.in(0).dtype, [&]<class T>() { reduce<T, T>(a, Extremum<wide_t<T>, Join>{}); });
+  with_dtype(a.in(0).dtype, [&]<class T>() { reduce<T, T>(a, Extremum<wide_t<T>, Join>{}); });
 }
 static void all(const Args& a) {  // the smallest of booleans; of none it is true, as a byte 1
   extremum<Smaller>(a);
   if (a.in(0).size() == 0) std::memset(a.out().data, 1, static_cast<size_t>(a.out().size()));
 }
 template <class Join> static void arg_extremum(const Args& a) {
-  with_any(a.in(0).dtype, [&]<class T>() { reduce<T, int64_t>(a, ArgExtremum<wide_t<T>, Join>{}); });
+  with_dtype(a.in(0).dtype, [&]<class T>() { reduce<T, int64_t>(a, ArgExtremum<wide_t<T>, Join>{}); });
 }
 static void logsumexp(const Args& a) {
   with_float(a.in(0).dtype, [&]<class T>() { reduce<T, T>(a, LogSumExp<wide_t<T>>{}); });

@@ -62,4 +62,4 @@ template <class Work> void together(const Array& times, const Work& work) {
 }  // namespace dlcore
 
 #define DLCORE_BODY "roofs/roofs.inl"
-#include "core/each_isa.h"
+#include "common/each_isa.h"

@@ -1,4 +1,5 @@
 // See roofs.cpp. One kernel body for each roof; nothing here is called but to be timed.
+#include "common/simd.inl"
 
 constexpr int64_t kBlock = 4 * kVectorBytes;
 constexpr int kChains = 12;  // two FMA units of latency 4 need 8; 16 registers hold 12 and two constants

@@ -5,8 +5,8 @@
 // exponential, about 15 vector instructions, bound it alike. Sums are taken in blocks and end in double.
 // A line that holds +inf, or nothing but -inf, gives NaN, as the formula does.
 
-#include "reduce/fold.inl"
-#include "softmax/lines.inl"
+#include "common/dtypes.inl"
+#include "common/lines.inl"
 
 template <class C> struct Softmax {
   int64_t n;
@@ -94,12 +94,7 @@ template <template <class> class Op, class T> static void along_axis(const Args&
 }
 
 template <template <class> class Op> static void each_float(const Args& a) {
-  switch (a.in(0).dtype) {
-    case DType::float16: return along_axis<Op, half_t>(a);
-    case DType::bfloat16: return along_axis<Op, bfloat16_t>(a);
-    case DType::float32: return along_axis<Op, float>(a);
-    default: return along_axis<Op, double>(a);
-  }
+  with_float(a.in(0).dtype, [&]<class T>() { along_axis<Op, T>(a); });
 }
 
 static const Kernel kernels[] = {

@@ -9,47 +9,57 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
-from dlcore import _C
 from dlcore._autograd import no_grad
 from dlcore._device import Device
 from dlcore._tensor import full
 from dlcore.dtypes import as_dtype, float32, int64
-from dlcore.op import Op, Spec
+from dlcore.op import REGISTRY, Op, Spec, as_given
 
-__all__ = ["COPY", "DOT", "FMA", "READ", "measure_gpu"]
+__all__ = ["measure_gpu", "roof_copy", "roof_dot", "roof_fma", "roof_read"]
 
 TILE = (128, 128, 64)  # as in kernels/roofs/roofs.py
 FMA_BLOCK, UNROLL = 2048, 8
 
 
 class _Loop(Op):
-    """A row that is in no registry: nobody's operation."""
+    """A loop of a kernel as an operation, so that it can be launched; it is in no registry."""
 
-    def __post_init__(self) -> None:
-        self.call = _C.Function(self)
+    promote = staticmethod(as_given)
+
+    def __init__(self, rule: Callable[..., Any], **given: Any):
+        super().__init__(rule, **given)
+        del REGISTRY[self.name]
 
 
-COPY = _Loop(
-    name="roof_copy", doc="A copy.", inputs="x", promote=None,
-    infer=lambda x: Spec(x.shape, x.dtype), kernels={"cuda": "roofs.roofs:copy"},
-)  # fmt: skip
-READ = _Loop(
-    name="roof_read", doc="Sums, one a block.", inputs="x", promote=None, attrs={"blocks": 1},
-    infer=lambda x, blocks: Spec((blocks,), int64), kernels={"cuda": "roofs.roofs:read"},
-)  # fmt: skip
-FMA = _Loop(
-    name="roof_fma", doc="x * a + b, 8 * steps times.", inputs="x", promote=None,
-    attrs={"steps": 1, "a": 0.5, "b": 1.0},
-    infer=lambda x, steps, a, b: Spec(x.shape, x.dtype), kernels={"cuda": "roofs.roofs:fma"},
-)  # fmt: skip
-DOT = _Loop(
-    name="roof_dot", doc="steps * (x @ y), once a block.", inputs="x y", promote=None,
-    attrs={"blocks": 1, "steps": 1, "precision": "tf32"},
-    infer=lambda x, y, blocks, steps, precision: Spec((blocks, *TILE[:2]), float32),
-    kernels={"cuda": "roofs.roofs:dot"},
-)  # fmt: skip
+_loop = _Loop.definition
+
+
+@_loop(kernels={"cuda": "roofs.roofs:copy"})
+def roof_copy(x: Spec) -> Spec:
+    """A copy."""
+    return Spec(x.shape, x.dtype)
+
+
+@_loop(kernels={"cuda": "roofs.roofs:read"})
+def roof_read(x: Spec, blocks: int = 1) -> Spec:
+    """Sums, one a block."""
+    return Spec((blocks,), int64)
+
+
+@_loop(kernels={"cuda": "roofs.roofs:fma"})
+def roof_fma(x: Spec, steps: int = 1, a: float = 0.5, b: float = 1.0) -> Spec:
+    """x * a + b, 8 * steps times."""
+    return Spec(x.shape, x.dtype)
+
+
+@_loop(kernels={"cuda": "roofs.roofs:dot"})
+def roof_dot(
+    x: Spec, y: Spec, blocks: int = 1, steps: int = 1, precision: Literal["tf32", "tf32x3", "ieee"] = "tf32"
+) -> Spec:
+    """steps * (x @ y), once a block."""
+    return Spec((blocks, *TILE[:2]), float32)
 
 
 class Scale(NamedTuple):
@@ -77,8 +87,8 @@ def measure_gpu(place: Device, quick: bool, told: Callable[[float, str], None]) 
         for k, size in enumerate(scale.sizes):
             told(0.7 * k / len(scale.sizes), f"copy and read, {size >> 10} KiB")
             half, whole = words[: size // 16], words[: size // 8]
-            copy.append((size, size / timed(lambda x=half: COPY.call(x), scale.seconds)))
-            read.append((size, size / timed(lambda x=whole: READ.call(x, scale.blocks), scale.seconds)))
+            copy.append((size, size / timed(lambda x=half: roof_copy(x), scale.seconds)))
+            read.append((size, size / timed(lambda x=whole: roof_read(x, scale.blocks), scale.seconds)))
         del words
         told(0.7, "FMA")
         fma = _arithmetic(place, scale, timed)
@@ -95,12 +105,12 @@ def _arithmetic(place: Device, scale: Scale, timed: Callable[..., float]) -> dic
     for name, steps in (("float32", 4 * scale.steps), ("float64", scale.steps)):
         x = full((scale.blocks * 2 * FMA_BLOCK,), 2.0, dtype=as_dtype(name), device=place)
         done = 2 * x.size * UNROLL * steps
-        found[name] = done / timed(lambda x=x, steps=steps: FMA.call(x, steps), scale.seconds)
+        found[name] = done / timed(lambda x=x, steps=steps: roof_fma(x, steps), scale.seconds)
     m, n, k = TILE
     for name, dtype in (("float16", "float16"), ("bfloat16", "bfloat16"), ("tf32", "float32")):
         x, y = (full(shape, 1 / 64, dtype=as_dtype(dtype), device=place) for shape in ((m, k), (k, n)))
         done = 2 * m * n * k * scale.blocks * scale.steps
-        seconds = timed(lambda x=x, y=y: DOT.call(x, y, scale.blocks, scale.steps), scale.seconds)
+        seconds = timed(lambda x=x, y=y: roof_dot(x, y, scale.blocks, scale.steps), scale.seconds)
         found[name] = done / seconds
     return found
 

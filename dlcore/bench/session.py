@@ -24,10 +24,10 @@ import numpy as np
 import dlcore
 from dlcore._autograd import grad
 from dlcore._capture import capture
+from dlcore._commands import work
 from dlcore._device import Device
-from dlcore._explain import work
 from dlcore._tensor import Tensor, empty
-from dlcore.bench.cases import Case, Program
+from dlcore.bench.cases import Case, Snippet
 from dlcore.bench.machine import cache_bytes
 from dlcore.dtypes import DType, as_dtype, bfloat16
 from dlcore.errors import CaptureError
@@ -182,16 +182,16 @@ class Session:
     # ---- measuring --------------------------------------------------------------------------------------------------
 
     def measure(
-        self, case: Case | Program, cache: str = "warm", rounds: int = 7, seconds: float = 0.03, again: bool = True
+        self, case: Case | Snippet, cache: str = "warm", rounds: int = 7, seconds: float = 0.03, again: bool = True
     ) -> Measurement:
         """Times a case in all engines that have it, in turns of ``seconds``; their results are compared first."""
         return self.sample(case, cache, rounds, seconds, again)[0]
 
     def sample(
-        self, case: Case | Program, cache: str = "warm", rounds: int = 7, seconds: float = 0.03, again: bool = True
+        self, case: Case | Snippet, cache: str = "warm", rounds: int = 7, seconds: float = 0.03, again: bool = True
     ) -> tuple[Measurement, dict[str, list[float]]]:
         """What `measure` returns, and the samples that it was made from: engine -> seconds a call."""
-        requests = self._program(case) if isinstance(case, Program) else self._requests(case, cache)
+        requests = self._snippet(case) if isinstance(case, Snippet) else self._requests(case, cache)
         found = self._described(case, cache)
         twin = {AGAIN: requests[found.own]} if again else {}
         ready = self._prepared({found.own: requests[found.own], **twin, **requests}, found, case, seconds)
@@ -212,7 +212,7 @@ class Session:
         return found, {e: [seconds for seconds, _ in samples[e]] for e in found.engines}
 
     def _prepared(
-        self, requests: Mapping[str, Any], found: Measurement, case: Case | Program, seconds: float
+        self, requests: Mapping[str, Any], found: Measurement, case: Case | Snippet, seconds: float
     ) -> dict[str, tuple[str, str]]:
         """Engines whose results agree with dlcore's -> the worker's name, and the key of what it is to time."""
         ready: dict[str, tuple[str, str]] = {}
@@ -259,8 +259,8 @@ class Session:
         self.versions[library] = worker.version
         return worker
 
-    def _described(self, case: Case | Program, cache: str) -> Measurement:
-        if isinstance(case, Program):
+    def _described(self, case: Case | Snippet, cache: str) -> Measurement:
+        if isinstance(case, Snippet):
             return Measurement(
                 case.name, case.name, "dispatch", "", "float32", "program", cache, self.threads, self.device,
                 case.flops, case.bytes, 0, own=case.own,
@@ -269,22 +269,22 @@ class Session:
         flops, moved = case.work if case.mode != "both" else _work_of_both(case)
         return Measurement(
             case.name, case.op.name, family, case.shape, case.dtype.name, case.mode, cache, self.threads, self.device,
-            flops, moved, case.bytes, case.size.why,
+            flops, moved, case.bytes, case.workload.why,
         )  # fmt: skip
 
     # ---- what workers are told --------------------------------------------------------------------------------------
 
-    def _program(self, case: Program) -> dict[str, dict[str, Any]]:
+    def _snippet(self, case: Snippet) -> dict[str, dict[str, Any]]:
         request = {"stmt": case.stmt, "check": case.check or case.stmt}
         return {e: request | {"key": e, "setup": setup} for e, setup in self.engines(case).items()}
 
-    def engines(self, case: Case | Program) -> dict[str, Any]:
+    def engines(self, case: Case | Snippet) -> dict[str, Any]:
         """The engines that a case is timed in, each with its way to do it."""
-        if isinstance(case, Program):
+        if isinstance(case, Snippet):
             ways = case.setup if isinstance(case.setup, Mapping) else dict.fromkeys(case.engines, case.setup)
             return {e: way for e, way in ways.items() if e.partition(" ")[0] in ("dlcore", *self.libraries)}
         found: dict[str, Any] = {"dlcore": None}
-        for engine, way in case.peers.items():
+        for engine, way in case.baselines.items():
             library, space, rest = engine.partition(" ")
             for name in (library, "cupy") if library == "numpy" else (library,):
                 if name in self.libraries and _takes_part(engine, case):
@@ -295,17 +295,18 @@ class Session:
         """Engine -> the request that prepares it."""
         inputs = case.arrays() + ([case.dout()] if case.mode == "both" else [])  # the result's gradient last
         arrays = [self._save(k, x) for k, x in enumerate(inputs)]
-        op, attrs = case.op, dict(zip(case.op.attrs, case.attrs, strict=True))
+        op, attrs = case.op, dict(zip(case.op.attribute_names, case.attrs, strict=True))
+        places, unpack = _places(case)
         common: dict[str, Any] = {
             "file": self.file,
-            "arrays": arrays, "mode": case.mode, "variadic": op.variadic, "names": list(op.input_names),
+            "arrays": arrays, "mode": case.mode, "places": places, "unpack": unpack,
             "present": [s is not None and not s.weak for s in case.specs], "leaves": case.leaves,
             "copies": self._copies(case, cache), "writes": case.written, "scalar": np.ndim(inputs[-1]) == 0,
         }  # fmt: skip
         passed = ", ".join([*op.input_names, *(f"attribute_{k}" for k in range(len(attrs)))])
         own = {f"attribute_{k}": _source(v, "dl") for k, v in enumerate(attrs.values())}
         requests = {"dlcore": common | {
-            "key": "dlcore", "setup": f"f = row({op.name!r})", "expression": f"f({passed})",
+            "key": "dlcore", "setup": f"f = operation({op.name!r})", "expression": f"f({passed})",
             "attributes": own, "needs_out": False,
         }}  # fmt: skip
         for engine, way in self.engines(case).items():
@@ -334,13 +335,23 @@ class Session:
         return {"path": path, "dtype": x.dtype.name, "transposed": transposed}
 
 
+def _places(case: Case) -> tuple[list[str], dict[str, str]]:
+    """How statements write each operand ("x", "grads[2]"), and what each name is made of."""
+    places, unpack = [], {}
+    for name, at in case.op.signature.positions(case.lengths).items():
+        group = case.op.signature.is_group(name)
+        places += [f"{name}[{k}]" if group else name for k in range(len(at))]
+        unpack[name] = f"list(arrays[{at.start}:{at.stop}])" if group else f"arrays[{at.start}]"
+    return places, unpack
+
+
 def _takes_part(engine: str, case: Case) -> bool:
     """NumPy and CuPy have no gradients and no bfloat16, `out=` none either, and JAX no tape to be kept."""
     library, _, way = engine.partition(" ")
     if library in ("numpy", "cupy"):
         return case.mode == "forward" and bfloat16 not in (case.dtype, *case.attrs)
     if library == "jax":
-        return case.mode != "tracked" and not case.op.variadic and case.written is None
+        return case.mode != "tracked" and not case.op.signature.groups and case.written is None
     return case.mode == "forward" or way != "out"
 
 
@@ -362,7 +373,7 @@ def _work_of_both(case: Case) -> tuple[float, float]:
     specs = case.specs
     given = [s is not None and not s.weak for s in specs]
     tensors = [empty(s.shape, dtype=s.dtype) for s, there in zip(specs, given, strict=True) if s and there]
-    rest = [x for x, there in zip(case.size.operands, given, strict=True) if not there]
+    rest = [x for x, there in zip(case.operands, given, strict=True) if not there]
     for k, tensor in enumerate(tensors):
         tensor.requires_grad = [j for j, there in enumerate(given) if there][k] in case.leaves
     dout = case.dout()
@@ -370,7 +381,7 @@ def _work_of_both(case: Case) -> tuple[float, float]:
     def both(*arguments: Tensor) -> list[Tensor | None]:
         arrays, others = iter(arguments[:-1]), iter(rest)
         operands = [next(arrays) if there else next(others) for there in given]
-        result = case.op.call(operands, *case.attrs) if case.op.variadic else case.op.call(*operands, *case.attrs)
+        result = case.op.call(*case.op.nested(operands, case.lengths), *case.attrs)
         first = result[0] if isinstance(result, tuple) else result
         leaves = [operands[k] for k in case.leaves]
         return list(grad([first], leaves, [arguments[-1]], allow_unused=True))
@@ -387,9 +398,9 @@ def _timing(samples: Sequence[Sequence[float]]) -> Timing:
     return Timing(float(median), float(p20), float(p80), len(samples), float(np.median(host)))
 
 
-def _difference(got: Any, want: Any, case: Case | Program) -> str:
+def _difference(got: Any, want: Any, case: Case | Snippet) -> str:
     """In what results differ from dlcore's beyond rounding; "" if they agree. Random numbers need only their shape."""
-    random, eps = (False, 2.0**-23) if isinstance(case, Program) else (case.op.random, case.dtype.eps)
+    random, eps = (False, 2.0**-23) if isinstance(case, Snippet) else (case.op.random, case.dtype.eps)
     if len(got) != len(want):
         return f"{len(got)} results for {len(want)}"
     for mine, theirs in zip(want, got, strict=True):

@@ -89,8 +89,7 @@ class _nothing:
 
 def _both(request):
     """Forward and backward with a tape: gradients of the leaves, made anew, and the result."""
-    names = request["names"]
-    leaves = [f"{names[0]}[{k}]" if request["variadic"] else names[k] for k in request["leaves"]]
+    leaves = [request["places"][k] for k in request["leaves"]]
     clear = "".join(f"{n}.grad = " for n in leaves) + "None"
     setup = (
         f"{request['setup']}\n"
@@ -114,10 +113,13 @@ class Dlcore(Engine):
         dlcore.set_num_threads(threads)
         self.lib, self.device, self.version = dlcore, dlcore.device(device), dlcore.__version__
         dlcore.set_default_device(self.device)
-        rows = __import__("dlcore._rows", fromlist=["load"])
-        self.load, self.events, self.files = rows.load, None, set()
+        from dlcore._selection import load
+        from dlcore.ops import operations
+
+        operations()
+        self.load, self.events, self.files = load, None, set()
         self.names = {"lib": dlcore, "dl": dlcore, "F": dlcore, "tensor": dlcore.tensor, "nn": nn, "optim": optim,
-                      "row": self.row}  # fmt: skip
+                      "operation": self.operation}  # fmt: skip
         if self.device.backend is not None and hasattr(self.device.backend, "stream"):
             import cupy
 
@@ -128,11 +130,11 @@ class Dlcore(Engine):
             self.files.add(file)
             self.load(file)
 
-    def row(self, name):
-        """The public function of a row."""
-        from dlcore.op import REGISTRY
+    def operation(self, name):
+        """The public function of an operation."""
+        from dlcore.op import function
 
-        return REGISTRY[name].call
+        return function(name)
 
     def array(self, array, dtype, leaf):
         if dtype == "bfloat16":
@@ -248,10 +250,10 @@ class Jax(Engine):
         return array if array.dtype.kind in "iub" else array.astype(np.float64)
 
     def source(self, request):
-        present = [n for n, given in zip(request["names"], request["present"], strict=True) if given]
+        present = [n for n, given in zip(request["places"], request["present"], strict=True) if given]
         inside = request["expression"]
         if request["mode"] == "both":
-            leaves = ", ".join(request["names"][k] for k in request["leaves"])
+            leaves = ", ".join(request["places"][k] for k in request["leaves"])
             inside = f"(lambda y, pull: (*pull(dy), y))(*jax.vjp(lambda {leaves}: first({inside}), {leaves}))"
             present.append("dy")
         names = ", ".join(present)
@@ -338,7 +340,7 @@ class Statement:
         return found
 
 
-class Row(Statement):
+class OperationStatement(Statement):
     """A row's operation, or how a library does it."""
 
     def __init__(self, engine, request):
@@ -356,13 +358,9 @@ class Row(Statement):
         self.turns = itertools.cycle(list(enumerate(call for _, call, _ in self.sets)))
 
     def _source(self):
-        names, both = self.request["names"], self.mode == "both"
         setup, expression = self.engine.source(self.request)
-        if self.request["variadic"]:
-            unpack = f"{names[0]} = list(arrays{'[:-1]' if both else ''})"
-        else:
-            unpack = "".join(f"{n} = arrays[{k}]\n    " for k, n in enumerate(names)) or "pass"
-        unpack += "\n    dy = arrays[-1]" if both else ""
+        unpack = "\n    ".join(f"{n} = {source}" for n, source in self.request["unpack"].items()) or "pass"
+        unpack += "\n    dy = arrays[-1]" if self.mode == "both" else ""
         setup = setup.replace("\n", "\n    ")
         return LOOP.format(unpack=unpack, setup=setup, expression=expression, needs_out=self.request["needs_out"])
 
@@ -393,7 +391,7 @@ def load(described):
     return (array.T if described["transposed"] else array), described["dtype"]
 
 
-class Program(Statement):
+class SnippetStatement(Statement):
     """A statement with a setup of its own, as a user would write it."""
 
     def __init__(self, engine, request):
@@ -422,7 +420,7 @@ def answer(engine, prepared, request):
             made.close()
         prepared.clear()
         return {}
-    made = prepared[request["key"]] = (Program if "stmt" in request else Row)(engine, request)
+    made = prepared[request["key"]] = (SnippetStatement if "stmt" in request else OperationStatement)(engine, request)
     results = made.check()
     made.samples(request["seconds"])
     return {"results": results}

@@ -15,10 +15,10 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from dlcore._device import default_device
-from dlcore._rows import load as load_rows
-from dlcore._rows import rows
+from dlcore._selection import load as load_operations
+from dlcore._selection import selected
 from dlcore.bench import show
-from dlcore.bench.cases import PROGRAMS, Case, Program, cases
+from dlcore.bench.cases import SNIPPETS, Case, Snippet, cases
 from dlcore.bench.machine import cache_bytes, describe
 from dlcore.bench.results import Results
 from dlcore.bench.roofs import Roofs, measure
@@ -31,7 +31,7 @@ SMALL = 64 << 10  # bytes that a cold cache makes no difference worth timing bel
 BUSY = 0.1  # of the processors' time taken by others: the roofs are not to be trusted
 QUICK_SECONDS = 50.0  # --quick stops asking for more after these
 
-Turn = tuple[Case | Program, str]
+Turn = tuple[Case | Snippet, str]
 
 
 def run(
@@ -54,24 +54,24 @@ def run(
     """Time operations, on random data whose results are compared first, beside the libraries that are installed.
 
     Engines run in processes of their own and take turns; dlcore runs in two, and what they differ by is the noise.
-    Each library gets its best way (out=, inference mode, jit), and the same processors. Every row is timed at the sizes
+    Each library gets its best way (out=, inference mode, jit), and the same processors. Every operation is timed at the sizes
     it lists: "forward"; "tracked", forward with operands that need gradients, where calls are all that counts; "both",
     forward and backward. A warm cache has seen the operands just now; cold means sets of operands taken in turns.
 
     Args:
         op: operations, as "softmax matmul"; default: all.
         family: families of kernels, as "reduce loss".
-        dtype: dtypes; rows of integers are always timed.
+        dtype: dtypes; operations on integers are always timed.
         mode: forward, tracked, both.
         cache: warm, cold.
         device: "cpu" or "cuda"; default: the default device.
         vs: libraries to hold against; default: those installed.
         python: the Python that has them.
         threads: processors for each engine.
-        quick: one size of each row and those that matter most, in float32 from a warm cache, in about a minute.
+        quick: one size of each operation and those that matter most, in float32 from a warm cache, in about a minute.
         rounds: turns of each engine.
         seconds: length of a turn.
-        load: a Python file that makes rows of your own; only they are timed, unless others are named.
+        load: a Python file that defines operations of your own; only they are timed, unless others are named.
         out: write OUT.json and OUT.csv.
         compare: two results, OUT.json of then and of now: what changed beyond the noise; the exit code is 1 where
             something became slower.
@@ -81,12 +81,12 @@ def run(
         before, after = map(Results.load, compare)
         return 1 if show.compared(before, after, console) else 0
     place = device or str(default_device())
-    chosen = load_rows(load) if load else []
+    chosen = load_operations(load) if load else []
     if op or family or not load:
-        chosen += [r for r in rows(op, family) if r not in chosen]
+        chosen += [o for o in selected(op, family) if o not in chosen]
     dtypes = [as_dtype(d) for d in dtype]
     found = cases(chosen, dtypes, mode, place)
-    programs = [] if op or family or load else list(PROGRAMS)
+    programs = [] if op or family or load else list(SNIPPETS)
     turns = _quick(found, programs) if quick else _turns(found, programs, cache, place)
     if not turns:
         raise ValueError("bench: nothing to time: no case has what was asked for")
@@ -108,7 +108,7 @@ def _libraries(asked: Sequence[str] | None, python: str, device: str) -> list[st
     return [name for name in LIBRARIES if name in (there if asked is None else asked)]
 
 
-def _turns(found: Sequence[Case], programs: Sequence[Program], caches: Sequence[str], device: str) -> list[Turn]:
+def _turns(found: Sequence[Case], programs: Sequence[Snippet], caches: Sequence[str], device: str) -> list[Turn]:
     """Each case with each state of the cache that makes a difference to it."""
     turns: list[Turn] = [(p, "warm") for p in programs]
     fits = cache_bytes(device)
@@ -118,14 +118,14 @@ def _turns(found: Sequence[Case], programs: Sequence[Program], caches: Sequence[
     return turns
 
 
-def _quick(found: Sequence[Case], programs: Sequence[Program]) -> list[Turn]:
-    """What matters most, first: sizes marked as quick, then the first of each row, in float32 where it may be."""
+def _quick(found: Sequence[Case], programs: Sequence[Snippet]) -> list[Turn]:
+    """What matters most, first: sizes marked as quick, then the first of each operation, in float32 where it may be."""
     first: dict[str, Case] = {}
     for case in sorted(found, key=lambda c: c.dtype is not float32):
         first.setdefault(case.op.name, case)
-    marked = [c for c in found if c.size.quick == c.mode and c.dtype is first[c.op.name].dtype]
+    marked = [c for c in found if c.workload.quick == c.mode and c.dtype is first[c.op.name].dtype]
     rest = [c for c in first.values() if c not in marked]
-    chosen: list[Case | Program] = [*programs, *marked, *rest]
+    chosen: list[Case | Snippet] = [*programs, *marked, *rest]
     return [(case, "warm") for case in chosen]
 
 
@@ -148,7 +148,7 @@ def _measured(
                 progress.update(task, description=f"{case.name}, {cache}"[:60])
                 try:
                     results.rows.append(session.measure(case, cache, **settings))
-                except Exception as error:  # of this row, a user's for one; the others may work
+                except Exception as error:  # of this operation, a user's for one; the others may work
                     text = str(error)
                     own = text.startswith("bench: ")
                     failures.append(text if own else f"bench: {case.name}: {type(error).__name__}: {text}")

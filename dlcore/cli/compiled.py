@@ -13,7 +13,7 @@ from rich.markup import escape
 from rich.progress import Progress
 from rich.table import Table
 
-from dlcore.cli.programs import DTYPES, Asked, programs, rows
+from dlcore.cli.programs import DTYPES, Asked, programs, with_kernels
 from dlcore.dtypes import DType
 from dlcore.kernels import binary as storage
 from dlcore.kernels.binary import Binary
@@ -58,7 +58,7 @@ def compile_kernels(
     jobs: int,
     report: Path | None,
 ) -> int:
-    """Compiles what the rows' samples need, shows a table of it, and returns the exit code.
+    """Compiles what the samples of the operations need, shows a table of it, and returns the exit code.
 
     ``out``: where a pack of the binaries goes; ``report``: the file that the table in docs/kernels.md goes to.
     """
@@ -101,7 +101,7 @@ def _wanted(
     found: dict[Any, tuple[tuple[int, int], Wanted]] = {}
     broken: dict[str, str] = {}
     with Progress(console=console, transient=True) as progress:
-        for op in progress.track(rows(families), description="planning"):
+        for op in progress.track(with_kernels(families), description="planning"):
             for asked in programs(op, arches, everything):
                 purpose = f"{op.name}, {asked.dtype.name}, {asked.why}"
                 if isinstance(asked.program, Exception):
@@ -238,18 +238,18 @@ def _show(results: Iterable[Result], console: Console) -> None:
 
 _HEAD = """# GPU kernels and what they compile to
 
-Written by `dlcore verify --compile --report docs/kernels.md` (or `make kernels`), which compiles every kernel as the
-rows' samples and some large shapes need it, and reads the result; no GPU takes part. Nothing here was timed, and
-nothing of it has run on a GPU yet.
+Written by `dlcore verify --compile --report docs/kernels.md` (or `make kernels`), which compiles every kernel in the
+ways that the samples of the operations and some large shapes need, and reads the result; no GPU takes part. Nothing
+here was timed, and nothing of it has run on a GPU yet.
 
 A machine with a GPU needs no compiler: `dlcore verify --compile --all --arch sm_90 --out DIR` writes a pack of binaries
-anywhere, and DLCORE_KERNELS=DIR uses it there. Otherwise kernels are compiled when first needed, and kept in
-DLCORE_CACHE (default: `~/.cache/dlcore`).
+on any machine, and DLCORE_KERNELS=DIR makes dlcore use it. Otherwise a kernel is compiled when it is first needed, and
+kept in DLCORE_CACHE (default: `~/.cache/dlcore`).
 
-A cell: registers a thread / KiB of shared memory a block, the matrix instruction, and how global memory is read (tma,
-cp.async, ld.v4: 16 bytes a thread, ld.v2: 8, ld: less). **Problems** are what must not be in compiled code: spills, a
-`trap`, serialised wgmma, more shared or tensor memory than there is, warp specialisation asked for and not done,
-parameters other than those handed over.
+A cell tells the registers of a thread / the KiB of shared memory of a block, the matrix instruction, and how global
+memory is read (tma, cp.async, ld.v4: 16 bytes a thread, ld.v2: 8, ld: less). **Problems** are what must not be in
+compiled code: spills, a `trap`, serialised wgmma, more shared or tensor memory than there is, warp specialisation that
+was asked for and not done, other parameters than those that are passed.
 
 """
 

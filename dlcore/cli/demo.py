@@ -1,4 +1,4 @@
-"""``dlcore demo``: a network learns real data, is validated and tested, saved, loaded, and predicts."""
+"""``dlcore demo``: a network learns from real data, is validated and tested, saved and loaded, and predicts."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _NEXT = """
 
 
 def _typed(command: str) -> str:
-    """What to type for a command of this environment: its path from here, unless the shell finds it by name."""
+    """What to type to run a command of this environment: its name if the shell finds it, else its path."""
     beside = Path(sys.executable).parent / command
     if shutil.which(command) == str(beside) or not beside.exists():
         return command
@@ -57,7 +57,7 @@ def run(data: Source = "auto", epochs: int | None = None, output: Path = Path("d
     Args:
         data: Fashion-MNIST where it is found and else the digits that ship with dlcore, or one of them by name.
         epochs: passes over the training data (default: 5 for Fashion-MNIST, 20 for the digits).
-        output: folder for the model and the picture of the curves.
+        output: the folder for the model and the picture of the curves.
         seed: of the split, the weights and the order of the samples.
     """
     console = Console(highlight=False, soft_wrap=True)
@@ -87,7 +87,7 @@ def run(data: Source = "auto", epochs: int | None = None, output: Path = Path("d
         f"\n[bold]Test[/]    accuracy [bold]{score['accuracy']:.4f}[/], loss {score['loss']:.4f} on {len(task.test):,} "
         f"samples it has never seen; training took {sum(history['seconds']):.1f} s\n"
     )
-    console.print("What it is (rows) and what the network says (columns):")
+    console.print("True classes (rows) and predicted classes (columns):")
     console.print(_confusion_table(score["confusion_matrix"], task.test.classes))
     dl.save(model, path)
     again = dl.load(_network(task.widths), path)
@@ -128,11 +128,11 @@ def _network(widths: tuple[int, ...]) -> nn.Sequential:
 
 def _introduce(console: Console, task: _Task, model: nn.Module) -> None:
     names, found = machine.gpu()
-    place, why = dl.default_device(), found if names else f"no GPU: {found}"
+    device, why = dl.default_device(), found if names else f"no GPU: {found}"
     shape = "x".join(str(n) for n in np.shape(task.test[0][0]))
     count = sum(p.size for p in model.parameters())
     console.print(
-        f"[bold]Device[/]  {place}: {place.name or machine.cpu_model()}, {dl.get_num_threads()} threads ({why})"
+        f"[bold]Device[/]  {device}: {device.name or machine.cpu_model()}, {dl.get_num_threads()} threads ({why})"
     )
     console.print(
         f"[bold]Data[/]    {task.name}: {len(task.train):,} training, {len(task.validation):,} validation and "
@@ -142,7 +142,7 @@ def _introduce(console: Console, task: _Task, model: nn.Module) -> None:
 
 
 def _confusion_table(counts: np.ndarray, classes: tuple[str, ...]) -> Table:
-    """Rows: what it is; columns: what the model says."""
+    """The table of counts: the true class in rows, the predicted one in columns."""
     table = Table(box=None)
     table.add_column(no_wrap=True)
     for i in range(len(classes)):
@@ -162,7 +162,7 @@ def _cell(count: int, total: int, right: bool) -> str:
 
 
 def _show_predictions(console: Console, model: nn.Module, task: _Task) -> None:
-    """Some test images with what the network says of them below."""
+    """Some test images, and below each what the network predicts."""
     count = max(1, min(4, console.width // (task.test[0][0].shape[1] + 8)))  # as many as fit beside each other
     images, labels = task.test[np.arange(count) * (len(task.test) // count)]
     probabilities = np.asarray(dl.softmax(dl.predict(model, images), axis=-1))
@@ -180,7 +180,7 @@ def _verdict(probabilities: np.ndarray, label: int, classes: tuple[str, ...]) ->
 
 
 def _picture(image: np.ndarray) -> str:
-    """An image (H, W) in characters, which are about twice as high as wide."""
+    """An image (H, W) drawn with characters, which are about twice as high as wide."""
     image = image / max(float(image.max()), 1e-9)
     if image.shape[0] > 16:
         image = image[: image.shape[0] // 2 * 2].reshape(-1, 2, image.shape[1]).mean(axis=1)

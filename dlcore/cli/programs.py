@@ -1,38 +1,31 @@
-"""What the rows ask of the GPU: their planners asked for every sample, size, dtype and architecture.
+"""What operations ask of the GPU: their planners asked for every sample, size, dtype and architecture.
 
 No GPU is needed, and large operands are only described, never allocated.
 """
 
 from __future__ import annotations
 
-import importlib
-import pkgutil
 from collections.abc import Iterator, Sequence
-from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 import numpy as np
 
-import dlcore.ops
 from dlcore import _dispatch, testing
 from dlcore.bench.cases import Case
 from dlcore.dtypes import DType, as_dtype, bfloat16, float16, float32, float64
 from dlcore.kernels.launch import Arch, Call, Program, View, contiguous_strides
-from dlcore.op import REGISTRY, Op, Operand, Size, Spec
+from dlcore.op import Input, Op, Spec, Workload, flat
+from dlcore.ops import operations
 
-__all__ = ["DTYPES", "Asked", "ask", "described", "family", "large", "programs", "rows", "title"]
+__all__ = ["DTYPES", "Asked", "ask", "described", "family", "large", "programs", "title", "with_kernels"]
 
 DTYPES = (float32, float16, bfloat16)
-_GPU: Any = SimpleNamespace(type="cuda")
-
-for _module in pkgutil.iter_modules(dlcore.ops.__path__):
-    importlib.import_module(f"dlcore.ops.{_module.name}")  # rows that `import dlcore` leaves for later
 
 
 class Asked(NamedTuple):
     """One Program and what it is for; ``program`` is the planner's error where it raised one.
 
-    ``large``: asked for a size that is timed on GPUs alone.
+    ``large``: asked for a workload that is timed on GPUs alone.
     """
 
     op: Op
@@ -44,66 +37,67 @@ class Asked(NamedTuple):
 
 
 def family(op: Op) -> str:
-    """The family of the row's GPU kernels: "softmax"; empty if it has none."""
-    choices = op.kernels.get("cuda", "")
-    name = choices if isinstance(choices, str) else choices[0][0] if isinstance(choices, Sequence) else ""
-    return name.partition(".")[0] if isinstance(name, str) else ""
+    """The family of the operation's GPU kernels: "softmax"; empty if it has none."""
+    names = [kernel for kernel, _ in op.kernel_choices("cuda") if isinstance(kernel, str)]
+    return names[0].partition(".")[0] if names else ""
 
 
-def rows(families: Sequence[str] = ()) -> list[Op]:
-    """The rows with kernels for the GPU, of all families or of those named."""
-    found = [op for op in REGISTRY.values() if family(op)]
+def with_kernels(families: Sequence[str] = ()) -> list[Op]:
+    """The operations with kernels for the GPU, of all families or of those named."""
+    found = [op for op in operations() if family(op)]
     if unknown := set(families) - {family(op) for op in found}:
-        raise ValueError(f"no row has GPU kernels of the family {', '.join(sorted(unknown))}")
+        raise ValueError(f"no operation has GPU kernels of the family {', '.join(sorted(unknown))}")
     return [op for op in found if not families or family(op) in families]
 
 
 def programs(op: Op, arches: Sequence[Arch], everything: bool = False) -> Iterator[Asked]:
-    """What the row's planners answer, with and without gradients wanted, for each architecture.
+    """What the operation's planners answer, with and without gradients wanted, for each architecture.
 
     ``everything``: float64 too, and operands in every memory layout; otherwise contiguous and 32 or 16 bits wide.
     """
     dtypes = [d for d in op.dtypes if d in DTYPES or (everything and d is float64)] or list(op.dtypes[:1])
     for sample in testing.samples(op):
-        if sample.inputs and not any(isinstance(x, np.ndarray) for x in sample.inputs):  # they stay on the host
+        attrs, lengths = testing.attributes(op, sample), testing.lengths(op, sample)
+        drawn = testing.drawn(op, sample)
+        if drawn and not any(isinstance(x, np.ndarray) for x in drawn):  # they stay on the host
             continue
-        wide = any(isinstance(x, np.ndarray) and x.dtype == np.float64 for x in sample.inputs)
-        for dtype in dtypes if wide else dtypes[:1]:
-            arrays = testing.rounded(sample, dtype)
+        for dtype in dtypes if sample.in_any_dtype else dtypes[:1]:
+            arrays = testing.rounded(op, sample, dtype)
             for layout in testing.LAYOUTS if everything and sum(map(np.size, arrays)) < 1 << 16 else ("contiguous",):
                 operands = [_spec(testing.laid_out(x, layout) if isinstance(x, np.ndarray) else x) for x in arrays]
-                yield from ask(op, sample.why or "sample", dtype, operands, sample.attrs, arches)
-    for size in op.sizes:
-        if "cuda" in size.devices:
-            alone = _on_gpus_alone(size)
-            for dtype in dtypes if everything or not alone else size.dtypes:
-                for asked in ask(op, title(op, size), dtype, described(size, dtype), size.attrs, arches):
+                yield from ask(op, sample.why or "sample", dtype, operands, attrs, arches, lengths)
+    for workload in op.timed():
+        if "cuda" in workload.devices:
+            alone, case = _on_gpus_alone(workload), Case(op, workload, float32)
+            for dtype in dtypes if everything or not alone else workload.dtypes:
+                operands = described(workload, dtype)
+                for asked in ask(op, title(op, workload), dtype, operands, case.attrs, arches, case.lengths):
                     yield asked._replace(large=alone)
 
 
-def large(op: Op) -> list[Size]:
-    """The sizes that are timed on GPUs alone."""
-    return [size for size in op.sizes if _on_gpus_alone(size)]
+def large(op: Op) -> list[Workload]:
+    """The workloads that are timed on GPUs alone."""
+    return [workload for workload in op.timed() if _on_gpus_alone(workload)]
 
 
-def _on_gpus_alone(size: Size) -> bool:
-    return size.devices == ("cuda",)
+def _on_gpus_alone(workload: Workload) -> bool:
+    return workload.devices == ("cuda",)
 
 
-def title(op: Op, size: Size) -> str:
+def title(op: Op, workload: Workload) -> str:
     """For tables: "matmul 4096x4096 @ 4096x4096"."""
-    return f"{op.name} {Case(op, size, float32).shape}"
+    return f"{op.name} {Case(op, workload, float32).shape}"
 
 
-def described(size: Size, dtype: DType) -> list[Spec | None]:
-    """A size's operands as they lie in memory."""
-    return [_described(x, dtype) for x in size.operands]
+def described(workload: Workload, dtype: DType) -> list[Spec | None]:
+    """A workload's operands as they lie in memory, those of groups one by one."""
+    return [_described(x, dtype) for x in flat(workload.operands)]
 
 
 def _described(x: Any, dtype: DType) -> Spec | None:
     if not isinstance(x, tuple):
         return _spec(x)
-    operand = x if isinstance(x, Operand) else Operand(x)
+    operand = x if isinstance(x, Input) else Input(x)
     strides = contiguous_strides(operand.shape)
     if operand.transposed:
         *rest, m, n = operand.shape
@@ -113,22 +107,27 @@ def _described(x: Any, dtype: DType) -> Spec | None:
 
 
 def ask(
-    op: Op, why: str, dtype: DType, given: Sequence[Spec | None], attrs: tuple[Any, ...], arches: Sequence[Arch]
+    op: Op,
+    why: str,
+    dtype: DType,
+    given: Sequence[Spec | None],
+    attrs: Sequence[Any],
+    arches: Sequence[Arch],
+    lengths: Sequence[int] = (),
 ) -> Iterator[Asked]:
-    """What the row's planner answers for operands like ``given``; nothing where it has no kernel."""
-    attrs = (*attrs, *tuple(op.attrs.values())[len(attrs) :])
-    if not op.variadic:
+    """What the operation's planner answers for operands like ``given``; nothing where it has no kernel."""
+    if not op.signature.groups:
         given = [*given, *[None] * (len(op.input_names) - len(given))]
-    targets = op.promote(given) if op.promote else [s if s is None else s.dtype for s in given]
-    specs = [s if s is None or d is None else s._replace(dtype=d) for s, d in zip(given, targets, strict=True)]
-    kernel = None if op.dynamic else _dispatch._kernel(op, _GPU, specs, attrs)
+    specs = op.promoted(given)
+    attrs = op.bind(attrs, specs, lengths)
+    values = op.values(specs, attrs, lengths)
+    kernel = op.kernel("cuda", values)
     if not isinstance(kernel, str):
         return
-    inferred = op.infer(*specs, *attrs)
-    outputs = [inferred] if isinstance(inferred, Spec) else list(inferred)
+    outputs = op.inferred(values)
     inputs = tuple(_view(g, s) for g, s in zip(given, specs, strict=True))
-    params = tuple(_dispatch._params(op, specs, attrs))
-    for wanted in sorted({len(outputs), len(op.outputs.split())}):  # with extras, and without
+    params = tuple(op.kernel_params(values))
+    for wanted in sorted({len(outputs), len(op.output_names)}):  # with extras, and without
         views = [_fresh(o) if o is not None and k < wanted else None for k, o in enumerate(outputs)]
         for arch in arches:
             call = Call(inputs, tuple(views), attrs, params, arch)

@@ -17,7 +17,7 @@ from rich.table import Table
 from dlcore import _C
 from dlcore._device import default_device, set_default_device
 from dlcore._device import device as as_device
-from dlcore._rows import rows
+from dlcore._selection import selected
 from dlcore.bench.cases import Case, cases
 from dlcore.bench.machine import describe
 from dlcore.bench.roofs import Roofs, measure
@@ -57,7 +57,7 @@ def run(
         model: FILE.py:FUNCTION; default: one case of each operation.
         op: operations, as "softmax matmul"; default: all.
         family: families of kernels, as "reduce loss".
-        dtype: dtypes; rows of integers are always timed.
+        dtype: dtypes; operations on integers are always timed.
         device: "cpu" or "cuda"; default: the default device.
         threads: of the CPU; default: as many as operations use.
         quick: shorter repeats, fewer sizes of working set.
@@ -99,7 +99,7 @@ def _chosen(ops: Sequence[str], families: Sequence[str], dtypes: Sequence[str], 
     except DTypeError as error:
         raise ValueError(f"roofline: {error}") from None
     found = []
-    for op in rows(ops, families):
+    for op in selected(ops, families):
         per_dtype: dict[str, list[Case]] = {}
         for case in cases([op], wanted, ("forward",), device):
             per_dtype.setdefault(case.dtype.name, []).append(case)

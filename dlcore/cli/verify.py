@@ -18,7 +18,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 import dlcore
-from dlcore import _C, _rows
+from dlcore import _C, _selection
 from dlcore._device import default_device
 from dlcore._device import device as as_device
 from dlcore.dtypes import DTYPES, FLOATS, as_dtype
@@ -58,7 +58,7 @@ def run(
         load: Python files that make operations; without --op and --family only these are checked.
         json: also write what was found to this file.
         jobs: processes at work.
-        compile: compile what the rows' samples need and show registers, spills, shared memory and instructions.
+        compile: compile what the operations' samples need and show registers, spills, shared memory and instructions.
         arch: architectures to compile for; "sm_120:84" means a GPU with 84 multiprocessors.
         all: with --compile: every sample, memory layout and dtype, not one of each kernel, row and architecture.
         out: with --compile: also write a pack of the binaries here: DLCORE_KERNELS=DIR loads it without compilers.
@@ -69,8 +69,8 @@ def run(
         from dlcore.cli.compiled import compile_kernels
 
         return compile_kernels(console, arch, family, all, out, jobs, report)
-    made = [row for file in load for row in _rows.load(file)]
-    ops = _rows.rows(op, family) if op or family or not load else made
+    made = [made for file in load for made in _selection.load(file)]
+    ops = _selection.selected(op, family) if op or family or not load else made
     names = tuple(as_dtype(d).name for d in dtype)
     place = _device(device)
     if fuzz:

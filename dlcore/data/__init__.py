@@ -1,4 +1,4 @@
-"""Data: arrays as data sets, batches by one gather, normalisation, and the sets that dlcore knows."""
+"""Data: arrays as data sets, batches by one gather, normalisation, and the data sets that dlcore knows."""
 
 from dlcore.data.batches import Batches
 from dlcore.data.dataset import Dataset, ImageDataset, Subset, TensorDataset, random_split

@@ -9,6 +9,7 @@ from typing import Any
 
 from dlcore._device import default_device
 from dlcore._device import device as as_device
+from dlcore._recordable import Recordable
 from dlcore._tensor import Tensor, arange, empty, tensor
 from dlcore.data.dataset import flatten, gather, is_plain, permutation
 from dlcore.data.transforms import as_input, scaling
@@ -19,16 +20,16 @@ from dlcore.ops.scaling import take_scaled
 __all__ = ["Batches"]
 
 
-class Batches:
+class Batches(Recordable):
     """The samples of ``dataset`` by index, as the model takes them.
 
-    Inputs (the first of a sample's parts) that are images of bytes become float32 in 0..1, then ``transform`` is
-    applied to them. shuffle: a new order each epoch, from ``seed`` and the epoch's number alone. device: where the
-    batches are; default, the default device.
+    The inputs are the first part of a sample. Where they are images of bytes they become float32 in 0..1; then
+    ``transform`` is applied to them. shuffle: the samples come in a new order each epoch, which depends on ``seed`` and
+    the number of the epoch alone. device: where the batches are (default: the default device).
 
-    The arrays of a TensorDataset lie on the device in their own dtype, and ``fetch`` is operations there: it can stand
-    in a recorded step, with an index that changes from step to step. Other data sets are assembled by Python code:
-    ``host`` is true, and ``fetch`` is called before a step, not in it.
+    The arrays of a TensorDataset lie on the device in their own dtype, and ``fetch`` consists of operations there: a
+    step that is recorded may call it, with an index that changes from step to step. Batches of other data sets are
+    assembled by Python code: ``host`` is true, and ``fetch`` is called before a step, not in it.
 
     >>> data = dl.data.TensorDataset(np.arange(6, dtype=np.float32), np.arange(6))
     >>> batches = dl.data.Batches(data, transform=dl.data.Normalize(1.0, 2.0))
@@ -50,13 +51,13 @@ class Batches:
 
     @property
     def host(self) -> bool:
-        """Whether batches are assembled by Python code of the data set's own."""
+        """Whether batches are assembled on the host, by Python code of the data set."""
         return not is_plain(flatten(self.dataset)[0])
 
     def order(self, epoch: int) -> Tensor:
-        """The indices for ``fetch`` of all samples in the order of ``epoch``, int64 (N,).
+        """The indices of all samples for ``fetch``, in the order of ``epoch``: int64 (N,).
 
-        Always the same tensor, written anew: a recorded step that reads it goes on with the new order.
+        It is always the same tensor, which is written anew: a recorded step that reads it goes on with the new order.
         """
         rows = self.rows(epoch)
         if self._order is None:
@@ -64,7 +65,7 @@ class Batches:
         return self._order.copy_(arange(len(self.dataset), device=self.device) if rows is None else rows)
 
     def rows(self, epoch: int) -> Tensor | None:
-        """The same indices in a tensor of their own, or None where they are 0, 1, 2, ..."""
+        """The same indices in another tensor, or None where they are 0, 1, 2, ..."""
         _, rows = flatten(self.dataset)
         index = None if rows is None else tensor(rows, device=self.device)
         if not self.shuffle:
@@ -73,8 +74,10 @@ class Batches:
         return order if index is None else take(index, order)
 
     def fetch(self, index: Tensor | slice) -> tuple[Tensor, ...]:
-        """The batch (inputs, ..., targets) at ``index``: positions in the data set under any Subsets, as ``order``
-        gives them, or a slice of them."""
+        """The batch (inputs, ..., targets) at ``index``: indices as ``order`` gives them, or a slice of the data set.
+
+        They count in the data set below all Subsets.
+        """
         base, _ = flatten(self.dataset)
         if isinstance(index, slice) or not is_plain(base):
             x, *rest = gather(base, index, self.device)
@@ -83,10 +86,10 @@ class Batches:
         return self._inputs(x, index), *(take(t, index) for t in rest)
 
     def ahead(self, indices: Iterable[Tensor | slice]) -> Iterator[tuple[Tensor, ...]]:
-        """``fetch`` of each of ``indices`` in turn; where ``host``, a thread assembles one batch while one is in use.
+        """``fetch`` of each of ``indices`` in turn, prefetched where ``host``: a thread assembles the next batch.
 
-        The data set's code, always in this one thread and in order, then runs beside that of the training: it must not
-        draw from dlcore's default generator, which dropout draws from. The transform runs in the caller's thread.
+        The code of the data set then runs in that one thread, in order, beside the training: it must not draw from
+        dlcore's default generator, from which dropout draws. The transform runs in the caller's thread.
         """
         if not self.host:
             yield from map(self.fetch, indices)
@@ -106,20 +109,17 @@ class Batches:
         return self._inputs(x, None), *rest
 
     def _inputs(self, x: Tensor, rows: Tensor | None) -> Tensor:
-        """``x`` at ``rows`` (None: all of it) as the model takes it."""
+        """``x`` at ``rows`` (None: all of it) as the model takes it: scaled and transformed."""
         scaled = scaling(self.transform, x)
         if scaled is not None:
             return take_scaled(x, *scaled, rows)
         x = as_input(x if rows is None else take(x, rows))
         return x if self.transform is None else self.transform(x)
 
-    # -- recorded steps (dlcore/_capture.py)
+    def recorded_state(self) -> Any:
+        """What ``fetch`` reads besides the index."""
+        return self.dataset, self.transform, self.device
 
-    def _recorded_state(self) -> Any:
-        return self.dataset, self.transform
-
-    def _recorded_parts(self) -> tuple[Any, ...]:
+    def recorded_parts(self) -> tuple[Any, ...]:
+        """The transform, which may read variables of its own."""
         return (self.transform,)
-
-    def _rollback(self) -> Callable[[], None]:
-        return lambda: None

@@ -1,7 +1,7 @@
 """Data sets: samples by index, and whole batches by one gather.
 
 A data set has ``len(d)`` and ``d[i]`` (a tuple: inputs, then the target). One that also has ``gather(rows)`` gives a
-batch in one piece; for any other the samples are stacked one by one.
+whole batch by that; of any other, the samples are stacked one by one.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from dlcore.ops.gather import take
 
 __all__ = ["Dataset", "ImageDataset", "Subset", "TensorDataset", "gather", "random_split"]
 
-_SPLIT = 1 << 22  # in place of an epoch's number: one that no training reaches
+_SPLIT = 1 << 22  # the "epoch" of random_split: a number that no training reaches
 
 
 @runtime_checkable
 class Dataset(Protocol):
-    """What a data set must offer."""
+    """What a data set must have."""
 
     def __len__(self) -> int:
         """The number of samples."""
@@ -39,9 +39,9 @@ class Dataset(Protocol):
 class TensorDataset:
     """Arrays of one length, side by side: ``TensorDataset(x, y)[i]`` is ``(x[i], y[i])``.
 
-    ``arrays``: NumPy arrays, Tensors, or sequences that NumPy understands; an index, a slice or an array of indices
-    gives a tuple of what that indexing gives of each. A subclass that changes samples on the way writes its own
-    ``__getitem__`` (batches are then made sample by sample) or ``gather``.
+    ``arrays``: NumPy arrays, Tensors, or sequences that NumPy understands. They are indexed together, by an integer, a
+    slice or an array of integers. A subclass that changes samples on the way writes its own ``__getitem__`` (batches
+    are then made sample by sample) or its own ``gather``.
     """
 
     def __init__(self, *arrays: Any):
@@ -59,11 +59,11 @@ class TensorDataset:
         return tuple(a[index] for a in self.arrays)
 
     def on(self, device: Any = None) -> tuple[Tensor, ...]:
-        """The arrays as Tensors on ``device``: moved there once; on the CPU they share the arrays' memory."""
-        place = default_device() if device is None else as_device(device)
-        if place not in self._tensors:
-            self._tensors[place] = tuple(_on_device(a, place) for a in self.arrays)
-        return self._tensors[place]
+        """The arrays as Tensors on ``device``, moved there only once; on the CPU they share the arrays' memory."""
+        chosen = default_device() if device is None else as_device(device)
+        if chosen not in self._tensors:
+            self._tensors[chosen] = tuple(_on_device(a, chosen) for a in self.arrays)
+        return self._tensors[chosen]
 
     @property
     def tensors(self) -> tuple[Tensor, ...]:
@@ -71,7 +71,7 @@ class TensorDataset:
         return self.on()
 
     def gather(self, rows: Tensor | slice, device: Any = None) -> tuple[Tensor, ...]:
-        """The samples ``rows`` as one batch on ``device``; a slice shares the data set's memory there."""
+        """The samples ``rows`` as one batch on ``device``; those of a slice share the memory of the whole there."""
         if isinstance(rows, slice):
             return tuple(t[rows] for t in self.on(device))
         return tuple(take(t, rows) for t in self.on(rows.device if device is None else device))
@@ -82,7 +82,7 @@ class TensorDataset:
 
 
 class ImageDataset(TensorDataset):
-    """Images with labels: ``images`` (N, H, W) or (N, C, H, W), ``labels`` (N,) integers, ``classes`` their names."""
+    """Images with labels: ``images`` (N, H, W) or (N, C, H, W), ``labels`` (N,) integers; ``classes``: their names."""
 
     def __init__(self, images: Any, labels: Any, classes: Sequence[str] | None = None):
         super().__init__(images, labels)
@@ -126,8 +126,8 @@ class Subset:
 def random_split(dataset: Any, lengths: Sequence[float], seed: int = 0) -> list[Subset]:
     """Disjoint random parts of ``dataset``: ``random_split(d, [0.8, 0.2])`` or ``random_split(d, [55_000, 5_000])``.
 
-    ``lengths``: whole numbers that add up to len(dataset), or fractions that add up to 1 (parts are rounded down, and
-    the first parts take what is left, one each). The same ``seed`` gives the same parts.
+    ``lengths``: integers that add up to len(dataset), or fractions that add up to 1 (parts are rounded down, and the
+    samples that are left over go to the first parts, one each). The same ``seed`` gives the same parts.
 
     >>> [len(part) for part in dl.data.random_split(dl.data.load_dataset("digits"), [0.8, 0.2], seed=0)]
     [1438, 359]
@@ -159,12 +159,12 @@ def _sizes(n: int, lengths: Sequence[float]) -> list[int]:
 def permutation(n: int, seed: int, epoch: int, device: Any = None) -> Tensor:
     """The order of n samples in an epoch: random, and the same on every device for the same ``seed`` and ``epoch``."""
     generator = random.Generator(seed, device)
-    generator.state[1] = epoch << 40  # offsets of its own for each epoch: a permutation uses about n / 2 of them
+    generator.state[1] = epoch << 40  # each epoch has offsets of its own: a permutation uses about n / 2 of them
     return random.permutation(n, generator=generator)
 
 
 def flatten(dataset: Any) -> tuple[Any, np.ndarray | None]:
-    """The data set under any Subsets, and the rows of it that are meant (None: all, in order)."""
+    """The data set below all Subsets, and which of its samples are meant (None: all, in order)."""
     rows = None
     while isinstance(dataset, Subset):
         rows = dataset.indices if rows is None else dataset.indices[rows]
@@ -173,7 +173,7 @@ def flatten(dataset: Any) -> tuple[Any, np.ndarray | None]:
 
 
 def is_plain(dataset: Any) -> bool:
-    """Whether ``dataset`` is arrays and nothing more: a class of the user's may change samples on the way."""
+    """Whether ``dataset`` is arrays and nothing more; a subclass of the user's may change samples on the way."""
     own = type(dataset)
     return (
         isinstance(dataset, TensorDataset)
@@ -185,7 +185,7 @@ def is_plain(dataset: Any) -> bool:
 def gather(dataset: Any, rows: Tensor | slice, device: Any = None) -> tuple[Tensor, ...]:
     """The samples ``rows`` of ``dataset`` as a batch of Tensors on ``device`` (None: wherever they are).
 
-    Made by its own ``gather``, or of samples stacked one by one.
+    The data set's own ``gather`` makes it; where there is none, the samples are stacked one by one.
     """
     if is_plain(dataset):
         return cast("tuple[Tensor, ...]", dataset.gather(rows, device))

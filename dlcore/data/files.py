@@ -1,4 +1,4 @@
-"""Data sets from files: the digits that ship with dlcore, Fashion-MNIST, and any IDX file."""
+"""Data sets from files: the digits that come with dlcore, Fashion-MNIST, and any IDX file."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ _IDX_DTYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 
 def load_dataset(name: str, split: str | None = None) -> ImageDataset:
     """A data set by name, with ``.images``, ``.labels`` and ``.classes``.
 
-    "digits": 1797 handwritten digits, (8, 8) float32 in 0..1, shipped with dlcore (no splits).
-    "fashion-mnist": 60,000 ("train") or 10,000 ("test") images, (28, 28) uint8, ten classes (Xiao et al. 2017). Looked
-    for in the folder ``fashion-mnist`` of $DLCORE_DATA, /usr/share/datasets and ~/.cache/dlcore; nothing is downloaded.
-    FileNotFoundError says where it was not found; ValueError what is wrong with a file.
+    "digits": 1797 handwritten digits, (8, 8) float32 in 0..1, which come with dlcore; there are no splits.
+    "fashion-mnist": 60,000 ("train") or 10,000 ("test") images, (28, 28) uint8, ten classes (Xiao et al. 2017). Their
+    files are looked for in the folder ``fashion-mnist`` of $DLCORE_DATA, /usr/share/datasets and ~/.cache/dlcore;
+    nothing is downloaded. Raises FileNotFoundError where they are not found, ValueError where a file is damaged.
     """
     if name == "digits":
         if split is not None:
@@ -44,7 +44,7 @@ def load_dataset(name: str, split: str | None = None) -> ImageDataset:
 
 def _digits() -> ImageDataset:
     with np.load(Path(__file__).with_name("digits.npz"), allow_pickle=False) as file:
-        images = file["images"].astype(np.float32) / 16  # values count the set pixels of a 4x4 block
+        images = file["images"].astype(np.float32) / 16  # a value is how many pixels of a 4x4 block are set
         return ImageDataset(images, file["labels"].astype(np.int64), [str(i) for i in range(10)])
 
 
@@ -73,7 +73,7 @@ def _fashion_mnist(split: str) -> ImageDataset:
 
 
 def _roots() -> list[Path]:
-    """The folders where data sets are looked for, in order."""
+    """The folders in which data sets are looked for, in this order."""
     own = os.environ.get("DLCORE_DATA")
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "dlcore"
     return [*([Path(own).expanduser()] if own else []), Path("/usr/share/datasets"), cache]
@@ -94,8 +94,8 @@ def find_dataset(name: str, files: Sequence[str]) -> Path | None:
 def read_idx(path: str | Path) -> np.ndarray:
     """The array in an IDX file (LeCun's format for MNIST), gzip-compressed or not.
 
-    Head: two zero bytes, the element type, the number of axes, each size as a big-endian 32-bit integer; then the
-    elements. ValueError where the file is damaged, cut short, or something else.
+    Such a file begins with two zero bytes, the element type, the number of axes, and each length as a big-endian 32-bit
+    integer; then come the elements. Raises ValueError where it is damaged, cut short, or something else.
     """
     path = Path(path)
     try:

@@ -1,4 +1,4 @@
-"""DataLoader: a data set in batches, shuffled anew each epoch."""
+"""`DataLoader`: a data set in batches, shuffled anew each epoch."""
 
 from __future__ import annotations
 
@@ -12,13 +12,14 @@ __all__ = ["DataLoader"]
 
 
 class DataLoader(Batches):
-    """Batches of ``dataset`` as tuples of Tensors; going through it once is an epoch.
+    """Batches of ``dataset`` as tuples of Tensors; going through them once is an epoch.
 
-    The data lies on the device; a batch is one gather there (a view where samples are taken in order).
-    Inputs that are images of uint8 become float32 in 0..1, then ``transform`` is applied to the inputs.
+    The data lies on the device, and a batch is one gather there (a view where samples are taken in order). Inputs that
+    are images of uint8 become float32 in 0..1; then ``transform`` is applied to the inputs.
 
-    shuffle: a new order each epoch, from ``seed`` and the epoch's number alone; set ``epoch`` to go on from another.
-    drop_last: leave out a last batch that is not full. device: where the batches are; default, the default device.
+    shuffle: the samples come in a new order each epoch, which depends on ``seed`` and the number of the epoch alone;
+    set ``epoch`` to go on from another one. drop_last: whether to leave out a last batch that is not full. device:
+    where the batches are (default: the default device).
 
     >>> data = dl.data.TensorDataset(np.zeros((5, 3), np.float32), np.arange(5))
     >>> [(x.shape, y.tolist()) for x, y in dl.data.DataLoader(data, batch_size=2)]

@@ -1,6 +1,6 @@
-"""What is done to a batch of inputs before the model sees it.
+"""What is done to a batch of inputs before the model gets it.
 
-A transform is any function of a batch. One that has ``config()`` and stands in TRANSFORMS is saved with the model.
+A transform is any function of a batch. One that has ``config()`` and is listed in TRANSFORMS is saved with the model.
 """
 
 from __future__ import annotations
@@ -19,43 +19,55 @@ from dlcore.ops.scaling import take_scaled
 
 __all__ = ["TRANSFORMS", "Normalize", "as_input", "from_config", "of_bytes", "scaling", "to_config"]
 
-_ROWS = 4096  # samples converted at a time when statistics are taken: a few MB
-_UNIT = (0.0, 1 / 255)  # offset and scale of bytes that become 0..1
+_ROWS = 4096  # as many samples are converted at a time when statistics are taken: a few MB
+_UNIT = (0.0, 1 / 255)  # the offset and the scale by which bytes become 0..1
 
 
 class Normalize:
     """(x - mean) / std, with 1 / std rounded once; images of bytes (at least three axes) count as 0..1.
 
-    ``mean``, ``std``: numbers, or one per feature (samples of one axis) or channel (images (C, H, W)). A deviation of 0
-    counts as 1, so that a constant feature becomes 0. Works on Tensors and NumPy arrays, with the same bits as in
-    batches that a loader fetches. Floats keep their dtype, other numbers become float32.
+    ``mean``, ``std``: one number, or one for each feature (samples of one axis) or channel (images (C, H, W)). A
+    deviation of 0 counts as 1, so that a constant feature becomes 0. It works on Tensors and NumPy arrays, and gives
+    the same bits as in batches that a loader fetches. Floats keep their dtype, other numbers become float32.
 
     >>> dl.data.Normalize(mean=[1.0, 4.0], std=[2.0, 0.0])(dl.tensor([[3.0, 4.0]]))
     tensor([[1., 0.]])
     """
 
     def __init__(self, mean: Any, std: Any):
-        self.mean = np.asarray(mean, np.float64)
-        std = np.asarray(std, np.float64)
-        if self.mean.ndim > 1 or std.ndim > 1:
-            raise ShapeError(f"Normalize: mean {self.mean.shape} and std {std.shape} must be numbers or vectors")
-        if not (np.isfinite(self.mean).all() and np.isfinite(std).all() and (std >= 0).all()):
+        mean, std = np.array(mean, np.float64), np.array(std, np.float64)
+        if mean.ndim > 1 or std.ndim > 1:
+            raise ShapeError(f"Normalize: mean {mean.shape} and std {std.shape} must be numbers or vectors")
+        if not (np.isfinite(mean).all() and np.isfinite(std).all() and (std >= 0).all()):
             raise ValueError("Normalize: mean and std must be finite, std not negative")
-        self.std = np.where(std == 0, 1.0, std)
-        if self.mean.ndim and self.std.ndim and self.mean.shape != self.std.shape:
-            raise ShapeError(f"Normalize: mean has shape {self.mean.shape}, std {self.std.shape}")
+        if mean.ndim and std.ndim and mean.shape != std.shape:
+            raise ShapeError(f"Normalize: mean has shape {mean.shape}, std {std.shape}")
+        std[std == 0] = 1.0
+        mean.flags.writeable = std.flags.writeable = False  # recorded steps and the cache rely on them
+        self._mean, self._std = mean, std
         self._cache: dict[Any, tuple[Any, Any]] = {}
+
+    @property
+    def mean(self) -> np.ndarray:
+        """What is subtracted, in float64; it cannot be changed."""
+        return self._mean
+
+    @property
+    def std(self) -> np.ndarray:
+        """What is divided by, in float64; it cannot be changed."""
+        return self._std
 
     @classmethod
     def of(cls, dataset: Any) -> Self:
-        """Normalisation by mean and deviation over the samples of ``dataset`` (uint8 images as 0..1).
+        """Normalisation by mean and deviation over the samples of ``dataset`` (uint8 images count as 0..1).
 
-        Per feature where a sample has one axis, per channel of (C, H, W) images, one number for (H, W) images.
+        They are taken for each feature where a sample has one axis, for each channel of (C, H, W) images, and over
+        everything for (H, W) images.
         """
         if not len(dataset):
             raise ValueError("Normalize.of: the data set is empty")
         mean = _moment(dataset, 1, 0.0)
-        variance = _moment(dataset, 2, mean)  # a second pass about the mean, free of cancellation
+        variance = _moment(dataset, 2, mean)  # a second pass, about the mean, is free of cancellation
         shape = () if mean.size == 1 and mean.ndim != 2 else (-1,)
         return cls(mean.reshape(shape), np.sqrt(variance).reshape(shape))
 
@@ -68,9 +80,9 @@ class Normalize:
         return self(asarray(x)).numpy()
 
     def offset_and_scale(self, x: Tensor) -> tuple[Any, Any]:
-        """What makes ``take_scaled`` of ``x`` normalise: mean and 1 / std, in bytes where ``x`` is images of bytes.
+        """What ``take_scaled`` needs to normalise ``x``: mean and 1 / std, scaled to bytes for images of bytes.
 
-        Computed in float64 and rounded once: numbers, or tensors that stay the same for later calls.
+        They are computed in float64 and rounded once; numbers, or tensors that are the same in later calls.
         """
         unit, dtype = 255.0 if of_bytes(x) else 1.0, "float64" if x.dtype.name == "float64" else "float32"
         key = (unit, dtype, x.device)
@@ -83,7 +95,7 @@ class Normalize:
         return self._cache[key]
 
     def config(self) -> dict[str, Any]:
-        """The arguments to make this transform again."""
+        """The arguments that make this transform again."""
         return {"mean": self.mean.tolist(), "std": self.std.tolist()}
 
     def __repr__(self) -> str:
@@ -96,7 +108,7 @@ TRANSFORMS: dict[str, Any] = {"Normalize": Normalize}
 
 
 def of_bytes(x: Any) -> bool:
-    """Whether ``x`` is images of bytes: at least three axes, batch included."""
+    """Whether ``x`` is a batch of images of bytes: uint8, with at least three axes."""
     return x.dtype == (uint8 if isinstance(x, Tensor) else np.uint8) and x.ndim >= 3
 
 
@@ -106,14 +118,14 @@ def as_input(x: Tensor) -> Tensor:
 
 
 def scaling(transform: Any, x: Tensor) -> tuple[Any, Any] | None:
-    """The offset and scale that are all there is to do to inputs like ``x``, or None where more is wanted."""
+    """The offset and the scale that are all of the preprocessing of inputs like ``x``, or None where there is more."""
     if transform is None:
         return _UNIT if of_bytes(x) else None
     return transform.offset_and_scale(x) if type(transform) is Normalize else None
 
 
 def to_config(transform: Any) -> str | None:
-    """JSON that describes ``transform``, or None where it is a function that cannot be written down."""
+    """JSON that describes ``transform``, or None where it is a function, which cannot be written down."""
     name = type(transform).__name__
     if TRANSFORMS.get(name) is not type(transform):
         return None
@@ -121,7 +133,7 @@ def to_config(transform: Any) -> str | None:
 
 
 def from_config(text: str) -> Any:
-    """The transform that ``to_config`` described; ValueError where ``text`` is none."""
+    """The transform that ``to_config`` has described; raises ValueError where ``text`` describes none."""
     try:
         config = json.loads(text)
         return TRANSFORMS[config.pop("name")](**config)
@@ -130,7 +142,7 @@ def from_config(text: str) -> Any:
 
 
 def _moment(dataset: Any, power: int, about: Any) -> np.ndarray:
-    """Mean of (x - about)^power in float64, per feature or channel, with the other axes kept as 1."""
+    """The mean of (x - about)^power in float64 for each feature or channel; the other axes are kept with length 1."""
     total, count = 0.0, 0
     for x in _chunks(dataset):
         axes = {1: (0,), 2: (0,), 3: (0, 1, 2)}.get(x.ndim, (0, *range(2, x.ndim)))
@@ -140,7 +152,7 @@ def _moment(dataset: Any, power: int, about: Any) -> np.ndarray:
 
 
 def _chunks(dataset: Any) -> Iterator[np.ndarray]:
-    """The inputs of all samples in float64, some at a time."""
+    """The inputs of all samples in float64, a part at a time."""
     base, rows = flatten(dataset)
     for start in range(0, len(dataset), _ROWS):
         window = slice(start, min(start + _ROWS, len(dataset)))

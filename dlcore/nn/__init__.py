@@ -1,4 +1,4 @@
-"""Modules: layers, losses and initialisers, under the names PyTorch's users know."""
+"""Modules: layers, losses and initialisers, under the names that PyTorch's users know."""
 
 from dlcore._tensor import Parameter
 from dlcore.nn import init

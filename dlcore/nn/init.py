@@ -1,8 +1,8 @@
-"""Initialisers: fill a tensor in place and return it.
+"""Initialisers: each fills a tensor in place and returns it.
 
-Fan-in and fan-out of a weight (out, in, ...) are in and out times the number of elements of the further axes.
-Glorot & Bengio 2010 (Xavier), He et al. 2015 (Kaiming). The numbers come from ``dl.manual_seed``'s generator: the same
-seed gives the same weights on every device.
+The fan-in and the fan-out of a weight (out, in, ...) are in and out, each times the number of elements of the further
+axes. Glorot & Bengio 2010 (Xavier), He et al. 2015 (Kaiming). The random numbers are those of the default generator:
+after ``dl.manual_seed`` with the same seed the weights are the same, on every device.
 """
 
 from __future__ import annotations
@@ -21,35 +21,35 @@ __all__ = [
 
 
 def uniform_(tensor: Tensor, a: float = 0.0, b: float = 1.0) -> Tensor:
-    """Uniform in [a, b)."""
+    """Fill with numbers uniform in [a, b)."""
     with no_grad():
         return tensor.copy_(uniform(tensor.shape, a, b, tensor.dtype, tensor.device))
 
 
 def normal_(tensor: Tensor, mean: float = 0.0, std: float = 1.0) -> Tensor:
-    """Normal with mean ``mean`` and standard deviation ``std``."""
+    """Fill with normal numbers of mean ``mean`` and standard deviation ``std``."""
     with no_grad():
         return tensor.copy_(normal(tensor.shape, mean, std, tensor.dtype, tensor.device))
 
 
 def constant_(tensor: Tensor, value: float) -> Tensor:
-    """``value`` everywhere."""
+    """Fill with ``value``."""
     with no_grad():
         return tensor.fill_(value)
 
 
 def zeros_(tensor: Tensor) -> Tensor:
-    """0 everywhere."""
+    """Fill with 0."""
     return constant_(tensor, 0.0)
 
 
 def ones_(tensor: Tensor) -> Tensor:
-    """1 everywhere."""
+    """Fill with 1."""
     return constant_(tensor, 1.0)
 
 
 def calculate_gain(nonlinearity: str, param: float | None = None) -> float:
-    """The factor that keeps the variance through ``nonlinearity``: "linear", "sigmoid", "tanh", "relu", "leaky_relu".
+    """The gain of ``nonlinearity`` ("linear", "sigmoid", "tanh", "relu", "leaky_relu"), which keeps the variance.
 
     ``param``: the negative slope of leaky_relu (default 0.01).
     """
@@ -74,13 +74,13 @@ def _fans(tensor: Tensor, name: str) -> tuple[int, int]:
 
 
 def xavier_uniform_(tensor: Tensor, gain: float = 1.0) -> Tensor:
-    """Uniform with variance gain^2 * 2 / (fan_in + fan_out)."""
+    """Fill with uniform numbers of variance gain^2 * 2 / (fan_in + fan_out)."""
     bound = gain * math.sqrt(6 / max(sum(_fans(tensor, "xavier_uniform_")), 1))
     return uniform_(tensor, -bound, bound)
 
 
 def xavier_normal_(tensor: Tensor, gain: float = 1.0) -> Tensor:
-    """Normal with variance gain^2 * 2 / (fan_in + fan_out)."""
+    """Fill with normal numbers of variance gain^2 * 2 / (fan_in + fan_out)."""
     return normal_(tensor, 0.0, gain * math.sqrt(2 / max(sum(_fans(tensor, "xavier_normal_")), 1)))
 
 
@@ -92,11 +92,11 @@ def _kaiming_std(tensor: Tensor, a: float, mode: str, nonlinearity: str, name: s
 
 
 def kaiming_uniform_(tensor: Tensor, a: float = 0.0, mode: str = "fan_in", nonlinearity: str = "leaky_relu") -> Tensor:
-    """Uniform with variance gain^2 / fan; ``a`` is the negative slope of leaky_relu (0: relu)."""
+    """Fill with uniform numbers of variance gain^2 / fan; ``a``: the negative slope of leaky_relu (0: relu)."""
     bound = math.sqrt(3) * _kaiming_std(tensor, a, mode, nonlinearity, "kaiming_uniform_")
     return uniform_(tensor, -bound, bound)
 
 
 def kaiming_normal_(tensor: Tensor, a: float = 0.0, mode: str = "fan_in", nonlinearity: str = "leaky_relu") -> Tensor:
-    """Normal with variance gain^2 / fan; ``a`` is the negative slope of leaky_relu (0: relu)."""
+    """Fill with normal numbers of variance gain^2 / fan; ``a``: the negative slope of leaky_relu (0: relu)."""
     return normal_(tensor, 0.0, _kaiming_std(tensor, a, mode, nonlinearity, "kaiming_normal_"))

@@ -1,4 +1,4 @@
-"""Layers: linear, activations, dropout, flatten, and Sequential, which runs them in turn."""
+"""Layers: linear, activations, dropout, flatten, and Sequential, which runs others in turn."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ __all__ = [
 class Linear(Module):
     """``x @ weight.T + bias``: x (..., in_features) -> (..., out_features).
 
-    ``weight`` (out_features, in_features) and ``bias`` (out_features) begin uniform in +-1/sqrt(in_features).
+    ``weight`` (out_features, in_features) and ``bias`` (out_features,) start uniform in +-1/sqrt(in_features).
 
     >>> nn.Linear(64, 10)(dl.ones(32, 64)).shape
     (32, 10)
@@ -41,7 +41,7 @@ class Linear(Module):
     def reset_parameters(self) -> None:
         """Draw weight and bias anew."""
         bound = 1 / math.sqrt(self.in_features) if self.in_features else 0.0
-        init.uniform_(self.weight, -bound, bound)  # = Kaiming uniform with a = sqrt(5), PyTorch's choice
+        init.uniform_(self.weight, -bound, bound)  # Kaiming uniform with a = sqrt(5), as in PyTorch
         if self.bias is not None:
             init.uniform_(self.bias, -bound, bound)
 
@@ -80,7 +80,7 @@ class Sigmoid(Module):
 
 
 class GELU(Module):
-    """x times the normal distribution function of x; ``approximate="tanh"`` for the approximation by tanh."""
+    """x times the normal distribution function of x; with ``approximate="tanh"`` its approximation by tanh."""
 
     def __init__(self, approximate: str = "none"):
         if approximate not in ("none", "tanh"):
@@ -120,7 +120,7 @@ class LogSoftmax(Softmax):
 
 
 class Identity(Module):
-    """x; arguments are accepted and ignored, so that it can stand in for any layer."""
+    """x; arguments are accepted and ignored, so that it can take the place of any layer."""
 
     def __init__(self, *args: Any, **kwargs: Any):
         pass
@@ -143,7 +143,7 @@ class Flatten(Module):
 
 
 class Dropout(Module):
-    """In training: each element is zero with probability ``p``, and the rest are scaled by 1 / (1 - p)."""
+    """In training, sets each element to zero with probability ``p`` and scales the others by 1 / (1 - p)."""
 
     def __init__(self, p: float = 0.5):
         if not 0 <= p <= 1:

@@ -10,7 +10,7 @@ __all__ = ["CrossEntropyLoss", "MSELoss"]
 
 
 class CrossEntropyLoss(Module):
-    """-log softmax(logits)[target], averaged: see ``dl.cross_entropy`` for the arguments."""
+    """-log softmax(logits)[target], averaged; see ``dl.cross_entropy`` for the arguments."""
 
     weight: Tensor | None
 
@@ -39,7 +39,7 @@ class CrossEntropyLoss(Module):
 
 
 class MSELoss(Module):
-    """(output - target)^2, averaged: see ``dl.mse_loss``."""
+    """(output - target)^2, averaged; see ``dl.mse_loss``."""
 
     def __init__(self, reduction: str = "mean"):
         self.reduction = reduction

@@ -1,8 +1,8 @@
-"""Module: a function with parameters, made of others."""
+"""`Module`: a function with parameters, which may be made of other modules."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any, NamedTuple, Self
 
 import numpy as np
@@ -11,6 +11,7 @@ from dlcore import _C
 from dlcore._autograd import no_grad
 from dlcore._device import Device, default_device
 from dlcore._device import device as as_device
+from dlcore._recordable import Recordable, state_of
 from dlcore._tensor import Parameter, Tensor, tensor
 from dlcore.dtypes import DType, as_dtype
 
@@ -26,21 +27,23 @@ class _Slot(NamedTuple):
     key: Any
 
 
-def _slots(container: Any, prefix: str = "") -> Iterator[_Slot]:
+def _slots(container: Any, prefix: str = "", excluded: Collection[str] = ()) -> Iterator[_Slot]:
     """The tensors and modules of a dict, list or tuple, nested ones under dotted names."""
     for key, value in container.items() if isinstance(container, Mapping) else enumerate(container):
         name = f"{prefix}{key}"
+        if key in excluded:
+            continue
         if isinstance(value, Tensor | Module):
             yield _Slot(name, value, container, key)
         elif isinstance(value, Mapping | list | tuple):
             yield from _slots(value, f"{name}.")
 
 
-class Module:
+class Module(Recordable):
     """Base of everything with parameters. Write ``forward``; assign parameters and modules as plain attributes.
 
-    Attributes that are a :class:`Parameter`, a Module, or a list or dict of them, are found by themselves, in the order
-    of assignment; other tensors that belong to the state are announced with :meth:`register_buffer`.
+    Attributes that are a :class:`Parameter`, a Module, or a list or dict of them, are found in the order in which they
+    were assigned; other tensors that belong to the state are registered with :meth:`register_buffer`.
 
     >>> class Scale(nn.Module):
     ...     def __init__(self):
@@ -52,23 +55,16 @@ class Module:
     """
 
     training: bool = True
-    fitted_transform: Any = None
-    """The ``transform`` that ``dl.fit`` trained this model with: saved and loaded with it, and the default of
-    ``dl.evaluate`` and ``dl.predict``."""
+    preprocessing: Any = None
+    """What turns raw inputs into those that this model takes, or None: ``dl.fit`` sets it to its ``transform``,
+    ``dl.predict`` and ``dl.evaluate`` apply it by default, ``dl.save`` and ``dl.load`` keep it. Calling the model does
+    not apply it, and it is no part of the model: its parameters, if it has any, are not the model's."""
+    _excluded = Recordable._excluded | {"preprocessing"}  # in the list of members, too
     _buffers: Mapping[str, bool] = {}  # name -> persistent; replaced, never changed
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
-        """The computation; called through the module itself: ``module(x)``."""
+        """The computation; call it through the module: ``module(x)``."""
         raise NotImplementedError(f"{type(self).__name__}: forward is not written")
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        if vars(self).get(name, Module) is not value:
-            _C.note_change()  # recorded steps look again whether they still stand
-        object.__setattr__(self, name, value)
-
-    def __delattr__(self, name: str) -> None:
-        _C.note_change()
-        object.__delattr__(self, name)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """What ``forward`` returns."""
@@ -77,13 +73,11 @@ class Module:
     # -- what is inside ----------------------------------------------------------------------------------------------
 
     def _members(self) -> Iterator[_Slot]:
-        """Tensors and modules held directly."""
-        for slot in _slots(vars(self)):
-            if slot.key != "fitted_transform":  # a transform may be a module, but is no part of the model
-                yield slot
+        """The tensors and modules that are held directly."""
+        return _slots(vars(self), excluded=self._excluded)
 
     def register_buffer(self, name: str, value: Tensor | None, persistent: bool = True) -> None:
-        """Assign ``value`` as a tensor of the state that is not trained (saved too when ``persistent``)."""
+        """Assign ``value`` as a tensor of the state that is not trained; it is saved if ``persistent``."""
         if "." in name or not name:
             raise ValueError(f"register_buffer: not a name: {name!r}")
         if name not in self._buffers and hasattr(self, name):
@@ -92,11 +86,11 @@ class Module:
         setattr(self, name, value)
 
     def named_children(self) -> Iterator[tuple[str, Module]]:
-        """The modules held directly, with their names."""
+        """The modules that are held directly, with their names."""
         return ((s.name, s.value) for s in self._members() if isinstance(s.value, Module))
 
     def children(self) -> Iterator[Module]:
-        """The modules held directly."""
+        """The modules that are held directly."""
         return (child for _, child in self.named_children())
 
     def named_modules(self, prefix: str = "", _seen: set[int] | None = None) -> Iterator[tuple[str, Module]]:
@@ -113,7 +107,7 @@ class Module:
         return (module for _, module in self.named_modules())
 
     def _own(self, prefix: str, recurse: bool) -> Iterator[tuple[str, Tensor, bool]]:
-        """(name, tensor, persistent) of parameters and buffers; shared ones come under each of their names."""
+        """(name, tensor, persistent) of all parameters and buffers; a shared one comes under each of its names."""
         members = list(self._members())
         for slot in members:
             if isinstance(slot.value, Parameter):
@@ -150,13 +144,13 @@ class Module:
     # -- modes -------------------------------------------------------------------------------------------------------
 
     def train(self, mode: bool = True) -> Self:
-        """Set training mode (dropout on) in this module and all below it."""
+        """Set training mode (dropout on) in this module and in all below it."""
         for module in self.modules():
             module.training = mode
         return self
 
     def eval(self) -> Self:
-        """Set evaluation mode (dropout off) in this module and all below it."""
+        """Set evaluation mode (dropout off) in this module and in all below it."""
         return self.train(False)
 
     def requires_grad_(self, requires_grad: bool = True) -> Self:
@@ -166,7 +160,7 @@ class Module:
         return self
 
     def zero_grad(self, set_to_none: bool = True) -> None:
-        """Drop the gradients (or set them to zero)."""
+        """Remove the gradients, or set them to zero."""
         for p in self.parameters():
             if set_to_none:
                 p.grad = None
@@ -174,16 +168,16 @@ class Module:
                 p.grad.zero_()
 
     def apply(self, fn: Callable[[Module], Any]) -> Self:
-        """Call ``fn`` on every module, children first; for initialisation."""
+        """Call ``fn`` with every module, children first; for initialisation."""
         for child in self.children():
             child.apply(fn)
         fn(self)
         return self
 
     def to(self, *args: Any, dtype: Any = None, device: Any = None) -> Self:
-        """Move to a device and/or make the floating-point tensors ``dtype``: ``model.to(dl.bfloat16)``.
+        """Move all tensors to a device, or cast those of a floating dtype, or both: ``model.to(dl.bfloat16)``.
 
-        Parameters that change are replaced by new ones, so make the optimizer afterwards.
+        Parameters that change are replaced by new ones: make the optimizer after that.
         """
         for arg in args:
             if isinstance(arg, DType):
@@ -216,14 +210,14 @@ class Module:
     # -- state -------------------------------------------------------------------------------------------------------
 
     def state_dict(self) -> dict[str, Tensor]:
-        """Name -> tensor of all parameters and persistent buffers, sharing their memory, detached."""
+        """Name -> tensor of all parameters and persistent buffers: detached, and sharing their memory."""
         return {name: value.detach() for name, value, persistent in self._own("", True) if persistent}
 
     def load_state_dict(self, state: Mapping[str, Any], strict: bool = True) -> tuple[list[str], list[str]]:
         """Copy ``state`` (tensors or arrays) into this model; returns the (missing, unexpected) names.
 
-        Everything is checked first: ValueError names what is missing, unexpected, or of another shape or dtype, and
-        then the model is as it was. ``strict=False`` lets names differ.
+        Everything is checked before anything changes: ValueError names what is missing, unexpected, or of another shape
+        or dtype. With ``strict=False`` names may be missing or unexpected.
         """
         own = {name: value for name, value, persistent in self._own("", True) if persistent}
         missing = [name for name in own if name not in state]
@@ -247,21 +241,22 @@ class Module:
                 own[name].copy_(value)
         return missing, unexpected
 
-    # -- recorded steps (dlcore/_capture.py) -------------------------------------------------------------------------
+    # -- recorded steps ----------------------------------------------------------------------------------------------
 
-    def _recorded_state(self) -> Any:
-        """What a recorded step depends on: the modules there are, with their attributes; tensors by identity."""
-        return tuple((m, m.training, tuple(_state_of(vars(m)))) for m in self.modules())
+    def recorded_state(self) -> Any:
+        """Which modules there are, with their attributes."""
+        return tuple((m, *state_of(m._included())) for m in self.modules())
 
-    def _recorded_parts(self) -> Iterator[Any]:
-        """What else the computation may read: objects, functions and containers held by the modules."""
-        for module in self.modules():
-            for name, value in vars(module).items():
-                if name != "fitted_transform" and not name.startswith("_captured_"):
-                    yield value
+    def recorded_members(self) -> Iterator[Module]:
+        """This module and all below it."""
+        return self.modules()
 
-    def _rollback(self) -> Callable[[], None]:
-        """A function that puts back what a run without kernels leaves behind."""
+    def recorded_parts(self) -> Iterator[Any]:
+        """The values of all attributes of these modules."""
+        return (value for module in self.modules() for value in module._included().values())
+
+    def before_dry_run(self) -> Callable[[], None]:
+        """Returns a function that puts back the gradients of the parameters."""
         grads = [(p, p.grad) for p in self.parameters()]
 
         def restore() -> None:
@@ -273,7 +268,7 @@ class Module:
     # -- how it looks ------------------------------------------------------------------------------------------------
 
     def extra_repr(self) -> str:
-        """What stands in the brackets of the repr; for subclasses."""
+        """The text in the brackets of the repr, for subclasses to write."""
         return ""
 
     def __repr__(self) -> str:
@@ -285,23 +280,12 @@ class Module:
 
 
 def device_of(module: Module) -> Device:
-    """Where a module computes: the device of its first parameter or buffer; the default device if it has none."""
+    """The device on which a module computes: that of its first parameter or buffer, else the default device."""
     return next((value.device for _, value, _ in module._own("", True)), None) or default_device()
 
 
 class ModuleList(list[Module]):
-    """A list of modules. A plain list on a Module does the same; this name is here for code written for PyTorch."""
-
-
-def _state_of(container: Any) -> Iterator[Any]:
-    """The entries of a dict, list or tuple: numbers and texts by value, containers by entries, others by identity."""
-    for key, value in container.items() if isinstance(container, Mapping) else enumerate(container):
-        if isinstance(value, Mapping | list | tuple):
-            yield key, type(value), tuple(_state_of(value))
-        elif isinstance(value, bool | int | float | str):
-            yield key, type(value), value
-        elif key != "fitted_transform":
-            yield key, value
+    """A list of modules, for code that was written for PyTorch; a plain list does the same in a Module."""
 
 
 def _as_tensor(value: Any) -> Tensor:
@@ -309,7 +293,7 @@ def _as_tensor(value: Any) -> Tensor:
 
 
 def _moved(old: Tensor, dtype: DType | None, device: Device | None, moved: dict[int, Tensor]) -> Tensor:
-    """``old`` on ``device`` as ``dtype`` (itself where nothing changes); the same new tensor for the same old one."""
+    """``old`` on ``device`` in ``dtype``: itself where nothing changes, and one new tensor for each old one."""
     if id(old) not in moved:
         new = old.detach()
         if dtype is not None and old.dtype.is_float and old.dtype is not dtype:

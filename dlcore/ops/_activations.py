@@ -1,92 +1,97 @@
-"""The activations that other operations may apply to their results, such as ``linear(..., activation="relu")``.
+"""The activations that a kernel may apply to its result: what `linear(activation=...)` knows of them.
 
-From this list follow what `activation` accepts, its error text, the code that kernels are given, reference and
-composite, and what is kept for the gradient. The kernels' lists are csrc/core/activations.inl, in the same order, and
-kernels/common/activations.py.
+One more is an entry here, one in csrc/common/activations.inl and one in kernels/common/activations.py, beside its
+operation in activation.py. The code that kernels are told is the position in this list.
 """
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import numpy as np
 
-from dlcore.op import REGISTRY, Op
-from dlcore.ops import activation as _operations  # noqa: F401  (the operations below, found in REGISTRY)
+from dlcore.op import Choice, Domain, Op
+from dlcore.ops.activation import (
+    gelu,
+    gelu_backward,
+    relu,
+    relu_backward,
+    sigmoid,
+    sigmoid_backward,
+    tanh,
+    tanh_backward,
+)
 
-__all__ = ["ACTIVATIONS", "NAMES", "Activation", "check_activation", "code", "matching"]
+if TYPE_CHECKING:
+    from dlcore._commands import Command
+
+__all__ = ["ACTIVATIONS", "Activation", "Fusable", "name_of"]
 
 
-class Activation(NamedTuple):
-    """An operation with certain attributes, and its gradient, under one name."""
+class Fusable(NamedTuple):
+    """An activation as a fused kernel applies it."""
 
-    name: str
-    operation: str
+    operation: Any
+    gradient: Any
+    """Its gradient's operation, of (dout, what is kept)."""
     attrs: tuple[Any, ...] = ()
-    residual: str = "out"
-    """What the gradient is a function of besides dout: "out", the result, or "pre", the value before the activation."""
+    kept: str = "out"
+    """What the gradient needs: the result, "out", or the value before the activation, "pre"."""
+    slope: float = 1.0
+    """No slope is larger."""
     bound: float = 0.0
-    """What |f(x)| does not exceed, where that is not |x|."""
+    """Results are no larger than this and the argument together."""
 
     @property
-    def forward(self) -> Op:
-        """The operation."""
-        return REGISTRY[self.operation]
-
-    @property
-    def backward(self) -> Op:
-        """Its gradient, an operation of dout and the residual."""
-        return REGISTRY[f"{self.operation}_backward"]
+    def kept_domain(self) -> Domain:
+        """The values that what is kept may have."""
+        domain: Domain = self.gradient.op.signature.operands[1].domain
+        return domain
 
     def __call__(self, x: Any) -> Any:
-        """The activation of ``x``."""
-        return self.forward.call(x, *self.attrs)
+        """The activation of a tensor."""
+        return self.operation(x, *self.attrs)
 
-    def gradient(self, dout: Any, residual: Any) -> Any:
-        """``dout`` times the derivative."""
-        return self.backward.call(dout, residual, *self.attrs)
+    def backward(self, dout: Any, kept: Any) -> Any:
+        """The gradient before the activation."""
+        return self.gradient(dout, kept, *self.attrs)
 
-    def ref(self, x: Any) -> Any:
-        """The activation of ``x`` in NumPy."""
-        return self.forward.ref(x, *self.attrs)  # type: ignore[misc]
+    def reference(self, x: Any) -> Any:
+        """The activation of an array."""
+        return _reference(self.operation.op, x, *self.attrs)
 
-    def gradient_ref(self, dout: Any, residual: Any) -> Any:
-        """``dout`` times the derivative in NumPy."""
-        return self.backward.ref(dout, residual, *self.attrs)  # type: ignore[misc]
+    def backward_reference(self, dout: Any, kept: Any) -> Any:
+        """The gradient before the activation, of arrays."""
+        return _reference(self.gradient.op, dout, kept, *self.attrs)
 
-    def gradient_magnitude(self, dout: Any, residual: Any) -> Any:
-        """What errors of ``gradient`` are measured against: no derivative exceeds 1.13, but terms of it may cancel."""
-        own = self.backward.magnitude(dout, residual, *self.attrs) if self.backward.magnitude else 0.0
-        return np.maximum(own, 1.13 * np.abs(dout))
+    def backward_magnitude(self, dout: Any, kept: Any) -> Any:
+        """What errors of that are measured against: the largest slope, or the terms that cancel in it."""
+        op = self.gradient.op
+        own = op.magnitudes(dict(zip(op.signature.names, (dout, kept, *self.attrs), strict=True)))
+        steep = self.slope * np.abs(dout)
+        return steep if own is None else np.maximum(steep, own[0])
 
 
-ACTIVATIONS = {
-    activation.name: activation
-    for activation in (
-        Activation("relu", "relu"),
-        Activation("sigmoid", "sigmoid", bound=1.0),
-        Activation("tanh", "tanh", bound=1.0),
-        Activation("gelu", "gelu", ("none",), residual="pre"),
-        Activation("gelu_tanh", "gelu", ("tanh",), residual="pre"),
-    )
+def _reference(op: Op, *args: Any) -> Any:
+    return op.expected(dict(zip(op.signature.names, args, strict=True)))[0]
+
+
+ACTIVATIONS: dict[str | None, Fusable] = {
+    "relu": Fusable(relu, relu_backward),
+    "sigmoid": Fusable(sigmoid, sigmoid_backward, bound=1.0),
+    "tanh": Fusable(tanh, tanh_backward, bound=1.0),
+    "gelu": Fusable(gelu, gelu_backward, ("none",), "pre", 1.13),
+    "gelu_tanh": Fusable(gelu, gelu_backward, ("tanh",), "pre", 1.13),
 }
-NAMES = (None, *ACTIVATIONS)  # by the kernels' code
 
 
-def code(name: str | None) -> int:
-    """The number by which kernels know it."""
-    return NAMES.index(name)
-
-
-def check_activation(operation: str, name: str | None) -> None:
-    """Raises ValueError where there is no activation of this name."""
-    if name not in NAMES:
-        raise ValueError(f"{operation}: activation {name!r} is not one of {', '.join(map(repr, NAMES))}")
-
-
-def matching(operation: Op, attrs: tuple[Any, ...], gradient: bool = False) -> Activation | None:
-    """The activation that an operation with these attributes is, or that it is the gradient of; None: of none."""
-    for activation in ACTIVATIONS.values():
-        if operation is (activation.backward if gradient else activation.forward) and attrs == activation.attrs:
-            return activation
+def name_of(command: Command, gradient: bool = False) -> str | None:
+    """The activation that a launch of a recorded step is, or that it is the gradient of; None where it is none."""
+    for name, activation in ACTIVATIONS.items():
+        operation = activation.gradient if gradient else activation.operation
+        if command.op is operation.op and command.attrs == activation.attrs:
+            return name
     return None
+
+
+Activation = Annotated[str | None, Choice(None, *ACTIVATIONS)]

@@ -1,30 +1,39 @@
-"""Builders of elementwise rows: what `unary` and `binary` fill in is the same for all of them.
+"""The family of pointwise operations: functions of the elements of one, two or three operands that broadcast.
 
-The kernel is ``<family>:<name>``, operands are promoted to a common dtype and broadcast, and the samples cover sizes
-that are no multiple of a vector, broadcasting, 0-d and empty operands, more than one thread's share, special values.
+    @pointwise(reference=np.sqrt, promote=floating, ulp=0.5, gradient=lambda dout, out: div(mul(dout, 0.5), out))
+    def sqrt(x: Positive) -> None:
+        '''Square root; NaN of negative numbers.'''
+
+is a whole operation. The `def` gives name, documentation and operands; its body is empty, or checks more than the
+dtypes: shape and dtype of the result are the family's. Beside them it supplies kernels (`elementwise:sqrt`), samples
+(sizes that are no multiple of a vector, broadcasting, 0-d and empty operands, more than one thread's share, special
+values, the ends of integers), error inputs, cost, workloads and baselines.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
+from typing import Annotated, Any
 
 import numpy as np
 
-from dlcore.dtypes import INTEGERS, DType
+from dlcore.dtypes import INTEGERS, DType, bool_, float32
 from dlcore.errors import DTypeError, ShapeError
-from dlcore.op import Op, Promotion, Sample, Spec, Wrong, widest
+from dlcore.op import Domain, ErrorInput, Input, Op, Sample, Spec, Workload, widest
 from dlcore.ops._shape import broadcast_shapes
-from dlcore.ops._sizes import library, pointwise
+from dlcore.ops._workloads import library, million_and_ragged
 
-__all__ = ["ANY", "FLOAT", "NUMBER", "binary", "broadcast_cost", "broadcast_infer", "specials", "unary"]
+__all__ = [
+    "ANY", "FLOAT", "NUMBER", "AwayFromZero", "Pointwise", "Positive", "check_dtype", "pointwise", "specials",
+]  # fmt: skip
 
 FLOAT: tuple[str, ...] = ("float",)
 NUMBER: tuple[str, ...] = ("float", "int", "uint")
 ANY: tuple[str, ...] = (*NUMBER, "bool")
 
-Draw = Callable[[Any, tuple[int, ...]], np.ndarray[Any, Any]]
+Positive = Annotated[Spec, Domain(0.1, 4.0)]
+AwayFromZero = Annotated[Spec, Domain(gap=0.5)]
 
 SHAPES = (
     ((33, 65), "no multiple of a vector"),
@@ -38,17 +47,11 @@ PAIRS = (
     ((), (7,), "0-d with a vector"),
     ((0, 3), (1, 3), "empty"),
 )
-LARGE = (2, 33001)  # more than one thread's share
 
 
 def specials(*more: float) -> np.ndarray[Any, Any]:
     """NaN, infinities, zeros of both signs, and ``more``."""
     return np.array([np.nan, np.inf, -np.inf, 0.0, -0.0, *more])
-
-
-def normal(rng: Any, shape: tuple[int, ...]) -> np.ndarray[Any, Any]:
-    """Standard normal numbers."""
-    return np.asarray(rng.standard_normal(shape))
 
 
 def _ends(dtype: DType) -> np.ndarray[Any, Any]:
@@ -63,140 +66,85 @@ def check_dtype(name: str, kinds: Sequence[str], *specs: Spec) -> None:
             raise DTypeError(f"{name}: does not take {spec.dtype.name}")
 
 
-def broadcast_infer(name: str, kinds: Sequence[str], result: DType | None) -> Callable[..., Spec]:
-    """An `infer` for operands of one dtype: the broadcast shape, in ``result`` or in their dtype."""
+class Pointwise(Op):
+    """An operation on each element alone; see the module."""
 
-    def infer(*specs_and_attrs: Any) -> Spec:
-        specs = [s for s in specs_and_attrs if isinstance(s, Spec)]
-        check_dtype(name, kinds, *specs)
-        return Spec(broadcast_shapes(name, *(s.shape for s in specs)), result or specs[0].dtype)
+    family = "elementwise"
+    kinds: Sequence[str] = FLOAT
+    """The kinds of dtype it takes."""
+    result: DType | None = None
+    """The output's dtype where it is not the operands'."""
+    flops: float = 1
+    """Arithmetic operations an element."""
+    special: Sequence[float] = ()
+    """Values to test beside NaN, infinities and zeros."""
+    large: tuple[int, ...] = (2, 33001)
+    """A shape for several threads."""
+    smooth: bool = True
+    """Whether gradients can be checked on the samples of two operands."""
+    methods = True
 
-    return infer
+    def infer(self, *args: Any) -> Spec:
+        """The broadcast shape, in ``result`` or in the operands' dtype."""
+        specs = [s for s in args if isinstance(s, Spec)]
+        self.rule(*args)
+        check_dtype(self.name, self.kinds, *specs)
+        return Spec(broadcast_shapes(self.name, *(s.shape for s in specs)), self.result or specs[0].dtype)
 
-
-def broadcast_cost(flops: float, result: DType | None) -> Callable[..., tuple[float, float]]:
-    """A `cost`: ``flops`` an element of the result; every operand read and the result written once."""
-
-    def cost(*specs_and_attrs: Any) -> tuple[float, float]:
-        specs = [s for s in specs_and_attrs if isinstance(s, Spec)]
+    def cost(self, *args: Any) -> tuple[float, float]:
+        """``flops`` an element of the result; every operand read and the result written once."""
+        specs = [s for s in args if isinstance(s, Spec)]
         size = math.prod(broadcast_shapes("cost", *(s.shape for s in specs)))
         moved = sum(math.prod(s.shape) * s.dtype.itemsize for s in specs)
-        return flops * size, moved + size * (result or specs[0].dtype).itemsize
+        return self.flops * size, moved + size * (self.result or specs[0].dtype).itemsize
 
-    return cost
+    def family_kernels(self) -> dict[str, str]:
+        if not self.family:
+            return {}
+        return {"cpu": f"{self.family}:{self.name}", "cuda": f"{self.family}.rows:{self.name}"}
 
+    def family_samples(self) -> Iterator[Sample]:
+        n, alike = len(self.signature.operands), (Input((), dtype=bool_) if tuple(self.kinds) == ("bool",) else Input(()))
 
-def _common(name: str, family: str, kinds: Sequence[str], result: DType | None, flops: float) -> dict[str, Any]:
-    """The fields that a row may have otherwise, as they mostly are."""
-    return {
-        "kernels": {"cpu": f"{family}:{name}", "cuda": f"{family}.rows:{name}"},
-        "infer": broadcast_infer(name, kinds, result),
-        "cost": broadcast_cost(flops, result),
-    }
+        def sample(shapes: Sequence[tuple[int, ...]], why: str, grad: bool = True) -> Sample:
+            return Sample(*(alike._replace(shape=s) for s in shapes), why=why, grad=grad)
 
-
-def unary(
-    name: str,
-    doc: str,
-    *,
-    ref: Callable[..., Any],
-    family: str = "elementwise",
-    kinds: Sequence[str] = FLOAT,
-    promote: Promotion | None = widest,
-    result: DType | None = None,
-    flops: float = 1,
-    draw: Draw = normal,
-    special: Sequence[float] = (),
-    large: tuple[int, ...] = LARGE,
-    domain: tuple[float, float] | None = None,
-    more: Callable[[Any], Iterator[Sample]] | None = None,
-    wrong: Sequence[Wrong] = (),
-    **fields: Any,
-) -> Op:
-    """A row of one operand `x`.
-
-    ``kinds``: the kinds of dtype it takes. ``result``: the output's dtype where it is not the operand's. ``draw``:
-    random arguments at which it is differentiable. ``special``: values to test beside NaN, infinities and zeros.
-    ``large``: a shape for several threads. ``domain``: where timed operands are drawn from; default: standard normal.
-    ``more``, ``wrong``: further samples and wrong inputs. The other fields are those of `Op`.
-    """
-
-    def samples(rng: Any) -> Iterator[Sample]:
         for shape, why in SHAPES:
-            yield Sample((np.asarray(draw(rng, shape)),), why=why)
-        yield Sample((draw(rng, large),), why="several threads", grad=False)
-        if "float" in kinds:
-            yield Sample((specials(*special),), why="special values", grad=False)
-        if "int" in kinds:
+            yield sample([shape] * n, why, self.smooth)
+        for first, second, why in PAIRS if n == 2 else ():
+            yield sample([first, second], why, self.smooth)
+        yield sample([self.large] * n, "several threads", False)
+        if "float" in self.kinds:
+            values = specials(*self.special) if n == 1 else specials(1.0, -1.5, *self.special)
+            yield Sample(*_crossed(values, n), why="special values", grad=False)
+        if "int" in self.kinds:
             for dtype in INTEGERS:
-                yield Sample((_ends(dtype),), why=f"{dtype.name}, wrapping", grad=False)
-        if more:
-            yield from more(rng)
+                yield Sample(*_crossed(_ends(dtype), n), why=f"{dtype.name}, wrapping", grad=False)
+        if "bool" in self.kinds and n == 2:
+            yield Sample(*_crossed(np.array([False, True]), n), why="bool", grad=False)
 
-    def errors() -> Iterator[Wrong]:
-        if "bool" not in kinds and promote is widest:
-            yield Wrong((np.array([True]),), (), DTypeError, f"{name}: does not take bool")
-        yield from wrong
+    def family_error_inputs(self) -> Iterator[ErrorInput]:
+        n, dtype = len(self.signature.operands), np.float32 if "float" in self.kinds else np.bool_
+        for first, second in (((3,), (4,)), ((2, 1, 3), (2, 2))) if n == 2 else ():
+            text = f"{self.name}: shapes do not broadcast: {first} and {second}"
+            yield ErrorInput(ShapeError, text, np.ones(first, dtype), np.ones(second, dtype))
+        if "bool" not in self.kinds and self.promote is widest:
+            yield ErrorInput(DTypeError, f"{self.name}: does not take bool", *[np.array([True])] * n)
 
-    common = _common(name, family, kinds, result, flops)
-    common |= {"sizes": pointwise(1, *(domain or ())), "peers": library(name)}
-    return Op(
-        name=name, doc=doc, inputs="x", promote=promote, ref=ref, samples=samples, errors=errors,
-        **(common | fields),
-    )  # fmt: skip
+    def family_workloads(self) -> list[Workload]:
+        n = len(self.signature.operands)
+        if tuple(self.kinds) != ("bool",):
+            return million_and_ragged(n)
+        shaped = [w._replace(operands=tuple(Input(s, dtype=bool_) for s in w.operands)) for w in million_and_ragged(n)]
+        return [w._replace(dtypes=(float32,)) for w in shaped]  # no operand is of a dtype that is timed: once is enough
+
+    def family_baselines(self) -> dict[str, str]:
+        return library(self.name, " ".join(self.input_names))
 
 
-def binary(
-    name: str,
-    doc: str,
-    *,
-    ref: Callable[..., Any],
-    family: str = "elementwise",
-    inputs: str = "a b",
-    kinds: Sequence[str] = NUMBER,
-    promote: Promotion | None = widest,
-    result: DType | None = None,
-    flops: float = 1,
-    draw: Draw = normal,
-    special: Sequence[float] = (),
-    grad: bool = True,
-    large: tuple[int, ...] = LARGE,
-    domain: tuple[float, float] | None = None,
-    more: Callable[[Any], Iterator[Sample]] | None = None,
-    wrong: Sequence[Wrong] = (),
-    **fields: Any,
-) -> Op:
-    """A row of two operands that broadcast. Arguments as in `unary`; ``grad``: whether to check gradients."""
+def _crossed(values: np.ndarray[Any, Any], n: int) -> list[np.ndarray[Any, Any]]:
+    """``values`` alone, or each with each."""
+    return [values] if n == 1 else [values[:, None], values]
 
-    def samples(rng: Any) -> Iterator[Sample]:
-        pairs = (*((shape, shape, why) for shape, why in SHAPES), *PAIRS)
-        for first, second, why in pairs:
-            yield Sample((np.asarray(draw(rng, first)), np.asarray(draw(rng, second))), why=why, grad=grad)
-        yield Sample((draw(rng, large), draw(rng, large)), why="several threads", grad=False)
-        if "float" in kinds:
-            values = specials(1.0, -1.5, *special)
-            yield Sample((values[:, None], values), why="special values", grad=False)
-        if "int" in kinds:
-            for dtype in INTEGERS:
-                yield Sample((_ends(dtype)[:, None], _ends(dtype)), why=f"{dtype.name}, wrapping", grad=False)
-        if "bool" in kinds:
-            truth = np.array([False, True])
-            yield Sample((truth[:, None], truth), why="bool", grad=False)
-        if more:
-            yield from more(rng)
 
-    def errors() -> Iterator[Wrong]:
-        for first, second in (((3,), (4,)), ((2, 1, 3), (2, 2))):
-            dtype = np.float32 if "float" in kinds else np.bool_
-            text = f"{name}: shapes do not broadcast: {first} and {second}"
-            yield Wrong((np.ones(first, dtype), np.ones(second, dtype)), (), ShapeError, text)
-        if "bool" not in kinds and promote is widest:
-            yield Wrong((np.array([True]), np.array([True])), (), DTypeError, f"{name}: does not take bool")
-        yield from wrong
-
-    common = _common(name, family, kinds, result, flops)
-    common |= {"sizes": pointwise(2, *(domain or ())), "peers": library(name, inputs)}
-    return Op(
-        name=name, doc=doc, inputs=inputs, promote=promote, ref=ref, samples=samples, errors=errors,
-        **(common | fields),
-    )  # fmt: skip
+pointwise = Pointwise.definition

@@ -1,82 +1,108 @@
 """Activations relu, sigmoid, tanh and gelu, and their gradients, each one kernel.
 
-They share their scalar functions with matmul's epilogue (csrc/core/activations.inl): fusing one changes no bit.
+They share their scalar functions with matmul's epilogue (csrc/common/activations.inl): fusing one changes no bit.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from typing import Any
+from functools import partial
+from typing import Annotated, Any, Literal
 
 import numpy as np
 
-from dlcore.op import Sample, Size, Spec, Wrong, floating
-from dlcore.ops._pointwise import FLOAT, binary, broadcast_infer, unary
-from dlcore.ops._sizes import MILLION, MODELS, library, on_gpu, pointwise
+from dlcore.op import Domain, ErrorInput, Sample, Spec, Workload, floating
+from dlcore.ops._pointwise import Pointwise
+from dlcore.ops._workloads import MILLION, MODELS, library, million_and_ragged, on_gpu
 from dlcore.ops.elementwise import add, exp, mul, square, sub
+
+__all__ = ["gelu", "gelu_backward", "relu", "relu_backward", "sigmoid", "sigmoid_backward", "tanh", "tanh_backward"]
+
+
+class Activation(Pointwise):
+    """A pointwise operation of this family's kernels."""
+
+    family = "activation"
+
+
+activation = partial(Activation.definition, promote=floating, large=MILLION)
+gradient = partial(Activation.definition, outputs="dx", methods=False)
+
+AwayFromZero = Annotated[Spec, Domain(gap=0.1)]
 
 # ---- relu, sigmoid, tanh: their gradients need only the output ----------------------------------------------------
 
 
-def _away_from_zero(rng: Any, shape: tuple[int, ...]) -> Any:
-    return np.copysign(rng.uniform(0.1, 2.0, shape), rng.standard_normal(shape))
+@activation(
+    reference=lambda x: np.where(x <= 0, 0.0, x), ulp=0, gradient=lambda dout, out: relu_backward(dout, out),
+    workloads=[
+        *(Workload(((m.batch, m.widths[1]),), why=f"a layer of model {name}") for name, m in MODELS.items()),
+        *million_and_ragged(large=True),
+    ],
+    baselines={
+        "numpy": "np.maximum(x, 0)", "numpy out": "np.maximum(x, 0, out=out)",
+        "torch": "torch.relu(x)", "torch out": "torch.clamp_min(x, 0, out=out)", "jax": "jax.nn.relu(x)",
+    },
+)  # fmt: skip
+def relu(x: AwayFromZero) -> None:
+    """Rectifier max(x, 0). The gradient at 0 is 0."""
 
 
-def _sigmoid_ref(x: Any) -> Any:
+@gradient(
+    reference=lambda dout, out: np.where(out <= 0, 0.0, dout), ulp=0,
+    gradient={"dout": lambda ddx, out: relu_backward(ddx, out)},
+    baselines={"numpy": "", "torch": "torch.ops.aten.threshold_backward(dout, out, 0)",
+               "jax": "jnp.where(out > 0, dout, 0)"},
+)  # fmt: skip
+def relu_backward(dout: AwayFromZero, out: AwayFromZero) -> None:
+    """Gradient of relu: dout where out > 0, else 0."""
+
+
+def _sigmoid(x: Any) -> Any:
     e = np.exp(-np.abs(x))
     return np.where(x < 0, e, 1.0) / (1.0 + e)
 
 
-relu: Any = unary(
-    "relu", "Rectifier max(x, 0). The gradient at 0 is 0.",
-    ref=lambda x: np.where(x <= 0, 0.0, x), family="activation", promote=floating, draw=_away_from_zero, large=MILLION,
-    ulp=0, saves=("out",), vjp=lambda ctx, dout: relu_backward(dout, ctx.saved[0]),
-    sizes=(
-        *(Size(((m.batch, m.widths[1]),), why=f"a layer of model {name}") for name, m in MODELS.items()),
-        *pointwise(large=True),
-    ),
-    peers={
-        "numpy": "np.maximum(x, 0)", "numpy out": "np.maximum(x, 0, out=out)",
-        "torch": "torch.relu(x)", "torch out": "torch.clamp_min(x, 0, out=out)", "jax": "jax.nn.relu(x)",
-    },
-).call  # fmt: skip
-relu_backward: Any = binary(
-    "relu_backward", "Gradient of relu: dout where out > 0, else 0.",
-    ref=lambda dout, out: np.where(out <= 0, 0.0, dout), family="activation", inputs="dout out", outputs="dx",
-    kinds=FLOAT, draw=_away_from_zero, ulp=0,
-    saves=("out",), vjp=lambda ctx, ddx: (relu_backward(ddx, ctx.saved[0]), None),
-    peers={"torch": "torch.ops.aten.threshold_backward(dout, out, 0)", "jax": "jnp.where(out > 0, dout, 0)"},
-).call  # fmt: skip
+@activation(
+    reference=_sigmoid, special=(-87.0, -100.0, 20.0, -700.0), ulp=3, flops=25,
+    gradient=lambda dout, out: sigmoid_backward(dout, out), workloads=million_and_ragged(quick="forward"),
+    baselines=library("sigmoid", numpy="", jax="jax.nn.sigmoid"),
+)  # fmt: skip
+def sigmoid(x):
+    """Logistic function 1 / (1 + e^-x), accurate in the lower tail."""
 
-sigmoid: Any = unary(
-    "sigmoid", "Logistic function 1 / (1 + e^-x), accurate in the lower tail.",
-    ref=_sigmoid_ref, family="activation", promote=floating, special=(-87.0, -100.0, 20.0, -700.0), large=MILLION,
-    sizes=pointwise(quick="forward"), peers=library("sigmoid", numpy="", jax="jax.nn.sigmoid"),
-    ulp=3, flops=25, saves=("out",), vjp=lambda ctx, dout: sigmoid_backward(dout, ctx.saved[0]),
-).call  # fmt: skip
-sigmoid_backward: Any = binary(
-    "sigmoid_backward", "Gradient of sigmoid: dout out (1 - out).",
-    ref=lambda dout, out: dout * (out * (1 - out)), family="activation", inputs="dout out", outputs="dx",
-    kinds=FLOAT, ulp=2, flops=3, composite=lambda dout, out: mul(dout, mul(out, sub(1, out))),
-    domain=(0.0, 1.0),
-    peers={"torch": "torch.ops.aten.sigmoid_backward(dout, out)", "jax": "dout * (out * (1 - out))"},
-).call  # fmt: skip
 
-tanh: Any = unary(
-    "tanh", "Hyperbolic tangent.",
-    ref=np.tanh, family="activation", promote=floating, special=(1e-30, -1e-5, 9.0, 19.0, 100.0), large=MILLION,
-    sizes=pointwise(quick="forward"),
-    ulp=3, flops=25, saves=("out",), vjp=lambda ctx, dout: tanh_backward(dout, ctx.saved[0]),
-).call  # fmt: skip
-tanh_backward: Any = binary(
-    "tanh_backward", "Gradient of tanh: dout (1 - out^2).",
-    ref=lambda dout, out: dout * (1 - out * out), magnitude=lambda dout, out: np.abs(dout) * (1 + out * out),
-    family="activation", inputs="dout out", outputs="dx",
-    kinds=FLOAT, ulp=2, flops=3, composite=lambda dout, out: mul(dout, sub(1, square(out))),
-    domain=(-1.0, 1.0),
-    peers={"torch": "torch.ops.aten.tanh_backward(dout, out)", "jax": "dout * (1 - out * out)"},
-).call  # fmt: skip
+@gradient(
+    reference=lambda dout, out: dout * (out * (1 - out)), ulp=2, flops=3,
+    composite=lambda dout, out: mul(dout, mul(out, sub(1, out))),
+    gradient={"dout": lambda ddx, out: sigmoid_backward(ddx, out),
+              "out": lambda ddx, dout, out: mul(mul(ddx, dout), sub(1, mul(out, 2)))},
+    baselines={"numpy": "", "torch": "torch.ops.aten.sigmoid_backward(dout, out)", "jax": "dout * (out * (1 - out))"},
+)  # fmt: skip
+def sigmoid_backward(dout: Spec, out: Annotated[Spec, Domain(0.0, 1.0, strict=True)]) -> None:
+    """Gradient of sigmoid: dout out (1 - out)."""
+
+
+@activation(
+    reference=np.tanh, special=(1e-30, -1e-5, 9.0, 19.0, 100.0), ulp=3, flops=25,
+    gradient=lambda dout, out: tanh_backward(dout, out), workloads=million_and_ragged(quick="forward"),
+)  # fmt: skip
+def tanh(x):
+    """Hyperbolic tangent."""
+
+
+@gradient(
+    reference=lambda dout, out: dout * (1 - out * out), ulp=2, flops=3,
+    magnitude=lambda dout, out: np.abs(dout) * (1 + out * out),
+    composite=lambda dout, out: mul(dout, sub(1, square(out))),
+    gradient={"dout": lambda ddx, out: tanh_backward(ddx, out),
+              "out": lambda ddx, dout, out: mul(mul(ddx, dout), mul(out, -2))},
+    baselines={"numpy": "", "torch": "torch.ops.aten.tanh_backward(dout, out)", "jax": "dout * (1 - out * out)"},
+)  # fmt: skip
+def tanh_backward(dout: Spec, out: Annotated[Spec, Domain(-1.0, 1.0, strict=True)]) -> None:
+    """Gradient of tanh: dout (1 - out^2)."""
+
 
 # ---- gelu ---------------------------------------------------------------------------------------------------------
 
@@ -107,52 +133,47 @@ def _terms(x: Any, approximate: str) -> tuple[Any, Any, Any]:
     return p, x * (e / (1 + e) ** 2) * (_SLOPE + 3 * _CUBIC * x * x), 1 + np.where(x < 0, -v, 0.0)
 
 
-def _gelu_ref(x: Any, approximate: str = "none") -> Any:
+def _gelu_ref(x: Any, approximate: str) -> Any:
     return np.maximum(x, -_LIMIT) * _terms(x, approximate)[0]
 
 
-def _gelu_magnitude(x: Any, approximate: str = "none") -> Any:
+def _gelu_magnitude(x: Any, approximate: str) -> Any:
     return np.abs(_gelu_ref(x, approximate)) * _terms(x, approximate)[2]
 
 
-def _gelu_backward_ref(dout: Any, x: Any, approximate: str = "none") -> Any:
+def _gelu_backward_ref(dout: Any, x: Any, approximate: str) -> Any:
     p, rest, _ = _terms(x, approximate)
     return dout * (p + rest)
 
 
-def _gelu_backward_magnitude(dout: Any, x: Any, approximate: str = "none") -> Any:
+def _gelu_backward_magnitude(dout: Any, x: Any, approximate: str) -> Any:
     p, rest, growth = _terms(x, approximate)
     return np.abs(dout) * (p + np.abs(rest)) * growth
 
 
-def _check_approximate(name: str) -> Any:
-    infer = broadcast_infer(name, FLOAT, None)
+class Gelu(Activation):
+    """gelu and its gradient: a kernel for each `approximate`."""
 
-    def checked(*args: Any) -> Spec:
-        if args[-1] not in ("none", "tanh"):
-            raise ValueError(f"{name}: approximate must be 'none' or 'tanh', not {args[-1]!r}")
-        return infer(*args)
+    def family_kernels(self) -> dict[str, Any]:
+        def choices(family: str) -> list[Any]:
+            suffix = self.name.removeprefix("gelu")
+            exact = f"{family}:gelu{suffix}", lambda approximate: approximate == "none"
+            return [exact, (f"{family}:gelu_tanh{suffix}", None)]
 
-    return checked
+        return {"cpu": choices("activation"), "cuda": choices("activation.rows")}
 
-
-def _kernels(suffix: str) -> dict[str, Any]:
-    def choices(family: str) -> list[Any]:
-        return [(f"{family}:gelu{suffix}", lambda *args: args[-1] == "none"), (f"{family}:gelu_tanh{suffix}", None)]
-
-    return {"cpu": choices("activation"), "cuda": choices("activation.rows")}
-
-
-def _gelu_samples(operands: int) -> Any:
-    def samples(rng: Any) -> Iterator[Sample]:
+    def family_samples(self) -> Iterator[Sample]:
+        yield from super().family_samples()
         tail = np.array([-0.3, -1.0, -3.0, -6.0, -9.0, -12.0, -13.0, -30.0, 1e-30, 0.7, 5.0, 8.0, 50.0])
-        first = (np.ones_like(tail),) * (operands - 1)
-        yield Sample((*first, tail), why="tails", grad=False)
-        yield Sample((*first, tail), ("tanh",), why="tails, tanh", grad=False)
-        x = rng.standard_normal((33, 65))
-        yield Sample((x,) * operands, ("tanh",), why="tanh")
+        others = [np.ones_like(tail)] * (len(self.signature.operands) - 1)
+        yield Sample(*others, tail, why="tails", grad=False)
+        yield Sample(*others, tail, approximate="tanh", why="tails, tanh", grad=False)
+        yield Sample(*[(33, 65)] * (len(others) + 1), approximate="tanh", why="tanh")
 
-    return samples
+    def restrict(self, operands: list[Any]) -> None:
+        """gelu and its slope are 0 where they would be subnormal numbers, which csrc/common/math.inl says."""
+        x = operands[-1]
+        operands[-1] = np.where((x > -42) & (x < -9.9), x / 4.5, x)
 
 
 def _gelu_curvature(x: Any, approximate: str) -> Any:
@@ -166,39 +187,40 @@ def _gelu_curvature(x: Any, approximate: str) -> Any:
     return mul(ds, add(mul(dv, 2), mul(x, bend)))
 
 
-def _gelu_backward_vjp(ctx: Any, ddx: Any) -> Any:
-    dout, x = ctx.saved
-    approximate = ctx.attrs[0]
-    to_dout = gelu_backward(ddx, x, approximate) if ctx.needs[0] else None
-    return to_dout, mul(mul(ddx, dout), _gelu_curvature(x, approximate)) if ctx.needs[1] else None
-
-
-gelu: Any = unary(
-    "gelu", "Gaussian error linear unit x P(X <= x), X standard normal (https://arxiv.org/abs/1606.08415).\n\n"
-    'approximate="tanh": x / 2 (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3))). Both keep their relative accuracy in the '
-    "negative tail, where 1 + erf would cancel, and are 0 at -inf. Raises ValueError for another `approximate`.",
-    ref=_gelu_ref, magnitude=_gelu_magnitude, family="activation", attrs={"approximate": "none"},
-    infer=_check_approximate("gelu"), kernels=_kernels(""), params=lambda x, approximate: (), promote=floating,
-    ulp=7, flops=35, more=_gelu_samples(1),
-    wrong=[Wrong((np.ones(3),), ("erf",), ValueError, "gelu: approximate must be 'none' or 'tanh', not 'erf'")],
-    saves=("x",), vjp=lambda ctx, dout: gelu_backward(dout, ctx.saved[0], *ctx.attrs),
-    sizes=(*pointwise(attrs=("tanh",), large=True, quick="forward"), Size((MILLION,), why="1M"), on_gpu([(1 << 26,)])),
-    peers={
-        "torch": "F.gelu(x, approximate=approximate)",
+@Gelu.definition(
+    reference=_gelu_ref, magnitude=_gelu_magnitude, promote=floating, ulp=7, flops=35,
+    gradient=lambda dout, x, approximate: gelu_backward(dout, x, approximate),
+    workloads=[
+        *million_and_ragged(attrs=("tanh",), large=True, quick="forward"), Workload((MILLION,), why="1M"),
+        on_gpu([(1 << 26,)]),
+    ],
+    baselines={
+        "numpy": "", "torch": "F.gelu(x, approximate=approximate)",
         "jax": "jax.nn.gelu(x, approximate=approximate == 'tanh')",
     },
-).call  # fmt: skip
-gelu_backward: Any = binary(
-    "gelu_backward", "Gradient of gelu: dout (p(x) + x p'(x)) for gelu(x) = x p(x).",
-    ref=_gelu_backward_ref, magnitude=_gelu_backward_magnitude, family="activation", inputs="dout x", outputs="dx",
-    attrs={"approximate": "none"}, infer=_check_approximate("gelu_backward"), kernels=_kernels("_backward"),
-    params=lambda dout, x, approximate: (), kinds=FLOAT, ulp=7, flops=40, more=_gelu_samples(2),
-    saves={"dout": ("x",), "x": ("dout", "x")}, vjp=_gelu_backward_vjp,
-    sizes=(*pointwise(2, attrs=("tanh",)), Size((MILLION, MILLION), why="1M")),
-    peers={
-        "torch": "torch.ops.aten.gelu_backward(dout, x, approximate=approximate)",
+    error_inputs=[
+        ErrorInput(ValueError, "gelu: approximate 'erf' is not one of 'none', 'tanh'", np.ones(3), approximate="erf"),
+    ],
+)  # fmt: skip
+def gelu(x: Spec, approximate: Literal["none", "tanh"] = "none") -> None:
+    """Gaussian error linear unit x P(X <= x), X standard normal (https://arxiv.org/abs/1606.08415).
+
+    approximate="tanh": x / 2 (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3))). Both keep their relative accuracy in the
+    negative tail, where 1 + erf would cancel, and are 0 at -inf. Raises ValueError for another `approximate`.
+    """
+
+
+@Gelu.definition(
+    reference=_gelu_backward_ref, magnitude=_gelu_backward_magnitude, outputs="dx", methods=False, ulp=7, flops=40,
+    gradient={
+        "dout": lambda ddx, x, approximate: gelu_backward(ddx, x, approximate),
+        "x": lambda ddx, dout, x, approximate: mul(mul(ddx, dout), _gelu_curvature(x, approximate)),
+    },
+    workloads=[*million_and_ragged(2, attrs=("tanh",)), Workload((MILLION, MILLION), why="1M")],
+    baselines={
+        "numpy": "", "torch": "torch.ops.aten.gelu_backward(dout, x, approximate=approximate)",
         "jax": "jax.vjp(lambda x: jax.nn.gelu(x, approximate=approximate == 'tanh'), x)[1](dout)[0]",
     },
-).call  # fmt: skip
-
-__all__ = ["gelu", "gelu_backward", "relu", "relu_backward", "sigmoid", "sigmoid_backward", "tanh", "tanh_backward"]
+)  # fmt: skip
+def gelu_backward(dout: Spec, x: Spec, approximate: Literal["none", "tanh"] = "none") -> None:
+    """Gradient of gelu: dout (p(x) + x p'(x)) for gelu(x) = x p(x)."""

@@ -9,14 +9,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, Literal, NoReturn
 
 import numpy as np
 
-from dlcore.dtypes import DType, bool_, float32, int64
+from dlcore.dtypes import DType, bool_, float32, int32, int64, uint8
 from dlcore.errors import AutogradError, DTypeError, ShapeError
-from dlcore.op import Op, Operand, Sample, Size, Spec, Wrong, floating
-from dlcore.ops._sizes import MILLION, MODELS, RAGGED, on_gpu, pointwise
+from dlcore.op import ErrorInput, Input, Op, Sample, Spec, Workload, as_given, floating, operation
+from dlcore.ops._domains import limited, without_subnormal_probabilities
+from dlcore.ops._workloads import MILLION, MODELS, RAGGED, million_and_ragged, on_gpu
 from dlcore.ops.elementwise import add, cast, div, eq, mul, ne, neg, sub
 from dlcore.ops.movement import reshape, unsqueeze
 from dlcore.ops.reduce import mean, sum
@@ -24,66 +25,59 @@ from dlcore.ops.softmax import log_softmax, softmax
 
 __all__ = ["cross_entropy", "mse_loss"]
 
-REDUCTIONS = ("none", "mean", "sum")  # enum Reduction in csrc/loss/loss.inl
-Shape = tuple[int, ...]
-
-
-def _check_reduction(name: str, reduction: str) -> None:
-    if reduction not in REDUCTIONS:
-        raise ValueError(f"{name}: reduction {reduction!r} is not one of 'none', 'mean', 'sum'")
+Reduction = Literal["none", "mean", "sum"]  # enum Reduction in csrc/loss/loss.inl
+Lengths = tuple[int, ...]
 
 
 def _reduce(loss: Any, reduction: str) -> Any:
     return loss if reduction == "none" else mean(loss) if reduction == "mean" else sum(loss)
 
 
+def _numpy_reduce(losses: Any, reduction: str, count: Any) -> Any:
+    return losses if reduction == "none" else losses.sum() / (np.float64(count) if reduction == "mean" else 1)
+
+
+class Loss(Op):
+    """A loss that leaves its gradient behind."""
+
+    family = "loss"
+    cast = "float32"
+    ulp = 4
+
+
+loss = Loss.definition
+
 # ---- scale_inplace --------------------------------------------------------------------------------------------------
 
 
-def _scale_infer(x: Spec, factor: Spec) -> tuple[Spec, ...]:
+@operation(
+    family="loss", kernels={"cpu": "loss:scale", "cuda": "loss.scale:scale"}, promote=as_given, outputs="", writes="x",
+    reference=lambda x, factor: x * factor,
+    cost=lambda x: (float(math.prod(x.shape)), 2.0 * math.prod(x.shape) * x.dtype.itemsize),
+    samples=[
+        Sample((33, 65), np.array(0.3), why="unaligned", grad=False),
+        Sample((3, 5), np.array(1.0), why="factor 1", grad=False),
+        Sample((0, 5), np.array(2.0), why="empty", grad=False),
+    ],
+    error_inputs=[
+        ErrorInput(ShapeError, "scale_inplace: factor has shape (3,) and dtype float64, not () and float64",
+                   np.zeros(3), np.zeros(3)),
+    ],
+    workloads=[  # 1 would be skipped, other numbers end in denormals
+        Workload((MILLION, Input((), -1.0, -1.0)), why="1M"), Workload((RAGGED, Input((), -1.0, -1.0)), why="ragged"),
+    ],
+    baselines={"torch": "x.mul_(factor)", "numpy": "np.multiply(x, factor, out=x)"},
+)  # fmt: skip
+def scale_inplace(x: Spec, factor: Spec) -> None:
+    """Multiplies `x` in place by `factor`, a 0-d tensor of its dtype; memory is not touched when that is 1."""
     if factor.shape != () or factor.dtype is not x.dtype:
-        raise ShapeError(
-            f"scale_inplace: factor has shape {factor.shape} and dtype {factor.dtype.name}, not () and {x.dtype.name}"
-        )
-    return ()
+        have = f"shape {factor.shape} and dtype {factor.dtype.name}"
+        raise ShapeError(f"scale_inplace: factor has {have}, not () and {x.dtype.name}")
 
 
-SCALE_INPLACE = Op(
-    name="scale_inplace",
-    doc="""Multiplies `x` in place by `factor`, a 0-d tensor of its dtype; memory is not touched when that is 1.""",
-    inputs="x factor",
-    outputs="",
-    infer=_scale_infer,
-    promote=None,
-    kernels={"cpu": "loss:scale", "cuda": "loss.scale:scale"},
-    writes=("x",),
-    sizes=(
-        Size((MILLION, Operand((), -1.0, -1.0)), why="1M"),  # 1 would be skipped, other numbers end in denormals
-        Size((RAGGED, Operand((), -1.0, -1.0)), why="ragged"),
-    ),
-    peers={"torch": "x.mul_(factor)", "numpy": "np.multiply(x, factor, out=x)"},
-    ref=lambda x, factor: x * factor,
-    samples=lambda rng: [
-        Sample((rng.standard_normal((33, 65)), np.array(0.3)), (), "unaligned", grad=False),
-        Sample((rng.standard_normal((3, 5)), np.array(1.0)), (), "factor 1", grad=False),
-        Sample((rng.standard_normal((0, 5)), np.array(2.0)), (), "empty", grad=False),
-    ],
-    errors=lambda: [
-        Wrong(
-            (np.zeros(3), np.zeros(3)),
-            (),
-            ShapeError,
-            "scale_inplace: factor has shape (3,) and dtype float64, not () and float64",
-        ),
-    ],
-    cost=lambda x, factor: (float(math.prod(x.shape)), 2.0 * math.prod(x.shape) * x.dtype.itemsize),
-)
-scale_inplace = SCALE_INPLACE.call
-
-
-def _scaled(ctx: Any, gradient: Any, dout: Any) -> Any:
+def _scaled(gradient: Any, dout: Any, retain_graph: bool) -> Any:
     """gradient * dout; in the gradient's own memory where nobody will ask for it again."""
-    if ctx.retain or dout.shape:
+    if retain_graph or dout.shape:
         return mul(gradient, dout)
     scale_inplace(gradient, dout)
     return gradient
@@ -92,20 +86,59 @@ def _scaled(ctx: Any, gradient: Any, dout: Any) -> Any:
 # ---- cross_entropy --------------------------------------------------------------------------------------------------
 
 
-def _axis(shape: Shape) -> int:
+def _axis(shape: Lengths) -> int:
+    """The axis of the classes."""
     return 0 if len(shape) == 1 else 1
 
 
-def _cross_entropy_promote(specs: Sequence[Spec | None]) -> tuple[DType | None, ...]:
+def _class_shape(shape: Lengths) -> Lengths:
+    """The shape in which one number for each class broadcasts against the logits."""
+    return tuple(n if d == _axis(shape) else 1 for d, n in enumerate(shape))
+
+
+def _promote(specs: Sequence[Spec | None]) -> Sequence[DType | None]:
     logits, target, weight = specs
     assert logits is not None and target is not None
     common = floating([logits, target if target.dtype.is_float else None, weight])[0]
-    return common, common if target.dtype.is_float else target.dtype, None if weight is None else common
+    return [common, common if target.dtype.is_float else target.dtype, None if weight is None else common]
 
 
-def _cross_entropy_infer(
-    logits: Spec, target: Spec, weight: Spec | None, ignore_index: int, label_smoothing: float, reduction: str
-) -> tuple[Spec, Spec]:
+def _of_labels(target: Spec) -> bool:
+    return not target.dtype.is_float
+
+
+def _no_gradient_of_weight() -> NoReturn:
+    raise AutogradError("cross_entropy: weight has no gradient where the target holds class indices; detach() it")
+
+
+@loss(
+    kernels={"cpu": [("loss:cross_entropy", _of_labels)], "cuda": [("loss.cross_entropy:cross_entropy", _of_labels)]},
+    promote=_promote, extras="dlogits", gradient={"weight": _no_gradient_of_weight},
+    params=lambda reduction, ignore_index, label_smoothing: (
+        ("none", "mean", "sum").index(reduction), ignore_index, label_smoothing
+    ),
+    cost=lambda logits: (22.0 * math.prod(logits.shape), float(math.prod(logits.shape) * logits.dtype.itemsize)),
+    baselines={
+        "torch": "F.cross_entropy(logits, target, weight, ignore_index=ignore_index, label_smoothing=label_smoothing, "
+        "reduction=reduction)",
+        "jax": "-jnp.mean(jnp.take_along_axis(jax.nn.log_softmax(logits, 1), target[:, None], 1))",
+    },
+)  # fmt: skip
+def cross_entropy(
+    logits: Spec, target: Spec, weight: Spec | None = None, ignore_index: int = -100, label_smoothing: float = 0.0,
+    reduction: Reduction = "mean",
+) -> tuple[Spec, Spec]:  # fmt: skip
+    """Cross-entropy of a target and the softmax of `logits`: -w[t] log(softmax(logits)[t]).
+
+    `logits`: (N, C), (N, C, d...) or (C,), C classes. `target`: class indices, (N,), (N, d...) or (), of any integer
+    dtype; or probabilities, floats in the shape of `logits`. `weight`: (C,), one factor for each class, a constant.
+    `ignore_index`: positions with this label count for nothing. `label_smoothing` s in [0, 1]: the target becomes
+    (1 - s) of itself and s / C for every class. `reduction`: "mean" (divided by the sum of the weights of the labels
+    that count; for probabilities, by N), "sum" or "none". The mean over nothing is NaN.
+
+    Forward and gradient are one pass over the logits, in float32 or wider. Raises IndexError, before anything is
+    written, for a label outside 0 .. C - 1; ShapeError, DTypeError, ValueError. Szegedy et al. 2016 (smoothing).
+    """
     if not logits.shape:
         raise ShapeError("cross_entropy: logits need an axis of classes, shape () has none")
     if target.dtype is bool_:
@@ -124,18 +157,12 @@ def _cross_entropy_infer(
         )
     if not 0 <= label_smoothing <= 1:
         raise ValueError(f"cross_entropy: label_smoothing {label_smoothing} is not between 0 and 1")
-    _check_reduction("cross_entropy", reduction)
     return Spec(positions if reduction == "none" else (), logits.dtype), Spec(logits.shape, logits.dtype)
 
 
-def _class_shape(shape: Shape) -> Shape:
-    """The shape in which one number for each class broadcasts against the logits."""
-    return tuple(n if d == _axis(shape) else 1 for d, n in enumerate(shape))
-
-
-def _cross_entropy_of_probabilities(
-    logits: Any, target: Any, weight: Any, ignore_index: int, label_smoothing: float, reduction: str
-) -> Any:
+@cross_entropy.composite
+def _(logits: Any, target: Any, weight: Any, label_smoothing: float, reduction: str) -> Any:
+    """Of probabilities."""
     axis = _axis(logits.shape)
     if label_smoothing:
         target = add(mul(target, 1 - label_smoothing), label_smoothing / logits.shape[axis])
@@ -145,11 +172,18 @@ def _cross_entropy_of_probabilities(
     return _reduce(neg(sum(terms, axis)), reduction)
 
 
-def _cross_entropy_gradient(ctx: Any, dout: Any) -> Any:
-    """dlogits by simpler rows, so that it can be differentiated: p times one number for each position, less others."""
-    logits, target, weight, _ = ctx.saved
-    ignore_index, smoothing, reduction = ctx.attrs
-    shape, dtype, axis = logits.shape, logits.dtype, _axis(logits.shape)
+@cross_entropy.gradient("logits")
+def _(
+    dout: Any, logits: Any, target: Any, weight: Any, dlogits: Any, ignore_index: int, label_smoothing: float,
+    reduction: str, create_graph: bool, retain_graph: bool,
+) -> Any:  # fmt: skip
+    axis = _axis(dlogits.shape)
+    if reduction == "none":
+        dout = unsqueeze(dout, axis)
+    if not create_graph:
+        return _scaled(dlogits, dout, retain_graph)
+    # By simpler operations, which can be differentiated: p times one number for each position, less others.
+    shape, dtype = logits.shape, logits.dtype
     labels = cast(unsqueeze(target, axis), int64)  # which holds ignore_index too
     counted = cast(ne(labels, ignore_index), dtype)
     chosen = mul(cast(eq(labels, np.arange(shape[axis]).reshape(_class_shape(shape))), dtype), counted)
@@ -157,23 +191,13 @@ def _cross_entropy_gradient(ctx: Any, dout: Any) -> Any:
     hard = chosen if weights is None else mul(chosen, weights)
     own = sum(hard, axis, True)
     total = own
-    if smoothing:
-        soft = mul(counted, smoothing / shape[axis])
+    if label_smoothing:
+        soft = mul(counted, label_smoothing / shape[axis])
         soft = soft if weights is None else mul(soft, weights)
-        hard = add(mul(hard, 1 - smoothing), soft)
+        hard = add(mul(hard, 1 - label_smoothing), soft)
         total = sum(hard, axis, True) if weights is not None else counted
     gradient = sub(mul(softmax(logits, axis), total), hard)
-    factor = unsqueeze(dout, axis) if reduction == "none" else div(dout, sum(own)) if reduction == "mean" else dout
-    return mul(gradient, factor)
-
-
-def _cross_entropy_vjp(ctx: Any, dout: Any) -> Any:
-    if ctx.needs[2]:
-        raise AutogradError("cross_entropy: weight has no gradient where the target holds class indices; detach() it")
-    if ctx.taped:
-        return _cross_entropy_gradient(ctx, dout), None, None
-    dlogits = ctx.saved[3]
-    return _scaled(ctx, dlogits, dout if ctx.attrs[2] != "none" else unsqueeze(dout, _axis(dlogits.shape))), None, None
+    return mul(gradient, div(dout, sum(own)) if reduction == "mean" else dout)
 
 
 def _numpy_log_softmax(logits: Any) -> tuple[Any, Any]:
@@ -200,244 +224,167 @@ def _numpy_losses(log_p: Any, target: Any, weight: Any, ignore_index: int, smoot
     return np.where(counted, losses, 0.0), own.sum()
 
 
-def _numpy_cross_entropy(
+@cross_entropy.reference
+def _(
     logits: Any, target: Any, weight: Any, ignore_index: int, label_smoothing: float, reduction: str
-) -> Any:
+) -> Any:  # fmt: skip
     losses, count = _numpy_losses(_numpy_log_softmax(logits)[0], target, weight, ignore_index, label_smoothing)
-    return losses if reduction == "none" else losses.sum() if reduction == "sum" else losses.sum() / np.float64(count)
+    return _numpy_reduce(losses, reduction, count)
 
 
-def _cross_entropy_magnitude(
+@cross_entropy.magnitude
+def _(
     logits: Any, target: Any, weight: Any, ignore_index: int, label_smoothing: float, reduction: str
-) -> Any:
+) -> Any:  # fmt: skip
     # Of each term -w t log p, the logarithm is off by the rounding of itself, of a logit and of a sum of about 1.
     log_p, below = _numpy_log_softmax(logits)
     target = np.abs(target) if target.dtype.kind == "f" else target
     weight = None if weight is None else np.abs(weight)
     each, count = _numpy_losses(-(1 + np.abs(log_p) + below), target, weight, ignore_index, label_smoothing)
-    return each if reduction == "none" else each.sum() if reduction == "sum" else each.sum() / np.float64(count)
+    return _numpy_reduce(each, reduction, count)
 
 
-def _cross_entropy_samples(rng: np.random.Generator) -> Iterator[Sample]:
-    def logits(*shape: int) -> Any:
-        return 2 * rng.standard_normal(shape)
+@cross_entropy.samples
+def _() -> Iterator[Sample]:
+    def logits(*shape: int) -> Input:
+        return Input(shape, draw=lambda rng: 2 * rng.standard_normal(shape))
 
-    x, t = logits(33, 65), rng.integers(0, 65, 33)
-    w = rng.random(65).astype(np.float32)  # float32 in every dtype: no gradient goes to it
-    some = np.where(np.arange(33) % 3 == 0, -100, t)
-    yield Sample((x, t, None), (-100, 0.0, "mean"), "rows, unaligned")
-    yield Sample((x, t.astype(np.uint8), w), (-100, 0.0, "mean"), "weights, labels of one byte")
-    yield Sample((x, some, w), (-100, 0.1, "mean"), "weights, ignored labels, smoothing")
-    yield Sample((x, some, None), (-100, 0.1, "sum"), "sum, ignored labels, smoothing")
-    yield Sample((x, t.astype(np.int32), w), (int(t[0]), 0.2, "none"), "none, a class ignored, int32")
-    short, labels = logits(70, 10), rng.integers(0, 10, 70)
-    labels[3] = -1
-    yield Sample((short, labels, None), (-1, 0.0, "mean"), "short rows, more than one tile")
-    yield Sample((short, labels, w[:10]), (-1, 0.3, "none"), "short rows, weights, smoothing")
-    yield Sample(
-        (logits(2, 40, 5), rng.integers(0, 40, (2, 5)), None), (-100, 0.1, "mean"), "an axis after the classes"
-    )
-    yield Sample(
-        (logits(2, 6, 3, 7), rng.integers(0, 6, (2, 3, 7)), w[:6]), (3, 0.1, "none"), "two axes after the classes"
-    )
-    yield Sample((logits(5), np.array(3), None), (-100, 0.0, "mean"), "no axis but the classes")
-    yield Sample((logits(7, 1), np.zeros(7, np.int64), None), (-100, 0.0, "mean"), "one class")
-    yield Sample((logits(0, 5), np.zeros(0, np.int64), None), (-100, 0.0, "sum"), "no rows")
-    yield Sample((logits(0, 5), np.zeros(0, np.int64), None), (-100, 0.0, "mean"), "mean of no rows", grad=False)
-    yield Sample((logits(3, 5), np.full(3, -100), None), (-100, 0.0, "mean"), "all ignored: NaN", grad=False)
-    yield Sample(
-        (np.array([[1000.0, -1000.0], [0.0, -np.inf]]), np.array([1, 0]), None),
-        (-100, 0.0, "sum"),
-        "far apart",
-        grad=False,
-    )
-    yield Sample(
-        (np.array([[np.nan, 1.0], [0.0, 1.0]], np.float32), np.array([1, 0]), None),
-        (-100, 0.0, "none"),
-        "NaN",
-        grad=False,
-    )
-    p = rng.random((9, 11))
-    yield Sample((logits(9, 11), p / p.sum(1, keepdims=True), None), (-100, 0.1, "mean"), "probabilities")
-    yield Sample((logits(2, 4, 3), rng.random((2, 4, 3)), w[:4]), (-100, 0.0, "none"), "probabilities, weights")
-    yield Sample(
-        (logits(4096, 1000), rng.integers(0, 1000, 4096), None),
-        (-100, 0.0, "mean"),
-        "4096 x 1000",
-        grad=False,
-    )
-    yield Sample(
-        (logits(64, 32000), rng.integers(0, 32000, 64), None),
-        (-100, 0.0, "mean"),
-        "rows of a vocabulary",
-        grad=False,
-    )
+    def labels(shape: Lengths, classes: int, dtype: DType = int64) -> Input:
+        return Input(shape, 0, classes, dtype)
+
+    def weights(classes: int) -> Input:  # float32 in every dtype: no gradient goes to it
+        return Input((classes,), draw=lambda rng: rng.random(classes).astype(np.float32))
+
+    def sample(x: Input, target: Any, weight: Any, smoothing: float = 0.0, **rest: Any) -> Sample:
+        return Sample(x, target, weight, label_smoothing=smoothing, **rest)
+
+    def some_are(value: int, n: int, classes: int) -> Input:
+        return Input((n,), dtype=int64, draw=lambda rng: np.where(np.arange(n) % 3 == 0, value, rng.integers(classes)))
+
+    x, t, w = logits(33, 65), labels((33,), 65), weights(65)
+    yield Sample(x, t, None, why="rows, unaligned")
+    yield Sample(x, labels((33,), 65, uint8), w, why="weights, labels of one byte")
+    yield sample(x, some_are(-100, 33, 65), w, smoothing=0.1, why="weights, ignored labels, smoothing")
+    yield sample(x, some_are(-100, 33, 65), None, smoothing=0.1, reduction="sum", why="sum, ignored labels, smoothing")
+    yield sample(x, labels((33,), 5, int32), w, ignore_index=3, smoothing=0.2, reduction="none",
+                 why="none, a class ignored, int32")  # fmt: skip
+    short, ignored = logits(70, 10), some_are(-1, 70, 10)
+    yield Sample(short, ignored, None, ignore_index=-1, why="short rows, more than one tile")
+    yield sample(short, ignored, weights(10), ignore_index=-1, smoothing=0.3, reduction="none",
+                 why="short rows, weights, smoothing")  # fmt: skip
+    yield sample(logits(2, 40, 5), labels((2, 5), 40), None, smoothing=0.1, why="an axis after the classes")
+    yield sample(logits(2, 6, 3, 7), labels((2, 3, 7), 6), weights(6), ignore_index=3, smoothing=0.1, reduction="none",
+                 why="two axes after the classes")  # fmt: skip
+    yield Sample(logits(5), np.array(3), None, why="no axis but the classes")
+    yield Sample(logits(7, 1), np.zeros(7, np.int64), None, why="one class")
+    none = np.zeros(0, np.int64)
+    yield Sample(logits(0, 5), none, None, reduction="sum", why="no rows")
+    yield Sample(logits(0, 5), none, None, why="mean of no rows", grad=False)
+    yield Sample(logits(3, 5), np.full(3, -100), None, why="all ignored: NaN", grad=False)
+    apart = np.array([[1000.0, -1000.0], [0.0, -np.inf]])
+    yield Sample(apart, np.array([1, 0]), None, reduction="sum", why="far apart", grad=False)
+    nan = np.array([[np.nan, 1.0], [0.0, 1.0]], np.float32)
+    yield Sample(nan, np.array([1, 0]), None, reduction="none", why="NaN", grad=False)
+    probabilities = Input((9, 11), draw=lambda rng: rng.dirichlet(np.ones(11), 9))
+    yield sample(logits(9, 11), probabilities, None, smoothing=0.1, why="probabilities")
+    yield Sample(logits(2, 4, 3), Input((2, 4, 3), 0.0, 1.0), weights(4), reduction="none",
+                 why="probabilities, weights")  # fmt: skip
+    yield Sample(logits(4096, 1000), labels((4096,), 1000), None, why="4096 x 1000", grad=False)
+    yield Sample(logits(64, 32000), labels((64,), 32000), None, why="rows of a vocabulary", grad=False)
 
 
-def _labelled(rows: int, classes: int) -> tuple[Any, ...]:
-    return (rows, classes), Operand((rows,), 0, classes, int64), None
+@cross_entropy.error_inputs
+def _() -> Iterator[ErrorInput]:
+    x, t, name = np.zeros((4, 3)), np.array([0, 1, 2, 0]), "cross_entropy: "
+    wide, narrow = np.zeros((2, 3, 2)), np.array([[0, 1], [-1, 0]])
+    yield ErrorInput(IndexError, name + "label 7 at position 3 is out of range for 3 classes", x, np.array([0, 1, 2, 7]))
+    yield ErrorInput(IndexError, name + "label -1 at position (1, 0) is out of range for 3 classes", wide, narrow)
+    text = name + "target of class indices has shape (4, 1), logits (4, 3): expected (4,)"
+    yield ErrorInput(ShapeError, text, x, t[:, None])
+    text = name + "target of probabilities has shape (4,), logits (4, 3): expected (4, 3)"
+    yield ErrorInput(ShapeError, text, x, np.zeros(4))
+    text = name + "weight has shape (4,), expected (3,): one for each class"
+    yield ErrorInput(ShapeError, text, x, t, np.ones(4))
+    text = name + "target holds class indices (integers) or probabilities (floats), not bool"
+    yield ErrorInput(DTypeError, text, x, t > 0)
+    yield ErrorInput(ValueError, name + "label_smoothing 1.5 is not between 0 and 1", x, t, label_smoothing=1.5)
+    yield ErrorInput(ValueError, name + "reduction 'avg' is not one of 'none', 'mean', 'sum'", x, t, reduction="avg")
+    yield ErrorInput(ShapeError, name + "logits need an axis of classes, shape () has none", np.zeros(()), np.array(0))
 
 
-def _cross_entropy_sizes() -> Iterator[Size]:
+@cross_entropy.workloads
+def _() -> Iterator[Workload]:
+    def labelled(rows: int, classes: int) -> tuple[Any, ...]:
+        return (rows, classes), Input((rows,), 0, classes, int64), None
+
     for name, model in MODELS.items():
-        yield Size(_labelled(model.batch, model.widths[-1]), why=f"the loss of model {name}")
-    yield Size(_labelled(*RAGGED), why="ragged")
-    yield Size(_labelled(4096, 1000), why="1000 classes", quick="both")
-    yield Size(_labelled(2048, 32000), why="a vocabulary", dtypes=(float32,))
-    yield from (on_gpu(_labelled(*shape)) for shape in ((8192, 32768), (1024, 131072)))
+        yield Workload(labelled(model.batch, model.widths[-1]), why=f"the loss of model {name}")
+    yield Workload(labelled(*RAGGED), why="ragged")
+    yield Workload(labelled(4096, 1000), why="1000 classes", quick="both")
+    yield Workload(labelled(2048, 32000), why="a vocabulary", dtypes=(float32,))
+    yield from (on_gpu(labelled(*shape)) for shape in ((8192, 32768), (1024, 131072)))
 
 
-def _cross_entropy_errors() -> list[Wrong]:
-    x, t = np.zeros((4, 3)), np.array([0, 1, 2, 0])
-    out_of_range = "cross_entropy: label 7 at position 3 is out of range for 3 classes"
-    negative = "cross_entropy: label -1 at position (1, 0) is out of range for 3 classes"
-    shape = "cross_entropy: target of class indices has shape (4, 1), logits (4, 3): expected (4,)"
-    floats = "cross_entropy: target of probabilities has shape (4,), logits (4, 3): expected (4, 3)"
-    weight = "cross_entropy: weight has shape (4,), expected (3,): one for each class"
-    kind = "cross_entropy: target holds class indices (integers) or probabilities (floats), not bool"
-    smoothing = "cross_entropy: label_smoothing 1.5 is not between 0 and 1"
-    reduction = "cross_entropy: reduction 'avg' is not one of 'none', 'mean', 'sum'"
-    scalar = "cross_entropy: logits need an axis of classes, shape () has none"
-    return [
-        Wrong((x, np.array([0, 1, 2, 7]), None), (), IndexError, out_of_range),
-        Wrong((np.zeros((2, 3, 2)), np.array([[0, 1], [-1, 0]]), None), (), IndexError, negative),
-        Wrong((x, t[:, None], None), (), ShapeError, shape),
-        Wrong((x, np.zeros(4), None), (), ShapeError, floats),
-        Wrong((x, t, np.ones(4)), (), ShapeError, weight),
-        Wrong((x, t > 0, None), (), DTypeError, kind),
-        Wrong((x, t, None), (-100, 1.5), ValueError, smoothing),
-        Wrong((x, t, None), (-100, 0.0, "avg"), ValueError, reduction),
-        Wrong((np.zeros(()), np.array(0), None), (), ShapeError, scalar),
-    ]
-
-
-CROSS_ENTROPY = Op(
-    name="cross_entropy",
-    doc="""Cross-entropy of a target and the softmax of `logits`: -w[t] log(softmax(logits)[t]).
-
-    `logits`: (N, C), (N, C, d...) or (C,), C classes. `target`: class indices, (N,), (N, d...) or (), of any integer
-    dtype; or probabilities, floats in the shape of `logits`. `weight`: (C,), one factor for each class, a constant.
-    `ignore_index`: positions with this label count for nothing. `label_smoothing` s in [0, 1]: the target becomes
-    (1 - s) of itself and s / C for every class. `reduction`: "mean" (divided by the sum of the weights of the labels
-    that count; for probabilities, by N), "sum" or "none". The mean over nothing is NaN.
-
-    Forward and gradient are one pass over the logits, in float32 or wider. Raises IndexError, before anything is
-    written, for a label outside 0 .. C - 1; ShapeError, DTypeError, ValueError. Szegedy et al. 2016 (smoothing).""",
-    inputs="logits target weight?",
-    attrs={"ignore_index": -100, "label_smoothing": 0.0, "reduction": "mean"},
-    extras="dlogits",
-    infer=_cross_entropy_infer,
-    promote=_cross_entropy_promote,
-    kernels={
-        "cpu": [("loss:cross_entropy", lambda logits, target, *_: not target.dtype.is_float)],
-        "cuda": [("loss.cross_entropy:cross_entropy", lambda logits, target, *_: not target.dtype.is_float)],
-    },
-    params=lambda logits, target, weight, ignore, smoothing, reduction: (
-        REDUCTIONS.index(reduction),
-        ignore,
-        float(smoothing),
-    ),
-    composite=_cross_entropy_of_probabilities,
-    saves=("logits", "target", "weight", "dlogits"),
-    vjp=_cross_entropy_vjp,
-    ref=_numpy_cross_entropy,
-    samples=_cross_entropy_samples,
-    sizes=tuple(_cross_entropy_sizes()),
-    peers={
-        "torch": "F.cross_entropy(logits, target, weight, ignore_index=ignore_index, label_smoothing=label_smoothing, "
-        "reduction=reduction)",
-        "jax": "-jnp.mean(jnp.take_along_axis(jax.nn.log_softmax(logits, 1), target[:, None], 1))",
-    },
-    errors=_cross_entropy_errors,
-    ulp=4,
-    magnitude=_cross_entropy_magnitude,
-    cost=lambda logits, *_: (22.0 * math.prod(logits.shape), float(math.prod(logits.shape) * logits.dtype.itemsize)),
-    cast="float32",
-)
-cross_entropy = CROSS_ENTROPY.call
+@cross_entropy.restrict
+def _(operands: list[Any], largest: float) -> None:
+    """Smoothing sums the logits of all classes, which must be a number: a weight of 0 may follow. Of probabilities the
+    logarithms are rounded to their dtype, where a probability of 0 may follow: float16 ends at 65504. Weights of
+    classes are summed and divided by, and none is negative; they multiply what may be a subnormal number."""
+    probabilities = isinstance(operands[1], np.ndarray) and operands[1].dtype == np.float64
+    logits = limited(operands[0], 16000.0 if probabilities else 1e30)
+    operands[0] = without_subnormal_probabilities(logits, 1, largest)
+    if probabilities:
+        operands[1] = np.where(np.abs(operands[1]) < 1e-30, 0.0, operands[1])
+    if isinstance(operands[2], np.ndarray):
+        operands[2] = np.minimum(np.abs(operands[2]), 1e6)
 
 
 # ---- mse_loss -------------------------------------------------------------------------------------------------------
 
 
-def _mse_infer(input: Spec, target: Spec, reduction: str) -> tuple[Spec, Spec]:
+@loss(
+    kernels={"cuda": "loss.mse:mse_loss"}, promote=floating, extras="dinput",
+    reference=lambda input, target, reduction: _numpy_reduce(np.square(input - target), reduction, input.size),
+    cost=lambda input: (3.0 * math.prod(input.shape), 2.0 * math.prod(input.shape) * input.dtype.itemsize),
+    samples=[
+        *(Sample((33, 65), (33, 65), reduction=r, why=f"unaligned, {r}") for r in ("none", "mean", "sum")),
+        Sample((), (), why="0-d"), Sample((0, 3), (0, 3), reduction="sum", why="empty"),
+        Sample((0, 3), (0, 3), why="mean of nothing", grad=False),
+        Sample((140_001,), (140_001,), why="several chunks", grad=False),
+        Sample(np.array([np.nan, 1.0, np.inf], np.float32), np.zeros(3, np.float32), reduction="none",
+               why="NaN and infinity", grad=False),
+        Sample(MILLION, MILLION, why="1M", grad=False),
+    ],
+    error_inputs=[
+        ErrorInput(ShapeError, "mse_loss: shapes differ: (2, 1) and (2,)", np.zeros((2, 1)), np.zeros(2)),
+        ErrorInput(ValueError, "mse_loss: reduction 'avg' is not one of 'none', 'mean', 'sum'", np.zeros(2),
+                   np.zeros(2), reduction="avg"),
+    ],
+    workloads=[Workload(((128, 10), (128, 10)), why="small"), *million_and_ragged(2, large=True)],
+    baselines={
+        "torch": "F.mse_loss(input, target, reduction=reduction)", "jax": "jnp.mean(jnp.square(input - target))",
+    },
+)  # fmt: skip
+def mse_loss(input: Spec, target: Spec, reduction: Reduction = "mean") -> tuple[Spec, Spec]:
+    """Squared error: (input - target)^2, averaged, summed, or one for each element.
+
+    `input`, `target`: floats (integers become float32) of one shape; nothing is broadcast. The sum is accumulated in
+    float32 within blocks and in float64 beyond; the mean of nothing is NaN. Raises ShapeError where shapes differ.
+    """
     if input.shape != target.shape:
         raise ShapeError(f"mse_loss: shapes differ: {input.shape} and {target.shape}")
-    _check_reduction("mse_loss", reduction)
     return Spec(input.shape if reduction == "none" else (), input.dtype), Spec(input.shape, input.dtype)
 
 
-def _mse_vjp(ctx: Any, dout: Any) -> Any:
-    input, target, dinput = ctx.saved
-    if ctx.taped:
-        factor = 2 / max(math.prod(ctx.shapes[0]), 1) if ctx.attrs[0] == "mean" else 2
+@mse_loss.gradient("input", "target")
+def _(
+    dout: Any, input: Any, target: Any, dinput: Any, reduction: str, create_graph: bool, retain_graph: bool,
+    needs_input_grad: tuple[bool, bool],
+) -> Any:  # fmt: skip
+    if create_graph:
+        factor = 2 / max(math.prod(input.shape), 1) if reduction == "mean" else 2
         gradient = mul(mul(sub(input, target), factor), dout)
     else:
-        gradient = _scaled(ctx, dinput, dout)
-    return gradient if ctx.needs[0] else None, neg(gradient) if ctx.needs[1] else None
-
-
-def _numpy_mse(input: Any, target: Any, reduction: str) -> Any:
-    squares = np.square(input - target)
-    return (
-        squares
-        if reduction == "none"
-        else squares.sum()
-        if reduction == "sum"
-        else squares.sum() / np.float64(squares.size)
-    )
-
-
-def _mse_samples(rng: np.random.Generator) -> Iterator[Sample]:
-    x, t = rng.standard_normal((2, 33, 65))
-    for reduction in REDUCTIONS:
-        yield Sample((x, t), (reduction,), f"unaligned, {reduction}")
-    yield Sample((rng.standard_normal(()), rng.standard_normal(())), ("mean",), "0-d")
-    yield Sample((rng.standard_normal((0, 3)), rng.standard_normal((0, 3))), ("sum",), "empty")
-    yield Sample((rng.standard_normal((0, 3)), rng.standard_normal((0, 3))), ("mean",), "mean of nothing", grad=False)
-    yield Sample((rng.standard_normal(140_001), rng.standard_normal(140_001)), ("mean",), "several chunks", grad=False)
-    yield Sample(
-        (np.array([np.nan, 1.0, np.inf], np.float32), np.zeros(3, np.float32)),
-        ("none",),
-        "NaN and infinity",
-        grad=False,
-    )
-    yield Sample((rng.standard_normal(1 << 20), rng.standard_normal(1 << 20)), ("mean",), "1M", grad=False)
-
-
-MSE_LOSS = Op(
-    name="mse_loss",
-    doc="""Squared error: (input - target)^2, averaged, summed, or one for each element.
-
-    `input`, `target`: floats (integers become float32) of one shape; nothing is broadcast. The sum is accumulated in
-    float32 within blocks and in float64 beyond; the mean of nothing is NaN. Raises ShapeError where shapes differ.""",
-    inputs="input target",
-    attrs={"reduction": "mean"},
-    extras="dinput",
-    infer=_mse_infer,
-    promote=floating,
-    kernels={"cpu": "loss:mse_loss", "cuda": "loss.mse:mse_loss"},
-    params=lambda input, target, reduction: (REDUCTIONS.index(reduction),),
-    saves=("input", "target", "dinput"),
-    vjp=_mse_vjp,
-    ref=_numpy_mse,
-    samples=_mse_samples,
-    sizes=(Size(((128, 10), (128, 10)), why="small"), *pointwise(2, large=True)),
-    peers={
-        "torch": "F.mse_loss(input, target, reduction=reduction)",
-        "jax": "jnp.mean(jnp.square(input - target))",
-    },
-    errors=lambda: [
-        Wrong((np.zeros((2, 1)), np.zeros(2)), (), ShapeError, "mse_loss: shapes differ: (2, 1) and (2,)"),
-        Wrong(
-            (np.zeros(2), np.zeros(2)),
-            ("avg",),
-            ValueError,
-            "mse_loss: reduction 'avg' is not one of 'none', 'mean', 'sum'",
-        ),
-    ],
-    ulp=4,
-    cost=lambda input, *_: (3.0 * math.prod(input.shape), 2.0 * math.prod(input.shape) * input.dtype.itemsize),
-    cast="float32",
-)
-mse_loss = MSE_LOSS.call
+        gradient = _scaled(dinput, dout, retain_graph)
+    to_input, to_target = needs_input_grad
+    return gradient if to_input else None, neg(gradient) if to_target else None

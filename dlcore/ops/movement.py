@@ -6,37 +6,70 @@ The first three give views: the output shares memory with the operand, nothing i
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from dlcore.dtypes import DTYPES, float32
 from dlcore.errors import DTypeError, ShapeError
-from dlcore.op import REQUIRED, Op, Operand, Sample, Size, Spec, Wrong
+from dlcore.op import Axis, ErrorInput, Input, Op, Sample, Shape, Spec, Workload, as_given, operation
 from dlcore.ops._shape import normalize_axis
-from dlcore.ops._sizes import MILLION, RAGGED
+from dlcore.ops._workloads import MILLION, RAGGED, bytes_of
 from dlcore.ops.slicing import slice
 
 __all__ = ["concat", "expand", "flatten", "permute", "reshape", "squeeze", "stack", "transpose", "unsqueeze"]
 
-Shape = tuple[int, ...]
-Layout = tuple[Shape, Shape, int]
+Layout = tuple[tuple[int, ...], tuple[int, ...], int]
 
 
-def _nothing(*_: Any) -> tuple[float, float]:
-    return 0.0, 0.0
+class View(Op):
+    """An operation whose output shares memory with its operand, of which nothing is computed."""
+
+    promote = staticmethod(as_given)
+    dtypes = DTYPES
+
+    def infer(self, x: Spec, *attrs: Any) -> Spec:
+        """What the rule says of a tensor; a number has no memory to share."""
+        if x.weak:
+            raise DTypeError(f"{self.name}: operand 'x' is a number, not a tensor")
+        return Spec(self.rule(x, *attrs), x.dtype)
+
+    def cost(self) -> tuple[float, float]:
+        """Nothing."""
+        return 0.0, 0.0
 
 
-def _tensor(name: str, x: Spec) -> None:
-    if x.weak:
-        raise DTypeError(f"{name}: operand 'x' is a number, not a tensor")
-
+view = View.definition
 
 # ---- reshape ------------------------------------------------------------------------------------------------------
 
 
-def _reshaped(shape: Shape, wanted: Shape) -> Shape:
+@view(
+    gradient=lambda dout, x_shape: reshape(dout, x_shape), reference=lambda x, shape: x.reshape(shape),
+    samples=[
+        Sample((4, 6), shape=(2, 2, 6), why="one axis split"),
+        Sample((4, 3, 5), shape=(-1, 5), why="axes joined, one length left open"),
+        Sample((6, 4), shape=(3, 8), why="runs of two axes"), Sample((1, 3, 1), shape=(3,), why="axes of length 1"),
+        Sample((), shape=(1, 1), why="0-d"), Sample((0, 3), shape=(3, 0), why="empty"),
+    ],
+    error_inputs=[
+        ErrorInput(ShapeError, "reshape: (2, 3) does not fit into (4, 2)", np.zeros((2, 3)), shape=(4, 2)),
+        ErrorInput(ShapeError, "reshape: (2, 3) does not fit into (-1, -1)", np.zeros((2, 3)), shape=(-1, -1)),
+        ErrorInput(ShapeError, "reshape: (0, 3) does not fit into (-1, 0)", np.zeros((0, 3)), shape=(-1, 0)),
+    ],
+    workloads=[Workload(((64, 64),), ((16, 256),), "the cost of a call")],
+    baselines={"numpy": "x.reshape(shape)", "torch": "x.view(shape)", "jax": "x.reshape(shape)"},
+)  # fmt: skip
+def reshape(x: Spec, shape: Shape) -> tuple[int, ...]:
+    """The same elements, in row-major order, in another shape; a view where strides allow, else a copy.
+
+    One length of `shape` may be -1: it is found from the number of elements. Raises ShapeError where that differs.
+    """
+    return _reshaped(x.shape, shape)
+
+
+def _reshaped(shape: tuple[int, ...], wanted: tuple[int, ...]) -> tuple[int, ...]:
     """``wanted`` with its -1 replaced."""
     size, unknown = math.prod(shape), [d for d, n in enumerate(wanted) if n == -1]
     known = math.prod(n for n in wanted if n != -1)
@@ -46,12 +79,8 @@ def _reshaped(shape: Shape, wanted: Shape) -> Shape:
     return tuple(size // known if n == -1 else n for n in wanted)
 
 
-def _reshape_infer(x: Spec, shape: Shape) -> Spec:
-    _tensor("reshape", x)
-    return Spec(_reshaped(x.shape, shape), x.dtype)
-
-
-def _reshape_view(x: Spec, shape: Shape) -> Layout | None:
+@reshape.view
+def _(x: Spec, shape: Shape) -> Layout | None:
     """Strides of the same elements in another shape, or None where no strides give them (NumPy's algorithm).
 
     Old and new axes are paired in runs of equal size; within a run the old axes must lie as one.
@@ -81,98 +110,73 @@ def _reshape_view(x: Spec, shape: Shape) -> Layout | None:
     return new, tuple(strides), 0
 
 
-def _reshape_samples(rng: np.random.Generator) -> Iterator[Sample]:
-    yield Sample((rng.standard_normal((4, 6)),), ((2, 2, 6),), "one axis split")
-    yield Sample((rng.standard_normal((4, 3, 5)),), ((-1, 5),), "axes joined, one length left open")
-    yield Sample((rng.standard_normal((6, 4)),), ((3, 8),), "runs of two axes")
-    yield Sample((rng.standard_normal((1, 3, 1)),), ((3,),), "axes of length 1")
-    yield Sample((rng.standard_normal(()),), ((1, 1),), "0-d")
-    yield Sample((rng.standard_normal((0, 3)),), ((3, 0),), "empty")
-
-
-RESHAPE = Op(
-    name="reshape",
-    doc="""The same elements, in row-major order, in another shape; a view where strides allow, else a copy.
-
-    One length of `shape` may be -1: it is found from the number of elements. Raises ShapeError where that differs.""",
-    inputs="x",
-    attrs={"shape": REQUIRED},
-    infer=_reshape_infer,
-    promote=None,
-    view=_reshape_view,
-    vjp=lambda ctx, dout: reshape(dout, ctx.shapes[0]),
-    ref=lambda x, shape: x.reshape(shape),
-    samples=_reshape_samples,
-    sizes=(Size(((64, 64),), ((16, 256),), "the cost of a call"),),
-    peers={"numpy": "x.reshape(shape)", "torch": "x.view(shape)", "jax": "x.reshape(shape)"},
-    errors=lambda: [
-        Wrong((np.zeros((2, 3)),), ((4, 2),), ShapeError, "reshape: (2, 3) does not fit into (4, 2)"),
-        Wrong((np.zeros((2, 3)),), ((-1, -1),), ShapeError, "reshape: (2, 3) does not fit into (-1, -1)"),
-        Wrong((np.zeros((0, 3)),), ((-1, 0),), ShapeError, "reshape: (0, 3) does not fit into (-1, 0)"),
-    ],
-    dtypes=DTYPES,
-    cost=_nothing,
-)
-reshape: Any = RESHAPE.call
-
-
 # ---- permute ------------------------------------------------------------------------------------------------------
 
 
-def _permuted(x: Spec, axes: Shape) -> Shape:
+def _order(x: Spec, axes: Shape) -> tuple[int, ...]:
     """``axes`` counted from the front."""
-    _tensor("permute", x)
     order = tuple(normalize_axis("permute", a, x.shape) for a in axes)
     if sorted(order) != list(range(len(x.shape))):
         raise ShapeError(f"permute: {axes} is not an order of the axes of shape {x.shape}")
     return order
 
 
-def _permute_view(x: Spec, axes: Shape) -> Layout:
-    order = _permuted(x, axes)
+@view(
+    reference=lambda x, axes: x.transpose(axes),
+    samples=[
+        Sample((3, 5), axes=(1, 0), why="matrix"),
+        Sample((2, 3, 4), axes=(2, 0, 1), why="a cycle, which is not its own inverse"),
+        Sample((2, 3, 4), axes=(0, -1, 1), why="axes from the end"), Sample((), axes=(), why="0-d"),
+    ],
+    error_inputs=[
+        ErrorInput(ShapeError, "permute: (0, 0) is not an order of the axes of shape (2, 3)", np.zeros((2, 3)),
+                   axes=(0, 0)),
+        ErrorInput(IndexError, "permute: axis 2 is out of range for shape (2, 3)", np.zeros((2, 3)), axes=(0, 2)),
+    ],
+    workloads=[Workload(((64, 64),), ((1, 0),), "the cost of a call")],
+    baselines={"numpy": "np.transpose(x, axes)", "torch": "torch.permute(x, axes)", "jax": "jnp.transpose(x, axes)"},
+)  # fmt: skip
+def permute(x: Spec, axes: Shape) -> tuple[int, ...]:
+    """A view with the axes in another order: axis d of the output is axis `axes[d]` of `x`."""
+    return tuple(x.shape[a] for a in _order(x, axes))
+
+
+@permute.view
+def _(x: Spec, axes: Shape) -> Layout:
+    order = _order(x, axes)
     return tuple(x.shape[a] for a in order), tuple(x.strides[a] for a in order), 0
 
 
-def _permute_vjp(ctx: Any, dout: Any) -> Any:
-    order = [a % len(ctx.attrs[0]) for a in ctx.attrs[0]]
+@permute.gradient
+def _(dout: Any, axes: Shape) -> Any:
+    order = [a % len(axes) for a in axes]
     return permute(dout, tuple(order.index(d) for d in range(len(order))))
-
-
-PERMUTE = Op(
-    name="permute",
-    doc="""A view with the axes in another order: axis d of the output is axis `axes[d]` of `x`.""",
-    inputs="x",
-    attrs={"axes": REQUIRED},
-    infer=lambda x, axes: Spec(tuple(x.shape[a] for a in _permuted(x, axes)), x.dtype),
-    promote=None,
-    view=_permute_view,
-    vjp=_permute_vjp,
-    ref=lambda x, axes: x.transpose(axes),
-    sizes=(Size(((64, 64),), ((1, 0),), "the cost of a call"),),
-    peers={"numpy": "np.transpose(x, axes)", "torch": "torch.permute(x, axes)", "jax": "jnp.transpose(x, axes)"},
-    samples=lambda rng: [
-        Sample((rng.standard_normal((3, 5)),), ((1, 0),), "matrix"),
-        Sample((rng.standard_normal((2, 3, 4)),), ((2, 0, 1),), "a cycle, which is not its own inverse"),
-        Sample((rng.standard_normal((2, 3, 4)),), ((0, -1, 1),), "axes from the end"),
-        Sample((rng.standard_normal(()),), ((),), "0-d"),
-    ],
-    errors=lambda: [
-        Wrong(
-            (np.zeros((2, 3)),), ((0, 0),), ShapeError, "permute: (0, 0) is not an order of the axes of shape (2, 3)"
-        ),
-        Wrong((np.zeros((2, 3)),), ((0, 2),), IndexError, "permute: axis 2 is out of range for shape (2, 3)"),
-    ],
-    dtypes=DTYPES,
-    cost=_nothing,
-)
-permute: Any = PERMUTE.call
 
 
 # ---- expand -------------------------------------------------------------------------------------------------------
 
 
-def _expanded(x: Spec, shape: Shape) -> Shape:
-    _tensor("expand", x)
+@view(
+    gradient=lambda dout: dout,  # the engine sums it to the operand's shape
+    reference=lambda x, shape: np.broadcast_to(
+        x, [x.shape[d - len(shape)] if n == -1 else n for d, n in enumerate(shape)]
+    ),
+    samples=[
+        Sample((3, 1), shape=(3, 4), why="an axis of length 1"), Sample((4,), shape=(2, 3, -1), why="new axes in front"),
+        Sample((), shape=(2, 2), why="0-d"), Sample((1, 3), shape=(0, 3), why="to nothing"),
+    ],
+    error_inputs=[
+        ErrorInput(ShapeError, "expand: (2, 3) does not broadcast to (2, 4)", np.zeros((2, 3)), shape=(2, 4)),
+        ErrorInput(ShapeError, "expand: (2, 3) does not broadcast to (3,)", np.zeros((2, 3)), shape=(3,)),
+    ],
+    workloads=[Workload(((64,),), ((64, 64),), "the cost of a call")],
+    baselines={"numpy": "np.broadcast_to(x, shape)", "torch": "x.expand(shape)", "jax": "jnp.broadcast_to(x, shape)"},
+)  # fmt: skip
+def expand(x: Spec, shape: Shape) -> tuple[int, ...]:
+    """A view broadcast to `shape`: new axes in front, axes of length 1 repeated, without using memory.
+
+    -1 keeps an axis's length. Raises ShapeError where NumPy's rule does not allow it.
+    """
     extra = len(shape) - len(x.shape)
     new = tuple(x.shape[d - extra] if n == -1 and d >= extra else n for d, n in enumerate(shape))
     if extra < 0 or min(new, default=0) < 0 or any(n not in (1, new[d + extra]) for d, n in enumerate(x.shape)):
@@ -180,153 +184,86 @@ def _expanded(x: Spec, shape: Shape) -> Shape:
     return new
 
 
-def _expand_view(x: Spec, shape: Shape) -> Layout:
-    new = _expanded(x, shape)
+@expand.view
+def _(x: Spec, shape: Shape) -> Layout:
+    new = expand.op.rule(x, shape)
     extra = len(new) - len(x.shape)
     kept = [s if n == new[d + extra] else 0 for d, (n, s) in enumerate(zip(x.shape, x.strides, strict=True))]
     return new, (*[0] * extra, *kept), 0
 
 
-EXPAND = Op(
-    name="expand",
-    doc="""A view broadcast to `shape`: new axes in front, axes of length 1 repeated, without using memory.
-
-    -1 keeps an axis's length. Raises ShapeError where NumPy's rule does not allow it.""",
-    inputs="x",
-    attrs={"shape": REQUIRED},
-    infer=lambda x, shape: Spec(_expanded(x, shape), x.dtype),
-    promote=None,
-    view=_expand_view,
-    vjp=lambda ctx, dout: dout,  # the engine sums it to the operand's shape
-    ref=lambda x, shape: np.broadcast_to(x, [x.shape[d - len(shape)] if n == -1 else n for d, n in enumerate(shape)]),
-    samples=lambda rng: [
-        Sample((rng.standard_normal((3, 1)),), ((3, 4),), "an axis of length 1"),
-        Sample((rng.standard_normal((4,)),), ((2, 3, -1),), "new axes in front"),
-        Sample((rng.standard_normal(()),), ((2, 2),), "0-d"),
-        Sample((rng.standard_normal((1, 3)),), ((0, 3),), "to nothing"),
-    ],
-    errors=lambda: [
-        Wrong((np.zeros((2, 3)),), ((2, 4),), ShapeError, "expand: (2, 3) does not broadcast to (2, 4)"),
-        Wrong((np.zeros((2, 3)),), ((3,),), ShapeError, "expand: (2, 3) does not broadcast to (3,)"),
-    ],
-    dtypes=DTYPES,
-    sizes=(Size(((64,),), ((64, 64),), "the cost of a call"),),
-    peers={"numpy": "np.broadcast_to(x, shape)", "torch": "x.expand(shape)", "jax": "jnp.broadcast_to(x, shape)"},
-    cost=_nothing,
-)
-expand = EXPAND.call
-
-
 # ---- copies -------------------------------------------------------------------------------------------------------
 
 
-def _moved(x: Spec, *_: Any) -> tuple[float, float]:
-    return 0.0, 2.0 * math.prod(x.shape) * x.dtype.itemsize
-
-
-CONTIGUOUS = Op(
-    name="contiguous",
-    doc="""A copy in memory of its own, in row-major order; gradients flow through.""",
-    inputs="x",
-    infer=lambda x: Spec(x.shape, x.dtype),
-    promote=None,
-    kernels={"cpu": "movement:copy", "cuda": "movement.copy:contiguous"},
-    vjp=lambda ctx, dout: dout,
-    ref=lambda x: x.copy(),
-    samples=lambda rng: [
-        Sample((rng.standard_normal((33, 65)),), (), "not a multiple of the tile"),
-        Sample((rng.standard_normal((3, 20, 17)),), (), "three axes"),
-        Sample((rng.standard_normal((5000, 3)),), (), "short rows", grad=False),
-        Sample((rng.standard_normal((1024, 1024)),), (), "large", grad=False),
-        Sample((rng.standard_normal((0, 4)),), (), "empty"),
-        Sample((rng.standard_normal(()),), (), "0-d"),
+@operation(
+    family="movement", kernels={"cpu": "movement:copy", "cuda": "movement.copy:contiguous"}, promote=as_given,
+    dtypes=DTYPES, gradient=lambda dout: dout, reference=lambda x: x.copy(), cost=lambda x: (0.0, 2 * bytes_of(x)),
+    samples=[
+        Sample((33, 65), why="not a multiple of the tile"), Sample((3, 20, 17), why="three axes"),
+        Sample((5000, 3), why="short rows", grad=False), Sample((1024, 1024), why="large", grad=False),
+        Sample((0, 4), why="empty"), Sample((), why="0-d"),
     ],
-    sizes=(
-        Size((MILLION,), why="1M"),
-        Size((Operand(RAGGED, transposed=True),), why="ragged"),
-        Size((Operand((4096, 4096), transposed=True),), why="16M", dtypes=(float32,)),
-    ),
-    peers={"numpy": "x.copy()", "torch": "x.clone(memory_format=torch.contiguous_format)"},
-    dtypes=DTYPES,
-    cost=_moved,
-)
-contiguous = CONTIGUOUS.call
+    workloads=[
+        Workload((MILLION,), why="1M"), Workload((Input(RAGGED, transposed=True),), why="ragged"),
+        Workload((Input((4096, 4096), transposed=True),), why="16M", dtypes=(float32,)),
+    ],
+    baselines={"numpy": "x.copy()", "torch": "x.clone(memory_format=torch.contiguous_format)"},
+)  # fmt: skip
+def contiguous(x: Spec) -> Spec:
+    """A copy in memory of its own, in row-major order; gradients flow through."""
+    return Spec(x.shape, x.dtype)
 
 
 # ---- concat -------------------------------------------------------------------------------------------------------
 
 
-def _concat_infer(*specs: Any) -> Spec:
-    *tensors, axis = specs
-    if not tensors:
-        raise ShapeError("concat: no tensors are given")
-    first = tensors[0]
-    at = normalize_axis("concat", axis, first.shape)
-    for t in tensors:
-        if (
-            len(t.shape) != len(first.shape)
-            or t.shape[:at] != first.shape[:at]
-            or t.shape[at + 1 :] != first.shape[at + 1 :]
-        ):
-            raise ShapeError(f"concat: shapes differ outside axis {at}: {first.shape} and {t.shape}")
-    return Spec((*first.shape[:at], sum(t.shape[at] for t in tensors), *first.shape[at + 1 :]), first.dtype)
-
-
-def _concat_vjp(ctx: Any, dout: Any) -> tuple[Any, ...]:
-    at, start, parts = ctx.attrs[0] % dout.ndim, 0, []
-    whole = tuple((0, n, 1) for n in dout.shape[:at])
-    for shape, needed in zip(ctx.shapes, ctx.needs, strict=True):
-        parts.append(slice(dout, (*whole, (start, shape[at], 1))) if needed else None)
-        start += shape[at]
-    return tuple(parts)
-
-
-def _concat_samples(rng: np.random.Generator) -> Iterator[Sample]:
-    yield Sample(tuple(rng.standard_normal((3, n, 5)) for n in (2, 0, 7)), (1,), "an empty one among them")
-    yield Sample((rng.standard_normal((33, 4)), rng.standard_normal((2, 4))), (0,), "rows")
-    yield Sample((rng.standard_normal((6, 3)), rng.standard_normal((6, 4))), (-1,), "last axis")
-    yield Sample((rng.standard_normal(5),), (0,), "one tensor")
-    yield Sample((rng.standard_normal(2), np.arange(3)), (0,), "two dtypes")
-
-
-CONCAT = Op(
-    name="concat",
-    doc="""The tensors one after another along `axis`: lengths may differ there, and nowhere else.
-
-    Raises ShapeError where shapes differ elsewhere or no tensors are given.""",
-    inputs="*tensors",
-    attrs={"axis": 0},
-    infer=_concat_infer,
-    kernels={"cpu": "movement:concat", "cuda": "movement.copy:concat"},
-    params=lambda *specs: (specs[-1] % len(specs[0].shape),),
-    vjp=_concat_vjp,
-    ref=lambda tensors, axis: np.concatenate(tensors, axis),
-    samples=_concat_samples,
-    sizes=(
-        Size(((64, 64), (64, 64)), (1,), "small"),
-        Size((MILLION, MILLION), (0,), "1M each"),
-        Size(((1023, 517), (1023, 508)), (1,), "ragged"),
-    ),
-    peers={
+@operation(
+    family="movement", kernels={"cuda": "movement.copy:concat"},
+    reference=lambda tensors, axis: np.concatenate(tensors, axis),
+    cost=lambda tensors: (0.0, 2 * bytes_of(*tensors)),
+    samples=[
+        Sample([(3, 2, 5), (3, 0, 5), (3, 7, 5)], axis=1, why="an empty one among them"),
+        Sample([(33, 4), (2, 4)], axis=0, why="rows"), Sample([(6, 3), (6, 4)], axis=-1, why="last axis"),
+        Sample([(5,)], axis=0, why="one tensor"), Sample([(2,), np.arange(3)], axis=0, why="two dtypes"),
+    ],
+    error_inputs=[
+        ErrorInput(ShapeError, "concat: no tensors are given", []),
+        ErrorInput(ShapeError, "concat: shapes differ outside axis 0: (2, 3) and (2, 4)",
+                   [np.zeros((2, 3)), np.zeros((2, 4))]),
+        ErrorInput(IndexError, "concat: axis 1 is out of range for shape (3,)", [np.zeros(3)], axis=1),
+    ],
+    workloads=[
+        Workload(([(64, 64), (64, 64)],), (1,), "small"), Workload(([MILLION, MILLION],), (0,), "1M each"),
+        Workload(([(1023, 517), (1023, 508)],), (1,), "ragged"),
+    ],
+    baselines={
         "numpy": "np.concatenate(tensors, axis)", "numpy out": "np.concatenate(tensors, axis, out=out)",
         "torch": "torch.cat(tensors, axis)", "torch out": "torch.cat(tensors, axis, out=out)",
     },
-    errors=lambda: [
-        Wrong((), (0,), ShapeError, "concat: no tensors are given"),
-        Wrong(
-            (np.zeros((2, 3)), np.zeros((2, 4))),
-            (0,),
-            ShapeError,
-            "concat: shapes differ outside axis 0: (2, 3) and (2, 4)",
-        ),
-        Wrong((np.zeros(3),), (1,), IndexError, "concat: axis 1 is out of range for shape (3,)"),
-    ],
-    cost=lambda *specs: (0.0, 2.0 * sum(math.prod(s.shape) * s.dtype.itemsize for s in specs[:-1])),
-)
-concat = CONCAT.call
+)  # fmt: skip
+def concat(tensors: list[Spec], axis: Axis = 0) -> Spec:
+    """The tensors one after another along `axis`: lengths may differ there, and nowhere else.
+
+    Raises ShapeError where shapes differ elsewhere or no tensors are given.
+    """
+    first = tensors[0].shape
+    for t in tensors:
+        if len(t.shape) != len(first) or t.shape[:axis] != first[:axis] or t.shape[axis + 1 :] != first[axis + 1 :]:
+            raise ShapeError(f"concat: shapes differ outside axis {axis}: {first} and {t.shape}")
+    return Spec((*first[:axis], sum(t.shape[axis] for t in tensors), *first[axis + 1 :]), tensors[0].dtype)
 
 
-# ---- spelled with the rows above ----------------------------------------------------------------------------------
+@concat.gradient
+def _(dout: Any, tensors_shape: list[tuple[int, ...]], axis: int, needs_input_grad: Sequence[bool]) -> list[Any]:
+    start, parts = 0, []
+    whole = tuple((0, n, 1) for n in dout.shape[:axis])
+    for shape, needed in zip(tensors_shape, needs_input_grad, strict=True):
+        parts.append(slice(dout, (*whole, (start, shape[axis], 1))) if needed else None)
+        start += shape[axis]
+    return parts
+
+
+# ---- spelled with the operations above ----------------------------------------------------------------------------
 
 
 def transpose(x: Any, axis0: int = -2, axis1: int = -1) -> Any:

@@ -7,405 +7,363 @@ order depends on shape and strides only, so the same input gives the same bits f
 
 from __future__ import annotations
 
+import builtins
 import math
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from dlcore.dtypes import DTYPES, FLOATS, DType, bool_, float32, int64
 from dlcore.errors import ShapeError
-from dlcore.op import Op, Operand, Sample, Size, Spec, Wrong, floating
-from dlcore.ops._shape import normalize_axes, normalize_axis
-from dlcore.ops._sizes import MILLION, RAGGED, on_gpu
+from dlcore.op import Axes, Axis, ErrorInput, Input, Op, Sample, Spec, Workload, floating
+from dlcore.ops._domains import limited
+from dlcore.ops._workloads import MILLION, RAGGED, on_gpu
 from dlcore.ops.elementwise import cast, div, eq, exp, mul, sub
 from dlcore.ops.movement import expand, reshape
 
 __all__ = ["all", "any", "argmax", "argmin", "logsumexp", "max", "mean", "min", "sum"]
 
-Axes = int | tuple[int, ...] | None
 Shape = tuple[int, ...]
 
-# ---- shapes ---------------------------------------------------------------------------------------------------------
+# ---- the family -----------------------------------------------------------------------------------------------------
 
 
-def _kept(shape: Shape, axes: Shape) -> Shape:
+def _kept(shape: Shape, axis: Shape) -> Shape:
     """``shape`` with the reduced axes of length 1."""
-    return tuple(1 if d in axes else n for d, n in enumerate(shape))
+    return tuple(1 if d in axis else n for d, n in enumerate(shape))
 
 
-def _reduced(name: str, shape: Shape, axis: Axes, keepdims: bool) -> Shape:
-    axes = normalize_axes(name, axis, shape)
-    return _kept(shape, axes) if keepdims else tuple(n for d, n in enumerate(shape) if d not in axes)
+def _reduced(shape: Shape, axis: Shape, keepdims: bool) -> Shape:
+    return _kept(shape, axis) if keepdims else tuple(n for d, n in enumerate(shape) if d not in axis)
 
 
-def _not_empty(name: str, shape: Shape, axis: Axes) -> None:
-    for d in normalize_axes(name, axis, shape):
-        if shape[d] == 0:
-            raise ShapeError(f"{name}: cannot reduce an empty axis: axis {d} of shape {shape}")
+def _count(shape: Shape, axis: Shape) -> int:
+    return math.prod(shape[d] for d in axis)
 
 
-def _mask(x: Spec, axis: Axes, *_: Any) -> tuple[int]:
-    """What the kernels are told: bit d is set where axis d is reduced."""
-    mask = 0
-    for d in normalize_axes("reduce", axis, x.shape):
-        mask |= 1 << d
-    return (mask,)
+def _aligned(reduced: Any, shape: Shape, axis: Shape, keepdims: bool) -> Any:
+    """What was reduced with its axes in place, so that it broadcasts against an operand of ``shape``; a view."""
+    return reduced if keepdims else reshape(reduced, _kept(shape, axis))
 
 
-def _count(shape: Shape, axis: Axes) -> int:
-    return math.prod(shape[d] for d in normalize_axes("reduce", axis, shape))
+class Reduction(Op):
+    """An operation that reduces axes of `x`. The shape rule may be empty: that of the family keeps the dtype."""
+
+    family = "reduce"
+    dtypes = DTYPES
+    result: DType | None = None
+    """The output's dtype where it is not the operand's."""
+    flops: float = 1
+    """Arithmetic operations an element."""
+    empty: bool = True
+    """Whether an axis of length 0 can be reduced."""
+    special: bool = False
+    """Whether samples with NaN and infinities are worth their time."""
+    large: Sequence[tuple[Shape, tuple[Any, ...]]] = ()
+    """(shape, attributes) that are timed on GPUs alone."""
+    interval: tuple[float, float] | None = None
+    """Where timed operands come from."""
+    quick: str = ""
+    methods = True
+
+    def infer(self, x: Spec, axis: Shape | int | None, keepdims: bool) -> Spec:
+        """The shape without the reduced axes."""
+        axes = tuple(range(len(x.shape))) if axis is None else (axis,) if isinstance(axis, int) else axis
+        for d in axes if not self.empty else ():
+            if x.shape[d] == 0:
+                raise ShapeError(f"{self.name}: cannot reduce an empty axis: axis {d} of shape {x.shape}")
+        return self.rule(x, axis, keepdims) or Spec(_reduced(x.shape, axes, keepdims), self.result or x.dtype)
+
+    def params(self, x: Spec, axis: Shape | int | None) -> tuple[int, ...]:
+        """A mask: bit d is set where axis d is reduced."""
+        axes = range(len(x.shape)) if axis is None else (axis,) if isinstance(axis, int) else axis
+        return (builtins.sum(1 << d for d in axes),)
+
+    def cost(self, x: Spec, axis: Shape, keepdims: bool) -> tuple[float, float]:
+        """``flops`` an element; the operand read and the result written once."""
+        n, out = math.prod(x.shape), math.prod(self.infer(x, axis, keepdims).shape)
+        return float(self.flops * n), float((n + out) * x.dtype.itemsize)
+
+    def family_kernels(self) -> dict[str, str]:
+        return {"cpu": f"reduce:{self.name}", "cuda": f"reduce.reduce:{self.name}"}
+
+    def family_samples(self) -> Iterator[Sample]:
+        yield Sample((33, 65), axis=None, why="all axes, unaligned")
+        yield Sample((33, 65), axis=0, why="columns, unaligned")
+        yield Sample((33, 65), axis=-1, keepdims=True, why="rows, unaligned, axis kept")
+        if self.several:
+            yield Sample((3, 4, 5), axis=(0, 2), why="axes apart")
+            yield Sample((2, 3, 4, 5), axis=(-1, 1), keepdims=True, why="axes apart, kept, from the end")
+        yield Sample((4, 1, 3), axis=1, why="an axis of length 1")
+        if self.several:
+            yield Sample((3, 4), axis=(), why="no axis")
+        yield Sample((), axis=None, why="0-d")
+        yield Sample((0, 3), axis=1, why="empty, along the other axis")
+        yield Sample((200, 3), axis=1, why="many short rows")
+        yield Sample((200, 3), axis=0, why="a few long columns")
+        yield Sample((140_001,), axis=None, why="several chunks of several blocks", grad=False)
+        yield Sample((1100, 70), axis=0, why="columns in several chunks", grad=False)
+        yield Sample((1 << 20,), axis=None, why="1M", grad=False)
+        yield Sample((4096, 1000), axis=0, why="long columns", grad=False)
+        if self.empty:
+            yield Sample((0, 3), axis=0, why="an empty axis", grad=False)
+        if self.special:
+            x = np.ones((6, 130), np.float32)
+            x[0, 7], x[1, 3], x[2, 129], x[3], x[4, ::2] = np.nan, np.inf, -np.inf, -np.inf, np.nan
+            yield Sample(x, axis=1, why="NaN and infinities in rows", grad=False)
+            yield Sample(x, axis=0, why="NaN and infinities in columns", grad=False)
+            yield Sample(x[2:4], axis=None, why="infinities", grad=False)
+
+    @property
+    def several(self) -> bool:
+        """Whether it takes several axes."""
+        return self.signature.attributes[0].kind is Axes.__metadata__[0]
+
+    def family_error_inputs(self) -> Iterator[ErrorInput]:
+        x, none = np.zeros((2, 3)), np.zeros((0, 3))
+        yield ErrorInput(IndexError, f"{self.name}: axis 2 is out of range for shape (2, 3)", x, axis=2)
+        if self.several:
+            text = f"{self.name}: an axis is given twice: (0, -2) for shape (2, 3)"
+            yield ErrorInput(ShapeError, text, x, axis=(0, -2))
+        if not self.empty:
+            text = f"{self.name}: cannot reduce an empty axis: axis 0 of shape (0, 3)"
+            yield ErrorInput(ShapeError, text, none, axis=0 if self.several else None)
+
+    def family_workloads(self) -> list[Workload]:
+        """All of a million elements, columns, ragged rows, 16 million."""
+
+        def workload(shape: Shape, attrs: tuple[Any, ...], why: str, dtypes: Any = FLOATS, quick: str = "") -> Workload:
+            return Workload((Input(shape, *(self.interval or ())),), attrs, why, dtypes, quick=quick)
+
+        return [
+            workload(MILLION, (), "1M", quick=self.quick),
+            workload((4096, 1000), (0,), "columns"),
+            workload(RAGGED, (1,), "ragged, rows"),
+            workload((1 << 24,), (), "16M", (float32,)),
+            *(on_gpu([shape], attrs) for shape, attrs in self.large),
+        ]
+
+    def family_baselines(self) -> dict[str, str]:
+        return {
+            "numpy": f"np.{self.name}(x, axis, keepdims=keepdims)", "torch": f"torch.{self.name}(x, axis, keepdims)",
+            "jax": f"jnp.{self.name}(x, axis, keepdims=keepdims)",
+        }  # fmt: skip
 
 
-def _spread(ctx: Any, reduced: Any) -> Any:
-    """What was reduced, back in the operand's shape; a view."""
-    shape = ctx.shapes[0]
-    return expand(_aligned(ctx, reduced), shape)
-
-
-def _aligned(ctx: Any, reduced: Any) -> Any:
-    """What was reduced with its axes in place, so that it broadcasts against the operand; a view."""
-    shape, (axis, keepdims) = ctx.shapes[0], ctx.attrs
-    return reduced if keepdims else reshape(reduced, _kept(shape, normalize_axes("reduce", axis, shape)))
-
-
-def _cost(x: Spec, axis: Axes, keepdims: bool) -> tuple[float, float]:
-    n, out = math.prod(x.shape), math.prod(_reduced("reduce", x.shape, axis, keepdims))
-    return float(n), float((n + out) * x.dtype.itemsize)
-
-
-# ---- samples shared by all ------------------------------------------------------------------------------------------
-
-
-def _samples(rng: np.random.Generator) -> Iterator[Sample]:
-    x = rng.standard_normal((33, 65))
-    yield Sample((x,), (None, False), "all axes, unaligned")
-    yield Sample((x,), (0, False), "columns, unaligned")
-    yield Sample((x,), (-1, True), "rows, unaligned, axis kept")
-    yield Sample((rng.standard_normal((3, 4, 5)),), ((0, 2), False), "axes apart")
-    yield Sample((rng.standard_normal((2, 3, 4, 5)),), ((-1, 1), True), "axes apart, kept, from the end")
-    yield Sample((rng.standard_normal((4, 1, 3)),), (1, False), "an axis of length 1")
-    yield Sample((rng.standard_normal((3, 4)),), ((), False), "no axis")
-    yield Sample((rng.standard_normal(()),), (None, False), "0-d")
-    yield Sample((rng.standard_normal((0, 3)),), (1, False), "empty, along the other axis")
-    yield Sample((rng.standard_normal((200, 3)),), (1, False), "many short rows")
-    yield Sample((rng.standard_normal((200, 3)),), (0, False), "a few long columns")
-    yield Sample((rng.standard_normal(140_001),), (None, False), "several chunks of several blocks", grad=False)
-    yield Sample((rng.standard_normal((1100, 70)),), (0, False), "columns in several chunks", grad=False)
-    yield Sample((rng.standard_normal(1 << 20),), (None, False), "1M", grad=False)
-    yield Sample((rng.standard_normal((4096, 1000)),), (0, False), "long columns", grad=False)
-
-
-def _with_empty(rng: np.random.Generator) -> Iterator[Sample]:
-    yield from _samples(rng)
-    yield Sample((rng.standard_normal((0, 3)),), (0, False), "an empty axis", grad=False)
-
-
-def _with_nan(rng: np.random.Generator) -> Iterator[Sample]:
-    yield from _samples(rng)
-    yield from _specials(rng)
-
-
-def _specials(rng: np.random.Generator) -> Iterator[Sample]:
-    x = rng.standard_normal((6, 130)).astype(np.float32)
-    x[0, 7], x[1, 3], x[2, 129], x[3], x[4, ::2] = np.nan, np.inf, -np.inf, -np.inf, np.nan
-    yield Sample((x,), (1, False), "NaN and infinities in rows", grad=False)
-    yield Sample((x,), (0, False), "NaN and infinities in columns", grad=False)
-    yield Sample((x[2:4],), (None, False), "infinities", grad=False)
-
-
-def _axis_errors(name: str, twice: bool = True) -> list[Wrong]:
-    x = np.zeros((2, 3))
-    found = [Wrong((x,), (2,), IndexError, f"{name}: axis 2 is out of range for shape (2, 3)")]
-    if twice:
-        found.append(Wrong((x,), ((0, -2),), ShapeError, f"{name}: an axis is given twice: (0, -2) for shape (2, 3)"))
-    return found
-
-
-# ---- what is timed --------------------------------------------------------------------------------------------------
-
-
-def _sizes(
-    *large: tuple[Shape, tuple[Any, ...]], low: float | None = None, high: float | None = None, quick: str = ""
-) -> tuple[Size, ...]:
-    """All of a million elements, columns, ragged rows, 16 million; ``large``: (shape, attributes) for a GPU."""
-
-    def size(shape: Shape, attrs: tuple[Any, ...], why: str, dtypes: tuple[DType, ...] = FLOATS, q: str = "") -> Size:
-        return Size((Operand(shape, low, high),), attrs, why, dtypes, quick=q)
-
-    return (
-        size(MILLION, (), "1M", q=quick),
-        size((4096, 1000), (0,), "columns"),
-        size(RAGGED, (1,), "ragged, rows"),
-        size((1 << 24,), (), "16M", (float32,)),
-        *(on_gpu([shape], attrs) for shape, attrs in large),
-    )
-
-
-def _peers(numpy: str, torch: str, jax: str = "") -> dict[str, str]:
-    found = {"numpy": f"np.{numpy}(x, axis, keepdims=keepdims)", "torch": torch}
-    return found | {"jax": f"{jax or 'jnp.' + numpy}(x, axis, keepdims=keepdims)"}
-
+reduction = Reduction.definition
 
 # ---- sum, mean ------------------------------------------------------------------------------------------------------
 
 
-def _sum_infer(x: Spec, axis: Axes, keepdims: bool) -> Spec:
-    return Spec(_reduced("sum", x.shape, axis, keepdims), x.dtype if x.dtype.is_float else int64)
+@reduction(
+    kernels={"cuda": "reduce.reduce:sum_"}, cast="float32", quick="forward",
+    large=[((1 << 26,), ()), ((8192, 8192), (0,)), ((8192, 8192), (1,))],
+    ulp=4,  # 70 roundings of float32 at most, which add up like a random walk
+    magnitude=lambda x, axis, keepdims: np.sum(np.abs(x), axis=axis, keepdims=keepdims),
+)  # fmt: skip
+def sum(x: Spec, axis: Axes = None, keepdims: bool = False) -> Spec:
+    """Sum of the elements along `axis`.
+
+    Floats keep their dtype and are accumulated in float32 within blocks of 4096, in float64 beyond; bool and integers
+    give int64. The sum of nothing is 0. Raises IndexError for an axis out of range, ShapeError for one given twice.
+    """
+    return Spec(_reduced(x.shape, axis, keepdims), x.dtype if x.dtype.is_float else int64)
 
 
-def _numpy_sum(x: Any, axis: Axes, keepdims: bool) -> Any:
+@sum.gradient
+def _(dout: Any, x_shape: Shape, axis: Shape, keepdims: bool) -> Any:
+    return expand(_aligned(dout, x_shape, axis, keepdims), x_shape)
+
+
+@sum.reference
+def _(x: Any, axis: Shape, keepdims: bool) -> Any:
     return np.sum(x, axis=axis, keepdims=keepdims, dtype=x.dtype if x.dtype.kind == "f" else np.int64)
 
 
-SUM = Op(
-    name="sum",
-    doc="""Sum of the elements along `axis`.
-
-    Floats keep their dtype and are accumulated in float32 within blocks of 4096, in float64 beyond; bool and integers
-    give int64. The sum of nothing is 0. Raises IndexError for an axis out of range, ShapeError for one given twice.""",
-    inputs="x",
-    attrs={"axis": None, "keepdims": False},
-    infer=_sum_infer,
-    kernels={"cpu": "reduce:sum", "cuda": "reduce.reduce:sum_"},
-    params=_mask,
-    vjp=lambda ctx, dout: _spread(ctx, dout),
-    ref=_numpy_sum,
-    samples=_with_empty,
-    sizes=_sizes(((1 << 26,), ()), ((8192, 8192), (0,)), ((8192, 8192), (1,)), quick="forward"),
-    peers=_peers("sum", "torch.sum(x, axis, keepdims)"),
-    errors=lambda: _axis_errors("sum"),
-    dtypes=DTYPES,
-    ulp=4,  # 70 roundings of float32 at most, which add up like a random walk
-    magnitude=lambda x, axis, keepdims: np.sum(np.abs(x), axis=axis, keepdims=keepdims),
-    cost=_cost,
-    cast="float32",
-)
-sum = SUM.call
+def _numpy_mean(x: Any, axis: Shape, keepdims: bool) -> Any:
+    return np.sum(x, axis=axis, keepdims=keepdims, dtype=np.float64) / np.float64(_count(x.shape, axis))
 
 
-def _mean_vjp(ctx: Any, dout: Any) -> Any:
-    n = _count(ctx.shapes[0], ctx.attrs[0])
-    return _spread(ctx, mul(dout, 1 / n) if n else dout)
+@reduction(
+    promote=floating, cast="float32", ulp=4, reference=_numpy_mean,
+    params=lambda x, axis: (builtins.sum(1 << d for d in axis), _count(x.shape, axis)),
+    magnitude=lambda x, axis, keepdims: _numpy_mean(np.abs(x), axis, keepdims),
+)  # fmt: skip
+def mean(x: Spec, axis: Axes = None, keepdims: bool = False) -> None:
+    """Arithmetic mean of the elements along `axis`: their sum, divided by their number in float64.
+
+    Floats keep their dtype, bool and integers give float32. The mean of nothing is NaN. Errors as in `sum`.
+    """
 
 
-def _numpy_mean(x: Any, axis: Axes, keepdims: bool) -> Any:
-    return np.sum(x, axis=axis, keepdims=keepdims, dtype=np.float64) / _numpy_count(x, axis)
+@mean.gradient
+def _(dout: Any, x_shape: Shape, axis: Shape, keepdims: bool) -> Any:
+    n = _count(x_shape, axis)
+    return expand(_aligned(mul(dout, 1 / n) if n else dout, x_shape, axis, keepdims), x_shape)
 
 
-def _numpy_count(x: Any, axis: Axes) -> Any:
-    axes = range(x.ndim) if axis is None else (axis,) if isinstance(axis, int) else axis
-    return np.float64(math.prod(x.shape[a] for a in axes))
-
-
-MEAN = Op(
-    name="mean",
-    doc="""Arithmetic mean of the elements along `axis`: their sum, divided by their number in float64.
-
-    Floats keep their dtype, bool and integers give float32. The mean of nothing is NaN. Errors as in `sum`.""",
-    inputs="x",
-    attrs={"axis": None, "keepdims": False},
-    infer=lambda x, axis, keepdims: Spec(_reduced("mean", x.shape, axis, keepdims), x.dtype),
-    promote=floating,
-    kernels={"cpu": "reduce:mean", "cuda": "reduce.reduce:mean"},
-    params=lambda x, axis, keepdims: (*_mask(x, axis), _count(x.shape, axis)),
-    vjp=_mean_vjp,
-    ref=_numpy_mean,
-    samples=_with_empty,
-    sizes=_sizes(),
-    peers=_peers("mean", "torch.mean(x, axis, keepdims)"),
-    errors=lambda: _axis_errors("mean"),
-    dtypes=DTYPES,
-    ulp=4,
-    magnitude=lambda x, axis, keepdims: np.sum(np.abs(x), axis=axis, keepdims=keepdims) / _numpy_count(x, axis),
-    cost=_cost,
-    cast="float32",
-)
-mean = MEAN.call
+@mean.restrict
+def _(operands: list[Any], largest: float) -> None:
+    """The sum behind a mean overflows where the mean would not."""
+    operands[0] = limited(operands[0], largest / builtins.max(1, operands[0].size))
 
 
 # ---- max, min -------------------------------------------------------------------------------------------------------
 
 
-def _extremum_vjp(ctx: Any, dout: Any) -> Any:
-    x, out = ctx.saved
-    chosen = cast(eq(x, _aligned(ctx, out)), ctx.dtypes[0])
-    ties = sum(chosen, ctx.attrs[0], True)
-    return mul(chosen, div(_aligned(ctx, dout), ties))
+def _extremum(name: str, numpy: Any) -> Any:
+    """The decorator of max and min."""
+    return reduction(
+        kernels={"cuda": f"reduce.reduce:{name}_"}, ulp=0, empty=False, special=True, gradient=_share,
+        reference=lambda x, axis, keepdims: numpy(x, axis, keepdims=keepdims),
+        baselines={"torch": f"torch.{name}(x) if axis is None else torch.a{name}(x, axis, keepdims)"},
+    )  # fmt: skip
 
 
-def _extremum(name: str, what: str, numpy: Any) -> Op:
-    def infer(x: Spec, axis: Axes, keepdims: bool) -> Spec:
-        _not_empty(name, x.shape, axis)
-        return Spec(_reduced(name, x.shape, axis, keepdims), x.dtype)
-
-    return Op(
-        name=name,
-        doc=f"""{what} element along `axis`; NaN where there is one.
-
-        The gradient goes to the elements equal to it, in equal parts. Raises ShapeError where an axis is empty;
-        other errors as in `sum`.""",
-        inputs="x",
-        attrs={"axis": None, "keepdims": False},
-        infer=infer,
-        kernels={"cpu": f"reduce:{name}", "cuda": f"reduce.reduce:{name}_"},
-        params=_mask,
-        saves=("x", "out"),
-        vjp=_extremum_vjp,
-        ref=lambda x, axis, keepdims: numpy(x, axis=axis, keepdims=keepdims),
-        samples=_with_nan,
-        sizes=_sizes(),
-        peers=_peers(name, f"torch.{name}(x) if axis is None else torch.a{name}(x, axis, keepdims)"),
-        errors=lambda: [
-            *_axis_errors(name),
-            Wrong(
-                (np.zeros((0, 3)),), (0,), ShapeError, f"{name}: cannot reduce an empty axis: axis 0 of shape (0, 3)"
-            ),
-        ],
-        dtypes=DTYPES,
-        ulp=0,
-        cost=_cost,
-    )
+def _share(dout: Any, x: Any, out: Any, x_dtype: DType, axis: Shape, keepdims: bool) -> Any:
+    """The gradient goes to the elements equal to the result, in equal parts."""
+    chosen = cast(eq(x, _aligned(out, x.shape, axis, keepdims)), x_dtype)
+    return mul(chosen, div(_aligned(dout, x.shape, axis, keepdims), sum(chosen, axis, True)))
 
 
-MAX = _extremum("max", "Largest", np.max)
-max = MAX.call
-MIN = _extremum("min", "Smallest", np.min)
-min = MIN.call
+@_extremum("max", np.max)
+def max(x: Spec, axis: Axes = None, keepdims: bool = False) -> None:
+    """Largest element along `axis`; NaN where there is one.
+
+    The gradient goes to the elements equal to it, in equal parts. Raises ShapeError where an axis is empty; other errors
+    as in `sum`.
+    """
+
+
+@_extremum("min", np.min)
+def min(x: Spec, axis: Axes = None, keepdims: bool = False) -> None:
+    """Smallest element along `axis`; NaN where there is one.
+
+    The gradient goes to the elements equal to it, in equal parts. Raises ShapeError where an axis is empty; other errors
+    as in `sum`.
+    """
 
 
 # ---- any, all -------------------------------------------------------------------------------------------------------
 
 
-def _to_bool(specs: Sequence[Spec | None]) -> tuple[DType | None, ...]:
-    return (bool_,)
+class _Truth(Reduction):
+    """any and all: of the operand's truth. Timed operands give nothing to stop early at."""
+
+    promote = staticmethod(lambda specs: [bool_])
+    result = bool_
+
+    def family_samples(self) -> Iterator[Sample]:
+        for sample in super().family_samples():
+            rare = [Input(s, draw=partial(_rarely, s)) for s in sample.inputs]
+            yield sample.but(*rare) if self.name == "any" else sample
+        yield Sample(np.array([[0.0, np.nan], [0.0, 0.0]], np.float32), axis=1, why="NaN counts as true")
+
+    def family_baselines(self) -> dict[str, str]:
+        torch = f"torch.{self.name}(x) if axis is None else torch.{self.name}(x, axis, keepdims)"
+        return super().family_baselines() | {"torch": torch}
 
 
-def _truth(name: str, doc: str, kernel: str, numpy: Any) -> Op:
-    def samples(rng: np.random.Generator) -> Iterator[Sample]:
-        for s in _with_empty(rng):
-            yield s._replace(inputs=(s.inputs[0] > 1.5,)) if name == "any" else s
-        yield Sample((np.array([[0.0, np.nan], [0.0, 0.0]], np.float32),), (1, False), "NaN counts as true")
-
-    return Op(
-        name=name,
-        doc=doc,
-        inputs="x",
-        attrs={"axis": None, "keepdims": False},
-        infer=lambda x, axis, keepdims: Spec(_reduced(name, x.shape, axis, keepdims), bool_),
-        promote=_to_bool,
-        kernels={"cpu": kernel, "cuda": f"reduce.reduce:{name}_"},
-        params=_mask,
-        ref=lambda x, axis, keepdims: numpy(x, axis=axis, keepdims=keepdims),
-        samples=samples,
-        sizes=_sizes(low=0.0, high=0.0) if name == "any" else _sizes(low=1.0, high=2.0),  # nothing to stop early at
-        peers=_peers(name, f"torch.{name}(x) if axis is None else torch.{name}(x, axis, keepdims)"),
-        errors=lambda: _axis_errors(name),
-        dtypes=DTYPES,
-        cost=_cost,
-    )
+def _rarely(shape: Shape, rng: np.random.Generator) -> Any:
+    return rng.standard_normal(shape) > 1.5
 
 
-ANY = _truth("any", "Whether any element along `axis` is not zero; of nothing, False.", "reduce:max", np.any)
-any = ANY.call
-ALL = _truth("all", "Whether every element along `axis` is not zero; of nothing, True.", "reduce:all", np.all)
-all = ALL.call
+_truth = _Truth.definition
+
+
+@_truth(
+    kernels={"cpu": "reduce:max", "cuda": "reduce.reduce:any_"}, interval=(0.0, 0.0),
+    reference=lambda x, axis, keepdims: np.any(x, axis, keepdims=keepdims),
+)  # fmt: skip
+def any(x: Spec, axis: Axes = None, keepdims: bool = False) -> None:
+    """Whether any element along `axis` is not zero; of nothing, False."""
+
+
+@_truth(
+    kernels={"cuda": "reduce.reduce:all_"}, interval=(1.0, 2.0),
+    reference=lambda x, axis, keepdims: np.all(x, axis, keepdims=keepdims),
+)  # fmt: skip
+def all(x: Spec, axis: Axes = None, keepdims: bool = False) -> None:
+    """Whether every element along `axis` is not zero; of nothing, True."""
 
 
 # ---- argmax, argmin -------------------------------------------------------------------------------------------------
 
 
-def _arg(name: str, what: str, numpy: Any, *large: tuple[Shape, tuple[Any, ...]]) -> Op:
-    def infer(x: Spec, axis: int | None, keepdims: bool) -> Spec:
-        if axis is not None:
-            normalize_axis(name, axis, x.shape)
-        _not_empty(name, x.shape, axis)
-        return Spec(_reduced(name, x.shape, axis, keepdims), int64)
+class _Position(Reduction):
+    """argmax and argmin: along one axis, or in the flattened array."""
 
-    def samples(rng: np.random.Generator) -> Iterator[Sample]:
-        for s in _with_nan(rng):
-            if s.attrs[0] is None or isinstance(s.attrs[0], int):
-                yield s._replace(grad=False)
-        yield Sample((rng.integers(0, 4, (40, 130)).astype(np.float64),), (1, False), "ties: the first", grad=False)
-        yield Sample((rng.integers(0, 4, (130, 40)).astype(np.float64),), (0, True), "ties in columns", grad=False)
+    result, empty, special = int64, False, True
 
-    return Op(
-        name=name,
-        doc=f"""Index (int64) of the {what} element along `axis`, the first of equal ones; a NaN counts as {what}.
-
-        `axis`: an int, or None for the index into the flattened array. Raises IndexError for an axis out of range,
-        ShapeError where the axis is empty.""",
-        inputs="x",
-        attrs={"axis": None, "keepdims": False},
-        infer=infer,
-        kernels={"cpu": f"reduce:{name}", "cuda": f"reduce.reduce:{name}"},
-        params=_mask,
-        ref=lambda x, axis, keepdims: numpy(x, axis=axis, keepdims=keepdims),
-        samples=samples,
-        sizes=_sizes(*large, quick="forward" if name == "argmax" else ""),
-        peers=_peers(name, f"torch.{name}(x, axis, keepdims)"),
-        errors=lambda: [
-            *_axis_errors(name, twice=False),
-            Wrong((np.zeros((0, 3)),), (), ShapeError, f"{name}: cannot reduce an empty axis: axis 0 of shape (0, 3)"),
-        ],
-        dtypes=DTYPES,
-        cost=_cost,
-    )
+    def family_samples(self) -> Iterator[Sample]:
+        for sample in super().family_samples():
+            yield sample.but(grad=False)
+        ties = partial(_ties, (40, 130)), partial(_ties, (130, 40))
+        yield Sample(Input((40, 130), draw=ties[0]), axis=1, why="ties: the first", grad=False)
+        yield Sample(Input((130, 40), draw=ties[1]), axis=0, keepdims=True, why="ties in columns", grad=False)
 
 
-ARGMAX = _arg("argmax", "largest", np.argmax, ((8192, 8192), (1,)))
-argmax = ARGMAX.call
-ARGMIN = _arg("argmin", "smallest", np.argmin)
-argmin = ARGMIN.call
+def _ties(shape: Shape, rng: np.random.Generator) -> Any:
+    return rng.integers(0, 4, shape).astype(np.float64)
+
+
+_position = _Position.definition
+
+
+@_position(
+    large=[((8192, 8192), (1,))], quick="forward",
+    reference=lambda x, axis, keepdims: np.argmax(x, axis, keepdims=keepdims),
+)  # fmt: skip
+def argmax(x: Spec, axis: Axis | None = None, keepdims: bool = False) -> None:
+    """Index (int64) of the largest element along `axis`, the first of equal ones; a NaN counts as largest.
+
+    `axis`: an int, or None for the index into the flattened array. Raises IndexError for an axis out of range,
+    ShapeError where the axis is empty.
+    """
+
+
+@_position(reference=lambda x, axis, keepdims: np.argmin(x, axis, keepdims=keepdims))
+def argmin(x: Spec, axis: Axis | None = None, keepdims: bool = False) -> None:
+    """Index (int64) of the smallest element along `axis`, the first of equal ones; a NaN counts as smallest.
+
+    `axis`: an int, or None for the index into the flattened array. Raises IndexError for an axis out of range,
+    ShapeError where the axis is empty.
+    """
 
 
 # ---- logsumexp ------------------------------------------------------------------------------------------------------
 
 
-def _logsumexp_vjp(ctx: Any, dout: Any) -> Any:
-    x, out = ctx.saved
-    e = exp(sub(x, _aligned(ctx, out)))
+@reduction(
+    promote=floating, dtypes=FLOATS, ulp=4, flops=16, cast="float32", special=True, large=[((8192, 32768), (1,))],
+    magnitude=lambda x, axis, keepdims: 1 + np.abs(_numpy_logsumexp(x, axis, keepdims)),
+    baselines={
+        "numpy": "", "torch": "torch.logsumexp(x, 0 if axis is None else axis, keepdims)",  # None: of a vector
+        "jax": "jax.nn.logsumexp(x, axis, keepdims=keepdims)",
+    },
+    samples=[
+        Sample(np.array([[1000.0, 999.0], [-1000.0, -1001.0]]), axis=1, why="exp alone would overflow"),
+    ],
+)  # fmt: skip
+def logsumexp(x: Spec, axis: Axes = None, keepdims: bool = False) -> None:
+    """Logarithm of the sum of exponentials along `axis`: m + log(sum(exp(x - m))) with m = max(x).
+
+    One pass; nothing overflows. Of nothing it is -inf. Integers become float32. Errors as in `sum`.
+    """
+
+
+@logsumexp.gradient
+def _(dout: Any, x: Any, out: Any, axis: Shape, keepdims: bool) -> Any:
+    e = exp(sub(x, _aligned(out, x.shape, axis, keepdims)))
     # The sum of e is 1 but for the rounding of `out`, which is large beside 1 where x is: in bfloat16, 2 at x = 1000.
-    return mul(e, div(_aligned(ctx, dout), sum(e, ctx.attrs[0], True)))
+    return mul(e, div(_aligned(dout, x.shape, axis, keepdims), sum(e, axis, True)))
 
 
-def _numpy_logsumexp(x: Any, axis: Axes, keepdims: bool) -> Any:
+@logsumexp.reference
+def _numpy_logsumexp(x: Any, axis: Shape, keepdims: bool) -> Any:
     max_ = np.max(x, axis=axis, keepdims=True, initial=-np.inf)
     shift = np.where(np.isfinite(max_), max_, 0.0)
     out = np.log(np.sum(np.exp(x - shift), axis=axis, keepdims=True)) + shift
     return out if keepdims else out.reshape(np.sum(x, axis=axis).shape)
-
-
-def _logsumexp_samples(rng: np.random.Generator) -> Iterator[Sample]:
-    yield from _with_empty(rng)
-    yield from _specials(rng)
-    yield Sample((np.array([[1000.0, 999.0], [-1000.0, -1001.0]]),), (1, False), "exp alone would overflow")
-
-
-LOGSUMEXP = Op(
-    name="logsumexp",
-    doc="""Logarithm of the sum of exponentials along `axis`: m + log(sum(exp(x - m))) with m = max(x).
-
-    One pass; nothing overflows. Of nothing it is -inf. Integers become float32. Errors as in `sum`.""",
-    inputs="x",
-    attrs={"axis": None, "keepdims": False},
-    infer=lambda x, axis, keepdims: Spec(_reduced("logsumexp", x.shape, axis, keepdims), x.dtype),
-    promote=floating,
-    kernels={"cpu": "reduce:logsumexp", "cuda": "reduce.reduce:logsumexp"},
-    params=_mask,
-    saves=("x", "out"),
-    vjp=_logsumexp_vjp,
-    ref=_numpy_logsumexp,
-    samples=_logsumexp_samples,
-    sizes=_sizes(((8192, 32768), (1,))),
-    peers={
-        "torch": "torch.logsumexp(x, 0 if axis is None else axis, keepdims)",  # None: of a vector
-        "jax": "jax.nn.logsumexp(x, axis, keepdims=keepdims)",
-    },
-    errors=lambda: _axis_errors("logsumexp"),
-    ulp=4,
-    magnitude=lambda x, axis, keepdims: 1 + np.abs(_numpy_logsumexp(x, axis, keepdims)),
-    cost=lambda x, axis, keepdims: (16.0 * math.prod(x.shape), _cost(x, axis, keepdims)[1]),
-    cast="float32",
-)
-logsumexp = LOGSUMEXP.call

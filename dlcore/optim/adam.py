@@ -12,14 +12,15 @@ __all__ = ["Adam", "AdamW"]
 
 
 class Adam(Optimizer):
-    """Steps of a size that adapts to each element (Kingma & Ba 2015).
+    """Gradient descent with a step size that adapts to each element (Kingma & Ba 2015).
 
     g += weight_decay p; m = beta1 m + (1 - beta1) g; v = beta2 v + (1 - beta2) g^2;
-    p -= lr m / (1 - beta1^t) / (sqrt(v / (1 - beta2^t)) + eps), t counting the steps of each parameter.
-    ``maximize`` climbs instead.
+    p -= lr m / (1 - beta1^t) / (sqrt(v / (1 - beta2^t)) + eps), where t counts the steps of each parameter. With
+    ``maximize`` it ascends instead.
     """
 
-    _row = staticmethod(adam)
+    _operation = staticmethod(adam)
+    _moments = ("exp_avg", "exp_avg_sq")
     _decoupled = False
 
     def __init__(
@@ -48,7 +49,7 @@ class Adam(Optimizer):
 
 
 class AdamW(Adam):
-    """Adam with the weight decay apart from the gradient: p *= 1 - lr weight_decay (Loshchilov & Hutter 2019)."""
+    """Adam with weight decay apart from the gradient: p *= 1 - lr weight_decay (Loshchilov & Hutter 2019)."""
 
     _decoupled = True
 

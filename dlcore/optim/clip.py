@@ -12,10 +12,10 @@ __all__ = ["clip_grad_norm_"]
 
 
 def clip_grad_norm_(parameters: Iterable[Tensor] | Tensor, max_norm: float, norm_type: float = 2.0) -> Tensor:
-    """The norm of all gradients together, which are scaled in place so that it is at most ``max_norm``.
+    """The norm of all gradients together; they are scaled in place so that it becomes at most ``max_norm``.
 
-    Each gradient is multiplied by min(1, max_norm / (norm + 1e-6)); the norm is taken in float64. norm_type: 2, or
-    another order, ``float("inf")`` for the largest element. Parameters without gradient are left aside.
+    Each gradient is multiplied by min(1, max_norm / (norm + 1e-6)); the norm is computed in float64. norm_type: the
+    order of the norm; ``float("inf")`` gives the largest element. Parameters without a gradient are skipped.
     """
     if not max_norm >= 0:
         raise ValueError(f"clip_grad_norm_: max_norm is {max_norm}; it must be a number of at least 0")

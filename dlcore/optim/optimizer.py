@@ -1,7 +1,7 @@
 """Optimizer: parameter groups, state, and the one launch of a step.
 
 All that changes from step to step lies in device memory: the state of each parameter, its step count, and a float64
-matrix of settings with one row per group. Setting ``group["lr"]`` writes there; a step only hands the tensors over.
+matrix of settings with one row for each group. Setting ``group["lr"]`` writes to it; a step only passes the tensors on.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMappin
 from typing import Any, NamedTuple
 
 from dlcore import _C
+from dlcore._recordable import Recordable
 from dlcore._tensor import Tensor, tensor, zeros, zeros_like
 
 __all__ = ["Group", "Optimizer"]
@@ -20,31 +21,32 @@ __all__ = ["Group", "Optimizer"]
 class Group(MutableMapping[str, Any]):
     """The settings of some parameters: ``group["lr"] = 1e-4`` takes effect at the next step.
 
-    ``group["params"]`` is the list of its parameters, which stays as it is.
+    ``group["params"]`` is the list of its parameters, which cannot be replaced.
     """
 
     def __init__(self, optimizer: Optimizer, index: int, params: list[Tensor], settings: dict[str, Any]):
         self._optimizer, self._index = optimizer, index
-        self._values = {"params": params, **settings}
+        self._params, self._settings = params, settings
 
     def __getitem__(self, name: str) -> Any:
-        if name != "params" and _C.is_recording():
+        if name == "params":
+            return self._params
+        if _C.is_recording():
             _C.not_recordable(f"it reads the setting {name} of an optimizer, which may change; keep it in a tensor")
-        return self._values[name]
+        return self._settings[name]
 
     def __setitem__(self, name: str, value: Any) -> None:
         owner = type(self._optimizer).__name__
         if name == "params":
             raise TypeError(f"{owner}: the parameters of a group cannot be changed; use add_param_group")
-        if name not in self._values:
-            raise KeyError(f"{owner}: no setting is called {name!r} ({', '.join(self._values)})")
+        if name not in self._settings:
+            raise KeyError(f"{owner}: no setting is called {name!r} ({', '.join(self._settings)})")
         if _C.is_recording():
             _C.not_recordable(f"it changes the setting {name} of an optimizer; do that outside")
-        settings = {**self.settings, name: value}
-        self._optimizer._check(settings)
+        self._optimizer._check({**self._settings, name: value})
         slots = self._optimizer._slots()
-        self._values[name] = value
-        self._optimizer._upload(self._index)
+        self._settings[name] = value
+        self._optimizer._upload(self)
         if self._optimizer._slots() != slots:
             _C.note_change()
 
@@ -52,36 +54,38 @@ class Group(MutableMapping[str, Any]):
         raise TypeError(f"{type(self._optimizer).__name__}: the setting {name!r} cannot be removed")
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._values)
+        return iter(("params", *self._settings))
 
     def __len__(self) -> int:
-        return len(self._values)
+        return 1 + len(self._settings)
 
     def __repr__(self) -> str:
-        settings = ", ".join(f"{name}={value!r}" for name, value in self.settings.items())
-        return f"Group({len(self['params'])} parameters, {settings})"
+        settings = ", ".join(f"{name}={value!r}" for name, value in self._settings.items())
+        return f"Group({len(self._params)} parameters, {settings})"
 
     @property
     def settings(self) -> dict[str, Any]:
-        """Everything but the parameters."""
-        return {name: value for name, value in self._values.items() if name != "params"}
+        """A copy of everything but the parameters."""
+        return dict(self._settings)
 
 
-class _Plan(NamedTuple):
-    """What a step hands over when a given subset of the parameters has gradients."""
+class _Arguments(NamedTuple):
+    """What a step hands to the operation, besides the gradients, when these parameters have one."""
 
     parameters: list[Tensor]
-    rest: list[Tensor]
-    """State list by state list, step counts, settings."""
+    state: list[list[Tensor]]
+    """Slot by slot the tensors of all these parameters, then their step counts; empty for a slot that is not used."""
     n: int
     groups: tuple[int, ...]
+    """The index of each parameter's group."""
 
 
-class Optimizer:
+class Optimizer(Recordable):
     """Base of optimizers.
 
-    params: an iterable of parameters, or of dicts with "params" and settings of their own. A subclass gives ``_row``
-    (the operation that does the step), ``_columns`` (a group's settings as numbers, in the row's order) and ``_slots``.
+    params: an iterable of parameters, or of dicts with "params" and settings of their own. A subclass gives
+    ``_operation`` (which does the step), ``_columns`` (a group's settings as numbers, in the order in which the
+    operation takes them) and ``_slots`` (the names of its state tensors).
 
     Parameters whose ``grad`` is None are skipped: they, their state and their step count stay as they are.
 
@@ -93,7 +97,9 @@ class Optimizer:
     [0.5, 1.0]
     """
 
-    _row: Any
+    _operation: Any
+    _moments: tuple[str, ...]
+    """The slots in which the operation takes moments; one that `_slots` leaves out is empty."""
     _defaults: dict[str, Any]
 
     def __init__(self, params: Iterable[Any], **defaults: Any):
@@ -106,7 +112,7 @@ class Optimizer:
         self._parameters: list[Tensor] = []
         self._group_of: list[int] = []
         self._state: dict[int, dict[str, Tensor]] = {}  # by position in _parameters
-        self._plans: dict[tuple[bool, ...], _Plan] = {}
+        self._arguments: dict[tuple[bool, ...], _Arguments] = {}  # by which parameters have a gradient
         groups = list(params)
         if not groups:
             raise ValueError(f"{name}: no parameters given")
@@ -123,7 +129,7 @@ class Optimizer:
         raise NotImplementedError
 
     def _check(self, settings: Mapping[str, Any]) -> None:
-        """ValueError or TypeError where a setting is wrong; a subclass adds its own rules."""
+        """Raises ValueError or TypeError where a setting is wrong; a subclass adds its own rules."""
         for name, value in settings.items():
             for number in value if isinstance(value, tuple | list) else (value,):
                 if not isinstance(number, numbers.Real):
@@ -131,24 +137,25 @@ class Optimizer:
                 if not 0 <= float(number) < math.inf:
                     raise ValueError(f"{type(self).__name__}: {name} is {value}; it must be a number of at least 0")
 
-    # -- recorded steps (dlcore/_capture.py) -------------------------------------------------------------------------
+    # -- recorded steps ----------------------------------------------------------------------------------------------
 
-    def _recorded_state(self) -> Any:
-        """What a recorded step depends on; settings are not part of it, as steps read them from memory."""
+    def recorded_state(self) -> Any:
+        """Which tensors there are; settings are no part of it, for steps read them from memory."""
         state = tuple(t for i in sorted(self._state) for t in self._state[i].values())
-        return tuple(self._parameters), tuple(self._group_of), tuple(self._slots()), self._hyper, state
+        return tuple(self._parameters), tuple(self._group_of), tuple(self._slots()), self._settings, state
 
-    def _recorded_parts(self) -> Sequence[Any]:
+    def recorded_parts(self) -> Sequence[Any]:
+        """Nothing: the state is all that steps use."""
         return ()
 
-    def _rollback(self) -> Callable[[], None]:
-        """A function that puts back what a run without kernels leaves behind."""
+    def before_dry_run(self) -> Callable[[], None]:
+        """Returns a function that puts back the state tensors and the parameters' gradients."""
         state = {i: dict(slots) for i, slots in self._state.items()}
         grads = [(p, p.grad) for p in self._parameters]
 
         def restore() -> None:
             self._state = state
-            self._plans.clear()
+            self._arguments.clear()
             for p, grad in grads:
                 p.grad = grad
 
@@ -179,12 +186,11 @@ class Optimizer:
         self.param_groups.append(Group(self, index, params, settings))
         self._parameters += params
         self._group_of += [index] * len(params)
-        self._plans.clear()
-        place = self._parameters[0].device if self._parameters else None
-        self._hyper = zeros((index + 1, len(self._columns(settings))), dtype="float64", device=place)
-        for i in range(index + 1):
-            self._upload(i)
-        _C.note_change()
+        self._arguments.clear()
+        device = self._parameters[0].device if self._parameters else None
+        self._settings = zeros((index + 1, len(self._columns(settings))), dtype="float64", device=device)
+        for each in self.param_groups:
+            self._upload(each)
 
     def _check_parameter(self, i: int, p: Any) -> None:
         name = type(self).__name__
@@ -195,15 +201,15 @@ class Optimizer:
         if not p.dtype.is_float or not (p.requires_grad or type(p) is not Tensor):
             raise ValueError(f"{name}: parameter {i} does not require a gradient")
 
-    def _upload(self, index: int) -> None:
+    def _upload(self, group: Group) -> None:
         """Write the settings of a group where the steps read them."""
-        columns = self._columns(self.param_groups[index].settings)
-        self._hyper[index] = tensor(columns, dtype="float64", device=self._hyper.device)
-        self._plans.clear()  # which state there is may depend on the settings
+        columns = self._columns(group._settings)
+        self._settings[group._index] = tensor(columns, dtype="float64", device=self._settings.device)
+        self._arguments.clear()  # which state there is may depend on the settings
 
     @property
     def lr(self) -> float:
-        """The learning rate of all groups; set it to change it in all. ValueError on reading where they differ."""
+        """The learning rate of all groups; setting it changes it in all. Raises ValueError where they differ."""
         rates = {group["lr"] for group in self.param_groups}
         if len(rates) > 1:
             raise ValueError(f"{type(self).__name__}: lr differs between groups; read param_groups[i]['lr']")
@@ -220,25 +226,26 @@ class Optimizer:
         """Change every parameter that has a gradient, in one launch."""
         grads = [p.grad for p in self._parameters]
         present = tuple([g is not None for g in grads])
-        plan = self._plans.get(present) or self._plan(present)
-        if plan.n < len(grads):
-            if not plan.n:
+        given = self._arguments.get(present) or self._arguments_for(present)
+        if given.n < len(grads):
+            if not given.n:
                 return
             grads = [g for g in grads if g is not None]
-        recording = _C.set_grad_enabled(False)
+        tracked = _C.set_grad_enabled(False)
         try:
-            self._row([*plan.parameters, *grads, *plan.rest], plan.n, plan.groups)
+            self._operation(given.parameters, grads, *given.state, self._settings, given.groups)
         finally:
-            _C.set_grad_enabled(recording)
+            _C.set_grad_enabled(tracked)
 
-    def _plan(self, present: tuple[bool, ...]) -> _Plan:
+    def _arguments_for(self, present: tuple[bool, ...]) -> _Arguments:
         active = [i for i, has_gradient in enumerate(present) if has_gradient]
         states = [self._state_of(i) for i in active]
-        rest = [state[slot] for slot in (*self._slots(), "step") for state in states]
+        used = {*self._slots(), "step"}
+        state = [[each[slot] for each in states] if slot in used else [] for slot in (*self._moments, "step")]
         groups = tuple(self._group_of[i] for i in active)
-        plan = _Plan([self._parameters[i] for i in active], [*rest, self._hyper], len(active), groups)
-        self._plans[present] = plan
-        return plan
+        given = _Arguments([self._parameters[i] for i in active], state, len(active), groups)
+        self._arguments[present] = given
+        return given
 
     def _state_of(self, i: int) -> dict[str, Tensor]:
         """The state of parameter ``i``, made when first needed."""
@@ -250,7 +257,7 @@ class Optimizer:
         return state
 
     def zero_grad(self, set_to_none: bool = True) -> None:
-        """Drop the gradients (or set them to zero)."""
+        """Remove the gradients, or set them to zero."""
         for p in self._parameters:
             if set_to_none:
                 p.grad = None
@@ -260,7 +267,7 @@ class Optimizer:
     # -- state -------------------------------------------------------------------------------------------------------
 
     def state_dict(self) -> dict[str, Any]:
-        """The state by parameter number and the settings by group, as PyTorch lays them out; tensors are shared."""
+        """The state of each parameter by its number and the settings of each group, as in PyTorch; memory is shared."""
         groups, first = [], 0
         for group in self.param_groups:
             n = len(group["params"])
@@ -269,21 +276,20 @@ class Optimizer:
         return {"state": {i: dict(state) for i, state in sorted(self._state.items())}, "param_groups": groups}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take over the state and settings of another optimizer of this kind over parameters of the same shapes.
+        """Take over the state and settings of another optimizer of this kind for parameters of the same shapes.
 
-        ValueError says what does not fit; nothing is changed then.
+        Raises ValueError, before anything changes, where something does not fit.
         """
         self._check_state(state)
-        places = [p.device for p in self._parameters]
+        devices = [p.device for p in self._parameters]
         loaded = {
-            int(i): {k: tensor(v, device=places[int(i)]) for k, v in s.items()} for i, s in state["state"].items()
+            int(i): {k: tensor(v, device=devices[int(i)]) for k, v in s.items()} for i, s in state["state"].items()
         }
         for group, saved in zip(self.param_groups, state["param_groups"], strict=True):
-            group._values.update({key: value for key, value in saved.items() if key != "params"})
-            self._upload(group._index)
+            group._settings.update({key: value for key, value in saved.items() if key != "params"})
+            self._upload(group)
         self._state = loaded
-        self._plans.clear()
-        _C.note_change()
+        self._arguments.clear()
 
     def _check_state(self, state: Mapping[str, Any]) -> None:
         head = f"{type(self).__name__}.load_state_dict: "

@@ -12,14 +12,15 @@ __all__ = ["SGD"]
 
 
 class SGD(Optimizer):
-    """Gradient descent, with momentum where wanted.
+    """Gradient descent, with momentum if wanted.
 
     g += weight_decay p; b = momentum b + (1 - dampening) g (b = g at a parameter's first step);
-    p -= lr (g + momentum b with ``nesterov``, else b). ``maximize`` climbs instead. As in PyTorch, the learning rate
-    is outside the momentum (else as Sutskever et al. 2013).
+    p -= lr (g + momentum b with ``nesterov``, else b). With ``maximize`` it ascends instead. As in PyTorch, the
+    learning rate is outside of the momentum (otherwise it is as in Sutskever et al. 2013).
     """
 
-    _row = staticmethod(sgd)
+    _operation = staticmethod(sgd)
+    _moments = ("momentum_buffer",)
 
     def __init__(
         self,
@@ -51,4 +52,4 @@ class SGD(Optimizer):
         return [float(settings[name]) for name in names]
 
     def _slots(self) -> Sequence[str]:
-        return ("momentum_buffer",) if any(group._values["momentum"] for group in self.param_groups) else ()
+        return ("momentum_buffer",) if any(group._settings["momentum"] for group in self.param_groups) else ()

@@ -6,8 +6,8 @@ import math
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
-from dlcore._explain import Array, Explanation, Launch
-from dlcore._rows import families
+from dlcore._commands import Array
+from dlcore._explain import Explanation, Launch
 from dlcore.bench.roofs import Roofs
 from dlcore.bench.session import Measurement
 from dlcore.dtypes import float32
@@ -124,8 +124,8 @@ def _launch(row: Launch, roofs: Roofs) -> Point:
 
 
 def _family(row: Launch) -> str:
-    """Of the row's kernels: on a GPU a launch bears the row's name."""
-    known = sorted(families(REGISTRY[row.operation])) if row.operation in REGISTRY else []
+    """Of the operation's kernels: on a GPU a launch bears the operation's name."""
+    known = sorted(REGISTRY[row.operation].kernel_families) if row.operation in REGISTRY else []
     return row.family if row.family in known or not known else known[0]
 
 

@@ -1,8 +1,9 @@
-"""Training: ``fit``, ``evaluate``, ``predict``, what happened (History) and what happens along the way (callbacks)."""
+"""Training: ``fit``, ``evaluate`` and ``predict``, the History of a run, and callbacks during it."""
 
-from dlcore.train.callbacks import Callback, Checkpoint, EarlyStopping, LearningRate
+from dlcore.train.callbacks import Checkpoint, EarlyStopping, LearningRate
 from dlcore.train.history import History
-from dlcore.train.loop import Run, evaluate, fit, predict
+from dlcore.train.loop import evaluate, fit, predict
+from dlcore.train.run import Callback, Run
 
 __all__ = [
     "Callback",

@@ -1,50 +1,22 @@
-"""Callbacks: what happens along the way of a training run."""
+"""The callbacks that come with dlcore."""
 
 from __future__ import annotations
 
 import math
 import os
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from dlcore import metrics
 from dlcore._checkpoint import save
 from dlcore._tensor import Tensor
+from dlcore.train.run import Callback, Run
 
-if TYPE_CHECKING:
-    from dlcore.train.loop import Run
-
-__all__ = ["Callback", "Checkpoint", "EarlyStopping", "LearningRate"]
-
-
-class Callback:
-    """Base of callbacks; each method gets the :class:`Run`. Set ``run.stop = True`` to end after the epoch.
-
-    A plain function given to ``fit`` as a callback is called at the end of each epoch. ``on_batch_end`` makes ``fit``
-    go step by step instead of replaying many steps a call: leave it out where an epoch's end will do, or set
-    ``every_batch`` to False, and it is called after some steps, about fifty times a second.
-    """
-
-    every_batch = True
-
-    def on_train_begin(self, run: Run) -> None:
-        """Before the first epoch."""
-
-    def on_epoch_begin(self, run: Run) -> None:
-        """Before epoch ``run.epoch``."""
-
-    def on_batch_end(self, run: Run) -> None:
-        """After each step of the optimizer."""
-
-    def on_epoch_end(self, run: Run) -> None:
-        """After training and validation; the figures are in ``run.logs``."""
-
-    def on_train_end(self, run: Run) -> None:
-        """After the last epoch, also when it ended early, by Ctrl-C or by an error."""
+__all__ = ["Checkpoint", "Each", "EarlyStopping", "LearningRate"]
 
 
 class _Monitor(Callback):
-    """Follows one figure and knows when it is the best so far."""
+    """Base of callbacks that follow one figure and tell when it is the best so far."""
 
     def __init__(self, monitor: str | None, mode: str | None, min_delta: float = 0.0):
         if mode not in (None, "min", "max"):
@@ -81,8 +53,8 @@ class _Monitor(Callback):
 class EarlyStopping(_Monitor):
     """Ends training when ``monitor`` has not improved for ``patience`` epochs.
 
-    monitor: a figure of the epochs (default: val_loss, or loss without validation); ``mode`` "min" or "max" is known
-    for losses and dlcore's metrics. restore_best: at the end give the model the weights of its best epoch.
+    monitor: a figure of the epochs (default: val_loss, or loss without validation). mode: "min" or "max", which need
+    not be said for losses and dlcore's metrics. restore_best: the model ends with the weights of its best epoch.
     """
 
     def __init__(
@@ -123,8 +95,8 @@ class EarlyStopping(_Monitor):
 class Checkpoint(_Monitor):
     """Saves the model to ``path`` after each epoch, or with ``save_best`` only when ``monitor`` is the best so far.
 
-    Ctrl-C saves the weights of the last finished step (with ``save_best`` only if there is no file of this run yet).
-    optimizer: keep its state in the file too, for ``dl.load(model, path, optimizer)`` to go on training.
+    On Ctrl-C it saves the weights of the last finished step (with ``save_best`` only if this run has saved none yet).
+    optimizer: its state is kept in the file too, so that training can go on after ``dl.load(model, path, optimizer)``.
     """
 
     def __init__(

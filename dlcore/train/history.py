@@ -11,9 +11,9 @@ __all__ = ["History"]
 class History:
     """What ``dl.fit`` returns.
 
-    ``epochs``: one dict per epoch: epoch (from 1), loss, metrics, the same of the validation with ``val_`` before the
-    name, seconds. ``recorded``: whether the step was recorded and replayed (`dlcore.capture`); ``reason``: why not.
-    ``stopped_early``: a callback ended it. ``interrupted``: Ctrl-C did.
+    ``epochs``: one dict for each epoch: epoch (from 1), loss, metrics, the same figures of the validation with ``val_``
+    before their names, and seconds. ``recorded``: whether the step was recorded and replayed (`dlcore.capture`), and
+    ``reason``: why it was not. ``stopped_early``, ``interrupted``: whether a callback or Ctrl-C ended the run.
     """
 
     def __init__(self) -> None:
@@ -24,7 +24,7 @@ class History:
         self.interrupted = False
 
     def __getitem__(self, name: str) -> list[Any]:
-        """The values of one figure, epoch by epoch: ``history["val_loss"]``."""
+        """The values of one figure in all epochs: ``history["val_loss"]``."""
         if self.epochs and name not in self.epochs[0]:
             raise KeyError(f"{name!r}; there are {', '.join(self.epochs[0])}")
         return [epoch[name] for epoch in self.epochs]
@@ -37,9 +37,9 @@ class History:
         return f"History({len(self.epochs)} epochs{': ' if last else ''}{last})"
 
     def plot(self, path: str | PathLike[str] | None = None) -> Any:
-        """A matplotlib figure of all curves, training and validation together, also written to ``path`` if given.
+        """A matplotlib figure of all curves, training and validation together; written to ``path`` too if one is given.
 
-        ImportError where matplotlib is missing (``pip install "dlcore[plot]"``).
+        Raises ImportError where matplotlib is missing (``pip install "dlcore[plot]"``).
         """
         try:
             from matplotlib.figure import Figure

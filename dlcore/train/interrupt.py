@@ -1,4 +1,4 @@
-"""Ctrl-C between steps, not within them."""
+"""Ctrl-C takes effect between steps, not within them."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ __all__ = ["Interrupt"]
 class Interrupt:
     """Holds back the first Ctrl-C until :meth:`check`, so that a step, a copy of weights or a file is always finished.
 
-    A second Ctrl-C acts at once. Elsewhere than in the main thread, and where the program handles the signal itself,
-    nothing is changed.
+    A second Ctrl-C acts at once. Outside of the main thread, and where the program handles the signal itself, nothing
+    is changed.
     """
 
     def __init__(self) -> None:
@@ -34,7 +34,7 @@ class Interrupt:
         self.requested = True
 
     def check(self) -> None:
-        """Raise the KeyboardInterrupt that was held back, if any."""
+        """Raise the KeyboardInterrupt that was held back, if there was one."""
         if self.requested:
             self.requested = False
             raise KeyboardInterrupt

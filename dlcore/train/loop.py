@@ -1,4 +1,4 @@
-"""fit, evaluate and predict."""
+"""`fit`, `evaluate` and `predict`."""
 
 from __future__ import annotations
 
@@ -17,38 +17,16 @@ from dlcore.metrics import Meter
 from dlcore.nn.module import Module, device_of
 from dlcore.ops.movement import concat
 from dlcore.optim import Optimizer
-from dlcore.train.callbacks import Callback, Checkpoint, Each
+from dlcore.train.callbacks import Checkpoint, Each
 from dlcore.train.history import History
 from dlcore.train.interrupt import Interrupt
 from dlcore.train.passes import Evaluation, Training, kept_modes
+from dlcore.train.run import Callback, Run
 
-__all__ = ["Run", "evaluate", "fit", "predict"]
+__all__ = ["evaluate", "fit", "predict"]
 
 Transform = Callable[[Any], Any]
-_EVALUATION_ROWS = 512
-
-
-class Run:
-    """A training run, as callbacks see it.
-
-    ``epoch`` (from 1) of ``epochs``, ``batch`` (from 1) of ``batches``, ``logs``: the figures of the epoch that just
-    ended, ``names``: the figures there will be, ``history``; set ``stop`` to end the run after this epoch.
-    """
-
-    def __init__(self, model: Module, optimizer: Optimizer, batches: int, epochs: int, meter: Meter):
-        self.model, self.optimizer, self.meter = model, optimizer, meter
-        self.epochs, self.batches = epochs, batches
-        self.epoch = self.batch = 0
-        self.logs: dict[str, Any] = {}
-        self.names: tuple[str, ...] = ("loss", *(m.name for m in meter.metrics))
-        self.history = History()
-        self.stop = False
-        self.callbacks: list[Callback] = []
-
-    def call(self, event: str) -> None:
-        """Tell the callbacks."""
-        for callback in self.callbacks:
-            getattr(callback, event)(self)
+_EVALUATION_BATCH = 512
 
 
 def fit(
@@ -71,13 +49,14 @@ def fit(
     """Train ``model`` and return the :class:`History`.
 
     train, validation: data sets, or tuples of arrays (inputs, targets). loss: a function or module of (outputs,
-    targets) that gives the mean over a batch. transform: applied to each batch of inputs, kept as
-    ``model.fitted_transform``. metrics: names, Metrics or functions, measured in training and validation. clip_norm:
-    the largest norm of all gradients together. seed: of the order of the samples; the same seed gives the same run.
-    progress: show a bar (default: on a terminal).
+    targets) that gives the mean over a batch. transform: applied to each batch of inputs, and kept as
+    ``model.preprocessing``. metrics: names, Metrics or functions, measured in training and validation. clip_norm: the
+    largest norm that all gradients together may have. shuffle: the samples come in a new order each epoch, from
+    ``seed``; the same seed gives the same run. progress: whether to show a bar (default: on a terminal).
 
-    Ctrl-C takes effect after the step or file at hand: callbacks end properly (``Checkpoint`` saves, ``EarlyStopping``
-    restores), then KeyboardInterrupt is raised, with the History as its ``history``. A second Ctrl-C acts at once.
+    Ctrl-C takes effect when the current step or file is finished: callbacks end properly (``Checkpoint`` saves,
+    ``EarlyStopping`` restores), then KeyboardInterrupt is raised, with the History as its attribute ``history``. A
+    second Ctrl-C acts at once.
 
     >>> x = np.linspace(-1, 1, 64, dtype=np.float32)[:, None]
     >>> model = nn.Linear(1, 1)
@@ -101,25 +80,25 @@ def fit(
     scoring = None
     if validation is not None:
         held_out = Batches(_supervised(validation, "fit"), transform, device=device)
-        rows = max(batch_size, _EVALUATION_ROWS)  # gradients take memory that evaluation has to spare
-        scoring = Evaluation(model, held_out, rows, loss, metrics=meter.metrics)
+        size = max(batch_size, _EVALUATION_BATCH)  # there is memory for more samples where no gradients are kept
+        scoring = Evaluation(model, held_out, size, loss, metrics=meter.metrics)
         run.names += tuple(f"val_{name}" for name in run.names)
     run.callbacks = [c if isinstance(c, Callback) else Each(c) for c in callbacks]
     if sys.stdout.isatty() if progress is None else progress:
         from dlcore.train.progress import ProgressBar
 
-        run.callbacks.append(ProgressBar())  # last: its display starts when nothing can be wrong any more
+        run.callbacks.append(ProgressBar())  # as the last one: others may find an error before a bar is drawn
     with kept_modes(model), Interrupt() as interrupt:
         model.train()
         training.check_memory()
         run.call("on_train_begin")
-        model.fitted_transform = transform
+        model.preprocessing = transform
         _run_epochs(run, training, scoring, interrupt)
     return run.history
 
 
 def _run_epochs(run: Run, training: Training, scoring: Evaluation | None, interrupt: Interrupt) -> None:
-    """All epochs, and a proper end whatever happens."""
+    """Run all epochs, and call ``on_train_end`` whatever happens."""
     interrupted = False
     try:
         for epoch in range(1, run.epochs + 1):
@@ -177,18 +156,18 @@ def evaluate(
     *,
     loss: Callable[[Tensor, Tensor], Tensor] | None = None,
     metrics: Iterable[Any] = (),
-    batch_size: int = _EVALUATION_ROWS,
+    batch_size: int = _EVALUATION_BATCH,
     transform: Transform | str | None = "fitted",
 ) -> dict[str, Any]:
     """Loss and metrics over ``data`` (a data set or a tuple of arrays) in evaluation mode: {"loss": ..., ...}.
 
-    Every sample counts the same, also those of a last batch that is not full. ``transform``: default, the one that the
-    model was fitted with; None for none.
+    Every sample counts the same, also in a last batch that is not full. transform: applied to each batch of inputs;
+    "fitted" (the default) stands for ``model.preprocessing``.
     """
     data = _supervised(data, "evaluate")
     if batch_size < 1:
         raise ValueError(f"evaluate: batch_size must be at least 1, not {batch_size}")
-    batches = Batches(data, _transform(model, transform), device=device_of(model))
+    batches = Batches(data, _chosen_transform(model, transform), device=device_of(model))
     return Evaluation(model, batches, batch_size, loss, metrics).scores()
 
 
@@ -196,16 +175,16 @@ def predict(
     model: Module,
     inputs: Any,
     *,
-    batch_size: int = _EVALUATION_ROWS,
+    batch_size: int = _EVALUATION_BATCH,
     transform: Transform | str | None = "fitted",
 ) -> Tensor:
-    """The model's outputs for ``inputs`` (an array, a Tensor, or a data set whose targets are left aside).
+    """The model's outputs for ``inputs`` (an array, a Tensor, or a data set, whose targets are ignored).
 
-    In evaluation mode, without gradients, in batches; the outputs as one Tensor (N, ...). ``transform``: default, the
-    one that the model was fitted with; None for none.
+    The model runs in evaluation mode, without gradients, in batches; the outputs are one Tensor (N, ...). transform:
+    applied to each batch of inputs; "fitted" (the default) stands for ``model.preprocessing``.
     """
     data = TensorDataset(inputs) if isinstance(inputs, Tensor | np.ndarray | list) else as_dataset(inputs)
-    loader = DataLoader(data, batch_size, transform=_transform(model, transform), device=device_of(model))
+    loader = DataLoader(data, batch_size, transform=_chosen_transform(model, transform), device=device_of(model))
     with kept_modes(model), no_grad():
         model.eval()
         outputs = [model(x) for x, *_ in loader]
@@ -215,7 +194,7 @@ def predict(
 
 
 def as_dataset(data: Any) -> Any:
-    """A data set from a data set or a tuple of arrays."""
+    """``data`` as a data set: one already, or a tuple of arrays."""
     if isinstance(data, tuple):
         return TensorDataset(*data)
     if isinstance(data, Subset | Dataset) and not isinstance(data, Tensor | np.ndarray):
@@ -224,7 +203,7 @@ def as_dataset(data: Any) -> Any:
 
 
 def _supervised(data: Any, name: str) -> Any:
-    """A data set of inputs and targets with at least one sample."""
+    """``data`` as a data set of inputs and targets with at least one sample; raises where it is none."""
     data = as_dataset(data)
     if not len(data):
         raise ValueError(f"{name}: the data is empty")
@@ -234,9 +213,9 @@ def _supervised(data: Any, name: str) -> Any:
     return data
 
 
-def _transform(model: Module, transform: Any) -> Any:
+def _chosen_transform(model: Module, transform: Any) -> Any:
     if isinstance(transform, str):
         if transform != "fitted":
             raise ValueError(f'transform is a function, None or "fitted", not {transform!r}')
-        return model.fitted_transform
+        return model.preprocessing
     return transform

@@ -1,4 +1,4 @@
-"""Going through a data set: what is done with each batch is recorded once and replayed, many batches a call."""
+"""Passes over a data set: the work on a batch is recorded once and replayed, for many batches in one call."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 
 from dlcore._autograd import no_grad
 from dlcore._capture import Captured
+from dlcore._memory import available_memory, readable
 from dlcore._tensor import Tensor, arange
 from dlcore.data import Batches
 from dlcore.errors import CaptureError, ShapeError
@@ -18,14 +19,14 @@ from dlcore.optim import Optimizer, clip_grad_norm_
 
 __all__ = ["Evaluation", "Training"]
 
-_PACE = 0.02  # seconds of replays between two looks at Ctrl-C and the progress display
+_PACE = 0.02  # for so many seconds steps are replayed before Ctrl-C and callbacks get their turn
 
 
 class _Pass:
     """``work(inputs, targets)`` for all batches of ``size`` samples.
 
-    Where the data lies on the device, fetching a batch is part of the recorded step, whose argument is the batch's
-    index. ``depends``: what else the work reads (see `dlcore.capture`).
+    Where the data lies on the device, fetching a batch is part of the recorded step, whose argument is the indices of
+    its samples. ``depends``: objects and functions that the work uses.
     """
 
     def __init__(
@@ -42,7 +43,7 @@ class _Pass:
         return -(-len(self.batches.dataset) // self.size)
 
     def run(self, epoch: int, after: Callable[[int], None], singly: bool) -> None:
-        """All batches in the order of ``epoch``; ``after(done)`` after each if ``singly``, else now and then."""
+        """Work on all batches in the order of ``epoch``; call ``after(done)`` at times, if ``singly`` after each."""
         order = self.batches.order(epoch)
         steps, rest = divmod(order.size, self.size)
         if self.batches.host:
@@ -57,7 +58,7 @@ class _Pass:
             after(steps + 1)
 
     def _sweep(self, index: Tensor, after: Callable[[int], None], singly: bool) -> None:
-        """As many replays in one call as take ``_PACE``."""
+        """Work on the batches ``index[0]``, ``index[1]``, ...: as many in one call as take ``_PACE`` seconds."""
         done, count = 0, 1
         while done < index.shape[0]:
             start = time.perf_counter()
@@ -102,13 +103,11 @@ class Training(_Pass):
         super().__init__(batches, size, work, (model, loss, optimizer, meter))
 
     def check_memory(self) -> None:
-        """MemoryError where a step cannot fit, with the largest batch that does.
+        """Raises MemoryError where a step does not fit into memory; the text tells the largest batch that does.
 
-        Found by running the model's Python code without any kernel; not done where a step would have to take a
-        thousand times the memory of its inputs and parameters to be in danger.
+        This runs the model's Python code, without any kernel. It is left out where even a step of a thousand times the
+        memory of its inputs and parameters would fit.
         """
-        from dlcore._memory import available_memory, readable
-
         free = available_memory(self.batches.device)
         if self.batches.host or 1000 * self._given_bytes() < free:
             return
@@ -118,14 +117,14 @@ class Training(_Pass):
                 return
             largest = self._largest(free, need)
         except CaptureError:
-            return  # a model that reads values cannot be planned
+            return  # there is no memory plan for a model that reads values
         raise MemoryError(
             f"fit: a step with a batch of {self.size} takes {readable(need)}, and {readable(free)} are free; "
             + (f"a batch of {largest} fits" if largest else "not even one sample fits")
         )
 
     def _largest(self, free: int, need: int) -> int:
-        """The largest batch whose step takes no more than ``free``: what a sample adds is about the same for all."""
+        """The largest batch whose step takes no more than ``free``; every sample is taken to add the same."""
         half = self.size // 2
         each = max(need - self._bytes(half), 1) / (self.size - half) if half else need
         largest, taken = self.size, need
@@ -159,7 +158,7 @@ class Evaluation(_Pass):
         self.model = model
 
     def scores(self, after: Callable[[int], None] = lambda done: None) -> dict[str, Any]:
-        """In evaluation mode, without gradients."""
+        """Loss and metrics by name, in evaluation mode and without gradients; ``after`` as in `run`."""
         self.meter.reset()
         with kept_modes(self.model), no_grad():
             self.model.eval()
@@ -168,7 +167,7 @@ class Evaluation(_Pass):
 
 
 class kept_modes:
-    """Training flags are as they were after the `with` block."""
+    """After the `with` block all modules are in the mode, training or evaluation, in which they were before."""
 
     def __init__(self, model: Module):
         self._modes = [(module, module.training) for module in model.modules()]

@@ -1,25 +1,21 @@
-"""The progress display: a bar that moves, and a line for each epoch."""
+"""The progress display: a moving bar, and a line for each epoch."""
 
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from dlcore.train.callbacks import Callback
 from dlcore.train.history import is_number
-
-if TYPE_CHECKING:
-    from dlcore.train.loop import Run
+from dlcore.train.run import Callback, Run
 
 _INTERVAL = 0.1  # seconds between updates: reading the running loss waits for the device
 
 
 class ProgressBar(Callback):
-    """Shows where the training is, without slowing it: ten updates a second."""
+    """Shows where the training is, at most ten times a second, so that it is not slowed down."""
 
     every_batch = False
 
@@ -59,6 +55,6 @@ class ProgressBar(Callback):
 
 
 def figures(values: dict[str, object]) -> str:
-    """The numbers among ``values`` in one line, as rich's markup."""
+    """The numbers among ``values`` in one line, in rich's markup."""
     shown = {k: v for k, v in values.items() if k not in ("epoch", "seconds") and is_number(v)}
     return " ".join(f"[dim]{escape(name)}[/] {value:.4f}" for name, value in shown.items())

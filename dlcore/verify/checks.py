@@ -1,4 +1,4 @@
-"""All checks of one row, with what they found: errors measured, failures as texts."""
+"""All checks of one operation, with what they found: errors measured, failures as texts."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import numpy as np
 from dlcore import _C, _autograd, testing
 from dlcore._device import CPU, Device
 from dlcore._device import device as as_device
-from dlcore._rows import families
+from dlcore._tensor import Tensor
 from dlcore.dtypes import DType, as_dtype, float16, float32
 from dlcore.errors import CaptureError, DTypeError
 from dlcore.op import Op, Sample
@@ -24,13 +24,13 @@ from dlcore.verify.report import Check, RowReport
 __all__ = ["LARGE", "check_interpreted", "check_isa", "check_row", "family_of", "instruction_sets"]
 
 LARGE = 20_000  # elements: beyond it a sample is checked once, in one dtype, contiguous and forward
-INTERPRETED, SAMPLES = 4096, 3  # elements of a sample at most, and samples of a row, in Triton's interpreter
+INTERPRETED, SAMPLES = 4096, 3  # elements of a sample at most, and samples of an operation, in Triton's interpreter
 Tell = Callable[[Any], None]
 
 
 def family_of(op: Op) -> str:
     """The family that the table groups it under."""
-    return ", ".join(sorted(families(op))) or "views and others"
+    return ", ".join(sorted(op.kernel_families)) or "views and others"
 
 
 def instruction_sets() -> list[str]:
@@ -41,9 +41,9 @@ def instruction_sets() -> list[str]:
 
 def elements(sample: Sample) -> int:
     """Of its operands, and of results whose shape is an attribute."""
-    count = sum(x.size for x in sample.inputs if isinstance(x, np.ndarray))
-    shapes = [a for a in sample.attrs if isinstance(a, tuple) and all(isinstance(n, int) for n in a)]
-    numbers = [a for a in sample.attrs if isinstance(a, int) and not count]  # permutation(n)
+    count, attrs = sample.size, sample.attrs.values()
+    shapes = [a for a in attrs if isinstance(a, tuple) and all(isinstance(n, int) for n in a)]
+    numbers = [a for a in attrs if isinstance(a, int) and not count]  # permutation(n)
     return int(count + sum(map(math.prod, shapes)) + sum(map(abs, numbers)))
 
 
@@ -69,7 +69,7 @@ def _note(check: Check, function: Callable[..., Any], *args: Any, **kwargs: Any)
     except CaptureError as error:
         check.note = str(error)  # a kernel in Python that computes with NumPy, say; see `_check_replay`
         return
-    except Exception as error:  # whatever a row raises is a finding about it
+    except Exception as error:  # whatever an operation raises is a finding about it
         check.failures.append(_unexpected(error))
     else:
         check.worst = max(check.worst, worst or 0.0)
@@ -94,11 +94,11 @@ def _dtypes(op: Op, names: Sequence[str]) -> list[DType]:
     return [d for d in op.dtypes if not names or d.name in names]
 
 
-# ---- the row on a device ------------------------------------------------------------------------------------------
+# ---- the operation on a device ------------------------------------------------------------------------------------------
 
 
 def check_row(op: Op, device: str = "cpu", dtypes: Sequence[str] = (), tell: Tell | None = None) -> RowReport:
-    """All checks of the row on ``device`` in ``dtypes`` (default: all it claims)."""
+    """All checks of the operation on ``device`` in ``dtypes`` (default: all it claims)."""
     start, chosen, place = time.perf_counter(), _dtypes(op, dtypes), as_device(device)
     report = _report(op, chosen)
     report.layouts = testing.LAYOUTS
@@ -116,7 +116,7 @@ def check_row(op: Op, device: str = "cpu", dtypes: Sequence[str] = (), tell: Tel
     if place is CPU and chosen:
         report.digests = digests(op, dtypes)
     _note(report.checks["errors"], testing.check_errors, op, place)
-    report.checks["errors"].done = len(list(op.errors())) if op.errors else 0
+    report.checks["errors"].done = len(list(op.error_cases()))
     _say_why_nothing_ran(op, report)
     report.seconds = time.perf_counter() - start
     return report
@@ -124,8 +124,7 @@ def check_row(op: Op, device: str = "cpu", dtypes: Sequence[str] = (), tell: Tel
 
 def _check_sample(op: Op, sample: Sample, dtypes: Sequence[DType], place: Device, checks: dict[str, Check]) -> None:
     large = elements(sample) > LARGE
-    wide = any(isinstance(x, np.ndarray) and x.dtype == np.float64 for x in sample.inputs)
-    chosen = dtypes if wide and not large else [_widest(op, dtypes)]
+    chosen = dtypes if sample.in_any_dtype and not large else [_widest(op, dtypes)]
     for dtype in chosen:
         few = testing.LAYOUTS[: 1 if large else 2 if interpreted(place) else None]
         for layout in few:
@@ -149,24 +148,24 @@ def _check_replay(op: Op, sample: Sample, dtype: DType) -> None:
     try:
         testing.check_replay(op, sample, dtype)
     except CaptureError as error:
-        if any(callable(choice) for choice in op.kernels.values()):
+        if any(callable(kernel) for kernel, _ in op.kernel_choices("cpu")):
             raise
         raise AssertionError(f"{op.name} {dtype.name}: cannot be recorded: {error}") from None
 
 
 def _two_ways(op: Op, place: Device) -> bool:
     """Whether a kernel and the composite compute the same: not where the composite is for what the kernel declines."""
-    choices = op.kernels.get(place.type, ())
-    declines = not isinstance(choices, str) and not callable(choices) and all(when for _, when in choices)
+    choices = op.kernel_choices(place.type)
+    declines = all(when for _, when in choices)
     return bool(choices) and op.composite is not None and not (op.random or op.dynamic or declines)
 
 
 def _say_why_nothing_ran(op: Op, report: RowReport) -> None:
-    only = "a kernel alone" if op.kernels and not op.composite else "for other operands, or alone"
+    only = "a kernel alone" if op.kernel_choices("cpu") and not op.composite else "for other operands, or alone"
     notes = {
         "composite": only,
         "gradient": "" if op.differentiable else "no gradient rule",
-        "errors": "" if op.errors else "no wrong inputs listed",
+        "errors": "" if any(True for _ in op.error_cases()) else "no error inputs listed",
     }
     for name, note in notes.items():
         if not report.checks[name].done:
@@ -177,33 +176,34 @@ def _say_why_nothing_ran(op: Op, report: RowReport) -> None:
 
 
 def _values(op: Op, sample: Sample, dtype: DType, place: Any) -> list[Any]:
-    operands = testing.tensors(testing.rounded(sample, dtype), device=place)
+    operands = testing.tensors(testing.rounded(op, sample, dtype), device=place)
     with _autograd.no_grad():
-        return testing.call(op, operands, sample.attrs)
+        return testing.call(op, operands, testing.attributes(op, sample), testing.lengths(op, sample))
 
 
-def _composite_values(op: Op, sample: Sample, dtype: DType, place: Any) -> list[Any]:
-    """The results without the row's kernels: as the engine computes it where there is none."""
-    kernels = op.kernels
-    op.call.clear_plans()
-    try:
-        op.kernels = {}
-        return _values(op, sample, dtype, place)
-    finally:
-        op.kernels = kernels
-        op.call.clear_plans()
+def _composite_values(op: Op, sample: Sample, arrays: Sequence[Any], place: Any) -> list[Any]:
+    """The composite's results, as the engine computes the operation where there is no kernel."""
+    operands, lengths = testing.tensors(arrays, device=place), testing.lengths(op, sample)
+    specs = testing.specs(op, operands)
+    attrs = op.bind(testing.attributes(op, sample), specs, lengths)
+    given = [x.astype(s.dtype) if isinstance(x, Tensor) and s is not None else x
+             for x, s in zip(operands, specs, strict=True)]  # fmt: skip
+    with _autograd.no_grad():
+        made = op.by_position(*op.nested(given, lengths), *attrs)
+    return [o for o in (made if isinstance(made, tuple) else (made,)) if o is not None]
 
 
 def _agree(op: Op, sample: Sample, dtype: DType, got: list[Any], other: list[Any], what: str) -> float:
-    """Each may be off the reference by the row's bound, so both together by twice as much."""
-    arrays, worst = testing.rounded(sample, dtype), 0.0
+    """Each may be off the reference by the operation's bound, so both together by twice as much."""
+    arrays, worst = testing.rounded(op, sample, dtype), 0.0
+    attrs, lengths = testing.attributes(op, sample), testing.lengths(op, sample)
     for k, (g, o) in enumerate(zip(got, other, strict=True)):
         if g is None or o is None:
             assert g is o, f"{op.name} {dtype.name} {sample.why}: result {k} is there in one only, {what}"
             continue
         want = np.asarray(o.detach())
         want = want.astype(np.float64) if o.dtype.is_float else want
-        scale = testing.magnitude(op, arrays, sample.attrs, k, len(got))
+        scale = testing.magnitude(op, arrays, attrs, k, len(got), lengths)
         found = testing.difference(g, want, 2 * op.ulp, scale)
         assert not found.text, f"{op.name} {dtype.name} {sample.why or 'sample'} [{k}], {what}: {found.text}"
         worst = max(worst, found.ulps)
@@ -211,21 +211,21 @@ def _agree(op: Op, sample: Sample, dtype: DType, got: list[Any], other: list[Any
 
 
 def check_composite(op: Op, sample: Sample, dtype: DType, place: Any = CPU) -> float:
-    """The kernel against the row's composite; returns the largest difference in ULPs.
+    """The kernel against the composite; returns the largest difference in ULPs.
 
     The composite rounds after each of its operations; so that those do not count, it gets 16-bit operands as float32.
     """
     got = _values(op, sample, dtype, place)
     wide = float32 if dtype.itemsize == 2 else dtype
     arrays = [x.astype(wide.numpy) if isinstance(x, np.ndarray) and as_dtype(x.dtype) is dtype else x
-              for x in testing.rounded(sample, dtype)]  # fmt: skip
-    other = _composite_values(op, sample._replace(inputs=tuple(arrays)), dtype, place)
+              for x in testing.rounded(op, sample, dtype)]  # fmt: skip
+    other = _composite_values(op, sample, arrays, place)
     return _agree(op, sample, dtype, got, other, "kernel and composite")
 
 
 def check_twin(op: Op, sample: Sample, dtype: DType, place: Any) -> float:
     """The kernel of a device against the C++ kernel on the same operands; returns the largest difference in ULPs."""
-    if op.place is not None or op.dynamic:
+    if op.output_device is not None or op.dynamic:
         return 0.0
     return _agree(op, sample, dtype, _values(op, sample, dtype, place), _values(op, sample, dtype, CPU),
                   f"{place} and CPU")  # fmt: skip
@@ -242,7 +242,7 @@ def _digest(values: list[Any]) -> str:
 
 
 def digests(op: Op, dtypes: Sequence[str] = ()) -> list[str]:
-    """One digest of the results' bits for each sample and dtype; empty where the row raises, which a check has told."""
+    """One digest of the results' bits for each sample and dtype; empty where the operation raises, which a check has told."""
     found = []
     for sample, dtype in _pairs(op, _dtypes(op, dtypes)):
         try:
@@ -254,8 +254,7 @@ def digests(op: Op, dtypes: Sequence[str] = ()) -> list[str]:
 
 def _pairs(op: Op, dtypes: Sequence[DType]) -> Iterator[tuple[Sample, DType]]:
     for sample in testing.samples(op) if dtypes else ():
-        wide = any(isinstance(x, np.ndarray) and x.dtype == np.float64 for x in sample.inputs)
-        for dtype in dtypes if wide and elements(sample) <= LARGE else [_widest(op, dtypes)]:
+        for dtype in dtypes if sample.in_any_dtype and elements(sample) <= LARGE else [_widest(op, dtypes)]:
             yield sample, dtype
 
 
@@ -277,14 +276,14 @@ def can_interpret() -> bool:
 
 
 def check_interpreted(op: Op, dtypes: Sequence[str] = (), tell: Tell | None = None) -> RowReport:
-    """The row's GPU kernels in Triton's interpreter: small samples against the reference and the C++ kernels."""
+    """The operation's GPU kernels in Triton's interpreter: small samples against the reference and the C++ kernels."""
     start, place = time.perf_counter(), as_device("cuda")
     chosen = [d for d in (_widest(op, op.dtypes), float16) if d in _dtypes(op, dtypes)]
     report = _report(op, chosen)
     report.checks["interpreter"] = check = Check()
     small = [s for s in testing.samples(op) if elements(s) <= INTERPRETED][:SAMPLES]
     for k, sample in enumerate(small):
-        for dtype in chosen[: 2 if k == 0 and op.kernels.get("cuda") else 1]:
+        for dtype in chosen[: 2 if k == 0 and op.kernel_choices("cuda") else 1]:
             layout = testing.LAYOUTS[k % len(testing.LAYOUTS)]
             _note(check, testing.check_forward, op, sample, dtype, layout, place)
             _note(check, check_twin, op, sample, dtype, place)

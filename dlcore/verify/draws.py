@@ -1,6 +1,6 @@
-"""Random calls of a row: its samples with other sizes, memory layouts, values, dtypes and attributes.
+"""Random calls of an operation: its samples with other sizes, memory layouts, values, dtypes and attributes.
 
-The same seed, row and number give the same call, on any machine, so that a call which crashes its process can be told.
+The same seed, operation and number give the same call, on any machine, so that a call which crashes its process can be told.
 """
 
 from __future__ import annotations
@@ -17,10 +17,9 @@ import numpy as np
 from dlcore import testing
 from dlcore._tensor import tensor
 from dlcore.dtypes import DType, as_dtype
-from dlcore.op import Op, Sample
-from dlcore.verify.domains import restricted
+from dlcore.op import Domain, Op, named
 
-__all__ = ["PLAIN", "ROOM", "Draw", "Layout", "draw", "place"]
+__all__ = ["PLAIN", "ROOM", "Draw", "Layout", "draw", "place", "restricted"]
 
 LENGTHS = (0, 1, 1, 2, 2, 3, 3, 4, 5, 7, 8, 9, 11, 13, 15, 16, 17, 19, 31, 32, 33, 37, 63, 64, 65, 127, 128, 129, 255,
            256, 257, 511, 513, 1000, 1023, 1025, 4095, 4097)  # fmt: skip
@@ -51,6 +50,8 @@ class Draw:
     operands: tuple[Any, ...]
     layouts: tuple[Layout, ...]
     attrs: tuple[Any, ...]
+    lengths: tuple[int, ...] = ()
+    """Of the groups among the operands."""
     why: str = ""
     """The sample that it comes from."""
 
@@ -96,26 +97,27 @@ def place(array: np.ndarray[Any, Any], layout: Layout, device: Any = "cpu") -> A
 # ---- drawing ------------------------------------------------------------------------------------------------------
 
 
-def generator(seed: int, row: str, number: int, tame: int) -> np.random.Generator:
+def generator(seed: int, name: str, number: int, tame: int) -> np.random.Generator:
     """The randomness of one call."""
-    return np.random.default_rng([seed, zlib.crc32(row.encode()), number, tame])
+    return np.random.default_rng([seed, zlib.crc32(name.encode()), number, tame])
 
 
 def draw(op: Op, seed: int, number: int, tame: int = 0, dtypes: Sequence[DType] = ()) -> Draw:
-    """Call ``number`` of the row; ``tame``: how often it was refused, from 0 (anything goes) to `TAMER`."""
+    """Call ``number`` of the operation; ``tame``: how often it was refused, from 0 (anything goes) to `TAMER`."""
     rng = generator(seed, op.name, number, tame)
     every = testing.samples(op)
-    small = [s for s in every if sum(np.size(x) for x in s.inputs) <= ROOM] or every
+    small = [s for s in every if s.size <= ROOM] or every
     sample = small[rng.integers(len(small))]
-    mapping = _lengths(rng, sample, tame)
-    shapes = [tuple(mapping(n) for n in x.shape) if isinstance(x, np.ndarray) else () for x in sample.inputs]
+    inputs, given = testing.drawn(op, sample), testing.attributes(op, sample)
+    mapping = _lengths(rng, inputs, given, tame)
+    shapes = [tuple(mapping(n) for n in x.shape) if isinstance(x, np.ndarray) else () for x in inputs]
     if tame == 0 and len(shapes) > 1:
         shapes = _broadcast(rng, shapes)
-    attrs = _attrs(rng, sample, small, op, mapping, tame)
+    attrs = _attrs(rng, given, [testing.attributes(op, s) for s in small], op, mapping, tame)
     chosen = [d for d in op.dtypes if not dtypes or d in dtypes] or list(op.dtypes)
-    dtype, values = chosen[rng.integers(len(chosen))], Values(rng, sample, tame)
+    dtype, values = chosen[rng.integers(len(chosen))], Values(rng, inputs, tame)
     operands = []
-    for k, (x, shape) in enumerate(zip(sample.inputs, shapes, strict=True)):
+    for k, (x, shape) in enumerate(zip(inputs, shapes, strict=True)):
         if not isinstance(x, np.ndarray):
             operands.append(_number(rng, x))
         elif x.dtype == np.float64:
@@ -123,13 +125,42 @@ def draw(op: Op, seed: int, number: int, tame: int = 0, dtypes: Sequence[DType] 
             operands.append(values.of(k, x, shape, own))
         else:
             operands.append(values.of(k, x, shape, as_dtype(x.dtype)))
-    operands = restricted(op, operands, attrs)
+    lengths = testing.lengths(op, sample)
+    operands = restricted(op, operands, attrs, lengths)
     layouts = tuple(_layout(rng, x) for x in operands)
-    written = testing.written(op, len(operands), attrs)
+    written = op.written(lengths)
     layouts = tuple(w._replace(steps=tuple(s or 1 for s in w.steps)) if k in written else w
                     for k, w in enumerate(layouts))  # fmt: skip
     operands = [_repeated(x, w) if isinstance(x, np.ndarray) else x for x, w in zip(operands, layouts, strict=True)]
-    return Draw(op, tuple(operands), layouts, attrs, sample.why)
+    return Draw(op, tuple(operands), layouts, attrs, lengths, sample.why)
+
+
+def restricted(op: Op, operands: Sequence[Any], attrs: Sequence[Any], lengths: Sequence[int] = ()) -> list[Any]:
+    """The operands with their values mapped to where the operation's bound holds: into the strict domains of operands,
+    and as the definition's `restrict` says. NaN stays where it is, nearly always."""
+    domains = [o.domain for o, many in zip(op.signature.operands, op.nested(operands, lengths), strict=False)
+               for _ in (many if o.group else [many])]  # fmt: skip
+    if op.restrict is None and not any(d.strict for d in domains):
+        return list(operands)
+    changed = [_inside(_wide(x), d) for x, d in zip(operands, domains, strict=True)]
+    doubles = any(isinstance(x, np.ndarray) and x.dtype == np.float64 for x in operands)
+    largest = float(np.finfo(np.float64 if doubles else np.float32).max)
+    with np.errstate(all="ignore"):
+        if op.restrict is not None:
+            known = dict(zip(op.attribute_names, attrs, strict=False))
+            named(op.restrict, {"operands": changed, "lengths": lengths, "largest": largest, **known})
+        return [
+            np.asarray(y).reshape(x.shape).astype(x.dtype) if isinstance(x, np.ndarray) else x
+            for x, y in zip(operands, changed, strict=True)
+        ]
+
+
+def _wide(x: Any) -> Any:
+    return x.astype(np.float64) if isinstance(x, np.ndarray) and as_dtype(x.dtype).is_float else x
+
+
+def _inside(x: Any, domain: Domain) -> Any:
+    return np.clip(x, domain.low, domain.high) if domain.strict and isinstance(x, np.ndarray) else x
 
 
 def _repeated(array: np.ndarray[Any, Any], layout: Layout) -> np.ndarray[Any, Any]:
@@ -140,10 +171,12 @@ def _repeated(array: np.ndarray[Any, Any], layout: Layout) -> np.ndarray[Any, An
     return array
 
 
-def _lengths(rng: np.random.Generator, sample: Sample, tame: int) -> Callable[[int], int]:
+def _lengths(
+    rng: np.random.Generator, inputs: Sequence[Any], attrs: Sequence[Any], tame: int
+) -> Callable[[int], int]:
     """New lengths for old: equal ones stay equal. 1 mostly stays, since it may be there to broadcast."""
-    given = [n for x in sample.inputs if isinstance(x, np.ndarray) for n in x.shape]
-    given += [n for a in sample.attrs if isinstance(a, tuple) for n in a if isinstance(n, int)]
+    given = [n for x in inputs if isinstance(x, np.ndarray) for n in x.shape]
+    given += [n for a in attrs if isinstance(a, tuple) for n in a if isinstance(n, int)]
     known = sorted({n for n in given if n >= 0})
     moved = {3: [], 4: []}.get(tame, known)
     if tame == 2 and known:
@@ -153,7 +186,7 @@ def _lengths(rng: np.random.Generator, sample: Sample, tame: int) -> Callable[[i
         stays = 0.8 if n == 1 else 0.35
         if rng.random() > stays:
             table[n] = int(rng.choice(LENGTHS))
-    while sum(_size(x, table) for x in sample.inputs) > ROOM:
+    while sum(_size(x, table) for x in inputs) > ROOM:
         largest = max(known, key=lambda n: table.get(n, n))
         table[largest] = table.get(largest, largest) // 2
     return lambda n: table.get(n, n)
@@ -177,13 +210,17 @@ def _broadcast(rng: np.random.Generator, shapes: list[tuple[int, ...]]) -> list[
 
 
 def _attrs(
-    rng: np.random.Generator, sample: Sample, others: Sequence[Sample], op: Op, mapping: Callable[[int], int], tame: int
+    rng: np.random.Generator,
+    given: Sequence[Any],
+    others: Sequence[Sequence[Any]],
+    op: Op,
+    mapping: Callable[[int], int],
+    tame: int,
 ) -> tuple[Any, ...]:
     found = []
-    for k, (name, value) in enumerate(zip(op.attrs, sample.attrs, strict=False)):
+    for k, (name, value) in enumerate(zip(op.attribute_names, given, strict=True)):
         if tame < 3 and rng.random() < 0.25:
-            value = others[int(rng.integers(len(others)))].attrs[k : k + 1] or (value,)
-            value = value[0]
+            value = others[int(rng.integers(len(others)))][k]
         if isinstance(value, bool) and tame < 2 and rng.random() < 0.3:
             value = not value
         elif name == "axis" and isinstance(value, int) and tame < 2 and rng.random() < 0.3:
@@ -228,8 +265,8 @@ PROFILES = ("sample", "sample", "normal", "normal", "integers", "specials", "sub
 class Values:
     """Values of the operands of one call, of one kind mostly."""
 
-    def __init__(self, rng: np.random.Generator, sample: Sample, tame: int):
-        self.rng, self.sample, self.tame = rng, sample, tame
+    def __init__(self, rng: np.random.Generator, inputs: Sequence[Any], tame: int):
+        self.rng, self.inputs, self.tame = rng, inputs, tame
         self.profile = str(rng.choice(PROFILES))
 
     def of(self, k: int, x: np.ndarray[Any, Any], shape: tuple[int, ...], dtype: DType) -> np.ndarray[Any, Any]:
@@ -246,13 +283,13 @@ class Values:
             return x.copy()
         if dtype.kind == "bool":
             return np.asarray(self.rng.random(shape) < self.rng.choice([0.0, 0.1, 0.5, 1.0]))
-        if x.dtype == np.float64:  # a row that claims integers, and samples which are rounded to them
+        if x.dtype == np.float64:  # an operation that claims integers, and samples which are rounded to them
             ends = np.iinfo(dtype.numpy)
             low, high = (ends.min, ends.max) if self.rng.random() < 0.5 else (max(ends.min, -3), 3)
         else:
             low, high = (int(x.min()), int(x.max())) if x.size else (0, 0)
         if self.tame and self.rng.random() < 0.8:  # an index of the shortest axis is one of any
-            first = [n for s in self.sample.inputs if isinstance(s, np.ndarray) for n in s.shape if n]
+            first = [n for s in self.inputs if isinstance(s, np.ndarray) for n in s.shape if n]
             low, high = 0, min(max(high, 0), max(0, min(first, default=1) - 1))
             high = high if self.tame == 1 else 0
         return self.rng.integers(low, high, shape, dtype.numpy, endpoint=True)

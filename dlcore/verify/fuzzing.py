@@ -1,4 +1,4 @@
-"""Random calls of a row until one differs from its reference; then the smallest call that does."""
+"""Random calls of an operation until one differs from its reference; then the smallest call that does."""
 
 from __future__ import annotations
 
@@ -18,9 +18,8 @@ from dlcore._device import CPU, synchronize
 from dlcore._device import device as as_device
 from dlcore.dtypes import as_dtype
 from dlcore.errors import AutogradError, DTypeError, ShapeError
-from dlcore.op import REGISTRY, Op, Spec
-from dlcore.verify.domains import restricted
-from dlcore.verify.draws import TAMER, Draw, draw
+from dlcore.op import REGISTRY, Op
+from dlcore.verify.draws import TAMER, Draw, draw, restricted
 
 __all__ = ["Fuzzed", "Refused", "differs", "fuzz_row"]
 
@@ -29,9 +28,9 @@ Tell = Callable[[Any], None]
 
 @dataclass
 class Fuzzed:
-    """What came of the random calls of one row.
+    """What came of the random calls of one operation.
 
-    ``calls``: compared with the reference, ``plain`` of them nothing but the row's samples, since it took nothing else;
+    ``calls``: compared with the reference, ``plain`` of them nothing but the operation's samples, since it took nothing else;
     ``refused``: not taken, with errors of its own (such a call is drawn again, closer to the sample); ``text`` and
     ``snippet``: the difference, empty where there is none; ``number``: of the call that differed.
     """
@@ -54,13 +53,13 @@ LARGEST = 1 << 24  # elements of a result: a broadcast of a few numbers may ask 
 
 
 class Refused(Exception):
-    """The row does not take these operands."""
+    """The operation does not take these operands."""
 
 
 def differs(given: Draw, device: Any = CPU) -> str:
     """What is wrong with one call, or nothing: values, guard bytes, operands changed, other bits the second time.
 
-    Raises Refused where the row says, by an error of its own, that it does not take the operands.
+    Raises Refused where the operation says, by an error of its own, that it does not take the operands.
     """
     with np.errstate(all="ignore"):  # kernels in NumPy
         return _differs(given, as_device(device))
@@ -70,11 +69,10 @@ def _result_size(given: Draw, operands: Sequence[Any]) -> int:
     """Elements of the results, where the operands alone tell."""
     if given.op.dynamic:
         return 0
-    op = given.op
-    absent = [] if op.variadic else [None] * (len(op.input_names) - len(operands))
-    attrs = (*given.attrs, *tuple(op.attrs.values())[len(given.attrs) :])
-    made = op.infer(*testing.specs(op, [*operands, *absent]), *attrs)
-    return sum(math.prod(s.shape) for s in ([made] if isinstance(made, Spec) else made) if s is not None)
+    op, specs = given.op, testing.specs(given.op, operands)
+    attrs = op.bind(given.attrs, specs, given.lengths)
+    made = op.inferred(op.values(specs, attrs, given.lengths))
+    return sum(math.prod(s.shape) for s in made if s is not None)
 
 
 def _differs(given: Draw, place: Any) -> str:
@@ -86,7 +84,7 @@ def _differs(given: Draw, place: Any) -> str:
             if _result_size(given, operands) > LARGEST:
                 raise Refused(f"{op.name}: a result that is too large to be worth a call")
             values = testing.promoted(op, operands)
-            first = _bits(testing.call(op, operands, given.attrs))
+            first = _bits(testing.call(op, operands, given.attrs, given.lengths))
             synchronize()
     except Refused:
         raise
@@ -97,7 +95,7 @@ def _differs(given: Draw, place: Any) -> str:
     except Exception as error:  # an error that is no refusal is a finding
         return _raised(error)
     try:
-        testing.check_call(op, lambda: given.make(place), given.attrs, values, **bounds(given))
+        testing.check_call(op, lambda: given.make(place), given.attrs, values, lengths=given.lengths, **bounds(given))
         return _repeated(given, place, first)
     except AssertionError as error:
         return str(error)
@@ -108,7 +106,7 @@ def _differs(given: Draw, place: Any) -> str:
 def bounds(given: Draw) -> dict[str, Any]:
     """What `testing.check_call` is told beside the call.
 
-    In float64 a reference in float64 is no better than the row, but for rows that round once: there both are exact.
+    In float64 a reference in float64 is no better than the kernel, but for operations that round once: there both are exact.
     """
     doubles = any(isinstance(x, np.ndarray) and x.dtype == np.float64 for x in given.operands)
     return {"overflows": True} | ({"precise": True} if doubles and given.op.ulp > 0.5 else {})
@@ -124,7 +122,7 @@ def _repeated(given: Draw, place: Any, first: list[bytes]) -> str:
     try:
         _C.set_thread_count(3 if threads != 3 else 2)
         with no_grad():
-            again = _bits(testing.call(given.op, given.make(place), given.attrs))
+            again = _bits(testing.call(given.op, given.make(place), given.attrs, given.lengths))
     finally:
         _C.set_thread_count(threads)
     return "" if again == first else f"{given.op.name}: other bits the second time, with another number of threads"
@@ -138,7 +136,7 @@ def _raised(error: Exception) -> str:
 def fuzz_row(
     op: Op, device: str, seed: int, count: int, dtypes: Sequence[str], files: Sequence[str], tell: Tell
 ) -> Fuzzed:
-    """``count`` random calls of the row; tells the number and tameness of each before it is made."""
+    """``count`` random calls of the operation; tells the number and tameness of each before it is made."""
     from dlcore.verify.shrink import shrunk
     from dlcore.verify.snippet import snippet
 
@@ -170,9 +168,9 @@ def fuzz_row(
 
 def _still(given: Draw, device: Any, text: str) -> bool:
     """Whether a smaller call shows a difference of the same kind."""
-    kept = restricted(given.op, given.operands, given.attrs)
+    kept = restricted(given.op, given.operands, given.attrs, given.lengths)
     if any(isinstance(x, np.ndarray) and x.tobytes() != y.tobytes() for x, y in zip(given.operands, kept, strict=True)):
-        return False  # outside the row's domain, where it need not be right
+        return False  # outside the operation's domain, where it need not be right
     try:
         found = differs(given, device)
     except Refused:

@@ -32,20 +32,20 @@ def verify(
     twins: bool = True,
     done: Done | None = None,
 ) -> list[RowReport]:
-    """A report of each row, in their order; whatever is wrong is in it, also a kernel that crashed.
+    """A report of each operation, in their order; whatever is wrong is in it, also a kernel that crashed.
 
-    ``dtypes``: names, default all that a row claims. ``files``: Python files that made some of the rows. ``twins``:
+    ``dtypes``: names, default all that an operation claims. ``files``: Python files that define some of them. ``twins``:
     on the CPU also its other instruction sets and, where Triton is installed, the GPU kernels in its interpreter.
-    ``done`` is called with the row, how many tasks are done and how many there are.
+    ``done`` is called with the operation, how many tasks are done and how many there are.
     """
     tasks = [Task("row", (op.name, device, tuple(dtypes))) for op in ops]
     if device == "cpu" and twins:
         tasks += [
             Task("isa", (op.name, tuple(dtypes)), (("DLCORE_ISA", isa),))
-            for isa in checks.instruction_sets() for op in ops if isinstance(op.kernels.get("cpu"), str | list)
+            for isa in checks.instruction_sets() for op in ops if _named(op, "cpu")
         ]  # fmt: skip
         if checks.can_interpret():
-            interpreted = [op for op in ops if isinstance(op.kernels.get("cuda"), str | list)]
+            interpreted = [op for op in ops if _named(op, "cuda")]
             tasks += [Task("interpreted", (op.name, tuple(dtypes)), _INTERPRETER) for op in interpreted]
     found: dict[str, list[tuple[Task, RowReport]]] = {op.name: [] for op in ops}
     for count, (task, result) in enumerate(work(tasks, _jobs(jobs), files), 1):
@@ -57,6 +57,11 @@ def verify(
         if done:
             done(name, count, len(tasks))
     return [_merged(parts, tasks) for parts in found.values()]
+
+
+def _named(op: Op, device: str) -> bool:
+    """Whether it has kernels of ours for the device, and not functions in Python."""
+    return any(isinstance(kernel, str) for kernel, _ in op.kernel_choices(device))
 
 
 def _jobs(jobs: int | None) -> int:
@@ -95,7 +100,7 @@ def fuzz(
 ) -> list[Fuzzed]:
     """``count`` random calls spread evenly over the rows, each row until a call differs from its reference.
 
-    The same ``seed`` gives the same calls. ``done`` is called with the row, how many calls are done and how many
+    The same ``seed`` gives the same calls. ``done`` is called with the operation, how many calls are done and how many
     there are to be. A call that crashes its process is found too, and told as it was drawn.
     """
     as_device(device)

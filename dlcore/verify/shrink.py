@@ -99,7 +99,7 @@ def _cut(given: Draw, n: int, keep: slice, places: Iterable[tuple[int, int]], sh
         operands[k] = operands[k][(..., keep, *[slice(None)] * (-1 - axis))].copy()
     attrs = tuple(
         tuple(size if m == n and shapes else m for m in a) if isinstance(a, tuple) and name == "shape" else a
-        for name, a in zip(given.op.attrs, given.attrs, strict=False)
+        for name, a in zip(given.op.attribute_names, given.attrs, strict=False)
     )
     return replace(given, operands=tuple(operands), attrs=attrs)
 

@@ -19,20 +19,20 @@ __all__ = ["literal", "shown", "snippet"]
 def snippet(
     given: Draw, device: Any = "cpu", files: Sequence[str] = (), bounds: Mapping[str, Any] | None = None
 ) -> str:
-    """Python that makes the operands, calls the row, prints result and reference, and raises what is wrong."""
+    """Python that makes the operands, calls the operation, prints result and reference, and raises what is wrong."""
     names, place = _names(given), "" if str(device) == "cpu" else f", device={str(device)!r}"
     told = "".join(f", {name}={value}" for name, value in (bounds or {}).items())
     made = [_made(n, x, w, place) for n, x, w in zip(names, given.operands, given.layouts, strict=True)]
     lines = [
         *_imports(given, files), "", f"op = REGISTRY[{given.op.name!r}]",
         *(f"{name} = {literal(x)}" for name, x in zip(names, given.operands, strict=True)),
-        f"attrs = {_attrs(given.attrs)}", "",
+        f"attrs, lengths = {_attrs(given.attrs)}, {given.lengths}", "",
         f"def operands():\n    return [{', '.join(made)}]", "",
         "with dl.no_grad():",
-        "    first, again = ([np.asarray(x) for x in testing.call(op, operands(), attrs)] for _ in range(2))",
+        "    first, again = ([np.asarray(x) for x in testing.call(op, operands(), attrs, lengths)] for _ in range(2))",
         'print("dlcore:   ", first)',
-        'print("reference:", testing.reference(op, testing.promoted(op, operands()), attrs))',
-        f"testing.check_call(op, operands, attrs{told})",
+        'print("reference:", testing.reference(op, testing.promoted(op, operands()), attrs, lengths))',
+        f"testing.check_call(op, operands, attrs, lengths=lengths{told})",
         'assert [x.tobytes() for x in first] == [x.tobytes() for x in again], "other bits the second time"',
     ]  # fmt: skip
     return "\n".join(lines) + "\n"
@@ -43,11 +43,10 @@ def _imports(given: Draw, files: Sequence[str]) -> list[str]:
     lines = ["import base64", "import zlib", ""] if any(map(_packed, arrays)) else []
     lines += ["import ml_dtypes"] if any(as_dtype(x.dtype).name == "bfloat16" for x in arrays) else []
     lines += ["import numpy as np", "", "import dlcore as dl"]
-    lines += ["from dlcore import testing", "from dlcore._rows import load"] if files else [
-        "from dlcore import _rows, testing  # with all rows"]
-    lines += ["from dlcore.op import REGISTRY"]
+    lines += ["from dlcore import testing"] + (["from dlcore._selection import load"] if files else [])
+    lines += ["from dlcore.op import REGISTRY", "from dlcore.ops import operations"]
     lines += ["from dlcore.verify.draws import Layout, place"] if any(w != PLAIN for w in given.layouts) else []
-    return lines + [f"load({str(Path(file).resolve())!r})" for file in files]
+    return [*lines, "", "operations()", *(f"load({str(Path(file).resolve())!r})" for file in files)]
 
 
 def _made(name: str, x: Any, layout: Layout, device: str) -> str:
@@ -61,9 +60,8 @@ def _tuple(parts: Sequence[str]) -> str:
 
 
 def _names(given: Draw) -> list[str]:
-    if given.op.variadic:
-        return [f"{given.op.input_names[0]}_{k}" for k in range(len(given.operands))]
-    return list(given.op.input_names[: len(given.operands)])
+    positions, signature = given.op.signature.positions(given.lengths), given.op.signature
+    return [f"{n}_{k}" if signature.is_group(n) else n for n, at in positions.items() for k in range(len(at))]
 
 
 def _attrs(attrs: tuple[Any, ...]) -> str:

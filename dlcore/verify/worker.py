@@ -15,8 +15,9 @@ __all__ = ["main"]
 
 def main(arguments: Sequence[str]) -> None:
     """Works until the other end is closed."""
-    from dlcore._rows import load
+    from dlcore._selection import load
     from dlcore.op import REGISTRY
+    from dlcore.ops import operations
     from dlcore.verify import checks, fuzzing
     from dlcore.verify.pool import connect
 
@@ -27,6 +28,7 @@ def main(arguments: Sequence[str]) -> None:
         "fuzz": fuzzing.fuzz_row,
     }
     connection = connect(int(arguments[0]))
+    operations()
     for file in arguments[1:]:
         load(file)
 

@@ -3,10 +3,10 @@
 
 `<name>(x)` is the activation; `<name>_grad(dout, out)` or `<name>_grad(dout, x)` is dout times the derivative, as a
 function of the result where that suffices, else of the input. Formulas, and so bits, are those of
-csrc/core/activations.inl, which says how far each is from the truth. Arithmetic instructions of a float32 element (PTX
-for sm_90; the division is one of them and becomes about 8): relu 2, sigmoid 26, tanh 24, gelu 38, gelu_tanh 25. An H100
-has time for some 70 where 8 bytes an element move, and 35 where 4 do: bound by memory in float32; gelu of 16-bit floats
-is on the edge. Unmeasured: not yet run on hardware.
+csrc/common/activations.inl, which says how far each is from the truth. Arithmetic instructions of a float32 element
+(PTX for sm_90; the division is one of them and becomes about 8): relu 2, sigmoid 26, tanh 24, gelu 38, gelu_tanh 25. An
+H100 has time for some 70 where 8 bytes an element move, and 35 where 4 do: bound by memory in float32; gelu of 16-bit
+floats is on the edge. Unmeasured: not yet run on hardware.
 
 To add one, write its two functions and a line of ACTIVATIONS.
 """

@@ -1,4 +1,4 @@
-"""Elementary functions of float32 and float64 tensors, for kernels to call: the GPU's csrc/core/math.inl.
+"""Elementary functions of float32 and float64 tensors, for kernels to call: the GPU's csrc/common/math.inl.
 
 The same formulas in the same order, with a fused multiply-add exactly where the C++ writes one, correctly rounded
 division and roots, and fusion off: so a result has the CPU's bits, and its error bounds (1 to 3 ulp) hold here too.

@@ -110,12 +110,12 @@ def _by_dtype(call: Call, n: int) -> Iterator[tuple[DType, list[int]]]:
 
 
 def adam(call: Call) -> Program:
-    """Launches of the row `adam`."""
+    """Launches of `adam`."""
     return _update(call, "adam", 2, 4)  # as many 16-bit elements a thread as of 32
 
 
 def sgd(call: Call) -> Program:
-    """Launches of the row `sgd`."""
+    """Launches of `sgd`."""
     return _update(call, "sgd", 1, 2)
 
 
@@ -124,8 +124,8 @@ def _update(call: Call, name: str, lists: int, narrowest: int) -> Program:
 
     ``narrowest``: the bytes of an element that chunks are sized by, at least.
     """
-    n, groups = call.attrs
-    settings = len(call.inputs) - 1
+    (groups,) = call.attrs
+    n, settings = len(groups), len(call.inputs) - 1
     moments = settings // n - 3
     temps: list[Workspace] = []
     dense = Dense(call, temps)
@@ -170,7 +170,7 @@ def _counts(call: Call, dense: Dense, steps: Sequence[int]) -> list[In | Temp]:
 
 
 def clip_grad_norm(call: Call) -> Program:
-    """Launches of the row `clip_grad_norm`."""
+    """Launches of `clip_grad_norm`."""
     power = call.params[1]
     order = 0 if math.isinf(power) else 1 if power == 2 else 2
     temps: list[Workspace] = []

@@ -22,8 +22,8 @@ from dlcore.kernels.binary import Binary
 from dlcore.kernels.language import jit, tl
 from dlcore.kernels.launch import BAD_INDEX, Errors, In, Launch, Out, Program, Temp, Value, Workspace, prepared
 from dlcore.kernels.specialise import specialise
-from dlcore.op import REGISTRY, Op, Spec
-from dlcore.ops import optim, random  # noqa: F401  for their rows
+from dlcore.op import REGISTRY, Spec, operation
+from dlcore.ops import optim, random  # noqa: F401  for their operations
 
 LIBRARY = ctypes.CDLL(os.environ["DLCORE_LIBCUDA"])
 SCRATCH = 48
@@ -88,7 +88,7 @@ def on_gpu(array, dtype=np.float32):
     return dl.tensor(np.asarray(array, dtype), device="cuda")
 
 
-# ---- a row whose planner is the test's ----------------------------------------------------------------------------
+# ---- an operation whose planner is the test's ---------------------------------------------------------------------
 
 
 @jit
@@ -96,7 +96,7 @@ def probe_kernel(x, out, temp, other, errors, value, n, one, BLOCK: tl.constexpr
 
 
 class Planner:
-    """What the row `probe` answers next."""
+    """What the planner of `probe` answers next."""
 
     def __init__(self):
         self.program, self.calls = Program(()), []
@@ -108,11 +108,15 @@ class Planner:
 
 PLANNER = Planner()
 sys.modules["dlcore.kernels.probe.file"] = types.SimpleNamespace(plan=PLANNER)
-Op(name="probe", doc="", inputs="x y?", infer=lambda x, y: Spec(x.shape, x.dtype), kernels={"cuda": "probe.file:plan"})
-Op(
-    name="probe_", doc="", inputs="x", infer=lambda x: (), outputs="", writes=("x",),
-    kernels={"cuda": "probe.file:plan"},
-)  # fmt: skip
+
+
+@operation(name="probe", kernels={"cuda": "probe.file:plan"})
+def probe_operation(x: Spec, y: Spec | None = None) -> Spec:
+    return Spec(x.shape, x.dtype)
+
+
+@operation(kernels={"cuda": "probe.file:plan"}, outputs="", writes="x")
+def probe_(x: Spec) -> None: ...
 
 
 @pytest.fixture
@@ -165,10 +169,10 @@ def test_parameters_lie_where_the_abi_wants_them(probe):
 
 
 def test_a_plan_is_made_once_for_each_layout_and_alignment(probe):
-    row = probe(Program(()))
+    function = probe(Program(()))
     x = on_gpu(np.ones((4, 4)))
     for operand in (x, on_gpu(np.ones((4, 4))), x.T, x[1:], x[:, 1:], x.expand(2, 4, 4)):
-        row(operand)
+        function(operand)
     layouts = [(c.inputs[0].strides, c.inputs[0].aligned) for c in PLANNER.calls]
     assert layouts == [((4, 1), True), ((1, 4), True), ((4, 1), True), ((4, 1), False), ((0, 4, 1), True)]
 
@@ -176,10 +180,10 @@ def test_a_plan_is_made_once_for_each_layout_and_alignment(probe):
 def test_the_value_of_a_number_is_filled_in_at_each_call(probe):
     arguments = ARGUMENTS | {"temp": None, "other": None, "value": Value(1)}
     for dtype, form in ((np.float32, "f"), (np.float64, "d"), (np.float16, "f"), (np.int64, "q"), (np.uint8, "i")):
-        row, x = probe(Program((Launch(probe_kernel, (1,), arguments),))), on_gpu(np.ones(16), dtype)
+        function, x = probe(Program((Launch(probe_kernel, (1,), arguments),))), on_gpu(np.ones(16), dtype)
         numbers = (2.5, -3.0) if np.dtype(dtype).kind == "f" else (7, 100)
         for number in numbers:
-            row(x, number)
+            function(x, number)
             (launch,) = records(LAUNCH)
             assert struct.unpack_from(f"<{form}", launch.data, 24)[0] == number
         assert len(PLANNER.calls) == 1
@@ -205,18 +209,18 @@ def test_operands_are_copied_and_written_back_where_the_program_wants_them_conti
 
 
 def test_what_the_driver_refuses_is_raised_with_the_row(probe):
-    row = probe(Program((Launch(probe_kernel, (1,), ARGUMENTS | {"temp": None, "other": None}),)))
+    function = probe(Program((Launch(probe_kernel, (1,), ARGUMENTS | {"temp": None, "other": None}),)))
     LIBRARY.fake_fail(700)
     with pytest.raises(RuntimeError, match=r"^probe: cuLaunchKernel: CUDA error 700, an illegal memory access"):
-        row(on_gpu(np.ones(3)))
-    row(on_gpu(np.ones(3)))
+        function(on_gpu(np.ones(3)))
+    function(on_gpu(np.ones(3)))
     assert len(records(LAUNCH)) == 1
 
 
 def test_bad_data_is_raised_at_the_next_wait(probe):
-    row = probe(Program((Launch(probe_kernel, (1,), ARGUMENTS | {"temp": None, "other": None}),)))
+    function = probe(Program((Launch(probe_kernel, (1,), ARGUMENTS | {"temp": None, "other": None}),)))
     x = on_gpu(np.ones(3))
-    row(x)
+    function(x)
     words = (ctypes.c_int64 * 2).from_address(BACKEND._words.data_ptr + BACKEND.faults.place("probe"))
     for wait in (dl.synchronize, x.numpy, x[0].item, lambda: x.to("cpu")):
         words[:] = BAD_INDEX, 5
@@ -229,11 +233,12 @@ def test_bad_data_is_raised_at_the_next_wait(probe):
 # ---- parameters against the compiler ------------------------------------------------------------------------------
 
 
-def declared(row, call):
-    """(offset, size) of each parameter that the PTX of the row's only launch declares, and the end."""
+def declared(name, call):
+    """(offset, size) of each parameter that the PTX of the operation's only launch declares, and the end."""
     from dlcore.kernels import worker
 
-    (launch,) = _dispatch.planner(REGISTRY[row].kernels["cuda"])(call).launches
+    ((kernel, _),) = REGISTRY[name].kernel_choices("cuda")
+    (launch,) = _dispatch.planner(kernel)(call).launches
     wanted, _ = specialise(launch, prepared(call, Program((launch,))))
     kept = []
     with pytest.MonkeyPatch.context() as patch:
@@ -248,36 +253,36 @@ def declared(row, call):
     return places, at
 
 
-@pytest.mark.parametrize("row, operands", [("add", 2), ("exp", 1), ("matmul", 2)])
-def test_parameters_are_those_the_compiled_kernel_declares(row, operands, monkeypatch):
+@pytest.mark.parametrize("name, operands", [("add", 2), ("exp", 1), ("matmul", 2)])
+def test_parameters_are_those_the_compiled_kernel_declares(name, operands, monkeypatch):
     pytest.importorskip("triton")
     calls = []
     bind = BACKEND.bind
-    monkeypatch.setattr(BACKEND, "bind", lambda name, call, program: calls.append(call) or bind(name, call, program))
-    REGISTRY[row].call.clear_plans()
+    monkeypatch.setattr(BACKEND, "bind", lambda op, call, program: calls.append(call) or bind(op, call, program))
+    REGISTRY[name].call.clear_plans()
     inputs = [on_gpu(np.ones((33, 33))) for _ in range(operands)]
     records()
-    out = REGISTRY[row].call(*inputs)
+    out = REGISTRY[name].call(*inputs)
     (launch,) = records(LAUNCH)
-    places, end = declared(row, calls[0])
+    places, end = declared(name, calls[0])
     assert launch.size == end
     pointers = [struct.unpack_from("<Q", launch.data, at)[0] for at, size in places if size == 8]
     assert {t.data_ptr for t in (*inputs, out)} <= set(pointers)
     assert pointers[-2:] == [0, 0]  # no global scratch, no profile scratch
 
 
-@pytest.mark.parametrize("row", ["linear", "linear_backward", "softmax", "dropout", "take_backward", "adam", "sgd"])
-def test_kernels_of_a_training_step_are_packed(row):
+@pytest.mark.parametrize("name", ["linear", "linear_backward", "softmax", "dropout", "take_backward", "adam", "sgd"])
+def test_kernels_of_a_training_step_are_packed(name):
     """Binding a Program checks the parameters' sizes against those of the compiled kernels."""
     pytest.importorskip("triton")
     if not nvrtc.available():
         pytest.skip("NVRTC is not installed")
-    op = REGISTRY[row]
+    op = REGISTRY[name]
     sample = testing.samples(op)[0]
-    operands = testing.tensors(testing.rounded(sample, float32), device="cuda")
+    operands = testing.tensors(testing.rounded(op, sample, float32), device="cuda")
     records()
     with dl.no_grad():
-        testing.call(op, operands, sample.attrs)
+        testing.call(op, operands, testing.attributes(op, sample), testing.lengths(op, sample))
     launches = records(LAUNCH)
     addresses = {t.data_ptr for t in operands if isinstance(t, dl.Tensor) and t.size and t.is_contiguous}
     words = {w for r in launches for w in struct.unpack(f"<{r.size // 8}Q", r.data[: r.size // 8 * 8])}
@@ -409,13 +414,13 @@ def test_dlpack_both_ways():
 
 def test_a_recorded_step_is_launched_as_one_graph(probe):
     arguments = ARGUMENTS | {"other": None}
-    row = probe(Program((Launch(probe_kernel, (3,), arguments),), (Workspace(128, zeroed=True),)))
+    function = probe(Program((Launch(probe_kernel, (3,), arguments),), (Workspace(128, zeroed=True),)))
     x = on_gpu(np.ones(5))
-    row(x)
+    function(x)
     (eager,) = records(LAUNCH)
     _C.cuda.capture_begin(1)
     try:
-        out = row(x)
+        out = function(x)
         assert records() == []
         for wait, why in ((x.numpy, "a read-back"), (dl.synchronize, "a wait"), (lambda: on_gpu([1.0]), "a copy to")):
             with pytest.raises(RuntimeError, match=f"{why}.* while a step is recorded"):
@@ -424,7 +429,7 @@ def test_a_recorded_step_is_launched_as_one_graph(probe):
         graph, nodes = _C.cuda.capture_end(1)
     assert nodes == 2  # the fill of the workspace, the launch
     for _ in range(2):
-        graph.launch()
+        _C.cuda.launch_graph(graph)
         fill, launch = records()
         assert (fill.kind, launch.kind) == (FILL, LAUNCH)
         assert launch.size == eager.size
@@ -441,7 +446,7 @@ def test_a_copy_is_part_of_a_recording():
     leaf.backward(gradient)  # the leaf's own copy, for the gradient is somebody else's too
     graph, nodes = _C.cuda.capture_end(1)
     assert nodes == 1 and leaf.grad.data_ptr != gradient.data_ptr
-    graph.launch()
+    _C.cuda.launch_graph(graph)
     assert leaf.grad.tolist() == [0, 1, 2, 3]
 
 
@@ -453,8 +458,8 @@ def test_layouts_of_the_tables_samples_are_made_on_the_gpu():
 
 def test_a_captured_function_is_replayed_as_one_graph(probe):
     arguments = ARGUMENTS | {"other": None}
-    row = probe(Program((Launch(probe_kernel, (3,), arguments),), (Workspace(128, zeroed=True),)))
-    step = dl.capture(lambda x: row(row(x)))
+    function = probe(Program((Launch(probe_kernel, (3,), arguments),), (Workspace(128, zeroed=True),)))
+    step = dl.capture(lambda x: function(function(x)))
     step(on_gpu(np.ones(5)))
     step(on_gpu(np.ones(5)))
     assert step.recordings == 1 and len(records(LAUNCH)) == 4
@@ -475,8 +480,9 @@ def test_a_captured_function_is_replayed_as_one_graph(probe):
 
 
 def test_a_sweep_copies_each_argument_and_launches_the_graph(probe):
-    row = probe(Program((Launch(probe_kernel, (3,), ARGUMENTS | {"other": None}),), (Workspace(128, zeroed=True),)))
-    step = dl.capture(lambda x: row(x))
+    launch = Launch(probe_kernel, (3,), ARGUMENTS | {"other": None})
+    function = probe(Program((launch,), (Workspace(128, zeroed=True),)))
+    step = dl.capture(lambda x: function(x))
     stacked = on_gpu(np.ones((6, 5)))
     step.sweep(stacked[:3])
     records()
@@ -487,13 +493,14 @@ def test_a_sweep_copies_each_argument_and_launches_the_graph(probe):
 
 
 def test_results_of_a_graph_that_are_gradients_move_when_they_are_kept(probe):
-    row = probe(Program((Launch(probe_kernel, (3,), ARGUMENTS | {"other": None}),), (Workspace(128, zeroed=True),)))
+    launch = Launch(probe_kernel, (3,), ARGUMENTS | {"other": None})
+    function = probe(Program((launch,), (Workspace(128, zeroed=True),)))
     p = on_gpu(np.ones(5)).requires_grad_()
 
     @dl.capture
     def step(x):
         with dl.no_grad():
-            p.grad = row(x)
+            p.grad = function(x)
 
     for _ in range(3):
         step(on_gpu(np.ones(5)))

@@ -1,6 +1,10 @@
-// Included once per instruction set, inside its namespace (no include guard, no includes: see each_isa.h).
-// Load, store, fused multiply-add and broadcast for float and double at this set's width, and the 16-bit floats'
-// conversions. Everything else is plain C++ that the compiler vectorises (`#pragma omp simd`).
+// Load, store, fused multiply-add and broadcast at this instruction set's width, and the 16-bit floats' conversions.
+// Everything else is plain C++ that the compiler vectorises (`#pragma omp simd`).
+#ifndef DLCORE_COMMON_SIMD
+#define DLCORE_COMMON_SIMD
+
+// Follows the parameters of a lambda that a loop calls: where the call stays one, the loop does not become vector code.
+#define DLCORE_MAP __attribute__((always_inline))
 
 #if DLCORE_ISA == 4
 constexpr int kVectorBytes = 64;
@@ -10,13 +14,15 @@ constexpr int kVectorBytes = 32;
 constexpr int kVectorBytes = 16;
 #endif
 
-template <class T> struct VectorOf;
-template <> struct VectorOf<float> { typedef float type __attribute__((vector_size(kVectorBytes))); };
-template <> struct VectorOf<double> { typedef double type __attribute__((vector_size(kVectorBytes))); };
+template <class T> struct VectorOf { typedef T type __attribute__((vector_size(kVectorBytes))); };
 template <class T> using vec = typename VectorOf<T>::type;
 template <class T> constexpr int kLanes = kVectorBytes / static_cast<int>(sizeof(T));
 
-template <class T> static inline vec<T> vload(const T* p) { vec<T> v; __builtin_memcpy(&v, p, sizeof v); return v; }
+template <class T> static inline vec<T> vload(const T* p) {
+  vec<T> v;
+  __builtin_memcpy(&v, p, sizeof v);
+  return v;
+}
 template <class T> static inline void vstore(T* p, vec<T> v) { __builtin_memcpy(p, &v, sizeof v); }
 template <class T> static inline vec<T> vset(T x) { return x - vec<T>{}; }
 
@@ -36,11 +42,19 @@ static inline double fma_(double a, double b, double c) {
 #endif
 }
 #if DLCORE_ISA == 4
-static inline vec<float> vfma(vec<float> a, vec<float> b, vec<float> c) { return (vec<float>)_mm512_fmadd_ps((__m512)a, (__m512)b, (__m512)c); }
-static inline vec<double> vfma(vec<double> a, vec<double> b, vec<double> c) { return (vec<double>)_mm512_fmadd_pd((__m512d)a, (__m512d)b, (__m512d)c); }
+static inline vec<float> vfma(vec<float> a, vec<float> b, vec<float> c) {
+  return (vec<float>)_mm512_fmadd_ps((__m512)a, (__m512)b, (__m512)c);
+}
+static inline vec<double> vfma(vec<double> a, vec<double> b, vec<double> c) {
+  return (vec<double>)_mm512_fmadd_pd((__m512d)a, (__m512d)b, (__m512d)c);
+}
 #elif DLCORE_ISA == 3
-static inline vec<float> vfma(vec<float> a, vec<float> b, vec<float> c) { return (vec<float>)_mm256_fmadd_ps((__m256)a, (__m256)b, (__m256)c); }
-static inline vec<double> vfma(vec<double> a, vec<double> b, vec<double> c) { return (vec<double>)_mm256_fmadd_pd((__m256d)a, (__m256d)b, (__m256d)c); }
+static inline vec<float> vfma(vec<float> a, vec<float> b, vec<float> c) {
+  return (vec<float>)_mm256_fmadd_ps((__m256)a, (__m256)b, (__m256)c);
+}
+static inline vec<double> vfma(vec<double> a, vec<double> b, vec<double> c) {
+  return (vec<double>)_mm256_fmadd_pd((__m256d)a, (__m256d)b, (__m256d)c);
+}
 #else
 static inline vec<float> vfma(vec<float> a, vec<float> b, vec<float> c) { return a * b + c; }
 static inline vec<double> vfma(vec<double> a, vec<double> b, vec<double> c) { return a * b + c; }
@@ -183,8 +197,11 @@ template <class T> static inline void store_block(T* __restrict to, const comput
   }
 #elif DLCORE_ISA == 3
   if constexpr (std::is_same_v<T, half_t>) {
-    for (; i + 8 <= n; i += 8) _mm_storeu_si128(reinterpret_cast<__m128i*>(to + i), _mm256_cvtps_ph(_mm256_loadu_ps(from + i), 0));
+    for (; i + 8 <= n; i += 8)
+      _mm_storeu_si128(reinterpret_cast<__m128i*>(to + i), _mm256_cvtps_ph(_mm256_loadu_ps(from + i), 0));
   }
 #endif
   for (; i < n; ++i) store(to + i, from[i]);
 }
+
+#endif  // DLCORE_COMMON_SIMD

@@ -1,6 +1,6 @@
 // The activations. From the list at the end follow the kernels `activation:<name>` and `activation:<name>_backward`, and
 // what matmul's kernels apply to their results: they share these functions, so a fused result has the same bits as the
-// separate one. Included once per instruction set, after math.inl.
+// separate one.
 //
 // An activation is a struct of this name with
 //   value(x)              the activation of x;
@@ -10,6 +10,9 @@
 //   vector(x)             value for a whole vector, only where the compiler does not find it by itself.
 // To add one, write its struct and put its name at the end of the list. dlcore/ops/_activations.py lists the same names in
 // the same order: the place in the list is the code by which a kernel is told which activation to apply.
+#ifndef DLCORE_COMMON_ACTIVATIONS
+#define DLCORE_COMMON_ACTIVATIONS
+#include "common/math.inl"
 
 namespace activation {
 
@@ -104,3 +107,5 @@ template <class F> static auto with_activation(Activation code, F&& f) {
   }
   return f(activation::none{});
 }
+
+#endif  // DLCORE_COMMON_ACTIVATIONS

@@ -1,14 +1,15 @@
-"""What rows share of their sizes and peers: lengths, layers of two networks, and functions that libraries have too."""
+"""What operations share of their workloads and baselines: lengths, layers of two networks, functions of libraries."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from dlcore.dtypes import DType, bfloat16, float32
-from dlcore.op import Operand, Size
+from dlcore.op import Spec, Workload
 
-__all__ = ["MILLION", "MODELS", "RAGGED", "Model", "library", "on_gpu", "pointwise"]
+__all__ = ["MILLION", "MODELS", "RAGGED", "Model", "bytes_of", "library", "million_and_ragged", "on_gpu"]
 
 Shape = tuple[int, ...]
 
@@ -36,32 +37,25 @@ class Model(NamedTuple):
 MODELS = {"a": Model(64, (64, 128, 64, 10)), "b": Model(128, (784, 256, 128, 10))}  # those of the README
 
 
-def on_gpu(operands: Sequence[Any], attrs: tuple[Any, ...] = (), dtypes: tuple[DType, ...] = (bfloat16,)) -> Size:
+def bytes_of(*specs: Spec | None) -> float:
+    """Bytes of the elements of ``specs``."""
+    return float(sum(math.prod(s.shape) * s.dtype.itemsize for s in specs if s is not None))
+
+
+def on_gpu(operands: Sequence[Any], attrs: tuple[Any, ...] = (), dtypes: tuple[DType, ...] = (bfloat16,)) -> Workload:
     """What matters on a GPU and takes too long elsewhere."""
-    return Size(tuple(operands), attrs, "large", dtypes, ("cuda",))
+    return Workload(tuple(operands), attrs, "large", dtypes, ("cuda",))
 
 
-def pointwise(
-    operands: int = 1,
-    low: float | None = None,
-    high: float | None = None,
-    dtype: DType | None = None,
-    attrs: tuple[Any, ...] = (),
-    large: bool = False,
-    quick: str = "",
-) -> tuple[Size, ...]:
-    """A million elements and a ragged matrix, of operands in [low, high); ``large``: 16 million too, beyond any cache.
-
-    ``quick``: of the million.
-    """
-
-    own: tuple[DType, ...] = (float32,) if dtype else ()  # where no operand is of the dtype timed, once is enough
-
-    def size(shape: Shape, why: str, dtypes: tuple[DType, ...] = own, **rest: Any) -> Size:
-        return Size((Operand(shape, low, high, dtype),) * operands, attrs, why, dtypes, **rest)
-
-    both = size(MILLION, "1M", quick=quick), size(RAGGED, "ragged")
-    return (*both, size((1 << 24,), "16M", dtypes=(float32,))) if large else both
+def million_and_ragged(
+    operands: int = 1, attrs: tuple[Any, ...] = (), large: bool = False, quick: str = ""
+) -> list[Workload]:
+    """A million elements and a ragged matrix; ``large``: 16 million too, beyond any cache. ``quick``: of the million."""
+    found = [
+        Workload((MILLION,) * operands, attrs, "1M", quick=quick),
+        Workload((RAGGED,) * operands, attrs, "ragged"),
+    ]
+    return [*found, Workload(((1 << 24,),) * operands, attrs, "16M", (float32,))] if large else found
 
 
 def library(
@@ -76,7 +70,9 @@ def library(
     names = operands.split()
     for which, module in (("numpy", "np"), ("torch", "torch"), ("jax", "jnp")):
         function = other.get(which, f"{module}.{name}")
-        if function:
+        if not function:
+            found[which] = ""
+        else:
             found[which] = f" {symbol} ".join(names) if symbol else f"{function}({', '.join(names)})"
             if which in out:
                 found[f"{which} out"] = f"{function}({', '.join(names)}, out=out)"

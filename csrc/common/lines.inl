@@ -3,6 +3,9 @@
 //   columns                up to 1024 lines side by side are the lanes: element j of line c at [j * ld + c]
 // Columns suit lines across memory, and short ones (rows of 10 logits), which are transposed into a buffer first.
 // What is neither float nor contiguous passes through a buffer too.
+#ifndef DLCORE_COMMON_LINES
+#define DLCORE_COMMON_LINES
+#include "common/fold.inl"
 
 struct Lines {
   int64_t outer = 1, n = 1, inner = 1;
@@ -12,7 +15,7 @@ struct Lines {
   }
 };
 
-static Lines lines_of(const Array& x, int64_t axis) {
+static inline Lines lines_of(const Array& x, int64_t axis) {
   Lines l;
   for (int d = 0; d < x.ndim; ++d) (d < axis ? l.outer : d == axis ? l.n : l.inner) *= x.shape[d];
   return l;
@@ -25,7 +28,7 @@ constexpr int64_t kWidened = 65536;   // elements of a tile of columns that pass
 constexpr int64_t kShortLine = 32;    // elements up to which a line by itself would leave most lanes empty
 constexpr int64_t kShortTile = 64;    // short lines transposed at once
 
-static int64_t line_grain(int64_t n) { return n < kLineChunk ? kLineChunk / (n + 1) + 1 : 1; }
+static inline int64_t line_grain(int64_t n) { return n < kLineChunk ? kLineChunk / (n + 1) + 1 : 1; }
 
 // w lines, element j of line c at p[j * stride + c], to and from buffer[c * n + j].
 template <class T> static void gather_lines(const T* p, int64_t n, int64_t stride, int64_t w, compute_t<T>* buffer) {
@@ -61,9 +64,31 @@ static void transpose_out(T* p, const Lines& l, int64_t first, int64_t w, const 
   }
 }
 
-// each_line() for 16-bit floats, by columns; inner >= kLineTile.
-template <class T, class Op>
-static void widened_columns(const Lines& l, const T* x, const T* y, T* z, const Op& op) {
+// What is done to lines of the inputs x, y (y may be null) and the output z (may be null), in the compute type C.
+template <class C> struct LineFunctions {
+  const void* op;
+  void (*line_)(const void* op, int64_t k, const C* x, const C* y, C* z);
+  void (*columns_)(const void* op, int64_t k, int64_t ld, int64_t w, const C* x, const C* y, C* z);
+
+  template <class Op>
+  explicit LineFunctions(const Op& object)
+      : op(&object),
+        line_([](const void* self, int64_t k, const C* x, const C* y, C* z) {
+          static_cast<const Op*>(self)->line(k, x, y, z);
+        }),
+        columns_([](const void* self, int64_t k, int64_t ld, int64_t w, const C* x, const C* y, C* z) {
+          static_cast<const Op*>(self)->columns(k, ld, w, x, y, z);
+        }) {}
+
+  void line(int64_t k, const C* x, const C* y, C* z) const { line_(op, k, x, y, z); }
+  void columns(int64_t k, int64_t ld, int64_t w, const C* x, const C* y, C* z) const {
+    columns_(op, k, ld, w, x, y, z);
+  }
+};
+
+// walk_lines() for 16-bit floats, by columns; inner >= kLineTile.
+template <class T>
+static void widened_columns(const Lines& l, const T* x, const T* y, T* z, const LineFunctions<compute_t<T>>& op) {
   using C = compute_t<T>;
   const int64_t n = l.n, fit = kWidened / (n + 1) / 64 * 64, most = fit < 64 ? 64 : fit < kColumns ? fit : kColumns;
   const int64_t tile = l.inner < most ? l.inner : most, tiles = (l.inner + tile - 1) / tile;
@@ -81,10 +106,10 @@ static void widened_columns(const Lines& l, const T* x, const T* y, T* z, const 
   });
 }
 
-// Applies op to every line of the inputs x, y (y may be null) and the output z (may be null):
-//   op.line(k, x, y, z)                   line number k
-//   op.columns(k, ld, w, x, y, z)         lines k .. k + w - 1
-template <class T, class Op> static void each_line(const Lines& l, const T* x, const T* y, T* z, const Op& op) {
+// Compiled once for each stored type: an operation is called through pointers, once a line or for many lines at once.
+template <class T>
+[[gnu::noinline, gnu::noclone]]
+static void walk_lines(const Lines& l, const T* x, const T* y, T* z, const LineFunctions<compute_t<T>>& op) {
   using C = compute_t<T>;
   constexpr bool direct = std::is_same_v<T, C>;
   const int64_t n = l.n;
@@ -142,6 +167,13 @@ template <class T, class Op> static void each_line(const Lines& l, const T* x, c
   });
 }
 
+// Applies op to every line of the inputs x, y (y may be null) and the output z (may be null):
+//   op.line(k, x, y, z)                   line number k
+//   op.columns(k, ld, w, x, y, z)         lines k .. k + w - 1
+template <class T, class Op> static void each_line(const Lines& l, const T* x, const T* y, T* z, const Op& op) {
+  walk_lines(l, x, y, z, LineFunctions<compute_t<T>>(op));
+}
+
 // ---- columns ------------------------------------------------------------------------------------------------------
 // sums[c] = sum over j of map(j, c), each evaluated once
 template <class C, class Map> static void column_sums(int64_t n, int64_t w, double* sums, Map map) {
@@ -160,7 +192,7 @@ template <class C> static void column_maxima(const C* x, int64_t n, int64_t ld, 
   for (int64_t c = 0; c < w; ++c) max[c] = Larger::identity<C>();
   for (int64_t j = 0; j < n; ++j, x += ld) {
     int64_t c = 0;
-    for (; c + kLane <= w; c += kLane) write(max + c, Above{}(read(max + c), read(x + c)));
+    for (; c + kLane <= w; c += kLane) vstore(max + c, Above{}(vload(max + c), vload(x + c)));
     for (; c < w; ++c) max[c] = Above{}(max[c], x[c]);
   }
 }
@@ -170,3 +202,5 @@ template <class C, class Map> static void column_map(int64_t n, int64_t ld, int6
 #pragma omp simd
     for (int64_t c = 0; c < w; ++c) out[j * ld + c] = map(j, c);
 }
+
+#endif  // DLCORE_COMMON_LINES

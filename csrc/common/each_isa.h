@@ -1,28 +1,31 @@
-// Includes DLCORE_BODY once per instruction set, each in its own namespace, and registers the best one at import.
+// Compiles DLCORE_BODY once per instruction set, each in its own namespace, and registers the best one at import.
 //
-//   #include "core/kernel.h"              // and whatever standard headers the body uses: compiled for the baseline
 //   #define DLCORE_BODY "softmax/softmax.inl"
-//   #include "core/each_isa.h"
+//   #include "common/each_isa.h"
 //
-// The body defines its kernels and, last, `static const Kernel kernels[] = {{"softmax:softmax", softmax, flags}, ...};`.
-// Standard templates keep the baseline's instructions (they were defined before the pragma), so no comdat of theirs
-// can smuggle AVX into the rest of the program.
+// The body includes what it uses of csrc/common/*.inl, defines its kernels and, last,
+// `static const Kernel kernels[] = {{"softmax:softmax", softmax, flags}, ...};`. Shared files have include guards, which
+// end_of_pass.inl undefines after each instruction set. Standard headers are included here, outside of all namespaces:
+// what they define keeps the baseline's instructions (it stands before the pragma), so that no comdat of theirs can
+// smuggle AVX into the rest of the program.
 #include <immintrin.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <limits>
+#include <string>
+#include <type_traits>
+#include <utility>
 
+#include "core/kernel.h"
 #include "core/memory.h"
 #include "core/threads.h"
 
 namespace dlcore::v1 {
 #define DLCORE_ISA 1
-#include "core/simd.inl"
-#include "core/math.inl"
-#include "core/activations.inl"
 #include DLCORE_BODY
-#undef DLCORE_ISA
+#include "common/end_of_pass.inl"
 }  // namespace dlcore::v1
 
 #if defined(__x86_64__) && defined(__GNUC__) && !defined(DLCORE_BASELINE_ONLY)
@@ -30,11 +33,8 @@ namespace dlcore::v1 {
 #pragma GCC target("arch=x86-64-v3,prefer-vector-width=256")
 namespace dlcore::v3 {
 #define DLCORE_ISA 3
-#include "core/simd.inl"
-#include "core/math.inl"
-#include "core/activations.inl"
 #include DLCORE_BODY
-#undef DLCORE_ISA
+#include "common/end_of_pass.inl"
 }  // namespace dlcore::v3
 #pragma GCC pop_options
 
@@ -42,11 +42,8 @@ namespace dlcore::v3 {
 #pragma GCC target("arch=x86-64-v4,prefer-vector-width=512")
 namespace dlcore::v4 {
 #define DLCORE_ISA 4
-#include "core/simd.inl"
-#include "core/math.inl"
-#include "core/activations.inl"
 #include DLCORE_BODY
-#undef DLCORE_ISA
+#include "common/end_of_pass.inl"
 }  // namespace dlcore::v4
 #pragma GCC pop_options
 

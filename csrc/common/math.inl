@@ -1,10 +1,13 @@
 // Elementary functions of float and double, branch-free so that a loop over them becomes vector code in every
-// instruction set. Included once per instruction set, after simd.inl.
+// instruction set.
 //
 // Errors, in units of the last place, are stated at each function and hold over the whole range: NaN gives NaN,
 // infinities give the limit, results below the normal range are rounded gradually (gelu's tails become 0 there).
 // Polynomials are minimax fits (Remez, weighted for relative error); reductions subtract multiples of ln 2 held in two
 // parts, the first short enough for exact products, so that they need no fused multiply-add.
+#ifndef DLCORE_COMMON_MATH
+#define DLCORE_COMMON_MATH
+#include "common/simd.inl"
 
 #define DLCORE_MATH template <class T> static inline __attribute__((always_inline))
 
@@ -256,3 +259,5 @@ template <int quarter, class T> static inline __attribute__((always_inline)) T c
 }
 DLCORE_MATH T sin2pi_(T x) { return circle<0>(x); }
 DLCORE_MATH T cos2pi_(T x) { return circle<1>(x); }
+
+#endif  // DLCORE_COMMON_MATH

@@ -1,27 +1,17 @@
 // Folds of contiguous blocks with a fixed set of lanes: the order of combination, and so every bit of the result,
 // depends on the length alone, not on the instruction set, the address or the number of threads.
 //
-// A block has at most kBlock elements; sums of blocks are added in double. So a float sum of any length carries the
-// rounding of at most kBlock / lanes + log2(lanes) additions, 70 of them, and usually the square root of that.
+// A block has at most kFoldBlock elements; sums of blocks are added in double. So a float sum of any length carries the
+// rounding of at most kFoldBlock / lanes + log2(lanes) additions, 70 of them, and usually the square root of that.
+#ifndef DLCORE_COMMON_FOLD
+#define DLCORE_COMMON_FOLD
+#include "common/math.inl"
 
-#ifndef DLCORE_MAP  // follows a lambda's parameters: where it stays a call, its loop does not become vectors
-#define DLCORE_MAP __attribute__((always_inline))
-#endif
-
-constexpr int64_t kBlock = 4096;
+constexpr int64_t kFoldBlock = 4096;
 constexpr int kWideBytes = 256;  // lanes of a block: enough independent additions to hide their latency
 
-template <class T> struct NativeVector { typedef T type __attribute__((vector_size(kVectorBytes))); };
-template <class T> using native = typename NativeVector<T>::type;
-template <class T> static inline native<T> read(const T* p) {
-  native<T> v;
-  __builtin_memcpy(&v, p, sizeof v);
-  return v;
-}
-template <class T> static inline void write(T* p, native<T> v) { __builtin_memcpy(p, &v, sizeof v); }
-
 // Joins of two scalars or of two vectors.
-struct Add {
+struct Plus {
   template <class V> V operator()(V a, V b) const { return a + b; }
 };
 struct Larger {  // a NaN on either side wins, as in NumPy
@@ -56,7 +46,7 @@ template <class L, class Join> static inline L fold_lanes(L* lanes, Join join) {
   return lanes[0];
 }
 
-// The sum of map(0) .. map(n-1), n <= kBlock, evaluated in vectors. The map may also store what it computes, and must
+// The sum of map(0) .. map(n-1), n <= kFoldBlock, evaluated in vectors. The map may also store what it computes, and must
 // give the same again: a last group that is not full overlaps the one before, what was counted replaced by 0.
 template <class L, class Map> static inline L sum_block(int64_t n, Map map) {
   constexpr int kWide = kWideBytes / sizeof(L), kNarrow = kWide / 4;
@@ -87,14 +77,14 @@ template <class L, class Map> static inline L sum_block(int64_t n, Map map) {
 #pragma omp simd
     for (int j = 0; j < rest; ++j) lanes[j] += map(i + j);
   }
-  return fold_lanes(lanes, Add{});
+  return fold_lanes(lanes, Plus{});
 }
 
 // The same for any length.
 template <class C, class Map> static inline double sum_of(int64_t n, Map map) {
   double total = 0;
-  for (int64_t b = 0; b < n; b += kBlock)
-    total += sum_block<C>(n - b < kBlock ? n - b : kBlock, [&](int64_t i) DLCORE_MAP { return map(b + i); });
+  for (int64_t b = 0; b < n; b += kFoldBlock)
+    total += sum_block<C>(n - b < kFoldBlock ? n - b : kFoldBlock, [&](int64_t i) DLCORE_MAP { return map(b + i); });
   return total;
 }
 
@@ -106,31 +96,31 @@ template <class Join, class T> static inline T fold_array(const T* x, int64_t n,
   T lanes[kNarrow];
   int64_t i = 0;
   if (n >= kWide) {
-    native<T> acc[kVectors];
+    vec<T> acc[kVectors];
 #pragma GCC unroll 16
-    for (int v = 0; v < kVectors; ++v) acc[v] = read(x + v * kLane);
+    for (int v = 0; v < kVectors; ++v) acc[v] = vload(x + v * kLane);
     for (i = kWide; i + kWide <= n; i += kWide)
 #pragma GCC unroll 16
-      for (int v = 0; v < kVectors; ++v) acc[v] = join(acc[v], read(x + i + v * kLane));
+      for (int v = 0; v < kVectors; ++v) acc[v] = join(acc[v], vload(x + i + v * kLane));
 #pragma GCC unroll 16
     for (int v = 0; v < kVectors / 2; ++v) acc[v] = join(acc[v], acc[v + kVectors / 2]);
 #pragma GCC unroll 16
-    for (int v = 0; v < kVectors / 4; ++v) write(lanes + v * kLane, join(acc[v], acc[v + kVectors / 4]));
+    for (int v = 0; v < kVectors / 4; ++v) vstore(lanes + v * kLane, join(acc[v], acc[v + kVectors / 4]));
   } else {
     for (int j = 0; j < kNarrow; ++j) lanes[j] = identity;
   }
   for (; i + kNarrow <= n; i += kNarrow)
 #pragma GCC unroll 16
-    for (int j = 0; j < kNarrow; j += kLane) write(lanes + j, join(read(lanes + j), read(x + i + j)));
+    for (int j = 0; j < kNarrow; j += kLane) vstore(lanes + j, join(vload(lanes + j), vload(x + i + j)));
   if (i < n && n >= kNarrow) {  // the last group overlaps the one before, which only a sum can tell
     const T* last = x + n - kNarrow;
     const int counted = kNarrow - static_cast<int>(n - i);
-    if constexpr (std::is_same_v<Join, Add>) {
+    if constexpr (std::is_same_v<Join, Plus>) {
 #pragma omp simd
       for (int j = 0; j < kNarrow; ++j) lanes[j] += j >= counted ? last[j] : T(0);
     } else {
 #pragma GCC unroll 16
-      for (int j = 0; j < kNarrow; j += kLane) write(lanes + j, join(read(lanes + j), read(last + j)));
+      for (int j = 0; j < kNarrow; j += kLane) vstore(lanes + j, join(vload(lanes + j), vload(last + j)));
     }
   } else {
     for (int j = 0; i < n; ++i, ++j) lanes[j] = join(lanes[j], x[i]);
@@ -154,3 +144,5 @@ DLCORE_MATH T exp_below(T x) {
   const T r = reduce_exp(x < kLowest ? kLowest : x, rounded), power = power_of_two(rounded);
   return fma_(expm1_reduced(r), power, power);
 }
+
+#endif  // DLCORE_COMMON_FOLD

@@ -1,27 +1,23 @@
-"""What rows say of their benchmarks: sizes can be drawn and are accepted, and peers' expressions mean the same."""
+"""What definitions say of benchmarks: workloads can be drawn and are accepted, and baselines compute the same."""
 
 import ast
 import builtins
-import importlib
 import math
-import pkgutil
 
 import numpy as np
 import pytest
 
 import dlcore as dl
-import dlcore.ops
 from dlcore import testing
 from dlcore.bench.cases import Case, cases
 from dlcore.dtypes import DType, float32
-from dlcore.op import REGISTRY, Operand, Size
+from dlcore.op import REGISTRY, Input, Workload, flat, shape_of
+from dlcore.ops import operations
 
-for module in pkgutil.iter_modules(dlcore.ops.__path__):
-    importlib.import_module(f"dlcore.ops.{module.name}")
-ROWS = sorted(REGISTRY.values(), key=lambda op: op.name)
+OPERATIONS = operations()
 LIBRARIES = {"torch": {"torch", "F"}, "jax": {"jax", "jnp"}, "numpy": {"np"}}
 SMALL = 1 << 16  # elements of an operand that is drawn here
-NO_PEER = {  # rows that no library has the like of
+NO_BASELINE = {  # operations that no library has the like of
     "philox": "the words of Philox themselves",
     "dropout_backward": "its mask comes from a state, other libraries keep the mask",
 }
@@ -45,23 +41,23 @@ def name_of(value):
     return value.name if hasattr(value, "name") else str(value)
 
 
-def sizes():
-    return [pytest.param(op, size, id=f"{op.name}-{Case(op, size, float32).shape}-{k}")
-            for op in ROWS for k, size in enumerate(op.sizes)]  # fmt: skip
+def workloads():
+    return [pytest.param(op, workload, id=f"{op.name}-{Case(op, workload, float32).shape}-{k}")
+            for op in OPERATIONS for k, workload in enumerate(op.timed())]  # fmt: skip
 
 
-def elements(size):
-    shapes = [x.shape if isinstance(x, Operand) else x if isinstance(x, tuple) else np.shape(x) for x in size.operands]
-    return max(math.prod(s) for s in shapes)
+def elements(workload):
+    return max(math.prod(shape_of(x) or ()) for x in flat(workload.operands))
 
 
-@pytest.mark.parametrize("op", ROWS, ids=name_of)
-def test_every_row_is_timed_beside_others(op):
-    assert op.sizes, f"{op.name}: no sizes"
-    assert bool(op.peers) != (op.name in NO_PEER), f"{op.name}: peers are {dict(op.peers)}"
-    assert {k.partition(" ")[0] for k in op.peers} <= set(LIBRARIES)
-    for key in op.peers:
-        assert key.partition(" ")[0] in op.peers, f"{op.name}: {key} without the library's first way"
+@pytest.mark.parametrize("op", OPERATIONS, ids=name_of)
+def test_every_operation_is_timed_beside_others(op):
+    ways = op.ways()
+    assert op.timed(), f"{op.name}: no workloads"
+    assert bool(ways) != (op.name in NO_BASELINE), f"{op.name}: baselines are {ways}"
+    assert {k.partition(" ")[0] for k in ways} <= set(LIBRARIES)
+    for key in ways:
+        assert key.partition(" ")[0] in ways, f"{op.name}: {key} without the library's first way"
 
 
 @pytest.mark.parametrize("name, shapes", EXPECTED.items(), ids=EXPECTED)
@@ -70,24 +66,24 @@ def test_what_the_goals_are_about_is_timed(name, shapes):
     assert set(shapes) <= there
 
 
-@pytest.mark.parametrize("op, size", sizes())
-def test_sizes_are_accepted(op, size):
-    assert isinstance(size, Size) and set(size.devices) <= {"cpu", "cuda"} and size.why
-    assert op.variadic or len(size.operands) == len(op.input_names)
-    assert set(size.dtypes) <= set(op.dtypes) and size.quick in ("", "forward", "both")
-    for dtype in size.dtypes or [d for d in op.dtypes if d.is_float]:
-        case = Case(op, size, dtype)
+@pytest.mark.parametrize("op, workload", workloads())
+def test_workloads_are_accepted(op, workload):
+    assert isinstance(workload, Workload) and set(workload.devices) <= {"cpu", "cuda"} and workload.why
+    assert len(workload.operands) == len(op.input_names)
+    assert set(workload.dtypes) <= set(op.dtypes) and workload.quick in ("", "forward", "both")
+    for dtype in workload.dtypes or [d for d in op.dtypes if d.is_float]:
+        case = Case(op, workload, dtype)
         flops, moved = case.work  # infer and cost take the shapes
         assert flops >= 0 and moved >= 0 and case.bytes > 0
 
 
-@pytest.mark.parametrize("op, size", [p for p in sizes() if elements(p.values[1]) <= SMALL])
-def test_small_sizes_run(op, size):
-    case = Case(op, size, (size.dtypes or [d for d in op.dtypes if d.is_float])[-1])
+@pytest.mark.parametrize("op, workload", [p for p in workloads() if elements(p.values[1]) <= SMALL])
+def test_small_workloads_run(op, workload):
+    case = Case(op, workload, (workload.dtypes or [d for d in op.dtypes if d.is_float])[-1])
     arrays = case.arrays()
     assert [None if x is None else np.shape(x) for x in arrays] == [s if s is None else s.shape for s in case.specs]
     with dl.no_grad():
-        results = testing.call(op, operands_of(arrays), case.attrs)
+        results = testing.call(op, operands_of(arrays), case.attrs, case.lengths)
     assert any(r is not None and r.size for r in results)
 
 
@@ -105,8 +101,8 @@ def operands_of(arrays):
 
 
 def test_operands_are_drawn_as_they_are_described():
-    transposed, bytes_, same = Operand((3, 5), transposed=True), Operand((9,), 0, 4, dl.uint8), Operand((), -1.0, -1.0)
-    first = Case(REGISTRY["concat"], Size((transposed, bytes_, same, (4, 2), 2.5, None)), dl.bfloat16)
+    transposed, bytes_, same = Input((3, 5), transposed=True), Input((9,), 0, 4, dl.uint8), Input((), -1.0, -1.0)
+    first = Case(REGISTRY["concat"], Workload(([transposed, bytes_, same, (4, 2), 2.5, None],)), dl.bfloat16)
     a, b, c, d, number, nothing = first.arrays()
     assert a.shape == (3, 5) and a.T.flags.c_contiguous and a.dtype == dl.bfloat16.numpy
     assert b.dtype == np.uint8 and set(b) <= {0, 1, 2, 3} and c == -1 and d.shape == (4, 2)
@@ -115,9 +111,9 @@ def test_operands_are_drawn_as_they_are_described():
     assert all(np.array_equal(x, y) for x, y in zip((a, b, c, d), again, strict=False))
 
 
-# ---- peers ----------------------------------------------------------------------------------------------------------
+# ---- baselines ------------------------------------------------------------------------------------------------------
 
-WAYS = [pytest.param(op, key, id=f"{op.name}-{key.replace(' ', '_')}") for op in ROWS for key in op.peers]
+WAYS = [pytest.param(op, key, id=f"{op.name}-{key.replace(' ', '_')}") for op in OPERATIONS for key in op.ways()]
 
 
 WORKER = {"arrays", "call", "clock", "dy", "first", "jitted", "loop", "number", "out", "start", "wait"}  # its own names
@@ -138,10 +134,10 @@ def loaded(tree):
 
 @pytest.mark.parametrize("op, key", WAYS)
 def test_expressions_use_known_names(op, key):
-    setup, expression = parts(op.peers[key])
+    setup, expression = parts(op.ways()[key])
     compile(setup, key, "exec")
     compile(expression, key, "eval")
-    known = set(LIBRARIES[key.partition(" ")[0]]) | set(op.input_names) | set(op.attrs) | set(dir(builtins))
+    known = set(LIBRARIES[key.partition(" ")[0]]) | set(op.input_names) | set(op.attribute_names) | set(dir(builtins))
     used, made = loaded(ast.parse(setup))
     assert used <= known, f"{op.name}: {used - known}"
     assert not made & WORKER, f"{op.name}: {made & WORKER}"
@@ -152,40 +148,40 @@ def test_expressions_use_known_names(op, key):
 
 
 def in_numpy(case, key, operands, out=None):
-    """What a peer's expression gives for NumPy arrays."""
+    """What a baseline's expression gives for NumPy arrays."""
     op = case.op
     names = {"np": np, "out": out} | {
-        k: v.name if isinstance(v, DType) else v for k, v in zip(op.attrs, case.attrs, strict=True)
+        k: v.name if isinstance(v, DType) else v for k, v in zip(op.attribute_names, case.attrs, strict=True)
     }
-    names |= {op.input_names[0]: operands} if op.variadic else dict(zip(op.input_names, operands, strict=True))
-    setup, expression = parts(op.peers[key])
+    names |= dict(zip(op.input_names, op.nested(operands, case.lengths), strict=True))
+    setup, expression = parts(op.ways()[key])
     exec(setup, names)
     return eval(expression, names)
 
 
 def in_float32(op):
-    """Sizes that are no great effort, in float32 on the CPU."""
-    there = [s for s in op.sizes if float32 in (s.dtypes or op.dtypes) and "cpu" in s.devices]
-    return [s for s in there if elements(s) <= 1 << 21]
+    """Workloads that are no great effort, in float32 on the CPU."""
+    there = [w for w in op.timed() if float32 in (w.dtypes or op.dtypes) and "cpu" in w.devices]
+    return [w for w in there if elements(w) <= 1 << 21]
 
 
 NUMPY = [
-    pytest.param(op, key, size, id=f"{op.name}-{key.replace(' ', '_')}-{Case(op, size, float32).shape}")
-    for op in ROWS for key in op.peers if key.startswith("numpy") for size in in_float32(op)
+    pytest.param(op, key, workload, id=f"{op.name}-{key.replace(' ', '_')}-{Case(op, workload, float32).shape}")
+    for op in OPERATIONS for key in op.ways() if key.startswith("numpy") for workload in in_float32(op)
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("op, key, size", NUMPY)
-def test_numpy_computes_the_same(op, key, size):
-    case = Case(op, size, float32)
+@pytest.mark.parametrize("op, key, workload", NUMPY)
+def test_numpy_computes_the_same(op, key, workload):
+    case = Case(op, workload, float32)
     arrays = case.arrays()
     given = [x.copy(order="K") if isinstance(x, np.ndarray) else x for x in arrays]
     out = in_numpy(case, "numpy", given) if key == "numpy out" else None
     got = in_numpy(case, key, given, out)
     assert out is None or got is out
     with dl.no_grad():
-        want = testing.call(op, operands_of(arrays), case.attrs)
-    got = given[testing.written(op, len(given), case.attrs)[0]] if op.outputs == "" else got
+        want = testing.call(op, operands_of(arrays), case.attrs, case.lengths)
+    got = given[op.written(case.lengths)[0]] if op.outputs == "" else got
     want = np.asarray(want[-1])
     if op.random:
         assert (np.shape(got), got.dtype) == (want.shape, want.dtype)

@@ -1,0 +1,266 @@
+// The loop of every elementwise kernel: out[i] = f(a[i], b[i], ...) over operands that broadcast to the output's shape.
+//
+//   pointwise<Add, float, float, float>(a.out(), a.in(0), a.in(1));   // functor, stored types of result and arguments
+//
+// F is a functor without state, branch-free if it is to become vector code; it states in `kGrain` how many elements are
+// worth about 10 us, so that larger outputs are shared between threads. It sees compute types: operands stored as
+// 16-bit floats are widened before and rounded once after, in registers. Axes that can be walked as one are merged.
+// Dense operands are handed to F's loop as they are; others in blocks that fit the first-level cache, into which
+// strided operands are gathered and repeated ones filled in once a row. So there is one compiled loop per F and types,
+// and a result's bits never depend on the layout. Input and output may be the same array.
+#ifndef DLCORE_COMMON_POINTWISE
+#define DLCORE_COMMON_POINTWISE
+#include "common/dtypes.inl"
+#include "common/loop_nest.inl"
+#include "common/math.inl"
+
+constexpr int kMaxOperands = 4;  // the output, number 0, and up to three inputs
+constexpr int64_t kPointwiseBlock = 512;
+constexpr int64_t kShortAxis = 32;  // an innermost axis shorter than this is walked together with the next
+
+using DenseLoop = void (*)(int64_t n, void* out, const void* const* in);
+
+// ---- blocks -------------------------------------------------------------------------------------------------------
+
+// How the elements of a row are laid out: element i at (i / inner) * outer + (i % inner) * stride. A row is one axis
+// (inner is its length), or two if the innermost is short: loops over three channels would cost more than their work.
+struct RowLayout {
+  int64_t inner, stride, outer;
+
+  bool dense() const { return stride == 1 && outer == inner; }
+  int64_t at(int64_t i) const { return i < inner ? i * stride : i / inner * outer + i % inner * stride; }
+};
+
+template <class T>
+static inline void move_elements(const T* in, const RowLayout& from, T* out, const RowLayout& to, int64_t n) {
+  for (; n > 0; n -= from.inner, in += from.outer, out += to.outer) {
+    const int64_t m = n < from.inner ? n : from.inner;
+    if (from.stride == 0 && to.stride == 1) {
+      const T value = *in;
+#pragma omp simd
+      for (int64_t i = 0; i < m; ++i) out[i] = value;
+    } else {
+      for (int64_t i = 0; i < m; ++i) out[i * to.stride] = in[i * from.stride];
+    }
+  }
+}
+static inline void move_row(DType dtype, const void* in, const RowLayout& from, void* out, const RowLayout& to,
+                            int64_t n) {
+  with_bits(dtype, [&]<class T>() { move_elements(static_cast<const T*>(in), from, static_cast<T*>(out), to, n); });
+}
+
+// An operand along a row: its elements block by block as dense arrays. Blocks start at multiples of the layout's inner
+// length, or hold part of one axis.
+struct RowOperand {
+  char* data;
+  DType dtype;
+  int64_t size;  // bytes of an element
+  RowLayout layout;
+  bool repeats;  // every block has the same elements
+  char* row;
+  alignas(64) char buffer[kPointwiseBlock * 8];
+
+  RowLayout dense_layout() const { return {layout.inner, 1, layout.inner}; }
+
+  void begin_row(int64_t offset, int64_t n) {
+    row = data + offset * size;
+    if (repeats) gather(row, n < kPointwiseBlock ? n : kPointwiseBlock);
+  }
+  const void* read(int64_t start, int64_t n) {
+    if (repeats) return buffer;
+    char* p = row + layout.at(start) * size;
+    return layout.dense() ? p : gather(p, n);
+  }
+  void* written(int64_t start) { return layout.dense() ? row + start * size : buffer; }
+  void write_back(int64_t start, int64_t n) {
+    if (!layout.dense()) move_row(dtype, buffer, dense_layout(), row + layout.at(start) * size, layout, n);
+  }
+
+ private:
+  const void* gather(const char* p, int64_t n) {
+    move_row(dtype, p, layout, buffer, dense_layout(), n);
+    return buffer;
+  }
+};
+
+// ---- rows ---------------------------------------------------------------------------------------------------------
+
+// The output's axes, merged where every operand allows it, as rows of one axis or two.
+struct RowLoop {
+  int operands;
+  LoopNest<kMaxOperands> nest;
+  bool two_axes;
+
+  RowLoop(const Array* const* arrays, int count) : operands(count), nest(loop_over<kMaxOperands>(arrays, count)) {
+    nest.merge();
+    if (nest.count == 0) nest.push({1, {1, 1, 1, 1}});
+    two_axes = nest.count > 1 && nest.innermost().length < kShortAxis;
+  }
+
+  int64_t unit() const { return two_axes ? nest.innermost().length : 1; }  // what a chunk's length is a multiple of
+  int64_t block() const { return kPointwiseBlock / unit() * unit(); }
+  int64_t outer_stride(int k) const {
+    return two_axes ? nest.axes[nest.count - 2].strides[k] : nest.innermost().length * nest.innermost().strides[k];
+  }
+  RowLayout layout(int k) const { return {nest.innermost().length, nest.innermost().strides[k], outer_stride(k)}; }
+  bool repeats(int k) const { return outer_stride(k) == 0; }
+
+  // f(n, offsets) for every stretch of a row within elements [begin, end), which are multiples of unit().
+  template <class F> void rows(int64_t begin, int64_t end, F&& f) const {
+    int64_t units = (end - begin) / unit();
+    for (LoopCursor<kMaxOperands> at(nest, nest.count - two_axes, begin / unit()); units > 0;) {
+      const int64_t n = at.left() < units ? at.left() : units;
+      f(n * unit(), at.offsets);
+      units -= n;
+      at.next(n);
+    }
+  }
+};
+
+// Elements [begin, end) of the output.
+static inline void run_rows(DenseLoop loop, const Array* const* arrays, const RowLoop& walk, int64_t begin,
+                            int64_t end) {
+  RowOperand operands[kMaxOperands];
+  bool direct = true;
+  for (int k = 0; k < walk.operands; ++k) {
+    RowOperand& o = operands[k];
+    o.data = arrays[k]->as<char>();
+    o.dtype = arrays[k]->dtype;
+    o.size = item_size(o.dtype);
+    o.layout = walk.layout(k);
+    o.repeats = k > 0 && walk.repeats(k);
+    direct = direct && o.layout.dense() && !o.repeats;
+  }
+  walk.rows(begin, end, [&](int64_t n, const int64_t* offsets) {
+    for (int k = 1; k < walk.operands; ++k) operands[k].begin_row(offsets[k], n);
+    operands[0].row = operands[0].data + offsets[0] * operands[0].size;
+    const int64_t length = direct ? n : walk.block();
+    for (int64_t start = 0; start < n; start += length) {
+      const int64_t m = n - start < length ? n - start : length;
+      const void* in[kMaxOperands - 1];
+      for (int k = 1; k < walk.operands; ++k) in[k - 1] = operands[k].read(start, m);
+      loop(m, operands[0].written(start), in);
+      operands[0].write_back(start, m);
+    }
+  });
+}
+
+// Whether `a` is dense and of the output's shape, so that both can be walked by one index.
+static inline bool same_layout(const Array& a, const Array& out) {
+  if (a.ndim != out.ndim) return false;
+  for (int d = 0; d < out.ndim; ++d)
+    if (a.shape[d] != out.shape[d]) return false;
+  return a.contiguous();
+}
+
+// One copy for all kernels of a family.
+[[maybe_unused, gnu::noinline, gnu::noclone]]
+static void run_pointwise(DenseLoop loop, int64_t grain, const Array* const* arrays, int count) {
+  const Array& out = *arrays[0];
+  const int64_t total = out.size();
+  if (total == 0) return;
+  bool dense = out.contiguous();
+  for (int k = 0; k < count && dense; ++k) dense = same_layout(*arrays[k], out);
+  if (!dense) {
+    const RowLoop walk(arrays, count);
+    return parallel_ranges(total, (grain + walk.unit() - 1) / walk.unit() * walk.unit(),
+                           [&](int64_t begin, int64_t end) { run_rows(loop, arrays, walk, begin, end); });
+  }
+  const auto run = [&](int64_t begin, int64_t end) {
+    const void* in[kMaxOperands - 1];
+    for (int k = 1; k < count; ++k) in[k - 1] = arrays[k]->as<char>() + begin * item_size(arrays[k]->dtype);
+    loop(end - begin, out.as<char>() + begin * item_size(out.dtype), in);
+  };
+  if (total <= grain) run(0, total);
+  else parallel_ranges(total, grain, run);
+}
+
+// ---- entry --------------------------------------------------------------------------------------------------------
+
+// 16-bit floats are converted by load_block and store_block where those have more to offer than the compiler, a group
+// of elements at a time: unrolled, it stays in registers. So is F evaluated where it has a member `vector`.
+template <class O> constexpr int64_t kGroupSize = kLanes<float> * (sizeof(O) == 1 ? 4 : 2);  // whole vectors of results
+template <class T> constexpr bool kByHand =
+    (DLCORE_ISA >= 3 && std::is_same_v<T, half_t>) || (DLCORE_ISA == 4 && std::is_same_v<T, bfloat16_t>);
+template <class F> constexpr bool kHasVector = requires(vec<float> x) { F::vector(x); };
+template <class F, class O, class... I>
+constexpr bool kInGroups = kByHand<O> || (kByHand<I> || ...) || (kHasVector<F> && std::is_same_v<O, float>);
+
+template <class T, int64_t N> struct ElementGroup {
+  alignas(64) compute_t<T> x[N];
+};
+template <int64_t N, class T> static inline __attribute__((always_inline)) ElementGroup<T, N> load_group(const T* p) {
+  ElementGroup<T, N> g;
+  load_block(g.x, p, N);
+  return g;
+}
+// F states `kExact` if its result is one of its operands, 0 or 1, but for the sign: then nothing needs rounding.
+template <class F, class O> static inline __attribute__((always_inline)) void store_result(O* p, compute_t<O> x) {
+  if constexpr (std::is_same_v<O, bfloat16_t> && requires { F::kExact; })
+    *p = {static_cast<uint16_t>(__builtin_bit_cast(uint32_t, x) >> 16)};
+  else
+    store(p, x);
+}
+template <class F, class O>
+static inline __attribute__((always_inline)) void store_group(O* out, const compute_t<O>* x) {
+#if DLCORE_ISA == 4
+  if constexpr (std::is_same_v<O, bfloat16_t> && requires { F::kExact; })
+    return _mm512_storeu_si512(out, upper_halves(_mm512_castps_si512(_mm512_load_ps(x)),
+                                                 _mm512_castps_si512(_mm512_load_ps(x + 16))));
+#endif
+  store_block(out, x, kGroupSize<O>);
+}
+template <class F, class O, class... G>
+static inline __attribute__((always_inline)) void map_group(O* out, const G&... in) {
+  constexpr int64_t N = kGroupSize<O>;
+  if constexpr (!kByHand<O> && !kHasVector<F>) {
+#pragma omp simd
+    for (int64_t j = 0; j < N; ++j) store_result<F>(out + j, F{}(in.x[j]...));
+    return;
+  }
+  ElementGroup<O, N> result;
+  if constexpr (kHasVector<F>) {
+#pragma GCC unroll 2
+    for (int64_t j = 0; j < N; j += kLanes<float>) vstore(result.x + j, F::vector(vload(in.x + j)...));
+  } else {
+#pragma omp simd
+    for (int64_t j = 0; j < N; ++j) result.x[j] = F{}(in.x[j]...);
+  }
+  store_group<F>(out, result.x);
+}
+// The first n elements of a group, the rest zeros.
+template <int64_t N, class T>
+static inline __attribute__((always_inline)) ElementGroup<T, N> load_part(const T* p, int64_t n) {
+  T part[N] = {};
+  std::memcpy(part, p, n * sizeof(T));
+  return load_group<N>(part);
+}
+
+template <class F, class O, class... I>
+static inline __attribute__((always_inline)) void map_dense(int64_t n, O* out, const I*... in) {
+  if constexpr (kInGroups<F, O, I...>) {
+    constexpr int64_t N = kGroupSize<O>;
+    int64_t i = 0;
+    for (; i + N <= n; i += N) map_group<F>(out + i, load_group<N>(in + i)...);
+    if (i == n) return;
+    O part[N];
+    map_group<F>(part, load_part<N>(in + i, n - i)...);
+    std::memcpy(out + i, part, (n - i) * sizeof(O));
+  } else {
+#pragma omp simd
+    for (int64_t i = 0; i < n; ++i) store_result<F>(out + i, F{}(load(in + i)...));
+  }
+}
+template <class F, class O, class... I> static void dense_loop(int64_t n, void* out, const void* const* in) {
+  const auto map = [&]<size_t... k>(std::index_sequence<k...>) DLCORE_MAP {
+    map_dense<F>(n, static_cast<O*>(out), static_cast<const I*>(in[k])...);
+  };
+  map(std::index_sequence_for<I...>());
+}
+
+template <class F, class O, class... I, class... Arrays> static void pointwise(const Array& out, const Arrays&... in) {
+  const Array* const arrays[] = {&out, &in...};
+  run_pointwise(dense_loop<F, O, I...>, F::kGrain, arrays, 1 + sizeof...(in));
+}
+
+#endif  // DLCORE_COMMON_POINTWISE

@@ -1,0 +1,236 @@
+// Copies between strided arrays of one item size; what movement, and optimizers of non-contiguous parameters, stand on.
+// Bound by memory: every element is read and written once.
+//
+// Axes are put in the order of the target's addresses and merged where both sides allow, so that most copies become
+// rows of memcpy, rows of one repeated value, or transpositions of a matrix by square tiles held in registers.
+#ifndef DLCORE_COMMON_STRIDED_COPY
+#define DLCORE_COMMON_STRIDED_COPY
+#include "common/dtypes.inl"
+#include "common/loop_nest.inl"
+#include "common/simd.inl"
+
+enum { kTo, kFrom };  // the arrays of a copy's loop nest
+using CopyAxis = LoopAxis<2>;
+using CopyNest = LoopNest<2>;
+using CopyCursor = LoopCursor<2>;
+
+// The elements of `target` in the order of their addresses, and those of `source`, broadcast, that go there.
+static inline CopyNest plan_copy(const Array& target, const Array& source) {
+  const Array* const arrays[] = {&target, &source};
+  CopyNest nest = loop_over<2>(arrays);
+  for (int d = 0; d < nest.count; ++d) {
+    CopyAxis& axis = nest.axes[d];
+    if (axis.strides[kTo] >= 0) continue;
+    for (int k = 0; k < 2; ++k) {  // run forward through the target
+      nest.start[k] += (axis.length - 1) * axis.strides[k];
+      axis.strides[k] = -axis.strides[k];
+    }
+  }
+  nest.sort([](const CopyAxis& axis) { return axis.strides[kTo]; });
+  nest.merge();
+  return nest;
+}
+
+constexpr int64_t kCopyGrain = 128 * 1024;  // bytes written by one chunk: 5-10 us
+
+// `rows` rows of `along.length` elements each.
+template <class T>
+static void copy_block(T* to, const CopyAxis& along, const T* from, int64_t rows, const CopyAxis& across) {
+  const int64_t n = along.length, to_stride = along.strides[kTo], from_stride = along.strides[kFrom];
+  constexpr int64_t step = 64 / static_cast<int64_t>(sizeof(T));
+  for (int64_t r = 0; r < rows; ++r, to += across.strides[kTo], from += across.strides[kFrom]) {
+    if (to_stride == 1 && from_stride == 1) {
+      if (n > 16 * step) {
+        memcpy(to, from, n * sizeof(T));
+        continue;
+      }
+      int64_t i = 0;  // a call would cost more than a short row
+      for (; i + step <= n; i += step) memcpy(to + i, from + i, 64);
+      for (; i < n; ++i) to[i] = from[i];
+    } else if (to_stride == 1 && from_stride == 0) {
+      const T value = *from;
+      for (int64_t i = 0; i < n; ++i) to[i] = value;
+    } else {
+      for (int64_t i = 0; i < n; ++i) to[i * to_stride] = from[i * from_stride];
+    }
+  }
+}
+template <class T> static void copy_row(T* to, const T* from, const CopyAxis& along, int64_t n) {
+  CopyAxis part = along;
+  part.length = n;
+  copy_block(to, part, from, 1, {});
+}
+
+template <class T> static void copy_rows(T* to, const T* from, const CopyNest& nest) {
+  const CopyAxis& inner = nest.innermost();
+  const int outer = nest.count - 1;
+  const int64_t rows = nest.size(outer), grain = kCopyGrain / static_cast<int64_t>(sizeof(T));
+  if (inner.length > grain) {  // long rows are cut
+    const int64_t pieces = (inner.length + grain - 1) / grain;
+    parallel_ranges(rows * pieces, 1, [&](int64_t unit, int64_t) {
+      const CopyCursor at(nest, outer, unit / pieces);
+      const int64_t first = unit % pieces * grain, left = inner.length - first;
+      copy_row(to + at.offsets[kTo] + first * inner.strides[kTo], from + at.offsets[kFrom] + first * inner.strides[kFrom],
+               inner, left < grain ? left : grain);
+    });
+    return;
+  }
+  const CopyAxis across = outer > 0 ? nest.axes[outer - 1] : CopyAxis{};
+  parallel_ranges(rows, grain / inner.length, [&](int64_t begin, int64_t end) {  // short ones go together
+    CopyCursor at(nest, outer, begin);
+    for (int64_t row = begin; row < end;) {
+      const int64_t n = at.left() < end - row ? at.left() : end - row;
+      copy_block(to + at.offsets[kTo], inner, from + at.offsets[kFrom], n, across);
+      at.next(n);
+      row += n;
+    }
+  });
+}
+
+// Rows of a few elements: a block of them goes column by column, so that the inner loop is long.
+template <class T> static void copy_narrow(T* to, const T* from, const CopyNest& nest) {
+  const CopyAxis inner = nest.innermost(), rows = nest.axes[nest.count - 2];
+  const int outer = nest.count - 2;
+  constexpr int64_t block = 1024;
+  const int64_t blocks = (rows.length + block - 1) / block;
+  parallel_ranges(nest.size(outer) * blocks, 8, [&](int64_t begin, int64_t end) {
+    for (int64_t unit = begin; unit < end; ++unit) {
+      const CopyCursor at(nest, outer, unit / blocks);
+      const int64_t first = unit % blocks * block, left = rows.length - first;
+      T* t = to + at.offsets[kTo] + first * rows.strides[kTo];
+      const T* f = from + at.offsets[kFrom] + first * rows.strides[kFrom];
+      for (int64_t c = 0; c < inner.length; ++c)
+        copy_row(t + c * inner.strides[kTo], f + c * inner.strides[kFrom], rows, left < block ? left : block);
+    }
+  });
+}
+
+// ---- transposition ------------------------------------------------------------------------------------------------
+// A tile is N vectors of N elements; log2(N) rounds of interleaving row i with row i + N/2 transpose it. 4- and 8-byte
+// elements fill a cache line with a tile's row at full width, so nothing is read or written twice.
+template <class T>
+constexpr int kTransposeTile = kVectorBytes / static_cast<int>(sizeof(T)) < 16 ? kVectorBytes / static_cast<int>(sizeof(T)) : 16;
+template <class T, int N> struct TransposeRow { typedef T type __attribute__((vector_size(N * sizeof(T)))); };
+
+template <class T, size_t... I>
+static inline __attribute__((always_inline)) void transpose_tile(T* to, int64_t to_stride, const T* from,
+                                                                 int64_t from_stride, std::index_sequence<I...>) {
+  constexpr size_t N = sizeof...(I);
+  using Row = typename TransposeRow<T, N>::type;
+  const Row low = {static_cast<T>(I / 2 + I % 2 * N)...};
+  const Row high = {static_cast<T>(N / 2 + I / 2 + I % 2 * N)...};
+  Row rows[N], next[N];
+  ((void)memcpy(&rows[I], from + I * from_stride, sizeof(Row)), ...);
+#pragma GCC unroll 4
+  for (size_t width = 1; width < N; width *= 2) {
+#pragma GCC unroll 16
+    for (size_t i = 0; i < N / 2; ++i) {
+      next[2 * i] = __builtin_shuffle(rows[i], rows[i + N / 2], low);
+      next[2 * i + 1] = __builtin_shuffle(rows[i], rows[i + N / 2], high);
+    }
+#pragma GCC unroll 16
+    for (size_t i = 0; i < N; ++i) rows[i] = next[i];
+  }
+  ((void)memcpy(to + I * to_stride, &rows[I], sizeof(Row)), ...);
+}
+
+// to[i + j * row] = from[i * column + j] for i < ni, j < nj.
+template <class T>
+static void transpose_strip(T* to, int64_t row, int64_t ni, const T* from, int64_t column, int64_t nj) {
+  constexpr int64_t N = kTransposeTile<T>;
+  for (int64_t i = 0; i < ni; i += N) {
+    for (int64_t j = 0; j < nj; j += N) {
+      T* t = to + i + j * row;
+      const T* f = from + i * column + j;
+      if (ni - i >= N && nj - j >= N) {
+        transpose_tile(t, row, f, column, std::make_index_sequence<N>{});
+        continue;
+      }
+      const int64_t mi = ni - i < N ? ni - i : N, mj = nj - j < N ? nj - j : N;
+      for (int64_t b = 0; b < mj; ++b)
+        for (int64_t a = 0; a < mi; ++a) t[a + b * row] = f[a * column + b];
+    }
+  }
+}
+
+// The source runs along axis k, the target along the last one.
+template <class T> static void copy_transposed(T* to, const T* from, CopyNest nest, int k) {
+  const CopyAxis along = nest.pop(), across = nest.remove(k);
+  const int64_t strip = 256 / static_cast<int64_t>(sizeof(T));  // of the source's rows: four cache lines
+  const int64_t strips = (across.length + strip - 1) / strip;
+  const int64_t bytes = strip * along.length * static_cast<int64_t>(sizeof(T));
+  parallel_ranges(nest.size() * strips, bytes < kCopyGrain ? kCopyGrain / bytes : 1, [&](int64_t begin, int64_t end) {
+    for (int64_t unit = begin; unit < end; ++unit) {
+      const CopyCursor at(nest, nest.count, unit / strips);
+      const int64_t j = unit % strips * strip, left = across.length - j;
+      transpose_strip(to + at.offsets[kTo] + j * across.strides[kTo], across.strides[kTo], along.length,
+                      from + at.offsets[kFrom] + j, along.strides[kFrom], left < strip ? left : strip);
+    }
+  });
+}
+
+template <class T> static void copy_elements(T* to, const T* from, const CopyNest& nest) {
+  if (nest.count == 0) {
+    to[nest.start[kTo]] = from[nest.start[kFrom]];
+    return;
+  }
+  const CopyAxis& along = nest.innermost();
+  if (along.strides[kTo] == 1 && along.strides[kFrom] != 1 && along.strides[kFrom] != 0 && along.length >= 4) {
+    for (int k = nest.count - 2; k >= 0; --k) {
+      if (nest.axes[k].strides[kFrom] == 1 && nest.axes[k].length >= 4) return copy_transposed(to, from, nest, k);
+    }
+  }
+  if (along.length < 8 && nest.count >= 2 && nest.axes[nest.count - 2].length > 4 * along.length)
+    return copy_narrow(to, from, nest);
+  copy_rows(to, from, nest);
+}
+
+// target = source, broadcast; both of one dtype.
+static inline void copy_array(const Array& target, const Array& source) {
+  if (target.size() == 0) return;
+  const CopyNest nest = plan_copy(target, source);
+  with_bits(target.dtype, [&]<class T>() { copy_elements(target.as<T>(), source.as<const T>(), nest); });
+}
+
+// `x` as a contiguous array in memory of its own.
+static inline Array contiguous_at(void* data, const Array& x) {
+  Array dense = x;
+  dense.data = data;
+  int64_t stride = 1;
+  for (int d = x.ndim - 1; d >= 0; --d) {
+    dense.strides[d] = stride;
+    stride *= x.shape[d];
+  }
+  return dense;
+}
+
+// `source`, or a copy of it where it may overlap `target`: what an assignment such as `a[1:] = a[:-1]` must read before
+// it writes.
+struct Extent {
+  const char *low, *high;
+  explicit Extent(const Array& x) : low(x.as<const char>()), high(low) {
+    for (int d = 0; d < x.ndim; ++d)
+      (x.strides[d] < 0 ? low : high) += (x.shape[d] - 1) * x.strides[d] * item_size(x.dtype);
+    high += item_size(x.dtype);
+  }
+  bool meets(const Extent& other) const { return low < other.high && other.low < high; }
+};
+
+class Apart {
+ public:
+  Apart(const Array& source, const Array& target)
+      : array(source),
+        copied_(Extent(source).meets(Extent(target))),
+        copy_(copied_ ? source.size() * item_size(source.dtype) : 0) {
+    if (!copied_) return;
+    array = contiguous_at(copy_.get(), source);
+    copy_array(array, source);
+  }
+  Array array;
+
+ private:
+  bool copied_;
+  Scratch<char> copy_;
+};
+
+#endif  // DLCORE_COMMON_STRIDED_COPY

@@ -1,0 +1,94 @@
+"""Writes `_operations.pyi`: signatures and documentation of the operations as editors and type checkers read them.
+
+    python -m dlcore._stubs            # what `make stubs` runs, after a definition has changed; a test compares
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import textwrap
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+
+__all__ = ["main", "source"]
+
+operations: Any = importlib.import_module("dlcore._operations")  # what the stub that it has does not tell
+
+PATH = Path(__file__).with_name("_operations.pyi")
+HEAD = '''"""Written by `make stubs` from the definitions in dlcore/ops: not to be edited."""
+
+from collections.abc import Sequence
+from typing import Any, Literal, TypeAlias
+
+import numpy as np
+
+from dlcore._tensor import Tensor
+
+Operand: TypeAlias = Tensor | float | np.ndarray[Any, Any] | np.generic | list[Any] | tuple[Any, ...]
+"""What operations take: tensors, numbers, and what becomes a tensor: arrays and nested lists."""
+'''
+
+
+def _parameters(function: Callable[..., Any]) -> list[inspect.Parameter]:
+    found = list(inspect.signature(function).parameters.values())
+    if hasattr(function, "op"):
+        return found
+    return [p.replace(annotation=_hint(p)) for p in found]
+
+
+def _hint(parameter: inspect.Parameter) -> str:
+    """Of a function in Python, where operands are `Any`."""
+    if parameter.annotation not in ("Any", "Sequence[Any]"):
+        return str(parameter.annotation)
+    hint = parameter.annotation.replace("Any", "Operand")
+    return f"{hint} | None" if parameter.default is None else hint
+
+
+def _text(parameters: list[inspect.Parameter]) -> str:
+    parts, keyword = [], False
+    for p in parameters:
+        if p.kind is inspect.Parameter.KEYWORD_ONLY and not keyword:
+            parts.append("*")
+            keyword = True
+        hint = "" if p.annotation is inspect.Parameter.empty else f": {p.annotation}"
+        default = "" if p.default is inspect.Parameter.empty else f" = {_default(p.default)}"
+        parts.append(f"{p.name}{hint}{default}")
+    return ", ".join(parts)
+
+
+def _default(value: Any) -> str:
+    return repr(value) if isinstance(value, bool | int | float | str | tuple | None) else "..."
+
+
+def _function(name: str, function: Any, method: bool) -> Iterator[str]:
+    parameters = _parameters(function)
+    if method:
+        parameters = [inspect.Parameter("self", parameters[0].kind), *parameters[1:]]
+    returns = function.op.returns if hasattr(function, "op") else "Tensor"
+    yield f"def {name}({_text(parameters)}) -> {returns}:"
+    text = inspect.getdoc(function) or ""
+    doc = text if not method else text.partition("\n")[0]
+    quoted = doc.replace("\\", "\\\\")
+    yield textwrap.indent(f'"""{quoted}"""' if "\n" not in quoted else f'"""{quoted}\n"""', "    ")
+
+
+def source() -> str:
+    """The stub's text."""
+    public = [(n, getattr(operations, n)) for n in sorted(operations.__all__) if n != "TensorMethods"]
+    blocks = ["\n".join(_function(name, function, False)) for name, function in public]
+    methods = [_function(name, function, True) for name, function in public if operations.is_method(function)]
+    body = "\n".join(textwrap.indent("\n".join(lines), "    ") for lines in methods)
+    doc = operations.TensorMethods.__doc__
+    return f'{HEAD}\n' + "\n\n".join(blocks) + f'\n\nclass TensorMethods:\n    """{doc}"""\n\n{body}\n'
+
+
+def main() -> None:
+    """Writes the file."""
+    PATH.write_text(source())
+
+
+if __name__ == "__main__":
+    main()

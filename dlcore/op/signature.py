@@ -1,0 +1,407 @@
+"""What a definition's `def` says: operands, attributes, and how each kind of attribute is checked and handed on.
+
+    def softmax(x: Spec, axis: Axis = -1) -> Spec: ...
+
+A parameter annotated `Spec` (or not at all) is an operand, `Spec | None` an optional one, `list[Spec]` a group of any
+length. All others are attributes, and the annotation is their kind: int, float, bool, `Axis`, `Axes`, `Shape`, `Dtype`,
+`OutputMask`, or a choice, `Literal["none", "tanh"]`. A kind converts what callers give, in one place, so that every
+function of the operation sees the same form (an axis counted from the front); it raises an error that names operation
+and attribute; and it says what kernels are told. Values of other annotations are taken as they are.
+"""
+
+from __future__ import annotations
+
+import operator
+import types
+import typing
+from collections.abc import Callable, Mapping, Sequence
+from typing import Annotated, Any, NamedTuple
+
+import numpy as np
+
+from dlcore.dtypes import DType, as_dtype
+from dlcore.errors import ShapeError
+
+__all__ = [
+    "REQUIRED", "Attribute", "Axes", "Axis", "AxisOf", "Choice", "Domain", "Dtype", "Kind", "Operand", "OutputMask",
+    "Shape", "Signature", "Spec", "accepted", "named",
+]  # fmt: skip
+
+
+class _Required:
+    """The default of an attribute that has none."""
+
+    def __repr__(self) -> str:
+        return "REQUIRED"
+
+
+REQUIRED: Any = _Required()
+
+
+class Spec(NamedTuple):
+    """What a shape rule sees of an operand and says of an output: shape and dtype.
+
+    ``weak`` marks a Python number. ``strides`` (in elements) are given to operations with a ``view`` only.
+    """
+
+    shape: tuple[int, ...]
+    dtype: DType
+    weak: bool = False
+    strides: tuple[int, ...] = ()
+
+
+class Domain(NamedTuple):
+    """The values an operand is meant for, `Annotated[Spec, Domain(0, 1)]`: samples and timed operands come from there.
+
+    ``low``, ``high``: an interval (default: all numbers, drawn as standard normal). ``gap``: numbers at least this far
+    from 0, of either sign. ``strict``: other values make no sense (an output of softmax above 1), so that none is
+    tested, not even by the fuzzer.
+    """
+
+    low: float | None = None
+    high: float | None = None
+    gap: float = 0.0
+    strict: bool = False
+
+    def draw(self, rng: Any, shape: tuple[int, ...]) -> Any:
+        """Random numbers in float64."""
+        if self.gap:
+            return np.copysign(rng.uniform(self.gap, 2.0, shape), rng.standard_normal(shape))
+        if self.low is None or self.high is None:
+            return np.asarray(rng.standard_normal(shape))
+        return np.asarray(rng.uniform(self.low, self.high, shape))
+
+
+class Operand(NamedTuple):
+    """A parameter that is a tensor, or a group of them."""
+
+    name: str
+    optional: bool = False
+    group: bool = False
+    domain: Domain = Domain()
+
+
+# ---- kinds of attributes ------------------------------------------------------------------------------------------
+
+
+class Kind:
+    """A kind of attribute that is taken as it is; the base of the others."""
+
+    hint = "Any"
+    """The type that callers may pass, in a signature for editors."""
+
+    def convert(self, value: Any, where: str, given: Mapping[str, Any]) -> Any:
+        """``value`` as the operation's functions see it. ``where``: "softmax: axis", for errors; ``given``: operands
+        and the attributes before this one, by name."""
+        return value
+
+    def to_kernel(self, value: Any) -> tuple[int | float, ...]:
+        """What kernels are told."""
+        return ()
+
+
+class Int(Kind):
+    """A whole number."""
+
+    hint = "int"
+
+    def convert(self, value: Any, where: str, given: Mapping[str, Any]) -> Any:
+        try:
+            return operator.index(value)
+        except TypeError:
+            raise TypeError(f"{where} {value!r} is not an integer") from None
+
+    def to_kernel(self, value: Any) -> tuple[int | float, ...]:
+        return (value,)
+
+
+class Float(Kind):
+    """A number."""
+
+    hint = "float"
+
+    def convert(self, value: Any, where: str, given: Mapping[str, Any]) -> Any:
+        try:
+            if isinstance(value, str):
+                raise TypeError
+            return float(value)
+        except TypeError:
+            raise TypeError(f"{where} {value!r} is not a number") from None
+
+    def to_kernel(self, value: Any) -> tuple[int | float, ...]:
+        return (value,)
+
+
+class Bool(Kind):
+    """True or False; 0 and 1 will do."""
+
+    hint = "bool"
+
+    def convert(self, value: Any, where: str, given: Mapping[str, Any]) -> Any:
+        if isinstance(value, bool | np.bool_) or (isinstance(value, int) and value in (0, 1)):
+            return bool(value)
+        raise TypeError(f"{where} {value!r} is neither True nor False")
+
+    def to_kernel(self, value: Any) -> tuple[int | float, ...]:
+        return (int(value),)
+
+
+class Choice(Kind):
+    """One of a few values. Kernels are told its position."""
+
+    def __init__(self, *values: Any):
+        self.values = values
+
+    @property
+    def hint(self) -> str:  # type: ignore[override]
+        return f"Literal[{', '.join(map(repr, self.values))}]"
+
+    def convert(self, value: Any, where: str, given: Mapping[str, Any]) -> Any:
+        if not any(value is v or (type(value) is type(v) and value == v) for v in self.values):
+            raise ValueError(f"{where} {value!r} is not one of {', '.join(map(repr, self.values))}")
+        return value
+
+    def to_kernel(self, value: Any) -> tuple[int | float, ...]:
+        return (self.values.index(value),)
+
+
+class AxisOf(Kind):
+    """An axis of the operand or shape called ``name`` (default: of the first operand), counted from the front.
+
+    ``more``: axes that there may be beside its own.
+    """
+
+    hint = "int"
+
+    def __init__(self, name: str = "", more: int = 0):
+        self.name, self.more = name, more
+
+    def shape(self, given: Mapping[str, Any], where: str) -> tuple[int, ...]:
+        """The shape that the axis belongs to."""
+        name = self.name or next(n for n, v in given.items() if v is not None)
+        of = given[name]
+        if isinstance(of, list):
+            if not of:
+                raise ShapeError(f"{where.partition(':')[0]}: no {name} are given")
+            of = of[0]
+        found = of.shape if isinstance(of, Spec) else tuple(of)
+        return (*found, *[1] * self.more)
+
+    def convert(self, value: Any, where: str, given: Mapping[str, Any]) -> Any:
+        try:
+            axis = operator.index(value)
+        except TypeError:
+            raise TypeError(f"{where} {value!r} is not an integer") from None
+        shape = self.shape(given, where)
+        if not -len(shape) <= axis < len(shape):
+            raise IndexError(f"{where} {axis} is out of range for shape {shape}")
+        return axis % len(shape)
+
+    def to_kernel(self, value: Any) -> tuple[int | float, ...]:
+        return (value,)
+
+
+class AxesOf(AxisOf):
+    """One axis, several or (None) all, as a sorted tuple. Kernels are told a mask: bit d is set for axis d."""
+
+    hint = "int | Sequence[int] | None"
+
+    def convert(self, value: Any, where: str, given: Mapping[str, Any]) -> Any:
+        if value is None:
+            return tuple(range(len(self.shape(given, where))))
+        several = value if isinstance(value, Sequence | np.ndarray) else (value,)
+        axes = tuple(sorted(super(AxesOf, self).convert(axis, where, given) for axis in several))
+        if len(set(axes)) != len(axes):
+            operation = where.partition(":")[0]
+            raise ShapeError(f"{operation}: an axis is given twice: {tuple(value)} for shape {self.shape(given, where)}")
+        return axes
+
+    def to_kernel(self, value: Any) -> tuple[int | float, ...]:
+        return (sum(1 << axis for axis in value),)
+
+
+class Lengths(Kind):
+    """A shape: lengths, or one length alone. Kernels see it in the arrays' shapes."""
+
+    hint = "int | Sequence[int]"
+
+    def convert(self, value: Any, where: str, given: Mapping[str, Any]) -> Any:
+        several = value if isinstance(value, Sequence | np.ndarray) and not isinstance(value, str) else (value,)
+        try:
+            return tuple(operator.index(n) for n in several)
+        except TypeError:
+            raise TypeError(f"{where} {value!r} is not a sequence of integers") from None
+
+
+class DtypeKind(Kind):
+    """A dtype, by any of its names. Kernels see it in the arrays."""
+
+    hint = "Any"
+
+    def convert(self, value: Any, where: str, given: Mapping[str, Any]) -> Any:
+        return as_dtype(value)
+
+
+class Mask(Kind):
+    """Which outputs are wanted, one bool for each; the others are None and not computed."""
+
+    hint = "Sequence[bool]"
+
+    def convert(self, value: Any, where: str, given: Mapping[str, Any]) -> Any:
+        return tuple(bool(v) for v in value)
+
+
+class Optional(Kind):
+    """A kind that may be None, of which kernels are told nothing."""
+
+    def __init__(self, kind: Kind):
+        self.kind = kind
+
+    @property
+    def hint(self) -> str:  # type: ignore[override]
+        return f"{self.kind.hint} | None"
+
+    def convert(self, value: Any, where: str, given: Mapping[str, Any]) -> Any:
+        return None if value is None else self.kind.convert(value, where, given)
+
+    def to_kernel(self, value: Any) -> tuple[int | float, ...]:
+        return () if value is None else self.kind.to_kernel(value)
+
+
+Axis = Annotated[int, AxisOf()]
+Axes = Annotated[Any, AxesOf()]
+Shape = Annotated[tuple[int, ...], Lengths()]
+Dtype = Annotated[DType, DtypeKind()]
+OutputMask = Annotated[tuple[bool, ...], Mask()]
+
+_KINDS: dict[Any, Kind] = {int: Int(), float: Float(), bool: Bool()}
+_PLAIN = Kind()
+
+
+class Attribute(NamedTuple):
+    """A parameter that is no tensor."""
+
+    name: str
+    kind: Kind
+    default: Any = REQUIRED
+
+
+def _kind(annotation: Any) -> Kind:
+    metadata = getattr(annotation, "__metadata__", ())
+    for kind in metadata:
+        if isinstance(kind, Kind):
+            return kind
+    if annotation in _KINDS:
+        return _KINDS[annotation]
+    origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
+    if origin is typing.Literal:
+        return Choice(*arguments)
+    if origin in (typing.Union, types.UnionType) and type(None) in arguments and len(arguments) == 2:
+        return Optional(_kind(next(a for a in arguments if a is not type(None))))
+    return _PLAIN
+
+
+def _operand(name: str, annotation: Any) -> Operand | None:
+    """The operand that an annotation stands for; None for an attribute's."""
+    if annotation is Spec or annotation is None:
+        return Operand(name)
+    for domain in getattr(annotation, "__metadata__", ()):
+        if isinstance(domain, Domain):
+            inner = _operand(name, typing.get_args(annotation)[0])
+            return inner and inner._replace(domain=domain)
+    arguments = typing.get_args(annotation)
+    if typing.get_origin(annotation) is list and arguments == (Spec,):
+        return Operand(name, group=True)
+    if typing.get_origin(annotation) in (typing.Union, types.UnionType) and type(None) in arguments:
+        inner = _operand(name, next(a for a in arguments if a is not type(None)))
+        return inner and inner._replace(optional=True)
+    return None
+
+
+class Signature:
+    """Operands and attributes of an operation, from the `def` of its shape rule."""
+
+    def __init__(self, rule: Callable[..., Any]):
+        code, hints, space = rule.__code__, rule.__annotations__, rule.__globals__  # type: ignore[attr-defined]
+        names = code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
+        defaults = rule.__defaults__ or ()  # type: ignore[attr-defined]
+        given = dict(zip(names[code.co_argcount - len(defaults) : code.co_argcount], defaults, strict=True))
+        given |= rule.__kwdefaults__ or {}  # type: ignore[attr-defined]
+        operands: list[Operand] = []
+        attributes: list[Attribute] = []
+        for name in names:
+            hint = hints.get(name)
+            hint = eval(hint, space) if isinstance(hint, str) else hint
+            if hint is None and given.get(name) is not None:
+                hint = type(given[name])
+            operand = _operand(name, hint)
+            if operand is None:
+                attributes.append(Attribute(name, _kind(hint), given.get(name, REQUIRED)))
+            else:
+                operands.append(operand)
+        self.operands, self.attributes = tuple(operands), tuple(attributes)
+        self.operand_names = tuple(o.name for o in operands)
+        self.attribute_names = tuple(a.name for a in attributes)
+        self.names = (*self.operand_names, *self.attribute_names)
+        self.groups = any(o.group for o in operands)
+        if len(names) != len(set(self.names)):
+            raise TypeError(f"{rule.__qualname__}: operands come before attributes")
+
+    @property
+    def parameters(self) -> list[tuple[str, Any, str]]:
+        """(name, default, type that callers may pass) of each."""
+        operands = [
+            (o.name, None if o.optional else REQUIRED,
+             "Sequence[Operand]" if o.group else "Operand | None" if o.optional else "Operand")
+            for o in self.operands
+        ]  # fmt: skip
+        return [*operands, *((a.name, a.default, a.kind.hint) for a in self.attributes)]
+
+    def is_group(self, name: str) -> bool:
+        """Whether the operand called so is a group."""
+        return any(o.name == name and o.group for o in self.operands)
+
+    def positions(self, lengths: Sequence[int] = ()) -> dict[str, range]:
+        """Where each operand's tensors stand among all of them, for groups of these lengths."""
+        left, found, at = iter(lengths), {}, 0
+        for operand in self.operands:
+            count = next(left) if operand.group else 1
+            found[operand.name] = range(at, at + count)
+            at += count
+        return found
+
+    @property
+    def defaults(self) -> tuple[Any, ...]:
+        """One for each attribute; `REQUIRED` for none."""
+        return tuple(a.default for a in self.attributes)
+
+    def bind(self, name: str, attrs: Sequence[Any], operands: Mapping[str, Any]) -> tuple[Any, ...]:
+        """All attributes converted, those not given by their defaults; raises what their kinds raise."""
+        known: dict[str, Any] = dict(operands)
+        for k, attribute in enumerate(self.attributes):
+            value = attrs[k] if k < len(attrs) else attribute.default
+            if value is REQUIRED:
+                raise TypeError(f"{name}: missing argument {attribute.name!r}")
+            known[attribute.name] = attribute.kind.convert(value, f"{name}: {attribute.name}", known)
+        return tuple(known[a] for a in self.attribute_names)
+
+
+# ---- functions that name what they need ---------------------------------------------------------------------------
+
+
+def accepted(function: Callable[..., Any]) -> tuple[str, ...] | None:
+    """The names of a function's parameters; None where it takes all there is by position (ufuncs, ``*args``)."""
+    inner = getattr(function, "__func__", function)
+    code = getattr(inner, "__code__", None)
+    if code is None or code.co_flags & 0x04:  # *args
+        return None
+    names: tuple[str, ...] = code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
+    return names[1:] if inner is not function else names
+
+
+def named(function: Callable[..., Any], values: Mapping[str, Any]) -> Any:
+    """``function`` called with those of ``values`` that its parameters name; with all where it names none."""
+    names = accepted(function)
+    if names is None:
+        return function(*values.values())
+    return function(*(values[name] for name in names))

@@ -1,0 +1,29 @@
+"""What definitions share that restrict the fuzzer's operands to values for which their bounds hold."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+__all__ = ["limited", "without_subnormal_probabilities", "without_tiny"]
+
+
+def limited(x: Any, limit: float) -> Any:
+    """Finite values no larger than ``limit``."""
+    return np.where(np.isfinite(x), np.clip(x, -limit, limit), x)
+
+
+def without_tiny(x: Any, largest: float) -> Any:
+    """Numbers whose products with each other are no subnormal ones: each of those is rounded to a multiple of the
+    smallest number, and the bound of a sum allows one."""
+    return np.where(np.abs(x) < (1e-18 if largest < 1e300 else 1e-150), 0.0, x)
+
+
+def without_subnormal_probabilities(x: Any, axis: int, largest: float) -> Any:
+    """Logits of which no probability is a subnormal number: csrc/common/math.inl says that its exponential gives 0."""
+    if not x.size or not -x.ndim <= axis < x.ndim:
+        return x
+    below = np.max(x, axis=axis, keepdims=True) - x
+    low, high = (80.0, 120.0) if largest < 1e300 else (690.0, 800.0)
+    return np.where((below > low) & (below < high), x + below - low / 2, x)
