@@ -230,7 +230,7 @@ def test_shapes_and_layouts(operands):
         out = dl.gelu(layer(x))
         (out.sum() if operands == "expanded gradient" else (out * out).sum()).backward()
 
-    captured = replayed(function, x, parameters=[p for p in layer.parameters()])
+    captured = replayed(function, x, parameters=list(layer.parameters()))
     assert "linear+gelu" in operations(captured)
 
 
