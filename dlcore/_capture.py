@@ -20,8 +20,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from dlcore import _C
+from dlcore._commands import work
 from dlcore._dependencies import Dependencies
-from dlcore._explain import Explanation, MemoryPlan, work
+from dlcore._explain import Explanation, MemoryPlan
+from dlcore._fusion import fuse
 from dlcore._reasons import Failure, FailureKind, Reason, ReasonKind
 from dlcore._recordable import CAPTURED_METHODS
 from dlcore._tensor import Tensor, tensor
@@ -176,6 +178,8 @@ class Captured:
             self._fail(failure)
             return answer
         self._attempts = 0
+        fuse(recording)
+        recording.lay_out(True)
         mode = _C.is_grad_enabled()
         entry = _Entry(recording, structure, _specs(tensors), _rebuilder(template), dependencies, mode)
         if compare is not None:
@@ -297,6 +301,8 @@ class Captured:
         failure = _failure(found)
         if failure is not None and failure.kind is not FailureKind.KEEPS_TENSOR:
             raise CaptureError(failure.message(_name(self.function)))
+        fuse(recording)
+        recording.lay_out(False)
         return recording
 
     def __reduce__(self) -> Any:  # a copy records for itself

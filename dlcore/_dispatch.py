@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from dlcore.backends import Bound
     from dlcore.kernels.launch import Program, View
 
-__all__ = ["Plan", "copy_plan", "plan", "planner"]
+__all__ = ["Plan", "bind", "copy_plan", "plan", "planner"]
 
 NATIVE, FOREIGN, VIEW, COMPOSITE = range(4)  # enum class PlanKind in csrc/core/plan.h
 
@@ -85,7 +85,7 @@ def plan(
         return Plan((NATIVE, *head), kernel, outputs=outputs, **common)
     inputs = [_view(t, s, c) for t, s, c in zip(operands, specs, casts, strict=True)]
     fresh = [_fresh(o) if o is not None and (tracked or k < n_outputs) else None for k, o in enumerate(outputs)]
-    bound = _bind(op.name, device, kernel, inputs, fresh, attrs, common["params"])
+    bound = bind(op.name, device, kernel, inputs, fresh, attrs, common["params"])
     outputs = [*outputs, *(Spec((n,), uint8) for n in bound.temps)]
     head = (*head[:3], len(bound.temps))
     return Plan((NATIVE, *head), bound.target, outputs=outputs, copies=bound.copies, **common)
@@ -132,7 +132,7 @@ def planner(name: str) -> Callable[..., Program]:
     return found
 
 
-def _bind(
+def bind(
     row: str,
     device: Device,
     kernel: str,
@@ -174,7 +174,7 @@ def copy_plan(source: Any, target: Any) -> Plan:
     kernel = op.kernel(place.type, {"x": specs[0]})
     assert isinstance(kernel, str)
     views = [_view(t, s, -1) for t, s in zip((source, target), specs, strict=True)]
-    bound = _bind(op.name, place, kernel, views[:1], views[1:])
+    bound = bind(op.name, place, kernel, views[:1], views[1:])
     if bound.temps or bound.copies:
         raise RuntimeError("contiguous: its planner may want neither workspaces nor copies")
     return Plan((NATIVE, 0, 0, place.code, 0), bound.target)

@@ -2,39 +2,19 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from dlcore import _C
+from dlcore._commands import Array, Command, commands
+from dlcore._fusion import obstacles
 from dlcore._memory import readable
-from dlcore.op import Op, Spec
 
 __all__ = ["Explanation", "Launch", "MemoryPlan", "Region"]
 
 _POINTWISE = ("elementwise", "activation")  # kernel families that read and write each element once
 _COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442", "#999999")  # Okabe & Ito 2008
-
-
-class Array(NamedTuple):
-    """An array that a launch reads or writes; where ``region`` is -1, a number."""
-
-    dtype: Any
-    shape: tuple[int, ...]
-    strides: tuple[int, ...]
-    region: int
-    offset: int
-    value: int
-
-    @property
-    def bytes(self) -> int:
-        """The size of all elements."""
-        return math.prod(self.shape) * int(self.dtype.itemsize)
-
-    def __str__(self) -> str:
-        short = self.dtype.name.replace("float", "f").replace("uint", "u").replace("int", "i")
-        return "number" if self.region < 0 else f"{short}[{','.join(map(str, self.shape))}]"
 
 
 class Launch(NamedTuple):
@@ -57,7 +37,7 @@ class Launch(NamedTuple):
     fused: str
     """The operations that this launch does together ("linear + bias + relu"), or ""."""
     unfused: str
-    """Why it is not one launch with an earlier pointwise one, whose result it reads, or ""."""
+    """Why it is not one launch with an earlier one, whose result it reads, or ""."""
 
     @property
     def family(self) -> str:
@@ -94,57 +74,29 @@ class Region(NamedTuple):
     """Dtype and shape of the first array that covers all of it: "f32[128,256]"."""
 
 
-def _regions(recording: _C.Recording) -> list[Region]:
-    lines, commands = recording.lines, recording.commands
+def _regions(recording: _C.Recording, launches: Sequence[Command]) -> list[Region]:
+    lines = recording.lines
     whole: dict[int, str] = {}
-    for _, _, _, _, _, inputs, outputs, _ in commands:
-        for a in (Array(*a) for a in (*inputs, *outputs) if a is not None):
-            if a.region >= 0 and a.bytes == recording.regions[a.region][1]:
+    for launch in launches:
+        for a in (*launch.inputs, *launch.outputs):
+            if a is not None and a.region >= 0 and a.bytes == recording.regions[a.region][1]:
                 whole.setdefault(a.region, str(a))
     found = []
     for k, (kind, size, first, last, written, offset, line, _) in enumerate(recording.regions):
-        at = line if line >= 0 else commands[first][4] if first >= 0 else -1
+        at = line if line >= 0 else launches[first].line if first >= 0 else -1
         code = lines[at] if at >= 0 else ""
         found.append(Region(kind, size, first, last, bool(written), offset, code, whole.get(k, "")))
     return found
 
 
-def _cost(
-    op: Op | None,
-    attrs: tuple[Any, ...],
-    lengths: tuple[int, ...],
-    inputs: Sequence[Array | None],
-    outputs: Sequence[Array | None],
-) -> tuple[float, float]:
-    """(FLOPs, bytes that must move): what the operation says and the extras written, or the sizes of the arrays."""
-    work = None
-    if op is not None:
-        specs = [None if a is None else Spec(a.shape, a.dtype, a.region < 0) for a in inputs]
-        work = op.work(op.values(specs, attrs, lengths))
-    if op is None or work is None:
-        return 0.0, float(sum(a.bytes for a in (*inputs, *outputs) if a is not None and a.region >= 0))
-    extras = sum(a.bytes for a in outputs[len(op.output_names) :] if a is not None)
-    return work[0], work[1] + extras
-
-
-def work(recording: _C.Recording) -> tuple[float, float]:
-    """The FLOPs of a replay, and the bytes that its launches move."""
-    flops = moves = 0.0
-    for _, op, attrs, lengths, _, inputs, outputs, _ in recording.commands:
-        read, written = ([None if a is None else Array(*a) for a in arrays] for arrays in (inputs, outputs))
-        own = _cost(op, attrs or (), lengths or (), read, written)
-        flops, moves = flops + own[0], moves + own[1]
-    return flops, moves
-
-
-def _fused(op: Op | None, attrs: tuple[Any, ...], inputs: tuple[Array | None, ...]) -> str:
+def _fused(launch: Command) -> str:
     """The operations that a launch does together, by its operands and attributes; "" where it does one alone."""
+    op = launch.op
     if op is None:
         return ""
-    given = dict(zip(op.attribute_names, attrs, strict=False))
-    activation = given.get("activation")
+    activation = dict(zip(op.attribute_names, launch.attrs, strict=False)).get("activation")
     bias = not op.signature.groups and any(
-        n == "bias" and a is not None for n, a in zip(op.input_names, inputs, strict=False)
+        n == "bias" and a is not None for n, a in zip(op.input_names, launch.inputs, strict=False)
     )
     parts = [op.name, *(["bias"] if bias else []), *([activation] if isinstance(activation, str) else [])]
     return " + ".join(parts) if len(parts) > 1 else ""
@@ -158,25 +110,25 @@ class Explanation:
     """
 
     def __init__(self, recording: _C.Recording, repeats: int = 20):
-        self._regions = _regions(recording)
+        launches, lines = list(commands(recording)), recording.lines
+        self._regions = _regions(recording, launches)
+        self._obstacles = obstacles(recording)
         self.arena_bytes, self.unplanned_bytes = recording.arena_bytes, recording.unplanned_bytes
         seconds = recording.profile(repeats)
         self.seconds = sum(seconds)
-        lines = recording.lines
         self.rows: list[Launch] = []
-        for k, (kernel, op, attrs, lengths, line, inputs, outputs, _) in enumerate(recording.commands):
-            read, made = (tuple(None if a is None else Array(*a) for a in arrays) for arrays in (inputs, outputs))
-            flops, moves = _cost(op, attrs or (), lengths or (), read, made)
-            name = "copy" if op is None else op.name
+        for k, launch in enumerate(launches):
+            flops, moves = launch.work
             share = seconds[k] / self.seconds if self.seconds else 0.0
-            fused = _fused(op, attrs or (), read)
-            self.rows.append(
-                Launch(k, name, kernel, read, made, moves, flops, seconds[k], share, lines[line], fused, "")
-            )
+            arrays, place = (launch.inputs, launch.outputs), lines[launch.line]
+            times = (moves, flops, seconds[k], share)
+            self.rows.append(Launch(k, launch.name, launch.kernel, *arrays, *times, place, _fused(launch), ""))
         self.rows = [launch._replace(unfused=self._unfused(launch)) for launch in self.rows]
 
     def _unfused(self, launch: Launch) -> str:
-        """Why a pointwise launch is not one with the pointwise launch whose result it reads."""
+        """Why a launch is not one with the launch whose result it reads, where such launches can be one."""
+        if launch.number in self._obstacles:
+            return self._obstacles[launch.number]
         if launch.family not in _POINTWISE:
             return ""
         for a in launch.inputs:
@@ -313,19 +265,18 @@ class MemoryPlan:
     """
 
     def __init__(self, recording: _C.Recording):
-        regions = _regions(recording)
-        commands = recording.commands
+        launches = list(commands(recording))
+        regions = _regions(recording, launches)
         self.arena_bytes, self.unplanned_bytes = recording.arena_bytes, recording.unplanned_bytes
         self.outside_bytes = sum(r.bytes for r in regions if r.kind in ("outside", "input"))
         self.result_bytes = sum(r.bytes for r in regions if r.kind == "result")
         self.total = self.outside_bytes + self.result_bytes + self.arena_bytes
-        used = _in_use(regions, len(commands))
+        used = _in_use(regions, len(launches))
         at = max(range(len(used)), key=used.__getitem__, default=0)
         self.peak = self.outside_bytes + self.result_bytes + max(used, default=0)
         self.at = ""
-        if commands:
-            _, op, _, _, line, *_ = commands[at]
-            self.at = f"{'copy' if op is None else op.name} ({_short(recording.lines[line])})"
+        if launches:
+            self.at = f"{launches[at].name} ({_short(recording.lines[launches[at].line])})"
         alive = [r for r in regions if r.kind != "inside" or 0 <= r.first <= at <= r.last]
         self.rows = sorted(alive, key=lambda r: -r.bytes)
 

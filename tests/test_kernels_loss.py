@@ -6,12 +6,12 @@ from interpreted import at_odd_address, check, planned, run
 
 from dlcore import testing
 from dlcore.dtypes import bfloat16, float16, float32, float64
+from dlcore.kernels.common.lines import Tile
 from dlcore.kernels.launch import BAD_LABEL
 from dlcore.kernels.loss import total
 from dlcore.kernels.loss.cross_entropy import cross_entropy
 from dlcore.kernels.loss.mse import mse_loss
 from dlcore.kernels.loss.scale import scale
-from dlcore.kernels.softmax.lines import Tile
 from dlcore.op import REGISTRY
 
 pytest.importorskip("triton")

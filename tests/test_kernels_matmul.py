@@ -133,7 +133,7 @@ def test_finishing_in_parts_changes_nothing(tile, monkeypatch):
         made = tile._replace(n=wide, warps=1)
         outputs = [np.full((20, 128), np.nan, np.float32) for _ in range(2)]
         monkeypatch.setattr(plan, "choose", lambda work, arch, made=made: made)
-        _, program = called(plan.linear, (x, weight, bias), outputs, ("gelu",), (4,))
+        _, program = called(plan.linear, (x, weight, bias), outputs, ("gelu",))
         parts.append(program.launches[0].args["PARTS"])
         results.append(b"".join(o.tobytes() for o in outputs))
     assert parts == [1, 2] and results[0] == results[1]
@@ -150,13 +150,12 @@ def test_linear_has_the_bits_of_its_parts(dtype, activation):
     def empty():
         return np.full((33, 40), np.nan, dtype)
 
-    code = plan.ACTIVATIONS.index(activation)
     pre = empty() if activation == "gelu" else None
-    (fused, pre), _ = called(plan.linear, (x, weight, bias), [empty(), pre], (activation,), (code,))
+    (fused, pre), _ = called(plan.linear, (x, weight, bias), [empty(), pre], (activation,))
     (out,), _ = called(plan.matmul, (x, weight.T), [empty()])
     (out,), _ = called(elementwise.add, (out, bias), [empty()])
     assert pre is None or pre.tobytes() == out.tobytes()
-    (out,), _ = called(getattr(activations, {"gelu": "gelu_erf"}.get(activation, activation)), (out,), [empty()])
+    (out,), _ = called(getattr(activations, activation), (out,), [empty()])
     assert fused.tobytes() == out.tobytes()
 
 
@@ -207,12 +206,29 @@ def test_gradients_of_linear_in_one_launch_and_in_several(activation, needs, mon
             outputs = [
                 np.full(s, np.nan, dtype) if w else None for s, w in zip(((r, k), (n, k), (n,)), needs, strict=True)
             ]
-            code = plan.ACTIVATIONS.index(activation)
-            _, program = called(linear_backward, operands, outputs, attrs, (code,))
+            _, program = called(linear_backward, operands, outputs, attrs)
             assert (kernels_of(program) == ["small_kernel"]) == small
             for place, (got, w) in enumerate(zip((o for o in outputs if o is not None), want, strict=True)):
                 scale = testing.magnitude(op, operands, attrs, place, len(want))
                 assert (np.abs(got.astype(np.float64) - w) <= 8 * EPS[dtype] * scale).all()
+
+
+@pytest.mark.parametrize("dtype", [np.dtype(np.float32), BF16], ids=str)
+@pytest.mark.parametrize("small", [True, False])
+def test_gradients_of_linear_have_the_bits_of_their_parts(dtype, small, monkeypatch):
+    from dlcore.kernels.activation import rows as activations
+
+    monkeypatch.setattr("dlcore.kernels.matmul.linear_backward.SMALL_ROWS", 1024 if small else 0)
+    r, n, k = 150, 24, 40
+    dout, x, weight, saved = (draw(*s, dtype=dtype) for s in ((r, n), (r, k), (n, k), (r, n)))
+
+    def empty():
+        return [np.full(s, np.nan, dtype) for s in ((r, k), (n, k), (n,))]
+
+    fused, _ = called(linear_backward, (dout, x, weight, saved), empty(), ("tanh", (True,) * 3))
+    (dpre,), _ = called(activations.tanh_backward, (dout, saved), [np.empty_like(dout)])
+    apart, _ = called(linear_backward, (dpre, x, weight, None), empty(), (None, (True,) * 3))
+    assert [a.tobytes() for a in fused] == [a.tobytes() for a in apart]
 
 
 # ---- precision of float32 -----------------------------------------------------------------------------------------
@@ -293,7 +309,7 @@ def test_compiled_products(arch, instruction, moved):
     from dlcore.kernels.compile import compile_program
 
     x, weight, out = contiguous(2048, 1024), contiguous(2048, 1024), contiguous(2048, 2048)
-    call = Call((x, weight, contiguous(2048)), (out, None), ("relu",), (1,), ARCHES[arch])
+    call = Call((x, weight, contiguous(2048)), (out, None), ("relu",), (), ARCHES[arch])
     (made,) = compile_program(plan.linear(call), call)
     assert made.problems == () and made.instructions[instruction] and made.instructions[moved]
     assert bool(made.instructions.get("setmaxnreg")) == (arch == "sm_90")

@@ -5,8 +5,8 @@ import pytest
 from interpreted import at_odd_address, check, planned, run
 
 from dlcore.dtypes import bfloat16, bool_, float16, float32, float64, int8, int64, uint8
+from dlcore.kernels.common import layout as layouts
 from dlcore.kernels.launch import View, contiguous_strides
-from dlcore.kernels.reduce import layout as layouts
 from dlcore.kernels.reduce import reduce as kernels
 from dlcore.op import REGISTRY
 

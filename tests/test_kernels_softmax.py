@@ -6,9 +6,9 @@ from interpreted import at_odd_address, check, planned, run
 
 from dlcore import testing
 from dlcore.dtypes import bfloat16, float16, float32, float64, int64
+from dlcore.kernels.common.lines import Tile, lines_of, tiles
 from dlcore.kernels.launch import ARCHES, View
 from dlcore.kernels.softmax import backward, softmax
-from dlcore.kernels.softmax.lines import Tile, lines_of, tiles
 from dlcore.op import REGISTRY
 
 pytest.importorskip("triton")

@@ -1,52 +1,29 @@
-// relu, sigmoid, tanh, gelu (by the error function or its tanh approximation) and their gradients.
-//
-// relu is bound by memory, the others by arithmetic (10 to 30 instructions an element). The scalar functions are those
-// of common/math.inl, which the epilogue of matmul uses too.
+// The kernels `activation:<name>` and `activation:<name>_backward` of every activation in common/activations.inl.
+#include "common/activations.inl"
 #include "common/pointwise.inl"
 
-struct Relu {
-  static constexpr int64_t kGrain = 1 << 16;
-  static constexpr bool kExact = true;
-  template <class T> T operator()(T x) const { return activate<Activation::relu>(x); }
+template <class A> struct Forward : A::Cost {
+  template <class T> __attribute__((always_inline)) T operator()(T x) const { return A::value(x); }
+  static vec<float> vector(vec<float> x) requires requires { A::vector(x); } { return A::vector(x); }
 };
-struct ReluBackward {
-  static constexpr int64_t kGrain = 1 << 16;
-  static constexpr bool kExact = true;
-  template <class T> T operator()(T dout, T saved) const { return activate_grad<Activation::relu>(saved, dout); }
-};
-template <Activation code> struct Forward {
-  static constexpr int64_t kGrain = 1 << 14;
-  template <class T> __attribute__((always_inline)) T operator()(T x) const { return activate<code>(x); }
-};
-struct Sigmoid : Forward<Activation::sigmoid> {
-#if DLCORE_ISA == 4
-  static vec<float> vector(vec<float> x) { return sigmoid_vector(x); }
-#endif
-};
-template <Activation code> struct Backward {
-  static constexpr int64_t kGrain = 1 << 14;
+template <class A> struct Backward : A::Cost {
   template <class T> __attribute__((always_inline)) T operator()(T dout, T saved) const {
-    return activate_grad<code>(saved, dout);
+    return A::gradient(dout, saved);
   }
 };
 
-template <class F> static void forward(const Args& a) {
-  with_float(a.in(0).dtype, [&]<class T>() { pointwise<F, T, T>(a.out(), a.in(0)); });
+template <class A> static void forward(const Args& a) {
+  with_float(a.in(0).dtype, [&]<class T>() { pointwise<Forward<A>, T, T>(a.out(), a.in(0)); });
 }
-// Operands: dout, then the output (relu, sigmoid, tanh) or the input (gelu).
-template <class F> static void backward(const Args& a) {
-  with_float(a.in(0).dtype, [&]<class T>() { pointwise<F, T, T, T>(a.out(), a.in(0), a.in(1)); });
+// Operands: dout, then what the gradient is a function of.
+template <class A> static void backward(const Args& a) {
+  with_float(a.in(0).dtype, [&]<class T>() { pointwise<Backward<A>, T, T, T>(a.out(), a.in(0), a.in(1)); });
 }
 
 static const Kernel kernels[] = {
-    {"activation:relu", forward<Relu>, 0},
-    {"activation:sigmoid", forward<Sigmoid>, 0},
-    {"activation:tanh", forward<Forward<Activation::tanh>>, 0},
-    {"activation:gelu_erf", forward<Forward<Activation::gelu>>, 0},
-    {"activation:gelu_tanh", forward<Forward<Activation::gelu_tanh>>, 0},
-    {"activation:relu_backward", backward<ReluBackward>, 0},
-    {"activation:sigmoid_backward", backward<Backward<Activation::sigmoid>>, 0},
-    {"activation:tanh_backward", backward<Backward<Activation::tanh>>, 0},
-    {"activation:gelu_erf_backward", backward<Backward<Activation::gelu>>, 0},
-    {"activation:gelu_tanh_backward", backward<Backward<Activation::gelu_tanh>>, 0},
+#define DLCORE_KERNELS(name)                                     \
+  {"activation:" #name, forward<activation::name>, 0},           \
+  {"activation:" #name "_backward", backward<activation::name>, 0},
+    DLCORE_ACTIVATIONS(DLCORE_KERNELS)
+#undef DLCORE_KERNELS
 };

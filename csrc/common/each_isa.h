@@ -18,7 +18,6 @@
 #include <type_traits>
 #include <utility>
 
-#include "core/activation_codes.h"
 #include "core/kernel.h"
 #include "core/memory.h"
 #include "core/threads.h"

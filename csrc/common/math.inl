@@ -23,7 +23,7 @@ template <> struct Real<float> {
   static constexpr float kLn2High = 0x1.63p-1f, kLn2Low = -0x1.bd0106p-13f;
   static constexpr float kOne = 10.0f;         // 1 - tanh(kOne) is far below half an ulp
   static constexpr float kTailErf = 13.2f;     // where exp(-x^2 / 2) leaves the normal range
-  static constexpr float kTailTanh = 10.01f;   // where exp(-v) of gelu_tanh_ does
+  static constexpr float kTailTanh = 10.01f;   // where exp(-v) of gelu_tanh does
 };
 template <> struct Real<double> {
   using Bits = uint64_t;
@@ -237,39 +237,6 @@ DLCORE_MATH T normal_tail(T a, T& exponential) {
                     -1.7046098391235698e-09, -2.401622613659818e-09);
 }
 
-// x times the probability that a standard normal is below x, as max(x, 0) - |x| tail(|x|): 6 ulp, in the negative tail
-// too, until it reaches the subnormal numbers: there 0.
-DLCORE_MATH T gelu_erf_(T x) {
-  const T a = abs_(x), positive = x <= T(0) ? T(0) : x;
-  T exponential;
-  const T tail = normal_tail(a, exponential);
-  return a > Real<T>::kTailErf ? positive : fma_(-a * exponential, tail, positive);
-}
-DLCORE_MATH T gelu_erf_grad_(T x) {
-  const T a = abs_(x);
-  T exponential;
-  const T tail = normal_tail(a, exponential);
-  const T slope = exponential * fma_(a, T(-0.3989422804014327), tail);  // the derivative at -a; 1 / sqrt(2 pi)
-  const T at = a > Real<T>::kTailErf ? T(0) : slope;
-  return x < T(0) ? at : T(1) - at;
-}
-
-// x / 2 (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3))) = max(x, 0) - |x| / (1 + exp(v)), v = 2 sqrt(2 / pi) (|x| +
-// 0.044715 |x|^3): 2 ulp for x > 0; in the negative tail (2 + 2 v) ulp, the error of v's rounding, and 0 below 1e-37.
-constexpr double kGeluSlope = 1.5957691216057308, kGeluCubic = kGeluSlope * 0.044715;  // 2 sqrt(2 / pi)
-DLCORE_MATH T gelu_tanh_(T x) {
-  const T a = abs_(x), positive = x <= T(0) ? T(0) : x;
-  const T e = exp_normal(-a * fma_(a * a, T(kGeluCubic), T(kGeluSlope)));
-  return a > Real<T>::kTailTanh ? positive : fma_(-a, e / (T(1) + e), positive);
-}
-DLCORE_MATH T gelu_tanh_grad_(T x) {
-  const T a = abs_(x), z = a * a;
-  const T e = exp_normal(-a * fma_(z, T(kGeluCubic), T(kGeluSlope))), q = T(1) / (T(1) + e), tail = e * q;
-  const T slope = fma_(-a * fma_(z, T(3 * kGeluCubic), T(kGeluSlope)), tail * q, tail);  // the derivative at -a
-  const T at = a > Real<T>::kTailTanh ? T(0) : slope;
-  return x < T(0) ? at : T(1) - at;
-}
-
 // ---- circle -------------------------------------------------------------------------------------------------------
 
 // sin(2 pi (x + quarter / 4)), |x| <= 2^20: 2 ulp of the larger of the result and 2^-24 (2^-53) near its zeros.
@@ -292,26 +259,5 @@ template <int quarter, class T> static inline __attribute__((always_inline)) T c
 }
 DLCORE_MATH T sin2pi_(T x) { return circle<0>(x); }
 DLCORE_MATH T cos2pi_(T x) { return circle<1>(x); }
-
-// ---- activations --------------------------------------------------------------------------------------------------
-
-template <Activation code, class T> static inline __attribute__((always_inline)) T activate(T x) {
-  if constexpr (code == Activation::relu) return x <= T(0) ? T(0) : x;
-  else if constexpr (code == Activation::sigmoid) return sigmoid_(x);
-  else if constexpr (code == Activation::tanh) return tanh_(x);
-  else if constexpr (code == Activation::gelu) return gelu_erf_(x);
-  else if constexpr (code == Activation::gelu_tanh) return gelu_tanh_(x);
-  else return x;
-}
-
-// dout times the derivative; `saved` is the input where grad_needs_input(code), else the output.
-template <Activation code, class T> static inline __attribute__((always_inline)) T activate_grad(T saved, T dout) {
-  if constexpr (code == Activation::relu) return saved <= T(0) ? T(0) : dout;
-  else if constexpr (code == Activation::sigmoid) return dout * (saved * (T(1) - saved));
-  else if constexpr (code == Activation::tanh) return dout * fma_(-saved, saved, T(1));
-  else if constexpr (code == Activation::gelu) return dout * gelu_erf_grad_(saved);
-  else if constexpr (code == Activation::gelu_tanh) return dout * gelu_tanh_grad_(saved);
-  else return dout;
-}
 
 #endif  // DLCORE_COMMON_MATH

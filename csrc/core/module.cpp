@@ -67,6 +67,11 @@ PYBIND11_MODULE(_C, m) {
     }
   }, "The instruction set whose kernels were registered.");
   m.def("kernel_names", kernel_names, "Names of all CPU kernels.");
+  m.def("contiguous_inputs", [](const std::string& name) {
+    const Kernel* kernel = find_kernel(name);
+    if (!kernel) throw py::value_error("contiguous_inputs: there is no kernel named " + name);
+    return kernel->contiguous;
+  }, "Bits of the inputs that a CPU kernel wants contiguous.");
   m.def("run_kernel", run_by_name, py::arg("name"), py::arg("inputs"), py::arg("outputs"), py::arg("params"),
         "Run a CPU kernel that no operation names, unrecorded: tensors, contiguous and on the CPU, and its numbers.");
   m.def("memory_stats", [] {

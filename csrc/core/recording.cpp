@@ -283,10 +283,18 @@ static bool finish(Recording* self, Recorder* r, PyObject* outputs) {
   for (Region& region : r->steps.regions) {
     if (region.kind == Region::inside) keep(region.buffer);
   }
-  plan_arena(r->steps);
   self->steps = std::move(r->steps);
   r->steps = Steps{};
-  if (!r->failure.empty() || r->dry) return true;
+  return true;
+}
+
+// lay_out(allocate): where intermediate results go, and, if it is to be replayed, their memory.
+PyObject* lay_out_recording(PyObject* object, PyObject* allocate) {
+  Recording* self = reinterpret_cast<Recording*>(object);
+  const int replayed = PyObject_IsTrue(allocate);
+  if (replayed < 0) return nullptr;
+  plan_arena(self->steps);
+  if (!replayed) Py_RETURN_NONE;
   const size_t bytes = static_cast<size_t>(self->steps.arena_bytes);
   try {
     self->arena = new_buffer(bytes, self->device);
@@ -296,14 +304,15 @@ static bool finish(Recording* self, Recorder* r, PyObject* outputs) {
       }
     }
   } catch (const std::bad_alloc&) {
-    PyErr_Format(PyExc_MemoryError, "capture: out of memory for the %zu bytes of the recorded step's arena", bytes);
-    return false;
+    return PyErr_Format(PyExc_MemoryError, "capture: out of memory for the %zu bytes of the recorded step's arena",
+                        bytes);
   }
   bind_places(self);
-  return true;
+  Py_RETURN_NONE;
 }
 
-// end_recording(aliases, outputs) -> (Recording, failure): None, or why it cannot be replayed, as (kind, text, line).
+// end_recording(aliases, outputs) -> (Recording, failure): None, or why it cannot be replayed, as (kind, text, line). Its
+// memory is still to be laid out.
 PyObject* end_recording(PyObject*, PyObject* args) {
   PyObject *aliases, *outputs;
   if (!PyArg_ParseTuple(args, "O!O!:end_recording", &PyTuple_Type, &aliases, &PyTuple_Type, &outputs)) return nullptr;

@@ -78,5 +78,7 @@ PyObject* run_recording(PyObject* self, PyObject* args);
 PyObject* stands_recording(PyObject* self, PyObject* args);
 PyObject* sweep_recording(PyObject* self, PyObject* args);
 PyObject* profile_recording(PyObject* self, PyObject* repeats);
+PyObject* rewrite_recording(PyObject* self, PyObject* commands);
+PyObject* lay_out_recording(PyObject* self, PyObject* allocate);
 
 }  // namespace dlcore

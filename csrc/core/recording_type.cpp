@@ -48,7 +48,7 @@ static PyObject* describe_command(const Steps& s, const Command& c) {
 static PyObject* describe_region(const Region& r) {
   static const char* kinds[] = {"outside", "input", "inside"};
   const char* kind = r.kind == Region::inside && r.buffer ? "result" : kinds[r.kind];
-  const uintptr_t at = r.kind == Region::outside ? reinterpret_cast<uintptr_t>(r.buffer->data) : 0;
+  const uintptr_t at = r.kind != Region::inside ? reinterpret_cast<uintptr_t>(r.buffer->data) : 0;
   return Py_BuildValue("sniiOLiK", kind, static_cast<Py_ssize_t>(r.bytes), r.first, r.last,
                        r.written ? Py_True : Py_False, static_cast<long long>(r.offset), r.line,
                        static_cast<unsigned long long>(at));
@@ -82,6 +82,7 @@ static PyObject* get_arena_bytes(PyObject* o, void*) {
 static PyObject* get_unplanned_bytes(PyObject* o, void*) {
   return PyLong_FromLongLong(as_recording(o)->steps.unplanned_bytes);
 }
+static PyObject* get_device(PyObject* o, void*) { return Py_NewRef(device_object(as_recording(o)->device)); }
 static PyObject* get_replays(PyObject* o, void*) { return PyLong_FromLongLong(as_recording(o)->replays); }
 
 // watch(variables, check): what must be unchanged at a replay. variables: (container, (key,) or None, value).
@@ -180,6 +181,10 @@ bool init_record(PyObject* module) {
        "sweep(tensors, n): n replays; replay i takes element i along the first axis of every tensor."},
       {"profile", profile_recording, METH_O,
        "profile(repeats): seconds of each command; the step's effects are undone."},
+      {"rewrite", rewrite_recording, METH_O,
+       "rewrite(commands): the commands it is to have: numbers of old ones, and others in the place of old ones."},
+      {"lay_out", lay_out_recording, METH_O,
+       "lay_out(allocate): decides where intermediate results go; with their memory, it can be replayed."},
       {"watch", watch, METH_VARARGS, "watch(variables, check): what must be as it was for a replay."},
       {nullptr, nullptr, 0, nullptr},
   };
@@ -193,6 +198,7 @@ bool init_record(PyObject* module) {
       {"serial", get_serial, set_serial, "Whether replays keep to one thread.", nullptr},
       {"arena_bytes", get_arena_bytes, nullptr, "Memory of all intermediate results together.", nullptr},
       {"unplanned_bytes", get_unplanned_bytes, nullptr, "Their sizes added up.", nullptr},
+      {"device", get_device, nullptr, "Whose kernels the commands are.", nullptr},
       {"replays", get_replays, nullptr, "How often this was replayed.", nullptr},
       {nullptr, nullptr, nullptr, nullptr, nullptr},
   };

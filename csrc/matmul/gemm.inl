@@ -19,7 +19,7 @@ template <class S> static inline compute_t<S> rounded(compute_t<S> x) {
 
 // Rounds, adds the bias (16-bit floats; others have it from the tile), activates, keeps what the gradient needs. Each
 // step rounds to S as the separate operations would. Loops have a constant length, so that they are vector code.
-template <Activation code, class S>
+template <class A, class S>
 static void finish_tile(const Product<S>& p, const compute_t<S>* x, int64_t x_row, int64_t i, int64_t j, int rows,
                         int columns) {
   using T = compute_t<S>;
@@ -48,7 +48,7 @@ static void finish_tile(const Product<S>& p, const compute_t<S>* x, int64_t x_ro
       __builtin_memcpy(p.pre + at, result, bytes);
     }
 #pragma omp simd
-    for (int l = 0; l < kWidth; ++l) store(result + l, activate<code>(value[l]));
+    for (int l = 0; l < kWidth; ++l) store(result + l, A::value(value[l]));
     __builtin_memcpy(p.c + at, result, bytes);
   }
 }
@@ -56,15 +56,8 @@ static void finish_tile(const Product<S>& p, const compute_t<S>* x, int64_t x_ro
 template <class S>
 using FinishFunction = void (*)(const Product<S>&, const compute_t<S>*, int64_t, int64_t, int64_t, int, int);
 template <class S> static FinishFunction<S> finish_for(const Product<S>& p) {
-  switch (p.activation) {
-    case Activation::relu: return finish_tile<Activation::relu, S>;
-    case Activation::sigmoid: return finish_tile<Activation::sigmoid, S>;
-    case Activation::tanh: return finish_tile<Activation::tanh, S>;
-    case Activation::gelu: return finish_tile<Activation::gelu, S>;
-    case Activation::gelu_tanh: return finish_tile<Activation::gelu_tanh, S>;
-    case Activation::none: break;
-  }
-  return std::is_same_v<S, compute_t<S>> && !p.pre ? nullptr : finish_tile<Activation::none, S>;
+  if (p.activation == Activation::none && !p.pre && std::is_same_v<S, compute_t<S>>) return nullptr;
+  return with_activation(p.activation, [](auto a) -> FinishFunction<S> { return finish_tile<decltype(a), S>; });
 }
 
 // One block of C: rows [i0, i1), columns [j0, j1).

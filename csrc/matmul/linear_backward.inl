@@ -6,7 +6,7 @@
 constexpr int64_t kSumRows = 64;  // rows of one partial sum: errors grow with 64 + R / 64, not with R
 
 // One stripe of rows: dpre, and the sum over its rows.
-template <Activation code, class S>
+template <class A, class S>
 static void activation_stripe(const S* dout, const S* saved, S* dpre, compute_t<S>* sum, int64_t rows,
                               int64_t columns) {
   using T = compute_t<S>;
@@ -15,11 +15,11 @@ static void activation_stripe(const S* dout, const S* saved, S* dpre, compute_t<
   }
   for (int64_t r = 0; r < rows; ++r) {
     const S* from = dout + r * columns;
-    if constexpr (code != Activation::none) {
+    if constexpr (!std::is_same_v<A, activation::none>) {
       const S* kept = saved + r * columns;
       S* to = dpre + r * columns;
 #pragma omp simd
-      for (int64_t j = 0; j < columns; ++j) store(to + j, activate_grad<code>(load(kept + j), load(from + j)));
+      for (int64_t j = 0; j < columns; ++j) store(to + j, A::gradient(load(from + j), load(kept + j)));
       from = to;
     }
     if (sum) {
@@ -31,18 +31,6 @@ static void activation_stripe(const S* dout, const S* saved, S* dpre, compute_t<
 
 template <class S>
 using StripeFunction = void (*)(const S*, const S*, S*, compute_t<S>*, int64_t, int64_t);
-template <class S> static StripeFunction<S> stripe_for(Activation code) {
-  switch (code) {
-    case Activation::relu: return activation_stripe<Activation::relu, S>;
-    case Activation::sigmoid: return activation_stripe<Activation::sigmoid, S>;
-    case Activation::tanh: return activation_stripe<Activation::tanh, S>;
-    case Activation::gelu: return activation_stripe<Activation::gelu, S>;
-    case Activation::gelu_tanh: return activation_stripe<Activation::gelu_tanh, S>;
-    case Activation::none: break;
-  }
-  return activation_stripe<Activation::none, S>;
-}
-
 template <class S> static void backward(const Args& args, Activation code) {
   using T = compute_t<S>;
   const Array &dout = args.in(0), &x = args.in(1), &weight = args.in(2), &saved = args.in(3);
@@ -56,7 +44,9 @@ template <class S> static void backward(const Args& args, Activation code) {
   Scratch<T> sums(dbias ? stripes * n : 0);
   const S* dpre = code == Activation::none ? dout.as<S>() : own.get();
   if (code != Activation::none || dbias) {
-    const StripeFunction<S> run = stripe_for<S>(code);
+    const auto run = with_activation(code, [](auto a) -> StripeFunction<S> {
+      return activation_stripe<decltype(a), S>;
+    });
     const int64_t grain = std::max<int64_t>(1, (int64_t{1} << 15) / (kSumRows * n + 1));  // elements: some 10 us
     parallel_ranges(stripes, grain, [&](int64_t begin, int64_t end) {
       for (int64_t s = begin; s < end; ++s) {

@@ -7,8 +7,8 @@
 //   rows of B packed in runs of 1 KiB, through 8 panels       91    42
 //   A packed step by step of k (was: row by row)              96    50
 //   rows of B read in place prefetched 32 ahead               96    70
+#include "common/activations.inl"
 #include "common/dtypes.inl"
-#include "common/math.inl"
 #include "matmul/tile.inl"
 #include "matmul/pack.inl"
 #include "matmul/product.inl"

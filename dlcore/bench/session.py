@@ -24,8 +24,8 @@ import numpy as np
 import dlcore
 from dlcore._autograd import grad
 from dlcore._capture import capture
+from dlcore._commands import work
 from dlcore._device import Device
-from dlcore._explain import work
 from dlcore._tensor import Tensor, empty
 from dlcore.bench.cases import Case, Snippet
 from dlcore.bench.machine import cache_bytes

@@ -55,8 +55,6 @@ class Linear(Module):
 class ReLU(Module):
     """max(x, 0)."""
 
-    epilogue = "relu"
-
     def forward(self, x: Tensor) -> Tensor:
         return relu(x)
 
@@ -64,16 +62,12 @@ class ReLU(Module):
 class Tanh(Module):
     """tanh(x)."""
 
-    epilogue = "tanh"
-
     def forward(self, x: Tensor) -> Tensor:
         return tanh(x)
 
 
 class Sigmoid(Module):
     """1 / (1 + exp(-x))."""
-
-    epilogue = "sigmoid"
 
     def forward(self, x: Tensor) -> Tensor:
         return sigmoid(x)
@@ -86,11 +80,6 @@ class GELU(Module):
         if approximate not in ("none", "tanh"):
             raise ValueError(f'GELU: approximate is "none" or "tanh", not {approximate!r}')
         self.approximate = approximate
-
-    @property
-    def epilogue(self) -> str:
-        """The name under which ``linear`` computes this activation itself."""
-        return "gelu" if self.approximate == "none" else "gelu_tanh"
 
     def forward(self, x: Tensor) -> Tensor:
         return gelu(x, self.approximate)
@@ -157,13 +146,8 @@ class Dropout(Module):
         return f"p={self.p}"
 
 
-_EPILOGUES = {ReLU, Tanh, Sigmoid, GELU}  # exactly these: a subclass may compute something else
-
-
 class Sequential(Module):
     """Modules run one after the other: ``Sequential(Linear(64, 10), ReLU())`` or a dict of named ones.
-
-    A Linear followed by an activation runs as one ``linear(..., activation=...)``: the same bits in fewer launches.
 
     >>> nn.Sequential(nn.Flatten(), nn.Linear(64, 32), nn.ReLU(), nn.Linear(32, 10))(dl.zeros(5, 8, 8)).shape
     (5, 10)
@@ -182,16 +166,8 @@ class Sequential(Module):
         yield from _slots(self._layers)  # "0.weight", not "_layers.0.weight"
 
     def forward(self, x: Any) -> Any:
-        layers = iter(self._layers.values())
-        layer = next(layers, None)
-        while layer is not None:
-            following = next(layers, None)
-            if type(layer) is Linear and type(following) in _EPILOGUES:
-                x = linear(x, layer.weight, layer.bias, following.epilogue)  # type: ignore[union-attr]
-                following = next(layers, None)
-            else:
-                x = layer(x)
-            layer = following
+        for layer in self._layers.values():
+            x = layer(x)
         return x
 
     def append(self, layer: Module) -> Sequential:

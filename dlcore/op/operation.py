@@ -123,9 +123,14 @@ class Op:
     """A part (operands, attrs, largest): random operands of the fuzzer, floating ones in float64, mapped in place to
     values for which `ulp` holds, where no domain of a single operand says it; it says why."""
 
+    merge: Callable[..., Any] | None = None
+    """merge(first, second): the one call of this operation that does what two launches of a recorded step do, of which
+    the second reads a result of the first; None where there is none. All three are a `Command` (dlcore/_commands.py):
+    what it is made of are the operands and outputs of the two, and an extra that nothing else reads is left out."""
+
     PARTS: ClassVar[tuple[str, ...]] = (
         "infer", "reference", "magnitude", "cost", "params", "composite", "view", "output_device", "residuals",
-        "samples", "error_inputs", "workloads", "restrict",
+        "samples", "error_inputs", "workloads", "restrict", "merge",
     )  # fmt: skip
 
     # ---- parts and their defaults

@@ -1,14 +1,16 @@
 """The activations that a kernel may apply to its result: what `linear(activation=...)` knows of them.
 
-One more is an entry here, one in csrc/common/activations.inl and one in kernels/activation/functions.py, beside its
+One more is an entry here, one in csrc/common/activations.inl and one in kernels/common/activations.py, beside its
 operation in activation.py. The code that kernels are told is the position in this list.
 """
 
 from __future__ import annotations
 
-from typing import Annotated, Any, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
-from dlcore.op import Choice, Op
+import numpy as np
+
+from dlcore.op import Choice, Domain, Op
 from dlcore.ops.activation import (
     gelu,
     gelu_backward,
@@ -20,7 +22,10 @@ from dlcore.ops.activation import (
     tanh_backward,
 )
 
-__all__ = ["ACTIVATIONS", "Activation", "Fusable"]
+if TYPE_CHECKING:
+    from dlcore._commands import Command
+
+__all__ = ["ACTIVATIONS", "Activation", "Fusable", "name_of"]
 
 
 class Fusable(NamedTuple):
@@ -36,6 +41,12 @@ class Fusable(NamedTuple):
     """No slope is larger."""
     bound: float = 0.0
     """Results are no larger than this and the argument together."""
+
+    @property
+    def kept_domain(self) -> Domain:
+        """The values that what is kept may have."""
+        domain: Domain = self.gradient.op.signature.operands[1].domain
+        return domain
 
     def __call__(self, x: Any) -> Any:
         """The activation of a tensor."""
@@ -53,6 +64,13 @@ class Fusable(NamedTuple):
         """The gradient before the activation, of arrays."""
         return _reference(self.gradient.op, dout, kept, *self.attrs)
 
+    def backward_magnitude(self, dout: Any, kept: Any) -> Any:
+        """What errors of that are measured against: the largest slope, or the terms that cancel in it."""
+        op = self.gradient.op
+        own = op.magnitudes(dict(zip(op.signature.names, (dout, kept, *self.attrs), strict=True)))
+        steep = self.slope * np.abs(dout)
+        return steep if own is None else np.maximum(steep, own[0])
+
 
 def _reference(op: Op, *args: Any) -> Any:
     return op.expected(dict(zip(op.signature.names, args, strict=True)))[0]
@@ -65,5 +83,15 @@ ACTIVATIONS: dict[str | None, Fusable] = {
     "gelu": Fusable(gelu, gelu_backward, ("none",), "pre", 1.13),
     "gelu_tanh": Fusable(gelu, gelu_backward, ("tanh",), "pre", 1.13),
 }
+
+
+def name_of(command: Command, gradient: bool = False) -> str | None:
+    """The activation that a launch of a recorded step is, or that it is the gradient of; None where it is none."""
+    for name, activation in ACTIVATIONS.items():
+        operation = activation.gradient if gradient else activation.operation
+        if command.op is operation.op and command.attrs == activation.attrs:
+            return name
+    return None
+
 
 Activation = Annotated[str | None, Choice(None, *ACTIVATIONS)]

@@ -119,7 +119,7 @@ class _Gelu(Activation):
     def family_kernels(self) -> dict[str, Any]:
         def choices(family: str) -> list[Any]:
             suffix = self.name.removeprefix("gelu")
-            exact = f"{family}:gelu_erf{suffix}", lambda approximate: approximate == "none"
+            exact = f"{family}:gelu{suffix}", lambda approximate: approximate == "none"
             return [exact, (f"{family}:gelu_tanh{suffix}", None)]
 
         return {"cpu": choices("activation"), "cuda": choices("activation.rows")}

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -17,12 +17,15 @@ from dlcore.dtypes import INTEGERS, bfloat16, float32
 from dlcore.errors import DTypeError, ShapeError
 from dlcore.op import ErrorInput, Input, Op, OutputMask, Sample, Spec, Workload, floating
 from dlcore.ops import reduce
-from dlcore.ops._activations import ACTIVATIONS, Activation
+from dlcore.ops._activations import ACTIVATIONS, Activation, name_of
 from dlcore.ops._domains import without_tiny
 from dlcore.ops._pointwise import FLOAT, NUMBER, check_dtype
 from dlcore.ops._workloads import MODELS, RAGGED, bytes_of, library, on_gpu
 from dlcore.ops.elementwise import add
 from dlcore.ops.movement import flatten, reshape, squeeze, transpose, unsqueeze
+
+if TYPE_CHECKING:
+    from dlcore._commands import Command
 
 __all__ = ["linear", "linear_backward", "matmul"]
 
@@ -237,6 +240,15 @@ def _(x: Any, weight: Any, bias: Any, activation: str | None) -> Any:
     return ACTIVATIONS[activation](out) if activation else out
 
 
+@linear.merge
+def _(first: Command, second: Command) -> Command | None:
+    """linear, then an activation: linear with that activation, and the value before it where it is still read."""
+    activation = name_of(second)
+    if first.op is not linear.op or first.attrs != (None,) or activation is None:
+        return None
+    return first._replace(attrs=(activation,), outputs=(second.outputs[0], first.outputs[0]))
+
+
 @linear.residuals
 def _(activation: str | None) -> tuple[str, ...]:
     return ("x", "weight", "bias", *([ACTIVATIONS[activation].kept] if activation else []))
@@ -261,8 +273,8 @@ def _(x: Any, weight: Any, bias: Any, activation: str | None) -> Any:
 
 @linear.magnitude
 def _(x: Any, weight: Any, bias: Any, activation: str | None) -> Any:
-    own = ACTIVATIONS[activation].bound if activation else 0.0
-    return np.abs(x) @ np.abs(weight).T + (0.0 if bias is None else np.abs(bias)) + own
+    pre = np.abs(x) @ np.abs(weight).T + (0.0 if bias is None else np.abs(bias))
+    return pre * ACTIVATIONS[activation].slope + ACTIVATIONS[activation].bound if activation else pre
 
 
 @linear.cost
@@ -397,8 +409,19 @@ def _(dout: Any, x: Any, weight: Any, saved: Any, activation: str | None) -> tup
 
 @linear_backward.magnitude
 def _(dout: Any, x: Any, weight: Any, saved: Any, activation: str | None) -> tuple[Any, ...]:
-    slope = 1.0 + (saved * saved if activation == "tanh" else 0.13)  # with what cancels in it
-    return _terms(np.abs(x), np.abs(weight), np.abs(dout) * slope)
+    dpre = ACTIVATIONS[activation].backward_magnitude(dout, saved) if activation else np.abs(dout)
+    return _terms(np.abs(x), np.abs(weight), dpre)
+
+
+@linear_backward.merge
+def _(first: Command, second: Command) -> Command | None:
+    """The gradient of an activation, then that of linear without one: that of linear with this activation."""
+    activation = name_of(first, gradient=True)
+    if second.op is not linear_backward.op or second.attrs[0] is not None or activation is None:
+        return None
+    dout, kept = first.inputs
+    _, x, weight, _ = second.inputs
+    return second._replace(attrs=(activation, *second.attrs[1:]), inputs=(dout, x, weight, kept))
 
 
 @linear_backward.cost
@@ -414,13 +437,9 @@ def _(
 
 @linear_backward.samples
 def _() -> Iterator[Sample]:
-    def saved(shape: Lengths, activation: str, rng: np.random.Generator) -> Any:
-        pre = np.copysign(rng.uniform(0.1, 2.0, shape), rng.standard_normal(shape))
-        return {"sigmoid": 1 / (1 + np.exp(-pre)), "tanh": np.tanh(pre)}.get(activation, pre)
-
     def sample(x: Lengths, n: int, activation: str | None, why: str, grad: bool = True) -> Sample:
         out = (*x[:-1], n)
-        kept = Input(out, draw=partial(saved, out, activation)) if activation else None
+        kept = Input(out, draw=partial(ACTIVATIONS[activation].kept_domain.draw, shape=out)) if activation else None
         return Sample(out, x, _weight(n, x[-1]), kept, activation=activation, why=why, grad=grad)
 
     for name in (None, *ACTIVATIONS):
@@ -447,8 +466,8 @@ def _() -> Iterator[Workload]:
 
 @linear_backward.restrict
 def _(operands: list[Any], activation: str | None, largest: float) -> None:
-    """`saved` is the output of sigmoid and tanh. A subnormal number times a slope may be 0, and times infinity NaN."""
+    """`saved` is what the activation keeps. A subnormal number times a slope may be 0, and times infinity NaN."""
     operands[:2] = [without_tiny(x, largest) for x in operands[:2]]
-    low = {"sigmoid": 0.0, "tanh": -1.0}.get(activation or "")
-    if low is not None and isinstance(operands[3], np.ndarray):
-        operands[3] = np.clip(operands[3], low, 1.0)
+    domain = ACTIVATIONS[activation].kept_domain if activation else None
+    if domain is not None and domain.low is not None and isinstance(operands[3], np.ndarray):
+        operands[3] = np.clip(operands[3], domain.low, domain.high)

@@ -6,7 +6,8 @@ import math
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
-from dlcore._explain import Array, Explanation, Launch
+from dlcore._commands import Array
+from dlcore._explain import Explanation, Launch
 from dlcore.bench.roofs import Roofs
 from dlcore.bench.session import Measurement
 from dlcore.dtypes import float32

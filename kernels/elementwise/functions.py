@@ -5,12 +5,10 @@ those of csrc/elementwise, so results have the CPU's bits. Where the CPU calls i
 in float64 and beyond 2^20), they are within the row's bounds instead.
 """
 
-from dlcore.kernels.elementwise.math import (
-    bits_of,
+from dlcore.kernels.common.math import (
     circle,
     copysign_,
     divide,
-    of_bits,
     pow_double,
     pow_float,
     root,
@@ -149,11 +147,6 @@ def pow_constant(a, b):  # one exponent for all, b a scalar: the usual ones need
 
 
 @jit
-def identity(x):
-    return x
-
-
-@jit
 def neg(x):
     return -x
 
@@ -273,39 +266,3 @@ def isfinite(x):
 @jit
 def where(condition, a, b):
     return tl.where(condition, a, b)
-
-
-# ---- conversion ---------------------------------------------------------------------------------------------------
-
-
-@jit
-def round_to_odd(x):  # the float32 nearest to float64 x whose rounding to 16 bits is that of x: never a false tie
-    near = x.to(tl.float32)
-    back = near.to(tl.float64)
-    odd = (bits_of(near) - (tl.abs(back) > tl.abs(x)).to(tl.uint32)) | 1
-    return tl.where((back == x) | (x != x), near, of_bits(odd))
-
-
-@jit
-def saturate(x, DTYPE: tl.constexpr):  # towards 0; beyond the range the nearest limit; NaN gives 0
-    digits: tl.constexpr = DTYPE.primitive_bitwidth - (1 if DTYPE.is_int_signed() else 0)
-    above: tl.constexpr = 1.0 * (1 << digits)
-    least: tl.constexpr = -(1 << digits) if DTYPE.is_int_signed() else 0
-    inside = tl.where((x >= 1.0 * least) & (x < above), x, 0.0).to(DTYPE)
-    clipped = tl.where(x < 1.0 * least, tl.full((), least, DTYPE), inside)
-    return tl.where(x >= above, tl.full((), (1 << digits) - 1, DTYPE), clipped)
-
-
-@jit
-def convert(x, DTYPE: tl.constexpr):
-    """x in another dtype as the row `cast` has it: integers wrap, floats round once, to bool whether it is not 0."""
-    if DTYPE == tl.int1 and x.dtype != tl.int1:
-        return x != 0
-    elif x.dtype.is_floating() and DTYPE.is_int():
-        return saturate(x, DTYPE)
-    elif x.dtype == tl.float64 and (DTYPE == tl.float16 or DTYPE == tl.bfloat16):
-        return round_to_odd(x).to(DTYPE)
-    elif x.dtype.is_int() and (DTYPE == tl.float16 or DTYPE == tl.bfloat16):
-        return x.to(tl.float32).to(DTYPE)
-    else:
-        return x.to(DTYPE)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dlcore.dtypes import DType
+from dlcore.kernels.common import math as m
+from dlcore.kernels.common.convert import identity
+from dlcore.kernels.common.pointwise import pointwise
 from dlcore.kernels.elementwise import functions as f
-from dlcore.kernels.elementwise import math as m
-from dlcore.kernels.elementwise.pointwise import pointwise
 from dlcore.kernels.launch import Call, Program
 
 add = pointwise(f.add)
@@ -46,7 +47,7 @@ isfinite = pointwise(f.isfinite)
 where = pointwise(f.where, moves=True)
 
 _pow, _pow_constant = pointwise(f.pow), pointwise(f.pow_constant)
-_convert, _copy = pointwise(f.identity), pointwise(f.identity, moves=True)
+_convert, _copy = pointwise(identity), pointwise(identity, moves=True)
 
 
 def _dtype(call: Call) -> DType:

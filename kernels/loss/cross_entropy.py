@@ -29,6 +29,20 @@ from collections.abc import Iterator
 from typing import Any
 
 from dlcore.dtypes import DType, float64, int32
+from dlcore.kernels.common.lines import (
+    Lines,
+    Tile,
+    at,
+    compute,
+    lines_of,
+    program_items,
+    program_lines,
+    step_of,
+    tile_of,
+    tiles,
+    with_warps,
+)
+from dlcore.kernels.common.math import INFINITY, divide
 from dlcore.kernels.language import jit, tl
 from dlcore.kernels.launch import (
     BAD_LABEL,
@@ -44,20 +58,6 @@ from dlcore.kernels.launch import (
     power_of_2,
 )
 from dlcore.kernels.loss.total import MEAN, NONE, parts_of, to_loss
-from dlcore.kernels.reduce.reduce import INFINITY, divided
-from dlcore.kernels.softmax.lines import (
-    Lines,
-    Tile,
-    at,
-    compute,
-    lines_of,
-    program_items,
-    program_lines,
-    step_of,
-    tile_of,
-    tiles,
-    with_warps,
-)
 from dlcore.kernels.softmax.softmax import raised
 
 LIMIT = 32768  # classes one program can hold without spilling
@@ -168,12 +168,12 @@ def cross_entropy_kernel(
         else:
             k = tl.arange(0, PARTS)
             count = tl.sum(tl.load(counts + k, k < parts, 0), 0).to(C)
-        factor = divided(factor, tl.full((1, 1), count, C))
+        factor = divide(factor, tl.full((1, 1), count, C))
     s = tl.full((1, 1), smoothing, C)
     hard = (1 - s) * own
     soft = s / tl.full((1, 1), n, C)
     share = factor * soft
-    p = divided(factor * (hard + (soft * w_sum if SMOOTH else 0.0)), total)
+    p = divide(factor * (hard + (soft * w_sum if SMOOTH else 0.0)), total)
     if WHOLE:
         if dx is not None:
             d = gradient(e, p, share, w, counted)
@@ -214,7 +214,7 @@ def cross_entropy_kernel(
     else:
         loss_sum = tl.sum(tl.sum(loss, 1), 0)
         if ALONE and REDUCTION == 1:
-            loss_sum = divided(loss_sum, count)
+            loss_sum = divide(loss_sum, count.to(C))
         tl.store(out + tl.program_id(0), loss_sum.to(out.dtype.element_ty))
 
 

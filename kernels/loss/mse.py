@@ -10,12 +10,12 @@ keeps 16-byte loads and stores.
 from __future__ import annotations
 
 from dlcore.dtypes import int32, int64
+from dlcore.kernels.common.layout import ONE, SMALL, Axis, Layout, tiles_of
+from dlcore.kernels.common.lines import compute
+from dlcore.kernels.common.math import divide
 from dlcore.kernels.language import jit, tl
 from dlcore.kernels.launch import Call, In, Launch, Out, Program, Temp, Workspace
 from dlcore.kernels.loss.total import MEAN, NONE, to_loss
-from dlcore.kernels.reduce.layout import ONE, SMALL, Axis, Layout, tiles_of
-from dlcore.kernels.reduce.reduce import divided
-from dlcore.kernels.softmax.lines import compute
 
 
 @jit
@@ -41,7 +41,7 @@ def mse_kernel(
     full = begin + (end - begin) // BLOCK * BLOCK
     twice = tl.full((1,), 2, C)
     if REDUCTION == 1:
-        twice = divided(twice, tl.full((1,), n, C))
+        twice = divide(twice, tl.full((1,), n, C))
     i = tl.arange(0, BLOCK)
     sums = tl.zeros((BLOCK,), C)
     for start in range(begin, full, BLOCK):

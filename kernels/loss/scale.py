@@ -6,11 +6,11 @@ pass. Unmeasured: not yet run on hardware.
 
 from __future__ import annotations
 
+from dlcore.kernels.common.lines import compute
+from dlcore.kernels.common.pointwise import Operand, launch, merged_axes, widened
 from dlcore.kernels.elementwise.functions import mul
-from dlcore.kernels.elementwise.pointwise import Operand, launch, merged_axes, widened
 from dlcore.kernels.language import jit, tl
 from dlcore.kernels.launch import Call, In, Launch, Program, ceil_div
-from dlcore.kernels.softmax.lines import compute
 
 BLOCK = 2048
 

@@ -7,10 +7,11 @@ kernel. The order is fixed by how many there are.
 from __future__ import annotations
 
 from dlcore.dtypes import DType, int32
+from dlcore.kernels.common.layout import ONE, Axis, Layout, tiles_of
+from dlcore.kernels.common.math import divide
 from dlcore.kernels.language import jit, tl
 from dlcore.kernels.launch import Launch, Out, Program, Temp, Workspace, ceil_div, power_of_2
-from dlcore.kernels.reduce.layout import ONE, Axis, Layout, tiles_of
-from dlcore.kernels.reduce.reduce import SUM, divided, launch
+from dlcore.kernels.reduce.reduce import SUM, launch
 
 NONE, MEAN, SUMMED = range(3)  # as REDUCTIONS in dlcore/ops/loss.py
 FEW = 16384
@@ -31,7 +32,7 @@ def total_kernel(sums, counts, out, n, parts, count, C: tl.constexpr, MEAN: tl.c
             divisor = tl.sum(tl.load(counts + k, k < parts, 0), 0).to(C)
         else:
             divisor = tl.full((), count, C)
-        total = divided(total, divisor)
+        total = divide(total, divisor)
     tl.store(out, total.to(out.dtype.element_ty))
 
 

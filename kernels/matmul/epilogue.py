@@ -1,22 +1,10 @@
 """Device functions shared by the kernels of this family: one step of a product, and what happens to its result.
 
 A fused epilogue removes loads and stores, never arithmetic: product, bias and activation are each rounded to the
-output's dtype, and the activations are the scalar functions of the pointwise kernels, so linear gives the same bits as
-matmul, add and the activation one after the other.
+output's dtype, and the activations are the scalar functions of the pointwise kernels (common/activations.py), so linear
+gives the same bits as matmul, add and the activation one after the other.
 """
 
-from dlcore.kernels.activation.functions import (
-    gelu,
-    gelu_grad,
-    gelu_tanh,
-    gelu_tanh_grad,
-    relu,
-    relu_grad,
-    sigmoid,
-    sigmoid_grad,
-    tanh,
-    tanh_grad,
-)
 from dlcore.kernels.language import jit, tl
 
 
@@ -37,34 +25,10 @@ def multiply_add(a, b, acc, PRECISION: tl.constexpr):
 
 @jit
 def activate(x, ACTIVATION: tl.constexpr):
-    """The activation of x, a float32 or float64."""
-    if ACTIVATION == "relu":
-        x = relu(x)
-    elif ACTIVATION == "sigmoid":
-        x = sigmoid(x)
-    elif ACTIVATION == "tanh":
-        x = tanh(x)
-    elif ACTIVATION == "gelu":
-        x = gelu(x)
-    elif ACTIVATION == "gelu_tanh":
-        x = gelu_tanh(x)
+    """ACTIVATION(x), or x where there is none."""
+    if ACTIVATION is not None:
+        x = ACTIVATION(x)
     return x
-
-
-@jit
-def activate_grad(dout, saved, ACTIVATION: tl.constexpr):
-    """dout times the derivative: `saved` is the value before a gelu, the result of another activation."""
-    if ACTIVATION == "relu":
-        dout = relu_grad(dout, saved)
-    elif ACTIVATION == "sigmoid":
-        dout = sigmoid_grad(dout, saved)
-    elif ACTIVATION == "tanh":
-        dout = tanh_grad(dout, saved)
-    elif ACTIVATION == "gelu":
-        dout = gelu_grad(dout, saved)
-    elif ACTIVATION == "gelu_tanh":
-        dout = gelu_tanh_grad(dout, saved)
-    return dout
 
 
 @jit

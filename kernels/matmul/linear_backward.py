@@ -17,10 +17,11 @@ import math
 from typing import Any
 
 from dlcore.dtypes import DType, float64
-from dlcore.kernels.language import jit, tl
+from dlcore.kernels.common.activations import ACTIVATIONS
+from dlcore.kernels.language import Kernel, jit, tl
 from dlcore.kernels.launch import Call, In, Launch, Out, Program, View, ceil_div, power_of_2
-from dlcore.kernels.matmul.epilogue import activate_grad, multiply_add
-from dlcore.kernels.matmul.plan import ACTIVATIONS, multiply
+from dlcore.kernels.matmul.epilogue import multiply_add
+from dlcore.kernels.matmul.plan import multiply
 from dlcore.kernels.matmul.precision import float32_precision
 from dlcore.kernels.matmul.product import (
     Builder,
@@ -39,12 +40,12 @@ __all__ = ["linear_backward"]
 
 
 @jit
-def load_dpre(dout, saved, at, mask, ACTIVATION: tl.constexpr, ACC: tl.constexpr):
+def load_dpre(dout, saved, at, mask, GRADIENT: tl.constexpr, ACC: tl.constexpr):
     """dpre at these places, rounded to the dtype of dout."""
     value = tl.load(dout + at, mask, 0)
-    if ACTIVATION is not None:
+    if GRADIENT is not None:
         kept = tl.load(saved + at, mask, 0).to(ACC)
-        value = activate_grad(value.to(ACC), kept, ACTIVATION).to(value.dtype)
+        value = GRADIENT(value.to(ACC), kept).to(value.dtype)
     return value
 
 
@@ -52,7 +53,7 @@ def load_dpre(dout, saved, at, mask, ACTIVATION: tl.constexpr, ACC: tl.constexpr
 def small_kernel(
     dout, x, weight, saved, dx, dweight, dbias, r, n_units, k_units, stride_w, tiles_dx, columns_dw,
     TILE: tl.constexpr, STEP: tl.constexpr, UNIT_N: tl.constexpr, UNIT_K: tl.constexpr, UNIT_W: tl.constexpr,
-    WEIGHT_BY_ROWS: tl.constexpr, ACTIVATION: tl.constexpr, PRECISION: tl.constexpr, ACC: tl.constexpr,
+    WEIGHT_BY_ROWS: tl.constexpr, GRADIENT: tl.constexpr, PRECISION: tl.constexpr, ACC: tl.constexpr,
 ):  # fmt: skip
     n, k, stride_w = n_units * UNIT_N, k_units * UNIT_K, stride_w * UNIT_W
     program = tl.program_id(0)
@@ -64,7 +65,7 @@ def small_kernel(
         for start in range(0, n, STEP):
             features = start + step
             mask = (rows < r)[:, None] & (features < n)[None, :]
-            dpre = load_dpre(dout, saved, rows[:, None] * n + features[None, :], mask, ACTIVATION, ACC)
+            dpre = load_dpre(dout, saved, rows[:, None] * n + features[None, :], mask, GRADIENT, ACC)
             if WEIGHT_BY_ROWS:
                 at = features[:, None] * stride_w + columns[None, :]
             else:
@@ -81,7 +82,7 @@ def small_kernel(
         for start in range(0, r, STEP):
             rows = start + step
             mask = (features < n)[:, None] & (rows < r)[None, :]
-            dpre = load_dpre(dout, saved, rows[None, :] * n + features[:, None], mask, ACTIVATION, ACC)
+            dpre = load_dpre(dout, saved, rows[None, :] * n + features[:, None], mask, GRADIENT, ACC)
             total += tl.sum(dpre.to(ACC), 1)
             if dweight is not None:
                 mask = (rows < r)[:, None] & (columns < k)[None, :]
@@ -95,7 +96,7 @@ def small_kernel(
             tl.store(dbias + features, total.to(dbias.dtype.element_ty), features < mine)
 
 
-def _small(builder: Builder, call: Call, weight: Matrix, sizes: tuple[int, int, int], activation: str | None) -> None:
+def _small(builder: Builder, call: Call, weight: Matrix, sizes: tuple[int, int, int], gradient: Kernel | None) -> None:
     r, n, k = sizes
     dx, dweight, dbias = call.outputs
     dtype = weight.dtype
@@ -108,14 +109,14 @@ def _small(builder: Builder, call: Call, weight: Matrix, sizes: tuple[int, int, 
     rest = ceil_div(n, tile) * columns if dweight or dbias else 0
     unit_n, unit_k, unit_w = (unit_of(dtype.itemsize, size) for size in (n, k, weight.pitch))
     args = {
-        "dout": In(0), "x": In(1), "weight": In(2), "saved": In(3) if activation else None, "dx": dx and Out(0),
+        "dout": In(0), "x": In(1), "weight": In(2), "saved": In(3) if gradient else None, "dx": dx and Out(0),
         "dweight": dweight and Out(1), "dbias": dbias and Out(2), "r": r, "n_units": n // unit_n,
         "k_units": k // unit_k, "stride_w": weight.pitch // unit_w, "tiles_dx": tiles_dx, "columns_dw": columns,
         "TILE": tile, "STEP": step, "UNIT_N": unit_n, "UNIT_K": unit_k, "UNIT_W": unit_w,
-        "WEIGHT_BY_ROWS": weight.by_rows, "ACTIVATION": activation, "PRECISION": precision,
+        "WEIGHT_BY_ROWS": weight.by_rows, "GRADIENT": gradient, "PRECISION": precision,
         "ACC": accumulator(dtype),
     }  # fmt: skip
-    builder.contiguous |= {0, 1} | ({3} if activation else set())
+    builder.contiguous |= {0, 1} | ({3} if gradient else set())
     builder.launches.append(Launch(small_kernel, (tiles_dx + rest,), args, 8 if double else 4, 3))
 
 
@@ -125,7 +126,7 @@ def _small(builder: Builder, call: Call, weight: Matrix, sizes: tuple[int, int, 
 @jit
 def dpre_kernel(
     dout, saved, dpre, sums, r, n_units, stripe,
-    ROWS: tl.constexpr, COLUMNS: tl.constexpr, UNIT_N: tl.constexpr, ACTIVATION: tl.constexpr, ACC: tl.constexpr,
+    ROWS: tl.constexpr, COLUMNS: tl.constexpr, UNIT_N: tl.constexpr, GRADIENT: tl.constexpr, ACC: tl.constexpr,
 ):  # fmt: skip
     n = n_units * UNIT_N
     first, last = tl.program_id(0) * stripe, tl.minimum(r, tl.program_id(0) * stripe + stripe)
@@ -135,7 +136,7 @@ def dpre_kernel(
         rows = (start + tl.arange(0, ROWS)).to(tl.int64)
         mask = (rows < last)[:, None] & (columns < n)[None, :]
         at = rows[:, None] * n + columns[None, :]
-        value = load_dpre(dout, saved, at, mask, ACTIVATION, ACC)
+        value = load_dpre(dout, saved, at, mask, GRADIENT, ACC)
         if dpre is not None:
             tl.store(dpre + at, value, mask)
         total += value.to(ACC)
@@ -151,23 +152,23 @@ def columns_kernel(sums, out, stripes, n, STRIPES: tl.constexpr, COLUMNS: tl.con
     tl.store(out + columns, total.to(out.dtype.element_ty), columns < n)
 
 
-def _dpre(builder: Builder, sizes: tuple[int, int], dtype: DType, activation: str | None, bias: bool) -> Any:
+def _dpre(builder: Builder, sizes: tuple[int, int], dtype: DType, gradient: Kernel | None, bias: bool) -> Any:
     """Adds the pass over dout; returns where dpre is."""
     r, n = sizes
-    columns, rows = 128, 32 if activation is None else 16
+    columns, rows = 128, 16  # with or without activation: dbias is summed in the same order
     across = ceil_div(n, columns)
     stripes = max(1, min(64, ceil_div(r, 2 * rows), 4 * builder.arch.multiprocessors // across))
     stripe = ceil_div(ceil_div(r, stripes), rows) * rows
     stripes = max(1, ceil_div(r, stripe) if stripe else 1)
     unit = unit_of(dtype.itemsize, n)
-    dpre = builder.temp(r * n, dtype) if activation else None
+    dpre = builder.temp(r * n, dtype) if gradient else None
     sums = builder.temp(stripes * n, accumulator(dtype)) if bias else None
     args = {
-        "dout": In(0), "saved": In(3) if activation else None, "dpre": dpre, "sums": sums, "r": r,
+        "dout": In(0), "saved": In(3) if gradient else None, "dpre": dpre, "sums": sums, "r": r,
         "n_units": n // unit, "stripe": stripe, "ROWS": rows, "COLUMNS": columns, "UNIT_N": unit,
-        "ACTIVATION": activation, "ACC": accumulator(dtype),
+        "GRADIENT": gradient, "ACC": accumulator(dtype),
     }  # fmt: skip
-    builder.contiguous |= {0} | ({3} if activation else set())
+    builder.contiguous |= {0} | ({3} if gradient else set())
     builder.launches.append(Launch(dpre_kernel, (stripes, across), args, num_warps=4))
     if bias:
         final = {"sums": sums, "out": Out(2), "stripes": stripes, "n": n, "STRIPES": power_of_2(stripes), "COLUMNS": 32}
@@ -194,7 +195,8 @@ def linear_backward(call: Call) -> Program:
     dx, dweight, dbias = call.outputs
     assert dout is not None and x is not None and weight_view is not None
     builder = Builder(call.arch)
-    activation = ACTIVATIONS[int(call.params[0])]
+    activation = ACTIVATIONS.get(call.attrs[0])
+    gradient = activation and activation.gradient
     r, (n, k), dtype = math.prod(dout.shape[:-1]), weight_view.shape, dout.dtype
     if not any(o is not None and o.size for o in call.outputs):
         return Program(())
@@ -203,12 +205,12 @@ def linear_backward(call: Call) -> Program:
         builder.contiguous.add(2)
         weight = matrix(In(2), as_contiguous(weight_view), ())
     if r <= SMALL_ROWS and r * n <= SMALL_DPRE and r * n * k <= SMALL_WORK:
-        _small(builder, call, weight, (r, n, k), activation)
+        _small(builder, call, weight, (r, n, k), gradient)
         return builder.program()
     place = In(0)
     builder.contiguous.add(0)
-    if activation is not None or dbias is not None:
-        place = _dpre(builder, (r, n), dtype, activation, dbias is not None)
+    if gradient is not None or dbias is not None:
+        place = _dpre(builder, (r, n), dtype, gradient, dbias is not None)
     dpre = row_major(place, dtype, r, n)
     if dx is not None and dx.size:
         multiply(builder, product(dpre, weight, (), out=Out(0)))

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from dlcore.dtypes import DType, float32
+from dlcore.kernels.common.activations import ACTIVATIONS
 from dlcore.kernels.launch import Call, In, Out, Program, View, ceil_div
 from dlcore.kernels.matmul import batched, integers, pointers, tma, vector
 from dlcore.kernels.matmul.pack import packed
@@ -33,7 +34,6 @@ from dlcore.kernels.matmul.tiles import Tile, Work, choose, plain, portable, wor
 __all__ = ["candidates", "linear", "matmul", "multiply"]
 
 COPY_UNALIGNED = 1 << 16  # elements from which a copy costs less than loading them one by one
-ACTIVATIONS = (None, "relu", "sigmoid", "tanh", "gelu", "gelu_tanh")  # by the row's code
 
 # ---- rows ---------------------------------------------------------------------------------------------------------
 
@@ -80,7 +80,7 @@ def _linear(call: Call, tile: Tile | None) -> Program:
     right = _operand(builder, 1, weight, (), False).transposed
     p = product(
         left, right._replace(batch=(0,) * len(left.batch)), x.shape[:-2], out=Out(0), pre=pre and Out(1),
-        bias=bias and In(2), activation=ACTIVATIONS[int(call.params[0])],
+        bias=bias and In(2), activation=ACTIVATIONS.get(call.attrs[0]),
     )  # fmt: skip
     multiply(builder, p, tile)
     return builder.program()

@@ -22,7 +22,7 @@ from dlcore.kernels.language import jit, tl
 from dlcore.kernels.launch import Launch, ceil_div
 from dlcore.kernels.matmul.epilogue import activate, grouped, multiply_add, with_bias
 from dlcore.kernels.matmul.product import Product, accumulator, unit_of
-from dlcore.kernels.matmul.tiles import HEAVY, Tile
+from dlcore.kernels.matmul.tiles import Tile
 
 __all__ = ["launch"]
 
@@ -168,7 +168,7 @@ def pointers_kernel(
 def launch(p: Product, tile: Tile, precision: str, slices: Any = None, share: int = 0) -> Launch:
     """The launch for one product, or for slices of its sums over ``share`` terms each, without epilogue."""
     registers = tile.m * tile.n // (32 * tile.warps) * accumulator(p.dtype).itemsize // 4  # of a thread's sums
-    heavy = slices is None and p.activation in HEAVY
+    heavy = slices is None and p.heavy
     most = 16 if registers >= 128 or scattered(p) else 32
     args = {
         "a": p.a.pointer, "b": p.b.pointer, **results(p, slices), **sizes(p, p.dtype.itemsize), **strides(p),
@@ -189,7 +189,7 @@ def results(p: Product, slices: Any) -> dict[str, Any]:
     """Where results go, and how."""
     if slices is not None:
         return {"c": slices, "pre": None, "bias": None, "ACTIVATION": None, "SWAPPED": p.swapped}
-    return {"c": p.out, "pre": p.pre, "bias": p.bias, "ACTIVATION": p.activation, "SWAPPED": p.swapped}
+    return {"c": p.out, "pre": p.pre, "bias": p.bias, "ACTIVATION": p.epilogue, "SWAPPED": p.swapped}
 
 
 def sizes(p: Product, itemsize: int) -> dict[str, int]:

@@ -12,6 +12,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 from dlcore.dtypes import DType, float32, float64
+from dlcore.kernels.common.activations import Activation
+from dlcore.kernels.language import Kernel
 from dlcore.kernels.launch import Arch, Launch, Program, Temp, View, Workspace, contiguous_strides
 
 __all__ = ["Builder", "Matrix", "Product", "accumulator", "product", "unit_of"]
@@ -85,7 +87,7 @@ class Product(NamedTuple):
     bias: Any = None
     pre: Any = None
     """Where the values before the activation go, if wanted."""
-    activation: str | None = None
+    activation: Activation | None = None
     swapped: bool = False
     """``a`` and ``b`` are those of the transposed product: results and bias still go where they belong."""
 
@@ -113,6 +115,16 @@ class Product(NamedTuple):
     def dtype(self) -> DType:
         """Of operands and result."""
         return self.a.dtype
+
+    @property
+    def epilogue(self) -> Kernel | None:
+        """What kernels apply to the results."""
+        return self.activation and self.activation.value
+
+    @property
+    def heavy(self) -> bool:
+        """Whether that takes many registers."""
+        return self.activation is not None and self.activation.heavy
 
     @property
     def swap(self) -> Product:

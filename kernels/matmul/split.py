@@ -43,6 +43,6 @@ def add_slices(slices: Any, count: int, p: Product) -> Launch:
     block = 1024 if size >= 1 << 18 else 256
     args = {
         "slices": slices, "c": p.out, "pre": p.pre, "bias": p.bias, "size_units": size // unit, "UNIT": unit,
-        "n": p.m if p.swapped else p.n, "count": count, "ACTIVATION": p.activation, "BLOCK": block,
+        "n": p.m if p.swapped else p.n, "count": count, "ACTIVATION": p.epilogue, "BLOCK": block,
     }  # fmt: skip
     return Launch(slices_kernel, (ceil_div(size, block),), args, num_warps=block // 256 * 2 or 2)

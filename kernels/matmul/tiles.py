@@ -13,9 +13,7 @@ from typing import NamedTuple
 from dlcore.dtypes import DType, float32, float64
 from dlcore.kernels.launch import Arch, ceil_div, configuration, power_of_2
 
-__all__ = ["HEAVY", "Tile", "Work", "choose", "family", "plain", "portable", "tiles", "worth_timing"]
-
-HEAVY = ("sigmoid", "tanh", "gelu", "gelu_tanh")  # epilogues that need many registers
+__all__ = ["Tile", "Work", "choose", "family", "plain", "portable", "tiles", "worth_timing"]
 
 
 class Work(NamedTuple):

@@ -25,7 +25,7 @@ import math
 from typing import Any
 
 from dlcore.dtypes import DType, float32, float64, int32, int64
-from dlcore.kernels.elementwise.pointwise import divisor, step, walk
+from dlcore.kernels.common.pointwise import divisor, step, walk
 from dlcore.kernels.language import jit, tl
 from dlcore.kernels.launch import (
     Call,

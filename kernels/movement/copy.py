@@ -1,7 +1,7 @@
 """Whole arrays moved: copies, concatenation, assignment to a slice and its adjoint.
 
 Bound by memory: an element is read once and written once. A copy is the pointwise kernel of the function that returns
-its argument (elementwise/pointwise.py says how strides are walked and transpositions tiled), over integers of the
+its argument (common/pointwise.py says how strides are walked and transpositions tiled), over integers of the
 elements' size: dtypes of one size share a binary, and NaNs keep their bits. Unmeasured: not yet run on hardware.
 
 - concat is one launch a tensor; slice_assign copies everything, then writes the slice over it; slice_backward writes
@@ -14,8 +14,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from dlcore.dtypes import DType, int8, int16, int32, int64
-from dlcore.kernels.elementwise.functions import identity
-from dlcore.kernels.elementwise.pointwise import Operand, launch
+from dlcore.kernels.common.convert import identity
+from dlcore.kernels.common.pointwise import Operand, launch
 from dlcore.kernels.launch import Call, In, Launch, Out, Program, Value, View
 
 RAW: dict[int, DType] = {1: int8, 2: int16, 4: int32, 8: int64}

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from dlcore.dtypes import DType, int32, int64
-from dlcore.kernels.elementwise.pointwise import MOST_AXES, merged_axes
+from dlcore.kernels.common.pointwise import MOST_AXES, merged_axes
 from dlcore.kernels.language import jit, tl
 from dlcore.kernels.launch import (
     BAD_INDEX,

@@ -8,7 +8,7 @@ its coordinates behind those of the blocks before it. Unmeasured: not yet run on
 from __future__ import annotations
 
 from dlcore.dtypes import int64
-from dlcore.kernels.elementwise.pointwise import MOST_AXES, Operand, broadcast_strides, walk
+from dlcore.kernels.common.pointwise import MOST_AXES, Operand, broadcast_strides, walk
 from dlcore.kernels.language import jit, tl
 from dlcore.kernels.launch import Call, Errors, In, Launch, Out, Program, Temp, Value, Workspace, ceil_div
 from dlcore.kernels.movement.copy import fill

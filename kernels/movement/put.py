@@ -14,8 +14,8 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from dlcore.kernels.elementwise.functions import convert, identity
-from dlcore.kernels.elementwise.pointwise import Operand, broadcast_strides, launch, walk
+from dlcore.kernels.common.convert import convert, identity
+from dlcore.kernels.common.pointwise import Operand, broadcast_strides, launch, walk
 from dlcore.kernels.language import jit, tl
 from dlcore.kernels.launch import (
     Call,

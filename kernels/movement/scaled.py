@@ -21,8 +21,8 @@ import math
 from typing import Any
 
 from dlcore.dtypes import bool_, float32, float64, uint8
-from dlcore.kernels.elementwise.functions import convert
-from dlcore.kernels.elementwise.pointwise import divisor, read
+from dlcore.kernels.common.convert import convert
+from dlcore.kernels.common.pointwise import divisor, read
 from dlcore.kernels.language import jit, tl
 from dlcore.kernels.launch import (
     Call,

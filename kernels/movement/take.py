@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import math
 
-from dlcore.kernels.elementwise.pointwise import divisor, merged_axes, walk
+from dlcore.kernels.common.pointwise import divisor, merged_axes, walk
 from dlcore.kernels.language import jit, tl
 from dlcore.kernels.launch import (
     Call,

@@ -16,7 +16,7 @@ accesses in both. Unmeasured: not yet run on hardware.
 from __future__ import annotations
 
 from dlcore.dtypes import float32, float64
-from dlcore.kernels.elementwise.math import divide, pow_double, root
+from dlcore.kernels.common.math import divide, pow_double, root
 from dlcore.kernels.language import jit, tl
 from dlcore.kernels.launch import Call, In, Launch, Program, Temp, Workspace, ceil_div
 

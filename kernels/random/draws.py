@@ -10,7 +10,7 @@ Unmeasured: not yet run on hardware.
 from __future__ import annotations
 
 from dlcore.dtypes import as_dtype, bfloat16, float16, float32, float64
-from dlcore.kernels.elementwise.math import at_most, bits_of, log_reduced, of_bits, poly, root, split_exponent
+from dlcore.kernels.common.math import at_most, bits_of, log_reduced, of_bits, poly, root, split_exponent
 from dlcore.kernels.language import jit, tl
 from dlcore.kernels.launch import F64, Call, Program
 from dlcore.kernels.random.philox import (

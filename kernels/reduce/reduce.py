@@ -22,13 +22,13 @@ from functools import partial
 from typing import Any
 
 from dlcore.dtypes import DType, bool_, float32, float64, int32, int64
+from dlcore.kernels.common.layout import SMALL, Layout, Tiles, joined, layout_of, moved_by_address, tiles_of
+from dlcore.kernels.common.math import INFINITY, divide
 from dlcore.kernels.language import jit, tl
 from dlcore.kernels.launch import Call, In, Launch, Out, Program, Temp, View, Workspace, contiguous_strides
-from dlcore.kernels.reduce.layout import SMALL, Layout, Tiles, joined, layout_of, moved_by_address, tiles_of
 
 # In this order: before ARGMAX a lane holds a value, from there on a companion too; from LOGSUMEXP on it is no position.
 SUM, MAX, MIN, ARGMAX, ARGMIN, LOGSUMEXP = (tl.constexpr(k) for k in range(6))
-INFINITY = tl.constexpr(math.inf)
 
 
 # ---- one step -----------------------------------------------------------------------------------------------------
@@ -59,12 +59,6 @@ def unordered(key, dtype: tl.constexpr):
 def finite_or_0(x):
     """x, or 0 where it is infinite: what an exponential may be shifted by without inf - inf."""
     return tl.where(tl.abs(x) == INFINITY, 0.0, x)
-
-
-@jit
-def divided(a, b):
-    """a / b rounded to nearest, which `/` is not for float32."""
-    return tl.math.div_rn(a, b) if b.dtype == tl.float32 else a / b
 
 
 @jit
@@ -200,7 +194,7 @@ def reduce_kernel(
         elif OP >= ARGMAX:
             p = s
         elif MEAN:
-            p = divided(p, tl.full(p.shape, count, P))
+            p = divide(p, tl.full(p.shape, count, P))
     elif out_s is not None:
         tl.store(out_s + to, s, w < width)
     tl.store(out + to, p.to(out.dtype.element_ty), w < width)

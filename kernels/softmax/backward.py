@@ -15,9 +15,9 @@ from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
+from dlcore.kernels.common.lines import Tile, at, compute, program_items, program_lines, step_of, tile_of, tiles
 from dlcore.kernels.language import jit, tl
 from dlcore.kernels.launch import Call, In, Launch, Out, Program
-from dlcore.kernels.softmax.lines import Tile, at, compute, program_items, program_lines, step_of, tile_of, tiles
 from dlcore.kernels.softmax.softmax import prepared_lines
 
 LIMIT = 16384  # columns of both inputs that one program can hold without spilling

@@ -20,10 +20,7 @@ from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
-from dlcore.kernels.language import jit, tl
-from dlcore.kernels.launch import Call, In, Launch, Out, Program
-from dlcore.kernels.reduce.reduce import INFINITY, divided
-from dlcore.kernels.softmax.lines import (
+from dlcore.kernels.common.lines import (
     Lines,
     Tile,
     at,
@@ -35,6 +32,9 @@ from dlcore.kernels.softmax.lines import (
     tile_of,
     tiles,
 )
+from dlcore.kernels.common.math import INFINITY, divide
+from dlcore.kernels.language import jit, tl
+from dlcore.kernels.launch import Call, In, Launch, Out, Program
 
 LIMIT = 32768  # columns one program can hold without spilling
 
@@ -45,7 +45,7 @@ def result(x, top, total, LOG: tl.constexpr):
     if LOG:
         return (x - top) - tl.log(total)
     else:
-        return tl.exp(x - top) * divided(tl.full(total.shape, 1, total.dtype), total)
+        return tl.exp(x - top) * divide(tl.full(total.shape, 1, total.dtype), total)
 
 
 @jit
@@ -75,7 +75,7 @@ def softmax_kernel(
         top = tl.max(v, AXIS, keep_dims=True)
         e = tl.exp(v - top)
         total = tl.sum(e, AXIS, keep_dims=True)
-        y = (v - top) - tl.log(total) if LOG else e * divided(tl.full(total.shape, 1, C), total)
+        y = (v - top) - tl.log(total) if LOG else e * divide(tl.full(total.shape, 1, C), total)
         tl.store(out, y.to(out.dtype.element_ty), mask)
     else:
         SHAPE: tl.constexpr = (BLOCK_L, BLOCK_N) if AXIS == 1 else (BLOCK_N, BLOCK_L)

@@ -1,6 +1,6 @@
 """out[i] = f(a[i], b[i], c[i]) over operands that broadcast: every pointwise row is this one generator with another f.
 
-Bound by memory for all but the functions that kernels/elementwise/math.py names: every operand is read and the output
+Bound by memory for all but the functions that kernels/common/math.py names: every operand is read and the output
 written once, 12 bytes an element for a float32 sum, next to no FLOPs. Axes that all operands walk as one are merged
 first, so almost every call becomes one of two shapes:
 
@@ -29,7 +29,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from dlcore.dtypes import DType, bfloat16, float16
-from dlcore.kernels.elementwise.functions import convert
+from dlcore.kernels.common.convert import convert
 from dlcore.kernels.language import Kernel, jit, tl
 from dlcore.kernels.launch import Call, In, Launch, Out, Program, Value, View, ceil_div, power_of_2
 

@@ -1,27 +1,28 @@
-"""Activations and their gradients as scalar functions of float32 and float64 tensors: what the pointwise kernels of
-this family, the epilogues of matmul and whoever fuses an activation call.
+"""The activations: scalar functions of float32 and float64 tensors, and the list from which the pointwise kernels
+`activation.rows:<name>` and `<name>_backward` follow, and what matmul's kernels apply to their results.
 
-`<name>(x)` is the activation; `<name>_grad(dout, saved)` is dout times the derivative, where `saved` is the output for
-relu, sigmoid and tanh and the input for gelu and gelu_tanh. Formulas, and so bits, are those of csrc/common/math.inl,
-which says how far each is from the truth. Arithmetic instructions of a float32 element (PTX for sm_90; the division is
-one of them and becomes about 8): relu 2, sigmoid 26, tanh 24, gelu 38, gelu_tanh 25. An H100 has time for some 70 where
-8 bytes an element move, and 35 where 4 do: bound by memory in float32; gelu of 16-bit floats is on the edge.
-Unmeasured: not yet run on hardware.
+`<name>(x)` is the activation; `<name>_grad(dout, out)` or `<name>_grad(dout, x)` is dout times the derivative, as a
+function of the result where that suffices, else of the input. Formulas, and so bits, are those of
+csrc/common/activations.inl, which says how far each is from the truth. Arithmetic instructions of a float32 element
+(PTX for sm_90; the division is one of them and becomes about 8): relu 2, sigmoid 26, tanh 24, gelu 38, gelu_tanh 25. An
+H100 has time for some 70 where 8 bytes an element move, and 35 where 4 do: bound by memory in float32; gelu of 16-bit
+floats is on the edge. Unmeasured: not yet run on hardware.
+
+To add one, write its two functions and a line of ACTIVATIONS.
 """
 
-from dlcore.kernels.elementwise.math import (
+from typing import NamedTuple
+
+from dlcore.kernels.common.math import (
     divide,
     exp_normal,
     poly,
     sigmoid_,
     tanh_,
 )
-from dlcore.kernels.language import jit, tl
+from dlcore.kernels.language import Kernel, jit, tl
 
-__all__ = [
-    "gelu", "gelu_grad", "gelu_tanh", "gelu_tanh_grad", "relu", "relu_grad", "sigmoid", "sigmoid_grad", "tanh",
-    "tanh_grad",
-]  # fmt: skip
+__all__ = ["ACTIVATIONS", "Activation"]
 
 SLOPE = tl.constexpr(1.5957691216057308)  # 2 sqrt(2 / pi)
 CUBIC = tl.constexpr(1.5957691216057308 * 0.044715)
@@ -112,3 +113,21 @@ def gelu_tanh_grad(dout, x):
     slope = tl.fma(-a * tl.fma(z, 3 * CUBIC, SLOPE), tail * q, tail)  # the derivative at -a
     at = tl.where(a > (21.14 if x.dtype == tl.float64 else 10.01), 0.0, slope)
     return dout * tl.where(x < 0.0, at, 1.0 - at)
+
+
+class Activation(NamedTuple):
+    """What kernels know of an activation."""
+
+    value: Kernel
+    gradient: Kernel
+    heavy: bool = True
+    """Whether it takes many registers, so that a tile of a product is finished in parts."""
+
+
+ACTIVATIONS = {
+    "relu": Activation(relu, relu_grad, heavy=False),
+    "sigmoid": Activation(sigmoid, sigmoid_grad),
+    "tanh": Activation(tanh, tanh_grad),
+    "gelu": Activation(gelu, gelu_grad),
+    "gelu_tanh": Activation(gelu_tanh, gelu_tanh_grad),
+}

@@ -11,7 +11,11 @@ CPU: bound by arithmetic where float64 is slow (sm_120: 1/64 of float32). Regist
 Unmeasured: not yet run on hardware.
 """
 
+import math
+
 from dlcore.kernels.language import jit, tl
+
+INFINITY = tl.constexpr(math.inf)
 
 
 @jit
@@ -50,9 +54,9 @@ def poly(x, C: tl.constexpr):  # C[0] + C[1] x + C[2] x^2 + ...
 
 
 @jit
-def divide(a, b):
+def divide(a, b):  # rounded to nearest, which `/` is not for float32
     if b.dtype == tl.float64:
-        return a / b  # rounded to nearest
+        return a / b
     else:
         return tl.math.div_rn(a, b)
 

@@ -1,0 +1,272 @@
+"""Launches of a recorded step that become one: replays keep the bits of the eager step, and nothing else is merged."""
+
+import os
+
+import numpy as np
+import pytest
+
+import dlcore as dl
+from dlcore import nn, optim
+from dlcore.ops._activations import ACTIVATIONS
+
+DEVICES = ["cpu"]
+try:
+    dl.device("cuda")
+    DEVICES.append("cuda")
+except dl.DeviceError:
+    pass
+
+RNG = np.random.default_rng(11)
+STEPS = 2 if os.environ.get("DLCORE_CUDA") == "interpreter" else 4
+
+
+def floats(*shape):
+    return RNG.standard_normal(shape).astype(np.float32)
+
+
+def bits(value):
+    if isinstance(value, tuple | list):
+        return [bits(v) for v in value]
+    return None if value is None else (value.shape, value.dtype.name, value.detach().numpy().tobytes())
+
+
+def operations(captured):
+    """The operations of the newest recording and, where there is one, the activation each applies."""
+    found = []
+    for _, op, attrs, *_ in captured._entries[0].recording.commands:
+        activation = dict(zip(op.attribute_names, attrs, strict=True)).get("activation") if op else None
+        found.append(f"{op.name if op else 'copy'}{f'+{activation}' if activation else ''}")
+    return found
+
+
+def replayed(function, *args, parameters=(), calls=4):
+    """The captured function, after its replays have given the bits of eager calls, gradients included."""
+    captured = dl.capture(function)
+    for _ in range(calls):
+        results = []
+        for call in (function, captured):
+            for p in parameters:
+                p.grad = None
+            results.append((bits(call(*args)), bits([p.grad for p in parameters])))
+        assert results[0] == results[1]
+    assert captured._entries[0].recording.replays > 0
+    return captured
+
+
+class Plain(nn.Module):
+    """Two layers as people write them."""
+
+    def __init__(self, activation, features=(9, 13, 4)):
+        self.fc1, self.fc2 = nn.Linear(*features[:2]), nn.Linear(*features[1:])
+        self.activation = activation
+
+    def forward(self, x):
+        return self.fc2(self.activation(self.fc1(x)))
+
+
+@pytest.mark.smoke
+@pytest.mark.parametrize("name", ACTIVATIONS)
+@pytest.mark.parametrize("dtype", [dl.float32, dl.float64, dl.bfloat16], ids=lambda d: d.name)
+@pytest.mark.parametrize("device", DEVICES)
+def test_a_plain_module_trains_in_merged_launches(device, name, dtype):
+    if device == "cuda" and (name in ("sigmoid", "gelu_tanh") or dtype is dl.float64):
+        pytest.skip("interpreted slowly, and like the others")
+    states = []
+    for capture in (False, True):
+        dl.manual_seed(0)
+        model = Plain(ACTIVATIONS[name]).to(device).to(dtype)
+        optimizer = optim.SGD(model.parameters(), lr=0.1)
+        rng = np.random.default_rng(1)
+
+        def step(x, y, model=model, optimizer=optimizer):
+            optimizer.zero_grad()
+            loss = dl.mse_loss(model(x), y)
+            loss.backward()
+            optimizer.step()
+            return loss
+
+        run = dl.capture(step) if capture else step
+        losses = []
+        for _ in range(STEPS):
+            x, y = (dl.tensor(rng.standard_normal(s), dtype=dtype, device=device) for s in ((7, 9), (7, 4)))
+            losses.append(bits(run(x, y)))
+        states.append((losses, bits(list(model.parameters()))))
+    assert states[0] == states[1]
+    found = operations(run)
+    assert found[0] == f"linear+{name}" and found[1] == "linear"
+    backward = [o for o in found if "backward" in o and o.startswith("linear")]
+    assert backward == ["linear_backward", f"linear_backward+{name}"]
+    assert not any(o.startswith(name.removesuffix("_tanh")) for o in found)
+
+
+def test_explain_names_what_is_merged():
+    model, x = Plain(dl.relu), dl.tensor(floats(5, 9))
+    captured = replayed(lambda x: model(x).sum().backward(), x, parameters=list(model.parameters()))
+    for p in model.parameters():
+        p.grad = None
+    rows = captured.explain(repeats=1).rows
+    assert [r.fused for r in rows if r.operation == "linear"] == ["linear + bias + relu", "linear + bias"]
+    assert "linear_backward + relu" in [r.fused for r in rows]
+
+
+def test_memory_plan_knows_of_it():
+    model, x = Plain(dl.relu, (9, 1000, 4)), dl.tensor(floats(50, 9))
+    apart = dl.capture(lambda x: (model.fc1(x).relu().exp(), model.fc1(x) * 1)).plan(x)
+    merged = dl.capture(lambda x: (model.fc1(x).relu() * 1, model.fc1(x) * 1)).plan(x)
+    assert merged.arena_bytes <= apart.arena_bytes
+
+
+def test_a_value_that_others_need_is_written_too():
+    layer, x = nn.Linear(9, 6), dl.tensor(floats(5, 9))
+
+    def function(x):
+        pre = layer(x)
+        out = dl.relu(pre)
+        return out, (pre * 2).sum()
+
+    captured = replayed(function, x)
+    assert operations(captured)[:2] == ["linear+relu", "mul"]
+    command = captured._entries[0].recording.commands[0]
+    assert all(a is not None for a in command[6])
+
+
+def test_no_value_is_written_for_nobody():
+    layer, x = nn.Linear(9, 6), dl.tensor(floats(5, 9))
+    captured = replayed(lambda x: dl.gelu(layer(x)), x)
+    assert operations(captured) == ["linear+gelu"]
+    assert captured._entries[0].recording.commands[0][6][1] is None
+
+
+def _returned(layer, x):
+    pre = layer(x)
+    return dl.relu(pre), pre
+
+
+def _read_before(layer, x):
+    pre = layer(x)
+    doubled = pre * 2
+    return dl.relu(pre) + doubled
+
+
+def _in_place(layer, x):
+    pre = layer(x)
+    pre += 1
+    return dl.relu(pre)
+
+
+def _slice(layer, x):
+    return dl.relu(layer(x)[1:])
+
+
+def _reshaped(layer, x):
+    return dl.relu(layer(x).reshape(-1))
+
+
+def _transposed(layer, x):
+    return dl.relu(layer(x).transpose())
+
+
+def _activation_of_activation(layer, x):
+    return dl.tanh(dl.relu(layer(x)))
+
+
+def _weight_changed_between(layer, x):
+    pre = layer(x)
+    layer.weight.mul_(0.5)
+    return dl.relu(pre)
+
+
+HAZARDS = {
+    "returned": (_returned, ["linear", "relu"], "its value is a result"),
+    "read before": (_read_before, ["linear", "mul", "relu", "add"], "1 needs its value too"),
+    "in place": (_in_place, ["linear", "add", "relu"], None),
+    "slice": (_slice, ["linear", "relu"], "other shape"),
+    "reshaped": (_reshaped, ["linear", "relu"], "other shape"),
+    "transposed": (_transposed, ["linear", "relu"], "other shape"),
+    "twice": (_activation_of_activation, ["linear+relu", "tanh"], None),
+    "weight changed between": (_weight_changed_between, ["linear", "mul", "relu"], "1 changes memory in between"),
+}
+
+
+@pytest.mark.parametrize("hazard", HAZARDS)
+def test_nothing_is_merged_that_must_stay_apart(hazard):
+    function, expected, why = HAZARDS[hazard]
+    x, captured = dl.tensor(floats(5, 9)), None
+    with dl.no_grad():
+        results = []
+        for capture in (False, True):
+            dl.manual_seed(2)
+            layer = nn.Linear(9, 6)
+            step = lambda x, layer=layer: function(layer, x)  # noqa: E731
+            captured = dl.capture(step) if capture else step
+            results.append([bits(captured(x)) for _ in range(4)])
+        assert results[0] == results[1]
+    assert operations(captured) == expected
+    if why is not None:
+        reasons = [r.unfused for r in captured.explain(repeats=1).rows]
+        assert any(why in reason for reason in reasons), reasons
+
+
+def test_two_activations_of_one_value():
+    layer, x = nn.Linear(9, 6), dl.tensor(floats(5, 9))
+
+    def function(x):
+        pre = layer(x)
+        return dl.relu(pre) * dl.sigmoid(pre)
+
+    captured = replayed(function, x)
+    assert operations(captured) == ["linear+relu", "sigmoid", "mul"]
+    captured = replayed(lambda x: function(x).sum().backward(), x, parameters=list(layer.parameters()))
+    assert "linear_backward" in operations(captured)  # its dpre is a sum
+
+
+@pytest.mark.parametrize("operands", ["vector", "many axes", "no rows", "expanded gradient", "no bias"])
+def test_shapes_and_layouts(operands):
+    shapes = {"vector": (9,), "many axes": (2, 3, 9), "no rows": (0, 9)}
+    layer = nn.Linear(9, 6, bias=operands != "no bias")
+    x = dl.tensor(floats(*shapes.get(operands, (5, 9))))
+
+    def function(x):
+        out = dl.gelu(layer(x))
+        (out.sum() if operands == "expanded gradient" else (out * out).sum()).backward()
+
+    captured = replayed(function, x, parameters=list(layer.parameters()))
+    assert "linear+gelu" in operations(captured)
+
+
+def test_gradients_that_accumulate_and_errors_in_between():
+    """Where a step ends with an error, gradients are what they were at that command."""
+    layer = nn.Linear(6, 5)
+    labels = [dl.tensor(np.array(v)) for v in ([0, 1, 4], [0, 1, 7])]
+    x = dl.tensor(floats(3, 6))
+    traces = []
+    for capture in (False, True):
+        dl.manual_seed(0)
+        layer = nn.Linear(6, 5)
+
+        def step(x, y, layer=layer):
+            layer.weight.grad = None
+            dl.relu(layer(x)).sum().backward()
+            loss = dl.cross_entropy(dl.relu(layer(x)), y)
+            loss.backward()
+            return loss
+
+        run = dl.capture(step) if capture else step
+        trace = []
+        for k in (0, 0, 0, 1, 0):
+            try:
+                trace.append(bits(run(x, labels[k])))
+            except IndexError as error:
+                trace.append(str(error))
+            trace.append(bits([p.grad for p in layer.parameters()]))
+        traces.append(trace)
+    assert traces[0] == traces[1]
+    assert operations(run).count("linear+relu") == 2
+
+
+def test_checked_recordings_are_merged_alike():
+    model, x = Plain(dl.tanh), dl.tensor(floats(5, 9))
+    step = dl.capture(lambda x: model(x).sum(), check=2)
+    for _ in range(8):
+        step(x)
+    assert operations(step)[0] == "linear+tanh"
