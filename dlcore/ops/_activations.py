@@ -69,7 +69,7 @@ class Fusable(NamedTuple):
         op = self.gradient.op
         own = op.magnitudes(dict(zip(op.signature.names, (dout, kept, *self.attrs), strict=True)))
         steep = self.slope * np.abs(dout)
-        return steep if own is None else np.maximum(steep, own[0])
+        return steep if own is None else np.maximum(steep, own)
 
 
 def _reference(op: Op, *args: Any) -> Any:

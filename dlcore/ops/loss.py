@@ -159,7 +159,7 @@ def _(logits: Any, target: Any, weight: Any, label_smoothing: float, reduction: 
     """Of probabilities."""
     axis = _axis(logits.shape)
     if label_smoothing:
-        target = add(mul(target, 1 - label_smoothing), label_smoothing / logits.shape[axis])
+        target = add(mul(target, 1 - label_smoothing), label_smoothing / max(1, logits.shape[axis]))
     terms = mul(target, log_softmax(logits, axis))
     if weight is not None:
         terms = mul(terms, reshape(weight, _class_shape(logits.shape)))
@@ -185,7 +185,7 @@ def _(
     own = sum(hard, axis, True)
     total = own
     if label_smoothing:
-        soft = mul(counted, label_smoothing / shape[axis])
+        soft = mul(counted, label_smoothing / max(1, shape[axis]))
         soft = soft if weights is None else mul(soft, weights)
         hard = add(mul(hard, 1 - label_smoothing), soft)
         total = sum(hard, axis, True) if weights is not None else counted
@@ -203,9 +203,9 @@ def _numpy_log_softmax(logits: Any) -> tuple[Any, Any]:
 def _numpy_losses(log_p: Any, target: Any, weight: Any, ignore_index: int, smoothing: float) -> tuple[Any, Any]:
     """The loss of each position, from logarithms (positions, classes), and what the mean divides by."""
     axis, classes = _axis(log_p.shape), log_p.shape[-1]
-    w = np.ones(classes) if weight is None else weight
+    w, share = np.ones(classes) if weight is None else weight, smoothing / max(1, classes)
     if target.dtype.kind == "f":
-        t = np.moveaxis(target, axis, -1) * (1 - smoothing) + smoothing / classes
+        t = np.moveaxis(target, axis, -1) * (1 - smoothing) + share
         losses = -(t * w * log_p).sum(-1)
         return losses, losses.size
     counted = target != ignore_index
@@ -213,7 +213,7 @@ def _numpy_losses(log_p: Any, target: Any, weight: Any, ignore_index: int, smoot
     own = np.where(counted, w[label[..., 0]], 0.0)
     hard = -own * np.take_along_axis(log_p, label, -1)[..., 0]
     soft = np.where(counted, -(w * log_p).sum(-1), 0.0)
-    losses = (1 - smoothing) * hard + (smoothing / classes * soft if smoothing else 0)
+    losses = (1 - smoothing) * hard + (share * soft if smoothing else 0)
     return np.where(counted, losses, 0.0), own.sum()
 
 
@@ -272,6 +272,7 @@ def _() -> Iterator[Sample]:
     p = Input((9, 11), draw=lambda rng: rng.dirichlet(np.ones(11), 9))
     yield sample((9, 11), p, False, "probabilities", label_smoothing=0.1)
     yield sample((2, 4, 3), Input((2, 4, 3), 0.0, 1.0), True, "probabilities, weights", reduction="none")
+    yield sample((3, 0), (3, 0), False, "probabilities of no classes", label_smoothing=0.1, grad=False)
     yield sample((4096, 1000), labels((4096,), 1000), False, "4096 x 1000", grad=False)
     yield sample((64, 32000), labels((64,), 32000), False, "rows of a vocabulary", grad=False)
 
@@ -312,13 +313,14 @@ def _() -> Iterator[Workload]:
 @cross_entropy.restrict
 def _(operands: list[Any], largest: float) -> None:
     """Smoothing sums the logits of all classes, which must be a number: a weight of 0 may follow. Of probabilities the
-    logarithms are rounded to their dtype, where a probability of 0 may follow: float16 ends at 65504. Weights of
-    classes are summed and divided by, and none is negative; they multiply what may be a subnormal number."""
+    logarithms are rounded to their dtype, where a probability of 0 may follow: float16 ends at 65504; their product
+    must be a number too. Weights of classes are summed and divided by, and none is negative; they multiply what may be
+    a subnormal number."""
     probabilities = isinstance(operands[1], np.ndarray) and operands[1].dtype == np.float64
     logits = limited(operands[0], 16000.0 if probabilities else 1e30)
     operands[0] = without_subnormal_probabilities(logits, 1, largest)
     if probabilities:
-        operands[1] = np.where(np.abs(operands[1]) < 1e-30, 0.0, operands[1])
+        operands[1] = limited(np.where(np.abs(operands[1]) < 1e-30, 0.0, operands[1]), 1e30)
     if isinstance(operands[2], np.ndarray):
         operands[2] = np.minimum(np.abs(operands[2]), 1e6)
 

@@ -119,16 +119,13 @@ def _threshold(p: float) -> int:
 
 
 class Draw(Op):
-    """An operation that makes an array from a generator's state, its only operand; the first attribute is its shape.
-
-    Results do not depend on dtypes of operands.
-    """
+    """An operation that makes an array from a generator's state, its only operand; the first attribute is its shape."""
 
     family = "random"
     promote = staticmethod(as_given)
     writes = "state"
     random = True
-    dtypes = (float32,)
+    dtypes = (float32,)  # no operand is of the dtype under test: once is enough
     drawn: Sequence[Any] = ()
     """Attributes behind the shape of what is timed."""
 
