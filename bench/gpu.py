@@ -182,7 +182,7 @@ def run(options: Options, record: Record, child: Child) -> int:
             answer = child.ask(stage, name, seconds)
             record.add(stage, name, answer)
             text = answer.get("error") or answer.get("skipped") or json.dumps(answer)
-            console.print(f"{stage:9} {name}: {text[:400]}", markup=False, style="red" if "error" in answer else "")
+            console.print(f"{stage:10} {name}: {text[:400]}", markup=False, style="red" if "error" in answer else "")
     if left:
         console.print(f"{left} jobs are left: the same command goes on with them")
     return sum("error" in r for r in record.done.values())

@@ -105,7 +105,7 @@ def _composite(
 
 
 def freeze(name: str, attrs: tuple[Any, ...]) -> tuple[Any, ...]:
-    """Attributes with the lists and arrays inside as tuples; raises TypeError for what cannot be hashed all the same."""
+    """Attributes with the lists and arrays in them as tuples; raises TypeError for what still cannot be hashed."""
     frozen = tuple(map(_frozen, attrs))
     for value in frozen:
         try:

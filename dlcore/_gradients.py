@@ -106,7 +106,7 @@ def planned(
         for name in names:
             source = _source(op, name, positions, slots, kept)
             if source is None:
-                raise TypeError(f"{op.name}: its gradient rule names {name!r}, which is nothing of the operation's")
+                raise TypeError(f"{op.name}: its gradient rule names {name!r}, which the operation does not have")
             sources.append(source)
         found.append(PlannedRule(rule.function, tuple(targets), len(rule.operands) == 1, tuple(sources)))
     return found, slots.saves
@@ -115,7 +115,9 @@ def planned(
 # ---- operations with a kernel, a composite and no rule -------------------------------------------------------------
 
 
-def _recomputation(op: Op, needs: Sequence[bool], lengths: Sequence[int]) -> tuple[list[PlannedRule], list[tuple[int, int]]]:
+def _recomputation(
+    op: Op, needs: Sequence[bool], lengths: Sequence[int]
+) -> tuple[list[PlannedRule], list[tuple[int, int]]]:
     """The composite, run again on the operands kept and differentiated."""
     n, outputs, attributes = len(needs), len(op.output_names), len(op.signature.attributes)
     sources = [

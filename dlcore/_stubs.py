@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-
 __all__ = ["main", "source"]
 
 operations: Any = importlib.import_module("dlcore._operations")  # what the stub that it has does not tell

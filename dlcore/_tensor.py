@@ -8,14 +8,14 @@ from typing import Any
 
 import numpy as np
 
-from dlcore import _C, _autograd
+from dlcore import _C, _autograd, _indexing
 from dlcore._device import CPU, Device, default_device
 from dlcore._device import device as as_device
 from dlcore._operations import TensorMethods
 from dlcore.dtypes import as_dtype, bfloat16, bool_, default_float, float32, int16, int64
 from dlcore.errors import AutogradError, CaptureError, DTypeError, ShapeError
-from dlcore.ops import elementwise, indexing, movement
-from dlcore.ops import matmul as products
+from dlcore.op import function
+from dlcore.ops import elementwise, movement
 from dlcore.ops.slicing import assign
 from dlcore.ops.transfer import transfer
 
@@ -216,7 +216,7 @@ class Tensor(_C.TensorBase, TensorMethods):
     # ---- writing
     def copy_(self, source: Any) -> Tensor:
         """Writes ``source``, broadcast and cast, into this tensor's memory."""
-        indexing.setitem(self, ..., source)
+        _indexing.setitem(self, ..., source)
         return self
 
     def fill_(self, value: Any) -> Tensor:
@@ -487,9 +487,9 @@ def _convert(value: Any, operation: str, operand: str, like: Any) -> Any:
 _C.set_tensor_type(Tensor)
 _C.bind(
     ShapeError=ShapeError, DTypeError=DTypeError, CaptureError=CaptureError, AutogradError=AutogradError,
-    convert=_convert, getitem=indexing.getitem, setitem=indexing.setitem, assign=assign, cast=elementwise.cast,
+    convert=_convert, getitem=_indexing.getitem, setitem=_indexing.setitem, assign=assign, cast=elementwise.cast,
     add=elementwise.add, subtract=elementwise.sub, multiply=elementwise.mul, divide=elementwise.div,
-    power=elementwise.pow, negative=elementwise.neg, absolute=elementwise.abs, matmul=products.matmul,
+    power=elementwise.pow, negative=elementwise.neg, absolute=elementwise.abs, matmul=function("matmul"),
     floor_divide=elementwise.floor_divide, remainder=elementwise.remainder,
     logical_and=elementwise.logical_and, logical_or=elementwise.logical_or, logical_xor=elementwise.logical_xor,
     logical_not=elementwise.logical_not, eq=elementwise.eq, ne=elementwise.ne, lt=elementwise.lt, le=elementwise.le,

@@ -4,7 +4,7 @@
     testing.check(my_op)          # every sample, dtype and memory layout; gradients; errors; repeatability
     testing.check(my_op, "cuda")  # the same on a GPU, gradients against the CPU's in float64
 
-Each check raises AssertionError naming the operation, the sample, the worst element and the error in units of the bound.
+Each check raises AssertionError with the operation, the sample, the worst element and the error in units of the bound.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from dlcore.op import Op, Sample, Spec, flat, lengths_of
 __all__ = [
     "LAYOUTS",
     "Difference",
+    "attributes",
     "check",
     "check_call",
     "check_errors",
@@ -39,7 +40,6 @@ __all__ = [
     "compare",
     "difference",
     "drawn",
-    "attributes",
     "lengths",
     "rounded",
     "samples",
@@ -293,8 +293,8 @@ def check_call(
     """One call on the operands that ``make`` makes, against the reference; what it does not write stays as it was.
 
     ``arrays``: the operands as the reference takes them (default: their values, cast as the operation promotes them).
-    ``lengths``: of groups. ``precise``: a result may also agree with `long_reference`. ``overflows``: see `difference`. Returns the largest
-    error in units of eps * magnitude.
+    ``lengths``: of groups. ``precise``: a result may also agree with `long_reference`. ``overflows``: see `difference`.
+    Returns the largest error in units of eps * magnitude.
     """
     with guarded(), _autograd.no_grad():
         operands = make()
@@ -321,7 +321,7 @@ def check_call(
 
 
 def promoted(op: Op, operands: Sequence[Any]) -> Arrays:
-    """Copies of the operands' values, cast by NumPy as the operation promotes them; Python scalars and None as they are."""
+    """Copies of the operands' values, cast by NumPy as the operation promotes them; numbers and None as they are."""
     with np.errstate(all="ignore"):  # what the dtype cannot hold is infinite
         return [
             np.array(x, copy=True).astype(s.dtype.numpy) if isinstance(x, Tensor) and s is not None else x
@@ -526,7 +526,7 @@ def check_replay(op: Op, sample: Sample, dtype: DType, calls: int = 4) -> None:
 
 
 def _step_of(op: Op, sample: Sample, dtype: DType) -> Any:
-    """The operation as a function of its array operands: what it writes and returns, and gradients of what needs one."""
+    """The operation as a function of its array operands: what it writes and returns, and the gradients wanted."""
     arrays, attrs, sizes = rounded(op, sample, dtype), attributes(op, sample), lengths(op, sample)
     places = [k for k, x in enumerate(arrays) if isinstance(x, np.ndarray)]
 

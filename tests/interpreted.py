@@ -1,4 +1,4 @@
-"""What the tests of reductions, softmax and losses share: a planner's Program, interpreted, beside the operation's reference."""
+"""What tests of reductions, softmax and losses share: a planner's Program, interpreted, beside the reference."""
 
 import numpy as np
 

@@ -1,7 +1,8 @@
 """Every operation on a GPU, by what its definition says (dlcore/testing.py).
 
 On a machine with a GPU all samples run there. Without one, under DLCORE_CUDA=interpreter (`make test` does so in a
-process of its own), a few small ones do, in Triton's interpreter. Operations without a kernel for a GPU are skipped, by name.
+process of its own), a few small ones do, in Triton's interpreter. Operations without a kernel for a GPU are skipped,
+by name.
 """
 
 import functools
@@ -60,7 +61,8 @@ def in_dtypes(op):
 
 
 def in_narrow_dtypes(op):
-    return [(s, d) for s in samples(op)[:1] for d in (float16, bfloat16) if d in op.dtypes and op.kernel_choices("cuda")]
+    dtypes = [d for d in (float16, bfloat16) if d in op.dtypes and op.kernel_choices("cuda")]
+    return [(s, d) for s in samples(op)[:1] for d in dtypes]
 
 
 def in_layouts(op):

@@ -9,7 +9,6 @@ import dis
 import inspect
 import types
 
-import numpy as np
 import pytest
 
 import dlcore as dl

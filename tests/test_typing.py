@@ -18,7 +18,7 @@ USES = Path(__file__).parent / "typing" / "uses.py"
 def found_by_mypy():
     """{line: [messages]} for the file of uses."""
     pytest.importorskip("mypy")
-    command = [sys.executable, "-m", "mypy", "--no-error-summary", "--no-incremental", "--hide-error-context", str(USES)]
+    command = [sys.executable, "-m", "mypy", "--no-error-summary", "--no-incremental", str(USES)]
     done = subprocess.run(command, capture_output=True, text=True, cwd=USES.parents[2])
     found = {}
     for path, line, text in re.findall(r"^(.+?):(\d+): (?:error|note): (.*)$", done.stdout, re.MULTILINE):

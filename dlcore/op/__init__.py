@@ -3,6 +3,7 @@
 from dlcore.op.cases import ErrorInput, Input, Sample, Workload, flat, lengths_of, shape_of
 from dlcore.op.operation import REGISTRY, Op, as_given, floating, function, operation, widest
 from dlcore.op.signature import (
+    EVERYWHERE,
     REQUIRED,
     Attribute,
     Axes,
@@ -12,15 +13,17 @@ from dlcore.op.signature import (
     Domain,
     Dtype,
     Kind,
+    Operand,
     OutputMask,
     Shape,
+    Signature,
     Spec,
     accepted,
     named,
 )
 
 __all__ = [
-    "REGISTRY", "REQUIRED", "Attribute", "Axes", "Axis", "AxisOf", "Choice", "Domain", "Dtype", "ErrorInput", "Input",
-    "Kind", "Op", "OutputMask", "Sample", "Shape", "Spec", "Workload", "accepted", "as_given", "flat", "floating", "function",
-    "lengths_of", "named", "operation", "shape_of", "widest",
+    "EVERYWHERE", "REGISTRY", "REQUIRED", "Attribute", "Axes", "Axis", "AxisOf", "Choice", "Domain", "Dtype",
+    "ErrorInput", "Input", "Kind", "Op", "Operand", "OutputMask", "Sample", "Shape", "Signature", "Spec", "Workload",
+    "accepted", "as_given", "flat", "floating", "function", "lengths_of", "named", "operation", "shape_of", "widest",
 ]  # fmt: skip

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from dlcore.dtypes import DType
-from dlcore.op.signature import Domain, Operand
+from dlcore.op.signature import EVERYWHERE, Domain, Operand
 
 __all__ = ["ErrorInput", "Input", "Sample", "Workload", "flat", "lengths_of", "shape_of"]
 
@@ -36,7 +36,7 @@ class Input(NamedTuple):
     transposed: bool = False
     draw: Callable[[np.random.Generator], Any] | None = None
 
-    def array(self, rng: np.random.Generator, domain: Domain = Domain()) -> np.ndarray[Any, Any]:
+    def array(self, rng: np.random.Generator, domain: Domain = EVERYWHERE) -> np.ndarray[Any, Any]:
         """The values; floating ones in float64."""
         if self.draw is not None:
             return np.asarray(self.draw(rng))

@@ -31,7 +31,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, NoReturn
 from dlcore import _C
 from dlcore.dtypes import FLOATS, DType, default_float, result_type
 from dlcore.errors import AutogradError
-from dlcore.op.cases import ErrorInput, Sample, Workload
+from dlcore.op.cases import ErrorInput, Sample, Workload, lengths_of
 from dlcore.op.signature import REQUIRED, Mask, Signature, Spec, accepted, named
 
 if TYPE_CHECKING:
@@ -189,7 +189,7 @@ class Op:
     @classmethod
     def definition(cls, **given: Any) -> Callable[[Callable[..., Any]], _C.Function]:
         """The family's decorator: ``@pointwise(ulp=2)``, before a shape rule."""
-        return lambda rule: cls(rule, **given).call  # type: ignore[no-any-return]
+        return lambda rule: cls(rule, **given).call
 
     def _declare(self, field: str, value: Any) -> None:
         if field == "gradient":
@@ -215,7 +215,7 @@ class Op:
         return declare
 
     def _gradient(self, *operands: Any, **rules: Callable[..., Any]) -> Any:
-        """``f.gradient(a=rule, b=rule)``, ``@f.gradient`` for the first operand, ``@f.gradient("x", "weight")``."""
+        """``f.gradient(a=rule, b=rule)``; ``@f.gradient`` for the first operand; ``@f.gradient("x", "weight")``."""
         self._rules += [(rule, (operand,)) for operand, rule in rules.items()]
         if operands and callable(operands[0]):
             self._rules.append((operands[0], ()))
@@ -244,19 +244,18 @@ class Op:
     @cached_property
     def signature(self) -> Signature:
         """Operands and attributes."""
-        return Signature(self.rule)
+        return Signature.of(self.rule)
 
     @property
     def python_signature(self) -> inspect.Signature:
         """That of the public function."""
         import inspect  # costs milliseconds, which `import dlcore` has none to spare for
 
-        kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
-        found, optional = [], False
+        found, optional, by_keyword = [], False, False
         for name, default, hint in self.signature.parameters:
             optional = optional or default is not REQUIRED
-            if optional and default is REQUIRED:  # behind an optional operand: by keyword
-                kind = inspect.Parameter.KEYWORD_ONLY
+            by_keyword = by_keyword or (optional and default is REQUIRED)  # required, behind an optional operand
+            kind = inspect.Parameter.KEYWORD_ONLY if by_keyword else inspect.Parameter.POSITIONAL_OR_KEYWORD
             value = inspect.Parameter.empty if default is REQUIRED else default
             found.append(inspect.Parameter(name, kind, default=value, annotation=hint))
         return inspect.Signature(found, return_annotation=self.returns)
@@ -415,9 +414,24 @@ class Op:
 
     def error_cases(self) -> Iterator[ErrorInput]:
         """Wrong calls with the error and the text expected."""
+        yield from self._wrong_attributes()
         yield from self.family_error_inputs()
         for errors in self._added["error_inputs"]:
             yield from errors() if callable(errors) else errors
+
+    def _wrong_attributes(self) -> Iterator[ErrorInput]:
+        """The smallest sample with a value for each attribute that its kind refuses."""
+        sample = min(self.sample_inputs(), key=lambda s: (s.size == 0, s.size), default=None)
+        if sample is None:
+            return
+        arrays = sample.arrays(self.name, self.signature.operands)
+        inputs = self.nested(arrays, lengths_of(sample.inputs, self.signature.operands))
+        given = dict(zip(self.input_names, inputs, strict=True)) | dict(sample.attrs)
+        for attribute in self.signature.attributes:
+            wrong = attribute.kind.wrong(f"{self.name}: {attribute.name}", given)
+            if wrong is not None:
+                value, error, text = wrong
+                yield ErrorInput(error, text, *inputs, **{**sample.attrs, attribute.name: value})
 
     def timed(self) -> list[Workload]:
         """What is timed: small to large, and ragged."""
@@ -427,11 +441,11 @@ class Op:
     def ways(self) -> dict[str, str | tuple[str, str]]:
         """How other libraries compute the same (see `baselines`)."""
         named_here = {key.partition(" ")[0] for key in self.baselines}
-        inherited = {k: v for k, v in self.family_baselines().items() if k.partition(" ")[0] not in named_here}
-        return {k: v for k, v in (inherited | dict(self.baselines)).items() if v}
+        found = {k: v for k, v in self.family_baselines().items() if k.partition(" ")[0] not in named_here}
+        return {k: v for k, v in {**found, **self.baselines}.items() if v}
 
     def magnitudes(self, values: Mapping[str, Any]) -> Any:
-        """What errors are measured against, in float64: of each result there is, or None for the reference's own size."""
+        """What errors are measured against, in float64, for each result; None for the reference's own size."""
         found = None if self.magnitude is None else named(self.magnitude, values)
         if not isinstance(found, tuple | list):
             return found

@@ -72,13 +72,16 @@ class Domain(NamedTuple):
         return np.asarray(rng.uniform(self.low, self.high, shape))
 
 
+EVERYWHERE = Domain()
+
+
 class Operand(NamedTuple):
     """A parameter that is a tensor, or a group of them."""
 
     name: str
     optional: bool = False
     group: bool = False
-    domain: Domain = Domain()
+    domain: Domain = EVERYWHERE
 
 
 # ---- kinds of attributes ------------------------------------------------------------------------------------------
@@ -99,6 +102,10 @@ class Kind:
         """What kernels are told."""
         return ()
 
+    def wrong(self, where: str, given: Mapping[str, Any]) -> tuple[Any, type[Exception], str] | None:
+        """A value that is refused, with the error and its text; None where any value is taken."""
+        return None
+
 
 class Int(Kind):
     """A whole number."""
@@ -113,6 +120,9 @@ class Int(Kind):
 
     def to_kernel(self, value: Any) -> tuple[int | float, ...]:
         return (value,)
+
+    def wrong(self, where: str, given: Mapping[str, Any]) -> tuple[Any, type[Exception], str] | None:
+        return 0.5, TypeError, f"{where} 0.5 is not an integer"
 
 
 class Float(Kind):
@@ -131,6 +141,9 @@ class Float(Kind):
     def to_kernel(self, value: Any) -> tuple[int | float, ...]:
         return (value,)
 
+    def wrong(self, where: str, given: Mapping[str, Any]) -> tuple[Any, type[Exception], str] | None:
+        return "half", TypeError, f"{where} 'half' is not a number"
+
 
 class Bool(Kind):
     """True or False; 0 and 1 will do."""
@@ -145,6 +158,9 @@ class Bool(Kind):
     def to_kernel(self, value: Any) -> tuple[int | float, ...]:
         return (int(value),)
 
+    def wrong(self, where: str, given: Mapping[str, Any]) -> tuple[Any, type[Exception], str] | None:
+        return "yes", TypeError, f"{where} 'yes' is neither True nor False"
+
 
 class Choice(Kind):
     """One of a few values. Kernels are told its position."""
@@ -154,6 +170,7 @@ class Choice(Kind):
 
     @property
     def hint(self) -> str:  # type: ignore[override]
+        """The values."""
         return f"Literal[{', '.join(map(repr, self.values))}]"
 
     def convert(self, value: Any, where: str, given: Mapping[str, Any]) -> Any:
@@ -163,6 +180,9 @@ class Choice(Kind):
 
     def to_kernel(self, value: Any) -> tuple[int | float, ...]:
         return (self.values.index(value),)
+
+    def wrong(self, where: str, given: Mapping[str, Any]) -> tuple[Any, type[Exception], str] | None:
+        return "other", ValueError, f"{where} 'other' is not one of {', '.join(map(repr, self.values))}"
 
 
 class AxisOf(Kind):
@@ -184,7 +204,7 @@ class AxisOf(Kind):
             if not of:
                 raise ShapeError(f"{where.partition(':')[0]}: no {name} are given")
             of = of[0]
-        found = of.shape if isinstance(of, Spec) else tuple(of)
+        found = of.shape if hasattr(of, "shape") else tuple(of)
         return (*found, *[1] * self.more)
 
     def convert(self, value: Any, where: str, given: Mapping[str, Any]) -> Any:
@@ -200,6 +220,10 @@ class AxisOf(Kind):
     def to_kernel(self, value: Any) -> tuple[int | float, ...]:
         return (value,)
 
+    def wrong(self, where: str, given: Mapping[str, Any]) -> tuple[Any, type[Exception], str] | None:
+        shape = self.shape(given, where)
+        return len(shape), IndexError, f"{where} {len(shape)} is out of range for shape {shape}"
+
 
 class AxesOf(AxisOf):
     """One axis, several or (None) all, as a sorted tuple. Kernels are told a mask: bit d is set for axis d."""
@@ -213,7 +237,8 @@ class AxesOf(AxisOf):
         axes = tuple(sorted(super(AxesOf, self).convert(axis, where, given) for axis in several))
         if len(set(axes)) != len(axes):
             operation = where.partition(":")[0]
-            raise ShapeError(f"{operation}: an axis is given twice: {tuple(value)} for shape {self.shape(given, where)}")
+            shape = self.shape(given, where)
+            raise ShapeError(f"{operation}: an axis is given twice: {tuple(value)} for shape {shape}")
         return axes
 
     def to_kernel(self, value: Any) -> tuple[int | float, ...]:
@@ -231,6 +256,9 @@ class Lengths(Kind):
             return tuple(operator.index(n) for n in several)
         except TypeError:
             raise TypeError(f"{where} {value!r} is not a sequence of integers") from None
+
+    def wrong(self, where: str, given: Mapping[str, Any]) -> tuple[Any, type[Exception], str] | None:
+        return (0.5,), TypeError, f"{where} (0.5,) is not a sequence of integers"
 
 
 class DtypeKind(Kind):
@@ -259,6 +287,7 @@ class Optional(Kind):
 
     @property
     def hint(self) -> str:  # type: ignore[override]
+        """That of the kind, or None."""
         return f"{self.kind.hint} | None"
 
     def convert(self, value: Any, where: str, given: Mapping[str, Any]) -> Any:
@@ -266,6 +295,9 @@ class Optional(Kind):
 
     def to_kernel(self, value: Any) -> tuple[int | float, ...]:
         return () if value is None else self.kind.to_kernel(value)
+
+    def wrong(self, where: str, given: Mapping[str, Any]) -> tuple[Any, type[Exception], str] | None:
+        return self.kind.wrong(where, given)
 
 
 Axis = Annotated[int, AxisOf()]
@@ -319,14 +351,23 @@ def _operand(name: str, annotation: Any) -> Operand | None:
 
 
 class Signature:
-    """Operands and attributes of an operation, from the `def` of its shape rule."""
+    """Operands and attributes of an operation."""
 
-    def __init__(self, rule: Callable[..., Any]):
-        code, hints, space = rule.__code__, rule.__annotations__, rule.__globals__  # type: ignore[attr-defined]
+    def __init__(self, operands: Sequence[Operand], attributes: Sequence[Attribute] = ()):
+        self.operands, self.attributes = tuple(operands), tuple(attributes)
+        self.operand_names = tuple(o.name for o in operands)
+        self.attribute_names = tuple(a.name for a in attributes)
+        self.names = (*self.operand_names, *self.attribute_names)
+        self.groups = any(o.group for o in operands)
+
+    @classmethod
+    def of(cls, rule: Callable[..., Any]) -> Signature:
+        """What the `def` of a shape rule says."""
+        code, hints, space = rule.__code__, rule.__annotations__, rule.__globals__
         names = code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
-        defaults = rule.__defaults__ or ()  # type: ignore[attr-defined]
+        defaults = rule.__defaults__ or ()
         given = dict(zip(names[code.co_argcount - len(defaults) : code.co_argcount], defaults, strict=True))
-        given |= rule.__kwdefaults__ or {}  # type: ignore[attr-defined]
+        given |= rule.__kwdefaults__ or {}
         operands: list[Operand] = []
         attributes: list[Attribute] = []
         for name in names:
@@ -337,15 +378,11 @@ class Signature:
             operand = _operand(name, hint)
             if operand is None:
                 attributes.append(Attribute(name, _kind(hint), given.get(name, REQUIRED)))
+            elif attributes:
+                raise TypeError(f"{rule.__qualname__}: operand {name!r} stands behind attributes")
             else:
                 operands.append(operand)
-        self.operands, self.attributes = tuple(operands), tuple(attributes)
-        self.operand_names = tuple(o.name for o in operands)
-        self.attribute_names = tuple(a.name for a in attributes)
-        self.names = (*self.operand_names, *self.attribute_names)
-        self.groups = any(o.group for o in operands)
-        if len(names) != len(set(self.names)):
-            raise TypeError(f"{rule.__qualname__}: operands come before attributes")
+        return cls(operands, attributes)
 
     @property
     def parameters(self) -> list[tuple[str, Any, str]]:

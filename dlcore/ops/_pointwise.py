@@ -1,39 +1,40 @@
 """The family of pointwise operations: functions of the elements of one, two or three operands that broadcast.
 
-    @pointwise(reference=np.sqrt, promote=floating, ulp=0.5, gradient=lambda dout, out: div(mul(dout, 0.5), out))
-    def sqrt(x: Positive) -> None:
-        '''Square root; NaN of negative numbers.'''
+    sqrt = pointwise("sqrt", "x", "Square root; NaN of negative numbers.", domain=POSITIVE, ulp=0.5,
+                     gradient=lambda dout, out: div(mul(dout, 0.5), out))
 
-is a whole operation. The `def` gives name, documentation and operands; its body is empty, or checks more than the
-dtypes: shape and dtype of the result are the family's. Beside them it supplies kernels (`elementwise:sqrt`), samples
-(sizes that are no multiple of a vector, broadcasting, 0-d and empty operands, more than one thread's share, special
-values, the ends of integers), error inputs, cost, workloads and baselines.
+is a whole operation: name, operands, documentation, and what is its own. The family supplies shapes and dtypes, kernels
+(`elementwise:sqrt`), the reference (NumPy's function of that name), samples (sizes that are no multiple of a vector,
+broadcasting, 0-d and empty operands, more than one thread's share, special values, the ends of integers), error inputs,
+cost, workloads and baselines. One with attributes has a `def`, before which stands `@Pointwise.definition(...)`: its body
+is empty or checks what the attributes' kinds do not; the result's shape and dtype are the family's all the same.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
-from typing import Annotated, Any
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
 from dlcore.dtypes import INTEGERS, DType, bool_, float32
 from dlcore.errors import DTypeError, ShapeError
-from dlcore.op import Domain, ErrorInput, Input, Op, Sample, Spec, Workload, widest
+from dlcore.op import (
+    EVERYWHERE, Domain, ErrorInput, Input, Op, Operand, Sample, Signature, Spec, Workload, floating, widest,
+)  # fmt: skip
 from dlcore.ops._shape import broadcast_shapes
 from dlcore.ops._workloads import library, million_and_ragged
 
 __all__ = [
-    "ANY", "FLOAT", "NUMBER", "AwayFromZero", "Pointwise", "Positive", "check_dtype", "pointwise", "specials",
+    "ANY", "AWAY_FROM_ZERO", "FLOAT", "NUMBER", "POSITIVE", "Pointwise", "check_dtype", "pointwise", "specials",
 ]  # fmt: skip
 
 FLOAT: tuple[str, ...] = ("float",)
 NUMBER: tuple[str, ...] = ("float", "int", "uint")
 ANY: tuple[str, ...] = (*NUMBER, "bool")
 
-Positive = Annotated[Spec, Domain(0.1, 4.0)]
-AwayFromZero = Annotated[Spec, Domain(gap=0.5)]
+POSITIVE, AWAY_FROM_ZERO = Domain(0.1, 4.0), Domain(gap=0.5)
 
 SHAPES = (
     ((33, 65), "no multiple of a vector"),
@@ -84,6 +85,31 @@ class Pointwise(Op):
     """Whether gradients can be checked on the samples of two operands."""
     methods = True
 
+    @classmethod
+    def named(
+        cls, name: str, operands: str, doc: str, *, domain: Domain = EVERYWHERE, domains: Mapping[str, Domain] = {},
+        **given: Any,
+    ) -> Any:  # fmt: skip
+        """The public function of an operation without attributes.
+
+        ``operands``: their names. ``domain``: where they come from, ``domains``: where those named here do. Of floats
+        only (``kinds``, the default) integers become the default float, unless ``promote`` is given.
+        """
+
+        def rule(*specs: Spec) -> None:
+            """Nothing more to check."""
+
+        rule.__doc__ = doc
+        if given.get("kinds", cls.kinds) == FLOAT:
+            given.setdefault("promote", floating)
+        made = cls(rule, name=name, **given)
+        made.signature = Signature([Operand(n, domain=domains.get(n, domain)) for n in operands.split()])
+        return made.call
+
+    def reference(self, *args: Any) -> Any:
+        """NumPy's function of that name."""
+        return getattr(np, self.name)(*args)
+
     def infer(self, *args: Any) -> Spec:
         """The broadcast shape, in ``result`` or in the operands' dtype."""
         specs = [s for s in args if isinstance(s, Spec)]
@@ -104,7 +130,8 @@ class Pointwise(Op):
         return {"cpu": f"{self.family}:{self.name}", "cuda": f"{self.family}.rows:{self.name}"}
 
     def family_samples(self) -> Iterator[Sample]:
-        n, alike = len(self.signature.operands), (Input((), dtype=bool_) if tuple(self.kinds) == ("bool",) else Input(()))
+        n = len(self.signature.operands)
+        alike = Input((), dtype=bool_) if tuple(self.kinds) == ("bool",) else Input(())
 
         def sample(shapes: Sequence[tuple[int, ...]], why: str, grad: bool = True) -> Sample:
             return Sample(*(alike._replace(shape=s) for s in shapes), why=why, grad=grad)
@@ -147,4 +174,4 @@ def _crossed(values: np.ndarray[Any, Any], n: int) -> list[np.ndarray[Any, Any]]
     return [values] if n == 1 else [values[:, None], values]
 
 
-pointwise = Pointwise.definition
+pointwise = Pointwise.named

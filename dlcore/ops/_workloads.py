@@ -50,7 +50,7 @@ def on_gpu(operands: Sequence[Any], attrs: tuple[Any, ...] = (), dtypes: tuple[D
 def million_and_ragged(
     operands: int = 1, attrs: tuple[Any, ...] = (), large: bool = False, quick: str = ""
 ) -> list[Workload]:
-    """A million elements and a ragged matrix; ``large``: 16 million too, beyond any cache. ``quick``: of the million."""
+    """A million elements and a ragged matrix; ``large``: 16 million too, beyond any cache. ``quick``: the million's."""
     found = [
         Workload((MILLION,) * operands, attrs, "1M", quick=quick),
         Workload((RAGGED,) * operands, attrs, "ragged"),

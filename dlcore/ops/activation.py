@@ -8,11 +8,11 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from functools import partial
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 
-from dlcore.op import Domain, ErrorInput, Sample, Spec, Workload, floating
+from dlcore.op import Domain, Sample, Spec, Workload, floating, widest
 from dlcore.ops._pointwise import Pointwise
 from dlcore.ops._workloads import MILLION, MODELS, library, million_and_ragged, on_gpu
 from dlcore.ops.elementwise import add, exp, mul, square, sub
@@ -21,21 +21,23 @@ __all__ = ["gelu", "gelu_backward", "relu", "relu_backward", "sigmoid", "sigmoid
 
 
 class Activation(Pointwise):
-    """A pointwise operation of this family's kernels."""
+    """A pointwise operation that other libraries have under other names."""
 
     family = "activation"
 
+    def family_baselines(self) -> dict[str, str]:
+        return {}
 
-activation = partial(Activation.definition, promote=floating, large=MILLION)
-gradient = partial(Activation.definition, outputs="dx", methods=False)
 
-AwayFromZero = Annotated[Spec, Domain(gap=0.1)]
+_activation = partial(Activation.named, large=MILLION)
+_gradient = partial(Activation.named, promote=widest, outputs="dx", methods=False)
+_NOT_NEAR_ZERO = Domain(gap=0.1)
 
 # ---- relu, sigmoid, tanh: their gradients need only the output ----------------------------------------------------
 
-
-@activation(
-    reference=lambda x: np.where(x <= 0, 0.0, x), ulp=0, gradient=lambda dout, out: relu_backward(dout, out),
+relu = _activation(
+    "relu", "x", "Rectifier max(x, 0). The gradient at 0 is 0.", domain=_NOT_NEAR_ZERO, ulp=0,
+    reference=lambda x: np.where(x <= 0, 0.0, x), gradient=lambda dout, out: relu_backward(dout, out),
     workloads=[
         *(Workload(((m.batch, m.widths[1]),), why=f"a layer of model {name}") for name, m in MODELS.items()),
         *million_and_ragged(large=True),
@@ -45,18 +47,11 @@ AwayFromZero = Annotated[Spec, Domain(gap=0.1)]
         "torch": "torch.relu(x)", "torch out": "torch.clamp_min(x, 0, out=out)", "jax": "jax.nn.relu(x)",
     },
 )  # fmt: skip
-def relu(x: AwayFromZero) -> None:
-    """Rectifier max(x, 0). The gradient at 0 is 0."""
-
-
-@gradient(
-    reference=lambda dout, out: np.where(out <= 0, 0.0, dout), ulp=0,
-    gradient={"dout": lambda ddx, out: relu_backward(ddx, out)},
-    baselines={"numpy": "", "torch": "torch.ops.aten.threshold_backward(dout, out, 0)",
-               "jax": "jnp.where(out > 0, dout, 0)"},
+relu_backward = _gradient(
+    "relu_backward", "dout out", "Gradient of relu: dout where out > 0, else 0.", domain=_NOT_NEAR_ZERO, ulp=0,
+    reference=lambda dout, out: np.where(out <= 0, 0.0, dout), gradient=lambda ddx, out: relu_backward(ddx, out),
+    baselines={"torch": "torch.ops.aten.threshold_backward(dout, out, 0)", "jax": "jnp.where(out > 0, dout, 0)"},
 )  # fmt: skip
-def relu_backward(dout: AwayFromZero, out: AwayFromZero) -> None:
-    """Gradient of relu: dout where out > 0, else 0."""
 
 
 def _sigmoid(x: Any) -> Any:
@@ -64,45 +59,30 @@ def _sigmoid(x: Any) -> Any:
     return np.where(x < 0, e, 1.0) / (1.0 + e)
 
 
-@activation(
-    reference=_sigmoid, special=(-87.0, -100.0, 20.0, -700.0), ulp=3, flops=25,
-    gradient=lambda dout, out: sigmoid_backward(dout, out), workloads=million_and_ragged(quick="forward"),
-    baselines=library("sigmoid", numpy="", jax="jax.nn.sigmoid"),
+sigmoid = _activation(
+    "sigmoid", "x", "Logistic function 1 / (1 + e^-x), accurate in the lower tail.", reference=_sigmoid, ulp=3, flops=25,
+    special=(-87.0, -100.0, 20.0, -700.0), gradient=lambda dout, out: sigmoid_backward(dout, out),
+    workloads=million_and_ragged(quick="forward"), baselines=library("sigmoid", numpy="", jax="jax.nn.sigmoid"),
 )  # fmt: skip
-def sigmoid(x):
-    """Logistic function 1 / (1 + e^-x), accurate in the lower tail."""
-
-
-@gradient(
-    reference=lambda dout, out: dout * (out * (1 - out)), ulp=2, flops=3,
+sigmoid_backward = _gradient(
+    "sigmoid_backward", "dout out", "Gradient of sigmoid: dout out (1 - out).", ulp=2, flops=3,
+    domains={"out": Domain(0.0, 1.0, strict=True)}, reference=lambda dout, out: dout * (out * (1 - out)),
     composite=lambda dout, out: mul(dout, mul(out, sub(1, out))),
-    gradient={"dout": lambda ddx, out: sigmoid_backward(ddx, out),
-              "out": lambda ddx, dout, out: mul(mul(ddx, dout), sub(1, mul(out, 2)))},
-    baselines={"numpy": "", "torch": "torch.ops.aten.sigmoid_backward(dout, out)", "jax": "dout * (out * (1 - out))"},
+    baselines={"torch": "torch.ops.aten.sigmoid_backward(dout, out)", "jax": "dout * (out * (1 - out))"},
 )  # fmt: skip
-def sigmoid_backward(dout: Spec, out: Annotated[Spec, Domain(0.0, 1.0, strict=True)]) -> None:
-    """Gradient of sigmoid: dout out (1 - out)."""
 
-
-@activation(
-    reference=np.tanh, special=(1e-30, -1e-5, 9.0, 19.0, 100.0), ulp=3, flops=25,
+tanh = _activation(
+    "tanh", "x", "Hyperbolic tangent.", special=(1e-30, -1e-5, 9.0, 19.0, 100.0), ulp=3, flops=25,
     gradient=lambda dout, out: tanh_backward(dout, out), workloads=million_and_ragged(quick="forward"),
+    baselines=library("tanh"),
 )  # fmt: skip
-def tanh(x):
-    """Hyperbolic tangent."""
-
-
-@gradient(
-    reference=lambda dout, out: dout * (1 - out * out), ulp=2, flops=3,
+tanh_backward = _gradient(
+    "tanh_backward", "dout out", "Gradient of tanh: dout (1 - out^2).", ulp=2, flops=3,
+    domains={"out": Domain(-1.0, 1.0, strict=True)}, reference=lambda dout, out: dout * (1 - out * out),
     magnitude=lambda dout, out: np.abs(dout) * (1 + out * out),
     composite=lambda dout, out: mul(dout, sub(1, square(out))),
-    gradient={"dout": lambda ddx, out: tanh_backward(ddx, out),
-              "out": lambda ddx, dout, out: mul(mul(ddx, dout), mul(out, -2))},
-    baselines={"numpy": "", "torch": "torch.ops.aten.tanh_backward(dout, out)", "jax": "dout * (1 - out * out)"},
+    baselines={"torch": "torch.ops.aten.tanh_backward(dout, out)", "jax": "dout * (1 - out * out)"},
 )  # fmt: skip
-def tanh_backward(dout: Spec, out: Annotated[Spec, Domain(-1.0, 1.0, strict=True)]) -> None:
-    """Gradient of tanh: dout (1 - out^2)."""
-
 
 # ---- gelu ---------------------------------------------------------------------------------------------------------
 
@@ -133,25 +113,7 @@ def _terms(x: Any, approximate: str) -> tuple[Any, Any, Any]:
     return p, x * (e / (1 + e) ** 2) * (_SLOPE + 3 * _CUBIC * x * x), 1 + np.where(x < 0, -v, 0.0)
 
 
-def _gelu_ref(x: Any, approximate: str) -> Any:
-    return np.maximum(x, -_LIMIT) * _terms(x, approximate)[0]
-
-
-def _gelu_magnitude(x: Any, approximate: str) -> Any:
-    return np.abs(_gelu_ref(x, approximate)) * _terms(x, approximate)[2]
-
-
-def _gelu_backward_ref(dout: Any, x: Any, approximate: str) -> Any:
-    p, rest, _ = _terms(x, approximate)
-    return dout * (p + rest)
-
-
-def _gelu_backward_magnitude(dout: Any, x: Any, approximate: str) -> Any:
-    p, rest, growth = _terms(x, approximate)
-    return np.abs(dout) * (p + np.abs(rest)) * growth
-
-
-class Gelu(Activation):
+class _Gelu(Activation):
     """gelu and its gradient: a kernel for each `approximate`."""
 
     def family_kernels(self) -> dict[str, Any]:
@@ -176,7 +138,57 @@ class Gelu(Activation):
         operands[-1] = np.where((x > -42) & (x < -9.9), x / 4.5, x)
 
 
-def _gelu_curvature(x: Any, approximate: str) -> Any:
+@_Gelu.definition(
+    promote=floating, ulp=7, flops=35, gradient=lambda dout, x, approximate: gelu_backward(dout, x, approximate),
+    workloads=[
+        *million_and_ragged(attrs=("tanh",), large=True, quick="forward"), Workload((MILLION,), why="1M"),
+        on_gpu([(1 << 26,)]),
+    ],
+    baselines={
+        "torch": "F.gelu(x, approximate=approximate)", "jax": "jax.nn.gelu(x, approximate=approximate == 'tanh')",
+    },
+)  # fmt: skip
+def gelu(x: Spec, approximate: Literal["none", "tanh"] = "none") -> None:
+    """Gaussian error linear unit x P(X <= x), X standard normal (https://arxiv.org/abs/1606.08415).
+
+    approximate="tanh": x / 2 (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3))). Both keep their relative accuracy in the
+    negative tail, where 1 + erf would cancel, and are 0 at -inf. Raises ValueError for another `approximate`.
+    """
+
+
+@gelu.reference
+def _numpy_gelu(x: Any, approximate: str) -> Any:
+    return np.maximum(x, -_LIMIT) * _terms(x, approximate)[0]
+
+
+@gelu.magnitude
+def _(x: Any, approximate: str) -> Any:
+    return np.abs(_numpy_gelu(x, approximate)) * _terms(x, approximate)[2]
+
+
+@_Gelu.definition(
+    outputs="dx", methods=False, ulp=7, flops=40,
+    workloads=[*million_and_ragged(2, attrs=("tanh",)), Workload((MILLION, MILLION), why="1M")],
+    baselines={
+        "torch": "torch.ops.aten.gelu_backward(dout, x, approximate=approximate)",
+        "jax": "jax.vjp(lambda x: jax.nn.gelu(x, approximate=approximate == 'tanh'), x)[1](dout)[0]",
+    },
+)  # fmt: skip
+def gelu_backward(dout: Spec, x: Spec, approximate: Literal["none", "tanh"] = "none") -> None:
+    """Gradient of gelu: dout (p(x) + x p'(x)) for gelu(x) = x p(x)."""
+
+
+@gelu_backward.gradient("dout")
+def _(ddx: Any, x: Any, approximate: str) -> Any:
+    return gelu_backward(ddx, x, approximate)
+
+
+@gelu_backward.gradient("x")
+def _(ddx: Any, dout: Any, x: Any, approximate: str) -> Any:
+    return mul(mul(ddx, dout), _curvature(x, approximate))
+
+
+def _curvature(x: Any, approximate: str) -> Any:
     """Second derivative of gelu."""
     z = square(x)
     if approximate == "none":
@@ -187,40 +199,13 @@ def _gelu_curvature(x: Any, approximate: str) -> Any:
     return mul(ds, add(mul(dv, 2), mul(x, bend)))
 
 
-@Gelu.definition(
-    reference=_gelu_ref, magnitude=_gelu_magnitude, promote=floating, ulp=7, flops=35,
-    gradient=lambda dout, x, approximate: gelu_backward(dout, x, approximate),
-    workloads=[
-        *million_and_ragged(attrs=("tanh",), large=True, quick="forward"), Workload((MILLION,), why="1M"),
-        on_gpu([(1 << 26,)]),
-    ],
-    baselines={
-        "numpy": "", "torch": "F.gelu(x, approximate=approximate)",
-        "jax": "jax.nn.gelu(x, approximate=approximate == 'tanh')",
-    },
-    error_inputs=[
-        ErrorInput(ValueError, "gelu: approximate 'erf' is not one of 'none', 'tanh'", np.ones(3), approximate="erf"),
-    ],
-)  # fmt: skip
-def gelu(x: Spec, approximate: Literal["none", "tanh"] = "none") -> None:
-    """Gaussian error linear unit x P(X <= x), X standard normal (https://arxiv.org/abs/1606.08415).
-
-    approximate="tanh": x / 2 (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3))). Both keep their relative accuracy in the
-    negative tail, where 1 + erf would cancel, and are 0 at -inf. Raises ValueError for another `approximate`.
-    """
+@gelu_backward.reference
+def _(dout: Any, x: Any, approximate: str) -> Any:
+    p, rest, _ = _terms(x, approximate)
+    return dout * (p + rest)
 
 
-@Gelu.definition(
-    reference=_gelu_backward_ref, magnitude=_gelu_backward_magnitude, outputs="dx", methods=False, ulp=7, flops=40,
-    gradient={
-        "dout": lambda ddx, x, approximate: gelu_backward(ddx, x, approximate),
-        "x": lambda ddx, dout, x, approximate: mul(mul(ddx, dout), _gelu_curvature(x, approximate)),
-    },
-    workloads=[*million_and_ragged(2, attrs=("tanh",)), Workload((MILLION, MILLION), why="1M")],
-    baselines={
-        "numpy": "", "torch": "torch.ops.aten.gelu_backward(dout, x, approximate=approximate)",
-        "jax": "jax.vjp(lambda x: jax.nn.gelu(x, approximate=approximate == 'tanh'), x)[1](dout)[0]",
-    },
-)  # fmt: skip
-def gelu_backward(dout: Spec, x: Spec, approximate: Literal["none", "tanh"] = "none") -> None:
-    """Gradient of gelu: dout (p(x) + x p'(x)) for gelu(x) = x p(x)."""
+@gelu_backward.magnitude
+def _(dout: Any, x: Any, approximate: str) -> Any:
+    p, rest, growth = _terms(x, approximate)
+    return np.abs(dout) * (p + np.abs(rest)) * growth

@@ -9,16 +9,15 @@ from __future__ import annotations
 import builtins
 import math
 from collections.abc import Iterator, Sequence
-from typing import Annotated, Any
+from functools import partial
+from typing import Any
 
 import numpy as np
 
 from dlcore.dtypes import DTYPES, INTEGERS, DType, as_dtype, bfloat16, bool_, float16, float32, result_type, uint8
 from dlcore.errors import DTypeError, ShapeError
-from dlcore.op import (
-    Domain, Dtype, ErrorInput, Input, Sample, Spec, Workload, as_given, floating, operation,
-)  # fmt: skip
-from dlcore.ops._pointwise import ANY, NUMBER, AwayFromZero, Positive, pointwise, specials
+from dlcore.op import Domain, Dtype, ErrorInput, Input, Sample, Spec, Workload, as_given, operation
+from dlcore.ops._pointwise import ANY, AWAY_FROM_ZERO, NUMBER, POSITIVE, pointwise, specials
 from dlcore.ops._shape import broadcast_shapes
 from dlcore.ops._workloads import MILLION, RAGGED, bytes_of, library, million_and_ragged, on_gpu
 
@@ -30,47 +29,35 @@ __all__ = [
 
 # ---- arithmetic ---------------------------------------------------------------------------------------------------
 
-
-@pointwise(
-    reference=np.add, kinds=ANY, large=MILLION, ulp=0.5, baselines=library("add", "a b", symbol="+"),
-    gradient={"a": lambda dout: dout, "b": lambda dout: dout},
+add = pointwise(
+    "add", "a b", "Sum a + b; of bools their disjunction (or).", kinds=ANY, large=MILLION, ulp=0.5,
+    gradient={"a": lambda dout: dout, "b": lambda dout: dout}, baselines=library("add", "a b", symbol="+"),
     workloads=[
         Workload(((8,), (8,)), why="the cost of a call", quick="forward"), *million_and_ragged(2),
         Workload(((1 << 24,),) * 2, why="16M", dtypes=(float32,), quick="forward"),
         Workload((RAGGED, RAGGED[1:]), why="ragged, broadcast"), on_gpu([(1 << 26,)] * 2),
     ],
 )  # fmt: skip
-def add(a, b):
-    """Sum a + b; of bools their disjunction (or)."""
-
-
-@pointwise(
-    reference=np.subtract, kinds=NUMBER, ulp=0.5, baselines=library("sub", "a b", symbol="-", numpy="np.subtract"),
-    gradient={"a": lambda dout: dout, "b": lambda dout: neg(dout)},
+sub = pointwise(
+    "sub", "a b", "Difference a - b. Raises DTypeError for bools: use logical_xor.",
+    kinds=NUMBER, reference=np.subtract, ulp=0.5, gradient={"a": lambda dout: dout, "b": lambda dout: neg(dout)},
+    baselines=library("sub", "a b", symbol="-", numpy="np.subtract"),
 )  # fmt: skip
-def sub(a, b):
-    """Difference a - b. Raises DTypeError for bools: use logical_xor."""
-
-
-@pointwise(
-    reference=np.multiply, kinds=ANY, ulp=0.5, baselines=library("mul", "a b", symbol="*", numpy="np.multiply"),
+mul = pointwise(
+    "mul", "a b", "Product a b; of bools their conjunction (and).", kinds=ANY, reference=np.multiply, ulp=0.5,
     gradient={"a": lambda dout, b: mul(dout, b), "b": lambda dout, a: mul(dout, a)},
+    baselines=library("mul", "a b", symbol="*", numpy="np.multiply"),
 )  # fmt: skip
-def mul(a, b):
-    """Product a b; of bools their conjunction (and)."""
-
-
-@pointwise(
-    reference=np.true_divide, promote=floating, ulp=0.5,
-    baselines=library("div", "a b", symbol="/", numpy="np.divide"),
+div = pointwise(
+    "div", "a b", "Quotient a / b, in floating point (integers become float32 first); by 0: infinity or NaN.",
+    domain=AWAY_FROM_ZERO, reference=np.true_divide, ulp=0.5,
     gradient={"a": lambda dout, b: div(dout, b), "b": lambda dout, b, out: neg(mul(div(dout, b), out))},
+    baselines=library("div", "a b", symbol="/", numpy="np.divide"),
 )  # fmt: skip
-def div(a: AwayFromZero, b: AwayFromZero) -> None:
-    """Quotient a / b, in floating point (integers become float32 first); by 0: infinity or NaN."""
 
 
-def _zero_for_integers(function: Any) -> Any:
-    """NumPy's function with a / 0 = 0 for integers, as it gives on most machines, and without its warning."""
+def _quietly(function: Any) -> Any:
+    """NumPy's function without its warning; of integers, a / 0 = 0 as it gives on most machines."""
 
     def reference(a: Any, b: Any) -> Any:
         with np.errstate(all="ignore"):
@@ -79,38 +66,29 @@ def _zero_for_integers(function: Any) -> Any:
     return reference
 
 
-@pointwise(
-    reference=_zero_for_integers(np.floor_divide), kinds=NUMBER,
+floor_divide = pointwise(
+    "floor_divide", "a b", "Quotient rounded down, floor(a / b), as Python's //; integers by 0 give 0. Without gradient.",
+    domain=AWAY_FROM_ZERO, kinds=NUMBER, reference=_quietly(np.floor_divide),
     baselines=library("floor_divide", "a b", symbol="//"),
 )  # fmt: skip
-def floor_divide(a: AwayFromZero, b: AwayFromZero) -> None:
-    """Quotient rounded down, floor(a / b), as Python's //; integers by 0 give 0. It has no gradient."""
-
-
-@pointwise(
-    reference=_zero_for_integers(np.remainder), kinds=NUMBER, magnitude=lambda a, b: np.abs(a) + np.abs(b),
-    smooth=False, baselines=library("remainder", "a b", symbol="%"),
-    gradient={"a": lambda dout: dout,
-              "b": lambda dout, a, b: neg(mul(dout, floor_divide(a.detach(), b.detach())))},
+remainder = pointwise(
+    "remainder", "a b", "Remainder a - b floor(a / b), with the divisor's sign, as Python's %; integers modulo 0 give 0.",
+    domain=AWAY_FROM_ZERO, kinds=NUMBER, reference=_quietly(np.remainder), smooth=False,
+    magnitude=lambda a, b: np.abs(a) + np.abs(b), baselines=library("remainder", "a b", symbol="%"),
+    gradient={"a": lambda dout: dout, "b": lambda dout, a, b: neg(mul(dout, floor_divide(a.detach(), b.detach())))},
+    samples=[
+        Sample(Input((5, 7), 2.2, 2.8), Input((7,), draw=lambda rng: rng.choice([-1.0, 1.0], 7)), why="within one step"),
+    ],
 )  # fmt: skip
-def remainder(a: AwayFromZero, b: AwayFromZero) -> None:
-    """Remainder a - b floor(a / b), with the divisor's sign, as Python's %; integers modulo 0 give 0."""
 
-
-@remainder.samples
-def _() -> Iterator[Sample]:
-    signs = Input((7,), draw=lambda rng: np.copysign(1.0, rng.standard_normal(7)))
-    yield Sample(Input((5, 7), 2.2, 2.8), signs, why="within one step")
-
-
-@pointwise(reference=np.maximum, kinds=ANY, ulp=0)
-def maximum(a, b):
-    """The larger of a and b; NaN if either is. At ties the gradient is split half and half."""
-
-
-@pointwise(reference=np.minimum, kinds=ANY, ulp=0)
-def minimum(a, b):
-    """The smaller of a and b; NaN if either is. At ties the gradient is split half and half."""
+maximum = pointwise(
+    "maximum", "a b", "The larger of a and b; NaN if either is. At ties the gradient is split half and half.",
+    kinds=ANY, ulp=0,
+)  # fmt: skip
+minimum = pointwise(
+    "minimum", "a b", "The smaller of a and b; NaN if either is. At ties the gradient is split half and half.",
+    kinds=ANY, ulp=0,
+)  # fmt: skip
 
 
 def _shares(dout: Any, a: Any, b: Any, loses: Any, needed: Sequence[bool]) -> tuple[Any, Any]:
@@ -138,7 +116,7 @@ def _below(b: Any) -> Any:
     return number - 1 if number else 0
 
 
-def _pow_exponent(dout: Any, a: Any, out: Any) -> Any:
+def _of_exponent(dout: Any, a: Any, out: Any) -> Any:
     if not a.weak:
         return mul(dout, where(eq(a, 0), 0, mul(out, log(a))))  # at a = 0 the limit for b > 0
     number = a.item()
@@ -147,17 +125,21 @@ def _pow_exponent(dout: Any, a: Any, out: Any) -> Any:
     return mul(dout, mul(out, math.log(number) if number > 0 else math.nan))
 
 
-@pointwise(
-    kinds=NUMBER, cast="float32", special=(2.0, -3.0, 0.5, 1e4, 2.0**24),
-    baselines=library("pow", "a b", symbol="**", numpy="np.power"),
-    gradient={"a": lambda dout, a, b: mul(mul(dout, b), pow(a, _below(b))), "b": _pow_exponent},
-    workloads=[*million_and_ragged(2), Workload((MILLION, 2.0), why="1M, squared")],
-)  # fmt: skip
-def pow(a: Annotated[Spec, Domain(0.5, 2.0)], b: Annotated[Spec, Domain(0.5, 2.0)]) -> None:
+pow = pointwise(
+    "pow", "a b",
     """Power a^b, as C's pow: 1 for b = 0 and for a = 1; a negative base needs an integer exponent, else NaN.
 
-    Of integers an integer that wraps; a negative exponent truncates 1 / a^|b| towards 0.
-    """
+    Of integers an integer that wraps; a negative exponent truncates 1 / a^|b| towards 0.""",
+    domain=Domain(0.5, 2.0), kinds=NUMBER, cast="float32", special=(2.0, -3.0, 0.5, 1e4, 2.0**24),
+    gradient={"a": lambda dout, a, b: mul(mul(dout, b), pow(a, _below(b))), "b": _of_exponent},
+    samples=[
+        *(Sample(Input((5, 7), 0.5, 3.0), e, why=f"exponent {e}") for e in (0.5, -2.5)),
+        *(Sample(Input((5, 7), -3.0, 3.0), e, why=f"exponent {e}", grad=e >= 0) for e in (2.0, 1.0, -1.0, 3.0, 0.0)),
+        Sample(np.array([3, -2, 0, 1, 7]), 3, why="integer and Python int", grad=False),
+    ],
+    workloads=[*million_and_ragged(2), Workload((MILLION, 2.0), why="1M, squared")],
+    baselines=library("pow", "a b", symbol="**", numpy="np.power"),
+)  # fmt: skip
 
 
 @pow.reference
@@ -174,14 +156,6 @@ def _(a: Any, b: Any) -> Any:
     return np.vectorize(power, otypes=[np.uint64])(a, b).astype(f"u{dtype.itemsize}").view(dtype)
 
 
-@pow.samples
-def _() -> Iterator[Sample]:
-    for exponent in (2.0, 0.5, 1.0, -1.0, 3.0, 0.0, -2.5):
-        base = Input((5, 7), 0.5, 3.0) if exponent % 1 else Input((5, 7), draw=lambda rng: rng.standard_normal((5, 7)))
-        yield Sample(base, exponent, why=f"exponent {exponent}", grad=exponent != -1.0)
-    yield Sample(np.array([3, -2, 0, 1, 7]), 3, why="integer and Python int", grad=False)
-
-
 @pow.cost
 def _(a: Spec, b: Spec) -> tuple[float, float]:
     """One number as the exponent is most often 2 or 1/2, which are one operation."""
@@ -191,176 +165,90 @@ def _(a: Spec, b: Spec) -> tuple[float, float]:
 
 # ---- functions of one operand -------------------------------------------------------------------------------------
 
-
-@pointwise(
-    reference=np.negative, kinds=NUMBER, ulp=0, gradient=lambda dout: neg(dout),
+neg = pointwise(
+    "neg", "x", "Negative -x.", kinds=NUMBER, reference=np.negative, ulp=0, gradient=lambda dout: neg(dout),
     baselines=library("neg", numpy="np.negative", jax="jnp.negative"),
 )  # fmt: skip
-def neg(x):
-    """Negative -x."""
-
-
-@pointwise(reference=np.abs, kinds=NUMBER, ulp=0, gradient=lambda dout, x: mul(dout, sign(x)))
-def abs(x: AwayFromZero) -> None:
-    """Absolute value |x|. The gradient at 0 is 0."""
-
-
-@pointwise(reference=np.sign, kinds=NUMBER, ulp=0, gradient=lambda dout: mul(dout, 0))
-def sign(x: AwayFromZero) -> None:
-    """Sign of x: -1, 0 or 1; NaN of NaN. Its gradient is 0."""
-
-
-@pointwise(
-    reference=np.square, kinds=NUMBER, ulp=0.5, special=(1e30, 1e-30), gradient=lambda dout, x: mul(dout, mul(x, 2))
-)
-def square(x):
-    """Square x^2."""
-
-
-@pointwise(
-    reference=np.reciprocal, promote=floating, ulp=0.5, gradient=lambda dout, out: neg(mul(dout, square(out)))
+abs = pointwise(
+    "abs", "x", "Absolute value |x|. The gradient at 0 is 0.", domain=AWAY_FROM_ZERO, kinds=NUMBER, ulp=0,
+    gradient=lambda dout, x: mul(dout, sign(x)),
 )  # fmt: skip
-def reciprocal(x: AwayFromZero) -> None:
-    """Reciprocal 1 / x."""
-
-
-@pointwise(
-    reference=np.sqrt, promote=floating, special=(-1.0, 1e-30), ulp=0.5,
+sign = pointwise(
+    "sign", "x", "Sign of x: -1, 0 or 1; NaN of NaN. Its gradient is 0.", domain=AWAY_FROM_ZERO, kinds=NUMBER, ulp=0,
+    gradient=lambda dout: mul(dout, 0),
+)  # fmt: skip
+square = pointwise(
+    "square", "x", "Square x^2.", kinds=NUMBER, ulp=0.5, special=(1e30, 1e-30),
+    gradient=lambda dout, x: mul(dout, mul(x, 2)),
+)  # fmt: skip
+reciprocal = pointwise(
+    "reciprocal", "x", "Reciprocal 1 / x.", domain=AWAY_FROM_ZERO, ulp=0.5,
+    gradient=lambda dout, out: neg(mul(dout, square(out))),
+)  # fmt: skip
+sqrt = pointwise(
+    "sqrt", "x", "Square root; NaN of negative numbers.", domain=POSITIVE, special=(-1.0, 1e-30), ulp=0.5,
     gradient=lambda dout, out: div(mul(dout, 0.5), out),
 )  # fmt: skip
-def sqrt(x: Positive) -> None:
-    """Square root; NaN of negative numbers."""
-
-
-@pointwise(
-    reference=lambda x: 1 / np.sqrt(x), promote=floating, special=(-1.0, 1e-30), ulp=2, flops=2,
-    baselines=library("rsqrt", numpy="", jax="jax.lax.rsqrt"),
+rsqrt = pointwise(
+    "rsqrt", "x", "Reciprocal square root 1 / sqrt(x); NaN of negative numbers.", domain=POSITIVE,
+    reference=lambda x: 1 / np.sqrt(x), special=(-1.0, 1e-30), ulp=2, flops=2,
     gradient=lambda dout, out: mul(mul(dout, -0.5), mul(out, square(out))),
+    baselines=library("rsqrt", numpy="", jax="jax.lax.rsqrt"),
 )  # fmt: skip
-def rsqrt(x: Positive) -> None:
-    """Reciprocal square root 1 / sqrt(x); NaN of negative numbers."""
-
-
-@pointwise(
-    reference=np.exp, promote=floating, special=(88.7, 89.0, -87.5, -103.0, -104.0, 709.7, 710.0, -745.0),
-    workloads=million_and_ragged(quick="forward"), large=MILLION, ulp=2, flops=20, cast="float32",
-    gradient=lambda dout, out: mul(dout, out),
+exp = pointwise(
+    "exp", "x", "Exponential e^x.", special=(88.7, 89.0, -87.5, -103.0, -104.0, 709.7, 710.0, -745.0), large=MILLION,
+    ulp=2, flops=20, cast="float32", gradient=lambda dout, out: mul(dout, out),
+    workloads=million_and_ragged(quick="forward"),
 )  # fmt: skip
-def exp(x):
-    """Exponential e^x."""
-
-
-@pointwise(
-    reference=np.expm1, promote=floating, special=(1e-30, -1e-8, 88.7, 89.0, -30.0, -50.0), ulp=3, flops=20,
-    cast="float32", gradient=lambda dout, out: mul(dout, add(out, 1)),
+expm1 = pointwise(
+    "expm1", "x", "Exponential minus one, e^x - 1, accurate near 0.", special=(1e-30, -1e-8, 88.7, 89.0, -30.0, -50.0),
+    ulp=3, flops=20, cast="float32", gradient=lambda dout, out: mul(dout, add(out, 1)),
 )  # fmt: skip
-def expm1(x):
-    """Exponential minus one, e^x - 1, accurate near 0."""
-
-
-@pointwise(
-    reference=np.log, promote=floating, special=(-1.0, 1e-45, 1e-310, 1.0, 1e30), ulp=2, flops=25, cast="float32",
-    gradient=lambda dout, x: div(dout, x),
+log = pointwise(
+    "log", "x", "Natural logarithm; -inf of 0, NaN of negative numbers.", domain=POSITIVE,
+    special=(-1.0, 1e-45, 1e-310, 1.0, 1e30), ulp=2, flops=25, cast="float32", gradient=lambda dout, x: div(dout, x),
 )  # fmt: skip
-def log(x: Positive) -> None:
-    """Natural logarithm; -inf of 0, NaN of negative numbers."""
-
-
-@pointwise(
-    reference=np.log1p, promote=floating, special=(-1.0, -2.0, 1e-30, -1e-8, 1e30), ulp=3, flops=30, cast="float32",
+log1p = pointwise(
+    "log1p", "x", "Natural logarithm of 1 + x, accurate near 0.", domain=POSITIVE,
+    special=(-1.0, -2.0, 1e-30, -1e-8, 1e30), ulp=3, flops=30, cast="float32",
     gradient=lambda dout, x: div(dout, add(x, 1)),
 )  # fmt: skip
-def log1p(x: Positive) -> None:
-    """Natural logarithm of 1 + x, accurate near 0."""
-
-
-@pointwise(
-    reference=np.sin, promote=floating, special=(1e5, -3.0), ulp=2, flops=20, cast="float32",
+sin = pointwise(
+    "sin", "x", "Sine of x in radians; NaN of infinities.", special=(1e5, -3.0), ulp=2, flops=20, cast="float32",
     gradient=lambda dout, x: mul(dout, cos(x)),
 )  # fmt: skip
-def sin(x):
-    """Sine of x in radians; NaN of infinities."""
-
-
-@pointwise(
-    reference=np.cos, promote=floating, special=(1e5, -3.0), ulp=2, flops=20, cast="float32",
+cos = pointwise(
+    "cos", "x", "Cosine of x in radians; NaN of infinities.", special=(1e5, -3.0), ulp=2, flops=20, cast="float32",
     gradient=lambda dout, x: neg(mul(dout, sin(x))),
 )  # fmt: skip
-def cos(x):
-    """Cosine of x in radians; NaN of infinities."""
-
 
 # ---- comparisons and logic ----------------------------------------------------------------------------------------
 
 
-def _comparison(symbol: str, numpy: Any) -> Any:
-    """The decorator of a comparison, which other libraries write with ``symbol``."""
-    ways = library("", "a b", symbol=symbol, numpy=f"np.{numpy.__name__}", torch=f"torch.{_TORCH[symbol]}")
-    return pointwise(reference=numpy, kinds=ANY, result=bool_, baselines=ways)
+def _comparison(name: str, symbol: str, doc: str, numpy: Any) -> Any:
+    ways = library(name, "a b", symbol=symbol, numpy=f"np.{numpy.__name__}")
+    return pointwise(name, "a b", doc, reference=numpy, kinds=ANY, result=bool_, baselines=ways)
 
 
-_TORCH = {"==": "eq", "!=": "ne", "<": "lt", "<=": "le", ">": "gt", ">=": "ge"}
+eq = _comparison("eq", "==", "Whether a equals b, as bools; False where either is NaN.", np.equal)
+ne = _comparison("ne", "!=", "Whether a differs from b, as bools; True where either is NaN.", np.not_equal)
+lt = _comparison("lt", "<", "Whether a < b, as bools; False where either is NaN.", np.less)
+le = _comparison("le", "<=", "Whether a <= b, as bools; False where either is NaN.", np.less_equal)
+gt = _comparison("gt", ">", "Whether a > b, as bools; False where either is NaN.", np.greater)
+ge = _comparison("ge", ">=", "Whether a >= b, as bools; False where either is NaN.", np.greater_equal)
 
+_logical = partial(pointwise, kinds=("bool",), result=bool_)
+logical_and = _logical("logical_and", "a b", "Whether both of two bools hold; DTypeError for others.")
+logical_or = _logical("logical_or", "a b", "Whether one of two bools holds; DTypeError for others.")
+logical_xor = _logical("logical_xor", "a b", "Whether two bools differ; DTypeError for others.")
+logical_not = _logical("logical_not", "x", "Whether a bool does not hold; DTypeError for others.")
 
-@_comparison("==", np.equal)
-def eq(a, b):
-    """Whether a equals b, as bools; False where either is NaN."""
-
-
-@_comparison("!=", np.not_equal)
-def ne(a, b):
-    """Whether a differs from b, as bools; True where either is NaN."""
-
-
-@_comparison("<", np.less)
-def lt(a, b):
-    """Whether a < b, as bools; False where either is NaN."""
-
-
-@_comparison("<=", np.less_equal)
-def le(a, b):
-    """Whether a <= b, as bools; False where either is NaN."""
-
-
-@_comparison(">", np.greater)
-def gt(a, b):
-    """Whether a > b, as bools; False where either is NaN."""
-
-
-@_comparison(">=", np.greater_equal)
-def ge(a, b):
-    """Whether a >= b, as bools; False where either is NaN."""
-
-
-@pointwise(reference=np.logical_and, kinds=("bool",), result=bool_)
-def logical_and(a, b):
-    """Whether both of two bools hold; DTypeError for others."""
-
-
-@pointwise(reference=np.logical_or, kinds=("bool",), result=bool_)
-def logical_or(a, b):
-    """Whether one of two bools holds; DTypeError for others."""
-
-
-@pointwise(reference=np.logical_xor, kinds=("bool",), result=bool_)
-def logical_xor(a, b):
-    """Whether two bools differ; DTypeError for others."""
-
-
-@pointwise(reference=np.logical_not, kinds=("bool",), result=bool_)
-def logical_not(x):
-    """Whether a bool does not hold; DTypeError for others."""
-
-
-@pointwise(reference=np.isnan, promote=floating, result=bool_, baselines=library("isnan", out=("numpy",)))
-def isnan(x):
-    """Whether each element is NaN, as bools."""
-
-
-@pointwise(reference=np.isfinite, promote=floating, result=bool_, baselines=library("isfinite", out=("numpy",)))
-def isfinite(x):
-    """Whether each element is neither infinite nor NaN, as bools."""
-
+_test = partial(pointwise, operands="x", result=bool_)
+isnan = _test("isnan", doc="Whether each element is NaN, as bools.", baselines=library("isnan", out=("numpy",)))
+isfinite = _test(
+    "isfinite", doc="Whether each element is neither infinite nor NaN, as bools.",
+    baselines=library("isfinite", out=("numpy",)),
+)  # fmt: skip
 
 # ---- where and cast -----------------------------------------------------------------------------------------------
 

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from typing import Any, Literal, NoReturn
+from functools import partial
+from typing import Any, Literal, NoReturn, get_args
 
 import numpy as np
 
 from dlcore.dtypes import DType, bool_, float32, int32, int64, uint8
 from dlcore.errors import AutogradError, DTypeError, ShapeError
-from dlcore.op import ErrorInput, Input, Op, Sample, Spec, Workload, as_given, floating, operation
+from dlcore.op import ErrorInput, Input, Sample, Spec, Workload, as_given, floating, operation
 from dlcore.ops._domains import limited, without_subnormal_probabilities
 from dlcore.ops._workloads import MILLION, MODELS, RAGGED, million_and_ragged, on_gpu
 from dlcore.ops.elementwise import add, cast, div, eq, mul, ne, neg, sub
@@ -25,7 +26,8 @@ from dlcore.ops.softmax import log_softmax, softmax
 
 __all__ = ["cross_entropy", "mse_loss"]
 
-Reduction = Literal["none", "mean", "sum"]  # enum Reduction in csrc/loss/loss.inl
+Reduction = Literal["none", "mean", "sum"]
+REDUCTIONS = get_args(Reduction)  # enum Reduction in csrc/loss/loss.inl
 Lengths = tuple[int, ...]
 
 
@@ -37,15 +39,7 @@ def _numpy_reduce(losses: Any, reduction: str, count: Any) -> Any:
     return losses if reduction == "none" else losses.sum() / (np.float64(count) if reduction == "mean" else 1)
 
 
-class Loss(Op):
-    """A loss that leaves its gradient behind."""
-
-    family = "loss"
-    cast = "float32"
-    ulp = 4
-
-
-loss = Loss.definition
+_loss = partial(operation, family="loss", cast="float32", ulp=4)
 
 # ---- scale_inplace --------------------------------------------------------------------------------------------------
 
@@ -96,7 +90,7 @@ def _class_shape(shape: Lengths) -> Lengths:
     return tuple(n if d == _axis(shape) else 1 for d, n in enumerate(shape))
 
 
-def _promote(specs: Sequence[Spec | None]) -> Sequence[DType | None]:
+def _promoted(specs: Sequence[Spec | None]) -> Sequence[DType | None]:
     logits, target, weight = specs
     assert logits is not None and target is not None
     common = floating([logits, target if target.dtype.is_float else None, weight])[0]
@@ -111,11 +105,11 @@ def _no_gradient_of_weight() -> NoReturn:
     raise AutogradError("cross_entropy: weight has no gradient where the target holds class indices; detach() it")
 
 
-@loss(
+@_loss(
     kernels={"cpu": [("loss:cross_entropy", _of_labels)], "cuda": [("loss.cross_entropy:cross_entropy", _of_labels)]},
-    promote=_promote, extras="dlogits", gradient={"weight": _no_gradient_of_weight},
-    params=lambda reduction, ignore_index, label_smoothing: (
-        ("none", "mean", "sum").index(reduction), ignore_index, label_smoothing
+    promote=_promoted, extras="dlogits", gradient={"weight": _no_gradient_of_weight},
+    params=lambda ignore_index, label_smoothing, reduction: (
+        REDUCTIONS.index(reduction), ignore_index, label_smoothing
     ),
     cost=lambda logits: (22.0 * math.prod(logits.shape), float(math.prod(logits.shape) * logits.dtype.itemsize)),
     baselines={
@@ -177,13 +171,12 @@ def _(
     dout: Any, logits: Any, target: Any, weight: Any, dlogits: Any, ignore_index: int, label_smoothing: float,
     reduction: str, create_graph: bool, retain_graph: bool,
 ) -> Any:  # fmt: skip
-    axis = _axis(dlogits.shape)
+    shape, dtype, axis = logits.shape, logits.dtype, _axis(logits.shape)
     if reduction == "none":
         dout = unsqueeze(dout, axis)
     if not create_graph:
         return _scaled(dlogits, dout, retain_graph)
     # By simpler operations, which can be differentiated: p times one number for each position, less others.
-    shape, dtype = logits.shape, logits.dtype
     labels = cast(unsqueeze(target, axis), int64)  # which holds ignore_index too
     counted = cast(ne(labels, ignore_index), dtype)
     chosen = mul(cast(eq(labels, np.arange(shape[axis]).reshape(_class_shape(shape))), dtype), counted)
@@ -225,17 +218,13 @@ def _numpy_losses(log_p: Any, target: Any, weight: Any, ignore_index: int, smoot
 
 
 @cross_entropy.reference
-def _(
-    logits: Any, target: Any, weight: Any, ignore_index: int, label_smoothing: float, reduction: str
-) -> Any:  # fmt: skip
+def _(logits: Any, target: Any, weight: Any, ignore_index: int, label_smoothing: float, reduction: str) -> Any:
     losses, count = _numpy_losses(_numpy_log_softmax(logits)[0], target, weight, ignore_index, label_smoothing)
     return _numpy_reduce(losses, reduction, count)
 
 
 @cross_entropy.magnitude
-def _(
-    logits: Any, target: Any, weight: Any, ignore_index: int, label_smoothing: float, reduction: str
-) -> Any:  # fmt: skip
+def _(logits: Any, target: Any, weight: Any, ignore_index: int, label_smoothing: float, reduction: str) -> Any:
     # Of each term -w t log p, the logarithm is off by the rounding of itself, of a logit and of a sum of about 1.
     log_p, below = _numpy_log_softmax(logits)
     target = np.abs(target) if target.dtype.kind == "f" else target
@@ -246,70 +235,65 @@ def _(
 
 @cross_entropy.samples
 def _() -> Iterator[Sample]:
-    def logits(*shape: int) -> Input:
-        return Input(shape, draw=lambda rng: 2 * rng.standard_normal(shape))
+    def sample(logits: Lengths, target: Any, weighted: bool, why: str, **rest: Any) -> Sample:
+        # Weights are float32 in every dtype: no gradient goes to them.
+        weight = Input((logits[_axis(logits)],), 0.0, 1.0, float32) if weighted else None
+        return Sample(Input(logits, -4.0, 4.0), target, weight, why=why, **rest)
 
     def labels(shape: Lengths, classes: int, dtype: DType = int64) -> Input:
         return Input(shape, 0, classes, dtype)
 
-    def weights(classes: int) -> Input:  # float32 in every dtype: no gradient goes to it
-        return Input((classes,), draw=lambda rng: rng.random(classes).astype(np.float32))
+    def some_are(ignored: int, n: int, classes: int) -> Input:
+        def draw(rng: np.random.Generator) -> Any:
+            return np.where(np.arange(n) % 3 == 0, ignored, rng.integers(0, classes, n))
 
-    def sample(x: Input, target: Any, weight: Any, smoothing: float = 0.0, **rest: Any) -> Sample:
-        return Sample(x, target, weight, label_smoothing=smoothing, **rest)
+        return Input((n,), draw=draw)
 
-    def some_are(value: int, n: int, classes: int) -> Input:
-        return Input((n,), dtype=int64, draw=lambda rng: np.where(np.arange(n) % 3 == 0, value, rng.integers(classes)))
-
-    x, t, w = logits(33, 65), labels((33,), 65), weights(65)
-    yield Sample(x, t, None, why="rows, unaligned")
-    yield Sample(x, labels((33,), 65, uint8), w, why="weights, labels of one byte")
-    yield sample(x, some_are(-100, 33, 65), w, smoothing=0.1, why="weights, ignored labels, smoothing")
-    yield sample(x, some_are(-100, 33, 65), None, smoothing=0.1, reduction="sum", why="sum, ignored labels, smoothing")
-    yield sample(x, labels((33,), 5, int32), w, ignore_index=3, smoothing=0.2, reduction="none",
-                 why="none, a class ignored, int32")  # fmt: skip
-    short, ignored = logits(70, 10), some_are(-1, 70, 10)
-    yield Sample(short, ignored, None, ignore_index=-1, why="short rows, more than one tile")
-    yield sample(short, ignored, weights(10), ignore_index=-1, smoothing=0.3, reduction="none",
-                 why="short rows, weights, smoothing")  # fmt: skip
-    yield sample(logits(2, 40, 5), labels((2, 5), 40), None, smoothing=0.1, why="an axis after the classes")
-    yield sample(logits(2, 6, 3, 7), labels((2, 3, 7), 6), weights(6), ignore_index=3, smoothing=0.1, reduction="none",
-                 why="two axes after the classes")  # fmt: skip
-    yield Sample(logits(5), np.array(3), None, why="no axis but the classes")
-    yield Sample(logits(7, 1), np.zeros(7, np.int64), None, why="one class")
-    none = np.zeros(0, np.int64)
-    yield Sample(logits(0, 5), none, None, reduction="sum", why="no rows")
-    yield Sample(logits(0, 5), none, None, why="mean of no rows", grad=False)
-    yield Sample(logits(3, 5), np.full(3, -100), None, why="all ignored: NaN", grad=False)
-    apart = np.array([[1000.0, -1000.0], [0.0, -np.inf]])
-    yield Sample(apart, np.array([1, 0]), None, reduction="sum", why="far apart", grad=False)
-    nan = np.array([[np.nan, 1.0], [0.0, 1.0]], np.float32)
-    yield Sample(nan, np.array([1, 0]), None, reduction="none", why="NaN", grad=False)
-    probabilities = Input((9, 11), draw=lambda rng: rng.dirichlet(np.ones(11), 9))
-    yield sample(logits(9, 11), probabilities, None, smoothing=0.1, why="probabilities")
-    yield Sample(logits(2, 4, 3), Input((2, 4, 3), 0.0, 1.0), weights(4), reduction="none",
-                 why="probabilities, weights")  # fmt: skip
-    yield Sample(logits(4096, 1000), labels((4096,), 1000), None, why="4096 x 1000", grad=False)
-    yield Sample(logits(64, 32000), labels((64,), 32000), None, why="rows of a vocabulary", grad=False)
+    x, t, some = (33, 65), labels((33,), 65), some_are(-100, 33, 65)
+    yield sample(x, t, False, "rows, unaligned")
+    yield sample(x, labels((33,), 65, uint8), True, "weights, labels of one byte")
+    yield sample(x, some, True, "weights, ignored labels, smoothing", label_smoothing=0.1)
+    yield sample(x, some, False, "sum, ignored labels, smoothing", label_smoothing=0.1, reduction="sum")
+    none = {"label_smoothing": 0.2, "reduction": "none"}
+    yield sample(x, labels((33,), 5, int32), True, "none, a class ignored, int32", ignore_index=3, **none)
+    short, some = (70, 10), some_are(-1, 70, 10)
+    yield sample(short, some, False, "short rows, more than one tile", ignore_index=-1)
+    yield sample(short, some, True, "short rows, weights, smoothing", ignore_index=-1, **none)
+    yield sample((2, 40, 5), labels((2, 5), 40), False, "an axis after the classes", label_smoothing=0.1)
+    yield sample((2, 6, 3, 7), labels((2, 3, 7), 6), True, "two axes after the classes", ignore_index=3, **none)
+    yield sample((5,), np.array(3), False, "no axis but the classes")
+    yield sample((7, 1), labels((7,), 1), False, "one class")
+    yield sample((0, 5), labels((0,), 5), False, "no rows", reduction="sum")
+    yield sample((0, 5), labels((0,), 5), False, "mean of no rows", grad=False)
+    yield sample((3, 5), np.full(3, -100), False, "all ignored: NaN", grad=False)
+    apart, nan = [[1000.0, -1000.0], [0.0, -np.inf]], [[np.nan, 1.0], [0.0, 1.0]]
+    yield Sample(np.array(apart), np.array([1, 0]), None, reduction="sum", why="far apart", grad=False)
+    yield Sample(np.array(nan, np.float32), np.array([1, 0]), None, reduction="none", why="NaN", grad=False)
+    p = Input((9, 11), draw=lambda rng: rng.dirichlet(np.ones(11), 9))
+    yield sample((9, 11), p, False, "probabilities", label_smoothing=0.1)
+    yield sample((2, 4, 3), Input((2, 4, 3), 0.0, 1.0), True, "probabilities, weights", reduction="none")
+    yield sample((4096, 1000), labels((4096,), 1000), False, "4096 x 1000", grad=False)
+    yield sample((64, 32000), labels((64,), 32000), False, "rows of a vocabulary", grad=False)
 
 
 @cross_entropy.error_inputs
 def _() -> Iterator[ErrorInput]:
-    x, t, name = np.zeros((4, 3)), np.array([0, 1, 2, 0]), "cross_entropy: "
-    wide, narrow = np.zeros((2, 3, 2)), np.array([[0, 1], [-1, 0]])
-    yield ErrorInput(IndexError, name + "label 7 at position 3 is out of range for 3 classes", x, np.array([0, 1, 2, 7]))
-    yield ErrorInput(IndexError, name + "label -1 at position (1, 0) is out of range for 3 classes", wide, narrow)
-    text = name + "target of class indices has shape (4, 1), logits (4, 3): expected (4,)"
-    yield ErrorInput(ShapeError, text, x, t[:, None])
-    text = name + "target of probabilities has shape (4,), logits (4, 3): expected (4, 3)"
-    yield ErrorInput(ShapeError, text, x, np.zeros(4))
-    text = name + "weight has shape (4,), expected (3,): one for each class"
-    yield ErrorInput(ShapeError, text, x, t, np.ones(4))
-    text = name + "target holds class indices (integers) or probabilities (floats), not bool"
-    yield ErrorInput(DTypeError, text, x, t > 0)
-    yield ErrorInput(ValueError, name + "label_smoothing 1.5 is not between 0 and 1", x, t, label_smoothing=1.5)
-    yield ErrorInput(ValueError, name + "reduction 'avg' is not one of 'none', 'mean', 'sum'", x, t, reduction="avg")
-    yield ErrorInput(ShapeError, name + "logits need an axis of classes, shape () has none", np.zeros(()), np.array(0))
+    def wrong(error: type[Exception], text: str, *inputs: Any, **attrs: Any) -> ErrorInput:
+        return ErrorInput(error, f"cross_entropy: {text}", *inputs, **attrs)
+
+    x, t = np.zeros((4, 3)), np.array([0, 1, 2, 0])
+    yield wrong(IndexError, "label 7 at position 3 is out of range for 3 classes", x, np.array([0, 1, 2, 7]), None)
+    text = "label -1 at position (1, 0) is out of range for 3 classes"
+    yield wrong(IndexError, text, np.zeros((2, 3, 2)), np.array([[0, 1], [-1, 0]]), None)
+    text = "target of class indices has shape (4, 1), logits (4, 3): expected (4,)"
+    yield wrong(ShapeError, text, x, t[:, None], None)
+    text = "target of probabilities has shape (4,), logits (4, 3): expected (4, 3)"
+    yield wrong(ShapeError, text, x, np.zeros(4), None)
+    yield wrong(ShapeError, "weight has shape (4,), expected (3,): one for each class", x, t, np.ones(4))
+    text = "target holds class indices (integers) or probabilities (floats), not bool"
+    yield wrong(DTypeError, text, x, t > 0, None)
+    yield wrong(ValueError, "label_smoothing 1.5 is not between 0 and 1", x, t, None, label_smoothing=1.5)
+    yield wrong(ShapeError, "logits need an axis of classes, shape () has none", np.zeros(()), np.array(0), None)
 
 
 @cross_entropy.workloads
@@ -342,12 +326,12 @@ def _(operands: list[Any], largest: float) -> None:
 # ---- mse_loss -------------------------------------------------------------------------------------------------------
 
 
-@loss(
+@_loss(
     kernels={"cuda": "loss.mse:mse_loss"}, promote=floating, extras="dinput",
     reference=lambda input, target, reduction: _numpy_reduce(np.square(input - target), reduction, input.size),
     cost=lambda input: (3.0 * math.prod(input.shape), 2.0 * math.prod(input.shape) * input.dtype.itemsize),
     samples=[
-        *(Sample((33, 65), (33, 65), reduction=r, why=f"unaligned, {r}") for r in ("none", "mean", "sum")),
+        *(Sample((33, 65), (33, 65), reduction=r, why=f"unaligned, {r}") for r in REDUCTIONS),
         Sample((), (), why="0-d"), Sample((0, 3), (0, 3), reduction="sum", why="empty"),
         Sample((0, 3), (0, 3), why="mean of nothing", grad=False),
         Sample((140_001,), (140_001,), why="several chunks", grad=False),
@@ -357,8 +341,6 @@ def _(operands: list[Any], largest: float) -> None:
     ],
     error_inputs=[
         ErrorInput(ShapeError, "mse_loss: shapes differ: (2, 1) and (2,)", np.zeros((2, 1)), np.zeros(2)),
-        ErrorInput(ValueError, "mse_loss: reduction 'avg' is not one of 'none', 'mean', 'sum'", np.zeros(2),
-                   np.zeros(2), reduction="avg"),
     ],
     workloads=[Workload(((128, 10), (128, 10)), why="small"), *million_and_ragged(2, large=True)],
     baselines={

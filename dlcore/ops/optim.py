@@ -117,8 +117,8 @@ class Update(Op):
             return np.abs(np.asarray(rng.standard_normal(shape))).astype(wide or np.float64)
 
         tensors = [[Input(s, draw=partial(normal, s)) for s in shapes] for _ in range(2)]
-        for _ in range(self._moments):
-            tensors.append([Input(s, draw=partial(moment, s)) for s in shapes] if moments else [])
+        states = [Input(s, draw=partial(moment, s)) for s in shapes] if moments else []
+        tensors += [states] * self._moments
         counts = [np.array(step + k) for k in range(len(shapes))]
         return Sample(*tensors, counts, np.array(settings, np.float64), groups=groups, why=why)
 

@@ -1,8 +1,8 @@
 """Random numbers: Philox 4x32-10, a counter-based generator (Salmon et al. 2011), and dropout.
 
-A generator's state is an int64 tensor (seed, offset) in device memory. Every operation that draws takes it as an operand,
-reads it, and moves the offset past the blocks of four 32-bit words it used: a count that follows from the number of
-elements alone. Element i depends on (seed, offset, i) only, so results do not depend on threads or devices;
+A generator's state is an int64 tensor (seed, offset) in device memory. Every operation that draws takes it as an
+operand, reads it, and moves the offset past the blocks of four 32-bit words it used: a count that follows from the
+number of elements alone. Element i depends on (seed, offset, i) only, so results do not depend on threads or devices;
 csrc/random/random.inl tells which words make it. Uniforms, integers, masks and permutations have the same bits on
 every device, normals agree within 2 ulp. `dlcore.random` has the functions that keep the state for you.
 """
@@ -187,7 +187,8 @@ def _below(high: float, dtype: DType) -> float:
     magnitude=lambda low, high: (2.0**63, max(abs(low), abs(high))),
     samples=[
         Sample(_state(), shape=(33, 65), why="not whole groups"),
-        Sample(_state(2**40), shape=(1000,), low=-2.0, high=3.0, dtype=float64, why="float64, an offset beyond 32 bits"),
+        Sample(_state(2**40), shape=(1000,), low=-2.0, high=3.0, dtype=float64,
+               why="float64, an offset beyond 32 bits"),
         Sample(_state(), shape=(129,), dtype=float16, why="float16"),
         Sample(_state(), shape=(129,), low=-1.0, dtype=bfloat16, why="bfloat16"),
         Sample(_state(), shape=(), why="0-d"), Sample(_state(), shape=(0, 3), why="empty"),

@@ -94,7 +94,7 @@ def _dtypes(op: Op, names: Sequence[str]) -> list[DType]:
     return [d for d in op.dtypes if not names or d.name in names]
 
 
-# ---- the operation on a device ------------------------------------------------------------------------------------------
+# ---- the operation on a device ------------------------------------------------------------------------------------
 
 
 def check_row(op: Op, device: str = "cpu", dtypes: Sequence[str] = (), tell: Tell | None = None) -> RowReport:
@@ -242,7 +242,7 @@ def _digest(values: list[Any]) -> str:
 
 
 def digests(op: Op, dtypes: Sequence[str] = ()) -> list[str]:
-    """One digest of the results' bits for each sample and dtype; empty where the operation raises, which a check has told."""
+    """One digest of the results' bits for each sample and dtype; empty where the operation raises, as a check tells."""
     found = []
     for sample, dtype in _pairs(op, _dtypes(op, dtypes)):
         try:

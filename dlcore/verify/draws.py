@@ -1,6 +1,6 @@
 """Random calls of an operation: its samples with other sizes, memory layouts, values, dtypes and attributes.
 
-The same seed, operation and number give the same call, on any machine, so that a call which crashes its process can be told.
+The same seed, operation and number give the same call on any machine, so that one which crashes its process is known.
 """
 
 from __future__ import annotations

@@ -30,8 +30,8 @@ Tell = Callable[[Any], None]
 class Fuzzed:
     """What came of the random calls of one operation.
 
-    ``calls``: compared with the reference, ``plain`` of them nothing but the operation's samples, since it took nothing else;
-    ``refused``: not taken, with errors of its own (such a call is drawn again, closer to the sample); ``text`` and
+    ``calls``: compared with the reference, ``plain`` of them nothing but the operation's samples, since it took nothing
+    else; ``refused``: not taken, with errors of its own (such a call is drawn again, closer to the sample); ``text`` and
     ``snippet``: the difference, empty where there is none; ``number``: of the call that differed.
     """
 
@@ -106,7 +106,8 @@ def _differs(given: Draw, place: Any) -> str:
 def bounds(given: Draw) -> dict[str, Any]:
     """What `testing.check_call` is told beside the call.
 
-    In float64 a reference in float64 is no better than the kernel, but for operations that round once: there both are exact.
+    In float64 a reference in float64 is no better than the kernel, but for operations that round once, where both are
+    exact.
     """
     doubles = any(isinstance(x, np.ndarray) and x.dtype == np.float64 for x in given.operands)
     return {"overflows": True} | ({"precise": True} if doubles and given.op.ulp > 0.5 else {})
