@@ -68,6 +68,7 @@ struct Steps {
   std::vector<std::string> lines;  // "file.py:12: text" of the user's code
   std::vector<TensorRef> operands;  // leaves used by the step: they must keep needing a gradient, or not
   int64_t arena_bytes = 0, unplanned_bytes = 0;
+  uint8_t device = 0;  // of the operations: the interpreter's, though its memory is the host's
 };
 void release(Steps& steps);  // gives back its buffers, and empties it
 // Lays the inside regions that have no buffer out in an arena: sets their offsets and arena_bytes.
