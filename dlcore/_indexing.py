@@ -1,4 +1,4 @@
-"""`x[index]` and `x[index] = value` with NumPy's meaning, in terms of the rows of slicing, gather and scatter.
+"""`x[index]` and `x[index] = value` with NumPy's meaning, in terms of the operations of slicing, gather and scatter.
 
 Ints, slices, Ellipsis and None give a view. With integer tensors, arrays, lists or boolean masks among them the
 elements are copied: their axes come first in the gathered tensor, or stay in place where they are neighbours.
@@ -38,7 +38,7 @@ class _Advanced(NamedTuple):
 
 
 class _Index(NamedTuple):
-    """A parsed index: the basic part (an index of the row `slice`), then what gathers from that view."""
+    """A parsed index: the basic part (an index of the operation `slice`), then what gathers from that view."""
 
     basic: tuple[Any, ...]
     advanced: tuple[_Advanced, ...]
@@ -160,7 +160,7 @@ def _parse(name: str, shape: Shape, index: Any) -> _Index:
 
 
 def basic_index(shape: Shape, index: Any) -> tuple[Any, ...]:
-    """What the row `slice` takes for ``x[index]`` on ``shape``, ``index`` of ints, slices, Ellipsis and None.
+    """What the operation `slice` takes for ``x[index]`` on ``shape``, ``index`` of ints, slices, Ellipsis and None.
 
     Raises IndexError, e.g. ``getitem: index 5 is out of range for axis 0 of shape (2, 2)``.
     """

@@ -96,7 +96,7 @@ def flatten(x: Operand, start_axis: int = 0, end_axis: int = -1) -> Tensor:
     """The axes from ``start_axis`` to ``end_axis`` (included) made one; a view where strides allow."""
 
 def floor_divide(a: Operand, b: Operand) -> Tensor:
-    """Quotient rounded down, floor(a / b), as Python's //; integers by 0 give 0. It has no gradient."""
+    """Quotient rounded down, floor(a / b), as Python's //; integers by 0 give 0. Without gradient."""
 
 def gather(x: Operand, index: Operand, axis: int) -> Tensor:
     """The elements of `x` at `index` along `axis`, one for each element of `index`.
@@ -190,8 +190,8 @@ def matmul(a: Operand, b: Operand) -> Tensor:
 def max(x: Operand, axis: int | Sequence[int] | None = None, keepdims: bool = False) -> Tensor:
     """Largest element along `axis`; NaN where there is one.
 
-    The gradient goes to the elements equal to it, in equal parts. Raises ShapeError where an axis is empty; other errors
-    as in `sum`.
+    The gradient goes to the elements equal to it, in equal parts. Raises ShapeError where an axis is empty; other
+    errors as in `sum`.
     """
 
 def maximum(a: Operand, b: Operand) -> Tensor:
@@ -206,8 +206,8 @@ def mean(x: Operand, axis: int | Sequence[int] | None = None, keepdims: bool = F
 def min(x: Operand, axis: int | Sequence[int] | None = None, keepdims: bool = False) -> Tensor:
     """Smallest element along `axis`; NaN where there is one.
 
-    The gradient goes to the elements equal to it, in equal parts. Raises ShapeError where an axis is empty; other errors
-    as in `sum`.
+    The gradient goes to the elements equal to it, in equal parts. Raises ShapeError where an axis is empty; other
+    errors as in `sum`.
     """
 
 def minimum(a: Operand, b: Operand) -> Tensor:
@@ -363,7 +363,7 @@ class TensorMethods:
     def flatten(self, start_axis: int = 0, end_axis: int = -1) -> Tensor:
         """The axes from ``start_axis`` to ``end_axis`` (included) made one; a view where strides allow."""
     def floor_divide(self, b: Operand) -> Tensor:
-        """Quotient rounded down, floor(a / b), as Python's //; integers by 0 give 0. It has no gradient."""
+        """Quotient rounded down, floor(a / b), as Python's //; integers by 0 give 0. Without gradient."""
     def gather(self, index: Operand, axis: int) -> Tensor:
         """The elements of `x` at `index` along `axis`, one for each element of `index`."""
     def ge(self, b: Operand) -> Tensor:

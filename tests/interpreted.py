@@ -1,4 +1,4 @@
-"""What tests of reductions, softmax and losses share: a planner's Program, interpreted, beside the reference."""
+"""What tests of kernels share: a planner's Program, interpreted, beside the reference."""
 
 import numpy as np
 

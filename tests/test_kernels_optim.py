@@ -16,10 +16,11 @@ from dlcore.kernels.optim import adam, multi_tensor
 from dlcore.kernels.shim import ORDERS, run_cuda
 from dlcore.kernels.specialise import specialise
 from dlcore.op import Spec
-from dlcore.ops.optim import ADAM, CLIP_GRAD_NORM, SGD
+from dlcore.ops import optim as operations
 
 pytestmark = pytest.mark.skipif(not shutil.which("g++"), reason="no g++")
 
+ADAM, SGD, CLIP_GRAD_NORM = operations.adam.op, operations.sgd.op, operations.clip_grad_norm.op
 DTYPES = (float32, float64, float16, bfloat16)
 # One element, a ragged tail, a chunk less one element, one chunk, one more, several chunks; 4 KiB are 1024 float32.
 SIZES = (1, 7, 1023, 1024, 1025, 5000)
@@ -27,14 +28,24 @@ ADAM_SETTINGS = [[0.1, 0.9, 0.999, 1e-8, 0, 0, 0], [0.1, 0.9, 0.99, 1e-8, 0.1, 1
 SGD_SETTINGS = [[0.1, 0, 0, 0.1, 0, 1], [0.1, 0.9, 0.25, 0.1, 0, 0], [0.1, 0.9, 0, 0, 1, 0]]
 
 
+def lengths(op, arrays, attrs):
+    """How many of ``arrays``, one by one, belong to each group: one for each parameter, or no moments at all."""
+    if op is CLIP_GRAD_NORM:
+        return (len(arrays),)
+    n, groups = len(attrs[0]), sum(operand.group for operand in op.signature.operands)
+    moments = n if len(arrays) > 3 * n + 1 else 0
+    return (n, n, *[moments] * (groups - 3), n)
+
+
 def planned(op, planner, arrays, attrs, arch=ARCHES["sm_90"]):
     """(call, program, outputs) for NumPy operands."""
-    inputs = tuple(map(interpret.view, arrays))
+    inputs, sizes = tuple(map(interpret.view, arrays)), lengths(op, arrays, attrs)
     specs = [Spec(v.shape, v.dtype) for v in inputs]
-    inferred = op.infer(*specs, *attrs)
-    outputs = [np.full(o.shape, 7, o.dtype.numpy) for o in ([inferred] if isinstance(inferred, Spec) else inferred)]
+    attrs = op.bind(attrs, specs, sizes)
+    values = op.values(specs, attrs, sizes)
+    outputs = [np.full(o.shape, 7, o.dtype.numpy) for o in op.inferred(values)]
     views = tuple(map(interpret.view, outputs))
-    call = Call(inputs, views, tuple(attrs), tuple(op.params(*specs, *attrs)), arch)
+    call = Call(inputs, views, attrs, tuple(op.kernel_params(values)), arch)
     return call, planner(call), outputs
 
 
@@ -42,7 +53,7 @@ def on_cpu(op, arrays, attrs):
     """The operands after the CPU's kernel, and its output."""
     tensors = [from_numpy(x.copy()) for x in arrays]
     with dl.no_grad():
-        out = op.call(tensors, *attrs)
+        out = op.call(*op.nested(tensors, lengths(op, arrays, attrs)), *attrs)
     return [np.asarray(t) for t in tensors], None if out is None else np.asarray(out)
 
 
@@ -69,16 +80,16 @@ def misaligned(x):
 
 @pytest.mark.parametrize("multiprocessors, each", [(132, 1), (1, 4)])
 @pytest.mark.parametrize("dtype", DTYPES, ids=lambda d: d.name)
-@pytest.mark.parametrize("row, moments", [(ADAM, 2), (SGD, 1), (SGD, 0)], ids=["adam", "sgd", "sgd-plain"])
-def test_a_step_has_the_cpus_bits(row, moments, dtype, multiprocessors, each):
-    settings = ADAM_SETTINGS if row is ADAM else SGD_SETTINGS
+@pytest.mark.parametrize("op, moments", [(ADAM, 2), (SGD, 1), (SGD, 0)], ids=["adam", "sgd", "sgd-plain"])
+def test_a_step_has_the_cpus_bits(op, moments, dtype, multiprocessors, each):
+    settings = ADAM_SETTINGS if op is ADAM else SGD_SETTINGS
     shapes, groups = [(n,) for n in (*SIZES, *SIZES)], tuple(k % 3 for k in range(2 * len(SIZES)))
     arrays = lists(np.random.default_rng(0), shapes, moments, settings, dtype)
     arrays[len(SIZES) : len(shapes)] = map(misaligned, arrays[len(SIZES) : len(shapes)])
-    attrs = (len(shapes), groups)
-    want, _ = on_cpu(row, arrays, attrs)
+    attrs = (groups,)
+    want, _ = on_cpu(op, arrays, attrs)
     arch = ARCHES["sm_90"]._replace(multiprocessors=multiprocessors)
-    _, program, _ = planned(row, getattr(multi_tensor, row.name), arrays, attrs, arch)
+    _, program, _ = planned(op, getattr(multi_tensor, op.name), arrays, attrs, arch)
     assert len(program.launches) == 1 and not program.contiguous and not program.temps
     assert program.launches[0].args["each"].value == each  # chunks of a block: several tensors in one, and parts
     interpret.run(program, arrays, [])
@@ -90,7 +101,7 @@ def test_more_tensors_than_tables_hold():
     n = 350
     shapes = [(k % 5,) for k in range(n)]  # some are empty: their steps count all the same
     arrays = lists(np.random.default_rng(1), shapes, 2, ADAM_SETTINGS, float32)
-    attrs = (n, tuple(k % 3 for k in range(n)))
+    attrs = (tuple(k % 3 for k in range(n)),)
     want, _ = on_cpu(ADAM, arrays, attrs)
     _, program, _ = planned(ADAM, multi_tensor.adam, arrays, attrs)
     names = [launch.kernel.function for launch in program.launches]
@@ -107,7 +118,7 @@ def test_dtypes_strides_and_float_counts_in_one_step():
     arrays = [x[:, ::-1].T.copy().T[:, ::-1] if x.ndim else x for x in arrays]  # transposed and reversed
     arrays[4] = np.broadcast_to(arrays[4][:1, :1], (33, 5))  # as sum's gradient is
     arrays.append(np.array(ADAM_SETTINGS)[:, ::-1].copy()[:, ::-1])
-    attrs = (4, (0, 1, 2, 0))
+    attrs = ((0, 1, 2, 0),)
     want, _ = on_cpu(ADAM, arrays, attrs)
     _, program, _ = planned(ADAM, multi_tensor.adam, arrays, attrs)
     assert program.contiguous == (4, 5, 6, 7, 20)
@@ -117,16 +128,16 @@ def test_dtypes_strides_and_float_counts_in_one_step():
 
 
 @pytest.mark.parametrize("order", ORDERS)
-@pytest.mark.parametrize("row", [ADAM, SGD, CLIP_GRAD_NORM], ids=lambda op: op.name)
-def test_the_order_of_threads_does_not_matter(row, order):
+@pytest.mark.parametrize("op", [ADAM, SGD, CLIP_GRAD_NORM], ids=lambda op: op.name)
+def test_the_order_of_threads_does_not_matter(op, order):
     rng, shapes = np.random.default_rng(3), [(3000,), (1,), (5000,)]
     arrays, attrs = [rng.standard_normal(s).astype(np.float32) for s in shapes], (1.0, 2.0)
-    if row is not CLIP_GRAD_NORM:
-        settings = ADAM_SETTINGS if row is ADAM else SGD_SETTINGS
-        arrays, attrs = lists(rng, shapes, 2 if row is ADAM else 1, settings, float32), (3, (0, 1, 2))
-    want, norm = on_cpu(row, arrays, attrs)
+    if op is not CLIP_GRAD_NORM:
+        settings = ADAM_SETTINGS if op is ADAM else SGD_SETTINGS
+        arrays, attrs = lists(rng, shapes, 2 if op is ADAM else 1, settings, float32), ((0, 1, 2),)
+    want, norm = on_cpu(op, arrays, attrs)
     arch = ARCHES["sm_90"]._replace(multiprocessors=1)
-    _, program, outputs = planned(row, getattr(multi_tensor, row.name), arrays, attrs, arch)
+    _, program, outputs = planned(op, getattr(multi_tensor, op.name), arrays, attrs, arch)
     temps = [np.full(w.bytes, 255, np.uint8) for w in program.temps]
 
     def address(operand):
@@ -190,7 +201,7 @@ def test_tritons_twin_has_the_same_bits(dtype):
     pytest.importorskip("triton")
     for settings in ADAM_SETTINGS:
         arrays = lists(np.random.default_rng(5), [(2500,)], 2, [settings], dtype)
-        attrs = (1, (0,))
+        attrs = ((0,),)
         want, _ = on_cpu(ADAM, arrays, attrs)
         _, program, _ = planned(ADAM, adam.adam_arena, arrays, attrs)
         interpret.run(program, arrays, [])
@@ -201,7 +212,7 @@ def test_tritons_twin_has_the_same_bits(dtype):
 @pytest.mark.parametrize("arch", ARCHES)
 def test_compiled_code_reads_and_writes_vectors(arch):
     arrays = lists(np.random.default_rng(6), [(5000,)], 2, ADAM_SETTINGS[:1], float32)
-    call, program, _ = planned(ADAM, multi_tensor.adam, arrays, (1, (0,)), ARCHES[arch])
+    call, program, _ = planned(ADAM, multi_tensor.adam, arrays, ((0,),), ARCHES[arch])
     if not can_compile(specialise(program.launches[0], call)[0]):
         pytest.skip("NVRTC is not installed")
     (update,) = compile_program(program, call)

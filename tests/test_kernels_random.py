@@ -4,18 +4,19 @@ import shutil
 
 import numpy as np
 import pytest
+from interpreted import planned, run
 
 import dlcore as dl
 from dlcore._tensor import from_numpy
 from dlcore.dtypes import bfloat16, float16, float32, float64, int8, int16, int64
 from dlcore.kernels import interpret
 from dlcore.kernels.compile import can_compile, compile_program
-from dlcore.kernels.launch import ARCHES, Call, In, Out
+from dlcore.kernels.launch import ARCHES, In, Out
 from dlcore.kernels.random import draws, dropout, permutation, philox
 from dlcore.kernels.shim import ORDERS, run_cuda
 from dlcore.kernels.specialise import specialise
-from dlcore.op import REGISTRY, Spec
-from dlcore.ops import random as rows
+from dlcore.op import REGISTRY
+from dlcore.ops import random as operations
 
 pytest.importorskip("triton")
 
@@ -26,33 +27,7 @@ def state(seed, offset):
     return np.array([seed, offset])
 
 
-def planned(op, planner, arrays, attrs, arch="sm_90", extras=True):
-    """(call, program, outputs) for NumPy operands; outputs stand between canaries."""
-    inputs = tuple(map(interpret.view, arrays))
-    specs = [Spec(v.shape, v.dtype) for v in inputs]
-    inferred = op.infer(*specs, *attrs)
-    inferred = [inferred] if isinstance(inferred, Spec) else list(inferred)
-    rooms = [np.full(int(np.prod(o.shape)) * o.dtype.itemsize + 64, 0xA5, np.uint8) for o in inferred]
-    outputs = [r[32:-32].view(o.dtype.numpy).reshape(o.shape) for r, o in zip(rooms, inferred, strict=True)]
-    views = tuple(interpret.view(o) if k == 0 or extras else None for k, o in enumerate(outputs))
-    params = tuple(op.params(*specs, *attrs)) if op.params else tuple(attrs)
-    call = Call(inputs, views, tuple(attrs), params, ARCHES[arch])
-    return call, planner(call), outputs
-
-
-def drawn(op, planner, arrays, attrs):
-    """The outputs of one call, whose operands change in place; nothing around the outputs may."""
-    _, program, outputs = planned(op, planner, arrays, attrs)
-    interpret.run(program, arrays, outputs)
-    for out in outputs:
-        room = out.base if out.base is not None else out
-        while room.base is not None:
-            room = room.base
-        assert (room[:32] == 0xA5).all() and (room[-32:] == 0xA5).all(), f"{op.name} wrote outside its output"
-    return outputs
-
-
-def check(op, planner, attrs, seeds=STATES, x=None):
+def check(function, planner, attrs, seeds=STATES, x=None):
     """Two draws after each other, on the CPU and by the Program; the state is every second element of an array."""
     for seed, offset in seeds:
         given = from_numpy(state(seed, offset))
@@ -60,10 +35,11 @@ def check(op, planner, attrs, seeds=STATES, x=None):
         for turn in range(2):
             operands = [given] if x is None else [from_numpy(x), given]
             with dl.no_grad():
-                want = np.asarray(op.call(*operands, *attrs))
-            (got, *_) = drawn(op, planner, [moving] if x is None else [x, moving], attrs)
-            assert got.tobytes() == want.tobytes(), f"{op.name} {attrs} of {seed, offset}, draw {turn}"
-            assert moving.tolist() == np.asarray(given).tolist(), f"{op.name} {attrs}: the state"
+                want = np.asarray(function(*operands, *attrs))
+            (got, *_), _ = run(function.op, planner, [moving] if x is None else [x, moving], attrs)
+            what = f"{function.__name__} {attrs}"
+            assert got.tobytes() == want.tobytes(), f"{what} of {seed, offset}, draw {turn}"
+            assert moving.tolist() == np.asarray(given).tolist(), f"{what}: the state"
 
 
 # One element, part of a group, a group, a program of 4 warps of float32, one of 8, one of 16, several programs.
@@ -71,8 +47,8 @@ def check(op, planner, attrs, seeds=STATES, x=None):
 @pytest.mark.parametrize("dtype", [float32, float64, float16, bfloat16], ids=lambda d: d.name)
 def test_uniform_and_normal_have_the_cpus_bits(dtype, n):
     states = STATES if n == 63 else STATES[:1]
-    check(rows.UNIFORM, draws.uniform, ((n,), -1.5, 2.25, dtype), states)
-    check(rows.NORMAL, draws.normal, ((n,), 0.5, 2.0, dtype), states)
+    check(operations.uniform, draws.uniform, ((n,), -1.5, 2.25, dtype), states)
+    check(operations.normal, draws.normal, ((n,), 0.5, 2.0, dtype), states)
 
 
 @pytest.mark.parametrize(
@@ -81,13 +57,13 @@ def test_uniform_and_normal_have_the_cpus_bits(dtype, n):
 )
 def test_integers_have_the_cpus_bits(low, high, dtype):
     for n in (70, 3000):
-        check(rows.RANDINT, draws.randint, ((n,), low, high, dtype), STATES[:2])
+        check(operations.randint, draws.randint, ((n,), low, high, dtype), STATES[:2])
 
 
 @pytest.mark.parametrize("p", [0.0, 0.3, 1.0])
 def test_masks_have_the_cpus_bits(p):
     for n in (65, 4096, 17000):
-        check(rows.BERNOULLI, draws.bernoulli, ((n,), p), STATES[1:2])
+        check(operations.bernoulli, draws.bernoulli, ((n,), p), STATES[1:2])
 
 
 @pytest.mark.parametrize("dtype", [float32, float64, float16, bfloat16], ids=lambda d: d.name)
@@ -95,23 +71,24 @@ def test_masks_have_the_cpus_bits(p):
 def test_dropout_draws_its_mask_again(n, dtype):
     x = np.random.default_rng(0).standard_normal(n).astype(dtype.numpy)
     x[:2] = np.inf, -np.inf  # dropped or not, never NaN
-    check(rows.DROPOUT, dropout.dropout, (0.4,), STATES[1:2], x)
-    check(rows.DROPOUT, dropout.dropout, (1.0,), STATES[:1], x)
+    check(operations.dropout, dropout.dropout, (0.4,), STATES[1:2], x)
+    check(operations.dropout, dropout.dropout, (1.0,), STATES[:1], x)
     moving = state(3, 48)
-    out, saved = drawn(rows.DROPOUT, dropout.dropout, [x, moving], (0.4,))
+    (out, saved), _ = run(operations.dropout.op, dropout.dropout, [x, moving], (0.4,))
     assert saved.tolist() == [3, 48]
-    (again,) = drawn(rows.DROPOUT_BACKWARD, dropout.dropout_backward, [x, saved], (0.4,))
+    (again,), _ = run(operations.dropout_backward.op, dropout.dropout_backward, [x, saved], (0.4,))
     assert again.tobytes() == out.tobytes() and saved.tolist() == [3, 48]
 
 
 def test_dropout_of_a_transposed_input_and_without_a_gradient():
     x = np.random.default_rng(1).standard_normal((31, 17)).astype(np.float32).T
-    call, program, outputs = planned(rows.DROPOUT, dropout.dropout, [x, state(1, 0)], (0.5,), extras=False)
+    given = [x, state(1, 0)]
+    call, program, outputs, _ = planned(operations.dropout.op, dropout.dropout, given, (0.5,), extras=False)
     assert program.contiguous == (0,) and call.outputs[1] is None
     moving = state(1, 0)
-    interpret.run(program, [x, moving], [outputs[0], None])
+    interpret.run(program, [x, moving], outputs)
     with dl.no_grad():
-        want = rows.dropout(from_numpy(x), from_numpy(state(1, 0)), 0.5)
+        want = operations.dropout(from_numpy(x), from_numpy(state(1, 0)), 0.5)
     assert outputs[0].tobytes() == np.asarray(want).tobytes() and moving[1] == 144
 
 
@@ -126,21 +103,21 @@ def test_philox_has_the_known_answers():
         [0xD16CFE09, 0x94FDCCEB, 0x5001E420, 0x24126EA1],
     ]
     for k, key in enumerate(keys):
-        (got,) = drawn(rows.PHILOX, philox.philox, [counters, np.array(key)], ())
+        (got,), _ = run(operations.philox.op, philox.philox, [counters, np.array(key)], ())
         assert got[k].tolist() == want[k]
 
 
 @pytest.mark.skipif(not shutil.which("g++"), reason="no g++")
 @pytest.mark.parametrize("n", [0, 1, 33, 512, 513, 3000])
 def test_permutation_has_the_cpus_order(n):
-    check(rows.PERMUTATION, permutation.permutation, (n,))
+    check(operations.permutation, permutation.permutation, (n,))
 
 
 @pytest.mark.skipif(not shutil.which("g++"), reason="no g++")
 @pytest.mark.parametrize("order", ORDERS)
 def test_permutation_does_not_depend_on_the_order_of_threads(order):
     given = state(2, 0)
-    _, program, (out,) = planned(rows.PERMUTATION, permutation.permutation, [given], (2000,))
+    _, program, (out,), _ = planned(operations.permutation.op, permutation.permutation, [given], (2000,))
     temps = [np.full(w.bytes, 0 if w.zeroed else 255, np.uint8) for w in program.temps]
 
     def address(operand):
@@ -149,7 +126,7 @@ def test_permutation_does_not_depend_on_the_order_of_threads(order):
 
     for launch in program.launches:
         run_cuda(launch, address, order=order)
-    assert out.tolist() == np.asarray(rows.permutation(from_numpy(state(2, 0)), 2000)).tolist()
+    assert out.tolist() == np.asarray(operations.permutation(from_numpy(state(2, 0)), 2000)).tolist()
 
 
 @pytest.mark.skipif(not shutil.which("g++"), reason="no g++")
@@ -158,7 +135,7 @@ def test_a_bucket_of_any_size_is_ranked():
     keys = np.random.default_rng(5).integers(0, 50, 700)
     order = np.random.default_rng(6).permutation(700)
     split = np.stack([keys[order], order], 1)
-    _, program, (out,) = planned(rows.PERMUTATION, permutation.permutation, [state(0, 0)], (700,))
+    _, program, (out,), _ = planned(operations.permutation.op, permutation.permutation, [state(0, 0)], (700,))
     start = np.array([0, 0, 700, 700, 700])
     launch = program.launches[-1]
     assert len(start) == launch.grid[0] + 1
@@ -177,9 +154,8 @@ def test_a_bucket_of_any_size_is_ranked():
 @pytest.mark.parametrize("arch", ARCHES)
 def test_compiled_code_writes_vectors_whatever_the_length(name, attrs, arch):
     op, module = REGISTRY[name], dropout if name == "dropout" else draws
-    attrs = (*attrs, *list(op.attrs.values())[len(attrs) :])
     arrays = [state(0, 0)] if name != "dropout" else [np.zeros(9001, np.float32), state(0, 0)]
-    call, program, _ = planned(op, getattr(module, name), arrays, attrs, arch)
+    call, program, *_ = planned(op, getattr(module, name), arrays, attrs, arch=arch)
     aligned = call._replace(outputs=tuple(v._replace(aligned=True) for v in call.outputs))
     if not can_compile(specialise(program.launches[0], aligned)[0]):
         pytest.skip("Triton is not installed")

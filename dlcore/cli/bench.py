@@ -56,7 +56,8 @@ def run(
     Engines run in processes of their own and take turns; dlcore runs in two, and what they differ by is the noise.
     Each library gets its best way (out=, inference mode, jit), and the same processors. Every operation is timed on the
     workloads it lists: "forward"; "tracked", forward with operands that need gradients, where calls are all that
-    counts; "both", forward and backward. A warm cache has seen the operands just now; cold means sets of operands taken in turns.
+    counts; "both", forward and backward. A warm cache has seen the operands just now; cold means sets of operands taken
+    in turns.
 
     Args:
         op: operations, as "softmax matmul"; default: all.

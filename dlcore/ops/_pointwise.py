@@ -6,8 +6,8 @@
 is a whole operation: name, operands, documentation, and what is its own. The family supplies shapes and dtypes, kernels
 (`elementwise:sqrt`), the reference (NumPy's function of that name), samples (sizes that are no multiple of a vector,
 broadcasting, 0-d and empty operands, more than one thread's share, special values, the ends of integers), error inputs,
-cost, workloads and baselines. One with attributes has a `def`, before which stands `@Pointwise.definition(...)`: its body
-is empty or checks what the attributes' kinds do not; the result's shape and dtype are the family's all the same.
+cost, workloads and baselines. One with attributes has a `def` under `@Pointwise.definition(...)`: its body is empty or
+checks what the attributes' kinds do not; the result's shape and dtype are the family's all the same.
 """
 
 from __future__ import annotations
@@ -21,7 +21,18 @@ import numpy as np
 from dlcore.dtypes import INTEGERS, DType, bool_, float32
 from dlcore.errors import DTypeError, ShapeError
 from dlcore.op import (
-    EVERYWHERE, Domain, ErrorInput, Input, Op, Operand, Sample, Signature, Spec, Workload, floating, widest,
+    EVERYWHERE,
+    Domain,
+    ErrorInput,
+    Input,
+    Op,
+    Operand,
+    Sample,
+    Signature,
+    Spec,
+    Workload,
+    floating,
+    widest,
 )  # fmt: skip
 from dlcore.ops._shape import broadcast_shapes
 from dlcore.ops._workloads import library, million_and_ragged

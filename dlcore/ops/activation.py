@@ -60,8 +60,8 @@ def _sigmoid(x: Any) -> Any:
 
 
 sigmoid = _activation(
-    "sigmoid", "x", "Logistic function 1 / (1 + e^-x), accurate in the lower tail.", reference=_sigmoid, ulp=3, flops=25,
-    special=(-87.0, -100.0, 20.0, -700.0), gradient=lambda dout, out: sigmoid_backward(dout, out),
+    "sigmoid", "x", "Logistic function 1 / (1 + e^-x), accurate in the lower tail.", reference=_sigmoid, ulp=3,
+    flops=25, special=(-87.0, -100.0, 20.0, -700.0), gradient=lambda dout, out: sigmoid_backward(dout, out),
     workloads=million_and_ragged(quick="forward"), baselines=library("sigmoid", numpy="", jax="jax.nn.sigmoid"),
 )  # fmt: skip
 sigmoid_backward = _gradient(

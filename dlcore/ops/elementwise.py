@@ -67,17 +67,18 @@ def _quietly(function: Any) -> Any:
 
 
 floor_divide = pointwise(
-    "floor_divide", "a b", "Quotient rounded down, floor(a / b), as Python's //; integers by 0 give 0. Without gradient.",
+    "floor_divide", "a b", "Quotient rounded down, floor(a / b), as Python's //; integers by 0 give 0. No gradient.",
     domain=AWAY_FROM_ZERO, kinds=NUMBER, reference=_quietly(np.floor_divide),
     baselines=library("floor_divide", "a b", symbol="//"),
 )  # fmt: skip
 remainder = pointwise(
-    "remainder", "a b", "Remainder a - b floor(a / b), with the divisor's sign, as Python's %; integers modulo 0 give 0.",
+    "remainder", "a b",
+    "Remainder a - b floor(a / b), with the divisor's sign, as Python's %; integers modulo 0 give 0.",
     domain=AWAY_FROM_ZERO, kinds=NUMBER, reference=_quietly(np.remainder), smooth=False,
     magnitude=lambda a, b: np.abs(a) + np.abs(b), baselines=library("remainder", "a b", symbol="%"),
     gradient={"a": lambda dout: dout, "b": lambda dout, a, b: neg(mul(dout, floor_divide(a.detach(), b.detach())))},
     samples=[
-        Sample(Input((5, 7), 2.2, 2.8), Input((7,), draw=lambda rng: rng.choice([-1.0, 1.0], 7)), why="within one step"),
+        Sample(Input((5, 7), 2.2, 2.8), Input((7,), draw=lambda g: g.choice([-1.0, 1.0], 7)), why="within one step"),
     ],
 )  # fmt: skip
 

@@ -7,12 +7,11 @@ one out of range raises IndexError with its position and value.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
 from typing import Annotated, Any
 
 import numpy as np
 
-from dlcore.dtypes import DTYPES, FLOATS, DType, bool_, float32, int16, int64, uint8
+from dlcore.dtypes import DTYPES, DType, bool_, float32, int16, int64, uint8
 from dlcore.errors import DTypeError, ShapeError
 from dlcore.op import Axis, AxisOf, ErrorInput, Input, Op, Sample, Shape, Spec, Workload, as_given
 from dlcore.ops._shape import broadcast_shapes
@@ -22,7 +21,7 @@ __all__ = ["count_nonzero", "gather", "nonzero", "take"]
 
 AxisOfShape = Annotated[int, AxisOf("shape")]
 
-# ---- the family -----------------------------------------------------------------------------------------------------
+# ---- the families ---------------------------------------------------------------------------------------------------
 
 
 def check_indices(name: str, indices: Spec) -> None:
@@ -38,7 +37,21 @@ class Indexed(Op):
     promote = staticmethod(as_given)
 
 
-indexed = Indexed.definition
+class Adjoint(Indexed):
+    """The gradient of one that takes elements: zeros of `shape`, to which `dout` is added where they were taken."""
+
+    outputs = "dx"
+
+    def magnitude(self, dout: Any, indices: Any, shape: tuple[int, ...], axis: int) -> Any:
+        """Sums of absolute values."""
+        return self.reference(np.abs(dout), indices, shape, axis)  # type: ignore[misc]
+
+    def cost(self, dout: Spec, indices: Spec, shape: tuple[int, ...]) -> tuple[float, float]:
+        """An addition for each element of `dout`."""
+        return float(math.prod(dout.shape)), bytes_of(dout, indices, Spec(shape, dout.dtype))
+
+
+indexed, adjoint = Indexed.definition, Adjoint.definition
 
 
 def _integers(shape: tuple[int, ...], low: int, high: int, dtype: DType = int64) -> Input:
@@ -48,8 +61,8 @@ def _integers(shape: tuple[int, ...], low: int, high: int, dtype: DType = int64)
 # ---- take ---------------------------------------------------------------------------------------------------------
 
 
-def _taken(shape: tuple[int, ...], indices: Spec, axis: int) -> tuple[int, ...]:
-    return (*shape[:axis], *indices.shape, *shape[axis + 1 :])
+def _taken(shape: tuple[int, ...], indices: Any, axis: int) -> tuple[int, ...]:
+    return (*shape[:axis], *indices.shape, *shape[axis:][1:])
 
 
 def _odd_rows(x: Spec, axis: int) -> bool:
@@ -58,14 +71,13 @@ def _odd_rows(x: Spec, axis: int) -> bool:
     return rest == 0 and units < 512 and units & (units - 1) != 0
 
 
-# (shape, indices, axis, why)
-_TAKEN = (
-    ((10, 7), _integers((20,), -10, 10), 0, "rows, some twice"),
-    ((3, 9), _integers((2, 3), 0, 9, uint8), -1, "last axis, uint8 indices"),
-    ((2, 5, 33), _integers((4,), 0, 5), 1, "middle axis"),
-    ((4, 3), np.array(2, np.int32), 0, "0-d indices"),
-    ((4, 3), np.zeros(0, np.int64), 0, "no indices"),
-)
+_TAKEN = [
+    Sample((10, 7), _integers((20,), -10, 10), axis=0, why="rows, some twice"),
+    Sample((3, 9), _integers((2, 3), 0, 9, uint8), axis=-1, why="last axis, uint8 indices"),
+    Sample((2, 5, 33), _integers((4,), 0, 5), axis=1, why="middle axis"),
+    Sample((4, 3), np.array(2, np.int32), axis=0, why="0-d indices"),
+    Sample((4, 3), np.zeros(0, np.int64), axis=0, why="no indices"),
+]
 
 
 @indexed(
@@ -75,6 +87,7 @@ _TAKEN = (
     cost=lambda x, indices, axis: (
         0.0, 2 * bytes_of(Spec(_taken(x.shape, indices, axis), x.dtype)) + bytes_of(indices)
     ),
+    samples=[*_TAKEN, Sample((6000, 784), _integers((128,), 0, 6000), axis=0, why="a batch", grad=False)],
     error_inputs=[
         ErrorInput(IndexError, "take: index 5 at position 1 is out of range for axis 0 of length 5",
                    np.zeros((5, 2)), np.array([0, 5])),
@@ -102,29 +115,13 @@ def take(x: Spec, indices: Spec, axis: Axis = 0) -> Spec:
     return Spec(_taken(x.shape, indices, axis), x.dtype)
 
 
-@take.samples
-def _() -> Iterator[Sample]:
-    for shape, indices, axis, why in _TAKEN:
-        yield Sample(shape, indices, axis=axis, why=why)
-    yield Sample((6000, 784), _integers((128,), 0, 6000), axis=0, why="a batch", grad=False)
-
-
-def _numpy_take_backward(dout: Any, indices: Any, shape: tuple[int, ...], axis: int) -> Any:
-    dx = np.zeros((shape[axis], *shape[:axis], *shape[axis + 1 :]))
-    if dx.size:  # a GPU launches nothing else, and looks at no index
-        rows = np.moveaxis(dout.reshape(*shape[:axis], indices.size, *shape[axis + 1 :]), axis, 0)
-        np.add.at(dx, indices.astype(np.int64).ravel(), rows)
-    return np.moveaxis(dx, 0, axis)
-
-
-@indexed(
-    kernels={"cuda": "movement.accumulate:take_backward"}, outputs="dx", reference=_numpy_take_backward,
-    gradient=lambda ddx, indices, axis: take(ddx, indices, axis),
+@adjoint(
+    kernels={"cuda": "movement.accumulate:take_backward"}, gradient=lambda ddx, indices, axis: take(ddx, indices, axis),
     ulp=16,  # about 50 terms a sum in the largest sample, one after the other
-    magnitude=lambda dout, indices, shape, axis: _numpy_take_backward(np.abs(dout), indices, shape, axis),
-    cost=lambda dout, indices, shape: (
-        float(math.prod(dout.shape)), bytes_of(dout, indices, Spec(shape, dout.dtype))
-    ),
+    samples=[
+        *(s.but(_taken(s.inputs[0], s.inputs[1], s.attrs["axis"]), s.inputs[1], shape=s.inputs[0]) for s in _TAKEN),
+        Sample((3000, 64), _integers((3000,), 0, 65), shape=(65, 64), axis=0, why="an embedding", grad=False),
+    ],
     error_inputs=[
         ErrorInput(ShapeError, "take_backward: dout has shape (2, 3), not (1, 3)", np.zeros((2, 3)), np.array([0]),
                    shape=(5, 3)),
@@ -150,12 +147,13 @@ def take_backward(dout: Spec, indices: Spec, shape: Shape, axis: AxisOfShape = 0
     return Spec(shape, dout.dtype)
 
 
-@take_backward.samples
-def _() -> Iterator[Sample]:
-    for shape, indices, axis, why in _TAKEN:
-        out = _taken(shape, Spec(indices.shape, int64), axis % len(shape))
-        yield Sample(out, indices, shape=shape, axis=axis, why=why)
-    yield Sample((3000, 64), _integers((3000,), 0, 65), shape=(65, 64), axis=0, why="an embedding", grad=False)
+@take_backward.reference
+def _(dout: Any, indices: Any, shape: tuple[int, ...], axis: int) -> Any:
+    dx = np.zeros((shape[axis], *shape[:axis], *shape[axis + 1 :]))
+    if dx.size:  # else a GPU launches nothing, and looks at no index
+        rows = np.moveaxis(dout.reshape(*shape[:axis], indices.size, *shape[axis + 1 :]), axis, 0)
+        np.add.at(dx, indices.astype(np.int64).ravel(), rows)
+    return np.moveaxis(dx, 0, axis)
 
 
 # ---- gather -------------------------------------------------------------------------------------------------------
@@ -170,21 +168,20 @@ def _check_gather(name: str, shape: tuple[int, ...], index: Spec, axis: int) -> 
         raise ShapeError(f"{name}: an index of shape {index.shape} does not fit shape {shape} along axis {axis}")
 
 
-# (shape, index, axis, why, whether a gradient is worth its time)
-_GATHERED = (
-    ((5, 7), _integers((5, 3), -7, 7), 1, "last axis", True),
-    ((5, 7), _integers((9, 6), 0, 5), 0, "first axis, fewer columns", True),
-    ((2, 4, 3), _integers((2, 5, 3), 0, 4, int16), 1, "middle axis, int16 indices", True),
-    ((3, 4), np.zeros((0, 2), np.int64), 0, "no indices", True),
-    ((4096, 100), _integers((4096, 1), 0, 100), 1, "one of each row", False),
-)
+_GATHERED = [
+    Sample((5, 7), _integers((5, 3), -7, 7), axis=1, why="last axis"),
+    Sample((5, 7), _integers((9, 6), 0, 5), axis=0, why="first axis, fewer columns"),
+    Sample((2, 4, 3), _integers((2, 5, 3), 0, 4, int16), axis=1, why="middle axis, int16 indices"),
+    Sample((3, 4), np.zeros((0, 2), np.int64), axis=0, why="no indices"),
+    Sample((4096, 100), _integers((4096, 1), 0, 100), axis=1, why="one of each row", grad=False),
+]
 
 
 @indexed(
     kernels={"cuda": "movement.take:gather"}, dtypes=DTYPES, methods=True,
     gradient=lambda dout, x_shape, index, axis: gather_backward(dout, index, x_shape, axis),
     cost=lambda x, index: (0.0, bytes_of(index) + 2 * math.prod(index.shape) * x.dtype.itemsize),
-    samples=[Sample(shape, index, axis=axis, why=why, grad=grad) for shape, index, axis, why, grad in _GATHERED],
+    samples=_GATHERED,
     error_inputs=[
         ErrorInput(IndexError, "gather: index -6 at position 1 is out of range for axis 0 of length 5",
                    np.zeros((5, 2)), np.array([[0, -6]]), axis=0),
@@ -219,24 +216,11 @@ def _(x: Any, index: Any, axis: int) -> Any:
     return np.take_along_axis(x[box], index.astype(np.int64), axis)
 
 
-def _numpy_gather_backward(dout: Any, index: Any, shape: tuple[int, ...], axis: int) -> Any:
-    dx = np.zeros(shape)
-    places = list(np.ogrid[tuple(slice(n) for n in index.shape)])
-    places[axis] = index.astype(np.int64)
-    np.add.at(dx, tuple(places), dout)
-    return dx
-
-
-@indexed(
-    kernels={"cuda": "movement.accumulate:gather_backward"}, outputs="dx", reference=_numpy_gather_backward,
-    gradient=lambda ddx, index, axis: gather(ddx, index, axis),
+@adjoint(
+    kernels={"cuda": "movement.accumulate:gather_backward"},
+    gradient=lambda ddx, indices, axis: gather(ddx, indices, axis),
     ulp=4,  # at most 9 terms a sum in the samples
-    magnitude=lambda dout, index, shape, axis: _numpy_gather_backward(np.abs(dout), index, shape, axis),
-    cost=lambda dout, index, shape: (float(math.prod(dout.shape)), bytes_of(dout, index, Spec(shape, dout.dtype))),
-    samples=[
-        Sample(index.shape, index, shape=shape, axis=axis, why=why, grad=grad)
-        for shape, index, axis, why, grad in _GATHERED
-    ],
+    samples=[s.but(s.inputs[1].shape, s.inputs[1], shape=s.inputs[0]) for s in _GATHERED],
     error_inputs=[
         ErrorInput(ShapeError, "gather_backward: dout has shape (1, 3), not (1, 2)", np.zeros((1, 3)),
                    np.array([[0, 1]]), shape=(5, 2), axis=0),
@@ -246,16 +230,25 @@ def _numpy_gather_backward(dout: Any, index: Any, shape: tuple[int, ...], axis: 
         Workload(((1023, 517), _integers((1023, 517), 0, 1025)), (RAGGED, 1), "ragged"),
     ],
     baselines={
-        "torch": "dout.new_zeros(shape).scatter_add_(axis, index, dout)",
-        "jax": "jnp.zeros(shape, dout.dtype).at[jnp.arange(shape[0])[:, None], index].add(dout)",  # along axis 1
+        "torch": "dout.new_zeros(shape).scatter_add_(axis, indices, dout)",
+        "jax": "jnp.zeros(shape, dout.dtype).at[jnp.arange(shape[0])[:, None], indices].add(dout)",  # along axis 1
     },
 )  # fmt: skip
-def gather_backward(dout: Spec, index: Spec, shape: Shape, axis: AxisOfShape) -> Spec:
+def gather_backward(dout: Spec, indices: Spec, shape: Shape, axis: AxisOfShape) -> Spec:
     """The gradient of `gather`: zeros of `shape`, to which each element of `dout` is added where it was taken."""
-    _check_gather("gather_backward", shape, index, axis)
-    if dout.shape != index.shape:
-        raise ShapeError(f"gather_backward: dout has shape {dout.shape}, not {index.shape}")
+    _check_gather("gather_backward", shape, indices, axis)
+    if dout.shape != indices.shape:
+        raise ShapeError(f"gather_backward: dout has shape {dout.shape}, not {indices.shape}")
     return Spec(shape, dout.dtype)
+
+
+@gather_backward.reference
+def _(dout: Any, indices: Any, shape: tuple[int, ...], axis: int) -> Any:
+    dx = np.zeros(shape)
+    places = list(np.ogrid[tuple(slice(n) for n in indices.shape)])
+    places[axis] = indices.astype(np.int64)
+    np.add.at(dx, tuple(places), dout)
+    return dx
 
 
 # ---- positions ----------------------------------------------------------------------------------------------------
@@ -299,34 +292,27 @@ class OfMask(Indexed):
     """An operation on where the elements of `x` are not zero."""
 
     promote = staticmethod(lambda specs: [bool_])
-    dtypes = FLOATS
-    attrs: Mapping[str, Any] = {}
-    """Of the samples."""
-
-    def family_samples(self) -> Iterator[Sample]:
-        def mask(shape: tuple[int, ...], p: float) -> Input:
-            return Input(shape, dtype=bool_, draw=lambda rng: rng.random(shape) < p)
-
-        inputs = (
-            (mask((7, 9), 0.3), "matrix"), (mask((1000,), 0.5), "vector"), (np.zeros((3, 4), bool), "nothing true"),
-            (np.array([0.0, -1.0, 2.0]), "numbers"), (np.zeros((0, 2), bool), "empty"),
-            (np.zeros((3, 0), bool), "empty, not in front"),
-        )  # fmt: skip
-        for x, why in inputs:
-            yield Sample(x, why=why, grad=not self.dynamic, **self.attrs)
-
-    def family_workloads(self) -> list[Workload]:
-        return [Workload((mask,), why=why, dtypes=(float32,)) for mask, why in _MASKS]
 
 
-_MASKS = tuple((Input(shape, dtype=bool_), why) for shape, why in (((64, 64), "small"), (MILLION, "1M")))
 _of_mask = OfMask.definition
+
+_MASKS = [
+    Sample(Input((7, 9), draw=lambda rng: rng.random((7, 9)) < 0.3), why="matrix", grad=False),
+    Sample(Input((1000,), dtype=bool_), why="vector", grad=False),
+    Sample(np.zeros((3, 4), bool), why="nothing true", grad=False),
+    Sample(np.array([0.0, -1.0, 2.0]), why="numbers", grad=False),
+    Sample(np.zeros((0, 2), bool), why="empty", grad=False),
+    Sample(np.zeros((3, 0), bool), why="empty, not in front", grad=False),
+]
+_TIMED = [
+    Workload((Input(shape, dtype=bool_),), (), why, (float32,)) for shape, why in (((64, 64), "small"), (MILLION, "1M"))
+]
 
 
 @_of_mask(
-    kernels={"cuda": "movement.positions:count_nonzero"}, methods=True,
-    reference=lambda x: np.int64(np.count_nonzero(x)),
-    cost=lambda x: (float(math.prod(x.shape)), bytes_of(x)), baselines=library("count_nonzero", out=()),
+    kernels={"cuda": "movement.positions:count_nonzero"}, methods=True, samples=_MASKS, workloads=_TIMED,
+    reference=lambda x: np.int64(np.count_nonzero(x)), cost=lambda x: (float(math.prod(x.shape)), bytes_of(x)),
+    baselines=library("count_nonzero", out=()),
 )  # fmt: skip
 def count_nonzero(x: Spec) -> Spec:
     """The number of elements that are not zero (false), as a 0-d int64 tensor."""
@@ -334,10 +320,11 @@ def count_nonzero(x: Spec) -> Spec:
 
 
 @_of_mask(
-    kernels={"cpu": "movement:nonzero", "cuda": "movement.positions:nonzero"}, attrs={"size": 12},
+    kernels={"cpu": "movement:nonzero", "cuda": "movement.positions:nonzero"},
     reference=lambda x, size: np.concatenate([np.argwhere(x), np.zeros((size, x.ndim), np.int64)])[:size],
     cost=lambda x, size: (0.0, bytes_of(x) + 8.0 * size * len(x.shape)),
-    workloads=[Workload((mask,), (math.prod(mask.shape) // 2,), why, (float32,)) for mask, why in _MASKS],
+    samples=[s.but(size=12) for s in _MASKS],
+    workloads=[w._replace(attrs=(math.prod(w.operands[0].shape) // 2,)) for w in _TIMED],
     baselines={
         "torch": "torch.nonzero_static(x, size=size, fill_value=0)",
         "jax": "jnp.argwhere(x, size=size, fill_value=0)",
@@ -353,7 +340,7 @@ def nonzero_sized(x: Spec, size: int) -> Spec:
 
 @_of_mask(
     family="", dynamic=True, methods=True, composite=lambda x: nonzero_sized(x, int(count_nonzero(x).item())),
-    reference=lambda x: np.argwhere(x), cost=lambda x: (0.0, bytes_of(x)),
+    reference=lambda x: np.argwhere(x), cost=lambda x: (0.0, bytes_of(x)), samples=_MASKS, workloads=_TIMED,
     baselines={"numpy": "np.argwhere(x)", "torch": "torch.nonzero(x)"},
 )  # fmt: skip
 def nonzero(x: Spec) -> Spec:

@@ -12,37 +12,15 @@ from typing import Any
 import numpy as np
 
 from dlcore.dtypes import DTYPES, float32
-from dlcore.errors import DTypeError, ShapeError
-from dlcore.op import Axis, ErrorInput, Input, Op, Sample, Shape, Spec, Workload, as_given, operation
+from dlcore.errors import ShapeError
+from dlcore.op import Axis, ErrorInput, Input, Sample, Shape, Spec, Workload, as_given, operation
 from dlcore.ops._shape import normalize_axis
 from dlcore.ops._workloads import MILLION, RAGGED, bytes_of
-from dlcore.ops.slicing import slice
+from dlcore.ops.slicing import Layout, slice, view
 
 __all__ = ["concat", "expand", "flatten", "permute", "reshape", "squeeze", "stack", "transpose", "unsqueeze"]
 
-Layout = tuple[tuple[int, ...], tuple[int, ...], int]
-
-
-class View(Op):
-    """An operation whose output shares memory with its operand, of which nothing is computed."""
-
-    promote = staticmethod(as_given)
-    dtypes = DTYPES
-
-    def infer(self, x: Spec, *attrs: Any) -> Spec:
-        """What the rule says of a tensor; a number has no memory to share."""
-        if x.weak:
-            raise DTypeError(f"{self.name}: operand 'x' is a number, not a tensor")
-        return Spec(self.rule(x, *attrs), x.dtype)
-
-    def cost(self) -> tuple[float, float]:
-        """Nothing."""
-        return 0.0, 0.0
-
-
-view = View.definition
-
-# ---- reshape ------------------------------------------------------------------------------------------------------
+# ---- views --------------------------------------------------------------------------------------------------------
 
 
 @view(
@@ -61,33 +39,27 @@ view = View.definition
     workloads=[Workload(((64, 64),), ((16, 256),), "the cost of a call")],
     baselines={"numpy": "x.reshape(shape)", "torch": "x.view(shape)", "jax": "x.reshape(shape)"},
 )  # fmt: skip
-def reshape(x: Spec, shape: Shape) -> tuple[int, ...]:
+def reshape(x: Spec, shape: Shape) -> Layout:
     """The same elements, in row-major order, in another shape; a view where strides allow, else a copy.
 
     One length of `shape` may be -1: it is found from the number of elements. Raises ShapeError where that differs.
     """
-    return _reshaped(x.shape, shape)
-
-
-def _reshaped(shape: tuple[int, ...], wanted: tuple[int, ...]) -> tuple[int, ...]:
-    """``wanted`` with its -1 replaced."""
-    size, unknown = math.prod(shape), [d for d, n in enumerate(wanted) if n == -1]
-    known = math.prod(n for n in wanted if n != -1)
+    size, known = math.prod(x.shape), math.prod(n for n in shape if n != -1)
+    unknown = shape.count(-1)
     fits = size == known if not unknown else known > 0 and size % known == 0
-    if len(unknown) > 1 or min(wanted, default=0) < -1 or not fits:
-        raise ShapeError(f"reshape: {shape} does not fit into {wanted}")
-    return tuple(size // known if n == -1 else n for n in wanted)
+    if unknown > 1 or min(shape, default=0) < -1 or not fits:
+        raise ShapeError(f"reshape: {x.shape} does not fit into {shape}")
+    new = tuple(size // known if n == -1 else n for n in shape)
+    return Layout(new, _reshaped_strides(x, new))
 
 
-@reshape.view
-def _(x: Spec, shape: Shape) -> Layout | None:
+def _reshaped_strides(x: Spec, new: tuple[int, ...]) -> tuple[int, ...] | None:
     """Strides of the same elements in another shape, or None where no strides give them (NumPy's algorithm).
 
     Old and new axes are paired in runs of equal size; within a run the old axes must lie as one.
     """
-    new = _reshaped(x.shape, shape)
     if 0 in new:
-        return new, tuple(1 for _ in new), 0
+        return (1,) * len(new)
     old = [(n, s) for n, s in zip(x.shape, x.strides, strict=True) if n != 1]
     strides, i, j = [0] * len(new), 0, 0
     while i < len(old):
@@ -107,21 +79,11 @@ def _(x: Spec, shape: Shape) -> Layout | None:
             strides[d] = step
             step *= new[d]
         i, j = i + 1, j + 1
-    return new, tuple(strides), 0
-
-
-# ---- permute ------------------------------------------------------------------------------------------------------
-
-
-def _order(x: Spec, axes: Shape) -> tuple[int, ...]:
-    """``axes`` counted from the front."""
-    order = tuple(normalize_axis("permute", a, x.shape) for a in axes)
-    if sorted(order) != list(range(len(x.shape))):
-        raise ShapeError(f"permute: {axes} is not an order of the axes of shape {x.shape}")
-    return order
+    return tuple(strides)
 
 
 @view(
+    gradient=lambda dout, axes: permute(dout, _inverse(axes)),
     reference=lambda x, axes: x.transpose(axes),
     samples=[
         Sample((3, 5), axes=(1, 0), why="matrix"),
@@ -136,24 +98,17 @@ def _order(x: Spec, axes: Shape) -> tuple[int, ...]:
     workloads=[Workload(((64, 64),), ((1, 0),), "the cost of a call")],
     baselines={"numpy": "np.transpose(x, axes)", "torch": "torch.permute(x, axes)", "jax": "jnp.transpose(x, axes)"},
 )  # fmt: skip
-def permute(x: Spec, axes: Shape) -> tuple[int, ...]:
+def permute(x: Spec, axes: Shape) -> Layout:
     """A view with the axes in another order: axis d of the output is axis `axes[d]` of `x`."""
-    return tuple(x.shape[a] for a in _order(x, axes))
+    order = [normalize_axis("permute", a, x.shape) for a in axes]
+    if sorted(order) != list(range(len(x.shape))):
+        raise ShapeError(f"permute: {axes} is not an order of the axes of shape {x.shape}")
+    return Layout(tuple(x.shape[a] for a in order), tuple(x.strides[a] for a in order))
 
 
-@permute.view
-def _(x: Spec, axes: Shape) -> Layout:
-    order = _order(x, axes)
-    return tuple(x.shape[a] for a in order), tuple(x.strides[a] for a in order), 0
-
-
-@permute.gradient
-def _(dout: Any, axes: Shape) -> Any:
-    order = [a % len(axes) for a in axes]
-    return permute(dout, tuple(order.index(d) for d in range(len(order))))
-
-
-# ---- expand -------------------------------------------------------------------------------------------------------
+def _inverse(axes: tuple[int, ...]) -> list[int]:
+    """The order that undoes another."""
+    return sorted(range(len(axes)), key=lambda d: axes[d] % len(axes))
 
 
 @view(
@@ -173,7 +128,7 @@ def _(dout: Any, axes: Shape) -> Any:
     workloads=[Workload(((64,),), ((64, 64),), "the cost of a call")],
     baselines={"numpy": "np.broadcast_to(x, shape)", "torch": "x.expand(shape)", "jax": "jnp.broadcast_to(x, shape)"},
 )  # fmt: skip
-def expand(x: Spec, shape: Shape) -> tuple[int, ...]:
+def expand(x: Spec, shape: Shape) -> Layout:
     """A view broadcast to `shape`: new axes in front, axes of length 1 repeated, without using memory.
 
     -1 keeps an axis's length. Raises ShapeError where NumPy's rule does not allow it.
@@ -182,15 +137,8 @@ def expand(x: Spec, shape: Shape) -> tuple[int, ...]:
     new = tuple(x.shape[d - extra] if n == -1 and d >= extra else n for d, n in enumerate(shape))
     if extra < 0 or min(new, default=0) < 0 or any(n not in (1, new[d + extra]) for d, n in enumerate(x.shape)):
         raise ShapeError(f"expand: {x.shape} does not broadcast to {shape}")
-    return new
-
-
-@expand.view
-def _(x: Spec, shape: Shape) -> Layout:
-    new = expand.op.rule(x, shape)
-    extra = len(new) - len(x.shape)
-    kept = [s if n == new[d + extra] else 0 for d, (n, s) in enumerate(zip(x.shape, x.strides, strict=True))]
-    return new, (*[0] * extra, *kept), 0
+    strides = (s if n == m else 0 for n, s, m in zip(x.shape, x.strides, new[extra:], strict=True))
+    return Layout(new, (*[0] * extra, *strides))
 
 
 # ---- copies -------------------------------------------------------------------------------------------------------

@@ -9,13 +9,12 @@ float32 moments. Parameters that are not contiguous are copied and written back.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
-from functools import partial
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
-from dlcore.dtypes import DType, float32, float64, int64
+from dlcore.dtypes import DType, float16, float32, float64, int64
 from dlcore.errors import DTypeError, ShapeError
 from dlcore.op import ErrorInput, Input, Op, Sample, Shape, Spec, Workload, as_given, operation
 from dlcore.ops._domains import limited
@@ -23,58 +22,67 @@ from dlcore.ops._workloads import MODELS, bytes_of
 
 __all__ = ["adam", "clip_grad_norm", "sgd"]
 
-Tensors = Sequence[Any]
+Arrays = Sequence[Any]
 
 # ---- the family ---------------------------------------------------------------------------------------------------
 
-_SHAPES = ((33, 5), (7,), (), (0, 3))
-
-
-def _settings_wide(specs: Sequence[Spec | None]) -> Sequence[DType | None]:
-    return [*(s and s.dtype for s in specs[:-1]), float64]
-
 
 class Update(Op):
-    """A step of an optimizer: params, grads, groups of moments, steps, settings, and the group of each parameter."""
+    """A step of an optimizer: params, grads, groups of moments, steps, settings, and the group of each parameter.
+
+    The shape rule is empty. A definition has one part more: `step(settings, count, p, grad, *moments)`, which gives the
+    new p and moments of one parameter, is what the reference is made of.
+    """
+
+    PARTS = (*Op.PARTS, "step")
 
     family = "optim"
-    promote = staticmethod(_settings_wide)
+    promote = staticmethod(lambda specs: [*(s and s.dtype for s in specs[:-1]), float64])
     outputs = ""
     dtypes = (float32, float64)
     ulp = 2
-    settings: Sequence[Sequence[float]] = ()
-    """Rows of settings to test; the first is timed."""
     flops: float = 0
     """Arithmetic operations an element."""
-    step: Any = None
-    """step(p, grad, moments, count, settings) -> (p, moments): the reference, of one parameter."""
     optional: bool = False
     """Whether there may be no moments at all."""
+    settings: Sequence[Sequence[float]] = ()
+    """Three rows to test."""
+    layer: tuple[int, int] = (0, 0)
+    """The rows with which weight and bias of a layer are tested."""
+    timed_settings: Sequence[float] = ()
+    step: Any = None
+
+    @property
+    def moments(self) -> int:
+        """How many groups of moments there are."""
+        return len(self.signature.operands) - 4
 
     def infer(self, params: list[Spec], grads: list[Spec], *rest: Any) -> tuple[()]:
         """Nothing is returned; raises where tensors, settings and groups do not belong together."""
         *moments, steps, settings, groups = rest
-        n, columns = len(params), len(self.settings[0])
-        lengths = [len(grads), *map(len, moments), len(steps)]
-        if n < 1 or any(m not in ((0, n) if self.optional and 0 < k < len(lengths) - 1 else (n,))
-                        for k, m in enumerate(lengths)):  # fmt: skip
-            raise ShapeError(f"{self.name}: {n} parameters with groups of {', '.join(map(str, lengths))} tensors")
+        n, needed, columns = len(params), [m for m in moments if m or not self.optional], len(self.timed_settings)
+        if not n or any(len(group) != n for group in (grads, *needed, steps)):
+            raise ShapeError(f"{self.name}: {self._counts(map(len, (params, grads, *moments, steps)))}")
         if len(settings.shape) != 2 or settings.shape[1] != columns:
             raise ShapeError(f"{self.name}: the settings have shape {settings.shape}, not (groups, {columns})")
         if len(groups) != n or not all(0 <= g < settings.shape[0] for g in groups):
             raise ShapeError(f"{self.name}: groups {groups} for {n} parameters and {settings.shape[0]} groups")
-        for k, (p, g) in enumerate(zip(params, grads, strict=True)):
-            states, wide = [m[k] for m in moments if m], p.dtype if p.dtype is float64 else float32
+        for k, (p, g, *states) in enumerate(zip(params, grads, *needed, strict=True)):
+            wide, what = float64 if p.dtype is float64 else float32, f"parameter {k}, its gradient and moments"
             if not p.dtype.is_float or g.dtype is not p.dtype or any(s.dtype is not wide for s in states):
                 found = ", ".join(s.dtype.name for s in (p, g, *states))
-                raise DTypeError(f"{self.name}: parameter {k}, its gradient and moments have dtypes {found}")
+                raise DTypeError(f"{self.name}: {what} have dtypes {found}")
             if any(s.shape != p.shape for s in (g, *states)):
-                shapes = ", ".join(str(s.shape) for s in (p, g, *states))
-                raise ShapeError(f"{self.name}: parameter {k}, its gradient and moments have shapes {shapes}")
+                raise ShapeError(f"{self.name}: {what} have shapes {', '.join(str(s.shape) for s in (p, g, *states))}")
             if steps[k].shape != () or steps[k].dtype not in (int64, float32):
                 found = f"shape {steps[k].shape} and dtype {steps[k].dtype.name}"
                 raise DTypeError(f"{self.name}: step count {k} has {found}")
         return ()
+
+    def _counts(self, lengths: Iterable[int]) -> str:
+        """The error for groups of these lengths."""
+        found = ", ".join(f"{n} {name}" for n, name in zip(lengths, self.input_names, strict=False))
+        return f"each parameter needs one tensor of each group; there are {found}"
 
     def params(self, groups: tuple[int, ...]) -> tuple[int, ...]:
         """The number of parameters, and the group of each."""
@@ -86,78 +94,58 @@ class Update(Op):
         read = bytes_of(*params, *grads, *(s for group in states for s in group))
         return float(self.flops * sum(math.prod(p.shape) for p in params)), 2 * read - bytes_of(*grads)
 
-    def family_kernels(self) -> dict[str, str]:
-        return {"cpu": f"optim:{self.name}", "cuda": f"optim.multi_tensor:{self.name}"}
-
-    def reference(self, params: Tensors, grads: Tensors, *rest: Any) -> tuple[Any, ...]:
+    def reference(self, params: Arrays, grads: Arrays, *rest: Any) -> list[Any]:
         """The step of each parameter by itself."""
         *moments, steps, settings, groups = rest
-        done = [
-            self.step(p, grads[k], [m[k] for m in moments if m], int(steps[k]), settings[groups[k]])
-            for k, p in enumerate(params)
-        ]
-        states = [states[j] for j in range(sum(map(bool, moments))) for _, states in done]
-        return (*(p for p, _ in done), *states, *(t + 1 for t in steps))
+        each = zip(groups, steps, params, grads, *filter(None, moments), strict=True)
+        done = [self.step(settings[row], int(count), *arrays) for row, count, *arrays in each]
+        return [x for group in zip(*done, strict=True) for x in group] + [count + 1 for count in steps]
 
     def magnitude(self, *args: Any) -> list[Any]:
         """What errors of the written operands are measured against: sums of terms of a few units."""
         return [4.0 + np.abs(r) for r in self.reference(*args)]
 
-    def _sample(
-        self, shapes: Sequence[Any], settings: Any, groups: tuple[int, ...], why: str, dtype: Any = None, step: int = 2,
-        moments: bool = True,
-    ) -> Sample:  # fmt: skip
+    def family_kernels(self) -> dict[str, str]:
+        return {"cpu": f"optim:{self.name}", "cuda": f"optim.multi_tensor:{self.name}"}
+
+    def _operands(
+        self, shapes: Sequence[Any], settings: Any, dtype: DType | None = None, step: int = 2, moments: bool = True
+    ) -> list[Any]:
         """Parameters and gradients of ``dtype``, moments as they are after some steps."""
-        wide = None if dtype is None else np.float32
-
-        def normal(shape: Any, rng: np.random.Generator) -> Any:
-            return np.asarray(rng.standard_normal(shape)).astype(dtype or np.float64)
-
-        def moment(shape: Any, rng: np.random.Generator) -> Any:
-            return np.abs(np.asarray(rng.standard_normal(shape))).astype(wide or np.float64)
-
-        tensors = [[Input(s, draw=partial(normal, s)) for s in shapes] for _ in range(2)]
-        states = [Input(s, draw=partial(moment, s)) for s in shapes] if moments else []
-        tensors += [states] * self._moments
+        alike = [Input(shape, dtype=dtype) for shape in shapes]
+        states = [Input(shape, 0.0, 2.0, float32 if dtype is float16 else None) for shape in shapes]
         counts = [np.array(step + k) for k in range(len(shapes))]
-        return Sample(*tensors, counts, np.array(settings, np.float64), groups=groups, why=why)
-
-    @property
-    def _moments(self) -> int:
-        """How many groups of moments there are."""
-        return len(self.signature.operands) - 4
+        return [alike, alike, *[states if moments else []] * self.moments, counts, np.array(settings, np.float64)]
 
     def family_samples(self) -> Iterator[Sample]:
-        every = self.settings
-        yield self._sample(_SHAPES, every, (0, 1, 2, 0), "three groups")
-        yield self._sample(_SHAPES, every, (1, 2, 0, 1), "first step", step=0)
+        shapes, every, groups = ((33, 5), (7,), (), (0, 3)), self.settings, (0, 1, 2, 0)
+        yield Sample(*self._operands(shapes, every), groups=groups, why="three groups")
+        yield Sample(*self._operands(shapes, every, step=0), groups=(1, 0, 2, 1), why="first step")
         if self.optional:
-            yield self._sample(_SHAPES, every[2:], (0, 0, 0, 0), "no momentum", moments=False)
-        yield self._sample(_SHAPES, every, (0, 1, 2, 0), "float16 parameters", np.float16)
-        yield self._sample(((784, 256), (256,)), every, (0, 0), "a layer")
+            plain = self._operands(shapes, every[2:], moments=False)
+            yield Sample(*plain, groups=(0, 0, 0, 0), why="no momentum")
+        yield Sample(*self._operands(shapes, every, float16), groups=groups, why="float16 parameters")
+        yield Sample(*self._operands(((784, 256), (256,)), every), groups=self.layer, why="a layer")
 
     def family_error_inputs(self) -> Iterator[ErrorInput]:
-        p, step, columns = np.zeros(2), [np.array(0)], len(self.settings[0])
-        settings = np.zeros((1, columns))
-        moments: list[list[Any]] = [[] if self.optional else [p] for _ in range(self._moments)]
-        shapes = ", ".join(["(2,)", "(3,)"] + ["(2,)"] * sum(map(bool, moments)))
-        text = f"{self.name}: parameter 0, its gradient and moments have shapes {shapes}"
-        yield ErrorInput(ShapeError, text, [p], [np.zeros(3)], *moments, step, settings, groups=(0,))
-        text = f"{self.name}: groups (1,) for 1 parameters and 1 groups"
-        yield ErrorInput(ShapeError, text, [p], [p], *moments, step, settings, groups=(1,))
-        text = f"{self.name}: the settings have shape (1, 2), not (groups, {columns})"
-        yield ErrorInput(ShapeError, text, [p], [p], *moments, step, np.zeros((1, 2)), groups=(0,))
-        found = ", ".join(map(str, [0, *map(len, moments), 1]))
-        text = f"{self.name}: 1 parameters with groups of {found} tensors"
-        yield ErrorInput(ShapeError, text, [p], [], *moments, step, settings, groups=(0,))
+        p, columns = np.zeros(2), len(self.timed_settings)
+        moments: list[list[Any]] = [[] if self.optional else [p]] * self.moments
+
+        def wrong(text: str, grads: list[Any], columns: int = columns, group: int = 0) -> ErrorInput:
+            operands = [p], grads, *moments, [np.array(0)], np.zeros((1, columns))
+            return ErrorInput(ShapeError, f"{self.name}: {text}", *operands, groups=(group,))
+
+        shapes = ", ".join(map(str, [(2,), (3,), *(m[0].shape for m in moments if m)]))
+        yield wrong(f"parameter 0, its gradient and moments have shapes {shapes}", [np.zeros(3)])
+        yield wrong("groups (1,) for 1 parameters and 1 groups", [p], group=1)
+        yield wrong(f"the settings have shape (1, 2), not (groups, {columns})", [p], columns=2)
+        yield wrong(self._counts([1, 0, *map(len, moments), 1]), [])
 
     def family_workloads(self) -> Iterator[Workload]:
         """All parameters of the two networks, and one of 16 million elements."""
         shapes = {f"all of model {name}": model.parameters for name, model in MODELS.items()}
         for why, parameters in (shapes | {"16M": [(4096, 4096)]}).items():
-            moments = [[Input(shape, 0.0, 1.0) for shape in parameters] for _ in range(self._moments)]
-            steps = [np.array(3) for _ in parameters]
-            operands = (parameters, parameters, *moments, steps, np.array(self.settings[:1]))
+            operands = tuple(self._operands(parameters, [self.timed_settings]))
             yield Workload(operands, ((0,) * len(parameters),), why, (float32,) if why == "16M" else ())
 
     def restrict(self, operands: list[Any], lengths: Sequence[int]) -> None:
@@ -170,7 +158,7 @@ class Update(Op):
                 nan = np.nan if k in at["grads"] else 0.0
                 operands[k] = np.nan_to_num(limited(x, 4.0), nan=nan, posinf=4.0, neginf=-4.0)
                 operands[k] = np.abs(operands[k]) if k in at.get("second_moments", ()) else operands[k]
-        if operands[-1].ndim == 2 and operands[-1].shape[1] == len(self.settings[0]):
+        if operands[-1].ndim == 2 and operands[-1].shape[1] == len(self.timed_settings):
             operands[-1] = np.resize(np.array(self.settings), operands[-1].shape)
 
 
@@ -179,30 +167,27 @@ update = Update.definition
 _PARAMETERS = """weights = [torch.nn.Parameter(p) for p in params]
 for p, g in zip(weights, grads): p.grad = g
 """
-
-# ---- SGD ----------------------------------------------------------------------------------------------------------
-# Settings: lr, momentum, dampening, weight_decay, nesterov, maximize.
-
-
-def _sgd(p: Any, grad: Any, moments: Tensors, count: int, settings: Any) -> tuple[Any, Tensors]:
-    lr, momentum, dampening, decay, nesterov, maximize = map(float, settings)
-    g = (-grad if maximize else grad) + decay * p
-    if not moments or not momentum:
-        return p - lr * g, moments
-    b = g if count == 0 else momentum * moments[0] + (1 - dampening) * g
-    return p - lr * (g + momentum * b if nesterov else b), [b]
-
-
 _TORCH_SGD = f"""{_PARAMETERS}
 lr, momentum, dampening, decay, nesterov, _ = settings[0].tolist()
 update = torch.optim.SGD(weights, lr, momentum, dampening, decay, bool(nesterov), fused=True)
 for p, b in zip(weights, moments): update.state[p] = dict(momentum_buffer=b)"""
+_TORCH_ADAM = f"""{_PARAMETERS}
+lr, beta1, beta2, eps, decay, _, _ = settings[0].tolist()
+update = torch.optim.Adam(weights, lr, (beta1, beta2), eps, decay, fused=True)
+for p, m, v, t in zip(weights, first_moments, second_moments, steps):
+    update.state[p] = dict(step=t.float(), exp_avg=m, exp_avg_sq=v)"""
+_TORCH_CLIP = """weights = [torch.nn.Parameter(torch.empty_like(g)) for g in grads]
+for p, g in zip(weights, grads): p.grad = g"""
+
+# ---- steps --------------------------------------------------------------------------------------------------------
 
 
 @update(
-    writes="params moments steps", step=_sgd, optional=True, flops=6,
-    settings=[[0.1, 0.9, 0.25, 0.5, 0, 0], [0.1, 0.5, 0, 0.25, 1, 1], [0.5, 0, 0, 0, 0, 0]],
-    baselines={"torch": (_TORCH_SGD, "update.step()")},
+    writes="params moments steps", optional=True, flops=6, baselines={"torch": (_TORCH_SGD, "update.step()")},
+    settings=[  # lr, momentum, dampening, weight_decay, nesterov, maximize
+        [0.1, 0.9, 0.25, 0.5, 0, 0], [0.1, 0.5, 0, 0.25, 1, 1], [0.5, 0, 0, 0, 0, 0],
+    ],
+    timed_settings=[0.01, 0.9, 0, 0, 0, 0],
 )  # fmt: skip
 def sgd(
     params: list[Spec], grads: list[Spec], moments: list[Spec], steps: list[Spec], settings: Spec, groups: Shape
@@ -216,36 +201,23 @@ def sgd(
     """
 
 
-# ---- Adam ---------------------------------------------------------------------------------------------------------
-# Settings: lr, beta1, beta2, eps, weight_decay, decoupled, maximize.
-
-
-def _adam(p: Any, grad: Any, moments: Tensors, count: int, settings: Any) -> tuple[Any, Tensors]:
-    lr, beta1, beta2, eps, decay, decoupled, maximize = map(float, settings)
-    g, t, (m, v) = -grad if maximize else grad, count + 1, moments
-    if decoupled:
-        p = p * (1 - lr * decay)
-    else:
-        g = g + decay * p
-    m, v = m + (1 - beta1) * (g - m), beta2 * v + (1 - beta2) * g * g
-    return p - lr / (1 - beta1**t) * m / (np.sqrt(v) / math.sqrt(1 - beta2**t) + eps), [m, v]
-
-
-_TORCH_ADAM = f"""{_PARAMETERS}
-lr, beta1, beta2, eps, decay, _, _ = settings[0].tolist()
-update = torch.optim.Adam(weights, lr, (beta1, beta2), eps, decay, fused=True)
-for p, m, v, t in zip(weights, first_moments, second_moments, steps):
-    update.state[p] = dict(step=t.float(), exp_avg=m, exp_avg_sq=v)"""
+@sgd.step
+def _(settings: Any, count: int, p: Any, grad: Any, *buffers: Any) -> tuple[Any, ...]:
+    lr, momentum, dampening, decay, nesterov, maximize = map(float, settings)
+    g = (-grad if maximize else grad) + decay * p
+    if not buffers or not momentum:
+        return p - lr * g, *buffers
+    b = momentum * buffers[0] + (1 - dampening) * g if count else g
+    return p - lr * (g + momentum * b if nesterov else b), b
 
 
 @update(
-    writes="params first_moments second_moments steps", step=_adam, flops=15,
-    settings=[
-        [0.125, 0.875, 0.96875, 2**-20, 0.25, 0, 0],
-        [0.125, 0.25, 0.875, 2**-20, 0.25, 1, 1],
-        [0.125, 0.875, 0.96875, 2**-20, 0, 0, 0],
+    writes="params first_moments second_moments steps", flops=15, baselines={"torch": (_TORCH_ADAM, "update.step()")},
+    settings=[  # lr, beta1, beta2, eps, weight_decay, decoupled, maximize
+        [0.1, 0.9, 0.99, 1e-8, 0.25, 0, 0], [0.1, 0.25, 0.875, 2**-20, 0.25, 1, 1], [0.1, 0.9, 0.999, 1e-8, 0, 0, 0],
     ],
-    baselines={"torch": (_TORCH_ADAM, "update.step()")},
+    layer=(2, 2),  # without weight decay: the shortest way through the kernel
+    timed_settings=[1e-3, 0.9, 0.999, 1e-8, 0, 0, 0],
 )  # fmt: skip
 def adam(
     params: list[Spec], grads: list[Spec], first_moments: list[Spec], second_moments: list[Spec], steps: list[Spec],
@@ -261,16 +233,24 @@ def adam(
     """
 
 
-# ---- clipping -----------------------------------------------------------------------------------------------------
+@adam.step
+def _(settings: Any, count: int, p: Any, grad: Any, m: Any, v: Any) -> tuple[Any, ...]:
+    lr, beta1, beta2, eps, decay, decoupled, maximize = map(float, settings)
+    g, t = -grad if maximize else grad, count + 1
+    if decoupled:
+        p = p * (1 - lr * decay)
+    else:
+        g = g + decay * p
+    m, v = m + (1 - beta1) * (g - m), beta2 * v + (1 - beta2) * g * g
+    return p - lr / (1 - beta1**t) * m / (np.sqrt(v) / math.sqrt(1 - beta2**t) + eps), m, v
 
-_TORCH_CLIP = """weights = [torch.nn.Parameter(torch.empty_like(g)) for g in grads]
-for p, g in zip(weights, grads): p.grad = g"""
+
+# ---- clipping -----------------------------------------------------------------------------------------------------
 
 
 @operation(
     family="optim", kernels={"cuda": "optim.multi_tensor:clip_grad_norm"}, promote=as_given, outputs="norm",
-    writes="grads",
-    ulp=6,  # float64: chains of 32 and of n / 512 additions, which equal elements round to one side
+    writes="grads", ulp=6,  # float64: chains of 32 and of n / 512 additions, which equal elements round to one side
     cost=lambda grads: (4.0 * sum(math.prod(g.shape) for g in grads), 3 * bytes_of(*grads)),
     error_inputs=[
         ErrorInput(
@@ -302,7 +282,7 @@ def clip_grad_norm(grads: list[Spec], max_norm: float, norm_type: float = 2.0) -
 
 
 @clip_grad_norm.reference
-def _(grads: Tensors, max_norm: float, norm_type: float) -> tuple[Any, ...]:
+def _(grads: Arrays, max_norm: float, norm_type: float) -> tuple[Any, ...]:
     flat = np.concatenate([np.abs(g).ravel() for g in grads]) if grads else np.zeros(0)
     norm = flat.max(initial=0.0) if math.isinf(norm_type) else (flat**norm_type).sum() ** (1 / norm_type)
     factor = np.minimum(1.0, max_norm / (norm + 1e-6))  # NaN where the norm is
@@ -311,19 +291,14 @@ def _(grads: Tensors, max_norm: float, norm_type: float) -> tuple[Any, ...]:
 
 @clip_grad_norm.samples
 def _() -> Iterator[Sample]:
-    grads = [(33, 65), (7,), (), (0, 3)]
+    grads, equal = [(33, 65), (7,), (), (0, 3)], Input((9747,), 0.1, 0.1)
     for norm_type, why in ((2.0, "clipped"), (math.inf, "largest element"), (1.0, "sum"), (3.0, "another order")):
         yield Sample(grads, max_norm=0.5, norm_type=norm_type, why=why)
     yield Sample(grads, max_norm=1e6, why="left as they are")
-    nan = Input((2,), draw=lambda rng: np.array([0.0, np.nan]))
-    equal = [Input((9747,), draw=partial(_equal, v)) for v in (0.9, 0.1)]
-    yield Sample([equal[0], nan], max_norm=1e6, norm_type=1.0, why="NaN: all become NaN", grad=False)
-    yield Sample([equal[1]], max_norm=0.5, norm_type=1.0, why="equal elements: all round to one side")
+    one_nan = [Input((9747,), 0.9, 0.9), np.array([0.0, np.nan])]
+    yield Sample(one_nan, max_norm=1e6, norm_type=1.0, why="NaN: all become NaN", grad=False)
+    yield Sample([equal], max_norm=0.5, norm_type=1.0, why="equal elements: all round to one side")
     yield Sample([(784, 256), (256,)], max_norm=1.0, why="a layer")
-
-
-def _equal(value: float, rng: np.random.Generator) -> Any:
-    return np.full(9747, value)
 
 
 @clip_grad_norm.restrict

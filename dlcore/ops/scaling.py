@@ -30,9 +30,12 @@ def _promote(specs: Sequence[Spec | None]) -> Sequence[DType | None]:
     return [x.dtype, _wide(x.dtype), _wide(x.dtype), None if index is None else index.dtype]
 
 
+def _rows(x: Spec, index: Spec | None) -> Spec:
+    return Spec(x.shape if index is None else (*index.shape, *x.shape[1:]), x.dtype)
+
+
 def _taken(x: Spec, index: Spec | None) -> Spec:
-    shape = x.shape if index is None else (*index.shape, *x.shape[1:])
-    return Spec(shape, x.dtype if x.dtype.is_float else float32)
+    return Spec(_rows(x, index).shape, x.dtype if x.dtype.is_float else float32)
 
 
 def _batch(rows: int, features: int, batch: int) -> tuple[Input, ...]:
@@ -44,8 +47,7 @@ def _batch(rows: int, features: int, batch: int) -> tuple[Input, ...]:
 @operation(
     family="movement", kernels={"cuda": "movement.scaled:scaled"}, promote=_promote, ulp=1.5,  # two roundings
     cost=lambda x, index: (
-        2.0 * math.prod(_taken(x, index).shape),
-        math.prod(_taken(x, index).shape) * x.dtype.itemsize + bytes_of(_taken(x, index), index),
+        2.0 * math.prod(_taken(x, index).shape), bytes_of(_rows(x, index), _taken(x, index), index)
     ),
     workloads=[
         Workload(_batch(1797, 64, 64), (), "a batch of model a", (float32,)),

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 
 from dlcore import _C
-from dlcore.dtypes import DType
 from dlcore.errors import ShapeError
-from dlcore.op import ErrorInput, Input, Sample, Spec, Workload, as_given
-from dlcore.ops._shape import broadcast_shapes
+from dlcore.op import ErrorInput, Input, Sample, Spec, Workload
 from dlcore.ops._workloads import RAGGED, bytes_of
 from dlcore.ops.gather import Indexed, check_indices
-from dlcore.ops.slicing import assign
+from dlcore.ops.slicing import assign, check_value, value_like_first
 
 __all__ = ["put", "put_", "put_backward"]
 
@@ -28,23 +26,21 @@ def _value_shape(name: str, shape: tuple[int, ...], indices: Spec, axes: int) ->
     return (*indices.shape, *shape[axes:])
 
 
-def _value_like_first(specs: Sequence[Spec | None]) -> Sequence[DType | None]:
-    target, indices, value = specs
-    return [target and target.dtype, indices and indices.dtype, value and target and target.dtype]
-
-
 def _moved(x: Spec, indices: Spec, axes: int) -> float:
     """Bytes of indices and values read and of elements written."""
     return 2 * bytes_of(Spec(_value_shape("put", x.shape, indices, axes), x.dtype)) + bytes_of(indices)
 
 
-_INDICES = np.arange(7, RAGGED[0], 8)  # of equal ones, libraries do not say which wins
-
-
 class Put(Indexed):
-    """Assignment to the elements (blocks) of operand 0 at indices."""
+    """Assignment to the elements (blocks) of operand 0 at indices. The shape rule of the family checks the value."""
 
-    promote = staticmethod(_value_like_first)
+    promote = staticmethod(value_like_first)
+
+    def infer(self, *args: Any) -> Spec | None:
+        """What the rule says, if the value fits."""
+        target, indices, value, axes = args
+        check_value(self.name, _value_shape(self.name, target.shape, indices, axes), value)
+        return self.rule(*args)
 
     def family_samples(self) -> Iterator[Sample]:
         apart = Input((2, 3), draw=lambda rng: rng.permutation(20)[:6].reshape(2, 3))
@@ -61,16 +57,11 @@ class Put(Indexed):
         yield ErrorInput(ShapeError, f"{self.name}: 3 leading axes of shape (5, 2)", x, one, np.zeros(2), axes=3)
 
     def family_workloads(self) -> list[Workload]:
+        apart = np.arange(7, RAGGED[0], 8)  # of equal ones, libraries do not say which wins
         return [
             Workload(((64, 64), np.arange(0, 64, 4), (16, 64)), (1,), "small"),
-            Workload((RAGGED, _INDICES, (len(_INDICES), RAGGED[1])), (1,), "ragged"),
+            Workload((RAGGED, apart, (len(apart), RAGGED[1])), (1,), "ragged"),
         ]
-
-    def check(self, target: Spec, indices: Spec, value: Spec, axes: int) -> None:
-        """Raises where the value does not fit."""
-        want = _value_shape(self.name, target.shape, indices, axes)
-        if broadcast_shapes(self.name, want, value.shape) != want:
-            raise ShapeError(f"{self.name}: {value.shape} does not broadcast to {want}")
 
 
 def _numpy_put(x: Any, indices: Any, value: Any, axes: int) -> Any:
@@ -96,7 +87,6 @@ def put(x: Spec, indices: Spec, value: Spec, axes: int = 1) -> Spec:
 
     `indices` (I) are row-major positions in the first `axes` axes of `x`; `value` is broadcast to I and the others.
     """
-    put.op.check(x, indices, value, axes)
     return Spec(x.shape, x.dtype)
 
 
@@ -108,11 +98,10 @@ def put(x: Spec, indices: Spec, value: Spec, axes: int = 1) -> Spec:
 )  # fmt: skip
 def put_(target: Spec, indices: Spec, value: Spec, axes: int = 1) -> None:
     """Writes `value` into the elements (blocks) of `target` at `indices`, as `put` describes. Returns None."""
-    put_.op.check(target, indices, value, axes)
 
 
 @Indexed.definition(
-    kernels={"cuda": "movement.take:put_backward"}, promote=as_given, outputs="dvalue",
+    kernels={"cuda": "movement.take:put_backward"}, outputs="dvalue",
     cost=lambda dout, indices, axes: (0.0, _moved(dout, indices, axes)),
     samples=lambda: [s.but(*s.inputs[:2]) for s in put.op.family_samples()],
     workloads=lambda: [w._replace(operands=w.operands[:2]) for w in put.op.family_workloads()],

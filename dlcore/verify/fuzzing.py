@@ -31,8 +31,8 @@ class Fuzzed:
     """What came of the random calls of one operation.
 
     ``calls``: compared with the reference, ``plain`` of them nothing but the operation's samples, since it took nothing
-    else; ``refused``: not taken, with errors of its own (such a call is drawn again, closer to the sample); ``text`` and
-    ``snippet``: the difference, empty where there is none; ``number``: of the call that differed.
+    else; ``refused``: not taken, with errors of its own (such a call is drawn again, closer to the sample); ``text``
+    and ``snippet``: the difference, empty where there is none; ``number``: of the call that differed.
     """
 
     row: str

@@ -35,7 +35,8 @@ def verify(
     """A report of each operation, in their order; whatever is wrong is in it, also a kernel that crashed.
 
     ``dtypes``: names, default all that an operation claims. ``files``: Python files that define some of them.
-    ``twins``: on the CPU also its other instruction sets and, where Triton is installed, the GPU kernels in its interpreter.
+    ``twins``: on the CPU also its other instruction sets and, where Triton is installed, the GPU kernels in its
+    interpreter.
     ``done`` is called with the operation, how many tasks are done and how many there are.
     """
     tasks = [Task("row", (op.name, device, tuple(dtypes))) for op in ops]

@@ -70,7 +70,7 @@ def concat(call: Call) -> Program:
 
 
 def sliced(whole: View, params: Sequence[Any]) -> tuple[View, int]:
-    """The view that ``params`` describe and its first element: see `slicing.view_params`."""
+    """The view that ``params`` describe and its first element: see `slicing.IndexOf`."""
     ndim = len(whole.shape)
     offset = sum(start * stride for start, stride in zip(params, whole.strides, strict=False))
     rest = params[ndim + 1 :]

@@ -1,4 +1,4 @@
-"""Adam in Triton over one contiguous arena: the twin of adam.cu, to be compared. The row uses adam.cu.
+"""Adam in Triton over one contiguous arena: the twin of adam.cu, to be compared. The operation uses adam.cu.
 
 The same 28 bytes a float32 parameter, the same arithmetic, the same bits; in two launches, as adam.cu's first version:
 one makes the factors of the step and raises its count, the other updates.
@@ -82,7 +82,7 @@ def adam_kernel(p, g, m, v, factors, n, BLOCK: tl.constexpr):
 
 
 def adam_arena(call: Call) -> Program:
-    """Launches of the row `adam` for one contiguous parameter (an arena seen as one tensor) with an integer count."""
+    """Launches of `adam` for one contiguous parameter (an arena seen as one tensor) with an integer count."""
     p = call.inputs[0]
     assert p is not None
     factors = Temp(0, float64 if p.dtype is float64 else float32)

@@ -47,7 +47,7 @@ class Segment(NamedTuple):
 
 def _view(call: Call, k: int) -> View:
     view = call.inputs[k]
-    assert view is not None  # no operand of these rows is optional
+    assert view is not None  # no operand of these operations is optional
     return view
 
 

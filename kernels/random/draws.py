@@ -9,7 +9,7 @@ Unmeasured: not yet run on hardware.
 
 from __future__ import annotations
 
-from dlcore.dtypes import as_dtype, bfloat16, float16, float32, float64
+from dlcore.dtypes import DType, bfloat16, float16, float32, float64
 from dlcore.kernels.common.math import at_most, bits_of, log_reduced, of_bits, poly, root, split_exponent
 from dlcore.kernels.language import jit, tl
 from dlcore.kernels.launch import F64, Call, Program
@@ -167,9 +167,15 @@ def bernoulli_kernel(state, stride, out, n, used, threshold, BLOCKS: tl.constexp
 BITS = {float16: 11, bfloat16: 8, float32: 24, float64: 53}
 
 
+def _dtype(call: Call) -> DType:
+    out = call.outputs[0]
+    assert out is not None
+    return out.dtype
+
+
 def uniform(call: Call) -> Program:
-    """Launches of the row `uniform`."""
-    dtype = as_dtype(call.attrs[3])
+    """Launches of `uniform`."""
+    dtype = _dtype(call)
     wide = dtype is float64
     numbers = zip(("low", "high", "last"), call.params, strict=True)
     args = {name: F64(x) if wide else float(x) for name, x in numbers}
@@ -177,23 +183,20 @@ def uniform(call: Call) -> Program:
 
 
 def normal(call: Call) -> Program:
-    """Launches of the row `normal`."""
-    dtype = as_dtype(call.attrs[3])
-    wide = dtype is float64
+    """Launches of `normal`."""
+    wide = _dtype(call) is float64
     args = {name: F64(x) if wide else float(x) for name, x in zip(("mean", "deviation"), call.params, strict=True)}
     sized = float64 if wide else float32  # 16-bit outputs too: twice as many numbers a thread take 125 registers
     return Program(draws(call, normal_kernel, 1 + wide, sized, {**args, "LONG": wide}))
 
 
 def randint(call: Call) -> Program:
-    """Launches of the row `randint`."""
+    """Launches of `randint`."""
     low, span = map(int, call.params)
     args = {"low": low, "span": span, "ALL": span == 0}
-    return Program(draws(call, randint_kernel, 2, as_dtype(call.attrs[3]), args))
+    return Program(draws(call, randint_kernel, 2, _dtype(call), args))
 
 
 def bernoulli(call: Call) -> Program:
-    """Launches of the row `bernoulli`."""
-    out = call.outputs[0]
-    assert out is not None
-    return Program(draws(call, bernoulli_kernel, 1, out.dtype, {"threshold": int(call.params[0])}))
+    """Launches of `bernoulli`."""
+    return Program(draws(call, bernoulli_kernel, 1, _dtype(call), {"threshold": int(call.params[0])}))

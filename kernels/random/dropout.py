@@ -52,12 +52,12 @@ def dropout_kernel(
 
 
 def dropout(call: Call) -> Program:
-    """Launches of the row `dropout`."""
+    """Launches of `dropout`."""
     return _planned(call, Out(1) if call.outputs[1] else None, True)
 
 
 def dropout_backward(call: Call) -> Program:
-    """Launches of the row `dropout_backward`."""
+    """Launches of `dropout_backward`."""
     return _planned(call, None, False)
 
 

@@ -12,8 +12,8 @@ BUCKET = 256  # numbers in a bucket, on average at most
 
 
 def permutation(call: Call) -> Program:
-    """Launches of the row `permutation`."""
-    n = call.attrs[0]
+    """Launches of `permutation`."""
+    n = int(call.params[0])
     generator = call.inputs[0]
     assert generator is not None
     drawn = {"state": In(0), "stride": generator.strides[0], "n": n}

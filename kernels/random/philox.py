@@ -1,4 +1,4 @@
-"""Philox 4x32-10 (Salmon et al. 2011): the words all random rows draw from, with the CPU's bits.
+"""Philox 4x32-10 (Salmon et al. 2011): the words that all random operations draw from, with the CPU's bits.
 
 A generator's state is (seed, offset) in device memory. Blocks of four 32-bit words come in groups of 16:
 
@@ -14,7 +14,7 @@ cannot do that itself, for one that starts late has still to read the old offset
 `advance_kernel`, follows. (A ticket for the last program would need its counter zeroed, which is a launch too.) A draw
 that one program of up to 16 warps covers, 8192 elements of 32 bits, moves the state itself.
 
-The row `philox` reads and writes 64 bytes a block. Unmeasured: not yet run on hardware.
+`philox` reads and writes 64 bytes a block. Unmeasured: not yet run on hardware.
 """
 
 from __future__ import annotations
@@ -112,7 +112,7 @@ def philox_kernel(counters, key, out, n, BLOCK: tl.constexpr):
 
 
 def philox(call: Call) -> Program:
-    """Launches of the row `philox`."""
+    """Launches of `philox`."""
     counters, key = call.inputs
     assert counters is not None and key is not None
     n = counters.size // 4
