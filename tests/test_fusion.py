@@ -92,8 +92,9 @@ def test_a_plain_module_trains_in_merged_launches(device, name, dtype):
             losses.append(bits(run(x, y)))
         states.append((losses, bits(list(model.parameters()))))
     assert states[0] == states[1]
-    found = operations(run)
+    found, commands = operations(run), run._entries[0].recording.commands
     assert found[0] == f"linear+{name}" and found[1] == "linear"
+    assert commands[0][0] == commands[1][0]  # by the same device's kernel
     backward = [o for o in found if o.startswith("linear_backward")]
     apart = [o for o in found if o.startswith(name.removesuffix("_tanh"))]
     if device == "cpu":
