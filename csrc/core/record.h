@@ -4,7 +4,7 @@
 // arrays. Buffers are either `outside` (there before: parameters, moments, data), an `input` of the step (bound anew at
 // every replay), or made `inside`. Inside buffers nobody holds when the step is over are laid out in one arena by when
 // they are needed; those that outputs and gradients lie in keep memory of their own, replaced whenever somebody still
-// holds the last call's.
+// holds the last call's. Between recording and laying out, dlcore/_fusion.py may make neighbouring launches one.
 #pragma once
 #include <string>
 #include <unordered_map>
