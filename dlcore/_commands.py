@@ -70,6 +70,8 @@ class Command(NamedTuple):
     inputs: tuple[Array | None, ...]
     outputs: tuple[Array | None, ...]
     """Outputs and extras."""
+    device: Any
+    """Whose kernel it is."""
     lengths: tuple[int, ...] = ()
     kernel: str = ""
     line: int = -1
@@ -122,7 +124,7 @@ def commands(recording: _C.Recording) -> Iterator[Command]:
         inputs, outputs = sides
         if op is not None:  # workspaces come last
             outputs = outputs[: len(op.output_names) + len(op.extra_names)]
-        yield Command(op, attrs or (), inputs, outputs, lengths or (), kernel, line)
+        yield Command(op, attrs or (), inputs, outputs, recording.device, lengths or (), kernel, line)
 
 
 def work(recording: _C.Recording) -> tuple[float, float]:

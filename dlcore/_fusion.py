@@ -58,24 +58,27 @@ class _Step:
         self.kinds = [kind for kind, *_ in recording.regions]
         self.sizes = [size for _, size, *_ in recording.regions]
         self.addresses = [address for *_, address in recording.regions]
-        self.commands: list[Command | None] = list(commands(recording))
         self.readers: dict[int, set[int]] = defaultdict(set)
         self.writers: dict[int, set[int]] = defaultdict(set)
         self.made: dict[int, tuple[Any, ...]] = {}  # number -> kernel, its numbers, bytes of its workspaces
-        for number in range(len(self.commands)):
-            self._note(number)
+        self.commands: list[Command | None] = []
+        for number, command in enumerate(commands(recording)):
+            self.commands.append(None)
+            self._replace(number, command)
 
-    def _note(self, number: int) -> None:
-        command = self.commands[number]
-        assert command is not None
-        for region in command.reads:
-            self.readers[region].add(number)
-        for region in command.writes:
-            self.writers[region].add(number)
-
-    def _forget(self, number: int) -> None:
-        for numbers in (*self.readers.values(), *self.writers.values()):
-            numbers.discard(number)
+    def _replace(self, number: int, command: Command | None) -> None:
+        """Puts a command in the place of another, or of none."""
+        old, self.commands[number] = self.commands[number], command
+        if old is not None:
+            for region in old.reads:
+                self.readers[region].discard(number)
+            for region in old.writes:
+                self.writers[region].discard(number)
+        if command is not None:
+            for region in command.reads:
+                self.readers[region].add(number)
+            for region in command.writes:
+                self.writers[region].add(number)
 
     def merge_all(self) -> bool:
         """Merges what can be merged; whether anything could."""
@@ -147,12 +150,10 @@ class _Step:
         made = self._kernel(command) if _fits(command) else None
         if made is None:
             return False
-        for number in (pair.first, pair.second):
-            self._forget(number)
-            self.made.pop(number, None)
-        self.commands[pair.first], self.commands[pair.second] = None, command
+        self._replace(pair.first, None)
+        self._replace(pair.second, command)
+        self.made.pop(pair.first, None)
         self.made[pair.second] = made
-        self._note(pair.second)
         return True
 
     def _kernel(self, command: Command) -> tuple[Any, Sequence[int | float], tuple[int, ...]] | None:

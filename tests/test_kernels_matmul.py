@@ -213,24 +213,6 @@ def test_gradients_of_linear_in_one_launch_and_in_several(activation, needs, mon
                 assert (np.abs(got.astype(np.float64) - w) <= 8 * EPS[dtype] * scale).all()
 
 
-@pytest.mark.parametrize("dtype", [np.dtype(np.float32), BF16], ids=str)
-@pytest.mark.parametrize("small", [True, False])
-def test_gradients_of_linear_have_the_bits_of_their_parts(dtype, small, monkeypatch):
-    from dlcore.kernels.activation import rows as activations
-
-    monkeypatch.setattr("dlcore.kernels.matmul.linear_backward.SMALL_ROWS", 1024 if small else 0)
-    r, n, k = 150, 24, 40
-    dout, x, weight, saved = (draw(*s, dtype=dtype) for s in ((r, n), (r, k), (n, k), (r, n)))
-
-    def empty():
-        return [np.full(s, np.nan, dtype) for s in ((r, k), (n, k), (n,))]
-
-    fused, _ = called(linear_backward, (dout, x, weight, saved), empty(), ("tanh", (True,) * 3))
-    (dpre,), _ = called(activations.tanh_backward, (dout, saved), [np.empty_like(dout)])
-    apart, _ = called(linear_backward, (dpre, x, weight, None), empty(), (None, (True,) * 3))
-    assert [a.tobytes() for a in fused] == [a.tobytes() for a in apart]
-
-
 # ---- precision of float32 -----------------------------------------------------------------------------------------
 
 

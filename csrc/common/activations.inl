@@ -1,6 +1,6 @@
-// The activations. From the list at the end follow the kernels `activation:<name>` and `activation:<name>_backward`, and
-// what matmul's kernels apply to their results: they share these functions, so a fused result has the same bits as the
-// separate one.
+// The activations. From the list at the end follow the kernels `activation:<name>` and `activation:<name>_backward`,
+// and what matmul's kernels apply to their results: they share these functions, so a fused result has the same bits as
+// the separate one.
 //
 // An activation is a struct of this name with
 //   value(x)              the activation of x;
@@ -8,8 +8,8 @@
 //   gradient(dout, x)     else as a function of what the activation was applied to;
 //   Cost                  what an element is worth: Light or Heavy;
 //   vector(x)             value for a whole vector, only where the compiler does not find it by itself.
-// To add one, write its struct and put its name at the end of the list. dlcore/ops/_activations.py lists the same names in
-// the same order: the place in the list is the code by which a kernel is told which activation to apply.
+// To add one, write its struct and put its name at the end of the list. dlcore/ops/_activations.py lists the same names
+// in the same order: the place in the list is the code by which a kernel is told which activation to apply.
 #ifndef DLCORE_COMMON_ACTIVATIONS
 #define DLCORE_COMMON_ACTIVATIONS
 #include "common/math.inl"

@@ -4,7 +4,7 @@
 // arrays. Buffers are either `outside` (there before: parameters, moments, data), an `input` of the step (bound anew at
 // every replay), or made `inside`. Inside buffers nobody holds when the step is over are laid out in one arena by when
 // they are needed; those that outputs and gradients lie in keep memory of their own, replaced whenever somebody still
-// holds the last call's.
+// holds the last call's. Between recording and laying out, dlcore/_fusion.py may make neighbouring launches one.
 #pragma once
 #include <string>
 #include <unordered_map>
@@ -68,6 +68,7 @@ struct Steps {
   std::vector<std::string> lines;  // "file.py:12: text" of the user's code
   std::vector<TensorRef> operands;  // leaves used by the step: they must keep needing a gradient, or not
   int64_t arena_bytes = 0, unplanned_bytes = 0;
+  uint8_t device = 0;  // of the operations: the interpreter's, though its memory is the host's
 };
 void release(Steps& steps);  // gives back its buffers, and empties it
 // Lays the inside regions that have no buffer out in an arena: sets their offsets and arena_bytes.

@@ -130,6 +130,7 @@ void record_launch(const Kernel& kernel, const Args& args) {
   if (!recorder->failure.empty()) return;
   const int index = static_cast<int>(s.commands.size());
   const Plan* plan = recorder->plan;
+  if (plan) s.device = plan->device;
   s.commands.push_back({kernel, Owned<Function>::share(recorder->function), plan ? plan->attrs : Ref(),
                         plan ? plan->lengths : Ref(), user_line(),
                         static_cast<int>(s.arrays.size()), args.n_inputs, args.n_arrays,

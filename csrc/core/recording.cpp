@@ -311,8 +311,8 @@ PyObject* lay_out_recording(PyObject* object, PyObject* allocate) {
   Py_RETURN_NONE;
 }
 
-// end_recording(aliases, outputs) -> (Recording, failure): None, or why it cannot be replayed, as (kind, text, line). Its
-// memory is still to be laid out.
+// end_recording(aliases, outputs) -> (Recording, failure): None, or why it cannot be replayed, as (kind, text, line).
+// The recording's memory is still to be laid out.
 PyObject* end_recording(PyObject*, PyObject* args) {
   PyObject *aliases, *outputs;
   if (!PyArg_ParseTuple(args, "O!O!:end_recording", &PyTuple_Type, &aliases, &PyTuple_Type, &outputs)) return nullptr;

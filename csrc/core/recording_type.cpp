@@ -82,7 +82,7 @@ static PyObject* get_arena_bytes(PyObject* o, void*) {
 static PyObject* get_unplanned_bytes(PyObject* o, void*) {
   return PyLong_FromLongLong(as_recording(o)->steps.unplanned_bytes);
 }
-static PyObject* get_device(PyObject* o, void*) { return Py_NewRef(device_object(as_recording(o)->device)); }
+static PyObject* get_device(PyObject* o, void*) { return Py_NewRef(device_object(as_recording(o)->steps.device)); }
 static PyObject* get_replays(PyObject* o, void*) { return PyLong_FromLongLong(as_recording(o)->replays); }
 
 // watch(variables, check): what must be unchanged at a replay. variables: (container, (key,) or None, value).
@@ -198,7 +198,7 @@ bool init_record(PyObject* module) {
       {"serial", get_serial, set_serial, "Whether replays keep to one thread.", nullptr},
       {"arena_bytes", get_arena_bytes, nullptr, "Memory of all intermediate results together.", nullptr},
       {"unplanned_bytes", get_unplanned_bytes, nullptr, "Their sizes added up.", nullptr},
-      {"device", get_device, nullptr, "Whose kernels the commands are.", nullptr},
+      {"device", get_device, nullptr, "The device of the operations.", nullptr},
       {"replays", get_replays, nullptr, "How often this was replayed.", nullptr},
       {nullptr, nullptr, nullptr, nullptr, nullptr},
   };

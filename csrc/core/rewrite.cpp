@@ -104,7 +104,8 @@ struct Rewriting {
     c.first_param = static_cast<int>(made.params.size());
     if (!add_operands(inputs)) return false;
     c.n_inputs = static_cast<int>(made.arrays.size()) - c.first_array;
-    if (!add_operands(outputs) || !add_workspaces(workspaces, line, device, regions) || !add_params(params)) return false;
+    if (!add_operands(outputs) || !add_workspaces(workspaces, line, device, regions)) return false;
+    if (!add_params(params)) return false;
     c.n_arrays = static_cast<int>(made.arrays.size()) - c.first_array;
     c.n_params = static_cast<int>(made.params.size()) - c.first_param;
     made.commands.push_back(std::move(c));

@@ -163,8 +163,10 @@ static bool run_native(Function* f, const Plan* plan, Operands& operands, Operan
   }
   const int n_params = static_cast<int>(plan->params.size());
   const Args args{arrays.data, n_in, n_all, plan->params.data(), n_params, arrays.buffers};
-  const RecordedAs as(f, plan);
-  if (!run_kernel(*plan->kernel, args, plan->device ? 0 : bytes)) return false;
+  {
+    const RecordedAs as(f, plan);
+    if (!run_kernel(*plan->kernel, args, plan->device ? 0 : bytes)) return false;
+  }
   for (const int k : plan->copies)
     if (written(plan, k) && !device_copy(copies.data[k], operands.data[k])) return false;
   return true;

@@ -415,9 +415,12 @@ def _(dout: Any, x: Any, weight: Any, saved: Any, activation: str | None) -> tup
 
 @linear_backward.merge
 def _(first: Command, second: Command) -> Command | None:
-    """The gradient of an activation, then that of linear without one: that of linear with this activation."""
+    """The gradient of an activation, then that of linear without one: that of linear with this activation. Not on GPUs,
+    where a compiler chooses the order in which dbias is summed, for each kernel anew."""
     activation = name_of(first, gradient=True)
     if second.op is not linear_backward.op or second.attrs[0] is not None or activation is None:
+        return None
+    if second.device.type != "cpu":
         return None
     dout, kept = first.inputs
     _, x, weight, _ = second.inputs

@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 from dlcore.dtypes import DType, float32, float64, int32, int64
+from dlcore.kernels.common.math import INFINITY
 from dlcore.kernels.language import jit, tl
 from dlcore.kernels.launch import Arch, View, ceil_div, configuration, contiguous_strides, power_of_2
 
@@ -46,6 +47,13 @@ def at(pointer, line, item, o, far, outer, AXIS: tl.constexpr):
 def step_of(far, AXIS: tl.constexpr, INDEX: tl.constexpr):
     """What the next element of a line adds to a pointer."""
     return 1 if AXIS == 1 else tl.full((), far, INDEX)
+
+
+@jit
+def raised(top, x, AXIS: tl.constexpr):
+    """The larger of top and the maxima of x, and by what exponentials may be shifted without -inf + inf."""
+    top = tl.maximum(top, tl.max(x, AXIS, keep_dims=True))  # drops NaN, which comes back in the sum
+    return top, tl.where(top == -INFINITY, 0.0, top)
 
 
 class Lines(NamedTuple):

@@ -37,6 +37,7 @@ from dlcore.kernels.common.lines import (
     lines_of,
     program_items,
     program_lines,
+    raised,
     step_of,
     tile_of,
     tiles,
@@ -58,7 +59,6 @@ from dlcore.kernels.launch import (
     power_of_2,
 )
 from dlcore.kernels.loss.total import MEAN, NONE, parts_of, to_loss
-from dlcore.kernels.softmax.softmax import raised
 
 LIMIT = 32768  # classes one program can hold without spilling
 TOGETHER = 4096  # logits that one program takes, loss included

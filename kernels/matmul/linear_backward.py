@@ -155,7 +155,7 @@ def columns_kernel(sums, out, stripes, n, STRIPES: tl.constexpr, COLUMNS: tl.con
 def _dpre(builder: Builder, sizes: tuple[int, int], dtype: DType, gradient: Kernel | None, bias: bool) -> Any:
     """Adds the pass over dout; returns where dpre is."""
     r, n = sizes
-    columns, rows = 128, 16  # with or without activation: dbias is summed in the same order
+    columns, rows = 128, 32 if gradient is None else 16
     across = ceil_div(n, columns)
     stripes = max(1, min(64, ceil_div(r, 2 * rows), 4 * builder.arch.multiprocessors // across))
     stripe = ceil_div(ceil_div(r, stripes), rows) * rows

@@ -28,6 +28,7 @@ from dlcore.kernels.common.lines import (
     lines_of,
     program_items,
     program_lines,
+    raised,
     step_of,
     tile_of,
     tiles,
@@ -46,13 +47,6 @@ def result(x, top, total, LOG: tl.constexpr):
         return (x - top) - tl.log(total)
     else:
         return tl.exp(x - top) * divide(tl.full(total.shape, 1, total.dtype), total)
-
-
-@jit
-def raised(top, x, AXIS: tl.constexpr):
-    """The larger of top and the maxima of x, and by what exponentials may be shifted without -inf + inf."""
-    top = tl.maximum(top, tl.max(x, AXIS, keep_dims=True))  # drops NaN, which comes back in the sum
-    return top, tl.where(top == -INFINITY, 0.0, top)
 
 
 @jit
