@@ -23,11 +23,16 @@
 #include "core/memory.h"
 #include "core/threads.h"
 
+// Processors without AVX2 are rare by now: their copy is made small (a fifth of the time and the size, not a third).
+// Loops marked `#pragma omp simd` become vector code all the same.
+#pragma GCC push_options
+#pragma GCC optimize("Os")
 namespace dlcore::v1 {
 #define DLCORE_ISA 1
 #include DLCORE_BODY
 #include "common/end_of_pass.inl"
 }  // namespace dlcore::v1
+#pragma GCC pop_options
 
 #if defined(__x86_64__) && defined(__GNUC__) && !defined(DLCORE_BASELINE_ONLY)
 #pragma GCC push_options

@@ -73,15 +73,13 @@ static void fetch(const void* from, int64_t row_stride, int64_t stride, int64_t 
   for (int64_t r = 0; r < rows; ++r) {
     const T* p = static_cast<const T*>(from) + r * row_stride;
     wide_t<T>* q = static_cast<wide_t<T>*>(to) + r * n;
-    if constexpr (std::is_same_v<T, half_t>) {  // its conversion: not the compiler's
-      if (stride == 1) {
-        load_block(q, p, n);
-        continue;
-      }
-    }
     if (stride == 1) {
+      if constexpr (std::is_integral_v<T>) {
 #pragma omp simd
-      for (int64_t i = 0; i < n; ++i) q[i] = load(p + i);
+        for (int64_t i = 0; i < n; ++i) q[i] = p[i];
+      } else {
+        load_block(q, p, n);
+      }
     } else {
       for (int64_t i = 0; i < n; ++i) q[i] = load(p + i * stride);
     }
@@ -100,7 +98,7 @@ struct ReductionInput {
   template <class Op> void take(const Op& op, const char* base, int64_t w, int64_t begin, int64_t end,
                                 typename Op::P* p) const {
     using C = typename Op::C;
-    C buffer[kFoldBlock];
+    alignas(64) C buffer[kFoldBlock];
     const ReductionAxis& run = axes.run;
     for (int64_t c = 0; c < w; ++c) p[c] = op.identity();
     for (int64_t b = begin; b < end; ++b) {
