@@ -4,10 +4,10 @@
 //   #include "common/each_isa.h"
 //
 // The body includes what it uses of csrc/common/*.inl, defines its kernels and, last,
-// `static const Kernel kernels[] = {{"softmax:softmax", softmax, flags}, ...};`. Shared files have include guards, which
-// end_of_pass.inl undefines after each instruction set. Standard headers are included here, outside of all namespaces:
-// what they define keeps the baseline's instructions (it stands before the pragma), so that no comdat of theirs can
-// smuggle AVX into the rest of the program.
+// `static const Kernel kernels[] = {{"softmax:softmax", softmax, flags}, ...};`. Shared files have include guards,
+// which end_of_pass.inl undefines after each instruction set. Standard headers are included here, outside of all
+// namespaces: what they define keeps the baseline's instructions (it stands before the pragma), so that no comdat of
+// theirs can smuggle AVX into the rest of the program.
 #include <immintrin.h>
 
 #include <algorithm>
@@ -23,7 +23,7 @@
 #include "core/memory.h"
 #include "core/threads.h"
 
-// Processors without AVX2 are rare by now: their copy is made small (a fifth of the time and the size, not a third).
+// Processors without AVX2 are rare by now: their copy is made small (a quarter of the time and a sixth of the size).
 // Loops marked `#pragma omp simd` become vector code all the same.
 #pragma GCC push_options
 #pragma GCC optimize("Os")

@@ -1,7 +1,7 @@
 // Activations a fused kernel may apply to its result. Shared with dlcore/ops/activation.py.
 //
-// common/math.inl has, for each code, `activate<code>(x)` and `activate_grad<code>(saved, dout)`: every kernel that applies
-// an activation uses these functions, so a fused result has the same bits as the separate one.
+// common/math.inl has, for each code, `activate<code>(x)` and `activate_grad<code>(saved, dout)`: every kernel that
+// applies an activation uses these functions, so a fused result has the same bits as the separate one.
 #pragma once
 
 namespace dlcore {

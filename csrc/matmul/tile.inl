@@ -68,7 +68,7 @@ template <class T> static inline void vstore_first(T* p, vec<T> v, int n) {
 }
 #endif
 
-// PART: the last vector holds t.tail lanes only. With AVX-512 all tiles are such, for its masks cost nothing.
+// PART: the last vector holds t.tail lanes only.
 template <class T, int MR, int NV, bool PART> static void compute_tile(const Tile<T>& t) {
   constexpr int L = kLanes<T>;
   const auto load_vector = [&](const T* p, int v) {
@@ -120,9 +120,8 @@ template <class T> struct TileTable {
 
 template <class T, int... I> constexpr TileTable<T> make_tile_table(std::integer_sequence<int, I...>) {
   TileTable<T> table;
-  constexpr bool whole = DLCORE_ISA == 4;
-  ((table.narrow[I][0][0] = compute_tile<T, I + 1, 1, whole>, table.narrow[I][0][1] = compute_tile<T, I + 1, 1, true>,
-    table.narrow[I][1][0] = compute_tile<T, I + 1, 2, whole>, table.narrow[I][1][1] = compute_tile<T, I + 1, 2, true>),
+  ((table.narrow[I][0][0] = compute_tile<T, I + 1, 1, false>, table.narrow[I][0][1] = compute_tile<T, I + 1, 1, true>,
+    table.narrow[I][1][0] = compute_tile<T, I + 1, 2, false>, table.narrow[I][1][1] = compute_tile<T, I + 1, 2, true>),
    ...);
   table.wide[0] = compute_tile<T, 1, kWideVectors, false>;
   table.wide[1] = compute_tile<T, 2, kWideVectors, false>;
