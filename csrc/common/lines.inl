@@ -80,7 +80,8 @@ template <class C> struct LineFunctions {
         columns_([](const void* self, int64_t k, int64_t ld, int64_t w, const C* x, const C* y, C* z) {
           static_cast<const Op*>(self)->columns(k, ld, w, x, y, z);
         }),
-        short_columns_([](const void* self, int64_t k, int64_t, int64_t w, const C* x, const C* y, C* z) {
+        short_columns_([](const void* self, int64_t k, int64_t, int64_t w, const C* x, const C* y,
+                          C* z) __attribute__((flatten)) {
           static_cast<const Op*>(self)->columns(k, kShortTile, w, x, y, z);
         }) {}
 
