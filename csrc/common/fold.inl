@@ -46,8 +46,8 @@ template <class L, class Join> static inline L fold_lanes(L* lanes, Join join) {
   return lanes[0];
 }
 
-// The sum of map(0) .. map(n-1), n <= kFoldBlock, evaluated in vectors. The map may also store what it computes, and must
-// give the same again: a last group that is not full overlaps the one before, what was counted replaced by 0.
+// The sum of map(0) .. map(n-1), n <= kFoldBlock, evaluated in vectors. The map may also store what it computes, and
+// must give the same again: a last group that is not full overlaps the one before, what was counted replaced by 0.
 template <class L, class Map> static inline L sum_block(int64_t n, Map map) {
   constexpr int kWide = kWideBytes / sizeof(L), kNarrow = kWide / 4;
   L lanes[kWide];

@@ -66,9 +66,10 @@ static void transpose_out(T* p, const Lines& l, int64_t first, int64_t w, const 
 
 // What is done to lines of the inputs x, y (y may be null) and the output z (may be null), in the compute type C.
 template <class C> struct LineFunctions {
+  using Columns = void (*)(const void* op, int64_t k, int64_t ld, int64_t w, const C* x, const C* y, C* z);
   const void* op;
   void (*line_)(const void* op, int64_t k, const C* x, const C* y, C* z);
-  void (*columns_)(const void* op, int64_t k, int64_t ld, int64_t w, const C* x, const C* y, C* z);
+  Columns columns_, short_columns_;  // the latter: lines of kShortTile, which the compiler makes use of
 
   template <class Op>
   explicit LineFunctions(const Op& object)
@@ -78,11 +79,15 @@ template <class C> struct LineFunctions {
         }),
         columns_([](const void* self, int64_t k, int64_t ld, int64_t w, const C* x, const C* y, C* z) {
           static_cast<const Op*>(self)->columns(k, ld, w, x, y, z);
+        }),
+        short_columns_([](const void* self, int64_t k, int64_t, int64_t w, const C* x, const C* y,
+                          C* z) __attribute__((flatten)) {
+          static_cast<const Op*>(self)->columns(k, kShortTile, w, x, y, z);
         }) {}
 
   void line(int64_t k, const C* x, const C* y, C* z) const { line_(op, k, x, y, z); }
   void columns(int64_t k, int64_t ld, int64_t w, const C* x, const C* y, C* z) const {
-    columns_(op, k, ld, w, x, y, z);
+    (ld == kShortTile ? short_columns_ : columns_)(op, k, ld, w, x, y, z);
   }
 };
 
@@ -118,7 +123,7 @@ static void walk_lines(const Lines& l, const T* x, const T* y, T* z, const LineF
   if (n <= kShortLine && (l.inner < kLineTile || !direct)) {
     const int64_t tiles = (l.count() + kShortTile - 1) / kShortTile;
     parallel_ranges(tiles, line_grain(n * kShortTile), [&](int64_t begin, int64_t end) {
-      C bx[kShortLine * kShortTile], by[kShortLine * kShortTile], bz[kShortLine * kShortTile];
+      alignas(64) C bx[kShortLine * kShortTile], by[kShortLine * kShortTile], bz[kShortLine * kShortTile];
       for (int64_t k = begin * kShortTile; k < end * kShortTile && k < l.count(); k += kShortTile) {
         const int64_t w = l.count() - k < kShortTile ? l.count() - k : kShortTile;
         transpose_in(x, l, k, w, bx);

@@ -7,8 +7,8 @@
 #define DLCORE_COMMON_LOOP_NEST
 
 template <int N> struct LoopAxis {
-  int64_t length = 1;
-  int64_t strides[N] = {};  // of each array, in elements
+  int64_t length;
+  int64_t strides[N];  // of each array, in elements
 
   // Whether this axis and the next further in can be walked as one.
   bool continues(const LoopAxis& inner) const {
@@ -69,7 +69,8 @@ template <int N> struct LoopNest {
   void locate(int64_t index, int64_t (&offsets)[N]) const {
     for (int k = 0; k < N; ++k) offsets[k] = start[k];
     for (int d = count - 1; d >= 0; --d) {
-      const int64_t outer = d > 0 ? index / axes[d].length : 0, i = index - outer * axes[d].length;  // divisions are slow
+      const int64_t outer = d > 0 ? index / axes[d].length : 0;  // divisions are slow: one less than there are axes
+      const int64_t i = index - outer * axes[d].length;
       for (int k = 0; k < N; ++k) offsets[k] += i * axes[d].strides[k];
       index = outer;
     }
@@ -106,8 +107,8 @@ template <int N> struct LoopCursor {
   }
 };
 
-// The loop over the elements of arrays[0]; the others, `count` arrays in all, are broadcast to its shape. Axes of length
-// 1 are left out.
+// The loop over the elements of arrays[0]; the others, `count` arrays in all, are broadcast to its shape. Axes of
+// length 1 are left out.
 template <int N> static inline LoopNest<N> loop_over(const Array* const* arrays, int count = N) {
   LoopNest<N> nest;
   const Array& full = *arrays[0];

@@ -153,8 +153,7 @@ static inline bool same_layout(const Array& a, const Array& out) {
   return a.contiguous();
 }
 
-// One copy for all kernels of a family.
-[[maybe_unused, gnu::noinline, gnu::noclone]]
+[[maybe_unused]]
 static void run_pointwise(DenseLoop loop, int64_t grain, const Array* const* arrays, int count) {
   const Array& out = *arrays[0];
   const int64_t total = out.size();

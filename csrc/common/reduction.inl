@@ -10,7 +10,7 @@
 //   merge(P&, const P&)                    with the partial result of later elements
 //   finish(P)                              the result, rounded once when it is stored
 // Long reductions are cut into chunks of kReductionChunk elements, by shape alone, and merged as a balanced tree. What
-// goes over the tiles is compiled once, and calls an operation through pointers: a call a block costs nothing beside it.
+// goes over the tiles is compiled once and calls an operation through pointers: one call a tile, whose cost is hidden.
 #ifndef DLCORE_COMMON_REDUCTION
 #define DLCORE_COMMON_REDUCTION
 #include "common/fold.inl"
@@ -30,9 +30,9 @@ static inline int64_t nearness(const ReductionAxis& axis) {
 
 // In the order of the input's memory.
 struct ReductionAxes {
-  LoopNest<2> kept, reduced;  // without the two below
-  ReductionAxis run;          // the innermost reduced axis
-  ReductionAxis width;        // columns: the innermost kept axis
+  LoopNest<2> kept, reduced;      // without the two below
+  ReductionAxis run = {1, {}};    // the innermost reduced axis
+  ReductionAxis width = {1, {}};  // columns: the innermost kept axis
   bool columns = false;
 
   // `mask`: bit d is set where axis d is reduced. The output is contiguous, with or without the reduced axes.
@@ -46,10 +46,9 @@ struct ReductionAxes {
     }
     for (int d = 0; d < x.ndim; ++d)
       if (!(mask >> d & 1) && x.shape[d] != 1) kept.push({x.shape[d], {x.strides[d], strides[d]}});
-    for (LoopNest<2>* nest : {&kept, &reduced}) {
-      nest->sort(nearness);
-      nest->merge();
-    }
+    const auto key = [](const ReductionAxis& axis) { return nearness(axis); };
+    kept.sort(key), kept.merge();
+    reduced.sort(key), reduced.merge();
     if (reduced.count) run = reduced.pop();
     if (kept.count) {
       const bool short_runs = run.length < 16 && kept.innermost().length >= 64;  // better 64 short sums at once
@@ -73,15 +72,13 @@ static void fetch(const void* from, int64_t row_stride, int64_t stride, int64_t 
   for (int64_t r = 0; r < rows; ++r) {
     const T* p = static_cast<const T*>(from) + r * row_stride;
     wide_t<T>* q = static_cast<wide_t<T>*>(to) + r * n;
-    if constexpr (std::is_same_v<T, half_t>) {  // its conversion: not the compiler's
-      if (stride == 1) {
-        load_block(q, p, n);
-        continue;
-      }
-    }
     if (stride == 1) {
+      if constexpr (std::is_integral_v<T>) {
 #pragma omp simd
-      for (int64_t i = 0; i < n; ++i) q[i] = load(p + i);
+        for (int64_t i = 0; i < n; ++i) q[i] = p[i];
+      } else {
+        load_block(q, p, n);
+      }
     } else {
       for (int64_t i = 0; i < n; ++i) q[i] = load(p + i * stride);
     }
@@ -100,7 +97,7 @@ struct ReductionInput {
   template <class Op> void take(const Op& op, const char* base, int64_t w, int64_t begin, int64_t end,
                                 typename Op::P* p) const {
     using C = typename Op::C;
-    C buffer[kFoldBlock];
+    alignas(64) C buffer[kFoldBlock];
     const ReductionAxis& run = axes.run;
     for (int64_t c = 0; c < w; ++c) p[c] = op.identity();
     for (int64_t b = begin; b < end; ++b) {

@@ -50,6 +50,8 @@ static void copy_block(T* to, const CopyAxis& along, const T* from, int64_t rows
     } else if (to_stride == 1 && from_stride == 0) {
       const T value = *from;
       for (int64_t i = 0; i < n; ++i) to[i] = value;
+    } else if (to_stride == 1) {
+      for (int64_t i = 0; i < n; ++i) to[i] = from[i * from_stride];
     } else {
       for (int64_t i = 0; i < n; ++i) to[i * to_stride] = from[i * from_stride];
     }
@@ -58,7 +60,7 @@ static void copy_block(T* to, const CopyAxis& along, const T* from, int64_t rows
 template <class T> static void copy_row(T* to, const T* from, const CopyAxis& along, int64_t n) {
   CopyAxis part = along;
   part.length = n;
-  copy_block(to, part, from, 1, {});
+  copy_block(to, part, from, 1, {1, {}});
 }
 
 template <class T> static void copy_rows(T* to, const T* from, const CopyNest& nest) {
@@ -70,12 +72,12 @@ template <class T> static void copy_rows(T* to, const T* from, const CopyNest& n
     parallel_ranges(rows * pieces, 1, [&](int64_t unit, int64_t) {
       const CopyCursor at(nest, outer, unit / pieces);
       const int64_t first = unit % pieces * grain, left = inner.length - first;
-      copy_row(to + at.offsets[kTo] + first * inner.strides[kTo], from + at.offsets[kFrom] + first * inner.strides[kFrom],
-               inner, left < grain ? left : grain);
+      copy_row(to + at.offsets[kTo] + first * inner.strides[kTo],
+               from + at.offsets[kFrom] + first * inner.strides[kFrom], inner, left < grain ? left : grain);
     });
     return;
   }
-  const CopyAxis across = outer > 0 ? nest.axes[outer - 1] : CopyAxis{};
+  const CopyAxis across = outer > 0 ? nest.axes[outer - 1] : CopyAxis{1, {}};
   parallel_ranges(rows, grain / inner.length, [&](int64_t begin, int64_t end) {  // short ones go together
     CopyCursor at(nest, outer, begin);
     for (int64_t row = begin; row < end;) {
@@ -109,7 +111,7 @@ template <class T> static void copy_narrow(T* to, const T* from, const CopyNest&
 // A tile is N vectors of N elements; log2(N) rounds of interleaving row i with row i + N/2 transpose it. 4- and 8-byte
 // elements fill a cache line with a tile's row at full width, so nothing is read or written twice.
 template <class T>
-constexpr int kTransposeTile = kVectorBytes / static_cast<int>(sizeof(T)) < 16 ? kVectorBytes / static_cast<int>(sizeof(T)) : 16;
+constexpr int kTransposeTile = kLanes<T> < 16 ? kLanes<T> : 16;
 template <class T, int N> struct TransposeRow { typedef T type __attribute__((vector_size(N * sizeof(T)))); };
 
 template <class T, size_t... I>

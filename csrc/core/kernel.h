@@ -54,7 +54,7 @@ struct Args {
   int n_arrays;
   const Param* params;  // what the row's `params` returned: Python ints and bools as .i, floats as .f
   int n_params;
-  struct Buffer* const* buffers = nullptr;  // whose memory each array is; null: a value of the call's own. For recording
+  struct Buffer* const* buffers = nullptr;  // whose memory each array is, for recording; null: the call's own value
 
   const Array& in(int k) const { return arrays[k]; }
   const Array& out(int k = 0) const { return arrays[n_inputs + k]; }

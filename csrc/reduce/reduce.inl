@@ -1,8 +1,8 @@
 // Reductions: sum, mean, max, min, all, argmax, argmin, logsumexp over any set of axes of an array with any strides.
 //
 // They read each element once and do next to nothing with it: memory bounds them. So the layout decides
-// (common/reduction.inl): rows are folded in 64 lanes, columns a tile at a time with partial results in L1, both straight
-// from the input. 16-bit floats are widened block by block; float sums end in double, integer sums are int64.
+// (common/reduction.inl): rows are folded in 64 lanes, columns a tile at a time with partial results in L1, both
+// straight from the input. 16-bit floats are widened block by block; float sums end in double, integer sums are int64.
 //
 // Parameters: 0 bit mask of the reduced axes; mean: 1 the number of elements divided by.
 

@@ -17,7 +17,9 @@
 namespace dlcore {
 namespace {
 
-double seconds_now() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
+double seconds_now() {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
+}
 
 constexpr double kPatience = 0.1;  // seconds in which every thread of the pool comes, unless another region has it
 
