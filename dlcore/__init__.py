@@ -12,9 +12,8 @@
 Tensors, operations and gradients are here; `nn`, `optim`, `data`, `train` and the rest load when first used.
 """
 
+import typing as _typing
 from importlib import import_module as _import_module
-from typing import TYPE_CHECKING as _TYPE_CHECKING
-from typing import Any as _Any
 
 from dlcore._C import set_thread_count as set_num_threads
 from dlcore._C import thread_count as get_num_threads
@@ -34,6 +33,7 @@ from dlcore.dtypes import (
 )
 from dlcore.errors import AutogradError, CaptureError, DeviceError, DTypeError, ShapeError
 from dlcore import _dispatch as _dispatch  # binds the planner before any operation runs
+from dlcore import _operations
 from dlcore._operations import *  # noqa: F403
 from dlcore._autograd import enable_grad, grad, is_grad_enabled, no_grad
 from dlcore._tensor import (
@@ -56,10 +56,26 @@ from dlcore._tensor import (
     zeros_like,
 )
 
-if _TYPE_CHECKING:
+if _typing.TYPE_CHECKING:
     from dlcore import data, metrics, nn, optim, random, train
+    from dlcore._capture import capture
+    from dlcore._checkpoint import load, save
+    from dlcore._recordable import Recordable
+    from dlcore.random import dropout, manual_seed, rand, randint, randn, randperm
+    from dlcore.train import evaluate, fit, predict
 
 __version__ = "0.1.0"
+
+__all__ = [
+    "AutogradError", "CaptureError", "DType", "DTypeError", "Device", "DeviceError", "Parameter", "Recordable",
+    "ShapeError", "Tensor", "arange", "asarray", "bfloat16", "bool_", "capture", "data", "default_device", "device",
+    "dropout", "empty", "empty_like", "enable_grad", "evaluate", "eye", "fit", "float16", "float32", "float64",
+    "from_dlpack", "from_numpy", "full", "full_like", "get_num_threads", "grad", "int8", "int16", "int32", "int64",
+    "is_grad_enabled", "linspace", "load", "manual_seed", "metrics", "nn", "no_grad", "ones", "ones_like", "optim",
+    "predict", "rand", "randint", "randn", "random", "randperm", "save", "set_default_device", "set_num_threads",
+    "synchronize", "tensor", "train", "uint8", "zeros", "zeros_like",
+]  # fmt: skip
+__all__ += _operations.__all__
 
 _LAZY = {  # name -> (module, attribute or None for the module itself)
     "nn": ("dlcore.nn", None),
@@ -84,17 +100,19 @@ _LAZY = {  # name -> (module, attribute or None for the module itself)
 }
 
 
-def __getattr__(name: str) -> _Any:
-    """Loads the upper floors when they are first asked for (PEP 562)."""
-    if name not in _LAZY:
-        raise AttributeError(f"module 'dlcore' has no attribute {name!r}")
-    module, attribute = _LAZY[name]
-    found = _import_module(module)
-    value = getattr(found, attribute) if attribute else found
-    globals()[name] = value
-    return value
+if not _typing.TYPE_CHECKING:  # type checkers know these names from above, and that there are no others
+
+    def __getattr__(name: str) -> _typing.Any:
+        """Loads the upper floors when they are first asked for (PEP 562)."""
+        if name not in _LAZY:
+            raise AttributeError(f"module 'dlcore' has no attribute {name!r}")
+        module, attribute = _LAZY[name]
+        found = _import_module(module)
+        value = getattr(found, attribute) if attribute else found
+        globals()[name] = value
+        return value
 
 
 def __dir__() -> list[str]:
-    return sorted({name for name in (*globals(), *_LAZY) if not name.startswith("_") or name.endswith("__")})
+    return sorted({*__all__, *(name for name in globals() if name.endswith("__"))})
 

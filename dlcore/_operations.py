@@ -8,7 +8,7 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
-__all__ = ["TensorMethods"]
+__all__: list[str] = []
 
 MODULES = ("elementwise", "activation", "movement", "gather", "reduce", "matmul", "softmax", "loss")
 """Modules of dlcore.ops whose functions are public."""

@@ -10,6 +10,16 @@ from dlcore._tensor import Tensor
 Operand: TypeAlias = Tensor | float | np.ndarray[Any, Any] | np.generic | list[Any] | tuple[Any, ...]
 """What operations take: tensors, numbers, and what becomes a tensor: arrays and nested lists."""
 
+__all__ = [
+    "abs", "add", "all", "any", "argmax", "argmin", "cast", "clip", "concat", "cos", "count_nonzero", "cross_entropy",
+    "div", "eq", "exp", "expand", "expm1", "flatten", "floor_divide", "gather", "ge", "gelu", "gelu_backward", "gt",
+    "isfinite", "isnan", "le", "linear", "linear_backward", "log", "log1p", "log_softmax", "logical_and", "logical_not",
+    "logical_or", "logical_xor", "logsumexp", "lt", "matmul", "max", "maximum", "mean", "min", "minimum", "mse_loss",
+    "mul", "ne", "neg", "nonzero", "permute", "pow", "reciprocal", "relu", "relu_backward", "remainder", "reshape",
+    "rsqrt", "sigmoid", "sigmoid_backward", "sign", "sin", "softmax", "sqrt", "square", "squeeze", "stack", "sub",
+    "sum", "take", "tanh", "tanh_backward", "transpose", "unsqueeze", "where",
+]
+
 def abs(x: Operand) -> Tensor:
     """Absolute value |x|. The gradient at 0 is 0."""
 
@@ -96,7 +106,7 @@ def flatten(x: Operand, start_axis: int = 0, end_axis: int = -1) -> Tensor:
     """The axes from ``start_axis`` to ``end_axis`` (included) made one; a view where strides allow."""
 
 def floor_divide(a: Operand, b: Operand) -> Tensor:
-    """Quotient rounded down, floor(a / b), as Python's //; integers by 0 give 0. Without gradient."""
+    """Quotient rounded down, floor(a / b), as Python's //; integers by 0 give 0. No gradient."""
 
 def gather(x: Operand, index: Operand, axis: int) -> Tensor:
     """The elements of `x` at `index` along `axis`, one for each element of `index`.
@@ -363,7 +373,7 @@ class TensorMethods:
     def flatten(self, start_axis: int = 0, end_axis: int = -1) -> Tensor:
         """The axes from ``start_axis`` to ``end_axis`` (included) made one; a view where strides allow."""
     def floor_divide(self, b: Operand) -> Tensor:
-        """Quotient rounded down, floor(a / b), as Python's //; integers by 0 give 0. Without gradient."""
+        """Quotient rounded down, floor(a / b), as Python's //; integers by 0 give 0. No gradient."""
     def gather(self, index: Operand, axis: int) -> Tensor:
         """The elements of `x` at `index` along `axis`, one for each element of `index`."""
     def ge(self, b: Operand) -> Tensor:

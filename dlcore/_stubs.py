@@ -76,12 +76,14 @@ def _function(name: str, function: Any, method: bool) -> Iterator[str]:
 
 def source() -> str:
     """The stub's text."""
-    public = [(n, getattr(operations, n)) for n in sorted(operations.__all__) if n != "TensorMethods"]
+    public = [(n, getattr(operations, n)) for n in sorted(operations.__all__)]
     blocks = ["\n".join(_function(name, function, False)) for name, function in public]
     methods = [_function(name, function, True) for name, function in public if operations.is_method(function)]
     body = "\n".join(textwrap.indent("\n".join(lines), "    ") for lines in methods)
     doc = operations.TensorMethods.__doc__
-    return f'{HEAD}\n' + "\n\n".join(blocks) + f'\n\nclass TensorMethods:\n    """{doc}"""\n\n{body}\n'
+    names = textwrap.fill(", ".join(f'"{name}"' for name, _ in public), 116, break_long_words=False)
+    exported = f"__all__ = [\n{textwrap.indent(names, '    ')},\n]"
+    return f'{HEAD}\n{exported}\n\n' + "\n\n".join(blocks) + f'\n\nclass TensorMethods:\n    """{doc}"""\n\n{body}\n'
 
 
 def main() -> None:

@@ -39,7 +39,7 @@ reveal_type(2.0 * x @ x)  # type: dlcore._tensor.Tensor
 reveal_type(x[0])  # type: dlcore._tensor.Tensor
 reveal_type(x == 1)  # type: dlcore._tensor.Tensor
 reveal_type(x.sum(0).clip(0, 1).sin().reshape(3, 1).T)  # type: dlcore._tensor.Tensor
-reveal_type(x.numpy())  # type: numpy.ndarray[Any, numpy.dtype[Any]]
+array: np.ndarray = x.numpy()
 reveal_type(x.shape)  # type: tuple[int, ...]
 x.take(dl.tensor([0]))
 x.softmax(axis=0, dim=1)  # error
