@@ -120,8 +120,9 @@ class Op:
     view: Callable[..., Any] | None = None
     """A part: (shape, strides, offset) in elements of an output that shares memory with operand 0, or None to copy."""
     restrict: Callable[..., Any] | None = None
-    """A part (operands, attrs, largest): random operands of the fuzzer, floating ones in float64, mapped in place to
-    values for which `ulp` holds, where no domain of a single operand says it; it says why."""
+    """A part (operands, attrs, largest, dtype_max): random operands of the fuzzer, floating ones in float64, mapped in
+    place to values for which `ulp` holds, where no domain of a single operand says it; it says why. ``largest``: of the
+    dtype that sums have, ``dtype_max`` of the operands' narrowest."""
 
     merge: Callable[..., Any] | None = None
     """merge(first, second): the one call of this operation that does what two launches of a recorded step do, of which

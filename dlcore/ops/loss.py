@@ -209,6 +209,8 @@ def _numpy_losses(log_p: Any, target: Any, weight: Any, ignore_index: int, smoot
         losses = -(t * w * log_p).sum(-1)
         return losses, losses.size
     counted = target != ignore_index
+    if not classes:  # every label is ignored, or the call raises
+        return np.zeros(target.shape), 0.0
     label = np.where(counted, target, 0)[..., None]
     own = np.where(counted, w[label[..., 0]], 0.0)
     hard = -own * np.take_along_axis(log_p, label, -1)[..., 0]
@@ -312,15 +314,15 @@ def _() -> Iterator[Workload]:
 
 @cross_entropy.restrict
 def _(operands: list[Any], largest: float) -> None:
-    """Smoothing sums the logits of all classes, which must be a number: a weight of 0 may follow. Of probabilities the
-    logarithms are rounded to their dtype, where a probability of 0 may follow: float16 ends at 65504; their product
-    must be a number too. Weights of classes are summed and divided by, and none is negative; they multiply what may be
-    a subnormal number."""
+    """Smoothing sums the weighted logits of all classes, which must be a number: a weight of 0 may follow. Of
+    probabilities the logarithms are rounded to their dtype, where a probability of 0 may follow: float16 ends at 65504;
+    their product must be a number too. Weights of classes are summed and divided by, and none is negative; they
+    multiply what may be a subnormal number."""
     probabilities = isinstance(operands[1], np.ndarray) and operands[1].dtype == np.float64
-    logits = limited(operands[0], 16000.0 if probabilities else 1e30)
+    logits = limited(operands[0], 4000.0 if probabilities else 1e25)
     operands[0] = without_subnormal_probabilities(logits, 1, largest)
     if probabilities:
-        operands[1] = limited(np.where(np.abs(operands[1]) < 1e-30, 0.0, operands[1]), 1e30)
+        operands[1] = limited(np.where(np.abs(operands[1]) < 1e-30, 0.0, operands[1]), 4.0)
     if isinstance(operands[2], np.ndarray):
         operands[2] = np.minimum(np.abs(operands[2]), 1e6)
 

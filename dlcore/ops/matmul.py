@@ -18,7 +18,7 @@ from dlcore.errors import DTypeError, ShapeError
 from dlcore.op import ErrorInput, Input, Op, OutputMask, Sample, Spec, Workload, floating
 from dlcore.ops import reduce
 from dlcore.ops._activations import ACTIVATIONS, Activation, name_of
-from dlcore.ops._domains import without_tiny
+from dlcore.ops._domains import limited, without_tiny
 from dlcore.ops._pointwise import FLOAT, NUMBER, check_dtype
 from dlcore.ops._workloads import MODELS, RAGGED, bytes_of, library, on_gpu
 from dlcore.ops.elementwise import add
@@ -468,9 +468,11 @@ def _() -> Iterator[Workload]:
 
 
 @linear_backward.restrict
-def _(operands: list[Any], activation: str | None, largest: float) -> None:
-    """`saved` is what the activation keeps. A subnormal number times a slope may be 0, and times infinity NaN."""
+def _(operands: list[Any], activation: str | None, largest: float, dtype_max: float) -> None:
+    """`saved` is what the activation keeps. A slope that is a subnormal number may be 0, and times infinity NaN. Slopes
+    reach 1.13, and neither a product nor a sum may overflow: it may be multiplied by 0."""
     operands[:2] = [without_tiny(x, largest) for x in operands[:2]]
+    operands[0] = limited(np.where(np.isinf(operands[0]), 1.0, operands[0]), dtype_max / (2 * max(1, operands[0].size)))
     domain = ACTIVATIONS[activation].kept_domain if activation else None
     if domain is not None and domain.low is not None and isinstance(operands[3], np.ndarray):
         operands[3] = np.clip(operands[3], domain.low, domain.high)

@@ -145,10 +145,13 @@ def restricted(op: Op, operands: Sequence[Any], attrs: Sequence[Any], lengths: S
     changed = [_inside(_wide(x), d) for x, d in zip(operands, domains, strict=True)]
     doubles = any(isinstance(x, np.ndarray) and x.dtype == np.float64 for x in operands)
     largest = float(np.finfo(np.float64 if doubles else np.float32).max)
+    floats = [as_dtype(x.dtype) for x in operands if isinstance(x, np.ndarray) and as_dtype(x.dtype).is_float]
+    dtype_max = min((d.largest for d in floats), default=largest)
     with np.errstate(all="ignore"):
         if op.restrict is not None:
             known = dict(zip(op.attribute_names, attrs, strict=False))
-            named(op.restrict, {"operands": changed, "lengths": lengths, "largest": largest, **known})
+            ends = {"largest": largest, "dtype_max": dtype_max}
+            named(op.restrict, {"operands": changed, "lengths": lengths, **ends, **known})
         return [
             np.asarray(y).reshape(x.shape).astype(x.dtype) if isinstance(x, np.ndarray) else x
             for x, y in zip(operands, changed, strict=True)

@@ -101,7 +101,8 @@ def _small(builder: Builder, call: Call, weight: Matrix, sizes: tuple[int, int, 
     dx, dweight, dbias = call.outputs
     dtype = weight.dtype
     double, tensor_memory = dtype is float64, builder.arch.capability // 10 in (10, 11)  # whose detour costs registers
-    tile = 32 if double or r * n * k < 1 << 20 or (tensor_memory and dtype.itemsize == 4) else 64
+    hopper = builder.arch.capability // 10 == 9 and gradient is not None  # wgmma on dpre from registers is serialised
+    tile = 32 if double or hopper or r * n * k < 1 << 20 or (tensor_memory and dtype.itemsize == 4) else 64
     precision = float32_precision()
     step = 16 if double or (tile == 32 and dtype.itemsize == 4 and precision != "tf32") else 32
     tiles_dx = ceil_div(r, tile) * ceil_div(k, tile) if dx else 0
