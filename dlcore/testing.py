@@ -200,7 +200,7 @@ def difference(
 
     Integers must be equal. ``overflows``: where finite terms have a magnitude, a sum of absolute values, of more than
     the dtype holds, infinity and NaN are as good as any number, since terms may be added in any order; where it is
-    more than sums are kept in, so is what the row makes of infinity.
+    more than sums are kept in, so is what the operation makes of infinity.
     """
     have = np.asarray(got)
     if have.shape != want.shape:

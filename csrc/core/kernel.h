@@ -47,12 +47,12 @@ union Param {
   double f;
 };
 
-// Operands in the order of the row: inputs, then outputs, then extras (outputs kept only for the backward pass).
+// Operands in the operation's order: inputs, then outputs, then extras (outputs kept only for the backward pass).
 struct Args {
   Array* arrays;
   int n_inputs;
   int n_arrays;
-  const Param* params;  // what the row's `params` returned: Python ints and bools as .i, floats as .f
+  const Param* params;  // what the operation's `params` returned: Python ints and bools as .i, floats as .f
   int n_params;
   struct Buffer* const* buffers = nullptr;  // whose memory each array is, for recording; null: the call's own value
 

@@ -47,7 +47,7 @@ class Faults:
         self.rows: list[str] = []
 
     def place(self, row: str) -> int:
-        """The byte offset of the row's words."""
+        """The byte offset of the operation's words."""
         if row not in self.rows:
             if len(self.rows) == self.ROOM:
                 raise RuntimeError(f"{row}: more than {self.ROOM} operations report bad data")

@@ -115,7 +115,7 @@ class Backend:
             raise error
 
     def _errors(self, row: str) -> int:
-        """The address of the row's fault words."""
+        """The address of the operation's fault words."""
         place = self.faults.place(row)
         self._watch()
         return int(self._words.data_ptr) + place

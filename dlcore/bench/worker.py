@@ -341,7 +341,7 @@ class Statement:
 
 
 class OperationStatement(Statement):
-    """A row's operation, or how a library does it."""
+    """dlcore's operation, or how a library does it."""
 
     def __init__(self, engine, request):
         names = dict(engine.names, clock=time.perf_counter, first=first)

@@ -118,7 +118,7 @@ def _wanted(
 
 
 def _kind(row: str, specialised: Specialised) -> tuple[str, ...]:
-    """What is compiled once: a kernel for a row and an architecture, with the functions it is given."""
+    """What is compiled once: a kernel for an operation and an architecture, with the functions it is given."""
     functions = [v.name for _, v in specialised.constants if isinstance(v, Kernel)]
     return (_base(specialised), row, specialised.arch, *functions)
 

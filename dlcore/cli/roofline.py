@@ -32,7 +32,7 @@ from dlcore.roofline.roofs import plateaus, size
 
 __all__ = ["run"]
 
-MEDIUM = 8 << 20  # bytes of a row's representative case: work enough to be worth two threads, not all of memory
+MEDIUM = 8 << 20  # bytes of an operation's representative case: work enough to be worth two threads, not all of memory
 
 BUSY = 0.1  # of the processors' time: taken by others, a note says that roofs and shares are not to be trusted
 
@@ -93,7 +93,7 @@ def run(
 
 
 def _chosen(ops: Sequence[str], families: Sequence[str], dtypes: Sequence[str], device: str) -> list[Case]:
-    """A case for each row and dtype: the forward whose operands and results are nearest to `MEDIUM`."""
+    """A case for each operation and dtype: the forward whose operands and results are nearest to `MEDIUM`."""
     try:
         wanted = [as_dtype(name) for name in dtypes]
     except DTypeError as error:

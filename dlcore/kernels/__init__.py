@@ -1,4 +1,4 @@
-"""GPU kernels, one package per family, imported by name (`dlcore.kernels.<family>`) when a row first needs them.
+"""GPU kernels, one package per family, imported by name (`dlcore.kernels.<family>`) when an operation first needs them.
 
 An installed dlcore holds the families here; in a source tree they live in `kernels/`, beside `csrc/`.
 """

@@ -108,7 +108,7 @@ class View(NamedTuple):
 
 
 class Call(NamedTuple):
-    """One call of a row."""
+    """One call of an operation."""
 
     inputs: tuple[View | None, ...]
     """Promoted operands; None where an optional one is absent."""
@@ -159,11 +159,11 @@ class Value:
 
 @dataclass(frozen=True, slots=True)
 class Errors:
-    """Pointer to two int64 words of the row called, (code, position), at first (0, 2^63 - 1).
+    """Pointer to two int64 words of the operation called, (code, position), at first (0, 2^63 - 1).
 
     A kernel that meets bad data writes with atomic max to the code and atomic min to the position, so that what is
     raised does not depend on the order of blocks, and goes on without touching what it must not. ``every``: pointer to
-    the words of all rows, FAULT_ROOM pairs, or null: what changes parameters looks there first, and leaves them alone.
+    all words, FAULT_ROOM pairs, or null: what changes parameters looks there first, and leaves them alone.
     """
 
     every: bool = False

@@ -138,7 +138,7 @@ class Pointwise(Op):
     def family_kernels(self) -> dict[str, str]:
         if not self.family:
             return {}
-        return {"cpu": f"{self.family}:{self.name}", "cuda": f"{self.family}.rows:{self.name}"}
+        return {"cpu": f"{self.family}:{self.name}", "cuda": f"{self.family}.planners:{self.name}"}
 
     def family_samples(self) -> Iterator[Sample]:
         n = len(self.signature.operands)

@@ -122,7 +122,7 @@ class _Gelu(Activation):
             exact = f"{family}:gelu{suffix}", lambda approximate: approximate == "none"
             return [exact, (f"{family}:gelu_tanh{suffix}", None)]
 
-        return {"cpu": choices("activation"), "cuda": choices("activation.rows")}
+        return {"cpu": choices("activation"), "cuda": choices("activation.planners")}
 
     def family_samples(self) -> Iterator[Sample]:
         yield from super().family_samples()

@@ -262,7 +262,7 @@ def _choices_alike(specs: Sequence[Spec | None]) -> Sequence[DType | None]:
 
 
 @operation(
-    family="elementwise", kernels={"cuda": "elementwise.rows:where"}, promote=_choices_alike, reference=np.where,
+    family="elementwise", kernels={"cuda": "elementwise.planners:where"}, promote=_choices_alike, reference=np.where,
     ulp=0, baselines=library("where", "condition a b", out=()),
     gradient={"a": lambda dout, condition: where(condition, dout, 0),
               "b": lambda dout, condition: where(condition, 0, dout)},
@@ -309,7 +309,7 @@ def _() -> Iterator[ErrorInput]:
 
 
 @operation(
-    family="elementwise", kernels={"cuda": "elementwise.rows:cast"}, promote=as_given, ulp=0.5,
+    family="elementwise", kernels={"cuda": "elementwise.planners:cast"}, promote=as_given, ulp=0.5,
     gradient=lambda dout: dout,
     baselines={"numpy": "x.astype(dtype)", "torch": "x.to(getattr(torch, dtype))", "jax": "x.astype(dtype)"},
     cost=lambda x, dtype: (0.0, math.prod(x.shape) * (x.dtype.itemsize + dtype.itemsize)),

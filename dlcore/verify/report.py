@@ -1,4 +1,4 @@
-"""What was checked of a row and what came of it."""
+"""What was checked of an operation and what came of it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ CHECKS = ("forward", "composite", "twin", "interpreter", "gradient", "repeatable
 
 @dataclass
 class Check:
-    """One kind of check of a row. ``done``: how many ran; ``failures``: the text of each that failed.
+    """One kind of check of an operation. ``done``: how many ran; ``failures``: the text of each that failed.
 
     ``worst``: the largest error in ULPs; ``note``: why nothing ran, or what else is worth knowing.
     """

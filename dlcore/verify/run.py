@@ -99,7 +99,7 @@ def fuzz(
     files: Sequence[str] = (),
     done: Done | None = None,
 ) -> list[Fuzzed]:
-    """``count`` random calls spread evenly over the rows, each row until a call differs from its reference.
+    """``count`` random calls spread evenly over the operations, each until a call differs from its reference.
 
     The same ``seed`` gives the same calls. ``done`` is called with the operation, how many calls are done and how many
     there are to be. A call that crashes its process is found too, and told as it was drawn.

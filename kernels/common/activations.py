@@ -1,5 +1,5 @@
 """The activations: scalar functions of float32 and float64 tensors, and the list from which the pointwise kernels
-`activation.rows:<name>` and `<name>_backward` follow, and what matmul's kernels apply to their results.
+`activation.planners:<name>` and `<name>_backward` follow, and what matmul's kernels apply to their results.
 
 `<name>(x)` is the activation; `<name>_grad(dout, out)` or `<name>_grad(dout, x)` is dout times the derivative, as a
 function of the result where that suffices, else of the input. Formulas, and so bits, are those of

@@ -29,7 +29,7 @@ def saturate(x, DTYPE: tl.constexpr):  # towards 0; beyond the range the nearest
 
 @jit
 def convert(x, DTYPE: tl.constexpr):
-    """x in another dtype as the row `cast` has it: integers wrap, floats round once, to bool whether it is not 0."""
+    """x in another dtype as `cast` has it: integers wrap, floats round once, to bool whether it is not 0."""
     if DTYPE == tl.int1 and x.dtype != tl.int1:
         return x != 0
     elif x.dtype.is_floating() and DTYPE.is_int():

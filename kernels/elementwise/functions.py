@@ -2,7 +2,7 @@
 
 The 16-bit floats come widened to float32, bools as int1. Integers wrap; their division by 0 gives 0. The formulas are
 those of csrc/elementwise, so results have the CPU's bits. Where the CPU calls its C library (pow in float64, sin, cos
-in float64 and beyond 2^20), they are within the row's bounds instead.
+in float64 and beyond 2^20), they are within the operation's bounds instead.
 """
 
 from dlcore.kernels.common.math import (

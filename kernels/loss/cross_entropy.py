@@ -220,7 +220,7 @@ def cross_entropy_kernel(
 
 # ---- planners -----------------------------------------------------------------------------------------------------
 def cross_entropy(call: Call, tile: Tile | None = None) -> Program:
-    """The row: logits, class indices and weights to loss and dlogits."""
+    """The operation: logits, class indices and weights to loss and dlogits."""
     logits, target, weight = call.inputs
     dlogits = call.outputs[1]
     assert logits is not None and target is not None

@@ -53,7 +53,7 @@ def mse_kernel(
 
 
 def mse_loss(call: Call) -> Program:
-    """The row: input and target to loss and the input's gradient."""
+    """The operation: input and target to loss and the input's gradient."""
     x, dinput, reduction = call.inputs[0], call.outputs[1], int(call.params[0])
     assert x is not None
     n, held = x.size, compute(x.dtype)

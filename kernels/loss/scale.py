@@ -28,7 +28,7 @@ def scale_kernel(x, factor, n, C: tl.constexpr, BLOCK: tl.constexpr):
 
 
 def scale(call: Call) -> Program:
-    """The row scale_inplace."""
+    """The operation scale_inplace."""
     x, factor = call.inputs
     assert x is not None and factor is not None
     if x.size == 0:

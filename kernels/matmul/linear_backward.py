@@ -8,7 +8,8 @@ sums of dbias in one pass (bound by memory, 3 R N elements), then two products, 
 rows have an order that depends on shapes alone.
 
 Versions: unmeasured, not yet run on hardware. Compiled, no spills: one launch with tiles of 64, bf16 109-128 registers
-(2 wgmma or 16 mma.sync a step), tf32x3 148-167; tiles of 32, 93-117; dpre with GELU 127, loads and stores of 16 bytes.
+(2 wgmma a step without an activation on Hopper, else 16 mma.sync: wgmma would wait for each dpre that it takes from
+registers), tf32x3 148-167; tiles of 32, 93-117; dpre with GELU 127, loads and stores of 16 bytes.
 """
 
 from __future__ import annotations
@@ -101,7 +102,7 @@ def _small(builder: Builder, call: Call, weight: Matrix, sizes: tuple[int, int, 
     dx, dweight, dbias = call.outputs
     dtype = weight.dtype
     double, tensor_memory = dtype is float64, builder.arch.capability // 10 in (10, 11)  # whose detour costs registers
-    hopper = builder.arch.capability // 10 == 9 and gradient is not None  # wgmma on dpre from registers is serialised
+    hopper = builder.arch.capability // 10 == 9 and gradient is not None  # where wgmma would be serialised
     tile = 32 if double or hopper or r * n * k < 1 << 20 or (tensor_memory and dtype.itemsize == 4) else 64
     precision = float32_precision()
     step = 16 if double or (tile == 32 and dtype.itemsize == 4 and precision != "tf32") else 32
@@ -177,7 +178,7 @@ def _dpre(builder: Builder, sizes: tuple[int, int], dtype: DType, gradient: Kern
     return dpre or In(0)
 
 
-# ---- the row ------------------------------------------------------------------------------------------------------
+# ---- the operation ------------------------------------------------------------------------------------------------
 
 
 SMALL_ROWS, SMALL_DPRE, SMALL_WORK = 1024, 1 << 17, 1 << 26  # R, R N and R N K up to which one launch does it all

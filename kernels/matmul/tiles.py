@@ -88,7 +88,7 @@ def family(arch: Arch) -> str:
 
 
 def kind(dtype: DType, precision: str) -> str:
-    """The row of the tables."""
+    """The line of the tables."""
     if dtype is float64:
         return "double"
     return precision if dtype is float32 else "half"

@@ -16,7 +16,7 @@ order of the sums must not depend on which block runs first, so the rows are sor
 gather's gradient is the same with rows of one element; where each of dx's elements has few candidates (32 at most along
 the axis) they are simply compared, in order, in one pass that has the CPU's bits. Sums are in float32 (float64 for it).
 
-An index out of range sets the row's error words and adds nothing. Unmeasured: not yet run on hardware.
+An index out of range sets the error words and adds nothing. Unmeasured: not yet run on hardware.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """`take` in CUDA C++ (gather.cu), beside the Triton version of take.py, which does what this one leaves out.
 
 Which of the two is faster is unmeasured. By design the Triton version idles where a row's length in bytes is far from a
-power of two, so such rows of whole 16-byte units come here (the row's `when`), the others go there.
+power of two, so such rows of whole 16-byte units come here (a condition in its `kernels`), the others go there.
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@ value and indices are read, the places written; the table, 4 bytes a place, is c
 copies x first, `put_` the value, which may be a view of the target. 1024 elements a program; where an element lies on
 each side is found by divisions of its number.
 
-An index out of range sets the row's error words and writes nothing. Unmeasured: not yet run on hardware.
+An index out of range sets the error words and writes nothing. Unmeasured: not yet run on hardware.
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ written once: 0.1 MB and 0.4 MB for 128 rows of 784 bytes, where the launch itse
 - An offset or scale for each channel: the channel is found once for a column, not for an element, by a division.
 - The CPU's bits: one subtraction, one multiplication, which nothing can fuse; 16-bit floats are rounded once.
 
-An index out of range sets the row's error words and reads nothing; its row is that of zeros.
+An index out of range sets the error words and reads nothing; its row is that of zeros.
 Registers: 16 to 36, 18 for a batch of bytes; no shared memory. Unmeasured: not yet run on hardware.
 """
 

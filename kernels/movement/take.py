@@ -7,7 +7,7 @@ Bound by memory: indices and the elements they name are read once, the output is
   Others move element by element, 1024 a program.
 - gather: 1024 elements a program; the element's place along the other axes is found by divisions of its number.
 
-An index out of range sets the row's error words and reads nothing; its output is 0. gather.cu is take in CUDA C++, for
+An index out of range sets the error words and reads nothing; its output is 0. gather.cu is take in CUDA C++, for
 rows of odd lengths. Registers: take 32 to 56, gather 48 to 54. Unmeasured: not yet run on hardware.
 """
 

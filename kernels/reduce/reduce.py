@@ -284,7 +284,7 @@ def in_stages(op: Any, x: View, mask: int, count: int | None) -> Program:
 
 
 def plan(op: Any, call: Call, count: int | None = None) -> Program:
-    """The program of a row whose first parameter is the mask of the reduced axes."""
+    """The program of an operation whose first parameter is the mask of the reduced axes."""
     program = planned(op, call, count)
     if call.arch.name != "sm_120":
         return program
@@ -306,7 +306,7 @@ def planned(op: Any, call: Call, count: int | None) -> Program:
 
 
 def mean(call: Call) -> Program:
-    """The row `mean`: its second parameter is the number of elements."""
+    """The operation `mean`: its second parameter is the number of elements."""
     return plan(SUM, call, int(call.params[1]))
 
 

@@ -1,4 +1,4 @@
-"""The planners of dlcore/ops/elementwise.py: each row's function under the row's name."""
+"""The planners of dlcore/ops/elementwise.py: each operation's function under the operation's name."""
 
 from __future__ import annotations
 
