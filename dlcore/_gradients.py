@@ -21,7 +21,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from dlcore import _C
-from dlcore.op import Op, accepted
+from dlcore.op import Op, accepted, function
 
 __all__ = ["PlannedRule", "planned", "recomputed"]
 
@@ -140,20 +140,30 @@ def recomputed(
     wanted: Sequence[bool],
     create_graph: bool,
 ) -> list[Any]:
-    """Gradients of ``composite(*operands)``; None where not ``wanted`` or where nothing depends on it."""
+    """Gradients of ``composite(*operands)``; None where not ``wanted`` or where nothing depends on it.
+
+    Each is with respect to one operand alone, whatever the operands have to do with each other: what is differentiated
+    are tensors of its own, with ``create_graph`` views, so that a second gradient goes on to the operands.
+    """
+    alias = function("expand")
     before = _C.set_grad_enabled(True)
     try:
         leaves = list(operands)
         for k, need in enumerate(wanted):
-            if leaves[k] is not None and not create_graph and not leaves[k].weak:
+            if create_graph and need:
+                leaves[k] = alias(leaves[k], leaves[k].shape)
+            elif leaves[k] is not None and not create_graph and not leaves[k].weak:
                 leaves[k] = leaves[k].detach()
                 leaves[k].requires_grad = need
+        start = _C.newest_node()
         made = composite(*leaves)
     finally:
         _C.set_grad_enabled(before)
     results = made if isinstance(made, tuple) else (made,)
     roots = [(r, d) for r, d in zip(results, douts, strict=True) if d is not None and r.requires_grad]
     inputs = tuple(x for x, need in zip(leaves, wanted, strict=True) if need)
-    found = iter(_C.backward(tuple(r for r, _ in roots), tuple(d for _, d in roots), inputs, create_graph, create_graph)
-                 if roots else [None] * len(inputs))  # fmt: skip
+    found = iter([None] * len(inputs))
+    if roots:
+        ends, gradients = zip(*roots, strict=True)
+        found = iter(_C.backward(ends, gradients, inputs, create_graph, create_graph, start))
     return [next(found) if need else None for need in wanted]

@@ -237,3 +237,40 @@ def test_cross_entropy_refuses_a_gradient_of_its_weight():
     loss = dl.cross_entropy(dl.ones(2, 3, requires_grad=True), dl.tensor([0, 2]), weight)
     with pytest.raises(dl.AutogradError, match="weight has no gradient"):
         loss.backward()
+
+
+@pytest.mark.parametrize("track", [False, True])
+@pytest.mark.parametrize("activation", [dl.tanh, dl.sigmoid, dl.relu, dl.gelu, lambda h: h])
+def test_gradients_of_gradients_through_a_recomputation_leave_the_pass_around_them_alone(activation, track):
+    # The gradient of linear's gradient runs a backward pass of its own within a backward pass.
+    rng = np.random.default_rng(3)
+    values = [rng.standard_normal(shape) for shape in ((5, 3), (4, 3), (4,))]
+
+    def gradients(linear):
+        x, w, b = map(leaf, values)
+        first = dl.grad((activation(linear(x, w, b)) ** 2).sum(), [x, w, b], create_graph=True)
+        penalty = sum((g * g).sum() for g in first) + (b * b).sum()
+        return [g.numpy() for g in dl.grad(penalty, [b, w, x], create_graph=track)]
+
+    for found, wanted in zip(gradients(dl.linear), gradients(lambda x, w, b: x @ w.T + b), strict=True):
+        np.testing.assert_allclose(found, wanted, rtol=1e-9)
+
+
+@pytest.mark.parametrize("track", [False, True])
+def test_a_recomputation_differentiates_one_operand_at_a_time(track):
+    # b depends on a; then both are one tensor, which depends on a leaf.
+    product = operation(
+        name="test_product", kernels={"cpu": lambda a, b, out: out.copy_(a * b * b)}, composite=lambda a, b: a * b * b
+    )(lambda a, b: a)
+    try:
+        for second in (lambda a: dl.sin(a), lambda a: a):
+            found = []
+            for function in (product, lambda a, b: a * b * b):
+                x = leaf([0.5, -2.0, 3.0])
+                a = x * 1.5
+                (g,) = dl.grad(function(a, second(a)).sum(), [x], create_graph=True)
+                (h,) = dl.grad((g * g).sum(), [x], create_graph=track)
+                found.append((g.detach().numpy(), h.detach().numpy()))
+            np.testing.assert_allclose(found[0], found[1], rtol=1e-12)
+    finally:
+        del REGISTRY["test_product"]

@@ -123,6 +123,7 @@ struct BackwardPass {
   uint64_t id = ++next_run;
   bool retain;   // another pass may follow
   bool tracked;  // this one can be differentiated again
+  uint64_t after = 0;  // nodes up to this sequence number are left alone: what arrives there ends there
   std::priority_queue<Node*, std::vector<Node*>, Younger> queue;  // owns a reference of each
   bool selective = false;  // only the gradients of some tensors are wanted:
   std::unordered_map<const void*, int> leaves;                                    // a wanted leaf -> its place
@@ -199,7 +200,20 @@ static bool accumulate_leaf(BackwardPass& pass, Tensor* leaf, PyObject* gradient
   return true;
 }
 
+// What arrives at a node that the pass leaves alone is the gradient of that output, where it is wanted. Takes over the
+// reference.
+static bool arrive(BackwardPass& pass, Node* node, uint32_t output, PyObject* gradient) {
+  const Ref held = Ref::own(gradient);
+  const auto wanted = pass.intermediate.find(node);
+  if (wanted == pass.intermediate.end()) return true;
+  for (const auto& [index, place] : wanted->second) {
+    if (index == output && !gather(pass.found[static_cast<size_t>(place)], Py_NewRef(gradient))) return false;
+  }
+  return true;
+}
+
 static bool push(BackwardPass& pass, Node* node, uint32_t output, PyObject* gradient) {
+  if (node->sequence <= pass.after) return arrive(pass, node, output, gradient);
   if (node->run != pass.id) {
     node->run = pass.id;
     pass.queue.push(reinterpret_cast<Node*>(Py_NewRef(reinterpret_cast<PyObject*>(node))));
@@ -379,7 +393,7 @@ static void mark_needed(BackwardPass& pass, const std::vector<Node*>& roots) {
   while (!stack.empty()) {
     Node* node = stack.back();
     stack.pop_back();
-    if (node->run == pass.id) continue;
+    if (node->run == pass.id || node->sequence <= pass.after) continue;
     node->run = pass.id;
     reached.push_back(node);
     for (int k = 0; k < node->n_edges; ++k)
@@ -426,16 +440,20 @@ static bool run_backward(BackwardPass& pass, PyObject* roots, PyObject* douts) {
   return true;
 }
 
-// backward(roots, douts, inputs or None, retain_graph, create_graph): accumulates into the leaves' grad, or returns the
-// gradients of `inputs` (None where the roots do not depend on one). Argument checks are Python's (_autograd.py).
+// backward(roots, douts, inputs or None, retain_graph, create_graph, after=0): accumulates into the leaves' grad, or
+// returns the gradients of `inputs` (None where the roots do not depend on one). Argument checks are Python's
+// (_autograd.py). Only what was tracked since newest_node() gave `after` is gone through: a pass within a rule must not
+// touch the nodes of the pass that called it.
 static PyObject* backward(PyObject*, PyObject* args) {
   PyObject *roots, *douts, *inputs;
   int retain, create;
-  if (!PyArg_ParseTuple(args, "O!O!Opp:backward", &PyTuple_Type, &roots, &PyTuple_Type, &douts, &inputs, &retain,
-                        &create)) {
+  unsigned long long after = 0;
+  if (!PyArg_ParseTuple(args, "O!O!Opp|K:backward", &PyTuple_Type, &roots, &PyTuple_Type, &douts, &inputs, &retain,
+                        &create, &after)) {
     return nullptr;
   }
   BackwardPass pass(retain, create);
+  pass.after = after;
   if (inputs != Py_None) {
     pass.selective = true;
     pass.found.assign(static_cast<size_t>(PyTuple_GET_SIZE(inputs)), nullptr);
@@ -455,6 +473,8 @@ static PyObject* backward(PyObject*, PyObject* args) {
   return result;
 }
 
+static PyObject* newest_node(PyObject*, PyObject*) { return PyLong_FromUnsignedLongLong(next_sequence); }
+
 static PyObject* set_grad_enabled(PyObject*, PyObject* value) {
   const int truth = PyObject_IsTrue(value);
   if (truth < 0) return nullptr;
@@ -464,7 +484,8 @@ static PyObject* set_grad_enabled(PyObject*, PyObject* value) {
 static PyObject* is_grad_enabled(PyObject*, PyObject*) { return PyBool_FromLong(grad_enabled); }
 
 static PyMethodDef tape_functions[] = {
-    {"backward", backward, METH_VARARGS, "backward(roots, douts, inputs, retain_graph, create_graph)"},
+    {"backward", backward, METH_VARARGS, "backward(roots, douts, inputs, retain_graph, create_graph, after=0)"},
+    {"newest_node", newest_node, METH_NOARGS, "The sequence number of what was tracked last."},
     {"set_grad_enabled", set_grad_enabled, METH_O, "Switch tracking on or off in this thread; returns what it was."},
     {"is_grad_enabled", is_grad_enabled, METH_NOARGS, "Whether operations are tracked in this thread."},
     {nullptr, nullptr, 0, nullptr},
