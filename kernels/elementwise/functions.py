@@ -1,4 +1,4 @@
-"""What the rows of dlcore/ops/elementwise.py do to one element, as device functions over tensors.
+"""What the operations of dlcore/ops/elementwise.py do to one element: a device function of the operation's name.
 
 The 16-bit floats come widened to float32, bools as int1. Integers wrap; their division by 0 gives 0. The formulas are
 those of csrc/elementwise, so results have the CPU's bits. Where the CPU calls its C library (pow in float64, sin, cos

@@ -1,6 +1,8 @@
-"""The planners of dlcore/ops/elementwise.py: each operation's function under the operation's name."""
+"""The planners of dlcore/ops/elementwise.py: each operation's function, of functions.py, under the operation's name."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 from dlcore.dtypes import DType
 from dlcore.kernels.common import math as m
@@ -9,43 +11,19 @@ from dlcore.kernels.common.pointwise import pointwise
 from dlcore.kernels.elementwise import functions as f
 from dlcore.kernels.launch import Call, Program
 
-add = pointwise(f.add)
-sub = pointwise(f.sub)
-mul = pointwise(f.mul)
-div = pointwise(m.divide)
-floor_divide = pointwise(f.floor_divide)
-remainder = pointwise(f.remainder)
-maximum = pointwise(f.maximum)
-minimum = pointwise(f.minimum)
+# Those that functions.py calls otherwise, or that lie in kernels/common.
+_NAMED = {
+    "abs": f.absolute, "div": m.divide, "sqrt": m.root,
+    "exp": m.exp_, "expm1": m.expm1_, "log": m.log_, "log1p": m.log1p_,
+}  # fmt: skip
 
-neg = pointwise(f.neg)
-abs = pointwise(f.absolute)
-sign = pointwise(f.sign)
-square = pointwise(f.square)
-reciprocal = pointwise(f.reciprocal)
-sqrt = pointwise(m.root)
-rsqrt = pointwise(f.rsqrt)
-exp = pointwise(m.exp_)
-expm1 = pointwise(m.expm1_)
-log = pointwise(m.log_)
-log1p = pointwise(m.log1p_)
-sin = pointwise(f.sin)
-cos = pointwise(f.cos)
 
-eq = pointwise(f.eq)
-ne = pointwise(f.ne)
-lt = pointwise(f.lt)
-le = pointwise(f.le)
-gt = pointwise(f.gt)
-ge = pointwise(f.ge)
-logical_and = pointwise(f.logical_and)
-logical_or = pointwise(f.logical_or)
-logical_xor = pointwise(f.logical_xor)
-logical_not = pointwise(f.logical_not)
-isnan = pointwise(f.isnan)
-isfinite = pointwise(f.isfinite)
+def __getattr__(name: str) -> Callable[[Call], Program]:
+    """The planner of the function of functions.py that has this name."""
+    return pointwise(_NAMED.get(name) or getattr(f, name))
+
+
 where = pointwise(f.where, moves=True)
-
 _pow, _pow_constant = pointwise(f.pow), pointwise(f.pow_constant)
 _convert, _copy = pointwise(identity), pointwise(identity, moves=True)
 
