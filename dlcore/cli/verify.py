@@ -69,7 +69,7 @@ def run(
         from dlcore.cli.compiled import compile_kernels
 
         if op or dtype or load or fuzz:
-            raise ValueError("verify: --compile goes with --family and --arch, not with --op, --dtype, --load or --fuzz")
+            raise ValueError("verify: --compile takes --family and --arch, no --op, --dtype, --load or --fuzz")
         return compile_kernels(console, arch, family, all, out, jobs, report)
     made = [made for file in load for made in _selection.load(file)]
     ops = _selection.selected(op, family) if op or family or not load else made

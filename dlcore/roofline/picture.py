@@ -23,10 +23,7 @@ __all__ = ["draw", "labels", "marks", "svg", "write"]
 
 _COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442", "#999999")
 _MARKS = "os^DvPXphd<>"
-_KNOWN = (
-    "activation", "elementwise", "matmul", "loss", "movement", "optim", "random", "reduce", "softmax", "norm", "conv",
-    "pool", "attention", "embedding", "other",
-)  # fmt: skip
+_KNOWN = ("activation", "elementwise", "matmul", "loss", "movement", "optim", "random", "reduce", "softmax")  # append
 _STYLES: tuple[Any, ...] = ("-", (0, (5, 2)), (0, (1, 1.5)), (0, (5, 2, 1, 2)), (0, (3, 1, 1, 1, 1, 1)))
 WIDTH, LEFT, ROOM, HIGH = 12.0, 0.75, 2.75, 6.6  # inches: the whole, margins left and right of the axes, their height
 ROW = 0.165  # inches of a line of the second panel
