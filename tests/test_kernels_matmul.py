@@ -142,8 +142,8 @@ def test_finishing_in_parts_changes_nothing(tile, monkeypatch):
 @pytest.mark.parametrize("dtype", [np.dtype(np.float32), BF16], ids=str)
 @pytest.mark.parametrize("activation", ["tanh", "gelu"])
 def test_linear_has_the_bits_of_its_parts(dtype, activation):
-    from dlcore.kernels.activation import rows as activations
-    from dlcore.kernels.elementwise import rows as elementwise
+    from dlcore.kernels.activation import planners as activations
+    from dlcore.kernels.elementwise import planners as elementwise
 
     x, weight, bias = draw(33, 65, dtype=dtype), draw(40, 65, dtype=dtype), draw(40, dtype=dtype)
 

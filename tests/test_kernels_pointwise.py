@@ -6,10 +6,10 @@ import pytest
 import dlcore as dl
 from dlcore.dtypes import bfloat16, bool_, float16, float32, float64, int8, uint8
 from dlcore.kernels import interpret
-from dlcore.kernels.activation import rows as activation
+from dlcore.kernels.activation import planners as activation
 from dlcore.kernels.common import pointwise
 from dlcore.kernels.compile import can_compile, compile_program
-from dlcore.kernels.elementwise import rows as elementwise
+from dlcore.kernels.elementwise import planners as elementwise
 from dlcore.kernels.launch import ARCHES, Call, View, contiguous_strides
 from dlcore.kernels.specialise import specialise
 from dlcore.ops import activation as activation_ops
