@@ -15,7 +15,7 @@ import numpy as np
 from dlcore import _C, _autograd, testing
 from dlcore._device import CPU, Device
 from dlcore._device import device as as_device
-from dlcore._tensor import Tensor
+from dlcore._tensor import Tensor, tensor
 from dlcore.dtypes import DType, as_dtype, float16, float32
 from dlcore.errors import CaptureError, DTypeError
 from dlcore.op import Op, Sample
@@ -186,7 +186,7 @@ def _composite_values(op: Op, sample: Sample, arrays: Sequence[Any], place: Any)
     operands, lengths = testing.tensors(arrays, device=place), testing.lengths(op, sample)
     specs = testing.specs(op, operands)
     attrs = op.bind(testing.attributes(op, sample), specs, lengths)
-    given = [x.astype(s.dtype) if isinstance(x, Tensor) and s is not None else x
+    given = [None if s is None else x.astype(s.dtype) if isinstance(x, Tensor) else tensor(x, s.dtype, device=place)
              for x, s in zip(operands, specs, strict=True)]  # fmt: skip
     with _autograd.no_grad():
         made = op.by_position(*op.nested(given, lengths), *attrs)
