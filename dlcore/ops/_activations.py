@@ -42,6 +42,15 @@ class Fusable(NamedTuple):
     bound: float = 0.0
     """Results are no larger than this and the argument together."""
 
+    def restricted(self, dout: Any, kept: Any) -> list[Any]:
+        """Random operands of the gradient, mapped to where its bound holds."""
+        operands, domain = [dout, kept], self.kept_domain
+        if domain.low is not None:
+            operands[1] = np.clip(kept, domain.low, domain.high)
+        if self.gradient.op.restrict:
+            self.gradient.op.restrict(operands)
+        return operands
+
     @property
     def kept_domain(self) -> Domain:
         """The values that what is kept may have."""

@@ -319,11 +319,12 @@ def _(operands: list[Any], largest: float) -> None:
     their product must be a number too. Weights of classes are summed and divided by, and none is negative; they
     multiply what may be a subnormal number."""
     probabilities = isinstance(operands[1], np.ndarray) and operands[1].dtype == np.float64
-    logits = limited(operands[0], 4000.0 if probabilities else 1e25)
+    weighted = isinstance(operands[2], np.ndarray)
+    logits = limited(operands[0], 16000.0 if probabilities else 1e24 if weighted else 1e30)
     operands[0] = without_subnormal_probabilities(logits, 1, largest)
     if probabilities:
         operands[1] = limited(np.where(np.abs(operands[1]) < 1e-30, 0.0, operands[1]), 4.0)
-    if isinstance(operands[2], np.ndarray):
+    if weighted:
         operands[2] = np.minimum(np.abs(operands[2]), 1e6)
 
 

@@ -469,10 +469,9 @@ def _() -> Iterator[Workload]:
 
 @linear_backward.restrict
 def _(operands: list[Any], activation: str | None, largest: float, dtype_max: float) -> None:
-    """`saved` is what the activation keeps. A slope that is a subnormal number may be 0, and times infinity NaN. Slopes
-    reach 1.13, and neither a product nor a sum may overflow: it may be multiplied by 0."""
+    """`saved` is what the activation keeps, and is where its gradient's own bound holds. What is finite stays so,
+    multiplied by a slope and summed: an infinity may be added, or a 0 multiply it."""
     operands[:2] = [without_tiny(x, largest) for x in operands[:2]]
-    operands[0] = limited(np.where(np.isinf(operands[0]), 1.0, operands[0]), dtype_max / (2 * max(1, operands[0].size)))
-    domain = ACTIVATIONS[activation].kept_domain if activation else None
-    if domain is not None and domain.low is not None and isinstance(operands[3], np.ndarray):
-        operands[3] = np.clip(operands[3], domain.low, domain.high)
+    operands[0] = limited(operands[0], dtype_max / (2 * max(1, operands[0].size)))
+    if activation and isinstance(operands[3], np.ndarray):
+        operands[0], operands[3] = ACTIVATIONS[activation].restricted(operands[0], operands[3])
