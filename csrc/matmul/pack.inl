@@ -39,19 +39,15 @@ static void pack_transposed(const S* lines, int64_t stride, int count, int64_t d
                             int stored) {
   using T = compute_t<S>;
   constexpr int L = kLanes<T>;
-  alignas(64) S padded[L * L];
   for (int64_t k = 0; k < depth; k += L) {
     const int steps = static_cast<int>(depth - k < L ? depth - k : L);
-    const S* from = lines + k;
-    int64_t row = stride;
-    if (steps < L || count < L) {
-      __builtin_memset(padded, 0, sizeof padded);
-      for (int l = 0; l < count; ++l) __builtin_memcpy(padded + l * L, from + l * row, steps * sizeof(S));
-      from = padded, row = L;
-    }
     vec<T> square[L];
 #pragma GCC unroll 16
-    for (int l = 0; l < L; ++l) square[l] = widen(from + l * row);
+    for (int l = 0; l < L; ++l) {
+      const S* from = lines + l * stride + k;
+      square[l] = vec<T>{};
+      if (l < count) square[l] = steps == L ? widen(from) : widen_first(from, steps);
+    }
     swap_blocks<L / 2, T>(square);
 #pragma GCC unroll 16
     for (int l = 0; l < L; ++l) {
