@@ -39,6 +39,8 @@ static inline void move_elements(const T* in, const RowLayout& from, T* out, con
       const T value = *in;
 #pragma omp simd
       for (int64_t i = 0; i < m; ++i) out[i] = value;
+    } else if (to.stride == 1) {
+      for (int64_t i = 0; i < m; ++i) out[i] = in[i * from.stride];
     } else {
       for (int64_t i = 0; i < m; ++i) out[i * to.stride] = in[i * from.stride];
     }

@@ -73,11 +73,11 @@ static void fetch(const void* from, int64_t row_stride, int64_t stride, int64_t 
     const T* p = static_cast<const T*>(from) + r * row_stride;
     wide_t<T>* q = static_cast<wide_t<T>*>(to) + r * n;
     if (stride == 1) {
-      if constexpr (std::is_integral_v<T>) {
-#pragma omp simd
-        for (int64_t i = 0; i < n; ++i) q[i] = p[i];
-      } else {
+      if constexpr (std::is_same_v<T, half_t>) {  // whose conversion the compiler does not make vectors of
         load_block(q, p, n);
+      } else {
+#pragma omp simd
+        for (int64_t i = 0; i < n; ++i) q[i] = load(p + i);
       }
     } else {
       for (int64_t i = 0; i < n; ++i) q[i] = load(p + i * stride);
