@@ -313,3 +313,21 @@ def test_progress_is_told():
 def test_unknown_names_are_one_line(capsys):
     assert main(["verify", "--op", "no_such"]) == 1
     assert capsys.readouterr().err.startswith("dlcore: no operation no_such")
+
+
+def test_random_operands_lie_where_the_bounds_hold():
+    wide = np.array([-1e30, -3.0, 0.25, 7.0, np.nan])
+
+    def mapped(name, attrs=(), **changed):
+        op = REGISTRY[name]
+        operands = [changed.get(n, np.ones(5)) for n in op.input_names]
+        return dict(zip(op.input_names, draws.restricted(op, operands, attrs), strict=True))
+
+    out = mapped("sigmoid_backward", out=wide)["out"]  # a strict domain
+    assert np.nanmin(out) >= 0 and np.nanmax(out) <= 1 and np.isnan(out[-1]) and out[2] == 0.25
+    out = mapped("log_softmax_backward", (-1,), out=wide)["out"]  # what the definition maps itself
+    assert np.nanmin(out) == -80 and np.nanmax(out) == 0 and np.isnan(out[-1])
+    saved = mapped("linear_backward", ("tanh", (True, True, True)), saved=wide)["saved"]  # that of another operation
+    assert np.nanmin(saved) == -1 and np.nanmax(saved) == 1
+    x = mapped("exp", x=wide)["x"]
+    assert np.array_equal(x, wide, equal_nan=True)
