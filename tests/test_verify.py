@@ -329,5 +329,7 @@ def test_random_operands_lie_where_the_bounds_hold():
     assert np.nanmin(out) == -80 and np.nanmax(out) == 0 and np.isnan(out[-1])
     saved = mapped("linear_backward", ("tanh", (True, True, True)), saved=wide)["saved"]  # that of another operation
     assert np.nanmin(saved) == -1 and np.nanmax(saved) == 1
+    saved = mapped("linear_backward", ("gelu", (True, True, True)), saved=np.full(5, -20.0))["saved"]
+    assert np.all(saved == -20 / 4.5)
     x = mapped("exp", x=wide)["x"]
     assert np.array_equal(x, wide, equal_nan=True)
