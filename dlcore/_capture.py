@@ -185,7 +185,7 @@ class Captured:
         if compare is not None:
             _compare(compare.recording, recording)
             return answer
-        flags = [(t, t.requires_grad) for t in recording.operands]
+        flags = [(t, t.requires_grad, t.data_ptr) for t in recording.operands]
         recording.serial = _is_small(recording)
         recording.watch([v[:3] for v in dependencies.variables], functools.partial(_unchanged, dependencies, flags))
         self._keep(entry)
@@ -445,12 +445,12 @@ def _is_small(recording: _C.Recording) -> bool:
 # ---- what a recording depends on ----------------------------------------------------------------------------------
 
 
-def _unchanged(dependencies: Dependencies, flags: Sequence[tuple[Tensor, bool]] = ()) -> bool:
-    """Whether everything is as it was; ``flags``: which of the leaves that the step uses required a gradient."""
+def _unchanged(dependencies: Dependencies, flags: Sequence[tuple[Tensor, bool, int]] = ()) -> bool:
+    """Whether everything is as it was; ``flags``: whether a leaf that the step uses needed a gradient, and its memory."""
     return (
         dependencies.changed_variable() is None
         and dependencies.changed_object() is None
-        and all(t.requires_grad == flag for t, flag in flags)
+        and all(t.requires_grad == flag and t.data_ptr == place for t, flag, place in flags)
     )
 
 

@@ -126,7 +126,8 @@ class Tensor(_C.TensorBase, TensorMethods):
             source.device.backend.order_before(stream)
         elif stream is not None:
             raise BufferError(f"__dlpack__: a tensor on {source.device} has no stream")
-        return _C.to_dlpack(source, max_version is not None and max_version[0] >= 1, bool(copy))
+        # The view keeps this memory, whatever becomes of the tensor (Module.to).
+        return _C.to_dlpack(source.detach(), max_version is not None and max_version[0] >= 1, bool(copy))
 
     def __dlpack_device__(self) -> tuple[int, int]:
         return _DLPACK_CPU if self.device is CPU else (_DLPACK_CUDA, self.device.index)

@@ -13,8 +13,9 @@ static const char* format_of(DType t) {
   return formats[static_cast<int>(t)];
 }
 
-struct Exported {  // shape and strides in bytes live as long as the view
+struct Exported {  // shape and strides in bytes, and the memory, live as long as the view
   Py_ssize_t shape[kMaxDims], strides[kMaxDims];
+  Buffer* buffer;  // the tensor may take over other memory meanwhile (rebind)
 };
 
 static int get_buffer(PyObject* self, Py_buffer* view, int flags) {
@@ -39,6 +40,7 @@ static int get_buffer(PyObject* self, Py_buffer* view, int flags) {
     PyErr_NoMemory();
     return -1;
   }
+  exported->buffer = keep(t->buffer);
   const int64_t item = item_size(a.dtype);
   for (int d = 0; d < a.ndim; ++d) {
     exported->shape[d] = a.shape[d];
@@ -57,7 +59,10 @@ static int get_buffer(PyObject* self, Py_buffer* view, int flags) {
   view->obj = Py_NewRef(self);
   return 0;
 }
-static void release_buffer(PyObject*, Py_buffer* view) { PyMem_Free(view->internal); }
+static void release_buffer(PyObject*, Py_buffer* view) {
+  drop(static_cast<Exported*>(view->internal)->buffer);
+  PyMem_Free(view->internal);
+}
 
 PyBufferProcs tensor_buffer = {get_buffer, release_buffer};
 
