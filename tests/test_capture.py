@@ -861,12 +861,12 @@ def test_memory_does_not_grow():
     assert _C.memory_stats()["in_use"] <= before
 
 
-def test_check_finds_what_was_frozen():
+def test_check_finds_what_was_frozen(monkeypatch):
     gelu = nn.GELU()
     step = dl.capture(lambda x: gelu(x), check=3)
     for _ in range(7):
         step(dl.ones(1))
-    vars(gelu)["approximate"] = "tanh"  # behind the back of the module, which would have told
+    monkeypatch.setattr("dlcore.nn.layers.gelu", lambda x, approximate: x * 2)  # the engine's own code is trusted
     with pytest.raises(CaptureError, match="check: operation 0 of the step has changed"):
         for _ in range(4):
             step(dl.ones(1))
