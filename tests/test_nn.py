@@ -147,7 +147,7 @@ def test_linear_is_x_times_weight_plus_bias_and_starts_in_bounds():
     bound = 1 / math.sqrt(50)
     assert np.abs(weight).max() <= bound and np.abs(bias).max() <= bound
     assert weight.std() == pytest.approx(bound / math.sqrt(3), rel=0.05)
-    with pytest.raises(ValueError, match="out_features is negative"):
+    with pytest.raises(ValueError, match="Linear: out_features is -1; it must be at least 0"):
         nn.Linear(3, -1)
 
 
