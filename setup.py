@@ -1,7 +1,7 @@
 """Builds the C++ extension `dlcore._C` and maps `kernels/<family>/` to `dlcore.kernels.<family>`.
 
-Environment: DLCORE_JOBS (compile jobs, default: all processors), DLCORE_SANITIZE=address (AddressSanitizer and UBSan), or
-thread (ThreadSanitizer).
+Environment: DLCORE_JOBS (compile jobs, default: all processors), DLCORE_SANITIZE=address (AddressSanitizer and UBSan)
+or =thread (ThreadSanitizer).
 """
 
 import os

@@ -118,7 +118,7 @@ def violations(
     memory: int | None = None,
     environment: Mapping[str, str] | None = None,
 ) -> Iterator[str]:
-    """The lines that ``function(first, count, seed)`` returns in children, each for a chunk of ``count`` units from ``first``.
+    """The lines that ``function(first, count, seed)`` returns in children, for chunks of units that begin at ``first``.
 
     It calls `mark(f"{unit} ...")`, the number of the unit first, before each unit. Where a child dies or hangs, that is
     a violation, and the next child begins behind the unit that it was in.
