@@ -12,6 +12,7 @@ from dlcore._arguments import boolean, instance, operand, shown
 from dlcore._autograd import no_grad
 from dlcore._device import Device, default_device
 from dlcore._device import device as as_device
+from dlcore._json import short
 from dlcore._recordable import Recordable, state_of
 from dlcore._tensor import Parameter, Tensor
 from dlcore.dtypes import DType, as_dtype
@@ -216,28 +217,42 @@ class Module(Recordable):
     # -- state -------------------------------------------------------------------------------------------------------
 
     def state_dict(self) -> dict[str, Tensor]:
-        """Name -> tensor of all parameters and persistent buffers: detached, and sharing their memory."""
-        return {name: value.detach() for name, value, persistent in self._own("", True) if persistent}
+        """Name -> tensor of all parameters and persistent buffers: detached, and sharing their memory.
+
+        Raises ValueError where two tensors have one name, as under the keys 1 and "1" of a dict.
+        """
+        return {name: value.detach() for name, value in self._state().items()}
+
+    def _state(self) -> dict[str, Tensor]:
+        """Name -> parameter or persistent buffer."""
+        found: dict[str, Tensor] = {}
+        for name, value, persistent in self._own("", True):
+            if persistent and found.setdefault(name, value) is not value:
+                raise ValueError(f"{type(self).__name__}: two tensors of the state are called {short(name)}")
+        return found
 
     def load_state_dict(self, state: Mapping[str, Any], strict: bool = True) -> tuple[list[str], list[str]]:
         """Copy ``state`` (tensors or arrays) into this model; returns the (missing, unexpected) names.
 
-        Everything is checked before anything changes: ValueError names what is missing, unexpected, or of another shape
-        or dtype. With ``strict=False`` names may be missing or unexpected.
+        Everything is checked before anything changes: ValueError names what is missing, unexpected, of another shape or
+        dtype, or cannot be written to (read-only memory). With ``strict=False`` names may be missing or unexpected.
         """
         instance(state, Mapping, "load_state_dict: state", "a mapping of names to tensors")
-        own = {name: value for name, value, persistent in self._own("", True) if persistent}
+        own = self._state()
         missing = [name for name in own if name not in state]
         unexpected = [name for name in state if name not in own]
         problems = []
         if strict:
-            problems += [f"missing: {name}" for name in missing] + [f"unexpected: {name}" for name in unexpected]
+            problems += [f"missing: {short(name)}" for name in missing]
+            problems += [f"unexpected: {short(name)}" for name in unexpected]
         values = {name: _as_tensor(name, state[name]) for name in own if name in state}
         for name, value in values.items():
             if value.shape != own[name].shape:
-                problems.append(f"{name}: shape {value.shape}, the model has {own[name].shape}")
+                problems.append(f"{short(name)}: shape {value.shape}, the model has {own[name].shape}")
             elif value.dtype is not own[name].dtype:
-                problems.append(f"{name}: dtype {value.dtype.name}, the model has {own[name].dtype.name}")
+                problems.append(f"{short(name)}: dtype {value.dtype.name}, the model has {own[name].dtype.name}")
+            elif not _writable(own[name]):
+                problems.append(f"{short(name)}: the model's tensor cannot be written to")
         if problems:
             more = [f"... and {len(problems) - 8} more"] if len(problems) > 8 else []
             raise ValueError(
@@ -301,6 +316,14 @@ def _as_tensor(name: str, value: Any) -> Tensor:
         value = np.asarray(value)
     found: Tensor = operand(value, "load_state_dict", name)
     return found
+
+
+def _writable(t: Tensor) -> bool:
+    """Whether the elements of ``t`` have memory of their own, which may be changed."""
+    if t.device.type != "cpu":
+        return True
+    array = t.detach().numpy()
+    return array.flags.writeable and all(stride or n < 2 for n, stride in zip(array.shape, array.strides, strict=True))
 
 
 def _moved(old: Tensor, dtype: DType | None, device: Device | None, moved: dict[int, Tensor]) -> Tensor:
