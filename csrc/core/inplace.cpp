@@ -11,8 +11,7 @@ static Tensor* alias_with_history(Tensor* t) {
   Tensor* alias = new_view(t, t->array);
   if (!alias) return nullptr;
   alias->requires_grad = t->requires_grad;
-  alias->node = t->node;
-  Py_XINCREF(reinterpret_cast<PyObject*>(t->node));
+  hold_node(alias, t->node);
   alias->output = t->output;
   alias->version_seen = t->version_seen;
   return alias;
@@ -90,8 +89,7 @@ PyObject* call_inplace(Function* f, Tensor* target, PyObject* const* args, Py_ss
   if (value.get() != target) {
     if (!write_into(f, target, value.get())) return nullptr;
     if (tracked) {
-      Py_XINCREF(reinterpret_cast<PyObject*>(value->node));
-      Py_XSETREF(target->node, value->node);
+      hold_node(target, value->node);
       target->output = value->output;
       target->requires_grad = true;
       target->version_seen = target->buffer->version;

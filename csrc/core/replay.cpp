@@ -216,7 +216,7 @@ static bool leave(Recording* self, const Call& call, int end) {
       grad = from_input(left, call.sources[static_cast<size_t>(left.input)]);
       if (!grad) return false;
     }
-    Py_XSETREF(leaf_of(self, k, call)->grad, grad.release());
+    hold_grad(leaf_of(self, k, call), grad.release());
   }
   return true;
 }

@@ -238,7 +238,7 @@ static bool track(Function* f, Plan* plan, Operands& operands, Operands& outputs
   for (int k = 0; k < plan->n_outputs; ++k) {
     Tensor* out = outputs.data[k];
     if (!out || !is_float(out->array.dtype)) continue;
-    out->node = reinterpret_cast<Node*>(Py_NewRef(reinterpret_cast<PyObject*>(node)));
+    hold_node(out, node);
     out->output = static_cast<uint32_t>(k);
     out->requires_grad = true;
     out->version_seen = out->buffer->version;
