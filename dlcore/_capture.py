@@ -6,7 +6,7 @@
 
 A recording is a list of the kernel launches that the step made: csrc/core/recorder.cpp notes them, and
 csrc/core/replay.cpp runs them again. Here it is decided for which calls a recording stands, by looking at everything
-that the function can reach (dlcore/_dependencies.py).
+that it reads while it is recorded (dlcore/_observe).
 """
 
 from __future__ import annotations
@@ -15,19 +15,21 @@ import functools
 import gc
 import types
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from dlcore import _C
 from dlcore._commands import work
-from dlcore._dependencies import Dependencies
 from dlcore._explain import Explanation, MemoryPlan
 from dlcore._fusion import fuse
 from dlcore._reasons import Failure, FailureKind, Reason, ReasonKind
 from dlcore._recordable import CAPTURED_METHODS
 from dlcore._tensor import Tensor, tensor
 from dlcore.errors import CaptureError
+
+if TYPE_CHECKING:
+    from dlcore._observe import Observation
 
 __all__ = ["Captured", "capture"]
 
@@ -80,7 +82,7 @@ class _Entry(NamedTuple):
     structure: Structure
     specs: tuple[Any, ...]
     rebuild: Callable[[tuple[Tensor, ...]], Any]
-    dependencies: Dependencies
+    observed: Observation
     grad_mode: bool
 
 
@@ -148,19 +150,23 @@ class Captured:
             if entry.grad_mode == mode
             and entry.specs == specs
             and entry.structure == structure
-            and _unchanged(entry.dependencies)
+            and entry.recording.broken_guard() is None
+            and _unchanged(entry.observed)
         ]
 
     def _record(self, structure: Structure, tensors: list[Tensor], compare: _Entry | None = None) -> Any:
-        dependencies = Dependencies(self.function, *self.depends, *_objects(structure))
+        from dlcore._observe import Observer
+
         aliases = _C.begin_recording(tuple(tensors), False)
         try:
             args, kwargs = _rebuild(structure, iter(aliases))
-            result = self.function(*args, **kwargs)
+            observer = Observer(self.function, self.depends, (args, kwargs))
+            result = observer.run(self.function, args, kwargs)
             del args, kwargs
             results: list[Tensor] = []
             template = _flatten(_detached(result), results, outputs=True)
             del result
+            observed = observer.finish()
             if _C.something_kept(tuple(results)):
                 gc.collect()  # a tensor that only garbage refers to is not kept
         except BaseException:
@@ -173,7 +179,8 @@ class Captured:
             if alias.requires_grad != given.requires_grad:
                 given.requires_grad = alias.requires_grad
         answer = _rebuild(template, iter(results))
-        failure = _failure(found) or _rebound(dependencies)
+        recording.watch([guard[:4] for guard in observed.guards], functools.partial(_unchanged, observed))
+        failure = _failure(found) or observer.failure or _rebound(recording, observed)
         if failure is not None:
             self._fail(failure)
             return answer
@@ -181,13 +188,13 @@ class Captured:
         fuse(recording)
         recording.lay_out(True)
         mode = _C.is_grad_enabled()
-        entry = _Entry(recording, structure, _specs(tensors), _rebuilder(template), dependencies, mode)
+        entry = _Entry(recording, structure, _specs(tensors), _rebuilder(template), observed, mode)
         if compare is not None:
             _compare(compare.recording, recording)
             return answer
         flags = [(t, t.requires_grad, t.data_ptr) for t in recording.operands]
         recording.serial = _is_small(recording)
-        recording.watch([v[:3] for v in dependencies.variables], functools.partial(_unchanged, dependencies, flags))
+        recording.watch([guard[:4] for guard in observed.guards], functools.partial(_unchanged, observed, flags))
         self._keep(entry)
         return answer
 
@@ -229,9 +236,9 @@ class Captured:
                 return Reason(ReasonKind.ARGUMENT, f"argument {k} is {_spec_text(now)}, not {_spec_text(then)}")
         if entry.grad_mode != last.grad_mode:
             return Reason(ReasonKind.GRAD_MODE, f"gradients are {'' if entry.grad_mode else 'not '}tracked")
-        if name := last.dependencies.changed_variable():
-            return Reason(ReasonKind.VARIABLE, f"variable {name} changed")
-        if name := last.dependencies.changed_object():
+        if (k := last.recording.broken_guard()) is not None:
+            return Reason(ReasonKind.VARIABLE, f"variable {last.observed.guards[k].name} changed")
+        if name := last.observed.changed_object():
             return Reason(ReasonKind.STATE, f"{name} changed")
         return Reason(ReasonKind.GRADIENT, "requires_grad or a gradient that the step starts from changed")
 
@@ -286,17 +293,21 @@ class Captured:
         """
         tensors: list[Tensor] = []
         structure = _flatten((args, kwargs), tensors)
-        dependencies = Dependencies(self.function, *self.depends, *_objects(structure))
-        undo = [o.before_dry_run() for o in dependencies.objects]
+        from dlcore._observe import Observer
+
+        undo: list[Callable[[], None]] = []
         aliases = _C.begin_recording(tuple(tensors), True)
         try:
             args, kwargs = _rebuild(structure, iter(aliases))
+            before = lambda value: undo.append(value.before_dry_run())  # noqa: E731
+            observer = Observer(self.function, self.depends, (args, kwargs), on_object=before)
             results: list[Tensor] = []
-            _flatten(_detached(self.function(*args, **kwargs)), results, outputs=True)
+            _flatten(_detached(observer.run(self.function, args, kwargs)), results, outputs=True)
+            observer.finish()
             recording, found = _C.end_recording(aliases, tuple(results))
         finally:
             _C.abort_recording()
-            for restore in undo:
+            for restore in reversed(undo):  # the first to have looked saw what was there before
                 restore()
         failure = _failure(found)
         if failure is not None and failure.kind is not FailureKind.KEEPS_TENSOR:
@@ -377,15 +388,6 @@ def _made(kind: Any, parts: Iterable[Any]) -> Any:
     return kind._make(parts) if hasattr(kind, "_make") else kind(parts)
 
 
-def _objects(structure: Structure) -> Iterator[Any]:
-    """The objects among the arguments, whose attributes the step may read."""
-    if structure[0] == "object":
-        yield structure[2].value
-    elif isinstance(structure[0], type):
-        for part in structure[1]:
-            yield from _objects(part[1] if structure[0] is dict else part)
-
-
 def _rebuild(structure: Structure, tensors: Iterator[Tensor]) -> Any:
     kind = structure[0]
     if kind == "tensor":
@@ -445,6 +447,7 @@ def _is_small(recording: _C.Recording) -> bool:
 # ---- what a recording depends on ----------------------------------------------------------------------------------
 
 
+<<<<<<< HEAD
 def _unchanged(dependencies: Dependencies, flags: Sequence[tuple[Tensor, bool, int]] = ()) -> bool:
     """Whether everything is as it was; ``flags``: whether a leaf that the step uses needed a gradient, and its memory."""
     return (
@@ -452,6 +455,11 @@ def _unchanged(dependencies: Dependencies, flags: Sequence[tuple[Tensor, bool, i
         and dependencies.changed_object() is None
         and all(t.requires_grad == flag and t.data_ptr == place for t, flag, place in flags)
     )
+=======
+def _unchanged(observed: Observation, flags: Sequence[tuple[Tensor, bool]] = ()) -> bool:
+    """Whether the objects are as they were; ``flags``: which of the leaves that the step uses required a gradient."""
+    return observed.changed_object() is None and all(t.requires_grad == flag for t, flag in flags)
+>>>>>>> main
 
 
 def _failure(found: tuple[int, str, str] | None) -> Failure | None:
@@ -459,11 +467,11 @@ def _failure(found: tuple[int, str, str] | None) -> Failure | None:
     return None if found is None else Failure(FailureKind(found[0]), *found[1:])
 
 
-def _rebound(dependencies: Dependencies) -> Failure | None:
+def _rebound(recording: _C.Recording, observed: Observation) -> Failure | None:
     """Why a recording would not stand for the next call: the step has changed what it depends on."""
-    if name := dependencies.changed_variable():
-        what = f"the Python variable {name}"
-    elif name := dependencies.changed_object():
+    if (k := recording.broken_guard()) is not None:
+        what = f"the Python variable {observed.guards[k].name}"
+    elif name := observed.changed_object():
         what = f"the modules, parameters or state of {name}"
     else:
         return None

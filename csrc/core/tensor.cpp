@@ -314,7 +314,7 @@ static PyObject* bind(PyObject*, PyObject* args, PyObject* kwargs) {
       {"ShapeError", &errors.shape}, {"DTypeError", &errors.dtype}, {"CaptureError", &errors.capture},
       {"AutogradError", &errors.autograd}, {"convert", &bound.convert}, {"getitem", &bound.getitem},
       {"setitem", &bound.setitem}, {"assign", &bound.assign}, {"sum_to", &bound.sum_to}, {"plan", &bound.plan},
-      {"copy_plan", &bound.copy_plan}, {"add", &bound.add}, {"freeze", &bound.freeze}, {"required", &bound.required},
+      {"copy_plan", &bound.copy_plan}, {"add", &bound.add}, {"accept", &bound.accept}, {"required", &bound.required},
       {"subtract", &bound.subtract}, {"multiply", &bound.multiply}, {"divide", &bound.divide}, {"power", &bound.power},
       {"matmul", &bound.matmul}, {"negative", &bound.negative}, {"absolute", &bound.absolute},
       {"floor_divide", &bound.floor_divide}, {"remainder", &bound.remainder}, {"logical_and", &bound.logical_and},

@@ -105,7 +105,7 @@ extern Errors errors;
 // Functions of Python that C++ calls: bound at import by name (operators, getitem, conversion, summing a gradient).
 struct Bound {
   PyObject *convert, *getitem, *setitem, *assign, *sum_to, *plan, *copy_plan;
-  PyObject *freeze;    // attributes with lists and arrays in them as tuples, which can be hashed
+  PyObject *accept;    // attributes as plain objects, which plans can be found by
   PyObject *required;  // the default of an attribute that has none (dlcore.op.REQUIRED)
   PyObject *add, *subtract, *multiply, *divide, *power, *matmul, *negative, *absolute, *floor_divide, *remainder;
   PyObject *logical_and, *logical_or, *logical_xor, *logical_not;
