@@ -447,19 +447,11 @@ def _is_small(recording: _C.Recording) -> bool:
 # ---- what a recording depends on ----------------------------------------------------------------------------------
 
 
-<<<<<<< HEAD
-def _unchanged(dependencies: Dependencies, flags: Sequence[tuple[Tensor, bool, int]] = ()) -> bool:
-    """Whether everything is as it was; ``flags``: whether a leaf that the step uses needed a gradient, and its memory."""
-    return (
-        dependencies.changed_variable() is None
-        and dependencies.changed_object() is None
-        and all(t.requires_grad == flag and t.data_ptr == place for t, flag, place in flags)
+def _unchanged(observed: Observation, flags: Sequence[tuple[Tensor, bool, int]] = ()) -> bool:
+    """Whether the objects are as they were; ``flags``: of the leaves used, whether they need a gradient, and where."""
+    return observed.changed_object() is None and all(
+        t.requires_grad == flag and t.data_ptr == place for t, flag, place in flags
     )
-=======
-def _unchanged(observed: Observation, flags: Sequence[tuple[Tensor, bool]] = ()) -> bool:
-    """Whether the objects are as they were; ``flags``: which of the leaves that the step uses required a gradient."""
-    return observed.changed_object() is None and all(t.requires_grad == flag for t, flag in flags)
->>>>>>> main
 
 
 def _failure(found: tuple[int, str, str] | None) -> Failure | None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from dlcore import _C, _autograd, _indexing
+from dlcore import _C, _autograd, _indexing, _numpy
 from dlcore._arguments import MAX_AXES, boolean, instance, integer, lengths, number, renamed, shown
 from dlcore._device import CPU, Device, default_device
 from dlcore._device import device as as_device
@@ -62,7 +62,14 @@ class Tensor(_C.TensorBase, TensorMethods):
             return bits.view(bfloat16.numpy)
         return np.asarray(memoryview(self))
 
+    def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **kwargs: Any) -> Any:
+        return _numpy.array_ufunc(ufunc, method, inputs, kwargs)
+
+    def __array_function__(self, called: Any, types: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        return _numpy.array_function(called, args, kwargs)
+
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray[Any, Any]:
+        _numpy.untracked("np.asarray", iter((self,)))
         if self.device is not CPU and copy is False:
             raise ValueError(f"np.asarray: a tensor on {self.device} must be copied")
         array = self.numpy()
