@@ -21,6 +21,7 @@ from dlcore._recordable import Recordable
 from dlcore._tensor import Tensor, arange, tensor, zeros
 from dlcore.dtypes import float64
 from dlcore.errors import ShapeError
+from dlcore.nn.losses import holds
 from dlcore.ops.elementwise import isnan, where
 
 __all__ = [
@@ -83,9 +84,8 @@ class _OfLabels(_Mean):
 
     def counted(self, targets: Tensor) -> Tensor | None:
         """Which labels count, or None where all do."""
-        dtype = targets.dtype.numpy
-        held = dtype.kind == "f" or (dtype.kind in "iu" and _holds(dtype, self.ignore_index))
-        return targets != self.ignore_index if self.ignore_index is not None and held else None
+        ignored = self.ignore_index
+        return targets != ignored if ignored is not None and holds(targets, ignored) else None
 
     def share(self, right: Tensor, outputs: Tensor, targets: Tensor) -> Sequence[Tensor | float]:
         """The sums of a batch of whose labels those in ``right`` are met."""
@@ -407,11 +407,6 @@ def _classes(n: int, device: Any) -> Tensor:
 def _rows(outputs: Tensor) -> int:
     """The number of samples in a batch of outputs."""
     return int(outputs.shape[0]) if outputs.ndim else 1
-
-
-def _holds(dtype: np.dtype[Any], value: int | None) -> bool:
-    """Whether ``value`` is a number of this dtype of integers."""
-    return value is not None and np.iinfo(dtype).min <= value <= np.iinfo(dtype).max
 
 
 def _check_labels(name: str, outputs: Tensor, targets: Tensor) -> None:

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import time
+import warnings
 from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
 
+from dlcore._arguments import number
 from dlcore._autograd import no_grad
 from dlcore._tensor import Tensor
-from dlcore.data import Batches, DataLoader, Dataset, Subset, TensorDataset
-from dlcore.data.dataset import flatten
-from dlcore.metrics import Meter
+from dlcore.data import Batches, DataLoader, TensorDataset
+from dlcore.data.dataset import as_dataset, flatten
 from dlcore.nn.module import Module, device_of
+from dlcore.ops.elementwise import isfinite
 from dlcore.ops.movement import concat
 from dlcore.optim import Optimizer
+from dlcore.random import drawn_seed
 from dlcore.train.callbacks import Checkpoint, Each
 from dlcore.train.history import History
 from dlcore.train.interrupt import Interrupt
@@ -43,16 +47,21 @@ def fit(
     callbacks: Iterable[Callback | Callable[[Run], Any]] = (),
     clip_norm: float | None = None,
     shuffle: bool = True,
-    seed: int = 0,
+    seed: int | None = None,
     progress: bool | None = None,
 ) -> History:
     """Train ``model`` and return the :class:`History`.
 
     train, validation: data sets, or tuples of arrays (inputs, targets). loss: a function or module of (outputs,
-    targets) that gives the mean over a batch. transform: applied to each batch of inputs, and kept as
+    targets) that gives the mean over a batch; what it is the mean of besides samples, it tells by a method
+    ``counted(outputs, targets)`` (dlcore's losses leave out ignored labels and count class weights). transform: applied to each batch of inputs, and kept as
     ``model.preprocessing``. metrics: names, Metrics or functions, measured in training and validation. clip_norm: the
     largest norm that all gradients together may have. shuffle: the samples come in a new order each epoch, from
-    ``seed``; the same seed gives the same run. progress: whether to show a bar (default: on a terminal).
+    ``seed``; None draws one from dlcore's generator, so that a further ``fit`` goes on with other orders, and all is the
+    same after the same ``manual_seed``. An explicit seed gives the same orders again. progress: whether to show a bar
+    (default: on a terminal).
+
+    A loss that is not finite is said once, with its epoch (RuntimeWarning, ``history.diverged``).
 
     Ctrl-C takes effect when the current step or file is finished: callbacks end properly (``Checkpoint`` saves,
     ``EarlyStopping`` restores), then KeyboardInterrupt is raised, with the History as its attribute ``history``. A
@@ -65,7 +74,9 @@ def fit(
     >>> [round(p.item(), 2) for p in model.parameters()]
     [3.0, 1.0]
     """
-    data = _supervised(train, "fit")
+    data, metrics = _supervised(train, "fit"), list(metrics) if not isinstance(metrics, str) else metrics
+    if clip_norm is not None and not number(clip_norm, "fit: clip_norm") > 0:
+        raise ValueError(f"fit: clip_norm must be above 0, not {clip_norm}")
     if epochs < 0:
         raise ValueError(f"fit: epochs is negative: {epochs}")
     trained = {id(p) for p in model.parameters()}
@@ -73,15 +84,15 @@ def fit(
         raise ValueError("fit: the optimizer holds none of the model's parameters")
     if batch_size < 1:
         raise ValueError(f"fit: batch_size must be at least 1, not {batch_size}")
-    meter, device = Meter(metrics), device_of(model)
-    batches = Batches(data, transform, shuffle, seed, device)
-    training = Training(model, batches, batch_size, loss, optimizer, clip_norm, meter)
-    run = Run(model, optimizer, len(training), epochs, meter)
+    device = device_of(model)
+    batches = Batches(data, transform, shuffle, (drawn_seed() if shuffle else 0) if seed is None else seed, device)
+    training = Training(model, batches, batch_size, loss, optimizer, clip_norm, metrics)
+    run = Run(model, optimizer, len(training), epochs, training.meter)
     scoring = None
     if validation is not None:
         held_out = Batches(_supervised(validation, "fit"), transform, device=device)
         size = max(batch_size, _EVALUATION_BATCH)  # there is memory for more samples where no gradients are kept
-        scoring = Evaluation(model, held_out, size, loss, metrics=meter.metrics)
+        scoring = Evaluation(model, held_out, size, loss, metrics)
         run.names += tuple(f"val_{name}" for name in run.names)
     run.callbacks = [c if isinstance(c, Callback) else Each(c) for c in callbacks]
     if sys.stdout.isatty() if progress is None else progress:
@@ -111,6 +122,7 @@ def _run_epochs(run: Run, training: Training, scoring: Evaluation | None, interr
                 scores = scoring.scores(lambda done: interrupt.check())
                 run.logs |= {f"val_{name}": value for name, value in scores.items()}
             run.logs["seconds"] = time.perf_counter() - start
+            _note_divergence(run, training.batches)
             run.history.epochs.append(run.logs)
             run.call("on_epoch_end")
             interrupt.check()
@@ -124,6 +136,20 @@ def _run_epochs(run: Run, training: Training, scoring: Evaluation | None, interr
         run.call("on_train_end")
     if interrupted:
         _raise_interrupt(run)
+
+
+def _note_divergence(run: Run, batches: Batches) -> None:
+    """Says once that a loss is not finite, and whether the data are not."""
+    names = [name for name in ("loss", "val_loss") if not math.isfinite(run.logs.get(name, 0.0))]
+    if not names or run.history.diverged is not None:
+        return
+    run.history.diverged = run.epoch
+    base, _ = flatten(batches.dataset)
+    arrays = [] if batches.host else list(zip(("inputs", "targets"), base.on(batches.device), strict=False))
+    bad = [name for name, t in arrays if t.dtype.is_float and not bool(isfinite(t).all())]
+    cause = f"the {' and the '.join(bad)} hold NaN or infinities" if bad else "the training has diverged"
+    text = f"fit: {names[0]} is {run.logs[names[0]]} in epoch {run.epoch}: {cause}"
+    warnings.warn(text, RuntimeWarning, stacklevel=4)
 
 
 def _train_epoch(run: Run, training: Training, interrupt: Interrupt) -> None:
@@ -183,7 +209,7 @@ def predict(
     The model runs in evaluation mode, without gradients, in batches; the outputs are one Tensor (N, ...). transform:
     applied to each batch of inputs; "fitted" (the default) stands for ``model.preprocessing``.
     """
-    data = TensorDataset(inputs) if isinstance(inputs, Tensor | np.ndarray | list) else as_dataset(inputs)
+    data = as_dataset(inputs, "predict")
     loader = DataLoader(data, batch_size, transform=_chosen_transform(model, transform), device=device_of(model))
     with kept_modes(model), no_grad():
         model.eval()
@@ -193,18 +219,11 @@ def predict(
     return outputs[0] if len(outputs) == 1 else concat(outputs, 0)
 
 
-def as_dataset(data: Any) -> Any:
-    """``data`` as a data set: one already, or a tuple of arrays."""
-    if isinstance(data, tuple):
-        return TensorDataset(*data)
-    if isinstance(data, Subset | Dataset) and not isinstance(data, Tensor | np.ndarray):
-        return data
-    raise TypeError(f"a data set or a tuple (inputs, targets) expected, not {type(data).__name__}")
-
-
 def _supervised(data: Any, name: str) -> Any:
     """``data`` as a data set of inputs and targets with at least one sample; raises where it is none."""
-    data = as_dataset(data)
+    if isinstance(data, Tensor | np.ndarray):
+        raise TypeError(f"{name}: a data set or a tuple (inputs, targets) expected, not {type(data).__name__}")
+    data = as_dataset(data, name)
     if not len(data):
         raise ValueError(f"{name}: the data is empty")
     base, _ = flatten(data)
