@@ -256,10 +256,8 @@ class Captured:
         if compare is not None:
             _compare(compare.recording, recording)
             return answer
-        entry = _Entry(
-            recording, call.structure, call.positional, _specs(tensors), results.build, observed, mode
-        )
-        flags = [(t, t.requires_grad) for t in recording.operands]
+        entry = _Entry(recording, call.structure, call.positional, _specs(tensors), results.build, observed, mode)
+        flags = [(t, t.requires_grad, t.data_ptr) for t in recording.operands]
         recording.serial = is_small(recording)
         recording.watch([guard[:4] for guard in observed.guards], functools.partial(_unchanged, observed, flags))
         self._keep(entry)
@@ -457,9 +455,11 @@ def _writes_arrays(recording: _C.Recording, call: Arguments) -> bool:
 # ---- what a recording depends on ----------------------------------------------------------------------------------
 
 
-def _unchanged(observed: Observation, flags: Sequence[tuple[Tensor, bool]] = ()) -> bool:
-    """Whether the objects are as they were; ``flags``: which of the leaves that the step uses required a gradient."""
-    return observed.changed_object() is None and all(t.requires_grad == flag for t, flag in flags)
+def _unchanged(observed: Observation, flags: Sequence[tuple[Tensor, bool, int]] = ()) -> bool:
+    """Whether the objects are as they were; ``flags``: of the leaves used, whether they need a gradient, and where."""
+    return observed.changed_object() is None and all(
+        t.requires_grad == flag and t.data_ptr == place for t, flag, place in flags
+    )
 
 
 def _failure(found: tuple[int, str, str] | None) -> Failure | None:

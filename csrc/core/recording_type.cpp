@@ -150,6 +150,7 @@ static PyObject* note_change(PyObject*, PyObject*) {
   ++changes;
   Py_RETURN_NONE;
 }
+static PyObject* count_changes(PyObject*, PyObject*) { return PyLong_FromUnsignedLongLong(changes); }
 // not_recordable(reason): what is happening cannot be recorded; it goes on as usual.
 static PyObject* not_recordable(PyObject*, PyObject* reason) {
   const char* text = PyUnicode_AsUTF8(reason);
@@ -178,6 +179,7 @@ static PyMethodDef functions[] = {
     {"made_inside", made_inside, METH_O, "made_inside(tensor): whether its memory was made since begin_recording."},
     {"is_recording", is_recording, METH_NOARGS, "Whether this thread records."},
     {"note_change", note_change, METH_NOARGS, "Recordings must look again whether what they depend on is as it was."},
+    {"changes", count_changes, METH_NOARGS, "A number that rises with every change that recordings may depend on."},
     {"not_recordable", not_recordable, METH_O, "not_recordable(reason): what is happening cannot be recorded."},
     {"suspended", suspended, METH_O, "suspended(function): what function() returns, without recording."},
     {nullptr, nullptr, 0, nullptr},

@@ -208,6 +208,11 @@ static bool accumulate_leaf(BackwardPass& pass, Tensor* leaf, PyObject* gradient
     Py_DECREF(gradient);
     return true;
   }
+  if (as_tensor(gradient)->array.dtype != leaf->array.dtype || as_tensor(gradient)->device != leaf->device) {
+    PyErr_SetString(errors.autograd, "backward: a leaf was moved or cast since it was used; compute the result anew");
+    Py_DECREF(gradient);
+    return false;
+  }
   if (recorder) {
     if (!record_grad_arrived(leaf)) {
       Py_DECREF(gradient);

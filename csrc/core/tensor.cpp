@@ -389,6 +389,30 @@ static PyObject* reinterpret(PyObject*, PyObject* args) {
   return as_object(new_view(as_tensor(o), a));
 }
 
+// rebind(t, source): t takes over the memory, dtype and device of `source`, and stays the same object for all who hold
+// it. What was saved of its old memory for a backward pass counts as changed in place.
+static PyObject* rebind(PyObject*, PyObject* args) {
+  PyObject *target, *other;
+  if (!PyArg_ParseTuple(args, "O!O!:rebind", tensor_base, &target, tensor_base, &other)) return nullptr;
+  Tensor *t = as_tensor(target), *source = as_tensor(other);
+  if (t->node || t->weak || source->weak) {
+    PyErr_SetString(errors.autograd, "rebind: a leaf and a tensor with memory of its own are needed");
+    return nullptr;
+  }
+  if (recorder) {
+    PyErr_SetString(errors.capture, "a tensor cannot be moved or cast in place inside a recorded step");
+    return nullptr;
+  }
+  Buffer* before = t->buffer;
+  t->array = source->array;
+  t->device = source->device;
+  t->buffer = keep(source->buffer);
+  if (t->buffer != before && t->buffer->version <= before->version) t->buffer->version = before->version + 1;
+  drop(before);
+  ++changes;
+  Py_RETURN_NONE;
+}
+
 static PyObject* to_tensor(PyObject*, PyObject* args) {
   PyObject *value, *operation, *operand, *like = Py_None;
   if (!PyArg_ParseTuple(args, "OUU|O:as_tensor", &value, &operation, &operand, &like)) return nullptr;
@@ -404,6 +428,8 @@ static PyMethodDef functions[] = {
      "as_tensor(value, operation, operand, like=None): what an operation makes of an operand beside a tensor."},
     {"reinterpret", reinterpret, METH_VARARGS,
      "reinterpret(tensor, dtype): the same bits as another dtype of the same size; no history."},
+    {"rebind", rebind, METH_VARARGS,
+     "rebind(tensor, source): the tensor takes over the memory, dtype and device of source, and stays itself."},
     {"empty", empty, METH_VARARGS,
      "empty(shape, dtype, device=0): a contiguous tensor, not initialised; device is a registered index."},
     {"full", full, METH_VARARGS,
