@@ -23,7 +23,7 @@ from dlcore import _json
 from dlcore._files import write
 from dlcore._json import short
 
-__all__ = ["Binary", "cache_directory", "cached", "packed", "packs", "store", "write_pack"]
+__all__ = ["Binary", "cache_directory", "cached", "packed", "packs", "store", "unpacked", "write_pack"]
 
 MAGIC = b"dlcore kernel 1\n"
 
@@ -129,15 +129,20 @@ def packed(key: str) -> Binary | None:
     """The binary called ``key`` in a pack. Raises ValueError for a pack in DLCORE_KERNELS that is none, or damaged."""
     for folder in packs():
         if head := _index(folder).get(key):
-            try:
-                path = folder / _json.typed(str, head.get("file"), "file")
-                binary = _made(head, path.read_bytes())
-            except ValueError as error:
-                raise ValueError(f"{folder / 'index.json'}: {short(key)}: {error}") from None
-            if binary is None:
-                raise ValueError(f"{path} is not the file that the pack's index.json describes")
-            return binary
+            return unpacked(folder, key, head)
     return None
+
+
+def unpacked(folder: Path, key: str, head: Mapping[str, Any]) -> Binary:
+    """The binary that the index of the pack in ``folder`` describes by ``head``; ValueError where there is another."""
+    try:
+        path = folder / _json.typed(str, head.get("file"), "file")
+        binary = _made(head, path.read_bytes())
+    except ValueError as error:
+        raise ValueError(f"{folder / 'index.json'}: {short(key)}: {error}") from None
+    if binary is None:
+        raise ValueError(f"{path} is not the file that the pack's index.json describes")
+    return binary
 
 
 @lru_cache
