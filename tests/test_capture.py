@@ -763,8 +763,8 @@ def test_a_variable_may_change_now_and_then():
     scale = 0.0
     step = dl.capture(lambda x: x * scale)
     for k in range(60):
-        scale = float(k // 3)
-        assert step(dl.ones(1)).item() == k // 3
+        scale = float(k // 6)
+        assert step(dl.ones(1)).item() == k // 6
 
 
 # ---- errors, nesting, threads, lifetime ---------------------------------------------------------------------------
@@ -800,7 +800,7 @@ def test_a_captured_step_inside_another():
     for k in range(8):
         factor = 2.0 if k < 4 else 3.0
         assert outer(dl.full((2,), float(k))).tolist() == [k * factor] * 2
-        assert w.grad is None, "the gradient ends at a captured step"
+        assert w.grad.tolist() == [k * factor] * 2, "the inner one is a part of the outer one, with its gradient"
 
 
 def test_recursion():

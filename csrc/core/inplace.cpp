@@ -3,6 +3,7 @@
 
 #include "core/device.h"
 #include "core/function.h"
+#include "core/record.h"
 #include "core/tape.h"
 
 namespace dlcore {
@@ -89,6 +90,7 @@ PyObject* call_inplace(Function* f, Tensor* target, PyObject* const* args, Py_ss
   if (value.get() != target) {
     if (!write_into(f, target, value.get())) return nullptr;
     if (tracked) {
+      if (recorder) record_tracked_write(target);
       hold_node(target, value->node);
       target->output = value->output;
       target->requires_grad = true;

@@ -90,7 +90,8 @@ struct Failure {
 
 struct Recorder {
   Steps steps;
-  std::vector<Tensor*> aliases;  // what stands for the arguments
+  std::vector<TensorRef> given;  // the arguments,
+  std::vector<Tensor*> aliases;  // and what stands for them
   uint64_t serial;             // marks the buffers seen by this recorder
   Failure failure;             // why this cannot be recorded: the first reason
   Function* function = nullptr;  // the operation that runs, for the commands it makes
@@ -119,6 +120,8 @@ void record_written(Buffer* buffer);  // its version rose
 void record_operand(Tensor* t);
 void record_grad_read(Tensor* leaf);  // before it is read: may replace it by an alias
 void record_grad_replaced(Tensor* leaf, bool none);
+bool record_grad_arrived(Tensor* leaf);  // false, with an error set, where the gradient would have to go on outside
+void record_tracked_write(Tensor* t);    // a write in place has become part of t's gradient history
 // The step cannot be recorded, for a reason such as "item() reads a value back to the host"; it goes on unrecorded.
 void record_failure(const char* reason);
 // The same where the host is about to see values: false, with an error set, if there are none because no kernel ran.

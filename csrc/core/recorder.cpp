@@ -185,16 +185,32 @@ Tensor* aliased(Tensor* t) {
   return alias;
 }
 
+static int argument_of(const Tensor* alias) {  // -1: none
+  const std::vector<Tensor*>& aliases = recorder->aliases;
+  const auto found = std::find(aliases.begin(), aliases.end(), alias);
+  return found == aliases.end() ? -1 : static_cast<int>(found - aliases.begin());
+}
+
 static LeafGrad& leaf_grad(Tensor* leaf) {
   std::vector<LeafGrad>& grads = recorder->steps.grads;
   const auto [place, added] = recorder->grad_of.emplace(leaf, static_cast<int>(grads.size()));
-  if (added) {
-    const std::vector<Tensor*>& aliases = recorder->aliases;
-    const auto found = std::find(aliases.begin(), aliases.end(), leaf);
-    const int argument = found == aliases.end() ? -1 : static_cast<int>(found - aliases.begin());
-    grads.push_back({.leaf = TensorRef::share(leaf), .argument = argument});
-  }
+  if (added) grads.push_back({.leaf = TensorRef::share(leaf), .argument = argument_of(leaf)});
   return grads[static_cast<size_t>(place->second)];
+}
+
+bool record_grad_arrived(Tensor* leaf) {
+  const int argument = argument_of(leaf);
+  if (argument < 0 || !recorder->given[static_cast<size_t>(argument)]->node) return true;
+  PyErr_Format(errors.capture, "capture: backward() inside the step reaches argument %d, whose gradient history began "
+               "outside; detach() it, call backward() outside, or capture the whole step", argument);
+  return false;
+}
+
+void record_tracked_write(Tensor* t) {
+  const int region = known_region(t->buffer);
+  if (region < 0 || recorder->steps.regions[static_cast<size_t>(region)].kind != Region::inside) {
+    record_failure("a tensor from before the step is changed in place as a part of its gradient history");
+  }
 }
 
 // A gradient that the step starts from is an input: another tensor may lie there at the next call.

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "core/cuda.h"
+#include "core/graph_copy.h"
 #include "core/guards.h"
 #include "core/record.h"
 
@@ -21,6 +22,7 @@ struct Input {  // an argument, or the gradient that a leaf starts with
   int region;
   Array array;         // what it must look like
   bool requires_grad, requires_grad_after;  // before the step and after it: an argument may come to need one
+  bool history;        // whether a node has computed it
   bool written;
   int same;            // the first argument that is the same tensor: itself, or one before
   int leaf;            // index into Steps::grads, or -1
@@ -46,6 +48,7 @@ struct Recording {
   std::vector<Result> results;
   std::vector<Result> grads;             // per LeafGrad: the gradient the step leaves
   std::vector<Range> fixed_written, fixed_all;  // memory of outside regions
+  std::unique_ptr<Tracking> tracking;    // null: results have no gradient history
   std::vector<Guard> guards;             // what the step has read from Python's state
   Ref check;                             // check() -> bool: whether modules and optimizers are as recorded
   Ref last_args;                         // of the last replay, for explain()
@@ -71,7 +74,9 @@ PyObject* begin_recording(PyObject*, PyObject* args);
 PyObject* end_recording(PyObject*, PyObject* args);
 PyObject* abort_recording(PyObject*, PyObject*);
 PyObject* something_kept(PyObject*, PyObject* outputs);
+PyObject* made_inside(PyObject*, PyObject* tensor);
 PyObject* run_recording(PyObject* self, PyObject* args);
+PyObject* outcome_recording(PyObject* self, PyObject* args);
 PyObject* stands_recording(PyObject* self, PyObject* args);
 PyObject* sweep_recording(PyObject* self, PyObject* args);
 PyObject* profile_recording(PyObject* self, PyObject* repeats);

@@ -168,12 +168,15 @@ static PyObject* suspended(PyObject*, PyObject* function) {
 
 static PyMethodDef functions[] = {
     {"begin_recording", begin_recording, METH_VARARGS,
-     "begin_recording(tensors, dry): starts recording in this thread; the tensors to call the step with."},
+     "begin_recording(tensors, dry, stands=()): starts recording in this thread; the tensors to call the step with."},
     {"end_recording", end_recording, METH_VARARGS,
      "end_recording(aliases, outputs): (the Recording, None or why it cannot be replayed: (kind, text, line))."},
+    {"copy_graph", copy_graph, METH_VARARGS,
+     "copy_graph(roots, aliases, after): (roots, ends, leaves, kept, stands) of a copy of the graph behind tensors."},
     {"abort_recording", abort_recording, METH_NOARGS, "Forget what was recorded."},
     {"something_kept", something_kept, METH_O,
      "something_kept(outputs): whether other tensors made since begin_recording live on."},
+    {"made_inside", made_inside, METH_O, "made_inside(tensor): whether its memory was made since begin_recording."},
     {"is_recording", is_recording, METH_NOARGS, "Whether this thread records."},
     {"note_change", note_change, METH_NOARGS, "Recordings must look again whether what they depend on is as it was."},
     {"changes", count_changes, METH_NOARGS, "A number that rises with every change that recordings may depend on."},
@@ -186,6 +189,7 @@ bool init_record(PyObject* module) {
   static PyMethodDef methods[] = {
       {"run", run_recording, METH_VARARGS,
        "run(*tensors): the results of a replay, a tuple; NotImplemented if it does not stand for the call."},
+      {"outcome", outcome_recording, METH_VARARGS, "outcome(*tensors): what the recorded call itself returns."},
       {"stands", stands_recording, METH_VARARGS,
        "stands(*tensors): whether it can be replayed for a call with these arguments now."},
       {"sweep", sweep_recording, METH_VARARGS,
@@ -196,6 +200,8 @@ bool init_record(PyObject* module) {
        "rewrite(commands): the commands it is to have: numbers of old ones, and others in the place of old ones."},
       {"lay_out", lay_out_recording, METH_O,
        "lay_out(allocate): decides where intermediate results go; with their memory, it can be replayed."},
+      {"track", track_recording, METH_VARARGS,
+       "track(n_results, outputs, ends, function, rule): results get a gradient history."},
       {"watch", watch, METH_VARARGS, "watch(guards, check): what must be as it is for a replay."},
       {"broken_guard", broken_guard, METH_NOARGS, "broken_guard(): the number of the first that does not hold, or None."},
       {nullptr, nullptr, 0, nullptr},

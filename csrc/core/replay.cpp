@@ -14,7 +14,7 @@ namespace dlcore {
 // ---- whether a recording stands for a call ------------------------------------------------------------------------
 static bool same_spec(const Input& input, const Tensor* t) {
   const Array &want = input.array, &a = t->array;
-  return !t->weak && !t->node && t->requires_grad == input.requires_grad && !(input.written && t->buffer->readonly) &&
+  return !t->weak && (t->node != nullptr) == input.history && t->requires_grad == input.requires_grad && !(input.written && t->buffer->readonly) &&
          a.dtype == want.dtype && a.ndim == want.ndim &&
          !std::memcmp(a.shape, want.shape, sizeof(int64_t) * a.ndim) &&
          !std::memcmp(a.strides, want.strides, sizeof(int64_t) * a.ndim);
@@ -78,7 +78,7 @@ static int matches(Recording* self, Call& call) {
   for (Guard& guard : self->guards) {
     if (const int same = holds(guard); same != 1) return same;
   }
-  if (changes != self->seen_changes) {
+  if (self->check && changes != self->seen_changes) {
     const uint64_t now = changes;
     const Ref same = Ref::own(PyObject_CallNoArgs(self->check.get()));
     if (!same) return -1;
@@ -112,7 +112,10 @@ static bool replace_held(Recording* self) {
       held += Py_REFCNT(r.tensor.object()) - 1 - is_grad + touched(r.tensor.get());
     }
     Buffer* old = s.regions[region].buffer;
-    if (held == 0 && old->refs == static_cast<int64_t>(ours.size()) + 1) continue;
+    if (held == 0 && old->refs == static_cast<int64_t>(ours.size()) + 1) {
+      old->rewritten = false;  // nobody has a view from before
+      continue;
+    }
     Buffer* fresh;
     try {
       fresh = new_buffer(old->bytes, old->device);
@@ -237,7 +240,8 @@ static PyObject* results(const Recording* self, const Call& call) {
     if (!t) return nullptr;
     PyTuple_SET_ITEM(tuple.get(), static_cast<Py_ssize_t>(k), as_object(t.release()));
   }
-  return tuple.release();
+  if (!tuple || !self->tracking) return tuple.release();
+  return linked_results(*self->tracking, std::move(tuple), call.sources);
 }
 
 static bool read_args(PyObject* tuple, Call& call) {
@@ -323,6 +327,13 @@ PyObject* run_recording(PyObject* object, PyObject* args) {
   Ref result = Ref::own(replay(self, call, 1, {}));
   if (result && result.get() != Py_NotImplemented) self->last_args = Ref::share(args);
   return result.release();
+}
+
+// outcome(*tensors): what the recorded call itself returns, with these as its arguments.
+PyObject* outcome_recording(PyObject* object, PyObject* args) {
+  Call call;
+  if (!read_args(args, call)) Py_RETURN_NOTIMPLEMENTED;
+  return results(reinterpret_cast<Recording*>(object), call);
 }
 
 // stands(*tensors): whether it can be replayed for a call with these arguments now.

@@ -132,9 +132,18 @@ static PyObject* get_inputs(PyObject* self, void*) {
   return list.release();
 }
 
+static PyObject* get_sequence(PyObject* self, void*) {
+  return PyLong_FromUnsignedLongLong(reinterpret_cast<Node*>(self)->sequence);
+}
+static PyObject* get_released(PyObject* self, void*) {
+  return PyBool_FromLong(reinterpret_cast<Node*>(self)->released);
+}
+
 static PyGetSetDef node_getset[] = {
     {"name", get_name, nullptr, "Name of the operation.", nullptr},
     {"inputs", get_inputs, nullptr, "Per operand: its producer's node, the leaf, or None.", nullptr},
+    {"sequence", get_sequence, nullptr, "Rises with every node: see newest_node().", nullptr},
+    {"released", get_released, nullptr, "Whether a backward pass has used it up.", nullptr},
     {nullptr, nullptr, nullptr, nullptr, nullptr},
 };
 
@@ -204,7 +213,13 @@ static bool accumulate_leaf(BackwardPass& pass, Tensor* leaf, PyObject* gradient
     Py_DECREF(gradient);
     return false;
   }
-  if (recorder) record_grad_read(leaf);
+  if (recorder) {
+    if (!record_grad_arrived(leaf)) {
+      Py_DECREF(gradient);
+      return false;
+    }
+    record_grad_read(leaf);
+  }
   if (leaf->grad) {
     if (pass.tracked) {
       if (recorder) record_grad_replaced(leaf, false);

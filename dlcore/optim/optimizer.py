@@ -122,6 +122,7 @@ class Optimizer(Recordable):
     [0.5, 1.0]
     """
 
+    recorded_methods = frozenset(("step", "zero_grad"))
     _operation: Any
     _moments: tuple[str, ...]
     """The slots in which the operation takes moments; one that `_slots` leaves out is empty."""
