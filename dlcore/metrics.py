@@ -25,8 +25,8 @@ from dlcore.nn.losses import holds
 from dlcore.ops.elementwise import isnan, where
 
 __all__ = [
-    "R2", "Accuracy", "BinaryAccuracy", "ConfusionMatrix", "MeanAbsoluteError", "MeanSquaredError", "Meter", "Metric", "TopK",
-    "accuracy", "confusion_matrix", "get", "mae", "mse", "r2",
+    "R2", "Accuracy", "BinaryAccuracy", "ConfusionMatrix", "MeanAbsoluteError", "MeanSquaredError", "Meter", "Metric",
+    "TopK", "accuracy", "binary_accuracy", "confusion_matrix", "get", "mae", "mse", "r2",
 ]  # fmt: skip
 
 
@@ -72,7 +72,7 @@ class _Mean(Metric):
         return float(total / count) if count else float("nan")
 
 
-class _OfLabels(_Mean):
+class _OfLabels(Metric):
     """A metric of labels (...) and logits (..., C).
 
     Labels that equal ``ignore_index`` count for nothing (None: all count), as in ``dl.cross_entropy``. A sample with a
@@ -96,7 +96,7 @@ class _OfLabels(_Mean):
         return (right & counted).sum(), counted.sum()
 
 
-class Accuracy(_OfLabels):
+class Accuracy(_OfLabels, _Mean):
     """The share of the labels (...) that are the argmax of the logits (..., C), C at least 2.
 
     Labels that equal ``ignore_index`` count for nothing, as in ``dl.cross_entropy``. One output unit is not a class:
@@ -110,7 +110,7 @@ class Accuracy(_OfLabels):
         return self.share(outputs.argmax(axis=-1) == targets, outputs, targets)
 
 
-class TopK(_OfLabels):
+class TopK(_OfLabels, _Mean):
     """The share of the labels (...) whose logit is among the ``k`` largest of (..., C).
 
     Of equal logits the one of the smaller class comes first, so that ``TopK(1)`` is Accuracy. Labels that equal

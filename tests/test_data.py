@@ -492,7 +492,10 @@ def test_normalize_cannot_be_changed():
         transform.std[0] = 2.0
 
 
-@pytest.mark.parametrize("make", [lambda x: x, lambda x: x.tolist(), dl.tensor, lambda x: (x, x[:, 0]), lambda x: list(zip(x, x))])
+@pytest.mark.parametrize(
+    "make",
+    [lambda x: x, lambda x: x.tolist(), dl.tensor, lambda x: (x, x[:, 0]), lambda x: list(zip(x, x, strict=True))],
+)
 def test_normalize_of_arrays_takes_all_columns(make):
     x = np.random.default_rng(0).normal([1.0, -5.0, 100.0], [1.0, 2.0, 0.1], (50, 3)).astype(np.float32)
     n = Normalize.of(make(x))

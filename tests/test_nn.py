@@ -289,7 +289,9 @@ def test_preprocessing_is_no_part_of_the_model():
 # ---- never silently wrong -------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("value", [dl.ones(2, 4), np.ones((2, 4)), 1.0, [1.0], "x"], ids=["tensor", "array", "number", "list", "text"])
+@pytest.mark.parametrize(
+    "value", [dl.ones(2, 4), np.ones((2, 4)), 1.0, [1.0], "x"], ids=["tensor", "array", "number", "list", "text"]
+)
 def test_only_a_parameter_takes_the_place_of_one(value):
     model = nn.Linear(4, 2)
     before = model.weight
@@ -306,7 +308,7 @@ def test_only_a_parameter_takes_the_place_of_one(value):
 def test_only_a_tensor_takes_the_place_of_a_buffer():
     model = nn.Module()
     model.register_buffer("mean", dl.zeros(2))
-    with pytest.raises(TypeError, match="Module.mean is a buffer: a Tensor or None is taken, not a float"):
+    with pytest.raises(TypeError, match=r"Module\.mean is a buffer: a Tensor or None is taken, not a float"):
         model.mean = 1.0
     model.mean = dl.ones(2)
     assert [name for name, _ in model.named_buffers()] == ["mean"]
@@ -359,7 +361,7 @@ def test_a_graph_of_the_old_dtype_is_refused():
     model = nn.Linear(2, 1)
     loss = model(dl.ones(1, 2)).sum()
     model.to(dl.float64)
-    with pytest.raises(dl.AutogradError, match="changed in place|moved or cast"):
+    with pytest.raises(dl.AutogradError, match=r"changed in place|moved or cast"):
         loss.backward()
     assert model.weight.grad is None
 
@@ -385,7 +387,7 @@ def test_a_recorded_step_follows_a_cast():
 def test_a_cast_that_cannot_be_done_changes_nothing():
     model = nn.Linear(2, 1)
     model.extra = (dl.ones(2), 3)
-    with pytest.raises(TypeError, match="Module.to: extra.0 is in a tuple, which cannot be changed"):
+    with pytest.raises(TypeError, match=r"Module\.to: extra\.0 is in a tuple, which cannot be changed"):
         model.to(dl.float64)
     assert model.weight.dtype is dl.float32
 

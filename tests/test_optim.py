@@ -298,7 +298,7 @@ def test_settings_by_attribute():
     optimizer.param_groups[0].lr = 0.25
     assert [g["lr"] for g in optimizer.param_groups] == [0.25, 0.5] and optimizer.param_groups[1].lr == 0.5
     with pytest.raises(ValueError, match="AdamW: lr differs between groups"):
-        optimizer.lr  # noqa: B018
+        optimizer.lr
     optimizer.lr, optimizer.betas = 0.5, [0.5, 0.9]
     assert [g.betas for g in optimizer.param_groups] == [(0.5, 0.9)] * 2 and optimizer.lr == 0.5
     a.grad, b.grad = dl.ones(1), dl.ones(1)
@@ -309,7 +309,7 @@ def test_settings_by_attribute():
         with pytest.raises(AttributeError, match="no setting is called 'learning_rate'"):
             target.learning_rate = 1
         with pytest.raises(AttributeError):
-            target.learning_rate  # noqa: B018
+            target.learning_rate
         for name, value in (("lr", -1), ("lr", float("nan")), ("betas", (0.9, 1.0)), ("lr", True), ("lr", "0.1")):
             with pytest.raises((TypeError, ValueError), match=f"AdamW: {name}"):
                 setattr(target, name, value)

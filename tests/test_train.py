@@ -694,7 +694,12 @@ def test_bytes_are_predicted_as_they_were_trained():
     for shape in ((40, 6), (40, 2, 3), (40, 1, 2, 3)):
         dl.manual_seed(0)
         model = nn.Sequential(nn.Flatten(), nn.Linear(6, 2))
-        options = {"loss": dl.cross_entropy, "optimizer": optim.Adam(model.parameters(), lr=0.05), "epochs": 3, "seed": 0}
+        options = {
+            "loss": dl.cross_entropy,
+            "optimizer": optim.Adam(model.parameters(), lr=0.05),
+            "epochs": 3,
+            "seed": 0,
+        }
         dl.fit(model, (x.reshape(shape), y), transform=dl.data.Normalize(0.5, 0.25), **options)
         results.append(np.asarray(dl.predict(model, x.reshape(shape))))
     assert (results[0] == results[1]).all() and (results[0] == results[2]).all()

@@ -24,8 +24,9 @@ class Batches(Recordable):
     """The samples of ``dataset`` by index, as the model takes them.
 
     ``dataset``: a data set, or a tuple of arrays (inputs, targets). The inputs are the first part of a sample. Bytes
-    (uint8) become float32 in 0..1, whatever their shape; then ``transform`` is applied to them. shuffle: the samples come in a new order each epoch, which depends on ``seed`` and
-    the number of the epoch alone. device: where the batches are (default: the default device).
+    (uint8) become float32 in 0..1, whatever their shape; then ``transform`` is applied to them. shuffle: the samples
+    come in a new order each epoch, which depends on ``seed`` and the number of the epoch alone. device: where the
+    batches are (default: the default device).
 
     The arrays of a TensorDataset lie on the device in their own dtype, and ``fetch`` consists of operations there: a
     step that is recorded may call it, with an index that changes from step to step. Batches of other data sets are

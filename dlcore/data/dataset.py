@@ -139,8 +139,9 @@ class Subset:
 def as_dataset(data: Any, name: str = "as_dataset") -> Any:
     """``data`` as a data set, for the function ``name``: what all of dlcore takes as one.
 
-    A data set stays itself. An array, a Tensor or nested lists of numbers are its samples, and in a tuple arrays lie side
-    by side: ``(inputs, targets)``. A list of tuples is a data set of these samples. Raises TypeError for anything else.
+    A data set stays itself. An array, a Tensor or nested lists of numbers are its samples, and in a tuple arrays lie
+    side by side: ``(inputs, targets)``. A list of tuples is a data set of these samples. Raises TypeError for anything
+    else.
     """
     if isinstance(data, tuple):
         return TensorDataset(*data)

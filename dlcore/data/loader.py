@@ -20,9 +20,9 @@ class DataLoader(Batches):
     uint8 become float32 in 0..1; then ``transform`` is applied to the inputs.
 
     shuffle: the samples come in a new order each epoch, which depends on ``seed`` and the number of the epoch alone;
-    set ``epoch`` to go on from another one. seed: None draws one from dlcore's generator, so that each loader has orders
-    of its own, and the same ones after the same ``manual_seed``. drop_last: whether to leave out a last batch that is not full. device:
-    where the batches are (default: the default device).
+    set ``epoch`` to go on from another one. seed: None draws one from dlcore's generator, so that each loader has
+    orders of its own, and the same ones after the same ``manual_seed``. drop_last: whether to leave out a last batch
+    that is not full. device: where the batches are (default: the default device).
 
     >>> data = dl.data.TensorDataset(np.zeros((5, 3), np.float32), np.arange(5))
     >>> [(x.shape, y.tolist()) for x, y in dl.data.DataLoader(data, batch_size=2)]

@@ -53,13 +53,13 @@ def fit(
     """Train ``model`` and return the :class:`History`.
 
     train, validation: data sets, or tuples of arrays (inputs, targets). loss: a function or module of (outputs,
-    targets) that gives the mean over a batch; what it is the mean of besides samples, it tells by a method
-    ``counted(outputs, targets)`` (dlcore's losses leave out ignored labels and count class weights). transform: applied to each batch of inputs, and kept as
-    ``model.preprocessing``. metrics: names, Metrics or functions, measured in training and validation. clip_norm: the
-    largest norm that all gradients together may have. shuffle: the samples come in a new order each epoch, from
-    ``seed``; None draws one from dlcore's generator, so that a further ``fit`` goes on with other orders, and all is the
-    same after the same ``manual_seed``. An explicit seed gives the same orders again. progress: whether to show a bar
-    (default: on a terminal).
+    targets) that gives the mean over a batch. One that is the mean over something else than the samples tells how much
+    that is by a method ``counted(outputs, targets)``; dlcore's own leave out ignored labels and count class weights.
+    transform: applied to each batch of inputs, and kept as ``model.preprocessing``. metrics: names, Metrics or
+    functions, measured in training and validation. clip_norm: the largest norm that all gradients together may have.
+    shuffle: the samples come in a new order each epoch, from ``seed``. An explicit seed gives the same orders again;
+    None draws one from dlcore's generator, so that a further ``fit`` goes on with other orders, and all is the same
+    after the same ``manual_seed``. progress: whether to show a bar (default: on a terminal).
 
     A loss that is not finite is said once, with its epoch (RuntimeWarning, ``history.diverged``).
 

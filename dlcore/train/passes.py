@@ -12,8 +12,8 @@ from dlcore._capture import Captured
 from dlcore._memory import available_memory, readable
 from dlcore._tensor import Tensor, arange
 from dlcore.data import Batches
-from dlcore.errors import CaptureError, ShapeError
 from dlcore.data.dataset import flatten
+from dlcore.errors import CaptureError, ShapeError
 from dlcore.metrics import Meter
 from dlcore.nn.losses import as_cross_entropy, holds
 from dlcore.nn.module import Module
