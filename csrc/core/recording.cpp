@@ -32,7 +32,11 @@ PyObject* begin_recording(PyObject*, PyObject* args) {
   const int n = static_cast<int>(PyTuple_GET_SIZE(tensors));
   Ref aliases = Ref::own(PyTuple_New(n));
   if (!aliases) return nullptr;
-  auto r = std::make_unique<Recorder>();
+  const auto forget = [](Recorder* r) {
+    release(r->steps);
+    delete r;
+  };
+  std::unique_ptr<Recorder, decltype(forget)> r(new Recorder, forget);
   r->serial = ++next_serial;
   r->dry = dry;
   for (int k = 0; k < n; ++k) {
@@ -40,18 +44,17 @@ PyObject* begin_recording(PyObject*, PyObject* args) {
     while (PyTuple_GET_ITEM(tensors, same) != PyTuple_GET_ITEM(tensors, k)) ++same;
     TensorRef alias = same < k ? TensorRef::share(r->aliases[static_cast<size_t>(same)])
                                : TensorRef::own(aliased(as_tensor(PyTuple_GET_ITEM(tensors, k))));
-    if (!alias) {
-      release(r->steps);
-      return nullptr;
-    }
+    if (!alias) return nullptr;
     Buffer* buffer = alias->buffer;
     if (same == k) buffer->mark = r->serial << 32 | static_cast<uint32_t>(k);
     r->aliases.push_back(alias.get());
-    r->steps.regions.push_back({.kind = Region::input, .buffer = keep(buffer), .bytes = buffer->bytes,
+    r->steps.regions.push_back({.kind = Region::input, .buffer = buffer, .bytes = buffer->bytes,
                                 .argument = k, .device = buffer->device});
+    keep(buffer);
     PyTuple_SET_ITEM(aliases.get(), k, as_object(alias.release()));
   }
-  set_recorder(r.release());
+  set_recorder(r.get());
+  r.release();
   return aliases.release();
 }
 
@@ -322,7 +325,13 @@ PyObject* end_recording(PyObject*, PyObject* args) {
     return nullptr;
   }
   auto self = Owned<Recording>::own(blank_recording());
-  const bool good = self && finish(self.get(), r, outputs);
+  bool good = false;
+  try {
+    good = self && finish(self.get(), r, outputs);
+  } catch (const std::bad_alloc&) {
+    restore_grads(r, r->dry);
+    PyErr_NoMemory();
+  }
   set_recorder(nullptr);
   if (!good) {
     self = {};

@@ -157,35 +157,35 @@ static PyObject* suspended(PyObject*, PyObject* function) {
 }
 
 static PyMethodDef functions[] = {
-    {"begin_recording", begin_recording, METH_VARARGS,
+    {"begin_recording", safe<begin_recording>, METH_VARARGS,
      "begin_recording(tensors, dry): starts recording in this thread; the tensors to call the step with."},
-    {"end_recording", end_recording, METH_VARARGS,
+    {"end_recording", safe<end_recording>, METH_VARARGS,
      "end_recording(aliases, outputs): (the Recording, None or why it cannot be replayed: (kind, text, line))."},
-    {"abort_recording", abort_recording, METH_NOARGS, "Forget what was recorded."},
-    {"something_kept", something_kept, METH_O,
+    {"abort_recording", safe<abort_recording>, METH_NOARGS, "Forget what was recorded."},
+    {"something_kept", safe<something_kept>, METH_O,
      "something_kept(outputs): whether other tensors made since begin_recording live on."},
-    {"is_recording", is_recording, METH_NOARGS, "Whether this thread records."},
-    {"note_change", note_change, METH_NOARGS, "Recordings must look again whether what they depend on is as it was."},
-    {"not_recordable", not_recordable, METH_O, "not_recordable(reason): what is happening cannot be recorded."},
-    {"suspended", suspended, METH_O, "suspended(function): what function() returns, without recording."},
+    {"is_recording", safe<is_recording>, METH_NOARGS, "Whether this thread records."},
+    {"note_change", safe<note_change>, METH_NOARGS, "Recordings must look again whether what they depend on is as it was."},
+    {"not_recordable", safe<not_recordable>, METH_O, "not_recordable(reason): what is happening cannot be recorded."},
+    {"suspended", safe<suspended>, METH_O, "suspended(function): what function() returns, without recording."},
     {nullptr, nullptr, 0, nullptr},
 };
 
 bool init_record(PyObject* module) {
   static PyMethodDef methods[] = {
-      {"run", run_recording, METH_VARARGS,
+      {"run", safe<run_recording>, METH_VARARGS,
        "run(*tensors): the results of a replay, a tuple; NotImplemented if it does not stand for the call."},
-      {"stands", stands_recording, METH_VARARGS,
+      {"stands", safe<stands_recording>, METH_VARARGS,
        "stands(*tensors): whether it can be replayed for a call with these arguments now."},
-      {"sweep", sweep_recording, METH_VARARGS,
+      {"sweep", safe<sweep_recording>, METH_VARARGS,
        "sweep(tensors, n): n replays; replay i takes element i along the first axis of every tensor."},
-      {"profile", profile_recording, METH_O,
+      {"profile", safe<profile_recording>, METH_O,
        "profile(repeats): seconds of each command; the step's effects are undone."},
-      {"rewrite", rewrite_recording, METH_O,
+      {"rewrite", safe<rewrite_recording>, METH_O,
        "rewrite(commands): the commands it is to have: numbers of old ones, and others in the place of old ones."},
-      {"lay_out", lay_out_recording, METH_O,
+      {"lay_out", safe<lay_out_recording>, METH_O,
        "lay_out(allocate): decides where intermediate results go; with their memory, it can be replayed."},
-      {"watch", watch, METH_VARARGS, "watch(variables, check): what must be as it was for a replay."},
+      {"watch", safe<watch>, METH_VARARGS, "watch(variables, check): what must be as it was for a replay."},
       {nullptr, nullptr, 0, nullptr},
   };
   static PyGetSetDef getset[] = {
