@@ -263,10 +263,10 @@ static PyObject* from_dlpack(PyObject*, PyObject* capsule) {
 }
 
 static PyMethodDef functions[] = {
-    {"wrap", wrap, METH_VARARGS,
+    {"wrap", safe<wrap>, METH_VARARGS,
      "wrap(exporter, dtype): a tensor over the memory of an object with the buffer protocol."},
-    {"to_dlpack", to_dlpack, METH_VARARGS, "to_dlpack(tensor, versioned, copied): a DLPack capsule."},
-    {"from_dlpack", from_dlpack, METH_O, "from_dlpack(capsule): a tensor over the capsule's memory."},
+    {"to_dlpack", safe<to_dlpack>, METH_VARARGS, "to_dlpack(tensor, versioned, copied): a DLPack capsule."},
+    {"from_dlpack", safe<from_dlpack>, METH_O, "from_dlpack(capsule): a tensor over the capsule's memory."},
     {nullptr, nullptr, 0, nullptr},
 };
 
