@@ -3,6 +3,7 @@
 
 #include "core/device.h"
 #include "core/function.h"
+#include "core/layout.h"
 #include "core/tape.h"
 
 namespace dlcore {
@@ -57,6 +58,10 @@ static bool write_into(Function* f, Tensor* target, Tensor* value) {
     source = TensorRef::own(as_tensor(PyObject_Vectorcall(bound.cast, args, 2, nullptr)));
     if (!source) return false;
   }
+  if (may_meet(source.get(), target) && !same_array(source->array, to)) {
+    source = TensorRef::own(contiguous_copy(source.get()));
+    if (!source) return false;
+  }
   Array arrays[2] = {source->array, to};
   Buffer* const buffers[2] = {source->buffer, target->buffer};
   const bool good = target->device ? device_copy(source.get(), target)
@@ -66,7 +71,7 @@ static bool write_into(Function* f, Tensor* target, Tensor* value) {
 }
 
 PyObject* call_inplace(Function* f, Tensor* target, PyObject* const* args, Py_ssize_t n) {
-  if (!read_signature(f) || !check_writable(target, f->name_utf8)) return nullptr;
+  if (!read_signature(f) || !check_written(target, f->name_utf8)) return nullptr;
   Operands operands(static_cast<int>(n) + 1);
   bool failed = false, tracked = wanted(target);
   for (int k = 0; k < n && !failed; ++k) {
@@ -77,7 +82,8 @@ PyObject* call_inplace(Function* f, Tensor* target, PyObject* const* args, Py_ss
   if (failed || (tracked && !check_trackable(f, target))) return nullptr;
   operands.data[0] = tracked ? alias_with_history(target) : as_tensor(Py_NewRef(as_object(target)));
   if (!operands.data[0]) return nullptr;
-  const auto value = TensorRef::own(as_tensor(dispatch(f, operands, f->defaults, tracked ? nullptr : target)));
+  Tensor* out = tracked || !f->elementwise ? nullptr : target;  // else it may be written before it is read
+  const auto value = TensorRef::own(as_tensor(dispatch(f, operands, f->defaults, out)));
   if (!value) return nullptr;
   if (value.get() != target) {
     if (!write_into(f, target, value.get())) return nullptr;
