@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from dlcore import _C
+from dlcore._values import check_numbers
 from dlcore.errors import DTypeError, ShapeError
 from dlcore.ops.elementwise import where
 from dlcore.ops.gather import nonzero, ravel_index, take
@@ -251,6 +252,8 @@ def _value(value: Any, ndim: int, like: Any) -> Any:
         return value
     if isinstance(value, np.generic):
         return value.item()
+    if isinstance(value, list | tuple | range):  # Python numbers, which must fit
+        check_numbers("setitem", np.asarray(value), like.dtype)
     t = _tensor(value, like)
     t = t if t.device is like.device else transfer(t, like.device)
     extra = t.ndim - ndim

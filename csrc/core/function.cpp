@@ -240,6 +240,8 @@ bool read_signature(Function* f) {
   }
   f->strided_key = truth(f->op, "view");
   f->value_key = truth(f->op, "dynamic");
+  f->elementwise = truth(f->op, "elementwise");
+  f->unfitting = truth(f->op, "unfitting");
   f->attr_names = column(attributes.get(), "name");
   f->defaults = column(attributes.get(), "default");
   PyObject* names = column(operands.get(), "name");
