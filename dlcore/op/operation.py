@@ -29,6 +29,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, NoReturn
 
 from dlcore import _C
+from dlcore._arguments import lengths
 from dlcore.dtypes import FLOATS, DType, default_float, result_type
 from dlcore.errors import AutogradError, DTypeError
 from dlcore.op.cases import ErrorInput, Sample, Workload, lengths_of
@@ -340,6 +341,9 @@ class Op:
             raise DTypeError(f"{self.name}: does not take {first.dtype.name}")
         found = named(self.infer, values)
         specs = [found] if isinstance(found, Spec) else list(found or ())
+        for spec in specs:
+            if spec is not None:
+                lengths(spec.shape, f"{self.name}: shape of the result")
         return self.wanted(specs, values)
 
     def wanted(self, outputs: Sequence[Any], values: Mapping[str, Any]) -> list[Any]:
