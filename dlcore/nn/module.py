@@ -121,8 +121,8 @@ class Module(Recordable):
                 yield from slot.value._own(f"{prefix}{slot.name}.", recurse)
 
     def _named(self, parameters: bool, prefix: str, recurse: bool) -> Iterator[tuple[str, Any]]:
-        seen = set()
-        for name, value, _ in self._own(f"{prefix}." if prefix else "", recurse):
+        seen, below = set(), boolean(recurse, f"{type(self).__name__}: recurse")
+        for name, value, _ in self._own(f"{prefix}." if prefix else "", below):
             if isinstance(value, Parameter) == parameters and id(value) not in seen:
                 seen.add(id(value))
                 yield name, value
