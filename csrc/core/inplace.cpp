@@ -3,6 +3,7 @@
 
 #include "core/device.h"
 #include "core/function.h"
+#include "core/record.h"
 #include "core/tape.h"
 
 namespace dlcore {
@@ -11,8 +12,7 @@ static Tensor* alias_with_history(Tensor* t) {
   Tensor* alias = new_view(t, t->array);
   if (!alias) return nullptr;
   alias->requires_grad = t->requires_grad;
-  alias->node = t->node;
-  Py_XINCREF(reinterpret_cast<PyObject*>(t->node));
+  hold_node(alias, t->node);
   alias->output = t->output;
   alias->version_seen = t->version_seen;
   return alias;
@@ -54,7 +54,7 @@ static bool write_into(Function* f, Tensor* target, Tensor* value) {
       return false;
     }
     PyObject* args[2] = {source.object(), dtype_object(to.dtype)};
-    source = TensorRef::own(as_tensor(PyObject_Vectorcall(bound.cast, args, 2, nullptr)));
+    source = TensorRef::own(as_tensor(call_python(bound.cast, args, 2)));
     if (!source) return false;
   }
   Array arrays[2] = {source->array, to};
@@ -90,8 +90,8 @@ PyObject* call_inplace(Function* f, Tensor* target, PyObject* const* args, Py_ss
   if (value.get() != target) {
     if (!write_into(f, target, value.get())) return nullptr;
     if (tracked) {
-      Py_XINCREF(reinterpret_cast<PyObject*>(value->node));
-      Py_XSETREF(target->node, value->node);
+      if (recorder) record_tracked_write(target);
+      hold_node(target, value->node);
       target->output = value->output;
       target->requires_grad = true;
       target->version_seen = target->buffer->version;
