@@ -124,7 +124,8 @@ class Tensor(_C.TensorBase, TensorMethods):
         return (self[i] for i in range(self.shape[0]))
 
     def __contains__(self, value: Any) -> bool:
-        return bool((self == value).any())
+        found: Any = self == value
+        return bool(found.any()) if isinstance(found, Tensor) else bool(found)
 
     # ---- exchange
     def __dlpack__(
@@ -465,16 +466,17 @@ def asarray(data: Any, dtype: Any = None) -> Tensor:
     An array on a GPU (CuPy's, torch's, anything with ``__dlpack__``) stays there; what is in host memory goes to the
     default device.
     """
+    chosen = None if dtype is None else as_dtype(dtype, "asarray: dtype")
     if isinstance(data, Tensor):
-        return data if dtype is None else data.astype(dtype)
+        return data if chosen is None else data.astype(chosen)
     if isinstance(data, np.ndarray):
-        if default_device() is CPU and _sharable(data) and (dtype is None or as_dtype(dtype).numpy == data.dtype):
+        if default_device() is CPU and _sharable(data) and (chosen is None or chosen.numpy == data.dtype):
             return from_numpy(data)
     elif hasattr(data, "__dlpack__"):
         kind, _ = data.__dlpack_device__()
         if int(kind) == _DLPACK_CUDA:
-            return asarray(from_dlpack(data), dtype)
-    return tensor(data, dtype)
+            return asarray(from_dlpack(data), chosen)
+    return _tensor_of(data, chosen, None, False, "asarray: data")
 
 
 def from_numpy(array: np.ndarray[Any, Any]) -> Tensor:

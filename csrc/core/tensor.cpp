@@ -209,6 +209,14 @@ Tensor* new_scalar(PyObject* number) {
   return t.release();
 }
 
+Tensor* scalar_operand(PyObject* number, PyObject* operation, PyObject* operand) {
+  Tensor* t = new_scalar(number);
+  if (!t && PyErr_ExceptionMatches(PyExc_OverflowError)) {
+    PyErr_Format(PyExc_OverflowError, "%U: operand %R is an integer that does not fit in int64", operation, operand);
+  }
+  return t;
+}
+
 Tensor* contiguous_copy(Tensor* t) {
   static const Kernel* kernel = find_kernel("movement:copy");
   TensorRef out = TensorRef::own(new_tensor(t->array.shape, t->array.ndim, t->array.dtype, t->device));
@@ -570,10 +578,13 @@ static PyObject* to_tensor(PyObject*, PyObject* args) {
   PyObject *value, *operation, *operand, *like = Py_None;
   if (!PyArg_ParseTuple(args, "OUU|O:as_tensor", &value, &operation, &operand, &like)) return nullptr;
   if (is_tensor(value)) return Py_NewRef(value);
+  if (like != Py_None && !is_tensor(like)) {
+    return PyErr_Format(PyExc_TypeError, "as_tensor: like is a tensor or None, not a %s", Py_TYPE(like)->tp_name);
+  }
   PyObject* convert_args[4] = {value, operation, operand, like};
   Ref converted = Ref::own(call_python(bound.convert, convert_args, 4));
   if (!converted || is_tensor(converted.get())) return converted.release();
-  return as_object(new_scalar(converted.get()));
+  return as_object(scalar_operand(converted.get(), operation, operand));
 }
 
 static PyMethodDef functions[] = {

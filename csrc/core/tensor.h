@@ -79,6 +79,7 @@ PyTypeObject* make_tensor_type();  // tensor_type.cpp
 Tensor* new_tensor(const int64_t* shape, int ndim, DType dtype, uint8_t device = 0);  // contiguous, not initialised
 Tensor* new_view(Tensor* base, const Array& array);               // shares base's buffer; no gradient history
 Tensor* new_scalar(PyObject* number);                             // weak: float, int or bool
+Tensor* scalar_operand(PyObject* number, PyObject* operation, PyObject* operand);  // whose errors name these two
 Tensor* contiguous_copy(Tensor* t);
 // A tensor over memory of others that `owner` keeps: free_owner(owner) runs when the last tensor over it has gone. On
 // failure the owner stays the caller's.
