@@ -122,7 +122,11 @@ class Captured:
         return self._call(args, kwargs)
 
     def __get__(self, instance: Any, owner: Any = None) -> Any:
-        return self if instance is None else _method(self, instance)
+        if instance is None:
+            return self
+        if isinstance(instance, type):  # the method of a class: one more argument
+            return types.MethodType(self, instance)
+        return _method(self, instance)
 
     # -- one call ----------------------------------------------------------------------------------------------------
 
@@ -152,15 +156,13 @@ class Captured:
             self._warm = True
             problem = Results(result, call.tensors, start, self._known(call)).problem
             if problem is not None:
-                if type(result) is types.CoroutineType:
-                    result.close()  # it will not be awaited
                 self._fail(Failure(FailureKind.PERMANENT, problem))
         return result
 
     def _known(self, call: Arguments) -> list[Any]:
         """The objects that may be returned as they are: arguments, and the owner of a method."""
         owner = [self.function.__self__] if type(self.function) is types.MethodType else []
-        return [*call.objects(), *owner]
+        return [*call.objects, *owner]
 
     def _matching(self, call: Arguments, specs: tuple[Any, ...], mode: bool) -> list[_Entry]:
         """The recordings that may stand for a call with these arguments."""
@@ -200,7 +202,7 @@ class Captured:
         return False
 
     def _record(self, call: Arguments, compare: _Entry | None = None) -> Any:
-        dependencies = Dependencies(self.function, *self.depends, *call.objects())
+        dependencies = Dependencies(self.function, *self.depends, *call.objects)
         tensors, mode = call.tensors, _C.is_grad_enabled()
         start = _C.newest_node()
         aliases = _C.begin_recording(tuple(tensors), False)
@@ -221,13 +223,10 @@ class Captured:
                 gc.collect()  # a tensor that only garbage refers to is not kept
         except BaseException:
             _C.abort_recording()
+            _hand_over(aliases, tensors)
             raise
         recording, found = _C.end_recording(aliases, outputs)
-        for given, alias in zip(tensors, aliases, strict=True):
-            if alias.grad is not given.grad:
-                given.grad = alias.grad
-            if given.is_leaf and alias.is_leaf and alias.requires_grad != given.requires_grad:
-                given.requires_grad = alias.requires_grad
+        _hand_over(aliases, tensors)
         if gradient is not None:
             gradient.attach(recording, len(results.tensors))
         failure = _failure(found) or _rebound(dependencies)
@@ -355,7 +354,7 @@ class Captured:
         Raises CaptureError where a call would, and at once where the function reads a value, for there are none.
         """
         call = Arguments(args, kwargs)
-        dependencies = Dependencies(self.function, *self.depends, *call.objects())
+        dependencies = Dependencies(self.function, *self.depends, *call.objects)
         undo = [o.before_dry_run() for o in dependencies.objects]
         start = _C.newest_node()
         aliases = _C.begin_recording(tuple(call.tensors), True)
@@ -420,6 +419,15 @@ def _method(captured: Captured, instance: Any) -> Captured:
         function = captured.function.__get__(instance, type(instance))
         methods.made[captured] = Captured(function, check=captured._check)
     return methods.made[captured]
+
+
+def _hand_over(aliases: Sequence[Tensor], tensors: Sequence[Tensor]) -> None:
+    """Gradients and flags that the step has set on what stood for its arguments go to the arguments."""
+    for given, alias in zip(tensors, aliases, strict=True):
+        if alias.grad is not given.grad:
+            given.grad = alias.grad
+        if given.is_leaf and alias.is_leaf and alias.requires_grad != given.requires_grad:
+            given.requires_grad = alias.requires_grad
 
 
 def _specs(tensors: Sequence[Tensor]) -> tuple[Any, ...]:
