@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 from dlcore import _C
+from dlcore._arguments import boolean, instance, shown
 from dlcore.dtypes import DType
 from dlcore.errors import AutogradError, ShapeError
 from dlcore.ops.elementwise import cast
@@ -33,6 +34,9 @@ class _Mode:
         _C.set_grad_enabled(self._before.pop())
 
     def __call__(self, function: F) -> F:
+        if not callable(function):
+            raise TypeError(f"{type(self).__name__}: {shown(function)} is not a function to decorate")
+
         @functools.wraps(function)
         def wrapped(*args: Any, **kwargs: Any) -> Any:
             with type(self)():
@@ -60,6 +64,7 @@ def is_grad_enabled() -> bool:
 
 def _start(name: str, output: Any, dout: Any) -> Any:
     """The gradient of ``output`` that a backward pass starts from: the one given, or 1 for a scalar."""
+    instance(output, _C.TensorBase, f"{name}: output", "a tensor")
     if not output.requires_grad:
         raise AutogradError(
             f"{name}: the tensor of shape {output.shape} does not depend on anything that requires_grad"
@@ -70,6 +75,7 @@ def _start(name: str, output: Any, dout: Any) -> Any:
                 f"{name}: a gradient is needed to start from a tensor of shape {output.shape}; only a scalar needs none"
             )
         return _C.full(output.shape, 1, output.dtype, output.device.code)
+    instance(dout, _C.TensorBase, f"{name}: gradient", "a tensor")
     if dout.shape != output.shape or dout.dtype is not output.dtype:
         have, want = f"{dout.shape} of {dout.dtype.name}", f"{output.shape} of {output.dtype.name}"
         raise ShapeError(f"{name}: the gradient given has shape {have}, the tensor {want}")
@@ -79,7 +85,9 @@ def _start(name: str, output: Any, dout: Any) -> Any:
 def backward(output: Any, gradient: Any = None, retain_graph: bool = False, create_graph: bool = False) -> None:
     """Adds d(output)/d(leaf) to ``leaf.grad`` of every leaf that requires a gradient. See `Tensor.backward`."""
     dout = _start("backward", output, gradient)
-    _C.backward((output,), (dout,), None, retain_graph or create_graph, create_graph)
+    create = boolean(create_graph, "backward: create_graph")
+    retain = boolean(retain_graph, "backward: retain_graph")
+    _C.backward((output,), (dout,), None, retain or create, create)
 
 
 def grad(
@@ -104,15 +112,18 @@ def grad(
     if len(given) != len(outs):
         raise ShapeError(f"grad: {len(given)} grad_outputs for {len(outs)} outputs")
     for k, x in enumerate(ins):
+        instance(x, _C.TensorBase, f"grad: input {k}", "a tensor")
         if not x.requires_grad:
             raise AutogradError(f"grad: input {k} of shape {x.shape} does not require a gradient")
     unique = list({id(x): x for x in ins}.values())
     douts = tuple(_start("grad", o, d) for o, d in zip(outs, given, strict=True))
-    keep = create_graph if retain_graph is None else retain_graph
-    found = _C.backward(outs, douts, tuple(unique), keep, create_graph)
+    create = boolean(create_graph, "grad: create_graph")
+    keep = create if retain_graph is None else boolean(retain_graph, "grad: retain_graph")
+    unused = boolean(allow_unused, "grad: allow_unused")
+    found = _C.backward(outs, douts, tuple(unique), keep, create)
     by_id = {id(x): g for x, g in zip(unique, found, strict=True)}
     for k, x in enumerate(ins):
-        if by_id[id(x)] is None and not allow_unused:
+        if by_id[id(x)] is None and not unused:
             raise AutogradError(
                 f"grad: the outputs do not depend on input {k} of shape {x.shape}; pass allow_unused=True to get None"
             )

@@ -6,7 +6,7 @@
 
 A recording is a list of the kernel launches that the step made: csrc/core/recorder.cpp notes them, and
 csrc/core/replay.cpp runs them again. Here it is decided for which calls a recording stands, by looking at everything
-that the function can reach (dlcore/_dependencies.py).
+that it reads while it is recorded (dlcore/_observe).
 """
 
 from __future__ import annotations
@@ -17,11 +17,10 @@ import types
 import warnings
 import weakref
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from dlcore import _C
 from dlcore._commands import is_small
-from dlcore._dependencies import Dependencies
 from dlcore._explain import Explanation, MemoryPlan
 from dlcore._fusion import fuse
 from dlcore._reasons import Failure, FailureKind, Reason, ReasonKind
@@ -30,6 +29,9 @@ from dlcore._recorded_gradient import RecordedGradient
 from dlcore._structure import Arguments, Results, Structure
 from dlcore._tensor import Tensor
 from dlcore.errors import CaptureError
+
+if TYPE_CHECKING:
+    from dlcore._observe import Observation
 
 __all__ = ["Captured", "capture"]
 
@@ -71,11 +73,12 @@ def capture(function: Callable[..., Any] | None = None, *, check: int = 0) -> An
     """
     if function is None:
         return functools.partial(capture, check=check)
-    if isinstance(function, classmethod | staticmethod):
-        return type(function)(Captured(function.__func__, check=check))
+    kind = type(function)
+    if issubclass(kind, classmethod | staticmethod):
+        return kind(Captured(function.__func__, check=check))  # type: ignore[attr-defined]
     if not callable(function):
-        what = "a property; write @property above @dl.capture" if isinstance(function, property) else repr(function)
-        raise TypeError(f"capture: a function is wanted, not {what}")
+        advice = ": write @property above @dl.capture" if issubclass(kind, property) else ""
+        raise TypeError(f"capture: a function is wanted, not a {kind.__name__}{advice}")
     return Captured(function, check=check)
 
 
@@ -87,7 +90,7 @@ class _Entry(NamedTuple):
     positional: bool
     specs: tuple[Any, ...]
     build: Callable[[tuple[Tensor, ...], Sequence[Tensor]], Any]
-    dependencies: Dependencies
+    observed: Observation
     grad_mode: bool
 
 
@@ -111,7 +114,10 @@ class Captured:
         self._warm = self._warned = False
         self._calls = self._attempts = self._idle = 0
         self._earlier = 0  # replays of recordings that are no longer kept
-        functools.update_wrapper(self, function, updated=())
+        self.__wrapped__ = function
+        self.__name__ = self.__qualname__ = _name(function)
+        if _has_name(function):
+            functools.update_wrapper(self, function, updated=())
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         if not kwargs and not self._check:
@@ -172,7 +178,7 @@ class Captured:
             if entry.grad_mode == mode
             and entry.specs == specs
             and entry.structure == call.structure
-            and _unchanged(entry.dependencies)
+            and _is_current(entry)
         ]
 
     def _has_room(self) -> bool:
@@ -185,7 +191,7 @@ class Captured:
         if self.recordings < _KEPT + replays // _REPLAYS:
             if len(self._entries) < _KEPT:
                 return True
-            outdated = next((e for e in reversed(self._entries) if not _unchanged(e.dependencies)), None)
+            outdated = next((e for e in reversed(self._entries) if not _is_current(e)), None)
             if outdated is not None:
                 self._earlier += outdated.recording.replays
                 self._set_entries([e for e in self._entries if e is not outdated])
@@ -202,14 +208,16 @@ class Captured:
         return False
 
     def _record(self, call: Arguments, compare: _Entry | None = None) -> Any:
-        dependencies = Dependencies(self.function, *self.depends, *call.objects)
+        from dlcore._observe import Observer
+
         tensors, mode = call.tensors, _C.is_grad_enabled()
         start = _C.newest_node()
         aliases = _C.begin_recording(tuple(tensors), False)
         try:
             args, kwargs = call.with_tensors(aliases)
             before = Arguments(args, kwargs)
-            result = self.function(*args, **kwargs)
+            observer = Observer(self.function, self.depends, (args, kwargs))
+            result = observer.run(self.function, args, kwargs)
             changed = not Arguments(args, kwargs).same_as(before)
             del args, kwargs, before
             results = Results(result, aliases, start, self._known(call))
@@ -219,6 +227,7 @@ class Captured:
                 del result
                 results.detach()
             outputs = (*results.tensors, *kept)
+            observed = observer.finish()
             if _C.something_kept(outputs):
                 gc.collect()  # a tensor that only garbage refers to is not kept
         except BaseException:
@@ -229,7 +238,8 @@ class Captured:
         _hand_over(aliases, tensors)
         if gradient is not None:
             gradient.attach(recording, len(results.tensors))
-        failure = _failure(found) or _rebound(dependencies)
+        recording.watch([guard[:4] for guard in observed.guards], functools.partial(_unchanged, observed))
+        failure = _failure(found) or observer.failure or _rebound(recording, observed)
         if results.problem is not None:
             failure, answer = Failure(FailureKind.PERMANENT, results.problem), result
         else:
@@ -246,11 +256,11 @@ class Captured:
             _compare(compare.recording, recording)
             return answer
         entry = _Entry(
-            recording, call.structure, call.positional, _specs(tensors), results.build, dependencies, mode
+            recording, call.structure, call.positional, _specs(tensors), results.build, observed, mode
         )
         flags = [(t, t.requires_grad) for t in recording.operands]
         recording.serial = is_small(recording)
-        recording.watch([v[:3] for v in dependencies.variables], functools.partial(_unchanged, dependencies, flags))
+        recording.watch([guard[:4] for guard in observed.guards], functools.partial(_unchanged, observed, flags))
         self._keep(entry)
         return answer
 
@@ -298,9 +308,9 @@ class Captured:
                 return Reason(ReasonKind.ARGUMENT, f"argument {k} is {_spec_text(now)}, not {_spec_text(then)}")
         if entry.grad_mode != last.grad_mode:
             return Reason(ReasonKind.GRAD_MODE, f"gradients are {'' if entry.grad_mode else 'not '}tracked")
-        if name := last.dependencies.changed_variable():
-            return Reason(ReasonKind.VARIABLE, f"variable {name} changed")
-        if name := last.dependencies.changed_object():
+        if (k := last.recording.broken_guard()) is not None:
+            return Reason(ReasonKind.VARIABLE, f"variable {last.observed.guards[k].name} changed")
+        if name := last.observed.changed_object():
             return Reason(ReasonKind.STATE, f"{name} changed")
         return Reason(ReasonKind.GRADIENT, "requires_grad or a gradient that the step starts from changed")
 
@@ -353,21 +363,25 @@ class Captured:
 
         Raises CaptureError where a call would, and at once where the function reads a value, for there are none.
         """
+        from dlcore._observe import Observer
+
         call = Arguments(args, kwargs)
-        dependencies = Dependencies(self.function, *self.depends, *call.objects)
-        undo = [o.before_dry_run() for o in dependencies.objects]
+        undo: list[Callable[[], None]] = []
         start = _C.newest_node()
         aliases = _C.begin_recording(tuple(call.tensors), True)
         try:
             args, kwargs = call.with_tensors(aliases)
-            results = Results(self.function(*args, **kwargs), aliases, start, self._known(call))
+            before = lambda value: undo.append(value.before_dry_run())  # noqa: E731
+            observer = Observer(self.function, self.depends, (args, kwargs), on_object=before)
+            results = Results(observer.run(self.function, args, kwargs), aliases, start, self._known(call))
+            observer.finish()
             gradient = self._gradient(results, aliases, start)
             results.detach()
             outputs = (*results.tensors, *(() if gradient is None else gradient.kept))
             recording, found = _C.end_recording(aliases, outputs)
         finally:
             _C.abort_recording()
-            for restore in undo:
+            for restore in reversed(undo):  # the first to have looked saw what was there before
                 restore()
         failure = _failure(found)
         if failure is not None and failure.kind is not FailureKind.KEEPS_TENSOR:
@@ -451,13 +465,14 @@ def _writes_arrays(recording: _C.Recording, call: Arguments) -> bool:
 # ---- what a recording depends on ----------------------------------------------------------------------------------
 
 
-def _unchanged(dependencies: Dependencies, flags: Sequence[tuple[Tensor, bool]] = ()) -> bool:
-    """Whether everything is as it was; ``flags``: which of the leaves that the step uses required a gradient."""
-    return (
-        dependencies.changed_variable() is None
-        and dependencies.changed_object() is None
-        and all(t.requires_grad == flag for t, flag in flags)
-    )
+def _unchanged(observed: Observation, flags: Sequence[tuple[Tensor, bool]] = ()) -> bool:
+    """Whether the objects are as they were; ``flags``: which of the leaves that the step uses required a gradient."""
+    return observed.changed_object() is None and all(t.requires_grad == flag for t, flag in flags)
+
+
+def _is_current(entry: _Entry) -> bool:
+    """Whether Python's state is as a recording needs it."""
+    return entry.recording.broken_guard() is None and _unchanged(entry.observed)
 
 
 def _failure(found: tuple[int, str, str] | None) -> Failure | None:
@@ -465,11 +480,11 @@ def _failure(found: tuple[int, str, str] | None) -> Failure | None:
     return None if found is None else Failure(FailureKind(found[0]), *found[1:])
 
 
-def _rebound(dependencies: Dependencies) -> Failure | None:
+def _rebound(recording: _C.Recording, observed: Observation) -> Failure | None:
     """Why a recording would not stand for the next call: the step has changed what it depends on."""
-    if name := dependencies.changed_variable():
-        what = f"the Python variable {name}"
-    elif name := dependencies.changed_object():
+    if (k := recording.broken_guard()) is not None:
+        what = f"the Python variable {observed.guards[k].name}"
+    elif name := observed.changed_object():
         what = f"the modules, parameters or state of {name}"
     else:
         return None
@@ -480,7 +495,12 @@ def _rebound(dependencies: Dependencies) -> Failure | None:
 
 
 def _name(function: Any) -> str:
-    return getattr(function, "__qualname__", type(function).__name__)
+    """What messages call a function. Other callable objects are not asked for attributes: that may run their code."""
+    return function.__qualname__ if _has_name(function) else type(function).__qualname__
+
+
+def _has_name(function: Any) -> bool:
+    return issubclass(type(function), types.FunctionType | types.MethodType | types.BuiltinFunctionType | type | Captured)
 
 
 def _compare(then: _C.Recording, now: _C.Recording) -> None:

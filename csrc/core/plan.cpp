@@ -1,5 +1,6 @@
 #include "core/plan.h"
 
+#include <cmath>
 #include <cstring>
 
 #include "core/device.h"
@@ -16,6 +17,16 @@ bool layout_matters(Function* f, Tensor** operands, int n) {
   bool matters = f->strided_key;
   for (int k = 0; k < n && !matters; ++k) matters = operands[k] && operands[k]->device;
   return matters;
+}
+
+// 1, 1.0 and True are equal, 0.0 and -0.0 too: what tells them apart, in tuples as well.
+static uint64_t type_word(PyObject* value) {
+  uint64_t word = reinterpret_cast<uintptr_t>(Py_TYPE(value));
+  if (PyFloat_CheckExact(value)) word ^= uint64_t{std::signbit(PyFloat_AS_DOUBLE(value))} << 63;
+  if (!PyTuple_CheckExact(value)) return word;
+  for (Py_ssize_t k = 0; k < PyTuple_GET_SIZE(value); ++k)
+    word = (word ^ type_word(PyTuple_GET_ITEM(value, k))) * 0x9E3779B97F4A7C15u;
+  return word;
 }
 
 bool make_key(Function* f, Tensor** operands, int n, PyObject* attrs, Key& key) {
@@ -35,8 +46,7 @@ bool make_key(Function* f, Tensor** operands, int n, PyObject* attrs, Key& key) 
   }
   const Py_ssize_t n_attrs = PyTuple_GET_SIZE(attrs);
   if (n_attrs == 0 || attrs == f->defaults) return true;
-  for (Py_ssize_t k = 0; k < n_attrs; ++k)  // 1, 1.0 and True are equal: tell them apart by type
-    key.add(reinterpret_cast<uintptr_t>(Py_TYPE(PyTuple_GET_ITEM(attrs, k))));
+  for (Py_ssize_t k = 0; k < n_attrs; ++k) key.add(type_word(PyTuple_GET_ITEM(attrs, k)));
   const Py_hash_t h = PyObject_Hash(attrs);
   if (h == -1 && PyErr_Occurred()) return false;
   key.add(static_cast<uint64_t>(h));
@@ -51,7 +61,8 @@ Plan* PlanCache::find(const Key& key, PyObject* attrs) const {
     const Entry& e = entries_[k];
     if (e.hash != key.hash || e.words.size() != key.n) continue;
     if (std::memcmp(e.words.data(), key.words, key.n * sizeof(uint64_t))) continue;
-    if (e.attrs == attrs || PyObject_RichCompareBool(e.attrs, attrs, Py_EQ) == 1) return e.plan;
+    const int equal = e.attrs == attrs ? 1 : PyObject_RichCompareBool(e.attrs, attrs, Py_EQ);
+    if (equal) return equal < 0 ? nullptr : e.plan;
   }
   return nullptr;
 }

@@ -132,5 +132,6 @@ bool record_host_access(Tensor* t, const char* reason);  // and where it may as 
 extern uint64_t changes;
 
 bool init_record(PyObject* module);
+bool init_frames(PyObject* module);
 
 }  // namespace dlcore

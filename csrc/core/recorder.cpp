@@ -181,7 +181,7 @@ Tensor* aliased(Tensor* t) {
   if (!alias) return nullptr;
   owner.release();
   alias->requires_grad = t->requires_grad;
-  alias->grad = Py_XNewRef(t->grad);
+  hold_grad(alias, Py_XNewRef(t->grad));
   return alias;
 }
 

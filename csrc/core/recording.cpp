@@ -79,7 +79,7 @@ static void restore_grads(Recorder* r, bool all) {
   for (LeafGrad& g : r->steps.grads) {
     if (!g.leaf || !(all || (g.region >= 0 && !g.replaced))) continue;
     if (all && !g.read && !g.replaced) continue;
-    Py_XSETREF(g.leaf->grad, Py_XNewRef(g.given.object()));
+    hold_grad(g.leaf.get(), Py_XNewRef(g.given.object()));
   }
 }
 
@@ -244,7 +244,7 @@ static bool note_results(Recording* self, Recorder* r, PyObject* outputs) {
     if (left.input >= 0) {
       Ref given = from_input(left, original(r, r->steps.regions[static_cast<size_t>(left.region)]));
       if (!given) return false;
-      Py_SETREF(g.leaf->grad, given.release());
+      hold_grad(g.leaf.get(), given.release());
     }
     if (g.leaf && g.read && g.replaced && g.argument < 0 && (end || g.region >= 0)) self->steady = false;
   }

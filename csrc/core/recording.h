@@ -8,6 +8,7 @@
 
 #include "core/cuda.h"
 #include "core/graph_copy.h"
+#include "core/guards.h"
 #include "core/record.h"
 
 namespace dlcore {
@@ -35,10 +36,6 @@ struct Result {  // a tensor that the step returns or leaves as a gradient
   int64_t offset = 0;
 };
 
-struct Watched {  // a Python variable: a cell, an entry of a dict or list, an attribute, or how many entries there are
-  Ref container, key, value;  // key null for a cell and for the number of entries
-};
-
 using Range = std::pair<const char*, const char*>;
 
 struct Recording {
@@ -52,7 +49,7 @@ struct Recording {
   std::vector<Result> grads;             // per LeafGrad: the gradient the step leaves
   std::vector<Range> fixed_written, fixed_all;  // memory of outside regions
   std::unique_ptr<Tracking> tracking;    // null: results have no gradient history
-  std::vector<Watched> watched;
+  std::vector<Guard> guards;             // what the step has read from Python's state
   Ref check;                             // check() -> bool: whether modules and optimizers are as recorded
   Ref last_args;                         // of the last replay, for explain()
   uint64_t seen_changes;

@@ -85,30 +85,39 @@ static PyObject* get_unplanned_bytes(PyObject* o, void*) {
 static PyObject* get_device(PyObject* o, void*) { return Py_NewRef(device_object(as_recording(o)->steps.device)); }
 static PyObject* get_replays(PyObject* o, void*) { return PyLong_FromLongLong(as_recording(o)->replays); }
 
-// watch(variables, check): what must be unchanged at a replay. variables: (container, (key,) or None, value).
+// watch(guards, check): what must be as it is for a replay. A guard: (kind, owner, key, value), as in guards.h.
 static PyObject* watch(PyObject* object, PyObject* args) {
   Recording* self = as_recording(object);
   PyObject *list, *check;
   if (!PyArg_ParseTuple(args, "O!O:watch", &PyList_Type, &list, &check)) return nullptr;
-  for (Py_ssize_t k = 0; k < PyList_GET_SIZE(list); ++k) {
-    PyObject *container, *key, *value;
-    if (!PyArg_ParseTuple(PyList_GET_ITEM(list, k), "OOO", &container, &key, &value)) return nullptr;
-    Ref name = key == Py_None ? Ref() : Ref::own(PySequence_GetItem(key, 0));
-    if (key != Py_None && !name) return nullptr;
-    self->watched.push_back({Ref::share(container), std::move(name), Ref::share(value)});
+  std::vector<Guard> guards(static_cast<size_t>(PyList_GET_SIZE(list)));
+  for (size_t k = 0; k < guards.size(); ++k) {
+    if (!make_guard(PyList_GET_ITEM(list, static_cast<Py_ssize_t>(k)), guards[k])) return nullptr;
   }
+  self->guards.swap(guards);
   self->check = Ref::share(check);
   self->seen_changes = changes;
+  Py_RETURN_NONE;
+}
+
+// broken_guard(): the number of the first guard that does not hold, or None.
+static PyObject* broken_guard(PyObject* object, PyObject*) {
+  std::vector<Guard>& guards = as_recording(object)->guards;
+  for (size_t k = 0; k < guards.size(); ++k) {
+    const int same = holds(guards[k]);
+    if (same < 0) return nullptr;
+    if (!same) return PyLong_FromSize_t(k);
+  }
   Py_RETURN_NONE;
 }
 
 static int recording_traverse(PyObject* object, visitproc visit, void* arg) {
   Recording* self = as_recording(object);
   Py_VISIT(Py_TYPE(object));
-  for (const Watched& w : self->watched) {
-    Py_VISIT(w.container.get());
-    Py_VISIT(w.key.get());
-    Py_VISIT(w.value.get());
+  for (const Guard& guard : self->guards) {
+    Py_VISIT(guard.owner.get());
+    Py_VISIT(guard.key.get());
+    Py_VISIT(guard.value.get());
   }
   Py_VISIT(self->check.get());
   Py_VISIT(self->last_args.get());
@@ -116,7 +125,7 @@ static int recording_traverse(PyObject* object, visitproc visit, void* arg) {
 }
 static int recording_clear(PyObject* object) {
   Recording* self = as_recording(object);
-  std::exchange(self->watched, {});
+  std::exchange(self->guards, {});
   self->check = {};
   self->last_args = {};
   return 0;
@@ -191,7 +200,8 @@ bool init_record(PyObject* module) {
        "lay_out(allocate): decides where intermediate results go; with their memory, it can be replayed."},
       {"track", track_recording, METH_VARARGS,
        "track(n_results, outputs, ends, function, rule): results get a gradient history."},
-      {"watch", watch, METH_VARARGS, "watch(variables, check): what must be as it was for a replay."},
+      {"watch", watch, METH_VARARGS, "watch(guards, check): what must be as it is for a replay."},
+      {"broken_guard", broken_guard, METH_NOARGS, "broken_guard(): the number of the first that does not hold, or None."},
       {nullptr, nullptr, 0, nullptr},
   };
   static PyGetSetDef getset[] = {

@@ -12,45 +12,6 @@
 namespace dlcore {
 
 // ---- whether a recording stands for a call ------------------------------------------------------------------------
-// Numbers and texts by value (floats by their bits, for -0.0 is not 0.0), tuples by their parts, the rest by identity.
-static bool same_value(PyObject* now, PyObject* then) {
-  if (now == then) return true;
-  if (!now || Py_TYPE(now) != Py_TYPE(then)) return false;
-  if (PyFloat_Check(then)) {
-    const double a = PyFloat_AS_DOUBLE(now), b = PyFloat_AS_DOUBLE(then);
-    return !std::memcmp(&a, &b, sizeof a);
-  }
-  if (PyTuple_Check(then)) {
-    bool same = PyTuple_GET_SIZE(now) == PyTuple_GET_SIZE(then);
-    for (Py_ssize_t k = 0; same && k < PyTuple_GET_SIZE(then); ++k) {
-      same = same_value(PyTuple_GET_ITEM(now, k), PyTuple_GET_ITEM(then, k));
-    }
-    return same;
-  }
-  if (!PyLong_Check(then) && !PyUnicode_Check(then) && !PyBytes_Check(then)) return false;
-  const int equal = PyObject_RichCompareBool(now, then, Py_EQ);
-  if (equal < 0) PyErr_Clear();
-  return equal == 1;
-}
-
-static bool unchanged(const Watched& w) {
-  PyObject *const container = w.container.get(), *const key = w.key.get(), *const then = w.value.get();
-  if (PyCell_Check(container)) return same_value(PyCell_GET(container), then);
-  if (!key) {
-    const Py_ssize_t size = PyObject_Size(container);
-    if (size < 0) PyErr_Clear();
-    return size == PyLong_AsSsize_t(then);
-  }
-  if (PyDict_Check(container)) return same_value(PyDict_GetItem(container, key), then);
-  if (PyList_Check(container)) {
-    const Py_ssize_t k = PyLong_AsSsize_t(key);
-    return k < PyList_GET_SIZE(container) && same_value(PyList_GET_ITEM(container, k), then);
-  }
-  const Ref now = Ref::own(PyObject_GetAttr(container, key));
-  if (!now) PyErr_Clear();
-  return same_value(now.get(), then);
-}
-
 static bool same_spec(const Input& input, const Tensor* t) {
   const Array &want = input.array, &a = t->array;
   return !t->weak && (t->node != nullptr) == input.history && t->requires_grad == input.requires_grad && !(input.written && t->buffer->readonly) &&
@@ -114,8 +75,8 @@ static int matches(Recording* self, Call& call) {
     }
   }
   if (!apart(self, call)) return 0;
-  for (const Watched& w : self->watched) {
-    if (!unchanged(w)) return 0;
+  for (Guard& guard : self->guards) {
+    if (const int same = holds(guard); same != 1) return same;
   }
   if (self->check && changes != self->seen_changes) {
     const uint64_t now = changes;
@@ -258,7 +219,7 @@ static bool leave(Recording* self, const Call& call, int end) {
       grad = from_input(left, call.sources[static_cast<size_t>(left.input)]);
       if (!grad) return false;
     }
-    Py_XSETREF(leaf_of(self, k, call)->grad, grad.release());
+    hold_grad(leaf_of(self, k, call), grad.release());
   }
   return true;
 }

@@ -238,7 +238,7 @@ static bool track(Function* f, Plan* plan, Operands& operands, Operands& outputs
   for (int k = 0; k < plan->n_outputs; ++k) {
     Tensor* out = outputs.data[k];
     if (!out || !is_float(out->array.dtype)) continue;
-    out->node = reinterpret_cast<Node*>(Py_NewRef(reinterpret_cast<PyObject*>(node)));
+    hold_node(out, node);
     out->output = static_cast<uint32_t>(k);
     out->requires_grad = true;
     out->version_seen = out->buffer->version;
@@ -304,19 +304,17 @@ static PyObject* run_plan(Function* f, Plan* plan, Operands& operands, Tensor* o
   return returned(plan, outputs);
 }
 
-// The plan for a call, with a reference of its own: found, or made. Null with an error; `unhashable` tells that it is the
-// attributes'.
-static Plan* plan_for(Function* f, Operands& operands, PyObject* attrs, const int* lengths, int n_groups,
-                      bool* unhashable) {
+// The plan for a call, with a reference of its own: found, or made. Null with an error.
+static Plan* plan_for(Function* f, Operands& operands, PyObject* attrs, const int* lengths, int n_groups) {
   const size_t each = layout_matters(f, operands.data, operands.n) ? 17 : 9;
   Key key(static_cast<size_t>(operands.n) * each + static_cast<size_t>(PyTuple_GET_SIZE(attrs) + n_groups) + 1);
   for (int k = 0; k < n_groups; ++k) key.add(static_cast<uint64_t>(lengths[k]));
-  *unhashable = !make_key(f, operands.data, operands.n, attrs, key);
-  if (*unhashable) return nullptr;
+  if (!make_key(f, operands.data, operands.n, attrs, key)) return nullptr;
   if (Plan* plan = f->value_key ? nullptr : f->cache->find(key, attrs)) {
     ++plan->refs;
     return plan;
   }
+  if (PyErr_Occurred()) return nullptr;  // from comparing attributes
   Plan* plan = make_plan(f, operands.data, operands.n, attrs, lengths, n_groups);
   if (plan && !f->value_key) {
     ++plan->refs;
@@ -331,13 +329,7 @@ PyObject* dispatch(Function* f, Operands& operands, PyObject* attrs, Tensor* out
     const std::string what = std::string(f->name_utf8) + "() has a result whose shape depends on values";
     if (!record_host_read(what.c_str())) return nullptr;
   }
-  bool unhashable;
-  Plan* plan = plan_for(f, operands, attrs, lengths, n_groups, &unhashable);
-  if (!plan && unhashable && PyErr_ExceptionMatches(PyExc_TypeError)) {  // a list in a tuple, an array
-    PyErr_Clear();
-    const Ref frozen = Ref::own(PyObject_CallFunctionObjArgs(bound.freeze, f->name, attrs, nullptr));
-    if (frozen) plan = plan_for(f, operands, frozen.get(), lengths, n_groups, &unhashable);
-  }
+  Plan* plan = plan_for(f, operands, attrs, lengths, n_groups);
   if (!plan) return nullptr;
   PyObject* result = run_plan(f, plan, operands, out);
   unref(plan);

@@ -24,7 +24,7 @@ Node* new_node(Function* function, Plan* plan, int n_edges) {
   const size_t bytes = sizeof(Edge) * static_cast<size_t>(n_edges) + sizeof(Saved) * static_cast<size_t>(n_saved) +
                        sizeof(PyObject*) * static_cast<size_t>(n_outputs);
   char* block = static_cast<char*>(PyMem_Malloc(bytes));
-  Node* node = block ? PyObject_New(Node, node_type) : nullptr;
+  Node* node = block ? PyObject_GC_New(Node, node_type) : nullptr;
   if (!node) {
     PyMem_Free(block);
     PyErr_NoMemory();
@@ -48,6 +48,7 @@ Node* new_node(Function* function, Plan* plan, int n_edges) {
   }
   for (int k = 0; k < n_saved; ++k) node->saved[k] = {nullptr, 0, -1};
   for (int k = 0; k < n_outputs; ++k) node->douts[k] = nullptr;
+  PyObject_GC_Track(reinterpret_cast<PyObject*>(node));
   return node;
 }
 
@@ -69,10 +70,35 @@ static void release_saved(Node* node) {
   node->released = true;
 }
 
+static int node_traverse(PyObject* self, visitproc visit, void* arg) {
+  const Node* node = reinterpret_cast<Node*>(self);
+  Py_VISIT(Py_TYPE(self));
+  for (int k = 0; k < node->n_edges; ++k) {
+    Py_VISIT(reinterpret_cast<PyObject*>(node->edges[k].node));
+    Py_VISIT(as_object(node->edges[k].leaf));
+  }
+  for (int k = 0; k < node->n_saved; ++k) Py_VISIT(as_object(node->saved[k].tensor));
+  for (int k = 0; k < node->n_outputs; ++k) Py_VISIT(node->douts[k]);
+  return 0;
+}
+
+// Breaks a cycle that nobody else can reach: such a node is never run again.
+static int node_clear(PyObject* self) {
+  Node* node = reinterpret_cast<Node*>(self);
+  release_saved(node);
+  for (int k = 0; k < node->n_edges; ++k) {
+    Py_CLEAR(node->edges[k].node);
+    Py_CLEAR(node->edges[k].leaf);
+  }
+  for (int k = 0; k < node->n_outputs; ++k) Py_CLEAR(node->douts[k]);
+  return 0;
+}
+
 // A long chain of nodes would overflow the stack if each freed its producer: nodes freed meanwhile wait in a list.
 static void node_dealloc(PyObject* self) {
   static std::vector<Node*> waiting;
   static bool draining = false;
+  PyObject_GC_UnTrack(self);
   waiting.push_back(reinterpret_cast<Node*>(self));
   if (draining) return;
   draining = true;
@@ -88,7 +114,7 @@ static void node_dealloc(PyObject* self) {
     Py_DECREF(reinterpret_cast<PyObject*>(node->function));
     unref(node->plan);
     PyMem_Free(node->edges);
-    PyObject_Free(node);
+    PyObject_GC_Del(node);
     Py_DECREF(reinterpret_cast<PyObject*>(node_type));
   }
   draining = false;
@@ -192,7 +218,11 @@ static bool accumulate_leaf(BackwardPass& pass, Tensor* leaf, PyObject* gradient
   if (leaf->grad) {
     if (pass.tracked) {
       if (recorder) record_grad_replaced(leaf, false);
-      return gather(leaf->grad, gradient);
+      PyObject* args[2] = {leaf->grad, gradient};
+      PyObject* sum = PyObject_Vectorcall(bound.add, args, 2, nullptr);
+      Py_DECREF(gradient);
+      if (sum) hold_grad(leaf, sum);
+      return sum != nullptr;
     }
     PyObject* same = call_inplace(reinterpret_cast<Function*>(bound.add), as_tensor(leaf->grad), &gradient, 1);
     Py_DECREF(gradient);
@@ -210,7 +240,7 @@ static bool accumulate_leaf(BackwardPass& pass, Tensor* leaf, PyObject* gradient
     if (!copy) return false;
     gradient = copy;
   }
-  leaf->grad = gradient;
+  hold_grad(leaf, gradient);
   if (recorder) record_grad_replaced(leaf, false);
   return true;
 }
@@ -287,7 +317,7 @@ static Ref saved_tensor(BackwardPass& pass, Node* node, int slot) {
   if (saved.output < 0 || !pass.tracked) return Ref::share(as_object(saved.tensor));
   Tensor* alias = new_view(saved.tensor, saved.tensor->array);
   if (!alias) return Ref();
-  alias->node = reinterpret_cast<Node*>(Py_NewRef(reinterpret_cast<PyObject*>(node)));
+  hold_node(alias, node);
   alias->output = static_cast<uint32_t>(saved.output);
   alias->requires_grad = true;
   return Ref::own(as_object(alias));
@@ -510,11 +540,13 @@ bool init_tape(PyObject* module) {
   static PyType_Slot slots[] = {
       {Py_tp_doc, const_cast<char*>("One tracked operation.")},
       {Py_tp_dealloc, reinterpret_cast<void*>(node_dealloc)},
+      {Py_tp_traverse, reinterpret_cast<void*>(node_traverse)},
+      {Py_tp_clear, reinterpret_cast<void*>(node_clear)},
       {Py_tp_getset, node_getset},
       {0, nullptr},
   };
   static PyType_Spec spec = {"dlcore._C.Node", sizeof(Node), 0,
-                             Py_TPFLAGS_DEFAULT | Py_TPFLAGS_DISALLOW_INSTANTIATION, slots};
+                             Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_DISALLOW_INSTANTIATION, slots};
   node_type = reinterpret_cast<PyTypeObject*>(PyType_FromSpec(&spec));
   return node_type && PyModule_AddObjectRef(module, "Node", reinterpret_cast<PyObject*>(node_type)) == 0 &&
          PyModule_AddFunctions(module, tape_functions) == 0;

@@ -314,7 +314,7 @@ static PyObject* bind(PyObject*, PyObject* args, PyObject* kwargs) {
       {"ShapeError", &errors.shape}, {"DTypeError", &errors.dtype}, {"CaptureError", &errors.capture},
       {"AutogradError", &errors.autograd}, {"convert", &bound.convert}, {"getitem", &bound.getitem},
       {"setitem", &bound.setitem}, {"assign", &bound.assign}, {"sum_to", &bound.sum_to}, {"plan", &bound.plan},
-      {"copy_plan", &bound.copy_plan}, {"add", &bound.add}, {"freeze", &bound.freeze}, {"required", &bound.required},
+      {"copy_plan", &bound.copy_plan}, {"add", &bound.add}, {"accept", &bound.accept}, {"required", &bound.required},
       {"subtract", &bound.subtract}, {"multiply", &bound.multiply}, {"divide", &bound.divide}, {"power", &bound.power},
       {"matmul", &bound.matmul}, {"negative", &bound.negative}, {"absolute", &bound.absolute},
       {"floor_divide", &bound.floor_divide}, {"remainder", &bound.remainder}, {"logical_and", &bound.logical_and},
@@ -371,6 +371,8 @@ static PyObject* set_tensor_type(PyObject*, PyObject* type) {
     return nullptr;
   }
   Py_SETREF(tensor_type, reinterpret_cast<PyTypeObject*>(Py_NewRef(type)));
+  // Its objects have nothing beyond TensorBase's fields: Python's own deallocation, for classes that do, takes longer.
+  if (tensor_type->tp_basicsize == tensor_base->tp_basicsize) tensor_type->tp_dealloc = tensor_base->tp_dealloc;
   Py_RETURN_NONE;
 }
 

@@ -8,11 +8,13 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 
 from dlcore import _C
+from dlcore._arguments import boolean, instance, operand, shown
 from dlcore._autograd import no_grad
 from dlcore._device import Device, default_device
 from dlcore._device import device as as_device
+from dlcore._json import short
 from dlcore._recordable import Recordable, state_of
-from dlcore._tensor import Parameter, Tensor, tensor
+from dlcore._tensor import Parameter, Tensor
 from dlcore.dtypes import DType, as_dtype
 
 __all__ = ["Module", "ModuleList"]
@@ -78,8 +80,9 @@ class Module(Recordable):
 
     def register_buffer(self, name: str, value: Tensor | None, persistent: bool = True) -> None:
         """Assign ``value`` as a tensor of the state that is not trained; it is saved if ``persistent``."""
-        if "." in name or not name:
-            raise ValueError(f"register_buffer: not a name: {name!r}")
+        if not isinstance(name, str) or "." in name or not name:
+            raise ValueError(f"register_buffer: not a name: {shown(name)}")
+        instance(value, Tensor | None, f"register_buffer: {name}", "a tensor or None")
         if name not in self._buffers and hasattr(self, name):
             raise ValueError(f"register_buffer: {type(self).__name__} already has an attribute {name!r}")
         self._buffers = {**self._buffers, name: persistent}
@@ -145,8 +148,9 @@ class Module(Recordable):
 
     def train(self, mode: bool = True) -> Self:
         """Set training mode (dropout on) in this module and in all below it."""
+        training = boolean(mode, "Module.train: mode")
         for module in self.modules():
-            module.training = mode
+            module.training = training
         return self
 
     def eval(self) -> Self:
@@ -155,8 +159,9 @@ class Module(Recordable):
 
     def requires_grad_(self, requires_grad: bool = True) -> Self:
         """Set whether the parameters are trained."""
+        trained = boolean(requires_grad, "Module.requires_grad_: requires_grad")
         for p in self.parameters():
-            p.requires_grad = requires_grad
+            p.requires_grad = trained
         return self
 
     def zero_grad(self, set_to_none: bool = True) -> None:
@@ -169,6 +174,8 @@ class Module(Recordable):
 
     def apply(self, fn: Callable[[Module], Any]) -> Self:
         """Call ``fn`` with every module, children first; for initialisation."""
+        if not callable(fn):
+            raise TypeError(f"Module.apply: fn {shown(fn)} is not a function")
         for child in self.children():
             child.apply(fn)
         fn(self)
@@ -186,7 +193,7 @@ class Module(Recordable):
                 device = arg
         device = None if device is None else as_device(device)
         if dtype is not None:
-            dtype = as_dtype(dtype)
+            dtype = as_dtype(dtype, "Module.to: dtype")
             if not dtype.is_float:
                 raise TypeError(f"Module.to: a floating-point dtype is needed, not {dtype.name}")
         moved: dict[int, Tensor] = {}
@@ -210,27 +217,42 @@ class Module(Recordable):
     # -- state -------------------------------------------------------------------------------------------------------
 
     def state_dict(self) -> dict[str, Tensor]:
-        """Name -> tensor of all parameters and persistent buffers: detached, and sharing their memory."""
-        return {name: value.detach() for name, value, persistent in self._own("", True) if persistent}
+        """Name -> tensor of all parameters and persistent buffers: detached, and sharing their memory.
+
+        Raises ValueError where two tensors have one name, as under the keys 1 and "1" of a dict.
+        """
+        return {name: value.detach() for name, value in self._state().items()}
+
+    def _state(self) -> dict[str, Tensor]:
+        """Name -> parameter or persistent buffer."""
+        found: dict[str, Tensor] = {}
+        for name, value, persistent in self._own("", True):
+            if persistent and found.setdefault(name, value) is not value:
+                raise ValueError(f"{type(self).__name__}: two tensors of the state are called {short(name)}")
+        return found
 
     def load_state_dict(self, state: Mapping[str, Any], strict: bool = True) -> tuple[list[str], list[str]]:
         """Copy ``state`` (tensors or arrays) into this model; returns the (missing, unexpected) names.
 
-        Everything is checked before anything changes: ValueError names what is missing, unexpected, or of another shape
-        or dtype. With ``strict=False`` names may be missing or unexpected.
+        Everything is checked before anything changes: ValueError names what is missing, unexpected, of another shape or
+        dtype, or cannot be written to (read-only memory). With ``strict=False`` names may be missing or unexpected.
         """
-        own = {name: value for name, value, persistent in self._own("", True) if persistent}
+        instance(state, Mapping, "load_state_dict: state", "a mapping of names to tensors")
+        own = self._state()
         missing = [name for name in own if name not in state]
         unexpected = [name for name in state if name not in own]
         problems = []
         if strict:
-            problems += [f"missing: {name}" for name in missing] + [f"unexpected: {name}" for name in unexpected]
-        values = {name: _as_tensor(state[name]) for name in own if name in state}
+            problems += [f"missing: {short(name)}" for name in missing]
+            problems += [f"unexpected: {short(name)}" for name in unexpected]
+        values = {name: _as_tensor(name, state[name]) for name in own if name in state}
         for name, value in values.items():
             if value.shape != own[name].shape:
-                problems.append(f"{name}: shape {value.shape}, the model has {own[name].shape}")
+                problems.append(f"{short(name)}: shape {value.shape}, the model has {own[name].shape}")
             elif value.dtype is not own[name].dtype:
-                problems.append(f"{name}: dtype {value.dtype.name}, the model has {own[name].dtype.name}")
+                problems.append(f"{short(name)}: dtype {value.dtype.name}, the model has {own[name].dtype.name}")
+            elif not _writable(own[name]):
+                problems.append(f"{short(name)}: the model's tensor cannot be written to")
         if problems:
             more = [f"... and {len(problems) - 8} more"] if len(problems) > 8 else []
             raise ValueError(
@@ -288,8 +310,20 @@ class ModuleList(list[Module]):
     """A list of modules, for code that was written for PyTorch; a plain list does the same in a Module."""
 
 
-def _as_tensor(value: Any) -> Tensor:
-    return value if isinstance(value, Tensor) else tensor(np.asarray(value))
+def _as_tensor(name: str, value: Any) -> Tensor:
+    """A value of a state dict; raises what `operand` raises."""
+    if isinstance(value, bool | int | float):
+        value = np.asarray(value)
+    found: Tensor = operand(value, "load_state_dict", name)
+    return found
+
+
+def _writable(t: Tensor) -> bool:
+    """Whether the elements of ``t`` have memory of their own, which may be changed."""
+    if t.device.type != "cpu":
+        return True
+    array = t.detach().numpy()
+    return array.flags.writeable and all(stride or n < 2 for n, stride in zip(array.shape, array.strides, strict=True))
 
 
 def _moved(old: Tensor, dtype: DType | None, device: Device | None, moved: dict[int, Tensor]) -> Tensor:

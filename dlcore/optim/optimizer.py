@@ -6,16 +6,22 @@ matrix of settings with one row for each group. Setting ``group["lr"]`` writes t
 
 from __future__ import annotations
 
-import math
 import numbers
+import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping, Sequence
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from dlcore import _C
+from dlcore._json import short
 from dlcore._recordable import Recordable
 from dlcore._tensor import Tensor, tensor, zeros, zeros_like
 
 __all__ = ["Group", "Optimizer"]
+
+
+_Real: Any = numbers.Real  # Any, for the comparisons that the class does not declare
 
 
 class Group(MutableMapping[str, Any]):
@@ -100,6 +106,8 @@ class Optimizer(Recordable):
     _operation: Any
     _moments: tuple[str, ...]
     """The slots in which the operation takes moments; one that `_slots` leaves out is empty."""
+    _several: tuple[str, ...] = ()
+    """The settings that are several numbers."""
     _defaults: dict[str, Any]
 
     def __init__(self, params: Iterable[Any], **defaults: Any):
@@ -124,18 +132,23 @@ class Optimizer(Recordable):
     def _columns(self, settings: Mapping[str, Any]) -> Sequence[float]:
         raise NotImplementedError
 
-    def _slots(self) -> Sequence[str]:
-        """The names of the tensors kept for each parameter besides its step count."""
+    def _slots_for(self, groups: Sequence[Mapping[str, Any]]) -> Sequence[str]:
+        """The names of the tensors kept for each parameter besides its step count, where groups have these settings."""
         raise NotImplementedError
+
+    def _slots(self) -> Sequence[str]:
+        return self._slots_for([group._settings for group in self.param_groups])
 
     def _check(self, settings: Mapping[str, Any]) -> None:
         """Raises ValueError or TypeError where a setting is wrong; a subclass adds its own rules."""
         for name, value in settings.items():
-            for number in value if isinstance(value, tuple | list) else (value,):
-                if not isinstance(number, numbers.Real):
-                    raise TypeError(f"{type(self).__name__}: {name} is {value!r}; it must be a number")
-                if not 0 <= float(number) < math.inf:
-                    raise ValueError(f"{type(self).__name__}: {name} is {value}; it must be a number of at least 0")
+            for number in value if name in self._several and isinstance(value, tuple | list) else (value,):
+                if not isinstance(number, _Real):
+                    raise TypeError(f"{type(self).__name__}: {name} is {short(repr(value))}; it must be a number")
+                if not 0.0 <= number <= sys.float_info.max:
+                    raise ValueError(
+                        f"{type(self).__name__}: {name} is {short(repr(value))}; it must be a number of at least 0"
+                    )
 
     # -- recorded steps ----------------------------------------------------------------------------------------------
 
@@ -273,48 +286,77 @@ class Optimizer(Recordable):
             n = len(group["params"])
             groups.append({**group.settings, "params": list(range(first, first + n))})
             first += n
-        return {"state": {i: dict(state) for i, state in sorted(self._state.items())}, "param_groups": groups}
+        return {"state": {i: dict(self._state_of(i)) for i in sorted(self._state)}, "param_groups": groups}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take over the state and settings of another optimizer of this kind for parameters of the same shapes.
 
         Raises ValueError, before anything changes, where something does not fit.
         """
-        self._check_state(state)
-        devices = [p.device for p in self._parameters]
-        loaded = {
-            int(i): {k: tensor(v, device=devices[int(i)]) for k, v in s.items()} for i, s in state["state"].items()
-        }
-        for group, saved in zip(self.param_groups, state["param_groups"], strict=True):
-            group._settings.update({key: value for key, value in saved.items() if key != "params"})
-            self._upload(group)
-        self._state = loaded
-        self._arguments.clear()
+        try:
+            take_over = self._prepared(state)
+        except ValueError as error:
+            raise ValueError(f"{type(self).__name__}.load_state_dict: {error}") from None
+        take_over()
 
-    def _check_state(self, state: Mapping[str, Any]) -> None:
-        head = f"{type(self).__name__}.load_state_dict: "
+    def _prepared(self, state: Mapping[str, Any]) -> Callable[[], None]:
+        """Checks all of ``state`` and makes what it needs; what is returned takes it over, and cannot fail."""
         if not isinstance(state, Mapping) or not {"state", "param_groups"} <= set(state):
-            raise ValueError(f"{head}a dict with 'state' and 'param_groups' is needed")
-        saved = state["param_groups"]
-        sizes, own = [len(g["params"]) for g in saved], [len(g["params"]) for g in self.param_groups]
+            raise ValueError("a dict with 'state' and 'param_groups' is needed")
+        settings = self._prepared_settings(state["param_groups"])
+        slots = self._prepared_state(state["state"], self._slots_for(settings))
+        columns = tensor([self._columns(s) for s in settings], dtype="float64", device=self._settings.device)
+
+        def take_over() -> None:
+            for group, values in zip(self.param_groups, settings, strict=True):
+                group._settings = values
+            self._settings, self._state = columns, slots
+            self._arguments.clear()
+            _C.note_change()
+
+        return take_over
+
+    def _prepared_settings(self, saved: Any) -> list[dict[str, Any]]:
+        """The settings of each group in ``saved``, in the order of this optimizer's."""
+        if not isinstance(saved, list | tuple) or not all(isinstance(g, Mapping) for g in saved):
+            raise ValueError(f"'param_groups' is a list of dicts, not {short(saved)}")
+        params = [g.get("params") for g in saved]
+        if not all(isinstance(p, list | tuple) for p in params):
+            raise ValueError("each group needs 'params', a list")
+        sizes, own = [len(p) for p in params], [len(g["params"]) for g in self.param_groups]
         if sum(sizes) != sum(own):
-            raise ValueError(f"{head}{sum(sizes)} parameters in the state, {sum(own)} here")
+            raise ValueError(f"{sum(sizes)} parameters in the state, {sum(own)} here")
         if sizes != own:
-            raise ValueError(f"{head}groups of {sizes} parameters in the state, of {own} here")
+            raise ValueError(f"groups of {short(sizes)} parameters in the state, of {short(own)} here")
+        found = []
         for group in saved:
-            settings = {key: value for key, value in group.items() if key != "params"}
-            if set(settings) != set(self._defaults):
-                names = ", ".join(sorted(settings)), ", ".join(sorted(self._defaults))
-                raise ValueError(f"{head}settings {names[0]} in the state, {names[1]} here")
-            self._check(settings)
-        for i, entry in state["state"].items():
-            if not 0 <= int(i) < len(self._parameters):
-                raise ValueError(f"{head}there is no parameter {i}")
-            p = self._parameters[int(i)]
-            for slot, value in entry.items():
-                if slot != "step" and (value.shape != p.shape or value.dtype.name != _state_dtype(p)):
-                    found = f"{value.shape} {value.dtype.name}, not {p.shape} {_state_dtype(p)}"
-                    raise ValueError(f"{head}parameter {i}: {slot} has shape {found}")
+            names = set(group) - {"params"}
+            if names != set(self._defaults):
+                shown = short(", ".join(sorted(map(str, names)))), ", ".join(sorted(self._defaults))
+                raise ValueError(f"settings {shown[0]} in the state, {shown[1]} here")
+            settings = {name: group[name] for name in self._defaults}
+            try:
+                self._check(settings)
+            except TypeError as error:
+                raise ValueError(str(error)) from None
+            found.append({n: tuple(v) if n in self._several else v for n, v in settings.items()})
+        return found
+
+    def _prepared_state(self, saved: Any, slots: Sequence[str]) -> dict[int, dict[str, Tensor]]:
+        """Copies of the tensors in ``saved``, each where its parameter is; ``slots``: those that must be there."""
+        if not isinstance(saved, Mapping) or not all(isinstance(entry, Mapping) for entry in saved.values()):
+            raise ValueError("'state' is a dict of dicts")
+        found: dict[int, dict[str, Tensor]] = {}
+        for i, entry in saved.items():
+            if not isinstance(i, int) or not 0 <= i < len(self._parameters):
+                raise ValueError(f"there is no parameter {short(i)}")
+            if missing := {"step", *slots} - set(entry):
+                raise ValueError(f"parameter {i}: there is no {', '.join(sorted(missing))}")
+            if foreign := set(entry) - {"step", *self._moments}:
+                raise ValueError(f"parameter {i}: {short(min(map(str, foreign)))} is not of this optimizer")
+            p = self._parameters[i]
+            found[i] = {slot: _copied(i, slot, value, p) for slot, value in entry.items()}
+        return found
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({', '.join(map(repr, self.param_groups))})"
@@ -323,3 +365,16 @@ class Optimizer(Recordable):
 def _state_dtype(p: Tensor) -> str:
     """The state of 16-bit parameters is kept in float32."""
     return "float64" if p.dtype.name == "float64" else "float32"
+
+
+def _copied(i: int, slot: str, value: Any, p: Tensor) -> Tensor:
+    """A copy of the state tensor ``value`` of parameter ``i``, where ``p`` is."""
+    shape, dtype = ((), "int64") if slot == "step" else (p.shape, _state_dtype(p))
+    value = value if isinstance(value, Tensor) else np.asarray(value)
+    if tuple(value.shape) != shape or value.dtype.name != dtype:
+        raise ValueError(
+            f"parameter {i}: {slot} has shape {tuple(value.shape)} {value.dtype.name}, not {shape} {dtype}"
+        )
+    if slot == "step" and value.item() < 0:
+        raise ValueError(f"parameter {i}: step is {value.item()}")
+    return tensor(value, device=p.device)
