@@ -227,7 +227,8 @@ class Captured:
                 del result
                 results.detach()
             outputs = (*results.tensors, *kept)
-            observed = observer.finish()
+            observed, unsound = observer.finish(), observer.failure
+            del observer  # it holds what the step has made
             if _C.something_kept(outputs):
                 gc.collect()  # a tensor that only garbage refers to is not kept
         except BaseException:
@@ -239,7 +240,7 @@ class Captured:
         if gradient is not None:
             gradient.attach(recording, len(results.tensors))
         recording.watch([guard[:4] for guard in observed.guards], functools.partial(_unchanged, observed))
-        failure = _failure(found) or observer.failure or _rebound(recording, observed)
+        failure = _failure(found) or unsound or _rebound(recording, observed)
         if results.problem is not None:
             failure, answer = Failure(FailureKind.PERMANENT, results.problem), result
         else:

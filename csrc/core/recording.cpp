@@ -112,23 +112,21 @@ static void forget_leaves(Recorder* r) {
   }
 }
 
-// A tensor that the step has made and that something keeps, and where it was made; empty if there is none. Memory of
-// `outputs` is kept by something else, too, if there are more references to it.
+// A tensor that the step has made and that something keeps, and where it was made; empty if there is none.
 static Failure kept_tensor(Recorder* r, PyObject* outputs) {
   forget_leaves(r);
-  constexpr int64_t kGradient = int64_t{1} << 32;  // whoever else may hold it
-  std::vector<int64_t> known(r->steps.regions.size());
-  const auto account = [&](const Tensor* t, int64_t references) {
+  std::vector<bool> accounted(r->steps.regions.size());
+  const auto account = [&](const Tensor* t) {
     const int region = region_index(r, t);
-    if (region >= 0) known[static_cast<size_t>(region)] += references;
+    if (region >= 0) accounted[static_cast<size_t>(region)] = true;
   };
-  for (Py_ssize_t k = 0; k < PyTuple_GET_SIZE(outputs); ++k) account(as_tensor(PyTuple_GET_ITEM(outputs, k)), 1);
+  for (Py_ssize_t k = 0; k < PyTuple_GET_SIZE(outputs); ++k) account(as_tensor(PyTuple_GET_ITEM(outputs, k)));
   for (const LeafGrad& g : r->steps.grads) {
-    if (g.leaf && g.replaced && g.leaf->grad) account(as_tensor(g.leaf->grad), kGradient);
+    if (g.leaf && g.replaced && g.leaf->grad) account(as_tensor(g.leaf->grad));
   }
   for (size_t k = 0; k < r->steps.regions.size(); ++k) {
     const Region& region = r->steps.regions[k];
-    if (region.kind == Region::inside && region.buffer && region.buffer->refs > known[k]) {
+    if (region.kind == Region::inside && region.buffer && !accounted[k]) {
       const std::string text = "a tensor made inside the step is kept, of " + std::to_string(region.bytes) + " bytes";
       return {FailureKind::keeps_tensor, text, r->steps.lines[static_cast<size_t>(region.line)]};
     }
