@@ -198,11 +198,11 @@ static LeafGrad& leaf_grad(Tensor* leaf) {
   return grads[static_cast<size_t>(place->second)];
 }
 
-bool record_grad_arrived(Tensor* leaf) {
-  const int argument = argument_of(leaf);
+bool record_inside_history(const Tensor* t, const char* what) {
+  const int argument = argument_of(t);
   if (argument < 0 || !recorder->given[static_cast<size_t>(argument)]->node) return true;
-  PyErr_Format(errors.capture, "capture: backward() inside the step reaches argument %d, whose gradient history began "
-               "outside; detach() it, call backward() outside, or capture the whole step", argument);
+  PyErr_Format(errors.capture, "capture: argument %d, whose gradient history began outside, %s in the step; detach() "
+               "it, or capture the whole step", argument, what);
   return false;
 }
 
