@@ -105,10 +105,17 @@ bool record_host_access(Tensor* t, const char* reason) {
   return true;
 }
 
-void record_operand(Tensor* t) {
-  if (t->node || t->view || t->weak || !is_float(t->array.dtype) || !t->buffer) return;
+void record_operand(Tensor* t, bool tracked) {
+  if (t->weak || !is_float(t->array.dtype) || !t->buffer) return;
   const int known = known_region(t->buffer);
   if (known >= 0 && recorder->steps.regions[static_cast<size_t>(known)].kind != Region::outside) return;
+  if (t->node || t->view) {
+    if (!tracked) return;
+    std::vector<TensorRef>& older = recorder->steps.older;
+    const auto same = [t](const TensorRef& other) { return other.get() == t; };
+    if (std::none_of(older.begin(), older.end(), same)) older.push_back(TensorRef::share(t));
+    return;
+  }
   if (!recorder->operand_flags.emplace(t, t->requires_grad).second) return;
   recorder->steps.operands.push_back(TensorRef::share(t));
 }

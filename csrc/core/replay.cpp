@@ -75,6 +75,8 @@ static int matches(Recording* self, Call& call) {
     }
   }
   if (!apart(self, call)) return 0;
+  const std::vector<TensorRef>& older = self->steps.older;
+  if (std::any_of(older.begin(), older.end(), [](const TensorRef& t) { return history_lost(t.get()); })) return 0;
   for (Guard& guard : self->guards) {
     if (const int same = holds(guard); same != 1) return same;
   }

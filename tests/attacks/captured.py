@@ -198,10 +198,12 @@ def outcome(world: World, how: dict[str, Any], seed: int) -> list[Any]:
         raise
     except Exception as error:
         found.append(type(error).__name__)
-    failed = type(found[-1]) is str  # then the history that a change in place gave an argument is of no use
+    failed = type(found[-1]) is str  # a backward pass that fails may have come to some leaves before
     for t in (*watched, world.w, world.state):
-        gradient = bits(t.grad) if t.is_leaf and t.grad is not None else None
+        gradient = bits(t.grad) if t.is_leaf and t.grad is not None and not failed else None
         found.append((bits(t), gradient, t.requires_grad if not failed else None))
+    if failed:
+        world.w.grad = None
     return found
 
 
