@@ -93,6 +93,10 @@ class _Entry(NamedTuple):
     observed: Observation
     grad_mode: bool
 
+    def stands(self) -> bool:
+        """Whether all that the step has read from Python's state is as it was."""
+        return self.recording.broken_guard() is None and _unchanged(self.observed)
+
 
 class Captured:
     """A function that is recorded and replayed: what `capture` returns.
@@ -111,7 +115,7 @@ class Captured:
         self._check, self._strict = check, strict
         self._entries: list[_Entry] = []
         self._plain: list[_Entry] = []  # those whose arguments are tensors, all given by position
-        self._warm = self._warned = False
+        self._warm = self._warned = self._compares = False
         self._calls = self._attempts = self._idle = 0
         self._earlier = 0  # replays of recordings that are no longer kept
         self.__wrapped__ = function
@@ -120,7 +124,7 @@ class Captured:
             functools.update_wrapper(self, function, updated=())
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        if not kwargs and not self._check:
+        if not kwargs and not self._check and not self._compares:
             for entry in self._plain:
                 results = entry.recording.run(*args)
                 if results is not NotImplemented:
@@ -143,7 +147,9 @@ class Captured:
         self._calls += 1
         specs, mode = _specs(call.tensors), _C.is_grad_enabled()
         for entry in self._matching(call, specs, mode):
-            if self._check and self._calls % self._check == 0 and entry.recording.stands(*call.tensors):
+            due = self._compares or (self._check and self._calls % self._check == 0)
+            if due and entry.recording.stands(*call.tensors):
+                self._compares = False
                 return self._record(call, compare=entry)
             results = entry.recording.run(*call.tensors)
             if results is not NotImplemented:
@@ -178,7 +184,7 @@ class Captured:
             if entry.grad_mode == mode
             and entry.specs == specs
             and entry.structure == call.structure
-            and _is_current(entry)
+            and entry.stands()
         ]
 
     def _has_room(self) -> bool:
@@ -191,7 +197,7 @@ class Captured:
         if self.recordings < _KEPT + replays // _REPLAYS:
             if len(self._entries) < _KEPT:
                 return True
-            outdated = next((e for e in reversed(self._entries) if not _is_current(e)), None)
+            outdated = next((e for e in reversed(self._entries) if not e.stands()), None)
             if outdated is not None:
                 self._earlier += outdated.recording.replays
                 self._set_entries([e for e in self._entries if e is not outdated])
@@ -254,12 +260,15 @@ class Captured:
         fuse(recording)
         recording.lay_out(True)
         if compare is not None:
-            _compare(compare.recording, recording)
+            if difference := _difference(compare.recording, recording):
+                self._set_entries([])
+                self.failure = f"capture: check: {_name(self.function)}: {difference}"
+                if self._strict:
+                    raise CaptureError(self.failure)
+                warnings.warn(f"{self.failure}; it is no longer recorded", RuntimeWarning, stacklevel=2)
             return answer
-        entry = _Entry(
-            recording, call.structure, call.positional, _specs(tensors), results.build, observed, mode
-        )
-        flags = [(t, t.requires_grad) for t in recording.operands]
+        entry = _Entry(recording, call.structure, call.positional, _specs(tensors), results.build, observed, mode)
+        flags = [(t, t.requires_grad, t.data_ptr) for t in recording.operands]
         recording.serial = is_small(recording)
         recording.watch([guard[:4] for guard in observed.guards], functools.partial(_unchanged, observed, flags))
         self._keep(entry)
@@ -315,6 +324,15 @@ class Captured:
             return Reason(ReasonKind.STATE, f"{name} changed")
         return Reason(ReasonKind.GRADIENT, "requires_grad or a gradient that the step starts from changed")
 
+    def compare_next(self) -> None:
+        """The next call that a recording stands for runs eagerly and is compared with it, as with ``check``."""
+        self._compares = True
+
+    def run_eagerly(self, reason: str) -> None:
+        """From now on nothing is recorded or replayed; ``failure`` is the reason."""
+        self._set_entries([])
+        self._strict, self.failure = False, reason
+
     # -- many calls --------------------------------------------------------------------------------------------------
 
     def sweep(self, *stacked: Tensor) -> Any:
@@ -330,7 +348,7 @@ class Captured:
         result, done = None, 0
         while done < n:
             rest = stacked if done == 0 else tuple(t[done:] for t in stacked)
-            for entry in [] if self._check else self._plain:
+            for entry in [] if self._check or self._compares else self._plain:
                 results = entry.recording.sweep(rest, n - done)
                 if results is not NotImplemented:
                     return entry.build(results, [t[-1] for t in rest])
@@ -466,14 +484,11 @@ def _writes_arrays(recording: _C.Recording, call: Arguments) -> bool:
 # ---- what a recording depends on ----------------------------------------------------------------------------------
 
 
-def _unchanged(observed: Observation, flags: Sequence[tuple[Tensor, bool]] = ()) -> bool:
-    """Whether the objects are as they were; ``flags``: which of the leaves that the step uses required a gradient."""
-    return observed.changed_object() is None and all(t.requires_grad == flag for t, flag in flags)
-
-
-def _is_current(entry: _Entry) -> bool:
-    """Whether Python's state is as a recording needs it."""
-    return entry.recording.broken_guard() is None and _unchanged(entry.observed)
+def _unchanged(observed: Observation, flags: Sequence[tuple[Tensor, bool, int]] = ()) -> bool:
+    """Whether the objects are as they were; ``flags``: of the leaves used, whether they need a gradient, and where."""
+    return observed.changed_object() is None and all(
+        t.requires_grad == flag and t.data_ptr == place for t, flag, place in flags
+    )
 
 
 def _failure(found: tuple[int, str, str] | None) -> Failure | None:
@@ -504,14 +519,18 @@ def _has_name(function: Any) -> bool:
     return issubclass(type(function), types.FunctionType | types.MethodType | types.BuiltinFunctionType | type | Captured)
 
 
-def _compare(then: _C.Recording, now: _C.Recording) -> None:
-    """Raises CaptureError where the recordings differ in an operation or a constant."""
+def _difference(then: _C.Recording, now: _C.Recording) -> str | None:
+    """In which operation or constant the recordings differ, if they do."""
     old, new = _signature(then), _signature(now)
     for k in range(max(len(old), len(new))):
         before, after = (s[k] if k < len(s) else ("nothing",) for s in (old, new))
         if before != after:
-            what = "a constant or the memory it works on" if before[:2] == after[:2] else f"{after[0]}, was {before[0]}"
-            raise CaptureError(f"capture: check: operation {k} of the step has changed ({before[0]}): {what}")
+            if before[0] != after[0]:
+                what = f"{after[0]}, was {before[0]}"
+            else:
+                what = "its attributes" if before[1] != after[1] else "a constant or the memory it works on"
+            return f"operation {k} of the step has changed ({before[0]}): {what}"
+    return None
 
 
 def _signature(recording: _C.Recording) -> list[Any]:

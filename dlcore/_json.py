@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import math
 import re
 import types
 import typing
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from pathlib import Path
 from typing import Any, TypeVar
 
-__all__ = ["parse", "short", "typed"]
+from dlcore._files import naming
+
+__all__ = ["parse", "read", "short", "typed"]
 
 T = TypeVar("T")
 _INTEGERS = range(-(2**63), 2**64)
@@ -40,6 +45,16 @@ def parse(text: str | bytes) -> Any:
     if _LONE.search(text):
         json.dumps(value, ensure_ascii=False).encode()  # UnicodeEncodeError, a ValueError, for a lone surrogate
     return value
+
+
+def read(path: Path, version: int) -> dict[str, Any]:
+    """The object in a file, whose ``format`` must be ``version``; ValueError where there is none."""
+    with naming(path):
+        raw = path.read_bytes()
+    data = typed(dict[str, Any], parse(raw))
+    if data.get("format") != version:
+        raise ValueError(f"format {short(repr(data.get('format')))}, this dlcore reads {version}")
+    return data
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -80,9 +95,9 @@ def typed(kind: type[T], value: Any, name: str = "") -> T:
         return _first(parts, value, name)
     if kind is float and type(value) is int:
         made = float(value)
-    elif origin in (list, Sequence) and isinstance(value, list):
+    elif origin in (list, Sequence) and isinstance(value, list | tuple):
         made = [typed(parts[0], v, f"{name}[{i}]") for i, v in enumerate(value)]
-    elif origin is tuple and isinstance(value, list) and (parts[1:] == (...,) or len(parts) == len(value)):
+    elif origin is tuple and isinstance(value, list | tuple) and (parts[1:] == (...,) or len(parts) == len(value)):
         kinds = parts[:1] * len(value) if parts[1:] == (...,) else parts
         made = tuple(typed(k, v, f"{name}[{i}]") for i, (k, v) in enumerate(zip(kinds, value, strict=True)))
     elif origin in (dict, Mapping) and isinstance(value, dict):
@@ -93,6 +108,11 @@ def typed(kind: type[T], value: Any, name: str = "") -> T:
         expected = getattr(kind, "__name__", str(kind)) if origin is None else str(kind)
         raise ValueError(f"{name or 'the value'} is {short(repr(value))}, not {expected}")
     return made
+
+
+@lru_cache
+def _hints(kind: Any) -> dict[str, Any]:
+    return typing.get_type_hints(kind)
 
 
 def _first(kinds: Sequence[Any], value: Any, name: str) -> Any:
@@ -114,9 +134,10 @@ def _made(kind: Any, value: Any, name: str) -> Any:
         raise ValueError(f"{name or 'the value'} is {short(repr(value))}, not an object of {kind.__name__}")
     if foreign := value.keys() - set(names):
         raise ValueError(f"{name or kind.__name__} has no {short(min(foreign))}")
-    hints = typing.get_type_hints(kind)
+    hints = _hints(kind)
     made = {key: typed(hints[key], v, f"{name}.{key}" if name else key) for key, v in value.items()}
-    try:
-        return kind(**made)
-    except TypeError as error:  # a field without a default is missing
-        raise ValueError(f"{name or kind.__name__}: {error}") from None
+    defaults = inspect.signature(kind).parameters
+    for key in names:
+        if key not in made and defaults[key].default is inspect.Parameter.empty:
+            raise ValueError(f"{name or kind.__name__} without {key!r}")
+    return kind(**made)
