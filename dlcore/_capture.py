@@ -181,10 +181,7 @@ class Captured:
         return [
             entry
             for entry in self._entries
-            if entry.grad_mode == mode
-            and entry.specs == specs
-            and entry.structure == call.structure
-            and entry.stands()
+            if entry.grad_mode == mode and entry.specs == specs and entry.structure == call.structure and entry.stands()
         ]
 
     def _has_room(self) -> bool:
@@ -313,9 +310,9 @@ class Captured:
         if entry.structure != last.structure:
             text = "the arguments are of another structure, or a number among them changed"
             return Reason(ReasonKind.STRUCTURE, text)
-        for k, (now, then) in enumerate(zip(entry.specs, last.specs, strict=True)):
+        for number, (now, then) in enumerate(zip(entry.specs, last.specs, strict=True)):
             if now != then:
-                return Reason(ReasonKind.ARGUMENT, f"argument {k} is {_spec_text(now)}, not {_spec_text(then)}")
+                return Reason(ReasonKind.ARGUMENT, f"argument {number} is {_spec_text(now)}, not {_spec_text(then)}")
         if entry.grad_mode != last.grad_mode:
             return Reason(ReasonKind.GRAD_MODE, f"gradients are {'' if entry.grad_mode else 'not '}tracked")
         if (k := last.recording.broken_guard()) is not None:
@@ -516,7 +513,8 @@ def _name(function: Any) -> str:
 
 
 def _has_name(function: Any) -> bool:
-    return issubclass(type(function), types.FunctionType | types.MethodType | types.BuiltinFunctionType | type | Captured)
+    kinds = types.FunctionType | types.MethodType | types.BuiltinFunctionType | type | Captured
+    return issubclass(type(function), kinds)
 
 
 def _difference(then: _C.Recording, now: _C.Recording) -> str | None:

@@ -86,7 +86,7 @@ def _expand_ellipsis(name: str, shape: Shape, index: tuple[Any, ...]) -> list[An
 
 
 def _position(name: str, shape: Shape, axis: int, item: Any) -> int:
-    if isinstance(item, bool | np.bool_) or not hasattr(item, "__index__"):
+    if isinstance(item, bool | np.bool_) or not hasattr(type(item), "__index__"):
         raise IndexError(f"{name}: an index of type {type(item).__name__} is not supported")
     i = int(item.__index__())
     if not -shape[axis] <= i < shape[axis]:
@@ -303,7 +303,7 @@ def _set_gathered(x: Any, index: _Index, view: Any, value: Any) -> None:
 
 
 def _is_one(value: Any) -> bool:
-    return isinstance(value, (*_NUMBERS, np.generic)) or (hasattr(value, "ndim") and value.ndim == 0)
+    return isinstance(value, (*_NUMBERS, np.generic)) or (hasattr(type(value), "ndim") and value.ndim == 0)
 
 
 def _arranged(g: _Gathered, value: Any) -> Any:

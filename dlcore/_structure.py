@@ -87,7 +87,7 @@ def _parts_of(value: Any) -> tuple[Sequence[Any], Callable[[list[Any]], Any]] | 
         keys = list(value)
         if kind is defaultdict:
             factory = value.default_factory
-            return list(value.values()), lambda parts: defaultdict(factory, zip(keys, parts, strict=True))
+            return list(value.values()), lambda parts: defaultdict(factory, dict(zip(keys, parts, strict=True)))
         return list(value.values()), lambda parts: kind(zip(keys, parts, strict=True))
     if kind is list:
         return value, list
@@ -123,8 +123,8 @@ def _plain(value: Any) -> Structure | None:
 class Arguments:
     """The arguments of a call: their ``tensors``, and the ``structure`` that is left without them.
 
-    Arrays count as tensors. ``objects``: the others, whose attributes the step may read, compared by identity. Raises CaptureError for values that a replay could
-    not look at again: iterators, and sets that hold tensors.
+    Arrays count as tensors. ``objects``: what else is among them, compared by identity, whose attributes the step may
+    read. Raises CaptureError for values that a replay could not look at again: iterators, and sets that hold tensors.
     """
 
     def __init__(self, args: tuple[Any, ...], kwargs: dict[str, Any]):
@@ -246,7 +246,8 @@ class Results:
             self._refuse(value, place)
             return lambda results, arguments: value
         self._open.add(id(value))
-        builds = [self._visit(part, f"{place}{where}") for part, where in zip(container[0], _places(value), strict=True)]
+        places = zip(container[0], _places(value), strict=True)
+        builds = [self._visit(part, f"{place}{where}") for part, where in places]
         self._open.discard(id(value))
         make = container[1]
         return lambda results, arguments: make([build(results, arguments) for build in builds])

@@ -416,7 +416,7 @@ def asarray(data: Any, dtype: Any = None) -> Tensor:
     if isinstance(data, np.ndarray):
         if default_device() is CPU and _sharable(data) and (dtype is None or as_dtype(dtype).numpy == data.dtype):
             return from_numpy(data)
-    elif hasattr(data, "__dlpack__"):
+    elif hasattr(type(data), "__dlpack__"):
         kind, _ = data.__dlpack_device__()
         if int(kind) == _DLPACK_CUDA:
             return asarray(from_dlpack(data), dtype)
@@ -432,7 +432,9 @@ def from_numpy(array: np.ndarray[Any, Any]) -> Tensor:
 
 def from_dlpack(source: Any) -> Tensor:
     """A tensor over the memory of any object with ``__dlpack__`` (NumPy, CuPy, torch, JAX): nothing is copied."""
-    kind, index = source.__dlpack_device__() if hasattr(source, "__dlpack_device__") else _DLPACK_CPU
+    if not hasattr(type(source), "__dlpack__"):
+        raise DTypeError(f"from_dlpack: a {type(source).__name__} has no __dlpack__")
+    kind, index = source.__dlpack_device__() if hasattr(type(source), "__dlpack_device__") else _DLPACK_CPU
     given = {} if int(kind) != _DLPACK_CUDA else {"stream": as_device(f"cuda:{index}").backend.stream}
     try:
         capsule = source.__dlpack__(max_version=(1, 0), **given)

@@ -37,11 +37,16 @@ class Box:
     number: float
 
 
-UNARY = ("tanh({})", "relu({})", "exp(-{}.abs())", "{} * 0.5", "1.0 - {}", "-{}", "{}.softmax(1)", "{}.reshape(-1).reshape({}.shape)",
-         "{}[::-1]", "{}.T.contiguous().T", "{} - {}.mean(axis=0, keepdims=True)", "{}.clone()", "{} * k", "{}.detach()",
-         "dropout({}, 0.3)", "{}.sum(axis=1, keepdims=True) * {}", "({} @ w.T) @ w", "where({} > 0, {}, w[0] * {})")  # fmt: skip
-BINARY = ("{} + {}", "{} * {}", "maximum({}, {})", "{} - {} * w[0]", "({} @ {}.T).sum(axis=1, keepdims=True) + w[1]",
-          "concat([{}, {}], 0)[: a.shape[0]]")  # fmt: skip
+UNARY = (
+    "tanh({})", "relu({})", "exp(-{}.abs())", "{} * 0.5", "1.0 - {}", "-{}", "{}.softmax(1)", "{}.T.contiguous().T",
+    "{}.reshape(-1).reshape({}.shape)", "{}[::-1]", "{} - {}.mean(axis=0, keepdims=True)", "{}.clone()", "{} * k",
+    "{}.detach()", "dropout({}, 0.3)", "{}.sum(axis=1, keepdims=True) * {}", "({} @ w.T) @ w",
+    "where({} > 0, {}, w[0] * {})",
+)  # fmt: skip
+BINARY = (
+    "{} + {}", "{} * {}", "maximum({}, {})", "{} - {} * w[0]", "({} @ {}.T).sum(axis=1, keepdims=True) + w[1]",
+    "concat([{}, {}], 0)[: a.shape[0]]",
+)  # fmt: skip
 IN_PLACE = ("{}.mul_(0.5)", "{}.add_({})", "{}[0] = {}[-1] * 2", "{}[:, 1:2] = 0.25", "{} += w[0].detach()")
 LAYOUTS: tuple[tuple[str, Callable[[np.ndarray], Any]], ...] = (
     ("plain", dl.tensor),
@@ -76,8 +81,8 @@ def source(rng: random.Random) -> str:
         lines += [f"loss = ({names[-1]} * w[0]).sum()", f"loss.backward({rng.choice(('', 'retain_graph=True'))})"]
         names.append("loss")
     parts = [rng.choice(names) for _ in range(rng.randint(1, 3))]
-    kinds = ("{0}", "{0}, {1}", "[{0}, {1}]", "{{'x': {0}, 'y': ({1}, 3)}}", "Pair({0}, {1})", "Box({0}, k)", "None, {0}, {0}",
-             "{0}[1:], {0}", "{0}.shape, {1}")  # fmt: skip
+    kinds = ("{0}", "{0}, {1}", "[{0}, {1}]", "{{'x': {0}, 'y': ({1}, 3)}}", "Pair({0}, {1})", "Box({0}, k)",
+             "None, {0}, {0}", "{0}[1:], {0}", "{0}.shape, {1}")  # fmt: skip
     kind = rng.choice(kinds if names[-1] != "loss" else kinds[:7])
     return "\n    ".join([*lines, "return " + kind.format(parts[0], parts[-1])])
 
