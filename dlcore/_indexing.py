@@ -13,11 +13,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from dlcore import _C
-<<<<<<< HEAD
-from dlcore._values import check_numbers
-=======
 from dlcore._arguments import integer, renamed, shown
->>>>>>> arguments
+from dlcore._values import check_numbers
 from dlcore.errors import DTypeError, ShapeError
 from dlcore.ops.elementwise import where
 from dlcore.ops.gather import nonzero, ravel_index, take
@@ -334,7 +331,7 @@ def _set_gathered(x: Any, index: _Index, view: Any, value: Any) -> None:
 
 
 def _is_one(value: Any) -> bool:
-    return isinstance(value, (*_NUMBERS, np.generic)) or (hasattr(value, "ndim") and value.ndim == 0)
+    return isinstance(value, (*_NUMBERS, np.generic)) or (hasattr(type(value), "ndim") and value.ndim == 0)
 
 
 def _arranged(g: _Gathered, value: Any) -> Any:

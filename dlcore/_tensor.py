@@ -472,7 +472,7 @@ def asarray(data: Any, dtype: Any = None) -> Tensor:
     if isinstance(data, np.ndarray):
         if default_device() is CPU and _sharable(data) and (chosen is None or chosen.numpy == data.dtype):
             return from_numpy(data)
-    elif hasattr(data, "__dlpack__"):
+    elif hasattr(type(data), "__dlpack__"):
         kind, _ = data.__dlpack_device__()
         if int(kind) == _DLPACK_CUDA:
             return asarray(from_dlpack(data), chosen)
@@ -496,9 +496,9 @@ def from_dlpack(source: Any) -> Tensor:
 
     Raises BufferError where what the object tells of its memory is wrong, or of a kind that tensors have not.
     """
-    if not hasattr(source, "__dlpack__"):
+    if not hasattr(type(source), "__dlpack__"):
         raise TypeError(f"from_dlpack: an object with __dlpack__ is wanted, not {type(source).__name__}")
-    kind, index = source.__dlpack_device__() if hasattr(source, "__dlpack_device__") else _DLPACK_CPU
+    kind, index = source.__dlpack_device__() if hasattr(type(source), "__dlpack_device__") else _DLPACK_CPU
     given = {} if int(kind) != _DLPACK_CUDA else {"stream": as_device(f"cuda:{index}").backend.stream}
     try:
         capsule = source.__dlpack__(max_version=(1, 0), **given)

@@ -15,11 +15,15 @@ namespace dlcore {
 
 static constexpr size_t kReleaseGil = size_t{1} << 19;  // bytes touched from which other Python threads may run
 
+bool history_lost(const Tensor* t) {
+  return t->node ? t->version_seen != t->buffer->version && t->requires_grad : t->view && t->buffer->rewritten;
+}
+
 static bool check_history(Function* f, Tensor** operands, int n) {
   for (int k = 0; k < n; ++k) {
     const Tensor* t = operands[k];
     if (!t || !t->buffer) continue;
-    if (t->node ? t->version_seen != t->buffer->version && t->requires_grad : t->view && t->buffer->rewritten) {
+    if (history_lost(t)) {
       PyErr_Format(errors.autograd,
                    "%s: operand %d was changed in place through another tensor that shares its memory, so its gradient "
                    "would be wrong; take the view again after the write, or detach()", f->name_utf8, k);
@@ -365,7 +369,7 @@ static PyObject* run_plan(Function* f, Plan* plan, Operands& operands, Tensor* o
   for (const int k : plan->writes)
     if (!check_written(operands.data[k], f->name_utf8)) return nullptr;
   for (int k = 0; recorder && k < operands.n; ++k)
-    if (operands.data[k]) record_operand(operands.data[k]);
+    if (operands.data[k]) record_operand(operands.data[k], plan->tracked);
   if (!cast_operands(plan, operands) || !part_written(f, plan, operands)) return nullptr;
   if (plan->kind == PlanKind::composite) return run_composite(plan, operands);
   Operands outputs(static_cast<int>(plan->outputs.size()));

@@ -29,12 +29,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, NoReturn
 
 from dlcore import _C
-<<<<<<< HEAD
 from dlcore.dtypes import FLOATS, DType, check_size, default_float, result_type
-=======
-from dlcore._arguments import lengths
-from dlcore.dtypes import FLOATS, DType, default_float, result_type
->>>>>>> arguments
 from dlcore.errors import AutogradError, DTypeError
 from dlcore.op.cases import ErrorInput, Sample, Workload, lengths_of
 from dlcore.op.signature import REQUIRED, Mask, Signature, Spec, accepted, named
@@ -353,11 +348,7 @@ class Op:
         specs = [found] if isinstance(found, Spec) else list(found or ())
         for spec in specs:
             if spec is not None:
-<<<<<<< HEAD
                 check_size(self.name, spec.shape, spec.dtype)
-=======
-                lengths(spec.shape, f"{self.name}: shape of the result")
->>>>>>> arguments
         return self.wanted(specs, values)
 
     def wanted(self, outputs: Sequence[Any], values: Mapping[str, Any]) -> list[Any]:
