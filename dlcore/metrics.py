@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from dlcore._arguments import has
 from dlcore._autograd import no_grad
 from dlcore._recordable import Recordable
 from dlcore._tensor import Tensor, arange, tensor, zeros
@@ -244,7 +245,7 @@ class _Function(_Mean):
     """The value of a function for each batch, averaged over the samples."""
 
     def __init__(self, function: Callable[[Tensor, Tensor], Any]):
-        self.function, self.name = function, getattr(function, "__name__", type(function).__name__)
+        self.function, self.name = function, function.__name__ if has(function, "__name__") else type(function).__name__
 
     def sums(self, outputs: Tensor, targets: Tensor) -> Sequence[Tensor | float]:
         rows = _rows(outputs)

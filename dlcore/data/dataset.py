@@ -13,7 +13,7 @@ from typing import Any, Protocol, cast, runtime_checkable
 import numpy as np
 
 from dlcore import random
-from dlcore._arguments import number
+from dlcore._arguments import has, number
 from dlcore._device import CPU, Device, default_device
 from dlcore._device import device as as_device
 from dlcore._tensor import Tensor, from_numpy, tensor
@@ -131,7 +131,7 @@ class Subset:
     @property
     def classes(self) -> tuple[str, ...] | None:
         """The names of the classes, where the data set has them."""
-        return getattr(self.dataset, "classes", None)
+        return self.dataset.classes if has(self.dataset, "classes") else None
 
     def __repr__(self) -> str:
         return f"Subset({len(self)} of {self.dataset!r})"
@@ -229,7 +229,7 @@ def gather(dataset: Any, rows: Tensor | slice, device: Any = None) -> tuple[Tens
     """
     if is_plain(dataset):
         return cast("tuple[Tensor, ...]", dataset.gather(rows, device))
-    own = getattr(dataset, "gather", None)
+    own = dataset.gather if has(dataset, "gather") else None
     inherited = isinstance(dataset, TensorDataset) and type(dataset).gather is TensorDataset.gather
     if own is not None and not inherited:
         batch = cast("tuple[Tensor, ...]", own(rows))

@@ -140,8 +140,8 @@ class Module(Recordable):
                 yield from slot.value._own(f"{prefix}{slot.name}.", recurse, above)
 
     def _named(self, parameters: bool, prefix: str, recurse: bool) -> Iterator[tuple[str, Any]]:
-        seen = set()
-        for path, module in self.named_modules(prefix) if recurse else [(prefix, self)]:
+        seen, below = set(), boolean(recurse, f"{type(self).__name__}: recurse")
+        for path, module in self.named_modules(prefix) if below else [(prefix, self)]:
             for name, value, _ in module._own(f"{path}." if path else "", False):
                 if isinstance(value, Parameter) == parameters and id(value) not in seen:
                     seen.add(id(value))

@@ -6,12 +6,12 @@ import math
 import sys
 import time
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import numpy as np
 
-from dlcore._arguments import number
+from dlcore._arguments import boolean, instance, integer, number, shown
 from dlcore._autograd import no_grad
 from dlcore._tensor import Tensor, tensor
 from dlcore.data import Batches, DataLoader, TensorDataset
@@ -81,20 +81,23 @@ def fit(
     >>> [round(p.item(), 2) for p in model.parameters()]
     [3.0, 1.0]
     """
-    data, metrics = _supervised(train, "fit"), list(metrics) if not isinstance(metrics, str) else metrics
-    if clip_norm is not None and not number(clip_norm, "fit: clip_norm") > 0:
+    instance(model, Module, "fit: model", "a Module")
+    instance(optimizer, Optimizer, "fit: optimizer", "an optimizer")
+    data, loss, transform = _supervised(train, "fit"), _function(loss, "fit: loss"), _transform(transform, "fit")
+    epochs, batch_size = integer(epochs, "fit: epochs", 0), integer(batch_size, "fit: batch_size", 1)
+    shuffle = boolean(shuffle, "fit: shuffle")
+    seed = (drawn_seed() if shuffle else 0) if seed is None else integer(seed, "fit: seed")
+    clip_norm = None if clip_norm is None else number(clip_norm, "fit: clip_norm")
+    if clip_norm is not None and not clip_norm > 0:
         raise ValueError(f"fit: clip_norm must be above 0, not {clip_norm}")
-    if epochs < 0:
-        raise ValueError(f"fit: epochs is negative: {epochs}")
+    watching = [_callback(k, c) for k, c in enumerate(_several(callbacks, "fit: callbacks", "callbacks or functions"))]
     trained = {id(p) for p in model.parameters()}
     if not any(id(p) in trained for group in optimizer.param_groups for p in group["params"]):
         raise ValueError("fit: the optimizer holds none of the model's parameters")
-    if batch_size < 1:
-        raise ValueError(f"fit: batch_size must be at least 1, not {batch_size}")
-    if record not in (True, False, "check"):
-        raise ValueError(f'fit: record is True, False or "check", not {record!r}')
-    device = device_of(model)
-    batches = Batches(data, transform, shuffle, (drawn_seed() if shuffle else 0) if seed is None else seed, device)
+    if not isinstance(record, bool) and not (isinstance(record, str) and record == "check"):
+        raise ValueError(f'fit: record is True, False or "check", not {shown(record)}')
+    metrics, device = _several(metrics, "fit: metrics", "names, Metrics or functions"), device_of(model)
+    batches = Batches(data, transform, shuffle, seed, device)
     training = Training(model, batches, batch_size, loss, optimizer, clip_norm, metrics)
     if not record:
         training.step.run_eagerly("fit was called with record=False")
@@ -105,7 +108,7 @@ def fit(
         size = max(batch_size, _EVALUATION_BATCH)  # there is memory for more samples where no gradients are kept
         scoring = Evaluation(model, held_out, size, loss, metrics)
         run.names += tuple(f"val_{name}" for name in run.names)
-    run.callbacks = [c if isinstance(c, Callback) else Each(c) for c in callbacks]
+    run.callbacks = watching
     if sys.stdout.isatty() if progress is None else progress:
         from dlcore.train.progress import ProgressBar
 
@@ -227,11 +230,11 @@ def evaluate(
     Every sample counts the same, also in a last batch that is not full. transform: applied to each batch of inputs;
     "fitted" (the default) stands for ``model.preprocessing``.
     """
-    data = _supervised(data, "evaluate")
-    if batch_size < 1:
-        raise ValueError(f"evaluate: batch_size must be at least 1, not {batch_size}")
-    batches = Batches(data, _chosen_transform(model, transform), device=device_of(model))
-    return Evaluation(model, batches, batch_size, loss, metrics).scores()
+    instance(model, Module, "evaluate: model", "a Module")
+    data, size = _supervised(data, "evaluate"), integer(batch_size, "evaluate: batch_size", 1)
+    measured = _several(metrics, "evaluate: metrics", "names, Metrics or functions")
+    batches = Batches(data, _chosen_transform(model, transform, "evaluate"), device=device_of(model))
+    return Evaluation(model, batches, size, loss and _function(loss, "evaluate: loss"), measured).scores()
 
 
 def predict(
@@ -246,8 +249,10 @@ def predict(
     The model runs in evaluation mode, without gradients, in batches; the outputs are one Tensor (N, ...). transform:
     applied to each batch of inputs; "fitted" (the default) stands for ``model.preprocessing``.
     """
+    instance(model, Module, "predict: model", "a Module")
     data = as_dataset(inputs, "predict")
-    loader = DataLoader(data, batch_size, transform=_chosen_transform(model, transform), device=device_of(model))
+    size, chosen = integer(batch_size, "predict: batch_size", 1), _chosen_transform(model, transform, "predict")
+    loader = DataLoader(data, size, transform=chosen, device=device_of(model))
     with kept_modes(model), no_grad():
         model.eval()
         outputs = [_outputs(model, x) for x, *_ in loader]
@@ -279,9 +284,33 @@ def _supervised(data: Any, name: str) -> Any:
     return data
 
 
-def _chosen_transform(model: Module, transform: Any) -> Any:
+def _chosen_transform(model: Module, transform: Any, name: str) -> Any:
     if isinstance(transform, str):
         if transform != "fitted":
-            raise ValueError(f'transform is a function, None or "fitted", not {transform!r}')
+            raise ValueError(f'{name}: transform is a function, None or "fitted", not {shown(transform)}')
         return model.preprocessing
-    return transform
+    return _transform(transform, name)
+
+
+def _transform(value: Any, name: str) -> Any:
+    return None if value is None else _function(value, f"{name}: transform")
+
+
+def _function(value: Any, where: str) -> Any:
+    """``value``, which must be a function or an object that can be called as one, and no class."""
+    if not callable(value) or isinstance(value, type):
+        raise TypeError(f"{where} {shown(value)} is not a function or an object that can be called")
+    return value
+
+
+def _several(value: Any, where: str, what: str) -> list[Any]:
+    """The items of a list, tuple or another iterable; raises TypeError for one thing alone."""
+    if isinstance(value, str | Tensor | np.ndarray | Mapping) or not isinstance(value, Iterable):
+        raise TypeError(f"{where} {shown(value)} is not a list of {what}")
+    return list(value)
+
+
+def _callback(k: int, value: Any) -> Callback:
+    if isinstance(value, Callback):
+        return value
+    return Each(_function(value, f"fit: callbacks[{k}]"))
