@@ -57,7 +57,7 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
         directory = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             _remove_leftovers(directory)
-            yield from _written(target, directory)
+            yield from _written(target)
             os.fsync(directory)  # the new name
         finally:
             os.close(directory)
@@ -65,7 +65,8 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
 
 def write(path: str | os.PathLike[str], data: bytes | str) -> None:
     """Write a file of ``data``, text as UTF-8, whole or not at all; makes the folder if there is none."""
-    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    with naming(path):
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as file:
         file.write(data.encode() if isinstance(data, str) else data)
 
@@ -101,23 +102,43 @@ def _target(path: str) -> str | None:
     return path
 
 
-def _written(target: str, directory: int) -> Iterator[BinaryIO]:
+def _written(target: str) -> Iterator[BinaryIO]:
     """The file beside ``target`` to write into, which is then flushed and renamed; it is removed where that fails."""
-    aside, handle = _made_aside(os.path.dirname(target))
-    file = open(handle, "wb")  # noqa: SIM115  # closed below, in one way after success and in another after a failure
+    file = _made_aside(os.path.dirname(target))
     try:
         yield file
         file.flush()
         with suppress(FileNotFoundError):
-            _hand_on(os.stat(target), handle)
-        os.fsync(handle)
-        os.replace(aside, target)
+            _hand_on(os.stat(target), file.fileno())
+        os.fsync(file.fileno())
+        os.replace(file.name, target)
     except BaseException:
-        with suppress(OSError):
-            os.unlink(aside)
-        file.raw.close()  # nothing more is written: the first error is the one to tell
+        _give_up(file)
         raise
     file.close()  # only now: it holds the lock
+
+
+def _made_aside(folder: str) -> io.BufferedWriter:
+    """A new file in ``folder``, locked."""
+    while True:
+        file = open(os.path.join(folder, f".dlcore-{secrets.token_hex(8)}.tmp"), "xb")  # noqa: SIM115  # see `_written`
+        try:
+            with suppress(OSError):  # a file system without locks: then nobody removes leftovers on it either
+                fcntl.flock(file, fcntl.LOCK_EX)
+            if os.fstat(file.fileno()).st_nlink:
+                return file
+        except BaseException:
+            _give_up(file)
+            raise
+        file.close()  # another writer took it for a leftover before it was locked
+
+
+def _give_up(file: io.BufferedWriter) -> None:
+    """Remove the file beside, and close it without writing more: the error that is on its way is the one to tell."""
+    with suppress(OSError):
+        os.unlink(file.name)
+    with suppress(OSError):
+        file.raw.close()
 
 
 def _hand_on(old: os.stat_result, handle: int) -> None:
@@ -128,24 +149,6 @@ def _hand_on(old: os.stat_result, handle: int) -> None:
             os.fchown(handle, old.st_uid, old.st_gid)
     if old.st_mode != new.st_mode:
         os.fchmod(handle, stat.S_IMODE(old.st_mode))
-
-
-def _made_aside(folder: str) -> tuple[str, int]:
-    """The name and the handle of a new file in ``folder``, locked."""
-    while True:
-        name = os.path.join(folder, f".dlcore-{secrets.token_hex(8)}.tmp")
-        handle = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
-        try:
-            with suppress(OSError):  # a file system without locks: then nobody removes leftovers on it either
-                fcntl.flock(handle, fcntl.LOCK_EX)
-            if os.fstat(handle).st_nlink:
-                return name, handle
-        except BaseException:
-            with suppress(OSError):
-                os.unlink(name)
-            os.close(handle)
-            raise
-        os.close(handle)  # another writer took it for a leftover before it was locked
 
 
 def _remove_leftovers(directory: int) -> None:
