@@ -102,19 +102,22 @@ def load(source: Any, path: Any = None, optimizer: Any = None) -> Any:
         return _read(source)
     if not isinstance(source, Module):
         raise TypeError(f"load: a Module and a path, or a path alone, not {type(source).__name__} and a path")
+    from dlcore.train.interrupt import Interrupt
+
     checkpoint = _read(path)
-    try:
-        take_over = None
-        if optimizer is not None:
-            if checkpoint.optimizer is None:
-                raise ValueError("there is no optimizer's state in it")
-            take_over = optimizer._prepared(checkpoint.optimizer)
-        source.load_state_dict(checkpoint)
-    except ValueError as error:
-        raise ValueError(f"load: {os.fspath(path)}: {error}") from None
-    if take_over is not None:
-        take_over()
-    source.preprocessing = checkpoint.preprocessing
+    with Interrupt():  # Ctrl-C, too, leaves a model that is filled whole or not at all
+        try:
+            take_over = None
+            if optimizer is not None:
+                if checkpoint.optimizer is None:
+                    raise ValueError("there is no optimizer's state in it")
+                take_over = optimizer._prepared(checkpoint.optimizer)
+            source.load_state_dict(checkpoint)
+        except ValueError as error:
+            raise ValueError(f"load: {os.fspath(path)}: {error}") from None
+        if take_over is not None:
+            take_over()
+        source.preprocessing = checkpoint.preprocessing
     return source
 
 
