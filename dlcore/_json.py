@@ -55,7 +55,7 @@ def read(path: Path, version: int) -> dict[str, Any]:
     with naming(path):
         raw = path.read_bytes()
     data = typed(dict[str, Any], parse(raw))
-    if data.get("format") != version:
+    if type(data.get("format")) is not int or data["format"] != version:
         raise ValueError(f"format {short(repr(data.get('format')))}, this dlcore reads {version}")
     return data
 
