@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Sequence
+import inspect
+import types
+import warnings
+from collections.abc import Callable, Generator, Sequence
 from typing import Any, TypeVar
 
 from dlcore import _C
@@ -20,33 +23,96 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 class _Mode:
-    """Switches tracking on or off for a `with` block or a decorated function, in this thread."""
+    """Switches tracking on or off for a `with` block or a decorated function, in this thread.
+
+    A decorated generator or coroutine has the mode while it runs, and whoever runs it has its own between the steps. A
+    `with` block inside of one would keep the mode across a yield or an await: decorate the function instead.
+    """
 
     enabled: bool
 
-    def __init__(self) -> None:
+    def __new__(cls, function: Any = None) -> Any:
+        """A context and decorator; ``@no_grad`` without brackets decorates at once."""
+        return super().__new__(cls) if function is None else cls()(function)
+
+    def __init__(self, function: None = None) -> None:
         self._before: list[bool] = []
 
     def __enter__(self) -> None:
         self._before.append(_C.set_grad_enabled(self.enabled))
 
     def __exit__(self, *error: object) -> None:
-        _C.set_grad_enabled(self._before.pop())
+        if _C.set_grad_enabled(self._before.pop()) is not self.enabled:
+            raise AutogradError(
+                f"{type(self).__name__}: another block has ended in between, of a generator or coroutine that was "
+                "suspended inside it; decorate its function instead"
+            )
 
     def __call__(self, function: F) -> F:
         if not callable(function):
             raise TypeError(f"{type(self).__name__}: {shown(function)} is not a function to decorate")
 
-        @functools.wraps(function)
-        def wrapped(*args: Any, **kwargs: Any) -> Any:
-            with type(self)():
-                return function(*args, **kwargs)
+        mode = type(self)
+        wrapped: Any
+        if inspect.isgeneratorfunction(function):
 
-        return wrapped  # type: ignore[return-value]
+            def wrapped(*args: Any, **kwargs: Any) -> Any:
+                return (yield from _steps(mode, function(*args, **kwargs)))
+
+        elif inspect.iscoroutinefunction(function):
+
+            async def wrapped(*args: Any, **kwargs: Any) -> Any:
+                return await _steps(mode, function(*args, **kwargs))
+
+        elif inspect.isasyncgenfunction(function):
+
+            async def wrapped(*args: Any, **kwargs: Any) -> Any:
+                inner = function(*args, **kwargs)
+                call, given = inner.asend, None
+                while True:
+                    try:
+                        item = await _steps(mode, call(given))
+                    except StopAsyncIteration:
+                        return
+                    try:
+                        call, given = inner.asend, (yield item)
+                    except GeneratorExit:
+                        await _steps(mode, inner.aclose())
+                        raise
+                    except BaseException as error:
+                        call, given = inner.athrow, error
+
+        else:
+
+            def wrapped(*args: Any, **kwargs: Any) -> Any:
+                with mode():
+                    return function(*args, **kwargs)
+
+        return functools.wraps(function)(wrapped)  # type: ignore[return-value]
+
+
+@types.coroutine
+def _steps(mode: type[_Mode], inner: Any) -> Generator[Any, Any, Any]:
+    """What ``inner``, a generator or awaitable in progress, yields and returns; it runs in ``mode``."""
+    call, given = inner.send, None
+    while True:
+        try:
+            with mode():
+                item = call(given)
+        except StopIteration as end:
+            return end.value
+        try:
+            call, given = inner.send, (yield item)
+        except GeneratorExit:
+            with mode():
+                inner.close()
+            raise
+        except BaseException as error:
+            call, given = inner.throw, error
 
 
 class no_grad(_Mode):
-    """Nothing is tracked inside: ``with dl.no_grad(): ...``, or as a decorator ``@dl.no_grad()``."""
+    """Nothing is tracked inside: ``with dl.no_grad(): ...``, or as a decorator ``@dl.no_grad``."""
 
     enabled = False
 
@@ -87,6 +153,12 @@ def backward(output: Any, gradient: Any = None, retain_graph: bool = False, crea
     dout = _start("backward", output, gradient)
     create = boolean(create_graph, "backward: create_graph")
     retain = boolean(retain_graph, "backward: retain_graph")
+    if create:
+        warnings.warn(
+            "backward(create_graph=True) makes a cycle of parameters and gradients, whose memory stays until Python's "
+            "collector runs: use dl.grad(), or set the gradients to None afterwards",
+            stacklevel=3,
+        )
     _C.backward((output,), (dout,), None, retain or create, create)
 
 

@@ -114,13 +114,13 @@ class Captured:
         self._check, self._strict = check, strict
         self._entries: list[_Entry] = []
         self._plain: list[_Entry] = []  # those whose arguments are tensors, all given by position
-        self._warm = self._warned = False
+        self._warm = self._warned = self._compares = False
         self._calls = self._attempts = self._idle = 0
         self._earlier = 0  # replays of recordings that are no longer kept
         functools.update_wrapper(self, function, updated=())
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        if not kwargs and not self._check:
+        if not kwargs and not self._check and not self._compares:
             for entry in self._plain:
                 results = entry.recording.run(*args)
                 if results is not NotImplemented:
@@ -139,7 +139,9 @@ class Captured:
         self._calls += 1
         specs, mode = _specs(call.tensors), _C.is_grad_enabled()
         for entry in self._matching(call, specs, mode):
-            if self._check and self._calls % self._check == 0 and entry.recording.stands(*call.tensors):
+            due = self._compares or (self._check and self._calls % self._check == 0)
+            if due and entry.recording.stands(*call.tensors):
+                self._compares = False
                 return self._record(call, compare=entry)
             results = entry.recording.run(*call.tensors)
             if results is not NotImplemented:
@@ -254,12 +256,15 @@ class Captured:
         fuse(recording)
         recording.lay_out(True)
         if compare is not None:
-            _compare(compare.recording, recording)
+            if difference := _difference(compare.recording, recording):
+                self._set_entries([])
+                self.failure = f"capture: check: {_name(self.function)}: {difference}"
+                if self._strict:
+                    raise CaptureError(self.failure)
+                warnings.warn(f"{self.failure}; it is no longer recorded", RuntimeWarning, stacklevel=2)
             return answer
-        entry = _Entry(
-            recording, call.structure, call.positional, _specs(tensors), results.build, observed, mode
-        )
-        flags = [(t, t.requires_grad) for t in recording.operands]
+        entry = _Entry(recording, call.structure, call.positional, _specs(tensors), results.build, observed, mode)
+        flags = [(t, t.requires_grad, t.data_ptr) for t in recording.operands]
         recording.serial = is_small(recording)
         recording.watch([guard[:4] for guard in observed.guards], functools.partial(_unchanged, observed, flags))
         self._keep(entry)
@@ -315,6 +320,15 @@ class Captured:
             return Reason(ReasonKind.STATE, f"{name} changed")
         return Reason(ReasonKind.GRADIENT, "requires_grad or a gradient that the step starts from changed")
 
+    def compare_next(self) -> None:
+        """The next call that a recording stands for runs eagerly and is compared with it, as with ``check``."""
+        self._compares = True
+
+    def run_eagerly(self, reason: str) -> None:
+        """From now on nothing is recorded or replayed; ``failure`` is the reason."""
+        self._set_entries([])
+        self._strict, self.failure = False, reason
+
     # -- many calls --------------------------------------------------------------------------------------------------
 
     def sweep(self, *stacked: Tensor) -> Any:
@@ -330,7 +344,7 @@ class Captured:
         result, done = None, 0
         while done < n:
             rest = stacked if done == 0 else tuple(t[done:] for t in stacked)
-            for entry in [] if self._check else self._plain:
+            for entry in [] if self._check or self._compares else self._plain:
                 results = entry.recording.sweep(rest, n - done)
                 if results is not NotImplemented:
                     return entry.build(results, [t[-1] for t in rest])
@@ -457,9 +471,11 @@ def _writes_arrays(recording: _C.Recording, call: Arguments) -> bool:
 # ---- what a recording depends on ----------------------------------------------------------------------------------
 
 
-def _unchanged(observed: Observation, flags: Sequence[tuple[Tensor, bool]] = ()) -> bool:
-    """Whether the objects are as they were; ``flags``: which of the leaves that the step uses required a gradient."""
-    return observed.changed_object() is None and all(t.requires_grad == flag for t, flag in flags)
+def _unchanged(observed: Observation, flags: Sequence[tuple[Tensor, bool, int]] = ()) -> bool:
+    """Whether the objects are as they were; ``flags``: of the leaves used, whether they need a gradient, and where."""
+    return observed.changed_object() is None and all(
+        t.requires_grad == flag and t.data_ptr == place for t, flag, place in flags
+    )
 
 
 def _failure(found: tuple[int, str, str] | None) -> Failure | None:
@@ -485,14 +501,18 @@ def _name(function: Any) -> str:
     return getattr(function, "__qualname__", type(function).__name__)
 
 
-def _compare(then: _C.Recording, now: _C.Recording) -> None:
-    """Raises CaptureError where the recordings differ in an operation or a constant."""
+def _difference(then: _C.Recording, now: _C.Recording) -> str | None:
+    """In which operation or constant the recordings differ, if they do."""
     old, new = _signature(then), _signature(now)
     for k in range(max(len(old), len(new))):
         before, after = (s[k] if k < len(s) else ("nothing",) for s in (old, new))
         if before != after:
-            what = "a constant or the memory it works on" if before[:2] == after[:2] else f"{after[0]}, was {before[0]}"
-            raise CaptureError(f"capture: check: operation {k} of the step has changed ({before[0]}): {what}")
+            if before[0] != after[0]:
+                what = f"{after[0]}, was {before[0]}"
+            else:
+                what = "its attributes" if before[1] != after[1] else "a constant or the memory it works on"
+            return f"operation {k} of the step has changed ({before[0]}): {what}"
+    return None
 
 
 def _signature(recording: _C.Recording) -> list[Any]:

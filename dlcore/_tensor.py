@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from dlcore import _C, _autograd, _indexing
+from dlcore import _C, _autograd, _indexing, _numpy
 from dlcore._arguments import MAX_AXES, boolean, instance, integer, lengths, number, renamed, shown
 from dlcore._device import CPU, Device, default_device
 from dlcore._device import device as as_device
@@ -60,9 +60,20 @@ class Tensor(_C.TensorBase, TensorMethods):
             if self.requires_grad:
                 bits.flags.writeable = False
             return bits.view(bfloat16.numpy)
-        return np.asarray(memoryview(self))
+        array = np.asarray(memoryview(self.detach()))
+        if self.requires_grad:
+            array.flags.writeable = False
+        return array
+
+    def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **kwargs: Any) -> Any:
+        return _numpy.array_ufunc(ufunc, method, inputs, kwargs)
+
+    def __array_function__(self, called: Any, types: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        return _numpy.array_function(called, args, kwargs)
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray[Any, Any]:
+        if self.node is not None:  # a leaf may be read
+            _numpy.untracked("np.asarray", iter((self,)))
         if self.device is not CPU and copy is False:
             raise ValueError(f"np.asarray: a tensor on {self.device} must be copied")
         array = self.numpy()
@@ -102,10 +113,6 @@ class Tensor(_C.TensorBase, TensorMethods):
         return bool((self == value).any())
 
     # ---- exchange
-    def __array_function__(self, function: Any, types: Any, args: Any, kwargs: Any) -> Any:
-        """NumPy's functions take tensors as arrays: ``np.sum(x)`` is ``np.sum(x.numpy())``."""
-        return function(*_as_arrays(args), **_as_arrays(kwargs))
-
     def __dlpack__(
         self,
         *,
@@ -129,7 +136,8 @@ class Tensor(_C.TensorBase, TensorMethods):
             source.device.backend.order_before(stream)
         elif stream is not None:
             raise BufferError(f"__dlpack__: a tensor on {source.device} has no stream")
-        return _C.to_dlpack(source, max_version is not None and max_version[0] >= 1, bool(copy))
+        # The view keeps this memory, whatever becomes of the tensor (Module.to).
+        return _C.to_dlpack(source.detach(), max_version is not None and max_version[0] >= 1, bool(copy))
 
     def __dlpack_device__(self) -> tuple[int, int]:
         return _DLPACK_CPU if self.device is CPU else (_DLPACK_CUDA, self.device.index)
@@ -291,15 +299,6 @@ class Parameter(Tensor):
 
     def __repr__(self) -> str:
         return "Parameter " + super().__repr__()
-
-
-def _as_arrays(value: Any) -> Any:
-    """``value`` with arrays in the place of tensors, those in lists, tuples and dicts too."""
-    if isinstance(value, Tensor):
-        return np.asarray(value)
-    if type(value) is dict:
-        return {name: _as_arrays(v) for name, v in value.items()}
-    return type(value)(map(_as_arrays, value)) if type(value) in (list, tuple) else value
 
 
 def _like_class(cls: type[Tensor], value: Tensor, requires_grad: bool) -> Tensor:

@@ -72,8 +72,8 @@ PyObject* frame_function(PyObject*, PyObject* frame) {
 }
 
 PyMethodDef methods[] = {
-    {"frame_slot", frame_slot, METH_VARARGS, "frame_slot(frame, k): a local variable or operand, or None."},
-    {"frame_function", frame_function, METH_O, "frame_function(frame): the function that the frame runs."},
+    {"frame_slot", safe<frame_slot>, METH_VARARGS, "frame_slot(frame, k): a local variable or operand, or None."},
+    {"frame_function", safe<frame_function>, METH_O, "frame_function(frame): the function that the frame runs."},
     {nullptr, nullptr, 0, nullptr}};
 
 }  // namespace

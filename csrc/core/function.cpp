@@ -3,6 +3,7 @@
 #include <structmember.h>
 
 #include <cstring>
+#include <memory>
 
 #include "core/ref.h"
 
@@ -37,7 +38,7 @@ Tensor* to_operand(Function* f, PyObject* value, int k, PyObject* const* others,
   for (Py_ssize_t j = 0; j < n_others && like == Py_None; ++j)
     if (others[j] && is_tensor(others[j])) like = others[j];
   PyObject* args[4] = {value, f->name, PyTuple_GET_ITEM(f->input_names, k), like};
-  Ref converted = Ref::own(PyObject_Vectorcall(bound.convert, args, 4, nullptr));  // arrays, lists, NumPy's numbers
+  Ref converted = Ref::own(call_python(bound.convert, args, 4));  // arrays, lists, NumPy's numbers
   Tensor* t = nullptr;
   if (converted && is_tensor(converted.get())) return as_tensor(converted.release());
   if (converted) t = scalar_operand(f, converted.get(), k);
@@ -257,11 +258,12 @@ static PyObject* function_new(PyTypeObject* type, PyObject* args, PyObject*) {
   if (!PyArg_ParseTuple(args, "O:Function", &op)) return nullptr;
   Ref name = attribute(op, "name");
   const char* text = name ? PyUnicode_AsUTF8(name.get()) : nullptr;
+  auto cache = std::make_unique<PlanCache>();
   Function* f = text ? reinterpret_cast<Function*>(type->tp_alloc(type, 0)) : nullptr;
   if (!f) return nullptr;
-  f->vectorcall = vectorcall;
+  f->vectorcall = safe<vectorcall>;
   f->op = Py_NewRef(op);
-  f->cache = new PlanCache;
+  f->cache = cache.release();
   f->name = name.release();
   f->name_utf8 = text;
   return reinterpret_cast<PyObject*>(f);
@@ -331,10 +333,10 @@ static PyGetSetDef function_getset[] = {
     {nullptr, nullptr, nullptr, nullptr, nullptr},
 };
 static PyMethodDef function_methods[] = {
-    {"clear_plans", clear_plans, METH_NOARGS, "Forget all plans (after an operation or a device has changed)."},
-    {"inplace", reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(inplace_method)), METH_FASTCALL,
+    {"clear_plans", safe<clear_plans>, METH_NOARGS, "Forget all plans (after an operation or a device has changed)."},
+    {"inplace", reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(safe<inplace_method>)), METH_FASTCALL,
      "inplace(target, *operands): target = op(target, *operands), written into target's memory."},
-    {"__reduce__", reduce, METH_NOARGS, nullptr},
+    {"__reduce__", safe<reduce>, METH_NOARGS, nullptr},
     {nullptr, nullptr, 0, nullptr},
 };
 static PyMemberDef function_members[] = {
@@ -344,7 +346,7 @@ static PyMemberDef function_members[] = {
 
 bool init_function(PyObject* module) {
   static PyType_Slot slots[] = {
-      {Py_tp_new, reinterpret_cast<void*>(function_new)},
+      {Py_tp_new, reinterpret_cast<void*>(safe<function_new>)},
       {Py_tp_dealloc, reinterpret_cast<void*>(function_dealloc)},
       {Py_tp_call, reinterpret_cast<void*>(PyVectorcall_Call)},
       {Py_tp_descr_get, reinterpret_cast<void*>(function_get)},

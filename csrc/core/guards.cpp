@@ -145,8 +145,8 @@ static PyObject* version_tag(PyObject*, PyObject* cls) {
 }
 
 static PyMethodDef methods[] = {
-    {"same_value", same_value_of, METH_VARARGS, "same_value(now, then): whether two values are the same to a guard."},
-    {"version_tag", version_tag, METH_O, "version_tag(cls): changes with all that can be looked up on it; 0: unknown."},
+    {"same_value", safe<same_value_of>, METH_VARARGS, "same_value(now, then): whether two values are the same to a guard."},
+    {"version_tag", safe<version_tag>, METH_O, "version_tag(cls): changes with all that can be looked up on it; 0: unknown."},
     {nullptr, nullptr, 0, nullptr}};
 
 bool init_guards(PyObject* module) {

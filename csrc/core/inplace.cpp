@@ -54,7 +54,7 @@ static bool write_into(Function* f, Tensor* target, Tensor* value) {
       return false;
     }
     PyObject* args[2] = {source.object(), dtype_object(to.dtype)};
-    source = TensorRef::own(as_tensor(PyObject_Vectorcall(bound.cast, args, 2, nullptr)));
+    source = TensorRef::own(as_tensor(call_python(bound.cast, args, 2)));
     if (!source) return false;
   }
   Array arrays[2] = {source->array, to};

@@ -139,11 +139,26 @@ class PlanCache {
 
   std::vector<Entry> entries_;  // a power of two of them
   size_t size_ = 0;
+  uint64_t changes_ = 0;  // how often entries have come or gone
 };
 
 // run.cpp: finds or makes the plan and runs it. Operands may be replaced by casts of themselves. `lengths`: of groups.
 PyObject* dispatch(Function* f, Operands& operands, PyObject* attrs, Tensor* out, const int* lengths = nullptr,
                    int n_groups = 0);
-bool run_kernel(const Kernel& kernel, const Args& args, size_t bytes);  // with errors as Python's
+// With errors as Python's, which name `operation` where it is given. `bytes`: what it touches; other threads may run
+// Python beside large ones, unless this thread has a HoldGil.
+bool run_kernel(const Kernel& kernel, const Args& args, size_t bytes, const char* operation = nullptr);
+bool raise_out_of_scratch(const char* operation);  // false, with a MemoryError
+
+class HoldGil {
+ public:
+  HoldGil();
+  ~HoldGil();
+  HoldGil(const HoldGil&) = delete;
+  HoldGil& operator=(const HoldGil&) = delete;
+
+ private:
+  const bool before_;
+};
 
 }  // namespace dlcore

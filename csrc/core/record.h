@@ -113,7 +113,8 @@ void set_recorder(Recorder* r);  // for this thread; null: recording is over
 
 void record_dropped(Buffer* buffer);  // called always: its last reference went, in whatever thread
 
-// Called by the rest of the core while recorder is set.
+// Called by the rest of the core while recorder is set. They never throw: where memory runs out the step goes on, and
+// cannot be recorded.
 void record_launch(const Kernel& kernel, const Args& args);
 void record_made(Buffer* buffer);     // by new_buffer
 void record_written(Buffer* buffer);  // its version rose

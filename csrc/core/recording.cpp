@@ -51,7 +51,11 @@ PyObject* begin_recording(PyObject*, PyObject* args) {
   const int n = static_cast<int>(PyTuple_GET_SIZE(tensors));
   Ref aliases = Ref::own(PyTuple_New(n));
   if (!aliases) return nullptr;
-  auto r = std::make_unique<Recorder>();
+  const auto forget = [](Recorder* r) {
+    release(r->steps);
+    delete r;
+  };
+  std::unique_ptr<Recorder, decltype(forget)> r(new Recorder, forget);
   r->serial = ++next_serial;
   r->dry = dry;
   for (int k = 0; k < n; ++k) {
@@ -59,10 +63,7 @@ PyObject* begin_recording(PyObject*, PyObject* args) {
     while (PyTuple_GET_ITEM(tensors, same) != PyTuple_GET_ITEM(tensors, k)) ++same;
     TensorRef alias = same < k ? TensorRef::share(r->aliases[static_cast<size_t>(same)])
                                : TensorRef::own(aliased(as_tensor(PyTuple_GET_ITEM(tensors, k))));
-    if (!alias) {
-      release(r->steps);
-      return nullptr;
-    }
+    if (!alias) return nullptr;
     add_argument(r.get(), as_tensor(PyTuple_GET_ITEM(tensors, k)), alias.get());
     PyTuple_SET_ITEM(aliases.get(), k, as_object(alias.release()));
   }
@@ -70,7 +71,8 @@ PyObject* begin_recording(PyObject*, PyObject* args) {
     Tensor* stand = as_tensor(PyTuple_GET_ITEM(stands, k));
     add_argument(r.get(), stand, stand);
   }
-  set_recorder(r.release());
+  set_recorder(r.get());
+  r.release();
   return aliases.release();
 }
 
@@ -347,7 +349,13 @@ PyObject* end_recording(PyObject*, PyObject* args) {
     return nullptr;
   }
   auto self = Owned<Recording>::own(blank_recording());
-  const bool good = self && finish(self.get(), r, outputs);
+  bool good = false;
+  try {
+    good = self && finish(self.get(), r, outputs);
+  } catch (const std::bad_alloc&) {
+    restore_grads(r, r->dry);
+    PyErr_NoMemory();
+  }
   set_recorder(nullptr);
   if (!good) {
     self = {};

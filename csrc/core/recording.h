@@ -57,7 +57,8 @@ struct Recording {
   uint8_t device;                        // whose kernels the commands are
   std::vector<Buffer*> fixed;            // per input, where a graph reads it; empty: no graph
   std::shared_ptr<cuda::Graph> graph;    // on a GPU, made at the first replay and again when memory has been replaced
-  bool grad_mode, busy;
+  bool grad_mode;
+  uint32_t busy;                         // not 0: it runs, in the process that had this number (replay.cpp)
   bool serial;                           // so small that other threads would cost more than they do
   bool steady;                           // a step leaves gradients as the next one must find them
   int64_t replays;

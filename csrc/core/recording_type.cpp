@@ -150,6 +150,7 @@ static PyObject* note_change(PyObject*, PyObject*) {
   ++changes;
   Py_RETURN_NONE;
 }
+static PyObject* count_changes(PyObject*, PyObject*) { return PyLong_FromUnsignedLongLong(changes); }
 // not_recordable(reason): what is happening cannot be recorded; it goes on as usual.
 static PyObject* not_recordable(PyObject*, PyObject* reason) {
   const char* text = PyUnicode_AsUTF8(reason);
@@ -166,42 +167,43 @@ static PyObject* suspended(PyObject*, PyObject* function) {
 }
 
 static PyMethodDef functions[] = {
-    {"begin_recording", begin_recording, METH_VARARGS,
+    {"begin_recording", safe<begin_recording>, METH_VARARGS,
      "begin_recording(tensors, dry, stands=()): starts recording in this thread; the tensors to call the step with."},
-    {"end_recording", end_recording, METH_VARARGS,
+    {"end_recording", safe<end_recording>, METH_VARARGS,
      "end_recording(aliases, outputs): (the Recording, None or why it cannot be replayed: (kind, text, line))."},
-    {"copy_graph", copy_graph, METH_VARARGS,
+    {"copy_graph", safe<copy_graph>, METH_VARARGS,
      "copy_graph(roots, aliases, after): (roots, ends, leaves, kept, stands) of a copy of the graph behind tensors."},
-    {"abort_recording", abort_recording, METH_NOARGS, "Forget what was recorded."},
-    {"something_kept", something_kept, METH_O,
+    {"abort_recording", safe<abort_recording>, METH_NOARGS, "Forget what was recorded."},
+    {"something_kept", safe<something_kept>, METH_O,
      "something_kept(outputs): whether other tensors made since begin_recording live on."},
-    {"made_inside", made_inside, METH_O, "made_inside(tensor): whether its memory was made since begin_recording."},
-    {"is_recording", is_recording, METH_NOARGS, "Whether this thread records."},
-    {"note_change", note_change, METH_NOARGS, "Recordings must look again whether what they depend on is as it was."},
-    {"not_recordable", not_recordable, METH_O, "not_recordable(reason): what is happening cannot be recorded."},
-    {"suspended", suspended, METH_O, "suspended(function): what function() returns, without recording."},
+    {"made_inside", safe<made_inside>, METH_O, "made_inside(tensor): whether its memory was made since begin_recording."},
+    {"is_recording", safe<is_recording>, METH_NOARGS, "Whether this thread records."},
+    {"note_change", safe<note_change>, METH_NOARGS, "Recordings must look again whether what they depend on is as it was."},
+    {"changes", safe<count_changes>, METH_NOARGS, "A number that rises with every change that recordings may depend on."},
+    {"not_recordable", safe<not_recordable>, METH_O, "not_recordable(reason): what is happening cannot be recorded."},
+    {"suspended", safe<suspended>, METH_O, "suspended(function): what function() returns, without recording."},
     {nullptr, nullptr, 0, nullptr},
 };
 
 bool init_record(PyObject* module) {
   static PyMethodDef methods[] = {
-      {"run", run_recording, METH_VARARGS,
+      {"run", safe<run_recording>, METH_VARARGS,
        "run(*tensors): the results of a replay, a tuple; NotImplemented if it does not stand for the call."},
-      {"outcome", outcome_recording, METH_VARARGS, "outcome(*tensors): what the recorded call itself returns."},
-      {"stands", stands_recording, METH_VARARGS,
+      {"outcome", safe<outcome_recording>, METH_VARARGS, "outcome(*tensors): what the recorded call itself returns."},
+      {"stands", safe<stands_recording>, METH_VARARGS,
        "stands(*tensors): whether it can be replayed for a call with these arguments now."},
-      {"sweep", sweep_recording, METH_VARARGS,
+      {"sweep", safe<sweep_recording>, METH_VARARGS,
        "sweep(tensors, n): n replays; replay i takes element i along the first axis of every tensor."},
-      {"profile", profile_recording, METH_O,
+      {"profile", safe<profile_recording>, METH_O,
        "profile(repeats): seconds of each command; the step's effects are undone."},
-      {"rewrite", rewrite_recording, METH_O,
+      {"rewrite", safe<rewrite_recording>, METH_O,
        "rewrite(commands): the commands it is to have: numbers of old ones, and others in the place of old ones."},
-      {"lay_out", lay_out_recording, METH_O,
+      {"lay_out", safe<lay_out_recording>, METH_O,
        "lay_out(allocate): decides where intermediate results go; with their memory, it can be replayed."},
-      {"track", track_recording, METH_VARARGS,
+      {"track", safe<track_recording>, METH_VARARGS,
        "track(n_results, outputs, ends, function, rule): results get a gradient history."},
-      {"watch", watch, METH_VARARGS, "watch(guards, check): what must be as it is for a replay."},
-      {"broken_guard", broken_guard, METH_NOARGS, "broken_guard(): the number of the first that does not hold, or None."},
+      {"watch", safe<watch>, METH_VARARGS, "watch(guards, check): what must be as it is for a replay."},
+      {"broken_guard", safe<broken_guard>, METH_NOARGS, "broken_guard(): the number of the first that does not hold, or None."},
       {nullptr, nullptr, 0, nullptr},
   };
   static PyGetSetDef getset[] = {

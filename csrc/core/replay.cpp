@@ -1,9 +1,12 @@
 // The replaying side: whether a recorded step stands for a call, and running it again.
+#include <pthread.h>
+
 #include <algorithm>
 #include <chrono>
 #include <cstring>
 #include <new>
 
+#include "core/function.h"
 #include "core/memory.h"
 #include "core/recording.h"
 #include "core/tape.h"
@@ -124,6 +127,7 @@ static bool replace_held(Recording* self) {
                    "capture: out of memory for an output of %zu bytes; an earlier one is still in use", old->bytes);
       return false;
     }
+    std::vector<TensorRef> made;
     for (TensorRef* place : ours) {
       const Tensor* before = place->get();
       TensorRef t = TensorRef::own(blank_tensor(Py_TYPE(place->object())));
@@ -135,8 +139,9 @@ static bool replace_held(Recording* self) {
       t->array.data = static_cast<char*>(fresh->data) + (before->array.as<char>() - static_cast<char*>(old->data));
       t->buffer = keep(fresh);
       t->device = before->device;
-      *place = std::move(t);
+      made.push_back(std::move(t));
     }
+    for (size_t k = 0; k < ours.size(); ++k) *ours[k] = std::move(made[k]);  // all or, where memory runs out, none
     s.regions[region].buffer = fresh;
     drop(old);
     repoint(self, static_cast<int>(region), static_cast<char*>(fresh->data));
@@ -163,8 +168,8 @@ template <class Body> static bool guarded(const Command*& at, Body body) {
   } catch (const IndexFault& fault) {
     PyErr_SetString(PyExc_IndexError, fault.what());
   } catch (const std::bad_alloc&) {
-    PyErr_Format(PyExc_MemoryError, "%s: out of memory for temporary space; dlcore holds %lld bytes",
-                 at ? at->kernel.name : "capture", static_cast<long long>(memory_stats().in_use));
+    const char* operation = at && at->function ? at->function->name_utf8 : at ? at->kernel.name : "capture";
+    return raise_out_of_scratch(operation);
   } catch (const std::exception& error) {
     PyErr_Format(PyExc_RuntimeError, "%s: %s", at ? at->kernel.name : "capture", error.what());
   }
@@ -272,16 +277,22 @@ static Ref first_elements(const Call& stacked, int64_t times) {
   return firsts;
 }
 
+// A recording that runs. In a forked child, none of those that ran in threads of the parent does.
+static uint32_t generation = 1;
+static const int fork_rule = pthread_atfork(nullptr, nullptr, [] { ++generation; });
+
+static bool is_busy(const Recording* self) { return self->busy == generation; }
+
 struct Busy {
   Recording* self;
-  explicit Busy(Recording* r) : self(r) { self->busy = true; }
-  ~Busy() { self->busy = false; }
+  explicit Busy(Recording* r) : self(r) { self->busy = generation; }
+  ~Busy() { self->busy = 0; }
 };
 
 // `times` replays; the arguments move on by `strides` bytes after each. The results as a tuple; NotImplemented if the
 // recording does not stand for this call.
 static PyObject* replay(Recording* self, Call& call, int64_t times, const std::vector<int64_t>& strides) {
-  if (self->busy) {
+  if (is_busy(self)) {
     PyErr_SetString(PyExc_RuntimeError, "capture: this step is running already, in another thread");
     return nullptr;
   }
@@ -371,7 +382,7 @@ PyObject* profile_recording(PyObject* object, PyObject* argument) {
   if (repeats == -1 && PyErr_Occurred()) return nullptr;
   Call call;
   const bool known = self->last_args ? read_args(self->last_args.get(), call) : self->n_arguments == 0;
-  if (self->busy || !known || !add_grads(self, call)) {
+  if (is_busy(self) || !known || !add_grads(self, call)) {
     PyErr_SetString(errors.capture, "explain: call the step once more first: it has not been replayed yet, or starts "
                                     "from other gradients");
     return nullptr;

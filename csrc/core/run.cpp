@@ -34,7 +34,7 @@ static bool cast_operands(const Plan* plan, Operands& operands) {
     const int target = plan->casts[static_cast<size_t>(k)];
     if (!t || t->weak || target < 0 || target == static_cast<int>(t->array.dtype)) continue;
     PyObject* args[2] = {as_object(t), dtype_object(static_cast<DType>(target))};
-    PyObject* cast = PyObject_Vectorcall(bound.cast, args, 2, nullptr);
+    PyObject* cast = call_python(bound.cast, args, 2);
     if (!cast) return false;
     operands.set(k, as_tensor(cast));
   }
@@ -52,9 +52,19 @@ static bool fits(const OutputSpec& spec, const Tensor* out) {
   return spec.dtype == a.dtype && spec.ndim == a.ndim && same_lengths(spec.shape, a.shape, a.ndim);
 }
 
-bool run_kernel(const Kernel& kernel, const Args& args, size_t bytes) {
+static thread_local bool hold_gil = false;
+HoldGil::HoldGil() : before_(std::exchange(hold_gil, true)) {}
+HoldGil::~HoldGil() { hold_gil = before_; }
+
+bool raise_out_of_scratch(const char* operation) {
+  PyErr_Format(PyExc_MemoryError, "%s: out of memory for temporary space; dlcore holds %lld bytes in tensors", operation,
+               static_cast<long long>(memory_stats().in_use));
+  return false;
+}
+
+bool run_kernel(const Kernel& kernel, const Args& args, size_t bytes, const char* operation) {
   try {
-    if (bytes < kReleaseGil || recorder) {  // the recorder counts references
+    if (bytes < kReleaseGil || recorder || hold_gil) {  // the recorder counts references
       launch(kernel, args);
       return true;
     }
@@ -66,8 +76,7 @@ bool run_kernel(const Kernel& kernel, const Args& args, size_t bytes) {
   } catch (const IndexFault& fault) {
     PyErr_SetString(PyExc_IndexError, fault.what());
   } catch (const std::bad_alloc&) {
-    PyErr_Format(PyExc_MemoryError, "%s: out of memory for temporary space; dlcore holds %lld bytes", kernel.name,
-                 static_cast<long long>(memory_stats().in_use));
+    return raise_out_of_scratch(operation ? operation : kernel.name);
   } catch (const std::exception& error) {
     PyErr_Format(PyExc_RuntimeError, "%s: %s", kernel.name, error.what());
   }
@@ -165,7 +174,7 @@ static bool run_native(Function* f, const Plan* plan, Operands& operands, Operan
   const Args args{arrays.data, n_in, n_all, plan->params.data(), n_params, arrays.buffers};
   {
     const RecordedAs as(f, plan);
-    if (!run_kernel(*plan->kernel, args, plan->device ? 0 : bytes)) return false;
+    if (!run_kernel(*plan->kernel, args, plan->device ? 0 : bytes, f->name_utf8)) return false;
   }
   for (const int k : plan->copies)
     if (written(plan, k) && !device_copy(copies.data[k], operands.data[k])) return false;
@@ -201,7 +210,7 @@ static bool run_foreign(Function* f, const Plan* plan, Operands& operands, Opera
   std::vector<PyObject*> borrowed;
   for (const Ref& arg : args) borrowed.push_back(arg.get());
   const bool mode = std::exchange(grad_enabled, false);
-  const Ref result = Ref::own(PyObject_Vectorcall(plan->callable.get(), borrowed.data(), borrowed.size(), nullptr));
+  const Ref result = Ref::own(call_python(plan->callable.get(), borrowed.data(), borrowed.size()));
   grad_enabled = mode;
   return static_cast<bool>(result);
 }
@@ -211,7 +220,7 @@ static PyObject* run_composite(const Plan* plan, Operands& operands) {
   PyObject* attrs = plan->attrs.get();
   for (int k = 0; k < operands.n; ++k) args.push_back(operands.data[k] ? as_object(operands.data[k]) : Py_None);
   for (Py_ssize_t k = 0; k < PyTuple_GET_SIZE(attrs); ++k) args.push_back(PyTuple_GET_ITEM(attrs, k));
-  return PyObject_Vectorcall(plan->callable.get(), args.data(), args.size(), nullptr);
+  return call_python(plan->callable.get(), args.data(), args.size());
 }
 
 // Makes the call a node of the tape.
@@ -285,6 +294,14 @@ static PyObject* returned(const Plan* plan, Operands& outputs) {
   return tuple;
 }
 
+struct PlanRef {
+  Plan* plan;
+  explicit PlanRef(Plan* p) : plan(p) {}
+  ~PlanRef() { unref(plan); }
+  PlanRef(const PlanRef&) = delete;
+  PlanRef& operator=(const PlanRef&) = delete;
+};
+
 static PyObject* run_plan(Function* f, Plan* plan, Operands& operands, Tensor* out) {
   if (plan->tracked && !check_history(f, operands.data, operands.n)) return nullptr;
   for (const int k : plan->writes)
@@ -331,9 +348,8 @@ PyObject* dispatch(Function* f, Operands& operands, PyObject* attrs, Tensor* out
   }
   Plan* plan = plan_for(f, operands, attrs, lengths, n_groups);
   if (!plan) return nullptr;
-  PyObject* result = run_plan(f, plan, operands, out);
-  unref(plan);
-  return result;
+  const PlanRef held(plan);
+  return run_plan(f, plan, operands, out);
 }
 
 PyObject* call(Function* f, Tensor** given, int n, PyObject* attrs, Tensor* out) {

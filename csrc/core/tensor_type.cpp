@@ -185,7 +185,7 @@ static bool plausible(PyObject* o) {  // what an operator takes as its other ope
 static PyObject* binary(PyObject* function, PyObject* a, PyObject* b) {
   if (!plausible(a) || !plausible(b)) Py_RETURN_NOTIMPLEMENTED;
   PyObject* args[2] = {a, b};
-  return PyObject_Vectorcall(function, args, 2, nullptr);
+  return call_python(function, args, 2);
 }
 static PyObject* inplace(PyObject* function, PyObject* a, PyObject* b) {
   if (!plausible(b)) Py_RETURN_NOTIMPLEMENTED;
@@ -195,18 +195,18 @@ static PyObject* power(PyObject* a, PyObject* b, PyObject* modulus) {
   if (modulus != Py_None) Py_RETURN_NOTIMPLEMENTED;
   return binary(bound.power, a, b);
 }
-static PyObject* inplace_power(PyObject* a, PyObject* b, PyObject*) { return inplace(bound.power, a, b); }
+static PyObject* inplace_power(PyObject* a, PyObject* b, PyObject*) { return safe<inplace>(bound.power, a, b); }
 static PyObject* positive(PyObject* a) { return Py_NewRef(a); }
 
 #define BINARY(NAME) [](PyObject* a, PyObject* b) -> PyObject* { return binary(bound.NAME, a, b); }
-#define INPLACE(NAME) [](PyObject* a, PyObject* b) -> PyObject* { return inplace(bound.NAME, a, b); }
+#define INPLACE(NAME) [](PyObject* a, PyObject* b) -> PyObject* { return safe<inplace>(bound.NAME, a, b); }
 #define UNARY(NAME) [](PyObject* a) -> PyObject* { return PyObject_CallOneArg(bound.NAME, a); }
 
 static PyObject* compare(PyObject* a, PyObject* b, int op) { return binary(bound.compare[op], a, b); }
 
 static PyObject* subscript(PyObject* self, PyObject* index) {
   PyObject* args[2] = {self, index};
-  return PyObject_Vectorcall(bound.getitem, args, 2, nullptr);
+  return call_python(bound.getitem, args, 2);
 }
 static int assign_subscript(PyObject* self, PyObject* index, PyObject* value) {
   if (!value) {
@@ -214,7 +214,7 @@ static int assign_subscript(PyObject* self, PyObject* index, PyObject* value) {
     return -1;
   }
   PyObject* args[3] = {self, index, value};
-  return Ref::own(PyObject_Vectorcall(bound.setitem, args, 3, nullptr)) ? 0 : -1;
+  return Ref::own(call_python(bound.setitem, args, 3)) ? 0 : -1;
 }
 static Py_ssize_t length(PyObject* self) {
   const Array& a = as_tensor(self)->array;
@@ -285,8 +285,8 @@ static PyObject* detach(PyObject* self, PyObject*) {
 }
 
 static PyMethodDef methods[] = {
-    {"item", item, METH_NOARGS, "The only element as a Python number."},
-    {"detach", detach, METH_NOARGS, "A tensor over the same memory that needs no gradient and has no history."},
+    {"item", safe<item>, METH_NOARGS, "The only element as a Python number."},
+    {"detach", safe<detach>, METH_NOARGS, "A tensor over the same memory that needs no gradient and has no history."},
     {nullptr, nullptr, 0, nullptr},
 };
 

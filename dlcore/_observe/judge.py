@@ -22,9 +22,6 @@ from dlcore._observe.guards import ABSENT, Guards, contents, element, lookup, mr
 from dlcore._reasons import FailureKind
 from dlcore._recordable import Recordable
 from dlcore._tensor import Tensor
-from dlcore.data import Batches
-from dlcore.nn.module import Module
-from dlcore.optim import Optimizer
 
 __all__ = ["Judge", "Refused"]
 
@@ -152,7 +149,7 @@ class Judge:
             self.guards.whole(value, f"a {named(value)}")
         elif lookup(type(value), "__next__") is not ABSENT and not runs_python(value, "__next__"):
             raise Refused(f"it advances a {named(value)} that was there before the step", FailureKind.PERMANENT)
-        elif not isinstance(value, Module) and not any(
+        elif not isinstance(value, Recordable) and not any(
             runs_python(value, name) for name in ("__iter__", "__len__", "__getitem__", "__bool__")
         ):
             raise Refused(f"it looks into a {named(value)}, whose contents cannot be watched")
@@ -205,12 +202,11 @@ class Judge:
         if self._on_object is not None:
             self._on_object(value)
         self.objects.append((value, value.recorded_state()))
-        for member in members:
-            if isinstance(member, Module):
-                self._containers(member._included().values())
-            if known.is_own(type(member).__module__):
-                for part in member.recorded_parts():
-                    self.given(part)
+        parts = list(value.recorded_parts())
+        self._containers(parts)
+        if known.is_own(type(value).__module__):
+            for part in parts:
+                self.given(part)
 
     def _containers(self, values: Iterable[Any]) -> None:
         """Lists and dicts in which a module keeps others; changing them tells nobody."""
@@ -309,7 +305,7 @@ class Judge:
     def _property(self, value: Any, name: str, found: property) -> None:
         if not isinstance(found.fget, types.FunctionType):
             raise Refused(f"it reads the property .{name}, which is not written in Python")
-        if known.is_own(found.fget.__module__) and not isinstance(value, Module):
+        if known.is_own(found.fget.__module__) and not isinstance(value, Recordable):
             raise Refused(f"it reads .{name} of a {named(value)}, which may change")
 
     def _slot(self, value: Any, name: str, found: types.MemberDescriptorType) -> None:
@@ -338,7 +334,7 @@ class Judge:
         """The step reads ``value[key]``."""
         self.state(value)
         self.deep(key)
-        constant = (str, bytes, range, tuple, Tensor, Module, type, types.GenericAlias)
+        constant = (str, bytes, range, tuple, Tensor, Recordable, type, types.GenericAlias)
         if self.is_fresh(value) or isinstance(value, constant) or runs_python(value, "__getitem__"):
             return
         if isinstance(value, dict):
@@ -385,9 +381,10 @@ class Judge:
             return self._getter(f, args)
         if isinstance(f, _LRU_CACHE | weakref.ReferenceType):
             return self._cached(f, args, kw)
-        if isinstance(f, Module):
-            for part in f.modules():
-                self.attribute(part, "forward")
+        if isinstance(f, Recordable):
+            for part in f.recorded_members():
+                if lookup(type(part), "forward") is not ABSENT:
+                    self.attribute(part, "forward")
         if is_engine(f):
             return self._engine(f, args, kw)
         if runs_python(f, "__call__"):
@@ -408,8 +405,9 @@ class Judge:
         """The engine follows tensors, modules and optimizers itself, and says where it reads other state."""
         module = f.__module__ if isinstance(f, types.FunctionType | type) else type(f).__module__
         outside = (module or "").startswith(known.NOT_IN_STEPS)
-        if isinstance(f, types.FunctionType) and args and isinstance(args[0], Optimizer | Batches):
-            outside = f.__name__ not in ("step", "zero_grad", "fetch")
+        if isinstance(f, types.FunctionType) and args and isinstance(args[0], Recordable):
+            methods = args[0].recorded_methods
+            outside = methods is not None and f.__name__ not in methods
         if outside:
             raise Refused(f"it calls {named(f)}, which is not part of a step")
         for value in (*args, *kw.values()):
@@ -418,7 +416,7 @@ class Judge:
                 raise Refused(f"it gives {named(f)} a {named(value)} to call")
         for value in (f, getattr(f, "__self__", None), *args):
             self.state(value)
-        if isinstance(f, Module) or any(callable(a) and not isinstance(a, Module | Tensor) for a in args):
+        if isinstance(f, Recordable) or any(callable(a) and not isinstance(a, Recordable | Tensor) for a in args):
             return None
         return self._new_container
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import reprlib
 from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any, NamedTuple, Self
 
@@ -16,6 +17,7 @@ from dlcore._json import short
 from dlcore._recordable import Recordable, state_of
 from dlcore._tensor import Parameter, Tensor
 from dlcore.dtypes import DType, as_dtype
+from dlcore.errors import CaptureError
 
 __all__ = ["Module", "ModuleList"]
 
@@ -88,6 +90,19 @@ class Module(Recordable):
         self._buffers = {**self._buffers, name: persistent}
         setattr(self, name, value)
 
+    def __setattr__(self, name: str, value: Any) -> None:
+        before = self.__dict__.get(name)
+        if isinstance(before, Parameter) and not isinstance(value, Parameter | Module | None):
+            raise TypeError(
+                f"{type(self).__name__}.{name} is a Parameter, which a {type(value).__name__} would take out of training: "
+                f"assign a Parameter or None, write its values with {name}.copy_(...) under no_grad, or delete it first"
+            )
+        if isinstance(before, Tensor) and name in self._buffers and not isinstance(value, Tensor | None):
+            raise TypeError(
+                f"{type(self).__name__}.{name} is a buffer: a Tensor or None is taken, not a {type(value).__name__}"
+            )
+        super().__setattr__(name, value)
+
     def named_children(self) -> Iterator[tuple[str, Module]]:
         """The modules that are held directly, with their names."""
         return ((s.name, s.value) for s in self._members() if isinstance(s.value, Module))
@@ -109,24 +124,30 @@ class Module(Recordable):
         """This module and all below it, each once."""
         return (module for _, module in self.named_modules())
 
-    def _own(self, prefix: str, recurse: bool) -> Iterator[tuple[str, Tensor, bool]]:
-        """(name, tensor, persistent) of all parameters and buffers; a shared one comes under each of its names."""
-        members = list(self._members())
+    def _own(
+        self, prefix: str, recurse: bool, _above: tuple[Module, ...] = ()
+    ) -> Iterator[tuple[str, Tensor, bool]]:
+        """(name, tensor, persistent) of all parameters and buffers; a shared one comes under each of its names.
+
+        A module that refers to one of those ``_above`` it, as ``child.parent = self`` does, does not name them again.
+        """
+        members, above = list(self._members()), (*_above, self)
         for slot in members:
             if isinstance(slot.value, Parameter):
                 yield prefix + slot.name, slot.value, True
             elif isinstance(slot.value, Tensor) and slot.name in self._buffers:
                 yield prefix + slot.name, slot.value, self._buffers[slot.name]
         for slot in members if recurse else ():
-            if isinstance(slot.value, Module):
-                yield from slot.value._own(f"{prefix}{slot.name}.", recurse)
+            if isinstance(slot.value, Module) and not any(slot.value is module for module in above):
+                yield from slot.value._own(f"{prefix}{slot.name}.", recurse, above)
 
     def _named(self, parameters: bool, prefix: str, recurse: bool) -> Iterator[tuple[str, Any]]:
         seen = set()
-        for name, value, _ in self._own(f"{prefix}." if prefix else "", recurse):
-            if isinstance(value, Parameter) == parameters and id(value) not in seen:
-                seen.add(id(value))
-                yield name, value
+        for path, module in self.named_modules(prefix) if recurse else [(prefix, self)]:
+            for name, value, _ in module._own(f"{path}." if path else "", False):
+                if isinstance(value, Parameter) == parameters and id(value) not in seen:
+                    seen.add(id(value))
+                    yield name, value
 
     def named_parameters(self, prefix: str = "", recurse: bool = True) -> Iterator[tuple[str, Parameter]]:
         """Every parameter once, with its dotted name."""
@@ -173,18 +194,25 @@ class Module(Recordable):
                 p.grad.zero_()
 
     def apply(self, fn: Callable[[Module], Any]) -> Self:
-        """Call ``fn`` with every module, children first; for initialisation."""
+        """Call ``fn`` with every module once, children first; for initialisation."""
         if not callable(fn):
             raise TypeError(f"Module.apply: fn {shown(fn)} is not a function")
-        for child in self.children():
-            child.apply(fn)
-        fn(self)
+        for module in self._children_first(set()):
+            fn(module)
         return self
+
+    def _children_first(self, seen: set[int]) -> Iterator[Module]:
+        seen.add(id(self))
+        for child in self.children():
+            if id(child) not in seen:
+                yield from child._children_first(seen)
+        yield self
 
     def to(self, *args: Any, dtype: Any = None, device: Any = None) -> Self:
         """Move all tensors to a device, or cast those of a floating dtype, or both: ``model.to(dl.bfloat16)``.
 
-        Parameters that change are replaced by new ones: make the optimizer after that.
+        Parameters and their gradients change in place: they stay the same objects, so that optimizers go on with them.
+        Everything is checked, and all new memory is there, before anything changes.
         """
         for arg in args:
             if isinstance(arg, DType):
@@ -196,13 +224,24 @@ class Module(Recordable):
             dtype = as_dtype(dtype, "Module.to: dtype")
             if not dtype.is_float:
                 raise TypeError(f"Module.to: a floating-point dtype is needed, not {dtype.name}")
-        moved: dict[int, Tensor] = {}
-        for module in list(self.modules()):
-            for slot in module._members():
-                if isinstance(slot.value, Tensor):
-                    new = _moved(slot.value, dtype, device, moved)
-                    if new is not slot.value:
-                        slot.container[slot.key] = new
+        if _C.is_recording():
+            raise CaptureError("Module.to: a model cannot be moved or cast inside a recorded step")
+        slots = [s for module in self.modules() for s in module._members() if isinstance(s.value, Tensor)]
+        moved = {id(s.value): _moved(s.value, dtype, device) for s in slots}
+        for slot in slots:
+            fixed = isinstance(slot.container, tuple) and not isinstance(slot.value, Parameter)
+            if fixed and moved[id(slot.value)] is not slot.value:
+                raise TypeError(f"Module.to: {slot.name} is in a tuple, which cannot be changed; keep it in a list")
+        parameters = {id(s.value): s.value for s in slots if isinstance(s.value, Parameter)}
+        gradients = {key: None if p.grad is None else _moved(p.grad, dtype, device) for key, p in parameters.items()}
+        for key, p in parameters.items():
+            if moved[key] is not p:
+                p.grad = None
+                _C.rebind(p, moved[key])
+                p.grad = gradients[key]
+        for slot in slots:
+            if not isinstance(slot.value, Parameter) and moved[id(slot.value)] is not slot.value:
+                slot.container[slot.key] = moved[id(slot.value)]
         _C.note_change()
         return self
 
@@ -293,6 +332,7 @@ class Module(Recordable):
         """The text in the brackets of the repr, for subclasses to write."""
         return ""
 
+    @reprlib.recursive_repr()  # a module may refer to its parent
     def __repr__(self) -> str:
         lines = [f"({name}): {child!r}" for name, child in self.named_children()]
         if not lines:
@@ -326,17 +366,10 @@ def _writable(t: Tensor) -> bool:
     return array.flags.writeable and all(stride or n < 2 for n, stride in zip(array.shape, array.strides, strict=True))
 
 
-def _moved(old: Tensor, dtype: DType | None, device: Device | None, moved: dict[int, Tensor]) -> Tensor:
-    """``old`` on ``device`` in ``dtype``: itself where nothing changes, and one new tensor for each old one."""
-    if id(old) not in moved:
-        new = old.detach()
-        if dtype is not None and old.dtype.is_float and old.dtype is not dtype:
-            new = new.astype(dtype)
-        if device is not None:
-            new = new.to(device)
-        same = new.dtype is old.dtype and new.device is old.device
-        if not same and isinstance(old, Parameter):
-            new = Parameter(new)
-            new.requires_grad = old.requires_grad
-        moved[id(old)] = old if same else new
-    return moved[id(old)]
+def _moved(old: Tensor, dtype: DType | None, device: Device | None) -> Tensor:
+    """``old`` on ``device`` in ``dtype``, without history: itself where nothing changes."""
+    cast = dtype is not None and old.dtype.is_float and old.dtype is not dtype
+    if not cast and (device is None or device is old.device):
+        return old
+    new = old.detach().astype(dtype) if cast else old.detach()
+    return new if device is None else new.to(device)
