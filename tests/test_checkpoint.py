@@ -513,7 +513,7 @@ print(saved - before, highest() - saved)
 """
     done = subprocess.run([sys.executable, "-c", program, tmp_path / "m"], capture_output=True, text=True, check=True)
     saving, loading = map(int, done.stdout.split())
-    assert saving < 8 and loading < 192 + 8, "MB beyond the 192 of the state"
+    assert saving < 16 and loading < 192 + 16, "MB beyond the 192 of the state"
 
 
 # ---- where they are written -----------------------------------------------------------------------------------------
