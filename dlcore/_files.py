@@ -44,9 +44,10 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     has the usual ones; a write-protected one is not replaced. What is no regular file (a pipe, a device, an open file
     by its name in /proc) cannot be replaced and is written straight. OSErrors name ``path``.
     """
-    path = os.fspath(path)
+    path = os.fsdecode(path)
     with naming(path):
-        target = _target(path)
+        found = _found(path)
+        target = _target(path, found)
         if target is None:
             with open(path, "wb") as file:
                 yield file
@@ -57,7 +58,7 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
         directory = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             _remove_leftovers(directory)
-            yield from _written(target)
+            yield from _written(target, found)
             os.fsync(directory)  # the new name
         finally:
             os.close(directory)
@@ -82,12 +83,16 @@ def write_figure(figure: Any, path: str | os.PathLike[str]) -> None:
         file.write(drawn.getbuffer())
 
 
-def _target(path: str) -> str | None:
-    """The name at the end of the links at ``path``, for a regular file or none yet; None for everything else."""
+def _found(path: str) -> os.stat_result | None:
+    """What stands at ``path``, or at the end of its links; None if there is nothing."""
     try:
-        found = os.stat(path)
+        return os.stat(path)
     except FileNotFoundError:
-        found = None
+        return None
+
+
+def _target(path: str, found: os.stat_result | None) -> str | None:
+    """The name at the end of the links at ``path``, for a regular file or none yet; None for everything else."""
     if found is not None and not stat.S_ISREG(found.st_mode):
         if stat.S_ISDIR(found.st_mode):
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), path)
@@ -102,14 +107,14 @@ def _target(path: str) -> str | None:
     return path
 
 
-def _written(target: str) -> Iterator[BinaryIO]:
+def _written(target: str, old: os.stat_result | None) -> Iterator[BinaryIO]:
     """The file beside ``target`` to write into, which is then flushed and renamed; it is removed where that fails."""
-    file = _made_aside(os.path.dirname(target))
+    file = _made_aside(os.path.dirname(target), 0o666 if old is None else stat.S_IMODE(old.st_mode))
     try:
         yield file
         file.flush()
-        with suppress(FileNotFoundError):
-            _hand_on(os.stat(target), file.fileno())
+        if old is not None:
+            _hand_on(old, file.fileno())
         os.fsync(file.fileno())
         os.replace(file.name, target)
     except BaseException:
@@ -118,10 +123,11 @@ def _written(target: str) -> Iterator[BinaryIO]:
     file.close()  # only now: it holds the lock
 
 
-def _made_aside(folder: str) -> io.BufferedWriter:
-    """A new file in ``folder``, locked."""
+def _made_aside(folder: str, mode: int) -> io.BufferedWriter:
+    """A new file in ``folder``, locked, which no one may read who may not read the old one."""
     while True:
-        file = open(os.path.join(folder, f".dlcore-{secrets.token_hex(8)}.tmp"), "xb")  # noqa: SIM115  # see `_written`
+        name = os.path.join(folder, f".dlcore-{secrets.token_hex(8)}.tmp")
+        file = open(name, "xb", opener=lambda path, flags: os.open(path, flags, mode))  # noqa: SIM115  # see `_written`
         try:
             with suppress(OSError):  # a file system without locks: then nobody removes leftovers on it either
                 fcntl.flock(file, fcntl.LOCK_EX)

@@ -237,6 +237,28 @@ def test_what_cannot_be_saved(tmp_path, state, metadata, error, text):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize(
+    ("call", "error", "text"),
+    [
+        (lambda path: dl.save(5, path), TypeError, "save: model 5 is not a Module or a dict of tensors"),
+        (lambda path: dl.save([network()], path), TypeError, "save: model .* is not a Module"),
+        (lambda path: dl.save(network(), 5), TypeError, "save: path 5 is neither a text nor a path"),
+        (lambda path: dl.save(network(), "a\0b"), ValueError, "save: path .* holds a null character"),
+        (lambda path: dl.save(network(), path, optimizer=0.1), TypeError, "save: optimizer 0.1 is not an Optimizer"),
+        (lambda path: dl.save(network(), path, metadata=["a"]), TypeError, "save: metadata .* is not a dict of texts"),
+        (lambda path: dl.save({"a": [[1], [1, 2]]}, path), ValueError, r"save: a: \[\[1\], \[1, 2\]\] is not an array"),
+        (lambda path: dl.load(5), TypeError, "load: path 5 is neither a text nor a path"),
+        (lambda path: dl.load(network()), TypeError, "load: path None is neither a text nor a path"),
+        (lambda path: dl.load("a\0b"), ValueError, "load: path .* holds a null character"),
+        (lambda path: dl.load(network(), path, 0.1), TypeError, "load: optimizer 0.1 is not an Optimizer"),
+    ],
+)
+def test_wrong_arguments_are_named(tmp_path, call, error, text):
+    with pytest.raises(error, match=text):
+        call(tmp_path / "m")
+    assert not list(tmp_path.iterdir())
+
+
 def test_two_tensors_of_one_name_are_refused(tmp_path):
     class Keyed(nn.Module):
         def __init__(self, layers):
@@ -525,6 +547,9 @@ def test_a_replaced_file_hands_on_its_mode(tmp_path):
     path.chmod(0o640)
     dl.save(network(), path)
     assert stat.S_IMODE(path.stat().st_mode) == 0o640
+    path.chmod(0o600)
+    with replacing(path) as file:
+        assert stat.S_IMODE(os.stat(file.name).st_mode) == 0o600, "nobody else may read it before it is whole either"
     old = os.umask(0o027)
     try:
         dl.save(network(), tmp_path / "new")
