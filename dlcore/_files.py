@@ -109,8 +109,9 @@ def _target(path: str, found: os.stat_result | None) -> str | None:
 
 def _written(target: str, old: os.stat_result | None) -> Iterator[BinaryIO]:
     """The file beside ``target`` to write into, which is then flushed and renamed; it is removed where that fails."""
-    file = _made_aside(os.path.dirname(target), 0o666 if old is None else stat.S_IMODE(old.st_mode))
+    file = None  # it is made within the try: Ctrl-C may come between any two lines
     try:
+        file = _made_aside(os.path.dirname(target), 0o666 if old is None else stat.S_IMODE(old.st_mode))
         yield file
         file.flush()
         if old is not None:
@@ -126,9 +127,9 @@ def _written(target: str, old: os.stat_result | None) -> Iterator[BinaryIO]:
 def _made_aside(folder: str, mode: int) -> io.BufferedWriter:
     """A new file in ``folder``, locked, which no one may read who may not read the old one."""
     while True:
-        name = os.path.join(folder, f".dlcore-{secrets.token_hex(8)}.tmp")
-        file = open(name, "xb", opener=lambda path, flags: os.open(path, flags, mode))  # noqa: SIM115  # see `_written`
+        name, file = os.path.join(folder, f".dlcore-{secrets.token_hex(8)}.tmp"), None
         try:
+            file = open(name, "xb", opener=lambda path, flags: os.open(path, flags, mode))  # noqa: SIM115  # see `_written`
             with suppress(OSError):  # a file system without locks: then nobody removes leftovers on it either
                 fcntl.flock(file, fcntl.LOCK_EX)
             if os.fstat(file.fileno()).st_nlink:
@@ -139,8 +140,10 @@ def _made_aside(folder: str, mode: int) -> io.BufferedWriter:
         file.close()  # another writer took it for a leftover before it was locked
 
 
-def _give_up(file: io.BufferedWriter) -> None:
+def _give_up(file: io.BufferedWriter | None) -> None:
     """Remove the file beside, and close it without writing more: the error that is on its way is the one to tell."""
+    if file is None:
+        return
     with suppress(OSError):
         os.unlink(file.name)
     with suppress(OSError):

@@ -121,7 +121,9 @@ class _Writer:
 
     def end(self, number: int = 0) -> int:
         """Sends the signal ``number``, or lets it end by itself; how the process has ended."""
-        self._stop[0] = 1
-        os.kill(self._process, number)
+        if number:
+            os.kill(self._process, number)
+        else:
+            self._stop[0] = 1
         _, status = os.waitpid(self._process, 0)
         return os.waitstatus_to_exitcode(status)
