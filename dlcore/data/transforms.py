@@ -40,7 +40,7 @@ class Normalize:
     """
 
     def __init__(self, mean: Any, std: Any):
-        if {np.asarray(mean).dtype.kind, np.asarray(std).dtype.kind} & set("USO"):
+        if {np.asarray(mean).dtype.kind, np.asarray(std).dtype.kind} & set("bOSU"):
             raise TypeError(f"Normalize: mean and std must be numbers, not {short(repr(mean))} and {short(repr(std))}")
         mean, std = np.array(mean, np.float64), np.array(std, np.float64)
         if mean.ndim > 1 or std.ndim > 1:

@@ -85,19 +85,18 @@ def fit(
     instance(optimizer, Optimizer, "fit: optimizer", "an optimizer")
     data, loss, transform = _supervised(train, "fit"), _function(loss, "fit: loss"), _transform(transform, "fit")
     epochs, batch_size = integer(epochs, "fit: epochs", 0), integer(batch_size, "fit: batch_size", 1)
-    shuffle = boolean(shuffle, "fit: shuffle")
-    seed = (drawn_seed() if shuffle else 0) if seed is None else integer(seed, "fit: seed")
-    clip_norm = None if clip_norm is None else number(clip_norm, "fit: clip_norm")
-    if clip_norm is not None and not clip_norm > 0:
-        raise ValueError(f"fit: clip_norm must be above 0, not {clip_norm}")
+    shuffle, seed = boolean(shuffle, "fit: shuffle"), None if seed is None else integer(seed, "fit: seed")
+    if clip_norm is not None and not number(clip_norm, "fit: clip_norm") > 0:
+        raise ValueError(f"fit: clip_norm must be above 0, not {shown(clip_norm)}")
     watching = [_callback(k, c) for k, c in enumerate(_several(callbacks, "fit: callbacks", "callbacks or functions"))]
     trained = {id(p) for p in model.parameters()}
     if not any(id(p) in trained for group in optimizer.param_groups for p in group["params"]):
         raise ValueError("fit: the optimizer holds none of the model's parameters")
     if not isinstance(record, bool) and not (isinstance(record, str) and record == "check"):
         raise ValueError(f'fit: record is True, False or "check", not {shown(record)}')
-    metrics, device = _several(metrics, "fit: metrics", "names, Metrics or functions"), device_of(model)
-    batches = Batches(data, transform, shuffle, seed, device)
+    metrics = _several(metrics, "fit: metrics", "names, Metrics or functions")
+    device = device_of(model)
+    batches = Batches(data, transform, shuffle, (drawn_seed() if shuffle else 0) if seed is None else seed, device)
     training = Training(model, batches, batch_size, loss, optimizer, clip_norm, metrics)
     if not record:
         training.step.run_eagerly("fit was called with record=False")
@@ -274,7 +273,7 @@ def _outputs(model: Module, x: Tensor) -> Tensor:
 def _supervised(data: Any, name: str) -> Any:
     """``data`` as a data set of inputs and targets with at least one sample; raises where it is none."""
     if isinstance(data, Tensor | np.ndarray):
-        raise TypeError(f"{name}: a data set or a tuple (inputs, targets) expected, not {type(data).__name__}")
+        raise TypeError(f"{name}: a data set or a tuple (inputs, targets) expected, not {shown(data)}")
     data = as_dataset(data, name)
     if not len(data):
         raise ValueError(f"{name}: the data is empty")
