@@ -312,6 +312,8 @@ static Ref first_elements(const Call& stacked, int64_t times) {
   return firsts;
 }
 
+constexpr auto kPatience = std::chrono::milliseconds(20);  // that a signal (Ctrl-C) waits for, or one step
+
 // A recording that runs. In a forked child, none of those that ran in threads of the parent does.
 static uint32_t generation = 1;
 static const int fork_rule = pthread_atfork(nullptr, nullptr, [] { ++generation; });
@@ -341,28 +343,40 @@ static PyObject* replay(Recording* self, Call& call, int64_t times, const std::v
     repoint(self, self->inputs[k].region, call.sources[k]->array.as<char>());
   }
   const Command* at = nullptr;
-  const bool done = guarded(at, [&](const Command*& at) {
+  int64_t step = 0;
+  const auto some_steps = [&](const Command*& at) {  // until it is time to look for signals
+    using clock = std::chrono::steady_clock;
     const Serial alone(self->serial);
-    for (int64_t step = 0; step < times; ++step, ++self->replays) {
+    const clock::time_point begin = times > 1 ? clock::now() : clock::time_point{};
+    do {
       if (as_graph) {
         run_graph(self, call, step, strides);
-        continue;
+      } else {
+        for (size_t k = 0; step && k < strides.size(); ++k) {
+          repoint(self, static_cast<int>(k), self->bound[k] + strides[k]);
+        }
+        for (const Command& c : self->steps.commands) {
+          at = &c;
+          run_command(self, c);
+        }
       }
-      for (size_t k = 0; step && k < strides.size(); ++k) {
-        repoint(self, static_cast<int>(k), self->bound[k] + strides[k]);
-      }
-      for (const Command& c : self->steps.commands) {
-        at = &c;
-        run_command(self, c);
-      }
+      ++self->replays;
+    } while (++step < times && clock::now() - begin < kPatience);
+  };
+  const int all = static_cast<int>(self->steps.commands.size());
+  while (step < times) {  // what was done before an error is done, as it would be without a recording
+    if (!guarded(at, some_steps)) {
+      const PendingError raised;
+      leave(self, call, at ? static_cast<int>(at - self->steps.commands.data()) : 0);
+      return nullptr;
     }
-  });
-  if (!done) {  // what was done before is done, as it would be without a recording
-    const PendingError raised;
-    leave(self, call, at ? static_cast<int>(at - self->steps.commands.data()) : 0);
-    return nullptr;
+    if (step < times && PyErr_CheckSignals()) {
+      const PendingError raised;
+      leave(self, call, all);
+      return nullptr;
+    }
   }
-  if (!leave(self, call, static_cast<int>(self->steps.commands.size()))) return nullptr;
+  if (!leave(self, call, all)) return nullptr;
   return results(self, call);
 }
 
