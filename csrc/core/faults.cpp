@@ -2,6 +2,9 @@
 
 #include <Python.h>
 
+#include <dlfcn.h>
+#include <execinfo.h>
+
 #include <algorithm>
 #include <cstdlib>
 #include <new>
@@ -15,18 +18,33 @@ namespace {
 
 PyMemAllocatorEx mem_before, object_before;
 
+// Whether this extension has called the function of Python that wants memory: a few frames up at most, for further up
+// there is Python code in between.
+bool python_fails() {
+  if (allocations_left.load(std::memory_order_relaxed) == 0) return false;
+  constexpr int kSkipped = 2, kFrames = 4;  // this function and its caller
+  void* frames[kSkipped + kFrames];
+  Dl_info own, other;
+  if (!dladdr(reinterpret_cast<void*>(&fail_allocation), &own)) return false;
+  const int n = backtrace(frames, kSkipped + kFrames);
+  for (int k = kSkipped; k < n; ++k) {
+    if (dladdr(frames[k], &other) && other.dli_fbase == own.dli_fbase) return allocation_fails();
+  }
+  return false;
+}
+
 void* fail_malloc(void* before, size_t bytes) {
-  if (allocation_fails()) return nullptr;
+  if (python_fails()) return nullptr;
   const auto* a = static_cast<PyMemAllocatorEx*>(before);
   return a->malloc(a->ctx, bytes);
 }
 void* fail_calloc(void* before, size_t count, size_t bytes) {
-  if (allocation_fails()) return nullptr;
+  if (python_fails()) return nullptr;
   const auto* a = static_cast<PyMemAllocatorEx*>(before);
   return a->calloc(a->ctx, count, bytes);
 }
 void* fail_realloc(void* before, void* block, size_t bytes) {
-  if (allocation_fails()) return nullptr;
+  if (python_fails()) return nullptr;
   const auto* a = static_cast<PyMemAllocatorEx*>(before);
   return a->realloc(a->ctx, block, bytes);
 }

@@ -145,8 +145,7 @@ static PyObject* call_with_groups(Function* f, PyObject* const* args, Py_ssize_t
   return dispatch(f, operands, attrs.get(), nullptr, given.lengths.data(), static_cast<int>(given.lengths.size()));
 }
 
-static PyObject* vectorcall(PyObject* self, PyObject* const* args, size_t nargsf, PyObject* kwnames) {
-  Function* f = reinterpret_cast<Function*>(self);
+static PyObject* call_operation(Function* f, PyObject* const* args, size_t nargsf, PyObject* kwnames) {
   if (!f->input_names && !read_signature(f)) return nullptr;
   const Py_ssize_t n = PyVectorcall_NARGS(nargsf);
   const int total = f->n_inputs + static_cast<int>(PyTuple_GET_SIZE(f->defaults));
@@ -158,6 +157,15 @@ static PyObject* vectorcall(PyObject* self, PyObject* const* args, size_t nargsf
   Operands operands(f->n_inputs);
   if (!convert_operands(f, values, nullptr, operands)) return nullptr;
   return dispatch(f, operands, attrs.get(), nullptr);
+}
+
+static PyObject* vectorcall(PyObject* self, PyObject* const* args, size_t nargsf, PyObject* kwnames) {
+  Function* f = reinterpret_cast<Function*>(self);
+  try {
+    return call_operation(f, args, nargsf, kwnames);
+  } catch (const std::bad_alloc&) {
+    return PyErr_Format(PyExc_MemoryError, "%s: out of memory", f->name_utf8);
+  }
 }
 
 // ---- the type -----------------------------------------------------------------------------------------------------
@@ -217,7 +225,7 @@ static PyObject* function_new(PyTypeObject* type, PyObject* args, PyObject*) {
   auto cache = std::make_unique<PlanCache>();
   Function* f = text ? reinterpret_cast<Function*>(type->tp_alloc(type, 0)) : nullptr;
   if (!f) return nullptr;
-  f->vectorcall = safe<vectorcall>;
+  f->vectorcall = vectorcall;
   f->op = Py_NewRef(op);
   f->cache = cache.release();
   f->name = name.release();
