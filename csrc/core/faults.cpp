@@ -17,11 +17,12 @@ std::atomic<int64_t> allocations_left{0};
 namespace {
 
 PyMemAllocatorEx mem_before, object_before;
+bool python_counts = false;
 
 // Whether this extension has called the function of Python that wants memory: a few frames up at most, for further up
 // there is Python code in between.
 bool python_fails() {
-  if (allocations_left.load(std::memory_order_relaxed) == 0) return false;
+  if (!python_counts || allocations_left.load(std::memory_order_relaxed) == 0) return false;
   constexpr int kSkipped = 2, kFrames = 4;  // this function and its caller
   void* frames[kSkipped + kFrames];
   Dl_info own, other;
@@ -53,9 +54,9 @@ void pass_free(void* before, void* block) {
   a->free(a->ctx, block);
 }
 
-void count_python() {
-  static bool counted = false;
-  if (std::exchange(counted, true)) return;
+void watch_python() {
+  static bool watched = false;
+  if (std::exchange(watched, true)) return;
   PyMem_GetAllocator(PYMEM_DOMAIN_MEM, &mem_before);
   PyMem_GetAllocator(PYMEM_DOMAIN_OBJ, &object_before);
   PyMemAllocatorEx mem{&mem_before, fail_malloc, fail_calloc, fail_realloc, pass_free};
@@ -68,7 +69,8 @@ void count_python() {
 
 int64_t fail_allocation(int64_t n, bool python) {
   const int64_t left = std::max<int64_t>(allocations_left.exchange(0), 0);
-  if (python) count_python();
+  if (python) watch_python();
+  python_counts = python;
   allocations_left = n;
   return left;
 }

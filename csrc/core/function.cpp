@@ -159,13 +159,29 @@ static PyObject* call_operation(Function* f, PyObject* const* args, size_t nargs
   return dispatch(f, operands, attrs.get(), nullptr);
 }
 
+// The MemoryError that is set names the operation: Python's own says nothing, and new tensors know no operation.
+static void name_memory_error(const Function* f) {
+  PyObject *type, *value, *trace;
+  PyErr_Fetch(&type, &value, &trace);
+  PyErr_NormalizeException(&type, &value, &trace);
+  const Ref text = value ? Ref::own(PyObject_Str(value)) : Ref();
+  const char* said = text ? PyUnicode_AsUTF8(text.get()) : nullptr;
+  const bool bare = !said || !*said, nameless = !bare && !std::strncmp(said, "out of memory", 13);
+  PyErr_Restore(type, value, trace);
+  if (bare) PyErr_Format(PyExc_MemoryError, "%s: out of memory", f->name_utf8);
+  else if (nameless) PyErr_Format(PyExc_MemoryError, "%s: %s", f->name_utf8, said);
+}
+
 static PyObject* vectorcall(PyObject* self, PyObject* const* args, size_t nargsf, PyObject* kwnames) {
   Function* f = reinterpret_cast<Function*>(self);
+  PyObject* result = nullptr;
   try {
-    return call_operation(f, args, nargsf, kwnames);
+    result = call_operation(f, args, nargsf, kwnames);
   } catch (const std::bad_alloc&) {
-    return PyErr_Format(PyExc_MemoryError, "%s: out of memory", f->name_utf8);
+    PyErr_NoMemory();
   }
+  if (!result && PyErr_ExceptionMatches(PyExc_MemoryError)) name_memory_error(f);
+  return result;
 }
 
 // ---- the type -----------------------------------------------------------------------------------------------------

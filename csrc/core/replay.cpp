@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <chrono>
 #include <cstring>
+#include <memory>
 #include <new>
 
 #include "core/function.h"
@@ -155,9 +156,9 @@ static bool replace_held(Recording* self) {
     }
     Buffer* old = s.regions[region].buffer;
     if (held == 0 && old->refs == static_cast<int64_t>(ours.size()) + 1) continue;
-    Buffer* fresh;
+    std::unique_ptr<Buffer, void (*)(Buffer*)> fresh(nullptr, drop);
     try {
-      fresh = new_buffer(old->bytes, old->device);
+      fresh.reset(new_buffer(old->bytes, old->device));
     } catch (const std::bad_alloc&) {
       PyErr_Format(PyExc_MemoryError,
                    "capture: out of memory for an output of %zu bytes; an earlier one is still in use", old->bytes);
@@ -167,20 +168,17 @@ static bool replace_held(Recording* self) {
     for (TensorRef* place : ours) {
       const Tensor* before = place->get();
       TensorRef t = TensorRef::own(blank_tensor(Py_TYPE(place->object())));
-      if (!t) {
-        drop(fresh);
-        return false;
-      }
+      if (!t) return false;
       t->array = before->array;
       t->array.data = static_cast<char*>(fresh->data) + (before->array.as<char>() - static_cast<char*>(old->data));
-      t->buffer = keep(fresh);
+      t->buffer = keep(fresh.get());
       t->device = before->device;
       made.push_back(std::move(t));
     }
     for (size_t k = 0; k < ours.size(); ++k) *ours[k] = std::move(made[k]);  // all or, where memory runs out, none
-    s.regions[region].buffer = fresh;
-    drop(old);
     repoint(self, static_cast<int>(region), static_cast<char*>(fresh->data));
+    s.regions[region].buffer = fresh.release();
+    drop(old);
     self->graph.reset();
   }
   return true;

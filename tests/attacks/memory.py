@@ -17,7 +17,7 @@ from typing import Any
 from . import children
 
 UNIT = "failures"
-SMALL, LARGE = 150, 3000
+SMALL, LARGE = 70, 3000
 PYTHON_SHARE = 0.4  # of the units in which Python's own allocations are counted too
 
 
@@ -73,7 +73,7 @@ def _fail_once(work: Callable[[], Any], n: int, python: bool, expected: Any) -> 
             text = f"the result is {result!r}, not {expected!r}"
         del result
     except MemoryError as error:
-        if not str(error):
+        if not python and not str(error):
             text = "a MemoryError that says nothing"
     except BaseException as error:
         text = f"raised {type(error).__name__}: {error}"
@@ -103,7 +103,7 @@ def _eager(folder: Path) -> Callable[[], Any]:
 
     def work() -> Any:
         y = (x @ x.T).softmax(1)
-        parts = [y.sum(0), y.T.contiguous().max(1), dl.concat([y, y], 1).mean(), y[3:40:2].mean(), x.astype(dl.bfloat16)]
+        parts = [y.sum(0), y.T.contiguous().max(1), dl.concat([y, y], 1).mean(), y[3:40:2].mean()]
         return [float(p.astype(dl.float32).sum()) for p in parts]
 
     return work

@@ -1,8 +1,9 @@
 """Ctrl-C and SIGTERM at random moments of training, saving and sweeping.
 
-A run ends soon after the signal, by KeyboardInterrupt or SystemExit (or by SIGTERM itself where dlcore does not hold it
-back), never in another way; `fit` gives its History, ends its callbacks and puts the handlers back; the model is usable,
-what a checkpoint holds can be loaded and is what the model was, and a file that was being saved is the old or the new.
+A run ends soon after the signal, by KeyboardInterrupt or SystemExit (or by SIGTERM itself where dlcore does not hold
+it back), never in another way; `fit` gives its History, ends its callbacks and puts the handlers back; the model is
+usable, what a checkpoint holds can be loaded and is what the model was, and a file that was being saved is the old or
+the new one.
 """
 
 from __future__ import annotations
