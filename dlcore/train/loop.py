@@ -72,7 +72,7 @@ def fit(
 
     Ctrl-C takes effect when the current step or file is finished: callbacks end properly (``Checkpoint`` saves,
     ``EarlyStopping`` restores), then KeyboardInterrupt is raised, with the History as its attribute ``history``. A
-    second Ctrl-C acts at once.
+    second Ctrl-C acts at once, as one does before the first step. SIGTERM does the same, and ends with SystemExit.
 
     >>> x = np.linspace(-1, 1, 64, dtype=np.float32)[:, None]
     >>> model = nn.Linear(1, 1)
@@ -112,9 +112,10 @@ def fit(
         from dlcore.train.progress import ProgressBar
 
         run.callbacks.append(ProgressBar())  # as the last one: others may find an error before a bar is drawn
-    with kept_modes(model), Interrupt() as interrupt:
+    with kept_modes(model), Interrupt(run.history) as interrupt:
         model.train()
         training.check_memory()
+        interrupt.hold()  # so that what on_train_begin begins, a bar for one, is always ended by on_train_end
         run.call("on_train_begin")
         model.preprocessing = transform
         _run_epochs(run, training, scoring, interrupt, record == "check")
@@ -125,6 +126,7 @@ def _run_epochs(run: Run, training: Training, scoring: Evaluation | None, interr
     """Run all epochs, and call ``on_train_end`` whatever happens."""
     interrupted = False
     try:
+        interrupt.check()
         for epoch in range(1, run.epochs + 1):
             start = time.perf_counter()
             run.epoch = epoch
@@ -145,13 +147,15 @@ def _run_epochs(run: Run, training: Training, scoring: Evaluation | None, interr
             if run.stop:
                 run.history.stopped_early = run.epoch < run.epochs
                 break
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, SystemExit) as error:
+        if isinstance(error, SystemExit) and not interrupt.terminated:
+            raise  # of a callback
         interrupted = run.history.interrupted = True
     finally:
         run.history.recorded, run.history.reason = training.step.recorded, training.step.failure
         run.call("on_train_end")
     if interrupted:
-        _raise_interrupt(run)
+        _raise_interrupt(run, interrupt)
 
 
 def _note_divergence(run: Run, batches: Batches) -> None:
@@ -205,9 +209,9 @@ def _train_epoch(run: Run, training: Training, interrupt: Interrupt, check: bool
     training.run(run.epoch - 1, after, singly)
 
 
-def _raise_interrupt(run: Run) -> None:
+def _raise_interrupt(run: Run, interrupt: Interrupt) -> None:
     saved = [str(c.path) for c in run.callbacks if isinstance(c, Checkpoint) and c.saved]
-    error = KeyboardInterrupt(
+    error = interrupt.error(
         f"fit: stopped in epoch {run.epoch} of {run.epochs} after {run.batch} of {run.batches} batches"
         + (f"; the model is saved in {', '.join(saved)}" if saved else "")
     )
