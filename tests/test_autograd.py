@@ -519,3 +519,13 @@ def test_the_collector_leaves_what_is_in_use():
         gc.collect()
     (x.grad * x.grad).sum().backward()  # d/dx (3x^2)^2 = 36 x^3, added to 3 x^2
     np.testing.assert_allclose(x.grad.detach(), [39, 300, 999], rtol=1e-6)
+
+
+@pytest.mark.filterwarnings("ignore:backward.create_graph")
+@pytest.mark.parametrize("create_graph", [False, True])
+@pytest.mark.parametrize("weight", [None, dl.tensor([0.5, 2.0])])
+def test_a_batch_in_which_no_label_counts_has_no_gradient(weight, create_graph):
+    x = leaf([[1.0, 2.0], [3.0, -1.0]])
+    loss = dl.cross_entropy(x, dl.tensor([-100, -100]), weight, label_smoothing=0.1)
+    loss.backward(create_graph=create_graph)
+    assert np.isnan(loss.item()) and x.grad.tolist() == [[0, 0], [0, 0]]
