@@ -763,3 +763,22 @@ def test_a_sweep_answers_an_interrupt():
     assert time.perf_counter() - sent[0] < 1.0  # 0.1 s, on a machine with nothing else to do
     thread.join()
     assert step(dl.full((), 1)).item() == step.function(dl.full((), 1)).item()
+
+
+def test_a_result_whose_gradient_would_be_wrong_is_refused():
+    w = parameter(1.0, 2.0)
+
+    def tracked(x):
+        y = x * w
+        reverse = y[::-1]
+        y.mul_(0.5)
+        return reverse
+
+    def plain(x):
+        y = x * 1
+        reverse = y[::-1]
+        y.add_(w)
+        return reverse
+
+    for function in (tracked, plain):
+        refused(dl.capture(function), dl.ones(2), match="its result was changed in place through another tensor")

@@ -147,6 +147,12 @@ PyObject* made_inside(PyObject*, PyObject* tensor) {
   return PyBool_FromLong(region >= 0 && recorder->steps.regions[static_cast<size_t>(region)].kind == Region::inside);
 }
 
+// history_lost(tensor): whether it was changed through another tensor in a way that its gradient history misses.
+PyObject* lost_history(PyObject*, PyObject* tensor) {
+  const Tensor* t = as_tensor(tensor);
+  return PyBool_FromLong(t->buffer && history_lost(t));
+}
+
 static Recording* blank_recording() {
   Recording* self = PyObject_GC_New(Recording, recording_type);
   if (!self) return nullptr;
