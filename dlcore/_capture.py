@@ -214,8 +214,8 @@ class Captured:
         from dlcore._observe import Observer
 
         tensors, mode = call.tensors, _C.is_grad_enabled()
-        start = _C.newest_node()
         aliases = _C.begin_recording(tuple(tensors), False)
+        start = _C.newest_node()
         try:
             args, kwargs = call.with_tensors(aliases)
             before = Arguments(args, kwargs)
@@ -383,8 +383,8 @@ class Captured:
 
         call = Arguments(args, kwargs)
         undo: list[Callable[[], None]] = []
-        start = _C.newest_node()
         aliases = _C.begin_recording(tuple(call.tensors), True)
+        start = _C.newest_node()
         try:
             args, kwargs = call.with_tensors(aliases)
             before = lambda value: undo.append(value.before_dry_run())  # noqa: E731
