@@ -56,14 +56,18 @@ def capture(function: Callable[..., Any] | None = None, *, check: int = 0) -> An
     Other Python state is frozen as it was in the recorded call, and Python side effects (printing, appending to a list)
     do not happen in replays.
 
-    The tensors returned have no gradient history. They keep their values, for memory in use is not written again.
+    The tensors returned keep their values, for memory in use is not written again. They have the gradient history that
+    those of an eager call have, unless a backward pass within the step has used it up: ``backward()`` then replays as
+    well. Within another captured step the function is a part of that step. At most 16 recordings are kept; calls for
+    which there is no room run eagerly, with one warning.
 
     check: every ``check``-th call runs eagerly and is compared with the recording; CaptureError names the first
     operation or constant that differs.
 
     Raises CaptureError, after the step has run, where the step cannot be recorded: it reads a value back to the host,
-    makes tensors from NumPy arrays, has results whose shape depends on values, keeps tensors that it has made, or
-    changes Python variables that it reads. The message names the line.
+    makes tensors from NumPy arrays, has results whose shape depends on values, keeps tensors that it has made, changes
+    Python variables that it reads or containers among its arguments, or returns a generator or another object that a
+    replay could not make anew. The message names the line.
 
     >>> scale = dl.capture(lambda x: (x * 2).sum())
     >>> [float(scale(dl.tensor([1.0, i]))) for i in range(3)]
