@@ -11,6 +11,7 @@
 #include <utility>
 #include <vector>
 
+#include "core/layout.h"
 #include "core/tensor.h"
 
 namespace dlcore {
@@ -108,8 +109,6 @@ extern thread_local Recorder* recorder;  // null: this thread does not record
 
 // The same memory behind a buffer of its own, so that this use of it can be told from others; owns a reference to `t`.
 Tensor* aliased(Tensor* t);
-bool share_memory(const Array& a, const Array& b);
-std::pair<const char*, const char*> extent(const Array& a);  // first byte, one past the last
 void set_recorder(Recorder* r);  // for this thread; null: recording is over
 
 void record_dropped(Buffer* buffer);  // called always: its last reference went, in whatever thread

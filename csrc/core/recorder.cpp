@@ -188,23 +188,6 @@ void record_launch(const Kernel& kernel, const Args& args) {
 }
 
 // ---- arguments and gradients of leaves ----------------------------------------------------------------------------
-std::pair<const char*, const char*> extent(const Array& a) {
-  const char *low = static_cast<const char*>(a.data), *high = low;
-  const int64_t item = item_size(a.dtype);
-  for (int d = 0; d < a.ndim; ++d) {
-    if (a.shape[d] == 0) return {low, low};
-    const int64_t reach = (a.shape[d] - 1) * a.strides[d] * item;
-    (reach < 0 ? low : high) += reach;
-  }
-  return {low, high + item};
-}
-
-bool share_memory(const Array& a, const Array& b) {
-  const auto [low, high] = extent(a);
-  const auto [from, to] = extent(b);
-  return low < to && from < high;
-}
-
 Tensor* aliased(Tensor* t) {
   TensorRef owner = TensorRef::share(t);
   Tensor* alias = new_foreign(t->array, t->device, t->buffer->readonly, t, free_object);

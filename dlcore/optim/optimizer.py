@@ -6,8 +6,8 @@ matrix of settings with one row for each group. Setting ``group["lr"]`` writes t
 
 from __future__ import annotations
 
+import math
 import numbers
-import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -19,9 +19,6 @@ from dlcore._recordable import Recordable
 from dlcore._tensor import Tensor, tensor, zeros, zeros_like
 
 __all__ = ["Group", "Optimizer"]
-
-
-_Real: Any = numbers.Real  # Any, for the comparisons that the class does not declare
 
 
 class Group(MutableMapping[str, Any]):
@@ -168,9 +165,9 @@ class Optimizer(Recordable):
         for name, value in settings.items():
             for number in value if name in self._several and isinstance(value, tuple | list) else (value,):
                 flag = type(self._defaults.get(name)) is bool
-                if not isinstance(number, _Real) or (isinstance(number, bool) and not flag):
+                if not isinstance(number, numbers.Real) or (isinstance(number, bool) and not flag):
                     raise TypeError(f"{type(self).__name__}: {name} is {short(repr(value))}; it must be a number")
-                if not 0.0 <= number <= sys.float_info.max:
+                if not 0 <= _as_float(number) < math.inf:
                     raise ValueError(
                         f"{type(self).__name__}: {name} is {short(repr(value))}; it must be a number of at least 0"
                     )
@@ -414,6 +411,13 @@ class Optimizer(Recordable):
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({', '.join(map(repr, self._groups))})"
+
+
+def _as_float(number: Any) -> float:
+    try:
+        return float(number)
+    except OverflowError:  # an integer of hundreds of digits
+        return math.inf
 
 
 def _state_dtype(p: Tensor) -> str:
