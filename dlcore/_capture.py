@@ -13,6 +13,8 @@ from __future__ import annotations
 
 import functools
 import gc
+import inspect
+import sys
 import types
 import warnings
 import weakref
@@ -122,7 +124,7 @@ class Captured:
         self._warm = self._warned = self._compares = False
         self._calls = self._attempts = self._idle = 0
         self._earlier = 0  # replays of recordings that are no longer kept
-        self.__wrapped__ = function
+        self.__wrapped__, self.__module__ = function, type(function).__module__
         self.__name__ = self.__qualname__ = _name(function)
         if _has_name(function):
             functools.update_wrapper(self, function, updated=())
@@ -410,11 +412,21 @@ class Captured:
         recording.lay_out(False)
         return recording
 
-    def __reduce__(self) -> Any:  # a copy records for itself
+    def __reduce__(self) -> Any:
+        if _found(self.__module__, self.__qualname__) is self:
+            return self.__qualname__  # as of any function of a module, there is only one
         return _again, (self.function, self._check, self._strict, self.depends)
 
     def __repr__(self) -> str:
         return f"<captured {_name(self.function)}, {self.recordings} recordings>"
+
+
+def _found(module: str, name: str) -> Any:
+    """What a module has under a dotted name; None if there is nothing."""
+    found: Any = sys.modules.get(module)
+    for part in name.split("."):
+        found = inspect.getattr_static(found, part, None)
+    return found
 
 
 def _again(function: Any, check: int, strict: bool, depends: Sequence[Any]) -> Captured:

@@ -642,6 +642,18 @@ def test_recordings_of_a_method_go_with_its_instance():
     assert _C.memory_stats()["in_use"] == before
 
 
+@dl.capture
+def module_level(x):
+    return x * 2
+
+
+def test_pickled_captured_functions():
+    assert pickle.loads(pickle.dumps(module_level)) is module_level
+    assert copy.deepcopy({"step": module_level})["step"] is module_level
+    method = pickle.loads(pickle.dumps(Scale(3.0).forward))
+    assert [method(dl.ones(1)).item() for _ in range(3)] == [3.0] * 3
+
+
 def test_how_a_captured_function_looks():
     @dl.capture
     def function(x, *, k=3):
