@@ -301,6 +301,8 @@ class Meter(Recordable):
         names = [m.name for m in self.metrics]
         if len(set(names)) != len(names) or "loss" in names:
             raise ValueError(f"metrics: names must differ from each other and from 'loss': {', '.join(names)}")
+        self.sample: tuple[Any, ...] = ()
+        """Of the first batch: the shapes of one sample's outputs and targets, and the targets' dtype."""
         self._sums: Tensor | None = None
         self._shapes: list[list[Shape]] = []  # of each metric's sums
         self._parts: list[list[Tensor]] = []  # views of that tensor: _OWN, then the sums of each metric
@@ -324,6 +326,7 @@ class Meter(Recordable):
             shapes = [[s.shape if isinstance(s, Tensor) else () for s in sums] for sums in found]
             if self._sums is None or shapes != self._shapes:
                 self._prepare(shapes, outputs.device)
+                self.sample = outputs.shape[1:], targets.shape[1:], targets.dtype
             (batches, total, samples), *parts = self._parts
             batches += 1
             if loss is not None:

@@ -811,3 +811,36 @@ def test_check_goes_on_eagerly_where_the_recording_is_wrong(monkeypatch):
     assert not checked.recorded and "check" in checked.reason
     monkeypatch.undo()
     assert losses == _losses(False, callbacks=[after_two])[1]
+
+
+@pytest.mark.parametrize("targets", [X[:, 0], X[:, :1]], ids=["N", "N1"])
+@pytest.mark.parametrize("broadcasts", [True, False])
+def test_a_loss_that_pairs_all_samples_is_said(targets, broadcasts):
+    class Flat(nn.Module):
+        def __init__(self):
+            self.inner = nn.Linear(6, 1)
+
+        def forward(self, x):
+            return self.inner(x).reshape((-1, *([1] if targets.ndim == 1 else [])))
+
+    def loss(outputs, targets):
+        return ((outputs - (targets if broadcasts else targets.reshape(outputs.shape))) ** 2).mean()
+
+    model = Flat()
+    options = {"loss": loss, "optimizer": optim.SGD(model.parameters(), lr=0.01), "epochs": 2}
+    if not broadcasts:
+        dl.fit(model, (X, targets), **options)
+        return
+    with pytest.warns(RuntimeWarning, match="the loss broadcasts them to all pairs of samples") as caught:
+        dl.fit(model, (X, targets), **options)
+    assert len(caught) == 1 and caught[0].filename == __file__
+
+
+def test_a_single_sample_is_no_batch():
+    with pytest.raises(dl.ShapeError, match=r"predict: a batch \(6,\) gives outputs \(3,\), not one for each sample"):
+        dl.predict(network(), X[0])
+
+
+def test_an_improvement_of_nan_is_refused():
+    with pytest.raises(ValueError, match="EarlyStopping: min_delta is nan"):
+        EarlyStopping(min_delta=float("nan"))

@@ -13,7 +13,7 @@ from typing import Any, Protocol, cast, runtime_checkable
 import numpy as np
 
 from dlcore import random
-from dlcore._arguments import has
+from dlcore._arguments import has, number
 from dlcore._device import CPU, Device, default_device
 from dlcore._device import device as as_device
 from dlcore._tensor import Tensor, from_numpy, tensor
@@ -177,6 +177,8 @@ def random_split(dataset: Any, lengths: Sequence[float], seed: int = 0) -> list[
 
 
 def _sizes(n: int, lengths: Sequence[float]) -> list[int]:
+    for x in lengths:
+        number(x, "random_split: length")
     if not lengths or any(not x >= 0 for x in lengths):
         raise ValueError(f"random_split: lengths must be positive numbers, not {list(lengths)}")
     if all(isinstance(x, int | np.integer) for x in lengths) and sum(lengths) != 1:

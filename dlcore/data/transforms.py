@@ -18,7 +18,7 @@ from dlcore import _json
 from dlcore._json import short
 from dlcore._tensor import Tensor, asarray, tensor
 from dlcore.data.dataset import as_dataset, flatten, gather, is_plain
-from dlcore.dtypes import uint8
+from dlcore.dtypes import float32, float64, int32, int64, uint8
 from dlcore.errors import ShapeError
 from dlcore.ops.scaling import take_scaled
 
@@ -87,11 +87,13 @@ class Normalize:
 
     def __call__(self, x: Any) -> Any:
         """``x`` normalised: (N, ...) for a batch."""
-        if isinstance(x, Tensor):
-            return take_scaled(x, *self.offset_and_scale(x))
-        if x.dtype.kind != "f" and x.dtype != np.uint8:
-            x = x.astype(np.float32)
-        return self(asarray(x)).numpy()
+        if not isinstance(x, Tensor):
+            x = np.asarray(x)
+            known = x.astype(np.int64) if x.dtype in (np.uint16, np.uint32, np.uint64) else x
+            return self(asarray(known)).numpy()
+        if _exceeds_float32(x):
+            return self(x.astype(float64)).astype(float32)
+        return take_scaled(x, *self.offset_and_scale(x))
 
     def offset_and_scale(self, x: Tensor) -> tuple[Any, Any]:
         """What ``take_scaled`` needs to normalise ``x``: mean and 1 / std, scaled to bytes where it holds them.
@@ -126,6 +128,11 @@ def of_bytes(x: Any) -> bool:
     return bool(x.dtype == (uint8 if isinstance(x, Tensor) else np.uint8))
 
 
+def _exceeds_float32(x: Tensor) -> bool:
+    """Whether float32 does not hold all numbers of the dtype of ``x``, though the normalised ones fit."""
+    return x.dtype in (int32, int64)
+
+
 def as_input(x: Tensor) -> Tensor:
     """``x`` as models take it: bytes become float32 in 0..1."""
     return take_scaled(x, *_UNIT) if of_bytes(x) else x
@@ -135,7 +142,7 @@ def scaling(transform: Any, x: Tensor) -> tuple[Any, Any] | None:
     """The offset and the scale that are all of the preprocessing of inputs like ``x``, or None where there is more."""
     if transform is None:
         return _UNIT if of_bytes(x) else None
-    return transform.offset_and_scale(x) if type(transform) is Normalize else None
+    return transform.offset_and_scale(x) if type(transform) is Normalize and not _exceeds_float32(x) else None
 
 
 def to_config(transform: Any) -> str | None:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from dlcore import metrics
+from dlcore._arguments import number
 from dlcore._checkpoint import save
 from dlcore._safetensors import read_metadata
 from dlcore._tensor import Tensor
@@ -22,6 +23,8 @@ class _Monitor(Callback):
     def __init__(self, monitor: str | None, mode: str | None, min_delta: float = 0.0):
         if mode not in (None, "min", "max"):
             raise ValueError(f'{type(self).__name__}: mode is "min" or "max", not {mode!r}')
+        if not math.isfinite(number(min_delta, f"{type(self).__name__}: min_delta")):
+            raise ValueError(f"{type(self).__name__}: min_delta is {min_delta}; it must be finite")
         self.monitor, self.mode, self.min_delta = monitor, mode, abs(min_delta)
 
     def on_train_begin(self, run: Run) -> None:

@@ -13,9 +13,10 @@ import numpy as np
 
 from dlcore._arguments import boolean, instance, integer, number, shown
 from dlcore._autograd import no_grad
-from dlcore._tensor import Tensor
+from dlcore._tensor import Tensor, tensor
 from dlcore.data import Batches, DataLoader, TensorDataset
 from dlcore.data.dataset import as_dataset, flatten
+from dlcore.errors import ShapeError
 from dlcore.nn.module import Module, device_of
 from dlcore.ops.elementwise import isfinite
 from dlcore.ops.movement import concat
@@ -138,6 +139,8 @@ def _run_epochs(run: Run, training: Training, scoring: Evaluation | None, interr
                 run.logs |= {f"val_{name}": value for name, value in scores.items()}
             run.logs["seconds"] = time.perf_counter() - start
             _note_divergence(run, training.batches)
+            if epoch == 1:
+                _note_broadcasting(training)
             run.history.epochs.append(run.logs)
             run.call("on_epoch_end")
             interrupt.check()
@@ -167,6 +170,24 @@ def _note_divergence(run: Run, batches: Batches) -> None:
     cause = f"the {' and the '.join(bad)} hold NaN or infinities" if bad else "the training has diverged"
     text = f"fit: {names[0]} is {run.logs[names[0]]} in epoch {run.epoch}: {cause}"
     warnings.warn(text, RuntimeWarning, stacklevel=4)
+
+
+def _note_broadcasting(training: Training) -> None:
+    """Says that a loss of the user's subtracts outputs (N, 1) and targets (N,) as all pairs of samples."""
+    outputs, targets, dtype = training.meter.sample
+    if not dtype.is_float or {outputs, targets} != {(1,), ()}:
+        return
+    x, y = tensor([1.0, 2.0, 4.0]), tensor([3.0, 5.0, 9.0], dtype)
+    try:
+        with no_grad():
+            given = training.loss(x.reshape((3, *outputs)), y.reshape((3, *targets)))
+            alike = training.loss(x, y)
+    except (ValueError, TypeError, IndexError):
+        return  # it wants outputs of just this shape
+    if given.tolist() != alike.tolist():
+        shapes = "outputs (N, 1) and targets (N,)" if outputs else "outputs (N,) and targets (N, 1)"
+        text = f"fit: {shapes} differ, and the loss broadcasts them to all pairs of samples: reshape one of them"
+        warnings.warn(text, RuntimeWarning, stacklevel=4)
 
 
 def _train_epoch(run: Run, training: Training, interrupt: Interrupt, check: bool) -> None:
@@ -237,10 +258,20 @@ def predict(
     loader = DataLoader(data, size, transform=chosen, device=device_of(model))
     with kept_modes(model), no_grad():
         model.eval()
-        outputs = [model(x) for x, *_ in loader]
+        outputs = [_outputs(model, x) for x, *_ in loader]
     if not outputs:
         raise ValueError("predict: the data is empty")
     return outputs[0] if len(outputs) == 1 else concat(outputs, 0)
+
+
+def _outputs(model: Module, x: Tensor) -> Tensor:
+    """The outputs for the batch ``x``, one for each sample."""
+    outputs = model(x)
+    if isinstance(outputs, Tensor) and outputs.shape[:1] != x.shape[:1]:
+        raise ShapeError(
+            f"predict: a batch {x.shape} gives outputs {outputs.shape}, not one for each sample; inputs are (N, ...)"
+        )
+    return outputs
 
 
 def _supervised(data: Any, name: str) -> Any:
