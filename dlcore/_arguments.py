@@ -7,6 +7,7 @@ function here returns a plain Python object or raises an error that begins with 
 
 from __future__ import annotations
 
+import inspect
 import operator
 import reprlib
 from collections.abc import Sequence
@@ -18,12 +19,13 @@ from dlcore import _C
 from dlcore.errors import DTypeError, ShapeError
 
 __all__ = [
-    "MAX_AXES", "axis_of", "boolean", "choice", "instance", "integer", "integers", "items", "lengths", "number", "operand",
-    "renamed", "shown",
+    "MAX_AXES", "axis_of", "boolean", "choice", "has", "instance", "integer", "integers", "items", "lengths", "number",
+    "operand", "renamed", "shown",
 ]  # fmt: skip
 
 MAX_AXES = 8  # kMaxDims in csrc/core/kernel.h
 
+_NOTHING = object()
 _BOOLS = (bool, np.bool_)
 _TEXTS = (str, bytes, bytearray)
 
@@ -66,6 +68,11 @@ class _Reprs(reprlib.Repr):
 _reprs = _Reprs()
 
 
+def has(value: Any, name: str) -> bool:
+    """Whether an object, or its class, has an attribute. Unlike `hasattr` it runs no code of the object's."""
+    return inspect.getattr_static(value, name, _NOTHING) is not _NOTHING
+
+
 def integer(value: Any, where: str, least: int | None = None) -> int:
     """``value`` as an int, of at least ``least``."""
     if type(value) is not int:
@@ -86,7 +93,7 @@ def number(value: Any, where: str) -> float:
         return value
     plain = value.item() if isinstance(value, np.ndarray | np.generic) and value.ndim == 0 else value
     try:
-        if isinstance(plain, _TEXTS) or getattr(type(plain), "ndim", None) is not None and plain.ndim:
+        if isinstance(plain, _TEXTS) or (getattr(type(plain), "ndim", None) is not None and plain.ndim):
             raise TypeError
         return float(plain)
     except TypeError:

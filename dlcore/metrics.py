@@ -16,16 +16,18 @@ from typing import Any
 
 import numpy as np
 
+from dlcore._arguments import has
 from dlcore._autograd import no_grad
 from dlcore._recordable import Recordable
 from dlcore._tensor import Tensor, arange, tensor, zeros
 from dlcore.dtypes import float64
 from dlcore.errors import ShapeError
+from dlcore.nn.losses import holds
 from dlcore.ops.elementwise import isnan, where
 
 __all__ = [
-    "R2", "Accuracy", "BinaryAccuracy", "ConfusionMatrix", "MeanAbsoluteError", "MeanSquaredError", "Meter", "Metric", "TopK",
-    "accuracy", "confusion_matrix", "get", "mae", "mse", "r2",
+    "R2", "Accuracy", "BinaryAccuracy", "ConfusionMatrix", "MeanAbsoluteError", "MeanSquaredError", "Meter", "Metric",
+    "TopK", "accuracy", "binary_accuracy", "confusion_matrix", "get", "mae", "mse", "r2",
 ]  # fmt: skip
 
 
@@ -71,7 +73,7 @@ class _Mean(Metric):
         return float(total / count) if count else float("nan")
 
 
-class _OfLabels(_Mean):
+class _OfLabels(Metric):
     """A metric of labels (...) and logits (..., C).
 
     Labels that equal ``ignore_index`` count for nothing (None: all count), as in ``dl.cross_entropy``. A sample with a
@@ -83,9 +85,8 @@ class _OfLabels(_Mean):
 
     def counted(self, targets: Tensor) -> Tensor | None:
         """Which labels count, or None where all do."""
-        dtype = targets.dtype.numpy
-        held = dtype.kind == "f" or (dtype.kind in "iu" and _holds(dtype, self.ignore_index))
-        return targets != self.ignore_index if self.ignore_index is not None and held else None
+        ignored = self.ignore_index
+        return targets != ignored if ignored is not None and holds(targets, ignored) else None
 
     def share(self, right: Tensor, outputs: Tensor, targets: Tensor) -> Sequence[Tensor | float]:
         """The sums of a batch of whose labels those in ``right`` are met."""
@@ -96,7 +97,7 @@ class _OfLabels(_Mean):
         return (right & counted).sum(), counted.sum()
 
 
-class Accuracy(_OfLabels):
+class Accuracy(_OfLabels, _Mean):
     """The share of the labels (...) that are the argmax of the logits (..., C), C at least 2.
 
     Labels that equal ``ignore_index`` count for nothing, as in ``dl.cross_entropy``. One output unit is not a class:
@@ -110,7 +111,7 @@ class Accuracy(_OfLabels):
         return self.share(outputs.argmax(axis=-1) == targets, outputs, targets)
 
 
-class TopK(_OfLabels):
+class TopK(_OfLabels, _Mean):
     """The share of the labels (...) whose logit is among the ``k`` largest of (..., C).
 
     Of equal logits the one of the smaller class comes first, so that ``TopK(1)`` is Accuracy. Labels that equal
@@ -244,7 +245,7 @@ class _Function(_Mean):
     """The value of a function for each batch, averaged over the samples."""
 
     def __init__(self, function: Callable[[Tensor, Tensor], Any]):
-        self.function, self.name = function, getattr(function, "__name__", type(function).__name__)
+        self.function, self.name = function, function.__name__ if has(function, "__name__") else type(function).__name__
 
     def sums(self, outputs: Tensor, targets: Tensor) -> Sequence[Tensor | float]:
         rows = _rows(outputs)
@@ -407,11 +408,6 @@ def _classes(n: int, device: Any) -> Tensor:
 def _rows(outputs: Tensor) -> int:
     """The number of samples in a batch of outputs."""
     return int(outputs.shape[0]) if outputs.ndim else 1
-
-
-def _holds(dtype: np.dtype[Any], value: int | None) -> bool:
-    """Whether ``value`` is a number of this dtype of integers."""
-    return value is not None and np.iinfo(dtype).min <= value <= np.iinfo(dtype).max
 
 
 def _check_labels(name: str, outputs: Tensor, targets: Tensor) -> None:

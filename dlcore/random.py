@@ -98,10 +98,15 @@ def _seed_of(value: int) -> int:
     return seed
 
 
-def _state(generator: Generator | None, device: Any = None) -> Tensor:
+def drawn_seed() -> int:
+    """A seed drawn from the default generator of the CPU: another one at every call, the same after `manual_seed`."""
+    return int(randint(0, 2**62, device="cpu").item())
+
+
+def _state(name: str, generator: Generator | None, device: Any = None) -> Tensor:
     if generator is None:
         return default_generator(device).state
-    state: Tensor = instance(generator, Generator, "generator", "a dlcore.random.Generator").state
+    state: Tensor = instance(generator, Generator, f"{name}: generator", "a dlcore.random.Generator").state
     return state
 
 
@@ -130,7 +135,7 @@ def uniform(
     generator: Generator | None = None,
 ) -> Tensor:
     """Numbers uniform in [low, high); float32 by default. See `dlcore.ops.random.uniform`."""
-    return operations.uniform(_state(generator, device), shape, low, high, _float(dtype, "uniform"))
+    return operations.uniform(_state("uniform", generator, device), shape, low, high, _float(dtype, "uniform"))
 
 
 def normal(
@@ -142,17 +147,17 @@ def normal(
     generator: Generator | None = None,
 ) -> Tensor:
     """Normally distributed numbers; float32 by default. See `dlcore.ops.random.normal`."""
-    return operations.normal(_state(generator, device), shape, mean, std, _float(dtype, "normal"))
+    return operations.normal(_state("normal", generator, device), shape, mean, std, _float(dtype, "normal"))
 
 
 def bernoulli(shape: Shape, p: float = 0.5, device: Any = None, generator: Generator | None = None) -> Tensor:
     """A boolean mask, true with probability ``p``. See `dlcore.ops.random.bernoulli`."""
-    return operations.bernoulli(_state(generator, device), shape, p)
+    return operations.bernoulli(_state("bernoulli", generator, device), shape, p)
 
 
 def permutation(n: int, device: Any = None, generator: Generator | None = None) -> Tensor:
     """The integers 0 to n - 1 in random order, int64. See `dlcore.ops.random.permutation`."""
-    return operations.permutation(_state(generator, device), n)
+    return operations.permutation(_state("permutation", generator, device), n)
 
 
 def rand(
@@ -179,7 +184,7 @@ def randint(
 ) -> Tensor:
     """Integers uniform in [low, high), or in [0, low) where ``high`` is None. See `dlcore.ops.random.randint`."""
     first, last = (0, low) if high is None else (low, high)
-    return operations.randint(_state(generator, device), shape, first, last, dtype)
+    return operations.randint(_state("randint", generator, device), shape, first, last, dtype)
 
 
 def randperm(n: int, device: Any = None, generator: Generator | None = None) -> Tensor:
@@ -193,4 +198,4 @@ def dropout(x: Tensor, p: float = 0.5, generator: Generator | None = None) -> Te
     See `dlcore.ops.random.dropout`.
     """
     x = operand(x, "dropout")
-    return operations.dropout(x, _state(generator, x.device), p)
+    return operations.dropout(x, _state("dropout", generator, x.device), p)

@@ -16,20 +16,11 @@ static constexpr int kMaxArguments = 32;
 static bool is_bit(uint32_t bits, int k) { return bits >> k & 1; }
 
 // ---- operands -----------------------------------------------------------------------------------------------------
-static Tensor* scalar_operand(Function* f, PyObject* number, int k) {
-  Tensor* t = new_scalar(number);
-  if (!t && PyErr_ExceptionMatches(PyExc_OverflowError)) {
-    PyErr_Format(PyExc_OverflowError, "%s: operand %R is an integer that does not fit in int64", f->name_utf8,
-                 PyTuple_GET_ITEM(f->input_names, k));
-  }
-  return t;
-}
-
 Tensor* to_operand(Function* f, PyObject* value, int k, PyObject* const* others, Py_ssize_t n_others, bool* failed) {
   *failed = false;
   if (is_tensor(value)) return as_tensor(Py_NewRef(value));
   if (PyFloat_CheckExact(value) || PyLong_CheckExact(value) || PyBool_Check(value)) {
-    Tensor* t = scalar_operand(f, value, k);
+    Tensor* t = scalar_operand(value, f->name, PyTuple_GET_ITEM(f->input_names, k));
     *failed = !t;
     return t;
   }
@@ -41,7 +32,7 @@ Tensor* to_operand(Function* f, PyObject* value, int k, PyObject* const* others,
   Ref converted = Ref::own(call_python(bound.convert, args, 4));  // arrays, lists, NumPy's numbers
   Tensor* t = nullptr;
   if (converted && is_tensor(converted.get())) return as_tensor(converted.release());
-  if (converted) t = scalar_operand(f, converted.get(), k);
+  if (converted) t = scalar_operand(converted.get(), f->name, PyTuple_GET_ITEM(f->input_names, k));
   *failed = !t;
   return t;
 }
@@ -240,6 +231,8 @@ bool read_signature(Function* f) {
   }
   f->strided_key = truth(f->op, "view");
   f->value_key = truth(f->op, "dynamic");
+  f->elementwise = truth(f->op, "elementwise");
+  f->unfitting = truth(f->op, "unfitting");
   f->attr_names = column(attributes.get(), "name");
   f->defaults = column(attributes.get(), "default");
   PyObject* names = column(operands.get(), "name");
@@ -257,7 +250,10 @@ static PyObject* function_new(PyTypeObject* type, PyObject* args, PyObject*) {
   PyObject* op;
   if (!PyArg_ParseTuple(args, "O:Function", &op)) return nullptr;
   Ref name = attribute(op, "name");
-  const char* text = name ? PyUnicode_AsUTF8(name.get()) : nullptr;
+  if (!name || !PyUnicode_Check(name.get())) {
+    return PyErr_Format(PyExc_TypeError, "Function: a %s is not an operation", Py_TYPE(op)->tp_name);
+  }
+  const char* text = PyUnicode_AsUTF8(name.get());
   auto cache = std::make_unique<PlanCache>();
   Function* f = text ? reinterpret_cast<Function*>(type->tp_alloc(type, 0)) : nullptr;
   if (!f) return nullptr;

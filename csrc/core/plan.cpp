@@ -148,6 +148,11 @@ static bool read_outputs(PyObject* plan, std::vector<OutputSpec>& out) {
       int ndim = 0;
       if (!shape || !dtype || !parse_shape(shape.get(), spec.shape, &ndim, "output")) return false;
       if (!parse_dtype(dtype.get(), &spec.dtype)) return false;
+      for (int d = 0; d < ndim; ++d) {
+        if (spec.shape[d] >= 0) continue;
+        PyErr_Format(errors.shape, "a result cannot have the shape %R", shape.get());
+        return false;
+      }
       spec.ndim = static_cast<uint8_t>(ndim);
       spec.present = true;
     }

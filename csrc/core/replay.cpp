@@ -78,6 +78,8 @@ static int matches(Recording* self, Call& call) {
     }
   }
   if (!apart(self, call)) return 0;
+  const std::vector<TensorRef>& older = self->steps.older;
+  if (std::any_of(older.begin(), older.end(), [](const TensorRef& t) { return history_lost(t.get()); })) return 0;
   for (Guard& guard : self->guards) {
     if (const int same = holds(guard); same != 1) return same;
   }
@@ -277,6 +279,8 @@ static Ref first_elements(const Call& stacked, int64_t times) {
   return firsts;
 }
 
+constexpr auto kBetweenSignals = std::chrono::milliseconds(50);  // a sweep looks for Ctrl-C so often
+
 // A recording that runs. In a forked child, none of those that ran in threads of the parent does.
 static uint32_t generation = 1;
 static const int fork_rule = pthread_atfork(nullptr, nullptr, [] { ++generation; });
@@ -306,9 +310,11 @@ static PyObject* replay(Recording* self, Call& call, int64_t times, const std::v
     repoint(self, self->inputs[k].region, call.sources[k]->array.as<char>());
   }
   const Command* at = nullptr;
-  const bool done = guarded(at, [&](const Command*& at) {
+  int64_t step = 0;
+  const auto replay_some = [&](const Command*& at) {
     const Serial alone(self->serial);
-    for (int64_t step = 0; step < times; ++step, ++self->replays) {
+    const auto start = std::chrono::steady_clock::now();
+    do {
       if (as_graph) {
         run_graph(self, call, step, strides);
         continue;
@@ -320,11 +326,17 @@ static PyObject* replay(Recording* self, Call& call, int64_t times, const std::v
         at = &c;
         run_command(self, c);
       }
-    }
-  });
+    } while (++self->replays, ++step < times && std::chrono::steady_clock::now() - start < kBetweenSignals);
+  };
+  bool done;
+  do {
+    done = guarded(at, replay_some);
+  } while (done && step < times && (done = PyErr_CheckSignals() == 0));
   if (!done) {  // what was done before is done, as it would be without a recording
     const PendingError raised;
-    leave(self, call, at ? static_cast<int>(at - self->steps.commands.data()) : 0);
+    const auto first = self->steps.commands.data();
+    if (step) leave(self, call, static_cast<int>(self->steps.commands.size()));
+    if (at) leave(self, call, static_cast<int>(at - first));
     return nullptr;
   }
   if (!leave(self, call, static_cast<int>(self->steps.commands.size()))) return nullptr;

@@ -298,7 +298,7 @@ static bool accumulate_leaf(BackwardPass& pass, Tensor* leaf, PyObject* gradient
     return false;
   }
   if (recorder) {
-    if (!record_grad_arrived(leaf)) {
+    if (!record_inside_history(leaf, "is reached by backward()")) {
       Py_DECREF(gradient);
       return false;
     }
@@ -577,9 +577,15 @@ static bool run_backward(BackwardPass& pass, PyObject* roots, PyObject* douts) {
   return true;
 }
 
+static bool all_tensors(PyObject* tuple) {
+  for (Py_ssize_t k = 0; k < PyTuple_GET_SIZE(tuple); ++k)
+    if (!is_tensor(PyTuple_GET_ITEM(tuple, k))) return false;
+  return true;
+}
+
 // backward(roots, douts, inputs or None, retain_graph, create_graph, after=0): accumulates into the leaves' grad, or
-// returns the gradients of `inputs` (None where the roots do not depend on one). Argument checks are Python's
-// (_autograd.py). Only what was tracked since newest_node() gave `after` is gone through: a pass within a rule must not
+// returns the gradients of `inputs` (None where the roots do not depend on one). _autograd.py names the arguments in its
+// errors. Only what was tracked since newest_node() gave `after` is gone through: a pass within a rule must not
 // touch the nodes of the pass that called it.
 static PyObject* backward(PyObject*, PyObject* args) {
   PyObject *roots, *douts, *inputs;
@@ -589,8 +595,25 @@ static PyObject* backward(PyObject*, PyObject* args) {
                         &create, &after)) {
     return nullptr;
   }
+  const bool selective = inputs != Py_None;
+  if (PyTuple_GET_SIZE(roots) != PyTuple_GET_SIZE(douts) || (selective && !PyTuple_Check(inputs)) ||
+      !all_tensors(roots) || !all_tensors(douts) || (selective && !all_tensors(inputs))) {
+    PyErr_SetString(PyExc_TypeError,
+                    "backward: roots, as many douts, and inputs are tuples of tensors; inputs may be None");
+    return nullptr;
+  }
+  for (Py_ssize_t k = 0; k < PyTuple_GET_SIZE(roots); ++k) {
+    const Array& root = as_tensor(PyTuple_GET_ITEM(roots, k))->array;
+    const Array& dout = as_tensor(PyTuple_GET_ITEM(douts, k))->array;
+    if (root.dtype == dout.dtype && root.ndim == dout.ndim &&
+        !std::memcmp(root.shape, dout.shape, sizeof(int64_t) * root.ndim)) {
+      continue;
+    }
+    PyErr_SetString(errors.shape, "backward: each of douts has the shape and dtype of its root");
+    return nullptr;
+  }
   BackwardPass pass(retain, create, after);
-  if (inputs != Py_None) {
+  if (selective) {
     pass.selective = true;
     pass.found.assign(static_cast<size_t>(PyTuple_GET_SIZE(inputs)), nullptr);
     for (Py_ssize_t k = 0; k < PyTuple_GET_SIZE(inputs); ++k) {

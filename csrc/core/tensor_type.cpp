@@ -59,6 +59,7 @@ static void tensor_dealloc(PyObject* self) {
   if (PyObject_GC_IsTracked(self)) PyObject_GC_UnTrack(self);
   if (t->weakrefs) PyObject_ClearWeakRefs(self);
   drop(t->buffer);
+  Py_CLEAR(t->large);
   Py_CLEAR(t->grad);
   Py_XDECREF(reinterpret_cast<PyObject*>(t->node));
   PyTypeObject* type = Py_TYPE(self);
@@ -123,7 +124,7 @@ static int set_grad(PyObject* self, PyObject* value, void*) {
     return 0;
   }
   if (!is_tensor(value)) {
-    PyErr_SetString(PyExc_TypeError, "grad is a tensor or None");
+    PyErr_Format(PyExc_TypeError, "grad: a %s is neither a tensor nor None", Py_TYPE(value)->tp_name);
     return -1;
   }
   const Array &a = t->array, &g = as_tensor(value)->array;
@@ -143,7 +144,10 @@ static PyObject* get_requires_grad(PyObject* self, void*) { return PyBool_FromLo
 static int set_requires_grad(PyObject* self, PyObject* value, void*) {
   Tensor* t = as_tensor(self);
   const int truth = value ? PyObject_IsTrue(value) : 0;
-  if (truth < 0) return -1;
+  if (truth < 0 || !(!value || PyBool_Check(value) || PyLong_Check(value))) {
+    PyErr_Format(PyExc_TypeError, "requires_grad: a %s is neither True nor False", Py_TYPE(value)->tp_name);
+    return -1;
+  }
   if (truth && !is_float(t->array.dtype)) {
     PyErr_Format(errors.dtype, "requires_grad: only floating-point tensors have gradients, not %s",
                  kDTypeName[static_cast<int>(t->array.dtype)]);
@@ -179,8 +183,8 @@ static PyGetSetDef getset[] = {
 
 // ---- number, mapping, comparison slots ----------------------------------------------------------------------------
 static bool plausible(PyObject* o) {  // what an operator takes as its other operand; anything else is NotImplemented
-  return is_tensor(o) || PyFloat_Check(o) || PyLong_Check(o) || PyObject_HasAttrString(o, "__array__") ||
-         PyList_Check(o);
+  if (is_tensor(o) || PyFloat_Check(o) || PyLong_Check(o) || PyList_Check(o)) return true;
+  return PyObject_HasAttrString(reinterpret_cast<PyObject*>(Py_TYPE(o)), "__array__");
 }
 static PyObject* binary(PyObject* function, PyObject* a, PyObject* b) {
   if (!plausible(a) || !plausible(b)) Py_RETURN_NOTIMPLEMENTED;
@@ -240,9 +244,10 @@ static PyObject* item(PyObject* self, PyObject*) {
     const Ref host = Ref::own(PyObject_CallMethod(self, "to", "s", "cpu"));
     return host ? item(host.get(), nullptr) : nullptr;
   }
+  if (t->large) return Py_NewRef(t->large);
   const void* p = t->array.data;
   switch (t->array.dtype) {
-    case DType::bool_: return PyBool_FromLong(*static_cast<const uint8_t*>(p));
+    case DType::bool_: return PyBool_FromLong(*static_cast<const uint8_t*>(p) != 0);
     case DType::uint8: return PyLong_FromLong(*static_cast<const uint8_t*>(p));
     case DType::int8: return PyLong_FromLong(*static_cast<const int8_t*>(p));
     case DType::int16: return PyLong_FromLong(*static_cast<const int16_t*>(p));
@@ -262,8 +267,9 @@ static PyObject* convert_item(PyObject* self, PyObject* (*convert)(PyObject*)) {
 static PyObject* to_float(PyObject* self) { return convert_item(self, PyNumber_Float); }
 static PyObject* to_int(PyObject* self) { return convert_item(self, PyNumber_Long); }
 static PyObject* to_index(PyObject* self) {
-  if (is_float(as_tensor(self)->array.dtype)) {
-    PyErr_SetString(PyExc_TypeError, "only an integer tensor is an index");
+  const Array& a = as_tensor(self)->array;
+  if (is_float(a.dtype) || a.dtype == DType::bool_ || a.ndim) {
+    PyErr_SetString(PyExc_TypeError, "__index__: only an integer tensor of shape () is an index");
     return nullptr;
   }
   return convert_item(self, PyNumber_Index);

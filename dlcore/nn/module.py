@@ -94,8 +94,8 @@ class Module(Recordable):
         before = self.__dict__.get(name)
         if isinstance(before, Parameter) and not isinstance(value, Parameter | Module | None):
             raise TypeError(
-                f"{type(self).__name__}.{name} is a Parameter, which a {type(value).__name__} would take out of training: "
-                f"assign a Parameter or None, write its values with {name}.copy_(...) under no_grad, or delete it first"
+                f"{type(self).__name__}.{name} is a Parameter, which a {type(value).__name__} would take out of "
+                f"training: assign a Parameter or None, write its values by {name}.copy_(...) under no_grad, or del it"
             )
         if isinstance(before, Tensor) and name in self._buffers and not isinstance(value, Tensor | None):
             raise TypeError(
@@ -124,9 +124,7 @@ class Module(Recordable):
         """This module and all below it, each once."""
         return (module for _, module in self.named_modules())
 
-    def _own(
-        self, prefix: str, recurse: bool, _above: tuple[Module, ...] = ()
-    ) -> Iterator[tuple[str, Tensor, bool]]:
+    def _own(self, prefix: str, recurse: bool, _above: tuple[Module, ...] = ()) -> Iterator[tuple[str, Tensor, bool]]:
         """(name, tensor, persistent) of all parameters and buffers; a shared one comes under each of its names.
 
         A module that refers to one of those ``_above`` it, as ``child.parent = self`` does, does not name them again.
@@ -142,8 +140,8 @@ class Module(Recordable):
                 yield from slot.value._own(f"{prefix}{slot.name}.", recurse, above)
 
     def _named(self, parameters: bool, prefix: str, recurse: bool) -> Iterator[tuple[str, Any]]:
-        seen = set()
-        for path, module in self.named_modules(prefix) if recurse else [(prefix, self)]:
+        seen, below = set(), boolean(recurse, f"{type(self).__name__}: recurse")
+        for path, module in self.named_modules(prefix) if below else [(prefix, self)]:
             for name, value, _ in module._own(f"{path}." if path else "", False):
                 if isinstance(value, Parameter) == parameters and id(value) not in seen:
                     seen.add(id(value))

@@ -183,7 +183,7 @@ def slice(x: Spec, index: IndexOfX) -> Layout:
         stride = next(axes)
         offset += start * stride if count else 0
         if not isinstance(entry, int):
-            strides.append(step * stride)
+            strides.append(step * stride if count > 1 else stride)
     return Layout(_sliced(index), tuple(strides), offset)
 
 
@@ -207,8 +207,6 @@ def slice(x: Spec, index: IndexOfX) -> Layout:
 )  # fmt: skip
 def slice_backward(dout: Spec, shape: Shape, index: Annotated[Index, IndexOf("shape")]) -> Spec:
     """The gradient of `slice`: zeros of `shape`, with `dout` where the slice was."""
-    if min(shape, default=0) < 0:
-        raise ShapeError(f"slice_backward: negative length in shape {shape}")
     if dout.shape != _sliced(index):
         raise ShapeError(f"slice_backward: dout has shape {dout.shape}, the slice {_sliced(index)}")
     return Spec(shape, dout.dtype)
@@ -237,7 +235,7 @@ def check_value(name: str, shape: tuple[int, ...], value: Spec) -> None:
 
 
 @operation(
-    family="movement", kernels={"cuda": "movement.copy:assign"}, promote=value_like_first,
+    family="movement", kernels={"cuda": "movement.copy:assign"}, promote=value_like_first, elementwise=True,
     gradient={"value": lambda dout: dout},
     reference=lambda target, value: np.broadcast_to(value, target.shape).astype(target.dtype),
     cost=lambda target: (0.0, 2 * bytes_of(target)),
