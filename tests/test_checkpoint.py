@@ -415,11 +415,11 @@ def test_a_model_that_cannot_be_written_to_is_refused(tmp_path):
     model[2].bias = nn.Parameter(from_numpy(fixed))
     other = network()
     other[0].bias = nn.Parameter(dl.ones(1).expand(4))
-    for model, name in ((model, "2"), (other, "0")):
-        before = bits(model)
+    for fixed_model, name in ((model, "2"), (other, "0")):
+        before = bits(fixed_model)
         with pytest.raises(ValueError, match=rf"{name}\.bias: the model's tensor cannot be written to"):
-            dl.load(model, path)
-        assert bits(model) == before
+            dl.load(fixed_model, path)
+        assert bits(fixed_model) == before
 
 
 def test_ctrl_c_waits_until_a_model_is_filled(tmp_path):
