@@ -4,6 +4,8 @@ import asyncio
 import contextlib
 import gc
 import inspect
+import sys
+import threading
 import weakref
 
 import numpy as np
@@ -519,3 +521,38 @@ def test_the_collector_leaves_what_is_in_use():
         gc.collect()
     (x.grad * x.grad).sum().backward()  # d/dx (3x^2)^2 = 36 x^3, added to 3 x^2
     np.testing.assert_allclose(x.grad.detach(), [39, 300, 999], rtol=1e-6)
+
+
+@pytest.mark.parametrize("size", [8, 400])  # kernels that keep the GIL, and that release it
+def test_threads_differentiate_one_graph(size):
+    rng = np.random.default_rng(0)
+    w, x = (dl.tensor(rng.integers(-2, 3, (size, size)).astype(np.float32)) for _ in range(2))
+    w.requires_grad = True
+    loss = ((x @ w).relu() @ w).sum()
+    (one,) = dl.grad(loss, [w], retain_graph=True)
+    wrong, errors = [], []
+    ready = threading.Barrier(6)
+
+    def differentiate(k):
+        ready.wait()
+        try:
+            for _ in range(5):
+                if k % 2:
+                    loss.backward(retain_graph=True)
+                elif not np.array_equal(dl.grad(loss, [w], retain_graph=True)[0].numpy(), one.numpy()):
+                    wrong.append(k)
+        except Exception as error:
+            errors.append(error)
+
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        threads = [threading.Thread(target=differentiate, args=(k,)) for k in range(6)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    finally:
+        sys.setswitchinterval(before)
+    assert (wrong, errors) == ([], [])
+    np.testing.assert_array_equal(w.grad.numpy(), 15 * one.numpy())
