@@ -24,6 +24,7 @@ __all__ = [
 
 MAX_AXES = 8  # kMaxDims in csrc/core/kernel.h
 
+_LARGEST = 2**64
 _BOOLS = (bool, np.bool_)
 _TEXTS = (str, bytes, bytearray)
 
@@ -67,7 +68,7 @@ _reprs = _Reprs()
 
 
 def integer(value: Any, where: str, least: int | None = None) -> int:
-    """``value`` as an int, of at least ``least``."""
+    """``value`` as an int of about 64 bits, of at least ``least``."""
     if type(value) is not int:
         if isinstance(value, _BOOLS):
             raise TypeError(f"{where} {value} is not an integer")
@@ -75,6 +76,8 @@ def integer(value: Any, where: str, least: int | None = None) -> int:
             value = operator.index(value)
         except TypeError:
             raise TypeError(f"{where} {shown(value)} is not an integer") from None
+    if not -_LARGEST <= value <= _LARGEST:
+        raise OverflowError(f"{where} is {shown(value)}, which no integer of 64 bits holds")
     if least is not None and value < least:
         raise ValueError(f"{where} is {shown(value)}; it must be at least {least}")
     return value
@@ -141,7 +144,7 @@ def lengths(value: Any, where: str) -> tuple[int, ...]:
     if len(shape) > MAX_AXES:
         raise ShapeError(f"{name}: {len(shape)} axes; a tensor has at most {MAX_AXES}")
     if max(shape, default=0) >= 2**63:
-        raise MemoryError(f"{name}: a tensor of shape {shown(shape)} does not fit in any memory")
+        raise MemoryError(f"{name}: a tensor of shape {shape} does not fit in any memory")
     return shape
 
 

@@ -93,9 +93,11 @@ def _expand_ellipsis(name: str, shape: Shape, index: tuple[Any, ...]) -> list[An
 
 def _position(name: str, shape: Shape, axis: int, item: Any) -> int:
     try:
-        i = integer(item, name)
+        i = integer(item, f"{name}: index")
     except TypeError:
         raise IndexError(f"{name}: an index of type {type(item).__name__} is not supported") from None
+    except OverflowError as error:
+        raise IndexError(str(error)) from None
     if not -shape[axis] <= i < shape[axis]:
         raise IndexError(f"{name}: index {shown(i)} is out of range for axis {axis} of shape {shape}")
     return i % shape[axis]
@@ -267,7 +269,7 @@ def _value(value: Any, ndim: int, like: Any) -> Any:
     """``value`` as a tensor on the device of ``like`` or a number, without axes of length 1 before the target's."""
     if isinstance(value, _NUMBERS):
         return value
-    if isinstance(value, np.generic):
+    if isinstance(value, np.generic) and value.dtype.kind in "biuf":
         return value.item()
     t = _tensor(value, like)
     t = t if t.device is like.device else transfer(t, like.device)

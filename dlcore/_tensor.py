@@ -461,7 +461,10 @@ def full(shape: Any, value: Any, dtype: Any = None, device: Any = None, requires
     else:
         chosen = as_dtype(value.dtype if isinstance(value, np.generic) else type(given))
     if isinstance(given, Tensor):
-        return _leaf(empty(sizes, chosen, device).fill_(given), requires_grad)
+        try:
+            return _leaf(empty(sizes, chosen, device).fill_(given), requires_grad)
+        except (TypeError, ValueError) as error:
+            raise renamed(error, "full") from None
     return _filled(sizes, given, chosen, device, requires_grad)
 
 

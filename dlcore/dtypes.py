@@ -106,7 +106,7 @@ def as_dtype(x: Any, where: str = "") -> DType:
             return _PYTHON[x]
         if x in _BY_NAME:
             return _BY_NAME[x]
-        with suppress(TypeError, ValueError, SyntaxError, KeyError):
+        with suppress(TypeError, ValueError, SyntaxError, KeyError, DeprecationWarning):
             return _BY_NUMPY[np.dtype(x).newbyteorder("=")]
     given = repr(x) if isinstance(x, np.dtype) else shown(x)
     raise DTypeError(f"{where} {given} is not a dtype of dlcore (known: {', '.join(d.name for d in DTYPES)})".lstrip())

@@ -143,6 +143,7 @@ class Module(Recordable):
 
     def _named(self, parameters: bool, prefix: str, recurse: bool) -> Iterator[tuple[str, Any]]:
         seen, below = set(), boolean(recurse, f"{type(self).__name__}: recurse")
+        instance(prefix, str, f"{type(self).__name__}: prefix", "a text")
         for path, module in self.named_modules(prefix) if below else [(prefix, self)]:
             for name, value, _ in module._own(f"{path}." if path else "", False):
                 if isinstance(value, Parameter) == parameters and id(value) not in seen:

@@ -189,7 +189,7 @@ def evaluate(
     data, size = _supervised(data, "evaluate"), integer(batch_size, "evaluate: batch_size", 1)
     measured = _several(metrics, "evaluate: metrics", "names, Metrics or functions")
     batches = Batches(data, _chosen_transform(model, transform, "evaluate"), device=device_of(model))
-    return Evaluation(model, batches, size, loss and _function(loss, "evaluate: loss"), measured).scores()
+    return Evaluation(model, batches, size, loss if loss is None else _function(loss, "evaluate: loss"), measured).scores()
 
 
 def predict(

@@ -38,10 +38,16 @@ def attack(count: int, seed: int) -> Iterator[str]:
     seen: set[str] = set()
     memory = 5 << 29  # bytes: absurd sizes must not take the machine down
     for line in children.violations(calls, count, seed, chunk=_CHUNK, seconds=240.0, memory=memory):
-        kind = re.sub(r"\d+", "#", line.partition(": ")[2])[:110]
+        kind = _kind(line)
         if kind not in seen:
             seen.add(kind)
             yield line
+
+
+def _kind(line: str) -> str:
+    """What is the same in violations that have one cause."""
+    problem = line.split(" <- ")[0]
+    return re.sub(r"\d+", "#", problem) if " at " not in problem else problem.rpartition(" at ")[2]
 
 
 def calls(first: int, count: int, seed: int) -> list[str]:
@@ -64,8 +70,8 @@ def calls(first: int, count: int, seed: int) -> list[str]:
             faults = _C.guard_faults()
             problem = "memory around a tensor was written"
         if problem is not None:
-            kind = f"{call.target.name} {re.sub(r'[0-9]+', '#', problem)[:100]}"
-            found.setdefault(kind, f"{unit} of seed {seed}: {call}: {problem}")
+            line = f"{call.target.name}: {problem} <- {call}, unit {unit} of seed {seed}"
+            found.setdefault(_kind(line), line)
     return list(found.values())
 
 
@@ -194,7 +200,7 @@ def _tried(call: Call) -> str | None:
 
 
 def _used(result: Any) -> None:
-    """A result must be a tensor in good order."""
+    """Where a result is a tensor it must be in good order, and have a gradient where it says so."""
     import dlcore as dl
 
     if isinstance(result, dl.Tensor):
@@ -205,6 +211,8 @@ def _used(result: Any) -> None:
 
 
 def _judged(error: Exception, call: Call) -> str | None:
+    from dlcore.errors import CaptureError
+
     text, where = str(error), _origin(error.__traceback__)
     told = f"{type(error).__name__}: {text[:200]!r}" + (f" at {where.place}" if where.place else "")
     if where.kind == "own" or (call.target.name == "setattr" and isinstance(error, AttributeError)):
@@ -224,8 +232,8 @@ def _judged(error: Exception, call: Call) -> str | None:
         return f"raised inside: {told}"
     if not _HEAD.match(text):
         return f"names no function: {told}"
-    heads = call.target.heads
-    if heads and re.split(r"[:(\[]", text)[0] not in heads:
+    heads = call.target.heads and (*call.target.heads, "backward")
+    if heads and not isinstance(error, MemoryError | CaptureError) and re.split(r"[:(\[]", text)[0] not in heads:
         return f"names another function than {heads[0]}: {told}"
     return None
 
@@ -286,7 +294,7 @@ def _rows() -> Iterator[Target]:
             yield Target(f"Tensor.{op.name}", partial(_method, op.name), [v for v in valid if isinstance(v[0][0], T)], heads)
 
 
-_ROW_HEADS = {"ravel_index": ("getitem",), "nonzero": ("nonzero_sized", "count_nonzero")}
+_ROW_HEADS = {"ravel_index": ("getitem",), "nonzero": ("nonzero_sized", "count_nonzero"), "transfer": ("device",)}
 
 
 def _as_tensors(value: Any, kind: Any) -> Any:
@@ -390,7 +398,7 @@ def _methods() -> Iterator[Target]:
         valid = [(list(c[:-1]), c[-1]) if type(c[-1]) is dict else (list(c), {}) for c in arguments]
         heads: tuple[str, ...] = (name, aliases.get(name, name), "device", "index", "transfer", "slice", "setitem", "requires_grad")
         yield Target(f"Tensor.{name}", partial(_method, name), valid, () if name in ("backward", "to") else heads)
-    yield Target("setattr", setattr, [([x, "grad", y], {}), ([x, "requires_grad", True], {})])
+    yield Target("setattr", partial(_with_tensor, setattr), [([x, "grad", y], {}), ([x, "requires_grad", True], {})])
     yield Target("Parameter", _dl("Parameter"), [([x], {}), ([x, False], {})], ("Parameter",))
     yield Target("Tensor", _dl("Tensor"), [([x], {})], ())
 
@@ -435,8 +443,8 @@ def _with_tensor(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any
     import dlcore as dl
 
     there = [isinstance(a, dl.Tensor) for a in args[:2]]
-    first = function in (operator.getitem, operator.setitem, operator.contains) or len(args) == 1 or function.__name__[0] == "i"
-    if kwargs or not any(there) or (first and not there[0]):
+    first = function in (operator.getitem, operator.setitem, operator.contains, setattr) or len(args) == 1 or function.__name__[0] == "i"
+    if kwargs or not any(there) or (first and not there[0]) or isinstance(args[0], np.ma.MaskedArray | np.matrix):
         return None
     return function(*args)
 

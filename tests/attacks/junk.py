@@ -61,7 +61,10 @@ def _returns(value: Any, *names: str) -> type:
 class _Config(dict[str, Any]):
     """The attributes of a dict are its keys, as in many configurations: a missing one is a KeyError."""
 
-    __getattr__ = dict.__getitem__
+    def __getattr__(self, name: str) -> Any:
+        if name not in self:
+            raise OwnError(name)
+        return self[name]
 
 
 class _Everything:
