@@ -18,8 +18,8 @@ from dlcore import _C
 from dlcore.errors import DTypeError, ShapeError
 
 __all__ = [
-    "MAX_AXES", "axis_of", "boolean", "choice", "instance", "integer", "integers", "items", "lengths", "number", "operand",
-    "renamed", "shown",
+    "MAX_AXES", "axis_of", "boolean", "choice", "instance", "integer", "integers", "items", "lengths", "number",
+    "operand", "renamed", "shown",
 ]  # fmt: skip
 
 MAX_AXES = 8  # kMaxDims in csrc/core/kernel.h
@@ -89,7 +89,7 @@ def number(value: Any, where: str) -> float:
         return value
     plain = value.item() if isinstance(value, np.ndarray | np.generic) and value.ndim == 0 else value
     try:
-        if isinstance(plain, _TEXTS) or getattr(type(plain), "ndim", None) is not None and plain.ndim:
+        if isinstance(plain, _TEXTS) or (getattr(type(plain), "ndim", None) is not None and plain.ndim):
             raise TypeError
         return float(plain)
     except TypeError:

@@ -280,7 +280,6 @@ class Tensor(_C.TensorBase, TensorMethods):
         return movement.expand(self, _together(shape))
 
 
-
 class Parameter(Tensor):
     """A tensor that a module owns and an optimizer changes: ``Parameter(tensor)`` requires a gradient."""
 
@@ -384,7 +383,9 @@ def _as_array(data: Any, where: str) -> np.ndarray[Any, Any]:
     try:
         array = np.asarray(data)
     except (TypeError, ValueError):
-        raise ValueError(f"{where} {shown(data)} is not an array: its parts differ in shape or are no numbers") from None
+        raise ValueError(
+            f"{where} {shown(data)} is not an array: its parts differ in shape or are no numbers"
+        ) from None
     as_dtype(array.dtype, f"{where} {shown(data)}: dtype")
     if array.ndim > MAX_AXES:
         raise ShapeError(f"{where} has {array.ndim} axes; a tensor has at most {MAX_AXES}")

@@ -16,16 +16,18 @@ from typing import Any
 
 import numpy as np
 
+from dlcore._arguments import integer, number, shown
 from dlcore._autograd import no_grad
 from dlcore._recordable import Recordable
 from dlcore._tensor import Tensor, arange, tensor, zeros
 from dlcore.dtypes import float64
 from dlcore.errors import ShapeError
+from dlcore.nn.losses import holds
 from dlcore.ops.elementwise import isnan, where
 
 __all__ = [
-    "R2", "Accuracy", "BinaryAccuracy", "ConfusionMatrix", "MeanAbsoluteError", "MeanSquaredError", "Meter", "Metric", "TopK",
-    "accuracy", "confusion_matrix", "get", "mae", "mse", "r2",
+    "R2", "Accuracy", "BinaryAccuracy", "ConfusionMatrix", "MeanAbsoluteError", "MeanSquaredError", "Meter", "Metric",
+    "TopK", "accuracy", "binary_accuracy", "confusion_matrix", "get", "mae", "mse", "r2",
 ]  # fmt: skip
 
 
@@ -71,7 +73,7 @@ class _Mean(Metric):
         return float(total / count) if count else float("nan")
 
 
-class _OfLabels(_Mean):
+class _OfLabels(Metric):
     """A metric of labels (...) and logits (..., C).
 
     Labels that equal ``ignore_index`` count for nothing (None: all count), as in ``dl.cross_entropy``. A sample with a
@@ -79,13 +81,13 @@ class _OfLabels(_Mean):
     """
 
     def __init__(self, ignore_index: int | None = -100):
-        self.ignore_index = ignore_index
+        name = f"{type(self).__name__}: ignore_index"
+        self.ignore_index = None if ignore_index is None else integer(ignore_index, name)
 
     def counted(self, targets: Tensor) -> Tensor | None:
         """Which labels count, or None where all do."""
-        dtype = targets.dtype.numpy
-        held = dtype.kind == "f" or (dtype.kind in "iu" and _holds(dtype, self.ignore_index))
-        return targets != self.ignore_index if self.ignore_index is not None and held else None
+        ignored = self.ignore_index
+        return targets != ignored if ignored is not None and holds(targets, ignored) else None
 
     def share(self, right: Tensor, outputs: Tensor, targets: Tensor) -> Sequence[Tensor | float]:
         """The sums of a batch of whose labels those in ``right`` are met."""
@@ -96,7 +98,7 @@ class _OfLabels(_Mean):
         return (right & counted).sum(), counted.sum()
 
 
-class Accuracy(_OfLabels):
+class Accuracy(_OfLabels, _Mean):
     """The share of the labels (...) that are the argmax of the logits (..., C), C at least 2.
 
     Labels that equal ``ignore_index`` count for nothing, as in ``dl.cross_entropy``. One output unit is not a class:
@@ -110,7 +112,7 @@ class Accuracy(_OfLabels):
         return self.share(outputs.argmax(axis=-1) == targets, outputs, targets)
 
 
-class TopK(_OfLabels):
+class TopK(_OfLabels, _Mean):
     """The share of the labels (...) whose logit is among the ``k`` largest of (..., C).
 
     Of equal logits the one of the smaller class comes first, so that ``TopK(1)`` is Accuracy. Labels that equal
@@ -119,9 +121,8 @@ class TopK(_OfLabels):
 
     def __init__(self, k: int = 5, ignore_index: int | None = -100):
         super().__init__(ignore_index)
-        if not isinstance(k, int | np.integer) or k < 1:
-            raise ValueError(f"TopK: k must be an integer of at least 1, not {k!r}")
-        self.k, self.name = int(k), f"top{k}"
+        self.k = integer(k, "TopK: k", 1)
+        self.name = f"top{self.k}"
 
     def sums(self, outputs: Tensor, targets: Tensor) -> Sequence[Tensor | float]:
         _check_labels(self.name, outputs, targets)
@@ -144,7 +145,7 @@ class BinaryAccuracy(_Mean):
     name = "binary_accuracy"
 
     def __init__(self, threshold: float = 0.0):
-        self.threshold = float(threshold)
+        self.threshold = number(threshold, "BinaryAccuracy: threshold")
 
     def sums(self, outputs: Tensor, targets: Tensor) -> Sequence[Tensor | float]:
         if outputs.shape not in (targets.shape, (*targets.shape, 1)):
@@ -278,7 +279,7 @@ def get(metric: Any, ignore_index: int | None = -100) -> Metric:
         if metric in _BY_NAME:
             named = _BY_NAME[metric]
             return type(named)(ignore_index) if isinstance(named, _OfLabels) else named
-        raise ValueError(f"metrics: {metric!r} is not known ({', '.join(_BY_NAME)}, top<k>)")
+        raise ValueError(f"metrics: {shown(metric)} is not known ({', '.join(_BY_NAME)}, top<k>)")
     if callable(metric):
         return _Function(metric)
     raise TypeError(f"metrics: a name, a Metric or a function expected, not {type(metric).__name__}")
@@ -294,12 +295,14 @@ class Meter(Recordable):
     """
 
     def __init__(self, metrics: Iterable[Any] = (), ignore_index: int | None = -100):
-        if isinstance(metrics, str):
-            raise TypeError(f"metrics: a list is expected, not the text {metrics!r}: [{metrics!r}]")
+        if isinstance(metrics, str) or not isinstance(metrics, Iterable):
+            raise TypeError(f"metrics: {shown(metrics)} is not a list of names, Metrics or functions")
         self.metrics = [get(m, ignore_index) for m in metrics]
         names = [m.name for m in self.metrics]
         if len(set(names)) != len(names) or "loss" in names:
             raise ValueError(f"metrics: names must differ from each other and from 'loss': {', '.join(names)}")
+        self.sample: tuple[Any, ...] = ()
+        """Of the first batch: the shapes of one sample's outputs and targets, and the targets' dtype."""
         self._sums: Tensor | None = None
         self._shapes: list[list[Shape]] = []  # of each metric's sums
         self._parts: list[list[Tensor]] = []  # views of that tensor: _OWN, then the sums of each metric
@@ -323,6 +326,7 @@ class Meter(Recordable):
             shapes = [[s.shape if isinstance(s, Tensor) else () for s in sums] for sums in found]
             if self._sums is None or shapes != self._shapes:
                 self._prepare(shapes, outputs.device)
+                self.sample = outputs.shape[1:], targets.shape[1:], targets.dtype
             (batches, total, samples), *parts = self._parts
             batches += 1
             if loss is not None:
@@ -390,7 +394,12 @@ def _split(vector: Any, shapes: Sequence[Sequence[Shape]]) -> list[list[Any]]:
 
 
 def _as_tensor(x: Any) -> Tensor:
-    return x if isinstance(x, Tensor) else tensor(np.asarray(x))
+    if isinstance(x, Tensor):
+        return x
+    try:
+        return tensor(np.asarray(x))
+    except (TypeError, ValueError):
+        raise TypeError(f"metrics: {shown(x)} is not an array of numbers") from None
 
 
 def _one_hot(labels: Tensor, classes: int) -> Tensor:
@@ -407,11 +416,6 @@ def _classes(n: int, device: Any) -> Tensor:
 def _rows(outputs: Tensor) -> int:
     """The number of samples in a batch of outputs."""
     return int(outputs.shape[0]) if outputs.ndim else 1
-
-
-def _holds(dtype: np.dtype[Any], value: int | None) -> bool:
-    """Whether ``value`` is a number of this dtype of integers."""
-    return value is not None and np.iinfo(dtype).min <= value <= np.iinfo(dtype).max
 
 
 def _check_labels(name: str, outputs: Tensor, targets: Tensor) -> None:

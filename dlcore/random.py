@@ -98,6 +98,11 @@ def _seed_of(value: int) -> int:
     return seed
 
 
+def drawn_seed() -> int:
+    """A seed drawn from the default generator of the CPU: another one at every call, the same after `manual_seed`."""
+    return int(randint(0, 2**62, device="cpu").item())
+
+
 def _state(name: str, generator: Generator | None, device: Any = None) -> Tensor:
     if generator is None:
         return default_generator(device).state

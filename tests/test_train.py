@@ -1,5 +1,6 @@
 """fit, evaluate, predict: curves pinned against NumPy, callbacks, interrupts, metrics."""
 
+import functools
 import gc
 import os
 import random
@@ -552,6 +553,170 @@ def test_history_plots_its_curves(tmp_path):
     assert (tmp_path / "curves.png").read_bytes()[:4] == b"\x89PNG"
 
 
+# ---- never silently wrong -------------------------------------------------------------------------------------------
+
+
+def _orders(monkeypatch, fits):
+    """The orders of the samples in all epochs of some calls of fit, each with these options."""
+    seen = []
+    original = dl.data.Batches.order
+
+    def order(self, epoch):
+        found = original(self, epoch)
+        if self.shuffle:
+            seen.append(found.tolist())
+        return found
+
+    x = np.arange(12, dtype=np.float32)[:, None]
+    with monkeypatch.context() as patch:
+        patch.setattr(dl.data.Batches, "order", order)
+        for options in fits:
+            model = nn.Linear(1, 1)
+            optimizer = optim.SGD(model.parameters(), lr=0.0)
+            dl.fit(model, (x, x), loss=dl.mse_loss, optimizer=optimizer, batch_size=4, **options)
+    return seen
+
+
+def test_fits_of_one_epoch_see_different_orders(monkeypatch):
+    dl.manual_seed(0)
+    first = _orders(monkeypatch, [{"epochs": 1}, {"epochs": 1}, {"epochs": 2}])
+    assert len({tuple(order) for order in first}) == 4
+    dl.manual_seed(0)
+    assert _orders(monkeypatch, [{"epochs": 1}, {"epochs": 1}, {"epochs": 2}]) == first
+    again = _orders(monkeypatch, [{"epochs": 1, "seed": 3}, {"epochs": 1, "seed": 3}])
+    assert again[0] == again[1]
+
+
+@pytest.mark.parametrize("bad", ["inputs", "targets", None])
+def test_a_loss_that_is_not_finite_is_said_once(bad):
+    x = np.linspace(-1, 1, 16, dtype=np.float32)[:, None]
+    data = {"inputs": x.copy(), "targets": 3 * x}
+    if bad:
+        data[bad][3] = np.nan
+    model = nn.Linear(1, 1)
+    optimizer = optim.SGD(model.parameters(), lr=0.1 if bad else 1e30)
+    cause = f"the {bad} hold NaN" if bad else "the training has diverged"
+    with pytest.warns(RuntimeWarning, match=f"fit: loss is .* in epoch [12]: {cause}") as caught:
+        history = dl.fit(model, (data["inputs"], data["targets"]), loss=dl.mse_loss, optimizer=optimizer, epochs=4)
+    assert len(caught) == 1 and history.diverged in (1, 2)
+
+
+def test_a_finite_run_has_not_diverged():
+    model = nn.Linear(1, 1)
+    x = np.zeros((4, 1), np.float32)
+    history = dl.fit(model, (x, x), loss=dl.mse_loss, optimizer=optim.SGD(model.parameters()), epochs=1)
+    assert history.diverged is None
+
+
+class Masked(nn.Module):
+    """Squared error where the target is not NaN: a loss of the user's, that says what it is the mean of."""
+
+    def counted(self, outputs, targets):
+        return (~dl.isnan(targets)).sum()
+
+    def forward(self, outputs, targets):
+        known = ~dl.isnan(targets)
+        apart = dl.where(known, outputs, 0.0) - dl.where(known, targets, 0.0)
+        return (apart * apart).sum() / self.counted(outputs, targets)
+
+
+LOSSES = {
+    "ignored": (dl.cross_entropy, lambda y: np.where(y % 3 == 0, -100, y)),
+    "a class is ignored": (functools.partial(dl.cross_entropy, ignore_index=1), lambda y: y),
+    "weights": (nn.CrossEntropyLoss(weight=dl.tensor([0.1, 1.0, 5.0])), lambda y: y),
+    "weights and ignored": (
+        functools.partial(dl.cross_entropy, weight=dl.tensor([0.1, 1.0, 5.0]), ignore_index=2), lambda y: y
+    ),
+    "all count": (nn.CrossEntropyLoss(label_smoothing=0.1), lambda y: y),
+    "bytes": (dl.cross_entropy, lambda y: y.astype(np.uint8)),
+    "probabilities": (dl.cross_entropy, lambda y: np.eye(3, dtype=np.float32)[y]),
+    "masked": (Masked(), lambda y: np.where(np.eye(3)[y] == 1, np.nan, 0.5).astype(np.float32)),
+    "nothing counts": (dl.cross_entropy, lambda y: np.where(np.arange(len(y)) < 14, -100, y)),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", LOSSES)
+@pytest.mark.parametrize("host", [False, True])
+def test_the_loss_is_the_same_for_every_batch_size(name, host):
+    rng = np.random.default_rng(0)
+    x, y = rng.standard_normal((23, 4)).astype(np.float32), rng.integers(0, 3, 23)
+    loss, change = LOSSES[name]
+    targets = change(y)
+    data = dl.data.TensorDataset(x, targets)
+    if host:
+        data = [(a, b) for a, b in zip(x, targets, strict=True)]
+    model = nn.Linear(4, 3)
+    with dl.no_grad():
+        whole = float(loss(model(dl.tensor(x)), dl.tensor(targets)))
+    metrics = ["accuracy"] if targets.ndim == 1 else []
+    scores = [dl.evaluate(model, data, loss=loss, metrics=metrics, batch_size=size) for size in (1, 4, 7, 22, 23, 100)]
+    for score in scores:
+        assert score["loss"] == pytest.approx(whole, rel=1e-5)
+        assert score.get("accuracy") == pytest.approx(scores[-1].get("accuracy"))
+    frozen = optim.SGD(model.parameters(), lr=0.0)
+    history = dl.fit(model, data, validation=data, loss=loss, optimizer=frozen, epochs=3, batch_size=5, metrics=metrics)
+    assert history["loss"] == pytest.approx([whole] * 3, rel=1e-5)
+    assert history["val_loss"] == pytest.approx([whole] * 3, rel=1e-5)
+
+
+def test_accuracy_leaves_out_what_the_loss_ignores():
+    class Fixed(nn.Module):
+        def __init__(self):
+            self.bias = nn.Parameter(dl.zeros(1))
+
+        def forward(self, x):
+            return x + self.bias
+
+    logits = np.float32([[0, 9], [0, 9], [9, 0], [0, 9]])
+    labels = np.array([1, 0, 0, 1])
+    loss = functools.partial(dl.cross_entropy, ignore_index=0)
+    assert dl.evaluate(Fixed(), (logits, labels), loss=loss, metrics=["accuracy"])["accuracy"] == 1
+    assert dl.evaluate(Fixed(), (logits, labels), loss=dl.cross_entropy, metrics=["accuracy"])["accuracy"] == 0.75
+
+
+def test_modes_are_put_back_where_evaluation_raises():
+    class Broken(nn.Module):
+        def __init__(self):
+            self.inside = nn.Dropout(0.5)
+
+        def forward(self, x):
+            raise RuntimeError("broken")
+
+    model = Broken()
+    with pytest.raises(RuntimeError, match="broken"):
+        dl.evaluate(model, (np.zeros((2, 1)), np.zeros((2, 1))), loss=dl.mse_loss)
+    assert model.training and model.inside.training
+
+
+def test_bytes_are_predicted_as_they_were_trained():
+    rng = np.random.default_rng(0)
+    x, y = rng.integers(0, 256, (40, 6)).astype(np.uint8), rng.integers(0, 2, 40)
+    results = []
+    for shape in ((40, 6), (40, 2, 3), (40, 1, 2, 3)):
+        dl.manual_seed(0)
+        model = nn.Sequential(nn.Flatten(), nn.Linear(6, 2))
+        options = {
+            "loss": dl.cross_entropy,
+            "optimizer": optim.Adam(model.parameters(), lr=0.05),
+            "epochs": 3,
+            "seed": 0,
+        }
+        dl.fit(model, (x.reshape(shape), y), transform=dl.data.Normalize(0.5, 0.25), **options)
+        results.append(np.asarray(dl.predict(model, x.reshape(shape))))
+    assert (results[0] == results[1]).all() and (results[0] == results[2]).all()
+
+
+def test_early_stopping_ends_a_run_of_nan():
+    model = nn.Linear(1, 1)
+    x = np.full((4, 1), np.nan, np.float32)
+    stop = dl.train.EarlyStopping(patience=2, restore_best=True)
+    with pytest.warns(RuntimeWarning, match="the inputs and the targets hold NaN"):
+        history = dl.fit(
+            model, (x, x), loss=dl.mse_loss, optimizer=optim.SGD(model.parameters()), epochs=9, callbacks=[stop]
+        )
+    assert len(history) == 2 and history.stopped_early and stop.best_epoch is None
+
+
 # ---- recorded, or not ---------------------------------------------------------------------------------------------
 
 
@@ -612,3 +777,36 @@ def test_check_goes_on_eagerly_where_the_recording_is_wrong(monkeypatch):
     assert not checked.recorded and "check" in checked.reason
     monkeypatch.undo()
     assert losses == _losses(False, callbacks=[after_two])[1]
+
+
+@pytest.mark.parametrize("targets", [X[:, 0], X[:, :1]], ids=["N", "N1"])
+@pytest.mark.parametrize("broadcasts", [True, False])
+def test_a_loss_that_pairs_all_samples_is_said(targets, broadcasts):
+    class Flat(nn.Module):
+        def __init__(self):
+            self.inner = nn.Linear(6, 1)
+
+        def forward(self, x):
+            return self.inner(x).reshape((-1, *([1] if targets.ndim == 1 else [])))
+
+    def loss(outputs, targets):
+        return ((outputs - (targets if broadcasts else targets.reshape(outputs.shape))) ** 2).mean()
+
+    model = Flat()
+    options = {"loss": loss, "optimizer": optim.SGD(model.parameters(), lr=0.01), "epochs": 2}
+    if not broadcasts:
+        dl.fit(model, (X, targets), **options)
+        return
+    with pytest.warns(RuntimeWarning, match="the loss broadcasts them to all pairs of samples") as caught:
+        dl.fit(model, (X, targets), **options)
+    assert len(caught) == 1 and caught[0].filename == __file__
+
+
+def test_a_single_sample_is_no_batch():
+    with pytest.raises(dl.ShapeError, match=r"predict: a batch \(6,\) gives outputs \(3,\), not one for each sample"):
+        dl.predict(network(), X[0])
+
+
+def test_an_improvement_of_nan_is_refused():
+    with pytest.raises(ValueError, match="EarlyStopping: min_delta is nan"):
+        EarlyStopping(min_delta=float("nan"))

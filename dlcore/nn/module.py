@@ -94,8 +94,8 @@ class Module(Recordable):
         before = self.__dict__.get(name)
         if isinstance(before, Parameter) and not isinstance(value, Parameter | Module | None):
             raise TypeError(
-                f"{type(self).__name__}.{name} is a Parameter, which a {type(value).__name__} would take out of training: "
-                f"assign a Parameter or None, write its values with {name}.copy_(...) under no_grad, or delete it first"
+                f"{type(self).__name__}.{name} is a Parameter, which a {type(value).__name__} would take out of "
+                f"training: assign a Parameter or None, write its values by {name}.copy_(...) under no_grad, or del it"
             )
         if isinstance(before, Tensor) and name in self._buffers and not isinstance(value, Tensor | None):
             raise TypeError(
@@ -124,9 +124,7 @@ class Module(Recordable):
         """This module and all below it, each once."""
         return (module for _, module in self.named_modules())
 
-    def _own(
-        self, prefix: str, recurse: bool, _above: tuple[Module, ...] = ()
-    ) -> Iterator[tuple[str, Tensor, bool]]:
+    def _own(self, prefix: str, recurse: bool, _above: tuple[Module, ...] = ()) -> Iterator[tuple[str, Tensor, bool]]:
         """(name, tensor, persistent) of all parameters and buffers; a shared one comes under each of its names.
 
         A module that refers to one of those ``_above`` it, as ``child.parent = self`` does, does not name them again.
@@ -188,8 +186,9 @@ class Module(Recordable):
 
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Remove the gradients, or set them to zero."""
+        removed = boolean(set_to_none, "Module.zero_grad: set_to_none")
         for p in self.parameters():
-            if set_to_none:
+            if removed:
                 p.grad = None
             elif p.grad is not None:
                 p.grad.zero_()

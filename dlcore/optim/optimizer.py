@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from dlcore import _C
+from dlcore._arguments import shown
 from dlcore._json import short
 from dlcore._recordable import Recordable
 from dlcore._tensor import Tensor, tensor, zeros, zeros_like
@@ -62,6 +63,8 @@ class Group(MutableMapping[str, Any]):
 
     def __setitem__(self, name: str, value: Any) -> None:
         owner = type(self._optimizer).__name__
+        if not isinstance(name, str):
+            raise KeyError(f"{owner}: no setting is called {shown(name)} ({', '.join(self._settings)})")
         if name == "params":
             raise TypeError(f"{owner}: the parameters of a group cannot be changed; use add_param_group")
         if name not in self._settings:
@@ -145,6 +148,8 @@ class Optimizer(Recordable):
         self._group_of: list[int] = []
         self._state: dict[int, dict[str, Tensor]] = {}  # by position in _parameters
         self._arguments: dict[tuple[bool, ...], _Arguments] = {}  # by which parameters have a gradient
+        if not isinstance(params, Iterable):
+            raise TypeError(f"{name}: params {shown(params)} is not a list of parameters")
         groups = list(params)
         if not groups:
             raise ValueError(f"{name}: no parameters given")
@@ -169,10 +174,10 @@ class Optimizer(Recordable):
             for number in value if name in self._several and isinstance(value, tuple | list) else (value,):
                 flag = type(self._defaults.get(name)) is bool
                 if not isinstance(number, _Real) or (isinstance(number, bool) and not flag):
-                    raise TypeError(f"{type(self).__name__}: {name} is {short(repr(value))}; it must be a number")
+                    raise TypeError(f"{type(self).__name__}: {name} is {shown(value)}; it must be a number")
                 if not 0.0 <= number <= sys.float_info.max:
                     raise ValueError(
-                        f"{type(self).__name__}: {name} is {short(repr(value))}; it must be a number of at least 0"
+                        f"{type(self).__name__}: {name} is {shown(value)}; it must be a number of at least 0"
                     )
 
     # -- recorded steps ----------------------------------------------------------------------------------------------
@@ -231,6 +236,8 @@ class Optimizer(Recordable):
         if "params" not in group:
             raise ValueError(f"{name}: a group needs 'params'")
         given = group["params"]
+        if not isinstance(given, Iterable):
+            raise TypeError(f"{name}: params {shown(given)} is not a list of parameters")
         params = [given] if isinstance(given, Tensor) else list(given)
         settings = {key: value for key, value in group.items() if key != "params"}
         for key in settings:

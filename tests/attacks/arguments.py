@@ -124,13 +124,21 @@ def _shown(value: Any) -> str:
     if isinstance(value, np.ndarray):
         return f"<array {value.dtype} {value.shape}>"
     if type(value) in (list, tuple):
-        return f"{'[' if type(value) is list else '('}{', '.join(map(_shown, value))}{']' if type(value) is list else ')'}"
+        return (
+            f"{'[' if type(value) is list else '('}{', '.join(map(_shown, value))}{']' if type(value) is list else ')'}"
+        )
     if type(value) is int and value.bit_length() > 200:
         return f"10**{len(hex(value)) - 2}"
     if type(value) in (bool, int, float, complex, str, bytes, dict, slice, type(None), type(...)):
         return repr(value)[:60]
-    methods = [n for n in vars(type(value)) if n.startswith("__") and n not in ("__module__", "__dict__", "__weakref__")]
-    return f"<{type(value).__name__}>" if type(value).__name__ not in ("Raises", "Returns") else f"<{type(value).__name__} {methods}>"
+    methods = [
+        n for n in vars(type(value)) if n.startswith("__") and n not in ("__module__", "__dict__", "__weakref__")
+    ]
+    return (
+        f"<{type(value).__name__}>"
+        if type(value).__name__ not in ("Raises", "Returns")
+        else f"<{type(value).__name__} {methods}>"
+    )
 
 
 def _call(targets: list[Target], unit: int, seed: int) -> Call:
@@ -178,7 +186,9 @@ _PYTHON = re.compile(
     r"|[\w.]+ expected (at (least|most) )?\d+ argument|expected at most|must be (str|called)|function (missing|takes)"
     r"|can only concatenate|can't (multiply|concat)|descriptor|keyword argument|.*(required|positional) argument|len\(\) of|.* exactly one argument|attribute name must"
 )
-_BOUND = re.compile(r"([A-Za-z]\w*\.)?[A-Za-z]\w*\(\) (missing|takes|got)|([A-Za-z]\w*\.)?__init__\(\) (missing|takes|got)")
+_BOUND = re.compile(
+    r"([A-Za-z]\w*\.)?[A-Za-z]\w*\(\) (missing|takes|got)|([A-Za-z]\w*\.)?__init__\(\) (missing|takes|got)"
+)
 _HEAD = re.compile(
     r"[A-Za-z_][\w.]*(\[[^\]]*\])?(\([^)]*\))?:|the truth of a tensor|(len\(\) of|iteration over) a 0-d tensor|out of memory: "
     r"|a tensor of \w+ with \d+ elements|elements of a tensor cannot be deleted"
@@ -291,7 +301,9 @@ def _rows() -> Iterator[Target]:
         yield Target(op.name, op.call, valid, heads)
         yield Target(f"{op.name}.inplace", op.call.inplace, [(a, {}) for a, k in valid if not k], ())
         if hasattr(dl.Tensor, op.name):
-            yield Target(f"Tensor.{op.name}", partial(_method, op.name), [v for v in valid if isinstance(v[0][0], T)], heads)
+            yield Target(
+                f"Tensor.{op.name}", partial(_method, op.name), [v for v in valid if isinstance(v[0][0], T)], heads
+            )
 
 
 _ROW_HEADS = {"ravel_index": ("getitem",), "nonzero": ("nonzero_sized", "count_nonzero"), "transfer": ("device",)}
@@ -300,7 +312,11 @@ _ROW_HEADS = {"ravel_index": ("getitem",), "nonzero": ("nonzero_sized", "count_n
 def _as_tensors(value: Any, kind: Any) -> Any:
     if isinstance(value, list):
         return [_as_tensors(v, kind) for v in value]
-    return kind(value.astype(np.float32) if value.dtype == np.float64 else value) if isinstance(value, np.ndarray) else value
+    return (
+        kind(value.astype(np.float32) if value.dtype == np.float64 else value)
+        if isinstance(value, np.ndarray)
+        else value
+    )
 
 
 def _method(name: str, x: Any, *args: Any, **kwargs: Any) -> Any:
@@ -396,7 +412,16 @@ def _methods() -> Iterator[Target]:
     }  # fmt: skip
     for name, arguments in table.items():
         valid = [(list(c[:-1]), c[-1]) if type(c[-1]) is dict else (list(c), {}) for c in arguments]
-        heads: tuple[str, ...] = (name, aliases.get(name, name), "device", "index", "transfer", "slice", "setitem", "requires_grad")
+        heads: tuple[str, ...] = (
+            name,
+            aliases.get(name, name),
+            "device",
+            "index",
+            "transfer",
+            "slice",
+            "setitem",
+            "requires_grad",
+        )
         yield Target(f"Tensor.{name}", partial(_method, name), valid, () if name in ("backward", "to") else heads)
     yield Target("setattr", partial(_with_tensor, setattr), [([x, "grad", y], {}), ([x, "requires_grad", True], {})])
     yield Target("Parameter", _dl("Parameter"), [([x], {}), ([x, False], {})], ("Parameter",))
@@ -421,7 +446,12 @@ def _operators() -> Iterator[Target]:
         "itruediv": "div", "ipow": "pow",
     }  # fmt: skip
     for name, row in pairs.items():
-        valid: list[tuple[list[Any], dict[str, Any]]] = [([x, y], {}), ([x, 2], {}), ([2.0, x], {}), ([np.ones(3), x], {})]
+        valid: list[tuple[list[Any], dict[str, Any]]] = [
+            ([x, y], {}),
+            ([x, 2], {}),
+            ([2.0, x], {}),
+            ([np.ones(3), x], {}),
+        ]
         reflected = {"lt": "gt", "gt": "lt", "le": "ge", "ge": "le"}.get(row, row)
         yield Target(name, partial(_with_tensor, getattr(operator, name)), valid, (row, reflected, "assign"))
     for name in ("neg", "pos", "abs", "invert", "index", "truth"):
@@ -430,7 +460,19 @@ def _operators() -> Iterator[Target]:
         one = lambda a, *more, _kind=kind: _with_tensor(_kind, a)  # noqa: E731
         yield Target(kind.__name__, one, [([x], {}), ([T(3)], {})])
     yield Target("contains", partial(_with_tensor, operator.contains), [([x, 3], {})], ("eq",))
-    indices = [0, -1, slice(0, 1), (0, 1), None, ..., [0, 1], T([0, 1]), T([True, False]), (slice(None), [0, 2]), ([0], [1])]
+    indices = [
+        0,
+        -1,
+        slice(0, 1),
+        (0, 1),
+        None,
+        ...,
+        [0, 1],
+        T([0, 1]),
+        T([True, False]),
+        (slice(None), [0, 2]),
+        ([0], [1]),
+    ]
     for _ in range(4):
         yield Target("getitem", partial(_with_tensor, operator.getitem), [([x, i], {}) for i in indices], ("getitem",))
         values = [1.0, T(np.ones(3, np.float32)), [1, 2, 3], np.ones(3)]
@@ -443,7 +485,11 @@ def _with_tensor(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any
     import dlcore as dl
 
     there = [isinstance(a, dl.Tensor) for a in args[:2]]
-    first = function in (operator.getitem, operator.setitem, operator.contains, setattr) or len(args) == 1 or function.__name__[0] == "i"
+    first = (
+        function in (operator.getitem, operator.setitem, operator.contains, setattr)
+        or len(args) == 1
+        or function.__name__[0] == "i"
+    )
     if kwargs or not any(there) or (first and not there[0]) or isinstance(args[0], np.ma.MaskedArray | np.matrix):
         return None
     return function(*args)
@@ -540,8 +586,18 @@ def _upper() -> Iterator[Target]:
         defaults = {"loss": dl.cross_entropy, "optimizer": dl.optim.SGD(model.parameters(), 0.1), "epochs": 1}
         return dl.fit(model, *args, **{**defaults, "progress": False, **kwargs})
 
-    keywords = {"metrics": ["accuracy"], "callbacks": [], "batch_size": 3, "seed": 0, "clip_norm": None, "shuffle": True}
-    fits: list[tuple[list[Any], dict[str, Any]]] = [([(x, y)], keywords), ([(x, y), (x, y)], {"epochs": 1, "transform": None})]
+    keywords = {
+        "metrics": ["accuracy"],
+        "callbacks": [],
+        "batch_size": 3,
+        "seed": 0,
+        "clip_norm": None,
+        "shuffle": True,
+    }
+    fits: list[tuple[list[Any], dict[str, Any]]] = [
+        ([(x, y)], keywords),
+        ([(x, y), (x, y)], {"epochs": 1, "transform": None}),
+    ]
     yield Target("fit", fit, fits)
     scored = lambda *args, **kwargs: dl.evaluate(dl.nn.Linear(3, 2), *args, **kwargs)  # noqa: E731
     yield Target("evaluate", scored, [([(x, y)], {"metrics": ["accuracy"], "loss": dl.cross_entropy, "batch_size": 4})])
