@@ -7,9 +7,10 @@ function here returns a plain Python object or raises an error that begins with 
 
 from __future__ import annotations
 
+import inspect
 import operator
 import reprlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,13 +19,14 @@ from dlcore import _C
 from dlcore.errors import DTypeError, ShapeError
 
 __all__ = [
-    "MAX_AXES", "axis_of", "boolean", "choice", "instance", "integer", "integers", "items", "lengths", "number",
-    "operand", "renamed", "shown",
+    "MAX_AXES", "axis_of", "boolean", "choice", "has", "instance", "integer", "integers", "items", "lengths", "listed",
+    "number", "operand", "renamed", "shown",
 ]  # fmt: skip
 
 MAX_AXES = 8  # kMaxDims in csrc/core/kernel.h
 
 _LARGEST = 2**64
+_NOTHING = object()
 _BOOLS = (bool, np.bool_)
 _TEXTS = (str, bytes, bytearray)
 
@@ -65,6 +67,11 @@ class _Reprs(reprlib.Repr):
 
 
 _reprs = _Reprs()
+
+
+def has(value: Any, name: str) -> bool:
+    """Whether an object, or its class, has an attribute. Unlike `hasattr` it runs no code of the object's."""
+    return inspect.getattr_static(value, name, _NOTHING) is not _NOTHING
 
 
 def integer(value: Any, where: str, least: int | None = None) -> int:
@@ -124,6 +131,13 @@ def items(value: Any) -> Sequence[Any] | None:
         found: list[Any] | None = value.tolist() if value.ndim == 1 else None
         return found
     return value if isinstance(value, Sequence) and not isinstance(value, _TEXTS) else None
+
+
+def listed(value: Any, where: str, what: str) -> list[Any]:
+    """The items of an iterable as a list; raises TypeError for one thing alone, an array, text or a mapping."""
+    if isinstance(value, (*_TEXTS, np.ndarray, _C.TensorBase, Mapping)) or not isinstance(value, Iterable):
+        raise TypeError(f"{where} {shown(value)} is not a list of {what}")
+    return list(value)
 
 
 def integers(value: Any, where: str) -> tuple[int, ...]:

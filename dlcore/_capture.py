@@ -73,11 +73,12 @@ def capture(function: Callable[..., Any] | None = None, *, check: int = 0) -> An
     """
     if function is None:
         return functools.partial(capture, check=check)
-    if isinstance(function, classmethod | staticmethod):
-        return type(function)(Captured(function.__func__, check=check))
+    kind = type(function)
+    if issubclass(kind, classmethod | staticmethod):
+        return kind(Captured(function.__func__, check=check))  # type: ignore[attr-defined]
     if not callable(function):
-        what = "a property; write @property above @dl.capture" if isinstance(function, property) else repr(function)
-        raise TypeError(f"capture: a function is wanted, not {what}")
+        advice = ": write @property above @dl.capture" if issubclass(kind, property) else ""
+        raise TypeError(f"capture: a function is wanted, not a {kind.__name__}{advice}")
     return Captured(function, check=check)
 
 
@@ -117,7 +118,10 @@ class Captured:
         self._warm = self._warned = self._compares = False
         self._calls = self._attempts = self._idle = 0
         self._earlier = 0  # replays of recordings that are no longer kept
-        functools.update_wrapper(self, function, updated=())
+        self.__wrapped__ = function
+        self.__name__ = self.__qualname__ = _name(function)
+        if _has_name(function):
+            functools.update_wrapper(self, function, updated=())
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         if not kwargs and not self._check and not self._compares:
@@ -128,7 +132,11 @@ class Captured:
         return self._call(args, kwargs)
 
     def __get__(self, instance: Any, owner: Any = None) -> Any:
-        return self if instance is None else _method(self, instance)
+        if instance is None:
+            return self
+        if isinstance(instance, type):  # the method of a class: one more argument
+            return types.MethodType(self, instance)
+        return _method(self, instance)
 
     # -- one call ----------------------------------------------------------------------------------------------------
 
@@ -160,25 +168,20 @@ class Captured:
             self._warm = True
             problem = Results(result, call.tensors, start, self._known(call)).problem
             if problem is not None:
-                if type(result) is types.CoroutineType:
-                    result.close()  # it will not be awaited
                 self._fail(Failure(FailureKind.PERMANENT, problem))
         return result
 
     def _known(self, call: Arguments) -> list[Any]:
         """The objects that may be returned as they are: arguments, and the owner of a method."""
         owner = [self.function.__self__] if type(self.function) is types.MethodType else []
-        return [*call.objects(), *owner]
+        return [*call.objects, *owner]
 
     def _matching(self, call: Arguments, specs: tuple[Any, ...], mode: bool) -> list[_Entry]:
         """The recordings that may stand for a call with these arguments."""
         return [
             entry
             for entry in self._entries
-            if entry.grad_mode == mode
-            and entry.specs == specs
-            and entry.structure == call.structure
-            and entry.stands()
+            if entry.grad_mode == mode and entry.specs == specs and entry.structure == call.structure and entry.stands()
         ]
 
     def _has_room(self) -> bool:
@@ -218,7 +221,6 @@ class Captured:
             before = Arguments(args, kwargs)
             observer = Observer(self.function, self.depends, (args, kwargs))
             result = observer.run(self.function, args, kwargs)
-            observed = observer.finish()
             changed = not Arguments(args, kwargs).same_as(before)
             del args, kwargs, before
             results = Results(result, aliases, start, self._known(call))
@@ -228,21 +230,20 @@ class Captured:
                 del result
                 results.detach()
             outputs = (*results.tensors, *kept)
+            observed, unsound = observer.finish(), observer.failure
+            del observer  # it holds what the step has made
             if _C.something_kept(outputs):
                 gc.collect()  # a tensor that only garbage refers to is not kept
         except BaseException:
             _C.abort_recording()
+            _hand_over(aliases, tensors)
             raise
         recording, found = _C.end_recording(aliases, outputs)
-        for given, alias in zip(tensors, aliases, strict=True):
-            if alias.grad is not given.grad:
-                given.grad = alias.grad
-            if given.is_leaf and alias.is_leaf and alias.requires_grad != given.requires_grad:
-                given.requires_grad = alias.requires_grad
+        _hand_over(aliases, tensors)
         if gradient is not None:
             gradient.attach(recording, len(results.tensors))
         recording.watch([guard[:4] for guard in observed.guards], functools.partial(_unchanged, observed))
-        failure = _failure(found) or observer.failure or _rebound(recording, observed)
+        failure = _failure(found) or unsound or _rebound(recording, observed)
         if results.problem is not None:
             failure, answer = Failure(FailureKind.PERMANENT, results.problem), result
         else:
@@ -309,9 +310,9 @@ class Captured:
         if entry.structure != last.structure:
             text = "the arguments are of another structure, or a number among them changed"
             return Reason(ReasonKind.STRUCTURE, text)
-        for k, (now, then) in enumerate(zip(entry.specs, last.specs, strict=True)):
+        for number, (now, then) in enumerate(zip(entry.specs, last.specs, strict=True)):
             if now != then:
-                return Reason(ReasonKind.ARGUMENT, f"argument {k} is {_spec_text(now)}, not {_spec_text(then)}")
+                return Reason(ReasonKind.ARGUMENT, f"argument {number} is {_spec_text(now)}, not {_spec_text(then)}")
         if entry.grad_mode != last.grad_mode:
             return Reason(ReasonKind.GRAD_MODE, f"gradients are {'' if entry.grad_mode else 'not '}tracked")
         if (k := last.recording.broken_guard()) is not None:
@@ -378,9 +379,9 @@ class Captured:
 
         Raises CaptureError where a call would, and at once where the function reads a value, for there are none.
         """
-        call = Arguments(args, kwargs)
         from dlcore._observe import Observer
 
+        call = Arguments(args, kwargs)
         undo: list[Callable[[], None]] = []
         start = _C.newest_node()
         aliases = _C.begin_recording(tuple(call.tensors), True)
@@ -450,6 +451,15 @@ def _method(captured: Captured, instance: Any) -> Captured:
     return methods.made[captured]
 
 
+def _hand_over(aliases: Sequence[Tensor], tensors: Sequence[Tensor]) -> None:
+    """Gradients and flags that the step has set on what stood for its arguments go to the arguments."""
+    for given, alias in zip(tensors, aliases, strict=True):
+        if alias.grad is not given.grad:
+            given.grad = alias.grad
+        if given.is_leaf and alias.is_leaf and alias.requires_grad != given.requires_grad:
+            given.requires_grad = alias.requires_grad
+
+
 def _specs(tensors: Sequence[Tensor]) -> tuple[Any, ...]:
     return tuple((t.shape, t.dtype, t.device, t.strides, t.requires_grad, t.is_leaf) for t in tensors)
 
@@ -498,7 +508,13 @@ def _rebound(recording: _C.Recording, observed: Observation) -> Failure | None:
 
 
 def _name(function: Any) -> str:
-    return getattr(function, "__qualname__", type(function).__name__)
+    """What messages call a function. Other callable objects are not asked for attributes: that may run their code."""
+    return function.__qualname__ if _has_name(function) else type(function).__qualname__
+
+
+def _has_name(function: Any) -> bool:
+    kinds = types.FunctionType | types.MethodType | types.BuiltinFunctionType | type | Captured
+    return issubclass(type(function), kinds)
 
 
 def _difference(then: _C.Recording, now: _C.Recording) -> str | None:

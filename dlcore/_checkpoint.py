@@ -12,6 +12,7 @@ from typing import Any, overload
 import numpy as np
 
 from dlcore import _json, _safetensors
+from dlcore._arguments import instance, shown
 from dlcore._files import replacing
 from dlcore._json import short
 from dlcore._tensor import Tensor, from_numpy
@@ -67,6 +68,10 @@ def save(
 
     Raises TypeError or ValueError, before anything is written, for what would not be read as it is.
     """
+    path = _path(path, "save")
+    instance(model, Module | Mapping, "save: model", "a Module or a dict of tensors")
+    instance(optimizer, Optimizer | None, "save: optimizer", "an Optimizer or None")
+    instance(metadata, Mapping | None, "save: metadata", "a dict of texts or None")
     state = model.state_dict() if isinstance(model, Module) else model
     arrays = {_name(name): _as_array(name, value) for name, value in state.items()}
     texts = {_FORMAT: "dlcore", **_texts(metadata or {})}
@@ -98,24 +103,38 @@ def load(source: Any, path: Any = None, optimizer: Any = None) -> Any:
     OSError where it cannot be read; the model is then as it was. ``optimizer`` takes over the state that was saved with
     the model.
     """
-    if path is None:
-        return _read(source)
+    if path is None and not isinstance(source, Module):
+        return _read(_path(source, "load"))
     if not isinstance(source, Module):
         raise TypeError(f"load: a Module and a path, or a path alone, not {type(source).__name__} and a path")
+    path = _path(path, "load")
+    instance(optimizer, Optimizer | None, "load: optimizer", "an Optimizer or None")
+    from dlcore.train.interrupt import Interrupt
+
     checkpoint = _read(path)
-    try:
-        take_over = None
-        if optimizer is not None:
-            if checkpoint.optimizer is None:
-                raise ValueError("there is no optimizer's state in it")
-            take_over = optimizer._prepared(checkpoint.optimizer)
-        source.load_state_dict(checkpoint)
-    except ValueError as error:
-        raise ValueError(f"load: {os.fspath(path)}: {error}") from None
-    if take_over is not None:
-        take_over()
-    source.preprocessing = checkpoint.preprocessing
+    with Interrupt():  # Ctrl-C, too, leaves a model that is filled whole or not at all
+        try:
+            take_over = None
+            if optimizer is not None:
+                if checkpoint.optimizer is None:
+                    raise ValueError("there is no optimizer's state in it")
+                take_over = optimizer._prepared(checkpoint.optimizer)
+            source.load_state_dict(checkpoint)
+        except ValueError as error:
+            raise ValueError(f"load: {path}: {error}") from None
+        if take_over is not None:
+            take_over()
+        source.preprocessing = checkpoint.preprocessing
     return source
+
+
+def _path(path: Any, operation: str) -> str:
+    if not isinstance(path, str | bytes | os.PathLike):
+        raise TypeError(f"{operation}: path {shown(path)} is neither a text nor a path")
+    name = os.fsdecode(path)
+    if "\0" in name:
+        raise ValueError(f"{operation}: path {name!r} holds a null character, which no name of a file has")
+    return name
 
 
 def _config(model: Module | Mapping[str, Any], given: Any) -> str | None:
@@ -142,7 +161,7 @@ def _texts(metadata: Mapping[str, str]) -> dict[str, str]:
 def _name(name: Any) -> str:
     """The name of a tensor, which must be another one than those that the file gives a meaning to."""
     if not isinstance(name, str):
-        raise TypeError(f"save: names are texts, not {name!r}")
+        raise TypeError(f"save: names are texts, not {shown(name)}")
     if name.startswith(f"{_OPTIMIZER}/"):
         raise ValueError(f"save: {short(name)}: names that begin with {_OPTIMIZER}/ are those of the optimizer's state")
     return name
@@ -150,7 +169,10 @@ def _name(name: Any) -> str:
 
 def _as_array(name: str, value: Any) -> Any:
     """``value`` as something whose elements can be written: a Tensor, or an array of a dtype that dlcore has."""
-    array = value if isinstance(value, Tensor) else np.asarray(value)
+    try:
+        array = value if isinstance(value, Tensor) else np.asarray(value)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"save: {short(name)}: {shown(value)} is not an array: {error}") from None
     if array.dtype.name not in _safetensors.codes:
         raise TypeError(f"save: {short(name)}: dtype {array.dtype} cannot be saved")
     return array
@@ -180,13 +202,12 @@ def _groups(text: str) -> list[dict[str, Any]]:
     return groups
 
 
-def _read(path: str | os.PathLike[str]) -> Checkpoint:
+def _read(path: str) -> Checkpoint:
     try:
         arrays, metadata = _safetensors.read(path)
     except ValueError as error:
-        text = f"load: {os.fspath(path)} is damaged, cut short, or not a safetensors file: {error}"
-        raise ValueError(text) from None
+        raise ValueError(f"load: {path} is damaged, cut short, or not a safetensors file: {error}") from None
     try:
         return Checkpoint({name: from_numpy(array) for name, array in sorted(arrays.items())}, metadata)
     except ValueError as error:
-        raise ValueError(f"load: {os.fspath(path)}: {error}") from None
+        raise ValueError(f"load: {path}: {error}") from None

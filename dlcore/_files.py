@@ -44,9 +44,10 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     has the usual ones; a write-protected one is not replaced. What is no regular file (a pipe, a device, an open file
     by its name in /proc) cannot be replaced and is written straight. OSErrors name ``path``.
     """
-    path = os.fspath(path)
+    path = os.fsdecode(path)
     with naming(path):
-        target = _target(path)
+        found = _found(path)
+        target = _target(path, found)
         if target is None:
             with open(path, "wb") as file:
                 yield file
@@ -57,7 +58,7 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
         directory = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             _remove_leftovers(directory)
-            yield from _written(target, directory)
+            yield from _written(target, found)
             os.fsync(directory)  # the new name
         finally:
             os.close(directory)
@@ -65,7 +66,8 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
 
 def write(path: str | os.PathLike[str], data: bytes | str) -> None:
     """Write a file of ``data``, text as UTF-8, whole or not at all; makes the folder if there is none."""
-    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    with naming(path):
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as file:
         file.write(data.encode() if isinstance(data, str) else data)
 
@@ -81,12 +83,16 @@ def write_figure(figure: Any, path: str | os.PathLike[str]) -> None:
         file.write(drawn.getbuffer())
 
 
-def _target(path: str) -> str | None:
-    """The name at the end of the links at ``path``, for a regular file or none yet; None for everything else."""
+def _found(path: str) -> os.stat_result | None:
+    """What stands at ``path``, or at the end of its links; None if there is nothing."""
     try:
-        found = os.stat(path)
+        return os.stat(path)
     except FileNotFoundError:
-        found = None
+        return None
+
+
+def _target(path: str, found: os.stat_result | None) -> str | None:
+    """The name at the end of the links at ``path``, for a regular file or none yet; None for everything else."""
     if found is not None and not stat.S_ISREG(found.st_mode):
         if stat.S_ISDIR(found.st_mode):
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), path)
@@ -101,23 +107,47 @@ def _target(path: str) -> str | None:
     return path
 
 
-def _written(target: str, directory: int) -> Iterator[BinaryIO]:
+def _written(target: str, old: os.stat_result | None) -> Iterator[BinaryIO]:
     """The file beside ``target`` to write into, which is then flushed and renamed; it is removed where that fails."""
-    aside, handle = _made_aside(os.path.dirname(target))
-    file = open(handle, "wb")  # noqa: SIM115  # closed below, in one way after success and in another after a failure
+    file = None  # it is made within the try: Ctrl-C may come between any two lines
     try:
+        file = _made_aside(os.path.dirname(target), 0o666 if old is None else stat.S_IMODE(old.st_mode))
         yield file
         file.flush()
-        with suppress(FileNotFoundError):
-            _hand_on(os.stat(target), handle)
-        os.fsync(handle)
-        os.replace(aside, target)
+        if old is not None:
+            _hand_on(old, file.fileno())
+        os.fsync(file.fileno())
+        os.replace(file.name, target)
     except BaseException:
-        with suppress(OSError):
-            os.unlink(aside)
-        file.raw.close()  # nothing more is written: the first error is the one to tell
+        _give_up(file)
         raise
     file.close()  # only now: it holds the lock
+
+
+def _made_aside(folder: str, mode: int) -> io.BufferedWriter:
+    """A new file in ``folder``, locked, which no one may read who may not read the old one."""
+    while True:
+        name, file = os.path.join(folder, f".dlcore-{secrets.token_hex(8)}.tmp"), None
+        try:
+            file = open(name, "xb", opener=lambda path, flags: os.open(path, flags, mode))  # noqa: SIM115  # see `_written`
+            with suppress(OSError):  # a file system without locks: then nobody removes leftovers on it either
+                fcntl.flock(file, fcntl.LOCK_EX)
+            if os.fstat(file.fileno()).st_nlink:
+                return file
+        except BaseException:
+            _give_up(file)
+            raise
+        file.close()  # another writer took it for a leftover before it was locked
+
+
+def _give_up(file: io.BufferedWriter | None) -> None:
+    """Remove the file beside, and close it without writing more: the error that is on its way is the one to tell."""
+    if file is None:
+        return
+    with suppress(OSError):
+        os.unlink(file.name)
+    with suppress(OSError):
+        file.raw.close()
 
 
 def _hand_on(old: os.stat_result, handle: int) -> None:
@@ -128,24 +158,6 @@ def _hand_on(old: os.stat_result, handle: int) -> None:
             os.fchown(handle, old.st_uid, old.st_gid)
     if old.st_mode != new.st_mode:
         os.fchmod(handle, stat.S_IMODE(old.st_mode))
-
-
-def _made_aside(folder: str) -> tuple[str, int]:
-    """The name and the handle of a new file in ``folder``, locked."""
-    while True:
-        name = os.path.join(folder, f".dlcore-{secrets.token_hex(8)}.tmp")
-        handle = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
-        try:
-            with suppress(OSError):  # a file system without locks: then nobody removes leftovers on it either
-                fcntl.flock(handle, fcntl.LOCK_EX)
-            if os.fstat(handle).st_nlink:
-                return name, handle
-        except BaseException:
-            with suppress(OSError):
-                os.unlink(name)
-            os.close(handle)
-            raise
-        os.close(handle)  # another writer took it for a leftover before it was locked
 
 
 def _remove_leftovers(directory: int) -> None:

@@ -14,6 +14,7 @@ import numpy as np
 
 from dlcore import _C
 from dlcore._arguments import integer, renamed, shown
+from dlcore._values import check_numbers
 from dlcore.errors import DTypeError, ShapeError
 from dlcore.ops.elementwise import where
 from dlcore.ops.gather import nonzero, ravel_index, take
@@ -239,10 +240,8 @@ def _view(x: Any, basic: tuple[Any, ...]) -> Any:
 def getitem(x: Any, index: Any) -> Any:
     """``x[index]``: a view for ints, slices, Ellipsis and None; a copy where arrays or masks gather."""
     plain = _plain("getitem", x.shape, index)
-    if plain is not None:
-        return slice_view(x, plain)
     try:
-        return _gather(x, index)
+        return _gather(x, index) if plain is None else slice_view(x, plain)
     except (IndexError, TypeError, ValueError) as error:
         raise renamed(error, "getitem") from None
 
@@ -271,6 +270,8 @@ def _value(value: Any, ndim: int, like: Any) -> Any:
         return value
     if isinstance(value, np.generic) and value.dtype.kind in "biuf":
         return value.item()
+    if isinstance(value, list | tuple | range):  # Python numbers, which must fit
+        check_numbers("setitem", np.asarray(value), like.dtype)
     t = _tensor(value, like)
     t = t if t.device is like.device else transfer(t, like.device)
     extra = t.ndim - ndim
@@ -330,7 +331,7 @@ def _set_gathered(x: Any, index: _Index, view: Any, value: Any) -> None:
 
 
 def _is_one(value: Any) -> bool:
-    return isinstance(value, (*_NUMBERS, np.generic)) or (hasattr(value, "ndim") and value.ndim == 0)
+    return isinstance(value, (*_NUMBERS, np.generic)) or (hasattr(type(value), "ndim") and value.ndim == 0)
 
 
 def _arranged(g: _Gathered, value: Any) -> Any:

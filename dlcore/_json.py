@@ -18,6 +18,9 @@ from dlcore._files import naming
 __all__ = ["parse", "read", "short", "typed"]
 
 T = TypeVar("T")
+_CALLED: dict[Any, str] = {
+    dict: "an object", Mapping: "an object", list: "a list", Sequence: "a list", tuple: "a list of that length",
+}  # fmt: skip
 _INTEGERS = range(-(2**63), 2**64)
 _LONE = re.compile(r"\\u[dD][89a-fA-F]")  # an escaped half of a surrogate pair, whose other half may be missing
 
@@ -52,7 +55,7 @@ def read(path: Path, version: int) -> dict[str, Any]:
     with naming(path):
         raw = path.read_bytes()
     data = typed(dict[str, Any], parse(raw))
-    if data.get("format") != version:
+    if type(data.get("format")) is not int or data["format"] != version:
         raise ValueError(f"format {short(repr(data.get('format')))}, this dlcore reads {version}")
     return data
 
@@ -105,8 +108,8 @@ def typed(kind: type[T], value: Any, name: str = "") -> T:
     elif hasattr(kind, "_fields") or hasattr(kind, "__dataclass_fields__"):
         made = _made(kind, value, name)
     elif type(value) is not (type(None) if kind is None else kind):
-        expected = getattr(kind, "__name__", str(kind)) if origin is None else str(kind)
-        raise ValueError(f"{name or 'the value'} is {short(repr(value))}, not {expected}")
+        expected = _CALLED.get(origin) or getattr(kind, "__name__", str(kind))
+        raise ValueError(f"{name or 'it'} is {short(repr(value))}, not {expected}")
     return made
 
 
@@ -131,7 +134,7 @@ def _made(kind: Any, value: Any, name: str) -> Any:
     if isinstance(value, list) and hasattr(kind, "_fields") and len(value) == len(names):
         value = dict(zip(names, value, strict=True))
     if not isinstance(value, dict):
-        raise ValueError(f"{name or 'the value'} is {short(repr(value))}, not an object of {kind.__name__}")
+        raise ValueError(f"{name or 'it'} is {short(repr(value))}, not an object")
     if foreign := value.keys() - set(names):
         raise ValueError(f"{name or kind.__name__} has no {short(min(foreign))}")
     hints = _hints(kind)

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import dataclasses
 import struct
+import types
 from collections import OrderedDict, defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from enum import Enum
 from typing import Any
 
@@ -85,9 +86,8 @@ def _parts_of(value: Any) -> tuple[Sequence[Any], Callable[[list[Any]], Any]] | 
     if kind in _MAPPINGS:
         keys = list(value)
         if kind is defaultdict:
-            return list(value.values()), lambda parts: defaultdict(
-                value.default_factory, zip(keys, parts, strict=True)
-            )
+            factory = value.default_factory
+            return list(value.values()), lambda parts: defaultdict(factory, dict(zip(keys, parts, strict=True)))
         return list(value.values()), lambda parts: kind(zip(keys, parts, strict=True))
     if kind is list:
         return value, list
@@ -123,35 +123,36 @@ def _plain(value: Any) -> Structure | None:
 class Arguments:
     """The arguments of a call: their ``tensors``, and the ``structure`` that is left without them.
 
-    Arrays count as tensors. Other objects are compared by identity. Raises CaptureError for values that a replay could
-    not look at again: iterators, and sets that hold tensors.
+    Arrays count as tensors. ``objects``: what else is among them, compared by identity, whose attributes the step may
+    read. Raises CaptureError for values that a replay could not look at again: iterators, and sets that hold tensors.
     """
 
     def __init__(self, args: tuple[Any, ...], kwargs: dict[str, Any]):
         self.tensors: list[Tensor] = []
+        self.objects: list[Any] = []
         self._made: dict[int, int] = {}  # id of a tensor or array -> its (last) number among the tensors
         self._given = (args, kwargs)
         self._open: set[int] = set()
-        self.structure: Structure = self._visit(self._given)
+        keywords = tuple(kwargs), tuple([self._visit(v) for v in kwargs.values()])
+        self.structure: Structure = (tuple, keywords, tuple([self._visit(a) for a in args]))
 
     def _visit(self, value: Any) -> Structure:
         kind = type(value)
-        if issubclass(kind, Tensor | np.ndarray):
+        if kind in _EXACT:
+            return "static", kind, value
+        if kind is Tensor or issubclass(kind, Tensor | np.ndarray):
             self._made[id(value)] = len(self.tensors)
             self.tensors.append(value if issubclass(kind, Tensor) else tensor(value))
             return _TENSOR
+        if kind is tuple or kind is list:
+            return kind, (), self._visit_parts(value, value)
         plain = _plain(value)
         if plain is not None:
             return plain
         container = _parts_of(value)
         if container is not None:
-            if id(value) in self._open:
-                raise CaptureError(f"capture: an argument is a {kind.__name__} that contains itself")
-            self._open.add(id(value))
-            keys = tuple(_plain(k) or _Held(k) for k in value) if kind in _MAPPINGS else ()
-            parts = tuple(self._visit(part) for part in container[0])
-            self._open.discard(id(value))
-            return kind, keys, parts
+            keys = tuple([_plain(k) or _Held(k) for k in value]) if kind in _MAPPINGS else ()
+            return kind, keys, self._visit_parts(value, container[0])
         if any("__next__" in vars(base) for base in kind.__mro__):
             raise CaptureError(
                 f"capture: an argument is an iterator, of type {kind.__name__}, which only one call can go through; "
@@ -159,13 +160,22 @@ class Arguments:
             )
         if kind in (set, frozenset) and any(issubclass(type(v), Tensor) for v in value):
             raise CaptureError(f"capture: an argument is a {kind.__name__} of tensors, which has no order; pass a list")
+        self.objects.append(value)
         return "object", _Held(value)
+
+    def _visit_parts(self, value: Any, parts: Sequence[Any]) -> tuple[Structure, ...]:
+        if id(value) in self._open:
+            raise CaptureError(f"capture: an argument is a {type(value).__name__} that contains itself")
+        self._open.add(id(value))
+        found = tuple([self._visit(part) for part in parts])
+        self._open.discard(id(value))
+        return found
 
     def with_tensors(self, tensors: Sequence[Tensor]) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """The arguments with other tensors in the place of theirs. What holds no tensors is passed on as it is."""
 
         def replaced(value: Any) -> Any:
-            if issubclass(type(value), Tensor | np.ndarray):
+            if id(value) in self._made:
                 return tensors[self._made[id(value)]]
             container = None if _plain(value) is not None else _parts_of(value)
             if container is None:
@@ -176,10 +186,6 @@ class Arguments:
 
         args, kwargs = replaced(self._given)
         return args, kwargs
-
-    def objects(self) -> Iterator[Any]:
-        """The objects among the arguments, whose attributes the step may read."""
-        return _objects(self.structure)
 
     def same_as(self, other: Arguments) -> bool:
         """Whether the structures and the tensors, these by identity, are the same."""
@@ -197,14 +203,6 @@ class Arguments:
     def arrays(self) -> list[Tensor]:
         """The tensors that were made of arrays."""
         return [t for t in self.tensors if id(t) not in self._made]
-
-
-def _objects(structure: Structure) -> Iterator[Any]:
-    if structure[0] == "object":
-        yield structure[1].value
-    elif isinstance(structure[0], type) and len(structure) == 3 and isinstance(structure[2], tuple):
-        for part in structure[2]:
-            yield from _objects(part)
 
 
 class Results:
@@ -248,7 +246,8 @@ class Results:
             self._refuse(value, place)
             return lambda results, arguments: value
         self._open.add(id(value))
-        builds = [self._visit(part, f"{place}{where}") for part, where in zip(container[0], _places(value), strict=True)]
+        places = zip(container[0], _places(value), strict=True)
+        builds = [self._visit(part, f"{place}{where}") for part, where in places]
         self._open.discard(id(value))
         make = container[1]
         return lambda results, arguments: make([build(results, arguments) for build in builds])
@@ -281,6 +280,8 @@ class Results:
 
     def _refuse(self, value: Any, place: str) -> None:
         kind = type(value)
+        if kind is types.CoroutineType:
+            value.close()  # nobody will await it
         self.problem = self.problem or (
             f"its result{place} is a {kind.__qualname__}, which a replay cannot make anew; return tensors and numbers, "
             "in tuples, lists, dicts, named tuples or data classes"

@@ -14,7 +14,21 @@ from dlcore._arguments import MAX_AXES, boolean, instance, integer, lengths, num
 from dlcore._device import CPU, Device, default_device
 from dlcore._device import device as as_device
 from dlcore._operations import TensorMethods
-from dlcore.dtypes import DType, as_dtype, bfloat16, bool_, default_float, float32, int16, int64
+from dlcore._values import booleans, check_numbers, has_booleans
+from dlcore.dtypes import (
+    NUMPY_DTYPES,
+    DType,
+    as_dtype,
+    bfloat16,
+    bool_,
+    check_size,
+    default_float,
+    float32,
+    float64,
+    int16,
+    int64,
+    uint8,
+)
 from dlcore.errors import AutogradError, CaptureError, DTypeError, ShapeError
 from dlcore.op import function
 from dlcore.ops import elementwise, movement
@@ -348,14 +362,19 @@ def _wrap(array: np.ndarray[Any, Any]) -> Tensor:
 
 
 def _sharable(array: np.ndarray[Any, Any]) -> bool:
-    return bool(array.flags.aligned) and array.dtype.isnative and all(s % array.itemsize == 0 for s in array.strides)
+    strided = all(s % array.itemsize == 0 for s in array.strides)
+    return bool(array.flags.aligned) and array.dtype.isnative and strided and has_booleans(array)
+
+
+_PYTHON_DATA = (bool, int, float, np.generic, list, tuple, range)
 
 
 def tensor(data: Any, dtype: Any = None, requires_grad: bool = False, device: Any = None) -> Tensor:
     """A new tensor with a copy of ``data``: numbers, nested lists, a NumPy array, or another tensor.
 
-    Arrays and tensors keep their dtype; Python floats become float32, ints int64. The copy of a tensor stays on its
-    device unless ``device`` names another.
+    Arrays and tensors keep their dtype; Python floats become float32, ints int64. With a ``dtype`` arrays and tensors
+    are cast, as by `astype`; Python numbers, alone or in lists, must fit, else OverflowError is raised. The copy of a
+    tensor stays on its device unless ``device`` names another.
     """
     return _tensor_of(data, dtype, device, requires_grad, "tensor: data")
 
@@ -373,38 +392,72 @@ def _tensor_of(data: Any, dtype: Any, device: Any, requires_grad: bool, where: s
     if isinstance(data, np.ndarray) and _C.is_recording():
         _C.not_recordable("a tensor is made from a NumPy array; make it outside the step, or pass it as an argument")
     array = _as_array(data, where)
-    if chosen is None and array.dtype == np.float64 and not isinstance(data, np.ndarray | np.generic):
-        chosen = default_float()
+    if isinstance(data, _PYTHON_DATA):
+        return _of_numbers("tensor", array, _dtype_of(data, array) if chosen is None else chosen, device, requires_grad)
     return _copy_of(array, chosen, device, requires_grad)
 
 
 def _as_array(data: Any, where: str) -> np.ndarray[Any, Any]:
-    """``data`` as an array of a dtype that dlcore has; raises ValueError or DTypeError, which say what is wrong."""
+    """``data`` as an array of a dtype that dlcore has; raises ValueError or DTypeError, which say what is wrong.
+
+    Integers that int64 does not hold make an array of objects: `check_numbers` decides about them.
+    """
     try:
         array = np.asarray(data)
     except (TypeError, ValueError):
-        raise ValueError(
-            f"{where} {shown(data)} is not an array: its parts differ in shape or are no numbers"
-        ) from None
-    as_dtype(array.dtype, f"{where} {shown(data)}: dtype")
+        text = "is not an array: its parts differ in shape or are no numbers"
+        raise ValueError(f"{where} {shown(data)} {text}") from None
+    if not (isinstance(data, _PYTHON_DATA) and (array.dtype.kind == "O" or array.dtype == np.uint64)):
+        as_dtype(array.dtype, f"{where} {shown(data)}: dtype")
     if array.ndim > MAX_AXES:
         raise ShapeError(f"{where} has {array.ndim} axes; a tensor has at most {MAX_AXES}")
     return array
 
 
+def _dtype_of(data: Any, array: np.ndarray[Any, Any]) -> Any:
+    """The dtype of a tensor of Python numbers (or of NumPy's scalars)."""
+    if array.dtype.kind == "O" or array.dtype == np.uint64:  # integers that int64 does not hold
+        return int64
+    return default_float() if array.dtype == np.float64 and not isinstance(data, np.generic) else array.dtype
+
+
+def _of_numbers(
+    operation: str, numbers: np.ndarray[Any, Any], dtype: Any, device: Any, requires_grad: bool = False
+) -> Tensor:
+    """A tensor of an array that was made from Python numbers. Raises OverflowError where one does not fit."""
+    target = as_dtype(dtype)
+    check_numbers(operation, numbers, target)
+    if numbers.dtype.kind == "O":
+        each = [full((), number, target, CPU).numpy() for number in numbers.ravel().tolist()]
+        numbers = np.array(each, target.numpy).reshape(numbers.shape)
+    return _copy_of(numbers, target, device, requires_grad)
+
+
 def _copy_of(array: np.ndarray[Any, Any], dtype: Any, device: Any, requires_grad: bool = False) -> Tensor:
     target = as_dtype(array.dtype if dtype is None else dtype)
-    if as_dtype(array.dtype) is not target:
-        array = array.astype(target.numpy)
-    if not array.dtype.isnative:
-        array = array.astype(array.dtype.newbyteorder("="))
     device = _chosen_device(device)
     if _C.is_recording():  # every replay makes it again
         return _leaf(_C.suspended(lambda: _copy_of(array, target, device)).clone(), requires_grad)
-    copied = empty(array.shape, target, CPU)
+    array = _as_ours(array, target)
+    source = as_dtype(array.dtype)
+    copied = empty(array.shape, source, CPU)
     if array.size:
         copied.numpy()[...] = array
+    copied = copied if source is target else elementwise.cast(copied, target)
     return _leaf(copied if device is CPU else transfer(copied, device), requires_grad)
+
+
+def _as_ours(array: np.ndarray[Any, Any], target: DType) -> np.ndarray[Any, Any]:
+    """``array`` in a dtype that tensors have and from which `cast` leads to ``target``; booleans as 0 and 1."""
+    array = booleans(array if array.dtype.isnative else array.astype(array.dtype.newbyteorder("=")))
+    if array.dtype in NUMPY_DTYPES:
+        return array
+    if array.dtype.kind == "u" and not target.is_float:  # wraps as cast does
+        return array.astype(np.int64)
+    if array.dtype.kind in "uf":
+        with np.errstate(over="ignore"):
+            return array.astype(target.numpy if target in (float32, float64) else np.float64)
+    raise DTypeError(f"tensor: an array of dtype {array.dtype} cannot become {target.name}")
 
 
 def asarray(data: Any, dtype: Any = None) -> Tensor:
@@ -419,7 +472,7 @@ def asarray(data: Any, dtype: Any = None) -> Tensor:
     if isinstance(data, np.ndarray):
         if default_device() is CPU and _sharable(data) and (chosen is None or chosen.numpy == data.dtype):
             return from_numpy(data)
-    elif hasattr(data, "__dlpack__"):
+    elif hasattr(type(data), "__dlpack__"):
         kind, _ = data.__dlpack_device__()
         if int(kind) == _DLPACK_CUDA:
             return asarray(from_dlpack(data), chosen)
@@ -427,27 +480,42 @@ def asarray(data: Any, dtype: Any = None) -> Tensor:
 
 
 def from_numpy(array: np.ndarray[Any, Any]) -> Tensor:
-    """A tensor over the memory of a NumPy array: nothing is copied, and changes are seen on both sides."""
+    """A tensor over the memory of a NumPy array: nothing is copied, and changes are seen on both sides.
+
+    Raises ValueError for a boolean array with other bytes than 0 and 1 (a view of numbers): `tensor` copies it.
+    """
     if not isinstance(array, np.ndarray):
         raise DTypeError(f"from_numpy: a NumPy array is wanted, not {type(array).__name__}")
+    if not has_booleans(array):
+        raise ValueError("from_numpy: the boolean array has other bytes than 0 and 1; dl.tensor(array) copies it")
     return _wrap(array)
 
 
 def from_dlpack(source: Any) -> Tensor:
-    """A tensor over the memory of any object with ``__dlpack__`` (NumPy, CuPy, torch, JAX): nothing is copied."""
-    kind, index = source.__dlpack_device__() if hasattr(source, "__dlpack_device__") else _DLPACK_CPU
+    """A tensor over the memory of any object with ``__dlpack__`` (NumPy, CuPy, torch, JAX): nothing is copied.
+
+    Raises BufferError where what the object tells of its memory is wrong, or of a kind that tensors have not.
+    """
+    if not hasattr(type(source), "__dlpack__"):
+        raise TypeError(f"from_dlpack: an object with __dlpack__ is wanted, not {type(source).__name__}")
+    kind, index = source.__dlpack_device__() if hasattr(type(source), "__dlpack_device__") else _DLPACK_CPU
     given = {} if int(kind) != _DLPACK_CUDA else {"stream": as_device(f"cuda:{index}").backend.stream}
     try:
         capsule = source.__dlpack__(max_version=(1, 0), **given)
     except TypeError:  # written before DLPack 1.0
         capsule = source.__dlpack__(**given)
-    return _C.from_dlpack(capsule)
+    made: Tensor = _C.from_dlpack(capsule)
+    if made.dtype is bool_ and _C.suspended(lambda: bool((_C.reinterpret(made, uint8) > 1).any())):
+        raise BufferError("from_dlpack: the booleans have other bytes than 0 and 1; share them as uint8")
+    return made
 
 
 def empty(shape: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
-    """A tensor of arbitrary values: its memory is not initialised."""
-    chosen = _float(dtype, "empty: dtype")
-    return _leaf(_C.empty(lengths(shape, "empty: shape"), chosen, _chosen_device(device).code), requires_grad)
+    """A tensor of arbitrary values: its memory is not initialised (booleans are False, for not every byte is one)."""
+    chosen, sizes = _float(dtype, "empty: dtype"), lengths(shape, "empty: shape")
+    if chosen is bool_:
+        return _filled(sizes, False, chosen, device, requires_grad)
+    return _leaf(_C.empty(sizes, chosen, _chosen_device(device).code), requires_grad)
 
 
 def full(shape: Any, value: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
@@ -545,12 +613,23 @@ def arange(start: Any, stop: Any = None, step: Any = 1, dtype: Any = None, devic
     if step == 0:
         raise ValueError("arange: the step is 0")
     whole = all(isinstance(v, int) for v in (first, last, step))
-    if whole and any(not -(2**63) <= v < 2**63 for v in (first, last, step)):
-        raise OverflowError(f"arange: {shown(first)}, {shown(last)} and {shown(step)} do not all fit in int64")
-    count = max(0, -((first - last) // step) if whole else math.ceil((last - first) / step))
     target = as_dtype(dtype, "arange: dtype") if dtype is not None else int64 if whole else default_float()
-    kind = np.int64 if whole else np.float64
-    return _copy_of(_computed("arange", count, lambda: first + np.arange(count, dtype=kind) * step), target, device)
+    count = len(range(first, last, step)) if whole else _count(first, last, step)
+    check_size("arange", (count,), int64)
+    for end in (first, first + (count - 1) * step) if count else ():
+        _C.check_number(end, target, "arange")  # all others lie between
+        _C.check_number(end, int64 if whole else float64, "arange")
+    steps = _C.empty((count,), int64, 0).numpy()  # raises MemoryError
+    steps[...] = np.arange(count)
+    return _copy_of(first + steps * (step if count > 1 else 0) if whole else first + steps * step, target, device)
+
+
+def _count(first: float, last: float, step: float) -> int:
+    """How many numbers first, first + step, ... are below last."""
+    count = (last - first) / step
+    if not math.isfinite(count):
+        raise ValueError(f"arange: from {first} to {last} by {step} there is no number of elements")
+    return max(0, math.ceil(count))
 
 
 def linspace(start: float, stop: float, count: int, dtype: Any = None, device: Any = None) -> Tensor:
@@ -558,7 +637,7 @@ def linspace(start: float, stop: float, count: int, dtype: Any = None, device: A
     first, last = number(start, "linspace: start"), number(stop, "linspace: stop")
     size = integer(count, "linspace: count", 0)
     made = _computed("linspace", size, lambda: np.linspace(first, last, size))
-    return _copy_of(made, _float(dtype, "linspace: dtype"), device)
+    return _of_numbers("linspace", made, _float(dtype, "linspace: dtype"), device)
 
 
 def eye(rows: int, columns: int | None = None, dtype: Any = None, device: Any = None) -> Tensor:

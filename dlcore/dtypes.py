@@ -8,7 +8,8 @@ float16) and int64 with uint8 and the like follow NumPy.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import math
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -17,7 +18,7 @@ import numpy as np
 
 from dlcore import _C
 from dlcore._arguments import shown
-from dlcore.errors import DTypeError
+from dlcore.errors import DTypeError, ShapeError
 
 __all__ = ["DTYPES", "FLOATS", "INTEGERS", "DType", "as_dtype", "default_float", "result_type"]
 
@@ -68,6 +69,16 @@ class DType:
             return float(ml_dtypes.finfo(self.numpy).max)
         return 1.0 if self.kind == "bool" else float(np.iinfo(self.numpy).max)
 
+    @property
+    def range(self) -> str:
+        """The smallest and the largest finite number, for errors: ``0 to 255``."""
+        if self.is_float:
+            return f"{-self.largest:.8g} to {self.largest:.8g}"
+        if self.kind == "bool":
+            return "False to True"
+        limits = np.iinfo(self.numpy)
+        return f"{limits.min} to {limits.max}"
+
 
 bool_: DType = DType(0, "bool", "bool", np.bool_)
 uint8: DType = DType(1, "uint8", "uint", np.uint8)
@@ -85,8 +96,19 @@ INTEGERS: tuple[DType, ...] = (uint8, int8, int16, int32, int64)
 FLOATS: tuple[DType, ...] = (float16, bfloat16, float32, float64)
 _BY_NAME = {d.name: d for d in DTYPES} | {"bool_": bool_}
 _BY_NUMPY = {d.numpy: d for d in DTYPES}
+NUMPY_DTYPES = frozenset(_BY_NUMPY)
 _PYTHON = {bool: bool_, int: int64, float: float32}
 _C.register_dtypes(DTYPES)
+
+
+def check_size(name: str, shape: Sequence[int], dtype: DType) -> None:
+    """Raises ShapeError where the lengths of ``shape`` other than 0 multiply to 2^63 bytes or more.
+
+    Sizes, offsets and strides of smaller arrays, also of an empty array's other axes, can be computed in 64 bits. Every
+    output of an operation passes here once; csrc/core/layout.h has the same for memory that comes from elsewhere.
+    """
+    if math.prod(n or 1 for n in shape) * dtype.itemsize >= 2**63:
+        raise ShapeError(f"{name}: an array of shape {tuple(shape)} has more elements than can be counted")
 
 
 def default_float() -> DType:

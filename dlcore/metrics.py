@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from dlcore._arguments import integer, number, shown
+from dlcore._arguments import has, integer, listed, number, shown
 from dlcore._autograd import no_grad
 from dlcore._recordable import Recordable
 from dlcore._tensor import Tensor, arange, tensor, zeros
@@ -245,7 +245,7 @@ class _Function(_Mean):
     """The value of a function for each batch, averaged over the samples."""
 
     def __init__(self, function: Callable[[Tensor, Tensor], Any]):
-        self.function, self.name = function, getattr(function, "__name__", type(function).__name__)
+        self.function, self.name = function, function.__name__ if has(function, "__name__") else type(function).__name__
 
     def sums(self, outputs: Tensor, targets: Tensor) -> Sequence[Tensor | float]:
         rows = _rows(outputs)
@@ -295,9 +295,8 @@ class Meter(Recordable):
     """
 
     def __init__(self, metrics: Iterable[Any] = (), ignore_index: int | None = -100):
-        if isinstance(metrics, str) or not isinstance(metrics, Iterable):
-            raise TypeError(f"metrics: {shown(metrics)} is not a list of names, Metrics or functions")
-        self.metrics = [get(m, ignore_index) for m in metrics]
+        given = listed(metrics, "metrics:", "names, Metrics or functions")
+        self.metrics = [get(m, ignore_index) for m in given]
         names = [m.name for m in self.metrics]
         if len(set(names)) != len(names) or "loss" in names:
             raise ValueError(f"metrics: names must differ from each other and from 'loss': {', '.join(names)}")

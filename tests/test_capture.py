@@ -839,16 +839,18 @@ def test_calls_from_two_threads():
 
 
 def test_memory_is_given_back():
-    gc.collect()
-    before = _C.memory_stats()["in_use"]
-    trainer = Trainer(True, OPTIMIZERS["adam"])
-    for k in range(10):
-        trainer.step(*batch(k, n=8 + k % 2))
-    dead = weakref.ref(trainer.step)
-    del trainer
-    gc.collect()
-    assert dead() is None
-    assert _C.memory_stats()["in_use"] == before
+    def train_and_forget():
+        trainer = Trainer(True, OPTIMIZERS["adam"])
+        for k in range(10):
+            trainer.step(*batch(k, n=8 + k % 2))
+        dead = weakref.ref(trainer.step)
+        del trainer
+        gc.collect()
+        assert dead() is None
+        return _C.memory_stats()["in_use"]
+
+    kept = train_and_forget()  # the default generator's state, for one, stays from the first time on
+    assert train_and_forget() == kept
 
 
 def test_memory_does_not_grow():
@@ -867,7 +869,7 @@ def test_check_finds_what_was_frozen(monkeypatch):
     for _ in range(7):
         step(dl.ones(1))
     monkeypatch.setattr("dlcore.nn.layers.gelu", lambda x, approximate: x * 2)  # the engine's own code is trusted
-    with pytest.raises(CaptureError, match="check: operation 0 of the step has changed"):
+    with pytest.raises(CaptureError, match="check: .*operation 0 of the step has changed"):
         for _ in range(4):
             step(dl.ones(1))
 

@@ -6,6 +6,8 @@ import itertools
 import pickle
 import struct
 import threading
+import tracemalloc
+import zlib
 
 import numpy as np
 import pytest
@@ -444,11 +446,20 @@ WHOLE = idx(np.arange(12, dtype=np.uint8).reshape(3, 4))
         (WHOLE[:7], "cut short within its head"),
         (WHOLE[:-1], r"23 bytes, but shape \(3, 4\) needs 24"),
         (WHOLE + b"!", r"25 bytes, but shape \(3, 4\) needs 24"),
+        (WHOLE + b"!" * 100, r"at least \d+ bytes, but shape \(3, 4\) needs 24"),
+        (bytes([0, 0, 8, 200]) + bytes(800), "200 axes, of which at most 8 are read"),
+        (bytes([0, 0, 14, 8]) + b"\xff" * 32, "is too large"),
+        (bytes([0, 0, 8, 4]) + b"\0\0\0\0" + b"\xff" * 12, "is too large"),
+        (bytes([0, 0, 8, 2]) + b"\x7f\0\0\0" * 2 + b"abc", r"15 bytes, but shape .* needs 45"),
+        (gzip.compress(WHOLE + bytes(1000)), r"at least \d+ bytes, but shape \(3, 4\) needs 24"),
+        (gzip.compress(WHOLE) + gzip.compress(b"more"), r"28 bytes, but shape \(3, 4\) needs 24"),
+        (gzip.compress(WHOLE) + b"more", "damaged or cut short"),
         (gzip.compress(WHOLE)[:-9], "damaged or cut short"),
         (gzip.compress(WHOLE)[:12] + b"\xff" * 20, "damaged or cut short"),
         (gzip.compress(WHOLE)[:-8] + bytes(8), "damaged or cut short"),
     ],
-    ids=["empty", "magic", "type", "head", "short", "long", "gzip-short", "gzip-garbage", "gzip-checksum"],
+    ids=["empty", "magic", "type", "head", "short", "long", "longer", "axes", "large", "large-empty", "claims",
+         "gzip-long", "gzip-two", "gzip-trailing", "gzip-short", "gzip-garbage", "gzip-checksum"],
 )
 def test_idx_damage_is_named(tmp_path, raw, text):
     path = tmp_path / "broken-idx"
@@ -456,6 +467,39 @@ def test_idx_damage_is_named(tmp_path, raw, text):
     with pytest.raises(ValueError, match=text) as error:
         read_idx(path)
     assert str(path) in str(error.value)
+
+
+def test_of_a_gzip_that_is_larger_than_it_says_no_more_is_read(tmp_path):
+    """A third of a megabyte holds a third of a gigabyte: of that, and of what the head claims, nothing is allocated."""
+    packer = zlib.compressobj(wbits=31)
+    head = bytes([0, 0, 8, 2]) + struct.pack(">2I", 3, 4)
+    bomb = b"".join([packer.compress(head), *(packer.compress(bytes(1 << 20)) for _ in range(320)), packer.flush()])
+    claim = gzip.compress(bytes([0, 0, 8, 2]) + struct.pack(">2I", 2**31, 2**31) + bytes(100))
+    for raw in (bomb, claim, gzip.compress(head + bytes(12)) + bomb):
+        (tmp_path / "x").write_bytes(raw)
+        tracemalloc.start()
+        with pytest.raises(ValueError, match="but shape"):
+            read_idx(tmp_path / "x")
+        assert tracemalloc.get_traced_memory()[1] < 4 << 20
+        tracemalloc.stop()
+
+
+def test_gzips_in_parts_are_read(tmp_path):
+    parts = gzip.compress(WHOLE[:9]) + gzip.compress(b"") + gzip.compress(WHOLE[9:]) + bytes(20)
+    (tmp_path / "x").write_bytes(parts)
+    assert read_idx(tmp_path / "x").tolist() == np.arange(12).reshape(3, 4).tolist()
+
+
+def test_digits_that_are_not_those_that_came_are_refused(tmp_path, monkeypatch):
+    from dlcore.data import files
+
+    (tmp_path / "digits.npz").write_bytes(b"PK" + bytes(100))
+    monkeypatch.setattr(files, "__file__", str(tmp_path / "files.py"))
+    with pytest.raises(ValueError, match=r"digits\.npz is not the file that came with dlcore"):
+        load_dataset("digits")
+    (tmp_path / "digits.npz").unlink()
+    with pytest.raises(FileNotFoundError, match=r"digits\.npz"):
+        load_dataset("digits")
 
 
 def fashion_folder(root, images, labels):

@@ -304,8 +304,8 @@ def test_clip_norm_bounds_the_step():
         (lambda m: fit(m, TensorDataset(X[:0], LABELS[:0])), ValueError, "fit: the data is empty"),
         (lambda m: fit(m, TensorDataset(X)), ValueError, "fit: the data has inputs but no targets"),
         (lambda m: fit(m, X), TypeError, "a data set or a tuple"),
-        (lambda m: fit(m, epochs=-1), ValueError, "epochs is negative"),
-        (lambda m: fit(m, batch_size=0), ValueError, "batch_size must be at least 1"),
+        (lambda m: fit(m, epochs=-1), ValueError, "epochs is -1; it must be at least 0"),
+        (lambda m: fit(m, batch_size=0), ValueError, "batch_size is 0; it must be at least 1"),
         (lambda m: fit(m, optimizer=optim.SGD(network().parameters())), ValueError, "none of the model's parameters"),
         (lambda m: fit(m, metrics=["f1"]), ValueError, "'f1' is not known"),
         (lambda m: fit(m, metrics=["accuracy", "accuracy"]), ValueError, "names must differ"),
@@ -374,6 +374,40 @@ def test_checkpoint_saves_every_epoch_or_the_best(tmp_path):
     fit(model, callbacks=[script, last, best])
     for path, epoch in (("last", 2), ("best", 1)):
         assert same(weights(dl.load(network(), tmp_path / path)), script.seen[epoch])
+
+
+def test_save_best_never_replaces_a_better_model_of_an_earlier_run(tmp_path):
+    path = tmp_path / "best"
+
+    def run(scores, **settings):
+        model, script, best = network(), Script(scores), Checkpoint(path, save_best=True, **settings)
+        fit(model, epochs=len(scores), callbacks=[script, best])
+        return script.seen, best, dl.load(path).metadata
+
+    first, best, metadata = run([3, 1, 2])
+    assert best.saved and (metadata["monitor"], float(metadata["score"])) == ("loss", 1.0)
+    for scores in ([2.607, 1.0], [float("nan")]):
+        _, best, _ = run(scores)
+        assert not best.saved and same(weights(dl.load(network(), path)), first[1])
+    better, best, metadata = run([1.5, 0.5, 0.75])
+    assert best.saved and float(metadata["score"]) == 0.5
+    assert same(weights(dl.load(network(), path)), better[1])
+    last, _, metadata = run([9.0], mode="max")  # higher is better, and 0.5 is not
+    assert float(metadata["score"]) == 9.0 and same(weights(dl.load(network(), path)), last[0])
+    path.write_bytes(b"damaged")
+    assert run([4.0])[1].saved
+    dl.save(network(), path)  # it does not tell its loss
+    assert run([5.0])[1].saved
+
+
+def test_ctrl_c_with_save_best_keeps_the_better_file_of_an_earlier_run(tmp_path):
+    script = Script([1])
+    fit(network(), epochs=1, callbacks=[script, Checkpoint(tmp_path / "m", save_best=True)])
+    with pytest.raises(KeyboardInterrupt) as stop:
+        fit(network(), callbacks=[PressCtrlC(1, 1), Checkpoint(tmp_path / "m", save_best=True)])
+    assert "saved" not in str(stop.value) and same(weights(dl.load(network(), tmp_path / "m")), script.seen[0])
+    with pytest.raises(KeyboardInterrupt, match="the model is saved in"):
+        fit(network(), callbacks=[PressCtrlC(1, 1), Checkpoint(tmp_path / "new", save_best=True)])
 
 
 def test_learning_rate_schedule_and_plain_functions():

@@ -177,8 +177,7 @@ static PyObject* call_with_groups(Function* f, PyObject* const* args, Py_ssize_t
   return dispatch(f, operands, attrs.get(), nullptr, given.lengths.data(), static_cast<int>(given.lengths.size()));
 }
 
-static PyObject* vectorcall(PyObject* self, PyObject* const* args, size_t nargsf, PyObject* kwnames) {
-  Function* f = reinterpret_cast<Function*>(self);
+static PyObject* call_operation(Function* f, PyObject* const* args, size_t nargsf, PyObject* kwnames) {
   if (!f->input_names && !read_signature(f)) return nullptr;
   const Py_ssize_t n = PyVectorcall_NARGS(nargsf);
   const int total = f->n_inputs + static_cast<int>(PyTuple_GET_SIZE(f->defaults));
@@ -190,6 +189,31 @@ static PyObject* vectorcall(PyObject* self, PyObject* const* args, size_t nargsf
   Operands operands(f->n_inputs);
   if (!convert_operands(f, values, nullptr, operands)) return nullptr;
   return dispatch(f, operands, attrs.get(), nullptr);
+}
+
+// The MemoryError that is set names the operation: Python's own says nothing, and new tensors know no operation.
+static void name_memory_error(const Function* f) {
+  PyObject *type, *value, *trace;
+  PyErr_Fetch(&type, &value, &trace);
+  PyErr_NormalizeException(&type, &value, &trace);
+  const Ref text = value ? Ref::own(PyObject_Str(value)) : Ref();
+  const char* said = text ? PyUnicode_AsUTF8(text.get()) : nullptr;
+  const bool bare = !said || !*said, nameless = !bare && !std::strncmp(said, "out of memory", 13);
+  PyErr_Restore(type, value, trace);
+  if (bare) PyErr_Format(PyExc_MemoryError, "%s: out of memory", f->name_utf8);
+  else if (nameless) PyErr_Format(PyExc_MemoryError, "%s: %s", f->name_utf8, said);
+}
+
+static PyObject* vectorcall(PyObject* self, PyObject* const* args, size_t nargsf, PyObject* kwnames) {
+  Function* f = reinterpret_cast<Function*>(self);
+  PyObject* result = nullptr;
+  try {
+    result = call_operation(f, args, nargsf, kwnames);
+  } catch (const std::bad_alloc&) {
+    PyErr_NoMemory();
+  }
+  if (!result && PyErr_ExceptionMatches(PyExc_MemoryError)) name_memory_error(f);
+  return result;
 }
 
 // ---- the type -----------------------------------------------------------------------------------------------------
@@ -232,6 +256,8 @@ bool read_signature(Function* f) {
   }
   f->strided_key = truth(f->op, "view");
   f->value_key = truth(f->op, "dynamic");
+  f->elementwise = truth(f->op, "elementwise");
+  f->unfitting = truth(f->op, "unfitting");
   f->attr_names = column(attributes.get(), "name");
   f->defaults = column(attributes.get(), "default");
   PyObject* names = column(operands.get(), "name");
@@ -256,7 +282,7 @@ static PyObject* function_new(PyTypeObject* type, PyObject* args, PyObject*) {
   auto cache = std::make_unique<PlanCache>();
   Function* f = text ? reinterpret_cast<Function*>(type->tp_alloc(type, 0)) : nullptr;
   if (!f) return nullptr;
-  f->vectorcall = safe<vectorcall>;
+  f->vectorcall = vectorcall;
   f->op = Py_NewRef(op);
   f->cache = cache.release();
   f->name = name.release();

@@ -27,7 +27,7 @@ TensorRef handle(const Array& like, uint8_t device) {
 }
 
 void link(Tensor* t, Node* node, uint32_t output) {
-  t->node = reinterpret_cast<Node*>(Py_NewRef(reinterpret_cast<PyObject*>(node)));
+  hold_node(t, node);
   t->output = output;
   t->requires_grad = true;
   t->version_seen = t->buffer ? t->buffer->version : 0;

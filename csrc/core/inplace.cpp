@@ -3,6 +3,7 @@
 
 #include "core/device.h"
 #include "core/function.h"
+#include "core/layout.h"
 #include "core/record.h"
 #include "core/tape.h"
 
@@ -19,6 +20,7 @@ static Tensor* alias_with_history(Tensor* t) {
 }
 
 static bool check_trackable(Function* f, const Tensor* target) {
+  if (recorder && !record_inside_history(target, "is changed in place")) return false;
   if (target->requires_grad && !target->node) {
     PyErr_Format(errors.autograd,
                  "%s: a leaf that requires a gradient cannot be changed in place; use no_grad() or an out-of-place "
@@ -57,6 +59,10 @@ static bool write_into(Function* f, Tensor* target, Tensor* value) {
     source = TensorRef::own(as_tensor(call_python(bound.cast, args, 2)));
     if (!source) return false;
   }
+  if (may_meet(source.get(), target) && !same_array(source->array, to)) {
+    source = TensorRef::own(contiguous_copy(source.get()));
+    if (!source) return false;
+  }
   Array arrays[2] = {source->array, to};
   Buffer* const buffers[2] = {source->buffer, target->buffer};
   const bool good = target->device ? device_copy(source.get(), target)
@@ -66,7 +72,7 @@ static bool write_into(Function* f, Tensor* target, Tensor* value) {
 }
 
 PyObject* call_inplace(Function* f, Tensor* target, PyObject* const* args, Py_ssize_t n) {
-  if (!read_signature(f) || !check_writable(target, f->name_utf8)) return nullptr;
+  if (!read_signature(f) || !check_written(target, f->name_utf8)) return nullptr;
   if (n + 1 != f->n_inputs || f->groups) {
     return PyErr_Format(PyExc_TypeError, "%s: in place it takes as many operands as its %d, each a tensor or a number",
                         f->name_utf8, f->n_inputs);
@@ -81,7 +87,8 @@ PyObject* call_inplace(Function* f, Tensor* target, PyObject* const* args, Py_ss
   if (failed || (tracked && !check_trackable(f, target))) return nullptr;
   operands.data[0] = tracked ? alias_with_history(target) : as_tensor(Py_NewRef(as_object(target)));
   if (!operands.data[0]) return nullptr;
-  const Ref result = Ref::own(dispatch(f, operands, f->defaults, tracked ? nullptr : target));
+  Tensor* out = tracked || !f->elementwise ? nullptr : target;  // else it may be written before it is read
+  const Ref result = Ref::own(dispatch(f, operands, f->defaults, out));
   if (!result) return nullptr;
   if (!is_tensor(result.get())) {
     return PyErr_Format(PyExc_TypeError, "%s: an operation with one result is wanted in place", f->name_utf8);

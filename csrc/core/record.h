@@ -11,6 +11,7 @@
 #include <utility>
 #include <vector>
 
+#include "core/layout.h"
 #include "core/tensor.h"
 
 namespace dlcore {
@@ -67,6 +68,7 @@ struct Steps {
   std::vector<LeafGrad> grads;
   std::vector<std::string> lines;  // "file.py:12: text" of the user's code
   std::vector<TensorRef> operands;  // leaves used by the step: they must keep needing a gradient, or not
+  std::vector<TensorRef> older;     // views and tensors with a history from before the step, in tracked calls
   int64_t arena_bytes = 0, unplanned_bytes = 0;
   uint8_t device = 0;  // of the operations: the interpreter's, though its memory is the host's
 };
@@ -79,6 +81,7 @@ enum class FailureKind : int {
   permanent,     // every call would fail like this one: the step reads a value on the host, for instance
   keeps_tensor,  // the step keeps a tensor that it has made, as an optimizer's first step keeps its state
   rebinds,       // the step changes what a recording of it depends on
+  no_memory,     // it could not be noted; the step itself has run
 };
 
 struct Failure {
@@ -107,8 +110,6 @@ extern thread_local Recorder* recorder;  // null: this thread does not record
 
 // The same memory behind a buffer of its own, so that this use of it can be told from others; owns a reference to `t`.
 Tensor* aliased(Tensor* t);
-bool share_memory(const Array& a, const Array& b);
-std::pair<const char*, const char*> extent(const Array& a);  // first byte, one past the last
 void set_recorder(Recorder* r);  // for this thread; null: recording is over
 
 void record_dropped(Buffer* buffer);  // called always: its last reference went, in whatever thread
@@ -118,10 +119,12 @@ void record_dropped(Buffer* buffer);  // called always: its last reference went,
 void record_launch(const Kernel& kernel, const Args& args);
 void record_made(Buffer* buffer);     // by new_buffer
 void record_written(Buffer* buffer);  // its version rose
-void record_operand(Tensor* t);
+void record_operand(Tensor* t, bool tracked);  // `tracked`: the call becomes a node of the tape
 void record_grad_read(Tensor* leaf);  // before it is read: may replace it by an alias
 void record_grad_replaced(Tensor* leaf, bool none);
-bool record_grad_arrived(Tensor* leaf);  // false, with an error set, where the gradient would have to go on outside
+// False, with an error set, for an argument whose gradient history began outside: a gradient that arrives there would
+// have to go on, and a change in place would be a part of it. `what`: "is reached by backward()".
+bool record_inside_history(const Tensor* t, const char* what);
 void record_tracked_write(Tensor* t);    // a write in place has become part of t's gradient history
 // The step cannot be recorded, for a reason such as "item() reads a value back to the host"; it goes on unrecorded.
 void record_failure(const char* reason);

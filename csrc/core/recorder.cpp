@@ -56,7 +56,9 @@ template <class F> static void note(F&& f) {
   try {
     f();
   } catch (const std::bad_alloc&) {
-    if (recorder->failure.empty()) recorder->failure.text = "out of memory";  // short enough to need none
+    if (!recorder->failure.empty()) return;
+    recorder->failure.kind = FailureKind::no_memory;
+    recorder->failure.text = "out of memory";  // short enough to need none
   }
 }
 
@@ -123,10 +125,17 @@ bool record_host_access(Tensor* t, const char* reason) {
   return true;
 }
 
-void record_operand(Tensor* t) {
-  if (t->node || t->view || t->weak || !is_float(t->array.dtype) || !t->buffer) return;
+void record_operand(Tensor* t, bool tracked) {
+  if (t->weak || !is_float(t->array.dtype) || !t->buffer) return;
   const int known = known_region(t->buffer);
   if (known >= 0 && recorder->steps.regions[static_cast<size_t>(known)].kind != Region::outside) return;
+  if (t->node || t->view) {
+    if (!tracked) return;
+    std::vector<TensorRef>& older = recorder->steps.older;
+    const auto same = [t](const TensorRef& other) { return other.get() == t; };
+    if (std::any_of(older.begin(), older.end(), same)) return;
+    return note([&] { older.push_back(TensorRef::share(t)); });
+  }
   note([&] {
     if (!recorder->operand_flags.emplace(t, t->requires_grad).second) return;
     recorder->steps.operands.push_back(TensorRef::share(t));
@@ -181,23 +190,6 @@ void record_launch(const Kernel& kernel, const Args& args) {
 }
 
 // ---- arguments and gradients of leaves ----------------------------------------------------------------------------
-std::pair<const char*, const char*> extent(const Array& a) {
-  const char *low = static_cast<const char*>(a.data), *high = low;
-  const int64_t item = item_size(a.dtype);
-  for (int d = 0; d < a.ndim; ++d) {
-    if (a.shape[d] == 0) return {low, low};
-    const int64_t reach = (a.shape[d] - 1) * a.strides[d] * item;
-    (reach < 0 ? low : high) += reach;
-  }
-  return {low, high + item};
-}
-
-bool share_memory(const Array& a, const Array& b) {
-  const auto [low, high] = extent(a);
-  const auto [from, to] = extent(b);
-  return low < to && from < high;
-}
-
 Tensor* aliased(Tensor* t) {
   TensorRef owner = TensorRef::share(t);
   Tensor* alias = new_foreign(t->array, t->device, t->buffer->readonly, t, free_object);
@@ -222,11 +214,11 @@ static LeafGrad& leaf_grad(Tensor* leaf) {
   return grads[static_cast<size_t>(place->second)];
 }
 
-bool record_grad_arrived(Tensor* leaf) {
-  const int argument = argument_of(leaf);
+bool record_inside_history(const Tensor* t, const char* what) {
+  const int argument = argument_of(t);
   if (argument < 0 || !recorder->given[static_cast<size_t>(argument)]->node) return true;
-  PyErr_Format(errors.capture, "capture: backward() inside the step reaches argument %d, whose gradient history began "
-               "outside; detach() it, call backward() outside, or capture the whole step", argument);
+  PyErr_Format(errors.capture, "capture: argument %d, whose gradient history began outside, %s in the step; detach() "
+               "it, or capture the whole step", argument, what);
   return false;
 }
 

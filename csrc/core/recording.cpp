@@ -231,9 +231,12 @@ Ref from_input(const Result& r, Tensor* source) {
 
 static bool note_results(Recording* self, Recorder* r, PyObject* outputs) {
   for (Py_ssize_t k = 0; k < PyTuple_GET_SIZE(outputs); ++k) {
-    Tensor* t = as_tensor(PyTuple_GET_ITEM(outputs, k));
-    const Result& result = self->results.emplace_back(result_of(self, r, t));
-    if (result.input < 0) continue;  // else a view of the caller's tensor, not of its alias
+    self->results.push_back(result_of(self, r, as_tensor(PyTuple_GET_ITEM(outputs, k))));
+  }
+  for (size_t k = 0; k < self->results.size(); ++k) {  // views of the caller's tensors, not of their aliases
+    const Result& result = self->results[k];
+    if (result.input < 0) continue;
+    Tensor* t = as_tensor(PyTuple_GET_ITEM(outputs, static_cast<Py_ssize_t>(k)));
     const Region& region = r->steps.regions[static_cast<size_t>(result.region)];
     drop(std::exchange(t->buffer, keep(original(r, region)->buffer)));
   }

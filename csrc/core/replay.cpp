@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <chrono>
 #include <cstring>
+#include <memory>
 #include <new>
 
 #include "core/function.h"
@@ -78,6 +79,8 @@ static int matches(Recording* self, Call& call) {
     }
   }
   if (!apart(self, call)) return 0;
+  const std::vector<TensorRef>& older = self->steps.older;
+  if (std::any_of(older.begin(), older.end(), [](const TensorRef& t) { return history_lost(t.get()); })) return 0;
   for (Guard& guard : self->guards) {
     if (const int same = holds(guard); same != 1) return same;
   }
@@ -119,9 +122,9 @@ static bool replace_held(Recording* self) {
       old->rewritten = false;  // nobody has a view from before
       continue;
     }
-    Buffer* fresh;
+    std::unique_ptr<Buffer, void (*)(Buffer*)> fresh(nullptr, drop);
     try {
-      fresh = new_buffer(old->bytes, old->device);
+      fresh.reset(new_buffer(old->bytes, old->device));
     } catch (const std::bad_alloc&) {
       PyErr_Format(PyExc_MemoryError,
                    "capture: out of memory for an output of %zu bytes; an earlier one is still in use", old->bytes);
@@ -131,20 +134,17 @@ static bool replace_held(Recording* self) {
     for (TensorRef* place : ours) {
       const Tensor* before = place->get();
       TensorRef t = TensorRef::own(blank_tensor(Py_TYPE(place->object())));
-      if (!t) {
-        drop(fresh);
-        return false;
-      }
+      if (!t) return false;
       t->array = before->array;
       t->array.data = static_cast<char*>(fresh->data) + (before->array.as<char>() - static_cast<char*>(old->data));
-      t->buffer = keep(fresh);
+      t->buffer = keep(fresh.get());
       t->device = before->device;
       made.push_back(std::move(t));
     }
     for (size_t k = 0; k < ours.size(); ++k) *ours[k] = std::move(made[k]);  // all or, where memory runs out, none
-    s.regions[region].buffer = fresh;
-    drop(old);
     repoint(self, static_cast<int>(region), static_cast<char*>(fresh->data));
+    s.regions[region].buffer = fresh.release();
+    drop(old);
     self->graph.reset();
   }
   return true;
@@ -277,6 +277,8 @@ static Ref first_elements(const Call& stacked, int64_t times) {
   return firsts;
 }
 
+constexpr auto kPatience = std::chrono::milliseconds(20);  // that a signal (Ctrl-C) waits for, or one step
+
 // A recording that runs. In a forked child, none of those that ran in threads of the parent does.
 static uint32_t generation = 1;
 static const int fork_rule = pthread_atfork(nullptr, nullptr, [] { ++generation; });
@@ -306,28 +308,41 @@ static PyObject* replay(Recording* self, Call& call, int64_t times, const std::v
     repoint(self, self->inputs[k].region, call.sources[k]->array.as<char>());
   }
   const Command* at = nullptr;
-  const bool done = guarded(at, [&](const Command*& at) {
+  int64_t step = 0;
+  const auto some_steps = [&](const Command*& at) {  // until it is time to look for signals
+    using clock = std::chrono::steady_clock;
     const Serial alone(self->serial);
-    for (int64_t step = 0; step < times; ++step, ++self->replays) {
+    const clock::time_point begin = times > 1 ? clock::now() : clock::time_point{};
+    do {
       if (as_graph) {
         run_graph(self, call, step, strides);
-        continue;
+      } else {
+        for (size_t k = 0; step && k < strides.size(); ++k) {
+          repoint(self, static_cast<int>(k), self->bound[k] + strides[k]);
+        }
+        for (const Command& c : self->steps.commands) {
+          at = &c;
+          run_command(self, c);
+        }
       }
-      for (size_t k = 0; step && k < strides.size(); ++k) {
-        repoint(self, static_cast<int>(k), self->bound[k] + strides[k]);
-      }
-      for (const Command& c : self->steps.commands) {
-        at = &c;
-        run_command(self, c);
-      }
+      ++self->replays;
+    } while (++step < times && clock::now() - begin < kPatience);
+  };
+  const int all = static_cast<int>(self->steps.commands.size());
+  while (step < times) {  // what was done before an error is done, as it would be without a recording
+    if (!guarded(at, some_steps)) {
+      const PendingError raised;
+      if (step) leave(self, call, all);
+      leave(self, call, at ? static_cast<int>(at - self->steps.commands.data()) : 0);
+      return nullptr;
     }
-  });
-  if (!done) {  // what was done before is done, as it would be without a recording
-    const PendingError raised;
-    leave(self, call, at ? static_cast<int>(at - self->steps.commands.data()) : 0);
-    return nullptr;
+    if (step < times && PyErr_CheckSignals()) {
+      const PendingError raised;
+      leave(self, call, all);
+      return nullptr;
+    }
   }
-  if (!leave(self, call, static_cast<int>(self->steps.commands.size()))) return nullptr;
+  if (!leave(self, call, all)) return nullptr;
   return results(self, call);
 }
 

@@ -298,7 +298,7 @@ static bool accumulate_leaf(BackwardPass& pass, Tensor* leaf, PyObject* gradient
     return false;
   }
   if (recorder) {
-    if (!record_grad_arrived(leaf)) {
+    if (!record_inside_history(leaf, "is reached by backward()")) {
       Py_DECREF(gradient);
       return false;
     }

@@ -24,6 +24,7 @@ struct Buffer {
   bool rewritten = false;   // a tracked in-place write happened: older untracked views have lost their gradient
   bool guarded = false;     // guard bytes lie on both sides of `data`
   uint8_t device = 0;       // whose memory it is
+  uint64_t writer = 0;      // of the last call that wrote into operands here: its serial number (run.cpp)
   uint64_t mark = 0;        // of the last recorder that met it: its serial number << 32 | region (record.h)
   void (*free_owner)(void*) = nullptr;  // null: `data` came from allocate(), or from the device's allocator
   void* owner = nullptr;
@@ -47,6 +48,7 @@ struct Tensor {
     int64_t i;
     double f;
   } immediate;
+  PyObject* large;       // of a weak scalar: the integer that int64 does not hold; else null
   uint8_t device;        // index into the table of dlcore/_device.py; 0 is the CPU
   bool requires_grad;
   bool weak;
@@ -84,13 +86,17 @@ Tensor* contiguous_copy(Tensor* t);
 Tensor* new_foreign(const Array& array, uint8_t device, bool readonly, void* owner, void (*free_owner)(void*));
 void free_object(void* owner);  // the free_owner of a Python object
 
-// Converts a weak scalar's value to `dtype` into 8 bytes at `out`; false with OverflowError set if it does not fit.
+// Converts a weak scalar's value to `dtype` into 8 bytes at `out`, rounding once and truncating to integers; false with
+// OverflowError set if it does not fit: an integer or its truncation beyond the range, NaN and infinity as an integer, a
+// finite number that would become infinite. This is the rule for Python numbers, whatever the way they come.
 bool store_immediate(const Tensor* t, DType dtype, void* out, const char* operation);
 
 PyObject* shape_tuple(const int64_t* values, int n);
 bool parse_shape(PyObject* sequence, int64_t* values, int* n, const char* operation);  // up to kMaxDims ints
 
 bool check_writable(const Tensor* t, const char* operation);
+bool check_written(const Tensor* t, const char* operation);  // and that its elements do not overlap each other
+bool may_meet(const Tensor* a, const Tensor* b);             // whether they may have elements in common
 void bump(Tensor* t);  // its memory was written
 
 PyObject* device_object(uint8_t device);    // borrowed

@@ -59,6 +59,7 @@ static void tensor_dealloc(PyObject* self) {
   if (PyObject_GC_IsTracked(self)) PyObject_GC_UnTrack(self);
   if (t->weakrefs) PyObject_ClearWeakRefs(self);
   drop(t->buffer);
+  Py_CLEAR(t->large);
   Py_CLEAR(t->grad);
   Py_XDECREF(reinterpret_cast<PyObject*>(t->node));
   PyTypeObject* type = Py_TYPE(self);
@@ -243,9 +244,10 @@ static PyObject* item(PyObject* self, PyObject*) {
     const Ref host = Ref::own(PyObject_CallMethod(self, "to", "s", "cpu"));
     return host ? item(host.get(), nullptr) : nullptr;
   }
+  if (t->large) return Py_NewRef(t->large);
   const void* p = t->array.data;
   switch (t->array.dtype) {
-    case DType::bool_: return PyBool_FromLong(*static_cast<const uint8_t*>(p));
+    case DType::bool_: return PyBool_FromLong(*static_cast<const uint8_t*>(p) != 0);
     case DType::uint8: return PyLong_FromLong(*static_cast<const uint8_t*>(p));
     case DType::int8: return PyLong_FromLong(*static_cast<const int8_t*>(p));
     case DType::int16: return PyLong_FromLong(*static_cast<const int16_t*>(p));

@@ -111,10 +111,11 @@ class Observer:
 
     def _as_fresh(self, value: Any) -> None:
         """Containers among the arguments, whose contents are compared at every call."""
-        if type(value) in (list, dict):
+        kind = type(value)
+        if kind in (list, dict):
             self._judge.made(value)
-        if isinstance(value, list | tuple | dict):
-            for part in value.values() if isinstance(value, dict) else value:
+        if issubclass(kind, list | tuple | dict):  # a foreign object may lie about its class, or fail
+            for part in dict.values(value) if issubclass(kind, dict) else value:
                 self._as_fresh(part)
 
     # -- tracing -----------------------------------------------------------------------------------------------------

@@ -16,7 +16,7 @@ from rich.table import Table
 
 import dlcore as dl
 from dlcore import nn, optim
-from dlcore.cli import machine
+from dlcore.cli import at_least, machine
 from dlcore.data import Normalize, load_dataset, random_split
 from dlcore.data.files import FASHION_FILES, find_dataset
 
@@ -60,6 +60,8 @@ def run(data: Source = "auto", epochs: int | None = None, output: Path = Path("d
         output: the folder for the model and the picture of the curves.
         seed: of the split, the weights and the order of the samples.
     """
+    at_least(1, epochs=epochs)
+    at_least(0, seed=seed)
     console = Console(highlight=False, soft_wrap=True)
     task = _fashion(seed, epochs) if _chosen(data, console) == "fashion-mnist" else _digits(seed, epochs)
     output.mkdir(parents=True, exist_ok=True)

@@ -13,7 +13,7 @@ from typing import Any, Protocol, cast, runtime_checkable
 import numpy as np
 
 from dlcore import random
-from dlcore._arguments import items, number, shown
+from dlcore._arguments import has, items, number, shown
 from dlcore._device import CPU, Device, default_device
 from dlcore._device import device as as_device
 from dlcore._tensor import Tensor, from_numpy, tensor
@@ -134,7 +134,7 @@ class Subset:
     @property
     def classes(self) -> tuple[str, ...] | None:
         """The names of the classes, where the data set has them."""
-        return getattr(self.dataset, "classes", None)
+        return self.dataset.classes if has(self.dataset, "classes") else None
 
     def __repr__(self) -> str:
         return f"Subset({len(self)} of {self.dataset!r})"
@@ -156,7 +156,7 @@ def as_dataset(data: Any, name: str = "as_dataset") -> Any:
         if len(shapes) > 1:
             raise TypeError(f"{name}: a list of samples of different shapes; give arrays as a tuple: (inputs, targets)")
         return TensorDataset(np.stack([np.asarray(row) for row in data]) if shapes and shapes != {()} else data)
-    if isinstance(data, Subset | Dataset) and not isinstance(data, Mapping | str | bytes):
+    if isinstance(data, Subset | Dataset) and not isinstance(data, Mapping | str | bytes | type):
         return data
     raise TypeError(f"{name}: a data set, an array or a tuple (inputs, targets) expected, not {type(data).__name__}")
 
@@ -234,7 +234,7 @@ def gather(dataset: Any, rows: Tensor | slice, device: Any = None) -> tuple[Tens
     """
     if is_plain(dataset):
         return cast("tuple[Tensor, ...]", dataset.gather(rows, device))
-    own = getattr(dataset, "gather", None)
+    own = dataset.gather if has(dataset, "gather") else None
     inherited = isinstance(dataset, TensorDataset) and type(dataset).gather is TensorDataset.gather
     if own is not None and not inherited:
         batch = cast("tuple[Tensor, ...]", own(rows))

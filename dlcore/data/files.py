@@ -27,7 +27,7 @@ FASHION_FILES = (
 )  # fmt: skip
 _DIGITS_SHA256 = "b2dab7b501728c22e9119ad76740b2e17c77a231e42d1e592380d90886f1a05e"
 _MOST_AXES = 8
-_PIECE = 1 << 24  # bytes that are read at a time
+_PIECE = 1 << 20  # bytes that are read at a time
 _IDX_DTYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
 
 

@@ -128,7 +128,7 @@ def packs() -> list[Path]:
 def packed(key: str) -> Binary | None:
     """The binary called ``key`` in a pack. Raises ValueError for a pack in DLCORE_KERNELS that is none, or damaged."""
     for folder in packs():
-        if head := _index(folder).get(key):
+        if (head := _index(folder).get(key)) is not None:
             return unpacked(folder, key, head)
     return None
 

@@ -29,8 +29,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, NoReturn
 
 from dlcore import _C
-from dlcore._arguments import lengths
-from dlcore.dtypes import FLOATS, DType, default_float, result_type
+from dlcore.dtypes import FLOATS, DType, check_size, default_float, result_type
 from dlcore.errors import AutogradError, DTypeError
 from dlcore.op.cases import ErrorInput, Sample, Workload, lengths_of
 from dlcore.op.signature import REQUIRED, Mask, Signature, Spec, accepted, named
@@ -105,6 +104,9 @@ class Op:
     random: bool = False
     dynamic: bool = False
     """The output's shape depends on values: `composite` does the work, and a recorder must refuse it."""
+    elementwise: bool = False
+    """Whether each element of the only output depends on those in its place alone, and is written after they were read:
+    the output may then be one of the operands."""
     methods: bool = False
     """Whether tensors have it as a method too: `x.sum(0)` for `dl.sum(x, 0)`."""
     baselines: Mapping[str, Any] = {}
@@ -122,6 +124,9 @@ class Op:
     differentiated."""
     view: Callable[..., Any] | None = None
     """A part: (shape, strides, offset) in elements of an output that shares memory with operand 0, or None to copy."""
+    unfitting: Callable[..., Any] | None = None
+    """A part of the operands: the operation where a Python number among them does not fit their dtype. Default: that is
+    an OverflowError."""
     restrict: Callable[..., Any] | None = None
     """A part (operands, attrs, largest, dtype_max): random operands of the fuzzer, floating ones in float64, mapped in
     place to values for which `ulp` holds, where no domain of a single operand says it; it says why. ``largest``: of the
@@ -134,7 +139,7 @@ class Op:
 
     PARTS: ClassVar[tuple[str, ...]] = (
         "infer", "reference", "magnitude", "cost", "params", "composite", "view", "output_device", "residuals",
-        "samples", "error_inputs", "workloads", "restrict", "merge",
+        "samples", "error_inputs", "workloads", "restrict", "merge", "unfitting",
     )  # fmt: skip
 
     # ---- parts and their defaults
@@ -343,7 +348,7 @@ class Op:
         specs = [found] if isinstance(found, Spec) else list(found or ())
         for spec in specs:
             if spec is not None:
-                lengths(spec.shape, f"{self.name}: shape of the result")
+                check_size(self.name, spec.shape, spec.dtype)
         return self.wanted(specs, values)
 
     def wanted(self, outputs: Sequence[Any], values: Mapping[str, Any]) -> list[Any]:

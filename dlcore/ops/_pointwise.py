@@ -94,6 +94,7 @@ class Pointwise(Op):
     smooth: bool = True
     """Whether gradients can be checked on the samples of two operands."""
     methods = True
+    elementwise = True
 
     @classmethod
     def named(

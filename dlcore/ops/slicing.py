@@ -183,7 +183,7 @@ def slice(x: Spec, index: IndexOfX) -> Layout:
         stride = next(axes)
         offset += start * stride if count else 0
         if not isinstance(entry, int):
-            strides.append(step * stride)
+            strides.append(step * stride if count > 1 else stride)
     return Layout(_sliced(index), tuple(strides), offset)
 
 
@@ -235,7 +235,7 @@ def check_value(name: str, shape: tuple[int, ...], value: Spec) -> None:
 
 
 @operation(
-    family="movement", kernels={"cuda": "movement.copy:assign"}, promote=value_like_first,
+    family="movement", kernels={"cuda": "movement.copy:assign"}, promote=value_like_first, elementwise=True,
     gradient={"value": lambda dout: dout},
     reference=lambda target, value: np.broadcast_to(value, target.shape).astype(target.dtype),
     cost=lambda target: (0.0, 2 * bytes_of(target)),

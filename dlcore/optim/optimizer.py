@@ -6,23 +6,20 @@ matrix of settings with one row for each group. Setting ``group["lr"]`` writes t
 
 from __future__ import annotations
 
+import math
 import numbers
-import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from dlcore import _C
-from dlcore._arguments import shown
+from dlcore._arguments import listed, shown
 from dlcore._json import short
 from dlcore._recordable import Recordable
 from dlcore._tensor import Tensor, tensor, zeros, zeros_like
 
 __all__ = ["Group", "Optimizer"]
-
-
-_Real: Any = numbers.Real  # Any, for the comparisons that the class does not declare
 
 
 class Group(MutableMapping[str, Any]):
@@ -148,9 +145,7 @@ class Optimizer(Recordable):
         self._group_of: list[int] = []
         self._state: dict[int, dict[str, Tensor]] = {}  # by position in _parameters
         self._arguments: dict[tuple[bool, ...], _Arguments] = {}  # by which parameters have a gradient
-        if not isinstance(params, Iterable):
-            raise TypeError(f"{name}: params {shown(params)} is not a list of parameters")
-        groups = list(params)
+        groups = listed(params, f"{name}: params", "parameters")
         if not groups:
             raise ValueError(f"{name}: no parameters given")
         for group in groups if isinstance(groups[0], Mapping) else [{"params": groups}]:
@@ -173,9 +168,10 @@ class Optimizer(Recordable):
         for name, value in settings.items():
             for number in value if name in self._several and isinstance(value, tuple | list) else (value,):
                 flag = type(self._defaults.get(name)) is bool
-                if not isinstance(number, _Real) or (isinstance(number, bool) and not flag):
+                refused = isinstance(number, np.timedelta64) or (isinstance(number, bool) and not flag)
+                if refused or not isinstance(number, numbers.Real):
                     raise TypeError(f"{type(self).__name__}: {name} is {shown(value)}; it must be a number")
-                if not 0.0 <= number <= sys.float_info.max:
+                if not 0 <= _as_float(number) < math.inf:
                     raise ValueError(
                         f"{type(self).__name__}: {name} is {shown(value)}; it must be a number of at least 0"
                     )
@@ -236,9 +232,7 @@ class Optimizer(Recordable):
         if "params" not in group:
             raise ValueError(f"{name}: a group needs 'params'")
         given = group["params"]
-        if not isinstance(given, Iterable):
-            raise TypeError(f"{name}: params {shown(given)} is not a list of parameters")
-        params = [given] if isinstance(given, Tensor) else list(given)
+        params = [given] if isinstance(given, Tensor) else listed(given, f"{name}: params", "parameters")
         settings = {key: value for key, value in group.items() if key != "params"}
         for key in settings:
             if key not in self._defaults:
@@ -421,6 +415,13 @@ class Optimizer(Recordable):
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({', '.join(map(repr, self._groups))})"
+
+
+def _as_float(number: Any) -> float:
+    try:
+        return float(number)
+    except OverflowError:  # an integer of hundreds of digits
+        return math.inf
 
 
 def _state_dtype(p: Tensor) -> str:

@@ -30,7 +30,7 @@ import numpy as np
 from . import children
 
 UNIT = "files"
-SMALL, LARGE = 2000, 120_000
+SMALL, LARGE = 1000, 120_000
 SECONDS = 5.0  # that one file may take
 MEMORY = 256 << 20  # bytes that one file, of at most 2 MB, may take
 
@@ -247,7 +247,7 @@ def _flip(draw: random.Random, raw: bytes, others: list[bytes]) -> bytes:
     changed = bytearray(raw)
     for _ in range(draw.choice([1, 1, 2, 8])):
         if changed:
-            changed[min(draw.randrange(len(changed)), draw.randrange(len(changed)))] ^= 1 << draw.randrange(8)
+            changed[draw.randrange(draw.choice([8, 300, len(changed)])) % len(changed)] ^= 1 << draw.randrange(8)
     return bytes(changed)
 
 
@@ -281,10 +281,15 @@ def _bomb() -> bytes:
 def _edit_header(draw: random.Random, raw: bytes) -> bytes:
     """A safetensors file with another header, whose length is told; the arrays are as they were, or as it says."""
     (length,) = struct.unpack("<Q", raw[:8])
-    text = _edit_json(draw, raw[8 : 8 + length])
+    header = json.loads(raw[8 : 8 + length])
+    if draw.random() < 0.6:
+        header["__metadata__"] = _changed(draw, header["__metadata__"])
+    else:
+        header = _changed(draw, header)
+    text = _written(header).encode(errors="surrogatepass")
     text += b" " * draw.choice([0, -len(text) % 8])
     body = raw[8 + length :]
-    return struct.pack("<Q", len(text)) + text + draw.choice([body, body, body, body + bytes(8), b""])
+    return struct.pack("<Q", len(text)) + text + draw.choice([*[body] * 8, body + bytes(8), b""])
 
 
 def _edit_json(draw: random.Random, raw: bytes) -> bytes:
