@@ -271,7 +271,7 @@ def _value(value: Any, ndim: int, like: Any) -> Any:
     if isinstance(value, np.generic) and value.dtype.kind in "biuf":
         return value.item()
     if isinstance(value, list | tuple | range):  # Python numbers, which must fit
-        check_numbers("setitem", np.asarray(value), like.dtype)
+        check_numbers("setitem", _as_array("setitem", value), like.dtype)
     t = _tensor(value, like)
     t = t if t.device is like.device else transfer(t, like.device)
     extra = t.ndim - ndim

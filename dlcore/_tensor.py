@@ -393,7 +393,8 @@ def _tensor_of(data: Any, dtype: Any, device: Any, requires_grad: bool, where: s
         _C.not_recordable("a tensor is made from a NumPy array; make it outside the step, or pass it as an argument")
     array = _as_array(data, where)
     if isinstance(data, _PYTHON_DATA):
-        return _of_numbers("tensor", array, _dtype_of(data, array) if chosen is None else chosen, device, requires_grad)
+        target = _dtype_of(data, array) if chosen is None else chosen
+        return _of_numbers(where.partition(":")[0], array, target, device, requires_grad)
     return _copy_of(array, chosen, device, requires_grad)
 
 
@@ -472,7 +473,7 @@ def asarray(data: Any, dtype: Any = None) -> Tensor:
     if isinstance(data, np.ndarray):
         if default_device() is CPU and _sharable(data) and (chosen is None or chosen.numpy == data.dtype):
             return from_numpy(data)
-    elif hasattr(type(data), "__dlpack__"):
+    elif hasattr(type(data), "__dlpack__") and hasattr(type(data), "__dlpack_device__"):
         kind, _ = data.__dlpack_device__()
         if int(kind) == _DLPACK_CUDA:
             return asarray(from_dlpack(data), chosen)
@@ -614,7 +615,7 @@ def arange(start: Any, stop: Any = None, step: Any = 1, dtype: Any = None, devic
         raise ValueError("arange: the step is 0")
     whole = all(isinstance(v, int) for v in (first, last, step))
     target = as_dtype(dtype, "arange: dtype") if dtype is not None else int64 if whole else default_float()
-    count = len(range(first, last, step)) if whole else _count(first, last, step)
+    count = max(0, -((first - last) // step)) if whole else _count(first, last, step)
     check_size("arange", (count,), int64)
     for end in (first, first + (count - 1) * step) if count else ():
         _C.check_number(end, target, "arange")  # all others lie between
