@@ -4,6 +4,8 @@ import asyncio
 import contextlib
 import gc
 import inspect
+import sys
+import threading
 import weakref
 
 import numpy as np
@@ -529,3 +531,38 @@ def test_a_batch_in_which_no_label_counts_has_no_gradient(weight, create_graph):
     loss = dl.cross_entropy(x, dl.tensor([-100, -100]), weight, label_smoothing=0.1)
     loss.backward(create_graph=create_graph)
     assert np.isnan(loss.item()) and x.grad.tolist() == [[0, 0], [0, 0]]
+
+
+@pytest.mark.parametrize("size", [8, 400])  # kernels that keep the GIL, and that release it
+def test_threads_differentiate_one_graph(size):
+    rng = np.random.default_rng(0)
+    w, x = (dl.tensor(rng.integers(-2, 3, (size, size)).astype(np.float32)) for _ in range(2))
+    w.requires_grad = True
+    loss = ((x @ w).relu() @ w).sum()
+    (one,) = dl.grad(loss, [w], retain_graph=True)
+    wrong, errors = [], []
+    ready = threading.Barrier(6)
+
+    def differentiate(k):
+        ready.wait()
+        try:
+            for _ in range(5):
+                if k % 2:
+                    loss.backward(retain_graph=True)
+                elif not np.array_equal(dl.grad(loss, [w], retain_graph=True)[0].numpy(), one.numpy()):
+                    wrong.append(k)
+        except Exception as error:
+            errors.append(error)
+
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        threads = [threading.Thread(target=differentiate, args=(k,)) for k in range(6)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    finally:
+        sys.setswitchinterval(before)
+    assert (wrong, errors) == ([], [])
+    np.testing.assert_array_equal(w.grad.numpy(), 15 * one.numpy())

@@ -133,7 +133,8 @@ struct Given {
         continue;
       }
       PyObject* name = PyTuple_GET_ITEM(f->input_names, k);
-      if (!values[k] || is_tensor(values[k]) || !PySequence_Check(values[k])) {
+      if (!values[k] || is_tensor(values[k]) || !PySequence_Check(values[k]) || PySequence_Size(values[k]) < 0) {
+        PyErr_Clear();  // of something without a length
         if (!values[k]) PyErr_Format(PyExc_TypeError, "%s: missing argument %R", f->name_utf8, name);
         else PyErr_Format(PyExc_TypeError, "%s: operand %R is a %s, not a sequence of tensors", f->name_utf8, name,
                           Py_TYPE(values[k])->tp_name);

@@ -15,7 +15,7 @@ from typing import Any, Self
 import numpy as np
 
 from dlcore import _json
-from dlcore._json import short
+from dlcore._arguments import items, number
 from dlcore._tensor import Tensor, asarray, tensor
 from dlcore.data.dataset import as_dataset, flatten, gather, is_plain
 from dlcore.dtypes import float32, float64, int32, int64, uint8
@@ -40,9 +40,7 @@ class Normalize:
     """
 
     def __init__(self, mean: Any, std: Any):
-        if {np.asarray(mean).dtype.kind, np.asarray(std).dtype.kind} & set("bOSU"):
-            raise TypeError(f"Normalize: mean and std must be numbers, not {short(repr(mean))} and {short(repr(std))}")
-        mean, std = np.array(mean, np.float64), np.array(std, np.float64)
+        mean, std = _moment_of(mean, "mean"), _moment_of(std, "std")
         if mean.ndim > 1 or std.ndim > 1:
             raise ShapeError(f"Normalize: mean {mean.shape} and std {std.shape} must be numbers or vectors")
         if not (np.isfinite(mean).all() and np.isfinite(std).all() and (std >= 0).all()):
@@ -118,6 +116,16 @@ class Normalize:
         if self.mean.ndim == 0 and self.std.ndim == 0:
             return f"Normalize(mean={float(self.mean):.4g}, std={float(self.std):.4g})"
         return f"Normalize({max(self.mean.size, self.std.size)} features)"
+
+
+def _moment_of(value: Any, name: str) -> np.ndarray:
+    """A copy of ``value``, one number or several, in float64."""
+    where, several = f"Normalize: {name}", items(value)
+    if several is None and not (isinstance(value, np.ndarray) and value.ndim):
+        return np.array(number(value, where))
+    if several is None:
+        return np.array(value, np.float64)  # of a shape that is refused
+    return np.array([number(v, where) for v in several], np.float64)
 
 
 TRANSFORMS: dict[str, Any] = {"Normalize": Normalize}

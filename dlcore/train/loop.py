@@ -6,12 +6,12 @@ import math
 import sys
 import time
 import warnings
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
 
-from dlcore._arguments import boolean, instance, integer, number, shown
+from dlcore._arguments import boolean, instance, integer, listed, number, shown
 from dlcore._autograd import no_grad
 from dlcore._tensor import Tensor, tensor
 from dlcore.data import Batches, DataLoader, TensorDataset
@@ -88,13 +88,13 @@ def fit(
     shuffle, seed = boolean(shuffle, "fit: shuffle"), None if seed is None else integer(seed, "fit: seed")
     if clip_norm is not None and not number(clip_norm, "fit: clip_norm") > 0:
         raise ValueError(f"fit: clip_norm must be above 0, not {shown(clip_norm)}")
-    watching = [_callback(k, c) for k, c in enumerate(_several(callbacks, "fit: callbacks", "callbacks or functions"))]
+    watching = [_callback(k, c) for k, c in enumerate(listed(callbacks, "fit: callbacks", "callbacks or functions"))]
     trained = {id(p) for p in model.parameters()}
     if not any(id(p) in trained for group in optimizer.param_groups for p in group["params"]):
         raise ValueError("fit: the optimizer holds none of the model's parameters")
     if not isinstance(record, bool) and not (isinstance(record, str) and record == "check"):
         raise ValueError(f'fit: record is True, False or "check", not {shown(record)}')
-    metrics = _several(metrics, "fit: metrics", "names, Metrics or functions")
+    metrics = listed(metrics, "fit: metrics", "names, Metrics or functions")
     device = device_of(model)
     batches = Batches(data, transform, shuffle, (drawn_seed() if shuffle else 0) if seed is None else seed, device)
     training = Training(model, batches, batch_size, loss, optimizer, clip_norm, metrics)
@@ -235,9 +235,11 @@ def evaluate(
     """
     instance(model, Module, "evaluate: model", "a Module")
     data, size = _supervised(data, "evaluate"), integer(batch_size, "evaluate: batch_size", 1)
-    measured = _several(metrics, "evaluate: metrics", "names, Metrics or functions")
+    measured = listed(metrics, "evaluate: metrics", "names, Metrics or functions")
     batches = Batches(data, _chosen_transform(model, transform, "evaluate"), device=device_of(model))
-    return Evaluation(model, batches, size, loss and _function(loss, "evaluate: loss"), measured).scores()
+    return Evaluation(
+        model, batches, size, loss if loss is None else _function(loss, "evaluate: loss"), measured
+    ).scores()
 
 
 def predict(
@@ -304,13 +306,6 @@ def _function(value: Any, where: str) -> Any:
     if not callable(value) or isinstance(value, type):
         raise TypeError(f"{where} {shown(value)} is not a function or an object that can be called")
     return value
-
-
-def _several(value: Any, where: str, what: str) -> list[Any]:
-    """The items of a list, tuple or another iterable; raises TypeError for one thing alone."""
-    if isinstance(value, str | Tensor | np.ndarray | Mapping) or not isinstance(value, Iterable):
-        raise TypeError(f"{where} {shown(value)} is not a list of {what}")
-    return list(value)
 
 
 def _callback(k: int, value: Any) -> Callback:
