@@ -598,7 +598,7 @@ def test_a_plot_that_cannot_be_written_leaves_the_old_one(tmp_path, monkeypatch)
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(OSError, match="No space left on device: '.*curves.png'"):
+    with pytest.raises(OSError, match=r"No space left on device: '.*curves\.png'"):
         history.plot(path)
     monkeypatch.undo()
     assert path.read_bytes() == b"old" and [p.name for p in tmp_path.iterdir()] == ["curves.png"]
