@@ -193,7 +193,11 @@ bool device_copy(Tensor* source, Tensor* target) {
     const Ref made = Ref::own(call_python(bound.copy_plan, operands, 2));
     plan = made ? read_plan(made.get(), nullptr, 0) : nullptr;
     if (!plan) return false;
+    ++plan->refs;
     cache.keep(key, nothing, plan);
+    const bool done = run_kernel(*plan->kernel, args, 0);
+    unref(plan);
+    return done;
   }
   return run_kernel(*plan->kernel, args, 0);
 }

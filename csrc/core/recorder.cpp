@@ -56,7 +56,9 @@ template <class F> static void note(F&& f) {
   try {
     f();
   } catch (const std::bad_alloc&) {
-    if (recorder->failure.empty()) recorder->failure.text = "out of memory";  // short enough to need none
+    if (!recorder->failure.empty()) return;
+    recorder->failure.kind = FailureKind::no_memory;
+    recorder->failure.text = "out of memory";  // short enough to need none
   }
 }
 
@@ -210,14 +212,6 @@ static LeafGrad& leaf_grad(Tensor* leaf) {
   const auto [place, added] = recorder->grad_of.emplace(leaf, static_cast<int>(grads.size()));
   if (added) grads.push_back({.leaf = TensorRef::share(leaf), .argument = argument_of(leaf)});
   return grads[static_cast<size_t>(place->second)];
-}
-
-bool record_inside_history(const Tensor* t, const char* what) {
-  const int argument = argument_of(t);
-  if (argument < 0 || !recorder->given[static_cast<size_t>(argument)]->node) return true;
-  PyErr_Format(errors.capture, "capture: argument %d, whose gradient history began outside, %s in the step; detach() "
-               "it, or capture the whole step", argument, what);
-  return false;
 }
 
 void record_tracked_write(Tensor* t) {

@@ -88,7 +88,7 @@ template <class Result, class... Arguments, Result (*function)(Arguments...)> st
     try {
       return function(arguments...);
     } catch (const std::bad_alloc&) {
-      PyErr_NoMemory();
+      PyErr_SetString(PyExc_MemoryError, "dlcore: out of memory");
     } catch (const std::exception& error) {
       PyErr_SetString(PyExc_RuntimeError, error.what());
     }
