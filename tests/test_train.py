@@ -627,6 +627,25 @@ def test_history_plots_its_curves(tmp_path):
     assert (tmp_path / "curves.png").read_bytes()[:4] == b"\x89PNG"
 
 
+def test_a_plot_that_cannot_be_written_leaves_the_old_one(tmp_path, monkeypatch):
+    pytest.importorskip("matplotlib")
+    history, path = fit(network()), tmp_path / "curves.png"
+    path.write_bytes(b"old")
+    with pytest.raises(ValueError, match="odd"):
+        history.plot(tmp_path / "curves.odd")
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match=r"No space left on device: '.*curves\.png'"):
+        history.plot(path)
+    monkeypatch.undo()
+    assert path.read_bytes() == b"old" and [p.name for p in tmp_path.iterdir()] == ["curves.png"]
+    history.plot(tmp_path / "named")
+    assert (tmp_path / "named.png").exists()
+
+
 # ---- never silently wrong -------------------------------------------------------------------------------------------
 
 
