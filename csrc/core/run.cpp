@@ -57,8 +57,8 @@ HoldGil::HoldGil() : before_(std::exchange(hold_gil, true)) {}
 HoldGil::~HoldGil() { hold_gil = before_; }
 
 bool raise_out_of_scratch(const char* operation) {
-  PyErr_Format(PyExc_MemoryError, "%s: out of memory for temporary space; dlcore holds %lld bytes in tensors", operation,
-               static_cast<long long>(memory_stats().in_use));
+  PyErr_Format(PyExc_MemoryError, "%s: out of memory for temporary space; dlcore holds %lld bytes in tensors",
+               operation, static_cast<long long>(memory_stats().in_use));
   return false;
 }
 
@@ -321,8 +321,8 @@ static PyObject* run_plan(Function* f, Plan* plan, Operands& operands, Tensor* o
   return returned(plan, outputs);
 }
 
-// The plan for a call, with a reference of its own: found, or made. Null with an error; `unhashable` tells that it is the
-// attributes'.
+// The plan for a call, with a reference of its own: found, or made. Null with an error; `unhashable` tells that it is
+// the attributes'.
 static Plan* plan_for(Function* f, Operands& operands, PyObject* attrs, const int* lengths, int n_groups,
                       bool* unhashable) {
   const size_t each = layout_matters(f, operands.data, operands.n) ? 17 : 9;
