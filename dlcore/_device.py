@@ -10,14 +10,15 @@ kernels, slowly. That is for tests.
 
 from __future__ import annotations
 
-import glob
 import importlib
 import os
+import re
 import warnings
 from importlib.util import find_spec
 from typing import Any
 
 from dlcore import _C
+from dlcore._arguments import shown
 from dlcore.errors import DeviceError, DTypeError
 
 __all__ = ["CPU", "Device", "default_device", "device", "empty_cache", "set_default_device", "synchronize"]
@@ -71,11 +72,12 @@ def device(name: str | Device) -> Device:
     """
     if isinstance(name, Device):
         return name
-    kind, _, number = str(name).partition(":")
+    kind, colon, number = name.partition(":") if isinstance(name, str) else ("", "", "")
     if kind == "cpu" and number in ("", "0"):
         return CPU
-    if kind not in ("cuda", "gpu") or not (number.isdecimal() or (not number and ":" not in name)):
-        raise DTypeError(f"device: {name!r} is not a device (known: 'cpu', 'cuda', 'cuda:<number>')")
+    plain = number.isascii() and number.isdecimal() and len(number) < 3
+    if kind not in ("cuda", "gpu") or not (plain if colon else not number):
+        raise DTypeError(f"device: {shown(name)} is not a device (known: 'cpu', 'cuda', 'cuda:<number>')")
     index = int(number or 0)
     if index not in _cuda:
         _cuda[index] = _open(index)
@@ -108,8 +110,8 @@ def set_default_device(name: str | Device | None) -> None:
 
 def _automatic() -> Device:
     """The first GPU where there is one and CuPy is installed; a look at /dev tells, nothing is opened otherwise."""
-    there = glob.glob("/dev/nvidia[0-9]*") or os.path.exists("/dev/dxg")
-    if not there or find_spec("cupy") is None:
+    names = os.listdir("/dev") if os.path.isdir("/dev") else ()
+    if not any(re.match("nvidia[0-9]|dxg$", name) for name in names) or find_spec("cupy") is None:
         return CPU
     try:
         return device("cuda")

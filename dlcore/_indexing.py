@@ -13,6 +13,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from dlcore import _C
+from dlcore._arguments import integer, renamed, shown
+from dlcore._values import check_numbers
 from dlcore.errors import DTypeError, ShapeError
 from dlcore.ops.elementwise import where
 from dlcore.ops.gather import nonzero, ravel_index, take
@@ -58,7 +60,12 @@ def _is_array(item: Any) -> bool:
 
 
 def _as_array(name: str, item: Any) -> Any:
-    array: Any = item if isinstance(item, _C.TensorBase | np.ndarray) else np.asarray(item)
+    array: Any = item
+    if not isinstance(item, _C.TensorBase | np.ndarray):
+        try:
+            array = np.asarray(item)
+        except (TypeError, ValueError):
+            raise IndexError(f"{name}: the index {shown(item)} is not an array of integers or booleans") from None
     if array.size == 0 and isinstance(item, list | tuple):
         array = array.astype(np.int64)  # NumPy makes [] a float
     kind = array.dtype.kind if isinstance(array, np.ndarray) else array.dtype.kind[0]
@@ -86,17 +93,24 @@ def _expand_ellipsis(name: str, shape: Shape, index: tuple[Any, ...]) -> list[An
 
 
 def _position(name: str, shape: Shape, axis: int, item: Any) -> int:
-    if isinstance(item, bool | np.bool_) or not hasattr(item, "__index__"):
-        raise IndexError(f"{name}: an index of type {type(item).__name__} is not supported")
-    i = int(item.__index__())
+    try:
+        i = integer(item, f"{name}: index")
+    except TypeError:
+        raise IndexError(f"{name}: an index of type {type(item).__name__} is not supported") from None
+    except OverflowError as error:
+        raise IndexError(str(error)) from None
     if not -shape[axis] <= i < shape[axis]:
-        raise IndexError(f"{name}: index {i} is out of range for axis {axis} of shape {shape}")
+        raise IndexError(f"{name}: index {shown(i)} is out of range for axis {axis} of shape {shape}")
     return i % shape[axis]
 
 
-def _walk(item: slice, length: int) -> tuple[int, int, int]:
+def _walk(name: str, item: slice, length: int) -> tuple[int, int, int]:
     """(start, length, step) of a slice of an axis."""
-    start, stop, step = item.indices(length)
+    try:
+        start, stop, step = item.indices(length)
+    except (TypeError, ValueError):
+        parts = ", ".join(map(shown, (item.start, item.stop, item.step)))
+        raise IndexError(f"{name}: slice({parts}) is not made of integers, or its step is 0") from None
     count = len(range(start, stop, step))
     return (start if count else 0), count, step
 
@@ -113,7 +127,7 @@ def _plain(name: str, shape: Shape, index: Any) -> tuple[Any, ...] | None:
             continue
         if axis == ndim or not (kind is int or kind is slice):
             return None
-        entries.append(_walk(item, shape[axis]) if kind is slice else _position(name, shape, axis, item))
+        entries.append(_walk(name, item, shape[axis]) if kind is slice else _position(name, shape, axis, item))
         axis += 1
     return tuple(entries)
 
@@ -137,7 +151,7 @@ def _parse(name: str, shape: Shape, index: Any) -> _Index:
             basic.append(None)
             continue
         if isinstance(item, slice):
-            basic.append(_walk(item, shape[axis]))
+            basic.append(_walk(name, item, shape[axis]))
             axis += 1
             continue
         at, span, mask = len(basic), 1, None
@@ -183,7 +197,7 @@ def _tensor(value: Any, like: Any) -> Any:
     """``value`` as a tensor; what is no tensor yet goes to the device of ``like``."""
     if isinstance(value, _C.TensorBase):
         return value
-    return _C.as_tensor(np.asarray(value) if isinstance(value, _NUMBERS) else value, "index", "value", like)
+    return _C.as_tensor(np.asarray(value) if isinstance(value, _NUMBERS) else value, "setitem", "value", like)
 
 
 class _Gathered(NamedTuple):
@@ -226,8 +240,13 @@ def _view(x: Any, basic: tuple[Any, ...]) -> Any:
 def getitem(x: Any, index: Any) -> Any:
     """``x[index]``: a view for ints, slices, Ellipsis and None; a copy where arrays or masks gather."""
     plain = _plain("getitem", x.shape, index)
-    if plain is not None:
-        return slice_view(x, plain)
+    try:
+        return _gather(x, index) if plain is None else slice_view(x, plain)
+    except (IndexError, TypeError, ValueError) as error:
+        raise renamed(error, "getitem") from None
+
+
+def _gather(x: Any, index: Any) -> Any:
     if isinstance(index, _C.TensorBase) and x.ndim and index.dtype.kind in ("int", "uint"):
         return take(x, index, 0)
     parsed = _parse("getitem", x.shape, index)
@@ -249,8 +268,10 @@ def _value(value: Any, ndim: int, like: Any) -> Any:
     """``value`` as a tensor on the device of ``like`` or a number, without axes of length 1 before the target's."""
     if isinstance(value, _NUMBERS):
         return value
-    if isinstance(value, np.generic):
+    if isinstance(value, np.generic) and value.dtype.kind in "biuf":
         return value.item()
+    if isinstance(value, list | tuple | range):  # Python numbers, which must fit
+        check_numbers("setitem", _as_array("setitem", value), like.dtype)
     t = _tensor(value, like)
     t = t if t.device is like.device else transfer(t, like.device)
     extra = t.ndim - ndim
@@ -266,6 +287,13 @@ def setitem(x: Any, index: Any, value: Any) -> None:
 
     On the tape where x or value requires a gradient: x then is what the assignment made of it.
     """
+    try:
+        _setitem(x, index, value)
+    except (IndexError, TypeError, ValueError, OverflowError) as error:
+        raise renamed(error, "setitem") from None
+
+
+def _setitem(x: Any, index: Any, value: Any) -> None:
     basic = () if index is ... else _plain("setitem", x.shape, index)
     if basic is None:
         parsed = _parse("setitem", x.shape, index)
@@ -303,7 +331,7 @@ def _set_gathered(x: Any, index: _Index, view: Any, value: Any) -> None:
 
 
 def _is_one(value: Any) -> bool:
-    return isinstance(value, (*_NUMBERS, np.generic)) or (hasattr(value, "ndim") and value.ndim == 0)
+    return isinstance(value, (*_NUMBERS, np.generic)) or (hasattr(type(value), "ndim") and value.ndim == 0)
 
 
 def _arranged(g: _Gathered, value: Any) -> Any:

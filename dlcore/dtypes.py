@@ -8,14 +8,17 @@ float16) and int64 with uint8 and the like follow NumPy.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import math
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from typing import Any
 
 import ml_dtypes
 import numpy as np
 
 from dlcore import _C
-from dlcore.errors import DTypeError
+from dlcore._arguments import shown
+from dlcore.errors import DTypeError, ShapeError
 
 __all__ = ["DTYPES", "FLOATS", "INTEGERS", "DType", "as_dtype", "default_float", "result_type"]
 
@@ -66,6 +69,16 @@ class DType:
             return float(ml_dtypes.finfo(self.numpy).max)
         return 1.0 if self.kind == "bool" else float(np.iinfo(self.numpy).max)
 
+    @property
+    def range(self) -> str:
+        """The smallest and the largest finite number, for errors: ``0 to 255``."""
+        if self.is_float:
+            return f"{-self.largest:.8g} to {self.largest:.8g}"
+        if self.kind == "bool":
+            return "False to True"
+        limits = np.iinfo(self.numpy)
+        return f"{limits.min} to {limits.max}"
+
 
 bool_: DType = DType(0, "bool", "bool", np.bool_)
 uint8: DType = DType(1, "uint8", "uint", np.uint8)
@@ -83,8 +96,21 @@ INTEGERS: tuple[DType, ...] = (uint8, int8, int16, int32, int64)
 FLOATS: tuple[DType, ...] = (float16, bfloat16, float32, float64)
 _BY_NAME = {d.name: d for d in DTYPES} | {"bool_": bool_}
 _BY_NUMPY = {d.numpy: d for d in DTYPES}
+NUMPY_DTYPES = frozenset(_BY_NUMPY)
 _PYTHON = {bool: bool_, int: int64, float: float32}
 _C.register_dtypes(DTYPES)
+
+
+def check_size(name: str, shape: Sequence[int], dtype: DType) -> None:
+    """Raises ShapeError where ``shape`` has a negative length, or where lengths other than 0 make 2^63 bytes or more.
+
+    Sizes, offsets and strides of smaller arrays, also of an empty array's other axes, can be computed in 64 bits. Every
+    output of an operation passes here once; csrc/core/layout.h has the same for memory that comes from elsewhere.
+    """
+    if min(shape, default=0) < 0:
+        raise ShapeError(f"{name}: negative length in shape {tuple(shape)}")
+    if math.prod(n or 1 for n in shape) * dtype.itemsize >= 2**63:
+        raise ShapeError(f"{name}: an array of shape {tuple(shape)} has more elements than can be counted")
 
 
 def default_float() -> DType:
@@ -92,18 +118,22 @@ def default_float() -> DType:
     return float32
 
 
-def as_dtype(x: Any) -> DType:
-    """The DType that ``x`` names: a DType, a name, a NumPy dtype or scalar type, or Python's bool, int, float."""
+def as_dtype(x: Any, where: str = "") -> DType:
+    """The DType that ``x`` names: a DType, a name, a NumPy dtype or scalar type, or Python's bool, int, float.
+
+    ``where`` begins the error: "cast: dtype".
+    """
     if isinstance(x, DType):
         return x
-    if x in _PYTHON:
-        return _PYTHON[x]
-    if isinstance(x, str) and x in _BY_NAME:
-        return _BY_NAME[x]
-    try:
-        return _BY_NUMPY[np.dtype(x)]
-    except (TypeError, KeyError):
-        raise DTypeError(f"not a dtype of dlcore: {x!r} (known: {', '.join(d.name for d in DTYPES)})") from None
+    if isinstance(x, str | type | np.dtype):
+        if x in _PYTHON:
+            return _PYTHON[x]
+        if x in _BY_NAME:
+            return _BY_NAME[x]
+        with suppress(TypeError, ValueError, SyntaxError, KeyError, DeprecationWarning):
+            return _BY_NUMPY[np.dtype(x).newbyteorder("=")]
+    given = repr(x) if isinstance(x, np.dtype) else shown(x)
+    raise DTypeError(f"{where} {given} is not a dtype of dlcore (known: {', '.join(d.name for d in DTYPES)})".lstrip())
 
 
 def _promote(a: DType, b: DType) -> DType:

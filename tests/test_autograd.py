@@ -1,6 +1,9 @@
 """The tape and its engine: what is tracked, what is kept, what is refused."""
 
+import asyncio
+import contextlib
 import gc
+import inspect
 import sys
 import threading
 import weakref
@@ -9,6 +12,7 @@ import numpy as np
 import pytest
 
 import dlcore as dl
+from dlcore import _C, nn
 from dlcore.op import REGISTRY, operation
 
 
@@ -276,6 +280,247 @@ def test_a_recomputation_differentiates_one_operand_at_a_time(track):
             np.testing.assert_allclose(found[0], found[1], rtol=1e-12)
     finally:
         del REGISTRY["test_product"]
+
+
+# ---- never silently wrong -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["exp", "expm1", "log", "log1p", "sqrt", "square", "reciprocal", "sin", "cos", "tanh", "negative", "absolute"],
+)
+def test_numpy_functions_keep_the_graph(name):
+    x = leaf([0.5, 1.5])
+    y = getattr(np, name)(x * 1)
+    assert isinstance(y, dl.Tensor) and y.requires_grad
+    np.testing.assert_allclose(y.detach(), getattr(np, name)(x.numpy()), rtol=1e-6)
+    y.sum().backward()
+    h = 1e-6
+    slope = (getattr(np, name)(x.numpy() + np.float64(h)) - getattr(np, name)(x.numpy() - np.float64(h))) / (2 * h)
+    np.testing.assert_allclose(x.grad, slope, rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda a, x: a * x, lambda a, x: np.multiply(a, x), lambda a, x: np.multiply(x, a), lambda a, x: x * a,
+        lambda a, x: a / (1 / x), lambda a, x: np.float64(2) * x * a / 2, lambda a, x: a @ (x * np.eye(2)),
+    ],
+)  # fmt: skip
+def test_arrays_and_tensors_in_one_expression(function):
+    x = dl.tensor([3.0, 5.0], requires_grad=True)
+    y = function(np.array([2.0, 4.0]), x)
+    assert isinstance(y, dl.Tensor)
+    y.sum().backward()
+    np.testing.assert_allclose(y.detach(), [6, 20], rtol=1e-6)
+    np.testing.assert_allclose(x.grad, [2, 4], rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        np.sum, np.mean, np.cumsum, np.sinh, np.add.reduce, np.linalg.norm, lambda x: np.concatenate([x, x]),
+        lambda x: np.where(x > 0, x, 0), lambda x: np.stack((x, x)), lambda x: np.hypot(x, 1.0),
+        lambda x: np.exp(x, out=np.zeros(3, np.float32)), lambda x: np.add(np.zeros(3), x, out=np.zeros(3)),
+        lambda x: dl.mul(x, [x[0], 1.0, 2.0]), lambda x: dl.maximum([x, x], x),
+    ],
+)  # fmt: skip
+def test_numpy_functions_that_would_cut_the_graph_raise(function):
+    x = leaf([1.0, 2.0, 3.0])
+    with pytest.raises(dl.AutogradError, match="requires a gradient"):
+        function(x * 2)
+    with dl.no_grad():
+        function(x * 2)
+    function((x * 2).detach())
+
+
+def test_numpy_functions_of_plain_tensors():
+    x = dl.tensor([[1.0, 4.0], [9.0, 16.0]])
+    assert isinstance(np.sqrt(x), dl.Tensor) and np.sqrt(x).tolist() == [[1, 2], [3, 4]]
+    assert np.sum(x) == 30 and np.mean(x, axis=0).tolist() == [5, 10]
+    assert np.concatenate([x, np.ones((1, 2))]).shape == (3, 2)
+    assert np.sinh(x).dtype == np.float32 and isinstance(np.sinh(x), np.ndarray)
+    total = np.zeros((2, 2))
+    total += x
+    assert total.tolist() == x.tolist()
+    assert (np.ones((2, 2), bool) & (x > 2)).tolist() == [[False, True], [True, True]]
+    with pytest.raises(TypeError, match=r"np\.add: out must be a NumPy array, not a tensor"):
+        np.add(total, 1, out=x)
+    w = dl.tensor([1.0, 2.0], requires_grad=True)
+    assert np.allclose(w * 2, [2, 4]) and np.shape(w * 2) == (2,)
+    assert np.asarray(w * 2).tolist() == [2, 4] and not np.asarray(w * 2).flags.writeable
+
+
+def test_no_grad_without_brackets():
+    @dl.no_grad
+    def off(x):
+        """Doubles."""
+        return x * 2
+
+    @dl.enable_grad
+    def on(x):
+        return x * 2
+
+    assert not off(leaf([1.0, 2.0, 3.0])).requires_grad and off.__name__ == "off" and off.__doc__ == "Doubles."
+    with dl.no_grad():
+        assert on(leaf([1.0, 2.0, 3.0])).requires_grad
+    assert dl.is_grad_enabled()
+    with pytest.raises(TypeError, match="no_grad: 3 is not a function"):
+        dl.no_grad(3)
+
+
+@pytest.mark.parametrize("decorator", [dl.no_grad, dl.no_grad()])
+def test_no_grad_of_a_generator(decorator):
+    seen = []
+
+    @decorator
+    def numbers(n):
+        try:
+            for i in range(n):
+                seen.append(dl.is_grad_enabled())
+                got = yield i
+                if got is not None:
+                    seen.append(got)
+        except KeyError:
+            yield "caught"
+        finally:
+            seen.append(("end", dl.is_grad_enabled()))
+        return "result"
+
+    assert inspect.isgeneratorfunction(numbers)
+    for _ in numbers(2):
+        assert dl.is_grad_enabled()  # between the steps the caller has its own mode
+    running = numbers(3)
+    assert next(running) == 0 and running.send("sent") == 1
+    with dl.enable_grad():
+        assert running.throw(KeyError) == "caught"
+    with pytest.raises(StopIteration, match="result"):
+        next(running)
+    left = numbers(3)
+    next(left)
+    left.close()
+    assert dl.is_grad_enabled()
+    assert seen == [False, False, ("end", False), False, "sent", False, ("end", False), False, ("end", False)]
+
+    def outer():
+        return (yield from numbers(0))
+
+    with pytest.raises(StopIteration, match="result"):
+        next(outer())
+
+
+def test_no_grad_of_coroutines():
+    seen = []
+
+    @dl.no_grad
+    async def work(n):
+        for _ in range(n):
+            seen.append(dl.is_grad_enabled())
+            await asyncio.sleep(0)
+        return dl.is_grad_enabled()
+
+    @dl.no_grad
+    async def values():
+        try:
+            for i in range(2):
+                await asyncio.sleep(0)
+                yield i, dl.is_grad_enabled()
+        finally:
+            seen.append("closed")
+
+    async def other():
+        for _ in range(3):
+            seen.append(dl.is_grad_enabled())
+            await asyncio.sleep(0)
+
+    async def main():
+        result, _ = await asyncio.gather(work(3), other())
+        items = [item async for item in values()]
+        with pytest.raises(ZeroDivisionError):
+            await raising()
+        return result, items
+
+    @dl.no_grad
+    async def raising():
+        await asyncio.sleep(0)
+        raise ZeroDivisionError
+
+    assert asyncio.run(main()) == (False, [(0, False), (1, False)])
+    assert seen == [False, True] * 3 + ["closed"] and dl.is_grad_enabled()
+
+
+def test_blocks_that_overlap_are_an_error():
+    def suspended(mode):
+        with mode():
+            yield
+
+    first, second = suspended(dl.no_grad), suspended(dl.enable_grad)
+    next(first)
+    next(second)
+    with pytest.raises(dl.AutogradError, match="no_grad: another block has ended in between"):
+        next(first)
+    with contextlib.suppress(dl.AutogradError, StopIteration):
+        next(second)
+    with dl.enable_grad():
+        assert dl.is_grad_enabled()
+    _C.set_grad_enabled(True)
+
+
+def test_create_graph_says_that_it_keeps_a_cycle():
+    x = leaf([1.0, 2.0, 3.0])
+    with pytest.warns(UserWarning, match="create_graph=True.* makes a cycle") as caught:
+        (x**3).sum().backward(create_graph=True)
+    assert caught[0].filename == __file__
+    dl.grad((x**3).sum(), x, create_graph=True)
+
+
+def in_use():
+    gc.collect()
+    return _C.memory_stats()["in_use"]
+
+
+@pytest.mark.filterwarnings("ignore:backward.create_graph")
+def test_cycles_of_tensors_are_collected():
+    class Own(nn.Parameter):
+        pass
+
+    before = in_use()
+    x = dl.ones(1000, requires_grad=True)
+    (x * x * x).sum().backward(create_graph=True)
+    gone = weakref.ref(x)
+    del x
+    gc.collect()
+    assert gone() is None
+    p = Own(dl.ones(1000))
+    p.result, p.itself = (p * 2).exp().sum(), p
+    q = dl.ones(1000, requires_grad=True)
+    holder = [q]
+    r = q * 2
+    holder.append(r)
+    q.grad = r
+    del p, q, r, holder
+    assert in_use() == before
+
+
+def test_a_long_graph_in_a_cycle_is_collected_without_recursion():
+    before = in_use()
+    x = dl.ones(8, requires_grad=True)
+    y = x
+    for _ in range(100_000):
+        y = y + 1
+    x.grad = y
+    del x, y
+    assert in_use() == before
+
+
+@pytest.mark.filterwarnings("ignore:backward.create_graph")
+def test_the_collector_leaves_what_is_in_use():
+    x = leaf([1.0, 2.0, 3.0])
+    (x**3).sum().backward(create_graph=True)
+    for _ in range(3):
+        gc.collect()
+    (x.grad * x.grad).sum().backward()  # d/dx (3x^2)^2 = 36 x^3, added to 3 x^2
+    np.testing.assert_allclose(x.grad.detach(), [39, 300, 999], rtol=1e-6)
 
 
 @pytest.mark.parametrize("size", [8, 400])  # kernels that keep the GIL, and that release it

@@ -217,7 +217,7 @@ def test_files_hold_everything_and_a_failed_write_leaves_the_old(tmp_path, monke
     def full(*_):
         raise OSError("no space left")
 
-    monkeypatch.setattr(Path, "write_text", full)
+    monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(OSError, match="no space"):
         results(measurement(dlcore=5.0)).save(tmp_path / "deep" / "run")
     monkeypatch.undo()
@@ -229,6 +229,39 @@ def test_other_files_are_refused(tmp_path, text):
     path = tmp_path / "other.json"
     path.write_text(text)
     with pytest.raises(ValueError, match=r"other\.json"):
+        Results.load(path)
+
+
+@pytest.mark.parametrize(
+    ("place", "value"),
+    [
+        (("format",), True),
+        (("rows",), {}),
+        (("rows", 0), []),
+        (("rows", 0, "case"), 5),
+        (("rows", 0, "threads"), 1.5),
+        (("rows", 0, "flops"), "7"),
+        (("rows", 0, "more"), 1),
+        (("rows", 0, "engines"), []),
+        (("rows", 0, "engines", "dlcore"), [1.0]),
+        (("rows", 0, "engines", "dlcore", "median"), None),
+        (("rows", 0, "engines", "dlcore", "median"), 0.0),
+        (("rows", 0, "engines", "dlcore", "p20"), float("nan")),
+        (("rows", 0, "engines", "dlcore", "samples"), 10**30),
+        (("machine",), "one"),
+        (("versions", "dlcore"), 1),
+        (("roofs",), 5),
+    ],
+)
+def test_results_of_other_types_are_refused(tmp_path, place, value):
+    path, _ = results(measurement(torch=2e-3)).save(tmp_path / "run")
+    data = json.loads(path.read_text())
+    inner = data
+    for key in place[:-1]:
+        inner = inner[key]
+    inner[place[-1]] = value
+    path.write_text(json.dumps(data))
+    with pytest.raises(ValueError, match=r"run\.json holds no results of dlcore bench"):
         Results.load(path)
 
 

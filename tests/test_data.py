@@ -6,6 +6,8 @@ import itertools
 import pickle
 import struct
 import threading
+import tracemalloc
+import zlib
 
 import numpy as np
 import pytest
@@ -214,7 +216,7 @@ def test_loader_drop_last_and_bad_batch_size():
     loader = DataLoader(numbered(), batch_size=4, drop_last=True)
     assert len(loader) == 2 and [y.tolist() for _, y in loader] == [[0, 1, 2, 3], [4, 5, 6, 7]]
     assert list(DataLoader(numbered(0), batch_size=4)) == []
-    with pytest.raises(ValueError, match="batch_size must be at least 1"):
+    with pytest.raises(ValueError, match="batch_size is 0; it must be at least 1"):
         DataLoader(numbered(), batch_size=0)
 
 
@@ -233,16 +235,17 @@ def test_loader_takes_any_dataset():
     assert Normalize.of(Squares()).mean.tolist() == [2, 2]
 
 
-def test_images_of_bytes_become_floats_before_the_transform():
-    images = np.arange(2 * 3 * 4, dtype=np.uint8).reshape(2, 3, 4)
+@pytest.mark.parametrize("shape", [(2, 12), (2, 3, 4), (2, 1, 3, 4)])
+def test_bytes_become_floats_before_the_transform(shape):
+    images = np.arange(2 * 3 * 4, dtype=np.uint8).reshape(shape)
     seen = []
     loader = DataLoader(ImageDataset(images, [0, 1]), batch_size=2, transform=lambda x: seen.append(x) or x * 2.0)
     ((x, _),) = loader
     assert seen[0].dtype is dl.float32
     np.testing.assert_array_equal(np.asarray(seen[0]), images.astype(np.float32) * np.float32(1 / 255))
     np.testing.assert_array_equal(np.asarray(x), np.asarray(seen[0]) * 2)
-    ((tokens, _),) = DataLoader(TensorDataset(np.zeros((2, 5), np.uint8), [0, 1]), batch_size=2)
-    assert tokens.dtype is dl.uint8  # two axes: not images
+    ((tokens, _),) = DataLoader(TensorDataset(np.zeros((2, 5), np.int16), [0, 1]), batch_size=2)
+    assert tokens.dtype is dl.int16
 
 
 def test_normalize_per_feature():
@@ -265,7 +268,7 @@ def test_normalize_per_feature():
 @pytest.mark.parametrize(("shape", "axes"), [((50, 4, 5), (0, 1, 2)), ((50, 3, 4, 5), (0, 2, 3)), ((50,), (0,))])
 def test_normalize_per_channel(shape, axes):
     images = np.random.default_rng(0).integers(0, 256, shape).astype(np.uint8)
-    x = images / 255 if len(shape) > 2 else images.astype(np.float64)
+    x = images / 255
     n = Normalize.of(TensorDataset(images))
     np.testing.assert_allclose(n.mean, x.mean(axes), rtol=1e-12)
     np.testing.assert_allclose(n.std, x.std(axes), rtol=1e-12)
@@ -291,8 +294,11 @@ def test_normalize_means_what_it_says(mean, std, dtype):
     y = Normalize(mean, std)(x)
     assert y.dtype == (dtype if "float" in dtype else "float32")
     eps = float(np.finfo(y.dtype).eps)
-    held = mean.astype(np.float64 if dtype == "float64" else np.float32)  # the mean that the dtype can hold
-    exact = (x.astype(np.float64) - held) / std
+    held = mean.astype(np.float64 if dtype in ("float64", "int64") else np.float32)  # the mean as it is subtracted
+    if dtype == "uint8":  # bytes count as 0..1, with the mean and the scale rounded once
+        exact = (x.astype(np.float64) - (mean * 255).astype(np.float32)) / (std * 255)
+    else:
+        exact = (x.astype(np.float64) - held) / std
     assert (np.abs(y - exact) <= 2 * eps * np.abs(exact)).all()
 
 
@@ -440,11 +446,20 @@ WHOLE = idx(np.arange(12, dtype=np.uint8).reshape(3, 4))
         (WHOLE[:7], "cut short within its head"),
         (WHOLE[:-1], r"23 bytes, but shape \(3, 4\) needs 24"),
         (WHOLE + b"!", r"25 bytes, but shape \(3, 4\) needs 24"),
+        (WHOLE + b"!" * 100, r"at least \d+ bytes, but shape \(3, 4\) needs 24"),
+        (bytes([0, 0, 8, 200]) + bytes(800), "200 axes, of which at most 8 are read"),
+        (bytes([0, 0, 14, 8]) + b"\xff" * 32, "is too large"),
+        (bytes([0, 0, 8, 4]) + b"\0\0\0\0" + b"\xff" * 12, "is too large"),
+        (bytes([0, 0, 8, 2]) + b"\x7f\0\0\0" * 2 + b"abc", r"15 bytes, but shape .* needs 45"),
+        (gzip.compress(WHOLE + bytes(1000)), r"at least \d+ bytes, but shape \(3, 4\) needs 24"),
+        (gzip.compress(WHOLE) + gzip.compress(b"more"), r"28 bytes, but shape \(3, 4\) needs 24"),
+        (gzip.compress(WHOLE) + b"more", "damaged or cut short"),
         (gzip.compress(WHOLE)[:-9], "damaged or cut short"),
         (gzip.compress(WHOLE)[:12] + b"\xff" * 20, "damaged or cut short"),
         (gzip.compress(WHOLE)[:-8] + bytes(8), "damaged or cut short"),
     ],
-    ids=["empty", "magic", "type", "head", "short", "long", "gzip-short", "gzip-garbage", "gzip-checksum"],
+    ids=["empty", "magic", "type", "head", "short", "long", "longer", "axes", "large", "large-empty", "claims",
+         "gzip-long", "gzip-two", "gzip-trailing", "gzip-short", "gzip-garbage", "gzip-checksum"],
 )
 def test_idx_damage_is_named(tmp_path, raw, text):
     path = tmp_path / "broken-idx"
@@ -452,6 +467,39 @@ def test_idx_damage_is_named(tmp_path, raw, text):
     with pytest.raises(ValueError, match=text) as error:
         read_idx(path)
     assert str(path) in str(error.value)
+
+
+def test_of_a_gzip_that_is_larger_than_it_says_no_more_is_read(tmp_path):
+    """A third of a megabyte holds a third of a gigabyte: of that, and of what the head claims, nothing is allocated."""
+    packer = zlib.compressobj(wbits=31)
+    head = bytes([0, 0, 8, 2]) + struct.pack(">2I", 3, 4)
+    bomb = b"".join([packer.compress(head), *(packer.compress(bytes(1 << 20)) for _ in range(320)), packer.flush()])
+    claim = gzip.compress(bytes([0, 0, 8, 2]) + struct.pack(">2I", 2**31, 2**31) + bytes(100))
+    for raw in (bomb, claim, gzip.compress(head + bytes(12)) + bomb):
+        (tmp_path / "x").write_bytes(raw)
+        tracemalloc.start()
+        with pytest.raises(ValueError, match="but shape"):
+            read_idx(tmp_path / "x")
+        assert tracemalloc.get_traced_memory()[1] < 4 << 20
+        tracemalloc.stop()
+
+
+def test_gzips_in_parts_are_read(tmp_path):
+    parts = gzip.compress(WHOLE[:9]) + gzip.compress(b"") + gzip.compress(WHOLE[9:]) + bytes(20)
+    (tmp_path / "x").write_bytes(parts)
+    assert read_idx(tmp_path / "x").tolist() == np.arange(12).reshape(3, 4).tolist()
+
+
+def test_digits_that_are_not_those_that_came_are_refused(tmp_path, monkeypatch):
+    from dlcore.data import files
+
+    (tmp_path / "digits.npz").write_bytes(b"PK" + bytes(100))
+    monkeypatch.setattr(files, "__file__", str(tmp_path / "files.py"))
+    with pytest.raises(ValueError, match=r"digits\.npz is not the file that came with dlcore"):
+        load_dataset("digits")
+    (tmp_path / "digits.npz").unlink()
+    with pytest.raises(FileNotFoundError, match=r"digits\.npz"):
+        load_dataset("digits")
 
 
 def fashion_folder(root, images, labels):
@@ -486,3 +534,102 @@ def test_normalize_cannot_be_changed():
         transform.mean = mean
     with pytest.raises(ValueError, match="read-only"):
         transform.std[0] = 2.0
+
+
+@pytest.mark.parametrize(
+    "make",
+    [lambda x: x, lambda x: x.tolist(), dl.tensor, lambda x: (x, x[:, 0]), lambda x: list(zip(x, x, strict=True))],
+)
+def test_normalize_of_arrays_takes_all_columns(make):
+    x = np.random.default_rng(0).normal([1.0, -5.0, 100.0], [1.0, 2.0, 0.1], (50, 3)).astype(np.float32)
+    n = Normalize.of(make(x))
+    np.testing.assert_allclose(n.mean, x.astype(np.float64).mean(0), rtol=1e-12)
+    np.testing.assert_allclose(n.std, x.astype(np.float64).std(0), rtol=1e-12)
+
+
+def test_normalize_of_a_data_set_that_changes_its_samples():
+    class Doubled(TensorDataset):
+        def __getitem__(self, index):
+            x, y = super().__getitem__(index)
+            return 2 * x, y
+
+    x = np.arange(12, dtype=np.float32).reshape(6, 2)
+    np.testing.assert_allclose(Normalize.of(Doubled(x, x)).mean, 2 * x.mean(0))
+    np.testing.assert_allclose(Normalize.of(Subset(Doubled(x, x), [1, 3])).mean, 2 * x[[1, 3]].mean(0))
+
+
+def test_statistics_do_not_cancel():
+    rng = np.random.default_rng(1)
+    x = np.stack([1.7e9 + rng.standard_normal(9000), np.full(9000, 0.1), 1e-9 * rng.standard_normal(9000)], 1)
+    n = Normalize.of(x)
+    np.testing.assert_allclose(n.std[[0, 2]], [x[:, 0].std(), x[:, 2].std()], rtol=1e-9)
+    assert n.std[1] == 1 and n.mean[1] == 0.1  # a constant that no binary number holds exactly
+    assert (n(x)[:, 1] == 0).all()
+    with pytest.raises(ValueError, match=r"Normalize.of: the data contain NaN or infinity"):
+        Normalize.of(np.array([[1.0, np.nan]]))
+
+
+def test_random_split_keeps_the_rows_of_a_tuple_together():
+    x, y = np.arange(20).reshape(10, 2), np.arange(10)
+    parts = random_split((x, y), [0.7, 0.3], seed=1)
+    assert [len(part) for part in parts] == [7, 3]
+    rows = [(tuple(a), int(b)) for part in parts for a, b in part]
+    assert sorted(rows) == [((2 * i, 2 * i + 1), i) for i in range(10)]
+    with pytest.raises(ValueError, match="TensorDataset: lengths differ"):
+        random_split((x, y[:9]), [0.5, 0.5])
+    with pytest.raises(TypeError, match="random_split: a data set"):
+        random_split({"x": x}, [0.5, 0.5])
+    with pytest.raises(TypeError, match="samples of different shapes"):
+        random_split([x, y], [0.5, 0.5])
+
+
+@pytest.mark.parametrize("n", [1, 2, 7, 10, 1_000_003])
+@pytest.mark.parametrize("fractions", [(0.1,) * 10, (1 / 3,) * 3, (0.7, 0.2, 0.1), (0.3333333, 0.6666668), (1, 0)])
+def test_fractions_lose_no_sample_and_take_none_twice(n, fractions):
+    parts = random_split(range(n), fractions)
+    indices = np.concatenate([part.indices for part in parts])
+    assert len(indices) == n and len(np.unique(indices)) == n
+
+
+def test_loaders_of_one_program_have_orders_of_their_own():
+    def order(**options):
+        return [int(y) for _, y in DataLoader((np.zeros((20, 1)), np.arange(20)), shuffle=True, **options)]
+
+    dl.manual_seed(5)
+    first, second = order(), order()
+    assert first != second and sorted(first) == sorted(second) == list(range(20))
+    dl.manual_seed(5)
+    assert order() == first and order(seed=3) == order(seed=3)
+
+
+def test_no_batch_at_all_is_an_error():
+    data = TensorDataset(np.zeros((5, 2)), np.zeros(5))
+    with pytest.raises(ValueError, match="DataLoader: with drop_last there is no batch of 8 in 5 samples"):
+        DataLoader(data, batch_size=8, drop_last=True)
+    assert [len(x) for x, _ in DataLoader(data, batch_size=8)] == [5]
+    assert list(DataLoader(TensorDataset(np.zeros((0, 2))), batch_size=8, drop_last=True)) == []
+
+
+def test_changed_arrays_are_seen_and_replaced_ones_refused():
+    images = ImageDataset(np.zeros((4, 2, 2), np.float32), np.arange(4))
+    loader = DataLoader(images, batch_size=4)
+    list(loader)
+    images.images[2] = 7
+    images.labels[0] = 3
+    ((x, y),) = loader
+    assert x[2].tolist() == [[7, 7], [7, 7]] and y.tolist() == [3, 1, 2, 3]
+    with pytest.raises(AttributeError):
+        images.labels = np.zeros(4)
+
+
+@pytest.mark.parametrize("dtype", ["int32", "int64", "uint32", "float64"])
+def test_whole_numbers_far_from_zero_are_normalised(dtype):
+    x = (1_700_000_000 + np.arange(12).reshape(6, 2)).astype(dtype)
+    n = Normalize.of(x)
+    exact = (x.astype(np.float64) - x.astype(np.float64).mean(0)) / x.astype(np.float64).std(0)
+    y = n(x)
+    assert y.dtype == (np.float64 if dtype == "float64" else np.float32)
+    np.testing.assert_allclose(y, exact, rtol=1e-6)
+    if dtype != "uint32":
+        ((batch,),) = DataLoader(x, batch_size=6, transform=n)
+        np.testing.assert_array_equal(np.asarray(batch), y)

@@ -1,6 +1,7 @@
 """Compiled kernels on disk: the cache and packs. No compiler takes part."""
 
 import dataclasses
+import hashlib
 import json
 import multiprocessing
 import subprocess
@@ -125,6 +126,39 @@ def test_a_damaged_pack_is_said(tmp_path, monkeypatch):
     storage._index.cache_clear()
     with pytest.raises(ValueError, match="is no pack of kernels"):
         storage.packed(KEY)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        "",
+        "[]",
+        '{"format": 1}',
+        '{"format": 1, "kernels": []}',
+        '{"format": 1, "kernels": {"KEY": 5}}',
+        '{"format": 1, "kernels": {"KEY": {}}}',
+        '{"format": 1, "kernels": {"KEY": {"file": 5}}}',
+        '{"format": 1, "kernels": {"KEY": {"file": "sm_90/x.cubin", "cubin": "DIGEST"}}}',
+        '{"format": 1, "kernels": {"KEY": {"file": "sm_90/x.cubin", "cubin": "DIGEST", "threads": "many"}}}',
+    ],
+)
+def test_an_index_that_is_none_is_said(tmp_path, monkeypatch, wrong):
+    monkeypatch.setenv("DLCORE_KERNELS", str(tmp_path))
+    (tmp_path / "sm_90").mkdir()
+    (tmp_path / "sm_90" / "x.cubin").write_bytes(CUBIN)
+    digest = hashlib.sha256(CUBIN).hexdigest()
+    (tmp_path / "index.json").write_text(wrong.replace("KEY", KEY).replace("DIGEST", digest))
+    storage._index.cache_clear()
+    with pytest.raises(ValueError, match=r"index\.json"):
+        storage.packed(KEY)
+
+
+def test_an_entry_of_another_version_is_compiled_anew():
+    other = json.dumps(MADE.head() | {"threads": None}).encode()
+    for head in (b'{"cubin": 5}', b"{}", b"[]", b"\xff", other):
+        body = head + b"\n" + CUBIN
+        storage.write(storage._entry(KEY), storage.MAGIC + hashlib.sha256(body).digest() + body)
+        assert storage.cached(KEY) is None
 
 
 def test_no_binary_and_no_compiler_is_one_sentence(monkeypatch):

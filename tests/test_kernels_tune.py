@@ -26,6 +26,22 @@ def test_the_table_is_merged_and_sorted(tmp_path):
     assert path.read_text() == text
 
 
+@pytest.mark.parametrize("text", ["[", "a = 1", "[matmul]\nb = 2", "\N{BULLET}", "a = " + "[" * 5000])
+def test_a_table_that_is_none_is_named_and_stays(tmp_path, text):
+    path = tmp_path / "sm_90.toml"
+    path.write_text(text)
+    with pytest.raises(ValueError, match=r"sm_90\.toml is no table of configurations"):
+        tune.keep("sm_90", "matmul", "half-16x16", {"m": 16}, path)
+    assert path.read_text() == text and [p.name for p in tmp_path.iterdir()] == [path.name]
+
+
+def test_names_with_quotes_are_kept(tmp_path):
+    path = tmp_path / "sm_90.toml"
+    for m in (1, 2):
+        tune.keep("sm_90", 'a "b"', "c\\d", {"kernel": 'x"y', "m": m}, path)
+    assert tomllib.loads(path.read_text()) == {'a "b"': {"c\\d": {"kernel": 'x"y', "m": 2}}}
+
+
 def test_the_first_stays_unless_another_is_clearly_faster():
     slow, same, fast = tune.Timing(10, 9, 11), tune.Timing(9.5, 8.5, 10), tune.Timing(5, 4, 6)
     assert tune.best([slow, same]) == 0

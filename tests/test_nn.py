@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import dlcore as dl
-from dlcore import nn
+from dlcore import nn, optim
 from dlcore.kernels.common import activations
 from dlcore.ops import _activations
 from dlcore.ops.matmul import linear, linear_backward
@@ -147,7 +147,7 @@ def test_linear_is_x_times_weight_plus_bias_and_starts_in_bounds():
     bound = 1 / math.sqrt(50)
     assert np.abs(weight).max() <= bound and np.abs(bias).max() <= bound
     assert weight.std() == pytest.approx(bound / math.sqrt(3), rel=0.05)
-    with pytest.raises(ValueError, match="out_features is negative"):
+    with pytest.raises(ValueError, match="Linear: out_features is -1; it must be at least 0"):
         nn.Linear(3, -1)
 
 
@@ -204,7 +204,7 @@ def test_sequential_is_a_sequence():
     assert isinstance(model[1], nn.Tanh)
     named = nn.Sequential({"first": nn.Linear(2, 2), "act": nn.ReLU()})
     assert list(named.state_dict()) == ["first.weight", "first.bias"]
-    with pytest.raises(TypeError, match="Sequential: layer 1 is not a Module but builtin_function_or_method"):
+    with pytest.raises(TypeError, match="Sequential: layer 1 a builtin_function_or_method is not a Module"):
         nn.Sequential(nn.ReLU(), abs)
     np.testing.assert_array_equal(np.asarray(nn.Sequential()(dl.ones(2))), 1)
 
@@ -251,7 +251,7 @@ def test_initialisers():
     np.testing.assert_array_equal(np.asarray(nn.init.ones_(parameter).detach()), 1)
     with pytest.raises(dl.ShapeError, match="xavier_uniform_: a weight has at least 2 axes"):
         nn.init.xavier_uniform_(dl.empty(3))
-    with pytest.raises(ValueError, match="not one of linear"):
+    with pytest.raises(ValueError, match="not one of 'linear'"):
         nn.init.calculate_gain("swish")
 
 
@@ -284,3 +284,150 @@ def test_preprocessing_is_no_part_of_the_model():
     model.append(layer)
     layer.preprocessing = model  # below the model and above it: no circle, for it is in no list of members
     assert len(list(model.modules())) == 3
+
+
+# ---- never silently wrong -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "value", [dl.ones(2, 4), np.ones((2, 4)), 1.0, [1.0], "x"], ids=["tensor", "array", "number", "list", "text"]
+)
+def test_only_a_parameter_takes_the_place_of_one(value):
+    model = nn.Linear(4, 2)
+    before = model.weight
+    with pytest.raises(TypeError, match=r"Linear.weight is a Parameter, which a \w+ would take out of training"):
+        model.weight = value
+    assert model.weight is before and len(list(model.parameters())) == 2
+    model.weight = nn.Parameter(dl.ones(2, 4))
+    model.bias = None
+    assert [name for name, _ in model.named_parameters()] == ["weight"]
+    del model.weight
+    model.weight = value
+
+
+def test_only_a_tensor_takes_the_place_of_a_buffer():
+    model = nn.Module()
+    model.register_buffer("mean", dl.zeros(2))
+    with pytest.raises(TypeError, match=r"Module\.mean is a buffer: a Tensor or None is taken, not a float"):
+        model.mean = 1.0
+    model.mean = dl.ones(2)
+    assert [name for name, _ in model.named_buffers()] == ["mean"]
+
+
+def test_parameters_stay_themselves_when_a_model_is_cast():
+    model = nn.Linear(3, 2)
+    before, values = dict(model.named_parameters()), model.weight.numpy().astype(np.float64)
+    model(dl.ones(1, 3)).sum().backward()
+    seen, alias = model.weight.numpy(), model.weight.detach()
+    assert model.to(dl.float64) is model
+    assert all(p is before[name] and p.dtype is dl.float64 for name, p in model.named_parameters())
+    assert model.weight.grad.dtype is dl.float64 and model.weight.grad.tolist() == [[1, 1, 1]] * 2
+    np.testing.assert_array_equal(model.weight.numpy(), values)
+    assert seen.dtype == alias.numpy().dtype == np.float32  # what shared the memory keeps it
+    np.testing.assert_array_equal(seen, values)
+    model.to(dl.float32)
+    assert model.weight.requires_grad and model.weight.is_leaf
+
+
+@pytest.mark.parametrize("make", [lambda p: optim.SGD(p, lr=0.1, momentum=0.9), lambda p: optim.Adam(p, lr=0.1)])
+@pytest.mark.parametrize("before", [0, 2])
+def test_a_loop_goes_on_after_a_cast(make, before):
+    x = dl.tensor(np.linspace(-1, 1, 8).reshape(8, 1))
+
+    def train(model, optimizer, steps, dtype):
+        for _ in range(steps):
+            loss = dl.mse_loss(model(x.astype(dtype)), 2 * x.astype(dtype))
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+
+    models = [nn.Linear(1, 1) for _ in range(2)]
+    models[1].load_state_dict(models[0].state_dict())
+    optimizers = [make(model.parameters()) for model in models]
+    for model, optimizer in zip(models, optimizers, strict=True):
+        train(model, optimizer, before, "float32")
+    models[0].to(dl.float64)
+    for model, optimizer, dtype in zip(models, optimizers, ("float64", "float32"), strict=True):
+        train(model, optimizer, 5, dtype)
+    assert models[0].weight.dtype is dl.float64
+    for name in ("weight", "bias"):
+        p, expected = getattr(models[0], name), getattr(models[1], name)
+        np.testing.assert_allclose(p.numpy(), expected.numpy(), rtol=1e-4, atol=1e-6)
+    state = optimizers[0].state_dict()["state"][0]
+    assert all(t.dtype is dl.float64 for slot, t in state.items() if slot != "step")
+
+
+def test_a_graph_of_the_old_dtype_is_refused():
+    model = nn.Linear(2, 1)
+    loss = model(dl.ones(1, 2)).sum()
+    model.to(dl.float64)
+    with pytest.raises(dl.AutogradError, match=r"changed in place|moved or cast"):
+        loss.backward()
+    assert model.weight.grad is None
+
+
+def test_a_recorded_step_follows_a_cast():
+    model = nn.Linear(2, 1)
+    step = dl.capture(lambda x: model(x))
+    x = dl.ones(1, 2)
+    for _ in range(3):
+        step(x)
+    model.to(dl.float64)
+    with dl.no_grad():
+        model.weight.copy_(1.0)
+        model.bias.copy_(0.5)
+    for _ in range(3):
+        assert step(x.astype(dl.float64)).item() == 2.5
+    model.to(dl.float32)
+    with dl.no_grad():
+        model.weight.copy_(2.0)
+    assert [step(x).item() for _ in range(3)] == [4.5] * 3
+
+
+def test_a_cast_that_cannot_be_done_changes_nothing():
+    model = nn.Linear(2, 1)
+    model.extra = (dl.ones(2), 3)
+    with pytest.raises(TypeError, match=r"Module\.to: extra\.0 is in a tuple, which cannot be changed"):
+        model.to(dl.float64)
+    assert model.weight.dtype is dl.float32
+
+
+class Child(nn.Module):
+    def __init__(self, parent):
+        self.parent = parent
+        self.w = nn.Parameter(dl.ones(1))
+
+    def forward(self, x):
+        return x * self.w
+
+
+class Parent(nn.Module):
+    def __init__(self):
+        self.child = Child(self)
+        self.again = self.child
+        self.v = nn.Parameter(dl.ones(2))
+
+    def forward(self, x):
+        return self.child(x) * self.v
+
+
+def test_a_module_that_refers_to_its_parent():
+    model = Parent()
+    assert [name for name, _ in model.named_modules()] == ["", "child"]
+    assert [name for name, _ in model.named_parameters()] == ["v", "child.w"]
+    assert list(model.state_dict()) == ["v", "child.w", "again.w"]
+    model.load_state_dict(model.state_dict())
+    assert "(parent): ..." in repr(model)
+    called = []
+    model.apply(called.append)
+    assert called == [model.child, model]
+    assert not model.eval().child.training
+    model.to(dl.float64).requires_grad_(False).zero_grad()
+    assert model.child.w.dtype is dl.float64 and not model.child.w.requires_grad
+    model.requires_grad_()
+    step = dl.capture(lambda x: model(x))
+    assert [step(dl.ones(2, dtype="float64")).tolist() for _ in range(3)] == [[1, 1]] * 3
+    x = np.ones((4, 2))
+    optimizer = optim.SGD(model.parameters(), lr=0.1)
+    assert len(dl.fit(model, (x, 2 * x), loss=dl.mse_loss, optimizer=optimizer, epochs=2)) == 2
+    assert dl.predict(model.child, x).shape == (4, 2)

@@ -287,3 +287,73 @@ def test_a_wrong_setting_later_leaves_the_old_one():
     with pytest.raises(KeyError, match="no setting is called 'learning_rate'"):
         optimizer.param_groups[0]["learning_rate"] = 1
     assert optimizer.lr == 0.1
+
+
+# ---- never silently wrong -------------------------------------------------------------------------------------------
+
+
+def test_settings_by_attribute():
+    a, b = nn.Parameter(dl.ones(1)), nn.Parameter(dl.ones(1))
+    optimizer = optim.AdamW([{"params": [a]}, {"params": [b], "lr": 0.5}], lr=0.1)
+    optimizer.param_groups[0].lr = 0.25
+    assert [g["lr"] for g in optimizer.param_groups] == [0.25, 0.5] and optimizer.param_groups[1].lr == 0.5
+    with pytest.raises(ValueError, match="AdamW: lr differs between groups"):
+        optimizer.lr
+    optimizer.lr, optimizer.betas = 0.5, [0.5, 0.9]
+    assert [g.betas for g in optimizer.param_groups] == [(0.5, 0.9)] * 2 and optimizer.lr == 0.5
+    a.grad, b.grad = dl.ones(1), dl.ones(1)
+    optimizer.weight_decay = 0
+    optimizer.step()
+    assert a.item() == b.item() == pytest.approx(0.5)
+    for target in (optimizer, optimizer.param_groups[0]):
+        with pytest.raises(AttributeError, match="no setting is called 'learning_rate'"):
+            target.learning_rate = 1
+        with pytest.raises(AttributeError):
+            target.learning_rate
+        for name, value in (("lr", -1), ("lr", float("nan")), ("betas", (0.9, 1.0)), ("lr", True), ("lr", "0.1")):
+            with pytest.raises((TypeError, ValueError), match=f"AdamW: {name}"):
+                setattr(target, name, value)
+    assert optimizer.lr == 0.5
+
+
+def test_what_is_added_to_a_group_is_not_lost():
+    a, b = nn.Parameter(dl.ones(1)), nn.Parameter(dl.ones(1))
+    optimizer = optim.SGD([a], lr=0.1)
+    with pytest.raises(AttributeError):
+        optimizer.param_groups.append({"params": [b]})
+    with pytest.raises(AttributeError):
+        optimizer.param_groups[0]["params"].append(b)
+    with pytest.raises(AttributeError):
+        optimizer.param_groups = []
+    with pytest.raises(ValueError, match="is given twice"):
+        optimizer.add_param_group({"params": [b, a]})
+    optimizer.add_param_group({"params": [b]})
+    assert [len(g["params"]) for g in optimizer.param_groups] == [1, 1]
+
+
+def test_an_optimizer_of_ones_own_has_attributes():
+    class Mine(optim.SGD):
+        def __init__(self, params):
+            super().__init__(params, lr=0.1)
+            self.counter = 0
+
+    mine = Mine([nn.Parameter(dl.ones(1))])
+    mine.counter += 1
+    mine.lr = 0.2
+    assert (mine.counter, mine.param_groups[0]["lr"]) == (1, 0.2)
+
+
+def test_clipping_counts_a_parameter_once_and_names_what_is_wrong():
+    p = nn.Parameter(dl.zeros(2))
+    p.grad = dl.tensor([3.0, 4.0])
+    assert optim.clip_grad_norm_([p, p], 1.0).item() == 5
+    np.testing.assert_allclose(p.grad.numpy(), [0.6, 0.8], rtol=1e-5)
+    for max_norm, error in ((None, TypeError), ("1", TypeError), (float("nan"), ValueError), (-1, ValueError)):
+        with pytest.raises(error, match="clip_grad_norm_: max_norm"):
+            optim.clip_grad_norm_([p], max_norm)
+    with pytest.raises(TypeError, match="clip_grad_norm_: parameter 1 None is not a tensor"):
+        optim.clip_grad_norm_([p, None], 1.0)
+    with pytest.raises(ValueError, match="clip_grad_norm_: norm_type is 0"):
+        optim.clip_grad_norm_([p], 1.0, norm_type=0)
+    p.grad = dl.tensor([float("nan"), 1.0])
+    assert np.isnan(optim.clip_grad_norm_([p], 1.0).item()) and np.isnan(p.grad.numpy()).all()

@@ -79,7 +79,7 @@ def test_version_and_dependencies():
         pytest.skip("dlcore is built in place, not installed")
     assert distribution.version == dlcore.__version__
     core = {re.match(r"[\w-]+", r)[0] for r in distribution.requires or () if "extra ==" not in r}
-    assert core == {"numpy", "ml_dtypes", "safetensors", "rich", "tyro"}
+    assert core == {"numpy", "ml_dtypes", "rich", "tyro"}
 
 
 def test_import_loads_neither_upper_floors_nor_heavy_packages():

@@ -205,7 +205,9 @@ def test_working_set():
 
 def test_roofs_as_json():
     assert Roofs.from_json(json.loads(json.dumps(MADE.to_json()))) == MADE
-    for broken in ({}, MADE.to_json() | {"more": 1}):
+    whole = MADE.to_json()
+    wrong = [{"more": 1}, {"copy": 5}, {"copy": [], "read": []}, {"copy": [[1 << 20, 0.0]]}, {"fma": {"float32": 1.0}}]
+    for broken in ({}, None, *(whole | part for part in wrong), whole | {"read": [["a", 1.0]]}):
         with pytest.raises(ValueError, match=r"not what Roofs\.to_json gave"):
             Roofs.from_json(broken)
 

@@ -324,7 +324,7 @@ def test_full_takes_a_tensor_and_says_what_does_not_fit():
         dl.full((2,), 300, dl.uint8)
     with pytest.raises(dl.ShapeError, match=r"full: negative length in shape \(-1,\)"):
         dl.full((-1,), 1.0)
-    with pytest.raises(dl.ShapeError, match="full: 9 axes; a tensor has at most 8"):
+    with pytest.raises(dl.ShapeError, match="zeros: 9 axes; a tensor has at most 8"):
         dl.zeros((1,) * 9)
 
 

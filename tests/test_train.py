@@ -1,7 +1,9 @@
 """fit, evaluate, predict: curves pinned against NumPy, callbacks, interrupts, metrics."""
 
+import functools
 import gc
 import os
+import random
 import re
 import signal
 import threading
@@ -302,8 +304,8 @@ def test_clip_norm_bounds_the_step():
         (lambda m: fit(m, TensorDataset(X[:0], LABELS[:0])), ValueError, "fit: the data is empty"),
         (lambda m: fit(m, TensorDataset(X)), ValueError, "fit: the data has inputs but no targets"),
         (lambda m: fit(m, X), TypeError, "a data set or a tuple"),
-        (lambda m: fit(m, epochs=-1), ValueError, "epochs is negative"),
-        (lambda m: fit(m, batch_size=0), ValueError, "batch_size must be at least 1"),
+        (lambda m: fit(m, epochs=-1), ValueError, "epochs is -1; it must be at least 0"),
+        (lambda m: fit(m, batch_size=0), ValueError, "batch_size is 0; it must be at least 1"),
         (lambda m: fit(m, optimizer=optim.SGD(network().parameters())), ValueError, "none of the model's parameters"),
         (lambda m: fit(m, metrics=["f1"]), ValueError, "'f1' is not known"),
         (lambda m: fit(m, metrics=["accuracy", "accuracy"]), ValueError, "names must differ"),
@@ -372,6 +374,40 @@ def test_checkpoint_saves_every_epoch_or_the_best(tmp_path):
     fit(model, callbacks=[script, last, best])
     for path, epoch in (("last", 2), ("best", 1)):
         assert same(weights(dl.load(network(), tmp_path / path)), script.seen[epoch])
+
+
+def test_save_best_never_replaces_a_better_model_of_an_earlier_run(tmp_path):
+    path = tmp_path / "best"
+
+    def run(scores, **settings):
+        model, script, best = network(), Script(scores), Checkpoint(path, save_best=True, **settings)
+        fit(model, epochs=len(scores), callbacks=[script, best])
+        return script.seen, best, dl.load(path).metadata
+
+    first, best, metadata = run([3, 1, 2])
+    assert best.saved and (metadata["monitor"], float(metadata["score"])) == ("loss", 1.0)
+    for scores in ([2.607, 1.0], [float("nan")]):
+        _, best, _ = run(scores)
+        assert not best.saved and same(weights(dl.load(network(), path)), first[1])
+    better, best, metadata = run([1.5, 0.5, 0.75])
+    assert best.saved and float(metadata["score"]) == 0.5
+    assert same(weights(dl.load(network(), path)), better[1])
+    last, _, metadata = run([9.0], mode="max")  # higher is better, and 0.5 is not
+    assert float(metadata["score"]) == 9.0 and same(weights(dl.load(network(), path)), last[0])
+    path.write_bytes(b"damaged")
+    assert run([4.0])[1].saved
+    dl.save(network(), path)  # it does not tell its loss
+    assert run([5.0])[1].saved
+
+
+def test_ctrl_c_with_save_best_keeps_the_better_file_of_an_earlier_run(tmp_path):
+    script = Script([1])
+    fit(network(), epochs=1, callbacks=[script, Checkpoint(tmp_path / "m", save_best=True)])
+    with pytest.raises(KeyboardInterrupt) as stop:
+        fit(network(), callbacks=[PressCtrlC(1, 1), Checkpoint(tmp_path / "m", save_best=True)])
+    assert "saved" not in str(stop.value) and same(weights(dl.load(network(), tmp_path / "m")), script.seen[0])
+    with pytest.raises(KeyboardInterrupt, match="the model is saved in"):
+        fit(network(), callbacks=[PressCtrlC(1, 1), Checkpoint(tmp_path / "new", save_best=True)])
 
 
 def test_learning_rate_schedule_and_plain_functions():
@@ -608,3 +644,262 @@ def test_history_plots_its_curves(tmp_path):
     figure = history.plot(tmp_path / "curves.png")
     assert [axes.get_ylabel() for axes in figure.axes] == ["loss", "accuracy"]
     assert (tmp_path / "curves.png").read_bytes()[:4] == b"\x89PNG"
+
+
+# ---- never silently wrong -------------------------------------------------------------------------------------------
+
+
+def _orders(monkeypatch, fits):
+    """The orders of the samples in all epochs of some calls of fit, each with these options."""
+    seen = []
+    original = dl.data.Batches.order
+
+    def order(self, epoch):
+        found = original(self, epoch)
+        if self.shuffle:
+            seen.append(found.tolist())
+        return found
+
+    x = np.arange(12, dtype=np.float32)[:, None]
+    with monkeypatch.context() as patch:
+        patch.setattr(dl.data.Batches, "order", order)
+        for options in fits:
+            model = nn.Linear(1, 1)
+            optimizer = optim.SGD(model.parameters(), lr=0.0)
+            dl.fit(model, (x, x), loss=dl.mse_loss, optimizer=optimizer, batch_size=4, **options)
+    return seen
+
+
+def test_fits_of_one_epoch_see_different_orders(monkeypatch):
+    dl.manual_seed(0)
+    first = _orders(monkeypatch, [{"epochs": 1}, {"epochs": 1}, {"epochs": 2}])
+    assert len({tuple(order) for order in first}) == 4
+    dl.manual_seed(0)
+    assert _orders(monkeypatch, [{"epochs": 1}, {"epochs": 1}, {"epochs": 2}]) == first
+    again = _orders(monkeypatch, [{"epochs": 1, "seed": 3}, {"epochs": 1, "seed": 3}])
+    assert again[0] == again[1]
+
+
+@pytest.mark.parametrize("bad", ["inputs", "targets", None])
+def test_a_loss_that_is_not_finite_is_said_once(bad):
+    x = np.linspace(-1, 1, 16, dtype=np.float32)[:, None]
+    data = {"inputs": x.copy(), "targets": 3 * x}
+    if bad:
+        data[bad][3] = np.nan
+    model = nn.Linear(1, 1)
+    optimizer = optim.SGD(model.parameters(), lr=0.1 if bad else 1e30)
+    cause = f"the {bad} hold NaN" if bad else "the training has diverged"
+    with pytest.warns(RuntimeWarning, match=f"fit: loss is .* in epoch [12]: {cause}") as caught:
+        history = dl.fit(model, (data["inputs"], data["targets"]), loss=dl.mse_loss, optimizer=optimizer, epochs=4)
+    assert len(caught) == 1 and history.diverged in (1, 2)
+
+
+def test_a_finite_run_has_not_diverged():
+    model = nn.Linear(1, 1)
+    x = np.zeros((4, 1), np.float32)
+    history = dl.fit(model, (x, x), loss=dl.mse_loss, optimizer=optim.SGD(model.parameters()), epochs=1)
+    assert history.diverged is None
+
+
+class Masked(nn.Module):
+    """Squared error where the target is not NaN: a loss of the user's, that says what it is the mean of."""
+
+    def counted(self, outputs, targets):
+        return (~dl.isnan(targets)).sum()
+
+    def forward(self, outputs, targets):
+        known = ~dl.isnan(targets)
+        apart = dl.where(known, outputs, 0.0) - dl.where(known, targets, 0.0)
+        return (apart * apart).sum() / self.counted(outputs, targets)
+
+
+LOSSES = {
+    "ignored": (dl.cross_entropy, lambda y: np.where(y % 3 == 0, -100, y)),
+    "a class is ignored": (functools.partial(dl.cross_entropy, ignore_index=1), lambda y: y),
+    "weights": (nn.CrossEntropyLoss(weight=dl.tensor([0.1, 1.0, 5.0])), lambda y: y),
+    "weights and ignored": (
+        functools.partial(dl.cross_entropy, weight=dl.tensor([0.1, 1.0, 5.0]), ignore_index=2), lambda y: y
+    ),
+    "all count": (nn.CrossEntropyLoss(label_smoothing=0.1), lambda y: y),
+    "bytes": (dl.cross_entropy, lambda y: y.astype(np.uint8)),
+    "probabilities": (dl.cross_entropy, lambda y: np.eye(3, dtype=np.float32)[y]),
+    "masked": (Masked(), lambda y: np.where(np.eye(3)[y] == 1, np.nan, 0.5).astype(np.float32)),
+    "nothing counts": (dl.cross_entropy, lambda y: np.where(np.arange(len(y)) < 14, -100, y)),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", LOSSES)
+@pytest.mark.parametrize("host", [False, True])
+def test_the_loss_is_the_same_for_every_batch_size(name, host):
+    rng = np.random.default_rng(0)
+    x, y = rng.standard_normal((23, 4)).astype(np.float32), rng.integers(0, 3, 23)
+    loss, change = LOSSES[name]
+    targets = change(y)
+    data = dl.data.TensorDataset(x, targets)
+    if host:
+        data = [(a, b) for a, b in zip(x, targets, strict=True)]
+    model = nn.Linear(4, 3)
+    with dl.no_grad():
+        whole = float(loss(model(dl.tensor(x)), dl.tensor(targets)))
+    metrics = ["accuracy"] if targets.ndim == 1 else []
+    scores = [dl.evaluate(model, data, loss=loss, metrics=metrics, batch_size=size) for size in (1, 4, 7, 22, 23, 100)]
+    for score in scores:
+        assert score["loss"] == pytest.approx(whole, rel=1e-5)
+        assert score.get("accuracy") == pytest.approx(scores[-1].get("accuracy"))
+    frozen = optim.SGD(model.parameters(), lr=0.0)
+    history = dl.fit(model, data, validation=data, loss=loss, optimizer=frozen, epochs=3, batch_size=5, metrics=metrics)
+    assert history["loss"] == pytest.approx([whole] * 3, rel=1e-5)
+    assert history["val_loss"] == pytest.approx([whole] * 3, rel=1e-5)
+
+
+def test_accuracy_leaves_out_what_the_loss_ignores():
+    class Fixed(nn.Module):
+        def __init__(self):
+            self.bias = nn.Parameter(dl.zeros(1))
+
+        def forward(self, x):
+            return x + self.bias
+
+    logits = np.float32([[0, 9], [0, 9], [9, 0], [0, 9]])
+    labels = np.array([1, 0, 0, 1])
+    loss = functools.partial(dl.cross_entropy, ignore_index=0)
+    assert dl.evaluate(Fixed(), (logits, labels), loss=loss, metrics=["accuracy"])["accuracy"] == 1
+    assert dl.evaluate(Fixed(), (logits, labels), loss=dl.cross_entropy, metrics=["accuracy"])["accuracy"] == 0.75
+
+
+def test_modes_are_put_back_where_evaluation_raises():
+    class Broken(nn.Module):
+        def __init__(self):
+            self.inside = nn.Dropout(0.5)
+
+        def forward(self, x):
+            raise RuntimeError("broken")
+
+    model = Broken()
+    with pytest.raises(RuntimeError, match="broken"):
+        dl.evaluate(model, (np.zeros((2, 1)), np.zeros((2, 1))), loss=dl.mse_loss)
+    assert model.training and model.inside.training
+
+
+def test_bytes_are_predicted_as_they_were_trained():
+    rng = np.random.default_rng(0)
+    x, y = rng.integers(0, 256, (40, 6)).astype(np.uint8), rng.integers(0, 2, 40)
+    results = []
+    for shape in ((40, 6), (40, 2, 3), (40, 1, 2, 3)):
+        dl.manual_seed(0)
+        model = nn.Sequential(nn.Flatten(), nn.Linear(6, 2))
+        options = {
+            "loss": dl.cross_entropy,
+            "optimizer": optim.Adam(model.parameters(), lr=0.05),
+            "epochs": 3,
+            "seed": 0,
+        }
+        dl.fit(model, (x.reshape(shape), y), transform=dl.data.Normalize(0.5, 0.25), **options)
+        results.append(np.asarray(dl.predict(model, x.reshape(shape))))
+    assert (results[0] == results[1]).all() and (results[0] == results[2]).all()
+
+
+def test_early_stopping_ends_a_run_of_nan():
+    model = nn.Linear(1, 1)
+    x = np.full((4, 1), np.nan, np.float32)
+    stop = dl.train.EarlyStopping(patience=2, restore_best=True)
+    with pytest.warns(RuntimeWarning, match="the inputs and the targets hold NaN"):
+        history = dl.fit(
+            model, (x, x), loss=dl.mse_loss, optimizer=optim.SGD(model.parameters()), epochs=9, callbacks=[stop]
+        )
+    assert len(history) == 2 and history.stopped_early and stop.best_epoch is None
+
+
+# ---- recorded, or not ---------------------------------------------------------------------------------------------
+
+
+def _losses(record, forward=None, callbacks=(), **kwargs):
+    x = np.random.default_rng(0).standard_normal((96, 4)).astype(np.float32)
+    dl.manual_seed(0)
+    model = nn.Sequential(nn.Linear(4, 8), nn.GELU(), nn.Linear(8, 1))
+    if forward is not None:
+        model = Wrapped(model, forward)
+    history = dl.fit(
+        model,
+        (x, x.sum(1, keepdims=True)),
+        loss=dl.mse_loss,
+        optimizer=optim.SGD(model.parameters(), lr=0.1),
+        epochs=5,
+        record=record,
+        callbacks=callbacks,
+        **kwargs,
+    )
+    return history, history["loss"]
+
+
+class Wrapped(nn.Module):
+    def __init__(self, inner, forward):
+        self.inner, self.change = inner, forward
+
+    def forward(self, x):
+        return self.change(self.inner(x))
+
+
+@pytest.mark.parametrize("callbacks", [(), [lambda run: None]], ids=["", "callback"])
+def test_fit_gives_the_same_bits_recorded_or_not(callbacks):
+    recorded, losses = _losses(True, callbacks=callbacks)
+    assert recorded.recorded and recorded.reason is None
+    checked, checked_losses = _losses("check", callbacks=callbacks)
+    assert checked.recorded and checked.reason is None and checked_losses == losses
+    eager, eager_losses = _losses(False, callbacks=callbacks)
+    assert not eager.recorded and "record=False" in eager.reason and eager_losses == losses
+    with pytest.raises(ValueError, match='fit: record is True, False or "check", not 3'):
+        _losses(3)
+
+
+def test_what_a_replay_would_not_see_is_the_reason_for_none(capsys):
+    history, _ = _losses(True, lambda y: y * (1 + 0 * random.random()), progress=True)
+    assert not history.recorded
+    assert "the step of fit" in history.reason and "random" in history.reason and "test_train.py:" in history.reason
+    shown = " ".join(capsys.readouterr().out.split())
+    assert shown.count("every step runs eagerly") == 1 and "epoch 5/5" in shown
+
+
+def test_check_goes_on_eagerly_where_the_recording_is_wrong(monkeypatch):
+    def after_two(run):
+        if run.epoch == 2:  # the engine's own code is trusted, so that nobody but check sees this
+            monkeypatch.setattr("dlcore.nn.layers.gelu", lambda x, approximate: dl.relu(x))
+
+    with pytest.warns(RuntimeWarning, match="operation 2 of the step has changed .*its attributes; it is no longer"):
+        checked, losses = _losses("check", callbacks=[after_two])
+    assert not checked.recorded and "check" in checked.reason
+    monkeypatch.undo()
+    assert losses == _losses(False, callbacks=[after_two])[1]
+
+
+@pytest.mark.parametrize("targets", [X[:, 0], X[:, :1]], ids=["N", "N1"])
+@pytest.mark.parametrize("broadcasts", [True, False])
+def test_a_loss_that_pairs_all_samples_is_said(targets, broadcasts):
+    class Flat(nn.Module):
+        def __init__(self):
+            self.inner = nn.Linear(6, 1)
+
+        def forward(self, x):
+            return self.inner(x).reshape((-1, *([1] if targets.ndim == 1 else [])))
+
+    def loss(outputs, targets):
+        return ((outputs - (targets if broadcasts else targets.reshape(outputs.shape))) ** 2).mean()
+
+    model = Flat()
+    options = {"loss": loss, "optimizer": optim.SGD(model.parameters(), lr=0.01), "epochs": 2}
+    if not broadcasts:
+        dl.fit(model, (X, targets), **options)
+        return
+    with pytest.warns(RuntimeWarning, match="the loss broadcasts them to all pairs of samples") as caught:
+        dl.fit(model, (X, targets), **options)
+    assert len(caught) == 1 and caught[0].filename == __file__
+
+
+def test_a_single_sample_is_no_batch():
+    with pytest.raises(dl.ShapeError, match=r"predict: a batch \(6,\) gives outputs \(3,\), not one for each sample"):
+        dl.predict(network(), X[0])
+
+
+def test_an_improvement_of_nan_is_refused():
+    with pytest.raises(ValueError, match="EarlyStopping: min_delta is nan"):
+        EarlyStopping(min_delta=float("nan"))

@@ -114,6 +114,27 @@ static inline half_t to_half(float f) {
 #endif
 }
 
+// What is rounded twice, to float and then to 16 bits, may come out wrong: the first rounding can make a tie of what is
+// none. So the first one is to odd: the float nearest to x of those beside it that is not even where x is no float.
+static inline float round_to_odd(double x) {
+  const float f = static_cast<float>(x);
+  const double back = f;
+  uint32_t bits;
+  __builtin_memcpy(&bits, &f, 4);
+  const uint32_t odd = (bits - (__builtin_fabs(back) > __builtin_fabs(x))) | 1u;  // towards zero, then odd
+  const uint32_t chosen = (back == x) | (x != x) ? bits : odd;
+  float result;
+  __builtin_memcpy(&result, &chosen, 4);
+  return result;
+}
+// The same of integers, of which a double holds 53 bits: of larger ones the last bits become one that tells whether any
+// of them was set.
+static inline float round_to_odd(int64_t x) {
+  constexpr int64_t cut = (int64_t{1} << 11) - 1, limit = int64_t{1} << 53;
+  const int64_t marked = (x & ~cut) | ((x & cut) != 0 ? (cut + 1) / 2 : 0);
+  return round_to_odd(static_cast<double>((x > limit) | (x < -limit) ? marked : x));
+}
+
 // The type arithmetic is done in, and conversions to and from storage.
 template <class T> struct ComputeOf { using type = T; };
 template <> struct ComputeOf<half_t> { using type = float; };

@@ -5,6 +5,7 @@
 #include <new>
 
 #include "core/cuda.h"
+#include "core/layout.h"
 #include "core/plan.h"
 #include "core/record.h"
 
@@ -132,7 +133,7 @@ bool copy_memory(Tensor* source, Tensor* target) {
   if (recorder && !record_host_read("values go from one device to another")) return false;
   if (!bytes) return true;
   if (!from && !to) {
-    std::memcpy(target->array.data, data, bytes);
+    std::memmove(target->array.data, data, bytes);
     return true;
   }
   bool faulted = false;
@@ -153,7 +154,7 @@ struct MemoryCopy final : Launches {  // contiguous to contiguous, within one de
   void run(const Args& args) const override {
     const Array &from = args.in(0), &to = args.out(0);
     const size_t bytes = static_cast<size_t>(from.size() * item_size(from.dtype));
-    if (on_host(device)) std::memcpy(to.data, from.data, bytes);
+    if (on_host(device)) std::memmove(to.data, from.data, bytes);
     else if (bytes) cuda::copy(device, to.data, device, from.data, bytes);
   }
 };
@@ -289,11 +290,14 @@ static PyObject* wrap_address(PyObject*, PyObject* args) {
   if (!PyArg_ParseTuple(args, "OOOOObp:wrap_address", &owner, &address, &shape, &strides, &dtype, &device, &readonly)) {
     return nullptr;
   }
-  if (!parse_device(device, true) || !parse_shape(strides, a.strides, &n, "wrap_address")) return nullptr;
+  int n_strides = 0;
+  if (!parse_device(device, true) || !parse_shape(strides, a.strides, &n_strides, "wrap_address")) return nullptr;
   if (!parse_shape(shape, a.shape, &n, "wrap_address") || !parse_dtype(dtype, &a.dtype)) return nullptr;
   a.ndim = static_cast<uint8_t>(n);
   a.data = PyLong_AsVoidPtr(address);
   if (PyErr_Occurred()) return nullptr;
+  const char* problem = n == n_strides ? mend_layout(a) : "it has not as many strides as lengths";
+  if (problem) return PyErr_Format(errors.shape, "wrap_address: the memory cannot be shared: %s", problem);
   Ref held = Ref::share(owner);
   Tensor* t = new_foreign(a, device, readonly, owner, free_object);
   if (t) held.release();

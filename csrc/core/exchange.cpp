@@ -1,8 +1,11 @@
 // Exchange of memory without copies: the buffer protocol (host memory) and DLPack, both ways.
 #include <algorithm>
+#include <cstring>
+#include <limits>
 #include <memory>
 
 #include "core/device.h"
+#include "core/layout.h"
 #include "core/record.h"
 
 namespace dlcore {
@@ -13,8 +16,9 @@ static const char* format_of(DType t) {
   return formats[static_cast<int>(t)];
 }
 
-struct Exported {  // shape and strides in bytes live as long as the view
+struct Exported {  // shape and strides in bytes, and the memory, live as long as the view
   Py_ssize_t shape[kMaxDims], strides[kMaxDims];
+  Buffer* buffer;  // the tensor may take over other memory meanwhile (rebind)
 };
 
 static int get_buffer(PyObject* self, Py_buffer* view, int flags) {
@@ -39,6 +43,7 @@ static int get_buffer(PyObject* self, Py_buffer* view, int flags) {
     PyErr_NoMemory();
     return -1;
   }
+  exported->buffer = keep(t->buffer);
   const int64_t item = item_size(a.dtype);
   for (int d = 0; d < a.ndim; ++d) {
     exported->shape[d] = a.shape[d];
@@ -57,15 +62,50 @@ static int get_buffer(PyObject* self, Py_buffer* view, int flags) {
   view->obj = Py_NewRef(self);
   return 0;
 }
-static void release_buffer(PyObject*, Py_buffer* view) { PyMem_Free(view->internal); }
+static void release_buffer(PyObject*, Py_buffer* view) {
+  drop(static_cast<Exported*>(view->internal)->buffer);
+  PyMem_Free(view->internal);
+}
 
 PyBufferProcs tensor_buffer = {get_buffer, release_buffer};
 
-// wrap(exporter, dtype): a tensor over the memory of an object with the buffer protocol; null strides not a multiple
-// of the item size are refused (the caller copies).
+// wrap(exporter, dtype): a tensor over the memory of an object with the buffer protocol. What it says of its memory is
+// checked; what cannot be shared is refused (the caller copies).
 static void free_py_buffer(void* owner) {
   PyBuffer_Release(static_cast<Py_buffer*>(owner));
   delete static_cast<Py_buffer*>(owner);
+}
+
+// The one letter of a format, native or written so; 0 for any other. Of bfloat16, whose bits are handed over: 'H'.
+static char letter_of(const char* format) {
+  if (!format) return 'B';
+  if (*format == '@' || *format == '=' || *format == '<') ++format;
+  return *format && !format[1] ? *format : '\0';
+}
+static bool same_letter(char letter, DType dtype) {
+  static const char* letters[kDTypes] = {"?", "B", "b", "h", "i", "ql", "e", "Hh", "f", "d"};
+  return letter && std::strchr(letters[static_cast<int>(dtype)], letter);
+}
+
+// What a buffer says of its memory, as an array; or what is wrong with it.
+static const char* read_view(const Py_buffer& view, DType dtype, Array& a) {
+  const int64_t item = item_size(dtype);
+  if (view.itemsize != item || !same_letter(letter_of(view.format), dtype)) return "its elements are of another kind";
+  if (view.ndim < 0 || view.ndim > kMaxDims) return "a tensor has 0 to 8 axes";
+  if (view.suboffsets) return "it is made of pointers";
+  if (view.ndim && (!view.shape || !view.strides)) return "it does not tell its shape and strides";
+  a.data = view.buf;
+  a.dtype = dtype;
+  a.ndim = static_cast<uint8_t>(view.ndim);
+  for (int d = 0; d < view.ndim; ++d) {
+    a.shape[d] = view.shape[d];
+    a.strides[d] = view.strides[d] / item;
+  }
+  if (const char* problem = mend_layout(a)) return problem;
+  if (view.len != a.size() * item) return "its length is not that of its shape";
+  for (int d = 0; d < view.ndim; ++d)
+    if (a.shape[d] > 1 && a.size() && view.strides[d] % item) return "its strides are no multiples of an element";
+  return nullptr;
 }
 
 static PyObject* wrap(PyObject*, PyObject* args) {
@@ -76,23 +116,12 @@ static PyObject* wrap(PyObject*, PyObject* args) {
     record_failure("a tensor is made over memory of the host; make it outside the step, or pass it as an argument");
   }
   std::unique_ptr<Py_buffer, void (*)(void*)> view(new Py_buffer{}, free_py_buffer);
-  if (PyObject_GetBuffer(exporter, view.get(), PyBUF_STRIDES) < 0) return nullptr;
-  const int64_t item = item_size(dtype);
-  const bool aligned = view->len == 0 || reinterpret_cast<uintptr_t>(view->buf) % static_cast<uintptr_t>(item) == 0;
-  bool good = view->itemsize == item && view->ndim <= kMaxDims && aligned;
+  if (PyObject_GetBuffer(exporter, view.get(), PyBUF_STRIDES | PyBUF_FORMAT) < 0) return nullptr;
   Array a;
-  a.data = view->buf;
-  a.dtype = dtype;
-  a.ndim = static_cast<uint8_t>(view->ndim);
-  for (int d = 0; good && d < view->ndim; ++d) {
-    a.shape[d] = view->shape[d];
-    a.strides[d] = view->strides[d] / item;
-    good = view->strides[d] % item == 0;
-  }
-  if (!good) {
-    return PyErr_Format(errors.shape,
-                        "tensor: memory of %d axes and item size %zd cannot be shared as %s without a copy", view->ndim,
-                        view->itemsize, kDTypeName[static_cast<int>(dtype)]);
+  const char* problem = read_view(*view, dtype, a);
+  if (problem) {
+    return PyErr_Format(errors.shape, "tensor: the memory cannot be shared as %s: %s",
+                        kDTypeName[static_cast<int>(dtype)], problem);
   }
   Tensor* t = new_foreign(a, 0, view->readonly, view.get(), free_py_buffer);
   if (t) view.release();
@@ -202,41 +231,56 @@ static PyObject* to_dlpack(PyObject*, PyObject* args) {
   return make_capsule(&e->managed);
 }
 
-static bool import_array(const DLTensor& source, Array& a) {
-  const char* problem = nullptr;
-  const bool on_gpu = source.device.type == kDLCuda && source.device.id >= 0 && source.device.id + 1 < kMaxDevices;
-  if (source.device.type != kDLCpu && !on_gpu) problem = "the memory is neither the CPU's nor an NVIDIA GPU's";
-  else if (source.ndim > kMaxDims) problem = "too many axes";
-  else if (source.dtype.lanes != 1) problem = "vector element types are not known";
-  int code = -1;
+static bool refuse(const char* problem) {
+  PyErr_Format(PyExc_BufferError, "from_dlpack: %s", problem);
+  return false;
+}
+
+// The index of a device that has tensors, or -1.
+static int known_device(const DLDevice& device) {
+  if (device.type == kDLCpu) return 0;
+  const bool there = device.type == kDLCuda && device.id >= 0 && device.id < kMaxDevices - 1;
+  const uint8_t index = there ? static_cast<uint8_t>(device.id + 1) : 0;
+  return there && device_object(index) != Py_None && !on_host(index) ? index : -1;
+}
+
+static int known_dtype(const DLDataType& type) {  // its code, or -1
   for (int k = 0; k < kDTypes; ++k) {
     const DLDataType d = dl_type(static_cast<DType>(k));
-    if (d.code == source.dtype.code && d.bits == source.dtype.bits) code = k;
+    if (d.code == type.code && d.bits == type.bits) return k;
   }
-  if (!problem && code < 0) problem = "the element type is not one of dlcore's";
-  if (problem) {
-    PyErr_Format(PyExc_BufferError, "from_dlpack: %s", problem);
-    return false;
-  }
-  a.data = static_cast<char*>(source.data) + source.byte_offset;
+  return -1;
+}
+
+// Everything the other side tells is checked: it may be damaged.
+static bool import_array(const DLTensor& source, Array& a) {
+  const int code = known_dtype(source.dtype);
+  if (known_device(source.device) < 0) return refuse("the memory is neither the CPU's nor that of a GPU in use here");
+  if (source.ndim < 0 || source.ndim > kMaxDims) return refuse("a tensor has 0 to 8 axes");
+  if (source.dtype.lanes != 1) return refuse("vector element types are not known");
+  if (code < 0) return refuse("the element type is not one of dlcore's");
+  if (source.ndim && !source.shape) return refuse("there is no shape");
+  const auto data = reinterpret_cast<uintptr_t>(source.data);
+  if (data > std::numeric_limits<uintptr_t>::max() - source.byte_offset) return refuse("the byte offset is too large");
+  a.data = source.data ? reinterpret_cast<void*>(data + source.byte_offset) : nullptr;
   a.dtype = static_cast<DType>(code);
   a.ndim = static_cast<uint8_t>(source.ndim);
-  int64_t stride = 1;
+  std::copy_n(source.shape, a.ndim, a.shape);
+  int64_t stride = 1;  // wraps around where mend_layout() refuses the shape
   for (int d = a.ndim - 1; d >= 0; --d) {
-    a.shape[d] = source.shape[d];
     a.strides[d] = source.strides ? source.strides[d] : stride;
-    stride *= a.shape[d];
+    stride = static_cast<int64_t>(static_cast<uint64_t>(stride) * static_cast<uint64_t>(a.shape[d]));
   }
-  return true;
+  const char* problem = mend_layout(a);
+  return !problem || refuse(problem);
 }
 
 template <class Managed>
 static PyObject* take_capsule(PyObject* capsule, Managed* managed, const char* used, bool readonly) {
   Array a;
   if (!import_array(managed->tensor, a)) return nullptr;
-  const DLDevice& device = managed->tensor.device;
-  const uint8_t index = device.type == kDLCuda ? static_cast<uint8_t>(device.id + 1) : 0;
-  Tensor* t = new_foreign(a, index, readonly, managed, free_managed<Managed>);
+  const auto device = static_cast<uint8_t>(known_device(managed->tensor.device));
+  Tensor* t = new_foreign(a, device, readonly, managed, free_managed<Managed>);
   if (t) PyCapsule_SetName(capsule, used);
   return as_object(t);
 }

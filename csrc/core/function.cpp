@@ -20,11 +20,11 @@ Tensor* to_operand(Function* f, PyObject* value, int k, PyObject* const* others,
   *failed = false;
   if (is_tensor(value)) return as_tensor(Py_NewRef(value));
   if (PyFloat_CheckExact(value) || PyLong_CheckExact(value) || PyBool_Check(value)) {
-    Tensor* t = new_scalar(value);
+    Tensor* t = scalar_operand(value, f->name, PyTuple_GET_ITEM(f->input_names, k));
     *failed = !t;
     return t;
   }
-  if (value == Py_None && (is_bit(f->optional, k) || is_bit(f->groups, k))) return nullptr;
+  if (value == Py_None && is_bit(f->optional, k)) return nullptr;
   PyObject* like = Py_None;
   for (Py_ssize_t j = 0; j < n_others && like == Py_None; ++j)
     if (others[j] && is_tensor(others[j])) like = others[j];
@@ -32,7 +32,7 @@ Tensor* to_operand(Function* f, PyObject* value, int k, PyObject* const* others,
   Ref converted = Ref::own(call_python(bound.convert, args, 4));  // arrays, lists, NumPy's numbers
   Tensor* t = nullptr;
   if (converted && is_tensor(converted.get())) return as_tensor(converted.release());
-  if (converted) t = new_scalar(converted.get());
+  if (converted) t = scalar_operand(converted.get(), f->name, PyTuple_GET_ITEM(f->input_names, k));
   *failed = !t;
   return t;
 }
@@ -44,6 +44,13 @@ static int find_name(PyObject* names, PyObject* name) {
   for (Py_ssize_t k = 0; k < PyTuple_GET_SIZE(names); ++k)
     if (PyUnicode_Compare(PyTuple_GET_ITEM(names, k), name) == 0) return static_cast<int>(k);
   return -1;
+}
+
+static void no_argument(Function* f, PyObject* name) {
+  const Ref names = Ref::own(PySequence_Concat(f->input_names, f->attr_names));
+  const Ref comma = Ref::own(PyUnicode_FromString(", "));
+  const Ref all = names && comma ? Ref::own(PyUnicode_Join(comma.get(), names.get())) : Ref();
+  if (all) PyErr_Format(PyExc_TypeError, "%s: there is no argument %R (there are %U)", f->name_utf8, name, all.get());
 }
 
 // Positional and keyword arguments into `values` (borrowed; null where not given): operands, then attributes.
@@ -59,8 +66,8 @@ static bool place_arguments(Function* f, PyObject* const* args, Py_ssize_t n, Py
     int place = find_name(f->input_names, name);
     if (place < 0 && (place = find_name(f->attr_names, name)) >= 0) place += f->n_inputs;
     if (place < 0 || values[place]) {
-      const char* what = place < 0 ? "there is no" : "got twice the";
-      PyErr_Format(PyExc_TypeError, "%s: %s argument %R", f->name_utf8, what, name);
+      if (place >= 0) PyErr_Format(PyExc_TypeError, "%s: argument %R is given twice", f->name_utf8, name);
+      else no_argument(f, name);
       return false;
     }
     values[place] = args[n + k];
@@ -68,22 +75,44 @@ static bool place_arguments(Function* f, PyObject* const* args, Py_ssize_t n, Py
   return true;
 }
 
-// The attributes as given, lists as tuples; conversion is Python's, when a plan is made (dlcore/op/signature.py).
+// Whether nothing can change what a value is: plans are found by such attributes as they are. `depth`: of tuples left.
+static bool is_plain(PyObject* value, int depth = 3) {
+  PyTypeObject* type = Py_TYPE(value);
+  if (type == &PyLong_Type || value == Py_None || type == &PyFloat_Type || type == &PyBool_Type ||
+      type == &PyUnicode_Type || type == Py_TYPE(dtype_object(DType::bool_)) || type == Py_TYPE(device_object(0))) {
+    return true;
+  }
+  if (type != &PyTuple_Type || depth == 0) return false;
+  for (Py_ssize_t k = 0; k < PyTuple_GET_SIZE(value); ++k)
+    if (!is_plain(PyTuple_GET_ITEM(value, k), depth - 1)) return false;
+  return true;
+}
+
+// The attributes, plain ones as given: they are converted when a plan is made. Others (NumPy's numbers, arrays, objects
+// with __index__) become plain first, by the same kinds (dlcore/op/signature.py), for a plan must not outlive a change.
 static Ref make_attrs(Function* f, PyObject** values) {
   const Py_ssize_t n = PyTuple_GET_SIZE(f->defaults);
   bool plain = true;
   for (Py_ssize_t k = 0; k < n; ++k) plain = plain && !values[k] && PyTuple_GET_ITEM(f->defaults, k) != bound.required;
   if (plain) return Ref::share(f->defaults);
   Ref attrs = Ref::own(PyTuple_New(n));
+  bool accepted = true;
   for (Py_ssize_t k = 0; attrs && k < n; ++k) {
     PyObject* value = values[k] ? values[k] : PyTuple_GET_ITEM(f->defaults, k);
     if (value == bound.required) {
       PyErr_Format(PyExc_TypeError, "%s: missing argument %R", f->name_utf8, PyTuple_GET_ITEM(f->attr_names, k));
       return Ref();
     }
-    PyObject* kept = PyList_Check(value) ? PyList_AsTuple(value) : Py_NewRef(value);
-    if (!kept) return Ref();
-    PyTuple_SET_ITEM(attrs.get(), k, kept);
+    PyObject* item = PyList_CheckExact(value) ? PyList_AsTuple(value) : Py_NewRef(value);
+    if (!item) return Ref();
+    PyTuple_SET_ITEM(attrs.get(), k, item);
+    accepted = accepted && is_plain(item);
+  }
+  if (!attrs || accepted) return attrs;
+  attrs = Ref::own(PyObject_CallFunctionObjArgs(bound.accept, f->op, attrs.get(), nullptr));
+  if (attrs && !(PyTuple_CheckExact(attrs.get()) && PyTuple_GET_SIZE(attrs.get()) == n)) {
+    PyErr_Format(PyExc_TypeError, "%s: malformed attributes", f->name_utf8);
+    return Ref();
   }
   return attrs;
 }
@@ -104,8 +133,11 @@ struct Given {
         continue;
       }
       PyObject* name = PyTuple_GET_ITEM(f->input_names, k);
-      if (!values[k] || is_tensor(values[k]) || !PySequence_Check(values[k])) {
-        PyErr_Format(PyExc_TypeError, "%s: argument %R is a sequence of tensors", f->name_utf8, name);
+      if (!values[k] || is_tensor(values[k]) || !PySequence_Check(values[k]) || PySequence_Size(values[k]) < 0) {
+        PyErr_Clear();  // of something without a length
+        if (!values[k]) PyErr_Format(PyExc_TypeError, "%s: missing argument %R", f->name_utf8, name);
+        else PyErr_Format(PyExc_TypeError, "%s: operand %R is a %s, not a sequence of tensors", f->name_utf8, name,
+                          Py_TYPE(values[k])->tp_name);
         return false;
       }
       sequences[k] = Ref::own(PySequence_Fast(values[k], "a sequence of tensors is wanted"));
@@ -208,6 +240,10 @@ bool read_signature(Function* f) {
   const Ref operands = signature ? attribute(signature.get(), "operands") : Ref();
   const Ref attributes = operands ? attribute(signature.get(), "attributes") : Ref();
   if (!attributes) return false;
+  if (!PyTuple_Check(operands.get()) || !PyTuple_Check(attributes.get())) {
+    PyErr_Format(PyExc_TypeError, "%s: a signature has tuples of operands and attributes", f->name_utf8);
+    return false;
+  }
   f->n_inputs = static_cast<int>(PyTuple_GET_SIZE(operands.get()));
   if (f->n_inputs + PyTuple_GET_SIZE(attributes.get()) > kMaxArguments) {
     PyErr_Format(PyExc_TypeError, "%s: an operation takes at most %d arguments", f->name_utf8, kMaxArguments);
@@ -220,6 +256,8 @@ bool read_signature(Function* f) {
   }
   f->strided_key = truth(f->op, "view");
   f->value_key = truth(f->op, "dynamic");
+  f->elementwise = truth(f->op, "elementwise");
+  f->unfitting = truth(f->op, "unfitting");
   f->attr_names = column(attributes.get(), "name");
   f->defaults = column(attributes.get(), "default");
   PyObject* names = column(operands.get(), "name");
@@ -237,7 +275,10 @@ static PyObject* function_new(PyTypeObject* type, PyObject* args, PyObject*) {
   PyObject* op;
   if (!PyArg_ParseTuple(args, "O:Function", &op)) return nullptr;
   Ref name = attribute(op, "name");
-  const char* text = name ? PyUnicode_AsUTF8(name.get()) : nullptr;
+  if (!name || !PyUnicode_Check(name.get())) {
+    return PyErr_Format(PyExc_TypeError, "Function: a %s is not an operation", Py_TYPE(op)->tp_name);
+  }
+  const char* text = PyUnicode_AsUTF8(name.get());
   auto cache = std::make_unique<PlanCache>();
   Function* f = text ? reinterpret_cast<Function*>(type->tp_alloc(type, 0)) : nullptr;
   if (!f) return nullptr;

@@ -3,6 +3,8 @@
 
 #include "core/device.h"
 #include "core/function.h"
+#include "core/layout.h"
+#include "core/record.h"
 #include "core/tape.h"
 
 namespace dlcore {
@@ -11,8 +13,7 @@ static Tensor* alias_with_history(Tensor* t) {
   Tensor* alias = new_view(t, t->array);
   if (!alias) return nullptr;
   alias->requires_grad = t->requires_grad;
-  alias->node = t->node;
-  Py_XINCREF(reinterpret_cast<PyObject*>(t->node));
+  hold_node(alias, t->node);
   alias->output = t->output;
   alias->version_seen = t->version_seen;
   return alias;
@@ -57,6 +58,10 @@ static bool write_into(Function* f, Tensor* target, Tensor* value) {
     source = TensorRef::own(as_tensor(call_python(bound.cast, args, 2)));
     if (!source) return false;
   }
+  if (may_meet(source.get(), target) && !same_array(source->array, to)) {
+    source = TensorRef::own(contiguous_copy(source.get()));
+    if (!source) return false;
+  }
   Array arrays[2] = {source->array, to};
   Buffer* const buffers[2] = {source->buffer, target->buffer};
   const bool good = target->device ? device_copy(source.get(), target)
@@ -66,7 +71,11 @@ static bool write_into(Function* f, Tensor* target, Tensor* value) {
 }
 
 PyObject* call_inplace(Function* f, Tensor* target, PyObject* const* args, Py_ssize_t n) {
-  if (!read_signature(f) || !check_writable(target, f->name_utf8)) return nullptr;
+  if (!read_signature(f) || !check_written(target, f->name_utf8)) return nullptr;
+  if (n + 1 != f->n_inputs || f->groups) {
+    return PyErr_Format(PyExc_TypeError, "%s: in place it takes as many operands as its %d, each a tensor or a number",
+                        f->name_utf8, f->n_inputs);
+  }
   Operands operands(static_cast<int>(n) + 1);
   bool failed = false, tracked = wanted(target);
   for (int k = 0; k < n && !failed; ++k) {
@@ -77,13 +86,18 @@ PyObject* call_inplace(Function* f, Tensor* target, PyObject* const* args, Py_ss
   if (failed || (tracked && !check_trackable(f, target))) return nullptr;
   operands.data[0] = tracked ? alias_with_history(target) : as_tensor(Py_NewRef(as_object(target)));
   if (!operands.data[0]) return nullptr;
-  const auto value = TensorRef::own(as_tensor(dispatch(f, operands, f->defaults, tracked ? nullptr : target)));
-  if (!value) return nullptr;
+  Tensor* out = tracked || !f->elementwise ? nullptr : target;  // else it may be written before it is read
+  const Ref result = Ref::own(dispatch(f, operands, f->defaults, out));
+  if (!result) return nullptr;
+  if (!is_tensor(result.get())) {
+    return PyErr_Format(PyExc_TypeError, "%s: an operation with one result is wanted in place", f->name_utf8);
+  }
+  const auto value = TensorRef::share(as_tensor(result.get()));
   if (value.get() != target) {
     if (!write_into(f, target, value.get())) return nullptr;
     if (tracked) {
-      Py_XINCREF(reinterpret_cast<PyObject*>(value->node));
-      Py_XSETREF(target->node, value->node);
+      if (recorder) record_tracked_write(target);
+      hold_node(target, value->node);
       target->output = value->output;
       target->requires_grad = true;
       target->version_seen = target->buffer->version;

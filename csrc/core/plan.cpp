@@ -1,5 +1,6 @@
 #include "core/plan.h"
 
+#include <cmath>
 #include <cstring>
 #include <memory>
 #include <new>
@@ -20,6 +21,16 @@ bool layout_matters(Function* f, Tensor** operands, int n) {
   return matters;
 }
 
+// 1, 1.0 and True are equal, 0.0 and -0.0 too: what tells them apart, in tuples as well.
+static uint64_t type_word(PyObject* value) {
+  uint64_t word = reinterpret_cast<uintptr_t>(Py_TYPE(value));
+  if (PyFloat_CheckExact(value)) word ^= uint64_t{std::signbit(PyFloat_AS_DOUBLE(value))} << 63;
+  if (!PyTuple_CheckExact(value)) return word;
+  for (Py_ssize_t k = 0; k < PyTuple_GET_SIZE(value); ++k)
+    word = (word ^ type_word(PyTuple_GET_ITEM(value, k))) * 0x9E3779B97F4A7C15u;
+  return word;
+}
+
 bool make_key(Function* f, Tensor** operands, int n, PyObject* attrs, Key& key) {
   const bool strided = layout_matters(f, operands, n);
   for (int k = 0; k < n; ++k) {
@@ -37,8 +48,7 @@ bool make_key(Function* f, Tensor** operands, int n, PyObject* attrs, Key& key) 
   }
   const Py_ssize_t n_attrs = PyTuple_GET_SIZE(attrs);
   if (n_attrs == 0 || attrs == f->defaults) return true;
-  for (Py_ssize_t k = 0; k < n_attrs; ++k)  // 1, 1.0 and True are equal: tell them apart by type
-    key.add(reinterpret_cast<uintptr_t>(Py_TYPE(PyTuple_GET_ITEM(attrs, k))));
+  for (Py_ssize_t k = 0; k < n_attrs; ++k) key.add(type_word(PyTuple_GET_ITEM(attrs, k)));
   const Py_hash_t h = PyObject_Hash(attrs);
   if (h == -1 && PyErr_Occurred()) return false;
   key.add(static_cast<uint64_t>(h));
@@ -57,9 +67,9 @@ Plan* PlanCache::find(const Key& key, PyObject* attrs) const {
     const uint64_t changes_before = changes_;
     const Ref held = Ref::share(e.attrs);
     const int equal = PyObject_RichCompareBool(held.get(), attrs, Py_EQ);
-    if (equal < 0) PyErr_Clear();
+    if (equal < 0) return nullptr;
     if (changes_ != changes_before) return find(key, attrs);  // by Python code of the comparison, or another thread
-    if (equal == 1) return e.plan;
+    if (equal) return e.plan;
   }
   return nullptr;
 }
@@ -138,6 +148,11 @@ static bool read_outputs(PyObject* plan, std::vector<OutputSpec>& out) {
       int ndim = 0;
       if (!shape || !dtype || !parse_shape(shape.get(), spec.shape, &ndim, "output")) return false;
       if (!parse_dtype(dtype.get(), &spec.dtype)) return false;
+      for (int d = 0; d < ndim; ++d) {
+        if (spec.shape[d] >= 0) continue;
+        PyErr_Format(errors.shape, "a result cannot have the shape %R", shape.get());
+        return false;
+      }
       spec.ndim = static_cast<uint8_t>(ndim);
       spec.present = true;
     }

@@ -108,9 +108,11 @@ struct Key {
 };
 
 bool wanted(const Tensor* t);  // whether a gradient for this operand is tracked
+// Whether its memory was changed through another tensor, in a way that its gradient history does not know of.
+bool history_lost(const Tensor* t);
 inline bool aligned(const Tensor* t) { return reinterpret_cast<uintptr_t>(t->array.data) % 16 == 0; }
 bool layout_matters(Function* f, Tensor** operands, int n);  // whether the key has strides: views, and devices
-// False with a Python error; TypeError where an attribute cannot be hashed.
+// False with a Python error.
 bool make_key(Function* f, Tensor** operands, int n, PyObject* attrs, Key& key);
 // Asks Python; one reference. `lengths`: of the groups.
 Plan* make_plan(Function* f, Tensor** operands, int n, PyObject* attrs, const int* lengths, int n_groups);
@@ -123,7 +125,7 @@ inline void unref(Plan* plan) {
 class PlanCache {
  public:
   ~PlanCache() { clear(); }
-  Plan* find(const Key& key, PyObject* attrs) const;      // null: none; borrowed
+  Plan* find(const Key& key, PyObject* attrs) const;      // null: none, or a Python error; borrowed
   void keep(const Key& key, PyObject* attrs, Plan* plan);  // takes the reference
   void clear();
   size_t size() const { return size_; }

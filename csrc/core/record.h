@@ -11,6 +11,7 @@
 #include <utility>
 #include <vector>
 
+#include "core/layout.h"
 #include "core/tensor.h"
 
 namespace dlcore {
@@ -67,6 +68,7 @@ struct Steps {
   std::vector<LeafGrad> grads;
   std::vector<std::string> lines;  // "file.py:12: text" of the user's code
   std::vector<TensorRef> operands;  // leaves used by the step: they must keep needing a gradient, or not
+  std::vector<TensorRef> older;     // views and tensors with a history from before the step, in tracked calls
   int64_t arena_bytes = 0, unplanned_bytes = 0;
   uint8_t device = 0;  // of the operations: the interpreter's, though its memory is the host's
 };
@@ -91,7 +93,8 @@ struct Failure {
 
 struct Recorder {
   Steps steps;
-  std::vector<Tensor*> aliases;  // what stands for the arguments
+  std::vector<TensorRef> given;  // the arguments,
+  std::vector<Tensor*> aliases;  // and what stands for them
   uint64_t serial;             // marks the buffers seen by this recorder
   Failure failure;             // why this cannot be recorded: the first reason
   Function* function = nullptr;  // the operation that runs, for the commands it makes
@@ -107,8 +110,6 @@ extern thread_local Recorder* recorder;  // null: this thread does not record
 
 // The same memory behind a buffer of its own, so that this use of it can be told from others; owns a reference to `t`.
 Tensor* aliased(Tensor* t);
-bool share_memory(const Array& a, const Array& b);
-std::pair<const char*, const char*> extent(const Array& a);  // first byte, one past the last
 void set_recorder(Recorder* r);  // for this thread; null: recording is over
 
 void record_dropped(Buffer* buffer);  // called always: its last reference went, in whatever thread
@@ -118,9 +119,10 @@ void record_dropped(Buffer* buffer);  // called always: its last reference went,
 void record_launch(const Kernel& kernel, const Args& args);
 void record_made(Buffer* buffer);     // by new_buffer
 void record_written(Buffer* buffer);  // its version rose
-void record_operand(Tensor* t);
+void record_operand(Tensor* t, bool tracked);  // `tracked`: the call becomes a node of the tape
 void record_grad_read(Tensor* leaf);  // before it is read: may replace it by an alias
 void record_grad_replaced(Tensor* leaf, bool none);
+void record_tracked_write(Tensor* t);    // a write in place has become part of t's gradient history
 // The step cannot be recorded, for a reason such as "item() reads a value back to the host"; it goes on unrecorded.
 void record_failure(const char* reason);
 // The same where the host is about to see values: false, with an error set, if there are none because no kernel ran.
@@ -131,5 +133,6 @@ bool record_host_access(Tensor* t, const char* reason);  // and where it may as 
 extern uint64_t changes;
 
 bool init_record(PyObject* module);
+bool init_frames(PyObject* module);
 
 }  // namespace dlcore

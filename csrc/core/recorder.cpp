@@ -125,10 +125,17 @@ bool record_host_access(Tensor* t, const char* reason) {
   return true;
 }
 
-void record_operand(Tensor* t) {
-  if (t->node || t->view || t->weak || !is_float(t->array.dtype) || !t->buffer) return;
+void record_operand(Tensor* t, bool tracked) {
+  if (t->weak || !is_float(t->array.dtype) || !t->buffer) return;
   const int known = known_region(t->buffer);
   if (known >= 0 && recorder->steps.regions[static_cast<size_t>(known)].kind != Region::outside) return;
+  if (t->node || t->view) {
+    if (!tracked) return;
+    std::vector<TensorRef>& older = recorder->steps.older;
+    const auto same = [t](const TensorRef& other) { return other.get() == t; };
+    if (std::any_of(older.begin(), older.end(), same)) return;
+    return note([&] { older.push_back(TensorRef::share(t)); });
+  }
   note([&] {
     if (!recorder->operand_flags.emplace(t, t->requires_grad).second) return;
     recorder->steps.operands.push_back(TensorRef::share(t));
@@ -183,44 +190,35 @@ void record_launch(const Kernel& kernel, const Args& args) {
 }
 
 // ---- arguments and gradients of leaves ----------------------------------------------------------------------------
-std::pair<const char*, const char*> extent(const Array& a) {
-  const char *low = static_cast<const char*>(a.data), *high = low;
-  const int64_t item = item_size(a.dtype);
-  for (int d = 0; d < a.ndim; ++d) {
-    if (a.shape[d] == 0) return {low, low};
-    const int64_t reach = (a.shape[d] - 1) * a.strides[d] * item;
-    (reach < 0 ? low : high) += reach;
-  }
-  return {low, high + item};
-}
-
-bool share_memory(const Array& a, const Array& b) {
-  const auto [low, high] = extent(a);
-  const auto [from, to] = extent(b);
-  return low < to && from < high;
-}
-
 Tensor* aliased(Tensor* t) {
   TensorRef owner = TensorRef::share(t);
   Tensor* alias = new_foreign(t->array, t->device, t->buffer->readonly, t, free_object);
   if (!alias) return nullptr;
   owner.release();
   alias->requires_grad = t->requires_grad;
-  alias->grad = Py_XNewRef(t->grad);
+  hold_grad(alias, Py_XNewRef(t->grad));
   return alias;
+}
+
+static int argument_of(const Tensor* alias) {  // -1: none
+  const std::vector<Tensor*>& aliases = recorder->aliases;
+  const auto found = std::find(aliases.begin(), aliases.end(), alias);
+  return found == aliases.end() ? -1 : static_cast<int>(found - aliases.begin());
 }
 
 static LeafGrad& leaf_grad(Tensor* leaf) {
   std::vector<LeafGrad>& grads = recorder->steps.grads;
   if (grads.size() == grads.capacity()) grads.reserve(2 * grads.size() + 1);  // so that both tables get it, or none
   const auto [place, added] = recorder->grad_of.emplace(leaf, static_cast<int>(grads.size()));
-  if (added) {
-    const std::vector<Tensor*>& aliases = recorder->aliases;
-    const auto found = std::find(aliases.begin(), aliases.end(), leaf);
-    const int argument = found == aliases.end() ? -1 : static_cast<int>(found - aliases.begin());
-    grads.push_back({.leaf = TensorRef::share(leaf), .argument = argument});
-  }
+  if (added) grads.push_back({.leaf = TensorRef::share(leaf), .argument = argument_of(leaf)});
   return grads[static_cast<size_t>(place->second)];
+}
+
+void record_tracked_write(Tensor* t) {
+  const int region = known_region(t->buffer);
+  if (region < 0 || recorder->steps.regions[static_cast<size_t>(region)].kind != Region::inside) {
+    record_failure("a tensor from before the step is changed in place as a part of its gradient history");
+  }
 }
 
 // A gradient that the step starts from is an input: another tensor may lie there at the next call.

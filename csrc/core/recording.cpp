@@ -13,18 +13,65 @@ namespace dlcore {
 
 static uint64_t next_serial = 0;
 
-static Tensor* original(const Region& input) { return static_cast<Tensor*>(input.buffer->owner); }  // what was aliased
+static Tensor* original(const Recorder* r, const Region& input) {  // what an alias stands for
+  return input.leaf >= 0 ? r->steps.grads[static_cast<size_t>(input.leaf)].given.get()
+                         : r->given[static_cast<size_t>(input.argument)].get();
+}
 
 bool overlaps(const Array& a, const std::vector<Range>& ranges) {
   const auto [low, high] = extent(a);
   return std::any_of(ranges.begin(), ranges.end(), [&](const Range& r) { return low < r.second && r.first < high; });
 }
 
-// begin_recording(tensors, dry): the tensors to call the step with; the same one twice where a tensor is given twice.
+// What stands for an argument with a gradient history is no leaf either: its history goes on outside. A backward pass
+// within the step takes the gradient there, but only in this call.
+static PyObject* go_on_outside(PyObject*, PyObject* dout) {
+  if (recorder) record_failure("backward() inside the step reaches an argument whose gradient history began outside");
+  return Py_NewRef(dout);
+}
+
+static bool continue_history(Tensor* alias, Tensor* given) {
+  static PyMethodDef rule{"go_on_outside", go_on_outside, METH_O, nullptr};
+  static Plan* plan = nullptr;
+  alias->view = given->view;
+  alias->buffer->rewritten = given->buffer->rewritten;
+  if (!given->node) return true;
+  if (!plan) {
+    auto made = std::make_unique<Plan>();
+    made->n_outputs = 1;
+    made->rules.push_back({Ref::own(PyCFunction_New(&rule, nullptr)), {0}, true, {{Source::dout, 0, 0}}});
+    if (!made->rules[0].function) return false;
+    plan = made.release();
+  }
+  const auto node = Owned<Node>::own(new_node(given->node->function, plan, 1));
+  if (!node) return false;
+  set_edge(node->edges[0], given, true);
+  hold_node(alias, node.get());
+  alias->version_seen = alias->buffer->version - history_lost(given);
+  return true;
+}
+
+// Adds an argument and what stands for it.
+static void add_argument(Recorder* r, Tensor* given, Tensor* alias) {
+  const int k = static_cast<int>(r->aliases.size());
+  Buffer* buffer = alias->buffer;
+  if (std::find(r->aliases.begin(), r->aliases.end(), alias) == r->aliases.end()) {
+    buffer->mark = r->serial << 32 | static_cast<uint32_t>(k);
+  }
+  r->given.push_back(TensorRef::share(given));
+  r->aliases.push_back(alias);
+  r->steps.regions.push_back({.kind = Region::input, .buffer = keep(buffer), .bytes = buffer->bytes,
+                              .argument = k, .device = buffer->device});
+}
+
+// begin_recording(tensors, dry, stands=()): the tensors to call the step with; the same one twice where a tensor is
+// given twice. `stands`: further arguments, used as they are by what will be recorded.
 PyObject* begin_recording(PyObject*, PyObject* args) {
-  PyObject* tensors;
+  PyObject *tensors, *stands = nullptr;
   int dry;
-  if (!PyArg_ParseTuple(args, "O!p:begin_recording", &PyTuple_Type, &tensors, &dry)) return nullptr;
+  if (!PyArg_ParseTuple(args, "O!p|O!:begin_recording", &PyTuple_Type, &tensors, &dry, &PyTuple_Type, &stands)) {
+    return nullptr;
+  }
   if (recorder) {
     PyErr_SetString(errors.capture, "a step is being recorded already");
     return nullptr;
@@ -44,14 +91,13 @@ PyObject* begin_recording(PyObject*, PyObject* args) {
     while (PyTuple_GET_ITEM(tensors, same) != PyTuple_GET_ITEM(tensors, k)) ++same;
     TensorRef alias = same < k ? TensorRef::share(r->aliases[static_cast<size_t>(same)])
                                : TensorRef::own(aliased(as_tensor(PyTuple_GET_ITEM(tensors, k))));
-    if (!alias) return nullptr;
-    Buffer* buffer = alias->buffer;
-    if (same == k) buffer->mark = r->serial << 32 | static_cast<uint32_t>(k);
-    r->aliases.push_back(alias.get());
-    r->steps.regions.push_back({.kind = Region::input, .buffer = buffer, .bytes = buffer->bytes,
-                                .argument = k, .device = buffer->device});
-    keep(buffer);
+    if (!alias || (same == k && !continue_history(alias.get(), as_tensor(PyTuple_GET_ITEM(tensors, k))))) return nullptr;
+    add_argument(r.get(), as_tensor(PyTuple_GET_ITEM(tensors, k)), alias.get());
     PyTuple_SET_ITEM(aliases.get(), k, as_object(alias.release()));
+  }
+  for (Py_ssize_t k = 0; stands && k < PyTuple_GET_SIZE(stands); ++k) {
+    Tensor* stand = as_tensor(PyTuple_GET_ITEM(stands, k));
+    add_argument(r.get(), stand, stand);
   }
   set_recorder(r.get());
   r.release();
@@ -63,7 +109,7 @@ static void restore_grads(Recorder* r, bool all) {
   for (LeafGrad& g : r->steps.grads) {
     if (!g.leaf || !(all || (g.region >= 0 && !g.replaced))) continue;
     if (all && !g.read && !g.replaced) continue;
-    Py_XSETREF(g.leaf->grad, Py_XNewRef(g.given.object()));
+    hold_grad(g.leaf.get(), Py_XNewRef(g.given.object()));
   }
 }
 
@@ -123,6 +169,18 @@ PyObject* something_kept(PyObject*, PyObject* outputs) {
   return PyBool_FromLong(recorder && !kept_tensor(recorder, outputs).empty());
 }
 
+// made_inside(tensor): whether its memory was made since begin_recording.
+PyObject* made_inside(PyObject*, PyObject* tensor) {
+  const int region = recorder ? region_index(recorder, as_tensor(tensor)) : -1;
+  return PyBool_FromLong(region >= 0 && recorder->steps.regions[static_cast<size_t>(region)].kind == Region::inside);
+}
+
+// history_lost(tensor): whether it was changed through another tensor in a way that its gradient history misses.
+PyObject* lost_history(PyObject*, PyObject* tensor) {
+  const Tensor* t = as_tensor(tensor);
+  return PyBool_FromLong(t->buffer && history_lost(t));
+}
+
 static Recording* blank_recording() {
   Recording* self = PyObject_GC_New(Recording, recording_type);
   if (!self) return nullptr;
@@ -169,14 +227,14 @@ static void note_inputs(Recording* self, const Recorder* r) {
   for (size_t k = 0; k < regions.size(); ++k) {
     const Region& region = regions[k];
     if (region.kind != Region::input) continue;
-    Tensor* given = original(region);
+    Tensor* given = original(r, region);
     const Tensor* after = region.leaf < 0 ? r->aliases[k] : given;
     int same = static_cast<int>(k);
     if (region.leaf < 0) {
       same = static_cast<int>(std::find(r->aliases.begin(), r->aliases.end(), after) - r->aliases.begin());
     }
     self->inputs.push_back({static_cast<int>(k), given->array, given->requires_grad, after->requires_grad,
-                            regions[static_cast<size_t>(same)].written, same, region.leaf});
+                            given->node != nullptr, regions[static_cast<size_t>(same)].written, same, region.leaf});
     self->n_arguments += region.leaf < 0;
     if (region.written) given->buffer->version += region.buffer->version;  // in the caller's eyes too
   }
@@ -207,20 +265,23 @@ Ref from_input(const Result& r, Tensor* source) {
 
 static bool note_results(Recording* self, Recorder* r, PyObject* outputs) {
   for (Py_ssize_t k = 0; k < PyTuple_GET_SIZE(outputs); ++k) {
-    Tensor* t = as_tensor(PyTuple_GET_ITEM(outputs, k));
-    const Result& result = self->results.emplace_back(result_of(self, r, t));
-    if (result.input < 0) continue;  // else a view of the caller's tensor, not of its alias
+    self->results.push_back(result_of(self, r, as_tensor(PyTuple_GET_ITEM(outputs, k))));
+  }
+  for (size_t k = 0; k < self->results.size(); ++k) {  // views of the caller's tensors, not of their aliases
+    const Result& result = self->results[k];
+    if (result.input < 0) continue;
+    Tensor* t = as_tensor(PyTuple_GET_ITEM(outputs, static_cast<Py_ssize_t>(k)));
     const Region& region = r->steps.regions[static_cast<size_t>(result.region)];
-    drop(std::exchange(t->buffer, keep(original(region)->buffer)));
+    drop(std::exchange(t->buffer, keep(original(r, region)->buffer)));
   }
   self->steady = true;
   for (LeafGrad& g : r->steps.grads) {
     Tensor* end = g.leaf && g.replaced ? as_tensor(g.leaf->grad) : nullptr;
     const Result& left = self->grads.emplace_back(end ? result_of(self, r, end) : Result{});
     if (left.input >= 0) {
-      Ref given = from_input(left, original(r->steps.regions[static_cast<size_t>(left.region)]));
+      Ref given = from_input(left, original(r, r->steps.regions[static_cast<size_t>(left.region)]));
       if (!given) return false;
-      Py_SETREF(g.leaf->grad, given.release());
+      hold_grad(g.leaf.get(), given.release());
     }
     if (g.leaf && g.read && g.replaced && g.argument < 0 && (end || g.region >= 0)) self->steady = false;
   }

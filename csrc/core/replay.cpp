@@ -16,48 +16,9 @@
 namespace dlcore {
 
 // ---- whether a recording stands for a call ------------------------------------------------------------------------
-// Numbers and texts by value (floats by their bits, for -0.0 is not 0.0), tuples by their parts, the rest by identity.
-static bool same_value(PyObject* now, PyObject* then) {
-  if (now == then) return true;
-  if (!now || Py_TYPE(now) != Py_TYPE(then)) return false;
-  if (PyFloat_Check(then)) {
-    const double a = PyFloat_AS_DOUBLE(now), b = PyFloat_AS_DOUBLE(then);
-    return !std::memcmp(&a, &b, sizeof a);
-  }
-  if (PyTuple_Check(then)) {
-    bool same = PyTuple_GET_SIZE(now) == PyTuple_GET_SIZE(then);
-    for (Py_ssize_t k = 0; same && k < PyTuple_GET_SIZE(then); ++k) {
-      same = same_value(PyTuple_GET_ITEM(now, k), PyTuple_GET_ITEM(then, k));
-    }
-    return same;
-  }
-  if (!PyLong_Check(then) && !PyUnicode_Check(then) && !PyBytes_Check(then)) return false;
-  const int equal = PyObject_RichCompareBool(now, then, Py_EQ);
-  if (equal < 0) PyErr_Clear();
-  return equal == 1;
-}
-
-static bool unchanged(const Watched& w) {
-  PyObject *const container = w.container.get(), *const key = w.key.get(), *const then = w.value.get();
-  if (PyCell_Check(container)) return same_value(PyCell_GET(container), then);
-  if (!key) {
-    const Py_ssize_t size = PyObject_Size(container);
-    if (size < 0) PyErr_Clear();
-    return size == PyLong_AsSsize_t(then);
-  }
-  if (PyDict_Check(container)) return same_value(PyDict_GetItem(container, key), then);
-  if (PyList_Check(container)) {
-    const Py_ssize_t k = PyLong_AsSsize_t(key);
-    return k < PyList_GET_SIZE(container) && same_value(PyList_GET_ITEM(container, k), then);
-  }
-  const Ref now = Ref::own(PyObject_GetAttr(container, key));
-  if (!now) PyErr_Clear();
-  return same_value(now.get(), then);
-}
-
 static bool same_spec(const Input& input, const Tensor* t) {
   const Array &want = input.array, &a = t->array;
-  return !t->weak && !t->node && t->requires_grad == input.requires_grad && !(input.written && t->buffer->readonly) &&
+  return !t->weak && (t->node != nullptr) == input.history && t->requires_grad == input.requires_grad && !(input.written && t->buffer->readonly) &&
          a.dtype == want.dtype && a.ndim == want.ndim &&
          !std::memcmp(a.shape, want.shape, sizeof(int64_t) * a.ndim) &&
          !std::memcmp(a.strides, want.strides, sizeof(int64_t) * a.ndim);
@@ -117,11 +78,16 @@ static int matches(Recording* self, Call& call) {
       if (input.same != self->inputs[j].same && call.sources[j] == call.sources[k]) return 0;
     }
   }
-  if (!apart(self, call)) return 0;
-  for (const Watched& w : self->watched) {
-    if (!unchanged(w)) return 0;
+  for (size_t k = 0; self->grad_mode && k < self->n_arguments; ++k) {
+    if (history_lost(call.sources[k])) return 0;
   }
-  if (changes != self->seen_changes) {
+  if (!apart(self, call)) return 0;
+  const std::vector<TensorRef>& older = self->steps.older;
+  if (std::any_of(older.begin(), older.end(), [](const TensorRef& t) { return history_lost(t.get()); })) return 0;
+  for (Guard& guard : self->guards) {
+    if (const int same = holds(guard); same != 1) return same;
+  }
+  if (self->check && changes != self->seen_changes) {
     const uint64_t now = changes;
     const Ref same = Ref::own(PyObject_CallNoArgs(self->check.get()));
     if (!same) return -1;
@@ -155,7 +121,10 @@ static bool replace_held(Recording* self) {
       held += Py_REFCNT(r.tensor.object()) - 1 - is_grad + touched(r.tensor.get());
     }
     Buffer* old = s.regions[region].buffer;
-    if (held == 0 && old->refs == static_cast<int64_t>(ours.size()) + 1) continue;
+    if (held == 0 && old->refs == static_cast<int64_t>(ours.size()) + 1) {
+      old->rewritten = false;  // nobody has a view from before
+      continue;
+    }
     std::unique_ptr<Buffer, void (*)(Buffer*)> fresh(nullptr, drop);
     try {
       fresh.reset(new_buffer(old->bytes, old->device));
@@ -258,7 +227,7 @@ static bool leave(Recording* self, const Call& call, int end) {
       grad = from_input(left, call.sources[static_cast<size_t>(left.input)]);
       if (!grad) return false;
     }
-    Py_XSETREF(leaf_of(self, k, call)->grad, grad.release());
+    hold_grad(leaf_of(self, k, call), grad.release());
   }
   return true;
 }
@@ -279,7 +248,8 @@ static PyObject* results(const Recording* self, const Call& call) {
     if (!t) return nullptr;
     PyTuple_SET_ITEM(tuple.get(), static_cast<Py_ssize_t>(k), as_object(t.release()));
   }
-  return tuple.release();
+  if (!tuple || !self->tracking) return tuple.release();
+  return linked_results(*self->tracking, std::move(tuple), call.sources);
 }
 
 static bool read_args(PyObject* tuple, Call& call) {
@@ -365,6 +335,7 @@ static PyObject* replay(Recording* self, Call& call, int64_t times, const std::v
   while (step < times) {  // what was done before an error is done, as it would be without a recording
     if (!guarded(at, some_steps)) {
       const PendingError raised;
+      if (step) leave(self, call, all);
       leave(self, call, at ? static_cast<int>(at - self->steps.commands.data()) : 0);
       return nullptr;
     }
@@ -385,6 +356,13 @@ PyObject* run_recording(PyObject* object, PyObject* args) {
   Ref result = Ref::own(replay(self, call, 1, {}));
   if (result && result.get() != Py_NotImplemented) self->last_args = Ref::share(args);
   return result.release();
+}
+
+// outcome(*tensors): what the recorded call itself returns, with these as its arguments.
+PyObject* outcome_recording(PyObject* object, PyObject* args) {
+  Call call;
+  if (!read_args(args, call)) Py_RETURN_NOTIMPLEMENTED;
+  return results(reinterpret_cast<Recording*>(object), call);
 }
 
 // stands(*tensors): whether it can be replayed for a call with these arguments now.

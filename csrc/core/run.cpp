@@ -6,6 +6,7 @@
 
 #include "core/device.h"
 #include "core/function.h"
+#include "core/layout.h"
 #include "core/memory.h"
 #include "core/record.h"
 #include "core/tape.h"
@@ -14,11 +15,15 @@ namespace dlcore {
 
 static constexpr size_t kReleaseGil = size_t{1} << 19;  // bytes touched from which other Python threads may run
 
+bool history_lost(const Tensor* t) {
+  return t->node ? t->version_seen != t->buffer->version && t->requires_grad : t->view && t->buffer->rewritten;
+}
+
 static bool check_history(Function* f, Tensor** operands, int n) {
   for (int k = 0; k < n; ++k) {
     const Tensor* t = operands[k];
     if (!t || !t->buffer) continue;
-    if (t->node ? t->version_seen != t->buffer->version && t->requires_grad : t->view && t->buffer->rewritten) {
+    if (history_lost(t)) {
       PyErr_Format(errors.autograd,
                    "%s: operand %d was changed in place through another tensor that shares its memory, so its gradient "
                    "would be wrong; take the view again after the write, or detach()", f->name_utf8, k);
@@ -42,10 +47,6 @@ static bool cast_operands(const Plan* plan, Operands& operands) {
 }
 
 static bool same_lengths(const int64_t* a, const int64_t* b, int n) { return !std::memcmp(a, b, sizeof(int64_t) * n); }
-static bool same_array(const Array& a, const Array& b) {
-  return a.data == b.data && a.dtype == b.dtype && a.ndim == b.ndim && same_lengths(a.shape, b.shape, a.ndim) &&
-         same_lengths(a.strides, b.strides, a.ndim);
-}
 static bool fits(const OutputSpec& spec, const Tensor* out) {
   const Array& a = out->array;
   if (out->device && !(a.contiguous() && aligned(out))) return false;  // as its kernels are planned for
@@ -120,6 +121,70 @@ static bool written(const Plan* plan, int k) {
   return std::find(plan->writes.begin(), plan->writes.end(), k) != plan->writes.end();
 }
 
+// ---- overlaps -----------------------------------------------------------------------------------------------------
+// Whether something may be written that is also another operand: no, wherever each written buffer is met once.
+static bool writes_may_meet(const Plan* plan, const Operands& operands) {
+  static uint64_t serial = 0;
+  ++serial;
+  size_t met = 0;
+  bool foreign = false;
+  for (const int k : plan->writes) {
+    Buffer* buffer = operands.data[k]->buffer;
+    if (buffer->writer == serial) return true;
+    buffer->writer = serial;
+  }
+  for (int k = 0; k < operands.n; ++k) {
+    const Buffer* buffer = operands.data[k] ? operands.data[k]->buffer : nullptr;
+    if (!buffer) continue;
+    met += buffer->writer == serial;
+    foreign = foreign || buffer->free_owner;
+  }
+  return foreign || met > plan->writes.size();
+}
+
+// What is written must be no part of another operand: kernels read and write in any order. An operand that is only read
+// is copied first; two that are written are refused.
+static bool part_written(Function* f, const Plan* plan, Operands& operands) {
+  if (plan->writes.empty() || !writes_may_meet(plan, operands)) return true;
+  struct Stretch {
+    const char *low, *high;
+    int operand;
+    bool written;
+  };
+  std::vector<Stretch> stretches;
+  std::vector<bool> is_written(static_cast<size_t>(operands.n)), copied(is_written);
+  for (const int k : plan->writes) is_written[static_cast<size_t>(k)] = true;
+  for (int k = 0; k < operands.n; ++k) {
+    if (!operands.data[k] || !operands.data[k]->buffer) continue;
+    const auto [low, high] = extent(operands.data[k]->array);
+    if (low != high) stretches.push_back({low, high, k, is_written[static_cast<size_t>(k)]});
+  }
+  std::sort(stretches.begin(), stretches.end(), [](const Stretch& a, const Stretch& b) { return a.low < b.low; });
+  for (size_t k = 0; k < stretches.size(); ++k) {
+    for (size_t j = k + 1; j < stretches.size() && stretches[j].low < stretches[k].high; ++j) {
+      const Stretch &a = stretches[k], &b = stretches[j];
+      if (a.written && b.written) {
+        PyErr_Format(PyExc_ValueError, "%s: operands %d and %d are both written and share memory", f->name_utf8,
+                     std::min(a.operand, b.operand), std::max(a.operand, b.operand));
+        return false;
+      }
+      if (a.written || b.written) copied[static_cast<size_t>(a.written ? b.operand : a.operand)] = true;
+    }
+  }
+  for (int k = 0; k < operands.n; ++k) {
+    if (!copied[static_cast<size_t>(k)]) continue;
+    if (plan->tracked && plan->needs[static_cast<size_t>(k)]) {
+      PyErr_Format(errors.autograd, "%s: operand %d shares memory with one that is written; pass a clone()",
+                   f->name_utf8, k);
+      return false;
+    }
+    Tensor* copy = contiguous_copy(operands.data[k]);
+    if (!copy) return false;
+    operands.set(k, copy);
+  }
+  return true;
+}
+
 static bool run_native(Function* f, const Plan* plan, Operands& operands, Operands& outputs, bool given) {
   const int n_in = operands.n, n_all = n_in + outputs.n;
   Arrays arrays(static_cast<size_t>(n_all));
@@ -143,11 +208,8 @@ static bool run_native(Function* f, const Plan* plan, Operands& operands, Operan
     }
     const bool moved = std::find(plan->copies.begin(), plan->copies.end(), k) != plan->copies.end();
     const bool gap = k < 32 ? (plan->kernel->contiguous >> k & 1) : (plan->kernel->contiguous >> 31 & 1);
-    // While recording, arguments lie behind buffers of their own.
-    const auto shared = [&](const Tensor* out) {
-      return t->buffer == out->buffer || (recorder && share_memory(t->array, out->array));
-    };
-    const bool hazard = given && shared(outputs.data[0]) && !same_array(t->array, outputs.data[0]->array);
+    const Tensor* target = given ? outputs.data[0] : nullptr;
+    const bool hazard = target && may_meet(t, target) && !same_array(t->array, target->array);
     if (hazard || moved || (gap && !t->array.contiguous())) {
       if (written(plan, k) && !moved) {
         PyErr_Format(PyExc_ValueError, "%s: operand %d is written in place and must be contiguous", f->name_utf8, k);
@@ -247,7 +309,7 @@ static bool track(Function* f, Plan* plan, Operands& operands, Operands& outputs
   for (int k = 0; k < plan->n_outputs; ++k) {
     Tensor* out = outputs.data[k];
     if (!out || !is_float(out->array.dtype)) continue;
-    out->node = reinterpret_cast<Node*>(Py_NewRef(reinterpret_cast<PyObject*>(node)));
+    hold_node(out, node);
     out->output = static_cast<uint32_t>(k);
     out->requires_grad = true;
     out->version_seen = out->buffer->version;
@@ -305,10 +367,10 @@ struct PlanRef {
 static PyObject* run_plan(Function* f, Plan* plan, Operands& operands, Tensor* out) {
   if (plan->tracked && !check_history(f, operands.data, operands.n)) return nullptr;
   for (const int k : plan->writes)
-    if (!check_writable(operands.data[k], f->name_utf8)) return nullptr;
+    if (!check_written(operands.data[k], f->name_utf8)) return nullptr;
   for (int k = 0; recorder && k < operands.n; ++k)
-    if (operands.data[k]) record_operand(operands.data[k]);
-  if (!cast_operands(plan, operands)) return nullptr;
+    if (operands.data[k]) record_operand(operands.data[k], plan->tracked);
+  if (!cast_operands(plan, operands) || !part_written(f, plan, operands)) return nullptr;
   if (plan->kind == PlanKind::composite) return run_composite(plan, operands);
   Operands outputs(static_cast<int>(plan->outputs.size()));
   if (out && !(plan->kind == PlanKind::native && plan->n_outputs == 1 && fits(plan->outputs[0], out))) out = nullptr;
@@ -321,19 +383,17 @@ static PyObject* run_plan(Function* f, Plan* plan, Operands& operands, Tensor* o
   return returned(plan, outputs);
 }
 
-// The plan for a call, with a reference of its own: found, or made. Null with an error; `unhashable` tells that it is
-// the attributes'.
-static Plan* plan_for(Function* f, Operands& operands, PyObject* attrs, const int* lengths, int n_groups,
-                      bool* unhashable) {
+// The plan for a call, with a reference of its own: found, or made. Null with an error.
+static Plan* plan_for(Function* f, Operands& operands, PyObject* attrs, const int* lengths, int n_groups) {
   const size_t each = layout_matters(f, operands.data, operands.n) ? 17 : 9;
   Key key(static_cast<size_t>(operands.n) * each + static_cast<size_t>(PyTuple_GET_SIZE(attrs) + n_groups) + 1);
   for (int k = 0; k < n_groups; ++k) key.add(static_cast<uint64_t>(lengths[k]));
-  *unhashable = !make_key(f, operands.data, operands.n, attrs, key);
-  if (*unhashable) return nullptr;
+  if (!make_key(f, operands.data, operands.n, attrs, key)) return nullptr;
   if (Plan* plan = f->value_key ? nullptr : f->cache->find(key, attrs)) {
     ++plan->refs;
     return plan;
   }
+  if (PyErr_Occurred()) return nullptr;  // from comparing attributes
   Plan* plan = make_plan(f, operands.data, operands.n, attrs, lengths, n_groups);
   if (plan && !f->value_key) {
     ++plan->refs;
@@ -342,22 +402,29 @@ static Plan* plan_for(Function* f, Operands& operands, PyObject* attrs, const in
   return plan;
 }
 
+// What the operation is where a Python number among its operands does not fit their dtype: a part of its definition.
+static PyObject* call_unfitting(Function* f, Operands& operands) {
+  const Ref part = attribute(f->op, "unfitting");
+  std::vector<PyObject*> args;
+  for (int k = 0; k < operands.n; ++k) args.push_back(operands.data[k] ? as_object(operands.data[k]) : Py_None);
+  return part ? PyObject_Vectorcall(part.get(), args.data(), args.size(), nullptr) : nullptr;
+}
+
 // Takes owned operands (they may be replaced by casts).
 PyObject* dispatch(Function* f, Operands& operands, PyObject* attrs, Tensor* out, const int* lengths, int n_groups) {
   if (f->value_key && recorder) {
     const std::string what = std::string(f->name_utf8) + "() has a result whose shape depends on values";
     if (!record_host_read(what.c_str())) return nullptr;
   }
-  bool unhashable;
-  Plan* plan = plan_for(f, operands, attrs, lengths, n_groups, &unhashable);
-  if (!plan && unhashable && PyErr_ExceptionMatches(PyExc_TypeError)) {  // a list in a tuple, an array
-    PyErr_Clear();
-    const Ref frozen = Ref::own(PyObject_CallFunctionObjArgs(bound.freeze, f->name, attrs, nullptr));
-    if (frozen) plan = plan_for(f, operands, frozen.get(), lengths, n_groups, &unhashable);
-  }
+  Plan* plan = plan_for(f, operands, attrs, lengths, n_groups);
   if (!plan) return nullptr;
   const PlanRef held(plan);
-  return run_plan(f, plan, operands, out);
+  PyObject* result = run_plan(f, plan, operands, out);
+  if (!result && f->unfitting && PyErr_ExceptionMatches(PyExc_OverflowError)) {
+    PyErr_Clear();
+    return call_unfitting(f, operands);
+  }
+  return result;
 }
 
 PyObject* call(Function* f, Tensor** given, int n, PyObject* attrs, Tensor* out) {

@@ -27,7 +27,7 @@ Node* new_node(Function* function, Plan* plan, int n_edges) {
   const size_t bytes = sizeof(Edge) * static_cast<size_t>(n_edges) + sizeof(Saved) * static_cast<size_t>(n_saved) +
                        sizeof(PyObject*) * static_cast<size_t>(n_outputs);
   char* block = static_cast<char*>(PyMem_Malloc(bytes));
-  Node* node = block ? PyObject_New(Node, node_type) : nullptr;
+  Node* node = block ? PyObject_GC_New(Node, node_type) : nullptr;
   if (!node) {
     PyMem_Free(block);
     PyErr_NoMemory();
@@ -51,6 +51,7 @@ Node* new_node(Function* function, Plan* plan, int n_edges) {
   }
   for (int k = 0; k < n_saved; ++k) node->saved[k] = {nullptr, 0, -1};
   for (int k = 0; k < n_outputs; ++k) node->douts[k] = nullptr;
+  PyObject_GC_Track(reinterpret_cast<PyObject*>(node));
   return node;
 }
 
@@ -72,11 +73,36 @@ static void release_saved(Node* node) {
   node->released = true;
 }
 
+static int node_traverse(PyObject* self, visitproc visit, void* arg) {
+  const Node* node = reinterpret_cast<Node*>(self);
+  Py_VISIT(Py_TYPE(self));
+  for (int k = 0; k < node->n_edges; ++k) {
+    Py_VISIT(reinterpret_cast<PyObject*>(node->edges[k].node));
+    Py_VISIT(as_object(node->edges[k].leaf));
+  }
+  for (int k = 0; k < node->n_saved; ++k) Py_VISIT(as_object(node->saved[k].tensor));
+  for (int k = 0; k < node->n_outputs; ++k) Py_VISIT(node->douts[k]);
+  return 0;
+}
+
+// Breaks a cycle that nobody else can reach: such a node is never run again.
+static int node_clear(PyObject* self) {
+  Node* node = reinterpret_cast<Node*>(self);
+  release_saved(node);
+  for (int k = 0; k < node->n_edges; ++k) {
+    Py_CLEAR(node->edges[k].node);
+    Py_CLEAR(node->edges[k].leaf);
+  }
+  for (int k = 0; k < node->n_outputs; ++k) Py_CLEAR(node->douts[k]);
+  return 0;
+}
+
 // A long chain of nodes would overflow the stack if each freed its producer: nodes freed meanwhile wait in a list. Each
 // thread has one of its own, so that a forked child never waits for a thread that stayed in the parent.
 static void node_dealloc(PyObject* self) {
   static thread_local Node* waiting = nullptr;
   static thread_local bool draining = false;
+  PyObject_GC_UnTrack(self);
   reinterpret_cast<Node*>(self)->waiting = std::exchange(waiting, reinterpret_cast<Node*>(self));
   if (draining) return;
   draining = true;
@@ -91,7 +117,7 @@ static void node_dealloc(PyObject* self) {
     Py_DECREF(reinterpret_cast<PyObject*>(node->function));
     unref(node->plan);
     PyMem_Free(node->edges);
-    PyObject_Free(node);
+    PyObject_GC_Del(node);
     Py_DECREF(reinterpret_cast<PyObject*>(node_type));
   }
   draining = false;
@@ -109,9 +135,18 @@ static PyObject* get_inputs(PyObject* self, void*) {
   return list.release();
 }
 
+static PyObject* get_sequence(PyObject* self, void*) {
+  return PyLong_FromUnsignedLongLong(reinterpret_cast<Node*>(self)->sequence);
+}
+static PyObject* get_released(PyObject* self, void*) {
+  return PyBool_FromLong(reinterpret_cast<Node*>(self)->released);
+}
+
 static PyGetSetDef node_getset[] = {
     {"name", get_name, nullptr, "Name of the operation.", nullptr},
     {"inputs", get_inputs, nullptr, "Per operand: its producer's node, the leaf, or None.", nullptr},
+    {"sequence", get_sequence, nullptr, "Rises with every node: see newest_node().", nullptr},
+    {"released", get_released, nullptr, "Whether a backward pass has used it up.", nullptr},
     {nullptr, nullptr, nullptr, nullptr, nullptr},
 };
 
@@ -245,7 +280,7 @@ static bool add_to_leaf(Tensor* leaf, PyObject* gradient) {
     Ref sum = before ? sum_of(before.get(), gradient) : held;
     if (!sum) return false;
     if (leaf->grad != before.get()) continue;
-    Py_XSETREF(leaf->grad, sum.release());
+    hold_grad(leaf, sum.release());
     return true;
   }
 }
@@ -256,6 +291,11 @@ static bool accumulate_leaf(BackwardPass& pass, Tensor* leaf, PyObject* gradient
     if (found != pass.leaves.end()) return gather(pass.found[static_cast<size_t>(found->second)], gradient);
     Py_DECREF(gradient);
     return true;
+  }
+  if (as_tensor(gradient)->array.dtype != leaf->array.dtype || as_tensor(gradient)->device != leaf->device) {
+    PyErr_SetString(errors.autograd, "backward: a leaf was moved or cast since it was used; compute the result anew");
+    Py_DECREF(gradient);
+    return false;
   }
   if (recorder) record_grad_read(leaf);
   if (pass.tracked) {
@@ -273,7 +313,7 @@ static bool accumulate_leaf(BackwardPass& pass, Tensor* leaf, PyObject* gradient
     if (!held) return false;
   }
   if (!leaf->grad) {  // still: another thread may have set it while the copy was made
-    leaf->grad = held.release();
+    hold_grad(leaf, held.release());
     if (recorder) record_grad_replaced(leaf, false);
     return true;
   }
@@ -356,7 +396,7 @@ static Ref saved_tensor(BackwardPass& pass, Node* node, int slot) {
   if (saved.output < 0 || !pass.tracked) return Ref::share(as_object(saved.tensor));
   Tensor* alias = new_view(saved.tensor, saved.tensor->array);
   if (!alias) return Ref();
-  alias->node = reinterpret_cast<Node*>(Py_NewRef(reinterpret_cast<PyObject*>(node)));
+  hold_node(alias, node);
   alias->output = static_cast<uint32_t>(saved.output);
   alias->requires_grad = true;
   return Ref::own(as_object(alias));
@@ -531,9 +571,15 @@ static bool run_backward(BackwardPass& pass, PyObject* roots, PyObject* douts) {
   return true;
 }
 
+static bool all_tensors(PyObject* tuple) {
+  for (Py_ssize_t k = 0; k < PyTuple_GET_SIZE(tuple); ++k)
+    if (!is_tensor(PyTuple_GET_ITEM(tuple, k))) return false;
+  return true;
+}
+
 // backward(roots, douts, inputs or None, retain_graph, create_graph, after=0): accumulates into the leaves' grad, or
-// returns the gradients of `inputs` (None where the roots do not depend on one). Argument checks are Python's
-// (_autograd.py). Only what was tracked since newest_node() gave `after` is gone through: a pass within a rule must not
+// returns the gradients of `inputs` (None where the roots do not depend on one). _autograd.py names the arguments in its
+// errors. Only what was tracked since newest_node() gave `after` is gone through: a pass within a rule must not
 // touch the nodes of the pass that called it.
 static PyObject* backward(PyObject*, PyObject* args) {
   PyObject *roots, *douts, *inputs;
@@ -543,8 +589,25 @@ static PyObject* backward(PyObject*, PyObject* args) {
                         &create, &after)) {
     return nullptr;
   }
+  const bool selective = inputs != Py_None;
+  if (PyTuple_GET_SIZE(roots) != PyTuple_GET_SIZE(douts) || (selective && !PyTuple_Check(inputs)) ||
+      !all_tensors(roots) || !all_tensors(douts) || (selective && !all_tensors(inputs))) {
+    PyErr_SetString(PyExc_TypeError,
+                    "backward: roots, as many douts, and inputs are tuples of tensors; inputs may be None");
+    return nullptr;
+  }
+  for (Py_ssize_t k = 0; k < PyTuple_GET_SIZE(roots); ++k) {
+    const Array& root = as_tensor(PyTuple_GET_ITEM(roots, k))->array;
+    const Array& dout = as_tensor(PyTuple_GET_ITEM(douts, k))->array;
+    if (root.dtype == dout.dtype && root.ndim == dout.ndim &&
+        !std::memcmp(root.shape, dout.shape, sizeof(int64_t) * root.ndim)) {
+      continue;
+    }
+    PyErr_SetString(errors.shape, "backward: each of douts has the shape and dtype of its root");
+    return nullptr;
+  }
   BackwardPass pass(retain, create, after);
-  if (inputs != Py_None) {
+  if (selective) {
     pass.selective = true;
     pass.found.assign(static_cast<size_t>(PyTuple_GET_SIZE(inputs)), nullptr);
     for (Py_ssize_t k = 0; k < PyTuple_GET_SIZE(inputs); ++k) {
@@ -586,11 +649,13 @@ bool init_tape(PyObject* module) {
   static PyType_Slot slots[] = {
       {Py_tp_doc, const_cast<char*>("One tracked operation.")},
       {Py_tp_dealloc, reinterpret_cast<void*>(node_dealloc)},
+      {Py_tp_traverse, reinterpret_cast<void*>(node_traverse)},
+      {Py_tp_clear, reinterpret_cast<void*>(node_clear)},
       {Py_tp_getset, node_getset},
       {0, nullptr},
   };
   static PyType_Spec spec = {"dlcore._C.Node", sizeof(Node), 0,
-                             Py_TPFLAGS_DEFAULT | Py_TPFLAGS_DISALLOW_INSTANTIATION, slots};
+                             Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_DISALLOW_INSTANTIATION, slots};
   node_type = reinterpret_cast<PyTypeObject*>(PyType_FromSpec(&spec));
   return node_type && PyModule_AddObjectRef(module, "Node", reinterpret_cast<PyObject*>(node_type)) == 0 &&
          PyModule_AddFunctions(module, tape_functions) == 0;

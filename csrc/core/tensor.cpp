@@ -1,5 +1,6 @@
 #include "core/tensor.h"
 
+#include <cmath>
 #include <cstring>
 #include <limits>
 #include <new>
@@ -7,6 +8,7 @@
 
 #include "core/device.h"
 #include "core/function.h"
+#include "core/layout.h"
 #include "core/memory.h"
 #include "core/record.h"
 #include "core/tape.h"
@@ -105,16 +107,18 @@ void drop(Buffer* b) {
 
 // ---- making tensors -----------------------------------------------------------------------------------------------
 Tensor* new_tensor(const int64_t* shape, int ndim, DType dtype, uint8_t device) {
-  int64_t size = 1;
-  for (int d = 0; d < ndim; ++d) {
-    if (__builtin_mul_overflow(size, shape[d], &size)) size = std::numeric_limits<int64_t>::max();
-  }
-  int64_t bytes;
-  if (__builtin_mul_overflow(size, item_size(dtype), &bytes) || bytes > (int64_t{1} << 47)) {
-    PyErr_Format(PyExc_MemoryError, "a tensor of %s with %lld elements does not fit in any memory",
-                 kDTypeName[static_cast<int>(dtype)], static_cast<long long>(size));
+  constexpr int64_t most = int64_t{1} << 47;  // bytes
+  const int64_t item = item_size(dtype);
+  int64_t size;
+  if (!count_elements(shape, ndim, item, &size) || size > most / item) {
+    const Ref lengths = Ref::own(shape_tuple(shape, ndim));
+    if (lengths) {
+      PyErr_Format(PyExc_MemoryError, "a tensor of shape %R and dtype %s does not fit in any memory", lengths.get(),
+                   kDTypeName[static_cast<int>(dtype)]);
+    }
     return nullptr;
   }
+  const int64_t bytes = size * item;
   Buffer* buffer;
   try {
     buffer = new_buffer(static_cast<size_t>(bytes), device);
@@ -139,7 +143,7 @@ Tensor* new_tensor(const int64_t* shape, int ndim, DType dtype, uint8_t device) 
   for (int d = ndim - 1; d >= 0; --d) {
     t->array.shape[d] = shape[d];
     t->array.strides[d] = stride;
-    stride *= shape[d];
+    if (shape[d] != 0) stride *= shape[d];
   }
   return t;
 }
@@ -152,6 +156,7 @@ Tensor* new_view(Tensor* base, const Array& array) {
   t->device = base->device;
   t->weak = base->weak;
   t->immediate = base->immediate;
+  t->large = Py_XNewRef(base->large);
   if (t->weak) t->array.data = &t->immediate;
   t->version_seen = t->buffer ? t->buffer->version : 0;
   return t;
@@ -191,15 +196,25 @@ Tensor* new_scalar(PyObject* number) {
     t->array.dtype = DType::bool_;
     t->immediate.i = number == Py_True;
   } else if (PyLong_Check(number)) {
+    int beyond = 0;
     t->array.dtype = DType::int64;
-    t->immediate.i = PyLong_AsLongLong(number);
-    if (t->immediate.i == -1 && PyErr_Occurred()) return nullptr;
+    t->immediate.i = PyLong_AsLongLongAndOverflow(number, &beyond);
+    if (beyond) t->large = Py_NewRef(number);
+    else if (t->immediate.i == -1 && PyErr_Occurred()) return nullptr;
   } else {
     t->array.dtype = DType::float64;
     t->immediate.f = PyFloat_AsDouble(number);
     if (t->immediate.f == -1 && PyErr_Occurred()) return nullptr;
   }
   return t.release();
+}
+
+Tensor* scalar_operand(PyObject* number, PyObject* operation, PyObject* operand) {
+  Tensor* t = new_scalar(number);
+  if (!t && PyErr_ExceptionMatches(PyExc_OverflowError)) {
+    PyErr_Format(PyExc_OverflowError, "%U: operand %R is an integer that does not fit in int64", operation, operand);
+  }
+  return t;
 }
 
 Tensor* contiguous_copy(Tensor* t) {
@@ -219,29 +234,120 @@ void bump(Tensor* t) {
   if (recorder) record_written(t->buffer);
 }
 
-bool store_immediate(const Tensor* t, DType dtype, void* out, const char* operation) {
-  const bool fractional = t->array.dtype == DType::float64;
-  const double f = fractional ? t->immediate.f : static_cast<double>(t->immediate.i);
-  const int64_t i = fractional ? static_cast<int64_t>(f) : t->immediate.i;
-  const auto fits = [&](int64_t low, int64_t high) {
-    if (i >= low && i <= high) return true;
-    PyErr_Format(PyExc_OverflowError, "%s: Python integer %lld does not fit in %s", operation,
-                 static_cast<long long>(i), kDTypeName[static_cast<int>(dtype)]);
-    return false;
-  };
-  switch (dtype) {
-    case DType::bool_: *static_cast<uint8_t*>(out) = fractional ? f != 0 : i != 0; return true;
-    case DType::uint8: *static_cast<uint8_t*>(out) = static_cast<uint8_t>(i); return fits(0, 255);
-    case DType::int8: *static_cast<int8_t*>(out) = static_cast<int8_t>(i); return fits(-128, 127);
-    case DType::int16: *static_cast<int16_t*>(out) = static_cast<int16_t>(i); return fits(INT16_MIN, INT16_MAX);
-    case DType::int32: *static_cast<int32_t*>(out) = static_cast<int32_t>(i); return fits(INT32_MIN, INT32_MAX);
-    case DType::int64: *static_cast<int64_t*>(out) = i; return true;
-    case DType::float16: *static_cast<half_t*>(out) = v1::to_half(static_cast<float>(f)); return true;
-    case DType::bfloat16: *static_cast<bfloat16_t*>(out) = v1::to_bfloat16(static_cast<float>(f)); return true;
-    case DType::float32: *static_cast<float*>(out) = static_cast<float>(f); return true;
-    case DType::float64: *static_cast<double*>(out) = f; return true;
+// ---- Python numbers -----------------------------------------------------------------------------------------------
+static Ref number_text(const Tensor* t) {  // as Python writes it; of integers of a thousand digits only how long they are
+  const Ref value = Ref::own(t->large                             ? Py_NewRef(t->large)
+                             : t->array.dtype == DType::float64 ? PyFloat_FromDouble(t->immediate.f)
+                                                                : PyLong_FromLongLong(t->immediate.i));
+  const Ref bits = value && t->large ? Ref::own(PyObject_CallMethod(t->large, "bit_length", nullptr)) : Ref();
+  const bool long_one = bits && PyLong_AsLongLong(bits.get()) > 512;
+  if (long_one) return Ref::own(PyUnicode_FromFormat("of %S bits", bits.get()));
+  return value && !PyErr_Occurred() ? Ref::own(PyObject_Repr(value.get())) : Ref();
+}
+
+static bool does_not_fit(const Tensor* t, DType dtype, const char* operation) {
+  const Ref text = number_text(t);
+  const Ref range = text ? attribute(dtype_object(dtype), "range") : Ref();
+  if (range) {
+    PyErr_Format(PyExc_OverflowError, "%s: Python %s %U does not fit in %s (%S)", operation,
+                 t->array.dtype == DType::float64 ? "float" : "integer", text.get(),
+                 kDTypeName[static_cast<int>(dtype)], range.get());
   }
   return false;
+}
+
+// An integer beyond int64 as m 2^exponent, m of 62 bits, the last of which is set where anything was cut off: so m rounds
+// to a float as the integer does.
+static bool split_integer(PyObject* number, int64_t* m, int* exponent) {
+  const Ref length = Ref::own(PyObject_CallMethod(number, "bit_length", nullptr));
+  const Ref shift = length ? Ref::own(PyLong_FromLongLong(PyLong_AsLongLong(length.get()) - 62)) : Ref();
+  const Ref top = shift ? Ref::own(PyNumber_Rshift(number, shift.get())) : Ref();
+  const Ref back = top ? Ref::own(PyNumber_Lshift(top.get(), shift.get())) : Ref();
+  const int exact = back ? PyObject_RichCompareBool(back.get(), number, Py_EQ) : -1;
+  if (exact < 0) return false;
+  const long long bits = PyLong_AsLongLong(shift.get());
+  *m = PyLong_AsLongLong(top.get()) | !exact;
+  *exponent = bits < 4096 ? static_cast<int>(bits) : 4096;
+  return true;
+}
+
+template <class T> static T to_integer_or(T fallback, double f, bool* fits) {  // truncated
+  const double whole = std::trunc(f);
+  *fits = whole >= static_cast<double>(std::numeric_limits<T>::min()) &&
+          whole < static_cast<double>(std::numeric_limits<T>::max() / 2 + 1) * 2;
+  return *fits ? static_cast<T>(whole) : fallback;
+}
+
+template <class T> static bool store_integer(const Tensor* t, T* out) {
+  bool fits;
+  if (t->array.dtype == DType::float64) {
+    *out = to_integer_or<T>(0, t->immediate.f, &fits);
+  } else {
+    const int64_t i = t->immediate.i;
+    fits = !t->large && i >= std::numeric_limits<T>::min() && i <= std::numeric_limits<T>::max();
+    *out = static_cast<T>(i);
+  }
+  return fits;
+}
+
+// `value`, as it is stored, of a number that was finite or not.
+static bool kept_finite(double value, bool finite) { return !finite || std::isfinite(value); }
+
+// x: the number, or the m of m 2^exponent.
+template <class X> static bool store_float(X x, int exponent, DType dtype, void* out) {
+  const bool finite = std::is_integral_v<X> || std::isfinite(static_cast<double>(x));
+  const auto scaled = [&](auto m) { return exponent ? std::ldexp(m, exponent) : m; };
+  switch (dtype) {
+    case DType::float16: {
+      const half_t h = v1::to_half(scaled(v1::round_to_odd(x)));
+      *static_cast<half_t*>(out) = h;
+      return kept_finite(v1::to_float(h), finite);
+    }
+    case DType::bfloat16: {
+      const bfloat16_t b = v1::to_bfloat16(scaled(v1::round_to_odd(x)));
+      *static_cast<bfloat16_t*>(out) = b;
+      return kept_finite(v1::to_float(b), finite);
+    }
+    case DType::float32: {
+      const float f = scaled(static_cast<float>(x));
+      *static_cast<float*>(out) = f;
+      return kept_finite(f, finite);
+    }
+    default: {
+      const double d = scaled(static_cast<double>(x));
+      *static_cast<double*>(out) = d;
+      return kept_finite(d, finite);
+    }
+  }
+}
+
+static bool store_number(const Tensor* t, DType dtype, void* out, bool* fits) {
+  int64_t m = t->immediate.i;
+  int exponent = 0;
+  switch (dtype) {
+    case DType::bool_:
+      *fits = true;
+      *static_cast<uint8_t*>(out) = t->large || (t->array.dtype == DType::float64 ? t->immediate.f != 0 : m != 0);
+      return true;
+    case DType::uint8: *fits = store_integer(t, static_cast<uint8_t*>(out)); return true;
+    case DType::int8: *fits = store_integer(t, static_cast<int8_t*>(out)); return true;
+    case DType::int16: *fits = store_integer(t, static_cast<int16_t*>(out)); return true;
+    case DType::int32: *fits = store_integer(t, static_cast<int32_t*>(out)); return true;
+    case DType::int64: *fits = store_integer(t, static_cast<int64_t*>(out)); return true;
+    default: break;
+  }
+  if (t->array.dtype == DType::float64) {
+    *fits = store_float(t->immediate.f, 0, dtype, out);
+    return true;
+  }
+  if (t->large && !split_integer(t->large, &m, &exponent)) return false;
+  *fits = store_float(m, exponent, dtype, out);
+  return true;
+}
+
+bool store_immediate(const Tensor* t, DType dtype, void* out, const char* operation) {
+  bool fits;
+  return store_number(t, dtype, out, &fits) && (fits || does_not_fit(t, dtype, operation));
 }
 
 // ---- small conversions --------------------------------------------------------------------------------------------
@@ -277,6 +383,25 @@ bool check_writable(const Tensor* t, const char* operation) {
     return false;
   }
   return true;
+}
+
+// Buffers of our own do not meet; those over the memory of others do (two views of one NumPy array, an argument of a
+// step that is being recorded).
+bool may_meet(const Tensor* a, const Tensor* b) {
+  if (a->buffer == b->buffer) return true;
+  return (a->buffer->free_owner || b->buffer->free_owner) && share_memory(a->array, b->array);
+}
+
+bool check_written(const Tensor* t, const char* operation) {
+  if (!check_writable(t, operation)) return false;
+  if (!overlaps_itself(t->array)) return true;
+  const Ref shape = Ref::own(shape_tuple(t->array.shape, t->array.ndim));
+  const Ref strides = Ref::own(shape_tuple(t->array.strides, t->array.ndim));
+  if (shape && strides) {
+    PyErr_Format(PyExc_ValueError, "%s: elements of the tensor that is written share memory (shape %R, strides %R); "
+                 "write into a clone() of it", operation, shape.get(), strides.get());
+  }
+  return false;
 }
 
 PyObject* device_object(uint8_t device) { return device_objects[device] ? device_objects[device] : Py_None; }
@@ -316,11 +441,31 @@ static PyObject* empty(PyObject*, PyObject* args) {
   return as_object(new_tensor_of(shape, dtype, device, "empty"));
 }
 
+static bool is_number(PyObject* o) { return PyFloat_Check(o) || PyLong_Check(o); }
+
+static bool check_number_as(PyObject* number, DType dtype, const char* operation) {
+  int64_t value;
+  const TensorRef scalar = TensorRef::own(new_scalar(number));
+  return scalar && store_immediate(scalar.get(), dtype, &value, operation);
+}
+
+static PyObject* check_number(PyObject*, PyObject* args) {
+  PyObject *number, *dtype;
+  const char* operation;
+  DType type;
+  if (!PyArg_ParseTuple(args, "OOs:check_number", &number, &dtype, &operation)) return nullptr;
+  if (!is_number(number)) return PyErr_Format(PyExc_TypeError, "%s: %R is not a number", operation, number);
+  if (!parse_dtype(dtype, &type) || !check_number_as(number, type, operation)) return nullptr;
+  Py_RETURN_NONE;
+}
+
 // Filled by the operation `assign`, as x[...] = value is: on every device, and by every replay of a recorded step.
 static PyObject* full(PyObject*, PyObject* args) {
   PyObject *shape, *value, *dtype;
   unsigned char device = 0;
   if (!PyArg_ParseTuple(args, "OOO|b:full", &shape, &value, &dtype, &device)) return nullptr;
+  DType type;
+  if (is_number(value) && !(parse_dtype(dtype, &type) && check_number_as(value, type, "full"))) return nullptr;
   const TensorRef t = TensorRef::own(new_tensor_of(shape, dtype, device, "full"));
   return t ? call_inplace(reinterpret_cast<Function*>(bound.assign), t.get(), &value, 1) : nullptr;
 }
@@ -330,7 +475,7 @@ static PyObject* bind(PyObject*, PyObject* args, PyObject* kwargs) {
       {"ShapeError", &errors.shape}, {"DTypeError", &errors.dtype}, {"CaptureError", &errors.capture},
       {"AutogradError", &errors.autograd}, {"convert", &bound.convert}, {"getitem", &bound.getitem},
       {"setitem", &bound.setitem}, {"assign", &bound.assign}, {"sum_to", &bound.sum_to}, {"plan", &bound.plan},
-      {"copy_plan", &bound.copy_plan}, {"add", &bound.add}, {"freeze", &bound.freeze}, {"required", &bound.required},
+      {"copy_plan", &bound.copy_plan}, {"add", &bound.add}, {"accept", &bound.accept}, {"required", &bound.required},
       {"subtract", &bound.subtract}, {"multiply", &bound.multiply}, {"divide", &bound.divide}, {"power", &bound.power},
       {"matmul", &bound.matmul}, {"negative", &bound.negative}, {"absolute", &bound.absolute},
       {"floor_divide", &bound.floor_divide}, {"remainder", &bound.remainder}, {"logical_and", &bound.logical_and},
@@ -387,6 +532,8 @@ static PyObject* set_tensor_type(PyObject*, PyObject* type) {
     return nullptr;
   }
   Py_SETREF(tensor_type, reinterpret_cast<PyTypeObject*>(Py_NewRef(type)));
+  // Its objects have nothing beyond TensorBase's fields: Python's own deallocation, for classes that do, takes longer.
+  if (tensor_type->tp_basicsize == tensor_base->tp_basicsize) tensor_type->tp_dealloc = tensor_base->tp_dealloc;
   Py_RETURN_NONE;
 }
 
@@ -395,22 +542,49 @@ static PyObject* reinterpret(PyObject*, PyObject* args) {
   DType type;
   if (!PyArg_ParseTuple(args, "O!O:reinterpret", tensor_base, &o, &dtype) || !parse_dtype(dtype, &type)) return nullptr;
   Array a = as_tensor(o)->array;
-  if (item_size(type) != item_size(a.dtype)) {
-    PyErr_SetString(errors.dtype, "reinterpret: the dtypes have different sizes");
+  if (item_size(type) != item_size(a.dtype) || (type == DType::bool_ && a.dtype != type)) {
+    PyErr_SetString(errors.dtype, "reinterpret: the dtypes have different sizes, or not all bits are a bool");
     return nullptr;
   }
   a.dtype = type;
   return as_object(new_view(as_tensor(o), a));
 }
 
+// rebind(t, source): t takes over the memory, dtype and device of `source`, and stays the same object for all who hold
+// it. What was saved of its old memory for a backward pass counts as changed in place.
+static PyObject* rebind(PyObject*, PyObject* args) {
+  PyObject *target, *other;
+  if (!PyArg_ParseTuple(args, "O!O!:rebind", tensor_base, &target, tensor_base, &other)) return nullptr;
+  Tensor *t = as_tensor(target), *source = as_tensor(other);
+  if (t->node || t->weak || source->weak) {
+    PyErr_SetString(errors.autograd, "rebind: a leaf and a tensor with memory of its own are needed");
+    return nullptr;
+  }
+  if (recorder) {
+    PyErr_SetString(errors.capture, "a tensor cannot be moved or cast in place inside a recorded step");
+    return nullptr;
+  }
+  Buffer* before = t->buffer;
+  t->array = source->array;
+  t->device = source->device;
+  t->buffer = keep(source->buffer);
+  if (t->buffer != before && t->buffer->version <= before->version) t->buffer->version = before->version + 1;
+  drop(before);
+  ++changes;
+  Py_RETURN_NONE;
+}
+
 static PyObject* to_tensor(PyObject*, PyObject* args) {
   PyObject *value, *operation, *operand, *like = Py_None;
   if (!PyArg_ParseTuple(args, "OUU|O:as_tensor", &value, &operation, &operand, &like)) return nullptr;
   if (is_tensor(value)) return Py_NewRef(value);
+  if (like != Py_None && !is_tensor(like)) {
+    return PyErr_Format(PyExc_TypeError, "as_tensor: like is a tensor or None, not a %s", Py_TYPE(like)->tp_name);
+  }
   PyObject* convert_args[4] = {value, operation, operand, like};
   Ref converted = Ref::own(call_python(bound.convert, convert_args, 4));
   if (!converted || is_tensor(converted.get())) return converted.release();
-  return as_object(new_scalar(converted.get()));
+  return as_object(scalar_operand(converted.get(), operation, operand));
 }
 
 static PyMethodDef functions[] = {
@@ -418,10 +592,14 @@ static PyMethodDef functions[] = {
      "as_tensor(value, operation, operand, like=None): what an operation makes of an operand beside a tensor."},
     {"reinterpret", safe<reinterpret>, METH_VARARGS,
      "reinterpret(tensor, dtype): the same bits as another dtype of the same size; no history."},
+    {"rebind", safe<rebind>, METH_VARARGS,
+     "rebind(tensor, source): the tensor takes over the memory, dtype and device of source, and stays itself."},
     {"empty", safe<empty>, METH_VARARGS,
      "empty(shape, dtype, device=0): a contiguous tensor, not initialised; device is a registered index."},
     {"full", safe<full>, METH_VARARGS,
      "full(shape, value, dtype, device=0): a contiguous tensor with the number value everywhere."},
+    {"check_number", check_number, METH_VARARGS,
+     "check_number(number, dtype, operation): raises OverflowError where the number does not fit."},
     {"bind", reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(bind)), METH_VARARGS | METH_KEYWORDS,
      "Give C++ the Python functions and errors it calls by name."},
     {"register_dtypes", safe<register_dtypes>, METH_O, "The DType objects in the order of their codes."},

@@ -24,6 +24,7 @@ struct Buffer {
   bool rewritten = false;   // a tracked in-place write happened: older untracked views have lost their gradient
   bool guarded = false;     // guard bytes lie on both sides of `data`
   uint8_t device = 0;       // whose memory it is
+  uint64_t writer = 0;      // of the last call that wrote into operands here: its serial number (run.cpp)
   uint64_t mark = 0;        // of the last recorder that met it: its serial number << 32 | region (record.h)
   void (*free_owner)(void*) = nullptr;  // null: `data` came from allocate(), or from the device's allocator
   void* owner = nullptr;
@@ -47,6 +48,7 @@ struct Tensor {
     int64_t i;
     double f;
   } immediate;
+  PyObject* large;       // of a weak scalar: the integer that int64 does not hold; else null
   uint8_t device;        // index into the table of dlcore/_device.py; 0 is the CPU
   bool requires_grad;
   bool weak;
@@ -66,26 +68,35 @@ inline Tensor* as_tensor(PyObject* o) { return reinterpret_cast<Tensor*>(o); }
 inline PyObject* as_object(Tensor* t) { return reinterpret_cast<PyObject*>(t); }
 using TensorRef = Owned<Tensor>;
 
-inline Tensor* blank_tensor(PyTypeObject* type) { return as_tensor(type->tp_alloc(type, 0)); }  // all zero
+// Tensors take part in Python's cyclic garbage collection: one with a node or a gradient may be part of a cycle. Others
+// of `tensor_type` refer to nothing, and the collector never sees them; a subclass may add attributes, so it always does.
+Tensor* blank_tensor(PyTypeObject* type);         // all zero
+void hold_node(Tensor* t, Node* node);            // counts a reference; null: none
+void hold_grad(Tensor* t, PyObject* grad);        // takes over the reference; null: none
 PyTypeObject* make_tensor_type();  // tensor_type.cpp
 
 // New references; null with a Python error set on failure.
 Tensor* new_tensor(const int64_t* shape, int ndim, DType dtype, uint8_t device = 0);  // contiguous, not initialised
 Tensor* new_view(Tensor* base, const Array& array);               // shares base's buffer; no gradient history
 Tensor* new_scalar(PyObject* number);                             // weak: float, int or bool
+Tensor* scalar_operand(PyObject* number, PyObject* operation, PyObject* operand);  // whose errors name these two
 Tensor* contiguous_copy(Tensor* t);
 // A tensor over memory of others that `owner` keeps: free_owner(owner) runs when the last tensor over it has gone. On
 // failure the owner stays the caller's.
 Tensor* new_foreign(const Array& array, uint8_t device, bool readonly, void* owner, void (*free_owner)(void*));
 void free_object(void* owner);  // the free_owner of a Python object
 
-// Converts a weak scalar's value to `dtype` into 8 bytes at `out`; false with OverflowError set if it does not fit.
+// Converts a weak scalar's value to `dtype` into 8 bytes at `out`, rounding once and truncating to integers; false with
+// OverflowError set if it does not fit: an integer or its truncation beyond the range, NaN and infinity as an integer, a
+// finite number that would become infinite. This is the rule for Python numbers, whatever the way they come.
 bool store_immediate(const Tensor* t, DType dtype, void* out, const char* operation);
 
 PyObject* shape_tuple(const int64_t* values, int n);
 bool parse_shape(PyObject* sequence, int64_t* values, int* n, const char* operation);  // up to kMaxDims ints
 
 bool check_writable(const Tensor* t, const char* operation);
+bool check_written(const Tensor* t, const char* operation);  // and that its elements do not overlap each other
+bool may_meet(const Tensor* a, const Tensor* b);             // whether they may have elements in common
 void bump(Tensor* t);  // its memory was written
 
 PyObject* device_object(uint8_t device);    // borrowed
@@ -101,7 +112,7 @@ extern Errors errors;
 // Functions of Python that C++ calls: bound at import by name (operators, getitem, conversion, summing a gradient).
 struct Bound {
   PyObject *convert, *getitem, *setitem, *assign, *sum_to, *plan, *copy_plan;
-  PyObject *freeze;    // attributes with lists and arrays in them as tuples, which can be hashed
+  PyObject *accept;    // attributes as plain objects, which plans can be found by
   PyObject *required;  // the default of an attribute that has none (dlcore.op.REQUIRED)
   PyObject *add, *subtract, *multiply, *divide, *power, *matmul, *negative, *absolute, *floor_divide, *remainder;
   PyObject *logical_and, *logical_or, *logical_xor, *logical_not;

@@ -19,10 +19,47 @@ namespace dlcore::v1 {
 namespace dlcore {
 
 // ---- the type -----------------------------------------------------------------------------------------------------
+Tensor* blank_tensor(PyTypeObject* type) {
+  if (type != tensor_type) return as_tensor(type->tp_alloc(type, 0));  // tracked from the start
+  Tensor* t = PyObject_GC_New(Tensor, type);
+  if (t) std::memset(reinterpret_cast<char*>(t) + sizeof(PyObject), 0, sizeof(Tensor) - sizeof(PyObject));
+  return t;
+}
+
+static void show_to_collector(Tensor* t) {
+  if (!PyObject_GC_IsTracked(as_object(t))) PyObject_GC_Track(as_object(t));
+}
+
+void hold_node(Tensor* t, Node* node) {
+  Py_XINCREF(reinterpret_cast<PyObject*>(node));
+  Py_XSETREF(t->node, node);
+  if (node) show_to_collector(t);
+}
+
+void hold_grad(Tensor* t, PyObject* grad) {
+  Py_XSETREF(t->grad, grad);
+  if (grad) show_to_collector(t);
+}
+
+static int tensor_traverse(PyObject* self, visitproc visit, void* arg) {
+  Py_VISIT(Py_TYPE(self));
+  Py_VISIT(as_tensor(self)->grad);
+  Py_VISIT(reinterpret_cast<PyObject*>(as_tensor(self)->node));
+  return 0;
+}
+
+static int tensor_clear(PyObject* self) {
+  Py_CLEAR(as_tensor(self)->grad);
+  Py_CLEAR(as_tensor(self)->node);
+  return 0;
+}
+
 static void tensor_dealloc(PyObject* self) {
   Tensor* t = as_tensor(self);
+  if (PyObject_GC_IsTracked(self)) PyObject_GC_UnTrack(self);
   if (t->weakrefs) PyObject_ClearWeakRefs(self);
   drop(t->buffer);
+  Py_CLEAR(t->large);
   Py_CLEAR(t->grad);
   Py_XDECREF(reinterpret_cast<PyObject*>(t->node));
   PyTypeObject* type = Py_TYPE(self);
@@ -83,11 +120,11 @@ static int set_grad(PyObject* self, PyObject* value, void*) {
   Tensor* t = as_tensor(self);
   if (recorder) record_grad_replaced(t, !value || value == Py_None);
   if (!value || value == Py_None) {
-    Py_CLEAR(t->grad);
+    hold_grad(t, nullptr);
     return 0;
   }
   if (!is_tensor(value)) {
-    PyErr_SetString(PyExc_TypeError, "grad is a tensor or None");
+    PyErr_Format(PyExc_TypeError, "grad: a %s is neither a tensor nor None", Py_TYPE(value)->tp_name);
     return -1;
   }
   const Array &a = t->array, &g = as_tensor(value)->array;
@@ -100,14 +137,17 @@ static int set_grad(PyObject* self, PyObject* value, void*) {
     }
     return -1;
   }
-  Py_XSETREF(t->grad, Py_NewRef(value));
+  hold_grad(t, Py_NewRef(value));
   return 0;
 }
 static PyObject* get_requires_grad(PyObject* self, void*) { return PyBool_FromLong(as_tensor(self)->requires_grad); }
 static int set_requires_grad(PyObject* self, PyObject* value, void*) {
   Tensor* t = as_tensor(self);
   const int truth = value ? PyObject_IsTrue(value) : 0;
-  if (truth < 0) return -1;
+  if (truth < 0 || !(!value || PyBool_Check(value) || PyLong_Check(value))) {
+    PyErr_Format(PyExc_TypeError, "requires_grad: a %s is neither True nor False", Py_TYPE(value)->tp_name);
+    return -1;
+  }
   if (truth && !is_float(t->array.dtype)) {
     PyErr_Format(errors.dtype, "requires_grad: only floating-point tensors have gradients, not %s",
                  kDTypeName[static_cast<int>(t->array.dtype)]);
@@ -143,8 +183,8 @@ static PyGetSetDef getset[] = {
 
 // ---- number, mapping, comparison slots ----------------------------------------------------------------------------
 static bool plausible(PyObject* o) {  // what an operator takes as its other operand; anything else is NotImplemented
-  return is_tensor(o) || PyFloat_Check(o) || PyLong_Check(o) || PyObject_HasAttrString(o, "__array__") ||
-         PyList_Check(o);
+  if (is_tensor(o) || PyFloat_Check(o) || PyLong_Check(o) || PyList_Check(o)) return true;
+  return PyObject_HasAttrString(reinterpret_cast<PyObject*>(Py_TYPE(o)), "__array__");
 }
 static PyObject* binary(PyObject* function, PyObject* a, PyObject* b) {
   if (!plausible(a) || !plausible(b)) Py_RETURN_NOTIMPLEMENTED;
@@ -204,9 +244,10 @@ static PyObject* item(PyObject* self, PyObject*) {
     const Ref host = Ref::own(PyObject_CallMethod(self, "to", "s", "cpu"));
     return host ? item(host.get(), nullptr) : nullptr;
   }
+  if (t->large) return Py_NewRef(t->large);
   const void* p = t->array.data;
   switch (t->array.dtype) {
-    case DType::bool_: return PyBool_FromLong(*static_cast<const uint8_t*>(p));
+    case DType::bool_: return PyBool_FromLong(*static_cast<const uint8_t*>(p) != 0);
     case DType::uint8: return PyLong_FromLong(*static_cast<const uint8_t*>(p));
     case DType::int8: return PyLong_FromLong(*static_cast<const int8_t*>(p));
     case DType::int16: return PyLong_FromLong(*static_cast<const int16_t*>(p));
@@ -226,8 +267,9 @@ static PyObject* convert_item(PyObject* self, PyObject* (*convert)(PyObject*)) {
 static PyObject* to_float(PyObject* self) { return convert_item(self, PyNumber_Float); }
 static PyObject* to_int(PyObject* self) { return convert_item(self, PyNumber_Long); }
 static PyObject* to_index(PyObject* self) {
-  if (is_float(as_tensor(self)->array.dtype)) {
-    PyErr_SetString(PyExc_TypeError, "only an integer tensor is an index");
+  const Array& a = as_tensor(self)->array;
+  if (is_float(a.dtype) || a.dtype == DType::bool_ || a.ndim) {
+    PyErr_SetString(PyExc_TypeError, "__index__: only an integer tensor of shape () is an index");
     return nullptr;
   }
   return convert_item(self, PyNumber_Index);
@@ -267,6 +309,8 @@ PyTypeObject* make_tensor_type() {
        const_cast<char*>("Memory, shape, strides, dtype, device, gradient: what dlcore.Tensor adds methods to.")},
       {Py_tp_new, slot(tensor_new)},
       {Py_tp_dealloc, slot(tensor_dealloc)},
+      {Py_tp_traverse, slot(tensor_traverse)},
+      {Py_tp_clear, slot(tensor_clear)},
       {Py_tp_getset, getset},
       {Py_tp_methods, methods},
       {Py_tp_members, members},
@@ -303,8 +347,8 @@ PyTypeObject* make_tensor_type() {
       {Py_bf_releasebuffer, slot(tensor_buffer.bf_releasebuffer)},
       {0, nullptr},
   };
-  static PyType_Spec spec = {"dlcore._C.TensorBase", sizeof(Tensor), 0, Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE,
-                             slots};
+  static PyType_Spec spec = {"dlcore._C.TensorBase", sizeof(Tensor), 0,
+                             Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE | Py_TPFLAGS_HAVE_GC, slots};
   return reinterpret_cast<PyTypeObject*>(PyType_FromSpec(&spec));
 }
 

@@ -1,18 +1,8 @@
 // Conversion between any two dtypes; the target is the output's. Bound by memory.
 //
 // To bool: whether it differs from 0. Integer to integer wraps. Float to integer truncates towards zero and stays
-// within the target: beyond its range the nearest limit, NaN gives 0. Float to float rounds once, to nearest even.
+// within the target: beyond its range the nearest limit, NaN gives 0. To float rounds once, to nearest even.
 #include "common/pointwise.inl"
-
-// The float nearest to x whose rounding to a 16-bit float is the rounding of x itself: inexact results are made odd in
-// the last bit, so they can never look like a tie.
-static inline float round_to_odd(double x) {
-  const float f = static_cast<float>(x);
-  const double back = f;
-  const uint32_t bits = bits_of(f);
-  const uint32_t odd = (bits - (abs_(back) > abs_(x))) | 1u;  // towards zero, then odd
-  return of_bits<float>((back == x) | (x != x) ? bits : odd);
-}
 
 template <class I, class T> static inline I saturate(T x) {
   constexpr T low = static_cast<T>(std::numeric_limits<I>::min());
@@ -32,6 +22,8 @@ template <class O> struct Convert {
 struct RoundToOdd {
   static constexpr int64_t kGrain = 1 << 16;
   float operator()(double x) const { return round_to_odd(x); }
+  float operator()(int64_t x) const { return round_to_odd(x); }
+  float operator()(int32_t x) const { return round_to_odd(static_cast<double>(x)); }
 };
 struct Move {
   static constexpr int64_t kGrain = 1 << 16;
@@ -46,8 +38,11 @@ static void cast(const Args& a) {
   const DType from = a.in(0).dtype, to = a.out().dtype;
   if (from == to) return with_bits(to, [&]<class T>() { pointwise<Move, T, T>(a.out(), a.in(0)); });
   if (from == DType::float64 && to == DType::float16) return pointwise<RoundToOdd, half_t, double>(a.out(), a.in(0));
-  if (from == DType::float64 && to == DType::bfloat16)
-    return pointwise<RoundToOdd, bfloat16_t, double>(a.out(), a.in(0));
+  if (to == DType::bfloat16) {  // of a float16 and of shorter integers a float holds all bits
+    if (from == DType::float64) return pointwise<RoundToOdd, bfloat16_t, double>(a.out(), a.in(0));
+    if (from == DType::int64) return pointwise<RoundToOdd, bfloat16_t, int64_t>(a.out(), a.in(0));
+    if (from == DType::int32) return pointwise<RoundToOdd, bfloat16_t, int32_t>(a.out(), a.in(0));
+  }
   if (to == DType::bool_) return cast_to<bool>(a);
   with_dtype(to, [&]<class O>() { cast_to<O>(a); });
 }

@@ -365,12 +365,13 @@ static void ravel_index(const Args& a) {
 }
 
 // ---- positions of true elements -----------------------------------------------------------------------------------
+// Whoever shares the memory may have written other bytes than 0 and 1, or may do so between the two kernels.
 static void count_nonzero(const Args& a) {
   const uint8_t* x = a.in(0).as<const uint8_t>();
   const int64_t n = a.in(0).size();
   int64_t count = 0;
 #pragma omp simd reduction(+ : count)
-  for (int64_t i = 0; i < n; ++i) count += x[i];
+  for (int64_t i = 0; i < n; ++i) count += x[i] != 0;
   *a.out().as<int64_t>() = count;
 }
 
@@ -389,7 +390,7 @@ static void nonzero(const Args& a) {
   int64_t found = 0;
   for (int64_t i = 0; i < n && found < count; ++i) {  // without a branch: the place is written until it is right
     to[found * x.ndim + last] = i;
-    found += mask[i];
+    found += mask[i] != 0;
   }
   for (int64_t k = found; k < count; ++k) to[k * x.ndim + last] = 0;
   for (int64_t k = 0; k < count && x.ndim > 1; ++k) {

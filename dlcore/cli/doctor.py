@@ -36,7 +36,7 @@ def run() -> int:
 
 
 def _software() -> list[tuple[str, str]]:
-    versions = ", ".join(f"{p} {machine.package(p)}" for p in ("numpy", "ml_dtypes", "safetensors", "rich", "tyro"))
+    versions = ", ".join(f"{p} {machine.package(p)}" for p in ("numpy", "ml_dtypes", "rich", "tyro"))
     return [
         ("dlcore", f"{dl.__version__} in {dl.__path__[0]}"),
         ("Python", f"{platform.python_version()} ({sys.executable})"),

@@ -7,11 +7,12 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
+from dlcore._arguments import boolean, integer, shown
 from dlcore._device import default_device
 from dlcore._device import device as as_device
 from dlcore._recordable import Recordable
 from dlcore._tensor import Tensor, arange, empty, tensor
-from dlcore.data.dataset import flatten, gather, is_plain, permutation
+from dlcore.data.dataset import as_dataset, flatten, gather, is_plain, permutation
 from dlcore.data.transforms import as_input, scaling
 from dlcore.dtypes import int64
 from dlcore.ops.gather import take
@@ -23,9 +24,10 @@ __all__ = ["Batches"]
 class Batches(Recordable):
     """The samples of ``dataset`` by index, as the model takes them.
 
-    The inputs are the first part of a sample. Where they are images of bytes they become float32 in 0..1; then
-    ``transform`` is applied to them. shuffle: the samples come in a new order each epoch, which depends on ``seed`` and
-    the number of the epoch alone. device: where the batches are (default: the default device).
+    ``dataset``: a data set, or a tuple of arrays (inputs, targets). The inputs are the first part of a sample. Bytes
+    (uint8) become float32 in 0..1, whatever their shape; then ``transform`` is applied to them. shuffle: the samples
+    come in a new order each epoch, which depends on ``seed`` and the number of the epoch alone. device: where the
+    batches are (default: the default device).
 
     The arrays of a TensorDataset lie on the device in their own dtype, and ``fetch`` consists of operations there: a
     step that is recorded may call it, with an index that changes from step to step. Batches of other data sets are
@@ -37,6 +39,8 @@ class Batches(Recordable):
     (tensor([0.5, 1. ]), tensor([2, 3]))
     """
 
+    recorded_methods = frozenset(("fetch",))
+
     def __init__(
         self,
         dataset: Any,
@@ -45,7 +49,12 @@ class Batches(Recordable):
         seed: int = 0,
         device: Any = None,
     ):
-        self.dataset, self.transform, self.shuffle, self.seed = dataset, transform, shuffle, seed
+        self.dataset = as_dataset(dataset, type(self).__name__)
+        name = type(self).__name__
+        if transform is not None and not callable(transform):
+            raise TypeError(f"{name}: transform {shown(transform)} is not a function")
+        self.transform, self.shuffle = transform, boolean(shuffle, f"{name}: shuffle")
+        self.seed = integer(seed, f"{name}: seed")
         self.device = default_device() if device is None else as_device(device)
         self._order: Tensor | None = None
 

@@ -7,18 +7,19 @@ whole batch by that; of any other, the samples are stacked one by one.
 from __future__ import annotations
 
 import operator
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol, cast, runtime_checkable
 
 import numpy as np
 
 from dlcore import random
+from dlcore._arguments import has, items, number, shown
 from dlcore._device import CPU, Device, default_device
 from dlcore._device import device as as_device
 from dlcore._tensor import Tensor, from_numpy, tensor
 from dlcore.ops.gather import take
 
-__all__ = ["Dataset", "ImageDataset", "Subset", "TensorDataset", "gather", "random_split"]
+__all__ = ["Dataset", "ImageDataset", "Subset", "TensorDataset", "as_dataset", "gather", "random_split"]
 
 _SPLIT = 1 << 22  # the "epoch" of random_split: a number that no training reaches
 
@@ -59,7 +60,11 @@ class TensorDataset:
         return tuple(a[index] for a in self.arrays)
 
     def on(self, device: Any = None) -> tuple[Tensor, ...]:
-        """The arrays as Tensors on ``device``, moved there only once; on the CPU they share the arrays' memory."""
+        """The arrays as Tensors on ``device``, moved there only once.
+
+        On the CPU they share the arrays' memory, and changes in it are seen, except where an array is read-only, not
+        contiguous or of another byte order: such a one is copied once, as all are to a GPU.
+        """
         chosen = default_device() if device is None else as_device(device)
         if chosen not in self._tensors:
             self._tensors[chosen] = tuple(_on_device(a, chosen) for a in self.arrays)
@@ -86,16 +91,28 @@ class ImageDataset(TensorDataset):
 
     def __init__(self, images: Any, labels: Any, classes: Sequence[str] | None = None):
         super().__init__(images, labels)
-        self.images, self.labels = self.arrays
-        self.classes = tuple(classes) if classes is not None else None
+        names = None if classes is None else items(classes)
+        if classes is not None and names is None:
+            raise TypeError(f"ImageDataset: classes {shown(classes)} is not a sequence of names")
+        self.classes = None if names is None else tuple(names)
+
+    @property
+    def images(self) -> Any:
+        """The images, (N, H, W) or (N, C, H, W); write into them, or make another data set."""
+        return self.arrays[0]
+
+    @property
+    def labels(self) -> Any:
+        """The labels, (N,); write into them, or make another data set."""
+        return self.arrays[1]
 
 
 class Subset:
     """The samples of ``dataset`` at ``indices``, without a copy."""
 
     def __init__(self, dataset: Any, indices: Any):
-        self.dataset = dataset
-        self.indices = np.asarray(indices)
+        self.dataset = dataset = as_dataset(dataset, "Subset")
+        self.indices = _array_of(indices, "Subset: indices")
         if self.indices.size == 0:
             self.indices = self.indices.astype(np.int64)
         if self.indices.ndim != 1 or self.indices.dtype.kind not in "iu":
@@ -117,21 +134,44 @@ class Subset:
     @property
     def classes(self) -> tuple[str, ...] | None:
         """The names of the classes, where the data set has them."""
-        return getattr(self.dataset, "classes", None)
+        return self.dataset.classes if has(self.dataset, "classes") else None
 
     def __repr__(self) -> str:
         return f"Subset({len(self)} of {self.dataset!r})"
 
 
+def as_dataset(data: Any, name: str = "as_dataset") -> Any:
+    """``data`` as a data set, for the function ``name``: what all of dlcore takes as one.
+
+    A data set stays itself. An array, a Tensor or nested lists of numbers are its samples, and in a tuple arrays lie
+    side by side: ``(inputs, targets)``. A list of tuples is a data set of these samples. Raises TypeError for anything
+    else.
+    """
+    if isinstance(data, tuple):
+        return TensorDataset(*data)
+    if isinstance(data, Tensor | np.ndarray):
+        return TensorDataset(data)
+    if isinstance(data, list) and not (data and isinstance(data[0], tuple)):
+        shapes = {np.shape(row) for row in data[:2]}
+        if len(shapes) > 1:
+            raise TypeError(f"{name}: a list of samples of different shapes; give arrays as a tuple: (inputs, targets)")
+        return TensorDataset(np.stack([np.asarray(row) for row in data]) if shapes and shapes != {()} else data)
+    if isinstance(data, Subset | Dataset) and not isinstance(data, Mapping | str | bytes | type):
+        return data
+    raise TypeError(f"{name}: a data set, an array or a tuple (inputs, targets) expected, not {type(data).__name__}")
+
+
 def random_split(dataset: Any, lengths: Sequence[float], seed: int = 0) -> list[Subset]:
     """Disjoint random parts of ``dataset``: ``random_split(d, [0.8, 0.2])`` or ``random_split(d, [55_000, 5_000])``.
 
+    ``dataset``: a data set, or a tuple of arrays (inputs, targets), whose rows stay together.
     ``lengths``: integers that add up to len(dataset), or fractions that add up to 1 (parts are rounded down, and the
     samples that are left over go to the first parts, one each). The same ``seed`` gives the same parts.
 
     >>> [len(part) for part in dl.data.random_split(dl.data.load_dataset("digits"), [0.8, 0.2], seed=0)]
     [1438, 359]
     """
+    dataset = as_dataset(dataset, "random_split")
     n = len(dataset)
     sizes = _sizes(n, lengths)
     order = np.asarray(permutation(n, seed, _SPLIT))
@@ -140,17 +180,22 @@ def random_split(dataset: Any, lengths: Sequence[float], seed: int = 0) -> list[
 
 
 def _sizes(n: int, lengths: Sequence[float]) -> list[int]:
+    given = items(lengths)
+    if given is None:
+        raise TypeError(f"random_split: lengths {shown(lengths)} is not a sequence of numbers")
+    lengths = [int(x) if isinstance(x, int | np.integer) else number(x, "random_split: length") for x in given]
     if not lengths or any(not x >= 0 for x in lengths):
-        raise ValueError(f"random_split: lengths must be positive numbers, not {list(lengths)}")
-    if all(isinstance(x, int | np.integer) for x in lengths) and sum(lengths) != 1:
+        raise ValueError(f"random_split: lengths must be positive numbers, not {shown(lengths)}")
+    if all(isinstance(x, int) for x in lengths) and sum(lengths) != 1:
         if sum(lengths) != n:
             raise ValueError(
-                f"random_split: lengths {list(lengths)} add up to {sum(lengths)}, the data set has {n} samples"
+                f"random_split: lengths {shown(lengths)} add up to {shown(sum(lengths))}, the data set has {n} samples"
             )
         return [int(x) for x in lengths]
-    if abs(sum(lengths) - 1) > 1e-6:
-        raise ValueError(f"random_split: fractions {list(lengths)} add up to {sum(lengths):g}, not to 1")
-    sizes = [int(n * x + 1e-9) for x in lengths]
+    total = float(sum(lengths))
+    if abs(total - 1) > 1e-6:
+        raise ValueError(f"random_split: fractions {shown(lengths)} add up to {total:g}, not to 1")
+    sizes = [int(n * x / total + 1e-9) for x in lengths]
     for i in range(n - sum(sizes)):
         sizes[i % len(sizes)] += 1
     return sizes
@@ -189,7 +234,7 @@ def gather(dataset: Any, rows: Tensor | slice, device: Any = None) -> tuple[Tens
     """
     if is_plain(dataset):
         return cast("tuple[Tensor, ...]", dataset.gather(rows, device))
-    own = getattr(dataset, "gather", None)
+    own = dataset.gather if has(dataset, "gather") else None
     inherited = isinstance(dataset, TensorDataset) and type(dataset).gather is TensorDataset.gather
     if own is not None and not inherited:
         batch = cast("tuple[Tensor, ...]", own(rows))
@@ -202,8 +247,15 @@ def gather(dataset: Any, rows: Tensor | slice, device: Any = None) -> tuple[Tens
 
 def _as_array(values: Any) -> np.ndarray:
     """An array of nested lists; Python floats are float32, as everywhere in dlcore."""
-    array = np.asarray(values)
+    array = _array_of(values, "TensorDataset: array")
     return array.astype(np.float32) if array.dtype == np.float64 else array
+
+
+def _array_of(values: Any, where: str) -> np.ndarray:
+    try:
+        return np.asarray(values)
+    except (TypeError, ValueError):
+        raise TypeError(f"{where} {shown(values)} is not an array of numbers") from None
 
 
 def _on_device(array: Any, device: Device) -> Tensor:

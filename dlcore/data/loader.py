@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from dlcore._arguments import boolean, integer
 from dlcore._tensor import Tensor
 from dlcore.data.batches import Batches
+from dlcore.random import drawn_seed
 
 __all__ = ["DataLoader"]
 
@@ -14,12 +16,13 @@ __all__ = ["DataLoader"]
 class DataLoader(Batches):
     """Batches of ``dataset`` as tuples of Tensors; going through them once is an epoch.
 
-    The data lies on the device, and a batch is one gather there (a view where samples are taken in order). Inputs that
-    are images of uint8 become float32 in 0..1; then ``transform`` is applied to the inputs.
+    The data lies on the device, and a batch is one gather there (a view where samples are taken in order). Inputs of
+    uint8 become float32 in 0..1; then ``transform`` is applied to the inputs.
 
     shuffle: the samples come in a new order each epoch, which depends on ``seed`` and the number of the epoch alone;
-    set ``epoch`` to go on from another one. drop_last: whether to leave out a last batch that is not full. device:
-    where the batches are (default: the default device).
+    set ``epoch`` to go on from another one. seed: None draws one from dlcore's generator, so that each loader has
+    orders of its own, and the same ones after the same ``manual_seed``. drop_last: whether to leave out a last batch
+    that is not full. device: where the batches are (default: the default device).
 
     >>> data = dl.data.TensorDataset(np.zeros((5, 3), np.float32), np.arange(5))
     >>> [(x.shape, y.tolist()) for x, y in dl.data.DataLoader(data, batch_size=2)]
@@ -31,14 +34,19 @@ class DataLoader(Batches):
         dataset: Any,
         batch_size: int = 1,
         shuffle: bool = False,
-        seed: int = 0,
+        seed: int | None = None,
         drop_last: bool = False,
         transform: Callable[[Tensor], Tensor] | None = None,
         device: Any = None,
     ):
-        if batch_size < 1:
-            raise ValueError(f"DataLoader: batch_size must be at least 1, not {batch_size}")
+        batch_size = integer(batch_size, "DataLoader: batch_size", 1)
+        shuffle, drop_last = boolean(shuffle, "DataLoader: shuffle"), boolean(drop_last, "DataLoader: drop_last")
+        if seed is None:
+            seed = drawn_seed() if shuffle else 0
         super().__init__(dataset, transform, shuffle, seed, device)
+        n = len(self.dataset)
+        if drop_last and 0 < n < batch_size:
+            raise ValueError(f"DataLoader: with drop_last there is no batch of {batch_size} in {n} samples")
         self.batch_size, self.drop_last, self.epoch = batch_size, drop_last, 0
 
     def __len__(self) -> int:

@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import functools
+from typing import Any
+
+import numpy as np
+
+from dlcore._arguments import choice, integer, number
 from dlcore._tensor import Tensor
 from dlcore.nn.module import Module
-from dlcore.ops.loss import cross_entropy, mse_loss
+from dlcore.ops.elementwise import where
+from dlcore.ops.gather import take
+from dlcore.ops.loss import REDUCTIONS, cross_entropy, mse_loss
 
-__all__ = ["CrossEntropyLoss", "MSELoss"]
+__all__ = ["CrossEntropyLoss", "MSELoss", "as_cross_entropy", "holds"]
 
 
 class CrossEntropyLoss(Module):
@@ -22,7 +30,9 @@ class CrossEntropyLoss(Module):
         label_smoothing: float = 0.0,
     ):
         self.register_buffer("weight", weight)
-        self.ignore_index, self.reduction, self.label_smoothing = ignore_index, reduction, label_smoothing
+        self.ignore_index = integer(ignore_index, "CrossEntropyLoss: ignore_index")
+        self.reduction = choice(reduction, REDUCTIONS, "CrossEntropyLoss: reduction")
+        self.label_smoothing = number(label_smoothing, "CrossEntropyLoss: label_smoothing")
 
     def forward(self, logits: Tensor, target: Tensor) -> Tensor:
         return cross_entropy(
@@ -34,15 +44,43 @@ class CrossEntropyLoss(Module):
             reduction=self.reduction,
         )
 
+    def counted(self, logits: Tensor, target: Tensor) -> Tensor | int:
+        """What the mean is over: the sum of the weights of the labels that count (of probabilities, their number)."""
+        if target.dtype.is_float:
+            return int(logits.size // max(1, logits.shape[0 if logits.ndim == 1 else 1]))
+        counts = target != self.ignore_index if holds(target, self.ignore_index) else None
+        if self.weight is None:
+            return int(target.size) if counts is None else counts.sum()
+        labels = target if counts is None else where(counts, target, 0)
+        weights = take(self.weight.astype("float64"), labels.reshape((target.size,)))
+        return (weights if counts is None else where(counts.reshape((target.size,)), weights, 0.0)).sum()
+
     def extra_repr(self) -> str:
         return f"reduction={self.reduction!r}, label_smoothing={self.label_smoothing}"
+
+
+def as_cross_entropy(loss: Any) -> CrossEntropyLoss | None:
+    """The CrossEntropyLoss that ``loss`` amounts to: one itself, ``dl.cross_entropy`` or a partial call of it."""
+    if isinstance(loss, CrossEntropyLoss):
+        return loss
+    if loss is cross_entropy:
+        return CrossEntropyLoss()
+    if isinstance(loss, functools.partial) and loss.func is cross_entropy and not loss.args:
+        return CrossEntropyLoss(**loss.keywords)
+    return None
+
+
+def holds(target: Tensor, label: int) -> bool:
+    """Whether a target of this dtype can hold ``label``."""
+    kind = target.dtype.numpy
+    return kind.kind == "f" or bool(kind.kind in "iu" and np.iinfo(kind).min <= label <= np.iinfo(kind).max)
 
 
 class MSELoss(Module):
     """(output - target)^2, averaged; see ``dl.mse_loss``."""
 
     def __init__(self, reduction: str = "mean"):
-        self.reduction = reduction
+        self.reduction = choice(reduction, REDUCTIONS, "MSELoss: reduction")
 
     def forward(self, output: Tensor, target: Tensor) -> Tensor:
         return mse_loss(output, target, reduction=self.reduction)

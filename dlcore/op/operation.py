@@ -29,8 +29,8 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, NoReturn
 
 from dlcore import _C
-from dlcore.dtypes import FLOATS, DType, default_float, result_type
-from dlcore.errors import AutogradError
+from dlcore.dtypes import FLOATS, DType, check_size, default_float, result_type
+from dlcore.errors import AutogradError, DTypeError
 from dlcore.op.cases import ErrorInput, Sample, Workload, lengths_of
 from dlcore.op.signature import REQUIRED, Mask, Signature, Spec, accepted, named
 
@@ -93,6 +93,8 @@ class Op:
     Devices that are not named have the family's kernel."""
     dtypes: tuple[DType, ...] = FLOATS
     """The dtypes claimed: each is tested (for operands that samples describe without one)."""
+    kinds: Sequence[str] = ("float", "int", "uint", "bool")
+    """The kinds of dtype its first operand may have, once promoted; others raise DTypeError."""
     ulp: float = 1.0
     """Error allowed, in units of eps * magnitude of the output's dtype."""
     cast: str = "widest"
@@ -102,6 +104,9 @@ class Op:
     random: bool = False
     dynamic: bool = False
     """The output's shape depends on values: `composite` does the work, and a recorder must refuse it."""
+    elementwise: bool = False
+    """Whether each element of the only output depends on those in its place alone, and is written after they were read:
+    the output may then be one of the operands."""
     methods: bool = False
     """Whether tensors have it as a method too: `x.sum(0)` for `dl.sum(x, 0)`."""
     baselines: Mapping[str, Any] = {}
@@ -119,6 +124,9 @@ class Op:
     differentiated."""
     view: Callable[..., Any] | None = None
     """A part: (shape, strides, offset) in elements of an output that shares memory with operand 0, or None to copy."""
+    unfitting: Callable[..., Any] | None = None
+    """A part of the operands: the operation where a Python number among them does not fit their dtype. Default: that is
+    an OverflowError."""
     restrict: Callable[..., Any] | None = None
     """A part (operands, attrs, largest, dtype_max): random operands of the fuzzer, floating ones in float64, mapped in
     place to values for which `ulp` holds, where no domain of a single operand says it; it says why. ``largest``: of the
@@ -131,7 +139,7 @@ class Op:
 
     PARTS: ClassVar[tuple[str, ...]] = (
         "infer", "reference", "magnitude", "cost", "params", "composite", "view", "output_device", "residuals",
-        "samples", "error_inputs", "workloads", "restrict", "merge",
+        "samples", "error_inputs", "workloads", "restrict", "merge", "unfitting",
     )  # fmt: skip
 
     # ---- parts and their defaults
@@ -332,9 +340,15 @@ class Op:
         return [s if s is None or d is None else s._replace(dtype=d) for s, d in zip(specs, targets, strict=True)]
 
     def inferred(self, values: Mapping[str, Any]) -> list[Spec | None]:
-        """Specs of the outputs and extras; None for one that is absent or not wanted."""
+        """Specs of the outputs and extras; None for one that is absent or not wanted. Raises what its rules raise."""
+        first = values[self.input_names[0]] if self.input_names else None
+        if isinstance(first, Spec) and first.dtype.kind not in self.kinds:
+            raise DTypeError(f"{self.name}: does not take {first.dtype.name}")
         found = named(self.infer, values)
         specs = [found] if isinstance(found, Spec) else list(found or ())
+        for spec in specs:
+            if spec is not None:
+                check_size(self.name, spec.shape, spec.dtype)
         return self.wanted(specs, values)
 
     def wanted(self, outputs: Sequence[Any], values: Mapping[str, Any]) -> list[Any]:
@@ -358,6 +372,9 @@ class Op:
             numbers = named(self.params, values)
         else:
             numbers = [n for a in self.signature.attributes for n in a.kind.to_kernel(values[a.name])]
+        for n in numbers:
+            if not isinstance(n, float) and not -(2**63) <= n < 2**63:
+                raise OverflowError(f"{self.name}: {n} does not fit in int64")
         return [n if isinstance(n, float) else int(n) for n in numbers]
 
     def kernel_choices(self, device: str) -> list[tuple[Kernel, Callable[..., bool] | None]]:

@@ -83,7 +83,6 @@ class Pointwise(Op):
 
     family = "elementwise"
     kinds: Sequence[str] = FLOAT
-    """The kinds of dtype it takes."""
     result: DType | None = None
     """The output's dtype where it is not the operands'."""
     flops: float = 1
@@ -95,6 +94,7 @@ class Pointwise(Op):
     smooth: bool = True
     """Whether gradients can be checked on the samples of two operands."""
     methods = True
+    elementwise = True
 
     @classmethod
     def named(

@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import builtins
 import math
+import operator
 from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import Any
 
 import numpy as np
 
+from dlcore._arguments import operand, renamed
 from dlcore.dtypes import DTYPES, INTEGERS, DType, as_dtype, bfloat16, bool_, float16, float32, result_type, uint8
 from dlcore.errors import DTypeError, ShapeError
-from dlcore.op import Domain, Dtype, ErrorInput, Input, Sample, Spec, Workload, as_given, operation
+from dlcore.op import Domain, Dtype, ErrorInput, Input, Sample, Spec, Workload, as_given, function, operation
 from dlcore.ops._pointwise import ANY, AWAY_FROM_ZERO, NUMBER, POSITIVE, pointwise, specials
 from dlcore.ops._shape import broadcast_shapes
 from dlcore.ops._workloads import MILLION, RAGGED, bytes_of, library, million_and_ragged, on_gpu
@@ -228,7 +230,30 @@ cos = pointwise(
 
 def _comparison(name: str, symbol: str, doc: str, numpy: Any) -> Any:
     ways = library(name, "a b", symbol=symbol, numpy=f"np.{numpy.__name__}")
-    return pointwise(name, "a b", doc, reference=numpy, kinds=ANY, result=bool_, baselines=ways)
+    return pointwise(
+        name, "a b", doc, reference=numpy, kinds=ANY, result=bool_, baselines=ways, unfitting=_of_unfitting(name)
+    )
+
+
+_ABOVE = {"lt": "lt", "le": "lt", "gt": "ge", "ge": "ge"}  # of a number above all of a dtype, as of infinity
+_MIRRORED = {"lt": "gt", "le": "ge", "gt": "lt", "ge": "le", "eq": "eq", "ne": "ne"}
+
+
+def _of_unfitting(name: str) -> Any:
+    """A comparison with a Python number that the other operand's dtype does not hold: right all the same."""
+
+    def compare(a: Any, b: Any) -> Any:
+        if a.weak and b.weak:
+            return cast(getattr(operator, name)(a.item(), b.item()), bool_)
+        x, number, asked = (b, a.item(), _MIRRORED[name]) if a.weak else (a, b.item(), name)
+        if asked in ("eq", "ne"):
+            never = lt(x, -math.inf)
+            return never if asked == "eq" else logical_not(never)
+        if number > 0:
+            return function(_ABOVE[asked])(x, math.inf)
+        return function(_MIRRORED[_ABOVE[_MIRRORED[asked]]])(x, -math.inf)
+
+    return compare
 
 
 eq = _comparison("eq", "==", "Whether a equals b, as bools; False where either is NaN.", np.equal)
@@ -362,6 +387,9 @@ def clip(x: Any, low: Any = None, high: Any = None) -> Any:
 
     ``low`` and ``high``: numbers or tensors that broadcast with x. The gradient is 0 outside.
     """
-    if low is not None:
-        x = maximum(x, low)
-    return x if high is None else minimum(x, high)
+    try:
+        if low is not None:
+            x = maximum(x, low)
+        return operand(x, "clip") if high is None else minimum(x, high)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise renamed(error, "clip") from None

@@ -130,11 +130,9 @@ class Draw(Op):
     """Attributes behind the shape of what is timed."""
 
     def infer(self, state: Spec, *attrs: Any) -> Spec:
-        """The rule's array; raises for what is no state and for a negative length."""
+        """The rule's array; raises for what is no state."""
         _check_state(self.name, state)
         made: Spec = self.rule(state, *attrs)
-        if min(made.shape, default=0) < 0:
-            raise ShapeError(f"{self.name}: negative length in shape {made.shape}")
         return made
 
     def cost(self, *args: Any) -> tuple[float, float]:

@@ -9,6 +9,7 @@ from typing import Annotated, Any, NamedTuple
 
 import numpy as np
 
+from dlcore._arguments import integer, integers, items, shown
 from dlcore.dtypes import DTYPES, DType
 from dlcore.errors import DTypeError, ShapeError
 from dlcore.op import AxisOf, ErrorInput, Op, Sample, Shape, Spec, Workload, as_given, operation
@@ -69,6 +70,12 @@ class IndexOf(AxisOf):
 
     hint = "Any"
 
+    def accept(self, value: Any, where: str) -> Index:
+        several = items(value)
+        if several is None:
+            raise TypeError(f"{where} {shown(value)} is not a tuple of entries, one for each axis")
+        return tuple([_entry(entry, where) for entry in several])
+
     def convert(self, value: Any, where: str, given: Mapping[str, Any]) -> Index:
         shape = self.shape(given, where)
         used = sum(entry is not None for entry in value)
@@ -97,6 +104,17 @@ class IndexOf(AxisOf):
         shape = self.shape(given, where)
         value = tuple((0, n + 1, 1) for n in shape) or (0,)
         return value, IndexError, f"{where.partition(':')[0]}: {value} leaves shape {shape}"
+
+
+def _entry(entry: Any, where: str) -> Any:
+    if entry is None:
+        return None
+    if items(entry) is None:
+        return integer(entry, where)
+    walk = integers(entry, where)
+    if len(walk) != 3:
+        raise TypeError(f"{where} has the entry {shown(entry)}; one is an integer, (start, length, step) or None")
+    return walk
 
 
 def _inside(entry: Any, length: int) -> bool:
@@ -165,7 +183,7 @@ def slice(x: Spec, index: IndexOfX) -> Layout:
         stride = next(axes)
         offset += start * stride if count else 0
         if not isinstance(entry, int):
-            strides.append(step * stride)
+            strides.append(step * stride if count > 1 else stride)
     return Layout(_sliced(index), tuple(strides), offset)
 
 
@@ -217,7 +235,7 @@ def check_value(name: str, shape: tuple[int, ...], value: Spec) -> None:
 
 
 @operation(
-    family="movement", kernels={"cuda": "movement.copy:assign"}, promote=value_like_first,
+    family="movement", kernels={"cuda": "movement.copy:assign"}, promote=value_like_first, elementwise=True,
     gradient={"value": lambda dout: dout},
     reference=lambda target, value: np.broadcast_to(value, target.shape).astype(target.dtype),
     cost=lambda target: (0.0, 2 * bytes_of(target)),

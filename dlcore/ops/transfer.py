@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 
 from dlcore import _C
 from dlcore._device import CPU, Device
+from dlcore._device import device as as_device
 from dlcore.dtypes import DTYPES, float32
 from dlcore.errors import DTypeError
-from dlcore.op import ErrorInput, Sample, Spec, Workload, as_given, operation
+from dlcore.op import ErrorInput, Kind, Sample, Spec, Workload, as_given, operation
 from dlcore.ops._workloads import MILLION, bytes_of
 
 __all__ = ["transfer"]
+
+
+class DeviceKind(Kind):
+    """A device, by its name too."""
+
+    def accept(self, value: Any, where: str) -> Device:
+        return as_device(value)
 
 
 def _move(x: Any, out: Any, device: Device) -> None:
@@ -35,7 +43,7 @@ def _move(x: Any, out: Any, device: Device) -> None:
     workloads=[Workload((MILLION,), (CPU,), "1M, to the host", (float32,))],
     baselines={"torch": "x.to('cpu', copy=True)"},
 )  # fmt: skip
-def transfer(x: Spec, device: Device) -> Spec:
+def transfer(x: Spec, device: Annotated[Device, DeviceKind()]) -> Spec:
     """A copy of `x` in the memory of `device` (a Device); gradients flow back to where `x` is.
 
     Copies between the host and a GPU run in the order of the GPU's other work; one to the CPU waits for it.

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from dlcore import metrics
+from dlcore._arguments import boolean, choice, instance, integer, number, shown
 from dlcore._checkpoint import save
+from dlcore._safetensors import read_metadata
 from dlcore._tensor import Tensor
 from dlcore.train.run import Callback, Run
 
@@ -19,9 +21,12 @@ class _Monitor(Callback):
     """Base of callbacks that follow one figure and tell when it is the best so far."""
 
     def __init__(self, monitor: str | None, mode: str | None, min_delta: float = 0.0):
-        if mode not in (None, "min", "max"):
-            raise ValueError(f'{type(self).__name__}: mode is "min" or "max", not {mode!r}')
-        self.monitor, self.mode, self.min_delta = monitor, mode, abs(min_delta)
+        name = type(self).__name__
+        self.min_delta = abs(number(min_delta, f"{name}: min_delta"))
+        if not math.isfinite(self.min_delta):
+            raise ValueError(f"{name}: min_delta is {self.min_delta}; it must be finite")
+        self.mode = choice(mode, (None, "min", "max"), f"{name}: mode")
+        self.monitor = instance(monitor, str | None, f"{name}: monitor", "the name of a figure")
 
     def on_train_begin(self, run: Run) -> None:
         self.name = self.monitor or ("val_loss" if "val_loss" in run.names else "loss")
@@ -65,10 +70,9 @@ class EarlyStopping(_Monitor):
         min_delta: float = 0.0,
         mode: str | None = None,
     ):
-        if patience < 1:
-            raise ValueError(f"EarlyStopping: patience must be at least 1, not {patience}")
         super().__init__(monitor, mode, min_delta)
-        self.patience, self.restore_best = patience, restore_best
+        self.patience = integer(patience, "EarlyStopping: patience", 1)
+        self.restore_best = boolean(restore_best, "EarlyStopping: restore_best")
 
     def on_train_begin(self, run: Run) -> None:
         super().on_train_begin(run)
@@ -95,7 +99,11 @@ class EarlyStopping(_Monitor):
 class Checkpoint(_Monitor):
     """Saves the model to ``path`` after each epoch, or with ``save_best`` only when ``monitor`` is the best so far.
 
-    On Ctrl-C it saves the weights of the last finished step (with ``save_best`` only if this run has saved none yet).
+    With ``save_best`` the file tells the figure's name and value (``metadata``: "monitor", "score"), and only a better
+    model replaces it, in later runs too: after a run that was never better, ``saved`` is False and ``path`` holds the
+    earlier model. Remove the file to begin anew; one that does not tell this figure is replaced after the first epoch.
+
+    On Ctrl-C it saves the weights of the last finished step (with ``save_best`` only where no epoch's are in the file).
     optimizer: its state is kept in the file too, so that training can go on after ``dl.load(model, path, optimizer)``.
     """
 
@@ -108,7 +116,9 @@ class Checkpoint(_Monitor):
         optimizer: bool = False,
     ):
         super().__init__(monitor, mode)
-        self.path, self.save_best, self.optimizer = path, save_best, optimizer
+        self.path = instance(path, str | os.PathLike, "Checkpoint: path", "a path")
+        self.save_best = boolean(save_best, "Checkpoint: save_best")
+        self.optimizer = boolean(optimizer, "Checkpoint: optimizer")
 
     def on_train_begin(self, run: Run) -> None:
         if self.save_best:
@@ -116,15 +126,30 @@ class Checkpoint(_Monitor):
         self.saved = False
 
     def on_epoch_end(self, run: Run) -> None:
-        if not self.save_best or self.improved(run):
+        if not self.save_best:
             self._save(run)
+        elif self.improved(run):
+            kept = self._kept()
+            if kept is None or self.best < self.sign * kept:
+                self._save(run, {"monitor": self.name, "score": repr(self.sign * self.best)})
 
     def on_train_end(self, run: Run) -> None:
-        if run.history.interrupted and not (self.save_best and self.saved):
+        if run.history.interrupted and not (self.save_best and (self.saved or self._kept() is not None)):
             self._save(run)
 
-    def _save(self, run: Run) -> None:
-        save(run.model, self.path, optimizer=run.optimizer if self.optimizer else None)
+    def _kept(self) -> float | None:
+        """The figure that the file tells of its model; None where there is no file, or it does not tell it."""
+        if not os.path.isfile(self.path):
+            return None
+        try:
+            texts = read_metadata(self.path)
+            score = float(texts["score"]) if texts.get("monitor") == self.name else math.nan
+        except (ValueError, KeyError):
+            return None
+        return score if math.isfinite(score) else None
+
+    def _save(self, run: Run, metadata: Mapping[str, str] | None = None) -> None:
+        save(run.model, self.path, metadata=metadata, optimizer=run.optimizer if self.optimizer else None)
         self.saved = True
 
 
@@ -132,6 +157,8 @@ class LearningRate(Callback):
     """Sets the learning rate before each epoch: ``LearningRate(lambda epoch: 1e-3 * 0.9**epoch)``, epoch from 0."""
 
     def __init__(self, schedule: Callable[[int], float]):
+        if not callable(schedule):
+            raise TypeError(f"LearningRate: schedule {shown(schedule)} is not a function")
         self.schedule = schedule
 
     def on_epoch_begin(self, run: Run) -> None:

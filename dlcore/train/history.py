@@ -5,6 +5,8 @@ from __future__ import annotations
 from os import PathLike
 from typing import Any
 
+from dlcore._files import write_figure
+
 __all__ = ["History"]
 
 
@@ -13,13 +15,15 @@ class History:
 
     ``epochs``: one dict for each epoch: epoch (from 1), loss, metrics, the same figures of the validation with ``val_``
     before their names, and seconds. ``recorded``: whether the step was recorded and replayed (`dlcore.capture`), and
-    ``reason``: why it was not. ``stopped_early``, ``interrupted``: whether a callback or Ctrl-C ended the run.
+    ``reason``: why it was not. ``diverged``: the first epoch with a loss that is not finite, or None.
+    ``stopped_early``, ``interrupted``: whether a callback or Ctrl-C ended the run.
     """
 
     def __init__(self) -> None:
         self.epochs: list[dict[str, Any]] = []
         self.recorded = False
         self.reason: str | None = None
+        self.diverged: int | None = None
         self.stopped_early = False
         self.interrupted = False
 
@@ -61,7 +65,7 @@ class History:
             axes.spines[["top", "right"]].set_visible(False)
             axes.grid(alpha=0.3)
         if path is not None:
-            figure.savefig(path, dpi=150)
+            write_figure(figure, path)
         return figure
 
 

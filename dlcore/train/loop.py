@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import time
+import warnings
 from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
 
+from dlcore._arguments import boolean, instance, integer, listed, number, shown
 from dlcore._autograd import no_grad
-from dlcore._tensor import Tensor
-from dlcore.data import Batches, DataLoader, Dataset, Subset, TensorDataset
-from dlcore.data.dataset import flatten
-from dlcore.metrics import Meter
+from dlcore._tensor import Tensor, tensor
+from dlcore.data import Batches, DataLoader, TensorDataset
+from dlcore.data.dataset import as_dataset, flatten
+from dlcore.errors import ShapeError
 from dlcore.nn.module import Module, device_of
+from dlcore.ops.elementwise import isfinite
 from dlcore.ops.movement import concat
 from dlcore.optim import Optimizer
+from dlcore.random import drawn_seed
 from dlcore.train.callbacks import Checkpoint, Each
 from dlcore.train.history import History
 from dlcore.train.interrupt import Interrupt
@@ -43,16 +48,27 @@ def fit(
     callbacks: Iterable[Callback | Callable[[Run], Any]] = (),
     clip_norm: float | None = None,
     shuffle: bool = True,
-    seed: int = 0,
+    seed: int | None = None,
     progress: bool | None = None,
+    record: bool | str = True,
 ) -> History:
     """Train ``model`` and return the :class:`History`.
 
     train, validation: data sets, or tuples of arrays (inputs, targets). loss: a function or module of (outputs,
-    targets) that gives the mean over a batch. transform: applied to each batch of inputs, and kept as
-    ``model.preprocessing``. metrics: names, Metrics or functions, measured in training and validation. clip_norm: the
-    largest norm that all gradients together may have. shuffle: the samples come in a new order each epoch, from
-    ``seed``; the same seed gives the same run. progress: whether to show a bar (default: on a terminal).
+    targets) that gives the mean over a batch. One that is the mean over something else than the samples tells how much
+    that is by a method ``counted(outputs, targets)``; dlcore's own leave out ignored labels and count class weights.
+    transform: applied to each batch of inputs, and kept as ``model.preprocessing``. metrics: names, Metrics or
+    functions, measured in training and validation. clip_norm: the largest norm that all gradients together may have.
+    shuffle: the samples come in a new order each epoch, from ``seed``. An explicit seed gives the same orders again;
+    None draws one from dlcore's generator, so that a further ``fit`` goes on with other orders, and all is the same
+    after the same ``manual_seed``. progress: whether to show a bar (default: on a terminal).
+
+    A loss that is not finite is said once, with its epoch (RuntimeWarning, ``history.diverged``).
+
+    record: whether the step is recorded and replayed (`dlcore.capture`), which is many times faster for small models. A
+    step that depends on what a replay would not see runs eagerly all the same; ``history.reason`` tells why. "check":
+    the first step of each epoch, and each after a callback's ``on_batch_end``, runs eagerly and is compared with the
+    recording; where they differ, a warning is given and training goes on eagerly.
 
     Ctrl-C takes effect when the current step or file is finished: callbacks end properly (``Checkpoint`` saves,
     ``EarlyStopping`` restores), then KeyboardInterrupt is raised, with the History as its attribute ``history``. A
@@ -65,25 +81,33 @@ def fit(
     >>> [round(p.item(), 2) for p in model.parameters()]
     [3.0, 1.0]
     """
-    data = _supervised(train, "fit")
-    if epochs < 0:
-        raise ValueError(f"fit: epochs is negative: {epochs}")
+    instance(model, Module, "fit: model", "a Module")
+    instance(optimizer, Optimizer, "fit: optimizer", "an optimizer")
+    data, loss, transform = _supervised(train, "fit"), _function(loss, "fit: loss"), _transform(transform, "fit")
+    epochs, batch_size = integer(epochs, "fit: epochs", 0), integer(batch_size, "fit: batch_size", 1)
+    shuffle, seed = boolean(shuffle, "fit: shuffle"), None if seed is None else integer(seed, "fit: seed")
+    if clip_norm is not None and not number(clip_norm, "fit: clip_norm") > 0:
+        raise ValueError(f"fit: clip_norm must be above 0, not {shown(clip_norm)}")
+    watching = [_callback(k, c) for k, c in enumerate(listed(callbacks, "fit: callbacks", "callbacks or functions"))]
     trained = {id(p) for p in model.parameters()}
     if not any(id(p) in trained for group in optimizer.param_groups for p in group["params"]):
         raise ValueError("fit: the optimizer holds none of the model's parameters")
-    if batch_size < 1:
-        raise ValueError(f"fit: batch_size must be at least 1, not {batch_size}")
-    meter, device = Meter(metrics), device_of(model)
-    batches = Batches(data, transform, shuffle, seed, device)
-    training = Training(model, batches, batch_size, loss, optimizer, clip_norm, meter)
-    run = Run(model, optimizer, len(training), epochs, meter)
+    if not isinstance(record, bool) and not (isinstance(record, str) and record == "check"):
+        raise ValueError(f'fit: record is True, False or "check", not {shown(record)}')
+    metrics = listed(metrics, "fit: metrics", "names, Metrics or functions")
+    device = device_of(model)
+    batches = Batches(data, transform, shuffle, (drawn_seed() if shuffle else 0) if seed is None else seed, device)
+    training = Training(model, batches, batch_size, loss, optimizer, clip_norm, metrics)
+    if not record:
+        training.step.run_eagerly("fit was called with record=False")
+    run = Run(model, optimizer, len(training), epochs, training.meter)
     scoring = None
     if validation is not None:
         held_out = Batches(_supervised(validation, "fit"), transform, device=device)
         size = max(batch_size, _EVALUATION_BATCH)  # there is memory for more samples where no gradients are kept
-        scoring = Evaluation(model, held_out, size, loss, metrics=meter.metrics)
+        scoring = Evaluation(model, held_out, size, loss, metrics)
         run.names += tuple(f"val_{name}" for name in run.names)
-    run.callbacks = [c if isinstance(c, Callback) else Each(c) for c in callbacks]
+    run.callbacks = watching
     if sys.stdout.isatty() if progress is None else progress:
         from dlcore.train.progress import ProgressBar
 
@@ -94,11 +118,11 @@ def fit(
         interrupt.hold()  # so that what on_train_begin begins, a bar for one, is always ended by on_train_end
         run.call("on_train_begin")
         model.preprocessing = transform
-        _run_epochs(run, training, scoring, interrupt)
+        _run_epochs(run, training, scoring, interrupt, record == "check")
     return run.history
 
 
-def _run_epochs(run: Run, training: Training, scoring: Evaluation | None, interrupt: Interrupt) -> None:
+def _run_epochs(run: Run, training: Training, scoring: Evaluation | None, interrupt: Interrupt, check: bool) -> None:
     """Run all epochs, and call ``on_train_end`` whatever happens."""
     interrupted = False
     try:
@@ -107,12 +131,16 @@ def _run_epochs(run: Run, training: Training, scoring: Evaluation | None, interr
             start = time.perf_counter()
             run.epoch = epoch
             run.call("on_epoch_begin")
-            _train_epoch(run, training, interrupt)
+            _train_epoch(run, training, interrupt, check)
+            run.history.recorded, run.history.reason = training.step.recorded, training.step.failure
             run.logs = {"epoch": run.epoch, **run.meter.compute()}
             if scoring is not None:
                 scores = scoring.scores(lambda done: interrupt.check())
                 run.logs |= {f"val_{name}": value for name, value in scores.items()}
             run.logs["seconds"] = time.perf_counter() - start
+            _note_divergence(run, training.batches)
+            if epoch == 1:
+                _note_broadcasting(training)
             run.history.epochs.append(run.logs)
             run.call("on_epoch_end")
             interrupt.check()
@@ -130,18 +158,55 @@ def _run_epochs(run: Run, training: Training, scoring: Evaluation | None, interr
         _raise_interrupt(run, interrupt)
 
 
-def _train_epoch(run: Run, training: Training, interrupt: Interrupt) -> None:
+def _note_divergence(run: Run, batches: Batches) -> None:
+    """Says once that a loss is not finite, and whether the data are not."""
+    names = [name for name in ("loss", "val_loss") if not math.isfinite(run.logs.get(name, 0.0))]
+    if not names or run.history.diverged is not None:
+        return
+    run.history.diverged = run.epoch
+    base, _ = flatten(batches.dataset)
+    arrays = [] if batches.host else list(zip(("inputs", "targets"), base.on(batches.device), strict=False))
+    bad = [name for name, t in arrays if t.dtype.is_float and not bool(isfinite(t).all())]
+    cause = f"the {' and the '.join(bad)} hold NaN or infinities" if bad else "the training has diverged"
+    text = f"fit: {names[0]} is {run.logs[names[0]]} in epoch {run.epoch}: {cause}"
+    warnings.warn(text, RuntimeWarning, stacklevel=4)
+
+
+def _note_broadcasting(training: Training) -> None:
+    """Says that a loss of the user's subtracts outputs (N, 1) and targets (N,) as all pairs of samples."""
+    outputs, targets, dtype = training.meter.sample
+    if not dtype.is_float or {outputs, targets} != {(1,), ()}:
+        return
+    x, y = tensor([1.0, 2.0, 4.0]), tensor([3.0, 5.0, 9.0], dtype)
+    try:
+        with no_grad():
+            given = training.loss(x.reshape((3, *outputs)), y.reshape((3, *targets)))
+            alike = training.loss(x, y)
+    except (ValueError, TypeError, IndexError):
+        return  # it wants outputs of just this shape
+    if given.tolist() != alike.tolist():
+        shapes = "outputs (N, 1) and targets (N,)" if outputs else "outputs (N,) and targets (N, 1)"
+        text = f"fit: {shapes} differ, and the loss broadcasts them to all pairs of samples: reshape one of them"
+        warnings.warn(text, RuntimeWarning, stacklevel=4)
+
+
+def _train_epoch(run: Run, training: Training, interrupt: Interrupt, check: bool) -> None:
     watchers = [c for c in run.callbacks if type(c).on_batch_end is not Callback.on_batch_end]
 
     def after(done: int) -> None:
         run.batch = done
         for callback in watchers:
             callback.on_batch_end(run)
+        if check and singly:
+            training.step.compare_next()
         interrupt.check()
 
     run.model.train()
     run.meter.reset()
-    training.run(run.epoch - 1, after, singly=any(c.every_batch for c in watchers))
+    singly = any(c.every_batch for c in watchers)
+    if check:
+        training.step.compare_next()
+    training.run(run.epoch - 1, after, singly)
 
 
 def _raise_interrupt(run: Run, interrupt: Interrupt) -> None:
@@ -168,11 +233,13 @@ def evaluate(
     Every sample counts the same, also in a last batch that is not full. transform: applied to each batch of inputs;
     "fitted" (the default) stands for ``model.preprocessing``.
     """
-    data = _supervised(data, "evaluate")
-    if batch_size < 1:
-        raise ValueError(f"evaluate: batch_size must be at least 1, not {batch_size}")
-    batches = Batches(data, _chosen_transform(model, transform), device=device_of(model))
-    return Evaluation(model, batches, batch_size, loss, metrics).scores()
+    instance(model, Module, "evaluate: model", "a Module")
+    data, size = _supervised(data, "evaluate"), integer(batch_size, "evaluate: batch_size", 1)
+    measured = listed(metrics, "evaluate: metrics", "names, Metrics or functions")
+    batches = Batches(data, _chosen_transform(model, transform, "evaluate"), device=device_of(model))
+    return Evaluation(
+        model, batches, size, loss if loss is None else _function(loss, "evaluate: loss"), measured
+    ).scores()
 
 
 def predict(
@@ -187,28 +254,33 @@ def predict(
     The model runs in evaluation mode, without gradients, in batches; the outputs are one Tensor (N, ...). transform:
     applied to each batch of inputs; "fitted" (the default) stands for ``model.preprocessing``.
     """
-    data = TensorDataset(inputs) if isinstance(inputs, Tensor | np.ndarray | list) else as_dataset(inputs)
-    loader = DataLoader(data, batch_size, transform=_chosen_transform(model, transform), device=device_of(model))
+    instance(model, Module, "predict: model", "a Module")
+    data = as_dataset(inputs, "predict")
+    size, chosen = integer(batch_size, "predict: batch_size", 1), _chosen_transform(model, transform, "predict")
+    loader = DataLoader(data, size, transform=chosen, device=device_of(model))
     with kept_modes(model), no_grad():
         model.eval()
-        outputs = [model(x) for x, *_ in loader]
+        outputs = [_outputs(model, x) for x, *_ in loader]
     if not outputs:
         raise ValueError("predict: the data is empty")
     return outputs[0] if len(outputs) == 1 else concat(outputs, 0)
 
 
-def as_dataset(data: Any) -> Any:
-    """``data`` as a data set: one already, or a tuple of arrays."""
-    if isinstance(data, tuple):
-        return TensorDataset(*data)
-    if isinstance(data, Subset | Dataset) and not isinstance(data, Tensor | np.ndarray):
-        return data
-    raise TypeError(f"a data set or a tuple (inputs, targets) expected, not {type(data).__name__}")
+def _outputs(model: Module, x: Tensor) -> Tensor:
+    """The outputs for the batch ``x``, one for each sample."""
+    outputs = model(x)
+    if isinstance(outputs, Tensor) and outputs.shape[:1] != x.shape[:1]:
+        raise ShapeError(
+            f"predict: a batch {x.shape} gives outputs {outputs.shape}, not one for each sample; inputs are (N, ...)"
+        )
+    return outputs
 
 
 def _supervised(data: Any, name: str) -> Any:
     """``data`` as a data set of inputs and targets with at least one sample; raises where it is none."""
-    data = as_dataset(data)
+    if isinstance(data, Tensor | np.ndarray):
+        raise TypeError(f"{name}: a data set or a tuple (inputs, targets) expected, not {shown(data)}")
+    data = as_dataset(data, name)
     if not len(data):
         raise ValueError(f"{name}: the data is empty")
     base, _ = flatten(data)
@@ -217,9 +289,26 @@ def _supervised(data: Any, name: str) -> Any:
     return data
 
 
-def _chosen_transform(model: Module, transform: Any) -> Any:
+def _chosen_transform(model: Module, transform: Any, name: str) -> Any:
     if isinstance(transform, str):
         if transform != "fitted":
-            raise ValueError(f'transform is a function, None or "fitted", not {transform!r}')
+            raise ValueError(f'{name}: transform is a function, None or "fitted", not {shown(transform)}')
         return model.preprocessing
-    return transform
+    return _transform(transform, name)
+
+
+def _transform(value: Any, name: str) -> Any:
+    return None if value is None else _function(value, f"{name}: transform")
+
+
+def _function(value: Any, where: str) -> Any:
+    """``value``, which must be a function or an object that can be called as one, and no class."""
+    if not callable(value) or isinstance(value, type):
+        raise TypeError(f"{where} {shown(value)} is not a function or an object that can be called")
+    return value
+
+
+def _callback(k: int, value: Any) -> Callback:
+    if isinstance(value, Callback):
+        return value
+    return Each(_function(value, f"fit: callbacks[{k}]"))

@@ -12,8 +12,10 @@ from dlcore._capture import Captured
 from dlcore._memory import available_memory, readable
 from dlcore._tensor import Tensor, arange
 from dlcore.data import Batches
+from dlcore.data.dataset import flatten
 from dlcore.errors import CaptureError, ShapeError
 from dlcore.metrics import Meter
+from dlcore.nn.losses import as_cross_entropy, holds
 from dlcore.nn.module import Module
 from dlcore.optim import Optimizer, clip_grad_norm_
 
@@ -22,20 +24,52 @@ __all__ = ["Evaluation", "Training"]
 _PACE = 0.02  # for so many seconds steps are replayed before Ctrl-C and callbacks get their turn
 
 
+class _Counting:
+    """How a pass weights what its batches give, where a loss is the mean over other things than the samples.
+
+    ``counted(outputs, targets)``: how much the loss of a batch is the mean of, or None for its number of samples. A
+    loss of the user's says so by a method of that name. ``ignored``: the label that the loss leaves out, or None where
+    no target of the data is that label: nothing is then spent on it.
+    """
+
+    def __init__(self, loss: Any, batches: Batches):
+        known = as_cross_entropy(loss)
+        self.counted = getattr(type(loss), "counted", None) and loss.counted
+        self.ignored: int | None = -100
+        if known is not None:
+            self.ignored = known.ignore_index if _has_label(batches, known.ignore_index) else None
+            self.counted = None if known.weight is None and self.ignored is None else known.counted
+
+
+def _has_label(batches: Batches, label: int) -> bool:
+    """Whether a target may be ``label``: what Python code assembles is not looked through."""
+    if batches.host:
+        return True
+    base, _ = flatten(batches.dataset)
+    targets = base.on(batches.device)[-1]
+    return holds(targets, label) and bool((targets == label).any())
+
+
 class _Pass:
     """``work(inputs, targets)`` for all batches of ``size`` samples.
 
     Where the data lies on the device, fetching a batch is part of the recorded step, whose argument is the indices of
-    its samples. ``depends``: objects and functions that the work uses.
+    its samples. ``depends``: objects and functions that the work uses. ``name``: what the step is, in messages.
     """
 
     def __init__(
-        self, batches: Batches, size: int, work: Callable[[list[Tensor], Tensor], None], depends: Iterable[Any]
+        self,
+        batches: Batches,
+        size: int,
+        work: Callable[[list[Tensor], Tensor], None],
+        depends: Iterable[Any],
+        name: str,
     ):
         def step(*batch: Tensor) -> None:
             *inputs, targets = batch if batches.host else batches.fetch(*batch)
             work(inputs, targets)
 
+        step.__qualname__ = name
         self.batches, self.size = batches, size
         self.step = Captured(step, strict=False, depends=[*depends, batches.transform])
 
@@ -84,9 +118,13 @@ class Training(_Pass):
         loss: Any,
         optimizer: Optimizer,
         clip_norm: float | None,
-        meter: Meter,
+        metrics: Iterable[Any],
     ):
         self.parameters = parameters = list(model.parameters())
+        self.loss = loss
+        counting = _Counting(loss, batches)
+        counted = counting.counted
+        self.meter = meter = Meter(metrics, counting.ignored)
 
         def work(inputs: list[Tensor], targets: Tensor) -> None:
             outputs = model(*inputs)
@@ -98,9 +136,9 @@ class Training(_Pass):
             if clip_norm is not None:
                 clip_grad_norm_(parameters, clip_norm)
             optimizer.step()
-            meter.update(outputs, targets, value)
+            meter.update(outputs, targets, value, None if counted is None else counted(outputs, targets))
 
-        super().__init__(batches, size, work, (model, loss, optimizer, meter))
+        super().__init__(batches, size, work, (model, loss, optimizer, meter), "the step of fit")
 
     def check_memory(self) -> None:
         """Raises MemoryError where a step does not fit into memory; the text tells the largest batch that does.
@@ -148,13 +186,16 @@ class Evaluation(_Pass):
     """Loss and metrics over a data set."""
 
     def __init__(self, model: Module, batches: Batches, size: int, loss: Any, metrics: Iterable[Any]):
-        self.meter = meter = Meter(metrics)
+        counting = _Counting(loss, batches)
+        counted = counting.counted
+        self.meter = meter = Meter(metrics, counting.ignored)
 
         def work(inputs: list[Tensor], targets: Tensor) -> None:
             outputs = model(*inputs)
-            meter.update(outputs, targets, None if loss is None else loss(outputs, targets))
+            value = None if loss is None else loss(outputs, targets)
+            meter.update(outputs, targets, value, None if counted is None else counted(outputs, targets))
 
-        super().__init__(batches, size, work, (model, loss, meter))
+        super().__init__(batches, size, work, (model, loss, meter), "the step of evaluate")
         self.model = model
 
     def scores(self, after: Callable[[int], None] = lambda done: None) -> dict[str, Any]:
