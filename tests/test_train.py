@@ -514,6 +514,25 @@ def test_ctrl_c_before_the_first_step_acts_at_once():
     assert same(weights(model), before) and signal.getsignal(signal.SIGINT) is handler
 
 
+def test_ctrl_c_that_somebody_swallows_ends_the_run_all_the_same():
+    model, begin = network(), Callback()
+    calls = []
+
+    def forward(x):
+        if not calls:  # the dry run that looks for memory, or the first step
+            calls.append(1)
+            try:
+                signal.raise_signal(signal.SIGINT)
+            except BaseException:
+                calls.append(2)
+        return type(model).forward(model, x)
+
+    model.forward = forward
+    with pytest.raises(KeyboardInterrupt) as stopped:
+        fit(model, callbacks=[begin])
+    assert calls and stopped.value.history.interrupted and len(stopped.value.history) == 0
+
+
 def test_sigterm_ends_as_ctrl_c_does(tmp_path):
     class Terminate(Callback):
         def on_batch_end(self, run):

@@ -102,7 +102,8 @@ PYBIND11_MODULE(_C, m) {
 
 extern "C" PYBIND11_EXPORT PyObject* PyInit__C() {
   if (PyInterpreterState_Get() == PyInterpreterState_Main()) return initialise();
-  PyErr_SetString(PyExc_ImportError, "dlcore cannot be imported in a sub-interpreter: its state belongs to the process; "
-                                     "use threads, or processes (multiprocessing)");
+  PyErr_SetString(PyExc_ImportError,
+                  "dlcore cannot be imported in a sub-interpreter: its state belongs to the process; use threads, or "
+                  "processes (multiprocessing)");
   return nullptr;
 }

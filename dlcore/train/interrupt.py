@@ -39,9 +39,10 @@ class Interrupt:
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         self.terminated = self.terminated or number == signal.SIGTERM
-        if self.requested or not self._holding:
+        again = self.requested
+        self.requested = True  # also where it is raised here: what swallows the exception ends at the next check
+        if again or not self._holding:
             raise self.error()
-        self.requested = True
 
     def check(self) -> None:
         """Raise the interrupt that was held back, if there was one."""

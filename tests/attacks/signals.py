@@ -47,12 +47,15 @@ def _fresh(unit: int, seed: int) -> Iterator[str]:
 
     outcome = children.run(first_moments, meanwhile=shoot, seconds=60.0)
     ends = "", "died of SIGINT", "died of SIGTERM", "ended with exit code 143", "ended with exit code 1"
-    if outcome.how not in ends:
+    numpys_own = "Importing the numpy C-extensions failed" in outcome.how  # where Ctrl-C came while it was imported
+    if outcome.how not in ends and not numpys_own:
         yield f"fresh process {unit} of seed {seed}, {number.name} after {delay:.3f} s: {outcome}"
 
 
 def first_moments() -> None:
     """Everything from the first import on."""
+    import numpy.random  # noqa: F401  # its modules of Cython swallow a Ctrl-C that comes while they load
+
     signal.signal(signal.SIGINT, signal.default_int_handler)
     with tempfile.TemporaryDirectory(prefix="attack-signals-") as folder:
         train(Path(folder))
@@ -60,7 +63,10 @@ def first_moments() -> None:
 
 def signals(first: int, count: int, seed: int) -> list[str]:
     """What went wrong in these units, a line each."""
-    import dlcore.train  # noqa: F401  # what the forked victims share
+    import numpy.random  # noqa: F401  # what the victims share; see first_moments
+
+    import dlcore.optim
+    import dlcore.train.progress  # noqa: F401
 
     found = []
     for unit in range(first, first + count):
