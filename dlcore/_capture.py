@@ -13,6 +13,8 @@ from __future__ import annotations
 
 import functools
 import gc
+import inspect
+import sys
 import types
 import warnings
 import weakref
@@ -56,14 +58,18 @@ def capture(function: Callable[..., Any] | None = None, *, check: int = 0) -> An
     Other Python state is frozen as it was in the recorded call, and Python side effects (printing, appending to a list)
     do not happen in replays.
 
-    The tensors returned have no gradient history. They keep their values, for memory in use is not written again.
+    The tensors returned keep their values, for memory in use is not written again. They have the gradient history that
+    those of an eager call have, unless a backward pass within the step has used it up: ``backward()`` then replays as
+    well. Within another captured step the function is a part of that step. At most 16 recordings are kept; calls for
+    which there is no room run eagerly, with one warning.
 
     check: every ``check``-th call runs eagerly and is compared with the recording; CaptureError names the first
     operation or constant that differs.
 
     Raises CaptureError, after the step has run, where the step cannot be recorded: it reads a value back to the host,
-    makes tensors from NumPy arrays, has results whose shape depends on values, keeps tensors that it has made, or
-    changes Python variables that it reads. The message names the line.
+    makes tensors from NumPy arrays, has results whose shape depends on values, keeps tensors that it has made, changes
+    Python variables that it reads or containers among its arguments, or returns a generator or another object that a
+    replay could not make anew. The message names the line.
 
     >>> scale = dl.capture(lambda x: (x * 2).sum())
     >>> [float(scale(dl.tensor([1.0, i]))) for i in range(3)]
@@ -118,7 +124,7 @@ class Captured:
         self._warm = self._warned = self._compares = False
         self._calls = self._attempts = self._idle = 0
         self._earlier = 0  # replays of recordings that are no longer kept
-        self.__wrapped__ = function
+        self.__wrapped__, self.__module__ = function, type(function).__module__
         self.__name__ = self.__qualname__ = _name(function)
         if _has_name(function):
             functools.update_wrapper(self, function, updated=())
@@ -214,8 +220,8 @@ class Captured:
         from dlcore._observe import Observer
 
         tensors, mode = call.tensors, _C.is_grad_enabled()
-        start = _C.newest_node()
         aliases = _C.begin_recording(tuple(tensors), False)
+        start = _C.newest_node()
         try:
             args, kwargs = call.with_tensors(aliases)
             before = Arguments(args, kwargs)
@@ -383,8 +389,8 @@ class Captured:
 
         call = Arguments(args, kwargs)
         undo: list[Callable[[], None]] = []
-        start = _C.newest_node()
         aliases = _C.begin_recording(tuple(call.tensors), True)
+        start = _C.newest_node()
         try:
             args, kwargs = call.with_tensors(aliases)
             before = lambda value: undo.append(value.before_dry_run())  # noqa: E731
@@ -406,11 +412,21 @@ class Captured:
         recording.lay_out(False)
         return recording
 
-    def __reduce__(self) -> Any:  # a copy records for itself
+    def __reduce__(self) -> Any:
+        if _found(self.__module__, self.__qualname__) is self:
+            return self.__qualname__  # as of any function of a module, there is only one
         return _again, (self.function, self._check, self._strict, self.depends)
 
     def __repr__(self) -> str:
         return f"<captured {_name(self.function)}, {self.recordings} recordings>"
+
+
+def _found(module: str, name: str) -> Any:
+    """What a module has under a dotted name; None if there is nothing."""
+    found: Any = sys.modules.get(module)
+    for part in name.split("."):
+        found = inspect.getattr_static(found, part, None)
+    return found
 
 
 def _again(function: Any, check: int, strict: bool, depends: Sequence[Any]) -> Captured:

@@ -10,9 +10,9 @@ kernels, slowly. That is for tests.
 
 from __future__ import annotations
 
-import glob
 import importlib
 import os
+import re
 import warnings
 from importlib.util import find_spec
 from typing import Any
@@ -110,8 +110,8 @@ def set_default_device(name: str | Device | None) -> None:
 
 def _automatic() -> Device:
     """The first GPU where there is one and CuPy is installed; a look at /dev tells, nothing is opened otherwise."""
-    there = glob.glob("/dev/nvidia[0-9]*") or os.path.exists("/dev/dxg")
-    if not there or find_spec("cupy") is None:
+    names = os.listdir("/dev") if os.path.isdir("/dev") else ()
+    if not any(re.match("nvidia[0-9]|dxg$", name) for name in names) or find_spec("cupy") is None:
         return CPU
     try:
         return device("cuda")

@@ -74,7 +74,7 @@ def _slot(kind: type, name: str) -> bool:
 
 def _new_data(kind: type, names: Sequence[str], values: Sequence[Any]) -> Any:
     """An instance of a data class, made without running its code, as `copy.copy` makes it."""
-    made = object.__new__(kind)
+    made: Any = object.__new__(kind)
     for name, value in zip(names, values, strict=True):
         object.__setattr__(made, name, value)
     return made
@@ -82,7 +82,7 @@ def _new_data(kind: type, names: Sequence[str], values: Sequence[Any]) -> Any:
 
 def _parts_of(value: Any) -> tuple[Sequence[Any], Callable[[list[Any]], Any]] | None:
     """What a container holds, and a function that makes one like it of other parts; None if it is no container."""
-    kind = type(value)
+    kind: Any = type(value)
     if kind in _MAPPINGS:
         keys = list(value)
         if kind is defaultdict:
@@ -262,6 +262,11 @@ class Results:
                     f"its result{place} is made inside the step, and a leaf that requires a gradient"
                 )
             return lambda results, arguments: t  # a parameter, or what was computed before
+        if _C.history_lost(t):
+            self.problem = self.problem or (
+                f"its result{place} was changed in place through another tensor that shares its memory, so that its "
+                "gradient would be wrong; return a clone()"
+            )
         if id(t) not in self._numbers:
             number = self._numbers[id(t)] = len(self.tensors)
             self.tensors.append(t)

@@ -86,8 +86,6 @@ class Tensor(_C.TensorBase, TensorMethods):
         return _numpy.array_function(called, args, kwargs)
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray[Any, Any]:
-        if self.node is not None:  # a leaf may be read
-            _numpy.untracked("np.asarray", iter((self,)))
         if self.device is not CPU and copy is False:
             raise ValueError(f"np.asarray: a tensor on {self.device} must be copied")
         array = self.numpy()
@@ -406,8 +404,9 @@ def _as_array(data: Any, where: str) -> np.ndarray[Any, Any]:
     try:
         array = np.asarray(data)
     except (TypeError, ValueError):
-        text = "is not an array: its parts differ in shape or are no numbers"
-        raise ValueError(f"{where} {shown(data)} {text}") from None
+        raise ValueError(
+            f"{where} {shown(data)} is not an array: its parts differ in shape or are no numbers"
+        ) from None
     if not (isinstance(data, _PYTHON_DATA) and (array.dtype.kind == "O" or array.dtype == np.uint64)):
         as_dtype(array.dtype, f"{where} {shown(data)}: dtype")
     if array.ndim > MAX_AXES:
@@ -662,6 +661,7 @@ def _convert(value: Any, operation: str, operand: str, like: Any) -> Any:
     if isinstance(value, int | float):  # of a subclass
         return int(value) if isinstance(value, int) else float(value)
     if isinstance(value, list | tuple) or hasattr(type(value), "__array__"):
+        _numpy.untracked(where, value)
         data = _as_array(value, where) if hasattr(type(value), "__array__") else value
         return _tensor_of(data, None, None if like is None else like.device, False, where)
     raise DTypeError(f"{where} {shown(value)} is not a tensor or number")

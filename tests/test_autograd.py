@@ -318,14 +318,14 @@ def test_arrays_and_tensors_in_one_expression(function):
     "function",
     [
         np.sum, np.mean, np.cumsum, np.sinh, np.add.reduce, np.linalg.norm, lambda x: np.concatenate([x, x]),
-        lambda x: np.where(x > 0, x, 0), lambda x: np.stack((x, x)), lambda x: np.hypot(x, 1.0), np.array, np.asarray,
+        lambda x: np.where(x > 0, x, 0), lambda x: np.stack((x, x)), lambda x: np.hypot(x, 1.0),
         lambda x: np.exp(x, out=np.zeros(3, np.float32)), lambda x: np.add(np.zeros(3), x, out=np.zeros(3)),
-        lambda x: dl.tensor([x, x]), memoryview,
+        lambda x: dl.mul(x, [x[0], 1.0, 2.0]), lambda x: dl.maximum([x, x], x),
     ],
 )  # fmt: skip
 def test_numpy_functions_that_would_cut_the_graph_raise(function):
     x = leaf([1.0, 2.0, 3.0])
-    with pytest.raises((dl.AutogradError, BufferError), match=r"requires a gradient|gradient would be lost"):
+    with pytest.raises(dl.AutogradError, match="requires a gradient"):
         function(x * 2)
     with dl.no_grad():
         function(x * 2)
@@ -346,7 +346,7 @@ def test_numpy_functions_of_plain_tensors():
         np.add(total, 1, out=x)
     w = dl.tensor([1.0, 2.0], requires_grad=True)
     assert np.allclose(w * 2, [2, 4]) and np.shape(w * 2) == (2,)
-    assert np.asarray(w).tolist() == [1, 2]  # a leaf may be read
+    assert np.asarray(w * 2).tolist() == [2, 4] and not np.asarray(w * 2).flags.writeable
 
 
 def test_no_grad_without_brackets():

@@ -307,9 +307,25 @@ def test_a_gradient_that_would_end_inside_is_refused():
         x.mul_(2)
         return x * w
 
-    for function, match in ((backward_inside, "reached by backward"), (writes, "changed in place")):
+    def lost(x):
+        x.detach().mul_(2)
+        return x * w
+
+    for function, match in (
+        (backward_inside, "reaches an argument whose gradient history began outside"),
+        (writes, "changed in place as a part of its gradient history"),
+    ):
         leaf = dl.ones(3, requires_grad=True)
-        refused(dl.capture(function), leaf * 1, match=f"argument 0, whose gradient history began outside, is {match}")
+        step = dl.capture(function)
+        step(leaf * 1)
+        leaf.grad = None
+        with pytest.raises(CaptureError, match=match):
+            step(leaf * 1)
+        assert function is writes or leaf.grad.tolist() == [1.0, 2.0, 3.0], "the call went on to the leaf"
+    step = dl.capture(lost)
+    for _ in range(4):
+        with pytest.raises(AutogradError, match="was changed in place through another tensor"):
+            step(dl.ones(3, requires_grad=True) * 1)
     total = dl.zeros(3)
 
     def adds(x):
@@ -626,6 +642,18 @@ def test_recordings_of_a_method_go_with_its_instance():
     assert _C.memory_stats()["in_use"] == before
 
 
+@dl.capture
+def module_level(x):
+    return x * 2
+
+
+def test_pickled_captured_functions():
+    assert pickle.loads(pickle.dumps(module_level)) is module_level
+    assert copy.deepcopy({"step": module_level})["step"] is module_level
+    method = pickle.loads(pickle.dumps(Scale(3.0).forward))
+    assert [method(dl.ones(1)).item() for _ in range(3)] == [3.0] * 3
+
+
 def test_how_a_captured_function_looks():
     @dl.capture
     def function(x, *, k=3):
@@ -763,3 +791,22 @@ def test_a_sweep_answers_an_interrupt():
     assert time.perf_counter() - sent[0] < 1.0  # 0.1 s, on a machine with nothing else to do
     thread.join()
     assert step(dl.full((), 1)).item() == step.function(dl.full((), 1)).item()
+
+
+def test_a_result_whose_gradient_would_be_wrong_is_refused():
+    w = parameter(1.0, 2.0)
+
+    def tracked(x):
+        y = x * w
+        reverse = y[::-1]
+        y.mul_(0.5)
+        return reverse
+
+    def plain(x):
+        y = x * 1
+        reverse = y[::-1]
+        y.add_(w)
+        return reverse
+
+    for function in (tracked, plain):
+        refused(dl.capture(function), dl.ones(2), match="its result was changed in place through another tensor")

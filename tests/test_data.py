@@ -216,7 +216,7 @@ def test_loader_drop_last_and_bad_batch_size():
     loader = DataLoader(numbered(), batch_size=4, drop_last=True)
     assert len(loader) == 2 and [y.tolist() for _, y in loader] == [[0, 1, 2, 3], [4, 5, 6, 7]]
     assert list(DataLoader(numbered(0), batch_size=4)) == []
-    with pytest.raises(ValueError, match="batch_size must be at least 1"):
+    with pytest.raises(ValueError, match="batch_size is 0; it must be at least 1"):
         DataLoader(numbered(), batch_size=0)
 
 

@@ -55,6 +55,7 @@ class GraphCopy {
     for (Py_ssize_t k = 0; k < PyTuple_GET_SIZE(aliases); ++k) {
       const Tensor* alias = as_tensor(PyTuple_GET_ITEM(aliases, k));
       arguments_.emplace(alias->buffer, alias->array);
+      if (alias->node) histories_.emplace(alias->node, TensorRef::share(as_tensor(PyTuple_GET_ITEM(aliases, k))));
     }
   }
 
@@ -156,7 +157,8 @@ class GraphCopy {
     for (int k = 0; k < node->n_edges; ++k) {
       const Edge& edge = node->edges[k];
       if (copy->edges[k].node || !(edge.node || edge.leaf)) continue;
-      TensorRef end = TensorRef::share(edge.leaf);
+      const auto argument = histories_.find(edge.node);
+      TensorRef end = argument == histories_.end() ? TensorRef::share(edge.leaf) : argument->second;
       if (!end) {
         end = handle(array_of(edge), edge.device);
         if (!end) return false;
@@ -171,6 +173,7 @@ class GraphCopy {
 
   uint64_t after_;
   std::unordered_map<const Buffer*, Array> arguments_;
+  std::unordered_map<const Node*, TensorRef> histories_;  // the node behind an argument
   std::unordered_map<Node*, Owned<Node>> copies_;
   std::unordered_map<const Buffer*, TensorRef> memory_;
   Ref roots_, ends_, leaves_, kept_, stands_;

@@ -20,7 +20,6 @@ static Tensor* alias_with_history(Tensor* t) {
 }
 
 static bool check_trackable(Function* f, const Tensor* target) {
-  if (recorder && !record_inside_history(target, "is changed in place")) return false;
   if (target->requires_grad && !target->node) {
     PyErr_Format(errors.autograd,
                  "%s: a leaf that requires a gradient cannot be changed in place; use no_grad() or an out-of-place "

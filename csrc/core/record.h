@@ -122,9 +122,6 @@ void record_written(Buffer* buffer);  // its version rose
 void record_operand(Tensor* t, bool tracked);  // `tracked`: the call becomes a node of the tape
 void record_grad_read(Tensor* leaf);  // before it is read: may replace it by an alias
 void record_grad_replaced(Tensor* leaf, bool none);
-// False, with an error set, for an argument whose gradient history began outside: a gradient that arrives there would
-// have to go on, and a change in place would be a part of it. `what`: "is reached by backward()".
-bool record_inside_history(const Tensor* t, const char* what);
 void record_tracked_write(Tensor* t);    // a write in place has become part of t's gradient history
 // The step cannot be recorded, for a reason such as "item() reads a value back to the host"; it goes on unrecorded.
 void record_failure(const char* reason);

@@ -214,14 +214,6 @@ static LeafGrad& leaf_grad(Tensor* leaf) {
   return grads[static_cast<size_t>(place->second)];
 }
 
-bool record_inside_history(const Tensor* t, const char* what) {
-  const int argument = argument_of(t);
-  if (argument < 0 || !recorder->given[static_cast<size_t>(argument)]->node) return true;
-  PyErr_Format(errors.capture, "capture: argument %d, whose gradient history began outside, %s in the step; detach() "
-               "it, or capture the whole step", argument, what);
-  return false;
-}
-
 void record_tracked_write(Tensor* t) {
   const int region = known_region(t->buffer);
   if (region < 0 || recorder->steps.regions[static_cast<size_t>(region)].kind != Region::inside) {

@@ -23,6 +23,34 @@ bool overlaps(const Array& a, const std::vector<Range>& ranges) {
   return std::any_of(ranges.begin(), ranges.end(), [&](const Range& r) { return low < r.second && r.first < high; });
 }
 
+// What stands for an argument with a gradient history is no leaf either: its history goes on outside. A backward pass
+// within the step takes the gradient there, but only in this call.
+static PyObject* go_on_outside(PyObject*, PyObject* dout) {
+  if (recorder) record_failure("backward() inside the step reaches an argument whose gradient history began outside");
+  return Py_NewRef(dout);
+}
+
+static bool continue_history(Tensor* alias, Tensor* given) {
+  static PyMethodDef rule{"go_on_outside", go_on_outside, METH_O, nullptr};
+  static Plan* plan = nullptr;
+  alias->view = given->view;
+  alias->buffer->rewritten = given->buffer->rewritten;
+  if (!given->node) return true;
+  if (!plan) {
+    auto made = std::make_unique<Plan>();
+    made->n_outputs = 1;
+    made->rules.push_back({Ref::own(PyCFunction_New(&rule, nullptr)), {0}, true, {{Source::dout, 0, 0}}});
+    if (!made->rules[0].function) return false;
+    plan = made.release();
+  }
+  const auto node = Owned<Node>::own(new_node(given->node->function, plan, 1));
+  if (!node) return false;
+  set_edge(node->edges[0], given, true);
+  hold_node(alias, node.get());
+  alias->version_seen = alias->buffer->version - history_lost(given);
+  return true;
+}
+
 // Adds an argument and what stands for it.
 static void add_argument(Recorder* r, Tensor* given, Tensor* alias) {
   const int k = static_cast<int>(r->aliases.size());
@@ -63,7 +91,7 @@ PyObject* begin_recording(PyObject*, PyObject* args) {
     while (PyTuple_GET_ITEM(tensors, same) != PyTuple_GET_ITEM(tensors, k)) ++same;
     TensorRef alias = same < k ? TensorRef::share(r->aliases[static_cast<size_t>(same)])
                                : TensorRef::own(aliased(as_tensor(PyTuple_GET_ITEM(tensors, k))));
-    if (!alias) return nullptr;
+    if (!alias || (same == k && !continue_history(alias.get(), as_tensor(PyTuple_GET_ITEM(tensors, k))))) return nullptr;
     add_argument(r.get(), as_tensor(PyTuple_GET_ITEM(tensors, k)), alias.get());
     PyTuple_SET_ITEM(aliases.get(), k, as_object(alias.release()));
   }
@@ -145,6 +173,12 @@ PyObject* something_kept(PyObject*, PyObject* outputs) {
 PyObject* made_inside(PyObject*, PyObject* tensor) {
   const int region = recorder ? region_index(recorder, as_tensor(tensor)) : -1;
   return PyBool_FromLong(region >= 0 && recorder->steps.regions[static_cast<size_t>(region)].kind == Region::inside);
+}
+
+// history_lost(tensor): whether it was changed through another tensor in a way that its gradient history misses.
+PyObject* lost_history(PyObject*, PyObject* tensor) {
+  const Tensor* t = as_tensor(tensor);
+  return PyBool_FromLong(t->buffer && history_lost(t));
 }
 
 static Recording* blank_recording() {

@@ -76,6 +76,7 @@ PyObject* end_recording(PyObject*, PyObject* args);
 PyObject* abort_recording(PyObject*, PyObject*);
 PyObject* something_kept(PyObject*, PyObject* outputs);
 PyObject* made_inside(PyObject*, PyObject* tensor);
+PyObject* lost_history(PyObject*, PyObject* tensor);
 PyObject* run_recording(PyObject* self, PyObject* args);
 PyObject* outcome_recording(PyObject* self, PyObject* args);
 PyObject* stands_recording(PyObject* self, PyObject* args);

@@ -177,6 +177,8 @@ static PyMethodDef functions[] = {
     {"something_kept", safe<something_kept>, METH_O,
      "something_kept(outputs): whether other tensors made since begin_recording live on."},
     {"made_inside", safe<made_inside>, METH_O, "made_inside(tensor): whether its memory was made since begin_recording."},
+    {"history_lost", safe<lost_history>, METH_O,
+     "history_lost(tensor): whether it was changed through another tensor in a way that its gradient history misses."},
     {"is_recording", safe<is_recording>, METH_NOARGS, "Whether this thread records."},
     {"note_change", safe<note_change>, METH_NOARGS, "Recordings must look again whether what they depend on is as it was."},
     {"changes", safe<count_changes>, METH_NOARGS, "A number that rises with every change that recordings may depend on."},

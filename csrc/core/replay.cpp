@@ -78,6 +78,9 @@ static int matches(Recording* self, Call& call) {
       if (input.same != self->inputs[j].same && call.sources[j] == call.sources[k]) return 0;
     }
   }
+  for (size_t k = 0; self->grad_mode && k < self->n_arguments; ++k) {
+    if (history_lost(call.sources[k])) return 0;
+  }
   if (!apart(self, call)) return 0;
   const std::vector<TensorRef>& older = self->steps.older;
   if (std::any_of(older.begin(), older.end(), [](const TensorRef& t) { return history_lost(t.get()); })) return 0;

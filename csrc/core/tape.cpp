@@ -297,13 +297,7 @@ static bool accumulate_leaf(BackwardPass& pass, Tensor* leaf, PyObject* gradient
     Py_DECREF(gradient);
     return false;
   }
-  if (recorder) {
-    if (!record_inside_history(leaf, "is reached by backward()")) {
-      Py_DECREF(gradient);
-      return false;
-    }
-    record_grad_read(leaf);
-  }
+  if (recorder) record_grad_read(leaf);
   if (pass.tracked) {
     if (recorder) record_grad_replaced(leaf, false);
     return add_to_leaf(leaf, gradient);

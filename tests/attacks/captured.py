@@ -227,6 +227,8 @@ def attack(count: int, seed: int) -> Iterator[str]:
                 got = outcome(captured, how, call)
             except dl.CaptureError:
                 break  # it says that it cannot be recorded; the step has run, but gave nothing to compare
+            if how["shared"] == "overlapping" and "AutogradError" in want:
+                break  # versions are counted for whole buffers: parts side by side are told apart only where recorded
             if got != want:
                 place = next(k for k, (x, y) in enumerate(zip(want, got, strict=False)) if x != y)
                 yield f"seed {seed}, function {number}, call {call}, part {place}: {how}\n{text}"
