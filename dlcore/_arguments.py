@@ -151,15 +151,21 @@ def integers(value: Any, where: str) -> tuple[int, ...]:
 
 def lengths(value: Any, where: str) -> tuple[int, ...]:
     """The lengths of a new tensor's axes, none of them negative, as a tuple of ints."""
+    if type(value) is tuple and len(value) <= MAX_AXES:
+        for n in value:
+            if type(n) is not int or not 0 <= n < 2**63:
+                break
+        else:  # nothing to convert
+            return value
     shape = integers(value, where)
+    if not shape or (min(shape) >= 0 and max(shape) < 2**63 and len(shape) <= MAX_AXES):
+        return shape
     name = where.partition(":")[0]
-    if min(shape, default=0) < 0:
+    if min(shape) < 0:
         raise ShapeError(f"{name}: negative length in shape {shape}")
     if len(shape) > MAX_AXES:
         raise ShapeError(f"{name}: {len(shape)} axes; a tensor has at most {MAX_AXES}")
-    if max(shape, default=0) >= 2**63:
-        raise MemoryError(f"{name}: a tensor of shape {shape} does not fit in any memory")
-    return shape
+    raise MemoryError(f"{name}: a tensor of shape {shape} does not fit in any memory")
 
 
 def axis_of(value: Any, where: str, shape: tuple[int, ...]) -> int:

@@ -271,11 +271,19 @@ def _value(value: Any, ndim: int, like: Any) -> Any:
     if isinstance(value, np.generic) and value.dtype.kind in "biuf":
         return value.item()
     if isinstance(value, list | tuple | range):  # Python numbers, which must fit
-        check_numbers("setitem", _as_array("setitem", value), like.dtype)
+        check_numbers("setitem", _numbers(value), like.dtype)
     t = _tensor(value, like)
     t = t if t.device is like.device else transfer(t, like.device)
     extra = t.ndim - ndim
     return reshape(t, t.shape[extra:]) if extra > 0 and set(t.shape[:extra]) == {1} else t
+
+
+def _numbers(value: Any) -> np.ndarray[Any, Any]:
+    """A list of numbers to assign, as an array."""
+    try:
+        return np.asarray(value)
+    except (TypeError, ValueError):
+        raise ValueError(f"setitem: value {shown(value)} is not an array: its parts differ in shape") from None
 
 
 def _tracked(*tensors: Any) -> bool:

@@ -17,7 +17,7 @@ from dlcore._arguments import boolean, instance, integer, lengths, operand, show
 from dlcore._device import Device, default_device
 from dlcore._device import device as as_device
 from dlcore._tensor import Tensor, tensor
-from dlcore.dtypes import DType, as_dtype, default_float, int64
+from dlcore.dtypes import DType, as_dtype, check_size, default_float, float64, int64
 from dlcore.errors import DTypeError, ShapeError
 from dlcore.ops import random as operations
 
@@ -119,7 +119,9 @@ def _float(dtype: Any, name: str) -> DType:
 
 def _sizes(shape: tuple[Any, ...], name: str) -> tuple[int, ...]:
     """The lengths given as ``rand(2, 3)`` or as ``rand((2, 3))``."""
-    return lengths(shape[0] if len(shape) == 1 else shape, f"{name}: shape")
+    sizes = lengths(shape[0] if len(shape) == 1 else shape, f"{name}: shape")
+    check_size(name, sizes, float64)
+    return sizes
 
 
 def _made(value: Tensor, requires_grad: bool) -> Tensor:

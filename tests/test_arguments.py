@@ -113,7 +113,7 @@ def test_operations_that_are_not_public_check_what_public_ones_do():
     with pytest.raises(TypeError, match="an operation with one result is wanted in place"):
         function("linear_backward").inplace(dl.ones(2, 2), x, dl.ones(2, 3), None)
     for arguments in [((1,), (x,), None), ((x,), (), None), ((x,), (x,), (None,)), ((x,), (dl.ones(5),), None)]:
-        with pytest.raises((TypeError, ValueError), match="^backward: "):
+        with pytest.raises((TypeError, ValueError), match=r"^backward: "):
             _C.backward(*arguments, False, False)
 
 
@@ -133,7 +133,8 @@ def test_fit_says_what_is_wrong_before_anything_happens():
         "fit: metrics 'accuracy' is not a list of": {"metrics": "accuracy"},
         "fit: optimizer the class SGD is not an optimizer": {"optimizer": dl.optim.SGD},
         "fit: loss 'mse' is not a function": {"loss": "mse"}, "fit: epochs 1.5 is not an integer": {"epochs": 1.5},
-        "fit: batch_size '3' is not an integer": {"batch_size": "3"}, "fit: transform 3 is not a function": {"transform": 3},
+        "fit: batch_size '3' is not an integer": {"batch_size": "3"},
+        "fit: transform 3 is not a function": {"transform": 3},
     }.items():  # fmt: skip
         with pytest.raises(TypeError) as raised:
             fit(**given)

@@ -109,7 +109,7 @@ def test_writing_is_numpys(seed):
         ((..., ...), "getitem: more than one Ellipsis in an index"),
         ("a", "getitem: an index of type str is not supported"),
         (np.zeros(3, bool), "getitem: a mask of shape (3,) does not fit shape (2, 2) from axis 0 on"),
-        ([0, 2], "take: index 2 at position 1 is out of range for axis 0 of length 2"),
+        ([0, 2], "getitem: index 2 at position 1 is out of range for axis 0 of length 2"),
         (([0, 1], [0, -3]), "getitem: index -3 at position 1 is out of range for axis 1 of length 2"),
     ],
 )

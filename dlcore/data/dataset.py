@@ -13,7 +13,7 @@ from typing import Any, Protocol, cast, runtime_checkable
 import numpy as np
 
 from dlcore import random
-from dlcore._arguments import has, items, number, shown
+from dlcore._arguments import has, integer, items, number, shown
 from dlcore._device import CPU, Device, default_device
 from dlcore._device import device as as_device
 from dlcore._tensor import Tensor, from_numpy, tensor
@@ -180,10 +180,10 @@ def random_split(dataset: Any, lengths: Sequence[float], seed: int = 0) -> list[
 
 
 def _sizes(n: int, lengths: Sequence[float]) -> list[int]:
-    given = items(lengths)
+    given, where = items(lengths), "random_split: length"
     if given is None:
         raise TypeError(f"random_split: lengths {shown(lengths)} is not a sequence of numbers")
-    lengths = [int(x) if isinstance(x, int | np.integer) else number(x, "random_split: length") for x in given]
+    lengths = [integer(x, where) if isinstance(x, int | np.integer) else number(x, where) for x in given]
     if not lengths or any(not x >= 0 for x in lengths):
         raise ValueError(f"random_split: lengths must be positive numbers, not {shown(lengths)}")
     if all(isinstance(x, int) for x in lengths) and sum(lengths) != 1:

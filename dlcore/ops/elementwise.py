@@ -391,5 +391,5 @@ def clip(x: Any, low: Any = None, high: Any = None) -> Any:
         if low is not None:
             x = maximum(x, low)
         return operand(x, "clip") if high is None else minimum(x, high)
-    except (TypeError, ValueError, OverflowError) as error:
+    except (TypeError, ValueError, OverflowError, RuntimeError) as error:
         raise renamed(error, "clip") from None

@@ -29,7 +29,7 @@ import numpy as np
 from . import children
 
 UNIT = "calls"
-SMALL, LARGE = 20_000, 1_500_000
+SMALL, LARGE = 20_000, 1_000_000
 _CHUNK = 10_000
 
 
@@ -182,16 +182,15 @@ _KINDS = (TypeError, ValueError, IndexError, OverflowError, MemoryError, Runtime
 # What Python says of a call itself, before any code of dlcore runs.
 _PYTHON = re.compile(
     r"[\w.<>]+\(\) (missing|takes|got|argument after|keywords must)|unsupported operand|'.+' not supported between"
-    r"|bad operand type|'[\w.]+' object (is not|does not)|__\w+__ (returned|method)|(object|\w+) of type '\w+' has no len"
+    r"|bad operand type|'[\w.]+' object (is not|does not)|__\w+__ (returned|method)|(object|\w+) of type '\w+' has no"
     r"|[\w.]+ expected (at (least|most) )?\d+ argument|expected at most|must be (str|called)|function (missing|takes)"
-    r"|can only concatenate|cannot convert float|can't (multiply|concat)|descriptor|keyword argument|.*(required|positional) argument|len\(\) of|.* exactly one argument|attribute name must"
+    r"|can only concatenate|cannot convert float|can't (multiply|concat)|descriptor|keyword argument|len\(\) of"
+    r"|.*(required|positional) argument|.* exactly one argument|attribute name must"
 )
-_BOUND = re.compile(
-    r"([A-Za-z]\w*\.)?[A-Za-z]\w*\(\) (missing|takes|got)|([A-Za-z]\w*\.)?__init__\(\) (missing|takes|got)"
-)
+_BOUND = re.compile(r"([A-Za-z]\w*\.)?([A-Za-z]\w*|__init__)\(\) (missing|takes|got)")
 _HEAD = re.compile(
-    r"[A-Za-z_][\w.]*(\[[^\]]*\])?(\([^)]*\))?:|the truth of a tensor|(len\(\) of|iteration over) a 0-d tensor|out of memory: "
-    r"|a tensor of |elements of a tensor cannot be deleted"
+    r"[A-Za-z_][\w.]*(\[[^\]]*\])?(\([^)]*\))?:|the truth of a tensor|(len\(\) of|iteration over) a 0-d tensor"
+    r"|out of memory: |a tensor of |elements of a tensor cannot be deleted"
 )
 
 
@@ -346,17 +345,22 @@ def _functions() -> Iterator[Target]:
     grown = T(np.ones((2, 3), np.float32), grad=True)
     table: dict[str, list[tuple[Any, ...]]] = {
         "arange": [(5,), (1, 7, 2), (0.0, 1.0, 0.1, "float64", "cpu")],
-        "asarray": [([1.0, 2.0],), (x,), (np.ones(3, np.float32), "float64")], "astype": [], "clip": [(x, 0, 1), (x, None, 2.0)],
+        "asarray": [([1.0, 2.0],), (x,), (np.ones(3, np.float32), "float64")], "astype": [],
+        "clip": [(x, 0, 1), (x, None, 2.0)],
         "concat": [([x, x], 1)], "device": [("cpu",)], "dropout": [(x, 0.5), (x, 0.1, None)],
         "empty": [((2, 3), "float32", "cpu", False), (4,)], "empty_like": [(x,), (x, "int64")],
         "eye": [(3,), (2, 3, "float32")], "flatten": [(x, 0, 1), (x,)], "from_dlpack": [(np.ones(3, np.float32),)],
-        "from_numpy": [(np.ones((2, 3), np.float32),)], "full": [((2, 3), 1.5, "float32", "cpu", True), (3, 2), ((), x)],
+        "from_numpy": [(np.ones((2, 3), np.float32),)],
+        "full": [((2, 3), 1.5, "float32", "cpu", True), (3, 2), ((), x)],
         "full_like": [(x, 2.0), (x, 1, "int64")], "linspace": [(0, 1, 5), (0.0, 2.0, 3, "float64")],
-        "ones": [(2, 3), ((2, 3), {"dtype": "int64"})], "ones_like": [(x,)], "rand": [(2, 3), ((4,), {"dtype": "float64"})],
+        "ones": [(2, 3), ((2, 3), {"dtype": "int64"})], "ones_like": [(x,)],
+        "rand": [(2, 3), ((4,), {"dtype": "float64"})],
         "randint": [(10,), (0, 10, (2, 3)), (-5, 5, 4, "int8")], "randn": [(2, 3), (5, {"requires_grad": True})],
-        "randperm": [(7,)], "squeeze": [(x,), (T(np.ones((1, 3), np.float32)), 0)], "stack": [([x, x], 0), ((x, x, x), -1)],
+        "randperm": [(7,)], "squeeze": [(x,), (T(np.ones((1, 3), np.float32)), 0)],
+        "stack": [([x, x], 0), ((x, x, x), -1)],
         "tensor": [([1.0, 2.0],), (x,), ([[1, 2], [3, 4]], "float32", True, "cpu"), (3,)],
-        "transpose": [(x, 0, 1), (x,)], "unsqueeze": [(x, 1), (x, -1)], "zeros": [(2, 3), ((2, 3), {"requires_grad": True})],
+        "transpose": [(x, 0, 1), (x,)], "unsqueeze": [(x, 1), (x, -1)],
+        "zeros": [(2, 3), ((2, 3), {"requires_grad": True})],
         "zeros_like": [(x,), (x, "float64")], "manual_seed": [(3,)],
         "grad": [(T(1.0, True), [grown]), (grown, grown, T(np.ones((2, 3), np.float32)), {"allow_unused": True})],
         "set_default_device": [("cpu",)], "synchronize": [(), ("cpu",)], "no_grad": [()], "enable_grad": [()],
@@ -377,7 +381,8 @@ def _functions() -> Iterator[Target]:
         yield target._replace(heads=(*target.heads, "device", "generator", "manual_seed"))
     yield Target("set_state", lambda s: dl.random.Generator(1).set_state(s), [([state], {})])
     numpy: dict[str, list[tuple[Any, ...]]] = {
-        "sum": [(x,)], "mean": [(x, 0)], "concatenate": [([x, x],)], "exp": [(x,)], "asarray": [(x,)], "stack": [([x, x],)],
+        "sum": [(x,)], "mean": [(x, 0)], "concatenate": [([x, x],)], "exp": [(x,)], "asarray": [(x,)],
+        "stack": [([x, x],)],
         "add": [(x, x)], "dot": [(x, x)], "max": [(x,)], "reshape": [(x, (3, 2))],
     }  # fmt: skip
     for name, arguments in numpy.items():
@@ -401,16 +406,19 @@ def _methods() -> Iterator[Target]:
 
     x, y = T(np.arange(6, dtype=np.float32).reshape(2, 3)), T(np.ones((2, 3), np.float32))
     table: dict[str, list[tuple[Any, ...]]] = {
-        "add_": [(x, y), (x, 2)], "sub_": [(x, y)], "mul_": [(x, 2.0)], "div_": [(x, 2)], "fill_": [(x, 1.5)], "zero_": [(x,)],
+        "add_": [(x, y), (x, 2)], "sub_": [(x, y)], "mul_": [(x, 2.0)], "div_": [(x, 2)], "fill_": [(x, 1.5)],
+        "zero_": [(x,)],
         "copy_": [(x, y), (x, [1, 2, 3])], "astype": [(x, "int64")], "to": [(x, "cpu"), (x, "cpu", "float64")],
         "reshape": [(x, 3, 2), (x, (-1, 2)), (x, [6])], "permute": [(x, 1, 0), (x, (1, 0))],
         "expand": [(y, 4, 2, 3), (y, (2, 2, 3))], "backward": [(x, y), (T(1.0, True),), (y, y, {"retain_graph": True})],
         "requires_grad_": [(x,), (x, False)], "numpy": [(x,)], "tolist": [(x,)], "item": [(T(3),)], "detach": [(x,)],
-        "clone": [(x,)], "contiguous": [(x,)], "cpu": [(x,)], "float": [(x,)], "flatten": [(x, 0, 1)], "squeeze": [(x, ())], "transpose": [(x, 0, 1)],
+        "clone": [(x,)], "contiguous": [(x,)], "cpu": [(x,)], "float": [(x,)], "flatten": [(x, 0, 1)],
+        "squeeze": [(x, ())], "transpose": [(x, 0, 1)],
         "unsqueeze": [(x, 0)], "clip": [(x, 0, 1)],
     }  # fmt: skip
     aliases = {
-        "add_": "add", "sub_": "sub", "mul_": "mul", "div_": "div", "fill_": "assign", "zero_": "assign", "copy_": "assign",
+        "add_": "add", "sub_": "sub", "mul_": "mul", "div_": "div", "fill_": "assign", "zero_": "assign",
+        "copy_": "assign",
     }  # fmt: skip
     for name, arguments in table.items():
         valid = [(list(c[:-1]), c[-1]) if type(c[-1]) is dict else (list(c), {}) for c in arguments]
@@ -506,8 +514,10 @@ def _layers() -> Iterator[Target]:
     nn = dl.nn
     x, labels = T(np.ones((4, 3), np.float32)), T(np.array([0, 1, 2, 0]))
     made: dict[str, list[tuple[Any, ...]]] = {
-        "Linear": [(3, 2), (3, 2, True, "cpu", "float32")], "GELU": [("tanh",)], "Softmax": [(-1,)], "LogSoftmax": [(1,)],
-        "Flatten": [(1, -1)], "Dropout": [(0.5,)], "CrossEntropyLoss": [(None, -100, "mean", 0.1)], "MSELoss": [("sum",)],
+        "Linear": [(3, 2), (3, 2, True, "cpu", "float32")], "GELU": [("tanh",)], "Softmax": [(-1,)],
+        "LogSoftmax": [(1,)],
+        "Flatten": [(1, -1)], "Dropout": [(0.5,)], "CrossEntropyLoss": [(None, -100, "mean", 0.1)],
+        "MSELoss": [("sum",)],
         "ReLU": [()], "Identity": [()], "Sequential": [()],
     }  # fmt: skip
     for target in _listed(nn, "nn.", made, named=False):
@@ -517,7 +527,8 @@ def _layers() -> Iterator[Target]:
         for args, kwargs in target.valid:
             yield Target(f"{target.name}()()", partial(_made, target.function, args, kwargs), [(operands, {})])
     init: dict[str, list[tuple[Any, ...]]] = {
-        "uniform_": [(x, -1.0, 1.0)], "normal_": [(x, 0.0, 1.0)], "constant_": [(x, 2.0)], "zeros_": [(x,)], "ones_": [(x,)],
+        "uniform_": [(x, -1.0, 1.0)], "normal_": [(x, 0.0, 1.0)], "constant_": [(x, 2.0)], "zeros_": [(x,)],
+        "ones_": [(x,)],
         "xavier_uniform_": [(x, 1.0)], "xavier_normal_": [(x, 1.0)], "calculate_gain": [("leaky_relu", 0.1)],
         "kaiming_uniform_": [(x, 0.0, "fan_in", "relu")], "kaiming_normal_": [(x, 0.1, "fan_out", "leaky_relu")],
     }  # fmt: skip
@@ -527,7 +538,8 @@ def _layers() -> Iterator[Target]:
     methods: dict[str, list[list[Any]]] = {
         "train": [[True]], "eval": [[]], "requires_grad_": [[False]], "to": [["cpu"], ["float64"]], "zero_grad": [[]],
         "load_state_dict": [[{"0.weight": np.ones((4, 3), np.float32)}, False]],
-        "register_buffer": [["mean", x, True]], "__getitem__": [[0], [slice(0, 1)]], "append": [[None]], "forward": [[x]],
+        "register_buffer": [["mean", x, True]], "__getitem__": [[0], [slice(0, 1)]], "append": [[None]],
+        "forward": [[x]],
         "__setitem__": [[0, None]], "named_parameters": [["a", True]], "parameters": [[True]], "extra_repr": [[]],
     }  # fmt: skip
     for name, arguments in methods.items():
@@ -558,7 +570,8 @@ def _upper() -> Iterator[Target]:
         "data.ImageDataset": [(np.zeros((4, 2, 2), np.uint8), np.arange(4))], "data.Normalize": [(0.5, 2.0)],
         "data.random_split": [(x, [4, 2], 0), (x, [0.5, 0.5])], "metrics.get": [("accuracy",)],
         "metrics.TopK": [(2,)], "metrics.accuracy": [(few, np.array([0, 1, 0, 1]))], "metrics.mse": [(few, few)],
-        "metrics.mae": [(few, few)], "metrics.r2": [(few, few)], "metrics.confusion_matrix": [(few, np.array([0, 1, 0, 1]))],
+        "metrics.mae": [(few, few)], "metrics.r2": [(few, few)],
+        "metrics.confusion_matrix": [(few, np.array([0, 1, 0, 1]))],
         "metrics.Meter": [(["accuracy"],)], "train.EarlyStopping": [(5, "loss", True, 0.0, "min")],
         "train.Checkpoint": [("path", True, "loss", "min", False)], "train.LearningRate": [(print_nothing,)],
     }  # fmt: skip
@@ -579,7 +592,10 @@ def _upper() -> Iterator[Target]:
     yield Target("Group.__setitem__", setting, [(["lr", 0.2], {}), (["momentum", 0.0], {})])
     state = lambda value: step(dl.optim.SGD, 0.1).load_state_dict(value)  # noqa: E731
     yield Target("load_state_dict", state, [([{"state": {}, "param_groups": [{"lr": 0.1, "params": [0]}]}], {})])
-    batches = lambda *args, **kwargs: [b for b, _ in zip(dl.data.DataLoader(*args, **kwargs), range(3), strict=False)]  # noqa: E731
+
+    def batches(*args: Any, **kwargs: Any) -> list[Any]:
+        return [b for b, _ in zip(dl.data.DataLoader(*args, **kwargs), range(3), strict=False)]
+
     loaded = [([(dl.data.TensorDataset(x, y)), 2, True, 0, False], {})]
     yield Target("DataLoader", batches, loaded)
 
@@ -619,7 +635,8 @@ def _extension() -> Iterator[Target]:
     x, y = T(np.arange(6, dtype=np.float32).reshape(2, 3)), T(np.ones((2, 3), np.float32), grad=True)
     table: dict[str, list[tuple[Any, ...]]] = {
         "as_tensor": [([1.0], "name", "operand"), (2, "name", "operand", x)], "empty": [((2, 3), dl.float32, 0)],
-        "full": [((2, 3), 1.5, dl.float32, 0)], "reinterpret": [(x, dl.int32)], "wrap": [(np.ones(3, np.float32), dl.float32)],
+        "full": [((2, 3), 1.5, dl.float32, 0)], "reinterpret": [(x, dl.int32)],
+        "wrap": [(np.ones(3, np.float32), dl.float32)],
         "copy_memory": [(x, T(np.zeros((2, 3), np.float32)))], "to_dlpack": [(x, True, False)], "is_recording": [()],
         "backward": [((y,), (x,), None, False, False), ((y,), (x,), (y,), True, True, 0)], "newest_node": [()],
         "thread_count": [()], "memory_stats": [()], "kernel_names": [()], "isa": [()], "Function": [(dl.add.op,)],

@@ -105,35 +105,46 @@ _STRANGE: list[Callable[[], Any]] = [
 ]  # fmt: skip
 
 _PLAIN: list[Any] = [
-    None, True, False, 0, 1, -1, 2, 3, 7, -2, 2**31, 2**32 + 1, 2**62, 2**63 - 1, 2**63, -(2**63), 2**64, 2**70, -(2**70),
+    None, True, False, 0, 1, -1, 2, 3, 7, -2, 2**31, 2**32 + 1, 2**62, 2**63 - 1, 2**63, -(2**63), 2**64, 2**70,
+    -(2**70),
     10**400, 10**5000, 0.0, -0.0, 1.0, 0.5, -1.5, 2.0, float("nan"), float("inf"), -float("inf"), 1e308, 5e-324, 1e30,
     1j, complex("nan"), "", "a", "mean", "none", "cpu", "cuda:0", "cuda:99999999999", "float32", "float", "int64", "0",
     "relu", "\udcff", "a" * 10_000, b"ab", b"", [], (), [0], [1, 2], (0, 1), (0, 0), (-1,), (2, 3), (1.0,), (True,),
     (None,), [None], ["a"], [[1, 2], [3]], [[[]]], [1, [2]], [2**70], [1j], {}, {"a": 1}, {1, 2}, range(3), slice(None),
-    slice(1, None, 2), slice("a"), slice(0, 2, 0), ..., (slice(None), 0), (None, ...), ([0], [1]), ((0, 2, 1),), (1,) * 9,
-    (1,) * 70, (2**40, 2**40), (2**63,), (0, 2**62), (-5, 3), ((0, 1), (1, 0)), NotImplemented, {"lr": "a"}, {"params": []},
+    slice(1, None, 2), slice("a"), slice(0, 2, 0), ..., (slice(None), 0), (None, ...), ([0], [1]), ((0, 2, 1),),
+    (1,) * 9,
+    (1,) * 70, (2**40, 2**40), (2**63,), (0, 2**62), (-5, 3), ((0, 1), (1, 0)), NotImplemented, {"lr": "a"},
+    {"params": []},
 ]  # fmt: skip
 
 _NUMPY: list[Any] = [
-    np.int8(1), np.int64(1), np.int64(-1), np.uint8(200), np.uint16(3), np.uint64(2**63), np.float16(0.5), np.float32(1),
-    np.float64(1), np.float64("nan"), np.longdouble(1), np.bool_(True), np.complex64(1 + 2j), np.complex128(1), np.str_("a"),
+    np.int8(1), np.int64(1), np.int64(-1), np.uint8(200), np.uint16(3), np.uint64(2**63), np.float16(0.5),
+    np.float32(1),
+    np.float64(1), np.float64("nan"), np.longdouble(1), np.bool_(True), np.complex64(1 + 2j), np.complex128(1),
+    np.str_("a"),
     np.bytes_(b"a"), np.datetime64("2026-01-01"), np.timedelta64(3, "s"), ml_dtypes.bfloat16(1), ml_dtypes.int4(1),
-    np.array(1), np.array(0), np.array(1.0), np.array(True), np.array("a"), np.array(None), np.array([1]), np.array([0, 1]),
-    np.array([0, 5]), np.array([True, False]), np.zeros(0), np.zeros((0, 3)), np.ones((2, 3), np.float32), np.ones((3, 2)),
+    np.array(1), np.array(0), np.array(1.0), np.array(True), np.array("a"), np.array(None), np.array([1]),
+    np.array([0, 1]),
+    np.array([0, 5]), np.array([True, False]), np.zeros(0), np.zeros((0, 3)), np.ones((2, 3), np.float32),
+    np.ones((3, 2)),
     np.ones((2, 3), ">f4"), np.arange(3, dtype=">i8"), np.ones(3, np.uint16), np.ones(3, np.uint64), np.ones(2, "c8"),
     np.array([None, 1]), np.array(["a", "b"]), np.array([b"a"]), np.ones((1,) * 9), np.ones(3, "M8[s]"),
-    np.zeros(2, "f4,i4"), np.broadcast_to(np.float32(1), (2, 3)), np.ones((4, 6))[::2, ::-2], np.ones(2, ml_dtypes.bfloat16),
+    np.zeros(2, "f4,i4"), np.broadcast_to(np.float32(1), (2, 3)), np.ones((4, 6))[::2, ::-2],
+    np.ones(2, ml_dtypes.bfloat16),
     np.ma.masked_array([1.0, 2.0], [True, False]), np.matrix([[1.0, 2.0]]), np.dtype("f4"), np.float32, np.dtype("u2"),
-    np.random.default_rng(0), np.ndindex(2), np.float32(1e38), np.array([2**62, -(2**63)]), np.array([300.0, -1.0, np.nan]),
+    np.random.default_rng(0), np.ndindex(2), np.float32(1e38), np.array([2**62, -(2**63)]),
+    np.array([300.0, -1.0, np.nan]),
 ]  # fmt: skip
 
 _TENSORS: list[Callable[[], Any]] = [
     lambda: dl.tensor(1), lambda: dl.tensor(0), lambda: dl.tensor(-1), lambda: dl.tensor(2**62), lambda: dl.tensor(1.0),
     lambda: dl.tensor(float("nan")), lambda: dl.tensor(True), lambda: dl.tensor([1]), lambda: dl.tensor([0, 1]),
     lambda: dl.tensor([0, 5, -9]), lambda: dl.tensor([2**40]), lambda: dl.tensor([True, False]), lambda: dl.ones(2, 3),
-    lambda: dl.ones(2, 3, requires_grad=True), lambda: dl.ones(3, 2).T, lambda: dl.ones(3).expand(2, 3), lambda: dl.zeros(0),
+    lambda: dl.ones(2, 3, requires_grad=True), lambda: dl.ones(3, 2).T, lambda: dl.ones(3).expand(2, 3),
+    lambda: dl.zeros(0),
     lambda: dl.zeros(0, 3), lambda: dl.ones(1, 1, 1, 1, 1, 1, 1, 1), lambda: dl.ones(2, 3, dtype="uint8"),
-    lambda: dl.ones(2, 3, dtype="bfloat16"), lambda: dl.ones(2, 3, dtype="float16"), lambda: dl.ones(2, 3, dtype="float64"),
+    lambda: dl.ones(2, 3, dtype="bfloat16"), lambda: dl.ones(2, 3, dtype="float16"),
+    lambda: dl.ones(2, 3, dtype="float64"),
     lambda: dl.ones(2, 3, dtype="bool"), lambda: dl.ones(4, 6)[::2, ::-2], lambda: dl.ones(2, requires_grad=True) * 2,
     lambda: dl.arange(6).reshape(2, 3), lambda: dl.nn.Parameter(dl.ones(2, 3)), lambda: dl.ones(5000),
     lambda: dl.from_numpy(np.broadcast_to(np.float32(1), (2, 3))), lambda: dl.ones(2, 3, dtype="int8"),
@@ -174,8 +185,11 @@ def mutated(value: Any, draw: Random) -> Any:
 
 _FORMS: list[Callable[[Any], Any]] = [
     lambda t: t.astype("int64"), lambda t: t.astype("uint8"), lambda t: t.astype("bool"), lambda t: t.astype("float64"),
-    lambda t: t.astype("bfloat16"), lambda t: t.astype("int8"), lambda t: t.reshape(-1), lambda t: t.unsqueeze(0) if t.ndim < 8 else t,
-    lambda t: t.T, lambda t: t.T.contiguous().T, lambda t: t[..., None] if t.ndim < 8 else t, lambda t: t[:0] if t.ndim else t, lambda t: t.numpy(),
-    lambda t: t.tolist(), lambda t: dl.ones(2, *t.shape[:7])[::-1], lambda t: t.expand(2, *t.shape) if t.ndim < 8 else t,
+    lambda t: t.astype("bfloat16"), lambda t: t.astype("int8"), lambda t: t.reshape(-1),
+    lambda t: t.unsqueeze(0) if t.ndim < 8 else t,
+    lambda t: t.T, lambda t: t.T.contiguous().T, lambda t: t[..., None] if t.ndim < 8 else t,
+    lambda t: t[:0] if t.ndim else t, lambda t: t.numpy(),
+    lambda t: t.tolist(), lambda t: dl.ones(2, *t.shape[:7])[::-1],
+    lambda t: t.expand(2, *t.shape) if t.ndim < 8 else t,
     lambda t: t[::-1] if t.ndim else t, lambda t: t[..., :1] if t.ndim else t, lambda t: list(t) if t.ndim else [t],
 ]  # fmt: skip
