@@ -5,6 +5,7 @@
 #include <chrono>
 #include <cstring>
 #include <new>
+#include <thread>
 
 #include "core/function.h"
 #include "core/memory.h"
@@ -292,17 +293,34 @@ static bool is_busy(const Recording* self) { return self->busy == generation; }
 
 struct Busy {
   Recording* self;
-  explicit Busy(Recording* r) : self(r) { self->busy = generation; }
+  explicit Busy(Recording* r) : self(r) {
+    self->busy = generation;
+    self->runner = PyThread_get_thread_ident();
+  }
   ~Busy() { self->busy = 0; }
 };
+
+// Waits until no other thread runs it; false, with an error, where it is this thread that does, or Ctrl-C came.
+static bool await_turn(const Recording* self) {
+  constexpr auto kPause = std::chrono::microseconds(20);
+  while (is_busy(self)) {
+    if (self->runner == PyThread_get_thread_ident()) {
+      PyErr_SetString(PyExc_RuntimeError, "capture: this step is running already, and has called itself");
+      return false;
+    }
+    {
+      const WithoutGil released;
+      std::this_thread::sleep_for(kPause);
+    }
+    if (PyErr_CheckSignals()) return false;
+  }
+  return true;
+}
 
 // `times` replays; the arguments move on by `strides` bytes after each. The results as a tuple; NotImplemented if the
 // recording does not stand for this call.
 static PyObject* replay(Recording* self, Call& call, int64_t times, const std::vector<int64_t>& strides) {
-  if (is_busy(self)) {
-    PyErr_SetString(PyExc_RuntimeError, "capture: this step is running already, in another thread");
-    return nullptr;
-  }
+  if (!await_turn(self)) return nullptr;
   const Busy busy(self);
   const int good = matches(self, call);
   if (good < 0) return nullptr;
@@ -316,7 +334,8 @@ static PyObject* replay(Recording* self, Call& call, int64_t times, const std::v
   int64_t step = 0;
   const auto replay_some = [&](const Command*& at) {
     const Serial alone(self->serial);
-    const auto start = std::chrono::steady_clock::now();
+    using clock = std::chrono::steady_clock;
+    const clock::time_point start = times > 1 ? clock::now() : clock::time_point();
     do {
       if (as_graph) {
         run_graph(self, call, step, strides);
@@ -329,7 +348,7 @@ static PyObject* replay(Recording* self, Call& call, int64_t times, const std::v
         at = &c;
         run_command(self, c);
       }
-    } while (++self->replays, ++step < times && std::chrono::steady_clock::now() - start < kBetweenSignals);
+    } while (++self->replays, ++step < times && clock::now() - start < kBetweenSignals);
   };
   bool done;
   do {
