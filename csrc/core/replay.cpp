@@ -73,13 +73,11 @@ static int matches(Recording* self, Call& call) {
     const Input& input = self->inputs[k];
     if (!same_spec(input, call.sources[k])) return 0;
     if (input.leaf >= 0) continue;
+    if (self->grad_mode && history_lost(call.sources[k])) return 0;
     if (call.sources[static_cast<size_t>(input.same)] != call.sources[k]) return 0;
     for (size_t j = 0; input.requires_grad_after && j < k; ++j) {  // its gradients from both places add up
       if (input.same != self->inputs[j].same && call.sources[j] == call.sources[k]) return 0;
     }
-  }
-  for (size_t k = 0; self->grad_mode && k < self->n_arguments; ++k) {
-    if (history_lost(call.sources[k])) return 0;
   }
   if (!apart(self, call)) return 0;
   const std::vector<TensorRef>& older = self->steps.older;
