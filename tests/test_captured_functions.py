@@ -244,7 +244,7 @@ def test_a_history_that_began_before():
             step(x)
         with dl.no_grad():
             older.mul_(2)
-        with pytest.raises(AutogradError, match="changed in place through another tensor|changed in place"):
+        with pytest.raises(AutogradError, match=r"changed in place through another tensor|changed in place"):
             step(x)
 
 
