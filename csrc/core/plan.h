@@ -109,7 +109,9 @@ struct Key {
 
 bool wanted(const Tensor* t);  // whether a gradient for this operand is tracked
 // Whether its memory was changed through another tensor, in a way that its gradient history does not know of.
-bool history_lost(const Tensor* t);
+inline bool history_lost(const Tensor* t) {
+  return t->node ? t->version_seen != t->buffer->version && t->requires_grad : t->view && t->buffer->rewritten;
+}
 inline bool aligned(const Tensor* t) { return reinterpret_cast<uintptr_t>(t->array.data) % 16 == 0; }
 bool layout_matters(Function* f, Tensor** operands, int n);  // whether the key has strides: views, and devices
 // False with a Python error.

@@ -58,6 +58,7 @@ struct Recording {
   std::vector<Buffer*> fixed;            // per input, where a graph reads it; empty: no graph
   std::shared_ptr<cuda::Graph> graph;    // on a GPU, made at the first replay and again when memory has been replaced
   bool grad_mode;
+  unsigned long runner;                  // the thread that runs it, or did so last
   uint32_t busy;                         // not 0: it runs, in the process that had this number (replay.cpp)
   bool serial;                           // so small that other threads would cost more than they do
   bool steady;                           // a step leaves gradients as the next one must find them

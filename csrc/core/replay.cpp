@@ -6,6 +6,7 @@
 #include <cstring>
 #include <memory>
 #include <new>
+#include <thread>
 
 #include "core/function.h"
 #include "core/memory.h"
@@ -73,13 +74,11 @@ static int matches(Recording* self, Call& call) {
     const Input& input = self->inputs[k];
     if (!same_spec(input, call.sources[k])) return 0;
     if (input.leaf >= 0) continue;
+    if (self->grad_mode && history_lost(call.sources[k])) return 0;
     if (call.sources[static_cast<size_t>(input.same)] != call.sources[k]) return 0;
     for (size_t j = 0; input.requires_grad_after && j < k; ++j) {  // its gradients from both places add up
       if (input.same != self->inputs[j].same && call.sources[j] == call.sources[k]) return 0;
     }
-  }
-  for (size_t k = 0; self->grad_mode && k < self->n_arguments; ++k) {
-    if (history_lost(call.sources[k])) return 0;
   }
   if (!apart(self, call)) return 0;
   const std::vector<TensorRef>& older = self->steps.older;
@@ -290,17 +289,34 @@ static bool is_busy(const Recording* self) { return self->busy == generation; }
 
 struct Busy {
   Recording* self;
-  explicit Busy(Recording* r) : self(r) { self->busy = generation; }
+  explicit Busy(Recording* r) : self(r) {
+    self->busy = generation;
+    self->runner = PyThread_get_thread_ident();
+  }
   ~Busy() { self->busy = 0; }
 };
+
+// Waits until no other thread runs it; false, with an error, where it is this thread that does, or Ctrl-C came.
+static bool await_turn(const Recording* self) {
+  constexpr auto kPause = std::chrono::microseconds(20);
+  while (is_busy(self)) {
+    if (self->runner == PyThread_get_thread_ident()) {
+      PyErr_SetString(PyExc_RuntimeError, "capture: this step is running already, and has called itself");
+      return false;
+    }
+    {
+      const WithoutGil released;
+      std::this_thread::sleep_for(kPause);
+    }
+    if (PyErr_CheckSignals()) return false;
+  }
+  return true;
+}
 
 // `times` replays; the arguments move on by `strides` bytes after each. The results as a tuple; NotImplemented if the
 // recording does not stand for this call.
 static PyObject* replay(Recording* self, Call& call, int64_t times, const std::vector<int64_t>& strides) {
-  if (is_busy(self)) {
-    PyErr_SetString(PyExc_RuntimeError, "capture: this step is running already, in another thread");
-    return nullptr;
-  }
+  if (!await_turn(self)) return nullptr;
   const Busy busy(self);
   const int good = matches(self, call);
   if (good < 0) return nullptr;

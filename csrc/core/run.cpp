@@ -15,10 +15,6 @@ namespace dlcore {
 
 static constexpr size_t kReleaseGil = size_t{1} << 19;  // bytes touched from which other Python threads may run
 
-bool history_lost(const Tensor* t) {
-  return t->node ? t->version_seen != t->buffer->version && t->requires_grad : t->view && t->buffer->rewritten;
-}
-
 static bool check_history(Function* f, Tensor** operands, int n) {
   for (int k = 0; k < n; ++k) {
     const Tensor* t = operands[k];
