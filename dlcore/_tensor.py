@@ -521,7 +521,7 @@ def arange(start: Any, stop: Any = None, step: Any = 1, dtype: Any = None, devic
         raise ValueError("arange: the step is 0")
     whole = all(isinstance(v, int) for v in (first, last, step))
     target = as_dtype(dtype) if dtype is not None else int64 if whole else default_float()
-    count = len(range(first, last, step)) if whole else _count(first, last, step)
+    count = max(0, -((first - last) // step)) if whole else _count(first, last, step)
     check_size("arange", (count,), int64)
     for end in (first, first + (count - 1) * step) if count else ():
         _C.check_number(end, target, "arange")  # all others lie between

@@ -198,6 +198,8 @@ template <class Body> static bool guarded(const Command*& at, Body body) {
     return false;
   } catch (const IndexFault& fault) {
     PyErr_SetString(PyExc_IndexError, fault.what());
+  } catch (const ValueFault& fault) {
+    PyErr_SetString(PyExc_ValueError, fault.what());
   } catch (const std::bad_alloc&) {
     PyErr_Format(PyExc_MemoryError, "%s: out of memory for temporary space; dlcore holds %lld bytes",
                  at ? at->kernel.name : "capture", static_cast<long long>(memory_stats().in_use));

@@ -62,6 +62,8 @@ bool run_kernel(const Kernel& kernel, const Args& args, size_t bytes) {
     return false;
   } catch (const IndexFault& fault) {
     PyErr_SetString(PyExc_IndexError, fault.what());
+  } catch (const ValueFault& fault) {
+    PyErr_SetString(PyExc_ValueError, fault.what());
   } catch (const std::bad_alloc&) {
     PyErr_Format(PyExc_MemoryError, "%s: out of memory for temporary space; dlcore holds %lld bytes", kernel.name,
                  static_cast<long long>(memory_stats().in_use));
