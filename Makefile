@@ -1,5 +1,5 @@
-# make demo | test | test-all | interpret | bench | gpu | kernels | verify | lint | isa | sanitize | stubs | wheel | readme
-#    | clean
+# make demo | test | test-all | interpret | bench | gpu | kernels | verify | lint | isa | sanitize | attack
+#    | attack-sanitized | tsan | stubs | wheel | readme | clean
 # Everything lives in .venv; a target installs again only when setup.py, pyproject.toml or a C++ file has changed.
 PYTHON ?= python3
 BIN := .venv/bin
@@ -8,10 +8,13 @@ PYTEST_ARGS ?= -n 2
 # A torch install from PyPI brings gigabytes of CUDA: point PEERS at any Python that has torch (CPU) and jax.
 PEERS ?= $(BIN)/python
 SANITIZERS := $(shell g++ -print-file-name=libasan.so 2>/dev/null) $(shell g++ -print-file-name=libubsan.so 2>/dev/null)
-SANITIZED := PYTHONPATH=$(CURDIR)/build/sanitize/lib LD_PRELOAD="$(SANITIZERS)" ASAN_OPTIONS=detect_leaks=0 \
-    $(BIN)/python -P -m pytest -q -p no:cacheprovider
+SANITIZED := PYTHONPATH=$(CURDIR)/build/sanitize/lib:$(CURDIR) LD_PRELOAD="$(SANITIZERS)" ASAN_OPTIONS=detect_leaks=0 \
+    $(BIN)/python -P -m
+TSAN := PYTHONPATH=$(CURDIR)/build/tsan/lib:$(CURDIR) LD_PRELOAD="$(shell g++ -print-file-name=libtsan.so 2>/dev/null)" \
+    TSAN_OPTIONS=exitcode=66 $(BIN)/python -P -m
 .DELETE_ON_ERROR:
-.PHONY: demo test test-all interpret bench gpu kernels verify readme lint isa sanitize stubs wheel clean
+.PHONY: demo test test-all interpret bench gpu kernels verify readme lint isa sanitize attack attack-sanitized tsan \
+    build-sanitize build-tsan stubs wheel clean
 
 demo: .venv/.core
 	$(BIN)/dlcore demo
@@ -42,10 +45,29 @@ isa: .venv/.test
 
 # AddressSanitizer and UBSan, against a build of its own: every operation in float32 in every memory layout, and the
 # tests marked as smoke. (-P: the tree must not come before that build.)
-sanitize: .venv/.test
-	DLCORE_SANITIZE=1 $(BIN)/python setup.py -q build --build-base build/sanitize --build-lib build/sanitize/lib
-	$(SANITIZED) -m smoke
-	$(SANITIZED) tests/test_table.py -k test_forward --dtypes float32 --all-combinations
+sanitize: build-sanitize
+	$(SANITIZED) pytest -q -p no:cacheprovider -m smoke
+	$(SANITIZED) pytest -q -p no:cacheprovider tests/test_table.py -k test_forward --dtypes float32 --all-combinations
+
+# Everything that could make dlcore crash, hang, lie or break a file, tried at length (tests/attacks/); the figures go into
+# docs/reliability.md. ATTACK_ARGS="files kills --seed 1"
+attack: .venv/.test
+	$(BIN)/python -m tests.attacks $(ATTACK_ARGS)
+
+# The same, as small as in the tests, against AddressSanitizer and UBSan.
+attack-sanitized: build-sanitize
+	$(SANITIZED) tests.attacks --small $(ATTACK_ARGS)
+
+# ThreadSanitizer on the pool, the recorder and the tape.
+tsan: build-tsan
+	$(TSAN) tests.attacks threads --small
+	$(TSAN) pytest -q -p no:cacheprovider -m smoke
+
+build-sanitize: .venv/.test
+	DLCORE_SANITIZE=address $(BIN)/python setup.py -q build --build-base build/sanitize --build-lib build/sanitize/lib
+
+build-tsan: .venv/.test
+	DLCORE_SANITIZE=thread $(BIN)/python setup.py -q build --build-base build/tsan --build-lib build/tsan/lib
 
 # Training steps, an epoch, operations and products beside the peers (pytest-benchmark); what is installed; every operation;
 # the rooflines. All into bench/results/<machine>/, in tens of minutes; `make readme` then makes tables and pictures.

@@ -1,6 +1,7 @@
 """Builds the C++ extension `dlcore._C` and maps `kernels/<family>/` to `dlcore.kernels.<family>`.
 
-Environment: DLCORE_JOBS (compile jobs, default: all processors), DLCORE_SANITIZE=1 (AddressSanitizer and UBSan).
+Environment: DLCORE_JOBS (compile jobs, default: all processors), DLCORE_SANITIZE=address (AddressSanitizer and UBSan)
+or =thread (ThreadSanitizer).
 """
 
 import os
@@ -20,9 +21,11 @@ COMPILE = ["-O3", "-fopenmp-simd", "-ffp-contract=off"]
 COMPILE += ["-fno-math-errno", "-fno-trapping-math", "-MMD", "-Wall", "-Wextra", "-Werror=return-type"]
 COMPILE += ["-Wno-aggressive-loop-optimizations"]  # GCC 12 imagines iterations of loops over a constant remainder of 0
 LINK = ["-Wl,-s", "-pthread"]
-SANITIZE = bool(os.environ.get("DLCORE_SANITIZE"))
+SANITIZE = os.environ.get("DLCORE_SANITIZE", "")
 if SANITIZE:
-    sanitize = ["-fsanitize=address,undefined", "-fno-sanitize-recover=undefined"]
+    flags = {"address": ["-fsanitize=address,undefined", "-fno-sanitize-recover=undefined"],
+             "thread": ["-fsanitize=thread"]}  # fmt: skip
+    sanitize = flags[SANITIZE]
     COMPILE += [*sanitize, "-g1", "-O1", "-fno-omit-frame-pointer"]
     LINK = [*sanitize, "-pthread"]
 
@@ -59,7 +62,7 @@ class BuildExtension(build_ext):
 
     def finalize_options(self) -> None:
         super().finalize_options()
-        self.build_temp = f"build/objects-{'sanitize-' * SANITIZE}{sysconfig.get_config_var('SOABI')}"
+        self.build_temp = f"build/objects-{SANITIZE and SANITIZE + '-'}{sysconfig.get_config_var('SOABI')}"
 
 
 def sources(*patterns: str) -> list[str]:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from bench import RESULTS
 from bench.suites import RECORDED, SUITES, TORCH, Goal, Timed
+from dlcore._files import write, write_figure
 from dlcore.bench.machine import slug
 from dlcore.bench.results import Results
 from dlcore.bench.session import Measurement
@@ -227,10 +228,10 @@ def main() -> None:
         known = ", ".join(sorted(p.name for p in RESULTS.iterdir() if p.is_dir()))
         raise SystemExit(f"bench.report: no results in {results.name}; run `make bench`, or name one of: {known}")
     for page in PAGES:
-        page.write_text(render(page.read_text(), results))
+        write(page, render(page.read_text(), results))
     for name, image in PICTURES.items():
         found = Report.load(results / f"{name}.json")
-        picture.write(picture.draw(found.points, found.roofs, found.title), ROOT / "docs" / "images" / image)
+        write_figure(picture.draw(found.points, found.roofs, found.title), ROOT / "docs" / "images" / image)
 
 
 if __name__ == "__main__":

@@ -11,8 +11,8 @@ from pathlib import Path
 import tyro
 
 from bench import RESULTS
+from dlcore._files import write
 from dlcore.bench.machine import describe, slug
-from dlcore.bench.results import write
 
 ROOT = Path(__file__).resolve().parents[1]
 

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Sequence
+import inspect
+import types
+import warnings
+from collections.abc import Callable, Generator, Sequence
 from typing import Any, TypeVar
 
 from dlcore import _C
+from dlcore._arguments import boolean, instance, shown
 from dlcore.dtypes import DType
 from dlcore.errors import AutogradError, ShapeError
 from dlcore.ops.elementwise import cast
@@ -19,30 +23,96 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 class _Mode:
-    """Switches tracking on or off for a `with` block or a decorated function, in this thread."""
+    """Switches tracking on or off for a `with` block or a decorated function, in this thread.
+
+    A decorated generator or coroutine has the mode while it runs, and whoever runs it has its own between the steps. A
+    `with` block inside of one would keep the mode across a yield or an await: decorate the function instead.
+    """
 
     enabled: bool
 
-    def __init__(self) -> None:
+    def __new__(cls, function: Any = None) -> Any:
+        """A context and decorator; ``@no_grad`` without brackets decorates at once."""
+        return super().__new__(cls) if function is None else cls()(function)
+
+    def __init__(self, function: None = None) -> None:
         self._before: list[bool] = []
 
     def __enter__(self) -> None:
         self._before.append(_C.set_grad_enabled(self.enabled))
 
     def __exit__(self, *error: object) -> None:
-        _C.set_grad_enabled(self._before.pop())
+        if _C.set_grad_enabled(self._before.pop()) is not self.enabled:
+            raise AutogradError(
+                f"{type(self).__name__}: another block has ended in between, of a generator or coroutine that was "
+                "suspended inside it; decorate its function instead"
+            )
 
     def __call__(self, function: F) -> F:
-        @functools.wraps(function)
-        def wrapped(*args: Any, **kwargs: Any) -> Any:
-            with type(self)():
-                return function(*args, **kwargs)
+        if not callable(function):
+            raise TypeError(f"{type(self).__name__}: {shown(function)} is not a function to decorate")
 
-        return wrapped  # type: ignore[return-value]
+        mode = type(self)
+        wrapped: Any
+        if inspect.isgeneratorfunction(function):
+
+            def wrapped(*args: Any, **kwargs: Any) -> Any:
+                return (yield from _steps(mode, function(*args, **kwargs)))
+
+        elif inspect.iscoroutinefunction(function):
+
+            async def wrapped(*args: Any, **kwargs: Any) -> Any:
+                return await _steps(mode, function(*args, **kwargs))
+
+        elif inspect.isasyncgenfunction(function):
+
+            async def wrapped(*args: Any, **kwargs: Any) -> Any:
+                inner = function(*args, **kwargs)
+                call, given = inner.asend, None
+                while True:
+                    try:
+                        item = await _steps(mode, call(given))
+                    except StopAsyncIteration:
+                        return
+                    try:
+                        call, given = inner.asend, (yield item)
+                    except GeneratorExit:
+                        await _steps(mode, inner.aclose())
+                        raise
+                    except BaseException as error:
+                        call, given = inner.athrow, error
+
+        else:
+
+            def wrapped(*args: Any, **kwargs: Any) -> Any:
+                with mode():
+                    return function(*args, **kwargs)
+
+        return functools.wraps(function)(wrapped)  # type: ignore[return-value]
+
+
+@types.coroutine
+def _steps(mode: type[_Mode], inner: Any) -> Generator[Any, Any, Any]:
+    """What ``inner``, a generator or awaitable in progress, yields and returns; it runs in ``mode``."""
+    call, given = inner.send, None
+    while True:
+        try:
+            with mode():
+                item = call(given)
+        except StopIteration as end:
+            return end.value
+        try:
+            call, given = inner.send, (yield item)
+        except GeneratorExit:
+            with mode():
+                inner.close()
+            raise
+        except BaseException as error:
+            call, given = inner.throw, error
 
 
 class no_grad(_Mode):
-    """Nothing is tracked inside: ``with dl.no_grad(): ...``, or as a decorator ``@dl.no_grad()``."""
+    """Nothing is tracked inside: ``with dl.no_grad(): ...``, or as a decorator ``@dl.no_grad``."""
 
     enabled = False
 
@@ -60,6 +130,7 @@ def is_grad_enabled() -> bool:
 
 def _start(name: str, output: Any, dout: Any) -> Any:
     """The gradient of ``output`` that a backward pass starts from: the one given, or 1 for a scalar."""
+    instance(output, _C.TensorBase, f"{name}: output", "a tensor")
     if not output.requires_grad:
         raise AutogradError(
             f"{name}: the tensor of shape {output.shape} does not depend on anything that requires_grad"
@@ -70,6 +141,7 @@ def _start(name: str, output: Any, dout: Any) -> Any:
                 f"{name}: a gradient is needed to start from a tensor of shape {output.shape}; only a scalar needs none"
             )
         return _C.full(output.shape, 1, output.dtype, output.device.code)
+    instance(dout, _C.TensorBase, f"{name}: gradient", "a tensor")
     if dout.shape != output.shape or dout.dtype is not output.dtype:
         have, want = f"{dout.shape} of {dout.dtype.name}", f"{output.shape} of {output.dtype.name}"
         raise ShapeError(f"{name}: the gradient given has shape {have}, the tensor {want}")
@@ -79,7 +151,15 @@ def _start(name: str, output: Any, dout: Any) -> Any:
 def backward(output: Any, gradient: Any = None, retain_graph: bool = False, create_graph: bool = False) -> None:
     """Adds d(output)/d(leaf) to ``leaf.grad`` of every leaf that requires a gradient. See `Tensor.backward`."""
     dout = _start("backward", output, gradient)
-    _C.backward((output,), (dout,), None, retain_graph or create_graph, create_graph)
+    create = boolean(create_graph, "backward: create_graph")
+    retain = boolean(retain_graph, "backward: retain_graph")
+    if create:
+        warnings.warn(
+            "backward(create_graph=True) makes a cycle of parameters and gradients, whose memory stays until Python's "
+            "collector runs: use dl.grad(), or set the gradients to None afterwards",
+            stacklevel=3,
+        )
+    _C.backward((output,), (dout,), None, retain or create, create)
 
 
 def grad(
@@ -104,15 +184,18 @@ def grad(
     if len(given) != len(outs):
         raise ShapeError(f"grad: {len(given)} grad_outputs for {len(outs)} outputs")
     for k, x in enumerate(ins):
+        instance(x, _C.TensorBase, f"grad: input {k}", "a tensor")
         if not x.requires_grad:
             raise AutogradError(f"grad: input {k} of shape {x.shape} does not require a gradient")
     unique = list({id(x): x for x in ins}.values())
     douts = tuple(_start("grad", o, d) for o, d in zip(outs, given, strict=True))
-    keep = create_graph if retain_graph is None else retain_graph
-    found = _C.backward(outs, douts, tuple(unique), keep, create_graph)
+    create = boolean(create_graph, "grad: create_graph")
+    keep = create if retain_graph is None else boolean(retain_graph, "grad: retain_graph")
+    unused = boolean(allow_unused, "grad: allow_unused")
+    found = _C.backward(outs, douts, tuple(unique), keep, create)
     by_id = {id(x): g for x, g in zip(unique, found, strict=True)}
     for k, x in enumerate(ins):
-        if by_id[id(x)] is None and not allow_unused:
+        if by_id[id(x)] is None and not unused:
             raise AutogradError(
                 f"grad: the outputs do not depend on input {k} of shape {x.shape}; pass allow_unused=True to get None"
             )

@@ -6,7 +6,7 @@
 
 A recording is a list of the kernel launches that the step made: csrc/core/recorder.cpp notes them, and
 csrc/core/replay.cpp runs them again. Here it is decided for which calls a recording stands, by looking at everything
-that the function can reach (dlcore/_dependencies.py).
+that it reads while it is recorded (dlcore/_observe).
 """
 
 from __future__ import annotations
@@ -14,28 +14,31 @@ from __future__ import annotations
 import functools
 import gc
 import types
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any, NamedTuple
-
-import numpy as np
+import warnings
+import weakref
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from dlcore import _C
-from dlcore._commands import work
-from dlcore._dependencies import Dependencies
+from dlcore._commands import is_small
 from dlcore._explain import Explanation, MemoryPlan
 from dlcore._fusion import fuse
 from dlcore._reasons import Failure, FailureKind, Reason, ReasonKind
 from dlcore._recordable import CAPTURED_METHODS
-from dlcore._tensor import Tensor, tensor
+from dlcore._recorded_gradient import RecordedGradient
+from dlcore._structure import Arguments, Results, Structure
+from dlcore._tensor import Tensor
 from dlcore.errors import CaptureError
+
+if TYPE_CHECKING:
+    from dlcore._observe import Observation
 
 __all__ = ["Captured", "capture"]
 
 _KEPT = 16  # how many recordings of one function are kept: those that were used last
+_REPLAYS = 64  # so many replays earn another recording, when as many as are kept have been made
 _ATTEMPTS = 3  # a step that makes or replaces lasting state in so many calls in a row is taken to do so in every call
 _CHANGING = 8  # so many recordings in a row that were never replayed, as a number or variable had changed, are an error
-
-Structure = Any
 
 
 def capture(function: Callable[..., Any] | None = None, *, check: int = 0) -> Any:
@@ -70,6 +73,11 @@ def capture(function: Callable[..., Any] | None = None, *, check: int = 0) -> An
     """
     if function is None:
         return functools.partial(capture, check=check)
+    if isinstance(function, classmethod | staticmethod):
+        return type(function)(Captured(function.__func__, check=check))
+    if not callable(function):
+        what = "a property; write @property above @dl.capture" if isinstance(function, property) else repr(function)
+        raise TypeError(f"capture: a function is wanted, not {what}")
     return Captured(function, check=check)
 
 
@@ -78,10 +86,15 @@ class _Entry(NamedTuple):
 
     recording: _C.Recording
     structure: Structure
+    positional: bool
     specs: tuple[Any, ...]
-    rebuild: Callable[[tuple[Tensor, ...]], Any]
-    dependencies: Dependencies
+    build: Callable[[tuple[Tensor, ...], Sequence[Tensor]], Any]
+    observed: Observation
     grad_mode: bool
+
+    def stands(self) -> bool:
+        """Whether all that the step has read from Python's state is as it was."""
+        return self.recording.broken_guard() is None and _unchanged(self.observed)
 
 
 class Captured:
@@ -101,16 +114,17 @@ class Captured:
         self._check, self._strict = check, strict
         self._entries: list[_Entry] = []
         self._plain: list[_Entry] = []  # those whose arguments are tensors, all given by position
-        self._warm = False
+        self._warm = self._warned = self._compares = False
         self._calls = self._attempts = self._idle = 0
+        self._earlier = 0  # replays of recordings that are no longer kept
         functools.update_wrapper(self, function, updated=())
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        if not kwargs and not self._check:
+        if not kwargs and not self._check and not self._compares:
             for entry in self._plain:
                 results = entry.recording.run(*args)
                 if results is not NotImplemented:
-                    return entry.rebuild(results)
+                    return entry.build(results, args)
         return self._call(args, kwargs)
 
     def __get__(self, instance: Any, owner: Any = None) -> Any:
@@ -119,77 +133,146 @@ class Captured:
     # -- one call ----------------------------------------------------------------------------------------------------
 
     def _call(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        tensors: list[Tensor] = []
-        structure = _flatten((args, kwargs), tensors)
         if _C.is_recording():  # this call is part of another captured step
-            return _detached(self.function(*args, **kwargs))
+            return self.function(*args, **kwargs)
+        call = Arguments(args, kwargs)
         self._calls += 1
-        for entry in self._matching(structure, tensors):
-            if self._check and self._calls % self._check == 0 and entry.recording.stands(*tensors):
-                return self._record(structure, tensors, compare=entry)
-            results = entry.recording.run(*tensors)
+        specs, mode = _specs(call.tensors), _C.is_grad_enabled()
+        for entry in self._matching(call, specs, mode):
+            due = self._compares or (self._check and self._calls % self._check == 0)
+            if due and entry.recording.stands(*call.tensors):
+                self._compares = False
+                return self._record(call, compare=entry)
+            results = entry.recording.run(*call.tensors)
             if results is not NotImplemented:
-                self._entries.remove(entry)
-                self._entries.insert(0, entry)
-                return entry.rebuild(results)
-        if not self._warm or (self.failure is not None and not self._strict):
-            args, kwargs = _rebuild(structure, iter(tensors))
-            result = self.function(*args, **kwargs)
-            self._warm = True
-            return _detached(result)
-        return self._record(structure, tensors)
+                self._set_entries([entry, *(e for e in self._entries if e is not entry)])
+                return entry.build(results, call.tensors)
+        if not self._warm or (self.failure is not None and not self._strict) or not self._has_room():
+            return self._run(call)
+        return self._record(call)
 
-    def _matching(self, structure: Structure, tensors: list[Tensor]) -> list[_Entry]:
+    def _run(self, call: Arguments) -> Any:
+        """A call that is not recorded."""
+        start = _C.newest_node()
+        args, kwargs = call.with_tensors(call.tensors)
+        result = self.function(*args, **kwargs)
+        if not self._warm:
+            self._warm = True
+            problem = Results(result, call.tensors, start, self._known(call)).problem
+            if problem is not None:
+                if type(result) is types.CoroutineType:
+                    result.close()  # it will not be awaited
+                self._fail(Failure(FailureKind.PERMANENT, problem))
+        return result
+
+    def _known(self, call: Arguments) -> list[Any]:
+        """The objects that may be returned as they are: arguments, and the owner of a method."""
+        owner = [self.function.__self__] if type(self.function) is types.MethodType else []
+        return [*call.objects(), *owner]
+
+    def _matching(self, call: Arguments, specs: tuple[Any, ...], mode: bool) -> list[_Entry]:
         """The recordings that may stand for a call with these arguments."""
-        specs, mode = _specs(tensors), _C.is_grad_enabled()
         return [
             entry
             for entry in self._entries
             if entry.grad_mode == mode
             and entry.specs == specs
-            and entry.structure == structure
-            and _unchanged(entry.dependencies)
+            and entry.structure == call.structure
+            and entry.stands()
         ]
 
-    def _record(self, structure: Structure, tensors: list[Tensor], compare: _Entry | None = None) -> Any:
-        dependencies = Dependencies(self.function, *self.depends, *_objects(structure))
+    def _has_room(self) -> bool:
+        """Whether another recording may be made: none that may be needed again is given up for it.
+
+        Recordings cost many times an eager call. So there are never more than `_KEPT`, those whose Python variables
+        have changed since are given up first, and beyond `_KEPT` each has to be earned by replays.
+        """
+        replays = self._earlier + sum(e.recording.replays for e in self._entries)
+        if self.recordings < _KEPT + replays // _REPLAYS:
+            if len(self._entries) < _KEPT:
+                return True
+            outdated = next((e for e in reversed(self._entries) if not e.stands()), None)
+            if outdated is not None:
+                self._earlier += outdated.recording.replays
+                self._set_entries([e for e in self._entries if e is not outdated])
+                return True
+        if not self._warned:
+            self._warned = True
+            warnings.warn(
+                f"capture: {_name(self.function)} was recorded for {len(self._entries)} kinds of calls (the last: "
+                f"{self.reasons[-1]}); calls of other kinds run eagerly from now on. Pad arguments to few shapes, and "
+                "keep numbers that change in tensors",
+                RuntimeWarning,
+                stacklevel=4,
+            )
+        return False
+
+    def _record(self, call: Arguments, compare: _Entry | None = None) -> Any:
+        from dlcore._observe import Observer
+
+        tensors, mode = call.tensors, _C.is_grad_enabled()
+        start = _C.newest_node()
         aliases = _C.begin_recording(tuple(tensors), False)
         try:
-            args, kwargs = _rebuild(structure, iter(aliases))
-            result = self.function(*args, **kwargs)
-            del args, kwargs
-            results: list[Tensor] = []
-            template = _flatten(_detached(result), results, outputs=True)
-            del result
-            if _C.something_kept(tuple(results)):
+            args, kwargs = call.with_tensors(aliases)
+            before = Arguments(args, kwargs)
+            observer = Observer(self.function, self.depends, (args, kwargs))
+            result = observer.run(self.function, args, kwargs)
+            observed = observer.finish()
+            changed = not Arguments(args, kwargs).same_as(before)
+            del args, kwargs, before
+            results = Results(result, aliases, start, self._known(call))
+            gradient = self._gradient(results, aliases, start)
+            kept = () if gradient is None else tuple(gradient.kept)
+            if results.problem is None:
+                del result
+                results.detach()
+            outputs = (*results.tensors, *kept)
+            if _C.something_kept(outputs):
                 gc.collect()  # a tensor that only garbage refers to is not kept
         except BaseException:
             _C.abort_recording()
             raise
-        recording, found = _C.end_recording(aliases, tuple(results))
+        recording, found = _C.end_recording(aliases, outputs)
         for given, alias in zip(tensors, aliases, strict=True):
             if alias.grad is not given.grad:
                 given.grad = alias.grad
-            if alias.requires_grad != given.requires_grad:
+            if given.is_leaf and alias.is_leaf and alias.requires_grad != given.requires_grad:
                 given.requires_grad = alias.requires_grad
-        answer = _rebuild(template, iter(results))
-        failure = _failure(found) or _rebound(dependencies)
+        if gradient is not None:
+            gradient.attach(recording, len(results.tensors))
+        recording.watch([guard[:4] for guard in observed.guards], functools.partial(_unchanged, observed))
+        failure = _failure(found) or observer.failure or _rebound(recording, observed)
+        if results.problem is not None:
+            failure, answer = Failure(FailureKind.PERMANENT, results.problem), result
+        else:
+            answer = results.build(recording.outcome(*tensors), tensors)
+        if changed or _writes_arrays(recording, call):
+            failure = Failure(FailureKind.PERMANENT, "it changes a list, dict, object or array among its arguments")
         if failure is not None:
             self._fail(failure)
             return answer
         self._attempts = 0
         fuse(recording)
         recording.lay_out(True)
-        mode = _C.is_grad_enabled()
-        entry = _Entry(recording, structure, _specs(tensors), _rebuilder(template), dependencies, mode)
         if compare is not None:
-            _compare(compare.recording, recording)
+            if difference := _difference(compare.recording, recording):
+                self._set_entries([])
+                self.failure = f"capture: check: {_name(self.function)}: {difference}"
+                if self._strict:
+                    raise CaptureError(self.failure)
+                warnings.warn(f"{self.failure}; it is no longer recorded", RuntimeWarning, stacklevel=2)
             return answer
-        flags = [(t, t.requires_grad) for t in recording.operands]
-        recording.serial = _is_small(recording)
-        recording.watch([v[:3] for v in dependencies.variables], functools.partial(_unchanged, dependencies, flags))
+        entry = _Entry(recording, call.structure, call.positional, _specs(tensors), results.build, observed, mode)
+        flags = [(t, t.requires_grad, t.data_ptr) for t in recording.operands]
+        recording.serial = is_small(recording)
+        recording.watch([guard[:4] for guard in observed.guards], functools.partial(_unchanged, observed, flags))
         self._keep(entry)
         return answer
+
+    def _gradient(self, results: Results, aliases: tuple[Tensor, ...], start: int) -> RecordedGradient | None:
+        """The gradient of the results; None where no gradient history leads out of the step."""
+        return RecordedGradient(_name(self.function), results.tracked, aliases, start) if results.tracked else None
 
     def _keep(self, entry: _Entry) -> None:
         last = self._entries[0] if self._entries else None
@@ -197,9 +280,7 @@ class Captured:
         self.reasons.append(reason.text)
         self.recordings += 1
         self.failure = None
-        self._entries.insert(0, entry)
-        del self._entries[_KEPT:]
-        self._plain = [e for e in self._entries if _is_plain(e.structure)]
+        self._set_entries([entry, *self._entries])
         idle = last is None or last.recording.replays == 0
         by_value = reason.kind in (ReasonKind.VARIABLE, ReasonKind.STRUCTURE)
         self._idle = self._idle + 1 if idle and by_value else 0
@@ -207,6 +288,10 @@ class Captured:
             what = reason.text if reason.kind is ReasonKind.VARIABLE else "a number among the arguments changed"
             text = f"{what} at every call, so that each is recorded anew; keep it in a tensor"
             self._fail(Failure(FailureKind.PERMANENT, text))
+
+    def _set_entries(self, entries: list[_Entry]) -> None:
+        self._entries = entries
+        self._plain = [e for e in entries if e.positional]
 
     def _fail(self, failure: Failure) -> None:
         self._attempts += 1
@@ -229,11 +314,20 @@ class Captured:
                 return Reason(ReasonKind.ARGUMENT, f"argument {k} is {_spec_text(now)}, not {_spec_text(then)}")
         if entry.grad_mode != last.grad_mode:
             return Reason(ReasonKind.GRAD_MODE, f"gradients are {'' if entry.grad_mode else 'not '}tracked")
-        if name := last.dependencies.changed_variable():
-            return Reason(ReasonKind.VARIABLE, f"variable {name} changed")
-        if name := last.dependencies.changed_object():
+        if (k := last.recording.broken_guard()) is not None:
+            return Reason(ReasonKind.VARIABLE, f"variable {last.observed.guards[k].name} changed")
+        if name := last.observed.changed_object():
             return Reason(ReasonKind.STATE, f"{name} changed")
         return Reason(ReasonKind.GRADIENT, "requires_grad or a gradient that the step starts from changed")
+
+    def compare_next(self) -> None:
+        """The next call that a recording stands for runs eagerly and is compared with it, as with ``check``."""
+        self._compares = True
+
+    def run_eagerly(self, reason: str) -> None:
+        """From now on nothing is recorded or replayed; ``failure`` is the reason."""
+        self._set_entries([])
+        self._strict, self.failure = False, reason
 
     # -- many calls --------------------------------------------------------------------------------------------------
 
@@ -250,10 +344,10 @@ class Captured:
         result, done = None, 0
         while done < n:
             rest = stacked if done == 0 else tuple(t[done:] for t in stacked)
-            for entry in [] if self._check else self._plain:
+            for entry in [] if self._check or self._compares else self._plain:
                 results = entry.recording.sweep(rest, n - done)
                 if results is not NotImplemented:
-                    return entry.rebuild(results)
+                    return entry.build(results, [t[-1] for t in rest])
             result = self(*(t[done] for t in stacked))
             done += 1
         return result
@@ -284,19 +378,25 @@ class Captured:
 
         Raises CaptureError where a call would, and at once where the function reads a value, for there are none.
         """
-        tensors: list[Tensor] = []
-        structure = _flatten((args, kwargs), tensors)
-        dependencies = Dependencies(self.function, *self.depends, *_objects(structure))
-        undo = [o.before_dry_run() for o in dependencies.objects]
-        aliases = _C.begin_recording(tuple(tensors), True)
+        call = Arguments(args, kwargs)
+        from dlcore._observe import Observer
+
+        undo: list[Callable[[], None]] = []
+        start = _C.newest_node()
+        aliases = _C.begin_recording(tuple(call.tensors), True)
         try:
-            args, kwargs = _rebuild(structure, iter(aliases))
-            results: list[Tensor] = []
-            _flatten(_detached(self.function(*args, **kwargs)), results, outputs=True)
-            recording, found = _C.end_recording(aliases, tuple(results))
+            args, kwargs = call.with_tensors(aliases)
+            before = lambda value: undo.append(value.before_dry_run())  # noqa: E731
+            observer = Observer(self.function, self.depends, (args, kwargs), on_object=before)
+            results = Results(observer.run(self.function, args, kwargs), aliases, start, self._known(call))
+            observer.finish()
+            gradient = self._gradient(results, aliases, start)
+            results.detach()
+            outputs = (*results.tensors, *(() if gradient is None else gradient.kept))
+            recording, found = _C.end_recording(aliases, outputs)
         finally:
             _C.abort_recording()
-            for restore in undo:
+            for restore in reversed(undo):  # the first to have looked saw what was there before
                 restore()
         failure = _failure(found)
         if failure is not None and failure.kind is not FailureKind.KEEPS_TENSOR:
@@ -316,141 +416,65 @@ def _again(function: Any, check: int, strict: bool, depends: Sequence[Any]) -> C
     return Captured(function, check=check, strict=strict, depends=depends)
 
 
-def _method(captured: Captured, instance: Any) -> Any:
+class _Methods:
+    """The captured methods of one instance, kept in an attribute of it. A copy of the instance starts without any."""
+
+    def __init__(self, owner: Any):
+        self.owner = weakref.ref(owner)
+        self.made: dict[Captured, Captured] = {}
+
+    def __reduce__(self) -> Any:
+        return _no_methods, ()
+
+
+def _no_methods() -> None:
+    """What a copied or pickled instance has in the place of its captured methods."""
+    return None
+
+
+def _method(captured: Captured, instance: Any) -> Captured:
     """A captured function as a method: each instance keeps a Captured of its own."""
-    kept = vars(instance).setdefault(CAPTURED_METHODS, {})
-    if id(captured) not in kept:
-        kept[id(captured)] = Captured(types.MethodType(captured.function, instance), check=captured._check)
-    return kept[id(captured)]
-
-
-# ---- arguments and results ----------------------------------------------------------------------------------------
-# A structure is what is left of nested tuples, lists and dicts when the tensors are taken out. Calls with equal
-# structures, and with tensors of equal specs, can share a recording.
-
-_TENSOR = ("tensor",)
-
-
-def _flatten(value: Any, tensors: list[Tensor], outputs: bool = False) -> Structure:
-    if isinstance(value, Tensor):
-        if value.node is not None:
-            raise CaptureError(
-                f"capture: an argument of shape {value.shape} has a gradient history, which ends at a captured step; "
-                "detach() it, or capture the whole step"
-            )
-        tensors.append(value)
-        return _TENSOR
-    if isinstance(value, np.ndarray) and not outputs:
-        tensors.append(tensor(value))
-        return _TENSOR
-    if isinstance(value, dict):
-        return dict, tuple((k, _flatten(v, tensors, outputs)) for k, v in value.items())
-    if _is_sequence(value):
-        return type(value), tuple(_flatten(v, tensors, outputs) for v in value)
-    if type(value) is float:
-        return "float", value.hex()  # by its bits: -0.0 is not 0.0, and NaN is NaN
-    if isinstance(value, _PLAIN):
-        return "static", type(value), value
-    return "object", id(value), _Held(value)
-
-
-class _Held:
-    """An object to compare by identity. It is kept alive, so that no other object gets its id."""
-
-    def __init__(self, value: Any):
-        self.value = value
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Held) and other.value is self.value
-
-    __hash__ = None  # type: ignore[assignment]
-
-
-_PLAIN = (int, str, bytes, complex, slice, range, frozenset, type(None), np.generic)
-
-
-def _is_sequence(value: Any) -> bool:
-    return type(value) in (tuple, list) or (isinstance(value, tuple) and hasattr(value, "_fields"))
-
-
-def _made(kind: Any, parts: Iterable[Any]) -> Any:
-    return kind._make(parts) if hasattr(kind, "_make") else kind(parts)
-
-
-def _objects(structure: Structure) -> Iterator[Any]:
-    """The objects among the arguments, whose attributes the step may read."""
-    if structure[0] == "object":
-        yield structure[2].value
-    elif isinstance(structure[0], type):
-        for part in structure[1]:
-            yield from _objects(part[1] if structure[0] is dict else part)
-
-
-def _rebuild(structure: Structure, tensors: Iterator[Tensor]) -> Any:
-    kind = structure[0]
-    if kind == "tensor":
-        return next(tensors)
-    if kind == "float":
-        return float.fromhex(structure[1])
-    if kind == "static":
-        return structure[2]
-    if kind == "object":
-        return structure[2].value
-    if kind is dict:
-        return {k: _rebuild(v, tensors) for k, v in structure[1]}
-    return _made(kind, (_rebuild(v, tensors) for v in structure[1]))
-
-
-def _rebuilder(template: Structure) -> Callable[[tuple[Tensor, ...]], Any]:
-    if template == _TENSOR:
-        return _first
-    return lambda results: _rebuild(template, iter(results))
-
-
-def _first(results: tuple[Tensor, ...]) -> Tensor:
-    return results[0]
-
-
-def _is_plain(structure: Structure) -> bool:
-    (_, args), (_, kwargs) = structure[1]
-    return not kwargs and all(a == _TENSOR for a in args)
+    try:
+        attributes = object.__getattribute__(instance, "__dict__")
+    except AttributeError:
+        raise TypeError(
+            f"capture: {type(instance).__name__} has no __dict__, in which the recordings of its method "
+            f"{captured.__name__} could be kept; capture a function instead"
+        ) from None
+    methods = attributes.get(CAPTURED_METHODS)
+    if methods is None or methods.owner() is not instance:
+        methods = attributes[CAPTURED_METHODS] = _Methods(instance)
+    if captured not in methods.made:
+        function = captured.function.__get__(instance, type(instance))
+        methods.made[captured] = Captured(function, check=captured._check)
+    return methods.made[captured]
 
 
 def _specs(tensors: Sequence[Tensor]) -> tuple[Any, ...]:
-    return tuple((t.shape, t.dtype, t.device, t.strides, t.requires_grad) for t in tensors)
+    return tuple((t.shape, t.dtype, t.device, t.strides, t.requires_grad, t.is_leaf) for t in tensors)
 
 
 def _spec_text(spec: Any) -> str:
-    shape, dtype, device, strides, requires_grad = spec
-    return f"{dtype.name} {shape} on {device} with strides {strides}{', requires_grad' if requires_grad else ''}"
+    shape, dtype, device, strides, requires_grad, is_leaf = spec
+    gradient = ", requires_grad" if requires_grad else ""
+    history = "" if is_leaf else ", with a gradient history"
+    return f"{dtype.name} {shape} on {device} with strides {strides}{gradient}{history}"
 
 
-def _detached(value: Any) -> Any:
-    """The same value with its tensors detached: without gradient history."""
-    if isinstance(value, Tensor):
-        return value.detach()
-    if isinstance(value, dict):
-        return {k: _detached(v) for k, v in value.items()}
-    if _is_sequence(value):
-        return _made(type(value), (_detached(v) for v in value))
-    return value
-
-
-def _is_small(recording: _C.Recording) -> bool:
-    """Whether a second thread would cost more than it gains: it takes at most about 100 us on one core."""
-    flops, moves = work(recording)
-    return flops / 1e11 + moves / 3e10 < 100e-6
+def _writes_arrays(recording: _C.Recording, call: Arguments) -> bool:
+    """Whether the step writes into what was made of NumPy arrays among its arguments."""
+    arrays = {id(t) for t in call.arrays}
+    written = (region[4] for region in recording.regions)
+    return any(id(t) in arrays and changed for t, changed in zip(call.tensors, written, strict=False))
 
 
 # ---- what a recording depends on ----------------------------------------------------------------------------------
 
 
-def _unchanged(dependencies: Dependencies, flags: Sequence[tuple[Tensor, bool]] = ()) -> bool:
-    """Whether everything is as it was; ``flags``: which of the leaves that the step uses required a gradient."""
-    return (
-        dependencies.changed_variable() is None
-        and dependencies.changed_object() is None
-        and all(t.requires_grad == flag for t, flag in flags)
+def _unchanged(observed: Observation, flags: Sequence[tuple[Tensor, bool, int]] = ()) -> bool:
+    """Whether the objects are as they were; ``flags``: of the leaves used, whether they need a gradient, and where."""
+    return observed.changed_object() is None and all(
+        t.requires_grad == flag and t.data_ptr == place for t, flag, place in flags
     )
 
 
@@ -459,11 +483,11 @@ def _failure(found: tuple[int, str, str] | None) -> Failure | None:
     return None if found is None else Failure(FailureKind(found[0]), *found[1:])
 
 
-def _rebound(dependencies: Dependencies) -> Failure | None:
+def _rebound(recording: _C.Recording, observed: Observation) -> Failure | None:
     """Why a recording would not stand for the next call: the step has changed what it depends on."""
-    if name := dependencies.changed_variable():
-        what = f"the Python variable {name}"
-    elif name := dependencies.changed_object():
+    if (k := recording.broken_guard()) is not None:
+        what = f"the Python variable {observed.guards[k].name}"
+    elif name := observed.changed_object():
         what = f"the modules, parameters or state of {name}"
     else:
         return None
@@ -477,14 +501,18 @@ def _name(function: Any) -> str:
     return getattr(function, "__qualname__", type(function).__name__)
 
 
-def _compare(then: _C.Recording, now: _C.Recording) -> None:
-    """Raises CaptureError where the recordings differ in an operation or a constant."""
+def _difference(then: _C.Recording, now: _C.Recording) -> str | None:
+    """In which operation or constant the recordings differ, if they do."""
     old, new = _signature(then), _signature(now)
     for k in range(max(len(old), len(new))):
         before, after = (s[k] if k < len(s) else ("nothing",) for s in (old, new))
         if before != after:
-            what = "a constant or the memory it works on" if before[:2] == after[:2] else f"{after[0]}, was {before[0]}"
-            raise CaptureError(f"capture: check: operation {k} of the step has changed ({before[0]}): {what}")
+            if before[0] != after[0]:
+                what = f"{after[0]}, was {before[0]}"
+            else:
+                what = "its attributes" if before[1] != after[1] else "a constant or the memory it works on"
+            return f"operation {k} of the step has changed ({before[0]}): {what}"
+    return None
 
 
 def _signature(recording: _C.Recording) -> list[Any]:

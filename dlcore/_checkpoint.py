@@ -3,51 +3,51 @@
 from __future__ import annotations
 
 import json
+import numbers
 import os
-import secrets
-import struct
 import warnings
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, overload
 
 import numpy as np
 
+from dlcore import _json, _safetensors
+from dlcore._files import replacing
+from dlcore._json import short
 from dlcore._tensor import Tensor, from_numpy
 from dlcore.data.transforms import from_config, to_config
-from dlcore.dtypes import DTYPES, DType
 from dlcore.nn.module import Module
 from dlcore.optim.optimizer import Optimizer
 
 __all__ = ["Checkpoint", "load", "save"]
 
-_CODES = {
-    "bool": "BOOL", "uint8": "U8", "int8": "I8", "int16": "I16", "int32": "I32", "int64": "I64",
-    "float16": "F16", "bfloat16": "BF16", "float32": "F32", "float64": "F64",
-}  # fmt: skip
-_DTYPES: dict[str, DType] = {_CODES[d.name]: d for d in DTYPES}
-_OPTIMIZER = "optimizer/"  # precedes the names of the optimizer's tensors; no parameter's name has a slash
+_OPTIMIZER = "optimizer"  # the key of the settings among the texts; with a slash, it precedes the names of its tensors
 _PREPROCESSING = "transform"  # the key of the preprocessing among the texts
+_FORMAT = "format"
 
 
 class Checkpoint(dict[str, Tensor]):
     """What a file holds: name -> Tensor.
 
     ``preprocessing``: that of the model, or None; ``optimizer``: the state of the optimizer, or None; ``metadata``: all
-    texts in the file.
+    texts in the file. Raises ValueError where the texts are not what `save` writes.
     """
 
     def __init__(self, tensors: Mapping[str, Tensor], metadata: dict[str, str]):
-        super().__init__((name, value) for name, value in tensors.items() if not name.startswith(_OPTIMIZER))
+        super().__init__(tensors)
         self.metadata = metadata
         self.preprocessing = from_config(metadata[_PREPROCESSING]) if _PREPROCESSING in metadata else None
         self.optimizer: dict[str, Any] | None = None
-        if "optimizer" in metadata:
-            state: dict[int, dict[str, Tensor]] = {}
-            for name in tensors.keys() - self.keys():
-                _, i, slot = name.split("/")
-                state.setdefault(int(i), {})[slot] = tensors[name]
-            self.optimizer = {"state": state, "param_groups": json.loads(metadata["optimizer"])}
+        if _OPTIMIZER in metadata:
+            groups = _groups(metadata[_OPTIMIZER])
+            names = [name for name in self if name.startswith(f"{_OPTIMIZER}/")]
+            state: dict[int, dict[str, Tensor]] = {i: {} for group in groups for i in group["params"]}
+            for name in names:
+                _, number, slot = name.split("/", 2)
+                if not number.isdecimal() or str(int(number)) != number or int(number) not in state:
+                    raise ValueError(f"{short(name)} is of a parameter that the optimizer does not have")
+                state[int(number)][slot] = self.pop(name)
+            self.optimizer = {"state": {i: slots for i, slots in state.items() if slots}, "param_groups": groups}
 
 
 def save(
@@ -60,22 +60,31 @@ def save(
     """Write a model's state, or a dict of tensors or arrays, to ``path`` in the safetensors format.
 
     The file is written under another name in the same folder, flushed to the disk and renamed: whatever happens,
-    ``path`` holds the old file or the new one. ``preprocessing`` (default: the model's) is kept in the file, and with
-    ``optimizer`` its state too, to go on training from there. ``metadata``: texts to keep by name.
+    ``path`` holds the old file or the new one; what saves that were killed have left in the folder is removed. It takes
+    no memory for another copy of the model. Symbolic links and the mode of an old file are kept; a pipe or a device is
+    written straight. ``preprocessing`` (default: the model's) is kept in the file, and with ``optimizer`` its state
+    too, to go on training from there. ``metadata``: texts to keep by name.
+
+    Raises TypeError or ValueError, before anything is written, for what would not be read as it is.
     """
-    path = Path(os.path.realpath(path))
     state = model.state_dict() if isinstance(model, Module) else model
-    arrays = {name: _as_array(name, value) for name, value in state.items()}
-    texts = {"format": "dlcore", **_texts(metadata or {})}
+    arrays = {_name(name): _as_array(name, value) for name, value in state.items()}
+    texts = {_FORMAT: "dlcore", **_texts(metadata or {})}
     config = _config(model, preprocessing)
     if config is not None:
         texts[_PREPROCESSING] = config
     if optimizer is not None:
         saved = optimizer.state_dict()
-        texts["optimizer"] = json.dumps(saved["param_groups"])
+        texts[_OPTIMIZER] = json.dumps([{k: _plain(v) for k, v in group.items()} for group in saved["param_groups"]])
         for i, entry in saved["state"].items():
-            arrays |= {f"{_OPTIMIZER}{i}/{slot}": _as_array(slot, value) for slot, value in entry.items()}
-    _write_aside(path, _serialized(arrays, texts))
+            arrays |= {f"{_OPTIMIZER}/{i}/{slot}": _as_array(slot, value) for slot, value in entry.items()}
+    try:
+        head, order = _safetensors.pack(arrays, texts)
+        Checkpoint({}, texts)
+    except ValueError as error:
+        raise ValueError(f"save: {error}") from None
+    with replacing(path) as file:
+        _safetensors.write(file, head, arrays, order)
 
 
 @overload
@@ -90,20 +99,21 @@ def load(source: Any, path: Any = None, optimizer: Any = None) -> Any:
     the model.
     """
     if path is None:
-        return _read(Path(source))
+        return _read(source)
     if not isinstance(source, Module):
         raise TypeError(f"load: a Module and a path, or a path alone, not {type(source).__name__} and a path")
-    checkpoint = _read(Path(path))
+    checkpoint = _read(path)
     try:
+        take_over = None
         if optimizer is not None:
             if checkpoint.optimizer is None:
                 raise ValueError("there is no optimizer's state in it")
-            optimizer._check_state(checkpoint.optimizer)
+            take_over = optimizer._prepared(checkpoint.optimizer)
         source.load_state_dict(checkpoint)
     except ValueError as error:
-        raise ValueError(f"load: {path}: {error}") from None
-    if optimizer is not None:
-        optimizer.load_state_dict(checkpoint.optimizer)
+        raise ValueError(f"load: {os.fspath(path)}: {error}") from None
+    if take_over is not None:
+        take_over()
     source.preprocessing = checkpoint.preprocessing
     return source
 
@@ -129,58 +139,54 @@ def _texts(metadata: Mapping[str, str]) -> dict[str, str]:
     return dict(metadata)
 
 
-def _as_array(name: str, value: Any) -> np.ndarray:
-    array = np.asarray(value)
-    if array.dtype.name not in _CODES:
-        raise TypeError(f"save: {name}: dtype {array.dtype} cannot be saved")
-    return np.array(array, order="C", copy=None)
+def _name(name: Any) -> str:
+    """The name of a tensor, which must be another one than those that the file gives a meaning to."""
+    if not isinstance(name, str):
+        raise TypeError(f"save: names are texts, not {name!r}")
+    if name.startswith(f"{_OPTIMIZER}/"):
+        raise ValueError(f"save: {short(name)}: names that begin with {_OPTIMIZER}/ are those of the optimizer's state")
+    return name
 
 
-def _serialized(arrays: dict[str, np.ndarray], texts: dict[str, str]) -> bytes:
-    from safetensors.numpy import save as serialize
+def _as_array(name: str, value: Any) -> Any:
+    """``value`` as something whose elements can be written: a Tensor, or an array of a dtype that dlcore has."""
+    array = value if isinstance(value, Tensor) else np.asarray(value)
+    if array.dtype.name not in _safetensors.codes:
+        raise TypeError(f"save: {short(name)}: dtype {array.dtype} cannot be saved")
+    return array
 
-    return bytes(serialize(arrays, texts))
+
+def _plain(value: Any) -> Any:
+    """A setting of an optimizer as JSON has it."""
+    if isinstance(value, tuple | list):
+        return [_plain(v) for v in value]
+    if isinstance(value, numbers.Real) and not isinstance(value, bool):
+        return int(value) if isinstance(value, numbers.Integral) else float(value)
+    return value
 
 
-def _write_aside(path: Path, data: bytes) -> None:
-    """Replace ``path`` by a file of ``data``, or leave it as it is."""
-    if not path.parent.is_dir():
-        raise FileNotFoundError(f"save: there is no folder {path.parent}")
-    aside = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
+def _groups(text: str) -> list[dict[str, Any]]:
+    """The groups of an optimizer that ``text`` describes, with the numbers of their parameters in order."""
     try:
-        with open(aside, "xb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(aside, path)
-    except BaseException:
-        aside.unlink(missing_ok=True)
-        raise
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)  # the new name
-    finally:
-        os.close(folder)
-
-
-def _read(path: Path) -> Checkpoint:
-    from safetensors import SafetensorError, deserialize
-
-    data = path.read_bytes()
-    try:
-        entries = deserialize(data)
-    except SafetensorError as error:
-        raise ValueError(f"load: {path} is damaged, cut short, or not a safetensors file: {error}") from None
-    (length,) = struct.unpack("<Q", data[:8])
-    metadata = json.loads(data[8 : 8 + length]).get("__metadata__", {})
-    tensors = {}
-    for name, entry in sorted(entries, key=lambda item: item[0]):
-        if entry["dtype"] not in _DTYPES:
-            raise ValueError(f"load: {path}: {name} has dtype {entry['dtype']}, which dlcore does not have")
-        dtype = _DTYPES[entry["dtype"]].numpy
-        values = entry["data"] if isinstance(entry["data"], bytearray) else bytearray(entry["data"])
-        tensors[name] = from_numpy(np.ndarray(entry["shape"], dtype, buffer=values))
-    try:
-        return Checkpoint(tensors, metadata)
+        groups = _json.typed(list[dict[str, Any]], _json.parse(text))
+        count = 0
+        for group in groups:
+            params = _json.typed(list[int], group.get("params"), "params")
+            if params != list(range(count, count + len(params))):
+                raise ValueError(f"the parameters of a group are {short(params)}, not numbered from {count}")
+            count += len(params)
     except ValueError as error:
-        raise ValueError(f"load: {path}: {error}") from None
+        raise ValueError(f"not the settings of an optimizer: {short(text)} ({error})") from None
+    return groups
+
+
+def _read(path: str | os.PathLike[str]) -> Checkpoint:
+    try:
+        arrays, metadata = _safetensors.read(path)
+    except ValueError as error:
+        text = f"load: {os.fspath(path)} is damaged, cut short, or not a safetensors file: {error}"
+        raise ValueError(text) from None
+    try:
+        return Checkpoint({name: from_numpy(array) for name, array in sorted(arrays.items())}, metadata)
+    except ValueError as error:
+        raise ValueError(f"load: {os.fspath(path)}: {error}") from None

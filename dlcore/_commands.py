@@ -12,7 +12,7 @@ from dlcore.op import Op, Spec
 if TYPE_CHECKING:
     from dlcore.kernels.launch import View
 
-__all__ = ["Array", "Command", "commands", "work"]
+__all__ = ["Array", "Command", "commands", "is_small", "work"]
 
 
 class Array(NamedTuple):
@@ -134,3 +134,9 @@ def work(recording: _C.Recording) -> tuple[float, float]:
         own = command.work
         flops, moves = flops + own[0], moves + own[1]
     return flops, moves
+
+
+def is_small(recording: _C.Recording) -> bool:
+    """Whether a second thread would cost more than it gains: it takes at most about 100 us on one core."""
+    flops, moves = work(recording)
+    return flops / 1e11 + moves / 3e10 < 100e-6

@@ -18,6 +18,7 @@ from importlib.util import find_spec
 from typing import Any
 
 from dlcore import _C
+from dlcore._arguments import shown
 from dlcore.errors import DeviceError, DTypeError
 
 __all__ = ["CPU", "Device", "default_device", "device", "set_default_device", "synchronize"]
@@ -71,11 +72,12 @@ def device(name: str | Device) -> Device:
     """
     if isinstance(name, Device):
         return name
-    kind, _, number = str(name).partition(":")
+    kind, colon, number = name.partition(":") if isinstance(name, str) else ("", "", "")
     if kind == "cpu" and number in ("", "0"):
         return CPU
-    if kind not in ("cuda", "gpu") or not (number.isdecimal() or (not number and ":" not in name)):
-        raise DTypeError(f"device: {name!r} is not a device (known: 'cpu', 'cuda', 'cuda:<number>')")
+    plain = number.isascii() and number.isdecimal() and len(number) < 3
+    if kind not in ("cuda", "gpu") or not (plain if colon else not number):
+        raise DTypeError(f"device: {shown(name)} is not a device (known: 'cpu', 'cuda', 'cuda:<number>')")
     index = int(number or 0)
     if index not in _cuda:
         _cuda[index] = _open(index)

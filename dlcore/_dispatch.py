@@ -11,8 +11,6 @@ from collections.abc import Callable, Sequence
 from functools import cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import numpy as np
-
 from dlcore import _C
 from dlcore._device import CPU, Device
 from dlcore._gradients import PlannedRule, planned
@@ -104,21 +102,9 @@ def _composite(
     return Plan((COMPOSITE, len(op.output_names), 0, 0, 0), call, attrs, casts)
 
 
-def freeze(name: str, attrs: tuple[Any, ...]) -> tuple[Any, ...]:
-    """Attributes with the lists and arrays in them as tuples; raises TypeError for what still cannot be hashed."""
-    frozen = tuple(map(_frozen, attrs))
-    for value in frozen:
-        try:
-            hash(value)
-        except TypeError:
-            raise TypeError(f"{name}: a {type(value).__name__} cannot be an argument") from None
-    return frozen
-
-
-def _frozen(value: Any) -> Any:
-    if isinstance(value, np.ndarray):
-        value = value.tolist()
-    return tuple(map(_frozen, value)) if isinstance(value, list | tuple) else value
+def accept(op: Op, attrs: tuple[Any, ...]) -> tuple[Any, ...]:
+    """The attributes of a call as plain objects, which plans are found by; raises what their kinds raise."""
+    return op.signature.accept(op.name, attrs)
 
 
 # ---- GPUs ---------------------------------------------------------------------------------------------------------
@@ -189,4 +175,4 @@ def common_device(op: Op, operands: Sequence[Any]) -> Device:
     return devices.pop() if devices else CPU
 
 
-_C.bind(plan=plan, copy_plan=copy_plan, freeze=freeze, required=REQUIRED)
+_C.bind(plan=plan, copy_plan=copy_plan, accept=accept, required=REQUIRED)

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from dlcore import _C
 from dlcore._commands import Array, Command, commands
+from dlcore._files import write_figure
 from dlcore._fusion import obstacles
 from dlcore._memory import readable
 
@@ -221,7 +222,7 @@ class Explanation:
         below.set_xlabel(f"microseconds: {count} launches take {self.seconds * 1e6:.0f}")
         for axes in (top, below):
             axes.spines[["top", "right"]].set_visible(False)
-        figure.savefig(path, dpi=150)
+        write_figure(figure, path)
 
 
 def _short(line: str) -> str:

@@ -303,7 +303,7 @@ def square(x: Operand) -> Tensor:
 def squeeze(x: Operand, axis: int | Sequence[int] | None = None) -> Tensor:
     """A view without its axes of length 1, or without those in ``axis``.
 
-    Raises ShapeError where an axis named has another length.
+    Raises ShapeError where an axis named has another length or is given twice.
     """
 
 def stack(tensors: Sequence[Operand], axis: int = 0) -> Tensor:

@@ -38,6 +38,8 @@ class Recordable:
 
     _excluded: frozenset[str] = frozenset({CAPTURED_METHODS})
     """The attributes that are no part of the state."""
+    recorded_methods: frozenset[str] | None = None
+    """Which methods a recorded step may call; None: all."""
 
     def recorded_state(self) -> Any:
         """What recordings depend on: a recording stands only as long as this is the same.
@@ -52,7 +54,9 @@ class Recordable:
         return (self,)
 
     def recorded_parts(self) -> Iterable[Any]:
-        """Functions, objects and containers that the computation uses; `capture` looks into each of them.
+        """Functions, objects and containers that the computation uses.
+
+        Functions of C among them must be known to be pure, and the entries of lists and dicts are watched.
 
         Default: the values of all attributes.
         """

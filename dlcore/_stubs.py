@@ -12,6 +12,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from dlcore._files import write
+
 __all__ = ["main", "source"]
 
 operations: Any = importlib.import_module("dlcore._operations")  # what the stub that it has does not tell
@@ -88,7 +90,7 @@ def source() -> str:
 
 def main() -> None:
     """Writes the file."""
-    PATH.write_text(source())
+    write(PATH, source())
 
 
 if __name__ == "__main__":

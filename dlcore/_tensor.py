@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
 
-from dlcore import _C, _autograd, _indexing
+from dlcore import _C, _autograd, _indexing, _numpy
+from dlcore._arguments import MAX_AXES, boolean, instance, integer, lengths, number, renamed, shown
 from dlcore._device import CPU, Device, default_device
 from dlcore._device import device as as_device
 from dlcore._operations import TensorMethods
@@ -19,7 +21,6 @@ from dlcore.dtypes import (
     as_dtype,
     bfloat16,
     bool_,
-    check_size,
     default_float,
     float32,
     float64,
@@ -39,16 +40,13 @@ __all__ = [
 ]  # fmt: skip
 
 
-_NUMBERS = (bool, int, float, np.generic)
 _DLPACK_CPU = (1, 0)  # a device: its kind and its index
 _DLPACK_CUDA = 2  # a kind of device
 
 
-def _numbers(values: tuple[Any, ...]) -> tuple[int, ...]:
-    """The numbers given as ``f(2, 3)`` or as ``f((2, 3))``."""
-    if len(values) != 1 or type(values[0]) is int:
-        return values
-    return tuple(values[0]) if isinstance(values[0], Sequence) else values
+def _together(values: tuple[Any, ...]) -> Any:
+    """The numbers given as ``f(2, 3)`` or as ``f((2, 3))``, for an operation's attribute."""
+    return values[0] if len(values) == 1 else values
 
 
 class Tensor(_C.TensorBase, TensorMethods):
@@ -75,9 +73,20 @@ class Tensor(_C.TensorBase, TensorMethods):
             if self.requires_grad:
                 bits.flags.writeable = False
             return bits.view(bfloat16.numpy)
-        return np.asarray(memoryview(self))
+        array = np.asarray(memoryview(self.detach()))
+        if self.requires_grad:
+            array.flags.writeable = False
+        return array
+
+    def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **kwargs: Any) -> Any:
+        return _numpy.array_ufunc(ufunc, method, inputs, kwargs)
+
+    def __array_function__(self, called: Any, types: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        return _numpy.array_function(called, args, kwargs)
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray[Any, Any]:
+        if self.node is not None:  # a leaf may be read
+            _numpy.untracked("np.asarray", iter((self,)))
         if self.device is not CPU and copy is False:
             raise ValueError(f"np.asarray: a tensor on {self.device} must be copied")
         array = self.numpy()
@@ -140,7 +149,8 @@ class Tensor(_C.TensorBase, TensorMethods):
             source.device.backend.order_before(stream)
         elif stream is not None:
             raise BufferError(f"__dlpack__: a tensor on {source.device} has no stream")
-        return _C.to_dlpack(source, max_version is not None and max_version[0] >= 1, bool(copy))
+        # The view keeps this memory, whatever becomes of the tensor (Module.to).
+        return _C.to_dlpack(source.detach(), max_version is not None and max_version[0] >= 1, bool(copy))
 
     def __dlpack_device__(self) -> tuple[int, int]:
         return _DLPACK_CPU if self.device is CPU else (_DLPACK_CUDA, self.device.index)
@@ -199,7 +209,7 @@ class Tensor(_C.TensorBase, TensorMethods):
 
     def astype(self, dtype: Any) -> Tensor:
         """This tensor in another dtype (itself if it has that dtype). Floats become integers by truncation."""
-        target = as_dtype(dtype)
+        target = as_dtype(dtype, "astype: dtype")
         return self if target is self.dtype else elementwise.cast(self, target)
 
     def to(self, *targets: Any) -> Tensor:
@@ -212,7 +222,8 @@ class Tensor(_C.TensorBase, TensorMethods):
                 device = as_device(target)
                 result = result if result.device is device else transfer(result, device)
             else:
-                result = result.astype(target)
+                dtype = as_dtype(target, "to: target")
+                result = result if result.dtype is dtype else elementwise.cast(result, dtype)
         return result
 
     def cpu(self) -> Tensor:
@@ -260,11 +271,11 @@ class Tensor(_C.TensorBase, TensorMethods):
     # ---- shapes
     def reshape(self, *shape: Any) -> Tensor:
         """The same elements in another shape (one length may be -1); a view where strides allow."""
-        return movement.reshape(self, _numbers(shape))
+        return movement.reshape(self, _together(shape))
 
     def permute(self, *axes: Any) -> Tensor:
         """A view with the axes in another order."""
-        return movement.permute(self, _numbers(axes))
+        return movement.permute(self, _together(axes))
 
     @property
     def T(self) -> Tensor:
@@ -278,7 +289,7 @@ class Tensor(_C.TensorBase, TensorMethods):
 
     def expand(self, *shape: Any) -> Tensor:
         """A view broadcast to ``shape``, which takes no memory; -1 keeps the length of an axis."""
-        return movement.expand(self, _numbers(shape))
+        return movement.expand(self, _together(shape))
 
 
 
@@ -288,8 +299,12 @@ class Parameter(Tensor):
     __slots__ = ()
 
     def __new__(cls, source: Tensor, requires_grad: bool = True) -> Parameter:
+        instance(source, Tensor, "Parameter: source", "a tensor; make one with dlcore.tensor(data)")
+        trained = boolean(requires_grad, "Parameter: requires_grad")
+        if trained and not source.dtype.is_float:
+            raise DTypeError(f"Parameter: source has dtype {source.dtype.name}; only floats have gradients")
         parameter = super().__new__(cls, source.detach())
-        parameter.requires_grad = requires_grad
+        parameter.requires_grad = trained
         return parameter
 
     def __init__(self, source: Tensor, requires_grad: bool = True) -> None:
@@ -316,24 +331,32 @@ def _chosen_device(device: Any) -> Device:
     return default_device() if device is None else as_device(device)
 
 
-def _lengths(shape: Any) -> tuple[int, ...]:
-    return (shape,) if isinstance(shape, int) else tuple(shape)
+def _sizes(shape: tuple[Any, ...], where: str) -> tuple[int, ...]:
+    """The lengths given as ``f(2, 3)`` or as ``f((2, 3))``."""
+    return lengths(_together(shape), where)
 
 
-def _filled(shape: tuple[int, ...], value: Any, dtype: Any, device: Any, requires_grad: bool = False) -> Tensor:
+def _float(dtype: Any, where: str) -> DType:
+    """The dtype of new tensors: float32 where none is given."""
+    return float32 if dtype is None else as_dtype(dtype, where)
+
+
+def _filled(shape: tuple[int, ...], value: Any, dtype: DType, device: Any, requires_grad: bool = False) -> Tensor:
     """A tensor filled with a number, made in one native call."""
     return _leaf(_C.full(shape, value, dtype, _chosen_device(device).code), requires_grad)
 
 
 def _leaf(value: Tensor, requires_grad: bool) -> Tensor:
-    if requires_grad:
+    if boolean(requires_grad, "requires_grad:"):
         value.requires_grad = True
     return value
 
 
 def _wrap(array: np.ndarray[Any, Any]) -> Tensor:
     """A tensor over the memory of a NumPy array."""
-    dtype = as_dtype(array.dtype)
+    dtype = as_dtype(array.dtype, "from_numpy: array's dtype")
+    if not array.dtype.isnative:
+        raise DTypeError(f"from_numpy: the bytes of {array.dtype.str} are in another order; copy with dlcore.tensor")
     return _C.wrap(array.view(np.uint16) if dtype is bfloat16 else array, dtype)
 
 
@@ -342,7 +365,7 @@ def _sharable(array: np.ndarray[Any, Any]) -> bool:
     return bool(array.flags.aligned) and array.dtype.isnative and strided and has_booleans(array)
 
 
-_PYTHON_DATA = (*_NUMBERS, list, tuple, range)
+_PYTHON_DATA = (bool, int, float, np.generic, list, tuple, range)
 
 
 def tensor(data: Any, dtype: Any = None, requires_grad: bool = False, device: Any = None) -> Tensor:
@@ -352,19 +375,42 @@ def tensor(data: Any, dtype: Any = None, requires_grad: bool = False, device: An
     are cast, as by `astype`; Python numbers, alone or in lists, must fit, else OverflowError is raised. The copy of a
     tensor stays on its device unless ``device`` names another.
     """
+    return of_data(data, dtype, device, "tensor: data", requires_grad)
+
+
+def of_data(data: Any, dtype: Any, device: Any, where: str, requires_grad: bool = False) -> Tensor:
+    """A new tensor; errors about ``data`` begin with ``where``."""
+    chosen = None if dtype is None else as_dtype(dtype, "tensor: dtype")
     if isinstance(data, Tensor):
         source = data.detach()
         target = source.device if device is None else as_device(device)
         copied = source.clone() if target is source.device else transfer(source, target)
-        return _leaf(copied if dtype is None else copied.astype(dtype), requires_grad)
+        return _leaf(copied if chosen is None else copied.astype(chosen), requires_grad)
     if isinstance(data, list | tuple) and any(isinstance(d, Tensor) for d in data):
-        data = [np.asarray(d) for d in data]
+        data = [np.asarray(d) if isinstance(d, Tensor) else d for d in data]
     if isinstance(data, np.ndarray) and _C.is_recording():
         _C.not_recordable("a tensor is made from a NumPy array; make it outside the step, or pass it as an argument")
-    array = np.asarray(data)
+    array = _as_array(data, where)
     if isinstance(data, _PYTHON_DATA):
-        return _of_numbers("tensor", array, _dtype_of(data, array) if dtype is None else dtype, device, requires_grad)
-    return _copy_of(array, dtype, device, requires_grad)
+        chosen = _dtype_of(data, array) if chosen is None else chosen
+        return _of_numbers(where.partition(":")[0], array, chosen, device, requires_grad)
+    if chosen is None:
+        chosen = as_dtype(array.dtype, f"{where} {shown(data)}: dtype")
+    return _copy_of(array, chosen, device, requires_grad)
+
+
+def _as_array(data: Any, where: str) -> np.ndarray[Any, Any]:
+    """``data`` as an array of numbers; raises ValueError or DTypeError, which say what is wrong."""
+    try:
+        array = np.asarray(data)
+    except (TypeError, ValueError):
+        raise ValueError(f"{where} {shown(data)} is not an array: its parts differ in shape or are no numbers") from None
+    large = array.dtype.kind == "O" and array.size > 0 and all(isinstance(n, int | float) for n in array.flat)
+    if not (large or array.dtype.kind in "uf"):  # of any size: `_as_ours` widens it
+        as_dtype(array.dtype, f"{where} {shown(data)}: dtype")
+    if array.ndim > MAX_AXES:
+        raise ShapeError(f"{where} has {array.ndim} axes; a tensor has at most {MAX_AXES}")
+    return array
 
 
 def _dtype_of(data: Any, array: np.ndarray[Any, Any]) -> Any:
@@ -388,8 +434,6 @@ def _of_numbers(
 
 def _copy_of(array: np.ndarray[Any, Any], dtype: Any, device: Any, requires_grad: bool = False) -> Tensor:
     target = as_dtype(array.dtype if dtype is None else dtype)
-    if array.ndim > 8:
-        raise ShapeError(f"tensor: {array.ndim} axes; a tensor has at most 8")
     device = _chosen_device(device)
     if _C.is_recording():  # every replay makes it again
         return _leaf(_C.suspended(lambda: _copy_of(array, target, device)).clone(), requires_grad)
@@ -466,48 +510,90 @@ def from_dlpack(source: Any) -> Tensor:
 
 def empty(shape: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
     """A tensor of arbitrary values: its memory is not initialised (booleans are False, for not every byte is one)."""
-    chosen = float32 if dtype is None else as_dtype(dtype)
+    chosen, sizes = _float(dtype, "empty: dtype"), lengths(shape, "empty: shape")
     if chosen is bool_:
-        return _filled(_lengths(shape), False, chosen, device, requires_grad)
-    return _leaf(_C.empty(_lengths(shape), chosen, _chosen_device(device).code), requires_grad)
+        return _filled(sizes, False, chosen, device, requires_grad)
+    return _leaf(_C.empty(sizes, chosen, _chosen_device(device).code), requires_grad)
 
 
 def full(shape: Any, value: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
     """A tensor filled with ``value``, in the dtype of the value (float32 for a Python float) where none is given."""
-    chosen = as_dtype(type(value) if dtype is None else dtype)
-    if isinstance(value, _NUMBERS):
-        return _filled(_lengths(shape), value, chosen, device, requires_grad)
-    return _leaf(empty(shape, chosen, device).fill_(value), requires_grad)
+    sizes = lengths(shape, "full: shape")
+    plain = type(value) in (bool, int, float) or isinstance(value, Tensor)
+    given = value if plain else _convert(value, "full", "value", None)
+    if dtype is not None:
+        chosen = as_dtype(dtype, "full: dtype")
+    elif isinstance(given, Tensor):
+        chosen = given.dtype
+    else:
+        chosen = as_dtype(value.dtype if isinstance(value, np.generic) else type(given))
+    if isinstance(given, Tensor):
+        return _leaf(empty(sizes, chosen, device).fill_(given), requires_grad)
+    return _filled(sizes, given, chosen, device, requires_grad)
 
 
 def zeros(*shape: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
     """A tensor of zeros: ``zeros(2, 3)`` or ``zeros((2, 3))``; float32 by default."""
-    return _filled(_numbers(shape), 0, float32 if dtype is None else as_dtype(dtype), device, requires_grad)
+    return _filled(_sizes(shape, "zeros: shape"), 0, _float(dtype, "zeros: dtype"), device, requires_grad)
 
 
 def ones(*shape: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
     """A tensor of ones: ``ones(2, 3)`` or ``ones((2, 3))``; float32 by default."""
-    return _filled(_numbers(shape), 1, float32 if dtype is None else as_dtype(dtype), device, requires_grad)
+    return _filled(_sizes(shape, "ones: shape"), 1, _float(dtype, "ones: dtype"), device, requires_grad)
+
+
+def _like(x: Tensor, dtype: Any, name: str) -> DType:
+    """The dtype of a new tensor like ``x``."""
+    instance(x, Tensor, f"{name}: x", "a tensor")
+    return x.dtype if dtype is None else as_dtype(dtype, f"{name}: dtype")
 
 
 def empty_like(x: Tensor, dtype: Any = None) -> Tensor:
     """An uninitialised tensor of the shape (and dtype, device) of ``x``."""
-    return empty(x.shape, dtype or x.dtype, x.device)
+    chosen = _like(x, dtype, "empty_like")
+    return empty(x.shape, chosen, x.device)
 
 
 def zeros_like(x: Tensor, dtype: Any = None) -> Tensor:
     """A tensor of zeros, of the shape (and dtype, device) of ``x``."""
-    return _filled(x.shape, 0, x.dtype if dtype is None else as_dtype(dtype), x.device)
+    chosen = _like(x, dtype, "zeros_like")
+    return _filled(x.shape, 0, chosen, x.device)
 
 
 def ones_like(x: Tensor, dtype: Any = None) -> Tensor:
     """A tensor of ones, of the shape (and dtype, device) of ``x``."""
-    return _filled(x.shape, 1, x.dtype if dtype is None else as_dtype(dtype), x.device)
+    chosen = _like(x, dtype, "ones_like")
+    return _filled(x.shape, 1, chosen, x.device)
 
 
 def full_like(x: Tensor, value: Any, dtype: Any = None) -> Tensor:
     """A tensor filled with ``value``, of the shape (and dtype, device) of ``x``."""
-    return full(x.shape, value, dtype or x.dtype, x.device)
+    chosen = _like(x, dtype, "full_like")
+    try:
+        return full(x.shape, value, chosen, x.device)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise renamed(error, "full_like") from None
+
+
+def _real(value: Any, where: str) -> int | float:
+    """A whole number as an int, another as a float."""
+    try:
+        return integer(value, where)
+    except TypeError:
+        if isinstance(value, bool | np.bool_):
+            raise
+    found = number(value, where)
+    if not math.isfinite(found):
+        raise ValueError(f"{where} is {found}; it must be finite")
+    return found
+
+
+def _computed(name: str, size: int, make: Callable[[], np.ndarray[Any, Any]]) -> np.ndarray[Any, Any]:
+    """What ``make`` returns: ``size`` numbers. Raises MemoryError where there is no room for them."""
+    with suppress(MemoryError), np.errstate(all="ignore"):
+        if size < 1 << 44:
+            return make()
+    raise MemoryError(f"{name}: {shown(size)} numbers do not fit in memory")
 
 
 def arange(start: Any, stop: Any = None, step: Any = 1, dtype: Any = None, device: Any = None) -> Tensor:
@@ -516,38 +602,44 @@ def arange(start: Any, stop: Any = None, step: Any = 1, dtype: Any = None, devic
     The dtype is int64 when all arguments are integers, else float32. Element i is start + i * step, computed in int64
     or float64 and then cast.
     """
-    first, last = (0, start) if stop is None else (start, stop)
+    if stop is None:
+        start, stop = 0, start
+    first, last, step = _real(start, "arange: start"), _real(stop, "arange: stop"), _real(step, "arange: step")
     if step == 0:
         raise ValueError("arange: the step is 0")
     whole = all(isinstance(v, int) for v in (first, last, step))
-    target = as_dtype(dtype) if dtype is not None else int64 if whole else default_float()
-    count = max(0, -((first - last) // step)) if whole else _count(first, last, step)
-    check_size("arange", (count,), int64)
-    for end in (first, first + (count - 1) * step) if count else ():
-        _C.check_number(end, target, "arange")  # all others lie between
-        _C.check_number(end, int64 if whole else float64, "arange")
-    steps = _C.empty((count,), int64, 0).numpy()  # raises MemoryError
-    steps[...] = np.arange(count)
-    return _copy_of(first + steps * (step if count > 1 else 0) if whole else first + steps * step, target, device)
+    target = as_dtype(dtype, "arange: dtype") if dtype is not None else int64 if whole else default_float()
+    steps = -((first - last) // step) if whole else (last - first) / step
+    count = max(0, math.ceil(steps)) if math.isfinite(steps) else 1 << 62
+    kind = int64 if whole else float64
+    for end in (first, first + (count - 1) * step) if count else ():  # all others lie between
+        for dtype_of_end in (kind, target):
+            _C.check_number(end, dtype_of_end, "arange")
 
+    def numbers() -> np.ndarray[Any, Any]:
+        if count < 3:  # a step may be wider than the range
+            return np.array([first + k * step for k in range(count)], kind.numpy)
+        return first + np.arange(count, dtype=kind.numpy) * step
 
-def _count(first: float, last: float, step: float) -> int:
-    """How many numbers first, first + step, ... are below last."""
-    count = (last - first) / step
-    if not math.isfinite(count):
-        raise ValueError(f"arange: from {first} to {last} by {step} there is no number of elements")
-    return max(0, math.ceil(count))
+    return _copy_of(_computed("arange", count, numbers), target, device)
 
 
 def linspace(start: float, stop: float, count: int, dtype: Any = None, device: Any = None) -> Tensor:
     """``count`` evenly spaced numbers from ``start`` to ``stop``, both included; float32 by default."""
-    numbers = np.linspace(start, stop, count)
-    return _of_numbers("linspace", numbers, default_float() if dtype is None else dtype, device)
+    first, last = number(start, "linspace: start"), number(stop, "linspace: stop")
+    size = integer(count, "linspace: count", 0)
+    made = _computed("linspace", size, lambda: np.linspace(first, last, size))
+    return _of_numbers("linspace", made, _float(dtype, "linspace: dtype"), device)
 
 
 def eye(rows: int, columns: int | None = None, dtype: Any = None, device: Any = None) -> Tensor:
     """The identity matrix (rows, columns); float32 by default."""
-    return _copy_of(np.eye(rows, columns), default_float() if dtype is None else dtype, device)
+    n = integer(rows, "eye: rows", 0)
+    m = n if columns is None else integer(columns, "eye: columns", 0)
+    return _copy_of(_computed("eye", n * m, lambda: np.eye(n, m)), _float(dtype, "eye: dtype"), device)
+
+
+_NUMBERS: dict[str, Callable[[Any], Any]] = {"b": bool, "i": int, "u": int, "f": float}  # by the kind of NumPy's dtype
 
 
 def _convert(value: Any, operation: str, operand: str, like: Any) -> Any:
@@ -555,12 +647,15 @@ def _convert(value: Any, operation: str, operand: str, like: Any) -> Any:
 
     Arrays and lists go to the device of ``like``, another operand of the operation, if there is one.
     """
-    device = None if like is None else like.device
-    if isinstance(value, np.generic):
-        return value.item()
-    if isinstance(value, np.ndarray | list | tuple) or hasattr(value, "__array__"):
-        return tensor(np.asarray(value) if hasattr(value, "__array__") else value, device=device)
-    raise DTypeError(f"{operation}: operand {operand!r} is a {type(value).__name__}, not a tensor or number")
+    where = f"{operation}: operand {operand!r}"
+    if isinstance(value, np.generic) and (value.dtype.kind in _NUMBERS or value.dtype == bfloat16.numpy):
+        return _NUMBERS.get(value.dtype.kind, float)(value)
+    if isinstance(value, int | float):  # of a subclass
+        return int(value) if isinstance(value, int) else float(value)
+    if isinstance(value, list | tuple) or hasattr(type(value), "__array__"):
+        data = _as_array(value, where) if hasattr(type(value), "__array__") else value
+        return of_data(data, None, None if like is None else like.device, where)
+    raise DTypeError(f"{where} {shown(value)} is not a tensor or number")
 
 
 _C.set_tensor_type(Tensor)

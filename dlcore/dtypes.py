@@ -10,12 +10,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from typing import Any
 
 import ml_dtypes
 import numpy as np
 
 from dlcore import _C
+from dlcore._arguments import shown
 from dlcore.errors import DTypeError, ShapeError
 
 __all__ = ["DTYPES", "FLOATS", "INTEGERS", "DType", "as_dtype", "default_float", "result_type"]
@@ -114,18 +116,22 @@ def default_float() -> DType:
     return float32
 
 
-def as_dtype(x: Any) -> DType:
-    """The DType that ``x`` names: a DType, a name, a NumPy dtype or scalar type, or Python's bool, int, float."""
+def as_dtype(x: Any, where: str = "") -> DType:
+    """The DType that ``x`` names: a DType, a name, a NumPy dtype or scalar type, or Python's bool, int, float.
+
+    ``where`` begins the error: "cast: dtype".
+    """
     if isinstance(x, DType):
         return x
-    if x in _PYTHON:
-        return _PYTHON[x]
-    if isinstance(x, str) and x in _BY_NAME:
-        return _BY_NAME[x]
-    try:
-        return _BY_NUMPY[np.dtype(x)]
-    except (TypeError, KeyError):
-        raise DTypeError(f"not a dtype of dlcore: {x!r} (known: {', '.join(d.name for d in DTYPES)})") from None
+    if isinstance(x, str | type | np.dtype):
+        if x in _PYTHON:
+            return _PYTHON[x]
+        if x in _BY_NAME:
+            return _BY_NAME[x]
+        with suppress(TypeError, ValueError, SyntaxError, KeyError):
+            return _BY_NUMPY[np.dtype(x).newbyteorder("=")]
+    given = repr(x) if isinstance(x, np.dtype) else shown(x)
+    raise DTypeError(f"{where} {given} is not a dtype of dlcore (known: {', '.join(d.name for d in DTYPES)})".lstrip())
 
 
 def _promote(a: DType, b: DType) -> DType:

@@ -21,16 +21,16 @@ from dlcore._recordable import Recordable
 from dlcore._tensor import Tensor, arange, tensor, zeros
 from dlcore.dtypes import float64
 from dlcore.errors import ShapeError
-from dlcore.ops.elementwise import where
+from dlcore.ops.elementwise import isnan, where
 
 __all__ = [
-    "R2", "Accuracy", "ConfusionMatrix", "MeanAbsoluteError", "MeanSquaredError", "Meter", "Metric", "TopK",
+    "R2", "Accuracy", "BinaryAccuracy", "ConfusionMatrix", "MeanAbsoluteError", "MeanSquaredError", "Meter", "Metric", "TopK",
     "accuracy", "confusion_matrix", "get", "mae", "mse", "r2",
 ]  # fmt: skip
 
 
 Shape = tuple[int, ...]
-_OWN: list[Shape] = [(), (), ()]  # what a Meter adds up besides: batches, loss * samples, samples with a loss
+_OWN: list[Shape] = [(), (), ()]  # what a Meter adds up besides: batches, loss * counted, what the losses counted
 
 
 class Metric(Recordable):
@@ -38,7 +38,7 @@ class Metric(Recordable):
 
     ``sums(outputs, targets)`` gives Tensors or Python numbers, of the same shapes for every batch; they are added up on
     the device, in float64. It must not read values back, so that a step with it can be recorded. ``value`` gets the
-    totals as float64 arrays, or as numbers where they have no axes.
+    totals as float64 arrays, or as numbers where they have no axes. Where adding would lose digits, override ``merge``.
     """
 
     name = "metric"
@@ -51,6 +51,11 @@ class Metric(Recordable):
     def value(self, *sums: Any) -> Any:
         """The metric from the sums of all batches."""
         raise NotImplementedError(f"{type(self).__name__}: value is not written")
+
+    def merge(self, kept: Sequence[Tensor], sums: Sequence[Tensor | float]) -> None:
+        """Adds the sums of a batch to those ``kept``, float64 tensors that start as zeros, in place."""
+        for total, more in zip(kept, sums, strict=True):
+            total += more
 
     def __call__(self, outputs: Any, targets: Any) -> Any:
         """The metric of these outputs and targets (Tensors or arrays)."""
@@ -66,45 +71,115 @@ class _Mean(Metric):
         return float(total / count) if count else float("nan")
 
 
-class Accuracy(_Mean):
-    """The share of the labels (...) that are the argmax of the logits (..., C)."""
+class _OfLabels(_Mean):
+    """A metric of labels (...) and logits (..., C).
+
+    Labels that equal ``ignore_index`` count for nothing (None: all count), as in ``dl.cross_entropy``. A sample with a
+    NaN among its logits is never right, nor is one whose label is not a class.
+    """
+
+    def __init__(self, ignore_index: int | None = -100):
+        self.ignore_index = ignore_index
+
+    def counted(self, targets: Tensor) -> Tensor | None:
+        """Which labels count, or None where all do."""
+        dtype = targets.dtype.numpy
+        held = dtype.kind == "f" or (dtype.kind in "iu" and _holds(dtype, self.ignore_index))
+        return targets != self.ignore_index if self.ignore_index is not None and held else None
+
+    def share(self, right: Tensor, outputs: Tensor, targets: Tensor) -> Sequence[Tensor | float]:
+        """The sums of a batch of whose labels those in ``right`` are met."""
+        right = right & ~isnan(outputs.max(axis=-1)) if outputs.dtype.is_float else right
+        counted = self.counted(targets)
+        if counted is None:
+            return right.sum(), targets.size
+        return (right & counted).sum(), counted.sum()
+
+
+class Accuracy(_OfLabels):
+    """The share of the labels (...) that are the argmax of the logits (..., C), C at least 2.
+
+    Labels that equal ``ignore_index`` count for nothing, as in ``dl.cross_entropy``. One output unit is not a class:
+    BinaryAccuracy says on which side of a threshold it lies.
+    """
 
     name = "accuracy"
 
     def sums(self, outputs: Tensor, targets: Tensor) -> Sequence[Tensor | float]:
         _check_labels(self.name, outputs, targets)
-        return (outputs.argmax(axis=-1) == targets).sum(), targets.size
+        return self.share(outputs.argmax(axis=-1) == targets, outputs, targets)
 
 
-class TopK(_Mean):
-    """The share of the labels (...) whose logit is among the ``k`` largest of (..., C); equal ones count as smaller."""
+class TopK(_OfLabels):
+    """The share of the labels (...) whose logit is among the ``k`` largest of (..., C).
 
-    def __init__(self, k: int = 5):
-        if k < 1:
-            raise ValueError(f"TopK: k must be at least 1, not {k}")
-        self.k, self.name = k, f"top{k}"
+    Of equal logits the one of the smaller class comes first, so that ``TopK(1)`` is Accuracy. Labels that equal
+    ``ignore_index`` count for nothing.
+    """
+
+    def __init__(self, k: int = 5, ignore_index: int | None = -100):
+        super().__init__(ignore_index)
+        if not isinstance(k, int | np.integer) or k < 1:
+            raise ValueError(f"TopK: k must be an integer of at least 1, not {k!r}")
+        self.k, self.name = int(k), f"top{k}"
 
     def sums(self, outputs: Tensor, targets: Tensor) -> Sequence[Tensor | float]:
         _check_labels(self.name, outputs, targets)
-        chosen = _one_hot(targets, outputs.shape[-1])
+        column = targets.reshape((*targets.shape, 1))
+        classes = _classes(outputs.shape[-1], outputs.device)
+        chosen = classes == column
+        outputs = outputs if outputs.dtype.is_float else outputs.astype(float64)  # of whole numbers none is -inf
         own = where(chosen, outputs, float("-inf")).max(axis=-1, keepdims=True)
-        above = (outputs > own).sum(axis=-1)
-        return (above < self.k).sum(), targets.size
+        before = (outputs > own) | ((outputs == own) & (classes < column))
+        return self.share((before.sum(axis=-1) < self.k) & chosen.any(axis=-1), outputs, targets)
 
 
-class ConfusionMatrix(Metric):
-    """How many samples of class i (targets) are predicted as class j (argmax of the logits (..., C)): int64 (C, C)."""
+class BinaryAccuracy(_Mean):
+    """The share of the labels 0 and 1 that an output says by lying above ``threshold``.
+
+    ``threshold``: 0 for logits, 0.5 for probabilities or where 0 and 1 are fitted by ``mse_loss``. Outputs and targets
+    are of one shape, or outputs have one axis of length 1 more. An output or a label of NaN is never right.
+    """
+
+    name = "binary_accuracy"
+
+    def __init__(self, threshold: float = 0.0):
+        self.threshold = float(threshold)
+
+    def sums(self, outputs: Tensor, targets: Tensor) -> Sequence[Tensor | float]:
+        if outputs.shape not in (targets.shape, (*targets.shape, 1)):
+            raise ShapeError(
+                f"{self.name}: outputs (...) or (..., 1) and labels (...) expected, not {outputs.shape} and "
+                f"{targets.shape}"
+            )
+        x = outputs.reshape(targets.shape)
+        right = ((x > self.threshold) & (targets == 1)) | ((x <= self.threshold) & (targets == 0))
+        return right.sum(), targets.size
+
+
+class ConfusionMatrix(_OfLabels):
+    """How many samples of class i (targets) are predicted as class j (argmax of the logits (..., C)): int64 (C, C).
+
+    Labels that equal ``ignore_index`` count for nothing, and a sample with a NaN among its logits is predicted as
+    none. Raises ValueError where a label is not a class.
+    """
 
     name = "confusion_matrix"
 
     def sums(self, outputs: Tensor, targets: Tensor) -> Sequence[Tensor | float]:
         _check_labels(self.name, outputs, targets)
-        classes = outputs.shape[-1]
-        actual = _one_hot(targets.reshape((targets.size,)), classes).astype("float32")
-        predicted = _one_hot(outputs.argmax(axis=-1).reshape((targets.size,)), classes).astype("float32")
-        return (actual.T @ predicted,)  # whole numbers below 2^24: exact
+        classes, labels = outputs.shape[-1], targets.reshape((targets.size,))
+        actual = _one_hot(labels, classes).astype("float32")
+        predicted = _one_hot(outputs.argmax(axis=-1).reshape((targets.size,)), classes)
+        if outputs.dtype.is_float:
+            predicted = predicted & ~isnan(outputs.max(axis=-1)).reshape((targets.size, 1))
+        counted = self.counted(labels)
+        strange = labels.size - actual.sum() - (0 if counted is None else (~counted).sum())
+        return actual.T @ predicted.astype("float32"), strange  # whole numbers below 2^24: exact
 
-    def value(self, counts: Any) -> np.ndarray:
+    def value(self, counts: Any, strange: Any) -> np.ndarray:
+        if strange > 0:
+            raise ValueError(f"{self.name}: {int(strange)} labels lie outside 0 .. {len(counts) - 1}")
         return np.asarray(np.rint(counts), np.int64)
 
 
@@ -132,20 +207,35 @@ class MeanAbsoluteError(_Mean):
 class R2(Metric):
     """Coefficient of determination, 1 - sum (y - output)^2 / sum (y - mean y)^2, averaged over the output's columns.
 
-    A constant column counts as 1 when it is met exactly and 0 otherwise.
+    A constant column counts as 1 when it is met exactly and 0 otherwise. The squares of each batch are taken about its
+    own mean and merged (Chan, Golub & LeVeque 1983), so that nothing cancels however far the targets lie from 0.
     """
 
     name = "r2"
 
     def sums(self, outputs: Tensor, targets: Tensor) -> Sequence[Tensor | float]:
-        d = _difference(self.name, outputs, targets)
         rows = targets.shape[0] if targets.ndim else 1
-        d, y = (t.astype("float64").reshape((rows, t.size // max(rows, 1))) for t in (d, targets))
-        return (d * d).sum(axis=0), y.sum(axis=0), (y * y).sum(axis=0), rows
+        shape = (rows, targets.size // max(rows, 1))
+        d = _difference(self.name, outputs, targets).reshape(shape)
+        y = targets.astype(float64).reshape(shape)
+        mean = y.sum(axis=0) / max(rows, 1)
+        return (d * d).sum(axis=0), mean, ((y - mean) * (y - mean)).sum(axis=0), rows
 
-    def value(self, residual: Any, total: Any, squares: Any, count: Any) -> float:
-        spread = np.maximum(squares - total * total / max(count, 1), 0)
-        constant = spread <= 1e-15 * squares
+    def merge(self, kept: Sequence[Tensor], sums: Sequence[Tensor | float]) -> None:
+        residual, mean, spread, count = kept
+        more_residual, more_mean, more_spread, rows = sums
+        share = rows / (count + rows).reshape(()) if rows else 0.0
+        apart = more_mean - mean
+        spread += more_spread + apart * apart * (count * share)
+        mean += apart * share
+        residual += more_residual
+        count += rows
+
+    def value(self, residual: Any, mean: Any, spread: Any, count: Any) -> float:
+        if not count:
+            return float("nan")
+        rounding = 4 * np.finfo(np.float64).eps * np.abs(mean)
+        constant = spread <= count * rounding * rounding
         ratio = residual / np.where(constant, 1, spread)
         return float(np.mean(np.where(constant, residual == 0, 1 - ratio)))
 
@@ -157,19 +247,25 @@ class _Function(_Mean):
         self.function, self.name = function, getattr(function, "__name__", type(function).__name__)
 
     def sums(self, outputs: Tensor, targets: Tensor) -> Sequence[Tensor | float]:
-        rows = outputs.shape[0]
-        return self.function(outputs, targets) * rows, rows
+        rows = _rows(outputs)
+        found = self.function(outputs, targets)
+        if isinstance(found, Tensor | np.ndarray) and found.size != 1:
+            raise ShapeError(f"{self.name}: a metric is one number for a batch, not of shape {found.shape}")
+        if isinstance(found, Tensor):
+            return found.astype(float64).reshape(()) * rows, rows
+        return float(found) * rows, rows
 
 
-accuracy, confusion_matrix = Accuracy(), ConfusionMatrix()
+accuracy, binary_accuracy, confusion_matrix = Accuracy(), BinaryAccuracy(), ConfusionMatrix()
 mse, mae, r2 = MeanSquaredError(), MeanAbsoluteError(), R2()
-_BY_NAME: dict[str, Metric] = {m.name: m for m in (accuracy, confusion_matrix, mse, mae, r2)}
+_BY_NAME: dict[str, Metric] = {m.name: m for m in (accuracy, binary_accuracy, confusion_matrix, mse, mae, r2)}
 
 
-def get(metric: Any) -> Metric:
+def get(metric: Any, ignore_index: int | None = -100) -> Metric:
     """The metric meant: a name ("accuracy", "top5", "r2", "mae", "mse", "confusion_matrix"), a Metric or a function.
 
     A function f(outputs, targets) is to give the mean over a batch; batches count by their number of samples.
+    ``ignore_index``: the label that metrics of labels given by name leave out.
     """
     if isinstance(metric, type) and issubclass(metric, Metric):
         return metric()
@@ -178,9 +274,10 @@ def get(metric: Any) -> Metric:
     if isinstance(metric, str):
         top = re.fullmatch(r"top([1-9]\d*)", metric)
         if top:
-            return TopK(int(top[1]))
+            return TopK(int(top[1]), ignore_index)
         if metric in _BY_NAME:
-            return _BY_NAME[metric]
+            named = _BY_NAME[metric]
+            return type(named)(ignore_index) if isinstance(named, _OfLabels) else named
         raise ValueError(f"metrics: {metric!r} is not known ({', '.join(_BY_NAME)}, top<k>)")
     if callable(metric):
         return _Function(metric)
@@ -190,13 +287,16 @@ def get(metric: Any) -> Metric:
 class Meter(Recordable):
     """Adds up metrics over batches, without reading anything back before ``compute``.
 
-    The ``loss`` given to ``update`` is averaged over samples, so that a smaller last batch counts for what it holds.
+    The ``loss`` given to ``update`` is averaged over what it counts, so that a smaller last batch, or one with ignored
+    labels, counts for what it holds. ``ignore_index``: the label that metrics of labels given by name leave out.
     All sums lie side by side in one float64 tensor, made at the first ``update`` and kept for the Meter's life, so that
     a recorded step that updates the meter goes on doing so after ``reset``.
     """
 
-    def __init__(self, metrics: Iterable[Any] = ()):
-        self.metrics = [get(m) for m in metrics]
+    def __init__(self, metrics: Iterable[Any] = (), ignore_index: int | None = -100):
+        if isinstance(metrics, str):
+            raise TypeError(f"metrics: a list is expected, not the text {metrics!r}: [{metrics!r}]")
+        self.metrics = [get(m, ignore_index) for m in metrics]
         names = [m.name for m in self.metrics]
         if len(set(names)) != len(names) or "loss" in names:
             raise ValueError(f"metrics: names must differ from each other and from 'loss': {', '.join(names)}")
@@ -209,8 +309,14 @@ class Meter(Recordable):
         if self._sums is not None:
             self._sums.zero_()
 
-    def update(self, outputs: Tensor, targets: Tensor, loss: Tensor | None = None) -> None:
-        """Add a batch. Raises ShapeError where a metric's sums have other shapes than in earlier batches."""
+    def update(
+        self, outputs: Tensor, targets: Tensor, loss: Tensor | None = None, counted: Tensor | float | None = None
+    ) -> None:
+        """Add a batch. Raises ShapeError where a metric's sums have other shapes than in earlier batches.
+
+        ``counted``: how much the ``loss`` is the mean of, the sum of its weights (default: the number of samples). A
+        loss of nothing, which is NaN, adds nothing.
+        """
         with no_grad():
             outputs = outputs.detach()
             found = [[_as_sum(s) for s in metric.sums(outputs, targets)] for metric in self.metrics]
@@ -220,13 +326,14 @@ class Meter(Recordable):
             (batches, total, samples), *parts = self._parts
             batches += 1
             if loss is not None:
-                rows = outputs.shape[0] if outputs.ndim else 1
-                weighted = loss.detach().astype(float64) * rows
+                weight = _rows(outputs) if counted is None else counted
+                weighted = loss.detach().astype(float64) * weight
+                if isinstance(weight, Tensor):
+                    weighted = where(weight > 0, weighted, 0.0)
                 total += weighted.reshape(()) if weighted.ndim else weighted
-                samples += rows
-            for part, sums in zip(parts, found, strict=True):
-                for kept, more in zip(part, sums, strict=True):
-                    kept += more
+                samples += weight
+            for metric, part, sums in zip(self.metrics, parts, found, strict=True):
+                metric.merge(part, sums)
 
     def _prepare(self, shapes: list[list[Shape]], device: Any) -> None:
         """Makes the tensor for sums of these shapes; raises ShapeError where it is there already, for other ones."""
@@ -297,12 +404,28 @@ def _classes(n: int, device: Any) -> Tensor:
     return arange(n, device=device)
 
 
+def _rows(outputs: Tensor) -> int:
+    """The number of samples in a batch of outputs."""
+    return int(outputs.shape[0]) if outputs.ndim else 1
+
+
+def _holds(dtype: np.dtype[Any], value: int | None) -> bool:
+    """Whether ``value`` is a number of this dtype of integers."""
+    return value is not None and np.iinfo(dtype).min <= value <= np.iinfo(dtype).max
+
+
 def _check_labels(name: str, outputs: Tensor, targets: Tensor) -> None:
+    if outputs.ndim and outputs.shape[-1] == 1 and outputs.shape in ((*targets.shape, 1), targets.shape):
+        raise ShapeError(
+            f"{name}: outputs {outputs.shape} have one unit, whose argmax is always class 0; for 0 or 1 use "
+            "dl.metrics.BinaryAccuracy(threshold=0.0) with logits, 0.5 with probabilities"
+        )
     if outputs.ndim < 1 or outputs.shape[:-1] != targets.shape:
         raise ShapeError(f"{name}: logits (..., C) and labels (...) expected, not {outputs.shape} and {targets.shape}")
 
 
 def _difference(name: str, outputs: Tensor, targets: Tensor) -> Tensor:
+    """Output - target in float64, whatever they are: bytes would wrap, and squares of float16 overflow."""
     if outputs.shape != targets.shape:
         raise ShapeError(f"{name}: shapes differ: output {outputs.shape}, target {targets.shape}")
-    return outputs - targets
+    return outputs.astype(float64) - targets.astype(float64)

@@ -13,11 +13,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from dlcore._arguments import boolean, instance, integer, lengths, operand, shown
 from dlcore._device import Device, default_device
 from dlcore._device import device as as_device
 from dlcore._tensor import Tensor, tensor
-from dlcore.dtypes import as_dtype, default_float, int64
-from dlcore.errors import ShapeError
+from dlcore.dtypes import DType, as_dtype, default_float, int64
+from dlcore.errors import DTypeError, ShapeError
 from dlcore.ops import random as operations
 
 __all__ = [
@@ -46,8 +47,7 @@ class Generator:
 
     def manual_seed(self, seed: int) -> Generator:
         """Starts the stream of ``seed``, an integer in [-2^63, 2^64); returns the generator."""
-        if not isinstance(seed, int) or not -(2**63) <= seed < 2**64:
-            raise ValueError(f"manual_seed: {seed!r} is not an integer in [-2^63, 2^64)")
+        seed = _seed_of(seed)
         self.state[...] = tensor([seed - 2**64 if seed >= 2**63 else seed, 0], int64, device=self.device)
         return self
 
@@ -57,6 +57,7 @@ class Generator:
 
     def set_state(self, state: Tensor) -> None:
         """Goes back to a state that `get_state` has returned. Raises ShapeError for anything else."""
+        instance(state, Tensor, "set_state: state", "a tensor")
         if state.shape != (2,) or state.dtype is not int64:
             raise ShapeError(
                 f"set_state: a state is int64 of shape (2,), not {state.dtype.name} of shape {state.shape}"
@@ -82,31 +83,42 @@ def default_generator(device: Any = None) -> Generator:
 def manual_seed(seed: int) -> Generator:
     """Seeds the default generators of all devices; returns the one of the default device."""
     global _seed
-    chosen = default_generator()
+    seed, chosen = _seed_of(seed), default_generator()
     for generator in _defaults.values():
         generator.manual_seed(seed)
     _seed = seed
     return chosen
 
 
+def _seed_of(value: int) -> int:
+    """A seed, checked."""
+    seed = integer(value, "manual_seed: seed")
+    if not -(2**63) <= seed < 2**64:
+        raise ValueError(f"manual_seed: {shown(seed)} is not an integer in [-2^63, 2^64)")
+    return seed
+
+
 def _state(generator: Generator | None, device: Any = None) -> Tensor:
-    return (default_generator(device) if generator is None else generator).state
+    if generator is None:
+        return default_generator(device).state
+    state: Tensor = instance(generator, Generator, "generator", "a dlcore.random.Generator").state
+    return state
 
 
-def _shape(shape: Shape) -> tuple[int, ...]:
-    return (shape,) if isinstance(shape, int) else tuple(shape)
+def _float(dtype: Any, name: str) -> DType:
+    chosen = default_float() if dtype is None else as_dtype(dtype, f"{name}: dtype")
+    if not chosen.is_float:
+        raise DTypeError(f"{name}: {chosen.name} is not a floating-point dtype")
+    return chosen
 
 
-def _flat(shape: tuple[Any, ...]) -> tuple[int, ...]:
-    return _shape(shape[0]) if len(shape) == 1 else tuple(shape)
-
-
-def _float(dtype: Any) -> Any:
-    return default_float() if dtype is None else as_dtype(dtype)
+def _sizes(shape: tuple[Any, ...], name: str) -> tuple[int, ...]:
+    """The lengths given as ``rand(2, 3)`` or as ``rand((2, 3))``."""
+    return lengths(shape[0] if len(shape) == 1 else shape, f"{name}: shape")
 
 
 def _made(value: Tensor, requires_grad: bool) -> Tensor:
-    return value.requires_grad_() if requires_grad else value
+    return value.requires_grad_() if boolean(requires_grad, "requires_grad:") else value
 
 
 def uniform(
@@ -118,7 +130,7 @@ def uniform(
     generator: Generator | None = None,
 ) -> Tensor:
     """Numbers uniform in [low, high); float32 by default. See `dlcore.ops.random.uniform`."""
-    return operations.uniform(_state(generator, device), _shape(shape), float(low), float(high), _float(dtype))
+    return operations.uniform(_state(generator, device), shape, low, high, _float(dtype, "uniform"))
 
 
 def normal(
@@ -130,12 +142,12 @@ def normal(
     generator: Generator | None = None,
 ) -> Tensor:
     """Normally distributed numbers; float32 by default. See `dlcore.ops.random.normal`."""
-    return operations.normal(_state(generator, device), _shape(shape), float(mean), float(std), _float(dtype))
+    return operations.normal(_state(generator, device), shape, mean, std, _float(dtype, "normal"))
 
 
 def bernoulli(shape: Shape, p: float = 0.5, device: Any = None, generator: Generator | None = None) -> Tensor:
     """A boolean mask, true with probability ``p``. See `dlcore.ops.random.bernoulli`."""
-    return operations.bernoulli(_state(generator, device), _shape(shape), float(p))
+    return operations.bernoulli(_state(generator, device), shape, p)
 
 
 def permutation(n: int, device: Any = None, generator: Generator | None = None) -> Tensor:
@@ -147,14 +159,14 @@ def rand(
     *shape: Any, dtype: Any = None, device: Any = None, generator: Generator | None = None, requires_grad: bool = False
 ) -> Tensor:
     """Numbers uniform in [0, 1): ``rand(2, 3)`` or ``rand((2, 3))``."""
-    return _made(uniform(_flat(shape), 0.0, 1.0, dtype, device, generator), requires_grad)
+    return _made(uniform(_sizes(shape, "rand"), 0.0, 1.0, _float(dtype, "rand"), device, generator), requires_grad)
 
 
 def randn(
     *shape: Any, dtype: Any = None, device: Any = None, generator: Generator | None = None, requires_grad: bool = False
 ) -> Tensor:
     """Standard normal numbers: ``randn(2, 3)`` or ``randn((2, 3))``."""
-    return _made(normal(_flat(shape), 0.0, 1.0, dtype, device, generator), requires_grad)
+    return _made(normal(_sizes(shape, "randn"), 0.0, 1.0, _float(dtype, "randn"), device, generator), requires_grad)
 
 
 def randint(
@@ -167,12 +179,12 @@ def randint(
 ) -> Tensor:
     """Integers uniform in [low, high), or in [0, low) where ``high`` is None. See `dlcore.ops.random.randint`."""
     first, last = (0, low) if high is None else (low, high)
-    return operations.randint(_state(generator, device), _shape(shape), first, last, as_dtype(dtype))
+    return operations.randint(_state(generator, device), shape, first, last, dtype)
 
 
 def randperm(n: int, device: Any = None, generator: Generator | None = None) -> Tensor:
     """The integers 0 to n - 1 in random order, int64: another name for `permutation`."""
-    return permutation(n, device, generator)
+    return permutation(integer(n, "randperm: n", 0), device, generator)
 
 
 def dropout(x: Tensor, p: float = 0.5, generator: Generator | None = None) -> Tensor:
@@ -180,4 +192,5 @@ def dropout(x: Tensor, p: float = 0.5, generator: Generator | None = None) -> Te
 
     See `dlcore.ops.random.dropout`.
     """
-    return operations.dropout(x, _state(generator, x.device), float(p))
+    x = operand(x, "dropout")
+    return operations.dropout(x, _state(generator, x.device), p)

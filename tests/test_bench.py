@@ -217,7 +217,7 @@ def test_files_hold_everything_and_a_failed_write_leaves_the_old(tmp_path, monke
     def full(*_):
         raise OSError("no space left")
 
-    monkeypatch.setattr(Path, "write_text", full)
+    monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(OSError, match="no space"):
         results(measurement(dlcore=5.0)).save(tmp_path / "deep" / "run")
     monkeypatch.undo()

@@ -763,8 +763,8 @@ def test_a_variable_may_change_now_and_then():
     scale = 0.0
     step = dl.capture(lambda x: x * scale)
     for k in range(60):
-        scale = float(k // 3)
-        assert step(dl.ones(1)).item() == k // 3
+        scale = float(k // 6)
+        assert step(dl.ones(1)).item() == k // 6
 
 
 # ---- errors, nesting, threads, lifetime ---------------------------------------------------------------------------
@@ -800,7 +800,7 @@ def test_a_captured_step_inside_another():
     for k in range(8):
         factor = 2.0 if k < 4 else 3.0
         assert outer(dl.full((2,), float(k))).tolist() == [k * factor] * 2
-        assert w.grad is None, "the gradient ends at a captured step"
+        assert w.grad.tolist() == [k * factor] * 2, "the inner one is a part of the outer one, with its gradient"
 
 
 def test_recursion():
@@ -861,12 +861,12 @@ def test_memory_does_not_grow():
     assert _C.memory_stats()["in_use"] <= before
 
 
-def test_check_finds_what_was_frozen():
-    table = np.array([2.0])
-    step = dl.capture(lambda x: x * float(table[0]), check=3)
+def test_check_finds_what_was_frozen(monkeypatch):
+    gelu = nn.GELU()
+    step = dl.capture(lambda x: gelu(x), check=3)
     for _ in range(7):
         step(dl.ones(1))
-    table[0] = 5.0
+    monkeypatch.setattr("dlcore.nn.layers.gelu", lambda x, approximate: x * 2)  # the engine's own code is trusted
     with pytest.raises(CaptureError, match="check: operation 0 of the step has changed"):
         for _ in range(4):
             step(dl.ones(1))
@@ -1013,7 +1013,7 @@ def test_a_recordable_is_compared_when_one_of_its_attributes_is_assigned():
     assert factor.kept.tolist() == [4.0, 4.0]
     factor.value = 5.0
     assert [step(dl.ones(2)).tolist() for _ in range(2)] == [[5.0, 5.0]] * 2
-    assert step.reasons == ["first recording", "Factor changed"]
+    assert step.reasons == ["first recording", "variable Factor.value changed"]
     factor.value = 5.0  # the same again
     factor.kept = factor.kept
     assert step(dl.ones(2)).tolist() == [5.0, 5.0] and step.recordings == 2

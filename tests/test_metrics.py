@@ -86,7 +86,7 @@ def test_sums_of_other_shapes_are_refused():
     meter = Meter(["accuracy", "confusion_matrix"])
     meter.update(*batches(LOGITS, LABELS)[0])
     before = meter.compute()
-    text = r"confusion_matrix: a batch gives sums of shapes \[\(4, 4\)\], earlier ones gave \[\(5, 5\)\]"
+    text = r"confusion_matrix: a batch gives sums of shapes \[\(4, 4\), \(\)\], earlier ones gave \[\(5, 5\), \(\)\]"
     with pytest.raises(dl.ShapeError, match=text):
         meter.update(*batches(LOGITS[:, :4], LABELS % 4)[0])
     assert equal(meter.compute(), before)  # nothing was added
@@ -127,3 +127,97 @@ def test_another_attribute_of_a_metric_makes_another_recording():
     top.k = 2
     step(outputs, targets)
     assert meter.compute() == {"top1": 1.0}
+
+
+def test_differences_are_taken_in_a_wide_type():
+    assert metrics.mae(np.uint8([3]), np.uint8([5])) == 2
+    assert metrics.mse(np.uint8([3, 255]), np.uint8([5, 0])) == (4 + 255**2) / 2
+    assert metrics.mse(np.float16([300.0]), np.float16([0.0])) == 90000  # more than float16 holds
+    assert metrics.mse(np.float32([1e25]), np.float32([0.0])) == pytest.approx(1e50, rel=1e-6)
+    assert metrics.mae(np.float16([60000.0]), np.float16([-60000.0])) == pytest.approx(120000, rel=1e-3)
+    assert metrics.mae(np.int64([2**62]), np.int64([-(2**62)])) == 2**63
+
+
+@pytest.mark.parametrize("name", ["accuracy", "top1", "top2", "top3"])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.float16])
+def test_nan_is_never_right(name, dtype):
+    logits = np.array([[np.nan, 0, 0], [0, np.nan, 0], [0, 0, 9], [np.nan, np.nan, np.nan]], dtype)
+    for labels in ([0, 1, 2, 0], [1, 0, 2, 2]):
+        assert metrics.get(name)(logits, np.array(labels)) == 0.25
+
+
+def test_a_row_of_nan_is_predicted_as_no_class():
+    logits = np.array([[np.nan, 0], [0, 1], [2, 1]], np.float32)
+    assert metrics.confusion_matrix(logits, np.array([0, 1, 1])).tolist() == [[0, 0], [1, 1]]
+    assert metrics.binary_accuracy(np.float32([np.nan, 1, -1]), np.array([0, 1, 1])) == 1 / 3
+
+
+def test_equal_logits_go_by_the_class_as_argmax_does():
+    outputs, labels = np.zeros((4, 4), np.float32), np.arange(4)
+    for k in range(1, 5):
+        assert metrics.TopK(k)(outputs, labels) == k / 4
+    assert metrics.accuracy(outputs, labels) == 0.25
+    assert metrics.TopK(2)(np.int64([[-3, -2, -5]]), np.array([0])) == 1
+
+
+def test_labels_that_are_no_classes():
+    logits = np.zeros((3, 2), np.float32)
+    assert metrics.TopK(5)(logits, np.array([0, 2, -1])) == pytest.approx(1 / 3)
+    assert metrics.accuracy(logits, np.array([0, 2, -1])) == pytest.approx(1 / 3)
+    with pytest.raises(ValueError, match=r"confusion_matrix: 2 labels lie outside 0 .. 1"):
+        metrics.confusion_matrix(logits, np.array([0, 2, -1]))
+
+
+def test_ignored_labels_count_for_nothing():
+    logits = np.float32([[0, 1], [0, 1], [1, 0], [0, 1]])
+    labels = np.array([1, -100, 1, -100])
+    assert metrics.accuracy(logits, labels) == 0.5
+    assert metrics.TopK(1)(logits, labels) == 0.5
+    assert metrics.confusion_matrix(logits, labels).tolist() == [[0, 0], [1, 1]]
+    assert metrics.Accuracy(ignore_index=1)(logits, np.array([1, 0, 0, 1])) == 0.5
+    assert metrics.Accuracy(ignore_index=None)(logits, labels) == 0.25
+    assert metrics.accuracy(logits, np.uint8([1, 0, 0, 1])) == 0.75  # bytes cannot hold -100
+    assert metrics.get("top1", ignore_index=1)(logits, np.array([1, 0, 0, 1])) == 0.5
+
+
+def test_one_unit_is_no_class():
+    outputs, labels = np.float32([[2.0], [-1.0], [0.4]]), np.array([1, 0, 0])
+    for name in ("accuracy", "top1", "confusion_matrix"):
+        for targets in (labels, labels[:, None]):
+            with pytest.raises(dl.ShapeError, match="have one unit, whose argmax is always class 0"):
+                metrics.get(name)(outputs, targets)
+    assert metrics.binary_accuracy(outputs, labels) == metrics.binary_accuracy(outputs, labels[:, None]) == 2 / 3
+    assert metrics.BinaryAccuracy(threshold=0.5)(outputs, labels.astype(np.float32)) == 1
+    with pytest.raises(dl.ShapeError, match="binary_accuracy: outputs"):
+        metrics.binary_accuracy(np.zeros((3, 2), np.float32), labels)
+
+
+@pytest.mark.parametrize("mean", [0.0, 1e8, -1.7e9])
+def test_r2_does_not_cancel(mean):
+    rng = np.random.default_rng(3)
+    y = rng.standard_normal((1000, 2)) + mean
+    outputs = y + 0.1 * rng.standard_normal(y.shape)
+    exact = 1 - ((y - outputs) ** 2).sum(0) / ((y - y.mean(0)) ** 2).sum(0)
+    meter = Meter(["r2"])
+    for batch in batches(outputs, y, size=37):
+        meter.update(*batch)
+    assert meter.compute()["r2"] == pytest.approx(exact.mean(), rel=1e-6)
+    assert metrics.r2(outputs, y) == pytest.approx(exact.mean(), rel=1e-6)
+    assert np.isnan(metrics.r2(outputs[:0], y[:0]))
+
+
+def test_a_loss_is_weighted_by_what_it_counts():
+    meter = Meter()
+    x, y = dl.zeros(4, 2), dl.zeros(4, dtype="int64")
+    meter.update(x, y, dl.tensor(2.0), dl.tensor(3))
+    meter.update(x, y, dl.tensor(float("nan")), dl.tensor(0))  # every label of this batch is ignored
+    meter.update(x, y, dl.tensor(6.0), 1)
+    assert meter.compute() == {"loss": 3.0}
+
+
+def test_a_function_that_gives_no_single_number_is_refused():
+    with pytest.raises(dl.ShapeError, match="errors: a metric is one number for a batch, not of shape"):
+        Meter([lambda x, y: 1.0, named := type("F", (), {"__name__": "errors", "__call__": lambda s, x, y: x - y})()])
+        metrics.get(named)(OUTPUTS, TARGETS)
+    with pytest.raises(TypeError, match="metrics: a list is expected"):
+        Meter("accuracy")

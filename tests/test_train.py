@@ -2,6 +2,7 @@
 
 import gc
 import os
+import random
 import re
 import signal
 import threading
@@ -549,3 +550,65 @@ def test_history_plots_its_curves(tmp_path):
     figure = history.plot(tmp_path / "curves.png")
     assert [axes.get_ylabel() for axes in figure.axes] == ["loss", "accuracy"]
     assert (tmp_path / "curves.png").read_bytes()[:4] == b"\x89PNG"
+
+
+# ---- recorded, or not ---------------------------------------------------------------------------------------------
+
+
+def _losses(record, forward=None, callbacks=(), **kwargs):
+    x = np.random.default_rng(0).standard_normal((96, 4)).astype(np.float32)
+    dl.manual_seed(0)
+    model = nn.Sequential(nn.Linear(4, 8), nn.GELU(), nn.Linear(8, 1))
+    if forward is not None:
+        model = Wrapped(model, forward)
+    history = dl.fit(
+        model,
+        (x, x.sum(1, keepdims=True)),
+        loss=dl.mse_loss,
+        optimizer=optim.SGD(model.parameters(), lr=0.1),
+        epochs=5,
+        record=record,
+        callbacks=callbacks,
+        **kwargs,
+    )
+    return history, history["loss"]
+
+
+class Wrapped(nn.Module):
+    def __init__(self, inner, forward):
+        self.inner, self.change = inner, forward
+
+    def forward(self, x):
+        return self.change(self.inner(x))
+
+
+@pytest.mark.parametrize("callbacks", [(), [lambda run: None]], ids=["", "callback"])
+def test_fit_gives_the_same_bits_recorded_or_not(callbacks):
+    recorded, losses = _losses(True, callbacks=callbacks)
+    assert recorded.recorded and recorded.reason is None
+    checked, checked_losses = _losses("check", callbacks=callbacks)
+    assert checked.recorded and checked.reason is None and checked_losses == losses
+    eager, eager_losses = _losses(False, callbacks=callbacks)
+    assert not eager.recorded and "record=False" in eager.reason and eager_losses == losses
+    with pytest.raises(ValueError, match='fit: record is True, False or "check", not 3'):
+        _losses(3)
+
+
+def test_what_a_replay_would_not_see_is_the_reason_for_none(capsys):
+    history, _ = _losses(True, lambda y: y * (1 + 0 * random.random()), progress=True)
+    assert not history.recorded
+    assert "the step of fit" in history.reason and "random" in history.reason and "test_train.py:" in history.reason
+    shown = " ".join(capsys.readouterr().out.split())
+    assert shown.count("every step runs eagerly") == 1 and "epoch 5/5" in shown
+
+
+def test_check_goes_on_eagerly_where_the_recording_is_wrong(monkeypatch):
+    def after_two(run):
+        if run.epoch == 2:  # the engine's own code is trusted, so that nobody but check sees this
+            monkeypatch.setattr("dlcore.nn.layers.gelu", lambda x, approximate: dl.relu(x))
+
+    with pytest.warns(RuntimeWarning, match="operation 2 of the step has changed .*its attributes; it is no longer"):
+        checked, losses = _losses("check", callbacks=[after_two])
+    assert not checked.recorded and "check" in checked.reason
+    monkeypatch.undo()
+    assert losses == _losses(False, callbacks=[after_two])[1]

@@ -190,7 +190,7 @@ bool device_copy(Tensor* source, Tensor* target) {
   PyObject* operands[2] = {as_object(source), as_object(target)};
   Plan* plan = cache.find(key, nothing);
   if (!plan) {
-    const Ref made = Ref::own(PyObject_Vectorcall(bound.copy_plan, operands, 2, nullptr));
+    const Ref made = Ref::own(call_python(bound.copy_plan, operands, 2));
     plan = made ? read_plan(made.get(), nullptr, 0) : nullptr;
     if (!plan) return false;
     cache.keep(key, nothing, plan);
@@ -342,20 +342,20 @@ static PyObject* on_host_method(PyObject*, PyObject* args) {
 }
 
 static PyMethodDef functions[] = {
-    {"on_host", on_host_method, METH_VARARGS, "on_host(device): whether its memory is the host's."},
-    {"python_kernel", python_kernel, METH_VARARGS,
+    {"on_host", safe<on_host_method>, METH_VARARGS, "on_host(device): whether its memory is the host's."},
+    {"python_kernel", safe<python_kernel>, METH_VARARGS,
      "python_kernel(name, callable): a kernel that calls callable with the address (or None) of every array."},
-    {"set_memory", set_memory, METH_VARARGS,
+    {"set_memory", safe<set_memory>, METH_VARARGS,
      "set_memory(device, host, allocate, release): where a device's memory comes from."},
-    {"device_memory_stats", stats, METH_VARARGS, "device_memory_stats(device): as memory_stats, of a GPU."},
-    {"trim_device_memory", trim, METH_VARARGS, "trim_device_memory(device): give cached blocks back to the pool."},
-    {"copy_memory", copy_memory_method, METH_VARARGS,
+    {"device_memory_stats", safe<stats>, METH_VARARGS, "device_memory_stats(device): as memory_stats, of a GPU."},
+    {"trim_device_memory", safe<trim>, METH_VARARGS, "trim_device_memory(device): give cached blocks back to the pool."},
+    {"copy_memory", safe<copy_memory_method>, METH_VARARGS,
      "copy_memory(source, target): contiguous, of one size, on any devices."},
-    {"host_alias", host_alias, METH_O,
+    {"host_alias", safe<host_alias>, METH_O,
      "host_alias(tensor): the same memory as a tensor on the CPU, where it is host memory."},
-    {"synchronize", synchronize, METH_VARARGS,
+    {"synchronize", safe<synchronize>, METH_VARARGS,
      "synchronize(device): wait for all that was launched there; raises what went wrong."},
-    {"wrap_address", wrap_address, METH_VARARGS,
+    {"wrap_address", safe<wrap_address>, METH_VARARGS,
      "wrap_address(owner, address, shape, strides, dtype, device, readonly): a tensor over a GPU's memory."},
     {nullptr, nullptr, 0, nullptr},
 };

@@ -7,6 +7,7 @@
 #include "core/device.h"
 #include "core/layout.h"
 #include "core/record.h"
+#include "core/tape.h"
 
 namespace dlcore {
 
@@ -16,17 +17,20 @@ static const char* format_of(DType t) {
   return formats[static_cast<int>(t)];
 }
 
-struct Exported {  // shape and strides in bytes live as long as the view
+struct Exported {  // shape and strides in bytes, and the memory, live as long as the view
   Py_ssize_t shape[kMaxDims], strides[kMaxDims];
+  Buffer* buffer;  // the tensor may take over other memory meanwhile (rebind)
 };
 
 static int get_buffer(PyObject* self, Py_buffer* view, int flags) {
   Tensor* t = as_tensor(self);
   const Array& a = t->array;
   const char* problem = nullptr;
-  // A write through the exported memory would not be tracked, so what needs a gradient is exported read-only.
+  // A write through the exported memory would not be tracked, so what needs a gradient is exported read-only; and where
+  // the tensor lies within a tracked computation, not at all: NumPy's functions, which come here first, would cut it.
   const bool readonly = t->requires_grad || t->weak || t->buffer->readonly;
   if (t->device != 0) problem = "the tensor is not in host memory";
+  else if (t->node && grad_enabled) problem = "the tensor was computed from others, whose gradient would be lost; detach() it";
   else if (!format_of(a.dtype)) problem = "the buffer protocol has no bfloat16";
   else if ((flags & PyBUF_WRITABLE) == PyBUF_WRITABLE && readonly) problem = "the tensor's memory is read-only";
   else if (!(flags & PyBUF_STRIDES) && !a.contiguous()) problem = "the tensor is not contiguous";
@@ -42,6 +46,7 @@ static int get_buffer(PyObject* self, Py_buffer* view, int flags) {
     PyErr_NoMemory();
     return -1;
   }
+  exported->buffer = keep(t->buffer);
   const int64_t item = item_size(a.dtype);
   for (int d = 0; d < a.ndim; ++d) {
     exported->shape[d] = a.shape[d];
@@ -60,7 +65,10 @@ static int get_buffer(PyObject* self, Py_buffer* view, int flags) {
   view->obj = Py_NewRef(self);
   return 0;
 }
-static void release_buffer(PyObject*, Py_buffer* view) { PyMem_Free(view->internal); }
+static void release_buffer(PyObject*, Py_buffer* view) {
+  drop(static_cast<Exported*>(view->internal)->buffer);
+  PyMem_Free(view->internal);
+}
 
 PyBufferProcs tensor_buffer = {get_buffer, release_buffer};
 
@@ -294,10 +302,10 @@ static PyObject* from_dlpack(PyObject*, PyObject* capsule) {
 }
 
 static PyMethodDef functions[] = {
-    {"wrap", wrap, METH_VARARGS,
+    {"wrap", safe<wrap>, METH_VARARGS,
      "wrap(exporter, dtype): a tensor over the memory of an object with the buffer protocol."},
-    {"to_dlpack", to_dlpack, METH_VARARGS, "to_dlpack(tensor, versioned, copied): a DLPack capsule."},
-    {"from_dlpack", from_dlpack, METH_O, "from_dlpack(capsule): a tensor over the capsule's memory."},
+    {"to_dlpack", safe<to_dlpack>, METH_VARARGS, "to_dlpack(tensor, versioned, copied): a DLPack capsule."},
+    {"from_dlpack", safe<from_dlpack>, METH_O, "from_dlpack(capsule): a tensor over the capsule's memory."},
     {nullptr, nullptr, 0, nullptr},
 };
 

@@ -3,6 +3,7 @@
 #include <structmember.h>
 
 #include <cstring>
+#include <memory>
 
 #include "core/ref.h"
 
@@ -23,12 +24,12 @@ Tensor* to_operand(Function* f, PyObject* value, int k, PyObject* const* others,
     *failed = !t;
     return t;
   }
-  if (value == Py_None && (is_bit(f->optional, k) || is_bit(f->groups, k))) return nullptr;
+  if (value == Py_None && is_bit(f->optional, k)) return nullptr;
   PyObject* like = Py_None;
   for (Py_ssize_t j = 0; j < n_others && like == Py_None; ++j)
     if (others[j] && is_tensor(others[j])) like = others[j];
   PyObject* args[4] = {value, f->name, PyTuple_GET_ITEM(f->input_names, k), like};
-  Ref converted = Ref::own(PyObject_Vectorcall(bound.convert, args, 4, nullptr));  // arrays, lists, NumPy's numbers
+  Ref converted = Ref::own(call_python(bound.convert, args, 4));  // arrays, lists, NumPy's numbers
   Tensor* t = nullptr;
   if (converted && is_tensor(converted.get())) return as_tensor(converted.release());
   if (converted) t = new_scalar(converted.get());
@@ -45,6 +46,13 @@ static int find_name(PyObject* names, PyObject* name) {
   return -1;
 }
 
+static void no_argument(Function* f, PyObject* name) {
+  const Ref names = Ref::own(PySequence_Concat(f->input_names, f->attr_names));
+  const Ref comma = Ref::own(PyUnicode_FromString(", "));
+  const Ref all = names && comma ? Ref::own(PyUnicode_Join(comma.get(), names.get())) : Ref();
+  if (all) PyErr_Format(PyExc_TypeError, "%s: there is no argument %R (there are %U)", f->name_utf8, name, all.get());
+}
+
 // Positional and keyword arguments into `values` (borrowed; null where not given): operands, then attributes.
 static bool place_arguments(Function* f, PyObject* const* args, Py_ssize_t n, PyObject* kwnames, PyObject** values,
                             int total) {
@@ -58,8 +66,8 @@ static bool place_arguments(Function* f, PyObject* const* args, Py_ssize_t n, Py
     int place = find_name(f->input_names, name);
     if (place < 0 && (place = find_name(f->attr_names, name)) >= 0) place += f->n_inputs;
     if (place < 0 || values[place]) {
-      const char* what = place < 0 ? "there is no" : "got twice the";
-      PyErr_Format(PyExc_TypeError, "%s: %s argument %R", f->name_utf8, what, name);
+      if (place >= 0) PyErr_Format(PyExc_TypeError, "%s: argument %R is given twice", f->name_utf8, name);
+      else no_argument(f, name);
       return false;
     }
     values[place] = args[n + k];
@@ -67,20 +75,44 @@ static bool place_arguments(Function* f, PyObject* const* args, Py_ssize_t n, Py
   return true;
 }
 
-// The attributes as given, lists as tuples; conversion is Python's, when a plan is made (dlcore/op/signature.py).
+// Whether nothing can change what a value is: plans are found by such attributes as they are. `depth`: of tuples left.
+static bool is_plain(PyObject* value, int depth = 3) {
+  PyTypeObject* type = Py_TYPE(value);
+  if (type == &PyLong_Type || value == Py_None || type == &PyFloat_Type || type == &PyBool_Type ||
+      type == &PyUnicode_Type || type == Py_TYPE(dtype_object(DType::bool_)) || type == Py_TYPE(device_object(0))) {
+    return true;
+  }
+  if (type != &PyTuple_Type || depth == 0) return false;
+  for (Py_ssize_t k = 0; k < PyTuple_GET_SIZE(value); ++k)
+    if (!is_plain(PyTuple_GET_ITEM(value, k), depth - 1)) return false;
+  return true;
+}
+
+// The attributes, plain ones as given: they are converted when a plan is made. Others (NumPy's numbers, arrays, objects
+// with __index__) become plain first, by the same kinds (dlcore/op/signature.py), for a plan must not outlive a change.
 static Ref make_attrs(Function* f, PyObject** values) {
   const Py_ssize_t n = PyTuple_GET_SIZE(f->defaults);
   bool plain = true;
   for (Py_ssize_t k = 0; k < n; ++k) plain = plain && !values[k] && PyTuple_GET_ITEM(f->defaults, k) != bound.required;
   if (plain) return Ref::share(f->defaults);
   Ref attrs = Ref::own(PyTuple_New(n));
+  bool accepted = true;
   for (Py_ssize_t k = 0; attrs && k < n; ++k) {
     PyObject* value = values[k] ? values[k] : PyTuple_GET_ITEM(f->defaults, k);
     if (value == bound.required) {
       PyErr_Format(PyExc_TypeError, "%s: missing argument %R", f->name_utf8, PyTuple_GET_ITEM(f->attr_names, k));
       return Ref();
     }
-    PyTuple_SET_ITEM(attrs.get(), k, PyList_Check(value) ? PyList_AsTuple(value) : Py_NewRef(value));
+    PyObject* item = PyList_CheckExact(value) ? PyList_AsTuple(value) : Py_NewRef(value);
+    if (!item) return Ref();
+    PyTuple_SET_ITEM(attrs.get(), k, item);
+    accepted = accepted && is_plain(item);
+  }
+  if (!attrs || accepted) return attrs;
+  attrs = Ref::own(PyObject_CallFunctionObjArgs(bound.accept, f->op, attrs.get(), nullptr));
+  if (attrs && !(PyTuple_CheckExact(attrs.get()) && PyTuple_GET_SIZE(attrs.get()) == n)) {
+    PyErr_Format(PyExc_TypeError, "%s: malformed attributes", f->name_utf8);
+    return Ref();
   }
   return attrs;
 }
@@ -102,7 +134,9 @@ struct Given {
       }
       PyObject* name = PyTuple_GET_ITEM(f->input_names, k);
       if (!values[k] || is_tensor(values[k]) || !PySequence_Check(values[k])) {
-        PyErr_Format(PyExc_TypeError, "%s: argument %R is a sequence of tensors", f->name_utf8, name);
+        if (!values[k]) PyErr_Format(PyExc_TypeError, "%s: missing argument %R", f->name_utf8, name);
+        else PyErr_Format(PyExc_TypeError, "%s: operand %R is a %s, not a sequence of tensors", f->name_utf8, name,
+                          Py_TYPE(values[k])->tp_name);
         return false;
       }
       sequences[k] = Ref::own(PySequence_Fast(values[k], "a sequence of tensors is wanted"));
@@ -181,6 +215,10 @@ bool read_signature(Function* f) {
   const Ref operands = signature ? attribute(signature.get(), "operands") : Ref();
   const Ref attributes = operands ? attribute(signature.get(), "attributes") : Ref();
   if (!attributes) return false;
+  if (!PyTuple_Check(operands.get()) || !PyTuple_Check(attributes.get())) {
+    PyErr_Format(PyExc_TypeError, "%s: a signature has tuples of operands and attributes", f->name_utf8);
+    return false;
+  }
   f->n_inputs = static_cast<int>(PyTuple_GET_SIZE(operands.get()));
   if (f->n_inputs + PyTuple_GET_SIZE(attributes.get()) > kMaxArguments) {
     PyErr_Format(PyExc_TypeError, "%s: an operation takes at most %d arguments", f->name_utf8, kMaxArguments);
@@ -213,11 +251,12 @@ static PyObject* function_new(PyTypeObject* type, PyObject* args, PyObject*) {
   if (!PyArg_ParseTuple(args, "O:Function", &op)) return nullptr;
   Ref name = attribute(op, "name");
   const char* text = name ? PyUnicode_AsUTF8(name.get()) : nullptr;
+  auto cache = std::make_unique<PlanCache>();
   Function* f = text ? reinterpret_cast<Function*>(type->tp_alloc(type, 0)) : nullptr;
   if (!f) return nullptr;
-  f->vectorcall = vectorcall;
+  f->vectorcall = safe<vectorcall>;
   f->op = Py_NewRef(op);
-  f->cache = new PlanCache;
+  f->cache = cache.release();
   f->name = name.release();
   f->name_utf8 = text;
   return reinterpret_cast<PyObject*>(f);
@@ -287,10 +326,10 @@ static PyGetSetDef function_getset[] = {
     {nullptr, nullptr, nullptr, nullptr, nullptr},
 };
 static PyMethodDef function_methods[] = {
-    {"clear_plans", clear_plans, METH_NOARGS, "Forget all plans (after an operation or a device has changed)."},
-    {"inplace", reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(inplace_method)), METH_FASTCALL,
+    {"clear_plans", safe<clear_plans>, METH_NOARGS, "Forget all plans (after an operation or a device has changed)."},
+    {"inplace", reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(safe<inplace_method>)), METH_FASTCALL,
      "inplace(target, *operands): target = op(target, *operands), written into target's memory."},
-    {"__reduce__", reduce, METH_NOARGS, nullptr},
+    {"__reduce__", safe<reduce>, METH_NOARGS, nullptr},
     {nullptr, nullptr, 0, nullptr},
 };
 static PyMemberDef function_members[] = {
@@ -300,7 +339,7 @@ static PyMemberDef function_members[] = {
 
 bool init_function(PyObject* module) {
   static PyType_Slot slots[] = {
-      {Py_tp_new, reinterpret_cast<void*>(function_new)},
+      {Py_tp_new, reinterpret_cast<void*>(safe<function_new>)},
       {Py_tp_dealloc, reinterpret_cast<void*>(function_dealloc)},
       {Py_tp_call, reinterpret_cast<void*>(PyVectorcall_Call)},
       {Py_tp_descr_get, reinterpret_cast<void*>(function_get)},

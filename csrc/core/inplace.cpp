@@ -4,6 +4,7 @@
 #include "core/device.h"
 #include "core/function.h"
 #include "core/layout.h"
+#include "core/record.h"
 #include "core/tape.h"
 
 namespace dlcore {
@@ -12,8 +13,7 @@ static Tensor* alias_with_history(Tensor* t) {
   Tensor* alias = new_view(t, t->array);
   if (!alias) return nullptr;
   alias->requires_grad = t->requires_grad;
-  alias->node = t->node;
-  Py_XINCREF(reinterpret_cast<PyObject*>(t->node));
+  hold_node(alias, t->node);
   alias->output = t->output;
   alias->version_seen = t->version_seen;
   return alias;
@@ -55,7 +55,7 @@ static bool write_into(Function* f, Tensor* target, Tensor* value) {
       return false;
     }
     PyObject* args[2] = {source.object(), dtype_object(to.dtype)};
-    source = TensorRef::own(as_tensor(PyObject_Vectorcall(bound.cast, args, 2, nullptr)));
+    source = TensorRef::own(as_tensor(call_python(bound.cast, args, 2)));
     if (!source) return false;
   }
   if (may_meet(source.get(), target) && !same_array(source->array, to)) {
@@ -72,6 +72,10 @@ static bool write_into(Function* f, Tensor* target, Tensor* value) {
 
 PyObject* call_inplace(Function* f, Tensor* target, PyObject* const* args, Py_ssize_t n) {
   if (!read_signature(f) || !check_written(target, f->name_utf8)) return nullptr;
+  if (n + 1 != f->n_inputs || f->groups) {
+    return PyErr_Format(PyExc_TypeError, "%s: in place it takes as many operands as its %d, each a tensor or a number",
+                        f->name_utf8, f->n_inputs);
+  }
   Operands operands(static_cast<int>(n) + 1);
   bool failed = false, tracked = wanted(target);
   for (int k = 0; k < n && !failed; ++k) {
@@ -83,13 +87,17 @@ PyObject* call_inplace(Function* f, Tensor* target, PyObject* const* args, Py_ss
   operands.data[0] = tracked ? alias_with_history(target) : as_tensor(Py_NewRef(as_object(target)));
   if (!operands.data[0]) return nullptr;
   Tensor* out = tracked || !f->elementwise ? nullptr : target;  // else it may be written before it is read
-  const auto value = TensorRef::own(as_tensor(dispatch(f, operands, f->defaults, out)));
-  if (!value) return nullptr;
+  const Ref result = Ref::own(dispatch(f, operands, f->defaults, out));
+  if (!result) return nullptr;
+  if (!is_tensor(result.get())) {
+    return PyErr_Format(PyExc_TypeError, "%s: an operation with one result is wanted in place", f->name_utf8);
+  }
+  const auto value = TensorRef::share(as_tensor(result.get()));
   if (value.get() != target) {
     if (!write_into(f, target, value.get())) return nullptr;
     if (tracked) {
-      Py_XINCREF(reinterpret_cast<PyObject*>(value->node));
-      Py_XSETREF(target->node, value->node);
+      if (recorder) record_tracked_write(target);
+      hold_node(target, value->node);
       target->output = value->output;
       target->requires_grad = true;
       target->version_seen = target->buffer->version;

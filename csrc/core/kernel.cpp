@@ -11,7 +11,7 @@ namespace dlcore {
 
 namespace {
 std::unordered_map<std::string, Kernel>& registry() {  // built on first use: kernels register before main
-  static std::unordered_map<std::string, Kernel> table;
+  static auto& table = *new std::unordered_map<std::string, Kernel>;  // threads may run kernels while the process ends
   return table;
 }
 }  // namespace

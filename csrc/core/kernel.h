@@ -86,7 +86,7 @@ struct Kernel {
 };
 
 // What a kernel throws, before it has written anything, when values (not shapes) are wrong: a label out of range, an
-// index out of bounds. Becomes Python's IndexError; `what()` names the operation. Never throw inside parallel_for.
+// index out of bounds. Becomes Python's IndexError; `what()` names the operation.
 struct IndexFault : std::runtime_error {
   using std::runtime_error::runtime_error;
 };

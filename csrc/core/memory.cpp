@@ -1,19 +1,22 @@
 #include "core/memory.h"
 
 #include <pthread.h>
+#include <sched.h>
 #include <sys/mman.h>
 
 #include <atomic>
 #include <bit>
 #include <cstdlib>
 #include <new>
+#include <utility>
+
+#include "core/faults.h"
 
 namespace dlcore {
 
 namespace {
 
 constexpr size_t kHuge = size_t{4} << 20;         // from here on ask for 2 MiB pages
-constexpr size_t kCacheLimit = size_t{1} << 31;   // bytes kept; beyond, freed blocks go back to the system
 
 struct Free {
   Free* next;
@@ -21,7 +24,8 @@ struct Free {
 struct Spinlock {
   std::atomic_flag flag = ATOMIC_FLAG_INIT;
   void lock() {
-    while (flag.test_and_set(std::memory_order_acquire)) {
+    for (int tries = 0; flag.test_and_set(std::memory_order_acquire);) {
+      if (++tries % 64 == 0) sched_yield();  // whoever holds it may wait for this core
     }
   }
   void unlock() { flag.clear(std::memory_order_release); }
@@ -54,15 +58,20 @@ size_t class_bytes(int k) {
   return ((size_t{1} << log) + step + kAlignment - 1) / kAlignment * kAlignment;
 }
 
+static void count_allocation(size_t size) {  // the caller holds the lock
+  stats.in_use += static_cast<int64_t>(size);
+  if (stats.in_use > stats.peak) stats.peak = stats.in_use;
+  ++stats.allocations;
+}
+
 void* allocate(size_t bytes) {
+  if (allocation_fails()) throw std::bad_alloc();
   const int k = size_class(bytes);
   const size_t size = class_bytes(k);
   {
     Guard guard(lock);
-    stats.in_use += static_cast<int64_t>(size);
-    if (stats.in_use > stats.peak) stats.peak = stats.in_use;
-    ++stats.allocations;
     if (Free* block = lists[k]) {
+      count_allocation(size);
       lists[k] = block->next;
       stats.cached -= static_cast<int64_t>(size);
       return block;
@@ -74,12 +83,10 @@ void* allocate(size_t bytes) {
     trim_memory();
     block = std::aligned_alloc(alignment, (size + alignment - 1) / alignment * alignment);
   }
-  if (!block) {
-    Guard guard(lock);
-    stats.in_use -= static_cast<int64_t>(size);
-    throw std::bad_alloc();
-  }
+  if (!block) throw std::bad_alloc();
   if (size >= kHuge) madvise(block, size, MADV_HUGEPAGE);
+  Guard guard(lock);
+  count_allocation(size);
   return block;
 }
 
@@ -102,15 +109,15 @@ void release(void* block, size_t bytes) {
 }
 
 void trim_memory() {
-  Guard guard(lock);
-  for (Free*& head : lists) {
-    while (head) {
-      Free* next = head->next;
-      std::free(head);
-      head = next;
-    }
+  Free* taken[kSizeClasses];
+  {
+    Guard guard(lock);
+    for (int k = 0; k < kSizeClasses; ++k) taken[k] = std::exchange(lists[k], nullptr);
+    stats.cached = 0;
   }
-  stats.cached = 0;
+  for (Free* head : taken) {  // not under the lock: giving back gigabytes takes a while
+    while (head) std::free(std::exchange(head, head->next));
+  }
 }
 
 MemoryStats memory_stats() {

@@ -9,6 +9,7 @@
 namespace dlcore {
 
 constexpr size_t kAlignment = 128;
+constexpr size_t kCacheLimit = size_t{1} << 31;  // bytes kept; beyond, freed blocks go back to the system
 
 void* allocate(size_t bytes);              // throws std::bad_alloc; 0 bytes gives a valid address too
 void release(void* block, size_t bytes);   // `bytes` as asked for

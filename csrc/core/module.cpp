@@ -7,6 +7,7 @@
 #include "core/cuda.h"
 #include "core/device.h"
 #include "core/function.h"
+#include "core/guards.h"
 #include "core/memory.h"
 #include "core/record.h"
 #include "core/tape.h"
@@ -49,7 +50,8 @@ PYBIND11_MODULE(_C, m) {
   using namespace dlcore;
   m.doc() = "dlcore's C++ half: tensors, the tape, dispatch and the CPU kernels.";
   if (!init_tensor(m.ptr()) || !init_exchange(m.ptr()) || !init_tape(m.ptr()) || !init_function(m.ptr()) ||
-      !init_record(m.ptr()) || !init_device(m.ptr()) || !cuda::init(m.ptr())) {
+      !init_record(m.ptr()) || !init_guards(m.ptr()) || !init_frames(m.ptr()) || !init_device(m.ptr()) ||
+      !cuda::init(m.ptr())) {
     throw py::error_already_set();
   }
 

@@ -1,6 +1,9 @@
 #include "core/plan.h"
 
+#include <cmath>
 #include <cstring>
+#include <memory>
+#include <new>
 
 #include "core/device.h"
 #include "core/function.h"
@@ -16,6 +19,16 @@ bool layout_matters(Function* f, Tensor** operands, int n) {
   bool matters = f->strided_key;
   for (int k = 0; k < n && !matters; ++k) matters = operands[k] && operands[k]->device;
   return matters;
+}
+
+// 1, 1.0 and True are equal, 0.0 and -0.0 too: what tells them apart, in tuples as well.
+static uint64_t type_word(PyObject* value) {
+  uint64_t word = reinterpret_cast<uintptr_t>(Py_TYPE(value));
+  if (PyFloat_CheckExact(value)) word ^= uint64_t{std::signbit(PyFloat_AS_DOUBLE(value))} << 63;
+  if (!PyTuple_CheckExact(value)) return word;
+  for (Py_ssize_t k = 0; k < PyTuple_GET_SIZE(value); ++k)
+    word = (word ^ type_word(PyTuple_GET_ITEM(value, k))) * 0x9E3779B97F4A7C15u;
+  return word;
 }
 
 bool make_key(Function* f, Tensor** operands, int n, PyObject* attrs, Key& key) {
@@ -35,8 +48,7 @@ bool make_key(Function* f, Tensor** operands, int n, PyObject* attrs, Key& key) 
   }
   const Py_ssize_t n_attrs = PyTuple_GET_SIZE(attrs);
   if (n_attrs == 0 || attrs == f->defaults) return true;
-  for (Py_ssize_t k = 0; k < n_attrs; ++k)  // 1, 1.0 and True are equal: tell them apart by type
-    key.add(reinterpret_cast<uintptr_t>(Py_TYPE(PyTuple_GET_ITEM(attrs, k))));
+  for (Py_ssize_t k = 0; k < n_attrs; ++k) key.add(type_word(PyTuple_GET_ITEM(attrs, k)));
   const Py_hash_t h = PyObject_Hash(attrs);
   if (h == -1 && PyErr_Occurred()) return false;
   key.add(static_cast<uint64_t>(h));
@@ -51,7 +63,13 @@ Plan* PlanCache::find(const Key& key, PyObject* attrs) const {
     const Entry& e = entries_[k];
     if (e.hash != key.hash || e.words.size() != key.n) continue;
     if (std::memcmp(e.words.data(), key.words, key.n * sizeof(uint64_t))) continue;
-    if (e.attrs == attrs || PyObject_RichCompareBool(e.attrs, attrs, Py_EQ) == 1) return e.plan;
+    if (e.attrs == attrs) return e.plan;
+    const uint64_t changes_before = changes_;
+    const Ref held = Ref::share(e.attrs);
+    const int equal = PyObject_RichCompareBool(held.get(), attrs, Py_EQ);
+    if (equal < 0) return nullptr;
+    if (changes_ != changes_before) return find(key, attrs);  // by Python code of the comparison, or another thread
+    if (equal) return e.plan;
   }
   return nullptr;
 }
@@ -64,21 +82,27 @@ void PlanCache::place(Entry&& entry) {
 }
 
 void PlanCache::keep(const Key& key, PyObject* attrs, Plan* plan) {
+  ++changes_;
   if (size_ >= kMaxPlans) clear();
-  if (2 * (size_ + 1) > entries_.size()) {
-    std::vector<Entry> old(entries_.empty() ? 8 : 2 * entries_.size());
-    old.swap(entries_);
-    for (Entry& e : old)
-      if (e.plan) place(std::move(e));
+  try {
+    if (2 * (size_ + 1) > entries_.size()) {
+      std::vector<Entry> old(entries_.empty() ? 8 : 2 * entries_.size());
+      old.swap(entries_);
+      for (Entry& e : old)
+        if (e.plan) place(std::move(e));
+    }
+    place({key.hash, {key.words, key.words + key.n}, Py_NewRef(attrs), plan});
+    ++size_;
+  } catch (const std::bad_alloc&) {
+    unref(plan);  // made again by the next call
   }
-  place({key.hash, {key.words, key.words + key.n}, Py_NewRef(attrs), plan});
-  ++size_;
 }
 
 void PlanCache::clear() {
   std::vector<Entry> old;
   old.swap(entries_);
   size_ = 0;
+  ++changes_;
   for (Entry& e : old) {
     Py_XDECREF(e.attrs);
     if (e.plan) unref(e.plan);
@@ -186,7 +210,7 @@ static bool read_target(PyObject* source, Plan* plan) {
 }
 
 Plan* read_plan(PyObject* source, Tensor** operands, int n) {
-  Plan* plan = new Plan;
+  auto plan = std::make_unique<Plan>();
   std::vector<int> scalars;  // kind, n_outputs, tracked, device, n_temps
   bool good = read_ints(source, "head", scalars) && scalars.size() == 5;
   if (good) {
@@ -200,12 +224,11 @@ Plan* read_plan(PyObject* source, Tensor** operands, int n) {
            read_outputs(source, plan->outputs) && read_params(source, plan->params) &&
            read_saves(source, plan->saves) && read_rules(source, plan->rules) &&
            read_ints(source, "writes", plan->writes) && read_ints(source, "copies", plan->copies) &&
-           read_target(source, plan);
+           read_target(source, plan.get());
   }
   for (int k = 0; k < n; ++k) plan->needs.push_back(wanted(operands[k]));
-  if (good && plan->casts.size() == static_cast<size_t>(n)) return plan;
+  if (good && plan->casts.size() == static_cast<size_t>(n)) return plan.release();
   if (!PyErr_Occurred()) PyErr_SetString(PyExc_TypeError, "malformed plan");
-  delete plan;
   return nullptr;
 }
 
@@ -217,9 +240,13 @@ Plan* make_plan(Function* f, Tensor** operands, int n, PyObject* attrs, const in
     PyTuple_SET_ITEM(tensors.get(), k, Py_NewRef(operands[k] ? as_object(operands[k]) : Py_None));
     PyTuple_SET_ITEM(needs.get(), k, PyBool_FromLong(wanted(operands[k])));
   }
-  for (int k = 0; k < n_groups; ++k) PyTuple_SET_ITEM(groups.get(), k, PyLong_FromLong(lengths[k]));
+  for (int k = 0; k < n_groups; ++k) {
+    PyObject* length = PyLong_FromLong(lengths[k]);
+    if (!length) return nullptr;
+    PyTuple_SET_ITEM(groups.get(), k, length);
+  }
   PyObject* args[5] = {f->op, tensors.get(), attrs, needs.get(), groups.get()};
-  const Ref source = Ref::own(PyObject_Vectorcall(bound.plan, args, 5, nullptr));
+  const Ref source = Ref::own(call_python(bound.plan, args, 5));
   Plan* plan = source ? read_plan(source.get(), operands, n) : nullptr;
   if (plan) plan->lengths = groups;
   return plan;

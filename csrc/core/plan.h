@@ -110,7 +110,7 @@ struct Key {
 bool wanted(const Tensor* t);  // whether a gradient for this operand is tracked
 inline bool aligned(const Tensor* t) { return reinterpret_cast<uintptr_t>(t->array.data) % 16 == 0; }
 bool layout_matters(Function* f, Tensor** operands, int n);  // whether the key has strides: views, and devices
-// False with a Python error; TypeError where an attribute cannot be hashed.
+// False with a Python error.
 bool make_key(Function* f, Tensor** operands, int n, PyObject* attrs, Key& key);
 // Asks Python; one reference. `lengths`: of the groups.
 Plan* make_plan(Function* f, Tensor** operands, int n, PyObject* attrs, const int* lengths, int n_groups);
@@ -123,7 +123,7 @@ inline void unref(Plan* plan) {
 class PlanCache {
  public:
   ~PlanCache() { clear(); }
-  Plan* find(const Key& key, PyObject* attrs) const;      // null: none; borrowed
+  Plan* find(const Key& key, PyObject* attrs) const;      // null: none, or a Python error; borrowed
   void keep(const Key& key, PyObject* attrs, Plan* plan);  // takes the reference
   void clear();
   size_t size() const { return size_; }
@@ -139,11 +139,26 @@ class PlanCache {
 
   std::vector<Entry> entries_;  // a power of two of them
   size_t size_ = 0;
+  uint64_t changes_ = 0;  // how often entries have come or gone
 };
 
 // run.cpp: finds or makes the plan and runs it. Operands may be replaced by casts of themselves. `lengths`: of groups.
 PyObject* dispatch(Function* f, Operands& operands, PyObject* attrs, Tensor* out, const int* lengths = nullptr,
                    int n_groups = 0);
-bool run_kernel(const Kernel& kernel, const Args& args, size_t bytes);  // with errors as Python's
+// With errors as Python's, which name `operation` where it is given. `bytes`: what it touches; other threads may run
+// Python beside large ones, unless this thread has a HoldGil.
+bool run_kernel(const Kernel& kernel, const Args& args, size_t bytes, const char* operation = nullptr);
+bool raise_out_of_scratch(const char* operation);  // false, with a MemoryError
+
+class HoldGil {
+ public:
+  HoldGil();
+  ~HoldGil();
+  HoldGil(const HoldGil&) = delete;
+  HoldGil& operator=(const HoldGil&) = delete;
+
+ private:
+  const bool before_;
+};
 
 }  // namespace dlcore

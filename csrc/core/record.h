@@ -91,7 +91,8 @@ struct Failure {
 
 struct Recorder {
   Steps steps;
-  std::vector<Tensor*> aliases;  // what stands for the arguments
+  std::vector<TensorRef> given;  // the arguments,
+  std::vector<Tensor*> aliases;  // and what stands for them
   uint64_t serial;             // marks the buffers seen by this recorder
   Failure failure;             // why this cannot be recorded: the first reason
   Function* function = nullptr;  // the operation that runs, for the commands it makes
@@ -111,13 +112,16 @@ void set_recorder(Recorder* r);  // for this thread; null: recording is over
 
 void record_dropped(Buffer* buffer);  // called always: its last reference went, in whatever thread
 
-// Called by the rest of the core while recorder is set.
+// Called by the rest of the core while recorder is set. They never throw: where memory runs out the step goes on, and
+// cannot be recorded.
 void record_launch(const Kernel& kernel, const Args& args);
 void record_made(Buffer* buffer);     // by new_buffer
 void record_written(Buffer* buffer);  // its version rose
 void record_operand(Tensor* t);
 void record_grad_read(Tensor* leaf);  // before it is read: may replace it by an alias
 void record_grad_replaced(Tensor* leaf, bool none);
+bool record_grad_arrived(Tensor* leaf);  // false, with an error set, where the gradient would have to go on outside
+void record_tracked_write(Tensor* t);    // a write in place has become part of t's gradient history
 // The step cannot be recorded, for a reason such as "item() reads a value back to the host"; it goes on unrecorded.
 void record_failure(const char* reason);
 // The same where the host is about to see values: false, with an error set, if there are none because no kernel ran.
@@ -128,5 +132,6 @@ bool record_host_access(Tensor* t, const char* reason);  // and where it may as 
 extern uint64_t changes;
 
 bool init_record(PyObject* module);
+bool init_frames(PyObject* module);
 
 }  // namespace dlcore

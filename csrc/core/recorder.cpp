@@ -1,6 +1,7 @@
 // The recording side: what a step does is noted while it runs.
 #include <algorithm>
 #include <cstring>
+#include <new>
 
 #include "core/function.h"
 #include "core/record.h"
@@ -10,14 +11,14 @@ namespace dlcore {
 thread_local Recorder* recorder = nullptr;
 uint64_t changes = 0;
 
-static std::vector<Recorder*> recorders;  // of all threads
+static auto& recorders = *new std::vector<Recorder*>;  // of all threads, which may go on while the process ends
 
 constexpr int64_t kArenaAlignment = 128;
 
 void set_recorder(Recorder* r) {
+  if (r) recorders.push_back(r);
   if (recorder) recorders.erase(std::find(recorders.begin(), recorders.end(), recorder));
   recorder = r;
-  if (r) recorders.push_back(r);
 }
 
 const char* const kFromHost =
@@ -50,10 +51,21 @@ static int user_line() {
   return place->second;
 }
 
+// Where memory runs out, what was noted so far is incomplete: the step goes on, and cannot be recorded.
+template <class F> static void note(F&& f) {
+  try {
+    f();
+  } catch (const std::bad_alloc&) {
+    if (recorder->failure.empty()) recorder->failure.text = "out of memory";  // short enough to need none
+  }
+}
+
 void record_failure(const char* reason) {
   if (!recorder->failure.empty()) return;
-  const int line = user_line();
-  recorder->failure = {FailureKind::permanent, reason, recorder->steps.lines[static_cast<size_t>(line)]};
+  note([&] {
+    const int line = user_line();
+    recorder->failure = {FailureKind::permanent, reason, recorder->steps.lines[static_cast<size_t>(line)]};
+  });
 }
 
 // ---- buffers ------------------------------------------------------------------------------------------------------
@@ -68,15 +80,19 @@ static int region_of(Buffer* buffer) {
   if (known >= 0) return known;
   const int index = static_cast<int>(recorder->steps.regions.size());
   recorder->steps.regions.push_back(
-      {.kind = Region::outside, .buffer = keep(buffer), .bytes = buffer->bytes, .device = buffer->device});
+      {.kind = Region::outside, .buffer = buffer, .bytes = buffer->bytes, .device = buffer->device});
+  keep(buffer);
   buffer->mark = mark_of(index);
   return index;
 }
 
 void record_made(Buffer* buffer) {
-  buffer->mark = mark_of(static_cast<int>(recorder->steps.regions.size()));
-  recorder->steps.regions.push_back({.kind = Region::inside, .buffer = buffer, .bytes = buffer->bytes,
-                                     .line = user_line(), .device = buffer->device});
+  note([&] {
+    const int index = static_cast<int>(recorder->steps.regions.size());
+    recorder->steps.regions.push_back({.kind = Region::inside, .buffer = buffer, .bytes = buffer->bytes,
+                                       .line = user_line(), .device = buffer->device});
+    buffer->mark = mark_of(index);
+  });
 }
 
 void record_dropped(Buffer* buffer) {  // the garbage collector may run in another thread than the recorder
@@ -86,8 +102,10 @@ void record_dropped(Buffer* buffer) {  // the garbage collector may run in anoth
 }
 
 void record_written(Buffer* buffer) {
-  const size_t region = static_cast<size_t>(region_of(buffer));
-  recorder->steps.regions[region].written = true;
+  note([&] {
+    const size_t region = static_cast<size_t>(region_of(buffer));
+    recorder->steps.regions[region].written = true;
+  });
 }
 
 bool record_host_read(const char* reason) {
@@ -109,8 +127,10 @@ void record_operand(Tensor* t) {
   if (t->node || t->view || t->weak || !is_float(t->array.dtype) || !t->buffer) return;
   const int known = known_region(t->buffer);
   if (known >= 0 && recorder->steps.regions[static_cast<size_t>(known)].kind != Region::outside) return;
-  if (!recorder->operand_flags.emplace(t, t->requires_grad).second) return;
-  recorder->steps.operands.push_back(TensorRef::share(t));
+  note([&] {
+    if (!recorder->operand_flags.emplace(t, t->requires_grad).second) return;
+    recorder->steps.operands.push_back(TensorRef::share(t));
+  });
 }
 
 // ---- launches -----------------------------------------------------------------------------------------------------
@@ -125,9 +145,8 @@ static void touch(int index, int command, const Array& a, bool writes) {
   region.written = region.written || writes;
 }
 
-void record_launch(const Kernel& kernel, const Args& args) {
+static void note_launch(const Kernel& kernel, const Args& args) {
   Steps& s = recorder->steps;
-  if (!recorder->failure.empty()) return;
   const int index = static_cast<int>(s.commands.size());
   const Plan* plan = recorder->plan;
   if (plan) s.device = plan->device;
@@ -157,6 +176,10 @@ void record_launch(const Kernel& kernel, const Args& args) {
   }
 }
 
+void record_launch(const Kernel& kernel, const Args& args) {
+  if (recorder->failure.empty()) note([&] { note_launch(kernel, args); });
+}
+
 // ---- arguments and gradients of leaves ----------------------------------------------------------------------------
 Tensor* aliased(Tensor* t) {
   TensorRef owner = TensorRef::share(t);
@@ -164,25 +187,41 @@ Tensor* aliased(Tensor* t) {
   if (!alias) return nullptr;
   owner.release();
   alias->requires_grad = t->requires_grad;
-  alias->grad = Py_XNewRef(t->grad);
+  hold_grad(alias, Py_XNewRef(t->grad));
   return alias;
+}
+
+static int argument_of(const Tensor* alias) {  // -1: none
+  const std::vector<Tensor*>& aliases = recorder->aliases;
+  const auto found = std::find(aliases.begin(), aliases.end(), alias);
+  return found == aliases.end() ? -1 : static_cast<int>(found - aliases.begin());
 }
 
 static LeafGrad& leaf_grad(Tensor* leaf) {
   std::vector<LeafGrad>& grads = recorder->steps.grads;
+  if (grads.size() == grads.capacity()) grads.reserve(2 * grads.size() + 1);  // so that both tables get it, or none
   const auto [place, added] = recorder->grad_of.emplace(leaf, static_cast<int>(grads.size()));
-  if (added) {
-    const std::vector<Tensor*>& aliases = recorder->aliases;
-    const auto found = std::find(aliases.begin(), aliases.end(), leaf);
-    const int argument = found == aliases.end() ? -1 : static_cast<int>(found - aliases.begin());
-    grads.push_back({.leaf = TensorRef::share(leaf), .argument = argument});
-  }
+  if (added) grads.push_back({.leaf = TensorRef::share(leaf), .argument = argument_of(leaf)});
   return grads[static_cast<size_t>(place->second)];
 }
 
+bool record_grad_arrived(Tensor* leaf) {
+  const int argument = argument_of(leaf);
+  if (argument < 0 || !recorder->given[static_cast<size_t>(argument)]->node) return true;
+  PyErr_Format(errors.capture, "capture: backward() inside the step reaches argument %d, whose gradient history began "
+               "outside; detach() it, call backward() outside, or capture the whole step", argument);
+  return false;
+}
+
+void record_tracked_write(Tensor* t) {
+  const int region = known_region(t->buffer);
+  if (region < 0 || recorder->steps.regions[static_cast<size_t>(region)].kind != Region::inside) {
+    record_failure("a tensor from before the step is changed in place as a part of its gradient history");
+  }
+}
+
 // A gradient that the step starts from is an input: another tensor may lie there at the next call.
-void record_grad_read(Tensor* leaf) {
-  if (leaf->node) return;
+static void note_grad_read(Tensor* leaf) {
   LeafGrad& g = leaf_grad(leaf);
   if (g.read || g.replaced) return;
   g.read = true;
@@ -192,22 +231,31 @@ void record_grad_read(Tensor* leaf) {
   TensorRef alias = TensorRef::own(aliased(start));
   if (!alias) return PyErr_Clear(), record_failure("out of memory");
   std::vector<Region>& regions = recorder->steps.regions;
-  g.region = static_cast<int>(regions.size());
-  alias->buffer->mark = mark_of(g.region);
-  regions.push_back({.kind = Region::input, .buffer = keep(alias->buffer), .bytes = alias->buffer->bytes,
+  const int index = static_cast<int>(regions.size());
+  regions.push_back({.kind = Region::input, .buffer = alias->buffer, .bytes = alias->buffer->bytes,
                      .leaf = static_cast<int>(&g - recorder->steps.grads.data()), .device = alias->buffer->device});
+  keep(alias->buffer);
+  g.region = index;
+  alias->buffer->mark = mark_of(index);
   g.given = TensorRef::own(start);
   leaf->grad = as_object(alias.release());
 }
 
-void record_grad_replaced(Tensor* leaf, bool none) {
-  if (leaf->node) return;
+void record_grad_read(Tensor* leaf) {
+  if (!leaf->node) note([&] { note_grad_read(leaf); });
+}
+
+static void note_grad_replaced(Tensor* leaf, bool none) {
   LeafGrad& g = leaf_grad(leaf);
   if (recorder->dry && !g.read && !g.replaced) g.given = TensorRef::share(as_tensor(leaf->grad));
   g.replaced = true;
   const int next = static_cast<int>(recorder->steps.commands.size());
   if (!none) g.set = next;
   else if (g.set < 0 && g.cleared < 0) g.cleared = next;
+}
+
+void record_grad_replaced(Tensor* leaf, bool none) {
+  if (!leaf->node) note([&] { note_grad_replaced(leaf, none); });
 }
 
 // ---- the memory plan ----------------------------------------------------------------------------------------------

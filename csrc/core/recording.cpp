@@ -13,18 +13,37 @@ namespace dlcore {
 
 static uint64_t next_serial = 0;
 
-static Tensor* original(const Region& input) { return static_cast<Tensor*>(input.buffer->owner); }  // what was aliased
+static Tensor* original(const Recorder* r, const Region& input) {  // what an alias stands for
+  return input.leaf >= 0 ? r->steps.grads[static_cast<size_t>(input.leaf)].given.get()
+                         : r->given[static_cast<size_t>(input.argument)].get();
+}
 
 bool overlaps(const Array& a, const std::vector<Range>& ranges) {
   const auto [low, high] = extent(a);
   return std::any_of(ranges.begin(), ranges.end(), [&](const Range& r) { return low < r.second && r.first < high; });
 }
 
-// begin_recording(tensors, dry): the tensors to call the step with; the same one twice where a tensor is given twice.
+// Adds an argument and what stands for it.
+static void add_argument(Recorder* r, Tensor* given, Tensor* alias) {
+  const int k = static_cast<int>(r->aliases.size());
+  Buffer* buffer = alias->buffer;
+  if (std::find(r->aliases.begin(), r->aliases.end(), alias) == r->aliases.end()) {
+    buffer->mark = r->serial << 32 | static_cast<uint32_t>(k);
+  }
+  r->given.push_back(TensorRef::share(given));
+  r->aliases.push_back(alias);
+  r->steps.regions.push_back({.kind = Region::input, .buffer = keep(buffer), .bytes = buffer->bytes,
+                              .argument = k, .device = buffer->device});
+}
+
+// begin_recording(tensors, dry, stands=()): the tensors to call the step with; the same one twice where a tensor is
+// given twice. `stands`: further arguments, used as they are by what will be recorded.
 PyObject* begin_recording(PyObject*, PyObject* args) {
-  PyObject* tensors;
+  PyObject *tensors, *stands = nullptr;
   int dry;
-  if (!PyArg_ParseTuple(args, "O!p:begin_recording", &PyTuple_Type, &tensors, &dry)) return nullptr;
+  if (!PyArg_ParseTuple(args, "O!p|O!:begin_recording", &PyTuple_Type, &tensors, &dry, &PyTuple_Type, &stands)) {
+    return nullptr;
+  }
   if (recorder) {
     PyErr_SetString(errors.capture, "a step is being recorded already");
     return nullptr;
@@ -32,7 +51,11 @@ PyObject* begin_recording(PyObject*, PyObject* args) {
   const int n = static_cast<int>(PyTuple_GET_SIZE(tensors));
   Ref aliases = Ref::own(PyTuple_New(n));
   if (!aliases) return nullptr;
-  auto r = std::make_unique<Recorder>();
+  const auto forget = [](Recorder* r) {
+    release(r->steps);
+    delete r;
+  };
+  std::unique_ptr<Recorder, decltype(forget)> r(new Recorder, forget);
   r->serial = ++next_serial;
   r->dry = dry;
   for (int k = 0; k < n; ++k) {
@@ -40,18 +63,16 @@ PyObject* begin_recording(PyObject*, PyObject* args) {
     while (PyTuple_GET_ITEM(tensors, same) != PyTuple_GET_ITEM(tensors, k)) ++same;
     TensorRef alias = same < k ? TensorRef::share(r->aliases[static_cast<size_t>(same)])
                                : TensorRef::own(aliased(as_tensor(PyTuple_GET_ITEM(tensors, k))));
-    if (!alias) {
-      release(r->steps);
-      return nullptr;
-    }
-    Buffer* buffer = alias->buffer;
-    if (same == k) buffer->mark = r->serial << 32 | static_cast<uint32_t>(k);
-    r->aliases.push_back(alias.get());
-    r->steps.regions.push_back({.kind = Region::input, .buffer = keep(buffer), .bytes = buffer->bytes,
-                                .argument = k, .device = buffer->device});
+    if (!alias) return nullptr;
+    add_argument(r.get(), as_tensor(PyTuple_GET_ITEM(tensors, k)), alias.get());
     PyTuple_SET_ITEM(aliases.get(), k, as_object(alias.release()));
   }
-  set_recorder(r.release());
+  for (Py_ssize_t k = 0; stands && k < PyTuple_GET_SIZE(stands); ++k) {
+    Tensor* stand = as_tensor(PyTuple_GET_ITEM(stands, k));
+    add_argument(r.get(), stand, stand);
+  }
+  set_recorder(r.get());
+  r.release();
   return aliases.release();
 }
 
@@ -60,7 +81,7 @@ static void restore_grads(Recorder* r, bool all) {
   for (LeafGrad& g : r->steps.grads) {
     if (!g.leaf || !(all || (g.region >= 0 && !g.replaced))) continue;
     if (all && !g.read && !g.replaced) continue;
-    Py_XSETREF(g.leaf->grad, Py_XNewRef(g.given.object()));
+    hold_grad(g.leaf.get(), Py_XNewRef(g.given.object()));
   }
 }
 
@@ -120,6 +141,12 @@ PyObject* something_kept(PyObject*, PyObject* outputs) {
   return PyBool_FromLong(recorder && !kept_tensor(recorder, outputs).empty());
 }
 
+// made_inside(tensor): whether its memory was made since begin_recording.
+PyObject* made_inside(PyObject*, PyObject* tensor) {
+  const int region = recorder ? region_index(recorder, as_tensor(tensor)) : -1;
+  return PyBool_FromLong(region >= 0 && recorder->steps.regions[static_cast<size_t>(region)].kind == Region::inside);
+}
+
 static Recording* blank_recording() {
   Recording* self = PyObject_GC_New(Recording, recording_type);
   if (!self) return nullptr;
@@ -166,14 +193,14 @@ static void note_inputs(Recording* self, const Recorder* r) {
   for (size_t k = 0; k < regions.size(); ++k) {
     const Region& region = regions[k];
     if (region.kind != Region::input) continue;
-    Tensor* given = original(region);
+    Tensor* given = original(r, region);
     const Tensor* after = region.leaf < 0 ? r->aliases[k] : given;
     int same = static_cast<int>(k);
     if (region.leaf < 0) {
       same = static_cast<int>(std::find(r->aliases.begin(), r->aliases.end(), after) - r->aliases.begin());
     }
     self->inputs.push_back({static_cast<int>(k), given->array, given->requires_grad, after->requires_grad,
-                            regions[static_cast<size_t>(same)].written, same, region.leaf});
+                            given->node != nullptr, regions[static_cast<size_t>(same)].written, same, region.leaf});
     self->n_arguments += region.leaf < 0;
     if (region.written) given->buffer->version += region.buffer->version;  // in the caller's eyes too
   }
@@ -208,16 +235,16 @@ static bool note_results(Recording* self, Recorder* r, PyObject* outputs) {
     const Result& result = self->results.emplace_back(result_of(self, r, t));
     if (result.input < 0) continue;  // else a view of the caller's tensor, not of its alias
     const Region& region = r->steps.regions[static_cast<size_t>(result.region)];
-    drop(std::exchange(t->buffer, keep(original(region)->buffer)));
+    drop(std::exchange(t->buffer, keep(original(r, region)->buffer)));
   }
   self->steady = true;
   for (LeafGrad& g : r->steps.grads) {
     Tensor* end = g.leaf && g.replaced ? as_tensor(g.leaf->grad) : nullptr;
     const Result& left = self->grads.emplace_back(end ? result_of(self, r, end) : Result{});
     if (left.input >= 0) {
-      Ref given = from_input(left, original(r->steps.regions[static_cast<size_t>(left.region)]));
+      Ref given = from_input(left, original(r, r->steps.regions[static_cast<size_t>(left.region)]));
       if (!given) return false;
-      Py_SETREF(g.leaf->grad, given.release());
+      hold_grad(g.leaf.get(), given.release());
     }
     if (g.leaf && g.read && g.replaced && g.argument < 0 && (end || g.region >= 0)) self->steady = false;
   }
@@ -322,7 +349,13 @@ PyObject* end_recording(PyObject*, PyObject* args) {
     return nullptr;
   }
   auto self = Owned<Recording>::own(blank_recording());
-  const bool good = self && finish(self.get(), r, outputs);
+  bool good = false;
+  try {
+    good = self && finish(self.get(), r, outputs);
+  } catch (const std::bad_alloc&) {
+    restore_grads(r, r->dry);
+    PyErr_NoMemory();
+  }
   set_recorder(nullptr);
   if (!good) {
     self = {};

@@ -7,6 +7,8 @@
 #include <vector>
 
 #include "core/cuda.h"
+#include "core/graph_copy.h"
+#include "core/guards.h"
 #include "core/record.h"
 
 namespace dlcore {
@@ -20,6 +22,7 @@ struct Input {  // an argument, or the gradient that a leaf starts with
   int region;
   Array array;         // what it must look like
   bool requires_grad, requires_grad_after;  // before the step and after it: an argument may come to need one
+  bool history;        // whether a node has computed it
   bool written;
   int same;            // the first argument that is the same tensor: itself, or one before
   int leaf;            // index into Steps::grads, or -1
@@ -31,10 +34,6 @@ struct Result {  // a tensor that the step returns or leaves as a gradient
   int input = -1;
   Array array = {};
   int64_t offset = 0;
-};
-
-struct Watched {  // a Python variable: a cell, an entry of a dict or list, an attribute, or how many entries there are
-  Ref container, key, value;  // key null for a cell and for the number of entries
 };
 
 using Range = std::pair<const char*, const char*>;
@@ -49,7 +48,8 @@ struct Recording {
   std::vector<Result> results;
   std::vector<Result> grads;             // per LeafGrad: the gradient the step leaves
   std::vector<Range> fixed_written, fixed_all;  // memory of outside regions
-  std::vector<Watched> watched;
+  std::unique_ptr<Tracking> tracking;    // null: results have no gradient history
+  std::vector<Guard> guards;             // what the step has read from Python's state
   Ref check;                             // check() -> bool: whether modules and optimizers are as recorded
   Ref last_args;                         // of the last replay, for explain()
   uint64_t seen_changes;
@@ -57,7 +57,8 @@ struct Recording {
   uint8_t device;                        // whose kernels the commands are
   std::vector<Buffer*> fixed;            // per input, where a graph reads it; empty: no graph
   std::shared_ptr<cuda::Graph> graph;    // on a GPU, made at the first replay and again when memory has been replaced
-  bool grad_mode, busy;
+  bool grad_mode;
+  uint32_t busy;                         // not 0: it runs, in the process that had this number (replay.cpp)
   bool serial;                           // so small that other threads would cost more than they do
   bool steady;                           // a step leaves gradients as the next one must find them
   int64_t replays;
@@ -74,7 +75,9 @@ PyObject* begin_recording(PyObject*, PyObject* args);
 PyObject* end_recording(PyObject*, PyObject* args);
 PyObject* abort_recording(PyObject*, PyObject*);
 PyObject* something_kept(PyObject*, PyObject* outputs);
+PyObject* made_inside(PyObject*, PyObject* tensor);
 PyObject* run_recording(PyObject* self, PyObject* args);
+PyObject* outcome_recording(PyObject* self, PyObject* args);
 PyObject* stands_recording(PyObject* self, PyObject* args);
 PyObject* sweep_recording(PyObject* self, PyObject* args);
 PyObject* profile_recording(PyObject* self, PyObject* repeats);

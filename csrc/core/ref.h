@@ -1,5 +1,5 @@
 // Owning references to Python objects, counted once and given back where their scope ends; and what else of Python is
-// bound to a scope: PendingError, WithoutGil.
+// bound to a scope: PendingError, WithoutGil; and the borders between C++ and Python: `safe` and `call_python`.
 //
 //   Ref list = Ref::own(PyList_New(0));      // takes over a new reference; null after a failed call
 //   if (!list) return nullptr;               // the error is set
@@ -13,6 +13,12 @@
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
 
+#include <cxxabi.h>
+#include <unistd.h>
+
+#include <exception>
+#include <new>
+#include <type_traits>
 #include <utility>
 
 namespace dlcore {
@@ -60,11 +66,48 @@ class PendingError {
   PyObject *type_, *value_, *trace_;
 };
 
+// Calls something that may run Python code, or wait for the GIL. When the interpreter ends, CPython before 3.14 ends other
+// threads (daemons) there by unwinding them; that must not go through frames of C++, which hold references and promise
+// not to throw. So such a thread waits for the end of the process here, as it does in CPython 3.14.
+template <class F> auto outside(F&& call) {
+  try {
+    return call();
+  } catch (const abi::__forced_unwind&) {
+    for (;;) ::pause();
+  }
+}
+
+inline PyObject* call_python(PyObject* function, PyObject* const* args, size_t n) {
+  return outside([&] { return PyObject_Vectorcall(function, args, n, nullptr); });
+}
+
+// safe<function>: the function as Python may call it, with C++ exceptions as Python errors (and null or -1 returned).
+template <auto function> struct Safe;
+template <class Result, class... Arguments, Result (*function)(Arguments...)> struct Safe<function> {
+  static Result call(Arguments... arguments) {
+    try {
+      return function(arguments...);
+    } catch (const std::bad_alloc&) {
+      PyErr_NoMemory();
+    } catch (const std::exception& error) {
+      PyErr_SetString(PyExc_RuntimeError, error.what());
+    }
+    if constexpr (std::is_pointer_v<Result>) return nullptr;
+    else return static_cast<Result>(-1);
+  }
+};
+template <auto function> inline constexpr auto safe = &Safe<function>::call;
+
 // Other Python threads may run while this lives, and nothing of Python may be touched.
 class WithoutGil {
  public:
   WithoutGil() : state_(PyEval_SaveThread()) {}
-  ~WithoutGil() { PyEval_RestoreThread(state_); }
+  ~WithoutGil() {
+    outside([&] {
+      PyEval_RestoreThread(state_);
+      return 0;
+    });
+  }
   WithoutGil(const WithoutGil&) = delete;
   WithoutGil& operator=(const WithoutGil&) = delete;
 

@@ -1,9 +1,12 @@
 // The replaying side: whether a recorded step stands for a call, and running it again.
+#include <pthread.h>
+
 #include <algorithm>
 #include <chrono>
 #include <cstring>
 #include <new>
 
+#include "core/function.h"
 #include "core/memory.h"
 #include "core/recording.h"
 #include "core/tape.h"
@@ -12,48 +15,9 @@
 namespace dlcore {
 
 // ---- whether a recording stands for a call ------------------------------------------------------------------------
-// Numbers and texts by value (floats by their bits, for -0.0 is not 0.0), tuples by their parts, the rest by identity.
-static bool same_value(PyObject* now, PyObject* then) {
-  if (now == then) return true;
-  if (!now || Py_TYPE(now) != Py_TYPE(then)) return false;
-  if (PyFloat_Check(then)) {
-    const double a = PyFloat_AS_DOUBLE(now), b = PyFloat_AS_DOUBLE(then);
-    return !std::memcmp(&a, &b, sizeof a);
-  }
-  if (PyTuple_Check(then)) {
-    bool same = PyTuple_GET_SIZE(now) == PyTuple_GET_SIZE(then);
-    for (Py_ssize_t k = 0; same && k < PyTuple_GET_SIZE(then); ++k) {
-      same = same_value(PyTuple_GET_ITEM(now, k), PyTuple_GET_ITEM(then, k));
-    }
-    return same;
-  }
-  if (!PyLong_Check(then) && !PyUnicode_Check(then) && !PyBytes_Check(then)) return false;
-  const int equal = PyObject_RichCompareBool(now, then, Py_EQ);
-  if (equal < 0) PyErr_Clear();
-  return equal == 1;
-}
-
-static bool unchanged(const Watched& w) {
-  PyObject *const container = w.container.get(), *const key = w.key.get(), *const then = w.value.get();
-  if (PyCell_Check(container)) return same_value(PyCell_GET(container), then);
-  if (!key) {
-    const Py_ssize_t size = PyObject_Size(container);
-    if (size < 0) PyErr_Clear();
-    return size == PyLong_AsSsize_t(then);
-  }
-  if (PyDict_Check(container)) return same_value(PyDict_GetItem(container, key), then);
-  if (PyList_Check(container)) {
-    const Py_ssize_t k = PyLong_AsSsize_t(key);
-    return k < PyList_GET_SIZE(container) && same_value(PyList_GET_ITEM(container, k), then);
-  }
-  const Ref now = Ref::own(PyObject_GetAttr(container, key));
-  if (!now) PyErr_Clear();
-  return same_value(now.get(), then);
-}
-
 static bool same_spec(const Input& input, const Tensor* t) {
   const Array &want = input.array, &a = t->array;
-  return !t->weak && !t->node && t->requires_grad == input.requires_grad && !(input.written && t->buffer->readonly) &&
+  return !t->weak && (t->node != nullptr) == input.history && t->requires_grad == input.requires_grad && !(input.written && t->buffer->readonly) &&
          a.dtype == want.dtype && a.ndim == want.ndim &&
          !std::memcmp(a.shape, want.shape, sizeof(int64_t) * a.ndim) &&
          !std::memcmp(a.strides, want.strides, sizeof(int64_t) * a.ndim);
@@ -114,10 +78,10 @@ static int matches(Recording* self, Call& call) {
     }
   }
   if (!apart(self, call)) return 0;
-  for (const Watched& w : self->watched) {
-    if (!unchanged(w)) return 0;
+  for (Guard& guard : self->guards) {
+    if (const int same = holds(guard); same != 1) return same;
   }
-  if (changes != self->seen_changes) {
+  if (self->check && changes != self->seen_changes) {
     const uint64_t now = changes;
     const Ref same = Ref::own(PyObject_CallNoArgs(self->check.get()));
     if (!same) return -1;
@@ -151,7 +115,10 @@ static bool replace_held(Recording* self) {
       held += Py_REFCNT(r.tensor.object()) - 1 - is_grad + touched(r.tensor.get());
     }
     Buffer* old = s.regions[region].buffer;
-    if (held == 0 && old->refs == static_cast<int64_t>(ours.size()) + 1) continue;
+    if (held == 0 && old->refs == static_cast<int64_t>(ours.size()) + 1) {
+      old->rewritten = false;  // nobody has a view from before
+      continue;
+    }
     Buffer* fresh;
     try {
       fresh = new_buffer(old->bytes, old->device);
@@ -160,6 +127,7 @@ static bool replace_held(Recording* self) {
                    "capture: out of memory for an output of %zu bytes; an earlier one is still in use", old->bytes);
       return false;
     }
+    std::vector<TensorRef> made;
     for (TensorRef* place : ours) {
       const Tensor* before = place->get();
       TensorRef t = TensorRef::own(blank_tensor(Py_TYPE(place->object())));
@@ -171,8 +139,9 @@ static bool replace_held(Recording* self) {
       t->array.data = static_cast<char*>(fresh->data) + (before->array.as<char>() - static_cast<char*>(old->data));
       t->buffer = keep(fresh);
       t->device = before->device;
-      *place = std::move(t);
+      made.push_back(std::move(t));
     }
+    for (size_t k = 0; k < ours.size(); ++k) *ours[k] = std::move(made[k]);  // all or, where memory runs out, none
     s.regions[region].buffer = fresh;
     drop(old);
     repoint(self, static_cast<int>(region), static_cast<char*>(fresh->data));
@@ -201,8 +170,8 @@ template <class Body> static bool guarded(const Command*& at, Body body) {
   } catch (const ValueFault& fault) {
     PyErr_SetString(PyExc_ValueError, fault.what());
   } catch (const std::bad_alloc&) {
-    PyErr_Format(PyExc_MemoryError, "%s: out of memory for temporary space; dlcore holds %lld bytes",
-                 at ? at->kernel.name : "capture", static_cast<long long>(memory_stats().in_use));
+    const char* operation = at && at->function ? at->function->name_utf8 : at ? at->kernel.name : "capture";
+    return raise_out_of_scratch(operation);
   } catch (const std::exception& error) {
     PyErr_Format(PyExc_RuntimeError, "%s: %s", at ? at->kernel.name : "capture", error.what());
   }
@@ -257,7 +226,7 @@ static bool leave(Recording* self, const Call& call, int end) {
       grad = from_input(left, call.sources[static_cast<size_t>(left.input)]);
       if (!grad) return false;
     }
-    Py_XSETREF(leaf_of(self, k, call)->grad, grad.release());
+    hold_grad(leaf_of(self, k, call), grad.release());
   }
   return true;
 }
@@ -278,7 +247,8 @@ static PyObject* results(const Recording* self, const Call& call) {
     if (!t) return nullptr;
     PyTuple_SET_ITEM(tuple.get(), static_cast<Py_ssize_t>(k), as_object(t.release()));
   }
-  return tuple.release();
+  if (!tuple || !self->tracking) return tuple.release();
+  return linked_results(*self->tracking, std::move(tuple), call.sources);
 }
 
 static bool read_args(PyObject* tuple, Call& call) {
@@ -309,16 +279,22 @@ static Ref first_elements(const Call& stacked, int64_t times) {
   return firsts;
 }
 
+// A recording that runs. In a forked child, none of those that ran in threads of the parent does.
+static uint32_t generation = 1;
+static const int fork_rule = pthread_atfork(nullptr, nullptr, [] { ++generation; });
+
+static bool is_busy(const Recording* self) { return self->busy == generation; }
+
 struct Busy {
   Recording* self;
-  explicit Busy(Recording* r) : self(r) { self->busy = true; }
-  ~Busy() { self->busy = false; }
+  explicit Busy(Recording* r) : self(r) { self->busy = generation; }
+  ~Busy() { self->busy = 0; }
 };
 
 // `times` replays; the arguments move on by `strides` bytes after each. The results as a tuple; NotImplemented if the
 // recording does not stand for this call.
 static PyObject* replay(Recording* self, Call& call, int64_t times, const std::vector<int64_t>& strides) {
-  if (self->busy) {
+  if (is_busy(self)) {
     PyErr_SetString(PyExc_RuntimeError, "capture: this step is running already, in another thread");
     return nullptr;
   }
@@ -366,6 +342,13 @@ PyObject* run_recording(PyObject* object, PyObject* args) {
   return result.release();
 }
 
+// outcome(*tensors): what the recorded call itself returns, with these as its arguments.
+PyObject* outcome_recording(PyObject* object, PyObject* args) {
+  Call call;
+  if (!read_args(args, call)) Py_RETURN_NOTIMPLEMENTED;
+  return results(reinterpret_cast<Recording*>(object), call);
+}
+
 // stands(*tensors): whether it can be replayed for a call with these arguments now.
 PyObject* stands_recording(PyObject* object, PyObject* args) {
   Call call;
@@ -401,7 +384,7 @@ PyObject* profile_recording(PyObject* object, PyObject* argument) {
   if (repeats == -1 && PyErr_Occurred()) return nullptr;
   Call call;
   const bool known = self->last_args ? read_args(self->last_args.get(), call) : self->n_arguments == 0;
-  if (self->busy || !known || !add_grads(self, call)) {
+  if (is_busy(self) || !known || !add_grads(self, call)) {
     PyErr_SetString(errors.capture, "explain: call the step once more first: it has not been replayed yet, or starts "
                                     "from other gradients");
     return nullptr;

@@ -35,7 +35,7 @@ static bool cast_operands(const Plan* plan, Operands& operands) {
     const int target = plan->casts[static_cast<size_t>(k)];
     if (!t || t->weak || target < 0 || target == static_cast<int>(t->array.dtype)) continue;
     PyObject* args[2] = {as_object(t), dtype_object(static_cast<DType>(target))};
-    PyObject* cast = PyObject_Vectorcall(bound.cast, args, 2, nullptr);
+    PyObject* cast = call_python(bound.cast, args, 2);
     if (!cast) return false;
     operands.set(k, as_tensor(cast));
   }
@@ -49,9 +49,19 @@ static bool fits(const OutputSpec& spec, const Tensor* out) {
   return spec.dtype == a.dtype && spec.ndim == a.ndim && same_lengths(spec.shape, a.shape, a.ndim);
 }
 
-bool run_kernel(const Kernel& kernel, const Args& args, size_t bytes) {
+static thread_local bool hold_gil = false;
+HoldGil::HoldGil() : before_(std::exchange(hold_gil, true)) {}
+HoldGil::~HoldGil() { hold_gil = before_; }
+
+bool raise_out_of_scratch(const char* operation) {
+  PyErr_Format(PyExc_MemoryError, "%s: out of memory for temporary space; dlcore holds %lld bytes in tensors", operation,
+               static_cast<long long>(memory_stats().in_use));
+  return false;
+}
+
+bool run_kernel(const Kernel& kernel, const Args& args, size_t bytes, const char* operation) {
   try {
-    if (bytes < kReleaseGil || recorder) {  // the recorder counts references
+    if (bytes < kReleaseGil || recorder || hold_gil) {  // the recorder counts references
       launch(kernel, args);
       return true;
     }
@@ -65,8 +75,7 @@ bool run_kernel(const Kernel& kernel, const Args& args, size_t bytes) {
   } catch (const ValueFault& fault) {
     PyErr_SetString(PyExc_ValueError, fault.what());
   } catch (const std::bad_alloc&) {
-    PyErr_Format(PyExc_MemoryError, "%s: out of memory for temporary space; dlcore holds %lld bytes", kernel.name,
-                 static_cast<long long>(memory_stats().in_use));
+    return raise_out_of_scratch(operation ? operation : kernel.name);
   } catch (const std::exception& error) {
     PyErr_Format(PyExc_RuntimeError, "%s: %s", kernel.name, error.what());
   }
@@ -225,7 +234,7 @@ static bool run_native(Function* f, const Plan* plan, Operands& operands, Operan
   const Args args{arrays.data, n_in, n_all, plan->params.data(), n_params, arrays.buffers};
   {
     const RecordedAs as(f, plan);
-    if (!run_kernel(*plan->kernel, args, plan->device ? 0 : bytes)) return false;
+    if (!run_kernel(*plan->kernel, args, plan->device ? 0 : bytes, f->name_utf8)) return false;
   }
   for (const int k : plan->copies)
     if (written(plan, k) && !device_copy(copies.data[k], operands.data[k])) return false;
@@ -261,7 +270,7 @@ static bool run_foreign(Function* f, const Plan* plan, Operands& operands, Opera
   std::vector<PyObject*> borrowed;
   for (const Ref& arg : args) borrowed.push_back(arg.get());
   const bool mode = std::exchange(grad_enabled, false);
-  const Ref result = Ref::own(PyObject_Vectorcall(plan->callable.get(), borrowed.data(), borrowed.size(), nullptr));
+  const Ref result = Ref::own(call_python(plan->callable.get(), borrowed.data(), borrowed.size()));
   grad_enabled = mode;
   return static_cast<bool>(result);
 }
@@ -271,7 +280,7 @@ static PyObject* run_composite(const Plan* plan, Operands& operands) {
   PyObject* attrs = plan->attrs.get();
   for (int k = 0; k < operands.n; ++k) args.push_back(operands.data[k] ? as_object(operands.data[k]) : Py_None);
   for (Py_ssize_t k = 0; k < PyTuple_GET_SIZE(attrs); ++k) args.push_back(PyTuple_GET_ITEM(attrs, k));
-  return PyObject_Vectorcall(plan->callable.get(), args.data(), args.size(), nullptr);
+  return call_python(plan->callable.get(), args.data(), args.size());
 }
 
 // Makes the call a node of the tape.
@@ -298,7 +307,7 @@ static bool track(Function* f, Plan* plan, Operands& operands, Operands& outputs
   for (int k = 0; k < plan->n_outputs; ++k) {
     Tensor* out = outputs.data[k];
     if (!out || !is_float(out->array.dtype)) continue;
-    out->node = reinterpret_cast<Node*>(Py_NewRef(reinterpret_cast<PyObject*>(node)));
+    hold_node(out, node);
     out->output = static_cast<uint32_t>(k);
     out->requires_grad = true;
     out->version_seen = out->buffer->version;
@@ -345,6 +354,14 @@ static PyObject* returned(const Plan* plan, Operands& outputs) {
   return tuple;
 }
 
+struct PlanRef {
+  Plan* plan;
+  explicit PlanRef(Plan* p) : plan(p) {}
+  ~PlanRef() { unref(plan); }
+  PlanRef(const PlanRef&) = delete;
+  PlanRef& operator=(const PlanRef&) = delete;
+};
+
 static PyObject* run_plan(Function* f, Plan* plan, Operands& operands, Tensor* out) {
   if (plan->tracked && !check_history(f, operands.data, operands.n)) return nullptr;
   for (const int k : plan->writes)
@@ -364,19 +381,17 @@ static PyObject* run_plan(Function* f, Plan* plan, Operands& operands, Tensor* o
   return returned(plan, outputs);
 }
 
-// The plan for a call, with a reference of its own: found, or made. Null with an error; `unhashable` tells that it is the
-// attributes'.
-static Plan* plan_for(Function* f, Operands& operands, PyObject* attrs, const int* lengths, int n_groups,
-                      bool* unhashable) {
+// The plan for a call, with a reference of its own: found, or made. Null with an error.
+static Plan* plan_for(Function* f, Operands& operands, PyObject* attrs, const int* lengths, int n_groups) {
   const size_t each = layout_matters(f, operands.data, operands.n) ? 17 : 9;
   Key key(static_cast<size_t>(operands.n) * each + static_cast<size_t>(PyTuple_GET_SIZE(attrs) + n_groups) + 1);
   for (int k = 0; k < n_groups; ++k) key.add(static_cast<uint64_t>(lengths[k]));
-  *unhashable = !make_key(f, operands.data, operands.n, attrs, key);
-  if (*unhashable) return nullptr;
+  if (!make_key(f, operands.data, operands.n, attrs, key)) return nullptr;
   if (Plan* plan = f->value_key ? nullptr : f->cache->find(key, attrs)) {
     ++plan->refs;
     return plan;
   }
+  if (PyErr_Occurred()) return nullptr;  // from comparing attributes
   Plan* plan = make_plan(f, operands.data, operands.n, attrs, lengths, n_groups);
   if (plan && !f->value_key) {
     ++plan->refs;
@@ -390,7 +405,7 @@ static PyObject* call_unfitting(Function* f, Operands& operands) {
   const Ref part = attribute(f->op, "unfitting");
   std::vector<PyObject*> args;
   for (int k = 0; k < operands.n; ++k) args.push_back(operands.data[k] ? as_object(operands.data[k]) : Py_None);
-  return part ? PyObject_Vectorcall(part.get(), args.data(), args.size(), nullptr) : nullptr;
+  return part ? call_python(part.get(), args.data(), args.size()) : nullptr;
 }
 
 // Takes owned operands (they may be replaced by casts).
@@ -399,21 +414,13 @@ PyObject* dispatch(Function* f, Operands& operands, PyObject* attrs, Tensor* out
     const std::string what = std::string(f->name_utf8) + "() has a result whose shape depends on values";
     if (!record_host_read(what.c_str())) return nullptr;
   }
-  bool unhashable;
-  Plan* plan = plan_for(f, operands, attrs, lengths, n_groups, &unhashable);
-  if (!plan && unhashable && PyErr_ExceptionMatches(PyExc_TypeError)) {  // a list in a tuple, an array
-    PyErr_Clear();
-    const Ref frozen = Ref::own(PyObject_CallFunctionObjArgs(bound.freeze, f->name, attrs, nullptr));
-    if (frozen) plan = plan_for(f, operands, frozen.get(), lengths, n_groups, &unhashable);
-  }
+  Plan* plan = plan_for(f, operands, attrs, lengths, n_groups);
   if (!plan) return nullptr;
+  const PlanRef held(plan);
   PyObject* result = run_plan(f, plan, operands, out);
-  unref(plan);
-  if (!result && f->unfitting && PyErr_ExceptionMatches(PyExc_OverflowError)) {
-    PyErr_Clear();
-    return call_unfitting(f, operands);
-  }
-  return result;
+  if (result || !f->unfitting || !PyErr_ExceptionMatches(PyExc_OverflowError)) return result;
+  PyErr_Clear();
+  return call_unfitting(f, operands);
 }
 
 PyObject* call(Function* f, Tensor** given, int n, PyObject* attrs, Tensor* out) {

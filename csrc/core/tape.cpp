@@ -1,9 +1,12 @@
 #include "core/tape.h"
 
+#include <pthread.h>
+
 #include <algorithm>
 #include <cstring>
 #include <queue>
 #include <unordered_map>
+#include <unordered_set>
 #include <utility>
 
 #include "core/function.h"
@@ -24,7 +27,7 @@ Node* new_node(Function* function, Plan* plan, int n_edges) {
   const size_t bytes = sizeof(Edge) * static_cast<size_t>(n_edges) + sizeof(Saved) * static_cast<size_t>(n_saved) +
                        sizeof(PyObject*) * static_cast<size_t>(n_outputs);
   char* block = static_cast<char*>(PyMem_Malloc(bytes));
-  Node* node = block ? PyObject_New(Node, node_type) : nullptr;
+  Node* node = block ? PyObject_GC_New(Node, node_type) : nullptr;
   if (!node) {
     PyMem_Free(block);
     PyErr_NoMemory();
@@ -48,6 +51,7 @@ Node* new_node(Function* function, Plan* plan, int n_edges) {
   }
   for (int k = 0; k < n_saved; ++k) node->saved[k] = {nullptr, 0, -1};
   for (int k = 0; k < n_outputs; ++k) node->douts[k] = nullptr;
+  PyObject_GC_Track(reinterpret_cast<PyObject*>(node));
   return node;
 }
 
@@ -69,16 +73,41 @@ static void release_saved(Node* node) {
   node->released = true;
 }
 
-// A long chain of nodes would overflow the stack if each freed its producer: nodes freed meanwhile wait in a list.
+static int node_traverse(PyObject* self, visitproc visit, void* arg) {
+  const Node* node = reinterpret_cast<Node*>(self);
+  Py_VISIT(Py_TYPE(self));
+  for (int k = 0; k < node->n_edges; ++k) {
+    Py_VISIT(reinterpret_cast<PyObject*>(node->edges[k].node));
+    Py_VISIT(as_object(node->edges[k].leaf));
+  }
+  for (int k = 0; k < node->n_saved; ++k) Py_VISIT(as_object(node->saved[k].tensor));
+  for (int k = 0; k < node->n_outputs; ++k) Py_VISIT(node->douts[k]);
+  return 0;
+}
+
+// Breaks a cycle that nobody else can reach: such a node is never run again.
+static int node_clear(PyObject* self) {
+  Node* node = reinterpret_cast<Node*>(self);
+  release_saved(node);
+  for (int k = 0; k < node->n_edges; ++k) {
+    Py_CLEAR(node->edges[k].node);
+    Py_CLEAR(node->edges[k].leaf);
+  }
+  for (int k = 0; k < node->n_outputs; ++k) Py_CLEAR(node->douts[k]);
+  return 0;
+}
+
+// A long chain of nodes would overflow the stack if each freed its producer: nodes freed meanwhile wait in a list. Each
+// thread has one of its own, so that a forked child never waits for a thread that stayed in the parent.
 static void node_dealloc(PyObject* self) {
-  static std::vector<Node*> waiting;
-  static bool draining = false;
-  waiting.push_back(reinterpret_cast<Node*>(self));
+  static thread_local Node* waiting = nullptr;
+  static thread_local bool draining = false;
+  PyObject_GC_UnTrack(self);
+  reinterpret_cast<Node*>(self)->waiting = std::exchange(waiting, reinterpret_cast<Node*>(self));
   if (draining) return;
   draining = true;
-  while (!waiting.empty()) {
-    Node* node = waiting.back();
-    waiting.pop_back();
+  while (waiting) {
+    Node* node = std::exchange(waiting, waiting->waiting);
     for (int k = 0; k < node->n_edges; ++k) {
       Py_XDECREF(reinterpret_cast<PyObject*>(node->edges[k].node));
       Py_XDECREF(as_object(node->edges[k].leaf));
@@ -88,7 +117,7 @@ static void node_dealloc(PyObject* self) {
     Py_DECREF(reinterpret_cast<PyObject*>(node->function));
     unref(node->plan);
     PyMem_Free(node->edges);
-    PyObject_Free(node);
+    PyObject_GC_Del(node);
     Py_DECREF(reinterpret_cast<PyObject*>(node_type));
   }
   draining = false;
@@ -106,44 +135,120 @@ static PyObject* get_inputs(PyObject* self, void*) {
   return list.release();
 }
 
+static PyObject* get_sequence(PyObject* self, void*) {
+  return PyLong_FromUnsignedLongLong(reinterpret_cast<Node*>(self)->sequence);
+}
+static PyObject* get_released(PyObject* self, void*) {
+  return PyBool_FromLong(reinterpret_cast<Node*>(self)->released);
+}
+
 static PyGetSetDef node_getset[] = {
     {"name", get_name, nullptr, "Name of the operation.", nullptr},
     {"inputs", get_inputs, nullptr, "Per operand: its producer's node, the leaf, or None.", nullptr},
+    {"sequence", get_sequence, nullptr, "Rises with every node: see newest_node().", nullptr},
+    {"released", get_released, nullptr, "Whether a backward pass has used it up.", nullptr},
     {nullptr, nullptr, nullptr, nullptr, nullptr},
 };
 
 // ---- the engine ---------------------------------------------------------------------------------------------------
 // Nodes are run in falling order of sequence: every consumer of a tensor is younger than its producer, so when a node's
 // turn comes all gradients of its outputs have arrived.
+//
+// Threads may differentiate one graph at the same time. What a pass knows of a node (queued, needed, gradients so far)
+// lies in the node itself for one pass at a time, the one that began while no other was under way, and for those within
+// its rules, which go through younger nodes only. Every other pass keeps it in a table of its own.
 struct Younger {
   bool operator()(const Node* a, const Node* b) const { return a->sequence < b->sequence; }
 };
+
+struct NodeState {  // of one node in one pass
+  bool queued = false, needed = false;
+  std::vector<Ref> douts;
+};
+
+static thread_local int passes_in_nodes = 0;  // of this thread
+static bool nodes_taken = false;              // by a pass of some thread
+// Where another thread's pass was under way, a forked child goes without it. What it left in nodes is cleared when they
+// are queued.
+static const int fork_rule = pthread_atfork(nullptr, nullptr, [] { nodes_taken = passes_in_nodes > 0; });
 
 struct BackwardPass {
   uint64_t id = ++next_run;
   bool retain;   // another pass may follow
   bool tracked;  // this one can be differentiated again
-  uint64_t after = 0;  // nodes up to this sequence number are left alone: what arrives there ends there
+  uint64_t after;  // nodes up to this sequence number are left alone: what arrives there ends there
+  bool in_nodes;   // where the state of nodes lies: in them, or in `states`
+  std::unordered_map<Node*, NodeState> states;
   std::priority_queue<Node*, std::vector<Node*>, Younger> queue;  // owns a reference of each
   bool selective = false;  // only the gradients of some tensors are wanted:
   std::unordered_map<const void*, int> leaves;                                    // a wanted leaf -> its place
   std::unordered_map<Node*, std::vector<std::pair<uint32_t, int>>> intermediate;  // wanted outputs
   std::vector<PyObject*> found;
 
-  BackwardPass(bool retain_graph, bool create_graph) : retain(retain_graph), tracked(create_graph) {}
+  BackwardPass(bool retain_graph, bool create_graph, uint64_t first)
+      : retain(retain_graph), tracked(create_graph), after(first),
+        in_nodes(!nodes_taken || (after && passes_in_nodes)) {
+    if (!in_nodes) return;
+    nodes_taken = true;
+    ++passes_in_nodes;
+  }
   ~BackwardPass() {
     while (!queue.empty()) {
       Node* node = queue.top();
       queue.pop();
-      for (int k = 0; k < node->n_outputs; ++k) Py_CLEAR(node->douts[k]);
+      finish(node);
       Py_DECREF(reinterpret_cast<PyObject*>(node));
     }
     for (PyObject* o : found) Py_XDECREF(o);
+    if (in_nodes) nodes_taken = --passes_in_nodes > 0;
+  }
+  BackwardPass(const BackwardPass&) = delete;
+  BackwardPass& operator=(const BackwardPass&) = delete;
+
+  // Puts the node into the queue, unless it is there.
+  void enqueue(Node* node) {
+    if (in_nodes) {
+      if (node->run == id) return;
+      queue.push(node);
+      node->run = id;
+      finish(node);
+    } else {
+      NodeState& state = states[node];
+      if (state.queued) return;
+      state.douts.resize(static_cast<size_t>(node->n_outputs));
+      queue.push(node);
+      state.queued = true;
+    }
+    Py_INCREF(reinterpret_cast<PyObject*>(node));
+  }
+  PyObject* dout(Node* node, uint32_t output) {  // borrowed; null: none has arrived
+    return in_nodes ? node->douts[output] : states[node].douts[output].get();
+  }
+  void set_dout(Node* node, uint32_t output, PyObject* gradient) {  // takes over the reference
+    if (in_nodes) Py_XSETREF(node->douts[output], gradient);
+    else states[node].douts[output] = Ref::own(gradient);
+  }
+  void finish(Node* node) {  // its turn is over: lets go of the gradients
+    if (in_nodes) {
+      for (int k = 0; k < node->n_outputs; ++k) Py_CLEAR(node->douts[k]);
+    } else {
+      const auto state = states.find(node);
+      if (state != states.end()) state->second.douts.assign(state->second.douts.size(), Ref());
+    }
+  }
+  bool needed(Node* node) const {
+    if (in_nodes) return node->needed_run == id;
+    const auto state = states.find(node);
+    return state != states.end() && state->second.needed;
+  }
+  void need(Node* node) {
+    if (in_nodes) node->needed_run = id;
+    else states[node].needed = true;
   }
   bool wants(const Edge& e) const {
     if (!selective) return e.node || e.leaf;
     if (e.leaf) return leaves.count(e.leaf) > 0;
-    return e.node && (e.node->needed_run == id || wants(e.node, e.output));
+    return e.node && (needed(e.node) || wants(e.node, e.output));
   }
   bool wants(Node* node, uint32_t output) const {
     const auto place = intermediate.find(node);
@@ -152,18 +257,32 @@ struct BackwardPass {
   }
 };
 
+static Ref sum_of(PyObject* a, PyObject* b) {
+  PyObject* args[2] = {a, b};
+  return Ref::own(call_python(bound.add, args, 2));
+}
+
 // slot = slot + gradient; takes over the reference.
 static bool gather(PyObject*& slot, PyObject* gradient) {
-  if (!slot) {
-    slot = gradient;
+  const Ref held = Ref::own(gradient);
+  Ref sum = slot ? sum_of(slot, gradient) : held;
+  if (!sum) return false;
+  Py_XSETREF(slot, sum.release());
+  return true;
+}
+
+// leaf->grad = gradient, or the sum with what is there; takes over the reference. Another thread may do the same: what
+// lies there is looked at again once the sum is made.
+static bool add_to_leaf(Tensor* leaf, PyObject* gradient) {
+  const Ref held = Ref::own(gradient);
+  for (;;) {
+    const Ref before = Ref::share(leaf->grad);
+    Ref sum = before ? sum_of(before.get(), gradient) : held;
+    if (!sum) return false;
+    if (leaf->grad != before.get()) continue;
+    hold_grad(leaf, sum.release());
     return true;
   }
-  PyObject* args[2] = {slot, gradient};
-  PyObject* sum = PyObject_Vectorcall(bound.add, args, 2, nullptr);
-  Py_DECREF(gradient);
-  if (!sum) return false;
-  Py_SETREF(slot, sum);
-  return true;
 }
 
 static bool accumulate_leaf(BackwardPass& pass, Tensor* leaf, PyObject* gradient) {
@@ -173,31 +292,41 @@ static bool accumulate_leaf(BackwardPass& pass, Tensor* leaf, PyObject* gradient
     Py_DECREF(gradient);
     return true;
   }
-  if (recorder) record_grad_read(leaf);
-  if (leaf->grad) {
-    if (pass.tracked) {
-      if (recorder) record_grad_replaced(leaf, false);
-      return gather(leaf->grad, gradient);
+  if (as_tensor(gradient)->array.dtype != leaf->array.dtype || as_tensor(gradient)->device != leaf->device) {
+    PyErr_SetString(errors.autograd, "backward: a leaf was moved or cast since it was used; compute the result anew");
+    Py_DECREF(gradient);
+    return false;
+  }
+  if (recorder) {
+    if (!record_grad_arrived(leaf)) {
+      Py_DECREF(gradient);
+      return false;
     }
-    PyObject* same = call_inplace(reinterpret_cast<Function*>(bound.add), as_tensor(leaf->grad), &gradient, 1);
-    Py_DECREF(gradient);
-    Py_XDECREF(same);
-    return same != nullptr;
+    record_grad_read(leaf);
   }
-  Tensor* g = as_tensor(gradient);
-  // The gradient becomes the leaf's own only if nobody else can see its memory.
-  const Buffer* memory = g->buffer;
-  const bool alone = Py_REFCNT(gradient) == 1 && memory && memory->refs == 1;
-  const bool ours = alone && !memory->readonly && g->array.contiguous();
-  if (!pass.tracked && !ours) {
-    PyObject* copy = as_object(contiguous_copy(g));
-    Py_DECREF(gradient);
-    if (!copy) return false;
-    gradient = copy;
+  if (pass.tracked) {
+    if (recorder) record_grad_replaced(leaf, false);
+    return add_to_leaf(leaf, gradient);
   }
-  leaf->grad = gradient;
-  if (recorder) record_grad_replaced(leaf, false);
-  return true;
+  Ref held = Ref::own(gradient);
+  if (!leaf->grad) {
+    Tensor* g = as_tensor(gradient);
+    // The gradient becomes the leaf's own only if nobody else can see its memory.
+    const Buffer* memory = g->buffer;
+    const bool alone = Py_REFCNT(gradient) == 1 && memory && memory->refs == 1;
+    const bool ours = alone && !memory->readonly && g->array.contiguous();
+    if (!ours) held = Ref::own(as_object(contiguous_copy(g)));
+    if (!held) return false;
+  }
+  if (!leaf->grad) {  // still: another thread may have set it while the copy was made
+    hold_grad(leaf, held.release());
+    if (recorder) record_grad_replaced(leaf, false);
+    return true;
+  }
+  const TensorRef target = TensorRef::share(as_tensor(leaf->grad));
+  PyObject* operand = held.get();
+  const HoldGil alone;  // two threads that add to one gradient must not do so at once
+  return static_cast<bool>(Ref::own(call_inplace(reinterpret_cast<Function*>(bound.add), target.get(), &operand, 1)));
 }
 
 // What arrives at a node that the pass leaves alone is the gradient of that output, where it is wanted. Takes over the
@@ -214,11 +343,12 @@ static bool arrive(BackwardPass& pass, Node* node, uint32_t output, PyObject* gr
 
 static bool push(BackwardPass& pass, Node* node, uint32_t output, PyObject* gradient) {
   if (node->sequence <= pass.after) return arrive(pass, node, output, gradient);
-  if (node->run != pass.id) {
-    node->run = pass.id;
-    pass.queue.push(reinterpret_cast<Node*>(Py_NewRef(reinterpret_cast<PyObject*>(node))));
-  }
-  return gather(node->douts[output], gradient);
+  Ref held = Ref::own(gradient);
+  pass.enqueue(node);
+  if (PyObject* before = pass.dout(node, output)) held = sum_of(before, gradient);
+  if (!held) return false;
+  pass.set_dout(node, output, held.release());
+  return true;
 }
 
 static bool same_shape(const Array& a, const Edge& e) {
@@ -237,7 +367,7 @@ static bool send(BackwardPass& pass, Node* node, const Edge& edge, PyObject* gra
   if (!same_shape(g->array, edge) || g->array.dtype != edge.dtype) {
     PyObject* shape = shape_tuple(edge.shape, edge.ndim);
     PyObject* args[3] = {gradient, shape, dtype_object(edge.dtype)};
-    PyObject* fitted = PyObject_Vectorcall(bound.sum_to, args, 3, nullptr);
+    PyObject* fitted = call_python(bound.sum_to, args, 3);
     Py_XDECREF(shape);
     Py_DECREF(gradient);
     if (!fitted) return false;
@@ -272,7 +402,7 @@ static Ref saved_tensor(BackwardPass& pass, Node* node, int slot) {
   if (saved.output < 0 || !pass.tracked) return Ref::share(as_object(saved.tensor));
   Tensor* alias = new_view(saved.tensor, saved.tensor->array);
   if (!alias) return Ref();
-  alias->node = reinterpret_cast<Node*>(Py_NewRef(reinterpret_cast<PyObject*>(node)));
+  hold_node(alias, node);
   alias->output = static_cast<uint32_t>(saved.output);
   alias->requires_grad = true;
   return Ref::own(as_object(alias));
@@ -292,7 +422,10 @@ static Ref edge_shape(const Edge& edge) { return Ref::own(shape_tuple(edge.shape
 
 static Ref rule_argument(BackwardPass& pass, Node* node, const GradientRule& rule, const RuleArgument& a) {
   switch (a.source) {
-    case Source::dout: return Ref::share(node->douts[a.index] ? node->douts[a.index] : Py_None);
+    case Source::dout: {
+      PyObject* dout = pass.dout(node, static_cast<uint32_t>(a.index));
+      return Ref::share(dout ? dout : Py_None);
+    }
     case Source::saved: return saved_tensor(pass, node, a.index);
     case Source::saved_group: return list_of(a.count, [&](int k) { return saved_tensor(pass, node, a.index + k); });
     case Source::attribute: return Ref::share(PyTuple_GET_ITEM(node->plan->attrs.get(), a.index));
@@ -325,14 +458,14 @@ static Ref call_rule(BackwardPass& pass, Node* node, const GradientRule& rule) {
       if (!many.back()) return Ref();
       borrowed.push_back(many.back().get());
     }
-    return Ref::own(PyObject_Vectorcall(rule.function.get(), borrowed.data(), n, nullptr));
+    return Ref::own(call_python(rule.function.get(), borrowed.data(), n));
   }
   for (size_t k = 0; k < n; ++k) {
     held[k] = rule_argument(pass, node, rule, rule.arguments[k]);
     args[k] = held[k].get();
     if (!args[k]) return Ref();
   }
-  return Ref::own(PyObject_Vectorcall(rule.function.get(), args, n, nullptr));
+  return Ref::own(call_python(rule.function.get(), args, n));
 }
 
 // Takes a rule's result apart: one gradient for each target, a group's given as a list.
@@ -364,10 +497,10 @@ static bool run_node(BackwardPass& pass, Node* node) {
   const auto wanted = pass.intermediate.find(node);
   if (wanted != pass.intermediate.end()) {
     for (const auto& [output, place] : wanted->second) {
-      PyObject* dout = node->douts[output];
+      PyObject* dout = pass.dout(node, output);
       if (dout && !gather(pass.found[static_cast<size_t>(place)], Py_NewRef(dout))) return false;
     }
-    if (node->needed_run != pass.id) return true;
+    if (!pass.needed(node)) return true;
   }
   std::vector<std::pair<int, Ref>> gradients;
   for (const GradientRule& rule : node->plan->rules) {
@@ -377,7 +510,7 @@ static bool run_node(BackwardPass& pass, Node* node) {
     if (!result || !spread(node, rule, std::move(result), gradients)) return false;
   }
   // From here the gradients' reference counts tell who else sees them.
-  for (int k = 0; k < node->n_outputs; ++k) Py_CLEAR(node->douts[k]);
+  pass.finish(node);
   if (!pass.retain) release_saved(node);
   std::sort(gradients.begin(), gradients.end(), [](const auto& a, const auto& b) { return a.first < b.first; });
   for (auto& [k, gradient] : gradients) {
@@ -390,20 +523,24 @@ static bool run_node(BackwardPass& pass, Node* node) {
 // Marks the nodes behind which a wanted tensor lies. Producers have smaller sequence numbers than consumers.
 static void mark_needed(BackwardPass& pass, const std::vector<Node*>& roots) {
   std::vector<Node*> reached, stack(roots);
+  std::unordered_set<Node*> others;  // reached, where nodes are another pass's to mark
+  const auto reach = [&](Node* node) {
+    if (!pass.in_nodes) return others.insert(node).second;
+    return std::exchange(node->run, pass.id) != pass.id;
+  };
   while (!stack.empty()) {
     Node* node = stack.back();
     stack.pop_back();
-    if (node->run == pass.id || node->sequence <= pass.after) continue;
-    node->run = pass.id;
+    if (node->sequence <= pass.after || !reach(node)) continue;
     reached.push_back(node);
     for (int k = 0; k < node->n_edges; ++k)
       if (node->edges[k].node) stack.push_back(node->edges[k].node);
   }
   std::sort(reached.begin(), reached.end(), [](const Node* a, const Node* b) { return a->sequence < b->sequence; });
   for (Node* node : reached) {
-    node->run = 0;
+    if (pass.in_nodes) node->run = 0;
     for (int k = 0; k < node->n_edges; ++k)
-      if (pass.wants(node->edges[k])) node->needed_run = pass.id;
+      if (pass.wants(node->edges[k])) pass.need(node);
   }
 }
 
@@ -430,10 +567,10 @@ static bool run_backward(BackwardPass& pass, PyObject* roots, PyObject* douts) {
   while (!pass.queue.empty()) {
     Node* node = pass.queue.top();
     pass.queue.pop();
-    const bool skip = pass.selective && node->needed_run != pass.id && !pass.intermediate.count(node);
+    const Owned<Node> held = Owned<Node>::own(node);
+    const bool skip = pass.selective && !pass.needed(node) && !pass.intermediate.count(node);
     const bool good = skip || run_node(pass, node);
-    for (int k = 0; k < node->n_outputs; ++k) Py_CLEAR(node->douts[k]);
-    Py_DECREF(reinterpret_cast<PyObject*>(node));
+    pass.finish(node);
     if (!good) return false;
     if (PyErr_CheckSignals()) return false;
   }
@@ -452,8 +589,7 @@ static PyObject* backward(PyObject*, PyObject* args) {
                         &create, &after)) {
     return nullptr;
   }
-  BackwardPass pass(retain, create);
-  pass.after = after;
+  BackwardPass pass(retain, create, after);
   if (inputs != Py_None) {
     pass.selective = true;
     pass.found.assign(static_cast<size_t>(PyTuple_GET_SIZE(inputs)), nullptr);
@@ -484,10 +620,10 @@ static PyObject* set_grad_enabled(PyObject*, PyObject* value) {
 static PyObject* is_grad_enabled(PyObject*, PyObject*) { return PyBool_FromLong(grad_enabled); }
 
 static PyMethodDef tape_functions[] = {
-    {"backward", backward, METH_VARARGS, "backward(roots, douts, inputs, retain_graph, create_graph, after=0)"},
-    {"newest_node", newest_node, METH_NOARGS, "The sequence number of what was tracked last."},
-    {"set_grad_enabled", set_grad_enabled, METH_O, "Switch tracking on or off in this thread; returns what it was."},
-    {"is_grad_enabled", is_grad_enabled, METH_NOARGS, "Whether operations are tracked in this thread."},
+    {"backward", safe<backward>, METH_VARARGS, "backward(roots, douts, inputs, retain_graph, create_graph, after=0)"},
+    {"newest_node", safe<newest_node>, METH_NOARGS, "The sequence number of what was tracked last."},
+    {"set_grad_enabled", safe<set_grad_enabled>, METH_O, "Switch tracking on or off in this thread; returns what it was."},
+    {"is_grad_enabled", safe<is_grad_enabled>, METH_NOARGS, "Whether operations are tracked in this thread."},
     {nullptr, nullptr, 0, nullptr},
 };
 
@@ -495,11 +631,13 @@ bool init_tape(PyObject* module) {
   static PyType_Slot slots[] = {
       {Py_tp_doc, const_cast<char*>("One tracked operation.")},
       {Py_tp_dealloc, reinterpret_cast<void*>(node_dealloc)},
+      {Py_tp_traverse, reinterpret_cast<void*>(node_traverse)},
+      {Py_tp_clear, reinterpret_cast<void*>(node_clear)},
       {Py_tp_getset, node_getset},
       {0, nullptr},
   };
   static PyType_Spec spec = {"dlcore._C.Node", sizeof(Node), 0,
-                             Py_TPFLAGS_DEFAULT | Py_TPFLAGS_DISALLOW_INSTANTIATION, slots};
+                             Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_DISALLOW_INSTANTIATION, slots};
   node_type = reinterpret_cast<PyTypeObject*>(PyType_FromSpec(&spec));
   return node_type && PyModule_AddObjectRef(module, "Node", reinterpret_cast<PyObject*>(node_type)) == 0 &&
          PyModule_AddFunctions(module, tape_functions) == 0;

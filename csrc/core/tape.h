@@ -25,12 +25,13 @@ struct Node {
   Function* function;  // owned
   Plan* plan;          // one reference: gradient rules, attributes, what is saved
   uint64_t sequence;   // rises with every node: a consumer's is larger than its producers'
-  uint64_t run;        // the backward run this node was last queued in
-  uint64_t needed_run; // the run in which a wanted tensor lies behind this node
+  uint64_t run;        // the pass this node was last queued in, of those that keep their state in nodes (tape.cpp)
+  uint64_t needed_run; // the one in which a wanted tensor lies behind this node
   int n_edges, n_saved, n_outputs;
   Edge* edges;
   Saved* saved;
-  PyObject** douts;    // gradients of the outputs gathered so far in this run
+  PyObject** douts;    // gradients of the outputs gathered so far in the pass `run`
+  Node* waiting;       // the next one to be freed by this thread
   bool released;
 };
 

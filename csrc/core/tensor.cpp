@@ -50,24 +50,34 @@ static constexpr unsigned char kGuardByte = 0xA5;
 void set_guards(bool on) { guards_on = on; }
 int64_t guard_faults() { return faults; }
 
+static void free_blank(Buffer* b) {
+  b->owner = free_buffers;
+  free_buffers = b;
+}
+
 Buffer* new_buffer(size_t bytes, uint8_t device) {
-  if (device && !on_host(device)) {
-    void* block = device_allocate(device, bytes);
-    Buffer* b = blank_buffer();
+  const size_t guard = guards_on ? kGuard : 0;
+  const bool on_device = device && !on_host(device);
+  Buffer* b = blank_buffer();
+  char* block;
+  try {
+    block = static_cast<char*>(on_device ? device_allocate(device, bytes) : allocate(bytes + 2 * guard));
+  } catch (const std::bad_alloc&) {
+    free_blank(b);
+    throw;
+  }
+  if (on_device) {
     b->data = block;
     b->bytes = bytes;
     b->device = device;
     if (recorder) record_made(b);
     return b;
   }
-  const size_t guard = guards_on ? kGuard : 0;
-  char* block = static_cast<char*>(allocate(bytes + 2 * guard));
   if (guard) {
     std::memset(block, kGuardByte, guard);
     std::memset(block + guard, 0xFF, bytes);
     std::memset(block + guard + bytes, kGuardByte, guard);
   }
-  Buffer* b = blank_buffer();
   b->data = block + guard;
   b->bytes = bytes;
   b->guarded = guard;
@@ -92,16 +102,14 @@ void drop(Buffer* b) {
   if (b->free_owner) b->free_owner(b->owner);
   else if (b->device) device_release(b->device, b->data, b->bytes);
   else release_own(b);
-  b->owner = free_buffers;
-  free_buffers = b;
+  free_blank(b);
 }
 
 // ---- making tensors -----------------------------------------------------------------------------------------------
 Tensor* new_tensor(const int64_t* shape, int ndim, DType dtype, uint8_t device) {
-  constexpr int64_t most = int64_t{1} << 47;  // bytes
   const int64_t item = item_size(dtype);
   int64_t size;
-  if (!count_elements(shape, ndim, item, &size) || size > most / item) {
+  if (!count_elements(shape, ndim, item, &size) || size > kMostBytes / item) {
     const Ref lengths = Ref::own(shape_tuple(shape, ndim));
     if (lengths) {
       PyErr_Format(PyExc_MemoryError, "a tensor of shape %R and dtype %s does not fit in any memory", lengths.get(),
@@ -156,7 +164,14 @@ Tensor* new_view(Tensor* base, const Array& array) {
 Tensor* new_foreign(const Array& array, uint8_t device, bool readonly, void* owner, void (*free_owner)(void*)) {
   Tensor* t = blank_tensor(tensor_type);
   if (!t) return nullptr;
-  Buffer* b = blank_buffer();
+  Buffer* b;
+  try {
+    b = blank_buffer();
+  } catch (const std::bad_alloc&) {
+    Py_DECREF(as_object(t));
+    PyErr_NoMemory();
+    return nullptr;
+  }
   b->data = array.data;
   b->bytes = static_cast<size_t>(array.size() * item_size(array.dtype));
   b->readonly = readonly;
@@ -451,7 +466,7 @@ static PyObject* bind(PyObject*, PyObject* args, PyObject* kwargs) {
       {"ShapeError", &errors.shape}, {"DTypeError", &errors.dtype}, {"CaptureError", &errors.capture},
       {"AutogradError", &errors.autograd}, {"convert", &bound.convert}, {"getitem", &bound.getitem},
       {"setitem", &bound.setitem}, {"assign", &bound.assign}, {"sum_to", &bound.sum_to}, {"plan", &bound.plan},
-      {"copy_plan", &bound.copy_plan}, {"add", &bound.add}, {"freeze", &bound.freeze}, {"required", &bound.required},
+      {"copy_plan", &bound.copy_plan}, {"add", &bound.add}, {"accept", &bound.accept}, {"required", &bound.required},
       {"subtract", &bound.subtract}, {"multiply", &bound.multiply}, {"divide", &bound.divide}, {"power", &bound.power},
       {"matmul", &bound.matmul}, {"negative", &bound.negative}, {"absolute", &bound.absolute},
       {"floor_divide", &bound.floor_divide}, {"remainder", &bound.remainder}, {"logical_and", &bound.logical_and},
@@ -508,6 +523,8 @@ static PyObject* set_tensor_type(PyObject*, PyObject* type) {
     return nullptr;
   }
   Py_SETREF(tensor_type, reinterpret_cast<PyTypeObject*>(Py_NewRef(type)));
+  // Its objects have nothing beyond TensorBase's fields: Python's own deallocation, for classes that do, takes longer.
+  if (tensor_type->tp_basicsize == tensor_base->tp_basicsize) tensor_type->tp_dealloc = tensor_base->tp_dealloc;
   Py_RETURN_NONE;
 }
 
@@ -524,32 +541,58 @@ static PyObject* reinterpret(PyObject*, PyObject* args) {
   return as_object(new_view(as_tensor(o), a));
 }
 
+// rebind(t, source): t takes over the memory, dtype and device of `source`, and stays the same object for all who hold
+// it. What was saved of its old memory for a backward pass counts as changed in place.
+static PyObject* rebind(PyObject*, PyObject* args) {
+  PyObject *target, *other;
+  if (!PyArg_ParseTuple(args, "O!O!:rebind", tensor_base, &target, tensor_base, &other)) return nullptr;
+  Tensor *t = as_tensor(target), *source = as_tensor(other);
+  if (t->node || t->weak || source->weak) {
+    PyErr_SetString(errors.autograd, "rebind: a leaf and a tensor with memory of its own are needed");
+    return nullptr;
+  }
+  if (recorder) {
+    PyErr_SetString(errors.capture, "a tensor cannot be moved or cast in place inside a recorded step");
+    return nullptr;
+  }
+  Buffer* before = t->buffer;
+  t->array = source->array;
+  t->device = source->device;
+  t->buffer = keep(source->buffer);
+  if (t->buffer != before && t->buffer->version <= before->version) t->buffer->version = before->version + 1;
+  drop(before);
+  ++changes;
+  Py_RETURN_NONE;
+}
+
 static PyObject* to_tensor(PyObject*, PyObject* args) {
   PyObject *value, *operation, *operand, *like = Py_None;
   if (!PyArg_ParseTuple(args, "OUU|O:as_tensor", &value, &operation, &operand, &like)) return nullptr;
   if (is_tensor(value)) return Py_NewRef(value);
   PyObject* convert_args[4] = {value, operation, operand, like};
-  Ref converted = Ref::own(PyObject_Vectorcall(bound.convert, convert_args, 4, nullptr));
+  Ref converted = Ref::own(call_python(bound.convert, convert_args, 4));
   if (!converted || is_tensor(converted.get())) return converted.release();
   return as_object(new_scalar(converted.get()));
 }
 
 static PyMethodDef functions[] = {
-    {"as_tensor", to_tensor, METH_VARARGS,
+    {"as_tensor", safe<to_tensor>, METH_VARARGS,
      "as_tensor(value, operation, operand, like=None): what an operation makes of an operand beside a tensor."},
-    {"reinterpret", reinterpret, METH_VARARGS,
+    {"reinterpret", safe<reinterpret>, METH_VARARGS,
      "reinterpret(tensor, dtype): the same bits as another dtype of the same size; no history."},
-    {"empty", empty, METH_VARARGS,
+    {"rebind", safe<rebind>, METH_VARARGS,
+     "rebind(tensor, source): the tensor takes over the memory, dtype and device of source, and stays itself."},
+    {"empty", safe<empty>, METH_VARARGS,
      "empty(shape, dtype, device=0): a contiguous tensor, not initialised; device is a registered index."},
-    {"full", full, METH_VARARGS,
+    {"full", safe<full>, METH_VARARGS,
      "full(shape, value, dtype, device=0): a contiguous tensor with the number value everywhere."},
-    {"check_number", check_number, METH_VARARGS,
+    {"check_number", safe<check_number>, METH_VARARGS,
      "check_number(number, dtype, operation): raises OverflowError where the number does not fit."},
     {"bind", reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(bind)), METH_VARARGS | METH_KEYWORDS,
      "Give C++ the Python functions and errors it calls by name."},
-    {"register_dtypes", register_dtypes, METH_O, "The DType objects in the order of their codes."},
-    {"register_device", register_device, METH_VARARGS, "register_device(index, device): what Tensor.device returns."},
-    {"set_tensor_type", set_tensor_type, METH_O, "The class of new tensors."},
+    {"register_dtypes", safe<register_dtypes>, METH_O, "The DType objects in the order of their codes."},
+    {"register_device", safe<register_device>, METH_VARARGS, "register_device(index, device): what Tensor.device returns."},
+    {"set_tensor_type", safe<set_tensor_type>, METH_O, "The class of new tensors."},
     {nullptr, nullptr, 0, nullptr},
 };
 

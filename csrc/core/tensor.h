@@ -68,7 +68,11 @@ inline Tensor* as_tensor(PyObject* o) { return reinterpret_cast<Tensor*>(o); }
 inline PyObject* as_object(Tensor* t) { return reinterpret_cast<PyObject*>(t); }
 using TensorRef = Owned<Tensor>;
 
-inline Tensor* blank_tensor(PyTypeObject* type) { return as_tensor(type->tp_alloc(type, 0)); }  // all zero
+// Tensors take part in Python's cyclic garbage collection: one with a node or a gradient may be part of a cycle. Others
+// of `tensor_type` refer to nothing, and the collector never sees them; a subclass may add attributes, so it always does.
+Tensor* blank_tensor(PyTypeObject* type);         // all zero
+void hold_node(Tensor* t, Node* node);            // counts a reference; null: none
+void hold_grad(Tensor* t, PyObject* grad);        // takes over the reference; null: none
 PyTypeObject* make_tensor_type();  // tensor_type.cpp
 
 // New references; null with a Python error set on failure.
@@ -107,7 +111,7 @@ extern Errors errors;
 // Functions of Python that C++ calls: bound at import by name (operators, getitem, conversion, summing a gradient).
 struct Bound {
   PyObject *convert, *getitem, *setitem, *assign, *sum_to, *plan, *copy_plan;
-  PyObject *freeze;    // attributes with lists and arrays in them as tuples, which can be hashed
+  PyObject *accept;    // attributes as plain objects, which plans can be found by
   PyObject *required;  // the default of an attribute that has none (dlcore.op.REQUIRED)
   PyObject *add, *subtract, *multiply, *divide, *power, *matmul, *negative, *absolute, *floor_divide, *remainder;
   PyObject *logical_and, *logical_or, *logical_xor, *logical_not;

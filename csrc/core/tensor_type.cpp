@@ -19,8 +19,44 @@ namespace dlcore::v1 {
 namespace dlcore {
 
 // ---- the type -----------------------------------------------------------------------------------------------------
+Tensor* blank_tensor(PyTypeObject* type) {
+  if (type != tensor_type) return as_tensor(type->tp_alloc(type, 0));  // tracked from the start
+  Tensor* t = PyObject_GC_New(Tensor, type);
+  if (t) std::memset(reinterpret_cast<char*>(t) + sizeof(PyObject), 0, sizeof(Tensor) - sizeof(PyObject));
+  return t;
+}
+
+static void show_to_collector(Tensor* t) {
+  if (!PyObject_GC_IsTracked(as_object(t))) PyObject_GC_Track(as_object(t));
+}
+
+void hold_node(Tensor* t, Node* node) {
+  Py_XINCREF(reinterpret_cast<PyObject*>(node));
+  Py_XSETREF(t->node, node);
+  if (node) show_to_collector(t);
+}
+
+void hold_grad(Tensor* t, PyObject* grad) {
+  Py_XSETREF(t->grad, grad);
+  if (grad) show_to_collector(t);
+}
+
+static int tensor_traverse(PyObject* self, visitproc visit, void* arg) {
+  Py_VISIT(Py_TYPE(self));
+  Py_VISIT(as_tensor(self)->grad);
+  Py_VISIT(reinterpret_cast<PyObject*>(as_tensor(self)->node));
+  return 0;
+}
+
+static int tensor_clear(PyObject* self) {
+  Py_CLEAR(as_tensor(self)->grad);
+  Py_CLEAR(as_tensor(self)->node);
+  return 0;
+}
+
 static void tensor_dealloc(PyObject* self) {
   Tensor* t = as_tensor(self);
+  if (PyObject_GC_IsTracked(self)) PyObject_GC_UnTrack(self);
   if (t->weakrefs) PyObject_ClearWeakRefs(self);
   drop(t->buffer);
   Py_CLEAR(t->large);
@@ -84,7 +120,7 @@ static int set_grad(PyObject* self, PyObject* value, void*) {
   Tensor* t = as_tensor(self);
   if (recorder) record_grad_replaced(t, !value || value == Py_None);
   if (!value || value == Py_None) {
-    Py_CLEAR(t->grad);
+    hold_grad(t, nullptr);
     return 0;
   }
   if (!is_tensor(value)) {
@@ -101,7 +137,7 @@ static int set_grad(PyObject* self, PyObject* value, void*) {
     }
     return -1;
   }
-  Py_XSETREF(t->grad, Py_NewRef(value));
+  hold_grad(t, Py_NewRef(value));
   return 0;
 }
 static PyObject* get_requires_grad(PyObject* self, void*) { return PyBool_FromLong(as_tensor(self)->requires_grad); }
@@ -150,7 +186,7 @@ static bool plausible(PyObject* o) {  // what an operator takes as its other ope
 static PyObject* binary(PyObject* function, PyObject* a, PyObject* b) {
   if (!plausible(a) || !plausible(b)) Py_RETURN_NOTIMPLEMENTED;
   PyObject* args[2] = {a, b};
-  return PyObject_Vectorcall(function, args, 2, nullptr);
+  return call_python(function, args, 2);
 }
 static PyObject* inplace(PyObject* function, PyObject* a, PyObject* b) {
   if (!plausible(b)) Py_RETURN_NOTIMPLEMENTED;
@@ -160,18 +196,18 @@ static PyObject* power(PyObject* a, PyObject* b, PyObject* modulus) {
   if (modulus != Py_None) Py_RETURN_NOTIMPLEMENTED;
   return binary(bound.power, a, b);
 }
-static PyObject* inplace_power(PyObject* a, PyObject* b, PyObject*) { return inplace(bound.power, a, b); }
+static PyObject* inplace_power(PyObject* a, PyObject* b, PyObject*) { return safe<inplace>(bound.power, a, b); }
 static PyObject* positive(PyObject* a) { return Py_NewRef(a); }
 
 #define BINARY(NAME) [](PyObject* a, PyObject* b) -> PyObject* { return binary(bound.NAME, a, b); }
-#define INPLACE(NAME) [](PyObject* a, PyObject* b) -> PyObject* { return inplace(bound.NAME, a, b); }
+#define INPLACE(NAME) [](PyObject* a, PyObject* b) -> PyObject* { return safe<inplace>(bound.NAME, a, b); }
 #define UNARY(NAME) [](PyObject* a) -> PyObject* { return PyObject_CallOneArg(bound.NAME, a); }
 
 static PyObject* compare(PyObject* a, PyObject* b, int op) { return binary(bound.compare[op], a, b); }
 
 static PyObject* subscript(PyObject* self, PyObject* index) {
   PyObject* args[2] = {self, index};
-  return PyObject_Vectorcall(bound.getitem, args, 2, nullptr);
+  return call_python(bound.getitem, args, 2);
 }
 static int assign_subscript(PyObject* self, PyObject* index, PyObject* value) {
   if (!value) {
@@ -179,7 +215,7 @@ static int assign_subscript(PyObject* self, PyObject* index, PyObject* value) {
     return -1;
   }
   PyObject* args[3] = {self, index, value};
-  return Ref::own(PyObject_Vectorcall(bound.setitem, args, 3, nullptr)) ? 0 : -1;
+  return Ref::own(call_python(bound.setitem, args, 3)) ? 0 : -1;
 }
 static Py_ssize_t length(PyObject* self) {
   const Array& a = as_tensor(self)->array;
@@ -251,8 +287,8 @@ static PyObject* detach(PyObject* self, PyObject*) {
 }
 
 static PyMethodDef methods[] = {
-    {"item", item, METH_NOARGS, "The only element as a Python number."},
-    {"detach", detach, METH_NOARGS, "A tensor over the same memory that needs no gradient and has no history."},
+    {"item", safe<item>, METH_NOARGS, "The only element as a Python number."},
+    {"detach", safe<detach>, METH_NOARGS, "A tensor over the same memory that needs no gradient and has no history."},
     {nullptr, nullptr, 0, nullptr},
 };
 
@@ -269,6 +305,8 @@ PyTypeObject* make_tensor_type() {
        const_cast<char*>("Memory, shape, strides, dtype, device, gradient: what dlcore.Tensor adds methods to.")},
       {Py_tp_new, slot(tensor_new)},
       {Py_tp_dealloc, slot(tensor_dealloc)},
+      {Py_tp_traverse, slot(tensor_traverse)},
+      {Py_tp_clear, slot(tensor_clear)},
       {Py_tp_getset, getset},
       {Py_tp_methods, methods},
       {Py_tp_members, members},
@@ -305,8 +343,8 @@ PyTypeObject* make_tensor_type() {
       {Py_bf_releasebuffer, slot(tensor_buffer.bf_releasebuffer)},
       {0, nullptr},
   };
-  static PyType_Spec spec = {"dlcore._C.TensorBase", sizeof(Tensor), 0, Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE,
-                             slots};
+  static PyType_Spec spec = {"dlcore._C.TensorBase", sizeof(Tensor), 0,
+                             Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE | Py_TPFLAGS_HAVE_GC, slots};
   return reinterpret_cast<PyTypeObject*>(PyType_FromSpec(&spec));
 }
 

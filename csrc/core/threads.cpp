@@ -23,6 +23,7 @@
 #include <climits>
 #include <cstdio>
 #include <cstdlib>
+#include <exception>
 #include <set>
 #include <utility>
 
@@ -46,8 +47,11 @@ struct Pool {
   void* context = nullptr;
   int64_t offset = 0;
   uint32_t control = 0;  // the caller's MXCSR: rounding and denormals as it has set them
+  alignas(64) std::atomic<bool> failed{false};  // a chunk has thrown: the others are left out
+  std::exception_ptr failure;  // what it threw, written before its chunk counts as done
   // Owned by whoever holds `busy`.
   alignas(64) std::atomic<bool> busy{false};
+  int processors = 0;  // not known yet. No `static` of a function: a fork could leave its guard locked for ever
   int workers = 0;
   pthread_t threads[kMaxThreads];
   std::atomic<int> alive{0};  // workers with this index or above leave
@@ -99,6 +103,16 @@ bool nothing_unclaimed() {
   return (state >> 32) == static_cast<uint32_t>(state);
 }
 
+void run_claimed(int64_t first, int64_t count) {
+  try {
+    for (int64_t chunk = first; chunk < first + count && !pool.failed.load(std::memory_order_relaxed); ++chunk) {
+      pool.function(pool.context, chunk);
+    }
+  } catch (...) {
+    if (!pool.failed.exchange(true)) pool.failure = std::current_exception();
+  }
+}
+
 // Claims and runs chunks until none is left. Claims shrink with what is left: few when chunks are many and small,
 // one by one at the end, for balance.
 void run_chunks(bool from_front) {
@@ -112,7 +126,7 @@ void run_chunks(bool from_front) {
     if (!pool.unclaimed.compare_exchange_weak(state, next, std::memory_order_acq_rel)) continue;
     if (!from_front) set_floating_control(pool.control);
     const int64_t first = pool.offset + (from_front ? front : back - count);
-    for (int64_t chunk = first; chunk < first + count; ++chunk) pool.function(pool.context, chunk);
+    run_claimed(first, count);
     if (pool.pending.fetch_sub(count) == count && pool.caller_sleeps.load()) futex_wake(pool.pending, 1);
     state = pool.unclaimed.load(std::memory_order_acquire);
   }
@@ -148,15 +162,17 @@ void forget_workers() {  // in a forked child: they stayed in the parent
   pool.pending = 0;
   pool.sleepers = 0;
   pool.caller_sleeps = false;
+  pool.failed = false;
+  pool.failure = nullptr;
   pool.busy = false;
 }
+// From the start on: a fork beside the first region must find it, too.
+const int fork_rule = pthread_atfork(nullptr, nullptr, forget_workers);
 
 // Starts or ends workers; the caller holds `busy`.
 void resize(int workers) {
-  static const int registered = pthread_atfork(nullptr, nullptr, forget_workers);
-  static_cast<void>(registered);
-  static const int processors = processor_threads();
-  pool.spins = workers < processors;  // more threads than cores: a spinning thread keeps another from working
+  if (!pool.processors) pool.processors = processor_threads();
+  pool.spins = workers < pool.processors;  // more threads than cores: a spinning thread keeps another from working
   pool.alive = workers;
   if (workers < pool.workers) {
     pool.wakeups.fetch_add(1);
@@ -193,11 +209,21 @@ void run_region(int64_t offset, int64_t chunks, ChunkFunction function, void* co
   wake(static_cast<int>(std::min<int64_t>(chunks - 1, pool.workers)));
   run_chunks(true);
   const auto finished = [] { return pool.pending.load() == 0; };
-  if (spin_until(finished)) return;
-  pool.caller_sleeps = true;
-  while (const uint32_t left = pool.pending.load()) futex_wait(pool.pending, left);
-  pool.caller_sleeps = false;
+  if (!spin_until(finished)) {
+    pool.caller_sleeps = true;
+    while (const uint32_t left = pool.pending.load()) futex_wait(pool.pending, left);
+    pool.caller_sleeps = false;
+  }
+  if (pool.failed.exchange(false)) std::rethrow_exception(std::exchange(pool.failure, nullptr));
 }
+
+struct Owner {  // of the pool, whose `busy` it has taken; ends also where a chunk throws
+  Owner() { inside = true; }
+  ~Owner() {
+    inside = false;
+    pool.busy.store(false, std::memory_order_release);
+  }
+};
 
 int read_number(const char* path_format, int cpu, int otherwise) {
   char path[96];
@@ -255,13 +281,11 @@ void parallel_chunks(int64_t chunks, ChunkFunction function, void* context) {
   if (threads == 1 || pool.busy.exchange(true, std::memory_order_acquire)) {
     return run_serially(chunks, function, context);
   }
-  inside = true;
+  const Owner owner;
   if (pool.workers != threads - 1) resize(threads - 1);
   for (int64_t offset = 0; offset < chunks; offset += kMaxChunks) {
     run_region(offset, std::min(kMaxChunks, chunks - offset), function, context);
   }
-  inside = false;
-  pool.busy.store(false, std::memory_order_release);
 }
 
 }  // namespace dlcore

@@ -24,8 +24,9 @@ class Serial {
 };
 
 using ChunkFunction = void (*)(void* context, int64_t chunk);
-// Runs function(context, 0 .. chunks-1), each once, and returns when all are done. A chunk never throws. A call from
-// inside a chunk runs serially. One chunk, or one thread, runs on the caller.
+// Runs function(context, 0 .. chunks-1), each once, and returns when all are done. Where a chunk throws, chunks not yet
+// begun are left out, and the first exception is thrown here. A call from inside a chunk runs serially. One chunk, or
+// one thread, runs on the caller.
 void parallel_chunks(int64_t chunks, ChunkFunction function, void* context);
 
 template <class F> void parallel_for(int64_t chunks, F&& f) {

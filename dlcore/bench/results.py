@@ -6,16 +6,18 @@ import csv
 import io
 import json
 import math
-import os
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from dlcore import _json
+from dlcore._files import write
+from dlcore._json import short
 from dlcore.bench.session import LIBRARIES, Measurement, Timing
 
-__all__ = ["Change", "Results", "changes", "drift", "write"]
+__all__ = ["Change", "Results", "changes", "drift"]
 
 FORMAT = 1
 
@@ -54,26 +56,19 @@ class Results:
     @staticmethod
     def load(path: Path) -> Results:
         """Results from ``path``.json. Raises ValueError where it holds something else."""
+        path = path.with_suffix(".json") if path.suffix != ".json" else path
         try:
-            data = json.loads(path.with_suffix(".json").read_text() if path.suffix != ".json" else path.read_text())
-            if data["format"] != FORMAT:
-                raise ValueError(f"{path}: format {data['format']}, this dlcore reads {FORMAT}")
-            rows = [_measurement(row) for row in data["rows"]]
-            return Results(data["machine"], data["versions"], rows, data["roofs"])
-        except (KeyError, TypeError, json.JSONDecodeError) as error:
+            data = _json.read(path, FORMAT)
+            rows = _json.typed(list[Measurement], data.get("rows"), "rows")
+            for m in rows:
+                if any(min(t.median, t.p20, t.p80) <= 0 for t in m.engines.values()):
+                    raise ValueError(f"{short(m.case)} has a time that is not above 0")
+            machine = _json.typed(dict[str, Any], data.get("machine"), "machine")
+            versions = _json.typed(dict[str, str], data.get("versions"), "versions")
+            roofs: Any = _json.typed(dict[str, Any] | None, data.get("roofs"), "roofs")  # type: ignore[arg-type]
+            return Results(machine, versions, rows, roofs)
+        except ValueError as error:
             raise ValueError(f"{path} holds no results of dlcore bench ({error})") from None
-
-
-def _measurement(row: Mapping[str, Any]) -> Measurement:
-    return Measurement(**{**row, "engines": {engine: Timing(**t) for engine, t in row["engines"].items()}})
-
-
-def write(path: Path, text: str) -> None:
-    """Writes a file whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(path.name + ".new")
-    beside.write_text(text)
-    os.replace(beside, path)
 
 
 # ---- two runs -----------------------------------------------------------------------------------------------------
@@ -96,8 +91,8 @@ def _key(m: Measurement) -> tuple[str, str, int, str]:
 
 
 def _pairs(a: Results, b: Results) -> list[tuple[Measurement, Measurement]]:
-    known = {_key(m): m for m in a.rows}
-    return [(known[_key(m)], m) for m in b.rows if _key(m) in known and "dlcore" in m.engines]
+    known = {_key(m): m for m in a.rows if m.own in m.engines}
+    return [(known[_key(m)], m) for m in b.rows if _key(m) in known and m.own in m.engines]
 
 
 def drift(a: Results, b: Results) -> tuple[float, int]:

@@ -27,7 +27,7 @@ from typing import Any
 
 import numpy as np
 
-from dlcore import _C
+from dlcore import _C, _json
 from dlcore._device import Device
 from dlcore._device import device as as_device
 from dlcore._tensor import Tensor, full, zeros
@@ -110,13 +110,18 @@ class Roofs:
         return asdict(self)
 
     @classmethod
-    def from_json(cls, data: dict[str, Any]) -> Roofs:
+    def from_json(cls, data: Any) -> Roofs:
         """What `to_json` gave; ValueError where it did not."""
         try:
-            curves = {name: [(int(size), float(rate)) for size, rate in data[name]] for name in ("copy", "read")}
-            return cls(**{**data, **curves})
-        except (KeyError, TypeError) as error:
-            raise ValueError(f"roofs: not what Roofs.to_json gave: {error!r}") from None
+            found = _json.typed(cls, data)
+            figures = [n for pair in (*found.copy, *found.read) for n in pair]
+            if not figures or min(*figures, *found.fma.values(), *found.gemm.values()) <= 0:
+                raise ValueError("a figure that is not above 0, or none at all")
+            if missing := {"float32", "float64"} - found.fma.keys():
+                raise ValueError(f"no figure of multiply-adds in {', '.join(sorted(missing))}")
+        except ValueError as error:
+            raise ValueError(f"roofs: not what Roofs.to_json gave: {error}") from None
+        return found
 
 
 def measure(

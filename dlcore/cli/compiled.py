@@ -13,6 +13,7 @@ from rich.markup import escape
 from rich.progress import Progress
 from rich.table import Table
 
+from dlcore._files import write
 from dlcore.cli.programs import DTYPES, Asked, programs, with_kernels
 from dlcore.dtypes import DType
 from dlcore.kernels import binary as storage
@@ -73,7 +74,7 @@ def compile_kernels(
         count = storage.write_pack(out, made)
         console.print(f"{out} has {count} kernels: set DLCORE_KERNELS={out} where they are to be used")
     if report is not None:
-        report.write_text(_report(results))
+        write(report, _report(results))
     console.print(f"{len(results)} kernels, {len(failures)} problem(s)")
     return 1 if failures else 0
 

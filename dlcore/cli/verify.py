@@ -21,6 +21,7 @@ import dlcore
 from dlcore import _C, _selection
 from dlcore._device import default_device
 from dlcore._device import device as as_device
+from dlcore._files import write
 from dlcore.dtypes import DTYPES, FLOATS, as_dtype
 from dlcore.errors import DeviceError
 from dlcore.kernels.launch import ARCHES
@@ -97,9 +98,7 @@ def _write(path: Path | None, device: str, **found: Any) -> None:
     if path is None:
         return
     content = {"dlcore": dlcore.__version__, "device": device, "instructions": _C.isa(), **found}
-    beside = path.with_name(f"{path.name}.part")
-    beside.write_text(json.dumps(content, indent=1) + "\n")
-    os.replace(beside, path)
+    write(path, json.dumps(content, indent=1) + "\n")
 
 
 # ---- checks -------------------------------------------------------------------------------------------------------

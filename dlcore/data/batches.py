@@ -37,6 +37,8 @@ class Batches(Recordable):
     (tensor([0.5, 1. ]), tensor([2, 3]))
     """
 
+    recorded_methods = frozenset(("fetch",))
+
     def __init__(
         self,
         dataset: Any,

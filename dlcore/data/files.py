@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gzip
+import hashlib
+import io
 import math
 import os
 import struct
@@ -12,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
+from dlcore._files import naming
 from dlcore.data.dataset import ImageDataset
 
 __all__ = ["find_dataset", "load_dataset", "read_idx"]
@@ -22,6 +25,9 @@ FASHION_CLASSES = (
 FASHION_FILES = (
     "train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte",
 )  # fmt: skip
+_DIGITS_SHA256 = "b2dab7b501728c22e9119ad76740b2e17c77a231e42d1e592380d90886f1a05e"
+_MOST_AXES = 8
+_PIECE = 1 << 24  # bytes that are read at a time
 _IDX_DTYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
 
 
@@ -43,7 +49,12 @@ def load_dataset(name: str, split: str | None = None) -> ImageDataset:
 
 
 def _digits() -> ImageDataset:
-    with np.load(Path(__file__).with_name("digits.npz"), allow_pickle=False) as file:
+    path = Path(__file__).with_name("digits.npz")
+    with naming(path):
+        raw = path.read_bytes()
+    if hashlib.sha256(raw).hexdigest() != _DIGITS_SHA256:
+        raise ValueError(f"load_dataset: {path} is not the file that came with dlcore: install it again")
+    with np.load(io.BytesIO(raw), allow_pickle=False) as file:
         images = file["images"].astype(np.float32) / 16  # a value is how many pixels of a 4x4 block are set
         return ImageDataset(images, file["labels"].astype(np.int64), [str(i) for i in range(10)])
 
@@ -95,23 +106,39 @@ def read_idx(path: str | Path) -> np.ndarray:
     """The array in an IDX file (LeCun's format for MNIST), gzip-compressed or not.
 
     Such a file begins with two zero bytes, the element type, the number of axes, and each length as a big-endian 32-bit
-    integer; then come the elements. Raises ValueError where it is damaged, cut short, or something else.
+    integer; then come the elements. Raises ValueError where it is damaged, cut short, or something else; of a file that
+    is longer than it says, one byte more than that is read.
     """
     path = Path(path)
     try:
-        raw = path.read_bytes()
-        if raw[:2] == b"\x1f\x8b":
-            raw = gzip.decompress(raw)
+        with naming(path), open(path, "rb") as file:
+            packed = file.peek(2)[:2] == b"\x1f\x8b"
+            return _idx(gzip.GzipFile(fileobj=file) if packed else file)
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise ValueError(f"{path}: damaged or cut short: {error}") from None
-    if len(raw) < 4 or raw[:2] != b"\0\0" or raw[2] not in _IDX_DTYPES or raw[3] == 0:
-        raise ValueError(f"{path}: not an IDX file (it begins with {raw[:4].hex(' ') or 'nothing'})")
-    dtype, ndim = np.dtype(_IDX_DTYPES[raw[2]]), raw[3]
-    head = 4 + 4 * ndim
-    if len(raw) < head:
-        raise ValueError(f"{path}: cut short within its head")
-    shape = struct.unpack(f">{ndim}I", raw[4:head])
-    expected = head + math.prod(shape) * dtype.itemsize
-    if len(raw) != expected:
-        raise ValueError(f"{path}: {len(raw)} bytes, but shape {shape} needs {expected}")
-    return np.frombuffer(raw, dtype, offset=head).reshape(shape).astype(dtype.newbyteorder("="))
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
+
+
+def _idx(file: io.BufferedIOBase) -> np.ndarray:
+    """The array in an open IDX file."""
+    head = file.read(4 + 4 * _MOST_AXES)
+    if len(head) < 4 or head[:2] != b"\0\0" or head[2] not in _IDX_DTYPES or head[3] == 0:
+        raise ValueError(f"not an IDX file (it begins with {head[:4].hex(' ') or 'nothing'})")
+    dtype, ndim = np.dtype(_IDX_DTYPES[head[2]]), head[3]
+    if ndim > _MOST_AXES:
+        raise ValueError(f"{ndim} axes, of which at most {_MOST_AXES} are read")
+    begin = 4 + 4 * ndim
+    if len(head) < begin:
+        raise ValueError("cut short within its head")
+    shape = struct.unpack(f">{ndim}I", head[4:begin])
+    if math.prod(max(n, 1) for n in shape) * dtype.itemsize >= 2**63:
+        raise ValueError(f"shape {shape} is too large")
+    size = math.prod(shape) * dtype.itemsize
+    raw = bytearray(head[begin:])  # grows with what is there, whatever the head says
+    while len(raw) <= size and (piece := file.read(min(size + 1 - len(raw), _PIECE))):
+        raw += piece
+    if len(raw) != size:
+        found = f"{'at least ' * (len(raw) > size)}{begin + len(raw)} bytes"
+        raise ValueError(f"{found}, but shape {shape} needs {begin + size}")
+    return np.ndarray(shape, dtype, raw).astype(dtype.newbyteorder("="), copy=False)

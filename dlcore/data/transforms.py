@@ -11,6 +11,8 @@ from typing import Any, Self
 
 import numpy as np
 
+from dlcore import _json
+from dlcore._json import short
 from dlcore._tensor import Tensor, asarray, tensor
 from dlcore.data.dataset import TensorDataset, flatten
 from dlcore.dtypes import uint8
@@ -35,6 +37,8 @@ class Normalize:
     """
 
     def __init__(self, mean: Any, std: Any):
+        if {np.asarray(mean).dtype.kind, np.asarray(std).dtype.kind} & set("USO"):
+            raise TypeError(f"Normalize: mean and std must be numbers, not {short(repr(mean))} and {short(repr(std))}")
         mean, std = np.array(mean, np.float64), np.array(std, np.float64)
         if mean.ndim > 1 or std.ndim > 1:
             raise ShapeError(f"Normalize: mean {mean.shape} and std {std.shape} must be numbers or vectors")
@@ -135,10 +139,13 @@ def to_config(transform: Any) -> str | None:
 def from_config(text: str) -> Any:
     """The transform that ``to_config`` has described; raises ValueError where ``text`` describes none."""
     try:
-        config = json.loads(text)
-        return TRANSFORMS[config.pop("name")](**config)
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ValueError(f"not the description of a transform: {text[:80]!r} ({error})") from None
+        config = _json.typed(dict[str, Any], _json.parse(text))
+        kind = TRANSFORMS.get(_json.typed(str, config.pop("name", None), "name"))
+        if kind is None:
+            raise ValueError(f"known are {', '.join(TRANSFORMS)}")
+        return kind(**config)
+    except Exception as error:  # a class that a program has added to TRANSFORMS may raise anything
+        raise ValueError(f"not the description of a transform: {_json.short(text)} ({error})") from None
 
 
 def _moment(dataset: Any, power: int, about: Any) -> np.ndarray:

@@ -12,7 +12,6 @@ import hashlib
 import json
 import os
 import re
-import tempfile
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
@@ -20,7 +19,11 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-__all__ = ["Binary", "cache_directory", "cached", "packed", "packs", "store", "write_pack"]
+from dlcore import _json
+from dlcore._files import write
+from dlcore._json import short
+
+__all__ = ["Binary", "cache_directory", "cached", "packed", "packs", "store", "unpacked", "write_pack"]
 
 MAGIC = b"dlcore kernel 1\n"
 
@@ -70,13 +73,11 @@ class Binary:
 
 
 def _made(head: Mapping[str, Any], cubin: bytes) -> Binary | None:
-    """The binary, or None if ``cubin`` is not the one that ``head`` was written for."""
-    if hashlib.sha256(cubin).hexdigest() != head["cubin"]:
+    """The binary, or None if ``cubin`` is not the one that ``head`` tells of; ValueError where that is no head."""
+    if hashlib.sha256(cubin).hexdigest() != head.get("cubin"):
         return None
-    values: dict[str, Any] = {
-        k: tuple(v) if isinstance(v, list) else v for k, v in head.items() if k in Binary.__dataclass_fields__
-    }
-    return Binary(**(values | {"cubin": cubin}))
+    known = Binary.__dataclass_fields__.keys() - {"cubin"}
+    return replace(_json.typed(Binary, {k: v for k, v in head.items() if k in known}), cubin=cubin)
 
 
 # ---- the cache ----------------------------------------------------------------------------------------------------
@@ -103,31 +104,16 @@ def cached(key: str) -> Binary | None:
     if not data.startswith(MAGIC) or hashlib.sha256(body).digest() != digest:
         return None
     head, _, cubin = body.partition(b"\n")
-    return _made(json.loads(head), cubin)
+    with suppress(ValueError):
+        return _made(_json.typed(dict[str, Any], _json.parse(head)), cubin)
+    return None
 
 
 def store(key: str, binary: Binary) -> None:
     """Keep ``binary`` under ``key``. Where the directory cannot be written nothing is kept, and nothing is raised."""
     body = json.dumps(binary.head()).encode() + b"\n" + binary.cubin
     with suppress(OSError):
-        _write(_entry(key), MAGIC + hashlib.sha256(body).digest() + body)
-
-
-def _write(path: Path, data: bytes) -> None:
-    """Write a file that is whole whenever it is there."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=".")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(name, 0o644)  # packs and caches may be shared
-        os.replace(name, path)
-    except BaseException:
-        with suppress(OSError):
-            os.unlink(name)
-        raise
+        write(_entry(key), MAGIC + hashlib.sha256(body).digest() + body)
 
 
 # ---- packs --------------------------------------------------------------------------------------------------------
@@ -143,11 +129,20 @@ def packed(key: str) -> Binary | None:
     """The binary called ``key`` in a pack. Raises ValueError for a pack in DLCORE_KERNELS that is none, or damaged."""
     for folder in packs():
         if head := _index(folder).get(key):
-            binary = _made(head, (folder / head["file"]).read_bytes())
-            if binary is None:
-                raise ValueError(f"{folder / head['file']} is not the file that the pack's index.json describes")
-            return binary
+            return unpacked(folder, key, head)
     return None
+
+
+def unpacked(folder: Path, key: str, head: Mapping[str, Any]) -> Binary:
+    """The binary that the index of the pack in ``folder`` describes by ``head``; ValueError where there is another."""
+    try:
+        path = folder / _json.typed(str, head.get("file"), "file")
+        binary = _made(head, path.read_bytes())
+    except ValueError as error:
+        raise ValueError(f"{folder / 'index.json'}: {short(key)}: {error}") from None
+    if binary is None:
+        raise ValueError(f"{path} is not the file that the pack's index.json describes")
+    return binary
 
 
 @lru_cache
@@ -157,10 +152,13 @@ def _index(folder: Path) -> dict[str, dict[str, Any]]:
         if str(folder) in os.environ.get("DLCORE_KERNELS", "").split(os.pathsep):
             raise ValueError(f"DLCORE_KERNELS: {folder} is no pack of kernels: it has no index.json")
         return {}
-    index: dict[str, Any] = json.loads(path.read_text())
-    if index.get("format") != 1:
-        raise ValueError(f"{path} is of a format that this version of dlcore does not know")
-    return dict(index["kernels"])
+    try:
+        index = _json.typed(dict[str, Any], _json.parse(path.read_bytes()))
+        if index.get("format") != 1:
+            raise ValueError("a format that this version of dlcore does not know")
+        return _json.typed(dict[str, dict[str, Any]], index.get("kernels"), "kernels")
+    except ValueError as error:
+        raise ValueError(f"{path} is no index of a pack of kernels: {error}") from None
 
 
 def write_pack(folder: Path, binaries: Iterable[tuple[str, Binary]]) -> int:
@@ -170,8 +168,8 @@ def write_pack(folder: Path, binaries: Iterable[tuple[str, Binary]]) -> int:
     for key, binary in binaries:
         name = re.sub(r"\W+", "-", binary.name).strip("-")
         file = f"{binary.arch}/{name}-{key[:12]}.cubin"
-        _write(folder / file, binary.cubin)
+        write(folder / file, binary.cubin)
         kernels[key] = binary.head() | {"file": file}
-    _write(path, json.dumps({"format": 1, "kernels": kernels}, indent=1, sort_keys=True).encode())
+    write(path, json.dumps({"format": 1, "kernels": kernels}, indent=1, sort_keys=True).encode())
     _index.cache_clear()
     return len(kernels)

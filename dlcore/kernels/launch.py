@@ -20,6 +20,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from dlcore import _json
+from dlcore._files import naming
 from dlcore.dtypes import DType, uint8
 
 __all__ = [
@@ -49,6 +51,7 @@ __all__ = [
     "contiguous_strides",
     "power_of_2",
     "prepared",
+    "read_configurations",
 ]  # fmt: skip
 
 KIB = 1024
@@ -297,5 +300,16 @@ LISTENERS: list[Callable[[str, str], Any]] = []  # the tuner, asking what a plan
 
 @lru_cache
 def _configurations(arch: str) -> dict[str, Any]:
-    path = Path(__file__).parent / "configurations" / f"{arch}.toml"
-    return tomllib.loads(path.read_text()) if path.exists() else {}
+    return read_configurations(Path(__file__).parent / "configurations" / f"{arch}.toml")
+
+
+def read_configurations(path: Path) -> dict[str, dict[str, dict[str, Any]]]:
+    """A table of configurations, by kernel and shape class: {} without a file; ValueError where it is damaged."""
+    if not path.exists():
+        return {}
+    try:
+        with naming(path):
+            data = tomllib.loads(path.read_bytes().decode())
+        return _json.typed(dict[str, dict[str, dict[str, Any]]], data)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{path} is no table of configurations: {error}") from None

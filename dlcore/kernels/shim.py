@@ -20,6 +20,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from dlcore._files import write
 from dlcore.kernels.binary import cache_directory
 from dlcore.kernels.launch import F64, I32, Errors, In, Launch, Out, Table, Temp, Value
 from dlcore.kernels.specialise import includes, source_path
@@ -143,4 +144,4 @@ def _compile(compiler: list[str], source: Path, entry: str, shared: str, library
             raise ShimError(f"{source.name}: {compiler[0]} is not here to compile it for the host") from None
         if result.returncode:
             raise ShimError(f"{source.name} does not compile on the host:\n{result.stderr[:4000]}")
-        made.replace(library)  # in one step: another process may be doing the same
+        write(library, made.read_bytes())  # in one step: another process may be doing the same

@@ -13,15 +13,14 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import itertools
-import os
 import re
 import statistics
-import tomllib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from dlcore._files import write
 from dlcore.errors import DeviceError
 from dlcore.kernels import launch
 from dlcore.kernels.launch import Call, Program
@@ -54,7 +53,7 @@ def keep(arch: str, kernel: str, key: str, values: Mapping[str, Any], path: Path
     None is left out: the planner's default stands for it.
     """
     path = path or table_path(arch)
-    table: dict[str, dict[str, Any]] = tomllib.loads(path.read_text()) if path.exists() else {}
+    table = launch.read_configurations(path)
     table.setdefault(kernel, {})[key] = {name: value for name, value in values.items() if value is not None}
     lines = [f"# Measured by `make gpu` on {arch}; part of what makes results repeatable: change it by measuring.\n"]
     for name in sorted(table):
@@ -62,10 +61,7 @@ def keep(arch: str, kernel: str, key: str, values: Mapping[str, Any], path: Path
         for entry in sorted(table[name]):
             items = ", ".join(f"{_quoted(n)} = {_toml(v)}" for n, v in table[name][entry].items())
             lines.append(f"{_quoted(entry)} = {{ {items} }}\n")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_suffix(".new")
-    beside.write_text("".join(lines))
-    os.replace(beside, path)
+    write(path, "".join(lines))
     launch._configurations.cache_clear()
 
 

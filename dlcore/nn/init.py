@@ -8,7 +8,10 @@ after ``dl.manual_seed`` with the same seed the weights are the same, on every d
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from typing import Any
 
+from dlcore._arguments import choice, instance, number, renamed
 from dlcore._autograd import no_grad
 from dlcore._tensor import Tensor
 from dlcore.errors import ShapeError
@@ -20,32 +23,47 @@ __all__ = [
 ]  # fmt: skip
 
 
+def _filled(name: str, tensor: Tensor, values: Callable[[], Any]) -> Tensor:
+    """``tensor`` with the values written into it; errors are those of the initialiser ``name``."""
+    instance(tensor, Tensor, f"{name}: tensor", "a tensor")
+    try:
+        with no_grad():
+            return tensor.copy_(values())
+    except (TypeError, ValueError, OverflowError) as error:
+        raise renamed(error, name) from None
+
+
+def _uniform(name: str, tensor: Tensor, low: float, high: float) -> Tensor:
+    return _filled(name, tensor, lambda: uniform(tensor.shape, low, high, tensor.dtype, tensor.device))
+
+
+def _normal(name: str, tensor: Tensor, mean: float, std: float) -> Tensor:
+    return _filled(name, tensor, lambda: normal(tensor.shape, mean, std, tensor.dtype, tensor.device))
+
+
 def uniform_(tensor: Tensor, a: float = 0.0, b: float = 1.0) -> Tensor:
     """Fill with numbers uniform in [a, b)."""
-    with no_grad():
-        return tensor.copy_(uniform(tensor.shape, a, b, tensor.dtype, tensor.device))
+    return _uniform("uniform_", tensor, number(a, "uniform_: a"), number(b, "uniform_: b"))
 
 
 def normal_(tensor: Tensor, mean: float = 0.0, std: float = 1.0) -> Tensor:
     """Fill with normal numbers of mean ``mean`` and standard deviation ``std``."""
-    with no_grad():
-        return tensor.copy_(normal(tensor.shape, mean, std, tensor.dtype, tensor.device))
+    return _normal("normal_", tensor, mean, std)
 
 
 def constant_(tensor: Tensor, value: float) -> Tensor:
     """Fill with ``value``."""
-    with no_grad():
-        return tensor.fill_(value)
+    return _filled("constant_", tensor, lambda: value)
 
 
 def zeros_(tensor: Tensor) -> Tensor:
     """Fill with 0."""
-    return constant_(tensor, 0.0)
+    return _filled("zeros_", tensor, lambda: 0.0)
 
 
 def ones_(tensor: Tensor) -> Tensor:
     """Fill with 1."""
-    return constant_(tensor, 1.0)
+    return _filled("ones_", tensor, lambda: 1.0)
 
 
 def calculate_gain(nonlinearity: str, param: float | None = None) -> float:
@@ -53,20 +71,19 @@ def calculate_gain(nonlinearity: str, param: float | None = None) -> float:
 
     ``param``: the negative slope of leaky_relu (default 0.01).
     """
-    slope = 0.01 if param is None else param
+    slope = 0.01 if param is None else number(param, "calculate_gain: param")
     gains = {
         "linear": 1.0,
         "sigmoid": 1.0,
         "tanh": 5 / 3,
         "relu": math.sqrt(2),
-        "leaky_relu": math.sqrt(2 / (1 + slope**2)),
+        "leaky_relu": math.sqrt(2) / math.hypot(1, slope),
     }
-    if nonlinearity not in gains:
-        raise ValueError(f"calculate_gain: {nonlinearity!r} is not one of {', '.join(gains)}")
-    return gains[nonlinearity]
+    return gains[choice(nonlinearity, tuple(gains), "calculate_gain: nonlinearity")]
 
 
 def _fans(tensor: Tensor, name: str) -> tuple[int, int]:
+    instance(tensor, Tensor, f"{name}: tensor", "a tensor")
     if tensor.ndim < 2:
         raise ShapeError(f"{name}: a weight has at least 2 axes (out, in, ...), not shape {tensor.shape}")
     field = math.prod(tensor.shape[2:])
@@ -75,28 +92,30 @@ def _fans(tensor: Tensor, name: str) -> tuple[int, int]:
 
 def xavier_uniform_(tensor: Tensor, gain: float = 1.0) -> Tensor:
     """Fill with uniform numbers of variance gain^2 * 2 / (fan_in + fan_out)."""
-    bound = gain * math.sqrt(6 / max(sum(_fans(tensor, "xavier_uniform_")), 1))
-    return uniform_(tensor, -bound, bound)
+    fans = _fans(tensor, "xavier_uniform_")
+    bound = number(gain, "xavier_uniform_: gain") * math.sqrt(6 / max(sum(fans), 1))
+    return _uniform("xavier_uniform_", tensor, -bound, bound)
 
 
 def xavier_normal_(tensor: Tensor, gain: float = 1.0) -> Tensor:
     """Fill with normal numbers of variance gain^2 * 2 / (fan_in + fan_out)."""
-    return normal_(tensor, 0.0, gain * math.sqrt(2 / max(sum(_fans(tensor, "xavier_normal_")), 1)))
+    fans = _fans(tensor, "xavier_normal_")
+    std = number(gain, "xavier_normal_: gain") * math.sqrt(2 / max(sum(fans), 1))
+    return _normal("xavier_normal_", tensor, 0.0, std)
 
 
 def _kaiming_std(tensor: Tensor, a: float, mode: str, nonlinearity: str, name: str) -> float:
-    if mode not in ("fan_in", "fan_out"):
-        raise ValueError(f'{name}: mode is "fan_in" or "fan_out", not {mode!r}')
-    fan = _fans(tensor, name)[mode == "fan_out"]
-    return calculate_gain(nonlinearity, a) / math.sqrt(max(fan, 1))
+    fan = _fans(tensor, name)[choice(mode, ("fan_in", "fan_out"), f"{name}: mode") == "fan_out"]
+    return calculate_gain(nonlinearity, number(a, f"{name}: a")) / math.sqrt(max(fan, 1))
 
 
 def kaiming_uniform_(tensor: Tensor, a: float = 0.0, mode: str = "fan_in", nonlinearity: str = "leaky_relu") -> Tensor:
     """Fill with uniform numbers of variance gain^2 / fan; ``a``: the negative slope of leaky_relu (0: relu)."""
     bound = math.sqrt(3) * _kaiming_std(tensor, a, mode, nonlinearity, "kaiming_uniform_")
-    return uniform_(tensor, -bound, bound)
+    return _uniform("kaiming_uniform_", tensor, -bound, bound)
 
 
 def kaiming_normal_(tensor: Tensor, a: float = 0.0, mode: str = "fan_in", nonlinearity: str = "leaky_relu") -> Tensor:
     """Fill with normal numbers of variance gain^2 / fan; ``a``: the negative slope of leaky_relu (0: relu)."""
-    return normal_(tensor, 0.0, _kaiming_std(tensor, a, mode, nonlinearity, "kaiming_normal_"))
+    std = _kaiming_std(tensor, a, mode, nonlinearity, "kaiming_normal_")
+    return _normal("kaiming_normal_", tensor, 0.0, std)

@@ -6,11 +6,14 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import Any, overload
 
+from dlcore._arguments import boolean, choice, integer, number, shown
 from dlcore._tensor import Parameter, Tensor, empty
+from dlcore.dtypes import as_dtype
 from dlcore.nn import init
 from dlcore.nn.module import Module, _Slot, _slots
 from dlcore.ops.activation import gelu, relu, sigmoid, tanh
 from dlcore.ops.matmul import linear
+from dlcore.ops.movement import flatten
 from dlcore.ops.softmax import log_softmax, softmax
 from dlcore.random import dropout
 
@@ -30,12 +33,13 @@ class Linear(Module):
     """
 
     def __init__(self, in_features: int, out_features: int, bias: bool = True, device: Any = None, dtype: Any = None):
-        for name, value in (("in_features", in_features), ("out_features", out_features)):
-            if value < 0:
-                raise ValueError(f"Linear: {name} is negative: {value}")
-        self.in_features, self.out_features = in_features, out_features
-        self.weight = Parameter(empty((out_features, in_features), dtype=dtype, device=device))
-        self.bias = Parameter(empty((out_features,), dtype=dtype, device=device)) if bias else None
+        self.in_features = integer(in_features, "Linear: in_features", 0)
+        self.out_features = integer(out_features, "Linear: out_features", 0)
+        chosen = None if dtype is None else as_dtype(dtype, "Linear: dtype")
+        shape = self.out_features, self.in_features
+        self.weight = Parameter(empty(shape, dtype=chosen, device=device))
+        wanted = boolean(bias, "Linear: bias")
+        self.bias = Parameter(empty(shape[:1], dtype=chosen, device=device)) if wanted else None
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
@@ -77,9 +81,7 @@ class GELU(Module):
     """x times the normal distribution function of x; with ``approximate="tanh"`` its approximation by tanh."""
 
     def __init__(self, approximate: str = "none"):
-        if approximate not in ("none", "tanh"):
-            raise ValueError(f'GELU: approximate is "none" or "tanh", not {approximate!r}')
-        self.approximate = approximate
+        self.approximate = choice(approximate, ("none", "tanh"), "GELU: approximate")
 
     def forward(self, x: Tensor) -> Tensor:
         return gelu(x, self.approximate)
@@ -92,7 +94,7 @@ class Softmax(Module):
     """exp(x) / sum(exp(x)) along ``dim``."""
 
     def __init__(self, dim: int = -1):
-        self.dim = dim
+        self.dim = integer(dim, f"{type(self).__name__}: dim")
 
     def forward(self, x: Tensor) -> Tensor:
         return softmax(x, self.dim)
@@ -122,10 +124,10 @@ class Flatten(Module):
     """Axes ``start_dim`` to ``end_dim`` made one: (B, 28, 28) -> (B, 784)."""
 
     def __init__(self, start_dim: int = 1, end_dim: int = -1):
-        self.start_dim, self.end_dim = start_dim, end_dim
+        self.start_dim, self.end_dim = integer(start_dim, "Flatten: start_dim"), integer(end_dim, "Flatten: end_dim")
 
     def forward(self, x: Tensor) -> Tensor:
-        return x.flatten(self.start_dim, self.end_dim)
+        return flatten(x, self.start_dim, self.end_dim)
 
     def extra_repr(self) -> str:
         return f"start_dim={self.start_dim}, end_dim={self.end_dim}"
@@ -135,9 +137,9 @@ class Dropout(Module):
     """In training, sets each element to zero with probability ``p`` and scales the others by 1 / (1 - p)."""
 
     def __init__(self, p: float = 0.5):
-        if not 0 <= p <= 1:
-            raise ValueError(f"Dropout: p is a probability, not {p}")
-        self.p = p
+        self.p = number(p, "Dropout: p")
+        if not 0 <= self.p <= 1:
+            raise ValueError(f"Dropout: p is a probability, not {self.p}")
 
     def forward(self, x: Tensor) -> Tensor:
         return dropout(x, self.p) if self.training and self.p > 0 else x
@@ -190,13 +192,21 @@ class Sequential(Module):
     def __getitem__(self, index: int | slice) -> Module:
         if isinstance(index, slice):
             return Sequential(dict(list(self._layers.items())[index]))
-        return self._layers[list(self._layers)[index]]
+        return self._layers[self._name(index)]
 
     def __setitem__(self, index: int, layer: Module) -> None:
-        _check_layer(str(index), layer)
-        self._layers[list(self._layers)[index]] = layer
+        name = self._name(index)
+        _check_layer(name, layer)
+        self._layers[name] = layer
+
+    def _name(self, index: int) -> str:
+        """The name of a layer by its position."""
+        at, names = integer(index, "Sequential: index"), list(self._layers)
+        if not -len(names) <= at < len(names):
+            raise IndexError(f"Sequential: there is no layer {shown(at)} among {len(names)}")
+        return names[at]
 
 
 def _check_layer(name: str, layer: Any) -> None:
     if not isinstance(layer, Module):
-        raise TypeError(f"Sequential: layer {name} is not a Module but {type(layer).__name__}")
+        raise TypeError(f"Sequential: layer {name} {shown(layer)} is not a Module")

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from dlcore._arguments import choice, integer, number
 from dlcore._tensor import Tensor
 from dlcore.nn.module import Module
-from dlcore.ops.loss import cross_entropy, mse_loss
+from dlcore.ops.loss import REDUCTIONS, cross_entropy, mse_loss
 
 __all__ = ["CrossEntropyLoss", "MSELoss"]
 
@@ -22,7 +23,9 @@ class CrossEntropyLoss(Module):
         label_smoothing: float = 0.0,
     ):
         self.register_buffer("weight", weight)
-        self.ignore_index, self.reduction, self.label_smoothing = ignore_index, reduction, label_smoothing
+        self.ignore_index = integer(ignore_index, "CrossEntropyLoss: ignore_index")
+        self.reduction = choice(reduction, REDUCTIONS, "CrossEntropyLoss: reduction")
+        self.label_smoothing = number(label_smoothing, "CrossEntropyLoss: label_smoothing")
 
     def forward(self, logits: Tensor, target: Tensor) -> Tensor:
         return cross_entropy(
@@ -42,7 +45,7 @@ class MSELoss(Module):
     """(output - target)^2, averaged; see ``dl.mse_loss``."""
 
     def __init__(self, reduction: str = "mean"):
-        self.reduction = reduction
+        self.reduction = choice(reduction, REDUCTIONS, "MSELoss: reduction")
 
     def forward(self, output: Tensor, target: Tensor) -> Tensor:
         return mse_loss(output, target, reduction=self.reduction)

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import reprlib
 from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any, NamedTuple, Self
 
 import numpy as np
 
 from dlcore import _C
+from dlcore._arguments import boolean, instance, operand, shown
 from dlcore._autograd import no_grad
 from dlcore._device import Device, default_device
 from dlcore._device import device as as_device
+from dlcore._json import short
 from dlcore._recordable import Recordable, state_of
-from dlcore._tensor import Parameter, Tensor, tensor
+from dlcore._tensor import Parameter, Tensor
 from dlcore.dtypes import DType, as_dtype
+from dlcore.errors import CaptureError
 
 __all__ = ["Module", "ModuleList"]
 
@@ -78,12 +82,26 @@ class Module(Recordable):
 
     def register_buffer(self, name: str, value: Tensor | None, persistent: bool = True) -> None:
         """Assign ``value`` as a tensor of the state that is not trained; it is saved if ``persistent``."""
-        if "." in name or not name:
-            raise ValueError(f"register_buffer: not a name: {name!r}")
+        if not isinstance(name, str) or "." in name or not name:
+            raise ValueError(f"register_buffer: not a name: {shown(name)}")
+        instance(value, Tensor | None, f"register_buffer: {name}", "a tensor or None")
         if name not in self._buffers and hasattr(self, name):
             raise ValueError(f"register_buffer: {type(self).__name__} already has an attribute {name!r}")
         self._buffers = {**self._buffers, name: persistent}
         setattr(self, name, value)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        before = self.__dict__.get(name)
+        if isinstance(before, Parameter) and not isinstance(value, Parameter | Module | None):
+            raise TypeError(
+                f"{type(self).__name__}.{name} is a Parameter, which a {type(value).__name__} would take out of training: "
+                f"assign a Parameter or None, write its values with {name}.copy_(...) under no_grad, or delete it first"
+            )
+        if isinstance(before, Tensor) and name in self._buffers and not isinstance(value, Tensor | None):
+            raise TypeError(
+                f"{type(self).__name__}.{name} is a buffer: a Tensor or None is taken, not a {type(value).__name__}"
+            )
+        super().__setattr__(name, value)
 
     def named_children(self) -> Iterator[tuple[str, Module]]:
         """The modules that are held directly, with their names."""
@@ -106,24 +124,30 @@ class Module(Recordable):
         """This module and all below it, each once."""
         return (module for _, module in self.named_modules())
 
-    def _own(self, prefix: str, recurse: bool) -> Iterator[tuple[str, Tensor, bool]]:
-        """(name, tensor, persistent) of all parameters and buffers; a shared one comes under each of its names."""
-        members = list(self._members())
+    def _own(
+        self, prefix: str, recurse: bool, _above: tuple[Module, ...] = ()
+    ) -> Iterator[tuple[str, Tensor, bool]]:
+        """(name, tensor, persistent) of all parameters and buffers; a shared one comes under each of its names.
+
+        A module that refers to one of those ``_above`` it, as ``child.parent = self`` does, does not name them again.
+        """
+        members, above = list(self._members()), (*_above, self)
         for slot in members:
             if isinstance(slot.value, Parameter):
                 yield prefix + slot.name, slot.value, True
             elif isinstance(slot.value, Tensor) and slot.name in self._buffers:
                 yield prefix + slot.name, slot.value, self._buffers[slot.name]
         for slot in members if recurse else ():
-            if isinstance(slot.value, Module):
-                yield from slot.value._own(f"{prefix}{slot.name}.", recurse)
+            if isinstance(slot.value, Module) and not any(slot.value is module for module in above):
+                yield from slot.value._own(f"{prefix}{slot.name}.", recurse, above)
 
     def _named(self, parameters: bool, prefix: str, recurse: bool) -> Iterator[tuple[str, Any]]:
         seen = set()
-        for name, value, _ in self._own(f"{prefix}." if prefix else "", recurse):
-            if isinstance(value, Parameter) == parameters and id(value) not in seen:
-                seen.add(id(value))
-                yield name, value
+        for path, module in self.named_modules(prefix) if recurse else [(prefix, self)]:
+            for name, value, _ in module._own(f"{path}." if path else "", False):
+                if isinstance(value, Parameter) == parameters and id(value) not in seen:
+                    seen.add(id(value))
+                    yield name, value
 
     def named_parameters(self, prefix: str = "", recurse: bool = True) -> Iterator[tuple[str, Parameter]]:
         """Every parameter once, with its dotted name."""
@@ -145,8 +169,9 @@ class Module(Recordable):
 
     def train(self, mode: bool = True) -> Self:
         """Set training mode (dropout on) in this module and in all below it."""
+        training = boolean(mode, "Module.train: mode")
         for module in self.modules():
-            module.training = mode
+            module.training = training
         return self
 
     def eval(self) -> Self:
@@ -155,8 +180,9 @@ class Module(Recordable):
 
     def requires_grad_(self, requires_grad: bool = True) -> Self:
         """Set whether the parameters are trained."""
+        trained = boolean(requires_grad, "Module.requires_grad_: requires_grad")
         for p in self.parameters():
-            p.requires_grad = requires_grad
+            p.requires_grad = trained
         return self
 
     def zero_grad(self, set_to_none: bool = True) -> None:
@@ -168,16 +194,25 @@ class Module(Recordable):
                 p.grad.zero_()
 
     def apply(self, fn: Callable[[Module], Any]) -> Self:
-        """Call ``fn`` with every module, children first; for initialisation."""
-        for child in self.children():
-            child.apply(fn)
-        fn(self)
+        """Call ``fn`` with every module once, children first; for initialisation."""
+        if not callable(fn):
+            raise TypeError(f"Module.apply: fn {shown(fn)} is not a function")
+        for module in self._children_first(set()):
+            fn(module)
         return self
+
+    def _children_first(self, seen: set[int]) -> Iterator[Module]:
+        seen.add(id(self))
+        for child in self.children():
+            if id(child) not in seen:
+                yield from child._children_first(seen)
+        yield self
 
     def to(self, *args: Any, dtype: Any = None, device: Any = None) -> Self:
         """Move all tensors to a device, or cast those of a floating dtype, or both: ``model.to(dl.bfloat16)``.
 
-        Parameters that change are replaced by new ones: make the optimizer after that.
+        Parameters and their gradients change in place: they stay the same objects, so that optimizers go on with them.
+        Everything is checked, and all new memory is there, before anything changes.
         """
         for arg in args:
             if isinstance(arg, DType):
@@ -186,16 +221,27 @@ class Module(Recordable):
                 device = arg
         device = None if device is None else as_device(device)
         if dtype is not None:
-            dtype = as_dtype(dtype)
+            dtype = as_dtype(dtype, "Module.to: dtype")
             if not dtype.is_float:
                 raise TypeError(f"Module.to: a floating-point dtype is needed, not {dtype.name}")
-        moved: dict[int, Tensor] = {}
-        for module in list(self.modules()):
-            for slot in module._members():
-                if isinstance(slot.value, Tensor):
-                    new = _moved(slot.value, dtype, device, moved)
-                    if new is not slot.value:
-                        slot.container[slot.key] = new
+        if _C.is_recording():
+            raise CaptureError("Module.to: a model cannot be moved or cast inside a recorded step")
+        slots = [s for module in self.modules() for s in module._members() if isinstance(s.value, Tensor)]
+        moved = {id(s.value): _moved(s.value, dtype, device) for s in slots}
+        for slot in slots:
+            fixed = isinstance(slot.container, tuple) and not isinstance(slot.value, Parameter)
+            if fixed and moved[id(slot.value)] is not slot.value:
+                raise TypeError(f"Module.to: {slot.name} is in a tuple, which cannot be changed; keep it in a list")
+        parameters = {id(s.value): s.value for s in slots if isinstance(s.value, Parameter)}
+        gradients = {key: None if p.grad is None else _moved(p.grad, dtype, device) for key, p in parameters.items()}
+        for key, p in parameters.items():
+            if moved[key] is not p:
+                p.grad = None
+                _C.rebind(p, moved[key])
+                p.grad = gradients[key]
+        for slot in slots:
+            if not isinstance(slot.value, Parameter) and moved[id(slot.value)] is not slot.value:
+                slot.container[slot.key] = moved[id(slot.value)]
         _C.note_change()
         return self
 
@@ -210,27 +256,42 @@ class Module(Recordable):
     # -- state -------------------------------------------------------------------------------------------------------
 
     def state_dict(self) -> dict[str, Tensor]:
-        """Name -> tensor of all parameters and persistent buffers: detached, and sharing their memory."""
-        return {name: value.detach() for name, value, persistent in self._own("", True) if persistent}
+        """Name -> tensor of all parameters and persistent buffers: detached, and sharing their memory.
+
+        Raises ValueError where two tensors have one name, as under the keys 1 and "1" of a dict.
+        """
+        return {name: value.detach() for name, value in self._state().items()}
+
+    def _state(self) -> dict[str, Tensor]:
+        """Name -> parameter or persistent buffer."""
+        found: dict[str, Tensor] = {}
+        for name, value, persistent in self._own("", True):
+            if persistent and found.setdefault(name, value) is not value:
+                raise ValueError(f"{type(self).__name__}: two tensors of the state are called {short(name)}")
+        return found
 
     def load_state_dict(self, state: Mapping[str, Any], strict: bool = True) -> tuple[list[str], list[str]]:
         """Copy ``state`` (tensors or arrays) into this model; returns the (missing, unexpected) names.
 
-        Everything is checked before anything changes: ValueError names what is missing, unexpected, or of another shape
-        or dtype. With ``strict=False`` names may be missing or unexpected.
+        Everything is checked before anything changes: ValueError names what is missing, unexpected, of another shape or
+        dtype, or cannot be written to (read-only memory). With ``strict=False`` names may be missing or unexpected.
         """
-        own = {name: value for name, value, persistent in self._own("", True) if persistent}
+        instance(state, Mapping, "load_state_dict: state", "a mapping of names to tensors")
+        own = self._state()
         missing = [name for name in own if name not in state]
         unexpected = [name for name in state if name not in own]
         problems = []
         if strict:
-            problems += [f"missing: {name}" for name in missing] + [f"unexpected: {name}" for name in unexpected]
-        values = {name: _as_tensor(state[name]) for name in own if name in state}
+            problems += [f"missing: {short(name)}" for name in missing]
+            problems += [f"unexpected: {short(name)}" for name in unexpected]
+        values = {name: _as_tensor(name, state[name]) for name in own if name in state}
         for name, value in values.items():
             if value.shape != own[name].shape:
-                problems.append(f"{name}: shape {value.shape}, the model has {own[name].shape}")
+                problems.append(f"{short(name)}: shape {value.shape}, the model has {own[name].shape}")
             elif value.dtype is not own[name].dtype:
-                problems.append(f"{name}: dtype {value.dtype.name}, the model has {own[name].dtype.name}")
+                problems.append(f"{short(name)}: dtype {value.dtype.name}, the model has {own[name].dtype.name}")
+            elif not _writable(own[name]):
+                problems.append(f"{short(name)}: the model's tensor cannot be written to")
         if problems:
             more = [f"... and {len(problems) - 8} more"] if len(problems) > 8 else []
             raise ValueError(
@@ -271,6 +332,7 @@ class Module(Recordable):
         """The text in the brackets of the repr, for subclasses to write."""
         return ""
 
+    @reprlib.recursive_repr()  # a module may refer to its parent
     def __repr__(self) -> str:
         lines = [f"({name}): {child!r}" for name, child in self.named_children()]
         if not lines:
@@ -288,21 +350,26 @@ class ModuleList(list[Module]):
     """A list of modules, for code that was written for PyTorch; a plain list does the same in a Module."""
 
 
-def _as_tensor(value: Any) -> Tensor:
-    return value if isinstance(value, Tensor) else tensor(np.asarray(value))
+def _as_tensor(name: str, value: Any) -> Tensor:
+    """A value of a state dict; raises what `operand` raises."""
+    if isinstance(value, bool | int | float):
+        value = np.asarray(value)
+    found: Tensor = operand(value, "load_state_dict", name)
+    return found
 
 
-def _moved(old: Tensor, dtype: DType | None, device: Device | None, moved: dict[int, Tensor]) -> Tensor:
-    """``old`` on ``device`` in ``dtype``: itself where nothing changes, and one new tensor for each old one."""
-    if id(old) not in moved:
-        new = old.detach()
-        if dtype is not None and old.dtype.is_float and old.dtype is not dtype:
-            new = new.astype(dtype)
-        if device is not None:
-            new = new.to(device)
-        same = new.dtype is old.dtype and new.device is old.device
-        if not same and isinstance(old, Parameter):
-            new = Parameter(new)
-            new.requires_grad = old.requires_grad
-        moved[id(old)] = old if same else new
-    return moved[id(old)]
+def _writable(t: Tensor) -> bool:
+    """Whether the elements of ``t`` have memory of their own, which may be changed."""
+    if t.device.type != "cpu":
+        return True
+    array = t.detach().numpy()
+    return array.flags.writeable and all(stride or n < 2 for n, stride in zip(array.shape, array.strides, strict=True))
+
+
+def _moved(old: Tensor, dtype: DType | None, device: Device | None) -> Tensor:
+    """``old`` on ``device`` in ``dtype``, without history: itself where nothing changes."""
+    cast = dtype is not None and old.dtype.is_float and old.dtype is not dtype
+    if not cast and (device is None or device is old.device):
+        return old
+    new = old.detach().astype(dtype) if cast else old.detach()
+    return new if device is None else new.to(device)

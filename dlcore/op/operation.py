@@ -30,7 +30,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, NoReturn
 
 from dlcore import _C
 from dlcore.dtypes import FLOATS, DType, check_size, default_float, result_type
-from dlcore.errors import AutogradError
+from dlcore.errors import AutogradError, DTypeError
 from dlcore.op.cases import ErrorInput, Sample, Workload, lengths_of
 from dlcore.op.signature import REQUIRED, Mask, Signature, Spec, accepted, named
 
@@ -93,6 +93,8 @@ class Op:
     Devices that are not named have the family's kernel."""
     dtypes: tuple[DType, ...] = FLOATS
     """The dtypes claimed: each is tested (for operands that samples describe without one)."""
+    kinds: Sequence[str] = ("float", "int", "uint", "bool")
+    """The kinds of dtype its first operand may have, once promoted; others raise DTypeError."""
     ulp: float = 1.0
     """Error allowed, in units of eps * magnitude of the output's dtype."""
     cast: str = "widest"
@@ -338,7 +340,10 @@ class Op:
         return [s if s is None or d is None else s._replace(dtype=d) for s, d in zip(specs, targets, strict=True)]
 
     def inferred(self, values: Mapping[str, Any]) -> list[Spec | None]:
-        """Specs of the outputs and extras; None for one that is absent or not wanted."""
+        """Specs of the outputs and extras; None for one that is absent or not wanted. Raises what its rules raise."""
+        first = values[self.input_names[0]] if self.input_names else None
+        if isinstance(first, Spec) and first.dtype.kind not in self.kinds:
+            raise DTypeError(f"{self.name}: does not take {first.dtype.name}")
         found = named(self.infer, values)
         specs = [found] if isinstance(found, Spec) else list(found or ())
         for spec in specs:

@@ -4,14 +4,14 @@
 
 A parameter annotated `Spec` (or not at all) is an operand, `Spec | None` an optional one, `list[Spec]` a group of any
 length. All others are attributes, and the annotation is their kind: int, float, bool, `Axis`, `Axes`, `Shape`, `Dtype`,
-`OutputMask`, or a choice, `Literal["none", "tanh"]`. A kind converts what callers give, in one place, so that every
-function of the operation sees the same form (an axis counted from the front); it raises an error that names operation
-and attribute; and it says what kernels are told. Values of other annotations are taken as they are.
+`OutputMask`, or a choice, `Literal["none", "tanh"]`. A kind is the one door for what callers give: `accept` makes it a
+plain Python object that cannot change, which is what plans are found by; `convert` then brings that into the form that
+every function of the operation sees (an axis counted from the front). Both raise errors that name operation and
+attribute. A kind also says what kernels are told. Values of other annotations are taken as they are.
 """
 
 from __future__ import annotations
 
-import operator
 import types
 import typing
 from collections.abc import Callable, Mapping, Sequence
@@ -19,8 +19,9 @@ from typing import Annotated, Any, NamedTuple
 
 import numpy as np
 
-from dlcore.dtypes import DType, as_dtype
-from dlcore.errors import ShapeError
+from dlcore._arguments import axis_of, boolean, choice, integer, integers, items, number, shown
+from dlcore.dtypes import DTYPES, DType, as_dtype
+from dlcore.errors import DTypeError, ShapeError
 
 __all__ = [
     "REQUIRED", "Attribute", "Axes", "Axis", "AxisOf", "Choice", "Domain", "Dtype", "Kind", "Operand", "OutputMask",
@@ -93,9 +94,19 @@ class Kind:
     hint = "Any"
     """The type that callers may pass, in a signature for editors."""
 
+    def accept(self, value: Any, where: str) -> Any:
+        """``value`` as a plain object that can be hashed and never changes, whatever the operands are. ``where``:
+        "softmax: axis", for errors."""
+        frozen = _frozen(value)
+        try:
+            hash(frozen)
+        except TypeError:
+            raise TypeError(f"{where} {shown(value)} can change, so that it cannot be an argument") from None
+        return frozen
+
     def convert(self, value: Any, where: str, given: Mapping[str, Any]) -> Any:
-        """``value`` as the operation's functions see it. ``where``: "softmax: axis", for errors; ``given``: operands
-        and the attributes before this one, by name."""
+        """An accepted ``value`` as the operation's functions see it. ``given``: operands and the attributes before this
+        one, by name."""
         return value
 
     def to_kernel(self, value: Any) -> tuple[int | float, ...]:
@@ -107,16 +118,20 @@ class Kind:
         return None
 
 
+def _frozen(value: Any) -> Any:
+    """``value`` with the lists and arrays in it as tuples."""
+    if isinstance(value, np.ndarray):
+        value = value.tolist()
+    return tuple(map(_frozen, value)) if isinstance(value, list | tuple) else value
+
+
 class Int(Kind):
     """A whole number."""
 
     hint = "int"
 
-    def convert(self, value: Any, where: str, given: Mapping[str, Any]) -> Any:
-        try:
-            return operator.index(value)
-        except TypeError:
-            raise TypeError(f"{where} {value!r} is not an integer") from None
+    def accept(self, value: Any, where: str) -> int:
+        return integer(value, where)
 
     def to_kernel(self, value: Any) -> tuple[int | float, ...]:
         return (value,)
@@ -130,13 +145,8 @@ class Float(Kind):
 
     hint = "float"
 
-    def convert(self, value: Any, where: str, given: Mapping[str, Any]) -> Any:
-        try:
-            if isinstance(value, str):
-                raise TypeError
-            return float(value)
-        except TypeError:
-            raise TypeError(f"{where} {value!r} is not a number") from None
+    def accept(self, value: Any, where: str) -> float:
+        return number(value, where)
 
     def to_kernel(self, value: Any) -> tuple[int | float, ...]:
         return (value,)
@@ -150,10 +160,8 @@ class Bool(Kind):
 
     hint = "bool"
 
-    def convert(self, value: Any, where: str, given: Mapping[str, Any]) -> Any:
-        if isinstance(value, bool | np.bool_) or (isinstance(value, int) and value in (0, 1)):
-            return bool(value)
-        raise TypeError(f"{where} {value!r} is neither True nor False")
+    def accept(self, value: Any, where: str) -> bool:
+        return boolean(value, where)
 
     def to_kernel(self, value: Any) -> tuple[int | float, ...]:
         return (int(value),)
@@ -173,10 +181,8 @@ class Choice(Kind):
         """The values."""
         return f"Literal[{', '.join(map(repr, self.values))}]"
 
-    def convert(self, value: Any, where: str, given: Mapping[str, Any]) -> Any:
-        if not any(value is v or (type(value) is type(v) and value == v) for v in self.values):
-            raise ValueError(f"{where} {value!r} is not one of {', '.join(map(repr, self.values))}")
-        return value
+    def accept(self, value: Any, where: str) -> Any:
+        return choice(value, self.values, where)
 
     def to_kernel(self, value: Any) -> tuple[int | float, ...]:
         return (self.values.index(value),)
@@ -207,15 +213,11 @@ class AxisOf(Kind):
         found = of.shape if hasattr(of, "shape") else tuple(of)
         return (*found, *[1] * self.more)
 
+    def accept(self, value: Any, where: str) -> Any:
+        return integer(value, where)
+
     def convert(self, value: Any, where: str, given: Mapping[str, Any]) -> Any:
-        try:
-            axis = operator.index(value)
-        except TypeError:
-            raise TypeError(f"{where} {value!r} is not an integer") from None
-        shape = self.shape(given, where)
-        if not -len(shape) <= axis < len(shape):
-            raise IndexError(f"{where} {axis} is out of range for shape {shape}")
-        return axis % len(shape)
+        return axis_of(value, where, self.shape(given, where))
 
     def to_kernel(self, value: Any) -> tuple[int | float, ...]:
         return (value,)
@@ -230,15 +232,22 @@ class AxesOf(AxisOf):
 
     hint = "int | Sequence[int] | None"
 
-    def convert(self, value: Any, where: str, given: Mapping[str, Any]) -> Any:
+    def accept(self, value: Any, where: str) -> Any:
         if value is None:
-            return tuple(range(len(self.shape(given, where))))
-        several = value if isinstance(value, Sequence | np.ndarray) else (value,)
-        axes = tuple(sorted(super(AxesOf, self).convert(axis, where, given) for axis in several))
+            return None
+        several = items(value)
+        if several is None:
+            return integer(value, where)
+        return tuple([integer(axis, where) for axis in several])
+
+    def convert(self, value: Any, where: str, given: Mapping[str, Any]) -> Any:
+        shape = self.shape(given, where)
+        if value is None:
+            return tuple(range(len(shape)))
+        several = value if isinstance(value, tuple) else (value,)
+        axes = tuple(sorted(axis_of(axis, where, shape) for axis in several))
         if len(set(axes)) != len(axes):
-            operation = where.partition(":")[0]
-            shape = self.shape(given, where)
-            raise ShapeError(f"{operation}: an axis is given twice: {tuple(value)} for shape {shape}")
+            raise ShapeError(f"{where.partition(':')[0]}: an axis is given twice: {several} for shape {shape}")
         return axes
 
     def to_kernel(self, value: Any) -> tuple[int | float, ...]:
@@ -250,12 +259,8 @@ class Lengths(Kind):
 
     hint = "int | Sequence[int]"
 
-    def convert(self, value: Any, where: str, given: Mapping[str, Any]) -> Any:
-        several = value if isinstance(value, Sequence | np.ndarray) and not isinstance(value, str) else (value,)
-        try:
-            return tuple(operator.index(n) for n in several)
-        except TypeError:
-            raise TypeError(f"{where} {value!r} is not a sequence of integers") from None
+    def accept(self, value: Any, where: str) -> tuple[int, ...]:
+        return integers(value, where)
 
     def wrong(self, where: str, given: Mapping[str, Any]) -> tuple[Any, type[Exception], str] | None:
         return (0.5,), TypeError, f"{where} (0.5,) is not a sequence of integers"
@@ -266,8 +271,12 @@ class DtypeKind(Kind):
 
     hint = "Any"
 
-    def convert(self, value: Any, where: str, given: Mapping[str, Any]) -> Any:
-        return as_dtype(value)
+    def accept(self, value: Any, where: str) -> DType:
+        return as_dtype(value, where)
+
+    def wrong(self, where: str, given: Mapping[str, Any]) -> tuple[Any, type[Exception], str] | None:
+        known = ", ".join(d.name for d in DTYPES)
+        return "int7", DTypeError, f"{where} 'int7' is not a dtype of dlcore (known: {known})"
 
 
 class Mask(Kind):
@@ -275,8 +284,14 @@ class Mask(Kind):
 
     hint = "Sequence[bool]"
 
-    def convert(self, value: Any, where: str, given: Mapping[str, Any]) -> Any:
-        return tuple(bool(v) for v in value)
+    def accept(self, value: Any, where: str) -> tuple[bool, ...]:
+        several = items(value)
+        if several is None:
+            raise TypeError(f"{where} {shown(value)} is not a sequence of bools")
+        return tuple([boolean(v, where) for v in several])
+
+    def wrong(self, where: str, given: Mapping[str, Any]) -> tuple[Any, type[Exception], str] | None:
+        return True, TypeError, f"{where} True is not a sequence of bools"
 
 
 class Optional(Kind):
@@ -289,6 +304,9 @@ class Optional(Kind):
     def hint(self) -> str:  # type: ignore[override]
         """That of the kind, or None."""
         return f"{self.kind.hint} | None"
+
+    def accept(self, value: Any, where: str) -> Any:
+        return None if value is None else self.kind.accept(value, where)
 
     def convert(self, value: Any, where: str, given: Mapping[str, Any]) -> Any:
         return None if value is None else self.kind.convert(value, where, given)
@@ -412,13 +430,20 @@ class Signature:
         """One for each attribute; `REQUIRED` for none."""
         return tuple(a.default for a in self.attributes)
 
-    def bind(self, name: str, attrs: Sequence[Any], operands: Mapping[str, Any]) -> tuple[Any, ...]:
-        """All attributes converted, those not given by their defaults; raises what their kinds raise."""
-        known: dict[str, Any] = dict(operands)
+    def accept(self, name: str, attrs: Sequence[Any]) -> tuple[Any, ...]:
+        """All attributes as plain objects, those not given by their defaults; raises what their kinds raise."""
+        accepted = []
         for k, attribute in enumerate(self.attributes):
             value = attrs[k] if k < len(attrs) else attribute.default
             if value is REQUIRED:
                 raise TypeError(f"{name}: missing argument {attribute.name!r}")
+            accepted.append(attribute.kind.accept(value, f"{name}: {attribute.name}"))
+        return tuple(accepted)
+
+    def bind(self, name: str, attrs: Sequence[Any], operands: Mapping[str, Any]) -> tuple[Any, ...]:
+        """All attributes accepted and converted; raises what their kinds raise."""
+        known: dict[str, Any] = dict(operands)
+        for attribute, value in zip(self.attributes, self.accept(name, attrs), strict=True):
             known[attribute.name] = attribute.kind.convert(value, f"{name}: {attribute.name}", known)
         return tuple(known[a] for a in self.attribute_names)
 

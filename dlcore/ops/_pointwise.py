@@ -85,7 +85,6 @@ class Pointwise(Op):
 
     family = "elementwise"
     kinds: Sequence[str] = FLOAT
-    """The kinds of dtype it takes."""
     result: DType | None = None
     """The output's dtype where it is not the operands'."""
     flops: float = 1

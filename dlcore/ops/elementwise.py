@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from dlcore._arguments import operand, renamed
 from dlcore.dtypes import DTYPES, INTEGERS, DType, as_dtype, bfloat16, bool_, float16, float32, result_type, uint8
 from dlcore.errors import DTypeError, ShapeError
 from dlcore.op import Domain, Dtype, ErrorInput, Input, Sample, Spec, Workload, as_given, function, operation
@@ -400,6 +401,9 @@ def clip(x: Any, low: Any = None, high: Any = None) -> Any:
 
     ``low`` and ``high``: numbers or tensors that broadcast with x. The gradient is 0 outside.
     """
-    if low is not None:
-        x = maximum(x, low)
-    return x if high is None else minimum(x, high)
+    try:
+        if low is not None:
+            x = maximum(x, low)
+        return operand(x, "clip") if high is None else minimum(x, high)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise renamed(error, "clip") from None

@@ -41,6 +41,7 @@ class Adjoint(Indexed):
     """The gradient of one that takes elements: zeros of `shape`, to which `dout` is added where they were taken."""
 
     outputs = "dx"
+    kinds = ("float",)
 
     def magnitude(self, dout: Any, indices: Any, shape: tuple[int, ...], axis: int) -> Any:
         """Sums of absolute values."""

@@ -46,6 +46,7 @@ _loss = partial(operation, family="loss", cast="float32", ulp=4)
 
 @operation(
     family="loss", kernels={"cpu": "loss:scale", "cuda": "loss.scale:scale"}, promote=as_given, outputs="", writes="x",
+    kinds=("float",),
     reference=lambda x, factor: x * factor,
     cost=lambda x: (float(math.prod(x.shape)), 2.0 * math.prod(x.shape) * x.dtype.itemsize),
     samples=[

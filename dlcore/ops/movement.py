@@ -11,10 +11,11 @@ from typing import Any
 
 import numpy as np
 
+from dlcore import _C
+from dlcore._arguments import MAX_AXES, axis_of, items, operand, shown
 from dlcore.dtypes import DTYPES, float32
 from dlcore.errors import ShapeError
 from dlcore.op import Axis, ErrorInput, Input, Sample, Shape, Spec, Workload, as_given, operation
-from dlcore.ops._shape import normalize_axis
 from dlcore.ops._workloads import MILLION, RAGGED, bytes_of
 from dlcore.ops.slicing import Layout, slice, view
 
@@ -100,7 +101,7 @@ def _reshaped_strides(x: Spec, new: tuple[int, ...]) -> tuple[int, ...] | None:
 )  # fmt: skip
 def permute(x: Spec, axes: Shape) -> Layout:
     """A view with the axes in another order: axis d of the output is axis `axes[d]` of `x`."""
-    order = [normalize_axis("permute", a, x.shape) for a in axes]
+    order = [axis_of(a, "permute: axis", x.shape) for a in axes]
     if sorted(order) != list(range(len(x.shape))):
         raise ShapeError(f"permute: {axes} is not an order of the axes of shape {x.shape}")
     return Layout(tuple(x.shape[a] for a in order), tuple(x.strides[a] for a in order))
@@ -216,44 +217,59 @@ def _(dout: Any, tensors_shape: list[tuple[int, ...]], axis: int, needs_input_gr
 
 def transpose(x: Any, axis0: int = -2, axis1: int = -1) -> Any:
     """A view with two axes exchanged. Raises IndexError for an axis out of range."""
+    x = operand(x, "transpose")
+    a, b = axis_of(axis0, "transpose: axis0", x.shape), axis_of(axis1, "transpose: axis1", x.shape)
     order = list(range(x.ndim))
-    a, b = (normalize_axis("transpose", axis, x.shape) for axis in (axis0, axis1))
     order[a], order[b] = order[b], order[a]
     return permute(x, tuple(order))
 
 
 def unsqueeze(x: Any, axis: int) -> Any:
     """A view with a new axis of length 1 at ``axis`` (-1: behind the last). Raises IndexError for one out of range."""
-    at = normalize_axis("unsqueeze", axis, (*x.shape, 1))
+    x = operand(x, "unsqueeze")
+    at = axis_of(axis, "unsqueeze: axis", (*x.shape, 1))
     return reshape(x, (*x.shape[:at], 1, *x.shape[at:]))
 
 
 def squeeze(x: Any, axis: int | Sequence[int] | None = None) -> Any:
     """A view without its axes of length 1, or without those in ``axis``.
 
-    Raises ShapeError where an axis named has another length.
+    Raises ShapeError where an axis named has another length or is given twice.
     """
-    given = range(x.ndim) if axis is None else [axis] if isinstance(axis, int) else axis
-    dropped = {normalize_axis("squeeze", a, x.shape) for a in given}
-    for a in dropped if axis is not None else ():
+    x = operand(x, "squeeze")
+    if axis is None:
+        return reshape(x, tuple(n for n in x.shape if n != 1))
+    several = items(axis)
+    dropped = [axis_of(a, "squeeze: axis", x.shape) for a in ([axis] if several is None else several)]
+    for a in dropped:
         if x.shape[a] != 1:
             raise ShapeError(f"squeeze: axis {a} of shape {x.shape} has length {x.shape[a]}, not 1")
-    return reshape(x, tuple(n for d, n in enumerate(x.shape) if d not in dropped or n != 1))
+    if len(set(dropped)) != len(dropped):
+        raise ShapeError(f"squeeze: an axis is given twice: {tuple(axis)} for shape {x.shape}")
+    return reshape(x, tuple(n for d, n in enumerate(x.shape) if d not in dropped))
 
 
 def flatten(x: Any, start_axis: int = 0, end_axis: int = -1) -> Any:
     """The axes from ``start_axis`` to ``end_axis`` (included) made one; a view where strides allow."""
-    if x.ndim == 0:
-        return reshape(x, (1,))
-    a, b = (normalize_axis("flatten", axis, x.shape) for axis in (start_axis, end_axis))
+    x = operand(x, "flatten")
+    shape = x.shape or (1,)
+    a, b = axis_of(start_axis, "flatten: start_axis", shape), axis_of(end_axis, "flatten: end_axis", shape)
     if a > b:
-        raise ShapeError(f"flatten: axis {start_axis} lies behind axis {end_axis} for shape {x.shape}")
-    return reshape(x, (*x.shape[:a], math.prod(x.shape[a : b + 1]), *x.shape[b + 1 :]))
+        raise ShapeError(f"flatten: axis {shown(start_axis)} lies behind axis {shown(end_axis)} for shape {x.shape}")
+    return reshape(x, (*shape[:a], math.prod(shape[a : b + 1]), *shape[b + 1 :]))
 
 
 def stack(tensors: Sequence[Any], axis: int = 0) -> Any:
     """The tensors, all of one shape, along a new axis at ``axis``. Raises ShapeError where shapes differ."""
-    for t in tensors:
-        if t.shape != tensors[0].shape:
-            raise ShapeError(f"stack: shapes differ: {tensors[0].shape} and {t.shape}")
-    return concat([unsqueeze(t, axis) for t in tensors], axis)
+    if isinstance(tensors, _C.TensorBase | np.ndarray) or not isinstance(tensors, Sequence):
+        raise TypeError(f"stack: operand 'tensors' {shown(tensors)} is not a sequence of tensors")
+    if not tensors:
+        raise ShapeError("stack: no tensors are given")
+    parts = [operand(t, "stack", "tensors") for t in tensors]
+    for t in parts:
+        if t.shape != parts[0].shape:
+            raise ShapeError(f"stack: shapes differ: {parts[0].shape} and {t.shape}")
+    at = axis_of(axis, "stack: axis", (*parts[0].shape, 1))
+    if parts[0].ndim == MAX_AXES:
+        raise ShapeError(f"stack: {MAX_AXES + 1} axes; a tensor has at most {MAX_AXES}")
+    return concat([unsqueeze(t, at) for t in parts], at)

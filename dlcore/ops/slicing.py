@@ -9,6 +9,7 @@ from typing import Annotated, Any, NamedTuple
 
 import numpy as np
 
+from dlcore._arguments import integer, integers, items, shown
 from dlcore.dtypes import DTYPES, DType
 from dlcore.errors import DTypeError, ShapeError
 from dlcore.op import AxisOf, ErrorInput, Op, Sample, Shape, Spec, Workload, as_given, operation
@@ -69,6 +70,12 @@ class IndexOf(AxisOf):
 
     hint = "Any"
 
+    def accept(self, value: Any, where: str) -> Index:
+        several = items(value)
+        if several is None:
+            raise TypeError(f"{where} {shown(value)} is not a tuple of entries, one for each axis")
+        return tuple([_entry(entry, where) for entry in several])
+
     def convert(self, value: Any, where: str, given: Mapping[str, Any]) -> Index:
         shape = self.shape(given, where)
         used = sum(entry is not None for entry in value)
@@ -97,6 +104,17 @@ class IndexOf(AxisOf):
         shape = self.shape(given, where)
         value = tuple((0, n + 1, 1) for n in shape) or (0,)
         return value, IndexError, f"{where.partition(':')[0]}: {value} leaves shape {shape}"
+
+
+def _entry(entry: Any, where: str) -> Any:
+    if entry is None:
+        return None
+    if items(entry) is None:
+        return integer(entry, where)
+    walk = integers(entry, where)
+    if len(walk) != 3:
+        raise TypeError(f"{where} has the entry {shown(entry)}; one is an integer, (start, length, step) or None")
+    return walk
 
 
 def _inside(entry: Any, length: int) -> bool:
@@ -189,6 +207,8 @@ def slice(x: Spec, index: IndexOfX) -> Layout:
 )  # fmt: skip
 def slice_backward(dout: Spec, shape: Shape, index: Annotated[Index, IndexOf("shape")]) -> Spec:
     """The gradient of `slice`: zeros of `shape`, with `dout` where the slice was."""
+    if min(shape, default=0) < 0:
+        raise ShapeError(f"slice_backward: negative length in shape {shape}")
     if dout.shape != _sliced(index):
         raise ShapeError(f"slice_backward: dout has shape {dout.shape}, the slice {_sliced(index)}")
     return Spec(shape, dout.dtype)

@@ -21,6 +21,7 @@ class Adam(Optimizer):
 
     _operation = staticmethod(adam)
     _moments = ("exp_avg", "exp_avg_sq")
+    _several = ("betas",)
     _decoupled = False
 
     def __init__(
@@ -44,7 +45,7 @@ class Adam(Optimizer):
         numbers = (settings["lr"], *settings["betas"], settings["eps"], settings["weight_decay"])
         return [*map(float, numbers), float(self._decoupled), float(settings["maximize"])]
 
-    def _slots(self) -> Sequence[str]:
+    def _slots_for(self, groups: Sequence[Mapping[str, Any]]) -> Sequence[str]:
         return ("exp_avg", "exp_avg_sq")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from dlcore._arguments import instance, number
 from dlcore._autograd import no_grad
 from dlcore._tensor import Tensor, zeros
 from dlcore.ops.optim import clip_grad_norm
@@ -15,11 +16,17 @@ def clip_grad_norm_(parameters: Iterable[Tensor] | Tensor, max_norm: float, norm
     """The norm of all gradients together; they are scaled in place so that it becomes at most ``max_norm``.
 
     Each gradient is multiplied by min(1, max_norm / (norm + 1e-6)); the norm is computed in float64. norm_type: the
-    order of the norm; ``float("inf")`` gives the largest element. Parameters without a gradient are skipped.
+    order of the norm; ``float("inf")`` gives the largest element. Parameters without a gradient are skipped, and
+    one that is given twice counts once. A norm that is not finite makes the gradients NaN or 0, as in PyTorch.
     """
-    if not max_norm >= 0:
-        raise ValueError(f"clip_grad_norm_: max_norm is {max_norm}; it must be a number of at least 0")
-    given = [parameters] if isinstance(parameters, Tensor) else parameters
-    grads = [p.grad for p in given if p.grad is not None]
+    largest, order = number(max_norm, "clip_grad_norm_: max_norm"), number(norm_type, "clip_grad_norm_: norm_type")
+    if not largest >= 0:
+        raise ValueError(f"clip_grad_norm_: max_norm is {largest}; it must be a number of at least 0")
+    if not order > 0:
+        raise ValueError(f"clip_grad_norm_: norm_type is {order}; it must be a number above 0")
+    given = [parameters] if isinstance(parameters, Tensor) else list(parameters)
+    for i, p in enumerate(given):
+        instance(p, Tensor, f"clip_grad_norm_: parameter {i}", "a tensor")
+    grads = list({id(p.grad): p.grad for p in given if p.grad is not None}.values())
     with no_grad():
-        return clip_grad_norm(grads, float(max_norm), float(norm_type)) if grads else zeros(())
+        return clip_grad_norm(grads, largest, order) if grads else zeros(())

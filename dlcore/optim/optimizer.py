@@ -6,27 +6,52 @@ matrix of settings with one row for each group. Setting ``group["lr"]`` writes t
 
 from __future__ import annotations
 
-import math
 import numbers
+import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping, Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
 
 from dlcore import _C
+from dlcore._json import short
 from dlcore._recordable import Recordable
 from dlcore._tensor import Tensor, tensor, zeros, zeros_like
 
 __all__ = ["Group", "Optimizer"]
 
 
-class Group(MutableMapping[str, Any]):
-    """The settings of some parameters: ``group["lr"] = 1e-4`` takes effect at the next step.
+_Real: Any = numbers.Real  # Any, for the comparisons that the class does not declare
 
-    ``group["params"]`` is the list of its parameters, which cannot be replaced.
+
+class Group(MutableMapping[str, Any]):
+    """The settings of some parameters: ``group["lr"] = 1e-4``, or ``group.lr = 1e-4``, takes effect at the next step.
+
+    ``group["params"]`` is the tuple of its parameters, which cannot be replaced.
     """
 
-    def __init__(self, optimizer: Optimizer, index: int, params: list[Tensor], settings: dict[str, Any]):
+    _optimizer: Optimizer
+    _index: int
+    _params: tuple[Tensor, ...]
+    _settings: dict[str, Any]
+
+    def __init__(self, optimizer: Optimizer, index: int, params: Iterable[Tensor], settings: dict[str, Any]):
         self._optimizer, self._index = optimizer, index
-        self._params, self._settings = params, settings
+        self._params, self._settings = tuple(params), settings
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_") or name not in self:
+            raise AttributeError(f"{type(self).__name__}: no setting is called {name!r}")
+        return self[name]
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name in Group.__annotations__:
+            object.__setattr__(self, name, value)
+        elif name in self:
+            self[name] = value
+        else:
+            settings = ", ".join(self._settings)
+            raise AttributeError(f"{type(self._optimizer).__name__}: no setting is called {name!r} ({settings})")
 
     def __getitem__(self, name: str) -> Any:
         if name == "params":
@@ -45,7 +70,7 @@ class Group(MutableMapping[str, Any]):
             _C.not_recordable(f"it changes the setting {name} of an optimizer; do that outside")
         self._optimizer._check({**self._settings, name: value})
         slots = self._optimizer._slots()
-        self._settings[name] = value
+        self._settings[name] = tuple(value) if name in self._optimizer._several else value
         self._optimizer._upload(self)
         if self._optimizer._slots() != slots:
             _C.note_change()
@@ -97,10 +122,16 @@ class Optimizer(Recordable):
     [0.5, 1.0]
     """
 
+    recorded_methods = frozenset(("step", "zero_grad"))
     _operation: Any
     _moments: tuple[str, ...]
     """The slots in which the operation takes moments; one that `_slots` leaves out is empty."""
+    _several: tuple[str, ...] = ()
+    """The settings that are several numbers."""
     _defaults: dict[str, Any]
+    if TYPE_CHECKING:
+        lr: float
+        """The learning rate of all groups; setting it, as any setting, changes it in all. ValueError if they differ."""
 
     def __init__(self, params: Iterable[Any], **defaults: Any):
         name = type(self).__name__
@@ -108,7 +139,8 @@ class Optimizer(Recordable):
             raise TypeError(f"{name}: a list of parameters is needed, not one tensor")
         self._defaults = defaults
         self._check(defaults)
-        self.param_groups: list[Group] = []
+        self._groups: list[Group] = []
+        self._changes_seen = _C.changes()
         self._parameters: list[Tensor] = []
         self._group_of: list[int] = []
         self._state: dict[int, dict[str, Tensor]] = {}  # by position in _parameters
@@ -124,18 +156,24 @@ class Optimizer(Recordable):
     def _columns(self, settings: Mapping[str, Any]) -> Sequence[float]:
         raise NotImplementedError
 
-    def _slots(self) -> Sequence[str]:
-        """The names of the tensors kept for each parameter besides its step count."""
+    def _slots_for(self, groups: Sequence[Mapping[str, Any]]) -> Sequence[str]:
+        """The names of the tensors kept for each parameter besides its step count, where groups have these settings."""
         raise NotImplementedError
+
+    def _slots(self) -> Sequence[str]:
+        return self._slots_for([group._settings for group in self._groups])
 
     def _check(self, settings: Mapping[str, Any]) -> None:
         """Raises ValueError or TypeError where a setting is wrong; a subclass adds its own rules."""
         for name, value in settings.items():
-            for number in value if isinstance(value, tuple | list) else (value,):
-                if not isinstance(number, numbers.Real):
-                    raise TypeError(f"{type(self).__name__}: {name} is {value!r}; it must be a number")
-                if not 0 <= float(number) < math.inf:
-                    raise ValueError(f"{type(self).__name__}: {name} is {value}; it must be a number of at least 0")
+            for number in value if name in self._several and isinstance(value, tuple | list) else (value,):
+                flag = type(self._defaults.get(name)) is bool
+                if not isinstance(number, _Real) or (isinstance(number, bool) and not flag):
+                    raise TypeError(f"{type(self).__name__}: {name} is {short(repr(value))}; it must be a number")
+                if not 0.0 <= number <= sys.float_info.max:
+                    raise ValueError(
+                        f"{type(self).__name__}: {name} is {short(repr(value))}; it must be a number of at least 0"
+                    )
 
     # -- recorded steps ----------------------------------------------------------------------------------------------
 
@@ -163,6 +201,30 @@ class Optimizer(Recordable):
 
     # -- groups ------------------------------------------------------------------------------------------------------
 
+    @property
+    def param_groups(self) -> tuple[Group, ...]:
+        """The groups of parameters, each with settings of its own; `add_param_group` adds one."""
+        return tuple(self._groups)
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_") or name not in self._defaults:
+            raise AttributeError(f"{type(self).__name__} has no attribute {name!r}")
+        values = [group[name] for group in self._groups]
+        if any(value != values[0] for value in values):
+            raise ValueError(f"{type(self).__name__}: {name} differs between groups; read param_groups[i][{name!r}]")
+        return values[0]
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """A setting is set in all groups: ``optimizer.weight_decay = 0.1``. Raises AttributeError for unknown names."""
+        if not name.startswith("_") and name in self._defaults:
+            for group in self._groups:
+                group[name] = value
+        elif name.startswith("_") or hasattr(type(self), name) or not type(self).__module__.startswith("dlcore."):
+            super().__setattr__(name, value)  # a class of the user's may have attributes of its own
+        else:
+            settings = ", ".join(self._defaults)
+            raise AttributeError(f"{type(self).__name__}: no setting is called {name!r} ({settings})")
+
     def add_param_group(self, group: Mapping[str, Any]) -> None:
         """Add parameters with settings of their own: ``{"params": [...], "lr": 1e-4}``."""
         name = type(self).__name__
@@ -176,20 +238,21 @@ class Optimizer(Recordable):
                 raise ValueError(f"{name}: no setting is called {key!r} ({', '.join(self._defaults)})")
         settings = {**self._defaults, **settings}
         self._check(settings)
+        settings = {n: tuple(v) if n in self._several else v for n, v in settings.items()}
         seen = {id(p) for p in self._parameters}
         for i, p in enumerate(params):
             self._check_parameter(i, p)
             if id(p) in seen:
                 raise ValueError(f"{name}: a parameter of shape {p.shape} is given twice")
             seen.add(id(p))
-        index = len(self.param_groups)
-        self.param_groups.append(Group(self, index, params, settings))
+        index = len(self._groups)
+        self._groups.append(Group(self, index, params, settings))
         self._parameters += params
         self._group_of += [index] * len(params)
         self._arguments.clear()
         device = self._parameters[0].device if self._parameters else None
         self._settings = zeros((index + 1, len(self._columns(settings))), dtype="float64", device=device)
-        for each in self.param_groups:
+        for each in self._groups:
             self._upload(each)
 
     def _check_parameter(self, i: int, p: Any) -> None:
@@ -207,23 +270,12 @@ class Optimizer(Recordable):
         self._settings[group._index] = tensor(columns, dtype="float64", device=self._settings.device)
         self._arguments.clear()  # which state there is may depend on the settings
 
-    @property
-    def lr(self) -> float:
-        """The learning rate of all groups; setting it changes it in all. Raises ValueError where they differ."""
-        rates = {group["lr"] for group in self.param_groups}
-        if len(rates) > 1:
-            raise ValueError(f"{type(self).__name__}: lr differs between groups; read param_groups[i]['lr']")
-        return float(rates.pop())
-
-    @lr.setter
-    def lr(self, value: float) -> None:
-        for group in self.param_groups:
-            group["lr"] = value
-
     # -- a step ------------------------------------------------------------------------------------------------------
 
     def step(self) -> None:
         """Change every parameter that has a gradient, in one launch."""
+        if self._changes_seen != _C.changes():
+            self._follow_parameters()
         grads = [p.grad for p in self._parameters]
         present = tuple([g is not None for g in grads])
         given = self._arguments.get(present) or self._arguments_for(present)
@@ -236,6 +288,20 @@ class Optimizer(Recordable):
             self._operation(given.parameters, grads, *given.state, self._settings, given.groups)
         finally:
             _C.set_grad_enabled(tracked)
+
+    def _follow_parameters(self) -> None:
+        """Brings the state to where the parameters are, in their dtype, if a model was moved or cast meanwhile."""
+        for i, state in self._state.items():
+            p, dtype = self._parameters[i], _state_dtype(self._parameters[i])
+            for slot, t in state.items():
+                moved = (t if slot == "step" else t.astype(dtype)).to(p.device)
+                if moved is not t:
+                    state[slot] = moved
+                    self._arguments.clear()
+        if self._parameters and self._settings.device is not self._parameters[0].device:
+            self._settings = self._settings.to(self._parameters[0].device)
+            self._arguments.clear()
+        self.__dict__["_changes_seen"] = _C.changes()  # without noting a change again
 
     def _arguments_for(self, present: tuple[bool, ...]) -> _Arguments:
         active = [i for i, has_gradient in enumerate(present) if has_gradient]
@@ -269,57 +335,100 @@ class Optimizer(Recordable):
     def state_dict(self) -> dict[str, Any]:
         """The state of each parameter by its number and the settings of each group, as in PyTorch; memory is shared."""
         groups, first = [], 0
-        for group in self.param_groups:
+        for group in self._groups:
             n = len(group["params"])
             groups.append({**group.settings, "params": list(range(first, first + n))})
             first += n
-        return {"state": {i: dict(state) for i, state in sorted(self._state.items())}, "param_groups": groups}
+        self._follow_parameters()
+        return {"state": {i: dict(self._state_of(i)) for i in sorted(self._state)}, "param_groups": groups}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take over the state and settings of another optimizer of this kind for parameters of the same shapes.
 
         Raises ValueError, before anything changes, where something does not fit.
         """
-        self._check_state(state)
-        devices = [p.device for p in self._parameters]
-        loaded = {
-            int(i): {k: tensor(v, device=devices[int(i)]) for k, v in s.items()} for i, s in state["state"].items()
-        }
-        for group, saved in zip(self.param_groups, state["param_groups"], strict=True):
-            group._settings.update({key: value for key, value in saved.items() if key != "params"})
-            self._upload(group)
-        self._state = loaded
-        self._arguments.clear()
+        try:
+            take_over = self._prepared(state)
+        except ValueError as error:
+            raise ValueError(f"{type(self).__name__}.load_state_dict: {error}") from None
+        take_over()
 
-    def _check_state(self, state: Mapping[str, Any]) -> None:
-        head = f"{type(self).__name__}.load_state_dict: "
+    def _prepared(self, state: Mapping[str, Any]) -> Callable[[], None]:
+        """Checks all of ``state`` and makes what it needs; what is returned takes it over, and cannot fail."""
         if not isinstance(state, Mapping) or not {"state", "param_groups"} <= set(state):
-            raise ValueError(f"{head}a dict with 'state' and 'param_groups' is needed")
-        saved = state["param_groups"]
-        sizes, own = [len(g["params"]) for g in saved], [len(g["params"]) for g in self.param_groups]
+            raise ValueError("a dict with 'state' and 'param_groups' is needed")
+        settings = self._prepared_settings(state["param_groups"])
+        slots = self._prepared_state(state["state"], self._slots_for(settings))
+        columns = tensor([self._columns(s) for s in settings], dtype="float64", device=self._settings.device)
+
+        def take_over() -> None:
+            for group, values in zip(self._groups, settings, strict=True):
+                group._settings = values
+            self._settings, self._state = columns, slots
+            self._arguments.clear()
+            _C.note_change()
+
+        return take_over
+
+    def _prepared_settings(self, saved: Any) -> list[dict[str, Any]]:
+        """The settings of each group in ``saved``, in the order of this optimizer's."""
+        if not isinstance(saved, list | tuple) or not all(isinstance(g, Mapping) for g in saved):
+            raise ValueError(f"'param_groups' is a list of dicts, not {short(saved)}")
+        params = [g.get("params") for g in saved]
+        if not all(isinstance(p, list | tuple) for p in params):
+            raise ValueError("each group needs 'params', a list")
+        sizes, own = [len(p) for p in params], [len(g["params"]) for g in self._groups]
         if sum(sizes) != sum(own):
-            raise ValueError(f"{head}{sum(sizes)} parameters in the state, {sum(own)} here")
+            raise ValueError(f"{sum(sizes)} parameters in the state, {sum(own)} here")
         if sizes != own:
-            raise ValueError(f"{head}groups of {sizes} parameters in the state, of {own} here")
+            raise ValueError(f"groups of {short(sizes)} parameters in the state, of {short(own)} here")
+        found = []
         for group in saved:
-            settings = {key: value for key, value in group.items() if key != "params"}
-            if set(settings) != set(self._defaults):
-                names = ", ".join(sorted(settings)), ", ".join(sorted(self._defaults))
-                raise ValueError(f"{head}settings {names[0]} in the state, {names[1]} here")
-            self._check(settings)
-        for i, entry in state["state"].items():
-            if not 0 <= int(i) < len(self._parameters):
-                raise ValueError(f"{head}there is no parameter {i}")
-            p = self._parameters[int(i)]
-            for slot, value in entry.items():
-                if slot != "step" and (value.shape != p.shape or value.dtype.name != _state_dtype(p)):
-                    found = f"{value.shape} {value.dtype.name}, not {p.shape} {_state_dtype(p)}"
-                    raise ValueError(f"{head}parameter {i}: {slot} has shape {found}")
+            names = set(group) - {"params"}
+            if names != set(self._defaults):
+                shown = short(", ".join(sorted(map(str, names)))), ", ".join(sorted(self._defaults))
+                raise ValueError(f"settings {shown[0]} in the state, {shown[1]} here")
+            settings = {name: group[name] for name in self._defaults}
+            try:
+                self._check(settings)
+            except TypeError as error:
+                raise ValueError(str(error)) from None
+            found.append({n: tuple(v) if n in self._several else v for n, v in settings.items()})
+        return found
+
+    def _prepared_state(self, saved: Any, slots: Sequence[str]) -> dict[int, dict[str, Tensor]]:
+        """Copies of the tensors in ``saved``, each where its parameter is; ``slots``: those that must be there."""
+        if not isinstance(saved, Mapping) or not all(isinstance(entry, Mapping) for entry in saved.values()):
+            raise ValueError("'state' is a dict of dicts")
+        found: dict[int, dict[str, Tensor]] = {}
+        for i, entry in saved.items():
+            if not isinstance(i, int) or not 0 <= i < len(self._parameters):
+                raise ValueError(f"there is no parameter {short(i)}")
+            if missing := {"step", *slots} - set(entry):
+                raise ValueError(f"parameter {i}: there is no {', '.join(sorted(missing))}")
+            if foreign := set(entry) - {"step", *self._moments}:
+                raise ValueError(f"parameter {i}: {short(min(map(str, foreign)))} is not of this optimizer")
+            p = self._parameters[i]
+            found[i] = {slot: _copied(i, slot, value, p) for slot, value in entry.items()}
+        return found
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}({', '.join(map(repr, self.param_groups))})"
+        return f"{type(self).__name__}({', '.join(map(repr, self._groups))})"
 
 
 def _state_dtype(p: Tensor) -> str:
     """The state of 16-bit parameters is kept in float32."""
     return "float64" if p.dtype.name == "float64" else "float32"
+
+
+def _copied(i: int, slot: str, value: Any, p: Tensor) -> Tensor:
+    """A copy of the state tensor ``value`` of parameter ``i``, where ``p`` is."""
+    shape, dtype = ((), "int64") if slot == "step" else (p.shape, _state_dtype(p))
+    value = value if isinstance(value, Tensor) else np.asarray(value)
+    if tuple(value.shape) != shape or value.dtype.name != dtype:
+        raise ValueError(
+            f"parameter {i}: {slot} has shape {tuple(value.shape)} {value.dtype.name}, not {shape} {dtype}"
+        )
+    if slot == "step" and value.item() < 0:
+        raise ValueError(f"parameter {i}: step is {value.item()}")
+    return tensor(value, device=p.device)

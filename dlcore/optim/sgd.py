@@ -51,5 +51,5 @@ class SGD(Optimizer):
         names = ("lr", "momentum", "dampening", "weight_decay", "nesterov", "maximize")
         return [float(settings[name]) for name in names]
 
-    def _slots(self) -> Sequence[str]:
-        return ("momentum_buffer",) if any(group._settings["momentum"] for group in self.param_groups) else ()
+    def _slots_for(self, groups: Sequence[Mapping[str, Any]]) -> Sequence[str]:
+        return ("momentum_buffer",) if any(settings["momentum"] for settings in groups) else ()

@@ -10,7 +10,6 @@ import io
 import itertools
 import re
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -19,7 +18,7 @@ from dlcore.bench.roofs import Roofs
 from dlcore.roofline.points import STEP, Point
 from dlcore.roofline.roofs import Line, lines
 
-__all__ = ["draw", "labels", "marks", "svg", "write"]
+__all__ = ["draw", "labels", "marks", "svg"]
 
 _COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442", "#999999")
 _MARKS = "os^DvPXphd<>"
@@ -272,13 +271,6 @@ def labels(figure: Any) -> list[Any]:
 
 
 # ---- files --------------------------------------------------------------------------------------------------------
-
-
-def write(figure: Any, path: Path) -> None:
-    """Saves the picture, whole or not at all; the ending says as what."""
-    beside = path.with_name(f".new-{path.name}")
-    figure.savefig(beside, dpi=150)
-    beside.replace(path)
 
 
 def svg(points: Sequence[Point], roofs: Roofs, description: str) -> str:

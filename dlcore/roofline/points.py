@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
+from dlcore import _json
 from dlcore._commands import Array
 from dlcore._explain import Explanation, Launch
 from dlcore.bench.roofs import Roofs
@@ -66,12 +67,10 @@ class Point(NamedTuple):
         return self._asdict() | {"share": self.share}
 
     @classmethod
-    def from_json(cls, data: dict[str, Any]) -> Point:
+    def from_json(cls, data: Any) -> Point:
         """What `to_json` gave; ValueError where it did not."""
-        try:
-            return cls(**{name: data[name] for name in cls._fields})
-        except KeyError as error:
-            raise ValueError(f"roofline: a point without {error}") from None
+        fields = _json.typed(dict[str, Any], data, "a point")
+        return _json.typed(cls, {name: value for name, value in fields.items() if name != "share"}, "a point")
 
 
 def _numbered(points: Iterable[Point]) -> list[Point]:

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dlcore.bench.results import write
+from dlcore import _json
+from dlcore._files import write, write_figure
 from dlcore.bench.roofs import Roofs
 from dlcore.roofline import picture
 from dlcore.roofline.page import describe, page
@@ -41,8 +42,8 @@ class Report:
         folder.mkdir(parents=True, exist_ok=True)
         png, drawing, html, numbers = (folder / f"roofline.{ending}" for ending in ("png", "svg", "html", "json"))
         figure = picture.draw(self.points, self.roofs, self.title)
-        picture.write(figure, png)
-        picture.write(figure, drawing)
+        write_figure(figure, png)
+        write_figure(figure, drawing)
         inside = picture.svg(self.points, self.roofs, describe(self.points))
         write(html, page(self.points, self.roofs, self.machine, self.title, self.notes, inside))
         write(numbers, json.dumps(self.to_json(), indent=1) + "\n")
@@ -58,10 +59,11 @@ class Report:
     def load(cls, path: Path) -> Report:
         """The report whose roofline.json ``path`` is; ValueError where it is none."""
         try:
-            data = json.loads(path.read_text())
-            if data["format"] != FORMAT:
-                raise ValueError(f"{path}: format {data['format']}, this dlcore reads {FORMAT}")
-            points = [Point.from_json(p) for p in data["points"]]
-            return cls(data["title"], points, Roofs.from_json(data["roofs"]), data["machine"], data["notes"])
-        except (KeyError, TypeError, json.JSONDecodeError) as error:
+            data = _json.read(path, FORMAT)
+            points = [Point.from_json(p) for p in _json.typed(list[Any], data.get("points"), "points")]
+            notes = _json.typed(list[str], data.get("notes"), "notes")
+            machine = _json.typed(dict[str, Any], data.get("machine"), "machine")
+            title = _json.typed(str, data.get("title"), "title")
+            return cls(title, points, Roofs.from_json(data.get("roofs")), machine, notes)
+        except ValueError as error:
             raise ValueError(f"{path} is no roofline.json ({error})") from None

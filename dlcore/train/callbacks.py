@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from dlcore import metrics
 from dlcore._checkpoint import save
+from dlcore._safetensors import read_metadata
 from dlcore._tensor import Tensor
 from dlcore.train.run import Callback, Run
 
@@ -95,7 +96,11 @@ class EarlyStopping(_Monitor):
 class Checkpoint(_Monitor):
     """Saves the model to ``path`` after each epoch, or with ``save_best`` only when ``monitor`` is the best so far.
 
-    On Ctrl-C it saves the weights of the last finished step (with ``save_best`` only if this run has saved none yet).
+    With ``save_best`` the file tells the figure's name and value (``metadata``: "monitor", "score"), and only a better
+    model replaces it, in later runs too: after a run that was never better, ``saved`` is False and ``path`` holds the
+    earlier model. Remove the file to begin anew; one that does not tell this figure is replaced after the first epoch.
+
+    On Ctrl-C it saves the weights of the last finished step (with ``save_best`` only where no epoch's are in the file).
     optimizer: its state is kept in the file too, so that training can go on after ``dl.load(model, path, optimizer)``.
     """
 
@@ -116,15 +121,30 @@ class Checkpoint(_Monitor):
         self.saved = False
 
     def on_epoch_end(self, run: Run) -> None:
-        if not self.save_best or self.improved(run):
+        if not self.save_best:
             self._save(run)
+        elif self.improved(run):
+            kept = self._kept()
+            if kept is None or self.best < self.sign * kept:
+                self._save(run, {"monitor": self.name, "score": repr(self.sign * self.best)})
 
     def on_train_end(self, run: Run) -> None:
-        if run.history.interrupted and not (self.save_best and self.saved):
+        if run.history.interrupted and not (self.save_best and (self.saved or self._kept() is not None)):
             self._save(run)
 
-    def _save(self, run: Run) -> None:
-        save(run.model, self.path, optimizer=run.optimizer if self.optimizer else None)
+    def _kept(self) -> float | None:
+        """The figure that the file tells of its model; None where there is no file, or it does not tell it."""
+        if not os.path.isfile(self.path):
+            return None
+        try:
+            texts = read_metadata(self.path)
+            score = float(texts["score"]) if texts.get("monitor") == self.name else math.nan
+        except (ValueError, KeyError):
+            return None
+        return score if math.isfinite(score) else None
+
+    def _save(self, run: Run, metadata: Mapping[str, str] | None = None) -> None:
+        save(run.model, self.path, metadata=metadata, optimizer=run.optimizer if self.optimizer else None)
         self.saved = True
 
 

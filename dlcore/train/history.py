@@ -5,6 +5,8 @@ from __future__ import annotations
 from os import PathLike
 from typing import Any
 
+from dlcore._files import write_figure
+
 __all__ = ["History"]
 
 
@@ -61,7 +63,7 @@ class History:
             axes.spines[["top", "right"]].set_visible(False)
             axes.grid(alpha=0.3)
         if path is not None:
-            figure.savefig(path, dpi=150)
+            write_figure(figure, path)
         return figure
 
 

@@ -45,6 +45,7 @@ def fit(
     shuffle: bool = True,
     seed: int = 0,
     progress: bool | None = None,
+    record: bool | str = True,
 ) -> History:
     """Train ``model`` and return the :class:`History`.
 
@@ -53,6 +54,11 @@ def fit(
     ``model.preprocessing``. metrics: names, Metrics or functions, measured in training and validation. clip_norm: the
     largest norm that all gradients together may have. shuffle: the samples come in a new order each epoch, from
     ``seed``; the same seed gives the same run. progress: whether to show a bar (default: on a terminal).
+
+    record: whether the step is recorded and replayed (`dlcore.capture`), which is many times faster for small models. A
+    step that depends on what a replay would not see runs eagerly all the same; ``history.reason`` tells why. "check":
+    the first step of each epoch, and each after a callback's ``on_batch_end``, runs eagerly and is compared with the
+    recording; where they differ, a warning is given and training goes on eagerly.
 
     Ctrl-C takes effect when the current step or file is finished: callbacks end properly (``Checkpoint`` saves,
     ``EarlyStopping`` restores), then KeyboardInterrupt is raised, with the History as its attribute ``history``. A
@@ -73,9 +79,13 @@ def fit(
         raise ValueError("fit: the optimizer holds none of the model's parameters")
     if batch_size < 1:
         raise ValueError(f"fit: batch_size must be at least 1, not {batch_size}")
+    if record not in (True, False, "check"):
+        raise ValueError(f'fit: record is True, False or "check", not {record!r}')
     meter, device = Meter(metrics), device_of(model)
     batches = Batches(data, transform, shuffle, seed, device)
     training = Training(model, batches, batch_size, loss, optimizer, clip_norm, meter)
+    if not record:
+        training.step.run_eagerly("fit was called with record=False")
     run = Run(model, optimizer, len(training), epochs, meter)
     scoring = None
     if validation is not None:
@@ -93,11 +103,13 @@ def fit(
         training.check_memory()
         run.call("on_train_begin")
         model.preprocessing = transform
-        _run_epochs(run, training, scoring, interrupt)
+        _run_epochs(run, training, scoring, interrupt, record == "check")
     return run.history
 
 
-def _run_epochs(run: Run, training: Training, scoring: Evaluation | None, interrupt: Interrupt) -> None:
+def _run_epochs(
+    run: Run, training: Training, scoring: Evaluation | None, interrupt: Interrupt, check: bool
+) -> None:
     """Run all epochs, and call ``on_train_end`` whatever happens."""
     interrupted = False
     try:
@@ -105,7 +117,8 @@ def _run_epochs(run: Run, training: Training, scoring: Evaluation | None, interr
             start = time.perf_counter()
             run.epoch = epoch
             run.call("on_epoch_begin")
-            _train_epoch(run, training, interrupt)
+            _train_epoch(run, training, interrupt, check)
+            run.history.recorded, run.history.reason = training.step.recorded, training.step.failure
             run.logs = {"epoch": run.epoch, **run.meter.compute()}
             if scoring is not None:
                 scores = scoring.scores(lambda done: interrupt.check())
@@ -126,18 +139,23 @@ def _run_epochs(run: Run, training: Training, scoring: Evaluation | None, interr
         _raise_interrupt(run)
 
 
-def _train_epoch(run: Run, training: Training, interrupt: Interrupt) -> None:
+def _train_epoch(run: Run, training: Training, interrupt: Interrupt, check: bool) -> None:
     watchers = [c for c in run.callbacks if type(c).on_batch_end is not Callback.on_batch_end]
 
     def after(done: int) -> None:
         run.batch = done
         for callback in watchers:
             callback.on_batch_end(run)
+        if check and singly:
+            training.step.compare_next()
         interrupt.check()
 
     run.model.train()
     run.meter.reset()
-    training.run(run.epoch - 1, after, singly=any(c.every_batch for c in watchers))
+    singly = any(c.every_batch for c in watchers)
+    if check:
+        training.step.compare_next()
+    training.run(run.epoch - 1, after, singly)
 
 
 def _raise_interrupt(run: Run) -> None:

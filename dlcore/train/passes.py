@@ -26,16 +26,22 @@ class _Pass:
     """``work(inputs, targets)`` for all batches of ``size`` samples.
 
     Where the data lies on the device, fetching a batch is part of the recorded step, whose argument is the indices of
-    its samples. ``depends``: objects and functions that the work uses.
+    its samples. ``depends``: objects and functions that the work uses. ``name``: what the step is, in messages.
     """
 
     def __init__(
-        self, batches: Batches, size: int, work: Callable[[list[Tensor], Tensor], None], depends: Iterable[Any]
+        self,
+        batches: Batches,
+        size: int,
+        work: Callable[[list[Tensor], Tensor], None],
+        depends: Iterable[Any],
+        name: str,
     ):
         def step(*batch: Tensor) -> None:
             *inputs, targets = batch if batches.host else batches.fetch(*batch)
             work(inputs, targets)
 
+        step.__qualname__ = name
         self.batches, self.size = batches, size
         self.step = Captured(step, strict=False, depends=[*depends, batches.transform])
 
@@ -100,7 +106,7 @@ class Training(_Pass):
             optimizer.step()
             meter.update(outputs, targets, value)
 
-        super().__init__(batches, size, work, (model, loss, optimizer, meter))
+        super().__init__(batches, size, work, (model, loss, optimizer, meter), "the step of fit")
 
     def check_memory(self) -> None:
         """Raises MemoryError where a step does not fit into memory; the text tells the largest batch that does.
@@ -154,7 +160,7 @@ class Evaluation(_Pass):
             outputs = model(*inputs)
             meter.update(outputs, targets, None if loss is None else loss(outputs, targets))
 
-        super().__init__(batches, size, work, (model, loss, meter))
+        super().__init__(batches, size, work, (model, loss, meter), "the step of evaluate")
         self.model = model
 
     def scores(self, after: Callable[[int], None] = lambda done: None) -> dict[str, Any]:

@@ -21,6 +21,7 @@ class ProgressBar(Callback):
 
     def __init__(self, console: Console | None = None):
         self.console = console or Console()
+        self.told = False  # why the step is not recorded
 
     def on_train_begin(self, run: Run) -> None:
         columns = (
@@ -49,6 +50,10 @@ class ProgressBar(Callback):
     def on_epoch_end(self, run: Run) -> None:
         line = f"{self.head} {figures(run.logs)} [dim]{run.logs['seconds']:.1f}s[/]"
         self.progress.console.print(line, highlight=False, soft_wrap=True)
+        if run.history.reason and not self.told:
+            self.told = True
+            text = f"[dim]every step runs eagerly: {escape(run.history.reason)}[/]"
+            self.progress.console.print(text, highlight=False, soft_wrap=True)
 
     def on_train_end(self, run: Run) -> None:
         self.progress.stop()

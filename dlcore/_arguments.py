@@ -1,0 +1,178 @@
+"""What callers may pass as a whole number, a number, a truth value, a shape or an axis: one answer for every function.
+
+A whole number is what `operator.index` takes, NumPy's integers and 0-d integer arrays and tensors among it, but no
+bool; a number is what `float` takes, but no text and no array with axes; a truth value is a bool, or 0 or 1. Each
+function here returns a plain Python object or raises an error that begins with ``where``: "softmax: axis".
+"""
+
+from __future__ import annotations
+
+import operator
+import reprlib
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from dlcore import _C
+from dlcore.errors import DTypeError, ShapeError
+
+__all__ = [
+    "MAX_AXES", "axis_of", "boolean", "choice", "instance", "integer", "integers", "items", "lengths", "number", "operand",
+    "renamed", "shown",
+]  # fmt: skip
+
+MAX_AXES = 8  # kMaxDims in csrc/core/kernel.h
+
+_BOOLS = (bool, np.bool_)
+_TEXTS = (str, bytes, bytearray)
+
+_PLAIN = (bool, int, float, complex, str, bytes, list, tuple, dict, set, range, type(None), type(...))
+
+
+def shown(value: Any) -> str:
+    """``value`` in an error, on one short line: its repr where it has a plain one, else what it is."""
+    if isinstance(value, _C.TensorBase):
+        return f"a tensor of shape {value.shape} and dtype {value.dtype.name}"
+    if isinstance(value, np.ndarray):
+        return f"an array of shape {value.shape} and dtype {value.dtype}"
+    if isinstance(value, type):
+        return f"the class {value.__name__}"
+    if type(value) is int and value.bit_length() > 200:
+        return f"an integer of {value.bit_length()} bits"
+    if isinstance(value, np.generic):
+        return _shortened(repr(value))
+    return _reprs.repr(value) if type(value) in _PLAIN else f"a {type(value).__name__}"
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+class _Reprs(reprlib.Repr):
+    """Short reprs of containers, with what `shown` says of their items."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.maxstring = 60
+
+    def repr_int(self, x: Any, level: int) -> str:
+        return shown(x) if x.bit_length() > 200 else repr(x)
+
+    def repr_instance(self, x: Any, level: int) -> str:
+        return _shortened(repr(x)) if type(x) in _PLAIN else shown(x)
+
+
+_reprs = _Reprs()
+
+
+def integer(value: Any, where: str, least: int | None = None) -> int:
+    """``value`` as an int, of at least ``least``."""
+    if type(value) is not int:
+        if isinstance(value, _BOOLS):
+            raise TypeError(f"{where} {value} is not an integer")
+        try:
+            value = operator.index(value)
+        except TypeError:
+            raise TypeError(f"{where} {shown(value)} is not an integer") from None
+    if least is not None and value < least:
+        raise ValueError(f"{where} is {shown(value)}; it must be at least {least}")
+    return value
+
+
+def number(value: Any, where: str) -> float:
+    """``value`` as a float."""
+    if type(value) is float:
+        return value
+    plain = value.item() if isinstance(value, np.ndarray | np.generic) and value.ndim == 0 else value
+    try:
+        if isinstance(plain, _TEXTS) or getattr(type(plain), "ndim", None) is not None and plain.ndim:
+            raise TypeError
+        return float(plain)
+    except TypeError:
+        raise TypeError(f"{where} {shown(value)} is not a number") from None
+    except OverflowError:
+        raise OverflowError(f"{where} is {shown(value)}, which is too large for a float") from None
+
+
+def boolean(value: Any, where: str) -> bool:
+    """``value`` as a bool."""
+    if type(value) is bool:
+        return value
+    plain = value
+    if isinstance(value, np.ndarray | np.generic | _C.TensorBase) and value.ndim == 0:
+        plain = value.item()
+    if isinstance(plain, int) and plain in (0, 1):
+        return bool(plain)
+    raise TypeError(f"{where} {shown(value)} is neither True nor False")
+
+
+def choice(value: Any, values: Sequence[Any], where: str) -> Any:
+    """``value``, which must be one of ``values``."""
+    for v in values:
+        if value is v or (type(value) is type(v) and value == v):
+            return value
+    raise ValueError(f"{where} {shown(value)} is not one of {', '.join(map(repr, values))}")
+
+
+def items(value: Any) -> Sequence[Any] | None:
+    """The items of a sequence, or of an array or tensor with one axis; None of anything else, text too."""
+    if isinstance(value, np.ndarray | _C.TensorBase):
+        found: list[Any] | None = value.tolist() if value.ndim == 1 else None
+        return found
+    return value if isinstance(value, Sequence) and not isinstance(value, _TEXTS) else None
+
+
+def integers(value: Any, where: str) -> tuple[int, ...]:
+    """``value``, a sequence of integers or one alone, as a tuple of ints."""
+    several = items(value)
+    try:
+        return tuple([integer(n, where) for n in ((value,) if several is None else several)])
+    except TypeError:
+        raise TypeError(f"{where} {shown(value)} is not a sequence of integers") from None
+
+
+def lengths(value: Any, where: str) -> tuple[int, ...]:
+    """The lengths of a new tensor's axes, none of them negative, as a tuple of ints."""
+    shape = integers(value, where)
+    name = where.partition(":")[0]
+    if min(shape, default=0) < 0:
+        raise ShapeError(f"{name}: negative length in shape {shape}")
+    if len(shape) > MAX_AXES:
+        raise ShapeError(f"{name}: {len(shape)} axes; a tensor has at most {MAX_AXES}")
+    if max(shape, default=0) >= 2**63:
+        raise MemoryError(f"{name}: a tensor of shape {shown(shape)} does not fit in any memory")
+    return shape
+
+
+def axis_of(value: Any, where: str, shape: tuple[int, ...]) -> int:
+    """An axis of ``shape`` counted from the front; negative ones count from the back.
+
+    Raises IndexError, e.g. ``softmax: axis 3 is out of range for shape (2, 3)``.
+    """
+    axis = integer(value, where)
+    if not -len(shape) <= axis < len(shape):
+        raise IndexError(f"{where} {shown(axis)} is out of range for shape {shape}")
+    return axis % len(shape)
+
+
+def instance(value: Any, types: Any, where: str, expected: str) -> Any:
+    """``value``, which must be one of ``types``: ``Parameter: source [1.0] is not a tensor``."""
+    if not isinstance(value, types):
+        raise TypeError(f"{where} {shown(value)} is not {expected}")
+    return value
+
+
+def operand(value: Any, name: str, operand: str = "x") -> Any:
+    """What a function in Python makes of its operand: a tensor; arrays and lists become one."""
+    if not isinstance(value, _C.TensorBase):
+        value = _C.as_tensor(value, name, operand)
+    if value.weak:
+        raise DTypeError(f"{name}: operand {operand!r} is a number, not a tensor")
+    return value
+
+
+def renamed(error: Exception, name: str) -> Exception:
+    """The error of an operation as that of the function ``name``, which the caller knows: ``raise renamed(...)``."""
+    head, colon, rest = str(error).partition(":")
+    return type(error)(f"{name}:{rest}") if colon and head.isidentifier() else error
