@@ -404,7 +404,8 @@ def _as_array(data: Any, where: str) -> np.ndarray[Any, Any]:
     try:
         array = np.asarray(data)
     except (TypeError, ValueError):
-        raise ValueError(f"{where} {shown(data)} is not an array: its parts differ in shape or are no numbers") from None
+        text = f"{where} {shown(data)} is not an array: its parts differ in shape or are no numbers"
+        raise ValueError(text) from None
     large = array.dtype.kind == "O" and array.size > 0 and all(isinstance(n, int | float) for n in array.flat)
     if not (large or array.dtype.kind in "uf"):  # of any size: `_as_ours` widens it
         as_dtype(array.dtype, f"{where} {shown(data)}: dtype")

@@ -387,7 +387,8 @@ def test_python_numbers_that_do_not_fit_an_integer_dtype_raise_by_every_way_in(n
 
 
 @pytest.mark.parametrize(("name", "over", "under"), [
-    ("float16", 65520, 65519.9), ("bfloat16", 3.4e38, 3.39e38), ("float32", 3.5e38, 3.4028235e38), ("float64", 2**1024, 1e308),
+    ("float16", 65520, 65519.9), ("bfloat16", 3.4e38, 3.39e38), ("float32", 3.5e38, 3.4028235e38),
+    ("float64", 2**1024, 1e308),
 ])  # fmt: skip
 def test_finite_python_numbers_do_not_become_infinite(name, over, under):
     for sign in (1, -1):
@@ -404,11 +405,13 @@ def test_finite_python_numbers_do_not_become_infinite(name, over, under):
 def test_large_python_integers_are_rounded_once():
     assert (dl.ones(1) * 2**70).item() == 2.0**70 and (dl.ones(1, dtype="bfloat16") * 2**100).item() == 2.0**100
     tie = 2**70 + 2**46  # float32 has 24 bits: half way between two of them
-    assert dl.full((), tie, "float32").item() == 2.0**70 and dl.full((), tie + 1, "float32").item() == 2.0**70 + 2.0**47
+    assert dl.full((), tie, "float32").item() == 2.0**70
+    assert dl.full((), tie + 1, "float32").item() == 2.0**70 + 2.0**47
     assert dl.full((), -tie - 1, "float32").item() == -(2.0**70) - 2.0**47
     assert dl.tensor([2**70, 1], dtype="float32").tolist() == [2.0**70, 1.0]
     bits = 1 + 2.0**-8  # bfloat16 has 8
-    assert dl.full((), bits + 2.0**-40, "bfloat16").item() == 1 + 2.0**-7 and dl.full((), bits, "bfloat16").item() == 1.0
+    assert dl.full((), bits + 2.0**-40, "bfloat16").item() == 1 + 2.0**-7
+    assert dl.full((), bits, "bfloat16").item() == 1.0
     integers = np.array([2**62 + 2**54 + 1, -(2**62) - 2**54 - 1, 2**30 + 2**22 + 1, 2**30 + 2**22])
     want = [2.0**62 + 2.0**55, -(2.0**62) - 2.0**55, 2.0**30 + 2.0**23, 2.0**30]
     assert dl.tensor(integers).astype("bfloat16").astype("float64").tolist() == want
@@ -422,14 +425,15 @@ def test_comparisons_with_numbers_beyond_the_dtype_are_right(name):
         limit = beyond if name not in ("float32",) or beyond > 2**128 else 1e300
         for above in (x < limit, x <= limit, limit > x, x != limit, x > -limit, x >= -limit, -limit < x):
             assert above.tolist() == [True] * 3
-        for never in (x == limit, x > limit, x >= -(-limit), limit < x, x < -limit, x <= -limit, -limit == x):
+        for never in (x == limit, x > limit, x >= limit, limit < x, x < -limit, x <= -limit, -limit == x):
             assert never.tolist() == [False] * 3
         assert limit not in x
     assert dl.lt(2**70, 2**71).item() and not dl.eq(2**70, 2**70 + 1).item()
     if name.startswith("float"):
         special = dl.tensor([np.nan, np.inf, -np.inf], dtype=name)
         limit = 10**400
-        assert (special < limit).tolist() == [False, False, True] and (special >= limit).tolist() == [False, True, False]
+        assert (special < limit).tolist() == [False, False, True]
+        assert (special >= limit).tolist() == [False, True, False]
         assert (special > -limit).tolist() == [False, True, False] and (special == limit).tolist() == [False] * 3
         assert (special <= -limit).tolist() == [False, False, True] and (special != limit).tolist() == [True] * 3
 
@@ -450,7 +454,8 @@ def test_integers_have_no_negative_powers():
 def test_signed_zeros_survive(name):
     zeros = dl.tensor(np.array([0.0, -0.0] * 20), dtype=name)
     same = [dl.log1p, dl.expm1, dl.gelu, lambda x: dl.gelu(x, "tanh"), dl.tanh, dl.sin, dl.sqrt, lambda x: x * 1,
-            lambda x: x / 3, lambda x: x**3, lambda x: x // 2.0, lambda x: x.clone().fill_(x), lambda x: x.astype("float32"),
+            lambda x: x / 3, lambda x: x**3, lambda x: x // 2.0, lambda x: x.clone().fill_(x),
+            lambda x: x.astype("float32"),
             lambda x: dl.where(x == 0, x, 1.0), lambda x: x + dl.full_like(x, -0.0)]  # fmt: skip
     for k, function in enumerate(same):
         signs = np.signbit(function(zeros).astype("float64").numpy())
@@ -463,7 +468,7 @@ def test_signed_zeros_survive(name):
 def test_random_bounds_fit_the_dtype():
     for call, text in (
         (lambda: dl.random.uniform((2,), 0, 1e300), "uniform: high: Python float 1e.300 does not fit in float32"),
-        (lambda: dl.random.uniform((2,), 0, 7e4, dtype="float16"), "uniform: high: Python float 70000.0 does not fit in float16"),
+        (lambda: dl.random.uniform((2,), 0, 7e4, dtype="float16"), "Python float 70000.0 does not fit in float16"),
         (lambda: dl.random.uniform((2,), -3e38, 3e38), "uniform: width"),
         (lambda: dl.random.uniform((2,), 0, float("inf")), "uniform: high is inf"),
         (lambda: dl.random.normal((2,), 1e300), "normal: mean"),
@@ -476,13 +481,17 @@ def test_random_bounds_fit_the_dtype():
 
 def test_sizes_do_not_overflow():
     x = dl.ones(1)
-    for call in (lambda: x.expand(2**32, 2**32), lambda: x.expand(2**31, 2**31, 2), lambda: dl.zeros(0).reshape(2**62, 4, 0),
+    for call in (lambda: x.expand(2**32, 2**32), lambda: x.expand(2**31, 2**31, 2),
+                 lambda: dl.zeros(0).reshape(2**62, 4, 0),
                  lambda: dl.zeros(0, 1).expand(0, 2**62).astype("float64").expand(4, 0, 2**62)):  # fmt: skip
         with pytest.raises(dl.ShapeError, match="more elements than can be counted"):
             call()
     for shape in ((2**32, 2**32), (2**40, 2**40), (2**32, 2**32, 0), (2**63 - 1, 2)):
         with pytest.raises(MemoryError, match="does not fit in any memory"):
             dl.empty(shape)
+    for axis in (0, 1):  # softmax of nothing takes no time, however long its axes are
+        assert dl.softmax(dl.empty((0, 2**60)), axis).shape == (0, 2**60)
+        assert dl.log_softmax(dl.empty((2**60, 0)), axis).shape == (2**60, 0)
     assert dl.ones(4)[:: 2**63 - 1].tolist() == [1.0] and dl.ones(4)[-1 :: -(2**62)].tolist() == [1.0]
 
 
@@ -523,12 +532,12 @@ def test_foreign_arrays_are_checked():
     for wrong in ("text", None, 3, object()):
         with pytest.raises((BufferError, TypeError), match="from_dlpack"):
             dl.from_dlpack(Liar(wrong))
-        with pytest.raises(TypeError, match="from_dlpack: .* __dlpack__"):
+        with pytest.raises(TypeError, match=r"from_dlpack: .* __dlpack__"):
             dl.from_dlpack(wrong)
     odd = np.ndarray((3,), np.float32, np.zeros(20, np.uint8), offset=1)
     with pytest.raises(dl.ShapeError, match="not aligned"):
         dl.from_numpy(odd)
-    with pytest.raises(BufferError, match="from_dlpack|aligned"):
+    with pytest.raises(BufferError, match=r"from_dlpack|aligned"):
         dl.from_dlpack(odd)
     assert dl.asarray(odd).tolist() == [0, 0, 0]
     with pytest.raises(dl.ShapeError, match="multiples of an element"):
@@ -583,12 +592,13 @@ def test_assigning_through_a_mask_keeps_the_other_elements():
 
 
 def test_memory_that_overlaps_itself_is_not_written():
-    x, windows = dl.ones(1).expand(4), np.lib.stride_tricks.sliding_window_view(np.zeros(6, np.float32), 3, writeable=True)
+    x, memory = dl.ones(1).expand(4), np.zeros(6, np.float32)
+    windows = np.lib.stride_tricks.sliding_window_view(memory, 3, writeable=True)
     state = dl.zeros(2, dtype="int64")
     for t in (x, dl.from_numpy(windows), dl.ones(3, 1).expand(3, 2).T):
         for write in (lambda t: t.add_(1), lambda t: t.__setitem__(slice(None), 1.0), lambda t: t.fill_(2),
                       lambda t: t.copy_(3), lambda t: t.__setitem__([0, 1], 5.0), dl.exp.inplace):  # fmt: skip
-            with pytest.raises(ValueError, match="share memory .* write into a clone"):
+            with pytest.raises(ValueError, match=r"share memory .* write into a clone"):
                 write(t)
     with pytest.raises(ValueError, match="share memory"):
         dl.ops.random.uniform(state[:1].expand(2), (3,))

@@ -27,7 +27,7 @@ _TEXTS = {
     NOT_FINITE: "the value at position {} is not finite",
     NEGATIVE_POWER: "the exponent at position {} is negative, and integers have no such powers",
 }
-_KINDS = {NOT_FINITE: FloatingPointError, NEGATIVE_POWER: ValueError}  # others: IndexError
+_KINDS: dict[int, Any] = {NOT_FINITE: FloatingPointError, NEGATIVE_POWER: ValueError}  # others: IndexError
 
 
 class Bound(NamedTuple):
@@ -61,7 +61,7 @@ class Faults:
         pairs = struct.iter_unpack("<2q", words[: 16 * len(self.rows)])
         for row, (code, position) in zip(self.rows, pairs, strict=False):
             if code:
-                kind = _KINDS.get(code, IndexError)
+                kind: type[IndexError | FloatingPointError | ValueError] = _KINDS.get(code, IndexError)
                 return kind(f"{row}: {_TEXTS.get(code, 'bad data at position {}').format(position)}")
         return None
 

@@ -188,14 +188,10 @@ _BITS = {float16: 11, bfloat16: 8, float32: 24, float64: 53}
     error_inputs=[
         ErrorInput(ValueError, "uniform: low is 2.0, above high, 1.0", _state(), shape=(2,), low=2.0),
         ErrorInput(DTypeError, "uniform: int32 is not a floating-point dtype", _state(), shape=(2,), dtype=int32),
-        ErrorInput(
-            OverflowError, "uniform: high: Python float 1e+300 does not fit in float32 (-3.4028235e+38 to 3.4028235e+38)",
-            _state(), shape=(2,), high=1e300,
-        ),
-        ErrorInput(
-            OverflowError, "uniform: width: Python float 4e+38 does not fit in float32 (-3.4028235e+38 to 3.4028235e+38)",
-            _state(), shape=(2,), low=-2e38, high=2e38,
-        ),
+        ErrorInput(OverflowError, f"uniform: high: Python float 1e+300 does not fit in float32 ({float32.range})",
+                   _state(), shape=(2,), high=1e300),
+        ErrorInput(OverflowError, f"uniform: width: Python float 4e+38 does not fit in float32 ({float32.range})",
+                   _state(), shape=(2,), low=-2e38, high=2e38),
         ErrorInput(OverflowError, "uniform: high is inf, which is not finite", _state(), shape=(2,), high=math.inf),
     ],
     baselines={
