@@ -14,7 +14,6 @@ import numpy as np
 
 from dlcore import _C
 from dlcore._arguments import integer, renamed, shown
-from dlcore._values import check_numbers
 from dlcore.errors import DTypeError, ShapeError
 from dlcore.ops.elementwise import where
 from dlcore.ops.gather import nonzero, ravel_index, take
@@ -271,8 +270,11 @@ def _value(value: Any, ndim: int, like: Any) -> Any:
     if isinstance(value, np.generic) and value.dtype.kind in "biuf":
         return value.item()
     if isinstance(value, list | tuple | range):  # Python numbers, which must fit
-        check_numbers("setitem", _numbers(value), like.dtype)
-    t = _tensor(value, like)
+        from dlcore._tensor import of_data  # that module imports this one
+
+        t = of_data(value, like.dtype, like.device, "setitem: value")
+    else:
+        t = _tensor(value, like)
     t = t if t.device is like.device else transfer(t, like.device)
     extra = t.ndim - ndim
     return reshape(t, t.shape[extra:]) if extra > 0 and set(t.shape[:extra]) == {1} else t
@@ -321,7 +323,7 @@ def _set_gathered(x: Any, index: _Index, view: Any, value: Any) -> None:
     only = index.advanced[0]
     if only.mask is not None and len(index.advanced) == 1 and _is_one(value):
         behind = view.ndim - only.axis - only.span  # no positions are needed where all elements get the same
-        changed = where(reshape(_tensor(only.mask, x), (*only.mask.shape, *[1] * behind)), _value(value, 0, x), view)
+        changed = where(reshape(_tensor(only.mask, x), (*only.mask.shape, *[1] * behind)), _filling(value, x), view)
     else:
         g = _gathered(view, index)
         value = _arranged(g, value)
@@ -336,6 +338,14 @@ def _set_gathered(x: Any, index: _Index, view: Any, value: Any) -> None:
         assign.inplace(x, slice_assign(x, changed, index.basic))
     else:
         assign.inplace(view, changed)
+
+
+def _filling(value: Any, x: Any) -> Any:
+    """One value as `where` must have it, so that its result is of the dtype of ``x``."""
+    value = _value(value, 0, x)
+    if isinstance(value, _NUMBERS) and x.dtype.is_float:
+        return value
+    return assign(_C.empty((), x.dtype, x.device.code), value)
 
 
 def _is_one(value: Any) -> bool:

@@ -21,7 +21,6 @@ from dlcore.dtypes import (
     as_dtype,
     bfloat16,
     bool_,
-    check_size,
     default_float,
     float32,
     float64,
@@ -374,10 +373,10 @@ def tensor(data: Any, dtype: Any = None, requires_grad: bool = False, device: An
     are cast, as by `astype`; Python numbers, alone or in lists, must fit, else OverflowError is raised. The copy of a
     tensor stays on its device unless ``device`` names another.
     """
-    return _tensor_of(data, dtype, device, requires_grad, "tensor: data")
+    return of_data(data, dtype, device, "tensor: data", requires_grad)
 
 
-def _tensor_of(data: Any, dtype: Any, device: Any, requires_grad: bool, where: str) -> Tensor:
+def of_data(data: Any, dtype: Any, device: Any, where: str, requires_grad: bool = False) -> Tensor:
     """A new tensor; errors about ``data`` begin with ``where``."""
     chosen = None if dtype is None else as_dtype(dtype, "tensor: dtype")
     if isinstance(data, Tensor):
@@ -391,22 +390,22 @@ def _tensor_of(data: Any, dtype: Any, device: Any, requires_grad: bool, where: s
         _C.not_recordable("a tensor is made from a NumPy array; make it outside the step, or pass it as an argument")
     array = _as_array(data, where)
     if isinstance(data, _PYTHON_DATA):
-        target = _dtype_of(data, array) if chosen is None else chosen
-        return _of_numbers(where.partition(":")[0], array, target, device, requires_grad)
+        chosen = _dtype_of(data, array) if chosen is None else chosen
+        return _of_numbers(where.partition(":")[0], array, chosen, device, requires_grad)
+    if chosen is None:
+        chosen = as_dtype(array.dtype, f"{where} {shown(data)}: dtype")
     return _copy_of(array, chosen, device, requires_grad)
 
 
 def _as_array(data: Any, where: str) -> np.ndarray[Any, Any]:
-    """``data`` as an array of a dtype that dlcore has; raises ValueError or DTypeError, which say what is wrong.
-
-    Integers that int64 does not hold make an array of objects: `check_numbers` decides about them.
-    """
+    """``data`` as an array of numbers; raises ValueError or DTypeError, which say what is wrong."""
     try:
         array = np.asarray(data)
     except (TypeError, ValueError):
-        text = "is not an array: its parts differ in shape or are no numbers"
-        raise ValueError(f"{where} {shown(data)} {text}") from None
-    if not (isinstance(data, _PYTHON_DATA) and (array.dtype.kind == "O" or array.dtype == np.uint64)):
+        text = f"{where} {shown(data)} is not an array: its parts differ in shape or are no numbers"
+        raise ValueError(text) from None
+    large = array.dtype.kind == "O" and array.size > 0 and all(isinstance(n, int | float) for n in array.flat)
+    if not (large or array.dtype.kind in "uf"):  # of any size: `_as_ours` widens it
         as_dtype(array.dtype, f"{where} {shown(data)}: dtype")
     if array.ndim > MAX_AXES:
         raise ShapeError(f"{where} has {array.ndim} axes; a tensor has at most {MAX_AXES}")
@@ -475,7 +474,7 @@ def asarray(data: Any, dtype: Any = None) -> Tensor:
         kind, _ = data.__dlpack_device__()
         if int(kind) == _DLPACK_CUDA:
             return asarray(from_dlpack(data), chosen)
-    return _tensor_of(data, chosen, None, False, "asarray: data")
+    return of_data(data, chosen, None, "asarray: data")
 
 
 def from_numpy(array: np.ndarray[Any, Any]) -> Tensor:
@@ -613,22 +612,19 @@ def arange(start: Any, stop: Any = None, step: Any = 1, dtype: Any = None, devic
         raise ValueError("arange: the step is 0")
     whole = all(isinstance(v, int) for v in (first, last, step))
     target = as_dtype(dtype, "arange: dtype") if dtype is not None else int64 if whole else default_float()
-    count = max(0, -((first - last) // step)) if whole else _count(first, last, step)
-    check_size("arange", (count,), int64)
-    for end in (first, first + (count - 1) * step) if count else ():
-        _C.check_number(end, target, "arange")  # all others lie between
-        _C.check_number(end, int64 if whole else float64, "arange")
-    steps = _C.empty((count,), int64, 0).numpy()  # raises MemoryError
-    steps[...] = np.arange(count)
-    return _copy_of(first + steps * (step if count > 1 else 0) if whole else first + steps * step, target, device)
+    steps = -((first - last) // step) if whole else (last - first) / step
+    count = max(0, math.ceil(steps)) if math.isfinite(steps) else 1 << 62
+    kind = int64 if whole else float64
+    for end in (first, first + (count - 1) * step) if count else ():  # all others lie between
+        for dtype_of_end in (kind, target):
+            _C.check_number(end, dtype_of_end, "arange")
 
+    def numbers() -> np.ndarray[Any, Any]:
+        if count < 3:  # a step may be wider than the range
+            return np.array([first + k * step for k in range(count)], kind.numpy)
+        return first + np.arange(count, dtype=kind.numpy) * step
 
-def _count(first: float, last: float, step: float) -> int:
-    """How many numbers first, first + step, ... are below last."""
-    count = (last - first) / step
-    if not math.isfinite(count):
-        raise ValueError(f"arange: from {first} to {last} by {step} there is no number of elements")
-    return max(0, math.ceil(count))
+    return _copy_of(_computed("arange", count, numbers), target, device)
 
 
 def linspace(start: float, stop: float, count: int, dtype: Any = None, device: Any = None) -> Tensor:
@@ -662,7 +658,7 @@ def _convert(value: Any, operation: str, operand: str, like: Any) -> Any:
     if isinstance(value, list | tuple) or hasattr(type(value), "__array__"):
         _numpy.untracked(where, value)
         data = _as_array(value, where) if hasattr(type(value), "__array__") else value
-        return _tensor_of(data, None, None if like is None else like.device, False, where)
+        return of_data(data, None, None if like is None else like.device, where)
     raise DTypeError(f"{where} {shown(value)} is not a tensor or number")
 
 

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from dlcore import _C
-from dlcore.dtypes import DType, bool_
+from dlcore.dtypes import DType, bfloat16, bool_
 from dlcore.errors import DTypeError
 
 __all__ = ["booleans", "check_numbers", "has_booleans"]
@@ -26,6 +26,8 @@ def check_numbers(operation: str, numbers: np.ndarray[Any, Any], dtype: DType) -
 
     Raises DTypeError where they are no numbers.
     """
+    if numbers.dtype == bfloat16.numpy:
+        numbers = numbers.astype(np.float32)
     kind = numbers.dtype.kind
     if kind == "O":  # integers beyond 64 bits among them
         wrong = np.ones(numbers.shape, bool)

@@ -357,3 +357,29 @@ def test_clipping_counts_a_parameter_once_and_names_what_is_wrong():
         optim.clip_grad_norm_([p], 1.0, norm_type=0)
     p.grad = dl.tensor([float("nan"), 1.0])
     assert np.isnan(optim.clip_grad_norm_([p], 1.0).item()) and np.isnan(p.grad.numpy()).all()
+
+
+def test_parameters_that_share_memory_are_not_stepped():
+    whole = dl.ones(6)
+    shared = [dl.Parameter(whole[:4]), dl.Parameter(whole[2:])]
+    spread = [dl.Parameter(dl.ones(1).expand(3))]
+    for parameters in (shared, spread):
+        for make in (dl.optim.SGD, dl.optim.Adam):
+            for p in parameters:
+                p.grad = dl.ones_like(p)
+            with pytest.raises(ValueError, match="share memory"):
+                make(parameters, lr=0.1).step()
+    assert whole.tolist() == [1.0] * 6
+    parts = [dl.Parameter(whole[:3]), dl.Parameter(whole[3:])]  # of one buffer, but apart
+    for p in parts:
+        p.grad = dl.ones_like(p)
+    dl.optim.SGD(parts, lr=0.5).step()
+    assert whole.tolist() == [0.5] * 6
+
+
+def test_a_gradient_that_lies_in_its_parameter_is_read_before_it_is_written():
+    whole = dl.arange(6, dtype="float32")
+    p = dl.Parameter(whole[1:])
+    p.grad = whole[:-1]
+    dl.optim.SGD([p], lr=1.0).step()
+    assert whole.tolist() == [0.0, 1.0, 1.0, 1.0, 1.0, 1.0]

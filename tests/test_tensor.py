@@ -384,3 +384,311 @@ def test_the_cache_is_given_back():
     del held
     assert dl.device("cpu").memory_stats()["cached"] <= _C.cache_limit == 2 << 30
     dl.empty_cache()
+
+
+# ---- values that a dtype does not hold ----------------------------------------------------------------------------
+
+INTEGER_NAMES = ("uint8", "int8", "int16", "int32", "int64")
+
+
+def _ways_in(value, dtype):
+    """A Python number into a tensor of a dtype, by every way there is."""
+    x = dl.zeros(3, dtype=dtype)
+    mask = dl.tensor([True, False, True])
+    return {
+        "tensor": lambda: dl.tensor(value, dtype=dtype),
+        "list": lambda: dl.tensor([value], dtype=dtype),
+        "full": lambda: dl.full((2,), value, dtype),
+        "full_like": lambda: dl.full_like(x, value),
+        "fill_": lambda: x.fill_(value),
+        "copy_": lambda: x.copy_(value),
+        "setitem": lambda: x.__setitem__(0, value),
+        "setitem list": lambda: x.__setitem__(slice(0, 1), [value]),
+        "setitem mask": lambda: x.__setitem__(mask, value),
+        "setitem indices": lambda: x.__setitem__([0, 2], value),
+        "arange": lambda: dl.arange(value, value + 1, dtype=dtype),
+        "linspace": lambda: dl.linspace(value, value, 2, dtype=dtype),
+    }
+
+
+@pytest.mark.smoke
+@pytest.mark.parametrize("name", INTEGER_NAMES)
+def test_python_numbers_that_do_not_fit_an_integer_dtype_raise_by_every_way_in(name):
+    limits, numpy_type = np.iinfo(name), np.dtype(name)
+    for value in (limits.max + 1, limits.min - 1, 2**70, -(10**400)):
+        ways = _ways_in(value, name)
+        if name == "int64" or abs(value) > 2**70:
+            del ways["linspace"]  # its numbers are floats
+        for way, put in ways.items():
+            with pytest.raises(OverflowError, match=f"{name}|int64"):
+                put()
+                pytest.fail(way)
+    for value in (float("nan"), float("inf"), -float("inf"), 1e30, -1e30):
+        for way, put in _ways_in(value, name).items():
+            if way != "arange":  # which takes finite numbers only
+                with pytest.raises(OverflowError, match=f"does not fit in {name} \\({limits.min} to {limits.max}\\)"):
+                    put()
+                    pytest.fail(way)
+    x = dl.zeros(2, dtype=name)
+    for put in (lambda: x + 2**64, lambda: x.add_(2**64), lambda: dl.maximum(x, limits.max + 1), lambda: x * 2**64,
+                lambda: dl.where(x == 0, x, limits.max + 1), lambda: x.clip(0, limits.max + 1)):  # fmt: skip
+        with pytest.raises(OverflowError, match="does not fit in"):
+            put()
+    assert x.tolist() == [0, 0]  # nothing was written before the error
+    for value in (limits.max, limits.min):
+        assert dl.full((1,), value, name).tolist() == dl.tensor([value], name).tolist() == [value]
+    assert dl.tensor([2.9, -0.9], dtype=name).tolist() == [2, 0]
+    wide = np.array([limits.max + 0.0, -1e300, np.nan, np.inf, 2.7, -2.7])
+    want = [limits.max, limits.min, 0, limits.max, 2, max(limits.min, -2)]
+    assert dl.tensor(wide, dtype=name).tolist() == dl.tensor(wide).astype(name).tolist() == want
+    wrapped = np.array([300, -1, 2**40 + 5]).astype(numpy_type).tolist()
+    assert dl.tensor(np.array([300, -1, 2**40 + 5]), dtype=name).tolist() == wrapped
+
+
+@pytest.mark.parametrize(("name", "over", "under"), [
+    ("float16", 65520, 65519.9), ("bfloat16", 3.4e38, 3.39e38), ("float32", 3.5e38, 3.4028235e38),
+    ("float64", 2**1024, 1e308),
+])  # fmt: skip
+def test_finite_python_numbers_do_not_become_infinite(name, over, under):
+    for sign in (1, -1):
+        for put in (_ways_in(sign * over, name)[way] for way in ("tensor", "full", "fill_", "setitem", "setitem list")):
+            with pytest.raises(OverflowError, match=f"does not fit in {name}"):
+                put()
+        with pytest.raises(OverflowError, match=f"mul: Python .* does not fit in {name}"):
+            dl.ones(2, dtype=name) * (sign * over)
+        assert np.isfinite(float(dl.full((), sign * under, name)))
+    assert (dl.ones(1, dtype=name) * float("inf")).tolist() == [float("inf")]
+    assert dl.tensor(np.array([1e300]), dtype="float32").tolist() == [float("inf")]  # an array is cast
+
+
+def test_large_python_integers_are_rounded_once():
+    assert (dl.ones(1) * 2**70).item() == 2.0**70 and (dl.ones(1, dtype="bfloat16") * 2**100).item() == 2.0**100
+    tie = 2**70 + 2**46  # float32 has 24 bits: half way between two of them
+    assert dl.full((), tie, "float32").item() == 2.0**70
+    assert dl.full((), tie + 1, "float32").item() == 2.0**70 + 2.0**47
+    assert dl.full((), -tie - 1, "float32").item() == -(2.0**70) - 2.0**47
+    assert dl.tensor([2**70, 1], dtype="float32").tolist() == [2.0**70, 1.0]
+    bits = 1 + 2.0**-8  # bfloat16 has 8
+    assert dl.full((), bits + 2.0**-40, "bfloat16").item() == 1 + 2.0**-7
+    assert dl.full((), bits, "bfloat16").item() == 1.0
+    integers = np.array([2**62 + 2**54 + 1, -(2**62) - 2**54 - 1, 2**30 + 2**22 + 1, 2**30 + 2**22])
+    want = [2.0**62 + 2.0**55, -(2.0**62) - 2.0**55, 2.0**30 + 2.0**23, 2.0**30]
+    assert dl.tensor(integers).astype("bfloat16").astype("float64").tolist() == want
+    assert dl.tensor(integers[2:], dtype="int32").astype("bfloat16").astype("float64").tolist() == want[2:]
+
+
+@pytest.mark.parametrize("name", (*INTEGER_NAMES, "float16", "float32", "float64"))
+def test_comparisons_with_numbers_beyond_the_dtype_are_right(name):
+    x = dl.tensor([0, 1, 2], dtype=name)
+    for beyond in (2**70, 10**400) if name != "float64" else (10**400,):
+        limit = beyond if name not in ("float32",) or beyond > 2**128 else 1e300
+        for above in (x < limit, x <= limit, limit > x, x != limit, x > -limit, x >= -limit, -limit < x):
+            assert above.tolist() == [True] * 3
+        for never in (x == limit, x > limit, x >= limit, limit < x, x < -limit, x <= -limit, -limit == x):
+            assert never.tolist() == [False] * 3
+        assert limit not in x
+    assert dl.lt(2**70, 2**71).item() and not dl.eq(2**70, 2**70 + 1).item()
+    if name.startswith("float"):
+        special = dl.tensor([np.nan, np.inf, -np.inf], dtype=name)
+        limit = 10**400
+        assert (special < limit).tolist() == [False, False, True]
+        assert (special >= limit).tolist() == [False, True, False]
+        assert (special > -limit).tolist() == [False, True, False] and (special == limit).tolist() == [False] * 3
+        assert (special <= -limit).tolist() == [False, False, True] and (special != limit).tolist() == [True] * 3
+
+
+def test_integers_have_no_negative_powers():
+    x = dl.tensor([2, 3])
+    with pytest.raises(ValueError, match="pow: the exponent -1 at position 0 is negative"):
+        x**-1
+    with pytest.raises(ValueError, match="pow: the exponent -2 at position 1 is negative"):
+        2 ** dl.tensor([1, -2])
+    with pytest.raises(ValueError, match="negative"):
+        x **= -1
+    assert x.tolist() == [2, 3] and (x ** dl.tensor([0, 4])).tolist() == [1, 81]
+    assert (dl.zeros(0, dtype="int64") ** -1).shape == (0,) and (x.astype("float32") ** -1)[0].item() == 0.5
+
+
+@pytest.mark.parametrize("name", ("float16", "bfloat16", "float32", "float64"))
+def test_signed_zeros_survive(name):
+    zeros = dl.tensor(np.array([0.0, -0.0] * 20), dtype=name)
+    same = [dl.log1p, dl.expm1, dl.gelu, lambda x: dl.gelu(x, "tanh"), dl.tanh, dl.sin, dl.sqrt, lambda x: x * 1,
+            lambda x: x / 3, lambda x: x**3, lambda x: x // 2.0, lambda x: x.clone().fill_(x),
+            lambda x: x.astype("float32"),
+            lambda x: dl.where(x == 0, x, 1.0), lambda x: x + dl.full_like(x, -0.0)]  # fmt: skip
+    for k, function in enumerate(same):
+        signs = np.signbit(function(zeros).astype("float64").numpy())
+        np.testing.assert_array_equal(signs, [False, True] * 20, err_msg=f"{k}")
+    np.testing.assert_array_equal(np.signbit((-zeros).astype("float64").numpy()), [True, False] * 20)
+    assert np.signbit(dl.full((), -0.0, name).item()) and np.signbit(dl.tensor([-0.0], dtype=name)[0].item())
+    assert np.signbit(dl.gelu(dl.full((1,), -1e4, name)).astype("float64").numpy()).all()
+
+
+def test_random_bounds_fit_the_dtype():
+    for call, text in (
+        (lambda: dl.random.uniform((2,), 0, 1e300), "uniform: high: Python float 1e.300 does not fit in float32"),
+        (lambda: dl.random.uniform((2,), 0, 7e4, dtype="float16"), "Python float 70000.0 does not fit in float16"),
+        (lambda: dl.random.uniform((2,), -3e38, 3e38), "uniform: width"),
+        (lambda: dl.random.uniform((2,), 0, float("inf")), "uniform: high is inf"),
+        (lambda: dl.random.normal((2,), 1e300), "normal: mean"),
+        (lambda: dl.randint(0, 300, (2,), "uint8"), r"randint: \[0, 300\) does not fit in uint8"),
+    ):
+        with pytest.raises(OverflowError, match=text):
+            call()
+    assert np.abs(np.asarray(dl.random.uniform((100,), -4e4, 4e4, dtype="float16"))).max() <= 4e4
+
+
+def test_sizes_do_not_overflow():
+    x = dl.ones(1)
+    for call in (lambda: x.expand(2**32, 2**32), lambda: x.expand(2**31, 2**31, 2),
+                 lambda: dl.zeros(0).reshape(2**62, 4, 0),
+                 lambda: dl.zeros(0, 1).expand(0, 2**62).astype("float64").expand(4, 0, 2**62)):  # fmt: skip
+        with pytest.raises(dl.ShapeError, match="more elements than can be counted"):
+            call()
+    for shape in ((2**32, 2**32), (2**40, 2**40), (2**32, 2**32, 0), (2**63 - 1, 2)):
+        with pytest.raises(MemoryError, match="does not fit in any memory"):
+            dl.empty(shape)
+    for axis in (0, 1):  # softmax of nothing takes no time, however long its axes are
+        assert dl.softmax(dl.empty((0, 2**60)), axis).shape == (0, 2**60)
+        assert dl.log_softmax(dl.empty((2**60, 0)), axis).shape == (2**60, 0)
+    assert dl.ones(4)[:: 2**63 - 1].tolist() == [1.0] and dl.ones(4)[-1 :: -(2**62)].tolist() == [1.0]
+
+
+# ---- memory of others ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.smoke
+def test_booleans_are_zeros_and_ones():
+    raw = np.array([[2, 255, 0], [0, 1, 128]], np.uint8)
+    odd, want = raw.view(bool), raw != 0
+    for t in (dl.tensor(odd), dl.asarray(odd), dl.tensor(odd.T).T):
+        assert t.sum().item() == 4 and t.numpy().view(np.uint8).max() == 1
+        np.testing.assert_array_equal(dl.nonzero(t).numpy(), np.argwhere(want))
+        np.testing.assert_array_equal(dl.where(t, 5, 7).numpy(), np.where(want, 5, 7))
+        assert t.astype("float32").sum().item() == 4.0 and (~t).sum().item() == 2
+    x = dl.arange(6).reshape(2, 3)
+    assert x[odd].tolist() == [0, 1, 4, 5] and dl.tensor(odd, dtype="int64").sum().item() == 4
+    with pytest.raises(ValueError, match="from_numpy: the boolean array has other bytes than 0 and 1"):
+        dl.from_numpy(odd)
+    with pytest.raises(BufferError, match="from_dlpack: the booleans have other bytes than 0 and 1"):
+        dl.from_dlpack(odd)
+    assert dl.from_numpy(want).data_ptr == want.ctypes.data and not dl.empty((100,), "bool").any()
+    shared = np.zeros(1000, bool)
+    t = dl.from_numpy(shared)
+    shared.view(np.uint8)[::3] = 255  # whoever shares the memory can still do this
+    np.testing.assert_array_equal(dl.nonzero(t).numpy()[:, 0], np.arange(0, 1000, 3))
+    assert dl.count_nonzero(t).item() == 334
+
+
+def test_foreign_arrays_are_checked():
+    class Liar:
+        def __init__(self, capsule):
+            self.capsule = capsule
+
+        def __dlpack__(self, **_):
+            return self.capsule
+
+    for wrong in ("text", None, 3, object()):
+        with pytest.raises((BufferError, TypeError), match="from_dlpack"):
+            dl.from_dlpack(Liar(wrong))
+        with pytest.raises(TypeError, match=r"from_dlpack: .* __dlpack__"):
+            dl.from_dlpack(wrong)
+    odd = np.ndarray((3,), np.float32, np.zeros(20, np.uint8), offset=1)
+    with pytest.raises(dl.ShapeError, match="not aligned"):
+        dl.from_numpy(odd)
+    with pytest.raises(BufferError, match=r"from_dlpack|aligned"):
+        dl.from_dlpack(odd)
+    assert dl.asarray(odd).tolist() == [0, 0, 0]
+    with pytest.raises(dl.ShapeError, match="multiples of an element"):
+        dl.from_numpy(np.zeros(3, [("a", np.float32), ("b", np.int8)])["a"])
+
+
+# ---- writes that overlap ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.smoke
+@pytest.mark.parametrize("name", [d.name for d in DTYPES if d not in (dl.bool_, dl.bfloat16)])
+def test_overlapping_writes_are_numpys(name):
+    def both(step, n=70):
+        array = np.arange(n).astype(name)
+        expected, shared, own = array.copy(), array.copy(), dl.tensor(array)
+        step(expected, expected, np)
+        step(dl.from_numpy(shared), dl.from_numpy(shared), dl)  # two tensors over one array
+        step(own, own, dl)
+        np.testing.assert_array_equal(shared, expected)
+        np.testing.assert_array_equal(own.numpy(), expected)
+
+    def assign(a, b, _):
+        a[1:] = b[:-1]
+
+    def back(a, b, _):
+        a[:-1] = b[1:]
+
+    def turned(a, b, _):
+        a[:] = b[::-1]
+
+    def transposed(a, b, _):
+        a[:64].reshape(8, 8)[...] = b[:64].reshape(8, 8).T
+
+    def add(a, b, module):
+        target, source = a[1:], b[:-1]
+        np.add(target, source, out=target) if module is np else target.add_(source)
+
+    def multiply(a, b, module):
+        target, source = a[::2], b[:35]
+        np.multiply(target, source, out=target) if module is np else target.mul_(source)
+
+    for step in (assign, back, turned, transposed, add, multiply):
+        both(step)
+
+
+def test_assigning_through_a_mask_keeps_the_other_elements():
+    x = dl.tensor([2**62 + 1, 5, -(2**53) - 1])
+    x[dl.tensor([False, True, False])] = 7.9
+    assert x.tolist() == [2**62 + 1, 7, -(2**53) - 1]
+    x[np.array([False, True, False])] = dl.tensor(-1e300, dtype="float64")
+    assert x.tolist() == [2**62 + 1, -(2**63), -(2**53) - 1]
+
+
+def test_memory_that_overlaps_itself_is_not_written():
+    x, memory = dl.ones(1).expand(4), np.zeros(6, np.float32)
+    windows = np.lib.stride_tricks.sliding_window_view(memory, 3, writeable=True)
+    state = dl.zeros(2, dtype="int64")
+    for t in (x, dl.from_numpy(windows), dl.ones(3, 1).expand(3, 2).T):
+        for write in (lambda t: t.add_(1), lambda t: t.__setitem__(slice(None), 1.0), lambda t: t.fill_(2),
+                      lambda t: t.copy_(3), lambda t: t.__setitem__([0, 1], 5.0), dl.exp.inplace):  # fmt: skip
+            with pytest.raises(ValueError, match=r"share memory .* write into a clone"):
+                write(t)
+    with pytest.raises(ValueError, match="share memory"):
+        dl.ops.random.uniform(state[:1].expand(2), (3,))
+    assert x.tolist() == [1.0] * 4 and state.tolist() == [0, 0] and not windows.any()
+    odd = np.lib.stride_tricks.as_strided(np.zeros(8, np.float32), (3, 2), (8, 12))  # steps of 2 and 3: nothing meets
+    dl.from_numpy(odd).add_(1.0)
+    assert odd.sum() == 6.0
+
+
+def test_operations_that_are_not_elementwise_work_in_place():
+    a = dl.tensor(np.random.default_rng(0).standard_normal((5, 5)))
+    want = a.numpy() @ a.numpy()
+    dl.matmul.inplace(a, a)
+    np.testing.assert_allclose(a.numpy(), want)
+    b = dl.tensor(counted((3, 4)))
+    want = np.asarray(dl.softmax(b.T.contiguous()))
+    dl.softmax.inplace(b.T)
+    np.testing.assert_allclose(b.numpy().T, want)
+
+
+def test_a_recorded_step_keeps_overlapping_tensors_right():
+    memory = np.arange(8.0)
+    one, two = dl.from_numpy(memory[1:]), dl.from_numpy(memory[:-1])
+    expected = memory.copy()
+
+    def step():
+        one.add_(two)
+        return one.sum()
+
+    step = dl.capture(step)
+    for _ in range(4):
+        np.add(expected[1:], expected[:-1], out=expected[1:])
+        assert step().item() == expected[1:].sum()
+        np.testing.assert_array_equal(memory, expected)

@@ -51,14 +51,14 @@ struct tanh {
 };
 
 // x times the probability that a standard normal is below x, as max(x, 0) - |x| tail(|x|): 6 ulp, in the negative tail
-// too, until it reaches the subnormal numbers: there 0.
+// too, until it reaches the subnormal numbers: there 0. It has the sign of x, of zeros too.
 struct gelu {
   using Cost = Heavy;
   DLCORE_MATH T value(T x) {
     const T a = abs_(x), positive = x <= T(0) ? T(0) : x;
     T exponential;
     const T tail = normal_tail(a, exponential);
-    return a > Real<T>::kTailErf ? positive : fma_(-a * exponential, tail, positive);
+    return copysign_(a > Real<T>::kTailErf ? positive : fma_(-a * exponential, tail, positive), x);
   }
   DLCORE_MATH T gradient(T dout, T x) {
     const T a = abs_(x);
@@ -78,7 +78,7 @@ struct gelu_tanh {
   DLCORE_MATH T value(T x) {
     const T a = abs_(x), positive = x <= T(0) ? T(0) : x;
     const T e = exp_normal(-a * fma_(a * a, T(kCubic), T(kSlope)));
-    return a > Real<T>::kTailTanh ? positive : fma_(-a, e / (T(1) + e), positive);
+    return copysign_(a > Real<T>::kTailTanh ? positive : fma_(-a, e / (T(1) + e), positive), x);
   }
   DLCORE_MATH T gradient(T dout, T x) {
     const T a = abs_(x), z = a * a;

@@ -119,6 +119,7 @@ static void walk_lines(const Lines& l, const T* x, const T* y, T* z, const LineF
   constexpr bool direct = std::is_same_v<T, C>;
   const int64_t n = l.n;
   const auto at = [](auto* p, int64_t offset) { return p ? p + offset : p; };
+  if (z && n == 0) return;  // however many lines there are: nothing is to be written
 
   if (n <= kShortLine && (l.inner < kLineTile || !direct)) {
     const int64_t tiles = (l.count() + kShortTile - 1) / kShortTile;

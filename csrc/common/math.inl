@@ -124,10 +124,10 @@ DLCORE_MATH T expm1_inside(T x) {
   return T(2) * fma_(half, expm1_reduced(r), half - T(0.5));
 }
 
-// exp(x) - 1, also near 0: 2 ulp.
+// exp(x) - 1, also near 0: 2 ulp. It has the sign of x, of zeros too.
 DLCORE_MATH T expm1_(T x) {
   const T low = x < T(-4) * Real<T>::kOne ? T(-4) * Real<T>::kOne : x;
-  return expm1_inside(x > Real<T>::kExpMax ? Real<T>::kExpMax : low);
+  return copysign_(expm1_inside(x > Real<T>::kExpMax ? Real<T>::kExpMax : low), x);
 }
 
 // tanh(x): 2.5 ulp.
@@ -204,14 +204,14 @@ DLCORE_MATH T log_(T x) {
   return x > T(0) ? positive : x == T(0) ? -inf : std::numeric_limits<T>::quiet_NaN();
 }
 
-// log(1 + x), also near 0: 2 ulp.
+// log(1 + x), also near 0: 2 ulp. It has the sign of x, of zeros too.
 DLCORE_MATH T log1p_(T x) {
   constexpr T inf = std::numeric_limits<T>::infinity();
   const T u = T(1) + x, back = u - T(1), lost = (T(1) - (u - back)) + (x - back);  // u + lost = 1 + x exactly
   T e;
   const T m = split_exponent(u, e);
   const T scale = power_of_two(Real<T>::kRoundExponent - at_most(e, T(Real<T>::kBias - 1)));
-  const T y = log_reduced(fma_(lost, scale, m - T(1)), e);
+  const T y = copysign_(log_reduced(fma_(lost, scale, m - T(1)), e), x);
   const T inside = x < inf ? y : x;
   return x > T(-1) ? inside : x == T(-1) ? -inf : std::numeric_limits<T>::quiet_NaN();
 }

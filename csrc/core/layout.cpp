@@ -19,10 +19,10 @@ bool count_elements(const int64_t* shape, int ndim, int64_t item, int64_t* size)
   return true;
 }
 
-// Whether every element has an address.
+// Whether every element has an address; no memory is longer than kMostBytes.
 static bool addressable(const Array& a) {
   const int64_t item = item_size(a.dtype);
-  int64_t low = 0, high = item, last, address;
+  int64_t low = 0, high = item;
   for (int d = 0; d < a.ndim; ++d) {
     int64_t reach;
     if (__builtin_mul_overflow(a.shape[d] - 1, a.strides[d], &reach) || __builtin_mul_overflow(reach, item, &reach) ||
@@ -31,9 +31,8 @@ static bool addressable(const Array& a) {
     }
   }
   const auto data = reinterpret_cast<uintptr_t>(a.data);
-  return data <= static_cast<uintptr_t>(std::numeric_limits<int64_t>::max()) &&
-         !__builtin_add_overflow(static_cast<int64_t>(data), high, &last) &&
-         !__builtin_add_overflow(static_cast<int64_t>(data), low, &address) && address > 0;
+  return low >= -kMostBytes && high <= kMostBytes && data > static_cast<uintptr_t>(-low) &&
+         data <= std::numeric_limits<uintptr_t>::max() - static_cast<uintptr_t>(high);
 }
 
 const char* mend_layout(Array& a) {

@@ -6,6 +6,8 @@
 
 namespace dlcore {
 
+constexpr int64_t kMostBytes = int64_t{1} << 47;  // that a tensor may reach: as much as a process can address
+
 // The number of elements of `item` bytes. False where the lengths other than 0 multiply to more bytes than an int64
 // counts: then offsets could not be computed either, nor those of a view with the empty axes taken away.
 bool count_elements(const int64_t* shape, int ndim, int64_t item, int64_t* size);

@@ -169,6 +169,8 @@ template <class Body> static bool guarded(const Command*& at, Body body) {
     return false;
   } catch (const IndexFault& fault) {
     PyErr_SetString(PyExc_IndexError, fault.what());
+  } catch (const ValueFault& fault) {
+    PyErr_SetString(PyExc_ValueError, fault.what());
   } catch (const std::bad_alloc&) {
     const char* operation = at && at->function ? at->function->name_utf8 : at ? at->kernel.name : "capture";
     return raise_out_of_scratch(operation);

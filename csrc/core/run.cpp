@@ -72,6 +72,8 @@ bool run_kernel(const Kernel& kernel, const Args& args, size_t bytes, const char
     return false;
   } catch (const IndexFault& fault) {
     PyErr_SetString(PyExc_IndexError, fault.what());
+  } catch (const ValueFault& fault) {
+    PyErr_SetString(PyExc_ValueError, fault.what());
   } catch (const std::bad_alloc&) {
     return raise_out_of_scratch(operation ? operation : kernel.name);
   } catch (const std::exception& error) {
@@ -403,7 +405,7 @@ static PyObject* call_unfitting(Function* f, Operands& operands) {
   const Ref part = attribute(f->op, "unfitting");
   std::vector<PyObject*> args;
   for (int k = 0; k < operands.n; ++k) args.push_back(operands.data[k] ? as_object(operands.data[k]) : Py_None);
-  return part ? PyObject_Vectorcall(part.get(), args.data(), args.size(), nullptr) : nullptr;
+  return part ? call_python(part.get(), args.data(), args.size()) : nullptr;
 }
 
 // Takes owned operands (they may be replaced by casts).
@@ -416,11 +418,9 @@ PyObject* dispatch(Function* f, Operands& operands, PyObject* attrs, Tensor* out
   if (!plan) return nullptr;
   const PlanRef held(plan);
   PyObject* result = run_plan(f, plan, operands, out);
-  if (!result && f->unfitting && PyErr_ExceptionMatches(PyExc_OverflowError)) {
-    PyErr_Clear();
-    return call_unfitting(f, operands);
-  }
-  return result;
+  if (result || !f->unfitting || !PyErr_ExceptionMatches(PyExc_OverflowError)) return result;
+  PyErr_Clear();
+  return call_unfitting(f, operands);
 }
 
 PyObject* call(Function* f, Tensor** given, int n, PyObject* attrs, Tensor* out) {

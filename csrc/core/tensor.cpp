@@ -107,10 +107,9 @@ void drop(Buffer* b) {
 
 // ---- making tensors -----------------------------------------------------------------------------------------------
 Tensor* new_tensor(const int64_t* shape, int ndim, DType dtype, uint8_t device) {
-  constexpr int64_t most = int64_t{1} << 47;  // bytes
   const int64_t item = item_size(dtype);
   int64_t size;
-  if (!count_elements(shape, ndim, item, &size) || size > most / item) {
+  if (!count_elements(shape, ndim, item, &size) || size > kMostBytes / item) {
     const Ref lengths = Ref::own(shape_tuple(shape, ndim));
     if (lengths) {
       PyErr_Format(PyExc_MemoryError, "a tensor of shape %R and dtype %s does not fit in any memory", lengths.get(),
@@ -598,7 +597,7 @@ static PyMethodDef functions[] = {
      "empty(shape, dtype, device=0): a contiguous tensor, not initialised; device is a registered index."},
     {"full", safe<full>, METH_VARARGS,
      "full(shape, value, dtype, device=0): a contiguous tensor with the number value everywhere."},
-    {"check_number", check_number, METH_VARARGS,
+    {"check_number", safe<check_number>, METH_VARARGS,
      "check_number(number, dtype, operation): raises OverflowError where the number does not fit."},
     {"bind", reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(bind)), METH_VARARGS | METH_KEYWORDS,
      "Give C++ the Python functions and errors it calls by name."},

@@ -153,11 +153,9 @@ static inline __attribute__((always_inline)) float pow_float(float base, float e
   return static_cast<float>(value * (copysign_(1.0, x) < 0.0 ? of_negative : 1.0));
 }
 
-template <class T> static inline T pow_integer(T base, T exponent) {
-  if (std::is_signed_v<T> && exponent < 0)  // 1 / base^|exponent|, truncated
-    return base == 1 ? T(1) : base == T(-1) ? (exponent & 1 ? T(-1) : T(1)) : T(0);
+template <class T> static inline T pow_integer(T base, T exponent) {  // exponent >= 0
   wrap_t<T> result = 1, square = wrap_t<T>(base);
-  for (auto e = static_cast<uint64_t>(exponent); e; e >>= 1) {
+  for (auto e = static_cast<std::make_unsigned_t<T>>(exponent); e; e >>= 1) {
     if (e & 1) result *= square;
     square *= square;
   }
@@ -216,8 +214,35 @@ static void div(const Args& a) {
   with_float(a.in(0).dtype, [&]<class T>() { pointwise<Div, T, T, T>(a.out(), a.in(0), a.in(1)); });
 }
 
+// Raises for the first negative exponent: integers have no such powers.
+template <class T> static void check_powers(const Array& x) {
+  const Array* const arrays[] = {&x};
+  LoopNest<1> nest = loop_over<1>(arrays);
+  nest.merge();
+  if (nest.count == 0) nest.push({1, {1}});
+  const LoopAxis<1> inner = nest.pop();
+  T bits = 0;
+  LoopCursor<1> at(nest, nest.count, 0);
+  for (int64_t row = 0; row < nest.size(); ++row, at.next()) {
+    const T* p = x.as<const T>() + at.offsets[0];
+    for (int64_t i = 0; i < inner.length; ++i) bits |= p[i * inner.strides[0]];
+    if (bits >= 0) continue;
+    int64_t i = 0;
+    while (p[i * inner.strides[0]] >= 0) ++i;
+    throw ValueFault("pow: the exponent " + std::to_string(p[i * inner.strides[0]]) + " at position " +
+                     std::to_string(row * inner.length + i) + " is negative, and integers have no such powers");
+  }
+}
+
 static void pow(const Args& a) {
-  if (!is_float(a.in(0).dtype) || a.in(1).size() != 1) return number_kernel<Pow>(a);
+  if (a.out().size() == 0) return;
+  if (!is_float(a.in(0).dtype)) {
+    with_integer(a.in(0).dtype, [&]<class T>() {
+      if constexpr (std::is_signed_v<T>) check_powers<T>(a.in(1));
+    });
+    return number_kernel<Pow>(a);
+  }
+  if (a.in(1).size() != 1) return number_kernel<Pow>(a);
   with_float(a.in(0).dtype, [&]<class T>() {
     const auto exponent = load(a.in(1).as<const T>());  // the usual constants need no logarithm
     if (exponent == 2) pointwise<SquareOf, T, T>(a.out(), a.in(0));

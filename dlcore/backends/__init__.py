@@ -16,7 +16,7 @@ import struct
 from typing import Any, NamedTuple
 
 from dlcore import _C
-from dlcore.kernels.launch import BAD_INDEX, BAD_LABEL, FAULT_ROOM, NOT_FINITE
+from dlcore.kernels.launch import BAD_INDEX, BAD_LABEL, FAULT_ROOM, NEGATIVE_POWER, NOT_FINITE
 
 __all__ = ["NO_FAULT", "Bound", "Faults"]
 
@@ -25,7 +25,9 @@ _TEXTS = {
     BAD_LABEL: "the label at position {} is no class",
     BAD_INDEX: "the index at position {} is out of range",
     NOT_FINITE: "the value at position {} is not finite",
+    NEGATIVE_POWER: "the exponent at position {} is negative, and integers have no such powers",
 }
+_KINDS: dict[int, Any] = {NOT_FINITE: FloatingPointError, NEGATIVE_POWER: ValueError}  # others: IndexError
 
 
 class Bound(NamedTuple):
@@ -54,12 +56,12 @@ class Faults:
             self.rows.append(row)
         return 16 * self.rows.index(row)
 
-    def error(self, words: bytes) -> IndexError | FloatingPointError | None:
+    def error(self, words: bytes) -> IndexError | FloatingPointError | ValueError | None:
         """The error of the first row that reports one."""
         pairs = struct.iter_unpack("<2q", words[: 16 * len(self.rows)])
         for row, (code, position) in zip(self.rows, pairs, strict=False):
             if code:
-                kind = FloatingPointError if code == NOT_FINITE else IndexError
+                kind: type[IndexError | FloatingPointError | ValueError] = _KINDS.get(code, IndexError)
                 return kind(f"{row}: {_TEXTS.get(code, 'bad data at position {}').format(position)}")
         return None
 

@@ -30,6 +30,7 @@ __all__ = [
     "BAD_LABEL",
     "F64",
     "I32",
+    "NEGATIVE_POWER",
     "NOT_FINITE",
     "OTHER_ARCHES",
     "Arch",
@@ -174,7 +175,7 @@ class Errors:
 
 FAULT_ROOM = 256  # rows that may report bad data
 
-BAD_LABEL, BAD_INDEX, NOT_FINITE = 1, 2, 3  # codes; larger ones win
+BAD_LABEL, BAD_INDEX, NOT_FINITE, NEGATIVE_POWER = 1, 2, 3, 4  # codes; larger ones win
 
 
 @dataclass(frozen=True, slots=True)

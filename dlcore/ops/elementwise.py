@@ -19,7 +19,7 @@ from dlcore._arguments import operand, renamed
 from dlcore.dtypes import DTYPES, INTEGERS, DType, as_dtype, bfloat16, bool_, float16, float32, result_type, uint8
 from dlcore.errors import DTypeError, ShapeError
 from dlcore.op import Domain, Dtype, ErrorInput, Input, Sample, Spec, Workload, as_given, function, operation
-from dlcore.ops._pointwise import ANY, AWAY_FROM_ZERO, NUMBER, POSITIVE, pointwise, specials
+from dlcore.ops._pointwise import ANY, AWAY_FROM_ZERO, NUMBER, POSITIVE, ends, pointwise, specials
 from dlcore.ops._shape import broadcast_shapes
 from dlcore.ops._workloads import MILLION, RAGGED, bytes_of, library, million_and_ragged, on_gpu
 
@@ -128,18 +128,32 @@ def _of_exponent(dout: Any, a: Any, out: Any) -> Any:
     return mul(dout, mul(out, math.log(number) if number > 0 else math.nan))
 
 
+def _whole_powers(operands: list[Any]) -> None:
+    """Integers have no negative powers."""
+    exponent = operands[1]
+    if np.asarray(exponent).dtype.kind == "i":
+        operands[1] = np.maximum(exponent, 0)
+
+
 pow = pointwise(
     "pow", "a b",
     """Power a^b, as C's pow: 1 for b = 0 and for a = 1; a negative base needs an integer exponent, else NaN.
 
-    Of integers an integer that wraps; a negative exponent truncates 1 / a^|b| towards 0.""",
-    domain=Domain(0.5, 2.0), kinds=NUMBER, cast="float32", special=(2.0, -3.0, 0.5, 1e4, 2.0**24),
+    Of integers an integer that wraps. Raises ValueError where one of them is to have a negative power.""",
+    domain=Domain(0.5, 2.0), kinds=NUMBER, cast="float32", special=(2.0, -3.0, 0.5, 1e4, 2.0**24), wrapping=False,
     gradient={"a": lambda dout, a, b: mul(mul(dout, b), pow(a, _below(b))), "b": _of_exponent},
     samples=[
         *(Sample(Input((5, 7), 0.5, 3.0), e, why=f"exponent {e}") for e in (0.5, -2.5)),
         *(Sample(Input((5, 7), -3.0, 3.0), e, why=f"exponent {e}", grad=e >= 0) for e in (2.0, 1.0, -1.0, 3.0, 0.0)),
         Sample(np.array([3, -2, 0, 1, 7]), 3, why="integer and Python int", grad=False),
+        *(Sample(ends(d)[:, None], np.maximum(ends(d), 0), why=f"{d.name}, wrapping", grad=False) for d in INTEGERS),
     ],
+    error_inputs=[
+        ErrorInput(ValueError, f"pow: the exponent -1 at position {k} is negative, and integers have no such powers",
+                   np.array([2, 3]), exponent)
+        for k, exponent in enumerate((-1, np.array([1, -1])))
+    ],
+    restrict=lambda operands: _whole_powers(operands),
     workloads=[*million_and_ragged(2), Workload((MILLION, 2.0), why="1M, squared")],
     baselines=library("pow", "a b", symbol="**", numpy="np.power"),
 )  # fmt: skip
@@ -154,7 +168,7 @@ def _(a: Any, b: Any) -> Any:
 
     def power(x: Any, y: Any) -> int:
         x, y = int(x), int(y)
-        return builtins.pow(x, y, modulus) if y >= 0 else (x**-y if x in (1, -1) else 0) % modulus
+        return builtins.pow(x, y, modulus)
 
     return np.vectorize(power, otypes=[np.uint64])(a, b).astype(f"u{dtype.itemsize}").view(dtype)
 

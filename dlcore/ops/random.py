@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from dlcore import _C
 from dlcore.dtypes import INTEGERS, DType, bfloat16, bool_, float16, float32, float64, int16, int32, int64, uint8
 from dlcore.errors import DTypeError, ShapeError
 from dlcore.op import Dtype, ErrorInput, Input, Op, Sample, Shape, Spec, Workload, as_given, floating, operation
@@ -108,6 +109,14 @@ def _check_float(name: str, dtype: DType) -> None:
         raise DTypeError(f"{name}: {dtype.name} is not a floating-point dtype")
 
 
+def _check_finite(name: str, dtype: DType, **numbers: float) -> None:
+    """Raises OverflowError where a number is not finite in ``dtype``."""
+    for what, number in numbers.items():
+        if not math.isfinite(number):
+            raise OverflowError(f"{name}: {what} is {number}, which is not finite")
+        _C.check_number(number, dtype, f"{name}: {what}")
+
+
 def _check_probability(name: str, p: float) -> None:
     if not 0 <= p <= 1:
         raise ValueError(f"{name}: p is {p}, not a probability")
@@ -177,6 +186,11 @@ _BITS = {float16: 11, bfloat16: 8, float32: 24, float64: 53}
     error_inputs=[
         ErrorInput(ValueError, "uniform: low is 2.0, above high, 1.0", _state(), shape=(2,), low=2.0),
         ErrorInput(DTypeError, "uniform: int32 is not a floating-point dtype", _state(), shape=(2,), dtype=int32),
+        ErrorInput(OverflowError, f"uniform: high: Python float 1e+300 does not fit in float32 ({float32.range})",
+                   _state(), shape=(2,), high=1e300),
+        ErrorInput(OverflowError, f"uniform: width: Python float 4e+38 does not fit in float32 ({float32.range})",
+                   _state(), shape=(2,), low=-2e38, high=2e38),
+        ErrorInput(OverflowError, "uniform: high is inf, which is not finite", _state(), shape=(2,), high=math.inf),
     ],
     baselines={
         "numpy": (_RNG, "rng.random(shape, dtype)"), "torch": "torch.empty(shape).uniform_(low, high)",
@@ -192,6 +206,8 @@ def uniform(state: Spec, shape: Shape, low: float = 0.0, high: float = 1.0, dtyp
     if not low <= high:
         raise ValueError(f"uniform: low is {low}, above high, {high}")
     _check_float("uniform", dtype)
+    _check_finite("uniform", dtype, low=low, high=high)
+    _check_finite("uniform", float64 if dtype is float64 else float32, width=high - low)  # it is computed in
     return Spec(shape, dtype)
 
 
@@ -223,6 +239,10 @@ def _(low: float, high: float, dtype: DType) -> tuple[float, float, float]:
     ],
     error_inputs=[
         ErrorInput(DTypeError, "normal: int32 is not a floating-point dtype", _state(), shape=(2,), dtype=int32),
+        ErrorInput(
+            OverflowError, "normal: std: Python float 70000.0 does not fit in float16 (-65504 to 65504)", _state(),
+            shape=(2,), std=70000, dtype=float16,
+        ),
     ],
     baselines={
         "numpy": (_RNG, "rng.standard_normal(shape, dtype)"), "torch": "torch.empty(shape).normal_(mean, std)",
@@ -237,6 +257,7 @@ def normal(state: Spec, shape: Shape, mean: float = 0.0, std: float = 1.0, dtype
     `state`: int64 (2,), moved on in place. Devices agree within 2 ulp.
     """
     _check_float("normal", dtype)
+    _check_finite("normal", dtype, mean=mean, std=std)
     return Spec(shape, dtype)
 
 
@@ -280,7 +301,7 @@ def _(state: Any, shape: Lengths, mean: float, std: float, dtype: DType) -> tupl
         ErrorInput(error, f"randint: {text}", _state(), shape=(2,), low=low, high=high, dtype=dtype)
         for error, text, low, high, dtype in (
             (ValueError, "low is 3, not below high, 3", 3, 3, int64),
-            (ValueError, "[0, 300) does not fit in uint8", 0, 300, uint8),
+            (OverflowError, "[0, 300) does not fit in uint8 (0 to 255)", 0, 300, uint8),
             (DTypeError, "float32 is not an integer dtype", 0, 3, float32),
         )
     ],
@@ -301,7 +322,7 @@ def randint(state: Spec, shape: Shape, low: int, high: int, dtype: Dtype = int64
     if not low < high:
         raise ValueError(f"randint: low is {low}, not below high, {high}")
     if low < limits.min or high - 1 > limits.max:
-        raise ValueError(f"randint: [{low}, {high}) does not fit in {dtype.name}")
+        raise OverflowError(f"randint: [{low}, {high}) does not fit in {dtype.name} ({dtype.range})")
     return Spec(shape, dtype)
 
 

@@ -14,6 +14,7 @@ To add one, write its two functions and a line of ACTIVATIONS.
 from typing import NamedTuple
 
 from dlcore.kernels.common.math import (
+    copysign_,
     divide,
     exp_normal,
     poly,
@@ -83,7 +84,8 @@ def gelu(x):  # max(x, 0) - |x| P(X > |x|)
     a = tl.abs(x)
     positive = relu(x)
     tail, e = normal_tail(a)
-    return tl.where(a > (37.6 if x.dtype == tl.float64 else 13.2), positive, tl.fma(-a * e, tail, positive))
+    value = tl.where(a > (37.6 if x.dtype == tl.float64 else 13.2), positive, tl.fma(-a * e, tail, positive))
+    return copysign_(value, x)
 
 
 @jit
@@ -100,7 +102,8 @@ def gelu_tanh(x):  # max(x, 0) - |x| / (1 + exp(v)), v = 2 sqrt(2 / pi) (|x| + 0
     a = tl.abs(x)
     positive = relu(x)
     e = exp_normal(-a * tl.fma(a * a, CUBIC, SLOPE))
-    return tl.where(a > (21.14 if x.dtype == tl.float64 else 10.01), positive, tl.fma(-a, divide(e, 1.0 + e), positive))
+    below = tl.fma(-a, divide(e, 1.0 + e), positive)
+    return copysign_(tl.where(a > (21.14 if x.dtype == tl.float64 else 10.01), positive, below), x)
 
 
 @jit

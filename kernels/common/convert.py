@@ -18,6 +18,14 @@ def round_to_odd(x):  # the float32 nearest to float64 x whose rounding to 16 bi
 
 
 @jit
+def marked(x):  # an integer as a float64 that rounds to 16 bits as it does: of more than 53 bits the last tell whether
+    if x.dtype == tl.int64:  # any of them was set
+        cut = (x & -2048) | tl.where((x & 2047) != 0, 1024, 0)
+        x = tl.where((x > 9007199254740992) | (x < -9007199254740992), cut, x)
+    return x.to(tl.float64)
+
+
+@jit
 def saturate(x, DTYPE: tl.constexpr):  # towards 0; beyond the range the nearest limit; NaN gives 0
     digits: tl.constexpr = DTYPE.primitive_bitwidth - (1 if DTYPE.is_int_signed() else 0)
     above: tl.constexpr = 1.0 * (1 << digits)
@@ -36,6 +44,8 @@ def convert(x, DTYPE: tl.constexpr):
         return saturate(x, DTYPE)
     elif x.dtype == tl.float64 and (DTYPE == tl.float16 or DTYPE == tl.bfloat16):
         return round_to_odd(x).to(DTYPE)
+    elif DTYPE == tl.bfloat16 and (x.dtype == tl.int64 or x.dtype == tl.int32):
+        return round_to_odd(marked(x)).to(DTYPE)
     elif x.dtype.is_int() and (DTYPE == tl.float16 or DTYPE == tl.bfloat16):
         return x.to(tl.float32).to(DTYPE)
     else:

@@ -140,7 +140,7 @@ def expm1_inside(x):  # exp(x) - 1 within the limits of expm1_
 def expm1_(x):
     low = -80.0 if x.dtype == tl.float64 else -40.0
     high = 710.0 if x.dtype == tl.float64 else 89.0
-    return expm1_inside(tl.where(x > high, high, tl.where(x < low, low, x)))
+    return copysign_(expm1_inside(tl.where(x > high, high, tl.where(x < low, low, x))), x)
 
 
 @jit
@@ -206,7 +206,7 @@ def log1p_(x):
     m, e = split_exponent(u)
     zero: tl.constexpr = ZERO64 if x.dtype == tl.float64 else ZERO32
     scale = power_of_two(-at_most(e, 1022.0 if x.dtype == tl.float64 else 126.0) + zero)
-    y = log_reduced(tl.fma(lost, scale, m - 1.0), e)
+    y = copysign_(log_reduced(tl.fma(lost, scale, m - 1.0), e), x)
     inside = tl.where(x < float("inf"), y, x)
     return tl.where(x > -1.0, inside, tl.where(x == -1.0, float("-inf"), float("nan")))
 
@@ -222,8 +222,8 @@ def sin_near(x, QUARTER: tl.constexpr):  # sin(x + QUARTER pi / 2) of float32 |x
     r = tl.fma(n, -6.07710050630396597660e-11, tl.fma(n, -1.57079632673412561417e00, x))
     r = tl.fma(n, -2.02226624879595063154e-21, r)
     z = r * r
-    s = tl.fma(r * z, poly(z, (-0.1666666664167099, 0.008333329382379977, -0.00019839332123549865,
-                               2.7182758931484836e-06)), r)  # fmt: skip
+    s = r * tl.fma(z, poly(z, (-0.1666666664167099, 0.008333329382379977, -0.00019839332123549865,
+                               2.7182758931484836e-06)), 1.0)  # fmt: skip
     c = tl.fma(z * z, poly(z, (0.04166666662390772, -0.0013888883822446877, 2.4799533935083498e-05,
                                -2.7211131614379425e-07)), tl.fma(z, -0.5, 1.0))  # fmt: skip
     k = bits_of(rounded) + QUARTER

@@ -103,7 +103,7 @@ def remainder(a, b):
 
 
 @jit
-def pow_integer(base, exponent):
+def pow_integer(base, exponent):  # exponent >= 0
     one = tl.full((), 1, base.dtype)
     result = base * 0 + exponent * 0 + one
     square, rest = result * base, result * exponent
@@ -111,10 +111,6 @@ def pow_integer(base, exponent):
         result = tl.where((rest & 1) != 0, result * square, result).to(base.dtype)
         square *= square
         rest >>= 1
-    if base.dtype.is_int_signed():  # a negative exponent: 1 / base^|exponent|, truncated
-        of_minus_one = tl.where((exponent & 1) != 0, -one, one)
-        inverse = tl.where(base == 1, one, tl.where(base == -1, of_minus_one, one - one))
-        result = tl.where(exponent < 0, inverse, result)
     return result
 
 

@@ -7,9 +7,11 @@ from collections.abc import Callable
 from dlcore.dtypes import DType
 from dlcore.kernels.common import math as m
 from dlcore.kernels.common.convert import identity
-from dlcore.kernels.common.pointwise import pointwise
+from dlcore.kernels.common.pointwise import pointwise, walk
 from dlcore.kernels.elementwise import functions as f
-from dlcore.kernels.launch import Call, Program
+from dlcore.kernels.language import jit, tl
+from dlcore.kernels.launch import NEGATIVE_POWER, Call, Errors, In, Launch, Program, Value, ceil_div
+from dlcore.kernels.movement.index import axis_args, index_dtype, numbers, report
 
 # Those that functions.py calls otherwise, or that lie in kernels/common.
 _NAMED = {
@@ -33,11 +35,35 @@ def _dtype(call: Call) -> DType:
     return call.inputs[0].dtype
 
 
+@jit
+def negative_kernel(
+    exponent, errors, size, n0, n1, n2, n3, n4, n5, n6, n7, s0, s1, s2, s3, s4, s5, s6, s7,
+    CODE: tl.constexpr, NUMBER: tl.constexpr, INDEX: tl.constexpr, BLOCK: tl.constexpr,
+):  # fmt: skip
+    """Reports exponents below 0."""
+    i = numbers(INDEX, BLOCK)
+    if NUMBER:
+        e = i.to(tl.int64) * 0 + exponent
+    else:
+        e = tl.load(exponent + walk(i, n0, n1, n2, n3, n4, n5, n6, n7, s0, s1, s2, s3, s4, s5, s6, s7), i < size, 0)
+    report(errors, (i < size) & (e < 0), i, CODE)
+
+
 def pow(call: Call) -> Program:
-    """One exponent for all elements, as in x ** 2, is told from many."""
+    """One exponent for all elements, as in x ** 2, is told from many; those of integers must not be negative."""
     base, exponent = call.inputs
     assert base is not None and exponent is not None
-    return (_pow_constant if base.dtype.is_float and exponent.size == 1 else _pow)(call)
+    if base.dtype.is_float:
+        return (_pow_constant if exponent.size == 1 else _pow)(call)
+    powers = _pow(call)
+    if base.dtype.kind == "uint" or not powers.launches:
+        return powers
+    args = {
+        "exponent": Value(1) if exponent.weak else In(1), "errors": Errors(), "size": exponent.size,
+        "CODE": NEGATIVE_POWER, "NUMBER": exponent.weak, "INDEX": index_dtype(exponent.size), "BLOCK": 1024,
+    } | axis_args(exponent.shape, s=exponent.strides)  # fmt: skip
+    checked = Launch(negative_kernel, (ceil_div(exponent.size, 1024),), args)
+    return powers._replace(launches=(checked, *powers.launches))
 
 
 def cast(call: Call) -> Program:

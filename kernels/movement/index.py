@@ -24,12 +24,12 @@ from dlcore.kernels.launch import (
     contiguous_strides,
 )
 
-CODE, MOST = tl.constexpr(BAD_INDEX), tl.constexpr(2**63 - 1)
+BAD, MOST = tl.constexpr(BAD_INDEX), tl.constexpr(2**63 - 1)
 
 
 @jit
-def report(errors, wrong, i):
-    """Says that the indices numbered i are out of range, where `wrong`."""
+def report(errors, wrong, i, CODE: tl.constexpr = BAD):
+    """Says that the indices numbered i are out of range, or what CODE stands for, where `wrong`."""
     if tl.max(wrong.to(tl.int32)) != 0:
         tl.atomic_max(errors, tl.full((), CODE, tl.int64), sem="relaxed")
         tl.atomic_min(errors + 1, tl.min(tl.where(wrong, i.to(tl.int64), MOST)), sem="relaxed")
