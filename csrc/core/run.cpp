@@ -407,7 +407,7 @@ static PyObject* call_unfitting(Function* f, Operands& operands) {
   const Ref part = attribute(f->op, "unfitting");
   std::vector<PyObject*> args;
   for (int k = 0; k < operands.n; ++k) args.push_back(operands.data[k] ? as_object(operands.data[k]) : Py_None);
-  return part ? PyObject_Vectorcall(part.get(), args.data(), args.size(), nullptr) : nullptr;
+  return part ? call_python(part.get(), args.data(), args.size()) : nullptr;
 }
 
 // Takes owned operands (they may be replaced by casts).
