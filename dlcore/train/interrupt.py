@@ -15,9 +15,9 @@ __all__ = ["Interrupt"]
 class Interrupt:
     """Holds back the first Ctrl-C until :meth:`check`, so that a step, a copy of weights or a file is always finished.
 
-    It does so from :meth:`hold` on, or from the start where there is no ``history``; before, and the second time, Ctrl-C acts at once. SIGTERM does the same, except
-    that the program ends in the end: ``terminated`` tells. Outside of the main thread, and where the program handles a
-    signal itself, nothing is changed.
+    It does so from :meth:`hold` on, or from the start where there is no ``history``; before, and the second time,
+    Ctrl-C acts at once. SIGTERM does the same, except that the program ends in the end: ``terminated`` tells. Outside
+    of the main thread, and where the program handles a signal itself, nothing is changed.
     """
 
     def __init__(self, history: History | None = None) -> None:
@@ -57,8 +57,8 @@ class Interrupt:
     def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
         for number, handler in self._previous.items():
             signal.signal(number, handler)
-        ours = self.history is not None and isinstance(error, KeyboardInterrupt | SystemExit)
-        if ours and not hasattr(error, "history"):
+        stopped = isinstance(error, KeyboardInterrupt | SystemExit) and not hasattr(error, "history")
+        if self.history is not None and stopped:
             self.history.interrupted = True
             error.history = self.history  # type: ignore[union-attr]
         if kind is None:

@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from . import children
 
 UNIT = "forks"
-SMALL, LARGE = 40, 2000
+SMALL, LARGE = 25, 2000
 SECONDS = 10.0  # for one forked child
 
 

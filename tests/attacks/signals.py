@@ -22,7 +22,7 @@ from pathlib import Path
 from . import children
 
 UNIT = "signals"
-SMALL, LARGE = 30, 600
+SMALL, LARGE = 20, 600
 SECONDS = 2.0  # after a signal, on a busy machine; a quiet one needs 0.1
 HANDLED = (signal.SIGINT, signal.SIGTERM)
 FRESH = 15  # one in so many units is a process that has not even imported dlcore

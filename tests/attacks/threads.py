@@ -19,7 +19,7 @@ from pathlib import Path
 from . import children
 
 UNIT = "rounds"
-SMALL, LARGE = 30, 1000
+SMALL, LARGE = 15, 1000
 THREADS = 6
 DAEMONS = 10  # one in so many rounds is a process that ends beside daemon threads
 
