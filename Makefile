@@ -60,8 +60,8 @@ attack-sanitized: build-sanitize
 
 # ThreadSanitizer on the pool, the recorder and the tape.
 tsan: build-tsan
-	$(TSAN) tests.attacks threads --small
-	$(TSAN) pytest -q -p no:cacheprovider -m smoke
+	$(TSAN) tests.attacks threads --count 10
+	$(TSAN) pytest -q -p no:cacheprovider tests/test_autograd.py tests/test_capture.py -k threads
 
 build-sanitize: .venv/.test
 	DLCORE_SANITIZE=address $(BIN)/python setup.py -q build --build-base build/sanitize --build-lib build/sanitize/lib

@@ -17,7 +17,7 @@ from importlib import import_module as _import_module
 
 from dlcore._C import set_thread_count as set_num_threads
 from dlcore._C import thread_count as get_num_threads
-from dlcore._device import Device, default_device, device, set_default_device, synchronize
+from dlcore._device import Device, default_device, device, empty_cache, set_default_device, synchronize
 from dlcore.dtypes import (
     DType,
     bfloat16,
@@ -69,11 +69,11 @@ __version__ = "0.1.0"
 __all__ = [
     "AutogradError", "CaptureError", "DType", "DTypeError", "Device", "DeviceError", "Parameter", "Recordable",
     "ShapeError", "Tensor", "arange", "asarray", "bfloat16", "bool_", "capture", "data", "default_device", "device",
-    "dropout", "empty", "empty_like", "enable_grad", "evaluate", "eye", "fit", "float16", "float32", "float64",
-    "from_dlpack", "from_numpy", "full", "full_like", "get_num_threads", "grad", "int8", "int16", "int32", "int64",
-    "is_grad_enabled", "linspace", "load", "manual_seed", "metrics", "nn", "no_grad", "ones", "ones_like", "optim",
-    "predict", "rand", "randint", "randn", "random", "randperm", "save", "set_default_device", "set_num_threads",
-    "synchronize", "tensor", "train", "uint8", "zeros", "zeros_like",
+    "dropout", "empty", "empty_cache", "empty_like", "enable_grad", "evaluate", "eye", "fit", "float16", "float32",
+    "float64", "from_dlpack", "from_numpy", "full", "full_like", "get_num_threads", "grad", "int8", "int16",
+    "int32", "int64", "is_grad_enabled", "linspace", "load", "manual_seed", "metrics", "nn", "no_grad", "ones",
+    "ones_like", "optim", "predict", "rand", "randint", "randn", "random", "randperm", "save", "set_default_device",
+    "set_num_threads", "synchronize", "tensor", "train", "uint8", "zeros", "zeros_like",
 ]  # fmt: skip
 __all__ += _operations.__all__
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import inspect
 import operator
 import reprlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -19,12 +19,13 @@ from dlcore import _C
 from dlcore.errors import DTypeError, ShapeError
 
 __all__ = [
-    "MAX_AXES", "axis_of", "boolean", "choice", "has", "instance", "integer", "integers", "items", "lengths", "number",
-    "operand", "renamed", "shown",
+    "MAX_AXES", "axis_of", "boolean", "choice", "has", "instance", "integer", "integers", "items", "lengths", "listed",
+    "number", "operand", "renamed", "shown",
 ]  # fmt: skip
 
 MAX_AXES = 8  # kMaxDims in csrc/core/kernel.h
 
+_LARGEST = 2**64
 _NOTHING = object()
 _BOOLS = (bool, np.bool_)
 _TEXTS = (str, bytes, bytearray)
@@ -74,7 +75,7 @@ def has(value: Any, name: str) -> bool:
 
 
 def integer(value: Any, where: str, least: int | None = None) -> int:
-    """``value`` as an int, of at least ``least``."""
+    """``value`` as an int of about 64 bits, of at least ``least``."""
     if type(value) is not int:
         if isinstance(value, _BOOLS):
             raise TypeError(f"{where} {value} is not an integer")
@@ -82,6 +83,8 @@ def integer(value: Any, where: str, least: int | None = None) -> int:
             value = operator.index(value)
         except TypeError:
             raise TypeError(f"{where} {shown(value)} is not an integer") from None
+    if not -_LARGEST <= value <= _LARGEST:
+        raise OverflowError(f"{where} is {shown(value)}, which no integer of 64 bits holds")
     if least is not None and value < least:
         raise ValueError(f"{where} is {shown(value)}; it must be at least {least}")
     return value
@@ -130,6 +133,13 @@ def items(value: Any) -> Sequence[Any] | None:
     return value if isinstance(value, Sequence) and not isinstance(value, _TEXTS) else None
 
 
+def listed(value: Any, where: str, what: str) -> list[Any]:
+    """The items of an iterable as a list; raises TypeError for one thing alone, an array, text or a mapping."""
+    if isinstance(value, (*_TEXTS, np.ndarray, _C.TensorBase, Mapping)) or not isinstance(value, Iterable):
+        raise TypeError(f"{where} {shown(value)} is not a list of {what}")
+    return list(value)
+
+
 def integers(value: Any, where: str) -> tuple[int, ...]:
     """``value``, a sequence of integers or one alone, as a tuple of ints."""
     several = items(value)
@@ -148,7 +158,7 @@ def lengths(value: Any, where: str) -> tuple[int, ...]:
     if len(shape) > MAX_AXES:
         raise ShapeError(f"{name}: {len(shape)} axes; a tensor has at most {MAX_AXES}")
     if max(shape, default=0) >= 2**63:
-        raise MemoryError(f"{name}: a tensor of shape {shown(shape)} does not fit in any memory")
+        raise MemoryError(f"{name}: a tensor of shape {shape} does not fit in any memory")
     return shape
 
 

@@ -100,8 +100,8 @@ def load(source: Any, path: Any = None, optimizer: Any = None) -> Any:
     """``load(model, path)`` fills the model from the file and returns it; ``load(path)`` gives the tensors.
 
     Names, shapes and dtypes must be those of the model. Raises ValueError where the file is damaged or does not fit,
-    OSError where it cannot be read; the model is then as it was. ``optimizer`` takes over the state that was saved with
-    the model.
+    OSError where it cannot be read; model and optimizer are then as they were, and after Ctrl-C they are filled whole
+    or not at all. ``optimizer`` takes over the state that was saved with the model.
     """
     if path is None and not isinstance(source, Module):
         return _read(_path(source, "load"))

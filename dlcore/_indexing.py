@@ -94,9 +94,11 @@ def _expand_ellipsis(name: str, shape: Shape, index: tuple[Any, ...]) -> list[An
 
 def _position(name: str, shape: Shape, axis: int, item: Any) -> int:
     try:
-        i = integer(item, name)
+        i = integer(item, f"{name}: index")
     except TypeError:
         raise IndexError(f"{name}: an index of type {type(item).__name__} is not supported") from None
+    except OverflowError as error:
+        raise IndexError(str(error)) from None
     if not -shape[axis] <= i < shape[axis]:
         raise IndexError(f"{name}: index {shown(i)} is out of range for axis {axis} of shape {shape}")
     return i % shape[axis]
@@ -238,10 +240,8 @@ def _view(x: Any, basic: tuple[Any, ...]) -> Any:
 def getitem(x: Any, index: Any) -> Any:
     """``x[index]``: a view for ints, slices, Ellipsis and None; a copy where arrays or masks gather."""
     plain = _plain("getitem", x.shape, index)
-    if plain is not None:
-        return slice_view(x, plain)
     try:
-        return _gather(x, index)
+        return _gather(x, index) if plain is None else slice_view(x, plain)
     except (IndexError, TypeError, ValueError) as error:
         raise renamed(error, "getitem") from None
 
@@ -268,10 +268,10 @@ def _value(value: Any, ndim: int, like: Any) -> Any:
     """``value`` as a tensor on the device of ``like`` or a number, without axes of length 1 before the target's."""
     if isinstance(value, _NUMBERS):
         return value
-    if isinstance(value, np.generic):
+    if isinstance(value, np.generic) and value.dtype.kind in "biuf":
         return value.item()
     if isinstance(value, list | tuple | range):  # Python numbers, which must fit
-        check_numbers("setitem", np.asarray(value), like.dtype)
+        check_numbers("setitem", _as_array("setitem", value), like.dtype)
     t = _tensor(value, like)
     t = t if t.device is like.device else transfer(t, like.device)
     extra = t.ndim - ndim

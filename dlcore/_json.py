@@ -71,7 +71,7 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _integer(text: str) -> int:
-    if len(text) > 20 or int(text) not in _INTEGERS:
+    if len(text) > 18 and (len(text) > 20 or int(text) not in _INTEGERS):
         raise ValueError(f"{short(text)} does not fit 64 bits")
     return int(text)
 

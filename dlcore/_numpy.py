@@ -1,7 +1,8 @@
 """NumPy's functions called with tensors: those that dlcore has become its operations, and none cuts a gradient unseen.
 
 ``np.exp(x)`` is ``dl.exp(x)``. A function that dlcore does not have gets the tensors' values as arrays, as long as no
-gradient is tracked through them; otherwise it raises AutogradError, unless what it gives has no gradient anyhow.
+gradient is tracked through them; otherwise it raises AutogradError, unless what it gives has no gradient anyhow. Only
+who asks for the values gets them in any case: ``x.numpy()``, ``np.asarray(x)``, which is read-only then.
 """
 
 from __future__ import annotations
@@ -52,17 +53,18 @@ def array_function(called: Callable[..., Any], args: tuple[Any, ...], kwargs: di
     return _on_arrays(f"np.{called.__name__}", called, args, kwargs)
 
 
-def untracked(name: str, tensors: Iterator[Any]) -> None:
-    """Raises AutogradError where a gradient is tracked through one of ``tensors``."""
-    if _C.is_grad_enabled() and any(t.requires_grad for t in tensors):
+def untracked(name: str, value: Any) -> None:
+    """Raises AutogradError where a gradient is tracked through a tensor in ``value``: lists, tuples, dicts, nested."""
+    if _C.is_grad_enabled() and any(t.requires_grad for t in _tensors(value)):
         raise AutogradError(
-            f"{name}: a tensor requires a gradient, which NumPy would lose; use dlcore's operations, or detach() it"
+            f"{name}: a tensor requires a gradient, which would be lost here; use dlcore's operations (stack makes one "
+            "tensor of several), or detach() it"
         )
 
 
 def _on_arrays(name: str, called: Callable[..., Any], args: Any, kwargs: Any) -> Any:
     if name.removeprefix("np.") not in _WITHOUT_GRADIENT:
-        untracked(name, _tensors((args, kwargs)))
+        untracked(name, (args, kwargs))
     return called(*_arrays(args), **_arrays(kwargs))
 
 

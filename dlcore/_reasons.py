@@ -18,6 +18,8 @@ class FailureKind(IntEnum):
     """The step keeps a tensor that it has made, as an optimizer's first step keeps its state."""
     REBINDS = 2
     """The step changes what a recording of it depends on, as a first call that sets an attribute does."""
+    NO_MEMORY = 3
+    """There was no memory to note it; the step itself has run."""
 
 
 class Failure(NamedTuple):

@@ -30,6 +30,7 @@ __all__ = ["Header", "codes", "pack", "read", "read_metadata", "write"]
 _METADATA = "__metadata__"
 _LONGEST = 100_000_000  # bytes of a header: what other readers accept
 _DIMS = 8  # axes of a tensor
+_FIELDS = {"dtype", "shape", "data_offsets"}  # of an array in the header
 _PIECE = 1 << 20  # bytes of an array that are converted at a time
 
 codes = {
@@ -187,21 +188,22 @@ def _parse(text: bytes) -> Header:
 
 
 def _entry(name: str, value: Any) -> _Entry:
-    shown = short(name)
-    if not isinstance(value, dict) or value.keys() != {"dtype", "shape", "data_offsets"}:
-        raise ValueError(f"{shown} is not described by dtype, shape and data_offsets")
-    if not isinstance(value["dtype"], str) or value["dtype"] not in _DTYPES:
-        raise ValueError(f"{shown} has dtype {short(value['dtype'])}, which dlcore does not have")
-    dtype, shape, place = _DTYPES[value["dtype"]], value["shape"], value["data_offsets"]
+    if not isinstance(value, dict) or value.keys() != _FIELDS:
+        raise ValueError(f"{short(name)} is not described by dtype, shape and data_offsets")
+    code, shape, place = value["dtype"], value["shape"], value["data_offsets"]
+    dtype = _DTYPES.get(code) if isinstance(code, str) else None
+    if dtype is None:
+        raise ValueError(f"{short(name)} has dtype {short(repr(code))}, which dlcore does not have")
     if not _sizes(shape) or not _sizes(place) or len(place) != 2:
-        raise ValueError(f"{shown} has shape {short(shape)} and place {short(place)}, not sizes and two of them")
+        raise ValueError(f"{short(name)} has shape {short(shape)} and place {short(place)}, not sizes and two of them")
     if len(shape) > _DIMS:
-        raise ValueError(f"{shown} has {len(shape)} axes; a tensor has at most {_DIMS}")
-    if math.prod(max(n, 1) for n in shape) * dtype.itemsize >= 2**63:
-        raise ValueError(f"{shown} has shape {short(shape)}, which is too large")
-    if place[1] - place[0] != math.prod(shape) * dtype.itemsize:
-        raise ValueError(f"{shown} of shape {short(shape)} does not fill the bytes from {place[0]} to {place[1]}")
-    return _Entry(name, dtype, tuple(shape), *place)
+        raise ValueError(f"{short(name)} has {len(shape)} axes; a tensor has at most {_DIMS}")
+    size, (begin, end) = math.prod(shape) * dtype.itemsize, place
+    if (size or math.prod(n or 1 for n in shape) * dtype.itemsize) >= 2**63:
+        raise ValueError(f"{short(name)} has shape {short(shape)}, which is too large")
+    if end - begin != size:
+        raise ValueError(f"{short(name)} of shape {short(shape)} does not fill the bytes from {begin} to {end}")
+    return _Entry(name, dtype, tuple(shape), begin, end)
 
 
 def _sizes(value: Any) -> bool:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import importlib.util
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from difflib import get_close_matches
 from pathlib import Path
 
 from dlcore.op import REGISTRY, Op
 from dlcore.ops import operations
 
-__all__ = ["load", "selected"]
+__all__ = ["load", "missing", "selected"]
 
 
 def load(path: str) -> list[Op]:
@@ -31,13 +32,20 @@ def load(path: str) -> list[Op]:
     return made
 
 
+def missing(what: str, unknown: Sequence[str], known: Collection[str]) -> str:
+    """Says that there is no ``what`` of these names, and which one of the ``known`` is near, or else all of them."""
+    near = [match for name in unknown for match in get_close_matches(name, sorted(known), n=1)]
+    told = f"did you mean {' and '.join(near)}?" if len(near) == len(unknown) else ""
+    return f"no {what} {', '.join(unknown)} ({told or 'there are ' + ', '.join(sorted(known))})"
+
+
 def selected(ops: Sequence[str] = (), family: Sequence[str] = ()) -> list[Op]:
     """The operations called so, or with kernels of these families; all where neither is given."""
     every = operations()
     known = {f for op in every for f in op.kernel_families}
     for what, asked, there in (("operation", ops, {op.name for op in every}), ("family", family, known)):
         if unknown := [name for name in asked if name not in there]:
-            raise ValueError(f"no {what} {', '.join(unknown)} (there are {', '.join(sorted(there))})")
+            raise ValueError(missing(what, unknown, there))
     if not ops and not family:
         return every
     return [op for op in every if op.name in ops or op.kernel_families & set(family)]

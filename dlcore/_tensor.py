@@ -86,8 +86,6 @@ class Tensor(_C.TensorBase, TensorMethods):
         return _numpy.array_function(called, args, kwargs)
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray[Any, Any]:
-        if self.node is not None:  # a leaf may be read
-            _numpy.untracked("np.asarray", iter((self,)))
         if self.device is not CPU and copy is False:
             raise ValueError(f"np.asarray: a tensor on {self.device} must be copied")
         array = self.numpy()
@@ -294,7 +292,6 @@ class Tensor(_C.TensorBase, TensorMethods):
         return movement.expand(self, _together(shape))
 
 
-
 class Parameter(Tensor):
     """A tensor that a module owns and an optimizer changes: ``Parameter(tensor)`` requires a gradient."""
 
@@ -394,7 +391,8 @@ def _tensor_of(data: Any, dtype: Any, device: Any, requires_grad: bool, where: s
         _C.not_recordable("a tensor is made from a NumPy array; make it outside the step, or pass it as an argument")
     array = _as_array(data, where)
     if isinstance(data, _PYTHON_DATA):
-        return _of_numbers("tensor", array, _dtype_of(data, array) if chosen is None else chosen, device, requires_grad)
+        target = _dtype_of(data, array) if chosen is None else chosen
+        return _of_numbers(where.partition(":")[0], array, target, device, requires_grad)
     return _copy_of(array, chosen, device, requires_grad)
 
 
@@ -406,7 +404,8 @@ def _as_array(data: Any, where: str) -> np.ndarray[Any, Any]:
     try:
         array = np.asarray(data)
     except (TypeError, ValueError):
-        raise ValueError(f"{where} {shown(data)} is not an array: its parts differ in shape or are no numbers") from None
+        text = "is not an array: its parts differ in shape or are no numbers"
+        raise ValueError(f"{where} {shown(data)} {text}") from None
     if not (isinstance(data, _PYTHON_DATA) and (array.dtype.kind == "O" or array.dtype == np.uint64)):
         as_dtype(array.dtype, f"{where} {shown(data)}: dtype")
     if array.ndim > MAX_AXES:
@@ -472,7 +471,7 @@ def asarray(data: Any, dtype: Any = None) -> Tensor:
     if isinstance(data, np.ndarray):
         if default_device() is CPU and _sharable(data) and (chosen is None or chosen.numpy == data.dtype):
             return from_numpy(data)
-    elif hasattr(type(data), "__dlpack__"):
+    elif hasattr(type(data), "__dlpack__") and hasattr(type(data), "__dlpack_device__"):
         kind, _ = data.__dlpack_device__()
         if int(kind) == _DLPACK_CUDA:
             return asarray(from_dlpack(data), chosen)
@@ -530,7 +529,10 @@ def full(shape: Any, value: Any, dtype: Any = None, device: Any = None, requires
     else:
         chosen = as_dtype(value.dtype if isinstance(value, np.generic) else type(given))
     if isinstance(given, Tensor):
-        return _leaf(empty(sizes, chosen, device).fill_(given), requires_grad)
+        try:
+            return _leaf(empty(sizes, chosen, device).fill_(given), requires_grad)
+        except (TypeError, ValueError) as error:
+            raise renamed(error, "full") from None
     return _filled(sizes, given, chosen, device, requires_grad)
 
 
@@ -611,7 +613,7 @@ def arange(start: Any, stop: Any = None, step: Any = 1, dtype: Any = None, devic
         raise ValueError("arange: the step is 0")
     whole = all(isinstance(v, int) for v in (first, last, step))
     target = as_dtype(dtype, "arange: dtype") if dtype is not None else int64 if whole else default_float()
-    count = len(range(first, last, step)) if whole else _count(first, last, step)
+    count = max(0, -((first - last) // step)) if whole else _count(first, last, step)
     check_size("arange", (count,), int64)
     for end in (first, first + (count - 1) * step) if count else ():
         _C.check_number(end, target, "arange")  # all others lie between
@@ -658,6 +660,7 @@ def _convert(value: Any, operation: str, operand: str, like: Any) -> Any:
     if isinstance(value, int | float):  # of a subclass
         return int(value) if isinstance(value, int) else float(value)
     if isinstance(value, list | tuple) or hasattr(type(value), "__array__"):
+        _numpy.untracked(where, value)
         data = _as_array(value, where) if hasattr(type(value), "__array__") else value
         return _tensor_of(data, None, None if like is None else like.device, False, where)
     raise DTypeError(f"{where} {shown(value)} is not a tensor or number")

@@ -102,11 +102,13 @@ _C.register_dtypes(DTYPES)
 
 
 def check_size(name: str, shape: Sequence[int], dtype: DType) -> None:
-    """Raises ShapeError where the lengths of ``shape`` other than 0 multiply to 2^63 bytes or more.
+    """Raises ShapeError where ``shape`` has a negative length, or where lengths other than 0 make 2^63 bytes or more.
 
     Sizes, offsets and strides of smaller arrays, also of an empty array's other axes, can be computed in 64 bits. Every
     output of an operation passes here once; csrc/core/layout.h has the same for memory that comes from elsewhere.
     """
+    if min(shape, default=0) < 0:
+        raise ShapeError(f"{name}: negative length in shape {tuple(shape)}")
     if math.prod(n or 1 for n in shape) * dtype.itemsize >= 2**63:
         raise ShapeError(f"{name}: an array of shape {tuple(shape)} has more elements than can be counted")
 
@@ -128,7 +130,7 @@ def as_dtype(x: Any, where: str = "") -> DType:
             return _PYTHON[x]
         if x in _BY_NAME:
             return _BY_NAME[x]
-        with suppress(TypeError, ValueError, SyntaxError, KeyError):
+        with suppress(TypeError, ValueError, SyntaxError, KeyError, DeprecationWarning):
             return _BY_NUMPY[np.dtype(x).newbyteorder("=")]
     given = repr(x) if isinstance(x, np.dtype) else shown(x)
     raise DTypeError(f"{where} {given} is not a dtype of dlcore (known: {', '.join(d.name for d in DTYPES)})".lstrip())

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from dlcore._arguments import has
+from dlcore._arguments import has, integer, listed, number, shown
 from dlcore._autograd import no_grad
 from dlcore._recordable import Recordable
 from dlcore._tensor import Tensor, arange, tensor, zeros
@@ -81,7 +81,8 @@ class _OfLabels(Metric):
     """
 
     def __init__(self, ignore_index: int | None = -100):
-        self.ignore_index = ignore_index
+        name = f"{type(self).__name__}: ignore_index"
+        self.ignore_index = None if ignore_index is None else integer(ignore_index, name)
 
     def counted(self, targets: Tensor) -> Tensor | None:
         """Which labels count, or None where all do."""
@@ -120,9 +121,8 @@ class TopK(_OfLabels, _Mean):
 
     def __init__(self, k: int = 5, ignore_index: int | None = -100):
         super().__init__(ignore_index)
-        if not isinstance(k, int | np.integer) or k < 1:
-            raise ValueError(f"TopK: k must be an integer of at least 1, not {k!r}")
-        self.k, self.name = int(k), f"top{k}"
+        self.k = integer(k, "TopK: k", 1)
+        self.name = f"top{self.k}"
 
     def sums(self, outputs: Tensor, targets: Tensor) -> Sequence[Tensor | float]:
         _check_labels(self.name, outputs, targets)
@@ -145,7 +145,7 @@ class BinaryAccuracy(_Mean):
     name = "binary_accuracy"
 
     def __init__(self, threshold: float = 0.0):
-        self.threshold = float(threshold)
+        self.threshold = number(threshold, "BinaryAccuracy: threshold")
 
     def sums(self, outputs: Tensor, targets: Tensor) -> Sequence[Tensor | float]:
         if outputs.shape not in (targets.shape, (*targets.shape, 1)):
@@ -279,7 +279,7 @@ def get(metric: Any, ignore_index: int | None = -100) -> Metric:
         if metric in _BY_NAME:
             named = _BY_NAME[metric]
             return type(named)(ignore_index) if isinstance(named, _OfLabels) else named
-        raise ValueError(f"metrics: {metric!r} is not known ({', '.join(_BY_NAME)}, top<k>)")
+        raise ValueError(f"metrics: {shown(metric)} is not known ({', '.join(_BY_NAME)}, top<k>)")
     if callable(metric):
         return _Function(metric)
     raise TypeError(f"metrics: a name, a Metric or a function expected, not {type(metric).__name__}")
@@ -295,12 +295,13 @@ class Meter(Recordable):
     """
 
     def __init__(self, metrics: Iterable[Any] = (), ignore_index: int | None = -100):
-        if isinstance(metrics, str):
-            raise TypeError(f"metrics: a list is expected, not the text {metrics!r}: [{metrics!r}]")
-        self.metrics = [get(m, ignore_index) for m in metrics]
+        given = listed(metrics, "metrics:", "names, Metrics or functions")
+        self.metrics = [get(m, ignore_index) for m in given]
         names = [m.name for m in self.metrics]
         if len(set(names)) != len(names) or "loss" in names:
             raise ValueError(f"metrics: names must differ from each other and from 'loss': {', '.join(names)}")
+        self.sample: tuple[Any, ...] = ()
+        """Of the first batch: the shapes of one sample's outputs and targets, and the targets' dtype."""
         self._sums: Tensor | None = None
         self._shapes: list[list[Shape]] = []  # of each metric's sums
         self._parts: list[list[Tensor]] = []  # views of that tensor: _OWN, then the sums of each metric
@@ -324,6 +325,7 @@ class Meter(Recordable):
             shapes = [[s.shape if isinstance(s, Tensor) else () for s in sums] for sums in found]
             if self._sums is None or shapes != self._shapes:
                 self._prepare(shapes, outputs.device)
+                self.sample = outputs.shape[1:], targets.shape[1:], targets.dtype
             (batches, total, samples), *parts = self._parts
             batches += 1
             if loss is not None:
@@ -391,7 +393,12 @@ def _split(vector: Any, shapes: Sequence[Sequence[Shape]]) -> list[list[Any]]:
 
 
 def _as_tensor(x: Any) -> Tensor:
-    return x if isinstance(x, Tensor) else tensor(np.asarray(x))
+    if isinstance(x, Tensor):
+        return x
+    try:
+        return tensor(np.asarray(x))
+    except (TypeError, ValueError):
+        raise TypeError(f"metrics: {shown(x)} is not an array of numbers") from None
 
 
 def _one_hot(labels: Tensor, classes: int) -> Tensor:

@@ -4,6 +4,8 @@ import asyncio
 import contextlib
 import gc
 import inspect
+import sys
+import threading
 import weakref
 
 import numpy as np
@@ -318,14 +320,14 @@ def test_arrays_and_tensors_in_one_expression(function):
     "function",
     [
         np.sum, np.mean, np.cumsum, np.sinh, np.add.reduce, np.linalg.norm, lambda x: np.concatenate([x, x]),
-        lambda x: np.where(x > 0, x, 0), lambda x: np.stack((x, x)), lambda x: np.hypot(x, 1.0), np.array, np.asarray,
+        lambda x: np.where(x > 0, x, 0), lambda x: np.stack((x, x)), lambda x: np.hypot(x, 1.0),
         lambda x: np.exp(x, out=np.zeros(3, np.float32)), lambda x: np.add(np.zeros(3), x, out=np.zeros(3)),
-        lambda x: dl.tensor([x, x]), memoryview,
+        lambda x: dl.mul(x, [x[0], 1.0, 2.0]), lambda x: dl.maximum([x, x], x),
     ],
 )  # fmt: skip
 def test_numpy_functions_that_would_cut_the_graph_raise(function):
     x = leaf([1.0, 2.0, 3.0])
-    with pytest.raises((dl.AutogradError, BufferError), match=r"requires a gradient|gradient would be lost"):
+    with pytest.raises(dl.AutogradError, match="requires a gradient"):
         function(x * 2)
     with dl.no_grad():
         function(x * 2)
@@ -346,7 +348,7 @@ def test_numpy_functions_of_plain_tensors():
         np.add(total, 1, out=x)
     w = dl.tensor([1.0, 2.0], requires_grad=True)
     assert np.allclose(w * 2, [2, 4]) and np.shape(w * 2) == (2,)
-    assert np.asarray(w).tolist() == [1, 2]  # a leaf may be read
+    assert np.asarray(w * 2).tolist() == [2, 4] and not np.asarray(w * 2).flags.writeable
 
 
 def test_no_grad_without_brackets():
@@ -519,3 +521,48 @@ def test_the_collector_leaves_what_is_in_use():
         gc.collect()
     (x.grad * x.grad).sum().backward()  # d/dx (3x^2)^2 = 36 x^3, added to 3 x^2
     np.testing.assert_allclose(x.grad.detach(), [39, 300, 999], rtol=1e-6)
+
+
+@pytest.mark.filterwarnings("ignore:backward.create_graph")
+@pytest.mark.parametrize("create_graph", [False, True])
+@pytest.mark.parametrize("weight", [None, dl.tensor([0.5, 2.0])])
+def test_a_batch_in_which_no_label_counts_has_no_gradient(weight, create_graph):
+    x = leaf([[1.0, 2.0], [3.0, -1.0]])
+    loss = dl.cross_entropy(x, dl.tensor([-100, -100]), weight, label_smoothing=0.1)
+    loss.backward(create_graph=create_graph)
+    assert np.isnan(loss.item()) and x.grad.tolist() == [[0, 0], [0, 0]]
+
+
+@pytest.mark.parametrize("size", [8, 400])  # kernels that keep the GIL, and that release it
+def test_threads_differentiate_one_graph(size):
+    rng = np.random.default_rng(0)
+    w, x = (dl.tensor(rng.integers(-2, 3, (size, size)).astype(np.float32)) for _ in range(2))
+    w.requires_grad = True
+    loss = ((x @ w).relu() @ w).sum()
+    (one,) = dl.grad(loss, [w], retain_graph=True)
+    wrong, errors = [], []
+    ready = threading.Barrier(6)
+
+    def differentiate(k):
+        ready.wait()
+        try:
+            for _ in range(5):
+                if k % 2:
+                    loss.backward(retain_graph=True)
+                elif not np.array_equal(dl.grad(loss, [w], retain_graph=True)[0].numpy(), one.numpy()):
+                    wrong.append(k)
+        except Exception as error:
+            errors.append(error)
+
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        threads = [threading.Thread(target=differentiate, args=(k,)) for k in range(6)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    finally:
+        sys.setswitchinterval(before)
+    assert (wrong, errors) == ([], [])
+    np.testing.assert_array_equal(w.grad.numpy(), 15 * one.numpy())

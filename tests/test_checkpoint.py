@@ -413,10 +413,13 @@ def test_a_model_that_cannot_be_written_to_is_refused(tmp_path):
     fixed = np.zeros(2, np.float32)
     fixed.flags.writeable = False
     model[2].bias = nn.Parameter(from_numpy(fixed))
-    before = bits(model)
-    with pytest.raises(ValueError, match=r"2\.bias: the model's tensor cannot be written to"):
-        dl.load(model, path)
-    assert bits(model) == before
+    other = network()
+    other[0].bias = nn.Parameter(dl.ones(1).expand(4))
+    for fixed_model, name in ((model, "2"), (other, "0")):
+        before = bits(fixed_model)
+        with pytest.raises(ValueError, match=rf"{name}\.bias: the model's tensor cannot be written to"):
+            dl.load(fixed_model, path)
+        assert bits(fixed_model) == before
 
 
 def test_ctrl_c_waits_until_a_model_is_filled(tmp_path):
@@ -536,6 +539,34 @@ print(saved - before, highest() - saved)
     done = subprocess.run([sys.executable, "-c", program, tmp_path / "m"], capture_output=True, text=True, check=True)
     saving, loading = map(int, done.stdout.split())
     assert saving < 16 and loading < 192 + 16, "MB beyond the 192 of the state"
+
+
+def test_where_memory_is_short_a_model_is_saved_and_a_load_that_fails_leaves_it(tmp_path):
+    program = """
+import resource
+import sys
+import numpy as np
+import dlcore as dl
+from dlcore import nn
+
+class Large(nn.Module):
+    def __init__(self, value):
+        self.weight = nn.Parameter(dl.full((1 << 24,), value))
+
+first, second = Large(1.0), Large(2.0)
+dl.save({"weight": np.zeros(1, np.float32)}, sys.argv[1])  # what is imported on the way has its memory
+with open("/proc/self/statm") as file:
+    used = int(file.read().split()[0]) * resource.getpagesize()
+resource.setrlimit(resource.RLIMIT_AS, (used + (16 << 20), used + (16 << 20)))
+dl.save(first, sys.argv[1])
+try:
+    dl.load(second, sys.argv[1])
+except MemoryError:
+    print("no memory", second.weight.min().item(), second.weight.max().item())
+"""
+    done = subprocess.run([sys.executable, "-c", program, tmp_path / "m"], capture_output=True, text=True)
+    assert (done.stdout, done.returncode) == ("no memory 2.0 2.0\n", 0), done.stderr
+    assert np.asarray(dl.load(tmp_path / "m")["weight"]).min() == 1.0
 
 
 # ---- where they are written -----------------------------------------------------------------------------------------

@@ -1,12 +1,18 @@
 """The dlcore command: what it prints, what it leaves, its exit codes."""
 
+import importlib
+import io
+import os
 import subprocess
 import sys
 
 import pytest
+from rich.console import Console
+from rich.table import Table
 
 import dlcore as dl
-from dlcore.cli import machine, main
+from dlcore.bench.show import fitted
+from dlcore.cli import COMMANDS, machine, main
 
 
 def test_version(capsys):
@@ -77,3 +83,69 @@ def test_machine_facts():
     names, found = machine.gpu()
     assert isinstance(names, list) and found
     assert machine.package("numpy")[0].isdigit() and machine.package("no-such-package") is None
+
+
+def test_help_is_quick_and_says_what_the_commands_say():
+    for name, text in COMMANDS.items():
+        assert importlib.import_module(f"dlcore.cli.{name}").run.__doc__.startswith(text)
+    program = "import sys; from dlcore.cli import main; main(['--help']); print(*sys.modules, file=sys.stderr)"
+    found = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert not {"tyro", "rich", "dlcore.nn"} & set(found.stderr.split())  # they take most of the time
+
+
+@pytest.mark.parametrize(
+    "arguments, code, text",
+    [
+        ("verfy", 2, "no command verfy (did you mean verify?)"),
+        ("demo --epochs 0", 2, "--epochs must be at least 1 and at most 1e9, not 0"),
+        ("demo --seed -1", 2, "--seed must be at least 0"),
+        ("bench --rounds 0", 2, "--rounds must be at least 1"),
+        ("bench --rounds 99999999999", 2, "at most 1e9"),
+        ("bench --seconds nan", 2, "--seconds must be at least"),
+        ("bench --op sofmax relu", 1, "no operation sofmax (did you mean softmax?)"),
+        ("roofline --threads -3", 2, "--threads must be at least 1"),
+        ("verify --fuzz -1", 2, "--fuzz must be at least 0"),
+        ("verify --jobs 0", 2, "--jobs must be at least 1"),
+        ("verify --family sofmax", 1, "no family sofmax (did you mean softmax?)"),
+        ("verify --op qqqq", 1, "no operation qqqq (there are "),
+    ],
+)
+def test_what_makes_no_sense_is_refused(arguments, code, text, capsys):
+    assert main(arguments.split()) == code
+    error = capsys.readouterr().err
+    assert text in error and error.count("\n") == 1
+
+
+def test_narrow_terminals_lose_columns_and_no_units():
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    for title in ("operation", "time", "GB/s", "noise"):
+        table.add_column(title, no_wrap=True)
+    table.add_row("layer_norm_backward", "[bold]74.1 us[/]", "12.3 GB/s", "3%")
+    table.add_section()
+    table.add_row("relu", "1.05 ms", "9.1 GB/s", "12%")
+    shown = {}
+    for width in (80, 46, 32):
+        console = Console(width=width, file=io.StringIO())
+        console.print(fitted(table, console, ("noise", "GB/s")))
+        shown[width] = console.file.getvalue()
+        assert "layer_norm_backward" in shown[width] and "74.1 us" in shown[width]
+    assert "12.3 GB/s" in shown[80] and "3%" in shown[80]
+    assert "12.3 GB/s" in shown[46] and "3%" not in shown[46]
+    assert "12.3" not in shown[32]
+
+
+def test_closed_output_and_ascii_terminals(tmp_path):
+    program = "import sys; from dlcore.cli import main; sys.exit(main(['doctor']))"
+    with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        process.stdout.close()
+        assert process.stderr.read() == b""
+    assert process.returncode in (1, 141)
+    arguments = f"['demo', '--data', 'digits', '--epochs', '1', '--output', {str(tmp_path / 'out')!r}]"
+    found = subprocess.run(
+        [sys.executable, "-c", f"import sys; from dlcore.cli import main; sys.exit(main({arguments}))"],
+        capture_output=True,
+        env={**os.environ, "PYTHONIOENCODING": "ascii", "LANG": "C"},
+    )
+    assert found.returncode == 0, found.stderr
+    assert b"?" * 10 not in found.stdout
+    assert found.stdout.isascii()

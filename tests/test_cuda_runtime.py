@@ -74,11 +74,13 @@ def test_the_default_device_can_be_chosen():
     "files, cupy, error, chosen",
     [
         ([], True, None, "cpu"),
-        (["/dev/nvidia0"], False, None, "cpu"),
-        (["/dev/nvidia0"], True, None, "cuda"),
-        (["/dev/nvidia0"], True, "there is no driver", "cpu"),
+        (["nvidiactl", "null"], True, None, "cpu"),
+        (["nvidia0"], False, None, "cpu"),
+        (["null", "nvidia0"], True, None, "cuda"),
+        (["dxg"], True, None, "cuda"),
+        (["nvidia0"], True, "there is no driver", "cpu"),
     ],
-    ids=["no-gpu", "no-cupy", "gpu", "no-driver"],
+    ids=["nothing", "no-gpu", "no-cupy", "gpu", "wsl", "no-driver"],
 )
 def test_the_automatic_choice(monkeypatch, files, cupy, error, chosen):
     def device(name):
@@ -86,8 +88,7 @@ def test_the_automatic_choice(monkeypatch, files, cupy, error, chosen):
             raise dl.DeviceError(error)
         return name
 
-    monkeypatch.setattr(_device.glob, "glob", lambda pattern: files)
-    monkeypatch.setattr(_device.os.path, "exists", lambda path: False)
+    monkeypatch.setattr(_device.os, "listdir", lambda path: files)
     monkeypatch.setattr(_device, "find_spec", lambda name: object() if cupy else None)
     monkeypatch.setattr(_device, "device", device)
     if error:

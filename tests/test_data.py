@@ -216,7 +216,7 @@ def test_loader_drop_last_and_bad_batch_size():
     loader = DataLoader(numbered(), batch_size=4, drop_last=True)
     assert len(loader) == 2 and [y.tolist() for _, y in loader] == [[0, 1, 2, 3], [4, 5, 6, 7]]
     assert list(DataLoader(numbered(0), batch_size=4)) == []
-    with pytest.raises(ValueError, match="batch_size must be at least 1"):
+    with pytest.raises(ValueError, match="batch_size is 0; it must be at least 1"):
         DataLoader(numbered(), batch_size=0)
 
 
@@ -294,7 +294,7 @@ def test_normalize_means_what_it_says(mean, std, dtype):
     y = Normalize(mean, std)(x)
     assert y.dtype == (dtype if "float" in dtype else "float32")
     eps = float(np.finfo(y.dtype).eps)
-    held = mean.astype(np.float64 if dtype == "float64" else np.float32)  # the mean that the dtype can hold
+    held = mean.astype(np.float64 if dtype in ("float64", "int64") else np.float32)  # the mean as it is subtracted
     if dtype == "uint8":  # bytes count as 0..1, with the mean and the scale rounded once
         exact = (x.astype(np.float64) - (mean * 255).astype(np.float32)) / (std * 255)
     else:
@@ -620,3 +620,16 @@ def test_changed_arrays_are_seen_and_replaced_ones_refused():
     assert x[2].tolist() == [[7, 7], [7, 7]] and y.tolist() == [3, 1, 2, 3]
     with pytest.raises(AttributeError):
         images.labels = np.zeros(4)
+
+
+@pytest.mark.parametrize("dtype", ["int32", "int64", "uint32", "float64"])
+def test_whole_numbers_far_from_zero_are_normalised(dtype):
+    x = (1_700_000_000 + np.arange(12).reshape(6, 2)).astype(dtype)
+    n = Normalize.of(x)
+    exact = (x.astype(np.float64) - x.astype(np.float64).mean(0)) / x.astype(np.float64).std(0)
+    y = n(x)
+    assert y.dtype == (np.float64 if dtype == "float64" else np.float32)
+    np.testing.assert_allclose(y, exact, rtol=1e-6)
+    if dtype != "uint32":
+        ((batch,),) = DataLoader(x, batch_size=6, transform=n)
+        np.testing.assert_array_equal(np.asarray(batch), y)

@@ -2,7 +2,10 @@
 
 import ast
 import importlib
+import os
 import pkgutil
+import subprocess
+import sys
 import types
 from pathlib import Path
 
@@ -80,3 +83,55 @@ def test_no_module_bears_the_name_of_a_public_function(package):
 def test_every_public_name_resolves():
     for name in dir(dlcore):
         assert getattr(dlcore, name) is not None, name
+
+
+def _python(program, *options, cwd=None, path=ROOT):
+    environment = {**os.environ, "PYTHONPATH": str(path), "DLCORE_DEVICE": "cpu"}
+    command = [sys.executable, *options, "-c", program]
+    return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=120)
+
+
+def test_a_sub_interpreter_is_refused():
+    pytest.importorskip("_xxsubinterpreters")
+    program = """
+import _xxsubinterpreters as interpreters
+{0}
+text = "try: import dlcore\\nexcept ImportError as error: print(error)"
+interpreters.run_string(interpreters.create(), text)
+"""
+    for first in ("", "import dlcore"):
+        found = _python(program.format(first), "-P")
+        assert (found.returncode, found.stderr) == (0, "")
+        assert found.stdout.startswith("dlcore cannot be imported in a sub-interpreter: ")
+
+
+def test_folders_of_the_same_names_do_no_harm(tmp_path):
+    for name in ("dlcore", "kernels"):
+        (tmp_path / name).mkdir()
+    program = (
+        "import dlcore as dl; f = dl.capture(lambda x: (x * 2).sum()); print([f(dl.ones(2)).item() for _ in 'abc'])"
+    )
+    found = _python(program, cwd=tmp_path)
+    assert (found.returncode, found.stdout) == (0, "[4.0, 4.0, 4.0]\n"), found.stderr
+    beside = tmp_path / "beside"
+    beside.mkdir()
+    (beside / "dlcore").symlink_to(ROOT)  # a checkout of that name, which is a namespace package to Python
+    found = _python("import dlcore.dlcore._C as C; C.empty((2,), None)", cwd=beside, path=beside)
+    assert found.returncode == 1, found.stderr
+
+
+def test_threads_that_compute_do_not_hinder_the_end():
+    program = """
+import threading, time
+import dlcore as dl
+w = dl.ones(500, 500, requires_grad=True)
+def compute():
+    while True:
+        (w @ w).tanh().sum().backward()
+for _ in range(3):
+    threading.Thread(target=compute, daemon=True).start()
+time.sleep({0})
+"""
+    for seconds in (0.02, 0.05, 0.1):
+        found = _python(program.format(seconds), "-P")
+        assert (found.returncode, found.stderr) == (0, "")

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 import dlcore as dl
+from dlcore import _C
 from dlcore.dtypes import DTYPES, as_dtype, result_type
 
 shapes = hnp.array_shapes(min_dims=0, max_dims=4, min_side=0, max_side=5)
@@ -325,3 +326,61 @@ def test_full_takes_a_tensor_and_says_what_does_not_fit():
         dl.full((-1,), 1.0)
     with pytest.raises(dl.ShapeError, match="zeros: 9 axes; a tensor has at most 8"):
         dl.zeros((1,) * 9)
+
+
+# -- memory ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def threads():
+    before = dl.get_num_threads()
+    dl.set_num_threads(3)
+    yield
+    dl.set_num_threads(before)
+
+
+def test_a_kernel_that_gets_no_scratch_space_leaves_everything_usable(threads):
+    x = dl.full((700, 600), 0.25)
+    work = {
+        "matmul": lambda: x.T @ x,
+        "softmax": lambda: x.T.softmax(0),
+        "sum": lambda: x.T.sum(0),
+        "log_softmax": lambda: x.T.log_softmax(0),
+    }
+    for name, call in work.items():
+        expected = call().numpy()
+        failed = n = 0
+        while True:
+            n += 1
+            _C.fail_allocation(n)
+            try:
+                call()
+            except MemoryError as error:
+                failed += 1
+                assert str(error).startswith(f"{name}: out of memory")
+            finally:
+                left = _C.fail_allocation(0)
+            np.testing.assert_array_equal(call().numpy(), expected)
+            if left:
+                break  # there are no more to fail
+        assert failed, name
+
+
+def test_figures_of_memory_are_true_after_a_refused_allocation():
+    dl.empty_cache()
+    _C.reset_peak_memory()
+    before = dl.device("cpu").memory_stats()
+    with pytest.raises(MemoryError, match=r"^full: out of memory: asked for|out of memory: asked for"):
+        dl.zeros(1 << 44, dtype=dl.uint8)
+    assert dl.device("cpu").memory_stats() == before
+
+
+def test_the_cache_is_given_back():
+    dl.empty((1 << 20,))
+    assert dl.device("cpu").memory_stats()["cached"] >= 4 << 20
+    dl.empty_cache()
+    assert dl.device("cpu").memory_stats()["cached"] == 0
+    held = [dl.empty((64 << 20,)) for _ in range(9)]  # more than the cache keeps
+    del held
+    assert dl.device("cpu").memory_stats()["cached"] <= _C.cache_limit == 2 << 30
+    dl.empty_cache()

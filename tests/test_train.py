@@ -476,7 +476,8 @@ def test_ctrl_c_restores_the_best_weights_when_asked():
 def test_a_second_ctrl_c_acts_at_once():
     from dlcore.train.interrupt import Interrupt
 
-    with pytest.raises(KeyboardInterrupt), Interrupt() as interrupt:
+    with pytest.raises(KeyboardInterrupt), Interrupt(History()) as interrupt:
+        interrupt.hold()
         signal.raise_signal(signal.SIGINT)
         assert interrupt.requested
         signal.raise_signal(signal.SIGINT)
@@ -486,8 +487,66 @@ def test_a_second_ctrl_c_acts_at_once():
 def test_ctrl_c_after_the_last_check_is_not_lost():
     from dlcore.train.interrupt import Interrupt
 
-    with pytest.raises(KeyboardInterrupt), Interrupt():
+    history = History()
+    with pytest.raises(KeyboardInterrupt), Interrupt(history) as interrupt:
+        interrupt.hold()
         signal.raise_signal(signal.SIGINT)
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_ctrl_c_before_the_first_step_acts_at_once():
+    model, handler = network(), signal.getsignal(signal.SIGINT)
+    before = weights(model)
+
+    class Begin(Callback):
+        ended = False
+
+        def on_train_begin(self, run):
+            signal.raise_signal(signal.SIGINT)
+
+        def on_train_end(self, run):
+            self.ended = True
+
+    begin = Begin()
+    with pytest.raises(KeyboardInterrupt) as stopped:
+        fit(model, callbacks=[begin])
+    assert begin.ended and stopped.value.history.interrupted and len(stopped.value.history) == 0
+    assert same(weights(model), before) and signal.getsignal(signal.SIGINT) is handler
+
+
+def test_ctrl_c_that_somebody_swallows_ends_the_run_all_the_same():
+    model, begin = network(), Callback()
+    calls = []
+
+    def forward(x):
+        if not calls:  # the dry run that looks for memory, or the first step
+            calls.append(1)
+            try:
+                signal.raise_signal(signal.SIGINT)
+            except BaseException:
+                calls.append(2)
+        return type(model).forward(model, x)
+
+    model.forward = forward
+    with pytest.raises(KeyboardInterrupt) as stopped:
+        fit(model, callbacks=[begin])
+    assert calls and stopped.value.history.interrupted and len(stopped.value.history) == 0
+
+
+def test_sigterm_ends_as_ctrl_c_does(tmp_path):
+    class Terminate(Callback):
+        def on_batch_end(self, run):
+            if (run.epoch, run.batch) == (2, 3):
+                os.kill(os.getpid(), signal.SIGTERM)
+                self.at = weights(run.model)
+
+    model, terminate = network(), Terminate()
+    with pytest.raises(SystemExit) as end:
+        fit(model, callbacks=[terminate, Checkpoint(tmp_path / "m.st")])
+    assert end.value.code == 143 and end.value.history.interrupted
+    assert same(weights(model), terminate.at)
+    assert same(weights(dl.load(network(), tmp_path / "m.st")), terminate.at)
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
 
 
 def test_an_error_ends_callbacks_properly():
@@ -585,6 +644,25 @@ def test_history_plots_its_curves(tmp_path):
     figure = history.plot(tmp_path / "curves.png")
     assert [axes.get_ylabel() for axes in figure.axes] == ["loss", "accuracy"]
     assert (tmp_path / "curves.png").read_bytes()[:4] == b"\x89PNG"
+
+
+def test_a_plot_that_cannot_be_written_leaves_the_old_one(tmp_path, monkeypatch):
+    pytest.importorskip("matplotlib")
+    history, path = fit(network()), tmp_path / "curves.png"
+    path.write_bytes(b"old")
+    with pytest.raises(ValueError, match="odd"):
+        history.plot(tmp_path / "curves.odd")
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match=r"No space left on device: '.*curves\.png'"):
+        history.plot(path)
+    monkeypatch.undo()
+    assert path.read_bytes() == b"old" and [p.name for p in tmp_path.iterdir()] == ["curves.png"]
+    history.plot(tmp_path / "named")
+    assert (tmp_path / "named.png").exists()
 
 
 # ---- never silently wrong -------------------------------------------------------------------------------------------
@@ -811,3 +889,36 @@ def test_check_goes_on_eagerly_where_the_recording_is_wrong(monkeypatch):
     assert not checked.recorded and "check" in checked.reason
     monkeypatch.undo()
     assert losses == _losses(False, callbacks=[after_two])[1]
+
+
+@pytest.mark.parametrize("targets", [X[:, 0], X[:, :1]], ids=["N", "N1"])
+@pytest.mark.parametrize("broadcasts", [True, False])
+def test_a_loss_that_pairs_all_samples_is_said(targets, broadcasts):
+    class Flat(nn.Module):
+        def __init__(self):
+            self.inner = nn.Linear(6, 1)
+
+        def forward(self, x):
+            return self.inner(x).reshape((-1, *([1] if targets.ndim == 1 else [])))
+
+    def loss(outputs, targets):
+        return ((outputs - (targets if broadcasts else targets.reshape(outputs.shape))) ** 2).mean()
+
+    model = Flat()
+    options = {"loss": loss, "optimizer": optim.SGD(model.parameters(), lr=0.01), "epochs": 2}
+    if not broadcasts:
+        dl.fit(model, (X, targets), **options)
+        return
+    with pytest.warns(RuntimeWarning, match="the loss broadcasts them to all pairs of samples") as caught:
+        dl.fit(model, (X, targets), **options)
+    assert len(caught) == 1 and caught[0].filename == __file__
+
+
+def test_a_single_sample_is_no_batch():
+    with pytest.raises(dl.ShapeError, match=r"predict: a batch \(6,\) gives outputs \(3,\), not one for each sample"):
+        dl.predict(network(), X[0])
+
+
+def test_an_improvement_of_nan_is_refused():
+    with pytest.raises(ValueError, match="EarlyStopping: min_delta is nan"):
+        EarlyStopping(min_delta=float("nan"))

@@ -579,19 +579,22 @@ static PyObject* launch_graph_method(PyObject*, PyObject* capsule) {
 }
 
 static PyMethodDef functions[] = {
-    {"load", safe<load_method>, METH_VARARGS, "load(path): open libcuda.so.1; RuntimeError where it is missing or too old."},
+    {"load", safe<load_method>, METH_VARARGS,
+     "load(path): open libcuda.so.1; RuntimeError where it is missing or too old."},
     {"driver_version", safe<driver_version>, METH_NOARGS, "The CUDA version of the driver: 13000."},
     {"count", safe<count>, METH_NOARGS, "How many GPUs there are."},
     {"name", safe<name>, METH_VARARGS, "name(ordinal): a GPU's name."},
     {"attribute", attribute, METH_VARARGS, "attribute(ordinal, attribute): a CUdevice_attribute of a GPU."},
-    {"open", safe<open_method>, METH_VARARGS, "open(device, ordinal): make a GPU usable as dlcore's device of that index."},
+    {"open", safe<open_method>, METH_VARARGS,
+     "open(device, ordinal): make a GPU usable as dlcore's device of that index."},
     {"stream", safe<stream>, METH_VARARGS, "stream(device): its CUstream."},
     {"memory_info", safe<memory_info>, METH_VARARGS, "memory_info(device): (free, total) bytes."},
     {"set_fault_words", safe<set_fault_words_method>, METH_VARARGS,
      "set_fault_words(device, address, bytes, room): where kernels report bad data, which every wait reads."},
     {"wait_for", safe<wait_for_method>, METH_VARARGS,
      "wait_for(device, stream, theirs_first): order the device's stream and another after one another."},
-    {"module_load", safe<module_load>, METH_VARARGS, "module_load(device, image): a CUmodule of a cubin; never unloaded."},
+    {"module_load", safe<module_load>, METH_VARARGS,
+     "module_load(device, image): a CUmodule of a cubin; never unloaded."},
     {"function", safe<function>, METH_VARARGS, "function(device, module, name, shared): a CUfunction."},
     {"program", safe<program>, METH_VARARGS,
      "program(name, device, launches, zeroed): a kernel of packed launches, each (function, grid, block, shared, "

@@ -193,7 +193,11 @@ bool device_copy(Tensor* source, Tensor* target) {
     const Ref made = Ref::own(call_python(bound.copy_plan, operands, 2));
     plan = made ? read_plan(made.get(), nullptr, 0) : nullptr;
     if (!plan) return false;
+    ++plan->refs;
     cache.keep(key, nothing, plan);
+    const bool done = run_kernel(*plan->kernel, args, 0);
+    unref(plan);
+    return done;
   }
   return run_kernel(*plan->kernel, args, 0);
 }
@@ -348,7 +352,8 @@ static PyMethodDef functions[] = {
     {"set_memory", safe<set_memory>, METH_VARARGS,
      "set_memory(device, host, allocate, release): where a device's memory comes from."},
     {"device_memory_stats", safe<stats>, METH_VARARGS, "device_memory_stats(device): as memory_stats, of a GPU."},
-    {"trim_device_memory", safe<trim>, METH_VARARGS, "trim_device_memory(device): give cached blocks back to the pool."},
+    {"trim_device_memory", safe<trim>, METH_VARARGS,
+     "trim_device_memory(device): give cached blocks back to the pool."},
     {"copy_memory", safe<copy_memory_method>, METH_VARARGS,
      "copy_memory(source, target): contiguous, of one size, on any devices."},
     {"host_alias", safe<host_alias>, METH_O,

@@ -7,7 +7,6 @@
 #include "core/device.h"
 #include "core/layout.h"
 #include "core/record.h"
-#include "core/tape.h"
 
 namespace dlcore {
 
@@ -26,11 +25,9 @@ static int get_buffer(PyObject* self, Py_buffer* view, int flags) {
   Tensor* t = as_tensor(self);
   const Array& a = t->array;
   const char* problem = nullptr;
-  // A write through the exported memory would not be tracked, so what needs a gradient is exported read-only; and where
-  // the tensor lies within a tracked computation, not at all: NumPy's functions, which come here first, would cut it.
+  // A write through the exported memory would not be tracked, so what needs a gradient is exported read-only.
   const bool readonly = t->requires_grad || t->weak || t->buffer->readonly;
   if (t->device != 0) problem = "the tensor is not in host memory";
-  else if (t->node && grad_enabled) problem = "the tensor was computed from others, whose gradient would be lost; detach() it";
   else if (!format_of(a.dtype)) problem = "the buffer protocol has no bfloat16";
   else if ((flags & PyBUF_WRITABLE) == PyBUF_WRITABLE && readonly) problem = "the tensor's memory is read-only";
   else if (!(flags & PyBUF_STRIDES) && !a.contiguous()) problem = "the tensor is not contiguous";

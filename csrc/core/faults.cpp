@@ -2,6 +2,9 @@
 
 #include <Python.h>
 
+#include <dlfcn.h>
+#include <execinfo.h>
+
 #include <algorithm>
 #include <cstdlib>
 #include <new>
@@ -14,19 +17,35 @@ std::atomic<int64_t> allocations_left{0};
 namespace {
 
 PyMemAllocatorEx mem_before, object_before;
+bool python_counts = false;
+
+// Whether this extension has called the function of Python that wants memory: a few frames up at most, for further up
+// there is Python code in between.
+bool python_fails() {
+  if (!python_counts || allocations_left.load(std::memory_order_relaxed) == 0) return false;
+  constexpr int kSkipped = 2, kFrames = 4;  // this function and its caller
+  void* frames[kSkipped + kFrames];
+  Dl_info own, other;
+  if (!dladdr(reinterpret_cast<void*>(&fail_allocation), &own)) return false;
+  const int n = backtrace(frames, kSkipped + kFrames);
+  for (int k = kSkipped; k < n; ++k) {
+    if (dladdr(frames[k], &other) && other.dli_fbase == own.dli_fbase) return allocation_fails();
+  }
+  return false;
+}
 
 void* fail_malloc(void* before, size_t bytes) {
-  if (allocation_fails()) return nullptr;
+  if (python_fails()) return nullptr;
   const auto* a = static_cast<PyMemAllocatorEx*>(before);
   return a->malloc(a->ctx, bytes);
 }
 void* fail_calloc(void* before, size_t count, size_t bytes) {
-  if (allocation_fails()) return nullptr;
+  if (python_fails()) return nullptr;
   const auto* a = static_cast<PyMemAllocatorEx*>(before);
   return a->calloc(a->ctx, count, bytes);
 }
 void* fail_realloc(void* before, void* block, size_t bytes) {
-  if (allocation_fails()) return nullptr;
+  if (python_fails()) return nullptr;
   const auto* a = static_cast<PyMemAllocatorEx*>(before);
   return a->realloc(a->ctx, block, bytes);
 }
@@ -35,9 +54,9 @@ void pass_free(void* before, void* block) {
   a->free(a->ctx, block);
 }
 
-void count_python() {
-  static bool counted = false;
-  if (std::exchange(counted, true)) return;
+void watch_python() {
+  static bool watched = false;
+  if (std::exchange(watched, true)) return;
   PyMem_GetAllocator(PYMEM_DOMAIN_MEM, &mem_before);
   PyMem_GetAllocator(PYMEM_DOMAIN_OBJ, &object_before);
   PyMemAllocatorEx mem{&mem_before, fail_malloc, fail_calloc, fail_realloc, pass_free};
@@ -50,7 +69,8 @@ void count_python() {
 
 int64_t fail_allocation(int64_t n, bool python) {
   const int64_t left = std::max<int64_t>(allocations_left.exchange(0), 0);
-  if (python) count_python();
+  if (python) watch_python();
+  python_counts = python;
   allocations_left = n;
   return left;
 }

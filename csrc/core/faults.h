@@ -1,6 +1,7 @@
 // Memory that runs out on purpose, for tests: one allocation, counted from now on, fails.
 //
-// Counted are dlcore's own blocks, what C++ allocates in this extension, and, where asked for, Python's objects.
+// Counted are dlcore's own blocks, what C++ allocates in this extension, and, where asked for, the Python objects that
+// this extension makes. (Not those of Python code: CPython itself crashes where some of its own cannot be made.)
 #pragma once
 #include <atomic>
 #include <cstdint>

@@ -133,7 +133,8 @@ struct Given {
         continue;
       }
       PyObject* name = PyTuple_GET_ITEM(f->input_names, k);
-      if (!values[k] || is_tensor(values[k]) || !PySequence_Check(values[k])) {
+      if (!values[k] || is_tensor(values[k]) || !PySequence_Check(values[k]) || PySequence_Size(values[k]) < 0) {
+        PyErr_Clear();  // of something without a length
         if (!values[k]) PyErr_Format(PyExc_TypeError, "%s: missing argument %R", f->name_utf8, name);
         else PyErr_Format(PyExc_TypeError, "%s: operand %R is a %s, not a sequence of tensors", f->name_utf8, name,
                           Py_TYPE(values[k])->tp_name);
@@ -176,8 +177,7 @@ static PyObject* call_with_groups(Function* f, PyObject* const* args, Py_ssize_t
   return dispatch(f, operands, attrs.get(), nullptr, given.lengths.data(), static_cast<int>(given.lengths.size()));
 }
 
-static PyObject* vectorcall(PyObject* self, PyObject* const* args, size_t nargsf, PyObject* kwnames) {
-  Function* f = reinterpret_cast<Function*>(self);
+static PyObject* call_operation(Function* f, PyObject* const* args, size_t nargsf, PyObject* kwnames) {
   if (!f->input_names && !read_signature(f)) return nullptr;
   const Py_ssize_t n = PyVectorcall_NARGS(nargsf);
   const int total = f->n_inputs + static_cast<int>(PyTuple_GET_SIZE(f->defaults));
@@ -189,6 +189,31 @@ static PyObject* vectorcall(PyObject* self, PyObject* const* args, size_t nargsf
   Operands operands(f->n_inputs);
   if (!convert_operands(f, values, nullptr, operands)) return nullptr;
   return dispatch(f, operands, attrs.get(), nullptr);
+}
+
+// The MemoryError that is set names the operation: Python's own says nothing, and new tensors know no operation.
+static void name_memory_error(const Function* f) {
+  PyObject *type, *value, *trace;
+  PyErr_Fetch(&type, &value, &trace);
+  PyErr_NormalizeException(&type, &value, &trace);
+  const Ref text = value ? Ref::own(PyObject_Str(value)) : Ref();
+  const char* said = text ? PyUnicode_AsUTF8(text.get()) : nullptr;
+  const bool bare = !said || !*said, nameless = !bare && !std::strncmp(said, "out of memory", 13);
+  PyErr_Restore(type, value, trace);
+  if (bare) PyErr_Format(PyExc_MemoryError, "%s: out of memory", f->name_utf8);
+  else if (nameless) PyErr_Format(PyExc_MemoryError, "%s: %s", f->name_utf8, said);
+}
+
+static PyObject* vectorcall(PyObject* self, PyObject* const* args, size_t nargsf, PyObject* kwnames) {
+  Function* f = reinterpret_cast<Function*>(self);
+  PyObject* result = nullptr;
+  try {
+    result = call_operation(f, args, nargsf, kwnames);
+  } catch (const std::bad_alloc&) {
+    PyErr_NoMemory();
+  }
+  if (!result && PyErr_ExceptionMatches(PyExc_MemoryError)) name_memory_error(f);
+  return result;
 }
 
 // ---- the type -----------------------------------------------------------------------------------------------------
@@ -257,7 +282,7 @@ static PyObject* function_new(PyTypeObject* type, PyObject* args, PyObject*) {
   auto cache = std::make_unique<PlanCache>();
   Function* f = text ? reinterpret_cast<Function*>(type->tp_alloc(type, 0)) : nullptr;
   if (!f) return nullptr;
-  f->vectorcall = safe<vectorcall>;
+  f->vectorcall = vectorcall;
   f->op = Py_NewRef(op);
   f->cache = cache.release();
   f->name = name.release();

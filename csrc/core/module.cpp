@@ -6,6 +6,7 @@
 
 #include "core/cuda.h"
 #include "core/device.h"
+#include "core/faults.h"
 #include "core/function.h"
 #include "core/guards.h"
 #include "core/memory.h"
@@ -46,6 +47,8 @@ static void run_by_name(const std::string& name, const std::vector<py::object>& 
   if (!run_kernel(*kernel, args, std::numeric_limits<size_t>::max())) throw py::error_already_set();  // without the GIL
 }
 
+// What Python calls is below: in a sub-interpreter already pybind11's part of the initialisation would wait for ever.
+#define PyInit__C initialise
 PYBIND11_MODULE(_C, m) {
   using namespace dlcore;
   m.doc() = "dlcore's C++ half: tensors, the tape, dispatch and the CPU kernels.";
@@ -89,5 +92,18 @@ PYBIND11_MODULE(_C, m) {
   m.def("set_guards", set_guards, py::arg("on"), "Put guard bytes around new tensors' memory (for tests).");
   m.def("guard_faults", guard_faults, "How many tensors were freed with changed guard bytes.");
   m.def("trim_memory", trim_memory, "Give cached memory back to the system.");
+  m.attr("cache_limit") = kCacheLimit;
+  m.def("fail_allocation", fail_allocation, py::arg("n"), py::arg("python") = false,
+        "Make the n-th allocation from now on fail (0: none), of dlcore's memory and C++ objects, and with `python` of "
+        "Python's objects; returns how many were left of the n asked for before. For tests.");
   m.attr("compiler") = py::str(__VERSION__);
+}
+#undef PyInit__C
+
+extern "C" PYBIND11_EXPORT PyObject* PyInit__C() {
+  if (PyInterpreterState_Get() == PyInterpreterState_Main()) return initialise();
+  PyErr_SetString(PyExc_ImportError,
+                  "dlcore cannot be imported in a sub-interpreter: its state belongs to the process; use threads, or "
+                  "processes (multiprocessing)");
+  return nullptr;
 }

@@ -81,6 +81,7 @@ enum class FailureKind : int {
   permanent,     // every call would fail like this one: the step reads a value on the host, for instance
   keeps_tensor,  // the step keeps a tensor that it has made, as an optimizer's first step keeps its state
   rebinds,       // the step changes what a recording of it depends on
+  no_memory,     // it could not be noted; the step itself has run
 };
 
 struct Failure {

@@ -56,7 +56,9 @@ template <class F> static void note(F&& f) {
   try {
     f();
   } catch (const std::bad_alloc&) {
-    if (recorder->failure.empty()) recorder->failure.text = "out of memory";  // short enough to need none
+    if (!recorder->failure.empty()) return;
+    recorder->failure.kind = FailureKind::no_memory;
+    recorder->failure.text = "out of memory";  // short enough to need none
   }
 }
 

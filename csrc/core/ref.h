@@ -13,7 +13,6 @@
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
 
-#include <cxxabi.h>
 #include <unistd.h>
 
 #include <exception>
@@ -66,13 +65,13 @@ class PendingError {
   PyObject *type_, *value_, *trace_;
 };
 
-// Calls something that may run Python code, or wait for the GIL. When the interpreter ends, CPython before 3.14 ends other
-// threads (daemons) there by unwinding them; that must not go through frames of C++, which hold references and promise
-// not to throw. So such a thread waits for the end of the process here, as it does in CPython 3.14.
+// Calls something that may run Python code, or wait for the GIL. When the interpreter ends, CPython before 3.14 ends
+// other threads (daemons) there by unwinding them; that must not go through frames of C++, which hold references and
+// promise not to throw. So such a thread waits for the end of the process here, as it does in CPython 3.14.
 template <class F> auto outside(F&& call) {
   try {
     return call();
-  } catch (const abi::__forced_unwind&) {
+  } catch (...) {  // no exception of C++: none goes through Python
     for (;;) ::pause();
   }
 }
@@ -88,7 +87,7 @@ template <class Result, class... Arguments, Result (*function)(Arguments...)> st
     try {
       return function(arguments...);
     } catch (const std::bad_alloc&) {
-      PyErr_NoMemory();
+      PyErr_SetString(PyExc_MemoryError, "dlcore: out of memory");
     } catch (const std::exception& error) {
       PyErr_SetString(PyExc_RuntimeError, error.what());
     }

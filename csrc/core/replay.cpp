@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <chrono>
 #include <cstring>
+#include <memory>
 #include <new>
 #include <thread>
 
@@ -123,9 +124,9 @@ static bool replace_held(Recording* self) {
       old->rewritten = false;  // nobody has a view from before
       continue;
     }
-    Buffer* fresh;
+    std::unique_ptr<Buffer, void (*)(Buffer*)> fresh(nullptr, drop);
     try {
-      fresh = new_buffer(old->bytes, old->device);
+      fresh.reset(new_buffer(old->bytes, old->device));
     } catch (const std::bad_alloc&) {
       PyErr_Format(PyExc_MemoryError,
                    "capture: out of memory for an output of %zu bytes; an earlier one is still in use", old->bytes);
@@ -135,20 +136,17 @@ static bool replace_held(Recording* self) {
     for (TensorRef* place : ours) {
       const Tensor* before = place->get();
       TensorRef t = TensorRef::own(blank_tensor(Py_TYPE(place->object())));
-      if (!t) {
-        drop(fresh);
-        return false;
-      }
+      if (!t) return false;
       t->array = before->array;
       t->array.data = static_cast<char*>(fresh->data) + (before->array.as<char>() - static_cast<char*>(old->data));
-      t->buffer = keep(fresh);
+      t->buffer = keep(fresh.get());
       t->device = before->device;
       made.push_back(std::move(t));
     }
     for (size_t k = 0; k < ours.size(); ++k) *ours[k] = std::move(made[k]);  // all or, where memory runs out, none
-    s.regions[region].buffer = fresh;
-    drop(old);
     repoint(self, static_cast<int>(region), static_cast<char*>(fresh->data));
+    s.regions[region].buffer = fresh.release();
+    drop(old);
     self->graph.reset();
   }
   return true;
@@ -281,7 +279,7 @@ static Ref first_elements(const Call& stacked, int64_t times) {
   return firsts;
 }
 
-constexpr auto kBetweenSignals = std::chrono::milliseconds(50);  // a sweep looks for Ctrl-C so often
+constexpr auto kPatience = std::chrono::milliseconds(20);  // that a signal (Ctrl-C) waits for, or one step
 
 // A recording that runs. In a forked child, none of those that ran in threads of the parent does.
 static uint32_t generation = 1;
@@ -330,36 +328,40 @@ static PyObject* replay(Recording* self, Call& call, int64_t times, const std::v
   }
   const Command* at = nullptr;
   int64_t step = 0;
-  const auto replay_some = [&](const Command*& at) {
-    const Serial alone(self->serial);
+  const auto some_steps = [&](const Command*& at) {  // until it is time to look for signals
     using clock = std::chrono::steady_clock;
-    const clock::time_point start = times > 1 ? clock::now() : clock::time_point();
+    const Serial alone(self->serial);
+    const clock::time_point begin = times > 1 ? clock::now() : clock::time_point{};
     do {
       if (as_graph) {
         run_graph(self, call, step, strides);
-        continue;
+      } else {
+        for (size_t k = 0; step && k < strides.size(); ++k) {
+          repoint(self, static_cast<int>(k), self->bound[k] + strides[k]);
+        }
+        for (const Command& c : self->steps.commands) {
+          at = &c;
+          run_command(self, c);
+        }
       }
-      for (size_t k = 0; step && k < strides.size(); ++k) {
-        repoint(self, static_cast<int>(k), self->bound[k] + strides[k]);
-      }
-      for (const Command& c : self->steps.commands) {
-        at = &c;
-        run_command(self, c);
-      }
-    } while (++self->replays, ++step < times && clock::now() - start < kBetweenSignals);
+      ++self->replays;
+    } while (++step < times && clock::now() - begin < kPatience);
   };
-  bool done;
-  do {
-    done = guarded(at, replay_some);
-  } while (done && step < times && (done = PyErr_CheckSignals() == 0));
-  if (!done) {  // what was done before is done, as it would be without a recording
-    const PendingError raised;
-    const auto first = self->steps.commands.data();
-    if (step) leave(self, call, static_cast<int>(self->steps.commands.size()));
-    if (at) leave(self, call, static_cast<int>(at - first));
-    return nullptr;
+  const int all = static_cast<int>(self->steps.commands.size());
+  while (step < times) {  // what was done before an error is done, as it would be without a recording
+    if (!guarded(at, some_steps)) {
+      const PendingError raised;
+      if (step) leave(self, call, all);
+      leave(self, call, at ? static_cast<int>(at - self->steps.commands.data()) : 0);
+      return nullptr;
+    }
+    if (step < times && PyErr_CheckSignals()) {
+      const PendingError raised;
+      leave(self, call, all);
+      return nullptr;
+    }
   }
-  if (!leave(self, call, static_cast<int>(self->steps.commands.size()))) return nullptr;
+  if (!leave(self, call, all)) return nullptr;
   return results(self, call);
 }
 

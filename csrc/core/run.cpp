@@ -54,8 +54,8 @@ HoldGil::HoldGil() : before_(std::exchange(hold_gil, true)) {}
 HoldGil::~HoldGil() { hold_gil = before_; }
 
 bool raise_out_of_scratch(const char* operation) {
-  PyErr_Format(PyExc_MemoryError, "%s: out of memory for temporary space; dlcore holds %lld bytes in tensors", operation,
-               static_cast<long long>(memory_stats().in_use));
+  PyErr_Format(PyExc_MemoryError, "%s: out of memory for temporary space; dlcore holds %lld bytes in tensors",
+               operation, static_cast<long long>(memory_stats().in_use));
   return false;
 }
 

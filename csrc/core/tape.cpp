@@ -639,7 +639,8 @@ static PyObject* is_grad_enabled(PyObject*, PyObject*) { return PyBool_FromLong(
 static PyMethodDef tape_functions[] = {
     {"backward", safe<backward>, METH_VARARGS, "backward(roots, douts, inputs, retain_graph, create_graph, after=0)"},
     {"newest_node", safe<newest_node>, METH_NOARGS, "The sequence number of what was tracked last."},
-    {"set_grad_enabled", safe<set_grad_enabled>, METH_O, "Switch tracking on or off in this thread; returns what it was."},
+    {"set_grad_enabled", safe<set_grad_enabled>, METH_O,
+     "Switch tracking on or off in this thread; returns what it was."},
     {"is_grad_enabled", safe<is_grad_enabled>, METH_NOARGS, "Whether operations are tracked in this thread."},
     {nullptr, nullptr, 0, nullptr},
 };

@@ -603,7 +603,8 @@ static PyMethodDef functions[] = {
     {"bind", reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(bind)), METH_VARARGS | METH_KEYWORDS,
      "Give C++ the Python functions and errors it calls by name."},
     {"register_dtypes", safe<register_dtypes>, METH_O, "The DType objects in the order of their codes."},
-    {"register_device", safe<register_device>, METH_VARARGS, "register_device(index, device): what Tensor.device returns."},
+    {"register_device", safe<register_device>, METH_VARARGS,
+     "register_device(index, device): what Tensor.device returns."},
     {"set_tensor_type", safe<set_tensor_type>, METH_O, "The class of new tensors."},
     {nullptr, nullptr, 0, nullptr},
 };

@@ -6,15 +6,16 @@ import math
 import statistics
 from collections.abc import Sequence
 
+from rich.cells import cell_len
 from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
+from rich.markup import escape, render
+from rich.table import Column, Table
 
 from dlcore.bench.results import Results, changes, drift, ratios
 from dlcore.bench.roofs import Roofs
 from dlcore.bench.session import LIBRARIES, Measurement
 
-__all__ = ["compared", "share", "table", "time"]
+__all__ = ["compared", "fitted", "share", "table", "time"]
 
 
 _UNITS = (("s", 1.0), ("ms", 1e3), ("us", 1e6), ("ns", 1e9))
@@ -25,6 +26,32 @@ def time(seconds: float) -> str:
     unit, factor = next((u, f) for u, f in _UNITS if seconds * f >= 1 or u == "ns")
     value = seconds * factor
     return f"{value:.{max(0, 2 - (value >= 10) - (value >= 100))}f} {unit}"
+
+
+_FOLDED = 12  # characters that a column whose cells may be folded is left with
+
+
+def fitted(table: Table, console: Console, optional: Sequence[str]) -> Table:
+    """``table`` as wide as the console: as many as must be of its ``optional`` columns, by title, left out in turn.
+
+    Cells are folded where a column allows it, and never cut: a figure without its unit would be wrong.
+    """
+    kept = list(table.columns)
+    for title in (None, *optional):
+        kept = [c for c in kept if c.header != title]
+        if sum(_width(c) for c in kept) + 2 * len(kept) <= console.width:
+            break
+    if len(kept) == len(table.columns):
+        return table
+    made = Table(*(c.copy() for c in kept), box=table.box, padding=table.padding)
+    for cells, row in zip(zip(*(c.cells for c in kept), strict=True), table.rows, strict=True):
+        made.add_row(*cells, end_section=row.end_section)
+    return made
+
+
+def _width(column: Column) -> int:
+    widest = max(cell_len(render(str(cell)).plain) for cell in (column.header, *column.cells))
+    return widest if column.no_wrap else min(widest, _FOLDED)
 
 
 def share(m: Measurement, roofs: Roofs) -> float | None:
@@ -113,7 +140,7 @@ def compared(a: Results, b: Results, console: Console) -> int:
     console.print(f"speed of the machine itself: {machine:.2f} times the first run's ({note})")
     shown = Table(box=None, padding=(0, 2, 0, 0))
     for title in ("case", "before", "after", "times as fast", "noise", ""):
-        shown.add_column(title, justify="left" if title in ("case", "") else "right")
+        shown.add_column(title, justify="left" if title in ("case", "") else "right", no_wrap=title != "case")
     colours = {"faster": "green", "slower": "red", "noise": "dim"}
     for c in found:
         if c.verdict != "noise":
@@ -121,7 +148,7 @@ def compared(a: Results, b: Results, console: Console) -> int:
             shown.add_row(escape(c.case), time(c.first), time(c.second), f"[{colour}]{c.ratio:.2f}[/]",
                           f"{c.noise:.0%}", f"[{colour}]{c.verdict}[/]")  # fmt: skip
     if shown.row_count:
-        console.print(shown)
+        console.print(fitted(shown, console, ("noise", "before", "after")))
     counts = {verdict: sum(c.verdict == verdict for c in found) for verdict in colours}
     console.print(f"{counts['faster']} faster, {counts['slower']} slower, {counts['noise']} within the noise")
     return counts["slower"]

@@ -23,6 +23,7 @@ from dlcore.bench.machine import cache_bytes, describe
 from dlcore.bench.results import Results
 from dlcore.bench.roofs import Roofs, measure
 from dlcore.bench.session import LIBRARIES, Session, installed
+from dlcore.cli import at_least
 from dlcore.dtypes import as_dtype, float32
 
 __all__ = ["run"]
@@ -51,13 +52,13 @@ def run(
     out: Path | None = None,
     compare: tuple[Path, Path] | None = None,
 ) -> int:
-    """Time operations, on random data whose results are compared first, beside the libraries that are installed.
+    """Time operations, beside the libraries that are installed.
 
-    Engines run in processes of their own and take turns; dlcore runs in two, and what they differ by is the noise.
-    Each library gets its best way (out=, inference mode, jit), and the same processors. Every operation is timed on the
-    workloads it lists: "forward"; "tracked", forward with operands that need gradients, where calls are all that
-    counts; "both", forward and backward. A warm cache has seen the operands just now; cold means sets of operands taken
-    in turns.
+    They compute on random data, and their results are compared first. Engines run in processes of their own and take
+    turns; dlcore runs in two, and what they differ by is the noise. Each library gets its best way (out=, inference
+    mode, jit), and the same processors. Every operation is timed on the workloads it lists: "forward"; "tracked",
+    forward with operands that need gradients, where calls are all that counts; "both", forward and backward. A warm
+    cache has seen the operands just now; cold means sets of operands taken in turns.
 
     Args:
         op: operations, as "softmax matmul"; default: all.
@@ -77,6 +78,8 @@ def run(
         compare: two results, OUT.json of then and of now: what changed beyond the noise; the exit code is 1 where
             something became slower.
     """
+    at_least(1, threads=threads, rounds=rounds)
+    at_least(1e-6, seconds=seconds)
     console = Console(highlight=False, width=None if sys.stdout.isatty() else 180)
     if compare is not None:
         before, after = map(Results.load, compare)
@@ -169,7 +172,8 @@ def _measured(
 
 def _report(results: Results, console: Console, out: Path | None) -> int:
     roofs = Roofs.from_json(results.roofs) if results.roofs else None
-    console.print(show.table(results.rows, roofs))
+    optional = ("GFLOP/s", "GB/s", "host", "noise", "% of roof", "cache", "mode", "dtype", "operands")
+    console.print(show.fitted(show.table(results.rows, roofs), console, optional))
     show.summary(results, console)
     machine = results.machine
     where = machine.get("gpu") or f"{machine['processor']} ({machine['vectors']})"

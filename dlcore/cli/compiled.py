@@ -14,6 +14,7 @@ from rich.progress import Progress
 from rich.table import Table
 
 from dlcore._files import write
+from dlcore.bench.show import fitted
 from dlcore.cli.programs import DTYPES, Asked, programs, with_kernels
 from dlcore.dtypes import DType
 from dlcore.kernels import binary as storage
@@ -222,9 +223,9 @@ def _show(results: Iterable[Result], console: Console) -> None:
     for column in ("kernel", "arch"):
         table.add_column(column, no_wrap=True)
     for column in ("binaries", "registers", "spills", "shared KiB"):
-        table.add_column(column, justify="right")
+        table.add_column(column, justify="right", no_wrap=True)
     for column in ("matrix", "reads by", "problems"):
-        table.add_column(column)
+        table.add_column(column, no_wrap=True)
     last = ""
     for (name, arch), group in _groups(results).items():
         spills = max((b.spills for b in group.made), default=0)
@@ -234,7 +235,7 @@ def _show(results: Iterable[Result], console: Console) -> None:
             group.shared, group.matrix, group.loads, problems,
         )  # fmt: skip
         last = name
-    console.print(table)
+    console.print(fitted(table, console, ("reads by", "matrix", "shared KiB", "binaries")))
 
 
 _HEAD = """# GPU kernels and what they compile to

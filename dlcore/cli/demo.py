@@ -16,14 +16,14 @@ from rich.table import Table
 
 import dlcore as dl
 from dlcore import nn, optim
-from dlcore.cli import machine
+from dlcore.cli import at_least, machine
 from dlcore.data import Normalize, load_dataset, random_split
 from dlcore.data.files import FASHION_FILES, find_dataset
 
 __all__ = ["run"]
 
 Source = Literal["auto", "fashion-mnist", "digits"]
-_SHADES = " ░▒▓█"
+_SHADES, _ASCII_SHADES = " ░▒▓█", " .+*#"
 _NEXT = """
 [bold]Next[/]    {dlcore} doctor                what this machine has
         {dlcore} demo --data digits    the digits that ship with dlcore
@@ -60,6 +60,8 @@ def run(data: Source = "auto", epochs: int | None = None, output: Path = Path("d
         output: the folder for the model and the picture of the curves.
         seed: of the split, the weights and the order of the samples.
     """
+    at_least(1, epochs=epochs)
+    at_least(0, seed=seed)
     console = Console(highlight=False, soft_wrap=True)
     task = _fashion(seed, epochs) if _chosen(data, console) == "fashion-mnist" else _digits(seed, epochs)
     output.mkdir(parents=True, exist_ok=True)
@@ -167,7 +169,8 @@ def _show_predictions(console: Console, model: nn.Module, task: _Task) -> None:
     images, labels = task.test[np.arange(count) * (len(task.test) // count)]
     probabilities = np.asarray(dl.softmax(dl.predict(model, images), axis=-1))
     table = Table(box=None, padding=(0, 3, 0, 0), show_header=False)
-    table.add_row(*map(_picture, images))
+    shades = _SHADES if console.encoding.startswith("utf") else _ASCII_SHADES
+    table.add_row(*(_picture(image, shades) for image in images))
     table.add_row(*(_verdict(p, int(y), task.test.classes) for p, y in zip(probabilities, labels, strict=True)))
     console.print("\n[bold]New samples[/]")
     console.print(table)
@@ -179,14 +182,14 @@ def _verdict(probabilities: np.ndarray, label: int, classes: tuple[str, ...]) ->
     return f"{classes[best]} {probabilities[best]:.0%}, {mark}"
 
 
-def _picture(image: np.ndarray) -> str:
+def _picture(image: np.ndarray, shades: str) -> str:
     """An image (H, W) drawn with characters, which are about twice as high as wide."""
     image = image / max(float(image.max()), 1e-9)
     if image.shape[0] > 16:
         image = image[: image.shape[0] // 2 * 2].reshape(-1, 2, image.shape[1]).mean(axis=1)
     else:
         image = np.repeat(image, 2, axis=1)
-    return "\n".join("".join(_SHADES[round(v * (len(_SHADES) - 1))] for v in row) for row in image)
+    return "\n".join("".join(shades[round(v * (len(shades) - 1))] for v in row) for row in image)
 
 
 def _plot(console: Console, history: dl.train.History, path: Path) -> None:

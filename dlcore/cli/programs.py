@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from dlcore import _dispatch, testing
+from dlcore._selection import missing
 from dlcore.bench.cases import Case
 from dlcore.dtypes import DType, as_dtype, bfloat16, float16, float32, float64
 from dlcore.kernels.launch import Arch, Call, Program, View, contiguous_strides
@@ -46,7 +47,7 @@ def with_kernels(families: Sequence[str] = ()) -> list[Op]:
     """The operations with kernels for the GPU, of all families or of those named."""
     found = [op for op in operations() if family(op)]
     if unknown := set(families) - {family(op) for op in found}:
-        raise ValueError(f"no operation has GPU kernels of the family {', '.join(sorted(unknown))}")
+        raise ValueError(missing("family with GPU kernels", sorted(unknown), {family(op) for op in found}))
     return [op for op in found if not families or family(op) in families]
 
 

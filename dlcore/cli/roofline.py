@@ -22,7 +22,8 @@ from dlcore.bench.cases import Case, cases
 from dlcore.bench.machine import describe
 from dlcore.bench.roofs import Roofs, measure
 from dlcore.bench.session import Measurement, Session
-from dlcore.bench.show import time
+from dlcore.bench.show import fitted, time
+from dlcore.cli import at_least
 from dlcore.dtypes import as_dtype
 from dlcore.errors import CaptureError, DTypeError
 from dlcore.roofline import model as models
@@ -63,6 +64,7 @@ def run(
         quick: shorter repeats, fewer sizes of working set.
         out: also write roofline.png, .svg, .html and .json into this folder.
     """
+    at_least(1, threads=threads)
     console = Console(highlight=False, width=None if sys.stdout.isatty() else 150)
     place = str(as_device(device) if device else default_device())
     threads = _C.thread_count() if threads is None else threads
@@ -212,7 +214,7 @@ def _show(report: Report, console: Console) -> None:
         table.add_row(p.family if p.family != last else "", *_cells(p, several))
         last = p.family
     console.print(f"[bold]{escape(report.title)}[/]")
-    console.print(table)
+    console.print(fitted(table, console, ("GFLOP/s", "GB/s", "FLOPs/byte", "bound by", "family", "#")))
     _roofs_in_words(report.roofs, console)
     for note in report.notes:
         console.print(escape(note), soft_wrap=True)

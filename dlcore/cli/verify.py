@@ -22,6 +22,8 @@ from dlcore import _C, _selection
 from dlcore._device import default_device
 from dlcore._device import device as as_device
 from dlcore._files import write
+from dlcore.bench.show import fitted
+from dlcore.cli import at_least
 from dlcore.dtypes import DTYPES, FLOATS, as_dtype
 from dlcore.errors import DeviceError
 from dlcore.kernels.launch import ARCHES
@@ -65,6 +67,8 @@ def run(
         out: with --compile: also write a pack of the binaries here: DLCORE_KERNELS=DIR loads it without compilers.
         report: with --compile: also write the table, as in docs/kernels.md, to this file.
     """
+    at_least(0, fuzz=fuzz, seed=seed)
+    at_least(1, jobs=jobs)
     console = Console(highlight=False, width=None if sys.stdout.isatty() else 150)
     if compile:
         from dlcore.cli.compiled import compile_kernels
@@ -115,7 +119,7 @@ def _verify(
             ops, device, dtypes=dtypes, jobs=jobs, files=files,
             done=lambda row, n, total: progress.update(task, description=row, completed=n, total=total),
         )  # fmt: skip
-    console.print(_table(reports))
+    console.print(fitted(_table(reports), console, (*reversed(_CHECKS), "samples")))
     failures = [(r.row, text) for r in reports for text in r.failures]
     for row, text in failures:
         console.print(f"[red]{escape(row)}[/]: {escape(text)}", soft_wrap=True)
@@ -129,19 +133,21 @@ def _verify(
     return 1 if wrong else 0
 
 
+_CHECKS = ("gradient", "errors", "replay", "repeatable", "composite", "twin", "interpreter")
+
+
 def _table(reports: Sequence[RowReport]) -> Table:
     table = Table(box=None, padding=(0, 2, 0, 0))
     table.add_column("operation", no_wrap=True)
     table.add_column("dtypes", no_wrap=True)
-    table.add_column("samples", justify="right")
-    table.add_column("worst error")
-    for name in ("composite", "twin", "interpreter", "gradient", "repeatable", "replay", "errors"):
-        table.add_column(name, justify="right")
+    table.add_column("samples", justify="right", no_wrap=True)
+    table.add_column("worst error", no_wrap=True)
+    for name in _CHECKS:
+        table.add_column(name, justify="right", no_wrap=True)
     for name, group in groupby(sorted(reports, key=lambda r: r.family), key=lambda r: r.family):
         table.add_row(f"[bold]{escape(name)}[/]")
         for r in group:
-            cells = (_cell(r.checks.get(n)) for n in ("composite", "twin", "interpreter", "gradient", "repeatable",
-                                                      "replay", "errors"))  # fmt: skip
+            cells = (_cell(r.checks.get(n)) for n in _CHECKS)
             table.add_row(f"  {escape(r.row)}", _claimed(r.dtypes), str(r.samples), _error(r), *cells)
     return table
 

@@ -13,7 +13,7 @@ from typing import Any, Protocol, cast, runtime_checkable
 import numpy as np
 
 from dlcore import random
-from dlcore._arguments import has
+from dlcore._arguments import has, items, number, shown
 from dlcore._device import CPU, Device, default_device
 from dlcore._device import device as as_device
 from dlcore._tensor import Tensor, from_numpy, tensor
@@ -91,7 +91,10 @@ class ImageDataset(TensorDataset):
 
     def __init__(self, images: Any, labels: Any, classes: Sequence[str] | None = None):
         super().__init__(images, labels)
-        self.classes = tuple(classes) if classes is not None else None
+        names = None if classes is None else items(classes)
+        if classes is not None and names is None:
+            raise TypeError(f"ImageDataset: classes {shown(classes)} is not a sequence of names")
+        self.classes = None if names is None else tuple(names)
 
     @property
     def images(self) -> Any:
@@ -109,7 +112,7 @@ class Subset:
 
     def __init__(self, dataset: Any, indices: Any):
         self.dataset = dataset = as_dataset(dataset, "Subset")
-        self.indices = np.asarray(indices)
+        self.indices = _array_of(indices, "Subset: indices")
         if self.indices.size == 0:
             self.indices = self.indices.astype(np.int64)
         if self.indices.ndim != 1 or self.indices.dtype.kind not in "iu":
@@ -153,7 +156,7 @@ def as_dataset(data: Any, name: str = "as_dataset") -> Any:
         if len(shapes) > 1:
             raise TypeError(f"{name}: a list of samples of different shapes; give arrays as a tuple: (inputs, targets)")
         return TensorDataset(np.stack([np.asarray(row) for row in data]) if shapes and shapes != {()} else data)
-    if isinstance(data, Subset | Dataset) and not isinstance(data, Mapping | str | bytes):
+    if isinstance(data, Subset | Dataset) and not isinstance(data, Mapping | str | bytes | type):
         return data
     raise TypeError(f"{name}: a data set, an array or a tuple (inputs, targets) expected, not {type(data).__name__}")
 
@@ -177,17 +180,21 @@ def random_split(dataset: Any, lengths: Sequence[float], seed: int = 0) -> list[
 
 
 def _sizes(n: int, lengths: Sequence[float]) -> list[int]:
+    given = items(lengths)
+    if given is None:
+        raise TypeError(f"random_split: lengths {shown(lengths)} is not a sequence of numbers")
+    lengths = [int(x) if isinstance(x, int | np.integer) else number(x, "random_split: length") for x in given]
     if not lengths or any(not x >= 0 for x in lengths):
-        raise ValueError(f"random_split: lengths must be positive numbers, not {list(lengths)}")
-    if all(isinstance(x, int | np.integer) for x in lengths) and sum(lengths) != 1:
+        raise ValueError(f"random_split: lengths must be positive numbers, not {shown(lengths)}")
+    if all(isinstance(x, int) for x in lengths) and sum(lengths) != 1:
         if sum(lengths) != n:
             raise ValueError(
-                f"random_split: lengths {list(lengths)} add up to {sum(lengths)}, the data set has {n} samples"
+                f"random_split: lengths {shown(lengths)} add up to {shown(sum(lengths))}, the data set has {n} samples"
             )
         return [int(x) for x in lengths]
     total = float(sum(lengths))
     if abs(total - 1) > 1e-6:
-        raise ValueError(f"random_split: fractions {list(lengths)} add up to {total:g}, not to 1")
+        raise ValueError(f"random_split: fractions {shown(lengths)} add up to {total:g}, not to 1")
     sizes = [int(n * x / total + 1e-9) for x in lengths]
     for i in range(n - sum(sizes)):
         sizes[i % len(sizes)] += 1
@@ -240,8 +247,15 @@ def gather(dataset: Any, rows: Tensor | slice, device: Any = None) -> tuple[Tens
 
 def _as_array(values: Any) -> np.ndarray:
     """An array of nested lists; Python floats are float32, as everywhere in dlcore."""
-    array = np.asarray(values)
+    array = _array_of(values, "TensorDataset: array")
     return array.astype(np.float32) if array.dtype == np.float64 else array
+
+
+def _array_of(values: Any, where: str) -> np.ndarray:
+    try:
+        return np.asarray(values)
+    except (TypeError, ValueError):
+        raise TypeError(f"{where} {shown(values)} is not an array of numbers") from None
 
 
 def _on_device(array: Any, device: Device) -> Tensor:

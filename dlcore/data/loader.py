@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from dlcore._arguments import integer
+from dlcore._arguments import boolean, integer
 from dlcore._tensor import Tensor
 from dlcore.data.batches import Batches
 from dlcore.random import drawn_seed
@@ -39,9 +39,8 @@ class DataLoader(Batches):
         transform: Callable[[Tensor], Tensor] | None = None,
         device: Any = None,
     ):
-        batch_size = integer(batch_size, "DataLoader: batch_size")
-        if batch_size < 1:
-            raise ValueError(f"DataLoader: batch_size must be at least 1, not {batch_size}")
+        batch_size = integer(batch_size, "DataLoader: batch_size", 1)
+        shuffle, drop_last = boolean(shuffle, "DataLoader: shuffle"), boolean(drop_last, "DataLoader: drop_last")
         if seed is None:
             seed = drawn_seed() if shuffle else 0
         super().__init__(dataset, transform, shuffle, seed, device)

@@ -15,10 +15,10 @@ from typing import Any, Self
 import numpy as np
 
 from dlcore import _json
-from dlcore._json import short
+from dlcore._arguments import items, number
 from dlcore._tensor import Tensor, asarray, tensor
 from dlcore.data.dataset import as_dataset, flatten, gather, is_plain
-from dlcore.dtypes import uint8
+from dlcore.dtypes import float32, float64, int32, int64, uint8
 from dlcore.errors import ShapeError
 from dlcore.ops.scaling import take_scaled
 
@@ -40,9 +40,7 @@ class Normalize:
     """
 
     def __init__(self, mean: Any, std: Any):
-        if {np.asarray(mean).dtype.kind, np.asarray(std).dtype.kind} & set("bOSU"):
-            raise TypeError(f"Normalize: mean and std must be numbers, not {short(repr(mean))} and {short(repr(std))}")
-        mean, std = np.array(mean, np.float64), np.array(std, np.float64)
+        mean, std = _moment_of(mean, "mean"), _moment_of(std, "std")
         if mean.ndim > 1 or std.ndim > 1:
             raise ShapeError(f"Normalize: mean {mean.shape} and std {std.shape} must be numbers or vectors")
         if not (np.isfinite(mean).all() and np.isfinite(std).all() and (std >= 0).all()):
@@ -87,11 +85,13 @@ class Normalize:
 
     def __call__(self, x: Any) -> Any:
         """``x`` normalised: (N, ...) for a batch."""
-        if isinstance(x, Tensor):
-            return take_scaled(x, *self.offset_and_scale(x))
-        if x.dtype.kind != "f" and x.dtype != np.uint8:
-            x = x.astype(np.float32)
-        return self(asarray(x)).numpy()
+        if not isinstance(x, Tensor):
+            x = np.asarray(x)
+            known = x.astype(np.int64) if x.dtype in (np.uint16, np.uint32, np.uint64) else x
+            return self(asarray(known)).numpy()
+        if _exceeds_float32(x):
+            return self(x.astype(float64)).astype(float32)
+        return take_scaled(x, *self.offset_and_scale(x))
 
     def offset_and_scale(self, x: Tensor) -> tuple[Any, Any]:
         """What ``take_scaled`` needs to normalise ``x``: mean and 1 / std, scaled to bytes where it holds them.
@@ -118,12 +118,27 @@ class Normalize:
         return f"Normalize({max(self.mean.size, self.std.size)} features)"
 
 
+def _moment_of(value: Any, name: str) -> np.ndarray:
+    """A copy of ``value``, one number or several, in float64."""
+    where, several = f"Normalize: {name}", items(value)
+    if several is None and not (isinstance(value, np.ndarray) and value.ndim):
+        return np.array(number(value, where))
+    if several is None:
+        return np.array(value, np.float64)  # of a shape that is refused
+    return np.array([number(v, where) for v in several], np.float64)
+
+
 TRANSFORMS: dict[str, Any] = {"Normalize": Normalize}
 
 
 def of_bytes(x: Any) -> bool:
     """Whether ``x`` holds bytes, which count as 0..1."""
     return bool(x.dtype == (uint8 if isinstance(x, Tensor) else np.uint8))
+
+
+def _exceeds_float32(x: Tensor) -> bool:
+    """Whether float32 does not hold all numbers of the dtype of ``x``, though the normalised ones fit."""
+    return x.dtype in (int32, int64)
 
 
 def as_input(x: Tensor) -> Tensor:
@@ -135,7 +150,7 @@ def scaling(transform: Any, x: Tensor) -> tuple[Any, Any] | None:
     """The offset and the scale that are all of the preprocessing of inputs like ``x``, or None where there is more."""
     if transform is None:
         return _UNIT if of_bytes(x) else None
-    return transform.offset_and_scale(x) if type(transform) is Normalize else None
+    return transform.offset_and_scale(x) if type(transform) is Normalize and not _exceeds_float32(x) else None
 
 
 def to_config(transform: Any) -> str | None:

@@ -191,7 +191,10 @@ class Sequential(Module):
     def __getitem__(self, index: slice) -> Sequential: ...
     def __getitem__(self, index: int | slice) -> Module:
         if isinstance(index, slice):
-            return Sequential(dict(list(self._layers.items())[index]))
+            try:
+                return Sequential(dict(list(self._layers.items())[index]))
+            except (TypeError, ValueError) as error:
+                raise IndexError(f"Sequential: index {index!r} is no slice of layers: {error}") from None
         return self._layers[self._name(index)]
 
     def __setitem__(self, index: int, layer: Module) -> None:

@@ -141,6 +141,7 @@ class Module(Recordable):
 
     def _named(self, parameters: bool, prefix: str, recurse: bool) -> Iterator[tuple[str, Any]]:
         seen, below = set(), boolean(recurse, f"{type(self).__name__}: recurse")
+        instance(prefix, str, f"{type(self).__name__}: prefix", "a text")
         for path, module in self.named_modules(prefix) if below else [(prefix, self)]:
             for name, value, _ in module._own(f"{path}." if path else "", False):
                 if isinstance(value, Parameter) == parameters and id(value) not in seen:
@@ -185,8 +186,9 @@ class Module(Recordable):
 
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Remove the gradients, or set them to zero."""
+        removed = boolean(set_to_none, "Module.zero_grad: set_to_none")
         for p in self.parameters():
-            if set_to_none:
+            if removed:
                 p.grad = None
             elif p.grad is not None:
                 p.grad.zero_()

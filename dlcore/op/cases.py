@@ -8,7 +8,6 @@ asks for it, and each sample is drawn from a seed of its own, so that it is the 
 from __future__ import annotations
 
 import math
-import zlib
 from collections.abc import Callable, Iterator, Sequence
 from itertools import zip_longest
 from typing import Any, NamedTuple
@@ -93,6 +92,8 @@ class Sample:
 
     def arrays(self, name: str, operands: Sequence[Operand]) -> list[Any]:
         """The inputs of the operation called ``name``, drawn: arrays, numbers and None, those of groups one by one."""
+        import zlib
+
         rng = np.random.default_rng([zlib.crc32(name.encode()), zlib.crc32(repr((self.why, self.attrs)).encode())])
         if self.draw is not None:
             return list(flat(self.draw(rng)))

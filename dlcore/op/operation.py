@@ -372,6 +372,9 @@ class Op:
             numbers = named(self.params, values)
         else:
             numbers = [n for a in self.signature.attributes for n in a.kind.to_kernel(values[a.name])]
+        for n in numbers:
+            if not isinstance(n, float) and not -(2**63) <= n < 2**63:
+                raise OverflowError(f"{self.name}: {n} does not fit in int64")
         return [n if isinstance(n, float) else int(n) for n in numbers]
 
     def kernel_choices(self, device: str) -> list[tuple[Kernel, Callable[..., bool] | None]]:

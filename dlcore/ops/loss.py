@@ -191,7 +191,9 @@ def _(
         hard = add(mul(hard, 1 - label_smoothing), soft)
         total = sum(hard, axis, True) if weights is not None else counted
     gradient = sub(mul(softmax(logits, axis), total), hard)
-    return mul(gradient, div(dout, sum(own)) if reduction == "mean" else dout)
+    count = sum(own)
+    count = add(count, cast(eq(count, 0), dtype))  # where nothing counts, the gradient is 0, as the kernel's is
+    return mul(gradient, div(dout, count) if reduction == "mean" else dout)
 
 
 def _numpy_log_softmax(logits: Any) -> tuple[Any, Any]:

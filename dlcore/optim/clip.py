@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from dlcore._arguments import instance, number
+from dlcore._arguments import instance, listed, number
 from dlcore._autograd import no_grad
 from dlcore._tensor import Tensor, zeros
 from dlcore.ops.optim import clip_grad_norm
@@ -24,7 +24,8 @@ def clip_grad_norm_(parameters: Iterable[Tensor] | Tensor, max_norm: float, norm
         raise ValueError(f"clip_grad_norm_: max_norm is {largest}; it must be a number of at least 0")
     if not order > 0:
         raise ValueError(f"clip_grad_norm_: norm_type is {order}; it must be a number above 0")
-    given = [parameters] if isinstance(parameters, Tensor) else list(parameters)
+    where = "clip_grad_norm_: parameters"
+    given = [parameters] if isinstance(parameters, Tensor) else listed(parameters, where, "parameters")
     for i, p in enumerate(given):
         instance(p, Tensor, f"clip_grad_norm_: parameter {i}", "a tensor")
     grads = list({id(p.grad): p.grad for p in given if p.grad is not None}.values())

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from dlcore import _C
+from dlcore._arguments import listed, shown
 from dlcore._json import short
 from dlcore._recordable import Recordable
 from dlcore._tensor import Tensor, tensor, zeros, zeros_like
@@ -59,6 +60,8 @@ class Group(MutableMapping[str, Any]):
 
     def __setitem__(self, name: str, value: Any) -> None:
         owner = type(self._optimizer).__name__
+        if not isinstance(name, str):
+            raise KeyError(f"{owner}: no setting is called {shown(name)} ({', '.join(self._settings)})")
         if name == "params":
             raise TypeError(f"{owner}: the parameters of a group cannot be changed; use add_param_group")
         if name not in self._settings:
@@ -142,7 +145,7 @@ class Optimizer(Recordable):
         self._group_of: list[int] = []
         self._state: dict[int, dict[str, Tensor]] = {}  # by position in _parameters
         self._arguments: dict[tuple[bool, ...], _Arguments] = {}  # by which parameters have a gradient
-        groups = list(params)
+        groups = listed(params, f"{name}: params", "parameters")
         if not groups:
             raise ValueError(f"{name}: no parameters given")
         for group in groups if isinstance(groups[0], Mapping) else [{"params": groups}]:
@@ -165,11 +168,12 @@ class Optimizer(Recordable):
         for name, value in settings.items():
             for number in value if name in self._several and isinstance(value, tuple | list) else (value,):
                 flag = type(self._defaults.get(name)) is bool
-                if not isinstance(number, numbers.Real) or (isinstance(number, bool) and not flag):
-                    raise TypeError(f"{type(self).__name__}: {name} is {short(repr(value))}; it must be a number")
+                refused = isinstance(number, np.timedelta64) or (isinstance(number, bool) and not flag)
+                if refused or not isinstance(number, numbers.Real):
+                    raise TypeError(f"{type(self).__name__}: {name} is {shown(value)}; it must be a number")
                 if not 0 <= _as_float(number) < math.inf:
                     raise ValueError(
-                        f"{type(self).__name__}: {name} is {short(repr(value))}; it must be a number of at least 0"
+                        f"{type(self).__name__}: {name} is {shown(value)}; it must be a number of at least 0"
                     )
 
     # -- recorded steps ----------------------------------------------------------------------------------------------
@@ -228,7 +232,7 @@ class Optimizer(Recordable):
         if "params" not in group:
             raise ValueError(f"{name}: a group needs 'params'")
         given = group["params"]
-        params = [given] if isinstance(given, Tensor) else list(given)
+        params = [given] if isinstance(given, Tensor) else listed(given, f"{name}: params", "parameters")
         settings = {key: value for key, value in group.items() if key != "params"}
         for key in settings:
             if key not in self._defaults:

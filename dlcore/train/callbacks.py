@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from dlcore import metrics
+from dlcore._arguments import boolean, choice, instance, integer, number, shown
 from dlcore._checkpoint import save
 from dlcore._safetensors import read_metadata
 from dlcore._tensor import Tensor
@@ -20,9 +21,12 @@ class _Monitor(Callback):
     """Base of callbacks that follow one figure and tell when it is the best so far."""
 
     def __init__(self, monitor: str | None, mode: str | None, min_delta: float = 0.0):
-        if mode not in (None, "min", "max"):
-            raise ValueError(f'{type(self).__name__}: mode is "min" or "max", not {mode!r}')
-        self.monitor, self.mode, self.min_delta = monitor, mode, abs(min_delta)
+        name = type(self).__name__
+        self.min_delta = abs(number(min_delta, f"{name}: min_delta"))
+        if not math.isfinite(self.min_delta):
+            raise ValueError(f"{name}: min_delta is {self.min_delta}; it must be finite")
+        self.mode = choice(mode, (None, "min", "max"), f"{name}: mode")
+        self.monitor = instance(monitor, str | None, f"{name}: monitor", "the name of a figure")
 
     def on_train_begin(self, run: Run) -> None:
         self.name = self.monitor or ("val_loss" if "val_loss" in run.names else "loss")
@@ -66,10 +70,9 @@ class EarlyStopping(_Monitor):
         min_delta: float = 0.0,
         mode: str | None = None,
     ):
-        if patience < 1:
-            raise ValueError(f"EarlyStopping: patience must be at least 1, not {patience}")
         super().__init__(monitor, mode, min_delta)
-        self.patience, self.restore_best = patience, restore_best
+        self.patience = integer(patience, "EarlyStopping: patience", 1)
+        self.restore_best = boolean(restore_best, "EarlyStopping: restore_best")
 
     def on_train_begin(self, run: Run) -> None:
         super().on_train_begin(run)
@@ -113,7 +116,9 @@ class Checkpoint(_Monitor):
         optimizer: bool = False,
     ):
         super().__init__(monitor, mode)
-        self.path, self.save_best, self.optimizer = path, save_best, optimizer
+        self.path = instance(path, str | os.PathLike, "Checkpoint: path", "a path")
+        self.save_best = boolean(save_best, "Checkpoint: save_best")
+        self.optimizer = boolean(optimizer, "Checkpoint: optimizer")
 
     def on_train_begin(self, run: Run) -> None:
         if self.save_best:
@@ -152,6 +157,8 @@ class LearningRate(Callback):
     """Sets the learning rate before each epoch: ``LearningRate(lambda epoch: 1e-3 * 0.9**epoch)``, epoch from 0."""
 
     def __init__(self, schedule: Callable[[int], float]):
+        if not callable(schedule):
+            raise TypeError(f"LearningRate: schedule {shown(schedule)} is not a function")
         self.schedule = schedule
 
     def on_epoch_begin(self, run: Run) -> None:

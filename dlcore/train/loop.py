@@ -6,16 +6,17 @@ import math
 import sys
 import time
 import warnings
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
 
-from dlcore._arguments import boolean, instance, integer, number, shown
+from dlcore._arguments import boolean, instance, integer, listed, number, shown
 from dlcore._autograd import no_grad
-from dlcore._tensor import Tensor
+from dlcore._tensor import Tensor, tensor
 from dlcore.data import Batches, DataLoader, TensorDataset
 from dlcore.data.dataset import as_dataset, flatten
+from dlcore.errors import ShapeError
 from dlcore.nn.module import Module, device_of
 from dlcore.ops.elementwise import isfinite
 from dlcore.ops.movement import concat
@@ -71,7 +72,7 @@ def fit(
 
     Ctrl-C takes effect when the current step or file is finished: callbacks end properly (``Checkpoint`` saves,
     ``EarlyStopping`` restores), then KeyboardInterrupt is raised, with the History as its attribute ``history``. A
-    second Ctrl-C acts at once.
+    second Ctrl-C acts at once, as one does before the first step. SIGTERM does the same, and ends with SystemExit.
 
     >>> x = np.linspace(-1, 1, 64, dtype=np.float32)[:, None]
     >>> model = nn.Linear(1, 1)
@@ -87,13 +88,13 @@ def fit(
     shuffle, seed = boolean(shuffle, "fit: shuffle"), None if seed is None else integer(seed, "fit: seed")
     if clip_norm is not None and not number(clip_norm, "fit: clip_norm") > 0:
         raise ValueError(f"fit: clip_norm must be above 0, not {shown(clip_norm)}")
-    watching = [_callback(k, c) for k, c in enumerate(_several(callbacks, "fit: callbacks", "callbacks or functions"))]
+    watching = [_callback(k, c) for k, c in enumerate(listed(callbacks, "fit: callbacks", "callbacks or functions"))]
     trained = {id(p) for p in model.parameters()}
     if not any(id(p) in trained for group in optimizer.param_groups for p in group["params"]):
         raise ValueError("fit: the optimizer holds none of the model's parameters")
     if not isinstance(record, bool) and not (isinstance(record, str) and record == "check"):
         raise ValueError(f'fit: record is True, False or "check", not {shown(record)}')
-    metrics = _several(metrics, "fit: metrics", "names, Metrics or functions")
+    metrics = listed(metrics, "fit: metrics", "names, Metrics or functions")
     device = device_of(model)
     batches = Batches(data, transform, shuffle, (drawn_seed() if shuffle else 0) if seed is None else seed, device)
     training = Training(model, batches, batch_size, loss, optimizer, clip_norm, metrics)
@@ -111,9 +112,10 @@ def fit(
         from dlcore.train.progress import ProgressBar
 
         run.callbacks.append(ProgressBar())  # as the last one: others may find an error before a bar is drawn
-    with kept_modes(model), Interrupt() as interrupt:
+    with kept_modes(model), Interrupt(run.history) as interrupt:
         model.train()
         training.check_memory()
+        interrupt.hold()  # so that what on_train_begin begins, a bar for one, is always ended by on_train_end
         run.call("on_train_begin")
         model.preprocessing = transform
         _run_epochs(run, training, scoring, interrupt, record == "check")
@@ -124,6 +126,7 @@ def _run_epochs(run: Run, training: Training, scoring: Evaluation | None, interr
     """Run all epochs, and call ``on_train_end`` whatever happens."""
     interrupted = False
     try:
+        interrupt.check()
         for epoch in range(1, run.epochs + 1):
             start = time.perf_counter()
             run.epoch = epoch
@@ -136,19 +139,23 @@ def _run_epochs(run: Run, training: Training, scoring: Evaluation | None, interr
                 run.logs |= {f"val_{name}": value for name, value in scores.items()}
             run.logs["seconds"] = time.perf_counter() - start
             _note_divergence(run, training.batches)
+            if epoch == 1:
+                _note_broadcasting(training)
             run.history.epochs.append(run.logs)
             run.call("on_epoch_end")
             interrupt.check()
             if run.stop:
                 run.history.stopped_early = run.epoch < run.epochs
                 break
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, SystemExit) as error:
+        if isinstance(error, SystemExit) and not interrupt.terminated:
+            raise  # of a callback
         interrupted = run.history.interrupted = True
     finally:
         run.history.recorded, run.history.reason = training.step.recorded, training.step.failure
         run.call("on_train_end")
     if interrupted:
-        _raise_interrupt(run)
+        _raise_interrupt(run, interrupt)
 
 
 def _note_divergence(run: Run, batches: Batches) -> None:
@@ -163,6 +170,24 @@ def _note_divergence(run: Run, batches: Batches) -> None:
     cause = f"the {' and the '.join(bad)} hold NaN or infinities" if bad else "the training has diverged"
     text = f"fit: {names[0]} is {run.logs[names[0]]} in epoch {run.epoch}: {cause}"
     warnings.warn(text, RuntimeWarning, stacklevel=4)
+
+
+def _note_broadcasting(training: Training) -> None:
+    """Says that a loss of the user's subtracts outputs (N, 1) and targets (N,) as all pairs of samples."""
+    outputs, targets, dtype = training.meter.sample
+    if not dtype.is_float or {outputs, targets} != {(1,), ()}:
+        return
+    x, y = tensor([1.0, 2.0, 4.0]), tensor([3.0, 5.0, 9.0], dtype)
+    try:
+        with no_grad():
+            given = training.loss(x.reshape((3, *outputs)), y.reshape((3, *targets)))
+            alike = training.loss(x, y)
+    except (ValueError, TypeError, IndexError):
+        return  # it wants outputs of just this shape
+    if given.tolist() != alike.tolist():
+        shapes = "outputs (N, 1) and targets (N,)" if outputs else "outputs (N,) and targets (N, 1)"
+        text = f"fit: {shapes} differ, and the loss broadcasts them to all pairs of samples: reshape one of them"
+        warnings.warn(text, RuntimeWarning, stacklevel=4)
 
 
 def _train_epoch(run: Run, training: Training, interrupt: Interrupt, check: bool) -> None:
@@ -184,9 +209,9 @@ def _train_epoch(run: Run, training: Training, interrupt: Interrupt, check: bool
     training.run(run.epoch - 1, after, singly)
 
 
-def _raise_interrupt(run: Run) -> None:
+def _raise_interrupt(run: Run, interrupt: Interrupt) -> None:
     saved = [str(c.path) for c in run.callbacks if isinstance(c, Checkpoint) and c.saved]
-    error = KeyboardInterrupt(
+    error = interrupt.error(
         f"fit: stopped in epoch {run.epoch} of {run.epochs} after {run.batch} of {run.batches} batches"
         + (f"; the model is saved in {', '.join(saved)}" if saved else "")
     )
@@ -210,9 +235,11 @@ def evaluate(
     """
     instance(model, Module, "evaluate: model", "a Module")
     data, size = _supervised(data, "evaluate"), integer(batch_size, "evaluate: batch_size", 1)
-    measured = _several(metrics, "evaluate: metrics", "names, Metrics or functions")
+    measured = listed(metrics, "evaluate: metrics", "names, Metrics or functions")
     batches = Batches(data, _chosen_transform(model, transform, "evaluate"), device=device_of(model))
-    return Evaluation(model, batches, size, loss and _function(loss, "evaluate: loss"), measured).scores()
+    return Evaluation(
+        model, batches, size, loss if loss is None else _function(loss, "evaluate: loss"), measured
+    ).scores()
 
 
 def predict(
@@ -233,10 +260,20 @@ def predict(
     loader = DataLoader(data, size, transform=chosen, device=device_of(model))
     with kept_modes(model), no_grad():
         model.eval()
-        outputs = [model(x) for x, *_ in loader]
+        outputs = [_outputs(model, x) for x, *_ in loader]
     if not outputs:
         raise ValueError("predict: the data is empty")
     return outputs[0] if len(outputs) == 1 else concat(outputs, 0)
+
+
+def _outputs(model: Module, x: Tensor) -> Tensor:
+    """The outputs for the batch ``x``, one for each sample."""
+    outputs = model(x)
+    if isinstance(outputs, Tensor) and outputs.shape[:1] != x.shape[:1]:
+        raise ShapeError(
+            f"predict: a batch {x.shape} gives outputs {outputs.shape}, not one for each sample; inputs are (N, ...)"
+        )
+    return outputs
 
 
 def _supervised(data: Any, name: str) -> Any:
@@ -269,13 +306,6 @@ def _function(value: Any, where: str) -> Any:
     if not callable(value) or isinstance(value, type):
         raise TypeError(f"{where} {shown(value)} is not a function or an object that can be called")
     return value
-
-
-def _several(value: Any, where: str, what: str) -> list[Any]:
-    """The items of a list, tuple or another iterable; raises TypeError for one thing alone."""
-    if isinstance(value, str | Tensor | np.ndarray | Mapping) or not isinstance(value, Iterable):
-        raise TypeError(f"{where} {shown(value)} is not a list of {what}")
-    return list(value)
 
 
 def _callback(k: int, value: Any) -> Callback:

@@ -121,6 +121,7 @@ class Training(_Pass):
         metrics: Iterable[Any],
     ):
         self.parameters = parameters = list(model.parameters())
+        self.loss = loss
         counting = _Counting(loss, batches)
         counted = counting.counted
         self.meter = meter = Meter(metrics, counting.ignored)

@@ -18,7 +18,7 @@ from types import ModuleType
 
 __all__ = ["load", "names"]
 
-NO_ATTACKS = ("__init__", "__main__", "children")
+NO_ATTACKS = ("__init__", "__main__", "children", "junk")
 
 
 def names() -> list[str]:

@@ -69,7 +69,7 @@ def forks(first: int, count: int, seed: int) -> list[str]:
 def work(dl) -> float:
     """A number that takes the pool, the allocator, the tape and a generator to find."""
     w = dl.ones(256, 64, requires_grad=True)
-    x = dl.full((300, 256), 0.5)
+    x = dl.full((600, 256), 0.5)  # so large that kernels run without the GIL
     ((x @ w).tanh().exp() * 2).sum().backward()
     return float(w.grad.sum())
 

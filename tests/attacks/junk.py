@@ -61,7 +61,10 @@ def _returns(value: Any, *names: str) -> type:
 class _Config(dict[str, Any]):
     """The attributes of a dict are its keys, as in many configurations: a missing one is a KeyError."""
 
-    __getattr__ = dict.__getitem__
+    def __getattr__(self, name: str) -> Any:
+        if name not in self:
+            raise OwnError(name)
+        return self[name]
 
 
 class _Everything:
@@ -83,7 +86,7 @@ class _Vector(list[Any]):
     pass
 
 
-_Pair = collections.namedtuple("_Pair", "a b")  # noqa: PYI024  # without types is how most are written
+_Pair = collections.namedtuple("_Pair", "a b")  # without types is how most are written
 _STRANGE: list[Callable[[], Any]] = [
     _raises("__index__"), _raises("__float__"), _raises("__array__"), _raises("__len__", "__getitem__"),
     _raises("__iter__"), _raises("__bool__"), _raises("__repr__"), _raises("__eq__"), _raises("__hash__"),

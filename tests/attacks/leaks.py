@@ -28,7 +28,7 @@ from dlcore import _C, nn, optim
 from . import children
 
 UNIT = "steps"
-SMALL, LARGE = 1200, 200_000
+SMALL, LARGE = 1200, 100_000
 BLOCK = 40  # steps of one kind, after which everything must be as before
 GROWN = 24 << 20  # bytes by which the process may grow over all blocks: the allocators keep some
 OBJECTS = 30  # Python objects more than before: entries of caches, not one for each step

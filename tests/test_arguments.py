@@ -1,0 +1,150 @@
+"""What callers may pass: one door for whole numbers, numbers, truth values, shapes, axes and dtypes."""
+
+import enum
+
+import numpy as np
+import pytest
+
+import dlcore as dl
+from dlcore import _C, nn
+from dlcore._arguments import shown
+from dlcore.op import function
+from dlcore.train import EarlyStopping
+
+x = dl.tensor(np.arange(6, dtype=np.float32).reshape(2, 3))
+y = np.array([0, 1])
+
+
+class Index:
+    """An integer that can change."""
+
+    def __init__(self, value: int):
+        self.value = value
+
+    def __index__(self) -> int:
+        return self.value
+
+
+@pytest.mark.parametrize("one", [1, np.int8(1), np.int64(1), np.array(1), dl.tensor(1), Index(1)], ids=repr)
+def test_whole_numbers_are_what_index_takes(one):
+    assert dl.sum(x, one).tolist() == [3.0, 12.0]
+    assert dl.softmax(x, one).shape == (2, 3)
+    assert dl.transpose(x, 0, one).shape == (3, 2)
+    assert dl.unsqueeze(x, one).shape == (2, 1, 3)
+    assert dl.ones(2, one).shape == dl.ones((2, one)).shape == (2, 1)
+    assert dl.arange(one).tolist() == [0]
+    assert nn.Linear(one, one).weight.shape == (1, 1)
+
+
+@pytest.mark.parametrize(
+    "wrong", [True, np.True_, dl.tensor(True), 1.0, np.float32(1), "1", None, [1.5], b"a", dl.tensor(1.0)], ids=repr,
+)  # fmt: skip
+def test_what_is_no_whole_number_is_refused_alike(wrong):
+    for text, call in {
+        "softmax: axis": lambda: dl.softmax(x, wrong), "gather: axis": lambda: dl.gather(x, dl.tensor([[0]]), wrong),
+        "transpose: axis0": lambda: dl.transpose(x, wrong), "unsqueeze: axis": lambda: dl.unsqueeze(x, wrong),
+        "flatten: start_axis": lambda: dl.flatten(x, wrong), "stack: axis": lambda: dl.stack([x, x], wrong),
+        "ones: shape": lambda: dl.ones((2, wrong)), "reshape: shape": lambda: x.reshape(2, wrong),
+        "Linear: in_features": lambda: nn.Linear(wrong, 2), "Softmax: dim": lambda: nn.Softmax(wrong),
+        "cross_entropy: ignore_index": lambda: dl.cross_entropy(x, y, ignore_index=wrong),
+        "randint: high": lambda: dl.randint(0, wrong if wrong is not None else 1.0, 2),
+    }.items():  # fmt: skip
+        with pytest.raises(TypeError, match=f"^{text} "):
+            call()
+
+
+def test_plans_are_found_by_what_attributes_are_and_not_by_objects_that_change():
+    axis, t = Index(0), dl.tensor(0)
+    assert dl.sum(x, axis).shape == dl.sum(x, t).shape == (3,)
+    axis.value = 1
+    t.fill_(1)
+    assert dl.sum(x, axis).shape == dl.sum(x, t).shape == (2,)
+    assert dl.sum(x, (1,)).shape == (2,)
+    for equal in (1.0, True):  # equal to 1, and with the same hash
+        with pytest.raises(TypeError, match="sum: axis"):
+            dl.sum(x, (equal,))
+
+
+def test_an_error_names_the_function_that_was_called():
+    for error, text, call in [
+        (IndexError, "stack: axis 9 is out of range for shape (2, 3, 1)", lambda: dl.stack([x, x], 9)),
+        (IndexError, "getitem: index 5 at position 1 is out of range for axis 0 of length 2", lambda: x[[0, 5]]),
+        (IndexError, "getitem: slice('a', None, None) is not made of integers, or its step is 0", lambda: x["a":]),
+        (TypeError, "clip: operand 'b' 'a' is not a tensor or number", lambda: dl.clip(x, "a")),
+        (ValueError, "ones: negative length in shape (-1,)", lambda: dl.ones(-1)),
+        (ValueError, "linspace: count is -1; it must be at least 0", lambda: dl.linspace(0, 1, -1)),
+        (ValueError, "eye: rows is -1; it must be at least 0", lambda: dl.eye(-1)),
+        (ValueError, "squeeze: an axis is given twice: (0, 0) for shape (1,)", lambda: dl.squeeze(dl.ones(1), (0, 0))),
+        (TypeError, "argmax: axis (0, 2) is not an integer", lambda: dl.argmax(x, (0, 2))),
+        (TypeError, "concat: operand 'tensors' None is not a tensor or number", lambda: dl.concat([x, None])),
+        (TypeError, "stack: operand 'tensors' is a number, not a tensor", lambda: dl.stack([1, 2.0])),
+        (TypeError, "concat: operand 'tensors' is a Tensor, not a sequence of tensors", lambda: dl.concat(x, x)),
+        (TypeError, "sum: there is no argument 'axes' (there are x, axis, keepdims)", lambda: dl.sum(x, axes=1)),
+        (TypeError, "Parameter: source 1 is not a tensor; make one with dlcore.tensor(data)", lambda: nn.Parameter(1)),
+        (TypeError, "backward: gradient 2.0 is not a tensor", lambda: dl.ones(1, requires_grad=True).backward(2.0)),
+        (TypeError, "grad: output None is not a tensor", lambda: dl.grad(None, [dl.ones(1, requires_grad=True)])),
+        (TypeError, "uniform_: a 'low' is not a number", lambda: nn.init.uniform_(dl.ones(2), "low")),
+    ]:  # fmt: skip
+        with pytest.raises(error) as raised:
+            call()
+        assert str(raised.value) == text
+
+
+def test_numbers_and_dtypes_that_dlcore_does_not_have_are_named_with_their_operand():
+    for value in (np.complex64(1 + 2j), np.ones(2, np.complex128), np.array(["a", "b"]), np.array([None])):
+        with pytest.raises(dl.DTypeError, match=r"^mul: operand 'a' .* is not a dtype of dlcore \(known: bool"):
+            dl.mul(value, x)
+    for dtype in (None, "int7", int | None, np.complex64, [1]):
+        with pytest.raises(dl.DTypeError, match=r"^cast: dtype .* is not a dtype of dlcore"):
+            dl.cast(x, dtype)
+    assert (x + np.ones(3, ">f4")).tolist() == (x + 1).tolist()
+    assert (x + enum.IntEnum("Count", {"TWO": 2}).TWO).tolist() == (x + 2).tolist()
+
+
+def test_operations_that_are_not_public_check_what_public_ones_do():
+    with pytest.raises(dl.DTypeError, match="take_backward: does not take uint8"):
+        function("take_backward")(dl.zeros(2, 3, dtype="uint8"), y, (5, 3))
+    with pytest.raises(dl.ShapeError, match="negative length"):
+        function("slice_backward")(dl.zeros(0, 3), (-5, 3), ((0, 0, 1),))
+    with pytest.raises(dl.ShapeError, match="nonzero_sized: negative length in shape"):
+        function("nonzero_sized")(x > 1, -12)
+    with pytest.raises(TypeError, match="add: in place it takes as many operands as its 2"):
+        dl.add.inplace(x, 1, 2, 3)
+    with pytest.raises(TypeError, match="an operation with one result is wanted in place"):
+        function("linear_backward").inplace(dl.ones(2, 2), x, dl.ones(2, 3), None)
+    for arguments in [((1,), (x,), None), ((x,), (), None), ((x,), (x,), (None,)), ((x,), (dl.ones(5),), None)]:
+        with pytest.raises((TypeError, ValueError), match="^backward: "):
+            _C.backward(*arguments, False, False)
+
+
+def test_numpys_reductions_take_tensors():
+    assert np.sum(x) == 15.0 and np.mean(x, 0).tolist() == [1.5, 2.5, 3.5]
+
+
+def test_fit_says_what_is_wrong_before_anything_happens():
+    def fit(**given):
+        model = nn.Linear(3, 2)
+        optimizer = dl.optim.SGD(model.parameters(), 0.1)
+        data = np.ones((2, 3), np.float32), y
+        return dl.fit(model, data, **{"loss": dl.cross_entropy, "optimizer": optimizer, "epochs": 1, **given})
+
+    for text, given in {
+        "fit: callbacks[0] the class EarlyStopping is not a function": {"callbacks": [EarlyStopping]},
+        "fit: metrics 'accuracy' is not a list of": {"metrics": "accuracy"},
+        "fit: optimizer the class SGD is not an optimizer": {"optimizer": dl.optim.SGD},
+        "fit: loss 'mse' is not a function": {"loss": "mse"}, "fit: epochs 1.5 is not an integer": {"epochs": 1.5},
+        "fit: batch_size '3' is not an integer": {"batch_size": "3"}, "fit: transform 3 is not a function": {"transform": 3},
+    }.items():  # fmt: skip
+        with pytest.raises(TypeError) as raised:
+            fit(**given)
+        assert str(raised.value).startswith(text)
+
+
+def test_what_was_given_is_shown_on_one_short_line():
+    class Broken:
+        def __repr__(self) -> str:
+            raise RuntimeError
+
+    assert shown(10**5000) == "an integer of 16610 bits"
+    assert shown([Broken(), x, "a" * 1000]).startswith("[a Broken, a tensor of shape (2, 3) and dtype float32, 'aaa")
+    assert len(shown(list(range(1000)))) < 100
