@@ -489,7 +489,8 @@ def run_numpy(step: str, target: Any, source: Any) -> None:
         target[...] = source
     else:
         function = {"add_": np.add, "sub_": np.subtract, "mul_": np.multiply, "minimum": np.minimum}[step]
-        function(target, source, out=target)
+        with np.errstate(all="ignore"):
+            function(target, source, out=target)
 
 
 def run_dlcore(dl: Any, step: str, target: Any, source: Any) -> None:
