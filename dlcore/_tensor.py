@@ -528,7 +528,7 @@ def full(shape: Any, value: Any, dtype: Any = None, device: Any = None, requires
     elif isinstance(given, Tensor):
         chosen = given.dtype
     else:
-        chosen = as_dtype(value.dtype if isinstance(value, np.generic) else type(given))
+        chosen = as_dtype(value.dtype if isinstance(value, np.generic) else type(given), "full: the dtype of value")
     if isinstance(given, Tensor):
         try:
             return _leaf(empty(sizes, chosen, device).fill_(given), requires_grad)
@@ -614,6 +614,8 @@ def arange(start: Any, stop: Any = None, step: Any = 1, dtype: Any = None, devic
         raise ValueError("arange: the step is 0")
     whole = all(isinstance(v, int) for v in (first, last, step))
     target = as_dtype(dtype, "arange: dtype") if dtype is not None else int64 if whole else default_float()
+    if not whole:
+        first, last, step = float(first), float(last), float(step)
     count = max(0, -((first - last) // step)) if whole else _count(first, last, step)
     check_size("arange", (count,), int64)
     for end in (first, first + (count - 1) * step) if count else ():

@@ -237,6 +237,9 @@ def _judged(error: Exception, call: Call) -> str | None:
         return None if known else f"names no function: {told}"
     if isinstance(error, BufferError) and call.target.name in ("dl.from_dlpack", "dl.asarray"):
         return None  # what the other library says
+    given = call.target.name in ("fit", "evaluate", "predict") and _PYTHON.match(text)
+    if given or (where.kind == "call" and (isinstance(error, MemoryError) or text.startswith("Cannot compare"))):
+        return None  # what a function that was given, or Python's and NumPy's own operators say
     if _BOUND.match(text):  # a public function's own arguments
         return None
     if where.kind == "inside" and (not _HEAD.match(text) or _PYTHON.match(text)):
