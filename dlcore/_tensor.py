@@ -391,8 +391,8 @@ def _tensor_of(data: Any, dtype: Any, device: Any, requires_grad: bool, where: s
         _C.not_recordable("a tensor is made from a NumPy array; make it outside the step, or pass it as an argument")
     array = _as_array(data, where)
     if isinstance(data, _PYTHON_DATA):
-        target = _dtype_of(data, array) if chosen is None else chosen
-        return _of_numbers(where.partition(":")[0], array, target, device, requires_grad)
+        wanted = _dtype_of(data, array) if chosen is None else chosen
+        return _of_numbers(where.partition(":")[0], array, wanted, device, requires_grad)
     return _copy_of(array, chosen, device, requires_grad)
 
 

@@ -94,10 +94,10 @@ float64: DType = DType(9, "float64", "float", np.float64)
 DTYPES: tuple[DType, ...] = (bool_, uint8, int8, int16, int32, int64, float16, bfloat16, float32, float64)
 INTEGERS: tuple[DType, ...] = (uint8, int8, int16, int32, int64)
 FLOATS: tuple[DType, ...] = (float16, bfloat16, float32, float64)
-_BY_NAME = {d.name: d for d in DTYPES} | {"bool_": bool_}
+_BY_NAME: dict[Any, DType] = {d.name: d for d in DTYPES} | {"bool_": bool_}
 _BY_NUMPY = {d.numpy: d for d in DTYPES}
 NUMPY_DTYPES = frozenset(_BY_NUMPY)
-_PYTHON = {bool: bool_, int: int64, float: float32}
+_PYTHON: dict[Any, DType] = {bool: bool_, int: int64, float: float32}
 _C.register_dtypes(DTYPES)
 
 
