@@ -621,6 +621,8 @@ def arange(start: Any, stop: Any = None, step: Any = 1, dtype: Any = None, devic
     for end in (first, first + (count - 1) * step) if count else ():
         _C.check_number(end, target, "arange")  # all others lie between
         _C.check_number(end, int64 if whole else float64, "arange")
+    if not count:
+        return empty(0, target, device)
     steps = _C.empty((count,), int64, 0).numpy()  # raises MemoryError
     steps[...] = np.arange(count)
     return _copy_of(first + steps * (step if count > 1 else 0) if whole else first + steps * step, target, device)
