@@ -390,8 +390,8 @@ def of_data(data: Any, dtype: Any, device: Any, where: str, requires_grad: bool 
         _C.not_recordable("a tensor is made from a NumPy array; make it outside the step, or pass it as an argument")
     array = _as_array(data, where)
     if isinstance(data, _PYTHON_DATA):
-        chosen = _dtype_of(data, array) if chosen is None else chosen
-        return _of_numbers(where.partition(":")[0], array, chosen, device, requires_grad)
+        wanted = _dtype_of(data, array) if chosen is None else chosen
+        return _of_numbers(where.partition(":")[0], array, wanted, device, requires_grad)
     if chosen is None:
         chosen = as_dtype(array.dtype, f"{where} {shown(data)}: dtype")
     return _copy_of(array, chosen, device, requires_grad)
@@ -526,7 +526,7 @@ def full(shape: Any, value: Any, dtype: Any = None, device: Any = None, requires
     elif isinstance(given, Tensor):
         chosen = given.dtype
     else:
-        chosen = as_dtype(value.dtype if isinstance(value, np.generic) else type(given))
+        chosen = as_dtype(value.dtype if isinstance(value, np.generic) else type(given), "full: the dtype of value")
     if isinstance(given, Tensor):
         try:
             return _leaf(empty(sizes, chosen, device).fill_(given), requires_grad)
@@ -612,10 +612,14 @@ def arange(start: Any, stop: Any = None, step: Any = 1, dtype: Any = None, devic
         raise ValueError("arange: the step is 0")
     whole = all(isinstance(v, int) for v in (first, last, step))
     target = as_dtype(dtype, "arange: dtype") if dtype is not None else int64 if whole else default_float()
+    if not whole:
+        first, last, step = float(first), float(last), float(step)
     steps = -((first - last) // step) if whole else (last - first) / step
     count = max(0, math.ceil(steps)) if math.isfinite(steps) else 1 << 62
+    if not count:
+        return empty(0, target, device)
     kind = int64 if whole else float64
-    for end in (first, first + (count - 1) * step) if count else ():  # all others lie between
+    for end in (first, first + (count - 1) * step):  # all others lie between
         for dtype_of_end in (kind, target):
             _C.check_number(end, dtype_of_end, "arange")
 

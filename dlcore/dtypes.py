@@ -17,7 +17,7 @@ import ml_dtypes
 import numpy as np
 
 from dlcore import _C
-from dlcore._arguments import shown
+from dlcore._arguments import MAX_AXES, shown
 from dlcore.errors import DTypeError, ShapeError
 
 __all__ = ["DTYPES", "FLOATS", "INTEGERS", "DType", "as_dtype", "default_float", "result_type"]
@@ -94,10 +94,10 @@ float64: DType = DType(9, "float64", "float", np.float64)
 DTYPES: tuple[DType, ...] = (bool_, uint8, int8, int16, int32, int64, float16, bfloat16, float32, float64)
 INTEGERS: tuple[DType, ...] = (uint8, int8, int16, int32, int64)
 FLOATS: tuple[DType, ...] = (float16, bfloat16, float32, float64)
-_BY_NAME = {d.name: d for d in DTYPES} | {"bool_": bool_}
+_BY_NAME: dict[Any, DType] = {d.name: d for d in DTYPES} | {"bool_": bool_}
 _BY_NUMPY = {d.numpy: d for d in DTYPES}
 NUMPY_DTYPES = frozenset(_BY_NUMPY)
-_PYTHON = {bool: bool_, int: int64, float: float32}
+_PYTHON: dict[Any, DType] = {bool: bool_, int: int64, float: float32}
 _C.register_dtypes(DTYPES)
 
 
@@ -109,6 +109,8 @@ def check_size(name: str, shape: Sequence[int], dtype: DType) -> None:
     """
     if min(shape, default=0) < 0:
         raise ShapeError(f"{name}: negative length in shape {tuple(shape)}")
+    if len(shape) > MAX_AXES:
+        raise ShapeError(f"{name}: {len(shape)} axes; a tensor has at most {MAX_AXES}")
     if math.prod(n or 1 for n in shape) * dtype.itemsize >= 2**63:
         raise ShapeError(f"{name}: an array of shape {tuple(shape)} has more elements than can be counted")
 

@@ -423,6 +423,10 @@ static Tensor* new_tensor_of(PyObject* shape, PyObject* dtype, uint8_t device, c
   int64_t values[kMaxDims];
   int ndim;
   DType type;
+  if (device >= kMaxDevices || !device_objects[device]) {
+    PyErr_Format(PyExc_ValueError, "%s: no device has the index %d", operation, device);
+    return nullptr;
+  }
   if (!parse_shape(shape, values, &ndim, operation) || !parse_dtype(dtype, &type)) return nullptr;
   for (int d = 0; d < ndim; ++d) {
     if (values[d] < 0) {

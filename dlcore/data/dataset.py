@@ -156,7 +156,7 @@ def as_dataset(data: Any, name: str = "as_dataset") -> Any:
         if len(shapes) > 1:
             raise TypeError(f"{name}: a list of samples of different shapes; give arrays as a tuple: (inputs, targets)")
         return TensorDataset(np.stack([np.asarray(row) for row in data]) if shapes and shapes != {()} else data)
-    if isinstance(data, Subset | Dataset) and not isinstance(data, Mapping | str | bytes | type):
+    if has(data, "__len__") and has(data, "__getitem__") and not isinstance(data, Mapping | str | bytes | type):
         return data
     raise TypeError(f"{name}: a data set, an array or a tuple (inputs, targets) expected, not {type(data).__name__}")
 

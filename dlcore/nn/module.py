@@ -277,6 +277,7 @@ class Module(Recordable):
         dtype, or cannot be written to (read-only memory). With ``strict=False`` names may be missing or unexpected.
         """
         instance(state, Mapping, "load_state_dict: state", "a mapping of names to tensors")
+        strict = boolean(strict, "load_state_dict: strict")
         own = self._state()
         missing = [name for name in own if name not in state]
         unexpected = [name for name in state if name not in own]

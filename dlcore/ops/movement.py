@@ -228,6 +228,8 @@ def unsqueeze(x: Any, axis: int) -> Any:
     """A view with a new axis of length 1 at ``axis`` (-1: behind the last). Raises IndexError for one out of range."""
     x = operand(x, "unsqueeze")
     at = axis_of(axis, "unsqueeze: axis", (*x.shape, 1))
+    if x.ndim == MAX_AXES:
+        raise ShapeError(f"unsqueeze: {MAX_AXES + 1} axes; a tensor has at most {MAX_AXES}")
     return reshape(x, (*x.shape[:at], 1, *x.shape[at:]))
 
 
@@ -245,7 +247,7 @@ def squeeze(x: Any, axis: int | Sequence[int] | None = None) -> Any:
         if x.shape[a] != 1:
             raise ShapeError(f"squeeze: axis {a} of shape {x.shape} has length {x.shape[a]}, not 1")
     if len(set(dropped)) != len(dropped):
-        raise ShapeError(f"squeeze: an axis is given twice: {tuple(axis)} for shape {x.shape}")
+        raise ShapeError(f"squeeze: an axis is given twice: {tuple(several or ())} for shape {x.shape}")
     return reshape(x, tuple(n for d, n in enumerate(x.shape) if d not in dropped))
 
 

@@ -184,8 +184,8 @@ _PYTHON = re.compile(
     r"[\w.<>]+\(\) (missing|takes|got|argument after|keywords must)|unsupported operand|'.+' not supported between"
     r"|bad operand type|'[\w.]+' object (is not|does not)|__\w+__ (returned|method)|(object|\w+) of type '\w+' has no"
     r"|[\w.]+ expected (at (least|most) )?\d+ argument|expected at most|must be (str|called)|function (missing|takes)"
-    r"|can only concatenate|cannot convert float|can't (multiply|concat)|descriptor|keyword argument|len\(\) of"
-    r"|.*(required|positional) argument|.* exactly one argument|attribute name must"
+    r"|can only concatenate|Cannot compare|cannot convert float|can't (multiply|concat)|descriptor|keyword argument"
+    r"|len\(\) of|.*(required|positional) argument|.* exactly one argument|attribute name must"
 )
 _BOUND = re.compile(r"([A-Za-z]\w*\.)?([A-Za-z]\w*|__init__)\(\) (missing|takes|got)")
 _HEAD = re.compile(
@@ -233,10 +233,18 @@ def _judged(error: Exception, call: Call) -> str | None:
     if where.kind == "outside":
         return f"not dlcore's own error: {told}"
     if where.kind == "call":
-        known = _HEAD.match(text) or _PYTHON.match(text) or call.target.name.startswith("_C.")
+        known = (
+            isinstance(error, MemoryError)
+            or _HEAD.match(text)
+            or _PYTHON.match(text)
+            or call.target.name.startswith("_C.")
+        )
         return None if known else f"names no function: {told}"
     if isinstance(error, BufferError) and call.target.name in ("dl.from_dlpack", "dl.asarray"):
         return None  # what the other library says
+    given = call.target.name in ("fit", "evaluate", "predict") and _PYTHON.match(text)
+    if given:
+        return None  # what a function that was given says
     if _BOUND.match(text):  # a public function's own arguments
         return None
     if where.kind == "inside" and (not _HEAD.match(text) or _PYTHON.match(text)):
