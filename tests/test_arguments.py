@@ -21,6 +21,9 @@ class Index:
     def __init__(self, value: int):
         self.value = value
 
+    def __repr__(self):
+        return "Index()"
+
     def __index__(self) -> int:
         return self.value
 
