@@ -270,22 +270,12 @@ def _value(value: Any, ndim: int, like: Any) -> Any:
     if isinstance(value, np.generic) and value.dtype.kind in "biuf":
         return value.item()
     if isinstance(value, list | tuple | range):  # Python numbers, which must fit
-        from dlcore._tensor import of_data  # that module imports this one
-
-        t = of_data(value, like.dtype, like.device, "setitem: value")
+        t = _C.as_tensor(value, "setitem", "value", like, like.dtype)
     else:
         t = _tensor(value, like)
     t = t if t.device is like.device else transfer(t, like.device)
     extra = t.ndim - ndim
     return reshape(t, t.shape[extra:]) if extra > 0 and set(t.shape[:extra]) == {1} else t
-
-
-def _numbers(value: Any) -> np.ndarray[Any, Any]:
-    """A list of numbers to assign, as an array."""
-    try:
-        return np.asarray(value)
-    except (TypeError, ValueError):
-        raise ValueError(f"setitem: value {shown(value)} is not an array: its parts differ in shape") from None
 
 
 def _tracked(*tensors: Any) -> bool:

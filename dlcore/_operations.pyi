@@ -251,7 +251,7 @@ def permute(x: Operand, axes: int | Sequence[int]) -> Tensor:
 def pow(a: Operand, b: Operand) -> Tensor:
     """Power a^b, as C's pow: 1 for b = 0 and for a = 1; a negative base needs an integer exponent, else NaN.
 
-    Of integers an integer that wraps; a negative exponent truncates 1 / a^|b| towards 0.
+    Of integers an integer that wraps. Raises ValueError where one of them is to have a negative power.
     """
 
 def reciprocal(x: Operand) -> Tensor:

@@ -649,20 +649,20 @@ def eye(rows: int, columns: int | None = None, dtype: Any = None, device: Any = 
 _NUMBERS: dict[str, Callable[[Any], Any]] = {"b": bool, "i": int, "u": int, "f": float}  # by the kind of NumPy's dtype
 
 
-def _convert(value: Any, operation: str, operand: str, like: Any) -> Any:
+def _convert(value: Any, operation: str, operand: str, like: Any, dtype: DType | None = None) -> Any:
     """What an operand that is neither a tensor nor a Python number becomes; NumPy's scalars count as Python numbers.
 
-    Arrays and lists go to the device of ``like``, another operand of the operation, if there is one.
+    Arrays and lists go to the device of ``like``, another operand of the operation, if there is one, and into ``dtype``.
     """
     where = f"{operation}: operand {operand!r}"
     if isinstance(value, np.generic) and (value.dtype.kind in _NUMBERS or value.dtype == bfloat16.numpy):
         return _NUMBERS.get(value.dtype.kind, float)(value)
     if isinstance(value, int | float):  # of a subclass
         return int(value) if isinstance(value, int) else float(value)
-    if isinstance(value, list | tuple) or hasattr(type(value), "__array__"):
+    if isinstance(value, list | tuple | range) or hasattr(type(value), "__array__"):
         _numpy.untracked(where, value)
         data = _as_array(value, where) if hasattr(type(value), "__array__") else value
-        return of_data(data, None, None if like is None else like.device, where)
+        return of_data(data, dtype, None if like is None else like.device, where)
     raise DTypeError(f"{where} {shown(value)} is not a tensor or number")
 
 

@@ -62,6 +62,8 @@ void give_back(Memory& memory) {  // every cached block
 
 }  // namespace
 
+bool has_memory(uint8_t device) { return !device || (device < kMaxDevices && memories[device].known); }
+
 bool on_host(uint8_t device) { return !device || memories[device].host; }
 
 void* device_allocate(uint8_t device, size_t bytes) {

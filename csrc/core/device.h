@@ -13,7 +13,8 @@ constexpr int kMaxDevices = 64;
 constexpr const char* kKernelCapsule = "dlcore.kernel";
 PyObject* kernel_capsule(const char* name, std::shared_ptr<const Launches> launches);  // owns a Kernel
 
-bool on_host(uint8_t device);  // whether its addresses are host addresses
+bool has_memory(uint8_t device);  // whether tensors can be made there
+bool on_host(uint8_t device);     // whether its addresses are host addresses
 
 void* device_allocate(uint8_t device, size_t bytes);  // throws std::bad_alloc
 void device_release(uint8_t device, void* block, size_t bytes);

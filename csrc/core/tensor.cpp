@@ -423,7 +423,7 @@ static Tensor* new_tensor_of(PyObject* shape, PyObject* dtype, uint8_t device, c
   int64_t values[kMaxDims];
   int ndim;
   DType type;
-  if (device >= kMaxDevices || !device_objects[device]) {
+  if (!has_memory(device)) {
     PyErr_Format(PyExc_ValueError, "%s: no device has the index %d", operation, device);
     return nullptr;
   }
@@ -578,21 +578,21 @@ static PyObject* rebind(PyObject*, PyObject* args) {
 }
 
 static PyObject* to_tensor(PyObject*, PyObject* args) {
-  PyObject *value, *operation, *operand, *like = Py_None;
-  if (!PyArg_ParseTuple(args, "OUU|O:as_tensor", &value, &operation, &operand, &like)) return nullptr;
+  PyObject *value, *operation, *operand, *like = Py_None, *dtype = Py_None;
+  if (!PyArg_ParseTuple(args, "OUU|OO:as_tensor", &value, &operation, &operand, &like, &dtype)) return nullptr;
   if (is_tensor(value)) return Py_NewRef(value);
   if (like != Py_None && !is_tensor(like)) {
     return PyErr_Format(PyExc_TypeError, "as_tensor: like is a tensor or None, not a %s", Py_TYPE(like)->tp_name);
   }
-  PyObject* convert_args[4] = {value, operation, operand, like};
-  Ref converted = Ref::own(call_python(bound.convert, convert_args, 4));
+  PyObject* convert_args[5] = {value, operation, operand, like, dtype};
+  Ref converted = Ref::own(call_python(bound.convert, convert_args, 5));
   if (!converted || is_tensor(converted.get())) return converted.release();
   return as_object(scalar_operand(converted.get(), operation, operand));
 }
 
 static PyMethodDef functions[] = {
     {"as_tensor", safe<to_tensor>, METH_VARARGS,
-     "as_tensor(value, operation, operand, like=None): what an operation makes of an operand beside a tensor."},
+     "as_tensor(value, operation, operand, like=None, dtype=None): what an operation makes of an operand."},
     {"reinterpret", safe<reinterpret>, METH_VARARGS,
      "reinterpret(tensor, dtype): the same bits as another dtype of the same size; no history."},
     {"rebind", safe<rebind>, METH_VARARGS,

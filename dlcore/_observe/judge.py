@@ -283,6 +283,10 @@ class Judge:
         if not self.is_fresh(value) and cls is not types.FunctionType:
             self.guards.type(value)
         found = self._of_class(cls, name)
+        if isinstance(found, functools.cached_property) and name not in object.__getattribute__(value, "__dict__"):
+            if not is_engine(value):
+                raise Refused(f"it computes the cached property .{name} of a {named(value)}", FailureKind.REBINDS)
+            getattr(value, name)  # the engine keeps it
         if isinstance(found, property):
             self._property(value, name, found)
         elif isinstance(found, types.MemberDescriptorType) and of_python(cls):

@@ -28,8 +28,8 @@ BAD, MOST = tl.constexpr(BAD_INDEX), tl.constexpr(2**63 - 1)
 
 
 @jit
-def report(errors, wrong, i, CODE: tl.constexpr = BAD):
-    """Says that the indices numbered i are out of range, or what CODE stands for, where `wrong`."""
+def report(errors, wrong, i, CODE: tl.constexpr):
+    """Says what CODE stands for, of the elements numbered i, where `wrong`."""
     if tl.max(wrong.to(tl.int32)) != 0:
         tl.atomic_max(errors, tl.full((), CODE, tl.int64), sem="relaxed")
         tl.atomic_min(errors + 1, tl.min(tl.where(wrong, i.to(tl.int64), MOST)), sem="relaxed")
@@ -41,7 +41,7 @@ def find(indices, i, inside, length, errors):
     k = tl.load(indices + i, inside, 0).to(tl.int64)
     place = tl.where(k < 0, k + length, k)
     good = (place >= 0) & (place < length)
-    report(errors, inside & (good == 0), i)
+    report(errors, inside & (good == 0), i, BAD)
     return place, inside & good
 
 
