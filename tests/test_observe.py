@@ -1,0 +1,130 @@
+"""The observer: what a step reads is seen when it changes, or the step is refused; ordinary steps are recorded."""
+
+import contextlib
+import decimal
+import gc
+import logging
+import math
+import os
+import random
+import sys
+
+import numpy as np
+import pytest
+from observed import chance, containers, engine, objects
+
+import dlcore as dl
+
+SOURCES = {
+    **{f"list: {n}": c for n, c in containers.LISTS.items()},
+    **{f"dict: {n}": c for n, c in containers.DICTS.items()},
+    **{f"container: {n}": c for n, c in containers.SEQUENCES.items()},
+    **{f"array: {n}": c for n, c in containers.ARRAYS.items()},
+    **{f"attribute: {n}": c for n, c in objects.ATTRIBUTES.items()},
+    **{f"method: {n}": c for n, c in objects.METHODS.items()},
+    **{f"function: {n}": c for n, c in objects.FUNCTIONS.items()},
+    **{f"draw: {n}": c for n, c in chance.DRAWS.items()},
+    **{f"clock: {n}": c for n, c in chance.CLOCKS.items()},
+    **{f"iterator: {n}": c for n, c in chance.ITERATORS.items()},
+    **{f"surroundings: {n}": c for n, c in chance.SURROUNDINGS.items()},
+    **{f"model: {n}": c for n, c in engine.MODELS.items()},
+    **{f"optimizer: {n}": c for n, c in engine.OPTIMIZERS.items()},
+    **{f"model, drawn: {n}": c for n, c in engine.DRAWN.items()},
+}
+EFFECTS = {
+    **{f"effect: {n}": c for n, c in chance.EFFECTS.items()},
+    **{f"model: {n}": c for n, c in engine.EFFECTS.items()},
+}
+
+
+@pytest.fixture
+def surroundings():
+    """Puts back what the cases change of the process and of modules."""
+    variables, arguments, folder, modules = dict(os.environ), list(sys.argv), os.getcwd(), dict(sys.modules)
+    threads, errors, printing, limit = dl.get_num_threads(), np.geterr(), np.get_printoptions(), sys.getrecursionlimit()
+    digits, names, trace = sys.get_int_max_str_digits(), [vars(m).copy() for m in (chance, objects)], sys.gettrace()
+    context, tau, floor = decimal.getcontext().copy(), math.tau, math.floor
+    yield
+    sys.settrace(trace)
+    for name in os.environ.keys() - variables.keys():
+        del os.environ[name]
+    for name in sys.modules.keys() - modules.keys():
+        if sys.modules[name] is None:
+            del sys.modules[name]
+    sys.argv[:] = arguments
+    os.chdir(folder)
+    dl.set_num_threads(threads)
+    dl.set_grad_enabled(True)
+    np.seterr(**errors)
+    np.set_printoptions(**printing)
+    sys.setrecursionlimit(limit)
+    sys.set_int_max_str_digits(digits)
+    decimal.setcontext(context)
+    math.tau, math.floor = tau, floor
+    for module, before in zip((chance, objects), names, strict=True):
+        vars(module).clear()
+        vars(module).update(before)
+    chance.cached.cache_clear()
+    chance.variable.set(1.0)
+    logging.disable(logging.NOTSET)
+    gc.enable()
+
+
+def step_of(it, read):
+    def step(x):
+        return x * read(it)
+
+    return step
+
+
+def value(step):
+    result = step(dl.ones(1))
+    return np.asarray(result.detach()).tobytes()
+
+
+def refusal(step):
+    """The message of the CaptureError of the first calls, or None."""
+    try:
+        for _ in range(5):
+            value(step)
+    except dl.CaptureError as error:
+        return str(error)
+    return None
+
+
+@pytest.mark.parametrize("name", SOURCES)
+@pytest.mark.filterwarnings("ignore")
+def test_source(name, surroundings):
+    make, read, write = SOURCES[name]
+    it = make()
+    step = step_of(it, read)
+    captured = dl.capture(step)
+    message = refusal(captured)
+    if message is not None:
+        assert "observed" in message, message  # the file and line
+        return
+    assert write is not None, "what changes at every call was recorded"
+    before = value(step)
+    write(it)
+    after = value(step)
+    assert after != before, "this case shows nothing: what was written makes no difference"
+    with contextlib.suppress(dl.CaptureError):
+        assert value(captured) == after, f"a replay went on with the old value; {captured.reasons}"
+
+
+@pytest.mark.parametrize("name", EFFECTS)
+@pytest.mark.filterwarnings("ignore")
+def test_effect(name, surroundings):
+    make, act, look = EFFECTS[name]
+    it = make()
+
+    def step(x):
+        act(it)
+        return x * 2
+
+    random.seed(0)
+    step(dl.ones(1))
+    before = look(it)
+    step(dl.ones(1))
+    assert look(it) != before or name.endswith("generator closed"), "this case shows nothing"
+    assert refusal(dl.capture(step)) is not None
