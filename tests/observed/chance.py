@@ -243,6 +243,7 @@ DRAWS = {
     "fromfunction": (NOTHING, lambda _: float(np.fromfunction(lambda i: i + random.random(), (1,))[0]), None),
 }  # fmt: skip
 HEARD = []
+KEPT = []
 HEARD_TEXTS = set()
 
 CLOCKS = {
@@ -267,7 +268,7 @@ ITERATORS = {
     "generator": (lambda: (k for k in range(99)), lambda v: next(v), None),
     "generator function": (counting_generator, lambda v: next(v), None),
     "send": (counting_generator, lambda v: v.send(None), None),
-    "yield from": (counting_generator, lambda v: next((lambda: (yield from v))()), None),
+    "yield from": (counting_generator, lambda v: (lambda it: (next(it), KEPT.append(it))[0])((lambda: (yield from v))()), None),
     "frame of a generator": (counting_generator, lambda v: (next(v), v.gi_frame.f_locals["n"])[1], None),
     "Python iterator": (Counting, lambda v: next(v), None),
     "dunder next": (itertools.count, lambda v: v.__next__(), None),
@@ -545,7 +546,7 @@ EFFECTS = {
     "operator.iconcat": (list, lambda v: operator.iconcat(v, [1]), len),
     "operator.delitem": (lambda: [1] * 99, lambda v: operator.delitem(v, 0), len),
     "clear": (lambda: [1], lambda v: v.clear() if len(v) > 1 else v.append(1), len),
-    "sort": (lambda: [*range(9)], lambda v: v.sort(key=lambda k: v and random.Random(k).random()), lambda v: v[0]),
+    "sort": (lambda: [2, 1, 3], lambda v: v.sort(reverse=v[0] < v[-1]), lambda v: v[0]),
     "reverse": (lambda: [1, 2], lambda v: v.reverse(), lambda v: v[0]),
     "set.add": (set, lambda v: v.add(next(NUMBERS)), len),
     "set |=": (set, lambda v: v.__ior__({len(v)}), len),
@@ -622,8 +623,8 @@ EFFECTS = {
     "generator closed": (lambda: (k for k in range(99)), lambda v: v.close(), lambda v: v.gi_frame is None),
     "environment": (NOTHING, lambda v: os.environ.update(OBSERVED_N=str(next(NUMBERS))), lambda v: os.environ.get("OBSERVED_N")),
     "context variable": (lambda: contextvars.ContextVar("v", default=0), lambda v: v.set(v.get() + 1), lambda v: v.get()),
-    "seed": (NOTHING, lambda v: random.seed(next(NUMBERS)), lambda v: random.getstate()[1][0]),
-    "numpy's seed": (NOTHING, lambda v: np.random.seed(next(NUMBERS)), lambda v: int(np.random.get_state()[1][0])),
+    "seed": (NOTHING, lambda v: random.seed(next(NUMBERS)), lambda v: random.random()),
+    "numpy's seed": (NOTHING, lambda v: np.random.seed(next(NUMBERS)), lambda v: np.random.rand()),
     "class registered": (lambda: __import__("abc").ABCMeta("A", (), {}), lambda v: v.register(type("B", (), {})),
                          lambda v: len(v._abc_registry) if hasattr(v, "_abc_registry") else next(NUMBERS)),
     "cache filled": (lambda: functools.lru_cache(lambda n: n), lambda v: v(next(NUMBERS)), lambda v: v.cache_info().currsize),

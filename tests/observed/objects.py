@@ -61,6 +61,12 @@ def cyclic():
     return made
 
 
+def fill(value, **state):
+    for name, entry in state.items():
+        object.__setattr__(value, name, entry)
+    return value
+
+
 class Descriptor:
     def __get__(self, owner, cls):
         return owner.q
@@ -221,7 +227,7 @@ ATTRIBUTES = {
     "__getattr__": (lambda: instance(__getattr__=lambda self, name: self.held[name], state={"held": {"k": 1.0}}),
                     lambda v: v.k, lambda v: v.held.update(k=7.0)),
     "__getattribute__": (
-        lambda: instance(__getattribute__=lambda self, name: object.__getattribute__(self, "q"), state={"q": 1.0}),
+        lambda: fill(Class(__getattribute__=lambda self, name: object.__getattribute__(self, "q"))(), q=1.0),
         lambda v: v.k, lambda v: setattr(v, "q", 7.0)),
     "__getattribute__ by hand": (lambda: Space(k=1.0), lambda v: v.__getattribute__("k"), set_k(7.0)),
     "__getattribute__ of object": (lambda: Space(k=1.0), lambda v: object.__getattribute__(v, "k"), set_k(7.0)),
