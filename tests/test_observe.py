@@ -12,7 +12,7 @@ import sys
 
 import numpy as np
 import pytest
-from observed import chance, containers, engine, objects
+from observed import chance, containers, engine, objects, ordinary
 
 import dlcore as dl
 
@@ -128,3 +128,50 @@ def test_effect(name, surroundings):
     step(dl.ones(1))
     assert look(it) != before or name.endswith("generator closed"), "this case shows nothing"
     assert refusal(dl.capture(step)) is not None
+
+
+# ---- ordinary steps -----------------------------------------------------------------------------------------------
+
+
+def bits(result):
+    if isinstance(result, dl.Tensor):
+        return result.shape, result.dtype.name, np.asarray(result.detach()).tobytes()
+    if isinstance(result, dict):
+        return {key: bits(part) for key, part in result.items()}
+    return [bits(part) for part in result] if isinstance(result, list | tuple) else result
+
+
+def made(name):
+    dl.manual_seed(0)
+    step = ordinary.STEPS[name]
+    return step() if hasattr(step, "makes") else step
+
+
+def inputs(n=5):
+    rng = np.random.default_rng(0)
+    return [dl.tensor(rng.standard_normal((4, 8)).astype(np.float32)) for _ in range(n)]
+
+
+@pytest.mark.parametrize("name", ordinary.STEPS)
+def test_ordinary_step_is_recorded(name):
+    eager, captured = made(name), dl.capture(made(name))
+    dl.manual_seed(1)
+    wanted = [bits(eager(x)) for x in inputs()]
+    dl.manual_seed(1)
+    found = [bits(captured(x)) for x in inputs()]
+    assert found == wanted
+    assert captured.recordings == 1, captured.reasons
+
+
+@pytest.mark.parametrize("name", ordinary.CONFIGS)
+def test_change_of_a_config_is_seen(name):
+    make, run, change = ordinary.CONFIGS[name]
+    config = make()
+    step = lambda x: run(config, x)  # noqa: E731
+    captured = dl.capture(step)
+    for x in inputs():
+        before = bits(captured(x))
+        assert before == bits(step(x))
+    assert captured.recordings == 1, captured.reasons
+    change(config)
+    assert bits(captured(x)) == bits(step(x)) != before
