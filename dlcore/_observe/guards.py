@@ -164,7 +164,7 @@ def contents(value: Any) -> tuple[Any, ...]:
 
 def element(owner: Any, key: Any) -> Any:
     """``owner[key]`` by the method of its built-in base, or `ABSENT`."""
-    base = next(b for b in (dict, *_SEQUENCES, types.MappingProxyType, type(owner)) if isinstance(owner, b))
+    base: Any = next(b for b in (dict, *_SEQUENCES, types.MappingProxyType, type(owner)) if isinstance(owner, b))
     try:
         return base.__getitem__(owner, key)
     except LookupError:

@@ -342,7 +342,7 @@ class Judge:
 
     def _of_object(self, value: Any, name: str) -> None:
         cls, label = type(value), f"{named(value)}.{name}"
-        getter = lookup(cls, "__getattribute__")
+        getter = self._of_class(cls, "__getattribute__")
         if getter not in _GENERIC and not isinstance(getter, types.FunctionType):
             raise Refused(f"it reads .{name} of a {named(value)}, which finds its attributes in its own way")
         if not self.is_fresh(value):
@@ -363,10 +363,12 @@ class Judge:
     def _fallback(self, value: Any, name: str) -> None:
         """An attribute was not found: a class may have a method for that."""
         fallback = self._of_class(type(value), "__getattr__")
-        if isinstance(fallback, _C_CALLABLES):
-            self.call(fallback, [value, name], {})
-        elif isinstance(fallback, types.FunctionType):
+        if isinstance(fallback, types.FunctionType):
             self.calls = fallback.__code__
+        elif isinstance(fallback, types.WrapperDescriptorType | types.MethodDescriptorType):
+            self.call(fallback, [value, name], {})
+        elif fallback is not ABSENT:
+            raise Refused(f"it reads .{name} of a {named(value)}, which finds its attributes in its own way")
 
     def _property(self, value: Any, name: str, found: property) -> None:
         if not isinstance(found.fget, types.FunctionType):

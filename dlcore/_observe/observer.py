@@ -356,6 +356,12 @@ class Observer:
             raise Refused(f"it imports {i.value}", FailureKind.REBINDS)
         self._judge.guards.entry(sys.modules, i.value, f"the module {i.value}")
 
+    def _raise(self, frame: types.FrameType, stack: Stack, i: Instruction) -> None:
+        for k in range(1, i.arg + 1):
+            error = stack.peek(k)  # or its cause
+            if isinstance(error, BaseException):
+                self._judge.deep(error)
+
     def _with(self, frame: types.FrameType, stack: Stack, i: Instruction) -> None:
         value = stack.peek()
         own = any(known.is_own(owner.__module__) for owner in type(value).__mro__)
@@ -415,11 +421,13 @@ _DIRECT: dict[str, Any] = {
     ),
     "IMPORT_NAME": Observer._import,
     "BEFORE_WITH": Observer._with,
+    "RAISE_VARARGS": Observer._raise,
     "LOAD_CLOSURE": lambda *_: None,
     "SET_FUNCTION_ATTRIBUTE": lambda *_: None,
 }
 
 
 def _random_states() -> tuple[Any, ...]:
-    kind, keys, *rest = np.random.get_state()
+    state: Any = np.random.get_state()
+    kind, keys, *rest = state
     return random.getstate(), kind, keys.tobytes(), *rest

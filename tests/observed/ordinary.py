@@ -824,9 +824,6 @@ CONFIGS = {
     "keywords from a dict": (lambda: {"axis": 0}, lambda c, x: x.sum(**c), lambda c: c.update(axis=1)),
     "callable object": (lambda: Scaled(0.5), lambda c, x: c(x), lambda c: setattr(c, "k", 2.0)),
     "copied dataclass": (Config, lambda c, x: x * dataclasses.replace(c, width=3).scale, setting(2.0)),
-    "dataclass as a dict": (Config, lambda c, x: x * dataclasses.asdict(c)["scale"], setting(2.0)),
-    "logger by name": (lambda: Config(), lambda c, x: (logging.getLogger("observed.ordinary").debug("x"), x * c.scale)[1],
-                       setting(2.0)),
 }  # fmt: skip
 
 
