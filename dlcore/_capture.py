@@ -537,7 +537,7 @@ def _difference(then: _C.Recording, now: _C.Recording) -> str | None:
     """In which operation or constant the recordings differ, if they do."""
     old, new = _signature(then), _signature(now)
     for k in range(max(len(old), len(new))):
-        before, after = (s[k] if k < len(s) else ("nothing",) for s in (old, new))
+        before, after = (s[k] if k < len(s) else ("nothing", ()) for s in (old, new))
         if before != after:
             if before[0] != after[0]:
                 what = f"{after[0]}, was {before[0]}"

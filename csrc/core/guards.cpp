@@ -58,6 +58,13 @@ static bool same_code(PyObject* function, PyObject* then) {
   return true;
 }
 
+static bool same_attributes(PyObject* owner, PyObject* then) {
+  if (!then) return true;
+  const Ref now = Ref::own(PyObject_GenericGetDict(owner, nullptr));
+  PyErr_Clear();
+  return now.get() == then;
+}
+
 static int asked(PyObject* ask) {
   const Ref answer = Ref::own(PyObject_CallNoArgs(ask));
   const int truth = answer ? PyObject_IsTrue(answer.get()) : -1;
@@ -76,7 +83,7 @@ int holds(Guard& guard) {
       return k < PyList_GET_SIZE(owner) && same_value(PyList_GET_ITEM(owner, k), then);
     }
     case GuardKind::cell: return same_value(PyCell_GET(owner), then);
-    case GuardKind::type: return reinterpret_cast<PyObject*>(Py_TYPE(owner)) == then;
+    case GuardKind::type: return reinterpret_cast<PyObject*>(Py_TYPE(owner)) == then && same_attributes(owner, guard.key.get());
     case GuardKind::cls: {
       const unsigned tag = reinterpret_cast<PyTypeObject*>(owner)->tp_version_tag;
       if (tag && tag == PyLong_AsUnsignedLong(then)) return 1;
@@ -116,7 +123,7 @@ bool make_guard(PyObject* tuple, Guard& guard) {
     return false;
   }
   if (!PyArg_ParseTuple(tuple, "iOOO:watch", &kind, &owner, &key, &value)) return false;
-  guard = {static_cast<GuardKind>(kind), Ref::share(owner), Ref::share(key),
+  guard = {static_cast<GuardKind>(kind), Ref::share(owner), key == absent ? Ref() : Ref::share(key),
            value == absent ? Ref() : Ref::share(value)};
   if (fits(guard)) return true;
   PyErr_Clear();

@@ -12,7 +12,7 @@ import numpy as np
 
 from dlcore import _C
 
-__all__ = ["ABSENT", "Guard", "GuardKind", "Guards", "contents", "element", "lookup", "mro", "scope"]
+__all__ = ["ABSENT", "Guard", "GuardKind", "Guards", "contents", "element", "lookup", "mro", "own_attributes", "scope"]
 
 ABSENT = _C.absent
 """What a guard holds where there was nothing."""
@@ -81,19 +81,20 @@ class Guards:
             value = ABSENT
         self._add((GuardKind.CELL, id(cell)), Guard(GuardKind.CELL, cell, None, value, name))
 
-    def type(self, value: Any) -> None:
-        """Watches the class of an object."""
+    def class_of(self, value: Any) -> None:
+        """Watches the class of an object, and in which dictionary it keeps its attributes."""
         cls = type(value)
-        self._add((GuardKind.TYPE, id(value)), Guard(GuardKind.TYPE, value, None, cls, f"the class of a {cls.__name__}"))
+        guard = Guard(GuardKind.TYPE, value, own_attributes(value), cls, f"the class of a {cls.__name__}")
+        self._add((GuardKind.TYPE, id(value)), guard)
 
     def lookup(self, cls: type, key: str) -> Any:
-        """Watches what a class and its bases say about a name. Returns it."""
+        """Watches what a class and its bases say about a name, and which bases these are. Returns it."""
         value = lookup(cls, key)
         if cls not in self._lookups:
-            found = self._lookups[cls] = {}
+            bases, found = mro(cls), self._lookups.setdefault(cls, {})
 
             def ask() -> bool:
-                return all(same(lookup(cls, name), then) for name, then in found.items())
+                return same(mro(cls), bases) and all(same(lookup(cls, name), then) for name, then in found.items())
 
             name = f"an attribute of class {cls.__name__}"
             self._add((GuardKind.CLASS, id(cls)), Guard(GuardKind.CLASS, cls, ask, _C.version_tag(cls), name))
@@ -128,6 +129,13 @@ class Guards:
         self._found.setdefault(mark, guard)  # what was read first is from before the step
 
 
+def own_attributes(value: Any) -> Any:
+    """The dictionary in which an object keeps its attributes, or `ABSENT`."""
+    found = lookup(type(value), "__dict__")
+    own = found.__get__(value) if isinstance(found, types.GetSetDescriptorType | types.MemberDescriptorType) else ABSENT
+    return own if isinstance(own, dict) else ABSENT
+
+
 def same(now: Any, then: Any) -> bool:
     """As `_C.same_value`; NumPy's scalars are compared by value, too."""
     if type(now) is type(then) and isinstance(now, np.generic):
@@ -156,7 +164,7 @@ def contents(value: Any) -> tuple[Any, ...]:
 
 def element(owner: Any, key: Any) -> Any:
     """``owner[key]`` by the method of its built-in base, or `ABSENT`."""
-    base = next(b for b in (dict, *_SEQUENCES, types.MappingProxyType, type(owner)) if isinstance(owner, b))
+    base: Any = next(b for b in (dict, *_SEQUENCES, types.MappingProxyType, type(owner)) if isinstance(owner, b))
     try:
         return base.__getitem__(owner, key)
     except LookupError:

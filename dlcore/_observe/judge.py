@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from dlcore._observe import known
-from dlcore._observe.guards import ABSENT, Guards, contents, element, lookup, mro, scope
+from dlcore._observe.guards import ABSENT, Guards, contents, element, lookup, mro, own_attributes, scope
 from dlcore._reasons import FailureKind
 from dlcore._recordable import Recordable
 from dlcore._tensor import Tensor
@@ -75,6 +75,27 @@ def runs_python(value: Any, method: str) -> bool:
     return isinstance(found, types.FunctionType) and not found.__code__.co_filename.startswith(known.LIBRARY)
 
 
+def _is_of_owner(method: Any) -> bool:
+    """Whether a method, as found on a class, is observed Python code, or C code that uses its owner and arguments only."""
+    kinds = types.FunctionType | types.WrapperDescriptorType | types.MethodDescriptorType | classmethod | staticmethod
+    if isinstance(method, classmethod | staticmethod):
+        method = method.__func__
+    return method is ABSENT or method is None or isinstance(method, kinds) or is_engine(method)
+
+
+def _sets_plainly(found: Any) -> bool:
+    """Whether what a class holds by the name of an attribute sets it by observed code, or in the object alone."""
+    if isinstance(found, property):
+        return found.fset is None or isinstance(found.fset, types.FunctionType)
+    setter = lookup(type(found), "__set__") if found is not ABSENT else ABSENT
+    plain = types.MemberDescriptorType | types.GetSetDescriptorType
+    return setter is ABSENT or isinstance(found, plain) or isinstance(setter, types.FunctionType)
+
+
+def _parts(partial: functools.partial[Any]) -> tuple[Any, ...]:
+    return partial.func, partial.args, partial.keywords
+
+
 class Judge:
     """Raises `Refused` where something is neither fresh, known nor watched; keeps the guards of what is watched.
 
@@ -87,8 +108,12 @@ class Judge:
         """What the step uses of these, with the state that it had before."""
         self._on_object = on_object
         self._covered: set[int] = set()  # the objects whose state those cover
+        self._checked: set[type] = set()  # whose operators have been looked at
         self._fresh: dict[int, Any] = {}  # by id; holds them, so that no other object gets the id
-        self.building: list[type] = []  # classes whose `__init__` is about to run
+        self.building: tuple[type, types.CodeType] | None = None
+        """A class of which the instruction makes an instance, and the code of its ``__init__``."""
+        self.calls: types.CodeType | None = None
+        """What the instruction runs whose result goes to the observed code, and not to C code that may look into it."""
 
     # -- fresh -------------------------------------------------------------------------------------------------------
 
@@ -115,10 +140,14 @@ class Judge:
 
     def set_attribute(self, owner: Any, name: str, value: Any) -> None:
         """The step sets an attribute, which may be what it is already: ``self.total += x`` changes a tensor in place."""
-        own = getattr(owner, "__dict__", None) if of_python(type(owner)) else None
-        generic = lookup(type(owner), "__setattr__") in (object.__setattr__, Recordable.__setattr__)
-        if generic and isinstance(own, dict) and isinstance(value, Tensor) and own.get(name) is value:
+        cls = type(owner)
+        setter, found = lookup(cls, "__setattr__"), lookup(cls, name)
+        own = own_attributes(owner) if of_python(cls) else ABSENT
+        generic = setter in (object.__setattr__, Recordable.__setattr__)
+        if generic and own is not ABSENT and isinstance(value, Tensor) and own.get(name) is value:
             self.guards.entry(own, name, f"{named(owner)}.{name}")
+        elif not _is_of_owner(setter) or not _sets_plainly(found):
+            raise Refused(f"it sets .{name} of a {named(owner)}, which does so in its own way")
         elif self._on_object is not None and isinstance(owner, Recordable):
             self.state(owner)
         else:
@@ -130,8 +159,9 @@ class Judge:
             self.subscript(owner, key)
         else:
             self.owned(owner, "writes into")
+            self._operators(owner)
             self.deep(key)
-            if isinstance(owner, Tensor | np.ndarray):
+            if isinstance(owner, Tensor | np.ndarray) or type(key) is slice:
                 self.deep(value)
 
     # -- values ------------------------------------------------------------------------------------------------------
@@ -139,6 +169,7 @@ class Judge:
     def shallow(self, value: Any) -> None:
         """The step looks at what is directly inside a container: how many entries there are, and which."""
         self.state(value)
+        self._operators(value)
         if self.is_fresh(value) or isinstance(value, Tensor | str | bytes | range) or type(value) in (tuple, frozenset):
             return
         if isinstance(value, np.ndarray):
@@ -164,11 +195,18 @@ class Judge:
         cls = type(value)
         if cls is slice:
             self.deep((value.start, value.stop, value.step), depth + 1)
-        if cls in known.SCALARS or isinstance(value, type | np.generic | np.dtype | BaseException) or is_engine(value):
+        if cls in known.SCALARS or isinstance(value, type | np.generic | np.dtype):
             return
         if depth > _DEEPEST:
             raise Refused("it reads containers that are nested too deeply")
-        if isinstance(value, np.ndarray):
+        self._operators(value)
+        if is_engine(value):
+            return
+        if isinstance(value, BaseException):
+            if not self.is_fresh(value):
+                raise Refused(f"it uses a {named(value)} that was there before the step")
+            self.deep(value.args, depth + 1)
+        elif isinstance(value, np.ndarray):
             self.shallow(value)
         elif isinstance(value, known.CONTAINERS):
             self.shallow(value)
@@ -178,19 +216,40 @@ class Judge:
             self.deep(vars(value), depth + 1)
         elif lookup(cls, "__next__") is not ABSENT:
             self.shallow(value)
-        elif not self._is_plain(cls):
+        elif not of_python(cls) or not all(of_python(base) or base in known.SCALARS for base in mro(cls)):
             raise Refused(f"it uses a {named(value)}, which is not known to be constant")
 
-    @staticmethod
-    def _is_plain(cls: type) -> bool:
-        """Whether all that a class does is Python code, which is observed."""
-        bases = mro(cls)
-        return of_python(cls) and all(
-            (of_python(owner) or owner in known.SCALARS)
-            and not any(n.startswith("__") and isinstance(v, _C_CALLABLES) for n, v in scope(owner).items())
-            for owner in bases
-            if owner is not object
-        )
+    def _operators(self, value: Any) -> None:
+        """The step uses operators of a value: of a class of Python their code is observed, and must stay the same."""
+        cls = type(value)
+        if not of_python(cls) or known.is_own(cls.__module__) or isinstance(value, type | np.generic):
+            return
+        if not self.is_fresh(value):
+            self.guards.class_of(value)
+        if cls in self._checked:
+            return
+        self._checked.add(cls)
+        for name in known.OPERATORS:
+            if not _is_of_owner(self.guards.lookup(cls, name)):
+                raise Refused(f"it uses a {named(value)}, whose {name} is not written in Python")
+
+    def text(self, value: Any) -> None:
+        """The step makes a text of a value: not every one is made of the contents alone."""
+        self.deep(value)
+        cls = type(value)
+        if isinstance(value, known.CONTAINERS):
+            for part in contents(value):
+                self.text(part)
+        elif isinstance(value, BaseException):
+            self.text(value.args)
+        elif cls is types.SimpleNamespace:
+            self.text(vars(value))
+        elif not (
+            cls in known.TEXTS or isinstance(value, type | Tensor | np.dtype | int | float | str)
+            or (is_engine(value) and not isinstance(value, Recordable))
+            or any(runs_python(value, name) for name in ("__repr__", "__str__", "__format__"))
+        ):  # fmt: skip
+            raise Refused(f"it makes a text of a {named(value)}, which may hold an address or follow settings")
 
     def state(self, value: Any) -> None:
         """The engine uses a module, an optimizer or the like: these say themselves what matters."""
@@ -229,15 +288,21 @@ class Judge:
     def attribute(self, value: Any, name: str) -> None:
         """The step reads an attribute."""
         cls = type(value)
-        if isinstance(value, types.ModuleType):
+        if cls is types.ModuleType:
+            self.guards.class_of(value)
             self.guards.entry(vars(value), name, f"{value.__name__}.{name}")
         elif isinstance(value, Tensor):
             self._of_tensor(value, name)
         elif cls is super:
             self._of_super(value, name)
         elif isinstance(value, type):
-            self._of_class(value, name)
-            self._of_class(cls, name)
+            found = self._of_class(value, name)
+            of_meta = self._of_class(cls, name)
+            if isinstance(of_meta, types.GetSetDescriptorType | types.MemberDescriptorType):
+                if of_python(value):
+                    self._ask(value, name, of_meta)
+            elif found is ABSENT and of_meta is ABSENT:
+                self._fallback(value, name)
         elif not of_python(cls):
             self._of_c_object(value, name)
         elif not isinstance(value, np.generic | np.dtype | np.ufunc):
@@ -277,11 +342,11 @@ class Judge:
 
     def _of_object(self, value: Any, name: str) -> None:
         cls, label = type(value), f"{named(value)}.{name}"
-        getter = lookup(cls, "__getattribute__")
+        getter = self._of_class(cls, "__getattribute__")
         if getter not in _GENERIC and not isinstance(getter, types.FunctionType):
             raise Refused(f"it reads .{name} of a {named(value)}, which finds its attributes in its own way")
-        if not self.is_fresh(value) and cls is not types.FunctionType:
-            self.guards.type(value)
+        if not self.is_fresh(value):
+            self.guards.class_of(value)
         found = self._of_class(cls, name)
         if isinstance(found, functools.cached_property) and name not in object.__getattribute__(value, "__dict__"):
             if not is_engine(value):
@@ -289,30 +354,37 @@ class Judge:
             getattr(value, name)  # the engine keeps it
         if isinstance(found, property):
             self._property(value, name, found)
-        elif isinstance(found, types.MemberDescriptorType) and of_python(cls):
-            self._slot(value, name, found)
-        elif isinstance(found, types.GetSetDescriptorType) or (cls is types.SimpleNamespace and name == "__dict__"):
-            if name not in ("__dict__", "__class__", "__doc__", "__name__", "__qualname__", "__module__"):
-                raise Refused(f"it reads .{name} of a {named(value)}")
+        elif isinstance(found, types.MemberDescriptorType | types.GetSetDescriptorType):
+            if name not in ("__dict__", "__class__"):  # these are watched already
+                self._ask(value, name, found)
         else:
-            try:
-                own = object.__getattribute__(value, "__dict__")
-            except AttributeError:
-                return
-            if not self.is_fresh(value):
+            own = own_attributes(value)
+            if own is not ABSENT and not self.is_fresh(value):
                 self.guards.entry(own, name, label)
-            if found is ABSENT and name not in own:
-                fallback = self._of_class(cls, "__getattr__")
-                if isinstance(fallback, _C_CALLABLES):
-                    self.call(fallback, [value, name], {})
+            if found is ABSENT and (own is ABSENT or name not in own):
+                self._fallback(value, name)
+
+    def _fallback(self, value: Any, name: str) -> None:
+        """An attribute was not found: a class may have a method for that."""
+        fallback = self._of_class(type(value), "__getattr__")
+        if isinstance(fallback, types.FunctionType):
+            self.calls = fallback.__code__
+        elif isinstance(fallback, types.WrapperDescriptorType | types.MethodDescriptorType):
+            self.call(fallback, [value, name], {})
+        elif fallback is not ABSENT:
+            raise Refused(f"it reads .{name} of a {named(value)}, which finds its attributes in its own way")
 
     def _property(self, value: Any, name: str, found: property) -> None:
         if not isinstance(found.fget, types.FunctionType):
             raise Refused(f"it reads the property .{name}, which is not written in Python")
-        if known.is_own(found.fget.__module__) and not isinstance(value, Recordable):
-            raise Refused(f"it reads .{name} of a {named(value)}, which may change")
+        self.calls = found.fget.__code__
+        if known.is_own(found.fget.__module__):
+            methods = value.recorded_methods if isinstance(value, Recordable) else ()
+            if methods is not None and name not in methods:
+                raise Refused(f"it reads .{name} of a {named(value)}, which may change")
 
-    def _slot(self, value: Any, name: str, found: types.MemberDescriptorType) -> None:
+    def _ask(self, value: Any, name: str, found: Any) -> None:
+        """The step reads a slot, or what C code gives: watched by asking again."""
         if self.is_fresh(value):
             return
         try:
@@ -337,6 +409,7 @@ class Judge:
     def subscript(self, value: Any, key: Any) -> None:
         """The step reads ``value[key]``."""
         self.state(value)
+        self._operators(value)
         self.deep(key)
         constant = (str, bytes, range, tuple, Tensor, Recordable, type, types.GenericAlias)
         if self.is_fresh(value) or isinstance(value, constant) or runs_python(value, "__getitem__"):
@@ -375,6 +448,8 @@ class Judge:
         if isinstance(f, types.MethodWrapperType):
             return self.method(f.__self__, f.__name__, args, kw)
         if isinstance(f, functools.partial):
+            if not self.is_fresh(f):
+                self.guards.asked(_parts, (f,), _parts(f), "what a partial calls")
             self.shallow(f.keywords)
             for part in (*f.args, *f.keywords.values()) if by_engine else ():
                 self.deep(part)
@@ -382,7 +457,8 @@ class Judge:
         if isinstance(f, np.ufunc | _ARRAY_FUNCTION):
             return self._numpy(f, args, kw)
         if isinstance(f, operator.attrgetter | operator.itemgetter):
-            return self._getter(f, args)
+            self._getter(f, args)
+            return None
         if isinstance(f, _LRU_CACHE | weakref.ReferenceType):
             return self._cached(f, args, kw)
         if isinstance(f, Recordable):
@@ -392,7 +468,9 @@ class Judge:
         if is_engine(f):
             return self._engine(f, args, kw)
         if runs_python(f, "__call__"):
-            return self.attribute(f, "__call__")
+            self._of_class(type(f), "__call__")
+            self.calls = lookup(type(f), "__call__").__code__
+            return None
         raise Refused(f"it calls a {named(f)}, which is not known to be pure")
 
     def _python_function(self, f: types.FunctionType, args: list[Any], kw: dict[str, Any]) -> _Then | None:
@@ -403,6 +481,7 @@ class Judge:
             if f.__name__ not in known.NUMPY or "random" in module:
                 raise Refused(f"it calls numpy's {f.__name__}, which is not known to be pure")
             self.deep([*args, *kw.values()])
+        self.calls = f.__code__
         return self.made if f.__code__.co_flags & inspect.CO_GENERATOR else None
 
     def _engine(self, f: Any, args: list[Any], kw: dict[str, Any]) -> _Then | None:
@@ -458,7 +537,7 @@ class Judge:
     def _construct(self, cls: type, args: list[Any], kw: dict[str, Any]) -> _Then | None:
         if cls is type and len(args) == 1:
             if not self.is_fresh(args[0]) and of_python(type(args[0])):
-                self.guards.type(args[0])
+                self.guards.class_of(args[0])
             return None
         if cls in known.HIGHER_ORDER:
             return self._higher_order(known.HIGHER_ORDER[cls], args)
@@ -476,10 +555,12 @@ class Judge:
             self._calls_many(args[0])
         if cls in (collections.defaultdict, functools.partial):
             args = args[1:]
-        lazy = cls in (zip, list, tuple, enumerate, reversed, dict)
+        copies = cls in (list, tuple) or (cls is dict and all(isinstance(value, dict) for value in args))
         for value in (*args, *kw.values()):
-            if lazy and not isinstance(value, int | float):
+            if copies:
                 self.shallow(value)
+            elif cls is str or issubclass(cls, BaseException):
+                self.text(value)
             else:
                 self.deep(value)
         return self.made
@@ -498,7 +579,7 @@ class Judge:
                     raise Refused(f"it makes a {cls.__qualname__}, which does something when it goes")
                 own_new = isinstance(new, types.FunctionType | staticmethod)
                 if isinstance(init, types.FunctionType) and not own_new:
-                    self.building.append(cls)
+                    self.building = cls, init.__code__
                 return self.made if type(cls) is type and not own_new else None
         raise Refused(f"it makes a {cls.__qualname__}, which is not known to be pure")
 
@@ -538,7 +619,8 @@ class Judge:
             name in ("setitem", "delitem", "call") or (name.startswith("i") and hasattr(operator, name[1:]))
         )
         if module in known.PURE_MODULES and not changes:
-            return self.deep([a for a in args if not isinstance(a, type)])
+            self.deep([a for a in args if not isinstance(a, type)])
+            return None
         if known.is_own(module):
             return self._engine(f, args, kw)
         if module.startswith("numpy") and name in known.NUMPY and "random" not in module and "out" not in kw:
@@ -548,15 +630,18 @@ class Judge:
 
     def _builtin(self, name: str, args: list[Any], kw: dict[str, Any]) -> _Then | None:
         if name in ("getattr", "hasattr"):
-            return self.attribute(args[0], args[1])
+            self.attribute(args[0], args[1])
+            return None
         if name in ("setattr", "delattr"):
-            return self.owned(args[0], f"sets .{args[1]} of")
+            self.set_attribute(args[0], args[1], args[2] if name == "setattr" else None)
+            return None
         if name == "vars" and args:
-            return self.attribute(args[0], "__dict__")
+            self.attribute(args[0], "__dict__")
+            return None
         if name in ("globals", "locals", "__import__"):
             return None
         if name == "iter" and len(args) == 1:
-            self.shallow(args[0])
+            self.deep(args[0])  # C code may use up the iterator, and look into what it gives
             return lambda result: self.new_iterator(args[0], result)
         if name == "next":
             if not self.is_fresh(args[0]) and not runs_python(args[0], "__next__"):
@@ -566,14 +651,27 @@ class Judge:
             raise Refused(f"it calls {name}, which is not known to be pure")
         if (key := kw.get("key")) is not None:
             self._calls_many(key)
-        if name not in ("callable", "isinstance", "issubclass") and args:
-            if name == "len" or key is not None:
-                self.shallow(args[0])
-            else:
-                self.deep(args[0])
+        if name in ("callable", "isinstance", "issubclass"):
+            self._of_kind(args[0])
+        elif name in ("repr", "ascii", "format"):
+            self.text(args[0])
+        elif args and (name == "len" or key is not None):
+            self.shallow(args[0])
+        elif args:
+            self.deep(args[0])
+        if name == "format" and str(args[-1]).endswith("n"):
+            raise Refused("it formats numbers by the locale")
         for value in args[1:]:
             self.deep(value)
-        return self.made if name in ("sorted", "divmod") else None
+        return self.made if name == "sorted" else None
+
+    def _of_kind(self, value: Any) -> None:
+        """The step asks of which class a value is, or what a class derives from."""
+        if isinstance(value, type):
+            self._of_class(value, "__subclasshook__")
+        elif of_python(type(value)) and not known.is_own(type(value).__module__):
+            self.attribute(value, "__class__")
+            self._of_class(type(value), "__call__")
 
     def method(self, value: Any, name: str, args: list[Any], kw: dict[str, Any]) -> _Then | None:
         """The step calls a method that is written in C."""
@@ -587,20 +685,33 @@ class Judge:
             return self.call(value, args, kw)
         if isinstance(value, np.ufunc) and (name not in ("reduce", "accumulate", "outer") or "out" in kw or len(args) > 2):
             raise Refused(f"it calls numpy's {value.__name__}.{name}")
-        if isinstance(value, str) and name in ("format", "format_map") and re.search(r"{[^}]*[.\[]", value):
-            raise Refused("it formats attributes or entries of what it is given")
+        if isinstance(value, str) and name in ("format", "format_map"):
+            if re.search(r"{[^}]*([.\[{]|n})", value):
+                raise Refused("it formats by the locale, or attributes or entries of what it is given")
+            self.text([*args, *kw.values()])
+        if isinstance(value, str) and name == "__mod__":
+            self.text(args)
         if isinstance(value, type):
-            return self._class_method(value, name, args)
+            return self._class_method(value, name, args, kw)
         if name in ("__init__", "__init_subclass__", "__enter__", "__exit__") and (
             self.is_fresh(value) or type(value).__init__ is object.__init__
         ):
+            self.deep([*args, *kw.values()])
             return None
         if name in ("__setattr__", "__delattr__"):
-            return self.owned(value, "sets an attribute of")
+            self.owned(value, "sets an attribute of")
+            return None
         if name == "__getattribute__":
-            return self.attribute(value, args[0])
-        if name in ("__hash__", "__repr__", "__str__", "__eq__", "__ne__", "__format__", "__bool__", "__get__"):
-            return self.deep([value, *args])
+            self.attribute(value, args[0])
+            return None
+        if name in ("__repr__", "__str__", "__format__"):
+            self.text(value)
+            if args and str(args[0]).endswith("n"):
+                raise Refused("it formats numbers by the locale")
+            return None
+        if name in ("__eq__", "__ne__", "__bool__", "__get__") or (name == "__hash__" and self._hashes(value)):
+            self.deep([value, *args])
+            return None
         if type(value) in known.SCALARS or isinstance(value, int | float | str | np.generic):
             if any(callable(a) and not isinstance(a, type | types.FunctionType) for a in args):
                 raise Refused(f"it gives {named(value)}.{name} something to call")
@@ -608,10 +719,17 @@ class Judge:
             return self.made
         return self._container_method(value, name, args, kw)
 
-    def _class_method(self, cls: type, name: str, args: list[Any]) -> _Then:
-        if name not in ("__new__", "fromkeys", "from_bytes", "fromhex", "maketrans", "mro", "__subclasses__"):
+    @staticmethod
+    def _hashes(value: Any) -> bool:
+        """Whether the hash of a value is made of its contents, and not of its address."""
+        return isinstance(value, int | float | complex | str | bytes | tuple | frozenset)
+
+    def _class_method(self, cls: type, name: str, args: list[Any], kw: dict[str, Any]) -> _Then:
+        if name == "__new__" and (cls in known.CONSTRUCTORS or issubclass(cls, BaseException)):
+            return self._construct_known(cls, args[1:], kw)
+        if name not in ("fromkeys", "from_bytes", "fromhex", "maketrans"):
             raise Refused(f"it calls {named(cls)}.{name}, which is not known to be pure")
-        self.deep(args[1:] if name == "__new__" else args)
+        self.deep([*args, *kw.values()])
         return self.made
 
     def _container_method(self, value: Any, name: str, args: list[Any], kw: dict[str, Any]) -> _Then | None:
@@ -619,14 +737,18 @@ class Judge:
         if self.is_fresh(value) and isinstance(value, fresh_kinds):
             if "key" in kw:
                 self._calls_many(kw["key"])
-            for given in args:
-                if isinstance(given, known.CONTAINERS) or name in ("extend", "update"):
-                    self.shallow(given)
+            looks = name not in ("append", "appendleft", "add", "insert", "get", "pop", "setdefault", "__setitem__")
+            for given in (*args, *kw.values()):
+                if looks or lookup(type(given), "__next__") is not ABSENT:
+                    self.deep(given)
+            if name in ("sort", "index", "count", "remove"):  # it compares the entries
+                self.deep(value)
             return self.made if name in known.NEW_RESULTS else None
         if not isinstance(value, (*known.CONTAINERS, np.ndarray)):
             raise Refused(f"it calls {named(value)}.{name}, which is not known to be pure")
         if isinstance(value, dict | types.MappingProxyType) and name in ("get", "__getitem__", "__missing__"):
-            return self.subscript(value, args[0])
+            self.subscript(value, args[0])
+            return None
         if name not in known.reads(value) or "out" in kw:
             text = f"it calls {named(value)}.{name} on one that was there before the step"
             raise Refused(f"{text}, which a replay would not", FailureKind.REBINDS)
@@ -635,7 +757,7 @@ class Judge:
         else:
             self.deep(value)
         self.deep(args)
-        return self.made if name != "__getitem__" else None
+        return self.made if name in known.NEW_RESULTS or isinstance(value, np.ndarray) else None
 
     # -- iterators ---------------------------------------------------------------------------------------------------
 

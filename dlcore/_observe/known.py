@@ -34,7 +34,7 @@ SCALARS = frozenset({
     operator.methodcaller, super, object,
 })  # fmt: skip
 """Classes whose instances hold nothing that can change, or are judged where they are called."""
-VIEWS = (type({}.keys()), type({}.values()), type({}.items()))
+VIEWS: tuple[type, ...] = (type({}.keys()), type({}.values()), type({}.items()))
 CONTAINERS = (
     list, tuple, dict, set, frozenset, collections.deque, collections.OrderedDict, collections.defaultdict,
     collections.Counter, types.MappingProxyType, array.array, bytearray, *VIEWS,
@@ -74,8 +74,22 @@ _READS_OF_ARRAYS = frozenset(
     squeeze cumsum clip tobytes swapaxes argsort dot view __len__ __getitem__ __iter__ __float__ __int__
     __index__""".split()
 )
-NEW_RESULTS = _READS_OF_SEQUENCES | _READS_OF_MAPPINGS
+NEW_RESULTS = (_READS_OF_SEQUENCES | _READS_OF_MAPPINGS) - {"__getitem__"}
 """Methods of containers whose result is new."""
+TEXTS = frozenset({
+    type(None), bool, int, float, complex, str, bytes, range, slice, type(...), type(NotImplemented),
+    types.GenericAlias, types.UnionType, re.Pattern,
+})  # fmt: skip
+"""Classes whose texts are made of the contents alone."""
+OPERATORS = tuple(
+    f"__{name}__"
+    for name in """bool len eq ne lt le gt ge hash contains iter next reversed getitem setitem delitem missing call index
+    int float complex abs neg pos invert round trunc floor ceil divmod rdivmod pow rpow add radd iadd sub rsub isub mul rmul
+    imul matmul rmatmul imatmul truediv rtruediv itruediv floordiv rfloordiv ifloordiv mod rmod imod and rand iand or ror
+    ior xor rxor ixor lshift rlshift ilshift rshift rrshift irshift repr str format bytes fspath length_hint array
+    array_ufunc array_function enter exit""".split()
+)
+"""Methods that Python or C code calls without naming them."""
 
 
 def reads(value: Any) -> frozenset[str]:
@@ -111,7 +125,7 @@ FALLS_THROUGH = frozenset(
 """Instructions that move operands only, and after which nothing is looked at."""
 HARMLESS = FALLS_THROUGH | frozenset(
     """RETURN_VALUE FOR_ITER LIST_APPEND SET_ADD MAP_ADD IS_OP CHECK_EXC_MATCH PUSH_EXC_INFO POP_EXCEPT RERAISE
-    RAISE_VARARGS WITH_EXCEPT_START DELETE_FAST YIELD_VALUE SEND RETURN_GENERATOR MAKE_CELL COPY_FREE_VARS
+    WITH_EXCEPT_START DELETE_FAST YIELD_VALUE SEND RETURN_GENERATOR MAKE_CELL COPY_FREE_VARS
     LOAD_ASSERTION_ERROR JUMP_FORWARD JUMP_BACKWARD JUMP_BACKWARD_NO_INTERRUPT EXTENDED_ARG POP_JUMP_IF_NONE
     POP_JUMP_IF_NOT_NONE POP_JUMP_FORWARD_IF_NONE POP_JUMP_FORWARD_IF_NOT_NONE POP_JUMP_BACKWARD_IF_NONE
     POP_JUMP_BACKWARD_IF_NOT_NONE SETUP_ANNOTATIONS PREP_RERAISE_STAR ASYNC_GEN_WRAP INTERPRETER_EXIT

@@ -130,14 +130,16 @@ class Observer:
             self._place = f"{code.co_filename}:{frame.f_lineno}"
             self._refuse(f"it runs Python code, which cannot be observed on this Python ({version})")
             return None
-        self._place = f"{code.co_filename}:{code.co_firstlineno}"
+        self._place = self._user_line(frame)
         try:
             self._begin(frame, Stack(frame))
         except Refused as reason:
             self._refuse(str(reason), reason.kind)
             return None
+        direct = self._judge.calls is code
+        self._judge.building = self._judge.calls = None
         frame.f_trace_opcodes, frame.f_trace_lines = True, False
-        return self._tracer(instructions(code), code.co_filename)
+        return self._tracer(instructions(code), direct)
 
     def _is_hidden(self, frame: types.FrameType) -> bool:
         """dlcore and NumPy are judged from outside, and the standard library where these call it."""
@@ -170,11 +172,17 @@ class Observer:
         if found is function or (isinstance(found, property) and found.fget is function):
             if of_python(cls):
                 judge.guards.lookup(cls, code.co_name)
-        if code.co_name == "__init__" and judge.building and isinstance(first, judge.building[-1]):
+        if judge.building == (cls, code):
             judge.made(first)
-            judge.building.pop()
 
-    def _tracer(self, table: dict[int, Instruction], file: str) -> Any:
+    def _user_line(self, frame: types.FrameType | None) -> str:
+        """Where a frame is; of the standard library, where it was called."""
+        while frame is not None and frame.f_code.co_filename.startswith((known.STANDARD, "<frozen")):
+            frame = frame.f_back
+        return "" if frame is None else f"{frame.f_code.co_filename}:{frame.f_lineno}"
+
+    def _tracer(self, table: dict[int, Instruction], direct: bool) -> Any:
+        """The trace function of a frame; ``direct``: its result goes to observed code."""
         judge, step = self._judge, self._step
         then: Any = None  # what to do with the result of the instruction before
         names: tuple[str, ...] = ()  # of the keywords of the next call
@@ -201,7 +209,10 @@ class Observer:
                 if i.name == "KW_NAMES":
                     names = frame.f_code.co_consts[i.arg]
                 elif i.name not in known.FALLS_THROUGH:
-                    self._place = f"{file}:{frame.f_lineno}"
+                    self._place = self._user_line(frame)
+                    judge.building = judge.calls = None
+                    if i.name == "YIELD_VALUE" or (i.name == "RETURN_VALUE" and not direct):
+                        judge.deep(stack.peek())  # C code may look into it
                     then = step(frame, stack, i, names)
                     if i.name.startswith("CALL"):
                         names = ()
@@ -233,8 +244,6 @@ class Observer:
             return self._judge.made if name not in ("BUILD_STRING", "BUILD_SLICE") else None
         if name not in known.HARMLESS:
             raise Refused(f"the instruction {name} is not known to be harmless")
-        if name == "RETURN_VALUE" and frame.f_back is self._root:
-            self._judge.deep(stack.peek())
         return None
 
     def _global(self, frame: types.FrameType, stack: Stack, i: Instruction) -> None:
@@ -285,6 +294,8 @@ class Observer:
         judge.deep(right)
         if i.name != "BINARY_OP":
             return None
+        if isinstance(left, str):
+            judge.text(right)  # of %
         if i.arg >= _IN_PLACE and type(left) not in known.SCALARS and not isinstance(left, tuple | np.generic):
             judge.owned(left, "changes")
         plain = (*known.CONTAINERS, int, float, str, np.ndarray, np.generic)
@@ -293,9 +304,12 @@ class Observer:
     def _operand(self, frame: types.FrameType, stack: Stack, i: Instruction) -> None:
         self._judge.deep(stack.peek())
 
+    def _text(self, frame: types.FrameType, stack: Stack, i: Instruction) -> None:
+        self._judge.text(stack.peek())
+
     def _format(self, frame: types.FrameType, stack: Stack, i: Instruction) -> None:
         with_spec = i.name == "FORMAT_WITH_SPEC" or (i.name == "FORMAT_VALUE" and i.arg & 4)
-        self._judge.deep(stack.peek(2 if with_spec else 1))
+        self._judge.text(stack.peek(2 if with_spec else 1))
         if with_spec and str(stack.peek()).endswith("n"):
             raise Refused("it formats numbers by the locale")
 
@@ -319,9 +333,7 @@ class Observer:
 
     def _set_slice(self, frame: types.FrameType, stack: Stack, i: Instruction) -> None:
         owner = stack.peek(3)
-        self._judge.owned(owner, "writes into")
-        self._judge.deep(slice(stack.peek(2), stack.peek()))
-        self._judge.deep(stack.peek(4))
+        self._judge.set_entry(owner, slice(stack.peek(2), stack.peek()), stack.peek(4))
 
     def _set_variable(self, frame: types.FrameType, stack: Stack, i: Instruction) -> None:
         judge, name = self._judge, i.value
@@ -343,6 +355,12 @@ class Observer:
         if not known.imported(i.value):
             raise Refused(f"it imports {i.value}", FailureKind.REBINDS)
         self._judge.guards.entry(sys.modules, i.value, f"the module {i.value}")
+
+    def _raise(self, frame: types.FrameType, stack: Stack, i: Instruction) -> None:
+        for k in range(1, i.arg + 1):
+            error = stack.peek(k)  # or its cause
+            if isinstance(error, BaseException):
+                self._judge.deep(error)
 
     def _with(self, frame: types.FrameType, stack: Stack, i: Instruction) -> None:
         value = stack.peek()
@@ -390,7 +408,8 @@ _DIRECT: dict[str, Any] = {
     **dict.fromkeys(("GET_ITER", "GET_YIELD_FROM_ITER"), Observer._iterator),
     **dict.fromkeys(("MATCH_MAPPING", "MATCH_SEQUENCE", "GET_LEN", "MATCH_KEYS"), Observer._match),
     **dict.fromkeys(("BINARY_OP", "COMPARE_OP", "CONTAINS_OP"), Observer._operator),
-    **dict.fromkeys(("UNARY_NEGATIVE", "UNARY_INVERT", "UNARY_POSITIVE", "CONVERT_VALUE"), Observer._operand),
+    **dict.fromkeys(("UNARY_NEGATIVE", "UNARY_INVERT", "UNARY_POSITIVE"), Observer._operand),
+    "CONVERT_VALUE": Observer._text,
     **dict.fromkeys(("FORMAT_VALUE", "FORMAT_SIMPLE", "FORMAT_WITH_SPEC"), Observer._format),
     **dict.fromkeys(("CALL_INTRINSIC_1", "CALL_INTRINSIC_2"), Observer._intrinsic),
     **dict.fromkeys(("STORE_ATTR", "DELETE_ATTR"), Observer._set_attribute),
@@ -402,11 +421,13 @@ _DIRECT: dict[str, Any] = {
     ),
     "IMPORT_NAME": Observer._import,
     "BEFORE_WITH": Observer._with,
+    "RAISE_VARARGS": Observer._raise,
     "LOAD_CLOSURE": lambda *_: None,
     "SET_FUNCTION_ATTRIBUTE": lambda *_: None,
 }
 
 
 def _random_states() -> tuple[Any, ...]:
-    kind, keys, *rest = np.random.get_state()
+    state: Any = np.random.get_state()
+    kind, keys, *rest = state
     return random.getstate(), kind, keys.tobytes(), *rest
