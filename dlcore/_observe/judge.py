@@ -110,6 +110,8 @@ class Judge:
         self._covered: set[int] = set()  # the objects whose state those cover
         self._checked: set[type] = set()  # whose operators have been looked at
         self._fresh: dict[int, Any] = {}  # by id; holds them, so that no other object gets the id
+        self.asks_engine = False
+        """Whether the instruction is about something of the engine, which then runs code of its own."""
         self.building: tuple[type, types.CodeType] | None = None
         """A class of which the instruction makes an instance, and the code of its ``__init__``."""
         self.calls: types.CodeType | None = None
@@ -168,6 +170,7 @@ class Judge:
 
     def shallow(self, value: Any) -> None:
         """The step looks at what is directly inside a container: how many entries there are, and which."""
+        self.asks_engine = self.asks_engine or is_engine(value)
         self.state(value)
         self._operators(value)
         if self.is_fresh(value) or isinstance(value, Tensor | str | bytes | range) or type(value) in (tuple, frozenset):
@@ -201,6 +204,7 @@ class Judge:
             raise Refused("it reads containers that are nested too deeply")
         self._operators(value)
         if is_engine(value):
+            self.asks_engine = True
             return
         if isinstance(value, BaseException):
             if not self.is_fresh(value):
@@ -287,6 +291,7 @@ class Judge:
 
     def attribute(self, value: Any, name: str) -> None:
         """The step reads an attribute."""
+        self.asks_engine = self.asks_engine or is_engine(value)
         cls = type(value)
         if cls is types.ModuleType:
             self.guards.class_of(value)
@@ -408,6 +413,7 @@ class Judge:
 
     def subscript(self, value: Any, key: Any) -> None:
         """The step reads ``value[key]``."""
+        self.asks_engine = self.asks_engine or is_engine(value)
         self.state(value)
         self._operators(value)
         self.deep(key)
@@ -486,6 +492,7 @@ class Judge:
 
     def _engine(self, f: Any, args: list[Any], kw: dict[str, Any]) -> _Then | None:
         """The engine follows tensors, modules and optimizers itself, and says where it reads other state."""
+        self.asks_engine = True
         module = f.__module__ if isinstance(f, types.FunctionType | type) else type(f).__module__
         outside = (module or "").startswith(known.NOT_IN_STEPS)
         if isinstance(f, types.FunctionType) and args and isinstance(args[0], Recordable):

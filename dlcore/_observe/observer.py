@@ -63,6 +63,7 @@ class Observer:
         self._place = ""
         self._root: types.FrameType | None = None
         self._count = 0
+        self._in_engine: set[int] = set()  # frames by id whose instruction the engine, in C, may work on
         self._readable = readable()  # tried out now, for nothing is traced within the trace function
         for value in arguments:
             self._as_fresh(value)
@@ -146,7 +147,8 @@ class Observer:
         file, back = frame.f_code.co_filename, frame.f_back
         if file.startswith(known.LIBRARY):
             return True
-        return back is not self._root and (back is None or back.f_trace is None) and file.startswith((known.STANDARD, "<frozen"))
+        of_engine = back is None or back.f_trace is None or id(back) in self._in_engine
+        return of_engine and back is not self._root and file.startswith((known.STANDARD, "<frozen"))
 
     def _begin(self, frame: types.FrameType, stack: Stack) -> None:
         code, judge = frame.f_code, self._judge
@@ -211,9 +213,11 @@ class Observer:
                 elif i.name not in known.FALLS_THROUGH:
                     self._place = self._user_line(frame)
                     judge.building = judge.calls = None
+                    judge.asks_engine = False
                     if i.name == "YIELD_VALUE" or (i.name == "RETURN_VALUE" and not direct):
                         judge.deep(stack.peek())  # C code may look into it
                     then = step(frame, stack, i, names)
+                    (self._in_engine.add if judge.asks_engine else self._in_engine.discard)(id(frame))
                     if i.name.startswith("CALL"):
                         names = ()
                 if self._count > _MOST:
