@@ -205,6 +205,7 @@ class Judge:
         self._operators(value)
         if is_engine(value):
             self.asks_engine = True
+            self.state(value)
             return
         if isinstance(value, BaseException):
             if not self.is_fresh(value):
