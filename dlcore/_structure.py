@@ -173,19 +173,18 @@ class Arguments:
 
     def with_tensors(self, tensors: Sequence[Tensor]) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """The arguments with other tensors in the place of theirs. What holds no tensors is passed on as it is."""
-
-        def replaced(value: Any) -> Any:
-            if id(value) in self._made:
-                return tensors[self._made[id(value)]]
-            container = None if _plain(value) is not None else _parts_of(value)
-            if container is None:
-                return value
-            parts = [replaced(part) for part in container[0]]
-            same = all(new is old for new, old in zip(parts, container[0], strict=True))
-            return value if same else container[1](parts)
-
-        args, kwargs = replaced(self._given)
+        args, kwargs = self._replaced(self._given, tensors)
         return args, kwargs
+
+    def _replaced(self, value: Any, tensors: Sequence[Tensor]) -> Any:
+        if id(value) in self._made:
+            return tensors[self._made[id(value)]]
+        container = None if _plain(value) is not None else _parts_of(value)
+        if container is None:
+            return value
+        parts = [self._replaced(part, tensors) for part in container[0]]
+        same = all(new is old for new, old in zip(parts, container[0], strict=True))
+        return value if same else container[1](parts)
 
     def same_as(self, other: Arguments) -> bool:
         """Whether the structures and the tensors, these by identity, are the same."""

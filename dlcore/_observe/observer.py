@@ -63,7 +63,6 @@ class Observer:
         self._place = ""
         self._root: types.FrameType | None = None
         self._count = 0
-        self._in_engine: set[int] = set()  # frames by id whose instruction the engine, in C, may work on
         self._readable = readable()  # tried out now, for nothing is traced within the trace function
         for value in arguments:
             self._as_fresh(value)
@@ -72,7 +71,7 @@ class Observer:
             for value in given:
                 self._judge.given(value)
         except Refused as reason:
-            self._refuse(str(reason), reason.kind)
+            self.refuse(str(reason), reason.kind)
 
     def run(self, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """``function(*args, **kwargs)``, observed."""
@@ -92,9 +91,9 @@ class Observer:
         try:
             self._judge.deep(result)
         except Refused as reason:
-            self._refuse(str(reason), reason.kind)
+            self.refuse(str(reason), reason.kind)
         if chance != _random_states():
-            self._refuse("it draws random numbers of Python or NumPy")
+            self.refuse("it draws random numbers of Python or NumPy")
         return result
 
     def finish(self) -> Observation:
@@ -104,7 +103,7 @@ class Observer:
 
     # -- failing -----------------------------------------------------------------------------------------------------
 
-    def _refuse(self, text: str, kind: FailureKind = FailureKind.PERMANENT) -> None:
+    def refuse(self, text: str, kind: FailureKind = FailureKind.PERMANENT) -> None:
         if self.failure is None:
             self.failure = Failure(kind, text, self._place)
         if self._ends:
@@ -129,25 +128,26 @@ class Observer:
         if not self._readable:
             version = ".".join(map(str, sys.version_info[:2]))
             self._place = f"{code.co_filename}:{frame.f_lineno}"
-            self._refuse(f"it runs Python code, which cannot be observed on this Python ({version})")
+            self.refuse(f"it runs Python code, which cannot be observed on this Python ({version})")
             return None
-        self._place = self._user_line(frame)
+        self.at(frame)
         try:
             self._begin(frame, Stack(frame))
         except Refused as reason:
-            self._refuse(str(reason), reason.kind)
+            self.refuse(str(reason), reason.kind)
             return None
         direct = self._judge.calls is code
         self._judge.building = self._judge.calls = None
         frame.f_trace_opcodes, frame.f_trace_lines = True, False
-        return self._tracer(instructions(code), direct)
+        return _Tracer(self, instructions(code), direct)
 
     def _is_hidden(self, frame: types.FrameType) -> bool:
         """dlcore and NumPy are judged from outside, and the standard library where these call it."""
         file, back = frame.f_code.co_filename, frame.f_back
         if file.startswith(known.LIBRARY):
             return True
-        of_engine = back is None or back.f_trace is None or id(back) in self._in_engine
+        caller = None if back is None else back.f_trace
+        of_engine = not isinstance(caller, _Tracer) or caller.in_engine
         return of_engine and back is not self._root and file.startswith((known.STANDARD, "<frozen"))
 
     def _begin(self, frame: types.FrameType, stack: Stack) -> None:
@@ -177,62 +177,21 @@ class Observer:
         if judge.building == (cls, code):
             judge.made(first)
 
-    def _user_line(self, frame: types.FrameType | None) -> str:
-        """Where a frame is; of the standard library, where it was called."""
+    def at(self, frame: types.FrameType | None) -> None:
+        """Notes where the step is; in the standard library, where that was called."""
         while frame is not None and frame.f_code.co_filename.startswith((known.STANDARD, "<frozen")):
             frame = frame.f_back
-        return "" if frame is None else f"{frame.f_code.co_filename}:{frame.f_lineno}"
+        self._place = "" if frame is None else f"{frame.f_code.co_filename}:{frame.f_lineno}"
 
-    def _tracer(self, table: dict[int, Instruction], direct: bool) -> Any:
-        """The trace function of a frame; ``direct``: its result goes to observed code."""
-        judge, step = self._judge, self._step
-        then: Any = None  # what to do with the result of the instruction before
-        names: tuple[str, ...] = ()  # of the keywords of the next call
-
-        def trace(frame: types.FrameType, event: str, arg: Any) -> Any:
-            nonlocal then, names
-            if self.failure is not None:
-                frame.f_trace_opcodes = False
-                return None
-            if event == "exception":
-                then = None
-                judge.made(arg[1])
-            if event != "opcode":
-                return trace
-            i = table[frame.f_lasti]
-            if i.name in known.FALLS_THROUGH and then is None:
-                return trace
-            self._count += 1
-            try:
-                stack = Stack(frame, i.depth)
-                if then is not None:
-                    after, then = then, None
-                    after(stack.peek())
-                if i.name == "KW_NAMES":
-                    names = frame.f_code.co_consts[i.arg]
-                elif i.name not in known.FALLS_THROUGH:
-                    self._place = self._user_line(frame)
-                    judge.building = judge.calls = None
-                    judge.asks_engine = False
-                    if i.name == "YIELD_VALUE" or (i.name == "RETURN_VALUE" and not direct):
-                        judge.deep(stack.peek())  # C code may look into it
-                    then = step(frame, stack, i, names)
-                    (self._in_engine.add if judge.asks_engine else self._in_engine.discard)(id(frame))
-                    if i.name.startswith("CALL"):
-                        names = ()
-                if self._count > _MOST:
-                    raise Refused(f"it runs more Python than can be observed ({_MOST:,} instructions)")
-            except Refused as reason:
-                self._refuse(str(reason), reason.kind)
-            except Exception as error:  # the judge itself has failed, so that nothing is known
-                self._refuse(f"it cannot be observed ({type(error).__name__}: {error})")
-            return trace
-
-        return trace
+    def count(self) -> None:
+        """Counts an instruction. Raises `Refused` where these are too many."""
+        self._count += 1
+        if self._count > _MOST:
+            raise Refused(f"it runs more Python than can be observed ({_MOST:,} instructions)")
 
     # -- instructions ------------------------------------------------------------------------------------------------
 
-    def _step(self, frame: types.FrameType, stack: Stack, i: Instruction, names: tuple[str, ...]) -> Any:
+    def step(self, frame: types.FrameType, stack: Stack, i: Instruction, names: tuple[str, ...]) -> Any:
         """Judges an instruction that is about to run. Returns what to do with its result, if anything."""
         name = i.name
         if name in _DIRECT:
@@ -397,6 +356,61 @@ class Observer:
         if sys.version_info >= (3, 13):  # function, then NULL or the object
             return (lower, values) if upper is None else (lower, [upper, *values])
         return (upper, values) if lower is None else (lower, [upper, *values])
+
+
+class _Tracer:
+    """The trace function of one frame; ``direct``: its result goes to observed code, and not to C code."""
+
+    __slots__ = ("_direct", "_judge", "_names", "_observer", "_table", "_then", "in_engine")
+
+    def __init__(self, observer: Observer, table: dict[int, Instruction], direct: bool):
+        self._observer, self._judge, self._table, self._direct = observer, observer._judge, table, direct
+        self._then: Any = None
+        """What to do with the result of the instruction before."""
+        self._names: tuple[str, ...] = ()
+        """The names of the keywords of the next call."""
+        self.in_engine = False
+        """Whether the engine, in C, may work on the instruction."""
+
+    def __call__(self, frame: types.FrameType, event: str, arg: Any) -> Any:
+        observer = self._observer
+        if observer.failure is not None:
+            frame.f_trace_opcodes = False
+            return None
+        if event == "exception":
+            self._then = None
+            self._judge.made(arg[1])
+        if event != "opcode":
+            return self
+        i = self._table[frame.f_lasti]
+        if i.name in known.FALLS_THROUGH and self._then is None:
+            return self
+        try:
+            observer.count()
+            self._look(frame, i)
+        except Refused as reason:
+            observer.refuse(str(reason), reason.kind)
+        except Exception as error:  # the judge itself has failed, so that nothing is known
+            observer.refuse(f"it cannot be observed ({type(error).__name__}: {error})")
+        return self
+
+    def _look(self, frame: types.FrameType, i: Instruction) -> None:
+        judge, stack = self._judge, Stack(frame, i.depth)
+        if self._then is not None:
+            then, self._then = self._then, None
+            then(stack.peek())
+        if i.name == "KW_NAMES":
+            self._names = frame.f_code.co_consts[i.arg]
+        elif i.name not in known.FALLS_THROUGH:
+            self._observer.at(frame)
+            judge.building = judge.calls = None
+            judge.asks_engine = False
+            if i.name == "YIELD_VALUE" or (i.name == "RETURN_VALUE" and not self._direct):
+                judge.deep(stack.peek())  # C code may look into it
+            self._then = self._observer.step(frame, stack, i, self._names)
+            self.in_engine = judge.asks_engine
+            if i.name.startswith("CALL"):
+                self._names = ()
 
 
 _DIRECT: dict[str, Any] = {
