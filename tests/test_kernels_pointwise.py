@@ -200,9 +200,9 @@ def code(planner, operands, arch):
     program = planner(call)
     if not can_compile(specialise(program.launches[0], call)[0]):
         pytest.skip("no Triton of the pinned version")
-    (binary,) = compile_program(program, call)
-    assert not binary.problems and binary.spills == 0
-    return binary
+    binaries = compile_program(program, call)
+    assert all(not binary.problems and binary.spills == 0 for binary in binaries)
+    return max(binaries, key=lambda binary: binary.registers)
 
 
 @pytest.mark.parametrize("arch", sorted(ARCHES))

@@ -145,7 +145,7 @@ def test_random_calls_of_a_right_row(define):
     [
         (lambda x: np.isinf(np.asarray(x)).any() and x.size > 1, (2,), "np.inf"),
         (lambda x: x.ndim > 0 and x.shape[-1] == 17, (17,), "x = np.array([[0.0, 0.0, "),
-        (lambda x: x.ndim == 2 and x.size > 0 and x.strides[-1] == 2, (1, 1), "place(x, Layout("),
+        (lambda x: x.ndim == 2 and x.size > 0 and x.strides[-1] == 2, (1, 2), "place(x, Layout("),
     ],
     ids=["infinity", "17 in the last axis", "strided"],
 )
