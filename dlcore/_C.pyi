@@ -129,8 +129,8 @@ class Recording:
     ) -> None:
         """The first ``n_results`` results are what the step returns; what follows is kept for ``rule``.
 
-        ``outputs``: which of the results have a gradient history, with their roots in the copy of the graph. ``ends``: where gradients
-        go on: the number of an argument, or -1 and a tensor from before the step.
+        ``outputs``: which of the results have a gradient history, with their roots in the copy of the graph. ``ends``:
+        where gradients go on: the number of an argument, or -1 and a tensor from before the step.
         """
     def rewrite(self, commands: list[Any]) -> None: ...
     def lay_out(self, allocate: bool) -> None: ...

@@ -128,8 +128,8 @@ def choice(value: Any, values: Sequence[Any], where: str) -> Any:
 def items(value: Any) -> Sequence[Any] | None:
     """The items of a sequence, or of an array or tensor with one axis; None of anything else, text too."""
     if isinstance(value, np.ndarray | _C.TensorBase):
-        found: list[Any] | None = value.tolist() if value.ndim == 1 else None
-        return found
+        array: Any = value
+        return array.tolist() if array.ndim == 1 else None
     return value if isinstance(value, Sequence) and not isinstance(value, _TEXTS) else None
 
 

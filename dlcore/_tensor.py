@@ -423,7 +423,7 @@ def _of_numbers(
     operation: str, numbers: np.ndarray[Any, Any], dtype: Any, device: Any, requires_grad: bool = False
 ) -> Tensor:
     """A tensor of an array that was made from Python numbers. Raises OverflowError where one does not fit."""
-    target = as_dtype(dtype)
+    target = as_dtype(dtype, f"{operation}: dtype")
     check_numbers(operation, numbers, target)
     if numbers.dtype.kind == "O":
         each = [full((), number, target, CPU).numpy() for number in numbers.ravel().tolist()]
@@ -652,7 +652,7 @@ _NUMBERS: dict[str, Callable[[Any], Any]] = {"b": bool, "i": int, "u": int, "f":
 def _convert(value: Any, operation: str, operand: str, like: Any, dtype: DType | None = None) -> Any:
     """What an operand that is neither a tensor nor a Python number becomes; NumPy's scalars count as Python numbers.
 
-    Arrays and lists go to the device of ``like``, another operand of the operation, if there is one, and into ``dtype``.
+    Arrays and lists go to the device of ``like``, another operand of the operation, if there is one; ``dtype``: into it.
     """
     where = f"{operation}: operand {operand!r}"
     if isinstance(value, np.generic) and (value.dtype.kind in _NUMBERS or value.dtype == bfloat16.numpy):

@@ -871,7 +871,7 @@ def test_check_finds_what_was_frozen(monkeypatch):
     for _ in range(7):
         step(dl.ones(1))
     monkeypatch.setattr("dlcore.nn.layers.gelu", lambda x, approximate: x * 2)  # the engine's own code is trusted
-    with pytest.raises(CaptureError, match="check: .*operation 0 of the step has changed"):
+    with pytest.raises(CaptureError, match=r"check: .*operation 0 of the step has changed"):
         for _ in range(4):
             step(dl.ones(1))
 

@@ -123,7 +123,12 @@ class Batches(Recordable):
         if scaled is not None:
             return take_scaled(x, *scaled, rows)
         x = as_input(x if rows is None else take(x, rows))
-        return x if self.transform is None else self.transform(x)
+        if self.transform is None:
+            return x
+        made = self.transform(x)
+        if not isinstance(made, Tensor):
+            raise TypeError(f"transform: a tensor must be returned for a batch, not {shown(made)}")
+        return made
 
     def recorded_state(self) -> Any:
         """What ``fetch`` reads besides the index."""

@@ -9,6 +9,7 @@ raises inside dlcore's code, where no `raise` statement of dlcore's stands behin
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import dis
 import operator
@@ -609,8 +610,9 @@ def _upper() -> Iterator[Target]:
 
     def fit(*args: Any, **kwargs: Any) -> Any:
         model = dl.nn.Linear(3, 2)
-        if isinstance(kwargs.get("epochs"), int) and kwargs["epochs"] > 2:  # as many as are asked for are not wrong
-            kwargs["epochs"] = 2
+        with contextlib.suppress(TypeError, ValueError):
+            if operator.index(kwargs.get("epochs")) > 2:  # as many as are asked for are not wrong
+                kwargs["epochs"] = 2
         defaults = {"loss": dl.cross_entropy, "optimizer": dl.optim.SGD(model.parameters(), 0.1), "epochs": 1}
         return dl.fit(model, *args, **{**defaults, "progress": False, **kwargs})
 
