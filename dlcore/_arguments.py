@@ -19,8 +19,8 @@ from dlcore import _C
 from dlcore.errors import DTypeError, ShapeError
 
 __all__ = [
-    "MAX_AXES", "axis_of", "boolean", "choice", "has", "instance", "integer", "integers", "items", "lengths", "listed",
-    "number", "operand", "renamed", "shown",
+    "MAX_AXES", "axis_of", "boolean", "choice", "function", "has", "instance", "integer", "integers", "items", "lengths",
+    "listed", "number", "operand", "renamed", "shown",
 ]  # fmt: skip
 
 MAX_AXES = 8  # kMaxDims in csrc/core/kernel.h
@@ -123,6 +123,13 @@ def choice(value: Any, values: Sequence[Any], where: str) -> Any:
         if value is v or (type(value) is type(v) and value == v):
             return value
     raise ValueError(f"{where} {shown(value)} is not one of {', '.join(map(repr, values))}")
+
+
+def function(value: Any, where: str) -> Any:
+    """``value``, which must be a function or an object that can be called as one, and no class."""
+    if not callable(value) or isinstance(value, type):
+        raise TypeError(f"{where} {shown(value)} is not a function or an object that can be called")
+    return value
 
 
 def items(value: Any) -> Sequence[Any] | None:

@@ -652,7 +652,8 @@ _NUMBERS: dict[str, Callable[[Any], Any]] = {"b": bool, "i": int, "u": int, "f":
 def _convert(value: Any, operation: str, operand: str, like: Any, dtype: DType | None = None) -> Any:
     """What an operand that is neither a tensor nor a Python number becomes; NumPy's scalars count as Python numbers.
 
-    Arrays and lists go to the device of ``like``, another operand of the operation, if there is one; ``dtype``: into it.
+    Arrays and lists go to the device of ``like``, another operand of the operation, if there is one, and are cast to
+    ``dtype``.
     """
     where = f"{operation}: operand {operand!r}"
     if isinstance(value, np.generic) and (value.dtype.kind in _NUMBERS or value.dtype == bfloat16.numpy):

@@ -9,6 +9,7 @@ import dlcore as dl
 from dlcore import _C, nn
 from dlcore._arguments import shown
 from dlcore.op import function
+from dlcore.ops import activation
 from dlcore.train import EarlyStopping
 
 x = dl.tensor(np.arange(6, dtype=np.float32).reshape(2, 3))
@@ -152,3 +153,17 @@ def test_what_was_given_is_shown_on_one_short_line():
     assert shown(10**5000) == "an integer of 16610 bits"
     assert shown([Broken(), x, "a" * 1000]).startswith("[a Broken, a tensor of shape (2, 3) and dtype float32, 'aaa")
     assert len(shown(list(range(1000)))) < 100
+
+
+def test_an_error_in_a_composite_names_the_operation_that_was_called():
+    """tanh's gradient with a history is made of `square`, `sub` and `mul`, of which the caller knows nothing."""
+    dout = dl.ones((2,), requires_grad=True)
+    with pytest.raises(dl.DTypeError, match=r"^tanh_backward: "):
+        activation.tanh_backward(dout, dl.tensor([True, False]))
+
+
+@pytest.mark.parametrize("value", [3, "flip", int, dl.ones(2)], ids=["number", "text", "class", "tensor"])
+def test_a_transform_is_a_function(value):
+    for make in (dl.data.DataLoader, dl.data.Batches):
+        with pytest.raises(TypeError, match=f"{make.__name__}: transform .* is not a function"):
+            make(dl.data.TensorDataset(np.zeros((4, 2), np.float32)), transform=value)

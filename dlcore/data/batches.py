@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
-from dlcore._arguments import boolean, integer, shown
+from dlcore._arguments import boolean, function, integer, shown
 from dlcore._device import default_device
 from dlcore._device import device as as_device
 from dlcore._recordable import Recordable
@@ -51,9 +51,8 @@ class Batches(Recordable):
     ):
         self.dataset = as_dataset(dataset, type(self).__name__)
         name = type(self).__name__
-        if transform is not None and not callable(transform):
-            raise TypeError(f"{name}: transform {shown(transform)} is not a function")
-        self.transform, self.shuffle = transform, boolean(shuffle, f"{name}: shuffle")
+        self.transform = None if transform is None else function(transform, f"{name}: transform")
+        self.shuffle = boolean(shuffle, f"{name}: shuffle")
         self.seed = integer(seed, f"{name}: seed")
         self.device = default_device() if device is None else as_device(device)
         self._order: Tensor | None = None

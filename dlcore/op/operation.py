@@ -29,6 +29,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, NoReturn
 
 from dlcore import _C
+from dlcore._arguments import renamed
 from dlcore.dtypes import FLOATS, DType, check_size, default_float, result_type
 from dlcore.errors import AutogradError, DTypeError
 from dlcore.op.cases import ErrorInput, Sample, Workload, lengths_of
@@ -408,15 +409,23 @@ class Op:
 
     @cached_property
     def by_position(self) -> Callable[..., Any]:
-        """The composite, taking operands and attributes by position as the engine passes them."""
+        """The composite, taking operands and attributes by position as the engine passes them.
+
+        Its errors name this operation, which the caller knows, and not those that it is made of.
+        """
         composite, names = self.composite, self.signature.names
         if composite is None:
             raise TypeError(f"{self.name}: the operation has no composite")
         asked = accepted(composite)
-        if asked is None or asked == names:
-            return composite
-        chosen = [names.index(name) for name in asked]
-        return lambda *args: composite(*(args[k] for k in chosen))
+        chosen = range(len(names)) if asked is None else [names.index(name) for name in asked]
+
+        def composed(*args: Any) -> Any:
+            try:
+                return composite(*[args[k] for k in chosen])
+            except (TypeError, ValueError, IndexError, OverflowError) as error:
+                raise renamed(error, self.name) from error
+
+        return composed
 
     def refuse_gradient(self) -> NoReturn:
         """Raises AutogradError: nothing says what its gradient is."""

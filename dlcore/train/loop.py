@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from dlcore._arguments import boolean, instance, integer, listed, number, shown
+from dlcore._arguments import boolean, function, instance, integer, listed, number, shown
 from dlcore._autograd import no_grad
 from dlcore._tensor import Tensor, tensor
 from dlcore.data import Batches, DataLoader, TensorDataset
@@ -83,7 +83,7 @@ def fit(
     """
     instance(model, Module, "fit: model", "a Module")
     instance(optimizer, Optimizer, "fit: optimizer", "an optimizer")
-    data, loss, transform = _supervised(train, "fit"), _function(loss, "fit: loss"), _transform(transform, "fit")
+    data, loss, transform = _supervised(train, "fit"), function(loss, "fit: loss"), _transform(transform, "fit")
     epochs, batch_size = integer(epochs, "fit: epochs", 0), integer(batch_size, "fit: batch_size", 1)
     shuffle, seed = boolean(shuffle, "fit: shuffle"), None if seed is None else integer(seed, "fit: seed")
     if clip_norm is not None and not number(clip_norm, "fit: clip_norm") > 0:
@@ -238,7 +238,7 @@ def evaluate(
     measured = listed(metrics, "evaluate: metrics", "names, Metrics or functions")
     batches = Batches(data, _chosen_transform(model, transform, "evaluate"), device=device_of(model))
     return Evaluation(
-        model, batches, size, loss if loss is None else _function(loss, "evaluate: loss"), measured
+        model, batches, size, loss if loss is None else function(loss, "evaluate: loss"), measured
     ).scores()
 
 
@@ -298,17 +298,10 @@ def _chosen_transform(model: Module, transform: Any, name: str) -> Any:
 
 
 def _transform(value: Any, name: str) -> Any:
-    return None if value is None else _function(value, f"{name}: transform")
-
-
-def _function(value: Any, where: str) -> Any:
-    """``value``, which must be a function or an object that can be called as one, and no class."""
-    if not callable(value) or isinstance(value, type):
-        raise TypeError(f"{where} {shown(value)} is not a function or an object that can be called")
-    return value
+    return None if value is None else function(value, f"{name}: transform")
 
 
 def _callback(k: int, value: Any) -> Callback:
     if isinstance(value, Callback):
         return value
-    return Each(_function(value, f"fit: callbacks[{k}]"))
+    return Each(function(value, f"fit: callbacks[{k}]"))
