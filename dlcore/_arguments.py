@@ -19,8 +19,8 @@ from dlcore import _C
 from dlcore.errors import DTypeError, ShapeError
 
 __all__ = [
-    "MAX_AXES", "axis_of", "boolean", "choice", "function", "has", "instance", "integer", "integers", "items", "lengths",
-    "listed", "number", "operand", "renamed", "shown",
+    "MAX_AXES", "axis_of", "boolean", "choice", "function", "has", "instance", "integer", "integers", "items",
+    "lengths", "listed", "number", "operand", "renamed", "shown",
 ]  # fmt: skip
 
 MAX_AXES = 8  # kMaxDims in csrc/core/kernel.h

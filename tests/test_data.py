@@ -633,3 +633,18 @@ def test_whole_numbers_far_from_zero_are_normalised(dtype):
     if dtype != "uint32":
         ((batch,),) = DataLoader(x, batch_size=6, transform=n)
         np.testing.assert_array_equal(np.asarray(batch), y)
+
+
+@pytest.mark.parametrize(
+    "samples, error, text",
+    [
+        ([(np.zeros(2), 0), (np.zeros(3), 1)], dl.ShapeError, r"part 0 of the samples has shapes \(2,\) and \(3,\)"),
+        ([(np.zeros(2), 0), (np.zeros(2),)], ValueError, "the samples have 1 and 2 parts"),
+        ([(np.zeros(2), [1, [2]])], TypeError, "part 1 of a sample .* is not an array of numbers"),
+    ],
+)
+def test_samples_that_are_not_alike_are_named(samples, error, text):
+    with pytest.raises(error, match=text):
+        list(DataLoader(samples, batch_size=len(samples)))
+    with pytest.raises(TypeError, match="a list of samples of different shapes"):
+        DataLoader([[1.0, 2.0], [3.0, 4.0], [5.0]])

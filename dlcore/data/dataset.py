@@ -17,6 +17,7 @@ from dlcore._arguments import has, integer, items, number, shown
 from dlcore._device import CPU, Device, default_device
 from dlcore._device import device as as_device
 from dlcore._tensor import Tensor, from_numpy, tensor
+from dlcore.errors import ShapeError
 from dlcore.ops.gather import take
 
 __all__ = ["Dataset", "ImageDataset", "Subset", "TensorDataset", "as_dataset", "gather", "random_split"]
@@ -152,10 +153,10 @@ def as_dataset(data: Any, name: str = "as_dataset") -> Any:
     if isinstance(data, Tensor | np.ndarray):
         return TensorDataset(data)
     if isinstance(data, list) and not (data and isinstance(data[0], tuple)):
-        shapes = {np.shape(row) for row in data[:2]}
-        if len(shapes) > 1:
+        rows = [_array_of(row, f"{name}: sample") for row in data]
+        if len({row.shape for row in rows}) > 1:
             raise TypeError(f"{name}: a list of samples of different shapes; give arrays as a tuple: (inputs, targets)")
-        return TensorDataset(np.stack([np.asarray(row) for row in data]) if shapes and shapes != {()} else data)
+        return TensorDataset(np.stack(rows) if rows and rows[0].ndim else data)
     if has(data, "__len__") and has(data, "__getitem__") and not isinstance(data, Mapping | str | bytes | type):
         return data
     raise TypeError(f"{name}: a data set, an array or a tuple (inputs, targets) expected, not {type(data).__name__}")
@@ -241,8 +242,21 @@ def gather(dataset: Any, rows: Tensor | slice, device: Any = None) -> tuple[Tens
         return batch if device is None else tuple(t.to(device) for t in batch)
     indices = range(len(dataset))[rows] if isinstance(rows, slice) else np.asarray(rows)
     samples = [dataset[operator.index(i)] for i in indices]
-    columns = zip(*(s if isinstance(s, tuple) else (s,) for s in samples), strict=True)
-    return tuple(tensor(np.stack([np.asarray(v) for v in column]), device=device) for column in columns)
+    parts = [s if isinstance(s, tuple) else (s,) for s in samples]
+    lengths = sorted({len(part) for part in parts})
+    if len(lengths) > 1:
+        raise ValueError(f"a batch: the samples have {' and '.join(map(str, lengths))} parts; give them as many")
+    return tuple(tensor(_stacked(column, k), device=device) for k, column in enumerate(zip(*parts, strict=True)))
+
+
+def _stacked(values: Sequence[Any], part: int) -> np.ndarray:
+    """One part of all samples of a batch, which must have one shape."""
+    arrays = [_array_of(value, f"a batch: part {part} of a sample") for value in values]
+    shapes = {array.shape for array in arrays}
+    if len(shapes) > 1:
+        found = " and ".join(map(str, sorted(shapes)))
+        raise ShapeError(f"a batch: part {part} of the samples has shapes {found}; give them one shape")
+    return np.stack(arrays)
 
 
 def _as_array(values: Any) -> np.ndarray:
