@@ -52,11 +52,11 @@ def capture(function: Callable[..., Any] | None = None, *, check: int = 0) -> An
 
     A call runs the step exactly once, whatever happens. The step is recorded again when something has changed that the
     recording depends on: shapes, dtypes and ``requires_grad`` of the arguments and parameters, training flags, which
-    parameters and modules there are, gradient mode, an optimizer's state tensors and parameters, and Python variables
-    that the function reads (closed over, global, attributes of ``self``; numbers are compared by value, other things by
-    identity). Learning rates and random numbers are read from memory: setting ``optimizer.lr`` takes effect at once.
-    Other Python state is frozen as it was in the recorded call, and Python side effects (printing, appending to a list)
-    do not happen in replays.
+    parameters and modules there are, gradient mode, an optimizer's state tensors and parameters, and whatever its
+    Python code reads: variables, attributes, entries of containers, small arrays, the code of functions and classes
+    (numbers are compared by value, other things by identity). Learning rates and dlcore's random numbers are read from
+    memory: setting ``optimizer.lr`` takes effect at once. Nothing is frozen: the recorded call is observed instruction
+    by instruction, and what can neither be watched nor is known to be constant is a reason not to record.
 
     The tensors returned keep their values, for memory in use is not written again. They have the gradient history that
     those of an eager call have, unless a backward pass within the step has used it up: ``backward()`` then replays as
@@ -67,9 +67,10 @@ def capture(function: Callable[..., Any] | None = None, *, check: int = 0) -> An
     operation or constant that differs.
 
     Raises CaptureError, after the step has run, where the step cannot be recorded: it reads a value back to the host,
-    makes tensors from NumPy arrays, has results whose shape depends on values, keeps tensors that it has made, changes
-    Python variables that it reads or containers among its arguments, or returns a generator or another object that a
-    replay could not make anew. The message names the line.
+    makes tensors from NumPy arrays, has results whose shape depends on values, keeps tensors that it has made, draws
+    random numbers of Python or NumPy, reads clocks, files or iterators that go on, calls C functions that are not known
+    to be pure, changes Python objects that were there before (appends, counts, prints), or returns a generator or
+    another object that a replay could not make anew. The message names the line.
 
     >>> scale = dl.capture(lambda x: (x * 2).sum())
     >>> [float(scale(dl.tensor([1.0, i]))) for i in range(3)]

@@ -255,7 +255,9 @@ def corpus():
     difflib.unified_diff(["a"], ["b"])
     list(difflib.ndiff(["a b", "c"], ["a c", "c"]))
     copy.deepcopy({"a": [1, (2, {3})]})
-    ast.unparse(ast.parse("for i in range(3):\n    with a as b, c:\n        try: d[i:j] = {**e}\n        except* F as g: raise"))
+    ast.unparse(
+        ast.parse("for i in range(3):\n    with a as b, c:\n        try: d[i:j] = {**e}\n        except* F as g: raise")
+    )
     pprint.pformat({"a": list(range(40))})
     inspect.signature(textwrap.fill)
     dataclasses.make_dataclass("D", [("a", int)])(1)
@@ -266,7 +268,18 @@ def corpus():
 
 def test_every_instruction_of_the_standard_library_has_a_depth():
     """What `dis` says of whole modules never contradicts itself, and no operand lies outside the stack."""
-    for module in (argparse, ast, collections, contextlib, copy, dataclasses, inspect, json.decoder, statistics, textwrap):
+    for module in (
+        argparse,
+        ast,
+        collections,
+        contextlib,
+        copy,
+        dataclasses,
+        inspect,
+        json.decoder,
+        statistics,
+        textwrap,
+    ):
         for code in codes(compile(inspect.getsource(module), module.__file__, "exec")):
             found = frames.instructions(code)
             assert all(-1 <= i.depth <= code.co_stacksize for i in found.values())
@@ -381,7 +394,7 @@ def test_a_step_of_much_python_is_refused_in_time():
 def test_an_observed_call_leaves_no_cycles():
     record(lambda x: x * 2)  # what is made once
     model = ordinary.STEPS["transformer"]()
-    step = dl.capture(lambda x: {"y": model(x), "n": [k for k in range(3)]})
+    step = dl.capture(lambda x: {"y": model(x), "n": [k * 2 for k in range(3)]})
     step(dl.ones(4, 8))
     gc.collect()
     gc.disable()

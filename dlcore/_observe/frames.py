@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dis
 import functools
+import itertools
 import sys
 import types
 from collections.abc import Iterator
@@ -51,7 +52,7 @@ def instructions(code: types.CodeType) -> dict[int, Instruction]:
 
 def _depths(code: types.CodeType, listed: list[dis.Instruction]) -> dict[int, int]:
     """Offset -> depth of the value stack, by following every path through the code."""
-    following = {a.offset: b.offset for a, b in zip(listed, listed[1:], strict=False)}
+    following = {a.offset: b.offset for a, b in itertools.pairwise(listed)}
     by_offset = {i.offset: i for i in listed}
     handlers = dis._parse_exception_table(code)  # type: ignore[attr-defined]
     depths = {listed[0].offset: 0}
@@ -138,7 +139,7 @@ def _slot_names(code: types.CodeType) -> dict[str, int]:
 
 @functools.cache
 def readable() -> bool:
-    """Whether this Python's frames are understood: operands, variables and the function of a test function are right."""
+    """Whether this Python's frames are understood: operands, variables and function of a test function are right."""
     if VERSION not in ((3, 11), (3, 12), (3, 13)) or sys.implementation.name != "cpython":
         return False
     left, right = object(), [object()]

@@ -76,7 +76,7 @@ def runs_python(value: Any, method: str) -> bool:
 
 
 def _is_of_owner(method: Any) -> bool:
-    """Whether a method, as found on a class, is observed Python code, or C code that uses its owner and arguments only."""
+    """Whether a method, as found on a class, is observed Python code, or C code that uses its owner and arguments."""
     kinds = types.FunctionType | types.WrapperDescriptorType | types.MethodDescriptorType | classmethod | staticmethod
     if isinstance(method, classmethod | staticmethod):
         method = method.__func__
@@ -691,7 +691,8 @@ class Judge:
             return self._engine(type(value), args, kw)
         if name == "__call__":
             return self.call(value, args, kw)
-        if isinstance(value, np.ufunc) and (name not in ("reduce", "accumulate", "outer") or "out" in kw or len(args) > 2):
+        reads = name in ("reduce", "accumulate", "outer") and "out" not in kw and len(args) <= 2
+        if isinstance(value, np.ufunc) and not reads:
             raise Refused(f"it calls numpy's {value.__name__}.{name}")
         if isinstance(value, str) and name in ("format", "format_map"):
             if re.search(r"{[^}]*([.\[{]|n})", value):

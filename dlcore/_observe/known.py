@@ -85,8 +85,8 @@ OPERATORS = tuple(
     f"__{name}__"
     for name in """bool len eq ne lt le gt ge hash contains iter next reversed getitem setitem delitem missing call index
     int float complex abs neg pos invert round trunc floor ceil divmod rdivmod pow rpow add radd iadd sub rsub isub mul rmul
-    imul matmul rmatmul imatmul truediv rtruediv itruediv floordiv rfloordiv ifloordiv mod rmod imod and rand iand or ror
-    ior xor rxor ixor lshift rlshift ilshift rshift rrshift irshift repr str format bytes fspath length_hint array
+    imul matmul rmatmul imatmul truediv rtruediv itruediv floordiv rfloordiv ifloordiv mod rmod imod and rand iand or
+    ror ior xor rxor ixor lshift rlshift ilshift rshift rrshift irshift repr str format bytes fspath length_hint array
     array_ufunc array_function enter exit""".split()
 )
 """Methods that Python or C code calls without naming them."""
@@ -102,8 +102,8 @@ def reads(value: Any) -> frozenset[str]:
 NUMPY = frozenset(
     """arange array asarray zeros ones full eye linspace logspace sqrt exp concatenate stack outer dot matmul sum mean
     max min prod cumsum tril triu where clip argmax argmin argsort sort abs round isclose allclose array_equal repeat
-    tile meshgrid broadcast_to expand_dims squeeze reshape transpose ndim shape size zeros_like ones_like full_like diff
-    ceil floor cumprod einsum maximum minimum finfo iinfo geomspace interp median std var hanning result_type
+    tile meshgrid broadcast_to expand_dims squeeze reshape transpose ndim shape size zeros_like ones_like full_like
+    diff ceil floor cumprod einsum maximum minimum finfo iinfo geomspace interp median std var hanning result_type
     promote_types""".split()
 )
 """Functions of NumPy that look at their arguments only, unless they are given ``out=``."""
@@ -113,8 +113,8 @@ PURE_MODULES = frozenset(("math", "cmath", "operator", "abc", "collections"))
 """C modules whose functions look at their arguments only; of `operator`, not those that change the first one."""
 
 NOT_IN_STEPS = (
-    "dlcore.data.dataset", "dlcore.data.files", "dlcore.data.loader", "dlcore.train", "dlcore.bench", "dlcore.cli", "dlcore._checkpoint", "dlcore.verify",
-    "dlcore.testing", "dlcore.roofline", "dlcore._memory", "dlcore._explain",
+    "dlcore.data.dataset", "dlcore.data.files", "dlcore.data.loader", "dlcore.train", "dlcore.bench", "dlcore.cli",
+    "dlcore._checkpoint", "dlcore.verify", "dlcore.testing", "dlcore.roofline", "dlcore._memory", "dlcore._explain",
 )  # fmt: skip
 """Parts of dlcore that work with files, clocks and the like."""
 
@@ -125,11 +125,10 @@ FALLS_THROUGH = frozenset(
 """Instructions that move operands only, and after which nothing is looked at."""
 HARMLESS = FALLS_THROUGH | frozenset(
     """RETURN_VALUE FOR_ITER LIST_APPEND SET_ADD MAP_ADD IS_OP CHECK_EXC_MATCH PUSH_EXC_INFO POP_EXCEPT RERAISE
-    WITH_EXCEPT_START DELETE_FAST YIELD_VALUE SEND RETURN_GENERATOR MAKE_CELL COPY_FREE_VARS
-    LOAD_ASSERTION_ERROR JUMP_FORWARD JUMP_BACKWARD JUMP_BACKWARD_NO_INTERRUPT EXTENDED_ARG POP_JUMP_IF_NONE
-    POP_JUMP_IF_NOT_NONE POP_JUMP_FORWARD_IF_NONE POP_JUMP_FORWARD_IF_NOT_NONE POP_JUMP_BACKWARD_IF_NONE
-    POP_JUMP_BACKWARD_IF_NOT_NONE SETUP_ANNOTATIONS PREP_RERAISE_STAR ASYNC_GEN_WRAP INTERPRETER_EXIT
-    CLEANUP_THROW""".split()
+    WITH_EXCEPT_START DELETE_FAST YIELD_VALUE SEND RETURN_GENERATOR MAKE_CELL COPY_FREE_VARS LOAD_ASSERTION_ERROR
+    JUMP_FORWARD JUMP_BACKWARD JUMP_BACKWARD_NO_INTERRUPT EXTENDED_ARG POP_JUMP_IF_NONE POP_JUMP_IF_NOT_NONE
+    POP_JUMP_FORWARD_IF_NONE POP_JUMP_FORWARD_IF_NOT_NONE POP_JUMP_BACKWARD_IF_NONE POP_JUMP_BACKWARD_IF_NOT_NONE
+    SETUP_ANNOTATIONS PREP_RERAISE_STAR ASYNC_GEN_WRAP INTERPRETER_EXIT CLEANUP_THROW""".split()
 )
 """Instructions that read and change nothing besides operands that are looked at elsewhere."""
 

@@ -171,9 +171,9 @@ class Observer:
             first = first.cell_contents
         cls = type(first)
         found = lookup(cls, code.co_name)
-        if found is function or (isinstance(found, property) and found.fget is function):
-            if of_python(cls):
-                judge.guards.lookup(cls, code.co_name)
+        of_class = found is function or (isinstance(found, property) and found.fget is function)
+        if of_class and of_python(cls):
+            judge.guards.lookup(cls, code.co_name)
         if judge.building == (cls, code):
             judge.made(first)
 
@@ -446,6 +446,6 @@ _DIRECT: dict[str, Any] = {
 
 
 def _random_states() -> tuple[Any, ...]:
-    state: Any = np.random.get_state()
+    state: Any = np.random.get_state()  # noqa: NPY002 - whether user code draws from it
     kind, keys, *rest = state
     return random.getstate(), kind, keys.tobytes(), *rest

@@ -1,7 +1,7 @@
 """Ordinary steps and models: each is recorded, and its replays give the bits of the eager step.
 
-A row of STEPS is a function of a tensor (4, 8), or a model. A row of CONFIGS is (make, run, change): `run(it, x)` follows
-a configuration, which `change(it)` changes.
+A row of STEPS is a function of a tensor (4, 8), or makes one. A row of CONFIGS is (make, run, change): `run(it, x)`
+follows a configuration, which `change(it)` changes.
 """
 
 import argparse
@@ -277,7 +277,9 @@ class Attention(nn.Module):
     def forward(self, x):
         x = x.reshape(1, *x.shape)
         b, t, d = x.shape
-        q, k, v = (f(x).reshape(b, t, self.heads, d // self.heads).permute(0, 2, 1, 3) for f in (self.q, self.k, self.v))
+        q, k, v = (
+            f(x).reshape(b, t, self.heads, d // self.heads).permute(0, 2, 1, 3) for f in (self.q, self.k, self.v)
+        )
         scores = (q @ k.permute(0, 1, 3, 2)) * (d // self.heads) ** -0.5
         mask = dl.arange(t).reshape(t, 1) >= dl.arange(t).reshape(1, t)
         return self.o((dl.where(mask, scores, -1e9).softmax(-1) @ v).permute(0, 2, 1, 3).reshape(b, t, d))
@@ -410,7 +412,10 @@ def _(x):
 def _(x):
     n, dim = x.shape
     table = [
-        [math.sin(p / 10000 ** (2 * (i // 2) / dim)) if i % 2 == 0 else math.cos(p / 100 ** (i / dim)) for i in range(dim)]
+        [
+            math.sin(p / 10000 ** (2 * (i // 2) / dim)) if i % 2 == 0 else math.cos(p / 100 ** (i / dim))
+            for i in range(dim)
+        ]
         for p in range(n)
     ]
     return x + dl.tensor(table)
@@ -815,8 +820,11 @@ CONFIGS = {
     "slots": (Slotted, follow, setting(2.0)),
     "class": (lambda: Shared, follow, setting(2.0)),
     "dict": (lambda: {"scale": 0.5}, lambda c, x: x * c["scale"], lambda c: c.update(scale=2.0)),
-    "nested dict": (lambda: {"a": [{"scale": 0.5}]}, lambda c, x: x * c["a"][0]["scale"],
-                    lambda c: c["a"][0].update(scale=2.0)),
+    "nested dict": (
+        lambda: {"a": [{"scale": 0.5}]},
+        lambda c, x: x * c["a"][0]["scale"],
+        lambda c: c["a"][0].update(scale=2.0),
+    ),
     "dict with a default": (dict, lambda c, x: x * c.get("scale", 0.5), lambda c: c.update(scale=2.0)),
     "config of a module": (lambda: FromConfig(Config()), lambda m, x: m(x), lambda m: setattr(m.config, "scale", 2.0)),
     "kind of a module": (lambda: FromConfig(Config()), lambda m, x: m(x), lambda m: setattr(m.config, "kind", "tanh")),
@@ -824,7 +832,7 @@ CONFIGS = {
     "keywords from a dict": (lambda: {"axis": 0}, lambda c, x: x.sum(**c), lambda c: c.update(axis=1)),
     "callable object": (lambda: Scaled(0.5), lambda c, x: c(x), lambda c: setattr(c, "k", 2.0)),
     "copied dataclass": (Config, lambda c, x: x * dataclasses.replace(c, width=3).scale, setting(2.0)),
-}  # fmt: skip
+}
 
 
 class Scaled:
