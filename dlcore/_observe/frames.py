@@ -91,8 +91,10 @@ def _effect(i: dis.Instruction, arg: int | None, jump: bool) -> int:
 
 
 @contextlib.contextmanager
-def each_instruction(look: Callable[[types.FrameType, int], Any], unseen: tuple[str, ...] = ()) -> Iterator[bool]:
-    """Within it ``look(frame, offset)`` is called before each instruction, but not for files that start with ``unseen``.
+def each_instruction(look: Callable[[types.FrameType, int], bool], unseen: tuple[str, ...] = ()) -> Iterator[bool]:
+    """Within it ``look(frame, offset)`` is called before each instruction, until it returns False.
+
+    Not for files whose names start with ``unseen``.
 
     Before 3.12 the trace function of a frame has to do that, on the event "opcode"; since then such events are missing
     in the first call of a function. Gives whether it can be done: not if there are six monitoring tools already.
@@ -109,7 +111,9 @@ def each_instruction(look: Callable[[types.FrameType, int], Any], unseen: tuple[
     def instruction(code: types.CodeType, offset: int) -> Any:
         if code.co_filename.startswith(unseen):
             return monitoring.DISABLE
-        return look(sys._getframe(1), offset)
+        if not look(sys._getframe(1), offset):
+            monitoring.set_events(tool, 0)
+        return None
 
     event = monitoring.events.INSTRUCTION
     monitoring.use_tool_id(tool, "dlcore")
@@ -198,7 +202,7 @@ def readable() -> bool:
             look(frame, frame.f_lasti)
         return trace
 
-    def look(frame: types.FrameType, offset: int) -> None:
+    def look(frame: types.FrameType, offset: int) -> bool:
         if frame.f_code is sample.__code__:
             i = instructions(frame.f_code)[offset]
             stack = Stack(frame, i.depth)
@@ -208,6 +212,7 @@ def readable() -> bool:
                 seen.append(stack.peek(2) is right and stack.peek() == 0 and stack.named("a") is left)
             elif i.name in ("MAKE_FUNCTION", "SET_FUNCTION_ATTRIBUTE"):
                 seen.append(stack.function is sample and next(stack.cells()).cell_contents is right)
+        return True
 
     before = sys.gettrace()
     sys.settrace(trace)

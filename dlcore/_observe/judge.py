@@ -53,8 +53,16 @@ class Refused(Exception):
 
 
 def of_python(cls: type) -> bool:
-    """Whether a class can change: those of C cannot."""
-    return bool(cls.__flags__ & known.OBJECT_OF_PYTHON)
+    """Whether a class was made by Python code, so that it can change, and what it does is observed."""
+    if not cls.__flags__ & known.OBJECT_OF_PYTHON:
+        return False
+    own = scope(cls)  # a class of C has methods of its own that are written in C
+    methods = types.WrapperDescriptorType | types.MethodDescriptorType
+    new = own.get("__new__")
+    return not (
+        (isinstance(new, types.BuiltinFunctionType) and new.__self__ is cls)
+        or any(isinstance(found, methods) and found.__objclass__ is cls for found in own.values())
+    )
 
 
 def named(value: Any) -> str:

@@ -339,7 +339,8 @@ class Observer:
         judge = self._judge
         if i.name == "CALL_FUNCTION_EX":
             keywords, given = (stack.peek(), stack.peek(2)) if i.arg & 1 else ({}, stack.peek())
-            f = stack.peek(3 if i.arg & 1 else 2)
+            below = 3 if sys.version_info >= (3, 13) else 2  # NULL lies between the function and its arguments, or below
+            f = stack.peek(below + (i.arg & 1))
             if not isinstance(given, list | tuple):
                 raise Refused("it unpacks an iterator into a call")
             judge.shallow(given)
@@ -362,10 +363,10 @@ class Observer:
         return (upper, values) if lower is None else (lower, [upper, *values])
 
 
-def _before_instruction(frame: types.FrameType, offset: int) -> None:
+def _before_instruction(frame: types.FrameType, offset: int) -> bool:
+    """Looks at an instruction of a traced frame. Returns whether to go on."""
     tracer = frame.f_trace
-    if isinstance(tracer, _Tracer):
-        tracer.before(frame, offset)
+    return not isinstance(tracer, _Tracer) or tracer.before(frame, offset)
 
 
 class _Tracer:
@@ -394,11 +395,13 @@ class _Tracer:
             self.before(frame, frame.f_lasti)
         return self
 
-    def before(self, frame: types.FrameType, offset: int) -> None:
-        """The instruction at an offset is about to run."""
+    def before(self, frame: types.FrameType, offset: int) -> bool:
+        """The instruction at an offset is about to run. Returns whether to go on."""
         i, observer = self._table[offset], self._observer
-        if observer.failure is not None or (i.name in known.FALLS_THROUGH and self._then is None):
-            return
+        if observer.failure is not None:
+            return False
+        if i.name in known.FALLS_THROUGH and self._then is None:
+            return True
         try:
             observer.count()
             self._look(frame, i)
@@ -406,6 +409,7 @@ class _Tracer:
             observer.refuse(str(reason), reason.kind)
         except Exception as error:  # the judge itself has failed, so that nothing is known
             observer.refuse(f"it cannot be observed ({type(error).__name__}: {error})")
+        return observer.failure is None
 
     def _look(self, frame: types.FrameType, i: Instruction) -> None:
         judge, stack = self._judge, Stack(frame, i.depth)
