@@ -104,6 +104,10 @@ def _parts(partial: functools.partial[Any]) -> tuple[Any, ...]:
     return partial.func, partial.args, partial.keywords
 
 
+def _numpy_errors() -> tuple[Any, ...]:
+    return (*np.geterr().values(), np.geterrcall())
+
+
 class Judge:
     """Raises `Refused` where something is neither fresh, known nor watched; keeps the guards of what is watched.
 
@@ -149,7 +153,7 @@ class Judge:
             raise Refused(f"it {text}, which a replay would not", FailureKind.REBINDS)
 
     def set_attribute(self, owner: Any, name: str, value: Any) -> None:
-        """The step sets an attribute, which may be what it is already: ``self.total += x`` changes a tensor in place."""
+        """The step sets an attribute, maybe to what it is already: ``self.total += x`` changes a tensor in place."""
         cls = type(owner)
         setter, found = lookup(cls, "__setattr__"), lookup(cls, name)
         own = own_attributes(owner) if of_python(cls) else ABSENT
@@ -533,7 +537,12 @@ class Judge:
         if any(of_python(type(a)) and not isinstance(a, simple) for a in args):
             raise Refused(f"it gives numpy's {f.__name__} an object that may do anything")
         self.deep([*args, *kw.values()])
+        self.numpy_errors()
         return None if f.__name__ in known.NUMPY_VIEWS else self.made
+
+    def numpy_errors(self) -> None:
+        """The step computes in NumPy, where overflow and the like may raise."""
+        self.guards.asked(_numpy_errors, (), _numpy_errors(), "what NumPy does on overflow")
 
     def _getter(self, f: Any, args: list[Any]) -> None:
         for key in f.__reduce__()[1]:

@@ -261,6 +261,8 @@ class Observer:
         judge.deep(right)
         if i.name != "BINARY_OP":
             return None
+        if isinstance(left, np.ndarray | np.generic) or isinstance(right, np.ndarray | np.generic):
+            judge.numpy_errors()
         if isinstance(left, str):
             judge.text(right)  # of %
         if i.arg >= _IN_PLACE and type(left) not in known.SCALARS and not isinstance(left, tuple | np.generic):
@@ -339,7 +341,7 @@ class Observer:
         judge = self._judge
         if i.name == "CALL_FUNCTION_EX":
             keywords, given = (stack.peek(), stack.peek(2)) if i.arg & 1 else ({}, stack.peek())
-            below = 3 if sys.version_info >= (3, 13) else 2  # NULL lies between the function and its arguments, or below
+            below = 3 if sys.version_info >= (3, 13) else 2  # NULL lies above the function, or below it
             f = stack.peek(below + (i.arg & 1))
             if not isinstance(given, list | tuple):
                 raise Refused("it unpacks an iterator into a call")
