@@ -7,17 +7,18 @@ on a small function, once, so that a version that is not understood is noticed a
 
 from __future__ import annotations
 
+import contextlib
 import dis
 import functools
 import itertools
 import sys
 import types
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 from dlcore import _C
 
-__all__ = ["Instruction", "Stack", "instructions", "readable"]
+__all__ = ["Instruction", "Stack", "each_instruction", "instructions", "readable"]
 
 VERSION = sys.version_info[:2]
 _NO_FALL_THROUGH = {
@@ -89,6 +90,44 @@ def _effect(i: dis.Instruction, arg: int | None, jump: bool) -> int:
     return dis.stack_effect(i.opcode, arg, jump=jump)
 
 
+@contextlib.contextmanager
+def each_instruction(look: Callable[[types.FrameType, int], bool], unseen: tuple[str, ...] = ()) -> Iterator[bool]:
+    """Within it ``look(frame, offset)`` is called before each instruction, until it returns False.
+
+    Not for files whose names start with ``unseen``.
+
+    Before 3.12 the trace function of a frame has to do that, on the event "opcode"; since then such events are missing
+    in the first call of a function. Gives whether it can be done: not if there are six monitoring tools already.
+    """
+    if VERSION < (3, 12):
+        yield True
+        return
+    monitoring: Any = sys.monitoring  # type: ignore[attr-defined, unused-ignore]
+    tool = next((k for k in range(5, -1, -1) if monitoring.get_tool(k) is None), None)
+    if tool is None:
+        yield False
+        return
+
+    def instruction(code: types.CodeType, offset: int) -> Any:
+        if code.co_filename.startswith(unseen):
+            return monitoring.DISABLE
+        if not look(sys._getframe(1), offset):
+            monitoring.set_events(tool, 0)
+        return None
+
+    event = monitoring.events.INSTRUCTION
+    monitoring.use_tool_id(tool, "dlcore")
+    try:
+        monitoring.register_callback(tool, event, instruction)
+        monitoring.restart_events()
+        monitoring.set_events(tool, event)
+        yield True
+    finally:
+        monitoring.set_events(tool, 0)
+        monitoring.register_callback(tool, event, None)
+        monitoring.free_tool_id(tool)
+
+
 class Stack:
     """The slots of a running frame: local variables, cells, free variables, and the value stack.
 
@@ -158,9 +197,14 @@ def readable() -> bool:
     def trace(frame: types.FrameType, event: str, arg: Any) -> Any:
         if frame.f_code is not sample.__code__:
             return None
-        frame.f_trace_opcodes = True
+        frame.f_trace_opcodes = VERSION < (3, 12)
         if event == "opcode":
-            i = instructions(frame.f_code)[frame.f_lasti]
+            look(frame, frame.f_lasti)
+        return trace
+
+    def look(frame: types.FrameType, offset: int) -> bool:
+        if frame.f_code is sample.__code__:
+            i = instructions(frame.f_code)[offset]
             stack = Stack(frame, i.depth)
             if i.name == "IS_OP":
                 seen.append(stack.peek(2) is left and stack.peek() is right[0])
@@ -168,12 +212,13 @@ def readable() -> bool:
                 seen.append(stack.peek(2) is right and stack.peek() == 0 and stack.named("a") is left)
             elif i.name in ("MAKE_FUNCTION", "SET_FUNCTION_ATTRIBUTE"):
                 seen.append(stack.function is sample and next(stack.cells()).cell_contents is right)
-        return trace
+        return True
 
     before = sys.gettrace()
     sys.settrace(trace)
     try:
-        sample(left, right)
+        with each_instruction(look):
+            sample(left, right)
     finally:
         sys.settrace(before)
     return len(seen) >= 3 and all(seen)

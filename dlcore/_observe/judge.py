@@ -53,8 +53,16 @@ class Refused(Exception):
 
 
 def of_python(cls: type) -> bool:
-    """Whether a class can change: those of C cannot."""
-    return bool(cls.__flags__ & known.OBJECT_OF_PYTHON)
+    """Whether a class was made by Python code, so that it can change, and what it does is observed."""
+    if not cls.__flags__ & known.OBJECT_OF_PYTHON:
+        return False
+    own = scope(cls)  # a class of C has methods of its own that are written in C
+    methods = types.WrapperDescriptorType | types.MethodDescriptorType
+    new = own.get("__new__")
+    return not (
+        (isinstance(new, types.BuiltinFunctionType) and new.__self__ is cls)
+        or any(isinstance(found, methods) and found.__objclass__ is cls for found in own.values())
+    )
 
 
 def named(value: Any) -> str:
@@ -94,6 +102,10 @@ def _sets_plainly(found: Any) -> bool:
 
 def _parts(partial: functools.partial[Any]) -> tuple[Any, ...]:
     return partial.func, partial.args, partial.keywords
+
+
+def _numpy_errors() -> tuple[Any, ...]:
+    return (*np.geterr().values(), np.geterrcall())
 
 
 class Judge:
@@ -141,7 +153,7 @@ class Judge:
             raise Refused(f"it {text}, which a replay would not", FailureKind.REBINDS)
 
     def set_attribute(self, owner: Any, name: str, value: Any) -> None:
-        """The step sets an attribute, which may be what it is already: ``self.total += x`` changes a tensor in place."""
+        """The step sets an attribute, maybe to what it is already: ``self.total += x`` changes a tensor in place."""
         cls = type(owner)
         setter, found = lookup(cls, "__setattr__"), lookup(cls, name)
         own = own_attributes(owner) if of_python(cls) else ABSENT
@@ -525,7 +537,12 @@ class Judge:
         if any(of_python(type(a)) and not isinstance(a, simple) for a in args):
             raise Refused(f"it gives numpy's {f.__name__} an object that may do anything")
         self.deep([*args, *kw.values()])
+        self.numpy_errors()
         return None if f.__name__ in known.NUMPY_VIEWS else self.made
+
+    def numpy_errors(self) -> None:
+        """The step computes in NumPy, where overflow and the like may raise."""
+        self.guards.asked(_numpy_errors, (), _numpy_errors(), "what NumPy does on overflow")
 
     def _getter(self, f: Any, args: list[Any]) -> None:
         for key in f.__reduce__()[1]:

@@ -83,11 +83,12 @@ TEXTS = frozenset({
 """Classes whose texts are made of the contents alone."""
 OPERATORS = tuple(
     f"__{name}__"
-    for name in """bool len eq ne lt le gt ge hash contains iter next reversed getitem setitem delitem missing call index
-    int float complex abs neg pos invert round trunc floor ceil divmod rdivmod pow rpow add radd iadd sub rsub isub mul rmul
-    imul matmul rmatmul imatmul truediv rtruediv itruediv floordiv rfloordiv ifloordiv mod rmod imod and rand iand or
-    ror ior xor rxor ixor lshift rlshift ilshift rshift rrshift irshift repr str format bytes fspath length_hint array
-    array_ufunc array_function enter exit""".split()
+    for name in """bool len eq ne lt le gt ge hash
+    contains iter next reversed getitem setitem delitem missing call index
+    int float complex abs neg pos invert round trunc floor ceil divmod rdivmod pow rpow add radd iadd sub
+    rsub isub mul rmul imul matmul rmatmul imatmul truediv rtruediv itruediv floordiv rfloordiv ifloordiv mod
+    rmod imod and rand iand or ror ior xor rxor ixor lshift rlshift ilshift rshift rrshift irshift repr str
+    format bytes fspath length_hint array array_ufunc array_function enter exit""".split()
 )
 """Methods that Python or C code calls without naming them."""
 

@@ -15,7 +15,7 @@ import numpy as np
 
 from dlcore import _C
 from dlcore._observe import known
-from dlcore._observe.frames import Instruction, Stack, instructions, readable
+from dlcore._observe.frames import VERSION, Instruction, Stack, each_instruction, instructions, readable
 from dlcore._observe.guards import ABSENT, Guard, lookup
 from dlcore._observe.judge import Judge, Refused, named, of_python, runs_python
 from dlcore._reasons import Failure, FailureKind
@@ -80,11 +80,15 @@ class Observer:
         chance, collects = _random_states(), gc.isenabled()
         self._root, outer = sys._getframe(), sys.gettrace()
         gc.disable()  # it would call what others have registered, in the middle of the step
-        sys.settrace(self._enter)
         try:
-            result = function(*args, **kwargs)
+            with each_instruction(_before_instruction, known.LIBRARY) as possible:
+                self._readable = self._readable and possible
+                sys.settrace(self._enter)
+                try:
+                    result = function(*args, **kwargs)
+                finally:
+                    sys.settrace(outer)
         finally:
-            sys.settrace(outer)
             if collects:
                 gc.enable()
             self._root = None
@@ -138,7 +142,7 @@ class Observer:
             return None
         direct = self._judge.calls is code
         self._judge.building = self._judge.calls = None
-        frame.f_trace_opcodes, frame.f_trace_lines = True, False
+        frame.f_trace_opcodes, frame.f_trace_lines = VERSION < (3, 12), False
         return _Tracer(self, instructions(code), direct)
 
     def _is_hidden(self, frame: types.FrameType) -> bool:
@@ -257,6 +261,8 @@ class Observer:
         judge.deep(right)
         if i.name != "BINARY_OP":
             return None
+        if isinstance(left, np.ndarray | np.generic) or isinstance(right, np.ndarray | np.generic):
+            judge.numpy_errors()
         if isinstance(left, str):
             judge.text(right)  # of %
         if i.arg >= _IN_PLACE and type(left) not in known.SCALARS and not isinstance(left, tuple | np.generic):
@@ -335,7 +341,8 @@ class Observer:
         judge = self._judge
         if i.name == "CALL_FUNCTION_EX":
             keywords, given = (stack.peek(), stack.peek(2)) if i.arg & 1 else ({}, stack.peek())
-            f = stack.peek(3 if i.arg & 1 else 2)
+            below = 3 if sys.version_info >= (3, 13) else 2  # NULL lies above the function, or below it
+            f = stack.peek(below + (i.arg & 1))
             if not isinstance(given, list | tuple):
                 raise Refused("it unpacks an iterator into a call")
             judge.shallow(given)
@@ -356,6 +363,12 @@ class Observer:
         if sys.version_info >= (3, 13):  # function, then NULL or the object
             return (lower, values) if upper is None else (lower, [upper, *values])
         return (upper, values) if lower is None else (lower, [upper, *values])
+
+
+def _before_instruction(frame: types.FrameType, offset: int) -> bool:
+    """Looks at an instruction of a traced frame. Returns whether to go on."""
+    tracer = frame.f_trace
+    return not isinstance(tracer, _Tracer) or tracer.before(frame, offset)
 
 
 class _Tracer:
@@ -380,11 +393,17 @@ class _Tracer:
         if event == "exception":
             self._then = None
             self._judge.made(arg[1])
-        if event != "opcode":
-            return self
-        i = self._table[frame.f_lasti]
+        if event == "opcode":
+            self.before(frame, frame.f_lasti)
+        return self
+
+    def before(self, frame: types.FrameType, offset: int) -> bool:
+        """The instruction at an offset is about to run. Returns whether to go on."""
+        i, observer = self._table[offset], self._observer
+        if observer.failure is not None:
+            return False
         if i.name in known.FALLS_THROUGH and self._then is None:
-            return self
+            return True
         try:
             observer.count()
             self._look(frame, i)
@@ -392,7 +411,7 @@ class _Tracer:
             observer.refuse(str(reason), reason.kind)
         except Exception as error:  # the judge itself has failed, so that nothing is known
             observer.refuse(f"it cannot be observed ({type(error).__name__}: {error})")
-        return self
+        return observer.failure is None
 
     def _look(self, frame: types.FrameType, i: Instruction) -> None:
         judge, stack = self._judge, Stack(frame, i.depth)

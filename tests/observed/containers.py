@@ -58,6 +58,14 @@ def missing_key(values):
         return 1.0
 
 
+def raised(compute):
+    try:
+        compute()
+    except FloatingPointError:
+        return 1.0
+    return 2.0
+
+
 def unpacked(values):
     first, *_ = values
     return first
@@ -369,6 +377,16 @@ ARRAYS = {
         lambda v: v.__setitem__(7, 64),
     ),
     "errors": (lambda: np, lambda v: float(len(v.geterr()["divide"])), lambda v: v.seterr(divide="raise")),
+    "errors of a function": (
+        lambda: np.float64(1000.0),
+        lambda v: raised(lambda: np.exp(v)),
+        lambda v: np.seterr(all="raise"),
+    ),
+    "errors of an operator": (
+        lambda: np.zeros(1),
+        lambda v: raised(lambda: v / v),
+        lambda v: np.seterr(all="raise"),
+    ),
     "printing": (lambda: np.array(1 / 3), lambda v: float(len(str(v))), lambda v: np.set_printoptions(precision=2)),
     "nditer": (lambda: np.nditer(np.arange(9.0)), lambda v: float(next(v)), None),
     "nditer, new": (lambda: np.ones(1), lambda v: float(next(np.nditer(v))), lambda v: v.fill(7.0)),
