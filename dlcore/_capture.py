@@ -222,8 +222,8 @@ class Captured:
 
         tensors, mode = call.tensors, _C.is_grad_enabled()
         aliases = _C.begin_recording(tuple(tensors), False)
-        start = _C.newest_node()
         try:
+            start = _C.newest_node()
             args, kwargs = call.with_tensors(aliases)
             before = Arguments(args, kwargs)
             observer = Observer(self.function, self.depends, (args, kwargs))
@@ -391,8 +391,8 @@ class Captured:
         call = Arguments(args, kwargs)
         undo: list[Callable[[], None]] = []
         aliases = _C.begin_recording(tuple(call.tensors), True)
-        start = _C.newest_node()
         try:
+            start = _C.newest_node()
             args, kwargs = call.with_tensors(aliases)
             before = lambda value: undo.append(value.before_dry_run())  # noqa: E731
             observer = Observer(self.function, self.depends, (args, kwargs), on_object=before)

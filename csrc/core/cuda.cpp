@@ -361,7 +361,7 @@ template <class Body> static PyObject* guarded(Body body) {
   try {
     return body();
   } catch (const std::bad_alloc&) {
-    return PyErr_NoMemory();
+    return out_of_memory("cuda");
   } catch (const std::exception& error) {
     PyErr_SetString(PyExc_RuntimeError, error.what());
     return nullptr;

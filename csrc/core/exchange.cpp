@@ -40,7 +40,7 @@ static int get_buffer(PyObject* self, Py_buffer* view, int flags) {
   if (recorder && !record_host_access(t, reading)) return -1;
   Exported* exported = static_cast<Exported*>(PyMem_Malloc(sizeof(Exported)));
   if (!exported) {
-    PyErr_NoMemory();
+    out_of_memory("a view of a tensor's memory");
     return -1;
   }
   exported->buffer = keep(t->buffer);

@@ -210,7 +210,7 @@ static PyObject* vectorcall(PyObject* self, PyObject* const* args, size_t nargsf
   try {
     result = call_operation(f, args, nargsf, kwnames);
   } catch (const std::bad_alloc&) {
-    PyErr_NoMemory();
+    out_of_memory(f->name_utf8);
   }
   if (!result && PyErr_ExceptionMatches(PyExc_MemoryError)) name_memory_error(f);
   return result;

@@ -391,7 +391,7 @@ PyObject* end_recording(PyObject*, PyObject* args) {
     good = self && finish(self.get(), r, outputs);
   } catch (const std::bad_alloc&) {
     restore_grads(r, r->dry);
-    PyErr_NoMemory();
+    out_of_memory("capture");
   }
   set_recorder(nullptr);
   if (!good) {

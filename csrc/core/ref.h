@@ -51,6 +51,9 @@ template <class T> class Owned {
 
 using Ref = Owned<PyObject>;
 
+// Sets MemoryError; null.
+inline PyObject* out_of_memory(const char* name) { return PyErr_Format(PyExc_MemoryError, "%s: out of memory", name); }
+
 inline Ref attribute(PyObject* object, const char* name) { return Ref::own(PyObject_GetAttrString(object, name)); }
 
 // Puts the error that is set now aside, and back where its scope ends: for cleaning up in between.
@@ -87,7 +90,7 @@ template <class Result, class... Arguments, Result (*function)(Arguments...)> st
     try {
       return function(arguments...);
     } catch (const std::bad_alloc&) {
-      PyErr_SetString(PyExc_MemoryError, "dlcore: out of memory");
+      out_of_memory("dlcore");
     } catch (const std::exception& error) {
       PyErr_SetString(PyExc_RuntimeError, error.what());
     }

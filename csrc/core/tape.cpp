@@ -30,7 +30,7 @@ Node* new_node(Function* function, Plan* plan, int n_edges) {
   Node* node = block ? PyObject_GC_New(Node, node_type) : nullptr;
   if (!node) {
     PyMem_Free(block);
-    PyErr_NoMemory();
+    out_of_memory(function->name_utf8);
     return nullptr;
   }
   node->function = reinterpret_cast<Function*>(Py_NewRef(reinterpret_cast<PyObject*>(function)));

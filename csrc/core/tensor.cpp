@@ -169,7 +169,7 @@ Tensor* new_foreign(const Array& array, uint8_t device, bool readonly, void* own
     b = blank_buffer();
   } catch (const std::bad_alloc&) {
     Py_DECREF(as_object(t));
-    PyErr_NoMemory();
+    out_of_memory("a new tensor");
     return nullptr;
   }
   b->data = array.data;
