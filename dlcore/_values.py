@@ -49,7 +49,7 @@ def _beyond(numbers: np.ndarray[Any, Any], dtype: DType) -> Any:
         return np.isfinite(numbers) & (np.abs(numbers.astype(np.float64)) > dtype.largest)
     limits = np.iinfo(dtype.numpy)
     if numbers.dtype.kind == "f":
-        return ~((numbers >= limits.min) & (numbers <= limits.max))
+        return ~((numbers >= float(limits.min)) & (numbers < float(limits.max) + 1))  # 2**63 - 1 is no float64
     return (numbers < limits.min) | (numbers > limits.max)
 
 

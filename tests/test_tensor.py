@@ -423,7 +423,7 @@ def test_python_numbers_that_do_not_fit_an_integer_dtype_raise_by_every_way_in(n
             with pytest.raises(OverflowError, match=f"{name}|int64|64 bits"):
                 put()
                 pytest.fail(way)
-    for value in (float("nan"), float("inf"), -float("inf"), 1e30, -1e30):
+    for value in (float("nan"), float("inf"), -float("inf"), 1e30, -1e30, float(limits.max) + 1):
         for way, put in _ways_in(value, name).items():
             if way != "arange":  # which takes finite numbers only
                 with pytest.raises(OverflowError, match=f"does not fit in {name} \\({limits.min} to {limits.max}\\)"):

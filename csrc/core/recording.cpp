@@ -60,8 +60,8 @@ static void add_argument(Recorder* r, Tensor* given, Tensor* alias) {
   }
   r->given.push_back(TensorRef::share(given));
   r->aliases.push_back(alias);
-  r->steps.regions.push_back({.kind = Region::input, .buffer = keep(buffer), .bytes = buffer->bytes,
-                              .argument = k, .device = buffer->device});
+  r->steps.regions.push_back({.kind = Region::input, .bytes = buffer->bytes, .argument = k, .device = buffer->device});
+  r->steps.regions.back().buffer = keep(buffer);  // now that nothing can fail
 }
 
 // begin_recording(tensors, dry, stands=()): the tensors to call the step with; the same one twice where a tensor is

@@ -88,7 +88,7 @@ class Batches(Recordable):
         """
         base, _ = flatten(self.dataset)
         if isinstance(index, slice) or not is_plain(base):
-            x, *rest = gather(base, index, self.device)
+            x, *rest = gather(base, index, self.device, type(self).__name__)
             return self._inputs(x, None), *rest
         x, *rest = base.on(self.device)
         return self._inputs(x, index), *(take(t, index) for t in rest)
@@ -106,7 +106,7 @@ class Batches(Recordable):
         with ThreadPoolExecutor(1) as thread:
             assembled: deque[Future[tuple[Tensor, ...]]] = deque()
             for index in indices:
-                assembled.append(thread.submit(gather, base, index, self.device))
+                assembled.append(thread.submit(gather, base, index, self.device, type(self).__name__))
                 if len(assembled) > 1:
                     yield self._finished(assembled.popleft())
             if assembled:

@@ -228,10 +228,13 @@ def is_plain(dataset: Any) -> bool:
     )
 
 
-def gather(dataset: Any, rows: Tensor | slice, device: Any = None) -> tuple[Tensor, ...]:
+def gather(
+    dataset: Any, rows: Tensor | slice, device: Any = None, name: str = "gather"
+) -> tuple[Tensor, ...]:
     """The samples ``rows`` of ``dataset`` as a batch of Tensors on ``device`` (None: wherever they are).
 
-    The data set's own ``gather`` makes it; where there is none, the samples are stacked one by one.
+    The data set's own ``gather`` makes it; where there is none, the samples are stacked one by one. ``name``: who asks,
+    for errors about samples that are not alike.
     """
     if is_plain(dataset):
         return cast("tuple[Tensor, ...]", dataset.gather(rows, device))
@@ -245,17 +248,17 @@ def gather(dataset: Any, rows: Tensor | slice, device: Any = None) -> tuple[Tens
     parts = [s if isinstance(s, tuple) else (s,) for s in samples]
     lengths = sorted({len(part) for part in parts})
     if len(lengths) > 1:
-        raise ValueError(f"a batch: the samples have {' and '.join(map(str, lengths))} parts; give them as many")
-    return tuple(tensor(_stacked(column, k), device=device) for k, column in enumerate(zip(*parts, strict=True)))
+        raise ValueError(f"{name}: the samples of a batch have {' and '.join(map(str, lengths))} parts")
+    return tuple(tensor(_stacked(column, f"{name}: part {k} of "), device=device) for k, column in enumerate(zip(*parts, strict=True)))
 
 
-def _stacked(values: Sequence[Any], part: int) -> np.ndarray:
+def _stacked(values: Sequence[Any], where: str) -> np.ndarray:
     """One part of all samples of a batch, which must have one shape."""
-    arrays = [_array_of(value, f"a batch: part {part} of a sample") for value in values]
+    arrays = [_array_of(value, f"{where}a sample") for value in values]
     shapes = {array.shape for array in arrays}
     if len(shapes) > 1:
         found = " and ".join(map(str, sorted(shapes)))
-        raise ShapeError(f"a batch: part {part} of the samples has shapes {found}; give them one shape")
+        raise ShapeError(f"{where}the samples has shapes {found}; give them one shape")
     return np.stack(arrays)
 
 
