@@ -87,7 +87,9 @@ class GraphCopy {
   std::vector<Node*> reached(PyObject* roots) const {
     std::unordered_set<Node*> seen;
     std::vector<Node*> stack, found;
-    for (Py_ssize_t k = 0; k < PyTuple_GET_SIZE(roots); ++k) stack.push_back(as_tensor(PyTuple_GET_ITEM(roots, k))->node);
+    for (Py_ssize_t k = 0; k < PyTuple_GET_SIZE(roots); ++k) {
+      stack.push_back(as_tensor(PyTuple_GET_ITEM(roots, k))->node);
+    }
     while (!stack.empty()) {
       Node* node = stack.back();
       stack.pop_back();

@@ -91,8 +91,9 @@ PyObject* begin_recording(PyObject*, PyObject* args) {
     while (PyTuple_GET_ITEM(tensors, same) != PyTuple_GET_ITEM(tensors, k)) ++same;
     TensorRef alias = same < k ? TensorRef::share(r->aliases[static_cast<size_t>(same)])
                                : TensorRef::own(aliased(as_tensor(PyTuple_GET_ITEM(tensors, k))));
-    if (!alias || (same == k && !continue_history(alias.get(), as_tensor(PyTuple_GET_ITEM(tensors, k))))) return nullptr;
-    add_argument(r.get(), as_tensor(PyTuple_GET_ITEM(tensors, k)), alias.get());
+    Tensor* given = as_tensor(PyTuple_GET_ITEM(tensors, k));
+    if (!alias || (same == k && !continue_history(alias.get(), given))) return nullptr;
+    add_argument(r.get(), given, alias.get());
     PyTuple_SET_ITEM(aliases.get(), k, as_object(alias.release()));
   }
   for (Py_ssize_t k = 0; stands && k < PyTuple_GET_SIZE(stands); ++k) {

@@ -578,8 +578,8 @@ static bool all_tensors(PyObject* tuple) {
 }
 
 // backward(roots, douts, inputs or None, retain_graph, create_graph, after=0): accumulates into the leaves' grad, or
-// returns the gradients of `inputs` (None where the roots do not depend on one). _autograd.py names the arguments in its
-// errors. Only what was tracked since newest_node() gave `after` is gone through: a pass within a rule must not
+// returns the gradients of `inputs` (None where the roots do not depend on one). _autograd.py names the arguments in
+// its errors. Only what was tracked since newest_node() gave `after` is gone through: a pass within a rule must not
 // touch the nodes of the pass that called it.
 static PyObject* backward(PyObject*, PyObject* args) {
   PyObject *roots, *douts, *inputs;
