@@ -396,5 +396,5 @@ def test_asking_whether_there_is_a_setting_reads_none():
 
 def test_zero_grad_takes_a_truth_value():
     optimizer = optim.SGD([nn.Parameter(dl.ones(2))], lr=0.5)
-    with pytest.raises(TypeError, match="SGD.zero_grad: set_to_none 'no' is neither True nor False"):
+    with pytest.raises(TypeError, match=r"SGD\.zero_grad: set_to_none 'no' is neither True nor False"):
         optimizer.zero_grad("no")
