@@ -10,8 +10,8 @@ PEERS ?= $(BIN)/python
 SANITIZERS := $(shell g++ -print-file-name=libasan.so 2>/dev/null) $(shell g++ -print-file-name=libubsan.so 2>/dev/null)
 SANITIZED := PYTHONPATH=$(CURDIR)/build/sanitize/lib:$(CURDIR) LD_PRELOAD="$(SANITIZERS)" ASAN_OPTIONS=detect_leaks=0 \
     $(BIN)/python -P -m
-TSAN := PYTHONPATH=$(CURDIR)/build/tsan/lib:$(CURDIR) LD_PRELOAD="$(shell g++ -print-file-name=libtsan.so 2>/dev/null)" \
-    TSAN_OPTIONS=exitcode=66 $(BIN)/python -P -m
+TSAN := PYTHONPATH=$(CURDIR)/build/tsan/lib:$(CURDIR) \
+    LD_PRELOAD="$(shell g++ -print-file-name=libtsan.so 2>/dev/null)" TSAN_OPTIONS=exitcode=66 $(BIN)/python -P -m
 .DELETE_ON_ERROR:
 .PHONY: demo test test-all interpret bench gpu kernels verify readme lint isa sanitize attack attack-sanitized tsan \
     build-sanitize build-tsan stubs wheel clean
@@ -49,8 +49,8 @@ sanitize: build-sanitize
 	$(SANITIZED) pytest -q -p no:cacheprovider -m smoke
 	$(SANITIZED) pytest -q -p no:cacheprovider tests/test_table.py -k test_forward --dtypes float32 --all-combinations
 
-# Everything that could make dlcore crash, hang, lie or break a file, tried at length (tests/attacks/); the figures go into
-# docs/reliability.md. ATTACK_ARGS="files kills --seed 1"
+# Everything that could make dlcore crash, hang, lie or break a file, tried at length (tests/attacks/); the figures go
+# into docs/reliability.md. ATTACK_ARGS="files kills --seed 1"
 attack: .venv/.test
 	$(BIN)/python -m tests.attacks $(ATTACK_ARGS)
 

@@ -19,8 +19,8 @@ from dlcore import _C
 from dlcore.errors import DTypeError, ShapeError
 
 __all__ = [
-    "MAX_AXES", "axis_of", "boolean", "choice", "function", "has", "instance", "integer", "integers", "items",
-    "lengths", "listed", "number", "operand", "renamed", "shown",
+    "MAX_AXES", "axis_of", "boolean", "check_lengths", "choice", "function", "has", "instance", "integer", "integers",
+    "items", "lengths", "listed", "number", "operand", "renamed", "shown",
 ]  # fmt: skip
 
 MAX_AXES = 8  # kMaxDims in csrc/core/kernel.h
@@ -168,11 +168,16 @@ def lengths(value: Any, where: str) -> tuple[int, ...]:
     if not shape or (min(shape) >= 0 and max(shape) < 2**63 and len(shape) <= MAX_AXES):
         return shape
     name = where.partition(":")[0]
-    if min(shape) < 0:
-        raise ShapeError(f"{name}: negative length in shape {shape}")
+    check_lengths(name, shape)
+    raise MemoryError(f"{name}: a tensor of shape {shape} does not fit in any memory")
+
+
+def check_lengths(name: str, shape: Sequence[int]) -> None:
+    """Raises ShapeError where ``shape`` has a negative length or too many of them. ``name``: of the operation."""
+    if min(shape, default=0) < 0:
+        raise ShapeError(f"{name}: negative length in shape {tuple(shape)}")
     if len(shape) > MAX_AXES:
         raise ShapeError(f"{name}: {len(shape)} axes; a tensor has at most {MAX_AXES}")
-    raise MemoryError(f"{name}: a tensor of shape {shape} does not fit in any memory")
 
 
 def axis_of(value: Any, where: str, shape: tuple[int, ...]) -> int:

@@ -65,22 +65,7 @@ class _Mode:
                 return await _steps(mode, function(*args, **kwargs))
 
         elif inspect.isasyncgenfunction(function):
-
-            async def wrapped(*args: Any, **kwargs: Any) -> Any:
-                inner = function(*args, **kwargs)
-                call, given = inner.asend, None
-                while True:
-                    try:
-                        item = await _steps(mode, call(given))
-                    except StopAsyncIteration:
-                        return
-                    try:
-                        call, given = inner.asend, (yield item)
-                    except GeneratorExit:
-                        await _steps(mode, inner.aclose())
-                        raise
-                    except BaseException as error:
-                        call, given = inner.athrow, error
+            wrapped = _asynchronous(mode, function)
 
         else:
 
@@ -109,6 +94,28 @@ def _steps(mode: type[_Mode], inner: Any) -> Generator[Any, Any, Any]:
             raise
         except BaseException as error:
             call, given = inner.throw, error
+
+
+def _asynchronous(mode: type[_Mode], function: Callable[..., Any]) -> Callable[..., Any]:
+    """An asynchronous generator function that runs in ``mode``."""
+
+    async def wrapped(*args: Any, **kwargs: Any) -> Any:
+        inner = function(*args, **kwargs)
+        call, given = inner.asend, None
+        while True:
+            try:
+                item = await _steps(mode, call(given))
+            except StopAsyncIteration:
+                return
+            try:
+                call, given = inner.asend, (yield item)
+            except GeneratorExit:
+                await _steps(mode, inner.aclose())
+                raise
+            except BaseException as error:
+                call, given = inner.athrow, error
+
+    return wrapped
 
 
 class no_grad(_Mode):

@@ -250,7 +250,7 @@ class Captured:
         if gradient is not None:
             gradient.attach(recording, len(results.tensors))
         recording.watch([guard[:4] for guard in observed.guards], functools.partial(_unchanged, observed))
-        failure = _failure(found) or unsound or _rebound(recording, observed)
+        failure = Failure.found(found) or unsound or _rebound(recording, observed)
         if results.problem is not None:
             failure, answer = Failure(FailureKind.PERMANENT, results.problem), result
         else:
@@ -406,7 +406,7 @@ class Captured:
             _C.abort_recording()
             for restore in reversed(undo):  # the first to have looked saw what was there before
                 restore()
-        failure = _failure(found)
+        failure = Failure.found(found)
         if failure is not None and failure.kind is not FailureKind.KEEPS_TENSOR:
             raise CaptureError(failure.message(_name(self.function)))
         fuse(recording)
@@ -503,11 +503,6 @@ def _unchanged(observed: Observation, flags: Sequence[tuple[Tensor, bool, int]] 
     return observed.changed_object() is None and all(
         t.requires_grad == flag and t.data_ptr == place for t, flag, place in flags
     )
-
-
-def _failure(found: tuple[int, str, str] | None) -> Failure | None:
-    """What the recorder found, as a `Failure`."""
-    return None if found is None else Failure(FailureKind(found[0]), *found[1:])
 
 
 def _rebound(recording: _C.Recording, observed: Observation) -> Failure | None:

@@ -24,7 +24,7 @@ __all__ = ["Checkpoint", "load", "save"]
 
 _OPTIMIZER = "optimizer"  # the key of the settings among the texts; with a slash, it precedes the names of its tensors
 _PREPROCESSING = "transform"  # the key of the preprocessing among the texts
-_FORMAT = "format"
+_FORMAT = "format"  # the key of what wrote the file among the texts
 
 
 class Checkpoint(dict[str, Tensor]):
@@ -153,7 +153,7 @@ def _texts(metadata: Mapping[str, str]) -> dict[str, str]:
     for key, value in metadata.items():
         if not isinstance(key, str) or not isinstance(value, str):
             raise TypeError(f"save: metadata maps text to text, not {key!r} to {type(value).__name__}")
-        if key in ("format", _PREPROCESSING, "optimizer"):
+        if key in (_FORMAT, _PREPROCESSING, _OPTIMIZER):
             raise ValueError(f"save: the metadata key {key!r} is dlcore's own")
     return dict(metadata)
 

@@ -30,6 +30,11 @@ class Failure(NamedTuple):
     line: str = ""
     """Where in the user's code it happened ("file.py:12"); empty where no one line is to be named."""
 
+    @classmethod
+    def found(cls, recorded: tuple[int, str, str] | None) -> Failure | None:
+        """What ``_C.end_recording`` has found, if it found any."""
+        return None if recorded is None else cls(FailureKind(recorded[0]), *recorded[1:])
+
     @property
     def may_pass(self) -> bool:
         """Whether a later call may be recorded all the same, for state that lasts is made and set only once."""

@@ -14,7 +14,7 @@ from typing import NamedTuple
 from dlcore import _C
 from dlcore._commands import is_small
 from dlcore._fusion import fuse
-from dlcore._reasons import Failure, FailureKind
+from dlcore._reasons import Failure
 from dlcore._tensor import Tensor
 from dlcore.errors import AutogradError, CaptureError
 
@@ -101,8 +101,8 @@ class RecordedGradient:
             recording, found = _C.end_recording(aliases, tuple(g for g in gradients if g is not None))
         finally:
             _C.abort_recording()
-        if found is not None:
-            raise CaptureError(Failure(FailureKind(found[0]), *found[1:]).message(f"the gradient of {self._name}"))
+        if failure := Failure.found(found):
+            raise CaptureError(failure.message(f"the gradient of {self._name}"))
         fuse(recording)
         recording.lay_out(True)
         recording.serial = is_small(recording)

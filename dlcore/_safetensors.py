@@ -21,6 +21,7 @@ from typing import Any, BinaryIO, NamedTuple
 import numpy as np
 
 from dlcore import _json
+from dlcore._arguments import MAX_AXES
 from dlcore._files import naming
 from dlcore._json import short
 from dlcore.dtypes import DTYPES, DType
@@ -29,7 +30,6 @@ __all__ = ["Header", "codes", "pack", "read", "read_metadata", "write"]
 
 _METADATA = "__metadata__"
 _LONGEST = 100_000_000  # bytes of a header: what other readers accept
-_DIMS = 8  # axes of a tensor
 _FIELDS = {"dtype", "shape", "data_offsets"}  # of an array in the header
 _PIECE = 1 << 20  # bytes of an array that are converted at a time
 
@@ -196,8 +196,8 @@ def _entry(name: str, value: Any) -> _Entry:
         raise ValueError(f"{short(name)} has dtype {short(repr(code))}, which dlcore does not have")
     if not _sizes(shape) or not _sizes(place) or len(place) != 2:
         raise ValueError(f"{short(name)} has shape {short(shape)} and place {short(place)}, not sizes and two of them")
-    if len(shape) > _DIMS:
-        raise ValueError(f"{short(name)} has {len(shape)} axes; a tensor has at most {_DIMS}")
+    if len(shape) > MAX_AXES:
+        raise ValueError(f"{short(name)} has {len(shape)} axes; a tensor has at most {MAX_AXES}")
     size, (begin, end) = math.prod(shape) * dtype.itemsize, place
     if (size or math.prod(n or 1 for n in shape) * dtype.itemsize) >= 2**63:
         raise ValueError(f"{short(name)} has shape {short(shape)}, which is too large")

@@ -17,7 +17,7 @@ import ml_dtypes
 import numpy as np
 
 from dlcore import _C
-from dlcore._arguments import MAX_AXES, shown
+from dlcore._arguments import check_lengths, shown
 from dlcore.errors import DTypeError, ShapeError
 
 __all__ = ["DTYPES", "FLOATS", "INTEGERS", "DType", "as_dtype", "default_float", "result_type"]
@@ -107,10 +107,7 @@ def check_size(name: str, shape: Sequence[int], dtype: DType) -> None:
     Sizes, offsets and strides of smaller arrays, also of an empty array's other axes, can be computed in 64 bits. Every
     output of an operation passes here once; csrc/core/layout.h has the same for memory that comes from elsewhere.
     """
-    if min(shape, default=0) < 0:
-        raise ShapeError(f"{name}: negative length in shape {tuple(shape)}")
-    if len(shape) > MAX_AXES:
-        raise ShapeError(f"{name}: {len(shape)} axes; a tensor has at most {MAX_AXES}")
+    check_lengths(name, shape)
     if math.prod(n or 1 for n in shape) * dtype.itemsize >= 2**63:
         raise ShapeError(f"{name}: an array of shape {tuple(shape)} has more elements than can be counted")
 

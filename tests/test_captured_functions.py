@@ -812,3 +812,15 @@ def test_a_result_whose_gradient_would_be_wrong_is_refused():
 
     for function in (tracked, plain):
         refused(dl.capture(function), dl.ones(2), match="its result was changed in place through another tensor")
+
+
+@pytest.mark.parametrize("wrong", [1, (1,), [None]])
+@pytest.mark.parametrize("call", [
+    lambda wrong: _C.begin_recording(wrong, False), lambda wrong: _C.begin_recording((), False, wrong),
+    lambda wrong: _C.end_recording((), wrong), _C.something_kept, _C.made_inside, _C.history_lost,
+    lambda wrong: _C.copy_graph(wrong, (), 0), lambda wrong: _C.copy_graph((), wrong, 0),
+])  # fmt: skip
+def test_the_recorder_refuses_what_is_no_tensor(call, wrong):
+    with pytest.raises(TypeError):
+        call(wrong)
+    assert not _C.is_recording()

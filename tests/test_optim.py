@@ -383,3 +383,18 @@ def test_a_gradient_that_lies_in_its_parameter_is_read_before_it_is_written():
     p.grad = whole[:-1]
     dl.optim.SGD([p], lr=1.0).step()
     assert whole.tolist() == [0.0, 1.0, 1.0, 1.0, 1.0, 1.0]
+
+
+def test_asking_whether_there_is_a_setting_reads_none():
+    w = nn.Parameter(dl.ones(2))
+    optimizer = optim.SGD([w], lr=0.5)
+    group = optimizer.param_groups[0]
+    step = dl.capture(lambda x: x * 2 if "lr" in group and "rate" not in group else x)
+    assert [step(dl.ones(())).item() for _ in range(3)] == [2.0, 2.0, 2.0]
+    assert step.recordings == 1
+
+
+def test_zero_grad_takes_a_truth_value():
+    optimizer = optim.SGD([nn.Parameter(dl.ones(2))], lr=0.5)
+    with pytest.raises(TypeError, match=r"SGD\.zero_grad: set_to_none 'no' is neither True nor False"):
+        optimizer.zero_grad("no")

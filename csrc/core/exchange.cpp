@@ -69,8 +69,6 @@ static void release_buffer(PyObject*, Py_buffer* view) {
 
 PyBufferProcs tensor_buffer = {get_buffer, release_buffer};
 
-// wrap(exporter, dtype): a tensor over the memory of an object with the buffer protocol. What it says of its memory is
-// checked; what cannot be shared is refused (the caller copies).
 static void free_py_buffer(void* owner) {
   PyBuffer_Release(static_cast<Py_buffer*>(owner));
   delete static_cast<Py_buffer*>(owner);
@@ -108,6 +106,8 @@ static const char* read_view(const Py_buffer& view, DType dtype, Array& a) {
   return nullptr;
 }
 
+// wrap(exporter, dtype): a tensor over the memory of an object with the buffer protocol. What it says of its memory is
+// checked; what cannot be shared is refused (the caller copies).
 static PyObject* wrap(PyObject*, PyObject* args) {
   PyObject *exporter, *dtype_arg;
   DType dtype;

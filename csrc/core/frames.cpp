@@ -1,7 +1,7 @@
 // What a running Python frame holds: its local variables, cells and value stack, for dlcore/_observe.
 //
 // CPython has no public way to read the operands of an instruction that is about to run. They lie in the frame, behind
-// its fixed fields, whose layout is that of one minor version; dlcore/_observe/frames.py tries it out before it is used.
+// its fixed fields, whose layout is that of one minor version; dlcore/_observe/frames.py tries it before it is used.
 #include "core/record.h"
 
 namespace dlcore {

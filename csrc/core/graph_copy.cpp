@@ -87,7 +87,9 @@ class GraphCopy {
   std::vector<Node*> reached(PyObject* roots) const {
     std::unordered_set<Node*> seen;
     std::vector<Node*> stack, found;
-    for (Py_ssize_t k = 0; k < PyTuple_GET_SIZE(roots); ++k) stack.push_back(as_tensor(PyTuple_GET_ITEM(roots, k))->node);
+    for (Py_ssize_t k = 0; k < PyTuple_GET_SIZE(roots); ++k) {
+      stack.push_back(as_tensor(PyTuple_GET_ITEM(roots, k))->node);
+    }
     while (!stack.empty()) {
       Node* node = stack.back();
       stack.pop_back();
@@ -187,6 +189,7 @@ PyObject* copy_graph(PyObject*, PyObject* args) {
   if (!PyArg_ParseTuple(args, "O!O!K:copy_graph", &PyTuple_Type, &roots, &PyTuple_Type, &aliases, &after)) {
     return nullptr;
   }
+  if (!check_tensors(roots, "copy_graph") || !check_tensors(aliases, "copy_graph")) return nullptr;
   for (Py_ssize_t k = 0; k < PyTuple_GET_SIZE(roots); ++k) {
     const Node* node = as_tensor(PyTuple_GET_ITEM(roots, k))->node;
     if (node && node->sequence > after) continue;

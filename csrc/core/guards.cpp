@@ -83,7 +83,8 @@ int holds(Guard& guard) {
       return k < PyList_GET_SIZE(owner) && same_value(PyList_GET_ITEM(owner, k), then);
     }
     case GuardKind::cell: return same_value(PyCell_GET(owner), then);
-    case GuardKind::type: return reinterpret_cast<PyObject*>(Py_TYPE(owner)) == then && same_attributes(owner, guard.key.get());
+    case GuardKind::type:
+      return reinterpret_cast<PyObject*>(Py_TYPE(owner)) == then && same_attributes(owner, guard.key.get());
     case GuardKind::cls: {
       const unsigned tag = reinterpret_cast<PyTypeObject*>(owner)->tp_version_tag;
       if (tag && tag == PyLong_AsUnsignedLong(then)) return 1;
@@ -109,7 +110,8 @@ static bool fits(const Guard& g) {
     case GuardKind::cls: return PyType_Check(owner) && PyCallable_Check(key) && value && PyLong_Check(value);
     case GuardKind::elements: return PyList_Check(owner) && value && PyTuple_Check(value);
     case GuardKind::entries: return PyDict_Check(owner) && value && PyTuple_Check(value);
-    case GuardKind::code: return PyFunction_Check(owner) && value && PyTuple_Check(value) && PyTuple_GET_SIZE(value) == 3;
+    case GuardKind::code:
+      return PyFunction_Check(owner) && value && PyTuple_Check(value) && PyTuple_GET_SIZE(value) == 3;
     case GuardKind::asked: return PyCallable_Check(owner);
   }
   return false;
@@ -152,8 +154,10 @@ static PyObject* version_tag(PyObject*, PyObject* cls) {
 }
 
 static PyMethodDef methods[] = {
-    {"same_value", safe<same_value_of>, METH_VARARGS, "same_value(now, then): whether two values are the same to a guard."},
-    {"version_tag", safe<version_tag>, METH_O, "version_tag(cls): changes with all that can be looked up on it; 0: unknown."},
+    {"same_value", safe<same_value_of>, METH_VARARGS,
+     "same_value(now, then): whether two values are the same to a guard."},
+    {"version_tag", safe<version_tag>, METH_O,
+     "version_tag(cls): changes with all that can be looked up on it; 0: unknown."},
     {nullptr, nullptr, 0, nullptr}};
 
 bool init_guards(PyObject* module) {

@@ -12,7 +12,7 @@ enum class GuardKind : int {  // as in dlcore/_observe/guards.py
   item,      // the element of the list `owner` at the index `key`
   cell,      // the contents of the cell `owner`; null: it is empty
   type,      // the class of `owner`, and the dict `key` in which it keeps its attributes; null: it has none
-  cls,       // what can be looked up on the class `owner`: its version tag, which rises with every change; `key()` tells
+  cls,       // what can be looked up on the class `owner`: its version tag, which rises with every change; `key()` says
              // whether what has been read is the same after all
   elements,  // all elements of the list `owner`: a tuple
   entries,   // all entries of the dict `owner`, in their order: a tuple of keys and values by turns

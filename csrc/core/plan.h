@@ -152,7 +152,8 @@ PyObject* dispatch(Function* f, Operands& operands, PyObject* attrs, Tensor* out
 // With errors as Python's, which name `operation` where it is given. `bytes`: what it touches; other threads may run
 // Python beside large ones, unless this thread has a HoldGil.
 bool run_kernel(const Kernel& kernel, const Args& args, size_t bytes, const char* operation = nullptr);
-bool raise_out_of_scratch(const char* operation);  // false, with a MemoryError
+// In a handler: what was thrown becomes Python's error, and the answer is false; what is no C++ exception goes on.
+bool raise_kernel_error(const char* kernel, const char* operation);
 
 class HoldGil {
  public:

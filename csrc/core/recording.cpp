@@ -72,6 +72,8 @@ PyObject* begin_recording(PyObject*, PyObject* args) {
   if (!PyArg_ParseTuple(args, "O!p|O!:begin_recording", &PyTuple_Type, &tensors, &dry, &PyTuple_Type, &stands)) {
     return nullptr;
   }
+  if (!check_tensors(tensors, "begin_recording")) return nullptr;
+  if (stands && !check_tensors(stands, "begin_recording")) return nullptr;
   if (recorder) {
     PyErr_SetString(errors.capture, "a step is being recorded already");
     return nullptr;
@@ -91,8 +93,9 @@ PyObject* begin_recording(PyObject*, PyObject* args) {
     while (PyTuple_GET_ITEM(tensors, same) != PyTuple_GET_ITEM(tensors, k)) ++same;
     TensorRef alias = same < k ? TensorRef::share(r->aliases[static_cast<size_t>(same)])
                                : TensorRef::own(aliased(as_tensor(PyTuple_GET_ITEM(tensors, k))));
-    if (!alias || (same == k && !continue_history(alias.get(), as_tensor(PyTuple_GET_ITEM(tensors, k))))) return nullptr;
-    add_argument(r.get(), as_tensor(PyTuple_GET_ITEM(tensors, k)), alias.get());
+    Tensor* given = as_tensor(PyTuple_GET_ITEM(tensors, k));
+    if (!alias || (same == k && !continue_history(alias.get(), given))) return nullptr;
+    add_argument(r.get(), given, alias.get());
     PyTuple_SET_ITEM(aliases.get(), k, as_object(alias.release()));
   }
   for (Py_ssize_t k = 0; stands && k < PyTuple_GET_SIZE(stands); ++k) {
@@ -166,17 +169,20 @@ static Failure kept_tensor(Recorder* r, PyObject* outputs) {
 
 // something_kept(outputs): whether tensors made since begin_recording live on, besides these and gradients.
 PyObject* something_kept(PyObject*, PyObject* outputs) {
+  if (!check_tensors(outputs, "something_kept")) return nullptr;
   return PyBool_FromLong(recorder && !kept_tensor(recorder, outputs).empty());
 }
 
 // made_inside(tensor): whether its memory was made since begin_recording.
 PyObject* made_inside(PyObject*, PyObject* tensor) {
+  if (!is_tensor(tensor)) return PyErr_Format(PyExc_TypeError, "made_inside: a tensor is wanted");
   const int region = recorder ? region_index(recorder, as_tensor(tensor)) : -1;
   return PyBool_FromLong(region >= 0 && recorder->steps.regions[static_cast<size_t>(region)].kind == Region::inside);
 }
 
 // history_lost(tensor): whether it was changed through another tensor in a way that its gradient history misses.
 PyObject* lost_history(PyObject*, PyObject* tensor) {
+  if (!is_tensor(tensor)) return PyErr_Format(PyExc_TypeError, "history_lost: a tensor is wanted");
   const Tensor* t = as_tensor(tensor);
   return PyBool_FromLong(t->buffer && history_lost(t));
 }
@@ -380,6 +386,7 @@ PyObject* lay_out_recording(PyObject* object, PyObject* allocate) {
 PyObject* end_recording(PyObject*, PyObject* args) {
   PyObject *aliases, *outputs;
   if (!PyArg_ParseTuple(args, "O!O!:end_recording", &PyTuple_Type, &aliases, &PyTuple_Type, &outputs)) return nullptr;
+  if (!check_tensors(outputs, "end_recording")) return nullptr;
   Recorder* r = recorder;
   if (!r) {
     PyErr_SetString(errors.capture, "no step is being recorded");

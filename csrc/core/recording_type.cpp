@@ -176,7 +176,8 @@ static PyMethodDef functions[] = {
     {"abort_recording", safe<abort_recording>, METH_NOARGS, "Forget what was recorded."},
     {"something_kept", safe<something_kept>, METH_O,
      "something_kept(outputs): whether other tensors made since begin_recording live on."},
-    {"made_inside", safe<made_inside>, METH_O, "made_inside(tensor): whether its memory was made since begin_recording."},
+    {"made_inside", safe<made_inside>, METH_O,
+     "made_inside(tensor): whether its memory was made since begin_recording."},
     {"history_lost", safe<lost_history>, METH_O,
      "history_lost(tensor): whether it was changed through another tensor in a way that its gradient history misses."},
     {"is_recording", safe<is_recording>, METH_NOARGS, "Whether this thread records."},
@@ -207,7 +208,8 @@ bool init_record(PyObject* module) {
       {"track", safe<track_recording>, METH_VARARGS,
        "track(n_results, outputs, ends, function, rule): results get a gradient history."},
       {"watch", safe<watch>, METH_VARARGS, "watch(guards, check): what must be as it is for a replay."},
-      {"broken_guard", safe<broken_guard>, METH_NOARGS, "broken_guard(): the number of the first that does not hold, or None."},
+      {"broken_guard", safe<broken_guard>, METH_NOARGS,
+       "broken_guard(): the number of the first that does not hold, or None."},
       {nullptr, nullptr, 0, nullptr},
   };
   static PyGetSetDef getset[] = {

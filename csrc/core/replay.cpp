@@ -19,8 +19,8 @@ namespace dlcore {
 // ---- whether a recording stands for a call ------------------------------------------------------------------------
 static bool same_spec(const Input& input, const Tensor* t) {
   const Array &want = input.array, &a = t->array;
-  return !t->weak && (t->node != nullptr) == input.history && t->requires_grad == input.requires_grad && !(input.written && t->buffer->readonly) &&
-         a.dtype == want.dtype && a.ndim == want.ndim &&
+  return !t->weak && (t->node != nullptr) == input.history && t->requires_grad == input.requires_grad &&
+         !(input.written && t->buffer->readonly) && a.dtype == want.dtype && a.ndim == want.ndim &&
          !std::memcmp(a.shape, want.shape, sizeof(int64_t) * a.ndim) &&
          !std::memcmp(a.strides, want.strides, sizeof(int64_t) * a.ndim);
 }
@@ -165,19 +165,10 @@ template <class Body> static bool guarded(const Command*& at, Body body) {
     body(at);
     at = nullptr;
     return true;
-  } catch (const PythonRaised&) {
-    return false;
-  } catch (const IndexFault& fault) {
-    PyErr_SetString(PyExc_IndexError, fault.what());
-  } catch (const ValueFault& fault) {
-    PyErr_SetString(PyExc_ValueError, fault.what());
-  } catch (const std::bad_alloc&) {
-    const char* operation = at && at->function ? at->function->name_utf8 : at ? at->kernel.name : "capture";
-    return raise_out_of_scratch(operation);
-  } catch (const std::exception& error) {
-    PyErr_Format(PyExc_RuntimeError, "%s: %s", at ? at->kernel.name : "capture", error.what());
+  } catch (...) {
+    const char* kernel = at ? at->kernel.name : "capture";
+    return raise_kernel_error(kernel, at && at->function ? at->function->name_utf8 : kernel);
   }
-  return false;
 }
 
 // The step on a GPU: its launches become the nodes of a graph, which nothing but the graph's own launch runs.

@@ -53,9 +53,20 @@ static thread_local bool hold_gil = false;
 HoldGil::HoldGil() : before_(std::exchange(hold_gil, true)) {}
 HoldGil::~HoldGil() { hold_gil = before_; }
 
-bool raise_out_of_scratch(const char* operation) {
-  PyErr_Format(PyExc_MemoryError, "%s: out of memory for temporary space; dlcore holds %lld bytes in tensors",
-               operation, static_cast<long long>(memory_stats().in_use));
+bool raise_kernel_error(const char* kernel, const char* operation) {
+  try {
+    throw;
+  } catch (const PythonRaised&) {  // the error is set
+  } catch (const IndexFault& fault) {
+    PyErr_SetString(PyExc_IndexError, fault.what());
+  } catch (const ValueFault& fault) {
+    PyErr_SetString(PyExc_ValueError, fault.what());
+  } catch (const std::bad_alloc&) {
+    PyErr_Format(PyExc_MemoryError, "%s: out of memory for temporary space; dlcore holds %lld bytes in tensors",
+                 operation, static_cast<long long>(memory_stats().in_use));
+  } catch (const std::exception& error) {
+    PyErr_Format(PyExc_RuntimeError, "%s: %s", kernel, error.what());
+  }
   return false;
 }
 
@@ -68,18 +79,9 @@ bool run_kernel(const Kernel& kernel, const Args& args, size_t bytes, const char
     const WithoutGil released;
     launch(kernel, args);
     return true;
-  } catch (const PythonRaised&) {
-    return false;
-  } catch (const IndexFault& fault) {
-    PyErr_SetString(PyExc_IndexError, fault.what());
-  } catch (const ValueFault& fault) {
-    PyErr_SetString(PyExc_ValueError, fault.what());
-  } catch (const std::bad_alloc&) {
-    return raise_out_of_scratch(operation ? operation : kernel.name);
-  } catch (const std::exception& error) {
-    PyErr_Format(PyExc_RuntimeError, "%s: %s", kernel.name, error.what());
+  } catch (...) {
+    return raise_kernel_error(kernel.name, operation ? operation : kernel.name);
   }
-  return false;
 }
 
 // The arrays of one launch and the values of weak scalars among them; not initialised, for most calls have few.

@@ -577,9 +577,15 @@ static bool all_tensors(PyObject* tuple) {
   return true;
 }
 
+bool check_tensors(PyObject* value, const char* function) {
+  if (PyTuple_Check(value) && all_tensors(value)) return true;
+  PyErr_Format(PyExc_TypeError, "%s: a tuple of tensors is wanted", function);
+  return false;
+}
+
 // backward(roots, douts, inputs or None, retain_graph, create_graph, after=0): accumulates into the leaves' grad, or
-// returns the gradients of `inputs` (None where the roots do not depend on one). _autograd.py names the arguments in its
-// errors. Only what was tracked since newest_node() gave `after` is gone through: a pass within a rule must not
+// returns the gradients of `inputs` (None where the roots do not depend on one). _autograd.py names the arguments in
+// its errors. Only what was tracked since newest_node() gave `after` is gone through: a pass within a rule must not
 // touch the nodes of the pass that called it.
 static PyObject* backward(PyObject*, PyObject* args) {
   PyObject *roots, *douts, *inputs;

@@ -41,6 +41,9 @@ extern thread_local bool grad_enabled;
 Node* new_node(Function* function, Plan* plan, int n_edges);
 void set_edge(Edge& edge, Tensor* operand, bool needed);
 
+// Whether `value` is a tuple of tensors; else a TypeError in the name of `function`.
+bool check_tensors(PyObject* value, const char* function);
+
 bool init_tape(PyObject* module);
 
 }  // namespace dlcore

@@ -234,7 +234,8 @@ void bump(Tensor* t) {
 }
 
 // ---- Python numbers -----------------------------------------------------------------------------------------------
-static Ref number_text(const Tensor* t) {  // as Python writes it; of integers of a thousand digits only how long they are
+// As Python writes it; of integers of more than 512 bits only how long they are.
+static Ref number_text(const Tensor* t) {
   const Ref value = Ref::own(t->large                             ? Py_NewRef(t->large)
                              : t->array.dtype == DType::float64 ? PyFloat_FromDouble(t->immediate.f)
                                                                 : PyLong_FromLongLong(t->immediate.i));
@@ -255,8 +256,8 @@ static bool does_not_fit(const Tensor* t, DType dtype, const char* operation) {
   return false;
 }
 
-// An integer beyond int64 as m 2^exponent, m of 62 bits, the last of which is set where anything was cut off: so m rounds
-// to a float as the integer does.
+// An integer beyond int64 as m 2^exponent, m of 62 bits, the last of which is set where anything was cut off: so m
+// rounds to a float as the integer does.
 static bool split_integer(PyObject* number, int64_t* m, int* exponent) {
   const Ref length = Ref::own(PyObject_CallMethod(number, "bit_length", nullptr));
   const Ref shift = length ? Ref::own(PyLong_FromLongLong(PyLong_AsLongLong(length.get()) - 62)) : Ref();

@@ -69,7 +69,7 @@ inline PyObject* as_object(Tensor* t) { return reinterpret_cast<PyObject*>(t); }
 using TensorRef = Owned<Tensor>;
 
 // Tensors take part in Python's cyclic garbage collection: one with a node or a gradient may be part of a cycle. Others
-// of `tensor_type` refer to nothing, and the collector never sees them; a subclass may add attributes, so it always does.
+// of `tensor_type` refer to nothing, and the collector never sees them; a subclass may add some, so it always does.
 Tensor* blank_tensor(PyTypeObject* type);         // all zero
 void hold_node(Tensor* t, Node* node);            // counts a reference; null: none
 void hold_grad(Tensor* t, PyObject* grad);        // takes over the reference; null: none
@@ -87,7 +87,7 @@ Tensor* new_foreign(const Array& array, uint8_t device, bool readonly, void* own
 void free_object(void* owner);  // the free_owner of a Python object
 
 // Converts a weak scalar's value to `dtype` into 8 bytes at `out`, rounding once and truncating to integers; false with
-// OverflowError set if it does not fit: an integer or its truncation beyond the range, NaN and infinity as an integer, a
+// OverflowError set if it does not fit: an integer or its truncation beyond the range, NaN and infinity as integers, a
 // finite number that would become infinite. This is the rule for Python numbers, whatever the way they come.
 bool store_immediate(const Tensor* t, DType dtype, void* out, const char* operation);
 

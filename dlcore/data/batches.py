@@ -49,8 +49,8 @@ class Batches(Recordable):
         seed: int = 0,
         device: Any = None,
     ):
-        self.dataset = as_dataset(dataset, type(self).__name__)
         name = type(self).__name__
+        self.dataset = as_dataset(dataset, name)
         self.transform = None if transform is None else function(transform, f"{name}: transform")
         self.shuffle = boolean(shuffle, f"{name}: shuffle")
         self.seed = integer(seed, f"{name}: seed")

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
+from dlcore._arguments import MAX_AXES
 from dlcore._files import naming
 from dlcore.data.dataset import ImageDataset
 
@@ -26,7 +27,6 @@ FASHION_FILES = (
     "train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte",
 )  # fmt: skip
 _DIGITS_SHA256 = "b2dab7b501728c22e9119ad76740b2e17c77a231e42d1e592380d90886f1a05e"
-_MOST_AXES = 8
 _PIECE = 1 << 20  # bytes that are read at a time
 _IDX_DTYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
 
@@ -122,12 +122,12 @@ def read_idx(path: str | Path) -> np.ndarray:
 
 def _idx(file: io.BufferedIOBase) -> np.ndarray:
     """The array in an open IDX file."""
-    head = file.read(4 + 4 * _MOST_AXES)
+    head = file.read(4 + 4 * MAX_AXES)
     if len(head) < 4 or head[:2] != b"\0\0" or head[2] not in _IDX_DTYPES or head[3] == 0:
         raise ValueError(f"not an IDX file (it begins with {head[:4].hex(' ') or 'nothing'})")
     dtype, ndim = np.dtype(_IDX_DTYPES[head[2]]), head[3]
-    if ndim > _MOST_AXES:
-        raise ValueError(f"{ndim} axes, of which at most {_MOST_AXES} are read")
+    if ndim > MAX_AXES:
+        raise ValueError(f"{ndim} axes, of which at most {MAX_AXES} are read")
     begin = 4 + 4 * ndim
     if len(head) < begin:
         raise ValueError("cut short within its head")

@@ -25,7 +25,8 @@ from dlcore._json import short
 
 __all__ = ["Binary", "cache_directory", "cached", "packed", "packs", "store", "unpacked", "write_pack"]
 
-MAGIC = b"dlcore kernel 1\n"
+MAGIC = b"dlcore kernel 1\n"  # of an entry of the cache
+FORMAT = 1  # of a pack's index.json
 
 
 @dataclass(frozen=True)
@@ -153,10 +154,7 @@ def _index(folder: Path) -> dict[str, dict[str, Any]]:
             raise ValueError(f"DLCORE_KERNELS: {folder} is no pack of kernels: it has no index.json")
         return {}
     try:
-        index = _json.typed(dict[str, Any], _json.parse(path.read_bytes()))
-        if index.get("format") != 1:
-            raise ValueError("a format that this version of dlcore does not know")
-        return _json.typed(dict[str, dict[str, Any]], index.get("kernels"), "kernels")
+        return _json.typed(dict[str, dict[str, Any]], _json.read(path, FORMAT).get("kernels"), "kernels")
     except ValueError as error:
         raise ValueError(f"{path} is no index of a pack of kernels: {error}") from None
 
@@ -170,6 +168,6 @@ def write_pack(folder: Path, binaries: Iterable[tuple[str, Binary]]) -> int:
         file = f"{binary.arch}/{name}-{key[:12]}.cubin"
         write(folder / file, binary.cubin)
         kernels[key] = binary.head() | {"file": file}
-    write(path, json.dumps({"format": 1, "kernels": kernels}, indent=1, sort_keys=True).encode())
+    write(path, json.dumps({"format": FORMAT, "kernels": kernels}, indent=1, sort_keys=True).encode())
     _index.cache_clear()
     return len(kernels)

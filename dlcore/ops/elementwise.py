@@ -153,7 +153,7 @@ pow = pointwise(
                    np.array([2, 3]), exponent)
         for k, exponent in enumerate((-1, np.array([1, -1])))
     ],
-    restrict=lambda operands: _whole_powers(operands),
+    restrict=_whole_powers,
     workloads=[*million_and_ragged(2), Workload((MILLION, 2.0), why="1M, squared")],
     baselines=library("pow", "a b", symbol="**", numpy="np.power"),
 )  # fmt: skip
@@ -249,7 +249,8 @@ def _comparison(name: str, symbol: str, doc: str, numpy: Any) -> Any:
     )
 
 
-_ABOVE = {"lt": "lt", "le": "lt", "gt": "ge", "ge": "ge"}  # of a number above all of a dtype, as of infinity
+_ABOVE = {"lt": "lt", "le": "lt", "gt": "ge", "ge": "ge"}  # with a number above all finite ones, as with infinity
+_BELOW = {"lt": "le", "le": "le", "gt": "gt", "ge": "gt"}  # with one below, as with -infinity
 _MIRRORED = {"lt": "gt", "le": "ge", "gt": "lt", "ge": "le", "eq": "eq", "ne": "ne"}
 
 
@@ -263,9 +264,7 @@ def _of_unfitting(name: str) -> Any:
         if asked in ("eq", "ne"):
             never = lt(x, -math.inf)
             return never if asked == "eq" else logical_not(never)
-        if number > 0:
-            return function(_ABOVE[asked])(x, math.inf)
-        return function(_MIRRORED[_ABOVE[_MIRRORED[asked]]])(x, -math.inf)
+        return function(_ABOVE[asked])(x, math.inf) if number > 0 else function(_BELOW[asked])(x, -math.inf)
 
     return compare
 

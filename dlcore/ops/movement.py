@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from dlcore import _C
-from dlcore._arguments import MAX_AXES, axis_of, items, operand, shown
+from dlcore._arguments import axis_of, check_lengths, items, operand, shown
 from dlcore.dtypes import DTYPES, float32
 from dlcore.errors import ShapeError
 from dlcore.op import Axis, ErrorInput, Input, Sample, Shape, Spec, Workload, as_given, operation
@@ -228,8 +228,7 @@ def unsqueeze(x: Any, axis: int) -> Any:
     """A view with a new axis of length 1 at ``axis`` (-1: behind the last). Raises IndexError for one out of range."""
     x = operand(x, "unsqueeze")
     at = axis_of(axis, "unsqueeze: axis", (*x.shape, 1))
-    if x.ndim == MAX_AXES:
-        raise ShapeError(f"unsqueeze: {MAX_AXES + 1} axes; a tensor has at most {MAX_AXES}")
+    check_lengths("unsqueeze", (*x.shape, 1))
     return reshape(x, (*x.shape[:at], 1, *x.shape[at:]))
 
 
@@ -272,6 +271,5 @@ def stack(tensors: Sequence[Any], axis: int = 0) -> Any:
         if t.shape != parts[0].shape:
             raise ShapeError(f"stack: shapes differ: {parts[0].shape} and {t.shape}")
     at = axis_of(axis, "stack: axis", (*parts[0].shape, 1))
-    if parts[0].ndim == MAX_AXES:
-        raise ShapeError(f"stack: {MAX_AXES + 1} axes; a tensor has at most {MAX_AXES}")
+    check_lengths("stack", (*parts[0].shape, 1))
     return concat([unsqueeze(t, at) for t in parts], at)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from dlcore import _C
-from dlcore._arguments import listed, shown
+from dlcore._arguments import boolean, listed, shown
 from dlcore._json import short
 from dlcore._recordable import Recordable
 from dlcore._tensor import Tensor, tensor, zeros, zeros_like
@@ -48,8 +48,7 @@ class Group(MutableMapping[str, Any]):
         elif name in self:
             self[name] = value
         else:
-            settings = ", ".join(self._settings)
-            raise AttributeError(f"{type(self._optimizer).__name__}: no setting is called {name!r} ({settings})")
+            raise AttributeError(self._optimizer._unknown(name))
 
     def __getitem__(self, name: str) -> Any:
         if name == "params":
@@ -60,12 +59,10 @@ class Group(MutableMapping[str, Any]):
 
     def __setitem__(self, name: str, value: Any) -> None:
         owner = type(self._optimizer).__name__
-        if not isinstance(name, str):
-            raise KeyError(f"{owner}: no setting is called {shown(name)} ({', '.join(self._settings)})")
+        if name not in self:
+            raise KeyError(self._optimizer._unknown(name))
         if name == "params":
             raise TypeError(f"{owner}: the parameters of a group cannot be changed; use add_param_group")
-        if name not in self._settings:
-            raise KeyError(f"{owner}: no setting is called {name!r} ({', '.join(self._settings)})")
         if _C.is_recording():
             _C.not_recordable(f"it changes the setting {name} of an optimizer; do that outside")
         self._optimizer._check({**self._settings, name: value})
@@ -77,6 +74,9 @@ class Group(MutableMapping[str, Any]):
 
     def __delitem__(self, name: str) -> None:
         raise TypeError(f"{type(self._optimizer).__name__}: the setting {name!r} cannot be removed")
+
+    def __contains__(self, name: object) -> bool:
+        return isinstance(name, str) and (name == "params" or name in self._settings)  # reads no setting
 
     def __iter__(self) -> Iterator[str]:
         return iter(("params", *self._settings))
@@ -163,6 +163,10 @@ class Optimizer(Recordable):
     def _slots(self) -> Sequence[str]:
         return self._slots_for([group._settings for group in self._groups])
 
+    def _unknown(self, name: Any) -> str:
+        """Says that there is no setting ``name``, and which there are."""
+        return f"{type(self).__name__}: no setting is called {shown(name)} ({', '.join(self._defaults)})"
+
     def _check(self, settings: Mapping[str, Any]) -> None:
         """Raises ValueError or TypeError where a setting is wrong; a subclass adds its own rules."""
         for name, value in settings.items():
@@ -223,8 +227,7 @@ class Optimizer(Recordable):
         elif name.startswith("_") or hasattr(type(self), name) or not type(self).__module__.startswith("dlcore."):
             super().__setattr__(name, value)  # a class of the user's may have attributes of its own
         else:
-            settings = ", ".join(self._defaults)
-            raise AttributeError(f"{type(self).__name__}: no setting is called {name!r} ({settings})")
+            raise AttributeError(self._unknown(name))
 
     def add_param_group(self, group: Mapping[str, Any]) -> None:
         """Add parameters with settings of their own: ``{"params": [...], "lr": 1e-4}``."""
@@ -236,7 +239,7 @@ class Optimizer(Recordable):
         settings = {key: value for key, value in group.items() if key != "params"}
         for key in settings:
             if key not in self._defaults:
-                raise ValueError(f"{name}: no setting is called {key!r} ({', '.join(self._defaults)})")
+                raise ValueError(self._unknown(key))
         settings = {**self._defaults, **settings}
         self._check(settings)
         settings = {n: tuple(v) if n in self._several else v for n, v in settings.items()}
@@ -325,8 +328,9 @@ class Optimizer(Recordable):
 
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Remove the gradients, or set them to zero."""
+        removed = boolean(set_to_none, f"{type(self).__name__}.zero_grad: set_to_none")
         for p in self._parameters:
-            if set_to_none:
+            if removed:
                 p.grad = None
             elif p.grad is not None:
                 p.grad.zero_()

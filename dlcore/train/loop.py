@@ -86,8 +86,9 @@ def fit(
     data, loss, transform = _supervised(train, "fit"), function(loss, "fit: loss"), _transform(transform, "fit")
     epochs, batch_size = integer(epochs, "fit: epochs", 0), integer(batch_size, "fit: batch_size", 1)
     shuffle, seed = boolean(shuffle, "fit: shuffle"), None if seed is None else integer(seed, "fit: seed")
-    if clip_norm is not None and not number(clip_norm, "fit: clip_norm") > 0:
-        raise ValueError(f"fit: clip_norm must be above 0, not {shown(clip_norm)}")
+    clip_norm = None if clip_norm is None else number(clip_norm, "fit: clip_norm")
+    if clip_norm is not None and not clip_norm > 0:
+        raise ValueError(f"fit: clip_norm must be above 0, not {clip_norm}")
     watching = [_callback(k, c) for k, c in enumerate(listed(callbacks, "fit: callbacks", "callbacks or functions"))]
     trained = {id(p) for p in model.parameters()}
     if not any(id(p) in trained for group in optimizer.param_groups for p in group["params"]):
