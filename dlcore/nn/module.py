@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 
 from dlcore import _C
-from dlcore._arguments import boolean, instance, operand, shown
+from dlcore._arguments import boolean, function, instance, operand, shown
 from dlcore._autograd import no_grad
 from dlcore._device import Device, default_device
 from dlcore._device import device as as_device
@@ -195,8 +195,7 @@ class Module(Recordable):
 
     def apply(self, fn: Callable[[Module], Any]) -> Self:
         """Call ``fn`` with every module once, children first; for initialisation."""
-        if not callable(fn):
-            raise TypeError(f"Module.apply: fn {shown(fn)} is not a function")
+        fn = function(fn, "Module.apply: fn")
         for module in self._children_first(set()):
             fn(module)
         return self

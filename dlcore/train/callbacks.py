@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from dlcore import metrics
-from dlcore._arguments import boolean, choice, instance, integer, number, shown
+from dlcore._arguments import boolean, choice, function, instance, integer, number
 from dlcore._checkpoint import save
 from dlcore._safetensors import read_metadata
 from dlcore._tensor import Tensor
@@ -157,9 +157,7 @@ class LearningRate(Callback):
     """Sets the learning rate before each epoch: ``LearningRate(lambda epoch: 1e-3 * 0.9**epoch)``, epoch from 0."""
 
     def __init__(self, schedule: Callable[[int], float]):
-        if not callable(schedule):
-            raise TypeError(f"LearningRate: schedule {shown(schedule)} is not a function")
-        self.schedule = schedule
+        self.schedule = function(schedule, "LearningRate: schedule")
 
     def on_epoch_begin(self, run: Run) -> None:
         run.optimizer.lr = self.schedule(run.epoch - 1)
