@@ -73,9 +73,10 @@ class Tensor(_C.TensorBase, TensorMethods):
             if self.requires_grad:
                 bits.flags.writeable = False
             return bits.view(bfloat16.numpy)
+        if not self.requires_grad:
+            return np.asarray(memoryview(self))
         array = np.asarray(memoryview(self.detach()))
-        if self.requires_grad:
-            array.flags.writeable = False
+        array.flags.writeable = False
         return array
 
     def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **kwargs: Any) -> Any:
@@ -393,7 +394,8 @@ def of_data(data: Any, dtype: Any, device: Any, where: str, requires_grad: bool 
         wanted = _dtype_of(data, array) if chosen is None else chosen
         return _of_numbers(where.partition(":")[0], array, wanted, device, requires_grad)
     if chosen is None:
-        chosen = as_dtype(array.dtype, f"{where} {shown(data)}: dtype")
+        plain = array.dtype in NUMPY_DTYPES  # else the text of the error is needed
+        chosen = as_dtype(array.dtype, "" if plain else f"{where} {shown(data)}: dtype")
     return _copy_of(array, chosen, device, requires_grad)
 
 
@@ -405,7 +407,7 @@ def _as_array(data: Any, where: str) -> np.ndarray[Any, Any]:
         text = f"{where} {shown(data)} is not an array: its parts differ in shape or are no numbers"
         raise ValueError(text) from None
     large = array.dtype.kind == "O" and array.size > 0 and all(isinstance(n, int | float) for n in array.flat)
-    if not (large or array.dtype.kind in "uf"):  # of any size: `_as_ours` widens it
+    if not (large or array.dtype.kind in "uf" or array.dtype in NUMPY_DTYPES):  # of any size: `_as_ours` widens it
         as_dtype(array.dtype, f"{where} {shown(data)}: dtype")
     if array.ndim > MAX_AXES:
         raise ShapeError(f"{where} has {array.ndim} axes; a tensor has at most {MAX_AXES}")
@@ -438,7 +440,7 @@ def _copy_of(array: np.ndarray[Any, Any], dtype: Any, device: Any, requires_grad
         return _leaf(_C.suspended(lambda: _copy_of(array, target, device)).clone(), requires_grad)
     array = _as_ours(array, target)
     source = as_dtype(array.dtype)
-    copied = empty(array.shape, source, CPU)
+    copied = _C.empty(array.shape, source, 0)
     if array.size:
         copied.numpy()[...] = array
     copied = copied if source is target else elementwise.cast(copied, target)
@@ -593,7 +595,7 @@ def _real(value: Any, where: str) -> int | float:
 
 def _computed(name: str, size: int, make: Callable[[], np.ndarray[Any, Any]]) -> np.ndarray[Any, Any]:
     """What ``make`` returns: ``size`` numbers. Raises MemoryError where there is no room for them."""
-    with suppress(MemoryError), np.errstate(all="ignore"):
+    with suppress(MemoryError):
         if size < 1 << 44:
             return make()
     raise MemoryError(f"{name}: {shown(size)} numbers do not fit in memory")
@@ -619,9 +621,9 @@ def arange(start: Any, stop: Any = None, step: Any = 1, dtype: Any = None, devic
     if not count:
         return empty(0, target, device)
     kind = int64 if whole else float64
-    for end in (first, first + (count - 1) * step):  # all others lie between
-        for dtype_of_end in (kind, target):
-            _C.check_number(end, dtype_of_end, "arange")
+    for limiting in (kind,) if kind is target else (kind, target):
+        for end in (first, first + (count - 1) * step):  # all others lie between
+            _C.check_number(end, limiting, "arange")
 
     def numbers() -> np.ndarray[Any, Any]:
         if count < 3:  # a step may be wider than the range
@@ -635,7 +637,8 @@ def linspace(start: float, stop: float, count: int, dtype: Any = None, device: A
     """``count`` evenly spaced numbers from ``start`` to ``stop``, both included; float32 by default."""
     first, last = number(start, "linspace: start"), number(stop, "linspace: stop")
     size = integer(count, "linspace: count", 0)
-    made = _computed("linspace", size, lambda: np.linspace(first, last, size))
+    with np.errstate(all="ignore"):
+        made = _computed("linspace", size, lambda: np.linspace(first, last, size))
     return _of_numbers("linspace", made, _float(dtype, "linspace: dtype"), device)
 
 

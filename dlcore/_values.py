@@ -26,15 +26,17 @@ def check_numbers(operation: str, numbers: np.ndarray[Any, Any], dtype: DType) -
 
     Raises DTypeError where they are no numbers.
     """
-    if numbers.dtype == bfloat16.numpy:
-        numbers = numbers.astype(np.float32)
     kind = numbers.dtype.kind
+    if kind == "V":  # bfloat16's, to NumPy
+        numbers, kind = numbers.astype(np.float32), "f"
     if kind == "O":  # integers beyond 64 bits among them
         wrong = np.ones(numbers.shape, bool)
     elif kind not in "biuf":
         raise DTypeError(f"{operation}: values of dtype {numbers.dtype} are no numbers of {dtype.name}")
     else:
         wrong = _beyond(numbers, dtype)
+        if not wrong.any():
+            return
     for number in numbers[wrong].ravel().tolist():
         if not isinstance(number, bool | int | float):
             raise DTypeError(f"{operation}: {number!r} is not a number")
@@ -44,9 +46,10 @@ def check_numbers(operation: str, numbers: np.ndarray[Any, Any], dtype: DType) -
 def _beyond(numbers: np.ndarray[Any, Any], dtype: DType) -> Any:
     """Where numbers are that may not fit; `_C.check_number` decides."""
     if dtype is bool_ or numbers.dtype == dtype.numpy or numbers.dtype == np.bool_:
-        return np.zeros(numbers.shape, bool)
+        return np.False_
     if dtype.is_float:
-        return np.isfinite(numbers) & (np.abs(numbers.astype(np.float64)) > dtype.largest)
+        beyond = np.abs(numbers if numbers.dtype.kind == "f" else numbers.astype(np.float64)) > dtype.largest
+        return beyond & np.isfinite(numbers) if beyond.any() else beyond
     limits = np.iinfo(dtype.numpy)
     if numbers.dtype.kind == "f":
         return ~((numbers >= float(limits.min)) & (numbers < float(limits.max) + 1))  # 2**63 - 1 is no float64

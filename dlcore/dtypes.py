@@ -29,7 +29,7 @@ class DType:
     ``kind`` is one of "bool", "int", "uint", "float". Equal only to itself.
     """
 
-    __slots__ = ("code", "itemsize", "kind", "name", "numpy")
+    __slots__ = ("_largest", "code", "itemsize", "kind", "name", "numpy")
     code: int
     itemsize: int
     kind: str
@@ -40,6 +40,7 @@ class DType:
         self.code, self.name, self.kind = code, name, kind
         self.numpy = np.dtype(numpy_type)
         self.itemsize = self.numpy.itemsize
+        self._largest: float | None = None
 
     def __repr__(self) -> str:
         return f"dlcore.{self.name}"
@@ -65,9 +66,10 @@ class DType:
     @property
     def largest(self) -> float:
         """The largest finite number; of bool, 1."""
-        if self.is_float:
-            return float(ml_dtypes.finfo(self.numpy).max)
-        return 1.0 if self.kind == "bool" else float(np.iinfo(self.numpy).max)
+        if self._largest is None:
+            kind = ml_dtypes.finfo if self.is_float else np.iinfo
+            self._largest = 1.0 if self.kind == "bool" else float(kind(self.numpy).max)
+        return self._largest
 
     @property
     def range(self) -> str:
@@ -124,6 +126,8 @@ def as_dtype(x: Any, where: str = "") -> DType:
     """
     if isinstance(x, DType):
         return x
+    if isinstance(x, np.dtype) and x in _BY_NUMPY:
+        return _BY_NUMPY[x]
     if isinstance(x, str | type | np.dtype):
         if x in _PYTHON:
             return _PYTHON[x]

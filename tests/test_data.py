@@ -638,7 +638,11 @@ def test_whole_numbers_far_from_zero_are_normalised(dtype):
 @pytest.mark.parametrize(
     "samples, error, text",
     [
-        ([(np.zeros(2), 0), (np.zeros(3), 1)], dl.ShapeError, r"DataLoader: part 0 of the samples has shapes \(2,\) and \(3,\)"),
+        (
+            [(np.zeros(2), 0), (np.zeros(3), 1)],
+            dl.ShapeError,
+            r"DataLoader: part 0 of the samples has shapes \(2,\) and \(3,\)",
+        ),
         ([(np.zeros(2), 0), (np.zeros(2),)], ValueError, "DataLoader: the samples of a batch have 1 and 2 parts"),
         ([(np.zeros(2), [1, [2]])], TypeError, "part 1 of a sample .* is not an array of numbers"),
     ],

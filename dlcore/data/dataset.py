@@ -249,7 +249,8 @@ def gather(
     lengths = sorted({len(part) for part in parts})
     if len(lengths) > 1:
         raise ValueError(f"{name}: the samples of a batch have {' and '.join(map(str, lengths))} parts")
-    return tuple(tensor(_stacked(column, f"{name}: part {k} of "), device=device) for k, column in enumerate(zip(*parts, strict=True)))
+    columns = (_stacked(column, f"{name}: part {k} of ") for k, column in enumerate(zip(*parts, strict=True)))
+    return tuple(tensor(column, device=device) for column in columns)
 
 
 def _stacked(values: Sequence[Any], where: str) -> np.ndarray:
