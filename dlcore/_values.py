@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from dlcore import _C
-from dlcore.dtypes import DType, bfloat16, bool_
+from dlcore.dtypes import DType, bool_
 from dlcore.errors import DTypeError
 
 __all__ = ["booleans", "check_numbers", "has_booleans"]
