@@ -3,6 +3,7 @@
 import importlib
 import io
 import os
+import shlex
 import subprocess
 import sys
 
@@ -140,6 +141,9 @@ def test_closed_output_and_ascii_terminals(tmp_path):
         process.stdout.close()
         assert process.stderr.read() == b""
     assert process.returncode in (1, 141)
+    command = f"exec {shlex.quote(sys.executable)} -m dlcore --help >&-"
+    found = subprocess.run(command, shell=True, stderr=subprocess.PIPE)
+    assert (found.returncode, found.stderr) == (0, b"")
     arguments = f"['demo', '--data', 'digits', '--epochs', '1', '--output', {str(tmp_path / 'out')!r}]"
     found = subprocess.run(
         [sys.executable, "-c", f"import sys; from dlcore.cli import main; sys.exit(main({arguments}))"],

@@ -44,7 +44,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     _prepare()
     try:
         code = _main(sys.argv[1:] if arguments is None else list(arguments))
-        sys.stdout.flush()  # here, not when Python ends: what reads it may have closed it
+        if sys.stdout is not None:  # as where the shell has closed it before the start
+            sys.stdout.flush()  # here, not when Python ends: what reads it may have closed it
         return code
     except SystemExit as end:  # tyro ends so after help and wrong arguments, and SIGTERM
         return end.code if isinstance(end.code, int) else 1

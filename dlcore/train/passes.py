@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, cast
 
+from dlcore._arguments import instance
 from dlcore._autograd import no_grad
 from dlcore._capture import Captured
 from dlcore._memory import available_memory, readable
@@ -48,6 +49,14 @@ def _has_label(batches: Batches, label: int) -> bool:
     base, _ = flatten(batches.dataset)
     targets = base.on(batches.device)[-1]
     return holds(targets, label) and bool((targets == label).any())
+
+
+def _loss(value: Any, name: str) -> Tensor:
+    """What a loss function returned to the function ``name``, which must be a tensor of one number."""
+    instance(value, Tensor, f"{name}: what the loss returned,", "a tensor")
+    if value.size != 1:
+        raise ShapeError(f"{name}: the loss must be one number for a batch, not of shape {value.shape}")
+    return cast("Tensor", value)
 
 
 class _Pass:
@@ -128,9 +137,7 @@ class Training(_Pass):
 
         def work(inputs: list[Tensor], targets: Tensor) -> None:
             outputs = model(*inputs)
-            value = loss(outputs, targets)
-            if value.size != 1:
-                raise ShapeError(f"fit: the loss must be one number for a batch, not of shape {value.shape}")
+            value = _loss(loss(outputs, targets), "fit")
             optimizer.zero_grad()
             value.backward()
             if clip_norm is not None:
@@ -192,7 +199,7 @@ class Evaluation(_Pass):
 
         def work(inputs: list[Tensor], targets: Tensor) -> None:
             outputs = model(*inputs)
-            value = None if loss is None else loss(outputs, targets)
+            value = None if loss is None else _loss(loss(outputs, targets), "evaluate")
             meter.update(outputs, targets, value, None if counted is None else counted(outputs, targets))
 
         super().__init__(batches, size, work, (model, loss, meter), "the step of evaluate")
