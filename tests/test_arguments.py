@@ -167,3 +167,18 @@ def test_a_transform_is_a_function(value):
     for make in (dl.data.DataLoader, dl.data.Batches):
         with pytest.raises(TypeError, match=f"{make.__name__}: transform .* is not a function"):
             make(dl.data.TensorDataset(np.zeros((4, 2), np.float32)), transform=value)
+
+
+def test_a_number_of_threads_is_a_whole_number():
+    before = dl.get_num_threads()
+    try:
+        for wrong in (1.5, "2", None, True, [1]):
+            with pytest.raises(TypeError, match="set_num_threads: n .* is not an integer"):
+                dl.set_num_threads(wrong)
+        for wrong in (0, -1, -(2**70)):
+            with pytest.raises(ValueError, match="set_num_threads: at least one thread"):
+                dl.set_num_threads(wrong)
+        dl.set_num_threads(np.int64(2))
+        assert dl.get_num_threads() in (1, 2)
+    finally:
+        dl.set_num_threads(before)

@@ -652,3 +652,9 @@ def test_samples_that_are_not_alike_are_named(samples, error, text):
         list(DataLoader(samples, batch_size=len(samples)))
     with pytest.raises(TypeError, match="a list of samples of different shapes"):
         DataLoader([[1.0, 2.0], [3.0, 4.0], [5.0]])
+
+
+def test_unsigned_integers_of_any_size_are_normalised():
+    x = np.array([[2**63 + 2048]], np.uint64)
+    assert Normalize(2.0**63, 1.0)(x).tolist() == [[2048.0]] and Normalize(2.0**63, 1.0)(x).dtype == np.float32
+    assert Normalize(0.0, 2.0)(np.array([4, 6], np.uint32)).tolist() == [2.0, 3.0]

@@ -926,3 +926,12 @@ def test_a_single_sample_is_no_batch():
 def test_an_improvement_of_nan_is_refused():
     with pytest.raises(ValueError, match="EarlyStopping: min_delta is nan"):
         EarlyStopping(min_delta=float("nan"))
+
+
+def test_a_parameter_replaced_after_the_optimizer_was_made_is_missed():
+    model = nn.Linear(4, 1)
+    optimizer = optim.SGD(model.parameters(), lr=0.1)
+    model.weight = nn.Parameter(dl.zeros(1, 4))
+    data = (np.ones((8, 4), np.float32), np.ones((8, 1), np.float32))
+    with pytest.warns(RuntimeWarning, match="lacks weight, which will not be trained"):
+        dl.fit(model, data, loss=dl.mse_loss, optimizer=optimizer, epochs=1)

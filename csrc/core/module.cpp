@@ -2,7 +2,9 @@
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
+#include <algorithm>
 #include <limits>
+#include <string>
 
 #include "core/cuda.h"
 #include "core/device.h"
@@ -59,9 +61,15 @@ PYBIND11_MODULE(_C, m) {
   }
 
   m.def("thread_count", thread_count, "Threads an operation may use, the caller's included.");
-  m.def("set_thread_count", [](int n) {
-    if (n < 1) throw py::value_error("set_num_threads: at least one thread, not " + std::to_string(n));
-    set_thread_count(n);
+  m.def("set_thread_count", [](const py::object& n) {
+    const std::string given = py::str(py::repr(n));
+    if (py::isinstance<py::bool_>(n) || !PyIndex_Check(n.ptr())) {
+      throw py::type_error("set_num_threads: n " + given + " is not an integer");
+    }
+    const Py_ssize_t count = PyNumber_AsSsize_t(n.ptr(), nullptr);  // beyond the range the nearest limit
+    if (count < 0 && PyErr_Occurred()) throw py::error_already_set();
+    if (count < 1) throw py::value_error("set_num_threads: at least one thread, not " + given);
+    set_thread_count(static_cast<int>(std::min<Py_ssize_t>(count, std::numeric_limits<int>::max())));
   }, py::arg("n"));
   m.def("processor_threads", processor_threads, "Physical cores this process may run on.");
   m.def("isa", [] {

@@ -87,8 +87,9 @@ class Normalize:
         """``x`` normalised: (N, ...) for a batch."""
         if not isinstance(x, Tensor):
             x = np.asarray(x)
-            known = x.astype(np.int64) if x.dtype in (np.uint16, np.uint32, np.uint64) else x
-            return self(asarray(known)).numpy()
+            wider = {np.dtype(np.uint16): np.int64, np.dtype(np.uint32): np.int64, np.dtype(np.uint64): np.float64}
+            result = self(asarray(x.astype(wider.get(x.dtype, x.dtype), copy=False))).numpy()
+            return result.astype(np.float32, copy=False) if x.dtype == np.uint64 else result
         if _exceeds_float32(x):
             return self(x.astype(float64)).astype(float32)
         return take_scaled(x, *self.offset_and_scale(x))

@@ -90,9 +90,7 @@ def fit(
     if clip_norm is not None and not clip_norm > 0:
         raise ValueError(f"fit: clip_norm must be above 0, not {clip_norm}")
     watching = [_callback(k, c) for k, c in enumerate(listed(callbacks, "fit: callbacks", "callbacks or functions"))]
-    trained = {id(p) for p in model.parameters()}
-    if not any(id(p) in trained for group in optimizer.param_groups for p in group["params"]):
-        raise ValueError("fit: the optimizer holds none of the model's parameters")
+    _check_parameters(model, optimizer)
     if not isinstance(record, bool) and not (isinstance(record, str) and record == "check"):
         raise ValueError(f'fit: record is True, False or "check", not {shown(record)}')
     metrics = listed(metrics, "fit: metrics", "names, Metrics or functions")
@@ -121,6 +119,22 @@ def fit(
         model.preprocessing = transform
         _run_epochs(run, training, scoring, interrupt, record == "check")
     return run.history
+
+
+def _check_parameters(model: Module, optimizer: Optimizer) -> None:
+    """Raises ValueError where the optimizer trains nothing of the model; warns where it holds what has been replaced."""
+    held = {id(p) for group in optimizer.param_groups for p in group["params"]}
+    own = {id(p) for p in model.parameters()}
+    if not held & own:
+        raise ValueError("fit: the optimizer holds none of the model's parameters")
+    missing = [name for name, p in model.named_parameters() if p.requires_grad and id(p) not in held]
+    if missing and held - own:
+        warnings.warn(
+            f"fit: the optimizer holds parameters that the model has not, and lacks {', '.join(missing[:4])}, which will "
+            "not be trained; make the optimizer after the last change of the model",
+            RuntimeWarning,
+            stacklevel=3,
+        )
 
 
 def _run_epochs(run: Run, training: Training, scoring: Evaluation | None, interrupt: Interrupt, check: bool) -> None:
