@@ -173,7 +173,7 @@ def test_a_number_of_threads_is_a_whole_number():
     before = dl.get_num_threads()
     try:
         for wrong in (1.5, "2", None, True, [1]):
-            with pytest.raises(TypeError, match="set_num_threads: n .* is not an integer"):
+            with pytest.raises(TypeError, match=r"set_num_threads: n .* is not an integer"):
                 dl.set_num_threads(wrong)
         for wrong in (0, -1, -(2**70)):
             with pytest.raises(ValueError, match="set_num_threads: at least one thread"):

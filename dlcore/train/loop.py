@@ -122,7 +122,7 @@ def fit(
 
 
 def _check_parameters(model: Module, optimizer: Optimizer) -> None:
-    """Raises ValueError where the optimizer trains nothing of the model; warns where it holds what has been replaced."""
+    """Raises ValueError where the optimizer trains nothing of the model; warns where it holds what was replaced."""
     held = {id(p) for group in optimizer.param_groups for p in group["params"]}
     own = {id(p) for p in model.parameters()}
     if not held & own:
@@ -130,8 +130,8 @@ def _check_parameters(model: Module, optimizer: Optimizer) -> None:
     missing = [name for name, p in model.named_parameters() if p.requires_grad and id(p) not in held]
     if missing and held - own:
         warnings.warn(
-            f"fit: the optimizer holds parameters that the model has not, and lacks {', '.join(missing[:4])}, which will "
-            "not be trained; make the optimizer after the last change of the model",
+            f"fit: the optimizer holds parameters that the model has not, and lacks {', '.join(missing[:4])}, which "
+            "will not be trained; make the optimizer after the last change of the model",
             RuntimeWarning,
             stacklevel=3,
         )
