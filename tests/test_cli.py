@@ -4,6 +4,7 @@ import importlib
 import io
 import os
 import shlex
+import signal
 import subprocess
 import sys
 
@@ -153,3 +154,10 @@ def test_closed_output_and_ascii_terminals(tmp_path):
     assert found.returncode == 0, found.stderr
     assert b"?" * 10 not in found.stdout
     assert found.stdout.isascii()
+
+
+def test_a_command_leaves_signals_as_they_were(capsys):
+    before = signal.getsignal(signal.SIGTERM)
+    for arguments, code in (["--version"], 0), (["nothing"], 2), (["roofline", "--threads", "0"], 2):
+        assert main(arguments) == code
+        assert signal.getsignal(signal.SIGTERM) is before

@@ -41,7 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     0: all went well; 1: it failed, and one line on stderr says why; 2: the arguments are wrong; 130: Ctrl-C; 141: what
     reads the output has closed it; 143: SIGTERM, which ends a command as Ctrl-C does.
     """
-    _prepare()
+    before = _prepare()
     try:
         code = _main(sys.argv[1:] if arguments is None else list(arguments))
         if sys.stdout is not None:  # as where the shell has closed it before the start
@@ -58,6 +58,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _said(f"dlcore: {error}", 2)
     except (OSError, ValueError, DTypeError, DeviceError) as error:  # something not as it should be, with its text
         return _said(f"dlcore: {error}", 1)
+    finally:
+        if before is not None:  # the caller may be a program that goes on
+            signal.signal(signal.SIGTERM, before)
 
 
 def _main(arguments: list[str]) -> int:
@@ -84,13 +87,17 @@ def _said(text: str, code: int) -> int:
     return code
 
 
-def _prepare() -> None:
-    """Terminals that know ASCII alone get question marks, and SIGTERM unwinds, so that the cursor comes back."""
+def _prepare() -> Any:
+    """Terminals that know ASCII alone get question marks, and SIGTERM unwinds, so that the cursor comes back.
+
+    Returns what SIGTERM did before, or None where it is left alone.
+    """
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")
     if threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
-        signal.signal(signal.SIGTERM, _terminate)
+        return signal.signal(signal.SIGTERM, _terminate)
+    return None
 
 
 def _terminate(number: int, frame: Any) -> None:
