@@ -188,7 +188,7 @@ def test_fit_records_its_steps_with_the_data_in_them():
     for model in models:
         history = dl.fit(
             model, (images, labels), epochs=2, batch_size=16, loss=dl.cross_entropy, metrics=["accuracy"],
-            optimizer=optim.SGD(model.parameters(), lr=0.1), transform=dl.data.Normalize(0.5, 0.25),
+            optimizer=optim.SGD(model.parameters(), lr=0.1), transform=dl.data.Normalize(0.5, 0.25), seed=0,
         )  # fmt: skip
         assert history.recorded, history.reason
         ends.append([history.epochs[-1]["loss"], history.epochs[-1]["accuracy"]])

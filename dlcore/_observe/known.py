@@ -14,14 +14,28 @@ import os
 import re
 import sys
 import types
+from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
 
 import dlcore
 
-LIBRARY = tuple(os.path.dirname(str(m.__file__)) + os.sep for m in (dlcore, np))
-"""Folders whose code is not observed: it is judged by what it is given."""
+
+def _folders(package: str) -> list[str]:
+    """Where the modules of a package lie; nothing of it is run."""
+    spec = find_spec(package)
+    return list(spec.submodule_search_locations or ()) if spec is not None else []
+
+
+LIBRARY = (
+    *(os.path.dirname(str(m.__file__)) + os.sep for m in (dlcore, np)),
+    *(os.path.join(folder, "") for name in ("dlcore.kernels", "triton", "cupy") for folder in _folders(name)),
+)
+"""Folders whose code is not observed: it is judged by what it is given. Of dlcore and NumPy, in this order, then what
+dlcore runs on GPUs."""
+PACKAGES = frozenset(("dlcore", "numpy", "triton", "cupy"))
+"""These by name, for functions that are made of text, as those of data classes."""
 STANDARD = os.path.dirname(os.__file__) + os.sep
 OBJECT_OF_PYTHON = 1 << 9
 """The flag of a class that a `class` statement has made (Py_TPFLAGS_HEAPTYPE; C classes may have it, too)."""

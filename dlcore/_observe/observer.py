@@ -150,6 +150,8 @@ class Observer:
         file, back = frame.f_code.co_filename, frame.f_back
         if file.startswith(known.LIBRARY):
             return True
+        if file == "<string>" and str(frame.f_globals.get("__name__")).partition(".")[0] in known.PACKAGES:
+            return True
         caller = None if back is None else back.f_trace
         of_engine = not isinstance(caller, _Tracer) or caller.in_engine
         return of_engine and back is not self._root and file.startswith((known.STANDARD, "<frozen"))
