@@ -249,7 +249,8 @@ class Captured:
         _hand_over(aliases, tensors)
         if gradient is not None:
             gradient.attach(recording, len(results.tensors))
-        recording.watch([guard[:4] for guard in observed.guards], functools.partial(_unchanged, observed))
+        flags = [(t, t.requires_grad, t.data_ptr) for t in recording.operands]
+        recording.watch([guard[:4] for guard in observed.guards], functools.partial(_unchanged, observed, flags))
         failure = Failure.found(found) or unsound or _rebound(recording, observed)
         if results.problem is not None:
             failure, answer = Failure(FailureKind.PERMANENT, results.problem), result
@@ -272,9 +273,7 @@ class Captured:
                 warnings.warn(f"{self.failure}; it is no longer recorded", RuntimeWarning, stacklevel=2)
             return answer
         entry = _Entry(recording, call.structure, call.positional, _specs(tensors), results.build, observed, mode)
-        flags = [(t, t.requires_grad, t.data_ptr) for t in recording.operands]
         recording.serial = is_small(recording)
-        recording.watch([guard[:4] for guard in observed.guards], functools.partial(_unchanged, observed, flags))
         self._keep(entry)
         return answer
 

@@ -1,5 +1,6 @@
 """Recorded steps: a replay gives the bits of the eager step, or there is no replay."""
 
+import collections
 import copy
 import gc
 import signal
@@ -1145,3 +1146,39 @@ def test_sweep_answers_ctrl_c():
         timer.join()
         signal.signal(signal.SIGINT, before)
     assert float(captured(dl.ones(64))) > 0
+
+
+def test_guards_hold_nothing_that_a_step_has_made():
+    Pair = collections.namedtuple("Pair", "a b")
+
+    def step(x):
+        y = x * 2
+        return Pair(y, y + 1) if not y.requires_grad else Pair(x, x)
+
+    captured = dl.capture(step)
+    for k in range(4):
+        assert [t.tolist() for t in captured(dl.full((1000,), float(k)))] == [[2.0 * k] * 1000, [2.0 * k + 1] * 1000]
+    guards = captured._entries[0].observed.guards
+    assert guards and not any(isinstance(part, dl.Tensor | Pair) for g in guards for part in (g.owner, g.value))
+    inside = [v for g in guards for part in g if isinstance(part, tuple) for v in part]
+    assert not any(isinstance(v, dl.Tensor) for v in inside)
+
+
+def test_memory_that_runs_out_leaves_no_recording_open():
+    leaf, failed = dl.ones(1, requires_grad=True), 0
+    for _ in range(300):  # beyond the small integers, which take no memory, in the number of the newest node
+        leaf * 2
+    for n in range(1, 400):
+        step = dl.capture(lambda x: (x * 2).sum())
+        step(dl.ones(3))
+        _C.fail_allocation(n, True)
+        try:
+            step(dl.ones(3))
+        except MemoryError:
+            failed += 1
+        finally:
+            left = _C.fail_allocation(0)
+        assert not _C.is_recording()
+        if left:  # the call makes fewer allocations
+            break
+    assert failed > 10

@@ -28,6 +28,8 @@ _NO_FALL_THROUGH = {
 
 
 class Instruction(NamedTuple):
+    """An instruction: its name, its argument as a number, and what that stands for."""
+
     name: str
     arg: int
     value: Any

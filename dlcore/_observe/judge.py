@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from dlcore import _C
 from dlcore._observe import known
 from dlcore._observe.guards import ABSENT, Guards, contents, element, lookup, mro, own_attributes, scope
 from dlcore._reasons import FailureKind
@@ -185,7 +186,7 @@ class Judge:
         self.asks_engine = self.asks_engine or is_engine(value)
         self.state(value)
         self._operators(value)
-        if self.is_fresh(value) or isinstance(value, Tensor | str | bytes | range) or type(value) in (tuple, frozenset):
+        if self.is_fresh(value) or isinstance(value, Tensor | str | bytes | range | tuple | frozenset):
             return
         if isinstance(value, np.ndarray):
             self._array(value)
@@ -327,7 +328,7 @@ class Judge:
             self._of_object(value, name)
 
     def _of_tensor(self, value: Tensor, name: str) -> None:
-        if name in ("requires_grad", "is_leaf", "node") and not self.is_fresh(value):
+        if name in ("requires_grad", "is_leaf", "node") and not _C.made_inside(value):
             self.guards.asked(getattr, (value, name), getattr(value, name), f"{name} of a tensor")
         if not known.is_own(type(value).__module__):  # a subclass
             self._of_class(type(value), name)
@@ -499,7 +500,7 @@ class Judge:
         if module.partition(".")[0] == "numpy" or f.__code__.co_filename.startswith(known.LIBRARY[1]):
             if f.__name__ not in known.NUMPY or "random" in module:
                 raise Refused(f"it calls numpy's {f.__name__}, which is not known to be pure")
-            self.deep([*args, *kw.values()])
+            self.deep((*args, *kw.values()))
         self.calls = f.__code__
         return self.made if f.__code__.co_flags & inspect.CO_GENERATOR else None
 
@@ -536,7 +537,7 @@ class Judge:
         simple = (np.generic, *known.CONTAINERS, int, float, str, Tensor)
         if any(of_python(type(a)) and not isinstance(a, simple) for a in args):
             raise Refused(f"it gives numpy's {f.__name__} an object that may do anything")
-        self.deep([*args, *kw.values()])
+        self.deep((*args, *kw.values()))
         self.numpy_errors()
         return None if f.__name__ in known.NUMPY_VIEWS else self.made
 
@@ -598,7 +599,7 @@ class Judge:
             is_error = issubclass(base, BaseException)
             if is_error or base in (object, tuple, list, dict, set, int, float, str):
                 if base is not object and not is_error:
-                    self.deep(args)
+                    self.deep(tuple(args))
                 new, init, leave = (self._of_class(cls, name) for name in ("__new__", "__init__", "__del__"))
                 if leave is not ABSENT:
                     raise Refused(f"it makes a {cls.__qualname__}, which does something when it goes")
@@ -644,12 +645,12 @@ class Judge:
             name in ("setitem", "delitem", "call") or (name.startswith("i") and hasattr(operator, name[1:]))
         )
         if module in known.PURE_MODULES and not changes:
-            self.deep([a for a in args if not isinstance(a, type)])
+            self.deep(tuple(a for a in args if not isinstance(a, type)))
             return None
         if known.is_own(module):
             return self._engine(f, args, kw)
         if module.startswith("numpy") and name in known.NUMPY and "random" not in module and "out" not in kw:
-            self.deep([*args, *kw.values()])
+            self.deep((*args, *kw.values()))
             return None if name in known.NUMPY_VIEWS else self.made
         raise Refused(f"it calls {module}.{name}, which is not known to be pure")
 
@@ -714,15 +715,15 @@ class Judge:
         if isinstance(value, str) and name in ("format", "format_map"):
             if re.search(r"{[^}]*([.\[{]|n})", value):
                 raise Refused("it formats by the locale, or attributes or entries of what it is given")
-            self.text([*args, *kw.values()])
+            self.text((*args, *kw.values()))
         if isinstance(value, str) and name == "__mod__":
-            self.text(args)
+            self.text(tuple(args))
         if isinstance(value, type):
             return self._class_method(value, name, args, kw)
         if name in ("__init__", "__init_subclass__", "__enter__", "__exit__") and (
             self.is_fresh(value) or type(value).__init__ is object.__init__
         ):
-            self.deep([*args, *kw.values()])
+            self.deep((*args, *kw.values()))
             return None
         if name in ("__setattr__", "__delattr__"):
             self.owned(value, "sets an attribute of")
@@ -736,12 +737,12 @@ class Judge:
                 raise Refused("it formats numbers by the locale")
             return None
         if name in ("__eq__", "__ne__", "__bool__", "__get__") or (name == "__hash__" and self._hashes(value)):
-            self.deep([value, *args])
+            self.deep((value, *args))
             return None
         if type(value) in known.SCALARS or isinstance(value, int | float | str | np.generic):
             if any(callable(a) and not isinstance(a, type | types.FunctionType) for a in args):
                 raise Refused(f"it gives {named(value)}.{name} something to call")
-            self.deep([*args, *kw.values()])
+            self.deep((*args, *kw.values()))
             return self.made
         return self._container_method(value, name, args, kw)
 
@@ -755,7 +756,7 @@ class Judge:
             return self._construct_known(cls, args[1:], kw)
         if name not in ("fromkeys", "from_bytes", "fromhex", "maketrans"):
             raise Refused(f"it calls {named(cls)}.{name}, which is not known to be pure")
-        self.deep([*args, *kw.values()])
+        self.deep((*args, *kw.values()))
         return self.made
 
     def _container_method(self, value: Any, name: str, args: list[Any], kw: dict[str, Any]) -> _Then | None:
@@ -782,7 +783,7 @@ class Judge:
             self.shallow(value)
         else:
             self.deep(value)
-        self.deep(args)
+        self.deep(tuple(args))
         return self.made if name in known.NEW_RESULTS or isinstance(value, np.ndarray) else None
 
     # -- iterators ---------------------------------------------------------------------------------------------------
