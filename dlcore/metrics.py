@@ -369,6 +369,24 @@ class Meter(Recordable):
             result[metric.name] = metric.value(*(v[()] for v in values))
         return result
 
+    def state_dict(self) -> dict[str, Any]:
+        """The sums so far, for a run that goes on."""
+        shapes = [[list(shape) for shape in group] for group in self._shapes]
+        return {"sums": self._sums, "shapes": shapes}
+
+    def load_state_dict(self, state: Mapping[str, Any], device: Any = None) -> None:
+        """Go on from what ``state_dict`` gave, on ``device``. Raises ShapeError where it is of other metrics."""
+        if state["sums"] is None:
+            self.reset()
+            return
+        shapes = [[tuple(shape) for shape in group] for group in state["shapes"]]
+        if len(shapes) != len(self.metrics):
+            raise ShapeError(f"metrics: {len(shapes)} in the state, {len(self.metrics)} here")
+        if self._sums is None or shapes != self._shapes:
+            self._prepare(shapes, device)
+        assert self._sums is not None
+        self._sums.copy_(state["sums"])
+
     def recorded_state(self) -> Any:
         """The tensor of all sums; recorded steps go on adding to it."""
         return self._sums

@@ -4,6 +4,7 @@ from dlcore.train.average import EMA, SWA, Average
 from dlcore.train.callbacks import Checkpoint, EarlyStopping, LearningRate
 from dlcore.train.history import History
 from dlcore.train.loop import evaluate, fit, predict
+from dlcore.train.resume import Resume
 from dlcore.train.run import Callback, Run
 
 __all__ = [
@@ -15,6 +16,7 @@ __all__ = [
     "EarlyStopping",
     "History",
     "LearningRate",
+    "Resume",
     "Run",
     "evaluate",
     "fit",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -34,7 +34,7 @@ class Average(Recordable):
 
     def prepare(self, model: Module) -> None:
         """Begin anew, with the weights of ``model``."""
-        self._parameters = list(dict.fromkeys(model.parameters()))
+        self._parameters, self._trained = list(model.parameters()), None
         self.averages = [tensor(p, "float64" if p.dtype is float64 else "float32") for p in self._parameters]
         self.count = zeros((), dtype=int64, device=self._parameters[0].device if self._parameters else None)
 
@@ -51,27 +51,44 @@ class Average(Recordable):
     @contextmanager
     def applied(self) -> Iterator[None]:
         """Within the `with` block the model has the averages for its weights."""
-        with no_grad():
-            self._trained = [p.clone() for p in self._parameters]
         self.apply()
         try:
             yield
         finally:
             with no_grad():
-                for p, values in zip(self._parameters, self._trained, strict=True):
+                for p, values in zip(self._parameters, self._trained or (), strict=True):
                     p.copy_(values)
             self._trained = None
 
     def apply(self) -> None:
-        """Give the model the averages for its weights."""
+        """Give the model the averages for its weights; `trained` still tells the others."""
         with no_grad():
+            if self._trained is None:
+                self._trained = [p.clone() for p in self._parameters]
             for p, a in zip(self._parameters, self.averages, strict=True):
                 p.copy_(a.astype(p.dtype))
 
-    def state(self) -> dict[str, Tensor]:
-        """The averages and the number of steps taken in, by name; memory is shared."""
+    def trained(self, model: Module) -> dict[str, Tensor]:
+        """The weights that the optimizer has made, by their names in ``model``, where averages are in their place."""
+        if self._trained is None:
+            return {}
+        values = {id(p): t for p, t in zip(self._parameters, self._trained, strict=True)}
+        return {name: values[id(p)] for name, p in model.named_parameters() if id(p) in values}
+
+    def state_dict(self) -> dict[str, Any]:
+        """The averages and the number of steps taken in; memory is shared."""
+        return {"count": self.count, "averages": list(self.averages)}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from what ``state_dict`` gave, after ``prepare``. Raises ValueError for averages of other shapes."""
         assert self.count is not None
-        return {"count": self.count, **{str(k): a for k, a in enumerate(self.averages)}}
+        given = state["averages"]
+        if [a.shape for a in given] != [a.shape for a in self.averages]:
+            raise ValueError("the averages of the weights are of another model")
+        with no_grad():
+            self.count.copy_(state["count"])
+            for a, values in zip(self.averages, given, strict=True):
+                a.copy_(values)
 
     def recorded_state(self) -> Any:
         """Which tensors there are, and the settings."""

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from dlcore import optim
 from dlcore._arguments import boolean, function, instance, integer, listed, number, shown
 from dlcore._autograd import no_grad
 from dlcore._tensor import Tensor, tensor
@@ -21,7 +22,8 @@ from dlcore.errors import ShapeError
 from dlcore.nn.module import Module, device_of
 from dlcore.ops.elementwise import isfinite
 from dlcore.ops.movement import concat
-from dlcore.optim import Optimizer
+from dlcore.optim import Optimizer, schedules
+from dlcore.optim.schedules import Plateau, Schedule
 from dlcore.random import drawn_seed
 from dlcore.train.average import Average, as_average
 from dlcore.train.callbacks import Checkpoint, Each
@@ -43,7 +45,7 @@ def fit(
     validation: Any = None,
     *,
     loss: Callable[..., Tensor] | str | None = None,
-    optimizer: Any = None,
+    optimizer: Optimizer | Sequence[Optimizer] | str,
     epochs: int = 10,
     batch_size: int = 32,
     steps_per_epoch: int | None = None,
@@ -51,6 +53,7 @@ def fit(
     transform: Transform | None = None,
     metrics: Iterable[Any] = (),
     callbacks: Iterable[Callback | Callable[[Run], Any]] = (),
+    schedule: Schedule | str | None = None,
     clip_norm: float | None = None,
     clip_value: float | None = None,
     accumulate: int = 1,
@@ -70,7 +73,7 @@ def fit(
     dlcore's ("cross_entropy", "mse"). One that is the mean over something else than the samples tells how much that is
     by a method ``counted(outputs, targets)``; dlcore's own leave out ignored labels and count class weights. Without
     ``loss`` (or with "own") the model is called with all parts of a batch and returns its loss, (loss, outputs) or a
-    dict with "loss".
+    dict with "loss". optimizer: one of the model's parameters, or the name of one ("adamw"), with its defaults.
 
     step: a function of the parts of a batch that does all the work instead, gradients and steps of any number of
     optimizers, and returns the loss or a dict of figures, each one number: their means over an epoch are logged.
@@ -85,11 +88,12 @@ def fit(
     explicit seed gives the same orders again; None draws one from dlcore's generator, so that a further ``fit`` goes on
     with other orders, and all is the same after the same ``manual_seed``.
 
-    clip_norm: the largest norm that all gradients together may have; clip_value: the largest absolute value of each.
-    accumulate: the gradients of so many batches are added up for one step, with the result of one batch as large. ema:
-    the decay of an exponential moving average of the weights, or ``dl.train.EMA`` or ``dl.train.SWA``: validation uses
-    the averages, and the model ends with them. class_weight: the factor of each class in training, an array (C,), a
-    dict, or "balanced"; sample_weight: that of each sample, (N,).
+    schedule: the learning rate of each step, one of ``optim.schedules`` or its name ("one_cycle"); the optimizer goes
+    back to its own rate in the end. clip_norm: the largest norm that all gradients together may have; clip_value: the
+    largest absolute value of each. accumulate: the gradients of so many batches are added up for one step, with the
+    result of one batch as large. ema: the decay of an exponential moving average of the weights, or ``dl.train.EMA`` or
+    ``dl.train.SWA``: validation uses the averages, and the model ends with them. class_weight: the factor of each class
+    in training, an array (C,), a dict, or "balanced"; sample_weight: that of each sample, (N,).
 
     A loss that is not finite is said once, with its epoch and batch (RuntimeWarning, ``history.diverged``).
 
@@ -118,6 +122,11 @@ def fit(
     shuffle, seed = boolean(shuffle, "fit: shuffle"), None if seed is None else integer(seed, "fit: seed")
     loss, transform = loss_function(None if loss == OWN else loss, "fit: loss"), _transform(transform, "fit")
     optimizers = _optimizers(optimizer, model, step)
+    if schedule is not None:
+        schedule = schedules.get(schedule)() if isinstance(schedule, str) else schedule
+        instance(schedule, Schedule, "fit: schedule", "one of optim.schedules")
+        if len(optimizers) > 1:
+            raise ValueError("fit: schedule is for one optimizer; of several, prepare one for each (Schedule.prepare)")
     clip_norm, clip_value = _positive(clip_norm, "fit: clip_norm"), _positive(clip_value, "fit: clip_value")
     average = as_average(ema, "fit: ema")
     watching = [_callback(k, c) for k, c in enumerate(listed(callbacks, "fit: callbacks", "callbacks or functions"))]
@@ -143,14 +152,14 @@ def fit(
         )  # fmt: skip
     if not record:
         training.step.run_eagerly("fit was called with record=False")
-    run = Run(model, optimizers, training, epochs, start_epoch + 1)
+    run = Run(model, optimizers, training, epochs, start_epoch + 1, average, schedule)
     scoring = None
     if validation is not None:
         held_out = Batches(_data(validation, "fit", loss is not None), transform, device=device)
         size = max(batch_size, _EVALUATION_BATCH)  # there is memory for more samples where no gradients are kept
         scoring = Evaluation(model, held_out, size, Objective(loss, held_out, "fit"), metrics)
         run.names += tuple(f"val_{name}" for name in scoring.meter.names)
-    run.callbacks = watching
+    run.callbacks = sorted(watching, key=lambda c: c.after_others)
     if sys.stdout.isatty() if progress is None else progress:
         from dlcore.train.progress import ProgressBar
 
@@ -160,15 +169,26 @@ def fit(
         training.check_memory()
         if average is not None:
             average.prepare(model)
+        if schedule is not None and epochs:
+            schedule.prepare(optimizers[0], epochs * training.steps)
+            if start_epoch:
+                schedule.load_state_dict({**schedule.state_dict(), "position": start_epoch * training.steps})
         interrupt.hold()  # so that what on_train_begin begins, a bar for one, is always ended by on_train_end
         run.call("on_train_begin")
+        if run.resumed is not None:
+            try:
+                run.go_on(run.resumed)
+            except (ValueError, KeyError) as error:
+                raise ValueError(f"fit: Resume: {error}") from None
         model.preprocessing = transform
-        _Loop(run, scoring, interrupt, average, record == "check").go()
+        _Loop(run, scoring, interrupt, record == "check").go()
     return run.history
 
 
 def _optimizers(given: Any, model: Module, step: Any) -> list[Optimizer]:
     """The optimizers meant: one, several for a step of the user's, or the name of one."""
+    if isinstance(given, str):
+        return [optim.get(given)(model.parameters())]
     several = step is not None and isinstance(given, list | tuple)
     for one in given if several else [given]:
         instance(one, Optimizer, "fit: optimizer", "an optimizer")
@@ -231,11 +251,9 @@ def _check_parameters(model: Module, optimizers: Sequence[Optimizer]) -> None:
 class _Loop:
     """The epochs of a run, one after the other."""
 
-    def __init__(
-        self, run: Run, scoring: Evaluation | None, interrupt: Interrupt, average: Average | None, check: bool
-    ):
-        self.run, self.training, self.scoring, self.interrupt = run, run.training, scoring, interrupt
-        self.average, self.check = average, check
+    def __init__(self, run: Run, scoring: Evaluation | None, interrupt: Interrupt, check: bool):
+        self.run, self.training, self.average = run, run.training, run.average
+        self.scoring, self.interrupt, self.check = scoring, interrupt, check
         self._read = 0  # the losses of so many batches of this epoch have been read back
 
     def go(self) -> None:
@@ -243,7 +261,7 @@ class _Loop:
         run, interrupted = self.run, False
         try:
             self.interrupt.check()
-            while run.epoch <= run.epochs:
+            while run.epoch <= run.epochs and not run.stop:
                 self._epoch()
                 if run.stop:
                     run.history.stopped_early = run.epoch < run.epochs
@@ -259,13 +277,14 @@ class _Loop:
             if self.average is not None:
                 self.average.apply()
             run.call("on_train_end")
+            if run.schedule is not None:
+                run.schedule.detach()
         if interrupted:
             self._raise_interrupt()
 
     def _epoch(self) -> None:
         run, start = self.run, time.perf_counter()
-        if not run.batch:
-            run.call("on_epoch_begin")
+        run.call("on_epoch_begin")
         self._train()
         self._note_recording()
         run.logs = {"epoch": run.epoch, **run.meter.compute()}
@@ -273,6 +292,10 @@ class _Loop:
             with self._averaged():
                 scores = self.scoring.scores(self._let_interrupt)
             run.logs |= {f"val_{name}": value for name, value in scores.items()}
+        if run.schedule is not None:
+            if isinstance(run.schedule, Plateau):
+                run.schedule.step(run.logs["val_loss" if "val_loss" in run.logs else "loss"])
+            run.logs["lr"] = run.schedule.rates_now[0]
         run.logs["seconds"] = time.perf_counter() - start
         self._note_divergence()
         if not run.history.epochs:
@@ -296,7 +319,7 @@ class _Loop:
         run.model.train()
         if not run.batch:
             run.meter.reset()
-            training.trace.restart()
+        training.trace.restart(run.batch)
         self._read = run.batch
         if self.check:
             training.step.compare_next()

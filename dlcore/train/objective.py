@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import difflib
 import functools
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from dlcore._arguments import function, instance, shown
 from dlcore._autograd import no_grad
+from dlcore._names import Names
 from dlcore._recordable import Recordable
 from dlcore._tensor import Tensor, tensor
 from dlcore.data import Batches
@@ -24,17 +24,13 @@ from dlcore.ops.loss import cross_entropy, mse_loss
 __all__ = ["LOSSES", "OWN", "Judged", "Objective", "loss_function", "weights_of_classes"]
 
 OWN = "own"  # the name of the loss that the model itself returns
-LOSSES: dict[str, Callable[..., Tensor]] = {"cross_entropy": cross_entropy, "mse": mse_loss, "mse_loss": mse_loss}
+LOSSES = Names("a loss", [("cross_entropy", cross_entropy), ("mse", mse_loss), ("mse_loss", mse_loss)])
 
 
 def loss_function(loss: Any, where: str) -> Any:
     """The loss meant: a function of (outputs, targets), the name of one of dlcore's, or None for the model's own."""
     if isinstance(loss, str):
-        if loss not in LOSSES:
-            near = difflib.get_close_matches(loss, LOSSES, 1)
-            hint = f"; did you mean {near[0]!r}?" if near else f" ({', '.join(LOSSES)})"
-            raise ValueError(f"{where} {shown(loss)} is not known{hint}")
-        return LOSSES[loss]
+        return LOSSES.get(loss, where)
     if isinstance(loss, type):
         raise TypeError(f"{where} {shown(loss)} is not a function; call it to make one: {loss.__name__}()")
     return None if loss is None else function(loss, where)

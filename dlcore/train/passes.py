@@ -14,7 +14,7 @@ from dlcore._autograd import no_grad
 from dlcore._capture import Captured
 from dlcore._memory import available_memory, readable
 from dlcore._recordable import Recordable
-from dlcore._tensor import Parameter, Tensor, arange, zeros
+from dlcore._tensor import Parameter, Tensor, arange, tensor, zeros
 from dlcore.data import Batches
 from dlcore.dtypes import float64, int64
 from dlcore.errors import CaptureError, ShapeError
@@ -187,6 +187,15 @@ class Tally(Recordable):
             return {}
         samples, *sums = self.sums.tolist()
         return {name: total / samples for name, total in zip(self.names, sums, strict=True)} if samples else {}
+
+    def state_dict(self) -> dict[str, Any]:
+        """The sums so far, for a run that goes on."""
+        return {"sums": self.sums, "names": list(self.names)}
+
+    def load_state_dict(self, state: Mapping[str, Any], device: Any = None) -> None:
+        """Go on from what ``state_dict`` gave, on ``device``."""
+        self.names = tuple(state["names"])
+        self.sums = None if state["sums"] is None else tensor(state["sums"], device=device)
 
     def recorded_state(self) -> Any:
         """The tensor of all sums; recorded steps go on adding to it."""

@@ -9,6 +9,9 @@ import numpy as np
 
 from dlcore.nn.module import Module
 from dlcore.optim import Optimizer
+from dlcore.optim.schedules import Schedule
+from dlcore.random import generator_states, set_generator_states
+from dlcore.train.average import Average
 from dlcore.train.history import History
 from dlcore.train.passes import Training
 
@@ -24,7 +27,10 @@ class Run:
     the run after this epoch.
     """
 
-    def __init__(self, model: Module, optimizers: Sequence[Optimizer], training: Training, epochs: int, epoch: int):
+    def __init__(
+        self, model: Module, optimizers: Sequence[Optimizer], training: Training, epochs: int, epoch: int,
+        average: Average | None = None, schedule: Schedule | None = None,
+    ):  # fmt: skip
         self.model, self.optimizers, self.optimizer = model, list(optimizers), optimizers[0]
         self.training, self.meter = training, training.meter
         self.epochs, self.batches = epochs, training.steps
@@ -34,6 +40,9 @@ class Run:
         self.history = History()
         self.stop = False
         self.callbacks: list[Callback] = []
+        self.average, self.schedule = average, schedule
+        self.resumed: Mapping[str, Any] | None = None
+        """What `state` gave in the run that this one goes on with."""
 
     @property
     def step(self) -> int:
@@ -44,6 +53,61 @@ class Run:
         """Call the method ``event`` of every callback."""
         for callback in self.callbacks:
             getattr(callback, event)(self)
+
+    def state(self, ended: bool = False) -> dict[str, Any]:
+        """All that the run is made of, for `go_on`; ``ended``: this epoch is done, its figures are in the history."""
+        epoch, batch = (self.epoch + 1, 0) if ended else (self.epoch, self.batch)
+        averages = None if self.average is None else self.average.state_dict()
+        model = dict(self.model.state_dict())
+        if self.average is not None:
+            model |= self.average.trained(self.model)
+        return {
+            "epoch": epoch, "batch": batch, "stop": self.stop and ended, "sizes": self._sizes(),
+            "seed": self.training.batches.seed, "history": self.history.state_dict(), "model": model,
+            "optimizers": [optimizer.state_dict() for optimizer in self.optimizers], "average": averages,
+            "schedule": None if self.schedule is None else self.schedule.state_dict(),
+            "generators": generator_states(), "meter": self.meter.state_dict(),
+            "callbacks": [[type(c).__name__, c.state_dict()] for c in self.callbacks],
+        }  # fmt: skip
+
+    def _sizes(self) -> dict[str, int]:
+        batches = self.training.batches
+        return {"samples": len(batches.dataset), "batch_size": self.training.size, "steps_per_epoch": self.batches}
+
+    def go_on(self, state: Mapping[str, Any]) -> None:
+        """Go on where the run ended that gave ``state``. Raises ValueError, before anything changes, for another one's.
+
+        Callbacks are given what those of the same class, in order, have kept.
+        """
+        for name, size in self._sizes().items():
+            if state["sizes"].get(name) != size:
+                was = state["sizes"].get(name)
+                raise ValueError(f"{name} was {was} in the run that was interrupted, and is {size}")
+        if len(state["optimizers"]) != len(self.optimizers):
+            raise ValueError(f"the run that was interrupted had {len(state['optimizers'])} optimizers")
+        for name, own in (("average", self.average), ("schedule", self.schedule)):
+            if (state[name] is None) != (own is None):
+                raise ValueError(f"only one of the runs, this and the one that was interrupted, has a setting {name!r}")
+        prepared = [o._prepared(s) for o, s in zip(self.optimizers, state["optimizers"], strict=True)]
+        kept = [list(entry) for entry in state["callbacks"]]
+        self.model.load_state_dict(state["model"])
+        for take_over in prepared:
+            take_over()
+        if self.schedule is not None:
+            self.schedule.load_state_dict(state["schedule"])
+        if self.average is not None:
+            self.average.load_state_dict(state["average"])
+        self.meter.load_state_dict(state["meter"], self.training.batches.device)
+        set_generator_states(state["generators"])
+        self.history.load_state_dict(state["history"])
+        self.training.batches.seed = state["seed"]
+        self.epoch, self.batch, self.stop = state["epoch"], state["batch"], state["stop"]
+        for callback in self.callbacks:
+            for entry in kept:
+                if entry[0] == type(callback).__name__:
+                    callback.load_state_dict(entry[1])
+                    kept.remove(entry)
+                    break
 
 
 class Callback:
@@ -56,6 +120,8 @@ class Callback:
     """
 
     every: int | None = 1
+    after_others = False
+    """Whether it is called after the others, so that it sees what they have done."""
 
     def on_train_begin(self, run: Run) -> None:
         """Before the first epoch."""
