@@ -103,7 +103,7 @@ def test_the_model_may_return_its_own_loss(form):
 def test_losses_have_names():
     a, b = network(), network()
     assert fit(a, loss="cross_entropy")["loss"] == fit(b)["loss"]
-    with pytest.raises(ValueError, match="fit: loss 'cross_entrpy' is not .* did you mean 'cross_entropy'"):
+    with pytest.raises(ValueError, match=r"fit: loss 'cross_entrpy' is not .* did you mean 'cross_entropy'"):
         fit(a, loss="cross_entrpy")
     with pytest.raises(TypeError, match="fit: loss the class CrossEntropyLoss is not a function; call it"):
         fit(a, loss=nn.CrossEntropyLoss)
