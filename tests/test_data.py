@@ -16,9 +16,11 @@ import dlcore as dl
 from dlcore import testing
 from dlcore.data import (
     Batches,
+    Compose,
     DataLoader,
     ImageDataset,
     Normalize,
+    ScaleBytes,
     Subset,
     TensorDataset,
     load_dataset,
@@ -26,7 +28,7 @@ from dlcore.data import (
     read_idx,
 )
 from dlcore.data.files import FASHION_FILES, find_dataset
-from dlcore.data.transforms import as_input, from_config, to_config
+from dlcore.data.transforms import from_config, to_config
 from dlcore.ops.scaling import take_scaled
 
 needs_fashion = pytest.mark.skipif(
@@ -236,7 +238,7 @@ def test_loader_takes_any_dataset():
 
 
 @pytest.mark.parametrize("shape", [(2, 12), (2, 3, 4), (2, 1, 3, 4)])
-def test_bytes_become_floats_before_the_transform(shape):
+def test_bytes_of_images_become_floats_before_the_transform(shape):
     images = np.arange(2 * 3 * 4, dtype=np.uint8).reshape(shape)
     seen = []
     loader = DataLoader(ImageDataset(images, [0, 1]), batch_size=2, transform=lambda x: seen.append(x) or x * 2.0)
@@ -244,8 +246,10 @@ def test_bytes_become_floats_before_the_transform(shape):
     assert seen[0].dtype is dl.float32
     np.testing.assert_array_equal(np.asarray(seen[0]), images.astype(np.float32) * np.float32(1 / 255))
     np.testing.assert_array_equal(np.asarray(x), np.asarray(seen[0]) * 2)
-    ((tokens, _),) = DataLoader(TensorDataset(np.zeros((2, 5), np.int16), [0, 1]), batch_size=2)
-    assert tokens.dtype is dl.int16
+    ((x, _),) = DataLoader((images, [0, 1]), batch_size=2)
+    assert x.dtype is dl.uint8 and x.tolist() == images.tolist()  # a plain array is taken as it is
+    ((x, _),) = DataLoader(ImageDataset(images.astype(np.float32), [0, 1]), batch_size=2)
+    assert x.tolist() == images.tolist()
 
 
 def test_normalize_per_feature():
@@ -269,9 +273,10 @@ def test_normalize_per_feature():
 def test_normalize_per_channel(shape, axes):
     images = np.random.default_rng(0).integers(0, 256, shape).astype(np.uint8)
     x = images / 255
-    n = Normalize.of(TensorDataset(images))
-    np.testing.assert_allclose(n.mean, x.mean(axes), rtol=1e-12)
-    np.testing.assert_allclose(n.std, x.std(axes), rtol=1e-12)
+    n = Normalize.of(ImageDataset(images, np.arange(50)))
+    plain = Normalize.of(images)
+    np.testing.assert_allclose([n.mean, n.std], [x.mean(axes), x.std(axes)], rtol=1e-6)
+    np.testing.assert_allclose([plain.mean, plain.std], [images.mean(axes), images.std(axes)], rtol=1e-12)
     y = np.asarray(n(dl.tensor(x.astype(np.float32))))
     np.testing.assert_allclose(y.mean(axes), 0, atol=1e-5)
     np.testing.assert_allclose(y.std(axes), 1, atol=1e-4)
@@ -281,7 +286,7 @@ EPS = float(np.finfo(np.float32).eps)
 
 
 def test_bytes_fill_0_to_1():
-    x = np.asarray(as_input(dl.tensor(np.arange(256, dtype=np.uint8).reshape(1, 16, 16)))).ravel()
+    x = ScaleBytes()(np.arange(256, dtype=np.uint8).reshape(1, 16, 16)).ravel()
     np.testing.assert_allclose(x, np.arange(256) / 255, rtol=EPS)
     assert x[0] == 0 and x[255] == 1
 
@@ -295,26 +300,37 @@ def test_normalize_means_what_it_says(mean, std, dtype):
     assert y.dtype == (dtype if "float" in dtype else "float32")
     eps = float(np.finfo(y.dtype).eps)
     held = mean.astype(np.float64 if dtype in ("float64", "int64") else np.float32)  # the mean as it is subtracted
-    if dtype == "uint8":  # bytes count as 0..1, with the mean and the scale rounded once
-        exact = (x.astype(np.float64) - (mean * 255).astype(np.float32)) / (std * 255)
-    else:
-        exact = (x.astype(np.float64) - held) / std
+    exact = (x.astype(np.float64) - held) / std
     assert (np.abs(y - exact) <= 2 * eps * np.abs(exact)).all()
+    if dtype == "uint8":  # bytes of images count as 0..1, with the mean and the scale rounded once
+        y = Compose(ScaleBytes(), Normalize(mean, std))(x)
+        exact = (x.astype(np.float64) - (mean * 255).astype(np.float32)) / (std * 255)
+        assert y.dtype == np.float32 and (np.abs(y - exact) <= 2 * eps * np.abs(exact)).all()
 
 
-@pytest.mark.parametrize("transform", [None, Normalize(0.3, 0.25), Normalize([0.1, 0.2, 0.3], [1.0, 2.0, 3.0])])
+@pytest.mark.parametrize(
+    "transform",
+    [
+        None,
+        Normalize(0.3, 0.25),
+        Normalize([0.1, 0.2, 0.3], [1.0, 2.0, 3.0]),
+        Compose(Normalize(0.3, 0.25), lambda x: x * x, Normalize(0.0, 3.0)),
+    ],
+)
 @pytest.mark.parametrize("dtype", ["uint8", "float32"])
-def test_all_ways_to_a_batch_have_the_same_bits(transform, dtype):
+@pytest.mark.parametrize("scaled", [False, True])
+def test_all_ways_to_a_batch_have_the_same_bits(transform, dtype, scaled):
     images = np.random.default_rng(0).integers(0, 256, (40, 3, 5, 7)).astype(dtype)
-    whole = dl.tensor(images)
-    want = np.asarray(as_input(whole) if transform is None else transform(whole))
-    data, order = TensorDataset(images, np.arange(40)), np.random.default_rng(1).permutation(40)
-    assert whole.dtype.is_float or want.dtype == np.float32
-    if transform is not None:
-        np.testing.assert_array_equal(transform(images), want)
-    for source in (data, Subset(data, order), Samples(images)):
-        for x, y in DataLoader(source, 7, shuffle=True, transform=transform):
+    own = (ScaleBytes(),) if scaled else ()
+    steps = Compose(*own, *(() if transform is None else (transform,)))
+    want = steps(images)
+    np.testing.assert_array_equal(np.asarray(steps(dl.tensor(images))), want)
+    data, order = (ImageDataset if scaled else TensorDataset)(images, np.arange(40)), np.arange(40)[::-1]
+    for source in (data, Subset(data, order), Samples(images, *own), DataLoader(data, transform=transform)):
+        loaded = None if isinstance(source, DataLoader) else transform
+        for x, y in DataLoader(source, 7, shuffle=True, transform=loaded):
             np.testing.assert_array_equal(np.asarray(x), want[np.asarray(y)])
+            assert np.asarray(x).dtype == want.dtype
     for x, y in DataLoader(data, 7, transform=transform):
         np.testing.assert_array_equal(np.asarray(x), want[np.asarray(y)])
 
@@ -322,8 +338,8 @@ def test_all_ways_to_a_batch_have_the_same_bits(transform, dtype):
 class Samples:
     """Images one at a time, with their positions as labels."""
 
-    def __init__(self, images):
-        self.images = images
+    def __init__(self, images, preprocessing=None):
+        self.images, self.preprocessing = images, preprocessing
 
     def __len__(self):
         return len(self.images)
@@ -575,10 +591,12 @@ def test_random_split_keeps_the_rows_of_a_tuple_together():
     assert [len(part) for part in parts] == [7, 3]
     rows = [(tuple(a), int(b)) for part in parts for a, b in part]
     assert sorted(rows) == [((2 * i, 2 * i + 1), i) for i in range(10)]
-    with pytest.raises(ValueError, match="TensorDataset: lengths differ"):
+    with pytest.raises(ValueError, match="random_split: dataset: lengths differ"):
         random_split((x, y[:9]), [0.5, 0.5])
-    with pytest.raises(TypeError, match="random_split: a data set"):
-        random_split({"x": x}, [0.5, 0.5])
+    parts = random_split({"y": y, "x": x}, [0.5, 0.5])
+    assert parts[0].names == ("x", "y") and parts[0][0][0].shape == (2,)
+    with pytest.raises(TypeError, match="random_split: dataset: a data set"):
+        random_split(3, [0.5, 0.5])
     with pytest.raises(TypeError, match="samples of different shapes"):
         random_split([x, y], [0.5, 0.5])
 

@@ -9,13 +9,13 @@ import warnings
 from collections.abc import Callable, Iterable
 from typing import Any
 
-import numpy as np
-
 from dlcore._arguments import boolean, function, instance, integer, listed, number, shown
 from dlcore._autograd import no_grad
 from dlcore._tensor import Tensor, tensor
-from dlcore.data import Batches, DataLoader, TensorDataset
-from dlcore.data.dataset import as_dataset, flatten
+from dlcore.data import Batches, DataLoader
+from dlcore.data.sources import as_dataset, inputs_and_targets
+from dlcore.data.views import Prepared, flatten
+from dlcore.dtypes import DType
 from dlcore.errors import ShapeError
 from dlcore.nn.module import Module, device_of
 from dlcore.ops.elementwise import isfinite
@@ -54,11 +54,13 @@ def fit(
 ) -> History:
     """Train ``model`` and return the :class:`History`.
 
-    train, validation: data sets, or tuples of arrays (inputs, targets). loss: a function or module of (outputs,
-    targets) that gives the mean over a batch. One that is the mean over something else than the samples tells how much
-    that is by a method ``counted(outputs, targets)``; dlcore's own leave out ignored labels and count class weights.
-    transform: applied to each batch of inputs, and kept as ``model.preprocessing``. metrics: names, Metrics or
-    functions, measured in training and validation. clip_norm: the largest norm that all gradients together may have.
+    train, validation: data sets, tuples of arrays (inputs, targets), or whatever else `dlcore.data.as_dataset` takes;
+    floats of another dtype than the model's are cast to it. loss: a function or module of (outputs, targets) that gives
+    the mean over a batch. One that is the mean over something else than the samples tells how much that is by a method
+    ``counted(outputs, targets)``; dlcore's own leave out ignored labels and count class weights. transform: applied to
+    each batch of inputs, after what the data set does itself (bytes of image data sets become 0..1); both are kept as
+    ``model.preprocessing``, and are done to the validation too. metrics: names, Metrics or functions, measured in
+    training and validation. clip_norm: the largest norm that all gradients together may have.
     shuffle: the samples come in a new order each epoch, from ``seed``. An explicit seed gives the same orders again;
     None draws one from dlcore's generator, so that a further ``fit`` goes on with other orders, and all is the same
     after the same ``manual_seed``. progress: whether to show a bar (default: on a terminal).
@@ -83,7 +85,7 @@ def fit(
     """
     instance(model, Module, "fit: model", "a Module")
     instance(optimizer, Optimizer, "fit: optimizer", "an optimizer")
-    data, loss, transform = _supervised(train, "fit"), function(loss, "fit: loss"), _transform(transform, "fit")
+    data, loss, transform = inputs_and_targets(train, "fit: train"), function(loss, "fit: loss"), _transform(transform, "fit")
     epochs, batch_size = integer(epochs, "fit: epochs", 0), integer(batch_size, "fit: batch_size", 1)
     shuffle, seed = boolean(shuffle, "fit: shuffle"), None if seed is None else integer(seed, "fit: seed")
     clip_norm = None if clip_norm is None else number(clip_norm, "fit: clip_norm")
@@ -95,14 +97,16 @@ def fit(
         raise ValueError(f'fit: record is True, False or "check", not {shown(record)}')
     metrics = listed(metrics, "fit: metrics", "names, Metrics or functions")
     device = device_of(model)
-    batches = Batches(data, transform, shuffle, (drawn_seed() if shuffle else 0) if seed is None else seed, device)
+    order = (drawn_seed() if shuffle else 0) if seed is None else seed
+    batches = Batches(data, transform, shuffle, order, device, dtype=_floating(model))
     training = Training(model, batches, batch_size, loss, optimizer, clip_norm, metrics)
     if not record:
         training.step.run_eagerly("fit was called with record=False")
     run = Run(model, optimizer, len(training), epochs, training.meter)
     scoring = None
     if validation is not None:
-        held_out = Batches(_supervised(validation, "fit"), transform, device=device)
+        held_out = _as_fitted(inputs_and_targets(validation, "fit: validation"), batches.preprocessing)
+        held_out = Batches(*held_out, device=device, dtype=batches.dtype)
         size = max(batch_size, _EVALUATION_BATCH)  # there is memory for more samples where no gradients are kept
         scoring = Evaluation(model, held_out, size, loss, metrics)
         run.names += tuple(f"val_{name}" for name in run.names)
@@ -116,7 +120,7 @@ def fit(
         training.check_memory()
         interrupt.hold()  # so that what on_train_begin begins, a bar for one, is always ended by on_train_end
         run.call("on_train_begin")
-        model.preprocessing = transform
+        model.preprocessing = batches.preprocessing
         _run_epochs(run, training, scoring, interrupt, record == "check")
     return run.history
 
@@ -249,9 +253,10 @@ def evaluate(
     "fitted" (the default) stands for ``model.preprocessing``.
     """
     instance(model, Module, "evaluate: model", "a Module")
-    data, size = _supervised(data, "evaluate"), integer(batch_size, "evaluate: batch_size", 1)
+    data, size = inputs_and_targets(data, "evaluate: data"), integer(batch_size, "evaluate: batch_size", 1)
     measured = listed(metrics, "evaluate: metrics", "names, Metrics or functions")
-    batches = Batches(data, _chosen_transform(model, transform, "evaluate"), device=device_of(model))
+    data, chosen = _chosen_transform(model, data, transform, "evaluate")
+    batches = Batches(data, chosen, device=device_of(model), dtype=_floating(model))
     return Evaluation(
         model, batches, size, loss if loss is None else function(loss, "evaluate: loss"), measured
     ).scores()
@@ -270,9 +275,9 @@ def predict(
     applied to each batch of inputs; "fitted" (the default) stands for ``model.preprocessing``.
     """
     instance(model, Module, "predict: model", "a Module")
-    data = as_dataset(inputs, "predict")
-    size, chosen = integer(batch_size, "predict: batch_size", 1), _chosen_transform(model, transform, "predict")
-    loader = DataLoader(data, size, transform=chosen, device=device_of(model))
+    size = integer(batch_size, "predict: batch_size", 1)
+    data, chosen = _chosen_transform(model, as_dataset(inputs, "predict: inputs"), transform, "predict")
+    loader = DataLoader(data, size, transform=chosen, device=device_of(model), dtype=_floating(model))
     with kept_modes(model), no_grad():
         model.eval()
         outputs = [_outputs(model, x) for x, *_ in loader]
@@ -291,25 +296,23 @@ def _outputs(model: Module, x: Tensor) -> Tensor:
     return outputs
 
 
-def _supervised(data: Any, name: str) -> Any:
-    """``data`` as a data set of inputs and targets with at least one sample; raises where it is none."""
-    if isinstance(data, Tensor | np.ndarray):
-        raise TypeError(f"{name}: a data set or a tuple (inputs, targets) expected, not {shown(data)}")
-    data = as_dataset(data, name)
-    if not len(data):
-        raise ValueError(f"{name}: the data is empty")
-    base, _ = flatten(data)
-    if isinstance(base, TensorDataset) and len(base.arrays) < 2:
-        raise ValueError(f"{name}: the data has inputs but no targets: {base!r}")
-    return data
+def _floating(model: Module) -> DType | None:
+    """The floating-point dtype of the model, to which data are cast; None where it has no parameters of one."""
+    return next((p.dtype for p in model.parameters() if p.dtype.is_float), None)
 
 
-def _chosen_transform(model: Module, transform: Any, name: str) -> Any:
-    if isinstance(transform, str):
-        if transform != "fitted":
-            raise ValueError(f'{name}: transform is a function, None or "fitted", not {shown(transform)}')
-        return model.preprocessing
-    return _transform(transform, name)
+def _chosen_transform(model: Module, dataset: Any, transform: Any, name: str) -> tuple[Any, Any]:
+    """The data set and the transform of its inputs: with "fitted", that of the model stands for the data set's own."""
+    if not isinstance(transform, str):
+        return dataset, _transform(transform, name)
+    if transform != "fitted":
+        raise ValueError(f'{name}: transform is a function, None or "fitted", not {shown(transform)}')
+    return _as_fitted(dataset, model.preprocessing)
+
+
+def _as_fitted(dataset: Any, preprocessing: Any) -> tuple[Any, Any]:
+    """The data set and the transform of its inputs, which stands for what the data set does itself if there is one."""
+    return (dataset, None) if preprocessing is None else (Prepared(dataset, None), preprocessing)
 
 
 def _transform(value: Any, name: str) -> Any:

@@ -13,7 +13,7 @@ from dlcore._capture import Captured
 from dlcore._memory import available_memory, readable
 from dlcore._tensor import Tensor, arange
 from dlcore.data import Batches
-from dlcore.data.dataset import flatten
+from dlcore.data.views import flatten
 from dlcore.errors import CaptureError, ShapeError
 from dlcore.metrics import Meter
 from dlcore.nn.losses import as_cross_entropy, holds
@@ -80,7 +80,7 @@ class _Pass:
 
         step.__qualname__ = name
         self.batches, self.size = batches, size
-        self.step = Captured(step, strict=False, depends=[*depends, batches.transform])
+        self.step = Captured(step, strict=False, depends=[*depends, *batches.recorded_parts()])
 
     def __len__(self) -> int:
         return -(-len(self.batches.dataset) // self.size)
