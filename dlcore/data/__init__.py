@@ -6,7 +6,7 @@ from dlcore.data.files import load_dataset, read_idx
 from dlcore.data.images import ImageDataset
 from dlcore.data.loader import DataLoader
 from dlcore.data.sources import as_dataset
-from dlcore.data.splits import random_split
+from dlcore.data.splits import equal_samples, k_fold, random_split, shared_samples
 from dlcore.data.transforms import Compose, Normalize, ScaleBytes, register
 from dlcore.data.views import Subset
 
@@ -21,8 +21,11 @@ __all__ = [
     "Subset",
     "TensorDataset",
     "as_dataset",
+    "equal_samples",
+    "k_fold",
     "load_dataset",
     "random_split",
     "read_idx",
     "register",
+    "shared_samples",
 ]

@@ -10,10 +10,14 @@ import numpy as np
 from dlcore._arguments import shown
 from dlcore._tensor import Tensor
 
-__all__ = ["array_of", "column", "dtype_name", "is_frame", "is_missing", "named_columns", "native", "ordered", "values_of"]
+__all__ = [
+    "array_of", "column", "dtype_name", "is_frame", "is_missing", "named_columns", "native", "ordered", "values_of",
+]  # fmt: skip
 
 _TARGETS = ("y", "target", "targets", "label", "labels")  # keys of a dict whose array is taken as the targets
-_KINDS = {"O": "Python objects", "U": "texts", "S": "bytes of text", "M": "dates", "m": "durations", "c": "complex numbers"}
+_KINDS = {
+    "O": "Python objects", "U": "texts", "S": "bytes of text", "M": "dates", "m": "durations", "c": "complex numbers",
+}  # fmt: skip
 
 
 def column(value: Any, where: str) -> Any:

@@ -42,7 +42,7 @@ class ImageDataset(TensorDataset):
         return self.arrays[1]
 
     @property
-    def preprocessing(self) -> Any:  # type: ignore[override]
+    def preprocessing(self) -> Any:
         """What the images pass before any transform: `ScaleBytes` for bytes, else nothing."""
         return ScaleBytes() if dtype_name(self.images) == "uint8" else None
 

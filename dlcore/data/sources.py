@@ -36,10 +36,8 @@ def as_dataset(data: Any, where: str = "as_dataset: data") -> Any:
     """
     if has(data, "as_dataset") and not isinstance(data, type):
         return data.as_dataset()
-    if isinstance(data, tuple | Mapping) and not hasattr(data, "_fields"):
-        return _side_by_side(data, where)
-    if isinstance(data, tuple):  # of named fields
-        return _side_by_side(data._asdict(), where)
+    if isinstance(data, tuple | Mapping):
+        return _side_by_side(dict(zip(data._fields, data, strict=True)) if hasattr(data, "_fields") else data, where)
     if isinstance(data, Tensor | np.ndarray) or is_frame(data):
         return TensorDataset.named((data,), where)
     if isinstance(data, list):

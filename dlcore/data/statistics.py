@@ -10,7 +10,6 @@ import numpy as np
 
 from dlcore._tensor import tensor
 from dlcore.data.sources import as_dataset
-from dlcore.data.transforms import apply, steps_of
 from dlcore.data.views import flatten, gather
 
 __all__ = ["inputs_of", "moments"]
@@ -21,11 +20,12 @@ _ROWS = 4096  # as many samples are converted at a time: a few MB
 def inputs_of(dataset: Any, prepared: bool = True) -> Iterator[np.ndarray]:
     """The inputs of all samples, a part at a time; ``prepared``: after what the data set does to them."""
     base, rows = flatten(dataset)
-    steps = steps_of(getattr(dataset, "preprocessing", None)) if prepared else ()
+    change = getattr(dataset, "preprocessing", None) if prepared else None
     for start in range(0, len(dataset), _ROWS):
         window = slice(start, min(start + _ROWS, len(dataset)))
         index = window if rows is None else tensor(rows[window], device="cpu")
-        yield np.asarray(apply(steps, gather(base, index, "cpu")[0]))
+        x = gather(base, index, "cpu")[0]
+        yield np.asarray(x if change is None else change(x))
 
 
 def moments(
@@ -53,9 +53,9 @@ def moments(
 
 def _origin(first: np.ndarray, axes: tuple[int, ...]) -> np.ndarray:
     """A value of the data for each of the statistics."""
-    moved = np.moveaxis(first, axes, range(len(axes))).reshape(-1, *(n for k, n in enumerate(first.shape) if k not in axes))
-    known = np.isfinite(moved)
-    found = np.take_along_axis(moved, known.argmax(0)[None], 0)[0]
+    kept = [n for k, n in enumerate(first.shape) if k not in axes]
+    values = np.moveaxis(first, axes, range(len(axes))).reshape(-1, *kept)
+    found = np.take_along_axis(values, np.isfinite(values).argmax(0)[None], 0)[0]
     shape = tuple(1 if k in axes else n for k, n in enumerate(first.shape))
     return np.where(np.isfinite(found), found, 0.0).reshape(shape)
 

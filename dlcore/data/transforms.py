@@ -8,7 +8,7 @@ the model: as a plain description by name, from which no file can run code.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Self, TypeVar
 
 import numpy as np
@@ -16,6 +16,7 @@ import numpy as np
 from dlcore import _json
 from dlcore._arguments import function, items, number, shown
 from dlcore._tensor import Tensor, asarray, tensor
+from dlcore.data.statistics import moments
 from dlcore.dtypes import float32, float64, int32, int64, uint8
 from dlcore.errors import ShapeError
 from dlcore.ops.gather import take
@@ -119,8 +120,6 @@ class Normalize:
         statistics are taken for each feature where a sample has one axis, for each channel of (C, H, W) images, and
         over everything for (H, W) images. Raises ValueError for NaN or infinities.
         """
-        from dlcore.data.statistics import moments  # which reads data sets, and these tell transforms
-
         mean, std = moments(dataset, "Normalize.of", _axes)
         shape = () if mean.size == 1 and mean.ndim != 2 else (-1,)
         return cls(mean.reshape(shape), std.reshape(shape))
@@ -263,7 +262,7 @@ def _axes(ndim: int) -> tuple[int, ...]:
 
 
 def described(transform: Any) -> dict[str, Any] | None:
-    """A plain description of ``transform`` by its name, or None where it is a function, which cannot be written down."""
+    """A plain description of ``transform`` by its name; None of a function, which cannot be written down."""
     name = type(transform).__name__
     if TRANSFORMS.get(name) is not type(transform):
         return None
@@ -281,7 +280,7 @@ def made(description: Mapping[str, Any]) -> Any:
 
 
 def to_config(transform: Any) -> str | None:
-    """JSON that describes ``transform``, or None where it is a function, which cannot be written down."""
+    """JSON that describes ``transform``; None of a function, which cannot be written down."""
     description = described(transform)
     return None if description is None else json.dumps(description)
 

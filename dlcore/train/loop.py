@@ -85,7 +85,8 @@ def fit(
     """
     instance(model, Module, "fit: model", "a Module")
     instance(optimizer, Optimizer, "fit: optimizer", "an optimizer")
-    data, loss, transform = inputs_and_targets(train, "fit: train"), function(loss, "fit: loss"), _transform(transform, "fit")
+    data = inputs_and_targets(train, "fit: train")
+    loss, transform = function(loss, "fit: loss"), _transform(transform, "fit")
     epochs, batch_size = integer(epochs, "fit: epochs", 0), integer(batch_size, "fit: batch_size", 1)
     shuffle, seed = boolean(shuffle, "fit: shuffle"), None if seed is None else integer(seed, "fit: seed")
     clip_norm = None if clip_norm is None else number(clip_norm, "fit: clip_norm")
@@ -105,8 +106,8 @@ def fit(
     run = Run(model, optimizer, len(training), epochs, training.meter)
     scoring = None
     if validation is not None:
-        held_out = _as_fitted(inputs_and_targets(validation, "fit: validation"), batches.preprocessing)
-        held_out = Batches(*held_out, device=device, dtype=batches.dtype)
+        given = inputs_and_targets(validation, "fit: validation")
+        held_out = Batches(*_as_fitted(given, batches.preprocessing), device=device, dtype=batches.dtype)
         size = max(batch_size, _EVALUATION_BATCH)  # there is memory for more samples where no gradients are kept
         scoring = Evaluation(model, held_out, size, loss, metrics)
         run.names += tuple(f"val_{name}" for name in run.names)
