@@ -16,8 +16,10 @@ from dlcore import optim
 from dlcore._arguments import boolean, function, instance, integer, listed, number, shown
 from dlcore._autograd import no_grad
 from dlcore._tensor import Tensor, tensor
-from dlcore.data import Batches, DataLoader, TensorDataset
-from dlcore.data.dataset import as_dataset, flatten
+from dlcore.data import Batches, DataLoader
+from dlcore.data.sources import as_dataset, inputs_and_targets
+from dlcore.data.views import Prepared, flatten
+from dlcore.dtypes import DType
 from dlcore.errors import ShapeError
 from dlcore.nn.module import Module, device_of
 from dlcore.ops.elementwise import isfinite
@@ -51,6 +53,7 @@ def fit(
     steps_per_epoch: int | None = None,
     start_epoch: int = 0,
     transform: Transform | None = None,
+    augment: Iterable[Transform] = (),
     metrics: Iterable[Any] = (),
     callbacks: Iterable[Callback | Callable[[Run], Any]] = (),
     schedule: Schedule | str | None = None,
@@ -68,9 +71,10 @@ def fit(
 ) -> History:
     """Train ``model`` and return the :class:`History`.
 
-    train, validation: data sets, or tuples of arrays (inputs, targets). loss: a function or module of (outputs,
-    targets), where outputs are whatever the model returns, that gives the mean over a batch; or the name of one of
-    dlcore's ("cross_entropy", "mse"). One that is the mean over something else than the samples tells how much that is
+    train, validation: data sets, tuples of arrays (inputs, targets), or whatever else `dlcore.data.as_dataset` takes;
+    floats of another dtype than the model's are cast to it. loss: a function or module of (outputs, targets), where
+    outputs are whatever the model returns, that gives the mean over a batch; or the name of one of dlcore's
+    ("cross_entropy", "mse"). One that is the mean over something else than the samples tells how much that is
     by a method ``counted(outputs, targets)``; dlcore's own leave out ignored labels and count class weights. Without
     ``loss`` (or with "own") the model is called with all parts of a batch and returns its loss, (loss, outputs) or a
     dict with "loss". optimizer: one of the model's parameters, or the name of one ("adamw"), with its defaults.
@@ -79,8 +83,10 @@ def fit(
     optimizers, and returns the loss or a dict of figures, each one number: their means over an epoch are logged.
     ``optimizer`` is then one, or a list of those that it uses.
 
-    transform: applied to each batch of inputs, and kept as ``model.preprocessing``. metrics: names, Metrics or
-    functions, measured in training and validation.
+    transform: applied to each batch of inputs, after what the data set does itself (bytes of image data sets become
+    0..1); both are kept as ``model.preprocessing``, and are done to the validation too. augment: functions that act on
+    batches of training alone, between the two; one with an attribute ``targets`` that is true takes and gives (inputs,
+    targets). metrics: names, Metrics or functions, measured in training and validation.
 
     steps_per_epoch: so many steps make an epoch (default: one pass over the data); the next epoch goes on with the data
     where the last one ended. start_epoch: so many epochs of these ``epochs`` have been made before; their numbers and
@@ -134,9 +140,9 @@ def fit(
     if not isinstance(record, bool) and not (isinstance(record, str) and record == "check"):
         raise ValueError(f'fit: record is True, False or "check", not {shown(record)}')
     _check_parameters(model, optimizers)
-    data, device = _data(train, "fit", loss is not None), device_of(model)
+    data, device = _data(train, "fit: train", loss is not None), device_of(model)
     seed = (drawn_seed() if shuffle else 0) if seed is None else seed
-    batches = Batches(data, transform, shuffle, seed, device)
+    batches = Batches(data, transform, shuffle, seed, device, augment, _floating(model))
     training: Training
     if step is not None:
         _nothing_else("step", loss=loss, accumulate=accumulate > 1, clip_norm=clip_norm, clip_value=clip_value,
@@ -155,7 +161,8 @@ def fit(
     run = Run(model, optimizers, training, epochs, start_epoch + 1, average, schedule)
     scoring = None
     if validation is not None:
-        held_out = Batches(_data(validation, "fit", loss is not None), transform, device=device)
+        given = _data(validation, "fit: validation", loss is not None)
+        held_out = Batches(*_as_fitted(given, batches.preprocessing), device=device, dtype=batches.dtype)
         size = max(batch_size, _EVALUATION_BATCH)  # there is memory for more samples where no gradients are kept
         scoring = Evaluation(model, held_out, size, Objective(loss, held_out, "fit"), metrics)
         run.names += tuple(f"val_{name}" for name in scoring.meter.names)
@@ -180,7 +187,7 @@ def fit(
                 run.go_on(run.resumed)
             except (ValueError, KeyError) as error:
                 raise ValueError(f"fit: Resume: {error}") from None
-        model.preprocessing = transform
+        model.preprocessing = batches.preprocessing
         _Loop(run, scoring, interrupt, record == "check").go()
     return run.history
 
@@ -425,11 +432,9 @@ def evaluate(
     steps = None if steps is None else integer(steps, "evaluate: steps", 1)
     measured = listed(metrics, "evaluate: metrics", "names, Metrics or functions")
     wanted, chosen = loss is not None, loss_function(None if loss == OWN else loss, "evaluate: loss")
-    batches = Batches(
-        _data(data, "evaluate", not wanted or chosen is not None),
-        _chosen_transform(model, transform, "evaluate"),
-        device=device_of(model),
-    )
+    given = _data(data, "evaluate: data", not wanted or chosen is not None)
+    given, preprocessing = _chosen_transform(model, given, transform, "evaluate")
+    batches = Batches(given, preprocessing, device=device_of(model), dtype=_floating(model))
     objective = Objective(chosen, batches, "evaluate", wanted=wanted)
     return Evaluation(model, batches, size, objective, measured, steps).scores()
 
@@ -448,9 +453,9 @@ def predict(
     stands for ``model.preprocessing``.
     """
     instance(model, Module, "predict: model", "a Module")
-    data = as_dataset(inputs, "predict")
-    size, chosen = integer(batch_size, "predict: batch_size", 1), _chosen_transform(model, transform, "predict")
-    loader = DataLoader(data, size, transform=chosen, device=device_of(model))
+    size = integer(batch_size, "predict: batch_size", 1)
+    data, chosen = _chosen_transform(model, as_dataset(inputs, "predict: inputs"), transform, "predict")
+    loader = DataLoader(data, size, transform=chosen, device=device_of(model), dtype=_floating(model))
     with kept_modes(model), no_grad():
         model.eval()
         outputs = [_outputs(model, x) for x, *_ in loader]
@@ -491,25 +496,33 @@ def _joined(outputs: Sequence[Any]) -> Any:
     raise TypeError(f"predict: the model returns a {type(first).__name__}, not tensors")
 
 
-def _data(data: Any, name: str, targets: bool) -> Any:
+def _data(data: Any, where: str, targets: bool) -> Any:
     """``data`` as a data set with at least one sample, and with targets if ``targets``; raises where it is none."""
-    if targets and isinstance(data, Tensor | np.ndarray):
-        raise TypeError(f"{name}: a data set or a tuple (inputs, targets) expected, not {shown(data)}")
-    data = as_dataset(data, name)
-    if not len(data):
-        raise ValueError(f"{name}: the data is empty")
-    base, _ = flatten(data)
-    if targets and isinstance(base, TensorDataset) and len(base.arrays) < 2:
-        raise ValueError(f"{name}: the data has inputs but no targets: {base!r}")
-    return data
+    if targets:
+        return inputs_and_targets(data, where)
+    dataset = as_dataset(data, where)
+    if not len(dataset):
+        raise ValueError(f"{where} is empty")
+    return dataset
 
 
-def _chosen_transform(model: Module, transform: Any, name: str) -> Any:
-    if isinstance(transform, str):
-        if transform != "fitted":
-            raise ValueError(f'{name}: transform is a function, None or "fitted", not {shown(transform)}')
-        return model.preprocessing
-    return _transform(transform, name)
+def _floating(model: Module) -> DType | None:
+    """The floating-point dtype of the model, to which data are cast; None where it has no parameters of one."""
+    return next((p.dtype for p in model.parameters() if p.dtype.is_float), None)
+
+
+def _chosen_transform(model: Module, dataset: Any, transform: Any, name: str) -> tuple[Any, Any]:
+    """The data set and the transform of its inputs: with "fitted", that of the model stands for the data set's own."""
+    if not isinstance(transform, str):
+        return dataset, _transform(transform, name)
+    if transform != "fitted":
+        raise ValueError(f'{name}: transform is a function, None or "fitted", not {shown(transform)}')
+    return _as_fitted(dataset, model.preprocessing)
+
+
+def _as_fitted(dataset: Any, preprocessing: Any) -> tuple[Any, Any]:
+    """The data set and the transform of its inputs, which stands for what the data set does itself if there is one."""
+    return (dataset, None) if preprocessing is None else (Prepared(dataset, None), preprocessing)
 
 
 def _transform(value: Any, name: str) -> Any:

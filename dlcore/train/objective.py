@@ -15,7 +15,7 @@ from dlcore._names import Names
 from dlcore._recordable import Recordable
 from dlcore._tensor import Tensor, tensor
 from dlcore.data import Batches
-from dlcore.data.dataset import flatten
+from dlcore.data.views import flatten
 from dlcore.errors import ShapeError
 from dlcore.nn.losses import CrossEntropyLoss, MSELoss, as_cross_entropy, holds
 from dlcore.nn.module import Module

@@ -65,7 +65,7 @@ class _Pass:
 
         step.__qualname__ = name
         self.batches, self.size, self.weights = batches, size * accumulate, weights
-        self.step = Captured(step, strict=False, depends=[*depends, batches.transform])
+        self.step = Captured(step, strict=False, depends=[*depends, *batches.recorded_parts()])
 
     def __len__(self) -> int:
         """How many batches the samples make."""
