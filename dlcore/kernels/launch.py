@@ -52,6 +52,7 @@ __all__ = [
     "power_of_2",
     "prepared",
     "read_configurations",
+    "shared_out",
 ]  # fmt: skip
 
 KIB = 1024
@@ -270,6 +271,15 @@ def ceil_div(a: int, b: int) -> int:
     return -(-a // b)
 
 
+def shared_out(pieces: int, parts: int) -> tuple[int, int]:
+    """(pieces of each part, parts) that share ``pieces`` out to at most ``parts`` parts, of which none is empty.
+
+    The last part may be shorter. No pieces are one part with nothing.
+    """
+    share = max(ceil_div(pieces, parts), 1)
+    return share, max(ceil_div(pieces, share), 1)
+
+
 def power_of_2(n: int) -> int:
     """The smallest power of two that is at least ``n``."""
     return 1 << max(n - 1, 0).bit_length()
@@ -287,7 +297,9 @@ def contiguous_strides(shape: Sequence[int]) -> tuple[int, ...]:
 def configuration(arch: Arch, kernel: str, key: str) -> dict[str, Any] | None:
     """What the tuner found for ``kernel`` on ``arch`` and the shape class ``key``: names to values, or None.
 
-    The table, configurations/<arch>.toml, is frozen: it is part of what makes the same seed give the same bits.
+    The table, configurations/<arch>.toml, is frozen: it is part of what makes the same seed give the same bits. An
+    entry was measured for one shape and is used for its whole class: a planner must make of it what is right for any,
+    for instance cut a sum into no more parts than it has steps.
     """
     for listener in LISTENERS:
         listener(kernel, key)

@@ -132,7 +132,9 @@ def _step(shape: Sequence[int], strides: Sequence[int]) -> int | None:
 
 # ---- tiles --------------------------------------------------------------------------------------------------------
 class Tile(NamedTuple):
-    """``lines`` by ``n`` elements a program; ``n`` below the length of a line: it is read twice (see `whole`)."""
+    """``lines`` by ``n`` elements a program; ``n`` below the length of a line: it is read twice (see `whole`).
+
+    Any is right for any lines; but only tiles of whole lines are shared by a cluster."""
 
     n: int
     lines: int

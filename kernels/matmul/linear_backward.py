@@ -20,7 +20,7 @@ from typing import Any
 from dlcore.dtypes import DType, float64
 from dlcore.kernels.common.activations import ACTIVATIONS
 from dlcore.kernels.language import Kernel, jit, tl
-from dlcore.kernels.launch import Call, In, Launch, Out, Program, View, ceil_div, power_of_2
+from dlcore.kernels.launch import Call, In, Launch, Out, Program, View, ceil_div, power_of_2, shared_out
 from dlcore.kernels.matmul.epilogue import multiply_add
 from dlcore.kernels.matmul.plan import multiply
 from dlcore.kernels.matmul.precision import float32_precision
@@ -160,8 +160,8 @@ def _dpre(builder: Builder, sizes: tuple[int, int], dtype: DType, gradient: Kern
     columns, rows = 128, 32 if gradient is None else 16
     across = ceil_div(n, columns)
     stripes = max(1, min(64, ceil_div(r, 2 * rows), 4 * builder.arch.multiprocessors // across))
-    stripe = ceil_div(ceil_div(r, stripes), rows) * rows
-    stripes = max(1, ceil_div(r, stripe) if stripe else 1)
+    share, stripes = shared_out(ceil_div(r, rows), stripes)
+    stripe = share * rows
     unit = unit_of(dtype.itemsize, n)
     dpre = builder.temp(r * n, dtype) if gradient else None
     sums = builder.temp(stripes * n, accumulator(dtype)) if bias else None

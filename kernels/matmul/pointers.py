@@ -125,7 +125,7 @@ def pointers_kernel(
     if SPLITS > 1:
         begin = split * (share // BLOCK_K)
         end = tl.minimum(steps, begin + share // BLOCK_K)
-        tl.assume(begin < end)
+        tl.assume(begin < end)  # `shares` leaves no split without a step
 
     stride_a, stride_b = stride_a * tl.full((), UNIT_A, tl.int64), stride_b * tl.full((), UNIT_B, tl.int64)
     a = tile_start(a, row, begin * BLOCK_K, stride_a, BLOCK_M, A_BY_ROWS)
@@ -165,8 +165,8 @@ def pointers_kernel(
     store_tile(acc, c + place, pre, values, row, column, m, n, BLOCK_M, BLOCK_N, ACTIVATION, SWAPPED, PARTS)
 
 
-def launch(p: Product, tile: Tile, precision: str, slices: Any = None, share: int = 0) -> Launch:
-    """The launch for one product, or for slices of its sums over ``share`` terms each, without epilogue."""
+def launch(p: Product, tile: Tile, precision: str, share: int, slices: Any = None) -> Launch:
+    """The launch for one product; or for ``slices`` of its sums over ``share`` terms each, without epilogue."""
     registers = tile.m * tile.n // (32 * tile.warps) * accumulator(p.dtype).itemsize // 4  # of a thread's sums
     heavy = slices is None and p.heavy
     most = 16 if registers >= 128 or scattered(p) else 32

@@ -13,7 +13,7 @@ from __future__ import annotations
 from typing import Any
 
 from dlcore.kernels.language import jit, tl
-from dlcore.kernels.launch import Arch, Launch, ceil_div
+from dlcore.kernels.launch import Arch, Launch, ceil_div, shared_out
 from dlcore.kernels.matmul.epilogue import activate, with_bias
 from dlcore.kernels.matmul.pointers import batch_offset, results, sizes, strides
 from dlcore.kernels.matmul.product import Product, accumulator
@@ -73,7 +73,8 @@ def splits(p: Product, arch: Arch) -> int:
     """Slices of K: two programs for each SM, each with 4 tiles of terms at least."""
     rows, terms = shape(p)
     blocks = ceil_div(p.m, rows) * p.entries
-    return max(1, min(2 * arch.multiprocessors // blocks, p.k // (4 * terms), 64))
+    most = max(1, min(2 * arch.multiprocessors // blocks, p.k // (4 * terms), 64))
+    return shared_out(ceil_div(p.k, terms), most)[1]
 
 
 def launch(p: Product, count: int, slices: Any = None) -> Launch:
