@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 
 from dlcore import _json
 from dlcore._files import naming
-from dlcore.dtypes import DType, uint8
+from dlcore.dtypes import DType, float32, float64, int32, int64, uint8
 
 __all__ = [
     "ARCHES",
@@ -46,9 +46,11 @@ __all__ = [
     "Value",
     "View",
     "Workspace",
+    "accumulator",
     "ceil_div",
     "configuration",
     "contiguous_strides",
+    "index_dtype",
     "power_of_2",
     "prepared",
     "read_configurations",
@@ -292,6 +294,20 @@ def contiguous_strides(shape: Sequence[int]) -> tuple[int, ...]:
         strides.append(step)
         step *= max(length, 1)
     return tuple(reversed(strides))
+
+
+def index_dtype(reach: int) -> DType:
+    """What holds numbers and offsets up to ``reach``, and those that a masked block adds.
+
+    An integer argument is int32 where its value fits, and a product of two such is int32 too, however large: where it
+    might not fit, a planner says in which type to multiply. int32 as long as possible: its division takes a fifth.
+    """
+    return int32 if reach < 2**31 - 2**16 else int64
+
+
+def accumulator(dtype: DType) -> DType:
+    """What floats of ``dtype`` are computed and summed in: float32, float64 for float64."""
+    return float64 if dtype is float64 else float32
 
 
 def configuration(arch: Arch, kernel: str, key: str) -> dict[str, Any] | None:

@@ -11,9 +11,9 @@ import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from dlcore.dtypes import DType, float32
+from dlcore.dtypes import DType, float32, int64
 from dlcore.kernels.common.activations import ACTIVATIONS
-from dlcore.kernels.launch import Call, In, Out, Program, View
+from dlcore.kernels.launch import Call, In, Out, Program, View, accumulator
 from dlcore.kernels.matmul import batched, integers, pointers, tma, vector
 from dlcore.kernels.matmul.pack import packed
 from dlcore.kernels.matmul.precision import float32_precision
@@ -21,7 +21,6 @@ from dlcore.kernels.matmul.product import (
     Builder,
     Matrix,
     Product,
-    accumulator,
     as_contiguous,
     foldable,
     matrix,
@@ -178,7 +177,7 @@ def _vector(builder: Builder, p: Product) -> None:
 
 
 def _tiled(builder: Builder, p: Product, tile: Tile, precision: str) -> None:
-    if len(p.batch) > 1:
+    if len(p.batch) > 1 or pointers.side_dtype(p) is int64:  # TMA's coordinates are int32
         tile = portable(tile)
     if tile.swap:
         p = p.swap

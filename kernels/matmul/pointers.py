@@ -18,10 +18,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from dlcore.dtypes import DType
 from dlcore.kernels.language import jit, tl
-from dlcore.kernels.launch import Launch, ceil_div
+from dlcore.kernels.launch import Launch, accumulator, ceil_div, index_dtype
 from dlcore.kernels.matmul.epilogue import activate, grouped, multiply_add, with_bias
-from dlcore.kernels.matmul.product import Product, accumulator, unit_of
+from dlcore.kernels.matmul.product import Product, unit_of
 from dlcore.kernels.matmul.tiles import Tile
 
 __all__ = ["launch"]
@@ -114,9 +115,11 @@ def pointers_kernel(
     BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_K: tl.constexpr, GROUP: tl.constexpr, SPLITS: tl.constexpr,
     AXES: tl.constexpr, A_BY_ROWS: tl.constexpr, B_BY_ROWS: tl.constexpr, UNIT_A: tl.constexpr, UNIT_B: tl.constexpr,
     UNIT_M: tl.constexpr, UNIT_N: tl.constexpr, UNIT_K: tl.constexpr, WHOLE_K: tl.constexpr, ACTIVATION: tl.constexpr,
-    SWAPPED: tl.constexpr, PRECISION: tl.constexpr, PARTS: tl.constexpr, ACC: tl.constexpr,
+    SWAPPED: tl.constexpr, PRECISION: tl.constexpr, PARTS: tl.constexpr, ACC: tl.constexpr, INDEX: tl.constexpr,
 ):  # fmt: skip
-    m, n, k = m_units * UNIT_M, n_units * UNIT_N, k_units * UNIT_K
+    m, n, k = (
+        m_units * tl.full((), UNIT_M, INDEX), n_units * tl.full((), UNIT_N, INDEX), k_units * tl.full((), UNIT_K, INDEX)
+    )  # fmt: skip
     tiles_m, tiles_n, steps = tl.cdiv(m, BLOCK_M), tl.cdiv(n, BLOCK_N), tl.cdiv(k, BLOCK_K)
     tile, rest = tl.program_id(0) % (tiles_m * tiles_n), tl.program_id(0) // (tiles_m * tiles_n)
     split, entry = rest % SPLITS, (rest // SPLITS).to(tl.int64)
@@ -175,9 +178,15 @@ def launch(p: Product, tile: Tile, precision: str, share: int, slices: Any = Non
         "share": share, "BLOCK_M": tile.m, "BLOCK_N": tile.n, "BLOCK_K": tile.k, "GROUP": tile.group,
         "SPLITS": tile.splits, "WHOLE_K": p.k > 0 and p.k % tile.k == 0, "PRECISION": precision,
         "PARTS": max(1, registers // most) if heavy else 1, "ACC": accumulator(p.dtype),
+        "INDEX": side_dtype(p),
     }  # fmt: skip
     blocks = ceil_div(p.m, tile.m) * ceil_div(p.n, tile.n)
     return Launch(pointers_kernel, (blocks * tile.splits * p.entries,), args, tile.warps, tile.stages)
+
+
+def side_dtype(p: Product) -> DType:
+    """What rows, columns and terms are counted in."""
+    return index_dtype(max(p.m, p.n, p.k))
 
 
 def scattered(p: Product) -> bool:

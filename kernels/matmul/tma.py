@@ -22,10 +22,10 @@ from __future__ import annotations
 from typing import Any
 
 from dlcore.kernels.language import jit, tl
-from dlcore.kernels.launch import Arch, Launch, ceil_div
+from dlcore.kernels.launch import Arch, Launch, accumulator, ceil_div
 from dlcore.kernels.matmul.epilogue import activate, grouped, multiply_add, with_bias
 from dlcore.kernels.matmul.pointers import load_bias, results, scattered, sizes, store_tile, strides
-from dlcore.kernels.matmul.product import Matrix, Product, accumulator
+from dlcore.kernels.matmul.product import Matrix, Product
 from dlcore.kernels.matmul.tiles import Tile, family
 
 __all__ = ["launch", "ready"]
