@@ -101,7 +101,7 @@ def test_sides_beyond_31_bits_are_int64_in_kernels(planner):
         b = w if planner == "pointers" else View((8,), dtype, (1,))
         call = Call((x, b), (View((rows, 8)[: len(b.shape)], dtype, (8, 1)[: len(b.shape)]),), (), (), arch)
         program = plan.matmul(call)
-    assert [launch.kernel.function.__name__ for launch in program.launches][0] == {
+    assert program.launches[0].kernel.function.__name__ == {
         "linear_backward": "dpre_kernel", "pointers": "pointers_kernel", "vector": "vector_kernel",
     }[planner]  # fmt: skip
     assert program.launches[0].args["INDEX"] is dtypes.int64
