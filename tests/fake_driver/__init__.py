@@ -98,6 +98,8 @@ class Record(NamedTuple):
     attributes: set[int]
     """CUlaunchAttributeID of those that were set."""
     cluster: list[int]
+    function: int
+    """The CUfunction launched."""
 
     @property
     def size(self) -> int:
@@ -143,7 +145,7 @@ class Driver:
         attributes = {a for a in range(32) if r.attributes >> a & 1}
         return Record(
             r.kind, r.name, list(r.grid), list(r.block), r.shared, kept, r.to, r.source, r.length, r.stream, r.thread,
-            bool(r.in_graph), attributes, list(r.cluster),
+            bool(r.in_graph), attributes, list(r.cluster), r.function or 0,
         )  # fmt: skip
 
     def refusals(self):
