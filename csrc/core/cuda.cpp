@@ -261,7 +261,7 @@ struct Packed {
 };
 struct Zeroed { int array; size_t bytes; };
 
-static constexpr size_t kMaxParams = 4096;  // bytes of parameters, by the CUDA ABI
+static constexpr size_t kMaxParams = 32764;  // bytes of parameters, from CUDA 12.1 on
 
 static void store_value(char* to, size_t size, const Array& a) {  // a weak scalar in the type the kernel takes
   const auto put = [&](auto value) { std::memcpy(to, &value, std::min(size, sizeof value)); };
@@ -525,7 +525,7 @@ static bool read_launch(PyObject* tuple, const char* name, Packed& launch) {
   launch.shared = static_cast<unsigned>(shared);
   launch.params.assign(PyBytes_AS_STRING(params), static_cast<size_t>(PyBytes_GET_SIZE(params)));
   if (launch.params.size() > kMaxParams) {
-    PyErr_Format(PyExc_ValueError, "%s: more than 4096 bytes of parameters", name);
+    PyErr_Format(PyExc_ValueError, "%s: more than %zu bytes of parameters", name, kMaxParams);
     return false;
   }
   for (Py_ssize_t k = 0; k < PyList_GET_SIZE(slots); ++k) {

@@ -27,6 +27,7 @@ _MAJOR, _MINOR, _MULTIPROCESSORS, _SHARED = 75, 76, 16, 97  # CUdevice_attribute
 _FORMATS = {"i1": "<?", "i32": "<i", "i64": "<q", "f32": "<f", "f64": "<d"}
 _COOPERATIVE, _CLUSTER, _CLUSTER_POLICY, _OVERLAP = 2, 4, 5, 6  # CUlaunchAttributeID; PROGRAMMATIC_STREAM_SERIALIZATION
 _SPREAD = 1  # CU_CLUSTER_SCHEDULING_POLICY_SPREAD, as Triton's own launcher has it
+MANY_PARAMETERS = 12010  # the driver's CUDA from which a launch may have more than 4 KiB of them
 OVERLAP_IN_GRAPHS = 12030  # the driver's CUDA from which graphs keep kernels that overlap as such
 Attribute = tuple[int, tuple[int, int, int]]
 """A CUlaunchAttributeID and the first three ints of its value."""
@@ -77,10 +78,12 @@ class Backend:
         major, minor, multiprocessors, shared = (
             _C.cuda.attribute(index, a) for a in (_MAJOR, _MINOR, _MULTIPROCESSORS, _SHARED)
         )
-        self.arch = Arch(f"sm_{10 * major + minor}", multiprocessors, shared)
+        version = _C.cuda.driver_version()
+        parameters = 32764 if version >= MANY_PARAMETERS else 4096
+        self.arch = Arch(f"sm_{10 * major + minor}", multiprocessors, shared, parameters)
         self.pool = CupyPool(index) if pool is None else pool
         _C.set_memory(code, False, self.pool.allocate, self.pool.release)
-        self.overlap = _C.cuda.driver_version() >= OVERLAP_IN_GRAPHS and os.environ.get("DLCORE_OVERLAP", "1") != "0"
+        self.overlap = version >= OVERLAP_IN_GRAPHS and os.environ.get("DLCORE_OVERLAP", "1") != "0"
         self.faults = Faults()
         self._words = _C.empty((Faults.ROOM, 2), int64, code)
         self._watch()

@@ -64,6 +64,8 @@ class Arch(NamedTuple):
     name: str
     multiprocessors: int
     shared: int
+    parameters: int = 32764
+    """Bytes of parameters that a launch may have: 4096 with drivers for CUDA 12.0."""
 
     @property
     def capability(self) -> int:
@@ -195,7 +197,9 @@ class F64:
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """A struct passed by value to CUDA C++: ``fields`` one after the other, each aligned to its size, 4 KiB at most.
+    """A struct passed by value to CUDA C++: ``fields`` one after the other, each aligned to its size.
+
+    All parameters together have at most `Arch.parameters` bytes.
 
     A field is In, Out, Temp, Errors or None (pointers, 8 bytes), Value, int (int64), I32, float (float32) or F64.
     """

@@ -176,7 +176,7 @@ def test_parameters_lie_where_the_abi_wants_them(probe):
     assert scratch and scratch not in pointers and scratch % 128 == 0
     (call,) = PLANNER.calls
     assert [v.shape for v in call.inputs] == [(3, 4), (1,)]
-    assert call.arch == ("sm_90", 132, 232448)
+    assert call.arch == ("sm_90", 132, 232448, 32764)
 
 
 @pytest.mark.parametrize(
