@@ -115,6 +115,7 @@ class Recording:
     arena_bytes: int
     unplanned_bytes: int
     device: Any
+    copies_arguments: bool
     replays: int
     serial: bool
     def run(self, *tensors: Any) -> Any: ...

@@ -204,6 +204,25 @@ bool device_copy(Tensor* source, Tensor* target) {
   return run_kernel(*plan->kernel, args, 0);
 }
 
+Tensor* copy_in_layout(Tensor* t) {
+  const auto [low, high] = extent(t->array);
+  const int64_t shift = static_cast<int64_t>(reinterpret_cast<uintptr_t>(low) % kVectorBytes);
+  const int64_t room[1] = {shift + (high - low)};
+  const TensorRef made = TensorRef::own(new_tensor(room, 1, DType::uint8, t->device));
+  if (!made) return nullptr;
+  Array bytes = made->array;
+  bytes.shape[0] = high - low;
+  bytes.data = const_cast<char*>(low);
+  const TensorRef from = TensorRef::own(new_view(t, bytes));
+  char* const start = made->array.as<char>() + shift;
+  bytes.data = start;
+  const TensorRef to = TensorRef::own(new_view(made.get(), bytes));
+  if (!from || !to || !device_copy(from.get(), to.get())) return nullptr;
+  Array a = t->array;
+  a.data = start + (t->array.as<char>() - low);
+  return new_view(made.get(), a);
+}
+
 PyObject* kernel_capsule(const char* name, std::shared_ptr<const Launches> launches) {
   auto kernel = std::make_unique<Kernel>(Kernel{.name = name, .launches = std::move(launches)});
   PyObject* capsule = PyCapsule_New(kernel.get(), kKernelCapsule, [](PyObject* o) {

@@ -10,6 +10,7 @@
 
 #include "core/function.h"
 #include "core/memory.h"
+#include "core/plan.h"
 #include "core/recording.h"
 #include "core/tape.h"
 #include "core/threads.h"
@@ -17,6 +18,14 @@
 namespace dlcore {
 
 // ---- whether a recording stands for a call ------------------------------------------------------------------------
+// A graph reads its arguments in memory of its own, to which each replay copies them.
+static bool is_graph(const Recording* self) { return self->device && (!self->fixed.empty() || self->inputs.empty()); }
+
+// A GPU's kernels are specialised for whether addresses are multiples of 16 bytes.
+static bool same_alignment(const Recording* self, const Input& input, const Tensor* t) {
+  return !t->device || is_graph(self) || aligned(t) == input.aligned;
+}
+
 static bool same_spec(const Input& input, const Tensor* t) {
   const Array &want = input.array, &a = t->array;
   return !t->weak && (t->node != nullptr) == input.history && t->requires_grad == input.requires_grad &&
@@ -72,7 +81,7 @@ static int matches(Recording* self, Call& call) {
   if (!add_grads(self, call)) return 0;
   for (size_t k = 0; k < call.sources.size(); ++k) {
     const Input& input = self->inputs[k];
-    if (!same_spec(input, call.sources[k])) return 0;
+    if (!same_spec(input, call.sources[k]) || !same_alignment(self, input, call.sources[k])) return 0;
     if (input.leaf >= 0) continue;
     if (self->grad_mode && history_lost(call.sources[k])) return 0;
     if (call.sources[static_cast<size_t>(input.same)] != call.sources[k]) return 0;
@@ -306,6 +315,15 @@ static bool await_turn(const Recording* self) {
   return true;
 }
 
+// Whether arguments that move on by so many bytes stay such as the kernels are specialised for.
+static bool strides_keep_alignment(const Recording* self, const Call& call, const std::vector<int64_t>& strides) {
+  if (is_graph(self)) return true;
+  for (size_t k = 0; k < strides.size(); ++k) {
+    if (call.sources[k]->device && strides[k] % kVectorBytes) return false;
+  }
+  return true;
+}
+
 // `times` replays; the arguments move on by `strides` bytes after each. The results as a tuple; NotImplemented if the
 // recording does not stand for this call.
 static PyObject* replay(Recording* self, Call& call, int64_t times, const std::vector<int64_t>& strides) {
@@ -313,9 +331,10 @@ static PyObject* replay(Recording* self, Call& call, int64_t times, const std::v
   const Busy busy(self);
   const int good = matches(self, call);
   if (good < 0) return nullptr;
-  if (!good || (times > 1 && !self->steady)) Py_RETURN_NOTIMPLEMENTED;
+  const bool one_by_one = times > 1 && !(self->steady && strides_keep_alignment(self, call, strides));
+  if (!good || one_by_one) Py_RETURN_NOTIMPLEMENTED;
   if (!replace_held(self)) return nullptr;
-  const bool as_graph = self->device && (!self->fixed.empty() || self->inputs.empty());
+  const bool as_graph = is_graph(self);
   for (size_t k = 0; !as_graph && k < call.sources.size(); ++k) {
     repoint(self, self->inputs[k].region, call.sources[k]->array.as<char>());
   }
