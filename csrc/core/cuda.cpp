@@ -27,6 +27,19 @@ using Pointer = unsigned long long;  // CUdeviceptr
 using Handle = void*;                // CUcontext, CUstream, CUevent, CUmodule, CUfunction, CUgraph, CUgraphExec
 static_assert(sizeof(Pointer) == sizeof(void*));
 
+struct LaunchAttribute {  // CUlaunchAttribute
+  alignas(8) int id;      // CUlaunchAttributeID
+  alignas(8) std::array<int, 16> value;
+};
+struct LaunchConfig {  // CUlaunchConfig
+  std::array<unsigned, 3> grid, block;
+  unsigned shared;  // bytes of dynamic shared memory
+  Handle stream;
+  const LaunchAttribute* attributes;
+  unsigned count;
+};
+static_assert(sizeof(LaunchAttribute) == 72 && sizeof(LaunchConfig) == 56);
+
 #define DRIVER_FUNCTIONS(X)                                                                                            \
   X(cuInit, "cuInit", unsigned)                                                                                        \
   X(cuDriverGetVersion, "cuDriverGetVersion", int*)                                                                    \
@@ -49,8 +62,7 @@ static_assert(sizeof(Pointer) == sizeof(void*));
   X(cuModuleLoadData, "cuModuleLoadData", Handle*, const void*)                                                        \
   X(cuModuleGetFunction, "cuModuleGetFunction", Handle*, Handle, const char*)                                          \
   X(cuFuncSetAttribute, "cuFuncSetAttribute", Handle, int, int)                                                        \
-  X(cuLaunchKernel, "cuLaunchKernel", Handle, unsigned, unsigned, unsigned, unsigned, unsigned, unsigned, unsigned,    \
-    Handle, void**, void**)                                                                                            \
+  X(cuLaunchKernelEx, "cuLaunchKernelEx", const LaunchConfig*, Handle, void**, void**)                                 \
   X(cuStreamBeginCapture, "cuStreamBeginCapture_v2", Handle, int)                                                      \
   X(cuStreamEndCapture, "cuStreamEndCapture", Handle, Handle*)                                                         \
   X(cuGraphGetNodes, "cuGraphGetNodes", Handle, Handle*, size_t*)                                                      \
@@ -245,6 +257,7 @@ struct Packed {
   unsigned shared;
   std::string params;
   std::vector<Slot> slots;
+  std::vector<LaunchAttribute> attributes;
 };
 struct Zeroed { int array; size_t bytes; };
 
@@ -295,8 +308,9 @@ class Program final : public Launches {
       }
     }
     void* extra[] = {kParamPointer, params, kParamSize, &size, kParamEnd};
-    CHECK(cuLaunchKernel, launch.function, launch.grid[0], launch.grid[1], launch.grid[2], launch.block[0],
-          launch.block[1], launch.block[2], launch.shared, stream, nullptr, extra);
+    const LaunchConfig config{launch.grid,  launch.block, launch.shared, stream, launch.attributes.data(),
+                              static_cast<unsigned>(launch.attributes.size())};
+    CHECK(cuLaunchKernelEx, &config, launch.function, nullptr, extra);
   }
 
   std::string name_;
@@ -500,9 +514,9 @@ static bool read_slot(PyObject* tuple, const char* name, Packed& launch) {
 static bool read_launch(PyObject* tuple, const char* name, Packed& launch) {
   unsigned long long function;
   int grid[3], block[3], shared;
-  PyObject *params, *slots;
-  if (!PyArg_ParseTuple(tuple, "K(iii)(iii)iSO!", &function, &grid[0], &grid[1], &grid[2], &block[0], &block[1],
-                        &block[2], &shared, &params, &PyList_Type, &slots)) {
+  PyObject *params, *slots, *attributes;
+  if (!PyArg_ParseTuple(tuple, "K(iii)(iii)iSO!O!", &function, &grid[0], &grid[1], &grid[2], &block[0], &block[1],
+                        &block[2], &shared, &params, &PyList_Type, &slots, &PyList_Type, &attributes)) {
     return false;
   }
   launch.function = reinterpret_cast<Handle>(function);
@@ -516,6 +530,13 @@ static bool read_launch(PyObject* tuple, const char* name, Packed& launch) {
   }
   for (Py_ssize_t k = 0; k < PyList_GET_SIZE(slots); ++k) {
     if (!read_slot(PyList_GET_ITEM(slots, k), name, launch)) return false;
+  }
+  for (Py_ssize_t k = 0; k < PyList_GET_SIZE(attributes); ++k) {
+    LaunchAttribute a{};
+    if (!PyArg_ParseTuple(PyList_GET_ITEM(attributes, k), "i(iii)", &a.id, &a.value[0], &a.value[1], &a.value[2])) {
+      return false;
+    }
+    launch.attributes.push_back(a);
   }
   return true;
 }
@@ -598,7 +619,8 @@ static PyMethodDef functions[] = {
     {"function", safe<function>, METH_VARARGS, "function(device, module, name, shared): a CUfunction."},
     {"program", safe<program>, METH_VARARGS,
      "program(name, device, launches, zeroed): a kernel of packed launches, each (function, grid, block, shared, "
-     "parameters, slots); a slot is (offset, size, array, shift, whether it is a value); zeroed are (array, bytes)."},
+     "parameters, slots, attributes); a slot is (offset, size, array, shift, whether it is a value), an attribute "
+     "(CUlaunchAttributeID, three ints); zeroed are (array, bytes)."},
     {"capture_begin", safe<capture_begin_method>, METH_VARARGS,
      "capture_begin(device): launches become nodes of a graph from here on."},
     {"capture_end", safe<capture_end_method>, METH_VARARGS, "capture_end(device): (graph, number of nodes)."},

@@ -16,6 +16,7 @@ from dlcore import _C
 from dlcore.backends import Bound, Faults, clear
 from dlcore.dtypes import int64
 from dlcore.errors import DeviceError
+from dlcore.kernels.binary import Binary
 from dlcore.kernels.launch import Arch, Call, Errors, In, Launch, Out, Program, Table, Temp, Value, prepared
 from dlcore.kernels.specialise import SIZES, Parameter, specialise
 
@@ -24,6 +25,11 @@ __all__ = ["Backend", "CupyPool", "Packed", "Pool"]
 OLDEST_DRIVER = 12000  # CUDA 12.0
 _MAJOR, _MINOR, _MULTIPROCESSORS, _SHARED = 75, 76, 16, 97  # CUdevice_attribute
 _FORMATS = {"i1": "<?", "i32": "<i", "i64": "<q", "f32": "<f", "f64": "<d"}
+_COOPERATIVE, _CLUSTER, _CLUSTER_POLICY, _OVERLAP = 2, 4, 5, 6  # CUlaunchAttributeID; PROGRAMMATIC_STREAM_SERIALIZATION
+_SPREAD = 1  # CU_CLUSTER_SCHEDULING_POLICY_SPREAD, as Triton's own launcher has it
+OVERLAP_IN_GRAPHS = 12030  # the driver's CUDA from which graphs keep kernels that overlap as such
+Attribute = tuple[int, tuple[int, int, int]]
+"""A CUlaunchAttributeID and the first three ints of its value."""
 Slot = tuple[int, int, int, int, bool]
 """Offset and size in the parameters; which array; bytes past its element 0; whether its value is meant."""
 
@@ -74,6 +80,7 @@ class Backend:
         self.arch = Arch(f"sm_{10 * major + minor}", multiprocessors, shared)
         self.pool = CupyPool(index) if pool is None else pool
         _C.set_memory(code, False, self.pool.allocate, self.pool.release)
+        self.overlap = _C.cuda.driver_version() >= OVERLAP_IN_GRAPHS and os.environ.get("DLCORE_OVERLAP", "1") != "0"
         self.faults = Faults()
         self._words = _C.empty((Faults.ROOM, 2), int64, code)
         self._watch()
@@ -143,11 +150,26 @@ class Backend:
                 raise RuntimeError(f"{row}: {binary.name} takes parameters of {binary.parameters} bytes, not {sizes}")
             grid = (launch.grid[0] * binary.cluster, *launch.grid[1:], 1, 1)[:3]
             block = (binary.threads, 1, 1)
-            launches.append((function, grid, block, binary.shared, bytes(packed.bytes), packed.slots))
+            attributes = self._attributes(launch, binary)
+            launches.append((function, grid, block, binary.shared, bytes(packed.bytes), packed.slots, attributes))
         zeroed = [(first + k, w.bytes) for k, w in enumerate(program.temps) if w.zeroed and w.bytes]
         views = {k: call.inputs[k] for k in program.contiguous}
         copies = tuple(k for k, v in views.items() if v is not None and not (v.contiguous and v.aligned))
         return Bound(_C.cuda.program(row, self.code, launches, zeroed), tuple(temps), copies)
+
+    def _attributes(self, launch: Launch, binary: Binary) -> list[Attribute]:
+        """What the driver is told of the launch besides its grid: see `Launch`."""
+        found: list[Attribute] = []
+        cooperative = bool(launch.options.get("cooperative"))
+        if self.overlap and binary.waits and not cooperative and launch.options.get("overlap", True):
+            found.append((_OVERLAP, (1, 0, 0)))
+        if cooperative:
+            found.append((_COOPERATIVE, (1, 0, 0)))
+        if binary.cluster > 1:
+            found += [(_CLUSTER, (binary.cluster, 1, 1)), (_CLUSTER_POLICY, (_SPREAD, 0, 0))]
+        elif "cluster" in launch.options:
+            found.append((_CLUSTER, tuple(launch.options["cluster"])))
+        return found
 
     def _function(self, launch: Launch, call: Call) -> tuple[tuple[Parameter, ...], int, Any]:
         """What the launch hands over, its CUfunction, and its Binary."""

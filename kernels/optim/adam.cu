@@ -59,6 +59,7 @@ template <class C> __device__ inline void update(C& p, C gradient, C& m, C& v, c
 template <class T>
 __global__ void __launch_bounds__(kThreads, 4)
 adam(const __grid_constant__ Segments<5> table, const double* settings, int each, const long long* faults) {
+  after_previous();
   if (faulted(faults)) return;
   using C = Compute<T>;
   constexpr int n = kVector<C>, length = kThreads * n;  // 8 elements of 16 bits would take 128 registers

@@ -11,6 +11,8 @@
 #include <cuda_bf16.h>
 #include <cuda_fp16.h>
 
+#include "../common/order.cuh"
+
 constexpr int kThreads = 256;
 
 // 3848 bytes at most: the 4 KiB of parameters that every driver takes hold the table and a few arguments more.

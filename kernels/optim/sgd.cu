@@ -32,6 +32,7 @@ template <class C> __device__ inline Factors<C> factors(const double* h, bool fi
 template <class T>
 __global__ void __launch_bounds__(kThreads, 4)
 sgd(const __grid_constant__ Segments<4> table, const double* settings, int each, const long long* faults) {
+  after_previous();
   if (faulted(faults)) return;
   using C = Compute<T>;
   constexpr int n = kVector<T>;

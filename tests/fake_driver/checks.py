@@ -20,7 +20,7 @@ from dlcore.kernels import compile as compiler
 from dlcore.kernels import nvrtc
 from dlcore.kernels.binary import Binary
 from dlcore.kernels.language import jit, tl
-from dlcore.kernels.launch import BAD_INDEX, Errors, In, Launch, Out, Program, Temp, Value, Workspace, prepared
+from dlcore.kernels.launch import ARCHES, BAD_INDEX, Errors, In, Launch, Out, Program, Temp, Value, Workspace, prepared
 from dlcore.kernels.specialise import specialise
 from dlcore.op import REGISTRY, Spec, operation
 from dlcore.ops import optim, random  # noqa: F401  for their operations
@@ -29,17 +29,26 @@ LIBRARY = ctypes.CDLL(os.environ["DLCORE_LIBCUDA"])
 SCRATCH = 48
 
 
+class Attribute(ctypes.Structure):
+    _fields_ = (("id", ctypes.c_int), ("pad", ctypes.c_int), ("value", ctypes.c_int * 16))
+
+
 class Record(ctypes.Structure):
     _fields_ = (
         ("kind", ctypes.c_int), ("name", ctypes.c_char * 160), ("grid", ctypes.c_uint * 3),
         ("block", ctypes.c_uint * 3), ("shared", ctypes.c_uint), ("size", ctypes.c_size_t),
-        ("bytes", ctypes.c_ubyte * 4096), ("to", ctypes.c_void_p), ("source", ctypes.c_void_p),
-        ("length", ctypes.c_size_t),
+        ("bytes", ctypes.c_ubyte * 32764), ("to", ctypes.c_void_p), ("source", ctypes.c_void_p),
+        ("length", ctypes.c_size_t), ("attribute_count", ctypes.c_size_t), ("attributes", Attribute * 8),
     )  # fmt: skip
 
     @property
     def data(self):
         return bytes(self.bytes[: self.size])
+
+    @property
+    def told(self):
+        """What the driver is told of the launch: CUlaunchAttributeID -> the first three numbers of its value."""
+        return {a.id: tuple(a.value[:3]) for a in self.attributes[: self.attribute_count]}
 
 
 LIBRARY.fake_alloc.restype = ctypes.c_void_p
@@ -126,9 +135,11 @@ def probe(monkeypatch):
     def binary(wanted):
         sizes = {"i32": 4, "i64": 8, "fp32": 4, "fp64": 8}
         parameters = (*(sizes.get(type, 8) for _, type, _ in wanted.signature), 8, 8)
+        options = dict(wanted.options)
         return Binary(
-            "probe", wanted.arch, "probe_kernel", 128, 1024, 1, SCRATCH, parameters=parameters, cubin=b"\177ELF"
-        )
+            "probe", wanted.arch, "probe_kernel", 128, 1024, options.get("num_ctas", 1), SCRATCH, parameters=parameters,
+            waits=options.get("launch_pdl", False), cubin=b"\177ELF",
+        )  # fmt: skip
 
     monkeypatch.setattr(compiler, "binary", binary)
     monkeypatch.setattr(BACKEND, "_functions", {})
@@ -166,6 +177,49 @@ def test_parameters_lie_where_the_abi_wants_them(probe):
     (call,) = PLANNER.calls
     assert [v.shape for v in call.inputs] == [(3, 4), (1,)]
     assert call.arch == ("sm_90", 132, 232448)
+
+
+@pytest.mark.parametrize(
+    "options, told",
+    [
+        ({}, {6: (1, 0, 0)}),  # it may start before the kernel before it has ended, for which it waits
+        ({"overlap": False}, {}),
+        ({"cooperative": True}, {2: (1, 0, 0)}),
+        ({"num_ctas": 2}, {4: (2, 1, 1), 5: (1, 0, 0), 6: (1, 0, 0)}),
+        ({"cluster": (1, 2, 1), "overlap": False}, {4: (1, 2, 1)}),
+    ],
+)
+def test_what_the_driver_is_told_of_a_launch(probe, options, told):
+    arguments = ARGUMENTS | {"temp": None, "other": None}
+    function = probe(Program((Launch(probe_kernel, (7, 2), arguments, options=options),)))
+    function(on_gpu(np.ones(3)))
+    (launch,) = records(LAUNCH)
+    assert launch.told == told
+
+
+@pytest.mark.parametrize(
+    "name", ["linear", "softmax", "cross_entropy", "mse_loss", "dropout", "permutation", "take", "adam"]
+)
+def test_compiled_kernels_wait_for_the_kernel_before_them(name):
+    """All do on sm_90, ahead of any access to memory, so all are launched early; on sm_80 none can."""
+    pytest.importorskip("triton")
+    if not nvrtc.available():
+        pytest.skip("NVRTC is not installed")
+    calls, op = [], REGISTRY[name]
+    with pytest.MonkeyPatch.context() as patch:
+        bind = BACKEND.bind
+        patch.setattr(BACKEND, "bind", lambda op, *planned: calls.append(planned) or bind(op, *planned))
+        op.call.clear_plans()
+        records()
+        for sample in testing.samples(op)[:2]:  # the first may be of no elements
+            operands = testing.tensors(testing.rounded(op, sample, float32), device="cuda")
+            with dl.no_grad():
+                testing.call(op, operands, testing.attributes(op, sample), testing.lengths(op, sample))
+    launches = records(LAUNCH)
+    assert launches and all(6 in r.told for r in launches)
+    call, program = calls[-1]
+    older = prepared(call, program)._replace(arch=ARCHES["sm_80"])
+    assert not any(compiler.load(launch, older)[0].waits for launch in program.launches)
 
 
 def test_a_plan_is_made_once_for_each_layout_and_alignment(probe):
@@ -211,7 +265,7 @@ def test_operands_are_copied_and_written_back_where_the_program_wants_them_conti
 def test_what_the_driver_refuses_is_raised_with_the_row(probe):
     function = probe(Program((Launch(probe_kernel, (1,), ARGUMENTS | {"temp": None, "other": None}),)))
     LIBRARY.fake_fail(700)
-    with pytest.raises(RuntimeError, match=r"^probe: cuLaunchKernel: CUDA error 700, an illegal memory access"):
+    with pytest.raises(RuntimeError, match=r"^probe: cuLaunchKernelEx: CUDA error 700, an illegal memory access"):
         function(on_gpu(np.ones(3)))
     function(on_gpu(np.ones(3)))
     assert len(records(LAUNCH)) == 1

@@ -8,12 +8,24 @@
 #include <string.h>
 
 enum { OK = 0, INVALID_VALUE = 1, OUT_OF_MEMORY = 2, INVALID_CONTEXT = 201, NOT_FOUND = 500, CAPTURE_INVALID = 901 };
-enum { MAX_RECORDS = 4096, MAX_BYTES = 4096 };
+enum { MAX_RECORDS = 4096, MAX_BYTES = 32764, MAX_ATTRIBUTES = 8 };
 
 typedef struct {
   char name[160];
   int shared_limit;
 } Function;
+
+typedef struct {  // CUlaunchAttribute
+  _Alignas(8) int id;
+  _Alignas(8) int value[16];
+} Attribute;
+
+typedef struct {  // CUlaunchConfig
+  unsigned grid[3], block[3], shared;
+  void *stream;
+  const Attribute *attributes;
+  unsigned count;
+} Config;
 
 typedef struct {
   int kind;  // 0 launch, 1 fill, 2 copy
@@ -24,6 +36,8 @@ typedef struct {
   void *to;
   const void *from;
   size_t length;
+  size_t attribute_count;
+  Attribute attributes[MAX_ATTRIBUTES];
 } Record;
 
 typedef struct {
@@ -81,8 +95,8 @@ int cuMemGetInfo_v2(size_t *free_, size_t *total) { return *free_ = limit - used
 
 int cuMemcpyAsync(uint64_t to, uint64_t from, size_t n, void *s) {
   if (enter() || !s) return INVALID_CONTEXT;
-  Record *r = write_down(2), here = {.kind = 2, .to = (void *)to, .from = (const void *)from, .length = n};
-  *r = here;
+  Record *r = write_down(2);
+  r->to = (void *)to, r->from = (const void *)from, r->length = n;
   if (!capturing) perform(r);
   return OK;
 }
@@ -110,9 +124,8 @@ int cuFuncSetAttribute(void *f, int attribute, int value) {
   if (attribute != 8 || value > 232448) return INVALID_VALUE;
   return ((Function *)f)->shared_limit = value, OK;
 }
-int cuLaunchKernel(void *f, unsigned gx, unsigned gy, unsigned gz, unsigned bx, unsigned by, unsigned bz, unsigned shared,
-                   void *s, void **params, void **extra) {
-  if (enter() || !s) return INVALID_CONTEXT;
+int cuLaunchKernelEx(const Config *config, void *f, void **params, void **extra) {
+  if (enter() || !config->stream) return INVALID_CONTEXT;
   if (fail_with) {
     int status = fail_with;
     fail_with = 0;
@@ -120,14 +133,24 @@ int cuLaunchKernel(void *f, unsigned gx, unsigned gy, unsigned gz, unsigned bx, 
   }
   Function *function = f;
   if (params || extra[0] != (void *)1 || extra[2] != (void *)2 || extra[4]) return INVALID_VALUE;
-  if (!gx || !gy || !gz || bx * by * bz > 1024 || shared > (unsigned)function->shared_limit) return INVALID_VALUE;
+  const unsigned *grid = config->grid, *block = config->block;
+  if (!grid[0] || !grid[1] || !grid[2] || block[0] * block[1] * block[2] > 1024) return INVALID_VALUE;
+  if (config->shared > (unsigned)function->shared_limit || config->count > MAX_ATTRIBUTES) return INVALID_VALUE;
+  if (*(size_t *)extra[3] > MAX_BYTES) return INVALID_VALUE;
+  for (unsigned k = 0; k < config->count; ++k) {
+    const int *value = config->attributes[k].value;
+    if (config->attributes[k].id != 4) continue;
+    if (grid[0] % value[0] || grid[1] % value[1] || grid[2] % value[2]) return INVALID_VALUE;  // whole clusters
+  }
   Record *r = write_down(0);
   memcpy(r->name, function->name, sizeof r->name);
-  r->grid[0] = gx, r->grid[1] = gy, r->grid[2] = gz;
-  r->block[0] = bx, r->block[1] = by, r->block[2] = bz;
-  r->shared = shared;
+  memcpy(r->grid, grid, sizeof r->grid);
+  memcpy(r->block, block, sizeof r->block);
+  r->shared = config->shared;
   r->size = *(size_t *)extra[3];
   memcpy(r->bytes, extra[1], r->size);
+  r->attribute_count = config->count;
+  if (config->count) memcpy(r->attributes, config->attributes, config->count * sizeof *r->attributes);
   return OK;
 }
 
