@@ -167,10 +167,9 @@ static void run_command(Recording* self, const Command& c) {
                          s.params.data() + c.first_param, c.n_params});
 }
 
-// body(at) without the GIL; `at`: the command that runs, null when all have. C++ errors become Python's.
+// body(at), whose C++ errors become Python's; `at`: the command that runs, null when all have.
 template <class Body> static bool guarded(const Command*& at, Body body) {
   try {
-    const WithoutGil released;
     body(at);
     at = nullptr;
     return true;
@@ -179,15 +178,26 @@ template <class Body> static bool guarded(const Command*& at, Body body) {
     return raise_kernel_error(kernel, at && at->function ? at->function->name_utf8 : kernel);
   }
 }
+template <class Body> static bool guarded_without_gil(const Command*& at, Body body) {
+  return guarded(at, [&](const Command*& at) {
+    const WithoutGil released;
+    body(at);
+  });
+}
 
-// The step on a GPU: its launches become the nodes of a graph, which nothing but the graph's own launch runs.
-static void make_graph(Recording* self) {
+// The step on a GPU: its launches become the nodes of a graph, which nothing but the graph's own launch runs. Under the
+// GIL, for one thread at a time can do this.
+static void make_graph(Recording* self, const Command*& at) {
   for (size_t k = 0; k < self->fixed.size(); ++k) {
     repoint(self, self->inputs[k].region, static_cast<char*>(self->fixed[k]->data));
   }
   cuda::capture_begin(self->device);
   try {
-    for (const Command& c : self->steps.commands) run_command(self, c);
+    for (const Command& c : self->steps.commands) {
+      at = &c;
+      run_command(self, c);
+    }
+    at = nullptr;
     self->graph = cuda::instantiate(cuda::capture_end(self->device));
   } catch (...) {
     cuda::capture_abandon(self->device);
@@ -196,7 +206,6 @@ static void make_graph(Recording* self) {
 }
 
 static void run_graph(Recording* self, const Call& call, int64_t step, const std::vector<int64_t>& strides) {
-  if (!self->graph) make_graph(self);
   for (size_t k = 0; k < self->fixed.size(); ++k) {
     const char* from = call.sources[k]->array.as<char>() + (k < strides.size() ? step * strides[k] : 0);
     cuda::copy(self->device, self->fixed[k]->data, self->device, from, self->fixed[k]->bytes);
@@ -339,6 +348,7 @@ static PyObject* replay(Recording* self, Call& call, int64_t times, const std::v
     repoint(self, self->inputs[k].region, call.sources[k]->array.as<char>());
   }
   const Command* at = nullptr;
+  if (as_graph && !self->graph && !guarded(at, [&](const Command*& at) { make_graph(self, at); })) return nullptr;
   int64_t step = 0;
   const auto some_steps = [&](const Command*& at) {  // until it is time to look for signals
     using clock = std::chrono::steady_clock;
@@ -361,7 +371,7 @@ static PyObject* replay(Recording* self, Call& call, int64_t times, const std::v
   };
   const int all = static_cast<int>(self->steps.commands.size());
   while (step < times) {  // what was done before an error is done, as it would be without a recording
-    if (!guarded(at, some_steps)) {
+    if (!guarded_without_gil(at, some_steps)) {
       const PendingError raised;
       if (step) leave(self, call, all);
       leave(self, call, at ? static_cast<int>(at - self->steps.commands.data()) : 0);
