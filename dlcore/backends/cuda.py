@@ -13,6 +13,7 @@ from collections.abc import Iterable
 from typing import Any, Protocol
 
 from dlcore import _C
+from dlcore._arguments import shown
 from dlcore.backends import Bound, Faults, clear
 from dlcore.dtypes import int64
 from dlcore.errors import DeviceError
@@ -105,10 +106,17 @@ class Backend:
         free, total = _C.cuda.memory_info(self.code)
         return {**_C.device_memory_stats(self.code), "free": free, "total": total}
 
-    def order_before(self, stream: int | None) -> None:
-        """Lets another stream wait for ours (DLPack: None is the legacy default stream, -1 wants no order)."""
-        if stream != -1:
-            _C.cuda.wait_for(self.code, 1 if stream is None else stream, False)
+    def order_before(self, stream: int | None) -> int:
+        """Lets another stream wait for ours, and returns its number as DLPack counts.
+
+        None is the legacy default stream, 1; -1 wants no order. BufferError for 0, which may be either default stream.
+        """
+        if stream is not None and (type(stream) is not int or stream < -1 or stream == 0):
+            raise BufferError(f"__dlpack__: {shown(stream)} is no stream: 1 is the legacy default, 2 that of the thread")
+        number = 1 if stream is None else stream
+        if number != -1:
+            _C.cuda.wait_for(self.code, number, False)
+        return number
 
     def after_read_back(self) -> None:
         """Nothing: the copy has waited, and looked at the fault words."""
