@@ -1,9 +1,8 @@
 """What dlcore asks of a GPU's driver, against libcuda.c. Run by tests/test_cuda_runtime.py in a process of its own."""
 
 import contextlib
-import ctypes
+import functools
 import gc
-import os
 import re
 import struct
 import sys
@@ -18,70 +17,18 @@ from dlcore.backends import cuda
 from dlcore.dtypes import float32
 from dlcore.kernels import compile as compiler
 from dlcore.kernels import nvrtc
-from dlcore.kernels.binary import Binary
 from dlcore.kernels.language import jit, tl
 from dlcore.kernels.launch import BAD_INDEX, Errors, In, Launch, Out, Program, Temp, Value, Workspace, prepared
 from dlcore.kernels.specialise import specialise
 from dlcore.op import REGISTRY, Spec, operation
 from dlcore.ops import optim, random  # noqa: F401  for their operations
+from fake_driver import COPY, FILL, LAUNCH, open_fake, stub
 
-LIBRARY = ctypes.CDLL(os.environ["DLCORE_LIBCUDA"])
+DRIVER = open_fake()
+GPU = dl.device("cuda")
+BACKEND = GPU.backend
 SCRATCH = 48
-
-
-class Record(ctypes.Structure):
-    _fields_ = (
-        ("kind", ctypes.c_int), ("name", ctypes.c_char * 160), ("grid", ctypes.c_uint * 3),
-        ("block", ctypes.c_uint * 3), ("shared", ctypes.c_uint), ("size", ctypes.c_size_t),
-        ("bytes", ctypes.c_ubyte * 4096), ("to", ctypes.c_void_p), ("source", ctypes.c_void_p),
-        ("length", ctypes.c_size_t),
-    )  # fmt: skip
-
-    @property
-    def data(self):
-        return bytes(self.bytes[: self.size])
-
-
-LIBRARY.fake_alloc.restype = ctypes.c_void_p
-LIBRARY.fake_alloc.argtypes = (ctypes.c_size_t,)
-LIBRARY.fake_free.argtypes = (ctypes.c_void_p, ctypes.c_size_t)
-LIBRARY.fake_limit.argtypes = (ctypes.c_size_t,)
-LIBRARY.fake_used.restype = LIBRARY.fake_count.restype = ctypes.c_size_t
-LIBRARY.fake_record.restype = ctypes.POINTER(Record)
-LIBRARY.fake_record.argtypes = (ctypes.c_size_t,)
-LAUNCH, FILL, COPY = range(3)
-
-
-class FakePool:
-    """Memory of the host, in the place of CuPy's pool."""
-
-    def __init__(self):
-        self.sizes = {}
-
-    def allocate(self, size):
-        address = LIBRARY.fake_alloc(size)
-        if not address:
-            raise MemoryError
-        self.sizes[address] = size
-        return address
-
-    def release(self, address):
-        LIBRARY.fake_free(address, self.sizes.pop(address))
-
-
-BACKEND = cuda.Backend(1, 0, FakePool())
-GPU = _device._cuda[0] = _device.Device(1, "cuda", 0, BACKEND)
-_C.register_device(1, GPU)
-
-
-def records(kind=None):
-    """What the driver was asked since the last call."""
-    first, records.seen = records.seen, LIBRARY.fake_count()
-    found = [LIBRARY.fake_record(k).contents for k in range(first, records.seen)]
-    return [r for r in found if kind is None or r.kind == kind]
-
-
-records.seen = 0
+records = DRIVER.records
 
 
 def on_gpu(array, dtype=np.float32):
@@ -123,14 +70,7 @@ def probe_(x: Spec) -> None: ...
 def probe(monkeypatch):
     """Sets what the planner answers; kernels are not compiled, and want SCRATCH bytes a block."""
 
-    def binary(wanted):
-        sizes = {"i32": 4, "i64": 8, "fp32": 4, "fp64": 8}
-        parameters = (*(sizes.get(type, 8) for _, type, _ in wanted.signature), 8, 8)
-        return Binary(
-            "probe", wanted.arch, "probe_kernel", 128, 1024, 1, SCRATCH, parameters=parameters, cubin=b"\177ELF"
-        )
-
-    monkeypatch.setattr(compiler, "binary", binary)
+    monkeypatch.setattr(compiler, "binary", functools.partial(stub, scratch=SCRATCH))
     monkeypatch.setattr(BACKEND, "_functions", {})
 
     def answer(program):
@@ -210,9 +150,12 @@ def test_operands_are_copied_and_written_back_where_the_program_wants_them_conti
 
 def test_what_the_driver_refuses_is_raised_with_the_row(probe):
     function = probe(Program((Launch(probe_kernel, (1,), ARGUMENTS | {"temp": None, "other": None}),)))
-    LIBRARY.fake_fail(700)
-    with pytest.raises(RuntimeError, match=r"^probe: cuLaunchKernel: CUDA error 700, an illegal memory access"):
-        function(on_gpu(np.ones(3)))
+    x = on_gpu(np.ones(3))
+    DRIVER.fail(700)
+    for _ in range(2):  # the context is lost
+        with pytest.raises(RuntimeError, match=r"^probe: cuLaunchKernel: CUDA error 700, an illegal memory access"):
+            function(x)
+    assert DRIVER.heal() == 700
     function(on_gpu(np.ones(3)))
     assert len(records(LAUNCH)) == 1
 
@@ -221,12 +164,12 @@ def test_bad_data_is_raised_at_the_next_wait(probe):
     function = probe(Program((Launch(probe_kernel, (1,), ARGUMENTS | {"temp": None, "other": None}),)))
     x = on_gpu(np.ones(3))
     function(x)
-    words = (ctypes.c_int64 * 2).from_address(BACKEND._words.data_ptr + BACKEND.faults.place("probe"))
+    words = BACKEND._words.data_ptr + BACKEND.faults.place("probe")
     for wait in (dl.synchronize, x.numpy, x[0].item, lambda: x.to("cpu")):
-        words[:] = BAD_INDEX, 5
+        DRIVER.write(words, struct.pack("<2q", BAD_INDEX, 5))
         with pytest.raises(IndexError, match=r"^probe: the index at position 5 is out of range$"):
             wait()
-        assert list(words) == [0, 2**63 - 1]
+        assert struct.unpack("<2q", DRIVER.read(words, 16)) == (0, 2**63 - 1)
         wait()
 
 
@@ -308,7 +251,7 @@ def test_freed_blocks_are_handed_out_again():
     gc.collect()
     x = on_gpu(np.ones(1000))
     before, address = GPU.memory_stats(), x.data_ptr
-    assert before["total"] == 1 << 30 and before["total"] - before["free"] == LIBRARY.fake_used()
+    assert before["total"] == 1 << 30 and before["total"] - before["free"] == DRIVER.used()
     del x
     assert _C.device_memory_stats(1)["cached"] > before["cached"]
     y = on_gpu(np.ones(900))
@@ -348,14 +291,14 @@ def test_out_of_memory_says_what_was_asked_and_is_held():
     held = on_gpu(np.ones(1 << 18))
     kept = on_gpu(np.ones(1 << 18))
     del kept  # cached: given back before the device counts as full
-    LIBRARY.fake_limit(LIBRARY.fake_used() + (1 << 20))
+    DRIVER.limit(DRIVER.used() + (1 << 20))
     try:
         room = dl.empty((1 << 18) + (1 << 17), device="cuda")
         with pytest.raises(MemoryError, match=r"^out of memory on cuda:0: asked for 4194304 bytes; dlcore holds \d+ "):
             dl.empty(1 << 20, device="cuda")
         del room
     finally:
-        LIBRARY.fake_limit(1 << 30)
+        DRIVER.limit(1 << 30)
     assert dl.empty(1 << 20, device="cuda").size == 1 << 20
     assert (held.numpy() == 1).all()
 
