@@ -241,7 +241,7 @@ class Launch(NamedTuple):
 
 
 class Workspace(NamedTuple):
-    """Memory that lives for one call, 512-byte aligned; ``zeroed``: set to 0 before the launches of every call."""
+    """Memory that lives for one call, 128-byte aligned; ``zeroed``: set to 0 before the launches of every call."""
 
     bytes: int
     zeroed: bool = False
