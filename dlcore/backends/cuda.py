@@ -16,6 +16,7 @@ from dlcore import _C
 from dlcore.backends import Bound, Faults, clear
 from dlcore.dtypes import int64
 from dlcore.errors import DeviceError
+from dlcore.kernels import binary as storage
 from dlcore.kernels.launch import Arch, Call, Errors, In, Launch, Out, Program, Table, Temp, Value, prepared
 from dlcore.kernels.specialise import SIZES, Parameter, specialise
 
@@ -71,6 +72,7 @@ class Backend:
         major, minor, multiprocessors, shared = (
             _C.cuda.attribute(index, a) for a in (_MAJOR, _MINOR, _MULTIPROCESSORS, _SHARED)
         )
+        storage.use_driver(_C.cuda.driver_version())
         self.arch = Arch(f"sm_{10 * major + minor}", multiprocessors, shared)
         self.pool = CupyPool(index) if pool is None else pool
         _C.set_memory(code, False, self.pool.allocate, self.pool.release)
