@@ -284,26 +284,31 @@ def open_fake(devices=1):
     """Makes `dl.device("cuda")`, "cuda:1", ... GPUs of this driver, in this process; before the first is opened."""
     for name, value in environment(devices=devices).items():
         os.environ.setdefault(name, value)
+    from dlcore import _C
+    from dlcore._observe import known
     from dlcore.backends import cuda
 
+    known.LIBRARY = (*known.LIBRARY, __file__)  # runs on behalf of the engine, as CuPy does
     driver = Driver(os.environ["DLCORE_LIBCUDA"])
 
     class Backend(cuda.Backend):
         """Tells the driver what each kernel was compiled for."""
 
         def __init__(self, code, index):
-            self._told = set()
+            self._known = {}
             super().__init__(code, index, Pool(driver, index))
 
         def _function(self, launch, call):
-            found = super()._function(launch, call)
-            parameters, function, binary = found
-            if function not in self._told:
-                self._told.add(function)
-                _check_packing(driver, parameters, function, binary)
-                for ordinal, offset, alignment in _pointers(launch, call, parameters, binary):
-                    driver.require(function, ordinal, offset, alignment)
-            return found
+            parameters, function, binary = super()._function(launch, call)
+            pointers = tuple(_pointers(launch, call, parameters, binary))
+            if (function, pointers) not in self._known:  # the code of a CUDA C++ kernel is the same for any alignment
+                module = _C.cuda.module_load(self.code, binary.cubin)
+                own = _C.cuda.function(self.code, module, binary.function, binary.shared)
+                _check_packing(driver, parameters, own, binary)
+                for pointer in pointers:
+                    driver.require(own, *pointer)
+                self._known[function, pointers] = own
+            return parameters, self._known[function, pointers], binary
 
     cuda.Backend = Backend
     return driver
