@@ -112,7 +112,8 @@ bool wanted(const Tensor* t);  // whether a gradient for this operand is tracked
 inline bool history_lost(const Tensor* t) {
   return t->node ? t->version_seen != t->buffer->version && t->requires_grad : t->view && t->buffer->rewritten;
 }
-inline bool aligned(const Tensor* t) { return reinterpret_cast<uintptr_t>(t->array.data) % 16 == 0; }
+constexpr int kVectorBytes = 16;  // what a GPU's kernels load and store at once where addresses are multiples of it
+inline bool aligned(const Tensor* t) { return reinterpret_cast<uintptr_t>(t->array.data) % kVectorBytes == 0; }
 bool layout_matters(Function* f, Tensor** operands, int n);  // whether the key has strides: views, and devices
 // False with a Python error.
 bool make_key(Function* f, Tensor** operands, int n, PyObject* attrs, Key& key);

@@ -10,6 +10,7 @@
 
 #include "core/function.h"
 #include "core/memory.h"
+#include "core/plan.h"
 #include "core/recording.h"
 #include "core/tape.h"
 #include "core/threads.h"
@@ -17,6 +18,14 @@
 namespace dlcore {
 
 // ---- whether a recording stands for a call ------------------------------------------------------------------------
+// A graph reads its arguments in memory of its own, to which each replay copies them.
+static bool is_graph(const Recording* self) { return self->device && (!self->fixed.empty() || self->inputs.empty()); }
+
+// A GPU's kernels are specialised for whether addresses are multiples of 16 bytes.
+static bool same_alignment(const Recording* self, const Input& input, const Tensor* t) {
+  return !t->device || is_graph(self) || aligned(t) == input.aligned;
+}
+
 static bool same_spec(const Input& input, const Tensor* t) {
   const Array &want = input.array, &a = t->array;
   return !t->weak && (t->node != nullptr) == input.history && t->requires_grad == input.requires_grad &&
@@ -72,7 +81,7 @@ static int matches(Recording* self, Call& call) {
   if (!add_grads(self, call)) return 0;
   for (size_t k = 0; k < call.sources.size(); ++k) {
     const Input& input = self->inputs[k];
-    if (!same_spec(input, call.sources[k])) return 0;
+    if (!same_spec(input, call.sources[k]) || !same_alignment(self, input, call.sources[k])) return 0;
     if (input.leaf >= 0) continue;
     if (self->grad_mode && history_lost(call.sources[k])) return 0;
     if (call.sources[static_cast<size_t>(input.same)] != call.sources[k]) return 0;
@@ -158,10 +167,9 @@ static void run_command(Recording* self, const Command& c) {
                          s.params.data() + c.first_param, c.n_params});
 }
 
-// body(at) without the GIL; `at`: the command that runs, null when all have. C++ errors become Python's.
+// body(at), whose C++ errors become Python's; `at`: the command that runs, null when all have.
 template <class Body> static bool guarded(const Command*& at, Body body) {
   try {
-    const WithoutGil released;
     body(at);
     at = nullptr;
     return true;
@@ -170,15 +178,26 @@ template <class Body> static bool guarded(const Command*& at, Body body) {
     return raise_kernel_error(kernel, at && at->function ? at->function->name_utf8 : kernel);
   }
 }
+template <class Body> static bool guarded_without_gil(const Command*& at, Body body) {
+  return guarded(at, [&](const Command*& at) {
+    const WithoutGil released;
+    body(at);
+  });
+}
 
-// The step on a GPU: its launches become the nodes of a graph, which nothing but the graph's own launch runs.
-static void make_graph(Recording* self) {
+// The step on a GPU: its launches become the nodes of a graph, which nothing but the graph's own launch runs. Under the
+// GIL, for one thread at a time can do this.
+static void make_graph(Recording* self, const Command*& at) {
   for (size_t k = 0; k < self->fixed.size(); ++k) {
     repoint(self, self->inputs[k].region, static_cast<char*>(self->fixed[k]->data));
   }
   cuda::capture_begin(self->device);
   try {
-    for (const Command& c : self->steps.commands) run_command(self, c);
+    for (const Command& c : self->steps.commands) {
+      at = &c;
+      run_command(self, c);
+    }
+    at = nullptr;
     self->graph = cuda::instantiate(cuda::capture_end(self->device));
   } catch (...) {
     cuda::capture_abandon(self->device);
@@ -187,7 +206,6 @@ static void make_graph(Recording* self) {
 }
 
 static void run_graph(Recording* self, const Call& call, int64_t step, const std::vector<int64_t>& strides) {
-  if (!self->graph) make_graph(self);
   for (size_t k = 0; k < self->fixed.size(); ++k) {
     const char* from = call.sources[k]->array.as<char>() + (k < strides.size() ? step * strides[k] : 0);
     cuda::copy(self->device, self->fixed[k]->data, self->device, from, self->fixed[k]->bytes);
@@ -306,6 +324,15 @@ static bool await_turn(const Recording* self) {
   return true;
 }
 
+// Whether arguments that move on by so many bytes stay such as the kernels are specialised for.
+static bool strides_keep_alignment(const Recording* self, const Call& call, const std::vector<int64_t>& strides) {
+  if (is_graph(self)) return true;
+  for (size_t k = 0; k < strides.size(); ++k) {
+    if (call.sources[k]->device && strides[k] % kVectorBytes) return false;
+  }
+  return true;
+}
+
 // `times` replays; the arguments move on by `strides` bytes after each. The results as a tuple; NotImplemented if the
 // recording does not stand for this call.
 static PyObject* replay(Recording* self, Call& call, int64_t times, const std::vector<int64_t>& strides) {
@@ -313,13 +340,15 @@ static PyObject* replay(Recording* self, Call& call, int64_t times, const std::v
   const Busy busy(self);
   const int good = matches(self, call);
   if (good < 0) return nullptr;
-  if (!good || (times > 1 && !self->steady)) Py_RETURN_NOTIMPLEMENTED;
+  const bool one_by_one = times > 1 && !(self->steady && strides_keep_alignment(self, call, strides));
+  if (!good || one_by_one) Py_RETURN_NOTIMPLEMENTED;
   if (!replace_held(self)) return nullptr;
-  const bool as_graph = self->device && (!self->fixed.empty() || self->inputs.empty());
+  const bool as_graph = is_graph(self);
   for (size_t k = 0; !as_graph && k < call.sources.size(); ++k) {
     repoint(self, self->inputs[k].region, call.sources[k]->array.as<char>());
   }
   const Command* at = nullptr;
+  if (as_graph && !self->graph && !guarded(at, [&](const Command*& at) { make_graph(self, at); })) return nullptr;
   int64_t step = 0;
   const auto some_steps = [&](const Command*& at) {  // until it is time to look for signals
     using clock = std::chrono::steady_clock;
@@ -342,7 +371,7 @@ static PyObject* replay(Recording* self, Call& call, int64_t times, const std::v
   };
   const int all = static_cast<int>(self->steps.commands.size());
   while (step < times) {  // what was done before an error is done, as it would be without a recording
-    if (!guarded(at, some_steps)) {
+    if (!guarded_without_gil(at, some_steps)) {
       const PendingError raised;
       if (step) leave(self, call, all);
       leave(self, call, at ? static_cast<int>(at - self->steps.commands.data()) : 0);

@@ -22,10 +22,10 @@ from __future__ import annotations
 from typing import Any
 
 from dlcore.kernels.language import jit, tl
-from dlcore.kernels.launch import Arch, Launch, ceil_div
+from dlcore.kernels.launch import Arch, Launch, accumulator, ceil_div
 from dlcore.kernels.matmul.epilogue import activate, grouped, multiply_add, with_bias
 from dlcore.kernels.matmul.pointers import load_bias, results, scattered, sizes, store_tile, strides
-from dlcore.kernels.matmul.product import Matrix, Product, accumulator
+from dlcore.kernels.matmul.product import Matrix, Product
 from dlcore.kernels.matmul.tiles import Tile, family
 
 __all__ = ["launch", "ready"]
@@ -159,8 +159,9 @@ def parts(tile: Tile, heavy: bool, stores: bool, apart: bool, arch: Arch) -> int
     return max(least, tile.m * tile.n // (32 * tile.warps) // most)
 
 
-def launch(p: Product, tile: Tile, precision: str, arch: Arch, slices: Any = None, share: int = 0) -> Launch:
-    """The launch for one product of operands that are `ready`, or for slices of its sums over ``share`` terms each."""
+def launch(p: Product, tile: Tile, precision: str, arch: Arch, share: int, slices: Any = None) -> Launch:
+    """The launch for one product of operands that are `ready`; or for ``slices`` of its sums over ``share`` terms each,
+    without epilogue."""
     ua, ub = p.a.unit, p.b.unit
     batch = {"a_batch": sum(p.a.batch) // ua, "b_batch": sum(p.b.batch) // ub}
     common = {name: v for name, v in strides(p).items() if not name.startswith(("a_", "b_", "AXES", "batch"))}
@@ -168,7 +169,7 @@ def launch(p: Product, tile: Tile, precision: str, arch: Arch, slices: Any = Non
     heavy = slices is None and p.heavy
     args = {
         "a": p.a.pointer, "b": p.b.pointer, **results(p, slices), **sizes(p, p.dtype.itemsize), **common, **batch,
-        "entries": p.entries, "share": share or ceil_div(p.k, tile.k) * tile.k, "BATCHED": bool(p.batch),
+        "entries": p.entries, "share": share, "BATCHED": bool(p.batch),
         "A_MANY": any(p.a.batch), "B_MANY": any(p.b.batch), "BLOCK_M": tile.m, "BLOCK_N": tile.n, "BLOCK_K": tile.k,
         "GROUP": tile.group, "SPLITS": tile.splits, "PRECISION": precision, "ACC": accumulator(p.dtype),
         "STORES": stores, "PARTS": parts(tile, heavy, stores, scattered(p), arch), "FLATTEN": tile.flatten,

@@ -58,11 +58,6 @@ def numbers(INDEX: tl.constexpr, BLOCK: tl.constexpr):
     return tl.program_id(0).to(INDEX) * BLOCK + tl.arange(0, BLOCK)
 
 
-def index_dtype(size: int) -> DType:
-    """What holds the numbers of ``size`` elements: dividing int32 costs a fifth of dividing int64."""
-    return int32 if size < 2**31 - 2**16 else int64
-
-
 def claims(n: int) -> DType:
     """The dtype of the table of last writers of ``n`` indices."""
     return int32 if n < 2**31 - 1 else int64

@@ -10,9 +10,21 @@ from __future__ import annotations
 from dlcore.dtypes import int64
 from dlcore.kernels.common.pointwise import MOST_AXES, Operand, broadcast_strides, walk
 from dlcore.kernels.language import jit, tl
-from dlcore.kernels.launch import Call, Errors, In, Launch, Out, Program, Temp, Value, Workspace, ceil_div
+from dlcore.kernels.launch import (
+    Call,
+    Errors,
+    In,
+    Launch,
+    Out,
+    Program,
+    Temp,
+    Value,
+    Workspace,
+    ceil_div,
+    index_dtype,
+)  # fmt: skip
 from dlcore.kernels.movement.copy import fill
-from dlcore.kernels.movement.index import BAD, axis_args, index_dtype, numbers, report
+from dlcore.kernels.movement.index import BAD, axis_args, numbers, report
 
 __all__ = ["count_nonzero", "nonzero", "ravel_index"]
 

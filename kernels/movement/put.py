@@ -29,9 +29,10 @@ from dlcore.kernels.launch import (
     Workspace,
     ceil_div,
     contiguous_strides,
+    index_dtype,
 )
 from dlcore.kernels.movement import copy
-from dlcore.kernels.movement.index import axis_args, claim, claim_space, claims, index_dtype, numbers
+from dlcore.kernels.movement.index import axis_args, claim, claim_space, claims, numbers
 
 __all__ = ["put", "put_"]
 

@@ -24,7 +24,6 @@ from dlcore.kernels.common.lines import (
     Lines,
     Tile,
     at,
-    compute,
     lines_of,
     program_items,
     program_lines,
@@ -35,7 +34,7 @@ from dlcore.kernels.common.lines import (
 )
 from dlcore.kernels.common.math import INFINITY, divide
 from dlcore.kernels.language import jit, tl
-from dlcore.kernels.launch import Call, In, Launch, Out, Program
+from dlcore.kernels.launch import Call, In, Launch, Out, Program, accumulator
 
 LIMIT = 32768  # columns one program can hold without spilling
 
@@ -54,11 +53,12 @@ def softmax_kernel(
     x, out, n, lines, x_far, x_outer, out_far, out_outer, LOG: tl.constexpr, C: tl.constexpr, UNIT: tl.constexpr,
     AXIS: tl.constexpr, INDEX: tl.constexpr, BLOCK_L: tl.constexpr, BLOCK_N: tl.constexpr, WHOLE: tl.constexpr,
 ):  # fmt: skip
-    x_far, x_outer, out_far, out_outer = x_far * UNIT, x_outer * UNIT, out_far * UNIT, out_outer * UNIT
+    unit = tl.full((), UNIT, INDEX)
+    x_far, x_outer, out_far, out_outer = x_far * unit, x_outer * unit, out_far * unit, out_outer * unit
     if AXIS == 1:
-        n = n * UNIT
+        n = n * unit
     else:
-        lines = lines * UNIT
+        lines = lines * unit
     line, o = program_lines(lines, BLOCK_L, AXIS, INDEX)
     items = program_items(BLOCK_N, AXIS)
     x = at(x, line, items, o, x_far, x_outer, AXIS)
@@ -107,7 +107,7 @@ def plan(log: bool, call: Call, tile: Tile | None = None) -> Program:
     lines = prepared_lines(call, 0)
     tile = tile or tile_of(lines, x.dtype, LIMIT, call.arch, "softmax")
     args = {
-        "x": In(0), "out": Out(0), **lines.arguments("x", "out"), "LOG": log, "C": compute(x.dtype),
+        "x": In(0), "out": Out(0), **lines.arguments("x", "out"), "LOG": log, "C": accumulator(x.dtype),
         "BLOCK_L": tile.lines, "BLOCK_N": tile.n, "WHOLE": tile.whole(lines),
     }  # fmt: skip
     launch = Launch(softmax_kernel, (tile.programs(lines),), args, num_warps=tile.warps, options=tile.options)

@@ -18,7 +18,7 @@ from dlcore.dtypes import float32
 from dlcore.kernels import compile as compiler
 from dlcore.kernels import nvrtc
 from dlcore.kernels.language import jit, tl
-from dlcore.kernels.launch import BAD_INDEX, Errors, In, Launch, Out, Program, Temp, Value, Workspace, prepared
+from dlcore.kernels.launch import ARCHES, BAD_INDEX, Errors, In, Launch, Out, Program, Temp, Value, Workspace, prepared
 from dlcore.kernels.specialise import specialise
 from dlcore.op import REGISTRY, Spec, operation
 from dlcore.ops import optim, random  # noqa: F401  for their operations
@@ -105,7 +105,51 @@ def test_parameters_lie_where_the_abi_wants_them(probe):
     assert scratch and scratch not in pointers and scratch % 128 == 0
     (call,) = PLANNER.calls
     assert [v.shape for v in call.inputs] == [(3, 4), (1,)]
-    assert call.arch == ("sm_90", 132, 232448)
+    assert call.arch == ("sm_90", 132, 232448, 32764)
+
+
+@pytest.mark.parametrize(
+    "options, told",
+    [
+        ({}, {6}),  # it may start before the kernel before it has ended, for which it waits
+        ({"overlap": False}, set()),
+        ({"cooperative": True}, {2}),
+        ({"num_ctas": 2}, {4, 5, 6}),
+        ({"cluster": (1, 2, 1), "overlap": False}, {4}),
+    ],
+)
+def test_what_the_driver_is_told_of_a_launch(probe, options, told):
+    arguments = ARGUMENTS | {"temp": None, "other": None}
+    function = probe(Program((Launch(probe_kernel, (7, 2), arguments, options=options),)))
+    function(on_gpu(np.ones(3)))
+    (launch,) = records(LAUNCH)
+    assert launch.attributes == told
+    assert launch.cluster == ([2, 1, 1] if "num_ctas" in options else list(options.get("cluster", (0, 0, 0))))
+
+
+@pytest.mark.parametrize(
+    "name", ["linear", "softmax", "cross_entropy", "mse_loss", "dropout", "permutation", "take", "adam"]
+)
+def test_compiled_kernels_wait_for_the_kernel_before_them(name):
+    """All do on sm_90, ahead of any access to memory, so all are launched early; on sm_80 none can."""
+    pytest.importorskip("triton")
+    if not nvrtc.available():
+        pytest.skip("NVRTC is not installed")
+    calls, op = [], REGISTRY[name]
+    with pytest.MonkeyPatch.context() as patch:
+        bind = BACKEND.bind
+        patch.setattr(BACKEND, "bind", lambda op, *planned: calls.append(planned) or bind(op, *planned))
+        op.call.clear_plans()
+        records()
+        for sample in testing.samples(op)[:2]:  # the first may be of no elements
+            operands = testing.tensors(testing.rounded(op, sample, float32), device="cuda")
+            with dl.no_grad():
+                testing.call(op, operands, testing.attributes(op, sample), testing.lengths(op, sample))
+    launches = records(LAUNCH)
+    assert launches and all(6 in r.attributes for r in launches)
+    call, program = calls[-1]
+    older = prepared(call, program)._replace(arch=ARCHES["sm_80"])
+    assert not any(compiler.load(launch, older)[0].waits for launch in program.launches)
 
 
 def test_a_plan_is_made_once_for_each_layout_and_alignment(probe):
@@ -151,11 +195,9 @@ def test_operands_are_copied_and_written_back_where_the_program_wants_them_conti
 def test_what_the_driver_refuses_is_raised_with_the_row(probe):
     function = probe(Program((Launch(probe_kernel, (1,), ARGUMENTS | {"temp": None, "other": None}),)))
     x = on_gpu(np.ones(3))
-    DRIVER.fail(700)
-    for _ in range(2):  # the context is lost
-        with pytest.raises(RuntimeError, match=r"^probe: cuLaunchKernel: CUDA error 700, an illegal memory access"):
-            function(x)
-    assert DRIVER.heal() == 700
+    DRIVER.fail(701)
+    with pytest.raises(RuntimeError, match=r"^probe: cuLaunchKernelEx: CUDA error 701"):
+        function(x)
     function(on_gpu(np.ones(3)))
     assert len(records(LAUNCH)) == 1
 

@@ -248,8 +248,8 @@ static char *room_for(int device, size_t n) {  // the next gap, so that addresse
     for (size_t k = above(&live, at); at + n + kGap <= end; ++k) {
       if (k && live.blocks[k - 1].at + live.blocks[k - 1].size + kGap > at) {
         at = live.blocks[k - 1].at + live.blocks[k - 1].size + kGap;
-        at += -(uintptr_t)at % 512;
       }
+      at += -(uintptr_t)at % 512;
       if (at + n + kGap > end) break;
       if (k == live.count || live.blocks[k].at >= at + n + kGap) return at;
     }
