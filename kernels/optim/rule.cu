@@ -26,10 +26,11 @@ template <class Rule, int at, class C> DLCORE_RULE void apply(int variant, C& p,
 
 // Pointers of a segment: parameter, gradient, moments (the last null where there is none), numbers kept, step count.
 // each: chunks of a block.
-template <class T, class Rule>
+template <class T, int kTensors, class Rule>
 __global__ void __launch_bounds__(kThreads)
-update(const __grid_constant__ Segments<3 + Rule::kMoments + Rule::kScalars> table, const double* settings, int each,
-       const long long* faults) {
+update(const __grid_constant__ Segments<3 + Rule::kMoments + Rule::kScalars, kTensors> table, const double* settings,
+       int each, const long long* faults) {
+  after_previous();
   if (faulted(faults)) return;
   using C = Compute<T>;
   constexpr int n = kVector<C>, length = kThreads * n, moments = Rule::kMoments, scalars = Rule::kScalars;
