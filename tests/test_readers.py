@@ -2,7 +2,6 @@
 
 import hashlib
 import http.server
-import io
 import struct
 import threading
 import tracemalloc
@@ -101,7 +100,7 @@ def test_a_folder_of_pictures(pictures, lazy):
 
 @pytest.mark.parametrize("lazy", [False, True])
 def test_a_model_of_pictures_predicts_bytes_and_floats_alike(pictures, lazy, tmp_path):
-    folder, pixels = pictures
+    folder, _ = pictures
     data = image_folder(folder, size=4, lazy=lazy)
     model = nn.Sequential(nn.Flatten(), nn.Linear(16, 2))
     optimizer = optim.SGD(model.parameters(), lr=0.1)
@@ -297,11 +296,12 @@ def test_bad_rows_are_left_out_and_counted(tmp_path):
 
 def test_missing_values_are_told_once_and_filled_by_standardize(tmp_path):
     path = written(tmp_path, "a,b,town,y\n1,2,Ulm,0\n,4,?,1\n3,NA,Ulm,0\n5,6,Bonn,1\n")
-    with pytest.warns(RuntimeWarning, match=r"3 values are missing or not finite, in a \(1\), b \(1\), town \(1\)") as all_:
+    text = r"3 values are missing or not finite, in a \(1\), b \(1\), town \(1\)"
+    with pytest.warns(RuntimeWarning, match=text) as told:
         data = read_csv(path, "y")
-    assert len(all_) == 1 and all_[0].filename == __file__
+    assert len(told) == 1 and told[0].filename == __file__
     assert np.isnan(data.arrays[0]).sum() == 3 and data.categories == {"town": ("Bonn", "Ulm")}
-    with pytest.raises(ValueError, match="Standardize.of: the data contain NaN or infinity: 2 values in 2 of 4 samples"):
+    with pytest.raises(ValueError, match=r"Standardize.of: the data contain NaN or infinity: 2 values in 2 of 4"):
         Standardize.of(data)
     standardize = Standardize.of(data, fill=True)
     np.testing.assert_allclose(standardize.mean, [3, 4, 0])
@@ -332,7 +332,8 @@ def test_frames_are_data():
     assert part[0][0].shape == (2,) and len(other) == 1
     np.testing.assert_allclose(Normalize.of(frame[["a", "y"]]).mean, [2, 1 / 3])
     model = nn.Linear(2, 2)
-    dl.fit(model, (features.fillna(0), labels), loss=dl.cross_entropy, optimizer=optim.SGD(model.parameters()), epochs=1)
+    optimizer = optim.SGD(model.parameters())
+    dl.fit(model, (features.fillna(0), labels), loss=dl.cross_entropy, optimizer=optimizer, epochs=1)
     assert dl.predict(model, features.fillna(0)).shape == (3, 2)
     assert [x.shape for (x,) in DataLoader(frame, 2)] == [(2, 3), (1, 3)]
     with pytest.raises(ValueError, match=r"fit: train has inputs but no targets.*give \(frame.drop"):
@@ -406,7 +407,7 @@ def test_standardize_only_some_columns():
     np.testing.assert_allclose(s(x)[:, [0, 2]].mean(0), 0, atol=1e-12)
     data = table({"a": x[:, 0], "b": x[:, 1], "y": np.arange(50)}, "y")
     np.testing.assert_allclose(Standardize.of(data, columns=["b"]).mean, [0, x[:, 1].mean()])
-    with pytest.raises(ValueError, match="Standardize.of: there is no column 'c'; there are a, b"):
+    with pytest.raises(ValueError, match=r"Standardize.of: there is no column 'c'; there are a, b"):
         Standardize.of(data, columns=["c"])
     with pytest.raises(ValueError, match=r"contain NaN or infinity: 1 values in 1 of 2 samples"):
         Standardize.of(np.array([[1.0], [np.inf]]), fill=True)
@@ -418,7 +419,7 @@ def test_one_hot():
     assert hot(x).tolist() == [[1, 1, 0], [2, 0, 1], [3, 1, 0]] and hot(np.array([[0.0, 9.0]])).tolist() == [[0, 0, 0]]
     assert OneHot({0: [1, 2]})(np.array([[1, 7], [2, 8]])).tolist() == [[1, 0, 7], [0, 1, 8]]
     assert OneHot({0: [1, 2]})(np.array([[2]])).dtype == np.float32
-    with pytest.raises(ValueError, match="OneHot.of: the data set has no columns of texts"):
+    with pytest.raises(ValueError, match=r"OneHot.of: the data set has no columns of texts"):
         OneHot.of(x)
     with pytest.raises(dl.ShapeError, match=r"OneHot: a batch of shape \(2,\) has no column 1"):
         hot(np.array([1.0, 2.0]))
@@ -504,7 +505,7 @@ def test_characters():
 
 
 def test_words_and_bytes():
-    words = Vocabulary.of("b a b c a b".split(), least=2, unknown="<unk>")
+    words = Vocabulary.of(list("babcab"), least=2, unknown="<unk>")
     assert words.tokens == ("<unk>", "b", "a") and words.encode(["a", "c"]).tolist() == [2, 0]
     assert Vocabulary.of("abcab", size=2).tokens == ("a", "b")
     with pytest.raises(ValueError, match="Vocabulary: token 'z' at 1 is not in the vocabulary"):
@@ -539,7 +540,8 @@ def test_windows_of_text_are_gathered_on_the_device(dtype):
         order = batches.order(epoch)
         for start in (0, 32):
             x, y = step(order[start : start + 32])
-            np.testing.assert_array_equal(np.asarray(x), np.stack([windows[i][0] for i in np.asarray(order)[start:start+32]]))
+            want = [windows[i][0] for i in np.asarray(order)[start : start + 32]]
+            np.testing.assert_array_equal(np.asarray(x), want)
     assert step.recordings == 1
 
 
@@ -702,7 +704,7 @@ def test_spoken_language():
     assert len(data) == 740 and data.classes == ("en", "es", "fr", "it", "ru") and data.arrays[0].shape == (740, 20, 98)
     assert np.isfinite(data.arrays[0]).all()
     train, test = random_split(data, [0.8, 0.2], groups=True, seed=0)
-    assert set(train.groups).isdisjoint(test.groups) and len(test) == 150 or len(test) == 145
+    assert set(train.groups).isdisjoint(test.groups) and abs(len(test) - 148) <= 5
     assert [describe(test).classes[name] for name in data.classes] == [len(test) // 5] * 5
 
 
@@ -742,7 +744,7 @@ def test_mapped_arrays_are_not_read_as_a_whole(tmp_path, mode):
     for k, (a, b) in enumerate(loader):
         if k % 100 == 0:
             assert (np.asarray(a)[:, 7] == np.asarray(b)).all()
-    train, held_out = random_split((x, y), [0.9, 0.1])
+    train, _ = random_split((x, y), [0.9, 0.1])
     model = nn.Linear(256, 1)
     optimizer = optim.SGD(model.parameters(), lr=1e-12)
     history = dl.fit(model, Subset((x, y.astype(np.float32)[:, None]), train.indices), loss=dl.mse_loss, epochs=1,
@@ -830,7 +832,8 @@ def test_what_a_killed_download_left_is_gone_on_with(tmp_path):
 def test_a_wrong_file_is_thrown_away(tmp_path):
     from dlcore.data.download import download_file
 
-    with Server(BODY[:-1] + b"?") as server, pytest.raises(OSError, match=rf"256,000 bytes have the sha256 .*, not {SUM}"):
+    text = rf"256,000 bytes have the sha256 .*, not {SUM}"
+    with Server(BODY[:-1] + b"?") as server, pytest.raises(OSError, match=text):
         download_file([server.url + "x"], tmp_path / "x", SUM)
     assert list(tmp_path.iterdir()) == []
 
@@ -868,7 +871,7 @@ def test_a_public_set_is_downloaded_into_the_cache_at_last(tmp_path, monkeypatch
     monkeypatch.setitem(files._PUBLIC, "mnist", known)
     if files.find_dataset("mnist", files.FASHION_FILES) is not None:
         pytest.skip("MNIST is installed in the system")
-    with pytest.raises(FileNotFoundError, match="of MNIST not found; looked in mnist, .*own.*cache"):
+    with pytest.raises(FileNotFoundError, match=r"of MNIST not found; looked in mnist, .*own.*cache"):
         load_dataset("mnist", download=False)
     data = load_dataset("mnist", "test")
     assert data.labels.tolist() == [7, 1] and data.images.shape == (2, 3, 4) and len(data.classes) == 10
@@ -889,7 +892,7 @@ def test_describe():
     assert found.parts[0].shape == (2, 3) and found.parts[0].dtype == "uint8"
     assert (found.parts[0].least, found.parts[0].largest, found.parts[0].mean) == (0, 17, 8.5)
     lines = str(found).splitlines()
-    assert lines[0] == "3 samples" and lines[1] == "inputs: (2, 3) uint8, 0 to 17, mean 8.5" and lines[-1].count("█") == 24
+    assert lines[:2] == ["3 samples", "inputs: (2, 3) uint8, 0 to 17, mean 8.5"] and lines[-1].count("█") == 24
     bad = describe((np.array([[np.nan, 1.0], [np.inf, 3.0]]), np.array([0.5, 1.5])))
     assert bad.parts[0].not_finite == 2 and bad.parts[0].mean == 2 and bad.classes is None
     assert "2 not finite" in str(bad)

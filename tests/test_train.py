@@ -386,7 +386,7 @@ def test_save_best_never_replaces_a_better_model_of_an_earlier_run(tmp_path):
     def run(scores, **settings):
         model, script, best = network(), Script(scores), Checkpoint(path, save_best=True, **settings)
         fit(model, epochs=len(scores), callbacks=[script, best])
-        return script.seen, best, dl.load(path).metadata
+        return script.seen, best, dl.load_state(path).metadata
 
     first, best, metadata = run([3, 1, 2])
     assert best.saved and (metadata["monitor"], float(metadata["score"])) == ("loss", 1.0)
@@ -712,7 +712,7 @@ def test_a_loss_that_is_not_finite_is_said_once(bad):
     model = nn.Linear(1, 1)
     optimizer = optim.SGD(model.parameters(), lr=0.1 if bad else 1e30)
     cause = f"the {bad} hold NaN" if bad else "the training has diverged"
-    with pytest.warns(RuntimeWarning, match=f"fit: loss is .* in epoch [12]: {cause}") as caught:
+    with pytest.warns(RuntimeWarning, match=f"fit: loss is .* in epoch [12] since batch 1: {cause}") as caught:
         history = dl.fit(model, (data["inputs"], data["targets"]), loss=dl.mse_loss, optimizer=optimizer, epochs=4)
     assert len(caught) == 1 and history.diverged in (1, 2)
 

@@ -25,8 +25,8 @@ class Standardize:
     """(x - mean) / std for each position of a sample: for each column of a table, for each pixel of an image.
 
     ``mean``, ``std``: of the shape of a sample. A deviation of 0 counts as 1, so that a constant becomes 0. fill:
-    missing values (NaN) become 0, the mean, after that: True, or a truth value for each position. Otherwise it is as `Normalize`, which has one mean for a whole
-    channel.
+    missing values (NaN) become 0, the mean, after that: True, or a truth value for each position. Otherwise it is as
+    `Normalize`, which has one mean for a whole channel.
 
     >>> dl.data.Standardize([1.0, 4.0], [2.0, 0.0], fill=True)(np.float32([[3.0, 4.0], [np.nan, 6.0]]))
     array([[1., 0.],
@@ -44,7 +44,7 @@ class Standardize:
         self._shape = mean.shape
         filled = np.array(fill)
         if filled.dtype.kind != "b" or filled.shape not in ((), mean.shape):
-            raise TypeError(f"Standardize: fill {shown(fill)} is neither True, False, nor one of them for each position")
+            raise TypeError(f"Standardize: fill {shown(fill)} is not True or False, nor one for each position")
         self._fill = np.broadcast_to(filled, mean.shape)
         self._held: dict[Any, Tensor] = {}
 
