@@ -48,6 +48,8 @@ class Binary:
     triton: bool = True
     parameters: tuple[int, ...] = ()
     """Bytes of each parameter as the compiled code declares them, the two pointers included."""
+    descriptors: tuple[tuple[int, ...], ...] = ()
+    """For each `Descriptor` among them: the CUtensorMapSwizzle that the code expects, and the sides of its box."""
     registers: int = 0
     spills: int = 0
     """Bytes of stack a thread uses: spilled registers and local arrays."""
