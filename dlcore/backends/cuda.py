@@ -17,6 +17,7 @@ from dlcore._arguments import shown
 from dlcore.backends import Bound, Faults, clear
 from dlcore.dtypes import int64
 from dlcore.errors import DeviceError
+from dlcore.kernels import binary as storage
 from dlcore.kernels.binary import Binary
 from dlcore.kernels.launch import (
     Arch,
@@ -96,6 +97,7 @@ class Backend:
             _C.cuda.attribute(index, a) for a in (_MAJOR, _MINOR, _MULTIPROCESSORS, _SHARED)
         )
         version = _C.cuda.driver_version()
+        storage.use_driver(version)
         parameters = 32764 if version >= MANY_PARAMETERS else 4096
         self.arch = Arch(f"sm_{10 * major + minor}", multiprocessors, shared, parameters)
         self.pool = CupyPool(index) if pool is None else pool
@@ -128,7 +130,7 @@ class Backend:
         None is the legacy default stream, 1; -1 wants no order. BufferError for 0, which may be either default stream.
         """
         if stream is not None and (type(stream) is not int or stream < -1 or stream == 0):
-            raise BufferError(f"__dlpack__: {shown(stream)} is no stream: 1 is the legacy default, 2 that of the thread")
+            raise BufferError(f"__dlpack__: {shown(stream)} is no stream: 1 is the legacy default, 2 the thread's")
         number = 1 if stream is None else stream
         if number != -1:
             _C.cuda.wait_for(self.code, number, False)

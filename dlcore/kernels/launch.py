@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 
 from dlcore import _json
 from dlcore._files import naming
-from dlcore.dtypes import DType, uint8
+from dlcore.dtypes import DType, float32, float64, int32, int64, uint8
 
 __all__ = [
     "ARCHES",
@@ -48,12 +48,15 @@ __all__ = [
     "Value",
     "View",
     "Workspace",
+    "accumulator",
     "ceil_div",
     "configuration",
     "contiguous_strides",
+    "index_dtype",
     "power_of_2",
     "prepared",
     "read_configurations",
+    "shared_out",
 ]  # fmt: skip
 
 KIB = 1024
@@ -270,7 +273,7 @@ LAUNCH_OPTIONS = ("overlap", "cooperative", "cluster")
 
 
 class Workspace(NamedTuple):
-    """Memory that lives for one call, 512-byte aligned; ``zeroed``: set to 0 before the launches of every call."""
+    """Memory that lives for one call, 128-byte aligned; ``zeroed``: set to 0 before the launches of every call."""
 
     bytes: int
     zeroed: bool = False
@@ -302,6 +305,15 @@ def ceil_div(a: int, b: int) -> int:
     return -(-a // b)
 
 
+def shared_out(pieces: int, parts: int) -> tuple[int, int]:
+    """(pieces of each part, parts) that share ``pieces`` out to at most ``parts`` parts, of which none is empty.
+
+    The last part may be shorter. No pieces are one part with nothing.
+    """
+    share = max(ceil_div(pieces, parts), 1)
+    return share, max(ceil_div(pieces, share), 1)
+
+
 def power_of_2(n: int) -> int:
     """The smallest power of two that is at least ``n``."""
     return 1 << max(n - 1, 0).bit_length()
@@ -316,10 +328,26 @@ def contiguous_strides(shape: Sequence[int]) -> tuple[int, ...]:
     return tuple(reversed(strides))
 
 
+def index_dtype(reach: int) -> DType:
+    """What holds numbers and offsets up to ``reach``, and those that a masked block adds.
+
+    An integer argument is int32 where its value fits, and a product of two such is int32 too, however large: where it
+    might not fit, a planner says in which type to multiply. int32 as long as possible: its division takes a fifth.
+    """
+    return int32 if reach < 2**31 - 2**16 else int64
+
+
+def accumulator(dtype: DType) -> DType:
+    """What floats of ``dtype`` are computed and summed in: float32, float64 for float64."""
+    return float64 if dtype is float64 else float32
+
+
 def configuration(arch: Arch, kernel: str, key: str) -> dict[str, Any] | None:
     """What the tuner found for ``kernel`` on ``arch`` and the shape class ``key``: names to values, or None.
 
-    The table, configurations/<arch>.toml, is frozen: it is part of what makes the same seed give the same bits.
+    The table, configurations/<arch>.toml, is frozen: it is part of what makes the same seed give the same bits. An
+    entry was measured for one shape and is used for its whole class: a planner must make of it what is right for any,
+    for instance cut a sum into no more parts than it has steps.
     """
     for listener in LISTENERS:
         listener(kernel, key)

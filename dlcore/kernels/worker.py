@@ -58,6 +58,14 @@ def compile(wanted: Specialised) -> Binary:
     return _cuda(wanted) if isinstance(wanted.kernel, Cuda) else _triton(wanted)
 
 
+def toolkit() -> str | None:
+    """The folder of a CUDA toolkit (bin/ptxas, lib/libnvrtc.so.*, include/) to use in place of what is installed.
+
+    Such as the one of the CUDA version that a machine's driver is for: newer tools write newer cubins.
+    """
+    return os.environ.get("DLCORE_TOOLKIT") or None
+
+
 def target(arch: str) -> str:
     """The architecture as compilers are told it: "sm_90a", whose instructions only that generation has."""
     return arch + "a" if int(arch.removeprefix("sm_")) >= 90 else arch
@@ -91,6 +99,9 @@ def _cuda(wanted: Specialised) -> Binary:
 
 
 def _triton(wanted: Specialised) -> Binary:
+    if folder := toolkit():
+        ptxas = os.path.join(folder, "bin", "ptxas")
+        os.environ |= {"TRITON_PTXAS_PATH": ptxas, "TRITON_PTXAS_BLACKWELL_PATH": ptxas}
     import triton
     from triton.backends.compiler import GPUTarget
     from triton.compiler import ASTSource
@@ -134,6 +145,16 @@ def _after_previous(function: Any) -> Any:
     return waiting
 
 
+def _assembler(arch: str) -> str:
+    """The version of ptxas that Triton runs for ``arch``. Where it cannot run the one it is told it takes its own."""
+    from triton.backends.nvidia.compiler import get_ptxas
+
+    tool = get_ptxas(int(arch.removeprefix("sm_")))
+    if (folder := toolkit()) and tool.path != os.path.join(folder, "bin", "ptxas"):
+        raise RuntimeError(f"DLCORE_TOOLKIT: {folder} has no bin/ptxas that runs")
+    return str(tool.version)
+
+
 def _inspected(wanted: Specialised, made: Any, log: str, warps: int) -> Binary:
     """The Binary of what Triton made. Its metadata's ``num_warps`` has grown where warps were specialised."""
     data, ptx = made.metadata, made.asm["ptx"]
@@ -148,7 +169,7 @@ def _inspected(wanted: Specialised, made: Any, log: str, warps: int) -> Binary:
         scratch=data.global_scratch_size, parameters=parameters, descriptors=descriptors,
         registers=seen.registers, spills=seen.spills,
         instructions=counts, waits=waits, matrix=inspection.matrix(counts, ptx),
-        compiler=f"triton {data.triton_version}", cubin=made.asm["cubin"],
+        compiler=f"triton {data.triton_version}, ptxas {_assembler(wanted.arch)}", cubin=made.asm["cubin"],
         problems=inspection.problems(
             seen, counts, parameters, expected, 32 * data.num_warps, data.shared, wanted.arch,
             done if asked else None, data.tmem_size or 0, waits,

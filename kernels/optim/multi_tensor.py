@@ -1,4 +1,4 @@
-"""Planners of the kernels over many tensors: sgd.cu, adam.cu and clip.cu. Bytes and bounds stand there.
+"""Planners of the kernels over many tensors, sgd.cu, adam.cu and clip.cu, and of rates.cu. Bounds stand there.
 
 Tensors of one dtype share launches; a launch takes as many as its table holds (`_room`), whatever their sizes, and one
 block works on one chunk of 4 KiB of parameters, or a few. What is changed in place and not contiguous (rare) goes
@@ -172,6 +172,25 @@ def _counts(call: Call, dense: Dense, steps: Sequence[int]) -> list[In | Temp]:
             kernel = Cuda("optim/counts.cu", f"convert<{back}>", THREADS)
             launches.append(Launch(kernel, (ceil_div(len(part), THREADS),), args))
     return [Temp(whole, offset=8 * floats.index(k)) if k in floats else In(k) for k in steps]
+
+
+# ---- schedules ----------------------------------------------------------------------------------------------------
+
+
+def scheduled_rates(call: Call) -> Program:
+    """The launch of `scheduled_rates`."""
+    settings, rates = _view(call, 0), _view(call, 2)
+    args = {
+        "settings": In(0),
+        "position": In(1),
+        "rates": In(2),
+        "settings_stride": settings.strides[0],
+        "rates_row": rates.strides[0],
+        "rates_column": rates.strides[1],
+        "steps": rates.shape[0],
+        "groups": settings.shape[0],
+    }
+    return Program((Launch(Cuda("optim/rates.cu", "scheduled_rates", THREADS), (1,), args),))
 
 
 # ---- clipping -----------------------------------------------------------------------------------------------------

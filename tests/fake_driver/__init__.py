@@ -99,6 +99,8 @@ class Record(NamedTuple):
     attributes: set[int]
     """CUlaunchAttributeID of those that were set."""
     cluster: list[int]
+    function: int
+    """The CUfunction launched."""
 
     @property
     def size(self) -> int:
@@ -144,7 +146,7 @@ class Driver:
         attributes = {a for a in range(32) if r.attributes >> a & 1}
         return Record(
             r.kind, r.name, list(r.grid), list(r.block), r.shared, kept, r.to, r.source, r.length, r.stream, r.thread,
-            bool(r.in_graph), attributes, list(r.cluster),
+            bool(r.in_graph), attributes, list(r.cluster), r.function or 0,
         )  # fmt: skip
 
     def refusals(self):
@@ -280,11 +282,15 @@ class Pool:
             self.driver.call("cuMemFree_v2", ctypes.c_uint64(address))
 
 
-@functools.cache
 def open_fake(devices=1):
     """Makes `dl.device("cuda")`, "cuda:1", ... GPUs of this driver, in this process; before the first is opened."""
     for name, value in environment(devices=devices).items():
         os.environ.setdefault(name, value)
+    return _opened()
+
+
+@functools.cache
+def _opened():
     from dlcore import _C
     from dlcore._observe import known
     from dlcore.backends import cuda
