@@ -142,7 +142,7 @@ def test_parameters_come_in_the_kernels_order():
 def test_cuda_parameters_and_tables():
     call = affine_call()
     table = Table((In(0), I32(3), None, 1.5, 7, F64(2.0), Temp(0)))
-    kernel = Cuda("optim/sgd.cu", "sgd<float>")
+    kernel = Cuda("optim/sgd.cu", "sgd<float, 80>")
     made, parameters = specialise(Launch(kernel, (1,), {"a": table, "b": I32(2), "c": 5, "d": Errors()}), call)
     assert [type for _, type, _ in made.signature] == ["table56", "i32", "i64", "ptr"]
     assert [(f.offset, f.type) for f in parameters[0].argument] == [

@@ -12,9 +12,9 @@ from dlcore import testing
 from dlcore.dtypes import bfloat16, float32
 from dlcore.kernels.interpret import run, view
 from dlcore.kernels.launch import ARCHES, Arch, Call, In, Out, View, contiguous_strides
-from dlcore.kernels.matmul import plan, precision, product
+from dlcore.kernels.matmul import plan, precision, product, tiles
 from dlcore.kernels.matmul.linear_backward import linear_backward
-from dlcore.kernels.matmul.tiles import Tile, Work, choose
+from dlcore.kernels.matmul.tiles import Tile, Work, choose, shares
 from dlcore.op import REGISTRY
 
 BF16 = np.dtype(ml_dtypes.bfloat16)
@@ -97,6 +97,28 @@ def test_split_sums_are_added_in_order(tile):
     out, program = planned(a, b, tile._replace(splits=4))
     check(out, a, b)
     assert kernels_of(program)[-1] == "slices_kernel" and program.temps[0].bytes == 4 * 20 * 40 * 4
+
+
+@pytest.mark.parametrize("k", [4096, 2688, 2176])
+@pytest.mark.parametrize("kernel", ["pointers", "tma"])
+def test_an_entry_of_the_table_is_right_for_its_whole_class(kernel, k, monkeypatch):
+    """Tuned at K = 4096: 16 splits of two steps. Of K = 2176, 17 steps, they would leave seven empty."""
+    tuned = {"kernel": kernel, "m": 32, "n": 16, "k": 128, "warps": 4, "stages": 4, "splits": 16, "swap": True}
+    monkeypatch.setattr(tiles, "configuration", lambda arch, kernel, key: tuned)
+    choose.cache_clear()
+    a, b = draw(16, k, dtype=BF16), draw(k, 64, dtype=BF16)
+    (out,), program = called(plan.matmul, (a, b), [np.full((16, 64), np.nan, BF16)])
+    choose.cache_clear()
+    check(out, a, b)
+    args = program.launches[-2].args
+    assert 1 < args["SPLITS"] <= 16 and (args["SPLITS"] - 1) * args["share"] < k <= args["SPLITS"] * args["share"]
+
+
+def test_no_split_is_empty():
+    for k in (0, 1, 63, 64, 65, 2112, 2176, 4096, 2**31 + 1):
+        for splits in (1, 2, 3, 7, 24, 64):
+            share, made = shares(k, Tile("pointers", 64, 64, 64, 4, 2, splits=splits))
+            assert 1 <= made <= splits and share % 64 == 0 and (made - 1) * share < max(k, 1) <= max(made * share, 1)
 
 
 @pytest.mark.parametrize("tile", [SMALL, SMALL_TMA], ids=["pointers", "tma"])

@@ -74,11 +74,13 @@ class Binary:
     spills: int = 0
     """Bytes of stack a thread uses: spilled registers and local arrays."""
     static_shared: int = 0
+    waits: bool = False
+    """Whether it waits for the kernel before it ahead of any access to memory, so that it may be started early."""
     matrix: str = ""
     """Its matrix instruction: "wgmma m64n128k16"."""
     instructions: Mapping[str, int] = field(default_factory=dict)
-    """How often the code has wgmma, mma.sync, tcgen05, cp.async, tma, setmaxnreg, atomic, and loads and stores of
-    global memory by width: ld.v4 and st.v4 (16 bytes or more), ld.v2 (8), ld (less)."""
+    """How often the code has wgmma, mma.sync, tcgen05, cp.async, tma, setmaxnreg, atomic, wait (for the kernel before),
+    and loads and stores of global memory by width: ld.v4 and st.v4 (16 bytes or more), ld.v2 (8), ld (less)."""
     problems: tuple[str, ...] = ()
     compiler: str = ""
     cubin: bytes = field(default=b"", repr=False)

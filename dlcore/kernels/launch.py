@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 
 from dlcore import _json
 from dlcore._files import naming
-from dlcore.dtypes import DType, uint8
+from dlcore.dtypes import DType, float32, float64, int32, int64, uint8
 
 __all__ = [
     "ARCHES",
@@ -30,6 +30,7 @@ __all__ = [
     "BAD_LABEL",
     "F64",
     "I32",
+    "LAUNCH_OPTIONS",
     "NEGATIVE_POWER",
     "NOT_FINITE",
     "OTHER_ARCHES",
@@ -46,12 +47,15 @@ __all__ = [
     "Value",
     "View",
     "Workspace",
+    "accumulator",
     "ceil_div",
     "configuration",
     "contiguous_strides",
+    "index_dtype",
     "power_of_2",
     "prepared",
     "read_configurations",
+    "shared_out",
 ]  # fmt: skip
 
 KIB = 1024
@@ -63,6 +67,8 @@ class Arch(NamedTuple):
     name: str
     multiprocessors: int
     shared: int
+    parameters: int = 32764
+    """Bytes of parameters that a launch may have: 4096 with drivers for CUDA 12.0."""
 
     @property
     def capability(self) -> int:
@@ -194,7 +200,9 @@ class F64:
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """A struct passed by value to CUDA C++: ``fields`` one after the other, each aligned to its size, 4 KiB at most.
+    """A struct passed by value to CUDA C++: ``fields`` one after the other, each aligned to its size.
+
+    All parameters together have at most `Arch.parameters` bytes.
 
     A field is In, Out, Temp, Errors or None (pointers, 8 bytes), Value, int (int64), I32, float (float32) or F64.
     """
@@ -227,6 +235,13 @@ class Launch(NamedTuple):
     taken in the order of the mapping, and its threads and shared memory are its own (`kernel._replace(threads=512)`).
     Of a Triton kernel's int argument three cases are compiled apart (1, divisible by 16, other); int32 where the value
     fits, else int64. bool, None, str, dtypes and kernels are constants.
+
+    ``options``: of a Triton kernel those of its compiler (maxnreg, num_ctas); of any kernel those of the launch,
+    ``LAUNCH_OPTIONS``. "overlap": False keeps a kernel from starting while the one before it still runs. Otherwise, on
+    sm_90 and later, its blocks may be in place by then: a Triton kernel begins with an instruction that waits for the
+    kernel before and its writes, a CUDA C++ kernel calls `after_previous()` (common/order.cuh). "cooperative": all
+    blocks run at the same time, so that they may wait for each other. "cluster": (x, y, z) blocks of a CUDA C++ kernel
+    share a cluster; a Triton kernel has ``num_ctas``.
     """
 
     kernel: Any
@@ -237,8 +252,11 @@ class Launch(NamedTuple):
     options: Mapping[str, Any] = {}
 
 
+LAUNCH_OPTIONS = ("overlap", "cooperative", "cluster")
+
+
 class Workspace(NamedTuple):
-    """Memory that lives for one call, 512-byte aligned; ``zeroed``: set to 0 before the launches of every call."""
+    """Memory that lives for one call, 128-byte aligned; ``zeroed``: set to 0 before the launches of every call."""
 
     bytes: int
     zeroed: bool = False
@@ -270,6 +288,15 @@ def ceil_div(a: int, b: int) -> int:
     return -(-a // b)
 
 
+def shared_out(pieces: int, parts: int) -> tuple[int, int]:
+    """(pieces of each part, parts) that share ``pieces`` out to at most ``parts`` parts, of which none is empty.
+
+    The last part may be shorter. No pieces are one part with nothing.
+    """
+    share = max(ceil_div(pieces, parts), 1)
+    return share, max(ceil_div(pieces, share), 1)
+
+
 def power_of_2(n: int) -> int:
     """The smallest power of two that is at least ``n``."""
     return 1 << max(n - 1, 0).bit_length()
@@ -284,10 +311,26 @@ def contiguous_strides(shape: Sequence[int]) -> tuple[int, ...]:
     return tuple(reversed(strides))
 
 
+def index_dtype(reach: int) -> DType:
+    """What holds numbers and offsets up to ``reach``, and those that a masked block adds.
+
+    An integer argument is int32 where its value fits, and a product of two such is int32 too, however large: where it
+    might not fit, a planner says in which type to multiply. int32 as long as possible: its division takes a fifth.
+    """
+    return int32 if reach < 2**31 - 2**16 else int64
+
+
+def accumulator(dtype: DType) -> DType:
+    """What floats of ``dtype`` are computed and summed in: float32, float64 for float64."""
+    return float64 if dtype is float64 else float32
+
+
 def configuration(arch: Arch, kernel: str, key: str) -> dict[str, Any] | None:
     """What the tuner found for ``kernel`` on ``arch`` and the shape class ``key``: names to values, or None.
 
-    The table, configurations/<arch>.toml, is frozen: it is part of what makes the same seed give the same bits.
+    The table, configurations/<arch>.toml, is frozen: it is part of what makes the same seed give the same bits. An
+    entry was measured for one shape and is used for its whole class: a planner must make of it what is right for any,
+    for instance cut a sum into no more parts than it has steps.
     """
     for listener in LISTENERS:
         listener(kernel, key)

@@ -6,6 +6,8 @@ Triton cannot compile in a process where it interprets. Run by `dlcore.kernels.c
 
 from __future__ import annotations
 
+import ast
+import copy
 import io
 import os
 import pickle
@@ -79,14 +81,17 @@ def _cuda(wanted: Specialised) -> Binary:
     del headers[name]
     made = nvrtc.compile(source, name, headers, kernel.function, target(wanted.arch))
     seen, counts = inspection.inspect_log(made.log, made.function), inspection.count(made.ptx)
-    parameters = inspection.entry_parameters(made.ptx, made.function)
+    parameters, waits = inspection.entry_parameters(made.ptx, made.function), inspection.waits(made.ptx)
     expected = tuple(SIZES.get(t) or int(t.removeprefix("table")) for _, t, _ in wanted.signature)
     shared = kernel.shared + seen.shared
     return Binary(
         kernel.name, wanted.arch, made.function, kernel.threads, kernel.shared, triton=False, parameters=parameters,
         registers=seen.registers, spills=seen.spills, static_shared=seen.shared, instructions=counts,
-        matrix=inspection.matrix(counts, made.ptx), compiler=f"nvrtc {nvrtc.version()}", cubin=made.cubin,
-        problems=inspection.problems(seen, counts, parameters, expected, kernel.threads, shared, wanted.arch),
+        waits=waits, matrix=inspection.matrix(counts, made.ptx),
+        compiler=f"nvrtc {nvrtc.version()}", cubin=made.cubin,
+        problems=inspection.problems(
+            seen, counts, parameters, expected, kernel.threads, shared, wanted.arch, waits=waits
+        ),
     )  # fmt: skip
 
 
@@ -107,7 +112,10 @@ def _triton(wanted: Specialised) -> Binary:
     signature = dict.fromkeys(kernel.params, "constexpr") | {name: type for name, type, _ in wanted.signature}
     constants = {name: resolve(value) for name, value in wanted.constants}
     places = [kernel.params.index(name) for name, _, divisible in wanted.signature if divisible]
-    source = ASTSource(kernel.triton(), signature, constants, {(place,): [["tt.divisibility", 16]] for place in places})
+    function = kernel.triton()
+    if dict(wanted.options).get("launch_pdl"):
+        function = _after_previous(function)
+    source = ASTSource(function, signature, constants, {(place,): [["tt.divisibility", 16]] for place in places})
     options = {"enable_fp_fusion": False} | dict(wanted.options)
     log = io.StringIO()
     triton.knobs.nvidia.dump_ptxas_log = triton.knobs.compilation.disable_line_info = True
@@ -115,6 +123,26 @@ def _triton(wanted: Specialised) -> Binary:
         triton.knobs.cache.dir = folder  # Triton keeps nothing: the cache is ours
         made = triton.compile(source, target=GPUTarget("cuda", int(wanted.arch[3:]), 32), options=options)
         return _inspected(wanted, made, log.getvalue(), options.get("num_warps", 4))
+
+
+def _after_previous(function: Any) -> Any:
+    """``function``, a JITFunction, which waits for the kernel before it in its first instruction.
+
+    Then it lets the next kernel's blocks take their places, which wait in the same way. The statements are added here,
+    so that no kernel can lack them, whatever it reads or writes first.
+    """
+    import triton.language.extra.cuda  # noqa: F401  for the statements added
+
+    first = ast.parse("tl.extra.cuda.gdc_wait(); tl.extra.cuda.gdc_launch_dependents()").body
+
+    def parse() -> ast.Module:
+        tree: Any = function.parse()
+        tree.body[0].body[:0] = first
+        return tree  # type: ignore[no-any-return]
+
+    waiting = copy.copy(function)
+    waiting.parse = parse
+    return waiting
 
 
 def _assembler(arch: str) -> str:
@@ -131,7 +159,7 @@ def _inspected(wanted: Specialised, made: Any, log: str, warps: int) -> Binary:
     """The Binary of what Triton made. Its metadata's ``num_warps`` has grown where warps were specialised."""
     data, ptx = made.metadata, made.asm["ptx"]
     seen, counts = inspection.inspect_log(log, data.name), inspection.count(ptx)
-    parameters = inspection.entry_parameters(ptx, data.name)
+    parameters, waits = inspection.entry_parameters(ptx, data.name), inspection.waits(ptx)
     scalars = {"i32": 4, "i64": 8, "fp32": 4, "fp64": 8}
     expected = (*(scalars.get(type, 8) for _, type, _ in wanted.signature), 8, 8)
     asked = "tt.warp_specialize" in made.asm["ttir"]
@@ -139,11 +167,11 @@ def _inspected(wanted: Specialised, made: Any, log: str, warps: int) -> Binary:
     return Binary(
         wanted.kernel.name, wanted.arch, data.name, 32 * data.num_warps, data.shared, cluster=data.num_ctas,
         scratch=data.global_scratch_size, parameters=parameters, registers=seen.registers, spills=seen.spills,
-        instructions=counts, matrix=inspection.matrix(counts, ptx),
+        instructions=counts, waits=waits, matrix=inspection.matrix(counts, ptx),
         compiler=f"triton {data.triton_version}, ptxas {_assembler(wanted.arch)}", cubin=made.asm["cubin"],
         problems=inspection.problems(
             seen, counts, parameters, expected, 32 * data.num_warps, data.shared, wanted.arch,
-            done if asked else None, data.tmem_size or 0,
+            done if asked else None, data.tmem_size or 0, waits,
         ),
     )  # fmt: skip
 

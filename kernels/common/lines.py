@@ -12,7 +12,7 @@ import math
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
-from dlcore.dtypes import DType, float32, float64, int32, int64
+from dlcore.dtypes import DType, float64, int32, int64
 from dlcore.kernels.common.math import INFINITY
 from dlcore.kernels.language import jit, tl
 from dlcore.kernels.launch import Arch, View, ceil_div, configuration, contiguous_strides, power_of_2
@@ -132,7 +132,9 @@ def _step(shape: Sequence[int], strides: Sequence[int]) -> int | None:
 
 # ---- tiles --------------------------------------------------------------------------------------------------------
 class Tile(NamedTuple):
-    """``lines`` by ``n`` elements a program; ``n`` below the length of a line: it is read twice (see `whole`)."""
+    """``lines`` by ``n`` elements a program; ``n`` below the length of a line: it is read twice (see `whole`).
+
+    Any is right for any lines; but only tiles of whole lines are shared by a cluster."""
 
     n: int
     lines: int
@@ -152,11 +154,6 @@ class Tile(NamedTuple):
     def programs(self, lines: Lines) -> int:
         """Programs of the grid."""
         return ceil_div(lines.lines, self.lines) * lines.outer
-
-
-def compute(dtype: DType) -> DType:
-    """What lanes hold: float32, float64 for float64."""
-    return float64 if dtype is float64 else float32
 
 
 def tile_of(lines: Lines, dtype: DType, limit: int, arch: Arch, kernel: str, lanes: int = 16) -> Tile:

@@ -10,8 +10,8 @@ from dlcore.kernels.common.convert import identity
 from dlcore.kernels.common.pointwise import pointwise, walk
 from dlcore.kernels.elementwise import functions as f
 from dlcore.kernels.language import jit, tl
-from dlcore.kernels.launch import NEGATIVE_POWER, Call, Errors, In, Launch, Program, Value, ceil_div
-from dlcore.kernels.movement.index import axis_args, index_dtype, numbers, report
+from dlcore.kernels.launch import NEGATIVE_POWER, Call, Errors, In, Launch, Program, Value, ceil_div, index_dtype
+from dlcore.kernels.movement.index import axis_args, numbers, report
 
 # Those that functions.py calls otherwise, or that lie in kernels/common.
 _NAMED = {

@@ -33,7 +33,6 @@ from dlcore.kernels.common.lines import (
     Lines,
     Tile,
     at,
-    compute,
     lines_of,
     program_items,
     program_lines,
@@ -56,6 +55,7 @@ from dlcore.kernels.launch import (
     Program,
     Temp,
     Workspace,
+    accumulator,
     power_of_2,
 )
 from dlcore.kernels.loss.total import MEAN, NONE, parts_of, to_loss
@@ -91,7 +91,7 @@ def labels_of(target, errors, position, inside, n, ignore):
     tl.atomic_max(word, tl.full(label.shape, BAD, tl.int64), bad, "relaxed")
     tl.atomic_min(word + 1, position.to(tl.int64), bad, "relaxed")
     counted = counted & (label >= 0) & (label < n)
-    return tl.where(counted, label, -1).to(tl.int32), counted
+    return tl.where(counted, label, -1).to(position.dtype), counted
 
 
 @jit
@@ -113,11 +113,12 @@ def cross_entropy_kernel(
     INDEX: tl.constexpr, BLOCK_L: tl.constexpr, BLOCK_N: tl.constexpr, PARTS: tl.constexpr, WHOLE: tl.constexpr,
     ALONE: tl.constexpr, SHARED: tl.constexpr,
 ):  # fmt: skip
-    x_far, x_outer, dx_far, dx_outer = x_far * UNIT, x_outer * UNIT, dx_far * UNIT, dx_outer * UNIT
+    unit = tl.full((), UNIT, INDEX)
+    x_far, x_outer, dx_far, dx_outer = x_far * unit, x_outer * unit, dx_far * unit, dx_outer * unit
     if AXIS == 1:
-        n = n * UNIT
+        n = n * unit
     else:
-        lines = lines * UNIT
+        lines = lines * unit
     line, o = program_lines(lines, BLOCK_L, AXIS, INDEX)
     items = program_items(BLOCK_N, AXIS)
     inside = line < lines
@@ -225,7 +226,7 @@ def cross_entropy(call: Call, tile: Tile | None = None) -> Program:
     dlogits = call.outputs[1]
     assert logits is not None and target is not None
     reduction, ignore, smoothing = int(call.params[0]), int(call.params[1]), float(call.params[2])
-    held = compute(logits.dtype)
+    held = accumulator(logits.dtype)
     lines = lines_of([logits], int(len(logits.shape) > 1), outputs=int(dlogits is not None))
     positions = lines.lines * lines.outer
     if positions == 0:
@@ -262,7 +263,7 @@ def cross_entropy(call: Call, tile: Tile | None = None) -> Program:
 def choose(lines: Lines, dtype: DType, call: Call) -> Tile:
     """One program for everything where that can be, else the tile for such lines."""
     n, count = power_of_2(lines.n), power_of_2(lines.lines)
-    if lines.outer == 1 and n * count <= TOGETHER * 4 // compute(dtype).itemsize:
+    if lines.outer == 1 and n * count <= TOGETHER * 4 // accumulator(dtype).itemsize:
         return with_warps(n, count, LANES)
     if float(call.params[2]) > 0:  # smoothing holds more
         return tile_of(lines, dtype, LIMIT // 2, call.arch, "cross_entropy_smooth", LANES)

@@ -11,10 +11,9 @@ from __future__ import annotations
 
 from dlcore.dtypes import int32, int64
 from dlcore.kernels.common.layout import ONE, SMALL, Axis, Layout, tiles_of
-from dlcore.kernels.common.lines import compute
 from dlcore.kernels.common.math import divide
 from dlcore.kernels.language import jit, tl
-from dlcore.kernels.launch import Call, In, Launch, Out, Program, Temp, Workspace
+from dlcore.kernels.launch import Call, In, Launch, Out, Program, Temp, Workspace, accumulator
 from dlcore.kernels.loss.total import MEAN, NONE, to_loss
 
 
@@ -56,7 +55,7 @@ def mse_loss(call: Call) -> Program:
     """The operation: input and target to loss and the input's gradient."""
     x, dinput, reduction = call.inputs[0], call.outputs[1], int(call.params[0])
     assert x is not None
-    n, held = x.size, compute(x.dtype)
+    n, held = x.size, accumulator(x.dtype)
     if n == 0:
         return to_loss(reduction == MEAN, 0, held, 0, 0) if reduction != NONE else Program(())
     tiles = tiles_of(Layout(ONE, (ONE, ONE), Axis(n, 1, 0), ONE, False), 2 * held.itemsize)

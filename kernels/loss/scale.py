@@ -6,11 +6,10 @@ pass. Unmeasured: not yet run on hardware.
 
 from __future__ import annotations
 
-from dlcore.kernels.common.lines import compute
 from dlcore.kernels.common.pointwise import Operand, launch, merged_axes, widened
 from dlcore.kernels.elementwise.functions import mul
 from dlcore.kernels.language import jit, tl
-from dlcore.kernels.launch import Call, In, Launch, Program, ceil_div
+from dlcore.kernels.launch import Call, In, Launch, Program, accumulator, ceil_div
 
 BLOCK = 2048
 
@@ -37,5 +36,5 @@ def scale(call: Call) -> Program:
     if len(axes) > 1 or any(axis.strides[0] != 1 for axis in axes):
         place = Operand(In(0), x)
         return Program(launch(mul, widened(x.dtype), place, place, Operand(In(1), factor)))
-    args = {"x": In(0), "factor": In(1), "n": x.size, "C": compute(x.dtype), "BLOCK": BLOCK}
+    args = {"x": In(0), "factor": In(1), "n": x.size, "C": accumulator(x.dtype), "BLOCK": BLOCK}
     return Program((Launch(scale_kernel, (ceil_div(x.size, BLOCK),), args),))

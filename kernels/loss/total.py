@@ -10,7 +10,7 @@ from dlcore.dtypes import DType, int32
 from dlcore.kernels.common.layout import ONE, Axis, Layout, tiles_of
 from dlcore.kernels.common.math import divide
 from dlcore.kernels.language import jit, tl
-from dlcore.kernels.launch import Launch, Out, Program, Temp, Workspace, ceil_div, power_of_2
+from dlcore.kernels.launch import Launch, Out, Program, Temp, Workspace, ceil_div, power_of_2, shared_out
 from dlcore.kernels.reduce.reduce import SUM, launch
 
 NONE, MEAN, SUMMED = range(3)  # as REDUCTIONS in dlcore/ops/loss.py
@@ -38,8 +38,8 @@ def total_kernel(sums, counts, out, n, parts, count, C: tl.constexpr, MEAN: tl.c
 
 def parts_of(positions: int) -> tuple[int, int]:
     """(parts, positions of each) in which what the mean divides by is counted."""
-    chunk = ceil_div(ceil_div(positions, min(128, ceil_div(positions, BLOCK))), BLOCK) * BLOCK
-    return ceil_div(positions, chunk), chunk
+    share, parts = shared_out(ceil_div(positions, BLOCK), 128)
+    return parts, share * BLOCK
 
 
 def to_loss(mean: bool, n: int, dtype: DType, count: int | tuple[Temp, int], temp: int) -> Program:

@@ -10,9 +10,9 @@ tf32x3 63, 24 and 150, 96; float64 64, 32 (DMMA; FMA on sm_120); 16-byte loads w
 from __future__ import annotations
 
 from dlcore.kernels.language import jit, tl
-from dlcore.kernels.launch import Launch, ceil_div, power_of_2
+from dlcore.kernels.launch import Launch, accumulator, ceil_div, index_dtype, power_of_2
 from dlcore.kernels.matmul.epilogue import multiply_add
-from dlcore.kernels.matmul.product import Product, accumulator
+from dlcore.kernels.matmul.product import Product
 
 __all__ = ["fits", "launch"]
 
@@ -21,11 +21,11 @@ __all__ = ["fits", "launch"]
 def batched_kernel(
     a, b, c, entries, m, n, k, a_row, a_column, b_row, b_column, batch_inner, a_outer, a_inner, b_outer, b_inner,
     MATRICES: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_K: tl.constexpr,
-    PRECISION: tl.constexpr, ACC: tl.constexpr,
+    PRECISION: tl.constexpr, ACC: tl.constexpr, INDEX: tl.constexpr,
 ):  # fmt: skip
     entry = tl.program_id(0).to(tl.int64) * MATRICES + tl.arange(0, MATRICES)[:, None, None]
-    rows, columns = tl.arange(0, BLOCK_M)[None, :, None], tl.arange(0, BLOCK_N)[None, None, :]
-    k_across, k_down = tl.arange(0, BLOCK_K)[None, None, :], tl.arange(0, BLOCK_K)[None, :, None]
+    rows, columns = tl.arange(0, BLOCK_M).to(INDEX)[None, :, None], tl.arange(0, BLOCK_N).to(INDEX)[None, None, :]
+    k_across, k_down = tl.arange(0, BLOCK_K).to(INDEX)[None, None, :], tl.arange(0, BLOCK_K).to(INDEX)[None, :, None]
     outer, inner = entry // batch_inner, entry % batch_inner
     here = entry < entries
     x = tl.load(
@@ -53,11 +53,12 @@ def launch(p: Product, precision: str) -> Launch:
     outer_a, inner_a = (0, 0, *p.a.batch)[-2:]
     outer_b, inner_b = (0, 0, *p.b.batch)[-2:]
     matrices = 8 if max(blocks) == 16 else 4
+    reach = max(x.rows * abs(x.row) + x.columns * abs(x.column) for x in (p.a, p.b))
     args = {
         "a": p.a.pointer, "b": p.b.pointer, "c": p.out, "entries": p.entries, "m": p.m, "n": p.n, "k": p.k,
         "a_row": p.a.row, "a_column": p.a.column, "b_row": p.b.row, "b_column": p.b.column,
         "batch_inner": p.batch[-1], "a_outer": outer_a, "a_inner": inner_a, "b_outer": outer_b, "b_inner": inner_b,
         "MATRICES": matrices, "BLOCK_M": blocks[0], "BLOCK_N": blocks[1], "BLOCK_K": blocks[2],
-        "PRECISION": precision, "ACC": accumulator(p.dtype),
+        "PRECISION": precision, "ACC": accumulator(p.dtype), "INDEX": index_dtype(reach),
     }  # fmt: skip
     return Launch(batched_kernel, (ceil_div(p.entries, matrices),), args)

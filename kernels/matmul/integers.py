@@ -25,8 +25,8 @@ def integers_kernel(
     tiles_n = tl.cdiv(n, BLOCK)
     tiles = tl.cdiv(m, BLOCK) * tiles_n
     tile, entry = tl.program_id(0) % tiles, (tl.program_id(0) // tiles).to(tl.int64)
-    rows = (tile // tiles_n * BLOCK + tl.arange(0, BLOCK)).to(tl.int64)
-    columns = (tile % tiles_n * BLOCK + tl.arange(0, BLOCK)).to(tl.int64)
+    rows = (tile // tiles_n).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
+    columns = (tile % tiles_n).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
     a += batch_offset(entry, batch_inner, a_outer, a_inner, 1, AXES) + rows * a_row
     b += batch_offset(entry, batch_inner, b_outer, b_inner, 1, AXES) + columns * b_column
     acc = tl.zeros((BLOCK, BLOCK), ACC)

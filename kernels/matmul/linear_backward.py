@@ -20,14 +20,25 @@ from typing import Any
 from dlcore.dtypes import DType, float64
 from dlcore.kernels.common.activations import ACTIVATIONS
 from dlcore.kernels.language import Kernel, jit, tl
-from dlcore.kernels.launch import Call, In, Launch, Out, Program, View, ceil_div, power_of_2
+from dlcore.kernels.launch import (
+    Call,
+    In,
+    Launch,
+    Out,
+    Program,
+    View,
+    accumulator,
+    ceil_div,
+    index_dtype,
+    power_of_2,
+    shared_out,
+)  # fmt: skip
 from dlcore.kernels.matmul.epilogue import multiply_add
 from dlcore.kernels.matmul.plan import multiply
 from dlcore.kernels.matmul.precision import float32_precision
 from dlcore.kernels.matmul.product import (
     Builder,
     Matrix,
-    accumulator,
     as_contiguous,
     matrix,
     product,
@@ -129,10 +140,12 @@ def _small(builder: Builder, call: Call, weight: Matrix, sizes: tuple[int, int, 
 def dpre_kernel(
     dout, saved, dpre, sums, r, n_units, stripe,
     ROWS: tl.constexpr, COLUMNS: tl.constexpr, UNIT_N: tl.constexpr, GRADIENT: tl.constexpr, ACC: tl.constexpr,
+    INDEX: tl.constexpr,
 ):  # fmt: skip
-    n = n_units * UNIT_N
-    first, last = tl.program_id(0) * stripe, tl.minimum(r, tl.program_id(0) * stripe + stripe)
-    columns = tl.program_id(1) * COLUMNS + tl.arange(0, COLUMNS)
+    n = n_units * tl.full((), UNIT_N, INDEX)
+    first = tl.program_id(1).to(INDEX) * stripe
+    last = tl.minimum(r, first + stripe)
+    columns = tl.program_id(0).to(INDEX) * COLUMNS + tl.arange(0, COLUMNS)
     total = tl.zeros((ROWS, COLUMNS), ACC)
     for start in range(first, last, ROWS):
         rows = (start + tl.arange(0, ROWS)).to(tl.int64)
@@ -143,12 +156,13 @@ def dpre_kernel(
             tl.store(dpre + at, value, mask)
         total += value.to(ACC)
     if sums is not None:
-        tl.store(sums + tl.program_id(0) * n + columns, tl.sum(total, 0), columns < n)
+        tl.store(sums + tl.program_id(1) * n + columns, tl.sum(total, 0), columns < n)
 
 
 @jit
 def columns_kernel(sums, out, stripes, n, STRIPES: tl.constexpr, COLUMNS: tl.constexpr):
-    columns, rows = tl.program_id(0) * COLUMNS + tl.arange(0, COLUMNS), tl.arange(0, STRIPES)
+    columns = tl.program_id(0).to(tl.int64) * COLUMNS + tl.arange(0, COLUMNS)
+    rows = tl.arange(0, STRIPES).to(tl.int64)
     mask = (rows < stripes)[:, None] & (columns < n)[None, :]
     total = tl.sum(tl.load(sums + rows[:, None] * n + columns[None, :], mask, 0), 0)
     tl.store(out + columns, total.to(out.dtype.element_ty), columns < n)
@@ -160,18 +174,18 @@ def _dpre(builder: Builder, sizes: tuple[int, int], dtype: DType, gradient: Kern
     columns, rows = 128, 32 if gradient is None else 16
     across = ceil_div(n, columns)
     stripes = max(1, min(64, ceil_div(r, 2 * rows), 4 * builder.arch.multiprocessors // across))
-    stripe = ceil_div(ceil_div(r, stripes), rows) * rows
-    stripes = max(1, ceil_div(r, stripe) if stripe else 1)
+    share, stripes = shared_out(ceil_div(r, rows), stripes)
+    stripe = share * rows
     unit = unit_of(dtype.itemsize, n)
     dpre = builder.temp(r * n, dtype) if gradient else None
     sums = builder.temp(stripes * n, accumulator(dtype)) if bias else None
     args = {
         "dout": In(0), "saved": In(3) if gradient else None, "dpre": dpre, "sums": sums, "r": r,
         "n_units": n // unit, "stripe": stripe, "ROWS": rows, "COLUMNS": columns, "UNIT_N": unit,
-        "GRADIENT": gradient, "ACC": accumulator(dtype),
+        "GRADIENT": gradient, "ACC": accumulator(dtype), "INDEX": index_dtype(max(r, n)),
     }  # fmt: skip
     builder.contiguous |= {0} | ({3} if gradient else set())
-    builder.launches.append(Launch(dpre_kernel, (stripes, across), args, num_warps=4))
+    builder.launches.append(Launch(dpre_kernel, (across, stripes), args, num_warps=4))
     if bias:
         final = {"sums": sums, "out": Out(2), "stripes": stripes, "n": n, "STRIPES": power_of_2(stripes), "COLUMNS": 32}
         builder.launches.append(Launch(columns_kernel, (ceil_div(n, 32),), final, num_warps=4))
@@ -181,7 +195,8 @@ def _dpre(builder: Builder, sizes: tuple[int, int], dtype: DType, gradient: Kern
 # ---- the operation ------------------------------------------------------------------------------------------------
 
 
-SMALL_ROWS, SMALL_DPRE, SMALL_WORK = 1024, 1 << 17, 1 << 26  # R, R N and R N K up to which one launch does it all
+# R, R N and R N K up to which one launch does it all; so none of its offsets comes near 2^31.
+SMALL_ROWS, SMALL_DPRE, SMALL_WORK = 1024, 1 << 17, 1 << 26
 
 
 def _flat(index: int, view: View, builder: Builder) -> Matrix:
@@ -206,7 +221,8 @@ def linear_backward(call: Call) -> Program:
     if not weight.dense or not weight.aligned or weight.pitch * max(n, k) >= 1 << 31:
         builder.contiguous.add(2)
         weight = matrix(In(2), as_contiguous(weight_view), ())
-    if r <= SMALL_ROWS and r * n <= SMALL_DPRE and r * n * k <= SMALL_WORK:
+    some = max(r, 1)  # without rows dweight has to be written all the same
+    if r <= SMALL_ROWS and some * n <= SMALL_DPRE and some * n * k <= SMALL_WORK:
         _small(builder, call, weight, (r, n, k), gradient)
         return builder.program()
     place = In(0)

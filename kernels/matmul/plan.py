@@ -11,9 +11,9 @@ import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from dlcore.dtypes import DType, float32
+from dlcore.dtypes import DType, float32, int64
 from dlcore.kernels.common.activations import ACTIVATIONS
-from dlcore.kernels.launch import Call, In, Out, Program, View, ceil_div
+from dlcore.kernels.launch import Call, In, Out, Program, View, accumulator
 from dlcore.kernels.matmul import batched, integers, pointers, tma, vector
 from dlcore.kernels.matmul.pack import packed
 from dlcore.kernels.matmul.precision import float32_precision
@@ -21,7 +21,6 @@ from dlcore.kernels.matmul.product import (
     Builder,
     Matrix,
     Product,
-    accumulator,
     as_contiguous,
     foldable,
     matrix,
@@ -29,7 +28,7 @@ from dlcore.kernels.matmul.product import (
     shifted,
 )
 from dlcore.kernels.matmul.split import add_slices
-from dlcore.kernels.matmul.tiles import Tile, Work, choose, plain, portable, worth_timing
+from dlcore.kernels.matmul.tiles import Tile, Work, choose, plain, portable, shares, worth_timing
 
 __all__ = ["candidates", "linear", "matmul", "multiply"]
 
@@ -178,25 +177,25 @@ def _vector(builder: Builder, p: Product) -> None:
 
 
 def _tiled(builder: Builder, p: Product, tile: Tile, precision: str) -> None:
-    if len(p.batch) > 1:
+    if len(p.batch) > 1 or pointers.side_dtype(p) is int64:  # TMA's coordinates are int32
         tile = portable(tile)
     if tile.swap:
         p = p.swap
-    share, slices = 0, None
-    if tile.splits > 1:
-        share = ceil_div(ceil_div(p.k, tile.k), tile.splits) * tile.k
-        slices = builder.temp(tile.splits * p.entries * p.m * p.n, accumulator(p.dtype))
+    share, splits = shares(p.k, tile)
+    tile, slices = tile._replace(splits=splits), None
+    if splits > 1:
+        slices = builder.temp(splits * p.entries * p.m * p.n, accumulator(p.dtype))
     if tile.kernel == "tma":
         a, b = (x if tma.ready(x) else packed(builder, x, p.batch) for x in (p.a, p.b))
-        launch = tma.launch(p._replace(a=a, b=b), tile, precision, builder.arch, slices, share)
+        launch = tma.launch(p._replace(a=a, b=b), tile, precision, builder.arch, share, slices)
     else:
         a, b = (_aligned(builder, x) for x in (p.a, p.b))
         if min(a.unit, b.unit) * p.dtype.itemsize < 4:
             tile = plain(tile)
-        launch = pointers.launch(p._replace(a=a, b=b), tile, precision, slices, share)
+        launch = pointers.launch(p._replace(a=a, b=b), tile, precision, builder.arch, share, slices)
     builder.launches.append(launch)
-    if tile.splits > 1:
-        builder.launches.append(add_slices(slices, tile.splits, p))
+    if splits > 1:
+        builder.launches.append(add_slices(slices, splits, p))
 
 
 def _aligned(builder: Builder, x: Matrix) -> Matrix:

@@ -18,11 +18,12 @@ from __future__ import annotations
 
 from typing import Any
 
+from dlcore.dtypes import DType
 from dlcore.kernels.language import jit, tl
-from dlcore.kernels.launch import Launch, ceil_div
+from dlcore.kernels.launch import Arch, Launch, accumulator, ceil_div, index_dtype
 from dlcore.kernels.matmul.epilogue import activate, grouped, multiply_add, with_bias
-from dlcore.kernels.matmul.product import Product, accumulator, unit_of
-from dlcore.kernels.matmul.tiles import Tile
+from dlcore.kernels.matmul.product import Product, unit_of
+from dlcore.kernels.matmul.tiles import Tile, parts
 
 __all__ = ["launch"]
 
@@ -114,9 +115,11 @@ def pointers_kernel(
     BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_K: tl.constexpr, GROUP: tl.constexpr, SPLITS: tl.constexpr,
     AXES: tl.constexpr, A_BY_ROWS: tl.constexpr, B_BY_ROWS: tl.constexpr, UNIT_A: tl.constexpr, UNIT_B: tl.constexpr,
     UNIT_M: tl.constexpr, UNIT_N: tl.constexpr, UNIT_K: tl.constexpr, WHOLE_K: tl.constexpr, ACTIVATION: tl.constexpr,
-    SWAPPED: tl.constexpr, PRECISION: tl.constexpr, PARTS: tl.constexpr, ACC: tl.constexpr,
+    SWAPPED: tl.constexpr, PRECISION: tl.constexpr, PARTS: tl.constexpr, ACC: tl.constexpr, INDEX: tl.constexpr,
 ):  # fmt: skip
-    m, n, k = m_units * UNIT_M, n_units * UNIT_N, k_units * UNIT_K
+    m, n, k = (
+        m_units * tl.full((), UNIT_M, INDEX), n_units * tl.full((), UNIT_N, INDEX), k_units * tl.full((), UNIT_K, INDEX)
+    )  # fmt: skip
     tiles_m, tiles_n, steps = tl.cdiv(m, BLOCK_M), tl.cdiv(n, BLOCK_N), tl.cdiv(k, BLOCK_K)
     tile, rest = tl.program_id(0) % (tiles_m * tiles_n), tl.program_id(0) // (tiles_m * tiles_n)
     split, entry = rest % SPLITS, (rest // SPLITS).to(tl.int64)
@@ -125,7 +128,7 @@ def pointers_kernel(
     if SPLITS > 1:
         begin = split * (share // BLOCK_K)
         end = tl.minimum(steps, begin + share // BLOCK_K)
-        tl.assume(begin < end)
+        tl.assume(begin < end)  # `shares` leaves no split without a step
 
     stride_a, stride_b = stride_a * tl.full((), UNIT_A, tl.int64), stride_b * tl.full((), UNIT_B, tl.int64)
     a = tile_start(a, row, begin * BLOCK_K, stride_a, BLOCK_M, A_BY_ROWS)
@@ -165,19 +168,23 @@ def pointers_kernel(
     store_tile(acc, c + place, pre, values, row, column, m, n, BLOCK_M, BLOCK_N, ACTIVATION, SWAPPED, PARTS)
 
 
-def launch(p: Product, tile: Tile, precision: str, slices: Any = None, share: int = 0) -> Launch:
-    """The launch for one product, or for slices of its sums over ``share`` terms each, without epilogue."""
-    registers = tile.m * tile.n // (32 * tile.warps) * accumulator(p.dtype).itemsize // 4  # of a thread's sums
+def launch(p: Product, tile: Tile, precision: str, arch: Arch, share: int, slices: Any = None) -> Launch:
+    """The launch for one product; or for ``slices`` of its sums over ``share`` terms each, without epilogue."""
     heavy = slices is None and p.heavy
-    most = 16 if registers >= 128 or scattered(p) else 32
     args = {
         "a": p.a.pointer, "b": p.b.pointer, **results(p, slices), **sizes(p, p.dtype.itemsize), **strides(p),
         "share": share, "BLOCK_M": tile.m, "BLOCK_N": tile.n, "BLOCK_K": tile.k, "GROUP": tile.group,
         "SPLITS": tile.splits, "WHOLE_K": p.k > 0 and p.k % tile.k == 0, "PRECISION": precision,
-        "PARTS": max(1, registers // most) if heavy else 1, "ACC": accumulator(p.dtype),
+        "PARTS": parts(tile, p.dtype, arch, heavy, scattered(p)), "ACC": accumulator(p.dtype),
+        "INDEX": side_dtype(p),
     }  # fmt: skip
     blocks = ceil_div(p.m, tile.m) * ceil_div(p.n, tile.n)
     return Launch(pointers_kernel, (blocks * tile.splits * p.entries,), args, tile.warps, tile.stages)
+
+
+def side_dtype(p: Product) -> DType:
+    """What rows, columns and terms are counted in."""
+    return index_dtype(max(p.m, p.n, p.k))
 
 
 def scattered(p: Product) -> bool:

@@ -11,17 +11,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
-from dlcore.dtypes import DType, float32, float64
+from dlcore.dtypes import DType
 from dlcore.kernels.common.activations import Activation
 from dlcore.kernels.language import Kernel
 from dlcore.kernels.launch import Arch, Launch, Program, Temp, View, Workspace, contiguous_strides
 
-__all__ = ["Builder", "Matrix", "Product", "accumulator", "product", "unit_of"]
-
-
-def accumulator(dtype: DType) -> DType:
-    """What products of ``dtype`` are summed in."""
-    return float64 if dtype is float64 else float32
+__all__ = ["Builder", "Matrix", "Product", "product", "unit_of"]
 
 
 def unit_of(itemsize: int, *numbers: int) -> int:

@@ -11,9 +11,9 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from dlcore.dtypes import DType, float32, float64
-from dlcore.kernels.launch import Arch, ceil_div, configuration, power_of_2
+from dlcore.kernels.launch import Arch, accumulator, ceil_div, configuration, power_of_2, shared_out
 
-__all__ = ["Tile", "Work", "choose", "family", "plain", "portable", "tiles", "worth_timing"]
+__all__ = ["Tile", "Work", "choose", "family", "parts", "plain", "portable", "shares", "tiles", "worth_timing"]
 
 
 class Work(NamedTuple):
@@ -28,7 +28,11 @@ class Work(NamedTuple):
 
 
 class Tile(NamedTuple):
-    """One configuration: kernel "tma" or "pointers", sides of the tile, warps, stages, and how it is run."""
+    """One configuration: kernel "tma" or "pointers", sides of the tile, warps, stages, and how it is run.
+
+    Any is right for any product: sides, stages and group beyond it cost time, and ``splits`` are what is wanted at most
+    (`shares`).
+    """
 
     kernel: str
     m: int
@@ -107,12 +111,18 @@ def shape_class(work: Work) -> str:
     return f"{kind(work.dtype, work.precision)}-{sides}-{power_of_2(work.entries)}"
 
 
+def shares(k: int, tile: Tile) -> tuple[int, int]:
+    """(terms of each split, splits) of sums of ``k`` terms: whole steps of the tile, and no split without any."""
+    share, splits = shared_out(ceil_div(k, tile.k), tile.splits)
+    return share * tile.k, splits
+
+
 @lru_cache(maxsize=4096)
 def choose(work: Work, arch: Arch) -> Tile:
     """The tile for ``work``."""
     tuned = configuration(arch, "matmul", shape_class(work))
     if tuned is not None:
-        return Tile(**tuned)
+        return _fitted(Tile(**tuned), work)
     best = min(_variants(work, arch), key=lambda tile: _cycles(work, tile, arch))
     return _specialized(best, work, arch)
 
@@ -141,8 +151,12 @@ def _variants(work: Work, arch: Arch) -> list[Tile]:
         steps = ceil_div(max(work.k, 1), tile.k)
         most = min(steps // 4, 4 * arch.multiprocessors // _blocks(work, tile._replace(swap=swap)))
         splits = (s for s in _SPLITS if s == 1 or s <= most)
-        found += [tile._replace(swap=swap, splits=ceil_div(steps, ceil_div(steps, s))) for s in splits]
+        found += [_fitted(tile._replace(swap=swap, splits=s), work) for s in splits]
     return found
+
+
+def _fitted(tile: Tile, work: Work) -> Tile:
+    return tile._replace(splits=shares(work.k, tile)[1])
 
 
 def _blocks(work: Work, tile: Tile) -> int:
@@ -172,6 +186,22 @@ def _specialized(tile: Tile, work: Work, arch: Arch) -> Tile:
     if family(arch) != "sm_90" or tile.kernel != "tma" or not short:
         return tile
     return tile._replace(warps=4, stages=3, specialize=True, flatten=False)
+
+
+def parts(tile: Tile, dtype: DType, arch: Arch, heavy: bool, scattered: bool, staged: bool = False) -> int:
+    """In how many parts a tile is finished, from left to right, so that its epilogue fits into registers.
+
+    ``heavy``: the activation takes many of them; ``scattered``: so do the addresses of results stored one by one;
+    ``staged``: they go through shared memory (TMA), which takes 64 of a thread's sums at once.
+    """
+    sums = tile.m * tile.n // (32 * tile.warps) * accumulator(dtype).itemsize // 4
+    persistent = tile.kernel == "tma"  # holds descriptors and the way through the tiles too
+    if heavy:
+        most = 16 if scattered or (sums >= 128 and not persistent) else 32
+    else:
+        most = 64 if staged else 32 if persistent else sums
+    least = 4 if heavy and persistent and family(arch) == "sm_100" else 1  # where sums come from tensor memory
+    return max(least, sums // most)
 
 
 def plain(tile: Tile) -> Tile:

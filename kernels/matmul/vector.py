@@ -13,10 +13,10 @@ from __future__ import annotations
 from typing import Any
 
 from dlcore.kernels.language import jit, tl
-from dlcore.kernels.launch import Arch, Launch, ceil_div
+from dlcore.kernels.launch import Arch, Launch, accumulator, ceil_div, shared_out
 from dlcore.kernels.matmul.epilogue import activate, with_bias
-from dlcore.kernels.matmul.pointers import batch_offset, results, sizes, strides
-from dlcore.kernels.matmul.product import Product, accumulator
+from dlcore.kernels.matmul.pointers import batch_offset, results, side_dtype, sizes, strides
+from dlcore.kernels.matmul.product import Product
 
 __all__ = ["launch", "splits"]
 
@@ -26,9 +26,9 @@ def vector_kernel(
     a, b, c, pre, bias, m_units, k_units, stride_a, stride_b, batch_inner, a_outer, a_inner, b_outer, b_inner,
     BLOCK_R: tl.constexpr, BLOCK_K: tl.constexpr, SPLITS: tl.constexpr, AXES: tl.constexpr, A_BY_ROWS: tl.constexpr,
     UNIT_A: tl.constexpr, UNIT_M: tl.constexpr, UNIT_K: tl.constexpr, ACTIVATION: tl.constexpr,
-    SWAPPED: tl.constexpr, ACC: tl.constexpr,
+    SWAPPED: tl.constexpr, ACC: tl.constexpr, INDEX: tl.constexpr,
 ):  # fmt: skip
-    m, k = m_units * UNIT_M, k_units * UNIT_K
+    m, k = m_units * tl.full((), UNIT_M, INDEX), k_units * tl.full((), UNIT_K, INDEX)
     blocks = tl.cdiv(m, BLOCK_R)
     block, rest = tl.program_id(0) % blocks, tl.program_id(0) // blocks
     split, entry = rest % SPLITS, (rest // SPLITS).to(tl.int64)
@@ -73,7 +73,8 @@ def splits(p: Product, arch: Arch) -> int:
     """Slices of K: two programs for each SM, each with 4 tiles of terms at least."""
     rows, terms = shape(p)
     blocks = ceil_div(p.m, rows) * p.entries
-    return max(1, min(2 * arch.multiprocessors // blocks, p.k // (4 * terms), 64))
+    most = max(1, min(2 * arch.multiprocessors // blocks, p.k // (4 * terms), 64))
+    return shared_out(ceil_div(p.k, terms), most)[1]
 
 
 def launch(p: Product, count: int, slices: Any = None) -> Launch:
@@ -87,5 +88,6 @@ def launch(p: Product, count: int, slices: Any = None) -> Launch:
         **{name: v for name, v in lie.items() if name not in ("B_BY_ROWS", "UNIT_B")},
         "stride_b": p.b.row, "b_outer": outer, "b_inner": inner,
         "BLOCK_R": rows, "BLOCK_K": terms, "SPLITS": count, "ACC": accumulator(p.dtype),
+        "INDEX": side_dtype(p),
     }  # fmt: skip
     return Launch(vector_kernel, (ceil_div(p.m, rows) * count * p.entries,), args, num_warps=4)

@@ -24,7 +24,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from dlcore.dtypes import DType, float32, float64, int32, int64
+from dlcore.dtypes import int32, int64
 from dlcore.kernels.common.pointwise import divisor, step, walk
 from dlcore.kernels.language import jit, tl
 from dlcore.kernels.launch import (
@@ -37,12 +37,14 @@ from dlcore.kernels.launch import (
     Temp,
     View,
     Workspace,
+    accumulator,
     ceil_div,
     contiguous_strides,
+    index_dtype,
     power_of_2,
 )
 from dlcore.kernels.movement.copy import fill, raw
-from dlcore.kernels.movement.index import axis_args, find, index_dtype, numbers
+from dlcore.kernels.movement.index import axis_args, find, numbers
 
 __all__ = ["gather_backward", "take_backward"]
 
@@ -172,7 +174,7 @@ def compare_kernel(
     j = e // along % length
     total = tl.zeros((BLOCK,), SUM)
     for k in range(count):
-        i = at + k * i_along
+        i = at + tl.full((), i_along, tl.int64) * k
         place, good = find(indices, i, inside, length, errors)
         good &= place == j
         total += tl.load(dout + i, good, 0).to(SUM)
@@ -187,10 +189,6 @@ def within(index, offset, inside, n, stride, least):  # `step`, and whether the 
     return index, offset, inside
 
 
-def _accumulator(dtype: DType) -> DType:
-    return float64 if dtype is float64 else float32
-
-
 def _sums(call: Call, length: int, limit: int, outer: int, inner: int, axis: int, walked: dict[str, Any]) -> Program:
     """Sorted sums: input 0 is (outer, n, inner), the output (outer, ``limit``, inner), contiguous; input 1 the n
     indices below ``length``, each for the place index * ``axis`` + what ``walked`` says."""
@@ -198,6 +196,8 @@ def _sums(call: Call, length: int, limit: int, outer: int, inner: int, axis: int
     assert dout is not None and indices is not None and dx is not None
     n = indices.size
     shift, run, block = (n - 1).bit_length(), RUN if n > 256 else 256, 256
+    if (limit << shift) + n >= 2**63:
+        raise OverflowError(f"the gradient of take or gather: {n} indices into {limit} places do not fit 63 bits")
     narrow = (limit << shift) + n < 2**31 - 1
     key, most = (int32, 2**31 - 1) if narrow else (int64, 2**63 - 1)
     unsorted, keys = Temp(0, key), Temp(0 if n <= RUN else 1, key)
@@ -210,7 +210,7 @@ def _sums(call: Call, length: int, limit: int, outer: int, inner: int, axis: int
     columns = min(power_of_2(inner), 128)
     rows = min(max(4096 // columns, 32), 512)
     chunks, blocks = ceil_div(n, rows), ceil_div(n, rows) * ceil_div(inner, columns) * outer
-    dtype, parts = _accumulator(dx.dtype), keys.index + 1
+    dtype, parts = accumulator(dx.dtype), keys.index + 1
     shared = {
         "keys": keys, "dx": Out(0), "first": Temp(parts, dtype), "last": Temp(parts + 1, dtype), "n": n,
         "limit": limit, "inner": inner, "shift": shift, "MOST": most,
@@ -257,7 +257,7 @@ def gather_backward(call: Call) -> Program:
     strides, block = contiguous_strides(index.shape), 1024
     args: dict[str, Any] = {
         "dout": In(0), "indices": In(1), "dx": Out(0), "errors": Errors(), "size": dx.size, "length": dx.shape[axis],
-        "count": index.shape[axis], "along": along[axis], "i_along": strides[axis], "SUM": _accumulator(dx.dtype),
+        "count": index.shape[axis], "along": along[axis], "i_along": strides[axis], "SUM": accumulator(dx.dtype),
         "INDEX": index_dtype(dx.size),
         "BLOCK": block,
     }  # fmt: skip

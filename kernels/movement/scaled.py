@@ -20,7 +20,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from dlcore.dtypes import bool_, float32, float64, uint8
+from dlcore.dtypes import bool_, uint8
 from dlcore.kernels.common.convert import convert
 from dlcore.kernels.common.pointwise import divisor, read
 from dlcore.kernels.language import jit, tl
@@ -33,11 +33,13 @@ from dlcore.kernels.launch import (
     Program,
     Value,
     View,
+    accumulator,
     ceil_div,
     contiguous_strides,
+    index_dtype,
     power_of_2,
 )
-from dlcore.kernels.movement.index import find, index_dtype
+from dlcore.kernels.movement.index import find
 from dlcore.kernels.movement.take import rows
 
 __all__ = ["scaled"]
@@ -101,7 +103,7 @@ def scaled(call: Call) -> Program:
         "x": In(0, uint8 if x.dtype is bool_ else None), "indices": None if index is None else In(3), "out": Out(0),
         "errors": Errors(), "n": n, "length": 0 if index is None else x.shape[0], "inner": inner, "tiles": tiles,
         "x_row": x_row, "run": inner // out.shape[1] if vectors else 1,
-        "WIDE": float64 if out.dtype is float64 else float32, "INDEX": index_dtype(inner),
+        "WIDE": accumulator(out.dtype), "INDEX": index_dtype(inner),
         "UNIT": divisor(math.gcd(inner, x_row), out.dtype.itemsize) or 1, "ROWS": height, "COLUMNS": columns,
     }  # fmt: skip
     return Program((Launch(scaled_kernel, (tiles * ceil_div(n, height),), args),), (), copied)

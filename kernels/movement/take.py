@@ -28,10 +28,11 @@ from dlcore.kernels.launch import (
     View,
     ceil_div,
     contiguous_strides,
+    index_dtype,
     power_of_2,
 )
 from dlcore.kernels.movement.copy import RAW
-from dlcore.kernels.movement.index import axis_args, claim, claim_space, claims, find, index_dtype, numbers
+from dlcore.kernels.movement.index import axis_args, claim, claim_space, claims, find, numbers
 
 __all__ = ["gather", "put_backward", "take"]
 

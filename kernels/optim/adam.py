@@ -15,10 +15,9 @@ accesses in both. Unmeasured: not yet run on hardware.
 
 from __future__ import annotations
 
-from dlcore.dtypes import float32, float64
 from dlcore.kernels.common.math import divide, pow_double, root
 from dlcore.kernels.language import jit, tl
-from dlcore.kernels.launch import Call, In, Launch, Program, Temp, Workspace, ceil_div
+from dlcore.kernels.launch import Call, In, Launch, Program, Temp, Workspace, accumulator, ceil_div
 
 BLOCK = 1024
 
@@ -85,7 +84,7 @@ def adam_arena(call: Call) -> Program:
     """Launches of `adam` for one contiguous parameter (an arena seen as one tensor) with an integer count."""
     p = call.inputs[0]
     assert p is not None
-    factors = Temp(0, float64 if p.dtype is float64 else float32)
+    factors = Temp(0, accumulator(p.dtype))
     block = BLOCK * 4 // max(p.dtype.itemsize, 4)
     exact = {"enable_fp_fusion": False}
     making = {"settings": In(5), "count": In(4), "factors": factors}

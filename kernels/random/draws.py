@@ -12,7 +12,7 @@ from __future__ import annotations
 from dlcore.dtypes import DType, bfloat16, float16, float32, float64
 from dlcore.kernels.common.math import at_most, bits_of, log_reduced, of_bits, poly, root, split_exponent
 from dlcore.kernels.language import jit, tl
-from dlcore.kernels.launch import F64, Call, Program
+from dlcore.kernels.launch import F64, Call, Program, accumulator
 from dlcore.kernels.random.philox import (
     advance,
     draw,
@@ -184,9 +184,10 @@ def uniform(call: Call) -> Program:
 
 def normal(call: Call) -> Program:
     """Launches of `normal`."""
-    wide = _dtype(call) is float64
+    dtype = _dtype(call)
+    wide = dtype is float64
     args = {name: F64(x) if wide else float(x) for name, x in zip(("mean", "deviation"), call.params, strict=True)}
-    sized = float64 if wide else float32  # 16-bit outputs too: twice as many numbers a thread take 125 registers
+    sized = accumulator(dtype)  # 16-bit outputs too: twice as many numbers a thread take 125 registers
     return Program(draws(call, normal_kernel, 1 + wide, sized, {**args, "LONG": wide}))
 
 

@@ -21,11 +21,11 @@ import math
 from functools import partial
 from typing import Any
 
-from dlcore.dtypes import DType, bool_, float32, float64, int32, int64
+from dlcore.dtypes import DType, bool_, int32, int64
 from dlcore.kernels.common.layout import SMALL, Layout, Tiles, joined, layout_of, moved_by_address, tiles_of
 from dlcore.kernels.common.math import INFINITY, divide
 from dlcore.kernels.language import jit, tl
-from dlcore.kernels.launch import Call, In, Launch, Out, Program, Temp, View, Workspace, contiguous_strides
+from dlcore.kernels.launch import Call, In, Launch, Out, Program, Temp, View, Workspace, accumulator, contiguous_strides
 
 # In this order: before ARGMAX a lane holds a value, from there on a companion too; from LOGSUMEXP on it is no position.
 SUM, MAX, MIN, ARGMAX, ARGMIN, LOGSUMEXP = (tl.constexpr(k) for k in range(6))
@@ -153,11 +153,12 @@ def reduce_kernel(
     BLOCK_W: tl.constexpr, BLOCK_R: tl.constexpr, AXIS: tl.constexpr, RUNS: tl.constexpr, UNIT: tl.constexpr,
     FIRST: tl.constexpr, LAST: tl.constexpr, MEAN: tl.constexpr,
 ):  # fmt: skip
-    x_inner, x_outer, x_jump = x_inner * UNIT, x_outer * UNIT, x_jump * UNIT
+    unit = tl.full((), UNIT, INDEX)
+    x_inner, x_outer, x_jump = x_inner * unit, x_outer * unit, x_jump * unit
     if AXIS == 1:
-        x_width, n, run = x_width * UNIT, n * UNIT, run * UNIT
+        x_width, n, run = x_width * unit, n * unit, run * unit
     else:
-        x_run, width = x_run * UNIT, width * UNIT
+        x_run, width = x_run * unit, width * unit
     axes = (run, magic, shift, x_run, x_jump)
     tiles = tl.cdiv(width, BLOCK_W)
     program = tl.program_id(0)
@@ -204,7 +205,7 @@ def reduce_kernel(
 def lane_dtype(x: DType, op: Any) -> DType:
     """What a lane holds: float32 or wider, int32 or wider; int64 for a sum of integers."""
     if x.is_float:
-        return float64 if x is float64 else float32
+        return accumulator(x)
     return int64 if x is int64 or op is SUM else int32
 
 
@@ -229,6 +230,7 @@ def launch(op: Any, dtype: DType, index: DType, source: tuple[Any, Any], to: tup
     width, (inner, outer), run, runs, columns = layout
     row, column = (1, unit) if columns else (unit, 1)
     magic, shift = layout.division
+    offsets = int64 if layout.outputs * tiles.splits >= SMALL else layout.offsets
     args = {
         "x": source[0], "y": source[1], "out": to[0], "out_s": to[1],
         "width": width.length // column, "x_width": width.x // row, "out_width": width.out,
@@ -238,7 +240,7 @@ def launch(op: Any, dtype: DType, index: DType, source: tuple[Any, Any], to: tup
         "magic": magic, "shift": shift, "x_jump": (runs.x - run.length * run.x) // unit if runs.length > 1 else 0,
         "chunk": tiles.chunk, "outputs": layout.outputs, "count": count or 0,
         "OP": op.value, "IDENTITY": identity(dtype, op), "P": held, "S": held if op is LOGSUMEXP else index,
-        "INDEX": layout.offsets, "BLOCK_W": tiles.width, "BLOCK_R": tiles.depth, "AXIS": int(not columns),
+        "INDEX": offsets, "BLOCK_W": tiles.width, "BLOCK_R": tiles.depth, "AXIS": int(not columns),
         "RUNS": runs.length > 1, "UNIT": unit, "FIRST": first, "LAST": last, "MEAN": count is not None,
     }  # fmt: skip
     return Launch(reduce_kernel, (tiles.programs, tiles.splits), args, num_warps=tiles.warps)

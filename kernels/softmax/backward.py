@@ -15,9 +15,9 @@ from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
-from dlcore.kernels.common.lines import Tile, at, compute, program_items, program_lines, step_of, tile_of, tiles
+from dlcore.kernels.common.lines import Tile, at, program_items, program_lines, step_of, tile_of, tiles
 from dlcore.kernels.language import jit, tl
-from dlcore.kernels.launch import Call, In, Launch, Out, Program
+from dlcore.kernels.launch import Call, In, Launch, Out, Program, accumulator
 from dlcore.kernels.softmax.softmax import prepared_lines
 
 LIMIT = 16384  # columns of both inputs that one program can hold without spilling
@@ -41,12 +41,13 @@ def softmax_backward_kernel(
     C: tl.constexpr, UNIT: tl.constexpr, AXIS: tl.constexpr, INDEX: tl.constexpr, BLOCK_L: tl.constexpr,
     BLOCK_N: tl.constexpr, WHOLE: tl.constexpr,
 ):  # fmt: skip
-    dout_far, dout_outer, dx_far, dx_outer = dout_far * UNIT, dout_outer * UNIT, dx_far * UNIT, dx_outer * UNIT
-    out_far, out_outer = out_far * UNIT, out_outer * UNIT
+    unit = tl.full((), UNIT, INDEX)
+    dout_far, dout_outer, dx_far, dx_outer = dout_far * unit, dout_outer * unit, dx_far * unit, dx_outer * unit
+    out_far, out_outer = out_far * unit, out_outer * unit
     if AXIS == 1:
-        n = n * UNIT
+        n = n * unit
     else:
-        lines = lines * UNIT
+        lines = lines * unit
     line, o = program_lines(lines, BLOCK_L, AXIS, INDEX)
     items = program_items(BLOCK_N, AXIS)
     dout = at(dout, line, items, o, dout_far, dout_outer, AXIS)
@@ -89,7 +90,7 @@ def plan(log: bool, call: Call, tile: Tile | None = None) -> Program:
     tile = tile or tile_of(lines, dout.dtype, LIMIT, call.arch, "softmax_backward")
     args = {
         "dout": In(0), "out": In(1), "dx": Out(0), **lines.arguments("dout", "out", "dx"), "LOG": log,
-        "C": compute(dout.dtype), "BLOCK_L": tile.lines, "BLOCK_N": tile.n, "WHOLE": tile.whole(lines),
+        "C": accumulator(dout.dtype), "BLOCK_L": tile.lines, "BLOCK_N": tile.n, "WHOLE": tile.whole(lines),
     }  # fmt: skip
     grid = (tile.programs(lines),)
     launch = Launch(softmax_backward_kernel, grid, args, num_warps=tile.warps, options=tile.options)

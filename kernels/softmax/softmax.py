@@ -24,7 +24,6 @@ from dlcore.kernels.common.lines import (
     Lines,
     Tile,
     at,
-    compute,
     lines_of,
     program_items,
     program_lines,
@@ -35,18 +34,18 @@ from dlcore.kernels.common.lines import (
 )
 from dlcore.kernels.common.math import INFINITY, divide
 from dlcore.kernels.language import jit, tl
-from dlcore.kernels.launch import Call, In, Launch, Out, Program
+from dlcore.kernels.launch import Call, In, Launch, Out, Program, accumulator
 
 LIMIT = 32768  # columns one program can hold without spilling
 
 
 @jit
-def result(x, top, total, LOG: tl.constexpr):
-    """The (log) probabilities of x, given the maximum and the sum of exponentials of its lines."""
+def result(below, e, total, LOG: tl.constexpr):
+    """The (log) probabilities of elements so far `below` the maximum, e their exponentials and total the sum of all."""
     if LOG:
-        return (x - top) - tl.log(total)
+        return below - tl.log(total)
     else:
-        return tl.exp(x - top) * divide(tl.full(total.shape, 1, total.dtype), total)
+        return e * divide(tl.full(total.shape, 1, total.dtype), total)
 
 
 @jit
@@ -54,11 +53,12 @@ def softmax_kernel(
     x, out, n, lines, x_far, x_outer, out_far, out_outer, LOG: tl.constexpr, C: tl.constexpr, UNIT: tl.constexpr,
     AXIS: tl.constexpr, INDEX: tl.constexpr, BLOCK_L: tl.constexpr, BLOCK_N: tl.constexpr, WHOLE: tl.constexpr,
 ):  # fmt: skip
-    x_far, x_outer, out_far, out_outer = x_far * UNIT, x_outer * UNIT, out_far * UNIT, out_outer * UNIT
+    unit = tl.full((), UNIT, INDEX)
+    x_far, x_outer, out_far, out_outer = x_far * unit, x_outer * unit, out_far * unit, out_outer * unit
     if AXIS == 1:
-        n = n * UNIT
+        n = n * unit
     else:
-        lines = lines * UNIT
+        lines = lines * unit
     line, o = program_lines(lines, BLOCK_L, AXIS, INDEX)
     items = program_items(BLOCK_N, AXIS)
     x = at(x, line, items, o, x_far, x_outer, AXIS)
@@ -67,10 +67,10 @@ def softmax_kernel(
         mask = (line < lines) & (items < n)
         v = tl.load(x, mask, -INFINITY).to(C)
         top = tl.max(v, AXIS, keep_dims=True)
-        e = tl.exp(v - top)
+        v -= top
+        e = tl.exp(v)
         total = tl.sum(e, AXIS, keep_dims=True)
-        y = (v - top) - tl.log(total) if LOG else e * divide(tl.full(total.shape, 1, C), total)
-        tl.store(out, y.to(out.dtype.element_ty), mask)
+        tl.store(out, result(v, e, total, LOG).to(out.dtype.element_ty), mask)
     else:
         SHAPE: tl.constexpr = (BLOCK_L, BLOCK_N) if AXIS == 1 else (BLOCK_N, BLOCK_L)
         LINE: tl.constexpr = (BLOCK_L, 1) if AXIS == 1 else (1, BLOCK_L)
@@ -88,8 +88,8 @@ def softmax_kernel(
         for start in range(0, n, BLOCK_N):
             mask = (line < lines) & (items < n - start)
             v = tl.load(x + start * x_step, mask, -INFINITY, eviction_policy="evict_first").to(C)
-            y = result(v, top, total, LOG)
-            tl.store(out + start * out_step, y.to(out.dtype.element_ty), mask)
+            v -= top
+            tl.store(out + start * out_step, result(v, tl.exp(v), total, LOG).to(out.dtype.element_ty), mask)
 
 
 # ---- planners -----------------------------------------------------------------------------------------------------
@@ -107,7 +107,7 @@ def plan(log: bool, call: Call, tile: Tile | None = None) -> Program:
     lines = prepared_lines(call, 0)
     tile = tile or tile_of(lines, x.dtype, LIMIT, call.arch, "softmax")
     args = {
-        "x": In(0), "out": Out(0), **lines.arguments("x", "out"), "LOG": log, "C": compute(x.dtype),
+        "x": In(0), "out": Out(0), **lines.arguments("x", "out"), "LOG": log, "C": accumulator(x.dtype),
         "BLOCK_L": tile.lines, "BLOCK_N": tile.n, "WHOLE": tile.whole(lines),
     }  # fmt: skip
     launch = Launch(softmax_kernel, (tile.programs(lines),), args, num_warps=tile.warps, options=tile.options)

@@ -98,6 +98,8 @@ class Record(NamedTuple):
     attributes: set[int]
     """CUlaunchAttributeID of those that were set."""
     cluster: list[int]
+    function: int
+    """The CUfunction launched."""
 
     @property
     def size(self) -> int:
@@ -143,7 +145,7 @@ class Driver:
         attributes = {a for a in range(32) if r.attributes >> a & 1}
         return Record(
             r.kind, r.name, list(r.grid), list(r.block), r.shared, kept, r.to, r.source, r.length, r.stream, r.thread,
-            bool(r.in_graph), attributes, list(r.cluster),
+            bool(r.in_graph), attributes, list(r.cluster), r.function or 0,
         )  # fmt: skip
 
     def refusals(self):
@@ -279,11 +281,15 @@ class Pool:
             self.driver.call("cuMemFree_v2", ctypes.c_uint64(address))
 
 
-@functools.cache
 def open_fake(devices=1):
     """Makes `dl.device("cuda")`, "cuda:1", ... GPUs of this driver, in this process; before the first is opened."""
     for name, value in environment(devices=devices).items():
         os.environ.setdefault(name, value)
+    return _opened()
+
+
+@functools.cache
+def _opened():
     from dlcore import _C
     from dlcore._observe import known
     from dlcore.backends import cuda
@@ -380,16 +386,17 @@ def stub(wanted, threads=128, shared=1024, scratch=0):
     from dlcore.kernels.launch import Cuda
     from dlcore.kernels.specialise import SIZES
 
-    kernel, arch = wanted.kernel, int(wanted.arch.removeprefix("sm_"))
+    kernel, arch, options = wanted.kernel, int(wanted.arch.removeprefix("sm_")), dict(wanted.options)
     if isinstance(kernel, Cuda):
         sizes = tuple(SIZES.get(t) or int(t.removeprefix("table")) for _, t, _ in wanted.signature)
         cubin = image(kernel.function, sizes, arch)
         return Binary(kernel.name, wanted.arch, kernel.function, kernel.threads, kernel.shared, triton=False,
-                      parameters=sizes, cubin=cubin)  # fmt: skip
+                      waits=arch >= 90, parameters=sizes, cubin=cubin)  # fmt: skip
     widths = {"i32": 4, "i64": 8, "fp32": 4, "fp64": 8}
     sizes = (*(widths.get(type, 8) for _, type, _ in wanted.signature), 8, 8)
     function = kernel.name.rpartition(":")[2]
-    return Binary(kernel.name, wanted.arch, function, threads, shared, 1, scratch, parameters=sizes,
+    return Binary(kernel.name, wanted.arch, function, threads, shared, options.get("num_ctas", 1), scratch,
+                  waits=options.get("launch_pdl", False), parameters=sizes,
                   cubin=image(function, sizes, arch))  # fmt: skip
 
 
