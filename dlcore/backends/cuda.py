@@ -114,7 +114,7 @@ class Backend:
         None is the legacy default stream, 1; -1 wants no order. BufferError for 0, which may be either default stream.
         """
         if stream is not None and (type(stream) is not int or stream < -1 or stream == 0):
-            raise BufferError(f"__dlpack__: {shown(stream)} is no stream: 1 is the legacy default, 2 that of the thread")
+            raise BufferError(f"__dlpack__: {shown(stream)} is no stream: 1 is the legacy default, 2 the thread's")
         number = 1 if stream is None else stream
         if number != -1:
             _C.cuda.wait_for(self.code, number, False)

@@ -116,7 +116,7 @@ class Driver:
         for name, result, *arguments in (
             ("count", size), ("read", ctypes.c_int, size, ctypes.c_void_p, ctypes.c_void_p), ("refusals", size),
             ("refusal", None, size, ctypes.c_char_p), ("reach", ctypes.c_void_p, address),
-            ("require", ctypes.c_int, address, ctypes.c_uint, ctypes.c_uint, ctypes.c_uint),
+            ("require", ctypes.c_int, address, *[ctypes.c_uint] * 4),
             ("parameter", ctypes.c_int, address, ctypes.c_uint, ctypes.c_void_p, ctypes.c_void_p),
             ("parameters_size", ctypes.c_uint, address), ("limit", None, ctypes.c_int, size),
             ("used", size, ctypes.c_int), ("fail", None, ctypes.c_char_p, ctypes.c_int), ("heal", ctypes.c_int),
@@ -149,7 +149,7 @@ class Driver:
         )  # fmt: skip
 
     def refusals(self):
-        """What was refused since the last call, in words."""
+        """What was refused since the last call, in words; also what two streams did with a block in no order."""
         first, self._refused = self._refused, self.library.fake_refusals()
         found = []
         for k in range(first, self._refused):
@@ -248,9 +248,10 @@ class Driver:
             found.append((offset.value, size.value))
         return found, self.library.fake_parameters_size(function)
 
-    def require(self, function, ordinal, offset, alignment):
-        """The parameter (``offset`` bytes into it) is a pointer, null or so aligned and into a live block."""
-        if self.library.fake_require(function, ordinal, offset, alignment):
+    def require(self, function, ordinal, offset, alignment, written=False):
+        """The parameter (``offset`` bytes into it) is a pointer, null or so aligned and into a live block, which the
+        kernel writes; with alignment 0, a tensor map."""
+        if self.library.fake_require(function, ordinal, offset, alignment, written):
             raise RuntimeError(f"the cubin has no pointer {offset} bytes into parameter {ordinal}")
 
 
@@ -321,7 +322,10 @@ def _opened():
 
 
 def _pointers(launch, call, parameters, binary):
-    """(ordinal, offset, alignment) of the addresses among the parameters that a launch hands over."""
+    """(ordinal, offset, alignment, whether it is written) of the addresses among a launch's parameters.
+
+    An input that is written in place counts as read: a launch does not say which it is.
+    """
     from dlcore.kernels.launch import In, Out, Temp
     from dlcore.kernels.specialise import specialise
 
@@ -336,9 +340,10 @@ def _pointers(launch, call, parameters, binary):
                 view = (call.inputs if isinstance(argument, In) else call.outputs)[argument.index]
                 alignment, aligned = (argument.dtype or view.dtype).itemsize, aligned and view.aligned
             # A planner of CUDA C++ that has seen aligned operands may have chosen wide loads.
-            yield ordinal, offset, 16 if (signature[ordinal][2] if binary.triton else aligned) else alignment
+            alignment = 16 if (signature[ordinal][2] if binary.triton else aligned) else alignment
+            yield ordinal, offset, alignment, not isinstance(argument, In)
     if binary.triton:
-        yield len(parameters), 0, 128  # global scratch
+        yield len(parameters), 0, 128, True  # global scratch
 
 
 def _check_packing(driver, parameters, function, binary):
