@@ -287,6 +287,8 @@ def open_fake(devices=1):
     """Makes `dl.device("cuda")`, "cuda:1", ... GPUs of this driver, in this process; before the first is opened."""
     for name, value in environment(devices=devices).items():
         os.environ.setdefault(name, value)
+    if (there := int(os.environ["FAKE_CUDA_DEVICES"])) < devices:
+        raise RuntimeError(f"open_fake: {devices} devices are wanted; FAKE_CUDA_DEVICES is {there}")
     return _opened()
 
 
