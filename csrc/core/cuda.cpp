@@ -379,8 +379,8 @@ void wait_for(uint8_t device, uintptr_t stream, bool theirs_first) {
   int captured;
   CHECK(cuStreamIsCapturing, theirs, &captured);
   if (captured) {  // ours would become a part of it
-    throw std::runtime_error("exchange of arrays with a stream that is being captured into a CUDA graph: share the memory "
-                             "before the capture, and keep it until after");
+    throw std::runtime_error("exchange of arrays with a stream that is being captured into a CUDA graph: share the "
+                             "memory before the capture, and keep it until after");
   }
   if (theirs_first) order(place->event, theirs, place->stream);
   else order(place->event, place->stream, theirs);
