@@ -17,6 +17,7 @@ from dlcore._arguments import shown
 from dlcore.backends import Bound, Faults, clear
 from dlcore.dtypes import int64
 from dlcore.errors import DeviceError
+from dlcore.kernels import binary as storage
 from dlcore.kernels.binary import Binary
 from dlcore.kernels.launch import Arch, Call, Errors, In, Launch, Out, Program, Table, Temp, Value, prepared
 from dlcore.kernels.specialise import SIZES, Parameter, specialise
@@ -26,7 +27,7 @@ __all__ = ["Backend", "CupyPool", "Packed", "Pool"]
 OLDEST_DRIVER = 12000  # CUDA 12.0
 _MAJOR, _MINOR, _MULTIPROCESSORS, _SHARED = 75, 76, 16, 97  # CUdevice_attribute
 _FORMATS = {"i1": "<?", "i32": "<i", "i64": "<q", "f32": "<f", "f64": "<d"}
-_COOPERATIVE, _CLUSTER, _CLUSTER_POLICY, _OVERLAP = 2, 4, 5, 6  # CUlaunchAttributeID; PROGRAMMATIC_STREAM_SERIALIZATION
+_COOPERATIVE, _CLUSTER, _CLUSTER_POLICY, _OVERLAP = 2, 4, 5, 6  # CUlaunchAttributeID; 6: "programmatic"
 _SPREAD = 1  # CU_CLUSTER_SCHEDULING_POLICY_SPREAD, as Triton's own launcher has it
 MANY_PARAMETERS = 12010  # the driver's CUDA from which a launch may have more than 4 KiB of them
 OVERLAP_IN_GRAPHS = 12030  # the driver's CUDA from which graphs keep kernels that overlap as such
@@ -80,6 +81,7 @@ class Backend:
             _C.cuda.attribute(index, a) for a in (_MAJOR, _MINOR, _MULTIPROCESSORS, _SHARED)
         )
         version = _C.cuda.driver_version()
+        storage.use_driver(version)
         parameters = 32764 if version >= MANY_PARAMETERS else 4096
         self.arch = Arch(f"sm_{10 * major + minor}", multiprocessors, shared, parameters)
         self.pool = CupyPool(index) if pool is None else pool

@@ -100,7 +100,8 @@ def _cuda(wanted: Specialised) -> Binary:
 
 def _triton(wanted: Specialised) -> Binary:
     if folder := toolkit():
-        os.environ["TRITON_PTXAS_PATH"] = os.environ["TRITON_PTXAS_BLACKWELL_PATH"] = os.path.join(folder, "bin", "ptxas")
+        ptxas = os.path.join(folder, "bin", "ptxas")
+        os.environ |= {"TRITON_PTXAS_PATH": ptxas, "TRITON_PTXAS_BLACKWELL_PATH": ptxas}
     import triton
     from triton.backends.compiler import GPUTarget
     from triton.compiler import ASTSource
@@ -127,8 +128,8 @@ def _triton(wanted: Specialised) -> Binary:
 def _after_previous(function: Any) -> Any:
     """``function``, a JITFunction, which waits for the kernel before it in its first instruction.
 
-    Then it lets the next kernel's blocks take their places, which wait in the same way. The statements are added here so
-    that no kernel can lack them, whatever it reads or writes first.
+    Then it lets the next kernel's blocks take their places, which wait in the same way. The statements are added here,
+    so that no kernel can lack them, whatever it reads or writes first.
     """
     import triton.language.extra.cuda  # noqa: F401  for the statements added
 

@@ -64,7 +64,7 @@ class Module(Recordable):
     """What turns raw inputs into those that this model takes, or None: ``dl.fit`` sets it to its ``transform``,
     ``dl.predict`` and ``dl.evaluate`` apply it by default, ``dl.save`` and ``dl.load`` keep it. Calling the model does
     not apply it, and it is no part of the model: its parameters, if it has any, are not the model's."""
-    _excluded = Recordable._excluded | {"preprocessing", "_made_with"}  # in the list of members, too
+    _excluded = Recordable._excluded | {"preprocessing", "_made_with", "_predictor"}  # in the list of members, too
     _buffers: Mapping[str, bool] = {}  # name -> persistent; replaced, never changed
     _made_with: tuple[tuple[Any, ...], dict[str, Any]] = ((), {})  # the arguments of the constructor
 
