@@ -258,8 +258,8 @@ static void set_fault_words(uint8_t device, uintptr_t address, size_t bytes, siz
   place->fault_bytes = bytes;
 }
 
-// Other Python threads run meanwhile. Those that wait too read the fault words to the same place, but later in the stream,
-// and only who has seen a fault clears it: so none is lost, and two may raise the same.
+// Other Python threads run meanwhile. Those that wait too read the fault words to the same place, but later in the
+// stream, and only who has seen a fault clears it: so none is lost, and two may raise the same.
 static bool wait(Place& place) {
   const char* words = place.pinned + kPinned;
   const size_t bytes = place.fault_bytes;
@@ -665,14 +665,14 @@ static PyObject* function(PyObject*, PyObject* args) {
   return guarded([&] {
     const Entered place(device);
     if (shared > place->shared) {
-      throw std::runtime_error(std::string(symbol) + " wants " + std::to_string(shared) + " bytes of shared memory, and "
-                               "a block of this GPU can have " + std::to_string(place->shared));
+      throw std::runtime_error(std::string(symbol) + " wants " + std::to_string(shared) + " bytes of shared memory, " +
+                               "and a block of this GPU can have " + std::to_string(place->shared));
     }
     Handle function;
     CHECK(cuModuleGetFunction, &function, reinterpret_cast<Handle>(module), symbol);
     if (shared > kFreeShared) {
       CHECK(cuFuncSetAttribute, function, kMaxDynamicShared, shared);
-      CHECK(cuFuncSetAttribute, function, kCarveout, 100);  // percent: else the driver may leave room for one block only
+      CHECK(cuFuncSetAttribute, function, kCarveout, 100);  // percent: else there may be room for one block only
     }
     return PyLong_FromVoidPtr(function);
   });

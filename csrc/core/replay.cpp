@@ -500,8 +500,8 @@ template <class Run> static void time_each(uint8_t device, std::vector<double>& 
   for (size_t k = 0; k < n; ++k) seconds[k] = std::min(seconds[k], times[k]);
 }
 
-// profile(repeats): seconds of each command, the fastest of some replays with the last call's arguments; on a GPU between
-// events in its stream, without a graph. All memory that the step changes is put back, so nothing has happened.
+// profile(repeats): seconds of each command, the fastest of some replays with the last call's arguments; on a GPU
+// between events in its stream, without a graph. All memory that the step changes is put back, so nothing has happened.
 PyObject* profile_recording(PyObject* object, PyObject* argument) {
   Recording* self = reinterpret_cast<Recording*>(object);
   const int64_t repeats = PyLong_AsLongLong(argument);

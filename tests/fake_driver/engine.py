@@ -352,7 +352,7 @@ def test_shared_memory_is_asked_for_and_bounded_by_name():
 
     module = _C.cuda.module_load(1, image("wide", (8,)))
     assert _C.cuda.function(1, module, "wide", 232448)
-    with pytest.raises(RuntimeError, match="^wide wants 232449 bytes of shared memory, and a block of this GPU can have "):
+    with pytest.raises(RuntimeError, match=r"^wide wants 232449 bytes of shared memory, and a block of this GPU can"):
         _C.cuda.function(1, module, "wide", 232449)
 
 
