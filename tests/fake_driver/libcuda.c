@@ -882,8 +882,8 @@ static int check_addresses(const Object *f, const unsigned char *bytes) {
     const Requirement *r = &f->requirements[n];
     const unsigned offset = f->kernel->parameters[r->ordinal].offset + r->offset;
     const int map = r->alignment == TENSOR_MAP;
-    if (map && (offset % 64 || memcmp(bytes + offset + 8, TENSOR_MAP_MARK, 8))) {
-      return refuse(ILLEGAL_ADDRESS, "%s: parameter %u is no tensor map at a multiple of 64", f->kernel->name, r->ordinal);
+    if (map && memcmp(bytes + offset + 8, TENSOR_MAP_MARK, 8)) {
+      return refuse(ILLEGAL_ADDRESS, "%s: parameter %u is no tensor map", f->kernel->name, r->ordinal);
     }
     uint64_t address;
     memcpy(&address, bytes + offset, sizeof address);
