@@ -12,6 +12,7 @@ import pytest
 import dlcore as dl
 from dlcore import nn, optim, testing
 from dlcore.cli.programs import with_kernels
+from dlcore.op import REGISTRY
 from fake_driver import LAUNCH, open_fake, uncompiled
 
 DRIVER = open_fake()
@@ -88,6 +89,53 @@ def test_a_recording_stands_for_arguments_on_its_own_device(function):
             if device == "cpu":
                 assert result.tolist() == function(dl.ones(10)).tolist()
     assert step.recordings == 2 and step.reasons[1].startswith("argument 0 is float32 (10,) on c")
+
+
+def trained():
+    """A few recorded steps of a model of their own: everything that dlcore asks of a driver."""
+    model = nn.Sequential(nn.Linear(8, 16), nn.ReLU(), nn.Linear(16, 3)).to(GPU)
+    optimizer = optim.Adam(model.parameters())
+    labels = dl.tensor(np.arange(6) % 3, device=GPU)
+
+    @dl.capture
+    def step(x):
+        loss = dl.cross_entropy(model(x), labels)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        return loss
+
+    for k in range(4):
+        step(dl.tensor(np.full((6, 8), k, np.float32), device=GPU)).item()
+    double = dl.capture(lambda x: x.mul_(2))
+    for _ in range(3):
+        double(labels.float())
+    double.sweep(dl.zeros((3, 6), device=GPU))
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        "cuMemcpyAsync", "cuStreamSynchronize", "cuModuleLoadData", "cuModuleGetFunction", "cuLaunchKernel",
+        "cuStreamBeginCapture", "cuStreamEndCapture", "cuGraphGetNodes", "cuGraphInstantiate", "cuGraphLaunch",
+    ],
+)  # fmt: skip
+def test_any_call_may_fail_and_all_is_well_afterwards(function):
+    trained()
+    for after in (0, 1, 2, 7, 20):
+        for op in REGISTRY.values():
+            op.call.clear_plans()
+        GPU.backend._functions.clear()
+        DRIVER.fail(2, function, after)
+        try:
+            trained()
+            assert after, f"{function} is never called"
+        except RuntimeError as error:
+            assert function in str(error) and "CUDA error 2, out of memory" in str(error)
+            assert len(DRIVER.refusals()) == 1
+        DRIVER.fail(0)
+        trained()
+        assert DRIVER.refusals() == []
 
 
 def relaunched(record, data):
