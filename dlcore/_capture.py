@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from dlcore import _C
 from dlcore._commands import is_small
+from dlcore._device import CPU
 from dlcore._explain import Explanation, MemoryPlan
 from dlcore._fusion import fuse
 from dlcore._reasons import Failure, FailureKind, Reason, ReasonKind
@@ -99,6 +100,8 @@ class _Entry(NamedTuple):
     build: Callable[[tuple[Tensor, ...], Sequence[Tensor]], Any]
     observed: Observation
     grad_mode: bool
+    aligned: tuple[bool, ...]
+    """Of each argument whether its address is a multiple of 16 bytes, which kernels of a GPU are specialised for."""
 
     def stands(self) -> bool:
         """Whether all that the step has read from Python's state is as it was."""
@@ -272,7 +275,10 @@ class Captured:
                     raise CaptureError(self.failure)
                 warnings.warn(f"{self.failure}; it is no longer recorded", RuntimeWarning, stacklevel=2)
             return answer
-        entry = _Entry(recording, call.structure, call.positional, _specs(tensors), results.build, observed, mode)
+        aligned = tuple(t.data_ptr % 16 == 0 for t in tensors)
+        entry = _Entry(
+            recording, call.structure, call.positional, _specs(tensors), results.build, observed, mode, aligned
+        )
         recording.serial = is_small(recording)
         self._keep(entry)
         return answer
@@ -325,7 +331,21 @@ class Captured:
             return Reason(ReasonKind.VARIABLE, f"variable {last.observed.guards[k].name} changed")
         if name := last.observed.changed_object():
             return Reason(ReasonKind.STATE, f"{name} changed")
+        for number, aligned in enumerate(last.aligned):
+            moved = aligned != entry.aligned[number] and last.specs[number][2] is not CPU
+            if moved and not last.recording.copies_arguments:
+                where = "at no" if aligned else "at a"
+                text = f"argument {number} lies {where} multiple of 16 bytes, unlike before"
+                return Reason(ReasonKind.ARGUMENT, text)
         return Reason(ReasonKind.GRADIENT, "requires_grad or a gradient that the step starts from changed")
+
+    def replayed(self, *args: Tensor) -> Any:
+        """The result of this call where a recording stands for it; else NotImplemented, and nothing has been done."""
+        for entry in self._plain:
+            results = entry.recording.run(*args)
+            if results is not NotImplemented:
+                return entry.build(results, args)
+        return NotImplemented
 
     def compare_next(self) -> None:
         """The next call that a recording stands for runs eagerly and is compared with it, as with ``check``."""

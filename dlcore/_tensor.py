@@ -145,12 +145,13 @@ class Tensor(_C.TensorBase, TensorMethods):
             source, copy = self.cpu(), True
         elif copy:
             source = self.clone()
+        user = -1  # the stream on which the other side uses the memory
         if source.device is not CPU:
-            source.device.backend.order_before(stream)
+            user = source.device.backend.order_before(stream)
         elif stream is not None:
             raise BufferError(f"__dlpack__: a tensor on {source.device} has no stream")
         # The view keeps this memory, whatever becomes of the tensor (Module.to).
-        return _C.to_dlpack(source.detach(), max_version is not None and max_version[0] >= 1, bool(copy))
+        return _C.to_dlpack(source.detach(), max_version is not None and max_version[0] >= 1, bool(copy), user)
 
     def __dlpack_device__(self) -> tuple[int, int]:
         return _DLPACK_CPU if self.device is CPU else (_DLPACK_CUDA, self.device.index)
@@ -161,7 +162,7 @@ class Tensor(_C.TensorBase, TensorMethods):
             raise AttributeError(f"a {self.dtype.name} tensor on {self.device} has no __cuda_array_interface__")
         if self.requires_grad:
             raise AttributeError("__cuda_array_interface__: the tensor requires a gradient; detach() it")
-        return {
+        interface = {
             "shape": self.shape,
             "typestr": self.dtype.numpy.str,
             "data": (self.data_ptr if self.size else 0, False),
@@ -169,6 +170,8 @@ class Tensor(_C.TensorBase, TensorMethods):
             "stream": self.device.backend.stream,
             "version": 3,
         }
+        _C.lend(self)
+        return interface
 
     def __reduce__(self) -> tuple[Any, ...]:
         array = self.numpy()

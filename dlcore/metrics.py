@@ -11,7 +11,7 @@ from __future__ import annotations
 import functools
 import math
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -301,10 +301,16 @@ class Meter(Recordable):
         if len(set(names)) != len(names) or "loss" in names:
             raise ValueError(f"metrics: names must differ from each other and from 'loss': {', '.join(names)}")
         self.sample: tuple[Any, ...] = ()
-        """Of the first batch: the shapes of one sample's outputs and targets, and the targets' dtype."""
+        """Of the first batch: the shapes of one sample's outputs and targets, and the targets' dtype; () where the
+        outputs are several tensors."""
         self._sums: Tensor | None = None
         self._shapes: list[list[Shape]] = []  # of each metric's sums
         self._parts: list[list[Tensor]] = []  # views of that tensor: _OWN, then the sums of each metric
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Those of what ``compute`` gives where losses are given to ``update``."""
+        return "loss", *(m.name for m in self.metrics)
 
     def reset(self) -> None:
         """Forget all batches."""
@@ -312,7 +318,7 @@ class Meter(Recordable):
             self._sums.zero_()
 
     def update(
-        self, outputs: Tensor, targets: Tensor, loss: Tensor | None = None, counted: Tensor | float | None = None
+        self, outputs: Any, targets: Tensor, loss: Tensor | None = None, counted: Tensor | float | None = None
     ) -> None:
         """Add a batch. Raises ShapeError where a metric's sums have other shapes than in earlier batches.
 
@@ -320,12 +326,15 @@ class Meter(Recordable):
         loss of nothing, which is NaN, adds nothing.
         """
         with no_grad():
-            outputs = outputs.detach()
+            outputs = _detached(outputs)
+            if not isinstance(outputs, Tensor):
+                _check_takes(self.metrics, outputs)
             found = [[_as_sum(s) for s in metric.sums(outputs, targets)] for metric in self.metrics]
             shapes = [[s.shape if isinstance(s, Tensor) else () for s in sums] for sums in found]
             if self._sums is None or shapes != self._shapes:
-                self._prepare(shapes, outputs.device)
-                self.sample = outputs.shape[1:], targets.shape[1:], targets.dtype
+                self._prepare(shapes, targets.device)
+                if isinstance(outputs, Tensor):
+                    self.sample = outputs.shape[1:], targets.shape[1:], targets.dtype
             (batches, total, samples), *parts = self._parts
             batches += 1
             if loss is not None:
@@ -359,6 +368,24 @@ class Meter(Recordable):
         for metric, values in zip(self.metrics, sums, strict=True):
             result[metric.name] = metric.value(*(v[()] for v in values))
         return result
+
+    def state_dict(self) -> dict[str, Any]:
+        """The sums so far, for a run that goes on."""
+        shapes = [[list(shape) for shape in group] for group in self._shapes]
+        return {"sums": self._sums, "shapes": shapes}
+
+    def load_state_dict(self, state: Mapping[str, Any], device: Any = None) -> None:
+        """Go on from what ``state_dict`` gave, on ``device``. Raises ShapeError where it is of other metrics."""
+        if state["sums"] is None:
+            self.reset()
+            return
+        shapes = [[tuple(shape) for shape in group] for group in state["shapes"]]
+        if len(shapes) != len(self.metrics):
+            raise ShapeError(f"metrics: {len(shapes)} in the state, {len(self.metrics)} here")
+        if self._sums is None or shapes != self._shapes:
+            self._prepare(shapes, device)
+        assert self._sums is not None
+        self._sums.copy_(state["sums"])
 
     def recorded_state(self) -> Any:
         """The tensor of all sums; recorded steps go on adding to it."""
@@ -412,9 +439,32 @@ def _classes(n: int, device: Any) -> Tensor:
     return arange(n, device=device)
 
 
-def _rows(outputs: Tensor) -> int:
-    """The number of samples in a batch of outputs."""
+def _rows(outputs: Any) -> int:
+    """The number of samples in a batch of outputs, which may be tensors in tuples, lists and dicts."""
+    while not isinstance(outputs, Tensor):
+        outputs = next(iter(outputs.values() if isinstance(outputs, Mapping) else outputs))
     return int(outputs.shape[0]) if outputs.ndim else 1
+
+
+def _detached(outputs: Any) -> Any:
+    """The same values without their history; anything but tuples, lists and dicts of tensors stays as it is."""
+    if isinstance(outputs, Tensor):
+        return outputs.detach()
+    if isinstance(outputs, Mapping):
+        return {name: _detached(part) for name, part in outputs.items()}
+    if isinstance(outputs, tuple | list):
+        return tuple(_detached(part) for part in outputs)
+    return outputs
+
+
+def _check_takes(metrics: Iterable[Metric], outputs: Any) -> None:
+    """Raises TypeError where one of dlcore's own metrics would get outputs that are several tensors."""
+    for metric in metrics:
+        if type(metric).__module__ == __name__ and not isinstance(metric, _Function):
+            raise TypeError(
+                f"{metric.name}: the model returns a {type(outputs).__name__}, not one tensor; give a function that "
+                f"chooses, such as lambda outputs, targets: dl.metrics.{metric.name}(outputs[0], targets)"
+            )
 
 
 def _check_labels(name: str, outputs: Tensor, targets: Tensor) -> None:

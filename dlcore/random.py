@@ -10,7 +10,7 @@ every device. Where no ``generator`` is given, the default one of the device is 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from dlcore._arguments import boolean, instance, integer, lengths, operand, shown
@@ -78,6 +78,18 @@ def default_generator(device: Any = None) -> Generator:
     if chosen not in _defaults:
         _defaults[chosen] = Generator(_seed, chosen)
     return _defaults[chosen]
+
+
+def generator_states() -> dict[str, Tensor]:
+    """Copies of the states of the default generators, by device, for `set_generator_states`."""
+    return {str(chosen): generator.get_state() for chosen, generator in _defaults.items()}
+
+
+def set_generator_states(states: Mapping[str, Tensor]) -> None:
+    """Goes back to states that `generator_states` has returned; those of devices that are not here are passed over."""
+    for chosen in [default_device(), *_defaults]:
+        if str(chosen) in states:
+            default_generator(chosen).set_state(states[str(chosen)])
 
 
 def manual_seed(seed: int) -> Generator:

@@ -2,7 +2,7 @@
 
     from dlcore import testing
     testing.check(my_op)          # every sample, dtype and memory layout; gradients; errors; repeatability
-    testing.check(my_op, "cuda")  # the same on a GPU, gradients against the CPU's in float64
+    testing.check(my_op, "cuda")  # a choice of them on a GPU, gradients against the CPU's in float64
 
 Each check raises AssertionError with the operation, the sample, the worst element and the error in units of the bound.
 """
@@ -21,12 +21,13 @@ from dlcore._capture import capture
 from dlcore._device import CPU, Device, synchronize
 from dlcore._device import device as as_device
 from dlcore._tensor import Tensor, from_numpy, tensor
-from dlcore.dtypes import DType, as_dtype, float64
+from dlcore.dtypes import DType, as_dtype, float32, float64
 from dlcore.errors import CaptureError
-from dlcore.op import Op, Sample, Spec, flat, lengths_of
+from dlcore.op import REGISTRY, Op, Sample, Spec, flat, lengths_of
 
 __all__ = [
     "LAYOUTS",
+    "Combination",
     "Difference",
     "attributes",
     "check",
@@ -37,6 +38,7 @@ __all__ = [
     "check_repeatable",
     "check_replay",
     "check_second_order",
+    "combinations",
     "compare",
     "difference",
     "drawn",
@@ -54,6 +56,60 @@ Arrays = list[Any]
 def samples(op: Op) -> list[Sample]:
     """The operation's samples, described; `rounded` draws one."""
     return list(op.sample_inputs())
+
+
+class Combination(NamedTuple):
+    """One sample in one dtype and memory layout.
+
+    ``thorough``: not its values alone are checked, but also its gradient, and its bits at another address.
+    """
+
+    sample: Sample
+    dtype: DType
+    layout: str
+    thorough: bool
+
+
+LARGE = 20_000  # elements: beyond it a sample is taken in one dtype, contiguous
+
+
+def combinations(op: Op, dtypes: Sequence[DType] = ()) -> list[Combination]:
+    """Which samples are checked on a GPU, in which dtype (of ``dtypes``; default: all) and layout.
+
+    There every combination is a kernel of its own, which must be compiled, so they are few, and the kernels of dlcore's
+    packs are those of this choice. The two smallest samples are checked thoroughly, in float32. The others take turns
+    through dtypes and layouts, and operations whose kernels are made by the same file share them out: each sample is
+    taken by about two of them.
+    """
+    chosen = list(dtypes or op.dtypes)
+    widest = float32 if float32 in chosen else chosen[0]
+    every = samples(op)
+    small = sorted((s for s in every if s.size), key=lambda s: s.size)[:2]
+    found = [Combination(s, widest, "contiguous", True) for s in small]
+    rest = [s for s in every if s not in small] or every
+    others = [d for d in chosen if d is not widest] or chosen
+    relatives = _relatives(op)
+    place, step = relatives.index(op.name), max(1, len(relatives) // 2)
+    for k in range(max(len(LAYOUTS), -(-len(rest) // step)) if rest else 0):
+        sample, turn = rest[(place + k * step) % len(rest)], place + k
+        if sample.size > LARGE:
+            found.append(Combination(sample, widest, "contiguous", False))
+        else:
+            dtype = others[turn % len(others)] if sample.in_any_dtype else widest
+            found.append(Combination(sample, dtype, LAYOUTS[(turn + turn // len(others)) % len(LAYOUTS)], False))
+    return list(dict.fromkeys(found))
+
+
+def _relatives(op: Op) -> list[str]:
+    """The operations, by name and in order, whose GPU kernels come from the file that those of ``op`` come from."""
+    file = _planners(op)
+    others = (o.name for o in REGISTRY.values() if o is not op and file and _planners(o) == file)
+    return sorted([op.name, *others])
+
+
+def _planners(op: Op) -> str:
+    names = [kernel for kernel, _ in op.kernel_choices("cuda") if isinstance(kernel, str)]
+    return names[0].partition(":")[0] if names else ""
 
 
 # ---- building operands --------------------------------------------------------------------------------------------
@@ -571,15 +627,24 @@ def _shifted(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
 
 
 def check(op: Op, device: Any = CPU) -> None:
-    """All checks of one operation: forward in every dtype and layout, gradients, errors, repeatability, replay."""
-    for sample in samples(op):
-        for dtype in op.dtypes:
-            for layout in LAYOUTS:
-                check_forward(op, sample, dtype, layout, device)
-            check_repeatable(op, sample, dtype, device)
-            if sample.grad and op.differentiable and as_device(device) is not CPU:
+    """All checks of one operation: forward in every dtype and layout, gradients, errors, repeatability.
+
+    On a GPU those of `combinations`.
+    """
+    if as_device(device) is not CPU:
+        for sample, dtype, layout, thorough in combinations(op):
+            check_forward(op, sample, dtype, layout, device)
+            if thorough:
+                check_repeatable(op, sample, dtype, device)
+            if thorough and sample.grad and op.differentiable and dtype.is_float:
                 check_gradient(op, sample, dtype, device)
-        if sample.grad and op.differentiable and as_device(device) is CPU:
-            check_gradient(op, sample)
-            check_second_order(op, sample)
+    else:
+        for sample in samples(op):
+            for dtype in op.dtypes:
+                for layout in LAYOUTS:
+                    check_forward(op, sample, dtype, layout)
+                check_repeatable(op, sample, dtype)
+            if sample.grad and op.differentiable:
+                check_gradient(op, sample)
+                check_second_order(op, sample)
     check_errors(op, device)

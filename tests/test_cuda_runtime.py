@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from fake_driver import environment, library
 
 import dlcore as dl
 from dlcore import _device
@@ -20,28 +21,22 @@ def run(*arguments, **environment):
     return subprocess.run([sys.executable, *arguments], env=environment, capture_output=True, text=True, timeout=600)
 
 
-@pytest.fixture(scope="session")
-def fake(tmp_path_factory):
-    path = tmp_path_factory.mktemp("driver") / "libcuda.so.1"
-    subprocess.run(["gcc", "-O1", "-shared", "-fPIC", "-o", path, FAKE / "libcuda.c"], check=True)
-    return str(path)
-
-
-def test_against_a_fake_driver(fake, tmp_path):
-    checks = ("-m", "pytest", "-q", "-p", "no:cacheprovider", str(FAKE / "checks.py"))
-    done = run(*checks, DLCORE_LIBCUDA=fake, DLCORE_CACHE=str(tmp_path), DLCORE_DEVICE="cpu")
+@pytest.mark.parametrize("file", ["checks.py", "models.py", "engine.py"])
+def test_against_a_fake_driver(tmp_path, file):
+    checks = ("-m", "pytest", "-q", "-p", "no:cacheprovider", str(FAKE / file))
+    done = run(*checks, **environment(devices=2 if file == "engine.py" else 1, memory=1 << 30), DLCORE_CACHE=str(tmp_path), DLCORE_DEVICE="cpu")
     assert done.returncode == 0, done.stdout[-8000:]
 
 
 @pytest.mark.parametrize(
-    "library, device, text",
+    "path, device, text",
     [
         ("/nowhere/libcuda.so.1", "cuda", "device: 'cuda' needs an NVIDIA GPU and its driver: /nowhere/libcuda.so.1: "),
         (None, "cuda:3", "device: there is no GPU 3: this machine has 1"),
         (None, "cuda", "device: 'cuda' needs CuPy: pip install 'dlcore[cuda13]'"),
     ],
 )
-def test_what_is_missing_is_said_in_one_sentence(fake, library, device, text):
+def test_what_is_missing_is_said_in_one_sentence(path, device, text):
     script = (
         "import sys; sys.modules['cupy'] = None; import importlib.util as u\n"
         "find = u.find_spec; u.find_spec = lambda name, *a: None if name == 'cupy' else find(name, *a)\n"
@@ -49,7 +44,7 @@ def test_what_is_missing_is_said_in_one_sentence(fake, library, device, text):
         f"try: dl.zeros(2, device={device!r})\n"
         "except dl.DeviceError as error: print(error)"
     )
-    done = run("-c", script, DLCORE_LIBCUDA=library or fake)
+    done = run("-c", script, DLCORE_LIBCUDA=path or library())
     assert done.stdout.startswith(text), done.stdout + done.stderr
 
 

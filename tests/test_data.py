@@ -16,9 +16,11 @@ import dlcore as dl
 from dlcore import testing
 from dlcore.data import (
     Batches,
+    Compose,
     DataLoader,
     ImageDataset,
     Normalize,
+    ScaleBytes,
     Subset,
     TensorDataset,
     load_dataset,
@@ -26,7 +28,7 @@ from dlcore.data import (
     read_idx,
 )
 from dlcore.data.files import FASHION_FILES, find_dataset
-from dlcore.data.transforms import as_input, from_config, to_config
+from dlcore.data.transforms import from_config, to_config
 from dlcore.ops.scaling import take_scaled
 
 needs_fashion = pytest.mark.skipif(
@@ -236,7 +238,7 @@ def test_loader_takes_any_dataset():
 
 
 @pytest.mark.parametrize("shape", [(2, 12), (2, 3, 4), (2, 1, 3, 4)])
-def test_bytes_become_floats_before_the_transform(shape):
+def test_bytes_of_images_become_floats_before_the_transform(shape):
     images = np.arange(2 * 3 * 4, dtype=np.uint8).reshape(shape)
     seen = []
     loader = DataLoader(ImageDataset(images, [0, 1]), batch_size=2, transform=lambda x: seen.append(x) or x * 2.0)
@@ -244,8 +246,10 @@ def test_bytes_become_floats_before_the_transform(shape):
     assert seen[0].dtype is dl.float32
     np.testing.assert_array_equal(np.asarray(seen[0]), images.astype(np.float32) * np.float32(1 / 255))
     np.testing.assert_array_equal(np.asarray(x), np.asarray(seen[0]) * 2)
-    ((tokens, _),) = DataLoader(TensorDataset(np.zeros((2, 5), np.int16), [0, 1]), batch_size=2)
-    assert tokens.dtype is dl.int16
+    ((x, _),) = DataLoader((images, [0, 1]), batch_size=2)
+    assert x.dtype is dl.uint8 and x.tolist() == images.tolist()  # a plain array is taken as it is
+    ((x, _),) = DataLoader(ImageDataset(images.astype(np.float32), [0, 1]), batch_size=2)
+    assert x.tolist() == images.tolist()
 
 
 def test_normalize_per_feature():
@@ -269,9 +273,10 @@ def test_normalize_per_feature():
 def test_normalize_per_channel(shape, axes):
     images = np.random.default_rng(0).integers(0, 256, shape).astype(np.uint8)
     x = images / 255
-    n = Normalize.of(TensorDataset(images))
-    np.testing.assert_allclose(n.mean, x.mean(axes), rtol=1e-12)
-    np.testing.assert_allclose(n.std, x.std(axes), rtol=1e-12)
+    n = Normalize.of(ImageDataset(images, np.arange(50)))
+    plain = Normalize.of(images)
+    np.testing.assert_allclose([n.mean, n.std], [x.mean(axes), x.std(axes)], rtol=1e-6)
+    np.testing.assert_allclose([plain.mean, plain.std], [images.mean(axes), images.std(axes)], rtol=1e-12)
     y = np.asarray(n(dl.tensor(x.astype(np.float32))))
     np.testing.assert_allclose(y.mean(axes), 0, atol=1e-5)
     np.testing.assert_allclose(y.std(axes), 1, atol=1e-4)
@@ -281,7 +286,7 @@ EPS = float(np.finfo(np.float32).eps)
 
 
 def test_bytes_fill_0_to_1():
-    x = np.asarray(as_input(dl.tensor(np.arange(256, dtype=np.uint8).reshape(1, 16, 16)))).ravel()
+    x = ScaleBytes()(np.arange(256, dtype=np.uint8).reshape(1, 16, 16)).ravel()
     np.testing.assert_allclose(x, np.arange(256) / 255, rtol=EPS)
     assert x[0] == 0 and x[255] == 1
 
@@ -295,26 +300,37 @@ def test_normalize_means_what_it_says(mean, std, dtype):
     assert y.dtype == (dtype if "float" in dtype else "float32")
     eps = float(np.finfo(y.dtype).eps)
     held = mean.astype(np.float64 if dtype in ("float64", "int64") else np.float32)  # the mean as it is subtracted
-    if dtype == "uint8":  # bytes count as 0..1, with the mean and the scale rounded once
-        exact = (x.astype(np.float64) - (mean * 255).astype(np.float32)) / (std * 255)
-    else:
-        exact = (x.astype(np.float64) - held) / std
+    exact = (x.astype(np.float64) - held) / std
     assert (np.abs(y - exact) <= 2 * eps * np.abs(exact)).all()
+    if dtype == "uint8":  # bytes of images count as 0..1, with the mean and the scale rounded once
+        y = Compose(ScaleBytes(), Normalize(mean, std))(x)
+        exact = (x.astype(np.float64) - (mean * 255).astype(np.float32)) / (std * 255)
+        assert y.dtype == np.float32 and (np.abs(y - exact) <= 2 * eps * np.abs(exact)).all()
 
 
-@pytest.mark.parametrize("transform", [None, Normalize(0.3, 0.25), Normalize([0.1, 0.2, 0.3], [1.0, 2.0, 3.0])])
+@pytest.mark.parametrize(
+    "transform",
+    [
+        None,
+        Normalize(0.3, 0.25),
+        Normalize([0.1, 0.2, 0.3], [1.0, 2.0, 3.0]),
+        Compose(Normalize(0.3, 0.25), lambda x: x * x, Normalize(0.0, 3.0)),
+    ],
+)
 @pytest.mark.parametrize("dtype", ["uint8", "float32"])
-def test_all_ways_to_a_batch_have_the_same_bits(transform, dtype):
+@pytest.mark.parametrize("scaled", [False, True])
+def test_all_ways_to_a_batch_have_the_same_bits(transform, dtype, scaled):
     images = np.random.default_rng(0).integers(0, 256, (40, 3, 5, 7)).astype(dtype)
-    whole = dl.tensor(images)
-    want = np.asarray(as_input(whole) if transform is None else transform(whole))
-    data, order = TensorDataset(images, np.arange(40)), np.random.default_rng(1).permutation(40)
-    assert whole.dtype.is_float or want.dtype == np.float32
-    if transform is not None:
-        np.testing.assert_array_equal(transform(images), want)
-    for source in (data, Subset(data, order), Samples(images)):
-        for x, y in DataLoader(source, 7, shuffle=True, transform=transform):
+    own = (ScaleBytes(),) if scaled else ()
+    steps = Compose(*own, *(() if transform is None else (transform,)))
+    want = steps(images)
+    np.testing.assert_array_equal(np.asarray(steps(dl.tensor(images))), want)
+    data, order = (ImageDataset if scaled else TensorDataset)(images, np.arange(40)), np.arange(40)[::-1]
+    for source in (data, Subset(data, order), Samples(images, *own), DataLoader(data, transform=transform)):
+        loaded = None if isinstance(source, DataLoader) else transform
+        for x, y in DataLoader(source, 7, shuffle=True, transform=loaded):
             np.testing.assert_array_equal(np.asarray(x), want[np.asarray(y)])
+            assert np.asarray(x).dtype == want.dtype
     for x, y in DataLoader(data, 7, transform=transform):
         np.testing.assert_array_equal(np.asarray(x), want[np.asarray(y)])
 
@@ -322,8 +338,8 @@ def test_all_ways_to_a_batch_have_the_same_bits(transform, dtype):
 class Samples:
     """Images one at a time, with their positions as labels."""
 
-    def __init__(self, images):
-        self.images = images
+    def __init__(self, images, preprocessing=None):
+        self.images, self.preprocessing = images, preprocessing
 
     def __len__(self):
         return len(self.images)
@@ -575,10 +591,12 @@ def test_random_split_keeps_the_rows_of_a_tuple_together():
     assert [len(part) for part in parts] == [7, 3]
     rows = [(tuple(a), int(b)) for part in parts for a, b in part]
     assert sorted(rows) == [((2 * i, 2 * i + 1), i) for i in range(10)]
-    with pytest.raises(ValueError, match="TensorDataset: lengths differ"):
+    with pytest.raises(ValueError, match="random_split: dataset: lengths differ"):
         random_split((x, y[:9]), [0.5, 0.5])
-    with pytest.raises(TypeError, match="random_split: a data set"):
-        random_split({"x": x}, [0.5, 0.5])
+    parts = random_split({"y": y, "x": x}, [0.5, 0.5])
+    assert parts[0].names == ("x", "y") and parts[0][0][0].shape == (2,)
+    with pytest.raises(TypeError, match="random_split: dataset: a data set"):
+        random_split(3, [0.5, 0.5])
     with pytest.raises(TypeError, match="samples of different shapes"):
         random_split([x, y], [0.5, 0.5])
 
@@ -658,3 +676,126 @@ def test_unsigned_integers_of_any_size_are_normalised():
     x = np.array([[2**63 + 2048]], np.uint64)
     assert Normalize(2.0**63, 1.0)(x).tolist() == [[2048.0]] and Normalize(2.0**63, 1.0)(x).dtype == np.float32
     assert Normalize(0.0, 2.0)(np.array([4, 6], np.uint32)).tolist() == [2.0, 3.0]
+
+
+# ---- splits ---------------------------------------------------------------------------------------------------------
+
+
+def labelled(counts, seed=0):
+    labels = np.random.default_rng(seed).permutation(np.repeat(np.arange(len(counts)), counts))
+    return TensorDataset(np.arange(len(labels), dtype=np.float32)[:, None], labels)
+
+
+@pytest.mark.parametrize("counts", [(50, 50), (90, 9, 1), (7, 11, 13, 17), (3,) * 20, (1000, 1, 1, 1)])
+@pytest.mark.parametrize("lengths", [(0.7, 0.15, 0.15), (0.5, 0.5), (1, 0), (1 / 3, 1 / 3, 1 / 3), (0.9, 0.0, 0.1)])
+@pytest.mark.filterwarnings("ignore:random_split. some parts have no sample of class")
+def test_a_stratified_split_gives_every_class_its_share(counts, lengths):
+    data = labelled(counts)
+    parts = random_split(data, lengths, stratify=True, seed=3)
+    sizes = [len(p) for p in random_split(data, lengths, seed=3)]
+    assert [len(p) for p in parts] == sizes
+    assert sorted(np.concatenate([p.indices for p in parts]).tolist()) == list(range(len(data)))
+    for part in parts:
+        found = np.bincount(data.arrays[1][part.indices], minlength=len(counts))
+        assert (np.abs(found - np.array(counts) * len(part) / len(data)) <= 1).all()
+    again = random_split(data, lengths, stratify=data.arrays[1] * 2.5, seed=3)
+    assert all((a.indices == b.indices).all() for a, b in zip(parts, again, strict=True))
+    order = parts[0].indices
+    assert (np.diff(data.arrays[1][order]) != 0).sum() >= min(len(counts), 2) - 1  # not class by class
+
+
+def test_what_a_stratified_split_cannot_do_is_said():
+    with pytest.warns(RuntimeWarning, match=r"some parts have no sample of class 'rare' \(1 samples\)"):
+        random_split(ImageDataset(np.arange(10.0)[:, None, None], [0] * 9 + [1], ["often", "rare"]), [0.5, 0.5],
+                     stratify=True)  # fmt: skip
+    with pytest.raises(TypeError, match="random_split: stratify=True needs one integer a sample as target"):
+        random_split((np.zeros((4, 1)), np.arange(4.0)), [0.5, 0.5], stratify=True)
+    with pytest.raises(ValueError, match="random_split: dataset has inputs but no targets"):
+        random_split(np.zeros((4, 1)), [0.5, 0.5], stratify=True)
+    with pytest.raises(dl.ShapeError, match="random_split: stratify: one value for each of 4 samples"):
+        random_split(np.zeros((4, 1)), [0.5, 0.5], stratify=[1, 2])
+    with pytest.raises(ValueError, match="stratify and groups are both given"):
+        random_split(labelled((2, 2)), [0.5, 0.5], stratify=True, groups=[0, 1, 2, 3])
+    with pytest.raises(TypeError, match=r"random_split: seed 1\.5 is not an integer"):
+        random_split(labelled((2, 2)), [0.5, 0.5], seed=1.5)
+
+
+@pytest.mark.parametrize("lengths", [(0.7, 0.15, 0.15), (0.5, 0.0, 0.5), (0.98, 0.02)])
+def test_a_split_by_groups_keeps_groups_together(lengths):
+    rng = np.random.default_rng(0)
+    groups = np.array([f"g{g}" for g in rng.integers(0, 60, 400)])
+    parts = random_split(np.arange(400.0)[:, None], lengths, groups=groups, seed=2)
+    assert sorted(np.concatenate([p.indices for p in parts]).tolist()) == list(range(400))
+    held = [set(groups[p.indices]) for p in parts]
+    for a, b in itertools.combinations(held, 2):
+        assert not a & b
+    for part, share in zip(parts, lengths, strict=True):
+        assert abs(len(part) - 400 * share) <= 20 and (len(part) > 0) == (share > 0)
+    few = random_split(range(100), [0.9, 0.1], groups=np.arange(100) // 50)
+    assert [len(p) for p in few] == [50, 50]
+    with pytest.raises(ValueError, match="random_split: 2 groups cannot be split into 3 parts"):
+        random_split(range(100), [0.5, 0.3, 0.2], groups=np.arange(100) // 50)
+    with pytest.raises(ValueError, match="groups=True, and the data set knows of no groups"):
+        random_split(range(100), [0.5, 0.5], groups=True)
+
+
+def test_large_groups_are_in_every_part_now_and_then():
+    groups = np.repeat(np.arange(11), [50] + [5] * 10)
+    where = [groups[0] in groups[random_split(range(100), [0.7, 0.3], groups=groups, seed=s)[1].indices] for s in range(60)]
+    assert 3 < sum(where) < 40
+
+
+@pytest.mark.parametrize("k", [2, 3, 10])
+@pytest.mark.parametrize("kind", ["plain", "stratified", "groups"])
+def test_folds(k, kind):
+    data = labelled((40, 25, 38))
+    groups = np.arange(103) // 4
+    options = {"plain": {}, "stratified": {"stratify": True}, "groups": {"groups": groups}}[kind]
+    folds = dl.data.k_fold(data, k, seed=1, **options)
+    held = [held_out.indices for _, held_out in folds]
+    assert sorted(np.concatenate(held).tolist()) == list(range(103))
+    for train, held_out in folds:
+        assert sorted([*train.indices.tolist(), *held_out.indices.tolist()]) == list(range(103))
+        if kind == "groups":
+            assert not set(groups[train.indices]) & set(groups[held_out.indices])
+    sizes = [len(rows) for rows in held]
+    assert max(sizes) - min(sizes) <= (4 if kind == "groups" else 1)
+    if kind == "stratified":
+        counts = np.array([np.bincount(data.arrays[1][rows], minlength=3) for rows in held])
+        assert (counts.max(0) - counts.min(0) <= 1).all()
+    assert (held[0] != dl.data.k_fold(data, k, seed=2, **options)[0][1].indices[: len(held[0])]).any()
+
+
+def test_folds_that_cannot_be_are_refused():
+    with pytest.raises(ValueError, match="k_fold: 11 folds of 10 samples"):
+        dl.data.k_fold(range(10), 11)
+    with pytest.raises(ValueError, match="k_fold: k is 1; it must be at least 2"):
+        dl.data.k_fold(range(10), 1)
+    with pytest.raises(ValueError, match="k_fold: class 1 has 3 samples for 4 folds"):
+        dl.data.k_fold(labelled((10, 3)), 4, stratify=True)
+    dl.manual_seed(1)
+    first, second = (dl.data.k_fold(range(50), 5, seed=None)[0][1].indices.tolist() for _ in range(2))
+    dl.manual_seed(1)
+    assert first != second and first == dl.data.k_fold(range(50), 5, seed=None)[0][1].indices.tolist()
+
+
+@pytest.mark.parametrize("wide", [1, 40])
+def test_equal_samples_in_different_parts_are_told(wide):
+    x = np.arange(20, dtype=np.float32)[:, None].repeat(wide, 1)
+    x[[3, 7, 11]] = x[0]
+    x[5] = x[6]
+    numbers = dl.data.equal_samples(x)
+    assert len(np.unique(numbers)) == 16 and len(np.unique(numbers[[0, 3, 7, 11]])) == 1 and numbers[5] == numbers[6]
+    with pytest.warns(RuntimeWarning, match="random_split: 4 of 20 samples have inputs that are equal") as caught:
+        random_split(x, [0.5, 0.5], seed=3)
+    assert caught[0].filename == __file__
+    parts = random_split(x, [0.5, 0.5], groups=numbers)
+    assert dl.data.shared_samples(*parts) == 0
+    parts = random_split(x, [0.5, 0.5], seed=3, equal=False)
+    assert dl.data.shared_samples(*parts) == len(set(parts[1].indices) & {0, 3, 7, 11})
+    with pytest.warns(RuntimeWarning, match="k_fold: 6 of 20 .* another of the folds"):
+        dl.data.k_fold(x, 20)
+    many = [(row, 0) for row in x]
+    random_split(many, [0.5, 0.5], seed=3)  # what Python code makes is not looked through unasked
+    with pytest.warns(RuntimeWarning, match="4 of 20"):
+        random_split(many, [0.5, 0.5], seed=3, equal=True)

@@ -33,10 +33,10 @@ def places(tmp_path, monkeypatch):
     """A cache and packs of the test's own."""
     monkeypatch.setenv("DLCORE_CACHE", str(tmp_path / "cache"))
     monkeypatch.delenv("DLCORE_KERNELS", raising=False)
-    storage._index.cache_clear()
+    storage.forget_packs()
     compiling._memory.clear()
     yield
-    storage._index.cache_clear()
+    storage.forget_packs()
     compiling._memory.clear()
 
 
@@ -99,7 +99,7 @@ def test_a_cache_that_cannot_be_written_is_done_without(tmp_path, monkeypatch):
 def test_a_pack_is_found_before_the_cache(tmp_path, monkeypatch):
     want = wanted()
     other = dataclasses.replace(MADE, registers=99)
-    assert storage.write_pack(tmp_path / "pack", [(want.key, other)]) == 1
+    assert storage.write_packs(tmp_path / "pack", [(want.key, other)]) == {tmp_path / "pack" / "sm_90.pack": 1}
     storage.store(want.key, MADE)
     assert compiling.binary(want) == MADE
     compiling._memory.clear()
@@ -107,50 +107,103 @@ def test_a_pack_is_found_before_the_cache(tmp_path, monkeypatch):
     assert compiling.binary(want) == other
 
 
-def test_a_pack_grows(tmp_path):
-    storage.write_pack(tmp_path, [("a" * 64, MADE)])
-    assert storage.write_pack(tmp_path, [("b" * 64, MADE)]) == 2
+def test_a_pack_grows_or_is_replaced(tmp_path):
+    storage.write_packs(tmp_path, [("a" * 64, MADE)])
+    (path,) = storage.write_packs(tmp_path, [("b" * 64, MADE)])
+    assert storage.Pack(path).index.kernels.keys() == {"a" * 64, "b" * 64}
+    storage.write_packs(tmp_path, [("c" * 64, MADE)], keep=False)
+    assert storage.Pack(path).index.kernels.keys() == {"c" * 64}
+
+
+def test_each_architecture_has_a_pack_that_names_its_compilers(tmp_path, monkeypatch):
+    both = {a: dataclasses.replace(MADE, arch=a, compiler=f"ptxas for {a}") for a in ("sm_80", "sm_90")}
+    storage.write_packs(tmp_path, [(KEY, binary) for binary in both.values()])
+    monkeypatch.setenv("DLCORE_KERNELS", str(tmp_path))
+    for arch, binary in both.items():
+        assert storage.packed(KEY, arch) == binary
+        assert storage.Pack(tmp_path / f"{arch}.pack").index.compilers == [f"ptxas for {arch}"]
+    assert storage.packed(KEY, "sm_120") is None
+
+
+def test_a_pack_of_many_kernels_is_read_block_by_block(tmp_path):
+    """Each binary comes back, also one that is larger than a block; the file does not depend on the order given."""
+    sizes = [1, 70_000, 300_000, 90_000, 100_000, 20]
+    many = {f"{k:064x}": dataclasses.replace(MADE, name=f"k{k % 2}", cubin=bytes([k]) * n) for k, n in enumerate(sizes)}
+    (path,) = storage.write_packs(tmp_path, many.items())
+    pack, content = storage.Pack(path), path.read_bytes()
+    assert 1 < len(pack.index.blocks) < len(sizes)
+    assert {key: pack.read(key) for key in many} == many and pack.read("none") is None
+    storage.write_packs(tmp_path, reversed(many.items()), keep=False)
+    assert path.read_bytes() == content
 
 
 def test_a_damaged_pack_is_said(tmp_path, monkeypatch):
-    storage.write_pack(tmp_path, [(KEY, MADE)])
+    (path,) = storage.write_packs(tmp_path, [(KEY, MADE)])
     monkeypatch.setenv("DLCORE_KERNELS", str(tmp_path))
-    next(tmp_path.glob("*/*.cubin")).write_bytes(b"torn")
-    with pytest.raises(ValueError, match="is not the file that the pack's index"):
-        storage.packed(KEY)
-    (tmp_path / "index.json").write_text(json.dumps({"format": 99}))
-    storage._index.cache_clear()
-    with pytest.raises(ValueError, match="format 99, this dlcore reads 1"):
-        storage.packed(KEY)
-    (tmp_path / "index.json").unlink()
-    storage._index.cache_clear()
-    with pytest.raises(ValueError, match="is no pack of kernels"):
-        storage.packed(KEY)
+    whole = path.read_bytes()
+    for place in (0, len(storage.PACK) + 3, len(storage.PACK) + 90, len(whole) - 40):
+        damaged = bytearray(whole)
+        damaged[place] ^= 1
+        path.write_bytes(damaged)
+        storage.forget_packs()
+        with pytest.raises(ValueError, match=r"sm_90\.pack.*(damaged|is no pack of kernels)"):
+            storage.packed(KEY, "sm_90")
+    for length in (0, 10, 100, len(whole) - 1):
+        path.write_bytes(whole[:length])
+        storage.forget_packs()
+        with pytest.raises(ValueError, match=r"sm_90\.pack"):
+            storage.packed(KEY, "sm_90")
+    path.unlink()
+    storage.forget_packs()
+    with pytest.raises(ValueError, match="has no pack of kernels"):
+        storage.packed(KEY, "sm_90")
 
 
 @pytest.mark.parametrize(
-    "wrong",
+    "change",
     [
-        "",
-        "[]",
-        '{"format": 1}',
-        '{"format": 1, "kernels": []}',
-        '{"format": 1, "kernels": {"KEY": 5}}',
-        '{"format": 1, "kernels": {"KEY": {}}}',
-        '{"format": 1, "kernels": {"KEY": {"file": 5}}}',
-        '{"format": 1, "kernels": {"KEY": {"file": "sm_90/x.cubin", "cubin": "DIGEST"}}}',
-        '{"format": 1, "kernels": {"KEY": {"file": "sm_90/x.cubin", "cubin": "DIGEST", "threads": "many"}}}',
+        {"blocks": 5},
+        {"kernels": {KEY: 5}},
+        {"kernels": {KEY: [7, 0, 10]}},
+        {"kernels": {KEY: [-1, 0, 10]}},
+        {"kernels": {KEY: [0, 0, 2**40]}},
+        {"kernels": {KEY: [0, -5, 10]}},
+        {"kernels": {KEY: [0, 0, 10]}},
+        {"blocks": [[0, 0, 0, ""]]},
+        {"blocks": [[-1, 10, 10, ""]]},
+        {"blocks": [[0, 2**60, 2**60, ""]]},
+        {"arch": None},
+        {"more": 1},
     ],
 )
-def test_an_index_that_is_none_is_said(tmp_path, monkeypatch, wrong):
+def test_an_index_that_cannot_be_is_said(tmp_path, monkeypatch, change):
     monkeypatch.setenv("DLCORE_KERNELS", str(tmp_path))
-    (tmp_path / "sm_90").mkdir()
-    (tmp_path / "sm_90" / "x.cubin").write_bytes(CUBIN)
-    digest = hashlib.sha256(CUBIN).hexdigest()
-    (tmp_path / "index.json").write_text(wrong.replace("KEY", KEY).replace("DIGEST", digest))
-    storage._index.cache_clear()
-    with pytest.raises(ValueError, match=r"index\.json"):
-        storage.packed(KEY)
+    (path,) = storage.write_packs(tmp_path, [(KEY, MADE)])
+    _, line, body = path.read_bytes().split(b"\n", 2)
+    line = json.dumps(json.loads(line) | change).encode() + b"\n"
+    path.write_bytes(storage.PACK + hashlib.sha256(line).hexdigest().encode() + b"\n" + line + body)
+    storage.forget_packs()
+    with pytest.raises(ValueError, match=r"sm_90\.pack"):
+        storage.packed(KEY, "sm_90")
+
+
+def test_a_pack_of_newer_tools_than_the_driver_is_left_alone(tmp_path, monkeypatch):
+    monkeypatch.setattr(storage, "_newest_cuda", float("inf"))
+    binaries = [(KEY, dataclasses.replace(MADE, compiler="triton 3.9.0, ptxas 13.0")), ("cd" * 32, MADE)]
+    storage.write_packs(tmp_path, binaries)
+    monkeypatch.setenv("DLCORE_KERNELS", str(tmp_path))
+    for version, there in ((12090, False), (13000, True), (13020, True), (14000, True)):
+        storage.use_driver(version)
+        assert (storage.packed(KEY, "sm_90") is not None) is there
+
+
+def test_many_are_looked_for_in_packs_before_they_are_compiled(tmp_path, monkeypatch):
+    storage.write_packs(tmp_path, [(wanted().key, MADE)])
+    monkeypatch.setenv("DLCORE_KERNELS", str(tmp_path))
+    monkeypatch.setattr(compiling, "can_compile", lambda _: False)
+    there, missing = compiling.compile_many([wanted(), wanted(n=1000)], 2)
+    assert there == MADE
+    assert isinstance(missing, compiling.CompileError) and "pip install 'dlcore[compile]'" in str(missing)
 
 
 def test_an_entry_of_another_version_is_compiled_anew():
@@ -166,13 +219,16 @@ def test_no_binary_and_no_compiler_is_one_sentence(monkeypatch):
     with pytest.raises(compiling.CompileError) as caught:
         compiling.binary(wanted())
     text = str(caught.value)
-    assert "no binary for sm_90" in text and "dlcore[cuda13]" in text and "\n" not in text
+    assert "no binary for sm_90" in text and "dlcore[compile]" in text and "\n" not in text
 
 
-def test_code_for_8_0_serves_8_6(monkeypatch):
+def test_code_for_8_0_serves_8_6_and_both_serve_8_9(monkeypatch):
     monkeypatch.setattr(compiling, "can_compile", lambda _: False)
     storage.store(wanted("sm_80").key, MADE)
     assert compiling.binary(wanted("sm_86")) == MADE
+    newer = dataclasses.replace(MADE, arch="sm_86")
+    storage.store(wanted("sm_86").key, newer)
+    assert compiling.binary(wanted("sm_89")) == newer
     with pytest.raises(compiling.CompileError):
         compiling.binary(wanted("sm_90"))
 

@@ -1,6 +1,7 @@
 """The launch layer without a GPU: specialisation, the interpreter, the compilers, and what is read off their code."""
 
 import os
+import shutil
 import subprocess
 import sys
 
@@ -37,6 +38,7 @@ from dlcore.kernels.specialise import Field, Parameter, specialise
 
 TWO = tl.constexpr(2.0)
 ARCH = ARCHES["sm_90"]
+TEXT = {"capture_output": True, "text": True}
 
 
 @jit
@@ -140,7 +142,7 @@ def test_parameters_come_in_the_kernels_order():
 def test_cuda_parameters_and_tables():
     call = affine_call()
     table = Table((In(0), I32(3), None, 1.5, 7, F64(2.0), Temp(0)))
-    kernel = Cuda("optim/sgd.cu", "sgd<float>")
+    kernel = Cuda("optim/sgd.cu", "sgd<float, 80>")
     made, parameters = specialise(Launch(kernel, (1,), {"a": table, "b": I32(2), "c": 5, "d": Errors()}), call)
     assert [type for _, type, _ in made.signature] == ["table56", "i32", "i64", "ptr"]
     assert [(f.offset, f.type) for f in parameters[0].argument] == [
@@ -399,6 +401,47 @@ def test_nvrtc_compiles_templates(cold):
     assert made and all(m.problems == () and m.registers and not m.triton for m in made)
     with pytest.raises(cold.CompileError, match="no_such_function"):
         cold.compile_launch(Launch(Cuda("optim/sgd.cu", "no_such_function<float>"), (1,), {}), asked.call)
+
+
+FAKE_NVRTC = """
+#include <dlfcn.h>
+int nvrtcVersion(int *major, int *minor) {
+  *major = 13, *minor = 0;
+  return dlopen("libnvrtc-builtins.so.13.0", RTLD_NOW) ? 0 : 7;  /* as the real one: by its bare name */
+}
+const char *nvrtcGetErrorString(int status) { return "builtins"; }
+"""
+
+
+@pytest.mark.parametrize("variable", ["CUDA_HOME", "DLCORE_TOOLKIT"])
+def test_nvrtc_finds_its_builtins_beside_it(tmp_path, variable):
+    """The NVRTC of CUDA 13.0's wheel has no RPATH: it opens its builtins by a name that nothing else makes known."""
+    if shutil.which("gcc") is None:
+        pytest.skip("gcc is not installed")
+    library = tmp_path / "lib"
+    library.mkdir()
+    (tmp_path / "nvrtc.c").write_text(FAKE_NVRTC)
+    (tmp_path / "builtins.c").write_text("int builtins;")
+    for source, name in (("nvrtc", "libnvrtc.so.13"), ("builtins", "libnvrtc-builtins.so.13.0")):
+        command = ["gcc", "-shared", "-fPIC", f"-Wl,-soname,{name}", "-o", library / name, tmp_path / f"{source}.c"]
+        subprocess.run(command, check=True)
+    code = "from dlcore.kernels import nvrtc; print(nvrtc.version())"
+    done = subprocess.run([sys.executable, "-c", code], env=os.environ | {variable: str(tmp_path)}, **TEXT)
+    assert done.stdout == "13.0\n", done.stderr
+
+
+def test_a_toolkit_that_is_chosen_is_the_one_that_is_used(cold, tmp_path, monkeypatch):
+    """Where it does not work nothing else is used in its place."""
+    pytest.importorskip("triton")
+    monkeypatch.setenv("DLCORE_TOOLKIT", str(tmp_path))
+    compiler, call = cold.Compiler(), affine_call()
+    try:
+        with pytest.raises(cold.CompileError, match=f"DLCORE_TOOLKIT: {tmp_path} has no bin/ptxas that runs"):
+            compiler.compile(specialise(affine(call).launches[0], call)[0])
+        with pytest.raises(cold.CompileError, match=f"DLCORE_TOOLKIT: {tmp_path} has no NVRTC"):
+            compiler.compile(specialise(Launch(Cuda("optim/sgd.cu", "sgd<float>"), (1,), {}), call)[0])
+    finally:
+        compiler.close()
 
 
 # ---- dlcore verify ------------------------------------------------------------------------------------------------

@@ -97,15 +97,26 @@ def test_a_step_has_the_cpus_bits(op, moments, dtype, multiprocessors, each):
         same(f"operand {k}", got, expected)
 
 
-def test_more_tensors_than_tables_hold():
-    n = 350
+@pytest.mark.parametrize(
+    "tensors, parameters, functions",
+    [
+        (60, 32764, ["adam<float, 68>"]),
+        (150, 32764, ["adam<float, 580>"]),
+        (600, 32764, ["adam<float, 580>"] * 2),
+        (150, 4096, ["adam<float, 68>"] * 3),  # a driver for CUDA 12.0
+    ],
+)
+def test_how_many_tensors_share_a_launch(tensors, parameters, functions):
+    n = tensors
     shapes = [(k % 5,) for k in range(n)]  # some are empty: their steps count all the same
     arrays = lists(np.random.default_rng(1), shapes, 2, ADAM_SETTINGS, float32)
     attrs = (tuple(k % 3 for k in range(n)),)
     want, _ = on_cpu(ADAM, arrays, attrs)
-    _, program, _ = planned(ADAM, multi_tensor.adam, arrays, attrs)
-    names = [launch.kernel.function for launch in program.launches]
-    assert names == ["adam<float>"] * 6  # of 68 tensors each
+    arch = ARCHES["sm_90"]._replace(parameters=parameters)
+    call, program, _ = planned(ADAM, multi_tensor.adam, arrays, attrs, arch)
+    assert [launch.kernel.function for launch in program.launches] == functions
+    for launch in program.launches:
+        assert sum(p.size for p in specialise(launch, call)[1]) <= parameters
     interpret.run(program, arrays, [])
     for got, expected in zip(arrays, want, strict=True):
         same("operand", got, expected)
@@ -209,12 +220,14 @@ def test_tritons_twin_has_the_same_bits(dtype):
             same(f"operand {k}", got, expected)
 
 
+@pytest.mark.parametrize("tensors", [1, 69])  # the small table, and the large one
 @pytest.mark.parametrize("arch", ARCHES)
-def test_compiled_code_reads_and_writes_vectors(arch):
-    arrays = lists(np.random.default_rng(6), [(5000,)], 2, ADAM_SETTINGS[:1], float32)
-    call, program, _ = planned(ADAM, multi_tensor.adam, arrays, ((0,),), ARCHES[arch])
+def test_compiled_code_reads_and_writes_vectors(arch, tensors):
+    arrays = lists(np.random.default_rng(6), [(5000,)] * tensors, 2, ADAM_SETTINGS[:1], float32)
+    call, program, _ = planned(ADAM, multi_tensor.adam, arrays, ((0,) * tensors,), ARCHES[arch])
     if not can_compile(specialise(program.launches[0], call)[0]):
         pytest.skip("NVRTC is not installed")
     (update,) = compile_program(program, call)
-    assert not update.problems and update.registers <= 64  # 4 blocks of 256 threads an SM
+    assert not update.problems and update.waits == (ARCHES[arch].capability >= 90)
+    assert update.registers <= 64  # 4 blocks of 256 threads an SM
     assert update.instructions["ld.v4"] >= 4 and update.instructions["st.v4"] >= 3

@@ -398,3 +398,83 @@ def test_zero_grad_takes_a_truth_value():
     optimizer = optim.SGD([nn.Parameter(dl.ones(2))], lr=0.5)
     with pytest.raises(TypeError, match=r"SGD\.zero_grad: set_to_none 'no' is neither True nor False"):
         optimizer.zero_grad("no")
+
+
+# ---- names, and parameters without weight decay ---------------------------------------------------------------------
+
+
+def test_no_decay_by_words_in_names():
+    model = nn.Sequential(nn.Linear(3, 2), nn.Linear(2, 2))
+    optimizer = optim.SGD(model.named_parameters(), lr=0.5, weight_decay=0.5, no_decay=("bias", "1.weight"))
+    decayed, spared = optimizer.param_groups
+    assert decayed.names == ("0.weight",) and spared.names == ("0.bias", "1.weight", "1.bias")
+    assert (decayed.weight_decay, spared.weight_decay) == (0.5, 0.0)
+    before = {name: np.asarray(p.detach()).copy() for name, p in model.named_parameters()}
+    for p in model.parameters():
+        p.grad = dl.zeros_like(p)
+    optimizer.step()
+    for name, p in model.named_parameters():
+        factor = 0.75 if name == "0.weight" else 1.0
+        np.testing.assert_array_equal(np.asarray(p.detach()), before[name] * np.float32(factor))
+    optimizer.weight_decay = 0.25  # a setting of those that decay
+    assert [g.weight_decay for g in optimizer.param_groups] == [0.25, 0.0] and optimizer.weight_decay == 0.25
+    optimizer.lr = 0.1
+    assert [g.lr for g in optimizer.param_groups] == [0.1, 0.1]
+
+
+def test_no_decay_of_all_with_one_axis_needs_no_names():
+    parameters = [nn.Parameter(dl.ones(s)) for s in ((2, 2), (3,), (), (1, 1))]
+    optimizer = optim.AdamW(parameters, no_decay=True)
+    assert [[p.shape for p in g["params"]] for g in optimizer.param_groups] == [[(2, 2), (1, 1)], [(3,), ()]]
+    optimizer.add_param_group({"params": [("a", nn.Parameter(dl.ones(2)))], "weight_decay": 0.5})
+    assert [g.weight_decay for g in optimizer.param_groups] == [0.01, 0.0, 0.0]
+    only = optim.AdamW([parameters[1]], no_decay=True)
+    assert [g.weight_decay for g in only.param_groups] == [0.0]
+    only.weight_decay = 0.5  # there is no group that decays
+    assert only.weight_decay == 0.5
+
+
+def test_names_change_no_numbers():
+    _, named = start()
+    _, plain = start()
+    by_name = optim.Adam([(f"p{i}", p) for i, p in enumerate(named)], lr=0.01)
+    by_group = optim.Adam([{"params": [("a", plain[0])]}, {"params": plain[1:]}], lr=0.01)
+    run(by_name, named, 3)
+    run(by_group, plain, 3)
+    for p, q in zip(named, plain, strict=True):
+        np.testing.assert_array_equal(np.asarray(p.detach()), np.asarray(q.detach()))
+    assert [g.names for g in by_group.param_groups] == [("a",), ()]
+
+
+@pytest.mark.parametrize(
+    ("make", "error", "text"),
+    [
+        (lambda p: optim.AdamW(p, no_decay=("bias",)), ValueError, r"no_decay=\('bias',\) needs names"),
+        (lambda p: optim.AdamW(p, no_decay=1), TypeError, "AdamW: no_decay 1 is not a list of words"),
+        (lambda p: optim.AdamW(p, no_decay=[1]), TypeError, r"AdamW: no_decay\[0\] 1 is not a text"),
+        (lambda p: optim.AdamW(p, no_decay=[""]), ValueError, r"AdamW: no_decay\[0\] is empty"),
+        (lambda p: optim.AdamW([("a", p[0]), p[1]]), TypeError, "AdamW: parameter 1 has no name, and others have"),
+        (lambda p: optim.AdamW([p[0], {"params": p[1]}]), TypeError, "AdamW: parameter 1 is a dict"),
+        (lambda p: optim.AdamW([{"params": p[1]}, p[0]]), ValueError, "AdamW: a group needs 'params'"),
+    ],
+)
+def test_errors_of_names(make, error, text):
+    with pytest.raises(error, match=text):
+        make(start()[1])
+
+
+def test_a_closure_is_called_with_gradients_and_its_loss_returned():
+    w = nn.Parameter(dl.tensor([1.0, 2.0]))
+    optimizer = optim.SGD([w], lr=0.25)
+
+    def closure():
+        optimizer.zero_grad()
+        loss = (w * w).sum()
+        loss.backward()
+        return loss
+
+    with dl.no_grad():
+        assert optimizer.step(closure).item() == 5.0
+    assert w.tolist() == [0.5, 1.0]
+    with pytest.raises(TypeError, match=r"SGD\.step: closure 3 is not a function"):
+        optimizer.step(3)

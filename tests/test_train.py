@@ -14,7 +14,7 @@ import pytest
 import dlcore as dl
 from dlcore import _C, metrics, nn, optim
 from dlcore.data import DataLoader, Normalize, TensorDataset, load_dataset, random_split
-from dlcore.data.dataset import permutation
+from dlcore.data.views import permutation
 from dlcore.train import Callback, Checkpoint, EarlyStopping, History, LearningRate
 
 RNG = np.random.default_rng(11)
@@ -301,8 +301,8 @@ def test_clip_norm_bounds_the_step():
 @pytest.mark.parametrize(
     ("call", "error", "text"),
     [
-        (lambda m: fit(m, TensorDataset(X[:0], LABELS[:0])), ValueError, "fit: the data is empty"),
-        (lambda m: fit(m, TensorDataset(X)), ValueError, "fit: the data has inputs but no targets"),
+        (lambda m: fit(m, TensorDataset(X[:0], LABELS[:0])), ValueError, "fit: train is empty"),
+        (lambda m: fit(m, TensorDataset(X)), ValueError, "fit: train has inputs but no targets"),
         (lambda m: fit(m, X), TypeError, "a data set or a tuple"),
         (lambda m: fit(m, epochs=-1), ValueError, "epochs is -1; it must be at least 0"),
         (lambda m: fit(m, batch_size=0), ValueError, "batch_size is 0; it must be at least 1"),
@@ -317,7 +317,7 @@ def test_clip_norm_bounds_the_step():
         (lambda m: dl.evaluate(m, (X, LABELS), loss=lambda o, t: None), TypeError, "evaluate: what the loss returned"),
         (lambda m: fit(m, TensorDataset(X, LABELS + 5)), IndexError, "out of range"),
         (lambda m: fit(m, TensorDataset(X[:, :5], LABELS)), dl.ShapeError, "linear"),
-        (lambda m: dl.evaluate(m, (X[:0], LABELS[:0])), ValueError, "evaluate: the data is empty"),
+        (lambda m: dl.evaluate(m, (X[:0], LABELS[:0])), ValueError, "evaluate: data is empty"),
         (lambda m: dl.predict(m, X[:0]), ValueError, "predict: the data is empty"),
     ],
 )
@@ -386,7 +386,7 @@ def test_save_best_never_replaces_a_better_model_of_an_earlier_run(tmp_path):
     def run(scores, **settings):
         model, script, best = network(), Script(scores), Checkpoint(path, save_best=True, **settings)
         fit(model, epochs=len(scores), callbacks=[script, best])
-        return script.seen, best, dl.load(path).metadata
+        return script.seen, best, dl.load_state(path).metadata
 
     first, best, metadata = run([3, 1, 2])
     assert best.saved and (metadata["monitor"], float(metadata["score"])) == ("loss", 1.0)
@@ -712,7 +712,7 @@ def test_a_loss_that_is_not_finite_is_said_once(bad):
     model = nn.Linear(1, 1)
     optimizer = optim.SGD(model.parameters(), lr=0.1 if bad else 1e30)
     cause = f"the {bad} hold NaN" if bad else "the training has diverged"
-    with pytest.warns(RuntimeWarning, match=f"fit: loss is .* in epoch [12]: {cause}") as caught:
+    with pytest.warns(RuntimeWarning, match=f"fit: loss is .* in epoch [12] since batch 1: {cause}") as caught:
         history = dl.fit(model, (data["inputs"], data["targets"]), loss=dl.mse_loss, optimizer=optimizer, epochs=4)
     assert len(caught) == 1 and history.diverged in (1, 2)
 
@@ -804,22 +804,59 @@ def test_modes_are_put_back_where_evaluation_raises():
     assert model.training and model.inside.training
 
 
-def test_bytes_are_predicted_as_they_were_trained():
+@pytest.mark.parametrize("kind", [dl.data.TensorDataset, dl.data.ImageDataset])
+def test_bytes_are_predicted_as_they_were_trained(kind):
+    """Plain arrays are taken as they are, images are scaled; both whatever the number of axes, and both are kept."""
     rng = np.random.default_rng(0)
     x, y = rng.integers(0, 256, (40, 6)).astype(np.uint8), rng.integers(0, 2, 40)
+    unit = 255 if kind is dl.data.ImageDataset else 1
     results = []
     for shape in ((40, 6), (40, 2, 3), (40, 1, 2, 3)):
+        for given in (x.reshape(shape), x.reshape(shape).astype(np.float32) / np.float32(unit)):
+            dl.manual_seed(0)
+            model = nn.Sequential(nn.Flatten(), nn.Linear(6, 2))
+            dl.fit(
+                model, kind(given, y), validation=(given, y), transform=dl.data.Normalize(0.5, 0.25), epochs=3, seed=0,
+                loss=dl.cross_entropy, optimizer=optim.Adam(model.parameters(), lr=0.05),
+            )  # fmt: skip
+            results.append(np.asarray(dl.predict(model, given)))
+            assert dl.evaluate(model, kind(given, y), loss=dl.cross_entropy) == dl.evaluate(
+                model, (given, y), loss=dl.cross_entropy
+            )
+    for result in results[1:]:
+        np.testing.assert_allclose(result, results[0], rtol=1e-4, atol=1e-4)
+
+
+def test_a_model_that_took_bytes_as_they_are_goes_on_to(tmp_path):
+    rng = np.random.default_rng(0)
+    x, y = rng.integers(0, 256, (40, 2, 3)).astype(np.uint8), rng.integers(0, 2, 40)
+    model = nn.Sequential(nn.Flatten(), nn.Linear(6, 2))
+    untrained = np.asarray(dl.predict(model, dl.data.ImageDataset(x, y)))
+    np.testing.assert_allclose(untrained, np.asarray(dl.predict(model, x / np.float32(255))), rtol=1e-5, atol=1e-6)
+    dl.fit(model, (x, y), loss=dl.cross_entropy, optimizer=optim.SGD(model.parameters(), lr=0.0), epochs=1)
+    as_they_are = np.asarray(dl.predict(model, x))
+    np.testing.assert_array_equal(np.asarray(dl.predict(model, dl.data.ImageDataset(x, y))), as_they_are)
+    dl.save(model, tmp_path / "m")
+    again = nn.Sequential(nn.Flatten(), nn.Linear(6, 2))
+    dl.load(again, tmp_path / "m")
+    np.testing.assert_array_equal(np.asarray(dl.predict(again, dl.data.ImageDataset(x, y))), as_they_are)
+
+
+@pytest.mark.parametrize("transform", [None, dl.data.Normalize(3.0, 2.0), lambda x: x * 2.0])
+@pytest.mark.parametrize("host", [False, True])
+def test_floats_are_cast_to_the_model_s_dtype(transform, host):
+    x, y = X.astype(np.float64), TARGETS.astype(np.float64)
+    ends = []
+    for data in ((X, TARGETS), list(zip(x, y, strict=True)) if host else (x, y)):
         dl.manual_seed(0)
-        model = nn.Sequential(nn.Flatten(), nn.Linear(6, 2))
-        options = {
-            "loss": dl.cross_entropy,
-            "optimizer": optim.Adam(model.parameters(), lr=0.05),
-            "epochs": 3,
-            "seed": 0,
-        }
-        dl.fit(model, (x.reshape(shape), y), transform=dl.data.Normalize(0.5, 0.25), **options)
-        results.append(np.asarray(dl.predict(model, x.reshape(shape))))
-    assert (results[0] == results[1]).all() and (results[0] == results[2]).all()
+        model = network(2)
+        history = fit(model, data, validation=data, loss=dl.mse_loss, transform=transform, metrics=["mae"])
+        assert history.recorded and all(p.dtype is dl.float32 for p in model.parameters())
+        assert dl.predict(model, data).dtype is dl.float32
+        ends.append([*history["loss"], *history["val_loss"]])
+    np.testing.assert_allclose(ends[1], ends[0], rtol=1e-5)
+    wide = nn.Linear(6, 2, dtype="float64")
+    assert dl.predict(wide, X).dtype is dl.float64
 
 
 def test_early_stopping_ends_a_run_of_nan():

@@ -1,10 +1,14 @@
 #include "core/cuda.h"
 
 #include <dlfcn.h>
+#include <pthread.h>
 
 #include <algorithm>
 #include <array>
+#include <atomic>
+#include <cstdlib>
 #include <cstring>
+#include <iterator>
 #include <stdexcept>
 #include <type_traits>
 #include <utility>
@@ -27,6 +31,19 @@ using Pointer = unsigned long long;  // CUdeviceptr
 using Handle = void*;                // CUcontext, CUstream, CUevent, CUmodule, CUfunction, CUgraph, CUgraphExec
 static_assert(sizeof(Pointer) == sizeof(void*));
 
+struct LaunchAttribute {  // CUlaunchAttribute
+  alignas(8) int id;      // CUlaunchAttributeID
+  alignas(8) std::array<int, 16> value;
+};
+struct LaunchConfig {  // CUlaunchConfig
+  std::array<unsigned, 3> grid, block;
+  unsigned shared;  // bytes of dynamic shared memory
+  Handle stream;
+  const LaunchAttribute* attributes;
+  unsigned count;
+};
+static_assert(sizeof(LaunchAttribute) == 72 && sizeof(LaunchConfig) == 56);
+
 #define DRIVER_FUNCTIONS(X)                                                                                            \
   X(cuInit, "cuInit", unsigned)                                                                                        \
   X(cuDriverGetVersion, "cuDriverGetVersion", int*)                                                                    \
@@ -39,9 +56,12 @@ static_assert(sizeof(Pointer) == sizeof(void*));
   X(cuCtxSetCurrent, "cuCtxSetCurrent", Handle)                                                                        \
   X(cuStreamCreate, "cuStreamCreate", Handle*, unsigned)                                                               \
   X(cuStreamSynchronize, "cuStreamSynchronize", Handle)                                                                \
+  X(cuPointerGetAttribute, "cuPointerGetAttribute", void*, int, Pointer)                                               \
   X(cuStreamWaitEvent, "cuStreamWaitEvent", Handle, Handle, unsigned)                                                  \
   X(cuEventCreate, "cuEventCreate", Handle*, unsigned)                                                                 \
   X(cuEventRecord, "cuEventRecord", Handle, Handle)                                                                    \
+  X(cuEventElapsedTime, "cuEventElapsedTime", float*, Handle, Handle)                                                  \
+  X(cuEventDestroy, "cuEventDestroy_v2", Handle)                                                                       \
   X(cuMemAllocHost, "cuMemAllocHost_v2", void**, size_t)                                                               \
   X(cuMemGetInfo, "cuMemGetInfo_v2", size_t*, size_t*)                                                                 \
   X(cuMemcpyAsync, "cuMemcpyAsync", Pointer, Pointer, size_t, Handle)                                                  \
@@ -49,8 +69,7 @@ static_assert(sizeof(Pointer) == sizeof(void*));
   X(cuModuleLoadData, "cuModuleLoadData", Handle*, const void*)                                                        \
   X(cuModuleGetFunction, "cuModuleGetFunction", Handle*, Handle, const char*)                                          \
   X(cuFuncSetAttribute, "cuFuncSetAttribute", Handle, int, int)                                                        \
-  X(cuLaunchKernel, "cuLaunchKernel", Handle, unsigned, unsigned, unsigned, unsigned, unsigned, unsigned, unsigned,    \
-    Handle, void**, void**)                                                                                            \
+  X(cuLaunchKernelEx, "cuLaunchKernelEx", const LaunchConfig*, Handle, void**, void**)                                 \
   X(cuStreamBeginCapture, "cuStreamBeginCapture_v2", Handle, int)                                                      \
   X(cuStreamEndCapture, "cuStreamEndCapture", Handle, Handle*)                                                         \
   X(cuGraphGetNodes, "cuGraphGetNodes", Handle, Handle*, size_t*)                                                      \
@@ -69,23 +88,79 @@ struct Driver {
 };
 static Driver driver;
 
-static constexpr int kStreamNonBlocking = 1, kEventDisableTiming = 2, kCaptureThreadLocal = 1, kMaxDynamicShared = 8;
-static constexpr size_t kFreeShared = 48 << 10;  // dynamic shared memory that needs no asking
+enum Status : int { kInvalidValue = 1 };            // CUresult
+enum EventFlags : unsigned { kTimed = 0, kUntimed = 2 };  // CUevent_flags
+static constexpr int kStreamNonBlocking = 1, kCaptureThreadLocal = 1;
+static constexpr int kMaxDynamicShared = 8, kCarveout = 9;  // CUfunction_attribute
+static constexpr int kSharedPerBlock = 97, kMemoryType = 2;  // CUdevice_attribute, CUpointer_attribute
+static constexpr int kFreeShared = 48 << 10;  // dynamic shared memory that needs no asking
 static void* const kParamPointer = reinterpret_cast<void*>(1);  // CU_LAUNCH_PARAM_BUFFER_POINTER
 static void* const kParamSize = reinterpret_cast<void*>(2);     // CU_LAUNCH_PARAM_BUFFER_SIZE
 static void* const kParamEnd = nullptr;                         // CU_LAUNCH_PARAM_END
+
+// ---- devices ------------------------------------------------------------------------------------------------------
+static constexpr size_t kPinned = 64 << 10;    // what is read back through pinned memory
+static constexpr size_t kReleaseGil = 1 << 20;  // bytes copied from which other Python threads may run
+
+// All but the context, the streams and `unusable` is read and written under the GIL alone, which replays do not hold.
+struct Place {
+  Handle context = nullptr;  // null: not opened; set last, and never again
+  Handle stream = nullptr;   // where everything runs
+  Handle capturing = nullptr;  // the stream where launches of `capturer` become a graph instead
+  Handle event = nullptr;
+  int ordinal = 0, shared = 0;  // the driver's number, and bytes of shared memory that a block can have
+  char* pinned = nullptr;       // kPinned bytes for data, then room for the fault words
+  void* fault_words = nullptr;  // pairs (code, position) in device memory
+  size_t fault_bytes = 0, fault_room = 0;
+  bool captured = false;  // a thread captures
+  bool reading = false;  // a thread waits for what it reads through `pinned`
+  std::atomic<const char*> unusable = nullptr;  // why nothing can be done there any more
+};
+static Place places[kMaxDevices];
+static thread_local const Place* capturer = nullptr;  // the device whose launches this thread captures
+static thread_local Place* entered = nullptr;         // the device that this thread calls the driver for
+
+// After these a context answers nothing else any more (cuda.h: "the process must be terminated and relaunched").
+static bool loses_context(int status) {
+  constexpr int kLosing[] = {214, 220, 226, 700, 702, 709, 710, 714, 715, 716, 717, 718, 719, 721};
+  return std::find(std::begin(kLosing), std::end(kLosing), status) != std::end(kLosing);
+}
+
+[[noreturn]] static void raise_lost(Place& place, const std::string& error) {
+  const std::string text = "the GPU's context is lost (" + error + "): start the process anew";
+  const char* expected = nullptr;
+  std::unique_ptr<char, void (*)(void*)> reason(strdup(text.c_str()), std::free);
+  if (reason && place.unusable.compare_exchange_strong(expected, reason.get())) expected = reason.release();
+  throw std::runtime_error(expected ? expected : text);
+}
+
+static bool forked = false;  // this process was forked from one that had loaded the driver
+static constexpr const char* kForked =
+    "a GPU cannot be used in a process forked from one that has opened a GPU: start it by "
+    "multiprocessing.get_context('spawn'), or open the GPU only after the fork";
+static const int fork_rule = pthread_atfork(nullptr, nullptr, [] {
+  forked = driver.loaded;
+  for (Place& place : places) {
+    if (place.context) place.unusable = kForked;
+  }
+});
 
 static void check(int status, const char* what) {
   if (!status) return;
   const char* text = nullptr;
   driver.cuGetErrorString(status, &text);
   const std::string words = text ? std::string(", ") + text : "";
-  throw std::runtime_error(std::string(what) + ": CUDA error " + std::to_string(status) + words);
+  const std::string error = std::string(what) + ": CUDA error " + std::to_string(status) + words;
+  if (entered && loses_context(status)) raise_lost(*entered, error);
+  throw std::runtime_error(error);
 }
 #define CHECK(NAME, ...) check(driver.NAME(__VA_ARGS__), #NAME)
 
 static void load(const std::string& path) {
-  if (driver.loaded) return;
+  if (driver.loaded) {
+    if (forked) throw std::runtime_error(kForked);
+    return;
+  }
   void* library = dlopen(path.c_str(), RTLD_NOW | RTLD_GLOBAL);
   if (!library) throw std::runtime_error(dlerror());
 #define LOOK_UP(NAME, SYMBOL, ...)                                              \
@@ -97,76 +172,105 @@ static void load(const std::string& path) {
   driver.loaded = true;
 }
 
-// ---- devices ------------------------------------------------------------------------------------------------------
-static constexpr size_t kPinned = 64 << 10;    // what is read back through pinned memory
-static constexpr size_t kReleaseGil = 1 << 20;  // bytes copied from which other Python threads may run
-
-struct Place {
-  Handle context = nullptr, stream = nullptr, event = nullptr;
-  char* pinned = nullptr;       // kPinned bytes for data, then room for the fault words
-  void* fault_words = nullptr;  // pairs (code, position) in device memory
-  size_t fault_bytes = 0, fault_room = 0;
-  bool recording = false;
-  bool reading = false;  // a thread waits for what it reads through `pinned`
-};
-static Place places[kMaxDevices];
-
-static Place& enter(uint8_t device) {  // its context is this thread's from here on
-  if (device >= kMaxDevices || !places[device].context) throw std::runtime_error("this GPU has not been opened");
-  Place& place = places[device];
-  Handle current = nullptr;
-  driver.cuCtxGetCurrent(&current);
-  if (current != place.context) CHECK(cuCtxSetCurrent, place.context);
-  return place;
+static void require_usable(const Place& place) {
+  if (!place.context) throw std::runtime_error("this GPU has not been opened");
+  if (const char* reason = place.unusable.load(std::memory_order_relaxed)) throw std::runtime_error(reason);
 }
 
-static Place& enter_idle(uint8_t device, const char* what) {
-  Place& place = enter(device);
-  if (place.recording) {
-    throw std::runtime_error(std::string(what) + " while a step is recorded: it would not be part of the recording");
+// A device whose context is this thread's while this lives. Afterwards the one before is again, if another library has
+// chosen one: its current device must not change. (Without any, that of GPU 0 is what every library takes.)
+class Entered {
+ public:
+  explicit Entered(uint8_t device) : place_(places[device < kMaxDevices ? device : 0]), outer_(entered) {
+    require_usable(place_);
+    driver.cuCtxGetCurrent(&before_);
+    if (before_ != place_.context) {
+      check(driver.cuCtxSetCurrent(place_.context), "cuCtxSetCurrent");
+      restores_ = before_ || place_.ordinal;
+    }
+    entered = &place_;
   }
-  return place;
-}
+  Entered(uint8_t device, const char* what) : Entered(device) {  // for what cannot be part of a graph
+    if (captures()) {
+      throw std::runtime_error(std::string(what) + " while a step is recorded: it would not be part of the recording");
+    }
+  }
+  Entered(const Entered&) = delete;
+  Entered& operator=(const Entered&) = delete;
+  ~Entered() {
+    entered = outer_;
+    if (restores_) driver.cuCtxSetCurrent(before_);
+  }
+  Place* operator->() const { return &place_; }
+  Place& operator*() const { return place_; }
+  bool captures() const { return capturer == &place_; }
+  Handle stream() const { return captures() ? place_.capturing : place_.stream; }
+
+ private:
+  Place& place_;
+  Place* const outer_;
+  Handle before_ = nullptr;
+  bool restores_ = false;
+};
 
 static Pointer pointer(const void* p) { return reinterpret_cast<Pointer>(p); }
 
 static void open(uint8_t device, int ordinal) {
   if (!device || device >= kMaxDevices) throw std::runtime_error("not a device: " + std::to_string(device));
-  if (places[device].context) return;
-  Place place;  // kept only once all of it is there
+  Place& place = places[device];
+  if (place.context) return;
   int id;
+  Handle before = nullptr, context = nullptr;
   CHECK(cuDeviceGet, &id, ordinal);
-  CHECK(cuDevicePrimaryCtxRetain, &place.context, id);
-  CHECK(cuCtxSetCurrent, place.context);
-  CHECK(cuStreamCreate, &place.stream, kStreamNonBlocking);
-  CHECK(cuEventCreate, &place.event, kEventDisableTiming);
-  places[device] = place;
+  CHECK(cuDeviceGetAttribute, &place.shared, kSharedPerBlock, id);
+  CHECK(cuDevicePrimaryCtxRetain, &context, id);
+  CHECK(cuCtxGetCurrent, &before);
+  const struct Restored {
+    const Handle context;
+    const bool chosen;
+    ~Restored() {
+      if (chosen) driver.cuCtxSetCurrent(context);
+    }
+  } restored{before, before || ordinal};
+  CHECK(cuCtxSetCurrent, context);
+  const auto make = [&](Handle& stream) {
+    if (!stream) CHECK(cuStreamCreate, &stream, kStreamNonBlocking);
+  };
+  make(place.stream);
+  make(place.capturing);
+  if (!place.event) CHECK(cuEventCreate, &place.event, kUntimed);
+  place.ordinal = ordinal;
+  place.context = context;
 }
+
+bool usable(uint8_t device) { return !places[device].unusable; }
 
 // The fault words lie at `address`, the first `bytes` of them are in use; there will be `room` at most.
 static void set_fault_words(uint8_t device, uintptr_t address, size_t bytes, size_t room) {
-  Place& place = enter(device);
-  if (!place.pinned) {
-    CHECK(cuMemAllocHost, reinterpret_cast<void**>(&place.pinned), kPinned + room);
-    place.fault_room = room;
+  const Entered place(device);
+  if (!place->pinned) {
+    CHECK(cuMemAllocHost, reinterpret_cast<void**>(&place->pinned), kPinned + room);
+    std::memset(place->pinned + kPinned, 0, room);
+    place->fault_room = room;
   }
-  if (bytes > place.fault_room) throw std::runtime_error("set_fault_words: more than there is room for");
-  place.fault_words = reinterpret_cast<void*>(address);
-  place.fault_bytes = bytes;
+  if (bytes > place->fault_room) throw std::runtime_error("set_fault_words: more than there is room for");
+  place->fault_words = reinterpret_cast<void*>(address);
+  place->fault_bytes = bytes;
 }
 
+// Other Python threads run meanwhile. Those that wait too read the fault words to the same place, but later in the stream,
+// and only who has seen a fault clears it: so none is lost, and two may raise the same.
 static bool wait(Place& place) {
-  char* words = place.pinned + kPinned;
-  if (place.fault_bytes) {
-    CHECK(cuMemcpyAsync, pointer(words), pointer(place.fault_words), place.fault_bytes, place.stream);
-  }
+  const char* words = place.pinned + kPinned;
+  const size_t bytes = place.fault_bytes;
+  if (bytes) CHECK(cuMemcpyAsync, pointer(words), pointer(place.fault_words), bytes, place.stream);
   int status;
   {
     const WithoutGil released;
     status = driver.cuStreamSynchronize(place.stream);
   }
   check(status, "cuStreamSynchronize");
-  for (size_t k = 0; k < place.fault_bytes; k += 16) {
+  for (size_t k = 0; k < bytes; k += 16) {
     int64_t code;
     std::memcpy(&code, words + k, sizeof code);
     if (code) return true;
@@ -174,62 +278,138 @@ static bool wait(Place& place) {
   return false;
 }
 
+// Pageable memory has been read when the driver returns; from memory that a program has pinned (or shares with the GPU)
+// it is read only when the copy comes to run.
+static bool is_pinned(const void* from) {
+  int type;
+  const int status = driver.cuPointerGetAttribute(&type, kMemoryType, pointer(from));
+  if (status && status != kInvalidValue) check(status, "cuPointerGetAttribute");
+  return !status;
+}
+
 void upload(uint8_t device, void* to, const void* from, size_t bytes) {
-  Place& place = enter_idle(device, "a copy to the GPU");
+  const Entered place(device, "a copy to the GPU");
+  const bool pinned = is_pinned(from);
   int status;
-  if (bytes < kReleaseGil) {
-    status = driver.cuMemcpyAsync(pointer(to), pointer(from), bytes, place.stream);
+  if (!pinned && bytes < kReleaseGil) {
+    status = driver.cuMemcpyAsync(pointer(to), pointer(from), bytes, place->stream);
   } else {
     const WithoutGil released;
-    status = driver.cuMemcpyAsync(pointer(to), pointer(from), bytes, place.stream);
+    status = driver.cuMemcpyAsync(pointer(to), pointer(from), bytes, place->stream);
+    if (!status && pinned) status = driver.cuStreamSynchronize(place->stream);
   }
-  check(status, "cuMemcpyAsync");
+  check(status, pinned ? "cuMemcpyAsync and cuStreamSynchronize" : "cuMemcpyAsync");
 }
 
 bool download(uint8_t device, void* to, const void* from, size_t bytes) {
-  Place& place = enter_idle(device, "a read-back from the GPU");
-  const bool small = bytes <= kPinned && place.pinned && !place.reading;
+  const Entered place(device, "a read-back from the GPU");
+  if (bytes > kPinned || !place->pinned || place->reading) {  // waits for all that was asked before
+    int status;
+    {
+      const WithoutGil released;
+      status = driver.cuMemcpyAsync(pointer(to), pointer(from), bytes, place->stream);
+    }
+    check(status, "cuMemcpyAsync");
+    return wait(*place);
+  }
   struct Reading {  // the waiting thread lets others run
     Place& place;
-    const bool on;
-    Reading(Place& p, bool small) : place(p), on(small) { place.reading = place.reading || on; }
-    ~Reading() {
-      if (on) place.reading = false;
-    }
-  } reading(place, small);
-  CHECK(cuMemcpyAsync, pointer(small ? place.pinned : to), pointer(from), bytes, place.stream);
-  const bool faulted = wait(place);
-  if (small) std::memcpy(to, place.pinned, bytes);
+    explicit Reading(Place& p) : place(p) { place.reading = true; }
+    ~Reading() { place.reading = false; }
+  } const reading(*place);
+  CHECK(cuMemcpyAsync, pointer(place->pinned), pointer(from), bytes, place->stream);
+  const bool faulted = wait(*place);
+  std::memcpy(to, place->pinned, bytes);
   return faulted;
 }
 
+// `later` goes on after what has been asked of `earlier` until now. The event is of the device of `earlier`.
+static void order(Handle event, Handle earlier, Handle later) {
+  CHECK(cuEventRecord, event, earlier);
+  CHECK(cuStreamWaitEvent, later, event, 0);
+}
+
 void copy(uint8_t to_device, void* to, uint8_t from_device, const void* from, size_t bytes) {
-  Place& source = enter(from_device);
-  CHECK(cuMemcpyAsync, pointer(to), pointer(from), bytes, source.stream);
-  if (to_device == from_device) return;
-  CHECK(cuEventRecord, source.event, source.stream);
-  Place& target = enter(to_device);
-  CHECK(cuStreamWaitEvent, target.stream, source.event, 0);
+  if (to_device == from_device) {
+    const Entered place(to_device);
+    CHECK(cuMemcpyAsync, pointer(to), pointer(from), bytes, place.stream());
+    return;
+  }
+  const char* const what = "a copy between GPUs";
+  const Handle earlier = Entered(from_device, what)->stream, later = Entered(to_device, what)->stream;
+  {
+    const Entered target(to_device);  // what was there may still be in use
+    order(target->event, later, earlier);
+  }
+  const Entered source(from_device);
+  CHECK(cuMemcpyAsync, pointer(to), pointer(from), bytes, earlier);
+  order(source->event, earlier, later);
+}
+
+void fill(uint8_t device, void* to, unsigned char value, size_t bytes) {
+  const Entered place(device);
+  CHECK(cuMemsetD8Async, pointer(to), value, bytes, place.stream());
+}
+
+void peek(uint8_t device, void* to, const void* from, size_t bytes) {
+  const Entered place(device, "a read-back from the GPU");
+  CHECK(cuMemcpyAsync, pointer(to), pointer(from), bytes, place->stream);
+  CHECK(cuStreamSynchronize, place->stream);
 }
 
 void free_memory(uint8_t device, size_t* free, size_t* total) {
-  enter(device);
+  const Entered place(device);
   CHECK(cuMemGetInfo, free, total);
 }
 
-bool synchronize(uint8_t device) { return wait(enter_idle(device, "a wait")); }
+bool synchronize(uint8_t device) {
+  const Entered place(device, "a wait");
+  return wait(*place);
+}
 
 std::string faults(uint8_t device) {
   const Place& place = places[device];
   return place.fault_bytes ? std::string(place.pinned + kPinned, place.fault_bytes) : std::string();
 }
 
-// What other streams must wait for, and what must wait for them: exchange of arrays.
-static void wait_for(uint8_t device, uintptr_t stream, bool theirs_first) {
-  Place& place = enter_idle(device, "exchange of arrays");
-  Handle theirs = reinterpret_cast<Handle>(stream);
-  CHECK(cuEventRecord, place.event, theirs_first ? theirs : place.stream);
-  CHECK(cuStreamWaitEvent, theirs_first ? place.stream : theirs, place.event, 0);
+void wait_for(uint8_t device, uintptr_t stream, bool theirs_first) {
+  const Entered place(device, "exchange of arrays");
+  const Handle theirs = reinterpret_cast<Handle>(stream);
+  if (theirs_first) order(place->event, theirs, place->stream);
+  else order(place->event, place->stream, theirs);
+}
+
+// ---- times --------------------------------------------------------------------------------------------------------
+Stopwatch::Stopwatch(uint8_t device, size_t marks) : device_(device) {
+  const Entered place(device, "timing");
+  events_.reserve(marks);
+  for (size_t k = 0; k < marks; ++k) {
+    Handle event;
+    CHECK(cuEventCreate, &event, kTimed);
+    events_.push_back(event);
+  }
+}
+
+Stopwatch::~Stopwatch() {
+  if (!usable(device_)) return;
+  for (const Handle event : events_) driver.cuEventDestroy(event);
+}
+
+void Stopwatch::mark(size_t k) {
+  const Entered place(device_, "timing");
+  CHECK(cuEventRecord, events_[k], place->stream);
+}
+
+std::vector<double> Stopwatch::seconds() const {
+  const Entered place(device_, "timing");
+  CHECK(cuStreamSynchronize, place->stream);
+  std::vector<double> times;
+  for (size_t k = 1; k < events_.size(); ++k) {
+    float milliseconds;
+    CHECK(cuEventElapsedTime, &milliseconds, events_[k - 1], events_[k]);
+    times.push_back(1e-3 * static_cast<double>(milliseconds));
+  }
+  return times;
 }
 
 // ---- programs -----------------------------------------------------------------------------------------------------
@@ -245,10 +425,11 @@ struct Packed {
   unsigned shared;
   std::string params;
   std::vector<Slot> slots;
+  std::vector<LaunchAttribute> attributes;
 };
 struct Zeroed { int array; size_t bytes; };
 
-static constexpr size_t kMaxParams = 4096;  // bytes of parameters, by the CUDA ABI
+static constexpr size_t kMaxParams = 32764;  // bytes of parameters, from CUDA 12.1 on
 
 static void store_value(char* to, size_t size, const Array& a) {  // a weak scalar in the type the kernel takes
   const auto put = [&](auto value) { std::memcpy(to, &value, std::min(size, sizeof value)); };
@@ -273,11 +454,10 @@ class Program final : public Launches {
   const char* name() const { return name_.c_str(); }
 
   void run(const Args& args) const override {
-    const Place& place = enter(device_);
-    for (const Zeroed& z : zeroed_) {
-      CHECK(cuMemsetD8Async, pointer(args.arrays[z.array].data), 0, z.bytes, place.stream);
-    }
-    for (const Packed& launch : launches_) start(launch, args, place.stream);
+    const Entered place(device_);
+    const Handle stream = place.stream();
+    for (const Zeroed& z : zeroed_) CHECK(cuMemsetD8Async, pointer(args.arrays[z.array].data), 0, z.bytes, stream);
+    for (const Packed& launch : launches_) start(launch, args, stream);
   }
 
  private:
@@ -295,8 +475,9 @@ class Program final : public Launches {
       }
     }
     void* extra[] = {kParamPointer, params, kParamSize, &size, kParamEnd};
-    CHECK(cuLaunchKernel, launch.function, launch.grid[0], launch.grid[1], launch.grid[2], launch.block[0],
-          launch.block[1], launch.block[2], launch.shared, stream, nullptr, extra);
+    const LaunchConfig config{launch.grid,  launch.block, launch.shared, stream, launch.attributes.data(),
+                              static_cast<unsigned>(launch.attributes.size())};
+    CHECK(cuLaunchKernelEx, &config, launch.function, nullptr, extra);
   }
 
   std::string name_;
@@ -314,46 +495,53 @@ struct Graph {
   Graph(const Graph&) = delete;
   Graph& operator=(const Graph&) = delete;
   ~Graph() {
+    if (!usable(device)) return;
     if (executable) driver.cuGraphExecDestroy(executable);
     driver.cuGraphDestroy(graph);
   }
 };
 
 void capture_begin(uint8_t device) {
-  Place& place = enter_idle(device, "another recording");
-  CHECK(cuStreamBeginCapture, place.stream, kCaptureThreadLocal);
-  place.recording = true;
+  const Entered place(device, "another recording");
+  if (place->captured) throw std::runtime_error("another thread records a step on this GPU");
+  CHECK(cuStreamBeginCapture, place->capturing, kCaptureThreadLocal);
+  place->captured = true;
+  capturer = &*place;
 }
 
 Captured capture_end(uint8_t device) {
-  Place& place = enter(device);
-  if (!place.recording) throw std::runtime_error("capture_end: nothing is being recorded");
-  place.recording = false;
+  const Entered place(device);
+  if (!place.captures()) throw std::runtime_error("capture_end: nothing is being recorded");
+  place->captured = false;
+  capturer = nullptr;
   Captured captured{device, nullptr, 0};
-  CHECK(cuStreamEndCapture, place.stream, &captured.graph);
+  CHECK(cuStreamEndCapture, place->capturing, &captured.graph);
   CHECK(cuGraphGetNodes, captured.graph, nullptr, &captured.nodes);
   return captured;
 }
 
 void capture_abandon(uint8_t device) noexcept {
-  if (!capturing(device)) return;
   Place& place = places[device];
-  place.recording = false;
+  if (capturer != &place) return;
+  place.captured = false;
+  capturer = nullptr;
+  if (place.unusable) return;
   Handle graph = nullptr;
-  driver.cuStreamEndCapture(place.stream, &graph);
+  driver.cuStreamEndCapture(place.capturing, &graph);
   if (graph) driver.cuGraphDestroy(graph);
 }
 
 std::shared_ptr<Graph> instantiate(Captured captured) {
-  enter(captured.device);
+  const Entered place(captured.device);
   auto graph = std::make_shared<Graph>(captured);
   CHECK(cuGraphInstantiateWithFlags, &graph->executable, captured.graph, 0);
   return graph;
 }
 
-void launch_graph(const Graph& graph) { CHECK(cuGraphLaunch, graph.executable, enter(graph.device).stream); }
-
-bool capturing(uint8_t device) { return device < kMaxDevices && places[device].recording; }
+void launch_graph(const Graph& graph) {
+  const Entered place(graph.device);
+  CHECK(cuGraphLaunch, graph.executable, place->stream);
+}
 
 // ---- the module: _C.cuda ------------------------------------------------------------------------------------------
 // What body() returns; an error that it throws becomes Python's.
@@ -427,7 +615,7 @@ static PyObject* open_method(PyObject*, PyObject* args) {
 static PyObject* stream(PyObject*, PyObject* args) {
   uint8_t device;
   if (!PyArg_ParseTuple(args, "b:stream", &device)) return nullptr;
-  return guarded([&] { return PyLong_FromVoidPtr(enter(device).stream); });
+  return guarded([&] { return PyLong_FromVoidPtr(Entered(device)->stream); });
 }
 
 static PyObject* memory_info(PyObject*, PyObject* args) {
@@ -461,7 +649,7 @@ static PyObject* module_load(PyObject*, PyObject* args) {
   PyObject* image;
   if (!PyArg_ParseTuple(args, "bS:module_load", &device, &image)) return nullptr;
   return guarded([&] {
-    enter(device);
+    const Entered place(device);
     Handle module;
     CHECK(cuModuleLoadData, &module, PyBytes_AS_STRING(image));
     return PyLong_FromVoidPtr(module);
@@ -475,10 +663,17 @@ static PyObject* function(PyObject*, PyObject* args) {
   int shared;
   if (!PyArg_ParseTuple(args, "bKsi:function", &device, &module, &symbol, &shared)) return nullptr;
   return guarded([&] {
-    enter(device);
+    const Entered place(device);
+    if (shared > place->shared) {
+      throw std::runtime_error(std::string(symbol) + " wants " + std::to_string(shared) + " bytes of shared memory, and "
+                               "a block of this GPU can have " + std::to_string(place->shared));
+    }
     Handle function;
     CHECK(cuModuleGetFunction, &function, reinterpret_cast<Handle>(module), symbol);
-    if (shared > static_cast<int>(kFreeShared)) CHECK(cuFuncSetAttribute, function, kMaxDynamicShared, shared);
+    if (shared > kFreeShared) {
+      CHECK(cuFuncSetAttribute, function, kMaxDynamicShared, shared);
+      CHECK(cuFuncSetAttribute, function, kCarveout, 100);  // percent: else the driver may leave room for one block only
+    }
     return PyLong_FromVoidPtr(function);
   });
 }
@@ -500,9 +695,9 @@ static bool read_slot(PyObject* tuple, const char* name, Packed& launch) {
 static bool read_launch(PyObject* tuple, const char* name, Packed& launch) {
   unsigned long long function;
   int grid[3], block[3], shared;
-  PyObject *params, *slots;
-  if (!PyArg_ParseTuple(tuple, "K(iii)(iii)iSO!", &function, &grid[0], &grid[1], &grid[2], &block[0], &block[1],
-                        &block[2], &shared, &params, &PyList_Type, &slots)) {
+  PyObject *params, *slots, *attributes;
+  if (!PyArg_ParseTuple(tuple, "K(iii)(iii)iSO!O!", &function, &grid[0], &grid[1], &grid[2], &block[0], &block[1],
+                        &block[2], &shared, &params, &PyList_Type, &slots, &PyList_Type, &attributes)) {
     return false;
   }
   launch.function = reinterpret_cast<Handle>(function);
@@ -511,11 +706,18 @@ static bool read_launch(PyObject* tuple, const char* name, Packed& launch) {
   launch.shared = static_cast<unsigned>(shared);
   launch.params.assign(PyBytes_AS_STRING(params), static_cast<size_t>(PyBytes_GET_SIZE(params)));
   if (launch.params.size() > kMaxParams) {
-    PyErr_Format(PyExc_ValueError, "%s: more than 4096 bytes of parameters", name);
+    PyErr_Format(PyExc_ValueError, "%s: more than %zu bytes of parameters", name, kMaxParams);
     return false;
   }
   for (Py_ssize_t k = 0; k < PyList_GET_SIZE(slots); ++k) {
     if (!read_slot(PyList_GET_ITEM(slots, k), name, launch)) return false;
+  }
+  for (Py_ssize_t k = 0; k < PyList_GET_SIZE(attributes); ++k) {
+    LaunchAttribute a{};
+    if (!PyArg_ParseTuple(PyList_GET_ITEM(attributes, k), "i(iii)", &a.id, &a.value[0], &a.value[1], &a.value[2])) {
+      return false;
+    }
+    launch.attributes.push_back(a);
   }
   return true;
 }
@@ -598,7 +800,8 @@ static PyMethodDef functions[] = {
     {"function", safe<function>, METH_VARARGS, "function(device, module, name, shared): a CUfunction."},
     {"program", safe<program>, METH_VARARGS,
      "program(name, device, launches, zeroed): a kernel of packed launches, each (function, grid, block, shared, "
-     "parameters, slots); a slot is (offset, size, array, shift, whether it is a value); zeroed are (array, bytes)."},
+     "parameters, slots, attributes); a slot is (offset, size, array, shift, whether it is a value), an attribute "
+     "(CUlaunchAttributeID, three ints); zeroed are (array, bytes)."},
     {"capture_begin", safe<capture_begin_method>, METH_VARARGS,
      "capture_begin(device): launches become nodes of a graph from here on."},
     {"capture_end", safe<capture_end_method>, METH_VARARGS, "capture_end(device): (graph, number of nodes)."},

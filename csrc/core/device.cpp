@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstring>
 #include <new>
+#include <stdexcept>
 
 #include "core/cuda.h"
 #include "core/layout.h"
@@ -17,6 +18,7 @@ constexpr size_t kLarge = size_t{32} << 20;  // from here on a fifth unused woul
 
 struct Memory {
   bool known = false, host = false;
+  size_t large = kLarge;         // bytes from which on a block is the pool's own: not rounded up, not kept
   PyObject* allocate = nullptr;  // allocate(bytes) -> address; raises MemoryError
   PyObject* release = nullptr;   // release(address)
   std::vector<void*> free[kSizeClasses];
@@ -24,17 +26,28 @@ struct Memory {
 };
 Memory memories[kMaxDevices];
 
-void* fresh(Memory& memory, size_t bytes) {  // null: the device is full
+// Null: the device is full. Throws what else went wrong.
+void* fresh(uint8_t device, size_t bytes) {
+  if (!cuda::usable(device)) cuda::synchronize(device);  // throws why
+  const Memory& memory = memories[device];
   const Ref size = Ref::own(PyLong_FromSize_t(bytes));
   const Ref address = size ? Ref::own(PyObject_CallOneArg(memory.allocate, size.get())) : Ref();
   void* block = address ? PyLong_AsVoidPtr(address.get()) : nullptr;
   if (!PyErr_Occurred()) return block;
-  if (!PyErr_ExceptionMatches(PyExc_MemoryError)) PyErr_WriteUnraisable(memory.allocate);
+  const bool full = PyErr_ExceptionMatches(PyExc_MemoryError);
+  PyObject *type, *value, *trace;
+  PyErr_Fetch(&type, &value, &trace);
+  const Ref held[] = {Ref::own(type), Ref::own(value), Ref::own(trace)};
+  if (full) return nullptr;
+  const Ref words = Ref::own(PyObject_Str(value ? value : type));
+  const char* text = words ? PyUnicode_AsUTF8(words.get()) : nullptr;
   PyErr_Clear();
-  return nullptr;
+  throw std::runtime_error(std::string("allocating memory of a GPU: ") + (text ? text : "an error without words"));
 }
 
-size_t held(size_t bytes) { return bytes >= kLarge ? bytes : class_bytes(size_class(bytes)); }
+size_t held(const Memory& memory, size_t bytes) {
+  return bytes >= memory.large ? bytes : class_bytes(size_class(bytes));
+}
 
 bool finalizing() {  // the pool may be gone already, and the memory soon will be
 #if PY_VERSION_HEX >= 0x030D0000
@@ -44,20 +57,23 @@ bool finalizing() {  // the pool may be gone already, and the memory soon will b
 #endif
 }
 
-void give_back(Memory& memory, void* block) {
-  if (finalizing()) return;
+void give_back(uint8_t device, void* block) {
+  if (finalizing() || !cuda::usable(device)) return;  // the process ends soon, and its memory with it
+  const Memory& memory = memories[device];
   const PendingError pending;
   const Ref address = Ref::own(PyLong_FromVoidPtr(block));
   const Ref done = address ? Ref::own(PyObject_CallOneArg(memory.release, address.get())) : Ref();
   if (!done) PyErr_WriteUnraisable(memory.release);
 }
 
-void give_back(Memory& memory) {  // every cached block
+void give_back(uint8_t device) {  // every cached block
+  Memory& memory = memories[device];
   for (std::vector<void*>& list : memory.free) {
-    for (void* block : list) give_back(memory, block);
-    list.clear();
+    std::vector<void*> blocks;
+    blocks.swap(list);  // the pool is Python's: other threads may run, and free blocks
+    memory.stats.cached -= static_cast<int64_t>(blocks.size() * class_bytes(static_cast<int>(&list - memory.free)));
+    for (void* block : blocks) give_back(device, block);
   }
-  memory.stats.cached = 0;
 }
 
 }  // namespace
@@ -70,15 +86,15 @@ void* device_allocate(uint8_t device, size_t bytes) {
   Memory& memory = memories[device];
   if (!memory.known) throw std::bad_alloc();
   const int k = size_class(bytes);
-  const size_t size = held(bytes);
+  const size_t size = held(memory, bytes);
   void* block = nullptr;
-  if (bytes < kLarge && !memory.free[k].empty()) {
+  if (bytes < memory.large && !memory.free[k].empty()) {
     block = memory.free[k].back();
     memory.free[k].pop_back();
     memory.stats.cached -= static_cast<int64_t>(size);
-  } else if (!(block = fresh(memory, size))) {
-    give_back(memory);
-    if (!(block = fresh(memory, size))) throw std::bad_alloc();
+  } else if (!(block = fresh(device, size))) {
+    give_back(device);
+    if (!(block = fresh(device, size))) throw std::bad_alloc();
   }
   memory.stats.in_use += static_cast<int64_t>(size);
   memory.stats.peak = std::max(memory.stats.peak, memory.stats.in_use);
@@ -88,9 +104,9 @@ void* device_allocate(uint8_t device, size_t bytes) {
 
 void device_release(uint8_t device, void* block, size_t bytes) {
   Memory& memory = memories[device];
-  const int64_t size = static_cast<int64_t>(held(bytes));
+  const int64_t size = static_cast<int64_t>(held(memory, bytes));
   memory.stats.in_use -= size;
-  if (bytes >= kLarge) return give_back(memory, block);
+  if (bytes >= memory.large) return give_back(device, block);
   memory.free[size_class(bytes)].push_back(block);
   memory.stats.cached += size;
 }
@@ -106,6 +122,17 @@ Tensor* raise_device_full(uint8_t device, int64_t bytes) {
                "bytes are free", device_object(device), static_cast<long long>(bytes),
                static_cast<long long>(memories[device].stats.in_use), free, total);
   return nullptr;
+}
+
+void order_streams(uint8_t device, int64_t stream, bool theirs_first) {
+  if (finalizing() || !cuda::usable(device)) return;
+  try {
+    cuda::wait_for(device, static_cast<uintptr_t>(stream), theirs_first);
+  } catch (const std::exception& error) {
+    const PendingError pending;
+    PyErr_SetString(PyExc_RuntimeError, error.what());
+    PyErr_WriteUnraisable(nullptr);
+  }
 }
 
 // ---- copies -------------------------------------------------------------------------------------------------------
@@ -204,6 +231,25 @@ bool device_copy(Tensor* source, Tensor* target) {
   return run_kernel(*plan->kernel, args, 0);
 }
 
+Tensor* copy_in_layout(Tensor* t) {
+  const auto [low, high] = extent(t->array);
+  const int64_t shift = static_cast<int64_t>(reinterpret_cast<uintptr_t>(low) % kVectorBytes);
+  const int64_t room[1] = {shift + (high - low)};
+  const TensorRef made = TensorRef::own(new_tensor(room, 1, DType::uint8, t->device));
+  if (!made) return nullptr;
+  Array bytes = made->array;
+  bytes.shape[0] = high - low;
+  bytes.data = const_cast<char*>(low);
+  const TensorRef from = TensorRef::own(new_view(t, bytes));
+  char* const start = made->array.as<char>() + shift;
+  bytes.data = start;
+  const TensorRef to = TensorRef::own(new_view(made.get(), bytes));
+  if (!from || !to || !device_copy(from.get(), to.get())) return nullptr;
+  Array a = t->array;
+  a.data = start + (t->array.as<char>() - low);
+  return new_view(made.get(), a);
+}
+
 PyObject* kernel_capsule(const char* name, std::shared_ptr<const Launches> launches) {
   auto kernel = std::make_unique<Kernel>(Kernel{.name = name, .launches = std::move(launches)});
   PyObject* capsule = PyCapsule_New(kernel.get(), kKernelCapsule, [](PyObject* o) {
@@ -222,13 +268,14 @@ static bool parse_device(unsigned char device, bool cuda_only) {
 
 static PyObject* set_memory(PyObject*, PyObject* args) {
   unsigned char device;
-  int host;
+  int host, exact = 0;
   PyObject *allocate, *release;
-  if (!PyArg_ParseTuple(args, "bpOO:set_memory", &device, &host, &allocate, &release)) return nullptr;
+  if (!PyArg_ParseTuple(args, "bpOO|p:set_memory", &device, &host, &allocate, &release, &exact)) return nullptr;
   if (!device || device >= kMaxDevices) return PyErr_Format(PyExc_ValueError, "set_memory: not a device: %d", device);
   Memory& memory = memories[device];
   memory.known = true;
   memory.host = host;
+  memory.large = exact ? 0 : kLarge;
   Py_XSETREF(memory.allocate, Py_NewRef(allocate));
   Py_XSETREF(memory.release, Py_NewRef(release));
   Py_RETURN_NONE;
@@ -246,7 +293,7 @@ static PyObject* stats(PyObject*, PyObject* args) {
 static PyObject* trim(PyObject*, PyObject* args) {
   unsigned char device;
   if (!PyArg_ParseTuple(args, "b:trim_device_memory", &device) || !parse_device(device, true)) return nullptr;
-  give_back(memories[device]);
+  give_back(device);
   Py_RETURN_NONE;
 }
 
@@ -281,29 +328,6 @@ static PyObject* synchronize(PyObject*, PyObject* args) {
   }
   if (!check_faults(device, faulted)) return nullptr;
   Py_RETURN_NONE;
-}
-
-// A tensor over memory of others: wrap_address(owner, address, shape, strides, dtype, device, readonly).
-static PyObject* wrap_address(PyObject*, PyObject* args) {
-  PyObject *owner, *address, *shape, *strides, *dtype;
-  unsigned char device;
-  int readonly, n = 0;
-  Array a;
-  if (!PyArg_ParseTuple(args, "OOOOObp:wrap_address", &owner, &address, &shape, &strides, &dtype, &device, &readonly)) {
-    return nullptr;
-  }
-  int n_strides = 0;
-  if (!parse_device(device, true) || !parse_shape(strides, a.strides, &n_strides, "wrap_address")) return nullptr;
-  if (!parse_shape(shape, a.shape, &n, "wrap_address") || !parse_dtype(dtype, &a.dtype)) return nullptr;
-  a.ndim = static_cast<uint8_t>(n);
-  a.data = PyLong_AsVoidPtr(address);
-  if (PyErr_Occurred()) return nullptr;
-  const char* problem = n == n_strides ? mend_layout(a) : "it has not as many strides as lengths";
-  if (problem) return PyErr_Format(errors.shape, "wrap_address: the memory cannot be shared: %s", problem);
-  Ref held = Ref::share(owner);
-  Tensor* t = new_foreign(a, device, readonly, owner, free_object);
-  if (t) held.release();
-  return as_object(t);
 }
 
 // python_kernel(name, callable): a kernel that calls callable(address or None of every array). For interpreters.
@@ -352,7 +376,8 @@ static PyMethodDef functions[] = {
     {"python_kernel", safe<python_kernel>, METH_VARARGS,
      "python_kernel(name, callable): a kernel that calls callable with the address (or None) of every array."},
     {"set_memory", safe<set_memory>, METH_VARARGS,
-     "set_memory(device, host, allocate, release): where a device's memory comes from."},
+     "set_memory(device, host, allocate, release, exact=False): where a device's memory comes from; exact: each block is "
+     "asked for with just its bytes, and given back at once."},
     {"device_memory_stats", safe<stats>, METH_VARARGS, "device_memory_stats(device): as memory_stats, of a GPU."},
     {"trim_device_memory", safe<trim>, METH_VARARGS,
      "trim_device_memory(device): give cached blocks back to the pool."},
@@ -362,8 +387,6 @@ static PyMethodDef functions[] = {
      "host_alias(tensor): the same memory as a tensor on the CPU, where it is host memory."},
     {"synchronize", safe<synchronize>, METH_VARARGS,
      "synchronize(device): wait for all that was launched there; raises what went wrong."},
-    {"wrap_address", safe<wrap_address>, METH_VARARGS,
-     "wrap_address(owner, address, shape, strides, dtype, device, readonly): a tensor over a GPU's memory."},
     {nullptr, nullptr, 0, nullptr},
 };
 

@@ -161,13 +161,19 @@ static DLDataType dl_type(DType t) {
   return {codes[static_cast<int>(t)], static_cast<uint8_t>(8 * item_size(t)), 1};
 }
 
+constexpr int64_t kNoStream = -1, kLegacyStream = 1;  // as DLPack numbers streams
+
 template <class Managed> struct Export {
   Managed managed;
   int64_t shape[kMaxDims], strides[kMaxDims];
+  uint8_t device;
+  int64_t stream;  // on which the consumer uses the memory, perhaps still when it lets go
 };
 
-template <class Managed> static Export<Managed>* make_export(Tensor* t) {
+template <class Managed> static Export<Managed>* make_export(Tensor* t, int64_t stream) {
   auto* e = new Export<Managed>{};
+  e->device = t->device;
+  e->stream = stream;
   const Array& a = t->array;
   std::copy_n(a.shape, a.ndim, e->shape);
   std::copy_n(a.strides, a.ndim, e->strides);
@@ -176,10 +182,12 @@ template <class Managed> static Export<Managed>* make_export(Tensor* t) {
   e->managed.context = Py_NewRef(as_object(t));
   e->managed.deleter = [](Managed* managed) {
     if (!Py_IsInitialized()) return;                   // in an exit handler of the consumer: Python is gone
+    auto* const made = reinterpret_cast<Export<Managed>*>(managed);
     const PyGILState_STATE gil = PyGILState_Ensure();  // the consumer may let go from any thread
+    if (made->device && made->stream != kNoStream) order_streams(made->device, made->stream, true);
     Py_DECREF(static_cast<PyObject*>(managed->context));
     PyGILState_Release(gil);
-    delete reinterpret_cast<Export<Managed>*>(managed);
+    delete made;
   };
   return e;
 }
@@ -191,6 +199,14 @@ template <> constexpr const char* kCapsuleName<DLManagedTensorVersioned> = "dlte
 template <class Managed> static void free_managed(void* owner) {
   auto* managed = static_cast<Managed*>(owner);
   if (managed->deleter) managed->deleter(managed);
+}
+
+// The memory goes back to another library, whose streams may not overtake what ours still reads there. It has not named
+// its stream: most use the legacy one, and all blocking streams wait for that.
+template <class Managed> static void free_imported(void* owner) {
+  const DLDevice& device = static_cast<Managed*>(owner)->tensor.device;
+  if (device.type == kDLCuda) order_streams(static_cast<uint8_t>(device.id + 1), kLegacyStream, false);
+  free_managed<Managed>(owner);
 }
 
 template <class Managed> static Managed* content(PyObject* capsule) {  // null: of another kind, or consumed
@@ -206,11 +222,12 @@ template <class Managed> static PyObject* make_capsule(Managed* managed) {
   return capsule;
 }
 
-// to_dlpack(tensor, versioned, copied): a capsule. __dlpack__ in Python checks its arguments.
+// to_dlpack(tensor, versioned, copied, stream): a capsule. __dlpack__ in Python checks its arguments.
 static PyObject* to_dlpack(PyObject*, PyObject* args) {
   PyObject* o;
   int versioned, copied;
-  if (!PyArg_ParseTuple(args, "Opp:to_dlpack", &o, &versioned, &copied)) return nullptr;
+  long long stream;
+  if (!PyArg_ParseTuple(args, "OppL:to_dlpack", &o, &versioned, &copied, &stream)) return nullptr;
   Tensor* t = as_tensor(o);
   if (!is_tensor(o) || (t->device && on_host(t->device))) {
     PyErr_SetString(PyExc_BufferError, "to_dlpack: a tensor in the memory of the CPU or of a GPU is wanted");
@@ -223,9 +240,9 @@ static PyObject* to_dlpack(PyObject*, PyObject* args) {
       PyErr_SetString(PyExc_BufferError, "to_dlpack: read-only memory needs a consumer of DLPack 1.0 or later");
       return nullptr;
     }
-    return make_capsule(&make_export<DLManagedTensor>(t)->managed);
+    return make_capsule(&make_export<DLManagedTensor>(t, stream)->managed);
   }
-  auto* e = make_export<DLManagedTensorVersioned>(t);
+  auto* e = make_export<DLManagedTensorVersioned>(t, stream);
   e->managed.major = 1;
   e->managed.flags = (readonly ? kDLReadOnly : 0) | (copied ? kDLCopied : 0);
   return make_capsule(&e->managed);
@@ -280,7 +297,7 @@ static PyObject* take_capsule(PyObject* capsule, Managed* managed, const char* u
   Array a;
   if (!import_array(managed->tensor, a)) return nullptr;
   const auto device = static_cast<uint8_t>(known_device(managed->tensor.device));
-  Tensor* t = new_foreign(a, device, readonly, managed, free_managed<Managed>);
+  Tensor* t = new_foreign(a, device, readonly, managed, free_imported<Managed>);
   if (t) PyCapsule_SetName(capsule, used);
   return as_object(t);
 }
@@ -298,10 +315,26 @@ static PyObject* from_dlpack(PyObject*, PyObject* capsule) {
   return nullptr;
 }
 
+// lend(tensor): another library may use its memory from here on, on a stream that it does not name.
+static PyObject* lend(PyObject*, PyObject* value) {
+  if (!is_tensor(value) || on_host(as_tensor(value)->device)) {
+    PyErr_SetString(PyExc_BufferError, "lend: a tensor in the memory of a GPU is wanted");
+    return nullptr;
+  }
+  as_tensor(value)->buffer->lent = true;
+  Py_RETURN_NONE;
+}
+
+void take_back(const Buffer* buffer) { order_streams(buffer->device, kLegacyStream, true); }
+
 static PyMethodDef functions[] = {
     {"wrap", safe<wrap>, METH_VARARGS,
      "wrap(exporter, dtype): a tensor over the memory of an object with the buffer protocol."},
-    {"to_dlpack", safe<to_dlpack>, METH_VARARGS, "to_dlpack(tensor, versioned, copied): a DLPack capsule."},
+    {"lend", safe<lend>, METH_O,
+     "lend(tensor): another library may use its memory from here on, on a stream that it does not name."},
+    {"to_dlpack", safe<to_dlpack>, METH_VARARGS,
+     "to_dlpack(tensor, versioned, copied, stream): a DLPack capsule for a consumer that uses it on this stream (-1: it "
+     "sees to the order itself)."},
     {"from_dlpack", safe<from_dlpack>, METH_O, "from_dlpack(capsule): a tensor over the capsule's memory."},
     {nullptr, nullptr, 0, nullptr},
 };

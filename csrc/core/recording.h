@@ -23,6 +23,7 @@ struct Input {  // an argument, or the gradient that a leaf starts with
   Array array;         // what it must look like
   bool requires_grad, requires_grad_after;  // before the step and after it: an argument may come to need one
   bool history;        // whether a node has computed it
+  bool aligned;        // its address, which matters on a GPU
   bool written;
   int same;            // the first argument that is the same tensor: itself, or one before
   int leaf;            // index into Steps::grads, or -1

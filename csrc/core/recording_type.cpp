@@ -83,6 +83,7 @@ static PyObject* get_unplanned_bytes(PyObject* o, void*) {
   return PyLong_FromLongLong(as_recording(o)->steps.unplanned_bytes);
 }
 static PyObject* get_device(PyObject* o, void*) { return Py_NewRef(device_object(as_recording(o)->steps.device)); }
+static PyObject* get_copies_arguments(PyObject* o, void*) { return PyBool_FromLong(!as_recording(o)->fixed.empty()); }
 static PyObject* get_replays(PyObject* o, void*) { return PyLong_FromLongLong(as_recording(o)->replays); }
 
 // watch(guards, check): what must be as it is for a replay. A guard: (kind, owner, key, value), as in guards.h.
@@ -223,6 +224,8 @@ bool init_record(PyObject* module) {
       {"arena_bytes", get_arena_bytes, nullptr, "Memory of all intermediate results together.", nullptr},
       {"unplanned_bytes", get_unplanned_bytes, nullptr, "Their sizes added up.", nullptr},
       {"device", get_device, nullptr, "The device of the operations.", nullptr},
+      {"copies_arguments", get_copies_arguments, nullptr,
+       "Whether a replay copies its arguments to where it reads them, as the graph of a GPU does.", nullptr},
       {"replays", get_replays, nullptr, "How often this was replayed.", nullptr},
       {nullptr, nullptr, nullptr, nullptr, nullptr},
   };

@@ -4,12 +4,14 @@
 #include <algorithm>
 #include <chrono>
 #include <cstring>
+#include <exception>
 #include <memory>
 #include <new>
 #include <thread>
 
 #include "core/function.h"
 #include "core/memory.h"
+#include "core/plan.h"
 #include "core/recording.h"
 #include "core/tape.h"
 #include "core/threads.h"
@@ -17,6 +19,14 @@
 namespace dlcore {
 
 // ---- whether a recording stands for a call ------------------------------------------------------------------------
+// A graph reads its arguments in memory of its own, to which each replay copies them.
+static bool is_graph(const Recording* self) { return self->device && (!self->fixed.empty() || self->inputs.empty()); }
+
+// A GPU's kernels are specialised for whether addresses are multiples of 16 bytes.
+static bool same_alignment(const Recording* self, const Input& input, const Tensor* t) {
+  return !t->device || is_graph(self) || aligned(t) == input.aligned;
+}
+
 static bool same_spec(const Input& input, const Tensor* t) {
   const Array &want = input.array, &a = t->array;
   return !t->weak && (t->node != nullptr) == input.history && t->requires_grad == input.requires_grad &&
@@ -72,7 +82,7 @@ static int matches(Recording* self, Call& call) {
   if (!add_grads(self, call)) return 0;
   for (size_t k = 0; k < call.sources.size(); ++k) {
     const Input& input = self->inputs[k];
-    if (!same_spec(input, call.sources[k])) return 0;
+    if (!same_spec(input, call.sources[k]) || !same_alignment(self, input, call.sources[k])) return 0;
     if (input.leaf >= 0) continue;
     if (self->grad_mode && history_lost(call.sources[k])) return 0;
     if (call.sources[static_cast<size_t>(input.same)] != call.sources[k]) return 0;
@@ -158,10 +168,9 @@ static void run_command(Recording* self, const Command& c) {
                          s.params.data() + c.first_param, c.n_params});
 }
 
-// body(at) without the GIL; `at`: the command that runs, null when all have. C++ errors become Python's.
+// body(at), whose C++ errors become Python's; `at`: the command that runs, null when all have.
 template <class Body> static bool guarded(const Command*& at, Body body) {
   try {
-    const WithoutGil released;
     body(at);
     at = nullptr;
     return true;
@@ -170,15 +179,26 @@ template <class Body> static bool guarded(const Command*& at, Body body) {
     return raise_kernel_error(kernel, at && at->function ? at->function->name_utf8 : kernel);
   }
 }
+template <class Body> static bool guarded_without_gil(const Command*& at, Body body) {
+  return guarded(at, [&](const Command*& at) {
+    const WithoutGil released;
+    body(at);
+  });
+}
 
-// The step on a GPU: its launches become the nodes of a graph, which nothing but the graph's own launch runs.
-static void make_graph(Recording* self) {
+// The step on a GPU: its launches become the nodes of a graph, which nothing but the graph's own launch runs. Under the
+// GIL, for one thread at a time can do this.
+static void make_graph(Recording* self, const Command*& at) {
   for (size_t k = 0; k < self->fixed.size(); ++k) {
     repoint(self, self->inputs[k].region, static_cast<char*>(self->fixed[k]->data));
   }
   cuda::capture_begin(self->device);
   try {
-    for (const Command& c : self->steps.commands) run_command(self, c);
+    for (const Command& c : self->steps.commands) {
+      at = &c;
+      run_command(self, c);
+    }
+    at = nullptr;
     self->graph = cuda::instantiate(cuda::capture_end(self->device));
   } catch (...) {
     cuda::capture_abandon(self->device);
@@ -186,12 +206,15 @@ static void make_graph(Recording* self) {
   }
 }
 
-static void run_graph(Recording* self, const Call& call, int64_t step, const std::vector<int64_t>& strides) {
-  if (!self->graph) make_graph(self);
+static void copy_to_graph(Recording* self, const Call& call, int64_t step, const std::vector<int64_t>& strides) {
   for (size_t k = 0; k < self->fixed.size(); ++k) {
     const char* from = call.sources[k]->array.as<char>() + (k < strides.size() ? step * strides[k] : 0);
     cuda::copy(self->device, self->fixed[k]->data, self->device, from, self->fixed[k]->bytes);
   }
+}
+
+static void run_graph(Recording* self, const Call& call, int64_t step, const std::vector<int64_t>& strides) {
+  copy_to_graph(self, call, step, strides);
   cuda::launch_graph(*self->graph);
 }
 
@@ -306,6 +329,15 @@ static bool await_turn(const Recording* self) {
   return true;
 }
 
+// Whether arguments that move on by so many bytes stay such as the kernels are specialised for.
+static bool strides_keep_alignment(const Recording* self, const Call& call, const std::vector<int64_t>& strides) {
+  if (is_graph(self)) return true;
+  for (size_t k = 0; k < strides.size(); ++k) {
+    if (call.sources[k]->device && strides[k] % kVectorBytes) return false;
+  }
+  return true;
+}
+
 // `times` replays; the arguments move on by `strides` bytes after each. The results as a tuple; NotImplemented if the
 // recording does not stand for this call.
 static PyObject* replay(Recording* self, Call& call, int64_t times, const std::vector<int64_t>& strides) {
@@ -313,13 +345,15 @@ static PyObject* replay(Recording* self, Call& call, int64_t times, const std::v
   const Busy busy(self);
   const int good = matches(self, call);
   if (good < 0) return nullptr;
-  if (!good || (times > 1 && !self->steady)) Py_RETURN_NOTIMPLEMENTED;
+  const bool one_by_one = times > 1 && !(self->steady && strides_keep_alignment(self, call, strides));
+  if (!good || one_by_one) Py_RETURN_NOTIMPLEMENTED;
   if (!replace_held(self)) return nullptr;
-  const bool as_graph = self->device && (!self->fixed.empty() || self->inputs.empty());
+  const bool as_graph = is_graph(self);
   for (size_t k = 0; !as_graph && k < call.sources.size(); ++k) {
     repoint(self, self->inputs[k].region, call.sources[k]->array.as<char>());
   }
   const Command* at = nullptr;
+  if (as_graph && !self->graph && !guarded(at, [&](const Command*& at) { make_graph(self, at); })) return nullptr;
   int64_t step = 0;
   const auto some_steps = [&](const Command*& at) {  // until it is time to look for signals
     using clock = std::chrono::steady_clock;
@@ -342,7 +376,7 @@ static PyObject* replay(Recording* self, Call& call, int64_t times, const std::v
   };
   const int all = static_cast<int>(self->steps.commands.size());
   while (step < times) {  // what was done before an error is done, as it would be without a recording
-    if (!guarded(at, some_steps)) {
+    if (!guarded_without_gil(at, some_steps)) {
       const PendingError raised;
       if (step) leave(self, call, all);
       leave(self, call, at ? static_cast<int>(at - self->steps.commands.data()) : 0);
@@ -401,8 +435,72 @@ PyObject* sweep_recording(PyObject* object, PyObject* args) {
   return result.release();
 }
 
-// profile(repeats): seconds of each command, the fastest of some replays with the last call's arguments. All memory
-// that the step changes is put back, so nothing has happened afterwards.
+// ---- timing -------------------------------------------------------------------------------------------------------
+namespace {
+// The memory that a step changes, besides its arena: kept, and put back.
+class Snapshot {
+ public:
+  Snapshot(const Recording* self, const Call& call) : device_(self->device) {
+    for (size_t k = 0; k < call.sources.size(); ++k) {
+      const auto [low, high] = extent(call.sources[k]->array);
+      if (self->inputs[k].written) keep(const_cast<char*>(low), static_cast<size_t>(high - low));
+    }
+    for (size_t k = 0; k < self->steps.regions.size(); ++k) {
+      const Region& r = self->steps.regions[k];
+      if (r.kind != Region::input && r.buffer && r.written) keep(self->bound[k], r.bytes);
+    }
+  }
+
+  void put_back() const {
+    for (const Copy& c : copies_) move(c.at, c.values->data, c.values->bytes);
+  }
+
+ private:
+  struct Copy {
+    char* at;
+    std::unique_ptr<Buffer, void (*)(Buffer*)> values;
+  };
+  void move(void* to, const void* from, size_t bytes) const {
+    if (!device_) std::memcpy(to, from, bytes);
+    else if (bytes) cuda::copy(device_, to, device_, from, bytes);
+  }
+  void keep(char* at, size_t bytes) {
+    Copy copy{at, {new_buffer(bytes, device_), drop}};
+    move(copy.values->data, at, bytes);
+    copies_.push_back(std::move(copy));
+  }
+  const uint8_t device_;
+  std::vector<Copy> copies_;
+};
+}  // namespace
+
+// Calls run(k) for each of n commands, one after the other, and lowers seconds[k] to what it took.
+template <class Run> static void time_each(uint8_t device, std::vector<double>& seconds, const Run& run) {
+  const size_t n = seconds.size();
+  std::vector<double> times;
+  if (device) {
+    cuda::Stopwatch watch(device, n + 1);
+    for (size_t k = 0; k < n; ++k) {
+      watch.mark(k);
+      run(k);
+    }
+    watch.mark(n);
+    times = watch.seconds();
+  } else {
+    using clock = std::chrono::steady_clock;
+    clock::time_point before = clock::now();
+    for (size_t k = 0; k < n; ++k) {
+      run(k);
+      const clock::time_point after = clock::now();
+      times.push_back(std::chrono::duration<double>(after - before).count());
+      before = after;
+    }
+  }
+  for (size_t k = 0; k < n; ++k) seconds[k] = std::min(seconds[k], times[k]);
+}
+
+// profile(repeats): seconds of each command, the fastest of some replays with the last call's arguments; on a GPU between
+// events in its stream, without a graph. All memory that the step changes is put back, so nothing has happened.
 PyObject* profile_recording(PyObject* object, PyObject* argument) {
   Recording* self = reinterpret_cast<Recording*>(object);
   const int64_t repeats = PyLong_AsLongLong(argument);
@@ -414,49 +512,34 @@ PyObject* profile_recording(PyObject* object, PyObject* argument) {
                                     "from other gradients");
     return nullptr;
   }
-  if (self->device) {
-    PyErr_SetString(errors.capture, "explain: the commands of a GPU cannot be timed one by one yet");
-    return nullptr;
-  }
   Steps& s = self->steps;
   std::vector<double> seconds(s.commands.size(), 1e9);
-  std::vector<std::pair<char*, std::vector<char>>> saved;
-  const auto save = [&] {
-    for (size_t k = 0; k < call.sources.size(); ++k) {
-      const auto [low, high] = extent(call.sources[k]->array);
-      if (self->inputs[k].written) saved.emplace_back(const_cast<char*>(low), std::vector<char>(low, high));
-    }
-    for (size_t k = 0; k < s.regions.size(); ++k) {
-      const Region& r = s.regions[k];
-      if (r.kind == Region::input || !r.buffer || !r.written) continue;
-      saved.emplace_back(self->bound[k], std::vector<char>(self->bound[k], self->bound[k] + r.bytes));
-    }
-  };
-  const auto put_back = [&] {
-    for (const auto& [at, bytes] : saved) std::memcpy(at, bytes.data(), bytes.size());
-  };
   const Busy busy(self);
+  const bool as_graph = is_graph(self);
   for (size_t k = 0; k < call.sources.size(); ++k) {
-    repoint(self, self->inputs[k].region, call.sources[k]->array.as<char>());
+    repoint(self, self->inputs[k].region, as_graph ? static_cast<char*>(self->fixed[k]->data)
+                                                   : call.sources[k]->array.as<char>());
   }
   const Command* at = nullptr;
   const bool done = guarded(at, [&](const Command*& at) {
-    using clock = std::chrono::steady_clock;
+    const Snapshot saved(self, call);
+    const WithoutGil released;
     const Serial alone(self->serial);
-    save();
+    if (as_graph) copy_to_graph(self, call, 0, {});
     for (int64_t repeat = 0; repeat < repeats; ++repeat) {
-      clock::time_point before = clock::now();
-      for (size_t k = 0; k < s.commands.size(); ++k) {
-        at = &s.commands[k];
-        run_command(self, s.commands[k]);
-        const clock::time_point after = clock::now();
-        seconds[k] = std::min(seconds[k], std::chrono::duration<double>(after - before).count());
-        before = after;
+      std::exception_ptr error;
+      try {
+        time_each(self->device, seconds, [&](size_t k) {
+          at = &s.commands[k];
+          run_command(self, s.commands[k]);
+        });
+      } catch (...) {
+        error = std::current_exception();
       }
-      put_back();
+      saved.put_back();
+      if (error) std::rethrow_exception(error);
     }
   });
-  put_back();
   if (!done) return nullptr;
   Ref list = Ref::own(PyList_New(static_cast<Py_ssize_t>(seconds.size())));
   for (size_t k = 0; list && k < seconds.size(); ++k) {

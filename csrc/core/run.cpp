@@ -122,6 +122,9 @@ static bool written(const Plan* plan, int k) {
 }
 
 // ---- overlaps -----------------------------------------------------------------------------------------------------
+// A copy that stands for an operand whose plan is made: a GPU's kernels are specialised for its layout.
+static Tensor* copy_for_plan(Tensor* t) { return t->device ? copy_in_layout(t) : contiguous_copy(t); }
+
 // Whether something may be written that is also another operand: no, wherever each written buffer is met once.
 static bool writes_may_meet(const Plan* plan, const Operands& operands) {
   static uint64_t serial = 0;
@@ -178,7 +181,7 @@ static bool part_written(Function* f, const Plan* plan, Operands& operands) {
                    f->name_utf8, k);
       return false;
     }
-    Tensor* copy = contiguous_copy(operands.data[k]);
+    Tensor* copy = copy_for_plan(operands.data[k]);
     if (!copy) return false;
     operands.set(k, copy);
   }
@@ -215,7 +218,7 @@ static bool run_native(Function* f, const Plan* plan, Operands& operands, Operan
         PyErr_Format(PyExc_ValueError, "%s: operand %d is written in place and must be contiguous", f->name_utf8, k);
         return false;
       }
-      t = contiguous_copy(t);
+      t = moved ? contiguous_copy(t) : copy_for_plan(t);
       if (!t) return false;
       copies.data[k] = t;
     }

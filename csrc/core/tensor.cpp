@@ -1,11 +1,14 @@
 #include "core/tensor.h"
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <limits>
 #include <new>
 #include <type_traits>
+#include <vector>
 
+#include "core/cuda.h"
 #include "core/device.h"
 #include "core/function.h"
 #include "core/layout.h"
@@ -44,8 +47,8 @@ static Buffer* blank_buffer() {
 
 static bool guards_on = false;
 static int64_t faults = 0;
-static constexpr size_t kGuard = kAlignment;
 static constexpr unsigned char kGuardByte = 0xA5;
+static constexpr size_t guard_bytes(uint8_t device) { return device ? 512 : kAlignment; }  // as blocks are aligned
 
 void set_guards(bool on) { guards_on = on; }
 int64_t guard_faults() { return faults; }
@@ -55,52 +58,68 @@ static void free_blank(Buffer* b) {
   free_buffers = b;
 }
 
-Buffer* new_buffer(size_t bytes, uint8_t device) {
-  const size_t guard = guards_on ? kGuard : 0;
-  const bool on_device = device && !on_host(device);
-  Buffer* b = blank_buffer();
-  char* block;
+static void put_guards(char* block, size_t guard, size_t bytes, uint8_t device) {
+  const auto fill = [&](char* to, unsigned char value, size_t n) {
+    if (!device) std::memset(to, value, n);
+    else if (n) cuda::fill(device, to, value, n);
+  };
+  fill(block, kGuardByte, guard);
+  fill(block + guard, 0xFF, bytes);
+  fill(block + guard + bytes, kGuardByte, guard);
+}
+
+static bool intact(const char* guard, size_t bytes, uint8_t device) {
+  std::vector<char> there(bytes);
+  if (device) cuda::peek(device, there.data(), guard, bytes);
+  else std::memcpy(there.data(), guard, bytes);
+  return std::all_of(there.begin(), there.end(), [](char c) { return static_cast<unsigned char>(c) == kGuardByte; });
+}
+
+static void check_guards(const Buffer* b, size_t guard) {
+  const char* const data = static_cast<const char*>(b->data);
   try {
-    block = static_cast<char*>(on_device ? device_allocate(device, bytes) : allocate(bytes + 2 * guard));
-  } catch (const std::bad_alloc&) {
-    free_blank(b);
-    throw;
+    faults += !(intact(data - guard, guard, b->device) && intact(data + b->bytes, guard, b->device));
+  } catch (const std::exception& error) {  // a GPU that has failed: what is asked of it next raises
+    const PendingError pending;
+    PyErr_Format(PyExc_RuntimeError, "the guard bytes of a tensor cannot be read: %s", error.what());
+    PyErr_WriteUnraisable(nullptr);
   }
-  if (on_device) {
-    b->data = block;
-    b->bytes = bytes;
-    b->device = device;
-    if (recorder) record_made(b);
-    return b;
-  }
-  if (guard) {
-    std::memset(block, kGuardByte, guard);
-    std::memset(block + guard, 0xFF, bytes);
-    std::memset(block + guard + bytes, kGuardByte, guard);
-  }
-  b->data = block + guard;
-  b->bytes = bytes;
-  b->guarded = guard;
-  if (recorder) record_made(b);
-  return b;
 }
 
 static void release_own(Buffer* b) {
-  const size_t guard = b->guarded ? kGuard : 0;
-  const unsigned char* block = static_cast<unsigned char*>(b->data) - guard;
-  bool intact = true;
-  for (size_t k = 0; k < guard; ++k) {
-    intact = intact && block[k] == kGuardByte && block[guard + b->bytes + k] == kGuardByte;
+  const size_t guard = b->guarded ? guard_bytes(b->device) : 0;
+  if (guard) check_guards(b, guard);
+  char* const block = static_cast<char*>(b->data) - guard;
+  if (b->device) device_release(b->device, block, b->bytes + 2 * guard);
+  else release(block, b->bytes + 2 * guard);
+}
+
+Buffer* new_buffer(size_t bytes, uint8_t device) {
+  const uint8_t place = on_host(device) ? 0 : device;
+  const size_t guard = guards_on ? guard_bytes(place) : 0;
+  Buffer* b = blank_buffer();
+  try {
+    char* const block = static_cast<char*>(place ? device_allocate(place, bytes + 2 * guard)
+                                                 : allocate(bytes + 2 * guard));
+    b->data = block + guard;
+    b->bytes = bytes;
+    b->device = place;
+    b->guarded = guard;
+    if (guard) put_guards(block, guard, bytes, place);
+  } catch (...) {
+    if (b->data) b->guarded = false, release_own(b);
+    free_blank(b);
+    throw;
   }
-  faults += !intact;
-  release(const_cast<unsigned char*>(block), b->bytes + 2 * guard);
+  if (recorder) record_made(b);
+  return b;
 }
 
 void drop(Buffer* b) {
   if (!b || --b->refs) return;
   if (b->mark) record_dropped(b);
+  if (b->lent) take_back(b);
   if (b->free_owner) b->free_owner(b->owner);
-  else if (b->device) device_release(b->device, b->data, b->bytes);
   else release_own(b);
   free_blank(b);
 }
@@ -126,6 +145,9 @@ Tensor* new_tensor(const int64_t* shape, int ndim, DType dtype, uint8_t device) 
     const MemoryStats s = memory_stats();
     PyErr_Format(PyExc_MemoryError, "out of memory: asked for %lld bytes; dlcore holds %lld bytes in tensors",
                  static_cast<long long>(bytes), static_cast<long long>(s.in_use));
+    return nullptr;
+  } catch (const std::exception& error) {  // of a GPU
+    PyErr_SetString(PyExc_RuntimeError, error.what());
     return nullptr;
   }
   Tensor* t = blank_tensor(tensor_type);

@@ -23,13 +23,14 @@ struct Buffer {
   bool readonly = false;    // memory of others that must not be written
   bool rewritten = false;   // a tracked in-place write happened: older untracked views have lost their gradient
   bool guarded = false;     // guard bytes lie on both sides of `data`
+  bool lent = false;        // of a GPU: another library may use it on a stream that it has not named
   uint8_t device = 0;       // whose memory it is
   uint64_t writer = 0;      // of the last call that wrote into operands here: its serial number (run.cpp)
   uint64_t mark = 0;        // of the last recorder that met it: its serial number << 32 | region (record.h)
   void (*free_owner)(void*) = nullptr;  // null: `data` came from allocate(), or from the device's allocator
   void* owner = nullptr;
 };
-Buffer* new_buffer(size_t bytes, uint8_t device = 0);  // throws std::bad_alloc
+Buffer* new_buffer(size_t bytes, uint8_t device = 0);  // throws as allocate() and device_allocate() do
 void drop(Buffer* buffer);
 // Tests: new buffers start as 0xFF bytes (NaN, -1) between guard bytes, which are checked when the buffer is dropped.
 void set_guards(bool on);
@@ -122,6 +123,7 @@ struct Bound {
 extern Bound bound;
 
 bool init_tensor(PyObject* module);
+void take_back(const Buffer* buffer);  // lent memory is about to be used otherwise
 bool init_exchange(PyObject* module);
 extern PyBufferProcs tensor_buffer;
 

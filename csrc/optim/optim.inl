@@ -346,7 +346,20 @@ static void clip_grad_norm(const Args& a) {
   }
 }
 
+// ---- schedules ----------------------------------------------------------------------------------------------------
+// settings[:, 0] = rates[min(position, steps - 1)]; position += 1
+static void scheduled_rates(const Args& a) {
+  const Array &settings = a.in(0), &rates = a.in(2);
+  int64_t& position = *a.in(1).as<int64_t>();
+  const int64_t last = rates.shape[0] - 1, row = position < 0 ? 0 : position < last ? position : last;
+  for (int64_t g = 0; g < settings.shape[0]; ++g)
+    settings.as<double>()[g * settings.strides[0]] =
+        rates.as<const double>()[row * rates.strides[0] + g * rates.strides[1]];
+  ++position;
+}
+
 static const Kernel kernels[] = {
+    {"optim:scheduled_rates", scheduled_rates, 0},
     {"optim:sgd", sgd, 0},
     {"optim:adam", adam, 0},
     {"optim:clip_grad_norm", clip_grad_norm, 0},

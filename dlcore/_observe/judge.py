@@ -101,6 +101,15 @@ def _sets_plainly(found: Any) -> bool:
     return setter is ABSENT or isinstance(found, plain) or isinstance(setter, types.FunctionType)
 
 
+def _holds_made(value: Any, depth: int = 0) -> bool:
+    """Whether a tensor that the step has made is among the entries of a container, or of those in it."""
+    if isinstance(value, Tensor):
+        return _C.made_inside(value)
+    if type(value) not in (list, dict, tuple) or depth > _DEEPEST:
+        return False
+    return any(_holds_made(part, depth + 1) for part in (value.values() if type(value) is dict else value))
+
+
 def _parts(partial: functools.partial[Any]) -> tuple[Any, ...]:
     return partial.func, partial.args, partial.keywords
 
@@ -138,9 +147,15 @@ class Judge:
             self._fresh[id(value)] = value
 
     def is_fresh(self, value: Any) -> bool:
-        """Whether this call has made a value; of a view of an array, whether it has made the array."""
+        """Whether this call has made a value; of a view of an array, whether it has made the array.
+
+        A list or dict that holds a tensor made inside the step was made there, too: by code of the engine, which is not
+        observed, for nothing else puts tensors into what was there before without being refused.
+        """
         while isinstance(value, np.ndarray) and value.base is not None and id(value) not in self._fresh:
             value = value.base
+        if type(value) in (list, dict) and id(value) not in self._fresh and _holds_made(value):
+            self.made(value)
         return id(value) in self._fresh
 
     def forget(self) -> None:
@@ -603,7 +618,8 @@ class Judge:
                 new, init, leave = (self._of_class(cls, name) for name in ("__new__", "__init__", "__del__"))
                 if leave is not ABSENT:
                     raise Refused(f"it makes a {cls.__qualname__}, which does something when it goes")
-                own_new = isinstance(new, types.FunctionType | staticmethod)
+                makes = new.__func__ if isinstance(new, staticmethod) else new
+                own_new = isinstance(makes, types.FunctionType) and not known.is_own(makes.__module__)
                 if isinstance(init, types.FunctionType) and not own_new:
                     self.building = cls, init.__code__
                 return self.made if type(cls) is type and not own_new else None

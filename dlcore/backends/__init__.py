@@ -7,7 +7,7 @@ A backend has
 - ``synchronize()``: waits, and raises what the kernels found wrong; ``after_read_back()``: what a read-back adds;
 - ``memory_stats()``: see `Device.memory_stats`;
 - ``raise_faults(words)``: that error, from the fault words;
-- ``order_before(stream)``: lets another stream wait for the device's work, before memory is shared.
+- ``order_before(stream)``: lets another stream wait for the device's work, before memory is shared; its number.
 """
 
 from __future__ import annotations

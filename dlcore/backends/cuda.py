@@ -13,9 +13,12 @@ from collections.abc import Iterable
 from typing import Any, Protocol
 
 from dlcore import _C
+from dlcore._arguments import shown
 from dlcore.backends import Bound, Faults, clear
 from dlcore.dtypes import int64
 from dlcore.errors import DeviceError
+from dlcore.kernels import binary as storage
+from dlcore.kernels.binary import Binary
 from dlcore.kernels.launch import Arch, Call, Errors, In, Launch, Out, Program, Table, Temp, Value, prepared
 from dlcore.kernels.specialise import SIZES, Parameter, specialise
 
@@ -24,6 +27,12 @@ __all__ = ["Backend", "CupyPool", "Packed", "Pool"]
 OLDEST_DRIVER = 12000  # CUDA 12.0
 _MAJOR, _MINOR, _MULTIPROCESSORS, _SHARED = 75, 76, 16, 97  # CUdevice_attribute
 _FORMATS = {"i1": "<?", "i32": "<i", "i64": "<q", "f32": "<f", "f64": "<d"}
+_COOPERATIVE, _CLUSTER, _CLUSTER_POLICY, _OVERLAP = 2, 4, 5, 6  # CUlaunchAttributeID; 6: "programmatic"
+_SPREAD = 1  # CU_CLUSTER_SCHEDULING_POLICY_SPREAD, as Triton's own launcher has it
+MANY_PARAMETERS = 12010  # the driver's CUDA from which a launch may have more than 4 KiB of them
+OVERLAP_IN_GRAPHS = 12030  # the driver's CUDA from which graphs keep kernels that overlap as such
+Attribute = tuple[int, tuple[int, int, int]]
+"""A CUlaunchAttributeID and the first three ints of its value."""
 Slot = tuple[int, int, int, int, bool]
 """Offset and size in the parameters; which array; bytes past its element 0; whether its value is meant."""
 
@@ -71,9 +80,13 @@ class Backend:
         major, minor, multiprocessors, shared = (
             _C.cuda.attribute(index, a) for a in (_MAJOR, _MINOR, _MULTIPROCESSORS, _SHARED)
         )
-        self.arch = Arch(f"sm_{10 * major + minor}", multiprocessors, shared)
+        version = _C.cuda.driver_version()
+        storage.use_driver(version)
+        parameters = 32764 if version >= MANY_PARAMETERS else 4096
+        self.arch = Arch(f"sm_{10 * major + minor}", multiprocessors, shared, parameters)
         self.pool = CupyPool(index) if pool is None else pool
         _C.set_memory(code, False, self.pool.allocate, self.pool.release)
+        self.overlap = version >= OVERLAP_IN_GRAPHS and os.environ.get("DLCORE_OVERLAP", "1") != "0"
         self.faults = Faults()
         self._words = _C.empty((Faults.ROOM, 2), int64, code)
         self._watch()
@@ -95,10 +108,17 @@ class Backend:
         free, total = _C.cuda.memory_info(self.code)
         return {**_C.device_memory_stats(self.code), "free": free, "total": total}
 
-    def order_before(self, stream: int | None) -> None:
-        """Lets another stream wait for ours (DLPack: None is the legacy default stream, -1 wants no order)."""
-        if stream != -1:
-            _C.cuda.wait_for(self.code, 1 if stream is None else stream, False)
+    def order_before(self, stream: int | None) -> int:
+        """Lets another stream wait for ours, and returns its number as DLPack counts.
+
+        None is the legacy default stream, 1; -1 wants no order. BufferError for 0, which may be either default stream.
+        """
+        if stream is not None and (type(stream) is not int or stream < -1 or stream == 0):
+            raise BufferError(f"__dlpack__: {shown(stream)} is no stream: 1 is the legacy default, 2 that of the thread")
+        number = 1 if stream is None else stream
+        if number != -1:
+            _C.cuda.wait_for(self.code, number, False)
+        return number
 
     def after_read_back(self) -> None:
         """Nothing: the copy has waited, and looked at the fault words."""
@@ -143,11 +163,26 @@ class Backend:
                 raise RuntimeError(f"{row}: {binary.name} takes parameters of {binary.parameters} bytes, not {sizes}")
             grid = (launch.grid[0] * binary.cluster, *launch.grid[1:], 1, 1)[:3]
             block = (binary.threads, 1, 1)
-            launches.append((function, grid, block, binary.shared, bytes(packed.bytes), packed.slots))
+            attributes = self._attributes(launch, binary)
+            launches.append((function, grid, block, binary.shared, bytes(packed.bytes), packed.slots, attributes))
         zeroed = [(first + k, w.bytes) for k, w in enumerate(program.temps) if w.zeroed and w.bytes]
         views = {k: call.inputs[k] for k in program.contiguous}
         copies = tuple(k for k, v in views.items() if v is not None and not (v.contiguous and v.aligned))
         return Bound(_C.cuda.program(row, self.code, launches, zeroed), tuple(temps), copies)
+
+    def _attributes(self, launch: Launch, binary: Binary) -> list[Attribute]:
+        """What the driver is told of the launch besides its grid: see `Launch`."""
+        found: list[Attribute] = []
+        cooperative = bool(launch.options.get("cooperative"))
+        if self.overlap and binary.waits and not cooperative and launch.options.get("overlap", True):
+            found.append((_OVERLAP, (1, 0, 0)))
+        if cooperative:
+            found.append((_COOPERATIVE, (1, 0, 0)))
+        if binary.cluster > 1:
+            found += [(_CLUSTER, (binary.cluster, 1, 1)), (_CLUSTER_POLICY, (_SPREAD, 0, 0))]
+        elif "cluster" in launch.options:
+            found.append((_CLUSTER, tuple(launch.options["cluster"])))
+        return found
 
     def _function(self, launch: Launch, call: Call) -> tuple[tuple[Parameter, ...], int, Any]:
         """What the launch hands over, its CUfunction, and its Binary."""

@@ -54,7 +54,7 @@ class Backend:
         """The host's: see `Device.memory_stats`."""
         return _C.memory_stats()
 
-    def order_before(self, stream: int | None) -> None:
+    def order_before(self, stream: int | None) -> int:
         """Raises BufferError: nobody else knows this memory as a GPU's."""
         raise BufferError("the memory of Triton's interpreter is not a GPU's: copy the tensor to the CPU")
 

@@ -72,8 +72,8 @@ def compile_kernels(
         console.print(f"[red]problem[/] {escape(text)}", soft_wrap=True)
     if out is not None:
         made = [(r.wanted.specialised.key, r.found) for r in results if isinstance(r.found, Binary)]
-        count = storage.write_pack(out, made)
-        console.print(f"{out} has {count} kernels: set DLCORE_KERNELS={out} where they are to be used")
+        for pack, count in storage.write_packs(out, made).items():
+            console.print(f"{pack} has {count} kernels: set DLCORE_KERNELS={out} where they are to be used")
     if report is not None:
         write(report, _report(results))
     console.print(f"{len(results)} kernels, {len(failures)} problem(s)")

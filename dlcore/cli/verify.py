@@ -63,8 +63,10 @@ def run(
         jobs: processes at work.
         compile: compile what the operations' samples need and show registers, spills, shared memory and instructions.
         arch: architectures to compile for; "sm_120:84" means a GPU with 84 multiprocessors.
-        all: with --compile: every sample, memory layout and dtype, not one of each kernel, row and architecture.
-        out: with --compile: also write a pack of the binaries here: DLCORE_KERNELS=DIR loads it without compilers.
+        all: every sample, memory layout and dtype on a GPU too, where without it those are checked whose kernels come
+            compiled with dlcore; with --compile: not one of each kernel, row and architecture.
+        out: with --compile: also write packs of the binaries into this folder: DLCORE_KERNELS=DIR loads them without
+            compilers.
         report: with --compile: also write the table, as in docs/kernels.md, to this file.
     """
     at_least(0, fuzz=fuzz, seed=seed)
@@ -82,7 +84,7 @@ def run(
     place = _device(device)
     if fuzz:
         return _fuzz(console, ops, fuzz, seed, place, names, jobs, load, json)
-    return _verify(console, ops, place, names, jobs, load, json)
+    return _verify(console, ops, place, names, all, jobs, load, json)
 
 
 def _device(name: str | None) -> str:
@@ -109,14 +111,14 @@ def _write(path: Path | None, device: str, **found: Any) -> None:
 
 
 def _verify(
-    console: Console, ops: Sequence[Op], device: str, dtypes: Sequence[str], jobs: int, files: Sequence[str],
-    path: Path | None,
+    console: Console, ops: Sequence[Op], device: str, dtypes: Sequence[str], everything: bool, jobs: int,
+    files: Sequence[str], path: Path | None,
 ) -> int:  # fmt: skip
     start = time.monotonic()
     with _progress(console) as progress:
         task = progress.add_task("", total=None)
         reports = verify(
-            ops, device, dtypes=dtypes, jobs=jobs, files=files,
+            ops, device, dtypes=dtypes, jobs=jobs, files=files, everything=everything,
             done=lambda row, n, total: progress.update(task, description=row, completed=n, total=total),
         )  # fmt: skip
     console.print(fitted(_table(reports), console, (*reversed(_CHECKS), "samples")))

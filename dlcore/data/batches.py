@@ -7,16 +7,19 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
-from dlcore._arguments import boolean, function, integer, shown
+from dlcore._arguments import boolean, function, integer, listed
 from dlcore._device import default_device
 from dlcore._device import device as as_device
 from dlcore._recordable import Recordable
 from dlcore._tensor import Tensor, arange, empty, tensor
-from dlcore.data.dataset import as_dataset, flatten, gather, is_plain, permutation
-from dlcore.data.transforms import as_input, scaling
-from dlcore.dtypes import int64
+from dlcore.data.augment import augmented
+from dlcore.data.columns import dtype_name
+from dlcore.data.dataset import TensorDataset
+from dlcore.data.sources import as_dataset
+from dlcore.data.transforms import Compose, apply, composed, steps_of
+from dlcore.data.views import Prepared, flatten, gather, is_arrays, is_plain, permutation
+from dlcore.dtypes import DType, as_dtype, int64
 from dlcore.ops.gather import take
-from dlcore.ops.scaling import take_scaled
 
 __all__ = ["Batches"]
 
@@ -24,10 +27,13 @@ __all__ = ["Batches"]
 class Batches(Recordable):
     """The samples of ``dataset`` by index, as the model takes them.
 
-    ``dataset``: a data set, or a tuple of arrays (inputs, targets). The inputs are the first part of a sample. Bytes
-    (uint8) become float32 in 0..1, whatever their shape; then ``transform`` is applied to them. shuffle: the samples
-    come in a new order each epoch, which depends on ``seed`` and the number of the epoch alone. device: where the
-    batches are (default: the default device).
+    ``dataset``: whatever `as_dataset` takes. The inputs are the first part of a sample. They pass what the data set
+    does to them (bytes of image data sets become float32 in 0..1), then ``augment``, then ``transform``. shuffle: the
+    samples come in a new order each epoch, which depends on ``seed`` and the number of the epoch alone. device: where
+    the batches are (default: the default device). augment: a list of functions of a batch of inputs; one that changes
+    the targets too has an attribute ``targets`` that is true, and takes and gives (inputs, targets). dtype: inputs and
+    targets of another floating-point dtype are cast to this one: the arrays once, inputs that are transformed
+    afterwards.
 
     The arrays of a TensorDataset lie on the device in their own dtype, and ``fetch`` consists of operations there: a
     step that is recorded may call it, with an index that changes from step to step. Batches of other data sets are
@@ -48,19 +54,53 @@ class Batches(Recordable):
         shuffle: bool = False,
         seed: int = 0,
         device: Any = None,
+        augment: Iterable[Callable[..., Any]] = (),
+        dtype: DType | None = None,
     ):
         name = type(self).__name__
-        self.dataset = as_dataset(dataset, name)
+        self.dataset = as_dataset(dataset, f"{name}: dataset")
         self.transform = None if transform is None else function(transform, f"{name}: transform")
         self.shuffle = boolean(shuffle, f"{name}: shuffle")
         self.seed = integer(seed, f"{name}: seed")
         self.device = default_device() if device is None else as_device(device)
+        steps = enumerate(listed(augment, f"{name}: augment", "functions of a batch"))
+        self.augment = tuple(function(step, f"{name}: augment[{k}]") for k, step in steps)
+        self.dtype = None if dtype is None else as_dtype(dtype, f"{name}: dtype")
+        self._own = steps_of(getattr(self.dataset, "preprocessing", None))
+        self._steps = (*self._own, *steps_of(self.transform))
         self._order: Tensor | None = None
 
     @property
     def host(self) -> bool:
         """Whether batches are assembled on the host, by Python code of the data set."""
         return not is_plain(flatten(self.dataset)[0])
+
+    @property
+    def preprocessing(self) -> Any:
+        """All that is done to the inputs but for ``augment``: what a model must do again to predict.
+
+        None where that is nothing; ``Compose()``, which does nothing either, where the inputs may be bytes, so that
+        nobody scales them later.
+        """
+        if self._steps:
+            return composed(*self._steps)
+        base, _ = flatten(self.dataset)
+        known = isinstance(base, TensorDataset) and is_arrays(base)
+        return None if known and dtype_name(base.arrays[0]) != "uint8" else Compose()
+
+    def as_dataset(self) -> Any:
+        """The data set, whose inputs pass the transform: what functions take of a loader that is given as data."""
+        return self.dataset if self.transform is None else Prepared(self.dataset, composed(*self._steps))
+
+    def casts(self) -> list[str]:
+        """Which arrays are cast to ``dtype``, in words: ``["inputs float64 to float32"]``."""
+        base, _ = flatten(self.dataset)
+        if self.dtype is None or not isinstance(base, TensorDataset):
+            return []
+        names = ["inputs"] * max(len(base.arrays) - 1, 1) + ["targets"]
+        found = [(name, dtype_name(array)) for name, array in zip(names, base.arrays, strict=False)]
+        to = self.dtype.name
+        return [f"{name} {given} to {to}" for name, given in found if "float" in given and given != to]
 
     def order(self, epoch: int) -> Tensor:
         """The indices of all samples for ``fetch``, in the order of ``epoch``: int64 (N,).
@@ -87,11 +127,13 @@ class Batches(Recordable):
         They count in the data set below all Subsets.
         """
         base, _ = flatten(self.dataset)
-        if isinstance(index, slice) or not is_plain(base):
-            x, *rest = gather(base, index, self.device, type(self).__name__)
-            return self._inputs(x, None), *rest
-        x, *rest = base.on(self.device)
-        return self._inputs(x, index), *(take(t, index) for t in rest)
+        if not is_plain(base):
+            return self._made(*gather(base, index, self.device, type(self).__name__))
+        tensors = base.on(self.device, self.dtype, len(self._steps) > 0)
+        if isinstance(index, slice):
+            return self._made(*base.window(tensors, index))
+        x, rows, rest = base.select(tensors, index)
+        return self._made(x, *rest, rows=rows)
 
     def ahead(self, indices: Iterable[Tensor | slice]) -> Iterator[tuple[Tensor, ...]]:
         """``fetch`` of each of ``indices`` in turn, prefetched where ``host``: a thread assembles the next batch.
@@ -108,31 +150,30 @@ class Batches(Recordable):
             for index in indices:
                 assembled.append(thread.submit(gather, base, index, self.device, type(self).__name__))
                 if len(assembled) > 1:
-                    yield self._finished(assembled.popleft())
+                    yield self._made(*assembled.popleft().result())
             if assembled:
-                yield self._finished(assembled.popleft())
+                yield self._made(*assembled.popleft().result())
 
-    def _finished(self, assembled: Future[tuple[Tensor, ...]]) -> tuple[Tensor, ...]:
-        x, *rest = assembled.result()
-        return self._inputs(x, None), *rest
+    def _made(self, x: Tensor, *rest: Tensor, rows: Tensor | None = None) -> tuple[Tensor, ...]:
+        """The batch of the inputs ``x`` at ``rows`` (None: all of them) and the other parts, as the model takes it."""
+        if self.augment:
+            x = apply(self._own, x, rows)
+            x, rest = augmented(self.augment, x, rest)
+            x = apply(steps_of(self.transform), x)
+        else:
+            x = apply(self._steps, x, rows)
+        if self.dtype is None:
+            return x, *rest
+        return self._cast(x), *map(self._cast, rest)
 
-    def _inputs(self, x: Tensor, rows: Tensor | None) -> Tensor:
-        """``x`` at ``rows`` (None: all of it) as the model takes it: scaled and transformed."""
-        scaled = scaling(self.transform, x)
-        if scaled is not None:
-            return take_scaled(x, *scaled, rows)
-        x = as_input(x if rows is None else take(x, rows))
-        if self.transform is None:
-            return x
-        made = self.transform(x)
-        if not isinstance(made, Tensor):
-            raise TypeError(f"transform: a tensor must be returned for a batch, not {shown(made)}")
-        return made
+    def _cast(self, x: Tensor) -> Tensor:
+        return x.astype(self.dtype) if x.dtype.is_float and x.dtype is not self.dtype else x
 
     def recorded_state(self) -> Any:
         """What ``fetch`` reads besides the index."""
-        return self.dataset, self.transform, self.device
+        return self.dataset, self.transform, self.device, self.augment, self.dtype
 
     def recorded_parts(self) -> tuple[Any, ...]:
-        """The transform, which may read variables of its own."""
-        return (self.transform,)
+        """The transforms, which may read variables of their own."""
+        return (*self._steps, *self.augment)
+

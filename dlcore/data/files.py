@@ -16,7 +16,7 @@ import numpy as np
 
 from dlcore._arguments import MAX_AXES
 from dlcore._files import naming
-from dlcore.data.dataset import ImageDataset
+from dlcore.data.images import ImageDataset
 
 __all__ = ["find_dataset", "load_dataset", "read_idx"]
 

@@ -8,6 +8,7 @@ from typing import Any
 from dlcore._arguments import boolean, integer
 from dlcore._tensor import Tensor
 from dlcore.data.batches import Batches
+from dlcore.dtypes import DType
 from dlcore.random import drawn_seed
 
 __all__ = ["DataLoader"]
@@ -16,13 +17,15 @@ __all__ = ["DataLoader"]
 class DataLoader(Batches):
     """Batches of ``dataset`` as tuples of Tensors; going through them once is an epoch.
 
-    The data lies on the device, and a batch is one gather there (a view where samples are taken in order). Inputs of
-    uint8 become float32 in 0..1; then ``transform`` is applied to the inputs.
+    ``dataset``: whatever `as_dataset` takes. The data lies on the device, and a batch is one gather there (a view where
+    samples are taken in order). Bytes of image data sets become float32 in 0..1; then ``transform`` is applied to the
+    inputs.
 
     shuffle: the samples come in a new order each epoch, which depends on ``seed`` and the number of the epoch alone;
     set ``epoch`` to go on from another one. seed: None draws one from dlcore's generator, so that each loader has
     orders of its own, and the same ones after the same ``manual_seed``. drop_last: whether to leave out a last batch
-    that is not full. device: where the batches are (default: the default device).
+    that is not full. device: where the batches are (default: the default device). dtype: floats of
+    another dtype are cast to this one.
 
     >>> data = dl.data.TensorDataset(np.zeros((5, 3), np.float32), np.arange(5))
     >>> [(x.shape, y.tolist()) for x, y in dl.data.DataLoader(data, batch_size=2)]
@@ -38,12 +41,13 @@ class DataLoader(Batches):
         drop_last: bool = False,
         transform: Callable[[Tensor], Tensor] | None = None,
         device: Any = None,
+        dtype: DType | None = None,
     ):
         batch_size = integer(batch_size, "DataLoader: batch_size", 1)
         shuffle, drop_last = boolean(shuffle, "DataLoader: shuffle"), boolean(drop_last, "DataLoader: drop_last")
         if seed is None:
             seed = drawn_seed() if shuffle else 0
-        super().__init__(dataset, transform, shuffle, seed, device)
+        super().__init__(dataset, transform, shuffle, seed, device, dtype=dtype)
         n = len(self.dataset)
         if drop_last and 0 < n < batch_size:
             raise ValueError(f"DataLoader: with drop_last there is no batch of {batch_size} in {n} samples")

@@ -1,35 +1,85 @@
 """What is done to a batch of inputs before the model gets it.
 
-Bytes (uint8) count as 0..1 wherever a batch of inputs is made, whatever its shape: a picture, its rows or its pixels in
-one line give the same numbers. Whole numbers that are none of that, such as tokens, belong into another dtype.
-
-A transform is any function of a batch. One that has ``config()`` and is listed in TRANSFORMS is saved with the model.
+A transform is any function of a batch. Nothing is done that is not said: bytes are numbers as they are, unless a
+`ScaleBytes` comes first, as it does for data sets of images. One that has ``config()`` and is registered is saved with
+the model: as a plain description by name, from which no file can run code.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from typing import Any, Self
+from collections.abc import Callable, Mapping
+from typing import Any, Self, TypeVar
 
 import numpy as np
 
 from dlcore import _json
-from dlcore._arguments import items, number
+from dlcore._arguments import function, items, number, shown
 from dlcore._tensor import Tensor, asarray, tensor
-from dlcore.data.dataset import as_dataset, flatten, gather, is_plain
+from dlcore.data.statistics import moments
 from dlcore.dtypes import float32, float64, int32, int64, uint8
 from dlcore.errors import ShapeError
+from dlcore.ops.gather import take
 from dlcore.ops.scaling import take_scaled
 
-__all__ = ["TRANSFORMS", "Normalize", "as_input", "from_config", "of_bytes", "scaling", "to_config"]
+__all__ = [
+    "TRANSFORMS", "Compose", "Normalize", "ScaleBytes", "apply", "composed", "described", "from_config", "made",
+    "register", "steps_of", "to_config",
+]  # fmt: skip
 
-_ROWS = 4096  # as many samples are converted at a time when statistics are taken: a few MB
 _UNIT = (0.0, 1 / 255)  # the offset and the scale by which bytes become 0..1
+TRANSFORMS: dict[str, Any] = {}  # name -> class
+Kind = TypeVar("Kind", bound=type)
 
 
+def register(kind: Kind) -> Kind:
+    """Lets transforms of the class ``kind`` be saved with a model; a decorator.
+
+    ``kind`` has a method ``config()``, which gives the arguments that make such a transform again as plain numbers,
+    texts, lists and dicts. They come back as ``kind(**config)``, or to its classmethod ``from_config`` if it has one.
+    Raises ValueError where another class has this name.
+
+    >>> @dl.data.register
+    ... class Doubled:
+    ...     def __call__(self, x):
+    ...         return 2 * x
+    ...     def config(self):
+    ...         return {}
+    """
+    if not isinstance(kind, type) or not callable(getattr(kind, "config", None)) or "__call__" not in dir(kind):
+        raise TypeError(f"register: {shown(kind)} is not a class with the methods __call__ and config")
+    held = TRANSFORMS.setdefault(kind.__name__, kind)
+    if held is not kind and (held.__module__, held.__qualname__) != (kind.__module__, kind.__qualname__):
+        raise ValueError(f"register: {kind.__name__} is registered already, as {held.__module__}.{held.__qualname__}")
+    TRANSFORMS[kind.__name__] = kind  # the same class, defined again
+    return kind
+
+
+@register
+class ScaleBytes:
+    """x / 255 for bytes (uint8), which become float32 in 0..1; every other dtype is left alone.
+
+    Data sets of images that hold bytes come with it.
+
+    >>> dl.data.ScaleBytes()(np.array([[0, 51, 255]], np.uint8))
+    array([[0. , 0.2, 1. ]], dtype=float32)
+    """
+
+    def __call__(self, x: Any) -> Any:
+        """``x`` in 0..1, if it holds bytes."""
+        return _on_tensor(lambda t: take_scaled(t, *_UNIT) if t.dtype is uint8 else t, x)
+
+    def config(self) -> dict[str, Any]:
+        """There are no arguments."""
+        return {}
+
+    def __repr__(self) -> str:
+        return "ScaleBytes()"
+
+
+@register
 class Normalize:
-    """(x - mean) / std, with 1 / std rounded once; bytes (uint8) count as 0..1.
+    """(x - mean) / std, with 1 / std rounded once.
 
     ``mean``, ``std``: one number, or one for each feature (samples of one axis) or channel (images (C, H, W)). A
     deviation of 0 counts as 1, so that a constant feature becomes 0. It works on Tensors and NumPy arrays, and gives
@@ -64,42 +114,33 @@ class Normalize:
 
     @classmethod
     def of(cls, dataset: Any) -> Self:
-        """Normalisation by mean and deviation over the samples of ``dataset`` (bytes count as 0..1).
+        """Normalisation by mean and deviation over the samples of ``dataset``, the training part.
 
-        ``dataset``: a data set, an array of samples, or a tuple (inputs, targets). The statistics are taken for each
-        feature where a sample has one axis, for each channel of (C, H, W) images, and over everything for (H, W)
-        images. Raises ValueError for NaN or infinities.
+        ``dataset``: whatever `as_dataset` takes; bytes of image data sets count as 0..1, as they do in training. The
+        statistics are taken for each feature where a sample has one axis, for each channel of (C, H, W) images, and
+        over everything for (H, W) images. Raises ValueError for NaN or infinities.
         """
-        dataset = as_dataset(dataset, "Normalize.of")
-        if not len(dataset):
-            raise ValueError("Normalize.of: the data set is empty")
-        # Each pass is about a number near all samples, so that nothing cancels, and a constant deviates by exactly 0.
-        first = next(_chunks(dataset))
-        origin = first[tuple(slice(1) if k in _axes(first) else slice(None) for k in range(first.ndim))]
-        mean = origin + _moment(dataset, 1, origin)
-        variance = _moment(dataset, 2, mean)
-        if not np.isfinite(variance).all():
-            raise ValueError("Normalize.of: the data contain NaN or infinity")
+        mean, std = moments(dataset, "Normalize.of", _axes)
         shape = () if mean.size == 1 and mean.ndim != 2 else (-1,)
-        return cls(mean.reshape(shape), np.sqrt(variance).reshape(shape))
+        return cls(mean.reshape(shape), std.reshape(shape))
 
     def __call__(self, x: Any) -> Any:
         """``x`` normalised: (N, ...) for a batch."""
-        if not isinstance(x, Tensor):
-            x = np.asarray(x)
-            wider = {np.dtype(np.uint16): np.int64, np.dtype(np.uint32): np.int64, np.dtype(np.uint64): np.float64}
-            result = self(asarray(x.astype(wider.get(x.dtype, x.dtype), copy=False))).numpy()
-            return result.astype(np.float32, copy=False) if x.dtype == np.uint64 else result
-        if _exceeds_float32(x):
-            return self(x.astype(float64)).astype(float32)
-        return take_scaled(x, *self.offset_and_scale(x))
+        if isinstance(x, Tensor):
+            if _exceeds_float32(x):
+                return self(x.astype(float64)).astype(float32)
+            return take_scaled(x, *self.offset_and_scale(x))
+        x = np.asarray(x)
+        wider = {np.dtype(np.uint16): np.int64, np.dtype(np.uint32): np.int64, np.dtype(np.uint64): np.float64}
+        result = _on_tensor(self, x.astype(wider.get(x.dtype, x.dtype), copy=False))
+        return result.astype(np.float32, copy=False) if x.dtype == np.uint64 else result
 
-    def offset_and_scale(self, x: Tensor) -> tuple[Any, Any]:
-        """What ``take_scaled`` needs to normalise ``x``: mean and 1 / std, scaled to bytes where it holds them.
+    def offset_and_scale(self, x: Tensor, unit: float = 1.0) -> tuple[Any, Any]:
+        """What ``take_scaled`` needs to normalise ``x``, whose 1 is ``unit``: mean and 1 / std, both in that unit.
 
         They are computed in float64 and rounded once; numbers, or tensors that are the same in later calls.
         """
-        unit, dtype = 255.0 if of_bytes(x) else 1.0, "float64" if x.dtype.name == "float64" else "float32"
+        dtype = "float64" if x.dtype.name == "float64" else "float32"
         key = (unit, dtype, x.device)
         if key not in self._cache:
             offset, scale = (
@@ -119,6 +160,92 @@ class Normalize:
         return f"Normalize({max(self.mean.size, self.std.size)} features)"
 
 
+@register
+class Compose:
+    """Transforms one after another: ``Compose(a, b)(x)`` is ``b(a(x))``; ``Compose()`` leaves all as it is.
+
+    ``steps``: transforms or functions of a batch. Those of a Compose among them become steps of this one. Where they
+    begin with a `ScaleBytes` and a `Normalize`, these are one pass over memory.
+
+    >>> x = dl.tensor([[0, 255]], dtype=dl.uint8)
+    >>> dl.data.Compose(dl.data.ScaleBytes(), dl.data.Normalize(0.5, 0.25))(x)
+    tensor([[-2.,  2.]])
+    """
+
+    def __init__(self, *steps: Callable[[Any], Any]):
+        self._steps = tuple(s for k, step in enumerate(steps) for s in steps_of(function(step, f"Compose: steps[{k}]")))
+
+    @property
+    def steps(self) -> tuple[Callable[[Any], Any], ...]:
+        """The transforms in their order."""
+        return self._steps
+
+    def __call__(self, x: Any) -> Any:
+        """``x`` after all steps."""
+        return _on_tensor(lambda t: apply(self._steps, t), x)
+
+    def config(self) -> dict[str, Any] | None:
+        """The descriptions of the steps, or None where one of them is a function, which cannot be written down."""
+        steps = [described(step) for step in self._steps]
+        return None if None in steps else {"steps": steps}
+
+    @classmethod
+    def from_config(cls, steps: list[dict[str, Any]]) -> Self:
+        """The transform that ``config`` has described."""
+        return cls(*(made(step) for step in _json.typed(list[dict[str, Any]], steps, "steps")))
+
+    def __repr__(self) -> str:
+        return f"Compose({', '.join(map(repr, self._steps))})"
+
+
+def steps_of(transform: Any) -> tuple[Any, ...]:
+    """The transforms that ``transform`` consists of; None consists of none."""
+    if transform is None:
+        return ()
+    return transform.steps if type(transform) is Compose else (transform,)
+
+
+def composed(*transforms: Any) -> Any:
+    """What does ``transforms``, some of which may be None, one after another: None, one of them, or a Compose."""
+    steps = [step for transform in transforms for step in steps_of(transform)]
+    return None if not steps else steps[0] if len(steps) == 1 else Compose(*steps)
+
+
+def apply(steps: tuple[Any, ...], x: Tensor, rows: Tensor | None = None) -> Tensor:
+    """``x`` at ``rows`` (None: all of it) after ``steps``; gathering and what scales first are one pass over memory."""
+    scaled, rest = _leading(steps, x)
+    if scaled is not None:
+        x = take_scaled(x, *scaled, rows)
+    elif rows is not None:
+        x = take(x, rows)
+    for step in rest:
+        x = step(x)
+        if not isinstance(x, Tensor):
+            raise TypeError(f"transform: a tensor must be returned for a batch, not {shown(x)}")
+    return x
+
+
+def _leading(steps: tuple[Any, ...], x: Tensor) -> tuple[tuple[Any, Any] | None, tuple[Any, ...]]:
+    """The offset and the scale that the first of ``steps`` amount to for ``x``, or None; and the steps after them."""
+    unit = 1.0
+    while steps and type(steps[0]) is ScaleBytes:
+        unit = 255.0 if x.dtype is uint8 else unit
+        steps = steps[1:]
+    if steps and type(steps[0]) is Normalize and not _exceeds_float32(x):
+        return steps[0].offset_and_scale(x, unit), steps[1:]
+    return (None if unit == 1.0 else _UNIT), steps
+
+
+def _on_tensor(called: Callable[[Tensor], Tensor], x: Any) -> Any:
+    """What ``called`` makes of the tensor ``x``, or as an array of an array."""
+    return called(x) if isinstance(x, Tensor) else np.asarray(called(asarray(np.asarray(x))).numpy())
+
+
+def _exceeds_float32(x: Tensor) -> bool:
+    """Whether float32 does not hold all numbers of the dtype of ``x``, though the normalised ones fit."""
+    return x.dtype in (int32, int64)
+
+
 def _moment_of(value: Any, name: str) -> np.ndarray:
     """A copy of ``value``, one number or several, in float64."""
     where, several = f"Normalize: {name}", items(value)
@@ -129,74 +256,38 @@ def _moment_of(value: Any, name: str) -> np.ndarray:
     return np.array([number(v, where) for v in several], np.float64)
 
 
-TRANSFORMS: dict[str, Any] = {"Normalize": Normalize}
+def _axes(ndim: int) -> tuple[int, ...]:
+    """The axes of a batch over which `Normalize` takes its statistics."""
+    return {1: (0,), 2: (0,), 3: (0, 1, 2)}.get(ndim, (0, *range(2, ndim)))
 
 
-def of_bytes(x: Any) -> bool:
-    """Whether ``x`` holds bytes, which count as 0..1."""
-    return bool(x.dtype == (uint8 if isinstance(x, Tensor) else np.uint8))
-
-
-def _exceeds_float32(x: Tensor) -> bool:
-    """Whether float32 does not hold all numbers of the dtype of ``x``, though the normalised ones fit."""
-    return x.dtype in (int32, int64)
-
-
-def as_input(x: Tensor) -> Tensor:
-    """``x`` as models take it: bytes become float32 in 0..1."""
-    return take_scaled(x, *_UNIT) if of_bytes(x) else x
-
-
-def scaling(transform: Any, x: Tensor) -> tuple[Any, Any] | None:
-    """The offset and the scale that are all of the preprocessing of inputs like ``x``, or None where there is more."""
-    if transform is None:
-        return _UNIT if of_bytes(x) else None
-    return transform.offset_and_scale(x) if type(transform) is Normalize and not _exceeds_float32(x) else None
-
-
-def to_config(transform: Any) -> str | None:
-    """JSON that describes ``transform``, or None where it is a function, which cannot be written down."""
+def described(transform: Any) -> dict[str, Any] | None:
+    """A plain description of ``transform`` by its name; None of a function, which cannot be written down."""
     name = type(transform).__name__
     if TRANSFORMS.get(name) is not type(transform):
         return None
-    return json.dumps({"name": name, **transform.config()})
+    config = transform.config()
+    return None if config is None else {"name": name, **config}
+
+
+def made(description: Mapping[str, Any]) -> Any:
+    """The transform that ``described`` has described; raises ValueError for a name that is not registered."""
+    config = dict(description)
+    kind = TRANSFORMS.get(_json.typed(str, config.pop("name", None), "name"))
+    if kind is None:
+        raise ValueError(f"{_json.short(description.get('name'))} is not registered: known are {', '.join(TRANSFORMS)}")
+    return kind.from_config(**config) if hasattr(kind, "from_config") else kind(**config)
+
+
+def to_config(transform: Any) -> str | None:
+    """JSON that describes ``transform``; None of a function, which cannot be written down."""
+    description = described(transform)
+    return None if description is None else json.dumps(description)
 
 
 def from_config(text: str) -> Any:
     """The transform that ``to_config`` has described; raises ValueError where ``text`` describes none."""
     try:
-        config = _json.typed(dict[str, Any], _json.parse(text))
-        kind = TRANSFORMS.get(_json.typed(str, config.pop("name", None), "name"))
-        if kind is None:
-            raise ValueError(f"known are {', '.join(TRANSFORMS)}")
-        return kind(**config)
-    except Exception as error:  # a class that a program has added to TRANSFORMS may raise anything
+        return made(_json.typed(dict[str, Any], _json.parse(text)))
+    except Exception as error:  # a class that a program has registered may raise anything
         raise ValueError(f"not the description of a transform: {_json.short(text)} ({error})") from None
-
-
-def _moment(dataset: Any, power: int, about: Any) -> np.ndarray:
-    """The mean of (x - about)^power in float64 for each feature or channel; the other axes are kept with length 1."""
-    total, count = 0.0, 0
-    for x in _chunks(dataset):
-        axes = _axes(x)
-        total = total + ((x - about) ** power).sum(axis=axes, keepdims=True)
-        count += int(np.prod([x.shape[i] for i in axes]))
-    return np.asarray(total) / count
-
-
-def _axes(x: np.ndarray) -> tuple[int, ...]:
-    """The axes of a batch over which statistics are taken."""
-    return {1: (0,), 2: (0,), 3: (0, 1, 2)}.get(x.ndim, (0, *range(2, x.ndim)))
-
-
-def _chunks(dataset: Any) -> Iterator[np.ndarray]:
-    """The inputs of all samples in float64, a part at a time."""
-    base, rows = flatten(dataset)
-    for start in range(0, len(dataset), _ROWS):
-        window = slice(start, min(start + _ROWS, len(dataset)))
-        if is_plain(base):
-            x = np.asarray(base.arrays[0][window] if rows is None else np.asarray(base.arrays[0])[rows[window]])
-        else:
-            indices = np.arange(window.start, window.stop) if rows is None else rows[window]
-            x = np.asarray(gather(base, tensor(indices, device="cpu"), "cpu")[0])
-        yield x.astype(np.float64) / 255 if of_bytes(x) else x.astype(np.float64)

@@ -1,15 +1,22 @@
 """A compiled kernel, and where compiled kernels are kept: the cache on disk and packs.
 
 A cache entry is one file, whole or not there: written beside its place, flushed to disk, renamed; its digest is checked
-when it is read, so a torn or damaged file is compiled anew instead of loaded. A pack is a folder of cubins with one
-index.json, made on any machine by `dlcore verify --compile --out DIR` and read, without a compiler, by setting
-DLCORE_KERNELS=DIR.
+when it is read, so a torn or damaged file is compiled anew instead of loaded.
+
+A pack is one file with the binaries of one architecture, "sm_90.pack", made on any machine and read without a compiler.
+dlcore looks into the packs of the folders in DLCORE_KERNELS and of its own folder `packs`. A pack begins with a line
+that has the digest of the second; that is an index in JSON: which compilers made it, where its blocks lie, and in which
+block and where in it each binary lies. The blocks follow, each compressed by itself and with a digest of its own: they
+hold some binaries of the same kernel one after the other, as their entries in the cache do. One block is read and
+unpacked to read one binary, in about a millisecond.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import lzma
+import math
 import os
 import re
 from collections.abc import Iterable, Mapping
@@ -17,16 +24,31 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from dlcore import _json
-from dlcore._files import write
+from dlcore._files import naming, write
 from dlcore._json import short
 
-__all__ = ["Binary", "cache_directory", "cached", "packed", "packs", "store", "unpacked", "write_pack"]
+__all__ = [
+    "Binary",
+    "Pack",
+    "cache_directory",
+    "cached",
+    "forget_packs",
+    "pack_folders",
+    "packed",
+    "packs",
+    "store",
+    "use_driver",
+    "write_packs",
+]
 
 MAGIC = b"dlcore kernel 1\n"  # of an entry of the cache
-FORMAT = 1  # of a pack's index.json
+PACK = b"dlcore pack 2 "  # of a pack
+BLOCK = 256 << 10  # bytes of a block before it is packed, unless one binary has more
+LARGEST = 64 << 20  # bytes of an index or a block: more is no pack of ours
+_FILTERS = [{"id": lzma.FILTER_LZMA2, "preset": 9 | lzma.PRESET_EXTREME, "dict_size": 1 << 20}]
 
 
 @dataclass(frozen=True)
@@ -52,11 +74,13 @@ class Binary:
     spills: int = 0
     """Bytes of stack a thread uses: spilled registers and local arrays."""
     static_shared: int = 0
+    waits: bool = False
+    """Whether it waits for the kernel before it ahead of any access to memory, so that it may be started early."""
     matrix: str = ""
     """Its matrix instruction: "wgmma m64n128k16"."""
     instructions: Mapping[str, int] = field(default_factory=dict)
-    """How often the code has wgmma, mma.sync, tcgen05, cp.async, tma, setmaxnreg, atomic, and loads and stores of
-    global memory by width: ld.v4 and st.v4 (16 bytes or more), ld.v2 (8), ld (less)."""
+    """How often the code has wgmma, mma.sync, tcgen05, cp.async, tma, setmaxnreg, atomic, wait (for the kernel before),
+    and loads and stores of global memory by width: ld.v4 and st.v4 (16 bytes or more), ld.v2 (8), ld (less)."""
     problems: tuple[str, ...] = ()
     compiler: str = ""
     cubin: bytes = field(default=b"", repr=False)
@@ -73,8 +97,14 @@ class Binary:
         return asdict(replace(self, cubin=b"")) | {"cubin": hashlib.sha256(self.cubin).hexdigest()}
 
 
-def _made(head: Mapping[str, Any], cubin: bytes) -> Binary | None:
-    """The binary, or None if ``cubin`` is not the one that ``head`` tells of; ValueError where that is no head."""
+def _serialised(binary: Binary) -> bytes:
+    return json.dumps(binary.head()).encode() + b"\n" + binary.cubin
+
+
+def _parsed(body: bytes) -> Binary | None:
+    """The binary that `_serialised` wrote, or None if its code is another; ValueError where ``body`` is none."""
+    text, _, cubin = body.partition(b"\n")
+    head = _json.typed(dict[str, Any], _json.parse(text))
     if hashlib.sha256(cubin).hexdigest() != head.get("cubin"):
         return None
     known = Binary.__dataclass_fields__.keys() - {"cubin"}
@@ -104,15 +134,14 @@ def cached(key: str) -> Binary | None:
     digest, body = data[len(MAGIC) : len(MAGIC) + 32], data[len(MAGIC) + 32 :]
     if not data.startswith(MAGIC) or hashlib.sha256(body).digest() != digest:
         return None
-    head, _, cubin = body.partition(b"\n")
     with suppress(ValueError):
-        return _made(_json.typed(dict[str, Any], _json.parse(head)), cubin)
+        return _parsed(body)
     return None
 
 
 def store(key: str, binary: Binary) -> None:
     """Keep ``binary`` under ``key``. Where the directory cannot be written nothing is kept, and nothing is raised."""
-    body = json.dumps(binary.head()).encode() + b"\n" + binary.cubin
+    body = _serialised(binary)
     with suppress(OSError):
         write(_entry(key), MAGIC + hashlib.sha256(body).digest() + body)
 
@@ -120,54 +149,185 @@ def store(key: str, binary: Binary) -> None:
 # ---- packs --------------------------------------------------------------------------------------------------------
 
 
-def packs() -> list[Path]:
-    """The packs looked into: those in DLCORE_KERNELS (separated as in PATH), then the one that came with dlcore."""
-    chosen = [Path(p) for p in os.environ.get("DLCORE_KERNELS", "").split(os.pathsep) if p]
-    return [*chosen, Path(__file__).parent / "pack"]
+class Block(NamedTuple):
+    """Where a block lies behind the index, how long it is unpacked, and the digest of what lies there."""
+
+    start: int
+    length: int
+    unpacked: int
+    digest: str
 
 
-def packed(key: str) -> Binary | None:
-    """The binary called ``key`` in a pack. Raises ValueError for a pack in DLCORE_KERNELS that is none, or damaged."""
-    for folder in packs():
-        if (head := _index(folder).get(key)) is not None:
-            return unpacked(folder, key, head)
-    return None
+class Place(NamedTuple):
+    """Where a binary lies: the number of its block, and the bytes in it."""
+
+    block: int
+    start: int
+    length: int
 
 
-def unpacked(folder: Path, key: str, head: Mapping[str, Any]) -> Binary:
-    """The binary that the index of the pack in ``folder`` describes by ``head``; ValueError where there is another."""
+class Index(NamedTuple):
+    """What the second line of a pack tells."""
+
+    arch: str
+    compilers: list[str]
+    """Which made its binaries: "triton 3.9.0, ptxas 13.0"."""
+    blocks: list[Block]
+    kernels: dict[str, Place]
+
+
+class Pack:
+    """The binaries of one architecture in a file. Raises ValueError where the file is no pack, or damaged."""
+
+    def __init__(self, path: Path):
+        self.path = path
+        with naming(path), path.open("rb") as file:
+            title, line = file.readline(len(PACK) + 65), file.readline(LARGEST)
+            self._first = file.tell()
+        if not title.startswith(PACK):
+            raise ValueError(f"{path} is no pack of kernels that this dlcore reads")
+        if title[len(PACK) :] != f"{hashlib.sha256(line).hexdigest()}\n".encode():
+            raise ValueError(f"{path}: its index is damaged")
+        try:
+            self.index = _json.typed(Index, _json.parse(line))
+        except ValueError as error:
+            raise ValueError(f"{path}: its index: {error}") from None
+
+    @property
+    def cuda(self) -> int:
+        """The newest CUDA whose tools have written a binary of it: 13."""
+        return max(map(int, re.findall(r"(?:ptxas|nvrtc) (\d+)", " ".join(self.index.compilers))), default=0)
+
+    def read(self, key: str) -> Binary | None:
+        """The binary called ``key``, if the pack has it."""
+        place = self.index.kernels.get(key)
+        if place is None:
+            return None
+        try:
+            if not 0 <= place.block < len(self.index.blocks):
+                raise ValueError(f"there is no block {place.block}")
+            block = _unpacked(self.path, self._first, self.index.blocks[place.block])
+            if min(place.start, place.length) < 0 or place.start + place.length > len(block):
+                raise ValueError("it is not within its block")
+            if (made := _parsed(block[place.start : place.start + place.length])) is None:
+                raise ValueError("it is damaged")
+        except ValueError as error:
+            raise ValueError(f"{self.path}: {short(key)}: {error}") from None
+        return made
+
+
+@lru_cache(maxsize=8)  # the kernels of a training step lie in a few blocks
+def _unpacked(path: Path, first: int, block: Block) -> bytes:
+    """A block's content."""
+    if min(block[:3]) < 0 or max(block[:3]) > LARGEST:
+        raise ValueError(f"{block} cannot be")
+    with naming(path), path.open("rb") as file:
+        file.seek(first + block.start)
+        packed = file.read(block.length)
+    if hashlib.sha256(packed).hexdigest() != block.digest:
+        raise ValueError("its block is damaged")
     try:
-        path = folder / _json.typed(str, head.get("file"), "file")
-        binary = _made(head, path.read_bytes())
-    except ValueError as error:
-        raise ValueError(f"{folder / 'index.json'}: {short(key)}: {error}") from None
-    if binary is None:
-        raise ValueError(f"{path} is not the file that the pack's index.json describes")
-    return binary
+        content = lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=LARGEST).decompress(packed, block.unpacked + 1)
+    except lzma.LZMAError as error:
+        raise ValueError(f"its block is damaged: {error}") from None
+    if len(content) != block.unpacked:
+        raise ValueError("its block has another length")
+    return content
+
+
+def pack_folders() -> list[Path]:
+    """The folders of packs looked into: those in DLCORE_KERNELS (separated as in PATH), then the one in dlcore."""
+    chosen = [Path(p) for p in os.environ.get("DLCORE_KERNELS", "").split(os.pathsep) if p]
+    return [*chosen, Path(__file__).parent / "packs"]
+
+
+def packs(arch: str) -> list[Pack]:
+    """The packs of an architecture that there are, in the order they are looked into.
+
+    Those are left out that tools of a newer CUDA have written than `use_driver` was told of. Raises ValueError for a
+    folder in DLCORE_KERNELS without any pack, and for a file that is none.
+    """
+    *chosen, own = pack_folders()
+    for folder in chosen:
+        if not _any_pack(folder):
+            raise ValueError(f"DLCORE_KERNELS: {folder} has no pack of kernels (sm_90.pack)")
+    found = (_pack(folder / f"{arch}.pack") for folder in (*chosen, own))
+    return [pack for pack in found if pack is not None and pack.cuda <= _newest_cuda]
+
+
+_newest_cuda = math.inf
+
+
+def use_driver(version: int) -> None:
+    """From here on binaries are for a driver of this version (12040: CUDA 12.4).
+
+    It loads what tools of its own CUDA or an older one have written; whether it loads more nobody promises.
+    """
+    global _newest_cuda
+    _newest_cuda = version // 1000
 
 
 @lru_cache
-def _index(folder: Path) -> dict[str, dict[str, Any]]:
-    path = folder / "index.json"
-    if not path.is_file():
-        if str(folder) in os.environ.get("DLCORE_KERNELS", "").split(os.pathsep):
-            raise ValueError(f"DLCORE_KERNELS: {folder} is no pack of kernels: it has no index.json")
-        return {}
-    try:
-        return _json.typed(dict[str, dict[str, Any]], _json.read(path, FORMAT).get("kernels"), "kernels")
-    except ValueError as error:
-        raise ValueError(f"{path} is no index of a pack of kernels: {error}") from None
+def _any_pack(folder: Path) -> bool:
+    return any(folder.glob("*.pack"))
 
 
-def write_pack(folder: Path, binaries: Iterable[tuple[str, Binary]]) -> int:
-    """Write (key, binary) pairs as a pack into ``folder``, beside those already there; returns their number."""
-    path = folder / "index.json"
-    kernels = dict(_index(folder)) if path.exists() else {}
+@lru_cache
+def _pack(path: Path) -> Pack | None:
+    return Pack(path) if path.exists() else None
+
+
+def packed(key: str, arch: str) -> Binary | None:
+    """The binary called ``key`` in a pack of the architecture. Raises ValueError as `packs` does."""
+    return next((found for pack in packs(arch) if (found := pack.read(key)) is not None), None)
+
+
+def write_packs(folder: Path, binaries: Iterable[tuple[str, Binary]], keep: bool = True) -> dict[Path, int]:
+    """Write (key, binary) pairs into ``folder``, a pack for each architecture; returns how many binaries each has.
+
+    ``keep``: beside those that a pack there has already; otherwise it is replaced.
+    """
+    arches: dict[str, dict[str, Binary]] = {}
     for key, binary in binaries:
-        name = re.sub(r"\W+", "-", binary.name).strip("-")
-        file = f"{binary.arch}/{name}-{key[:12]}.cubin"
-        write(folder / file, binary.cubin)
-        kernels[key] = binary.head() | {"file": file}
-    write(path, json.dumps({"format": FORMAT, "kernels": kernels}, indent=1, sort_keys=True).encode())
-    _index.cache_clear()
-    return len(kernels)
+        arches.setdefault(binary.arch, {})[key] = binary
+    written = {}
+    for arch, made in arches.items():
+        path = folder / f"{arch}.pack"
+        if keep and path.exists():
+            old = Pack(path)
+            made = {key: binary for key in old.index.kernels if (binary := old.read(key)) is not None} | made
+        write(path, _content(arch, made))
+        written[path] = len(made)
+    forget_packs()
+    return written
+
+
+def _content(arch: str, binaries: Mapping[str, Binary]) -> bytes:
+    """The bytes of a pack; the same for the same binaries."""
+    blocks: list[Block] = []
+    kernels: dict[str, Place] = {}
+    body, block = bytearray(), bytearray()
+
+    def end() -> None:
+        if block:
+            packed = lzma.compress(bytes(block), filters=_FILTERS)
+            blocks.append(Block(len(body), len(packed), len(block), hashlib.sha256(packed).hexdigest()))
+            body.extend(packed)
+            block.clear()
+
+    for key, binary in sorted(binaries.items(), key=lambda item: (item[1].name, item[1].cubin, item[0])):
+        entry = _serialised(binary)
+        if block and len(block) + len(entry) > BLOCK:
+            end()
+        kernels[key] = Place(len(blocks), len(block), len(entry))
+        block.extend(entry)
+    end()
+    index = Index(arch, sorted({b.compiler for b in binaries.values()}), blocks, kernels)
+    line = json.dumps(index._asdict(), separators=(",", ":")).encode() + b"\n"
+    return PACK + hashlib.sha256(line).hexdigest().encode() + b"\n" + line + body
+
+
+def forget_packs() -> None:
+    """Packs are read anew: for those that have changed files of packs."""
+    for remembered in (_pack, _any_pack, _unpacked):
+        remembered.cache_clear()

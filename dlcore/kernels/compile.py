@@ -15,9 +15,9 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from functools import lru_cache
 from typing import IO, Any
 
@@ -26,7 +26,16 @@ from dlcore.kernels.binary import Binary
 from dlcore.kernels.launch import ARCHES, Arch, Call, Cuda, Launch, Program, prepared
 from dlcore.kernels.specialise import Parameter, Specialised, specialise
 
-__all__ = ["CompileError", "Compiler", "binary", "compile_launch", "compile_program", "load"]
+__all__ = [
+    "CompileError",
+    "Compiler",
+    "binary",
+    "compile_launch",
+    "compile_many",
+    "compile_program",
+    "load",
+    "written_down",
+]
 
 TIMEOUT = 300.0  # seconds; the slowest kernel of ours takes a hundredth of it
 
@@ -69,26 +78,56 @@ _memory: dict[str, Binary] = {}
 
 
 def _found(wanted: Specialised) -> Binary:
+    if found := at_hand(wanted):
+        return found
+    if not can_compile(wanted):
+        raise _missing(wanted)
+    made = _compiler().compile(wanted)
+    storage.store(wanted.key, made)
+    return made
+
+
+@contextmanager
+def written_down(instead: Callable[[Specialised], Binary]) -> Iterator[dict[str, Specialised]]:
+    """What is asked for within the block, by key. Nothing is looked up or compiled: ``instead`` makes the answers."""
+    global binary
+    asked: dict[str, Specialised] = {}
+    usual = binary
+
+    def answer(wanted: Specialised) -> Binary:
+        asked[wanted.key] = wanted
+        return instead(wanted)
+
+    binary = answer
+    try:
+        yield asked
+    finally:
+        binary = usual
+
+
+def at_hand(wanted: Specialised) -> Binary | None:
+    """The binary of ``wanted`` from a pack or the cache; None where it must be compiled."""
     for candidate in _candidates(wanted):
         key = candidate.key
-        if found := storage.packed(key) or storage.cached(key):
+        if found := storage.packed(key, candidate.arch) or storage.cached(key):
             return found
-        if can_compile(candidate):
-            made = _compiler().compile(candidate)
-            storage.store(key, made)
-            return made
-    packs = ", ".join(map(str, storage.packs()[:-1])) or "no pack (DLCORE_KERNELS is not set)"
-    raise CompileError(
-        f"{wanted.kernel.name}: no binary for {wanted.arch} in {packs} nor in {storage.cache_directory()}, and "
-        f"{'NVRTC' if isinstance(wanted.kernel, Cuda) else 'Triton'} is not here to make one: install dlcore[cuda13], "
-        f"or carry a pack over (dlcore verify --compile --arch {wanted.arch} --out DIR, elsewhere)"
-    )
+    return None
 
 
 def _candidates(wanted: Specialised) -> list[Specialised]:
-    """``wanted``, and what runs on its architecture too: code for 8.0 does on all of 8.x."""
-    family = wanted.arch[:-1] == "sm_8" and wanted.arch != "sm_80"
-    return [wanted, wanted._replace(arch="sm_80")] if family else [wanted]
+    """``wanted``, and what runs on its architecture too: code for 8.0 and 8.6 does on 8.9."""
+    older = ("sm_86", "sm_80") if wanted.arch.startswith("sm_8") else ()
+    return [wanted, *(wanted._replace(arch=arch) for arch in older if arch < wanted.arch)]
+
+
+def _missing(wanted: Specialised) -> CompileError:
+    """What to say where a kernel is not at hand and cannot be compiled."""
+    compiler = "NVRTC" if isinstance(wanted.kernel, Cuda) else "Triton"
+    folders = ", ".join(map(str, (*storage.pack_folders(), storage.cache_directory())))
+    return CompileError(
+        f"{wanted.kernel.name}: no binary for {wanted.arch} in {folders}, and {compiler} is not here to make one: "
+        f"pip install 'dlcore[compile]', or carry a pack over (dlcore verify --compile --arch {wanted.arch} --out DIR)"
+    )
 
 
 def can_compile(wanted: Specialised) -> bool:
@@ -177,18 +216,24 @@ class Compiler:
 
 
 def compile_many(
-    wanted: Sequence[Specialised], jobs: int, done: Callable[[], Any] = lambda: None
+    wanted: Sequence[Specialised],
+    jobs: int,
+    done: Callable[[], Any] = lambda: None,
+    found: Callable[[Specialised], Binary | None] = at_hand,
 ) -> list[Binary | CompileError]:
-    """The binaries of ``wanted``, from the cache or by ``jobs`` compilers; ``done`` is called after each.
+    """The binaries of ``wanted``: what is ``found`` (in packs and the cache), the others by ``jobs`` compilers.
 
-    A kernel that cannot be compiled, or crashes its compiler, is an error in its place and stops nothing.
+    ``done`` is called after each. A kernel that cannot be compiled, or crashes its compiler, is an error in its place
+    and stops nothing.
     """
     local, compilers = threading.local(), []
 
     def one(item: Specialised) -> Binary | CompileError:
         try:
-            if found := storage.cached(item.key):
-                return found
+            if (there := found(item)) is not None:
+                return there
+            if not can_compile(item):
+                return _missing(item)
             if not hasattr(local, "compiler"):
                 local.compiler = Compiler()
                 compilers.append(local.compiler)

@@ -12,15 +12,16 @@ from typing import NamedTuple
 
 from dlcore.kernels.launch import ARCHES, OTHER_ARCHES
 
-__all__ = ["Seen", "count", "entry_parameters", "inspect_log", "matrix", "problems"]
+__all__ = ["Seen", "count", "entry_parameters", "inspect_log", "matrix", "problems", "waits"]
 
 _PATTERNS = {
     "wgmma": r"\bwgmma\.mma_async", "mma.sync": r"\bmma\.sync", "tcgen05": r"\btcgen05\.mma",
     "cp.async": r"\bcp\.async\.c[ag]\.shared", "tma": r"\bcp\.async\.bulk\.tensor", "setmaxnreg": r"\bsetmaxnreg",
     "atomic": r"\b(?:atom|red)\.", "float atomic": r"\b(?:atom|red)\.[\w.:]*\.add\.(?:noftz\.)?b?f\d",
-    "trap": r"\btrap;",
+    "trap": r"\btrap;", "wait": r"\bgriddepcontrol\.wait",
 }  # fmt: skip
 _ACCESS = re.compile(r"\b(ld|st)\.(?:\w+\.)*?global(?:[.:]+(?!v\d|[busf]\d)\w+)*(?:\.v(\d))?\.[busf](\d+)")
+_MEMORY = re.compile(r"\b(?:ld|st|atom|red|cp|prefetch|tensormap)\.(?!(?:[a-z]+\.)*(?:param|const|shared|local)\b)")
 _SHAPES = re.compile(r"\b(?:wgmma\.mma_async\.sync|mma\.sync)\.aligned\.(m\d+n\d+k\d+)")
 _SIZES = {"8": 1, "16": 2, "32": 4, "64": 8}
 
@@ -41,6 +42,12 @@ def matrix(counts: dict[str, int], ptx: str) -> str:
         return ""
     shapes = Counter(_SHAPES.findall(ptx))
     return " ".join([names[0], *(s for s, _ in shapes.most_common(1))])
+
+
+def waits(ptx: str) -> bool:
+    """Whether the code waits for the kernel before it ahead of any access to memory that others see."""
+    wait, access = re.search(_PATTERNS["wait"], ptx), _MEMORY.search(ptx)
+    return wait is not None and (access is None or wait.start() < access.start())
 
 
 def entry_parameters(ptx: str, function: str) -> tuple[int, ...]:
@@ -81,10 +88,12 @@ def problems(
     arch: str,
     specialised: bool | None = None,
     tensor_memory: int = 0,
+    waits: bool = True,
 ) -> tuple[str, ...]:
     """What must not be in code for ``arch``, in words.
 
-    ``expected``: the parameters' sizes; ``specialised``: whether warp specialisation asked for was done.
+    ``expected``: the parameters' sizes; ``specialised``: whether warp specialisation asked for was done; ``waits``: see
+    the function.
     """
     limit = (OTHER_ARCHES | ARCHES).get(arch, ARCHES["sm_120"]).shared
     found = [
@@ -98,6 +107,7 @@ def problems(
         (seen.registers * threads > 65536, f"needs {seen.registers} registers for each of {threads} threads"),
         (threads > 1024, f"has {threads} threads in a block"),
         (tensor_memory > 512, f"needs {tensor_memory} columns of tensor memory, there are 512"),
+        ("wait" in counts and not waits, "touches memory before it waits for the kernel before it"),
         (specialised is False, "warp specialisation was asked for and not done"),
     ]
     return tuple(text for wrong, text in found if wrong)

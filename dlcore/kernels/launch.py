@@ -30,6 +30,7 @@ __all__ = [
     "BAD_LABEL",
     "F64",
     "I32",
+    "LAUNCH_OPTIONS",
     "NEGATIVE_POWER",
     "NOT_FINITE",
     "OTHER_ARCHES",
@@ -66,6 +67,8 @@ class Arch(NamedTuple):
     name: str
     multiprocessors: int
     shared: int
+    parameters: int = 32764
+    """Bytes of parameters that a launch may have: 4096 with drivers for CUDA 12.0."""
 
     @property
     def capability(self) -> int:
@@ -197,7 +200,9 @@ class F64:
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """A struct passed by value to CUDA C++: ``fields`` one after the other, each aligned to its size, 4 KiB at most.
+    """A struct passed by value to CUDA C++: ``fields`` one after the other, each aligned to its size.
+
+    All parameters together have at most `Arch.parameters` bytes.
 
     A field is In, Out, Temp, Errors or None (pointers, 8 bytes), Value, int (int64), I32, float (float32) or F64.
     """
@@ -230,6 +235,13 @@ class Launch(NamedTuple):
     taken in the order of the mapping, and its threads and shared memory are its own (`kernel._replace(threads=512)`).
     Of a Triton kernel's int argument three cases are compiled apart (1, divisible by 16, other); int32 where the value
     fits, else int64. bool, None, str, dtypes and kernels are constants.
+
+    ``options``: of a Triton kernel those of its compiler (maxnreg, num_ctas); of any kernel those of the launch,
+    ``LAUNCH_OPTIONS``. "overlap": False keeps a kernel from starting while the one before it still runs. Otherwise, on
+    sm_90 and later, its blocks may be in place by then: a Triton kernel begins with an instruction that waits for the
+    kernel before and its writes, a CUDA C++ kernel calls `after_previous()` (common/order.cuh). "cooperative": all
+    blocks run at the same time, so that they may wait for each other. "cluster": (x, y, z) blocks of a CUDA C++ kernel
+    share a cluster; a Triton kernel has ``num_ctas``.
     """
 
     kernel: Any
@@ -238,6 +250,9 @@ class Launch(NamedTuple):
     num_warps: int = 4
     num_stages: int = 3
     options: Mapping[str, Any] = {}
+
+
+LAUNCH_OPTIONS = ("overlap", "cooperative", "cluster")
 
 
 class Workspace(NamedTuple):

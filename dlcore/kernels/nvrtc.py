@@ -31,7 +31,10 @@ class Output(NamedTuple):
 
 @lru_cache
 def _roots() -> list[str]:
-    """Folders of the toolkit: CUDA_HOME's, or those of the nvidia wheels (one for CUDA 13, one each for 12)."""
+    """Folders of the toolkit: DLCORE_TOOLKIT alone, else CUDA_HOME and those of the nvidia wheels (one for CUDA 13, one
+    each for 12)."""
+    if chosen := os.environ.get("DLCORE_TOOLKIT"):
+        return [chosen]
     places = dict.fromkeys((*sys.path, *site.getsitepackages()))
     wheels = [r for p in places for r in sorted(glob.glob(os.path.join(p, "nvidia", "*")), reverse=True)]
     roots = [os.environ.get("CUDA_HOME", ""), *wheels, "/usr/local/cuda"]
@@ -50,14 +53,21 @@ def available() -> bool:
 @lru_cache
 def _library() -> Any:
     names = [n for root in _roots() for n in sorted(glob.glob(os.path.join(root, "lib*", "libnvrtc.so.[0-9]*")))]
-    for name in [n for n in names if "builtins" not in n] + ["libnvrtc.so.13", "libnvrtc.so"]:
+    elsewhere = [] if os.environ.get("DLCORE_TOOLKIT") else ["libnvrtc.so.13", "libnvrtc.so"]
+    for name in [*names, *elsewhere]:
         try:
+            # libnvrtc opens its builtins by their bare name, and not every release of it looks into its own folder:
+            # what is loaded already is found by that name.
+            for builtins in sorted(glob.glob(os.path.join(os.path.dirname(name), "libnvrtc-builtins.so.*"))):
+                ctypes.CDLL(builtins, ctypes.RTLD_GLOBAL)
             library = ctypes.CDLL(name)
         except OSError:
             continue
         library.nvrtcGetErrorString.restype = ctypes.c_char_p
         return library
-    raise NvrtcError("NVRTC is not installed: pip install 'cuda-toolkit[nvrtc,cudart]'")
+    if chosen := os.environ.get("DLCORE_TOOLKIT"):
+        raise NvrtcError(f"DLCORE_TOOLKIT: {chosen} has no NVRTC (lib/libnvrtc.so.13)")
+    raise NvrtcError("NVRTC is not installed: pip install 'dlcore[compile]'")
 
 
 def version() -> str:

@@ -16,14 +16,29 @@ from typing import Any, NamedTuple
 import dlcore.kernels
 from dlcore.dtypes import DType, int64
 from dlcore.kernels.language import Kernel
-from dlcore.kernels.launch import F64, I32, Call, Cuda, Errors, In, Launch, Out, Table, Temp, Value
+from dlcore.kernels.launch import (
+    F64,
+    I32,
+    LAUNCH_OPTIONS,
+    Call,
+    Cuda,
+    Errors,
+    In,
+    Launch,
+    Out,
+    Table,
+    Temp,
+    Value,
+)  # fmt: skip
 
-__all__ = ["SIZES", "TRITON", "Field", "Parameter", "Specialised", "includes", "source_path", "specialise"]
+__all__ = ["OVERLAPPING", "SIZES", "TRITON", "Field", "Parameter", "Specialised", "includes", "source_path", "specialise"]
 
 TRITON = "3.9"
 """The pinned compiler: its version is part of every key, so that binaries built elsewhere are found without it."""
 NVRTC = "13"
-FORMAT = 1  # of what is compiled from a key: raise it when compile options or checks change
+OVERLAPPING = 90
+"""The compute capability from which a kernel may start before the one before it has ended."""
+FORMAT = 2  # of what is compiled from a key: raise it when compile options or checks change
 
 SIZES = {"ptr": 8, "i1": 1, "i32": 4, "i64": 8, "f32": 4, "f64": 8}
 _ELEMENT = {
@@ -110,7 +125,10 @@ def specialise(launch: Launch, call: Call) -> tuple[Specialised, tuple[Parameter
         else:
             signature_.append((name, type, divisible))
             parameters_.append(Parameter("ptr", argument, 8))
-    options = {"num_warps": launch.num_warps, "num_stages": launch.num_stages, **launch.options}
+    options = {"num_warps": launch.num_warps, "num_stages": launch.num_stages}
+    options |= {name: value for name, value in launch.options.items() if name not in LAUNCH_OPTIONS}
+    if call.arch.capability >= OVERLAPPING and launch.options.get("overlap", True):
+        options["launch_pdl"] = True
     made = Specialised(kernel, call.arch.name, tuple(signature_), tuple(constants), tuple(sorted(options.items())))
     return made, tuple(parameters_)
 

@@ -48,12 +48,19 @@ class CrossEntropyLoss(Module):
         """What the mean is over: the sum of the weights of the labels that count (of probabilities, their number)."""
         if target.dtype.is_float:
             return int(logits.size // max(1, logits.shape[0 if logits.ndim == 1 else 1]))
+        weights = self.weights_of(target)
+        return int(target.size) if weights is None else weights.sum()
+
+    def weights_of(self, target: Tensor) -> Tensor | None:
+        """How much each label counts in the mean, of the target's shape; None where each counts 1."""
+        if target.dtype.is_float:
+            return None
         counts = target != self.ignore_index if holds(target, self.ignore_index) else None
         if self.weight is None:
-            return int(target.size) if counts is None else counts.sum()
+            return counts
         labels = target if counts is None else where(counts, target, 0)
-        weights = take(self.weight.astype("float64"), labels.reshape((target.size,)))
-        return (weights if counts is None else where(counts.reshape((target.size,)), weights, 0.0)).sum()
+        weights = take(self.weight.astype("float64"), labels.reshape((target.size,))).reshape(target.shape)
+        return weights if counts is None else where(counts, weights, 0.0)
 
     def extra_repr(self) -> str:
         return f"reduction={self.reduction!r}, label_smoothing={self.label_smoothing}"

@@ -20,7 +20,7 @@ from dlcore.op import ErrorInput, Input, Op, Sample, Shape, Spec, Workload, as_g
 from dlcore.ops._domains import limited
 from dlcore.ops._workloads import MODELS, bytes_of
 
-__all__ = ["adam", "clip_grad_norm", "sgd"]
+__all__ = ["adam", "clip_grad_norm", "scheduled_rates", "sgd"]
 
 Arrays = Sequence[Any]
 
@@ -243,6 +243,59 @@ def _(settings: Any, count: int, p: Any, grad: Any, m: Any, v: Any) -> tuple[Any
         g = g + decay * p
     m, v = m + (1 - beta1) * (g - m), beta2 * v + (1 - beta2) * g * g
     return p - lr / (1 - beta1**t) * m / (np.sqrt(v) / math.sqrt(1 - beta2**t) + eps), m, v
+
+
+# ---- schedules ----------------------------------------------------------------------------------------------------
+
+
+@operation(
+    family="optim", kernels={"cuda": "optim.multi_tensor:scheduled_rates"}, promote=as_given, outputs="",
+    writes="settings position", dtypes=(float64,), params=lambda: (),
+    cost=lambda settings, position, rates: (1.0, 8.0 * (2 * settings.shape[0] + 2)),
+    error_inputs=[
+        ErrorInput(
+            ShapeError, "scheduled_rates: rates (4, 3) and settings (2, 5); there is one rate a group in each row",
+            np.zeros((2, 5)), np.array(0), np.zeros((4, 3)),
+        ),
+        ErrorInput(
+            DTypeError, "scheduled_rates: the position has shape () and dtype float64, not () and int64",
+            np.zeros((2, 5)), np.array(0.0), np.zeros((4, 2)),
+        ),
+    ],
+    workloads=[Workload(((2, 7), np.array(0), (10_000, 2)), (), "two groups", (float64,))],
+    baselines={"torch": "settings.select(1, 0).copy_(rates[int(position)])"},
+)  # fmt: skip
+def scheduled_rates(settings: Spec, position: Spec, rates: Spec) -> None:
+    """The learning rates of a step, from a table, to column 0 of the settings of an optimizer; the position rises by 1.
+
+    settings[:, 0] = rates[min(position, steps - 1)]. `settings` (groups, columns), `rates` (steps, groups): float64;
+    `position`: 0-d int64, how many steps were made before. Returns None.
+    """
+    if len(rates.shape) != 2 or len(settings.shape) != 2 or rates.shape[1] != settings.shape[0] or 0 in (
+        *rates.shape, settings.shape[1]
+    ):  # fmt: skip
+        raise ShapeError(
+            f"scheduled_rates: rates {rates.shape} and settings {settings.shape}; there is one rate a group in each row"
+        )
+    if position.shape != () or position.dtype is not int64:
+        found = f"shape {position.shape} and dtype {position.dtype.name}"
+        raise DTypeError(f"scheduled_rates: the position has {found}, not () and int64")
+    if settings.dtype is not float64 or rates.dtype is not float64:
+        found = f"{settings.dtype.name} and {rates.dtype.name}"
+        raise DTypeError(f"scheduled_rates: settings and rates have dtypes {found}, not float64")
+
+
+@scheduled_rates.reference
+def _(settings: Any, position: Any, rates: Any) -> tuple[Any, ...]:
+    done = settings.copy()
+    done[:, 0] = rates[min(max(int(position), 0), len(rates) - 1)]
+    return done, position + 1
+
+
+@scheduled_rates.samples
+def _() -> Iterator[Sample]:
+    for groups, at, why in ((2, 0, "first step"), (1, 2, "between"), (300, 3, "last row"), (2, 99, "beyond the end")):
+        yield Sample((groups, 7), np.array(at), (4, groups), why=why)
 
 
 # ---- clipping -----------------------------------------------------------------------------------------------------

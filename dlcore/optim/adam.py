@@ -32,8 +32,18 @@ class Adam(Optimizer):
         eps: float = 1e-8,
         weight_decay: float = 0.0,
         maximize: bool = False,
+        *,
+        no_decay: bool | Sequence[str] = (),
     ):
-        super().__init__(params, lr=lr, betas=betas, eps=eps, weight_decay=weight_decay, maximize=maximize)
+        super().__init__(
+            params,
+            lr=lr,
+            betas=betas,
+            eps=eps,
+            weight_decay=weight_decay,
+            maximize=maximize,
+            no_decay=no_decay,
+        )
 
     def _check(self, settings: Mapping[str, Any]) -> None:
         super()._check(settings)
@@ -62,5 +72,7 @@ class AdamW(Adam):
         eps: float = 1e-8,
         weight_decay: float = 1e-2,
         maximize: bool = False,
+        *,
+        no_decay: bool | Sequence[str] = (),
     ):
-        super().__init__(params, lr, betas, eps, weight_decay, maximize)
+        super().__init__(params, lr, betas, eps, weight_decay, maximize, no_decay=no_decay)

@@ -9,15 +9,17 @@ from __future__ import annotations
 import math
 import numbers
 from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 
 from dlcore import _C
-from dlcore._arguments import boolean, listed, shown
+from dlcore._arguments import boolean, function, instance, listed, shown
+from dlcore._autograd import enable_grad
 from dlcore._json import short
 from dlcore._recordable import Recordable
 from dlcore._tensor import Tensor, tensor, zeros, zeros_like
+from dlcore.ops.optim import scheduled_rates
 
 __all__ = ["Group", "Optimizer"]
 
@@ -31,11 +33,23 @@ class Group(MutableMapping[str, Any]):
     _optimizer: Optimizer
     _index: int
     _params: tuple[Tensor, ...]
+    _names: tuple[str, ...]
     _settings: dict[str, Any]
+    _spared: bool
+    """Whether ``no_decay`` leaves its parameters out of weight decay."""
 
-    def __init__(self, optimizer: Optimizer, index: int, params: Iterable[Tensor], settings: dict[str, Any]):
+    def __init__(
+        self,
+        optimizer: Optimizer,
+        index: int,
+        params: Iterable[Tensor],
+        settings: dict[str, Any],
+        names: Iterable[str] = (),
+        spared: bool = False,
+    ):
         self._optimizer, self._index = optimizer, index
         self._params, self._settings = tuple(params), settings
+        self._names, self._spared = tuple(names), spared
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("_") or name not in self:
@@ -89,9 +103,21 @@ class Group(MutableMapping[str, Any]):
         return f"Group({len(self._params)} parameters, {settings})"
 
     @property
+    def names(self) -> tuple[str, ...]:
+        """The names of its parameters, where the optimizer was given names with them; else nothing."""
+        return self._names
+
+    @property
     def settings(self) -> dict[str, Any]:
         """A copy of everything but the parameters."""
         return dict(self._settings)
+
+
+class Rates(Protocol):
+    """What an optimizer asks of a schedule."""
+
+    def _table(self, bases: Sequence[float]) -> np.ndarray[Any, Any]:
+        """Row by row, step by step, the rates of groups with these learning rates; the last row stays: float64."""
 
 
 class _Arguments(NamedTuple):
@@ -108,9 +134,13 @@ class _Arguments(NamedTuple):
 class Optimizer(Recordable):
     """Base of optimizers.
 
-    params: an iterable of parameters, or of dicts with "params" and settings of their own. A subclass gives
-    ``_operation`` (which does the step), ``_columns`` (a group's settings as numbers, in the order in which the
-    operation takes them) and ``_slots`` (the names of its state tensors).
+    params: an iterable of parameters, of pairs (name, parameter), as ``model.named_parameters()`` gives them, or of
+    dicts with "params" and settings of their own. no_decay: which parameters weight decay leaves alone: those whose
+    name holds one of these words, or True for those of at most one axis (biases, and the weights of norms); they become
+    groups of their own, with a weight decay of 0. maximize: ascend instead of descending.
+
+    A subclass gives ``_operation`` (which does the step), ``_columns`` (a group's settings as numbers, in the order in
+    which the operation takes them, the learning rate first) and ``_slots_for`` (the names of its state tensors).
 
     Parameters whose ``grad`` is None are skipped: they, their state and their step count stay as they are.
 
@@ -133,12 +163,16 @@ class Optimizer(Recordable):
         lr: float
         """The learning rate of all groups; setting it, as any setting, changes it in all. ValueError if they differ."""
 
-    def __init__(self, params: Iterable[Any], **defaults: Any):
+    def __init__(self, params: Iterable[Any], *, no_decay: bool | Sequence[str] = (), **defaults: Any):
         name = type(self).__name__
         if isinstance(params, Tensor):
             raise TypeError(f"{name}: a list of parameters is needed, not one tensor")
         self._defaults = defaults
         self._check(defaults)
+        self._no_decay = self._checked_words(no_decay)
+        self._schedule: Rates | None = None
+        self._rates: Tensor | None = None
+        self._position: Tensor | None = None
         self._groups: list[Group] = []
         self._changes_seen = _C.changes()
         self._parameters: list[Tensor] = []
@@ -185,7 +219,8 @@ class Optimizer(Recordable):
     def recorded_state(self) -> Any:
         """Which tensors there are; settings are no part of it, for steps read them from memory."""
         state = tuple(t for i in sorted(self._state) for t in self._state[i].values())
-        return tuple(self._parameters), tuple(self._group_of), tuple(self._slots()), self._settings, state
+        rates = self._rates, self._position
+        return tuple(self._parameters), tuple(self._group_of), tuple(self._slots()), self._settings, rates, state
 
     def recorded_parts(self) -> Sequence[Any]:
         """Nothing: the state is all that steps use."""
@@ -214,7 +249,7 @@ class Optimizer(Recordable):
     def __getattr__(self, name: str) -> Any:
         if name.startswith("_") or name not in self._defaults:
             raise AttributeError(f"{type(self).__name__} has no attribute {name!r}")
-        values = [group[name] for group in self._groups]
+        values = [group[name] for group in self._commanded(name)]
         if any(value != values[0] for value in values):
             raise ValueError(f"{type(self).__name__}: {name} differs between groups; read param_groups[i][{name!r}]")
         return values[0]
@@ -222,20 +257,26 @@ class Optimizer(Recordable):
     def __setattr__(self, name: str, value: Any) -> None:
         """A setting is set in all groups: ``optimizer.weight_decay = 0.1``. Raises AttributeError for unknown names."""
         if not name.startswith("_") and name in self._defaults:
-            for group in self._groups:
+            for group in self._commanded(name):
                 group[name] = value
         elif name.startswith("_") or hasattr(type(self), name) or not type(self).__module__.startswith("dlcore."):
             super().__setattr__(name, value)  # a class of the user's may have attributes of its own
         else:
             raise AttributeError(self._unknown(name))
 
+    def _commanded(self, name: str) -> Sequence[Group]:
+        """The groups that ``optimizer.name = ...`` sets: weight decay is left at 0 where ``no_decay`` spares them."""
+        decayed = [group for group in self._groups if not group._spared]
+        return decayed if name == "weight_decay" and decayed else self._groups
+
     def add_param_group(self, group: Mapping[str, Any]) -> None:
-        """Add parameters with settings of their own: ``{"params": [...], "lr": 1e-4}``."""
+        """Add parameters with settings of their own: ``{"params": [...], "lr": 1e-4}``; ``no_decay`` holds for them."""
         name = type(self).__name__
-        if "params" not in group:
+        if not isinstance(group, Mapping) or "params" not in group:
             raise ValueError(f"{name}: a group needs 'params'")
         given = group["params"]
         params = [given] if isinstance(given, Tensor) else listed(given, f"{name}: params", "parameters")
+        names, params = self._named(params)
         settings = {key: value for key, value in group.items() if key != "params"}
         for key in settings:
             if key not in self._defaults:
@@ -249,15 +290,63 @@ class Optimizer(Recordable):
             if id(p) in seen:
                 raise ValueError(f"{name}: a parameter of shape {p.shape} is given twice")
             seen.add(id(p))
-        index = len(self._groups)
-        self._groups.append(Group(self, index, params, settings))
-        self._parameters += params
-        self._group_of += [index] * len(params)
-        self._arguments.clear()
+        spared = [self._is_spared(i, names, p) for i, p in enumerate(params)]
+        for which in (False, True):
+            chosen = [i for i, s in enumerate(spared) if s is which]
+            if chosen or (not which and not params):
+                self._add_group(
+                    [params[i] for i in chosen],
+                    [names[i] for i in chosen] if names else [],
+                    {**settings, "weight_decay": 0.0} if which else settings,
+                    which,
+                )
         device = self._parameters[0].device if self._parameters else None
-        self._settings = zeros((index + 1, len(self._columns(settings))), dtype="float64", device=device)
+        self._settings = zeros((len(self._groups), len(self._columns(settings))), dtype="float64", device=device)
         for each in self._groups:
             self._upload(each)
+        self._use_schedule(self._schedule, None)
+
+    def _add_group(self, params: list[Tensor], names: Sequence[str], settings: dict[str, Any], spared: bool) -> None:
+        index = len(self._groups)
+        self._groups.append(Group(self, index, params, dict(settings), names, spared))
+        self._parameters += params
+        self._group_of += [index] * len(params)
+
+    def _named(self, given: list[Any]) -> tuple[list[str], list[Any]]:
+        """Names, if there are, and parameters of a list of either parameters or pairs (name, parameter)."""
+        pairs = [isinstance(x, tuple | list) and len(x) == 2 and isinstance(x[0], str) for x in given]
+        if not any(pairs):
+            return [], given
+        if not all(pairs):
+            raise TypeError(f"{type(self).__name__}: parameter {pairs.index(False)} has no name, and others have")
+        return [x[0] for x in given], [x[1] for x in given]
+
+    def _checked_words(self, given: Any) -> bool | tuple[str, ...]:
+        where = f"{type(self).__name__}: no_decay"
+        if isinstance(given, bool):
+            words: bool | tuple[str, ...] = given
+        else:
+            found = [given] if isinstance(given, str) else listed(given, where, "words")
+            for i, word in enumerate(found):
+                if not instance(word, str, f"{where}[{i}]", "a text"):
+                    raise ValueError(f"{where}[{i}] is empty, which every name holds")
+            words = tuple(found)
+        if words and "weight_decay" not in self._defaults:
+            raise ValueError(f"{where}: {type(self).__name__} has no weight decay")
+        return words
+
+    def _is_spared(self, i: int, names: Sequence[str], p: Tensor) -> bool:
+        """Whether ``no_decay`` leaves out parameter ``i``."""
+        if isinstance(self._no_decay, bool):
+            return self._no_decay and p.ndim <= 1
+        if not self._no_decay:
+            return False
+        if not names:
+            raise ValueError(
+                f"{type(self).__name__}: no_decay={shown(self._no_decay)} needs names: give model.named_parameters(), "
+                "or no_decay=True for all parameters of at most one axis"
+            )
+        return any(word in names[i] for word in self._no_decay)
 
     def _check_parameter(self, i: int, p: Any) -> None:
         name = type(self).__name__
@@ -272,12 +361,43 @@ class Optimizer(Recordable):
         """Write the settings of a group where the steps read them."""
         columns = self._columns(group._settings)
         self._settings[group._index] = tensor(columns, dtype="float64", device=self._settings.device)
+        self._write_rates()
         self._arguments.clear()  # which state there is may depend on the settings
+
+    # -- schedules ---------------------------------------------------------------------------------------------------
+
+    def _use_schedule(self, schedule: Rates | None, position: int | None = 0) -> None:
+        """Take the rates of ``schedule`` from step ``position`` on (None: from where it is), or those of the groups."""
+        if schedule is None:
+            if self._schedule is not None:
+                self._schedule = self._rates = self._position = None
+                for group in self._groups:
+                    self._upload(group)
+            return
+        table = schedule._table([group._settings["lr"] for group in self._groups])
+        device = self._settings.device
+        self._schedule, self._rates = schedule, tensor(table, device=device)
+        if position is not None:
+            self._position = tensor(np.array(position), device=device)
+
+    def _write_rates(self) -> None:
+        """Write the rates of the schedule, if there is one, where the steps read them."""
+        if self._schedule is not None and self._rates is not None and self._rates.shape[1] == len(self._groups):
+            table = self._schedule._table([group._settings["lr"] for group in self._groups])
+            self._rates[...] = tensor(table, device=self._rates.device)
 
     # -- a step ------------------------------------------------------------------------------------------------------
 
-    def step(self) -> None:
-        """Change every parameter that has a gradient, in one launch."""
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
+        """Change every parameter that has a gradient.
+
+        closure: a function that computes the gradients and returns the loss; it is called first, and the loss returned.
+        A schedule goes on by one step, but where no parameter has a gradient.
+        """
+        loss = None
+        if closure is not None:
+            with enable_grad():
+                loss = function(closure, f"{type(self).__name__}.step: closure")()
         if self._changes_seen != _C.changes():
             self._follow_parameters()
         grads = [p.grad for p in self._parameters]
@@ -285,13 +405,20 @@ class Optimizer(Recordable):
         given = self._arguments.get(present) or self._arguments_for(present)
         if given.n < len(grads):
             if not given.n:
-                return
+                return loss
             grads = [g for g in grads if g is not None]
         tracked = _C.set_grad_enabled(False)
         try:
-            self._operation(given.parameters, grads, *given.state, self._settings, given.groups)
+            if self._rates is not None:
+                scheduled_rates(self._settings, self._position, self._rates)
+            self._update(given, grads)
         finally:
             _C.set_grad_enabled(tracked)
+        return loss
+
+    def _update(self, given: _Arguments, grads: list[Tensor]) -> None:
+        """Change the parameters ``given``, which have these gradients."""
+        self._operation(given.parameters, grads, *given.state, self._settings, given.groups)
 
     def _follow_parameters(self) -> None:
         """Brings the state to where the parameters are, in their dtype, if a model was moved or cast meanwhile."""
@@ -303,7 +430,10 @@ class Optimizer(Recordable):
                     state[slot] = moved
                     self._arguments.clear()
         if self._parameters and self._settings.device is not self._parameters[0].device:
-            self._settings = self._settings.to(self._parameters[0].device)
+            device = self._parameters[0].device
+            self._settings = self._settings.to(device)
+            if self._rates is not None and self._position is not None:
+                self._rates, self._position = self._rates.to(device), self._position.to(device)
             self._arguments.clear()
         self.__dict__["_changes_seen"] = _C.changes()  # without noting a change again
 
@@ -370,6 +500,7 @@ class Optimizer(Recordable):
             for group, values in zip(self._groups, settings, strict=True):
                 group._settings = values
             self._settings, self._state = columns, slots
+            self._write_rates()
             self._arguments.clear()
             _C.note_change()
 

@@ -31,6 +31,8 @@ class SGD(Optimizer):
         weight_decay: float = 0.0,
         nesterov: bool = False,
         maximize: bool = False,
+        *,
+        no_decay: bool | Sequence[str] = (),
     ):
         super().__init__(
             params,
@@ -40,6 +42,7 @@ class SGD(Optimizer):
             weight_decay=weight_decay,
             nesterov=nesterov,
             maximize=maximize,
+            no_decay=no_decay,
         )
 
     def _check(self, settings: Mapping[str, Any]) -> None:

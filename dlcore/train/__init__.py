@@ -1,16 +1,23 @@
 """Training: ``fit``, ``evaluate`` and ``predict``, the History of a run, and callbacks during it."""
 
+from dlcore.train.average import EMA, SWA, Average
 from dlcore.train.callbacks import Checkpoint, EarlyStopping, LearningRate
 from dlcore.train.history import History
-from dlcore.train.loop import evaluate, fit, predict
+from dlcore.train.loop import evaluate, fit
+from dlcore.train.prediction import predict
+from dlcore.train.resume import Resume
 from dlcore.train.run import Callback, Run
 
 __all__ = [
+    "EMA",
+    "SWA",
+    "Average",
     "Callback",
     "Checkpoint",
     "EarlyStopping",
     "History",
     "LearningRate",
+    "Resume",
     "Run",
     "evaluate",
     "fit",

@@ -37,6 +37,12 @@ class _Monitor(Callback):
         self.sign = -1.0 if self._higher_is_better() else 1.0
         self.best = math.inf
 
+    def state_dict(self) -> dict[str, Any]:
+        return {"best": self.best}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        self.best = state["best"]
+
     def _higher_is_better(self) -> bool:
         bare = self.name.removeprefix("val_")
         if self.mode is not None:
@@ -95,6 +101,14 @@ class EarlyStopping(_Monitor):
             run.model.load_state_dict(self._weights)
             self._weights = None
 
+    def state_dict(self) -> dict[str, Any]:
+        own = {"waited": self.waited, "best_epoch": self.best_epoch, "weights": self._weights}
+        return super().state_dict() | own
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        super().load_state_dict(state)
+        self.waited, self.best_epoch, self._weights = state["waited"], state["best_epoch"], state["weights"]
+
 
 class Checkpoint(_Monitor):
     """Saves the model to ``path`` after each epoch, or with ``save_best`` only when ``monitor`` is the best so far.
@@ -121,9 +135,17 @@ class Checkpoint(_Monitor):
         self.optimizer = boolean(optimizer, "Checkpoint: optimizer")
 
     def on_train_begin(self, run: Run) -> None:
+        self.best = math.inf
         if self.save_best:
             super().on_train_begin(run)
         self.saved = False
+
+    def state_dict(self) -> dict[str, Any]:
+        return super().state_dict() | {"saved": self.saved}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        super().load_state_dict(state)
+        self.saved = state["saved"]
 
     def on_epoch_end(self, run: Run) -> None:
         if not self.save_best:

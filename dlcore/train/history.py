@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from os import PathLike
 from typing import Any
 
@@ -26,6 +27,14 @@ class History:
         self.diverged: int | None = None
         self.stopped_early = False
         self.interrupted = False
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a run that goes on needs of this one."""
+        return {"epochs": self.epochs, "diverged": self.diverged}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from what ``state_dict`` gave."""
+        self.epochs, self.diverged = list(state["epochs"]), state["diverged"]
 
     def __getitem__(self, name: str) -> list[Any]:
         """The values of one figure in all epochs: ``history["val_loss"]``."""

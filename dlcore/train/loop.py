@@ -1,4 +1,4 @@
-"""`fit`, `evaluate` and `predict`."""
+"""`fit` and `evaluate`."""
 
 from __future__ import annotations
 
@@ -6,31 +6,36 @@ import math
 import sys
 import time
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import numpy as np
 
+from dlcore import optim
 from dlcore._arguments import boolean, function, instance, integer, listed, number, shown
 from dlcore._autograd import no_grad
 from dlcore._tensor import Tensor, tensor
-from dlcore.data import Batches, DataLoader, TensorDataset
-from dlcore.data.dataset import as_dataset, flatten
+from dlcore.data import Batches
+from dlcore.data.sources import as_dataset, inputs_and_targets
+from dlcore.data.views import flatten
 from dlcore.errors import ShapeError
 from dlcore.nn.module import Module, device_of
 from dlcore.ops.elementwise import isfinite
-from dlcore.ops.movement import concat
-from dlcore.optim import Optimizer
+from dlcore.optim import Optimizer, schedules
+from dlcore.optim.schedules import Plateau, Schedule
 from dlcore.random import drawn_seed
+from dlcore.train.average import Average, as_average
 from dlcore.train.callbacks import Checkpoint, Each
+from dlcore.train.fitted import Transform, as_fitted, as_transform, chosen_transform, floating
 from dlcore.train.history import History
 from dlcore.train.interrupt import Interrupt
-from dlcore.train.passes import Evaluation, Training, kept_modes
+from dlcore.train.objective import OWN, Objective, loss_function, weights_of_classes
+from dlcore.train.passes import CustomTraining, Evaluation, SupervisedTraining, Training, kept_modes
 from dlcore.train.run import Callback, Run
 
-__all__ = ["evaluate", "fit", "predict"]
+__all__ = ["evaluate", "fit"]
 
-Transform = Callable[[Any], Any]
 _EVALUATION_BATCH = 512
 
 
@@ -39,14 +44,24 @@ def fit(
     train: Any,
     validation: Any = None,
     *,
-    loss: Callable[[Tensor, Tensor], Tensor],
-    optimizer: Optimizer,
+    loss: Callable[..., Tensor] | str | None = None,
+    optimizer: Optimizer | Sequence[Optimizer] | str,
     epochs: int = 10,
     batch_size: int = 32,
+    steps_per_epoch: int | None = None,
+    start_epoch: int = 0,
     transform: Transform | None = None,
+    augment: Iterable[Transform] = (),
     metrics: Iterable[Any] = (),
     callbacks: Iterable[Callback | Callable[[Run], Any]] = (),
+    schedule: Schedule | str | None = None,
     clip_norm: float | None = None,
+    clip_value: float | None = None,
+    accumulate: int = 1,
+    ema: Average | float | None = None,
+    class_weight: Any = None,
+    sample_weight: Any = None,
+    step: Callable[..., Any] | None = None,
     shuffle: bool = True,
     seed: int | None = None,
     progress: bool | None = None,
@@ -54,16 +69,39 @@ def fit(
 ) -> History:
     """Train ``model`` and return the :class:`History`.
 
-    train, validation: data sets, or tuples of arrays (inputs, targets). loss: a function or module of (outputs,
-    targets) that gives the mean over a batch. One that is the mean over something else than the samples tells how much
-    that is by a method ``counted(outputs, targets)``; dlcore's own leave out ignored labels and count class weights.
-    transform: applied to each batch of inputs, and kept as ``model.preprocessing``. metrics: names, Metrics or
-    functions, measured in training and validation. clip_norm: the largest norm that all gradients together may have.
-    shuffle: the samples come in a new order each epoch, from ``seed``. An explicit seed gives the same orders again;
-    None draws one from dlcore's generator, so that a further ``fit`` goes on with other orders, and all is the same
-    after the same ``manual_seed``. progress: whether to show a bar (default: on a terminal).
+    train, validation: data sets, tuples of arrays (inputs, targets), or whatever else `dlcore.data.as_dataset` takes;
+    floats of another dtype than the model's are cast to it. loss: a function or module of (outputs, targets), where
+    outputs are whatever the model returns, that gives the mean over a batch; or the name of one of dlcore's
+    ("cross_entropy", "mse"). One that is the mean over something else than the samples tells how much that is
+    by a method ``counted(outputs, targets)``; dlcore's own leave out ignored labels and count class weights. Without
+    ``loss`` (or with "own") the model is called with all parts of a batch and returns its loss, (loss, outputs) or a
+    dict with "loss". optimizer: one of the model's parameters, or the name of one ("adamw"), with its defaults.
 
-    A loss that is not finite is said once, with its epoch (RuntimeWarning, ``history.diverged``).
+    step: a function of the parts of a batch that does all the work instead, gradients and steps of any number of
+    optimizers, and returns the loss or a dict of figures, each one number: their means over an epoch are logged.
+    ``optimizer`` is then one, or a list of those that it uses.
+
+    transform: applied to each batch of inputs, after what the data set does itself (bytes of image data sets become
+    0..1); both are kept as ``model.preprocessing``, and are done to the validation too. augment: functions that act on
+    batches of training alone, between the two; one with an attribute ``targets`` that is true takes and gives (inputs,
+    targets). metrics: names, Metrics or functions, measured in training and validation.
+
+    steps_per_epoch: so many steps make an epoch (default: one pass over the data); the next epoch goes on with the data
+    where the last one ended. start_epoch: so many epochs of these ``epochs`` have been made before; their numbers and
+    their orders of samples are passed over. shuffle: the samples come in a new order each pass, from ``seed``. An
+    explicit seed gives the same orders again; None draws one from dlcore's generator, so that a further ``fit`` goes on
+    with other orders, and all is the same after the same ``manual_seed``.
+
+    schedule: the learning rate of each step, one of ``optim.schedules`` or its name ("one_cycle"); the optimizer goes
+    back to its own rate in the end. clip_norm: the largest norm that all gradients together may have; clip_value: the
+    largest absolute value of each. accumulate: the gradients of so many batches are added up for one step, with the
+    result of one batch as large. ema: the decay of an exponential moving average of the weights, or ``dl.train.EMA`` or
+    ``dl.train.SWA``: validation uses the averages, and the model ends with them. class_weight: the factor of each class
+    in training, an array (C,), a dict, or "balanced"; sample_weight: that of each sample, (N,).
+
+    A loss that is not finite is said once, with its epoch and batch (RuntimeWarning, ``history.diverged``).
+
+    progress: whether to show a bar (default: on a terminal).
 
     record: whether the step is recorded and replayed (`dlcore.capture`), which is many times faster for small models. A
     step that depends on what a replay would not see runs eagerly all the same; ``history.reason`` tells why. "check":
@@ -82,31 +120,51 @@ def fit(
     [3.0, 1.0]
     """
     instance(model, Module, "fit: model", "a Module")
-    instance(optimizer, Optimizer, "fit: optimizer", "an optimizer")
-    data, loss, transform = _supervised(train, "fit"), function(loss, "fit: loss"), _transform(transform, "fit")
-    epochs, batch_size = integer(epochs, "fit: epochs", 0), integer(batch_size, "fit: batch_size", 1)
+    epochs, start_epoch = integer(epochs, "fit: epochs", 0), integer(start_epoch, "fit: start_epoch", 0)
+    batch_size, accumulate = integer(batch_size, "fit: batch_size", 1), integer(accumulate, "fit: accumulate", 1)
+    steps = None if steps_per_epoch is None else integer(steps_per_epoch, "fit: steps_per_epoch", 1)
     shuffle, seed = boolean(shuffle, "fit: shuffle"), None if seed is None else integer(seed, "fit: seed")
-    clip_norm = None if clip_norm is None else number(clip_norm, "fit: clip_norm")
-    if clip_norm is not None and not clip_norm > 0:
-        raise ValueError(f"fit: clip_norm must be above 0, not {clip_norm}")
+    loss, transform = loss_function(None if loss == OWN else loss, "fit: loss"), as_transform(transform, "fit")
+    optimizers = _optimizers(optimizer, model, step)
+    if schedule is not None:
+        schedule = schedules.get(schedule)() if isinstance(schedule, str) else schedule
+        instance(schedule, Schedule, "fit: schedule", "one of optim.schedules")
+        if len(optimizers) > 1:
+            raise ValueError("fit: schedule is for one optimizer; of several, prepare one for each (Schedule.prepare)")
+    clip_norm, clip_value = _positive(clip_norm, "fit: clip_norm"), _positive(clip_value, "fit: clip_value")
+    average = as_average(ema, "fit: ema")
     watching = [_callback(k, c) for k, c in enumerate(listed(callbacks, "fit: callbacks", "callbacks or functions"))]
-    _check_parameters(model, optimizer)
+    metrics = listed(metrics, "fit: metrics", "names, Metrics or functions")
     if not isinstance(record, bool) and not (isinstance(record, str) and record == "check"):
         raise ValueError(f'fit: record is True, False or "check", not {shown(record)}')
-    metrics = listed(metrics, "fit: metrics", "names, Metrics or functions")
-    device = device_of(model)
-    batches = Batches(data, transform, shuffle, (drawn_seed() if shuffle else 0) if seed is None else seed, device)
-    training = Training(model, batches, batch_size, loss, optimizer, clip_norm, metrics)
+    _check_parameters(model, optimizers)
+    data, device = _data(train, "fit: train", loss is not None), device_of(model)
+    seed = (drawn_seed() if shuffle else 0) if seed is None else seed
+    batches = Batches(data, transform, shuffle, seed, device, augment, floating(model))
+    training: Training
+    if step is not None:
+        _nothing_else("step", loss=loss, accumulate=accumulate > 1, clip_norm=clip_norm, clip_value=clip_value,
+                      metrics=metrics, class_weight=class_weight, sample_weight=sample_weight)  # fmt: skip
+        training = CustomTraining(model, batches, batch_size, function(step, "fit: step"), optimizers, steps, average)
+    else:
+        factors = None
+        if class_weight is not None:
+            factors = weights_of_classes(class_weight, model, batches, "fit: class_weight")
+        training = SupervisedTraining(
+            model, batches, batch_size, Objective(loss, batches, "fit", factors), optimizers[0], metrics, steps,
+            accumulate, clip_norm, clip_value, _weights_of_samples(sample_weight, batches), average,
+        )  # fmt: skip
     if not record:
         training.step.run_eagerly("fit was called with record=False")
-    run = Run(model, optimizer, len(training), epochs, training.meter)
+    run = Run(model, optimizers, training, epochs, start_epoch + 1, average, schedule)
     scoring = None
     if validation is not None:
-        held_out = Batches(_supervised(validation, "fit"), transform, device=device)
+        given = _data(validation, "fit: validation", loss is not None)
+        held_out = Batches(*as_fitted(given, batches.preprocessing), device=device, dtype=batches.dtype)
         size = max(batch_size, _EVALUATION_BATCH)  # there is memory for more samples where no gradients are kept
-        scoring = Evaluation(model, held_out, size, loss, metrics)
-        run.names += tuple(f"val_{name}" for name in run.names)
-    run.callbacks = watching
+        scoring = Evaluation(model, held_out, size, Objective(loss, held_out, "fit"), metrics)
+        run.names += tuple(f"val_{name}" for name in scoring.meter.names)
+    run.callbacks = sorted(watching, key=lambda c: c.after_others)
     if sys.stdout.isatty() if progress is None else progress:
         from dlcore.train.progress import ProgressBar
 
@@ -114,16 +172,74 @@ def fit(
     with kept_modes(model), Interrupt(run.history) as interrupt:
         model.train()
         training.check_memory()
+        if average is not None:
+            average.prepare(model)
+        if schedule is not None and epochs:
+            schedule.prepare(optimizers[0], epochs * training.steps)
+            if start_epoch:
+                schedule.load_state_dict({**schedule.state_dict(), "position": start_epoch * training.steps})
         interrupt.hold()  # so that what on_train_begin begins, a bar for one, is always ended by on_train_end
         run.call("on_train_begin")
-        model.preprocessing = transform
-        _run_epochs(run, training, scoring, interrupt, record == "check")
+        if run.resumed is not None:
+            try:
+                run.go_on(run.resumed)
+            except (ValueError, KeyError) as error:
+                raise ValueError(f"fit: Resume: {error}") from None
+        model.preprocessing = batches.preprocessing
+        _Loop(run, scoring, interrupt, record == "check").go()
     return run.history
 
 
-def _check_parameters(model: Module, optimizer: Optimizer) -> None:
-    """Raises ValueError where the optimizer trains nothing of the model; warns where it holds what was replaced."""
-    held = {id(p) for group in optimizer.param_groups for p in group["params"]}
+def _optimizers(given: Any, model: Module, step: Any) -> list[Optimizer]:
+    """The optimizers meant: one, several for a step of the user's, or the name of one."""
+    if isinstance(given, str):
+        return [optim.get(given)(model.parameters())]
+    several = step is not None and isinstance(given, list | tuple)
+    for one in given if several else [given]:
+        instance(one, Optimizer, "fit: optimizer", "an optimizer")
+    found = list(given) if several else [given]
+    if not found:
+        raise ValueError("fit: optimizer: an empty list")
+    return found
+
+
+def _positive(value: Any, where: str) -> float | None:
+    """A number above 0, or None."""
+    if value is None:
+        return None
+    value = number(value, where)
+    if not value > 0:
+        raise ValueError(f"{where} must be above 0, not {value}")
+    return value
+
+
+def _nothing_else(what: str, **given: Any) -> None:
+    """Raises ValueError where arguments are given that have no effect beside ``what``."""
+    idle = [name for name, value in given.items() if value is not None and value is not False and value != []]
+    if idle:
+        raise ValueError(f"fit: {', '.join(idle)}: {what} does all the work of a batch, that too")
+
+
+def _weights_of_samples(given: Any, batches: Batches) -> Tensor | None:
+    """The weight of each sample, by its index in the data set below all Subsets."""
+    if given is None:
+        return None
+    base, rows = flatten(batches.dataset)
+    weights = np.asarray(given, np.float32)
+    if weights.shape != (len(batches.dataset),):
+        raise ShapeError(f"fit: sample_weight has shape {weights.shape}; there are {len(batches.dataset)} samples")
+    if not (np.isfinite(weights).all() and (weights >= 0).all() and weights.any()):
+        raise ValueError("fit: sample_weight: weights must be finite, not negative, and not all 0")
+    whole = weights
+    if rows is not None:
+        whole = np.zeros(len(base), np.float32)
+        whole[rows] = weights
+    return tensor(whole, device=batches.device)
+
+
+def _check_parameters(model: Module, optimizers: Sequence[Optimizer]) -> None:
+    """Raises ValueError where the optimizers train nothing of the model; warns where they hold what was replaced."""
+    held = {id(p) for optimizer in optimizers for group in optimizer.param_groups for p in group["params"]}
     own = {id(p) for p in model.parameters()}
     if not held & own:
         raise ValueError("fit: the optimizer holds none of the model's parameters")
@@ -137,183 +253,198 @@ def _check_parameters(model: Module, optimizer: Optimizer) -> None:
         )
 
 
-def _run_epochs(run: Run, training: Training, scoring: Evaluation | None, interrupt: Interrupt, check: bool) -> None:
-    """Run all epochs, and call ``on_train_end`` whatever happens."""
-    interrupted = False
-    try:
-        interrupt.check()
-        for epoch in range(1, run.epochs + 1):
-            start = time.perf_counter()
-            run.epoch = epoch
-            run.call("on_epoch_begin")
-            _train_epoch(run, training, interrupt, check)
-            run.history.recorded, run.history.reason = training.step.recorded, training.step.failure
-            run.logs = {"epoch": run.epoch, **run.meter.compute()}
-            if scoring is not None:
-                scores = scoring.scores(lambda done: interrupt.check())
-                run.logs |= {f"val_{name}": value for name, value in scores.items()}
-            run.logs["seconds"] = time.perf_counter() - start
-            _note_divergence(run, training.batches)
-            if epoch == 1:
-                _note_broadcasting(training)
-            run.history.epochs.append(run.logs)
+class _Loop:
+    """The epochs of a run, one after the other."""
+
+    def __init__(self, run: Run, scoring: Evaluation | None, interrupt: Interrupt, check: bool):
+        self.run, self.training, self.average = run, run.training, run.average
+        self.scoring, self.interrupt, self.check = scoring, interrupt, check
+        self._read = 0  # the losses of so many batches of this epoch have been read back
+
+    def go(self) -> None:
+        """Run all epochs that are left, and call ``on_train_end`` whatever happens."""
+        run, interrupted = self.run, False
+        try:
+            self.interrupt.check()
+            while run.epoch <= run.epochs and not run.stop:
+                self._epoch()
+                if run.stop:
+                    run.history.stopped_early = run.epoch < run.epochs
+                    break
+                run.epoch, run.batch = run.epoch + 1, 0
+        except (KeyboardInterrupt, SystemExit) as error:
+            if isinstance(error, SystemExit) and not self.interrupt.terminated:
+                raise  # of a callback
+            interrupted = run.history.interrupted = True
+        finally:
+            run.epoch = min(run.epoch, run.epochs)
+            self._note_recording()
+            if self.average is not None:
+                self.average.apply()
+            run.call("on_train_end")
+            if run.schedule is not None:
+                run.schedule.detach()
+        if interrupted:
+            self._raise_interrupt()
+
+    def _epoch(self) -> None:
+        run, start = self.run, time.perf_counter()
+        run.call("on_epoch_begin")
+        self._train()
+        self._note_recording()
+        run.logs = {"epoch": run.epoch, **run.meter.compute()}
+        if self.scoring is not None:
+            with self._averaged():
+                scores = self.scoring.scores(self._let_interrupt)
+            run.logs |= {f"val_{name}": value for name, value in scores.items()}
+        if run.schedule is not None:
+            if isinstance(run.schedule, Plateau):
+                run.schedule.step(run.logs["val_loss" if "val_loss" in run.logs else "loss"])
+            run.logs["lr"] = run.schedule.rates_now[0]
+        run.logs["seconds"] = time.perf_counter() - start
+        self._note_divergence()
+        if not run.history.epochs:
+            _note_broadcasting(self.training)
+        run.history.epochs.append(run.logs)
+        with self._averaged():
             run.call("on_epoch_end")
-            interrupt.check()
-            if run.stop:
-                run.history.stopped_early = run.epoch < run.epochs
-                break
-    except (KeyboardInterrupt, SystemExit) as error:
-        if isinstance(error, SystemExit) and not interrupt.terminated:
-            raise  # of a callback
-        interrupted = run.history.interrupted = True
-    finally:
-        run.history.recorded, run.history.reason = training.step.recorded, training.step.failure
-        run.call("on_train_end")
-    if interrupted:
-        _raise_interrupt(run, interrupt)
+        self.interrupt.check()
 
+    def _averaged(self) -> AbstractContextManager[None]:
+        """Within it the model has the averages for its weights, where there are any."""
+        return nullcontext() if self.average is None else self.average.applied()
 
-def _note_divergence(run: Run, batches: Batches) -> None:
-    """Says once that a loss is not finite, and whether the data are not."""
-    names = [name for name in ("loss", "val_loss") if not math.isfinite(run.logs.get(name, 0.0))]
-    if not names or run.history.diverged is not None:
-        return
-    run.history.diverged = run.epoch
-    base, _ = flatten(batches.dataset)
-    arrays = [] if batches.host else list(zip(("inputs", "targets"), base.on(batches.device), strict=False))
-    bad = [name for name, t in arrays if t.dtype.is_float and not bool(isfinite(t).all())]
-    cause = f"the {' and the '.join(bad)} hold NaN or infinities" if bad else "the training has diverged"
-    text = f"fit: {names[0]} is {run.logs[names[0]]} in epoch {run.epoch}: {cause}"
-    warnings.warn(text, RuntimeWarning, stacklevel=4)
+    def _let_interrupt(self, done: int) -> None:
+        self.interrupt.check()
+
+    def _train(self) -> None:
+        """The steps of an epoch that are left."""
+        run, training = self.run, self.training
+        first = (run.epoch - 1) * training.steps
+        run.model.train()
+        if not run.batch:
+            run.meter.reset()
+        training.trace.restart(run.batch)
+        self._read = run.batch
+        if self.check:
+            training.step.compare_next()
+        training.run(first + run.batch, first + training.steps, self._after)
+
+    def _after(self, done: int) -> int | None:
+        """What is to be done between steps, of which ``done`` have been made; returns when this is wanted again."""
+        run = self.run
+        stepped = done > run.step
+        run.batch = done - (run.epoch - 1) * run.batches
+        watchers = [c for c in run.callbacks if type(c).on_batch_end is not Callback.on_batch_end]
+        if stepped:
+            self._read_losses()
+            for callback in watchers:
+                if callback.every is None or run.step % callback.every == 0:
+                    callback.on_batch_end(run)
+            if self.check and any(c.every == 1 for c in watchers):
+                self.training.step.compare_next()
+            self.interrupt.check()
+        return min((done + c.every - done % c.every for c in watchers if c.every is not None), default=None)
+
+    def _read_losses(self) -> None:
+        """Hands the losses of the steps since the last time to the callbacks that want them."""
+        run = self.run
+        listening = [c for c in run.callbacks if type(c).on_losses is not Callback.on_losses]
+        if not listening:
+            return
+        figures = self.training.trace.read(self._read, run.batch)
+        self._read = run.batch
+        for callback in listening:
+            callback.on_losses(run, figures[:, 0], figures[:, 1] if figures.shape[1] > 1 else None)
+
+    def _note_recording(self) -> None:
+        self.run.history.recorded = self.training.step.recorded
+        self.run.history.reason = self.training.step.failure
+
+    def _note_divergence(self) -> None:
+        """Says once that a loss is not finite, since which batch, and whether the data are not."""
+        run, batches = self.run, self.training.batches
+        names = [name for name in ("loss", "val_loss") if not math.isfinite(run.logs.get(name, 0.0))]
+        if not names or run.history.diverged is not None:
+            return
+        run.history.diverged = run.epoch
+        base, _ = flatten(batches.dataset)
+        arrays = [] if batches.host else list(zip(("inputs", "targets"), base.on(batches.device), strict=False))
+        bad = [name for name, t in arrays if t.dtype.is_float and not bool(isfinite(t).all())]
+        cause = f"the {' and the '.join(bad)} hold NaN or infinities" if bad else "the training has diverged"
+        wrong = ~np.isfinite(self.training.trace.read(0, run.batch)[:, 0])
+        since = f" since batch {int(wrong.argmax()) + 1}" if names[0] == "loss" and wrong.any() else ""
+        text = f"fit: {names[0]} is {run.logs[names[0]]} in epoch {run.epoch}{since}: {cause}"
+        warnings.warn(text, RuntimeWarning, stacklevel=5)
+
+    def _raise_interrupt(self) -> None:
+        run = self.run
+        saved = [str(c.path) for c in run.callbacks if isinstance(c, Checkpoint) and c.saved]
+        error = self.interrupt.error(
+            f"fit: stopped in epoch {run.epoch} of {run.epochs} after {run.batch} of {run.batches} batches"
+            + (f"; the model is saved in {', '.join(saved)}" if saved else "")
+        )
+        error.history = run.history  # type: ignore[attr-defined]
+        raise error
 
 
 def _note_broadcasting(training: Training) -> None:
     """Says that a loss of the user's subtracts outputs (N, 1) and targets (N,) as all pairs of samples."""
+    if not training.meter.sample or not isinstance(training, SupervisedTraining):
+        return
+    loss = training.objective.loss
     outputs, targets, dtype = training.meter.sample
-    if not dtype.is_float or {outputs, targets} != {(1,), ()}:
+    if loss is None or not dtype.is_float or {outputs, targets} != {(1,), ()}:
         return
     x, y = tensor([1.0, 2.0, 4.0]), tensor([3.0, 5.0, 9.0], dtype)
     try:
         with no_grad():
-            given = training.loss(x.reshape((3, *outputs)), y.reshape((3, *targets)))
-            alike = training.loss(x, y)
+            given = loss(x.reshape((3, *outputs)), y.reshape((3, *targets)))
+            alike = loss(x, y)
     except (ValueError, TypeError, IndexError):
         return  # it wants outputs of just this shape
     if given.tolist() != alike.tolist():
         shapes = "outputs (N, 1) and targets (N,)" if outputs else "outputs (N,) and targets (N, 1)"
         text = f"fit: {shapes} differ, and the loss broadcasts them to all pairs of samples: reshape one of them"
-        warnings.warn(text, RuntimeWarning, stacklevel=4)
-
-
-def _train_epoch(run: Run, training: Training, interrupt: Interrupt, check: bool) -> None:
-    watchers = [c for c in run.callbacks if type(c).on_batch_end is not Callback.on_batch_end]
-
-    def after(done: int) -> None:
-        run.batch = done
-        for callback in watchers:
-            callback.on_batch_end(run)
-        if check and singly:
-            training.step.compare_next()
-        interrupt.check()
-
-    run.model.train()
-    run.meter.reset()
-    singly = any(c.every_batch for c in watchers)
-    if check:
-        training.step.compare_next()
-    training.run(run.epoch - 1, after, singly)
-
-
-def _raise_interrupt(run: Run, interrupt: Interrupt) -> None:
-    saved = [str(c.path) for c in run.callbacks if isinstance(c, Checkpoint) and c.saved]
-    error = interrupt.error(
-        f"fit: stopped in epoch {run.epoch} of {run.epochs} after {run.batch} of {run.batches} batches"
-        + (f"; the model is saved in {', '.join(saved)}" if saved else "")
-    )
-    error.history = run.history  # type: ignore[attr-defined]
-    raise error
+        warnings.warn(text, RuntimeWarning, stacklevel=5)
 
 
 def evaluate(
     model: Module,
     data: Any,
     *,
-    loss: Callable[[Tensor, Tensor], Tensor] | None = None,
+    loss: Callable[..., Tensor] | str | None = None,
     metrics: Iterable[Any] = (),
     batch_size: int = _EVALUATION_BATCH,
+    steps: int | None = None,
     transform: Transform | str | None = "fitted",
 ) -> dict[str, Any]:
     """Loss and metrics over ``data`` (a data set or a tuple of arrays) in evaluation mode: {"loss": ..., ...}.
 
-    Every sample counts the same, also in a last batch that is not full. transform: applied to each batch of inputs;
-    "fitted" (the default) stands for ``model.preprocessing``.
-    """
-    instance(model, Module, "evaluate: model", "a Module")
-    data, size = _supervised(data, "evaluate"), integer(batch_size, "evaluate: batch_size", 1)
-    measured = listed(metrics, "evaluate: metrics", "names, Metrics or functions")
-    batches = Batches(data, _chosen_transform(model, transform, "evaluate"), device=device_of(model))
-    return Evaluation(
-        model, batches, size, loss if loss is None else function(loss, "evaluate: loss"), measured
-    ).scores()
-
-
-def predict(
-    model: Module,
-    inputs: Any,
-    *,
-    batch_size: int = _EVALUATION_BATCH,
-    transform: Transform | str | None = "fitted",
-) -> Tensor:
-    """The model's outputs for ``inputs`` (an array, a Tensor, or a data set, whose targets are ignored).
-
-    The model runs in evaluation mode, without gradients, in batches; the outputs are one Tensor (N, ...). transform:
+    Every sample counts the same, also in a last batch that is not full. loss: as in ``fit``, "own" for that of the
+    model itself, or None where metrics alone are wanted. steps: only so many batches, the first ones. transform:
     applied to each batch of inputs; "fitted" (the default) stands for ``model.preprocessing``.
     """
-    instance(model, Module, "predict: model", "a Module")
-    data = as_dataset(inputs, "predict")
-    size, chosen = integer(batch_size, "predict: batch_size", 1), _chosen_transform(model, transform, "predict")
-    loader = DataLoader(data, size, transform=chosen, device=device_of(model))
-    with kept_modes(model), no_grad():
-        model.eval()
-        outputs = [_outputs(model, x) for x, *_ in loader]
-    if not outputs:
-        raise ValueError("predict: the data is empty")
-    return outputs[0] if len(outputs) == 1 else concat(outputs, 0)
+    instance(model, Module, "evaluate: model", "a Module")
+    size = integer(batch_size, "evaluate: batch_size", 1)
+    steps = None if steps is None else integer(steps, "evaluate: steps", 1)
+    measured = listed(metrics, "evaluate: metrics", "names, Metrics or functions")
+    wanted, chosen = loss is not None, loss_function(None if loss == OWN else loss, "evaluate: loss")
+    given = _data(data, "evaluate: data", not wanted or chosen is not None)
+    given, preprocessing = chosen_transform(model, given, transform, "evaluate")
+    batches = Batches(given, preprocessing, device=device_of(model), dtype=floating(model))
+    objective = Objective(chosen, batches, "evaluate", wanted=wanted)
+    return Evaluation(model, batches, size, objective, measured, steps).scores()
 
 
-def _outputs(model: Module, x: Tensor) -> Tensor:
-    """The outputs for the batch ``x``, one for each sample."""
-    outputs = model(x)
-    if isinstance(outputs, Tensor) and outputs.shape[:1] != x.shape[:1]:
-        raise ShapeError(
-            f"predict: a batch {x.shape} gives outputs {outputs.shape}, not one for each sample; inputs are (N, ...)"
-        )
-    return outputs
-
-
-def _supervised(data: Any, name: str) -> Any:
-    """``data`` as a data set of inputs and targets with at least one sample; raises where it is none."""
-    if isinstance(data, Tensor | np.ndarray):
-        raise TypeError(f"{name}: a data set or a tuple (inputs, targets) expected, not {shown(data)}")
-    data = as_dataset(data, name)
-    if not len(data):
-        raise ValueError(f"{name}: the data is empty")
-    base, _ = flatten(data)
-    if isinstance(base, TensorDataset) and len(base.arrays) < 2:
-        raise ValueError(f"{name}: the data has inputs but no targets: {base!r}")
-    return data
-
-
-def _chosen_transform(model: Module, transform: Any, name: str) -> Any:
-    if isinstance(transform, str):
-        if transform != "fitted":
-            raise ValueError(f'{name}: transform is a function, None or "fitted", not {shown(transform)}')
-        return model.preprocessing
-    return _transform(transform, name)
-
-
-def _transform(value: Any, name: str) -> Any:
-    return None if value is None else function(value, f"{name}: transform")
+def _data(data: Any, where: str, targets: bool) -> Any:
+    """``data`` as a data set with at least one sample, and with targets if ``targets``; raises where it is none."""
+    if targets:
+        return inputs_and_targets(data, where)
+    dataset = as_dataset(data, where)
+    if not len(dataset):
+        raise ValueError(f"{where} is empty")
+    return dataset
 
 
 def _callback(k: int, value: Any) -> Callback:

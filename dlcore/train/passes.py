@@ -4,148 +4,259 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterable
-from typing import Any, cast
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
 
 from dlcore._arguments import instance
 from dlcore._autograd import no_grad
 from dlcore._capture import Captured
 from dlcore._memory import available_memory, readable
-from dlcore._tensor import Tensor, arange
+from dlcore._recordable import Recordable
+from dlcore._tensor import Parameter, Tensor, arange, tensor, zeros
 from dlcore.data import Batches
-from dlcore.data.dataset import flatten
+from dlcore.dtypes import float64, int64
 from dlcore.errors import CaptureError, ShapeError
 from dlcore.metrics import Meter
-from dlcore.nn.losses import as_cross_entropy, holds
 from dlcore.nn.module import Module
+from dlcore.ops.elementwise import where
+from dlcore.ops.gather import take
+from dlcore.ops.movement import concat
 from dlcore.optim import Optimizer, clip_grad_norm_
+from dlcore.train.average import Average
+from dlcore.train.objective import Objective
 
-__all__ = ["Evaluation", "Training"]
+__all__ = ["CustomTraining", "Evaluation", "SupervisedTraining", "Tally", "Trace", "Training", "kept_modes"]
 
 _PACE = 0.02  # for so many seconds steps are replayed before Ctrl-C and callbacks get their turn
 
 
-class _Counting:
-    """How a pass weights what its batches give, where a loss is the mean over other things than the samples.
-
-    ``counted(outputs, targets)``: how much the loss of a batch is the mean of, or None for its number of samples. A
-    loss of the user's says so by a method of that name. ``ignored``: the label that the loss leaves out, or None where
-    no target of the data is that label: nothing is then spent on it.
-    """
-
-    def __init__(self, loss: Any, batches: Batches):
-        known = as_cross_entropy(loss)
-        self.counted = getattr(type(loss), "counted", None) and loss.counted
-        self.ignored: int | None = -100
-        if known is not None:
-            self.ignored = known.ignore_index if _has_label(batches, known.ignore_index) else None
-            self.counted = None if known.weight is None and self.ignored is None else known.counted
-
-
-def _has_label(batches: Batches, label: int) -> bool:
-    """Whether a target may be ``label``: what Python code assembles is not looked through."""
-    if batches.host:
-        return True
-    base, _ = flatten(batches.dataset)
-    targets = base.on(batches.device)[-1]
-    return holds(targets, label) and bool((targets == label).any())
-
-
-def _loss(value: Any, name: str) -> Tensor:
-    """What a loss function returned to the function ``name``, which must be a tensor of one number."""
-    instance(value, Tensor, f"{name}: what the loss returned,", "a tensor")
-    if value.size != 1:
-        raise ShapeError(f"{name}: the loss must be one number for a batch, not of shape {value.shape}")
-    return cast("Tensor", value)
-
-
 class _Pass:
-    """``work(inputs, targets)`` for all batches of ``size`` samples.
+    """``work(pieces)`` for batches of ``size`` samples; ``pieces``: the parts of a batch, ``size`` samples each.
 
-    Where the data lies on the device, fetching a batch is part of the recorded step, whose argument is the indices of
-    its samples. ``depends``: objects and functions that the work uses. ``name``: what the step is, in messages.
+    All batches of a data set follow one another, in a new order each time: ``run`` works on a range of them, counted
+    from the first batch of all. ``accumulate``: so many pieces make one batch. Where the data lies on the device,
+    fetching is part of the recorded step, whose argument is the indices of its samples. ``depends``: objects and
+    functions that the work uses. ``name``: what the step is, in messages. ``weights``: of the samples, by index, which
+    then come as the last part of a piece.
     """
 
     def __init__(
         self,
         batches: Batches,
         size: int,
-        work: Callable[[list[Tensor], Tensor], None],
+        work: Callable[[list[list[Tensor]]], None],
         depends: Iterable[Any],
         name: str,
+        accumulate: int = 1,
+        weights: Tensor | None = None,
     ):
         def step(*batch: Tensor) -> None:
-            *inputs, targets = batch if batches.host else batches.fetch(*batch)
-            work(inputs, targets)
+            length = batch[0].shape[0]
+            pieces = []
+            for start in range(0, length, size) if length else (0,):
+                piece = batch if length <= size else [part[start : start + size] for part in batch]
+                if not batches.host:
+                    fetched = batches.fetch(*piece)
+                    piece = fetched if weights is None else (*fetched, take(weights, *piece))
+                pieces.append(list(piece))
+            work(pieces)
 
         step.__qualname__ = name
-        self.batches, self.size = batches, size
-        self.step = Captured(step, strict=False, depends=[*depends, batches.transform])
+        self.batches, self.size, self.weights = batches, size * accumulate, weights
+        self.step = Captured(step, strict=False, depends=[*depends, *batches.recorded_parts()])
 
     def __len__(self) -> int:
+        """How many batches the samples make."""
         return -(-len(self.batches.dataset) // self.size)
 
-    def run(self, epoch: int, after: Callable[[int], None], singly: bool) -> None:
-        """Work on all batches in the order of ``epoch``; call ``after(done)`` at times, if ``singly`` after each."""
-        order = self.batches.order(epoch)
-        steps, rest = divmod(order.size, self.size)
-        if self.batches.host:
-            windows = (order[k * self.size : (k + 1) * self.size] for k in range(len(self)))
-            for done, batch in enumerate(self.batches.ahead(windows), 1):
-                self.step(*batch)
-                after(done)
-            return
-        self._sweep(order[: steps * self.size].reshape((steps, self.size)), after, singly)
-        if rest:
-            self.step(order[steps * self.size :])
-            after(steps + 1)
+    def run(self, first: int, end: int, after: Callable[[int], int | None]) -> None:
+        """Work on the batches from ``first`` to ``end``.
 
-    def _sweep(self, index: Tensor, after: Callable[[int], None], singly: bool) -> None:
-        """Work on the batches ``index[0]``, ``index[1]``, ...: as many in one call as take ``_PACE`` seconds."""
-        done, count = 0, 1
-        while done < index.shape[0]:
+        At times ``after(done)`` is called, with the number of the batch that comes next; it returns the number of the
+        one before which it wants to be called again, or None where any time will do.
+        """
+        pause, done = after(first), first
+        while done < end:
+            times, begin = divmod(done, len(self))
+            start, some = done - begin, min(end - done, len(self) - begin)
+
+            def pausing(at: int, start: int = start) -> int | None:
+                nonlocal pause
+                pause = after(start + at)
+                return None if pause is None else pause - start
+
+            self._run(times, begin, begin + some, None if pause is None else pause - start, pausing)
+            done += some
+
+    def _run(
+        self, times: int, begin: int, end: int, pause: int | None, after: Callable[[int], int | None]
+    ) -> None:
+        """Work on the batches from ``begin`` to ``end`` of the ``times``-th order of the samples."""
+        order = self.batches.order(times)
+        if self.batches.host:
+            windows = [order[k * self.size : (k + 1) * self.size] for k in range(begin, end)]
+            for k, batch in enumerate(self.batches.ahead(windows)):
+                self.step(*batch, *(() if self.weights is None else (take(self.weights, windows[k]),)))
+                after(begin + k + 1)
+            return
+        full = order.size // self.size
+        self._sweep(order[: full * self.size].reshape((full, self.size)), begin, min(end, full), pause, after)
+        if end > full:
+            self.step(order[full * self.size :])
+            after(end)
+
+    def _sweep(
+        self, index: Tensor, begin: int, end: int, pause: int | None, after: Callable[[int], int | None]
+    ) -> None:
+        """Work on the batches ``index[begin]`` to ``index[end]``: as many in one call as take ``_PACE`` seconds."""
+        done, pace = begin, 1
+        while done < end:
+            count = min(pace, end - done, end if pause is None else pause - done)
             start = time.perf_counter()
             if count == 1:
                 self.step(index[done])
             else:
                 self.step.sweep(index[done : done + count])
             done += count
-            after(done)
-            if self.step.recorded and not singly:
-                each = (time.perf_counter() - start) / count
-                count = max(1, min(int(_PACE / each), 2 * count, index.shape[0] - done))
+            pause = after(done)
+            if self.step.recorded:
+                pace = max(1, min(int(_PACE * count / (time.perf_counter() - start)), 2 * pace))
+
+
+class Trace(Recordable):
+    """The figures of each step of an epoch, on the device: a recorded step writes them, ``read`` reads back many.
+
+    ``figures``: how many there are of a step.
+    """
+
+    def __init__(self, steps: int, figures: int, device: Any):
+        # One row more: a step that is replayed once more, to be timed, has a place to write to.
+        self._rows = zeros((steps + 1, figures), dtype=float64, device=device)
+        self._next = zeros((1,), dtype=int64, device=device)
+
+    def restart(self, at: int = 0) -> None:
+        """The next step is number ``at``, from 0 on."""
+        self._next.fill_(at)
+
+    def write(self, figures: Sequence[Tensor]) -> None:
+        """Keep the ``figures`` of this step, each one number."""
+        columns = [f.detach().astype(float64).reshape((1, 1)) for f in figures]
+        self._rows[self._next] = columns[0] if len(columns) == 1 else concat(columns, 1)
+        self._next += 1
+
+    def read(self, first: int, end: int) -> np.ndarray:
+        """The figures of the steps from ``first`` to ``end``: (steps, figures), float64. Waits for the device."""
+        return np.array(self._rows[first:end].numpy())
+
+    def recorded_state(self) -> Any:
+        """The tensors that hold the figures."""
+        return self._rows, self._next
+
+
+class Tally(Recordable):
+    """The means of the figures that the steps of an epoch return, on the device; steps count by their samples."""
+
+    metrics: Sequence[Any] = ()
+    sample: tuple[Any, ...] = ()
+
+    def __init__(self) -> None:
+        self.names: tuple[str, ...] = ()  # known from the first step on
+        self.sums: Tensor | None = None
+
+    def reset(self) -> None:
+        """Forget all steps."""
+        if self.sums is not None:
+            self.sums.zero_()
+
+    def update(self, figures: Mapping[str, Tensor], samples: int) -> None:
+        """Add those of a step of ``samples`` samples. Raises ValueError where their names have changed."""
+        if self.sums is None:
+            self.names = tuple(figures)
+            self.sums = zeros((1 + len(figures),), dtype=float64, device=next(iter(figures.values())).device)
+        elif tuple(figures) != self.names:
+            raise ValueError(f"fit: step returned {', '.join(figures)}, but {', '.join(self.names)} before")
+        columns = [f.detach().astype(float64).reshape((1,)) * samples for f in figures.values()]
+        self.sums[1:] += concat(columns) if len(columns) > 1 else columns[0]
+        self.sums[:1] += samples
+
+    def compute(self) -> dict[str, float]:
+        """Name -> mean. Waits for the device."""
+        if self.sums is None:
+            return {}
+        samples, *sums = self.sums.tolist()
+        return {name: total / samples for name, total in zip(self.names, sums, strict=True)} if samples else {}
+
+    def state_dict(self) -> dict[str, Any]:
+        """The sums so far, for a run that goes on."""
+        return {"sums": self.sums, "names": list(self.names)}
+
+    def load_state_dict(self, state: Mapping[str, Any], device: Any = None) -> None:
+        """Go on from what ``state_dict`` gave, on ``device``."""
+        self.names = tuple(state["names"])
+        self.sums = None if state["sums"] is None else tensor(state["sums"], device=device)
+
+    def recorded_state(self) -> Any:
+        """The tensor of all sums; recorded steps go on adding to it."""
+        return self.names, self.sums
+
+
+def _figures(returned: Any) -> dict[str, Tensor]:
+    """What a step of the user's returned, by name: the loss alone, or a dict of figures."""
+    figures = returned if isinstance(returned, Mapping) else {"loss": returned}
+    if not figures:
+        raise ValueError("fit: step returned no figure; return the loss, or a dict of figures")
+    for name, value in figures.items():
+        instance(value, Tensor, f"fit: what step returned{'' if name == 'loss' else f' as {name!r}'},", "a tensor")
+        if value.size != 1:
+            raise ShapeError(f"fit: {name} of step must be one number for a batch, not of shape {value.shape}")
+    return dict(figures)
+
+
+def _times(loss: Tensor, counted: Tensor | float) -> Tensor:
+    """The sum that ``loss`` is the mean of; 0 for a mean of nothing."""
+    if not isinstance(counted, Tensor):
+        return loss * float(counted)
+    return where(counted > 0, loss * counted.astype(loss.dtype), 0.0)
+
+
+def _joined(judged: Sequence[tuple[Tensor, Any, float]], parameters: Sequence[Parameter]) -> Tensor:
+    """The loss of a batch from (loss, counted, share) of its pieces; gradients that are sums become means."""
+    if judged[0][1] is None:
+        return sum((loss * share for loss, _, share in judged[1:]), judged[0][0] * judged[0][2])
+    total = sum((counted for _, counted, _ in judged[1:]), judged[0][1])
+    loss = sum((_times(loss, counted) for loss, counted, _ in judged[1:]), _times(*judged[0][:2]))
+    for p in parameters:
+        if p.grad is not None:
+            p.grad /= total if not isinstance(total, Tensor) else total.astype(p.grad.dtype)
+    return loss / (total if not isinstance(total, Tensor) else total.astype(loss.dtype))
 
 
 class Training(_Pass):
-    """The steps of ``fit``."""
+    """The steps of ``fit``: ``work`` as in a pass, whose figures ``meter`` adds up and ``trace`` keeps.
+
+    ``steps``: so many make an epoch (default: one pass over the data). ``figures``: how many of each step are kept, the
+    loss first.
+    """
 
     def __init__(
         self,
         model: Module,
         batches: Batches,
         size: int,
-        loss: Any,
-        optimizer: Optimizer,
-        clip_norm: float | None,
-        metrics: Iterable[Any],
+        work: Callable[[list[list[Tensor]]], None],
+        depends: Iterable[Any],
+        meter: Meter | Tally,
+        steps: int | None,
+        figures: int = 1,
+        accumulate: int = 1,
+        weights: Tensor | None = None,
     ):
-        self.parameters = parameters = list(model.parameters())
-        self.loss = loss
-        counting = _Counting(loss, batches)
-        counted = counting.counted
-        self.meter = meter = Meter(metrics, counting.ignored)
-
-        def work(inputs: list[Tensor], targets: Tensor) -> None:
-            outputs = model(*inputs)
-            value = _loss(loss(outputs, targets), "fit")
-            optimizer.zero_grad()
-            value.backward()
-            if clip_norm is not None:
-                clip_grad_norm_(parameters, clip_norm)
-            optimizer.step()
-            meter.update(outputs, targets, value, None if counted is None else counted(outputs, targets))
-
-        super().__init__(batches, size, work, (model, loss, optimizer, meter), "the step of fit")
+        super().__init__(batches, size, work, (model, *depends, meter), "the step of fit", accumulate, weights)
+        self.parameters, self.meter = list(model.parameters()), meter
+        self.steps = len(self) if steps is None else steps
+        self.trace = Trace(self.steps, figures, batches.device)
 
     def check_memory(self) -> None:
         """Raises MemoryError where a step does not fit into memory; the text tells the largest batch that does.
@@ -189,28 +300,115 @@ class Training(_Pass):
         return recording.arena_bytes + sum(size for kind, size, *_ in recording.regions if kind == "result")
 
 
+class CustomTraining(Training):
+    """Steps of which a function of the user's, ``step(*parts)``, does all the work."""
+
+    def __init__(
+        self,
+        model: Module,
+        batches: Batches,
+        size: int,
+        step: Callable[..., Any],
+        optimizers: Sequence[Optimizer],
+        steps: int | None = None,
+        average: Average | None = None,
+    ):
+        tally = Tally()
+
+        def work(pieces: list[list[Tensor]]) -> None:
+            (parts,) = pieces
+            figures = _figures(step(*parts))
+            tally.update(figures, parts[0].shape[0])
+            if average is not None:
+                average.update()
+            self.trace.write((next(iter(figures.values())),))
+
+        super().__init__(model, batches, size, work, (step, *optimizers), tally, steps)
+
+
+class SupervisedTraining(Training):
+    """Steps that judge a batch by an objective and let the optimizer step along the gradient of its loss.
+
+    The gradients of the pieces of a batch are added up as if they were one, and clipped, before the step.
+    """
+
+    def __init__(
+        self,
+        model: Module,
+        batches: Batches,
+        size: int,
+        objective: Objective,
+        optimizer: Optimizer,
+        metrics: Iterable[Any] = (),
+        steps: int | None = None,
+        accumulate: int = 1,
+        clip_norm: float | None = None,
+        clip_value: float | None = None,
+        weights: Tensor | None = None,
+        average: Average | None = None,
+    ):
+        parameters = list(model.parameters())
+        self.objective = objective
+        meter = Meter(metrics, objective.ignored)
+
+        def work(pieces: list[list[Tensor]]) -> None:
+            optimizer.zero_grad()
+            samples = sum(piece[0].shape[0] for piece in pieces)
+            judged = []
+            for piece in pieces:
+                parts, weight = (piece, None) if weights is None else (piece[:-1], piece[-1])
+                loss, counted = _judge(parts, weight)
+                rows = parts[0].shape[0]
+                if len(pieces) == 1:
+                    loss.backward()
+                elif counted is None:
+                    (loss * (rows / samples)).backward()
+                else:
+                    _times(loss, counted).backward()
+                judged.append((loss.detach(), counted, rows / samples))
+            loss = judged[0][0] if len(judged) == 1 else _joined(judged, parameters)
+            if clip_value is not None:
+                raise NotImplementedError
+            norm = () if clip_norm is None else (clip_grad_norm_(parameters, clip_norm),)
+            optimizer.step()
+            if average is not None:
+                average.update()
+            self.trace.write((loss, *norm))
+
+        def _judge(parts: list[Tensor], weight: Tensor | None) -> tuple[Tensor, Any]:
+            outputs, targets, loss, counted = objective(model, parts, weight)
+            assert loss is not None
+            meter.update(outputs, targets, loss, parts[0].shape[0] if counted is None else counted)
+            return loss, counted
+
+        depends, figures = (objective, optimizer, *(() if average is None else (average,))), 1 + (clip_norm is not None)
+        super().__init__(model, batches, size, work, depends, meter, steps, figures, accumulate, weights)
+
+
 class Evaluation(_Pass):
-    """Loss and metrics over a data set."""
+    """Loss and metrics over a data set, or the first ``steps`` batches of it."""
 
-    def __init__(self, model: Module, batches: Batches, size: int, loss: Any, metrics: Iterable[Any]):
-        counting = _Counting(loss, batches)
-        counted = counting.counted
-        self.meter = meter = Meter(metrics, counting.ignored)
+    def __init__(
+        self, model: Module, batches: Batches, size: int, objective: Objective, metrics: Iterable[Any],
+        steps: int | None = None,
+    ):  # fmt: skip
+        self.meter = meter = Meter(metrics, objective.ignored)
 
-        def work(inputs: list[Tensor], targets: Tensor) -> None:
-            outputs = model(*inputs)
-            value = None if loss is None else _loss(loss(outputs, targets), "evaluate")
-            meter.update(outputs, targets, value, None if counted is None else counted(outputs, targets))
+        def work(pieces: list[list[Tensor]]) -> None:
+            (parts,) = pieces
+            one = objective(model, parts)
+            meter.update(one.outputs, one.targets, one.loss, parts[0].shape[0] if one.counted is None else one.counted)
 
-        super().__init__(batches, size, work, (model, loss, meter), "the step of evaluate")
+        super().__init__(batches, size, work, (model, objective, meter), "the step of evaluate")
         self.model = model
+        self.steps = len(self) if steps is None else min(steps, len(self))
 
     def scores(self, after: Callable[[int], None] = lambda done: None) -> dict[str, Any]:
         """Loss and metrics by name, in evaluation mode and without gradients; ``after`` as in `run`."""
         self.meter.reset()
         with kept_modes(self.model), no_grad():
             self.model.eval()
-            self.run(0, after, singly=False)
+            self.run(0, self.steps, after)
         return self.meter.compute()
 
 

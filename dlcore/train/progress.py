@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 
 from rich.console import Console
 from rich.markup import escape
@@ -17,7 +18,7 @@ _INTERVAL = 0.1  # seconds between updates: reading the running loss waits for t
 class ProgressBar(Callback):
     """Shows where the training is, at most ten times a second, so that it is not slowed down."""
 
-    every_batch = False
+    every = None
 
     def __init__(self, console: Console | None = None):
         self.console = console or Console()
@@ -59,7 +60,7 @@ class ProgressBar(Callback):
         self.progress.stop()
 
 
-def figures(values: dict[str, object]) -> str:
+def figures(values: Mapping[str, object]) -> str:
     """The numbers among ``values`` in one line, in rich's markup."""
     shown = {k: v for k, v in values.items() if k not in ("epoch", "seconds") and is_number(v)}
     return " ".join(f"[dim]{escape(name)}[/] {value:.4f}" for name, value in shown.items())

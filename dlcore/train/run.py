@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from dlcore.metrics import Meter
+import numpy as np
+
 from dlcore.nn.module import Module
 from dlcore.optim import Optimizer
+from dlcore.optim.schedules import Schedule
+from dlcore.random import generator_states, set_generator_states
+from dlcore.train.average import Average
 from dlcore.train.history import History
+from dlcore.train.passes import Training
 
 __all__ = ["Callback", "Run"]
 
@@ -15,36 +21,107 @@ __all__ = ["Callback", "Run"]
 class Run:
     """A training run, as callbacks see it.
 
-    ``epoch``, from 1 to ``epochs``, and ``batch``, from 1 to ``batches``: where the run is. ``logs``: the figures of
-    the epoch that has just ended; ``names``: those that every epoch will have. ``history``: the epochs so far. Set
-    ``stop`` to end the run after this epoch.
+    ``epoch``, from 1 to ``epochs``, and ``batch``, from 1 to ``batches``: where the run is; ``step``: how many steps
+    have been made in all. ``logs``: the figures of the epoch that has just ended; ``names``: those that every epoch
+    will have. ``history``: the epochs so far. ``optimizers``: all of them, ``optimizer`` the first. Set ``stop`` to end
+    the run after this epoch.
     """
 
-    def __init__(self, model: Module, optimizer: Optimizer, batches: int, epochs: int, meter: Meter):
-        self.model, self.optimizer, self.meter = model, optimizer, meter
-        self.epochs, self.batches = epochs, batches
-        self.epoch = self.batch = 0
+    def __init__(
+        self, model: Module, optimizers: Sequence[Optimizer], training: Training, epochs: int, epoch: int,
+        average: Average | None = None, schedule: Schedule | None = None,
+    ):  # fmt: skip
+        self.model, self.optimizers, self.optimizer = model, list(optimizers), optimizers[0]
+        self.training, self.meter = training, training.meter
+        self.epochs, self.batches = epochs, training.steps
+        self.epoch, self.batch = epoch, 0
         self.logs: dict[str, Any] = {}
-        self.names: tuple[str, ...] = ("loss", *(m.name for m in meter.metrics))
+        self.names: tuple[str, ...] = training.meter.names
         self.history = History()
         self.stop = False
         self.callbacks: list[Callback] = []
+        self.average, self.schedule = average, schedule
+        self.resumed: Mapping[str, Any] | None = None
+        """What `state` gave in the run that this one goes on with."""
+
+    @property
+    def step(self) -> int:
+        """How many steps of the optimizer have been made, those of earlier epochs among them."""
+        return max(self.epoch - 1, 0) * self.batches + self.batch
 
     def call(self, event: str) -> None:
         """Call the method ``event`` of every callback."""
         for callback in self.callbacks:
             getattr(callback, event)(self)
 
+    def state(self, ended: bool = False) -> dict[str, Any]:
+        """All that the run is made of, for `go_on`; ``ended``: this epoch is done, its figures are in the history."""
+        epoch, batch = (self.epoch + 1, 0) if ended else (self.epoch, self.batch)
+        averages = None if self.average is None else self.average.state_dict()
+        model = dict(self.model.state_dict())
+        if self.average is not None:
+            model |= self.average.trained(self.model)
+        return {
+            "epoch": epoch, "batch": batch, "stop": self.stop and ended, "sizes": self._sizes(),
+            "seed": self.training.batches.seed, "history": self.history.state_dict(), "model": model,
+            "optimizers": [optimizer.state_dict() for optimizer in self.optimizers], "average": averages,
+            "schedule": None if self.schedule is None else self.schedule.state_dict(),
+            "generators": generator_states(), "meter": self.meter.state_dict(),
+            "callbacks": [[type(c).__name__, c.state_dict()] for c in self.callbacks],
+        }  # fmt: skip
+
+    def _sizes(self) -> dict[str, int]:
+        batches = self.training.batches
+        return {"samples": len(batches.dataset), "batch_size": self.training.size, "steps_per_epoch": self.batches}
+
+    def go_on(self, state: Mapping[str, Any]) -> None:
+        """Go on where the run ended that gave ``state``. Raises ValueError, before anything changes, for another one's.
+
+        Callbacks are given what those of the same class, in order, have kept.
+        """
+        for name, size in self._sizes().items():
+            if state["sizes"].get(name) != size:
+                was = state["sizes"].get(name)
+                raise ValueError(f"{name} was {was} in the run that was interrupted, and is {size}")
+        if len(state["optimizers"]) != len(self.optimizers):
+            raise ValueError(f"the run that was interrupted had {len(state['optimizers'])} optimizers")
+        for name, own in (("average", self.average), ("schedule", self.schedule)):
+            if (state[name] is None) != (own is None):
+                raise ValueError(f"only one of the runs, this and the one that was interrupted, has a setting {name!r}")
+        prepared = [o._prepared(s) for o, s in zip(self.optimizers, state["optimizers"], strict=True)]
+        kept = [list(entry) for entry in state["callbacks"]]
+        self.model.load_state_dict(state["model"])
+        for take_over in prepared:
+            take_over()
+        if self.schedule is not None:
+            self.schedule.load_state_dict(state["schedule"])
+        if self.average is not None:
+            self.average.load_state_dict(state["average"])
+        self.meter.load_state_dict(state["meter"], self.training.batches.device)
+        set_generator_states(state["generators"])
+        self.history.load_state_dict(state["history"])
+        self.training.batches.seed = state["seed"]
+        self.epoch, self.batch, self.stop = state["epoch"], state["batch"], state["stop"]
+        for callback in self.callbacks:
+            for entry in kept:
+                if entry[0] == type(callback).__name__:
+                    callback.load_state_dict(entry[1])
+                    kept.remove(entry)
+                    break
+
 
 class Callback:
     """Base of callbacks; each method gets the :class:`Run`. Set ``run.stop = True`` to end after the epoch.
 
-    A plain function given to ``fit`` as a callback is called at the end of each epoch. A callback with ``on_batch_end``
-    makes ``fit`` go step by step, where it replays many steps at a time otherwise. Leave that method out if the end of
-    an epoch will do, or set ``every_batch`` to False: it is then called about fifty times a second.
+    A plain function given to ``fit`` as a callback is called at the end of each epoch. ``on_batch_end`` is called after
+    every ``every``-th step of the run, for which ``fit``, which replays many steps at a time, stops there; with
+    ``every = None`` it is called about fifty times a second, which costs nothing. Leave that method out if the end of
+    an epoch will do, or write ``on_losses``, which gets the losses of all steps.
     """
 
-    every_batch = True
+    every: int | None = 1
+    after_others = False
+    """Whether it is called after the others, so that it sees what they have done."""
 
     def on_train_begin(self, run: Run) -> None:
         """Before the first epoch."""
@@ -53,10 +130,23 @@ class Callback:
         """Before epoch ``run.epoch``."""
 
     def on_batch_end(self, run: Run) -> None:
-        """After each step of the optimizer."""
+        """After a step of the optimizer."""
+
+    def on_losses(self, run: Run, losses: np.ndarray, norms: np.ndarray | None) -> None:
+        """About fifty times a second, after ``run.batch`` batches of the epoch: the losses of the last ones, float64.
+
+        ``norms``: those of the gradients before clipping, where ``fit`` clips them by norm.
+        """
 
     def on_epoch_end(self, run: Run) -> None:
         """After training and validation; the figures are in ``run.logs``."""
 
     def on_train_end(self, run: Run) -> None:
         """After the last epoch, also when it ended early, by Ctrl-C or by an error."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a resumed run needs of this callback: numbers, texts, lists and dicts of them, and tensors in a dict."""
+        return {}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from what ``state_dict`` gave in the run that was interrupted; called after ``on_train_begin``."""

@@ -97,8 +97,13 @@ def _dtypes(op: Op, names: Sequence[str]) -> list[DType]:
 # ---- the operation on a device ------------------------------------------------------------------------------------
 
 
-def check_row(op: Op, device: str = "cpu", dtypes: Sequence[str] = (), tell: Tell | None = None) -> RowReport:
-    """All checks of the operation on ``device`` in ``dtypes`` (default: all it claims)."""
+def check_row(
+    op: Op, device: str = "cpu", dtypes: Sequence[str] = (), everything: bool = False, tell: Tell | None = None
+) -> RowReport:
+    """All checks of the operation on ``device`` in ``dtypes`` (default: all it claims).
+
+    On a GPU those that `testing.combinations` chooses, unless ``everything``.
+    """
     start, chosen, place = time.perf_counter(), _dtypes(op, dtypes), as_device(device)
     report = _report(op, chosen)
     report.layouts = testing.LAYOUTS
@@ -111,8 +116,11 @@ def check_row(op: Op, device: str = "cpu", dtypes: Sequence[str] = (), tell: Tel
         every, chosen = [s for s in every if elements(s) <= INTERPRETED][:SAMPLES], [_widest(op, chosen)]
     report.samples = len(every)
     with np.errstate(all="ignore"):  # kernels in NumPy
-        for sample in every:
-            _check_sample(op, sample, chosen, place, report.checks)
+        if every and not (everything or place is CPU or interpreted(place)):
+            _check_combinations(op, chosen, place, report.checks)
+        else:
+            for sample in every:
+                _check_sample(op, sample, chosen, place, report.checks)
     if place is CPU and chosen:
         report.digests = digests(op, dtypes)
     _note(report.checks["errors"], testing.check_errors, op, place)
@@ -123,24 +131,40 @@ def check_row(op: Op, device: str = "cpu", dtypes: Sequence[str] = (), tell: Tel
 
 
 def _check_sample(op: Op, sample: Sample, dtypes: Sequence[DType], place: Device, checks: dict[str, Check]) -> None:
+    """The sample in every dtype and layout, in the interpreter in few."""
     large = elements(sample) > LARGE
     chosen = dtypes if sample.in_any_dtype and not large else [_widest(op, dtypes)]
     for dtype in chosen:
         few = testing.LAYOUTS[: 1 if large else 2 if interpreted(place) else None]
         for layout in few:
             _note(checks["forward"], testing.check_forward, op, sample, dtype, layout, place)
-        _note(checks["repeatable"], testing.check_repeatable, op, sample, dtype, place)
+        _check_bits(op, sample, dtype, place, checks)
         if place is CPU and not large:
             _note(checks["replay"], _check_replay, op, sample, dtype)
-        if _two_ways(op, place):
-            _note(checks["composite"], check_composite, op, sample, dtype, place)
-        if place is not CPU:
-            _note(checks["twin"], check_twin, op, sample, dtype, place)
     if sample.grad and op.differentiable and not large:
         for dtype in [d for d in dtypes if d.is_float]:
             _note(checks["gradient"], testing.check_gradient, op, sample, dtype, place)
         if place is CPU:
             _note(checks["gradient"], testing.check_second_order, op, sample)
+
+
+def _check_combinations(op: Op, dtypes: Sequence[DType], place: Device, checks: dict[str, Check]) -> None:
+    """What `testing.combinations` chooses for a GPU."""
+    for sample, dtype, layout, thorough in testing.combinations(op, dtypes):
+        _note(checks["forward"], testing.check_forward, op, sample, dtype, layout, place)
+        if thorough:
+            _check_bits(op, sample, dtype, place, checks)
+        if thorough and sample.grad and op.differentiable and dtype.is_float:
+            _note(checks["gradient"], testing.check_gradient, op, sample, dtype, place)
+
+
+def _check_bits(op: Op, sample: Sample, dtype: DType, place: Device, checks: dict[str, Check]) -> None:
+    """The same bits again, and the same values another way."""
+    _note(checks["repeatable"], testing.check_repeatable, op, sample, dtype, place)
+    if _two_ways(op, place):
+        _note(checks["composite"], check_composite, op, sample, dtype, place)
+    if place is not CPU:
+        _note(checks["twin"], check_twin, op, sample, dtype, place)
 
 
 def _check_replay(op: Op, sample: Sample, dtype: DType) -> None:

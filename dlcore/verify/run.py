@@ -30,16 +30,17 @@ def verify(
     jobs: int | None = None,
     files: Sequence[str] = (),
     twins: bool = True,
+    everything: bool = False,
     done: Done | None = None,
 ) -> list[RowReport]:
     """A report of each operation, in their order; whatever is wrong is in it, also a kernel that crashed.
 
     ``dtypes``: names, default all that an operation claims. ``files``: Python files that define some of them.
     ``twins``: on the CPU also its other instruction sets and, where Triton is installed, the GPU kernels in its
-    interpreter.
+    interpreter. ``everything``: every sample in every dtype and layout on a GPU too, where each is a kernel to compile.
     ``done`` is called with the operation, how many tasks are done and how many there are.
     """
-    tasks = [Task("row", (op.name, device, tuple(dtypes))) for op in ops]
+    tasks = [Task("row", (op.name, device, tuple(dtypes), everything)) for op in ops]
     if device == "cpu" and twins:
         tasks += [
             Task("isa", (op.name, tuple(dtypes)), (("DLCORE_ISA", isa),))

@@ -9,12 +9,14 @@
 // An index out of range is reported (position: the smallest) and its row becomes 0.
 //
 // Versions: 1, this one. Unmeasured: not yet run on hardware.
+#include "../common/order.cuh"
 
 // kThreads: of a block; kUnits: of a thread.
 template <class Count, class Index, int kThreads, int kUnits>
 __global__ void __launch_bounds__(kThreads)
 take(const uint4* x, const Index* indices, uint4* out, long long* errors, long long bad_index, long long total,
      long long n, long long length, long long inner, long long x_outer, long long x_axis) {
+  after_previous();
   const Count first = static_cast<Count>(blockIdx.x) * (kThreads * kUnits) + threadIdx.x;
   const Count units = static_cast<Count>(inner), rows = static_cast<Count>(n);
   uint4 row[kUnits];

@@ -37,7 +37,8 @@ template <int order> __device__ inline double over_block(double x) {
 
 template <class T, int order>
 __global__ void __launch_bounds__(kThreads)
-measure(const __grid_constant__ Segments<1> table, double* partials, double power) {
+measure(const __grid_constant__ Segments<1, 160> table, double* partials, double power) {
+  after_previous();
   const int chunks = table.first[table.kCount];
   constexpr int n = kVector<T>;
   double sum = 0;
@@ -63,8 +64,9 @@ measure(const __grid_constant__ Segments<1> table, double* partials, double powe
 // out: where the norm goes, a number of `bytes` bytes; 0: another launch writes it.
 template <class T, int order>
 __global__ void __launch_bounds__(kThreads)
-scale(const __grid_constant__ Segments<1> table, const double* partials, int parts, double power, double max_norm,
+scale(const __grid_constant__ Segments<1, 160> table, const double* partials, int parts, double power, double max_norm,
       void* out, int bytes) {
+  after_previous();
   const int chunks = table.first[table.kCount];
   constexpr int n = kVector<T>;
   double norm = 0;

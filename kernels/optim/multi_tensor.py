@@ -1,7 +1,7 @@
-"""Planners of the kernels over many tensors: sgd.cu, adam.cu and clip.cu. Bytes and bounds stand there.
+"""Planners of the kernels over many tensors, sgd.cu, adam.cu and clip.cu, and of rates.cu. Bounds stand there.
 
-Tensors of one dtype share launches; a launch takes as many as its table holds (68 for Adam), whatever their sizes, and
-one block works on one chunk of 4 KiB of parameters, or a few. What is changed in place and not contiguous (rare) goes
+Tensors of one dtype share launches; a launch takes as many as its table holds (`_room`), whatever their sizes, and one
+block works on one chunk of 4 KiB of parameters, or a few. What is changed in place and not contiguous (rare) goes
 through a dense workspace and back.
 """
 
@@ -33,6 +33,7 @@ THREADS = 256
 CTYPES = {float32: "float", float64: "double", float16: "__half", bfloat16: "__nv_bfloat16"}
 CHUNK = THREADS * 16  # bytes
 COUNTS = 480  # Counts::kCount
+CLIPPED = 160  # tensors in a table of clip.cu, whatever the driver: the order of the norm's sum follows from it
 CHUNKS = 4  # of a block where there are many
 PARTIALS = 1024  # of the norm, in all launches together
 
@@ -81,10 +82,16 @@ def _padded(values: Iterable[Any], count: int, filler: Any) -> list[Any]:
     return values + [filler] * (count - len(values))
 
 
-def _tables(segments: Sequence[Segment], chunk: int) -> Iterator[tuple[Table, int]]:
+def _room(pointers: int, tensors: int, parameters: int) -> int:
+    """How many tensors a table has room for, each with so many ``pointers``: those that 4 KiB of parameters hold or,
+    where there are more and a launch may have more ``parameters``, eight times as many."""
+    small, large = ((limit - 256) // (8 * (pointers + 2)) for limit in (4096, parameters))
+    return large if tensors > small else small
+
+
+def _tables(segments: Sequence[Segment], chunk: int, room: int) -> Iterator[tuple[Table, int]]:
     """Tables of ``struct Segments``, each with the number of its chunks of ``chunk`` elements, at least 1 a segment."""
     pointers = len(segments[0].pointers)
-    room = 480 // (pointers + 2)
     for start in range(0, len(segments), room):
         part = segments[start : start + room]
         first = [0]
@@ -137,9 +144,10 @@ def _update(call: Call, name: str, lists: int, narrowest: int) -> Program:
             states = [dense((2 + j) * n + k) if j < moments else None for j in range(lists)]
             pointers = (dense(k), In(n + k), *states, counts[k])
             segments.append(Segment(pointers, _view(call, k).size, groups[k]))
-        kernel = Cuda(f"optim/{name}.cu", f"{name}<{CTYPES[dtype]}>", THREADS)
+        room = _room(2 + lists + 1, len(segments), call.arch.parameters)
+        kernel = Cuda(f"optim/{name}.cu", f"{name}<{CTYPES[dtype]}, {room}>", THREADS)
         item = max(dtype.itemsize, narrowest)
-        for table, chunks in _tables(segments, CHUNK // item):
+        for table, chunks in _tables(segments, CHUNK // item, room):
             each = 1 if chunks <= 8 * call.arch.multiprocessors else CHUNKS
             args = {"table": table, "settings": In(settings), "each": I32(each), "faults": Errors(every=True)}
             updates.append(Launch(kernel, (ceil_div(chunks, each),), args))
@@ -166,6 +174,25 @@ def _counts(call: Call, dense: Dense, steps: Sequence[int]) -> list[In | Temp]:
     return [Temp(whole, offset=8 * floats.index(k)) if k in floats else In(k) for k in steps]
 
 
+# ---- schedules ----------------------------------------------------------------------------------------------------
+
+
+def scheduled_rates(call: Call) -> Program:
+    """The launch of `scheduled_rates`."""
+    settings, rates = _view(call, 0), _view(call, 2)
+    args = {
+        "settings": In(0),
+        "position": In(1),
+        "rates": In(2),
+        "settings_stride": settings.strides[0],
+        "rates_row": rates.strides[0],
+        "rates_column": rates.strides[1],
+        "steps": rates.shape[0],
+        "groups": settings.shape[0],
+    }
+    return Program((Launch(Cuda("optim/rates.cu", "scheduled_rates", THREADS), (1,), args),))
+
+
 # ---- clipping -----------------------------------------------------------------------------------------------------
 
 
@@ -178,9 +205,9 @@ def clip_grad_norm(call: Call) -> Program:
     parts = []
     for dtype, members in _by_dtype(call, len(call.inputs)):
         segments = [Segment((dense(k),), _view(call, k).size) for k in members]
-        parts += [(dtype, table, chunks) for table, chunks in _tables(segments, CHUNK // dtype.itemsize)]
+        parts += [(dtype, table, chunks) for table, chunks in _tables(segments, CHUNK // dtype.itemsize, CLIPPED)]
     if not parts:  # the norm of nothing is written all the same
-        parts = [(float32, *next(_tables([Segment((None,), 0)], 1)))]
+        parts = [(float32, *next(_tables([Segment((None,), 0)], 1, CLIPPED)))]
     most = max(PARTIALS // len(parts), 8)
     blocks = [min(chunks, most) for _, _, chunks in parts]
     temps.append(Workspace(8 * sum(blocks)))

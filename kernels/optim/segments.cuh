@@ -11,11 +11,14 @@
 #include <cuda_bf16.h>
 #include <cuda_fp16.h>
 
+#include "../common/order.cuh"
+
 constexpr int kThreads = 256;
 
-// 3848 bytes at most: the 4 KiB of parameters that every driver takes hold the table and a few arguments more.
-template <int kPointers> struct Segments {
-  static constexpr int kCount = 480 / (kPointers + 2);
+// kTensors: as many as the parameters of a launch hold besides a few arguments, 4 KiB of them with any driver and almost
+// 32 KiB with those for CUDA 12.1 and later. multi_tensor.py chooses.
+template <int kPointers, int kTensors> struct Segments {
+  static constexpr int kCount = kTensors;
   void* data[kPointers][kCount];
   long long length[kCount];  // elements
   int first[kCount + 1];     // chunk at which the segment begins; behind the last segment the number of all chunks

@@ -1,4 +1,5 @@
-// Gradient descent with or without momentum on any number of tensors in one launch (80 tensors each), as adam.cu.
+// Gradient descent with or without momentum on any number of tensors in one launch (677 tensors each, 80
+// where there are fewer or the driver takes 4 KiB of parameters only), as adam.cu.
 //
 //   g += weight_decay p; b = momentum b + (1 - dampening) g, b = g in a tensor's first step
 //   p -= lr (nesterov ? g + momentum b : b), without momentum p -= lr g
@@ -29,9 +30,10 @@ template <class C> __device__ inline Factors<C> factors(const double* h, bool fi
 
 // Pointers of a segment: parameter, gradient, momentum buffer (null where the optimizer has none), step count.
 // each: chunks of a block.
-template <class T>
+template <class T, int kTensors>
 __global__ void __launch_bounds__(kThreads, 4)
-sgd(const __grid_constant__ Segments<4> table, const double* settings, int each, const long long* faults) {
+sgd(const __grid_constant__ Segments<4, kTensors> table, const double* settings, int each, const long long* faults) {
+  after_previous();
   if (faulted(faults)) return;
   using C = Compute<T>;
   constexpr int n = kVector<T>;

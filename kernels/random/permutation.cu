@@ -16,6 +16,7 @@
 // CUDA C++ because Triton has no indexing of shared memory, and its atomics on scattered places are no shorter.
 //
 // Versions: 1, this one: unmeasured, not yet run on hardware.
+#include "../common/order.cuh"
 #include "philox.cuh"
 
 constexpr int kThreads = 256, kScanThreads = 1024, kAll = 512;
@@ -41,12 +42,14 @@ __device__ inline long long block_of_thread() { return static_cast<long long>(bl
 // One thread a Philox block. shift: 64 - bits of a bucket's number.
 extern "C" __global__ void __launch_bounds__(kThreads)
 count(const long long* state, long long stride, long long n, int shift, unsigned* counts) {
+  after_previous();
   each_key(state, stride, block_of_thread(), n, [=](Keyed x) { atomicAdd(counts + (x.key >> shift), 1u); });
 }
 
 // start[b] = next[b] = numbers in buckets before b; start[buckets] = n.
 extern "C" __global__ void __launch_bounds__(kScanThreads)
 scan(const unsigned* counts, unsigned long long* start, unsigned long long* next, int buckets) {
+  after_previous();
   __shared__ unsigned long long of_warp[kScanThreads / 32];
   const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
   unsigned long long before = 0;  // in all buckets of earlier rounds
@@ -73,12 +76,14 @@ scan(const unsigned* counts, unsigned long long* start, unsigned long long* next
 
 extern "C" __global__ void __launch_bounds__(kThreads)
 scatter(const long long* state, long long stride, long long n, int shift, unsigned long long* next, Keyed* split) {
+  after_previous();
   each_key(state, stride, block_of_thread(), n, [=](Keyed x) { split[atomicAdd(next + (x.key >> shift), 1ull)] = x; });
 }
 
 extern "C" __global__ void __launch_bounds__(kThreads)
 rank(const unsigned long long* start, const Keyed* split, long long* out, long long* state, long long stride,
      long long used) {
+  after_previous();
   __shared__ Keyed tile[kThreads];
   const long long begin = static_cast<long long>(start[blockIdx.x]);
   const long long end = static_cast<long long>(start[blockIdx.x + 1]);
@@ -101,6 +106,7 @@ rank(const unsigned long long* start, const Keyed* split, long long* out, long l
 // All of it for n <= 512, in one block.
 extern "C" __global__ void __launch_bounds__(kAll)
 rank_all(long long* state, long long stride, long long n, long long used, long long* out) {
+  after_previous();
   __shared__ Keyed all[kAll];
   if (threadIdx.x < used) each_key(state, stride, threadIdx.x, n, [](Keyed x) { all[x.index] = x; });
   __syncthreads();

@@ -647,7 +647,7 @@ def _extension() -> Iterator[Target]:
         "as_tensor": [([1.0], "name", "operand"), (2, "name", "operand", x)], "empty": [((2, 3), dl.float32, 0)],
         "full": [((2, 3), 1.5, dl.float32, 0)], "reinterpret": [(x, dl.int32)],
         "wrap": [(np.ones(3, np.float32), dl.float32)],
-        "copy_memory": [(x, T(np.zeros((2, 3), np.float32)))], "to_dlpack": [(x, True, False)], "is_recording": [()],
+        "copy_memory": [(x, T(np.zeros((2, 3), np.float32)))], "to_dlpack": [(x, True, False, -1)], "is_recording": [()],
         "backward": [((y,), (x,), None, False, False), ((y,), (x,), (y,), True, True, 0)], "newest_node": [()],
         "thread_count": [()], "memory_stats": [()], "kernel_names": [()], "isa": [()], "Function": [(dl.add.op,)],
         "TensorBase": [(x,)], "is_grad_enabled": [()],

@@ -5,7 +5,7 @@ takes much longer or much more memory than the file is large; and a model and an
 it are exactly as they were, or filled whole and usable.
 
 The files: checkpoints of a model with optimizer and preprocessing, dicts of tensors of all dtypes, IDX files plain and
-compressed, results of benchmarks and rooflines, tables of configurations, indexes of packs of kernels. What is
+compressed, results of benchmarks and rooflines, tables of configurations, packs of kernels. What is
 done to them: bits flipped, bytes cut, doubled, moved and overwritten, files joined; and every value and name in their
 JSON, also in texts within texts, replaced by values that break naive readers.
 """
@@ -13,6 +13,7 @@ JSON, also in texts within texts, replaced by values that break naive readers.
 from __future__ import annotations
 
 import gzip
+import hashlib
 import json
 import random
 import resource
@@ -131,7 +132,7 @@ class Filled(Target):
         _train(model, optimizer, 1)
         model.preprocessing = None
         dl.save(model, self.other, optimizer=optimizer)
-        super().__init__(path, lambda path: (dl.load(path), dl.load(model, path, optimizer)), _edit_header)
+        super().__init__(path, lambda path: (dl.load_state(path), dl.load(model, path, optimizer)), _edit_header)
         self.restore()
 
     def state(self) -> Any:
@@ -180,7 +181,7 @@ def _checkpoints(folder: Path) -> Iterator[Target]:
     tensors: dict[str, Any] = {name: np.arange(6).reshape(2, 3).astype(name) for name in names}
     tensors |= {"bfloat16": np.ones((1, 2, 1), ml_dtypes.bfloat16), "empty": np.zeros((0, 3)), "": np.zeros(())}
     dl.save(tensors, folder / "tensors", metadata={"note": "x"})
-    yield Target(folder / "tensors", lambda path: [np.asarray(t).sum() for t in dl.load(path).values()], _edit_header)
+    yield Target(folder / "tensors", lambda path: [np.asarray(t).sum() for t in dl.load_state(path).values()], _edit_header)
 
 
 def _arrays(folder: Path) -> Iterator[Target]:
@@ -219,16 +220,15 @@ def _tables(folder: Path) -> Iterator[Target]:
         tune.keep("sm_90", "matmul", key, {"BLOCK_M": 64, "stages": (2, 3), "swap": True}, folder / "sm_90.toml")
     yield Target(folder / "sm_90.toml", launch.read_configurations)
     made = binary.Binary("copy", "sm_90", "copy", 128, 0, parameters=(8, 8), instructions={"ld": 1}, cubin=b"\x7fELF")
-    binary.write_pack(folder / "pack", [("a" * 64, made)])
+    (pack,) = binary.write_packs(folder, [("a" * 64, made)])
 
     def packed(path: Path) -> None:
-        binary._index.cache_clear()
-        for key, head in binary._index(path.parent).items():
-            binary.unpacked(path.parent, key, head)
+        binary.forget_packs()
+        found = binary.Pack(path)
+        for key in found.index.kernels:
+            found.read(key)
 
-    pack = Target(folder / "pack" / "index.json", packed, _edit_json)
-    pack.named = str(folder / "pack")  # an index may name another file of the pack
-    yield pack
+    yield Target(pack, packed, _edit_index)
 
 
 # ---- what is done to them -------------------------------------------------------------------------------------------
@@ -290,6 +290,13 @@ def _edit_header(draw: random.Random, raw: bytes) -> bytes:
     text += b" " * draw.choice([0, -len(text) % 8])
     body = raw[8 + length :]
     return struct.pack("<Q", len(text)) + text + draw.choice([*[body] * 8, body + bytes(8), b""])
+
+
+def _edit_index(draw: random.Random, raw: bytes) -> bytes:
+    """A pack of kernels with another index, whose digest is right."""
+    title, index, body = raw.split(b"\n", 2)
+    index = _edit_json(draw, index).replace(b"\n", b" ") + b"\n"
+    return title[:-64] + hashlib.sha256(index).hexdigest().encode() + b"\n" + index + body
 
 
 def _edit_json(draw: random.Random, raw: bytes) -> bytes:

@@ -1,10 +1,8 @@
 """What dlcore asks of a GPU's driver, against libcuda.c. Run by tests/test_cuda_runtime.py in a process of its own."""
 
 import contextlib
-import ctypes
+import functools
 import gc
-import os
-import re
 import struct
 import sys
 import types
@@ -13,75 +11,41 @@ import numpy as np
 import pytest
 
 import dlcore as dl
+import dlcore.kernels
 from dlcore import _C, _device, _dispatch, testing
 from dlcore.backends import cuda
 from dlcore.dtypes import float32
 from dlcore.kernels import compile as compiler
 from dlcore.kernels import nvrtc
-from dlcore.kernels.binary import Binary
 from dlcore.kernels.language import jit, tl
-from dlcore.kernels.launch import BAD_INDEX, Errors, In, Launch, Out, Program, Temp, Value, Workspace, prepared
-from dlcore.kernels.specialise import specialise
+from dlcore.kernels.launch import (
+    ARCHES,
+    BAD_INDEX,
+    F64,
+    I32,
+    Call,
+    Cuda,
+    Errors,
+    In,
+    Launch,
+    Out,
+    Program,
+    Table,
+    Temp,
+    Value,
+    View,
+    Workspace,
+    prepared,
+)
 from dlcore.op import REGISTRY, Spec, operation
 from dlcore.ops import optim, random  # noqa: F401  for their operations
+from fake_driver import COPY, FILL, LAUNCH, open_fake, stub
 
-LIBRARY = ctypes.CDLL(os.environ["DLCORE_LIBCUDA"])
+DRIVER = open_fake()
+GPU = dl.device("cuda")
+BACKEND = GPU.backend
 SCRATCH = 48
-
-
-class Record(ctypes.Structure):
-    _fields_ = (
-        ("kind", ctypes.c_int), ("name", ctypes.c_char * 160), ("grid", ctypes.c_uint * 3),
-        ("block", ctypes.c_uint * 3), ("shared", ctypes.c_uint), ("size", ctypes.c_size_t),
-        ("bytes", ctypes.c_ubyte * 4096), ("to", ctypes.c_void_p), ("source", ctypes.c_void_p),
-        ("length", ctypes.c_size_t),
-    )  # fmt: skip
-
-    @property
-    def data(self):
-        return bytes(self.bytes[: self.size])
-
-
-LIBRARY.fake_alloc.restype = ctypes.c_void_p
-LIBRARY.fake_alloc.argtypes = (ctypes.c_size_t,)
-LIBRARY.fake_free.argtypes = (ctypes.c_void_p, ctypes.c_size_t)
-LIBRARY.fake_limit.argtypes = (ctypes.c_size_t,)
-LIBRARY.fake_used.restype = LIBRARY.fake_count.restype = ctypes.c_size_t
-LIBRARY.fake_record.restype = ctypes.POINTER(Record)
-LIBRARY.fake_record.argtypes = (ctypes.c_size_t,)
-LAUNCH, FILL, COPY = range(3)
-
-
-class FakePool:
-    """Memory of the host, in the place of CuPy's pool."""
-
-    def __init__(self):
-        self.sizes = {}
-
-    def allocate(self, size):
-        address = LIBRARY.fake_alloc(size)
-        if not address:
-            raise MemoryError
-        self.sizes[address] = size
-        return address
-
-    def release(self, address):
-        LIBRARY.fake_free(address, self.sizes.pop(address))
-
-
-BACKEND = cuda.Backend(1, 0, FakePool())
-GPU = _device._cuda[0] = _device.Device(1, "cuda", 0, BACKEND)
-_C.register_device(1, GPU)
-
-
-def records(kind=None):
-    """What the driver was asked since the last call."""
-    first, records.seen = records.seen, LIBRARY.fake_count()
-    found = [LIBRARY.fake_record(k).contents for k in range(first, records.seen)]
-    return [r for r in found if kind is None or r.kind == kind]
-
-
-records.seen = 0
+records = DRIVER.records
 
 
 def on_gpu(array, dtype=np.float32):
@@ -123,14 +87,7 @@ def probe_(x: Spec) -> None: ...
 def probe(monkeypatch):
     """Sets what the planner answers; kernels are not compiled, and want SCRATCH bytes a block."""
 
-    def binary(wanted):
-        sizes = {"i32": 4, "i64": 8, "fp32": 4, "fp64": 8}
-        parameters = (*(sizes.get(type, 8) for _, type, _ in wanted.signature), 8, 8)
-        return Binary(
-            "probe", wanted.arch, "probe_kernel", 128, 1024, 1, SCRATCH, parameters=parameters, cubin=b"\177ELF"
-        )
-
-    monkeypatch.setattr(compiler, "binary", binary)
+    monkeypatch.setattr(compiler, "binary", functools.partial(stub, scratch=SCRATCH))
     monkeypatch.setattr(BACKEND, "_functions", {})
 
     def answer(program):
@@ -165,7 +122,51 @@ def test_parameters_lie_where_the_abi_wants_them(probe):
     assert scratch and scratch not in pointers and scratch % 128 == 0
     (call,) = PLANNER.calls
     assert [v.shape for v in call.inputs] == [(3, 4), (1,)]
-    assert call.arch == ("sm_90", 132, 232448)
+    assert call.arch == ("sm_90", 132, 232448, 32764)
+
+
+@pytest.mark.parametrize(
+    "options, told",
+    [
+        ({}, {6}),  # it may start before the kernel before it has ended, for which it waits
+        ({"overlap": False}, set()),
+        ({"cooperative": True}, {2}),
+        ({"num_ctas": 2}, {4, 5, 6}),
+        ({"cluster": (1, 2, 1), "overlap": False}, {4}),
+    ],
+)
+def test_what_the_driver_is_told_of_a_launch(probe, options, told):
+    arguments = ARGUMENTS | {"temp": None, "other": None}
+    function = probe(Program((Launch(probe_kernel, (7, 2), arguments, options=options),)))
+    function(on_gpu(np.ones(3)))
+    (launch,) = records(LAUNCH)
+    assert launch.attributes == told
+    assert launch.cluster == ([2, 1, 1] if "num_ctas" in options else list(options.get("cluster", (0, 0, 0))))
+
+
+@pytest.mark.parametrize(
+    "name", ["linear", "softmax", "cross_entropy", "mse_loss", "dropout", "permutation", "take", "adam"]
+)
+def test_compiled_kernels_wait_for_the_kernel_before_them(name):
+    """All do on sm_90, ahead of any access to memory, so all are launched early; on sm_80 none can."""
+    pytest.importorskip("triton")
+    if not nvrtc.available():
+        pytest.skip("NVRTC is not installed")
+    calls, op = [], REGISTRY[name]
+    with pytest.MonkeyPatch.context() as patch:
+        bind = BACKEND.bind
+        patch.setattr(BACKEND, "bind", lambda op, *planned: calls.append(planned) or bind(op, *planned))
+        op.call.clear_plans()
+        records()
+        for sample in testing.samples(op)[:2]:  # the first may be of no elements
+            operands = testing.tensors(testing.rounded(op, sample, float32), device="cuda")
+            with dl.no_grad():
+                testing.call(op, operands, testing.attributes(op, sample), testing.lengths(op, sample))
+    launches = records(LAUNCH)
+    assert launches and all(6 in r.attributes for r in launches)
+    call, program = calls[-1]
+    older = prepared(call, program)._replace(arch=ARCHES["sm_80"])
+    assert not any(compiler.load(launch, older)[0].waits for launch in program.launches)
 
 
 def test_a_plan_is_made_once_for_each_layout_and_alignment(probe):
@@ -210,9 +211,10 @@ def test_operands_are_copied_and_written_back_where_the_program_wants_them_conti
 
 def test_what_the_driver_refuses_is_raised_with_the_row(probe):
     function = probe(Program((Launch(probe_kernel, (1,), ARGUMENTS | {"temp": None, "other": None}),)))
-    LIBRARY.fake_fail(700)
-    with pytest.raises(RuntimeError, match=r"^probe: cuLaunchKernel: CUDA error 700, an illegal memory access"):
-        function(on_gpu(np.ones(3)))
+    x = on_gpu(np.ones(3))
+    DRIVER.fail(701)
+    with pytest.raises(RuntimeError, match=r"^probe: cuLaunchKernelEx: CUDA error 701"):
+        function(x)
     function(on_gpu(np.ones(3)))
     assert len(records(LAUNCH)) == 1
 
@@ -221,59 +223,66 @@ def test_bad_data_is_raised_at_the_next_wait(probe):
     function = probe(Program((Launch(probe_kernel, (1,), ARGUMENTS | {"temp": None, "other": None}),)))
     x = on_gpu(np.ones(3))
     function(x)
-    words = (ctypes.c_int64 * 2).from_address(BACKEND._words.data_ptr + BACKEND.faults.place("probe"))
+    words = BACKEND._words.data_ptr + BACKEND.faults.place("probe")
     for wait in (dl.synchronize, x.numpy, x[0].item, lambda: x.to("cpu")):
-        words[:] = BAD_INDEX, 5
+        DRIVER.write(words, struct.pack("<2q", BAD_INDEX, 5))
         with pytest.raises(IndexError, match=r"^probe: the index at position 5 is out of range$"):
             wait()
-        assert list(words) == [0, 2**63 - 1]
+        assert struct.unpack("<2q", DRIVER.read(words, 16)) == (0, 2**63 - 1)
         wait()
 
 
 # ---- parameters against the compiler ------------------------------------------------------------------------------
 
 
-def declared(name, call):
-    """(offset, size) of each parameter that the PTX of the operation's only launch declares, and the end."""
+@jit
+def every_kind_kernel(pointer, one, small, large, single, double, BLOCK: tl.constexpr):
+    pass
+
+
+EVERY_KIND = """
+struct Fields { const float* pointer; int small; long long large; void* other; bool flag; };
+__global__ void every_kind(float* pointer, bool flag, int small, long long large, float single, double both,
+                           Fields fields) {}
+"""
+
+
+def places(launch):
+    """Where the compiled kernel has its parameters, and the bytes of all; `Backend` has compared them with ours."""
     from dlcore.kernels import worker
 
-    ((kernel, _),) = REGISTRY[name].kernel_choices("cuda")
-    (launch,) = _dispatch.planner(kernel)(call).launches
-    wanted, _ = specialise(launch, prepared(call, Program((launch,))))
-    kept = []
+    view = View((16,), float32, (1,))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(worker, "_inspected", lambda wanted, made, *_: kept.append(made.asm["ptx"]))
-        worker.compile(wanted)
-    entry = re.search(r"\.entry \w+\(([^)]*)\)", kept[0])[1]
-    places, at = [], 0
-    for bits in map(int, re.findall(r"\.param \.[busf](\d+)", entry)):
-        at += -at % (bits // 8)
-        places.append((at, bits // 8))
-        at += bits // 8
-    return places, at
+        patch.setattr(compiler, "binary", worker.compile)
+        return DRIVER.parameters(BACKEND._function(launch, Call((view,), (), (), (), BACKEND.arch))[1])
 
 
-@pytest.mark.parametrize("name, operands", [("add", 2), ("exp", 1), ("matmul", 2)])
-def test_parameters_are_those_the_compiled_kernel_declares(name, operands, monkeypatch):
+def test_parameters_of_every_kind_lie_where_the_cubin_has_them_in_triton():
     pytest.importorskip("triton")
-    calls = []
-    bind = BACKEND.bind
-    monkeypatch.setattr(BACKEND, "bind", lambda op, call, program: calls.append(call) or bind(op, call, program))
-    REGISTRY[name].call.clear_plans()
-    inputs = [on_gpu(np.ones((33, 33))) for _ in range(operands)]
-    records()
-    out = REGISTRY[name].call(*inputs)
-    (launch,) = records(LAUNCH)
-    places, end = declared(name, calls[0])
-    assert launch.size == end
-    pointers = [struct.unpack_from("<Q", launch.data, at)[0] for at, size in places if size == 8]
-    assert {t.data_ptr for t in (*inputs, out)} <= set(pointers)
-    assert pointers[-2:] == [0, 0]  # no global scratch, no profile scratch
+    arguments = {
+        "pointer": In(0), "one": 1, "small": 7, "large": 2**40, "single": 1.5, "double": F64(2.5), "BLOCK": 64,
+    }  # fmt: skip
+    sizes = (8, 4, 8, 4, 8, 8, 8)  # `one` has vanished; the last two are Triton's own
+    assert places(Launch(every_kind_kernel, (1,), arguments)) == (list(zip(range(0, 56, 8), sizes, strict=True)), 56)
+
+
+def test_parameters_of_every_kind_lie_where_the_cubin_has_them_in_cuda(tmp_path, monkeypatch):
+    if not nvrtc.available():
+        pytest.skip("NVRTC is not installed")
+    (tmp_path / "every.cu").write_text(EVERY_KIND)
+    monkeypatch.setattr(dlcore.kernels, "__path__", [str(tmp_path), *dlcore.kernels.__path__])
+    fields = Table((In(0), I32(7), 2**40, None, True))
+    arguments = {
+        "pointer": In(0), "flag": True, "small": I32(7), "large": 2**40, "single": 1.5, "both": F64(2.5),
+        "fields": fields,
+    }  # fmt: skip
+    found = places(Launch(Cuda("every.cu", "every_kind", 128), (1,), arguments))
+    assert found == ([(0, 8), (8, 1), (12, 4), (16, 8), (24, 4), (32, 8), (40, 40)], 80)
 
 
 @pytest.mark.parametrize("name", ["linear", "linear_backward", "softmax", "dropout", "take_backward", "adam", "sgd"])
 def test_kernels_of_a_training_step_are_packed(name):
-    """Binding a Program checks the parameters' sizes against those of the compiled kernels."""
+    """The fake driver's `Backend` compares where its kernels' parameters lie with what their cubins say."""
     pytest.importorskip("triton")
     if not nvrtc.available():
         pytest.skip("NVRTC is not installed")
@@ -308,7 +317,7 @@ def test_freed_blocks_are_handed_out_again():
     gc.collect()
     x = on_gpu(np.ones(1000))
     before, address = GPU.memory_stats(), x.data_ptr
-    assert before["total"] == 1 << 30 and before["total"] - before["free"] == LIBRARY.fake_used()
+    assert before["total"] == 1 << 30 and before["total"] - before["free"] == DRIVER.used()
     del x
     assert _C.device_memory_stats(1)["cached"] > before["cached"]
     y = on_gpu(np.ones(900))
@@ -348,14 +357,14 @@ def test_out_of_memory_says_what_was_asked_and_is_held():
     held = on_gpu(np.ones(1 << 18))
     kept = on_gpu(np.ones(1 << 18))
     del kept  # cached: given back before the device counts as full
-    LIBRARY.fake_limit(LIBRARY.fake_used() + (1 << 20))
+    DRIVER.limit(DRIVER.used() + (1 << 20))
     try:
         room = dl.empty((1 << 18) + (1 << 17), device="cuda")
         with pytest.raises(MemoryError, match=r"^out of memory on cuda:0: asked for 4194304 bytes; dlcore holds \d+ "):
             dl.empty(1 << 20, device="cuda")
         del room
     finally:
-        LIBRARY.fake_limit(1 << 30)
+        DRIVER.limit(1 << 30)
     assert dl.empty(1 << 20, device="cuda").size == 1 << 20
     assert (held.numpy() == 1).all()
 

@@ -1,0 +1,204 @@
+"""Which binaries dlcore asks for: its uses, run on a fake GPU whose kernels are written down and not compiled.
+
+    python -O -m bench.asked sm_90 models checks tuner > asked.pickle
+
+What is asked for depends on shapes, layouts, alignment, dtypes, which operations a gradient takes and what is planned
+by whom: running tells it, guessing from samples does not. The values are garbage, for no kernel runs, so checks fail,
+and `-O` lets them go on.
+
+- models: the first commands of a user: `dlcore demo`, the README's examples, training steps of MLPs eager and recorded,
+  `fit`, `evaluate` and `predict`, with each activation, loss and optimizer, and widths and batches of several kinds.
+- checks: `dlcore verify --device cuda`, and the steps of tests/test_cuda_models.py.
+- tuner: every configuration that `make gpu` times for large shapes.
+"""
+
+import contextlib
+import itertools
+import os
+import pickle
+import re
+import runpy
+import sys
+import tempfile
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import dlcore as dl
+import dlcore.data
+from bench import steps
+from dlcore import _dispatch, nn, optim
+from dlcore.bench.cases import Case
+from dlcore.cli import main, programs
+from dlcore.data import random_split
+from dlcore.dtypes import DType, bfloat16, float32
+from dlcore.kernels import compile as compiling
+from dlcore.kernels import tune
+from dlcore.kernels.launch import ARCHES, OTHER_ARCHES, Arch
+from dlcore.kernels.specialise import Specialised
+from dlcore.op import Op, Workload
+from dlcore.ops import operations
+from dlcore.verify import checks as verification
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT / "tests"))
+
+from fake_driver import open_fake, stub  # noqa: E402
+
+BATCHES = (1, 7, 32, 100, 128, 512)
+WIDTHS = ((2, 16, 1), (13, 50, 30, 3), (64, 128, 10), (784, 256, 128, 10), (1000, 1000, 100), (1024, 1024, 1024))
+ACTIVATIONS = (nn.ReLU, nn.GELU, nn.Tanh, nn.Sigmoid)
+
+
+# ---- models ---------------------------------------------------------------------------------------------------------
+
+Use = tuple[str, Callable[[], Any]]
+
+
+def models() -> Iterator[Use]:
+    """What it is called and how to run it, as for every part."""
+    for model, optimizer in (("a", "adam"), ("b", "adam"), ("b", "sgd")):
+        for capture in (None, dl.capture):
+            make = steps.module_step(dl, nn, optim, dl.cross_entropy, capture=capture)
+            yield f"step {model} {optimizer}", partial(_thrice, make, model, optimizer)
+    yield "epoch", lambda: steps.fit_epoch()()
+    yield "demo", _demo
+    snippets = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    yield from ((f"README {k}", partial(exec, text, {"__name__": "readme"})) for k, text in enumerate(snippets))
+    yield from ((file.name, partial(_script, file)) for file in sorted((ROOT / "examples").glob("*.py")))
+    for turn, (widths, size) in enumerate(itertools.product(WIDTHS, BATCHES)):
+        yield f"MLP {widths} with batches of {size}", partial(_mlp, widths, size, turn)
+
+
+def _thrice(make: Callable[..., Callable[[], Any]], model: str, optimizer: str) -> None:
+    step = make(model, optimizer)
+    for _ in range(3):
+        step()
+
+
+def _demo() -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        main(["demo", "--data", "digits", "--epochs", "2", "--output", folder])
+
+
+def _split(data: Any, sizes: Any, seed: Any = None) -> Any:
+    """`random_split`, which reads an order that no kernel has made; where it cannot be one the host makes it."""
+    try:
+        return random_split(data, sizes, seed=seed)
+    except IndexError:
+        dl.set_default_device("cpu")
+        try:
+            return random_split(data, sizes, seed=seed)
+        finally:
+            dl.set_default_device("cuda")
+
+
+def _script(file: Path) -> None:
+    with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
+        runpy.run_path(str(file), run_name="__main__")
+
+
+def _mlp(widths: Sequence[int], size: int, turn: int) -> None:
+    """An MLP fitted, evaluated and asked, for classes or for values; the last batch is not full."""
+    activation, dropout = ACTIVATIONS[turn % 4], (0.0, 0.5)[turn // 2 % 2]
+    layers = [
+        layer
+        for m, n in itertools.pairwise(widths)
+        for layer in (nn.Linear(m, n), activation(), *([nn.Dropout(dropout)] if dropout else []))
+    ]
+    model = nn.Sequential(*layers[: -2 if dropout else -1])
+    optimizers = (optim.Adam, partial(optim.SGD, momentum=0.9), partial(optim.AdamW, weight_decay=0.01), optim.SGD)
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((2 * size + 1 + size // 2, widths[0]), np.float32)
+    if classes := widths[-1] > 1 and turn % 5:
+        y = rng.integers(0, widths[-1], len(x))
+    else:
+        y = rng.standard_normal((len(x), widths[-1]), np.float32)
+    options = {"loss": dl.cross_entropy if classes else dl.mse_loss, "metrics": ["accuracy"] if classes else []}
+    clip = 1.0 if turn % 3 == 2 else None
+    optimizer = optimizers[turn // 4 % 4](model.parameters(), lr=0.01)
+    history = dl.fit(
+        model, (x, y), (x, y), optimizer=optimizer, epochs=2, batch_size=size, clip_norm=clip, progress=False, **options
+    )
+    if history.reason is not None:
+        raise RuntimeError(f"it was not recorded, and what a recording asks for is missing: {history.reason}")
+    dl.evaluate(model, (x, y), **options)
+    dl.predict(model, x)
+
+
+# ---- checks and tests -----------------------------------------------------------------------------------------------
+
+
+def checks() -> Iterator[Use]:
+    """`dlcore verify --device cuda`, and the tests of models."""
+    yield from ((f"verify {op.name}", partial(verification.check_row, op, "cuda")) for op in operations())
+    arguments = ["-q", "--assert=plain", "-p", "no:cacheprovider", "-p", "no:warnings", "-n", "0"]
+    yield "tests", partial(pytest.main, [*arguments, str(ROOT / "tests" / "test_cuda_models.py")])
+
+
+# ---- configurations -------------------------------------------------------------------------------------------------
+
+
+def tuner() -> Iterator[Use]:
+    """What `make gpu` times for large shapes: the planner's choice and its other configurations."""
+    for op in programs.with_kernels():
+        for workload in programs.large(op):
+            for dtype in (bfloat16, float32):
+                yield f"tuning {programs.title(op, workload)} {dtype.name}", partial(_tuned, op, workload, dtype)
+
+
+def _tuned(op: Op, workload: Workload, dtype: DType) -> None:
+    case = Case(op, workload, dtype)
+    given, arch = programs.described(workload, dtype), dl.device("cuda").backend.arch
+    for asked in programs.ask(op, "", dtype, given, case.attrs, [arch], case.lengths):
+        if isinstance(asked.program, Exception):
+            raise asked.program
+        name = op.kernel("cuda", case.values)
+        choices = tune.candidates(name, asked.call) if tune.lookups(_dispatch.planner(name), asked.call) else []
+        for program in (asked.program, *(program for _, program in choices)):
+            compiling.compile_program(program, asked.call)
+
+
+# ---- all of it ------------------------------------------------------------------------------------------------------
+
+PARTS: dict[str, Callable[[], Iterator[Use]]] = {"models": models, "checks": checks, "tuner": tuner}
+
+
+def collect(arch: Arch, uses: Iterable[Use], tell: Callable[[str], None]) -> dict[str, Specialised]:
+    """What the uses ask for, by key; ``tell`` hears what is done, and of uses that end early."""
+    open_fake()
+    backend = dl.device("cuda").backend
+    backend.arch = arch
+    dl.set_default_device("cuda")
+    dlcore.data.random_split = _split
+    with compiling.written_down(stub) as found, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of values
+        for name, use in uses:
+            before = len(found)
+            try:
+                use()
+            except Exception as error:  # of values, most likely: what was asked for by then is written down
+                tell(f"{name}: {type(error).__name__}: {error}")
+            tell(f"{name}: {len(found) - before} more")
+    return found
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Writes the requests, pickled, to stdout, and what is done to stderr."""
+    arch, *parts = arguments
+    out = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)  # what the uses print
+    uses = itertools.chain.from_iterable(PARTS[part]() for part in parts)
+    found = collect((ARCHES | OTHER_ARCHES)[arch], uses, lambda text: print(text, file=sys.stderr, flush=True))
+    pickle.dump(list(found.values()), out)
+    out.close()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(run(sys.argv[1:]))

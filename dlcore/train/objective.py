@@ -1,0 +1,235 @@
+"""What a batch is judged by: the outputs of the model, their loss, and how much the loss is the mean of."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from dlcore._arguments import function, instance, shown
+from dlcore._autograd import no_grad
+from dlcore._names import Names
+from dlcore._recordable import Recordable
+from dlcore._tensor import Tensor, tensor
+from dlcore.data import Batches
+from dlcore.data.views import flatten
+from dlcore.errors import ShapeError
+from dlcore.nn.losses import CrossEntropyLoss, MSELoss, as_cross_entropy, holds
+from dlcore.nn.module import Module
+from dlcore.ops.loss import cross_entropy, mse_loss
+
+__all__ = ["LOSSES", "OWN", "Judged", "Objective", "loss_function", "weights_of_classes"]
+
+OWN = "own"  # the name of the loss that the model itself returns
+LOSSES = Names("a loss", [("cross_entropy", cross_entropy), ("mse", mse_loss), ("mse_loss", mse_loss)])
+
+
+def loss_function(loss: Any, where: str) -> Any:
+    """The loss meant: a function of (outputs, targets), the name of one of dlcore's, or None for the model's own."""
+    if isinstance(loss, str):
+        return LOSSES.get(loss, where)
+    if isinstance(loss, type):
+        raise TypeError(f"{where} {shown(loss)} is not a function; call it to make one: {loss.__name__}()")
+    return None if loss is None else function(loss, where)
+
+
+class Judged(NamedTuple):
+    """The outputs for a batch, their targets, the loss (None: not wanted) and how much it is the mean of.
+
+    ``counted``: None for the number of samples.
+    """
+
+    outputs: Any
+    targets: Tensor
+    loss: Tensor | None
+    counted: Tensor | float | None
+
+
+class Objective(Recordable):
+    """Judges batches by ``loss``, for the function called ``name``.
+
+    loss: a function of (outputs, targets), where outputs are whatever the model returns. It is the mean over the
+    samples; one that is the mean over something else tells how much by a method ``counted(outputs, targets)``. None:
+    the model is called with all parts of a batch, and returns the loss, (loss, outputs), or a dict with "loss" and, if
+    metrics are to be taken, "outputs". ``wanted``: False where no loss is to be computed.
+
+    class_weight: the factor of each class, an array (C,), for cross_entropy. Samples that have weights of their own
+    need the loss of each: what takes ``reduction`` is called with "none", of others (N, ...) must come back.
+
+    ``ignored``: the label that the loss leaves out, or None where no target of ``batches`` is that label: nothing is
+    then spent on it.
+    """
+
+    def __init__(
+        self, loss: Any, batches: Batches, name: str, class_weight: np.ndarray | None = None, wanted: bool = True
+    ):
+        self.loss, self.name, self.wanted = loss, name, wanted
+        self.counted = getattr(type(loss), "counted", None) and loss.counted
+        self.ignored: int | None = -100
+        known = self._known = as_cross_entropy(loss)
+        if class_weight is not None:
+            if known is None:
+                raise ValueError(f"{name}: class_weight is for cross_entropy; another loss has to weight by itself")
+            if known.weight is not None:
+                raise ValueError(f"{name}: class_weight is given, but the loss has weights of classes already")
+            weight = tensor(class_weight, "float32", device=batches.device)
+            known = self._known = self.loss = CrossEntropyLoss(
+                weight, known.ignore_index, known.reduction, known.label_smoothing
+            )
+        if known is not None:
+            self.ignored = known.ignore_index if _has_label(batches, known.ignore_index) else None
+            self.counted = None if known.weight is None and self.ignored is None else known.counted
+
+    def __call__(self, model: Module, parts: list[Tensor], weights: Tensor | None = None) -> Judged:
+        """The batch ``parts`` (inputs, ..., targets) judged; ``weights``: of its samples."""
+        *inputs, targets = parts
+        if self.loss is None and self.wanted:
+            loss, outputs = self._own(model(*parts))
+            return Judged(outputs, targets, loss, None)
+        outputs = model(*inputs)
+        if not self.wanted:
+            return Judged(outputs, targets, None, None)
+        if weights is not None:
+            return self._weighted(outputs, targets, weights)
+        loss = self._single(self.loss(outputs, targets))
+        return Judged(outputs, targets, loss, None if self.counted is None else self.counted(outputs, targets))
+
+    def _own(self, returned: Any) -> tuple[Tensor, Any]:
+        """(loss, outputs) from what a model with a loss of its own returned."""
+        if isinstance(returned, Mapping):
+            if "loss" not in returned:
+                raise ValueError(
+                    f"{self.name}: without loss= the model returns its loss; in what it returned, a dict of "
+                    f"{shown(list(returned))}, there is none"
+                )
+            return self._single(returned["loss"]), returned.get("outputs", returned)
+        if isinstance(returned, tuple) and len(returned) == 2:
+            return self._single(returned[0]), returned[1]
+        return self._single(returned), returned
+
+    def _single(self, value: Any) -> Tensor:
+        """The loss of a batch, which must be a tensor of one number."""
+        what = "what the model returned as its loss" if self.loss is None else "what the loss returned"
+        loss: Tensor = instance(value, Tensor, f"{self.name}: {what},", "a tensor")
+        if loss.size != 1:
+            raise ShapeError(f"{self.name}: the loss must be one number for a batch, not of shape {loss.shape}")
+        return loss
+
+    def _weighted(self, outputs: Any, targets: Tensor, weights: Tensor) -> Judged:
+        """sum w l / sum w over the samples, or over the labels that count."""
+        known = self._known
+        each = self._each(outputs, targets)
+        rows = weights.shape[0]
+        if each.ndim < 1 or each.shape[0] != rows:
+            raise ShapeError(
+                f"{self.name}: with sample_weight the loss must be one number for each of {rows} samples, (N, ...), "
+                f"not of shape {each.shape}; let it take reduction='none'"
+            )
+        per_element = weights.reshape((rows, *[1] * (each.ndim - 1))).astype(each.dtype)
+        total = per_element * each
+        counts = None if known is None else known.weights_of(targets)
+        if counts is not None:
+            number = (per_element.astype("float64") * counts).sum()
+        else:
+            number = per_element.astype("float64").sum() * (each.size // max(rows, 1))
+        loss = (total.sum().astype("float64") / number).astype(each.dtype)
+        return Judged(outputs, targets, loss, number)
+
+    def _each(self, outputs: Any, targets: Tensor) -> Tensor:
+        loss = self.loss
+        if isinstance(loss, CrossEntropyLoss):
+            return cross_entropy(
+                outputs, targets, loss.weight, ignore_index=loss.ignore_index, label_smoothing=loss.label_smoothing,
+                reduction="none",
+            )  # fmt: skip
+        if isinstance(loss, MSELoss):
+            return mse_loss(outputs, targets, reduction="none")
+        value = loss(outputs, targets, reduction="none") if _takes_reduction(loss) else loss(outputs, targets)
+        return instance(value, Tensor, f"{self.name}: what the loss returned,", "a tensor")
+
+    def recorded_state(self) -> Any:
+        """The loss, and what was found out about it."""
+        return self.loss, self.counted, self.ignored, self.wanted
+
+    def recorded_parts(self) -> tuple[Any, ...]:
+        """The loss, which may read variables of its own."""
+        return (self.loss,)
+
+
+def _takes_reduction(loss: Any) -> bool:
+    if loss is cross_entropy or loss is mse_loss:
+        return True
+    called = loss.func if isinstance(loss, functools.partial) else loss
+    if called in (cross_entropy, mse_loss):
+        return True
+    try:
+        return "reduction" in inspect.signature(called.forward if isinstance(called, Module) else called).parameters
+    except (TypeError, ValueError):
+        return False
+
+
+def _has_label(batches: Batches, label: int) -> bool:
+    """Whether a target may be ``label``: what Python code assembles is not looked through."""
+    if batches.host:
+        return True
+    base, _ = flatten(batches.dataset)
+    targets = base.on(batches.device)[-1]
+    return holds(targets, label) and bool((targets == label).any())
+
+
+def weights_of_classes(given: Any, model: Module, batches: Batches, where: str) -> np.ndarray:
+    """The factor of each class, (C,), from what a caller gave.
+
+    given: an array (C,); a dict from classes to factors, 1 for the others; or "balanced": N / (C n_c) for the n_c
+    samples of class c among the N of ``batches``, so that each class weighs the same. C is the length of the model's
+    outputs along axis 1, found by calling it with one sample.
+    """
+    classes = _classes(model, batches, where)
+    if isinstance(given, str):
+        if given != "balanced":
+            raise ValueError(f'{where} {shown(given)} is neither "balanced" nor a factor for each class')
+        counts = np.bincount(_labels(batches, classes, where), minlength=classes).astype(np.float64)
+        return np.where(counts > 0, counts.sum() / (classes * np.maximum(counts, 1)), 0.0)
+    factors = np.ones(classes)
+    if isinstance(given, Mapping):
+        for label, factor in given.items():
+            if not isinstance(label, int | np.integer) or not 0 <= label < classes:
+                raise ValueError(f"{where}: {shown(label)} is not a class; there are {classes}, from 0 on")
+            factors[label] = factor
+    else:
+        given = np.asarray(given, np.float64)
+        if given.shape != (classes,):
+            raise ShapeError(f"{where} has shape {given.shape}; the model tells {classes} classes apart")
+        factors = given
+    if not (np.isfinite(factors).all() and (factors >= 0).all() and factors.any()):
+        raise ValueError(f"{where}: factors must be finite, not negative, and not all 0")
+    return factors
+
+
+def _classes(model: Module, batches: Batches, where: str) -> int:
+    from dlcore.train.passes import kept_modes
+
+    with kept_modes(model), no_grad():
+        model.eval()
+        *inputs, _ = batches.fetch(slice(0, 1))
+        outputs = model(*inputs)
+    if not isinstance(outputs, Tensor) or outputs.ndim < 2:
+        found = f"of shape {outputs.shape}" if isinstance(outputs, Tensor) else f"a {type(outputs).__name__}"
+        raise ShapeError(f"{where}: the model's outputs must be logits (N, C, ...), not {found}")
+    return int(outputs.shape[1])
+
+
+def _labels(batches: Batches, classes: int, where: str) -> np.ndarray:
+    """The labels of all samples, in order."""
+    if batches.host:
+        raise ValueError(f'{where} "balanced" counts labels in arrays; of a data set made by Python code give factors')
+    base, rows = flatten(batches.dataset)
+    labels = np.asarray(base.arrays[-1])
+    labels = (labels if rows is None else labels[rows]).reshape(-1)
+    if labels.dtype.kind not in "iu":
+        raise TypeError(f"{where}: labels must be integers, not {labels.dtype}")
+    return labels[(labels >= 0) & (labels < classes)].astype(np.int64)
+
