@@ -57,6 +57,7 @@ static_assert(sizeof(LaunchAttribute) == 72 && sizeof(LaunchConfig) == 56);
   X(cuCtxSetCurrent, "cuCtxSetCurrent", Handle)                                                                        \
   X(cuStreamCreate, "cuStreamCreate", Handle*, unsigned)                                                               \
   X(cuStreamSynchronize, "cuStreamSynchronize", Handle)                                                                \
+  X(cuStreamIsCapturing, "cuStreamIsCapturing", Handle, int*)                                                          \
   X(cuPointerGetAttribute, "cuPointerGetAttribute", void*, int, Pointer)                                               \
   X(cuStreamWaitEvent, "cuStreamWaitEvent", Handle, Handle, unsigned)                                                  \
   X(cuEventCreate, "cuEventCreate", Handle*, unsigned)                                                                 \
@@ -375,6 +376,12 @@ std::string faults(uint8_t device) {
 void wait_for(uint8_t device, uintptr_t stream, bool theirs_first) {
   const Entered place(device, "exchange of arrays");
   const Handle theirs = reinterpret_cast<Handle>(stream);
+  int captured;
+  CHECK(cuStreamIsCapturing, theirs, &captured);
+  if (captured) {  // ours would become a part of it
+    throw std::runtime_error("exchange of arrays with a stream that is being captured into a CUDA graph: share the "
+                             "memory before the capture, and keep it until after");
+  }
   if (theirs_first) order(place->event, theirs, place->stream);
   else order(place->event, place->stream, theirs);
 }
@@ -715,10 +722,13 @@ static PyObject* function(PyObject*, PyObject* args) {
                                "and a block of this GPU can have " + std::to_string(place->shared));
     }
     Handle function;
+    const auto set = [&](int which, int value) {
+      check(driver.cuFuncSetAttribute(function, which, value), (std::string(symbol) + ": cuFuncSetAttribute").c_str());
+    };
     CHECK(cuModuleGetFunction, &function, reinterpret_cast<Handle>(module), symbol);
     if (shared > kFreeShared) {
-      CHECK(cuFuncSetAttribute, function, kMaxDynamicShared, shared);
-      CHECK(cuFuncSetAttribute, function, kCarveout, 100);  // percent: else there may be room for one block only
+      set(kMaxDynamicShared, shared);
+      set(kCarveout, 100);  // percent: else there may be room for one block only
     }
     return PyLong_FromVoidPtr(function);
   });
