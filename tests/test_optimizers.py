@@ -27,6 +27,7 @@ EVERY = {
     "Lion": {"lr": 0.01, "weight_decay": 0.1},
     "ScheduleFreeSGD": {"lr": 0.5, "weight_decay": 0.1},
     "ScheduleFreeAdamW": {"lr": 0.05, "weight_decay": 0.1},
+    "LAMB": {"lr": 0.05, "weight_decay": 0.1},
     "Muon": {"lr": 0.05, "weight_decay": 0.1},
     "Adafactor": {"lr": 0.05, "weight_decay": 0.1},
 }
@@ -351,6 +352,23 @@ def test_lion_is_its_formula():
             p = p * (1 - 0.01 * 0.5) - 0.01 * np.sign(0.8 * m + 0.2 * g)
             m = 0.9 * m + 0.1 * g
         np.testing.assert_allclose(found[6][i], p, rtol=1e-12)
+
+
+def test_lamb_is_its_formula():
+    found, _, _ = walk("LAMB", {"lr": 0.05, "weight_decay": 0.1}, 6)
+    _, a, b, noise = problem()
+    for i, p in enumerate(found[0]):
+        p, m, v = p.copy(), np.zeros_like(p), np.zeros_like(p)
+        for k in range(6):
+            g = a[i] * (p - b[i]) + noise[k][i]
+            m, v = 0.9 * m + 0.1 * g, 0.999 * v + 0.001 * g * g
+            u = m / (1 - 0.9 ** (k + 1)) / (np.sqrt(v / (1 - 0.999 ** (k + 1))) + 1e-6) + 0.1 * p
+            p = p - 0.05 * np.sqrt((p * p).sum()) / np.sqrt((u * u).sum()) * u
+        np.testing.assert_allclose(found[6][i], p, rtol=1e-10)
+    p = nn.Parameter(dl.zeros(3))
+    p.grad = dl.ones(3)
+    optim.LAMB([p], lr=0.5, eps=0.0).step()
+    np.testing.assert_allclose(np.asarray(p.detach()), -0.5)  # without a norm of its own the step is Adam's
 
 
 @pytest.mark.parametrize("kind", ["ScheduleFreeSGD", "ScheduleFreeAdamW"])

@@ -124,12 +124,12 @@ class Muon(Optimizer):
             parameters, gradients = [given.parameters[k] for k in adamw], [grads[k] for k in adamw]
             adam(parameters, gradients, *state, self._settings, tuple(given.groups[k] for k in adamw))
         for (group, matrix, _), members in alike.items():
-            states = [self._state[given.numbers[k]] for k in members]
-            for state in states:
-                state["step"].add_(1)
+            kept = [self._state[given.numbers[k]] for k in members]
+            for each in kept:
+                each["step"].add_(1)
             if math.prod(matrix):
                 parameters, gradients = [given.parameters[k] for k in members], [grads[k] for k in members]
-                self._matrices(group, matrix, parameters, gradients, states)
+                self._matrices(group, matrix, parameters, gradients, kept)
 
     def _matrices(
         self,
