@@ -1,5 +1,6 @@
 """Data sets, splits, batches, normalisation, files."""
 
+import collections
 import copy
 import gzip
 import itertools
@@ -799,3 +800,124 @@ def test_equal_samples_in_different_parts_are_told(wide):
     random_split(many, [0.5, 0.5], seed=3)  # what Python code makes is not looked through unasked
     with pytest.warns(RuntimeWarning, match="4 of 20"):
         random_split(many, [0.5, 0.5], seed=3, equal=True)
+
+
+# ---- what counts as data, at every door ------------------------------------------------------------------------------
+
+X3 = np.random.default_rng(0).standard_normal((12, 3)).astype(np.float32)
+Y2 = np.arange(12) % 2
+
+
+class Named:
+    """Samples as dicts, the target first."""
+
+    def __len__(self):
+        return 12
+
+    def __getitem__(self, index):
+        return {"label": Y2[index], "x": X3[index]}
+
+
+def fitted(data):
+    model = dl.nn.Linear(3, 2)
+    optimizer = dl.optim.SGD(model.parameters(), lr=0.1)
+    dl.fit(model, data, loss=dl.cross_entropy, optimizer=optimizer, epochs=1, batch_size=5, shuffle=False)
+    return np.asarray(model.weight)
+
+
+DOORS = {
+    "fit: train": fitted,
+    "evaluate: data": lambda data: dl.evaluate(dl.nn.Linear(3, 2), data, loss=dl.cross_entropy)["loss"],
+    "predict: inputs": lambda data: np.asarray(dl.predict(dl.nn.Linear(3, 2), data)),
+    "random_split: dataset": lambda data: [inputs(part) for part in random_split(data, [0.5, 0.5])],
+    "k_fold: dataset": lambda data: [inputs(held_out) for _, held_out in dl.data.k_fold(data, 3)],
+    "Normalize.of: dataset": lambda data: Normalize.of(data).mean,
+    "Standardize.of: dataset": lambda data: dl.data.Standardize.of(data).std,
+    "DataLoader: dataset": lambda data: np.concatenate([np.asarray(x) for x, *_ in DataLoader(data, 5)]),
+    "describe: dataset": lambda data: dl.data.describe(data).parts[0].mean,
+    "Subset: dataset": lambda data: np.stack(inputs(Subset(data, [3, 1]))),
+    "equal_samples: dataset": dl.data.equal_samples,
+}
+
+
+def inputs(dataset):
+    return [np.asarray(x) for batch in DataLoader(dataset, 1) for x in np.asarray(batch[0])]
+
+
+SAME = {
+    "data set": lambda: TensorDataset(X3, Y2),
+    "namedtuple": lambda: collections.namedtuple("Pair", "x y")(X3, Y2),
+    "lists": lambda: (X3.tolist(), Y2.tolist()),
+    "tensors": lambda: (dl.tensor(X3), dl.tensor(Y2)),
+    "dict": lambda: {"label": Y2, "x": X3},
+    "dict in a tuple": lambda: ({"x": X3}, Y2),
+    "tuple in a tuple": lambda: ((X3,), Y2),
+    "other dtypes": lambda: (X3.astype(">f4"), Y2.astype(np.uint16)),
+    "not contiguous": lambda: (np.asfortranarray(X3), np.repeat(Y2, 2)[::2]),
+    "samples": lambda: list(zip(X3, Y2, strict=True)),
+    "named samples": lambda: [{"x": x, "y": y} for x, y in zip(X3, Y2, strict=True)],
+    "generator": lambda: ((x, y) for x, y in zip(X3, Y2, strict=True)),
+    "zip": lambda: zip(X3, Y2, strict=True),
+    "data set of dicts": Named,
+    "loader": lambda: DataLoader((X3 / 2, Y2), 7, shuffle=True, seed=0, transform=lambda x: x * 2.0),
+    "subset": lambda: Subset((X3[::-1], Y2[::-1]), np.arange(12)[::-1]),
+}
+
+
+@pytest.mark.parametrize("door", DOORS)
+def test_every_door_takes_the_same_data(door):
+    dl.manual_seed(0)
+    want = DOORS[door]((X3, Y2))
+    for name, make in SAME.items():
+        if door in ("equal_samples: dataset", "describe: dataset") and name == "loader":
+            continue  # they tell of the samples as they are, before the transform
+        dl.manual_seed(0)
+        np.testing.assert_allclose(DOORS[door](make()), want, rtol=1e-6, atol=1e-7, err_msg=name)
+
+
+REFUSED = [
+    (lambda: (X3, Y2[:5]), dl.ShapeError, r"lengths differ: shapes \(12, 3\), \(5,\)"),
+    (lambda: (X3, 3), dl.ShapeError, "lengths differ"),
+    (lambda: (), ValueError, "no arrays given"),
+    (dict, ValueError, "no arrays given"),
+    (lambda: (X3, np.array(["a", "b"] * 6)), TypeError, r"\[1\]: the array holds texts, not integers"),
+    (lambda: (X3.astype(object), Y2), TypeError, r"\[0\]: the array holds Python objects"),
+    (lambda: (X3 * 1j, Y2), TypeError, r"\[0\]: the array holds complex numbers"),
+    (lambda: (X3, np.array(["2020-01-01"] * 12, "datetime64[D]")), TypeError, r"\[1\]: the array holds dates"),
+    (lambda: (np.zeros(12, [("a", "f4")]), Y2), TypeError, r"\[0\]: the array has the fields a"),
+    (lambda: (np.ma.masked_array(X3, X3 > 100), [[1, 2], [3]]), TypeError, r"\[1\] .* is not an array of numbers"),
+    (lambda: (np.ma.masked_array(X3, np.eye(12, 3) > 0), Y2), ValueError, r"\[0\]: 3 values of the array are masked"),
+    (lambda: (X3, np.full(12, 2**64 - 1, np.uint64)), OverflowError, r"\[1\]: the array holds 18446744073709551615"),
+    (lambda: [X3, Y2], TypeError, r"a list of samples of different shapes; give arrays as a tuple"),
+    (lambda: "digits", TypeError, "'digits' is not data; load_dataset reads files"),
+    (lambda: {1, 2}, TypeError, "is not data"),
+    (lambda: TensorDataset, TypeError, "the class TensorDataset is not data"),
+    (lambda: None, TypeError, "a data set, an array or a tuple .* expected, not None"),
+    (lambda: Foreign(), TypeError, "a Foreign gives batches one after another"),
+]
+
+
+class Foreign:
+    """A loader of another library."""
+
+    batch_size = 4
+
+    def __iter__(self):
+        return iter([])
+
+    def __len__(self):
+        return 3
+
+
+@pytest.mark.parametrize("door", DOORS)
+def test_every_door_names_itself_where_it_refuses(door):
+    for make, error, text in REFUSED:
+        with pytest.raises(error, match=f"^{door}.*{text}"):
+            DOORS[door](make())
+
+
+@pytest.mark.parametrize("data", [lambda: range(5), lambda: X3, lambda: [X3[0], X3[1]], lambda: iter([])])
+def test_training_needs_targets_and_samples(data):
+    text = r"^fit: train(: a data set or a tuple| has inputs but no| is empty)"
+    with pytest.raises((ValueError, TypeError), match=text):
+        fitted(data())
