@@ -18,6 +18,7 @@ constexpr size_t kLarge = size_t{32} << 20;  // from here on a fifth unused woul
 
 struct Memory {
   bool known = false, host = false;
+  size_t large = kLarge;         // bytes from which on a block is the pool's own: not rounded up, not kept
   PyObject* allocate = nullptr;  // allocate(bytes) -> address; raises MemoryError
   PyObject* release = nullptr;   // release(address)
   std::vector<void*> free[kSizeClasses];
@@ -44,7 +45,9 @@ void* fresh(uint8_t device, size_t bytes) {
   throw std::runtime_error(std::string("allocating memory of a GPU: ") + (text ? text : "an error without words"));
 }
 
-size_t held(size_t bytes) { return bytes >= kLarge ? bytes : class_bytes(size_class(bytes)); }
+size_t held(const Memory& memory, size_t bytes) {
+  return bytes >= memory.large ? bytes : class_bytes(size_class(bytes));
+}
 
 bool finalizing() {  // the pool may be gone already, and the memory soon will be
 #if PY_VERSION_HEX >= 0x030D0000
@@ -83,9 +86,9 @@ void* device_allocate(uint8_t device, size_t bytes) {
   Memory& memory = memories[device];
   if (!memory.known) throw std::bad_alloc();
   const int k = size_class(bytes);
-  const size_t size = held(bytes);
+  const size_t size = held(memory, bytes);
   void* block = nullptr;
-  if (bytes < kLarge && !memory.free[k].empty()) {
+  if (bytes < memory.large && !memory.free[k].empty()) {
     block = memory.free[k].back();
     memory.free[k].pop_back();
     memory.stats.cached -= static_cast<int64_t>(size);
@@ -101,9 +104,9 @@ void* device_allocate(uint8_t device, size_t bytes) {
 
 void device_release(uint8_t device, void* block, size_t bytes) {
   Memory& memory = memories[device];
-  const int64_t size = static_cast<int64_t>(held(bytes));
+  const int64_t size = static_cast<int64_t>(held(memory, bytes));
   memory.stats.in_use -= size;
-  if (bytes >= kLarge) return give_back(device, block);
+  if (bytes >= memory.large) return give_back(device, block);
   memory.free[size_class(bytes)].push_back(block);
   memory.stats.cached += size;
 }
@@ -265,13 +268,14 @@ static bool parse_device(unsigned char device, bool cuda_only) {
 
 static PyObject* set_memory(PyObject*, PyObject* args) {
   unsigned char device;
-  int host;
+  int host, exact = 0;
   PyObject *allocate, *release;
-  if (!PyArg_ParseTuple(args, "bpOO:set_memory", &device, &host, &allocate, &release)) return nullptr;
+  if (!PyArg_ParseTuple(args, "bpOO|p:set_memory", &device, &host, &allocate, &release, &exact)) return nullptr;
   if (!device || device >= kMaxDevices) return PyErr_Format(PyExc_ValueError, "set_memory: not a device: %d", device);
   Memory& memory = memories[device];
   memory.known = true;
   memory.host = host;
+  memory.large = exact ? 0 : kLarge;
   Py_XSETREF(memory.allocate, Py_NewRef(allocate));
   Py_XSETREF(memory.release, Py_NewRef(release));
   Py_RETURN_NONE;
@@ -372,7 +376,8 @@ static PyMethodDef functions[] = {
     {"python_kernel", safe<python_kernel>, METH_VARARGS,
      "python_kernel(name, callable): a kernel that calls callable with the address (or None) of every array."},
     {"set_memory", safe<set_memory>, METH_VARARGS,
-     "set_memory(device, host, allocate, release): where a device's memory comes from."},
+     "set_memory(device, host, allocate, release, exact=False): where a device's memory comes from; exact: each block is "
+     "asked for with just its bytes, and given back at once."},
     {"device_memory_stats", safe<stats>, METH_VARARGS, "device_memory_stats(device): as memory_stats, of a GPU."},
     {"trim_device_memory", safe<trim>, METH_VARARGS,
      "trim_device_memory(device): give cached blocks back to the pool."},
