@@ -1,5 +1,5 @@
 # make demo | test | test-all | interpret | bench | gpu | kernels | verify | lint | isa | sanitize | attack
-#    | attack-sanitized | tsan | stubs | wheel | readme | clean
+#    | attack-sanitized | tsan | stubs | packs | wheel | readme | clean
 # Everything lives in .venv; a target installs again only when setup.py, pyproject.toml or a C++ file has changed.
 PYTHON ?= python3
 BIN := .venv/bin
@@ -14,7 +14,7 @@ TSAN := PYTHONPATH=$(CURDIR)/build/tsan/lib:$(CURDIR) \
     LD_PRELOAD="$(shell g++ -print-file-name=libtsan.so 2>/dev/null)" TSAN_OPTIONS=exitcode=66 $(BIN)/python -P -m
 .DELETE_ON_ERROR:
 .PHONY: demo test test-all interpret bench gpu kernels verify readme lint isa sanitize attack attack-sanitized tsan \
-    build-sanitize build-tsan stubs wheel clean
+    build-sanitize build-tsan stubs packs wheel clean
 
 demo: .venv/.core
 	$(BIN)/dlcore demo
@@ -81,7 +81,7 @@ bench: .venv/.bench
 	    && cp build/roofline-step/roofline.json $(RESULTS)/roofline-step.json
 
 # On a machine with an NVIDIA GPU: everything it can tell, in one resumable go (bench/gpu.py). GPU_ARGS="--minutes 60"
-gpu: .venv/.cuda13
+gpu: .venv/.cuda13 .venv/.compile
 	$(BIN)/python -m bench.gpu $(GPU_ARGS)
 
 # What the GPU kernels compile to, on any machine: registers, spills, instructions, and the table in docs/kernels.md.
@@ -101,7 +101,21 @@ stubs: .venv/.test
 readme: .venv/.bench
 	$(BIN)/python -m bench.report
 
-wheel: .venv/bin/python
+# The GPU kernels that users ask for, compiled, a pack for each architecture, in tens of minutes: bench/packs.py, which
+# can be interrupted and repeated. PACKS_ARGS="--arch sm_90 --parts models"; TOOLKIT= takes the newest assembler instead
+# of the oldest of CUDA 13, whose cubins all drivers for CUDA 13 load.
+TOOLKIT = $(CURDIR)/build/cuda-13.0/nvidia/cu13
+packs: .venv/.test $(if $(TOOLKIT),build/cuda-13.0)
+	DLCORE_TOOLKIT=$(TOOLKIT) $(BIN)/python -m bench.packs $(PACKS_ARGS)
+
+build/cuda-13.0: .venv/bin/python
+	rm -rf $@ $@.part
+	$(BIN)/pip install -q --no-deps --target $@.part \
+	    nvidia-cuda-nvcc==13.0.88 nvidia-cuda-nvrtc==13.0.88 nvidia-cuda-runtime==13.0.96
+	mv $@.part $@
+
+# With the packs in it: `pip install 'dist/dlcore-...whl[cuda13]'` trains on a GPU without a compiler.
+wheel: packs
 	$(BIN)/pip wheel -q --no-deps -w dist .
 
 clean:

@@ -21,7 +21,7 @@ import runpy
 import sys
 import tempfile
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -30,10 +30,12 @@ import numpy as np
 import pytest
 
 import dlcore as dl
+import dlcore.data
 from bench import steps
 from dlcore import _dispatch, nn, optim
 from dlcore.bench.cases import Case
 from dlcore.cli import main, programs
+from dlcore.data import random_split
 from dlcore.dtypes import DType, bfloat16, float32
 from dlcore.kernels import compile as compiling
 from dlcore.kernels import tune
@@ -51,23 +53,6 @@ from fake_driver import open_fake, stub  # noqa: E402
 BATCHES = (1, 7, 32, 100, 128, 512)
 WIDTHS = ((2, 16, 1), (13, 50, 30, 3), (64, 128, 10), (784, 256, 128, 10), (1000, 1000, 100), (1024, 1024, 1024))
 ACTIVATIONS = (nn.ReLU, nn.GELU, nn.Tanh, nn.Sigmoid)
-
-
-@contextlib.contextmanager
-def written_down() -> Iterator[dict[str, Specialised]]:
-    """What is asked for meanwhile, by key; what comes back holds no code."""
-    found: dict[str, Specialised] = {}
-    compiled = compiling.binary
-
-    def asked(wanted: Specialised) -> Any:
-        found[wanted.key] = wanted
-        return stub(wanted)
-
-    compiling.binary = asked
-    try:
-        yield found
-    finally:
-        compiling.binary = compiled
 
 
 # ---- models ---------------------------------------------------------------------------------------------------------
@@ -101,6 +86,18 @@ def _demo() -> None:
         main(["demo", "--data", "digits", "--epochs", "2", "--output", folder])
 
 
+def _split(data: Any, sizes: Any, seed: Any = None) -> Any:
+    """`random_split`, which reads an order that no kernel has made; where it cannot be one the host makes it."""
+    try:
+        return random_split(data, sizes, seed=seed)
+    except IndexError:
+        dl.set_default_device("cpu")
+        try:
+            return random_split(data, sizes, seed=seed)
+        finally:
+            dl.set_default_device("cuda")
+
+
 def _script(file: Path) -> None:
     with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
         runpy.run_path(str(file), run_name="__main__")
@@ -125,9 +122,11 @@ def _mlp(widths: Sequence[int], size: int, turn: int) -> None:
     options = {"loss": dl.cross_entropy if classes else dl.mse_loss, "metrics": ["accuracy"] if classes else []}
     clip = 1.0 if turn % 3 == 2 else None
     optimizer = optimizers[turn // 4 % 4](model.parameters(), lr=0.01)
-    dl.fit(
+    history = dl.fit(
         model, (x, y), (x, y), optimizer=optimizer, epochs=2, batch_size=size, clip_norm=clip, progress=False, **options
     )
+    if history.reason is not None:
+        raise RuntimeError(f"it was not recorded, and what a recording asks for is missing: {history.reason}")
     dl.evaluate(model, (x, y), **options)
     dl.predict(model, x)
 
@@ -170,22 +169,22 @@ def _tuned(op: Op, workload: Workload, dtype: DType) -> None:
 PARTS: dict[str, Callable[[], Iterator[Use]]] = {"models": models, "checks": checks, "tuner": tuner}
 
 
-def collect(arch: Arch, parts: Sequence[str], tell: Callable[[str], None]) -> dict[str, Specialised]:
-    """What the parts ask for, by key; ``tell`` hears what is done, and of uses that end early."""
+def collect(arch: Arch, uses: Iterable[Use], tell: Callable[[str], None]) -> dict[str, Specialised]:
+    """What the uses ask for, by key; ``tell`` hears what is done, and of uses that end early."""
     open_fake()
     backend = dl.device("cuda").backend
     backend.arch = arch
     dl.set_default_device("cuda")
-    with written_down() as found, warnings.catch_warnings():
+    dlcore.data.random_split = _split
+    with compiling.written_down(stub) as found, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of values
-        for part in parts:
-            for name, use in PARTS[part]():
-                before = len(found)
-                try:
-                    use()
-                except Exception as error:  # of values, most likely: what was asked for by then is written down
-                    tell(f"{name}: {type(error).__name__}: {error}")
-                tell(f"{name}: {len(found) - before} more")
+        for name, use in uses:
+            before = len(found)
+            try:
+                use()
+            except Exception as error:  # of values, most likely: what was asked for by then is written down
+                tell(f"{name}: {type(error).__name__}: {error}")
+            tell(f"{name}: {len(found) - before} more")
     return found
 
 
@@ -194,7 +193,8 @@ def run(arguments: Sequence[str]) -> int:
     arch, *parts = arguments
     out = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # what the uses print
-    found = collect((ARCHES | OTHER_ARCHES)[arch], parts, lambda text: print(text, file=sys.stderr, flush=True))
+    uses = itertools.chain.from_iterable(PARTS[part]() for part in parts)
+    found = collect((ARCHES | OTHER_ARCHES)[arch], uses, lambda text: print(text, file=sys.stderr, flush=True))
     pickle.dump(list(found.values()), out)
     out.close()
     return 0

@@ -187,6 +187,16 @@ def test_an_index_that_cannot_be_is_said(tmp_path, monkeypatch, change):
         storage.packed(KEY, "sm_90")
 
 
+def test_a_pack_of_newer_tools_than_the_driver_is_left_alone(tmp_path, monkeypatch):
+    monkeypatch.setattr(storage, "_newest_cuda", float("inf"))
+    binaries = [(KEY, dataclasses.replace(MADE, compiler="triton 3.9.0, ptxas 13.0")), ("cd" * 32, MADE)]
+    storage.write_packs(tmp_path, binaries)
+    monkeypatch.setenv("DLCORE_KERNELS", str(tmp_path))
+    for version, there in ((12090, False), (13000, True), (13020, True), (14000, True)):
+        storage.use_driver(version)
+        assert (storage.packed(KEY, "sm_90") is not None) is there
+
+
 def test_many_are_looked_for_in_packs_before_they_are_compiled(tmp_path, monkeypatch):
     storage.write_packs(tmp_path, [(wanted().key, MADE)])
     monkeypatch.setenv("DLCORE_KERNELS", str(tmp_path))

@@ -17,6 +17,7 @@ from dlcore._arguments import shown
 from dlcore.backends import Bound, Faults, clear
 from dlcore.dtypes import int64
 from dlcore.errors import DeviceError
+from dlcore.kernels import binary as storage
 from dlcore.kernels.binary import Binary
 from dlcore.kernels.launch import Arch, Call, Errors, In, Launch, Out, Program, Table, Temp, Value, prepared
 from dlcore.kernels.specialise import SIZES, Parameter, specialise
@@ -80,6 +81,7 @@ class Backend:
             _C.cuda.attribute(index, a) for a in (_MAJOR, _MINOR, _MULTIPROCESSORS, _SHARED)
         )
         version = _C.cuda.driver_version()
+        storage.use_driver(version)
         parameters = 32764 if version >= MANY_PARAMETERS else 4096
         self.arch = Arch(f"sm_{10 * major + minor}", multiprocessors, shared, parameters)
         self.pool = CupyPool(index) if pool is None else pool

@@ -16,7 +16,9 @@ from __future__ import annotations
 import hashlib
 import json
 import lzma
+import math
 import os
+import re
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
@@ -38,6 +40,7 @@ __all__ = [
     "packed",
     "packs",
     "store",
+    "use_driver",
     "write_packs",
 ]
 
@@ -190,6 +193,11 @@ class Pack:
         except ValueError as error:
             raise ValueError(f"{path}: its index: {error}") from None
 
+    @property
+    def cuda(self) -> int:
+        """The newest CUDA whose tools have written a binary of it: 13."""
+        return max(map(int, re.findall(r"(?:ptxas|nvrtc) (\d+)", " ".join(self.index.compilers))), default=0)
+
     def read(self, key: str) -> Binary | None:
         """The binary called ``key``, if the pack has it."""
         place = self.index.kernels.get(key)
@@ -236,14 +244,27 @@ def pack_folders() -> list[Path]:
 def packs(arch: str) -> list[Pack]:
     """The packs of an architecture that there are, in the order they are looked into.
 
-    Raises ValueError for a folder in DLCORE_KERNELS without any pack, and for a file that is none.
+    Those are left out that tools of a newer CUDA have written than `use_driver` was told of. Raises ValueError for a
+    folder in DLCORE_KERNELS without any pack, and for a file that is none.
     """
     *chosen, own = pack_folders()
     for folder in chosen:
         if not _any_pack(folder):
             raise ValueError(f"DLCORE_KERNELS: {folder} has no pack of kernels (sm_90.pack)")
     found = (_pack(folder / f"{arch}.pack") for folder in (*chosen, own))
-    return [pack for pack in found if pack is not None]
+    return [pack for pack in found if pack is not None and pack.cuda <= _newest_cuda]
+
+
+_newest_cuda = math.inf
+
+
+def use_driver(version: int) -> None:
+    """From here on binaries are for a driver of this version (12040: CUDA 12.4).
+
+    It loads what tools of its own CUDA or an older one have written; whether it loads more nobody promises.
+    """
+    global _newest_cuda
+    _newest_cuda = version // 1000
 
 
 @lru_cache

@@ -15,9 +15,9 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from functools import lru_cache
 from typing import IO, Any
 
@@ -26,7 +26,16 @@ from dlcore.kernels.binary import Binary
 from dlcore.kernels.launch import ARCHES, Arch, Call, Cuda, Launch, Program, prepared
 from dlcore.kernels.specialise import Parameter, Specialised, specialise
 
-__all__ = ["CompileError", "Compiler", "binary", "compile_launch", "compile_program", "load"]
+__all__ = [
+    "CompileError",
+    "Compiler",
+    "binary",
+    "compile_launch",
+    "compile_many",
+    "compile_program",
+    "load",
+    "written_down",
+]
 
 TIMEOUT = 300.0  # seconds; the slowest kernel of ours takes a hundredth of it
 
@@ -78,6 +87,24 @@ def _found(wanted: Specialised) -> Binary:
     return made
 
 
+@contextmanager
+def written_down(instead: Callable[[Specialised], Binary]) -> Iterator[dict[str, Specialised]]:
+    """What is asked for within the block, by key. Nothing is looked up or compiled: ``instead`` makes the answers."""
+    global binary
+    asked: dict[str, Specialised] = {}
+    usual = binary
+
+    def answer(wanted: Specialised) -> Binary:
+        asked[wanted.key] = wanted
+        return instead(wanted)
+
+    binary = answer
+    try:
+        yield asked
+    finally:
+        binary = usual
+
+
 def at_hand(wanted: Specialised) -> Binary | None:
     """The binary of ``wanted`` from a pack or the cache; None where it must be compiled."""
     for candidate in _candidates(wanted):
@@ -95,11 +122,11 @@ def _candidates(wanted: Specialised) -> list[Specialised]:
 
 def _missing(wanted: Specialised) -> CompileError:
     """What to say where a kernel is not at hand and cannot be compiled."""
+    compiler = "NVRTC" if isinstance(wanted.kernel, Cuda) else "Triton"
+    folders = ", ".join(map(str, (*storage.pack_folders(), storage.cache_directory())))
     return CompileError(
-        f"{wanted.kernel.name}: no binary for {wanted.arch} in the packs of "
-        f"{', '.join(map(str, storage.pack_folders()))} nor in {storage.cache_directory()}, and "
-        f"{'NVRTC' if isinstance(wanted.kernel, Cuda) else 'Triton'} is not here to make one: pip install "
-        f"'dlcore[compile]', or carry a pack over (DLCORE_KERNELS; dlcore verify --compile --arch {wanted.arch} --out DIR)"
+        f"{wanted.kernel.name}: no binary for {wanted.arch} in {folders}, and {compiler} is not here to make one: "
+        f"pip install 'dlcore[compile]', or carry a pack over (dlcore verify --compile --arch {wanted.arch} --out DIR)"
     )
 
 
@@ -189,18 +216,22 @@ class Compiler:
 
 
 def compile_many(
-    wanted: Sequence[Specialised], jobs: int, done: Callable[[], Any] = lambda: None
+    wanted: Sequence[Specialised],
+    jobs: int,
+    done: Callable[[], Any] = lambda: None,
+    found: Callable[[Specialised], Binary | None] = at_hand,
 ) -> list[Binary | CompileError]:
-    """The binaries of ``wanted``, from packs, the cache or by ``jobs`` compilers; ``done`` is called after each.
+    """The binaries of ``wanted``: what is ``found`` (in packs and the cache), the others by ``jobs`` compilers.
 
-    A kernel that cannot be compiled, or crashes its compiler, is an error in its place and stops nothing.
+    ``done`` is called after each. A kernel that cannot be compiled, or crashes its compiler, is an error in its place
+    and stops nothing.
     """
     local, compilers = threading.local(), []
 
     def one(item: Specialised) -> Binary | CompileError:
         try:
-            if found := at_hand(item):
-                return found
+            if (there := found(item)) is not None:
+                return there
             if not can_compile(item):
                 return _missing(item)
             if not hasattr(local, "compiler"):

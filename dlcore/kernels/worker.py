@@ -100,7 +100,8 @@ def _cuda(wanted: Specialised) -> Binary:
 
 def _triton(wanted: Specialised) -> Binary:
     if folder := toolkit():
-        os.environ["TRITON_PTXAS_PATH"] = os.environ["TRITON_PTXAS_BLACKWELL_PATH"] = os.path.join(folder, "bin", "ptxas")
+        ptxas = os.path.join(folder, "bin", "ptxas")
+        os.environ |= {"TRITON_PTXAS_PATH": ptxas, "TRITON_PTXAS_BLACKWELL_PATH": ptxas}
     import triton
     from triton.backends.compiler import GPUTarget
     from triton.compiler import ASTSource

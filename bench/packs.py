@@ -1,0 +1,113 @@
+"""Compiles what dlcore asks for and packs it, a file for each architecture: `make packs`, or `python -m bench.packs`.
+
+No GPU takes part: `bench.asked` runs dlcore's uses on a fake one. What was compiled is kept in build/packs, so the
+command can be interrupted and repeated at will; a pack is written anew whenever a part of it is complete. Packs go into
+dlcore/kernels/packs, where dlcore looks for them and where `make wheel` takes them from.
+
+DLCORE_TOOLKIT (`make packs` sets it) is the CUDA toolkit that assembles. It should be the oldest of the CUDA version
+that GPUs' drivers are for, since a driver need not load what newer tools have written.
+"""
+
+import hashlib
+import os
+import pickle
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import tyro
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from dlcore.kernels import binary as storage
+from dlcore.kernels.binary import Binary
+from dlcore.kernels.compile import compile_many
+from dlcore.kernels.launch import ARCHES, OTHER_ARCHES
+from dlcore.kernels.specialise import Specialised
+
+ROOT = Path(__file__).resolve().parents[1]
+KEPT = ROOT / "build" / "packs"  # what was compiled, and what the uses told
+PARTS = ("models", "checks", "tuner")
+console = Console(highlight=False, width=None if sys.stdout.isatty() else 150)
+
+
+@dataclass
+class Options:
+    """For which GPUs, and what of it."""
+
+    arch: tuple[str, ...] = ("sm_90", "sm_80", "sm_86", "sm_89", "sm_100", "sm_120")
+    """Architectures. The pack of sm_86 serves sm_89 where both ask for the same; that of sm_80 serves both."""
+    parts: tuple[str, ...] = PARTS
+    """What is to run without a compiler: see `bench.asked`."""
+    jobs: int = len(os.sched_getaffinity(0))
+    """Compilers at work."""
+    out: Path = ROOT / "dlcore" / "kernels" / "packs"
+    """Where the packs go."""
+
+
+def asked(arch: str, part: str) -> list[Specialised]:
+    """What a part of dlcore's uses asks for on an architecture, as a process of its own collects it."""
+    command = [sys.executable, "-O", "-m", "bench.asked", arch, part]
+    environment = os.environ | {"DLCORE_DEVICE": "cpu", "FAKE_CUDA_ARCH": arch.removeprefix("sm_")}
+    environment.pop("TRITON_INTERPRET", None)
+    log = KEPT / f"{arch}-{part}.log"
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("wb") as told:
+        done = subprocess.run(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=told)
+    if done.returncode:
+        raise RuntimeError(f"{' '.join(command)} ended with {done.returncode}: see {log}")
+    found: list[Specialised] = pickle.loads(done.stdout)
+    return found
+
+
+def build(arch: str, options: Options) -> list[str]:
+    """Writes the architecture's pack, part by part; returns what is wrong with its binaries."""
+    made: dict[str, Binary] = {}
+    wrong: list[str] = []
+    columns = (TextColumn("{task.description:22}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    for part in options.parts:
+        start = time.monotonic()
+        with Progress(*columns, console=console, transient=True) as progress:
+            task = progress.add_task(f"{arch} {part}: collecting", total=None)
+            wanted = [w for w in asked(arch, part) if w.key not in made]
+            progress.update(task, description=f"{arch} {part}: compiling", total=len(wanted))
+            results = compile_many(wanted, options.jobs, lambda: progress.advance(task), _compiled)  # noqa: B023
+        for item, result in zip(wanted, results, strict=True):
+            problems = result.problems if isinstance(result, Binary) else (str(result),)
+            if isinstance(result, Binary) and not problems:
+                made[item.key] = result
+            elif part != "tuner":  # which tries what may be too large
+                wrong += [f"{item.kernel.name} {arch} ({part}): {problem}" for problem in problems]
+        (path, count), *_ = storage.write_packs(options.out, made.items(), keep=False).items()
+        console.print(
+            f"{path.name}: {count} kernels with those of {part}, {path.stat().st_size / 1e6:.2f} MB, "
+            f"{time.monotonic() - start:.0f} s"
+        )
+    return wrong
+
+
+def _compiled(wanted: Specialised) -> Binary | None:
+    """What is in the cache: packs may be of other tools."""
+    return storage.cached(wanted.key)
+
+
+def main(options: Options) -> int:
+    """All packs; 1 where a kernel that models or checks ask for is not as it should be."""
+    if unknown := [*(set(options.arch) - {*ARCHES, *OTHER_ARCHES}), *(set(options.parts) - set(PARTS))]:
+        console.print(f"bench.packs: there is no {', '.join(unknown)}")
+        return 2
+    toolkit = os.environ.get("DLCORE_TOOLKIT", "")
+    # The key of a binary does not tell which tools made it: what was compiled by each is kept apart.
+    name = hashlib.sha256(toolkit.encode()).hexdigest()[:8] if toolkit else "installed"
+    os.environ["DLCORE_CACHE"] = str(KEPT / name)
+    wrong = [text for arch in options.arch for text in build(arch, options)]
+    for text in wrong:
+        console.print(f"[red]problem[/] {escape(text)}", soft_wrap=True)
+    return 1 if wrong else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(tyro.cli(Options, description=__doc__)))
