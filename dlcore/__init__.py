@@ -59,7 +59,7 @@ from dlcore._tensor import (
 if _typing.TYPE_CHECKING:
     from dlcore import data, metrics, nn, optim, random, train
     from dlcore._capture import capture
-    from dlcore._checkpoint import load, save
+    from dlcore._checkpoint import load, load_state, save
     from dlcore._recordable import Recordable
     from dlcore.random import dropout, manual_seed, rand, randint, randn, randperm
     from dlcore.train import evaluate, fit, predict
@@ -71,9 +71,9 @@ __all__ = [
     "ShapeError", "Tensor", "arange", "asarray", "bfloat16", "bool_", "capture", "data", "default_device", "device",
     "dropout", "empty", "empty_cache", "empty_like", "enable_grad", "evaluate", "eye", "fit", "float16", "float32",
     "float64", "from_dlpack", "from_numpy", "full", "full_like", "get_num_threads", "grad", "int8", "int16",
-    "int32", "int64", "is_grad_enabled", "linspace", "load", "manual_seed", "metrics", "nn", "no_grad", "ones",
-    "ones_like", "optim", "predict", "rand", "randint", "randn", "random", "randperm", "save", "set_default_device",
-    "set_num_threads", "synchronize", "tensor", "train", "uint8", "zeros", "zeros_like",
+    "int32", "int64", "is_grad_enabled", "linspace", "load", "load_state", "manual_seed", "metrics", "nn",
+    "no_grad", "ones", "ones_like", "optim", "predict", "rand", "randint", "randn", "random", "randperm", "save",
+    "set_default_device", "set_num_threads", "synchronize", "tensor", "train", "uint8", "zeros", "zeros_like",
 ]  # fmt: skip
 __all__ += _operations.__all__
 
@@ -89,6 +89,7 @@ _LAZY = {  # name -> (module, attribute or None for the module itself)
     "predict": ("dlcore.train", "predict"),
     "save": ("dlcore._checkpoint", "save"),
     "load": ("dlcore._checkpoint", "load"),
+    "load_state": ("dlcore._checkpoint", "load_state"),
     "manual_seed": ("dlcore.random", "manual_seed"),
     "rand": ("dlcore.random", "rand"),
     "randn": ("dlcore.random", "randn"),

@@ -136,7 +136,7 @@ def is_grad_enabled() -> bool:
 
 
 def _start(name: str, output: Any, dout: Any) -> Any:
-    """The gradient of ``output`` that a backward pass starts from: the one given, or 1 for a scalar."""
+    """The gradient of ``output`` that a backward pass starts from: the one given, or None, which is 1, for a scalar."""
     instance(output, _C.TensorBase, f"{name}: output", "a tensor")
     if not output.requires_grad:
         raise AutogradError(
@@ -147,7 +147,7 @@ def _start(name: str, output: Any, dout: Any) -> Any:
             raise ShapeError(
                 f"{name}: a gradient is needed to start from a tensor of shape {output.shape}; only a scalar needs none"
             )
-        return _C.full(output.shape, 1, output.dtype, output.device.code)
+        return None
     instance(dout, _C.TensorBase, f"{name}: gradient", "a tensor")
     if dout.shape != output.shape or dout.dtype is not output.dtype:
         have, want = f"{dout.shape} of {dout.dtype.name}", f"{output.shape} of {output.dtype.name}"

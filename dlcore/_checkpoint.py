@@ -6,7 +6,7 @@ import json
 import numbers
 import os
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, overload
 
 import numpy as np
@@ -17,13 +17,15 @@ from dlcore._files import replacing
 from dlcore._json import short
 from dlcore._tensor import Tensor, from_numpy
 from dlcore.data.transforms import from_config, to_config
+from dlcore.nn.architecture import build, describe
 from dlcore.nn.module import Module
 from dlcore.optim.optimizer import Optimizer
 
-__all__ = ["Checkpoint", "load", "save"]
+__all__ = ["Checkpoint", "load", "load_state", "save"]
 
 _OPTIMIZER = "optimizer"  # the key of the settings among the texts; with a slash, it precedes the names of its tensors
 _PREPROCESSING = "transform"  # the key of the preprocessing among the texts
+_ARCHITECTURE = "architecture"  # the key of what the model is made of among the texts
 _FORMAT = "format"  # the key of what wrote the file among the texts
 
 
@@ -75,6 +77,8 @@ def save(
     state = model.state_dict() if isinstance(model, Module) else model
     arrays = {_name(name): _as_array(name, value) for name, value in state.items()}
     texts = {_FORMAT: "dlcore", **_texts(metadata or {})}
+    if isinstance(model, Module) and (text := describe(model)[0]) is not None:
+        texts[_ARCHITECTURE] = text
     config = _config(model, preprocessing)
     if config is not None:
         texts[_PREPROCESSING] = config
@@ -95,16 +99,21 @@ def save(
 @overload
 def load(source: Module, path: str | os.PathLike[str], optimizer: Optimizer | None = None) -> Module: ...
 @overload
-def load(source: str | os.PathLike[str]) -> Checkpoint: ...
-def load(source: Any, path: Any = None, optimizer: Any = None) -> Any:
-    """``load(model, path)`` fills the model from the file and returns it; ``load(path)`` gives the tensors.
+def load(source: str | os.PathLike[str], *, classes: Iterable[type] = ()) -> Module: ...
+def load(source: Any, path: Any = None, optimizer: Any = None, *, classes: Iterable[type] = ()) -> Module:
+    """``load(path)`` makes the model that a file holds; ``load(model, path)`` fills one that is there. Returns it.
 
-    Names, shapes and dtypes must be those of the model. Raises ValueError where the file is damaged or does not fit,
-    OSError where it cannot be read; model and optimizer are then as they were, and after Ctrl-C they are filled whole
-    or not at all. ``optimizer`` takes over the state that was saved with the model.
+    A model can be made where `save` could describe it: of dlcore's layers, and of Module classes that this program has
+    imported already or that are given as ``classes``, with numbers, texts, other modules, functions of dlcore and data
+    classes as arguments. A file is data: it imports nothing and runs no code of its own. `load_state` reads the tensors
+    of any file.
+
+    Filling: names, shapes and dtypes must be those of the model. ``optimizer`` takes over the state that was saved with
+    it. Raises ValueError where the file is damaged or does not fit, OSError where it cannot be read; model and
+    optimizer are then as they were, and after Ctrl-C they are filled whole or not at all.
     """
     if path is None and not isinstance(source, Module):
-        return _read(_path(source, "load"))
+        return _made(_path(source, "load"), classes)
     if not isinstance(source, Module):
         raise TypeError(f"load: a Module and a path, or a path alone, not {type(source).__name__} and a path")
     path = _path(path, "load")
@@ -126,6 +135,35 @@ def load(source: Any, path: Any = None, optimizer: Any = None) -> Any:
             take_over()
         source.preprocessing = checkpoint.preprocessing
     return source
+
+
+def load_state(path: str | os.PathLike[str]) -> Checkpoint:
+    """The tensors in a file by name, whatever wrote it, with what `save` kept beside them: a `Checkpoint`.
+
+    Raises ValueError where the file is damaged, OSError where it cannot be read.
+    """
+    return _read(_path(path, "load_state"), "load_state")
+
+
+def _made(path: str, classes: Iterable[type]) -> Module:
+    """The model in a file."""
+    checkpoint = _read(path)
+    if _ARCHITECTURE not in checkpoint.metadata:
+        raise ValueError(
+            f"load: {path} tells no architecture: make the model and use load(model, path), or load_state(path) for "
+            "its tensors"
+        )
+    try:
+        model = build(checkpoint.metadata[_ARCHITECTURE], classes)
+        for name, p in model.named_parameters():  # what was cast after it was made
+            if name in checkpoint and checkpoint[name].dtype is not p.dtype and checkpoint[name].dtype.is_float:
+                model.to(checkpoint[name].dtype)
+                break
+        model.load_state_dict(checkpoint)
+    except ValueError as error:
+        raise ValueError(f"load: {path}: {error}") from None
+    model.preprocessing = checkpoint.preprocessing
+    return model
 
 
 def _path(path: Any, operation: str) -> str:
@@ -153,7 +191,7 @@ def _texts(metadata: Mapping[str, str]) -> dict[str, str]:
     for key, value in metadata.items():
         if not isinstance(key, str) or not isinstance(value, str):
             raise TypeError(f"save: metadata maps text to text, not {key!r} to {type(value).__name__}")
-        if key in (_FORMAT, _PREPROCESSING, _OPTIMIZER):
+        if key in (_FORMAT, _PREPROCESSING, _OPTIMIZER, _ARCHITECTURE):
             raise ValueError(f"save: the metadata key {key!r} is dlcore's own")
     return dict(metadata)
 
@@ -202,12 +240,12 @@ def _groups(text: str) -> list[dict[str, Any]]:
     return groups
 
 
-def _read(path: str) -> Checkpoint:
+def _read(path: str, name: str = "load") -> Checkpoint:
     try:
         arrays, metadata = _safetensors.read(path)
     except ValueError as error:
-        raise ValueError(f"load: {path} is damaged, cut short, or not a safetensors file: {error}") from None
+        raise ValueError(f"{name}: {path} is damaged, cut short, or not a safetensors file: {error}") from None
     try:
-        return Checkpoint({name: from_numpy(array) for name, array in sorted(arrays.items())}, metadata)
+        return Checkpoint({key: from_numpy(array) for key, array in sorted(arrays.items())}, metadata)
     except ValueError as error:
-        raise ValueError(f"load: {path}: {error}") from None
+        raise ValueError(f"{name}: {path}: {error}") from None

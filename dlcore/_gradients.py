@@ -5,7 +5,9 @@
 A rule may name, in any order: `dout` (`d` and the name of an output: the gradient that arrives there), operands,
 outputs and extras (they are kept from the forward pass, for the operands whose rules name them), attributes, and of an
 operand `x` that need not be kept `x_shape`, `x_dtype` and `x_device` (of a group: lists). Beside these `create_graph`
-(whether this backward pass is itself tracked) and `retain_graph` (whether another may follow).
+(whether this backward pass is itself tracked), `retain_graph` (whether another may follow) and, of an operation with
+one output, `dout_is_one`: whether the last pass starts there, from the gradient 1. Nothing is then made for it, and
+`dout` is None; rules that do not name it always get a tensor.
 
 One function may serve several operands, as kernels do that compute gradients together:
 
@@ -27,9 +29,9 @@ __all__ = ["PlannedRule", "planned", "recomputed"]
 
 INPUT, OUTPUT = 1, 2  # SaveSpec::Kind in csrc/core/plan.h
 # enum class Source in csrc/core/plan.h
-DOUT, SAVED, SAVED_GROUP, ATTRIBUTE, SHAPE, DTYPE, DEVICE, SHAPES, NEEDS, CREATE, RETAIN = range(11)
+DOUT, SAVED, SAVED_GROUP, ATTRIBUTE, SHAPE, DTYPE, DEVICE, SHAPES, NEEDS, CREATE, RETAIN, ONE = range(12)
 _OF_OPERAND = {"shape": SHAPE, "dtype": DTYPE, "device": DEVICE}
-_FLAGS = {"needs_input_grad": NEEDS, "create_graph": CREATE, "retain_graph": RETAIN}
+_FLAGS = {"needs_input_grad": NEEDS, "create_graph": CREATE, "retain_graph": RETAIN, "dout_is_one": ONE}
 
 
 class PlannedRule(NamedTuple):
@@ -67,7 +69,7 @@ class _Slots:
 def _source(op: Op, name: str, positions: dict[str, range], slots: _Slots, kept: Sequence[str] | None) -> Any:
     """Where the argument called ``name`` comes from; None if it names nothing."""
     produced = (*op.output_names, *op.extra_names)
-    if name in _FLAGS:
+    if name in _FLAGS and (name != "dout_is_one" or len(op.output_names) == 1):
         return _FLAGS[name], 0, 0
     if (name in positions or name in produced) and kept is not None and name not in kept:
         return SAVED, -1, 0

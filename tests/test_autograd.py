@@ -566,3 +566,47 @@ def test_threads_differentiate_one_graph(size):
         sys.setswitchinterval(before)
     assert (wrong, errors) == ([], [])
     np.testing.assert_array_equal(w.grad.numpy(), 15 * one.numpy())
+
+
+@pytest.mark.parametrize("loss", [dl.cross_entropy, dl.mse_loss], ids=lambda f: f.__name__)
+@pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
+def test_nothing_is_made_for_the_gradient_1_that_a_pass_starts_from(loss, reduction):
+    """The gradient that the loss has computed is taken as it is, and has the bits of one that 1 has scaled."""
+    x = np.random.default_rng(0).standard_normal((1, 5), np.float32)
+    target = np.array([3]) if loss is dl.cross_entropy else x[::-1] + 1
+    if reduction == "none" and loss is dl.mse_loss:
+        x, target = x[:, :1], target[:, :1]
+
+    def gradient(start):
+        leaf = dl.tensor(x, requires_grad=True)
+        value = loss(leaf, dl.tensor(target), reduction=reduction)
+        start(value)
+        return leaf.grad.numpy().tobytes()
+
+    want = gradient(lambda value: value.backward(dl.ones(value.shape)))
+    assert gradient(lambda value: value.backward()) == want
+    assert gradient(lambda value: (value.backward(retain_graph=True), value.backward())) == (
+        (2 * np.frombuffer(want, np.float32)).tobytes()
+    )
+
+    @dl.capture
+    def step(leaf, target):
+        loss(leaf, target, reduction=reduction).backward()
+
+    given = dl.tensor(x, requires_grad=True)
+    for _ in range(3):
+        given.grad = None
+        step(given, dl.tensor(target))
+    assert given.grad.numpy().tobytes() == want
+    given.grad = None
+    assert not {"assign", "scale_inplace", "mul"} & {row.operation for row in step.explain().rows}
+
+
+def test_the_gradient_1_is_made_where_something_wants_it():
+    p = dl.tensor(3.0, requires_grad=True)
+    p.backward()
+    assert p.grad.item() == 1
+    q = dl.cross_entropy(dl.tensor([[1.0, 2.0]], requires_grad=True) * p, dl.tensor([0]))
+    to_itself, to_p = dl.grad(q, [q, p], retain_graph=True)
+    again, same = dl.grad(q, [q, p])
+    assert to_itself.item() == again.item() == 1 and to_p.item() == same.item() != 0

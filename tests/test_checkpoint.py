@@ -54,7 +54,7 @@ def test_a_dict_of_tensors_with_metadata(tmp_path):
         "array": np.ones((2, 2))[:, 0],
     }
     dl.save(state, tmp_path / "s", metadata={"note": "hello"})
-    read = dl.load(tmp_path / "s")
+    read = dl.load_state(tmp_path / "s")
     assert set(read) == set(state) and read.metadata["note"] == "hello" and read.preprocessing is None
     for name, value in state.items():
         assert read[name].shape == tuple(value.shape)
@@ -80,7 +80,7 @@ def test_the_preprocessing_travels_with_the_model(tmp_path):
     np.testing.assert_array_equal(other.preprocessing(x), model.preprocessing(x))
     np.testing.assert_array_equal(np.asarray(dl.predict(other, x)), np.asarray(dl.predict(model, x)))
     dl.save(model, tmp_path / "m", preprocessing=Normalize(1.0, 2.0))
-    assert dl.load(tmp_path / "m").preprocessing.mean == 1.0
+    assert dl.load_state(tmp_path / "m").preprocessing.mean == 1.0
 
 
 def test_preprocessing_that_is_a_function_is_refused_or_reported(tmp_path):
@@ -112,7 +112,7 @@ def test_training_goes_on_from_a_file(tmp_path, kind):
     other = kind(b.parameters(), lr=1.0)
     dl.load(b, tmp_path / "m", other)
     assert other.lr == 0.01 and trained(a, optimizer, 4) == trained(b, other, 4)
-    assert set(dl.load(tmp_path / "m")) == set(a.state_dict())
+    assert set(dl.load_state(tmp_path / "m")) == set(a.state_dict())
     dl.load(network(), tmp_path / "m")
 
 
@@ -247,9 +247,9 @@ def test_what_cannot_be_saved(tmp_path, state, metadata, error, text):
         (lambda path: dl.save(network(), path, optimizer=0.1), TypeError, "save: optimizer 0.1 is not an Optimizer"),
         (lambda path: dl.save(network(), path, metadata=["a"]), TypeError, "save: metadata .* is not a dict of texts"),
         (lambda path: dl.save({"a": [[1], [1, 2]]}, path), ValueError, r"save: a: \[\[1\], \[1, 2\]\] is not an array"),
-        (lambda path: dl.load(5), TypeError, "load: path 5 is neither a text nor a path"),
+        (lambda path: dl.load_state(5), TypeError, "load_state: path 5 is neither a text nor a path"),
         (lambda path: dl.load(network()), TypeError, "load: path None is neither a text nor a path"),
-        (lambda path: dl.load("a\0b"), ValueError, "load: path .* holds a null character"),
+        (lambda path: dl.load_state("a\0b"), ValueError, "load_state: path .* holds a null character"),
         (lambda path: dl.load(network(), path, 0.1), TypeError, "load: optimizer 0.1 is not an Optimizer"),
     ],
 )
@@ -398,12 +398,12 @@ def test_bools_of_a_file_are_0_and_1(tmp_path):
     path = tmp_path / "m"
     a, b = np.array([0, 1, 2, 255], np.uint8), np.array([[1, 0], [2, 3]], np.uint8)
     dl.save({"a": a.view(bool), "b": b.view(bool).T}, path)
-    read = dl.load(path)
+    read = dl.load_state(path)
     assert np.asarray(read["a"]).view(np.uint8).tolist() == [0, 1, 1, 1]
     assert np.asarray(read["b"]).view(np.uint8).tolist() == [[1, 1], [0, 1]]
     path.write_bytes(path.read_bytes()[:-1] + b"\2")
     with pytest.raises(ValueError, match="b is bool, and has bytes other than 0 and 1"):
-        dl.load(path)
+        dl.load_state(path)
 
 
 def test_a_model_that_cannot_be_written_to_is_refused(tmp_path):
@@ -481,12 +481,12 @@ def test_files_are_those_of_the_safetensors_library_both_ways(tmp_path):
     ours, theirs = tmp_path / "ours", tmp_path / "theirs"
     dl.save(EVERYTHING, ours, metadata={"note": "\N{GREEK SMALL LETTER PI}"})
     library.save_file(EVERYTHING, theirs, {"note": "x"})
-    for read in (library.load_file(ours), dl.load(theirs)):
+    for read in (library.load_file(ours), dl.load_state(theirs)):
         assert set(read) == set(EVERYTHING)
         for name, value in EVERYTHING.items():
             found = np.asarray(read[name])
             assert (found.dtype, found.shape, found.tobytes()) == (value.dtype, value.shape, value.tobytes()), name
-    assert dl.load(ours).metadata["note"] == "\N{GREEK SMALL LETTER PI}" and dl.load(theirs).metadata == {"note": "x"}
+    assert dl.load_state(ours).metadata["note"] == "\N{GREEK SMALL LETTER PI}" and dl.load_state(theirs).metadata == {"note": "x"}
     data = 8 + struct.unpack("<Q", ours.read_bytes()[:8])[0]
     head = json.loads(ours.read_bytes()[8:data])
     assert data % 8 == 0 and all(
@@ -510,13 +510,13 @@ def test_files_are_those_of_the_safetensors_library_both_ways(tmp_path):
 )
 def test_arrays_are_saved_however_they_lie(tmp_path, array):
     dl.save({"a": array}, tmp_path / "m")
-    np.testing.assert_array_equal(np.asarray(dl.load(tmp_path / "m")["a"]), array)
+    np.testing.assert_array_equal(np.asarray(dl.load_state(tmp_path / "m")["a"]), array)
 
 
 def test_names_of_a_foreign_file_are_kept(tmp_path):
     library = pytest.importorskip("safetensors.numpy")
     library.save_file({"optimizer/0/step": np.ones(1), "a": np.ones(2)}, tmp_path / "m")
-    assert set(dl.load(tmp_path / "m")) == {"optimizer/0/step", "a"}
+    assert set(dl.load_state(tmp_path / "m")) == {"optimizer/0/step", "a"}
 
 
 def test_saving_and_loading_take_no_memory_for_a_second_copy(tmp_path):
@@ -533,7 +533,7 @@ state = {"a": np.ones((64, 1 << 18), np.float32), "b": np.ones((1 << 18, 64), np
 before = highest()
 dl.save(state, sys.argv[1])
 saved = highest()
-read = dl.load(sys.argv[1])
+read = dl.load_state(sys.argv[1])
 print(saved - before, highest() - saved)
 """
     done = subprocess.run([sys.executable, "-c", program, tmp_path / "m"], capture_output=True, text=True, check=True)
@@ -566,7 +566,7 @@ except MemoryError:
 """
     done = subprocess.run([sys.executable, "-c", program, tmp_path / "m"], capture_output=True, text=True)
     assert (done.stdout, done.returncode) == ("no memory 2.0 2.0\n", 0), done.stderr
-    assert np.asarray(dl.load(tmp_path / "m")["weight"]).min() == 1.0
+    assert np.asarray(dl.load_state(tmp_path / "m")["weight"]).min() == 1.0
 
 
 # ---- where they are written -----------------------------------------------------------------------------------------
@@ -597,7 +597,7 @@ def test_links_stay_links_and_a_circle_of_them_is_an_error(tmp_path):
     dl.save(network(), tmp_path / "folder" / "first")
     assert (tmp_path / "m").is_file() and (tmp_path / "real" / "second").is_symlink()
     dl.save({"a": np.ones(1)}, tmp_path / "folder" / "first")
-    assert set(dl.load(tmp_path / "m")) == {"a"}
+    assert set(dl.load_state(tmp_path / "m")) == {"a"}
     (tmp_path / "circle").symlink_to("circle")
     with pytest.raises(OSError, match="circle"):
         dl.save(network(), tmp_path / "circle")
@@ -610,7 +610,7 @@ def test_what_is_no_file_is_written_straight(tmp_path):
     state = {"a": np.arange(100_000)}
     writer = threading.Thread(target=dl.save, args=(state, pipe))
     writer.start()
-    read = dl.load(pipe)
+    read = dl.load_state(pipe)
     writer.join()
     assert np.asarray(read["a"]).sum() == np.arange(100_000).sum() and stat.S_ISFIFO(pipe.stat().st_mode)
     with pytest.raises(OSError, match="No space left on device: '/dev/full'"):
@@ -619,11 +619,11 @@ def test_what_is_no_file_is_written_straight(tmp_path):
     with pytest.raises(IsADirectoryError, match=str(tmp_path)):
         dl.save(state, tmp_path)
     with pytest.raises(IsADirectoryError, match=str(tmp_path)):
-        dl.load(tmp_path)
+        dl.load_state(tmp_path)
     program = "import dlcore, numpy; dlcore.save({'a': numpy.arange(9)}, '/dev/stdout')"
     with open(tmp_path / "out", "w+b") as file:
         subprocess.run([sys.executable, "-c", program], stdout=file, check=True)
-    assert np.asarray(dl.load(tmp_path / "out")["a"]).tolist() == list(range(9))
+    assert np.asarray(dl.load_state(tmp_path / "out")["a"]).tolist() == list(range(9))
 
 
 def test_what_killed_saves_have_left_is_removed_and_nothing_else(tmp_path):
@@ -639,7 +639,7 @@ def test_what_killed_saves_have_left_is_removed_and_nothing_else(tmp_path):
 
 def test_a_name_of_255_bytes_can_be_written(tmp_path):
     dl.save({"a": np.ones(1)}, tmp_path / ("x" * 255))
-    assert set(dl.load(tmp_path / ("x" * 255))) == {"a"}
+    assert set(dl.load_state(tmp_path / ("x" * 255))) == {"a"}
 
 
 @pytest.mark.parametrize("limit", [0, 7, 100, 4096, 5000])
@@ -662,4 +662,4 @@ def test_a_write_protected_file_is_not_replaced(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "access", lambda path, mode: False)  # tests may run as root, to whom nothing is protected
     with pytest.raises(PermissionError, match=str(path)):
         dl.save({"b": np.zeros(1)}, path)
-    assert set(dl.load(path)) == {"a"}
+    assert set(dl.load_state(path)) == {"a"}

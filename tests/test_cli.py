@@ -48,7 +48,7 @@ def test_demo_on_the_digits(tmp_path, capsys):
     out = capsys.readouterr().out
     for text in ("Device", "cpu", "digits: 1,258 training", "epoch 3/3", "accuracy", "the same bits", "Next"):
         assert text in out
-    assert set(dl.load(tmp_path / "out" / "model.safetensors")) == {
+    assert set(dl.load_state(tmp_path / "out" / "model.safetensors")) == {
         f"{i}.{n}" for i in (1, 3, 5) for n in ("weight", "bias")
     }
 

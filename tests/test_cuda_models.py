@@ -219,3 +219,17 @@ def test_after_bad_data_the_optimizer_leaves_parameters_alone_until_it_has_been_
     step(y)
     dl.synchronize()
     assert any((p.detach() - b).abs().max().item() > 0 for p, b in zip(model.parameters(), before, strict=True))
+
+
+def test_operands_that_overlap_what_is_written():
+    """They are copied first, and kernels of a GPU are planned for one layout."""
+    array = np.arange(36.0, dtype=np.float32).reshape(6, 6)
+    for device in ("cpu", GPU):
+        x = dl.tensor(array, device=device)
+        x.add_(x.T)
+        assert (x.numpy() == array + array.T).all()
+        x = dl.tensor(array, device=device)
+        x[dl.tensor([2, 0], device=device)] = x.T[1:3]
+        wanted = array.copy()
+        wanted[[2, 0]] = array.T[1:3]
+        assert (x.numpy() == wanted).all()

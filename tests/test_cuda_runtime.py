@@ -21,10 +21,10 @@ def run(*arguments, **environment):
     return subprocess.run([sys.executable, *arguments], env=environment, capture_output=True, text=True, timeout=600)
 
 
-@pytest.mark.parametrize("file", ["checks.py", "models.py"])
+@pytest.mark.parametrize("file", ["checks.py", "models.py", "engine.py"])
 def test_against_a_fake_driver(tmp_path, file):
     checks = ("-m", "pytest", "-q", "-p", "no:cacheprovider", str(FAKE / file))
-    done = run(*checks, **environment(memory=1 << 30), DLCORE_CACHE=str(tmp_path), DLCORE_DEVICE="cpu")
+    done = run(*checks, **environment(devices=2 if file == "engine.py" else 1, memory=1 << 30), DLCORE_CACHE=str(tmp_path), DLCORE_DEVICE="cpu")
     assert done.returncode == 0, done.stdout[-8000:]
 
 

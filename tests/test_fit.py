@@ -377,3 +377,95 @@ def test_wrong_settings_are_refused():
     ]:
         with pytest.raises(ValueError, match=text):
             fit(network(), **settings)
+
+
+# -- predictions ---------------------------------------------------------------------------------------------------
+
+
+class Sums(nn.Module):
+    def __init__(self):
+        self.layers = [nn.Linear(6, 3), nn.Dropout(0.5)]
+        self.gain = 1.0
+
+    def forward(self, x):
+        for layer in self.layers:
+            x = layer(x)
+        return {"sum": x * self.gain}
+
+
+def test_predictions_that_come_again_see_all_that_changes():
+    model = Sums()
+    rows = RNG.standard_normal((200, 1, 6)).astype(np.float32)
+
+    def expected(row, gain=1.0, scale=1.0):
+        w, b = (np.asarray(t.detach().astype("float32")) for t in (model.layers[0].weight, model.layers[0].bias))
+        return (row * scale @ w.T + b) * gain
+
+    def check(row, tolerance=1e-6, **settings):
+        got = dl.predict(model, row)["sum"]
+        np.testing.assert_allclose(np.asarray(got.astype("float32")), expected(row, **settings), tolerance, tolerance)
+        assert model.training
+        return got
+
+    for row in rows[:20]:
+        check(row)
+    assert model._predictor.captured.recorded
+    kept = [check(row) for row in rows[:5]]
+    assert [k.tolist() for k in kept] == [check(row).tolist() for row in rows[:5]], "outputs keep their values"
+    model.gain = 3.0
+    for row in rows[20:40]:
+        check(row, gain=3.0)
+    model.layers.append(nn.Dropout(0.5))  # which must not drop anything either
+    for row in rows[40:60]:
+        check(row, gain=3.0)
+    fit(model, (X, LABELS), loss=lambda o, t: dl.cross_entropy(o["sum"], t), epochs=1)
+    for row in rows[60:80]:
+        check(row, gain=3.0)
+    model.preprocessing = lambda x: x * 2
+    for row in rows[80:100]:
+        check(row, gain=3.0, scale=2.0)
+    for row in rows[100:120]:
+        check(row.astype(np.float64), gain=3.0, scale=2.0)
+    model.to(dl.bfloat16)
+    for row in rows[120:140]:
+        check(row, tolerance=0.1, gain=3.0, scale=2.0)
+    model.layers[0].eval()
+    dl.predict(model, rows[0])
+    assert [layer.training for layer in model.layers] == [False, True, True]
+
+
+def test_predictions_of_many_shapes_and_models_that_cannot_be_recorded():
+    model = network()
+    x = dl.tensor(X)
+    for n in [*range(1, 40), *range(1, 40)]:
+        with dl.no_grad():
+            want = model(x[:n]).tolist()
+        assert dl.predict(model, X[:n]).tolist() == want
+
+    class Reads(nn.Module):
+        def forward(self, x):
+            return x * float(x.sum())
+
+    for row in X[:20]:
+        np.testing.assert_allclose(np.asarray(dl.predict(Reads(), row[None])), row[None] * row.sum(), rtol=1e-5)
+    reads = Reads()
+    for row in X[:20]:
+        np.testing.assert_allclose(np.asarray(dl.predict(reads, row[None])), row[None] * row.sum(), rtol=1e-5)
+    with pytest.raises(ValueError, match=r"predict: a batch \(2, 6\) gives outputs \(6,\)"):
+        dl.predict(type("Whole", (nn.Module,), {"forward": lambda self, x: x.sum(axis=0)})(), X[:2])
+
+
+def test_a_copied_or_pickled_model_predicts():
+    import copy
+    import pickle
+
+    model = network()
+    for _ in range(20):
+        want = dl.predict(model, X[:1]).tolist()
+    for again in (copy.deepcopy(model), pickle.loads(pickle.dumps(model))):
+        for _ in range(20):
+            assert dl.predict(again, X[:1]).tolist() == want
+        with dl.no_grad():
+            again[0].weight.zero_()
+        assert dl.predict(again, X[:1]).tolist() != want
+        assert dl.predict(model, X[:1]).tolist() == want

@@ -386,7 +386,7 @@ def test_save_best_never_replaces_a_better_model_of_an_earlier_run(tmp_path):
     def run(scores, **settings):
         model, script, best = network(), Script(scores), Checkpoint(path, save_best=True, **settings)
         fit(model, epochs=len(scores), callbacks=[script, best])
-        return script.seen, best, dl.load(path).metadata
+        return script.seen, best, dl.load_state(path).metadata
 
     first, best, metadata = run([3, 1, 2])
     assert best.saved and (metadata["monitor"], float(metadata["score"])) == ("loss", 1.0)

@@ -1,7 +1,7 @@
 """`python -m bench.gpu --seconds 560 --out FOLDER`: all stages, within the time, into a few files of the folder.
 
 results.jsonl: what each job gave, as it came; what is there already and went well is not done again, nor what files
-given with --done say. configurations.toml: what the tuner found best, as it grows. machine.txt: what this machine is.
+given with --done say. sm_90.toml: what the tuner found best, as it grows. machine.txt: what this machine is.
 details.txt: the output of commands that failed. log.txt: what is printed. The exit code is 0 if all went well, 1 if
 jobs failed, 3 if nothing more could be learnt (the GPU does not answer, or the first kinds of kernel are all wrong).
 """
@@ -12,7 +12,6 @@ import importlib.metadata
 import os
 import platform
 import signal
-import subprocess
 import sys
 import threading
 import time
@@ -75,7 +74,7 @@ class Run:
         """The configurations found best so far."""
         for result in self.record.of("tune"):
             if result.get("values") is not None:
-                path = self.options.out / "configurations.toml"
+                path = self.options.out / f"{result['arch']}.toml"
                 tune.keep(result["arch"], result["kernel"], result["key"], result["values"], path)
 
     # ---- stages
@@ -171,7 +170,6 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--only-packed", action="store_true", help="start no compiler: kernels are packed, or missing")
     parser.add_argument("--dry-run", action="store_true", help="with a driver that no GPU is behind: nothing is judged")
     parser.add_argument("--uncompiled", action="store_true", help="in a dry run: kernels without code")
-    parser.add_argument("--requests", type=Path, help="in a dry run: a folder that is told which kernels are asked for")
     return parser.parse_args(arguments)
 
 
@@ -179,7 +177,6 @@ def commands(options: argparse.Namespace) -> tuple[list[str], list[str]]:
     """What starts a worker, and what starts a module of Python, both on the GPU of this run."""
     start = [sys.executable, *([str(ROOT / "tests" / "fake_driver")] if options.dry_run else [])]
     flags = [f"--{name}" for name in ("dry-run", "only-packed", "uncompiled") if getattr(options, name.replace("-", "_"))]
-    flags += ["--requests", str(options.requests)] if options.requests else []
     tests = [*start, *(["--uncompiled"] if options.uncompiled else [])]
     return [*start, "-m", "bench.gpu.worker", *flags], tests
 
@@ -188,8 +185,8 @@ def describe(path: Path) -> None:
     """Writes what this machine is into a file."""
     found = [f"{platform.platform()}, Python {platform.python_version()}, {len(os.sched_getaffinity(0))} processors"]
     for command in (["nvidia-smi"], ["nvcc", "--version"]):
-        with contextlib.suppress(OSError, subprocess.TimeoutExpired):
-            found.append(subprocess.run(command, capture_output=True, text=True, timeout=10).stdout)
+        with contextlib.suppress(OSError):
+            found.append(run(command, ROOT, os.environ, 10)["output"])
     found += sorted(f"{d.name}=={d.version}" for d in importlib.metadata.distributions())
     path.write_text("\n".join(found) + "\n")
 

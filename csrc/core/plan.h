@@ -1,5 +1,6 @@
 // Plans: what Python decided about one combination of operands and attributes, and the cache that finds it again.
 #pragma once
+#include <algorithm>
 #include <vector>
 
 #include "core/ref.h"
@@ -25,7 +26,7 @@ enum class PlanKind { native, foreign, view, composite };
 
 // Where an argument of a gradient rule comes from (dlcore/_gradients.py).
 enum class Source {
-  dout, saved, saved_group, attribute, shape, dtype, device, shapes, needs, create_graph, retain_graph
+  dout, saved, saved_group, attribute, shape, dtype, device, shapes, needs, create_graph, retain_graph, dout_is_one
 };
 struct RuleArgument {
   Source source;
@@ -37,6 +38,10 @@ struct GradientRule {
   std::vector<int> targets;  // the operands whose gradients it gives
   bool single;               // it returns one gradient, or a list for a group; otherwise one for each operand
   std::vector<RuleArgument> arguments;
+  bool knows_one() const {  // it needs no tensor for the gradient 1 that a pass starts from
+    return std::any_of(arguments.begin(), arguments.end(),
+                       [](const RuleArgument& a) { return a.source == Source::dout_is_one; });
+  }
 };
 
 struct Plan {

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <chrono>
 #include <cstring>
+#include <exception>
 #include <memory>
 #include <new>
 #include <thread>
@@ -205,11 +206,15 @@ static void make_graph(Recording* self, const Command*& at) {
   }
 }
 
-static void run_graph(Recording* self, const Call& call, int64_t step, const std::vector<int64_t>& strides) {
+static void copy_to_graph(Recording* self, const Call& call, int64_t step, const std::vector<int64_t>& strides) {
   for (size_t k = 0; k < self->fixed.size(); ++k) {
     const char* from = call.sources[k]->array.as<char>() + (k < strides.size() ? step * strides[k] : 0);
     cuda::copy(self->device, self->fixed[k]->data, self->device, from, self->fixed[k]->bytes);
   }
+}
+
+static void run_graph(Recording* self, const Call& call, int64_t step, const std::vector<int64_t>& strides) {
+  copy_to_graph(self, call, step, strides);
   cuda::launch_graph(*self->graph);
 }
 
@@ -430,8 +435,72 @@ PyObject* sweep_recording(PyObject* object, PyObject* args) {
   return result.release();
 }
 
-// profile(repeats): seconds of each command, the fastest of some replays with the last call's arguments. All memory
-// that the step changes is put back, so nothing has happened afterwards.
+// ---- timing -------------------------------------------------------------------------------------------------------
+namespace {
+// The memory that a step changes, besides its arena: kept, and put back.
+class Snapshot {
+ public:
+  Snapshot(const Recording* self, const Call& call) : device_(self->device) {
+    for (size_t k = 0; k < call.sources.size(); ++k) {
+      const auto [low, high] = extent(call.sources[k]->array);
+      if (self->inputs[k].written) keep(const_cast<char*>(low), static_cast<size_t>(high - low));
+    }
+    for (size_t k = 0; k < self->steps.regions.size(); ++k) {
+      const Region& r = self->steps.regions[k];
+      if (r.kind != Region::input && r.buffer && r.written) keep(self->bound[k], r.bytes);
+    }
+  }
+
+  void put_back() const {
+    for (const Copy& c : copies_) move(c.at, c.values->data, c.values->bytes);
+  }
+
+ private:
+  struct Copy {
+    char* at;
+    std::unique_ptr<Buffer, void (*)(Buffer*)> values;
+  };
+  void move(void* to, const void* from, size_t bytes) const {
+    if (!device_) std::memcpy(to, from, bytes);
+    else if (bytes) cuda::copy(device_, to, device_, from, bytes);
+  }
+  void keep(char* at, size_t bytes) {
+    Copy copy{at, {new_buffer(bytes, device_), drop}};
+    move(copy.values->data, at, bytes);
+    copies_.push_back(std::move(copy));
+  }
+  const uint8_t device_;
+  std::vector<Copy> copies_;
+};
+}  // namespace
+
+// Calls run(k) for each of n commands, one after the other, and lowers seconds[k] to what it took.
+template <class Run> static void time_each(uint8_t device, std::vector<double>& seconds, const Run& run) {
+  const size_t n = seconds.size();
+  std::vector<double> times;
+  if (device) {
+    cuda::Stopwatch watch(device, n + 1);
+    for (size_t k = 0; k < n; ++k) {
+      watch.mark(k);
+      run(k);
+    }
+    watch.mark(n);
+    times = watch.seconds();
+  } else {
+    using clock = std::chrono::steady_clock;
+    clock::time_point before = clock::now();
+    for (size_t k = 0; k < n; ++k) {
+      run(k);
+      const clock::time_point after = clock::now();
+      times.push_back(std::chrono::duration<double>(after - before).count());
+      before = after;
+    }
+  }
+  for (size_t k = 0; k < n; ++k) seconds[k] = std::min(seconds[k], times[k]);
+}
+
+// profile(repeats): seconds of each command, the fastest of some replays with the last call's arguments; on a GPU between
+// events in its stream, without a graph. All memory that the step changes is put back, so nothing has happened.
 PyObject* profile_recording(PyObject* object, PyObject* argument) {
   Recording* self = reinterpret_cast<Recording*>(object);
   const int64_t repeats = PyLong_AsLongLong(argument);
@@ -443,49 +512,34 @@ PyObject* profile_recording(PyObject* object, PyObject* argument) {
                                     "from other gradients");
     return nullptr;
   }
-  if (self->device) {
-    PyErr_SetString(errors.capture, "explain: the commands of a GPU cannot be timed one by one yet");
-    return nullptr;
-  }
   Steps& s = self->steps;
   std::vector<double> seconds(s.commands.size(), 1e9);
-  std::vector<std::pair<char*, std::vector<char>>> saved;
-  const auto save = [&] {
-    for (size_t k = 0; k < call.sources.size(); ++k) {
-      const auto [low, high] = extent(call.sources[k]->array);
-      if (self->inputs[k].written) saved.emplace_back(const_cast<char*>(low), std::vector<char>(low, high));
-    }
-    for (size_t k = 0; k < s.regions.size(); ++k) {
-      const Region& r = s.regions[k];
-      if (r.kind == Region::input || !r.buffer || !r.written) continue;
-      saved.emplace_back(self->bound[k], std::vector<char>(self->bound[k], self->bound[k] + r.bytes));
-    }
-  };
-  const auto put_back = [&] {
-    for (const auto& [at, bytes] : saved) std::memcpy(at, bytes.data(), bytes.size());
-  };
   const Busy busy(self);
+  const bool as_graph = is_graph(self);
   for (size_t k = 0; k < call.sources.size(); ++k) {
-    repoint(self, self->inputs[k].region, call.sources[k]->array.as<char>());
+    repoint(self, self->inputs[k].region, as_graph ? static_cast<char*>(self->fixed[k]->data)
+                                                   : call.sources[k]->array.as<char>());
   }
   const Command* at = nullptr;
   const bool done = guarded(at, [&](const Command*& at) {
-    using clock = std::chrono::steady_clock;
+    const Snapshot saved(self, call);
+    const WithoutGil released;
     const Serial alone(self->serial);
-    save();
+    if (as_graph) copy_to_graph(self, call, 0, {});
     for (int64_t repeat = 0; repeat < repeats; ++repeat) {
-      clock::time_point before = clock::now();
-      for (size_t k = 0; k < s.commands.size(); ++k) {
-        at = &s.commands[k];
-        run_command(self, s.commands[k]);
-        const clock::time_point after = clock::now();
-        seconds[k] = std::min(seconds[k], std::chrono::duration<double>(after - before).count());
-        before = after;
+      std::exception_ptr error;
+      try {
+        time_each(self->device, seconds, [&](size_t k) {
+          at = &s.commands[k];
+          run_command(self, s.commands[k]);
+        });
+      } catch (...) {
+        error = std::current_exception();
       }
-      put_back();
+      saved.put_back();
+      if (error) std::rethrow_exception(error);
     }
   });
-  put_back();
   if (!done) return nullptr;
   Ref list = Ref::own(PyList_New(static_cast<Py_ssize_t>(seconds.size())));
   for (size_t k = 0; list && k < seconds.size(); ++k) {

@@ -184,6 +184,7 @@ struct BackwardPass {
   std::unordered_map<const void*, int> leaves;                                    // a wanted leaf -> its place
   std::unordered_map<Node*, std::vector<std::pair<uint32_t, int>>> intermediate;  // wanted outputs
   std::vector<PyObject*> found;
+  Tensor* root = nullptr;  // borrowed: that the pass starts from with the gradient 1, for which no tensor has been made
 
   BackwardPass(bool retain_graph, bool create_graph, uint64_t first)
       : retain(retain_graph), tracked(create_graph), after(first),
@@ -256,6 +257,30 @@ struct BackwardPass {
     return std::any_of(place->second.begin(), place->second.end(), [&](const auto& c) { return c.first == output; });
   }
 };
+
+// The gradient 1 that a pass starts from where none is given.
+static Ref ones_like(const Tensor* root) {
+  const TensorRef made =
+      TensorRef::own(new_tensor(root->array.shape, root->array.ndim, root->array.dtype, root->device));
+  const Ref one = Ref::own(PyLong_FromLong(1));
+  PyObject* value = one.get();
+  if (!made || !one) return Ref();
+  return Ref::own(call_inplace(reinterpret_cast<Function*>(bound.assign), made.get(), &value, 1));
+}
+
+// What has arrived at an output is None where it is the 1 of pass.root: a tensor is made once it is asked for.
+static bool is_one(BackwardPass& pass, Node* node, uint32_t output) { return pass.dout(node, output) == Py_None; }
+
+// The gradient that has arrived, or None if there is none; null with an error.
+static Ref arrived(BackwardPass& pass, Node* node, uint32_t output) {
+  if (is_one(pass, node, output)) {
+    Ref one = ones_like(pass.root);
+    if (!one) return Ref();
+    pass.set_dout(node, output, one.release());
+  }
+  PyObject* dout = pass.dout(node, output);
+  return Ref::share(dout ? dout : Py_None);
+}
 
 static Ref sum_of(PyObject* a, PyObject* b) {
   PyObject* args[2] = {a, b};
@@ -417,9 +442,10 @@ static Ref edge_shape(const Edge& edge) { return Ref::own(shape_tuple(edge.shape
 static Ref rule_argument(BackwardPass& pass, Node* node, const GradientRule& rule, const RuleArgument& a) {
   switch (a.source) {
     case Source::dout: {
-      PyObject* dout = pass.dout(node, static_cast<uint32_t>(a.index));
-      return Ref::share(dout ? dout : Py_None);
+      const uint32_t output = static_cast<uint32_t>(a.index);
+      return rule.knows_one() && is_one(pass, node, output) ? Ref::share(Py_None) : arrived(pass, node, output);
     }
+    case Source::dout_is_one: return Ref::own(PyBool_FromLong(is_one(pass, node, 0)));
     case Source::saved: return saved_tensor(pass, node, a.index);
     case Source::saved_group: return list_of(a.count, [&](int k) { return saved_tensor(pass, node, a.index + k); });
     case Source::attribute: return Ref::share(PyTuple_GET_ITEM(node->plan->attrs.get(), a.index));
@@ -491,8 +517,9 @@ static bool run_node(BackwardPass& pass, Node* node) {
   const auto wanted = pass.intermediate.find(node);
   if (wanted != pass.intermediate.end()) {
     for (const auto& [output, place] : wanted->second) {
-      PyObject* dout = pass.dout(node, output);
-      if (dout && !gather(pass.found[static_cast<size_t>(place)], Py_NewRef(dout))) return false;
+      Ref dout = arrived(pass, node, output);
+      if (!dout) return false;
+      if (dout.get() != Py_None && !gather(pass.found[static_cast<size_t>(place)], dout.release())) return false;
     }
     if (!pass.needed(node)) return true;
   }
@@ -554,8 +581,18 @@ static bool run_backward(BackwardPass& pass, PyObject* roots, PyObject* douts) {
   if (pass.selective) mark_needed(pass, starts);
   for (Py_ssize_t k = 0; k < PyTuple_GET_SIZE(roots); ++k) {
     Tensor* root = as_tensor(PyTuple_GET_ITEM(roots, k));
-    PyObject* dout = Py_NewRef(PyTuple_GET_ITEM(douts, k));
-    const bool good = root->node ? push(pass, root->node, root->output, dout) : accumulate_leaf(pass, root, dout);
+    Ref dout = Ref::share(PyTuple_GET_ITEM(douts, k));
+    if (dout.get() == Py_None) {
+      // Nothing else arrives at the only root, so its 1 can wait for a rule that wants it as a tensor.
+      if (PyTuple_GET_SIZE(roots) == 1 && root->node && root->node->sequence > pass.after && !pass.retain) {
+        pass.root = root;
+      } else {
+        dout = ones_like(root);
+      }
+    }
+    if (!dout) return false;
+    const bool good = root->node ? push(pass, root->node, root->output, dout.release())
+                                 : accumulate_leaf(pass, root, dout.release());
     if (!good) return false;
   }
   while (!pass.queue.empty()) {
@@ -571,9 +608,11 @@ static bool run_backward(BackwardPass& pass, PyObject* roots, PyObject* douts) {
   return true;
 }
 
-static bool all_tensors(PyObject* tuple) {
-  for (Py_ssize_t k = 0; k < PyTuple_GET_SIZE(tuple); ++k)
-    if (!is_tensor(PyTuple_GET_ITEM(tuple, k))) return false;
+static bool all_tensors(PyObject* tuple, bool or_none = false) {
+  for (Py_ssize_t k = 0; k < PyTuple_GET_SIZE(tuple); ++k) {
+    PyObject* item = PyTuple_GET_ITEM(tuple, k);
+    if (!is_tensor(item) && !(or_none && item == Py_None)) return false;
+  }
   return true;
 }
 
@@ -584,9 +623,9 @@ bool check_tensors(PyObject* value, const char* function) {
 }
 
 // backward(roots, douts, inputs or None, retain_graph, create_graph, after=0): accumulates into the leaves' grad, or
-// returns the gradients of `inputs` (None where the roots do not depend on one). _autograd.py names the arguments in
-// its errors. Only what was tracked since newest_node() gave `after` is gone through: a pass within a rule must not
-// touch the nodes of the pass that called it.
+// returns the gradients of `inputs` (None where the roots do not depend on one). A dout of None is 1. _autograd.py
+// names the arguments in its errors. Only what was tracked since newest_node() gave `after` is gone through: a pass
+// within a rule must not touch the nodes of the pass that called it.
 static PyObject* backward(PyObject*, PyObject* args) {
   PyObject *roots, *douts, *inputs;
   int retain, create;
@@ -597,12 +636,13 @@ static PyObject* backward(PyObject*, PyObject* args) {
   }
   const bool selective = inputs != Py_None;
   if (PyTuple_GET_SIZE(roots) != PyTuple_GET_SIZE(douts) || (selective && !PyTuple_Check(inputs)) ||
-      !all_tensors(roots) || !all_tensors(douts) || (selective && !all_tensors(inputs))) {
+      !all_tensors(roots) || !all_tensors(douts, true) || (selective && !all_tensors(inputs))) {
     PyErr_SetString(PyExc_TypeError,
-                    "backward: roots, as many douts, and inputs are tuples of tensors; inputs may be None");
+                    "backward: roots, as many douts (or None), and inputs are tuples of tensors; inputs may be None");
     return nullptr;
   }
   for (Py_ssize_t k = 0; k < PyTuple_GET_SIZE(roots); ++k) {
+    if (PyTuple_GET_ITEM(douts, k) == Py_None) continue;
     const Array& root = as_tensor(PyTuple_GET_ITEM(roots, k))->array;
     const Array& dout = as_tensor(PyTuple_GET_ITEM(douts, k))->array;
     if (root.dtype == dout.dtype && root.ndim == dout.ndim &&

@@ -618,7 +618,8 @@ class Judge:
                 new, init, leave = (self._of_class(cls, name) for name in ("__new__", "__init__", "__del__"))
                 if leave is not ABSENT:
                     raise Refused(f"it makes a {cls.__qualname__}, which does something when it goes")
-                own_new = isinstance(new, types.FunctionType | staticmethod)
+                makes = new.__func__ if isinstance(new, staticmethod) else new
+                own_new = isinstance(makes, types.FunctionType) and not known.is_own(makes.__module__)
                 if isinstance(init, types.FunctionType) and not own_new:
                     self.building = cls, init.__code__
                 return self.made if type(cls) is type and not own_new else None

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 import dlcore
-from dlcore import kernels
+import dlcore.kernels
 
 
 def _folders(package: str) -> list[str]:
@@ -31,7 +31,7 @@ def _folders(package: str) -> list[str]:
 
 LIBRARY = (
     *(os.path.dirname(str(m.__file__)) + os.sep for m in (dlcore, np)),
-    *(os.path.join(folder, "") for folder in (*kernels.__path__, *_folders("triton"), *_folders("cupy"))),
+    *(os.path.join(folder, "") for folder in (*dlcore.kernels.__path__, *_folders("triton"), *_folders("cupy"))),
 )
 """Folders whose code is not observed: it is judged by what it is given. Of dlcore and NumPy, in this order, then what
 dlcore runs on GPUs."""

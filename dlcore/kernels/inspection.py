@@ -92,7 +92,8 @@ def problems(
 ) -> tuple[str, ...]:
     """What must not be in code for ``arch``, in words.
 
-    ``waits``: as the function; ``expected``: the parameters' sizes; ``specialised``: whether warp specialisation asked for was done.
+    ``expected``: the parameters' sizes; ``specialised``: whether warp specialisation asked for was done; ``waits``: see
+    the function.
     """
     limit = (OTHER_ARCHES | ARCHES).get(arch, ARCHES["sm_120"]).shared
     found = [

@@ -256,7 +256,7 @@ LAUNCH_OPTIONS = ("overlap", "cooperative", "cluster")
 
 
 class Workspace(NamedTuple):
-    """Memory that lives for one call, 512-byte aligned; ``zeroed``: set to 0 before the launches of every call."""
+    """Memory that lives for one call, 128-byte aligned; ``zeroed``: set to 0 before the launches of every call."""
 
     bytes: int
     zeroed: bool = False

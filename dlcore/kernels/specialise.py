@@ -16,7 +16,20 @@ from typing import Any, NamedTuple
 import dlcore.kernels
 from dlcore.dtypes import DType, int64
 from dlcore.kernels.language import Kernel
-from dlcore.kernels.launch import F64, I32, LAUNCH_OPTIONS, Call, Cuda, Errors, In, Launch, Out, Table, Temp, Value
+from dlcore.kernels.launch import (
+    F64,
+    I32,
+    LAUNCH_OPTIONS,
+    Call,
+    Cuda,
+    Errors,
+    In,
+    Launch,
+    Out,
+    Table,
+    Temp,
+    Value,
+)  # fmt: skip
 
 __all__ = ["OVERLAPPING", "SIZES", "TRITON", "Field", "Parameter", "Specialised", "includes", "source_path", "specialise"]
 

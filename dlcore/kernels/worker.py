@@ -128,8 +128,8 @@ def _triton(wanted: Specialised) -> Binary:
 def _after_previous(function: Any) -> Any:
     """``function``, a JITFunction, which waits for the kernel before it in its first instruction.
 
-    Then it lets the next kernel's blocks take their places, which wait in the same way. The statements are added here so
-    that no kernel can lack them, whatever it reads or writes first.
+    Then it lets the next kernel's blocks take their places, which wait in the same way. The statements are added here,
+    so that no kernel can lack them, whatever it reads or writes first.
     """
     import triton.language.extra.cuda  # noqa: F401  for the statements added
 

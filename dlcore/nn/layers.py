@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, overload
 
 from dlcore._arguments import boolean, choice, integer, number, shown
@@ -163,6 +163,11 @@ class Sequential(Module):
         for name, layer in named.items():
             _check_layer(name, layer)
         self._layers: dict[str, Module] = named
+
+    def _construction(self) -> tuple[Sequence[Any], Mapping[str, Any]]:
+        names = list(self._layers)
+        plain = names == [str(k) for k in range(len(names))]
+        return (list(self._layers.values()) if plain else [dict(self._layers)]), {}
 
     def _members(self) -> Iterator[_Slot]:
         yield from _slots(self._layers)  # "0.weight", not "_layers.0.weight"

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 import reprlib
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, Self
 
 import numpy as np
@@ -63,8 +64,31 @@ class Module(Recordable):
     """What turns raw inputs into those that this model takes, or None: ``dl.fit`` sets it to its ``transform``,
     ``dl.predict`` and ``dl.evaluate`` apply it by default, ``dl.save`` and ``dl.load`` keep it. Calling the model does
     not apply it, and it is no part of the model: its parameters, if it has any, are not the model's."""
-    _excluded = Recordable._excluded | {"preprocessing"}  # in the list of members, too
+    _excluded = Recordable._excluded | {"preprocessing", "_made_with", "_predictor"}  # in the list of members, too
     _buffers: Mapping[str, bool] = {}  # name -> persistent; replaced, never changed
+    _made_with: tuple[tuple[Any, ...], dict[str, Any]] = ((), {})  # the arguments of the constructor
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Self:
+        self = object.__new__(cls)
+        if args or kwargs:
+            object.__setattr__(self, "_made_with", (args, kwargs))
+        return self
+
+    def _construction(self) -> tuple[Sequence[Any], Mapping[str, Any]]:
+        """The arguments by which another one like this can be made.
+
+        Those of the constructor; a number, text or bool that is an attribute under the argument's name is what it is now.
+        """
+        args, kwargs = self._made_with
+        try:
+            bound = inspect.signature(type(self)).bind(*args, **kwargs)
+        except (TypeError, ValueError):
+            return args, kwargs
+        now = vars(self)
+        for name, value in bound.arguments.items():
+            if isinstance(value, bool | int | float | str) and isinstance(now.get(name), bool | int | float | str):
+                bound.arguments[name] = now[name]
+        return bound.args, bound.kwargs
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """The computation; call it through the module: ``module(x)``."""

@@ -70,8 +70,10 @@ def scale_inplace(x: Spec, factor: Spec) -> None:
         raise ShapeError(f"scale_inplace: factor has {have}, not () and {x.dtype.name}")
 
 
-def _scaled(gradient: Any, dout: Any, retain_graph: bool) -> Any:
+def _scaled(gradient: Any, dout: Any, retain_graph: bool, dout_is_one: bool) -> Any:
     """gradient * dout; in the gradient's own memory where nobody will ask for it again."""
+    if dout_is_one:
+        return gradient
     if retain_graph or dout.shape:
         return mul(gradient, dout)
     scale_inplace(gradient, dout)
@@ -170,13 +172,13 @@ def _(logits: Any, target: Any, weight: Any, label_smoothing: float, reduction: 
 @cross_entropy.gradient("logits")
 def _(
     dout: Any, logits: Any, target: Any, weight: Any, dlogits: Any, ignore_index: int, label_smoothing: float,
-    reduction: str, create_graph: bool, retain_graph: bool,
+    reduction: str, create_graph: bool, retain_graph: bool, dout_is_one: bool,
 ) -> Any:  # fmt: skip
     shape, dtype, axis = logits.shape, logits.dtype, _axis(logits.shape)
-    if reduction == "none":
+    if reduction == "none" and not dout_is_one:
         dout = unsqueeze(dout, axis)
     if not create_graph:
-        return _scaled(dlogits, dout, retain_graph)
+        return _scaled(dlogits, dout, retain_graph, dout_is_one)
     # By simpler operations, which can be differentiated: p times one number for each position, less others.
     labels = cast(unsqueeze(target, axis), int64)  # which holds ignore_index too
     counted = cast(ne(labels, ignore_index), dtype)
@@ -369,12 +371,12 @@ def mse_loss(input: Spec, target: Spec, reduction: Reduction = "mean") -> tuple[
 @mse_loss.gradient("input", "target")
 def _(
     dout: Any, input: Any, target: Any, dinput: Any, reduction: str, create_graph: bool, retain_graph: bool,
-    needs_input_grad: tuple[bool, bool],
+    dout_is_one: bool, needs_input_grad: tuple[bool, bool],
 ) -> Any:  # fmt: skip
     if create_graph:
         factor = 2 / max(math.prod(input.shape), 1) if reduction == "mean" else 2
         gradient = mul(mul(sub(input, target), factor), dout)
     else:
-        gradient = _scaled(dinput, dout, retain_graph)
+        gradient = _scaled(dinput, dout, retain_graph, dout_is_one)
     to_input, to_target = needs_input_grad
     return gradient if to_input else None, neg(gradient) if to_target else None

@@ -3,7 +3,8 @@
 from dlcore.train.average import EMA, SWA, Average
 from dlcore.train.callbacks import Checkpoint, EarlyStopping, LearningRate
 from dlcore.train.history import History
-from dlcore.train.loop import evaluate, fit, predict
+from dlcore.train.loop import evaluate, fit
+from dlcore.train.prediction import predict
 from dlcore.train.resume import Resume
 from dlcore.train.run import Callback, Run
 

@@ -1,4 +1,4 @@
-"""`fit`, `evaluate` and `predict`."""
+"""`fit` and `evaluate`."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import math
 import sys
 import time
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
@@ -16,28 +16,26 @@ from dlcore import optim
 from dlcore._arguments import boolean, function, instance, integer, listed, number, shown
 from dlcore._autograd import no_grad
 from dlcore._tensor import Tensor, tensor
-from dlcore.data import Batches, DataLoader
+from dlcore.data import Batches
 from dlcore.data.sources import as_dataset, inputs_and_targets
-from dlcore.data.views import Prepared, flatten
-from dlcore.dtypes import DType
+from dlcore.data.views import flatten
 from dlcore.errors import ShapeError
 from dlcore.nn.module import Module, device_of
 from dlcore.ops.elementwise import isfinite
-from dlcore.ops.movement import concat
 from dlcore.optim import Optimizer, schedules
 from dlcore.optim.schedules import Plateau, Schedule
 from dlcore.random import drawn_seed
 from dlcore.train.average import Average, as_average
 from dlcore.train.callbacks import Checkpoint, Each
+from dlcore.train.fitted import Transform, as_fitted, as_transform, chosen_transform, floating
 from dlcore.train.history import History
 from dlcore.train.interrupt import Interrupt
 from dlcore.train.objective import OWN, Objective, loss_function, weights_of_classes
 from dlcore.train.passes import CustomTraining, Evaluation, SupervisedTraining, Training, kept_modes
 from dlcore.train.run import Callback, Run
 
-__all__ = ["evaluate", "fit", "predict"]
+__all__ = ["evaluate", "fit"]
 
-Transform = Callable[[Any], Any]
 _EVALUATION_BATCH = 512
 
 
@@ -126,7 +124,7 @@ def fit(
     batch_size, accumulate = integer(batch_size, "fit: batch_size", 1), integer(accumulate, "fit: accumulate", 1)
     steps = None if steps_per_epoch is None else integer(steps_per_epoch, "fit: steps_per_epoch", 1)
     shuffle, seed = boolean(shuffle, "fit: shuffle"), None if seed is None else integer(seed, "fit: seed")
-    loss, transform = loss_function(None if loss == OWN else loss, "fit: loss"), _transform(transform, "fit")
+    loss, transform = loss_function(None if loss == OWN else loss, "fit: loss"), as_transform(transform, "fit")
     optimizers = _optimizers(optimizer, model, step)
     if schedule is not None:
         schedule = schedules.get(schedule)() if isinstance(schedule, str) else schedule
@@ -142,7 +140,7 @@ def fit(
     _check_parameters(model, optimizers)
     data, device = _data(train, "fit: train", loss is not None), device_of(model)
     seed = (drawn_seed() if shuffle else 0) if seed is None else seed
-    batches = Batches(data, transform, shuffle, seed, device, augment, _floating(model))
+    batches = Batches(data, transform, shuffle, seed, device, augment, floating(model))
     training: Training
     if step is not None:
         _nothing_else("step", loss=loss, accumulate=accumulate > 1, clip_norm=clip_norm, clip_value=clip_value,
@@ -162,7 +160,7 @@ def fit(
     scoring = None
     if validation is not None:
         given = _data(validation, "fit: validation", loss is not None)
-        held_out = Batches(*_as_fitted(given, batches.preprocessing), device=device, dtype=batches.dtype)
+        held_out = Batches(*as_fitted(given, batches.preprocessing), device=device, dtype=batches.dtype)
         size = max(batch_size, _EVALUATION_BATCH)  # there is memory for more samples where no gradients are kept
         scoring = Evaluation(model, held_out, size, Objective(loss, held_out, "fit"), metrics)
         run.names += tuple(f"val_{name}" for name in scoring.meter.names)
@@ -433,67 +431,10 @@ def evaluate(
     measured = listed(metrics, "evaluate: metrics", "names, Metrics or functions")
     wanted, chosen = loss is not None, loss_function(None if loss == OWN else loss, "evaluate: loss")
     given = _data(data, "evaluate: data", not wanted or chosen is not None)
-    given, preprocessing = _chosen_transform(model, given, transform, "evaluate")
-    batches = Batches(given, preprocessing, device=device_of(model), dtype=_floating(model))
+    given, preprocessing = chosen_transform(model, given, transform, "evaluate")
+    batches = Batches(given, preprocessing, device=device_of(model), dtype=floating(model))
     objective = Objective(chosen, batches, "evaluate", wanted=wanted)
     return Evaluation(model, batches, size, objective, measured, steps).scores()
-
-
-def predict(
-    model: Module,
-    inputs: Any,
-    *,
-    batch_size: int = _EVALUATION_BATCH,
-    transform: Transform | str | None = "fitted",
-) -> Any:
-    """The model's outputs for ``inputs`` (an array, a Tensor, or a data set, whose targets are ignored).
-
-    The model runs in evaluation mode, without gradients, in batches; the outputs are one Tensor (N, ...), or what the
-    model returns, tuples and dicts of such tensors. transform: applied to each batch of inputs; "fitted" (the default)
-    stands for ``model.preprocessing``.
-    """
-    instance(model, Module, "predict: model", "a Module")
-    size = integer(batch_size, "predict: batch_size", 1)
-    data, chosen = _chosen_transform(model, as_dataset(inputs, "predict: inputs"), transform, "predict")
-    loader = DataLoader(data, size, transform=chosen, device=device_of(model), dtype=_floating(model))
-    with kept_modes(model), no_grad():
-        model.eval()
-        outputs = [_outputs(model, x) for x, *_ in loader]
-    if not outputs:
-        raise ValueError("predict: the data is empty")
-    return outputs[0] if len(outputs) == 1 else _joined(outputs)
-
-
-def _outputs(model: Module, x: Tensor) -> Any:
-    """The outputs for the batch ``x``, one for each sample."""
-    outputs = model(x)
-    for part in _tensors(outputs):
-        if part.shape[:1] != x.shape[:1]:
-            raise ShapeError(
-                f"predict: a batch {x.shape} gives outputs {part.shape}, not one for each sample; inputs are (N, ...)"
-            )
-    return outputs
-
-
-def _tensors(outputs: Any) -> Iterator[Tensor]:
-    """All tensors in nested tuples, lists and dicts."""
-    if isinstance(outputs, Tensor):
-        yield outputs
-    elif isinstance(outputs, Mapping | tuple | list):
-        for part in outputs.values() if isinstance(outputs, Mapping) else outputs:
-            yield from _tensors(part)
-
-
-def _joined(outputs: Sequence[Any]) -> Any:
-    """The outputs of all batches as those of one."""
-    first = outputs[0]
-    if isinstance(first, Tensor):
-        return concat(outputs, 0)
-    if isinstance(first, Mapping):
-        return {name: _joined([one[name] for one in outputs]) for name in first}
-    if isinstance(first, tuple | list):
-        return type(first)(_joined(parts) for parts in zip(*outputs, strict=True))
-    raise TypeError(f"predict: the model returns a {type(first).__name__}, not tensors")
 
 
 def _data(data: Any, where: str, targets: bool) -> Any:
@@ -504,29 +445,6 @@ def _data(data: Any, where: str, targets: bool) -> Any:
     if not len(dataset):
         raise ValueError(f"{where} is empty")
     return dataset
-
-
-def _floating(model: Module) -> DType | None:
-    """The floating-point dtype of the model, to which data are cast; None where it has no parameters of one."""
-    return next((p.dtype for p in model.parameters() if p.dtype.is_float), None)
-
-
-def _chosen_transform(model: Module, dataset: Any, transform: Any, name: str) -> tuple[Any, Any]:
-    """The data set and the transform of its inputs: with "fitted", that of the model stands for the data set's own."""
-    if not isinstance(transform, str):
-        return dataset, _transform(transform, name)
-    if transform != "fitted":
-        raise ValueError(f'{name}: transform is a function, None or "fitted", not {shown(transform)}')
-    return _as_fitted(dataset, model.preprocessing)
-
-
-def _as_fitted(dataset: Any, preprocessing: Any) -> tuple[Any, Any]:
-    """The data set and the transform of its inputs, which stands for what the data set does itself if there is one."""
-    return (dataset, None) if preprocessing is None else (Prepared(dataset, None), preprocessing)
-
-
-def _transform(value: Any, name: str) -> Any:
-    return None if value is None else function(value, f"{name}: transform")
 
 
 def _callback(k: int, value: Any) -> Callback:

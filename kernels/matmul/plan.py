@@ -192,7 +192,7 @@ def _tiled(builder: Builder, p: Product, tile: Tile, precision: str) -> None:
         a, b = (_aligned(builder, x) for x in (p.a, p.b))
         if min(a.unit, b.unit) * p.dtype.itemsize < 4:
             tile = plain(tile)
-        launch = pointers.launch(p._replace(a=a, b=b), tile, precision, share, slices)
+        launch = pointers.launch(p._replace(a=a, b=b), tile, precision, builder.arch, share, slices)
     builder.launches.append(launch)
     if splits > 1:
         builder.launches.append(add_slices(slices, splits, p))

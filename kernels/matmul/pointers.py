@@ -20,10 +20,10 @@ from typing import Any
 
 from dlcore.dtypes import DType
 from dlcore.kernels.language import jit, tl
-from dlcore.kernels.launch import Launch, accumulator, ceil_div, index_dtype
+from dlcore.kernels.launch import Arch, Launch, accumulator, ceil_div, index_dtype
 from dlcore.kernels.matmul.epilogue import activate, grouped, multiply_add, with_bias
 from dlcore.kernels.matmul.product import Product, unit_of
-from dlcore.kernels.matmul.tiles import Tile
+from dlcore.kernels.matmul.tiles import Tile, parts
 
 __all__ = ["launch"]
 
@@ -168,16 +168,14 @@ def pointers_kernel(
     store_tile(acc, c + place, pre, values, row, column, m, n, BLOCK_M, BLOCK_N, ACTIVATION, SWAPPED, PARTS)
 
 
-def launch(p: Product, tile: Tile, precision: str, share: int, slices: Any = None) -> Launch:
+def launch(p: Product, tile: Tile, precision: str, arch: Arch, share: int, slices: Any = None) -> Launch:
     """The launch for one product; or for ``slices`` of its sums over ``share`` terms each, without epilogue."""
-    registers = tile.m * tile.n // (32 * tile.warps) * accumulator(p.dtype).itemsize // 4  # of a thread's sums
     heavy = slices is None and p.heavy
-    most = 16 if registers >= 128 or scattered(p) else 32
     args = {
         "a": p.a.pointer, "b": p.b.pointer, **results(p, slices), **sizes(p, p.dtype.itemsize), **strides(p),
         "share": share, "BLOCK_M": tile.m, "BLOCK_N": tile.n, "BLOCK_K": tile.k, "GROUP": tile.group,
         "SPLITS": tile.splits, "WHOLE_K": p.k > 0 and p.k % tile.k == 0, "PRECISION": precision,
-        "PARTS": max(1, registers // most) if heavy else 1, "ACC": accumulator(p.dtype),
+        "PARTS": parts(tile, p.dtype, arch, heavy, scattered(p)), "ACC": accumulator(p.dtype),
         "INDEX": side_dtype(p),
     }  # fmt: skip
     blocks = ceil_div(p.m, tile.m) * ceil_div(p.n, tile.n)

@@ -11,9 +11,9 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from dlcore.dtypes import DType, float32, float64
-from dlcore.kernels.launch import Arch, ceil_div, configuration, power_of_2, shared_out
+from dlcore.kernels.launch import Arch, accumulator, ceil_div, configuration, power_of_2, shared_out
 
-__all__ = ["Tile", "Work", "choose", "family", "plain", "portable", "shares", "tiles", "worth_timing"]
+__all__ = ["Tile", "Work", "choose", "family", "parts", "plain", "portable", "shares", "tiles", "worth_timing"]
 
 
 class Work(NamedTuple):
@@ -186,6 +186,22 @@ def _specialized(tile: Tile, work: Work, arch: Arch) -> Tile:
     if family(arch) != "sm_90" or tile.kernel != "tma" or not short:
         return tile
     return tile._replace(warps=4, stages=3, specialize=True, flatten=False)
+
+
+def parts(tile: Tile, dtype: DType, arch: Arch, heavy: bool, scattered: bool, staged: bool = False) -> int:
+    """In how many parts a tile is finished, from left to right, so that its epilogue fits into registers.
+
+    ``heavy``: the activation takes many of them; ``scattered``: so do the addresses of results stored one by one;
+    ``staged``: they go through shared memory (TMA), which takes 64 of a thread's sums at once.
+    """
+    sums = tile.m * tile.n // (32 * tile.warps) * accumulator(dtype).itemsize // 4
+    persistent = tile.kernel == "tma"  # holds descriptors and the way through the tiles too
+    if heavy:
+        most = 16 if scattered or (sums >= 128 and not persistent) else 32
+    else:
+        most = 64 if staged else 32 if persistent else sums
+    least = 4 if heavy and persistent and family(arch) == "sm_100" else 1  # where sums come from tensor memory
+    return max(least, sums // most)
 
 
 def plain(tile: Tile) -> Tile:

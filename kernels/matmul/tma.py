@@ -26,7 +26,7 @@ from dlcore.kernels.launch import Arch, Launch, accumulator, ceil_div
 from dlcore.kernels.matmul.epilogue import activate, grouped, multiply_add, with_bias
 from dlcore.kernels.matmul.pointers import load_bias, results, scattered, sizes, store_tile, strides
 from dlcore.kernels.matmul.product import Matrix, Product
-from dlcore.kernels.matmul.tiles import Tile, family
+from dlcore.kernels.matmul.tiles import Tile, parts
 
 __all__ = ["launch", "ready"]
 
@@ -150,15 +150,6 @@ def ready(x: Matrix) -> bool:
     return x.dense and x.aligned and len(x.batch) <= 1 and all(s > 0 and s * size % 16 == 0 for s in pitches)
 
 
-def parts(tile: Tile, heavy: bool, stores: bool, apart: bool, arch: Arch) -> int:
-    """In how many parts a tile is finished: TMA stores take 64 sums of each thread at once, other stores and heavy
-    activations 32, heavy activations of `scattered` results 16; sums that come from tensor memory (sm_100) want four
-    parts before a heavy activation."""
-    most = 64 if stores and not heavy else 16 if heavy and apart else 32
-    least = 4 if heavy and family(arch) == "sm_100" else 1
-    return max(least, tile.m * tile.n // (32 * tile.warps) // most)
-
-
 def launch(p: Product, tile: Tile, precision: str, arch: Arch, share: int, slices: Any = None) -> Launch:
     """The launch for one product of operands that are `ready`; or for ``slices`` of its sums over ``share`` terms each,
     without epilogue."""
@@ -172,7 +163,7 @@ def launch(p: Product, tile: Tile, precision: str, arch: Arch, share: int, slice
         "entries": p.entries, "share": share, "BATCHED": bool(p.batch),
         "A_MANY": any(p.a.batch), "B_MANY": any(p.b.batch), "BLOCK_M": tile.m, "BLOCK_N": tile.n, "BLOCK_K": tile.k,
         "GROUP": tile.group, "SPLITS": tile.splits, "PRECISION": precision, "ACC": accumulator(p.dtype),
-        "STORES": stores, "PARTS": parts(tile, heavy, stores, scattered(p), arch), "FLATTEN": tile.flatten,
+        "STORES": stores, "PARTS": parts(tile, p.dtype, arch, heavy, scattered(p), stores), "FLATTEN": tile.flatten,
         "SPECIALIZE": tile.specialize,
     }  # fmt: skip
     work = ceil_div(p.m, tile.m) * ceil_div(p.n, tile.n) * tile.splits * p.entries

@@ -11,9 +11,8 @@
 // Versions: 1, this one. Unmeasured: not yet run on hardware.
 #include "../common/order.cuh"
 
-constexpr int kThreads = 256, kUnits = 4;  // gather.py has the same
-
-template <class Count, class Index>
+// kThreads: of a block; kUnits: of a thread.
+template <class Count, class Index, int kThreads, int kUnits>
 __global__ void __launch_bounds__(kThreads)
 take(const uint4* x, const Index* indices, uint4* out, long long* errors, long long bad_index, long long total,
      long long n, long long length, long long inner, long long x_outer, long long x_axis) {

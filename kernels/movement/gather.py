@@ -35,6 +35,6 @@ def take(call: Call) -> Program:
         "n": indices.size, "length": x.shape[axis], "inner": inner, "x_outer": strides[0] * size // 16,
         "x_axis": strides[1] * size // 16,
     }  # fmt: skip
-    kernel = Cuda("movement/gather.cu", f"take<{count}, {_CPP[indices.dtype.name]}>", THREADS)
+    kernel = Cuda("movement/gather.cu", f"take<{count}, {_CPP[indices.dtype.name]}, {THREADS}, {UNITS}>", THREADS)
     copied = () if indices.contiguous else (1,)
     return Program((Launch(kernel, (ceil_div(total, THREADS * UNITS),), args),), (), copied)

@@ -36,11 +36,16 @@ def report(errors, wrong, i, CODE: tl.constexpr):
 
 
 @jit
+def placed(k, length):
+    """(places, whether they are in [0, length)) of indices k."""
+    place = tl.where(k < 0, k + length, k)
+    return place, (place >= 0) & (place < length)
+
+
+@jit
 def find(indices, i, inside, length, errors):
     """(places in [0, length), whether they are good) of the indices numbered i, where `inside`."""
-    k = tl.load(indices + i, inside, 0).to(tl.int64)
-    place = tl.where(k < 0, k + length, k)
-    good = (place >= 0) & (place < length)
+    place, good = placed(tl.load(indices + i, inside, 0).to(tl.int64), length)
     report(errors, inside & (good == 0), i, BAD)
     return place, inside & good
 

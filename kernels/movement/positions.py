@@ -24,7 +24,7 @@ from dlcore.kernels.launch import (
     index_dtype,
 )  # fmt: skip
 from dlcore.kernels.movement.copy import fill
-from dlcore.kernels.movement.index import BAD, axis_args, numbers, report
+from dlcore.kernels.movement.index import BAD, axis_args, numbers, placed, report
 
 __all__ = ["count_nonzero", "nonzero", "ravel_index"]
 
@@ -43,10 +43,9 @@ def ravel_kernel(
         k = i.to(tl.int64) * 0 + index
     else:
         k = tl.load(index + walk(i, n0, n1, n2, n3, n4, n5, n6, n7, s0, s1, s2, s3, s4, s5, s6, s7), i < size, 0)
-    place = tl.where(k < 0, k + length, k)
-    wrong = (i < size) & ((place < 0) | (place >= length))
-    report(errors, wrong, i, BAD)
-    place = tl.where(wrong, 0, place)
+    place, good = placed(k, length)
+    report(errors, (i < size) & (good == 0), i, BAD)
+    place = tl.where(good, place, 0)
     if not FIRST:
         place += tl.load(out + i, i < size, 0) * length
     tl.store(out + i, place, i < size)

@@ -32,7 +32,7 @@ from dlcore.kernels.launch import (
     index_dtype,
 )
 from dlcore.kernels.movement import copy
-from dlcore.kernels.movement.index import axis_args, claim, claim_space, claims, numbers
+from dlcore.kernels.movement.index import axis_args, claim, claim_space, claims, numbers, placed
 
 __all__ = ["put", "put_"]
 
@@ -48,9 +48,8 @@ def put_kernel(
     e = numbers(INDEX, BLOCK)
     inside = e < size
     i = walk(e, n0, n1, n2, n3, n4, n5, n6, n7, i0, i1, i2, i3, i4, i5, i6, i7)
-    k = tl.load(indices + i, inside, 0).to(tl.int64)
-    place = tl.where(k < 0, k + length, k)
-    good = inside & (place >= 0) & (place < length)
+    place, good = placed(tl.load(indices + i, inside, 0).to(tl.int64), length)  # `claim` has reported bad ones
+    good &= inside
     good &= tl.load(last + place, good, 0) == i + 1
     if NUMBER is None:
         x = tl.load(value + walk(e, n0, n1, n2, n3, n4, n5, n6, n7, v0, v1, v2, v3, v4, v5, v6, v7), good)

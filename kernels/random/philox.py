@@ -11,8 +11,9 @@ bytes take on every architecture, about equal for 2.
 
 The state moves on in device memory, so that a recorded step draws anew at each replay. A kernel of several programs
 cannot do that itself, for one that starts late has still to read the old offset: a second launch of one thread,
-`advance_kernel`, follows. (A ticket for the last program would need its counter zeroed, which is a launch too.) A draw
-that one program of up to 16 warps covers, 8192 elements of 32 bits, moves the state itself.
+`advance_kernel`, follows. (The last program could do it if finished ones were counted; but Adam's counter, the upper
+half of its step count, has none like it here: all 64 bits of the offset count.) A draw that one program of up to 16
+warps covers, 8192 elements of 32 bits, moves the state itself.
 
 `philox` reads and writes 64 bytes a block. Unmeasured: not yet run on hardware.
 """

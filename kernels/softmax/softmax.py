@@ -40,12 +40,12 @@ LIMIT = 32768  # columns one program can hold without spilling
 
 
 @jit
-def result(x, top, total, LOG: tl.constexpr):
-    """The (log) probabilities of x, given the maximum and the sum of exponentials of its lines."""
+def result(below, e, total, LOG: tl.constexpr):
+    """The (log) probabilities of elements so far `below` the maximum, e their exponentials and total the sum of all."""
     if LOG:
-        return (x - top) - tl.log(total)
+        return below - tl.log(total)
     else:
-        return tl.exp(x - top) * divide(tl.full(total.shape, 1, total.dtype), total)
+        return e * divide(tl.full(total.shape, 1, total.dtype), total)
 
 
 @jit
@@ -67,10 +67,10 @@ def softmax_kernel(
         mask = (line < lines) & (items < n)
         v = tl.load(x, mask, -INFINITY).to(C)
         top = tl.max(v, AXIS, keep_dims=True)
-        e = tl.exp(v - top)
+        v -= top
+        e = tl.exp(v)
         total = tl.sum(e, AXIS, keep_dims=True)
-        y = (v - top) - tl.log(total) if LOG else e * divide(tl.full(total.shape, 1, C), total)
-        tl.store(out, y.to(out.dtype.element_ty), mask)
+        tl.store(out, result(v, e, total, LOG).to(out.dtype.element_ty), mask)
     else:
         SHAPE: tl.constexpr = (BLOCK_L, BLOCK_N) if AXIS == 1 else (BLOCK_N, BLOCK_L)
         LINE: tl.constexpr = (BLOCK_L, 1) if AXIS == 1 else (1, BLOCK_L)
@@ -88,8 +88,8 @@ def softmax_kernel(
         for start in range(0, n, BLOCK_N):
             mask = (line < lines) & (items < n - start)
             v = tl.load(x + start * x_step, mask, -INFINITY, eviction_policy="evict_first").to(C)
-            y = result(v, top, total, LOG)
-            tl.store(out + start * out_step, y.to(out.dtype.element_ty), mask)
+            v -= top
+            tl.store(out + start * out_step, result(v, tl.exp(v), total, LOG).to(out.dtype.element_ty), mask)
 
 
 # ---- planners -----------------------------------------------------------------------------------------------------

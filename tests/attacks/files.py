@@ -132,7 +132,7 @@ class Filled(Target):
         _train(model, optimizer, 1)
         model.preprocessing = None
         dl.save(model, self.other, optimizer=optimizer)
-        super().__init__(path, lambda path: (dl.load(path), dl.load(model, path, optimizer)), _edit_header)
+        super().__init__(path, lambda path: (dl.load_state(path), dl.load(model, path, optimizer)), _edit_header)
         self.restore()
 
     def state(self) -> Any:
@@ -181,7 +181,7 @@ def _checkpoints(folder: Path) -> Iterator[Target]:
     tensors: dict[str, Any] = {name: np.arange(6).reshape(2, 3).astype(name) for name in names}
     tensors |= {"bfloat16": np.ones((1, 2, 1), ml_dtypes.bfloat16), "empty": np.zeros((0, 3)), "": np.zeros(())}
     dl.save(tensors, folder / "tensors", metadata={"note": "x"})
-    yield Target(folder / "tensors", lambda path: [np.asarray(t).sum() for t in dl.load(path).values()], _edit_header)
+    yield Target(folder / "tensors", lambda path: [np.asarray(t).sum() for t in dl.load_state(path).values()], _edit_header)
 
 
 def _arrays(folder: Path) -> Iterator[Target]:

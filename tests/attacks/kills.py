@@ -38,7 +38,7 @@ def kills(first: int, count: int, seed: int) -> list[str]:
         dl.save({"a": np.full(size, number), "b": np.full(3, number, np.int16)}, path, metadata={"n": str(number)})
 
     def saved(path: Path) -> int:
-        read = dl.load(path)
+        read = dl.load_state(path)
         number = int(read.metadata["n"])
         if any((np.asarray(value) != number).any() for value in read.values()):
             raise ValueError("the tensors are not those of one save")

@@ -76,7 +76,7 @@ def _writers(folder: Path) -> Iterator[tuple[Path, Write, Read]]:
 
     def load(path: Path) -> Read:
         def read() -> int:
-            (number,) = {float(v) for t in dl.load(path).values() for v in np.asarray(t).reshape(-1)}
+            (number,) = {float(v) for t in dl.load_state(path).values() for v in np.asarray(t).reshape(-1)}
             return int(number)
 
         return read

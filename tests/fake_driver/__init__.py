@@ -281,11 +281,15 @@ class Pool:
             self.driver.call("cuMemFree_v2", ctypes.c_uint64(address))
 
 
-@functools.cache
 def open_fake(devices=1):
     """Makes `dl.device("cuda")`, "cuda:1", ... GPUs of this driver, in this process; before the first is opened."""
     for name, value in environment(devices=devices).items():
         os.environ.setdefault(name, value)
+    return _opened()
+
+
+@functools.cache
+def _opened():
     from dlcore import _C
     from dlcore._observe import known
     from dlcore.backends import cuda
