@@ -30,7 +30,7 @@ from dlcore.kernels.specialise import Specialised
 
 ROOT = Path(__file__).resolve().parents[1]
 KEPT = ROOT / "build" / "packs"  # what was compiled, and what the uses told
-PARTS = ("models", "checks", "tuner")
+PARTS = ("models", "checks", "gpu")
 console = Console(highlight=False, width=None if sys.stdout.isatty() else 150)
 
 
@@ -79,7 +79,7 @@ def build(arch: str, options: Options) -> list[str]:
             problems = result.problems if isinstance(result, Binary) else (str(result),)
             if isinstance(result, Binary) and not problems:
                 made[item.key] = result
-            elif part != "tuner":  # which tries what may be too large
+            elif part != "gpu":  # whose tuner tries what may be too large
                 wrong += [f"{item.kernel.name} {arch} ({part}): {problem}" for problem in problems]
         (path, count), *_ = storage.write_packs(options.out, made.items(), keep=False).items()
         console.print(

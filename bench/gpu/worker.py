@@ -5,12 +5,13 @@ belongs to the job that asked for it: its errors are the job's.
 """
 
 import argparse
+import contextlib
 import importlib.metadata
 import json
 import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import dlcore as dl
@@ -63,13 +64,12 @@ def only_packed() -> None:
     compiling.can_compile = lambda wanted: False
 
 
-def uncompiled() -> None:
-    """Every kernel is one without code."""
+def uncompiled() -> Any:
+    """Every kernel that is asked for within the block is one without code."""
     sys.path.insert(0, str(ROOT / "tests"))
     from fake_driver import stub
 
-    compiling.binary = stub
-    compiling.compile_many = lambda wanted, *_: [stub(w) for w in wanted]
+    return compiling.written_down(stub)
 
 
 # ---- the process --------------------------------------------------------------------------------------------------
@@ -86,11 +86,14 @@ def main() -> int:
     options = parser.parse_args()
     if options.only_packed:
         only_packed()
-    if options.uncompiled:
-        uncompiled()
-    context = Context(options.dry_run, options.exact)
-    if options.once:
-        result = answer(context, *options.once)
+    with uncompiled() if options.uncompiled else contextlib.nullcontext():
+        return work(Context(options.dry_run, options.exact), options.once)
+
+
+def work(context: Context, once: Sequence[str] | None) -> int:
+    """Does one job, or those that stdin names."""
+    if once:
+        result = answer(context, *once)
         print(json.dumps(result))
         return 1 if "error" in result else 0
     out = os.fdopen(os.dup(1), "w")

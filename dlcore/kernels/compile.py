@@ -90,19 +90,19 @@ def _found(wanted: Specialised) -> Binary:
 @contextmanager
 def written_down(instead: Callable[[Specialised], Binary]) -> Iterator[dict[str, Specialised]]:
     """What is asked for within the block, by key. Nothing is looked up or compiled: ``instead`` makes the answers."""
-    global binary
+    global binary, compile_many
     asked: dict[str, Specialised] = {}
-    usual = binary
+    usual = binary, compile_many
 
     def answer(wanted: Specialised) -> Binary:
         asked[wanted.key] = wanted
         return instead(wanted)
 
-    binary = answer
+    binary, compile_many = answer, lambda wanted, *_: [answer(w) for w in wanted]
     try:
         yield asked
     finally:
-        binary = usual
+        binary, compile_many = usual
 
 
 def at_hand(wanted: Specialised) -> Binary | None:
