@@ -40,7 +40,9 @@ class Run:
         self.options, self.record, self.worker, self.python = options, record, list(worker), list(start)
         self.began = time.monotonic()
         self.end = self.began + options.seconds - CLOSING
-        self.environment = dict(os.environ, DLCORE_DEVICE="cpu", PYTHONUNBUFFERED="1")
+        path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
+        # What is compared with the CPU is computed there: a GPU would else be the default.
+        self.environment = dict(os.environ, DLCORE_DEVICE="cpu", PYTHONPATH=path, PYTHONUNBUFFERED="1")
         self.tried: set[tuple[str, str]] = set()
         self.left = 0
         self.stuck: str | None = None

@@ -26,13 +26,14 @@ Work = Callable[[Context, str], dict[str, Any]]
 
 def machine(context: Context, _: str) -> dict[str, Any]:
     """What this machine is."""
-    found = describe(context.gpu)
+    found: dict[str, Any] = describe(context.gpu)
     commit = ROOT / "COMMIT"  # a bundle has no repository
     found["commit"] = found["commit"] or (commit.read_text().strip() if commit.exists() else "")
     names = ("cupy", "cupy-cuda13x", "cupy-cuda12x", "torch", "triton", "ml_dtypes")
     versions = {d.name: d.version for d in importlib.metadata.distributions(path=sys.path) if d.name in names}
     arch = context.gpu.backend.arch
-    return {**found, "arch": list(arch), "driver": context.driver.version(), "versions": versions}
+    found |= {"arch": list(arch), "driver": context.driver.version(), "versions": versions}
+    return found | ({"dry_run": True} if context.dry else {})
 
 
 WORK: dict[str, Work] = {
