@@ -87,14 +87,11 @@ class Run:
         for until in (lambda stage: min(self.began + scale * stage.until, self.end), lambda stage: self.end):
             self.left = 0
             for stage in plan:
-                names = stages.jobs(stage.name, self.record.of("speed"))
                 if stage.name == "kind":
-                    first = [name for name in names if name in kinds.FIRST]
-                    self.stage(stage._replace(lanes=1), first, until(stage))
-                    wrong = [n for n in first if (stage.name, n) in self.tried and not self.record.well(stage.name, n)]
-                    if len(wrong) == len(kinds.FIRST):
-                        raise Stuck("the first kinds of kernel are all wrong: parameters do not arrive as kernels take them")
-                self.stage(stage, names, until(stage))
+                    self.stage(stage._replace(lanes=1), kinds.FIRST, until(stage))
+                    if not any(self.record.well("kind", n) or ("kind", n) not in self.tried for n in kinds.FIRST):
+                        raise Stuck("the first kinds of kernel are all wrong: parameters may not arrive as they should")
+                self.stage(stage, stages.jobs(stage.name, self.record.of("speed")), until(stage))
 
     def stage(self, stage: Stage, names: Sequence[str], until: float) -> None:
         """The jobs of a stage that are to be done, as far as the time goes."""
@@ -161,10 +158,10 @@ class Run:
 
 def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     """The options."""
-    parser = argparse.ArgumentParser(prog="python -m bench.gpu", description="Measure and check all of dlcore on a GPU.")
+    parser = argparse.ArgumentParser(prog="python -m bench.gpu", description="Check and measure dlcore on a GPU.")
     parser.add_argument("--seconds", type=float, default=1800.0, help="for everything (%(default)g)")
     parser.add_argument("--out", type=Path, default=ROOT / "build" / "gpu", help="folder of the results (build/gpu)")
-    parser.add_argument("--done", type=Path, nargs="*", default=[], help="earlier results.jsonl: done, as if they were here")
+    parser.add_argument("--done", type=Path, nargs="*", default=[], help="earlier results, as if they were here")
     parser.add_argument("--stages", nargs="*", default=[s.name for s in STAGES], choices=[s.name for s in STAGES])
     parser.add_argument("--only", default="", help="only jobs whose name contains this")
     parser.add_argument("--few", type=int, help="so many jobs of each stage")
@@ -178,9 +175,9 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
 def commands(options: argparse.Namespace) -> tuple[list[str], list[str]]:
     """What starts a worker, and what starts a module of Python, both on the GPU of this run."""
     start = [sys.executable, *([str(ROOT / "tests" / "fake_driver")] if options.dry_run else [])]
-    flags = [f"--{name}" for name in ("dry-run", "only-packed", "uncompiled") if getattr(options, name.replace("-", "_"))]
-    tests = [*start, *(["--uncompiled"] if options.uncompiled else [])]
-    return [*start, "-m", "bench.gpu.worker", *flags], tests
+    chosen = {"--dry-run": options.dry_run, "--only-packed": options.only_packed, "--uncompiled": options.uncompiled}
+    worker = [*start, "-m", "bench.gpu.worker", *(flag for flag, on in chosen.items() if on)]
+    return worker, [*start, *(["--uncompiled"] if options.uncompiled else [])]
 
 
 def describe(path: Path) -> None:
@@ -213,7 +210,8 @@ def summary(run: Run, record: Record) -> None:
         failed = [r["name"] for r in found if "error" in r]
         if found:
             skipped = sum("skipped" in r for r in found)
-            run.tell(f"{stage.name:9} {len(found) - len(failed) - skipped} well, {skipped} skipped, {len(failed)} failed {failed}")
+            well = len(found) - len(failed) - skipped
+            run.tell(f"{stage.name:9} {well} well, {skipped} skipped, {len(failed)} failed {failed}")
     for r in record.of("speed"):
         if "seconds" in r:
             beside = f", torch {1e6 * r['torch']:.1f} us" if "torch" in r else ""

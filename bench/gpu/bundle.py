@@ -57,7 +57,11 @@ def pack_tree(path: Path, suffix: str, packs: Path, driver: Path) -> None:
         entry.mode = 0o644
         return entry
 
-    with path.open("wb") as file, gzip.GzipFile("", "wb", 6, file, 0) as packed, tarfile.open(fileobj=packed, mode="w") as tree:
+    with (
+        path.open("wb") as file,
+        gzip.GzipFile("", "wb", 6, file, 0) as packed,
+        tarfile.open(fileobj=packed, mode="w") as tree,
+    ):
         for source in files(suffix):
             tree.add(source, str(source.relative_to(ROOT)), filter=clean)
         for pack in sorted(packs.glob("*.pack")):

@@ -27,9 +27,9 @@ def missing(dry_run):
         made = json.load(file)
     if sysconfig.get_config_var("EXT_SUFFIX") != made["suffix"]:
         wanted = ".".join(map(str, made["python"]))
-        return "this bundle is for CPython %s on x86-64 (PYTHON=...); this is %s" % (wanted, sys.version.split()[0])
+        return f"this bundle is for CPython {wanted} on x86-64 (PYTHON=...); this is {sys.version.split()[0]}"
     absent = [name for name in NEEDED if importlib.util.find_spec(name) is None and not (dry_run and name == "cupy")]
-    return "%s has no %s" % (sys.executable, " and no ".join(absent)) if absent else ""
+    return f"{sys.executable} has no {' and no '.join(absent)}" if absent else ""
 
 
 def unpack_wheels(site):
