@@ -4,6 +4,11 @@ New tensors are made on the default device. That is what `set_default_device` sa
 DLCORE_DEVICE ("cpu", "cuda", "cuda:1", "auto"), else "auto": the first GPU where the machine has one and CuPy is
 installed, and the CPU otherwise. The choice is made when the first tensor is, without importing anything heavy.
 
+Where a kernel fails on a GPU, for instance by an illegal address, its context is lost: that call and all that follow
+raise RuntimeError with the driver's first error, and the process must be started anew. A process forked from one that
+has opened a GPU cannot use one: start it by "spawn". The current context of the thread, which other libraries may have
+chosen, is left as it was.
+
 With DLCORE_CUDA=interpreter, "cuda:0" needs no GPU: its memory is the host's, and Triton's interpreter runs its
 kernels, slowly. That is for tests.
 """

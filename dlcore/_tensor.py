@@ -497,6 +497,10 @@ def from_numpy(array: np.ndarray[Any, Any]) -> Tensor:
 def from_dlpack(source: Any) -> Tensor:
     """A tensor over the memory of any object with ``__dlpack__`` (NumPy, CuPy, torch, JAX): nothing is copied.
 
+    On a GPU the work of the two libraries on this memory is kept in order: when it is handed over, and when the last
+    tensor over it has gone, before it is used otherwise. The exporter does not name its stream for the latter: where
+    that is a non-blocking one, keep the exporter until `synchronize`.
+
     Raises BufferError where what the object tells of its memory is wrong, or of a kind that tensors have not.
     """
     if not hasattr(type(source), "__dlpack__"):

@@ -24,7 +24,8 @@ def run(*arguments, **environment):
 @pytest.mark.parametrize("file", ["checks.py", "models.py", "engine.py"])
 def test_against_a_fake_driver(tmp_path, file):
     checks = ("-m", "pytest", "-q", "-p", "no:cacheprovider", str(FAKE / file))
-    done = run(*checks, **environment(devices=2 if file == "engine.py" else 1, memory=1 << 30), DLCORE_CACHE=str(tmp_path), DLCORE_DEVICE="cpu")
+    machine = environment(devices=2 if file == "engine.py" else 1, memory=1 << 30)
+    done = run(*checks, **machine, DLCORE_CACHE=str(tmp_path), DLCORE_DEVICE="cpu")
     assert done.returncode == 0, done.stdout[-8000:]
 
 

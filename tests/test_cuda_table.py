@@ -1,11 +1,13 @@
 """Every operation on a GPU, by what its definition says (dlcore/testing.py).
 
-On a machine with a GPU all samples run there. Without one, under DLCORE_CUDA=interpreter (`make test` does so in a
-process of its own), a few small ones do, in Triton's interpreter. Operations without a kernel for a GPU are skipped,
-by name.
+On a machine with a GPU those samples run there, in those dtypes and layouts, that `testing.combinations` chooses: their
+kernels are in dlcore's packs; `make test-all` takes the whole product, and compiles. Without a GPU, under
+DLCORE_CUDA=interpreter (`make test` does so in a process of its own), a few small ones run in Triton's interpreter.
+Operations without a kernel for a GPU are skipped, by name.
 """
 
 import functools
+import itertools
 import math
 import os
 
@@ -55,24 +57,23 @@ def cases(choose):
     return [pytest.param(*values, id="-".join(map(name_of, values))) for values in every]
 
 
-def in_dtypes(op):
-    dtypes = [widest(op)] if INTERPRETED else op.dtypes
-    return [(s, d) for s in samples(op) for d in dtypes]
+def chosen(op):
+    """The combinations of sample, dtype and layout that are checked."""
+    if not INTERPRETED:
+        return testing.combinations(op)
+    few, wide = samples(op), widest(op)
+    narrow = [d for d in (float16, bfloat16) if d in op.dtypes and op.kernel_choices("cuda")]
+    found = [testing.Combination(s, wide, "contiguous", True) for s in few]
+    found += [testing.Combination(s, d, "contiguous", False) for s in few[:1] for d in narrow]
+    return found + [testing.Combination(s, wide, "transposed", False) for s in few[:1]]
 
 
-def in_narrow_dtypes(op):
-    dtypes = [d for d in (float16, bfloat16) if d in op.dtypes and op.kernel_choices("cuda")]
-    return [(s, d) for s in samples(op)[:1] for d in dtypes]
-
-
-def in_layouts(op):
-    if INTERPRETED:
-        return [(s, layout) for s, layout in zip(samples(op)[:1], testing.LAYOUTS[1:], strict=False)]
-    return [(s, layout) for s in samples(op) for layout in testing.LAYOUTS[1:]]
+def thorough(op):
+    return [(sample, dtype) for sample, dtype, _, thorough in chosen(op) if thorough]
 
 
 def with_gradient(op):
-    return [(s, d) for s, d in in_dtypes(op) if s.grad and op.differentiable and d.is_float]
+    return [(s, d) for s, d in thorough(op) if s.grad and op.differentiable and d.is_float]
 
 
 def on_gpu(check, *args):
@@ -84,19 +85,17 @@ def on_gpu(check, *args):
         pytest.skip(str(error))
 
 
-@pytest.mark.parametrize("op, sample, dtype", cases(in_dtypes))
-def test_forward(op, sample, dtype):
-    on_gpu(testing.check_forward, op, sample, dtype, "contiguous")
+@pytest.mark.parametrize("op, sample, dtype, layout", cases(lambda op: [c[:3] for c in chosen(op)]))
+def test_forward(op, sample, dtype, layout):
+    on_gpu(testing.check_forward, op, sample, dtype, layout)
 
 
-@pytest.mark.parametrize("op, sample, dtype", cases(in_narrow_dtypes))
-def test_forward_in_narrow_dtypes(op, sample, dtype):
-    on_gpu(testing.check_forward, op, sample, dtype, "contiguous")
-
-
-@pytest.mark.parametrize("op, sample, layout", cases(in_layouts))
-def test_any_memory_layout(op, sample, layout):
-    on_gpu(testing.check_forward, op, sample, widest(op), layout)
+@pytest.mark.parametrize("op", OPERATIONS, ids=name_of)
+def test_every_combination(op, request):
+    if INTERPRETED or not request.config.getoption("--all-combinations"):
+        pytest.skip("see --all-combinations")
+    for sample, dtype, layout in itertools.product(samples(op), op.dtypes, testing.LAYOUTS):
+        on_gpu(testing.check_forward, op, sample, dtype, layout)
 
 
 @pytest.mark.parametrize("op, sample, dtype", cases(with_gradient))
@@ -104,9 +103,9 @@ def test_gradient(op, sample, dtype):
     on_gpu(testing.check_gradient, op, sample, dtype)
 
 
-@pytest.mark.parametrize("op, sample", cases(lambda op: [(s,) for s in samples(op)[:1]]))
-def test_same_bits_again(op, sample):
-    on_gpu(testing.check_repeatable, op, sample, widest(op))
+@pytest.mark.parametrize("op, sample, dtype", cases(lambda op: thorough(op)[: 1 if INTERPRETED else None]))
+def test_same_bits_again(op, sample, dtype):
+    on_gpu(testing.check_repeatable, op, sample, dtype)
 
 
 @pytest.mark.parametrize("op", OPERATIONS, ids=name_of)

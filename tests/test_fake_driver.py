@@ -354,6 +354,49 @@ def test_events_have_times_and_are_done_when_asked_often_enough(gpu):
     assert gpu.cuEventDestroy_v2(last) == 0 and gpu.cuEventQuery(last) == 400
 
 
+def test_streams_that_use_a_block_need_an_order(gpu):
+    """Of which one writes; an event that the other waits for, the host's waiting, or being default streams make one."""
+    function, block, other = gpu.function(), gpu.allocated(64), gpu.allocated(64)
+    gpu.driver.require(function.value, 0, 0, 4)
+    gpu.driver.require(function.value, 2, 0, 4, written=True)
+    mine, theirs, blocking = gpu.stream, gpu.made("cuStreamCreate", 1), gpu.made("cuStreamCreate", 0)
+    event = gpu.made("cuEventCreate", 2)
+
+    def fill(stream, to=block):
+        assert gpu.cuMemsetD8Async(c_uint64(to), 0, c_size_t(8), stream) == 0
+
+    def launch(stream, read, written):
+        assert gpu.launch(function, stream, packed(read, 0, written)) == 0
+
+    def after(earlier, later):
+        assert gpu.cuEventRecord(event, earlier) == 0 == gpu.cuStreamWaitEvent(later, event, 0)
+
+    fill(mine)
+    fill(theirs)
+    (text,) = gpu.driver.refusals()
+    assert "cuMemsetD8Async: stream" in text and "writes the block" in text and "in no order with" in text
+    after(theirs, mine)
+    after(mine, theirs)
+    launch(mine, block, other)
+    launch(theirs, block, 0)  # both read
+    assert gpu.driver.refusals() == []
+    launch(theirs, other, 0)
+    assert len(gpu.driver.refusals()) == 1
+    launch(theirs, 0, block)  # which the other reads
+    assert len(gpu.driver.refusals()) == 1
+    assert gpu.cuStreamSynchronize(theirs) == 0
+    launch(mine, block, 0)
+    assert gpu.cuEventRecord(event, mine) == 0 == gpu.cuEventSynchronize(event)
+    launch(theirs, 0, block)
+    after(theirs, blocking)
+    fill(blocking)
+    fill(None)
+    fill(blocking)
+    assert gpu.driver.refusals() == []
+    fill(mine)
+    assert len(gpu.driver.refusals()) == 1
+
+
 # ---- captures -----------------------------------------------------------------------------------------------------
 
 

@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 
 import ml_dtypes
 import numpy as np
@@ -18,6 +19,7 @@ from dlcore.kernels.launch import (
     I32,
     Call,
     Cuda,
+    Descriptor,
     Errors,
     In,
     Launch,
@@ -34,7 +36,7 @@ from dlcore.kernels.launch import (
     power_of_2,
     prepared,
 )  # fmt: skip
-from dlcore.kernels.specialise import Field, Parameter, specialise
+from dlcore.kernels.specialise import Field, Parameter, sizes_of, specialise
 
 TWO = tl.constexpr(2.0)
 ARCH = ARCHES["sm_90"]
@@ -149,6 +151,21 @@ def test_cuda_parameters_and_tables():
         (0, "ptr"), (8, "i32"), (16, "ptr"), (24, "f32"), (32, "i64"), (40, "f64"), (48, "ptr"),
     ]  # fmt: skip
     assert parameters[0].argument[0] == Field(0, "ptr", In(0)) and parameters[1] == Parameter("i32", 2, 4)
+
+
+def test_a_descriptor_is_a_map_its_shape_and_its_strides():
+    call = affine_call(n=1024)
+    described = Descriptor(In(0), dtypes.float32, (16, 64), (64, 1), (8, 32))
+    launch = affine(call).launches[0]
+    made, parameters = specialise(launch._replace(args=launch.args | {"x": described}), call)
+    assert made.signature[0] == ("x", "tensordesc<fp32[8, 32]>", False)
+    assert [p[:2] for p in parameters[:5]] == [
+        ("map", described), ("i32", 16), ("i32", 64), ("i64", 64), ("i64", 1),
+    ]  # fmt: skip
+    assert sizes_of(made.signature[0][1]) == tuple(p.size for p in parameters[:5]) and parameters[0].alignment == 64
+    unaligned = replace(described, pointer=In(0, offset=4))
+    with pytest.raises(ValueError, match=r"x: In\(.*\) is not aligned, which TMA wants$"):
+        specialise(launch._replace(args=launch.args | {"x": unaligned}), call)
 
 
 @pytest.mark.parametrize(

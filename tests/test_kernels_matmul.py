@@ -10,9 +10,10 @@ pytest.importorskip("triton")
 
 from dlcore import testing
 from dlcore.dtypes import bfloat16, float32
+from dlcore.kernels import interpret
 from dlcore.kernels.interpret import run, view
-from dlcore.kernels.launch import ARCHES, Arch, Call, In, Out, View, contiguous_strides
-from dlcore.kernels.matmul import plan, precision, product, tiles
+from dlcore.kernels.launch import ARCHES, Arch, Call, In, Out, Program, View, contiguous_strides
+from dlcore.kernels.matmul import pack, plan, precision, product, tiles
 from dlcore.kernels.matmul.linear_backward import linear_backward
 from dlcore.kernels.matmul.tiles import Tile, Work, choose, shares
 from dlcore.op import REGISTRY
@@ -145,6 +146,50 @@ def test_large_operands_at_odd_addresses_are_packed_for_pointers():
     out, program = planned(a, b, Tile("pointers", 16, 16, 512, 4, 2))
     check(out, a, b)
     assert kernels_of(program) == ["pack_kernel", "pointers_kernel"]
+
+
+@pytest.fixture
+def loaded(monkeypatch):
+    """[lowest, highest] address that interpreted kernels have loaded from."""
+    interpret._interpreter()
+    from triton.runtime.interpreter import InterpreterBuilder
+
+    found, load = [2**64, 0], InterpreterBuilder.create_masked_load
+
+    def watched(self, ptrs, mask, *rest):
+        there = ptrs.data[mask.data]
+        if there.size:
+            last = int(there.max()) + ptrs.get_element_ty().primitive_bitwidth // 8
+            found[:] = min(found[0], int(there.min())), max(found[1], last)
+        return load(self, ptrs, mask, *rest)
+
+    monkeypatch.setattr(InterpreterBuilder, "create_masked_load", watched)
+    return found
+
+
+@pytest.mark.parametrize("turn", ["", "T", "up", "repeated", "batch"])
+@pytest.mark.parametrize(("rows", "columns"), [(70, 65), (70, 300), (600, 9), (3, 2), (40, 1)])
+@pytest.mark.parametrize("dtype", [BF16, np.dtype(np.float32), np.dtype(np.float64)], ids=str)
+def test_packing_takes_rows_that_begin_anywhere(dtype, rows, columns, turn, loaded):
+    """Bit by bit, and without a look at what lies beside the operand."""
+    entries, start, pitch = 3 if turn == "batch" else 1, 3, columns + 1 + columns % 2
+    memory = np.random.default_rng(0).integers(0, 255, (entries * rows * pitch + 8) * dtype.itemsize, np.uint8)
+    whole = memory.view(dtype)[start:][: entries * rows * pitch].reshape(entries, rows, pitch)[..., :columns]
+    x = whole if turn == "batch" else whole[0]
+    x = {"T": x.T, "up": x[::-1], "repeated": np.broadcast_to(x[:1], x.shape)}.get(turn, x)
+    builder = product.Builder(TWO_SMS)
+    given = product.matrix(In(0), view(x), x.shape[:-2])
+    made = pack.packed(builder, given, x.shape[:-2])
+    (launch,) = builder.launches
+    out = np.zeros((entries, rows, made.pitch), dtype)
+    run(Program((launch._replace(args=launch.args | {"out": Out(0)}),)), (x,), (out,))
+    got = out[..., :columns]
+    want = x.T if turn == "T" else x
+    assert got.tobytes() == want.tobytes()
+    assert made.pitch * dtype.itemsize % 16 == 0 and made.by_rows == (turn != "T")
+    first = whole.ctypes.data
+    last = first + ((entries * rows - 1) * pitch + columns) * dtype.itemsize
+    assert first <= loaded[0] < loaded[1] <= last
 
 
 @pytest.mark.parametrize("tile", [SMALL, SMALL_TMA], ids=["pointers", "tma"])
@@ -317,6 +362,32 @@ def test_compiled_products(arch, instruction, moved):
     (made,) = compile_program(plan.linear(call), call)
     assert made.problems == () and made.instructions[instruction] and made.instructions[moved]
     assert bool(made.instructions.get("setmaxnreg")) == (arch == "sm_90")
+
+
+def test_two_programs_share_an_sm():
+    """Of tf32x3 products: registers and shared memory hold both, whatever the layout and the epilogue."""
+    from dlcore.kernels.compile import compile_program
+
+    tile = choose(Work(4096, 4096, 4096, 1, float32, "tf32x3"), ARCHES["sm_90"])
+    assert (tile.m, tile.n, tile.warps, tile.resident) == (64, 128, 4, 2)
+    x, weight, out = (contiguous(4096, 4096, dtype=float32) for _ in range(3))
+    call = Call((x, weight, contiguous(4096, dtype=float32)), (out, out), ("gelu",), (), ARCHES["sm_90"])
+    program = plan.linear(call)
+    assert program.launches[0].grid == (264,)
+    (made,) = compile_program(program, call)
+    assert made.problems == () and made.registers * made.threads * 2 <= 65536 and 2 * (made.shared + 1024) <= 228 << 10
+
+
+@pytest.mark.parametrize("arch", ARCHES)
+def test_packing_compiles_to_vectors(arch):
+    from dlcore.kernels.compile import compile_program
+
+    call = Call((View((4096, 4097), bfloat16, (4097, 1)),), (), (), (), ARCHES[arch])
+    builder = product.Builder(call.arch)
+    pack.packed(builder, product.matrix(In(0), call.inputs[0], ()), ())
+    (made,) = compile_program(builder.program(), call)
+    assert made.problems == () and made.registers <= 64
+    assert made.instructions["ld.v4"] == 8 and made.instructions["st.v4"] == 4
 
 
 def test_candidates_begin_with_the_choice():

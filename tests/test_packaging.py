@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tomllib
 import zipfile
 from pathlib import Path
 
@@ -40,6 +41,7 @@ def test_wheel_holds_the_package_and_nothing_else(tmp_path):
     data |= {str(p.relative_to(ROOT)) for p in (ROOT / "dlcore" / "kernels" / "shim").glob("*.h")}
     kernels = {p for p in (ROOT / "kernels").rglob("*") if p.suffix in (".py", ".cu", ".cuh")}
     data |= {f"dlcore/{p.relative_to(ROOT)}" for p in kernels}
+    data |= {str(p.relative_to(ROOT)) for p in (ROOT / "dlcore" / "kernels" / "packs").glob("*.pack")}  # if made
     modules = {str(p.relative_to(ROOT)) for p in (ROOT / "dlcore").rglob("*.py*") if p.suffix in (".py", ".pyi")}
     (extension,) = (n for n in package if n.endswith(".so"))
     assert re.fullmatch(r"dlcore/_C\.[\w-]+\.so", extension)
@@ -80,6 +82,14 @@ def test_version_and_dependencies():
     assert distribution.version == dlcore.__version__
     core = {re.match(r"[\w-]+", r)[0] for r in distribution.requires or () if "extra ==" not in r}
     assert core == {"numpy", "ml_dtypes", "rich", "tyro"}
+
+
+@needs_source
+def test_a_gpu_needs_no_compiler():
+    """Wheels carry the kernels compiled; what they do not hold says that it wants the extra `compile`."""
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    assert not any(name in r for r in extras["cuda13"] for name in ("triton", "nvrtc", "compile"))
+    assert all(any(name in r for r in extras["compile"]) for name in ("triton", "nvrtc"))
 
 
 def test_import_loads_neither_upper_floors_nor_heavy_packages():

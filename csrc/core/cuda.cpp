@@ -9,6 +9,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <iterator>
+#include <mutex>
 #include <stdexcept>
 #include <type_traits>
 #include <utility>
@@ -70,6 +71,8 @@ static_assert(sizeof(LaunchAttribute) == 72 && sizeof(LaunchConfig) == 56);
   X(cuModuleGetFunction, "cuModuleGetFunction", Handle*, Handle, const char*)                                          \
   X(cuFuncSetAttribute, "cuFuncSetAttribute", Handle, int, int)                                                        \
   X(cuLaunchKernelEx, "cuLaunchKernelEx", const LaunchConfig*, Handle, void**, void**)                                 \
+  X(cuTensorMapEncodeTiled, "cuTensorMapEncodeTiled", void*, int, unsigned, Pointer, const uint64_t*, const uint64_t*, \
+    const unsigned*, const unsigned*, int, int, int, int)                                                              \
   X(cuStreamBeginCapture, "cuStreamBeginCapture_v2", Handle, int)                                                      \
   X(cuStreamEndCapture, "cuStreamEndCapture", Handle, Handle*)                                                         \
   X(cuGraphGetNodes, "cuGraphGetNodes", Handle, Handle*, size_t*)                                                      \
@@ -94,9 +97,6 @@ static constexpr int kStreamNonBlocking = 1, kCaptureThreadLocal = 1;
 static constexpr int kMaxDynamicShared = 8, kCarveout = 9;  // CUfunction_attribute
 static constexpr int kSharedPerBlock = 97, kMemoryType = 2;  // CUdevice_attribute, CUpointer_attribute
 static constexpr int kFreeShared = 48 << 10;  // dynamic shared memory that needs no asking
-static void* const kParamPointer = reinterpret_cast<void*>(1);  // CU_LAUNCH_PARAM_BUFFER_POINTER
-static void* const kParamSize = reinterpret_cast<void*>(2);     // CU_LAUNCH_PARAM_BUFFER_SIZE
-static void* const kParamEnd = nullptr;                         // CU_LAUNCH_PARAM_END
 
 // ---- devices ------------------------------------------------------------------------------------------------------
 static constexpr size_t kPinned = 64 << 10;    // what is read back through pinned memory
@@ -258,8 +258,8 @@ static void set_fault_words(uint8_t device, uintptr_t address, size_t bytes, siz
   place->fault_bytes = bytes;
 }
 
-// Other Python threads run meanwhile. Those that wait too read the fault words to the same place, but later in the stream,
-// and only who has seen a fault clears it: so none is lost, and two may raise the same.
+// Other Python threads run meanwhile. Those that wait too read the fault words to the same place, but later in the
+// stream, and only who has seen a fault clears it: so none is lost, and two may raise the same.
 static bool wait(Place& place) {
   const char* words = place.pinned + kPinned;
   const size_t bytes = place.fault_bytes;
@@ -419,17 +419,60 @@ struct Slot {  // what of the parameters differs from call to call
   int64_t shift;  // bytes past its element 0
   bool value;     // a Python number: its value, not its address
 };
+struct alignas(64) TensorMap { std::array<uint64_t, 16> words; };
+struct Map {  // a parameter that tells TMA of an array; made anew where the array has moved
+  size_t offset;
+  int array;
+  int64_t shift;  // bytes past its element 0
+  int type, item, swizzle;  // CUtensorMapDataType, bytes of it, CUtensorMapSwizzle
+  unsigned rank;                           // of what follows, the innermost axis first
+  std::array<uint64_t, 5> sizes, strides;  // bytes from one to the next, of all axes but the first
+  std::array<unsigned, 5> box;
+  mutable Pointer address = 0;
+  mutable TensorMap made{};
+};
 struct Packed {
   Handle function;
   std::array<unsigned, 3> grid, block;
   unsigned shared;
-  std::string params;
+  std::string params;           // one after the other,
+  std::vector<size_t> offsets;  // each here
   std::vector<Slot> slots;
+  std::vector<Map> maps;
   std::vector<LaunchAttribute> attributes;
 };
 struct Zeroed { int array; size_t bytes; };
 
-static constexpr size_t kMaxParams = 32764;  // bytes of parameters, from CUDA 12.1 on
+static constexpr size_t kMaxParams = 32764, kMaxCount = 256;  // bytes of parameters, from CUDA 12.1 on; how many
+
+// Drivers for CUDA 13.1 and older make maps of less than 128 KiB with a bit too many; as CUTLASS and Triton do, it is
+// cleared (cute/atom/copy_traits_sm90_tma.hpp).
+static void mend_small(const Map& map, TensorMap& made) {
+  static const bool wrong = [] {
+    int version = 0;
+    CHECK(cuDriverGetVersion, &version);
+    return version <= 13010;
+  }();
+  uint64_t last = map.sizes[0] * static_cast<uint64_t>(map.item) - 1;
+  for (unsigned d = 1; d < map.rank; ++d) last += (map.sizes[d] - 1) * map.strides[d - 1];
+  if (wrong && last + 1 < 128 << 10) made.words[1] &= ~(uint64_t{1} << 21);
+}
+
+// Writes the map of the array at `address`. The last one made is kept, for most arrays stay where they are.
+static void store_map(char* to, const Map& map, Pointer address) {
+  static std::mutex making;  // replays run without the GIL
+  const std::lock_guard<std::mutex> alone(making);
+  if (map.address != address) {
+    constexpr std::array<unsigned, 5> steps{1, 1, 1, 1, 1};
+    constexpr int kNotInterleaved = 0, kPromoteTo128Bytes = 2, kFillWithZeros = 0;
+    map.address = 0;
+    CHECK(cuTensorMapEncodeTiled, &map.made, map.type, map.rank, address, map.sizes.data(), map.strides.data(),
+          map.box.data(), steps.data(), kNotInterleaved, map.swizzle, kPromoteTo128Bytes, kFillWithZeros);
+    mend_small(map, map.made);
+    map.address = address;
+  }
+  std::memcpy(to, &map.made, sizeof map.made);
+}
 
 static void store_value(char* to, size_t size, const Array& a) {  // a weak scalar in the type the kernel takes
   const auto put = [&](auto value) { std::memcpy(to, &value, std::min(size, sizeof value)); };
@@ -463,8 +506,7 @@ class Program final : public Launches {
  private:
   static void start(const Packed& launch, const Args& args, Handle stream) {
     alignas(64) char params[kMaxParams];
-    size_t size = launch.params.size();
-    std::memcpy(params, launch.params.data(), size);
+    std::memcpy(params, launch.params.data(), launch.params.size());
     for (const Slot& slot : launch.slots) {
       const Array& a = args.arrays[slot.array];
       if (slot.value) {
@@ -474,10 +516,14 @@ class Program final : public Launches {
         std::memcpy(params + slot.offset, &address, sizeof address);
       }
     }
-    void* extra[] = {kParamPointer, params, kParamSize, &size, kParamEnd};
+    for (const Map& map : launch.maps) {
+      store_map(params + map.offset, map, pointer(args.arrays[map.array].as<char>() + map.shift));
+    }
+    void* parameters[kMaxCount];  // where they lie in the code's memory the driver knows: a map's place is aligned there
+    for (size_t k = 0; k < launch.offsets.size(); ++k) parameters[k] = params + launch.offsets[k];
     const LaunchConfig config{launch.grid,  launch.block, launch.shared, stream, launch.attributes.data(),
                               static_cast<unsigned>(launch.attributes.size())};
-    CHECK(cuLaunchKernelEx, &config, launch.function, nullptr, extra);
+    CHECK(cuLaunchKernelEx, &config, launch.function, parameters, nullptr);
   }
 
   std::string name_;
@@ -665,14 +711,14 @@ static PyObject* function(PyObject*, PyObject* args) {
   return guarded([&] {
     const Entered place(device);
     if (shared > place->shared) {
-      throw std::runtime_error(std::string(symbol) + " wants " + std::to_string(shared) + " bytes of shared memory, and "
-                               "a block of this GPU can have " + std::to_string(place->shared));
+      throw std::runtime_error(std::string(symbol) + " wants " + std::to_string(shared) + " bytes of shared memory, " +
+                               "and a block of this GPU can have " + std::to_string(place->shared));
     }
     Handle function;
     CHECK(cuModuleGetFunction, &function, reinterpret_cast<Handle>(module), symbol);
     if (shared > kFreeShared) {
       CHECK(cuFuncSetAttribute, function, kMaxDynamicShared, shared);
-      CHECK(cuFuncSetAttribute, function, kCarveout, 100);  // percent: else the driver may leave room for one block only
+      CHECK(cuFuncSetAttribute, function, kCarveout, 100);  // percent: else there may be room for one block only
     }
     return PyLong_FromVoidPtr(function);
   });
@@ -692,12 +738,44 @@ static bool read_slot(PyObject* tuple, const char* name, Packed& launch) {
   return true;
 }
 
+template <class T, size_t n> static bool read_numbers(PyObject* tuple, std::array<T, n>& to) {
+  const Py_ssize_t count = std::min<Py_ssize_t>(PyTuple_GET_SIZE(tuple), n);
+  for (Py_ssize_t k = 0; k < count; ++k) {
+    to[static_cast<size_t>(k)] = static_cast<T>(PyLong_AsUnsignedLongLong(PyTuple_GET_ITEM(tuple, k)));
+  }
+  return !PyErr_Occurred();
+}
+
+static bool read_map(PyObject* tuple, const char* name, Packed& launch) {
+  Map map{};
+  Py_ssize_t offset;
+  long long shift;
+  PyObject *sizes, *strides, *box;
+  if (!PyArg_ParseTuple(tuple, "niLiiiO!O!O!", &offset, &map.array, &shift, &map.type, &map.item, &map.swizzle,
+                        &PyTuple_Type, &sizes, &PyTuple_Type, &strides, &PyTuple_Type, &box) ||
+      !read_numbers(sizes, map.sizes) || !read_numbers(strides, map.strides) || !read_numbers(box, map.box)) {
+    return false;
+  }
+  const Py_ssize_t rank = PyTuple_GET_SIZE(sizes), end = static_cast<Py_ssize_t>(launch.params.size());
+  if (rank < 1 || rank > 5 || PyTuple_GET_SIZE(strides) != rank - 1 || PyTuple_GET_SIZE(box) != rank || offset < 0 ||
+      offset % 64 || offset > end - static_cast<Py_ssize_t>(sizeof(TensorMap))) {
+    PyErr_Format(PyExc_ValueError, "%s: a tensor map has other numbers of axes, or lies outside the parameters", name);
+    return false;
+  }
+  map.offset = static_cast<size_t>(offset);
+  map.shift = shift;
+  map.rank = static_cast<unsigned>(rank);
+  launch.maps.push_back(map);
+  return true;
+}
+
 static bool read_launch(PyObject* tuple, const char* name, Packed& launch) {
   unsigned long long function;
   int grid[3], block[3], shared;
-  PyObject *params, *slots, *attributes;
-  if (!PyArg_ParseTuple(tuple, "K(iii)(iii)iSO!O!", &function, &grid[0], &grid[1], &grid[2], &block[0], &block[1],
-                        &block[2], &shared, &params, &PyList_Type, &slots, &PyList_Type, &attributes)) {
+  PyObject *params, *offsets, *slots, *maps, *attributes;
+  if (!PyArg_ParseTuple(tuple, "K(iii)(iii)iSO!O!O!O!", &function, &grid[0], &grid[1], &grid[2], &block[0], &block[1],
+                        &block[2], &shared, &params, &PyList_Type, &offsets, &PyList_Type, &slots, &PyList_Type, &maps,
+                        &PyList_Type, &attributes)) {
     return false;
   }
   launch.function = reinterpret_cast<Handle>(function);
@@ -709,8 +787,19 @@ static bool read_launch(PyObject* tuple, const char* name, Packed& launch) {
     PyErr_Format(PyExc_ValueError, "%s: more than %zu bytes of parameters", name, kMaxParams);
     return false;
   }
+  for (Py_ssize_t k = 0; k < PyList_GET_SIZE(offsets); ++k) {
+    launch.offsets.push_back(PyLong_AsSize_t(PyList_GET_ITEM(offsets, k)));
+    if (PyErr_Occurred()) return false;
+    if (launch.offsets.back() > launch.params.size() || launch.offsets.size() > kMaxCount) {
+      PyErr_Format(PyExc_ValueError, "%s: more than %zu parameters, or one outside their bytes", name, kMaxCount);
+      return false;
+    }
+  }
   for (Py_ssize_t k = 0; k < PyList_GET_SIZE(slots); ++k) {
     if (!read_slot(PyList_GET_ITEM(slots, k), name, launch)) return false;
+  }
+  for (Py_ssize_t k = 0; k < PyList_GET_SIZE(maps); ++k) {
+    if (!read_map(PyList_GET_ITEM(maps, k), name, launch)) return false;
   }
   for (Py_ssize_t k = 0; k < PyList_GET_SIZE(attributes); ++k) {
     LaunchAttribute a{};
@@ -800,8 +889,9 @@ static PyMethodDef functions[] = {
     {"function", safe<function>, METH_VARARGS, "function(device, module, name, shared): a CUfunction."},
     {"program", safe<program>, METH_VARARGS,
      "program(name, device, launches, zeroed): a kernel of packed launches, each (function, grid, block, shared, "
-     "parameters, slots, attributes); a slot is (offset, size, array, shift, whether it is a value), an attribute "
-     "(CUlaunchAttributeID, three ints); zeroed are (array, bytes)."},
+     "parameters, their offsets, slots, maps, attributes); a slot is (offset, size, array, shift, whether it is a value), a map (offset, "
+     "array, shift, type, its bytes, swizzle, sizes, strides, box), an attribute (CUlaunchAttributeID, three ints); zeroed are "
+     "(array, bytes)."},
     {"capture_begin", safe<capture_begin_method>, METH_VARARGS,
      "capture_begin(device): launches become nodes of a graph from here on."},
     {"capture_end", safe<capture_end_method>, METH_VARARGS, "capture_end(device): (graph, number of nodes)."},

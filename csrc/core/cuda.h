@@ -1,8 +1,8 @@
 // NVIDIA GPUs through the driver API: libcuda.so.1 is opened when a GPU is first asked for, never at build time.
 //
 // Each device has one non-blocking stream, on which everything runs in order. Functions throw std::runtime_error with
-// the driver's words; once a device's context is lost, all of them throw what has lost it. `device` is dlcore's index of
-// a device (the CPU is 0), not the driver's. The caller's current context stays as it is.
+// the driver's words; once a device's context is lost, all of them throw what has lost it. `device` is dlcore's index
+// of a device (the CPU is 0), not the driver's. The caller's current context stays as it is.
 #pragma once
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
@@ -45,10 +45,10 @@ class Stopwatch {
 };
 
 // ---- recording a step as a graph ----------------------------------------------------------------------------------
-// Between begin and end nothing of this thread runs: each launch(kernel, args) of this device's programs becomes a node.
-// Uploads, downloads and waits throw meanwhile. Memory must not be allocated either: its addresses are in the graph, so
-// the caller keeps alive every buffer that the launches use, for as long as the graph. Other threads go on as usual: a
-// stream of its own is captured. One thread at a time, so the GIL is kept from begin to end where others may record.
+// Between begin and end nothing of this thread runs: each launch(kernel, args) of this device's programs becomes a
+// node. Uploads, downloads and waits throw meanwhile. Memory must not be allocated either: its addresses are in the
+// graph, so the caller keeps alive every buffer that the launches use, for as long as the graph. Other threads go on as
+// usual: a stream of its own is captured. One thread at a time can do this, so the GIL is kept from begin to end.
 //
 //   cuda::capture_begin(device);
 //   for (const auto& call : calls) launch(call.kernel, call.args);

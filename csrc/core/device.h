@@ -22,8 +22,8 @@ Tensor* raise_device_full(uint8_t device, int64_t bytes);  // sets MemoryError; 
 
 // target = source, both on one device, of one shape and dtype and any strides. False with a Python error.
 bool device_copy(Tensor* source, Tensor* target);
-// A copy whose elements lie among each other, and to multiples of kVectorBytes, as those of t do: a plan of a GPU is for
-// this layout. What lies between them is copied too.
+// A copy whose elements lie among each other, and to multiples of kVectorBytes, as those of t do: a GPU's plan is for
+// one layout. What lies between them is copied too.
 Tensor* copy_in_layout(Tensor* t);
 // target = source, contiguous, of one size in bytes, on any two devices. Waits where the target is the host's.
 bool copy_memory(Tensor* source, Tensor* target);

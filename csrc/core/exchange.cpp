@@ -333,8 +333,8 @@ static PyMethodDef functions[] = {
     {"lend", safe<lend>, METH_O,
      "lend(tensor): another library may use its memory from here on, on a stream that it does not name."},
     {"to_dlpack", safe<to_dlpack>, METH_VARARGS,
-     "to_dlpack(tensor, versioned, copied, stream): a DLPack capsule for a consumer that uses it on this stream (-1: it "
-     "sees to the order itself)."},
+     "to_dlpack(tensor, versioned, copied, stream): a DLPack capsule for a consumer that uses it on this stream (-1: "
+     "it sees to the order itself)."},
     {"from_dlpack", safe<from_dlpack>, METH_O, "from_dlpack(capsule): a tensor over the capsule's memory."},
     {nullptr, nullptr, 0, nullptr},
 };

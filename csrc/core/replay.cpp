@@ -30,7 +30,8 @@ static bool same_alignment(const Recording* self, const Input& input, const Tens
 static bool same_spec(const Input& input, const Tensor* t) {
   const Array &want = input.array, &a = t->array;
   return !t->weak && (t->node != nullptr) == input.history && t->requires_grad == input.requires_grad &&
-         !(input.written && t->buffer->readonly) && a.dtype == want.dtype && a.ndim == want.ndim &&
+         !(input.written && t->buffer->readonly) && t->device == input.device && a.dtype == want.dtype &&
+         a.ndim == want.ndim &&
          !std::memcmp(a.shape, want.shape, sizeof(int64_t) * a.ndim) &&
          !std::memcmp(a.strides, want.strides, sizeof(int64_t) * a.ndim);
 }
@@ -499,8 +500,8 @@ template <class Run> static void time_each(uint8_t device, std::vector<double>& 
   for (size_t k = 0; k < n; ++k) seconds[k] = std::min(seconds[k], times[k]);
 }
 
-// profile(repeats): seconds of each command, the fastest of some replays with the last call's arguments; on a GPU between
-// events in its stream, without a graph. All memory that the step changes is put back, so nothing has happened.
+// profile(repeats): seconds of each command, the fastest of some replays with the last call's arguments; on a GPU
+// between events in its stream, without a graph. All memory that the step changes is put back, so nothing has happened.
 PyObject* profile_recording(PyObject* object, PyObject* argument) {
   Recording* self = reinterpret_cast<Recording*>(object);
   const int64_t repeats = PyLong_AsLongLong(argument);

@@ -19,13 +19,29 @@ from dlcore.dtypes import int64
 from dlcore.errors import DeviceError
 from dlcore.kernels import binary as storage
 from dlcore.kernels.binary import Binary
-from dlcore.kernels.launch import Arch, Call, Errors, In, Launch, Out, Program, Table, Temp, Value, prepared
+from dlcore.kernels.launch import (
+    Arch,
+    Call,
+    Descriptor,
+    Errors,
+    In,
+    Launch,
+    Out,
+    Program,
+    Table,
+    Temp,
+    Value,
+    prepared,
+)  # fmt: skip
 from dlcore.kernels.specialise import SIZES, Parameter, specialise
 
 __all__ = ["Backend", "CupyPool", "Packed", "Pool"]
 
 OLDEST_DRIVER = 12000  # CUDA 12.0
 _MAJOR, _MINOR, _MULTIPROCESSORS, _SHARED = 75, 76, 16, 97  # CUdevice_attribute
+_MAP_TYPES = {  # CUtensorMapDataType
+    "uint8": 0, "int32": 3, "int64": 5, "float16": 6, "float32": 7, "float64": 8, "bfloat16": 9,
+}  # fmt: skip
 _FORMATS = {"i1": "<?", "i32": "<i", "i64": "<q", "f32": "<f", "f64": "<d"}
 _COOPERATIVE, _CLUSTER, _CLUSTER_POLICY, _OVERLAP = 2, 4, 5, 6  # CUlaunchAttributeID; 6: "programmatic"
 _SPREAD = 1  # CU_CLUSTER_SCHEDULING_POLICY_SPREAD, as Triton's own launcher has it
@@ -114,7 +130,7 @@ class Backend:
         None is the legacy default stream, 1; -1 wants no order. BufferError for 0, which may be either default stream.
         """
         if stream is not None and (type(stream) is not int or stream < -1 or stream == 0):
-            raise BufferError(f"__dlpack__: {shown(stream)} is no stream: 1 is the legacy default, 2 that of the thread")
+            raise BufferError(f"__dlpack__: {shown(stream)} is no stream: 1 is the legacy default, 2 the thread's")
         number = 1 if stream is None else stream
         if number != -1:
             _C.cuda.wait_for(self.code, number, False)
@@ -164,7 +180,13 @@ class Backend:
             grid = (launch.grid[0] * binary.cluster, *launch.grid[1:], 1, 1)[:3]
             block = (binary.threads, 1, 1)
             attributes = self._attributes(launch, binary)
-            launches.append((function, grid, block, binary.shared, bytes(packed.bytes), packed.slots, attributes))
+            maps = [
+                (at, array, d.pointer.offset, _MAP_TYPES[d.dtype.name], d.dtype.itemsize, swizzle,
+                 d.shape[::-1], tuple(s * d.dtype.itemsize for s in d.strides[-2::-1]), tuple(box[::-1]))
+                for (at, array, d), (swizzle, *box) in zip(packed.maps, binary.descriptors, strict=True)
+            ]  # fmt: skip
+            given = bytes(packed.bytes), packed.offsets, packed.slots, maps, attributes
+            launches.append((function, grid, block, binary.shared, *given))
         zeroed = [(first + k, w.bytes) for k, w in enumerate(program.temps) if w.zeroed and w.bytes]
         views = {k: call.inputs[k] for k in program.contiguous}
         copies = tuple(k for k, v in views.items() if v is not None and not (v.contiguous and v.aligned))
@@ -203,26 +225,37 @@ def _reports(launch: Launch) -> bool:
 
 
 class Packed:
-    """The parameters of one launch: ``bytes``, and the ``slots`` among them that each call fills in.
+    """The parameters of one launch: ``bytes``, each parameter's ``offsets``, and ``slots`` that each call fills in.
 
     The arrays of a call are its inputs, its outputs (from ``outputs`` on) and its workspaces (from ``temps`` on).
     """
 
     def __init__(self, parameters: Iterable[Parameter], outputs: int, temps: int, errors: int, all_errors: int):
         self.outputs, self.temps, self.errors, self.all_errors = outputs, temps, errors, all_errors
-        self.bytes = bytearray()
+        self.bytes, self.offsets = bytearray(), list[int]()
         self.slots: list[Slot] = []
+        self.maps: list[tuple[int, int, Descriptor]] = []
+        """Tensor maps: their offsets, whose addresses they hold, and what they tell."""
         for parameter in parameters:
             self._add(parameter)
 
     def _add(self, parameter: Parameter) -> None:
         """Appends one parameter at its natural alignment."""
-        start = self._room(parameter.size, 8 if parameter.type == "table" else parameter.size)
+        start = self._room(parameter.size, parameter.alignment)
+        self.offsets.append(start)
+        if parameter.type == "map":
+            self.maps.append((start, self._array(parameter.argument.pointer), parameter.argument))
+            return
         if parameter.type != "table":
             self._put(start, parameter.type, parameter.argument)
             return
         for offset, type, argument in parameter.argument:
             self._put(start + offset, type, argument)
+
+    def _array(self, pointer: In | Out | Temp) -> int:
+        """Which of the call's arrays it points into."""
+        base = 0 if isinstance(pointer, In) else self.outputs if isinstance(pointer, Out) else self.temps
+        return base + pointer.index
 
     def _room(self, size: int, alignment: int) -> int:
         start = len(self.bytes) + -len(self.bytes) % alignment
@@ -233,8 +266,7 @@ class Packed:
         if isinstance(argument, Value):
             self.slots.append((at, SIZES[type], argument.index, 0, True))
         elif isinstance(argument, In | Out | Temp):
-            base = 0 if isinstance(argument, In) else self.outputs if isinstance(argument, Out) else self.temps
-            self.slots.append((at, 8, base + argument.index, argument.offset, False))
+            self.slots.append((at, 8, self._array(argument), argument.offset, False))
         elif type == "ptr":
             words = (self.all_errors if argument.every else self.errors) if isinstance(argument, Errors) else 0
             struct.pack_into("<Q", self.bytes, at, words)

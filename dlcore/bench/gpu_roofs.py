@@ -15,10 +15,14 @@ from dlcore._autograd import no_grad
 from dlcore._device import Device
 from dlcore._tensor import full
 from dlcore.dtypes import as_dtype, float32, int64
-from dlcore.kernels.roofs.roofs import FMA_BLOCK, TILE, UNROLL
+from dlcore.kernels.roofs import roofs
+from dlcore.kernels.roofs.roofs import FMA_BLOCK, TILE
 from dlcore.op import REGISTRY, Op, Spec, as_given
 
 __all__ = ["measure_gpu", "roof_copy", "roof_dot", "roof_fma", "roof_read"]
+
+UNROLL: int = roofs.UNROLL.value
+
 
 class _Loop(Op):
     """A loop of a kernel as an operation, so that it can be launched; it is in no registry."""
@@ -101,7 +105,7 @@ def _arithmetic(place: Device, scale: Scale, timed: Callable[..., float]) -> dic
     found = {}
     for name, steps in (("float32", 4 * scale.steps), ("float64", scale.steps)):
         x = full((scale.blocks * 2 * FMA_BLOCK,), 2.0, dtype=as_dtype(name), device=place)
-        done = 2 * x.size * UNROLL.value * steps
+        done = 2 * x.size * UNROLL * steps
         found[name] = done / timed(lambda x=x, steps=steps: roof_fma(x, steps), scale.seconds)
     m, n, k = TILE
     for name, dtype in (("float16", "float16"), ("bfloat16", "bfloat16"), ("tf32", "float32")):

@@ -244,9 +244,19 @@ Written by `dlcore verify --compile --report docs/kernels.md` (or `make kernels`
 ways that the samples of the operations and some large shapes need, and reads the result; no GPU takes part. Nothing
 here was timed, and nothing of it has run on a GPU yet.
 
-A machine with a GPU needs no compiler: `dlcore verify --compile --all --arch sm_90 --out DIR` writes a pack of binaries
-on any machine, and DLCORE_KERNELS=DIR makes dlcore use it. Otherwise a kernel is compiled when it is first needed, and
-kept in DLCORE_CACHE (default: `~/.cache/dlcore`).
+What happens at the first command on a machine with a GPU: each operation's planner chooses a kernel for its shapes, and
+its binary is looked up by what it was specialised for: in the packs of the folders in DLCORE_KERNELS, in those that a
+wheel of dlcore carries (`make wheel`), then in DLCORE_CACHE (default: `~/.cache/dlcore`). A binary takes one or two
+milliseconds to read and is loaded once, so training starts with no compiler installed. What is in none of them is
+compiled, in about a second each, and kept in the cache, where `pip install 'dlcore[compile]'` has brought Triton and
+NVRTC; without them an error says so in one sentence.
+
+`make packs` makes the packs, a file for each architecture, on any machine: it runs training, `fit`, the tests, `dlcore
+verify` and the tuner's choices on a fake GPU, writes down which binaries they ask for (bench/asked.py), and compiles
+those. DLCORE_TOOLKIT names the CUDA toolkit to compile with (`bin/ptxas`, `lib/libnvrtc.so.*`, `include`) in place of
+those installed; give each a DLCORE_CACHE of its own. `make packs` takes that of CUDA 13.0, because a driver need not
+load what newer tools have written, and with a driver for CUDA 12 its packs are not looked into. For other kernels,
+`dlcore verify --compile --all --arch sm_90 --out DIR` writes packs into a folder for DLCORE_KERNELS.
 
 A cell tells the registers of a thread / the KiB of shared memory of a block, the matrix instruction, and how global
 memory is read (tma, cp.async, ld.v4: 16 bytes a thread, ld.v2: 8, ld: less). **Problems** are what must not be in

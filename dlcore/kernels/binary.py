@@ -7,8 +7,8 @@ A pack is one file with the binaries of one architecture, "sm_90.pack", made on 
 dlcore looks into the packs of the folders in DLCORE_KERNELS and of its own folder `packs`. A pack begins with a line
 that has the digest of the second; that is an index in JSON: which compilers made it, where its blocks lie, and in which
 block and where in it each binary lies. The blocks follow, each compressed by itself and with a digest of its own: they
-hold some binaries of the same kernel one after the other, as their entries in the cache do. One block is read and
-unpacked to read one binary, in about a millisecond.
+hold some binaries of the same kernel one after the other, as their entries in the cache do. To read a binary its block
+is read and unpacked, which takes one or two milliseconds; the index of a thousand takes about ten, once in a process.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ __all__ = [
 
 MAGIC = b"dlcore kernel 1\n"  # of an entry of the cache
 PACK = b"dlcore pack 2 "  # of a pack
-BLOCK = 256 << 10  # bytes of a block before it is packed, unless one binary has more
+BLOCK = 128 << 10  # bytes of a block before it is packed, unless one binary has more
 LARGEST = 64 << 20  # bytes of an index or a block: more is no pack of ours
 _FILTERS = [{"id": lzma.FILTER_LZMA2, "preset": 9 | lzma.PRESET_EXTREME, "dict_size": 1 << 20}]
 
@@ -70,6 +70,8 @@ class Binary:
     triton: bool = True
     parameters: tuple[int, ...] = ()
     """Bytes of each parameter as the compiled code declares them, the two pointers included."""
+    descriptors: tuple[tuple[int, ...], ...] = ()
+    """For each `Descriptor` among them: the CUtensorMapSwizzle that the code expects, and the sides of its box."""
     registers: int = 0
     spills: int = 0
     """Bytes of stack a thread uses: spilled registers and local arrays."""
@@ -158,14 +160,6 @@ class Block(NamedTuple):
     digest: str
 
 
-class Place(NamedTuple):
-    """Where a binary lies: the number of its block, and the bytes in it."""
-
-    block: int
-    start: int
-    length: int
-
-
 class Index(NamedTuple):
     """What the second line of a pack tells."""
 
@@ -173,7 +167,8 @@ class Index(NamedTuple):
     compilers: list[str]
     """Which made its binaries: "triton 3.9.0, ptxas 13.0"."""
     blocks: list[Block]
-    kernels: dict[str, Place]
+    kernels: dict[str, list[int]]
+    """The number of the block that a binary lies in, where in it, and how many bytes."""
 
 
 class Pack:
@@ -200,16 +195,16 @@ class Pack:
 
     def read(self, key: str) -> Binary | None:
         """The binary called ``key``, if the pack has it."""
-        place = self.index.kernels.get(key)
-        if place is None:
+        if key not in self.index.kernels:
             return None
         try:
-            if not 0 <= place.block < len(self.index.blocks):
-                raise ValueError(f"there is no block {place.block}")
-            block = _unpacked(self.path, self._first, self.index.blocks[place.block])
-            if min(place.start, place.length) < 0 or place.start + place.length > len(block):
+            number, start, length = self.index.kernels[key]
+            if not 0 <= number < len(self.index.blocks):
+                raise ValueError(f"there is no block {number}")
+            block = _unpacked(self.path, self._first, self.index.blocks[number])
+            if min(start, length) < 0 or start + length > len(block):
                 raise ValueError("it is not within its block")
-            if (made := _parsed(block[place.start : place.start + place.length])) is None:
+            if (made := _parsed(block[start : start + length])) is None:
                 raise ValueError("it is damaged")
         except ValueError as error:
             raise ValueError(f"{self.path}: {short(key)}: {error}") from None
@@ -295,7 +290,7 @@ def write_packs(folder: Path, binaries: Iterable[tuple[str, Binary]], keep: bool
         path = folder / f"{arch}.pack"
         if keep and path.exists():
             old = Pack(path)
-            made = {key: binary for key in old.index.kernels if (binary := old.read(key)) is not None} | made
+            made = {key: found for key in old.index.kernels if (found := old.read(key)) is not None} | made
         write(path, _content(arch, made))
         written[path] = len(made)
     forget_packs()
@@ -305,7 +300,7 @@ def write_packs(folder: Path, binaries: Iterable[tuple[str, Binary]], keep: bool
 def _content(arch: str, binaries: Mapping[str, Binary]) -> bytes:
     """The bytes of a pack; the same for the same binaries."""
     blocks: list[Block] = []
-    kernels: dict[str, Place] = {}
+    kernels: dict[str, list[int]] = {}
     body, block = bytearray(), bytearray()
 
     def end() -> None:
@@ -319,7 +314,7 @@ def _content(arch: str, binaries: Mapping[str, Binary]) -> bytes:
         entry = _serialised(binary)
         if block and len(block) + len(entry) > BLOCK:
             end()
-        kernels[key] = Place(len(blocks), len(block), len(entry))
+        kernels[key] = [len(blocks), len(block), len(entry)]
         block.extend(entry)
     end()
     index = Index(arch, sorted({b.compiler for b in binaries.values()}), blocks, kernels)

@@ -25,6 +25,7 @@ from dlcore.kernels.launch import (
     ARCHES,
     Call,
     Cuda,
+    Descriptor,
     Errors,
     In,
     Launch,
@@ -34,7 +35,7 @@ from dlcore.kernels.launch import (
     View,
     prepared,
 )  # fmt: skip
-from dlcore.kernels.specialise import specialise, value_type
+from dlcore.kernels.specialise import sizes_of, specialise, value_type
 
 __all__ = ["execute", "run", "view"]
 
@@ -154,8 +155,13 @@ def _interpret(launch: Launch, call: Call, address: Any, number: Any) -> None:
     specialised, parameters = specialise(launch, call)
     kernel: Kernel = launch.kernel
     arguments: dict[str, Any] = {name: resolve(_bare(value)) for name, value in specialised.constants}
-    for (name, type, _), parameter in zip(specialised.signature, parameters, strict=True):
-        arguments[name] = _argument(module, type, parameter, address, number)
+    rest = iter(parameters)
+    for name, type, _ in specialised.signature:
+        given = list(itertools.islice(rest, len(sizes_of(type))))
+        if isinstance(given[0].argument, Descriptor):
+            arguments[name] = _descriptor(module, given[0].argument, address)
+        else:
+            arguments[name] = _argument(module, type, given[0], address, number)
     function = kernel.triton().rewrite()
     grid = (*launch.grid, 1, 1)[:3]
     scope = module._patch_lang(function)
@@ -179,6 +185,22 @@ def _argument(module: Any, type: str, parameter: Any, address: Any, number: Any)
         value = _NUMPY[parameter.type](parameter.argument)
     dtype = tl.str_to_ty(type, None)
     return tl.tensor(module.TensorHandle(np.array([value]), dtype), dtype)
+
+
+def _descriptor(module: Any, argument: Descriptor, address: Any) -> Any:
+    import triton.language as tl
+
+    def handles(numbers: Sequence[int], type: Any, dtype: Any) -> list[Any]:
+        return [module.TensorHandle(np.array([n], dtype), type) for n in numbers]
+
+    element = resolve(argument.dtype)
+    (base,) = handles([address(argument.pointer)], tl.pointer_type(element), np.uint64)
+    shape, strides = handles(argument.shape, tl.int32, np.int32), handles(argument.strides, tl.int64, np.int64)
+    zero = module._ir.PADDING_OPTION.PAD_ZERO
+    made = module.TensorDescHandle(base, shape, strides, list(argument.block), zero)
+    made.validate()
+    sizes, steps = ([tl.tensor(h, t) for h in of] for of, t in ((shape, tl.int32), (strides, tl.int64)))
+    return tl.tensor_descriptor(made, sizes, steps, tl.block_type(element, list(argument.block)))
 
 
 def _bare(value: Any) -> Any:

@@ -37,6 +37,7 @@ __all__ = [
     "Arch",
     "Call",
     "Cuda",
+    "Descriptor",
     "Errors",
     "In",
     "Launch",
@@ -157,6 +158,22 @@ class Temp:
     index: int
     dtype: DType = uint8
     offset: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Descriptor:
+    """What TMA is told of an array, made on the host (`cuTensorMapEncodeTiled`) when its address changes.
+
+    A Triton kernel gets it as a tensor descriptor. ``pointer``: In, Out or Temp, its address divisible by 16;
+    ``shape``, no length of which is 0, and ``strides`` in elements of ``dtype``: 1 the last, multiples of 16 bytes the
+    others; ``block``: the shape of what one load or store moves.
+    """
+
+    pointer: In | Out | Temp
+    dtype: DType
+    shape: tuple[int, ...]
+    strides: tuple[int, ...]
+    block: tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,6 +22,7 @@ from dlcore.kernels.launch import (
     LAUNCH_OPTIONS,
     Call,
     Cuda,
+    Descriptor,
     Errors,
     In,
     Launch,
@@ -31,7 +32,8 @@ from dlcore.kernels.launch import (
     Value,
 )  # fmt: skip
 
-__all__ = ["OVERLAPPING", "SIZES", "TRITON", "Field", "Parameter", "Specialised", "includes", "source_path", "specialise"]
+__all__ = ["SIZES", "TRITON", "Field", "Parameter", "Specialised", "includes", "sizes_of", "source_path",
+           "specialise"]  # fmt: skip
 
 TRITON = "3.9"
 """The pinned compiler: its version is part of every key, so that binaries built elsewhere are found without it."""
@@ -40,7 +42,7 @@ OVERLAPPING = 90
 """The compute capability from which a kernel may start before the one before it has ended."""
 FORMAT = 2  # of what is compiled from a key: raise it when compile options or checks change
 
-SIZES = {"ptr": 8, "i1": 1, "i32": 4, "i64": 8, "f32": 4, "f64": 8}
+SIZES = {"ptr": 8, "i1": 1, "i32": 4, "i64": 8, "f32": 4, "f64": 8, "map": 128}
 _ELEMENT = {
     "bool": "i1", "uint8": "u8", "int8": "i8", "int16": "i16", "int32": "i32", "int64": "i64", "float16": "fp16",
     "bfloat16": "bf16", "float32": "fp32", "float64": "fp64",
@@ -59,13 +61,18 @@ class Field(NamedTuple):
 class Parameter(NamedTuple):
     """One parameter of the driver's launch, in order: what to put there.
 
-    ``type``: "ptr", "i1", "i32", "i64", "f32", "f64", or "table". ``argument``: In, Out, Temp, Errors, None (a null
-    pointer), Value, a number, or for a table its Fields. ``size`` in bytes.
+    ``type``: "ptr", "i1", "i32", "i64", "f32", "f64", "table", or "map" (a CUtensorMap). ``argument``: In, Out, Temp,
+    Errors, None (a null pointer), Value, a number, for a table its Fields, for a map its Descriptor. ``size`` in bytes.
     """
 
     type: str
     argument: Any
     size: int
+
+    @property
+    def alignment(self) -> int:
+        """Of its place among the parameters, in bytes."""
+        return {"table": 8, "map": 64}.get(self.type, self.size)
 
 
 class Specialised(NamedTuple):
@@ -115,6 +122,12 @@ def specialise(launch: Launch, call: Call) -> tuple[Specialised, tuple[Parameter
             constants.append((name, argument))
             continue
         try:
+            if isinstance(argument, Descriptor):
+                signature_.append((name, *_described(argument, call)))
+                parameters_.append(Parameter("map", argument, SIZES["map"]))
+                parameters_ += [Parameter("i32", n, 4) for n in argument.shape]
+                parameters_ += [Parameter("i64", n, 8) for n in argument.strides]
+                continue
             type, divisible = _classify(argument, call)
         except (ValueError, IndexError) as error:
             raise ValueError(f"{kernel.name}: {name}: {error}") from None
@@ -136,7 +149,23 @@ def specialise(launch: Launch, call: Call) -> tuple[Specialised, tuple[Parameter
 def _is_constant(argument: Any) -> bool:
     if isinstance(argument, int) and not isinstance(argument, bool):
         return argument == 1
-    return not isinstance(argument, float | In | Out | Temp | Errors | Value | F64 | I32)
+    return not isinstance(argument, float | In | Out | Temp | Descriptor | Errors | Value | F64 | I32)
+
+
+def _described(descriptor: Descriptor, call: Call) -> tuple[str, bool]:
+    """Triton's type of a descriptor, and that it is not specialised."""
+    if not _classify(descriptor.pointer, call)[1]:
+        raise ValueError(f"{descriptor.pointer!r} is not aligned, which TMA wants")
+    block = ", ".join(map(str, descriptor.block))
+    return f"tensordesc<{_ELEMENT[descriptor.dtype.name]}[{block}]>", False
+
+
+def sizes_of(type: str) -> tuple[int, ...]:
+    """Bytes of the parameters that one of a Triton type becomes: of a descriptor, its map, shape and strides."""
+    if type.startswith("tensordesc"):
+        rank = type.count(",") + 1
+        return SIZES["map"], *[SIZES["i32"]] * rank, *[SIZES["i64"]] * rank
+    return ({"fp32": 4, "fp64": 8, "i32": 4}.get(type, 8),)
 
 
 def _classify(argument: Any, call: Call) -> tuple[str, bool]:

@@ -20,7 +20,7 @@ from dlcore.kernels import inspection, nvrtc
 from dlcore.kernels.binary import Binary
 from dlcore.kernels.language import resolve
 from dlcore.kernels.launch import Cuda
-from dlcore.kernels.specialise import SIZES, TRITON, Specialised, includes
+from dlcore.kernels.specialise import SIZES, TRITON, Specialised, includes, sizes_of
 
 __all__ = ["compile", "main"]
 
@@ -138,7 +138,7 @@ def _after_previous(function: Any) -> Any:
     def parse() -> ast.Module:
         tree: Any = function.parse()
         tree.body[0].body[:0] = first
-        return tree  # type: ignore[no-any-return]
+        return tree
 
     waiting = copy.copy(function)
     waiting.parse = parse
@@ -160,13 +160,14 @@ def _inspected(wanted: Specialised, made: Any, log: str, warps: int) -> Binary:
     data, ptx = made.metadata, made.asm["ptx"]
     seen, counts = inspection.inspect_log(log, data.name), inspection.count(ptx)
     parameters, waits = inspection.entry_parameters(ptx, data.name), inspection.waits(ptx)
-    scalars = {"i32": 4, "i64": 8, "fp32": 4, "fp64": 8}
-    expected = (*(scalars.get(type, 8) for _, type, _ in wanted.signature), 8, 8)
+    expected = (*(size for _, type, _ in wanted.signature for size in sizes_of(type)), 8, 8)
+    descriptors = tuple((d["swizzle"], *d["block_size"]) for d in data.tensordesc_meta or ())
     asked = "tt.warp_specialize" in made.asm["ttir"]
     done = data.num_warps > warps
     return Binary(
         wanted.kernel.name, wanted.arch, data.name, 32 * data.num_warps, data.shared, cluster=data.num_ctas,
-        scratch=data.global_scratch_size, parameters=parameters, registers=seen.registers, spills=seen.spills,
+        scratch=data.global_scratch_size, parameters=parameters, descriptors=descriptors,
+        registers=seen.registers, spills=seen.spills,
         instructions=counts, waits=waits, matrix=inspection.matrix(counts, ptx),
         compiler=f"triton {data.triton_version}, ptxas {_assembler(wanted.arch)}", cubin=made.asm["cubin"],
         problems=inspection.problems(

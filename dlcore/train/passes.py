@@ -12,6 +12,7 @@ import numpy as np
 from dlcore._arguments import instance
 from dlcore._autograd import no_grad
 from dlcore._capture import Captured
+from dlcore._device import synchronize
 from dlcore._memory import available_memory, readable
 from dlcore._recordable import Recordable
 from dlcore._tensor import Parameter, Tensor, arange, tensor, zeros
@@ -97,8 +98,12 @@ class _Pass:
         order = self.batches.order(times)
         if self.batches.host:
             windows = [order[k * self.size : (k + 1) * self.size] for k in range(begin, end)]
+            waited = time.perf_counter()
             for k, batch in enumerate(self.batches.ahead(windows)):
                 self.step(*batch, *(() if self.weights is None else (take(self.weights, windows[k]),)))
+                if time.perf_counter() - waited > _PACE:
+                    synchronize(self.batches.device)
+                    waited = time.perf_counter()
                 after(begin + k + 1)
             return
         full = order.size // self.size
@@ -110,7 +115,10 @@ class _Pass:
     def _sweep(
         self, index: Tensor, begin: int, end: int, pause: int | None, after: Callable[[int], int | None]
     ) -> None:
-        """Work on the batches ``index[begin]`` to ``index[end]``: as many in one call as take ``_PACE`` seconds."""
+        """Work on the batches ``index[begin]`` to ``index[end]``: as many in one call as take ``_PACE`` seconds.
+
+        A GPU has done them when ``after`` is called, so that progress, times and Ctrl-C are about its work.
+        """
         done, pace = begin, 1
         while done < end:
             count = min(pace, end - done, end if pause is None else pause - done)
@@ -119,6 +127,7 @@ class _Pass:
                 self.step(index[done])
             else:
                 self.step.sweep(index[done : done + count])
+            synchronize(self.batches.device)
             done += count
             pause = after(done)
             if self.step.recorded:

@@ -45,6 +45,8 @@ class Tile(NamedTuple):
     swap: bool = False
     specialize: bool = False
     flatten: bool = True
+    resident: int = 1
+    """Programs of a persistent kernel that an SM runs at once; registers and shared memory must hold them."""
 
 
 def _pointers(*tiles: tuple[int, ...]) -> tuple[Tile, ...]:
@@ -70,7 +72,11 @@ TILES: dict[tuple[str, str], tuple[Tile, ...]] = {
         *_pointers((64, 64, 64, 8, 3), (16, 64, 128, 4, 3), (32, 64, 128, 4, 3)),
     ),
     ("sm_80", "tf32x3"): _pointers((128, 64, 32, 8, 3), (64, 64, 32, 4, 4), (16, 64, 32, 4, 4)),
-    ("sm_90", "tf32x3"): (*_tma((128, 128, 32, 8, 3)), *_pointers((64, 64, 32, 4, 4), (64, 16, 32, 4, 4))),
+    ("sm_90", "tf32x3"): (
+        *_tma((128, 128, 32, 8, 3)),
+        Tile("tma", 64, 128, 32, 4, 3, resident=2),
+        *_pointers((64, 64, 32, 4, 4), (64, 16, 32, 4, 4)),
+    ),
     ("sm_120", "tf32x3"): _pointers((128, 64, 32, 8, 3), (64, 64, 32, 8, 3), (16, 64, 32, 4, 3)),
     ("any", "ieee"): _pointers((128, 128, 32, 8, 2), (64, 64, 32, 4, 2), (16, 64, 32, 4, 2)),
     ("any", "double"): _pointers((64, 64, 16, 4, 3), (32, 32, 16, 4, 3)),
@@ -79,6 +85,7 @@ TILES: dict[tuple[str, str], tuple[Tile, ...]] = {
 # Multiply-adds of 16-bit floats a clock and SM, and bytes a clock that one SM gets from L2.
 _RATES = {"sm_80": (1024, 40), "sm_90": (2048, 32), "sm_100": (4096, 40), "sm_120": (256, 32)}
 _SLOWER = {"half": 1.0, "tf32": 2.0, "tf32x3": 6.0, "ieee": 16.0, "double": 32.0}
+_WAITING = 1.4  # tf32x3 by one program of an SM: its tensor cores wait while it splits the operands
 _PROLOGUE, _SECOND_PASS = 1500, 4000  # cycles: filling the stages and storing a tile; another launch
 _SPLITS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64)
 _IN_CACHE = 32 << 20  # bytes of slices that L2 keeps until they are added
@@ -128,19 +135,20 @@ def choose(work: Work, arch: Arch) -> Tile:
 
 
 def worth_timing(work: Work, arch: Arch) -> list[Tile]:
-    """For the tuner: the choice, the next best by the model, and other ways to run the best persistent tile."""
+    """For the tuner: the choice, the next best by the model, each tile once, and other ways to run persistent ones."""
     ranked = sorted(_variants(work, arch), key=lambda tile: _cycles(work, tile, arch))
+    once = {(tile.kernel, tile.m, tile.n): tile for tile in reversed(ranked)}
     persistent = [tile for tile in ranked if tile.kernel == "tma"][:1]
+    half = kind(work.dtype, work.precision) == "half"
     ways: list[Tile] = []
     for tile in persistent:
-        half = kind(work.dtype, work.precision) == "half"
         ways += [tile._replace(flatten=False), tile._replace(group=1)]
         if half and (tile.stages + 1) * (tile.m + tile.n) * tile.k * 2 + (32 << 10) <= arch.shared:
             ways.append(tile._replace(stages=tile.stages + 1))
         if half and family(arch) == "sm_90":
             ways += [tile._replace(warps=4, stages=s, specialize=True, flatten=False) for s in (3, 4)]
-            ways.append(tile._replace(m=tile.n, n=tile.m))
-    return list(dict.fromkeys([choose(work, arch), *ranked[:8], *ways]))
+            ways += [tile._replace(m=tile.n, n=tile.m), Tile("tma", 128, 128, 64, 8, 2, resident=2)]
+    return list(dict.fromkeys([choose(work, arch), *ranked[:4], *once.values(), *ways]))
 
 
 def _variants(work: Work, arch: Arch) -> list[Tile]:
@@ -169,10 +177,12 @@ def _cycles(work: Work, tile: Tile, arch: Arch) -> float:
     what = kind(work.dtype, work.precision)
     intensity = tile.m * tile.n / (tile.m + tile.n)
     step = tile.m * tile.n * tile.k * _SLOWER[what] / rate * (1 + 10 / intensity)
+    if what == "tf32x3" and tile.kernel == "tma" and tile.resident == 1:
+        step *= _WAITING
     traffic = (tile.m + tile.n) * tile.k * work.dtype.itemsize / bandwidth
     busy = ceil_div(_blocks(work, tile) * tile.splits, arch.multiprocessors)
     steps = ceil_div(ceil_div(max(work.k, 1), tile.k), tile.splits)
-    cycles = busy * (steps * max(step, traffic) + _PROLOGUE)
+    cycles = busy * steps * max(step, traffic) + ceil_div(busy, tile.resident) * _PROLOGUE
     if tile.splits > 1:
         slices = tile.splits * 4 * work.m * work.n * work.entries
         slow = 1 if slices < _IN_CACHE else 3  # memory gives a third of what L2 does
@@ -198,6 +208,7 @@ def parts(tile: Tile, dtype: DType, arch: Arch, heavy: bool, scattered: bool, st
     persistent = tile.kernel == "tma"  # holds descriptors and the way through the tiles too
     if heavy:
         most = 16 if scattered or (sums >= 128 and not persistent) else 32
+        most //= 2 if scattered and tile.resident > 1 else 1  # half as many registers, too
     else:
         most = 64 if staged else 32 if persistent else sums
     least = 4 if heavy and persistent and family(arch) == "sm_100" else 1  # where sums come from tensor memory
@@ -215,4 +226,4 @@ def portable(tile: Tile) -> Tile:
     """The tile for the same work through pointers; splits and k stay as they are."""
     if tile.kernel == "pointers":
         return tile
-    return tile._replace(kernel="pointers", m=128, n=128, warps=8, stages=3, specialize=False)
+    return tile._replace(kernel="pointers", m=128, n=128, warps=8, stages=3, specialize=False, resident=1)

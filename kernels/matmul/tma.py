@@ -1,20 +1,28 @@
 """C = activation(A @ B + bias) by a persistent kernel that moves tiles with TMA: large products on sm_90 and later.
 
-2 M N K FLOPs on (M K + K N + M N) elements that must move; bound by arithmetic. As many programs as SMs walk over the
-tiles. The descriptors are made on the device, at the start of each program, so a launch has plain arguments only. TMA
-fills what lies beyond an edge with zeros, so there are no masks; it wants addresses and strides divisible by 16 bytes,
-and a planner packs operands that are not so (pack.py) into a workspace first. Loops: pipelined by software, flattened
-over tiles or not; or warp-specialised (one warp group loads, two multiply, and an epilogue overlaps the next tile's
-loads), which on sm_90 happens only with 4 warps and flatten off.
+2 M N K FLOPs on (M K + K N + M N) elements that must move; bound by arithmetic. As many programs as SMs, or twice as
+many of small tiles, walk over the tiles. The descriptors are made on the host (`Descriptor`), once for each address;
+where warps are specialised, which Triton 3.9 does not compile so, and where K is 0, each program makes its own as it
+starts (2 to 4 one after the other, about 1 us each by the instructions they take, a fence of the whole GPU among them).
+TMA fills what lies beyond an edge with zeros, so there are no masks; it wants addresses and strides divisible by 16
+bytes, and a planner packs operands that are not so (pack.py) into a workspace first. Loops: pipelined by software,
+flattened over tiles or not; or warp-specialised (one warp group loads, two multiply, and an epilogue overlaps the next
+tile's loads), which on sm_90 happens only with 4 warps and flatten off.
 
 Versions: unmeasured, not yet run on hardware. Compiled, without spills in all layouts and with every epilogue:
 registers, shared KiB, matrix instructions of one step of K:
   sm_90   bf16 128x256x64 w8 s3 159-190, 176, 4 wgmma m64n256k16; specialised w4 s3 168, 161, setmaxnreg 40/232;
-          tf32x3 128x128x32 w8 s3 190-210, 160, 12 wgmma
-  sm_100  bf16 128x256x64 w8 s3 136-234, 176, 8 tcgen05, 512 columns of tensor memory; tf32x3 176, 160, 24 tcgen05
+          s4 160-198, 224; tf32x3 128x128x32 w8 s3 190-210, 160, 12 wgmma
+          two programs an SM: tf32x3 64x128x32 w4 s3 182-213, 112, 12 wgmma m64n128k8; bf16 128x128x64 w8 s2 95-115, 96,
+          4 wgmma m64n128k16 (but 208 with a long activation of rows of odd length: then one)
+  sm_100  bf16 128x256x64 w8 s3 136-234, 176, 8 tcgen05, 512 columns of tensor memory; tf32x3 176, 160, 24 tcgen05;
+          two programs an SM: tf32x3 64x128x32 w4 s3 156-232, 112
   sm_120  bf16 128x128x64 w8 s3 122-170, 96, 64 mma.sync; 128x64x64 w4 s3 166, 64
+Descriptors of the host leave the registers as they are (sm_90, bf16 128x256x64: 165) and take out 33 tensormap.replace,
+3 fences of the tensor-map proxy and 384 bytes of scratch a program.
 Stores in parts take GELU on 128x256 (sm_90) from 255 registers and 624 bytes of spills to 174 and none, and from 208 to
-160 KiB, which leaves room for a fourth stage.
+160 KiB, which leaves room for a fourth stage. Two programs an SM are for tf32x3, whose tensor cores wait three times a
+step while operands are split: the other program's products fill the gap.
 """
 
 from __future__ import annotations
@@ -22,7 +30,7 @@ from __future__ import annotations
 from typing import Any
 
 from dlcore.kernels.language import jit, tl
-from dlcore.kernels.launch import Arch, Launch, accumulator, ceil_div
+from dlcore.kernels.launch import Arch, Descriptor, Launch, accumulator, ceil_div
 from dlcore.kernels.matmul.epilogue import activate, grouped, multiply_add, with_bias
 from dlcore.kernels.matmul.pointers import load_bias, results, scattered, sizes, store_tile, strides
 from dlcore.kernels.matmul.product import Matrix, Product
@@ -101,15 +109,16 @@ def tma_kernel(
     BATCHED: tl.constexpr, A_MANY: tl.constexpr, B_MANY: tl.constexpr, A_BY_ROWS: tl.constexpr,
     B_BY_ROWS: tl.constexpr, UNIT_A: tl.constexpr, UNIT_B: tl.constexpr, UNIT_M: tl.constexpr, UNIT_N: tl.constexpr,
     UNIT_K: tl.constexpr, ACTIVATION: tl.constexpr, SWAPPED: tl.constexpr, PRECISION: tl.constexpr, ACC: tl.constexpr,
-    STORES: tl.constexpr, FLATTEN: tl.constexpr, SPECIALIZE: tl.constexpr, PARTS: tl.constexpr,
+    STORES: tl.constexpr, FLATTEN: tl.constexpr, SPECIALIZE: tl.constexpr, PARTS: tl.constexpr, MADE: tl.constexpr,
 ):  # fmt: skip
     m, n, k = m_units * UNIT_M, n_units * UNIT_N, k_units * UNIT_K
-    unit_a, unit_b = tl.full((), UNIT_A, tl.int64), tl.full((), UNIT_B, tl.int64)
-    a_blocks = describe(a, entries, m, k, stride_a * unit_a, a_batch * unit_a, BLOCK_M, BLOCK_K, A_BY_ROWS, A_MANY)
-    b_blocks = describe(b, entries, k, n, stride_b * unit_b, b_batch * unit_b, BLOCK_K, BLOCK_N, B_BY_ROWS, B_MANY)
     wide_m, wide_n = m * tl.full((), 1, tl.int64), n * tl.full((), 1, tl.int64)
-    c_blocks, pre_blocks = c, pre
-    if STORES:
+    a_blocks, b_blocks, c_blocks, pre_blocks = a, b, c, pre
+    if not MADE:
+        unit_a, unit_b = tl.full((), UNIT_A, tl.int64), tl.full((), UNIT_B, tl.int64)
+        a_blocks = describe(a, entries, m, k, stride_a * unit_a, a_batch * unit_a, BLOCK_M, BLOCK_K, A_BY_ROWS, A_MANY)
+        b_blocks = describe(b, entries, k, n, stride_b * unit_b, b_batch * unit_b, BLOCK_K, BLOCK_N, B_BY_ROWS, B_MANY)
+    if STORES and not MADE:
         c_blocks = describe(c, entries, m, n, wide_n, wide_m * n, BLOCK_M, BLOCK_N // PARTS, True, BATCHED)
         if pre is not None:
             pre_blocks = describe(pre, entries, m, n, wide_n, wide_m * n, BLOCK_M, BLOCK_N // PARTS, True, BATCHED)
@@ -150,6 +159,14 @@ def ready(x: Matrix) -> bool:
     return x.dense and x.aligned and len(x.batch) <= 1 and all(s > 0 and s * size % 16 == 0 for s in pitches)
 
 
+def described(x: Matrix, entries: int, rows: int, columns: int) -> Descriptor:
+    """`describe`, on the host: the descriptor of ``x`` as it lies in memory, for blocks of so many rows and columns."""
+    lengths, block = ((x.rows, x.columns), (rows, columns)) if x.by_rows else ((x.columns, x.rows), (columns, rows))
+    if not any(x.batch):
+        return Descriptor(x.pointer, x.dtype, lengths, (x.pitch, 1), block)
+    return Descriptor(x.pointer, x.dtype, (entries, *lengths), (sum(x.batch), x.pitch, 1), (1, *block))
+
+
 def launch(p: Product, tile: Tile, precision: str, arch: Arch, share: int, slices: Any = None) -> Launch:
     """The launch for one product of operands that are `ready`; or for ``slices`` of its sums over ``share`` terms each,
     without epilogue."""
@@ -158,13 +175,24 @@ def launch(p: Product, tile: Tile, precision: str, arch: Arch, share: int, slice
     common = {name: v for name, v in strides(p).items() if not name.startswith(("a_", "b_", "AXES", "batch"))}
     stores = slices is None and not p.swapped and p.n * p.dtype.itemsize % 16 == 0
     heavy = slices is None and p.heavy
+    made = p.k > 0 and not tile.specialize
+    in_parts = parts(tile, p.dtype, arch, heavy, scattered(p), stores)
     args = {
         "a": p.a.pointer, "b": p.b.pointer, **results(p, slices), **sizes(p, p.dtype.itemsize), **common, **batch,
         "entries": p.entries, "share": share, "BATCHED": bool(p.batch),
         "A_MANY": any(p.a.batch), "B_MANY": any(p.b.batch), "BLOCK_M": tile.m, "BLOCK_N": tile.n, "BLOCK_K": tile.k,
         "GROUP": tile.group, "SPLITS": tile.splits, "PRECISION": precision, "ACC": accumulator(p.dtype),
-        "STORES": stores, "PARTS": parts(tile, p.dtype, arch, heavy, scattered(p), stores), "FLATTEN": tile.flatten,
-        "SPECIALIZE": tile.specialize,
+        "STORES": stores, "PARTS": in_parts, "FLATTEN": tile.flatten,
+        "SPECIALIZE": tile.specialize, "MADE": made,
     }  # fmt: skip
+    if made:
+        args |= {"a": described(p.a, p.entries, tile.m, tile.k), "b": described(p.b, p.entries, tile.k, tile.n)}
+        args |= dict.fromkeys(("stride_a", "stride_b", "a_batch", "b_batch"), 1)  # the descriptors tell them
+    if made and stores:
+        batch_stride = (p.m * p.n,) if p.batch else ()
+        result = Matrix(p.out, p.dtype, p.m, p.n, p.n, 1, batch_stride)
+        width = tile.n // in_parts
+        args["c"] = described(result, p.entries, tile.m, width)
+        args["pre"] = p.pre and described(result._replace(pointer=p.pre), p.entries, tile.m, width)
     work = ceil_div(p.m, tile.m) * ceil_div(p.n, tile.n) * tile.splits * p.entries
-    return Launch(tma_kernel, (min(work, arch.multiprocessors),), args, tile.warps, tile.stages)
+    return Launch(tma_kernel, (min(work, tile.resident * arch.multiprocessors),), args, tile.warps, tile.stages)

@@ -26,6 +26,7 @@ import ctypes
 import functools
 import hashlib
 import os
+import re
 import struct
 import subprocess
 import tempfile
@@ -116,7 +117,7 @@ class Driver:
         for name, result, *arguments in (
             ("count", size), ("read", ctypes.c_int, size, ctypes.c_void_p, ctypes.c_void_p), ("refusals", size),
             ("refusal", None, size, ctypes.c_char_p), ("reach", ctypes.c_void_p, address),
-            ("require", ctypes.c_int, address, ctypes.c_uint, ctypes.c_uint, ctypes.c_uint),
+            ("require", ctypes.c_int, address, *[ctypes.c_uint] * 4),
             ("parameter", ctypes.c_int, address, ctypes.c_uint, ctypes.c_void_p, ctypes.c_void_p),
             ("parameters_size", ctypes.c_uint, address), ("limit", None, ctypes.c_int, size),
             ("used", size, ctypes.c_int), ("fail", None, ctypes.c_char_p, ctypes.c_int), ("heal", ctypes.c_int),
@@ -149,7 +150,7 @@ class Driver:
         )  # fmt: skip
 
     def refusals(self):
-        """What was refused since the last call, in words."""
+        """What was refused since the last call, in words; also what two streams did with a block in no order."""
         first, self._refused = self._refused, self.library.fake_refusals()
         found = []
         for k in range(first, self._refused):
@@ -248,9 +249,10 @@ class Driver:
             found.append((offset.value, size.value))
         return found, self.library.fake_parameters_size(function)
 
-    def require(self, function, ordinal, offset, alignment):
-        """The parameter (``offset`` bytes into it) is a pointer, null or so aligned and into a live block."""
-        if self.library.fake_require(function, ordinal, offset, alignment):
+    def require(self, function, ordinal, offset, alignment, written=False):
+        """The parameter (``offset`` bytes into it) is a pointer, null or so aligned and into a live block, which the
+        kernel writes; with alignment 0, a tensor map."""
+        if self.library.fake_require(function, ordinal, offset, alignment, written):
             raise RuntimeError(f"the cubin has no pointer {offset} bytes into parameter {ordinal}")
 
 
@@ -285,6 +287,8 @@ def open_fake(devices=1):
     """Makes `dl.device("cuda")`, "cuda:1", ... GPUs of this driver, in this process; before the first is opened."""
     for name, value in environment(devices=devices).items():
         os.environ.setdefault(name, value)
+    if (there := int(os.environ["FAKE_CUDA_DEVICES"])) < devices:
+        raise RuntimeError(f"open_fake: {devices} devices are wanted; FAKE_CUDA_DEVICES is {there}")
     return _opened()
 
 
@@ -321,12 +325,19 @@ def _opened():
 
 
 def _pointers(launch, call, parameters, binary):
-    """(ordinal, offset, alignment) of the addresses among the parameters that a launch hands over."""
+    """(ordinal, offset, alignment, whether it is written) of the addresses among a launch's parameters.
+
+    An input that is written in place counts as read: a launch does not say which it is.
+    """
     from dlcore.kernels.launch import In, Out, Temp
-    from dlcore.kernels.specialise import specialise
+    from dlcore.kernels.specialise import sizes_of, specialise
 
     signature = specialise(launch, call)[0].signature
+    divisible = [known for _, type, known in signature for _ in (sizes_of(type) if binary.triton else (type,))]
     for ordinal, parameter in enumerate(parameters):
+        if parameter.type == "map":
+            yield ordinal, 0, TENSOR_MAP, not isinstance(parameter.argument.pointer, In)
+            continue
         fields = parameter.argument if parameter.type == "table" else ((0, parameter.type, parameter.argument),)
         for offset, type, argument in fields:
             if type != "ptr":
@@ -336,9 +347,10 @@ def _pointers(launch, call, parameters, binary):
                 view = (call.inputs if isinstance(argument, In) else call.outputs)[argument.index]
                 alignment, aligned = (argument.dtype or view.dtype).itemsize, aligned and view.aligned
             # A planner of CUDA C++ that has seen aligned operands may have chosen wide loads.
-            yield ordinal, offset, 16 if (signature[ordinal][2] if binary.triton else aligned) else alignment
+            alignment = 16 if (divisible[ordinal] if binary.triton else aligned) else alignment
+            yield ordinal, offset, alignment, not isinstance(argument, In)
     if binary.triton:
-        yield len(parameters), 0, 128  # global scratch
+        yield len(parameters), 0, 128, True  # global scratch
 
 
 def _check_packing(driver, parameters, function, binary):
@@ -350,6 +362,9 @@ def _check_packing(driver, parameters, function, binary):
     ends = [len(Packed(every[: k + 1], 0, 0, 0, 0).bytes) for k in range(len(every))]
     packed = [(end - p.size, p.size) for p, end in zip(every, ends, strict=True)]
     found = driver.parameters(function)
+    if any(p.type == "map" for p in every):  # which is aligned to 64 in the GPU's memory: 48 bytes in on sm_90
+        first = found[0][0][0]
+        found = [(at - first, size) for at, size in found[0]], found[1] - first
     if found != (packed, ends[-1] if ends else 0):
         raise RuntimeError(f"{binary.name}: parameters are packed as {packed}, and its cubin has {found}")
 
@@ -384,7 +399,7 @@ def stub(wanted, threads=128, shared=1024, scratch=0):
     """In the place of `dlcore.kernels.compile.binary`: a Binary whose cubin holds its parameters and no code."""
     from dlcore.kernels.binary import Binary
     from dlcore.kernels.launch import Cuda
-    from dlcore.kernels.specialise import SIZES
+    from dlcore.kernels.specialise import SIZES, sizes_of
 
     kernel, arch, options = wanted.kernel, int(wanted.arch.removeprefix("sm_")), dict(wanted.options)
     if isinstance(kernel, Cuda):
@@ -392,11 +407,12 @@ def stub(wanted, threads=128, shared=1024, scratch=0):
         cubin = image(kernel.function, sizes, arch)
         return Binary(kernel.name, wanted.arch, kernel.function, kernel.threads, kernel.shared, triton=False,
                       waits=arch >= 90, parameters=sizes, cubin=cubin)  # fmt: skip
-    widths = {"i32": 4, "i64": 8, "fp32": 4, "fp64": 8}
-    sizes = (*(widths.get(type, 8) for _, type, _ in wanted.signature), 8, 8)
+    sizes = (*(size for _, type, _ in wanted.signature for size in sizes_of(type)), 8, 8)
+    blocks = [re.findall(r"\d+", type.partition("[")[2]) for _, type, _ in wanted.signature if type[0] == "t"]
+    descriptors = tuple((0, *map(int, block)) for block in blocks)  # unswizzled, one box
     function = kernel.name.rpartition(":")[2]
     return Binary(kernel.name, wanted.arch, function, threads, shared, options.get("num_ctas", 1), scratch,
-                  waits=options.get("launch_pdl", False), parameters=sizes,
+                  waits=options.get("launch_pdl", False), parameters=sizes, descriptors=descriptors,
                   cubin=image(function, sizes, arch))  # fmt: skip
 
 

@@ -23,4 +23,4 @@ typedef struct {
 } LaunchConfig;
 
 enum { TENSOR_MAP = 0 };  // in the place of an alignment: the parameter is a tensor map
-#define TENSOR_MAP_MARK "fake map"
+#define TENSOR_MAP_MARK "faKe map"  // of its third byte dlcore clears bit 5, as with drivers for CUDA 13.1 and older

@@ -298,6 +298,29 @@ def test_kernels_of_a_training_step_are_packed(name):
     assert launches and len(addresses & words) >= len(addresses) - 1  # one at most is cast first
 
 
+def test_tensor_maps_are_made_on_the_host_and_again_where_an_array_has_moved():
+    """Of a product by TMA: where the cubin wants them, what they tell, and none while the addresses stay."""
+    pytest.importorskip("triton")
+    weight, *others = [on_gpu(np.ones((2048, 2048))).astype(dl.bfloat16) for _ in range(3)]
+    records()
+    out = dl.matmul(others[0], weight)
+    (launch,) = records(LAUNCH)
+    first = launch.data.index(b"faKe map") - 8
+    for at, tensor in zip((first, first + 192, first + 384), (others[0], weight, out), strict=True):
+        assert struct.unpack_from("<Q", launch.data, at)[0] == tensor.data_ptr
+        assert struct.unpack_from("<2i2q", launch.data, at + 128) == (2048, 2048, 2048, 1)
+    del out
+    dl.matmul(others[0], weight)  # its result's memory is the next one's
+    DRIVER.fail(1, "cuTensorMapEncodeTiled")
+    again = dl.matmul(others[0], weight)
+    with pytest.raises(RuntimeError, match=r"^matmul: cuTensorMapEncodeTiled: CUDA error 1"):
+        dl.matmul(others[1], weight)
+    moved = dl.matmul(others[1], weight)
+    before, same, other = records(LAUNCH)
+    assert same.data == before.data and again.data_ptr != moved.data_ptr
+    assert struct.unpack_from("<Q", other.data, first)[0] == others[1].data_ptr
+
+
 # ---- memory -------------------------------------------------------------------------------------------------------
 
 

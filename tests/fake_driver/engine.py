@@ -1,10 +1,11 @@
-"""What the engine asks of GPUs' drivers, against two fake ones. Run by tests/test_cuda_runtime.py in a process of its own."""
+"""What the engine asks of a driver, with two GPUs. Run by tests/test_cuda_runtime.py in a process of its own."""
 
 import ctypes
 import gc
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ import pytest
 
 import dlcore as dl
 from dlcore import _C, nn, optim, testing
-from fake_driver import COPY, EVENT, FILL, LAUNCH, SYNCHRONIZE, WAIT, Record, environment, open_fake, uncompiled
+from fake_driver import COPY, EVENT, LAUNCH, SYNCHRONIZE, WAIT, open_fake, uncompiled
 
 DRIVER = open_fake(devices=2)
 GPU, OTHER = dl.device("cuda:0"), dl.device("cuda:1")
@@ -317,7 +318,7 @@ def test_what_a_consumer_still_reads_is_not_written_after_it_has_let_go(stream):
 
 @pytest.mark.parametrize("stream", [0, -2, 1.0, "1", True])
 def test_streams_that_are_none(stream):
-    with pytest.raises(BufferError, match=r"^__dlpack__: .* is no stream: 1 is the legacy default, 2 that of the thread"):
+    with pytest.raises(BufferError, match=r"^__dlpack__: .* is no stream: 1 is the legacy default, 2 the thread's$"):
         on_gpu(np.ones(4)).__dlpack__(stream=stream)
 
 
@@ -351,7 +352,7 @@ def test_shared_memory_is_asked_for_and_bounded_by_name():
 
     module = _C.cuda.module_load(1, image("wide", (8,)))
     assert _C.cuda.function(1, module, "wide", 232448)
-    with pytest.raises(RuntimeError, match="wide wants 232449 bytes of shared memory, and a block of this GPU can have 2"):
+    with pytest.raises(RuntimeError, match=r"^wide wants 232449 bytes of shared memory, and a block of this GPU can"):
         _C.cuda.function(1, module, "wide", 232449)
 
 
@@ -482,3 +483,55 @@ def test_launches_are_timed_between_events(graph):
     DRIVER.records()
     step(x, y)
     assert all(r.in_graph for r in DRIVER.records(LAUNCH)) == graph and not DRIVER.refusals()
+
+
+# ---- passes over a data set ---------------------------------------------------------------------------------------
+
+
+class Samples:
+    """A data set of Python code, whose batches are assembled on the host."""
+
+    def __len__(self):
+        return 40
+
+    def __getitem__(self, k):
+        time.sleep(1e-3)
+        return np.full(3, k, np.float32), k % 2
+
+
+@pytest.mark.parametrize("host", [False, True])
+def test_progress_is_what_the_gpu_has_done(host):
+    from dlcore.train.passes import _Pass
+
+    arrays = np.zeros((40, 3), np.float32), np.zeros(40, np.int64)
+    batches = dl.data.Batches(Samples() if host else arrays, device=GPU)
+    waits, launched = [], 0
+
+    def work(pieces):
+        for inputs, _ in pieces:
+            (inputs * 2).sum()
+
+    def after(done):
+        kinds = [r.kind for r in DRIVER.records(LAUNCH, SYNCHRONIZE)]
+        nonlocal launched
+        launched += kinds.count(LAUNCH)
+        waits.append(not kinds or kinds[-1] == SYNCHRONIZE)
+
+    _Pass(batches, 4, work, (), "the step").run(0, 20, after)
+    assert launched >= 20 and not DRIVER.refusals()
+    assert any(waits) if host else all(waits) and len(waits) < 20
+
+
+def test_the_launches_of_a_users_step_are_timed():
+    from dlcore.roofline import model
+
+    def build():
+        layer = nn.Linear(8, 4)
+        return (lambda x: layer(x).sum()), dl.zeros(5, 8)
+
+    dl.set_default_device(GPU)
+    try:
+        found = model.record(build, repeats=2, seconds=0.01)
+    finally:
+        dl.set_default_device(None)
+    assert [row.operation for row in found.explanation.rows] == ["linear", "sum"] and found.explanation.seconds > 0

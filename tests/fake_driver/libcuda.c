@@ -6,6 +6,8 @@
 // somebody waits, as late as a GPU may do them. Kernels do not run; they are written down with their parameters.
 //
 // What a GPU would find while a kernel runs (an address that is not mapped, or not aligned) is refused at the launch.
+// What a GPU would not find, two streams that use a block of which one writes, with nothing that puts them in order, is
+// among the refusals too, though the call succeeds.
 // Any number of threads may call; the fake_... functions at the end are for tests. __init__.py is the way to use it.
 #define _GNU_SOURCE
 #include <errno.h>
@@ -30,7 +32,8 @@ enum {
   CAPTURED_EVENT = 907, CAPTURE_WRONG_THREAD = 908, INVALID_CLUSTER = 912
 };
 enum { LAUNCH, FILL, COPY, EVENT, WAIT, SYNCHRONIZE };
-enum { MAX_DEVICES = 4, MAX_RECORDS = 1 << 14, MAX_PARAMS = 32764, MAX_REFUSALS = 64, MAX_STACK = 16 };
+enum { MAX_DEVICES = 4, MAX_RECORDS = 1 << 14, MAX_PARAMS = 32764, MAX_REFUSALS = 64, MAX_STACK = 16,
+       MAX_STREAMS = 256, MAX_USERS = 4 };
 static const size_t kGap = 512, kPoisoned = 1 << 20, kHandles = 1 << 20;
 
 typedef struct Object Object;
@@ -49,13 +52,16 @@ typedef struct {
   Object *function;
 } Record;
 
-typedef struct { unsigned ordinal, offset, alignment; } Requirement;
+typedef struct { unsigned ordinal, offset, alignment, written; } Requirement;
+typedef struct { uint64_t done[MAX_STREAMS]; } Clock;  // of each stream, how many commands come before
 typedef enum { NOTHING, CONTEXT, STREAM, EVENT_HANDLE, MODULE, FUNCTION, GRAPH, EXECUTABLE, NODE, DEAD } Type;
 struct Object {  // what a handle points to
   Type type;
   Object *context;  // that it belongs to
   int device;
+  Clock *clock;  // of a stream, and of an event that was recorded
   // a stream
+  int number, blocking;
   int capturing, mode, spoiled, pending;
   long capturer;
   Record *deferred;
@@ -78,7 +84,8 @@ struct Object {  // what a handle points to
   int kind;
 };
 
-typedef struct { char *at; size_t size; } Block;
+typedef struct { Object *stream; uint64_t read, written; } Use;  // the number of its last command that did
+typedef struct { char *at; size_t size; Use uses[MAX_USERS]; } Block;
 typedef struct { Block *blocks; size_t count, room; } Blocks;  // by address
 
 static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
@@ -97,6 +104,9 @@ static size_t span, cursor[MAX_DEVICES], used[MAX_DEVICES], limit[MAX_DEVICES];
 static int memory_file = -1;
 static Blocks live, pinned;
 static double now = 1;  // milliseconds
+static Object *streams[MAX_STREAMS];
+static int n_streams;
+static Clock waited;  // what the host has waited for
 static _Thread_local Object *stack[MAX_STACK];
 static _Thread_local int depth;
 
@@ -117,7 +127,7 @@ __attribute__((format(printf, 2, 3))) static int refuse(int status, const char *
   va_list arguments;
   va_start(arguments, format);
   char *to = refusals[refused++ % MAX_REFUSALS];
-  const int n = snprintf(to, sizeof refusals[0], "error %d: ", status);
+  const int n = status ? snprintf(to, sizeof refusals[0], "error %d: ", status) : 0;
   vsnprintf(to + n, sizeof refusals[0] - (size_t)n, format, arguments);
   va_end(arguments);
   if (sticky(status)) lost = status;
@@ -180,10 +190,19 @@ static int find(const char *function, const void *handle, Type type, const char 
   return *to ? OK : refuse(INVALID_HANDLE, "%s: %p is no %s, or is gone", function, handle, what);
 }
 
+static Object *new_stream(Object *context, int blocking) {
+  if (n_streams == MAX_STREAMS) abort();
+  Object *made = new_object(STREAM, context);
+  made->number = n_streams;
+  made->blocking = blocking;
+  made->clock = calloc(1, sizeof *made->clock);
+  return streams[n_streams++] = made;
+}
+
 static int find_stream(const char *function, void *handle, Object **to) {
   if ((uintptr_t)handle > 2) return find(function, handle, STREAM, "stream", to);
   Object *context = current();  // null, 1, 2: the default streams
-  if (!legacy[context->device]) legacy[context->device] = new_object(STREAM, context);
+  if (!legacy[context->device]) legacy[context->device] = new_stream(context, 1);
   return *to = legacy[context->device], OK;
 }
 
@@ -210,7 +229,7 @@ static void add_block(Blocks *b, char *at, size_t size) {
   if (b->count == b->room) b->blocks = realloc(b->blocks, (b->room = 2 * b->room + 64) * sizeof(Block));
   const size_t k = above(b, at);
   memmove(b->blocks + k + 1, b->blocks + k, (b->count++ - k) * sizeof(Block));
-  b->blocks[k] = (Block){at, size};
+  b->blocks[k] = (Block){.at = at, .size = size};
 }
 
 static void remove_block(Blocks *b, Block *block) {
@@ -275,6 +294,60 @@ static int place_of(const char *function, uint64_t p, size_t n, int *on) {
   return refuse(INVALID_VALUE, "%s: %zu bytes at %p are in no live block", function, n, (void *)p);
 }
 
+// ---- order between streams ----------------------------------------------------------------------------------------
+static void follow(Clock *later, const Clock *earlier) {
+  for (int k = 0; k < n_streams; ++k) {
+    if (later->done[k] < earlier->done[k]) later->done[k] = earlier->done[k];
+  }
+}
+
+// A stream's next command: after its others, and after what the host had waited for when it asked. A default stream and
+// those that are not made with CU_STREAM_NON_BLOCKING wait for each other.
+static void next_command(Object *stream) {
+  follow(stream->clock, &waited);
+  const Object *first = legacy[stream->device];
+  if (stream == first) {
+    for (int k = 0; k < n_streams; ++k) {
+      if (streams[k]->blocking && streams[k]->device == stream->device) follow(stream->clock, streams[k]->clock);
+    }
+  } else if (stream->blocking && first) {
+    follow(stream->clock, first->clock);
+  }
+  ++stream->clock->done[stream->number];
+}
+
+// That the stream's command uses the block at an address; notes it where another stream's use is in no order with it.
+static void use(const char *function, Object *stream, uint64_t address, int writes) {
+  Block *block = on_device((void *)address) ? holding(&live, (void *)address, 0) : NULL;
+  if (!block) return;
+  Use *own = NULL, *oldest = block->uses;
+  int told = 0;
+  for (Use *u = block->uses; u < block->uses + MAX_USERS; ++u) {
+    if (u->stream == stream) own = u;
+    if (!u->stream || u->read + u->written < oldest->read + oldest->written) oldest = u;
+    if (!u->stream || u->stream == stream) continue;
+    const uint64_t last = writes && u->read > u->written ? u->read : u->written;
+    if (!told && last > stream->clock->done[u->stream->number]) {
+      told = 1;
+      refuse(OK, "%s: stream %p %s the block at %p of %zu bytes, in no order with what stream %p does with it", function,
+             (void *)stream, writes ? "writes" : "reads", (void *)block->at, block->size, (void *)u->stream);
+    }
+  }
+  if (!own) *(own = oldest) = (Use){.stream = stream};
+  *(writes ? &own->written : &own->read) = stream->clock->done[stream->number];
+}
+
+static void use_all(const char *function, Object *stream, const Record *r) {
+  if (r->kind == COPY && r->length) use(function, stream, r->from, 0);
+  if ((r->kind == COPY || r->kind == FILL) && r->length) use(function, stream, r->to, 1);
+  for (size_t n = 0; r->kind == LAUNCH && n < r->function->n_requirements; ++n) {
+    const Requirement *q = &r->function->requirements[n];
+    uint64_t address;
+    memcpy(&address, r->bytes + r->function->kernel->parameters[q->ordinal].offset + q->offset, sizeof address);
+    use(function, stream, address, (int)q->written);
+  }
+}
+
 // ---- work ---------------------------------------------------------------------------------------------------------
 static void perform(const Record *r) {
   if (r->kind == FILL) memset(reach(r->to), r->bytes ? *r->bytes : 0, r->length);
@@ -289,10 +362,13 @@ static void finish(Object *stream) {
   stream->pending = 0;
 }
 
-static void finish_all(void) {
-  for (size_t k = 0; k < n_handles; ++k) {
-    if (handles[k].type == STREAM) finish(&handles[k]);
-  }
+static void await(Object *stream) {  // the host does
+  finish(stream);
+  follow(&waited, stream->clock);
+}
+
+static void await_all(void) {
+  for (int k = 0; k < n_streams; ++k) await(streams[k]);
 }
 
 static void append(Record **records, size_t *count, Record r) {
@@ -314,6 +390,8 @@ static int submit(const char *function, Object *stream, Record r) {
   now += 0.002 + (double)r.length * 1e-9;
   if (!stream->capturing) {
     stream->pending = lag;
+    next_command(stream);
+    use_all(function, stream, &r);
     write_log(r);
     const int host = r.kind == COPY && (holding(&pinned, (void *)r.to, 0) || holding(&pinned, (void *)r.from, 0));
     if (host) {
@@ -322,6 +400,7 @@ static int submit(const char *function, Object *stream, Record r) {
       finish(stream);
       perform(&r);
       stream->pending = lag;
+      if (r.kind == COPY && r.length && !on_device((void *)r.to)) await(stream);  // to pageable memory
     }
     free(r.bytes);
     return OK;
@@ -472,7 +551,7 @@ int cuCtxSynchronize(void) {
   LOCKED;
   TRY(enter("cuCtxSynchronize"));
   TRY(unsafe("cuCtxSynchronize"));
-  return finish_all(), OK;
+  return await_all(), OK;
 }
 
 // ---- memory -------------------------------------------------------------------------------------------------------
@@ -503,7 +582,7 @@ int cuMemFree_v2(uint64_t address) {
   TRY(enter("cuMemFree"));
   TRY(unsafe("cuMemFree"));
   if (!address) return OK;
-  finish_all();  // freeing waits for what is going on
+  await_all();  // freeing waits for what is going on
   return free_memory(address);
 }
 int cuMemAllocHost_v2(void **address, size_t n) {
@@ -517,7 +596,7 @@ int cuMemAllocHost_v2(void **address, size_t n) {
 static int unpin(const char *function, void *address, int status) {
   Block *block = holding(&pinned, address, 0);
   if (!block || block->at != (char *)address) return refuse(status, "%s: %p is not page-locked", function, address);
-  finish_all();
+  await_all();
   return remove_block(&pinned, block), OK;
 }
 int cuMemFreeHost(void *address) {
@@ -591,7 +670,7 @@ int cuStreamCreate(void **stream, unsigned flags) {
   LOCKED;
   TRY(enter("cuStreamCreate"));
   if (flags > 1) return refuse(INVALID_VALUE, "cuStreamCreate: flags %u", flags);
-  return *stream = new_object(STREAM, current()), OK;
+  return *stream = new_stream(current(), !flags), OK;
 }
 int cuStreamDestroy_v2(void *handle) {
   LOCKED;
@@ -599,11 +678,11 @@ int cuStreamDestroy_v2(void *handle) {
   Object *stream;
   TRY(find("cuStreamDestroy", handle, STREAM, "stream", &stream));
   finish(stream);
-  return stream->type = DEAD, OK;
+  return stream->type = DEAD, OK;  // its clock is still asked for
 }
 static int synchronize(const char *function, Object *stream) {
   TRY(not_captured(function, stream));
-  finish(stream);
+  await(stream);
   write_log((Record){.kind = SYNCHRONIZE, .stream = stream, .thread = gettid()});
   return OK;
 }
@@ -622,7 +701,7 @@ int cuStreamQuery(void *handle) {
   TRY(not_captured("cuStreamQuery", stream));
   TRY(unsafe("cuStreamQuery"));
   if (stream->pending && stream->pending--) return NOT_READY;
-  return finish(stream), OK;
+  return await(stream), OK;
 }
 int cuStreamWaitEvent(void *handle, void *event_handle, unsigned flags) {
   LOCKED;
@@ -637,6 +716,7 @@ int cuStreamWaitEvent(void *handle, void *event_handle, unsigned flags) {
   }
   if (event->recorded_on && !event->captured) finish(event->recorded_on);
   if (stream->capturing) return OK;
+  if (event->clock) follow(stream->clock, event->clock);
   return submit("cuStreamWaitEvent", stream, (Record){.kind = WAIT, .to = (uint64_t)event});
 }
 int cuEventCreate(void **event, unsigned flags) {
@@ -652,6 +732,7 @@ int cuEventDestroy_v2(void *handle) {
   TRY(enter("cuEventDestroy"));
   Object *event;
   TRY(find("cuEventDestroy", handle, EVENT_HANDLE, "event", &event));
+  free(event->clock);
   return event->type = DEAD, OK;
 }
 int cuEventRecord(void *handle, void *stream_handle) {
@@ -669,7 +750,14 @@ int cuEventRecord(void *handle, void *stream_handle) {
   event->queries = lag;
   if (stream->capturing) return OK;
   TRY(submit("cuEventRecord", stream, (Record){.kind = EVENT, .to = (uint64_t)event}));
+  if (!event->clock) event->clock = malloc(sizeof *event->clock);
+  *event->clock = *stream->clock;
   return event->time = now, OK;
+}
+static void await_event(Object *event) {
+  event->queries = 0;
+  if (event->recorded_on) finish(event->recorded_on);
+  if (event->clock) follow(&waited, event->clock);
 }
 static int event_of(const char *function, void *handle, Object **event) {
   TRY(enter(function));
@@ -682,16 +770,13 @@ int cuEventQuery(void *handle) {
   TRY(event_of("cuEventQuery", handle, &event));
   TRY(unsafe("cuEventQuery"));
   if (event->queries && event->queries--) return NOT_READY;
-  if (event->recorded_on) finish(event->recorded_on);
-  return OK;
+  return await_event(event), OK;
 }
 int cuEventSynchronize(void *handle) {
   LOCKED;
   Object *event;
   TRY(event_of("cuEventSynchronize", handle, &event));
-  event->queries = 0;
-  if (event->recorded_on) finish(event->recorded_on);
-  return OK;
+  return await_event(event), OK;
 }
 int cuEventElapsedTime(float *milliseconds, void *first, void *last) {
   LOCKED;
@@ -797,8 +882,8 @@ static int check_addresses(const Object *f, const unsigned char *bytes) {
     const Requirement *r = &f->requirements[n];
     const unsigned offset = f->kernel->parameters[r->ordinal].offset + r->offset;
     const int map = r->alignment == TENSOR_MAP;
-    if (map && (offset % 64 || memcmp(bytes + offset + 8, TENSOR_MAP_MARK, 8))) {
-      return refuse(ILLEGAL_ADDRESS, "%s: parameter %u is no tensor map at a multiple of 64", f->kernel->name, r->ordinal);
+    if (map && memcmp(bytes + offset + 8, TENSOR_MAP_MARK, 8)) {
+      return refuse(ILLEGAL_ADDRESS, "%s: parameter %u is no tensor map", f->kernel->name, r->ordinal);
     }
     uint64_t address;
     memcpy(&address, bytes + offset, sizeof address);
@@ -1043,6 +1128,8 @@ int cuGraphLaunch(void *handle, void *stream_handle) {
     TRY(check_node(&node));
     node.in_graph = 1;
     node.stream = stream;
+    next_command(stream);
+    use_all("cuGraphLaunch", stream, &node);
     now += 0.002 + (double)node.length * 1e-9;
     perform(&node);
     write_log(node);
@@ -1099,7 +1186,7 @@ void fake_refusal(size_t k, char *to) {
   LOCKED;
   strcpy(to, refusals[k % MAX_REFUSALS]);
 }
-int fake_require(void *handle, unsigned ordinal, unsigned offset, unsigned alignment) {
+int fake_require(void *handle, unsigned ordinal, unsigned offset, unsigned alignment, unsigned written) {
   LOCKED;
   Object *f = known(handle, FUNCTION);
   const unsigned size = alignment == TENSOR_MAP ? 128 : 8;
@@ -1107,7 +1194,7 @@ int fake_require(void *handle, unsigned ordinal, unsigned offset, unsigned align
     return INVALID_VALUE;
   }
   f->requirements = realloc(f->requirements, (f->n_requirements + 1) * sizeof(Requirement));
-  f->requirements[f->n_requirements++] = (Requirement){ordinal, offset, alignment};
+  f->requirements[f->n_requirements++] = (Requirement){ordinal, offset, alignment, written};
   return OK;
 }
 int fake_parameter(void *handle, unsigned ordinal, unsigned *offset, unsigned *size) {

@@ -77,6 +77,19 @@ def test_every_operation_in_every_layout(op):
             assert not DRIVER.refusals(), (sample, dtype, layout)
 
 
+@pytest.mark.parametrize("function", [lambda x: x * 2 + 1, lambda x: x.mul_(2)], ids=["graph", "in place"])
+def test_a_recording_stands_for_arguments_on_its_own_device(function):
+    step = dl.capture(function)
+    for _ in range(4):
+        for device in (GPU, "cpu"):
+            x = dl.ones(10, device=device)
+            result = step(x)
+            assert result.device is dl.device(device)
+            if device == "cpu":
+                assert result.tolist() == function(dl.ones(10)).tolist()
+    assert step.recordings == 2 and step.reasons[1].startswith("argument 0 is float32 (10,) on c")
+
+
 def relaunched(record, data):
     """The driver's answer to the same launch with these parameters."""
     room, size = ctypes.create_string_buffer(data), ctypes.c_size_t(len(data))
