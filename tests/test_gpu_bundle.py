@@ -291,6 +291,27 @@ def test_a_run_goes_on_after_a_job_that_hangs_and_stops_when_the_gpu_is_silent(g
     assert code == 3 and found[-1]["error"] == "the GPU does not answer any more"
 
 
+def test_a_run_that_is_ended_ends_what_it_has_started(tmp_path):
+    script = f"""
+        import sys
+        from bench.gpu import __main__ as gpu
+        waits = "import time; open('{tmp_path}/begun', 'w'); time.sleep(60)"
+        gpu.commands = lambda options: ([sys.executable, "-c", waits], [])
+        gpu.describe = lambda path: None
+        options = ["--out", "{tmp_path}/out", "--seconds", "100", "--only", "add"]
+        sys.exit(gpu.main(options, [gpu.Stage("first", 100, 2, 50)]))
+    """
+    run = subprocess.Popen([sys.executable, "-c", textwrap.dedent(script)], cwd=ROOT, env=KEPT, stdout=subprocess.PIPE)
+    for _ in range(600):
+        if (tmp_path / "begun").exists():
+            break
+        time.sleep(0.1)
+    run.terminate()
+    said, _ = run.communicate(timeout=30)
+    assert run.returncode == 143 and b"results: " in said
+    assert not (tmp_path / "out" / "results.jsonl").exists()
+
+
 def test_winners_are_written_as_they_come(go, tmp_path):
     winner = {"arch": "sm_90", "kernel": "matmul", "key": "half-4096", "values": {"m": 128, "tile": [1, 2]}}
     code, _ = go(ANSWERS.format(answer=winner), "--only", "add 67108864", plan=(Stage("tune", 100, 1, 20),))
@@ -317,8 +338,8 @@ def test_counters_are_read_of_the_cases_that_are_slowest_beside_torch():
 def measured(tmp_path):
     """Results as a GPU would have given them."""
     made = Record(tmp_path / "out")
-    machine = {"gpu": "NVIDIA H100", "driver": 13000, "date": "2030-01-02", "commit": "abc", "versions": {"torch": "9.9"}}
-    made.add("machine", "all", machine)
+    machine = {"gpu": "NVIDIA H100", "driver": 13000, "versions": {"torch": "9.9"}}
+    made.add("machine", "all", {**machine, "date": "2030-01-02", "commit": "abc"})
     made.add("first", "softmax", {"checks": 4})
     made.add("first", "matmul", {"error": "wrong"})
     made.add("speed", "step a adam", {"engines": {"dlcore recorded": 1e-5, "torch": 4e-4}})

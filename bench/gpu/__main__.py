@@ -110,8 +110,14 @@ class Run:
 
         lanes = min(stage.lanes, len(todo), max(len(os.sched_getaffinity(0)), 1))
         with ThreadPoolExecutor(lanes) as pool:
-            for future in [pool.submit(self._lane, stage, next_job) for _ in range(lanes)]:
-                future.result()
+            working = [pool.submit(self._lane, stage, next_job) for _ in range(lanes)]
+            try:
+                for future in working:
+                    future.result()
+            except BaseException as error:  # as of a signal: what is at work is ended, and nothing else begun
+                self.stuck = f"ended by {type(error).__name__}"
+                end_all()
+                raise
         self.left += len([n for n in todo if (stage.name, n) not in self.tried])
         if self.stuck:
             raise Stuck(self.stuck)
@@ -125,6 +131,8 @@ class Run:
                 self.tried.add((stage.name, name))
                 seconds = min(stage.limit, self.end - time.monotonic())
                 answer = self._answer(stage, name, lane, environment, seconds)
+                if self.stuck:  # by another lane: this answer is none
+                    break
                 self.note(stage.name, name, answer)
                 if "late" in answer and time.monotonic() < self.end - SHORTEST:
                     self._probe(environment)
