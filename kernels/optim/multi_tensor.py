@@ -136,6 +136,7 @@ def _ruled(name: str, moments: int, numbers: int = 0) -> Callable[[Call], Progra
     return planner
 
 
+weight_average = _ruled("WeightAverage", 0)
 lion = _ruled("Lion", 1)
 rmsprop = _ruled("Rmsprop", 2)
 rmsprop_centered = _ruled("RmspropCentered", 3)
