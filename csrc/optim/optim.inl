@@ -141,21 +141,24 @@ template <class C> static inline C larger(C x, C y) { return y > x || y != y ? y
 #include "optim/rules.cuh"
 #undef DLCORE_RULE
 
-// One variant on n elements; the parameter, and the moments that it uses, are written.
+// One variant on n elements; the parameter, and the moments that it uses, are written. `ivdep`, not `omp simd`: that takes
+// the address of what a rule gets by reference, and no vectors come of it.
 template <class Rule, int variant, class C>
 static void rule_block(C* __restrict p, const C* __restrict gradient, C* const* moments, int64_t n, const C* factors) {
   constexpr int used = Rule::used(variant);
-  C s[Rule::kFactors], *m[used + 1];
+  C s[Rule::kFactors];
   for (int j = 0; j < Rule::kFactors; ++j) s[j] = factors[j];
-  for (int j = 0; j < used; ++j) m[j] = moments[j];
-#pragma omp simd
+  C *__restrict a = moments[0], *__restrict b = moments[1], *__restrict c = moments[2];
+#pragma GCC ivdep
   for (int64_t i = 0; i < n; ++i) {
-    C x = p[i], state[used + 1];
-#pragma GCC unroll 4
-    for (int j = 0; j < used; ++j) state[j] = m[j][i];
+    C x = p[i], state[kMostMoments];
+    if constexpr (used > 0) state[0] = a[i];
+    if constexpr (used > 1) state[1] = b[i];
+    if constexpr (used > 2) state[2] = c[i];
     Rule::template update<variant>(x, gradient[i], state, s);
-#pragma GCC unroll 4
-    for (int j = 0; j < used; ++j) m[j][i] = state[j];
+    if constexpr (used > 0) a[i] = state[0];
+    if constexpr (used > 1) b[i] = state[1];
+    if constexpr (used > 2) c[i] = state[2];
     p[i] = x;
   }
 }
@@ -282,7 +285,7 @@ template <class T> static void lamb_measure(const T* p, const T* g, compute_t<T>
     load_block(x, p + i, count);
     load_block(dx, g + i, count);
     C *const mean = m + i, *const square = v + i;
-#pragma omp simd
+#pragma GCC ivdep
     for (int64_t j = 0; j < count; ++j) {
       C at = x[j], a = mean[j], b = square[j];
       Moments::step(at, dx[j], a, b, s);
@@ -303,7 +306,7 @@ template <class T> static void lamb_apply(T* p, const compute_t<T>* m, const com
   for (int64_t i = 0; i < n; i += kOptimBlock) {
     const int64_t count = n - i < kOptimBlock ? n - i : kOptimBlock;
     load_block(x, p + i, count);
-#pragma omp simd
+#pragma GCC ivdep
     for (int64_t j = 0; j < count; ++j) x[j] = fma_(rate, Lamb::direction(x[j], m[i + j], v[i + j], s), x[j]);
     store_block(p + i, x, count);
   }
