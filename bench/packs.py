@@ -31,7 +31,7 @@ from dlcore.kernels.specialise import Specialised
 
 ROOT = Path(__file__).resolve().parents[1]
 KEPT = ROOT / "build" / "packs"  # what was compiled, and what the uses told
-PARTS = ("models", "checks", "tuner")
+PARTS = ("models", "checks", "gpu")
 console = Console(highlight=False, width=None if sys.stdout.isatty() else 150)
 
 
@@ -78,7 +78,7 @@ def build(arch: str, options: Options) -> list[str]:
             results = compile_many(wanted, options.jobs, lambda: progress.advance(task), _compiled)  # noqa: B023
         for item, result in zip(wanted, results, strict=True):
             problems = result.problems if isinstance(result, Binary) else (str(result),)
-            if part == "tuner" and problems:  # it tries what may be too large, and takes only what is as it should be
+            if part == "gpu" and problems:  # its tuner tries what may be too large, and takes what is as it should be
                 continue
             wrong += [f"{item.kernel.name} {arch} ({part}): {problem.splitlines()[-1]}" for problem in problems]
             if isinstance(result, Binary):
