@@ -31,6 +31,8 @@ def as_path(path: Any, where: str) -> Path:
     """``path`` as a Path, with ``~`` expanded; ``where``: the argument that it is."""
     if not isinstance(path, str | os.PathLike):
         raise TypeError(f"{where} {shown(path)} is neither a text nor a path")
+    if not os.fspath(path):
+        raise ValueError(f"{where} is empty")
     return Path(path).expanduser()
 
 
@@ -105,7 +107,8 @@ def read_files(
             with naming(path):
                 return read(path), None
         except (ValueError, OSError) as error:
-            return None, str(error).removeprefix(f"{path}: ") or type(error).__name__
+            told = isinstance(error, OSError) and error.strerror  # without the path, which is named anyway
+            return None, told or str(error).removeprefix(f"{path}: ") or type(error).__name__
 
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as threads:
         results = list(threads.map(attempt, paths))
