@@ -160,6 +160,9 @@ def test_bad_pictures_are_named_or_left_out(pictures, lazy):
         data = image_folder(folder, lazy=lazy, skip_bad=True)
     assert caught[0].filename == __file__
     assert len(data) == 5 and [path.name for path, _ in data.skipped] == ["broken.png"]
+    with pytest.warns(RuntimeWarning, match="1 of 6 pictures") as caught:
+        load_dataset(folder, lazy=lazy, skip_bad=True)
+    assert caught[0].filename == __file__
     assert describe(data).skipped == 1
     (folder / "cat" / "broken.png").unlink()
     save(folder / "dog" / "wide.png", np.zeros((4, 9), np.uint8))

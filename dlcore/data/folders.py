@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import warnings
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -13,6 +12,7 @@ import numpy as np
 
 from dlcore._arguments import items, shown
 from dlcore._files import naming
+from dlcore.data.notes import note
 
 __all__ = ["Listing", "as_path", "class_folders", "files_of", "missing_package", "read_files"]
 
@@ -122,7 +122,7 @@ def read_files(
         text = f"{name}: {len(bad)} of {len(paths)} {what} are left out: {shown_ones}{'; ...' if len(bad) > 3 else ''}"
         if not kept.size:
             raise ValueError(text)
-        warnings.warn(text, RuntimeWarning, stacklevel=3)
+        note(text)
     return [results[k][0] for k in kept], kept, bad
 
 

@@ -6,7 +6,6 @@ import csv
 import difflib
 import io
 import re
-import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,6 +17,7 @@ from dlcore._files import naming
 from dlcore.data.columns import is_frame, named_columns, values_of
 from dlcore.data.dataset import TensorDataset
 from dlcore.data.folders import as_path, missing_package
+from dlcore.data.notes import note
 from dlcore.data.text import decoded
 
 __all__ = ["TableDataset", "read_csv", "read_parquet", "table"]
@@ -103,7 +103,7 @@ def read_csv(
         raise ValueError(f"{where}: {bad[0]}; skip_bad=True leaves such rows out")
     cells = {name: [row[k].strip() for row in rows] for k, name in enumerate(names) if name}
     if any(row[k].strip() for k, name in enumerate(names) if not name for row in rows):
-        warnings.warn(f"{where}: columns without a name are left out", RuntimeWarning, stacklevel=2)
+        note(f"{where}: columns without a name are left out")
     if decimal == ",":
         cells = {name: [_point(cell) for cell in column] for name, column in cells.items()}
     options = _options(where, lambda k: f"line {numbers[k]}", target, features, categorical, like, skip_bad)
@@ -287,7 +287,7 @@ def _assembled(cells: Mapping[str, Any], options: _Options, bad: list[str]) -> T
     told = bad + [f"{options.place(row)}: {reason}" for row, reason in sorted(wrong.items())]
     if told:
         text = f"{options.where}: {len(told)} of {count + len(bad)} rows are left out: {'; '.join(told[:3])}"
-        warnings.warn(text + ("; ..." if len(told) > 3 else ""), RuntimeWarning, stacklevel=3)
+        note(text + ("; ..." if len(told) > 3 else ""))
     if not keep.size:
         raise ValueError(f"{options.where}: there are no rows")
     return _made(columns, labels, keep, options)
@@ -310,7 +310,7 @@ def _made(columns: Mapping[str, Any], labels: Mapping[str, Any], keep: np.ndarra
         strange += [f"{name} ({', '.join(sorted(other)[:3])})"] * bool(other)
     if strange:
         text = f"{options.where}: texts that the other table does not have count as missing: {'; '.join(strange)}"
-        warnings.warn(text, RuntimeWarning, stacklevel=4)
+        note(text)
     _warn_of_missing(x, list(columns), options.where)
     x[~np.isfinite(x)] = np.nan
     classes: tuple[str, ...] | None = None
@@ -324,7 +324,7 @@ def _made(columns: Mapping[str, Any], labels: Mapping[str, Any], keep: np.ndarra
         classes = tuple(sorted(set(texts))) if own is None else own
         if own is None and len(classes) == 1:
             text = f"{options.where}: the target {name!r} has one class alone, {classes[0]!r}"
-            warnings.warn(text, RuntimeWarning, stacklevel=4)
+            note(text)
         place = {text: i for i, text in enumerate(classes)}
         new = next((i for i, text in enumerate(texts) if text not in place), None)
         if new is not None:
@@ -400,4 +400,4 @@ def _warn_of_missing(x: np.ndarray, columns: list[str], where: str) -> None:
     if counts.any():
         named = ", ".join(f"{columns[k]} ({counts[k]})" for k in np.argsort(-counts, kind="stable")[:5] if counts[k])
         text = f"{where}: {counts.sum()} values are missing or not finite, in {named}; they are NaN"
-        warnings.warn(text, RuntimeWarning, stacklevel=5)
+        note(text)
