@@ -4,7 +4,7 @@ from dlcore.data.audio import AudioFiles, audio_folder, log_mel, mel_filters, mf
 from dlcore.data.augment import Cutout, GaussianNoise, Mixup, RandomCrop, RandomFlip
 from dlcore.data.batches import Batches
 from dlcore.data.dataset import Dataset, TensorDataset
-from dlcore.data.describe import Description, PartDescription, describe, picture_grid
+from dlcore.data.description import Description, PartDescription, describe, picture_grid
 from dlcore.data.features import OneHot, Standardize
 from dlcore.data.files import data_path, load_dataset, read_numpy
 from dlcore.data.idx import read_idx
