@@ -338,7 +338,7 @@ def test_frames_are_data():
     assert [x.shape for (x,) in DataLoader(frame, 2)] == [(2, 3), (1, 3)]
     with pytest.raises(ValueError, match=r"fit: train has inputs but no targets.*give \(frame.drop"):
         dl.fit(model, frame, loss=dl.cross_entropy, optimizer=optim.SGD(model.parameters()))
-    with pytest.raises(TypeError, match="predict: inputs: column 'town': the array holds texts, not numbers"):
+    with pytest.raises(TypeError, match="predict: inputs: column 'town': the array holds texts, not integers"):
         dl.predict(model, pandas.DataFrame({"a": [1.0], "town": ["Ulm"]}))
     nullable = pandas.DataFrame({"a": pandas.array([1, None, 3], dtype="Int64"), "t": ["x", None, "y"], "y": [1, 2, 3]})
     with pytest.warns(RuntimeWarning, match=r"table: 2 values are missing"):

@@ -12,14 +12,13 @@ from __future__ import annotations
 
 import importlib
 import itertools
-import json
-import re
 import statistics
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from dlcore import _toml
 from dlcore._files import write
 from dlcore.kernels import launch
 from dlcore.kernels.launch import Call, Program
@@ -55,28 +54,12 @@ def keep(arch: str, kernel: str, key: str, values: Mapping[str, Any], path: Path
     table.setdefault(kernel, {})[key] = {name: value for name, value in values.items() if value is not None}
     lines = [f"# Measured by `make gpu` on {arch}; part of what makes results repeatable: change it by measuring.\n"]
     for name in sorted(table):
-        lines.append(f"\n[{_quoted(name)}]\n")
+        lines.append(f"\n[{_toml.key(name)}]\n")
         for entry in sorted(table[name]):
-            items = ", ".join(f"{_quoted(n)} = {_toml(v)}" for n, v in table[name][entry].items())
-            lines.append(f"{_quoted(entry)} = {{ {items} }}\n")
+            items = ", ".join(f"{_toml.key(n)} = {_toml.value(v)}" for n, v in table[name][entry].items())
+            lines.append(f"{_toml.key(entry)} = {{ {items} }}\n")
     write(path, "".join(lines))
     launch._configurations.cache_clear()
-
-
-def _quoted(name: str) -> str:
-    return name if re.fullmatch(r"[A-Za-z0-9_-]+", name) else json.dumps(name, ensure_ascii=False)
-
-
-def _toml(value: Any) -> str:
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, int | float):
-        return repr(value)
-    if isinstance(value, str):
-        return json.dumps(value, ensure_ascii=False)
-    if isinstance(value, tuple | list):
-        return f"[{', '.join(map(_toml, value))}]"
-    raise ValueError(f"a configuration cannot hold {value!r}")
 
 
 # ---- candidates ---------------------------------------------------------------------------------------------------

@@ -6,16 +6,7 @@
 // the same for a whole tensor.
 //
 // Versions: 1, this one: unmeasured, not yet run on hardware.
-#include "segments.cuh"
-
-#define DLCORE_RULE __device__ inline
-DLCORE_RULE float fma_(float x, float y, float z) { return fma(x, y, z); }
-DLCORE_RULE double fma_(double x, double y, double z) { return fma(x, y, z); }
-DLCORE_RULE float root(float x) { return sqrt(x); }
-DLCORE_RULE double root(double x) { return sqrt(x); }
-template <class C> DLCORE_RULE C magnitude(C x) { return fabs(x); }
-template <class C> DLCORE_RULE C larger(C x, C y) { return y > x || y != y ? y : x; }
-#include "rules.cuh"
+#include "device_rules.cuh"
 
 // Variant `variant` of a rule, which is known when it runs.
 template <class Rule, int at, class C> DLCORE_RULE void apply(int variant, C& p, C g, C* m, const C* s) {

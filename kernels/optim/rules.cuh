@@ -308,3 +308,23 @@ struct ScheduleFreeAdamw {
     Averaging::step(p, m[0], fma_(s[kAdd], p, g / fma_(root(m[1]), s[kInverseRoot], s[kDelta])), s);
   }
 };
+
+// LAMB, in two passes: m and v, and the norms of p and u = m / (1 - beta1^t) / (sqrt(v / (1 - beta2^t)) + eps) +
+// weight_decay p over each parameter; then p -= lr |p| / |u| u, where a norm is 0 with the factor 1. No rule as the
+// others: lamb in csrc/optim/optim.inl and lamb.cu use it.
+struct Lamb {
+  enum Setting { kLr, kBeta1, kBeta2, kEps, kDecay, kMaximize, kSettings };
+  enum Factor { kUnbiased = Moments::kMomentFactors, kInverseRoot, kAddParameter, kFactors };
+  DLCORE_RULE static void factors(const double* h, double t, double* s) {
+    Moments::factors(h[kMaximize], 0, 0, h[kLr], h[kBeta1], h[kBeta2], h[kEps], s);
+    s[kUnbiased] = 1 / (1 - pow(h[kBeta1], t)), s[kInverseRoot] = 1 / sqrt(1 - pow(h[kBeta2], t));
+    s[kAddParameter] = h[kDecay];
+  }
+  template <class C> DLCORE_RULE static C direction(C p, C m, C v, const C* s) {
+    return fma_(s[kAddParameter], p, s[kUnbiased] * m / fma_(root(v), s[kInverseRoot], s[Moments::kDelta]));
+  }
+  DLCORE_RULE static double rate(double lr, double parameter_squares, double direction_squares) {
+    const bool known = parameter_squares > 0 && direction_squares > 0;
+    return known ? lr * (sqrt(parameter_squares) / sqrt(direction_squares)) : lr;
+  }
+};

@@ -322,6 +322,25 @@ def test_streams_that_are_none(stream):
         on_gpu(np.ones(4)).__dlpack__(stream=stream)
 
 
+def test_memory_is_not_shared_with_a_stream_that_is_captured(monkeypatch):
+    """Ours would become a part of the graph, silently."""
+    x, theirs = on_gpu(np.ones(4)), ctypes.c_void_p()
+    unraisable = []
+    monkeypatch.setattr(sys, "unraisablehook", lambda found: unraisable.append(str(found.exc_value)))
+    with DRIVER.current(0):
+        DRIVER.call("cuStreamCreate", ctypes.byref(theirs), 1)
+        capsule = x.__dlpack__(stream=theirs.value)
+        DRIVER.call("cuStreamBeginCapture_v2", theirs, 1)
+        try:
+            with pytest.raises(RuntimeError, match="with a stream that is being captured into a CUDA graph"):
+                x.__dlpack__(stream=theirs.value)
+            del capsule
+        finally:
+            DRIVER.call("cuStreamEndCapture", theirs, ctypes.byref(ctypes.c_void_p()))
+    assert len(unraisable) == 1 and "is being captured" in unraisable[0]
+    assert x.tolist() == [1, 1, 1, 1] and not DRIVER.refusals()
+
+
 def test_a_producer_does_not_reuse_what_we_still_read():
     source = Exporter(on_gpu(np.ones(4)))
     x = dl.from_dlpack(source)
