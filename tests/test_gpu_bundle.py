@@ -125,6 +125,38 @@ def test_packages_that_are_missing_are_taken_from_wheels(tmp_path):
     assert [p.name for p in (tmp_path / "site").iterdir()] == ["not_installed_here"]
 
 
+KINDS = """
+import json, sys
+from bench.gpu import kinds
+from bench.gpu.context import Context
+from dlcore.kernels import compile
+from fake_driver import stub
+
+context = Context(True, False)
+with compile.written_down(stub) as found:
+    for name in sys.argv[1:]:
+        found.clear()
+        kinds.kind(context, name)
+        print(json.dumps([(w.kernel.name, {k: v for k, v in w.constants if isinstance(v, int)}, w.options)
+                          for w in found.values()], default=str))
+"""
+
+
+def test_kinds_of_kernel_are_what_they_are_called(tmp_path):
+    wanted = {
+        "matmul through pointers": "pointers_kernel", "matmul by TMA, several tiles a program": '"SPECIALIZE": false',
+        "matmul, warp-specialised": '"SPECIALIZE": true', "softmax by clusters": "num_ctas",
+        "matmul with a split K": "slices_kernel",
+    }  # fmt: skip
+    (tmp_path / "kinds.py").write_text(KINDS)
+    command = [sys.executable, str(ROOT / "tests" / "fake_driver"), str(tmp_path / "kinds.py"), *wanted]
+    environment = {**KEPT, "DLCORE_DEVICE": "cpu", "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    for (name, part), line in zip(wanted.items(), done.stdout.splitlines(), strict=True):
+        assert part in line, (name, line)
+
+
 # ---- jobs that go wrong -------------------------------------------------------------------------------------------
 
 DRILL = """
