@@ -169,16 +169,24 @@ def test_graphs_are_whole_while_other_threads_launch():
     sys.setswitchinterval(1e-5)
     other, stop, errors = on_gpu(np.zeros(4096)), threading.Event(), []
 
-    def elsewhere():
+    def eagerly():
+        dl.tanh(other)
+        on_gpu(np.zeros(100))
+
+    step_of_its_own, rows = dl.capture(doubled), on_gpu(np.zeros((50, 4)))
+
+    def by_replays():  # without the GIL
+        step_of_its_own.sweep(rows)
+
+    def elsewhere(work):
         try:
             with dl.no_grad():
                 while not stop.is_set():
-                    dl.tanh(other)
-                    on_gpu(np.zeros(100))
+                    work()
         except Exception as error:
             errors.append(error)
 
-    threads = [threading.Thread(target=elsewhere) for _ in range(2)]
+    threads = [threading.Thread(target=elsewhere, args=(work,)) for work in (eagerly, by_replays)]
     try:
         for thread in threads:
             thread.start()
