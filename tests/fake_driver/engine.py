@@ -479,12 +479,12 @@ def test_guards_lie_around_memory_of_a_gpu():
 # ---- looking inside -----------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("graph", [True, False])
-def test_launches_are_timed_between_events(graph):
+@pytest.mark.parametrize("graph, device", [(True, GPU), (True, OTHER), (False, OTHER)])
+def test_launches_are_timed_between_events(graph, device):
     dl.manual_seed(0)
-    model = nn.Sequential(nn.Linear(8, 16), nn.ReLU(), nn.Linear(16, 4)).to(GPU)
+    model = nn.Sequential(nn.Linear(8, 16), nn.ReLU(), nn.Linear(16, 4)).to(device)
     optimizer = optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
-    x, y = on_gpu(np.ones((5, 8))), on_gpu(np.zeros(5), np.int64)
+    x, y = on_gpu(np.ones((5, 8)), device=device), on_gpu(np.zeros(5), np.int64, device)
     if not graph:
         x = x.T.contiguous().T
 
