@@ -74,8 +74,8 @@ families = sorted(p.name for p in Path("kernels").glob("*") if any(p.glob("*.py"
 extension = Pybind11Extension(
     "dlcore._C",
     sources("*.cpp"),
-    include_dirs=["csrc"],
-    depends=[*sources("*.h", "*.inl"), "setup.py"],
+    include_dirs=["csrc", "kernels"],
+    depends=[*sources("*.h", "*.inl"), "kernels/optim/rules.cuh", "setup.py"],
     cxx_std=20,
     extra_compile_args=COMPILE,
     extra_link_args=LINK,

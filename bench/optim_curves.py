@@ -110,6 +110,7 @@ def main(path: str) -> None:
     """Write the file."""
     import torch
 
+    torch.set_default_dtype(torch.float64)  # in which NAdam keeps its product
     schedules = torch.optim.lr_scheduler
 
     def rates(make, told=None):

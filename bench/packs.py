@@ -14,6 +14,7 @@ import pickle
 import subprocess
 import sys
 import time
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -77,10 +78,11 @@ def build(arch: str, options: Options) -> list[str]:
             results = compile_many(wanted, options.jobs, lambda: progress.advance(task), _compiled)  # noqa: B023
         for item, result in zip(wanted, results, strict=True):
             problems = result.problems if isinstance(result, Binary) else (str(result),)
-            if isinstance(result, Binary) and not problems:
+            if part == "tuner" and problems:  # it tries what may be too large, and takes only what is as it should be
+                continue
+            wrong += [f"{item.kernel.name} {arch} ({part}): {problem.splitlines()[-1]}" for problem in problems]
+            if isinstance(result, Binary):
                 made[item.key] = result
-            elif part != "tuner":  # which tries what may be too large
-                wrong += [f"{item.kernel.name} {arch} ({part}): {problem}" for problem in problems]
         (path, count), *_ = storage.write_packs(options.out, made.items(), keep=False).items()
         console.print(
             f"{path.name}: {count} kernels with those of {part}, {path.stat().st_size / 1e6:.2f} MB, "
@@ -104,8 +106,8 @@ def main(options: Options) -> int:
     name = hashlib.sha256(toolkit.encode()).hexdigest()[:8] if toolkit else "installed"
     os.environ["DLCORE_CACHE"] = str(KEPT / name)
     wrong = [text for arch in options.arch for text in build(arch, options)]
-    for text in wrong:
-        console.print(f"[red]problem[/] {escape(text)}", soft_wrap=True)
+    for text, count in Counter(wrong).most_common(40):
+        console.print(f"[red]problem[/] {escape(text)}{f', {count} times' if count > 1 else ''}", soft_wrap=True)
     return 1 if wrong else 0
 
 

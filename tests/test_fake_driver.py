@@ -520,6 +520,8 @@ def test_a_failure_that_a_test_asks_for(gpu):
     gpu.driver.fail(2, "cuMemAlloc")
     assert gpu.cuMemAlloc_v2(byref(c_uint64()), c_size_t(8)) == 2
     assert gpu.cuMemAlloc_v2(byref(c_uint64()), c_size_t(8)) == 0
+    gpu.driver.fail(2, "cuMem", after=1)
+    assert [gpu.cuMemAlloc_v2(byref(c_uint64()), c_size_t(8)) for _ in range(3)] == [0, 2, 0]
     gpu.driver.fail(719)
     assert gpu.launch(gpu.function(), gpu.stream, packed(0, 0, 0)) == 719
     assert gpu.cuStreamSynchronize(gpu.stream) == 719 and gpu.driver.heal() == 719

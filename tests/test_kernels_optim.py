@@ -97,6 +97,50 @@ def test_a_step_has_the_cpus_bits(op, moments, dtype, multiprocessors, each):
         same(f"operand {k}", got, expected)
 
 
+RULES = [
+    operations.lion, operations.rmsprop, operations.rmsprop_centered, operations.adagrad, operations.adadelta,
+    operations.adamax, operations.amsgrad, operations.nadam, operations.radam, operations.schedule_free_sgd,
+    operations.schedule_free_adamw,
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("multiprocessors, dtype", [(1, float32), (132, float16)])
+@pytest.mark.parametrize("op", [f.op for f in RULES], ids=lambda op: op.name)
+def test_the_other_rules_have_the_cpus_bits(op, dtype, multiprocessors):
+    """Whatever the sizes and groups; and twice, so that the counts and numbers of the first step are those of both."""
+    rng, shapes = np.random.default_rng(7), [(n,) for n in (*SIZES, 0)]
+    n, groups = len(shapes), tuple(k % 3 for k in range(len(SIZES) + 1))
+    for moments in (op.moments, op.moments - 1) if op.optional else (op.moments,):
+        arrays = lists(rng, shapes, moments, op.settings, dtype)
+        if op.name == "rmsprop_centered":  # v is no less than a^2
+            for k in range(2 * n, 3 * n):
+                arrays[k] += arrays[k + n] ** 2
+        numbers = [rng.uniform(0.25, 0.75, ()).astype(arrays[2 * n].dtype) for _ in range(n * op.numbers)]
+        numbers = [np.asarray(x) for x in numbers]
+        arrays[-n - 1 : -n - 1] = numbers
+        arrays[1] = misaligned(arrays[1])
+        for _ in range(2):
+            operands = op.nested([from_numpy(x.copy()) for x in arrays], sizes := groups_of(op, n, moments))
+            with dl.no_grad():
+                op.call(*operands, groups)
+            want = [np.asarray(t) for group in operands for t in (group if isinstance(group, list) else [group])]
+            arch = ARCHES["sm_90"]._replace(multiprocessors=multiprocessors)
+            inputs = tuple(map(interpret.view, arrays))
+            specs = [Spec(v.shape, v.dtype) for v in inputs]
+            values = op.values(specs, (groups,), sizes)
+            call = Call(inputs, (), (groups,), tuple(op.kernel_params(values)), arch)
+            program = getattr(multi_tensor, op.name)(call)
+            assert len(program.launches) == 1
+            interpret.run(program, arrays, [])
+            for k, (got, expected) in enumerate(zip(arrays, want, strict=True)):
+                same(f"{op.name}: operand {k}", got, expected)
+
+
+def groups_of(op, n, moments):
+    """How many tensors each group has: of the optional last moments none, where there are fewer lists of moments."""
+    return (n, n, *[n] * moments, *[0] * (op.moments - moments), *[n] * op.numbers, n)
+
+
 @pytest.mark.parametrize(
     "tensors, parameters, functions",
     [

@@ -228,7 +228,7 @@ def test_a_state_that_does_not_fit_changes_nothing():
     _, fewer = start()
     for other, text in (
         (optim.Adam(fewer[:2]), "4 parameters in the state, 2 here"),
-        (optim.SGD(fewer, lr=1.0), "settings betas, eps, lr, maximize, weight_decay"),
+        (optim.SGD(fewer, lr=1.0), "settings amsgrad, betas, eps, lr, maximize, weight_decay"),
         (optim.Adam([nn.Parameter(dl.ones(2)) for _ in range(4)]), r"parameter 0: exp_avg has shape \(33, 65\)"),
     ):
         with pytest.raises(ValueError, match=text):

@@ -20,6 +20,9 @@ SMALL = 1 << 16  # elements of an operand that is drawn here
 NO_BASELINE = {  # operations that no library has the like of
     "philox": "the words of Philox themselves",
     "dropout_backward": "its mask comes from a state, other libraries keep the mask",
+    "lion": "PyTorch has none",
+    "schedule_free_sgd": "PyTorch has none",
+    "schedule_free_adamw": "PyTorch has none",
 }
 EXPECTED = {  # the operations of the project's goals, and what of them is timed in float32
     "add": ("8 @ 8", "16777216 @ 16777216"),

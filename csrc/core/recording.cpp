@@ -240,7 +240,7 @@ static void note_inputs(Recording* self, const Recorder* r) {
     if (region.leaf < 0) {
       same = static_cast<int>(std::find(r->aliases.begin(), r->aliases.end(), after) - r->aliases.begin());
     }
-    self->inputs.push_back({static_cast<int>(k), given->array, given->requires_grad, after->requires_grad,
+    self->inputs.push_back({static_cast<int>(k), given->array, given->device, given->requires_grad, after->requires_grad,
                             given->node != nullptr, aligned(given), regions[static_cast<size_t>(same)].written, same,
                             region.leaf});
     self->n_arguments += region.leaf < 0;

@@ -21,6 +21,7 @@ struct Site {  // an array whose address follows a buffer that is replaced
 struct Input {  // an argument, or the gradient that a leaf starts with
   int region;
   Array array;         // what it must look like
+  uint8_t device;      // and where it must lie
   bool requires_grad, requires_grad_after;  // before the step and after it: an argument may come to need one
   bool history;        // whether a node has computed it
   bool aligned;        // its address, which matters on a GPU

@@ -34,7 +34,8 @@ static bool same_alignment(const Recording* self, const Input& input, const Tens
 static bool same_spec(const Input& input, const Tensor* t) {
   const Array &want = input.array, &a = t->array;
   return !t->weak && (t->node != nullptr) == input.history && t->requires_grad == input.requires_grad &&
-         !(input.written && t->buffer->readonly) && a.dtype == want.dtype && a.ndim == want.ndim &&
+         !(input.written && t->buffer->readonly) && t->device == input.device && a.dtype == want.dtype &&
+         a.ndim == want.ndim &&
          !std::memcmp(a.shape, want.shape, sizeof(int64_t) * a.ndim) &&
          !std::memcmp(a.strides, want.strides, sizeof(int64_t) * a.ndim);
 }

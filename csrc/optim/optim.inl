@@ -38,6 +38,15 @@ static void set_step_count(const Array& step, double count) {
   else *step.as<float>() = static_cast<float>(count);
 }
 
+// The numbers kept for a parameter are in the dtype of its moments.
+static double number_at(const Array& x) {
+  return x.dtype == DType::float64 ? *x.as<double>() : static_cast<double>(*x.as<float>());
+}
+static void set_number(const Array& x, double value) {
+  if (x.dtype == DType::float64) *x.as<double>() = value;
+  else *x.as<float>() = static_cast<float>(value);
+}
+
 // The operands that belong to one parameter. `moments` lists of moments stand between gradients and step counts.
 struct Lists {
   const Args& a;
@@ -52,11 +61,6 @@ struct Lists {
   double hyper(int k, int column) const {
     const Array& h = a.in(a.n_inputs - 1);
     return h.as<const double>()[group(k) * h.strides[0] + column * h.strides[1]];
-  }
-  bool contiguous(int k) const {
-    bool all = parameter(k).contiguous() && gradient(k).contiguous();
-    for (int j = 0; j < moments; ++j) all = all && moment(j, k).contiguous();
-    return all;
   }
 };
 
@@ -81,27 +85,33 @@ template <class Size, class Piece> static void each_piece(int n, Size size, Piec
   });
 }
 
-// Runs update(k, parameter, gradient, moment 0, moment 1, elements) over all parameters: contiguous ones in place and
-// in parallel, the others one by one as copies.
-template <class Update> static void update_all(const Lists& lists, Update update) {
-  const int moments = lists.moments;
-  const auto moment_item = [&](int k) { return moments > 0 ? item_size(lists.moment(0, k).dtype) : 0; };
+constexpr int kMostMoments = 3;
+
+// Runs update(k, parameter, gradient, moments, elements) over all parameters: contiguous ones in place and in parallel,
+// the others one by one as copies. The first `moments` lists behind the gradients are moments.
+template <class Update> static void update_all(const Lists& lists, int moments, Update update) {
+  const auto item = [&](int k) { return moments > 0 ? item_size(lists.moment(0, k).dtype) : 0; };
+  const auto contiguous = [&](int k) {
+    bool all = lists.parameter(k).contiguous() && lists.gradient(k).contiguous();
+    for (int j = 0; j < moments; ++j) all = all && lists.moment(j, k).contiguous();
+    return all;
+  };
   for (int k = 0; k < lists.n; ++k) {
-    if (lists.contiguous(k)) continue;
+    if (contiguous(k)) continue;
     const Dense p(lists.parameter(k)), g(lists.gradient(k));
-    const Dense m(moments > 0 ? lists.moment(0, k) : lists.parameter(k)),
-        v(moments > 1 ? lists.moment(1, k) : lists.parameter(k));
-    update(k, p.data(), g.data(), m.data(), v.data(), lists.parameter(k).size());
+    const auto moment = [&](int j) -> const Array& { return j < moments ? lists.moment(j, k) : lists.step(k); };
+    const Dense dense[kMostMoments] = {Dense(moment(0)), Dense(moment(1)), Dense(moment(2))};
+    char* const m[kMostMoments] = {dense[0].data(), dense[1].data(), dense[2].data()};
+    update(k, p.data(), g.data(), m, lists.parameter(k).size());
     p.write_back();
-    if (moments > 0) m.write_back();
-    if (moments > 1) v.write_back();
+    for (int j = 0; j < moments; ++j) dense[j].write_back();
   }
-  const auto size = [&](int k) { return lists.contiguous(k) ? lists.parameter(k).size() : 0; };
+  const auto size = [&](int k) { return contiguous(k) ? lists.parameter(k).size() : 0; };
   each_piece(lists.n, size, [&](int k, int64_t begin, int64_t end, int64_t) {
-    const int64_t at = begin * item_size(lists.parameter(k).dtype), at_moment = begin * moment_item(k);
-    update(k, lists.parameter(k).as<char>() + at, lists.gradient(k).as<char>() + at,
-           moments > 0 ? lists.moment(0, k).as<char>() + at_moment : nullptr,
-           moments > 1 ? lists.moment(1, k).as<char>() + at_moment : nullptr, end - begin);
+    const int64_t at = begin * item_size(lists.parameter(k).dtype), at_moment = begin * item(k);
+    char* m[kMostMoments] = {};
+    for (int j = 0; j < moments; ++j) m[j] = lists.moment(j, k).as<char>() + at_moment;
+    update(k, lists.parameter(k).as<char>() + at, lists.gradient(k).as<char>() + at, m, end - begin);
   });
 }
 
@@ -121,143 +131,107 @@ template <class T, class F> static void by_blocks(T* p, const T* g, int64_t n, F
   }
 }
 
-// ---- Adam ---------------------------------------------------------------------------------------------------------
-// g += weight_decay p (or, decoupled, p *= 1 - lr weight_decay); m += (1 - beta1) (g - m);
-// v = beta2 v + (1 - beta2) g^2; p -= lr / (1 - beta1^t) m / (sqrt(v) / sqrt(1 - beta2^t) + eps)
-enum AdamHyper { kAdamLr, kBeta1, kBeta2, kEps, kAdamDecay, kDecoupled, kAdamMaximize };
+// ---- the rules of kernels/optim/rules.cuh -------------------------------------------------------------------------
 
-template <class C> struct AdamScalars {
-  C sign, decay, keep, weight1, beta2, weight2, inverse_root2, eps, step;
-  bool from_gradient;
-};
-
-static AdamScalars<double> adam_scalars(const Lists& lists, int k, double t) {
-  const auto h = [&](int column) { return lists.hyper(k, column); };
-  const bool decoupled = h(kDecoupled) != 0;
-  AdamScalars<double> s;
-  s.sign = h(kAdamMaximize) != 0 ? -1 : 1;
-  s.decay = decoupled ? 0 : h(kAdamDecay);
-  s.keep = decoupled ? 1 - h(kAdamLr) * h(kAdamDecay) : 1;
-  s.weight1 = 1 - h(kBeta1);
-  s.beta2 = h(kBeta2);
-  s.weight2 = 1 - h(kBeta2);
-  s.inverse_root2 = 1 / __builtin_sqrt(1 - pow(h(kBeta2), t));
-  s.eps = h(kEps);
-  s.step = -h(kAdamLr) / (1 - pow(h(kBeta1), t));
-  s.from_gradient = s.weight1 >= 0.5;  // the nearer end loses less: PyTorch's lerp
-  if (s.from_gradient) s.weight1 -= 1;
-  return s;
-}
-
-template <class C> static AdamScalars<C> rounded(const AdamScalars<double>& s) {
-  return {C(s.sign),    C(s.decay),         C(s.keep), C(s.weight1), C(s.beta2),
-          C(s.weight2), C(s.inverse_root2), C(s.eps),  C(s.step),    s.from_gradient};
-}
-
+#define DLCORE_RULE inline __attribute__((always_inline))
 static inline float root(float x) { return __builtin_sqrtf(x); }
 static inline double root(double x) { return __builtin_sqrt(x); }
+template <class C> static inline C magnitude(C x) { return abs_(x); }
+template <class C> static inline C larger(C x, C y) { return y > x || y != y ? y : x; }  // NaN stays
+#include "optim/rules.cuh"
+#undef DLCORE_RULE
 
-template <bool decay, bool from_gradient, class C>
-static void adam_block(C* __restrict p, const C* __restrict gradient, C* __restrict m, C* __restrict v, int64_t n,
-                       const AdamScalars<C> s) {
+// One variant on n elements; the parameter, and the moments that it uses, are written.
+template <class Rule, int variant, class C>
+static void rule_block(C* __restrict p, const C* __restrict gradient, C* const* moments, int64_t n, const C* factors) {
+  constexpr int used = Rule::used(variant);
+  C s[Rule::kFactors], *m[used + 1];
+  for (int j = 0; j < Rule::kFactors; ++j) s[j] = factors[j];
+  for (int j = 0; j < used; ++j) m[j] = moments[j];
 #pragma omp simd
   for (int64_t i = 0; i < n; ++i) {
-    C g = s.sign * gradient[i], x = p[i];
-    if constexpr (decay) {
-      x *= s.keep;
-      g = fma_(s.decay, x, g);
-    }
-    const C mean = fma_(s.weight1, g - m[i], from_gradient ? g : m[i]);
-    const C square = fma_(s.weight2 * g, g, v[i] * s.beta2);
-    m[i] = mean;
-    v[i] = square;
-    p[i] = x + s.step * mean / fma_(root(square), s.inverse_root2, s.eps);
+    C x = p[i], state[used + 1];
+#pragma GCC unroll 4
+    for (int j = 0; j < used; ++j) state[j] = m[j][i];
+    Rule::template update<variant>(x, gradient[i], state, s);
+#pragma GCC unroll 4
+    for (int j = 0; j < used; ++j) m[j][i] = state[j];
+    p[i] = x;
   }
 }
 
-static void adam(const Args& a) {
+template <class Rule, class C, int at = 0>
+static void run_variant(int variant, C* p, const C* g, C* const* moments, int64_t n, const C* factors) {
+  if constexpr (at + 1 < Rule::kVariants)
+    if (variant != at) return run_variant<Rule, C, at + 1>(variant, p, g, moments, n, factors);
+  rule_block<Rule, at>(p, g, moments, n, factors);
+}
+
+// A rule as numbers and functions: what surrounds them is compiled once.
+constexpr int kMostFactors = 16, kMostSettings = 16, kMostScalars = 2;
+struct AnyRule {
+  int settings, scalars, n_factors;
+  int (*used)(int variant);
+  int (*factors)(const double* h, double t, double* kept, double* s);
+  void (*run32)(int, float*, const float*, float* const*, int64_t, const float*);
+  void (*run64)(int, double*, const double*, double* const*, int64_t, const double*);
+};
+
+// A step of all parameters: counts, the numbers kept, and the factors of each parameter first.
+static void step_all(const Args& a, const AnyRule& rule) {
+  struct Step {
+    double factors[kMostFactors];
+    int variant;
+  };
   const Lists lists(a);
-  const Scratch<AdamScalars<double>> scalars(lists.n);
+  const int moments = lists.moments - rule.scalars;  // the last may be absent
+  const Scratch<Step> steps(lists.n);
   double last = -1;
   for (int k = 0; k < lists.n; ++k) {
     const double t = step_count(lists.step(k)) + 1;
     set_step_count(lists.step(k), t);
     // Parameters of one group have mostly made the same number of steps: powers are slow.
-    scalars[k] =
-        k > 0 && t == last && lists.group(k) == lists.group(k - 1) ? scalars[k - 1] : adam_scalars(lists, k, t);
+    if (rule.scalars == 0 && k > 0 && t == last && lists.group(k) == lists.group(k - 1)) {
+      steps[k] = steps[k - 1];
+      continue;
+    }
+    double h[kMostSettings], kept[kMostScalars];
+    for (int j = 0; j < rule.settings; ++j) h[j] = lists.hyper(k, j);
+    for (int j = 0; j < rule.scalars; ++j) kept[j] = number_at(lists.moment(moments + j, k));
+    steps[k].variant = rule.factors(h, t, kept, steps[k].factors);
+    while (rule.used(steps[k].variant) > moments) --steps[k].variant;  // no list of buffers: as without momentum
+    for (int j = 0; j < rule.scalars; ++j) set_number(lists.moment(moments + j, k), kept[j]);
     last = t;
   }
-  update_all(lists, [&](int k, char* p, const char* g, char* m, char* v, int64_t n) {
+  update_all(lists, moments, [&](int k, char* p, const char* g, char* const* m, int64_t n) {
+    const Step& step = steps[k];
     with_float(lists.parameter(k).dtype, [&]<class T>() {
       using C = compute_t<T>;
-      const AdamScalars<C> s = rounded<C>(scalars[k]);
-      const bool decay = lists.hyper(k, kAdamDecay) != 0;
+      C factors[kMostFactors];
+      for (int j = 0; j < rule.n_factors; ++j) factors[j] = static_cast<C>(step.factors[j]);
       by_blocks(reinterpret_cast<T*>(p), reinterpret_cast<const T*>(g), n,
                 [&](C* wide_p, const C* wide_g, int64_t i, int64_t count) {
-                  C *mi = reinterpret_cast<C*>(m) + i, *vi = reinterpret_cast<C*>(v) + i;
-                  if (s.from_gradient) adam_block<true, true>(wide_p, wide_g, mi, vi, count, s);
-                  else if (decay) adam_block<true, false>(wide_p, wide_g, mi, vi, count, s);
-                  else adam_block<false, false>(wide_p, wide_g, mi, vi, count, s);
+                  C* at[kMostMoments] = {};
+                  for (int j = 0; j < moments; ++j) at[j] = reinterpret_cast<C*>(m[j]) + i;
+                  if constexpr (std::is_same_v<C, double>) rule.run64(step.variant, wide_p, wide_g, at, count, factors);
+                  else rule.run32(step.variant, wide_p, wide_g, at, count, factors);
                 });
     });
   });
 }
 
-// ---- SGD ----------------------------------------------------------------------------------------------------------
-// g += weight_decay p; b = momentum b + (1 - dampening) g (b = g in the first step);
-// p -= lr (nesterov ? g + momentum b : b), without momentum p -= lr g
-enum SgdHyper { kSgdLr, kMomentum, kDampening, kSgdDecay, kNesterov, kSgdMaximize };
-
-template <bool momentum, bool nesterov, class C>
-static void sgd_block(C* __restrict p, const C* __restrict gradient, C* __restrict b, int64_t n, C sign, C decay,
-                      C keep, C add, C ahead, C rate) {
-#pragma omp simd
-  for (int64_t i = 0; i < n; ++i) {
-    C g = fma_(decay, p[i], sign * gradient[i]);
-    if constexpr (momentum) {
-      const C buffer = fma_(add, g, keep * b[i]);
-      b[i] = buffer;
-      g = nesterov ? fma_(ahead, buffer, g) : buffer;
-    }
-    p[i] = fma_(rate, g, p[i]);
-  }
-}
-
-static void sgd(const Args& a) {
-  const Lists lists(a);
-  const Scratch<bool> first(lists.n);
-  for (int k = 0; k < lists.n; ++k) {
-    const double t = step_count(lists.step(k));
-    first[k] = t == 0;
-    set_step_count(lists.step(k), t + 1);
-  }
-  update_all(lists, [&](int k, char* p, const char* g, char* b, char*, int64_t n) {
-    const auto h = [&](int column) { return lists.hyper(k, column); };
-    const bool nesterov = h(kNesterov) != 0, momentum = lists.moments > 0 && h(kMomentum) != 0;
-    with_float(lists.parameter(k).dtype, [&]<class T>() {
-      using C = compute_t<T>;
-      const C sign = h(kSgdMaximize) != 0 ? C(-1) : C(1), decay = static_cast<C>(h(kSgdDecay)),
-              rate = static_cast<C>(-h(kSgdLr));
-      const C keep = static_cast<C>(first[k] ? 0 : h(kMomentum)),
-              add = static_cast<C>(first[k] ? 1 : 1 - h(kDampening));
-      const C ahead = static_cast<C>(h(kMomentum));
-      by_blocks(reinterpret_cast<T*>(p), reinterpret_cast<const T*>(g), n,
-                [&](C* wide_p, const C* wide_g, int64_t i, int64_t count) {
-                  C* bi = reinterpret_cast<C*>(b) + i;
-                  const auto run = momentum ? nesterov ? sgd_block<true, true, C> : sgd_block<true, false, C>
-                                            : sgd_block<false, false, C>;
-                  run(wide_p, wide_g, bi, count, sign, decay, keep, add, ahead, rate);
-                });
-    });
-  });
+template <class Rule> static void rule(const Args& a) {
+  static_assert(Rule::kFactors <= kMostFactors && Rule::kSettings <= kMostSettings && Rule::kScalars <= kMostScalars &&
+                Rule::kMoments <= kMostMoments);
+  step_all(a, {Rule::kSettings, Rule::kScalars, Rule::kFactors, [](int variant) { return Rule::used(variant); },
+               [](const double* h, double t, double* kept, double* s) { return Rule::factors(h, t, kept, s); },
+               run_variant<Rule, float>, run_variant<Rule, double>});
 }
 
 // ---- clipping -----------------------------------------------------------------------------------------------------
 // Sums are taken in float64 in the order of 16 lanes, of blocks, then of pieces: the same bits for any number of
 // threads.
 constexpr int kSumLanes = 16;
-
-static inline double larger(double x, double y) { return y > x || y != y ? y : x; }  // NaN stays
 
 enum Order { kLargest, kSquares, kPowers };
 
@@ -360,7 +334,18 @@ static void scheduled_rates(const Args& a) {
 
 static const Kernel kernels[] = {
     {"optim:scheduled_rates", scheduled_rates, 0},
-    {"optim:sgd", sgd, 0},
-    {"optim:adam", adam, 0},
+    {"optim:sgd", rule<Sgd>, 0},
+    {"optim:adam", rule<Adam>, 0},
+    {"optim:lion", rule<Lion>, 0},
+    {"optim:rmsprop", rule<Rmsprop>, 0},
+    {"optim:rmsprop_centered", rule<RmspropCentered>, 0},
+    {"optim:adagrad", rule<Adagrad>, 0},
+    {"optim:adadelta", rule<Adadelta>, 0},
+    {"optim:adamax", rule<Adamax>, 0},
+    {"optim:amsgrad", rule<Amsgrad>, 0},
+    {"optim:nadam", rule<Nadam>, 0},
+    {"optim:radam", rule<Radam>, 0},
+    {"optim:schedule_free_sgd", rule<ScheduleFreeSgd>, 0},
+    {"optim:schedule_free_adamw", rule<ScheduleFreeAdamw>, 0},
     {"optim:clip_grad_norm", clip_grad_norm, 0},
 };

@@ -254,9 +254,9 @@ NVRTC; without them an error says so in one sentence.
 `make packs` makes the packs, a file for each architecture, on any machine: it runs training, `fit`, the tests, `dlcore
 verify` and the tuner's choices on a fake GPU, writes down which binaries they ask for (bench/asked.py), and compiles
 those. DLCORE_TOOLKIT names the CUDA toolkit to compile with (`bin/ptxas`, `lib/libnvrtc.so.*`, `include`) in place of
-those installed; give each a DLCORE_CACHE of its own. `make packs` takes that of CUDA 13.0, because a driver need not load
-what newer tools have written, and with a driver for CUDA 12 its packs are not looked into. For other kernels, `dlcore
-verify --compile --all --arch sm_90 --out DIR` writes packs into a folder for DLCORE_KERNELS.
+those installed; give each a DLCORE_CACHE of its own. `make packs` takes that of CUDA 13.0, because a driver need not
+load what newer tools have written, and with a driver for CUDA 12 its packs are not looked into. For other kernels,
+`dlcore verify --compile --all --arch sm_90 --out DIR` writes packs into a folder for DLCORE_KERNELS.
 
 A cell tells the registers of a thread / the KiB of shared memory of a block, the matrix instruction, and how global
 memory is read (tma, cp.async, ld.v4: 16 bytes a thread, ld.v2: 8, ld: less). **Problems** are what must not be in

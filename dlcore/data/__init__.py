@@ -1,31 +1,26 @@
-"""Data: arrays as data sets, batches by one gather, normalisation, and the data sets that dlcore knows."""
+"""Data: what counts as a data set, readers of files, splits, fitted preprocessing, and batches by one gather."""
 
+from dlcore.data.audio import AudioFiles, audio_folder, log_mel, mel_filters, mfcc, read_wav
 from dlcore.data.batches import Batches
 from dlcore.data.dataset import Dataset, TensorDataset
-from dlcore.data.files import load_dataset, read_idx
-from dlcore.data.images import ImageDataset
+from dlcore.data.describe import Description, PartDescription, describe, picture_grid
+from dlcore.data.features import OneHot, Standardize
+from dlcore.data.files import data_path, load_dataset, read_numpy
+from dlcore.data.idx import read_idx
+from dlcore.data.images import ImageDataset, ImageFiles, LazyImages, image_folder, read_image, read_images
 from dlcore.data.loader import DataLoader
 from dlcore.data.sources import as_dataset
 from dlcore.data.splits import equal_samples, k_fold, random_split, shared_samples
+from dlcore.data.tables import TableDataset, read_csv, read_parquet, table
+from dlcore.data.text import ByteTokenizer, CharTokenizer, TextWindows, Vocabulary, read_text
 from dlcore.data.transforms import Compose, Normalize, ScaleBytes, register
 from dlcore.data.views import Subset
 
 __all__ = [
-    "Batches",
-    "Compose",
-    "DataLoader",
-    "Dataset",
-    "ImageDataset",
-    "Normalize",
-    "ScaleBytes",
-    "Subset",
-    "TensorDataset",
-    "as_dataset",
-    "equal_samples",
-    "k_fold",
-    "load_dataset",
-    "random_split",
-    "read_idx",
-    "register",
-    "shared_samples",
-]
+    "AudioFiles", "Batches", "ByteTokenizer", "CharTokenizer", "Compose", "DataLoader", "Dataset", "Description",
+    "ImageDataset", "ImageFiles", "LazyImages", "Normalize", "OneHot", "PartDescription", "ScaleBytes", "Standardize",
+    "Subset", "TableDataset", "TensorDataset", "TextWindows", "Vocabulary", "as_dataset", "audio_folder", "data_path",
+    "describe", "equal_samples", "image_folder", "k_fold", "load_dataset", "log_mel", "mel_filters", "mfcc",
+    "picture_grid", "random_split", "read_csv", "read_idx", "read_image", "read_images", "read_numpy", "read_parquet",
+    "read_text", "read_wav", "register", "shared_samples", "table",
+]  # fmt: skip

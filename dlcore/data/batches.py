@@ -67,8 +67,12 @@ class Batches(Recordable):
         self.augment = tuple(function(step, f"{name}: augment[{k}]") for k, step in steps)
         self.dtype = None if dtype is None else as_dtype(dtype, f"{name}: dtype")
         self._own = steps_of(getattr(self.dataset, "preprocessing", None))
-        self._steps = (*self._own, *steps_of(self.transform))
         self._order: Tensor | None = None
+
+    @property
+    def _steps(self) -> tuple[Any, ...]:
+        """What the inputs pass, but for ``augment``."""
+        return (*self._own, *steps_of(self.transform))
 
     @property
     def host(self) -> bool:

@@ -135,7 +135,7 @@ class TensorDataset:
             return self.window(self.on(device), rows)
         return tuple(take(t, rows) for t in self.on(rows.device if device is None else device))
 
-    _indexing = (__getitem__, gather)  # the two that belong together; a subclass of the user's replaces one of them
+    _indexing: Any = (__getitem__, gather)  # they belong together; a subclass of the user's replaces one of them
 
     def __repr__(self) -> str:
         parts = (f"{a.shape} {dtype_name(a)}" for a in self.arrays)

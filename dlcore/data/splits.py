@@ -36,15 +36,15 @@ def random_split(
 ) -> list[Subset]:
     """Disjoint random parts of ``dataset``: ``random_split(d, [0.8, 0.2])`` or ``random_split(d, [55_000, 5_000])``.
 
-    ``dataset``: whatever `as_dataset` takes; the rows of arrays in a tuple stay together. ``lengths``: integers that add
-    up to len(dataset), or fractions that add up to 1 (parts are rounded down, and the samples that are left over go to
-    the first parts, one each). The same ``seed`` gives the same parts; None draws one from dlcore's generator.
+    ``dataset``: whatever `as_dataset` takes; the rows of arrays in a tuple stay together. ``lengths``: integers that
+    add up to len(dataset), or fractions that add up to 1 (parts are rounded down, and the samples that are left over go
+    to the first parts, one each). The same ``seed`` gives the same parts; None draws one from dlcore's generator.
 
     stratify: every class has its share in every part, to within one sample: True takes the targets, which must be
-    integers, as classes; else an array of a class for each sample. groups: an array of a group for each sample (or True:
-    those that the data set knows); the samples of a group stay in one part, and parts are as near to ``lengths`` as
-    whole groups allow. equal: whether to look for samples with equal inputs in different parts, which are then told by a
-    RuntimeWarning with their number (default: where the data are arrays in memory of no more than 256 MB).
+    integers, as classes; else an array of a class for each sample. groups: an array of a group for each sample (or
+    True: those that the data set knows); the samples of a group stay in one part, and parts are as near to ``lengths``
+    as whole groups allow. equal: whether to look for samples with equal inputs in different parts, which are then told
+    by a RuntimeWarning with their number (default: where the data are arrays in memory of no more than 256 MB).
 
     >>> [len(part) for part in dl.data.random_split(dl.data.load_dataset("digits"), [0.8, 0.2], seed=0)]
     [1438, 359]
@@ -188,14 +188,14 @@ def _by_class(classes: np.ndarray, sizes: Sequence[int], order: np.ndarray) -> n
 
     Each share is rounded down; which of them get one sample more, so that all sums are right, is a matrix of zeros and
     ones with given sums of rows and columns: the rows with the largest sums first, each gives to the columns that lack
-    most (Gale 1957, Ryser 1957).
+    most (Gale 1957, Ryser 1957), of these to the ones that were rounded down most.
     """
     counts = np.bincount(classes)
-    shares = np.outer(counts, sizes) // max(sum(sizes), 1)
+    shares, remainders = np.divmod(np.outer(counts, sizes), max(sum(sizes), 1))
     lacking = np.asarray(sizes) - shares.sum(0)
     more = counts - shares.sum(1)
     for c in np.argsort(-more, kind="stable"):
-        to = np.argsort(-lacking, kind="stable")[: more[c]]
+        to = np.lexsort((-remainders[c], -lacking))[: more[c]]
         shares[c, to] += 1
         lacking[to] -= 1
     part = np.empty(len(order), np.int64)

@@ -24,7 +24,7 @@ from dlcore.ops.scaling import take_scaled
 
 __all__ = [
     "TRANSFORMS", "Compose", "Normalize", "ScaleBytes", "apply", "composed", "described", "from_config", "made",
-    "register", "steps_of", "to_config",
+    "on_tensor", "register", "steps_of", "to_config",
 ]  # fmt: skip
 
 _UNIT = (0.0, 1 / 255)  # the offset and the scale by which bytes become 0..1
@@ -61,13 +61,13 @@ class ScaleBytes:
 
     Data sets of images that hold bytes come with it.
 
-    >>> dl.data.ScaleBytes()(np.array([[0, 51, 255]], np.uint8))
-    array([[0. , 0.2, 1. ]], dtype=float32)
+    >>> dl.data.ScaleBytes()(np.array([[0, 255]], np.uint8))
+    array([[0., 1.]], dtype=float32)
     """
 
     def __call__(self, x: Any) -> Any:
         """``x`` in 0..1, if it holds bytes."""
-        return _on_tensor(lambda t: take_scaled(t, *_UNIT) if t.dtype is uint8 else t, x)
+        return on_tensor(lambda t: take_scaled(t, *_UNIT) if t.dtype is uint8 else t, x)
 
     def config(self) -> dict[str, Any]:
         """There are no arguments."""
@@ -132,7 +132,7 @@ class Normalize:
             return take_scaled(x, *self.offset_and_scale(x))
         x = np.asarray(x)
         wider = {np.dtype(np.uint16): np.int64, np.dtype(np.uint32): np.int64, np.dtype(np.uint64): np.float64}
-        result = _on_tensor(self, x.astype(wider.get(x.dtype, x.dtype), copy=False))
+        result = on_tensor(self, x.astype(wider.get(x.dtype, x.dtype), copy=False))
         return result.astype(np.float32, copy=False) if x.dtype == np.uint64 else result
 
     def offset_and_scale(self, x: Tensor, unit: float = 1.0) -> tuple[Any, Any]:
@@ -182,7 +182,7 @@ class Compose:
 
     def __call__(self, x: Any) -> Any:
         """``x`` after all steps."""
-        return _on_tensor(lambda t: apply(self._steps, t), x)
+        return on_tensor(lambda t: apply(self._steps, t), x)
 
     def config(self) -> dict[str, Any] | None:
         """The descriptions of the steps, or None where one of them is a function, which cannot be written down."""
@@ -236,7 +236,7 @@ def _leading(steps: tuple[Any, ...], x: Tensor) -> tuple[tuple[Any, Any] | None,
     return (None if unit == 1.0 else _UNIT), steps
 
 
-def _on_tensor(called: Callable[[Tensor], Tensor], x: Any) -> Any:
+def on_tensor(called: Callable[[Tensor], Tensor], x: Any) -> Any:
     """What ``called`` makes of the tensor ``x``, or as an array of an array."""
     return called(x) if isinstance(x, Tensor) else np.asarray(called(asarray(np.asarray(x))).numpy())
 

@@ -169,6 +169,9 @@ def targets(dataset: Any, where: str) -> np.ndarray:
     if isinstance(base, TensorDataset) and type(base).__getitem__ is TensorDataset.__getitem__:
         found = np.asarray(base.arrays[-1])
         return found if rows is None else found[rows]
+    if has(base, "targets"):  # a data set of files, which need not be read for this
+        found = column(base.targets, f"{where}.targets")
+        return np.asarray(found) if rows is None else np.asarray(found)[rows]
     return _stacked([parts_of(dataset[i])[-1] for i in range(len(dataset))], f"{where}: the last part of ")
 
 

@@ -9,7 +9,7 @@ float32 moments. Parameters that are not contiguous are copied and written back.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -20,7 +20,10 @@ from dlcore.op import ErrorInput, Input, Op, Sample, Shape, Spec, Workload, as_g
 from dlcore.ops._domains import limited
 from dlcore.ops._workloads import MODELS, bytes_of
 
-__all__ = ["adam", "clip_grad_norm", "scheduled_rates", "sgd"]
+__all__ = [
+    "adadelta", "adagrad", "adam", "adamax", "amsgrad", "clip_grad_norm", "lion", "nadam", "radam", "rmsprop",
+    "rmsprop_centered", "schedule_free_adamw", "schedule_free_sgd", "scheduled_rates", "sgd",
+]  # fmt: skip
 
 Arrays = Sequence[Any]
 
@@ -28,10 +31,11 @@ Arrays = Sequence[Any]
 
 
 class Update(Op):
-    """A step of an optimizer: params, grads, groups of moments, steps, settings, and the group of each parameter.
+    """A step of an optimizer: params, grads, groups of state, steps, settings, and the group of each parameter.
 
-    The shape rule is empty. A definition has one part more: `step(settings, count, p, grad, *moments)`, which gives the
-    new p and moments of one parameter, is what the reference is made of.
+    State: moments, of the parameter's shape, and behind them numbers, 0-d. The shape rule is empty. A
+    definition has one part more: `step(settings, count, p, grad, *state)`, which gives the new p and state of one
+    parameter, is what the reference is made of.
     """
 
     PARTS = (*Op.PARTS, "step")
@@ -44,7 +48,11 @@ class Update(Op):
     flops: float = 0
     """Arithmetic operations an element."""
     optional: bool = False
-    """Whether there may be no moments at all."""
+    """Whether there may be none of the last moments: those of momentum."""
+    numbers: int = 0
+    """How many of the groups of state are numbers, the last ones."""
+    ranges: Mapping[str, tuple[float, float]] = {}
+    """Where the values of state are drawn from, by name, if not from 0 to 2."""
     settings: Sequence[Sequence[float]] = ()
     """Three rows to test."""
     layer: tuple[int, int] = (0, 0)
@@ -55,29 +63,39 @@ class Update(Op):
     @property
     def moments(self) -> int:
         """How many groups of moments there are."""
-        return len(self.signature.operands) - 4
+        return len(self.signature.operands) - 4 - self.numbers
 
     def infer(self, params: list[Spec], grads: list[Spec], *rest: Any) -> tuple[()]:
         """Nothing is returned; raises where tensors, settings and groups do not belong together."""
-        *moments, steps, settings, groups = rest
-        n, needed, columns = len(params), [m for m in moments if m or not self.optional], len(self.timed_settings)
-        if not n or any(len(group) != n for group in (grads, *needed, steps)):
-            raise ShapeError(f"{self.name}: {self._counts(map(len, (params, grads, *moments, steps)))}")
+        *state, steps, settings, groups = rest
+        n, columns, moments = len(params), len(self.timed_settings), self._present(state)
+        numbers = state[self.moments :]
+        if not n or any(len(group) != n for group in (grads, *moments, *numbers, steps)):
+            raise ShapeError(f"{self.name}: {self._counts(map(len, (params, grads, *state, steps)))}")
         if len(settings.shape) != 2 or settings.shape[1] != columns:
             raise ShapeError(f"{self.name}: the settings have shape {settings.shape}, not (groups, {columns})")
         if len(groups) != n or not all(0 <= g < settings.shape[0] for g in groups):
             raise ShapeError(f"{self.name}: groups {groups} for {n} parameters and {settings.shape[0]} groups")
-        for k, (p, g, *states) in enumerate(zip(params, grads, *needed, strict=True)):
+        for k, (p, g, *states) in enumerate(zip(params, grads, *moments, strict=True)):
             wide, what = float64 if p.dtype is float64 else float32, f"parameter {k}, its gradient and moments"
             if not p.dtype.is_float or g.dtype is not p.dtype or any(s.dtype is not wide for s in states):
                 found = ", ".join(s.dtype.name for s in (p, g, *states))
                 raise DTypeError(f"{self.name}: {what} have dtypes {found}")
             if any(s.shape != p.shape for s in (g, *states)):
                 raise ShapeError(f"{self.name}: {what} have shapes {', '.join(str(s.shape) for s in (p, g, *states))}")
+            for number in (group[k] for group in numbers):
+                if number.shape != () or number.dtype is not wide:
+                    found = f"shape {number.shape} and dtype {number.dtype.name}, not () and {wide.name}"
+                    raise DTypeError(f"{self.name}: a number kept for parameter {k} has {found}")
             if steps[k].shape != () or steps[k].dtype not in (int64, float32):
                 found = f"shape {steps[k].shape} and dtype {steps[k].dtype.name}"
                 raise DTypeError(f"{self.name}: step count {k} has {found}")
         return ()
+
+    def _present(self, state: Sequence[Any]) -> list[Any]:
+        """The groups of moments, without the last where there is none."""
+        found = list(state[: self.moments])
+        return found[:-1] if self.optional and not found[-1] else found
 
     def _counts(self, lengths: Iterable[int]) -> str:
         """The error for groups of these lengths."""
@@ -96,8 +114,9 @@ class Update(Op):
 
     def reference(self, params: Arrays, grads: Arrays, *rest: Any) -> list[Any]:
         """The step of each parameter by itself."""
-        *moments, steps, settings, groups = rest
-        each = zip(groups, steps, params, grads, *filter(None, moments), strict=True)
+        *state, steps, settings, groups = rest
+        present = [*self._present(state), *state[self.moments :]]
+        each = zip(groups, steps, params, grads, *present, strict=True)
         done = [self.step(settings[row], int(count), *arrays) for row, count, *arrays in each]
         return [x for group in zip(*done, strict=True) for x in group] + [count + 1 for count in steps]
 
@@ -111,11 +130,17 @@ class Update(Op):
     def _operands(
         self, shapes: Sequence[Any], settings: Any, dtype: DType | None = None, step: int = 2, moments: bool = True
     ) -> list[Any]:
-        """Parameters and gradients of ``dtype``, moments as they are after some steps."""
+        """Parameters and gradients of ``dtype``, state as it is after some steps; with or without optional moments."""
         alike = [Input(shape, dtype=dtype) for shape in shapes]
-        states = [Input(shape, 0.0, 2.0, float32 if dtype is float16 else None) for shape in shapes]
+        wide, names = float32 if dtype is float16 else None, self.input_names[2:-2]
+        state: list[Any] = []
+        for j, name in enumerate(names):
+            low, high = self.ranges.get(name, (0.0, 2.0))
+            state += [[Input(() if j >= self.moments else shape, low, high, wide) for shape in shapes]]
+        if not moments:
+            state[-1] = []
         counts = [np.array(step + k) for k in range(len(shapes))]
-        return [alike, alike, *[states if moments else []] * self.moments, counts, np.array(settings, np.float64)]
+        return [alike, alike, *state, counts, np.array(settings, np.float64)]
 
     def family_samples(self) -> Iterator[Sample]:
         shapes, every, groups = ((33, 5), (7,), (), (0, 3)), self.settings, (0, 1, 2, 0)
@@ -124,18 +149,21 @@ class Update(Op):
         if self.optional:
             plain = self._operands(shapes, every[2:], moments=False)
             yield Sample(*plain, groups=(0, 0, 0, 0), why="no momentum")
+        yield Sample(*self._operands(shapes, every, step=60), groups=groups, why="later steps")
         yield Sample(*self._operands(shapes, every, float16), groups=groups, why="float16 parameters")
         yield Sample(*self._operands(((784, 256), (256,)), every), groups=self.layer, why="a layer")
 
     def family_error_inputs(self) -> Iterator[ErrorInput]:
         p, columns = np.zeros(2), len(self.timed_settings)
-        moments: list[list[Any]] = [[] if self.optional else [p]] * self.moments
+        moments: list[list[Any]] = [*[[p]] * self.moments, *[[np.array(1.0)]] * self.numbers]
+        if self.optional:
+            moments[self.moments - 1] = []
 
         def wrong(text: str, grads: list[Any], columns: int = columns, group: int = 0) -> ErrorInput:
             operands = [p], grads, *moments, [np.array(0)], np.zeros((1, columns))
             return ErrorInput(ShapeError, f"{self.name}: {text}", *operands, groups=(group,))
 
-        shapes = ", ".join(map(str, [(2,), (3,), *(m[0].shape for m in moments if m)]))
+        shapes = ", ".join(map(str, [(2,), (3,), *(m[0].shape for m in moments[: self.moments] if m)]))
         yield wrong(f"parameter 0, its gradient and moments have shapes {shapes}", [np.zeros(3)])
         yield wrong("groups (1,) for 1 parameters and 1 groups", [p], group=1)
         yield wrong(f"the settings have shape (1, 2), not (groups, {columns})", [p], columns=2)
@@ -149,15 +177,20 @@ class Update(Op):
             yield Workload(operands, ((0,) * len(parameters),), why, (float32,) if why == "16M" else ())
 
     def restrict(self, operands: list[Any], lengths: Sequence[int]) -> None:
-        """Settings mean something. The bound is one for values of a few units: (1 - beta2) g^2 would overflow with
-        others. All are finite, but that a gradient may be NaN: kernels multiply by a weight of 0, and
+        """Settings and state mean something. The bound is one for values of a few units: (1 - beta2) g^2 would overflow
+        with others. All are finite, but that a gradient may be NaN: kernels multiply by a weight of 0, and
         (1 - beta1) (g - m) is taken from g where beta1 is small, as PyTorch does, which makes NaN of infinity."""
         at = self.signature.positions(lengths)
         for k, x in enumerate(operands[:-1]):
             if isinstance(x, np.ndarray) and x.dtype == np.float64:
                 nan = np.nan if k in at["grads"] else 0.0
                 operands[k] = np.nan_to_num(limited(x, 4.0), nan=nan, posinf=4.0, neginf=-4.0)
-                operands[k] = np.abs(operands[k]) if k in at.get("second_moments", ()) else operands[k]
+        for name in self.input_names[2:-2]:
+            low, high = self.ranges.get(name, (-4.0, 4.0))
+            for k in at[name]:
+                x = operands[k]
+                if isinstance(x, np.ndarray) and x.dtype == np.float64:
+                    operands[k] = x if low < 0 else np.clip(np.abs(x), low, max(high, 4.0) if low == 0 else high)
         if operands[-1].ndim == 2 and operands[-1].shape[1] == len(self.timed_settings):
             operands[-1] = np.resize(np.array(self.settings), operands[-1].shape)
 
@@ -176,6 +209,41 @@ lr, beta1, beta2, eps, decay, _, _ = settings[0].tolist()
 update = torch.optim.Adam(weights, lr, (beta1, beta2), eps, decay, fused=True)
 for p, m, v, t in zip(weights, first_moments, second_moments, steps):
     update.state[p] = dict(step=t.float(), exp_avg=m, exp_avg_sq=v)"""
+
+
+def _torch(kind: str, names: str, arguments: str, **state: str) -> str:
+    """What makes PyTorch's optimizer ``kind`` from settings of these ``names``; ``state``: its names -> operands."""
+    lists = ", ".join(["weights", *state.values(), "steps"])
+    entries = ", ".join(f"{name}={name}_" for name in state)
+    return f"""{_PARAMETERS}{names} = settings[0].tolist()
+update = torch.optim.{kind}(weights, {arguments}, foreach=True)
+for p, {"".join(f"{name}_, " for name in state)}t in zip({lists}):
+    update.state[p] = dict(step=t.float(), {entries})"""
+
+
+_RMSPROP = "lr, alpha, eps, decay, momentum, _"
+_TORCH_RMSPROP = _torch("RMSprop", _RMSPROP, "lr, alpha, eps, decay", square_avg="second_moments")
+_TORCH_RMSPROP_CENTERED = _torch(
+    "RMSprop", _RMSPROP, "lr, alpha, eps, decay, centered=True", square_avg="second_moments", grad_avg="means"
+)
+_TORCH_ADAGRAD = _torch("Adagrad", "lr, lr_decay, decay, eps, _", "lr, lr_decay, decay, 0, eps", sum="sums")
+_TORCH_ADADELTA = _torch(
+    "Adadelta", "lr, rho, eps, decay, _", "lr, rho, eps, decay", square_avg="second_moments", acc_delta="deltas"
+)
+_ADAM = "lr, beta1, beta2, eps, decay, _, _"
+_MEANS = {"exp_avg": "first_moments", "exp_avg_sq": "second_moments"}
+_TORCH_ADAMAX = _torch(
+    "Adamax", "lr, beta1, beta2, eps, decay, _", "lr, (beta1, beta2), eps, decay",
+    exp_avg="first_moments", exp_inf="norms",
+)  # fmt: skip
+_TORCH_AMSGRAD = _torch(
+    "Adam", _ADAM, "lr, (beta1, beta2), eps, decay, True", **_MEANS, max_exp_avg_sq="largest"
+)  # fmt: skip
+_TORCH_NADAM = _torch(
+    "NAdam", "lr, beta1, beta2, eps, decay, momentum_decay, _, _", "lr, (beta1, beta2), eps, decay, momentum_decay",
+    **_MEANS, mu_product="products",
+)  # fmt: skip
+_TORCH_RADAM = _torch("RAdam", _ADAM, "lr, (beta1, beta2), eps, decay", **_MEANS)
 _TORCH_CLIP = """weights = [torch.nn.Parameter(torch.empty_like(g)) for g in grads]
 for p, g in zip(weights, grads): p.grad = g"""
 
@@ -217,6 +285,7 @@ def _(settings: Any, count: int, p: Any, grad: Any, *buffers: Any) -> tuple[Any,
         [0.1, 0.9, 0.99, 1e-8, 0.25, 0, 0], [0.1, 0.25, 0.875, 2**-20, 0.25, 1, 1], [0.1, 0.9, 0.999, 1e-8, 0, 0, 0],
     ],
     layer=(2, 2),  # without weight decay: the shortest way through the kernel
+    ranges={"second_moments": (0.0, 2.0)},
     timed_settings=[1e-3, 0.9, 0.999, 1e-8, 0, 0, 0],
 )  # fmt: skip
 def adam(
@@ -244,6 +313,373 @@ def _(settings: Any, count: int, p: Any, grad: Any, m: Any, v: Any) -> tuple[Any
     m, v = m + (1 - beta1) * (g - m), beta2 * v + (1 - beta2) * g * g
     return p - lr / (1 - beta1**t) * m / (np.sqrt(v) / math.sqrt(1 - beta2**t) + eps), m, v
 
+
+# Each has the operands that `sgd` describes, and returns None; what is in `settings` stands in order.
+
+
+def _coupled(p: Any, grad: Any, decay: float, maximize: float) -> Any:
+    """The gradient with weight decay."""
+    return (-grad if maximize else grad) + decay * p
+
+
+def _moments(
+    p: Any, grad: Any, m: Any, v: Any, lr: float, beta1: float, beta2: float, decay: float, decoupled: float,
+    maximize: float,
+) -> tuple[Any, ...]:  # fmt: skip
+    """p and the gradient with weight decay, and Adam's moments with it."""
+    g = -grad if maximize else grad
+    if decoupled:
+        p = p * (1 - lr * decay)
+    else:
+        g = g + decay * p
+    return p, g, beta1 * m + (1 - beta1) * g, beta2 * v + (1 - beta2) * g * g
+
+
+@update(
+    writes="params moments steps", flops=8,
+    settings=[  # lr, beta1, beta2, weight_decay, maximize
+        [0.1, 0.9, 0.99, 0.25, 0],
+        [0.1, 0.75, 0.5, 0, 1],
+        [0.25, 0.9, 0.99, 0, 0],
+    ],
+    timed_settings=[1e-4, 0.9, 0.99, 0, 0],
+)  # fmt: skip
+def lion(
+    params: list[Spec], grads: list[Spec], moments: list[Spec], steps: list[Spec],
+    settings: Spec, groups: Shape,
+) -> None:  # fmt: skip
+    """Lion (Chen et al. 2023): u = sign(beta1 m + (1 - beta1) g); p = (1 - lr weight_decay) p - lr u.
+
+    Then m = beta2 m + (1 - beta2) g. `settings` (groups, 5): lr, beta1, beta2, weight_decay, maximize.
+    """
+
+
+@lion.step
+def _(settings: Any, count: int, p: Any, grad: Any, m: Any) -> tuple[Any, ...]:
+    lr, beta1, beta2, decay, maximize = map(float, settings)
+    g = -grad if maximize else grad
+    return p * (1 - lr * decay) - lr * np.sign(beta1 * m + (1 - beta1) * g), beta2 * m + (1 - beta2) * g
+
+@update(
+    writes="params second_moments buffers steps", optional=True, flops=10,
+    baselines={"torch": (_TORCH_RMSPROP, "update.step()")},
+    settings=[  # lr, alpha, eps, weight_decay, momentum, maximize
+        [0.1, 0.9, 1e-8, 0.25, 0.5, 0],
+        [0.1, 0.75, 2**-10, 0, 0.9, 1],
+        [0.1, 0.9, 1e-8, 0, 0, 0],
+    ],
+    ranges={"second_moments": (0.0, 2.0)},
+    timed_settings=[1e-2, 0.99, 1e-8, 0, 0, 0],
+)  # fmt: skip
+def rmsprop(
+    params: list[Spec], grads: list[Spec], second_moments: list[Spec], buffers: list[Spec], steps: list[Spec],
+    settings: Spec, groups: Shape,
+) -> None:  # fmt: skip
+    """RMSprop (Hinton 2012): v = alpha v + (1 - alpha) g^2; u = g / (sqrt(v) + eps); p -= lr u.
+
+    With momentum b = momentum b + u takes the place of u. `buffers`: b, or none at all. `settings` (groups, 6): lr,
+    alpha, eps, weight_decay, momentum, maximize.
+    """
+
+
+@rmsprop.step
+def _(settings: Any, count: int, p: Any, grad: Any, v: Any, *buffers: Any) -> tuple[Any, ...]:
+    lr, alpha, eps, decay, momentum, maximize = map(float, settings)
+    g = _coupled(p, grad, decay, maximize)
+    v = alpha * v + (1 - alpha) * g * g
+    u = g / (np.sqrt(v) + eps)
+    if not buffers or not momentum:
+        return p - lr * u, v, *buffers
+    b = momentum * buffers[0] + u
+    return p - lr * b, v, b
+
+@update(
+    writes="params second_moments means buffers steps", optional=True, ulp=8, flops=13,
+    baselines={"torch": (_TORCH_RMSPROP_CENTERED, "update.step()")},
+    settings=[  # lr, alpha, eps, weight_decay, momentum, maximize
+        [0.1, 0.9, 1e-8, 0.25, 0.5, 0],
+        [0.1, 0.75, 2**-10, 0, 0.9, 1],
+        [0.1, 0.9, 1e-8, 0, 0, 0],
+    ],
+    ranges={"second_moments": (1.25, 2.0), "means": (0.25, 0.75)},
+    timed_settings=[1e-2, 0.99, 1e-8, 0, 0, 0],
+)  # fmt: skip
+def rmsprop_centered(
+    params: list[Spec], grads: list[Spec], second_moments: list[Spec], means: list[Spec], buffers: list[Spec],
+    steps: list[Spec],
+    settings: Spec, groups: Shape,
+) -> None:  # fmt: skip
+    """RMSprop by the variance (Graves 2013): a = alpha a + (1 - alpha) g; u = g / (sqrt(v - a^2) + eps).
+
+    `means`: a. All else, the settings too, is as in `rmsprop`.
+    """
+
+
+@rmsprop_centered.step
+def _(settings: Any, count: int, p: Any, grad: Any, v: Any, a: Any, *buffers: Any) -> tuple[Any, ...]:
+    lr, alpha, eps, decay, momentum, maximize = map(float, settings)
+    g = _coupled(p, grad, decay, maximize)
+    v, a = alpha * v + (1 - alpha) * g * g, alpha * a + (1 - alpha) * g
+    u = g / (np.sqrt(v - a * a) + eps)
+    if not buffers or not momentum:
+        return p - lr * u, v, a, *buffers
+    b = momentum * buffers[0] + u
+    return p - lr * b, v, a, b
+
+@update(
+    writes="params sums steps", flops=9,
+    baselines={"torch": (_TORCH_ADAGRAD, "update.step()")},
+    settings=[  # lr, lr_decay, weight_decay, eps, maximize
+        [0.1, 0.5, 0.25, 1e-8, 0],
+        [0.1, 0.125, 0, 2**-10, 1],
+        [0.1, 0, 0, 1e-10, 0],
+    ],
+    ranges={"sums": (0.0, 2.0)},
+    timed_settings=[1e-2, 0, 0, 1e-10, 0],
+)  # fmt: skip
+def adagrad(
+    params: list[Spec], grads: list[Spec], sums: list[Spec], steps: list[Spec],
+    settings: Spec, groups: Shape,
+) -> None:  # fmt: skip
+    """Adagrad (Duchi et al. 2011): v += g^2; p -= lr / (1 + (t - 1) lr_decay) g / (sqrt(v) + eps).
+
+    `sums`: v. `settings` (groups, 5): lr, lr_decay, weight_decay, eps, maximize.
+    """
+
+
+@adagrad.step
+def _(settings: Any, count: int, p: Any, grad: Any, v: Any) -> tuple[Any, ...]:
+    lr, lr_decay, decay, eps, maximize = map(float, settings)
+    g = _coupled(p, grad, decay, maximize)
+    v = v + g * g
+    return p - lr / (1 + count * lr_decay) * g / (np.sqrt(v) + eps), v
+
+@update(
+    writes="params second_moments deltas steps", ulp=8, flops=16,
+    baselines={"torch": (_TORCH_ADADELTA, "update.step()")},
+    settings=[  # lr, rho, eps, weight_decay, maximize
+        [0.5, 0.9, 1e-6, 0.25, 0],
+        [0.25, 0.75, 2**-10, 0, 1],
+        [1.0, 0.9, 1e-6, 0, 0],
+    ],
+    ranges={"second_moments": (0.0, 2.0), "deltas": (0.0, 2.0)},
+    timed_settings=[1.0, 0.9, 1e-6, 0, 0],
+)  # fmt: skip
+def adadelta(
+    params: list[Spec], grads: list[Spec], second_moments: list[Spec], deltas: list[Spec], steps: list[Spec],
+    settings: Spec, groups: Shape,
+) -> None:  # fmt: skip
+    """Adadelta (Zeiler 2012): u = sqrt(a + eps) / sqrt(v + eps) g; p -= lr u; a = rho a + (1 - rho) u^2.
+
+    Before it v = rho v + (1 - rho) g^2. `deltas`: a. `settings` (groups, 5): lr, rho, eps, weight_decay, maximize.
+    """
+
+
+@adadelta.step
+def _(settings: Any, count: int, p: Any, grad: Any, v: Any, a: Any) -> tuple[Any, ...]:
+    lr, rho, eps, decay, maximize = map(float, settings)
+    g = _coupled(p, grad, decay, maximize)
+    v = rho * v + (1 - rho) * g * g
+    u = np.sqrt(a + eps) / np.sqrt(v + eps) * g
+    return p - lr * u, v, rho * a + (1 - rho) * u * u
+
+@update(
+    writes="params first_moments norms steps", flops=11,
+    baselines={"torch": (_TORCH_ADAMAX, "update.step()")},
+    settings=[  # lr, beta1, beta2, eps, weight_decay, maximize
+        [0.1, 0.9, 0.99, 1e-8, 0.25, 0],
+        [0.1, 0.25, 0.875, 2**-10, 0, 1],
+        [0.1, 0.9, 0.999, 1e-8, 0, 0],
+    ],
+    ranges={"norms": (0.0, 2.0)},
+    timed_settings=[2e-3, 0.9, 0.999, 1e-8, 0, 0],
+)  # fmt: skip
+def adamax(
+    params: list[Spec], grads: list[Spec], first_moments: list[Spec], norms: list[Spec], steps: list[Spec],
+    settings: Spec, groups: Shape,
+) -> None:  # fmt: skip
+    """Adamax (Kingma & Ba 2015, section 7): u = max(beta2 u, |g| + eps); p -= lr / (1 - beta1^t) m / u.
+
+    m is that of `adam`. `norms`: u. `settings` (groups, 6): lr, beta1, beta2, eps, weight_decay, maximize.
+    """
+
+
+@adamax.step
+def _(settings: Any, count: int, p: Any, grad: Any, m: Any, u: Any) -> tuple[Any, ...]:
+    lr, beta1, beta2, eps, decay, maximize = map(float, settings)
+    g = _coupled(p, grad, decay, maximize)
+    m, u = beta1 * m + (1 - beta1) * g, np.maximum(beta2 * u, np.abs(g) + eps)
+    return p - lr / (1 - beta1 ** (count + 1)) * m / u, m, u
+
+@update(
+    writes="params first_moments second_moments largest steps", flops=15,
+    baselines={"torch": (_TORCH_AMSGRAD, "update.step()")},
+    settings=[  # lr, beta1, beta2, eps, weight_decay, decoupled, maximize
+        [0.1, 0.9, 0.99, 1e-8, 0.25, 0, 0],
+        [0.1, 0.25, 0.875, 2**-20, 0.25, 1, 1],
+        [0.1, 0.9, 0.999, 1e-8, 0, 0, 0],
+    ],
+    ranges={"second_moments": (0.0, 2.0), "largest": (0.0, 2.0)},
+    timed_settings=[1e-3, 0.9, 0.999, 1e-8, 0, 0, 0],
+)  # fmt: skip
+def amsgrad(
+    params: list[Spec], grads: list[Spec], first_moments: list[Spec], second_moments: list[Spec], largest: list[Spec],
+    steps: list[Spec],
+    settings: Spec, groups: Shape,
+) -> None:  # fmt: skip
+    """Adam with the largest second moment (Reddi et al. 2018): w = max(w, v) takes the place of v.
+
+    `largest`: w. All else, the settings too, is as in `adam`.
+    """
+
+
+@amsgrad.step
+def _(settings: Any, count: int, p: Any, grad: Any, m: Any, v: Any, w: Any) -> tuple[Any, ...]:
+    lr, beta1, beta2, eps, decay, decoupled, maximize = map(float, settings)
+    p, _, m, v = _moments(p, grad, m, v, lr, beta1, beta2, decay, decoupled, maximize)
+    w, t = np.maximum(w, v), count + 1
+    return p - lr / (1 - beta1**t) * m / (np.sqrt(w) / math.sqrt(1 - beta2**t) + eps), m, v, w
+
+@update(
+    writes="params first_moments second_moments products steps", numbers=1, ulp=4, flops=18,
+    baselines={"torch": (_TORCH_NADAM, "update.step()")},
+    settings=[  # lr, beta1, beta2, eps, weight_decay, momentum_decay, decoupled, maximize
+        [0.1, 0.9, 0.99, 1e-8, 0.25, 0.004, 0, 0],
+        [0.1, 0.25, 0.875, 2**-20, 0.25, 0.5, 1, 1],
+        [0.1, 0.9, 0.999, 1e-8, 0, 0.004, 0, 0],
+    ],
+    ranges={"second_moments": (0.0, 2.0), "products": (0.125, 0.875)},
+    timed_settings=[2e-3, 0.9, 0.999, 1e-8, 0, 4e-3, 0, 0],
+)  # fmt: skip
+def nadam(
+    params: list[Spec], grads: list[Spec], first_moments: list[Spec], second_moments: list[Spec],
+    products: list[Spec], steps: list[Spec],
+    settings: Spec, groups: Shape,
+) -> None:  # fmt: skip
+    """NAdam (Dozat 2016): p -= lr ((1 - mu_t) / (1 - M) g + mu_{t+1} / (1 - M mu_{t+1}) m) / (sqrt(v') + eps).
+
+    v' = v / (1 - beta2^t); mu_t = beta1 (1 - 0.96^(t momentum_decay) / 2); M is the product of mu_1 ... mu_t, kept in
+    `products` (0-d, 1 at first); m and v are those of `adam`. `settings` (groups, 8): lr, beta1, beta2, eps,
+    weight_decay, momentum_decay, decoupled, maximize.
+    """
+
+
+@nadam.step
+def _(settings: Any, count: int, p: Any, grad: Any, m: Any, v: Any, product: Any) -> tuple[Any, ...]:
+    lr, beta1, beta2, eps, decay, momentum_decay, decoupled, maximize = map(float, settings)
+    p, g, m, v = _moments(p, grad, m, v, lr, beta1, beta2, decay, decoupled, maximize)
+    t = count + 1
+    mu, after = (beta1 * (1 - 0.5 * 0.96 ** (k * momentum_decay)) for k in (t, t + 1))
+    product = product * mu
+    below = np.sqrt(v) / math.sqrt(1 - beta2**t) + eps
+    return p - lr * ((1 - mu) / (1 - product) * g + after / (1 - product * after) * m) / below, m, v, product
+
+@update(
+    writes="params first_moments second_moments steps", ulp=4, flops=15,
+    baselines={"torch": (_TORCH_RADAM, "update.step()")},
+    settings=[  # lr, beta1, beta2, eps, weight_decay, decoupled, maximize
+        [0.1, 0.9, 0.99, 1e-8, 0.25, 0, 0],
+        [0.1, 0.25, 0.875, 2**-20, 0.25, 1, 1],
+        [0.1, 0.9, 0.999, 1e-8, 0, 0, 0],
+    ],
+    ranges={"second_moments": (0.0, 2.0)},
+    timed_settings=[1e-3, 0.9, 0.999, 1e-8, 0, 0, 0],
+)  # fmt: skip
+def radam(
+    params: list[Spec], grads: list[Spec], first_moments: list[Spec], second_moments: list[Spec], steps: list[Spec],
+    settings: Spec, groups: Shape,
+) -> None:  # fmt: skip
+    """RAdam (Liu et al. 2020): p -= lr / (1 - beta1^t) m, and where r_t > 5 times rect / sqrt(v / (1 - beta2^t)).
+
+    r = 2 / (1 - beta2) - 1; r_t = r - 2 t beta2^t / (1 - beta2^t); rect = sqrt((r_t - 4) (r_t - 2) r / ((r - 4) (r - 2)
+    r_t)); to sqrt(v) eps is added; m and v are those of `adam`. `settings` as those of `adam`.
+    """
+
+
+@radam.step
+def _(settings: Any, count: int, p: Any, grad: Any, m: Any, v: Any) -> tuple[Any, ...]:
+    lr, beta1, beta2, eps, decay, decoupled, maximize = map(float, settings)
+    p, _, m, v = _moments(p, grad, m, v, lr, beta1, beta2, decay, decoupled, maximize)
+    t, limit = count + 1, 2 / (1 - beta2) - 1
+    r = limit - 2 * t * beta2**t / (1 - beta2**t)
+    mean = m / (1 - beta1**t)
+    if r > 5:
+        rect = math.sqrt((r - 4) * (r - 2) * limit / ((limit - 4) * (limit - 2) * r))
+        mean = mean * rect * math.sqrt(1 - beta2**t) / (np.sqrt(v) + eps)
+    return p - lr * mean, m, v
+
+def _averaged(
+    p: Any, z: Any, u: Any, lr: float, beta: float, r: float, power: float, count: int, largest: Any, total: Any
+) -> tuple[Any, ...]:
+    """The new p, z, largest rate and sum of weights."""
+    largest = max(lr, float(largest))
+    weight = (count + 1) ** r * largest**power
+    total = float(total) + weight
+    c = weight / total if total > 0 else 0.0
+    return (1 - c) * p + c * z - lr * (1 - beta * (1 - c)) * u, z - lr * u, np.array(largest), np.array(total)
+
+
+@update(
+    writes="params averages largest_rates weight_sums steps", numbers=2, flops=9,
+    settings=[  # lr, momentum, weight_decay, r, power, maximize
+        [0.1, 0.9, 0.25, 0, 2, 0],
+        [0.5, 0.75, 0, 1, 1, 1],
+        [0.5, 0.9, 0, 0, 2, 0],
+    ],
+    ranges={"averages": (-2.0, 2.0), "largest_rates": (0.125, 0.5), "weight_sums": (0.25, 2.0)},
+    timed_settings=[1.0, 0.9, 0, 0, 2, 0],
+)  # fmt: skip
+def schedule_free_sgd(
+    params: list[Spec], grads: list[Spec], averages: list[Spec], largest_rates: list[Spec], weight_sums: list[Spec],
+    steps: list[Spec],
+    settings: Spec, groups: Shape,
+) -> None:  # fmt: skip
+    """Schedule-free SGD (Defazio et al. 2024): p = (1 - c) p + c z - lr (1 - momentum (1 - c)) g; z -= lr g.
+
+    c = w / W, w = t^r lr_max^power, W the sum of all w. p is the point where gradients are taken. `averages`: z;
+    `largest_rates`: lr_max; `weight_sums`: W (0-d, 0 at first). `settings` (groups, 6): lr, momentum,
+    weight_decay, r, power, maximize.
+    """
+
+
+@schedule_free_sgd.step
+def _(settings: Any, count: int, p: Any, grad: Any, z: Any, largest: Any, total: Any) -> tuple[Any, ...]:
+    lr, momentum, decay, r, power, maximize = map(float, settings)
+    return _averaged(p, z, _coupled(p, grad, decay, maximize), lr, momentum, r, power, count, largest, total)
+
+@update(
+    writes="params averages second_moments largest_rates weight_sums steps", numbers=2, ulp=4, flops=18,
+    settings=[  # lr, beta1, beta2, eps, weight_decay, r, power, maximize
+        [0.1, 0.9, 0.99, 1e-8, 0.25, 0, 2, 0],
+        [0.1, 0.75, 0.875, 2**-20, 0.25, 1, 1, 1],
+        [0.1, 0.9, 0.999, 1e-8, 0, 0, 2, 0],
+    ],
+    ranges={
+        "averages": (-2.0, 2.0), "second_moments": (0.0, 2.0), "largest_rates": (0.125, 0.5),
+        "weight_sums": (0.25, 2.0),
+    },
+    timed_settings=[2.5e-3, 0.9, 0.999, 1e-8, 0, 0, 2, 0],
+)  # fmt: skip
+def schedule_free_adamw(
+    params: list[Spec], grads: list[Spec], averages: list[Spec], second_moments: list[Spec],
+    largest_rates: list[Spec], weight_sums: list[Spec], steps: list[Spec],
+    settings: Spec, groups: Shape,
+) -> None:  # fmt: skip
+    """Schedule-free AdamW (Defazio et al. 2024): `schedule_free_sgd` with u in place of g.
+
+    u = g / (sqrt(v / (1 - beta2^t)) + eps) + weight_decay p; v = beta2 v + (1 - beta2) g^2; beta1 stands for the
+    momentum. `settings` (groups, 8): lr, beta1, beta2, eps, weight_decay, r, power, maximize.
+    """
+
+
+@schedule_free_adamw.step
+def _(settings: Any, count: int, p: Any, grad: Any, z: Any, v: Any, largest: Any, total: Any) -> tuple[Any, ...]:
+    lr, beta1, beta2, eps, decay, r, power, maximize = map(float, settings)
+    g = -grad if maximize else grad
+    v = beta2 * v + (1 - beta2) * g * g
+    u = g / (np.sqrt(v) / math.sqrt(1 - beta2 ** (count + 1)) + eps) + decay * p
+    p, z, largest, total = _averaged(p, z, u, lr, beta1, r, power, count, largest, total)
+    return p, z, v, largest, total
 
 # ---- schedules ----------------------------------------------------------------------------------------------------
 

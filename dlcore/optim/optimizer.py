@@ -18,7 +18,7 @@ from dlcore._arguments import boolean, function, instance, listed, shown
 from dlcore._autograd import enable_grad
 from dlcore._json import short
 from dlcore._recordable import Recordable
-from dlcore._tensor import Tensor, tensor, zeros, zeros_like
+from dlcore._tensor import Tensor, tensor, zeros
 from dlcore.ops.optim import scheduled_rates
 
 __all__ = ["Group", "Optimizer"]
@@ -154,8 +154,14 @@ class Optimizer(Recordable):
 
     recorded_methods = frozenset(("step", "zero_grad"))
     _operation: Any
-    _moments: tuple[str, ...]
-    """The slots in which the operation takes moments; one that `_slots` leaves out is empty."""
+    _moments: tuple[str, ...] = ()
+    """The slots with tensors of the parameter's shape, in the order in which the operation takes them."""
+    _numbers: tuple[str, ...] = ()
+    """The slots with one number each, which the operation takes behind the moments."""
+    _fixed: tuple[str, ...] = ()
+    """The settings that are the same in all groups and cannot be changed later."""
+    _later: tuple[str, ...] = ()
+    """The settings that older files do not have."""
     _several: tuple[str, ...] = ()
     """The settings that are several numbers."""
     _defaults: dict[str, Any]
@@ -191,8 +197,28 @@ class Optimizer(Recordable):
         raise NotImplementedError
 
     def _slots_for(self, groups: Sequence[Mapping[str, Any]]) -> Sequence[str]:
-        """The names of the tensors kept for each parameter besides its step count, where groups have these settings."""
-        raise NotImplementedError
+        """The names of the moments kept for each parameter where groups have these settings."""
+        return self._moments
+
+    def _lists(self) -> Sequence[str]:
+        """The slots of all moments that the operation takes; one that `_slots_for` leaves out is empty."""
+        return self._moments
+
+    def _first_value(self, slot: str, settings: Mapping[str, Any]) -> float:
+        """What the elements of a slot are before the first step."""
+        return 0.0
+
+    def _copied_at_first(self, slot: str) -> bool:
+        """Whether a slot begins as a copy of its parameter."""
+        return False
+
+    def _check_betas(self, betas: Any) -> None:
+        if not isinstance(betas, tuple | list) or len(betas) != 2 or not all(b < 1 for b in betas):
+            raise ValueError(f"{type(self).__name__}: betas must be two numbers in [0, 1), not {betas}")
+
+    def _check_part(self, settings: Mapping[str, Any], name: str, most: float) -> None:
+        if not settings[name] <= most:
+            raise ValueError(f"{type(self).__name__}: {name} is {settings[name]}; it must be at most {most:g}")
 
     def _slots(self) -> Sequence[str]:
         return self._slots_for([group._settings for group in self._groups])
@@ -213,6 +239,11 @@ class Optimizer(Recordable):
                     raise ValueError(
                         f"{type(self).__name__}: {name} is {shown(value)}; it must be a number of at least 0"
                     )
+        for name in self._fixed:
+            if settings[name] != self._defaults[name]:
+                raise ValueError(
+                    f"{type(self).__name__}: {name} is {shown(self._defaults[name])} in all groups, and stays so"
+                )
 
     # -- recorded steps ----------------------------------------------------------------------------------------------
 
@@ -440,8 +471,8 @@ class Optimizer(Recordable):
     def _arguments_for(self, present: tuple[bool, ...]) -> _Arguments:
         active = [i for i, has_gradient in enumerate(present) if has_gradient]
         states = [self._state_of(i) for i in active]
-        used = {*self._slots(), "step"}
-        state = [[each[slot] for each in states] if slot in used else [] for slot in (*self._moments, "step")]
+        used, slots = {*self._slots(), *self._numbers, "step"}, (*self._lists(), *self._numbers, "step")
+        state = [[each[slot] for each in states] if slot in used else [] for slot in slots]
         groups = tuple(self._group_of[i] for i in active)
         given = _Arguments([self._parameters[i] for i in active], state, len(active), groups)
         self._arguments[present] = given
@@ -451,10 +482,22 @@ class Optimizer(Recordable):
         """The state of parameter ``i``, made when first needed."""
         p = self._parameters[i]
         state = self._state.setdefault(i, {"step": zeros((), dtype="int64", device=p.device)})
-        for slot in self._slots():
-            if slot not in state:
-                state[slot] = zeros_like(p, dtype=_state_dtype(p))
+        settings = self._groups[self._group_of[i]]._settings
+        for slot in (*self._slots(), *self._numbers):
+            if slot in state:
+                continue
+            state[slot] = made = zeros(() if slot in self._numbers else p.shape, dtype=_state_dtype(p), device=p.device)
+            if self._copied_at_first(slot):
+                made.copy_(p.detach().astype(made.dtype))
+            elif first := self._first_value(slot, settings):
+                made.fill_(first)
         return state
+
+    def train(self) -> None:
+        """Prepare to train on; does nothing but for schedule-free optimizers."""
+
+    def eval(self) -> None:
+        """Prepare to evaluate, predict or save the model; does nothing but for schedule-free optimizers."""
 
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Remove the gradients, or set them to zero."""
@@ -521,10 +564,10 @@ class Optimizer(Recordable):
         found = []
         for group in saved:
             names = set(group) - {"params"}
-            if names != set(self._defaults):
+            if names | set(self._later) != set(self._defaults):
                 shown = short(", ".join(sorted(map(str, names)))), ", ".join(sorted(self._defaults))
                 raise ValueError(f"settings {shown[0]} in the state, {shown[1]} here")
-            settings = {name: group[name] for name in self._defaults}
+            settings = {name: group.get(name, default) for name, default in self._defaults.items()}
             try:
                 self._check(settings)
             except TypeError as error:
@@ -540,12 +583,13 @@ class Optimizer(Recordable):
         for i, entry in saved.items():
             if not isinstance(i, int) or not 0 <= i < len(self._parameters):
                 raise ValueError(f"there is no parameter {short(i)}")
-            if missing := {"step", *slots} - set(entry):
+            if missing := {"step", *slots, *self._numbers} - set(entry):
                 raise ValueError(f"parameter {i}: there is no {', '.join(sorted(missing))}")
-            if foreign := set(entry) - {"step", *self._moments}:
+            if foreign := set(entry) - {"step", *self._lists(), *self._numbers}:
                 raise ValueError(f"parameter {i}: {short(min(map(str, foreign)))} is not of this optimizer")
             p = self._parameters[i]
-            found[i] = {slot: _copied(i, slot, value, p) for slot, value in entry.items()}
+            shapes = {slot: () if slot in self._numbers else p.shape for slot in entry}
+            found[i] = {slot: _copied(i, slot, value, p, shapes[slot]) for slot, value in entry.items()}
         return found
 
     def __repr__(self) -> str:
@@ -564,9 +608,9 @@ def _state_dtype(p: Tensor) -> str:
     return "float64" if p.dtype.name == "float64" else "float32"
 
 
-def _copied(i: int, slot: str, value: Any, p: Tensor) -> Tensor:
+def _copied(i: int, slot: str, value: Any, p: Tensor, shape: tuple[int, ...]) -> Tensor:
     """A copy of the state tensor ``value`` of parameter ``i``, where ``p`` is."""
-    shape, dtype = ((), "int64") if slot == "step" else (p.shape, _state_dtype(p))
+    shape, dtype = ((), "int64") if slot == "step" else (shape, _state_dtype(p))
     value = value if isinstance(value, Tensor) else np.asarray(value)
     if tuple(value.shape) != shape or value.dtype.name != dtype:
         raise ValueError(

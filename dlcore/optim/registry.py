@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from dlcore._names import Names
-from dlcore.optim.adam import Adam, AdamW
+from dlcore.optim.adam import Adam, Adamax, AdamW, NAdam, RAdam
+from dlcore.optim.adaptive import Adadelta, Adagrad, Lion, RMSprop
 from dlcore.optim.optimizer import Optimizer
+from dlcore.optim.schedule_free import ScheduleFreeAdamW, ScheduleFreeSGD
 from dlcore.optim.sgd import SGD
 
 __all__ = ["get", "names"]
 
-_NAMES = Names("an optimizer", [("sgd", SGD), ("adam", Adam), ("adamw", AdamW)])
+_CLASSES = (
+    SGD, Adam, AdamW, Adamax, NAdam, RAdam, RMSprop, Adagrad, Adadelta, Lion, ScheduleFreeSGD, ScheduleFreeAdamW,
+)  # fmt: skip
+_NAMES = Names("an optimizer", [(kind.__name__.lower(), kind) for kind in _CLASSES])
 
 
 def get(name: str) -> type[Optimizer]:

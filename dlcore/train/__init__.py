@@ -3,6 +3,7 @@
 from dlcore.train.average import EMA, SWA, Average
 from dlcore.train.callbacks import Checkpoint, EarlyStopping, LearningRate
 from dlcore.train.history import History
+from dlcore.train.logs import Log, Plot, TensorBoard
 from dlcore.train.loop import evaluate, fit
 from dlcore.train.prediction import predict
 from dlcore.train.resume import Resume
@@ -17,8 +18,11 @@ __all__ = [
     "EarlyStopping",
     "History",
     "LearningRate",
+    "Log",
+    "Plot",
     "Resume",
     "Run",
+    "TensorBoard",
     "evaluate",
     "fit",
     "predict",

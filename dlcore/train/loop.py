@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import sys
 import time
 import warnings
 from collections.abc import Callable, Iterable, Sequence
@@ -32,6 +31,7 @@ from dlcore.train.history import History
 from dlcore.train.interrupt import Interrupt
 from dlcore.train.objective import OWN, Objective, loss_function, weights_of_classes
 from dlcore.train.passes import CustomTraining, Evaluation, SupervisedTraining, Training, kept_modes
+from dlcore.train.progress import display
 from dlcore.train.run import Callback, Run
 
 __all__ = ["evaluate", "fit"]
@@ -101,7 +101,8 @@ def fit(
 
     A loss that is not finite is said once, with its epoch and batch (RuntimeWarning, ``history.diverged``).
 
-    progress: whether to show a bar (default: on a terminal).
+    progress: whether the run is shown: by a bar on a terminal, by a table in a notebook, else by plain lines on stderr
+    (default: yes, but plain lines only every few seconds, and none in a run that is over by then).
 
     record: whether the step is recorded and replayed (`dlcore.capture`), which is many times faster for small models. A
     step that depends on what a replay would not see runs eagerly all the same; ``history.reason`` tells why. "check":
@@ -165,10 +166,9 @@ def fit(
         scoring = Evaluation(model, held_out, size, Objective(loss, held_out, "fit"), metrics)
         run.names += tuple(f"val_{name}" for name in scoring.meter.names)
     run.callbacks = sorted(watching, key=lambda c: c.after_others)
-    if sys.stdout.isatty() if progress is None else progress:
-        from dlcore.train.progress import ProgressBar
-
-        run.callbacks.append(ProgressBar())  # as the last one: others may find an error before a bar is drawn
+    view = display(None if progress is None else boolean(progress, "fit: progress"))
+    if view is not None:
+        run.callbacks.append(view)  # as the last one: others may find an error before a bar is drawn
     with kept_modes(model), Interrupt(run.history) as interrupt:
         model.train()
         training.check_memory()

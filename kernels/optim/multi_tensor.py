@@ -1,4 +1,4 @@
-"""Planners of the kernels over many tensors, sgd.cu, adam.cu and clip.cu, and of rates.cu. Bounds stand there.
+"""Planners of the kernels over many tensors, sgd.cu, adam.cu, rule.cu, clip.cu; and of rates.cu. Bounds stand there.
 
 Tensors of one dtype share launches; a launch takes as many as its table holds (`_room`), whatever their sizes, and one
 block works on one chunk of 4 KiB of parameters, or a few. What is changed in place and not contiguous (rare) goes
@@ -8,7 +8,7 @@ through a dense workspace and back.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from dlcore.dtypes import DType, bfloat16, float16, float32, float64
@@ -114,7 +114,7 @@ def _by_dtype(call: Call, n: int) -> Iterator[tuple[DType, list[int]]]:
             yield dtype, members
 
 
-# ---- sgd, adam ----------------------------------------------------------------------------------------------------
+# ---- steps --------------------------------------------------------------------------------------------------------
 
 
 def adam(call: Call) -> Program:
@@ -127,26 +127,51 @@ def sgd(call: Call) -> Program:
     return _update(call, "sgd", 1, 2)
 
 
-def _update(call: Call, name: str, lists: int, narrowest: int) -> Program:
-    """The launches of a kernel that takes ``lists`` lists of moments, null where the optimizer has none.
+def _ruled(name: str, moments: int, numbers: int = 0) -> Callable[[Call], Program]:
+    """The planner of a rule of rules.cuh with so many lists of moments, and of numbers behind them."""
 
-    ``narrowest``: the bytes of an element that chunks are sized by, at least.
+    def planner(call: Call) -> Program:
+        return _update(call, "update", moments, 4, name, numbers)
+
+    return planner
+
+
+lion = _ruled("Lion", 1)
+rmsprop = _ruled("Rmsprop", 2)
+rmsprop_centered = _ruled("RmspropCentered", 3)
+adagrad = _ruled("Adagrad", 1)
+adadelta = _ruled("Adadelta", 2)
+adamax = _ruled("Adamax", 2)
+amsgrad = _ruled("Amsgrad", 3)
+nadam = _ruled("Nadam", 2, 1)
+radam = _ruled("Radam", 2)
+schedule_free_sgd = _ruled("ScheduleFreeSgd", 1, 2)
+schedule_free_adamw = _ruled("ScheduleFreeAdamw", 2, 2)
+
+
+def _update(call: Call, name: str, lists: int, narrowest: int, rule: str = "", numbers: int = 0) -> Program:
+    """The launches of a kernel that takes ``lists`` lists of moments; the last may be absent, and is null then.
+
+    ``narrowest``: the bytes of an element that chunks are sized by, at least. ``rule``: that of rule.cu, whose kernel
+    it is. ``numbers``: how many lists of numbers come behind the moments.
     """
     (groups,) = call.attrs
     n, settings = len(groups), len(call.inputs) - 1
-    moments = settings // n - 3
+    moments = settings // n - 3 - numbers
+    source, argument = ("rule", f", {rule}") if rule else (name, "")
     temps: list[Workspace] = []
     dense = Dense(call, temps)
-    counts = _counts(call, dense, range((2 + moments) * n, settings))
+    counts = _counts(call, dense, range((2 + moments + numbers) * n, settings))
     updates = []
     for dtype, members in _by_dtype(call, n):
         segments = []
         for k in members:
             states = [dense((2 + j) * n + k) if j < moments else None for j in range(lists)]
-            pointers = (dense(k), In(n + k), *states, counts[k])
+            kept = [In((2 + moments + j) * n + k) for j in range(numbers)]
+            pointers = (dense(k), In(n + k), *states, *kept, counts[k])
             segments.append(Segment(pointers, _view(call, k).size, groups[k]))
-        room = _room(2 + lists + 1, len(segments), call.arch.parameters)
-        kernel = Cuda(f"optim/{name}.cu", f"{name}<{CTYPES[dtype]}, {room}>", THREADS)
+        room = _room(2 + lists + numbers + 1, len(segments), call.arch.parameters)
+        kernel = Cuda(f"optim/{source}.cu", f"{name}<{CTYPES[dtype]}, {room}{argument}>", THREADS)
         item = max(dtype.itemsize, narrowest)
         for table, chunks in _tables(segments, CHUNK // item, room):
             each = 1 if chunks <= 8 * call.arch.multiprocessors else CHUNKS

@@ -121,11 +121,13 @@ __device__ inline double next_step(const void* count) {
   return static_cast<double>((*static_cast<const volatile long long*>(count) & 0xffffffffll) + 1);
 }
 
-// By one thread of each of the `blocks` blocks that read the count, after it has done so.
-__device__ inline void finish_step(void* count, int blocks) {
+// By one thread of each of the `blocks` blocks that read the count, after it has done so; whether it was the last.
+__device__ inline bool finish_step(void* count, int blocks) {
   auto* const both = static_cast<unsigned long long*>(count);
   const unsigned long long before = atomicAdd(both, 1ull << 32);
-  if (before >> 32 == blocks - 1u) *both = (before & 0xffffffffull) + 1;
+  const bool last = before >> 32 == blocks - 1u;
+  if (last) *both = (before & 0xffffffffull) + 1;
+  return last;
 }
 
 // The blocks that work on segment k where each takes `each` chunks.

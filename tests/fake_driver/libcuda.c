@@ -91,7 +91,7 @@ typedef struct { Block *blocks; size_t count, room; } Blocks;  // by address
 static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
 static int initialised, forked, lost, strict, lag, n_devices = 1, arch = 90;
 static char fail_function[64];
-static int fail_with;
+static int fail_with, fail_after;
 static Object *handles;
 static size_t n_handles;
 static Object *contexts[MAX_DEVICES], *legacy[MAX_DEVICES];
@@ -148,7 +148,7 @@ static int begun(const char *function) {  // enough for devices and contexts, al
 static int ready(const char *function) {
   TRY(begun(function));
   if (lost) return lost;
-  if (fail_with && !strncmp(function, fail_function, strlen(fail_function))) {
+  if (fail_with && !strncmp(function, fail_function, strlen(fail_function)) && !fail_after--) {
     const int status = fail_with;
     fail_with = 0;
     return refuse(status, "%s: as the test has asked", function);
@@ -1051,8 +1051,13 @@ int cuStreamIsCapturing(void *handle, int *status) {
 int cuStreamEndCapture(void *handle, void **graph) {
   LOCKED;
   *graph = NULL;
-  TRY(enter("cuStreamEndCapture"));
-  Object *stream;
+  const int status = enter("cuStreamEndCapture");
+  Object *stream = known(handle, STREAM);
+  if (status && stream) {  // also then it captures no more
+    stream->capturing = 0;
+    free_nodes(stream);
+  }
+  TRY(status);
   TRY(find_stream("cuStreamEndCapture", handle, &stream));
   if (!stream->capturing) return refuse(ILLEGAL_STATE, "cuStreamEndCapture: it is not captured");
   if (stream->mode != 2 && stream->capturer != gettid()) {
@@ -1227,8 +1232,9 @@ size_t fake_used(int id) {
   LOCKED;
   return used[id];
 }
-void fake_fail(const char *function, int status) {
+void fake_fail(const char *function, int status, int after) {
   LOCKED;
+  fail_after = after;
   snprintf(fail_function, sizeof fail_function, "%s", function);
   fail_with = status;
 }
