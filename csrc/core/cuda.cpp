@@ -88,6 +88,7 @@ struct Driver {
 #define DECLARE(NAME, SYMBOL, ...) Function<__VA_ARGS__> NAME = nullptr;
   DRIVER_FUNCTIONS(DECLARE)
 #undef DECLARE
+  Function<Handle> cuFuncLoad = nullptr;  // from CUDA 12.4 on, else null
   bool loaded = false;
 };
 static Driver driver;
@@ -169,6 +170,7 @@ static void load(const std::string& path) {
   if (!driver.NAME) throw std::runtime_error(path + " has no " SYMBOL ": the driver is too old");
   DRIVER_FUNCTIONS(LOOK_UP)
 #undef LOOK_UP
+  driver.cuFuncLoad = reinterpret_cast<Function<Handle>>(dlsym(library, "cuFuncLoad"));
   CHECK(cuInit, 0);
   driver.loaded = true;
 }
@@ -730,6 +732,7 @@ static PyObject* function(PyObject*, PyObject* args) {
       set(kMaxDynamicShared, shared);
       set(kCarveout, 100);  // percent: else there may be room for one block only
     }
+    if (driver.cuFuncLoad) CHECK(cuFuncLoad, function);  // else at its first launch, which may be in a capture
     return PyLong_FromVoidPtr(function);
   });
 }
