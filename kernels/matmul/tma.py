@@ -13,7 +13,7 @@ Versions: unmeasured, not yet run on hardware. Compiled, without spills in all l
 registers, shared KiB, matrix instructions of one step of K:
   sm_90   bf16 128x256x64 w8 s3 159-190, 176, 4 wgmma m64n256k16; specialised w4 s3 168, 161, setmaxnreg 40/232;
           s4 160-198, 224; tf32x3 128x128x32 w8 s3 190-210, 160, 12 wgmma
-          two programs an SM: tf32x3 64x128x32 w4 s3 182-213, 112, 12 wgmma m64n128k8; bf16 128x128x64 w8 s2 95-115, 96,
+          two programs an SM: tf32x3 64x128x32 w4 s3 182-213, 112, 12 wgmma m64n128k8; bf16 128x128x64 w8 s2 95-117, 96,
           4 wgmma m64n128k16 (but 208 with a long activation of rows of odd length: then one)
   sm_100  bf16 128x256x64 w8 s3 136-234, 176, 8 tcgen05, 512 columns of tensor memory; tf32x3 176, 160, 24 tcgen05;
           two programs an SM: tf32x3 64x128x32 w4 s3 156-232, 112
