@@ -1,6 +1,7 @@
 """Which binaries dlcore asks for: its uses, run on a fake GPU whose kernels are written down and not compiled.
 
     python -O -m bench.asked sm_90 models checks tuner > asked.pickle
+    python -O -m bench.asked sm_90:114 models > asked.pickle            # for a GPU with 114 multiprocessors
 
 What is asked for depends on shapes, layouts, alignment, dtypes, which operations a gradient takes and what is planned
 by whom: running tells it, guessing from samples does not. The values are garbage, for no kernel runs, so checks fail,
@@ -39,7 +40,7 @@ from dlcore.data import random_split
 from dlcore.dtypes import DType, bfloat16, float32
 from dlcore.kernels import compile as compiling
 from dlcore.kernels import tune
-from dlcore.kernels.launch import ARCHES, OTHER_ARCHES, Arch
+from dlcore.kernels.launch import Arch
 from dlcore.kernels.specialise import Specialised
 from dlcore.op import Op, Workload
 from dlcore.ops import operations
@@ -190,11 +191,11 @@ def collect(arch: Arch, uses: Iterable[Use], tell: Callable[[str], None]) -> dic
 
 def run(arguments: Sequence[str]) -> int:
     """Writes the requests, pickled, to stdout, and what is done to stderr."""
-    arch, *parts = arguments
+    name, *parts = arguments
     out = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # what the uses print
     uses = itertools.chain.from_iterable(PARTS[part]() for part in parts)
-    found = collect((ARCHES | OTHER_ARCHES)[arch], uses, lambda text: print(text, file=sys.stderr, flush=True))
+    found = collect(programs.architecture(name), uses, lambda text: print(text, file=sys.stderr, flush=True))
     pickle.dump(list(found.values()), out)
     out.close()
     return 0

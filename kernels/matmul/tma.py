@@ -1,7 +1,7 @@
 """C = activation(A @ B + bias) by a persistent kernel that moves tiles with TMA: large products on sm_90 and later.
 
-2 M N K FLOPs on (M K + K N + M N) elements that must move; bound by arithmetic. As many programs as SMs, or twice as
-many of small tiles, walk over the tiles. The descriptors are made on the host (`Descriptor`), once for each address;
+2 M N K FLOPs on (M K + K N + M N) elements that must move; bound by arithmetic. As many programs as the SMs run at
+once, one or two each (`PerSM`), walk over the tiles. The descriptors are made on the host (`Descriptor`), once for each address;
 where warps are specialised, which Triton 3.9 does not compile so, and where K is 0, each program makes its own as it
 starts (2 to 4 one after the other, about 1 us each by the instructions they take, a fence of the whole GPU among them).
 TMA fills what lies beyond an edge with zeros, so there are no masks; it wants addresses and strides divisible by 16
@@ -13,7 +13,7 @@ Versions: unmeasured, not yet run on hardware. Compiled, without spills in all l
 registers, shared KiB, matrix instructions of one step of K:
   sm_90   bf16 128x256x64 w8 s3 159-190, 176, 4 wgmma m64n256k16; specialised w4 s3 168, 161, setmaxnreg 40/232;
           s4 160-198, 224; tf32x3 128x128x32 w8 s3 190-210, 160, 12 wgmma
-          two programs an SM: tf32x3 64x128x32 w4 s3 182-213, 112, 12 wgmma m64n128k8; bf16 128x128x64 w8 s2 95-115, 96,
+          two programs an SM: tf32x3 64x128x32 w4 s3 182-213, 112, 12 wgmma m64n128k8; bf16 128x128x64 w8 s2 95-117, 96,
           4 wgmma m64n128k16 (but 208 with a long activation of rows of odd length: then one)
   sm_100  bf16 128x256x64 w8 s3 136-234, 176, 8 tcgen05, 512 columns of tensor memory; tf32x3 176, 160, 24 tcgen05;
           two programs an SM: tf32x3 64x128x32 w4 s3 156-232, 112
@@ -30,7 +30,7 @@ from __future__ import annotations
 from typing import Any
 
 from dlcore.kernels.language import jit, tl
-from dlcore.kernels.launch import Arch, Descriptor, Launch, accumulator, ceil_div
+from dlcore.kernels.launch import Arch, Descriptor, Launch, PerSM, accumulator, ceil_div
 from dlcore.kernels.matmul.epilogue import activate, grouped, multiply_add, with_bias
 from dlcore.kernels.matmul.pointers import load_bias, results, scattered, sizes, store_tile, strides
 from dlcore.kernels.matmul.product import Matrix, Product
@@ -195,4 +195,4 @@ def launch(p: Product, tile: Tile, precision: str, arch: Arch, share: int, slice
         args["c"] = described(result, p.entries, tile.m, width)
         args["pre"] = p.pre and described(result._replace(pointer=p.pre), p.entries, tile.m, width)
     work = ceil_div(p.m, tile.m) * ceil_div(p.n, tile.n) * tile.splits * p.entries
-    return Launch(tma_kernel, (min(work, tile.resident * arch.multiprocessors),), args, tile.warps, tile.stages)
+    return Launch(tma_kernel, (PerSM(work),), args, tile.warps, tile.stages)

@@ -21,6 +21,7 @@ from dlcore.kernels.launch import (
     In,
     Launch,
     Out,
+    PerSM,
     Program,
     Table,
     Temp,
@@ -266,4 +267,4 @@ def _scale(call: Call, parts: Sequence[Any], count: int, order: int, partials: i
             "bytes": I32(0 if i else norm.dtype.itemsize),
         }
         kernel = Cuda("optim/clip.cu", f"scale<{CTYPES[dtype]}, {order}>", THREADS)
-        yield Launch(kernel, (min(chunks, 8 * call.arch.multiprocessors),), args)
+        yield Launch(kernel, (PerSM(chunks),), args)

@@ -2,6 +2,7 @@
 driver refuses nothing. Run by tests/test_cuda_runtime.py in a process of its own."""
 
 import ctypes
+import gc
 import itertools
 import threading
 import warnings
@@ -89,6 +90,35 @@ def test_a_recording_stands_for_arguments_on_its_own_device(function):
             if device == "cpu":
                 assert result.tolist() == function(dl.ones(10)).tolist()
     assert step.recordings == 2 and step.reasons[1].startswith("argument 0 is float32 (10,) on c")
+
+
+@pytest.fixture
+def roomy():
+    """A GPU with room for 30 GiB, which take none of the host's memory while nobody writes them."""
+    DRIVER.limit(30 << 30)
+    yield
+    gc.collect()
+    dl.empty_cache(GPU)
+    DRIVER.limit(1 << 30)
+
+
+@pytest.mark.parametrize(
+    "dtype, size", [(dl.bfloat16, 2**31 + 64), (dl.uint8, 2**34 + 2**19)], ids=["2^31 elements", "2^34 elements"]
+)
+def test_grids_of_large_operands_are_within_the_limits(roomy, dtype, size):
+    try:
+        x = dl.empty(size, dtype=dtype, device=GPU)
+    except MemoryError:
+        pytest.skip("this process may not have so much address space")
+    tall, wide = (x[: 2**31].reshape(shape) for shape in ((2**30, 2), (2, 2**30)))
+    for use in (
+        lambda: x.sum(), lambda: x.max(), lambda: dl.argmax(x, 0), lambda: x.mul_(2), lambda: x[1::2].copy_(x[::2]),
+        lambda: x.__setitem__(slice(None, None, 3), 1), lambda: tall.sum(0), lambda: tall[: 2**27].sum(1),
+        lambda: wide.sum(0), lambda: wide.sum(1), lambda: dl.argmax(wide, 1), lambda: tall.T[:, : 2**27] + 1,
+    ):  # fmt: skip
+        use()
+        assert not DRIVER.refusals()
+    assert max(max(r.grid[1:]) for r in DRIVER.records(LAUNCH)) > 2**12
 
 
 def trained():
