@@ -216,6 +216,16 @@ class Entered {
   bool restores_ = false;
 };
 
+// body() on a device that may have failed, whose handles are gone then: for destructors.
+template <class Body> static void give_up(uint8_t device, Body body) noexcept {
+  if (!usable(device)) return;
+  try {
+    const Entered place(device);
+    body();
+  } catch (const std::runtime_error&) {  // it has just failed: whatever comes next says so
+  }
+}
+
 static Pointer pointer(const void* p) { return reinterpret_cast<Pointer>(p); }
 
 static void open(uint8_t device, int ordinal) {
@@ -400,8 +410,9 @@ Stopwatch::Stopwatch(uint8_t device, size_t marks) : device_(device) {
 }
 
 Stopwatch::~Stopwatch() {
-  if (!usable(device_)) return;
-  for (const Handle event : events_) driver.cuEventDestroy(event);
+  give_up(device_, [&] {
+    for (const Handle event : events_) driver.cuEventDestroy(event);
+  });
 }
 
 void Stopwatch::mark(size_t k) {
@@ -550,9 +561,10 @@ struct Graph {
   Graph(const Graph&) = delete;
   Graph& operator=(const Graph&) = delete;
   ~Graph() {
-    if (!usable(device)) return;
-    if (executable) driver.cuGraphExecDestroy(executable);
-    driver.cuGraphDestroy(graph);
+    give_up(device, [&] {
+      if (executable) driver.cuGraphExecDestroy(executable);
+      driver.cuGraphDestroy(graph);
+    });
   }
 };
 
@@ -580,10 +592,11 @@ void capture_abandon(uint8_t device) noexcept {
   if (capturer != &place) return;
   place.captured = false;
   capturer = nullptr;
-  if (place.unusable) return;
-  Handle graph = nullptr;
-  driver.cuStreamEndCapture(place.capturing, &graph);
-  if (graph) driver.cuGraphDestroy(graph);
+  give_up(device, [&] {
+    Handle graph = nullptr;
+    driver.cuStreamEndCapture(place.capturing, &graph);
+    if (graph) driver.cuGraphDestroy(graph);
+  });
 }
 
 std::shared_ptr<Graph> instantiate(Captured captured) {
