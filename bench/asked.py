@@ -36,7 +36,7 @@ from bench import steps
 from bench.gpu import stages, worker
 from bench.gpu.context import Context
 from dlcore import nn, optim
-from dlcore.cli import main
+from dlcore.cli import main, programs
 from dlcore.data import random_split
 from dlcore.kernels import compile as compiling
 from dlcore.kernels.launch import Arch

@@ -47,8 +47,8 @@ class Options:
     """For which GPUs, and what of it."""
 
     arch: tuple[str, ...] = ("sm_90", "sm_80", "sm_86", "sm_89", "sm_100", "sm_120")
-    """Architectures, for models on each of its GPUs, for the other parts on the first, or for one: "sm_90:114". The pack
-    of sm_86 serves sm_89 where both ask for the same; that of sm_80 serves both."""
+    """Architectures: for models on each of its GPUs, for the other parts on the first, or for one: "sm_90:114". The
+    pack of sm_86 serves sm_89 where both ask for the same; that of sm_80 serves both."""
     parts: tuple[str, ...] = PARTS
     """What is to run without a compiler: see `bench.asked`."""
     jobs: int = len(os.sched_getaffinity(0))
