@@ -727,8 +727,8 @@ def weight_average(
     """An average p of weights g, in place: p += max(1 - decay, 1 / n) (g - p), n = t - start; p = g until then.
 
     With decay = 1 it is the mean of all weights after `start` steps (Izmailov et al. 2018), otherwise an exponential
-    one (Polyak & Juditsky 1992) that begins as the mean. `params`: the averages; `grads`: the weights of now; `steps`: t.
-    `settings` (groups, 2): decay, start.
+    one (Polyak & Juditsky 1992) that begins as the mean. `params`: the averages; `grads`: the weights of now; `steps`:
+    t. `settings` (groups, 2): decay, start.
     """
 
 

@@ -181,7 +181,8 @@ def _checkpoints(folder: Path) -> Iterator[Target]:
     tensors: dict[str, Any] = {name: np.arange(6).reshape(2, 3).astype(name) for name in names}
     tensors |= {"bfloat16": np.ones((1, 2, 1), ml_dtypes.bfloat16), "empty": np.zeros((0, 3)), "": np.zeros(())}
     dl.save(tensors, folder / "tensors", metadata={"note": "x"})
-    yield Target(folder / "tensors", lambda path: [np.asarray(t).sum() for t in dl.load_state(path).values()], _edit_header)
+    summed = lambda path: [np.asarray(t).sum() for t in dl.load_state(path).values()]  # noqa: E731
+    yield Target(folder / "tensors", summed, _edit_header)
 
 
 def _arrays(folder: Path) -> Iterator[Target]:
