@@ -133,7 +133,9 @@ def read_parquet(
     try:
         with naming(path), open(path, "rb") as file:
             found = parquet.read_table(file)
-    except (pyarrow.ArrowInvalid, pyarrow.ArrowNotImplementedError) as error:
+    except (pyarrow.ArrowException, OSError) as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise
         raise ValueError(f"{where}: damaged, or not a Parquet file: {error}") from None
     return _of_frame(found, where, target, features, categorical, like, skip_bad)
 
@@ -167,7 +169,10 @@ def _of_frame(
         name = str(key)
         if name in cells:
             raise ValueError(f"{where}: there are two columns {name!r}")
-        values = values_of(column) if is_frame(column) else np.asarray(column)
+        try:
+            values = values_of(column) if is_frame(column) else np.asarray(column)
+        except UnicodeDecodeError as error:
+            raise ValueError(f"{where}: column {name!r} holds texts that are not UTF-8: {error}") from None
         if values.ndim != 1:
             raise ValueError(f"{where}: column {name!r} has shape {values.shape}, not one value for each row")
         if values.dtype.kind == "M":
