@@ -255,3 +255,32 @@ def test_operands_that_overlap_what_is_written():
         wanted = array.copy()
         wanted[[2, 0]] = array.T[1:3]
         assert (x.numpy() == wanted).all()
+
+
+@pytest.mark.parametrize("kind", [
+    "Adagrad", "Adadelta", "Adafactor", "Adamax", "LAMB", "Lion", "Muon", "NAdam", "RAdam", "RMSprop",
+    "ScheduleFreeAdamW", "ScheduleFreeSGD",
+])  # fmt: skip
+def test_optimizers_and_their_schedules(kind):
+    """Recorded steps of a scheduled optimizer go the CPU's way."""
+    ends = []
+    for device in ("cpu", "cuda"):
+        rng = np.random.default_rng(2)
+        values = [rng.standard_normal(s, np.float32) for s in ((6, 4), (5,))]
+        parameters = [nn.Parameter(dl.tensor(v, device=device)) for v in values]
+        optimizer = getattr(optim, kind)(parameters, lr=0.05, no_decay=True, weight_decay=0.1)
+        optim.schedules.Cosine(warmup=1).prepare(optimizer, 4)
+
+        @dl.capture
+        def step(parameters=parameters, optimizer=optimizer):
+            for p in parameters:
+                p.grad = p.detach() * 2 + 1
+            optim.clip_grad_value_(parameters, 3.0)
+            optimizer.step()
+
+        for _ in range(4):
+            step()
+        assert step.recordings == 1
+        ends.append([np.asarray(p.detach().cpu()) for p in parameters])
+    for a, b in zip(*ends, strict=True):
+        np.testing.assert_allclose(a, b, rtol=2e-5, atol=2e-5)

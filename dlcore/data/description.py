@@ -65,7 +65,7 @@ class Description:
             bars = {name: "█" * round(24 * count / most) for name, count in self.classes.items()}
             lines += [f"  {name:<{width}} {count:>7,} {bars[name]}".rstrip() for name, count in self.classes.items()]
         if self.skipped:
-            lines.append(f"{self.skipped:,} files were left out")
+            lines.append(f"{self.skipped:,} file{'s were' if self.skipped > 1 else ' was'} left out")
         return "\n".join(lines)
 
 
