@@ -201,14 +201,24 @@ def _options(
     instance(like, TableDataset | None, f"{name}: like", "a TableDataset")
     if like is not None and target is None:
         target = like.target
-    names = () if target is None else (target,) if isinstance(target, str) else items(target)
-    wanted = None if features is None else items(features)
-    texts = items(categorical)
-    for argument, given in (("target", names), ("features", wanted), ("categorical", texts)):
-        if given is None and not (argument == "features" and features is None):
-            raise TypeError(f"{name}: {argument} is a list of names of columns, not {shown(locals()[argument])}")
-    return _Options(where, place, tuple(names or ()), None if wanted is None else tuple(wanted), frozenset(texts or ()),
-                    like, boolean(skip_bad, f"{name}: skip_bad"))  # fmt: skip
+    if isinstance(target, str):
+        target = (target,)
+    return _Options(
+        where,
+        place,
+        () if target is None else _column_names(target, f"{name}: target"),
+        None if features is None else _column_names(features, f"{name}: features"),
+        frozenset(_column_names(categorical, f"{name}: categorical")),
+        like,
+        boolean(skip_bad, f"{name}: skip_bad"),
+    )
+
+
+def _column_names(value: Any, where: str) -> tuple[str, ...]:
+    several = items(value)
+    if several is None or not all(isinstance(name, str) for name in several):
+        raise TypeError(f"{where} {shown(value)} is not a list of names of columns")
+    return tuple(several)
 
 
 def _delimiter(given: Any, path: Path, first: str) -> str:
