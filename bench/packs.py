@@ -38,7 +38,7 @@ CARDS = {  # multiprocessors of GPUs that are sold: a planner's choices depend o
     "sm_100": (148,),  # B200
     "sm_120": (170, 188, 84, 70, 48, 36),  # RTX 5090, RTX PRO 6000, RTX 5080, 5070 Ti, 5070, 5060 Ti
 }
-PARTS = ("models", "checks", "tuner")
+PARTS = ("models", "checks", "gpu")
 console = Console(highlight=False, width=None if sys.stdout.isatty() else 150)
 
 
@@ -47,8 +47,8 @@ class Options:
     """For which GPUs, and what of it."""
 
     arch: tuple[str, ...] = ("sm_90", "sm_80", "sm_86", "sm_89", "sm_100", "sm_120")
-    """Architectures, for models on each of its GPUs, for the other parts on the first, or for one: "sm_90:114". The pack
-    of sm_86 serves sm_89 where both ask for the same; that of sm_80 serves both."""
+    """Architectures: for models on each of its GPUs, for the other parts on the first, or for one: "sm_90:114". The
+    pack of sm_86 serves sm_89 where both ask for the same; that of sm_80 serves both."""
     parts: tuple[str, ...] = PARTS
     """What is to run without a compiler: see `bench.asked`."""
     jobs: int = len(os.sched_getaffinity(0))
@@ -94,7 +94,7 @@ def build(arch: str, options: Options) -> list[str]:
             results = compile_many(wanted, options.jobs, lambda: progress.advance(task), _compiled)  # noqa: B023
         for item, result in zip(wanted, results, strict=True):
             problems = result.problems if isinstance(result, Binary) else (str(result),)
-            if part == "tuner" and problems:  # it tries what may be too large, and takes only what is as it should be
+            if part == "gpu" and problems:  # its tuner tries what may be too large, and takes what is as it should be
                 continue
             wrong += [f"{item.kernel.name} {arch} ({part}): {problem.splitlines()[-1]}" for problem in problems]
             if isinstance(result, Binary):

@@ -138,6 +138,10 @@ class Driver:
         found = map(self._record, range(first, self._seen))
         return [r for r in found if r.kind in (kinds or (LAUNCH, FILL, COPY))]
 
+    def forget(self):
+        """Begins anew: what was asked and refused until now is not looked at."""
+        self._seen, self._refused = self.library.fake_count(), self.library.fake_refusals()
+
     def _record(self, k):
         r, data = _Record(), ctypes.create_string_buffer(MAX_PARAMETERS)
         if not self.library.fake_read(k, ctypes.byref(r), data):

@@ -78,7 +78,7 @@ struct Object {  // what a handle points to
   // a module, a function, a node
   Cubin cubin;
   Kernel *kernel;
-  int shared_limit;
+  int shared_limit, loaded;
   Requirement *requirements;
   size_t n_requirements;
   int kind;
@@ -850,7 +850,8 @@ int cuFuncLoad(void *handle) {
   TRY(enter("cuFuncLoad"));
   TRY(unsafe("cuFuncLoad"));
   Object *f;
-  return find("cuFuncLoad", handle, FUNCTION, "function", &f);
+  TRY(find("cuFuncLoad", handle, FUNCTION, "function", &f));
+  return f->loaded = 1, OK;
 }
 
 // The bytes of a launch's parameters, to be freed.
@@ -965,6 +966,11 @@ static int launch(const char *function, const LaunchConfig *c, void *handle, voi
   TRY(find_stream(function, c->stream, &stream));
   TRY(here(function, f));
   TRY(here(function, stream));
+  if (stream->capturing && !f->loaded) {  // a driver that loads lazily would do so now
+    stream->spoiled = 1;
+    return refuse(CAPTURE_UNSUPPORTED, "%s: is loaded by a launch on a stream that is captured", f->kernel->name);
+  }
+  f->loaded = 1;
   Record r = {.kind = LAUNCH, .shared = c->shared, .function = f};
   memcpy(r.name, f->kernel->name, sizeof r.name);
   memcpy(r.grid, c->grid, sizeof r.grid);

@@ -92,6 +92,16 @@ def test_a_recording_stands_for_arguments_on_its_own_device(function):
     assert step.recordings == 2 and step.reasons[1].startswith("argument 0 is float32 (10,) on c")
 
 
+def test_a_gradient_lies_where_its_tensor_does():
+    p, q = dl.ones(3, device=GPU, requires_grad=True), dl.ones(3, requires_grad=True)
+    for tensor, gradient in ((p, dl.ones(3)), (q, dl.ones(3, device=GPU))):
+        text = f"^grad: a tensor on {gradient.device} is no gradient of one on {tensor.device}$"
+        with pytest.raises(dl.DTypeError, match=text):
+            tensor.grad = gradient
+        assert tensor.grad is None
+        tensor.grad = gradient.to(tensor.device)
+
+
 @pytest.fixture
 def roomy():
     """A GPU with room for 30 GiB, which take none of the host's memory while nobody writes them."""
