@@ -318,6 +318,14 @@ def _(settings: Any, count: int, p: Any, grad: Any, m: Any, v: Any) -> tuple[Any
 # Each has the operands that `sgd` describes, and returns None; what is in `settings` stands in order.
 
 
+def _without_tiny_state(op: Update, operands: list[Any], lengths: Sequence[int]) -> None:
+    """The family's restriction, and no gradients and moments that are nearly subnormal numbers."""
+    Update.restrict(op, operands, lengths)
+    for k, x in enumerate(operands[:-1]):
+        if isinstance(x, np.ndarray) and x.dtype == np.float64:
+            operands[k] = np.where(np.abs(x) < 1e-12, 0.0, x)
+
+
 def _coupled(p: Any, grad: Any, decay: float, maximize: float) -> Any:
     """The gradient with weight decay."""
     return (-grad if maximize else grad) + decay * p
@@ -360,6 +368,12 @@ def _(settings: Any, count: int, p: Any, grad: Any, m: Any) -> tuple[Any, ...]:
     lr, beta1, beta2, decay, maximize = map(float, settings)
     g = -grad if maximize else grad
     return p * (1 - lr * decay) - lr * np.sign(beta1 * m + (1 - beta1) * g), beta2 * m + (1 - beta2) * g
+
+
+@lion.restrict
+def _(operands: list[Any], lengths: Sequence[int]) -> None:
+    """The sign of a sum of subnormal numbers may be another after rounding."""
+    _without_tiny_state(lion.op, operands, lengths)
 
 @update(
     writes="params second_moments buffers steps", optional=True, flops=10,
@@ -621,7 +635,7 @@ def _averaged(
 
 
 @update(
-    writes="params averages largest_rates weight_sums steps", numbers=2, flops=9,
+    writes="params averages largest_rates weight_sums steps", numbers=2, flops=9, ulp=4,
     settings=[  # lr, momentum, weight_decay, r, power, maximize
         [0.1, 0.9, 0.25, 0, 2, 0],
         [0.5, 0.75, 0, 1, 1, 1],
@@ -710,6 +724,12 @@ def _(settings: Any, count: int, p: Any, grad: Any, m: Any, v: Any) -> tuple[Any
     lengths = (np.sqrt((x * x).sum()) for x in (p, u))
     of_p, of_u = (float(x) for x in lengths)
     return p - lr * (of_p / of_u if of_p > 0 and of_u > 0 else 1.0) * u, m, v
+
+
+@lamb.restrict
+def _(operands: list[Any], lengths: Sequence[int]) -> None:
+    """A direction of subnormal numbers has a factor beyond float32."""
+    _without_tiny_state(lamb.op, operands, lengths)
 
 
 @update(

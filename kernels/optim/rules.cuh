@@ -341,6 +341,7 @@ struct Lamb {
   }
   DLCORE_RULE static double rate(double lr, double parameter_squares, double direction_squares) {
     const bool known = parameter_squares > 0 && direction_squares > 0;
-    return known ? lr * (sqrt(parameter_squares) / sqrt(direction_squares)) : lr;
+    const double ratio = known ? sqrt(parameter_squares) / sqrt(direction_squares) : 1;
+    return lr * (ratio > 1e30 ? 1e30 : ratio);  // finite in float32; NaN stays
   }
 };
