@@ -125,7 +125,7 @@ def test_an_optimizer_that_does_not_fit_leaves_model_and_optimizer(tmp_path):
     before = bits(b)
     for path, other, text in (
         ("plain", optim.Adam(b.parameters()), "no optimizer's state"),
-        ("m", optim.SGD(b.parameters()), "settings betas, eps"),
+        ("m", optim.SGD(b.parameters()), "settings amsgrad, betas, eps"),
         ("m", optim.Adam(b[0].parameters()), "4 parameters in the state, 2 here"),
     ):
         with pytest.raises(ValueError, match=text):

@@ -12,6 +12,7 @@ import pytest
 
 from dlcore import dtypes
 from dlcore.kernels import inspection
+from dlcore.kernels.binary import Binary
 from dlcore.kernels.language import jit, tl
 from dlcore.kernels.launch import (
     ARCHES,
@@ -24,6 +25,7 @@ from dlcore.kernels.launch import (
     In,
     Launch,
     Out,
+    PerSM,
     Program,
     Table,
     Temp,
@@ -33,6 +35,7 @@ from dlcore.kernels.launch import (
     ceil_div,
     configuration,
     contiguous_strides,
+    lengths,
     power_of_2,
     prepared,
 )  # fmt: skip
@@ -151,6 +154,23 @@ def test_cuda_parameters_and_tables():
         (0, "ptr"), (8, "i32"), (16, "ptr"), (24, "f32"), (32, "i64"), (40, "f64"), (48, "ptr"),
     ]  # fmt: skip
     assert parameters[0].argument[0] == Field(0, "ptr", In(0)) and parameters[1] == Parameter("i32", 2, 4)
+
+
+@pytest.mark.parametrize(
+    ("arch", "threads", "registers", "shared", "resident"),
+    [
+        ("sm_90", 256, 165, 180248, 1), ("sm_90", 256, 115, 96 << 10, 2), ("sm_90", 384, 168, 161 << 10, 1),
+        ("sm_90", 128, 32, 0, 16), ("sm_90", 32, 16, 0, 32), ("sm_86", 1024, 32, 0, 1),
+        ("sm_120", 128, 168, 64 << 10, 1), ("sm_80", 128, 0, 0, 16),
+    ],
+)  # fmt: skip
+def test_how_many_blocks_an_sm_runs_at_once(arch, threads, registers, shared, resident):
+    assert Binary("", arch, "", threads, shared, registers=registers).resident == resident
+
+
+def test_a_persistent_grid_has_as_many_blocks_as_run_at_once():
+    assert lengths((PerSM(1000),), 264) == (264, 1, 1) and lengths((PerSM(100), 2), 264) == (100, 2, 1)
+    assert lengths((7, PerSM(3), 2), 0) == (7, 1, 2)
 
 
 def test_a_descriptor_is_a_map_its_shape_and_its_strides():

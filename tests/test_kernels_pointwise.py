@@ -165,6 +165,28 @@ def test_nothing_behind_the_last_element_is_touched(size):
     assert (room[:size] == -2).all() and not room[size:].any()
 
 
+def test_two_loads_a_thread_change_no_bit(monkeypatch):
+    """A large array of 16-bit elements; functions that fill the registers, odd lengths and addresses stay with one."""
+
+    def blocks(planner, dtype=bfloat16, size=1 << 20, aligned=True):
+        x = View((size,), dtype, (1,), aligned)
+        (launch,) = planner(Call((x,), (View((size,), dtype, (1,)),), (), (), ARCHES["sm_90"])).launches
+        return launch.args["BLOCK"]
+
+    assert blocks(activation.gelu) == blocks(elementwise.neg, float16) == 2048
+    for planner, options in (
+        (elementwise.sin, {}), (activation.gelu_tanh, {}), (activation.gelu, {"dtype": float32}),
+        (activation.gelu, {"size": (1 << 20) + 8}), (activation.gelu, {"aligned": False}),
+        (activation.gelu, {"size": 1 << 16}),
+    ):  # fmt: skip
+        assert blocks(planner, **options) == 1024
+    x = values(np.float32)[:320].astype(bfloat16.numpy)
+    want = computed(activation.gelu, [x], np.empty_like(x))
+    monkeypatch.setattr(pointwise, "ENOUGH", 16)
+    assert planned(activation.gelu, [x], np.empty_like(x)).launches[0].args["BLOCK"] == 2048
+    assert same_bits(computed(activation.gelu, [x], np.empty_like(x)), want).all()
+
+
 def view(shape, dtype, strides=None, aligned=True):
     return View(shape, dtype, strides or contiguous_strides(shape), aligned)
 
@@ -217,6 +239,7 @@ def test_wide_accesses(arch):
         (elementwise.add, [view((512, 1000), float32, (1, 512)), *[view((512, 1000), float32)] * 2]),
         (elementwise.where, [view((n,), bool_), *[view((n,), float16)] * 3]),
         (elementwise.cast, [view((n,), uint8), view((n,), float32)]),
+        (activation.gelu, [view((n,), bfloat16)] * 2),
     ]
     for planner, operands in cases:
         found = code(planner, tuple(operands), arch).instructions
@@ -226,7 +249,7 @@ def test_wide_accesses(arch):
 
 @pytest.mark.parametrize("name", ["sin", "pow", "remainder", "floor_divide", "log1p"])
 def test_the_longest_functions_keep_to_registers(name):
-    for dtype in (float32, float64, int8):
+    for dtype in (float32, float64, bfloat16, int8):
         unary = name in ("sin", "log1p")
         if dtype.is_float or not unary:
             operands = [view((1 << 20,), dtype)] * (2 if unary else 3)

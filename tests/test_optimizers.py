@@ -118,6 +118,36 @@ def test_lbfgs_finds_the_minimum_of_rosenbrocks_function():
         np.testing.assert_allclose(np.asarray(p.detach()), [1, 1], atol=within)
 
 
+def test_lbfgs_goes_on_from_a_file_with_the_same_bits(tmp_path):
+    def closure_of(p, optimizer):
+        def closure():
+            optimizer.zero_grad()
+            loss = ((p[1:] - p[:-1] * p[:-1]) ** 2).sum() + ((1 - p) ** 2).sum()
+            loss.backward()
+            return loss
+
+        return closure
+
+    settings = {"line_search_fn": "strong_wolfe", "max_iter": 3, "history_size": 4}
+    p = nn.Parameter(dl.tensor([-1.2, 1.0, 0.5, 2.0]))
+    optimizer = optim.LBFGS([p], **settings)
+    for _ in range(3):
+        optimizer.step(closure_of(p, optimizer))
+    dl.save({"p": p}, tmp_path / "m.safetensors", optimizer=optimizer)
+    file = dl.load_state(tmp_path / "m.safetensors")
+    q = nn.Parameter(file["p"])
+    other = optim.LBFGS([q], **settings)
+    other.load_state_dict(file.optimizer)
+    nn.Linear(2, 2).to(dtype="float64")  # somewhere parameters change
+    for _ in range(2):
+        optimizer.step(closure_of(p, optimizer))
+        other.step(closure_of(q, other))
+    assert p.tolist() == q.tolist()
+    assert optimizer.state_dict()["state"][0]["scalars"].dtype.name == "float64"
+    with pytest.raises(ValueError, match=r"d has shape \(4,\), not \(2,\)"):
+        optim.LBFGS([nn.Parameter(dl.ones(2))], **settings).load_state_dict(file.optimizer)
+
+
 def test_lbfgs_names_what_is_wrong():
     p = nn.Parameter(dl.ones(2))
     with pytest.raises(ValueError, match="LBFGS: there is only one group"):

@@ -22,6 +22,7 @@ NO_BASELINE = {  # operations that no library has the like of
     "dropout_backward": "its mask comes from a state, other libraries keep the mask",
     "lamb": "PyTorch has none",
     "lion": "PyTorch has none",
+    "weight_average": "PyTorch averages tensor by tensor",
     "schedule_free_sgd": "PyTorch has none",
     "schedule_free_adamw": "PyTorch has none",
 }

@@ -480,6 +480,7 @@ static const Kernel kernels[] = {
     {"optim:scheduled_rates", scheduled_rates, 0},
     {"optim:sgd", rule<Sgd>, 0},
     {"optim:adam", rule<Adam>, 0},
+    {"optim:weight_average", rule<WeightAverage>, 0},
     {"optim:lion", rule<Lion>, 0},
     {"optim:rmsprop", rule<Rmsprop>, 0},
     {"optim:rmsprop_centered", rule<RmspropCentered>, 0},

@@ -15,7 +15,6 @@ import numpy as np
 from dlcore._arguments import boolean, shown
 from dlcore._files import naming
 from dlcore.data.audio import audio_folder
-from dlcore.data.download import download_file
 from dlcore.data.folders import as_path, files_of
 from dlcore.data.idx import read_idx
 from dlcore.data.images import SUFFIXES, ImageDataset, image_folder
@@ -173,6 +172,8 @@ def _images_by_name(name: str, split: str, download: bool) -> ImageDataset:
         )
         if not download:
             raise FileNotFoundError(text)
+        from dlcore.data.download import download_file  # here: Python's HTTP takes long to import
+
         folder = _roots()[-1] / name
         try:
             for file in names:

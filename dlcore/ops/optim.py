@@ -23,6 +23,7 @@ from dlcore.ops._workloads import MODELS, bytes_of
 __all__ = [
     "adadelta", "adagrad", "adam", "adamax", "amsgrad", "clip_grad_norm", "clip_grad_value", "lamb", "lion", "nadam",
     "radam", "rmsprop", "rmsprop_centered", "schedule_free_adamw", "schedule_free_sgd", "scheduled_rates", "sgd",
+    "weight_average",
 ]  # fmt: skip
 
 Arrays = Sequence[Any]
@@ -166,7 +167,7 @@ class Update(Op):
         shapes = ", ".join(map(str, [(2,), (3,), *(m[0].shape for m in moments[: self.moments] if m)]))
         yield wrong(f"parameter 0, its gradient and moments have shapes {shapes}", [np.zeros(3)])
         yield wrong("groups (1,) for 1 parameters and 1 groups", [p], group=1)
-        yield wrong(f"the settings have shape (1, 2), not (groups, {columns})", [p], columns=2)
+        yield wrong(f"the settings have shape (1, {columns + 1}), not (groups, {columns})", [p], columns=columns + 1)
         yield wrong(self._counts([1, 0, *map(len, moments), 1]), [])
 
     def family_workloads(self) -> Iterator[Workload]:
@@ -729,6 +730,33 @@ def _(settings: Any, count: int, p: Any, grad: Any, m: Any, v: Any) -> tuple[Any
 def _(operands: list[Any], lengths: Sequence[int]) -> None:
     """A direction of subnormal numbers has a factor beyond float32."""
     _without_tiny_state(lamb.op, operands, lengths)
+
+
+@update(
+    writes="params steps", flops=3,
+    settings=[  # decay, start
+        [0.9, 0],
+        [1.0, 1],
+        [0.5, 8],
+    ],
+    timed_settings=[0.999, 0],
+)  # fmt: skip
+def weight_average(
+    params: list[Spec], grads: list[Spec], steps: list[Spec], settings: Spec, groups: Shape,
+) -> None:  # fmt: skip
+    """An average p of weights g, in place: p += max(1 - decay, 1 / n) (g - p), n = t - start; p = g until then.
+
+    With decay = 1 it is the mean of all weights after `start` steps (Izmailov et al. 2018), otherwise an exponential
+    one (Polyak & Juditsky 1992) that begins as the mean. `params`: the averages; `grads`: the weights of now; `steps`:
+    t. `settings` (groups, 2): decay, start.
+    """
+
+
+@weight_average.step
+def _(settings: Any, count: int, p: Any, grad: Any) -> tuple[Any, ...]:
+    decay, start = map(float, settings)
+    n = count + 1 - start
+    return (grad if n <= 1 else p + max(1 - decay, 1 / n) * (grad - p),)
 
 
 # ---- schedules ----------------------------------------------------------------------------------------------------

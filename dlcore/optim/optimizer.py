@@ -163,6 +163,8 @@ class Optimizer(Recordable):
     """The slots with tensors of the parameter's shape, in the order in which the operation takes them."""
     _numbers: tuple[str, ...] = ()
     """The slots with one number each, which the operation takes behind the moments."""
+    _exact: tuple[str, ...] = ("step",)
+    """The slots whose dtype is not that of the parameter's state."""
     _fixed: tuple[str, ...] = ()
     """The settings that are the same in all groups and cannot be changed later."""
     _constant: tuple[str, ...] = ()
@@ -473,7 +475,7 @@ class Optimizer(Recordable):
         for i, state in self._state.items():
             p, dtype = self._parameters[i], _state_dtype(self._parameters[i])
             for slot, t in state.items():
-                moved = (t if slot == "step" else t.astype(dtype)).to(p.device)
+                moved = (t if slot in self._exact else t.astype(dtype)).to(p.device)
                 if moved is not t:
                     state[slot] = moved
                     self._arguments.clear()

@@ -155,8 +155,9 @@ class Schedule:
     @property
     def rates_now(self) -> list[float]:
         """The rates of the next step, one for each group."""
-        table = np.asarray(self._prepared("rates_now")._rates)
-        return [float(rate) for rate in table[min(self.position, len(table) - 1)]]
+        table = self._prepared("rates_now")._rates
+        assert table is not None
+        return [float(rate) for rate in table[min(self.position, table.shape[0] - 1)].tolist()]
 
     def _prepared(self, name: str) -> Optimizer:
         if self._optimizer is None or self._optimizer._schedule is not self:

@@ -13,12 +13,10 @@ from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 from dlcore.dtypes import DType, float64, int32, int64
+from dlcore.kernels.common.layout import PROGRAMS, SMALL
 from dlcore.kernels.common.math import INFINITY
 from dlcore.kernels.language import jit, tl
 from dlcore.kernels.launch import Arch, View, ceil_div, configuration, contiguous_strides, power_of_2
-
-PROGRAMS = 1024  # enough to fill any GPU several times over
-SMALL = 1 << 30  # offsets below it fit int32
 
 
 @jit

@@ -6,7 +6,9 @@ first, so almost every call becomes one of two shapes:
 
 - dense: one axis, each operand runs along it or is one number. A block of 128 threads takes 1024 elements (2048 of
   bytes), 16 bytes a thread and access: `ld.global.v4` and `st.global.v4` on every architecture. Registers on sm_90: a
-  sum of float32 25, of bfloat16 18, gelu 48 and 32, so up to 2048 threads an SM with 32 to 64 KiB in flight.
+  sum of float32 25, of bfloat16 18, gelu 48 and 32, so up to 2048 threads an SM with 32 to 64 KiB in flight. Where only
+  2 bytes an element are read, a thread of a large array takes 16 elements, two loads (neg 17 registers, gelu 32), if
+  the function leaves room for them.
   A length that is no multiple of 16 would make a masked block's accesses scalar, so there all blocks but the last
   go without a mask (add 32 registers, gelu 54). A view that begins off 16 bytes is read by elements, still in whole
   lines a warp.
@@ -35,6 +37,7 @@ from dlcore.kernels.launch import Call, In, Launch, Out, Program, Value, View, c
 
 THREADS = 128
 MOST_AXES = 8
+ENOUGH = 1 << 18  # elements of which 16 for each thread are 128 blocks
 
 # ---- device -------------------------------------------------------------------------------------------------------
 
@@ -218,8 +221,11 @@ class Operand(NamedTuple):
         return self.view.weak
 
 
-def launch(function: Kernel, widen: bool, out: Operand, *inputs: Operand) -> tuple[Launch, ...]:
-    """The launch that writes ``function`` of the inputs into ``out``, in its dtype; none where it has no elements."""
+def launch(function: Kernel, widen: bool, out: Operand, *inputs: Operand, long: bool = False) -> tuple[Launch, ...]:
+    """The launch that writes ``function`` of the inputs into ``out``, in its dtype; none where it has no elements.
+
+    ``long``: it fills the registers with 8 elements a thread.
+    """
     if out.view.size == 0:
         return ()
     operands = (out, *inputs)
@@ -234,6 +240,10 @@ def launch(function: Kernel, widen: bool, out: Operand, *inputs: Operand) -> tup
     if len(axes) > 1 or any(s not in (0, 1) for axis in axes for s in axis.strides):
         return (_tiled(args, axes, operands, narrowest, block),)
     axis = axes[0] if axes else Axis(1, (1, int(not inputs[0].number), 0, 0))
+    loaded = [o.view.dtype.itemsize for o, s in zip(inputs, axis.strides[1:], strict=False) if s and not o.number]
+    vectors = axis.length % 16 == 0 and all(o.view.aligned for o in operands)
+    if loaded == [2] and vectors and axis.length >= ENOUGH and not long:
+        block = 16 * THREADS
     args |= {"size": axis.length, "RUN": sum(bool(s) << k for k, s in enumerate(axis.strides[1:]))}
     args |= {"SPLIT": axis.length % 16 != 0 and axis.length > block, "BLOCK": block}
     return (Launch(dense_kernel, (ceil_div(axis.length, block),), args),)
@@ -309,13 +319,16 @@ def operands(call: Call) -> list[Operand]:
     return [Operand(Value(k) if v.weak else In(k), v) for k, v in enumerate(views)]
 
 
-def pointwise(function: Kernel, moves: bool = False) -> Callable[[Call], Program]:
-    """A planner: out = function(inputs). ``moves``: it only moves elements, so 16-bit floats stay as they are."""
+def pointwise(function: Kernel, moves: bool = False, long: bool = False) -> Callable[[Call], Program]:
+    """A planner: out = function(inputs).
+
+    ``moves``: it only moves elements, so 16-bit floats stay as they are; ``long``: see `launch`.
+    """
 
     def plan(call: Call) -> Program:
         inputs = operands(call)
         widen = not moves and any(widened(o.view.dtype) for o in inputs)
         assert call.outputs[0] is not None
-        return Program(launch(function, widen, Operand(Out(0), call.outputs[0]), *inputs))
+        return Program(launch(function, widen, Operand(Out(0), call.outputs[0]), *inputs, long=long))
 
     return plan

@@ -18,15 +18,16 @@ _NAMED = {
     "abs": f.absolute, "div": m.divide, "sqrt": m.root,
     "exp": m.exp_, "expm1": m.expm1_, "log": m.log_, "log1p": m.log1p_,
 }  # fmt: skip
+_LONG = {"sin", "cos"}  # float64 inside
 
 
 def __getattr__(name: str) -> Callable[[Call], Program]:
     """The planner of the function of functions.py that has this name."""
-    return pointwise(_NAMED.get(name) or getattr(f, name))
+    return pointwise(_NAMED.get(name) or getattr(f, name), long=name in _LONG)
 
 
 where = pointwise(f.where, moves=True)
-_pow, _pow_constant = pointwise(f.pow), pointwise(f.pow_constant)
+_pow, _pow_constant = pointwise(f.pow, long=True), pointwise(f.pow_constant, long=True)
 _convert, _copy = pointwise(identity), pointwise(identity, moves=True)
 
 

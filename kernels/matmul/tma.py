@@ -1,19 +1,19 @@
 """C = activation(A @ B + bias) by a persistent kernel that moves tiles with TMA: large products on sm_90 and later.
 
-2 M N K FLOPs on (M K + K N + M N) elements that must move; bound by arithmetic. As many programs as SMs, or twice as
-many of small tiles, walk over the tiles. The descriptors are made on the host (`Descriptor`), once for each address;
-where warps are specialised, which Triton 3.9 does not compile so, and where K is 0, each program makes its own as it
-starts (2 to 4 one after the other, about 1 us each by the instructions they take, a fence of the whole GPU among them).
-TMA fills what lies beyond an edge with zeros, so there are no masks; it wants addresses and strides divisible by 16
-bytes, and a planner packs operands that are not so (pack.py) into a workspace first. Loops: pipelined by software,
-flattened over tiles or not; or warp-specialised (one warp group loads, two multiply, and an epilogue overlaps the next
-tile's loads), which on sm_90 happens only with 4 warps and flatten off.
+2 M N K FLOPs on (M K + K N + M N) elements that must move; bound by arithmetic. As many programs as the SMs run at
+once, one or two each (`PerSM`), walk over the tiles. The descriptors are made on the host (`Descriptor`), once for
+each address; where warps are specialised, which Triton 3.9 does not compile so, each program makes its own as it
+starts, 2 to 4 one after the other with a fence of the whole GPU each. TMA fills what lies beyond an edge with zeros,
+so there are no masks; it wants addresses and strides divisible by 16 bytes, and a planner packs operands that are not
+so (pack.py) into a workspace first. Loops: pipelined by software, flattened over tiles or not; or warp-specialised
+(one warp group loads, two multiply, and an epilogue overlaps the next tile's loads), which on sm_90 happens only with
+4 warps and flatten off.
 
 Versions: unmeasured, not yet run on hardware. Compiled, without spills in all layouts and with every epilogue:
 registers, shared KiB, matrix instructions of one step of K:
   sm_90   bf16 128x256x64 w8 s3 159-190, 176, 4 wgmma m64n256k16; specialised w4 s3 168, 161, setmaxnreg 40/232;
           s4 160-198, 224; tf32x3 128x128x32 w8 s3 190-210, 160, 12 wgmma
-          two programs an SM: tf32x3 64x128x32 w4 s3 182-213, 112, 12 wgmma m64n128k8; bf16 128x128x64 w8 s2 95-115, 96,
+          two programs an SM: tf32x3 64x128x32 w4 s3 182-213, 112, 12 wgmma m64n128k8; bf16 128x128x64 w8 s2 95-117, 96,
           4 wgmma m64n128k16 (but 208 with a long activation of rows of odd length: then one)
   sm_100  bf16 128x256x64 w8 s3 136-234, 176, 8 tcgen05, 512 columns of tensor memory; tf32x3 176, 160, 24 tcgen05;
           two programs an SM: tf32x3 64x128x32 w4 s3 156-232, 112
@@ -30,7 +30,7 @@ from __future__ import annotations
 from typing import Any
 
 from dlcore.kernels.language import jit, tl
-from dlcore.kernels.launch import Arch, Descriptor, Launch, accumulator, ceil_div
+from dlcore.kernels.launch import Arch, Descriptor, Launch, PerSM, accumulator, ceil_div
 from dlcore.kernels.matmul.epilogue import activate, grouped, multiply_add, with_bias
 from dlcore.kernels.matmul.pointers import load_bias, results, scattered, sizes, store_tile, strides
 from dlcore.kernels.matmul.product import Matrix, Product
@@ -175,7 +175,7 @@ def launch(p: Product, tile: Tile, precision: str, arch: Arch, share: int, slice
     common = {name: v for name, v in strides(p).items() if not name.startswith(("a_", "b_", "AXES", "batch"))}
     stores = slices is None and not p.swapped and p.n * p.dtype.itemsize % 16 == 0
     heavy = slices is None and p.heavy
-    made = p.k > 0 and not tile.specialize
+    made = not tile.specialize
     in_parts = parts(tile, p.dtype, arch, heavy, scattered(p), stores)
     args = {
         "a": p.a.pointer, "b": p.b.pointer, **results(p, slices), **sizes(p, p.dtype.itemsize), **common, **batch,
@@ -195,4 +195,4 @@ def launch(p: Product, tile: Tile, precision: str, arch: Arch, share: int, slice
         args["c"] = described(result, p.entries, tile.m, width)
         args["pre"] = p.pre and described(result._replace(pointer=p.pre), p.entries, tile.m, width)
     work = ceil_div(p.m, tile.m) * ceil_div(p.n, tile.n) * tile.splits * p.entries
-    return Launch(tma_kernel, (min(work, tile.resident * arch.multiprocessors),), args, tile.warps, tile.stages)
+    return Launch(tma_kernel, (PerSM(work),), args, tile.warps, tile.stages)

@@ -21,6 +21,7 @@ from dlcore.kernels.launch import (
     In,
     Launch,
     Out,
+    PerSM,
     Program,
     Table,
     Temp,
@@ -135,6 +136,7 @@ def _ruled(name: str, moments: int, numbers: int = 0) -> Callable[[Call], Progra
     return planner
 
 
+weight_average = _ruled("WeightAverage", 0)
 lion = _ruled("Lion", 1)
 rmsprop = _ruled("Rmsprop", 2)
 rmsprop_centered = _ruled("RmspropCentered", 3)
@@ -298,7 +300,7 @@ def _scale(call: Call, parts: Sequence[Any], count: int, order: int, partials: i
             "bytes": I32(0 if i else norm.dtype.itemsize),
         }
         kernel = Cuda("optim/clip.cu", f"scale<{CTYPES[dtype]}, {order}>", THREADS)
-        yield Launch(kernel, (min(chunks, 8 * call.arch.multiprocessors),), args)
+        yield Launch(kernel, (PerSM(chunks),), args)
 
 
 def clip_grad_value(call: Call) -> Program:
@@ -310,6 +312,5 @@ def clip_grad_value(call: Call) -> Program:
         segments = [Segment((dense(k),), _view(call, k).size) for k in members]
         for table, chunks in _tables(segments, CHUNK // dtype.itemsize, CLIPPED):
             kernel = Cuda("optim/clip.cu", f"bound<{CTYPES[dtype]}>", THREADS)
-            grid = (min(chunks, 8 * call.arch.multiprocessors),)
-            launches.append(Launch(kernel, grid, {"table": table, "limit": F64(call.params[0])}))
+            launches.append(Launch(kernel, (PerSM(chunks),), {"table": table, "limit": F64(call.params[0])}))
     return Program((*dense.before, *launches, *dense.after), tuple(temps))

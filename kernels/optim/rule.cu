@@ -57,7 +57,7 @@ update(const __grid_constant__ Segments<3 + Rule::kMoments + Rule::kScalars, kTe
 #pragma unroll
       for (int i = 0; i < moments; ++i)
         vectors = vectors && (i >= used || on_16_bytes(static_cast<C*>(table.data[2 + i][k]) + begin));
-      C x[n], dx[n], state[moments][n];
+      C x[n], dx[n], state[moments + 1][n];
       load_chunk(p, vectors, left, x);
       load_chunk(g, vectors, left, dx);
 #pragma unroll
@@ -65,7 +65,7 @@ update(const __grid_constant__ Segments<3 + Rule::kMoments + Rule::kScalars, kTe
         if (i < used) load_chunk(static_cast<const C*>(table.data[2 + i][k]) + begin, vectors, left, state[i]);
 #pragma unroll
       for (int j = 0; j < n; ++j) {
-        C m[moments];
+        C m[moments + 1];
 #pragma unroll
         for (int i = 0; i < moments; ++i) m[i] = i < used ? state[i][j] : C(0);
         apply<Rule, 0>(variant, x[j], dx[j], m, s);

@@ -72,6 +72,22 @@ struct Adam {
   }
 };
 
+// p = p + max(1 - decay, 1 / n) (g - p), n = t - start, and p = g until then: p is an average of the weights g.
+struct WeightAverage {
+  enum Setting { kDecay, kStart, kSettings };
+  enum Factor { kShare, kFactors };
+  static constexpr int kMoments = 0, kScalars = 0, kVariants = 1;
+  static constexpr int used(int) { return 0; }
+  DLCORE_RULE static int factors(const double* h, double t, double*, double* s) {
+    const double n = t - h[kStart], least = 1 - h[kDecay];
+    s[kShare] = n <= 1 ? 1 : 1 / n > least ? 1 / n : least;
+    return 0;
+  }
+  template <int variant, class C> DLCORE_RULE static void update(C& p, C g, C*, const C* s) {
+    p = s[kShare] == 1 ? g : fma_(s[kShare], g - p, p);  // infinity is not left with NaN
+  }
+};
+
 // u = sign(beta1 m + (1 - beta1) g); p -= lr u; m = beta2 m + (1 - beta2) g
 struct Lion {
   enum Setting { kLr, kBeta1, kBeta2, kDecay, kMaximize, kSettings };

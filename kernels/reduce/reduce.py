@@ -8,9 +8,10 @@ order of additions: see layout.py.
 Versions, all unmeasured (not yet run on hardware); registers at sm_90, no spills on any architecture:
 1. One tile a program, masked: an odd length costs 16-byte loads, `r // run` for axes apart 20 instructions an element.
 2. Full tiles without a mask and one masked tail (a sum of 2^26 + 1 float32 keeps ld.v4); strides and lengths in units
-   of what divides them, so that 1000 columns are read by ld.v4 too; runs found by one multiplication. 8 loads of 16
-   bytes (float32) in flight a thread, 8 blocks of 4 warps a multiprocessor: sum 56-72 registers, argmax 56-71;
-   logsumexp, whose lanes hold two numbers: 4 loads, 48 (rows) to 80 (columns). Extrema are joined by max.NaN in the
+   of what divides them, so that 1000 columns are read by ld.v4 too; runs found by one multiplication. A tile is 8
+   loads of 16 bytes (float32) a thread, which the assembler issues in two groups of 4, for 32 sums leave no room for
+   more: with 8 blocks of 4 warps 64 KiB are in flight a multiprocessor. Sum 56-72 registers, argmax 56-71; logsumexp,
+   whose lanes hold two numbers: 4 loads, 48 (rows) to 80 (columns). Extrema are joined by max.NaN in the
    loop; only the last step goes through integers that order as floats do, which takes NaN and zeros of both signs
    through one integer reduction.
 """
