@@ -475,6 +475,33 @@ def test_states_of_files_from_before_amsgrad_are_taken():
     assert optimizer.amsgrad is False
 
 
+def test_states_of_pytorch_are_taken():
+    """As torch.optim writes them: counts as floats, settings of its implementations, no count in SGD."""
+    p = nn.Parameter(dl.ones(2))
+    flags = {"foreach": None, "capturable": False, "differentiable": False, "fused": None}
+    group = {"lr": 0.5, "betas": (0.8, 0.9), "eps": 1e-8, "weight_decay": 0.0, "amsgrad": False, "maximize": False}
+    moments = {"exp_avg": np.ones(2, np.float32), "exp_avg_sq": np.ones(2, np.float32)}
+    state = {
+        "state": {0: {"step": np.array(3.0, np.float32), **moments}},
+        "param_groups": [{**group, **flags, "decoupled_weight_decay": True, "params": [0]}],
+    }
+    optimizer = optim.AdamW([p])
+    optimizer.load_state_dict(state)
+    assert optimizer.lr == 0.5 and optimizer.state_dict()["state"][0]["step"].item() == 3
+    with pytest.raises(ValueError, match="decoupled_weight_decay is True in the state, False here"):
+        optim.Adam([p]).load_state_dict(state)
+    group = {"lr": 0.5, "momentum": 0.5, "dampening": 0, "weight_decay": 0, "nesterov": False, "maximize": False}
+    buffer = {"momentum_buffer": np.ones(2, np.float32)}
+    sgd = optim.SGD([p])
+    sgd.load_state_dict({"state": {0: buffer}, "param_groups": [{**group, **flags, "params": [0]}]})
+    p.grad = dl.zeros(2)
+    sgd.step()
+    assert p.tolist() == [0.75, 0.75]  # b = 0.5 * 1 + 0
+    plain = {"state": {0: {"momentum_buffer": None}}, "param_groups": [{**group, "momentum": 0, "params": [0]}]}
+    sgd.load_state_dict(plain)
+    assert sgd.momentum == 0
+
+
 @pytest.mark.parametrize(
     ("make", "error", "text"),
     [

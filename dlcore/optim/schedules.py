@@ -94,7 +94,8 @@ class Schedule:
         warmup = self._resolved(self._straight, total, "warmup")
         rising = base * (np.arange(warmup, dtype=np.float64) + 1) / (warmup + 1)
         rest = total - warmup
-        body = self.shape(np.arange(self._rows(rest), dtype=np.float64), rest, base)
+        with np.errstate(all="ignore"):  # what is not finite is refused below
+            body = self.shape(np.arange(self._rows(rest), dtype=np.float64), rest, base)
         found = np.concatenate([rising, body])
         wrong = ~(found >= 0) | ~np.isfinite(found)
         if wrong.any():
