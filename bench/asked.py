@@ -126,6 +126,8 @@ def _mlp(widths: Sequence[int], size: int, turn: int) -> None:
     )
     if history.reason is not None:
         raise RuntimeError(f"it was not recorded, and what a recording asks for is missing: {history.reason}")
+    for data in (x, y):  # what fit looks at where a loss is not finite
+        bool(dl.isfinite(dl.tensor(data)).all())
     dl.evaluate(model, (x, y), **options)
     dl.predict(model, x)
 

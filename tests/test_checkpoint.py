@@ -486,7 +486,8 @@ def test_files_are_those_of_the_safetensors_library_both_ways(tmp_path):
         for name, value in EVERYTHING.items():
             found = np.asarray(read[name])
             assert (found.dtype, found.shape, found.tobytes()) == (value.dtype, value.shape, value.tobytes()), name
-    assert dl.load_state(ours).metadata["note"] == "\N{GREEK SMALL LETTER PI}" and dl.load_state(theirs).metadata == {"note": "x"}
+    assert dl.load_state(ours).metadata["note"] == "\N{GREEK SMALL LETTER PI}"
+    assert dl.load_state(theirs).metadata == {"note": "x"}
     data = 8 + struct.unpack("<Q", ours.read_bytes()[:8])[0]
     head = json.loads(ours.read_bytes()[8:data])
     assert data % 8 == 0 and all(

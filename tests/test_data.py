@@ -1018,3 +1018,15 @@ def test_a_step_that_changes_targets_says_so():
         Batches(X3, augment=[Wrong()]).fetch(slice(0, 3))
     with pytest.raises(TypeError, match="augment: a function must return a tensor for a batch, not 3"):
         Batches(X3, augment=[lambda x: 3]).fetch(slice(0, 3))
+
+
+def test_what_is_cast_can_be_told():
+    wide = (X3.astype(np.float64), X3.astype(np.float16))
+    assert Batches(wide, dtype="float32").casts() == ["inputs float64 to float32", "targets float16 to float32"]
+    assert Batches((X3, Y2), dtype="float32").casts() == [] == Batches(wide).casts()
+    x, y = Batches(wide, lambda x: x * 2.0, dtype="float32").fetch(dl.tensor([1, 2]))
+    assert x.dtype is dl.float32 and y.dtype is dl.float32
+    np.testing.assert_allclose(np.asarray(x), 2 * X3[1:3], rtol=1e-6)
+    far = 1.7e9 + np.arange(12.0)[:, None]  # float32 does not tell these apart
+    (x, _) = Batches((far, Y2), Normalize.of(far), dtype="float32").fetch(slice(None))
+    np.testing.assert_allclose(np.asarray(x)[:, 0], (np.arange(12) - 5.5) / np.arange(12).std(), rtol=1e-6)

@@ -484,7 +484,8 @@ def test_an_optimizer_that_averages_is_evaluated_at_its_average(tmp_path):
     def run(folder, *callbacks):
         model = network()
         optimizer = optim.ScheduleFreeAdamW(model.parameters(), lr=0.1)
-        fit(model, (X, LABELS), (X, LABELS), optimizer=optimizer, callbacks=[*callbacks, dl.train.Resume(folder, every=2)])
+        watching = [*callbacks, dl.train.Resume(folder, every=2)]
+        fit(model, (X, LABELS), (X, LABELS), optimizer=optimizer, callbacks=watching)
         return weights(model)
 
     def stop(run):
@@ -507,7 +508,7 @@ def test_optimizers_and_schedules_have_names():
     assert history["lr"][0] > 5e-4 > history["lr"][-1] >= 1e-4
     with pytest.raises(ValueError, match="did you mean"):
         fit(a, optimizer="admw")
-    with pytest.raises(TypeError, match="fit: schedule 5 is not one of optim.schedules"):
+    with pytest.raises(TypeError, match=r"fit: schedule 5 is not one of optim.schedules"):
         fit(a, schedule=5)
 
 

@@ -1,10 +1,12 @@
 """The launch layer without a GPU: specialisation, the interpreter, the compilers, and what is read off their code."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import ml_dtypes
 import numpy as np
@@ -43,6 +45,7 @@ from dlcore.kernels.specialise import Field, Parameter, sizes_of, specialise
 
 TWO = tl.constexpr(2.0)
 ARCH = ARCHES["sm_90"]
+KERNELS = Path(__file__).resolve().parents[1] / "kernels"
 TEXT = {"capture_output": True, "text": True}
 
 
@@ -154,6 +157,13 @@ def test_cuda_parameters_and_tables():
         (0, "ptr"), (8, "i32"), (16, "ptr"), (24, "f32"), (32, "i64"), (40, "f64"), (48, "ptr"),
     ]  # fmt: skip
     assert parameters[0].argument[0] == Field(0, "ptr", In(0)) and parameters[1] == Parameter("i32", 2, 4)
+
+
+@pytest.mark.parametrize("source", sorted(KERNELS.rglob("*.cu")), ids=lambda p: p.name)
+def test_every_cuda_kernel_waits_for_the_one_before_it(source):
+    """In its first statement; Triton kernels are made to by the compiler's process."""
+    bodies = re.findall(r"__global__[^{;]*\{\s*([^;]*;)", source.read_text())
+    assert bodies and set(bodies) == {"after_previous();"}
 
 
 @pytest.mark.parametrize(

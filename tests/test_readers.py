@@ -291,6 +291,15 @@ def test_bad_tables_are_named_with_file_and_line(tmp_path, text, options, error)
         read_csv(written(tmp_path, text), **options)
 
 
+def test_names_of_columns_are_texts(tmp_path):
+    path = written(tmp_path, HOUSES)
+    for argument, value in {"target": 3, "features": "rooms", "categorical": [1]}.items():
+        with pytest.raises(TypeError, match=f"read_csv: {argument} .* is not a list of names of columns"):
+            read_csv(path, **{argument: value})
+    with pytest.raises(TypeError, match="read_csv: like 3 is not a TableDataset"):
+        read_csv(path, like=3)
+
+
 def test_what_else_is_in_csv_files(tmp_path):
     data = read_csv(written(tmp_path, 'a,y\n"x\ny",1\nu\x0cv,2\nw\u2028,3\n'), "y")
     assert data.categories == {"a": ("u\x0cv", "w", "x\ny")} and data.arrays[1].tolist() == [1, 2, 3]
@@ -748,6 +757,11 @@ def test_numpy_files(tmp_path):
     for name in ("x.npy", "both.npz"):
         with pytest.raises(ValueError, match=f"read_numpy: .*{name}"):
             read_numpy(tmp_path / name)
+    head = np.lib.format.magic(1, 0) + struct.pack("<H", 118)
+    text = b"{'descr': '<f8', 'fortran_order': False, 'shape': (9999999999999,), }"
+    (tmp_path / "claims.npy").write_bytes(head + text.ljust(117) + b"\n" + bytes(80))
+    with pytest.raises(ValueError, match=r"claims\.npy: damaged or cut short: 80 bytes, where shape"):
+        read_numpy(tmp_path / "claims.npy")
     with pytest.raises(ValueError, match="cannot be mapped"):
         read_numpy(tmp_path / "both.npz", mmap=True)
     with pytest.raises(ValueError, match="files that end so are not read"):

@@ -136,10 +136,10 @@ def test_a_run_that_is_there_is_not_mixed_with_another(pictures, here, capsys):
     assert code == 1 and "runs/config is there already: --resume goes on with it, --overwrite begins it anew" in err
     code, _, err = call(capsys, "train", pictures, "--resume", "--train.lr", "0.5")
     assert code == 1 and "was begun with other settings: train.lr" in err
-    code, out, _ = call(capsys, "resume", "runs/config", "--train.epochs", "3")
+    code, _, _ = call(capsys, "resume", "runs/config", "--train.epochs", "3")
     assert code == 0 and [row["epoch"] for row in RunFolder("runs/config").epochs] == [1, 2, 3]
     whole = (here / "runs" / "config" / "model.safetensors").read_bytes()
-    code, out, _ = call(capsys, "train", pictures, "--overwrite", "--train.epochs", "3")
+    code, _, _ = call(capsys, "train", pictures, "--overwrite", "--train.epochs", "3")
     assert code == 0 and (here / "runs" / "config" / "model.safetensors").read_bytes() == whole
     (here / "pictures" / "above" / "00.png").unlink()
     kept = (here / "runs" / "config" / "model.safetensors").read_bytes()

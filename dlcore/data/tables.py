@@ -133,7 +133,9 @@ def read_parquet(
     try:
         with naming(path), open(path, "rb") as file:
             found = parquet.read_table(file)
-    except (pyarrow.ArrowInvalid, pyarrow.ArrowNotImplementedError) as error:
+    except (pyarrow.ArrowException, OSError) as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise
         raise ValueError(f"{where}: damaged, or not a Parquet file: {error}") from None
     return _of_frame(found, where, target, features, categorical, like, skip_bad)
 
@@ -167,7 +169,10 @@ def _of_frame(
         name = str(key)
         if name in cells:
             raise ValueError(f"{where}: there are two columns {name!r}")
-        values = values_of(column) if is_frame(column) else np.asarray(column)
+        try:
+            values = values_of(column) if is_frame(column) else np.asarray(column)
+        except UnicodeDecodeError as error:
+            raise ValueError(f"{where}: column {name!r} holds texts that are not UTF-8: {error}") from None
         if values.ndim != 1:
             raise ValueError(f"{where}: column {name!r} has shape {values.shape}, not one value for each row")
         if values.dtype.kind == "M":
@@ -196,14 +201,24 @@ def _options(
     instance(like, TableDataset | None, f"{name}: like", "a TableDataset")
     if like is not None and target is None:
         target = like.target
-    names = () if target is None else (target,) if isinstance(target, str) else items(target)
-    wanted = None if features is None else items(features)
-    texts = items(categorical)
-    for argument, given in (("target", names), ("features", wanted), ("categorical", texts)):
-        if given is None and not (argument == "features" and features is None):
-            raise TypeError(f"{name}: {argument} is a list of names of columns, not {shown(locals()[argument])}")
-    return _Options(where, place, tuple(names or ()), None if wanted is None else tuple(wanted), frozenset(texts or ()),
-                    like, boolean(skip_bad, f"{name}: skip_bad"))  # fmt: skip
+    if isinstance(target, str):
+        target = (target,)
+    return _Options(
+        where,
+        place,
+        () if target is None else _column_names(target, f"{name}: target"),
+        None if features is None else _column_names(features, f"{name}: features"),
+        frozenset(_column_names(categorical, f"{name}: categorical")),
+        like,
+        boolean(skip_bad, f"{name}: skip_bad"),
+    )
+
+
+def _column_names(value: Any, where: str) -> tuple[str, ...]:
+    several = items(value)
+    if several is None or not all(isinstance(name, str) for name in several):
+        raise TypeError(f"{where} {shown(value)} is not a list of names of columns")
+    return tuple(several)
 
 
 def _delimiter(given: Any, path: Path, first: str) -> str:

@@ -53,7 +53,8 @@ def train(config: Config, resume: bool = False, overwrite: bool = False, progres
     dl.manual_seed(config.seed)
     device = dl.device(config.device) if config.device else dl.default_device()
     model = _parts.make_model(config, data).to(device)
-    begin = _Begin(folder, config, data.summary(), {**describe(), "command": sys.argv, "device": str(device)}, overwrite)
+    environment = {**describe(), "command": sys.argv, "device": str(device)}
+    begin = _Begin(folder, config, data.summary(), environment, overwrite)
     callbacks: list[Any] = [begin, Log(folder.log_path), Resume(folder.checkpoints, every=config.train.save_every)]
     if config.train.patience is not None:
         callbacks.append(EarlyStopping(config.train.patience, restore_best=True))
@@ -100,8 +101,8 @@ def evaluated(folder: RunFolder, part: str) -> dict[str, Any]:
     data = _parts.load(config)
     if folder.data["digest"] != data.digest:
         raise ValueError(
-            f"{folder.path}: the data have changed since the training: samples came, went or have other labels, so that "
-            f"the {part} part is no longer what the model has not seen"
+            f"{folder.path}: the data have changed since the training: samples came, went or have other labels, so "
+            f"that the {part} part is no longer what the model has not seen"
         )
     figures = evaluate(model, getattr(data, part), **_settings(config, bool(data.classes)))
     return {"samples": len(getattr(data, part)), **figures}

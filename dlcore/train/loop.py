@@ -259,7 +259,7 @@ class _Loop:
     def __init__(self, run: Run, scoring: Evaluation | None, interrupt: Interrupt, check: bool):
         self.run, self.training, self.average = run, run.training, run.average
         self.scoring, self.interrupt, self.check = scoring, interrupt, check
-        self._switching: list[Any] = [o for o in run.optimizers if hasattr(o, "eval")]  # that keep an average themselves
+        self._switching: list[Any] = [o for o in run.optimizers if hasattr(o, "eval")]  # that keep averages themselves
         self._read = 0  # the losses of so many batches of this epoch have been read back
 
     def go(self) -> None:
