@@ -1,4 +1,4 @@
-# make demo | test | test-all | interpret | bench | gpu | kernels | verify | lint | isa | sanitize | attack
+# make demo | test | test-all | interpret | bench | gpu | gpu-bundle | kernels | verify | lint | isa | sanitize | attack
 #    | attack-sanitized | tsan | stubs | packs | wheel | readme | clean
 # Everything lives in .venv; a target installs again only when setup.py, pyproject.toml or a C++ file has changed.
 PYTHON ?= python3
@@ -12,9 +12,11 @@ SANITIZED := PYTHONPATH=$(CURDIR)/build/sanitize/lib:$(CURDIR) LD_PRELOAD="$(SAN
     $(BIN)/python -P -m
 TSAN := PYTHONPATH=$(CURDIR)/build/tsan/lib:$(CURDIR) \
     LD_PRELOAD="$(shell g++ -print-file-name=libtsan.so 2>/dev/null)" TSAN_OPTIONS=exitcode=66 $(BIN)/python -P -m
+# What assembles packs of GPU kernels: CUDA 13.0.
+TOOLKIT = $(CURDIR)/build/cuda-13.0/nvidia/cu13
 .DELETE_ON_ERROR:
-.PHONY: demo test test-all interpret bench gpu kernels verify readme lint isa sanitize attack attack-sanitized tsan \
-    build-sanitize build-tsan stubs packs wheel clean
+.PHONY: demo test test-all interpret bench gpu gpu-bundle kernels verify readme lint isa sanitize attack \
+    attack-sanitized tsan build-sanitize build-tsan stubs packs wheel clean
 
 demo: .venv/.core
 	$(BIN)/dlcore demo
@@ -80,9 +82,24 @@ bench: .venv/.bench
 	$(BIN)/dlcore roofline examples/roofline_model.py:build --out build/roofline-step \
 	    && cp build/roofline-step/roofline.json $(RESULTS)/roofline-step.json
 
-# On a machine with an NVIDIA GPU: everything it can tell, in one resumable go (bench/gpu.py). GPU_ARGS="--minutes 60"
-gpu: .venv/.cuda13 .venv/.compile
-	$(BIN)/python -m bench.gpu $(GPU_ARGS)
+# On a machine with an NVIDIA GPU: everything it can tell, in one resumable go (bench/gpu/). GPU_ARGS="--seconds 3600"
+gpu: .venv/.cuda13 .venv/.test
+	$(BIN)/python -m bench.gpu --out build/gpu $(GPU_ARGS)
+
+# The same for a machine with no network and no compiler: copy bundle/ there, and `bash bundle/run.sh SECONDS`. It is
+# for the Python that PYTHON312 names, and has the kernels that BUNDLE_PACKS says.
+PYTHON312 ?= python3.12
+BUNDLE_PACKS ?= --arch sm_90
+gpu-bundle: .venv/.test $(if $(TOOLKIT),build/cuda-13.0) build/python312
+	build/python312/bin/python setup.py -q build_ext --inplace
+	DLCORE_TOOLKIT=$(TOOLKIT) $(BIN)/python -m bench.packs --out build/bundle-packs $(BUNDLE_PACKS)
+	$(BIN)/python -m bench.gpu.bundle --python build/python312/bin/python --packs build/bundle-packs --out bundle
+
+build/python312:
+	rm -rf $@ $@.part
+	$(PYTHON312) -m venv $@.part
+	$@.part/bin/python -m pip install -q "setuptools>=77" "pybind11>=3.0"
+	mv $@.part $@
 
 # What the GPU kernels compile to, on any machine: registers, spills, instructions, and the table in docs/kernels.md.
 kernels: .venv/.test
@@ -97,14 +114,14 @@ verify: .venv/.test
 stubs: .venv/.test
 	$(BIN)/python -m dlcore._stubs
 
-# The tables and pictures of README.md and docs/, from the newest results of this machine.
+# The tables and pictures of README.md and docs/, from the newest results of this machine. GPU=FOLDER adds what `make gpu`
+# (build/gpu) or a bundle has found to the results of its GPU and to dlcore's configurations, and makes their tables.
 readme: .venv/.bench
-	$(BIN)/python -m bench.report
+	$(BIN)/python -m bench.report $(if $(GPU),--merge $(GPU))
 
 # The GPU kernels that users ask for, compiled, a pack for each architecture, in tens of minutes: bench/packs.py, which
 # can be interrupted and repeated. PACKS_ARGS="--arch sm_90 --parts models"; TOOLKIT= takes the newest assembler instead
 # of the oldest of CUDA 13, whose cubins all drivers for CUDA 13 load.
-TOOLKIT = $(CURDIR)/build/cuda-13.0/nvidia/cu13
 packs: .venv/.test $(if $(TOOLKIT),build/cuda-13.0)
 	DLCORE_TOOLKIT=$(TOOLKIT) $(BIN)/python -m bench.packs $(PACKS_ARGS)
 
@@ -119,7 +136,7 @@ wheel: packs
 	$(BIN)/pip wheel -q --no-deps -w dist .
 
 clean:
-	rm -rf .venv build dist *.egg-info dlcore/_C*.so
+	rm -rf .venv build dist bundle *.egg-info dlcore/_C*.so
 
 # .core, .test, .lint: this tree, editable, with the extra of that name ("core" is no extra).
 .venv/.%: .venv/bin/python $(BUILD)

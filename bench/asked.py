@@ -1,6 +1,7 @@
 """Which binaries dlcore asks for: its uses, run on a fake GPU whose kernels are written down and not compiled.
 
-    python -O -m bench.asked sm_90 models checks tuner > asked.pickle
+    python -O -m bench.asked sm_90 models checks gpu > asked.pickle
+    python -O -m bench.asked sm_90:114 models > asked.pickle            # for a GPU with 114 multiprocessors
 
 What is asked for depends on shapes, layouts, alignment, dtypes, which operations a gradient takes and what is planned
 by whom: running tells it, guessing from samples does not. The values are garbage, for no kernel runs, so checks fail,
@@ -9,7 +10,7 @@ and `-O` lets them go on.
 - models: the first commands of a user: `dlcore demo`, the README's examples, training steps of MLPs eager and recorded,
   `fit`, `evaluate` and `predict`, with each activation, loss and optimizer, and widths and batches of several kinds.
 - checks: `dlcore verify --device cuda`, and the steps of tests/test_cuda_models.py.
-- tuner: every configuration that `make gpu` times for large shapes.
+- gpu: `make gpu`: each kind of kernel, training, large shapes, and every configuration that is timed for them.
 """
 
 import contextlib
@@ -32,16 +33,14 @@ import pytest
 import dlcore as dl
 import dlcore.data
 from bench import steps
-from dlcore import _dispatch, nn, optim
-from dlcore.bench.cases import Case
+from bench.gpu import stages, worker
+from bench.gpu.context import Context
+from dlcore import nn, optim
 from dlcore.cli import main, programs
 from dlcore.data import random_split
-from dlcore.dtypes import DType, bfloat16, float32
 from dlcore.kernels import compile as compiling
-from dlcore.kernels import tune
-from dlcore.kernels.launch import ARCHES, OTHER_ARCHES, Arch
+from dlcore.kernels.launch import Arch
 from dlcore.kernels.specialise import Specialised
-from dlcore.op import Op, Workload
 from dlcore.ops import operations
 from dlcore.verify import checks as verification
 
@@ -127,6 +126,8 @@ def _mlp(widths: Sequence[int], size: int, turn: int) -> None:
     )
     if history.reason is not None:
         raise RuntimeError(f"it was not recorded, and what a recording asks for is missing: {history.reason}")
+    for data in (x, y):  # what fit looks at where a loss is not finite
+        bool(dl.isfinite(dl.tensor(data)).all())
     dl.evaluate(model, (x, y), **options)
     dl.predict(model, x)
 
@@ -141,32 +142,21 @@ def checks() -> Iterator[Use]:
     yield "tests", partial(pytest.main, [*arguments, str(ROOT / "tests" / "test_cuda_models.py")])
 
 
-# ---- configurations -------------------------------------------------------------------------------------------------
+# ---- the bench ------------------------------------------------------------------------------------------------------
 
 
-def tuner() -> Iterator[Use]:
-    """What `make gpu` times for large shapes: the planner's choice and its other configurations."""
-    for op in programs.with_kernels():
-        for workload in programs.large(op):
-            for dtype in (bfloat16, float32):
-                yield f"tuning {programs.title(op, workload)} {dtype.name}", partial(_tuned, op, workload, dtype)
-
-
-def _tuned(op: Op, workload: Workload, dtype: DType) -> None:
-    case = Case(op, workload, dtype)
-    given, arch = programs.described(workload, dtype), dl.device("cuda").backend.arch
-    for asked in programs.ask(op, "", dtype, given, case.attrs, [arch], case.lengths):
-        if isinstance(asked.program, Exception):
-            raise asked.program
-        name = op.kernel("cuda", case.values)
-        choices = tune.candidates(name, asked.call) if tune.lookups(_dispatch.planner(name), asked.call) else []
-        for program in (asked.program, *(program for _, program in choices)):
-            compiling.compile_program(program, asked.call)
+def gpu() -> Iterator[Use]:
+    """What `make gpu` runs beside the checks: each kind of kernel, training, large shapes and their configurations."""
+    context = Context(dry=True, exact=False)
+    for stage in ("kind", "first", "steps", "speed", "tune"):
+        for name in stages.jobs(stage, ()):
+            if name != stages.TESTS:  # of the checks
+                yield f"{stage} {name}", partial(worker.WORK[stage], context, name)
 
 
 # ---- all of it ------------------------------------------------------------------------------------------------------
 
-PARTS: dict[str, Callable[[], Iterator[Use]]] = {"models": models, "checks": checks, "tuner": tuner}
+PARTS: dict[str, Callable[[], Iterator[Use]]] = {"models": models, "checks": checks, "gpu": gpu}
 
 
 def collect(arch: Arch, uses: Iterable[Use], tell: Callable[[str], None]) -> dict[str, Specialised]:
@@ -190,11 +180,11 @@ def collect(arch: Arch, uses: Iterable[Use], tell: Callable[[str], None]) -> dic
 
 def run(arguments: Sequence[str]) -> int:
     """Writes the requests, pickled, to stdout, and what is done to stderr."""
-    arch, *parts = arguments
+    name, *parts = arguments
     out = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # what the uses print
     uses = itertools.chain.from_iterable(PARTS[part]() for part in parts)
-    found = collect((ARCHES | OTHER_ARCHES)[arch], uses, lambda text: print(text, file=sys.stderr, flush=True))
+    found = collect(programs.architecture(name), uses, lambda text: print(text, file=sys.stderr, flush=True))
     pickle.dump(list(found.values()), out)
     out.close()
     return 0

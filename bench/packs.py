@@ -26,12 +26,19 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from dlcore.kernels import binary as storage
 from dlcore.kernels.binary import Binary
 from dlcore.kernels.compile import compile_many
-from dlcore.kernels.launch import ARCHES, OTHER_ARCHES
 from dlcore.kernels.specialise import Specialised
 
 ROOT = Path(__file__).resolve().parents[1]
 KEPT = ROOT / "build" / "packs"  # what was compiled, and what the uses told
-PARTS = ("models", "checks", "tuner")
+CARDS = {  # multiprocessors of GPUs that are sold: a planner's choices depend on them a little
+    "sm_80": (108, 56),  # A100, A30
+    "sm_86": (84, 82, 72, 68, 46, 28),  # A40, RTX 3090, A10, RTX 3080, 3070, 3060
+    "sm_89": (128, 142, 76, 58, 46, 24),  # RTX 4090, L40S, RTX 4080, L4, RTX 4070, 4060
+    "sm_90": (132, 114, 78),  # H100 and H200, H100 PCIe, H20
+    "sm_100": (148,),  # B200
+    "sm_120": (170, 188, 84, 70, 48, 36),  # RTX 5090, RTX PRO 6000, RTX 5080, 5070 Ti, 5070, 5060 Ti
+}
+PARTS = ("models", "checks", "gpu")
 console = Console(highlight=False, width=None if sys.stdout.isatty() else 150)
 
 
@@ -40,7 +47,8 @@ class Options:
     """For which GPUs, and what of it."""
 
     arch: tuple[str, ...] = ("sm_90", "sm_80", "sm_86", "sm_89", "sm_100", "sm_120")
-    """Architectures. The pack of sm_86 serves sm_89 where both ask for the same; that of sm_80 serves both."""
+    """Architectures: for models on each of its GPUs, for the other parts on the first, or for one: "sm_90:114". The
+    pack of sm_86 serves sm_89 where both ask for the same; that of sm_80 serves both."""
     parts: tuple[str, ...] = PARTS
     """What is to run without a compiler: see `bench.asked`."""
     jobs: int = len(os.sched_getaffinity(0))
@@ -50,11 +58,19 @@ class Options:
 
 
 def asked(arch: str, part: str) -> list[Specialised]:
-    """What a part of dlcore's uses asks for on an architecture, as a process of its own collects it."""
-    command = [sys.executable, "-O", "-m", "bench.asked", arch, part]
-    environment = os.environ | {"DLCORE_DEVICE": "cpu", "FAKE_CUDA_ARCH": arch.removeprefix("sm_")}
+    """What a part of dlcore's uses asks for on an architecture, as processes of their own collect it."""
+    name, _, count = arch.partition(":")
+    counts = (count,) if count else CARDS[name] if part == "models" else CARDS[name][:1]
+    found = (_asked(f"{name}:{count}", part) for count in counts)
+    return list({w.key: w for each in found for w in each}.values())
+
+
+def _asked(card: str, part: str) -> list[Specialised]:
+    command = [sys.executable, "-O", "-m", "bench.asked", card, part]
+    name = card.partition(":")[0]
+    environment = os.environ | {"DLCORE_DEVICE": "cpu", "FAKE_CUDA_ARCH": name.removeprefix("sm_")}
     environment.pop("TRITON_INTERPRET", None)
-    log = KEPT / f"{arch}-{part}.log"
+    log = KEPT / f"{card.replace(':', '-')}-{part}.log"
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("wb") as told:
         done = subprocess.run(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=told)
@@ -78,7 +94,7 @@ def build(arch: str, options: Options) -> list[str]:
             results = compile_many(wanted, options.jobs, lambda: progress.advance(task), _compiled)  # noqa: B023
         for item, result in zip(wanted, results, strict=True):
             problems = result.problems if isinstance(result, Binary) else (str(result),)
-            if part == "tuner" and problems:  # it tries what may be too large, and takes only what is as it should be
+            if part == "gpu" and problems:  # its tuner tries what may be too large, and takes what is as it should be
                 continue
             wrong += [f"{item.kernel.name} {arch} ({part}): {problem.splitlines()[-1]}" for problem in problems]
             if isinstance(result, Binary):
@@ -98,7 +114,8 @@ def _compiled(wanted: Specialised) -> Binary | None:
 
 def main(options: Options) -> int:
     """All packs; 1 where a kernel that models or checks ask for is not as it should be."""
-    if unknown := [*(set(options.arch) - {*ARCHES, *OTHER_ARCHES}), *(set(options.parts) - set(PARTS))]:
+    names = {arch.partition(":")[0] for arch in options.arch}
+    if unknown := [*(names - {*CARDS}), *(set(options.parts) - set(PARTS))]:
         console.print(f"bench.packs: there is no {', '.join(unknown)}")
         return 2
     toolkit = os.environ.get("DLCORE_TOOLKIT", "")

@@ -1,23 +1,27 @@
 """Writes the tables and pictures of README.md and docs/benchmarks.md from bench/results: no number is typed by hand.
 
 `python -m bench.report [MACHINE]`: a folder of bench/results, by default this machine's. Tables stand between
-`<!-- bench: ... -->` marks.
+`<!-- bench: ... -->` marks. `python -m bench.report --merge FOLDER` first adds the results of `make gpu` or of a bundle
+to those of their GPU and to dlcore's configurations, and makes the tables of GPUs only.
 """
 
+import argparse
 import json
 import re
 import statistics
-import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from bench import RESULTS
+from bench.gpu.merge import KEPT, merge
+from bench.gpu.record import Result, read
 from bench.suites import RECORDED, SUITES, TORCH, Goal, Timed
 from dlcore._files import write, write_figure
 from dlcore.bench.machine import slug
 from dlcore.bench.results import Results
 from dlcore.bench.session import Measurement
 from dlcore.bench.show import share, time
+from dlcore.cli.programs import with_kernels
 from dlcore.roofline import picture
 from dlcore.roofline.report import Report
 
@@ -198,32 +202,79 @@ def kernels(load: Load, results: Path) -> str:
     families: dict[str, list[list[str]]] = {}
     for name, *found in rows:
         families.setdefault(re.split(r"[./]", name.strip("`"))[0], []).append(found)
+    right = {r["name"] for path in results.parent.glob(f"*/{KEPT}") for r in _well(path, "first")}
     table = []
     for family, kernels_of in families.items():
         columns = [[c for c in column if c] for column in zip(*kernels_of, strict=True)]
         counts = [f"{sum('problem' not in c for c in column)} of {len(column)}" for column in columns]
-        table.append([f"[{family}](kernels/{family})", *counts, "not yet"])
-    return _table(["kernels compiled without problems", *arches, "run on hardware"], table)
+        users = [op.name for op in with_kernels() if family in op.kernel_families]
+        run = sum(name in right for name in users)
+        table.append([f"[{family}](kernels/{family})", *counts, f"{run} of {len(users)}" if run else "not yet"])
+    return _table(["kernels compiled without problems", *arches, "operations right on hardware"], table)
+
+
+def _well(path: Path, stage: str) -> list[Result]:
+    """A GPU's results of a stage that went well."""
+    return [r for r in read(path) if r["stage"] == stage and not {"error", "skipped"} & r.keys()]
+
+
+def gpu(load: Load, results: Path) -> str:
+    """What was measured on GPUs: training steps and large shapes, beside torch."""
+    parts = [_gpu(path) for path in sorted(results.parent.glob(f"*/{KEPT}"))]
+    return "\n".join(parts) or "Nothing has been measured on a GPU yet.\n"
+
+
+def _gpu(path: Path) -> str:
+    (machine,), found = _well(path, "machine"), _well(path, "speed")
+    versions = {"CUDA": f"{machine['driver'] // 1000}.{machine['driver'] % 1000 // 10}", **machine["versions"]}
+    text = ", ".join(f"{name} {version}" for name, version in versions.items())
+    commits = ", ".join(sorted({str(r["commit"]) for r in found}))
+    lines = [f"Medians on {machine['gpu']}, {text}; commit {commits}, {machine['date']}.\n"]
+    timed = [r for r in found if "engines" in r]
+    engines = list(dict.fromkeys(e for r in timed for e in r["engines"]))
+    rows = [[r["name"], *(f"{r['engines'][e] * 1e6:.1f}" if e in r["engines"] else "" for e in engines)] for r in timed]
+    lines += ["", _table(["µs each", *engines], rows)] if rows else []
+    rows = []
+    for r in found:
+        if "seconds" in r:
+            rates = [f"{r[work] / r['seconds'] / 1e12:.2f}" if r.get(work) else "" for work in ("bytes", "flops")]
+            beside = [f"{r['torch'] * 1e6:.1f}", _times(r["torch"] / r["seconds"])] if "torch" in r else ["", ""]
+            rows.append([r["name"], f"{r['seconds'] * 1e6:.1f}", *rates, *beside])
+    lines += ["", _table(["large shapes", "µs", "TB/s", "TFLOP/s", "torch: µs", "over torch"], rows)] if rows else []
+    return "\n".join(lines)
 
 
 SECTIONS = {
-    f.__name__: f for f in (headline, machine, steps, epoch, goals, operations, gemm, rows, weight, kernels)
+    f.__name__: f for f in (headline, machine, steps, epoch, goals, operations, gemm, rows, weight, kernels, gpu)
 }
+OF_GPUS = ("kernels", "gpu")
 PICTURES = {"roofline": "roofline.png", "roofline-step": "roofline-step.png"}
 
 
-def render(text: str, results: Path) -> str:
-    """`text` with every marked section made anew from one machine's results."""
+def render(text: str, results: Path, only: Sequence[str] = tuple(SECTIONS)) -> str:
+    """`text` with every marked section, or those named, made anew from one machine's results."""
 
     def load(suite: str) -> Results:
         return Results.load(results / f"{suite}.json")
 
-    return MARKS.sub(lambda mark: mark[1] + SECTIONS[mark[2]](load, results) + mark[3], text)
+    def made(mark: re.Match[str]) -> str:
+        return mark[1] + SECTIONS[mark[2]](load, results) + mark[3] if mark[2] in only else mark[0]
+
+    return MARKS.sub(made, text)
 
 
 def main() -> None:
     """Rewrites README.md and docs/benchmarks.md."""
-    results = RESULTS / (sys.argv[1] if len(sys.argv) > 1 else slug())
+    parser = argparse.ArgumentParser(prog="python -m bench.report", description=__doc__)
+    parser.add_argument("machine", nargs="?", default=slug(), help="a folder of bench/results (this machine's)")
+    parser.add_argument("--merge", type=Path, metavar="FOLDER", help="results of a GPU to add")
+    options = parser.parse_args()
+    results = RESULTS / options.machine
+    if options.merge is not None:
+        print(f"results of a GPU: {merge(options.merge)}")
+        for page in PAGES:
+            write(page, render(page.read_text(), results, OF_GPUS))
+        return
     if not results.is_dir():
         known = ", ".join(sorted(p.name for p in RESULTS.iterdir() if p.is_dir()))
         raise SystemExit(f"bench.report: no results in {results.name}; run `make bench`, or name one of: {known}")

@@ -57,7 +57,7 @@ from dlcore._tensor import (
 )
 
 if _typing.TYPE_CHECKING:
-    from dlcore import data, metrics, nn, optim, random, train
+    from dlcore import data, metrics, models, nn, optim, random, runs, train
     from dlcore._capture import capture
     from dlcore._checkpoint import load, load_state, save
     from dlcore._recordable import Recordable
@@ -71,9 +71,10 @@ __all__ = [
     "ShapeError", "Tensor", "arange", "asarray", "bfloat16", "bool_", "capture", "data", "default_device", "device",
     "dropout", "empty", "empty_cache", "empty_like", "enable_grad", "evaluate", "eye", "fit", "float16", "float32",
     "float64", "from_dlpack", "from_numpy", "full", "full_like", "get_num_threads", "grad", "int8", "int16",
-    "int32", "int64", "is_grad_enabled", "linspace", "load", "load_state", "manual_seed", "metrics", "nn",
-    "no_grad", "ones", "ones_like", "optim", "predict", "rand", "randint", "randn", "random", "randperm", "save",
-    "set_default_device", "set_num_threads", "synchronize", "tensor", "train", "uint8", "zeros", "zeros_like",
+    "int32", "int64", "is_grad_enabled", "linspace", "load", "load_state", "manual_seed", "metrics", "models", "nn",
+    "no_grad", "ones", "ones_like", "optim", "predict", "rand", "randint", "randn", "random", "randperm", "runs",
+    "save", "set_default_device", "set_num_threads", "synchronize", "tensor", "train", "uint8", "zeros",
+    "zeros_like",
 ]  # fmt: skip
 __all__ += _operations.__all__
 
@@ -83,6 +84,8 @@ _LAZY = {  # name -> (module, attribute or None for the module itself)
     "data": ("dlcore.data", None),
     "train": ("dlcore.train", None),
     "metrics": ("dlcore.metrics", None),
+    "models": ("dlcore.models", None),
+    "runs": ("dlcore.runs", None),
     "random": ("dlcore.random", None),
     "fit": ("dlcore.train", "fit"),
     "evaluate": ("dlcore.train", "evaluate"),

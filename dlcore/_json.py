@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import inspect
 import json
 import math
@@ -136,7 +137,11 @@ def _made(kind: Any, value: Any, name: str) -> Any:
     if not isinstance(value, dict):
         raise ValueError(f"{name or 'it'} is {short(repr(value))}, not an object")
     if foreign := value.keys() - set(names):
-        raise ValueError(f"{name or kind.__name__} has no {short(min(foreign))}")
+        strange = min(foreign)
+        near = difflib.get_close_matches(strange, names, 1)
+        raise ValueError(
+            f"{name or kind.__name__} has no {short(strange)}" + (f"; did you mean {near[0]!r}?" if near else "")
+        )
     hints = _hints(kind)
     made = {key: typed(hints[key], v, f"{name}.{key}" if name else key) for key, v in value.items()}
     defaults = inspect.signature(kind).parameters

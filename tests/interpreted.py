@@ -39,9 +39,9 @@ def planned(op, planner, arrays, attrs, extras=True, arch="sm_90"):
 
 def run(op, planner, arrays, attrs, extras=True):
     """(outputs, error words); fails where a kernel wrote beside its outputs."""
-    _, program, outputs, rooms = planned(op, planner, arrays, attrs, extras)
+    call, program, outputs, rooms = planned(op, planner, arrays, attrs, extras)
     errors = np.array([0, 2**63 - 1])
-    interpret.run(program, arrays, outputs, errors)
+    interpret.run(program, arrays, outputs, errors, call.arch)
     for room in rooms:
         assert (room[:GUARD] == 0xFF).all() and (room[-GUARD:] == 0xFF).all(), f"{op.name} wrote outside its output"
     return outputs, errors

@@ -15,6 +15,7 @@ from rich.table import Table
 import dlcore as dl
 from dlcore.bench.show import fitted
 from dlcore.cli import COMMANDS, machine, main
+from dlcore.kernels.binary import Binary, write_packs
 
 
 def test_version(capsys):
@@ -38,14 +39,22 @@ def test_wrong_arguments_end_with_2(arguments, capsys):
 def test_doctor(capsys):
     assert main(["doctor"]) == 0
     out = capsys.readouterr().out
-    for word in ("dlcore", "Python", "CPU", "GPU", "memory", "Fashion-MNIST", "matplotlib", "check", "gradient"):
+    for word in ("CPU", "GPU kernels", "memory", "Fashion-MNIST", "matplotlib", "check", "gradient"):
         assert word in out
     assert dl.__version__ in out
 
 
+def test_doctor_tells_of_packs(tmp_path, monkeypatch, capsys):
+    made = Binary("file:kernel", "sm_90", "kernel", 128, 0, compiler="triton 3.9.0, ptxas 13.0", cubin=b"\x7fELF")
+    write_packs(tmp_path, [("ab" * 32, made)])
+    monkeypatch.setenv("DLCORE_KERNELS", str(tmp_path))
+    assert main(["doctor"]) == 0
+    assert "sm_90: 1 (triton 3.9.0, ptxas 13.0)" in " ".join(capsys.readouterr().out.split())
+
+
 def test_demo_on_the_digits(tmp_path, capsys):
     assert main(["demo", "--data", "digits", "--epochs", "3", "--output", str(tmp_path / "out")]) == 0
-    out = capsys.readouterr().out
+    out = "".join(capsys.readouterr())
     for text in ("Device", "cpu", "digits: 1,258 training", "epoch 3/3", "accuracy", "the same bits", "Next"):
         assert text in out
     assert set(dl.load_state(tmp_path / "out" / "model.safetensors")) == {
@@ -89,7 +98,8 @@ def test_machine_facts():
 
 def test_help_is_quick_and_says_what_the_commands_say():
     for name, text in COMMANDS.items():
-        assert importlib.import_module(f"dlcore.cli.{name}").run.__doc__.startswith(text)
+        module = importlib.import_module(f"dlcore.cli.{name}")
+        assert (module.main if hasattr(module, "main") else module.run).__doc__.startswith(text)
     program = "import sys; from dlcore.cli import main; main(['--help']); print(*sys.modules, file=sys.stderr)"
     found = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert not {"tyro", "rich", "dlcore.nn"} & set(found.stderr.split())  # they take most of the time

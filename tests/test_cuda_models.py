@@ -187,12 +187,34 @@ def test_fit_records_its_steps_with_the_data_in_them():
     ends = []
     for model in models:
         history = dl.fit(
-            model, (images, labels), epochs=2, batch_size=16, loss=dl.cross_entropy, metrics=["accuracy"],
+            model, dl.data.ImageDataset(images, labels), epochs=2, batch_size=16, loss=dl.cross_entropy,
             optimizer=optim.SGD(model.parameters(), lr=0.1), transform=dl.data.Normalize(0.5, 0.25), seed=0,
+            metrics=["accuracy"],
         )  # fmt: skip
         assert history.recorded, history.reason
         ends.append([history.epochs[-1]["loss"], history.epochs[-1]["accuracy"]])
     np.testing.assert_allclose(ends[1], ends[0], rtol=1e-5)
+
+
+def test_data_and_its_preprocessing_are_the_same_on_the_gpu():
+    rng = np.random.default_rng(0)
+    towns, rooms = rng.choice(["Bonn", "Ulm", "Kiel"], 30), rng.normal(1000, 5, 30)
+    rooms[3] = np.nan
+    with pytest.warns(RuntimeWarning, match="1 values are missing"):
+        houses = dl.data.table({"rooms": rooms, "town": towns, "y": np.arange(30) % 2}, "y")
+    steps = dl.data.Compose(dl.data.Standardize.of(houses, fill=True), dl.data.OneHot.of(houses))
+    windows = dl.data.TextWindows(rng.integers(0, 9, 40).astype(np.uint8), 5)
+    for data, transform in ((houses, steps), (windows, None)):
+        both = []
+        for device in ("cpu", GPU):
+            batches = dl.data.Batches(data, transform, shuffle=True, seed=1, device=device, dtype="float32")
+            step = dl.capture(lambda index, batches=batches: batches.fetch(index))
+            order = batches.order(0)
+            found = [step(order[start : start + 8]) for start in range(0, 24, 8)]
+            assert step.recordings == 1
+            both.append([np.asarray(part.to("cpu")) for batch in found for part in batch])
+        for ours, theirs in zip(*both, strict=True):
+            np.testing.assert_allclose(theirs, ours, rtol=1e-6, atol=1e-6)
 
 
 @pytest.mark.parametrize("make", [lambda p: optim.Adam(p, lr=0.1), lambda p: optim.SGD(p, lr=0.1, momentum=0.9)])
@@ -233,3 +255,32 @@ def test_operands_that_overlap_what_is_written():
         wanted = array.copy()
         wanted[[2, 0]] = array.T[1:3]
         assert (x.numpy() == wanted).all()
+
+
+@pytest.mark.parametrize("kind", [
+    "Adagrad", "Adadelta", "Adafactor", "Adamax", "LAMB", "Lion", "Muon", "NAdam", "RAdam", "RMSprop",
+    "ScheduleFreeAdamW", "ScheduleFreeSGD",
+])  # fmt: skip
+def test_optimizers_and_their_schedules(kind):
+    """Recorded steps of a scheduled optimizer go the CPU's way."""
+    ends = []
+    for device in ("cpu", "cuda"):
+        rng = np.random.default_rng(2)
+        values = [rng.standard_normal(s, np.float32) for s in ((6, 4), (5,))]
+        parameters = [nn.Parameter(dl.tensor(v, device=device)) for v in values]
+        optimizer = getattr(optim, kind)(parameters, lr=0.05, no_decay=True, weight_decay=0.1)
+        optim.schedules.Cosine(warmup=1).prepare(optimizer, 4)
+
+        @dl.capture
+        def step(parameters=parameters, optimizer=optimizer):
+            for p in parameters:
+                p.grad = p.detach() * 2 + 1
+            optim.clip_grad_value_(parameters, 3.0)
+            optimizer.step()
+
+        for _ in range(4):
+            step()
+        assert step.recordings == 1
+        ends.append([np.asarray(p.detach().cpu()) for p in parameters])
+    for a, b in zip(*ends, strict=True):
+        np.testing.assert_allclose(a, b, rtol=2e-5, atol=2e-5)

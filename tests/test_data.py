@@ -1,5 +1,6 @@
 """Data sets, splits, batches, normalisation, files."""
 
+import collections
 import copy
 import gzip
 import itertools
@@ -799,3 +800,233 @@ def test_equal_samples_in_different_parts_are_told(wide):
     random_split(many, [0.5, 0.5], seed=3)  # what Python code makes is not looked through unasked
     with pytest.warns(RuntimeWarning, match="4 of 20"):
         random_split(many, [0.5, 0.5], seed=3, equal=True)
+
+
+# ---- what counts as data, at every door ------------------------------------------------------------------------------
+
+X3 = np.random.default_rng(0).standard_normal((12, 3)).astype(np.float32)
+Y2 = np.arange(12) % 2
+
+
+class Named:
+    """Samples as dicts, the target first."""
+
+    def __len__(self):
+        return 12
+
+    def __getitem__(self, index):
+        return {"label": Y2[index], "x": X3[index]}
+
+
+def fitted(data):
+    model = dl.nn.Linear(3, 2)
+    optimizer = dl.optim.SGD(model.parameters(), lr=0.1)
+    dl.fit(model, data, loss=dl.cross_entropy, optimizer=optimizer, epochs=1, batch_size=5, shuffle=False)
+    return np.asarray(model.weight)
+
+
+DOORS = {
+    "fit: train": fitted,
+    "evaluate: data": lambda data: dl.evaluate(dl.nn.Linear(3, 2), data, loss=dl.cross_entropy)["loss"],
+    "predict: inputs": lambda data: np.asarray(dl.predict(dl.nn.Linear(3, 2), data)),
+    "random_split: dataset": lambda data: [inputs(part) for part in random_split(data, [0.5, 0.5])],
+    "k_fold: dataset": lambda data: [inputs(held_out) for _, held_out in dl.data.k_fold(data, 3)],
+    "Normalize.of: dataset": lambda data: Normalize.of(data).mean,
+    "Standardize.of: dataset": lambda data: dl.data.Standardize.of(data).std,
+    "DataLoader: dataset": lambda data: np.concatenate([np.asarray(x) for x, *_ in DataLoader(data, 5)]),
+    "describe: dataset": lambda data: dl.data.describe(data).parts[0].mean,
+    "Subset: dataset": lambda data: np.stack(inputs(Subset(data, [3, 1]))),
+    "equal_samples: dataset": dl.data.equal_samples,
+}
+
+
+def inputs(dataset):
+    return [np.asarray(x) for batch in DataLoader(dataset, 1) for x in np.asarray(batch[0])]
+
+
+SAME = {
+    "data set": lambda: TensorDataset(X3, Y2),
+    "namedtuple": lambda: collections.namedtuple("Pair", "x y")(X3, Y2),
+    "lists": lambda: (X3.tolist(), Y2.tolist()),
+    "tensors": lambda: (dl.tensor(X3), dl.tensor(Y2)),
+    "dict": lambda: {"label": Y2, "x": X3},
+    "dict in a tuple": lambda: ({"x": X3}, Y2),
+    "tuple in a tuple": lambda: ((X3,), Y2),
+    "other dtypes": lambda: (X3.astype(">f4"), Y2.astype(np.uint16)),
+    "not contiguous": lambda: (np.asfortranarray(X3), np.repeat(Y2, 2)[::2]),
+    "samples": lambda: list(zip(X3, Y2, strict=True)),
+    "named samples": lambda: [{"x": x, "y": y} for x, y in zip(X3, Y2, strict=True)],
+    "generator": lambda: ((x, y) for x, y in zip(X3, Y2, strict=True)),
+    "zip": lambda: zip(X3, Y2, strict=True),
+    "data set of dicts": Named,
+    "loader": lambda: DataLoader((X3 / 2, Y2), 7, shuffle=True, seed=0, transform=lambda x: x * 2.0),
+    "subset": lambda: Subset((X3[::-1], Y2[::-1]), np.arange(12)[::-1]),
+}
+
+
+@pytest.mark.parametrize("door", DOORS)
+def test_every_door_takes_the_same_data(door):
+    dl.manual_seed(0)
+    want = DOORS[door]((X3, Y2))
+    for name, make in SAME.items():
+        if door in ("equal_samples: dataset", "describe: dataset") and name == "loader":
+            continue  # they tell of the samples as they are, before the transform
+        dl.manual_seed(0)
+        np.testing.assert_allclose(DOORS[door](make()), want, rtol=1e-6, atol=1e-7, err_msg=name)
+
+
+REFUSED = [
+    (lambda: (X3, Y2[:5]), dl.ShapeError, r"lengths differ: shapes \(12, 3\), \(5,\)"),
+    (lambda: (X3, 3), dl.ShapeError, "lengths differ"),
+    (lambda: (), ValueError, "no arrays given"),
+    (dict, ValueError, "no arrays given"),
+    (lambda: (X3, np.array(["a", "b"] * 6)), TypeError, r"\[1\]: the array holds texts, not integers"),
+    (lambda: (X3.astype(object), Y2), TypeError, r"\[0\]: the array holds Python objects"),
+    (lambda: (X3 * 1j, Y2), TypeError, r"\[0\]: the array holds complex numbers"),
+    (lambda: (X3, np.array(["2020-01-01"] * 12, "datetime64[D]")), TypeError, r"\[1\]: the array holds dates"),
+    (lambda: (np.zeros(12, [("a", "f4")]), Y2), TypeError, r"\[0\]: the array has the fields a"),
+    (lambda: (np.ma.masked_array(X3, X3 > 100), [[1, 2], [3]]), TypeError, r"\[1\] .* is not an array of numbers"),
+    (lambda: (np.ma.masked_array(X3, np.eye(12, 3) > 0), Y2), ValueError, r"\[0\]: 3 values of the array are masked"),
+    (lambda: (X3, np.full(12, 2**64 - 1, np.uint64)), OverflowError, r"\[1\]: the array holds 18446744073709551615"),
+    (lambda: [X3, Y2], TypeError, r"a list of samples of different shapes; give arrays as a tuple"),
+    (lambda: "digits", TypeError, "'digits' is not data; load_dataset reads files"),
+    (lambda: {1, 2}, TypeError, "is not data"),
+    (lambda: TensorDataset, TypeError, "the class TensorDataset is not data"),
+    (lambda: None, TypeError, "a data set, an array or a tuple .* expected, not None"),
+    (lambda: Foreign(), TypeError, "a Foreign gives batches one after another"),
+]
+
+
+class Foreign:
+    """A loader of another library."""
+
+    batch_size = 4
+
+    def __iter__(self):
+        return iter([])
+
+    def __len__(self):
+        return 3
+
+
+@pytest.mark.parametrize("door", DOORS)
+def test_every_door_names_itself_where_it_refuses(door):
+    for make, error, text in REFUSED:
+        with pytest.raises(error, match=f"^{door}.*{text}"):
+            DOORS[door](make())
+
+
+@pytest.mark.parametrize("data", [lambda: range(5), lambda: X3, lambda: [X3[0], X3[1]], lambda: iter([])])
+def test_training_needs_targets_and_samples(data):
+    text = r"^fit: train(: a data set or a tuple| has inputs but no| is empty)"
+    with pytest.raises((ValueError, TypeError), match=text):
+        fitted(data())
+
+
+# ---- augmentation ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("shape", [(200, 4, 5), (200, 3, 4, 5)])
+def test_random_flips_and_crops_take_what_is_there(shape):
+    x = np.random.default_rng(0).random(shape).astype(np.float32) + 1
+    for vertical in (False, True):
+        y = np.asarray(dl.data.RandomFlip(0.3, vertical)(dl.tensor(x)))
+        mirrored = x[..., ::-1, :] if vertical else x[..., ::-1]
+        chosen = (y == mirrored).reshape(200, -1).all(1)
+        assert ((y == x).reshape(200, -1).all(1) != chosen).all() and 35 < chosen.sum() < 85
+    for size, padding in (((4, 5), 2), (3, 0), ((2, 7), 1)):
+        y = np.asarray(dl.data.RandomCrop(size, padding)(dl.tensor(x)))
+        height, width = size if isinstance(size, tuple) else (size, size)
+        padded = np.pad(x, [(0, 0)] * (x.ndim - 2) + [(padding, padding)] * 2)
+        seen = set()
+        for ours, whole in zip(y, padded, strict=True):
+            assert ours.shape[-2:] == (height, width)
+            seen.add(next(
+                (i, j)
+                for i in range(whole.shape[-2] - height + 1)
+                for j in range(whole.shape[-1] - width + 1)
+                if (whole[..., i : i + height, j : j + width] == ours).all()
+            ))  # fmt: skip
+        assert len(seen) == (padded.shape[-2] - height + 1) * (padded.shape[-1] - width + 1)
+    y = np.asarray(dl.data.Cutout(2)(dl.tensor(x)))
+    holes = (y == 0).reshape(200, -1, 4, 5)
+    assert (holes == holes[:, :1]).all() and ((y == x) | (y == 0)).all()
+    assert set(holes[:, 0].sum((1, 2))) == {1, 2, 4} and holes[:, 0].any(0).all()
+
+
+def test_augmentation_refuses_what_it_cannot_do():
+    flat = dl.zeros(4, 6)
+    for step in (dl.data.RandomFlip(), dl.data.RandomCrop(2), dl.data.Cutout(2)):
+        with pytest.raises(dl.ShapeError, match=rf"{type(step).__name__}: images \(N, H, W\) or"):
+            step(flat)
+    with pytest.raises(dl.ShapeError, match=r"RandomCrop: images of 4 x 6 with padding 0 have no \(5, 5\)"):
+        dl.data.RandomCrop(5)(dl.zeros(1, 4, 6))
+    with pytest.raises(ValueError, match=r"RandomFlip: p is 1\.5"):
+        dl.data.RandomFlip(1.5)
+    with pytest.raises(ValueError, match="Mixup: classes must be said for labels"):
+        dl.data.Mixup()(dl.zeros(3, 2), dl.tensor([0, 1, 0]))
+    with pytest.raises(ValueError, match="Mixup: alpha is 0"):
+        dl.data.Mixup(0.0)
+    with pytest.raises(TypeError, match="GaussianNoise: noise is added to floats, not to uint8"):
+        dl.data.GaussianNoise(0.1)(dl.zeros(3, dtype=dl.uint8))
+
+
+@pytest.mark.parametrize("alpha", [0.2, 1.0, 4.0])
+def test_mixup_is_of_the_beta_distribution(alpha):
+    mixup = dl.data.Mixup(alpha, classes=2)
+    for _ in range(20):
+        x, y = mixup(dl.tensor([[0.0], [1.0]]), dl.tensor([0, 1]))
+        np.testing.assert_allclose(np.asarray(y)[:, 1], np.asarray(x)[:, 0], atol=1e-6)
+        np.testing.assert_allclose(np.asarray(y).sum(1), 1, atol=1e-6)
+    x, y = mixup(dl.tensor([[0.0], [1.0]]), dl.tensor([[0.0], [2.0]]))
+    np.testing.assert_allclose(np.asarray(y), 2 * np.asarray(x), atol=1e-6)
+    stats = pytest.importorskip("scipy.stats")
+    shares = [mixup._share(dl.device("cpu")).item() for _ in range(2000)]
+    assert stats.kstest(shares, stats.beta(alpha, alpha).cdf).pvalue > 1e-3
+
+
+def test_augmentation_acts_on_training_alone_within_the_recorded_step():
+    images = np.random.default_rng(0).integers(0, 256, (60, 6, 6)).astype(np.uint8)
+    data = ImageDataset(images, np.arange(60) % 3)
+    steps = [dl.data.RandomCrop(6, padding=1), dl.data.RandomFlip(), dl.data.Cutout(2), dl.data.GaussianNoise(0.01),
+             dl.data.Mixup(0.3, classes=3)]  # fmt: skip
+    ends = []
+    for record in (True, False):
+        dl.manual_seed(0)
+        model = dl.nn.Sequential(dl.nn.Flatten(), dl.nn.Linear(36, 3))
+        history = dl.fit(
+            model, data, validation=data, augment=steps, transform=Normalize(0.5, 0.25), loss=dl.cross_entropy, seed=0,
+            optimizer=dl.optim.SGD(model.parameters(), lr=0.01), epochs=3, batch_size=20, record=record,
+        )  # fmt: skip
+        assert history.recorded is record, history.reason
+        ends.append((np.asarray(model[1].weight).tolist(), history["loss"], history["val_loss"]))
+    assert ends[0] == ends[1]
+    np.testing.assert_allclose(dl.evaluate(model, data, loss=dl.cross_entropy)["loss"], history["val_loss"][-1])
+    assert repr(model.preprocessing) == "Compose(ScaleBytes(), Normalize(mean=0.5, std=0.25))"
+
+
+def test_a_step_that_changes_targets_says_so():
+    class Wrong:
+        targets = True
+
+        def __call__(self, x, y):
+            return x
+
+    with pytest.raises(TypeError, match=r"augment: a Wrong must return \(inputs, targets\), two tensors"):
+        Batches((X3, Y2), augment=[Wrong()]).fetch(slice(0, 3))
+    with pytest.raises(dl.ShapeError, match="augment: a Wrong changes targets, and the data has none"):
+        Batches(X3, augment=[Wrong()]).fetch(slice(0, 3))
+    with pytest.raises(TypeError, match="augment: a function must return a tensor for a batch, not 3"):
+        Batches(X3, augment=[lambda x: 3]).fetch(slice(0, 3))
+
+
+def test_what_is_cast_can_be_told():
+    wide = (X3.astype(np.float64), X3.astype(np.float16))
+    assert Batches(wide, dtype="float32").casts() == ["inputs float64 to float32", "targets float16 to float32"]
+    assert Batches((X3, Y2), dtype="float32").casts() == [] == Batches(wide).casts()
+    x, y = Batches(wide, lambda x: x * 2.0, dtype="float32").fetch(dl.tensor([1, 2]))
+    assert x.dtype is dl.float32 and y.dtype is dl.float32
+    np.testing.assert_allclose(np.asarray(x), 2 * X3[1:3], rtol=1e-6)
+    far = 1.7e9 + np.arange(12.0)[:, None]  # float32 does not tell these apart
+    (x, _) = Batches((far, Y2), Normalize.of(far), dtype="float32").fetch(slice(None))
+    np.testing.assert_allclose(np.asarray(x)[:, 0], (np.arange(12) - 5.5) / np.arange(12).std(), rtol=1e-6)

@@ -49,8 +49,11 @@ class Machine:
         self.driver.call("cuMemAlloc_v2", byref(address), c_size_t(size))
         return address.value
 
-    def function(self, sizes=PARAMETERS, name=b"kernel"):
-        return self.made("cuModuleGetFunction", self.made("cuModuleLoadData", image("kernel", sizes)), name)
+    def function(self, sizes=PARAMETERS, name=b"kernel", loaded=True):
+        made = self.made("cuModuleGetFunction", self.made("cuModuleLoadData", image("kernel", sizes)), name)
+        if loaded:
+            self.driver.call("cuFuncLoad", made)
+        return made
 
     def copy(self, to, source, size, stream):
         return self.cuMemcpyAsync(c_uint64(to), c_uint64(source), c_size_t(size), stream)
@@ -467,6 +470,7 @@ def test_what_a_capture_may_not_do(gpu):
     event = gpu.made("cuEventCreate", 0)
     assert gpu.cuEventRecord(event, gpu.stream) == 0
     code, room = image("kernel", PARAMETERS), c_void_p()
+    lazy, parameters = gpu.function(loaded=False), packed(0, 0, 0)
 
     def end():
         with gpu.driver.current(0):
@@ -478,6 +482,7 @@ def test_what_a_capture_may_not_do(gpu):
         (lambda: gpu.cuCtxSynchronize(), 900),
         (lambda: gpu.cuMemAlloc_v2(byref(room), c_size_t(8)), 900),
         (lambda: gpu.cuModuleLoadData(byref(room), code), 900),
+        (lambda: gpu.launch(lazy, gpu.stream, parameters), 900),
         (lambda: gpu.copy(block, host.ctypes.data, 16, gpu.stream), 900),
         (lambda: gpu.cuStreamWaitEvent(gpu.stream, event, 0), 905),
     ):
@@ -520,6 +525,8 @@ def test_a_failure_that_a_test_asks_for(gpu):
     gpu.driver.fail(2, "cuMemAlloc")
     assert gpu.cuMemAlloc_v2(byref(c_uint64()), c_size_t(8)) == 2
     assert gpu.cuMemAlloc_v2(byref(c_uint64()), c_size_t(8)) == 0
+    gpu.driver.fail(2, "cuMem", after=1)
+    assert [gpu.cuMemAlloc_v2(byref(c_uint64()), c_size_t(8)) for _ in range(3)] == [0, 2, 0]
     gpu.driver.fail(719)
     assert gpu.launch(gpu.function(), gpu.stream, packed(0, 0, 0)) == 719
     assert gpu.cuStreamSynchronize(gpu.stream) == 719 and gpu.driver.heal() == 719

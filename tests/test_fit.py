@@ -469,3 +469,55 @@ def test_a_copied_or_pickled_model_predicts():
             again[0].weight.zero_()
         assert dl.predict(again, X[:1]).tolist() != want
         assert dl.predict(model, X[:1]).tolist() == want
+
+
+def test_an_optimizer_that_averages_is_evaluated_at_its_average(tmp_path):
+    model = network()
+    optimizer = optim.ScheduleFreeSGD(model.parameters(), lr=0.5)
+    history = fit(model, (X, LABELS), (X, LABELS), optimizer=optimizer)
+    assert history.recorded
+    at_average = weights(model)
+    assert history["val_loss"][-1] == dl.evaluate(model, (X, LABELS), loss="cross_entropy")["loss"]
+    optimizer.train()
+    assert not same(weights(model), at_average)
+
+    def run(folder, *callbacks):
+        model = network()
+        optimizer = optim.ScheduleFreeAdamW(model.parameters(), lr=0.1)
+        watching = [*callbacks, dl.train.Resume(folder, every=2)]
+        fit(model, (X, LABELS), (X, LABELS), optimizer=optimizer, callbacks=watching)
+        return weights(model)
+
+    def stop(run):
+        if run.epoch == 2:
+            raise RuntimeError("stop")
+
+    whole = run(tmp_path / "whole")
+    with pytest.raises(RuntimeError, match="stop"):
+        run(tmp_path / "killed", stop)
+    assert same(run(tmp_path / "killed"), whole)
+
+
+def test_optimizers_and_schedules_have_names():
+    a, b = network(), network()
+    fit(a, optimizer="adamw", schedule="cosine")
+    fit(b, optimizer=optim.AdamW(b.parameters()), schedule=optim.schedules.Cosine())
+    assert same(weights(a), weights(b))
+    c = network()
+    history = fit(c, optimizer="adamw", schedule=optim.schedules.Linear(final=1e-4))
+    assert history["lr"][0] > 5e-4 > history["lr"][-1] >= 1e-4
+    with pytest.raises(ValueError, match="did you mean"):
+        fit(a, optimizer="admw")
+    with pytest.raises(TypeError, match=r"fit: schedule 5 is not one of optim.schedules"):
+        fit(a, schedule=5)
+
+
+def test_values_of_gradients_are_clipped():
+    a, b = network(), network()
+    fit(a, clip_value=1e-3, epochs=1, batch_size=90)
+    x, labels = dl.tensor(X), dl.tensor(LABELS)
+    dl.cross_entropy(b(x), labels).backward()
+    for p in b.parameters():
+        with dl.no_grad():
+            p -= 0.1 * p.grad.clip(-1e-3, 1e-3)
+    assert close(weights(a), weights(b), 1e-6)

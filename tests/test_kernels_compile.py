@@ -1,10 +1,12 @@
 """The launch layer without a GPU: specialisation, the interpreter, the compilers, and what is read off their code."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import ml_dtypes
 import numpy as np
@@ -12,6 +14,7 @@ import pytest
 
 from dlcore import dtypes
 from dlcore.kernels import inspection
+from dlcore.kernels.binary import Binary
 from dlcore.kernels.language import jit, tl
 from dlcore.kernels.launch import (
     ARCHES,
@@ -24,6 +27,7 @@ from dlcore.kernels.launch import (
     In,
     Launch,
     Out,
+    PerSM,
     Program,
     Table,
     Temp,
@@ -33,6 +37,7 @@ from dlcore.kernels.launch import (
     ceil_div,
     configuration,
     contiguous_strides,
+    lengths,
     power_of_2,
     prepared,
 )  # fmt: skip
@@ -40,6 +45,7 @@ from dlcore.kernels.specialise import Field, Parameter, sizes_of, specialise
 
 TWO = tl.constexpr(2.0)
 ARCH = ARCHES["sm_90"]
+KERNELS = Path(__file__).resolve().parents[1] / "kernels"
 TEXT = {"capture_output": True, "text": True}
 
 
@@ -151,6 +157,30 @@ def test_cuda_parameters_and_tables():
         (0, "ptr"), (8, "i32"), (16, "ptr"), (24, "f32"), (32, "i64"), (40, "f64"), (48, "ptr"),
     ]  # fmt: skip
     assert parameters[0].argument[0] == Field(0, "ptr", In(0)) and parameters[1] == Parameter("i32", 2, 4)
+
+
+@pytest.mark.parametrize("source", sorted(KERNELS.rglob("*.cu")), ids=lambda p: p.name)
+def test_every_cuda_kernel_waits_for_the_one_before_it(source):
+    """In its first statement; Triton kernels are made to by the compiler's process."""
+    bodies = re.findall(r"__global__[^{;]*\{\s*([^;]*;)", source.read_text())
+    assert bodies and set(bodies) == {"after_previous();"}
+
+
+@pytest.mark.parametrize(
+    ("arch", "threads", "registers", "shared", "resident"),
+    [
+        ("sm_90", 256, 165, 180248, 1), ("sm_90", 256, 115, 96 << 10, 2), ("sm_90", 384, 168, 161 << 10, 1),
+        ("sm_90", 128, 32, 0, 16), ("sm_90", 32, 16, 0, 32), ("sm_86", 1024, 32, 0, 1),
+        ("sm_120", 128, 168, 64 << 10, 1), ("sm_80", 128, 0, 0, 16),
+    ],
+)  # fmt: skip
+def test_how_many_blocks_an_sm_runs_at_once(arch, threads, registers, shared, resident):
+    assert Binary("", arch, "", threads, shared, registers=registers).resident == resident
+
+
+def test_a_persistent_grid_has_as_many_blocks_as_run_at_once():
+    assert lengths((PerSM(1000),), 264) == (264, 1, 1) and lengths((PerSM(100), 2), 264) == (100, 2, 1)
+    assert lengths((7, PerSM(3), 2), 0) == (7, 1, 2)
 
 
 def test_a_descriptor_is_a_map_its_shape_and_its_strides():

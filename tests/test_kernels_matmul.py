@@ -12,7 +12,7 @@ from dlcore import testing
 from dlcore.dtypes import bfloat16, float32
 from dlcore.kernels import interpret
 from dlcore.kernels.interpret import run, view
-from dlcore.kernels.launch import ARCHES, Arch, Call, In, Out, Program, View, contiguous_strides
+from dlcore.kernels.launch import ARCHES, Arch, Call, In, Out, PerSM, Program, View, contiguous_strides
 from dlcore.kernels.matmul import pack, plan, precision, product, tiles
 from dlcore.kernels.matmul.linear_backward import linear_backward
 from dlcore.kernels.matmul.tiles import Tile, Work, choose, shares
@@ -57,7 +57,7 @@ def planned(a, b, tile, arch=TWO_SMS):
     builder = product.Builder(arch)
     left, right = (product.matrix(In(k), view(x), batch) for k, x in enumerate((a, b)))
     plan.multiply(builder, product.product(left, right, batch, out=Out(0)), tile)
-    run(builder.program(), (a, b), (out,))
+    run(builder.program(), (a, b), (out,), arch=arch)
     return out, builder.program()
 
 
@@ -65,7 +65,7 @@ def called(planner, inputs, outputs, attrs=(), params=(), arch=ARCHES["sm_90"]):
     """Outputs of an operation's planner, interpreted; and the Program."""
     call = Call(tuple(map(view, inputs)), tuple(map(view, outputs)), attrs, params, arch)
     program = planner(call)
-    run(program, inputs, outputs)
+    run(program, inputs, outputs, arch=arch)
     return outputs, program
 
 
@@ -373,9 +373,10 @@ def test_two_programs_share_an_sm():
     x, weight, out = (contiguous(4096, 4096, dtype=float32) for _ in range(3))
     call = Call((x, weight, contiguous(4096, dtype=float32)), (out, out), ("gelu",), (), ARCHES["sm_90"])
     program = plan.linear(call)
-    assert program.launches[0].grid == (264,)
+    assert program.launches[0].grid == (PerSM(2048),)
     (made,) = compile_program(program, call)
     assert made.problems == () and made.registers * made.threads * 2 <= 65536 and 2 * (made.shared + 1024) <= 228 << 10
+    assert made.resident == 2
 
 
 @pytest.mark.parametrize("arch", ARCHES)

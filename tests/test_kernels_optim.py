@@ -242,6 +242,36 @@ def test_clipping_of_nothing_nan_and_extremes(values):
             np.testing.assert_array_equal(got, expected)
 
 
+@pytest.mark.parametrize("dtype", [float32, float16], ids=lambda d: d.name)
+def test_lamb_has_the_cpus_bits_but_for_the_order_of_sums(dtype):
+    op, shapes, groups = operations.lamb.op, [(n,) for n in (*SIZES, 0)], tuple(k % 3 for k in range(len(SIZES) + 1))
+    arrays = lists(np.random.default_rng(8), shapes, 2, op.settings, dtype)
+    arrays[1] = misaligned(arrays[1])
+    for multiprocessors in (132, 1):
+        want, _ = on_cpu(op, arrays, (groups,))
+        arch = ARCHES["sm_90"]._replace(multiprocessors=multiprocessors)
+        _, program, _ = planned(op, multi_tensor.lamb, arrays, (groups,), arch)
+        assert [launch.kernel.function.partition("<")[0] for launch in program.launches] == ["measure", "apply"]
+        interpret.run(program, arrays, [])
+        for got, expected in zip(arrays, want, strict=True):
+            np.testing.assert_allclose(got.astype(float), expected.astype(float), rtol=1e-6)
+
+
+@pytest.mark.parametrize("dtype", [float32, float16], ids=lambda d: d.name)
+def test_clipping_by_value_has_the_cpus_bits(dtype):
+    op, rng = operations.clip_grad_value.op, np.random.default_rng(9)
+    arrays = [np.asarray(rng.standard_normal(s)).astype(dtype.numpy) for s in [*SIZES, 0, (), (40, 50)]]
+    arrays[0][...], arrays[1], arrays[-1] = np.nan, misaligned(arrays[1]), arrays[-1].T
+    want = [from_numpy(x.copy()) for x in arrays]
+    with dl.no_grad():
+        op.call(want, 0.5)
+    inputs = tuple(map(interpret.view, arrays))
+    program = multi_tensor.clip_grad_value(Call(inputs, (), (0.5,), (0.5,), ARCHES["sm_90"]))
+    interpret.run(program, arrays, [])
+    for got, expected in zip(arrays, want, strict=True):
+        same("gradient", np.ascontiguousarray(got), np.ascontiguousarray(np.asarray(expected)))
+
+
 def test_many_gradients_share_the_partials():
     arrays = [np.full(3, 1.0, (np.float32, np.float16)[k % 2]) for k in range(500)]
     _, norm = on_cpu(CLIP_GRAD_NORM, arrays, (1.0, 2.0))

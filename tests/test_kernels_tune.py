@@ -1,15 +1,11 @@
-"""The tuner and the bench of a GPU, as far as they go without one: what they choose, keep, and go on with."""
+"""The tuner, as far as it goes without a GPU: what it would time, chooses and keeps."""
 
-import json
 import tomllib
 
 import pytest
 
-from dlcore.errors import DeviceError
 from dlcore.kernels import tune
 from dlcore.kernels.launch import ARCHES, Call, Program, configuration
-
-gpu = pytest.importorskip("bench.gpu")
 
 
 def test_the_table_is_merged_and_sorted(tmp_path):
@@ -66,82 +62,3 @@ def test_lookups_are_heard_whatever_a_planner_remembers():
     call = Call((), (), (), (), ARCHES["sm_90"])
     for _ in range(2):
         assert tune.lookups(planner, call) == [("matmul", "small")]
-
-
-def test_without_a_gpu_the_clock_says_so(monkeypatch):
-    monkeypatch.setattr(tune.importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(DeviceError, match="tuning needs CuPy and an NVIDIA GPU"):
-        tune.Clock(0)
-
-
-# ---- the bench ----------------------------------------------------------------------------------------------------
-
-
-class Answers:
-    """A child that answers at once."""
-
-    def __init__(self, **answers):
-        self.answers, self.asked = answers, []
-
-    def ask(self, stage, name, seconds):
-        """What was prepared for the job."""
-        self.asked.append((stage, name))
-        return self.answers.get(name, {"seconds": 1.0})
-
-
-def run(tmp_path, child, **options):
-    """One go of the stage `steps`."""
-    options = gpu.Options(stages=("steps",), **options)
-    record = gpu.Record(tmp_path)
-    return gpu.run(options, record, child), record
-
-
-@pytest.fixture(autouse=True)
-def one_commit(monkeypatch):
-    """The commit does not change under the test."""
-    monkeypatch.setattr(gpu, "describe", lambda: {"commit": "abc"})
-
-
-def test_it_goes_on_where_it_was_and_tries_failures_again(tmp_path):
-    jobs = [("steps", name) for name in gpu.jobs("steps")]
-    first = Answers(**{jobs[1][1]: {"error": "hung"}})
-    assert run(tmp_path, first)[0] == 1 and first.asked == jobs
-    second = Answers()
-    assert run(tmp_path, second)[0] == 0 and second.asked == jobs[1:2]
-    third = Answers()
-    run(tmp_path, third, again=True)
-    assert third.asked == jobs
-
-
-def test_no_job_starts_after_the_time(tmp_path, capsys):
-    child = Answers()
-    assert run(tmp_path, child, minutes=0)[0] == 0 and not child.asked
-    assert "3 jobs are left" in capsys.readouterr().out
-
-
-def test_a_torn_line_costs_its_own_job_only(tmp_path):
-    run(tmp_path, Answers())
-    path = tmp_path / "gpu.jsonl"
-    path.write_text(path.read_text()[:-20])
-    again = Answers()
-    _, record = run(tmp_path, again)
-    assert len(again.asked) == 1 and len(record.done) == 3
-    assert [json.loads(line)["seconds"] for line in path.read_text().splitlines()] == [1.0] * 3
-
-
-def test_results_of_another_commit_are_measured_anew(tmp_path, monkeypatch):
-    run(tmp_path, Answers())
-    monkeypatch.setattr(gpu, "describe", lambda: {"commit": "def"})
-    again = Answers()
-    run(tmp_path, again)
-    assert len(again.asked) == 3
-
-
-@pytest.mark.parametrize("code", ["import os; os.abort()", "import time; time.sleep(60)"])
-def test_a_child_that_crashes_or_hangs_costs_one_job(code, monkeypatch):
-    child = gpu.Child(dry_run=True)
-    popen = gpu.subprocess.Popen
-    monkeypatch.setattr(gpu.subprocess, "Popen", lambda command, **rest: popen([command[0], "-c", code], **rest))
-    answer = child.ask("first", "add", 1)
-    assert "not finished after 1 s" in answer["error"] or "ended with -6" in answer["error"]
-    assert child.process is None

@@ -79,7 +79,7 @@ def test_a_log_that_was_cut_short_is_read_and_a_wrong_one_is_named(tmp_path):
     (row,) = read_log(path)
     assert row["epoch"] == 1 and math.isnan(row["loss"])
     path.write_text('{"epoch": 1}\nhello\n{"epoch": 2}\n')
-    with pytest.raises(ValueError, match="log.jsonl:2: not a line of a log"):
+    with pytest.raises(ValueError, match=r"log.jsonl:2: not a line of a log"):
         list(read_log(path))
 
 

@@ -254,6 +254,37 @@ def test_clip_grad_norm():
         optim.clip_grad_norm_(parameters, -1.0)
 
 
+def test_clip_grad_value():
+    parameters = [nn.Parameter(dl.zeros(4)), nn.Parameter(dl.zeros((2, 3))), nn.Parameter(dl.zeros(2))]
+    parameters[0].grad = dl.tensor([float("nan"), float("inf"), -3.0, 0.25])
+    parameters[1].grad = dl.tensor([[1.0, -1.0], [0.5, 2.0], [-0.5, 0.0]]).T
+    optim.clip_grad_value_(iter([*parameters, parameters[0]]), 0.5)
+    np.testing.assert_array_equal(np.asarray(parameters[0].grad), [np.nan, 0.5, -0.5, 0.25])
+    np.testing.assert_array_equal(np.asarray(parameters[1].grad), [[0.5, 0.5, -0.5], [-0.5, 0.5, 0.0]])
+    assert parameters[2].grad is None
+    optim.clip_grad_value_(parameters[2], 0.5)
+    for value, error in ((-1, ValueError), (float("nan"), ValueError), ("1", TypeError)):
+        with pytest.raises(error, match="clip_grad_value_: clip_value"):
+            optim.clip_grad_value_(parameters, value)
+
+
+def test_gradients_accumulated_over_two_halves_make_one_step():
+    _, whole = start()
+    _, halves = start()
+    optimizers = [optim.Adam(p, lr=0.1) for p in (whole, halves)]
+    x = [dl.tensor(v) for v in gradients(0)]
+    for p, n in zip(whole, x, strict=True):
+        (p * n).sum().backward()
+    for weight in (0.25, 0.75):
+        for p, n in zip(halves, x, strict=True):
+            (p * n * weight).sum().backward()
+    for parameters, optimizer in zip((whole, halves), optimizers, strict=True):
+        assert float(optim.clip_grad_norm_(parameters, 1.0)) > 1
+        optimizer.step()
+    close(halves, [np.asarray(p.detach()) for p in whole], rtol=1e-5)
+    assert optimizers[1].state_dict()["state"][0]["step"].item() == 1
+
+
 @pytest.mark.parametrize(
     ("make", "error", "text"),
     [

@@ -27,6 +27,9 @@ EVERY = {
     "Lion": {"lr": 0.01, "weight_decay": 0.1},
     "ScheduleFreeSGD": {"lr": 0.5, "weight_decay": 0.1},
     "ScheduleFreeAdamW": {"lr": 0.05, "weight_decay": 0.1},
+    "LAMB": {"lr": 0.05, "weight_decay": 0.1},
+    "Muon": {"lr": 0.05, "weight_decay": 0.1},
+    "Adafactor": {"lr": 0.05, "weight_decay": 0.1},
 }
 
 
@@ -63,16 +66,167 @@ def identical(a, b):
 
 
 @pytest.mark.parametrize(
-    "case", [c for c in CURVES if hasattr(optim, c["name"])], ids=lambda c: f"{c['name']}-{c['settings']}"
+    "case", [c for c in CURVES if c["name"] != "LBFGS"], ids=lambda c: f"{c['name']}-{c['settings']}"
 )
 def test_the_curve_is_pytorchs(case):
-    if case["name"] == "LBFGS":
-        pytest.skip("needs a closure: test_lbfgs")
     settings = {k: tuple(v) if isinstance(v, list) else v for k, v in case["settings"].items()}
     found, _, _ = walk(case["name"], settings, max(STEPS))
     for k, expected in zip(STEPS, case["values"], strict=True):
         for p, values in zip(found[k], expected, strict=True):
             np.testing.assert_allclose(p.ravel(), values, rtol=1e-9, atol=1e-11)
+
+
+@pytest.mark.parametrize("case", [c for c in CURVES if c["name"] == "LBFGS"], ids=lambda c: str(c["settings"]))
+@pytest.mark.parametrize("again", [False, True], ids=["straight", "loaded"])
+def test_lbfgs(case, again):
+    start, a, b, _ = problem()
+    sides = [(dl.tensor(x), dl.tensor(y)) for x, y in zip(a, b, strict=True)]
+    parameters = [nn.Parameter(dl.tensor(x)) for x in start]
+    optimizer = optim.LBFGS(parameters, **case["settings"])
+
+    def closure():
+        optimizer.zero_grad()
+        loss = sum((x * ((p - y) * (p - y)) ** 1.25).sum() for p, (x, y) in zip(parameters, sides, strict=True))
+        loss.backward()
+        return loss
+
+    for k in range(max(STEPS)):
+        optimizer.step(closure)
+        if again:
+            state = optimizer.state_dict()
+            optimizer = optim.LBFGS(parameters, **case["settings"])
+            optimizer.load_state_dict(state)
+        if k + 1 in STEPS:
+            for p, values in zip(parameters, case["values"][STEPS.index(k + 1)], strict=True):
+                np.testing.assert_allclose(np.asarray(p.detach()).ravel(), values, rtol=1e-6, atol=1e-7)
+
+
+def test_lbfgs_finds_the_minimum_of_rosenbrocks_function():
+    for dtype, within in (("float32", 2e-3), ("float64", 1e-8)):
+        p = nn.Parameter(dl.tensor([-1.2, 1.0], dtype=dtype))
+        optimizer = optim.LBFGS([("p", p)], line_search_fn="strong_wolfe", max_iter=100, tolerance_change=1e-15)
+
+        def closure(p=p, optimizer=optimizer):
+            optimizer.zero_grad()
+            loss = 100 * (p[1] - p[0] * p[0]) ** 2 + (1 - p[0]) ** 2
+            loss.backward()
+            return loss
+
+        for _ in range(3):
+            first = optimizer.step(closure)
+        assert first.item() < 1e-3
+        np.testing.assert_allclose(np.asarray(p.detach()), [1, 1], atol=within)
+
+
+def test_lbfgs_names_what_is_wrong():
+    p = nn.Parameter(dl.ones(2))
+    with pytest.raises(ValueError, match="LBFGS: there is only one group"):
+        optim.LBFGS([{"params": [p]}, {"params": [nn.Parameter(dl.ones(1))]}])
+    with pytest.raises(ValueError, match=r"LBFGS: line_search_fn 'wolfe' is not one of None, 'strong_wolfe'"):
+        optim.LBFGS([p], line_search_fn="wolfe")
+    with pytest.raises(ValueError, match="LBFGS: max_iter is 0"):
+        optim.LBFGS([p], max_iter=0)
+    optimizer = optim.LBFGS([p])
+    with pytest.raises(TypeError, match=r"LBFGS\.step: a closure is needed"):
+        optimizer.step()
+
+    def closure():
+        optimizer.zero_grad()
+        loss = (p * float("nan")).sum()
+        loss.backward()
+        return loss
+
+    with pytest.raises(FloatingPointError, match=r"LBFGS\.step: the loss is nan"):
+        optimizer.step(closure)
+    assert p.tolist() == [1.0, 1.0] and optimizer.state_dict()["state"] == {}
+
+
+def muon_reference(p, grads, lr, decay, momentum, nesterov, match):
+    """Muon's formula in NumPy."""
+    m = np.zeros_like(p)
+    for g in grads:
+        m = momentum * m + (1 - momentum) * g
+        u = momentum * m + (1 - momentum) * g if nesterov else m
+        x = u.reshape(len(p), -1)
+        shape = x.shape
+        x = x.T if shape[0] > shape[1] else x
+        x = x / max(np.sqrt((x * x).sum()), 1e-7)
+        for _ in range(5):
+            gram = x @ x.T
+            x = 3.4445 * x + (-4.775 * gram + 2.0315 * gram @ gram) @ x
+        x = x.T if shape[0] > shape[1] else x
+        ratio = 0.2 * math.sqrt(max(shape)) if match else math.sqrt(max(1, shape[0] / shape[1]))
+        p = p * (1 - lr * decay) - lr * ratio * x.reshape(p.shape)
+    return p
+
+
+@pytest.mark.parametrize("nesterov, adjust", [(True, "original"), (False, "match_rms_adamw")])
+def test_muon_is_its_formula_and_adamw_for_the_rest(nesterov, adjust):
+    rng = np.random.default_rng(5)
+    shapes = {"a.weight": (6, 4), "b.weight": (4, 6), "c.weight": (6, 4), "conv": (3, 2, 2, 2), "a.bias": (6,),
+              "embedding.weight": (9, 4)}  # fmt: skip
+    start = {name: rng.standard_normal(s) for name, s in shapes.items()}
+    grads = [{name: rng.standard_normal(s) for name, s in shapes.items()} for _ in range(4)]
+    rest = ("a.bias", "embedding.weight")
+
+    def run(make, names, recorded=False):
+        parameters = {name: nn.Parameter(dl.tensor(start[name])) for name in names}
+        optimizer = make(list(parameters.items()))
+
+        def work(*given):
+            for p, g in zip(parameters.values(), given, strict=True):
+                p.grad = g * 1
+            optimizer.step()
+
+        step = dl.capture(work) if recorded else work
+        for each in grads:
+            step(*[dl.tensor(each[name]) for name in names])
+        assert not recorded or step.recordings == 1
+        return {name: np.asarray(p.detach()) for name, p in parameters.items()}, optimizer
+
+    def muon(named):
+        return optim.Muon(
+            named, lr=0.1, weight_decay=0.05, nesterov=nesterov, adjust_lr_fn=adjust, adamw=("embedding",),
+            adamw_lr=0.01, no_decay=("bias",),
+        )  # fmt: skip
+
+    found, optimizer = run(muon, shapes)
+    again, _ = run(muon, shapes, recorded=True)
+    adamw, _ = run(lambda named: optim.AdamW(named, lr=0.01, weight_decay=0.05, no_decay=("bias",)), rest)
+    for name in shapes:
+        np.testing.assert_array_equal(found[name], again[name])
+        if name in rest:
+            np.testing.assert_allclose(found[name], adamw[name], rtol=1e-12)
+        else:
+            expected = muon_reference(
+                start[name], [g[name] for g in grads], 0.1, 0.05, 0.95, nesterov, adjust == "match_rms_adamw"
+            )
+            np.testing.assert_allclose(found[name], expected, rtol=1e-9)
+    kinds = {name: (g.muon, g.lr, g.weight_decay) for g in optimizer.param_groups for name in g.names}
+    assert kinds["conv"] == (True, 0.1, 0.05) and kinds["a.bias"] == (False, 0.01, 0.0)
+    assert kinds["embedding.weight"] == (False, 0.01, 0.05)
+    with pytest.raises(ValueError, match="Muon: muon of a group is True, and stays so"):
+        optimizer.param_groups[0]["muon"] = False
+
+
+def test_settings_that_are_no_numbers_in_memory_are_recorded_anew():
+    p = nn.Parameter(dl.ones((3, 2)))
+    optimizer = optim.Muon([p])
+
+    @dl.capture
+    def step():
+        p.grad = p.detach() * 2
+        optimizer.step()
+
+    for _ in range(3):
+        step()
+    optimizer.momentum = 0.5
+    step()
+    assert step.recordings == 1
+    optimizer.ns_steps = 3
+    for _ in range(3):
+        step()
+    assert step.recordings == 2
 
 
 @pytest.mark.parametrize("kind", EVERY)
@@ -104,9 +258,9 @@ def test_a_saved_state_goes_on_with_the_same_bits(kind, tmp_path):
     whole, _, _ = walk(kind, EVERY[kind], 8, "float32")
     _, a, b, noise = problem()
     _, optimizer, _ = walk(kind, EVERY[kind], 4, "float32")
-    old = list(optimizer.param_groups[0]["params"])
+    old = [p for group in optimizer.param_groups for p in group["params"]]
     dl.save({str(i): p for i, p in enumerate(old)}, tmp_path / "m.safetensors", optimizer=optimizer)
-    file = dl.load(tmp_path / "m.safetensors")
+    file = dl.load_state(tmp_path / "m.safetensors")
     parameters = [nn.Parameter(file[str(i)]) for i in range(len(old))]
     other = getattr(optim, kind)(parameters, **EVERY[kind])
     other.load_state_dict(file.optimizer)
@@ -147,7 +301,8 @@ def test_groups_empty_and_odd_parameters_and_those_without_gradients(kind):
         second.step()
     identical([np.asarray(p.detach()) for p in alone], [np.asarray(p.detach()) for p in together])
     state = both.state_dict()["state"]
-    assert [state[i]["step"].item() for i in range(5)] == [4, 3, 4, 3, 4]
+    held = [id(p) for group in both.param_groups for p in group["params"]]
+    assert [state[held.index(id(p))]["step"].item() for p in together] == [4, 3, 4, 3, 4]
 
 
 @pytest.mark.parametrize("kind", [k for k in EVERY if k != "Lion"])
@@ -197,6 +352,23 @@ def test_lion_is_its_formula():
             p = p * (1 - 0.01 * 0.5) - 0.01 * np.sign(0.8 * m + 0.2 * g)
             m = 0.9 * m + 0.1 * g
         np.testing.assert_allclose(found[6][i], p, rtol=1e-12)
+
+
+def test_lamb_is_its_formula():
+    found, _, _ = walk("LAMB", {"lr": 0.05, "weight_decay": 0.1}, 6)
+    _, a, b, noise = problem()
+    for i, p in enumerate(found[0]):
+        p, m, v = p.copy(), np.zeros_like(p), np.zeros_like(p)
+        for k in range(6):
+            g = a[i] * (p - b[i]) + noise[k][i]
+            m, v = 0.9 * m + 0.1 * g, 0.999 * v + 0.001 * g * g
+            u = m / (1 - 0.9 ** (k + 1)) / (np.sqrt(v / (1 - 0.999 ** (k + 1))) + 1e-6) + 0.1 * p
+            p = p - 0.05 * np.sqrt((p * p).sum()) / np.sqrt((u * u).sum()) * u
+        np.testing.assert_allclose(found[6][i], p, rtol=1e-10)
+    p = nn.Parameter(dl.zeros(3))
+    p.grad = dl.ones(3)
+    optim.LAMB([p], lr=0.5, eps=0.0).step()
+    np.testing.assert_allclose(np.asarray(p.detach()), -0.5)  # without a norm of its own the step is Adam's
 
 
 @pytest.mark.parametrize("kind", ["ScheduleFreeSGD", "ScheduleFreeAdamW"])
@@ -285,6 +457,13 @@ def test_states_of_files_from_before_amsgrad_are_taken():
         (lambda p: optim.ScheduleFreeSGD(p, momentum=0), ValueError, "ScheduleFreeSGD: momentum is 0"),
         (lambda p: optim.ScheduleFreeAdamW(p, betas=(0, 0.9)), ValueError, "the first must be above 0"),
         (lambda p: optim.Adamax(p, lr=math.inf), ValueError, "Adamax: lr is inf"),
+        (lambda p: optim.Muon(p, ns_steps=0), ValueError, "Muon: ns_steps is 0; it must be at least 1"),
+        (lambda p: optim.Muon(p, ns_coefficients=(1, 2)), ValueError, "Muon: ns_coefficients are three numbers"),
+        (lambda p: optim.Muon(p, adjust_lr_fn="rms"), ValueError, "Muon: adjust_lr_fn 'rms' is not one of"),
+        (lambda p: optim.Muon(p, adamw=("head",)), ValueError, r"Muon: adamw=\('head',\) needs names"),
+        (lambda p: optim.Adafactor(p, beta2_decay=0.8), ValueError, "Adafactor: beta2_decay is 0.8"),
+        (lambda p: optim.Adafactor(p, eps=1e-3), ValueError, "Adafactor: eps are two numbers"),
+        (lambda p: optim.Adafactor(p, d=0.5), ValueError, "Adafactor: d is 0.5; it must be at least 1"),
         (lambda p: optim.RMSprop(p, momentum="much"), TypeError, "RMSprop: momentum is 'much'"),
     ],
 )

@@ -51,12 +51,13 @@ def test_wheel_holds_the_package_and_nothing_else(tmp_path):
 @needs_source
 def test_a_folder_of_gpu_kernels_becomes_a_package(tmp_path):
     tree = tmp_path / "tree"
-    for folder in ("dlcore/kernels", "csrc", "kernels/probe"):
+    for folder in ("dlcore/kernels/packs", "csrc", "kernels/probe"):
         (tree / folder).mkdir(parents=True)
     for name in ("setup.py", "pyproject.toml", "README.md", "LICENSE", "dlcore/kernels/__init__.py"):
         shutil.copy(ROOT / name, tree / name)
     (tree / "dlcore" / "__init__.py").write_text('__version__ = "0"')
     (tree / "kernels" / "probe" / "__init__.py").write_text("answer = 42")
+    (tree / "dlcore" / "kernels" / "packs" / "sm_90.pack").write_text("compiled")
     pytest.importorskip("pybind11")
     done = python("setup.py", "-q", "build_py", "--build-lib", tmp_path / "lib", cwd=tree)
     assert done.returncode == 0, done.stderr
@@ -64,6 +65,7 @@ def test_a_folder_of_gpu_kernels_becomes_a_package(tmp_path):
         program = "import dlcore.kernels.probe as p; print(p.answer, p.__file__)"
         done = python("-c", program, cwd=where, PYTHONPATH=str(where))
         assert done.stdout.startswith(f"42 {where}"), done.stderr
+        assert (where / "dlcore" / "kernels" / "packs" / "sm_90.pack").read_text() == "compiled"
 
 
 @needs_source

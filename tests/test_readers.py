@@ -160,6 +160,9 @@ def test_bad_pictures_are_named_or_left_out(pictures, lazy):
         data = image_folder(folder, lazy=lazy, skip_bad=True)
     assert caught[0].filename == __file__
     assert len(data) == 5 and [path.name for path, _ in data.skipped] == ["broken.png"]
+    with pytest.warns(RuntimeWarning, match="1 of 6 pictures") as caught:
+        load_dataset(folder, lazy=lazy, skip_bad=True)
+    assert caught[0].filename == __file__
     assert describe(data).skipped == 1
     (folder / "cat" / "broken.png").unlink()
     save(folder / "dog" / "wide.png", np.zeros((4, 9), np.uint8))
@@ -269,7 +272,7 @@ def test_csv_dialects(tmp_path, text, options):
         ("a,b\n1,2\n3,4\n\n5,x\n", {}, "line 5: column 'b' holds 'x', where 2 of 3 are numbers"),
         ("a,b\n1,2\n3,\n", {"target": "b"}, "line 3: the target 'b' is missing"),
         ("a,b\n1,x\n3,\n", {"target": "b"}, "line 3: the target 'b' is missing"),
-        ("a;b\n1,5;2\n2,5;3\n", {}, "line 2: column 'a' holds '1,5'; decimal=\",\" reads that"),
+        ("a;b\n1,5;2\n2,5;3\n", {}, "line 2: column 'a' holds '1,5'; give decimal=\",\" if"),
         ("1,2\n3,4\n", {}, "line 1: the names of the columns are numbers; header=False"),
         ("a,a\n1,2\n", {}, "there are two columns 'a'"),
         ("prize,b\n1,2\n", {"target": "price"}, "there is no column 'price'; did you mean 'prize'"),
@@ -278,6 +281,7 @@ def test_csv_dialects(tmp_path, text, options):
         ("", {}, "houses.csv is empty"),
         ("a,b\n", {}, "there are no rows"),
         (b"a,b\n1,2\n\xe9,3\n", {}, "line 3: byte 0xe9 at 8 is not UTF-8"),
+        ("a,b\n1,\0\n", {}, "line 2 holds a null character"),
         ("a,b\n1,2\n", {"delimiter": ",,"}, "delimiter"),
         ("a,b\n1,2\n", {"decimal": ";"}, "decimal"),
     ],
@@ -285,6 +289,32 @@ def test_csv_dialects(tmp_path, text, options):
 def test_bad_tables_are_named_with_file_and_line(tmp_path, text, options, error):
     with pytest.raises(ValueError, match=error):
         read_csv(written(tmp_path, text), **options)
+
+
+def test_names_of_columns_are_texts(tmp_path):
+    path = written(tmp_path, HOUSES)
+    for argument, value in {"target": 3, "features": "rooms", "categorical": [1]}.items():
+        with pytest.raises(TypeError, match=f"read_csv: {argument} .* is not a list of names of columns"):
+            read_csv(path, **{argument: value})
+    with pytest.raises(TypeError, match="read_csv: like 3 is not a TableDataset"):
+        read_csv(path, like=3)
+
+
+def test_what_else_is_in_csv_files(tmp_path):
+    data = read_csv(written(tmp_path, 'a,y\n"x\ny",1\nu\x0cv,2\nw\u2028,3\n'), "y")
+    assert data.categories == {"a": ("u\x0cv", "w", "x\ny")} and data.arrays[1].tolist() == [1, 2, 3]
+    with pytest.warns(RuntimeWarning, match=r"houses\.csv: columns without a name are left out"):
+        assert read_csv(written(tmp_path, ",a,y\n0,5,1\n1,6,0\n"), "y").columns == ("a",)
+    assert read_csv(written(tmp_path, "a,b,\n1,2,\n3,4,\n")).columns == ("a", "b")
+    with pytest.warns(RuntimeWarning, match=r"1 values are missing or not finite, in a \(1\)"):
+        assert np.isnan(read_csv(written(tmp_path, "a,y\ninf,1\n2,2\n"), "y").arrays[0][0, 0])
+    with pytest.warns(RuntimeWarning, match="the target 'y' has one class alone, 'x'"):
+        read_csv(written(tmp_path, "a,y\n1,x\n2,x\n"), "y")
+    exact = read_csv(written(tmp_path, "a,y\n1,9007199254740993\n2,0\n"), "y")
+    assert exact.arrays[1].tolist() == [9007199254740993, 0]
+    assert read_csv(written(tmp_path, "a,y\n1,1.0\n2,0.0\n"), "y").arrays[1].dtype == np.float64
+    with pytest.raises(ValueError, match="load_dataset: name is empty"):
+        load_dataset("")
 
 
 def test_bad_rows_are_left_out_and_counted(tmp_path):
@@ -338,7 +368,7 @@ def test_frames_are_data():
     assert [x.shape for (x,) in DataLoader(frame, 2)] == [(2, 3), (1, 3)]
     with pytest.raises(ValueError, match=r"fit: train has inputs but no targets.*give \(frame.drop"):
         dl.fit(model, frame, loss=dl.cross_entropy, optimizer=optim.SGD(model.parameters()))
-    with pytest.raises(TypeError, match="predict: inputs: column 'town': the array holds texts, not numbers"):
+    with pytest.raises(TypeError, match="predict: inputs: column 'town': the array holds texts, not integers"):
         dl.predict(model, pandas.DataFrame({"a": [1.0], "town": ["Ulm"]}))
     nullable = pandas.DataFrame({"a": pandas.array([1, None, 3], dtype="Int64"), "t": ["x", None, "y"], "y": [1, 2, 3]})
     with pytest.warns(RuntimeWarning, match=r"table: 2 values are missing"):
@@ -727,6 +757,11 @@ def test_numpy_files(tmp_path):
     for name in ("x.npy", "both.npz"):
         with pytest.raises(ValueError, match=f"read_numpy: .*{name}"):
             read_numpy(tmp_path / name)
+    head = np.lib.format.magic(1, 0) + struct.pack("<H", 118)
+    text = b"{'descr': '<f8', 'fortran_order': False, 'shape': (9999999999999,), }"
+    (tmp_path / "claims.npy").write_bytes(head + text.ljust(117) + b"\n" + bytes(80))
+    with pytest.raises(ValueError, match=r"claims\.npy: damaged or cut short: 80 bytes, where shape"):
+        read_numpy(tmp_path / "claims.npy")
     with pytest.raises(ValueError, match="cannot be mapped"):
         read_numpy(tmp_path / "both.npz", mmap=True)
     with pytest.raises(ValueError, match="files that end so are not read"):

@@ -20,7 +20,9 @@ SMALL = 1 << 16  # elements of an operand that is drawn here
 NO_BASELINE = {  # operations that no library has the like of
     "philox": "the words of Philox themselves",
     "dropout_backward": "its mask comes from a state, other libraries keep the mask",
+    "lamb": "PyTorch has none",
     "lion": "PyTorch has none",
+    "weight_average": "PyTorch averages tensor by tensor",
     "schedule_free_sgd": "PyTorch has none",
     "schedule_free_adamw": "PyTorch has none",
 }

@@ -5,7 +5,7 @@ operations; do recorded steps train as eager ones and as the CPU; do kernels sta
 matters, beside torch; which configurations are best; what do the counters say of the slowest. `stages.py` has the order
 and the time of each.
 
-    processes.py  a job is done by a process with a limit: a kernel that hangs, crashes or loses the context costs its job
+    processes.py  jobs are done by processes, within limits: what hangs, crashes or loses the context costs its own job
     record.py     results, one JSON object a line, appended as they come; a job that went well is not done again
     worker.py     the process that does the jobs: kinds.py, training.py, speed.py, tuning.py
     driver.py     the few calls of the CUDA driver that measuring needs and dlcore does not

@@ -1,7 +1,7 @@
 """`python -m bench.gpu --seconds 560 --out FOLDER`: all stages, within the time, into a few files of the folder.
 
 results.jsonl: what each job gave, as it came; what is there already and went well is not done again, nor what files
-given with --done say. configurations.toml: what the tuner found best, as it grows. machine.txt: what this machine is.
+given with --done say. sm_90.toml: what the tuner found best, as it grows. machine.txt: what this machine is.
 details.txt: the output of commands that failed. log.txt: what is printed. The exit code is 0 if all went well, 1 if
 jobs failed, 3 if nothing more could be learnt (the GPU does not answer, or the first kinds of kernel are all wrong).
 """
@@ -12,7 +12,6 @@ import importlib.metadata
 import os
 import platform
 import signal
-import subprocess
 import sys
 import threading
 import time
@@ -41,7 +40,9 @@ class Run:
         self.options, self.record, self.worker, self.python = options, record, list(worker), list(start)
         self.began = time.monotonic()
         self.end = self.began + options.seconds - CLOSING
-        self.environment = dict(os.environ, DLCORE_DEVICE="cpu", PYTHONUNBUFFERED="1")
+        path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
+        # What is compared with the CPU is computed there: a GPU would else be the default.
+        self.environment = dict(os.environ, DLCORE_DEVICE="cpu", PYTHONPATH=path, PYTHONUNBUFFERED="1")
         self.tried: set[tuple[str, str]] = set()
         self.left = 0
         self.stuck: str | None = None
@@ -75,7 +76,7 @@ class Run:
         """The configurations found best so far."""
         for result in self.record.of("tune"):
             if result.get("values") is not None:
-                path = self.options.out / "configurations.toml"
+                path = self.options.out / f"{result['arch']}.toml"
                 tune.keep(result["arch"], result["kernel"], result["key"], result["values"], path)
 
     # ---- stages
@@ -86,14 +87,11 @@ class Run:
         for until in (lambda stage: min(self.began + scale * stage.until, self.end), lambda stage: self.end):
             self.left = 0
             for stage in plan:
-                names = stages.jobs(stage.name, self.record.of("speed"))
                 if stage.name == "kind":
-                    first = [name for name in names if name in kinds.FIRST]
-                    self.stage(stage._replace(lanes=1), first, until(stage))
-                    wrong = [n for n in first if (stage.name, n) in self.tried and not self.record.well(stage.name, n)]
-                    if len(wrong) == len(kinds.FIRST):
-                        raise Stuck("the first kinds of kernel are all wrong: parameters do not arrive as kernels take them")
-                self.stage(stage, names, until(stage))
+                    self.stage(stage._replace(lanes=1), kinds.FIRST, until(stage))
+                    if not any(self.record.well("kind", n) or ("kind", n) not in self.tried for n in kinds.FIRST):
+                        raise Stuck("the first kinds of kernel are all wrong: parameters may not arrive as they should")
+                self.stage(stage, stages.jobs(stage.name, self.record.of("speed")), until(stage))
 
     def stage(self, stage: Stage, names: Sequence[str], until: float) -> None:
         """The jobs of a stage that are to be done, as far as the time goes."""
@@ -112,8 +110,14 @@ class Run:
 
         lanes = min(stage.lanes, len(todo), max(len(os.sched_getaffinity(0)), 1))
         with ThreadPoolExecutor(lanes) as pool:
-            for future in [pool.submit(self._lane, stage, next_job) for _ in range(lanes)]:
-                future.result()
+            working = [pool.submit(self._lane, stage, next_job) for _ in range(lanes)]
+            try:
+                for future in working:
+                    future.result()
+            except BaseException as error:  # as of a signal: what is at work is ended, and nothing else begun
+                self.stuck = f"ended by {type(error).__name__}"
+                end_all()
+                raise
         self.left += len([n for n in todo if (stage.name, n) not in self.tried])
         if self.stuck:
             raise Stuck(self.stuck)
@@ -127,6 +131,8 @@ class Run:
                 self.tried.add((stage.name, name))
                 seconds = min(stage.limit, self.end - time.monotonic())
                 answer = self._answer(stage, name, lane, environment, seconds)
+                if self.stuck:  # by another lane: this answer is none
+                    break
                 self.note(stage.name, name, answer)
                 if "late" in answer and time.monotonic() < self.end - SHORTEST:
                     self._probe(environment)
@@ -160,10 +166,10 @@ class Run:
 
 def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     """The options."""
-    parser = argparse.ArgumentParser(prog="python -m bench.gpu", description="Measure and check all of dlcore on a GPU.")
+    parser = argparse.ArgumentParser(prog="python -m bench.gpu", description="Check and measure dlcore on a GPU.")
     parser.add_argument("--seconds", type=float, default=1800.0, help="for everything (%(default)g)")
     parser.add_argument("--out", type=Path, default=ROOT / "build" / "gpu", help="folder of the results (build/gpu)")
-    parser.add_argument("--done", type=Path, nargs="*", default=[], help="earlier results.jsonl: done, as if they were here")
+    parser.add_argument("--done", type=Path, nargs="*", default=[], help="earlier results, as if they were here")
     parser.add_argument("--stages", nargs="*", default=[s.name for s in STAGES], choices=[s.name for s in STAGES])
     parser.add_argument("--only", default="", help="only jobs whose name contains this")
     parser.add_argument("--few", type=int, help="so many jobs of each stage")
@@ -171,25 +177,23 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--only-packed", action="store_true", help="start no compiler: kernels are packed, or missing")
     parser.add_argument("--dry-run", action="store_true", help="with a driver that no GPU is behind: nothing is judged")
     parser.add_argument("--uncompiled", action="store_true", help="in a dry run: kernels without code")
-    parser.add_argument("--requests", type=Path, help="in a dry run: a folder that is told which kernels are asked for")
     return parser.parse_args(arguments)
 
 
 def commands(options: argparse.Namespace) -> tuple[list[str], list[str]]:
     """What starts a worker, and what starts a module of Python, both on the GPU of this run."""
     start = [sys.executable, *([str(ROOT / "tests" / "fake_driver")] if options.dry_run else [])]
-    flags = [f"--{name}" for name in ("dry-run", "only-packed", "uncompiled") if getattr(options, name.replace("-", "_"))]
-    flags += ["--requests", str(options.requests)] if options.requests else []
-    tests = [*start, *(["--uncompiled"] if options.uncompiled else [])]
-    return [*start, "-m", "bench.gpu.worker", *flags], tests
+    chosen = {"--dry-run": options.dry_run, "--only-packed": options.only_packed, "--uncompiled": options.uncompiled}
+    worker = [*start, "-m", "bench.gpu.worker", *(flag for flag, on in chosen.items() if on)]
+    return worker, [*start, *(["--uncompiled"] if options.uncompiled else [])]
 
 
 def describe(path: Path) -> None:
     """Writes what this machine is into a file."""
     found = [f"{platform.platform()}, Python {platform.python_version()}, {len(os.sched_getaffinity(0))} processors"]
     for command in (["nvidia-smi"], ["nvcc", "--version"]):
-        with contextlib.suppress(OSError, subprocess.TimeoutExpired):
-            found.append(subprocess.run(command, capture_output=True, text=True, timeout=10).stdout)
+        with contextlib.suppress(OSError):
+            found.append(run(command, ROOT, os.environ, 10)["output"])
     found += sorted(f"{d.name}=={d.version}" for d in importlib.metadata.distributions())
     path.write_text("\n".join(found) + "\n")
 
@@ -214,7 +218,8 @@ def summary(run: Run, record: Record) -> None:
         failed = [r["name"] for r in found if "error" in r]
         if found:
             skipped = sum("skipped" in r for r in found)
-            run.tell(f"{stage.name:9} {len(found) - len(failed) - skipped} well, {skipped} skipped, {len(failed)} failed {failed}")
+            well = len(found) - len(failed) - skipped
+            run.tell(f"{stage.name:9} {well} well, {skipped} skipped, {len(failed)} failed {failed}")
     for r in record.of("speed"):
         if "seconds" in r:
             beside = f", torch {1e6 * r['torch']:.1f} us" if "torch" in r else ""

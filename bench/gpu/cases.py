@@ -63,7 +63,7 @@ def drawn(case: Case) -> list[tuple[Any, tuple[int, ...] | None]]:
 
     Drawing a hundred million numbers takes seconds, repeating a few million of them does not.
     """
-    few = tuple([_few(x) for x in given] if isinstance(given, list) else _few(given) for given in case.workload.operands)
+    few = tuple([_few(x) for x in xs] if isinstance(xs, list) else _few(xs) for xs in case.workload.operands)
     values = Case(case.op, case.workload._replace(operands=few), case.dtype, case.mode).arrays()
     shapes = [_shape(o) if _repeats(o) else None for o in case.operands]
     return list(zip(values, shapes, strict=True))

@@ -29,7 +29,8 @@ def check(context: Context, name: str) -> dict[str, Any]:
 
 
 def _step(model: str, optimizer: str, recorded: bool = False) -> Step:
-    return steps.module_step(dl, nn, optim, dl.cross_entropy, capture=dl.capture if recorded else None)(model, optimizer)
+    capture = dl.capture if recorded else None
+    return steps.module_step(dl, nn, optim, dl.cross_entropy, capture=capture)(model, optimizer)
 
 
 def _model(context: Context, name: str) -> dict[str, Any]:

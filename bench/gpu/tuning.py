@@ -47,7 +47,8 @@ def tuned(context: Context, name: str) -> dict[str, Any]:
     found = {"seconds": times[0].median, "tried": len(right), "wrong": len(options) - len(right)}
     found["absent"] = len(good) - len(options)
     if winner and not context.dry:
-        found |= {"arch": context.gpu.backend.arch.name, "kernel": kernel, "key": key, "values": options[few[winner]][0]}
+        values, _ = options[few[winner]]
+        found |= {"arch": context.gpu.backend.arch.name, "kernel": kernel, "key": key, "values": values}
         found["best"] = times[winner].median
     return found
 

@@ -5,21 +5,19 @@ belongs to the job that asked for it: its errors are the job's.
 """
 
 import argparse
+import contextlib
 import importlib.metadata
 import json
 import os
-import pickle
 import sys
 import time
-from collections.abc import Callable
-from pathlib import Path
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import dlcore as dl
 from bench.gpu import checks, kinds, speed, training, tuning
 from bench.gpu.context import Context
 from bench.gpu.record import ROOT
-from dlcore._observe import known
 from dlcore.bench.machine import describe
 from dlcore.kernels import compile as compiling
 
@@ -28,13 +26,14 @@ Work = Callable[[Context, str], dict[str, Any]]
 
 def machine(context: Context, _: str) -> dict[str, Any]:
     """What this machine is."""
-    found = describe(context.gpu)
+    found: dict[str, Any] = describe(context.gpu)
     commit = ROOT / "COMMIT"  # a bundle has no repository
     found["commit"] = found["commit"] or (commit.read_text().strip() if commit.exists() else "")
     names = ("cupy", "cupy-cuda13x", "cupy-cuda12x", "torch", "triton", "ml_dtypes")
     versions = {d.name: d.version for d in importlib.metadata.distributions(path=sys.path) if d.name in names}
     arch = context.gpu.backend.arch
-    return {**found, "arch": list(arch), "driver": context.driver.version(), "versions": versions}
+    found |= {"arch": list(arch), "driver": context.driver.version(), "versions": versions}
+    return found | ({"dry_run": True} if context.dry else {})
 
 
 WORK: dict[str, Work] = {
@@ -66,31 +65,12 @@ def only_packed() -> None:
     compiling.can_compile = lambda wanted: False
 
 
-class Uncompiled:
-    """Every kernel is one without code; what has been asked for is kept in a file of the folder ``requests``, if any."""
+def uncompiled() -> Any:
+    """Every kernel that is asked for within the block is one without code."""
+    sys.path.insert(0, str(ROOT / "tests"))
+    from fake_driver import stub
 
-    def __init__(self, requests: Path | None):
-        sys.path.insert(0, str(ROOT / "tests"))
-        from fake_driver import stub
-
-        self.requests, self.stub = requests, stub
-        self.asked: dict[str, Any] = {}
-        self.made: dict[str, Any] = {}
-        known.LIBRARY = (*known.LIBRARY, __file__)  # it is asked by the engine, also while a step is recorded
-        compiling.binary = self.binary
-        compiling.compile_many = lambda wanted, *_: [self.binary(w) for w in wanted]
-
-    def binary(self, wanted: Any) -> Any:
-        """In the place of the compiler's."""
-        key = wanted.key
-        if key not in self.made:
-            self.asked[key], self.made[key] = wanted, self.stub(wanted)
-        return self.made[key]
-
-    def save(self) -> None:
-        """Keeps what has been asked for."""
-        if self.requests is not None:
-            (self.requests / f"{os.getpid()}.pickle").write_bytes(pickle.dumps(list(self.asked.values())))
+    return compiling.written_down(stub)
 
 
 # ---- the process --------------------------------------------------------------------------------------------------
@@ -102,25 +82,25 @@ def main() -> int:
     parser.add_argument("--dry-run", action="store_true")
     parser.add_argument("--only-packed", action="store_true")
     parser.add_argument("--uncompiled", action="store_true")
-    parser.add_argument("--requests", type=Path)
     parser.add_argument("--exact", action="store_true")
     parser.add_argument("--once", nargs=2, metavar=("STAGE", "NAME"))
     options = parser.parse_args()
     if options.only_packed:
         only_packed()
-    stubs = Uncompiled(options.requests) if options.uncompiled else None
-    context = Context(options.dry_run, options.exact)
-    if options.once:
-        result = answer(context, *options.once)
+    with uncompiled() if options.uncompiled else contextlib.nullcontext():
+        return work(Context(options.dry_run, options.exact), options.once)
+
+
+def work(context: Context, once: Sequence[str] | None) -> int:
+    """Does one job, or those that stdin names."""
+    if once:
+        result = answer(context, *once)
         print(json.dumps(result))
         return 1 if "error" in result else 0
     out = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # what libraries print must not get between the answers
     for line in sys.stdin:
-        found = answer(context, *json.loads(line))
-        if stubs is not None:
-            stubs.save()
-        print(json.dumps(found), file=out, flush=True)
+        print(json.dumps(answer(context, *json.loads(line))), file=out, flush=True)
     return 0
 
 

@@ -57,6 +57,7 @@ static_assert(sizeof(LaunchAttribute) == 72 && sizeof(LaunchConfig) == 56);
   X(cuCtxSetCurrent, "cuCtxSetCurrent", Handle)                                                                        \
   X(cuStreamCreate, "cuStreamCreate", Handle*, unsigned)                                                               \
   X(cuStreamSynchronize, "cuStreamSynchronize", Handle)                                                                \
+  X(cuStreamIsCapturing, "cuStreamIsCapturing", Handle, int*)                                                          \
   X(cuPointerGetAttribute, "cuPointerGetAttribute", void*, int, Pointer)                                               \
   X(cuStreamWaitEvent, "cuStreamWaitEvent", Handle, Handle, unsigned)                                                  \
   X(cuEventCreate, "cuEventCreate", Handle*, unsigned)                                                                 \
@@ -87,6 +88,7 @@ struct Driver {
 #define DECLARE(NAME, SYMBOL, ...) Function<__VA_ARGS__> NAME = nullptr;
   DRIVER_FUNCTIONS(DECLARE)
 #undef DECLARE
+  Function<Handle> cuFuncLoad = nullptr;  // from CUDA 12.4 on, else null
   bool loaded = false;
 };
 static Driver driver;
@@ -168,6 +170,7 @@ static void load(const std::string& path) {
   if (!driver.NAME) throw std::runtime_error(path + " has no " SYMBOL ": the driver is too old");
   DRIVER_FUNCTIONS(LOOK_UP)
 #undef LOOK_UP
+  driver.cuFuncLoad = reinterpret_cast<Function<Handle>>(dlsym(library, "cuFuncLoad"));
   CHECK(cuInit, 0);
   driver.loaded = true;
 }
@@ -212,6 +215,16 @@ class Entered {
   Handle before_ = nullptr;
   bool restores_ = false;
 };
+
+// body() on a device that may have failed, whose handles are gone then: for destructors.
+template <class Body> static void give_up(uint8_t device, Body body) noexcept {
+  if (!usable(device)) return;
+  try {
+    const Entered place(device);
+    body();
+  } catch (const std::runtime_error&) {  // it has just failed: whatever comes next says so
+  }
+}
 
 static Pointer pointer(const void* p) { return reinterpret_cast<Pointer>(p); }
 
@@ -375,6 +388,12 @@ std::string faults(uint8_t device) {
 void wait_for(uint8_t device, uintptr_t stream, bool theirs_first) {
   const Entered place(device, "exchange of arrays");
   const Handle theirs = reinterpret_cast<Handle>(stream);
+  int captured;
+  CHECK(cuStreamIsCapturing, theirs, &captured);
+  if (captured) {  // ours would become a part of it
+    throw std::runtime_error("exchange of arrays with a stream that is being captured into a CUDA graph: share the "
+                             "memory before the capture, and keep it until after");
+  }
   if (theirs_first) order(place->event, theirs, place->stream);
   else order(place->event, place->stream, theirs);
 }
@@ -391,8 +410,9 @@ Stopwatch::Stopwatch(uint8_t device, size_t marks) : device_(device) {
 }
 
 Stopwatch::~Stopwatch() {
-  if (!usable(device_)) return;
-  for (const Handle event : events_) driver.cuEventDestroy(event);
+  give_up(device_, [&] {
+    for (const Handle event : events_) driver.cuEventDestroy(event);
+  });
 }
 
 void Stopwatch::mark(size_t k) {
@@ -541,9 +561,10 @@ struct Graph {
   Graph(const Graph&) = delete;
   Graph& operator=(const Graph&) = delete;
   ~Graph() {
-    if (!usable(device)) return;
-    if (executable) driver.cuGraphExecDestroy(executable);
-    driver.cuGraphDestroy(graph);
+    give_up(device, [&] {
+      if (executable) driver.cuGraphExecDestroy(executable);
+      driver.cuGraphDestroy(graph);
+    });
   }
 };
 
@@ -571,10 +592,11 @@ void capture_abandon(uint8_t device) noexcept {
   if (capturer != &place) return;
   place.captured = false;
   capturer = nullptr;
-  if (place.unusable) return;
-  Handle graph = nullptr;
-  driver.cuStreamEndCapture(place.capturing, &graph);
-  if (graph) driver.cuGraphDestroy(graph);
+  give_up(device, [&] {
+    Handle graph = nullptr;
+    driver.cuStreamEndCapture(place.capturing, &graph);
+    if (graph) driver.cuGraphDestroy(graph);
+  });
 }
 
 std::shared_ptr<Graph> instantiate(Captured captured) {
@@ -715,11 +737,15 @@ static PyObject* function(PyObject*, PyObject* args) {
                                "and a block of this GPU can have " + std::to_string(place->shared));
     }
     Handle function;
+    const auto set = [&](int which, int value) {
+      check(driver.cuFuncSetAttribute(function, which, value), (std::string(symbol) + ": cuFuncSetAttribute").c_str());
+    };
     CHECK(cuModuleGetFunction, &function, reinterpret_cast<Handle>(module), symbol);
     if (shared > kFreeShared) {
-      CHECK(cuFuncSetAttribute, function, kMaxDynamicShared, shared);
-      CHECK(cuFuncSetAttribute, function, kCarveout, 100);  // percent: else there may be room for one block only
+      set(kMaxDynamicShared, shared);
+      set(kCarveout, 100);  // percent: else there may be room for one block only
     }
+    if (driver.cuFuncLoad) CHECK(cuFuncLoad, function);  // else at its first launch, which may be in a capture
     return PyLong_FromVoidPtr(function);
   });
 }

@@ -201,11 +201,19 @@ template <class Managed> static void free_managed(void* owner) {
   if (managed->deleter) managed->deleter(managed);
 }
 
+// The index of a device that has tensors, or -1.
+static int known_device(const DLDevice& device) {
+  if (device.type == kDLCpu) return 0;
+  const bool there = device.type == kDLCuda && device.id >= 0 && device.id < kMaxDevices - 1;
+  const uint8_t index = there ? static_cast<uint8_t>(device.id + 1) : 0;
+  return there && device_object(index) != Py_None && !on_host(index) ? index : -1;
+}
+
 // The memory goes back to another library, whose streams may not overtake what ours still reads there. It has not named
 // its stream: most use the legacy one, and all blocking streams wait for that.
 template <class Managed> static void free_imported(void* owner) {
-  const DLDevice& device = static_cast<Managed*>(owner)->tensor.device;
-  if (device.type == kDLCuda) order_streams(static_cast<uint8_t>(device.id + 1), kLegacyStream, false);
+  const int device = known_device(static_cast<Managed*>(owner)->tensor.device);
+  if (device > 0) order_streams(static_cast<uint8_t>(device), kLegacyStream, false);
   free_managed<Managed>(owner);
 }
 
@@ -251,14 +259,6 @@ static PyObject* to_dlpack(PyObject*, PyObject* args) {
 static bool refuse(const char* problem) {
   PyErr_Format(PyExc_BufferError, "from_dlpack: %s", problem);
   return false;
-}
-
-// The index of a device that has tensors, or -1.
-static int known_device(const DLDevice& device) {
-  if (device.type == kDLCpu) return 0;
-  const bool there = device.type == kDLCuda && device.id >= 0 && device.id < kMaxDevices - 1;
-  const uint8_t index = there ? static_cast<uint8_t>(device.id + 1) : 0;
-  return there && device_object(index) != Py_None && !on_host(index) ? index : -1;
 }
 
 static int known_dtype(const DLDataType& type) {  // its code, or -1

@@ -59,6 +59,8 @@ struct Recording {
   uint8_t device;                        // whose kernels the commands are
   std::vector<Buffer*> fixed;            // per input, where a graph reads it; empty: no graph
   std::shared_ptr<cuda::Graph> graph;    // on a GPU, made at the first replay and again when memory has been replaced
+  std::vector<Buffer*> fixed_of_many;    // per input, of all the steps of
+  std::shared_ptr<cuda::Graph> graph_of_many;  // several steps of a sweep; both are made for the first long one
   bool grad_mode;
   unsigned long runner;                  // the thread that runs it, or did so last
   uint32_t busy;                         // not 0: it runs, in the process that had this number (replay.cpp)

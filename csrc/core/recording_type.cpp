@@ -140,6 +140,7 @@ static void recording_dealloc(PyObject* object) {
   release(self->steps);
   drop(self->arena);
   for (Buffer* buffer : self->fixed) drop(buffer);
+  for (Buffer* buffer : self->fixed_of_many) drop(buffer);
   PyTypeObject* type = Py_TYPE(object);
   self->~Recording();
   PyObject_GC_Del(object);

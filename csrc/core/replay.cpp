@@ -7,6 +7,7 @@
 #include <exception>
 #include <memory>
 #include <new>
+#include <numeric>
 #include <thread>
 
 #include "core/function.h"
@@ -21,6 +22,9 @@ namespace dlcore {
 // ---- whether a recording stands for a call ------------------------------------------------------------------------
 // A graph reads its arguments in memory of its own, to which each replay copies them.
 static bool is_graph(const Recording* self) { return self->device && (!self->fixed.empty() || self->inputs.empty()); }
+
+// From one step's argument to the next one's, in bytes, where a graph of several steps reads them: aligned as one is.
+static int64_t pitch(const Buffer* fixed) { return static_cast<int64_t>((fixed->bytes + 15) / 16 * 16); }
 
 // A GPU's kernels are specialised for whether addresses are multiples of 16 bytes.
 static bool same_alignment(const Recording* self, const Input& input, const Tensor* t) {
@@ -159,6 +163,7 @@ static bool replace_held(Recording* self) {
     s.regions[region].buffer = fresh.release();
     drop(old);
     self->graph.reset();
+    self->graph_of_many.reset();
   }
   return true;
 }
@@ -187,36 +192,84 @@ template <class Body> static bool guarded_without_gil(const Command*& at, Body b
   });
 }
 
-// The step on a GPU: its launches become the nodes of a graph, which nothing but the graph's own launch runs. Under the
-// GIL, for one thread at a time can do this.
-static void make_graph(Recording* self, const Command*& at) {
-  for (size_t k = 0; k < self->fixed.size(); ++k) {
-    repoint(self, self->inputs[k].region, static_cast<char*>(self->fixed[k]->data));
-  }
+// Steps on a GPU: their launches become the nodes of a graph, which nothing but the graph's own launch runs. Step j reads
+// its arguments in `memory`, j times what pitch() says further. Under the GIL, for one thread at a time can do this.
+static std::shared_ptr<cuda::Graph> make_graph(Recording* self, const Command*& at, int64_t steps,
+                                               const std::vector<Buffer*>& memory) {
   cuda::capture_begin(self->device);
   try {
-    for (const Command& c : self->steps.commands) {
-      at = &c;
-      run_command(self, c);
+    for (int64_t j = 0; j < steps; ++j) {
+      for (size_t k = 0; k < memory.size(); ++k) {
+        repoint(self, self->inputs[k].region, static_cast<char*>(memory[k]->data) + j * pitch(self->fixed[k]));
+      }
+      for (const Command& c : self->steps.commands) {
+        at = &c;
+        run_command(self, c);
+      }
     }
     at = nullptr;
-    self->graph = cuda::instantiate(cuda::capture_end(self->device));
+    return cuda::instantiate(cuda::capture_end(self->device));
   } catch (...) {
     cuda::capture_abandon(self->device);
     throw;
   }
 }
 
-static void copy_to_graph(Recording* self, const Call& call, int64_t step, const std::vector<int64_t>& strides) {
-  for (size_t k = 0; k < self->fixed.size(); ++k) {
-    const char* from = call.sources[k]->array.as<char>() + (k < strides.size() ? step * strides[k] : 0);
-    cuda::copy(self->device, self->fixed[k]->data, self->device, from, self->fixed[k]->bytes);
+// A sweep's steps are launched kTogether at a time, and their arguments copied so: a launch, and a copy where an
+// argument's elements lie one after the other, where each step would need its own.
+static constexpr int64_t kTogether = 8;
+static constexpr int64_t kMostTogether = 64 << 20;  // bytes of arguments that this may take
+
+static bool together(const Recording* self, int64_t times) {
+  const auto all = [](int64_t bytes, const Buffer* b) { return bytes + kTogether * pitch(b); };
+  return times >= 2 * kTogether &&
+         std::accumulate(self->fixed.begin(), self->fixed.end(), int64_t{0}, all) <= kMostTogether;
+}
+
+// False: there is no room for the arguments of several steps.
+static bool make_room_for_many(Recording* self) {
+  try {
+    while (self->fixed_of_many.size() < self->fixed.size()) {
+      const Buffer* one = self->fixed[self->fixed_of_many.size()];
+      self->fixed_of_many.push_back(new_buffer(static_cast<size_t>(kTogether * pitch(one)), self->device));
+    }
+    return true;
+  } catch (const std::bad_alloc&) {
+    return false;
   }
 }
 
-static void run_graph(Recording* self, const Call& call, int64_t step, const std::vector<int64_t>& strides) {
-  copy_to_graph(self, call, step, strides);
-  cuda::launch_graph(*self->graph);
+// The graphs that a sweep over `times` steps needs.
+static void make_graphs(Recording* self, const Command*& at, int64_t times) {
+  if (!self->graph) self->graph = make_graph(self, at, 1, self->fixed);
+  if (!together(self, times) || self->graph_of_many || !make_room_for_many(self)) return;
+  self->graph_of_many = make_graph(self, at, kTogether, self->fixed_of_many);
+}
+
+// The arguments of `steps` steps, from step `first` on, to where a graph reads them.
+static void copy_to_graph(Recording* self, const Call& call, int64_t first, int64_t steps,
+                          const std::vector<int64_t>& strides, const std::vector<Buffer*>& memory) {
+  for (size_t k = 0; k < memory.size(); ++k) {
+    const int64_t stride = k < strides.size() ? strides[k] : 0, to_next = pitch(self->fixed[k]);
+    const size_t bytes = self->fixed[k]->bytes;
+    const char* from = call.sources[k]->array.as<char>() + first * stride;
+    char* to = static_cast<char*>(memory[k]->data);
+    const bool in_a_row = stride == to_next && bytes == static_cast<size_t>(to_next);
+    for (int64_t j = 0; j < (in_a_row ? 1 : steps); ++j) {
+      const size_t n = in_a_row ? bytes * static_cast<size_t>(steps) : bytes;
+      cuda::copy(self->device, to + j * to_next, self->device, from + j * stride, n);
+    }
+  }
+}
+
+// Launches as many steps of a sweep at once as are left and have a graph; returns how many.
+static int64_t run_graph(Recording* self, const Call& call, int64_t step, int64_t times,
+                         const std::vector<int64_t>& strides) {
+  const bool many = self->graph_of_many && times - step >= kTogether;
+  const int64_t steps = many ? kTogether : 1;
+  copy_to_graph(self, call, step, steps, strides, many ? self->fixed_of_many : self->fixed);
+  cuda::launch_graph(many ? *self->graph_of_many : *self->graph);
+  return steps;
 }
 
 // What the step leaves in tensors besides values: versions, gradients, flags. `end`: the command at which it ended.
@@ -354,15 +407,17 @@ static PyObject* replay(Recording* self, Call& call, int64_t times, const std::v
     repoint(self, self->inputs[k].region, call.sources[k]->array.as<char>());
   }
   const Command* at = nullptr;
-  if (as_graph && !self->graph && !guarded(at, [&](const Command*& at) { make_graph(self, at); })) return nullptr;
+  const bool graphs_missing = as_graph && (!self->graph || (times > 1 && !self->graph_of_many));
+  if (graphs_missing && !guarded(at, [&](const Command*& at) { make_graphs(self, at, times); })) return nullptr;
   int64_t step = 0;
   const auto some_steps = [&](const Command*& at) {  // until it is time to look for signals
     using clock = std::chrono::steady_clock;
     const Serial alone(self->serial);
     const clock::time_point begin = times > 1 ? clock::now() : clock::time_point{};
     do {
+      int64_t done = 1;
       if (as_graph) {
-        run_graph(self, call, step, strides);
+        done = run_graph(self, call, step, times, strides);
       } else {
         for (size_t k = 0; step && k < strides.size(); ++k) {
           repoint(self, static_cast<int>(k), self->bound[k] + strides[k]);
@@ -372,8 +427,9 @@ static PyObject* replay(Recording* self, Call& call, int64_t times, const std::v
           run_command(self, c);
         }
       }
-      ++self->replays;
-    } while (++step < times && clock::now() - begin < kPatience);
+      self->replays += done;
+      step += done;
+    } while (step < times && clock::now() - begin < kPatience);
   };
   const int all = static_cast<int>(self->steps.commands.size());
   while (step < times) {  // what was done before an error is done, as it would be without a recording
@@ -526,7 +582,7 @@ PyObject* profile_recording(PyObject* object, PyObject* argument) {
     const Snapshot saved(self, call);
     const WithoutGil released;
     const Serial alone(self->serial);
-    if (as_graph) copy_to_graph(self, call, 0, {});
+    if (as_graph) copy_to_graph(self, call, 0, 1, {}, self->fixed);
     for (int64_t repeat = 0; repeat < repeats; ++repeat) {
       std::exception_ptr error;
       try {

@@ -137,6 +137,11 @@ static int set_grad(PyObject* self, PyObject* value, void*) {
     }
     return -1;
   }
+  if (as_tensor(value)->device != t->device) {
+    PyErr_Format(errors.dtype, "grad: a tensor on %S is no gradient of one on %S", device_object(as_tensor(value)->device),
+                 device_object(t->device));
+    return -1;
+  }
   hold_grad(t, Py_NewRef(value));
   return 0;
 }

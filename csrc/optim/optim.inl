@@ -141,21 +141,24 @@ template <class C> static inline C larger(C x, C y) { return y > x || y != y ? y
 #include "optim/rules.cuh"
 #undef DLCORE_RULE
 
-// One variant on n elements; the parameter, and the moments that it uses, are written.
+// One variant on n elements; the parameter, and the moments that it uses, are written. `ivdep`, not `omp simd`: that takes
+// the address of what a rule gets by reference, and no vectors come of it.
 template <class Rule, int variant, class C>
 static void rule_block(C* __restrict p, const C* __restrict gradient, C* const* moments, int64_t n, const C* factors) {
   constexpr int used = Rule::used(variant);
-  C s[Rule::kFactors], *m[used + 1];
+  C s[Rule::kFactors];
   for (int j = 0; j < Rule::kFactors; ++j) s[j] = factors[j];
-  for (int j = 0; j < used; ++j) m[j] = moments[j];
-#pragma omp simd
+  C *__restrict a = moments[0], *__restrict b = moments[1], *__restrict c = moments[2];
+#pragma GCC ivdep
   for (int64_t i = 0; i < n; ++i) {
-    C x = p[i], state[used + 1];
-#pragma GCC unroll 4
-    for (int j = 0; j < used; ++j) state[j] = m[j][i];
+    C x = p[i], state[kMostMoments];
+    if constexpr (used > 0) state[0] = a[i];
+    if constexpr (used > 1) state[1] = b[i];
+    if constexpr (used > 2) state[2] = c[i];
     Rule::template update<variant>(x, gradient[i], state, s);
-#pragma GCC unroll 4
-    for (int j = 0; j < used; ++j) m[j][i] = state[j];
+    if constexpr (used > 0) a[i] = state[0];
+    if constexpr (used > 1) b[i] = state[1];
+    if constexpr (used > 2) c[i] = state[2];
     p[i] = x;
   }
 }
@@ -228,7 +231,7 @@ template <class Rule> static void rule(const Args& a) {
                run_variant<Rule, float>, run_variant<Rule, double>});
 }
 
-// ---- clipping -----------------------------------------------------------------------------------------------------
+// ---- sums ---------------------------------------------------------------------------------------------------------
 // Sums are taken in float64 in the order of 16 lanes, of blocks, then of pieces: the same bits for any number of
 // threads.
 constexpr int kSumLanes = 16;
@@ -271,6 +274,117 @@ template <class T> static void scale_by(T* x, int64_t n, double factor) {
   }
 }
 
+// ---- LAMB ---------------------------------------------------------------------------------------------------------
+// Its two passes over n elements of one parameter; `measure` above sums squares.
+template <class T> static void lamb_measure(const T* p, const T* g, compute_t<T>* m, compute_t<T>* v, int64_t n,
+                                            const compute_t<T>* s, double* sums) {
+  using C = compute_t<T>;
+  C x[kOptimBlock], dx[kOptimBlock], u[kOptimBlock];
+  for (int64_t i = 0; i < n; i += kOptimBlock) {
+    const int64_t count = n - i < kOptimBlock ? n - i : kOptimBlock;
+    load_block(x, p + i, count);
+    load_block(dx, g + i, count);
+    C *const mean = m + i, *const square = v + i;
+#pragma GCC ivdep
+    for (int64_t j = 0; j < count; ++j) {
+      C at = x[j], a = mean[j], b = square[j];
+      Moments::step(at, dx[j], a, b, s);
+      mean[j] = a;
+      square[j] = b;
+      u[j] = Lamb::direction(x[j], a, b, s);
+    }
+    sums[0] += measure<kSquares>(x, count, 2.0);
+    sums[1] += measure<kSquares>(u, count, 2.0);
+  }
+}
+
+template <class T> static void lamb_apply(T* p, const compute_t<T>* m, const compute_t<T>* v, int64_t n,
+                                          const compute_t<T>* s, double step) {
+  using C = compute_t<T>;
+  const C rate = static_cast<C>(-step);
+  C x[kOptimBlock];
+  for (int64_t i = 0; i < n; i += kOptimBlock) {
+    const int64_t count = n - i < kOptimBlock ? n - i : kOptimBlock;
+    load_block(x, p + i, count);
+#pragma GCC ivdep
+    for (int64_t j = 0; j < count; ++j) x[j] = fma_(rate, Lamb::direction(x[j], m[i + j], v[i + j], s), x[j]);
+    store_block(p + i, x, count);
+  }
+}
+
+static void lamb(const Args& a) {
+  struct Step {
+    double factors[Lamb::kFactors];
+  };
+  const Lists lists(a);
+  const Scratch<Step> steps(lists.n);
+  const auto contiguous = [&](int k) {
+    return lists.parameter(k).contiguous() && lists.gradient(k).contiguous() && lists.moment(0, k).contiguous() &&
+           lists.moment(1, k).contiguous();
+  };
+  const auto size = [&](int k) { return contiguous(k) ? lists.parameter(k).size() : 0; };
+  int64_t total = 0;
+  for (int k = 0; k < lists.n; ++k) {
+    double h[Lamb::kSettings];
+    for (int j = 0; j < Lamb::kSettings; ++j) h[j] = lists.hyper(k, j);
+    const double t = step_count(lists.step(k)) + 1;
+    set_step_count(lists.step(k), t);
+    Lamb::factors(h, t, steps[k].factors);
+    total += size(k);
+  }
+  const auto with_step = [&](int k, auto run) {
+    with_float(lists.parameter(k).dtype, [&]<class T>() {
+      compute_t<T> s[Lamb::kFactors];
+      for (int j = 0; j < Lamb::kFactors; ++j) s[j] = static_cast<compute_t<T>>(steps[k].factors[j]);
+      run(static_cast<T*>(nullptr), s);
+    });
+  };
+  const int64_t slots = pieces_of(total) + lists.n;
+  const Scratch<double> sums(2 * slots), rates(lists.n);
+  const Scratch<int> owner(slots);
+  memset(sums.get(), 0, 2 * slots * sizeof(double));
+  for (int64_t i = 0; i < slots; ++i) owner[i] = -1;
+  each_piece(lists.n, size, [&](int k, int64_t begin, int64_t end, int64_t slot) {
+    owner[slot] = k;
+    with_step(k, [&]<class T>(T*, const compute_t<T>* s) {
+      lamb_measure(lists.parameter(k).as<const T>() + begin, lists.gradient(k).as<const T>() + begin,
+                   lists.moment(0, k).as<compute_t<T>>() + begin, lists.moment(1, k).as<compute_t<T>>() + begin,
+                   end - begin, s, &sums[2 * slot]);
+    });
+  });
+  const Scratch<double> of(2 * lists.n);
+  memset(of.get(), 0, 2 * lists.n * sizeof(double));
+  for (int64_t i = 0; i < slots; ++i) {
+    if (owner[i] < 0) continue;
+    of[2 * owner[i]] += sums[2 * i];
+    of[2 * owner[i] + 1] += sums[2 * i + 1];
+  }
+  for (int k = 0; k < lists.n; ++k) rates[k] = Lamb::rate(lists.hyper(k, Lamb::kLr), of[2 * k], of[2 * k + 1]);
+  each_piece(lists.n, size, [&](int k, int64_t begin, int64_t end, int64_t) {
+    with_step(k, [&]<class T>(T*, const compute_t<T>* s) {
+      lamb_apply(lists.parameter(k).as<T>() + begin, lists.moment(0, k).as<const compute_t<T>>() + begin,
+                 lists.moment(1, k).as<const compute_t<T>>() + begin, end - begin, s, rates[k]);
+    });
+  });
+  for (int k = 0; k < lists.n; ++k) {
+    if (contiguous(k)) continue;
+    const Dense p(lists.parameter(k)), g(lists.gradient(k)), m(lists.moment(0, k)), v(lists.moment(1, k));
+    with_step(k, [&]<class T>(T*, const compute_t<T>* s) {
+      using C = compute_t<T>;
+      const int64_t n = lists.parameter(k).size();
+      C *const mean = reinterpret_cast<C*>(m.data()), *const square = reinterpret_cast<C*>(v.data());
+      T* const x = reinterpret_cast<T*>(p.data());
+      double pair[2] = {};
+      lamb_measure(static_cast<const T*>(x), reinterpret_cast<const T*>(g.data()), mean, square, n, s, pair);
+      lamb_apply(x, mean, square, n, s, Lamb::rate(lists.hyper(k, Lamb::kLr), pair[0], pair[1]));
+    });
+    p.write_back();
+    m.write_back();
+    v.write_back();
+  }
+}
+
+// ---- clipping -----------------------------------------------------------------------------------------------------
 // norm = (sum |g|^power)^(1 / power) over all gradients; each is multiplied by min(1, max_norm / (norm + 1e-6)).
 // params: max_norm, power (infinity: the largest magnitude)
 static void clip_grad_norm(const Args& a) {
@@ -332,10 +446,41 @@ static void scheduled_rates(const Args& a) {
   ++position;
 }
 
+// g = min(max(g, -limit), limit), NaN as it is; params: limit
+static void clip_grad_value(const Args& a) {
+  const auto clip = [&](const Array& x, char* data, int64_t begin, int64_t end) {
+    with_float(x.dtype, [&]<class T>() {
+      const compute_t<T> limit = static_cast<compute_t<T>>(a.number(0));
+      T* const g = reinterpret_cast<T*>(data) + begin;
+      compute_t<T> block[kOptimBlock];
+      for (int64_t i = 0; i < end - begin; i += kOptimBlock) {
+        const int64_t n = end - begin - i < kOptimBlock ? end - begin - i : kOptimBlock;
+        load_block(block, g + i, n);
+        for (int64_t j = 0; j < n; ++j)
+          block[j] = block[j] > limit ? limit : block[j] < -limit ? -limit : block[j];
+        store_block(g + i, block, n);
+      }
+    });
+  };
+  const auto size = [&](int k) { return a.in(k).contiguous() ? a.in(k).size() : 0; };
+  each_piece(a.n_inputs, size, [&](int k, int64_t begin, int64_t end, int64_t) {
+    clip(a.in(k), a.in(k).as<char>(), begin, end);
+  });
+  for (int k = 0; k < a.n_inputs; ++k) {
+    if (a.in(k).contiguous()) continue;
+    const Dense g(a.in(k));
+    clip(a.in(k), g.data(), 0, a.in(k).size());
+    g.write_back();
+  }
+}
+
 static const Kernel kernels[] = {
+    {"optim:lamb", lamb, 0},
+    {"optim:clip_grad_value", clip_grad_value, 0},
     {"optim:scheduled_rates", scheduled_rates, 0},
     {"optim:sgd", rule<Sgd>, 0},
     {"optim:adam", rule<Adam>, 0},
+    {"optim:weight_average", rule<WeightAverage>, 0},
     {"optim:lion", rule<Lion>, 0},
     {"optim:rmsprop", rule<Rmsprop>, 0},
     {"optim:rmsprop_centered", rule<RmspropCentered>, 0},

@@ -31,6 +31,7 @@ from dlcore.kernels.launch import (
     Table,
     Temp,
     Value,
+    lengths,
     prepared,
 )  # fmt: skip
 from dlcore.kernels.specialise import SIZES, Parameter, specialise
@@ -169,15 +170,16 @@ class Backend:
         launches = []
         for launch in program.launches:
             parameters, function, binary = self._function(launch, seen)
+            grid = lengths(launch.grid, self.arch.multiprocessors * binary.resident // binary.cluster)
             if binary.triton:  # two pointers more: global scratch, and the profiler's
-                scratch = binary.scratch_bytes(launch.grid)
+                scratch = binary.scratch_bytes(grid)
                 temps += [scratch] if scratch else []
                 last = Temp(len(temps) - 1) if scratch else None
                 parameters = (*parameters, Parameter("ptr", last, 8), Parameter("ptr", None, 8))
             packed = Packed(parameters, len(call.inputs), first, errors, int(self._words.data_ptr))
             if (sizes := tuple(p.size for p in parameters)) != binary.parameters:
                 raise RuntimeError(f"{row}: {binary.name} takes parameters of {binary.parameters} bytes, not {sizes}")
-            grid = (launch.grid[0] * binary.cluster, *launch.grid[1:], 1, 1)[:3]
+            grid = (grid[0] * binary.cluster, *grid[1:])
             block = (binary.threads, 1, 1)
             attributes = self._attributes(launch, binary)
             maps = [

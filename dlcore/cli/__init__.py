@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 import threading
+import warnings
 from collections.abc import Sequence
 from importlib import import_module
 from typing import Any
@@ -15,6 +16,13 @@ from dlcore.errors import DeviceError, DTypeError
 __all__ = ["COMMANDS", "ArgumentError", "at_least", "main"]
 
 COMMANDS = {
+    "train": "Train a model as a file of settings says.",
+    "resume": "Go on with a training that was interrupted, or train longer.",
+    "eval": "Measure a trained model on its validation part.",
+    "test": "Measure a trained model on its test part, which is recorded.",
+    "predict": "Predict for new pictures, tables and arrays.",
+    "data": "Show what a data set holds, and how it is divided.",
+    "runs": "Show all trainings side by side.",
     "bench": "Time operations, beside the libraries that are installed.",
     "demo": "Train a small network on real data, in seconds, and show every step.",
     "doctor": "Say what this machine has for dlcore, and check that it computes.",
@@ -41,7 +49,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     0: all went well; 1: it failed, and one line on stderr says why; 2: the arguments are wrong; 130: Ctrl-C; 141: what
     reads the output has closed it; 143: SIGTERM, which ends a command as Ctrl-C does.
     """
-    before = _prepare()
+    before, formatted = _prepare(), warnings.formatwarning
+    warnings.formatwarning = lambda message, *rest, **named: f"dlcore: {message}\n"  # not the line of dlcore's code
     try:
         code = _main(sys.argv[1:] if arguments is None else list(arguments))
         if sys.stdout is not None:  # as where the shell has closed it before the start
@@ -56,9 +65,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 128 + signal.SIGPIPE
     except ArgumentError as error:
         return _said(f"dlcore: {error}", 2)
-    except (OSError, ValueError, DTypeError, DeviceError) as error:  # something not as it should be, with its text
+    except (OSError, ValueError, ImportError, DTypeError, DeviceError) as error:  # not as it should be, with its text
         return _said(f"dlcore: {error}", 1)
     finally:
+        warnings.formatwarning = formatted
         if before is not None:  # the caller may be a program that goes on
             signal.signal(signal.SIGTERM, before)
 
@@ -77,9 +87,12 @@ def _main(arguments: list[str]) -> int:
         from dlcore._selection import missing
 
         raise ArgumentError(missing("command", [name], COMMANDS))
+    command = import_module(f"dlcore.cli.{name}")
+    if hasattr(command, "main"):  # its options depend on its first argument
+        return int(command.main(rest))
     import tyro
 
-    return tyro.cli(import_module(f"dlcore.cli.{name}").run, args=rest, prog=f"dlcore {name}") or 0
+    return tyro.cli(command.run, args=rest, prog=f"dlcore {name}") or 0
 
 
 def _said(text: str, code: int) -> int:

@@ -15,7 +15,7 @@ from rich.table import Table
 
 from dlcore._files import write
 from dlcore.bench.show import fitted
-from dlcore.cli.programs import DTYPES, Asked, programs, with_kernels
+from dlcore.cli.programs import DTYPES, Asked, architecture, programs, with_kernels
 from dlcore.dtypes import DType
 from dlcore.kernels import binary as storage
 from dlcore.kernels.binary import Binary
@@ -64,7 +64,7 @@ def compile_kernels(
 
     ``out``: where a pack of the binaries goes; ``report``: the file that the table in docs/kernels.md goes to.
     """
-    wanted, broken = _wanted([_architecture(a) for a in arches], families, everything, console)
+    wanted, broken = _wanted([architecture(a) for a in arches], families, everything, console)
     results = _compile(wanted, jobs, console)
     _show(results, console)
     failures = [*broken, *(f"{r.wanted}: {p}" for r in results for p in r.problems)]
@@ -78,15 +78,6 @@ def compile_kernels(
         write(report, _report(results))
     console.print(f"{len(results)} kernels, {len(failures)} problem(s)")
     return 1 if failures else 0
-
-
-def _architecture(text: str) -> Arch:
-    """What "sm_90" or "sm_90:114" names."""
-    name, _, count = text.partition(":")
-    if name not in _ARCHES or not (count or "1").isdecimal():
-        raise ValueError(f"verify: unknown architecture {text} (known: {', '.join(_ARCHES)})")
-    arch = _ARCHES[name]
-    return arch._replace(multiprocessors=int(count)) if count else arch
 
 
 # ---- what to compile ----------------------------------------------------------------------------------------------

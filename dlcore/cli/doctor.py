@@ -13,12 +13,14 @@ import dlcore as dl
 from dlcore import _C
 from dlcore.cli import machine
 from dlcore.data.files import FASHION_FILES, find_dataset
+from dlcore.kernels.binary import Pack, pack_folders
 
 __all__ = ["run"]
 
 _EXTRAS = {
     "plot": (("matplotlib",), "pictures of training curves"),
-    "GPU": (("cupy", "triton"), "kernels on NVIDIA GPUs"),
+    "GPU": (("cupy",), "kernels on NVIDIA GPUs"),
+    "compile": (("triton",), "kernels that do not come compiled with dlcore"),
 }
 
 
@@ -43,7 +45,15 @@ def _software() -> list[tuple[str, str]]:
         ("platform", f"{platform.platform()}, {platform.machine()}"),
         ("packages", versions),
         ("C++ part", f"{_C.__file__}, compiler {_C.compiler}, {len(_C.kernel_names())} kernels"),
+        ("GPU kernels", _packs()),
     ]
+
+
+def _packs() -> str:
+    """The packs of compiled kernels that are looked into."""
+    found = (Pack(path) for folder in pack_folders() for path in sorted(folder.glob("*.pack")))
+    texts = [f"{p.index.arch}: {len(p.index.kernels):,} ({', '.join(p.index.compilers)})" for p in found]
+    return "; ".join(texts) or "none compiled (make packs; DLCORE_KERNELS names folders of them)"
 
 
 def _hardware() -> list[tuple[str, str]]:

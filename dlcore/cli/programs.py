@@ -14,11 +14,22 @@ from dlcore import _dispatch, testing
 from dlcore._selection import missing
 from dlcore.bench.cases import Case
 from dlcore.dtypes import DType, as_dtype, bfloat16, float16, float32, float64
-from dlcore.kernels.launch import Arch, Call, Program, View, contiguous_strides
+from dlcore.kernels.launch import ARCHES, OTHER_ARCHES, Arch, Call, Program, View, contiguous_strides
 from dlcore.op import Input, Op, Spec, Workload, flat
 from dlcore.ops import operations
 
-__all__ = ["DTYPES", "Asked", "ask", "described", "family", "large", "programs", "title", "with_kernels"]
+__all__ = [
+    "DTYPES",
+    "Asked",
+    "architecture",
+    "ask",
+    "described",
+    "family",
+    "large",
+    "programs",
+    "title",
+    "with_kernels",
+]
 
 DTYPES = (float32, float16, bfloat16)
 
@@ -35,6 +46,15 @@ class Asked(NamedTuple):
     call: Call
     program: Program | Exception
     large: bool = False
+
+
+def architecture(text: str) -> Arch:
+    """What "sm_90" names, or "sm_90:114", a GPU with 114 multiprocessors."""
+    name, _, count = text.partition(":")
+    known = ARCHES | OTHER_ARCHES
+    if name not in known or not (count or "1").isdecimal():
+        raise ValueError(f"verify: unknown architecture {text} (known: {', '.join(known)})")
+    return known[name]._replace(multiprocessors=int(count)) if count else known[name]
 
 
 def family(op: Op) -> str:

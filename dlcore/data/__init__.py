@@ -1,9 +1,10 @@
 """Data: what counts as a data set, readers of files, splits, fitted preprocessing, and batches by one gather."""
 
 from dlcore.data.audio import AudioFiles, audio_folder, log_mel, mel_filters, mfcc, read_wav
+from dlcore.data.augment import Cutout, GaussianNoise, Mixup, RandomCrop, RandomFlip
 from dlcore.data.batches import Batches
 from dlcore.data.dataset import Dataset, TensorDataset
-from dlcore.data.describe import Description, PartDescription, describe, picture_grid
+from dlcore.data.description import Description, PartDescription, describe, picture_grid
 from dlcore.data.features import OneHot, Standardize
 from dlcore.data.files import data_path, load_dataset, read_numpy
 from dlcore.data.idx import read_idx
@@ -17,10 +18,11 @@ from dlcore.data.transforms import Compose, Normalize, ScaleBytes, register
 from dlcore.data.views import Subset
 
 __all__ = [
-    "AudioFiles", "Batches", "ByteTokenizer", "CharTokenizer", "Compose", "DataLoader", "Dataset", "Description",
-    "ImageDataset", "ImageFiles", "LazyImages", "Normalize", "OneHot", "PartDescription", "ScaleBytes", "Standardize",
-    "Subset", "TableDataset", "TensorDataset", "TextWindows", "Vocabulary", "as_dataset", "audio_folder", "data_path",
-    "describe", "equal_samples", "image_folder", "k_fold", "load_dataset", "log_mel", "mel_filters", "mfcc",
-    "picture_grid", "random_split", "read_csv", "read_idx", "read_image", "read_images", "read_numpy", "read_parquet",
-    "read_text", "read_wav", "register", "shared_samples", "table",
+    "AudioFiles", "Batches", "ByteTokenizer", "CharTokenizer", "Compose", "Cutout", "DataLoader", "Dataset",
+    "Description", "GaussianNoise", "ImageDataset", "ImageFiles", "LazyImages", "Mixup", "Normalize", "OneHot",
+    "PartDescription", "RandomCrop", "RandomFlip", "ScaleBytes", "Standardize", "Subset", "TableDataset",
+    "TensorDataset", "TextWindows", "Vocabulary", "as_dataset", "audio_folder", "data_path", "describe",
+    "equal_samples", "image_folder", "k_fold", "load_dataset", "log_mel", "mel_filters", "mfcc", "picture_grid",
+    "random_split", "read_csv", "read_idx", "read_image", "read_images", "read_numpy", "read_parquet", "read_text",
+    "read_wav", "register", "shared_samples", "table",
 ]  # fmt: skip

@@ -51,12 +51,14 @@ def array_of(value: Any, where: str) -> np.ndarray:
 
 def _numbers(array: np.ndarray, where: str) -> np.ndarray:
     if array.dtype.kind in "biuf" or array.dtype.name == "bfloat16":
+        if array.dtype == np.uint64 and array.size and array.max() >= 2**63:
+            raise OverflowError(f"{where}: the array holds {array.max()}, which int64 does not")
         return array
     if array.dtype.names:
         raise TypeError(f"{where}: the array has the fields {', '.join(array.dtype.names)}; give arrays of numbers")
     found = _KINDS.get(array.dtype.kind, f"the dtype {array.dtype}")
     hint = "; number the classes, or read them with dlcore.data.table" if array.dtype.kind in "US" else ""
-    raise TypeError(f"{where}: the array holds {found}, not numbers{hint}")
+    raise TypeError(f"{where}: the array holds {found}, not integers, floats or bools{hint}")
 
 
 def dtype_name(array: Any) -> str:
@@ -67,13 +69,10 @@ def dtype_name(array: Any) -> str:
 def native(array: np.ndarray) -> np.ndarray:
     """``array`` in a dtype that dlcore has, in this machine's byte order.
 
-    Unsigned integers of more than 8 bits become int64, floats of more than 64 bits float64. Raises OverflowError where
-    int64 does not hold them.
+    Unsigned integers of more than 8 bits become int64, floats of more than 64 bits float64.
     """
     dtype = array.dtype
     if dtype.kind == "u" and dtype.itemsize > 1:
-        if dtype.itemsize == 8 and array.size and array.max() >= 2**63:
-            raise OverflowError(f"the data hold {array.max()}, which int64 does not")
         return array.astype(np.int64)
     if dtype.kind == "f" and dtype.itemsize > 8:
         return array.astype(np.float64)

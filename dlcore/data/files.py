@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import io
+import math
 import os
-import zipfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 
 from dlcore._arguments import boolean, shown
 from dlcore._files import naming
 from dlcore.data.audio import audio_folder
-from dlcore.data.download import download_file
 from dlcore.data.folders import as_path, files_of
 from dlcore.data.idx import read_idx
 from dlcore.data.images import SUFFIXES, ImageDataset, image_folder
@@ -173,6 +172,8 @@ def _images_by_name(name: str, split: str, download: bool) -> ImageDataset:
         )
         if not download:
             raise FileNotFoundError(text)
+        from dlcore.data.download import download_file  # here: Python's HTTP takes long to import
+
         folder = _roots()[-1] / name
         try:
             for file in names:
@@ -228,9 +229,27 @@ def read_numpy(path: Any, mmap: bool = False) -> Any:
             if mapped:
                 return np.load(path, mmap_mode="r", allow_pickle=False)
             with open(path, "rb") as file:
+                _check_size(file)
                 found = np.load(file, allow_pickle=False)
                 return found if isinstance(found, np.ndarray) else {name: found[name] for name in found.files}
-    except (ValueError, EOFError, zipfile.BadZipFile) as error:
+    except Exception as error:  # of a damaged head, NumPy's parser and zipfile may raise anything
+        if isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno is not None):
+            raise
         objects = "object" in str(error).lower() or "pickle" in str(error).lower()
         reason = "it holds Python objects, or is no NumPy file" if objects else f"damaged or cut short: {error}"
         raise ValueError(f"{where}: {reason}") from None
+
+
+def _check_size(file: BinaryIO) -> None:
+    """Raises ValueError where a .npy file is shorter than its head says: NumPy would allocate all of it first."""
+    if file.read(6) == np.lib.format.MAGIC_PREFIX:
+        file.seek(0)
+        version = np.lib.format.read_magic(file)
+        readers = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+        if version not in readers:
+            raise ValueError(f"its version is {version}, of which 1.0 and 2.0 are read")
+        shape, _, dtype = readers[version](file)
+        there, need = os.fstat(file.fileno()).st_size - file.tell(), math.prod(shape) * dtype.itemsize
+        if there < need and not dtype.hasobject:
+            raise ValueError(f"{there} bytes, where shape {shape} needs {need}")
+    file.seek(0)

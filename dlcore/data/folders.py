@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import warnings
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -13,6 +12,7 @@ import numpy as np
 
 from dlcore._arguments import items, shown
 from dlcore._files import naming
+from dlcore.data.notes import note
 
 __all__ = ["Listing", "as_path", "class_folders", "files_of", "missing_package", "read_files"]
 
@@ -31,6 +31,8 @@ def as_path(path: Any, where: str) -> Path:
     """``path`` as a Path, with ``~`` expanded; ``where``: the argument that it is."""
     if not isinstance(path, str | os.PathLike):
         raise TypeError(f"{where} {shown(path)} is neither a text nor a path")
+    if not os.fspath(path):
+        raise ValueError(f"{where} is empty")
     return Path(path).expanduser()
 
 
@@ -105,7 +107,8 @@ def read_files(
             with naming(path):
                 return read(path), None
         except (ValueError, OSError) as error:
-            return None, str(error).removeprefix(f"{path}: ") or type(error).__name__
+            told = isinstance(error, OSError) and error.strerror  # without the path, which is named anyway
+            return None, told or str(error).removeprefix(f"{path}: ") or type(error).__name__
 
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as threads:
         results = list(threads.map(attempt, paths))
@@ -119,7 +122,7 @@ def read_files(
         text = f"{name}: {len(bad)} of {len(paths)} {what} are left out: {shown_ones}{'; ...' if len(bad) > 3 else ''}"
         if not kept.size:
             raise ValueError(text)
-        warnings.warn(text, RuntimeWarning, stacklevel=3)
+        note(text)
     return [results[k][0] for k in kept], kept, bad
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections import Counter
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -16,6 +15,7 @@ from dlcore._files import naming
 from dlcore.data.columns import dtype_name
 from dlcore.data.dataset import TensorDataset
 from dlcore.data.folders import as_path, class_folders, files_of, missing_package, read_files
+from dlcore.data.notes import note
 from dlcore.data.transforms import ScaleBytes
 
 __all__ = ["ImageDataset", "ImageFiles", "LazyImages", "check_labels", "image_folder", "read_image", "read_images"]
@@ -289,7 +289,7 @@ def _of_one_size(
         raise ValueError(f"{name}: {odd[0][0]}: {odd[0][1]}{more}; give a size to resize to, or skip_bad=True")
     if odd:
         text = f"{name}: {len(odd)} of {len(paths)} pictures are left out: {odd[0][0]}: {odd[0][1]}"
-        warnings.warn(text + ("; ..." if len(odd) > 1 else ""), RuntimeWarning, stacklevel=3)
+        note(text + ("; ..." if len(odd) > 1 else ""))
     return right, odd
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Set
+from collections.abc import Mapping, Sequence, Set
 from typing import Any
 
 import numpy as np
@@ -38,7 +38,7 @@ def as_dataset(data: Any, where: str = "as_dataset: data") -> Any:
         return data.as_dataset()
     if isinstance(data, tuple | Mapping):
         return _side_by_side(dict(zip(data._fields, data, strict=True)) if hasattr(data, "_fields") else data, where)
-    if isinstance(data, Tensor | np.ndarray) or is_frame(data):
+    if isinstance(data, Tensor | np.ndarray) or is_frame(data) or hasattr(type(data), "__array__"):
         return TensorDataset.named((data,), where)
     if isinstance(data, list):
         return _of_samples(data, where)
@@ -65,8 +65,10 @@ def inputs_and_targets(data: Any, where: str) -> Any:
     if not len(dataset):
         used = "; an iterator gives its samples only once" if has(data, "__next__") else ""
         raise ValueError(f"{where} is empty{used}")
-    parts = getattr(dataset, "parts", 2)
-    if parts < 2:
+    parts = getattr(dataset, "parts", None)
+    if parts is None and isinstance(dataset, Sequence):  # of samples; a data set of the user's may be slow to give one
+        parts = len(dataset[0]) if isinstance(dataset[0], tuple | Mapping) else 1
+    if parts is not None and parts < 2:
         frame = "; give (frame.drop(columns=name), frame[name])" if is_frame(data) else ""
         raise ValueError(f"{where} has inputs but no targets: {dataset!r}{frame}")
     return dataset

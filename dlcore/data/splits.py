@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from hashlib import blake2b
 from typing import Any
@@ -13,6 +12,7 @@ from dlcore._arguments import boolean, integer, items, number, shown
 from dlcore._tensor import Tensor
 from dlcore.data.columns import array_of, is_frame, values_of
 from dlcore.data.dataset import TensorDataset
+from dlcore.data.notes import note
 from dlcore.data.sources import as_dataset
 from dlcore.data.statistics import inputs_of
 from dlcore.data.views import Subset, flatten, is_plain, permutation, targets
@@ -234,7 +234,7 @@ def _warn_of_missing_classes(classes: np.ndarray, part: np.ndarray, parts: Seque
     if missing:
         few = ", ".join(f"{_called(c, dataset)} ({(classes == c).sum()} samples)" for c in missing[:4])
         text = f"random_split: some parts have no sample of class {few}{', ...' if len(missing) > 4 else ''}"
-        warnings.warn(text, RuntimeWarning, stacklevel=3)
+        note(text)
 
 
 def _called(number: int, dataset: Any) -> str:
@@ -257,11 +257,9 @@ def _warn_of_equal_samples(dataset: Any, part: np.ndarray, equal: bool | None, n
     split = np.flatnonzero(np.bincount(pairs[0]) > 1)  # numbers that are in several parts
     if split.size:
         count = int(np.isin(numbers, split).sum())
-        warnings.warn(
+        note(
             f"{name}: {count} of {len(numbers)} samples have inputs that are equal to those of a sample in another of "
             f"the {places}; groups=dlcore.data.equal_samples(dataset) keeps them together, equal=False says nothing",
-            RuntimeWarning,
-            stacklevel=3,
         )
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import csv
 import difflib
+import io
 import re
-import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,11 +17,13 @@ from dlcore._files import naming
 from dlcore.data.columns import is_frame, named_columns, values_of
 from dlcore.data.dataset import TensorDataset
 from dlcore.data.folders import as_path, missing_package
+from dlcore.data.notes import note
 from dlcore.data.text import decoded
 
 __all__ = ["TableDataset", "read_csv", "read_parquet", "table"]
 
 _MISSING = frozenset(("", "na", "n/a", "nan", "null", "none", "?"))  # what stands for a missing value, in small letters
+_WHOLE = re.compile(r"[+-]?\d{1,18}")
 _DECIMAL_COMMA = re.compile(r"[+-]?\d*,\d+([eE][+-]?\d+)?")
 
 
@@ -81,7 +83,8 @@ def read_csv(
     with a wrong number of cells, a text among numbers or no target are left out and counted (a RuntimeWarning), where
     they are an error otherwise.
 
-    A column is one of texts where most of its cells are none; see `TableDataset`. Empty cells, NA, N/A, NaN, null, None
+    A column is one of texts where most of its cells are no numbers; see `TableDataset`. Columns without a name, such as
+    the index of a frame, are left out, which is told. Empty cells, NA, N/A, NaN, null, None
     and ? are missing values: NaN, which is told once with their number. Raises ValueError with file and line.
     """
     path = as_path(path, "read_csv: path")
@@ -91,13 +94,16 @@ def read_csv(
         raise ValueError(f'read_csv: decimal is "." or ",", not {shown(decimal)}')
     with naming(path):
         text = decoded(path.read_bytes(), where).removeprefix("\ufeff")
-    lines = text.splitlines()
-    if not any(line.strip() for line in lines):
+    if not text.strip():
         raise ValueError(f"{where} is empty")
-    names, rows, numbers, bad = _rows(lines, _delimiter(delimiter, path, lines[0]), header, where)
+    if "\0" in text:
+        raise ValueError(f"{where}: line {text.count(chr(10), 0, text.index(chr(0))) + 1} holds a null character")
+    names, rows, numbers, bad = _rows(text, _delimiter(delimiter, path, text.partition("\n")[0]), header, where)
     if bad and not skip_bad:
         raise ValueError(f"{where}: {bad[0]}; skip_bad=True leaves such rows out")
-    cells = {name: [row[k].strip() for row in rows] for k, name in enumerate(names)}
+    cells = {name: [row[k].strip() for row in rows] for k, name in enumerate(names) if name}
+    if any(row[k].strip() for k, name in enumerate(names) if not name for row in rows):
+        note(f"{where}: columns without a name are left out")
     if decimal == ",":
         cells = {name: [_point(cell) for cell in column] for name, column in cells.items()}
     options = _options(where, lambda k: f"line {numbers[k]}", target, features, categorical, like, skip_bad)
@@ -127,7 +133,9 @@ def read_parquet(
     try:
         with naming(path), open(path, "rb") as file:
             found = parquet.read_table(file)
-    except (pyarrow.ArrowInvalid, pyarrow.ArrowNotImplementedError) as error:
+    except (pyarrow.ArrowException, OSError) as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise
         raise ValueError(f"{where}: damaged, or not a Parquet file: {error}") from None
     return _of_frame(found, where, target, features, categorical, like, skip_bad)
 
@@ -161,7 +169,10 @@ def _of_frame(
         name = str(key)
         if name in cells:
             raise ValueError(f"{where}: there are two columns {name!r}")
-        values = values_of(column) if is_frame(column) else np.asarray(column)
+        try:
+            values = values_of(column) if is_frame(column) else np.asarray(column)
+        except UnicodeDecodeError as error:
+            raise ValueError(f"{where}: column {name!r} holds texts that are not UTF-8: {error}") from None
         if values.ndim != 1:
             raise ValueError(f"{where}: column {name!r} has shape {values.shape}, not one value for each row")
         if values.dtype.kind == "M":
@@ -190,14 +201,24 @@ def _options(
     instance(like, TableDataset | None, f"{name}: like", "a TableDataset")
     if like is not None and target is None:
         target = like.target
-    names = () if target is None else (target,) if isinstance(target, str) else items(target)
-    wanted = None if features is None else items(features)
-    texts = items(categorical)
-    for argument, given in (("target", names), ("features", wanted), ("categorical", texts)):
-        if given is None and not (argument == "features" and features is None):
-            raise TypeError(f"{name}: {argument} is a list of names of columns, not {shown(locals()[argument])}")
-    return _Options(where, place, tuple(names or ()), None if wanted is None else tuple(wanted), frozenset(texts or ()),
-                    like, boolean(skip_bad, f"{name}: skip_bad"))  # fmt: skip
+    if isinstance(target, str):
+        target = (target,)
+    return _Options(
+        where,
+        place,
+        () if target is None else _column_names(target, f"{name}: target"),
+        None if features is None else _column_names(features, f"{name}: features"),
+        frozenset(_column_names(categorical, f"{name}: categorical")),
+        like,
+        boolean(skip_bad, f"{name}: skip_bad"),
+    )
+
+
+def _column_names(value: Any, where: str) -> tuple[str, ...]:
+    several = items(value)
+    if several is None or not all(isinstance(name, str) for name in several):
+        raise TypeError(f"{where} {shown(value)} is not a list of names of columns")
+    return tuple(several)
 
 
 def _delimiter(given: Any, path: Path, first: str) -> str:
@@ -209,10 +230,10 @@ def _delimiter(given: Any, path: Path, first: str) -> str:
 
 
 def _rows(
-    lines: list[str], delimiter: str, header: bool, where: str
+    text: str, delimiter: str, header: bool, where: str
 ) -> tuple[list[str], list[list[str]], list[int], list[str]]:
     """The names of the columns, the rows, the line on which each ends, and what is wrong with the others."""
-    reader = csv.reader(lines, delimiter=delimiter)
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
     names: list[str] | None = None
     rows: list[list[str]] = []
     numbers: list[int] = []
@@ -237,9 +258,9 @@ def _rows(
 
 
 def _check_names(names: list[str], header: bool, where: str) -> None:
-    if header and all(_number(name) is not None for name in names):
+    if header and all(_number(name) is not None for name in names if name):
         raise ValueError(f"{where}: the names of the columns are numbers; header=False takes the first line as data")
-    twice = next((name for k, name in enumerate(names) if name in names[:k]), None)
+    twice = next((name for k, name in enumerate(names) if name and name in names[:k]), None)
     if twice is not None:
         raise ValueError(f"{where}: there are two columns {twice!r}")
 
@@ -281,7 +302,7 @@ def _assembled(cells: Mapping[str, Any], options: _Options, bad: list[str]) -> T
     told = bad + [f"{options.place(row)}: {reason}" for row, reason in sorted(wrong.items())]
     if told:
         text = f"{options.where}: {len(told)} of {count + len(bad)} rows are left out: {'; '.join(told[:3])}"
-        warnings.warn(text + ("; ..." if len(told) > 3 else ""), RuntimeWarning, stacklevel=3)
+        note(text + ("; ..." if len(told) > 3 else ""))
     if not keep.size:
         raise ValueError(f"{options.where}: there are no rows")
     return _made(columns, labels, keep, options)
@@ -304,8 +325,9 @@ def _made(columns: Mapping[str, Any], labels: Mapping[str, Any], keep: np.ndarra
         strange += [f"{name} ({', '.join(sorted(other)[:3])})"] * bool(other)
     if strange:
         text = f"{options.where}: texts that the other table does not have count as missing: {'; '.join(strange)}"
-        warnings.warn(text, RuntimeWarning, stacklevel=4)
+        note(text)
     _warn_of_missing(x, list(columns), options.where)
+    x[~np.isfinite(x)] = np.nan
     classes: tuple[str, ...] | None = None
     targets: list[np.ndarray] = []
     for name, values in labels.items():
@@ -315,6 +337,9 @@ def _made(columns: Mapping[str, Any], labels: Mapping[str, Any], keep: np.ndarra
         texts = [values[i] for i in keep]
         own = options.like.classes if options.like is not None else None
         classes = tuple(sorted(set(texts))) if own is None else own
+        if own is None and len(classes) == 1:
+            text = f"{options.where}: the target {name!r} has one class alone, {classes[0]!r}"
+            note(text)
         place = {text: i for i, text in enumerate(classes)}
         new = next((i for i, text in enumerate(texts) if text not in place), None)
         if new is not None:
@@ -355,7 +380,7 @@ def _as_numbers(column: Any, name: str, wrong: dict[int, str], options: _Options
     if there <= len(texts):
         if all(_DECIMAL_COMMA.fullmatch(column[k]) for k in texts):
             first = f"{options.where}: {options.place(texts[0])}: column {name!r} holds {column[texts[0]]!r}"
-            raise ValueError(f'{first}; decimal="," reads that as a number')
+            raise ValueError(f'{first}; give decimal="," if that is a decimal comma')
         return column
     for k in texts:
         wrong.setdefault(k, f"column {name!r} holds {column[k]!r}, where {there} of {len(column)} are numbers")
@@ -377,10 +402,12 @@ def _as_target(column: Any, name: str, wrong: dict[int, str], options: _Options)
         wrong.setdefault(int(k), f"the target {name!r} is missing")
     if isinstance(values, list):
         return values
-    plain = isinstance(column, list) and any(re.search(r"[.eE]", cell) for cell in column)
-    floats = plain or (not isinstance(column, list) and column.dtype.kind == "f")
-    whole = np.nan_to_num(values, posinf=0, neginf=0)
-    return values if floats or len(options.target) > 1 else whole.astype(np.int64)
+    if len(options.target) > 1:
+        return values
+    if not isinstance(column, list):
+        return values if column.dtype.kind == "f" else column.astype(np.int64)
+    cells = ["0" if k in wrong else cell for k, cell in enumerate(column)]  # rows that are left out
+    return np.array(list(map(int, cells)), np.int64) if all(map(_WHOLE.fullmatch, cells)) else values
 
 
 def _warn_of_missing(x: np.ndarray, columns: list[str], where: str) -> None:
@@ -388,4 +415,4 @@ def _warn_of_missing(x: np.ndarray, columns: list[str], where: str) -> None:
     if counts.any():
         named = ", ".join(f"{columns[k]} ({counts[k]})" for k in np.argsort(-counts, kind="stable")[:5] if counts[k])
         text = f"{where}: {counts.sum()} values are missing or not finite, in {named}; they are NaN"
-        warnings.warn(text, RuntimeWarning, stacklevel=5)
+        note(text)

@@ -51,6 +51,15 @@ LARGEST = 64 << 20  # bytes of an index or a block: more is no pack of ours
 _FILTERS = [{"id": lzma.FILTER_LZMA2, "preset": 9 | lzma.PRESET_EXTREME, "dict_size": 1 << 20}]
 
 
+_KIB = 1024
+_RESERVED = 1 * _KIB  # of shared memory, for each block
+_SM = {  # threads, blocks and bytes of shared memory of an SM
+    "sm_80": (2048, 32, 164 * _KIB), "sm_86": (1536, 16, 100 * _KIB), "sm_89": (1536, 24, 100 * _KIB),
+    "sm_90": (2048, 32, 228 * _KIB), "sm_100": (2048, 32, 228 * _KIB), "sm_103": (2048, 32, 228 * _KIB),
+    "sm_120": (1536, 24, 100 * _KIB), "sm_121": (1536, 24, 100 * _KIB),
+}  # fmt: skip
+
+
 @dataclass(frozen=True)
 class Binary:
     """A compiled kernel: what the driver needs to load and launch it, and what was seen in its code.
@@ -86,6 +95,16 @@ class Binary:
     problems: tuple[str, ...] = ()
     compiler: str = ""
     cubin: bytes = field(default=b"", repr=False)
+
+    @property
+    def resident(self) -> int:
+        """Blocks that an SM runs at once: what registers, shared memory and threads allow, at least 1."""
+        threads, most, shared = _SM[self.arch]
+        warps = -(-self.threads // 32)
+        for_warp = -(-self.registers * 32 // 256) * 256  # registers: 16384 in each of four quarters of an SM
+        by_registers = 4 * (16384 // for_warp) // warps if for_warp else most
+        by_shared = shared // (self.shared + self.static_shared + _RESERVED)
+        return max(min(most, threads // (32 * warps), by_registers, by_shared), 1)
 
     def scratch_bytes(self, grid: tuple[int, ...]) -> int:
         """Global scratch that a launch over ``grid`` needs."""

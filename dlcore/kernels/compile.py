@@ -87,24 +87,6 @@ def _found(wanted: Specialised) -> Binary:
     return made
 
 
-@contextmanager
-def written_down(instead: Callable[[Specialised], Binary]) -> Iterator[dict[str, Specialised]]:
-    """What is asked for within the block, by key. Nothing is looked up or compiled: ``instead`` makes the answers."""
-    global binary
-    asked: dict[str, Specialised] = {}
-    usual = binary
-
-    def answer(wanted: Specialised) -> Binary:
-        asked[wanted.key] = wanted
-        return instead(wanted)
-
-    binary = answer
-    try:
-        yield asked
-    finally:
-        binary = usual
-
-
 def at_hand(wanted: Specialised) -> Binary | None:
     """The binary of ``wanted`` from a pack or the cache; None where it must be compiled."""
     for candidate in _candidates(wanted):
@@ -251,6 +233,24 @@ def compile_many(
     finally:
         for compiler in compilers:
             compiler.close()
+
+
+@contextmanager
+def written_down(instead: Callable[[Specialised], Binary]) -> Iterator[dict[str, Specialised]]:
+    """What is asked for within the block, by key. Nothing is looked up or compiled: ``instead`` makes the answers."""
+    global binary, compile_many
+    asked: dict[str, Specialised] = {}
+    usual = binary, compile_many
+
+    def answer(wanted: Specialised) -> Binary:
+        asked[wanted.key] = wanted
+        return instead(wanted)
+
+    binary, compile_many = answer, lambda wanted, *_: [answer(w) for w in wanted]
+    try:
+        yield asked
+    finally:
+        binary, compile_many = usual
 
 
 @lru_cache

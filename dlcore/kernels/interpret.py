@@ -23,6 +23,7 @@ from dlcore.dtypes import as_dtype
 from dlcore.kernels.language import Constant, Kernel, resolve
 from dlcore.kernels.launch import (
     ARCHES,
+    Arch,
     Call,
     Cuda,
     Descriptor,
@@ -33,6 +34,7 @@ from dlcore.kernels.launch import (
     Temp,
     Value,
     View,
+    lengths,
     prepared,
 )  # fmt: skip
 from dlcore.kernels.specialise import sizes_of, specialise, value_type
@@ -43,13 +45,16 @@ NO_ERROR = (0, 2**63 - 1)
 _NUMPY = {"i32": np.int32, "i64": np.int64, "f32": np.float32, "f64": np.float64}
 
 
-def run(program: Program, inputs: Sequence[Any], outputs: Sequence[Any], errors: Any = None) -> None:
+def run(
+    program: Program, inputs: Sequence[Any], outputs: Sequence[Any], errors: Any = None, arch: Arch = ARCHES["sm_90"]
+) -> None:
     """Run ``program`` on NumPy arrays of any layout, Python or NumPy scalars (weak operands), and None.
 
     A Python float counts as float32, an int as int64. ``errors``: an int64 array of two words for `Errors`.
+    ``arch``: whose SMs a persistent kernel's blocks are for.
     """
     given = [x if isinstance(x, np.ndarray) or x is None else _scalar(x) for x in inputs]
-    call = Call(tuple(map(view, given)), tuple(map(view, outputs)), (), (), ARCHES["sm_90"])
+    call = Call(tuple(map(view, given)), tuple(map(view, outputs)), (), (), arch)
     words = np.array(NO_ERROR, np.int64) if errors is None else errors
     places = [_address(x) if isinstance(x, np.ndarray) else x for x in given]
     execute(program, call, places, [None if o is None else _address(o) for o in outputs], _address(words))
@@ -93,7 +98,7 @@ def execute(
             if isinstance(launch.kernel, Cuda):
                 from dlcore.kernels.shim import run_cuda
 
-                run_cuda(launch, address, number)
+                run_cuda(launch, address, number, blocks=call.arch.multiprocessors)
             else:
                 _interpret(launch, call, address, number)
 
@@ -163,7 +168,7 @@ def _interpret(launch: Launch, call: Call, address: Any, number: Any) -> None:
         else:
             arguments[name] = _argument(module, type, given[0], address, number)
     function = kernel.triton().rewrite()
-    grid = (*launch.grid, 1, 1)[:3]
+    grid = lengths(launch.grid, call.arch.multiprocessors)
     scope = module._patch_lang(function)
     try:
         module.interpreter_builder.set_grid_dim(*grid)

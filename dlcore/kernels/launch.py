@@ -42,6 +42,7 @@ __all__ = [
     "In",
     "Launch",
     "Out",
+    "PerSM",
     "Program",
     "Table",
     "Temp",
@@ -53,6 +54,7 @@ __all__ = [
     "configuration",
     "contiguous_strides",
     "index_dtype",
+    "lengths",
     "power_of_2",
     "prepared",
     "read_configurations",
@@ -245,6 +247,22 @@ class Cuda(NamedTuple):
 # ---- programs -----------------------------------------------------------------------------------------------------
 
 
+class PerSM(NamedTuple):
+    """A length of a grid: as many blocks as all SMs run at once, ``most`` at the most; for persistent kernels.
+
+    It is resolved where the kernel is launched, by the registers and shared memory of its code (`Binary.resident`) and
+    the number of SMs, so what a kernel computes must not depend on it.
+    """
+
+    most: int
+
+
+def lengths(grid: Sequence[int | PerSM], blocks: int) -> tuple[int, int, int]:
+    """The three lengths of ``grid`` on a GPU that runs ``blocks`` blocks at once."""
+    x, y, z = [min(n.most, max(blocks, 1)) if isinstance(n, PerSM) else n for n in (*grid, 1, 1)[:3]]
+    return x, y, z
+
+
 class Launch(NamedTuple):
     """One kernel launch.
 
@@ -262,7 +280,7 @@ class Launch(NamedTuple):
     """
 
     kernel: Any
-    grid: tuple[int, ...]
+    grid: tuple[int | PerSM, ...]
     args: Mapping[str, Hashable]
     num_warps: int = 4
     num_stages: int = 3

@@ -22,7 +22,7 @@ from typing import Any
 
 from dlcore._files import write
 from dlcore.kernels.binary import cache_directory
-from dlcore.kernels.launch import F64, I32, Errors, In, Launch, Out, Table, Temp, Value
+from dlcore.kernels.launch import F64, I32, Errors, In, Launch, Out, Table, Temp, Value, lengths
 from dlcore.kernels.specialise import includes, source_path
 
 __all__ = ["ORDERS", "ShimError", "run_cuda"]
@@ -45,19 +45,21 @@ class ShimError(RuntimeError):
     """A kernel does not compile on the host, or does what no GPU could do rightly (a barrier some threads skip)."""
 
 
-def run_cuda(launch: Launch, address: Address, number: Number | None = None, order: str = "forward") -> None:
+def run_cuda(
+    launch: Launch, address: Address, number: Number | None = None, order: str = "forward", blocks: int = 4
+) -> None:
     """Run one launch of a `Cuda` kernel on host memory.
 
     ``address`` gives the address of an In, Out, Temp or Errors, its offset included; ``number`` the NumPy scalar of a
     Value. ``order``: of blocks and threads, "forward", "backward", or "interleaved" (some blocks at a time): a kernel
-    without races gives the same bits in each.
+    without races gives the same bits in each. ``blocks``: how many of a persistent kernel run (`PerSM`).
     """
     kernel = launch.kernel
     packed = [_packed(a, address, number) for a in launch.args.values()]
     buffers = [ctypes.create_string_buffer(b, max(len(b), 1)) for b in packed]
     arguments = (ctypes.c_void_p * max(len(packed), 1))(*(ctypes.addressof(b) for b in buffers))
     sizes = (ctypes.c_int * max(len(packed), 1))(*map(len, packed))
-    grid = (ctypes.c_uint * 3)(*launch.grid, *[1] * (3 - len(launch.grid)))
+    grid = (ctypes.c_uint * 3)(*lengths(launch.grid, blocks))
     block = (ctypes.c_uint * 3)(kernel.threads, 1, 1)
     function = _library(kernel.source, kernel.function)
     with _lock:  # fibers and shared memory are the library's

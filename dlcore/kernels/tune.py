@@ -3,32 +3,28 @@
 Run by `make gpu` and by nothing else: the table is frozen between runs, because a configuration decides the order of
 sums and so belongs to what makes the same seed give the same bits.
 
-How it times: CuPy's events around one call, the L2 cache flushed before each, all candidates in turns so that clocks
-and neighbours trouble them alike, the median of the rounds; the first configuration (what the planner chooses without
-a table) is replaced only by one that is faster than their spread.
+How it times: events around one call, the L2 cache flushed before each (`bench.gpu.driver.Clock`), all candidates in
+turns so that clocks and neighbours trouble them alike, the median of the rounds; the first configuration (what the
+planner chooses without a table) is replaced only by one that is faster than their spread.
 """
 
 from __future__ import annotations
 
 import importlib
-import importlib.util
 import itertools
-import json
-import re
 import statistics
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from dlcore import _toml
 from dlcore._files import write
-from dlcore.errors import DeviceError
 from dlcore.kernels import launch
 from dlcore.kernels.launch import Call, Program
 
-__all__ = ["Clock", "Timing", "best", "candidates", "keep", "lookups", "table_path", "timings"]
+__all__ = ["Timing", "best", "candidates", "keep", "lookups", "table_path", "timings"]
 
-FLUSH = 256 << 20  # bytes written before each call: four times the largest L2
 _UNSEEN = itertools.count(1)
 
 
@@ -58,28 +54,12 @@ def keep(arch: str, kernel: str, key: str, values: Mapping[str, Any], path: Path
     table.setdefault(kernel, {})[key] = {name: value for name, value in values.items() if value is not None}
     lines = [f"# Measured by `make gpu` on {arch}; part of what makes results repeatable: change it by measuring.\n"]
     for name in sorted(table):
-        lines.append(f"\n[{_quoted(name)}]\n")
+        lines.append(f"\n[{_toml.key(name)}]\n")
         for entry in sorted(table[name]):
-            items = ", ".join(f"{_quoted(n)} = {_toml(v)}" for n, v in table[name][entry].items())
-            lines.append(f"{_quoted(entry)} = {{ {items} }}\n")
+            items = ", ".join(f"{_toml.key(n)} = {_toml.value(v)}" for n, v in table[name][entry].items())
+            lines.append(f"{_toml.key(entry)} = {{ {items} }}\n")
     write(path, "".join(lines))
     launch._configurations.cache_clear()
-
-
-def _quoted(name: str) -> str:
-    return name if re.fullmatch(r"[A-Za-z0-9_-]+", name) else json.dumps(name, ensure_ascii=False)
-
-
-def _toml(value: Any) -> str:
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, int | float):
-        return repr(value)
-    if isinstance(value, str):
-        return json.dumps(value, ensure_ascii=False)
-    if isinstance(value, tuple | list):
-        return f"[{', '.join(map(_toml, value))}]"
-    raise ValueError(f"a configuration cannot hold {value!r}")
 
 
 # ---- candidates ---------------------------------------------------------------------------------------------------
@@ -118,32 +98,7 @@ def best(times: Sequence[Timing]) -> int:
     return index if times[index].p80 < first.p20 else 0
 
 
-# ---- the clock ----------------------------------------------------------------------------------------------------
-
-
-class Clock:
-    """Seconds of GPU time of calls on ``stream`` (a CUstream), the L2 cache cold. Raises DeviceError without a GPU."""
-
-    def __init__(self, stream: int):
-        if importlib.util.find_spec("cupy") is None:
-            raise DeviceError("tuning needs CuPy and an NVIDIA GPU: CuPy is not installed")
-        import cupy
-
-        if not cupy.cuda.is_available():
-            raise DeviceError("tuning needs an NVIDIA GPU: CuPy finds none")
-        self._cuda = cupy.cuda
-        self._stream = cupy.cuda.ExternalStream(stream)
-        self._flush = cupy.empty(FLUSH, cupy.uint8)
-
-    def __call__(self, function: Callable[[], Any]) -> float:
-        """Seconds that one call took on the GPU."""
-        start, end = self._cuda.Event(), self._cuda.Event()
-        self._flush.data.memset_async(0, FLUSH, self._stream)
-        start.record(self._stream)
-        function()
-        end.record(self._stream)
-        end.synchronize()
-        return float(self._cuda.get_elapsed_time(start, end)) / 1000
+# ---- times --------------------------------------------------------------------------------------------------------
 
 
 def timings(functions: Sequence[Callable[[], Any]], clock: Callable[[Any], float], rounds: int = 30) -> list[Timing]:

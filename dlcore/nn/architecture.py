@@ -109,7 +109,7 @@ def _public_name(value: Any) -> str | None:
 def build(text: str, classes: Iterable[type] = ()) -> Module:
     """The model that ``text`` describes, with fresh parameters. The default generators stay where they are.
 
-    ``classes``: used for the classes of the same name, wherever these were. Raises ValueError for what it does not know.
+    ``classes``: used for those of the same name, wherever these were. Raises ValueError for what it does not know.
     """
     given = {}
     for cls in listed(classes, "load: classes", "classes"):

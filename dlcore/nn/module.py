@@ -69,6 +69,7 @@ class Module(Recordable):
     _made_with: tuple[tuple[Any, ...], dict[str, Any]] = ((), {})  # the arguments of the constructor
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Self:
+        """Keep the arguments of the constructor."""
         self = object.__new__(cls)
         if args or kwargs:
             object.__setattr__(self, "_made_with", (args, kwargs))
@@ -77,7 +78,8 @@ class Module(Recordable):
     def _construction(self) -> tuple[Sequence[Any], Mapping[str, Any]]:
         """The arguments by which another one like this can be made.
 
-        Those of the constructor; a number, text or bool that is an attribute under the argument's name is what it is now.
+        Those of the constructor; a number, text or bool that is an attribute under the argument's name is what it is
+        now.
         """
         args, kwargs = self._made_with
         try:

@@ -21,8 +21,9 @@ from dlcore.ops._domains import limited
 from dlcore.ops._workloads import MODELS, bytes_of
 
 __all__ = [
-    "adadelta", "adagrad", "adam", "adamax", "amsgrad", "clip_grad_norm", "lion", "nadam", "radam", "rmsprop",
-    "rmsprop_centered", "schedule_free_adamw", "schedule_free_sgd", "scheduled_rates", "sgd",
+    "adadelta", "adagrad", "adam", "adamax", "amsgrad", "clip_grad_norm", "clip_grad_value", "lamb", "lion", "nadam",
+    "radam", "rmsprop", "rmsprop_centered", "schedule_free_adamw", "schedule_free_sgd", "scheduled_rates", "sgd",
+    "weight_average",
 ]  # fmt: skip
 
 Arrays = Sequence[Any]
@@ -166,7 +167,7 @@ class Update(Op):
         shapes = ", ".join(map(str, [(2,), (3,), *(m[0].shape for m in moments[: self.moments] if m)]))
         yield wrong(f"parameter 0, its gradient and moments have shapes {shapes}", [np.zeros(3)])
         yield wrong("groups (1,) for 1 parameters and 1 groups", [p], group=1)
-        yield wrong(f"the settings have shape (1, 2), not (groups, {columns})", [p], columns=2)
+        yield wrong(f"the settings have shape (1, {columns + 1}), not (groups, {columns})", [p], columns=columns + 1)
         yield wrong(self._counts([1, 0, *map(len, moments), 1]), [])
 
     def family_workloads(self) -> Iterator[Workload]:
@@ -317,6 +318,14 @@ def _(settings: Any, count: int, p: Any, grad: Any, m: Any, v: Any) -> tuple[Any
 # Each has the operands that `sgd` describes, and returns None; what is in `settings` stands in order.
 
 
+def _without_tiny_state(op: Update, operands: list[Any], lengths: Sequence[int]) -> None:
+    """The family's restriction, and no gradients and moments that are nearly subnormal numbers."""
+    Update.restrict(op, operands, lengths)
+    for k, x in enumerate(operands[:-1]):
+        if isinstance(x, np.ndarray) and x.dtype == np.float64:
+            operands[k] = np.where(np.abs(x) < 1e-12, 0.0, x)
+
+
 def _coupled(p: Any, grad: Any, decay: float, maximize: float) -> Any:
     """The gradient with weight decay."""
     return (-grad if maximize else grad) + decay * p
@@ -359,6 +368,12 @@ def _(settings: Any, count: int, p: Any, grad: Any, m: Any) -> tuple[Any, ...]:
     lr, beta1, beta2, decay, maximize = map(float, settings)
     g = -grad if maximize else grad
     return p * (1 - lr * decay) - lr * np.sign(beta1 * m + (1 - beta1) * g), beta2 * m + (1 - beta2) * g
+
+
+@lion.restrict
+def _(operands: list[Any], lengths: Sequence[int]) -> None:
+    """The sign of a sum of subnormal numbers may be another after rounding."""
+    _without_tiny_state(lion.op, operands, lengths)
 
 @update(
     writes="params second_moments buffers steps", optional=True, flops=10,
@@ -620,7 +635,7 @@ def _averaged(
 
 
 @update(
-    writes="params averages largest_rates weight_sums steps", numbers=2, flops=9,
+    writes="params averages largest_rates weight_sums steps", numbers=2, flops=9, ulp=4,
     settings=[  # lr, momentum, weight_decay, r, power, maximize
         [0.1, 0.9, 0.25, 0, 2, 0],
         [0.5, 0.75, 0, 1, 1, 1],
@@ -680,6 +695,69 @@ def _(settings: Any, count: int, p: Any, grad: Any, z: Any, v: Any, largest: Any
     u = g / (np.sqrt(v) / math.sqrt(1 - beta2 ** (count + 1)) + eps) + decay * p
     p, z, largest, total = _averaged(p, z, u, lr, beta1, r, power, count, largest, total)
     return p, z, v, largest, total
+
+@update(
+    writes="params first_moments second_moments steps", flops=30, ulp=4,
+    settings=[  # lr, beta1, beta2, eps, weight_decay, maximize
+        [0.1, 0.9, 0.99, 1e-6, 0.25, 0], [0.1, 0.25, 0.875, 2**-10, 0, 1], [0.1, 0.9, 0.999, 1e-6, 0.5, 0],
+    ],
+    ranges={"second_moments": (0.0, 2.0)},
+    timed_settings=[1e-3, 0.9, 0.999, 1e-6, 0.01, 0],
+)  # fmt: skip
+def lamb(
+    params: list[Spec], grads: list[Spec], first_moments: list[Spec], second_moments: list[Spec], steps: list[Spec],
+    settings: Spec, groups: Shape,
+) -> None:  # fmt: skip
+    """LAMB (You et al. 2020): p -= lr |p| / |u| u.
+
+    u = m / (1 - beta1^t) / (sqrt(v / (1 - beta2^t)) + eps) + weight_decay p; |p| and |u| are norms over a whole
+    parameter, summed in float64; where one is 0 the factor is 1. m and v are those of `adam`. `settings` (groups, 6):
+    lr, beta1, beta2, eps, weight_decay, maximize.
+    """
+
+
+@lamb.step
+def _(settings: Any, count: int, p: Any, grad: Any, m: Any, v: Any) -> tuple[Any, ...]:
+    lr, beta1, beta2, eps, decay, maximize = map(float, settings)
+    p, _, m, v = _moments(p, grad, m, v, lr, beta1, beta2, 0.0, 0.0, maximize)
+    u = m / (1 - beta1 ** (count + 1)) / (np.sqrt(v) / math.sqrt(1 - beta2 ** (count + 1)) + eps) + decay * p
+    lengths = (np.sqrt((x * x).sum()) for x in (p, u))
+    of_p, of_u = (float(x) for x in lengths)
+    return p - lr * (of_p / of_u if of_p > 0 and of_u > 0 else 1.0) * u, m, v
+
+
+@lamb.restrict
+def _(operands: list[Any], lengths: Sequence[int]) -> None:
+    """A direction of subnormal numbers has a factor beyond float32."""
+    _without_tiny_state(lamb.op, operands, lengths)
+
+
+@update(
+    writes="params steps", flops=3,
+    settings=[  # decay, start
+        [0.9, 0],
+        [1.0, 1],
+        [0.5, 8],
+    ],
+    timed_settings=[0.999, 0],
+)  # fmt: skip
+def weight_average(
+    params: list[Spec], grads: list[Spec], steps: list[Spec], settings: Spec, groups: Shape,
+) -> None:  # fmt: skip
+    """An average p of weights g, in place: p += max(1 - decay, 1 / n) (g - p), n = t - start; p = g until then.
+
+    With decay = 1 it is the mean of all weights after `start` steps (Izmailov et al. 2018), otherwise an exponential
+    one (Polyak & Juditsky 1992) that begins as the mean. `params`: the averages; `grads`: the weights of now; `steps`:
+    t. `settings` (groups, 2): decay, start.
+    """
+
+
+@weight_average.step
+def _(settings: Any, count: int, p: Any, grad: Any) -> tuple[Any, ...]:
+    decay, start = map(float, settings)
+    n = count + 1 - start
+    return (grad if n <= 1 else p + max(1 - decay, 1 / n) * (grad - p),)
+
 
 # ---- schedules ----------------------------------------------------------------------------------------------------
 
@@ -795,3 +873,42 @@ def _(operands: list[Any]) -> None:
     """The powers are summed in float64, where they must be numbers, and the factor has the gradients' dtype: for a norm
     of 1e38 it would be a subnormal number."""
     operands[:] = [limited(x, 1e30) for x in operands]
+
+
+@operation(
+    family="optim", kernels={"cuda": "optim.multi_tensor:clip_grad_value"}, promote=as_given, outputs="",
+    writes="grads", params=lambda clip_value: (clip_value,),
+    cost=lambda grads: (2.0 * sum(math.prod(g.shape) for g in grads), 2 * bytes_of(*grads)),
+    error_inputs=[
+        ErrorInput(
+            ValueError, "clip_grad_value: clip_value is -1.0; it must be at least 0", [np.zeros(2)], clip_value=-1.0
+        ),
+        ErrorInput(
+            DTypeError, "clip_grad_value: gradient 0 has dtype int64", [np.zeros(2, np.int64)], clip_value=1.0
+        ),
+    ],
+    workloads=[
+        *(Workload((list(m.parameters),), (0.5,), f"all of model {name}") for name, m in MODELS.items()),
+        Workload(([(4096, 4096)],), (0.5,), "16M", (float32,)),
+    ],
+    baselines={"torch": (_TORCH_CLIP, "torch.nn.utils.clip_grad_value_(weights, clip_value, foreach=True)")},
+)  # fmt: skip
+def clip_grad_value(grads: list[Spec], clip_value: float) -> None:
+    """Each element of the gradients brought into [-clip_value, clip_value], in place; NaN stays. Returns None."""
+    for k, g in enumerate(grads):
+        if not g.dtype.is_float:
+            raise DTypeError(f"clip_grad_value: gradient {k} has dtype {g.dtype.name}")
+    if not clip_value >= 0:
+        raise ValueError(f"clip_grad_value: clip_value is {clip_value}; it must be at least 0")
+
+
+@clip_grad_value.reference
+def _(grads: Arrays, clip_value: float) -> tuple[Any, ...]:
+    return tuple(np.clip(g, -clip_value, clip_value) for g in grads)
+
+
+@clip_grad_value.samples
+def _() -> Iterator[Sample]:
+    yield Sample([(33, 65), (7,), (), (0, 3)], clip_value=0.5, why="several")
+    yield Sample([np.array([np.nan, np.inf, -np.inf, 0.25])], clip_value=0.5, why="NaN and infinity", grad=False)
+    yield Sample([(784, 256), (256,)], clip_value=1.0, why="a layer")

@@ -1,14 +1,14 @@
-"""RMSprop, Adagrad, Adadelta and Lion."""
+"""RMSprop, Adagrad, Adadelta, Lion and LAMB."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from dlcore.ops.optim import adadelta, adagrad, lion, rmsprop, rmsprop_centered
+from dlcore.ops.optim import adadelta, adagrad, lamb, lion, rmsprop, rmsprop_centered
 from dlcore.optim.optimizer import Optimizer
 
-__all__ = ["Adadelta", "Adagrad", "Lion", "RMSprop"]
+__all__ = ["LAMB", "Adadelta", "Adagrad", "Lion", "RMSprop"]
 
 Words = bool | Sequence[str]
 
@@ -169,3 +169,45 @@ class Lion(Optimizer):
 
     def _columns(self, settings: Mapping[str, Any]) -> Sequence[float]:
         return [float(x) for x in (settings["lr"], *settings["betas"], settings["weight_decay"], settings["maximize"])]
+
+
+class LAMB(Optimizer):
+    """AdamW whose steps have the length of the parameter, for large batches (You et al. 2020).
+
+    u = m / (1 - beta1^t) / (sqrt(v / (1 - beta2^t)) + eps) + weight_decay p, with m and v as in `Adam`;
+    p -= lr |p| / |u| u, where a norm is 0 p -= lr u. |p| and |u| are norms over each parameter, summed in float64. With
+    ``maximize`` it ascends. no_decay: see `Optimizer`.
+    """
+
+    _operation = staticmethod(lamb)
+    _moments = ("exp_avg", "exp_avg_sq")
+    _several = ("betas",)
+
+    def __init__(
+        self,
+        params: Iterable[Any],
+        lr: float = 1e-3,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-6,
+        weight_decay: float = 0.0,
+        maximize: bool = False,
+        *,
+        no_decay: Words = (),
+    ):
+        super().__init__(
+            params,
+            lr=lr,
+            betas=betas,
+            eps=eps,
+            weight_decay=weight_decay,
+            maximize=maximize,
+            no_decay=no_decay,
+        )
+
+    def _check(self, settings: Mapping[str, Any]) -> None:
+        super()._check(settings)
+        self._check_betas(settings["betas"])
+
+    def _columns(self, settings: Mapping[str, Any]) -> Sequence[float]:
+        names = ("eps", "weight_decay", "maximize")
+        return [float(x) for x in (settings["lr"], *settings["betas"], *(settings[n] for n in names))]

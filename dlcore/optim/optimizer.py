@@ -80,10 +80,13 @@ class Group(MutableMapping[str, Any]):
         if _C.is_recording():
             _C.not_recordable(f"it changes the setting {name} of an optimizer; do that outside")
         self._optimizer._check({**self._settings, name: value})
+        value = tuple(value) if name in self._optimizer._several else value
+        if name in self._optimizer._constant and value != self._settings[name]:
+            raise ValueError(f"{owner}: {name} of a group is {self._settings[name]!r}, and stays so")
         slots = self._optimizer._slots()
-        self._settings[name] = tuple(value) if name in self._optimizer._several else value
+        self._settings[name] = value
         self._optimizer._upload(self)
-        if self._optimizer._slots() != slots:
+        if name in self._optimizer._recorded or self._optimizer._slots() != slots:
             _C.note_change()
 
     def __delitem__(self, name: str) -> None:
@@ -129,6 +132,8 @@ class _Arguments(NamedTuple):
     n: int
     groups: tuple[int, ...]
     """The index of each parameter's group."""
+    numbers: tuple[int, ...]
+    """The numbers of the parameters."""
 
 
 class Optimizer(Recordable):
@@ -160,6 +165,10 @@ class Optimizer(Recordable):
     """The slots with one number each, which the operation takes behind the moments."""
     _fixed: tuple[str, ...] = ()
     """The settings that are the same in all groups and cannot be changed later."""
+    _constant: tuple[str, ...] = ()
+    """The settings of a group that cannot be changed later."""
+    _recorded: tuple[str, ...] = ()
+    """The settings that a recording depends on: those that steps do not read from memory."""
     _later: tuple[str, ...] = ()
     """The settings that older files do not have."""
     _several: tuple[str, ...] = ()
@@ -203,6 +212,10 @@ class Optimizer(Recordable):
     def _lists(self) -> Sequence[str]:
         """The slots of all moments that the operation takes; one that `_slots_for` leaves out is empty."""
         return self._moments
+
+    def _kept(self, p: Tensor, settings: Mapping[str, Any], slots: Sequence[str]) -> dict[str, tuple[int, ...]]:
+        """The shapes of all that is kept for ``p`` besides its step count, by slot."""
+        return {**dict.fromkeys(slots, p.shape), **dict.fromkeys(self._numbers, ())}
 
     def _first_value(self, slot: str, settings: Mapping[str, Any]) -> float:
         """What the elements of a slot are before the first step."""
@@ -251,7 +264,9 @@ class Optimizer(Recordable):
         """Which tensors there are; settings are no part of it, for steps read them from memory."""
         state = tuple(t for i in sorted(self._state) for t in self._state[i].values())
         rates = self._rates, self._position
-        return tuple(self._parameters), tuple(self._group_of), tuple(self._slots()), self._settings, rates, state
+        frozen = tuple(group._settings[name] for group in self._groups for name in self._recorded)
+        held = tuple(self._parameters), tuple(self._group_of), tuple(self._slots())
+        return *held, self._settings, rates, frozen, state
 
     def recorded_parts(self) -> Sequence[Any]:
         """Nothing: the state is all that steps use."""
@@ -321,16 +336,12 @@ class Optimizer(Recordable):
             if id(p) in seen:
                 raise ValueError(f"{name}: a parameter of shape {p.shape} is given twice")
             seen.add(id(p))
-        spared = [self._is_spared(i, names, p) for i, p in enumerate(params)]
-        for which in (False, True):
-            chosen = [i for i, s in enumerate(spared) if s is which]
-            if chosen or (not which and not params):
-                self._add_group(
-                    [params[i] for i in chosen],
-                    [names[i] for i in chosen] if names else [],
-                    {**settings, "weight_decay": 0.0} if which else settings,
-                    which,
-                )
+        changes = [self._changes(i, names, p, settings) for i, p in enumerate(params)]
+        kinds = [c for i, c in enumerate(changes) if c not in changes[:i]] or [{}]
+        for kind in sorted(kinds, key=len):
+            chosen = [i for i, c in enumerate(changes) if c == kind]
+            its = [names[i] for i in chosen] if names else []
+            self._add_group([params[i] for i in chosen], its, {**settings, **kind}, "weight_decay" in kind)
         device = self._parameters[0].device if self._parameters else None
         self._settings = zeros((len(self._groups), len(self._columns(settings))), dtype="float64", device=device)
         for each in self._groups:
@@ -365,6 +376,12 @@ class Optimizer(Recordable):
         if words and "weight_decay" not in self._defaults:
             raise ValueError(f"{where}: {type(self).__name__} has no weight decay")
         return words
+
+    def _changes(
+        self, i: int, names: Sequence[str], p: Tensor, settings: Mapping[str, Any]
+    ) -> dict[str, Any]:
+        """The settings in which parameter ``i`` differs from those of its group: it goes to one of its own."""
+        return {"weight_decay": 0.0} if self._is_spared(i, names, p) else {}
 
     def _is_spared(self, i: int, names: Sequence[str], p: Tensor) -> bool:
         """Whether ``no_decay`` leaves out parameter ``i``."""
@@ -472,9 +489,9 @@ class Optimizer(Recordable):
         active = [i for i, has_gradient in enumerate(present) if has_gradient]
         states = [self._state_of(i) for i in active]
         used, slots = {*self._slots(), *self._numbers, "step"}, (*self._lists(), *self._numbers, "step")
-        state = [[each[slot] for each in states] if slot in used else [] for slot in slots]
+        state = [[each[slot] for each in states if slot in each] if slot in used else [] for slot in slots]
         groups = tuple(self._group_of[i] for i in active)
-        given = _Arguments([self._parameters[i] for i in active], state, len(active), groups)
+        given = _Arguments([self._parameters[i] for i in active], state, len(active), groups, tuple(active))
         self._arguments[present] = given
         return given
 
@@ -483,10 +500,10 @@ class Optimizer(Recordable):
         p = self._parameters[i]
         state = self._state.setdefault(i, {"step": zeros((), dtype="int64", device=p.device)})
         settings = self._groups[self._group_of[i]]._settings
-        for slot in (*self._slots(), *self._numbers):
+        for slot, shape in self._kept(p, settings, self._slots()).items():
             if slot in state:
                 continue
-            state[slot] = made = zeros(() if slot in self._numbers else p.shape, dtype=_state_dtype(p), device=p.device)
+            state[slot] = made = zeros(shape, dtype=_state_dtype(p), device=p.device)
             if self._copied_at_first(slot):
                 made.copy_(p.detach().astype(made.dtype))
             elif first := self._first_value(slot, settings):
@@ -536,7 +553,7 @@ class Optimizer(Recordable):
         if not isinstance(state, Mapping) or not {"state", "param_groups"} <= set(state):
             raise ValueError("a dict with 'state' and 'param_groups' is needed")
         settings = self._prepared_settings(state["param_groups"])
-        slots = self._prepared_state(state["state"], self._slots_for(settings))
+        slots = self._prepared_state(state["state"], settings)
         columns = tensor([self._columns(s) for s in settings], dtype="float64", device=self._settings.device)
 
         def take_over() -> None:
@@ -575,20 +592,22 @@ class Optimizer(Recordable):
             found.append({n: tuple(v) if n in self._several else v for n, v in settings.items()})
         return found
 
-    def _prepared_state(self, saved: Any, slots: Sequence[str]) -> dict[int, dict[str, Tensor]]:
-        """Copies of the tensors in ``saved``, each where its parameter is; ``slots``: those that must be there."""
+    def _prepared_state(self, saved: Any, settings: Sequence[Mapping[str, Any]]) -> dict[int, dict[str, Tensor]]:
+        """Copies of the tensors in ``saved``, each where its parameter is; ``settings``: of the groups."""
+        slots = self._slots_for(settings)
         if not isinstance(saved, Mapping) or not all(isinstance(entry, Mapping) for entry in saved.values()):
             raise ValueError("'state' is a dict of dicts")
         found: dict[int, dict[str, Tensor]] = {}
         for i, entry in saved.items():
             if not isinstance(i, int) or not 0 <= i < len(self._parameters):
                 raise ValueError(f"there is no parameter {short(i)}")
-            if missing := {"step", *slots, *self._numbers} - set(entry):
-                raise ValueError(f"parameter {i}: there is no {', '.join(sorted(missing))}")
-            if foreign := set(entry) - {"step", *self._lists(), *self._numbers}:
-                raise ValueError(f"parameter {i}: {short(min(map(str, foreign)))} is not of this optimizer")
             p = self._parameters[i]
-            shapes = {slot: () if slot in self._numbers else p.shape for slot in entry}
+            needed = self._kept(p, settings[self._group_of[i]], slots)
+            if missing := {"step", *needed} - set(entry):
+                raise ValueError(f"parameter {i}: there is no {', '.join(sorted(missing))}")
+            shapes = {**dict.fromkeys(self._lists(), p.shape), **needed, "step": ()}
+            if foreign := set(entry) - set(shapes):
+                raise ValueError(f"parameter {i}: {short(min(map(str, foreign)))} is not of this optimizer")
             found[i] = {slot: _copied(i, slot, value, p, shapes[slot]) for slot, value in entry.items()}
         return found
 

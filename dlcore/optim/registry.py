@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from dlcore._names import Names
 from dlcore.optim.adam import Adam, Adamax, AdamW, NAdam, RAdam
-from dlcore.optim.adaptive import Adadelta, Adagrad, Lion, RMSprop
+from dlcore.optim.adaptive import LAMB, Adadelta, Adagrad, Lion, RMSprop
+from dlcore.optim.lbfgs import LBFGS
+from dlcore.optim.matrix import Adafactor, Muon
 from dlcore.optim.optimizer import Optimizer
 from dlcore.optim.schedule_free import ScheduleFreeAdamW, ScheduleFreeSGD
 from dlcore.optim.sgd import SGD
@@ -13,6 +15,7 @@ __all__ = ["get", "names"]
 
 _CLASSES = (
     SGD, Adam, AdamW, Adamax, NAdam, RAdam, RMSprop, Adagrad, Adadelta, Lion, ScheduleFreeSGD, ScheduleFreeAdamW,
+    LAMB, Muon, Adafactor, LBFGS,
 )  # fmt: skip
 _NAMES = Names("an optimizer", [(kind.__name__.lower(), kind) for kind in _CLASSES])
 

@@ -13,7 +13,7 @@ from dlcore._recordable import Recordable
 from dlcore._tensor import Parameter, Tensor, tensor, zeros
 from dlcore.dtypes import float64, int64
 from dlcore.nn.module import Module
-from dlcore.ops.elementwise import maximum, where
+from dlcore.ops.optim import weight_average
 
 __all__ = ["EMA", "SWA", "Average", "as_average"]
 
@@ -28,25 +28,29 @@ class Average(Recordable):
     def __init__(self, decay: float, start: int):
         self.decay, self.start = decay, start
         self.averages: list[Tensor] = []
-        self.count: Tensor | None = None
+        self.counts: list[Tensor] = []  # of each average, how many steps have been taken in
+        self._settings: Tensor | None = None
         self._parameters: list[Parameter] = []
         self._trained: list[Tensor] | None = None  # the weights, while the averages are in their place
 
     def prepare(self, model: Module) -> None:
         """Begin anew, with the weights of ``model``."""
         self._parameters, self._trained = list(model.parameters()), None
+        if not self._parameters:
+            raise ValueError("ema: the model has no parameters to average")
+        device = self._parameters[0].device
         self.averages = [tensor(p, "float64" if p.dtype is float64 else "float32") for p in self._parameters]
-        self.count = zeros((), dtype=int64, device=self._parameters[0].device if self._parameters else None)
+        self.counts = [zeros((), dtype=int64, device=device) for _ in self._parameters]
+        self._settings = tensor([[self.decay, self.start]], "float64", device=device)
 
     def update(self) -> None:
         """Take the weights in, after a step of the optimizer. A recorded step may do so."""
-        assert self.count is not None
         with no_grad():
-            self.count += 1
-            n = (self.count - self.start).astype(float64)
-            share = where(n > 1, maximum(1.0 - self.decay, 1.0 / maximum(n, 1.0)), 1.0)
-            for a, p in zip(self.averages, self._parameters, strict=True):
-                a += (p.astype(a.dtype) - a) * share.astype(a.dtype)
+            weights = [p if p.dtype is a.dtype else p.astype(a.dtype) for p, a in self._pairs()]
+            weight_average(self.averages, weights, self.counts, self._settings, groups=(0,) * len(weights))
+
+    def _pairs(self) -> Iterator[tuple[Parameter, Tensor]]:
+        return zip(self._parameters, self.averages, strict=True)
 
     @contextmanager
     def applied(self) -> Iterator[None]:
@@ -65,7 +69,7 @@ class Average(Recordable):
         with no_grad():
             if self._trained is None:
                 self._trained = [p.clone() for p in self._parameters]
-            for p, a in zip(self._parameters, self.averages, strict=True):
+            for p, a in self._pairs():
                 p.copy_(a.astype(p.dtype))
 
     def trained(self, model: Module) -> dict[str, Tensor]:
@@ -76,23 +80,22 @@ class Average(Recordable):
         return {name: values[id(p)] for name, p in model.named_parameters() if id(p) in values}
 
     def state_dict(self) -> dict[str, Any]:
-        """The averages and the number of steps taken in; memory is shared."""
-        return {"count": self.count, "averages": list(self.averages)}
+        """The averages and the numbers of steps taken in; memory is shared."""
+        return {"counts": list(self.counts), "averages": list(self.averages)}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from what ``state_dict`` gave, after ``prepare``. Raises ValueError for averages of other shapes."""
-        assert self.count is not None
         given = state["averages"]
         if [a.shape for a in given] != [a.shape for a in self.averages]:
             raise ValueError("the averages of the weights are of another model")
         with no_grad():
-            self.count.copy_(state["count"])
-            for a, values in zip(self.averages, given, strict=True):
-                a.copy_(values)
+            own = [*self.counts, *self.averages]
+            for mine, values in zip(own, [*state["counts"], *given], strict=True):
+                mine.copy_(values)
 
     def recorded_state(self) -> Any:
         """Which tensors there are, and the settings."""
-        return self.decay, self.start, self.count, tuple(self.averages), tuple(self._parameters)
+        return self._settings, tuple(self.counts), tuple(self.averages), tuple(self._parameters)
 
 
 class EMA(Average):

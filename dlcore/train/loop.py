@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 import time
 import warnings
-from collections.abc import Callable, Iterable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import numpy as np
@@ -259,6 +259,7 @@ class _Loop:
     def __init__(self, run: Run, scoring: Evaluation | None, interrupt: Interrupt, check: bool):
         self.run, self.training, self.average = run, run.training, run.average
         self.scoring, self.interrupt, self.check = scoring, interrupt, check
+        self._switching: list[Any] = [o for o in run.optimizers if hasattr(o, "eval")]  # that keep averages themselves
         self._read = 0  # the losses of so many batches of this epoch have been read back
 
     def go(self) -> None:
@@ -279,6 +280,8 @@ class _Loop:
         finally:
             run.epoch = min(run.epoch, run.epochs)
             self._note_recording()
+            for optimizer in self._switching:
+                optimizer.eval()
             if self.average is not None:
                 self.average.apply()
             run.call("on_train_end")
@@ -310,9 +313,15 @@ class _Loop:
             run.call("on_epoch_end")
         self.interrupt.check()
 
-    def _averaged(self) -> AbstractContextManager[None]:
+    @contextmanager
+    def _averaged(self) -> Iterator[None]:
         """Within it the model has the averages for its weights, where there are any."""
-        return nullcontext() if self.average is None else self.average.applied()
+        for optimizer in self._switching:
+            optimizer.eval()
+        with nullcontext() if self.average is None else self.average.applied():
+            yield
+        for optimizer in self._switching:
+            optimizer.train()
 
     def _let_interrupt(self, done: int) -> None:
         self.interrupt.check()
@@ -322,6 +331,8 @@ class _Loop:
         run, training = self.run, self.training
         first = (run.epoch - 1) * training.steps
         run.model.train()
+        for optimizer in self._switching:
+            optimizer.train()
         if not run.batch:
             run.meter.reset()
         training.trace.restart(run.batch)

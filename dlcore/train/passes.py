@@ -24,7 +24,7 @@ from dlcore.nn.module import Module
 from dlcore.ops.elementwise import where
 from dlcore.ops.gather import take
 from dlcore.ops.movement import concat
-from dlcore.optim import Optimizer, clip_grad_norm_
+from dlcore.optim import Optimizer, clip_grad_norm_, clip_grad_value_
 from dlcore.train.average import Average
 from dlcore.train.objective import Objective
 
@@ -377,7 +377,7 @@ class SupervisedTraining(Training):
                 judged.append((loss.detach(), counted, rows / samples))
             loss = judged[0][0] if len(judged) == 1 else _joined(judged, parameters)
             if clip_value is not None:
-                raise NotImplementedError
+                clip_grad_value_(parameters, clip_value)
             norm = () if clip_norm is None else (clip_grad_norm_(parameters, clip_norm),)
             optimizer.step()
             if average is not None:

@@ -43,13 +43,13 @@ def predict(
     stands for ``model.preprocessing``. Small inputs of a shape that comes again and again are recorded and replayed, as
     by `dlcore.capture`.
     """
-    if type(inputs) in (np.ndarray, Tensor) and transform == "fitted" and isinstance(model, Module):
-        if inputs.ndim > 1 and 0 < len(inputs) <= min(_QUICK, integer(batch_size, "predict: batch_size", 1)):
-            outputs = _quick(model, inputs)
-            if outputs is not NotImplemented:
-                return outputs
     instance(model, Module, "predict: model", "a Module")
     size = integer(batch_size, "predict: batch_size", 1)
+    plain = type(inputs) in (np.ndarray, Tensor) and inputs.ndim > 1 and 0 < len(inputs) <= min(_QUICK, size)
+    if plain and transform == "fitted":
+        outputs = _quick(model, inputs)
+        if outputs is not NotImplemented:
+            return outputs
     data, chosen = chosen_transform(model, as_dataset(inputs, "predict: inputs"), transform, "predict")
     loader = DataLoader(data, size, transform=chosen, device=device_of(model), dtype=floating(model))
     with kept_modes(model), no_grad():
@@ -118,7 +118,7 @@ class _Predictor:
         return _no_predictor, ()
 
     def __call__(self, x: Tensor) -> Any:
-        """The outputs for ``x``, replayed if a recording stands for it, or NotImplemented where it is not yet worth one."""
+        """The outputs for ``x`` by a recording, or NotImplemented where it is not yet worth one."""
         if self.changes != _C.changes():
             self._look()
         with _Evaluation(self.states), no_grad():

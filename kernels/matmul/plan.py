@@ -177,7 +177,7 @@ def _vector(builder: Builder, p: Product) -> None:
 
 
 def _tiled(builder: Builder, p: Product, tile: Tile, precision: str) -> None:
-    if len(p.batch) > 1 or pointers.side_dtype(p) is int64:  # TMA's coordinates are int32
+    if len(p.batch) > 1 or p.k == 0 or pointers.side_dtype(p) is int64:  # TMA: int32, no empty arrays
         tile = portable(tile)
     if tile.swap:
         p = p.swap

@@ -1,13 +1,13 @@
 """C = activation(A @ B + bias) by a persistent kernel that moves tiles with TMA: large products on sm_90 and later.
 
-2 M N K FLOPs on (M K + K N + M N) elements that must move; bound by arithmetic. As many programs as SMs, or twice as
-many of small tiles, walk over the tiles. The descriptors are made on the host (`Descriptor`), once for each address;
-where warps are specialised, which Triton 3.9 does not compile so, and where K is 0, each program makes its own as it
-starts (2 to 4 one after the other, about 1 us each by the instructions they take, a fence of the whole GPU among them).
-TMA fills what lies beyond an edge with zeros, so there are no masks; it wants addresses and strides divisible by 16
-bytes, and a planner packs operands that are not so (pack.py) into a workspace first. Loops: pipelined by software,
-flattened over tiles or not; or warp-specialised (one warp group loads, two multiply, and an epilogue overlaps the next
-tile's loads), which on sm_90 happens only with 4 warps and flatten off.
+2 M N K FLOPs on (M K + K N + M N) elements that must move; bound by arithmetic. As many programs as the SMs run at
+once, one or two each (`PerSM`), walk over the tiles. The descriptors are made on the host (`Descriptor`), once for
+each address; where warps are specialised, which Triton 3.9 does not compile so, each program makes its own as it
+starts, 2 to 4 one after the other with a fence of the whole GPU each. TMA fills what lies beyond an edge with zeros,
+so there are no masks; it wants addresses and strides divisible by 16 bytes, and a planner packs operands that are not
+so (pack.py) into a workspace first. Loops: pipelined by software, flattened over tiles or not; or warp-specialised
+(one warp group loads, two multiply, and an epilogue overlaps the next tile's loads), which on sm_90 happens only with
+4 warps and flatten off.
 
 Versions: unmeasured, not yet run on hardware. Compiled, without spills in all layouts and with every epilogue:
 registers, shared KiB, matrix instructions of one step of K:
@@ -30,7 +30,7 @@ from __future__ import annotations
 from typing import Any
 
 from dlcore.kernels.language import jit, tl
-from dlcore.kernels.launch import Arch, Descriptor, Launch, accumulator, ceil_div
+from dlcore.kernels.launch import Arch, Descriptor, Launch, PerSM, accumulator, ceil_div
 from dlcore.kernels.matmul.epilogue import activate, grouped, multiply_add, with_bias
 from dlcore.kernels.matmul.pointers import load_bias, results, scattered, sizes, store_tile, strides
 from dlcore.kernels.matmul.product import Matrix, Product
@@ -175,7 +175,7 @@ def launch(p: Product, tile: Tile, precision: str, arch: Arch, share: int, slice
     common = {name: v for name, v in strides(p).items() if not name.startswith(("a_", "b_", "AXES", "batch"))}
     stores = slices is None and not p.swapped and p.n * p.dtype.itemsize % 16 == 0
     heavy = slices is None and p.heavy
-    made = p.k > 0 and not tile.specialize
+    made = not tile.specialize
     in_parts = parts(tile, p.dtype, arch, heavy, scattered(p), stores)
     args = {
         "a": p.a.pointer, "b": p.b.pointer, **results(p, slices), **sizes(p, p.dtype.itemsize), **common, **batch,
@@ -195,4 +195,4 @@ def launch(p: Product, tile: Tile, precision: str, arch: Arch, share: int, slice
         args["c"] = described(result, p.entries, tile.m, width)
         args["pre"] = p.pre and described(result._replace(pointer=p.pre), p.entries, tile.m, width)
     work = ceil_div(p.m, tile.m) * ceil_div(p.n, tile.n) * tile.splits * p.entries
-    return Launch(tma_kernel, (min(work, tile.resident * arch.multiprocessors),), args, tile.warps, tile.stages)
+    return Launch(tma_kernel, (PerSM(work),), args, tile.warps, tile.stages)

@@ -8,13 +8,16 @@
 // gradients; some 40 instructions each, where the bandwidth of an H200 leaves time for 190. A small model is bound by
 // the launch: hence one, whose latencies overlap. A thread has 64 bytes in flight (48 with 16-bit parameters) while
 // three warps turn settings and step count into factors; 1024 threads an SM have 64 KiB (48), twice what an H200 asks
-// for by its bandwidth and latency. Registers 60 to 64, no spills, on sm_80, 90, 100 and 120.
+// for by its bandwidth and latency. Registers 61 to 64 with either table, no spills, on sm_80, 90, 100 and 120: 4 blocks
+// an SM.
 //
 // The bits are the CPU's, but for one thing: pow in float64 is exact to 2 ulp here and to 1 in the C library, so that a
 // factor, rounded to float32, may rarely differ in its last bit.
 //
 // Versions: 1, factors by a launch of their own, one block; 2, this one, factors in every block and step counts raised
-// by the last (segments.cuh), one launch less. Both unmeasured: not yet run on hardware. Triton's twin is adam.py.
+// by the last (segments.cuh), one launch less; 3, a table of 580 tensors (32508 bytes of parameters) and, on sm_90 and
+// later, launched early: ACQBULK and PREEXIT are its 2nd and 4th instruction, the first load its 28th. All unmeasured:
+// not yet run on hardware. Triton's twin is adam.py.
 #include "segments.cuh"
 
 enum Setting { kLr, kBeta1, kBeta2, kEps, kDecay, kDecoupled, kMaximize, kSettings };

@@ -94,3 +94,25 @@ scale(const __grid_constant__ Segments<1, 160> table, const double* partials, in
     store_chunk(x, vectors, left, values);
   }
 }
+
+// g = min(max(g, -limit), limit), NaN as it is. 8 bytes a float32 gradient.
+template <class T>
+__global__ void __launch_bounds__(kThreads)
+bound(const __grid_constant__ Segments<1, 160> table, double limit) {
+  after_previous();
+  const int chunks = table.first[table.kCount];
+  constexpr int n = kVector<T>;
+  const Compute<T> most = static_cast<Compute<T>>(limit);
+  for (int chunk = blockIdx.x; chunk < chunks; chunk += gridDim.x) {
+    const int k = segment_of(table, chunk);
+    const long long begin = (chunk - table.first[k]) * static_cast<long long>(kChunk<T>);
+    const long long left = table.length[k] - begin;
+    T* const x = static_cast<T*>(table.data[0][k]) + begin;
+    const bool vectors = left >= kChunk<T> && on_16_bytes(x);
+    Compute<T> values[n];
+    load_chunk(x, vectors, left, values);
+#pragma unroll
+    for (int j = 0; j < n; ++j) values[j] = values[j] > most ? most : values[j] < -most ? -most : values[j];
+    store_chunk(x, vectors, left, values);
+  }
+}

@@ -21,6 +21,7 @@ from dlcore.kernels.launch import (
     In,
     Launch,
     Out,
+    PerSM,
     Program,
     Table,
     Temp,
@@ -135,6 +136,7 @@ def _ruled(name: str, moments: int, numbers: int = 0) -> Callable[[Call], Progra
     return planner
 
 
+weight_average = _ruled("WeightAverage", 0)
 lion = _ruled("Lion", 1)
 rmsprop = _ruled("Rmsprop", 2)
 rmsprop_centered = _ruled("RmspropCentered", 3)
@@ -178,6 +180,38 @@ def _update(call: Call, name: str, lists: int, narrowest: int, rule: str = "", n
             updates.append(Launch(kernel, (ceil_div(chunks, each),), args))
     strided = tuple(k for k in (*range(n, 2 * n), settings) if not _view(call, k).contiguous)
     return Program((*dense.before, *updates, *dense.after), tuple(temps), strided)
+
+
+def lamb(call: Call) -> Program:
+    """Launches of `lamb`: two for each table of tensors."""
+    (groups,) = call.attrs
+    n, settings = len(groups), len(call.inputs) - 1
+    temps: list[Workspace] = []
+    dense = Dense(call, temps)
+    counts = _counts(call, dense, range(4 * n, settings))
+    passes: list[list[Launch]] = [[], []]
+    for dtype, members in _by_dtype(call, n):
+        segments = []
+        for k in members:
+            pointers = (dense(k), In(n + k), dense(2 * n + k), dense(3 * n + k), counts[k])
+            segments.append(Segment(pointers, _view(call, k).size, groups[k]))
+        room, item = _room(5, len(segments), call.arch.parameters), max(dtype.itemsize, 4)
+        for start, (table, chunks) in zip(
+            range(0, len(segments), room), _tables(segments, CHUNK // item, room), strict=True
+        ):
+            measured = ceil_div(chunks, PARTIALS)
+            blocks, tensors = ceil_div(chunks, measured), min(room, len(segments) - start)
+            temps.append(Workspace(16 * (blocks + tensors)))
+            sums, each = Temp(len(temps) - 1), 1 if chunks <= 8 * call.arch.multiprocessors else CHUNKS
+            given = {"table": table, "settings": In(settings)}
+            faults = {"faults": Errors(every=True)}
+            measure = {**given, "each": I32(measured), "sums": sums, **faults}
+            apply = {**given, "each": I32(each), "sums": sums, "measured": I32(measured), **faults}
+            kinds = f"<{CTYPES[dtype]}, {room}>"
+            passes[0].append(Launch(Cuda("optim/lamb.cu", f"measure{kinds}", THREADS), (blocks,), measure))
+            passes[1].append(Launch(Cuda("optim/lamb.cu", f"apply{kinds}", THREADS), (ceil_div(chunks, each),), apply))
+    strided = tuple(k for k in (*range(n, 2 * n), settings) if not _view(call, k).contiguous)
+    return Program((*dense.before, *passes[0], *passes[1], *dense.after), tuple(temps), strided)
 
 
 def _counts(call: Call, dense: Dense, steps: Sequence[int]) -> list[In | Temp]:
@@ -266,4 +300,17 @@ def _scale(call: Call, parts: Sequence[Any], count: int, order: int, partials: i
             "bytes": I32(0 if i else norm.dtype.itemsize),
         }
         kernel = Cuda("optim/clip.cu", f"scale<{CTYPES[dtype]}, {order}>", THREADS)
-        yield Launch(kernel, (min(chunks, 8 * call.arch.multiprocessors),), args)
+        yield Launch(kernel, (PerSM(chunks),), args)
+
+
+def clip_grad_value(call: Call) -> Program:
+    """Launches of `clip_grad_value`."""
+    temps: list[Workspace] = []
+    dense = Dense(call, temps)
+    launches = []
+    for dtype, members in _by_dtype(call, len(call.inputs)):
+        segments = [Segment((dense(k),), _view(call, k).size) for k in members]
+        for table, chunks in _tables(segments, CHUNK // dtype.itemsize, CLIPPED):
+            kernel = Cuda("optim/clip.cu", f"bound<{CTYPES[dtype]}>", THREADS)
+            launches.append(Launch(kernel, (PerSM(chunks),), {"table": table, "limit": F64(call.params[0])}))
+    return Program((*dense.before, *launches, *dense.after), tuple(temps))

@@ -6,16 +6,7 @@
 // the same for a whole tensor.
 //
 // Versions: 1, this one: unmeasured, not yet run on hardware.
-#include "segments.cuh"
-
-#define DLCORE_RULE __device__ inline
-DLCORE_RULE float fma_(float x, float y, float z) { return fma(x, y, z); }
-DLCORE_RULE double fma_(double x, double y, double z) { return fma(x, y, z); }
-DLCORE_RULE float root(float x) { return sqrt(x); }
-DLCORE_RULE double root(double x) { return sqrt(x); }
-template <class C> DLCORE_RULE C magnitude(C x) { return fabs(x); }
-template <class C> DLCORE_RULE C larger(C x, C y) { return y > x || y != y ? y : x; }
-#include "rules.cuh"
+#include "device_rules.cuh"
 
 // Variant `variant` of a rule, which is known when it runs.
 template <class Rule, int at, class C> DLCORE_RULE void apply(int variant, C& p, C g, C* m, const C* s) {
@@ -66,7 +57,7 @@ update(const __grid_constant__ Segments<3 + Rule::kMoments + Rule::kScalars, kTe
 #pragma unroll
       for (int i = 0; i < moments; ++i)
         vectors = vectors && (i >= used || on_16_bytes(static_cast<C*>(table.data[2 + i][k]) + begin));
-      C x[n], dx[n], state[moments][n];
+      C x[n], dx[n], state[moments + 1][n];
       load_chunk(p, vectors, left, x);
       load_chunk(g, vectors, left, dx);
 #pragma unroll
@@ -74,7 +65,7 @@ update(const __grid_constant__ Segments<3 + Rule::kMoments + Rule::kScalars, kTe
         if (i < used) load_chunk(static_cast<const C*>(table.data[2 + i][k]) + begin, vectors, left, state[i]);
 #pragma unroll
       for (int j = 0; j < n; ++j) {
-        C m[moments];
+        C m[moments + 1];
 #pragma unroll
         for (int i = 0; i < moments; ++i) m[i] = i < used ? state[i][j] : C(0);
         apply<Rule, 0>(variant, x[j], dx[j], m, s);

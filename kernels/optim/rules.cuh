@@ -72,6 +72,22 @@ struct Adam {
   }
 };
 
+// p = p + max(1 - decay, 1 / n) (g - p), n = t - start, and p = g until then: p is an average of the weights g.
+struct WeightAverage {
+  enum Setting { kDecay, kStart, kSettings };
+  enum Factor { kShare, kFactors };
+  static constexpr int kMoments = 0, kScalars = 0, kVariants = 1;
+  static constexpr int used(int) { return 0; }
+  DLCORE_RULE static int factors(const double* h, double t, double*, double* s) {
+    const double n = t - h[kStart], least = 1 - h[kDecay];
+    s[kShare] = n <= 1 ? 1 : 1 / n > least ? 1 / n : least;
+    return 0;
+  }
+  template <int variant, class C> DLCORE_RULE static void update(C& p, C g, C*, const C* s) {
+    p = s[kShare] == 1 ? g : fma_(s[kShare], g - p, p);  // infinity is not left with NaN
+  }
+};
+
 // u = sign(beta1 m + (1 - beta1) g); p -= lr u; m = beta2 m + (1 - beta2) g
 struct Lion {
   enum Setting { kLr, kBeta1, kBeta2, kDecay, kMaximize, kSettings };
@@ -306,5 +322,26 @@ struct ScheduleFreeAdamw {
     const C g = s[kSign] * gradient;
     average(m[1], s[kKeep], g * g, s[kNew]);
     Averaging::step(p, m[0], fma_(s[kAdd], p, g / fma_(root(m[1]), s[kInverseRoot], s[kDelta])), s);
+  }
+};
+
+// LAMB, in two passes: m and v, and the norms of p and u = m / (1 - beta1^t) / (sqrt(v / (1 - beta2^t)) + eps) +
+// weight_decay p over each parameter; then p -= lr |p| / |u| u, where a norm is 0 with the factor 1. No rule as the
+// others: lamb in csrc/optim/optim.inl and lamb.cu use it.
+struct Lamb {
+  enum Setting { kLr, kBeta1, kBeta2, kEps, kDecay, kMaximize, kSettings };
+  enum Factor { kUnbiased = Moments::kMomentFactors, kInverseRoot, kAddParameter, kFactors };
+  DLCORE_RULE static void factors(const double* h, double t, double* s) {
+    Moments::factors(h[kMaximize], 0, 0, h[kLr], h[kBeta1], h[kBeta2], h[kEps], s);
+    s[kUnbiased] = 1 / (1 - pow(h[kBeta1], t)), s[kInverseRoot] = 1 / sqrt(1 - pow(h[kBeta2], t));
+    s[kAddParameter] = h[kDecay];
+  }
+  template <class C> DLCORE_RULE static C direction(C p, C m, C v, const C* s) {
+    return fma_(s[kAddParameter], p, s[kUnbiased] * m / fma_(root(v), s[kInverseRoot], s[Moments::kDelta]));
+  }
+  DLCORE_RULE static double rate(double lr, double parameter_squares, double direction_squares) {
+    const bool known = parameter_squares > 0 && direction_squares > 0;
+    const double ratio = known ? sqrt(parameter_squares) / sqrt(direction_squares) : 1;
+    return lr * (ratio > 1e30 ? 1e30 : ratio);  // finite in float32; NaN stays
   }
 };

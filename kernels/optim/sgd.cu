@@ -6,9 +6,10 @@
 //
 // Bound by memory: 20 bytes a float32 parameter with momentum (p, b read and written, g read), 12 without; 14 and 6
 // with 16-bit parameters and gradients. A thread has 48 bytes in flight before its first use of any, 1024 threads an SM
-// 48 KiB. Registers 53 to 64, no spills, on sm_80, 90, 100 and 120.
+// 48 KiB. Registers 53 to 64 with either table, no spills, on sm_80, 90, 100 and 120.
 //
-// Versions: 1, factors by a launch of their own; 2, this one, one launch less. Unmeasured: not yet run on hardware.
+// Versions: 1, factors by a launch of their own; 2, one launch less; 3, a table of 677 tensors
+// (32524 bytes of parameters), launched early as adam.cu. Unmeasured: not yet run on hardware.
 #include "segments.cuh"
 
 enum Setting { kLr, kMomentum, kDampening, kDecay, kNesterov, kMaximize, kSettings };

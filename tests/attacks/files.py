@@ -5,9 +5,9 @@ takes much longer or much more memory than the file is large; and a model and an
 it are exactly as they were, or filled whole and usable.
 
 The files: checkpoints of a model with optimizer and preprocessing, dicts of tensors of all dtypes, IDX files plain and
-compressed, results of benchmarks and rooflines, tables of configurations, packs of kernels. What is
-done to them: bits flipped, bytes cut, doubled, moved and overwritten, files joined; and every value and name in their
-JSON, also in texts within texts, replaced by values that break naive readers.
+compressed, WAV, CSV and NumPy's files, texts, results of benchmarks and rooflines, tables of configurations, packs of
+kernels. What is done to them: bits flipped, bytes cut, doubled, moved and overwritten, files joined; and every value
+and name in their JSON, also in texts within texts, replaced by values that break naive readers.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ import resource
 import struct
 import tempfile
 import time
+import warnings
 import zlib
 from collections.abc import Callable, Iterator
 from functools import cache
@@ -181,16 +182,37 @@ def _checkpoints(folder: Path) -> Iterator[Target]:
     tensors: dict[str, Any] = {name: np.arange(6).reshape(2, 3).astype(name) for name in names}
     tensors |= {"bfloat16": np.ones((1, 2, 1), ml_dtypes.bfloat16), "empty": np.zeros((0, 3)), "": np.zeros(())}
     dl.save(tensors, folder / "tensors", metadata={"note": "x"})
-    yield Target(folder / "tensors", lambda path: [np.asarray(t).sum() for t in dl.load_state(path).values()], _edit_header)
+    summed = lambda path: [np.asarray(t).sum() for t in dl.load_state(path).values()]  # noqa: E731
+    yield Target(folder / "tensors", summed, _edit_header)
 
 
 def _arrays(folder: Path) -> Iterator[Target]:
-    from dlcore.data.files import read_idx
+    from dlcore.data import read_csv, read_idx, read_numpy, read_text, read_wav
 
     raw = bytes([0, 0, 0x0C, 2]) + struct.pack(">2I", 5, 7) + np.arange(35, dtype=">i4").tobytes()
     for name, content in (("idx", raw), ("idx.gz", gzip.compress(raw))):
         (folder / name).write_bytes(content)
         yield Target(folder / name, read_idx)
+    head = struct.pack("<4sI4s4sIHHIIHH4sI", b"RIFF", 236, b"WAVE", b"fmt ", 16, 1, 1, 8000, 16000, 2, 16, b"data", 200)
+    (folder / "sound.wav").write_bytes(head + bytes(range(200)))
+    yield Target(folder / "sound.wav", read_wav)
+    np.save(folder / "array.npy", np.arange(12.0).reshape(3, 4))
+    yield Target(folder / "array.npy", read_numpy)
+    np.savez(folder / "arrays.npz", x=np.arange(12.0), y=np.arange(3))
+    yield Target(folder / "arrays.npz", read_numpy)
+    (folder / "table.csv").write_text("rooms,town,sold\n3,Bonn,yes\n4,Ulm,no\n2.5,Bonn,yes\n")
+    yield Target(folder / "table.csv", _quietly(lambda path: read_csv(path, "sold")))
+    (folder / "text.txt").write_text("añb\n" * 9)
+    yield Target(folder / "text.txt", read_text)
+
+
+def _quietly(read: Callable[[Path], Any]) -> Callable[[Path], Any]:
+    def quiet(path: Path) -> Any:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return read(path)
+
+    return quiet
 
 
 def _tables(folder: Path) -> Iterator[Target]:

@@ -120,8 +120,8 @@ class Driver:
             ("require", ctypes.c_int, address, *[ctypes.c_uint] * 4),
             ("parameter", ctypes.c_int, address, ctypes.c_uint, ctypes.c_void_p, ctypes.c_void_p),
             ("parameters_size", ctypes.c_uint, address), ("limit", None, ctypes.c_int, size),
-            ("used", size, ctypes.c_int), ("fail", None, ctypes.c_char_p, ctypes.c_int), ("heal", ctypes.c_int),
-            ("strict", None, ctypes.c_int), ("lag", None, ctypes.c_int),
+            ("used", size, ctypes.c_int), ("fail", None, ctypes.c_char_p, ctypes.c_int, ctypes.c_int),
+            ("heal", ctypes.c_int), ("strict", None, ctypes.c_int), ("lag", None, ctypes.c_int),
             ("foreign_context", ctypes.c_void_p, ctypes.c_int),
         ):  # fmt: skip
             function = getattr(self.library, f"fake_{name}")
@@ -137,6 +137,10 @@ class Driver:
             raise RuntimeError(f"the fake driver keeps {MAX_RECORDS} records; {self._seen - first} were made")
         found = map(self._record, range(first, self._seen))
         return [r for r in found if r.kind in (kinds or (LAUNCH, FILL, COPY))]
+
+    def forget(self):
+        """Begins anew: what was asked and refused until now is not looked at."""
+        self._seen, self._refused = self.library.fake_count(), self.library.fake_refusals()
 
     def _record(self, k):
         r, data = _Record(), ctypes.create_string_buffer(MAX_PARAMETERS)
@@ -196,10 +200,10 @@ class Driver:
 
     # ---- how it behaves
 
-    def fail(self, status, function="cuLaunchKernel"):
-        """The next call of a function whose name begins so gives this error; if it is one that loses the context
-        (700, 716, ...), so do all later calls, until `heal`."""
-        self.library.fake_fail(function.encode(), status)
+    def fail(self, status, function="cuLaunchKernel", after=0):
+        """Once ``after`` more calls of functions whose names begin so went well, the next gives this error; if it is
+        one that loses the context (700, 716, ...), so do all later calls, until `heal`. Status 0: none does."""
+        self.library.fake_fail(function.encode(), status, after)
 
     def heal(self):
         """Forgets that the context was lost, as no driver can; returns the error it was lost by, or 0."""

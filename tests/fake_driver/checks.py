@@ -524,6 +524,30 @@ def test_a_sweep_copies_each_argument_and_launches_the_graph(probe):
     assert sources == [stacked.data_ptr + 20 * k for k in (3, 4, 5)] and len([r for r in log if r.kind == LAUNCH]) == 3
 
 
+@pytest.mark.parametrize("width", [8, 5])  # 32 bytes a step, one after the other; 20, which are put 32 apart
+def test_a_long_sweep_launches_eight_steps_at_a_time(probe, width):
+    """Each step reads its own argument; what is left over is launched step by step."""
+    function = probe(Program((Launch(probe_kernel, (3,), ARGUMENTS | {"other": None, "temp": None}),)))
+    step = dl.capture(lambda x: function(x))
+    stacked = on_gpu(np.arange(22 * width).reshape(22, width))
+    step.sweep(stacked[:3])
+    records()
+    step.sweep(stacked[3:])
+    log = records()
+    kinds = [r.kind for r in log]
+    copies = 1 if width == 8 else 8
+    assert kinds == [*[*[COPY] * copies, *[LAUNCH] * 8] * 2, *[COPY, LAUNCH] * 3, COPY]  # the last: the result
+    reads = [struct.unpack_from("<Q", r.data)[0] for r in log if r.kind == LAUNCH]
+    assert reads[:8] == list(range(reads[0], reads[0] + 8 * 32, 32))
+    assert reads[:8] == reads[8:16] and len(set(reads[16:])) == 1 and not set(reads[:8]) & set(reads[16:])
+    size = 4 * width
+    want = np.arange(22 * width, dtype=np.float32).reshape(22, width)
+    for k in range(8):  # of the second launch: what its steps read is still there
+        assert DRIVER.read(reads[k], size) == want[3 + 8 + k].tobytes()
+    assert DRIVER.read(reads[-1], size) == want[21].tobytes()
+    assert step.recordings == 1
+
+
 def test_results_of_a_graph_that_are_gradients_move_when_they_are_kept(probe):
     launch = Launch(probe_kernel, (3,), ARGUMENTS | {"other": None})
     function = probe(Program((launch,), (Workspace(128, zeroed=True),)))

@@ -22,8 +22,7 @@ GPU, OTHER = dl.device("cuda:0"), dl.device("cuda:1")
 @pytest.fixture(autouse=True)
 def without_a_compiler():
     with uncompiled():
-        DRIVER.records()
-        DRIVER.refusals()
+        DRIVER.forget()
         yield
 
 
@@ -169,16 +168,24 @@ def test_graphs_are_whole_while_other_threads_launch():
     sys.setswitchinterval(1e-5)
     other, stop, errors = on_gpu(np.zeros(4096)), threading.Event(), []
 
-    def elsewhere():
+    def eagerly():
+        dl.tanh(other)
+        on_gpu(np.zeros(100))
+
+    step_of_its_own, rows = dl.capture(doubled), on_gpu(np.zeros((50, 4)))
+
+    def by_replays():  # without the GIL
+        step_of_its_own.sweep(rows)
+
+    def elsewhere(work):
         try:
             with dl.no_grad():
                 while not stop.is_set():
-                    dl.tanh(other)
-                    on_gpu(np.zeros(100))
+                    work()
         except Exception as error:
             errors.append(error)
 
-    threads = [threading.Thread(target=elsewhere) for _ in range(2)]
+    threads = [threading.Thread(target=elsewhere, args=(work,)) for work in (eagerly, by_replays)]
     try:
         for thread in threads:
             thread.start()
@@ -194,12 +201,12 @@ def test_graphs_are_whole_while_other_threads_launch():
         for thread in threads:
             thread.join()
         sys.setswitchinterval(before)
-    counts = []
+    counts, refused = [], DRIVER.refusals()
     for step in steps:
-        DRIVER.records()
+        DRIVER.forget()
         step(other)
         counts.append(len(DRIVER.records(LAUNCH)))
-    assert len(set(counts)) == 1 and not errors and not DRIVER.refusals()
+    assert len(set(counts)) == 1 and not errors and not refused and not DRIVER.refusals()
 
 
 # ---- memory of the host -------------------------------------------------------------------------------------------
@@ -320,6 +327,25 @@ def test_what_a_consumer_still_reads_is_not_written_after_it_has_let_go(stream):
 def test_streams_that_are_none(stream):
     with pytest.raises(BufferError, match=r"^__dlpack__: .* is no stream: 1 is the legacy default, 2 the thread's$"):
         on_gpu(np.ones(4)).__dlpack__(stream=stream)
+
+
+def test_memory_is_not_shared_with_a_stream_that_is_captured(monkeypatch):
+    """Ours would become a part of the graph, silently."""
+    x, theirs = on_gpu(np.ones(4)), ctypes.c_void_p()
+    unraisable = []
+    monkeypatch.setattr(sys, "unraisablehook", lambda found: unraisable.append(str(found.exc_value)))
+    with DRIVER.current(0):
+        DRIVER.call("cuStreamCreate", ctypes.byref(theirs), 1)
+        capsule = x.__dlpack__(stream=theirs.value)
+        DRIVER.call("cuStreamBeginCapture_v2", theirs, 1)
+        try:
+            with pytest.raises(RuntimeError, match="with a stream that is being captured into a CUDA graph"):
+                x.__dlpack__(stream=theirs.value)
+            del capsule
+        finally:
+            DRIVER.call("cuStreamEndCapture", theirs, ctypes.byref(ctypes.c_void_p()))
+    assert len(unraisable) == 1 and "is being captured" in unraisable[0]
+    assert x.tolist() == [1, 1, 1, 1] and not DRIVER.refusals()
 
 
 def test_a_producer_does_not_reuse_what_we_still_read():
@@ -453,12 +479,12 @@ def test_guards_lie_around_memory_of_a_gpu():
 # ---- looking inside -----------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("graph", [True, False])
-def test_launches_are_timed_between_events(graph):
+@pytest.mark.parametrize("graph, device", [(True, GPU), (True, OTHER), (False, OTHER)])
+def test_launches_are_timed_between_events(graph, device):
     dl.manual_seed(0)
-    model = nn.Sequential(nn.Linear(8, 16), nn.ReLU(), nn.Linear(16, 4)).to(GPU)
+    model = nn.Sequential(nn.Linear(8, 16), nn.ReLU(), nn.Linear(16, 4)).to(device)
     optimizer = optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
-    x, y = on_gpu(np.ones((5, 8))), on_gpu(np.zeros(5), np.int64)
+    x, y = on_gpu(np.ones((5, 8)), device=device), on_gpu(np.zeros(5), np.int64, device)
     if not graph:
         x = x.T.contiguous().T
 

@@ -78,7 +78,7 @@ struct Object {  // what a handle points to
   // a module, a function, a node
   Cubin cubin;
   Kernel *kernel;
-  int shared_limit;
+  int shared_limit, loaded;
   Requirement *requirements;
   size_t n_requirements;
   int kind;
@@ -91,7 +91,7 @@ typedef struct { Block *blocks; size_t count, room; } Blocks;  // by address
 static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
 static int initialised, forked, lost, strict, lag, n_devices = 1, arch = 90;
 static char fail_function[64];
-static int fail_with;
+static int fail_with, fail_after;
 static Object *handles;
 static size_t n_handles;
 static Object *contexts[MAX_DEVICES], *legacy[MAX_DEVICES];
@@ -148,7 +148,7 @@ static int begun(const char *function) {  // enough for devices and contexts, al
 static int ready(const char *function) {
   TRY(begun(function));
   if (lost) return lost;
-  if (fail_with && !strncmp(function, fail_function, strlen(fail_function))) {
+  if (fail_with && !strncmp(function, fail_function, strlen(fail_function)) && !fail_after--) {
     const int status = fail_with;
     fail_with = 0;
     return refuse(status, "%s: as the test has asked", function);
@@ -850,7 +850,8 @@ int cuFuncLoad(void *handle) {
   TRY(enter("cuFuncLoad"));
   TRY(unsafe("cuFuncLoad"));
   Object *f;
-  return find("cuFuncLoad", handle, FUNCTION, "function", &f);
+  TRY(find("cuFuncLoad", handle, FUNCTION, "function", &f));
+  return f->loaded = 1, OK;
 }
 
 // The bytes of a launch's parameters, to be freed.
@@ -965,6 +966,11 @@ static int launch(const char *function, const LaunchConfig *c, void *handle, voi
   TRY(find_stream(function, c->stream, &stream));
   TRY(here(function, f));
   TRY(here(function, stream));
+  if (stream->capturing && !f->loaded) {  // a driver that loads lazily would do so now
+    stream->spoiled = 1;
+    return refuse(CAPTURE_UNSUPPORTED, "%s: is loaded by a launch on a stream that is captured", f->kernel->name);
+  }
+  f->loaded = 1;
   Record r = {.kind = LAUNCH, .shared = c->shared, .function = f};
   memcpy(r.name, f->kernel->name, sizeof r.name);
   memcpy(r.grid, c->grid, sizeof r.grid);
@@ -1051,8 +1057,13 @@ int cuStreamIsCapturing(void *handle, int *status) {
 int cuStreamEndCapture(void *handle, void **graph) {
   LOCKED;
   *graph = NULL;
-  TRY(enter("cuStreamEndCapture"));
-  Object *stream;
+  const int status = enter("cuStreamEndCapture");
+  Object *stream = known(handle, STREAM);
+  if (status && stream) {  // also then it captures no more
+    stream->capturing = 0;
+    free_nodes(stream);
+  }
+  TRY(status);
   TRY(find_stream("cuStreamEndCapture", handle, &stream));
   if (!stream->capturing) return refuse(ILLEGAL_STATE, "cuStreamEndCapture: it is not captured");
   if (stream->mode != 2 && stream->capturer != gettid()) {
@@ -1227,8 +1238,9 @@ size_t fake_used(int id) {
   LOCKED;
   return used[id];
 }
-void fake_fail(const char *function, int status) {
+void fake_fail(const char *function, int status, int after) {
   LOCKED;
+  fail_after = after;
   snprintf(fail_function, sizeof fail_function, "%s", function);
   fail_with = status;
 }

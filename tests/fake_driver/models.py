@@ -2,6 +2,7 @@
 driver refuses nothing. Run by tests/test_cuda_runtime.py in a process of its own."""
 
 import ctypes
+import gc
 import itertools
 import threading
 import warnings
@@ -12,6 +13,7 @@ import pytest
 import dlcore as dl
 from dlcore import nn, optim, testing
 from dlcore.cli.programs import with_kernels
+from dlcore.op import REGISTRY
 from fake_driver import LAUNCH, open_fake, uncompiled
 
 DRIVER = open_fake()
@@ -88,6 +90,92 @@ def test_a_recording_stands_for_arguments_on_its_own_device(function):
             if device == "cpu":
                 assert result.tolist() == function(dl.ones(10)).tolist()
     assert step.recordings == 2 and step.reasons[1].startswith("argument 0 is float32 (10,) on c")
+
+
+def test_a_gradient_lies_where_its_tensor_does():
+    p, q = dl.ones(3, device=GPU, requires_grad=True), dl.ones(3, requires_grad=True)
+    for tensor, gradient in ((p, dl.ones(3)), (q, dl.ones(3, device=GPU))):
+        text = f"^grad: a tensor on {gradient.device} is no gradient of one on {tensor.device}$"
+        with pytest.raises(dl.DTypeError, match=text):
+            tensor.grad = gradient
+        assert tensor.grad is None
+        tensor.grad = gradient.to(tensor.device)
+
+
+@pytest.fixture
+def roomy():
+    """A GPU with room for 30 GiB, which take none of the host's memory while nobody writes them."""
+    DRIVER.limit(30 << 30)
+    yield
+    gc.collect()
+    dl.empty_cache(GPU)
+    DRIVER.limit(1 << 30)
+
+
+@pytest.mark.parametrize(
+    "dtype, size", [(dl.bfloat16, 2**31 + 64), (dl.uint8, 2**34 + 2**19)], ids=["2^31 elements", "2^34 elements"]
+)
+def test_grids_of_large_operands_are_within_the_limits(roomy, dtype, size):
+    try:
+        x = dl.empty(size, dtype=dtype, device=GPU)
+    except MemoryError:
+        pytest.skip("this process may not have so much address space")
+    tall, wide = (x[: 2**31].reshape(shape) for shape in ((2**30, 2), (2, 2**30)))
+    for use in (
+        lambda: x.sum(), lambda: x.max(), lambda: dl.argmax(x, 0), lambda: x.mul_(2), lambda: x[1::2].copy_(x[::2]),
+        lambda: x.__setitem__(slice(None, None, 3), 1), lambda: tall.sum(0), lambda: tall[: 2**27].sum(1),
+        lambda: wide.sum(0), lambda: wide.sum(1), lambda: dl.argmax(wide, 1), lambda: tall.T[:, : 2**27] + 1,
+    ):  # fmt: skip
+        use()
+        assert not DRIVER.refusals()
+    assert max(max(r.grid[1:]) for r in DRIVER.records(LAUNCH)) > 2**12
+
+
+def trained():
+    """A few recorded steps of a model of their own: everything that dlcore asks of a driver."""
+    model = nn.Sequential(nn.Linear(8, 16), nn.ReLU(), nn.Linear(16, 3)).to(GPU)
+    optimizer = optim.Adam(model.parameters())
+    labels = dl.tensor(np.arange(6) % 3, device=GPU)
+
+    @dl.capture
+    def step(x):
+        loss = dl.cross_entropy(model(x), labels)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        return loss
+
+    for k in range(4):
+        step(dl.tensor(np.full((6, 8), k, np.float32), device=GPU)).item()
+    double = dl.capture(lambda x: x.mul_(2))
+    for _ in range(3):
+        double(labels.float())
+    double.sweep(dl.zeros((3, 6), device=GPU))
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        "cuMemcpyAsync", "cuStreamSynchronize", "cuModuleLoadData", "cuModuleGetFunction", "cuLaunchKernel",
+        "cuStreamBeginCapture", "cuStreamEndCapture", "cuGraphGetNodes", "cuGraphInstantiate", "cuGraphLaunch",
+    ],
+)  # fmt: skip
+def test_any_call_may_fail_and_all_is_well_afterwards(function):
+    trained()
+    for after in (0, 1, 2, 7, 20):
+        for op in REGISTRY.values():
+            op.call.clear_plans()
+        GPU.backend._functions.clear()
+        DRIVER.fail(2, function, after)
+        try:
+            trained()
+            assert after, f"{function} is never called"
+        except RuntimeError as error:
+            assert function in str(error) and "CUDA error 2, out of memory" in str(error)
+            assert len(DRIVER.refusals()) == 1
+        DRIVER.fail(0)
+        trained()
+        assert DRIVER.refusals() == []
 
 
 def relaunched(record, data):

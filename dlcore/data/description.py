@@ -12,6 +12,7 @@ import numpy as np
 from dlcore._arguments import integer
 from dlcore._files import write_figure
 from dlcore._tensor import tensor
+from dlcore.data.audio import AudioFiles
 from dlcore.data.folders import missing_package
 from dlcore.data.sources import as_dataset
 from dlcore.data.statistics import pieces
@@ -64,7 +65,7 @@ class Description:
             bars = {name: "█" * round(24 * count / most) for name, count in self.classes.items()}
             lines += [f"  {name:<{width}} {count:>7,} {bars[name]}".rstrip() for name, count in self.classes.items()]
         if self.skipped:
-            lines.append(f"{self.skipped:,} files were left out")
+            lines.append(f"{self.skipped:,} file{'s were' if self.skipped > 1 else ' was'} left out")
         return "\n".join(lines)
 
 
@@ -182,7 +183,7 @@ def picture_grid(
     figure = Figure(figsize=(1.1 * min(columns, count), 1.3 * rows), layout="constrained")
     for k, x in enumerate(inputs):
         axes = figure.add_subplot(rows, min(columns, count), k + 1)
-        _draw(axes, x)
+        _draw(axes, x, "lower" if isinstance(base, AudioFiles) else "upper")  # low frequencies at the bottom
         axes.set(xticks=[], yticks=[])
         if rest and rest[-1].ndim == 1:
             axes.set_title(_called(rest[-1][k], getattr(dataset, "classes", None)), fontsize=7, pad=2)
@@ -191,14 +192,15 @@ def picture_grid(
     return figure
 
 
-def _draw(axes: Any, x: np.ndarray) -> None:
-    """One sample: an image, or a curve."""
+def _draw(axes: Any, x: np.ndarray, origin: str) -> None:
+    """One sample: an image, whose first row lies at ``origin``, or a curve."""
     if x.ndim == 3:
         x = x.transpose(1, 2, 0) if x.shape[0] == 3 else x[0]
     if x.ndim == 2 or (x.ndim == 3 and x.shape[2] == 3):
         if x.ndim == 3 and x.dtype.kind == "f":
             x = np.clip(x, 0, 1)
-        axes.imshow(x, cmap="gray", interpolation="nearest", aspect="auto" if x.shape[1] > 3 * x.shape[0] else "equal")
+        aspect = "auto" if x.shape[1] > 3 * x.shape[0] else "equal"
+        axes.imshow(x, cmap="gray", interpolation="nearest", aspect=aspect, origin=origin)
     else:
         axes.plot(x.reshape(-1), color="#0072b2", linewidth=0.8)
 
