@@ -350,7 +350,7 @@ def test_a_step_of_the_users_with_two_optimizers():
     assert history.recorded, history.reason
     assert {"epoch", "loss", "discriminator", "seconds"} == set(history.epochs[0])
     made = np.asarray(model.generator(dl.randn(200, 2)).detach()).mean(0)
-    assert np.abs(made - [2.0, -1.0]).max() < 0.5
+    assert np.abs(made - [2.0, -1.0]).max() < 1.0
 
 
 def test_a_step_of_the_users_is_told_what_is_wrong():

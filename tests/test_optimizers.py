@@ -118,6 +118,36 @@ def test_lbfgs_finds_the_minimum_of_rosenbrocks_function():
         np.testing.assert_allclose(np.asarray(p.detach()), [1, 1], atol=within)
 
 
+def test_lbfgs_goes_on_from_a_file_with_the_same_bits(tmp_path):
+    def closure_of(p, optimizer):
+        def closure():
+            optimizer.zero_grad()
+            loss = ((p[1:] - p[:-1] * p[:-1]) ** 2).sum() + ((1 - p) ** 2).sum()
+            loss.backward()
+            return loss
+
+        return closure
+
+    settings = {"line_search_fn": "strong_wolfe", "max_iter": 3, "history_size": 4}
+    p = nn.Parameter(dl.tensor([-1.2, 1.0, 0.5, 2.0]))
+    optimizer = optim.LBFGS([p], **settings)
+    for _ in range(3):
+        optimizer.step(closure_of(p, optimizer))
+    dl.save({"p": p}, tmp_path / "m.safetensors", optimizer=optimizer)
+    file = dl.load_state(tmp_path / "m.safetensors")
+    q = nn.Parameter(file["p"])
+    other = optim.LBFGS([q], **settings)
+    other.load_state_dict(file.optimizer)
+    nn.Linear(2, 2).to(dtype="float64")  # somewhere parameters change
+    for _ in range(2):
+        optimizer.step(closure_of(p, optimizer))
+        other.step(closure_of(q, other))
+    assert p.tolist() == q.tolist()
+    assert optimizer.state_dict()["state"][0]["scalars"].dtype.name == "float64"
+    with pytest.raises(ValueError, match=r"d has shape \(4,\), not \(2,\)"):
+        optim.LBFGS([nn.Parameter(dl.ones(2))], **settings).load_state_dict(file.optimizer)
+
+
 def test_lbfgs_names_what_is_wrong():
     p = nn.Parameter(dl.ones(2))
     with pytest.raises(ValueError, match="LBFGS: there is only one group"):
@@ -443,6 +473,33 @@ def test_states_of_files_from_before_amsgrad_are_taken():
     del state["param_groups"][0]["amsgrad"]
     optimizer.load_state_dict(state)
     assert optimizer.amsgrad is False
+
+
+def test_states_of_pytorch_are_taken():
+    """As torch.optim writes them: counts as floats, settings of its implementations, no count in SGD."""
+    p = nn.Parameter(dl.ones(2))
+    flags = {"foreach": None, "capturable": False, "differentiable": False, "fused": None}
+    group = {"lr": 0.5, "betas": (0.8, 0.9), "eps": 1e-8, "weight_decay": 0.0, "amsgrad": False, "maximize": False}
+    moments = {"exp_avg": np.ones(2, np.float32), "exp_avg_sq": np.ones(2, np.float32)}
+    state = {
+        "state": {0: {"step": np.array(3.0, np.float32), **moments}},
+        "param_groups": [{**group, **flags, "decoupled_weight_decay": True, "params": [0]}],
+    }
+    optimizer = optim.AdamW([p])
+    optimizer.load_state_dict(state)
+    assert optimizer.lr == 0.5 and optimizer.state_dict()["state"][0]["step"].item() == 3
+    with pytest.raises(ValueError, match="decoupled_weight_decay is True in the state, False here"):
+        optim.Adam([p]).load_state_dict(state)
+    group = {"lr": 0.5, "momentum": 0.5, "dampening": 0, "weight_decay": 0, "nesterov": False, "maximize": False}
+    buffer = {"momentum_buffer": np.ones(2, np.float32)}
+    sgd = optim.SGD([p])
+    sgd.load_state_dict({"state": {0: buffer}, "param_groups": [{**group, **flags, "params": [0]}]})
+    p.grad = dl.zeros(2)
+    sgd.step()
+    assert p.tolist() == [0.75, 0.75]  # b = 0.5 * 1 + 0
+    plain = {"state": {0: {"momentum_buffer": None}}, "param_groups": [{**group, "momentum": 0, "params": [0]}]}
+    sgd.load_state_dict(plain)
+    assert sgd.momentum == 0
 
 
 @pytest.mark.parametrize(

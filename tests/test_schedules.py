@@ -141,6 +141,15 @@ def test_setting_the_rate_changes_what_the_schedule_starts_from():
     np.testing.assert_allclose(np.asarray(p.detach()), -1.0 - 0.5)
 
 
+def test_a_rate_with_which_the_schedule_fails_is_refused_before_anything_changes():
+    optimizer, _ = made(1.0)
+    schedule = schedules.Function(lambda k: 1e200)
+    schedule.prepare(optimizer, 3)
+    with pytest.raises(ValueError, match="Function: the rate of step 0 is inf"):
+        optimizer.lr = 1e200
+    assert optimizer.lr == 1.0 and schedule.rates_now == [1e200]
+
+
 def test_groups_added_and_states_loaded_later_have_their_rates():
     optimizer, _ = made(1.0)
     schedule = schedules.Linear()

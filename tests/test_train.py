@@ -307,7 +307,7 @@ def test_clip_norm_bounds_the_step():
         (lambda m: fit(m, epochs=-1), ValueError, "epochs is -1; it must be at least 0"),
         (lambda m: fit(m, batch_size=0), ValueError, "batch_size is 0; it must be at least 1"),
         (lambda m: fit(m, optimizer=optim.SGD(network().parameters())), ValueError, "none of the model's parameters"),
-        (lambda m: fit(m, metrics=["f1"]), ValueError, "'f1' is not known"),
+        (lambda m: fit(m, metrics=["f9"]), ValueError, "'f9' is not known"),
         (lambda m: fit(m, metrics=["accuracy", "accuracy"]), ValueError, "names must differ"),
         (lambda m: fit(m, callbacks=[EarlyStopping(monitor="val_loss")]), ValueError, "'val_loss' is not measured"),
         (lambda m: fit(m, loss=lambda o, t: o.sum(axis=1)), dl.ShapeError, "the loss must be one number"),

@@ -41,6 +41,7 @@ class Adam(_Betas):
     """
 
     _decoupled = False
+    _implied: Mapping[str, Any] = {"decoupled_weight_decay": False}
     _fixed = ("amsgrad",)
     _later = ("amsgrad",)
 
@@ -84,6 +85,7 @@ class AdamW(Adam):
     """Adam with weight decay apart from the gradient: p *= 1 - lr weight_decay (Loshchilov & Hutter 2019)."""
 
     _decoupled = True
+    _implied: Mapping[str, Any] = {"decoupled_weight_decay": True}
 
     def __init__(
         self,

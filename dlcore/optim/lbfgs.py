@@ -36,6 +36,8 @@ class LBFGS(Optimizer):
     work can: ``dl.capture`` it).
     """
 
+    _exact = ("step", "scalars", "ro")
+
     def __init__(
         self,
         params: Iterable[Any],

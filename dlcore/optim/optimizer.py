@@ -23,6 +23,9 @@ from dlcore.ops.optim import scheduled_rates
 
 __all__ = ["Group", "Optimizer"]
 
+# What PyTorch keeps with the settings of a group and here means nothing.
+_IMPLEMENTATION = {"capturable", "differentiable", "foreach", "fused", "initial_lr", "param_names"}
+
 
 class Group(MutableMapping[str, Any]):
     """The settings of some parameters: ``group["lr"] = 1e-4``, or ``group.lr = 1e-4``, takes effect at the next step.
@@ -83,6 +86,8 @@ class Group(MutableMapping[str, Any]):
         value = tuple(value) if name in self._optimizer._several else value
         if name in self._optimizer._constant and value != self._settings[name]:
             raise ValueError(f"{owner}: {name} of a group is {self._settings[name]!r}, and stays so")
+        if name == "lr" and self._optimizer._schedule is not None:
+            self._optimizer._schedule._table([float(value)])  # raises before anything changes
         slots = self._optimizer._slots()
         self._settings[name] = value
         self._optimizer._upload(self)
@@ -163,6 +168,8 @@ class Optimizer(Recordable):
     """The slots with tensors of the parameter's shape, in the order in which the operation takes them."""
     _numbers: tuple[str, ...] = ()
     """The slots with one number each, which the operation takes behind the moments."""
+    _exact: tuple[str, ...] = ("step",)
+    """The slots whose dtype is not that of the parameter's state."""
     _fixed: tuple[str, ...] = ()
     """The settings that are the same in all groups and cannot be changed later."""
     _constant: tuple[str, ...] = ()
@@ -171,6 +178,8 @@ class Optimizer(Recordable):
     """The settings that a recording depends on: those that steps do not read from memory."""
     _later: tuple[str, ...] = ()
     """The settings that older files do not have."""
+    _implied: Mapping[str, Any] = {}
+    """The settings that PyTorch's optimizer has in its state, with the value that they have here."""
     _several: tuple[str, ...] = ()
     """The settings that are several numbers."""
     _defaults: dict[str, Any]
@@ -473,7 +482,7 @@ class Optimizer(Recordable):
         for i, state in self._state.items():
             p, dtype = self._parameters[i], _state_dtype(self._parameters[i])
             for slot, t in state.items():
-                moved = (t if slot == "step" else t.astype(dtype)).to(p.device)
+                moved = (t if slot in self._exact else t.astype(dtype)).to(p.device)
                 if moved is not t:
                     state[slot] = moved
                     self._arguments.clear()
@@ -580,7 +589,11 @@ class Optimizer(Recordable):
             raise ValueError(f"groups of {short(sizes)} parameters in the state, of {short(own)} here")
         found = []
         for group in saved:
-            names = set(group) - {"params"}
+            names = set(group) - {"params"} - _IMPLEMENTATION
+            for name, value in self._implied.items():
+                if group.get(name, value) != value:
+                    raise ValueError(f"{name} is {short(group[name])} in the state, {value} here")
+            names -= set(self._implied)
             if names | set(self._later) != set(self._defaults):
                 shown = short(", ".join(sorted(map(str, names)))), ", ".join(sorted(self._defaults))
                 raise ValueError(f"settings {shown[0]} in the state, {shown[1]} here")
@@ -601,6 +614,7 @@ class Optimizer(Recordable):
         for i, entry in saved.items():
             if not isinstance(i, int) or not 0 <= i < len(self._parameters):
                 raise ValueError(f"there is no parameter {short(i)}")
+            entry = self._completed({slot: value for slot, value in entry.items() if value is not None})
             p = self._parameters[i]
             needed = self._kept(p, settings[self._group_of[i]], slots)
             if missing := {"step", *needed} - set(entry):
@@ -610,6 +624,10 @@ class Optimizer(Recordable):
                 raise ValueError(f"parameter {i}: {short(min(map(str, foreign)))} is not of this optimizer")
             found[i] = {slot: _copied(i, slot, value, p, shapes[slot]) for slot, value in entry.items()}
         return found
+
+    def _completed(self, entry: dict[str, Any]) -> dict[str, Any]:
+        """The state of one parameter, with what PyTorch's leaves out."""
+        return entry
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({', '.join(map(repr, self._groups))})"
@@ -631,6 +649,8 @@ def _copied(i: int, slot: str, value: Any, p: Tensor, shape: tuple[int, ...]) ->
     """A copy of the state tensor ``value`` of parameter ``i``, where ``p`` is."""
     shape, dtype = ((), "int64") if slot == "step" else (shape, _state_dtype(p))
     value = value if isinstance(value, Tensor) else np.asarray(value)
+    if slot == "step" and value.dtype.name in ("float32", "float64") and value.shape == () and value.item() % 1 == 0:
+        value = value.astype("int64")  # as PyTorch keeps it
     if tuple(value.shape) != shape or value.dtype.name != dtype:
         raise ValueError(
             f"parameter {i}: {slot} has shape {tuple(value.shape)} {value.dtype.name}, not {shape} {dtype}"

@@ -94,7 +94,8 @@ class Schedule:
         warmup = self._resolved(self._straight, total, "warmup")
         rising = base * (np.arange(warmup, dtype=np.float64) + 1) / (warmup + 1)
         rest = total - warmup
-        body = self.shape(np.arange(self._rows(rest), dtype=np.float64), rest, base)
+        with np.errstate(all="ignore"):  # what is not finite is refused below
+            body = self.shape(np.arange(self._rows(rest), dtype=np.float64), rest, base)
         found = np.concatenate([rising, body])
         wrong = ~(found >= 0) | ~np.isfinite(found)
         if wrong.any():
@@ -155,8 +156,9 @@ class Schedule:
     @property
     def rates_now(self) -> list[float]:
         """The rates of the next step, one for each group."""
-        table = np.asarray(self._prepared("rates_now")._rates)
-        return [float(rate) for rate in table[min(self.position, len(table) - 1)]]
+        table = self._prepared("rates_now")._rates
+        assert table is not None
+        return [float(rate) for rate in table[min(self.position, table.shape[0] - 1)].tolist()]
 
     def _prepared(self, name: str) -> Optimizer:
         if self._optimizer is None or self._optimizer._schedule is not self:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from dlcore.ops.optim import sgd
 from dlcore.optim.optimizer import Optimizer
 
@@ -53,6 +55,9 @@ class SGD(Optimizer):
     def _columns(self, settings: Mapping[str, Any]) -> Sequence[float]:
         names = ("lr", "momentum", "dampening", "weight_decay", "nesterov", "maximize")
         return [float(settings[name]) for name in names]
+
+    def _completed(self, entry: dict[str, Any]) -> dict[str, Any]:
+        return {"step": np.array(1), **entry}  # PyTorch does not count; only the first step differs
 
     def _slots_for(self, groups: Sequence[Mapping[str, Any]]) -> Sequence[str]:
         return ("momentum_buffer",) if any(settings["momentum"] for settings in groups) else ()

@@ -29,8 +29,9 @@ from dlcore.train.callbacks import Checkpoint, Each
 from dlcore.train.fitted import Transform, as_fitted, as_transform, chosen_transform, floating
 from dlcore.train.history import History
 from dlcore.train.interrupt import Interrupt
+from dlcore.train.modes import kept_modes
 from dlcore.train.objective import OWN, Objective, loss_function, weights_of_classes
-from dlcore.train.passes import CustomTraining, Evaluation, SupervisedTraining, Training, kept_modes
+from dlcore.train.passes import CustomTraining, Evaluation, SupervisedTraining, Training
 from dlcore.train.progress import display
 from dlcore.train.run import Callback, Run
 

@@ -20,6 +20,7 @@ from dlcore.errors import ShapeError
 from dlcore.nn.losses import CrossEntropyLoss, MSELoss, as_cross_entropy, holds
 from dlcore.nn.module import Module
 from dlcore.ops.loss import cross_entropy, mse_loss
+from dlcore.train.modes import kept_modes
 
 __all__ = ["LOSSES", "OWN", "Judged", "Objective", "loss_function", "weights_of_classes"]
 
@@ -210,8 +211,6 @@ def weights_of_classes(given: Any, model: Module, batches: Batches, where: str) 
 
 
 def _classes(model: Module, batches: Batches, where: str) -> int:
-    from dlcore.train.passes import kept_modes
-
     with kept_modes(model), no_grad():
         model.eval()
         *inputs, _ = batches.fetch(slice(0, 1))

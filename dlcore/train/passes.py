@@ -26,9 +26,10 @@ from dlcore.ops.gather import take
 from dlcore.ops.movement import concat
 from dlcore.optim import Optimizer, clip_grad_norm_, clip_grad_value_
 from dlcore.train.average import Average
+from dlcore.train.modes import kept_modes
 from dlcore.train.objective import Objective
 
-__all__ = ["CustomTraining", "Evaluation", "SupervisedTraining", "Tally", "Trace", "Training", "kept_modes"]
+__all__ = ["CustomTraining", "Evaluation", "SupervisedTraining", "Tally", "Trace", "Training"]
 
 _PACE = 0.02  # for so many seconds steps are replayed before Ctrl-C and callbacks get their turn
 
@@ -358,7 +359,8 @@ class SupervisedTraining(Training):
     ):
         parameters = list(model.parameters())
         self.objective = objective
-        meter = Meter(metrics, objective.ignored)
+        per_epoch = -(-len(batches.dataset) // (size * accumulate)) if steps is None else steps
+        meter = Meter(metrics, objective.ignored, per_epoch * size * accumulate)
 
         def work(pieces: list[list[Tensor]]) -> None:
             optimizer.zero_grad()
@@ -401,7 +403,7 @@ class Evaluation(_Pass):
         self, model: Module, batches: Batches, size: int, objective: Objective, metrics: Iterable[Any],
         steps: int | None = None,
     ):  # fmt: skip
-        self.meter = meter = Meter(metrics, objective.ignored)
+        self.meter = meter = Meter(metrics, objective.ignored, len(batches.dataset))
 
         def work(pieces: list[list[Tensor]]) -> None:
             (parts,) = pieces
@@ -419,17 +421,3 @@ class Evaluation(_Pass):
             self.model.eval()
             self.run(0, self.steps, after)
         return self.meter.compute()
-
-
-class kept_modes:
-    """After the `with` block all modules are in the mode, training or evaluation, in which they were before."""
-
-    def __init__(self, model: Module):
-        self._modes = [(module, module.training) for module in model.modules()]
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, *_: object) -> None:
-        for module, training in self._modes:
-            module.training = training

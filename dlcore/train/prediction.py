@@ -19,7 +19,7 @@ from dlcore.errors import ShapeError
 from dlcore.nn.module import Module, device_of
 from dlcore.ops.movement import concat
 from dlcore.train.fitted import Transform, chosen_transform, floating
-from dlcore.train.passes import kept_modes
+from dlcore.train.modes import kept_modes
 
 __all__ = ["predict"]
 

@@ -9,7 +9,7 @@ rows have an order that depends on shapes alone.
 
 Versions: unmeasured, not yet run on hardware. Compiled, no spills: one launch with tiles of 64, bf16 109-128 registers
 (2 wgmma a step without an activation on Hopper, else 16 mma.sync: wgmma would wait for each dpre that it takes from
-registers), tf32x3 148-167; tiles of 32, 93-117; dpre with GELU 127, loads and stores of 16 bytes.
+registers), tf32x3 148-167; tiles of 32, 93-117; dpre with GELU 124-168, loads and stores of 16 bytes.
 """
 
 from __future__ import annotations

@@ -4,8 +4,9 @@
 at a time, in float32 (float64), each thread its own terms first; few rows are split over K, and split.py adds up.
 The matrix may lie either way: the tile is the same, and the compiler lets threads follow what is adjacent in memory.
 
-Versions: unmeasured, not yet run on hardware. Compiled: 40 to 95 registers, no spills, the matrix in loads of 16 bytes,
+Versions: unmeasured, not yet run on hardware. Compiled: 40 to 96 registers, no spills, the matrix in loads of 16 bytes,
 8 to 16 KiB on their way in each program: 8 rows x 512 terms of bf16 (weights by rows), 128 columns x 32 (by columns).
+Rows of odd length come element by element, with up to 194 registers for their addresses.
 """
 
 from __future__ import annotations
