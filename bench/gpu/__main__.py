@@ -233,9 +233,9 @@ def summary(run: Run, record: Record) -> None:
 def main(arguments: Sequence[str] | None = None, plan: Sequence[Stage] = STAGES) -> int:
     """Runs the stages asked for; see the head of this file."""
     options = parse(arguments)
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     record = Record(options.out, options.done)
     going, code = Run(options, record, *commands(options)), 0
+    before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
         describe(options.out / "machine.txt")
         with torch_is_read():
@@ -248,6 +248,7 @@ def main(arguments: Sequence[str] | None = None, plan: Sequence[Stage] = STAGES)
         end_all()
         summary(going, record)
         going.tell(f"results: {record.path}")
+        signal.signal(signal.SIGTERM, before)
     return code or int(any("error" in r for r in record.done.values()))
 
 
