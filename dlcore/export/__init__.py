@@ -1,0 +1,5 @@
+"""Trained models as files for other programs: ONNX, and one C file with no dependencies."""
+
+from dlcore.export.onnx_model import onnx
+
+__all__ = ["onnx"]
