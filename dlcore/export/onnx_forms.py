@@ -7,6 +7,7 @@ small integers mostly, are computed in int32 and cast back, which wraps as dlcor
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -58,7 +59,7 @@ def refusal(op: Op) -> str:
         return REFUSED[op.name]
     if op.family == "optim":
         return "it updates parameters"
-    if op.random:
+    if op.random or op.family == "random":
         return "it draws random numbers"
     if op.name.endswith("_backward"):
         return "it is a gradient"
@@ -175,7 +176,8 @@ def _log1p(n: Node) -> Value:  # with u = 1 + x rounded: log(u) x / (u - 1)
     x, g = n["x"], n.graph
     u = n.add("Add", x, g.like(x, 1))
     back = n.add("Sub", u, g.like(x, 1))
-    plain = n.add("Or", n.add("Equal", back, g.like(x, 0), dtype="bool"), n.add("IsInf", u, dtype="bool"), dtype="bool")
+    plain = n.add("Or", n.add("Equal", back, g.like(x, 0), dtype="bool"), n.add("IsInf", u, dtype="bool", detect_negative=0),
+                  dtype="bool")  # fmt: skip
     divisor = n.add("Where", plain, g.like(x, 1), back)
     return n.add("Where", plain, x, n.add("Mul", n.add("Log", u), n.add("Div", x, divisor)))
 
@@ -256,7 +258,14 @@ def _cast(n: Node) -> Value:
 
 @form("gelu")
 def _gelu(n: Node) -> Value:
-    return n.add("Gelu", n["x"], approximate=n["approximate"])
+    x, g = n["x"], n.graph
+    if x.dtype == "float32":
+        return n.add("Gelu", x, approximate=n["approximate"])
+    if n["approximate"] == "none":  # onnxruntime has neither Gelu nor Erf for these
+        raise ValueError("onnxruntime has no gelu of float64; export model.to(dlcore.float32), or approximate='tanh'")
+    cubic = n.add("Add", n.add("Mul", n.add("Mul", x, x), g.like(x, 0.044715)), g.like(x, 1))
+    v = n.add("Mul", n.add("Mul", x, g.like(x, 2 * math.sqrt(2 / math.pi))), cubic)
+    return n.add("Mul", x, n.add("Sigmoid", v))
 
 
 @form("linear")
@@ -453,9 +462,19 @@ def _position(n: Node) -> Value:
     g, (x,), axis = n.graph, _widened(n.graph, n["x"]), n["axis"]
     if axis is None:
         x, axis = g.reshape(x, (_size(x.shape),)), 0
-    kind = "ArgMax" if n.attrs["name"] == "argmax" else "ArgMin"
-    found = g.add(kind, x, dtype="int64", axis=axis, keepdims=int(n["keepdims"] and n["axis"] is not None))
-    return g.reshape(found, n.shape) if n["axis"] is None else n.graph.add("Identity", found, shape=n.shape)
+    kept = n["keepdims"] or n["axis"] is None
+    shape = tuple(1 if d == axis else m for d, m in enumerate(x.shape) if kept or d != axis)
+
+    def position(kind: str, values: Value) -> Value:
+        return g.add(kind, values, dtype="int64", shape=shape, axis=axis, keepdims=int(kept))
+
+    found = position("ArgMax" if n.attrs["name"] == "argmax" else "ArgMin", x)
+    if x.is_float:  # the first NaN, if there is one, which ONNX leaves open
+        unknown = g.cast(g.add("IsNaN", x, dtype="bool"), "int32")
+        along = g.constant(np.array([axis]))
+        there = g.cast(g.add("ReduceMax", unknown, along, shape=shape, keepdims=int(kept)), "bool")
+        found = g.add("Where", there, position("ArgMax", unknown), found, dtype="int64")
+    return g.reshape(found, n.shape)
 
 
 def _size(shape: Sequence[Length]) -> Length:
