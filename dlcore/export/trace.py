@@ -113,17 +113,21 @@ class Prediction:
             self.model.eval()
             return [np.array(t.numpy()) for t in self(asarray(x))]
 
-    def recorded(self, x: np.ndarray) -> Recorded:
-        """The pass for a batch like ``x``. Raises ValueError where it cannot be recorded."""
+    def recorded(self, x: np.ndarray, planned: bool = False) -> Recorded:
+        """The pass for a batch like ``x``: every call, or (planned) the launches of a replay in memory that is laid out.
+
+        Raises ValueError where it cannot be recorded.
+        """
         with kept_modes(self.model), no_grad():
             self.model.eval()
             captured = Captured(self._copied, depends=(self.model, *self.steps))
             try:
-                recording = captured.written_down(asarray(np.ascontiguousarray(x)))
+                record = captured.dry_run if planned else captured.written_down
+                recording = record(asarray(np.ascontiguousarray(x)))
             except CaptureError as error:
                 text = str(error).removeprefix("capture: ")
                 raise ValueError(f"{self.function}: the forward pass depends on more than its input: {text}") from None
-        return Recorded(self, recording, len(self.names))
+        return Recorded(self, recording, len(self.names), planned)
 
     def _copied(self, x: Tensor) -> list[Tensor]:
         """The outputs in memory of their own: the last calls of a pass make them, in their order."""
@@ -151,14 +155,15 @@ class Recorded:
     written down from, which keeps the memory alive.
     """
 
-    def __init__(self, prediction: Prediction, recording: _C.Recording, outputs: int):
+    def __init__(self, prediction: Prediction, recording: _C.Recording, outputs: int, planned: bool):
         self.function, self.recording = prediction.function, recording
         self.kinds = [kind for kind, *_ in recording.regions]
+        self.offsets = [offset for *_, offset, _, _ in recording.regions]
         self.sizes = [size for _, size, *_ in recording.regions]
         self.addresses = [address for *_, address in recording.regions]
         model = prediction.model
         self.names = {t.data_ptr: (name, t.shape) for name, t in [*model.named_parameters(), *model.named_buffers()]}
-        self.calls = list(self._calls())
+        self.calls = list(self._launches() if planned else self._calls())
         self.results = [call.outputs[0] for call in self.calls[len(self.calls) - outputs :]]
         for call in self.calls:
             self._check(call)
@@ -174,6 +179,10 @@ class Recorded:
                 at += 1
             yield self._call(command, lines)
         yield from (call for _, call in views[at:])
+
+    def _launches(self) -> Iterator[Call]:
+        lines = [_short(line) for line in self.recording.lines]
+        return (self._call(command, lines) for command in commands(self.recording))
 
     def _call(self, c: Command, lines: Sequence[str]) -> Call:
         return Call(c.op, c.attrs, c.inputs, c.outputs, c.lengths, lines[c.line])
