@@ -57,7 +57,7 @@ from dlcore._tensor import (
 )
 
 if _typing.TYPE_CHECKING:
-    from dlcore import data, metrics, models, nn, optim, random, runs, train
+    from dlcore import data, export, metrics, models, nn, optim, random, runs, train
     from dlcore._capture import capture
     from dlcore._checkpoint import load, load_state, save
     from dlcore._recordable import Recordable
@@ -69,7 +69,7 @@ __version__ = "0.1.0"
 __all__ = [
     "AutogradError", "CaptureError", "DType", "DTypeError", "Device", "DeviceError", "Parameter", "Recordable",
     "ShapeError", "Tensor", "arange", "asarray", "bfloat16", "bool_", "capture", "data", "default_device", "device",
-    "dropout", "empty", "empty_cache", "empty_like", "enable_grad", "evaluate", "eye", "fit", "float16", "float32",
+    "dropout", "empty", "empty_cache", "empty_like", "enable_grad", "evaluate", "export", "eye", "fit", "float16", "float32",
     "float64", "from_dlpack", "from_numpy", "full", "full_like", "get_num_threads", "grad", "int8", "int16",
     "int32", "int64", "is_grad_enabled", "linspace", "load", "load_state", "manual_seed", "metrics", "models", "nn",
     "no_grad", "ones", "ones_like", "optim", "predict", "rand", "randint", "randn", "random", "randperm", "runs",
@@ -86,6 +86,7 @@ _LAZY = {  # name -> (module, attribute or None for the module itself)
     "metrics": ("dlcore.metrics", None),
     "models": ("dlcore.models", None),
     "runs": ("dlcore.runs", None),
+    "export": ("dlcore.export", None),
     "random": ("dlcore.random", None),
     "fit": ("dlcore.train", "fit"),
     "evaluate": ("dlcore.train", "evaluate"),
