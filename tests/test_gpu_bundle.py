@@ -57,8 +57,7 @@ def lines(path):
 
 def bundled(python, folder, *options):
     """The files of a bundle without kernels: a dry run has some without code."""
-    (folder / "packs").mkdir()
-    command = [sys.executable, "-m", "bench.gpu.bundle", "--python", python, "--packs", str(folder / "packs"), *options]
+    command = [sys.executable, "-m", "bench.gpu.bundle", "--python", python, "--no-kernels", *options]
     command += ["--out", str(folder / "bundle")]
     done = subprocess.run(command, cwd=ROOT, env=KEPT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
