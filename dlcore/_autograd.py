@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import functools
-import inspect
-import types
 import warnings
-from collections.abc import Callable, Generator, Sequence
-from typing import Any, TypeVar
+from collections.abc import Sequence
+from typing import Any
 
 from dlcore import _C
-from dlcore._arguments import boolean, instance, shown
+from dlcore._arguments import boolean, instance
+from dlcore._modes import Mode
 from dlcore.dtypes import DType
 from dlcore.errors import AutogradError, ShapeError
 from dlcore.ops.elementwise import cast
@@ -19,115 +17,30 @@ from dlcore.ops.reduce import sum as sum_
 
 __all__ = ["enable_grad", "grad", "is_grad_enabled", "no_grad"]
 
-F = TypeVar("F", bound=Callable[..., Any])
 
-
-class _Mode:
-    """Switches tracking on or off for a `with` block or a decorated function, in this thread.
-
-    A decorated generator or coroutine has the mode while it runs, and whoever runs it has its own between the steps. A
-    `with` block inside of one would keep the mode across a yield or an await: decorate the function instead.
-    """
-
-    enabled: bool
+class _GradMode(Mode):
+    """Switches tracking on or off."""
 
     def __new__(cls, function: Any = None) -> Any:
         """A context and decorator; ``@no_grad`` without brackets decorates at once."""
         return super().__new__(cls) if function is None else cls()(function)
 
     def __init__(self, function: None = None) -> None:
-        self._before: list[bool] = []
+        super().__init__()
 
-    def __enter__(self) -> None:
-        self._before.append(_C.set_grad_enabled(self.enabled))
-
-    def __exit__(self, *error: object) -> None:
-        if _C.set_grad_enabled(self._before.pop()) is not self.enabled:
-            raise AutogradError(
-                f"{type(self).__name__}: another block has ended in between, of a generator or coroutine that was "
-                "suspended inside it; decorate its function instead"
-            )
-
-    def __call__(self, function: F) -> F:
-        if not callable(function):
-            raise TypeError(f"{type(self).__name__}: {shown(function)} is not a function to decorate")
-
-        mode = type(self)
-        wrapped: Any
-        if inspect.isgeneratorfunction(function):
-
-            def wrapped(*args: Any, **kwargs: Any) -> Any:
-                return (yield from _steps(mode, function(*args, **kwargs)))
-
-        elif inspect.iscoroutinefunction(function):
-
-            async def wrapped(*args: Any, **kwargs: Any) -> Any:
-                return await _steps(mode, function(*args, **kwargs))
-
-        elif inspect.isasyncgenfunction(function):
-            wrapped = _asynchronous(mode, function)
-
-        else:
-
-            def wrapped(*args: Any, **kwargs: Any) -> Any:
-                with mode():
-                    return function(*args, **kwargs)
-
-        return functools.wraps(function)(wrapped)  # type: ignore[return-value]
+    switch = staticmethod(_C.set_grad_enabled)
 
 
-@types.coroutine
-def _steps(mode: type[_Mode], inner: Any) -> Generator[Any, Any, Any]:
-    """What ``inner``, a generator or awaitable in progress, yields and returns; it runs in ``mode``."""
-    call, given = inner.send, None
-    while True:
-        try:
-            with mode():
-                item = call(given)
-        except StopIteration as end:
-            return end.value
-        try:
-            call, given = inner.send, (yield item)
-        except GeneratorExit:
-            with mode():
-                inner.close()
-            raise
-        except BaseException as error:
-            call, given = inner.throw, error
-
-
-def _asynchronous(mode: type[_Mode], function: Callable[..., Any]) -> Callable[..., Any]:
-    """An asynchronous generator function that runs in ``mode``."""
-
-    async def wrapped(*args: Any, **kwargs: Any) -> Any:
-        inner = function(*args, **kwargs)
-        call, given = inner.asend, None
-        while True:
-            try:
-                item = await _steps(mode, call(given))
-            except StopAsyncIteration:
-                return
-            try:
-                call, given = inner.asend, (yield item)
-            except GeneratorExit:
-                await _steps(mode, inner.aclose())
-                raise
-            except BaseException as error:
-                call, given = inner.athrow, error
-
-    return wrapped
-
-
-class no_grad(_Mode):
+class no_grad(_GradMode):
     """Nothing is tracked inside: ``with dl.no_grad(): ...``, or as a decorator ``@dl.no_grad``."""
 
-    enabled = False
+    state = False
 
 
-class enable_grad(_Mode):
+class enable_grad(_GradMode):
     """Operations are tracked inside, even within `no_grad`."""
 
-    enabled = True
+    state = True
 
 
 def is_grad_enabled() -> bool:

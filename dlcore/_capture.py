@@ -31,6 +31,7 @@ from dlcore._recordable import CAPTURED_METHODS
 from dlcore._recorded_gradient import RecordedGradient
 from dlcore._structure import Arguments, Results, Structure
 from dlcore._tensor import Tensor
+from dlcore.dtypes import DType
 from dlcore.errors import CaptureError
 
 if TYPE_CHECKING:
@@ -53,8 +54,8 @@ def capture(function: Callable[..., Any] | None = None, *, check: int = 0) -> An
 
     A call runs the step exactly once, whatever happens. The step is recorded again when something has changed that the
     recording depends on: shapes, dtypes and ``requires_grad`` of the arguments and parameters, training flags, which
-    parameters and modules there are, gradient mode, an optimizer's state tensors and parameters, and whatever its
-    Python code reads: variables, attributes, entries of containers, small arrays, the code of functions and classes
+    parameters and modules there are, gradient mode, autocast, an optimizer's state tensors and parameters, and whatever
+    its Python code reads: variables, attributes, entries of containers, small arrays, the code of functions and classes
     (numbers are compared by value, other things by identity). Learning rates and dlcore's random numbers are read from
     memory: setting ``optimizer.lr`` takes effect at once. Nothing is frozen: the recorded call is observed instruction
     by instruction, and what can neither be watched nor is known to be constant is a reason not to record.
@@ -99,7 +100,8 @@ class _Entry(NamedTuple):
     specs: tuple[Any, ...]
     build: Callable[[tuple[Tensor, ...], Sequence[Tensor]], Any]
     observed: Observation
-    grad_mode: bool
+    mode: tuple[bool, DType | None]
+    """Whether gradients are tracked, and the dtype of autocast."""
     aligned: tuple[bool, ...]
     """Of each argument whether its address is a multiple of 16 bytes, which kernels of a GPU are specialised for."""
 
@@ -155,7 +157,7 @@ class Captured:
             return self.function(*args, **kwargs)
         call = Arguments(args, kwargs)
         self._calls += 1
-        specs, mode = _specs(call.tensors), _C.is_grad_enabled()
+        specs, mode = _specs(call.tensors), _mode()
         for entry in self._matching(call, specs, mode):
             due = self._compares or (self._check and self._calls % self._check == 0)
             if due and entry.recording.stands(*call.tensors):
@@ -186,12 +188,12 @@ class Captured:
         owner = [self.function.__self__] if type(self.function) is types.MethodType else []
         return [*call.objects, *owner]
 
-    def _matching(self, call: Arguments, specs: tuple[Any, ...], mode: bool) -> list[_Entry]:
+    def _matching(self, call: Arguments, specs: tuple[Any, ...], mode: tuple[bool, DType | None]) -> list[_Entry]:
         """The recordings that may stand for a call with these arguments."""
         return [
             entry
             for entry in self._entries
-            if entry.grad_mode == mode and entry.specs == specs and entry.structure == call.structure and entry.stands()
+            if entry.mode == mode and entry.specs == specs and entry.structure == call.structure and entry.stands()
         ]
 
     def _has_room(self) -> bool:
@@ -223,7 +225,7 @@ class Captured:
     def _record(self, call: Arguments, compare: _Entry | None = None) -> Any:
         from dlcore._observe import Observer
 
-        tensors, mode = call.tensors, _C.is_grad_enabled()
+        tensors, mode = call.tensors, _mode()
         aliases = _C.begin_recording(tuple(tensors), False)
         try:
             start = _C.newest_node()
@@ -325,8 +327,11 @@ class Captured:
         for number, (now, then) in enumerate(zip(entry.specs, last.specs, strict=True)):
             if now != then:
                 return Reason(ReasonKind.ARGUMENT, f"argument {number} is {_spec_text(now)}, not {_spec_text(then)}")
-        if entry.grad_mode != last.grad_mode:
-            return Reason(ReasonKind.GRAD_MODE, f"gradients are {'' if entry.grad_mode else 'not '}tracked")
+        (tracked, dtype), before = entry.mode, last.mode
+        if tracked != before[0]:
+            return Reason(ReasonKind.GRAD_MODE, f"gradients are {'' if tracked else 'not '}tracked")
+        if dtype is not before[1]:
+            return Reason(ReasonKind.AUTOCAST, f"autocast is {'off' if dtype is None else f'to {dtype.name}'}")
         if (k := last.recording.broken_guard()) is not None:
             return Reason(ReasonKind.VARIABLE, f"variable {last.observed.guards[k].name} changed")
         if name := last.observed.changed_object():
@@ -499,6 +504,10 @@ def _hand_over(aliases: Sequence[Tensor], tensors: Sequence[Tensor]) -> None:
             given.grad = alias.grad
         if given.is_leaf and alias.is_leaf and alias.requires_grad != given.requires_grad:
             given.requires_grad = alias.requires_grad
+
+
+def _mode() -> tuple[bool, DType | None]:
+    return _C.is_grad_enabled(), _C.autocast_dtype()
 
 
 def _specs(tensors: Sequence[Tensor]) -> tuple[Any, ...]:

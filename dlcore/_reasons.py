@@ -61,6 +61,8 @@ class ReasonKind(Enum):
     """The shape, dtype, device, strides or requires_grad of an argument."""
     GRAD_MODE = auto()
     """Whether operations are tracked for gradients."""
+    AUTOCAST = auto()
+    """The dtype of autocast."""
     VARIABLE = auto()
     """A Python variable that the function reads."""
     STATE = auto()

@@ -234,6 +234,19 @@ static PyObject* column(PyObject* items, const char* field) {
   return found.release();
 }
 
+static bool read_cast(Function* f) {
+  const Ref value = attribute(f->op, "cast");
+  const char* text = value && PyUnicode_Check(value.get()) ? PyUnicode_AsUTF8(value.get()) : nullptr;
+  if (!text && PyErr_Occurred()) return false;
+  const bool low = text && !std::strcmp(text, "low"), wide = text && !std::strcmp(text, "float32");
+  if (!low && !wide && !(text && !std::strcmp(text, "widest"))) {
+    PyErr_Format(PyExc_ValueError, "%s: cast %R is not \"low\", \"float32\" or \"widest\"", f->name_utf8, value.get());
+    return false;
+  }
+  f->cast = low ? CastClass::low : wide ? CastClass::float32 : CastClass::widest;
+  return true;
+}
+
 bool read_signature(Function* f) {
   if (f->input_names) return true;
   const Ref signature = attribute(f->op, "signature");
@@ -258,6 +271,7 @@ bool read_signature(Function* f) {
   f->value_key = truth(f->op, "dynamic");
   f->elementwise = truth(f->op, "elementwise");
   f->unfitting = truth(f->op, "unfitting");
+  if (!read_cast(f)) return false;
   f->attr_names = column(attributes.get(), "name");
   f->defaults = column(attributes.get(), "default");
   PyObject* names = column(operands.get(), "name");

@@ -2,6 +2,7 @@
 #pragma once
 #include <vector>
 
+#include "core/autocast.h"
 #include "core/plan.h"
 
 namespace dlcore {
@@ -22,6 +23,7 @@ struct Function {
   bool value_key;         // plans of `dynamic` operations are never cached
   bool elementwise;       // the output may be an operand: element i is written after it was read
   bool unfitting;         // the operation says what it is of Python numbers that do not fit
+  CastClass cast;         // what autocast does with its operands
   PlanCache* cache;
 };
 

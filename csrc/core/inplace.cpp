@@ -87,6 +87,7 @@ PyObject* call_inplace(Function* f, Tensor* target, PyObject* const* args, Py_ss
   operands.data[0] = tracked ? alias_with_history(target) : as_tensor(Py_NewRef(as_object(target)));
   if (!operands.data[0]) return nullptr;
   Tensor* out = tracked || !f->elementwise ? nullptr : target;  // else it may be written before it is read
+  const WithoutAutocast as_given;
   const Ref result = Ref::own(dispatch(f, operands, f->defaults, out));
   if (!result) return nullptr;
   if (!is_tensor(result.get())) {

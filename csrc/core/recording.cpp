@@ -7,6 +7,7 @@
 #include <new>
 #include <utility>
 
+#include "core/autocast.h"
 #include "core/plan.h"
 #include "core/tape.h"
 
@@ -103,6 +104,7 @@ PyObject* begin_recording(PyObject*, PyObject* args) {
     Tensor* stand = as_tensor(PyTuple_GET_ITEM(stands, k));
     add_argument(r.get(), stand, stand);
   }
+  forget_casts();
   set_recorder(r.get());
   r.release();
   return aliases.release();
@@ -127,6 +129,7 @@ static void discard(Recorder* r) {
 
 PyObject* abort_recording(PyObject*, PyObject*) {
   if (Recorder* r = recorder) {
+    forget_casts();
     restore_grads(r, r->dry);
     set_recorder(nullptr);
     discard(r);
@@ -171,6 +174,7 @@ static Failure kept_tensor(Recorder* r, PyObject* outputs) {
 // something_kept(outputs): whether tensors made since begin_recording live on, besides these and gradients.
 PyObject* something_kept(PyObject*, PyObject* outputs) {
   if (!check_tensors(outputs, "something_kept")) return nullptr;
+  forget_casts();
   return PyBool_FromLong(recorder && !kept_tensor(recorder, outputs).empty());
 }
 
@@ -394,6 +398,7 @@ PyObject* end_recording(PyObject*, PyObject* args) {
     PyErr_SetString(errors.capture, "no step is being recorded");
     return nullptr;
   }
+  forget_casts();
   auto self = Owned<Recording>::own(blank_recording());
   bool good = false;
   try {
@@ -409,6 +414,7 @@ PyObject* end_recording(PyObject*, PyObject* args) {
     return nullptr;
   }
   self->grad_mode = grad_enabled;
+  self->autocast = autocast_dtype;
   self->seen_changes = changes;
   const Failure failure = std::move(r->failure);
   delete r;

@@ -62,6 +62,7 @@ struct Recording {
   std::vector<Buffer*> fixed_of_many;    // per input, of all the steps of
   std::shared_ptr<cuda::Graph> graph_of_many;  // several steps of a sweep; both are made for the first long one
   bool grad_mode;
+  int autocast;                          // autocast_dtype
   unsigned long runner;                  // the thread that runs it, or did so last
   uint32_t busy;                         // not 0: it runs, in the process that had this number (replay.cpp)
   bool serial;                           // so small that other threads would cost more than they do

@@ -10,6 +10,7 @@
 #include <numeric>
 #include <thread>
 
+#include "core/autocast.h"
 #include "core/function.h"
 #include "core/memory.h"
 #include "core/plan.h"
@@ -84,6 +85,7 @@ static bool apart(const Recording* self, const Call& call) {
 // 1 yes, 0 no, -1 error.
 static int matches(Recording* self, Call& call) {
   if (call.sources.size() != self->n_arguments || self->grad_mode != grad_enabled || recorder) return 0;
+  if (self->autocast != autocast_dtype) return 0;
   if (!add_grads(self, call)) return 0;
   for (size_t k = 0; k < call.sources.size(); ++k) {
     const Input& input = self->inputs[k];

@@ -274,6 +274,7 @@ static bool run_foreign(Function* f, const Plan* plan, Operands& operands, Opera
   for (Py_ssize_t k = 0; k < PyTuple_GET_SIZE(attrs); ++k) args.push_back(Ref::share(PyTuple_GET_ITEM(attrs, k)));
   std::vector<PyObject*> borrowed;
   for (const Ref& arg : args) borrowed.push_back(arg.get());
+  const WithoutAutocast as_given;
   const bool mode = std::exchange(grad_enabled, false);
   const Ref result = Ref::own(call_python(plan->callable.get(), borrowed.data(), borrowed.size()));
   grad_enabled = mode;
@@ -281,6 +282,7 @@ static bool run_foreign(Function* f, const Plan* plan, Operands& operands, Opera
 }
 
 static PyObject* run_composite(const Plan* plan, Operands& operands) {
+  const WithoutAutocast as_given;
   std::vector<PyObject*> args;
   PyObject* attrs = plan->attrs.get();
   for (int k = 0; k < operands.n; ++k) args.push_back(operands.data[k] ? as_object(operands.data[k]) : Py_None);
@@ -419,6 +421,9 @@ PyObject* dispatch(Function* f, Operands& operands, PyObject* attrs, Tensor* out
   if (f->value_key && recorder) {
     const std::string what = std::string(f->name_utf8) + "() has a result whose shape depends on values";
     if (!record_host_read(what.c_str())) return nullptr;
+  }
+  if (f->cast != CastClass::widest && autocast_dtype != kNoAutocast && !autocast_operands(f->cast, operands)) {
+    return nullptr;
   }
   Plan* plan = plan_for(f, operands, attrs, lengths, n_groups);
   if (!plan) return nullptr;

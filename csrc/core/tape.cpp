@@ -573,6 +573,7 @@ struct GradMode {
 
 static bool run_backward(BackwardPass& pass, PyObject* roots, PyObject* douts) {
   const GradMode mode(pass.tracked);
+  const WithoutAutocast as_given;
   std::vector<Node*> starts;
   for (Py_ssize_t k = 0; k < PyTuple_GET_SIZE(roots); ++k) {
     Tensor* root = as_tensor(PyTuple_GET_ITEM(roots, k));

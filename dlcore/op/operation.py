@@ -99,7 +99,8 @@ class Op:
     ulp: float = 1.0
     """Error allowed, in units of eps * magnitude of the output's dtype."""
     cast: str = "widest"
-    """Autocast class: "low" (16-bit floats welcome), "float32", or "widest"."""
+    """What `dlcore.autocast` does with floating operands: "low" casts them to its dtype, "float32" casts those of 16
+    bits to float32, "widest" leaves them to ``promote``. What writes in place is "widest"."""
     writes: str = ""
     """Names of the operands changed in place."""
     random: bool = False

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from dlcore._arguments import choice, function, integer, number
+from dlcore._autocast import autocast, autocast_dtype
 from dlcore._autograd import enable_grad, no_grad
 from dlcore._operations import concat
 from dlcore._tensor import Tensor, tensor, zeros
@@ -108,15 +109,15 @@ class LBFGS(Optimizer):
         """
         if closure is None:
             raise TypeError("LBFGS.step: a closure is needed, which computes the loss and its gradients and returns it")
-        call = function(closure, "LBFGS.step: closure")
+        call, dtype = function(closure, "LBFGS.step: closure"), autocast_dtype()
 
         def evaluate() -> tuple[Any, float, Tensor]:
-            with enable_grad():
+            with enable_grad(), autocast(dtype):
                 loss = call()
             value = number(loss.item() if isinstance(loss, Tensor) else loss, "LBFGS.step: the loss")
             return loss, value, self._gradient()
 
-        with no_grad():
+        with no_grad(), autocast(None):
             return self._minimise(evaluate)
 
     def _minimise(self, evaluate: Callable[[], tuple[Any, float, Tensor]]) -> Any:

@@ -464,12 +464,13 @@ class Optimizer(Recordable):
             if not given.n:
                 return loss
             grads = [g for g in grads if g is not None]
-        tracked = _C.set_grad_enabled(False)
+        tracked, autocast = _C.set_grad_enabled(False), _C.set_autocast(None)
         try:
             if self._rates is not None:
                 scheduled_rates(self._settings, self._position, self._rates)
             self._update(given, grads)
         finally:
+            _C.set_autocast(autocast)
             _C.set_grad_enabled(tracked)
         return loss
 

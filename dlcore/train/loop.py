@@ -18,6 +18,7 @@ from dlcore._tensor import Tensor, tensor
 from dlcore.data import Batches
 from dlcore.data.sources import as_dataset, inputs_and_targets
 from dlcore.data.views import flatten
+from dlcore.dtypes import DType, as_dtype, bfloat16, float16
 from dlcore.errors import ShapeError
 from dlcore.nn.module import Module, device_of
 from dlcore.ops.elementwise import isfinite
@@ -62,6 +63,7 @@ def fit(
     ema: Average | float | None = None,
     class_weight: Any = None,
     sample_weight: Any = None,
+    autocast: Any = None,
     step: Callable[..., Any] | None = None,
     shuffle: bool = True,
     seed: int | None = None,
@@ -98,7 +100,10 @@ def fit(
     largest absolute value of each. accumulate: the gradients of so many batches are added up for one step, with the
     result of one batch as large. ema: the decay of an exponential moving average of the weights, or ``dl.train.EMA`` or
     ``dl.train.SWA``: validation uses the averages, and the model ends with them. class_weight: the factor of each class
-    in training, an array (C,), a dict, or "balanced"; sample_weight: that of each sample, (N,).
+    in training, an array (C,), a dict, or "balanced"; sample_weight: that of each sample, (N,). autocast: dl.bfloat16
+    for model and loss in 16 bits where they gain by it (see `dlcore.autocast`), in training and validation; parameters,
+    gradients and the optimizer stay in float32. The model itself is not changed: `evaluate` and `predict` compute in
+    float32, or as the ``with dl.autocast(...)`` says that they are called in.
 
     A loss that is not finite is said once, with its epoch and batch (RuntimeWarning, ``history.diverged``).
 
@@ -134,7 +139,7 @@ def fit(
         if len(optimizers) > 1:
             raise ValueError("fit: schedule is for one optimizer; of several, prepare one for each (Schedule.prepare)")
     clip_norm, clip_value = _positive(clip_norm, "fit: clip_norm"), _positive(clip_value, "fit: clip_value")
-    average = as_average(ema, "fit: ema")
+    average, low = as_average(ema, "fit: ema"), _autocast_dtype(autocast)
     watching = [_callback(k, c) for k, c in enumerate(listed(callbacks, "fit: callbacks", "callbacks or functions"))]
     metrics = listed(metrics, "fit: metrics", "names, Metrics or functions")
     if not isinstance(record, bool) and not (isinstance(record, str) and record == "check"):
@@ -146,15 +151,17 @@ def fit(
     training: Training
     if step is not None:
         _nothing_else("step", loss=loss, accumulate=accumulate > 1, clip_norm=clip_norm, clip_value=clip_value,
-                      metrics=metrics, class_weight=class_weight, sample_weight=sample_weight)  # fmt: skip
+                      metrics=metrics, class_weight=class_weight, sample_weight=sample_weight,
+                      autocast=low)  # fmt: skip
         training = CustomTraining(model, batches, batch_size, function(step, "fit: step"), optimizers, steps, average)
     else:
         factors = None
         if class_weight is not None:
             factors = weights_of_classes(class_weight, model, batches, "fit: class_weight")
+        objective = Objective(loss, batches, "fit", factors, dtype=low)
         training = SupervisedTraining(
-            model, batches, batch_size, Objective(loss, batches, "fit", factors), optimizers[0], metrics, steps,
-            accumulate, clip_norm, clip_value, _weights_of_samples(sample_weight, batches), average,
+            model, batches, batch_size, objective, optimizers[0], metrics, steps, accumulate, clip_norm, clip_value,
+            _weights_of_samples(sample_weight, batches), average,
         )  # fmt: skip
     if not record:
         training.step.run_eagerly("fit was called with record=False")
@@ -164,7 +171,7 @@ def fit(
         given = _data(validation, "fit: validation", loss is not None)
         held_out = Batches(*as_fitted(given, batches.preprocessing), device=device, dtype=batches.dtype)
         size = max(batch_size, _EVALUATION_BATCH)  # there is memory for more samples where no gradients are kept
-        scoring = Evaluation(model, held_out, size, Objective(loss, held_out, "fit"), metrics)
+        scoring = Evaluation(model, held_out, size, Objective(loss, held_out, "fit", dtype=low), metrics)
         run.names += tuple(f"val_{name}" for name in scoring.meter.names)
     run.callbacks = sorted(watching, key=lambda c: c.after_others)
     view = display(None if progress is None else boolean(progress, "fit: progress"))
@@ -212,6 +219,16 @@ def _positive(value: Any, where: str) -> float | None:
     if not value > 0:
         raise ValueError(f"{where} must be above 0, not {value}")
     return value
+
+
+def _autocast_dtype(given: Any) -> DType | None:
+    """The dtype that is to be computed in, or None."""
+    if given is None:
+        return None
+    if (dtype := as_dtype(given, "fit: autocast")) is not bfloat16:
+        why = "has too small a range for gradients without a scaled loss" if dtype is float16 else "is not of 16 bits"
+        raise ValueError(f"fit: autocast {dtype.name} {why}; it is bfloat16 or None")
+    return dtype
 
 
 def _nothing_else(what: str, **given: Any) -> None:

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from dlcore._arguments import function, instance, shown
+from dlcore._autocast import autocast
 from dlcore._autograd import no_grad
 from dlcore._names import Names
 from dlcore._recordable import Recordable
@@ -17,6 +18,7 @@ from dlcore._tensor import Tensor, tensor
 from dlcore.data import Batches
 from dlcore.data.views import flatten
 from dlcore.data.views import targets as all_targets
+from dlcore.dtypes import DType
 from dlcore.errors import ShapeError
 from dlcore.nn.losses import CrossEntropyLoss, MSELoss, as_cross_entropy, holds
 from dlcore.nn.module import Module
@@ -62,13 +64,14 @@ class Objective(Recordable):
     need the loss of each: what takes ``reduction`` is called with "none", of others (N, ...) must come back.
 
     ``ignored``: the label that the loss leaves out, or None where no target of ``batches`` is that label: nothing is
-    then spent on it.
+    then spent on it. ``dtype``: of `dlcore.autocast`, for the model and the loss; None: as it is where they are called.
     """
 
     def __init__(
-        self, loss: Any, batches: Batches, name: str, class_weight: np.ndarray | None = None, wanted: bool = True
-    ):
-        self.loss, self.name, self.wanted = loss, name, wanted
+        self, loss: Any, batches: Batches, name: str, class_weight: np.ndarray | None = None, wanted: bool = True,
+        dtype: DType | None = None,
+    ):  # fmt: skip
+        self.loss, self.name, self.wanted, self.dtype = loss, name, wanted, dtype
         self.counted = getattr(type(loss), "counted", None) and loss.counted
         self.ignored: int | None = -100
         known = self._known = as_cross_entropy(loss)
@@ -87,6 +90,12 @@ class Objective(Recordable):
 
     def __call__(self, model: Module, parts: list[Tensor], weights: Tensor | None = None) -> Judged:
         """The batch ``parts`` (inputs, ..., targets) judged; ``weights``: of its samples."""
+        if self.dtype is None:
+            return self._judged(model, parts, weights)
+        with autocast(self.dtype):
+            return self._judged(model, parts, weights)
+
+    def _judged(self, model: Module, parts: list[Tensor], weights: Tensor | None) -> Judged:
         *inputs, targets = parts
         if self.loss is None and self.wanted:
             loss, outputs = self._own(model(*parts))
@@ -154,7 +163,7 @@ class Objective(Recordable):
 
     def recorded_state(self) -> Any:
         """The loss, and what was found out about it."""
-        return self.loss, self.counted, self.ignored, self.wanted
+        return self.loss, self.counted, self.ignored, self.wanted, self.dtype
 
     def recorded_parts(self) -> tuple[Any, ...]:
         """The loss, which may read variables of its own."""
