@@ -471,3 +471,29 @@ def test_fit_within_autocast_is_fit_with_autocast():
 def test_fit_refuses_other_dtypes(wrong, text):
     with pytest.raises(ValueError, match=f"fit: autocast {text}"):
         fitted(autocast=wrong)
+
+
+# ---- optimizers ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("make", [optim.Muon, optim.AdamW, optim.LBFGS])
+def test_an_optimizer_steps_as_it_does_outside(make):
+    x, y = map(dl.tensor, arrays((16, 6), (16, 5)))
+
+    def trained(inside):
+        (w,) = parameters((6, 5), seed=2)
+        optimizer = make([w], lr=0.1)
+
+        def closure():
+            optimizer.zero_grad()
+            with dl.autocast(dl.autocast_dtype() if inside else dl.bfloat16):
+                loss = dl.mse_loss(x @ w, y)
+            loss.backward()
+            return loss
+
+        for _ in range(3):
+            with dl.autocast(dl.bfloat16 if inside else None):
+                optimizer.step(closure)
+        return w.numpy()
+
+    np.testing.assert_array_equal(trained(True), trained(False))
