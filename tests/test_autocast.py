@@ -291,6 +291,38 @@ def test_nothing_stale_is_used():
             np.testing.assert_array_equal((x @ w).numpy(), expected)
 
 
+@pytest.mark.parametrize("way", ["from_numpy", "detach", "before", "dlpack"])
+def test_writes_through_an_array_are_seen(way):
+    array, x = np.ones((2, 2), np.float32), dl.ones((1, 2))
+    w = dl.from_numpy(array) if way == "from_numpy" else dl.Parameter(dl.tensor(array))
+    w.requires_grad = True
+    if way == "before":
+        array = w.detach().numpy()
+    with dl.autocast():
+        assert (x @ w).tolist() == [[2.0, 2.0]]
+        if way == "detach":
+            array = w.detach().numpy()
+        elif way == "dlpack":
+            array = np.from_dlpack(w.detach())
+        array[...] = 3.0
+        assert (x @ w).tolist() == [[6.0, 6.0]]
+
+
+def test_memory_of_a_parameter_is_replaced():
+    model, x = nn.Linear(64, 64, bias=False), dl.ones((1, 64))
+    with dl.autocast():
+        for k in range(4):
+            w = model.weight
+            with dl.no_grad():
+                w.fill_(float(k))
+            assert model(x)[0, 0].item() == 64.0 * k
+            model.to(dl.float64)
+            model.to(dl.float32)  # may lie where it lay before
+            with dl.no_grad():
+                model.weight.fill_(float(k + 1))
+            assert model(x)[0, 0].item() == 64.0 * (k + 1)
+
+
 def test_a_replayed_step_leaves_no_stale_cast():
     (w,), x = parameters((2, 2)), dl.ones((1, 2))
 
@@ -471,6 +503,21 @@ def test_fit_within_autocast_is_fit_with_autocast():
 def test_fit_refuses_other_dtypes(wrong, text):
     with pytest.raises(ValueError, match=f"fit: autocast {text}"):
         fitted(autocast=wrong)
+
+
+def test_digits_are_learned_as_in_float32():
+    def accuracy(dtype):
+        dl.manual_seed(0)
+        train, test = dl.data.random_split(dl.data.load_dataset("digits"), [0.8, 0.2], seed=0)
+        model = nn.Sequential(nn.Flatten(), nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 10))
+        dl.fit(
+            model, train, loss="cross_entropy", optimizer=optim.Adam(model.parameters(), lr=3e-3), epochs=15, seed=0,
+            autocast=dtype, progress=False,
+        )  # fmt: skip
+        return dl.evaluate(model, test, metrics=["accuracy"])["accuracy"]
+
+    exact = accuracy(None)
+    assert exact > 0.93 and accuracy(dl.bfloat16) > exact - 0.015
 
 
 # ---- optimizers ---------------------------------------------------------------------------------------------------

@@ -18,21 +18,40 @@ thread_local int autocast_dtype = kNoAutocast;
 // is only referred to weakly. Each tracked use has a node of its own on the tape: the gradients of several uses are
 // then added in the parameter's dtype, and a backward pass through one use leaves the others alone.
 struct KeptCast {
-  Ref source;      // a weak reference
-  int64_t version;
-  Array array;     // where the source's values were
+  Ref source;                // a weak reference
+  Array array;               // where the source's values were,
+  Buffer* buffer = nullptr;  // in what memory (counted),
+  int64_t version = 0;       // and how often that had been written
+  uint32_t exports = 0;
   TensorRef values;
-  Owned<Function> function;  // of the tracked cast, and its plan (one reference); null: it was not tracked
-  Plan* plan;
+  Owned<Function> function;  // of the tracked cast, and
+  Plan* plan = nullptr;      // its plan (counted); null: it was not tracked
+
+  KeptCast() = default;
+  KeptCast(KeptCast&& other) noexcept { swap(other); }
+  KeptCast& operator=(KeptCast&& other) noexcept {
+    swap(other);
+    return *this;
+  }
+  ~KeptCast() {
+    if (buffer) drop(buffer);
+    if (plan) unref(plan);
+  }
+  void swap(KeptCast& other) {
+    std::swap(source, other.source);
+    std::swap(array, other.array);
+    std::swap(buffer, other.buffer);
+    std::swap(version, other.version);
+    std::swap(exports, other.exports);
+    std::swap(values, other.values);
+    std::swap(function, other.function);
+    std::swap(plan, other.plan);
+  }
 };
 
 struct KeptCasts {
   std::unordered_map<const Tensor*, KeptCast> by_source;
   size_t limit = 64;  // so many, and those whose source has gone are looked for
-  ~KeptCasts() {
-    for (auto& [source, kept] : by_source)
-      if (kept.plan) unref(kept.plan);
-  }
 };
 
 // Not an object but a pointer: a thread that ends has no GIL to let go of Python objects with.
@@ -52,17 +71,18 @@ static void erase_gone(KeptCasts& casts) {
     place = casts.by_source.erase(place);
   }
   casts.limit = std::max<size_t>(64, 2 * casts.by_source.size());
-  for (KeptCast& kept : gone)
-    if (kept.plan) unref(kept.plan);
 }
 
-static bool is_parameter(const Tensor* t) {
-  return !t->node && !t->view && t->buffer && (t->requires_grad || Py_TYPE(t) != tensor_type);
+// Whether it is worth keeping a cast, and known when it is outdated: writes from outside raise no version.
+static bool keeps_cast(const Tensor* t) {
+  const bool parameter = !t->node && !t->view && (t->requires_grad || Py_TYPE(t) != tensor_type);
+  return parameter && t->buffer && !t->buffer->exporting && !t->buffer->free_owner;
 }
 
 static bool same_values(const KeptCast& kept, const Tensor* t) {
   return PyWeakref_GetObject(kept.source.get()) == reinterpret_cast<const PyObject*>(t) &&
-         kept.version == t->buffer->version && kept.array.data == t->array.data && same_array(kept.array, t->array);
+         kept.buffer == t->buffer && kept.version == t->buffer->version && kept.exports == t->buffer->exports &&
+         kept.array.data == t->array.data && same_array(kept.array, t->array);
 }
 
 // A cast that was kept, as a new result; null where there is none, or with an error.
@@ -70,11 +90,15 @@ static TensorRef kept_cast(Tensor* t) {
   if (!kept_casts) return {};
   const auto place = kept_casts->by_source.find(t);
   if (place == kept_casts->by_source.end() || !same_values(place->second, t)) return {};
-  const KeptCast& kept = place->second;
-  if (!wanted(t)) return TensorRef::share(kept.values.get());
-  if (!kept.plan) return {};
-  TensorRef values = TensorRef::own(new_view(kept.values.get(), kept.values->array));
-  Node* node = values ? new_node(kept.function.get(), kept.plan, 1) : nullptr;
+  const TensorRef base = place->second.values;  // references of our own: making objects may run Python's collector
+  const Owned<Function> function = place->second.function;
+  Plan* plan = place->second.plan;
+  if (!wanted(t)) return base;
+  if (!plan) return {};
+  ++plan->refs;
+  TensorRef values = TensorRef::own(new_view(base.get(), base->array));
+  Node* node = values ? new_node(function.get(), plan, 1) : nullptr;
+  unref(plan);
   if (!node) return {};
   set_edge(node->edges[0], t, true);
   hold_node(values.get(), node);
@@ -87,25 +111,28 @@ static TensorRef kept_cast(Tensor* t) {
 static bool keep_cast(Tensor* t, Tensor* cast) {
   const Node* node = cast->node;
   if (node && node->n_saved) return true;  // a use of its own cannot be made of the plan alone
-  KeptCast made{Ref::own(PyWeakref_NewRef(as_object(t), nullptr)), t->buffer->version, t->array,
-                TensorRef::own(new_view(cast, cast->array)), {}, nullptr};
+  KeptCast made;
+  made.source = Ref::own(PyWeakref_NewRef(as_object(t), nullptr));
+  made.values = TensorRef::own(new_view(cast, cast->array));
   if (!made.source || !made.values) return false;
+  made.array = t->array;
+  made.buffer = keep(t->buffer);
+  made.version = t->buffer->version;
+  made.exports = t->buffer->exports;
   if (node) {
     made.function = Owned<Function>::share(node->function);
     made.plan = node->plan;
+    ++made.plan->refs;
   }
   if (!kept_casts) kept_casts = new KeptCasts;
   erase_gone(*kept_casts);
-  KeptCast& slot = kept_casts->by_source[t];
-  std::swap(slot, made);
-  if (slot.plan) ++slot.plan->refs;
-  if (made.plan) unref(made.plan);
+  kept_casts->by_source[t].swap(made);  // what was there goes when the table is whole
   return true;
 }
 
 // ---- operands -----------------------------------------------------------------------------------------------------
 static Tensor* cast_to(Tensor* t, DType dtype) {
-  const bool keeps = is_parameter(t);
+  const bool keeps = keeps_cast(t);
   if (keeps) {
     TensorRef kept = kept_cast(t);
     if (kept || PyErr_Occurred()) return kept.release();

@@ -44,6 +44,8 @@ static int get_buffer(PyObject* self, Py_buffer* view, int flags) {
     return -1;
   }
   exported->buffer = keep(t->buffer);
+  t->buffer->exports += !readonly;
+  t->buffer->exporting += !readonly;
   const int64_t item = item_size(a.dtype);
   for (int d = 0; d < a.ndim; ++d) {
     exported->shape[d] = a.shape[d];
@@ -63,7 +65,9 @@ static int get_buffer(PyObject* self, Py_buffer* view, int flags) {
   return 0;
 }
 static void release_buffer(PyObject*, Py_buffer* view) {
-  drop(static_cast<Exported*>(view->internal)->buffer);
+  Buffer* buffer = static_cast<Exported*>(view->internal)->buffer;
+  buffer->exporting -= !view->readonly;
+  drop(buffer);
   PyMem_Free(view->internal);
 }
 
@@ -243,6 +247,7 @@ static PyObject* to_dlpack(PyObject*, PyObject* args) {
   }
   if (recorder && !record_host_access(t, "a tensor is handed to another library (DLPack)")) return nullptr;
   const bool readonly = t->buffer && t->buffer->readonly;
+  if (t->buffer && !readonly) ++t->buffer->exporting;  // for good: a capsule's deleter may run without the GIL
   if (!versioned) {
     if (readonly) {
       PyErr_SetString(PyExc_BufferError, "to_dlpack: read-only memory needs a consumer of DLPack 1.0 or later");
@@ -321,7 +326,9 @@ static PyObject* lend(PyObject*, PyObject* value) {
     PyErr_SetString(PyExc_BufferError, "lend: a tensor in the memory of a GPU is wanted");
     return nullptr;
   }
-  as_tensor(value)->buffer->lent = true;
+  Buffer* buffer = as_tensor(value)->buffer;
+  buffer->lent = true;
+  ++buffer->exporting;
   Py_RETURN_NONE;
 }
 

@@ -25,6 +25,8 @@ struct Buffer {
   bool guarded = false;     // guard bytes lie on both sides of `data`
   bool lent = false;        // of a GPU: another library may use it on a stream that it has not named
   uint8_t device = 0;       // whose memory it is
+  uint32_t exports = 0;     // so often others were given the memory to write, which raises no version,
+  uint32_t exporting = 0;   // and so many of them may do so now
   uint64_t writer = 0;      // of the last call that wrote into operands here: its serial number (run.cpp)
   uint64_t mark = 0;        // of the last recorder that met it: its serial number << 32 | region (record.h)
   void (*free_owner)(void*) = nullptr;  // null: `data` came from allocate(), or from the device's allocator
