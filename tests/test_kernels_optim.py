@@ -21,6 +21,7 @@ from dlcore.ops import optim as operations
 pytestmark = pytest.mark.skipif(not shutil.which("g++"), reason="no g++")
 
 ADAM, SGD, CLIP_GRAD_NORM = operations.adam.op, operations.sgd.op, operations.clip_grad_norm.op
+RADAM, LAMB = operations.radam.op, operations.lamb.op
 DTYPES = (float32, float64, float16, bfloat16)
 # One element, a ragged tail, a chunk less one element, one chunk, one more, several chunks; 4 KiB are 1024 float32.
 SIZES = (1, 7, 1023, 1024, 1025, 5000)
@@ -183,13 +184,12 @@ def test_dtypes_strides_and_float_counts_in_one_step():
 
 
 @pytest.mark.parametrize("order", ORDERS)
-@pytest.mark.parametrize("op", [ADAM, SGD, CLIP_GRAD_NORM], ids=lambda op: op.name)
+@pytest.mark.parametrize("op", [ADAM, SGD, RADAM, LAMB, CLIP_GRAD_NORM], ids=lambda op: op.name)
 def test_the_order_of_threads_does_not_matter(op, order):
     rng, shapes = np.random.default_rng(3), [(3000,), (1,), (5000,)]
     arrays, attrs = [rng.standard_normal(s).astype(np.float32) for s in shapes], (1.0, 2.0)
     if op is not CLIP_GRAD_NORM:
-        settings = ADAM_SETTINGS if op is ADAM else SGD_SETTINGS
-        arrays, attrs = lists(rng, shapes, 2 if op is ADAM else 1, settings, float32), ((0, 1, 2),)
+        arrays, attrs = lists(rng, shapes, op.moments, op.settings, float32), ((0, 1, 2),)
     want, norm = on_cpu(op, arrays, attrs)
     arch = ARCHES["sm_90"]._replace(multiprocessors=1)
     _, program, outputs = planned(op, getattr(multi_tensor, op.name), arrays, attrs, arch)

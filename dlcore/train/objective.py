@@ -16,6 +16,7 @@ from dlcore._recordable import Recordable
 from dlcore._tensor import Tensor, tensor
 from dlcore.data import Batches
 from dlcore.data.views import flatten
+from dlcore.data.views import targets as all_targets
 from dlcore.errors import ShapeError
 from dlcore.nn.losses import CrossEntropyLoss, MSELoss, as_cross_entropy, holds
 from dlcore.nn.module import Module
@@ -222,13 +223,8 @@ def _classes(model: Module, batches: Batches, where: str) -> int:
 
 
 def _labels(batches: Batches, classes: int, where: str) -> np.ndarray:
-    """The labels of all samples, in order."""
-    if batches.host:
-        raise ValueError(f'{where} "balanced" counts labels in arrays; of a data set made by Python code give factors')
-    base, rows = flatten(batches.dataset)
-    labels = np.asarray(base.arrays[-1])
-    labels = (labels if rows is None else labels[rows]).reshape(-1)
+    """The labels of all samples that are classes."""
+    labels = all_targets(batches.dataset, where).reshape(-1)
     if labels.dtype.kind not in "iu":
         raise TypeError(f"{where}: labels must be integers, not {labels.dtype}")
     return labels[(labels >= 0) & (labels < classes)].astype(np.int64)
-
