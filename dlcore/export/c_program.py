@@ -41,7 +41,7 @@ def c(model: Module, path: str | os.PathLike[str], example: Any) -> None:
 
     The outputs have the bits of dlcore's plain kernels (``DLCORE_ISA=v1``) for one row, except for float64 powers,
     sines and cosines and float32 ones beyond 2^20, which are libm's; sums of more than 65536 elements, and logsumexp of
-    more than 4096 or over more than one axis, which run in another order.
+    columns of more than 16, which run in another order.
 
     Raises ValueError, naming the operation and the line, for operations that have no form in C, for what depends on
     values of the input, and for models of more than 32 MB; TypeError for 16-bit floats.
@@ -192,17 +192,24 @@ class _Program:
         body: list[str] = []
         for call in self.recorded.calls:
             body += [f"  /* {call.where} */", *(f"  {line}" for line in self._call(call))]
-        called = functions(self.used)
+        said = set(re.findall(r"\w+", "\n".join(line for line in body if not line.startswith("  /*"))))
+        called = functions(self.used & said)  # loops over nothing have been left out
         arenas = [f"static {_TYPES[dtype]} arena_{dtype}[{size}];" for dtype, size in sorted(self.arenas.items())]
-        constants = "\n".join(text for _, text in self.constants.values())
+        constants = "\n".join(text for label, text in self.constants.values() if label in said)
+        unused = [name for name in ("input", *self._outputs()) if name not in said]
+        body = [*(f"  (void){name};" for name in unused), *body]
         parts = [self._head(), constants, "\n".join(arenas), called, self._signature() + " {", "\n".join(body), "}"]
         return "\n".join(p for p in parts if p) + "\n\n" + self._main()
 
     def _sizes(self) -> list[int]:
         return [math.prod(a.shape) for a in self.recorded.results]
 
+    def _outputs(self) -> list[str]:
+        several = len(self.results) > 1
+        return [f"output{k}" if several else "output" for k in range(len(self.results))]
+
     def _signature(self) -> str:
-        outs = [f"output{k}" if len(self.results) > 1 else "output" for k in range(len(self.results))]
+        outs = self._outputs()
         arguments = [f"{_TYPES[a.dtype.name]} *{out}" for a, out in zip(self.recorded.results, outs, strict=True)]
         return f"void {self.stem}_predict(const {_TYPES[self.sample.dtype.name]} *input, {', '.join(arguments)})"
 
@@ -239,7 +246,7 @@ class _Program:
 
     def _main(self) -> str:
         size, dtype = self.sample.size, self.sample.dtype.name
-        outs = [f"output{k}" if len(self.results) > 1 else "output" for k in range(len(self.results))]
+        outs = self._outputs()
         arrays = "\n".join(f"  static {_TYPES[a.dtype.name]} {out}[{max(n, 1)}];"
                            for a, out, n in zip(self.recorded.results, outs, self._sizes(), strict=True))  # fmt: skip
         lines = []
@@ -419,11 +426,13 @@ def _negated(p: _Program, dtype: str, x: str) -> str:
 def _absolute(p: _Program, dtype: str, x: str) -> str:
     if dtype in _SUFFIX:
         return f"fabs{'f' if dtype == 'float32' else ''}({x})"
-    return f"{x} < 0 ? {_negated(p, dtype, x)} : {x}"
+    return x if dtype == "uint8" else f"{x} < 0 ? {_negated(p, dtype, x)} : {x}"
 
 
 def _signed(p: _Program, dtype: str, x: str) -> str:
-    return f"{p.use(f'sign_{_SUFFIX[dtype]}')}({x})" if dtype in _SUFFIX else f"({_TYPES[dtype]})(({x} > 0) - ({x} < 0))"
+    if dtype in _SUFFIX:
+        return f"{p.use(f'sign_{_SUFFIX[dtype]}')}({x})"
+    return f"{x} > 0" if dtype == "uint8" else f"({_TYPES[dtype]})(({x} > 0) - ({x} < 0))"
 
 
 def _squared(p: _Program, call: Call) -> list[str]:
@@ -747,17 +756,17 @@ def _log_sum(p: _Program, call: Call) -> list[str]:
     if layout.reduced or layout.run[0] > 4096:
         raise _Unsupported("more than 4096 elements, or axes that do not lie side by side, are reduced")
     n, stride, _ = layout.run
-    total = p.use(f"sum_column_{s}" if layout.columns else f"sum_run_{s}")
+    total = p.use(f"sum_chain_{s}" if layout.columns else f"sum_run_{s}")
     exponential, log = p.use(f"exp_below_{s}"), p.use("log_f64")
 
     def step(axes: _Axes, x: _Memory, at: str) -> str:
-        tail = f", {axes.block})" if axes.columns else ")"
+        added = f"(terms, {n}, 1, {axes.block})" if axes.columns else f"(0, terms, {n}, 1)"
         return (
             f"{{ const {t} *x = {at}; {t} shift, terms[{max(n, 1)}]; int i; "
             f"for (i = 0; i < {n}; ++i) if (max == max && (x[i * {stride}] > max || x[i * {stride}] != x[i * {stride}])) "
             f"max = x[i * {stride}]; shift = max - max == {zero} ? max : {zero}; "
             f"for (i = 0; i < {n}; ++i) terms[i] = {exponential}(x[i * {stride}] - shift); "
-            f"sum = max - max == {zero} || max < {zero} ? {total}(0, terms, {n}, 1{tail} : max; }}"
+            f"sum = max - max == {zero} || max < {zero} ? {total}{added} : max; }}"
         )
 
     start = f"{t} max = -({t})INFINITY; double sum = 0;"

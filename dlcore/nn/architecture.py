@@ -1,7 +1,8 @@
 """The architecture of a model as text: which classes it is made of, with which arguments.
 
 A text is data, and nothing in it is run: `build` makes instances of dlcore's own layers, of Module classes and data
-classes that the program has imported already, and of those it is given. It imports nothing, and calls nothing else.
+classes that the program has imported already, and of those it is given. It imports nothing but
+`dlcore.models`, where a class of these is named, and calls nothing else.
 
     {"module": "dlcore.nn.layers:Linear", "args": [64, 10], "kwargs": {"bias": false}}
 """
@@ -9,6 +10,7 @@ classes that the program has imported already, and of those it is given. It impo
 from __future__ import annotations
 
 import dataclasses
+import importlib
 import inspect
 import json
 import math
@@ -175,8 +177,10 @@ def _made(cls: type, args: list[Any], kwargs: dict[str, Any], right: bool) -> An
 
 
 def _class(name: str, classes: Mapping[str, type]) -> type:
-    """The class called "module:Name", if the program has it already; nothing is imported, no attribute is computed."""
+    """The class called "module:Name", if it is dlcore's or the program has it already; no attribute is computed."""
     module, _, qualname = name.partition(":")
+    if module.startswith("dlcore.models."):
+        importlib.import_module("dlcore.models")  # by this name alone, whatever the file says: it holds all of them
     if (given := classes.get(qualname.rpartition(".")[2])) is not None:
         return given
     found: Any = sys.modules.get(module)
