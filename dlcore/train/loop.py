@@ -278,6 +278,7 @@ class _Loop:
             if isinstance(error, SystemExit) and not self.interrupt.terminated:
                 raise  # of a callback
             interrupted = run.history.interrupted = True
+            run.call("on_interrupt")
         finally:
             run.epoch = min(run.epoch, run.epochs)
             self._note_recording()
