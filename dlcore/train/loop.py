@@ -235,6 +235,11 @@ def _weights_of_samples(given: Any, batches: Batches) -> Tensor | None:
     if rows is not None:
         whole = np.zeros(len(base), np.float32)
         whole[rows] = weights
+        if (apart := np.flatnonzero(whole[rows] != weights)).size:
+            raise ValueError(
+                f"fit: sample_weight: sample {rows[apart[0]]} of the data set below is in the data more than once, with "
+                "different weights; a sample has one"
+            )
     return tensor(whole, device=batches.device)
 
 
