@@ -235,6 +235,11 @@ def _weights_of_samples(given: Any, batches: Batches) -> Tensor | None:
     if rows is not None:
         whole = np.zeros(len(base), np.float32)
         whole[rows] = weights
+        if (apart := np.flatnonzero(whole[rows] != weights)).size:
+            raise ValueError(
+                f"fit: sample_weight: sample {rows[apart[0]]} of the data set below is in the data more than once, with "
+                "different weights; a sample has one"
+            )
     return tensor(whole, device=batches.device)
 
 
@@ -278,6 +283,7 @@ class _Loop:
             if isinstance(error, SystemExit) and not self.interrupt.terminated:
                 raise  # of a callback
             interrupted = run.history.interrupted = True
+            run.call("on_interrupt")
         finally:
             run.epoch = min(run.epoch, run.epochs)
             self._note_recording()
