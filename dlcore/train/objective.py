@@ -86,6 +86,16 @@ class Objective(Recordable):
             self.ignored = known.ignore_index if _has_label(batches, known.ignore_index) else None
             self.counted = None if known.weight is None and self.ignored is None else known.counted
 
+    @property
+    def classifies(self) -> bool:
+        """Whether the loss is dlcore's cross_entropy: the model's outputs are logits."""
+        return self._known is not None
+
+    @property
+    def known(self) -> bool:
+        """Whether the loss is one of dlcore's, which use every target but the ignored labels."""
+        return self.classifies or self.loss is mse_loss or isinstance(self.loss, MSELoss)
+
     def __call__(self, model: Module, parts: list[Tensor], weights: Tensor | None = None) -> Judged:
         """The batch ``parts`` (inputs, ..., targets) judged; ``weights``: of its samples."""
         *inputs, targets = parts

@@ -265,7 +265,7 @@ class Training(_Pass):
         weights: Tensor | None = None,
     ):
         super().__init__(batches, size, work, (model, *depends, meter), "the step of fit", accumulate, weights)
-        self.parameters, self.meter = list(model.parameters()), meter
+        self.model, self.parameters, self.meter = model, list(model.parameters()), meter
         self.steps = len(self) if steps is None else steps
         self.trace = Trace(self.steps, figures, batches.device)
 
@@ -413,7 +413,7 @@ class Evaluation(_Pass):
             meter.update(one.outputs, one.targets, one.loss, parts[0].shape[0] if one.counted is None else one.counted)
 
         super().__init__(batches, size, work, (model, objective, meter), "the step of evaluate")
-        self.model = model
+        self.model, self.objective = model, objective
         self.steps = len(self) if steps is None else min(steps, len(self))
 
     def scores(self, after: Callable[[int], None] = lambda done: None) -> dict[str, Any]:
