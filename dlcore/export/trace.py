@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import ctypes
 import math
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
+import dlcore
 from dlcore import _C
 from dlcore._arguments import instance, shown
 from dlcore._autograd import no_grad
@@ -125,7 +127,7 @@ class Prediction:
                 record = captured.dry_run if planned else captured.written_down
                 recording = record(asarray(np.ascontiguousarray(x)))
             except CaptureError as error:
-                text = str(error).removeprefix("capture: ")
+                text = str(error).removeprefix("capture: ") + _line_of(error)
                 raise ValueError(f"{self.function}: the forward pass depends on more than its input: {text}") from None
         return Recorded(self, recording, len(self.names), planned)
 
@@ -194,8 +196,8 @@ class Recorded:
 
     def _check(self, call: Call) -> None:
         """Raises ValueError where memory from before the pass is written."""
-        if call.op is not None and call.op.view is not None:
-            return
+        if call.op is not None and (call.op.view is not None or call.op.family == "random"):
+            return  # the state of the generator: that is refused as what it is
         for array in self.written(call):
             if self.kinds[array.region] in ("outside", "input"):
                 what = "its input" if self.kinds[array.region] == "input" else "a tensor from before the pass"
@@ -224,6 +226,17 @@ def strided(address: int, shape: Sequence[int], strides: Sequence[int], dtype: A
     memory = np.frombuffer((ctypes.c_char * (count * item)).from_address(address + low * item), dtype)
     view = np.lib.stride_tricks.as_strided(memory[-low:], shape, [s * item for s in strides], writeable=False)
     return np.array(view, order="C")
+
+
+def _line_of(error: BaseException) -> str:
+    """The innermost line of the user's code that an exception comes from: " (model.py:12)"."""
+    own, found, at = os.path.dirname(dlcore.__file__) + os.sep, "", error.__traceback__
+    while at is not None:
+        file = at.tb_frame.f_code.co_filename
+        if not file.startswith(own):
+            found = f" ({os.path.basename(file)}:{at.tb_lineno})"
+        at = at.tb_next
+    return found
 
 
 def _array(described: tuple[Any, ...]) -> Array:
