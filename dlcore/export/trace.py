@@ -42,7 +42,7 @@ class Affine(NamedTuple):
 
 
 def affine(values: Sequence[int], batches: Sequence[int]) -> int | Affine | None:
-    """What a number is that was ``values`` for the sizes ``batches``: the same, or linear in the size; None: neither."""
+    """A number that was ``values`` for the sizes ``batches``: always the same, or linear in the size; None: neither."""
     if len(set(values)) == 1:
         return int(values[0])
     slope, rest = divmod(values[1] - values[0], batches[1] - batches[0])
@@ -102,6 +102,7 @@ class Prediction:
                 )
 
     def __call__(self, x: Tensor) -> list[Tensor]:
+        """The outputs for a batch."""
         x = apply(self.steps, x)
         if self.dtype is not None and x.dtype.is_float and x.dtype is not self.dtype:
             x = x.astype(self.dtype)
@@ -116,7 +117,7 @@ class Prediction:
             return [np.array(t.numpy()) for t in self(asarray(x))]
 
     def recorded(self, x: np.ndarray, planned: bool = False) -> Recorded:
-        """The pass for a batch like ``x``: every call, or (planned) the launches of a replay in memory that is laid out.
+        """The pass for a batch like ``x``: every call, or (planned) the launches of a replay and where memory lies.
 
         Raises ValueError where it cannot be recorded.
         """
@@ -166,7 +167,8 @@ class Recorded:
         model = prediction.model
         self.names = {t.data_ptr: (name, t.shape) for name, t in [*model.named_parameters(), *model.named_buffers()]}
         self.calls = list(self._launches() if planned else self._calls())
-        self.results = [call.outputs[0] for call in self.calls[len(self.calls) - outputs :]]
+        last = self.calls[len(self.calls) - outputs :]
+        self.results = [a for call in last if (a := call.outputs[0]) is not None]
         for call in self.calls:
             self._check(call)
 
