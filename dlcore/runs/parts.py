@@ -22,8 +22,8 @@ __all__ = ["Parts", "load", "make_model", "optimizer_of", "schedule_of", "transf
 class Parts(NamedTuple):
     """The data of a run.
 
-    ``classes``: the names of the classes, () where numbers are predicted. ``shape``, ``dtype``: of one input. ``outputs``:
-    how many the model has. ``digest``: of which samples are in which part.
+    ``classes``: the names of the classes, () where numbers are predicted. ``shape``, ``dtype``: of one input.
+    ``outputs``: how many the model has. ``digest``: of which samples are in which part.
     """
 
     train: Any
