@@ -63,13 +63,25 @@ def predict(
 
 
 def _outputs(model: Module, x: Tensor) -> Any:
-    """The outputs for the batch ``x``, one for each sample."""
-    outputs = model(x)
+    """The outputs for the batch ``x``, one for each sample, in memory of their own: who gave ``x`` may write to it."""
+    outputs = _apart(model(x), x)
     for part in _tensors(outputs):
         if part.shape[:1] != x.shape[:1]:
             raise ShapeError(
                 f"predict: a batch {x.shape} gives outputs {part.shape}, not one for each sample; inputs are (N, ...)"
             )
+    return outputs
+
+
+def _apart(outputs: Any, x: Tensor) -> Any:
+    """``outputs``, of which those that lie in the memory of ``x`` are copied."""
+    if isinstance(outputs, Tensor):
+        begin, end = x.data_ptr, x.data_ptr + x.size * x.dtype.itemsize
+        return outputs.clone() if outputs.size and begin <= outputs.data_ptr < end else outputs
+    if isinstance(outputs, Mapping):
+        return {name: _apart(part, x) for name, part in outputs.items()}
+    if type(outputs) in (tuple, list):
+        return type(outputs)(_apart(part, x) for part in outputs)
     return outputs
 
 
