@@ -77,6 +77,13 @@ __all__ = [
     "load", "load_state", "manual_seed", "metrics", "models", "nn", "no_grad", "ones", "ones_like", "optim",
     "predict", "rand", "randint", "randn", "random", "randperm", "runs", "save", "set_default_device",
     "set_num_threads", "summary", "synchronize", "tensor", "train", "uint8", "zeros", "zeros_like",
+    "AutogradError", "CaptureError", "DType", "DTypeError", "Device", "DeviceError", "Parameter", "Recordable",
+    "ShapeError", "Tensor", "arange", "asarray", "bfloat16", "bool_", "capture", "data", "default_device", "device",
+    "dropout", "empty", "empty_cache", "empty_like", "enable_grad", "evaluate", "export", "eye", "fit", "float16",
+    "float32", "float64", "from_dlpack", "from_numpy", "full", "full_like", "get_num_threads", "grad", "int8", "int16",
+    "int32", "int64", "is_grad_enabled", "linspace", "load", "load_state", "manual_seed", "metrics", "models", "nn",
+    "no_grad", "ones", "ones_like", "optim", "predict", "rand", "randint", "randn", "random", "randperm", "runs",
+    "save", "set_default_device", "set_num_threads", "synchronize", "tensor", "train", "uint8", "zeros", "zeros_like",
 ]  # fmt: skip
 __all__ += _operations.__all__
 

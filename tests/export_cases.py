@@ -12,7 +12,7 @@ import numpy as np
 
 import dlcore as dl
 from dlcore import nn
-from dlcore.export.c_program import C_FORMS
+from dlcore.export.c_forms import C_FORMS
 from dlcore.op import REGISTRY, lengths_of
 
 

@@ -22,8 +22,8 @@ __all__ = ["Parts", "load", "make_model", "optimizer_of", "schedule_of", "transf
 class Parts(NamedTuple):
     """The data of a run.
 
-    ``classes``: the names of the classes, () where numbers are predicted. ``shape``, ``dtype``: of one input. ``outputs``:
-    how many the model has. ``digest``: of which samples are in which part.
+    ``classes``: the names of the classes, () where numbers are predicted. ``shape``, ``dtype``: of one input.
+    ``outputs``: how many the model has. ``digest``: of which samples are in which part.
     """
 
     train: Any
@@ -141,5 +141,4 @@ def schedule_of(config: Config) -> Any:
         if train.warmup:
             return optim.schedules.Constant(warmup=train.warmup)
         return None
-    kind = optim.schedules.get(train.schedule)
-    return kind(warmup=train.warmup) if train.warmup else kind()
+    return optim.schedules.make(train.schedule, **({"warmup": train.warmup} if train.warmup else {}))
