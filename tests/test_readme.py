@@ -24,6 +24,16 @@ def test_programs_in_the_documentation_run(program):
     assert done.returncode == 0, done.stderr
 
 
+def test_configurations_in_the_documentation_are_read(tmp_path):
+    from dlcore.runs import read_config
+
+    found = re.findall(r"```toml\n(.*?)```", (ROOT / "docs" / "training.md").read_text(), re.DOTALL)
+    for text in found:
+        (tmp_path / "run.toml").write_text(text)
+        assert read_config(tmp_path / "run.toml").name == "run"
+    assert found
+
+
 @pytest.mark.parametrize("page", pages, ids=lambda p: p.stem)
 def test_tables_are_those_of_some_machine_s_results(page):
     from bench.report import RESULTS, render
