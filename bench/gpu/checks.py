@@ -25,9 +25,9 @@ def load(context: Context, _: str) -> dict[str, Any]:
         return {"error": f"{len(failed)} of {len(failed) + loaded} do not load: {failed[:10]}"}
     packs = [p for folder in storage.pack_folders() for p in folder.glob("*.pack")]
     if packs and not loaded:
-        version = context.driver.version()
+        cuda = context.driver.version() // 1000
         told = ", ".join(f"{p.name} of CUDA {storage.Pack(p).cuda}" for p in packs)
-        return {"error": f"none of the packs ({told}) is for {backend.arch.name} and a driver of CUDA {version // 1000}"}
+        return {"error": f"none of the packs ({told}) is for {backend.arch.name} and a driver of CUDA {cuda}"}
     return {"loaded": loaded}
 
 

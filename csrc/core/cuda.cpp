@@ -166,7 +166,7 @@ static void load(const std::string& path) {
   if (!library) throw std::runtime_error(dlerror());
 #define LOOK_UP(NAME, SYMBOL, ...)                                              \
   driver.NAME = reinterpret_cast<Function<__VA_ARGS__>>(dlsym(library, SYMBOL)); \
-  if (!driver.NAME) throw std::runtime_error(path + " has no " SYMBOL ": the driver is too old");
+  if (!driver.NAME) throw std::runtime_error(path + " has no " SYMBOL ": the driver is older than CUDA 12.0");
   DRIVER_FUNCTIONS(LOOK_UP)
 #undef LOOK_UP
   driver.cuFuncLoad = reinterpret_cast<Function<Handle>>(dlsym(library, "cuFuncLoad"));

@@ -108,8 +108,8 @@ def _missing(wanted: Specialised) -> CompileError:
     for candidate in _candidates(wanted):
         if pack := storage.too_new(candidate.key, candidate.arch):
             return CompileError(
-                f"{wanted.kernel.name}: {pack.path} has it from the tools of CUDA {pack.cuda}, which this GPU's driver is "
-                f"too old for, and {compiler} is not here to make another: update the driver, or pip install "
+                f"{wanted.kernel.name}: {pack.path} has it from the tools of CUDA {pack.cuda}, which this GPU's "
+                f"driver is too old for, and {compiler} is not here to make another: update the driver, or pip install "
                 "'dlcore[compile]'"
             )
     folders = ", ".join(map(str, (*storage.pack_folders(), storage.cache_directory())))
