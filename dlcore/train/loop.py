@@ -6,7 +6,7 @@ import math
 import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager, nullcontext
 from typing import Any
 
 import numpy as np
@@ -180,13 +180,6 @@ def fit(
             if start_epoch:
                 schedule.load_state_dict({**schedule.state_dict(), "position": start_epoch * training.steps})
         interrupt.hold()  # so that what on_train_begin begins, a bar for one, is always ended by on_train_end
-        run.call("on_train_begin")
-        if run.resumed is not None:
-            try:
-                run.go_on(run.resumed)
-            except (ValueError, KeyError) as error:
-                raise ValueError(f"fit: Resume: {error}") from None
-        model.preprocessing = batches.preprocessing
         _Loop(run, scoring, interrupt, record == "check").go()
     return run.history
 
@@ -271,7 +264,9 @@ class _Loop:
     def go(self) -> None:
         """Run all epochs that are left, and call ``on_train_end`` whatever happens."""
         run, interrupted = self.run, False
+        begun: list[Callback] = []
         try:
+            self._begin(begun)
             self.interrupt.check()
             while run.epoch <= run.epochs and not run.stop:
                 self._epoch()
@@ -291,11 +286,26 @@ class _Loop:
                 optimizer.eval()
             if self.average is not None:
                 self.average.apply()
-            run.call("on_train_end")
-            if run.schedule is not None:
-                run.schedule.detach()
+            with ExitStack() as ending:  # all of it, also where a callback fails
+                if run.schedule is not None:
+                    ending.callback(run.schedule.detach)
+                for callback in reversed(begun):
+                    ending.callback(callback.on_train_end, run)
         if interrupted:
             self._raise_interrupt()
+
+    def _begin(self, begun: list[Callback]) -> None:
+        """Call ``on_train_begin`` of all callbacks, which come into ``begun``, and go on with an earlier run."""
+        run = self.run
+        for callback in run.callbacks:
+            callback.on_train_begin(run)
+            begun.append(callback)
+        if run.resumed is not None:
+            try:
+                run.go_on(run.resumed)
+            except (ValueError, KeyError) as error:
+                raise ValueError(f"fit: Resume: {error}") from None
+        run.model.preprocessing = self.training.batches.preprocessing
 
     def _epoch(self) -> None:
         run, start = self.run, time.perf_counter()
