@@ -243,7 +243,7 @@ def test_other_metrics_are_refused_within_an_epoch_and_taken_between(tmp_path):
 
     with pytest.raises(Stop):
         run("accuracy", StopAt(step=4))
-    with pytest.raises(ValueError, match="loss, accuracy were measured in the epoch .* and now loss, top2"):
+    with pytest.raises(ValueError, match=r"loss, accuracy were measured in the epoch .* and now loss, top2"):
         run("top2")
     run("accuracy")
     assert list(run("top2", epochs=3).epochs[-1]) == ["epoch", "loss", "top2", "seconds"]

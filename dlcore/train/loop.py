@@ -30,7 +30,7 @@ from dlcore.train.fitted import Transform, as_fitted, as_transform, chosen_trans
 from dlcore.train.history import History
 from dlcore.train.interrupt import Interrupt
 from dlcore.train.modes import kept_modes
-from dlcore.train.objective import OWN, Objective, loss_function, weights_of_classes
+from dlcore.train.objective import OWN, Objective, loss_function, numbers, weights_of_classes
 from dlcore.train.passes import CustomTraining, Evaluation, SupervisedTraining, Training
 from dlcore.train.progress import display
 from dlcore.train.run import Callback, Run
@@ -149,6 +149,9 @@ def fit(
                       metrics=metrics, class_weight=class_weight, sample_weight=sample_weight)  # fmt: skip
         training = CustomTraining(model, batches, batch_size, function(step, "fit: step"), optimizers, steps, average)
     else:
+        if loss is None and (class_weight is not None or sample_weight is not None):
+            given = "class_weight" if class_weight is not None else "sample_weight"
+            raise ValueError(f"fit: {given}: the loss is the model's own, which has to weight by itself")
         factors = None
         if class_weight is not None:
             factors = weights_of_classes(class_weight, model, batches, "fit: class_weight")
@@ -219,7 +222,7 @@ def _weights_of_samples(given: Any, batches: Batches) -> Tensor | None:
     if given is None:
         return None
     base, rows = flatten(batches.dataset)
-    weights = np.asarray(given, np.float32)
+    weights = numbers(given, "fit: sample_weight")
     if weights.shape != (len(batches.dataset),):
         raise ShapeError(f"fit: sample_weight has shape {weights.shape}; there are {len(batches.dataset)} samples")
     if not (np.isfinite(weights).all() and (weights >= 0).all() and weights.any()):
@@ -230,8 +233,8 @@ def _weights_of_samples(given: Any, batches: Batches) -> Tensor | None:
         whole[rows] = weights
         if (apart := np.flatnonzero(whole[rows] != weights)).size:
             raise ValueError(
-                f"fit: sample_weight: sample {rows[apart[0]]} of the data set below is in the data more than once, with "
-                "different weights; a sample has one"
+                f"fit: sample_weight: sample {rows[apart[0]]} of the data set below is in the data more than once, "
+                "with different weights; a sample has one"
             )
     return tensor(whole, device=batches.device)
 
