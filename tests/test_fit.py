@@ -176,12 +176,17 @@ def test_wrong_weights_are_refused():
         ({"class_weight": [1, -1, 1]}, "fit: class_weight: factors must be finite, not negative"),
         ({"class_weight": [1, 1, 1], "loss": lambda o, t: o.sum()}, "class_weight is for cross_entropy"),
         ({"sample_weight": np.ones(89)}, r"fit: sample_weight has shape \(89,\); there are 90 samples"),
+        ({"sample_weight": "balanced"}, "fit: sample_weight 'balanced' is not an array of numbers"),
+        ({"class_weight": {1: "x"}}, r"fit: class_weight\[1\] 'x' is not a number"),
+        ({"class_weight": ["x", 1, 1]}, "fit: class_weight .* is not an array of numbers"),
+        ({"sample_weight": np.ones(90), "loss": "own"}, "fit: sample_weight: the loss is the model's own"),
+        ({"class_weight": "balanced", "loss": None}, "fit: class_weight: the loss is the model's own"),
         ({"sample_weight": -np.ones(90)}, "fit: sample_weight: weights must be finite"),
         ({"sample_weight": np.ones(90), "loss": lambda o, t: o.sum()}, "one number for each of 32 samples"),
     ]
     for settings, text in cases:
         before = weights(model)
-        with pytest.raises(ValueError, match=text):
+        with pytest.raises((ValueError, TypeError), match=text):
             fit(model, **settings)
         assert same(weights(model), before)
 
@@ -244,7 +249,7 @@ def test_accumulation_divides_the_gradients_of_a_loss_too():
 def test_a_sample_that_is_there_twice_has_one_weight():
     twice = dl.data.Subset(TensorDataset(X, LABELS), [0, 0, 1])
     fit(network(), twice, sample_weight=[2, 2, 1])
-    with pytest.raises(ValueError, match=r"fit: sample_weight: sample 0 .* more than once, with different weights"):
+    with pytest.raises(ValueError, match=r"sample_weight: sample 0 .* more than once, with different weights"):
         fit(network(), twice, sample_weight=[1, 2, 1])
 
 

@@ -216,3 +216,34 @@ def test_what_is_saved_at_ctrl_c_is_what_was_trained_whatever_others_restore(opt
         with pytest.raises(KeyboardInterrupt):
             run(tmp_path, Interrupt(step))
     assert run(tmp_path) == whole
+
+
+def test_more_epochs_go_on_by_the_schedule_of_that_many(tmp_path):
+    def rates(folder, epochs):
+        model = nn.Linear(6, 3)
+        watching = [Resume(folder)] if folder else []
+        settings = {"loss": "cross_entropy", "schedule": "cosine", "epochs": epochs, "callbacks": watching}
+        return dl.fit(model, (X, LABELS), optimizer=optim.SGD(model.parameters(), lr=0.1), **settings)["lr"]
+
+    rates(tmp_path, 2)
+    assert rates(tmp_path, 5)[2:] == rates(None, 5)[2:]
+
+
+def test_other_metrics_are_refused_within_an_epoch_and_taken_between(tmp_path):
+    def run(metric, *callbacks, epochs=2):
+        model = nn.Linear(6, 3)
+        settings = {"loss": "cross_entropy", "metrics": [metric], "batch_size": 16, "epochs": epochs}
+        before = np.asarray(model.weight.detach()).copy()
+        try:
+            watching = [Resume(tmp_path, every=3), *callbacks]
+            return dl.fit(model, (X, LABELS), optimizer="sgd", callbacks=watching, **settings)
+        except ValueError:
+            np.testing.assert_array_equal(np.asarray(model.weight.detach()), before)
+            raise
+
+    with pytest.raises(Stop):
+        run("accuracy", StopAt(step=4))
+    with pytest.raises(ValueError, match=r"loss, accuracy were measured in the epoch .* and now loss, top2"):
+        run("top2")
+    run("accuracy")
+    assert list(run("top2", epochs=3).epochs[-1]) == ["epoch", "loss", "top2", "seconds"]

@@ -981,3 +981,40 @@ def test_a_parameter_replaced_after_the_optimizer_was_made_is_missed():
     data = (np.ones((8, 4), np.float32), np.ones((8, 1), np.float32))
     with pytest.warns(RuntimeWarning, match="lacks weight, which will not be trained"):
         dl.fit(model, data, loss=dl.mse_loss, optimizer=optimizer, epochs=1)
+
+
+class Noting(Callback):
+    """Notes what is called; raises where it is told to."""
+
+    def __init__(self, notes, name, fails=None):
+        self.notes, self.name, self.fails = notes, name, fails
+
+    def note(self, event):
+        self.notes.append(f"{self.name} {event}")
+        if event == self.fails:
+            raise RuntimeError(event)
+
+    def on_train_begin(self, run):
+        self.note("begin")
+
+    def on_train_end(self, run):
+        self.note("end")
+
+
+@pytest.mark.parametrize(
+    ("fails", "notes"),
+    [
+        ("begin", ["a begin", "b begin", "a end"]),
+        ("end", ["a begin", "b begin", "c begin", "a end", "b end", "c end"]),
+    ],
+)
+def test_what_has_begun_is_ended_where_a_callback_fails(fails, notes):
+    found = []
+    watching = [Noting(found, "a"), Noting(found, "b", fails), Noting(found, "c")]
+    model = nn.Linear(2, 1)
+    optimizer = optim.SGD(model.parameters(), lr=0.5)
+    data = (np.ones((4, 2), np.float32), np.ones((4, 1), np.float32))
+    with pytest.raises(RuntimeError, match=fails):
+        dl.fit(model, data, loss="mse", optimizer=optimizer, epochs=1, schedule="cosine", callbacks=watching)
+    assert found == notes
+    assert optimizer._schedule is None, "the optimizer has its own rate again"

@@ -6,7 +6,7 @@ import math
 import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager, nullcontext
 from typing import Any
 
 import numpy as np
@@ -29,7 +29,7 @@ from dlcore.train.fitted import Transform, as_fitted, as_transform, chosen_trans
 from dlcore.train.history import History
 from dlcore.train.interrupt import Interrupt
 from dlcore.train.modes import kept_modes
-from dlcore.train.objective import OWN, Objective, loss_function, weights_of_classes
+from dlcore.train.objective import OWN, Objective, loss_function, numbers, weights_of_classes
 from dlcore.train.passes import CustomTraining, Evaluation, SupervisedTraining, Training
 from dlcore.train.progress import display
 from dlcore.train.run import Callback, Run
@@ -155,6 +155,9 @@ def fit(
                       metrics=metrics, class_weight=class_weight, sample_weight=sample_weight)  # fmt: skip
         training = CustomTraining(model, batches, batch_size, function(step, "fit: step"), optimizers, steps, average)
     else:
+        if loss is None and (class_weight is not None or sample_weight is not None):
+            given = "class_weight" if class_weight is not None else "sample_weight"
+            raise ValueError(f"fit: {given}: the loss is the model's own, which has to weight by itself")
         factors = None
         if class_weight is not None:
             factors = weights_of_classes(class_weight, model, batches, "fit: class_weight")
@@ -188,13 +191,6 @@ def fit(
             if start_epoch:
                 schedule.load_state_dict({**schedule.state_dict(), "position": start_epoch * training.steps})
         interrupt.hold()  # so that what on_train_begin begins, a bar for one, is always ended by on_train_end
-        run.call("on_train_begin")
-        if run.resumed is not None:
-            try:
-                run.go_on(run.resumed)
-            except (ValueError, KeyError) as error:
-                raise ValueError(f"fit: Resume: {error}") from None
-        model.preprocessing = batches.preprocessing
         with mistakes.watched_first_step(training, scoring):
             _Loop(run, scoring, interrupt, record == "check", Sentinel(run) if non_finite == "stop" else None).go()
     return run.history
@@ -235,7 +231,7 @@ def _weights_of_samples(given: Any, batches: Batches) -> Tensor | None:
     if given is None:
         return None
     base, rows = flatten(batches.dataset)
-    weights = np.asarray(given, np.float32)
+    weights = numbers(given, "fit: sample_weight")
     if weights.shape != (len(batches.dataset),):
         raise ShapeError(f"fit: sample_weight has shape {weights.shape}; there are {len(batches.dataset)} samples")
     if not (np.isfinite(weights).all() and (weights >= 0).all() and weights.any()):
@@ -246,8 +242,8 @@ def _weights_of_samples(given: Any, batches: Batches) -> Tensor | None:
         whole[rows] = weights
         if (apart := np.flatnonzero(whole[rows] != weights)).size:
             raise ValueError(
-                f"fit: sample_weight: sample {rows[apart[0]]} of the data set below is in the data more than once, with "
-                "different weights; a sample has one"
+                f"fit: sample_weight: sample {rows[apart[0]]} of the data set below is in the data more than once, "
+                "with different weights; a sample has one"
             )
     return tensor(whole, device=batches.device)
 
@@ -266,7 +262,9 @@ class _Loop:
     def go(self) -> None:
         """Run all epochs that are left, and call ``on_train_end`` whatever happens."""
         run, interrupted = self.run, False
+        begun: list[Callback] = []
         try:
+            self._begin(begun)
             self.interrupt.check()
             while run.epoch <= run.epochs and not run.stop:
                 self._epoch()
@@ -286,11 +284,26 @@ class _Loop:
                 optimizer.eval()
             if self.average is not None:
                 self.average.apply()
-            run.call("on_train_end")
-            if run.schedule is not None:
-                run.schedule.detach()
+            with ExitStack() as ending:  # all of it, also where a callback fails
+                if run.schedule is not None:
+                    ending.callback(run.schedule.detach)
+                for callback in reversed(begun):
+                    ending.callback(callback.on_train_end, run)
         if interrupted:
             self._raise_interrupt()
+
+    def _begin(self, begun: list[Callback]) -> None:
+        """Call ``on_train_begin`` of all callbacks, which come into ``begun``, and go on with an earlier run."""
+        run = self.run
+        for callback in run.callbacks:
+            callback.on_train_begin(run)
+            begun.append(callback)
+        if run.resumed is not None:
+            try:
+                run.go_on(run.resumed)
+            except (ValueError, KeyError) as error:
+                raise ValueError(f"fit: Resume: {error}") from None
+        run.model.preprocessing = self.training.batches.preprocessing
 
     def _epoch(self) -> None:
         run, start = self.run, time.perf_counter()

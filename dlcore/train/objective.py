@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from dlcore._arguments import function, instance, shown
+from dlcore._arguments import function, instance, number, shown
 from dlcore._autograd import no_grad
 from dlcore._names import Names
 from dlcore._recordable import Recordable
@@ -24,7 +24,7 @@ from dlcore.ops.elementwise import where
 from dlcore.ops.loss import cross_entropy, mse_loss
 from dlcore.train.modes import kept_modes
 
-__all__ = ["LOSSES", "OWN", "Judged", "Objective", "loss_function", "weights_of_classes"]
+__all__ = ["LOSSES", "OWN", "Judged", "Objective", "loss_function", "numbers", "weights_of_classes"]
 
 OWN = "own"  # the name of the loss that the model itself returns
 LOSSES = Names("a loss", [("cross_entropy", cross_entropy), ("mse", mse_loss), ("mse_loss", mse_loss)])
@@ -134,7 +134,9 @@ class Objective(Recordable):
     def _by_class(self, targets: Tensor) -> bool:
         """Whether labels have the weights of their classes."""
         known = self._known
-        return known is not None and known.weight is not None and known.reduction == "mean" and not targets.dtype.is_float
+        if known is None or known.weight is None or known.reduction != "mean":
+            return False
+        return not targets.dtype.is_float
 
     def _weighted(self, outputs: Any, targets: Tensor, weights: Tensor | None) -> Judged:
         """sum w l / sum w over the samples, or over the labels that count.
@@ -202,6 +204,14 @@ def _has_label(batches: Batches, label: int) -> bool:
     return holds(targets, label) and bool((targets == label).any())
 
 
+def numbers(given: Any, where: str, dtype: Any = np.float32) -> np.ndarray:
+    """What a caller gave as an array; TypeError where it holds no numbers."""
+    try:
+        return np.asarray(given, dtype)
+    except (TypeError, ValueError):
+        raise TypeError(f"{where} {shown(given)} is not an array of numbers") from None
+
+
 def weights_of_classes(given: Any, model: Module, batches: Batches, where: str) -> np.ndarray:
     """The factor of each class, (C,), from what a caller gave.
 
@@ -220,9 +230,9 @@ def weights_of_classes(given: Any, model: Module, batches: Batches, where: str) 
         for label, factor in given.items():
             if not isinstance(label, int | np.integer) or not 0 <= label < classes:
                 raise ValueError(f"{where}: {shown(label)} is not a class; there are {classes}, from 0 on")
-            factors[label] = factor
+            factors[label] = number(factor, f"{where}[{label}]")
     else:
-        given = np.asarray(given, np.float64)
+        given = numbers(given, where, np.float64)
         if given.shape != (classes,):
             raise ShapeError(f"{where} has shape {given.shape}; the model tells {classes} classes apart")
         factors = given
