@@ -67,9 +67,9 @@ class RateSearch:
             axes.axvline(self.suggestion, color="#d55e00", linestyle="--", label=text)
         axes.set(xscale="log", xlabel="learning rate", ylabel="loss")
         if len(self.smoothed):
-            low, high = float(np.min(self.smoothed)), float(self.smoothed[0])
-            room = max(high - low, abs(high), 1e-12) * 0.5
-            axes.set_ylim(low - 0.2 * room, max(high, low) + room)
+            low, high = float(np.min(self.losses)), float(np.max(self.smoothed[:10]))
+            room = max(high - low, 1e-6 * abs(high), 1e-12)
+            axes.set_ylim(low - 0.05 * room, high + 0.3 * room)  # the end, where it diverges, is far above
         axes.legend(frameon=False)
         axes.spines[["top", "right"]].set_visible(False)
         axes.grid(alpha=0.3)
@@ -97,7 +97,7 @@ class _EnoughError(Exception):
 
 
 class _Losses(Callback):
-    """Keeps the losses of all steps, up to one that is not finite, or where the smoothed is ``most`` times the lowest."""
+    """Keeps the losses of all steps, up to one that is not finite, or where the smoothed is ``most`` times as high."""
 
     def __init__(self, most: float = math.inf):
         self.most, self.losses = most, np.empty(0)
@@ -123,7 +123,7 @@ def _smoothed(losses: np.ndarray) -> np.ndarray:
 
 def _optimizer(given: Any, model: Module, name: str) -> Optimizer:
     made = optim.get(given)(model.parameters()) if isinstance(given, str) else given
-    return instance(made, Optimizer, f"{name}: optimizer", "an optimizer or the name of one")  # type: ignore[no-any-return]
+    return instance(made, Optimizer, f"{name}: optimizer", "an optimizer or the name of one")
 
 
 @contextmanager
