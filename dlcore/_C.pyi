@@ -109,6 +109,8 @@ class Recording:
 
     commands: list[tuple[str, Any, Any, Any, int, list[Any], list[Any], list[Any]]]
     """(kernel, operation, attributes, lengths of its groups, line, inputs, outputs, numbers) of each launch."""
+    views: list[tuple[Any, Any, int, int, Any, Any]]
+    """(operation, attributes, line, number of the next command, base, view) of each view that a dry run made."""
     regions: list[tuple[str, int, int, int, bool, int, int, int]]
     lines: list[str]
     operands: list[Any]

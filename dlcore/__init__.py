@@ -57,7 +57,7 @@ from dlcore._tensor import (
 )
 
 if _typing.TYPE_CHECKING:
-    from dlcore import data, metrics, models, nn, optim, random, runs, train
+    from dlcore import data, export, metrics, models, nn, optim, random, runs, train
     from dlcore._anomaly import detect_anomaly
     from dlcore._capture import capture
     from dlcore._checkpoint import load, load_state, save
@@ -70,13 +70,13 @@ __version__ = "0.1.0"
 
 __all__ = [
     "AnomalyError", "AutogradError", "CaptureError", "DType", "DTypeError", "Device", "DeviceError", "Parameter",
-    "Recordable", "ShapeError", "Tensor", "arange", "asarray", "bfloat16", "bool_", "capture", "data", "default_device",
-    "detect_anomaly", "device", "dropout", "empty", "empty_cache", "empty_like", "enable_grad", "evaluate", "eye",
-    "fit", "float16", "float32", "float64", "from_dlpack", "from_numpy", "full", "full_like", "get_num_threads", "grad",
-    "int8", "int16", "int32", "int64", "is_grad_enabled", "linspace", "load", "load_state", "manual_seed", "metrics",
-    "models", "nn", "no_grad", "ones", "ones_like", "optim", "predict", "rand", "randint", "randn", "random",
-    "randperm", "runs", "save", "set_default_device", "set_num_threads", "summary", "synchronize", "tensor", "train",
-    "uint8", "zeros", "zeros_like",
+    "Recordable", "ShapeError", "Tensor", "arange", "asarray", "bfloat16", "bool_", "capture", "data",
+    "default_device", "detect_anomaly", "device", "dropout", "empty", "empty_cache", "empty_like", "enable_grad",
+    "evaluate", "export", "eye", "fit", "float16", "float32", "float64", "from_dlpack", "from_numpy", "full",
+    "full_like", "get_num_threads", "grad", "int8", "int16", "int32", "int64", "is_grad_enabled", "linspace",
+    "load", "load_state", "manual_seed", "metrics", "models", "nn", "no_grad", "ones", "ones_like", "optim",
+    "predict", "rand", "randint", "randn", "random", "randperm", "runs", "save", "set_default_device",
+    "set_num_threads", "summary", "synchronize", "tensor", "train", "uint8", "zeros", "zeros_like",
 ]  # fmt: skip
 __all__ += _operations.__all__
 
@@ -88,6 +88,7 @@ _LAZY = {  # name -> (module, attribute or None for the module itself)
     "metrics": ("dlcore.metrics", None),
     "models": ("dlcore.models", None),
     "runs": ("dlcore.runs", None),
+    "export": ("dlcore.export", None),
     "random": ("dlcore.random", None),
     "fit": ("dlcore.train", "fit"),
     "evaluate": ("dlcore.train", "evaluate"),

@@ -405,6 +405,13 @@ class Captured:
 
         Raises CaptureError where a call would, and at once where the function reads a value, for there are none.
         """
+        recording = self.written_down(*args, **kwargs)
+        fuse(recording)
+        recording.lay_out(False)
+        return recording
+
+    def written_down(self, *args: Any, **kwargs: Any) -> _C.Recording:
+        """The same, launch by launch and view by view as the function calls operations, its memory not laid out."""
         from dlcore._observe import Observer
 
         call = Arguments(args, kwargs)
@@ -428,8 +435,6 @@ class Captured:
         failure = Failure.found(found)
         if failure is not None and failure.kind is not FailureKind.KEEPS_TENSOR:
             raise CaptureError(failure.message(_name(self.function)))
-        fuse(recording)
-        recording.lay_out(False)
         return recording
 
     def __reduce__(self) -> Any:

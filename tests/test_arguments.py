@@ -136,7 +136,7 @@ def test_fit_says_what_is_wrong_before_anything_happens():
         "fit: callbacks[0] the class EarlyStopping is not a function": {"callbacks": [EarlyStopping]},
         "fit: metrics 'accuracy' is not a list of": {"metrics": "accuracy"},
         "fit: optimizer the class SGD is not an optimizer": {"optimizer": dl.optim.SGD},
-        "fit: loss 'mse' is not a function": {"loss": "mse"}, "fit: epochs 1.5 is not an integer": {"epochs": 1.5},
+        "fit: loss 3 is not a function": {"loss": 3}, "fit: epochs 1.5 is not an integer": {"epochs": 1.5},
         "fit: batch_size '3' is not an integer": {"batch_size": "3"},
         "fit: transform 3 is not a function": {"transform": 3},
     }.items():  # fmt: skip

@@ -17,7 +17,7 @@ import shutil
 import subprocess
 import sys
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from bench.gpu.record import ROOT, SOURCES
@@ -48,7 +48,7 @@ def files(suffix: str) -> Iterator[Path]:
                 yield path
 
 
-def pack_tree(path: Path, suffix: str, packs: Path, driver: Path) -> None:
+def pack_tree(path: Path, suffix: str, packs: Sequence[Path], driver: Path) -> None:
     """Writes the tree, the same for the same files."""
 
     def clean(entry: tarfile.TarInfo) -> tarfile.TarInfo:
@@ -64,7 +64,7 @@ def pack_tree(path: Path, suffix: str, packs: Path, driver: Path) -> None:
     ):
         for source in files(suffix):
             tree.add(source, str(source.relative_to(ROOT)), filter=clean)
-        for pack in sorted(packs.glob("*.pack")):
+        for pack in packs:
             tree.add(pack, f"dlcore/kernels/packs/{pack.name}", filter=clean)
         tree.add(driver, "tests/fake_driver/libcuda.so.1", filter=clean)  # for a dry run where there is no gcc
         commit = str(describe()["commit"]).encode()
@@ -88,11 +88,15 @@ def main() -> int:
     parser.add_argument("--packs", type=Path, default=ROOT / "dlcore" / "kernels" / "packs", help="folder of packs")
     parser.add_argument("--out", type=Path, default=ROOT / "bundle", help="folder of the bundle (bundle)")
     parser.add_argument("--no-wheels", action="store_true", help="take no packages along")
+    parser.add_argument("--no-kernels", action="store_true", help="take no packs along: for a dry run")
     options = parser.parse_args()
     asked = subprocess.run([options.python, "-c", ASK], capture_output=True, text=True, check=True).stdout
     version, suffix = json.loads(asked)
     if not (ROOT / "dlcore" / f"_C{suffix}").exists():
         raise SystemExit(f"there is no dlcore/_C{suffix}: build it with {options.python} setup.py build_ext --inplace")
+    packs = [] if options.no_kernels else sorted(options.packs.glob("*.pack"))
+    if not packs and not options.no_kernels:
+        raise SystemExit(f"there is no pack of kernels in {options.packs}: make packs")
     sys.path.insert(0, str(ROOT / "tests"))
     from fake_driver import library
 
@@ -103,7 +107,7 @@ def main() -> int:
     (options.out / "wheels").mkdir()
     for name in ("run.sh", "start.py"):
         shutil.copy(Path(__file__).parent / name, options.out)
-    pack_tree(options.out / "tree.tar.gz", suffix, options.packs, Path(library()))
+    pack_tree(options.out / "tree.tar.gz", suffix, packs, Path(library()))
     (options.out / "bundle.json").write_text(json.dumps({"python": version, "suffix": suffix}))
     if not options.no_wheels:
         wheels(options.out / "wheels", version)

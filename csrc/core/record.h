@@ -42,6 +42,14 @@ struct Command {
   int first_param, n_params;
 };
 
+struct ViewNote {  // the call of a view operation: nothing is launched, but whoever writes the step down needs it
+  Owned<Function> function;
+  Ref attrs;
+  int line;    // of the user's code, an index into `lines`
+  int before;  // the command that comes next in the step as it ran
+  int base, view;  // indices into `view_arrays`
+};
+
 struct Place {  // where an array of a command lies
   int region;   // -1: a value of its own (a Python number), at `offset` in `immediates`; -2: absent
   int64_t offset;  // bytes
@@ -60,6 +68,9 @@ struct LeafGrad {  // a leaf whose gradient the step reads or replaces
 // Everything about one recorded step. Plain data: recorder.cpp fills it, replay.cpp runs it.
 struct Steps {
   std::vector<Command> commands;
+  std::vector<ViewNote> views;       // of dry runs alone
+  std::vector<Array> view_arrays;
+  std::vector<Place> view_places;    // beside view_arrays
   std::vector<Array> arrays;
   std::vector<Place> places;     // beside arrays
   std::vector<Param> params;
@@ -96,6 +107,7 @@ struct Recorder {
   std::vector<TensorRef> given;  // the arguments,
   std::vector<Tensor*> aliases;  // and what stands for them
   uint64_t serial;             // marks the buffers seen by this recorder
+  uint64_t newest = 0;         // the node made last before the step: those with a larger number are the step's own
   Failure failure;             // why this cannot be recorded: the first reason
   Function* function = nullptr;  // the operation that runs, for the commands it makes
   const Plan* plan = nullptr;
@@ -117,6 +129,7 @@ void record_dropped(Buffer* buffer);  // called always: its last reference went,
 // Called by the rest of the core while recorder is set. They never throw: where memory runs out the step goes on, and
 // cannot be recorded.
 void record_launch(const Kernel& kernel, const Args& args);
+void record_view(Function* f, const Plan* plan, Tensor* base, Tensor* view);
 void record_made(Buffer* buffer);     // by new_buffer
 void record_written(Buffer* buffer);  // its version rose
 void record_operand(Tensor* t, bool tracked);  // `tracked`: the call becomes a node of the tape

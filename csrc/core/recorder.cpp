@@ -5,6 +5,7 @@
 
 #include "core/function.h"
 #include "core/record.h"
+#include "core/tape.h"
 
 namespace dlcore {
 
@@ -130,7 +131,7 @@ void record_operand(Tensor* t, bool tracked) {
   const int known = known_region(t->buffer);
   if (known >= 0 && recorder->steps.regions[static_cast<size_t>(known)].kind != Region::outside) return;
   if (t->node || t->view) {
-    if (!tracked) return;
+    if (!tracked || (t->node && t->node->sequence > recorder->newest)) return;
     std::vector<TensorRef>& older = recorder->steps.older;
     const auto same = [t](const TensorRef& other) { return other.get() == t; };
     if (std::any_of(older.begin(), older.end(), same)) return;
@@ -187,6 +188,23 @@ static void note_launch(const Kernel& kernel, const Args& args) {
 
 void record_launch(const Kernel& kernel, const Args& args) {
   if (recorder->failure.empty()) note([&] { note_launch(kernel, args); });
+}
+
+// Nothing is launched for a view, so only dry runs, from which a step is written down, keep them.
+static void note_view(Function* f, const Plan* plan, Tensor* base, Tensor* view) {
+  Steps& s = recorder->steps;
+  const int first = static_cast<int>(s.view_arrays.size());
+  for (Tensor* t : {base, view}) {
+    const int64_t offset = static_cast<char*>(t->array.data) - static_cast<char*>(t->buffer->data);
+    s.view_arrays.push_back(t->array);
+    s.view_places.push_back({region_of(t->buffer), offset});
+  }
+  s.views.push_back({Owned<Function>::share(f), plan->attrs, user_line(), static_cast<int>(s.commands.size()), first,
+                     first + 1});
+}
+
+void record_view(Function* f, const Plan* plan, Tensor* base, Tensor* view) {
+  if (recorder->dry && recorder->failure.empty() && base->buffer) note([&] { note_view(f, plan, base, view); });
 }
 
 // ---- arguments and gradients of leaves ----------------------------------------------------------------------------

@@ -22,9 +22,7 @@ template <class Item> static PyObject* list_of(size_t from, size_t to, Item item
 }
 
 // (dtype, shape, strides, region, offset, value), or None where an operand is absent.
-static PyObject* describe_array(const Steps& s, size_t index) {
-  const Array& a = s.arrays[index];
-  const Place& p = s.places[index];
+static PyObject* describe_array(const Steps& s, const Array& a, const Place& p) {
   if (p.region == -2) return Py_NewRef(Py_None);
   const long long value = p.region == -1 ? s.immediates[static_cast<size_t>(p.offset)] : 0;
   return Py_BuildValue("ONNiLL", dtype_object(a.dtype), shape_tuple(a.shape, a.ndim), shape_tuple(a.strides, a.ndim),
@@ -33,7 +31,7 @@ static PyObject* describe_array(const Steps& s, size_t index) {
 
 // (kernel name, operation or None, attributes or None, line, inputs, outputs, params)
 static PyObject* describe_command(const Steps& s, const Command& c) {
-  const auto array = [&](size_t k) { return describe_array(s, k); };
+  const auto array = [&](size_t k) { return describe_array(s, s.arrays[k], s.places[k]); };
   const auto bits = [&](size_t k) { return PyLong_FromLongLong(s.params[k].i); };
   const size_t first = static_cast<size_t>(c.first_array), outputs = first + static_cast<size_t>(c.n_inputs);
   const size_t end = first + static_cast<size_t>(c.n_arrays), first_param = static_cast<size_t>(c.first_param);
@@ -42,6 +40,15 @@ static PyObject* describe_command(const Steps& s, const Command& c) {
                        list_of(first, outputs, array),
                        list_of(outputs, end, array),
                        list_of(first_param, first_param + static_cast<size_t>(c.n_params), bits));
+}
+
+// (operation, attributes, line, number of the next command, base, view)
+static PyObject* describe_view(const Steps& s, const ViewNote& v) {
+  const auto array = [&](int k) {
+    return describe_array(s, s.view_arrays[static_cast<size_t>(k)], s.view_places[static_cast<size_t>(k)]);
+  };
+  return Py_BuildValue("OOiiNN", v.function ? v.function->op : Py_None, v.attrs ? v.attrs.get() : Py_None, v.line,
+                       v.before, array(v.base), array(v.view));
 }
 
 // (kind, bytes, first command, last command, written, arena offset or -1, line, address)
@@ -57,6 +64,10 @@ static PyObject* describe_region(const Region& r) {
 static PyObject* get_commands(PyObject* o, void*) {
   const Steps& s = as_recording(o)->steps;
   return list_of(0, s.commands.size(), [&](size_t k) { return describe_command(s, s.commands[k]); });
+}
+static PyObject* get_views(PyObject* o, void*) {
+  const Steps& s = as_recording(o)->steps;
+  return list_of(0, s.views.size(), [&](size_t k) { return describe_view(s, s.views[k]); });
 }
 static PyObject* get_regions(PyObject* o, void*) {
   const std::vector<Region>& regions = as_recording(o)->steps.regions;
@@ -228,6 +239,8 @@ bool init_record(PyObject* module) {
   static PyGetSetDef getset[] = {
       {"commands", get_commands, nullptr,
        "Per launch: (kernel, operation, attributes, line, inputs, outputs, params).", nullptr},
+      {"views", get_views, nullptr,
+       "Per view of a dry run: (operation, attributes, line, number of the next command, base, view).", nullptr},
       {"regions", get_regions, nullptr,
        "Per buffer: (kind, bytes, first, last, written, offset, line, address).", nullptr},
       {"lines", get_lines, nullptr, "Lines of the user's code.", nullptr},

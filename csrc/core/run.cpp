@@ -321,7 +321,7 @@ static bool track(Function* f, Plan* plan, Operands& operands, Operands& outputs
   return good;
 }
 
-static bool make_outputs(const Plan* plan, Operands& operands, Operands& outputs, Tensor* out) {
+static bool make_outputs(Function* f, const Plan* plan, Operands& operands, Operands& outputs, Tensor* out) {
   if (plan->kind == PlanKind::view) {
     Tensor* base = operands.data[0];
     Array a;
@@ -333,6 +333,7 @@ static bool make_outputs(const Plan* plan, Operands& operands, Operands& outputs
     Tensor* view = new_view(base, a);
     if (!view) return false;
     view->view = true;
+    if (recorder) record_view(f, plan, base, view);
     outputs.data[0] = view;
     return true;
   }
@@ -406,7 +407,7 @@ static PyObject* run_plan(Function* f, Plan* plan, Operands& operands, Tensor* o
   if (plan->kind == PlanKind::composite) return run_composite(plan, operands);
   Operands outputs(static_cast<int>(plan->outputs.size()));
   if (out && !(plan->kind == PlanKind::native && plan->n_outputs == 1 && fits(plan->outputs[0], out))) out = nullptr;
-  if (!make_outputs(plan, operands, outputs, out)) return nullptr;
+  if (!make_outputs(f, plan, operands, outputs, out)) return nullptr;
   Ref check;
   if (examiner && plan->kind != PlanKind::view && !(check = examine_operands(f, operands))) return nullptr;
   if (plan->kind == PlanKind::native && !run_native(f, plan, operands, outputs, out)) return nullptr;

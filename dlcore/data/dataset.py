@@ -59,7 +59,7 @@ class TensorDataset:
     """What the inputs pass before any transform; None where they are taken as they are."""
 
     def __init__(self, *arrays: Any):
-        self._hold(arrays, type(self).__name__)
+        self._hold(arrays, f"{type(self).__name__}: arrays")
 
     @classmethod
     def named(cls, arrays: Sequence[Any], where: str, names: Sequence[str] | None = None) -> TensorDataset:

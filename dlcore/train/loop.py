@@ -134,7 +134,7 @@ def fit(
     loss, transform = loss_function(None if loss == OWN else loss, "fit: loss"), as_transform(transform, "fit")
     optimizers = _optimizers(optimizer, model, step)
     if schedule is not None:
-        schedule = schedules.get(schedule)() if isinstance(schedule, str) else schedule
+        schedule = schedules.make(schedule) if isinstance(schedule, str) else schedule
         instance(schedule, Schedule, "fit: schedule", "one of optim.schedules")
         if len(optimizers) > 1:
             raise ValueError("fit: schedule is for one optimizer; of several, prepare one for each (Schedule.prepare)")
@@ -244,6 +244,11 @@ def _weights_of_samples(given: Any, batches: Batches) -> Tensor | None:
     if rows is not None:
         whole = np.zeros(len(base), np.float32)
         whole[rows] = weights
+        if (apart := np.flatnonzero(whole[rows] != weights)).size:
+            raise ValueError(
+                f"fit: sample_weight: sample {rows[apart[0]]} of the data set below is in the data more than once, with "
+                "different weights; a sample has one"
+            )
     return tensor(whole, device=batches.device)
 
 
@@ -273,6 +278,7 @@ class _Loop:
             if isinstance(error, SystemExit) and not self.interrupt.terminated:
                 raise  # of a callback
             interrupted = run.history.interrupted = True
+            run.call("on_interrupt")
         finally:
             run.epoch = min(run.epoch, run.epochs)
             self._note_recording()
