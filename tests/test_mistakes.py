@@ -186,7 +186,8 @@ def test_dropout_in_an_evaluation_in_training_mode_is_said():
 
 def test_an_anomaly_names_the_operation_and_its_operands():
     x = dl.tensor([1.0, -1.0])
-    with dl.detect_anomaly(), pytest.raises(dl.AnomalyError, match=r"log made a NaN: f32\[2\] in \[-1, 1\] -> f32\[2\]"):
+    text = r"log made a NaN: f32\[2\] in \[-1, 1\] -> f32\[2\]"
+    with dl.detect_anomaly(), pytest.raises(dl.AnomalyError, match=text):
         dl.log(x)
     with dl.detect_anomaly():
         masked = dl.where(dl.tensor([True, False]), x, -float("inf"))  # what a program writes itself
@@ -252,8 +253,8 @@ def test_a_finite_run_is_the_same_with_a_sentinel():
     models = [network(), network()]
     losses = []
     for model, how in zip(models, ("warn", "stop"), strict=True):
-        optimizer = optim.AdamW(model.parameters())
-        history = dl.fit(model, (X, LABELS), loss="cross_entropy", optimizer=optimizer, seed=0, epochs=3, non_finite=how)
+        settings = {"optimizer": optim.AdamW(model.parameters()), "seed": 0, "epochs": 3, "non_finite": how}
+        history = dl.fit(model, (X, LABELS), loss="cross_entropy", **settings)
         losses.append(history["loss"])
     assert losses[0] == losses[1]
     assert all((a.numpy() == b.numpy()).all() for a, b in zip(*(m.parameters() for m in models), strict=True))
@@ -295,3 +296,85 @@ def test_a_summary_refuses_what_is_no_input():
         dl.summary(network(), 3)
     with pytest.raises(TypeError, match="summary: model"):
         dl.summary(3, (1, 2))
+
+
+# -- short runs -----------------------------------------------------------------------------------------------------
+
+
+def everything(model, optimizer):
+    state = optimizer.state_dict()
+    tensors = [*model.state_dict().values(), *dl.random.generator_states().values()]
+    tensors += [t for slots in state["state"].values() for t in slots.values()]
+    gradients = [None if p.grad is None else p.grad.numpy().tolist() for p in model.parameters()]
+    settings = [{k: v for k, v in group.items() if k != "params"} for group in state["param_groups"]]
+    return [t.numpy().tolist() for t in tensors], gradients, settings, model.preprocessing, model.training
+
+
+@pytest.mark.parametrize("trained", [False, True])
+@pytest.mark.parametrize("search", [dl.train.find_learning_rate, dl.train.overfit])
+def test_short_runs_leave_everything_as_it_was(search, trained):
+    model = network(nn.Dropout(0.1))
+    head = list(model.children())[3].parameters()
+    body = list(model.children())[1].parameters()
+    optimizer = optim.AdamW([{"params": list(body)}, {"params": list(head), "lr": 0.02}], lr=0.01)
+    if trained:
+        dl.fit(model, (X, LABELS), loss="cross_entropy", optimizer=optimizer, epochs=2)
+    model.eval()
+    before = everything(model, optimizer)
+    search(model, (X, LABELS), loss="cross_entropy", optimizer=optimizer, transform=lambda x: x * 2, steps=20)
+    assert everything(model, optimizer) == before
+
+
+def test_the_learning_rate_that_is_found_trains(tmp_path):
+    y = X.sum(1, keepdims=True)
+    model = network()
+    found = dl.train.find_learning_rate(model, (X, LABELS), loss="cross_entropy", optimizer="sgd", high=100.0)
+    assert len(found.rates) == len(found.losses) and np.isfinite(found.losses).all()
+    assert found.rates[0] == pytest.approx(1e-6) and 1e-3 < found.suggestion < 10
+    found.plot(tmp_path / "rates.png")
+    assert (tmp_path / "rates.png").stat().st_size > 1000
+    line = nn.Linear(6, 1)
+    found = dl.train.find_learning_rate(line, (X, y), loss="mse", optimizer=optim.SGD(line.parameters()), high=1e4)
+    assert len(found.rates) < 200 and found.rates[-1] < 1e4  # it diverges before
+    history = dl.fit(line, (X, y), loss="mse", optimizer=optim.SGD(line.parameters(), lr=found.suggestion))
+    assert history["loss"][-1] < 0.1 * history["loss"][0]
+
+
+@pytest.mark.parametrize(("low", "high"), [(1.0, 0.1), (0.0, 1.0), (-1.0, 1.0), (1.0, 1.0)])
+def test_rates_that_do_not_rise_are_refused(low, high):
+    with pytest.raises(ValueError, match="0 < low < high"):
+        dl.train.find_learning_rate(network(), (X, LABELS), loss="cross_entropy", optimizer="sgd", low=low, high=high)
+
+
+@pytest.mark.parametrize(
+    ("model", "rate", "text"),
+    [
+        (lambda: network(), 0.05, "^learnt: the loss went from"),
+        (lambda: network(), 0.0, "the learning rate is 0"),
+        (lambda: network(), 1e-5, "still falling|come to rest"),
+        (lambda: nn.Sequential(nn.Linear(6, 3), nn.Identity(), Severed()), 0.05, "gradient of .* is 0 or none"),
+    ],
+)
+def test_overfitting_one_batch_says_what_is_wrong(model, rate, text):
+    made = model()
+    optimizer = optim.Adam(made.parameters(), lr=rate)
+    outcome = dl.train.overfit(made, (X, LABELS), loss="cross_entropy", optimizer=optimizer)
+    assert re.search(text, str(outcome)), str(outcome)
+    assert outcome.learned == text.startswith("^") and len(outcome.losses) == 300
+
+
+class Severed(nn.Module):
+    """A layer that lets no gradient through, with a bias of its own."""
+
+    def __init__(self):
+        self.bias = nn.Parameter(dl.zeros(3))
+
+    def forward(self, x):
+        return x.detach() + self.bias
+
+
+def test_overfitting_says_where_the_loss_is_not_finite():
+    model = nn.Linear(6, 1)
+    optimizer = optim.SGD(model.parameters(), lr=1e20)
+    outcome = dl.train.overfit(model, (X, X.sum(1, keepdims=True)), loss="mse", optimizer=optimizer)
+    assert not outcome.learned and re.search(r"not finite at step \d; take", outcome.reason)
