@@ -184,6 +184,68 @@ def test_wrong_weights_are_refused():
         assert same(weights(model), before)
 
 
+@pytest.mark.parametrize("accumulate", [1, 2])
+@pytest.mark.parametrize("kind", ["samples", "classes", "ignored", "samples of mse"])
+def test_a_batch_in_which_nothing_counts_changes_no_weight(kind, accumulate):
+    first = np.arange(90) < 20
+    labels = np.where(first, 0, 1 + LABELS % 2)
+    settings = {
+        "samples": {"sample_weight": ~first},
+        "classes": {"class_weight": {0: 0.0}},
+        "ignored": {"loss": nn.CrossEntropyLoss(ignore_index=0)},
+        "samples of mse": {"sample_weight": ~first, "loss": dl.mse_loss},
+    }[kind]
+    whole, rest = network(), network()
+    data = (X, np.eye(3, dtype=np.float32)[labels]) if kind == "samples of mse" else (X, labels)
+    settings |= {"shuffle": False, "batch_size": 20 // accumulate, "accumulate": accumulate, "epochs": 1}
+    ours = fit(whole, data, **settings)
+    if "sample_weight" in settings:
+        settings["sample_weight"] = settings["sample_weight"][20:]
+    theirs = fit(rest, tuple(part[20:] for part in data), **settings)
+    assert close(weights(whole), weights(rest))
+    np.testing.assert_allclose(ours["loss"], theirs["loss"], rtol=1e-6)
+
+
+def test_clipping_is_by_the_gradients_of_what_is_trained():
+    frozen, held = network(), network()
+    for p in frozen[0].parameters():
+        p.requires_grad = False
+    fit(frozen, optimizer=optim.SGD(frozen[2].parameters(), lr=0.5), clip_norm=0.05)
+    with pytest.warns(RuntimeWarning, match=r"fit: the optimizer lacks 0.weight, 0.bias"):
+        fit(held, optimizer=optim.SGD(held[2].parameters(), lr=0.5), clip_norm=0.05)
+    assert same(weights(frozen), weights(held))
+
+
+class Scaled(nn.Module):
+    """A loss with a parameter of its own, the mean over the labels that are not 0."""
+
+    def __init__(self):
+        self.scale = nn.Parameter(dl.ones(3))
+
+    def forward(self, outputs, labels):
+        return dl.cross_entropy(outputs * self.scale, labels, ignore_index=0)
+
+    def counted(self, outputs, labels):
+        return (labels != 0).sum()
+
+
+def test_accumulation_divides_the_gradients_of_a_loss_too():
+    scales = []
+    for accumulate in (1, 3):
+        model, loss = network(), Scaled()
+        optimizer = optim.SGD([*model.parameters(), *loss.parameters()], lr=0.5)
+        fit(model, loss=loss, optimizer=optimizer, batch_size=30 // accumulate, accumulate=accumulate)
+        scales.append(np.asarray(loss.scale.detach()))
+    np.testing.assert_allclose(*scales, rtol=1e-5)
+
+
+def test_a_sample_that_is_there_twice_has_one_weight():
+    twice = dl.data.Subset(TensorDataset(X, LABELS), [0, 0, 1])
+    fit(network(), twice, sample_weight=[2, 2, 1])
+    with pytest.raises(ValueError, match=r"fit: sample_weight: sample 0 .* more than once, with different weights"):
+        fit(network(), twice, sample_weight=[1, 2, 1])
+
+
 # -- gradients of several batches ----------------------------------------------------------------------------------
 
 

@@ -188,3 +188,31 @@ def test_a_training_with_a_step_of_the_users_goes_on(tmp_path):
         with pytest.raises(Stop):
             run(tmp_path / "killed", StopAt(step=4))
         assert run(tmp_path / "killed") == whole
+
+
+class Interrupt(Callback):
+    """Ctrl-C after a step."""
+
+    def __init__(self, step):
+        self.step = step
+
+    def on_batch_end(self, run):
+        if run.step == self.step:
+            raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("optimizer", [optim.SGD, optim.ScheduleFreeAdamW])
+def test_what_is_saved_at_ctrl_c_is_what_was_trained_whatever_others_restore(optimizer, tmp_path):
+    def run(folder, *callbacks):
+        dl.manual_seed(4)
+        model = nn.Sequential(nn.Linear(6, 8), nn.Dropout(0.3), nn.Linear(8, 3))
+        watching = [EarlyStopping(9, restore_best=True), *([Resume(folder, every=1000)] if folder else []), *callbacks]
+        settings = {"loss": "cross_entropy", "optimizer": optimizer(model.parameters(), lr=0.5), "batch_size": 16}
+        history = dl.fit(model, (X, LABELS), (X[:9], 2 - LABELS[:9]), epochs=6, callbacks=watching, **settings)
+        return {k: np.asarray(v).tolist() for k, v in model.state_dict().items()}, history["loss"], history["val_loss"]
+
+    whole = run(None)
+    for step in (12, 20, 25):  # in the third epoch, and at the end of one
+        with pytest.raises(KeyboardInterrupt):
+            run(tmp_path, Interrupt(step))
+    assert run(tmp_path) == whole

@@ -90,7 +90,8 @@ class Run:
                 if stage.name == "kind":
                     self.stage(stage._replace(lanes=1), kinds.FIRST, until(stage))
                     if not any(self.record.well("kind", n) or ("kind", n) not in self.tried for n in kinds.FIRST):
-                        raise Stuck("the first kinds of kernel are all wrong: parameters may not arrive as they should")
+                        why = self.record.done["kind", kinds.FIRST[0]]["error"]
+                        raise Stuck(f"the first kinds of kernel have all failed (--stages without kind goes on): {why}")
                 self.stage(stage, stages.jobs(stage.name, self.record.of("speed")), until(stage))
 
     def stage(self, stage: Stage, names: Sequence[str], until: float) -> None:

@@ -20,6 +20,7 @@ from dlcore.data.views import targets as all_targets
 from dlcore.errors import ShapeError
 from dlcore.nn.losses import CrossEntropyLoss, MSELoss, as_cross_entropy, holds
 from dlcore.nn.module import Module
+from dlcore.ops.elementwise import where
 from dlcore.ops.loss import cross_entropy, mse_loss
 from dlcore.train.modes import kept_modes
 
@@ -85,6 +86,16 @@ class Objective(Recordable):
             self.ignored = known.ignore_index if _has_label(batches, known.ignore_index) else None
             self.counted = None if known.weight is None and self.ignored is None else known.counted
 
+    @property
+    def classifies(self) -> bool:
+        """Whether the loss is dlcore's cross_entropy: the model's outputs are logits."""
+        return self._known is not None
+
+    @property
+    def known(self) -> bool:
+        """Whether the loss is one of dlcore's, which use every target but the ignored labels."""
+        return self.classifies or self.loss is mse_loss or isinstance(self.loss, MSELoss)
+
     def __call__(self, model: Module, parts: list[Tensor], weights: Tensor | None = None) -> Judged:
         """The batch ``parts`` (inputs, ..., targets) judged; ``weights``: of its samples."""
         *inputs, targets = parts
@@ -94,7 +105,7 @@ class Objective(Recordable):
         outputs = model(*inputs)
         if not self.wanted:
             return Judged(outputs, targets, None, None)
-        if weights is not None:
+        if weights is not None or self._by_class(targets):
             return self._weighted(outputs, targets, weights)
         loss = self._single(self.loss(outputs, targets))
         return Judged(outputs, targets, loss, None if self.counted is None else self.counted(outputs, targets))
@@ -120,25 +131,34 @@ class Objective(Recordable):
             raise ShapeError(f"{self.name}: the loss must be one number for a batch, not of shape {loss.shape}")
         return loss
 
-    def _weighted(self, outputs: Any, targets: Tensor, weights: Tensor) -> Judged:
-        """sum w l / sum w over the samples, or over the labels that count."""
+    def _by_class(self, targets: Tensor) -> bool:
+        """Whether labels have the weights of their classes."""
         known = self._known
-        each = self._each(outputs, targets)
-        rows = weights.shape[0]
-        if each.ndim < 1 or each.shape[0] != rows:
-            raise ShapeError(
-                f"{self.name}: with sample_weight the loss must be one number for each of {rows} samples, (N, ...), "
-                f"not of shape {each.shape}; let it take reduction='none'"
-            )
-        per_element = weights.reshape((rows, *[1] * (each.ndim - 1))).astype(each.dtype)
-        total = per_element * each
-        counts = None if known is None else known.weights_of(targets)
-        if counts is not None:
-            number = (per_element.astype("float64") * counts).sum()
-        else:
-            number = per_element.astype("float64").sum() * (each.size // max(rows, 1))
-        loss = (total.sum().astype("float64") / number).astype(each.dtype)
-        return Judged(outputs, targets, loss, number)
+        return known is not None and known.weight is not None and known.reduction == "mean" and not targets.dtype.is_float
+
+    def _weighted(self, outputs: Any, targets: Tensor, weights: Tensor | None) -> Judged:
+        """sum w l / sum w over the samples, or over the labels that count.
+
+        Where all of these weigh 0 that is NaN, as a mean of nothing is, but the gradient along it is 0.
+        """
+        total = self._each(outputs, targets)
+        dtype = total.dtype
+        counts = None if self._known is None else self._known.weights_of(targets)
+        if weights is not None:
+            rows = weights.shape[0]
+            if total.ndim < 1 or total.shape[0] != rows:
+                raise ShapeError(
+                    f"{self.name}: with sample_weight the loss must be one number for each of {rows} samples, "
+                    f"(N, ...), not of shape {total.shape}; let it take reduction='none'"
+                )
+            each = weights.reshape((rows, *[1] * (total.ndim - 1))).astype(dtype)
+            total, each = each * total, each.astype("float64")
+            counts = each * (total.size // max(rows, 1)) if counts is None else each * counts
+        assert counts is not None
+        number = counts.sum().astype("float64")
+        there = number > 0
+        mean = total.astype("float64").sum() / where(there, number, 1.0)
+        return Judged(outputs, targets, where(there, mean, float("nan")).astype(dtype), number)
 
     def _each(self, outputs: Any, targets: Tensor) -> Tensor:
         loss = self.loss

@@ -66,8 +66,8 @@ class Resume(Callback):
     def on_epoch_end(self, run: Run) -> None:
         self._save(run, ended=True)
 
-    def on_train_end(self, run: Run) -> None:
-        if run.history.interrupted and run.batch:
+    def on_interrupt(self, run: Run) -> None:
+        if run.batch:  # otherwise what the last epoch saved is all there is
             self._save(run)
 
     def _save(self, run: Run, ended: bool = False) -> None:

@@ -141,6 +141,12 @@ class Callback:
     def on_epoch_end(self, run: Run) -> None:
         """After training and validation; the figures are in ``run.logs``."""
 
+    def on_interrupt(self, run: Run) -> None:
+        """After Ctrl-C or SIGTERM, when the last step is finished, before ``on_train_end`` of any callback.
+
+        The model still has the weights that are trained: no callback has put others in their place.
+        """
+
     def on_train_end(self, run: Run) -> None:
         """After the last epoch, also when it ended early, by Ctrl-C or by an error."""
 
