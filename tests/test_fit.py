@@ -1,5 +1,7 @@
 """What ``fit`` does beyond one model, one loss and one optimizer: outputs of any kind, weights, averages, positions."""
 
+import threading
+
 import numpy as np
 import pytest
 
@@ -515,6 +517,43 @@ def test_predictions_of_many_shapes_and_models_that_cannot_be_recorded():
         np.testing.assert_allclose(np.asarray(dl.predict(reads, row[None])), row[None] * row.sum(), rtol=1e-5)
     with pytest.raises(ValueError, match=r"predict: a batch \(2, 6\) gives outputs \(6,\)"):
         dl.predict(type("Whole", (nn.Module,), {"forward": lambda self, x: x.sum(axis=0)})(), X[:2])
+
+
+class Parts(nn.Module):
+    """Returns some of its inputs as they are."""
+
+    def __init__(self):
+        self.inner = nn.Linear(6, 2)
+
+    def forward(self, x):
+        return x, {"some": x[:, 1:3], "made": self.inner(x)}
+
+
+def test_predictions_do_not_lie_in_the_memory_of_the_inputs():
+    model, given = Parts(), X[:4].copy()
+    for number in range(12):  # the last ones are recorded
+        given[:] = number
+        whole, others = dl.predict(model, given)
+        given[:] = -1
+        assert (np.asarray(whole) == number).all()
+        assert (np.asarray(others["some"]) == number).all()
+
+
+def test_threads_predict_with_one_model_and_leave_its_mode():
+    model = nn.Sequential(nn.Linear(6, 64), nn.Dropout(0.5), nn.Linear(64, 3))
+    wanted, wrong = {n: np.asarray(dl.predict(model, X[:n])) for n in (2, 90)}, []
+
+    def work(n):
+        for _ in range(150):
+            wrong.extend([n] * (not np.allclose(np.asarray(dl.predict(model, X[:n])), wanted[n], atol=1e-5)))
+
+    threads = [threading.Thread(target=work, args=(n,)) for n in (2, 2, 90, 90)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not wrong
+    assert all(module.training for module in model.modules())
 
 
 def test_a_copied_or_pickled_model_predicts():

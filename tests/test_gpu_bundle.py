@@ -335,8 +335,15 @@ def test_a_run_stops_where_the_first_kinds_are_all_wrong(go):
     code, found = go(ANSWERS.format(answer='{"error": "wrong"}'))
     assert code == 3 and found[-1]["error"].startswith("the first kinds of kernel have all failed")
     assert found[-1]["error"].endswith(": wrong")
-    assert [r["name"] for r in found if r["stage"] == "kind"] == list(kinds.FIRST)
+    assert [r["name"] for r in found if r["stage"] == "kind"] == 2 * list(kinds.FIRST)  # the second time apart
     assert not any(r["stage"] == "first" for r in found)
+
+
+def test_a_run_goes_on_with_kernels_apart_where_only_these_are_right(go):
+    answer = '{} if __import__("os").environ.get("DLCORE_OVERLAP") == "0" else {"error": "wrong"}'
+    code, found = go(ANSWERS.format(answer=answer), "--few", "4")
+    assert code == 0 and [r["stage"] for r in found[:6]] == ["kind"] * 6 and found[-1]["stage"] == "tune"
+    assert not any("overlap" in r for r in found[:3]) and all(r["overlap"] is False for r in found[3:])
 
 
 def test_a_run_goes_on_after_a_job_that_hangs_and_stops_when_the_gpu_is_silent(go, monkeypatch):

@@ -13,8 +13,6 @@ pages = pytest.importorskip("bench.report", reason="needs the source tree").PAGE
 
 
 def programs():
-    for example in sorted((ROOT / "examples").glob("*.py")):
-        yield pytest.param(example.read_text(), id=f"{example.stem}")
     for page in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))):
         for number, match in enumerate(re.finditer(r"```python\n(.*?)```", page.read_text(), re.DOTALL), 1):
             yield pytest.param(match[1], id=f"{page.stem}-{number}")

@@ -101,6 +101,9 @@ def test_predictions_of_lines_on_standard_input(pictures, capsys, monkeypatch):
     monkeypatch.setattr("sys.stdin", io.StringIO("1 2 3"))
     code, _, err = call(capsys, "predict", "runs/config")
     assert code == 1 and "line 1 has shape (3,); the model takes (6, 5)" in err
+    monkeypatch.setattr("sys.stdin", io.StringIO("\n1,2,3"))
+    code, _, err = call(capsys, "predict", "runs/config")
+    assert code == 1 and "standard input: line 2: numbers with spaces between them expected" in err
 
 
 def table(here, rows=200, numbers=False):

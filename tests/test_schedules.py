@@ -197,6 +197,9 @@ def test_names():
         optim.get("adamv")
     with pytest.raises(TypeError, match="None is not the name of a schedule"):
         schedules.get(None)
+    with pytest.raises(ValueError, match=r"schedules\.make: 'step' needs arguments .*schedules\.Step\(\.\.\.\).*'every'"):
+        schedules.make("step")
+    assert schedules.make("cosine", warmup=3).warmup == 3
 
 
 @pytest.mark.parametrize(

@@ -141,5 +141,4 @@ def schedule_of(config: Config) -> Any:
         if train.warmup:
             return optim.schedules.Constant(warmup=train.warmup)
         return None
-    kind = optim.schedules.get(train.schedule)
-    return kind(warmup=train.warmup) if train.warmup else kind()
+    return optim.schedules.make(train.schedule, **({"warmup": train.warmup} if train.warmup else {}))

@@ -128,8 +128,7 @@ def read_inputs(folder: RunFolder, files: Sequence[str]) -> tuple[list[str], Any
     for file in files:
         path = Path(file)
         if file == "-":
-            rows = [np.array(line.split(), np.float32) for line in sys.stdin if line.strip()]
-            found = [(f"line {k}", row) for k, row in enumerate(rows, 1)]
+            found = [(f"line {k}", _row(line, k)) for k, line in enumerate(sys.stdin, 1) if line.strip()]
         elif path.suffix.lower() in SUFFIXES:
             found = [(file, read_image(path, config.data.size or None, len(shape) == 3))]
         elif path.suffix in (".npy", ".npz"):
@@ -153,6 +152,14 @@ def read_inputs(folder: RunFolder, files: Sequence[str]) -> tuple[list[str], Any
     if not samples:
         raise ValueError("no samples to predict")
     return names, np.stack(samples)
+
+
+def _row(line: str, number: int) -> np.ndarray:
+    """The numbers in a line of standard input."""
+    try:
+        return np.array(line.split(), np.float32)
+    except ValueError as error:
+        raise ValueError(f"standard input: line {number}: numbers with spaces between them expected: {error}") from None
 
 
 def predicted(folder: RunFolder, samples: Any) -> tuple[np.ndarray, list[str] | None]:

@@ -134,7 +134,7 @@ def fit(
     loss, transform = loss_function(None if loss == OWN else loss, "fit: loss"), as_transform(transform, "fit")
     optimizers = _optimizers(optimizer, model, step)
     if schedule is not None:
-        schedule = schedules.get(schedule)() if isinstance(schedule, str) else schedule
+        schedule = schedules.make(schedule) if isinstance(schedule, str) else schedule
         instance(schedule, Schedule, "fit: schedule", "one of optim.schedules")
         if len(optimizers) > 1:
             raise ValueError("fit: schedule is for one optimizer; of several, prepare one for each (Schedule.prepare)")
