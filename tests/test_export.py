@@ -159,6 +159,28 @@ def test_onnx_follows_the_python_of_forward_for_every_size_of_the_batch(tmp_path
         run(path, x[:1])
 
 
+def _tuple(value):
+    return value if isinstance(value, tuple) else (value,)
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda x: x - x[x.shape[0] - 1],
+        lambda x: x[::-1] + x[1:].sum(),
+        lambda x: dl.softmax(x @ x.permute(0, 2, 1), -1) @ x,
+        lambda x: x[:, None].expand(x.shape[0], 2, 3, 4).reshape(-1, 4) / len(x),
+        lambda x: dl.concat([dl.zeros(x.shape[0], 1, 4), x], 1),
+        lambda x: (x.max(), x.argmin(1) * 2 + 1, x > 0),
+    ],
+)
+def test_onnx_lengths_and_numbers_follow_the_batch(function, tmp_path):
+    x = RNG.standard_normal((7, 3, 4)).astype(np.float32)
+    dl.export.onnx(Function(function), tmp_path / "f.onnx", example=x[:2])
+    for theirs, ours in zip(run(tmp_path / "f.onnx", x), _tuple(function(dl.tensor(x))), strict=True):
+        np.testing.assert_allclose(theirs, ours.numpy(), rtol=1e-5, atol=1e-5)
+
+
 def test_tables_with_categories_and_missing_values_are_exported(tmp_path):
     table = np.float32([[1, 0, 5], [2, 2, np.nan], [4, 1, 6], [0, 2, 7]])
     model = nn.Linear(5, 2)
@@ -250,6 +272,7 @@ ONE = np.ones((2, 3), np.float32)
     ("function", "said"),
     [
         (lambda x: x if float(x.sum()) > 0 else -x, r"more than its input: a value is .*\(test_export.py:\d+\)"),
+        (lambda x: x[:, [0, 2]], r"its input: a tensor is made from a NumPy array; .*test_export.py:\d+"),
         (lambda x: dl.nonzero(x)[0], "a result whose shape depends on values"),
         (lambda x: x + dl.randn(*x.shape), r"normal \(test_export.py:\d+\) cannot .*: it draws random numbers"),
         (lambda x: dl.mse_loss(x, x * 2), r"mse_loss \(test_export.py:\d+\) cannot .*: a loss belongs to training"),

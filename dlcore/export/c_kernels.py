@@ -246,7 +246,7 @@ static double exponentials_$S(const $T *x, $T *out, int n, int stride, int colum
   for (i = 0; i < n; ++i) out[i * stride] = exp_below_$S(x[i * stride] - max);
   return columns ? sum_chain_$S(out, n, stride, 64) : sum_run_$S(0, out, n, stride);
 }""",
-    "sum_chain": """/* The sum of n elements, one after the other: `block` of them in their own type, these in double. */
+    "sum_chain": """/* The sum of n elements, one after the other: `block` of them in their type, these in double. */
 static double sum_chain_$S(const $T *x, int n, int stride, int block) {
   double sum = 0;
   int i, j;

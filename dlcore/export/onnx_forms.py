@@ -340,7 +340,7 @@ def _slice(n: Node) -> Value:
     for entry in n["index"]:
         if entry is None:
             continue
-        start, count, step = entry if isinstance(entry, tuple) else (entry, 1, 1)
+        start, count, step = (entry, 1, 1) if isinstance(entry, int | Affine) else entry
         if not isinstance(step, int) or (step == 0 and count != 1):
             raise ValueError("its step depends on the size of the batch" if step else "its step is 0")
         if isinstance(entry, int | Affine):

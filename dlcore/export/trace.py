@@ -128,7 +128,7 @@ class Prediction:
                 record = captured.dry_run if planned else captured.written_down
                 recording = record(asarray(np.ascontiguousarray(x)))
             except CaptureError as error:
-                text = str(error).removeprefix("capture: ") + _line_of(error)
+                text = str(error).rpartition("cannot be recorded: ")[2] + _line_of(error)
                 raise ValueError(f"{self.function}: the forward pass depends on more than its input: {text}") from None
         return Recorded(self, recording, len(self.names), planned)
 
