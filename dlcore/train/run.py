@@ -104,8 +104,10 @@ class Run:
             self.schedule.load_state_dict({**state["schedule"], "total": self.epochs * self.batches})
         if self.average is not None:
             self.average.load_state_dict(state["average"])
-        if state["batch"]:  # otherwise an epoch begins, whatever it measures
+        if state["batch"]:
             self.meter.load_state_dict(state["meter"], self.training.batches.device)
+        else:
+            self.meter.reset()  # an epoch begins, whatever it measures
         set_generator_states(state["generators"])
         self.history.load_state_dict(state["history"])
         self.training.batches.seed = state["seed"]
