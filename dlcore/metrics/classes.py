@@ -170,6 +170,8 @@ class _Averaged(_OfCounts):
 
     def value(self, right: Any, predicted: Any, actual: Any) -> Any:
         if self.average == "micro":
+            if not predicted.sum() and not actual.sum():
+                return math.nan  # of no samples
             return float(self.score(right.sum(), predicted.sum(), actual.sum()))
         each = self.score(right, predicted, actual)
         if self.average is None:
