@@ -253,3 +253,11 @@ def test_only_attributes_that_are_there_are_set():
     model = build(json.dumps({"module": "dlcore.nn.layers:Linear", "args": [6, 4], "kwargs": {}, **extra}))
     assert "forward" not in vars(model)
     assert model.weight.shape == (4, 6)
+
+
+def test_parameters_that_are_not_trained_stay_so(tmp_path):
+    model = nn.Sequential(nn.Linear(3, 2), nn.ReLU(), nn.Linear(2, 1))
+    model[0].weight.requires_grad = False
+    dl.save(model, tmp_path / "m")
+    again = dl.load(tmp_path / "m")
+    assert [p.requires_grad for p in again.parameters()] == [False, True, True, True]
