@@ -31,7 +31,7 @@ from dlcore.dtypes import (
     int64,
     uint8,
 )
-from dlcore.errors import AutogradError, CaptureError, DeviceError, DTypeError, ShapeError
+from dlcore.errors import AnomalyError, AutogradError, CaptureError, DeviceError, DTypeError, ShapeError
 from dlcore import _dispatch as _dispatch  # binds the planner before any operation runs
 from dlcore import _operations
 from dlcore._operations import *  # noqa: F403
@@ -59,23 +59,25 @@ from dlcore._tensor import (
 
 if _typing.TYPE_CHECKING:
     from dlcore import data, export, metrics, models, nn, optim, random, runs, train
+    from dlcore._anomaly import detect_anomaly
     from dlcore._capture import capture
     from dlcore._checkpoint import load, load_state, save
     from dlcore._recordable import Recordable
+    from dlcore._summary import summary
     from dlcore.random import dropout, manual_seed, rand, randint, randn, randperm
     from dlcore.train import evaluate, fit, predict
 
 __version__ = "0.1.0"
 
 __all__ = [
-    "AutogradError", "CaptureError", "DType", "DTypeError", "Device", "DeviceError", "Parameter", "Recordable",
-    "ShapeError", "Tensor", "arange", "asarray", "autocast", "autocast_dtype", "bfloat16", "bool_", "capture", "data",
-    "default_device", "device", "dropout", "empty", "empty_cache", "empty_like", "enable_grad", "evaluate", "export",
-    "eye", "fit", "float16", "float32", "float64", "from_dlpack", "from_numpy", "full", "full_like",
-    "get_num_threads", "grad", "int8", "int16", "int32", "int64", "is_grad_enabled", "linspace", "load", "load_state",
-    "manual_seed", "metrics", "models", "nn", "no_grad", "ones", "ones_like", "optim", "predict", "rand", "randint",
-    "randn", "random", "randperm", "runs", "save", "set_default_device", "set_num_threads", "synchronize", "tensor",
-    "train", "uint8", "zeros", "zeros_like",
+    "AnomalyError", "AutogradError", "CaptureError", "DType", "DTypeError", "Device", "DeviceError", "Parameter",
+    "Recordable", "ShapeError", "Tensor", "arange", "asarray", "autocast", "autocast_dtype", "bfloat16", "bool_",
+    "capture", "data", "default_device", "detect_anomaly", "device", "dropout", "empty", "empty_cache", "empty_like",
+    "enable_grad", "evaluate", "export", "eye", "fit", "float16", "float32", "float64", "from_dlpack", "from_numpy",
+    "full", "full_like", "get_num_threads", "grad", "int8", "int16", "int32", "int64", "is_grad_enabled", "linspace",
+    "load", "load_state", "manual_seed", "metrics", "models", "nn", "no_grad", "ones", "ones_like", "optim",
+    "predict", "rand", "randint", "randn", "random", "randperm", "runs", "save", "set_default_device",
+    "set_num_threads", "summary", "synchronize", "tensor", "train", "uint8", "zeros", "zeros_like",
 ]  # fmt: skip
 __all__ += _operations.__all__
 
@@ -102,6 +104,8 @@ _LAZY = {  # name -> (module, attribute or None for the module itself)
     "randperm": ("dlcore.random", "randperm"),
     "dropout": ("dlcore.random", "dropout"),
     "capture": ("dlcore._capture", "capture"),
+    "detect_anomaly": ("dlcore._anomaly", "detect_anomaly"),
+    "summary": ("dlcore._summary", "summary"),
     "Recordable": ("dlcore._recordable", "Recordable"),
 }
 

@@ -26,6 +26,7 @@ __all__ = ["Checkpoint", "load", "load_state", "save"]
 _OPTIMIZER = "optimizer"  # the key of the settings among the texts; with a slash, it precedes the names of its tensors
 _PREPROCESSING = "transform"  # the key of the preprocessing among the texts
 _ARCHITECTURE = "architecture"  # the key of what the model is made of among the texts
+_FROZEN = "frozen"  # the key of the names of the parameters that are not trained
 _FORMAT = "format"  # the key of what wrote the file among the texts
 
 
@@ -79,6 +80,8 @@ def save(
     texts = {_FORMAT: "dlcore", **_texts(metadata or {})}
     if isinstance(model, Module) and (text := describe(model)[0]) is not None:
         texts[_ARCHITECTURE] = text
+        if frozen := [name for name, p in model.named_parameters() if not p.requires_grad]:
+            texts[_FROZEN] = json.dumps(frozen)
     config = _config(model, preprocessing)
     if config is not None:
         texts[_PREPROCESSING] = config
@@ -160,8 +163,11 @@ def _made(path: str, classes: Iterable[type]) -> Module:
                 model.to(checkpoint[name].dtype)
                 break
         model.load_state_dict(checkpoint)
+        frozen = _json.typed(list[str], _json.parse(checkpoint.metadata.get(_FROZEN, "[]")), _FROZEN)
     except ValueError as error:
         raise ValueError(f"load: {path}: {error}") from None
+    for name, p in model.named_parameters():
+        p.requires_grad = name not in frozen
     model.preprocessing = checkpoint.preprocessing
     return model
 
@@ -191,7 +197,7 @@ def _texts(metadata: Mapping[str, str]) -> dict[str, str]:
     for key, value in metadata.items():
         if not isinstance(key, str) or not isinstance(value, str):
             raise TypeError(f"save: metadata maps text to text, not {key!r} to {type(value).__name__}")
-        if key in (_FORMAT, _PREPROCESSING, _OPTIMIZER, _ARCHITECTURE):
+        if key in (_FORMAT, _PREPROCESSING, _OPTIMIZER, _ARCHITECTURE, _FROZEN):
             raise ValueError(f"save: the metadata key {key!r} is dlcore's own")
     return dict(metadata)
 

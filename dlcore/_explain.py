@@ -12,7 +12,7 @@ from dlcore._files import write_figure
 from dlcore._fusion import obstacles
 from dlcore._memory import readable
 
-__all__ = ["Explanation", "Launch", "MemoryPlan", "Region"]
+__all__ = ["Explanation", "Launch", "MemoryPlan", "Region", "plain_table"]
 
 _POINTWISE = ("elementwise", "activation")  # kernel families that read and write each element once
 _COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442", "#999999")  # Okabe & Ito 2008
@@ -175,7 +175,7 @@ class Explanation:
         )
 
     def __str__(self) -> str:
-        return f"{_plain_table(*self._table(), right=(0, 3, 4, 5, 6), flexible=2)}\n\n{self.summary}"
+        return f"{plain_table(*self._table(), right=(0, 3, 4, 5, 6), flexible=2)}\n\n{self.summary}"
 
     __repr__ = __str__
 
@@ -240,7 +240,7 @@ def _in_use(regions: Iterable[Region], launches: int) -> list[int]:
     return [sum(r.bytes for r in alive if r.first <= k <= r.last) for k in range(launches)]
 
 
-def _plain_table(
+def plain_table(
     head: list[str], body: list[list[str]], right: tuple[int, ...], flexible: int, width: int = 120
 ) -> str:
     """A table as text; the flexible column is cut so that lines fit into ``width``."""
@@ -296,7 +296,7 @@ class MemoryPlan:
             f"peak {readable(self.peak)}, at {self.at}\n"
             f"{readable(self.outside_bytes)} there before, {readable(self.result_bytes)} results and gradients, "
             f"{readable(self.arena_bytes)} intermediates ({readable(self.unplanned_bytes)} without reuse)\n\n"
-            + _plain_table(["bytes", "kind", "tensor", "first used or made at"], body, right=(0,), flexible=3)
+            + plain_table(["bytes", "kind", "tensor", "first used or made at"], body, right=(0,), flexible=3)
         )
 
     __repr__ = __str__

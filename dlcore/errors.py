@@ -19,3 +19,7 @@ class AutogradError(RuntimeError):
 
 class DeviceError(RuntimeError):
     """A device cannot be used; the text says what is missing."""
+
+
+class AnomalyError(FloatingPointError):
+    """An operation has made a NaN or an infinity; the text names it, its shapes and the ranges of its operands."""

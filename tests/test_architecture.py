@@ -185,3 +185,79 @@ def test_modules_made_in_a_recorded_step():
     step = dl.capture(lambda x: Own(3.0)(x))
     assert [step(dl.ones(1)).tolist() for _ in range(3)] == [[3.0]] * 3
     assert step.recorded
+
+
+class Inverse(nn.Module):
+    """Keeps under an argument's name what is not the argument."""
+
+    def __init__(self, gain, offset=None, table=None):
+        self.gain, self.offset, self.table = 1 / gain, offset, table
+
+    def forward(self, x):
+        return x * self.gain
+
+
+def test_an_attribute_is_not_taken_for_the_argument_of_its_name(tmp_path):
+    model = nn.Sequential(Inverse(4.0), Inverse(2.0), nn.Dropout())
+    model[1].gain, model[1].offset, model[2].p = 3.0, 7, 0.9
+    dl.save(model, tmp_path / "m")
+    again = dl.load(tmp_path / "m")
+    assert (again[0].gain, again[1].gain, again[1].offset, again[2].p) == (0.25, 3.0, 7, 0.9)
+
+
+def test_arrays_that_are_not_finite_are_arguments_too(tmp_path):
+    table = np.array([[1.5, np.nan], [np.inf, -np.inf]], np.float32)
+    for given in (table, dl.tensor(table)):
+        dl.save(Inverse(1.0, table=given), tmp_path / "m")
+        np.testing.assert_array_equal(np.asarray(dl.load(tmp_path / "m").table), table)
+
+
+def tied():
+    layer = nn.Linear(4, 4)
+    yield nn.Sequential(layer, nn.ReLU(), layer)
+    model = nn.Sequential(nn.Linear(4, 4), nn.Sequential(nn.Linear(4, 4)))
+    model[1][0].weight = model[0].weight
+    yield model
+    norm = nn.BatchNorm1d(4) if hasattr(nn, "BatchNorm1d") else nn.Linear(4, 4)
+    yield nn.Sequential({"a": norm, "b": nn.Linear(4, 4), "c": norm})
+
+
+@pytest.mark.parametrize("number", range(3))
+def test_tensors_that_are_shared_are_so_in_the_loaded_model(number, tmp_path):
+    model = list(tied())[number]
+    dl.save(model, tmp_path / "m")
+    again = dl.load(tmp_path / "m")
+    assert [name for name, _ in again.named_parameters()] == [name for name, _ in model.named_parameters()]
+    for one in (model, again):
+        dl.fit(one, (np.eye(4, dtype=np.float32), np.ones((4, 4), np.float32)), loss="mse", optimizer="sgd", epochs=3)
+    assert all(v.tolist() == again.state_dict()[k].tolist() for k, v in model.state_dict().items())
+
+
+@pytest.mark.parametrize(
+    ("extra", "text"),
+    [
+        ({"shared": [["weight", "bias"]]}, "shares weight and bias, which do not fit"),
+        ({"shared": [["weight", "none"]]}, "shares weight and none, which do not fit"),
+        ({"shared": [5]}, "shared"),
+        ({"attributes": {"in_features": "6"}}, "the attribute in_features = '6' for 6"),
+        ({"attributes": {"in_features": [1]}}, r"the attribute in_features = \[1\] for 6"),
+    ],
+)
+def test_what_is_shared_and_set_has_to_fit(extra, text):
+    with pytest.raises(ValueError, match=text):
+        build(json.dumps({"module": "dlcore.nn.layers:Linear", "args": [6, 4], "kwargs": {}, **extra}))
+
+
+def test_only_attributes_that_are_there_are_set():
+    extra = {"attributes": {"forward": "x", "__class__": "x", "weight": 1}}
+    model = build(json.dumps({"module": "dlcore.nn.layers:Linear", "args": [6, 4], "kwargs": {}, **extra}))
+    assert "forward" not in vars(model)
+    assert model.weight.shape == (4, 6)
+
+
+def test_parameters_that_are_not_trained_stay_so(tmp_path):
+    model = nn.Sequential(nn.Linear(3, 2), nn.ReLU(), nn.Linear(2, 1))
+    model[0].weight.requires_grad = False
+    dl.save(model, tmp_path / "m")
+    again = dl.load(tmp_path / "m")
+    assert [p.requires_grad for p in again.parameters()] == [False, True, True, True]

@@ -1,37 +1,33 @@
 """Models in files for other programs: ONNX against onnxruntime, C against the plain kernels."""
 
+import ctypes
+import json
+import os
 import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
+from export_cases import drawn, samples
 
 import dlcore as dl
 from dlcore import nn
+from dlcore.export.c_forms import C_FORMS
 from dlcore.export.onnx_forms import FORMS, REFUSED, refusal
-from dlcore.op import REGISTRY, lengths_of
+from dlcore.op import REGISTRY
 
 onnxruntime = pytest.importorskip("onnxruntime")
-
-
-class OneOperation(nn.Module):
-    """An operation of its first operand; the others are constants."""
-
-    def __init__(self, op, operands, lengths, attrs):
-        self.op, self.operands, self.lengths, self.attrs = op, operands, lengths, attrs
-
-    def forward(self, x):
-        return self.op.call(*self.op.nested([x, *self.operands], self.lengths), **self.attrs)
-
-
-def loaded(path):
-    return onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+needs_cc = pytest.mark.skipif(shutil.which("cc") is None, reason="no C compiler")
 
 
 def run(path, x):
-    return loaded(path).run(None, {"input": x})
+    return onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"]).run(None, {"input": x})
 
 
-# ---- every operation ------------------------------------------------------------------------------------------------
+# ---- every operation -------------------------------------------------------------------------------------------------
 
 
 def test_every_operation_of_a_forward_pass_has_a_form_or_a_reason():
@@ -39,29 +35,313 @@ def test_every_operation_of_a_forward_pass_has_a_form_or_a_reason():
     assert [name for name in REFUSED if name in FORMS] == []
 
 
-def cases():
-    for name in FORMS:
-        op = REGISTRY[name]
-        for k, sample in enumerate(op.sample_inputs()):
-            if 0 < sample.size <= 4096:
-                for dtype in ("float32", "float64") if sample.in_any_dtype else ("",):
-                    yield pytest.param(op, sample, dtype, id=f"{name}-{k}-{dtype or 'own'}")
-
-
 @pytest.mark.filterwarnings("ignore:.*are not finite")
-@pytest.mark.parametrize(("op", "sample", "dtype"), list(cases()))
+@pytest.mark.parametrize(("op", "sample", "dtype"), [pytest.param(*case, id=name) for name, *case in samples(FORMS)])
 def test_onnx_operation(op, sample, dtype, tmp_path):
-    arrays = sample.arrays(op.name, op.signature.operands)
-    arrays = [a.astype(dtype) if dtype and isinstance(a, np.ndarray) and a.dtype == np.float64 else a for a in arrays]
-    first, *rest = arrays
-    constants = [dl.tensor(a) if isinstance(a, np.ndarray) else a for a in rest]
-    if not isinstance(first, np.ndarray) or first.ndim == 0 or first.size == 0:
+    made = drawn(op, sample, dtype)
+    if made is None:
         pytest.skip("the first operand is no batch")
     if sample.why == "special values" and op.name == "gelu":
         pytest.skip("onnxruntime's Gelu of -inf is NaN")
-    model = OneOperation(op, constants, lengths_of(sample.inputs, op.signature.operands), sample.attrs)
+    model, x = made
     try:
-        dl.export.onnx(model, tmp_path / "one.onnx", example=first, dynamic_batch=False)
+        dl.export.onnx(model, tmp_path / "one.onnx", example=x, dynamic_batch=False)
     except ValueError as error:
         assert re.search(r"is of dtype b?float16|powers of integers wrap|no gelu of float64", str(error)), error
         assert not (tmp_path / "one.onnx").exists()
+
+
+WARNINGS = ["-std=c99", "-Wall", "-Wextra", "-Werror", "-pedantic"]
+C_REFUSED = "|".join([
+    r"is of dtype b?float16", "of integers it has no form", "takes rows of a batch", "more than 4096 elements",
+    "single exponent that is computed",
+])  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory):
+    """A folder with C files of all operations, inputs and the plain kernels' outputs; and why some are not there."""
+    folder = tmp_path_factory.mktemp("c")
+    here = Path(__file__).parent
+    environment = {**os.environ, "DLCORE_ISA": "v1", "PYTHONPATH": f"{here.parent}{os.pathsep}{here}"}
+    subprocess.run([sys.executable, "-P", here / "export_cases.py", folder], env=environment, check=True)
+    found = json.loads((folder / "refused.json").read_text())
+    assert found["isa"] == "baseline"
+    return folder, found["refused"]
+
+
+def called(library, stem, x, y):
+    """What the function of a C file gives for the sample ``x``; as an array like ``y``."""
+    out = np.empty_like(y)
+    function = getattr(library, f"{stem}_predict")
+    function.restype = None
+    function(np.ascontiguousarray(x).ctypes.data_as(ctypes.c_void_p), out.ctypes.data_as(ctypes.c_void_p))
+    return out
+
+
+@needs_cc
+def test_c_operations_have_the_bits_of_the_plain_kernels(plain, tmp_path):
+    folder, refused = plain
+    assert [text for text in refused.values() if not re.search(C_REFUSED, text)] == []
+    files = sorted(folder.glob("*.c"))
+    assert {f.stem.rsplit("_", 2)[0] for f in files} >= set(C_FORMS) - {"copy"}
+    library = tmp_path / "all.so"
+    subprocess.run(["cc", "-O1", *WARNINGS, "-shared", "-fPIC", "-o", library, *files, "-lm"], check=True)
+    loaded, wrong = ctypes.CDLL(str(library)), []
+    for file in files:
+        with np.load(file.with_suffix(".npz")) as arrays:
+            x, y = arrays["x"], arrays["y"]
+        got = called(loaded, file.stem, x, y)
+        nan = np.isnan(y) & np.isnan(got) if y.dtype.kind == "f" else np.zeros(y.shape, bool)
+        bits = f"u{y.dtype.itemsize}"
+        if not ((got.view(bits) == y.view(bits)) | nan).all():
+            wrong.append(f"{file.stem}: {np.ravel(got)[:4]} for {np.ravel(y)[:4]}")
+    assert wrong == []
+
+
+# ---- whole models ----------------------------------------------------------------------------------------------------
+
+
+class Branches(nn.Module):
+    """Views, reductions and Python in forward, with two outputs by name."""
+
+    def __init__(self):
+        self.first, self.second = nn.Linear(16, 20), nn.Linear(20, 3)
+        self.register_buffer("shift", dl.tensor([0.5, -1.0, 2.0]))
+
+    def forward(self, x):
+        pieces = [part * (k + 1) for k, part in enumerate([x[:, 0], x[:, 1:].sum(1)])]
+        h = dl.concat([dl.concat(pieces, 1), x[:, 2, ::-1], x.reshape(len(x), -1)[:, 4:8] - x.mean()], 1)
+        h = dl.tanh(self.first(h.reshape(-1, 16))) / x.shape[0]
+        logits = self.second(h) + self.shift
+        return {"logits": logits, "best": logits.argmax(1)}
+
+
+RNG = np.random.default_rng(7)
+PICTURES = RNG.integers(0, 256, (40, 8, 8), dtype=np.uint8)
+
+
+def fitted(seed=1):
+    dl.manual_seed(seed)
+    model = nn.Sequential(nn.Flatten(), nn.Linear(64, 24), nn.GELU(), nn.Dropout(0.5), nn.Linear(24, 3))
+    scaled = dl.data.Compose(dl.data.ScaleBytes(), dl.data.Normalize(0.5, 0.25))
+    labels = RNG.integers(0, 3, len(PICTURES))
+    dl.fit(model, (PICTURES, labels), epochs=1, transform=scaled, loss=dl.cross_entropy,
+           optimizer=dl.optim.Adam(model.parameters()), seed=0, progress=False)  # fmt: skip
+    assert model.preprocessing is not None and model.training
+    return model
+
+
+def test_onnx_of_a_fitted_model_takes_what_predict_takes(tmp_path):
+    model, path = fitted(), tmp_path / "model.onnx"
+    assert dl.export.onnx(model, path, example=PICTURES[:1]) < 1e-5
+    assert model.training
+    for size in (1, 7, 40):
+        np.testing.assert_allclose(run(path, PICTURES[:size])[0], dl.predict(model, PICTURES[:size]), atol=1e-5)
+    onnx = pytest.importorskip("onnx")
+    loaded = onnx.load(path)
+    onnx.checker.check_model(loaded, full_check=True)
+    assert [w.name for w in loaded.graph.initializer if "." in w.name] == ["1.weight", "1.bias", "4.weight", "4.bias"]
+    assert loaded.graph.input[0].type.tensor_type.shape.dim[0].dim_param == "batch"
+
+
+def test_onnx_follows_the_python_of_forward_for_every_size_of_the_batch(tmp_path):
+    model, path = Branches(), tmp_path / "model.onnx"
+    x = RNG.standard_normal((6, 3, 4)).astype(np.float32)
+    dl.export.onnx(model, path, example=x)
+    for size in (1, 4, 6):
+        logits, best = run(path, x[:size])
+        ours = model(dl.tensor(x[:size]))
+        np.testing.assert_allclose(logits, ours["logits"].detach().numpy(), atol=1e-5)
+        np.testing.assert_array_equal(best, ours["best"].numpy())
+    dl.export.onnx(model, path, example=x, dynamic_batch=False)
+    with pytest.raises(Exception, match="Got: 1 Expected: 6"):
+        run(path, x[:1])
+
+
+def _tuple(value):
+    return value if isinstance(value, tuple) else (value,)
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda x: x - x[x.shape[0] - 1],
+        lambda x: x[::-1] + x[1:].sum(),
+        lambda x: dl.softmax(x @ x.permute(0, 2, 1), -1) @ x,
+        lambda x: x[:, None].expand(x.shape[0], 2, 3, 4).reshape(-1, 4) / len(x),
+        lambda x: dl.concat([dl.zeros(x.shape[0], 1, 4), x], 1),
+        lambda x: (x.max(), x.argmin(1) * 2 + 1, x > 0),
+    ],
+)
+def test_onnx_lengths_and_numbers_follow_the_batch(function, tmp_path):
+    x = RNG.standard_normal((7, 3, 4)).astype(np.float32)
+    dl.export.onnx(Function(function), tmp_path / "f.onnx", example=x[:2])
+    for theirs, ours in zip(run(tmp_path / "f.onnx", x), _tuple(function(dl.tensor(x))), strict=True):
+        np.testing.assert_allclose(theirs, ours.numpy(), rtol=1e-5, atol=1e-5)
+
+
+def test_tables_with_categories_and_missing_values_are_exported(tmp_path):
+    table = np.float32([[1, 0, 5], [2, 2, np.nan], [4, 1, 6], [0, 2, 7]])
+    model = nn.Linear(5, 2)
+    model.preprocessing = dl.data.Compose(
+        dl.data.OneHot({1: [0, 1, 2]}), dl.data.Standardize([1.0, 0, 0, 0, 6], [2.0, 1, 1, 1, 1], fill=True)
+    )
+    dl.export.onnx(model, tmp_path / "table.onnx", example=table[:2])
+    np.testing.assert_allclose(run(tmp_path / "table.onnx", table)[0], dl.predict(model, table), atol=1e-6)
+
+
+PLAIN = """
+import sys
+import numpy as np, dlcore as dl
+model = dl.load(sys.argv[1])
+rows = np.load(sys.argv[2])
+np.save(sys.argv[3], np.concatenate([np.asarray(dl.predict(model, row[None])) for row in rows]))
+"""
+
+
+def plain_predictions(model, rows, folder):
+    """What the plain kernels give for each row alone."""
+    dl.save(model, folder / "model.safetensors")
+    np.save(folder / "rows.npy", rows)
+    files = [folder / name for name in ("model.safetensors", "rows.npy", "plain.npy")]
+    environment = {**os.environ, "DLCORE_ISA": "v1", "PYTHONPATH": str(Path(__file__).parent.parent)}
+    subprocess.run([sys.executable, "-P", "-c", PLAIN, *files], env=environment, check=True)
+    return np.load(folder / "plain.npy")
+
+
+SANITIZED = ["-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
+
+
+@needs_cc
+def test_c_of_a_fitted_model_has_the_bits_of_the_plain_kernels(tmp_path):
+    model = fitted()
+    model.append(nn.Softmax())
+    dl.export.c(model, tmp_path / "digits.c", example=PICTURES)
+    expected = plain_predictions(model, PICTURES, tmp_path)
+    text = " ".join(map(str, PICTURES.ravel()))
+    for flags in (["-O0"], ["-O2"], ["-O3", "-march=native"], ["-O1", *SANITIZED], ["-O2", "-std=c11"]):
+        program = tmp_path / "digits"
+        built = ["cc", *WARNINGS, *flags, "-DDLCORE_MAIN", "-o", program, tmp_path / "digits.c", "-lm"]
+        subprocess.run(built, check=True)
+        shown = subprocess.run([program], input=text, capture_output=True, text=True, check=True).stdout
+        rows = np.array([line.split() for line in shown.splitlines()], np.float32)
+        np.testing.assert_array_equal(rows.view(np.int32), expected.view(np.int32), err_msg=" ".join(flags))
+    for wrong, said in (("1 2 3", "3 numbers are left"), ("300", "300: whole numbers of uint8"), ("x", "x: whole")):
+        found = subprocess.run([program], input=wrong, capture_output=True, text=True, check=False)
+        assert found.returncode == 1 and said in found.stderr
+
+
+@needs_cc
+def test_c_of_several_outputs_and_views(tmp_path):
+    x = RNG.standard_normal((1, 3, 4)).astype(np.float32)
+    model = Branches()
+    dl.export.c(model, tmp_path / "2 ways.c", example=x)
+    library = tmp_path / "two.so"
+    built = ["cc", "-O2", *WARNINGS, "-shared", "-fPIC", "-o", library, tmp_path / "2 ways.c", "-lm"]
+    subprocess.run(built, check=True)
+    logits, best = np.empty(3, np.float32), np.empty(1, np.int64)
+    function = ctypes.CDLL(str(library)).model_2_ways_predict
+    function(*(a.ctypes.data_as(ctypes.c_void_p) for a in (x, logits, best)))
+    ours = model(dl.tensor(x))
+    np.testing.assert_allclose(logits, ours["logits"].detach().numpy()[0], rtol=1e-5, atol=1e-6)
+    assert best[0] == ours["best"].item()
+
+
+# ---- what is refused -------------------------------------------------------------------------------------------------
+
+
+class Function(nn.Module):
+    def __init__(self, function):
+        self.function = function
+
+    def forward(self, x):
+        return self.function(x)
+
+
+def in_place(x):
+    y = x * 2
+    y[:, 0] = 0
+    return y
+
+
+ONE = np.ones((2, 3), np.float32)
+
+
+@pytest.mark.parametrize(
+    ("function", "said"),
+    [
+        (lambda x: x if float(x.sum()) > 0 else -x, r"more than its input: a value is .*\(test_export.py:\d+\)"),
+        (lambda x: x[:, [0, 2]], r"its input: a tensor is made from a NumPy array; .*test_export.py:\d+"),
+        (lambda x: dl.nonzero(x)[0], "a result whose shape depends on values"),
+        (lambda x: x + dl.randn(*x.shape), r"normal \(test_export.py:\d+\) cannot .*: it draws random numbers"),
+        (lambda x: dl.mse_loss(x, x * 2), r"mse_loss \(test_export.py:\d+\) cannot .*: a loss belongs to training"),
+        (in_place, r"assign \(test_export.py:\d+\) cannot .*: a part of a tensor is written in place"),
+        (lambda x: x * (1 / x.shape[0]), r"mul \(test.*a number among its operands depends on the size of the batch"),
+        (lambda x: x.squeeze(), "the outputs have other axes for a batch of one"),
+        (lambda x: x.mul_(2), "changes its input, which an exported model cannot keep"),
+        (lambda x: x.astype(dl.bfloat16), "its result is of dtype bfloat16"),
+        (lambda x: x if x.shape[0] < 4 else x + 1, "the pass goes another way for another size of the batch"),
+    ],
+)
+def test_what_cannot_be_exported_is_named_with_its_line(function, said, tmp_path):
+    example = ONE[:, None] if "squeeze" in said or "other axes" in said else ONE
+    with pytest.raises(ValueError, match=said):
+        dl.export.onnx(Function(function), tmp_path / "no.onnx", example=example)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_wrong_arguments_are_refused_before_anything_is_written(tmp_path):
+    model, path = nn.Linear(3, 2), tmp_path / "no"
+    for export, name in ((dl.export.onnx, "export.onnx"), (dl.export.c, "export.c")):
+        with pytest.raises(TypeError, match=f"{name}: model"):
+            export(lambda x: x, path, example=ONE)
+        with pytest.raises(dl.ShapeError, match=rf"{name}: example has shape \(0, 3\)"):
+            export(model, path, example=ONE[:0])
+        with pytest.raises(dl.ShapeError, match="linear: inner sizes differ"):
+            export(model, path, example=np.ones((1, 4), np.float32))
+        with pytest.raises(TypeError, match=f"{name}: example 'x'"):
+            export(model, path, example="x")
+        with pytest.raises(TypeError, match=f"{name}: weight is of dtype bfloat16"):
+            export(nn.Linear(3, 2, dtype=dl.bfloat16), path, example=ONE)
+        with pytest.raises(FileNotFoundError, match="there is no folder"):
+            export(model, path / "a" / "b", example=ONE)
+    with pytest.raises(ValueError, match=r"take \(test_export.py:\d+\) cannot be exported to C: it has no form there"):
+        dl.export.c(Function(lambda x: dl.take(x, x.argmax(1), 1)), path, example=ONE)
+    large = nn.Linear(4096, 2100)
+    with pytest.raises(ValueError, match=r"export.c: the model has more than 3\d.* of weights"):
+        dl.export.c(large, path, example=np.ones((1, 4096), np.float32))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_failed_export_leaves_the_old_file(tmp_path):
+    path = tmp_path / "model.onnx"
+    path.write_bytes(b"old")
+    with pytest.raises(ValueError):
+        dl.export.onnx(Function(in_place), path, example=ONE)
+    assert path.read_bytes() == b"old"
+
+
+# ---- PyTorch's names -------------------------------------------------------------------------------------------------
+
+
+def test_parameters_have_the_names_that_pytorch_gives_them():
+    model = nn.Sequential(nn.Flatten(), nn.Linear(4, 3), nn.ReLU(), nn.Sequential(nn.Linear(3, 2, bias=False)))
+    shapes = {"1.weight": (3, 4), "1.bias": (3,), "3.0.weight": (2, 3)}  # torch's state_dict of the same Sequential
+    assert {name: t.shape for name, t in model.state_dict().items()} == shapes
+    values = {name: RNG.standard_normal(shape).astype(np.float32) for name, shape in shapes.items()}
+    model.load_state_dict(values)
+    x = RNG.standard_normal((2, 4)).astype(np.float32)
+    hidden = np.maximum(x @ values["1.weight"].T + values["1.bias"], 0)
+    np.testing.assert_allclose(dl.predict(model, x), hidden @ values["3.0.weight"].T, rtol=1e-5)
+
+
+def test_safetensors_that_pytorch_programs_write_and_read(tmp_path):
+    safetensors = pytest.importorskip("safetensors.numpy")
+    values = {"0.weight": RNG.standard_normal((2, 3)).astype(np.float32), "0.bias": np.float32([1, 2])}
+    safetensors.save_file(values, tmp_path / "torch.safetensors", metadata={"format": "pt"})
+    model = nn.Sequential(nn.Linear(3, 2))
+    dl.load(model, tmp_path / "torch.safetensors")
+    dl.save(model, tmp_path / "ours.safetensors")
+    again = safetensors.load_file(tmp_path / "ours.safetensors")
+    assert set(again) == set(values) and all((again[name] == values[name]).all() for name in values)

@@ -1,5 +1,7 @@
 """What ``fit`` does beyond one model, one loss and one optimizer: outputs of any kind, weights, averages, positions."""
 
+import threading
+
 import numpy as np
 import pytest
 
@@ -174,14 +176,81 @@ def test_wrong_weights_are_refused():
         ({"class_weight": [1, -1, 1]}, "fit: class_weight: factors must be finite, not negative"),
         ({"class_weight": [1, 1, 1], "loss": lambda o, t: o.sum()}, "class_weight is for cross_entropy"),
         ({"sample_weight": np.ones(89)}, r"fit: sample_weight has shape \(89,\); there are 90 samples"),
+        ({"sample_weight": "balanced"}, "fit: sample_weight 'balanced' is not an array of numbers"),
+        ({"class_weight": {1: "x"}}, r"fit: class_weight\[1\] 'x' is not a number"),
+        ({"class_weight": ["x", 1, 1]}, "fit: class_weight .* is not an array of numbers"),
+        ({"sample_weight": np.ones(90), "loss": "own"}, "fit: sample_weight: the loss is the model's own"),
+        ({"class_weight": "balanced", "loss": None}, "fit: class_weight: the loss is the model's own"),
         ({"sample_weight": -np.ones(90)}, "fit: sample_weight: weights must be finite"),
         ({"sample_weight": np.ones(90), "loss": lambda o, t: o.sum()}, "one number for each of 32 samples"),
     ]
     for settings, text in cases:
         before = weights(model)
-        with pytest.raises(ValueError, match=text):
+        with pytest.raises((ValueError, TypeError), match=text):
             fit(model, **settings)
         assert same(weights(model), before)
+
+
+@pytest.mark.parametrize("accumulate", [1, 2])
+@pytest.mark.parametrize("kind", ["samples", "classes", "ignored", "samples of mse"])
+def test_a_batch_in_which_nothing_counts_changes_no_weight(kind, accumulate):
+    first = np.arange(90) < 20
+    labels = np.where(first, 0, 1 + LABELS % 2)
+    settings = {
+        "samples": {"sample_weight": ~first},
+        "classes": {"class_weight": {0: 0.0}},
+        "ignored": {"loss": nn.CrossEntropyLoss(ignore_index=0)},
+        "samples of mse": {"sample_weight": ~first, "loss": dl.mse_loss},
+    }[kind]
+    whole, rest = network(), network()
+    data = (X, np.eye(3, dtype=np.float32)[labels]) if kind == "samples of mse" else (X, labels)
+    settings |= {"shuffle": False, "batch_size": 20 // accumulate, "accumulate": accumulate, "epochs": 1}
+    ours = fit(whole, data, **settings)
+    if "sample_weight" in settings:
+        settings["sample_weight"] = settings["sample_weight"][20:]
+    theirs = fit(rest, tuple(part[20:] for part in data), **settings)
+    assert close(weights(whole), weights(rest))
+    np.testing.assert_allclose(ours["loss"], theirs["loss"], rtol=1e-6)
+
+
+def test_clipping_is_by_the_gradients_of_what_is_trained():
+    frozen, held = network(), network()
+    for p in frozen[0].parameters():
+        p.requires_grad = False
+    fit(frozen, optimizer=optim.SGD(frozen[2].parameters(), lr=0.5), clip_norm=0.05)
+    with pytest.warns(RuntimeWarning, match=r"fit: the optimizer lacks 0.weight, 0.bias"):
+        fit(held, optimizer=optim.SGD(held[2].parameters(), lr=0.5), clip_norm=0.05)
+    assert same(weights(frozen), weights(held))
+
+
+class Scaled(nn.Module):
+    """A loss with a parameter of its own, the mean over the labels that are not 0."""
+
+    def __init__(self):
+        self.scale = nn.Parameter(dl.ones(3))
+
+    def forward(self, outputs, labels):
+        return dl.cross_entropy(outputs * self.scale, labels, ignore_index=0)
+
+    def counted(self, outputs, labels):
+        return (labels != 0).sum()
+
+
+def test_accumulation_divides_the_gradients_of_a_loss_too():
+    scales = []
+    for accumulate in (1, 3):
+        model, loss = network(), Scaled()
+        optimizer = optim.SGD([*model.parameters(), *loss.parameters()], lr=0.5)
+        fit(model, loss=loss, optimizer=optimizer, batch_size=30 // accumulate, accumulate=accumulate)
+        scales.append(np.asarray(loss.scale.detach()))
+    np.testing.assert_allclose(*scales, rtol=1e-5)
+
+
+def test_a_sample_that_is_there_twice_has_one_weight():
+    twice = dl.data.Subset(TensorDataset(X, LABELS), [0, 0, 1])
+    fit(network(), twice, sample_weight=[2, 2, 1])
+    with pytest.raises(ValueError, match=r"sample_weight: sample 0 .* more than once, with different weights"):
+        fit(network(), twice, sample_weight=[1, 2, 1])
 
 
 # -- gradients of several batches ----------------------------------------------------------------------------------
@@ -453,6 +522,43 @@ def test_predictions_of_many_shapes_and_models_that_cannot_be_recorded():
         np.testing.assert_allclose(np.asarray(dl.predict(reads, row[None])), row[None] * row.sum(), rtol=1e-5)
     with pytest.raises(ValueError, match=r"predict: a batch \(2, 6\) gives outputs \(6,\)"):
         dl.predict(type("Whole", (nn.Module,), {"forward": lambda self, x: x.sum(axis=0)})(), X[:2])
+
+
+class Parts(nn.Module):
+    """Returns some of its inputs as they are."""
+
+    def __init__(self):
+        self.inner = nn.Linear(6, 2)
+
+    def forward(self, x):
+        return x, {"some": x[:, 1:3], "made": self.inner(x)}
+
+
+def test_predictions_do_not_lie_in_the_memory_of_the_inputs():
+    model, given = Parts(), X[:4].copy()
+    for number in range(12):  # the last ones are recorded
+        given[:] = number
+        whole, others = dl.predict(model, given)
+        given[:] = -1
+        assert (np.asarray(whole) == number).all()
+        assert (np.asarray(others["some"]) == number).all()
+
+
+def test_threads_predict_with_one_model_and_leave_its_mode():
+    model = nn.Sequential(nn.Linear(6, 64), nn.Dropout(0.5), nn.Linear(64, 3))
+    wanted, wrong = {n: np.asarray(dl.predict(model, X[:n])) for n in (2, 90)}, []
+
+    def work(n):
+        for _ in range(150):
+            wrong.extend([n] * (not np.allclose(np.asarray(dl.predict(model, X[:n])), wanted[n], atol=1e-5)))
+
+    threads = [threading.Thread(target=work, args=(n,)) for n in (2, 2, 90, 90)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not wrong
+    assert all(module.training for module in model.modules())
 
 
 def test_a_copied_or_pickled_model_predicts():

@@ -10,6 +10,7 @@ import textwrap
 import time
 import tomllib
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -19,11 +20,14 @@ if shutil.which("gcc") is None or not (ROOT / "bench").exists():
 
 from bench import report  # noqa: E402
 from bench.gpu import __main__ as gpu  # noqa: E402
-from bench.gpu import kinds, processes, record, stages  # noqa: E402
+from bench.gpu import checks, kinds, processes, record, stages  # noqa: E402
 from bench.gpu.merge import merge  # noqa: E402
 from bench.gpu.processes import Lane, Process, Stuck  # noqa: E402
 from bench.gpu.record import Record, read  # noqa: E402
 from bench.gpu.stages import STAGES, Stage  # noqa: E402
+from dlcore.kernels import binary as storage  # noqa: E402
+from dlcore.kernels.binary import Binary  # noqa: E402
+from dlcore.kernels.launch import ARCHES  # noqa: E402
 
 KEPT = {k: v for k, v in os.environ.items() if not k.startswith(("DLCORE_", "PYTEST_")) and k != "TRITON_INTERPRET"}
 FEW = 6  # jobs of each stage in the dry run: of `steps` that is all
@@ -204,6 +208,17 @@ def lane(tmp_path):
     made.close()
 
 
+def test_packs_of_which_none_can_be_loaded_are_told(monkeypatch, tmp_path):
+    made = Binary("add", "sm_80", "add", 32, 0, compiler="triton 3.9.0, ptxas 13.0", cubin=b"code")
+    storage.write_packs(tmp_path, [("ab" * 32, made)])
+    monkeypatch.setenv("DLCORE_KERNELS", str(tmp_path))
+    monkeypatch.setenv("DLCORE_CACHE", str(tmp_path / "cache"))
+    backend = SimpleNamespace(arch=ARCHES["sm_90"])
+    context = SimpleNamespace(gpu=SimpleNamespace(backend=backend), driver=SimpleNamespace(version=lambda: 12080))
+    told = checks.load(context, "all")["error"]
+    assert told == "none of the packs (sm_80.pack of CUDA 13) is for sm_90 and a driver of CUDA 12"
+
+
 def test_what_goes_wrong_costs_its_own_job(lane):
     assert lane.ask("drill", "fine", 60)["asked"] == 1
     assert lane.ask("drill", "fine", 60)["asked"] == 2  # by the same process
@@ -237,6 +252,17 @@ def test_a_process_that_cannot_be_ended_is_named(monkeypatch, tmp_path):
     assert wait(10) == -9 and process not in Process.living
     for pipe in (process.popen.stdin, process.popen.stdout, process.log):
         pipe.close()
+
+
+def test_a_job_whose_process_cannot_be_ended_is_late(monkeypatch, tmp_path):
+    def end(process, as_usual=Process.end):
+        as_usual(process)
+        raise Stuck("process 5 does not end when it is killed")
+
+    monkeypatch.setattr(Process, "end", end)
+    command = [sys.executable, "-c", "import time; time.sleep(60)"]
+    for answer in (Lane(command, tmp_path, KEPT).ask("kind", "add", 1), processes.run(command, tmp_path, KEPT, 1)):
+        assert answer["late"] and answer["error"].startswith("process 5 does not end")
 
 
 def test_a_command_ends_with_all_it_has_started(tmp_path):
@@ -307,9 +333,17 @@ def test_nothing_is_begun_when_the_time_is_over(go, capsys, tmp_path):
 
 def test_a_run_stops_where_the_first_kinds_are_all_wrong(go):
     code, found = go(ANSWERS.format(answer='{"error": "wrong"}'))
-    assert code == 3 and "the first kinds of kernel are all wrong" in found[-1]["error"]
-    assert [r["name"] for r in found if r["stage"] == "kind"] == list(kinds.FIRST)
+    assert code == 3 and found[-1]["error"].startswith("the first kinds of kernel have all failed")
+    assert found[-1]["error"].endswith(": wrong")
+    assert [r["name"] for r in found if r["stage"] == "kind"] == 2 * list(kinds.FIRST)  # the second time apart
     assert not any(r["stage"] == "first" for r in found)
+
+
+def test_a_run_goes_on_with_kernels_apart_where_only_these_are_right(go):
+    answer = '{} if __import__("os").environ.get("DLCORE_OVERLAP") == "0" else {"error": "wrong"}'
+    code, found = go(ANSWERS.format(answer=answer), "--few", "4")
+    assert code == 0 and [r["stage"] for r in found[:6]] == ["kind"] * 6 and found[-1]["stage"] == "tune"
+    assert not any("overlap" in r for r in found[:3]) and all(r["overlap"] is False for r in found[3:])
 
 
 def test_a_run_goes_on_after_a_job_that_hangs_and_stops_when_the_gpu_is_silent(go, monkeypatch):

@@ -195,6 +195,13 @@ def test_a_pack_of_newer_tools_than_the_driver_is_left_alone(tmp_path, monkeypat
     for version, there in ((12090, False), (13000, True), (13020, True), (14000, True)):
         storage.use_driver(version)
         assert (storage.packed(KEY, "sm_90") is not None) is there
+    monkeypatch.setattr(compiling, "can_compile", lambda _: False)
+    storage.write_packs(tmp_path, [(wanted().key, binaries[0][1])])
+    storage.use_driver(12090)
+    with pytest.raises(compiling.CompileError) as caught:
+        compiling.binary(wanted())
+    text = str(caught.value)
+    assert "sm_90.pack has it from the tools of CUDA 13" in text and "update the driver" in text and "\n" not in text
 
 
 def test_many_are_looked_for_in_packs_before_they_are_compiled(tmp_path, monkeypatch):

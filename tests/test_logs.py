@@ -141,3 +141,16 @@ def test_a_notebook_gets_a_table(monkeypatch):
         "<table><thead><tr><th>epoch</th><th>&lt;b&gt;</th><th>time</th></tr></thead>"
         "<tbody><tr><td>1/2</td><td>1.0000</td><td></td></tr></tbody></table>"
     )
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [("data.csv", "a,b\n1,2\n"), ("data.csv", "epoch,loss\nfirst,1\n"), ("data.jsonl", "notes"), ("data.jsonl", "5")],
+)
+def test_a_file_that_is_no_log_stays(name, text, tmp_path):
+    path = tmp_path / name
+    path.write_text(text)
+    data = (np.ones((4, 2), np.float32), np.ones((4, 1), np.float32))
+    with pytest.raises(ValueError, match=f"{name}.*no|{name}.*not a line of a log"):
+        dl.fit(nn.Linear(2, 1), data, loss="mse", optimizer="sgd", epochs=1, callbacks=[Log(path)])
+    assert path.read_text() == text

@@ -221,3 +221,10 @@ def test_a_function_that_gives_no_single_number_is_refused():
         metrics.get(named)(OUTPUTS, TARGETS)
     with pytest.raises(TypeError, match="metrics: 'accuracy' is not a list of names"):
         Meter("accuracy")
+
+
+@pytest.mark.parametrize("name", ["precision", "recall", "f1"])
+@pytest.mark.parametrize("average", ["macro", "micro", "weighted"])
+def test_of_no_samples_there_is_no_average(name, average):
+    metric = metrics.get(f"{name}_{average}")
+    assert np.isnan(metric(np.ones((4, 3), np.float32), np.full(4, -100)))

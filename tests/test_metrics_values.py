@@ -95,6 +95,7 @@ def test_values_are_those_of_scikit_learn(name, outputs, targets, want):
                 close(meter.compute()[name], want())
 
 
+@pytest.mark.filterwarnings("ignore:fit")  # the rate is 0
 def test_all_together_in_a_recorded_evaluation():
     model = nn.Linear(3, C)
     x = RNG.standard_normal((N, 3)).astype(np.float32)
@@ -144,6 +145,9 @@ def test_what_is_not_defined():
         assert math.isnan(metrics.pearson(np.full((5, 1), 7.1), np.ones((5, 1))))
         assert metrics.f1(np.float32([[1, 0]] * 5), same) == 1.0
         assert metrics.Precision("binary")(np.float32([[1, 0]] * 3), np.array([1, 1, 1])) == 0.0
+    for name in ("f1", "recall_micro", "balanced_accuracy", "precision_classes"):
+        with pytest.raises(ValueError, match=f"{name}: 2 labels lie outside 0 .. 3"):
+            metrics.get(name)(LOGITS[:5], np.array([0, 4, 1, -7, -100]))
     with pytest.raises(ValueError, match="average 'binary' is for 2 classes, and there are 4"):
         metrics.F1("binary")(LOGITS, LABELS)
     with pytest.raises(ValueError, match="F1: average 'median' is not one of"):

@@ -110,6 +110,7 @@ def test_parameters_without_gradient_are_skipped_and_keep_their_own_count(kind):
     close(parameters, reference(values, 20, skip=skip, **settings))
 
 
+@pytest.mark.filterwarnings("ignore:.*no parameter has a gradient")
 def test_a_step_without_any_gradient_changes_nothing():
     values, parameters = start()
     optim.Adam(parameters).step()

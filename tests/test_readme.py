@@ -13,8 +13,6 @@ pages = pytest.importorskip("bench.report", reason="needs the source tree").PAGE
 
 
 def programs():
-    for example in sorted((ROOT / "examples").glob("*.py")):
-        yield pytest.param(example.read_text(), id=f"{example.stem}")
     for page in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))):
         for number, match in enumerate(re.finditer(r"```python\n(.*?)```", page.read_text(), re.DOTALL), 1):
             yield pytest.param(match[1], id=f"{page.stem}-{number}")
@@ -24,6 +22,16 @@ def programs():
 def test_programs_in_the_documentation_run(program):
     done = subprocess.run([sys.executable, "-W", "error", "-c", program], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+def test_configurations_in_the_documentation_are_read(tmp_path):
+    from dlcore.runs import read_config
+
+    found = re.findall(r"```toml\n(.*?)```", (ROOT / "docs" / "training.md").read_text(), re.DOTALL)
+    for text in found:
+        (tmp_path / "run.toml").write_text(text)
+        assert read_config(tmp_path / "run.toml").name == "run"
+    assert found
 
 
 @pytest.mark.parametrize("page", pages, ids=lambda p: p.stem)

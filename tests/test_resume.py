@@ -188,3 +188,62 @@ def test_a_training_with_a_step_of_the_users_goes_on(tmp_path):
         with pytest.raises(Stop):
             run(tmp_path / "killed", StopAt(step=4))
         assert run(tmp_path / "killed") == whole
+
+
+class Interrupt(Callback):
+    """Ctrl-C after a step."""
+
+    def __init__(self, step):
+        self.step = step
+
+    def on_batch_end(self, run):
+        if run.step == self.step:
+            raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("optimizer", [optim.SGD, optim.ScheduleFreeAdamW])
+def test_what_is_saved_at_ctrl_c_is_what_was_trained_whatever_others_restore(optimizer, tmp_path):
+    def run(folder, *callbacks):
+        dl.manual_seed(4)
+        model = nn.Sequential(nn.Linear(6, 8), nn.Dropout(0.3), nn.Linear(8, 3))
+        watching = [EarlyStopping(9, restore_best=True), *([Resume(folder, every=1000)] if folder else []), *callbacks]
+        settings = {"loss": "cross_entropy", "optimizer": optimizer(model.parameters(), lr=0.5), "batch_size": 16}
+        history = dl.fit(model, (X, LABELS), (X[:9], 2 - LABELS[:9]), epochs=6, callbacks=watching, **settings)
+        return {k: np.asarray(v).tolist() for k, v in model.state_dict().items()}, history["loss"], history["val_loss"]
+
+    whole = run(None)
+    for step in (12, 20, 25):  # in the third epoch, and at the end of one
+        with pytest.raises(KeyboardInterrupt):
+            run(tmp_path, Interrupt(step))
+    assert run(tmp_path) == whole
+
+
+def test_more_epochs_go_on_by_the_schedule_of_that_many(tmp_path):
+    def rates(folder, epochs):
+        model = nn.Linear(6, 3)
+        watching = [Resume(folder)] if folder else []
+        settings = {"loss": "cross_entropy", "schedule": "cosine", "epochs": epochs, "callbacks": watching}
+        return dl.fit(model, (X, LABELS), optimizer=optim.SGD(model.parameters(), lr=0.1), **settings)["lr"]
+
+    rates(tmp_path, 2)
+    assert rates(tmp_path, 5)[2:] == rates(None, 5)[2:]
+
+
+def test_other_metrics_are_refused_within_an_epoch_and_taken_between(tmp_path):
+    def run(metric, *callbacks, epochs=2):
+        model = nn.Linear(6, 3)
+        settings = {"loss": "cross_entropy", "metrics": [metric], "batch_size": 16, "epochs": epochs}
+        before = np.asarray(model.weight.detach()).copy()
+        try:
+            watching = [Resume(tmp_path, every=3), *callbacks]
+            return dl.fit(model, (X, LABELS), optimizer="sgd", callbacks=watching, **settings)
+        except ValueError:
+            np.testing.assert_array_equal(np.asarray(model.weight.detach()), before)
+            raise
+
+    with pytest.raises(Stop):
+        run("accuracy", StopAt(step=4))
+    with pytest.raises(ValueError, match=r"loss, accuracy were measured in the epoch .* and now loss, top2"):
+        run("top2")
+    run("accuracy")
+    assert list(run("top2", epochs=3).epochs[-1]) == ["epoch", "loss", "top2", "seconds"]

@@ -101,6 +101,9 @@ def test_predictions_of_lines_on_standard_input(pictures, capsys, monkeypatch):
     monkeypatch.setattr("sys.stdin", io.StringIO("1 2 3"))
     code, _, err = call(capsys, "predict", "runs/config")
     assert code == 1 and "line 1 has shape (3,); the model takes (6, 5)" in err
+    monkeypatch.setattr("sys.stdin", io.StringIO("\n1,2,3"))
+    code, _, err = call(capsys, "predict", "runs/config")
+    assert code == 1 and "standard input: line 2: numbers with spaces between them expected" in err
 
 
 def table(here, rows=200, numbers=False):
@@ -230,3 +233,21 @@ def test_wrong_models_are_refused():
     ]:  # fmt: skip
         with pytest.raises(ValueError, match=text):
             models.MLP(*arguments)
+
+
+def test_export_of_a_run(pictures, here, capsys):
+    ort = pytest.importorskip("onnxruntime")
+    assert call(capsys, "train", pictures, "--train.epochs", "1")[0] == 0
+    assert json.loads(RunFolder("runs/config").data_path.read_text())["dtype"] == "uint8"
+    code, out, _ = call(capsys, "export", "runs/config", "--onnx", "bars.onnx", "--c", "bars.c")
+    assert code == 0 and "bars.onnx: " in out and "differ by" in out and "-DDLCORE_MAIN -o bars bars.c -lm" in out
+    images = np.stack([np.asarray(PIL.open(p)) for p in sorted((here / "pictures" / "above").glob("*.png"))[:5]])
+    theirs = ort.InferenceSession("bars.onnx").run(None, {"input": images})[0]
+    np.testing.assert_allclose(theirs, dl.predict(RunFolder("runs/config").model(), images), atol=1e-5)
+    assert "void bars_predict(const uint8_t *input, float *output)" in (here / "bars.c").read_text()
+    code, _, err = call(capsys, "export", "runs/config")
+    assert code == 2 and "--onnx FILE, --c FILE or both" in err
+    code, _, err = call(capsys, "export", "runs/config", "--c", "no/bars.c")
+    assert code == 1 and "there is no folder no" in err
+    code, _, err = call(capsys, "export", "runs/other", "--c", "bars.c")
+    assert code == 1 and "is no folder of a run" in err

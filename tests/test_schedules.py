@@ -179,6 +179,7 @@ def test_a_schedule_serves_one_optimizer_after_the_other():
     np.testing.assert_array_equal(np.asarray(first._rates)[:, 0], [0.5, 0.375, 0.25, 0.125])
 
 
+@pytest.mark.filterwarnings("ignore:.*no parameter has a gradient")
 def test_a_step_without_gradients_is_none():
     optimizer, (p,) = made()
     schedule = schedules.Linear()
@@ -197,6 +198,9 @@ def test_names():
         optim.get("adamv")
     with pytest.raises(TypeError, match="None is not the name of a schedule"):
         schedules.get(None)
+    with pytest.raises(ValueError, match=r"schedules\.make: 'step' needs .*schedules\.Step\(\.\.\.\).*'every'"):
+        schedules.make("step")
+    assert schedules.make("cosine", warmup=3).warmup == 3
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ import random
 import re
 import signal
 import threading
+import warnings
 
 import numpy as np
 import pytest
@@ -694,6 +695,7 @@ def _orders(monkeypatch, fits):
     return seen
 
 
+@pytest.mark.filterwarnings("ignore:.*the learning rate is 0")
 def test_fits_of_one_epoch_see_different_orders(monkeypatch):
     dl.manual_seed(0)
     first = _orders(monkeypatch, [{"epochs": 1}, {"epochs": 1}, {"epochs": 2}])
@@ -713,9 +715,14 @@ def test_a_loss_that_is_not_finite_is_said_once(bad):
     model = nn.Linear(1, 1)
     optimizer = optim.SGD(model.parameters(), lr=0.1 if bad else 1e30)
     cause = f"the {bad} hold NaN" if bad else "the training has diverged"
-    with pytest.warns(RuntimeWarning, match=f"fit: loss is .* in epoch [12] since batch 1: {cause}") as caught:
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
         history = dl.fit(model, (data["inputs"], data["targets"]), loss=dl.mse_loss, optimizer=optimizer, epochs=4)
-    assert len(caught) == 1 and history.diverged in (1, 2)
+    texts = [str(w.message) for w in caught]
+    if bad:
+        assert texts.pop(0) == f"fit: the {bad} hold NaN or infinities in 1 of 16 samples, the first in sample 3"
+    assert len(texts) == 1 and re.match(f"fit: loss is .* in epoch [12] since batch 1: {cause}", texts[0])
+    assert history.diverged in (1, 2)
 
 
 def test_a_finite_run_has_not_diverged():
@@ -752,6 +759,7 @@ LOSSES = {
 }  # fmt: skip
 
 
+@pytest.mark.filterwarnings("ignore:.*the learning rate is 0")
 @pytest.mark.parametrize("name", LOSSES)
 @pytest.mark.parametrize("host", [False, True])
 def test_the_loss_is_the_same_for_every_batch_size(name, host):
@@ -864,7 +872,7 @@ def test_early_stopping_ends_a_run_of_nan():
     model = nn.Linear(1, 1)
     x = np.full((4, 1), np.nan, np.float32)
     stop = dl.train.EarlyStopping(patience=2, restore_best=True)
-    with pytest.warns(RuntimeWarning, match="the inputs and the targets hold NaN"):
+    with pytest.warns(RuntimeWarning, match="hold NaN"):
         history = dl.fit(
             model, (x, x), loss=dl.mse_loss, optimizer=optim.SGD(model.parameters()), epochs=9, callbacks=[stop]
         )
@@ -973,3 +981,40 @@ def test_a_parameter_replaced_after_the_optimizer_was_made_is_missed():
     data = (np.ones((8, 4), np.float32), np.ones((8, 1), np.float32))
     with pytest.warns(RuntimeWarning, match="lacks weight, which will not be trained"):
         dl.fit(model, data, loss=dl.mse_loss, optimizer=optimizer, epochs=1)
+
+
+class Noting(Callback):
+    """Notes what is called; raises where it is told to."""
+
+    def __init__(self, notes, name, fails=None):
+        self.notes, self.name, self.fails = notes, name, fails
+
+    def note(self, event):
+        self.notes.append(f"{self.name} {event}")
+        if event == self.fails:
+            raise RuntimeError(event)
+
+    def on_train_begin(self, run):
+        self.note("begin")
+
+    def on_train_end(self, run):
+        self.note("end")
+
+
+@pytest.mark.parametrize(
+    ("fails", "notes"),
+    [
+        ("begin", ["a begin", "b begin", "a end"]),
+        ("end", ["a begin", "b begin", "c begin", "a end", "b end", "c end"]),
+    ],
+)
+def test_what_has_begun_is_ended_where_a_callback_fails(fails, notes):
+    found = []
+    watching = [Noting(found, "a"), Noting(found, "b", fails), Noting(found, "c")]
+    model = nn.Linear(2, 1)
+    optimizer = optim.SGD(model.parameters(), lr=0.5)
+    data = (np.ones((4, 2), np.float32), np.ones((4, 1), np.float32))
+    with pytest.raises(RuntimeError, match=fails):
+        dl.fit(model, data, loss="mse", optimizer=optimizer, epochs=1, schedule="cosine", callbacks=watching)
+    assert found == notes
+    assert optimizer._schedule is None, "the optimizer has its own rate again"

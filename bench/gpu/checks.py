@@ -6,7 +6,8 @@ from bench.gpu.context import Context
 from dlcore import _C, testing
 from dlcore.dtypes import float32
 from dlcore.kernels import binary as storage
-from dlcore.op import REGISTRY
+from dlcore.op import Op
+from dlcore.ops import operations
 from dlcore.verify import checks as verification
 
 
@@ -22,6 +23,11 @@ def load(context: Context, _: str) -> dict[str, Any]:
             failed.append(f"{binary.name}: {error}"[:200])
     if failed:
         return {"error": f"{len(failed)} of {len(failed) + loaded} do not load: {failed[:10]}"}
+    packs = [p for folder in storage.pack_folders() for p in folder.glob("*.pack")]
+    if packs and not loaded:
+        cuda = context.driver.version() // 1000
+        told = ", ".join(f"{p.name} of CUDA {storage.Pack(p).cuda}" for p in packs)
+        return {"error": f"none of the packs ({told}) is for {backend.arch.name} and a driver of CUDA {cuda}"}
     return {"loaded": loaded}
 
 
@@ -33,9 +39,14 @@ def _binaries(arch: str) -> Any:
             yield binary
 
 
+def _operation(name: str) -> Op:
+    """Of all operations: some are defined in modules that a program need not import."""
+    return next(op for op in operations() if op.name == name)
+
+
 def first(context: Context, name: str) -> dict[str, Any]:
     """An operation's two smallest samples in float32, from poisoned memory, and again with the same bits."""
-    op = REGISTRY[name]
+    op = _operation(name)
     dtype = float32 if float32 in op.dtypes else op.dtypes[0]
     tried = sorted((s for s in testing.samples(op) if s.size), key=lambda s: s.size)[:2]
     failures = []
@@ -51,7 +62,7 @@ def first(context: Context, name: str) -> dict[str, Any]:
 
 def row(context: Context, name: str) -> dict[str, Any]:
     """All that `dlcore verify --device cuda` checks of an operation: samples, dtypes, layouts, gradients, errors."""
-    report = verification.check_row(REGISTRY[name], str(context.gpu))
+    report = verification.check_row(_operation(name), str(context.gpu))
     failures, done = report.failures, sum(check.done for check in report.checks.values())
     assert not failures, f"{len(failures)} of {done} checks: " + "; ".join(failures[:3])
     return {"checks": done}

@@ -106,7 +106,10 @@ class Lane:
                 self.close()
             return answer
         late, text = time.monotonic() >= end and self.process.popen.poll() is None, self.process.text()
-        code = self.close()
+        try:
+            code = self.close()
+        except Stuck as stuck:  # it waits for the GPU; whether that answers others will be seen
+            return {"error": f"{stuck}\n{text}".rstrip(), "late": True}
         if late:
             return {"error": f"not finished in time\n{text}".rstrip(), "late": True}
         return {"error": f"its process ended with {code}\n{text}".rstrip()}
@@ -141,9 +144,12 @@ def run(command: Sequence[str], folder: Path, environment: Mapping[str, str], se
     try:
         code = process.popen.wait(max(seconds, 0))
     except subprocess.TimeoutExpired:
-        output = process.text(1 << 20)
-        process.end()
-        return {"error": "not finished in time", "late": True, "output": output}
+        output, error = process.text(1 << 20), "not finished in time"
+        try:
+            process.end()
+        except Stuck as stuck:  # as above
+            error = str(stuck)
+        return {"error": error, "late": True, "output": output}
     output = process.text(1 << 20)
     process.end()
     return {"code": code, "output": output}

@@ -16,6 +16,8 @@ MODELS = ("a adam", "b adam", "b sgd")
 CHECKS = (*MODELS, "sweep", "fit")
 TIMED = tuple(f"step {model}" for model in MODELS)
 COMPILED = tuple(f"compiled step {model}" for model in MODELS[:2])
+APART = (*MODELS[:1], *TIMED[:2])
+"""Checked and timed once more with each kernel launched when the one before has ended."""
 LOSSES, REPLAYS, ROUNDS = 20, 1000, 5
 CLOSE = 1e-4  # of a loss after so many steps
 Step = Callable[[], Any]
@@ -26,6 +28,15 @@ Engines = dict[str, tuple[Step, Callable[[], None], int]]
 def check(context: Context, name: str) -> dict[str, Any]:
     """Whether one thing about training is as it should be."""
     return {"sweep": _sweep, "fit": _fit}.get(name, _model)(context, name)
+
+
+def apart(context: Context, name: str) -> dict[str, Any]:
+    """A check, or the times of dlcore's own steps."""
+    if name not in TIMED:
+        return check(context, name)
+    with context.on_gpu():
+        engines = _own(*name.split()[-2:])
+    return _timed(context, engines)
 
 
 def _step(model: str, optimizer: str, recorded: bool = False) -> Step:
@@ -109,6 +120,11 @@ def time(context: Context, name: str) -> dict[str, Any]:
     engines = _compiled(context, model, optimizer) if name in COMPILED else _engines(context, model, optimizer)
     if not engines:
         return {"skipped": "torch is not installed, or sees no GPU"}
+    return _timed(context, engines)
+
+
+def _timed(context: Context, engines: Engines) -> dict[str, Any]:
+    """The median of some rounds, in which each engine has its turn."""
     samples: dict[str, list[float]] = {engine: [] for engine in engines}
     with context.on_gpu():
         for number in range(ROUNDS + 1):
@@ -124,18 +140,22 @@ def time(context: Context, name: str) -> dict[str, Any]:
 
 
 def _engines(context: Context, model: str, optimizer: str) -> Engines:
-    wait: Callable[[], None] = dl.synchronize
     with context.on_gpu():
-        found: Engines = {
-            "dlcore": (_step(model, optimizer), wait, 100),
-            "dlcore recorded": (_step(model, optimizer, recorded=True), wait, 500),
-        }
+        found = _own(model, optimizer)
     if (torch := context.torch) is not None:
         fused = {"fused": True}
         found["torch"] = (_torch(torch, model, optimizer), torch.cuda.synchronize, 100)
         found["torch fused"] = (_torch(torch, model, optimizer, **fused), torch.cuda.synchronize, 100)
         found["torch graph"] = (_graph(torch, model, optimizer), torch.cuda.synchronize, 500)
     return found
+
+
+def _own(model: str, optimizer: str) -> Engines:
+    wait: Callable[[], None] = dl.synchronize
+    return {
+        "dlcore": (_step(model, optimizer), wait, 100),
+        "dlcore recorded": (_step(model, optimizer, recorded=True), wait, 500),
+    }
 
 
 def _compiled(context: Context, model: str, optimizer: str) -> Engines:

@@ -38,7 +38,7 @@ def machine(context: Context, _: str) -> dict[str, Any]:
 
 WORK: dict[str, Work] = {
     "machine": machine, "load": checks.load, "kind": kinds.kind, "first": checks.first, "steps": training.check,
-    "speed": speed.speed, "tune": tuning.tuned, "rows": checks.row, "counters": speed.once,
+    "apart": training.apart, "speed": speed.speed, "tune": tuning.tuned, "rows": checks.row, "counters": speed.once,
 }  # fmt: skip
 
 

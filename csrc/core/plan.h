@@ -155,6 +155,9 @@ class PlanCache {
 // run.cpp: finds or makes the plan and runs it. Operands may be replaced by casts of themselves. `lengths`: of groups.
 PyObject* dispatch(Function* f, Operands& operands, PyObject* attrs, Tensor* out, const int* lengths = nullptr,
                    int n_groups = 0);
+// While it is set, run_plan calls examiner(name, operands) before an operation of this thread, and what that returns
+// with its outputs afterwards: dlcore/_anomaly.py. Null while it runs itself, and usually.
+extern thread_local PyObject* examiner;
 // With errors as Python's, which name `operation` where it is given. `bytes`: what it touches; other threads may run
 // Python beside large ones, unless this thread has a HoldGil.
 bool run_kernel(const Kernel& kernel, const Args& args, size_t bytes, const char* operation = nullptr);

@@ -107,6 +107,7 @@ struct Recorder {
   std::vector<TensorRef> given;  // the arguments,
   std::vector<Tensor*> aliases;  // and what stands for them
   uint64_t serial;             // marks the buffers seen by this recorder
+  uint64_t newest = 0;         // the node made last before the step: those with a larger number are the step's own
   Failure failure;             // why this cannot be recorded: the first reason
   Function* function = nullptr;  // the operation that runs, for the commands it makes
   const Plan* plan = nullptr;

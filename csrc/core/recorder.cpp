@@ -5,6 +5,7 @@
 
 #include "core/function.h"
 #include "core/record.h"
+#include "core/tape.h"
 
 namespace dlcore {
 
@@ -130,7 +131,7 @@ void record_operand(Tensor* t, bool tracked) {
   const int known = known_region(t->buffer);
   if (known >= 0 && recorder->steps.regions[static_cast<size_t>(known)].kind != Region::outside) return;
   if (t->node || t->view) {
-    if (!tracked) return;
+    if (!tracked || (t->node && t->node->sequence > recorder->newest)) return;
     std::vector<TensorRef>& older = recorder->steps.older;
     const auto same = [t](const TensorRef& other) { return other.get() == t; };
     if (std::any_of(older.begin(), older.end(), same)) return;

@@ -104,6 +104,7 @@ PyObject* begin_recording(PyObject*, PyObject* args) {
     Tensor* stand = as_tensor(PyTuple_GET_ITEM(stands, k));
     add_argument(r.get(), stand, stand);
   }
+  r->newest = newest_sequence();
   forget_casts();
   set_recorder(r.get());
   r.release();

@@ -179,6 +179,13 @@ static PyObject* suspended(PyObject*, PyObject* function) {
   return result;
 }
 
+// set_examiner(callable or None): the one before.
+static PyObject* set_examiner(PyObject*, PyObject* callable) {
+  PyObject* before = std::exchange(examiner, callable == Py_None ? nullptr : Py_NewRef(callable));
+  return before ? before : Py_NewRef(Py_None);
+}
+static PyObject* is_examining(PyObject*, PyObject*) { return PyBool_FromLong(examiner != nullptr); }
+
 static PyMethodDef functions[] = {
     {"begin_recording", safe<begin_recording>, METH_VARARGS,
      "begin_recording(tensors, dry, stands=()): starts recording in this thread; the tensors to call the step with."},
@@ -199,6 +206,10 @@ static PyMethodDef functions[] = {
     {"changes", safe<count_changes>, METH_NOARGS,
      "A number that rises with every change that recordings may depend on."},
     {"not_recordable", safe<not_recordable>, METH_O, "not_recordable(reason): what is happening cannot be recorded."},
+    {"set_examiner", safe<set_examiner>, METH_O,
+     "set_examiner(callable): this thread calls callable(name, operands) before each operation, and what it returns "
+     "with the outputs afterwards; None: no longer. Returns the one before."},
+    {"is_examining", safe<is_examining>, METH_NOARGS, "Whether this thread has an examiner."},
     {"suspended", safe<suspended>, METH_O, "suspended(function): what function() returns, without recording."},
     {nullptr, nullptr, 0, nullptr},
 };

@@ -454,7 +454,7 @@ static PyObject* replay(Recording* self, Call& call, int64_t times, const std::v
 PyObject* run_recording(PyObject* object, PyObject* args) {
   Recording* self = reinterpret_cast<Recording*>(object);
   Call call;
-  if (!read_args(args, call)) Py_RETURN_NOTIMPLEMENTED;
+  if (examiner || !read_args(args, call)) Py_RETURN_NOTIMPLEMENTED;  // each operation is looked at in an eager call
   Ref result = Ref::own(replay(self, call, 1, {}));
   if (result && result.get() != Py_NotImplemented) self->last_args = Ref::share(args);
   return result.release();
@@ -481,7 +481,7 @@ PyObject* sweep_recording(PyObject* object, PyObject* args) {
   long long times;
   if (!PyArg_ParseTuple(args, "O!L:sweep", &PyTuple_Type, &tensors, &times)) return nullptr;
   Call stacked, call;
-  if (!read_args(tensors, stacked)) Py_RETURN_NOTIMPLEMENTED;
+  if (examiner || !read_args(tensors, stacked)) Py_RETURN_NOTIMPLEMENTED;
   const Ref firsts = first_elements(stacked, times);
   if (!firsts && PyErr_Occurred()) return nullptr;
   if (!firsts) Py_RETURN_NOTIMPLEMENTED;

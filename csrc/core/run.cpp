@@ -370,6 +370,35 @@ struct PlanRef {
   PlanRef& operator=(const PlanRef&) = delete;
 };
 
+// ---- looking at what operations compute ---------------------------------------------------------------------------
+thread_local PyObject* examiner = nullptr;
+
+static Ref as_tuple(Operands& tensors, int n) {
+  Ref tuple = Ref::own(PyTuple_New(n));
+  for (int k = 0; tuple && k < n; ++k)
+    PyTuple_SET_ITEM(tuple.get(), k, Py_NewRef(tensors.data[k] ? as_object(tensors.data[k]) : Py_None));
+  return tuple;
+}
+
+// callable(*args) with no examiner; null with an error.
+template <class... Args> static Ref unexamined(PyObject* callable, Args... args) {
+  PyObject* outer = std::exchange(examiner, nullptr);
+  PyObject* all[] = {args...};
+  Ref result = Ref::own(call_python(callable, all, sizeof...(args)));
+  examiner = outer;
+  return result;
+}
+
+static Ref examine_operands(Function* f, Operands& operands) {
+  const Ref given = as_tuple(operands, operands.n), name = Ref::own(PyUnicode_FromString(f->name_utf8));
+  return given && name ? unexamined(examiner, name.get(), given.get()) : Ref();
+}
+
+static bool examine_outputs(PyObject* check, Operands& outputs, int n) {
+  const Ref made = as_tuple(outputs, n);
+  return made && unexamined(check, made.get());
+}
+
 static PyObject* run_plan(Function* f, Plan* plan, Operands& operands, Tensor* out) {
   if (plan->tracked && !check_history(f, operands.data, operands.n)) return nullptr;
   for (const int k : plan->writes)
@@ -381,10 +410,13 @@ static PyObject* run_plan(Function* f, Plan* plan, Operands& operands, Tensor* o
   Operands outputs(static_cast<int>(plan->outputs.size()));
   if (out && !(plan->kind == PlanKind::native && plan->n_outputs == 1 && fits(plan->outputs[0], out))) out = nullptr;
   if (!make_outputs(f, plan, operands, outputs, out)) return nullptr;
+  Ref check;
+  if (examiner && plan->kind != PlanKind::view && !(check = examine_operands(f, operands))) return nullptr;
   if (plan->kind == PlanKind::native && !run_native(f, plan, operands, outputs, out)) return nullptr;
   if (plan->kind == PlanKind::foreign && !run_foreign(f, plan, operands, outputs)) return nullptr;
   for (const int k : plan->writes) bump(operands.data[k]);
   if (out) bump(out);
+  if (check && !examine_outputs(check.get(), outputs, plan->n_outputs)) return nullptr;
   if (plan->tracked && !track(f, plan, operands, outputs)) return nullptr;
   return returned(plan, outputs);
 }

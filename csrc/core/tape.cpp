@@ -21,6 +21,8 @@ static PyTypeObject* node_type = nullptr;
 static uint64_t next_sequence = 0;
 static uint64_t next_run = 0;
 
+uint64_t newest_sequence() { return next_sequence; }
+
 // ---- nodes --------------------------------------------------------------------------------------------------------
 Node* new_node(Function* function, Plan* plan, int n_edges) {
   const int n_saved = static_cast<int>(plan->saves.size()), n_outputs = plan->n_outputs;
@@ -673,7 +675,7 @@ static PyObject* backward(PyObject*, PyObject* args) {
   return result;
 }
 
-static PyObject* newest_node(PyObject*, PyObject*) { return PyLong_FromUnsignedLongLong(next_sequence); }
+static PyObject* newest_node(PyObject*, PyObject*) { return PyLong_FromUnsignedLongLong(newest_sequence()); }
 
 static PyObject* set_grad_enabled(PyObject*, PyObject* value) {
   const int truth = PyObject_IsTrue(value);

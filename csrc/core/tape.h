@@ -37,6 +37,8 @@ struct Node {
 
 extern thread_local bool grad_enabled;
 
+// The sequence number of the node that was made last.
+uint64_t newest_sequence();
 // A new node for a call of `function` by `plan`, with room for edges, saved tensors and outputs, which start empty.
 Node* new_node(Function* function, Plan* plan, int n_edges);
 void set_edge(Edge& edge, Tensor* operand, bool needed);

@@ -141,8 +141,8 @@ template <class C> static inline C larger(C x, C y) { return y > x || y != y ? y
 #include "optim/rules.cuh"
 #undef DLCORE_RULE
 
-// One variant on n elements; the parameter, and the moments that it uses, are written. `ivdep`, not `omp simd`: that takes
-// the address of what a rule gets by reference, and no vectors come of it.
+// One variant on n elements; the parameter, and the moments that it uses, are written. `ivdep`, not `omp simd`: that
+// takes the address of what a rule gets by reference, and no vectors come of it.
 template <class Rule, int variant, class C>
 static void rule_block(C* __restrict p, const C* __restrict gradient, C* const* moments, int64_t n, const C* factors) {
   constexpr int used = Rule::used(variant);

@@ -146,15 +146,27 @@ class Observer:
         return _Tracer(self, instructions(code), direct)
 
     def _is_hidden(self, frame: types.FrameType) -> bool:
-        """dlcore and NumPy are judged from outside, and the standard library where these call it."""
+        """dlcore and NumPy are judged from outside, and the standard library and imports where these call them."""
         file, back = frame.f_code.co_filename, frame.f_back
         if file.startswith(known.LIBRARY):
             return True
         if file == "<string>" and str(frame.f_globals.get("__name__")).partition(".")[0] in known.PACKAGES:
             return True
-        caller = None if back is None else back.f_trace
-        of_engine = not isinstance(caller, _Tracer) or caller.in_engine
-        return of_engine and back is not self._root and file.startswith((known.STANDARD, "<frozen"))
+        if not self._of_engine(back) or back is self._root:
+            return False
+        return file.startswith((known.STANDARD, "<frozen")) or self._imports(back)
+
+    def _of_engine(self, frame: types.FrameType | None) -> bool:
+        tracer = None if frame is None else frame.f_trace
+        return not isinstance(tracer, _Tracer) or tracer.in_engine
+
+    def _imports(self, frame: types.FrameType | None) -> bool:
+        """Whether an import of the engine's is at work: it calls finders that packages have put into sys.meta_path."""
+        while frame is not None and frame is not self._root and self._of_engine(frame):
+            if frame.f_code.co_filename.startswith("<frozen importlib"):
+                return True
+            frame = frame.f_back
+        return False
 
     def _begin(self, frame: types.FrameType, stack: Stack) -> None:
         code, judge = frame.f_code, self._judge

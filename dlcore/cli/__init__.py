@@ -21,6 +21,7 @@ COMMANDS = {
     "eval": "Measure a trained model on its validation part.",
     "test": "Measure a trained model on its test part, which is recorded.",
     "predict": "Predict for new pictures, tables and arrays.",
+    "export": "Write a trained model as ONNX, or as one C file.",
     "data": "Show what a data set holds, and how it is divided.",
     "runs": "Show all trainings side by side.",
     "bench": "Time operations, beside the libraries that are installed.",

@@ -12,7 +12,7 @@ import numpy as np
 
 from dlcore._arguments import items, shown
 from dlcore._files import naming
-from dlcore.data.notes import note
+from dlcore._notes import note
 
 __all__ = ["Listing", "as_path", "class_folders", "files_of", "missing_package", "read_files"]
 

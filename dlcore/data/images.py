@@ -12,10 +12,10 @@ import numpy as np
 
 from dlcore._arguments import boolean, integers, items, shown
 from dlcore._files import naming
+from dlcore._notes import note
 from dlcore.data.columns import dtype_name
 from dlcore.data.dataset import TensorDataset
 from dlcore.data.folders import as_path, class_folders, files_of, missing_package, read_files
-from dlcore.data.notes import note
 from dlcore.data.transforms import ScaleBytes
 
 __all__ = ["ImageDataset", "ImageFiles", "LazyImages", "check_labels", "image_folder", "read_image", "read_images"]

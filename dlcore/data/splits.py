@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 
 from dlcore._arguments import boolean, integer, items, number, shown
+from dlcore._notes import note
 from dlcore._tensor import Tensor
 from dlcore.data.columns import array_of, is_frame, values_of
 from dlcore.data.dataset import TensorDataset
-from dlcore.data.notes import note
 from dlcore.data.sources import as_dataset
 from dlcore.data.statistics import inputs_of
 from dlcore.data.views import Subset, flatten, is_plain, permutation, targets

@@ -14,10 +14,10 @@ import numpy as np
 
 from dlcore._arguments import boolean, instance, items, shown
 from dlcore._files import naming
+from dlcore._notes import note
 from dlcore.data.columns import is_frame, named_columns, values_of
 from dlcore.data.dataset import TensorDataset
 from dlcore.data.folders import as_path, missing_package
-from dlcore.data.notes import note
 from dlcore.data.text import decoded
 
 __all__ = ["TableDataset", "read_csv", "read_parquet", "table"]

@@ -222,7 +222,7 @@ static double sum_run_$S(double sum, const $T *x, int n, int stride) {
   for (i = 0; i < n; i += 4096) sum += fold_$S(x + i * stride, n - i < 4096 ? n - i : 4096, stride);
   return sum;
 }""",
-    "sum_column": """/* Adds n elements to a sum in double, one after the other and `block` at a time. */
+    "sum_column": """/* Adds n elements to a sum in double, `block` at a time and four by four. */
 static double sum_column_$S(double sum, const $T *x, int n, int stride, int block) {
   int i, r;
   for (i = 0; i < n; i += block) {
@@ -240,16 +240,20 @@ static double sum_column_$S(double sum, const $T *x, int n, int stride, int bloc
     "exponentials": """/* out = exp(x - the largest), along n elements; their sum and the largest. */
 static double exponentials_$S(const $T *x, $T *out, int n, int stride, int columns, $T *largest) {
   $T max = -($T)INFINITY;
-  double sum = 0;
-  int i, j;
+  int i;
   for (i = 0; i < n; ++i) max = max > x[i * stride] ? max : x[i * stride];
   *largest = max;
   for (i = 0; i < n; ++i) out[i * stride] = exp_below_$S(x[i * stride] - max);
-  if (!columns) return sum_run_$S(0, out, n, stride);
-  for (i = 0; i < n; i += 64) {
-    $T block = 0;
-    for (j = i; j < n && j < i + 64; ++j) block += out[j * stride];
-    sum += block;
+  return columns ? sum_chain_$S(out, n, stride, 64) : sum_run_$S(0, out, n, stride);
+}""",
+    "sum_chain": """/* The sum of n elements, one after the other: `block` of them in their type, these in double. */
+static double sum_chain_$S(const $T *x, int n, int stride, int block) {
+  double sum = 0;
+  int i, j;
+  for (i = 0; i < n; i += block) {
+    $T part = 0;
+    for (j = i; j < n && j < i + block; ++j) part += x[j * stride];
+    sum += part;
   }
   return sum;
 }""",

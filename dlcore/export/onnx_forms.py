@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -20,7 +21,8 @@ from dlcore.op import REGISTRY, Op
 __all__ = ["FORMS", "REFUSED", "Form", "Node", "refusal"]
 
 
-class Node(NamedTuple):
+@dataclass(frozen=True)
+class Node:
     """A call of an operation: the graph, its operands and attributes by name, and what it gives."""
 
     graph: Graph
@@ -31,6 +33,10 @@ class Node(NamedTuple):
 
     def __getitem__(self, name: str) -> Any:
         return self.operands[name] if name in self.operands else self.attrs[name]
+
+    def but(self, **changes: Any) -> Node:
+        """The same with other fields."""
+        return replace(self, **changes)
 
     def add(self, kind: str, *inputs: Value | None, **attributes: Any) -> Value:
         """A node of the output's dtype and shape."""
@@ -115,7 +121,7 @@ FORMS |= {
     "logical_xor": lambda n: n.add("Xor", n["a"], n["b"]), "logical_not": lambda n: n.add("Not", n["x"]),
     "add": lambda n: n.add("Or", n["a"], n["b"]) if n.dtype == "bool" else _operator("Add")(n),
     "mul": lambda n: n.add("And", n["a"], n["b"]) if n.dtype == "bool" else _operator("Mul")(n),
-    "square": lambda n: _operator("Mul")(n._replace(operands={"a": n["x"], "b": n["x"]})),
+    "square": lambda n: _operator("Mul")(n.but(operands={"a": n["x"], "b": n["x"]})),
     "rsqrt": lambda n: n.add("Reciprocal", n.add("Sqrt", n["x"])),
     "isnan": lambda n: n.add("IsNaN", n["x"]),
     "isfinite": lambda n: n.add("Not", n.add("Or", n.add("IsNaN", n["x"]), n.add("IsInf", n["x"]))),
@@ -176,8 +182,8 @@ def _log1p(n: Node) -> Value:  # with u = 1 + x rounded: log(u) x / (u - 1)
     x, g = n["x"], n.graph
     u = n.add("Add", x, g.like(x, 1))
     back = n.add("Sub", u, g.like(x, 1))
-    plain = n.add("Or", n.add("Equal", back, g.like(x, 0), dtype="bool"), n.add("IsInf", u, dtype="bool", detect_negative=0),
-                  dtype="bool")  # fmt: skip
+    nothing = n.add("Equal", back, g.like(x, 0), dtype="bool")
+    plain = n.add("Or", nothing, n.add("IsInf", u, dtype="bool", detect_negative=0), dtype="bool")
     divisor = n.add("Where", plain, g.like(x, 1), back)
     return n.add("Where", plain, x, n.add("Mul", n.add("Log", u), n.add("Div", x, divisor)))
 
@@ -200,7 +206,7 @@ def _divisor(n: Node, b: Value) -> Value:
 
 
 def _integer_quotient(n: Node, a: Value, b: Value) -> Value:
-    g, wide, safe = n.graph, n._replace(dtype=a.dtype), _divisor(n, b)
+    g, wide, safe = n.graph, n.but(dtype=a.dtype), _divisor(n, b)
     quotient = wide.add("Div", a, safe)
     rest = wide.add("Sub", a, wide.add("Mul", quotient, safe))
     down = g.cast(n.add("And", _not_zero(n, rest), _signs_differ(n, rest, safe), dtype="bool"), a.dtype)
@@ -217,7 +223,7 @@ def _float_rest(n: Node, a: Value, b: Value) -> Value:
 def _remainder(n: Node) -> Value:
     a, b = _widened(n.graph, n["a"], n["b"])
     if not a.is_float:
-        wide = n._replace(dtype=a.dtype)
+        wide = n.but(dtype=a.dtype)
         rest = wide.add("Mod", a, _divisor(n, b))
         return n.graph.cast(wide.add("Where", _not_zero(n, b), rest, n.graph.like(a, 0)), n.dtype)
     rest = _float_rest(n, a, b)
@@ -245,7 +251,7 @@ def _cast(n: Node) -> Value:
     above, low = g.like(x, 2.0 * (limits.max // 2 + 1)), g.like(x, float(limits.min))
     fits = n.add("And", n.add("Less", x, above, dtype="bool"), n.add("GreaterOrEqual", x, low, dtype="bool"),
                  dtype="bool")  # fmt: skip
-    number = n._replace(dtype=wide)
+    number = n.but(dtype=wide)
     found = g.cast(n.add("Where", fits, x, g.like(x, 0), dtype=x.dtype), wide)
     for beyond, limit in (("GreaterOrEqual", limits.max), ("Less", limits.min)):
         outside = n.add(beyond, x, above if beyond == "GreaterOrEqual" else low, dtype="bool")
@@ -279,7 +285,7 @@ def _linear(n: Node) -> Value:
     name, _, approximate = (n["activation"] or "").partition("_")
     if not name:
         return out
-    return FORMS[name](n._replace(operands={"x": out}, attrs={"approximate": approximate or "none"}))
+    return FORMS[name](n.but(operands={"x": out}, attrs={"approximate": approximate or "none"}))
 
 
 FORMS |= {
@@ -334,7 +340,7 @@ def _slice(n: Node) -> Value:
     for entry in n["index"]:
         if entry is None:
             continue
-        start, count, step = entry if isinstance(entry, tuple) else (entry, 1, 1)
+        start, count, step = (entry, 1, 1) if isinstance(entry, int | Affine) else entry
         if not isinstance(step, int) or (step == 0 and count != 1):
             raise ValueError("its step depends on the size of the batch" if step else "its step is 0")
         if isinstance(entry, int | Affine):

@@ -76,8 +76,9 @@ class Graph:
         return self.constant(np.asarray(number, x.dtype))
 
     def add(
-        self, kind: str, *inputs: Value | None, dtype: str = "", shape: Sequence[Length] | None = None, **attributes: Any
-    ) -> Value:
+        self, kind: str, *inputs: Value | None, dtype: str = "", shape: Sequence[Length] | None = None,
+        **attributes: Any,
+    ) -> Value:  # fmt: skip
         """The output of a node; ``dtype`` and ``shape``: those of the first input if they are not given."""
         first = inputs[0]
         assert first is not None

@@ -14,7 +14,6 @@ from dlcore._arguments import boolean
 from dlcore._commands import Array
 from dlcore._files import replacing
 from dlcore._memory import readable
-from dlcore.errors import ShapeError
 from dlcore.export import protobuf
 from dlcore.export.onnx_forms import FORMS, Node, refusal
 from dlcore.export.onnx_graph import Graph, Length, Value
@@ -33,10 +32,10 @@ def onnx(
 ) -> float | None:
     """Write ``model`` as an ONNX file; returns the largest difference of its outputs from dlcore's.
 
-    The file has what `dlcore.predict` does: the preprocessing that ``fit`` has left, then the forward pass in evaluation
-    mode. ``example``: samples (N, ...) of the shape and dtype that `predict` gets. dynamic_batch: the file takes batches
-    of any size, which is proven by passes with several sizes; otherwise of that of ``example``. The input is called
-    "input"; outputs "output", or by the keys of a dict, or "output_0", "output_1", ... of a tuple.
+    The file does what `dlcore.predict` does: the preprocessing that ``fit`` has left, then the forward pass in
+    evaluation mode. ``example``: samples (N, ...) of the shape and dtype that `predict` gets. dynamic_batch: the file
+    takes batches of any size, which is proven by passes with several sizes; otherwise of that of ``example``. The input
+    is called "input"; outputs "output", or by the keys of a dict, or "output_0", "output_1", ... of a tuple.
 
     check: the file is run by onnxruntime before it is written, if that is installed (``pip install 'dlcore[onnx]'``);
     None is returned if it is not. ValueError where outputs differ by more than 1e-4 of the largest (float64: 1e-9).
@@ -96,8 +95,8 @@ class _Writer:
             theirs = [(call.op and call.op.name) for call in other.calls]
             if theirs != steps:
                 at = next((k for k, (a, b) in enumerate(zip(steps, theirs, strict=False)) if a != b), len(steps) - 1)
-                self._refuse(passes[0].calls[at], "the pass goes another way for another size of the batch; export with "
-                             "dynamic_batch=False")  # fmt: skip
+                why = "the pass goes another way for another size of the batch; export with dynamic_batch=False"
+                self._refuse(passes[0].calls[at], why)
 
     def _refuse(self, call: Call, why: str) -> Any:
         raise ValueError(f"{self.function}: {call.where} cannot be exported to ONNX: {why}")
@@ -141,8 +140,8 @@ class _Writer:
                 return found
         elif all(v == first for v in values):
             return first
-        return self._refuse(call, f"{what} depends on the size of the batch in another way than linearly: "
-                            f"{', '.join(map(str, values))} for {', '.join(map(str, self.batches))}")  # fmt: skip
+        why = f"{what} depends on the size of the batch in another way than linearly"
+        return self._refuse(call, f"{why}: {_listed(values)} for {_listed(self.batches)}")
 
     @staticmethod
     def _key(arrays: Sequence[Array]) -> tuple[Any, ...]:
@@ -158,8 +157,8 @@ class _Writer:
             whole = [int(n) for n in numbers if np.isfinite(n) and n == np.floor(n)]
             found = affine(whole, self.batches) if len(whole) == len(numbers) else None
             if found is None:
-                self._refuse(call, f"a number among its operands depends on the size of the batch: "
-                             f"{', '.join(map(str, numbers))} for {', '.join(map(str, self.batches))}")  # fmt: skip
+                why = "a number among its operands depends on the size of the batch"
+                return self._refuse(call, f"{why}: {_listed(numbers)} for {_listed(self.batches)}")
             return self.graph.number(found, first.dtype.name)
         key = self._key(arrays)
         if key in self.known:
@@ -229,7 +228,11 @@ class _Writer:
             del self.known[key]
 
 
-# ---- the check ------------------------------------------------------------------------------------------------------
+def _listed(values: Sequence[Any]) -> str:
+    return ", ".join(map(str, values))
+
+
+# ---- the check -------------------------------------------------------------------------------------------------------
 
 
 def _difference(prediction: Prediction, data: bytes, samples: np.ndarray, sizes: Sequence[int]) -> float | None:
@@ -244,7 +247,9 @@ def _difference(prediction: Prediction, data: bytes, samples: np.ndarray, sizes:
         options.log_severity_level = 4  # what it has to say comes with the exception
         session = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # of its own types
-        raise ValueError(f"{name}: onnxruntime does not load the file (check=False writes it all the same): {error}") from None
+        raise ValueError(
+            f"{name}: onnxruntime does not load the file (check=False writes it all the same): {error}"
+        ) from None
     largest = 0.0
     for size in sizes:
         batch = np.resize(samples, (size, *samples.shape[1:]))

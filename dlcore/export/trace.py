@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import ctypes
 import math
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
+import dlcore
 from dlcore import _C
 from dlcore._arguments import instance, shown
 from dlcore._autograd import no_grad
@@ -40,7 +42,7 @@ class Affine(NamedTuple):
 
 
 def affine(values: Sequence[int], batches: Sequence[int]) -> int | Affine | None:
-    """What a number is that was ``values`` for the sizes ``batches``: the same, or linear in the size; None: neither."""
+    """A number that was ``values`` for the sizes ``batches``: always the same, or linear in the size; None: neither."""
     if len(set(values)) == 1:
         return int(values[0])
     slope, rest = divmod(values[1] - values[0], batches[1] - batches[0])
@@ -100,6 +102,7 @@ class Prediction:
                 )
 
     def __call__(self, x: Tensor) -> list[Tensor]:
+        """The outputs for a batch."""
         x = apply(self.steps, x)
         if self.dtype is not None and x.dtype.is_float and x.dtype is not self.dtype:
             x = x.astype(self.dtype)
@@ -114,7 +117,7 @@ class Prediction:
             return [np.array(t.numpy()) for t in self(asarray(x))]
 
     def recorded(self, x: np.ndarray, planned: bool = False) -> Recorded:
-        """The pass for a batch like ``x``: every call, or (planned) the launches of a replay in memory that is laid out.
+        """The pass for a batch like ``x``: every call, or (planned) the launches of a replay and where memory lies.
 
         Raises ValueError where it cannot be recorded.
         """
@@ -125,7 +128,7 @@ class Prediction:
                 record = captured.dry_run if planned else captured.written_down
                 recording = record(asarray(np.ascontiguousarray(x)))
             except CaptureError as error:
-                text = str(error).removeprefix("capture: ")
+                text = str(error).rpartition("cannot be recorded: ")[2] + _line_of(error)
                 raise ValueError(f"{self.function}: the forward pass depends on more than its input: {text}") from None
         return Recorded(self, recording, len(self.names), planned)
 
@@ -164,7 +167,8 @@ class Recorded:
         model = prediction.model
         self.names = {t.data_ptr: (name, t.shape) for name, t in [*model.named_parameters(), *model.named_buffers()]}
         self.calls = list(self._launches() if planned else self._calls())
-        self.results = [call.outputs[0] for call in self.calls[len(self.calls) - outputs :]]
+        last = self.calls[len(self.calls) - outputs :]
+        self.results = [a for call in last if (a := call.outputs[0]) is not None]
         for call in self.calls:
             self._check(call)
 
@@ -194,8 +198,8 @@ class Recorded:
 
     def _check(self, call: Call) -> None:
         """Raises ValueError where memory from before the pass is written."""
-        if call.op is not None and call.op.view is not None:
-            return
+        if call.op is not None and (call.op.view is not None or call.op.family == "random"):
+            return  # the state of the generator: that is refused as what it is
         for array in self.written(call):
             if self.kinds[array.region] in ("outside", "input"):
                 what = "its input" if self.kinds[array.region] == "input" else "a tensor from before the pass"
@@ -224,6 +228,17 @@ def strided(address: int, shape: Sequence[int], strides: Sequence[int], dtype: A
     memory = np.frombuffer((ctypes.c_char * (count * item)).from_address(address + low * item), dtype)
     view = np.lib.stride_tricks.as_strided(memory[-low:], shape, [s * item for s in strides], writeable=False)
     return np.array(view, order="C")
+
+
+def _line_of(error: BaseException) -> str:
+    """The innermost line of the user's code that an exception comes from: " (model.py:12)"."""
+    own, found, at = os.path.dirname(dlcore.__file__) + os.sep, "", error.__traceback__
+    while at is not None:
+        file = at.tb_frame.f_code.co_filename
+        if not file.startswith(own):
+            found = f" ({os.path.basename(file)}:{at.tb_lineno})"
+        at = at.tb_next
+    return found
 
 
 def _array(described: tuple[Any, ...]) -> Array:

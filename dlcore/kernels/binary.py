@@ -40,6 +40,7 @@ __all__ = [
     "packed",
     "packs",
     "store",
+    "too_new",
     "use_driver",
     "write_packs",
 ]
@@ -261,12 +262,20 @@ def packs(arch: str) -> list[Pack]:
     Those are left out that tools of a newer CUDA have written than `use_driver` was told of. Raises ValueError for a
     folder in DLCORE_KERNELS without any pack, and for a file that is none.
     """
+    return [pack for pack in _of(arch) if pack.cuda <= _newest_cuda]
+
+
+def too_new(key: str, arch: str) -> Pack | None:
+    """A pack that has the binary called ``key`` and is left out: see `packs`."""
+    return next((pack for pack in _of(arch) if pack.cuda > _newest_cuda and key in pack.index.kernels), None)
+
+
+def _of(arch: str) -> list[Pack]:
     *chosen, own = pack_folders()
     for folder in chosen:
         if not _any_pack(folder):
             raise ValueError(f"DLCORE_KERNELS: {folder} has no pack of kernels (sm_90.pack)")
-    found = (_pack(folder / f"{arch}.pack") for folder in (*chosen, own))
-    return [pack for pack in found if pack is not None and pack.cuda <= _newest_cuda]
+    return [pack for folder in (*chosen, own) if (pack := _pack(folder / f"{arch}.pack")) is not None]
 
 
 _newest_cuda = math.inf

@@ -105,6 +105,13 @@ def _candidates(wanted: Specialised) -> list[Specialised]:
 def _missing(wanted: Specialised) -> CompileError:
     """What to say where a kernel is not at hand and cannot be compiled."""
     compiler = "NVRTC" if isinstance(wanted.kernel, Cuda) else "Triton"
+    for candidate in _candidates(wanted):
+        if pack := storage.too_new(candidate.key, candidate.arch):
+            return CompileError(
+                f"{wanted.kernel.name}: {pack.path} has it from the tools of CUDA {pack.cuda}, which this GPU's "
+                f"driver is too old for, and {compiler} is not here to make another: update the driver, or pip install "
+                "'dlcore[compile]'"
+            )
     folders = ", ".join(map(str, (*storage.pack_folders(), storage.cache_directory())))
     return CompileError(
         f"{wanted.kernel.name}: no binary for {wanted.arch} in {folders}, and {compiler} is not here to make one: "

@@ -117,7 +117,7 @@ class _OfCounts(OfLabels):
 
     Labels (...) are those of logits (..., C), or 0 and 1 of one output (...) or (..., 1), which says 1 above
     ``threshold``. Labels that equal ``ignore_index`` count for nothing; a sample with a NaN among its logits is
-    predicted as none.
+    predicted as none. Raises ValueError where a label is not a class.
     """
 
     def __init__(self, ignore_index: int | None = -100, threshold: float = 0.0):
@@ -141,7 +141,19 @@ class _OfCounts(OfLabels):
         for mask in (None if strange is None else ~strange, counted):
             if mask is not None:
                 predicted = predicted & mask.reshape((targets.size, 1))
-        return (actual & predicted).sum(axis=0), predicted.sum(axis=0), actual.sum(axis=0)
+        per_class = actual.sum(axis=0)
+        outside = labels.size - per_class.sum() - (0 if counted is None else (~counted).sum())
+        return (actual & predicted).sum(axis=0), predicted.sum(axis=0), per_class, outside
+
+    def value(self, right: Any, predicted: Any, actual: Any, outside: Any) -> Any:
+        """Raises ValueError where labels are no classes: what is right of them cannot be said."""
+        if outside > 0:
+            raise ValueError(f"{self.name}: {int(outside)} labels lie outside 0 .. {len(actual) - 1}")
+        return self.of_counts(right, predicted, actual)
+
+    def of_counts(self, right: Any, predicted: Any, actual: Any) -> Any:
+        """The metric from the numbers of samples of each class that are right, predicted, and there."""
+        raise NotImplementedError(f"{type(self).__name__}: of_counts is not written")
 
 
 class BalancedAccuracy(_OfCounts):
@@ -149,7 +161,7 @@ class BalancedAccuracy(_OfCounts):
 
     name = "balanced_accuracy"
 
-    def value(self, right: Any, predicted: Any, actual: Any) -> float:
+    def of_counts(self, right: Any, predicted: Any, actual: Any) -> float:
         there = actual > 0
         return float(np.mean(right[there] / actual[there])) if there.any() else math.nan
 
@@ -168,8 +180,10 @@ class _Averaged(_OfCounts):
         """Of each class, or of all together; 0 where there is nothing to divide by."""
         raise NotImplementedError(f"{type(self).__name__}: score is not written")
 
-    def value(self, right: Any, predicted: Any, actual: Any) -> Any:
+    def of_counts(self, right: Any, predicted: Any, actual: Any) -> Any:
         if self.average == "micro":
+            if not predicted.sum() and not actual.sum():
+                return math.nan  # of no samples
             return float(self.score(right.sum(), predicted.sum(), actual.sum()))
         each = self.score(right, predicted, actual)
         if self.average is None:

@@ -124,7 +124,7 @@ class Meter(Recordable):
         """The sums so far, for a run that goes on."""
         shapes = [[list(shape) for shape in group] for group in self._shapes]
         kept = [None if rows is None else rows.read() for rows in self._kept]
-        return {"sums": self._sums, "shapes": shapes, "kept": kept}
+        return {"sums": self._sums, "shapes": shapes, "kept": kept, "names": list(self.names)}
 
     def load_state_dict(self, state: Mapping[str, Any], device: Any = None) -> None:
         """Go on from what ``state_dict`` gave, on ``device``. Raises ShapeError where it is of other metrics."""

@@ -1,19 +1,24 @@
 """The architecture of a model as text: which classes it is made of, with which arguments.
 
 A text is data, and nothing in it is run: `build` makes instances of dlcore's own layers, of Module classes and data
-classes that the program has imported already, and of those it is given. It imports nothing, and calls nothing else.
+classes that the program has imported already, and of those it is given. It imports nothing but
+`dlcore.models`, where a class of these is named, and calls nothing else.
 
     {"module": "dlcore.nn.layers:Linear", "args": [64, 10], "kwargs": {"bias": false}}
+
+"attributes", beside these, are the numbers and texts that the module keeps under names of its arguments, as they are
+now; "shared", of the whole model, are the names under which its state holds one and the same tensor.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import importlib
 import inspect
 import json
 import math
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -40,7 +45,10 @@ class _Strange(ValueError):
 def describe(model: Module) -> tuple[str | None, str]:
     """The architecture of ``model``, or None and why there is none."""
     try:
-        return json.dumps(_described(model, type(model).__name__)), ""
+        described = _described_module(model, type(model).__name__)
+        if shared := _shared(model._state()):
+            described["shared"] = shared
+        return json.dumps(described), ""
     except (_Strange, RecursionError) as error:
         return None, str(error) if isinstance(error, _Strange) else "it refers to itself"
 
@@ -61,7 +69,8 @@ def _described(value: Any, where: str) -> Any:
     if isinstance(value, Tensor | np.ndarray):
         if value.size > _LARGEST:
             raise _Strange(f"{where} is {shown(value)}, too large for an argument that is kept as text")
-        return {"array": value.tolist(), "shape": list(value.shape), "of": value.dtype.name}
+        flat = [_number(part) for part in value.reshape(-1).tolist()]
+        return {"array": flat, "shape": list(value.shape), "of": value.dtype.name}
     if type(value) is list:
         return [_described(part, f"{where}[{k}]") for k, part in enumerate(value)]
     if type(value) is tuple:
@@ -80,13 +89,41 @@ def _described(value: Any, where: str) -> Any:
     raise _Strange(f"{where} is {shown(value)}, which has no description as text")
 
 
+def _number(value: Any) -> Any:
+    """An element of an array as JSON has it: numbers that are not finite as texts."""
+    return value if not isinstance(value, float) or math.isfinite(value) else repr(value)
+
+
 def _described_module(module: Module, where: str) -> dict[str, Any]:
     args, kwargs = module._construction()
     return {
         "module": _name(type(module), where),
         "args": [_described(part, f"argument {k} of {where}") for k, part in enumerate(args)],
         "kwargs": {k: _described(v, f"argument {k!r} of {where}") for k, v in kwargs.items() if k != "device"},
+        "attributes": {name: _described(v, where) for name, v in _attributes(module).items()},
     }
+
+
+def _attributes(module: Module) -> dict[str, Any]:
+    """The numbers and texts among the attributes that are called as arguments of the constructor are."""
+    try:
+        names = inspect.signature(type(module)).parameters
+    except (TypeError, ValueError):
+        return {}
+    now = vars(module)
+    return {name: now[name] for name in names if name in now and _is_plain(now[name])}
+
+
+def _is_plain(value: Any) -> bool:
+    return value is None or isinstance(value, bool | int | float | str)
+
+
+def _shared(state: Mapping[str, Tensor]) -> list[list[str]]:
+    """The names of each tensor that has several."""
+    names: dict[int, list[str]] = {}
+    for name, value in state.items():
+        names.setdefault(id(value), []).append(name)
+    return [several for several in names.values() if len(several) > 1]
 
 
 def _name(cls: type, where: str) -> str:
@@ -118,7 +155,10 @@ def build(text: str, classes: Iterable[type] = ()) -> Module:
         given[cls.__name__] = cls
     before = generator_states()
     try:
-        model = _built(_json.parse(text), given)
+        value = _json.parse(text)
+        model = _built(value, given)
+        if isinstance(model, Module) and "shared" in value:
+            _share(model, _json.typed(list[list[str]], value["shared"], "shared"))
     except RecursionError:
         raise ValueError("its architecture is nested too deeply") from None
     except (TypeError, OverflowError) as error:
@@ -147,7 +187,9 @@ def _built(value: Any, classes: Mapping[str, type]) -> Any:
             return _made(cls, [], kwargs, dataclasses.is_dataclass(cls))
         args = _built(_json.typed(list[Any], value.get("args"), "args"), classes)
         kwargs = {k: _built(v, classes) for k, v in _json.typed(dict[str, Any], value.get("kwargs"), "kwargs").items()}
-        return _made(cls, args, kwargs, issubclass(cls, Module))
+        made = _made(cls, args, kwargs, issubclass(cls, Module))
+        _set(made, {k: _built(v, classes) for k, v in _json.typed(dict[str, Any], value.get("attributes", {})).items()})
+        return made
     if kind == "function":
         return _function(_json.typed(str, content, kind))
     if kind == "array":
@@ -174,9 +216,42 @@ def _made(cls: type, args: list[Any], kwargs: dict[str, Any], right: bool) -> An
         raise ValueError(text) from error
 
 
+def _set(module: Module, attributes: Mapping[str, Any]) -> None:
+    """Give ``module`` those of ``attributes`` that were changed after it was made."""
+    for name, value in attributes.items():
+        own = vars(module).get(name, module)
+        if not _is_plain(own) or own == value:
+            continue
+        if not _is_plain(value) or (own is not None and value is not None and _kind(own) is not _kind(value)):
+            raise ValueError(f"its architecture has the attribute {short(name)} = {short(repr(value))} for {own!r}")
+        setattr(module, name, value)
+
+
+def _kind(value: Any) -> type:
+    return float if isinstance(value, int | float) and not isinstance(value, bool) else type(value)
+
+
+def _share(model: Module, shared: Iterable[Sequence[str]]) -> None:
+    """Let the names of each group stand for one tensor of ``model``, as in the model that was saved."""
+    state, modules = model._state(), dict(model.named_modules())
+    for first, *others in shared:
+        for name in others:
+            path, _, attribute = name.rpartition(".")
+            one, other = state.get(first), state.get(name)
+            if one is None or other is None or (one.shape, one.dtype) != (other.shape, other.dtype):
+                raise ValueError(f"its architecture shares {short(first)} and {short(name)}, which do not fit")
+            if one is other:
+                continue
+            if path not in modules or vars(modules[path]).get(attribute) is not other:
+                raise ValueError(f"its architecture shares {short(name)}, which is no attribute of a module")
+            setattr(modules[path], attribute, one)
+
+
 def _class(name: str, classes: Mapping[str, type]) -> type:
-    """The class called "module:Name", if the program has it already; nothing is imported, no attribute is computed."""
+    """The class called "module:Name", if it is dlcore's or the program has it already; no attribute is computed."""
     module, _, qualname = name.partition(":")
+    if module.startswith("dlcore.models."):
+        importlib.import_module("dlcore.models")  # by this name alone, whatever the file says: it holds all of them
     if (given := classes.get(qualname.rpartition(".")[2])) is not None:
         return given
     found: Any = sys.modules.get(module)

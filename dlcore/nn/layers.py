@@ -6,7 +6,10 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, overload
 
+from dlcore import _C
 from dlcore._arguments import boolean, choice, integer, number, shown
+from dlcore._autograd import is_grad_enabled
+from dlcore._notes import note
 from dlcore._tensor import Parameter, Tensor, empty
 from dlcore.dtypes import as_dtype
 from dlcore.nn import init
@@ -134,7 +137,10 @@ class Flatten(Module):
 
 
 class Dropout(Module):
-    """In training, sets each element to zero with probability ``p`` and scales the others by 1 / (1 - p)."""
+    """In training, sets each element to zero with probability ``p`` and scales the others by 1 / (1 - p).
+
+    In training mode under ``no_grad()`` it gives a RuntimeWarning: that is an evaluation without ``model.eval()``.
+    """
 
     def __init__(self, p: float = 0.5):
         self.p = number(p, "Dropout: p")
@@ -142,7 +148,11 @@ class Dropout(Module):
             raise ValueError(f"Dropout: p is a probability, not {self.p}")
 
     def forward(self, x: Tensor) -> Tensor:
-        return dropout(x, self.p) if self.training and self.p > 0 else x
+        if not self.training or not self.p:
+            return x
+        if not is_grad_enabled() and not _C.is_recording():
+            note("Dropout: it is in training mode under no_grad(); call model.eval() before an evaluation")
+        return dropout(x, self.p)
 
     def extra_repr(self) -> str:
         return f"p={self.p}"

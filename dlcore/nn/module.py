@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import reprlib
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, Self
@@ -76,21 +75,8 @@ class Module(Recordable):
         return self
 
     def _construction(self) -> tuple[Sequence[Any], Mapping[str, Any]]:
-        """The arguments by which another one like this can be made.
-
-        Those of the constructor; a number, text or bool that is an attribute under the argument's name is what it is
-        now.
-        """
-        args, kwargs = self._made_with
-        try:
-            bound = inspect.signature(type(self)).bind(*args, **kwargs)
-        except (TypeError, ValueError):
-            return args, kwargs
-        now = vars(self)
-        for name, value in bound.arguments.items():
-            if isinstance(value, bool | int | float | str) and isinstance(now.get(name), bool | int | float | str):
-                bound.arguments[name] = now[name]
-        return bound.args, bound.kwargs
+        """The arguments by which another one like this can be made: those of the constructor."""
+        return self._made_with
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """The computation; call it through the module: ``module(x)``."""

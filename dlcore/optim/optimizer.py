@@ -17,6 +17,7 @@ from dlcore import _C
 from dlcore._arguments import boolean, function, instance, listed, shown
 from dlcore._autograd import enable_grad
 from dlcore._json import short
+from dlcore._notes import note
 from dlcore._recordable import Recordable
 from dlcore._tensor import Tensor, tensor, zeros
 from dlcore.ops.optim import scheduled_rates
@@ -196,6 +197,7 @@ class Optimizer(Recordable):
         self._no_decay = self._checked_words(no_decay)
         self._schedule: Rates | None = None
         self._rates: Tensor | None = None
+        self._idle = False  # whether it was said that no parameter has a gradient
         self._position: Tensor | None = None
         self._groups: list[Group] = []
         self._changes_seen = _C.changes()
@@ -462,6 +464,7 @@ class Optimizer(Recordable):
         given = self._arguments.get(present) or self._arguments_for(present)
         if given.n < len(grads):
             if not given.n:
+                self._note_no_gradient()
                 return loss
             grads = [g for g in grads if g is not None]
         tracked, autocast = _C.set_grad_enabled(False), _C.set_autocast(None)
@@ -473,6 +476,15 @@ class Optimizer(Recordable):
             _C.set_autocast(autocast)
             _C.set_grad_enabled(tracked)
         return loss
+
+    def _note_no_gradient(self) -> None:
+        """Says once that a step changes nothing; a recorded step has said so in its first call."""
+        if not self._idle and not _C.is_recording():
+            self._idle = True
+            note(
+                f"{type(self).__name__}.step: no parameter has a gradient, and nothing changes: call loss.backward() "
+                "after zero_grad() and before step(), with a loss that depends on the parameters of this optimizer"
+            )
 
     def _update(self, given: _Arguments, grads: list[Tensor]) -> None:
         """Change the parameters ``given``, which have these gradients."""

@@ -22,6 +22,7 @@ Numbers of steps may be given as parts: ``warmup=100`` is 100 steps, ``warmup=0.
 from __future__ import annotations
 
 import copy
+import inspect
 import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -543,6 +544,18 @@ def get(name: str) -> type[Schedule]:
     """
     found: type[Schedule] = _NAMES.get(name, "schedules.get: name")
     return found
+
+
+def make(name: str, **settings: Any) -> Schedule:
+    """The schedule called ``name``, as by `get`; ValueError where it needs other arguments than ``settings``."""
+    kind = get(name)
+    try:
+        inspect.signature(kind).bind(**settings)
+    except TypeError as error:
+        raise ValueError(
+            f"schedules.make: {name!r} needs arguments of its own, optim.schedules.{kind.__name__}(...): {error}"
+        ) from None
+    return kind(**settings)
 
 
 def names() -> list[str]:

@@ -69,7 +69,7 @@ class Train:
     """The learning rate (default: the optimizer's)."""
     weight_decay: float | None = None
     schedule: str = ""
-    """The learning rate of each step: cosine, one_cycle, linear, exponential, warmup_stable_decay, ..."""
+    """The learning rate of each step: cosine, one_cycle, linear, polynomial, plateau or warmup_stable_decay."""
     warmup: float = 0.0
     """Steps in which the rate rises, or below 1 a part of all steps."""
     loss: str = ""

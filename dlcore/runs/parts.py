@@ -22,8 +22,8 @@ __all__ = ["Parts", "load", "make_model", "optimizer_of", "schedule_of", "transf
 class Parts(NamedTuple):
     """The data of a run.
 
-    ``classes``: the names of the classes, () where numbers are predicted. ``shape``: of one input. ``outputs``: how
-    many the model has. ``digest``: of which samples are in which part.
+    ``classes``: the names of the classes, () where numbers are predicted. ``shape``, ``dtype``: of one input.
+    ``outputs``: how many the model has. ``digest``: of which samples are in which part.
     """
 
     train: Any
@@ -34,12 +34,13 @@ class Parts(NamedTuple):
     outputs: int
     columns: tuple[str, ...]
     digest: str
+    dtype: str
 
     def summary(self) -> dict[str, Any]:
         """What `RunFolder` keeps."""
         sizes = {"train": len(self.train), "validation": len(self.validation), "test": len(self.test)}
         return {"samples": sizes, "classes": list(self.classes), "shape": list(self.shape), "outputs": self.outputs,
-                "columns": list(self.columns), "digest": self.digest}  # fmt: skip
+                "columns": list(self.columns), "digest": self.digest, "dtype": self.dtype}  # fmt: skip
 
 
 def load(config: Config) -> Parts:
@@ -61,7 +62,8 @@ def load(config: Config) -> Parts:
     base, _ = flatten(train)
     first, *_ = gather(base, slice(0, 1), "cpu", "data")
     columns = tuple(map(str, getattr(samples, "columns", ()) or ()))
-    return Parts(train, validation, test, classes, first.shape[1:], outputs, columns, _digest(parts, labels))
+    shape, dtype = first.shape[1:], first.dtype.name
+    return Parts(train, validation, test, classes, shape, outputs, columns, _digest(parts, labels), dtype)
 
 
 def whole(config: Config) -> tuple[Any, Any]:
@@ -139,5 +141,4 @@ def schedule_of(config: Config) -> Any:
         if train.warmup:
             return optim.schedules.Constant(warmup=train.warmup)
         return None
-    kind = optim.schedules.get(train.schedule)
-    return kind(warmup=train.warmup) if train.warmup else kind()
+    return optim.schedules.make(train.schedule, **({"warmup": train.warmup} if train.warmup else {}))

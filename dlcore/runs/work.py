@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 import dlcore as dl
+from dlcore import export
 from dlcore._checkpoint import save
 from dlcore.bench.machine import describe
 from dlcore.data import read_csv, read_numpy
@@ -28,7 +29,7 @@ from dlcore.train.prediction import predict
 from dlcore.train.resume import Resume
 from dlcore.train.run import Callback, Run
 
-__all__ = ["evaluated", "predicted", "read_inputs", "tested", "train"]
+__all__ = ["evaluated", "exported", "predicted", "read_inputs", "tested", "train"]
 
 _CHANGEABLE = ("train.epochs", "train.save_every", "runs", "device")  # of a run that is gone on with
 
@@ -127,8 +128,7 @@ def read_inputs(folder: RunFolder, files: Sequence[str]) -> tuple[list[str], Any
     for file in files:
         path = Path(file)
         if file == "-":
-            rows = [np.array(line.split(), np.float32) for line in sys.stdin if line.strip()]
-            found = [(f"line {k}", row) for k, row in enumerate(rows, 1)]
+            found = [(f"line {k}", _row(line, k)) for k, line in enumerate(sys.stdin, 1) if line.strip()]
         elif path.suffix.lower() in SUFFIXES:
             found = [(file, read_image(path, config.data.size or None, len(shape) == 3))]
         elif path.suffix in (".npy", ".npz"):
@@ -154,6 +154,14 @@ def read_inputs(folder: RunFolder, files: Sequence[str]) -> tuple[list[str], Any
     return names, np.stack(samples)
 
 
+def _row(line: str, number: int) -> np.ndarray:
+    """The numbers in a line of standard input."""
+    try:
+        return np.array(line.split(), np.float32)
+    except ValueError as error:
+        raise ValueError(f"standard input: line {number}: numbers with spaces between them expected: {error}") from None
+
+
 def predicted(folder: RunFolder, samples: Any) -> tuple[np.ndarray, list[str] | None]:
     """The outputs for samples: probabilities of the classes and the names of the likeliest, or numbers and None."""
     outputs = predict(folder.model(), samples)
@@ -162,6 +170,25 @@ def predicted(folder: RunFolder, samples: Any) -> tuple[np.ndarray, list[str] | 
         return np.asarray(outputs), None
     shares = np.asarray(dl.softmax(outputs, axis=-1))
     return shares, [classes[k] for k in shares.argmax(-1)]
+
+
+def exported(folder: RunFolder, onnx: Path | None, c: Path | None) -> float | None:
+    """Write the run's model as ONNX, or as one C file, or both; returns how far onnxruntime's outputs lie apart.
+
+    None where there is no onnxruntime, or no ONNX file is wanted. The files take samples as the training's were: bytes
+    of pictures, floats of tables.
+    """
+    known, model = folder.data, folder.model().cpu()
+    dtype = np.dtype(known["dtype"] if "dtype" in known else _parts.load(folder.config).dtype)
+    shape, rng = (2, *known["shape"]), np.random.default_rng(0)
+    if dtype.kind == "f":
+        example = rng.standard_normal(shape).astype(dtype)
+    else:
+        example = rng.integers(0, 2 if dtype.kind == "b" else 128, shape).astype(dtype)
+    difference = None if onnx is None else export.onnx(model, onnx, example)
+    if c is not None:
+        export.c(model, c, example)
+    return difference
 
 
 def resumed(path: str | os.PathLike[str], config: Config) -> Config:

@@ -8,6 +8,7 @@ from dlcore.train.loop import evaluate, fit
 from dlcore.train.prediction import predict
 from dlcore.train.resume import Resume
 from dlcore.train.run import Callback, Run
+from dlcore.train.trials import Overfit, RateSearch, find_learning_rate, overfit
 
 __all__ = [
     "EMA",
@@ -19,11 +20,15 @@ __all__ = [
     "History",
     "LearningRate",
     "Log",
+    "Overfit",
     "Plot",
+    "RateSearch",
     "Resume",
     "Run",
     "TensorBoard",
     "evaluate",
+    "find_learning_rate",
     "fit",
+    "overfit",
     "predict",
 ]

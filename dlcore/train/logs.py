@@ -22,6 +22,9 @@ from dlcore.train.run import Callback, Run
 __all__ = ["Log", "Plot", "TensorBoard", "read_log"]
 
 
+_FIRST = '{"epoch": '  # how each line of a log in JSON begins
+
+
 class Log(Callback):
     """Writes the figures of each epoch to ``path``: .jsonl (an object a line) or .csv (the numbers, with a head).
 
@@ -57,7 +60,11 @@ class Log(Callback):
         if self.path.suffix == ".jsonl":
             return list(read_log(self.path))
         with self.path.open(newline="") as file:
-            return [{**row, "epoch": int(row["epoch"])} for row in csv.DictReader(file) if row["epoch"]]
+            try:
+                rows = [row for row in csv.DictReader(file) if None not in row.values()]  # but for one cut short
+                return [{**row, "epoch": int(row["epoch"])} for row in rows]
+            except (KeyError, ValueError, csv.Error) as error:
+                raise ValueError(f"Log: {self.path} is there already, and no log: {error!r}; remove it") from None
 
     def _text(self, rows: list[dict[str, Any]], run: Run) -> str:
         if self.path.suffix == ".jsonl":
@@ -102,7 +109,7 @@ def read_log(path: str | os.PathLike[str]) -> Iterator[dict[str, Any]]:
             if row is not None and not isinstance(row.get("epoch"), int):
                 raise ValueError("it has no epoch")
         except ValueError as error:
-            if number == len(lines):
+            if number == len(lines) and _FIRST.startswith(line[: len(_FIRST)]):
                 return  # a process was killed while it wrote
             raise ValueError(f"{path}:{number}: not a line of a log: {error}") from None
         if row is not None:

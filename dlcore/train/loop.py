@@ -6,14 +6,13 @@ import math
 import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager, nullcontext
 from typing import Any
 
 import numpy as np
 
 from dlcore import optim
-from dlcore._arguments import boolean, function, instance, integer, listed, number, shown
-from dlcore._autograd import no_grad
+from dlcore._arguments import boolean, choice, function, instance, integer, listed, number, shown
 from dlcore._tensor import Tensor, tensor
 from dlcore.data import Batches
 from dlcore.data.sources import as_dataset, inputs_and_targets
@@ -21,20 +20,21 @@ from dlcore.data.views import flatten
 from dlcore.dtypes import DType, as_dtype, bfloat16, float16
 from dlcore.errors import ShapeError
 from dlcore.nn.module import Module, device_of
-from dlcore.ops.elementwise import isfinite
 from dlcore.optim import Optimizer, schedules
 from dlcore.optim.schedules import Plateau, Schedule
 from dlcore.random import drawn_seed
+from dlcore.train import mistakes
 from dlcore.train.average import Average, as_average
 from dlcore.train.callbacks import Checkpoint, Each
 from dlcore.train.fitted import Transform, as_fitted, as_transform, chosen_transform, floating
 from dlcore.train.history import History
 from dlcore.train.interrupt import Interrupt
 from dlcore.train.modes import kept_modes
-from dlcore.train.objective import OWN, Objective, loss_function, weights_of_classes
+from dlcore.train.objective import OWN, Objective, loss_function, numbers, weights_of_classes
 from dlcore.train.passes import CustomTraining, Evaluation, SupervisedTraining, Training
 from dlcore.train.progress import display
 from dlcore.train.run import Callback, Run
+from dlcore.train.sentinel import NonFiniteError, Sentinel
 
 __all__ = ["evaluate", "fit"]
 
@@ -69,6 +69,7 @@ def fit(
     seed: int | None = None,
     progress: bool | None = None,
     record: bool | str = True,
+    non_finite: str = "warn",
 ) -> History:
     """Train ``model`` and return the :class:`History`.
 
@@ -105,7 +106,11 @@ def fit(
     gradients and the optimizer stay in float32. The model itself is not changed: `evaluate` and `predict` compute in
     float32, or as the ``with dl.autocast(...)`` says that they are called in.
 
-    A loss that is not finite is said once, with its epoch and batch (RuntimeWarning, ``history.diverged``).
+    non_finite: what happens at a loss, or norm of the gradients, that is not finite, besides one RuntimeWarning and
+    ``history.diverged``. "warn": training goes on. "stop": it ends, and callbacks end properly, with the weights and
+    the optimizer as they were before the first bad step, which is made again operation by operation, so that the
+    warning names the one that made the first NaN or infinity. That takes a second copy of the weights and of the
+    optimizer's state, which is why it is not the default; steps themselves cost no more.
 
     progress: whether the run is shown: by a bar on a terminal, by a table in a notebook, else by plain lines on stderr
     (default: yes, but plain lines only every few seconds, and none in a run that is over by then).
@@ -134,7 +139,7 @@ def fit(
     loss, transform = loss_function(None if loss == OWN else loss, "fit: loss"), as_transform(transform, "fit")
     optimizers = _optimizers(optimizer, model, step)
     if schedule is not None:
-        schedule = schedules.get(schedule)() if isinstance(schedule, str) else schedule
+        schedule = schedules.make(schedule) if isinstance(schedule, str) else schedule
         instance(schedule, Schedule, "fit: schedule", "one of optim.schedules")
         if len(optimizers) > 1:
             raise ValueError("fit: schedule is for one optimizer; of several, prepare one for each (Schedule.prepare)")
@@ -144,7 +149,8 @@ def fit(
     metrics = listed(metrics, "fit: metrics", "names, Metrics or functions")
     if not isinstance(record, bool) and not (isinstance(record, str) and record == "check"):
         raise ValueError(f'fit: record is True, False or "check", not {shown(record)}')
-    _check_parameters(model, optimizers)
+    non_finite = choice(non_finite, ("warn", "stop"), "fit: non_finite")
+    mistakes.check_parameters(model, optimizers, step is None)
     data, device = _data(train, "fit: train", loss is not None), device_of(model)
     seed = (drawn_seed() if shuffle else 0) if seed is None else seed
     batches = Batches(data, transform, shuffle, seed, device, augment, floating(model))
@@ -155,6 +161,9 @@ def fit(
                       autocast=low)  # fmt: skip
         training = CustomTraining(model, batches, batch_size, function(step, "fit: step"), optimizers, steps, average)
     else:
+        if loss is None and (class_weight is not None or sample_weight is not None):
+            given = "class_weight" if class_weight is not None else "sample_weight"
+            raise ValueError(f"fit: {given}: the loss is the model's own, which has to weight by itself")
         factors = None
         if class_weight is not None:
             factors = weights_of_classes(class_weight, model, batches, "fit: class_weight")
@@ -180,6 +189,8 @@ def fit(
     with kept_modes(model), Interrupt(run.history) as interrupt:
         model.train()
         training.check_memory()
+        if epochs > start_epoch:
+            mistakes.before_training(training)
         if average is not None:
             average.prepare(model)
         if schedule is not None and epochs:
@@ -187,14 +198,8 @@ def fit(
             if start_epoch:
                 schedule.load_state_dict({**schedule.state_dict(), "position": start_epoch * training.steps})
         interrupt.hold()  # so that what on_train_begin begins, a bar for one, is always ended by on_train_end
-        run.call("on_train_begin")
-        if run.resumed is not None:
-            try:
-                run.go_on(run.resumed)
-            except (ValueError, KeyError) as error:
-                raise ValueError(f"fit: Resume: {error}") from None
-        model.preprocessing = batches.preprocessing
-        _Loop(run, scoring, interrupt, record == "check").go()
+        with mistakes.watched_first_step(training, scoring):
+            _Loop(run, scoring, interrupt, record == "check", Sentinel(run) if non_finite == "stop" else None).go()
     return run.history
 
 
@@ -243,7 +248,7 @@ def _weights_of_samples(given: Any, batches: Batches) -> Tensor | None:
     if given is None:
         return None
     base, rows = flatten(batches.dataset)
-    weights = np.asarray(given, np.float32)
+    weights = numbers(given, "fit: sample_weight")
     if weights.shape != (len(batches.dataset),):
         raise ShapeError(f"fit: sample_weight has shape {weights.shape}; there are {len(batches.dataset)} samples")
     if not (np.isfinite(weights).all() and (weights >= 0).all() and weights.any()):
@@ -252,38 +257,31 @@ def _weights_of_samples(given: Any, batches: Batches) -> Tensor | None:
     if rows is not None:
         whole = np.zeros(len(base), np.float32)
         whole[rows] = weights
+        if (apart := np.flatnonzero(whole[rows] != weights)).size:
+            raise ValueError(
+                f"fit: sample_weight: sample {rows[apart[0]]} of the data set below is in the data more than once, "
+                "with different weights; a sample has one"
+            )
     return tensor(whole, device=batches.device)
-
-
-def _check_parameters(model: Module, optimizers: Sequence[Optimizer]) -> None:
-    """Raises ValueError where the optimizers train nothing of the model; warns where they hold what was replaced."""
-    held = {id(p) for optimizer in optimizers for group in optimizer.param_groups for p in group["params"]}
-    own = {id(p) for p in model.parameters()}
-    if not held & own:
-        raise ValueError("fit: the optimizer holds none of the model's parameters")
-    missing = [name for name, p in model.named_parameters() if p.requires_grad and id(p) not in held]
-    if missing and held - own:
-        warnings.warn(
-            f"fit: the optimizer holds parameters that the model has not, and lacks {', '.join(missing[:4])}, which "
-            "will not be trained; make the optimizer after the last change of the model",
-            RuntimeWarning,
-            stacklevel=3,
-        )
 
 
 class _Loop:
     """The epochs of a run, one after the other."""
 
-    def __init__(self, run: Run, scoring: Evaluation | None, interrupt: Interrupt, check: bool):
+    def __init__(
+        self, run: Run, scoring: Evaluation | None, interrupt: Interrupt, check: bool, sentinel: Sentinel | None
+    ):
         self.run, self.training, self.average = run, run.training, run.average
-        self.scoring, self.interrupt, self.check = scoring, interrupt, check
+        self.scoring, self.interrupt, self.check, self.sentinel = scoring, interrupt, check, sentinel
         self._switching: list[Any] = [o for o in run.optimizers if hasattr(o, "eval")]  # that keep averages themselves
         self._read = 0  # the losses of so many batches of this epoch have been read back
 
     def go(self) -> None:
         """Run all epochs that are left, and call ``on_train_end`` whatever happens."""
         run, interrupted = self.run, False
+        begun: list[Callback] = []
         try:
+            self._begin(begun)
             self.interrupt.check()
             while run.epoch <= run.epochs and not run.stop:
                 self._epoch()
@@ -295,6 +293,7 @@ class _Loop:
             if isinstance(error, SystemExit) and not self.interrupt.terminated:
                 raise  # of a callback
             interrupted = run.history.interrupted = True
+            run.call("on_interrupt")
         finally:
             run.epoch = min(run.epoch, run.epochs)
             self._note_recording()
@@ -302,11 +301,26 @@ class _Loop:
                 optimizer.eval()
             if self.average is not None:
                 self.average.apply()
-            run.call("on_train_end")
-            if run.schedule is not None:
-                run.schedule.detach()
+            with ExitStack() as ending:  # all of it, also where a callback fails
+                if run.schedule is not None:
+                    ending.callback(run.schedule.detach)
+                for callback in reversed(begun):
+                    ending.callback(callback.on_train_end, run)
         if interrupted:
             self._raise_interrupt()
+
+    def _begin(self, begun: list[Callback]) -> None:
+        """Call ``on_train_begin`` of all callbacks, which come into ``begun``, and go on with an earlier run."""
+        run = self.run
+        for callback in run.callbacks:
+            callback.on_train_begin(run)
+            begun.append(callback)
+        if run.resumed is not None:
+            try:
+                run.go_on(run.resumed)
+            except (ValueError, KeyError) as error:
+                raise ValueError(f"fit: Resume: {error}") from None
+        run.model.preprocessing = self.training.batches.preprocessing
 
     def _epoch(self) -> None:
         run, start = self.run, time.perf_counter()
@@ -324,8 +338,7 @@ class _Loop:
             run.logs["lr"] = run.schedule.rates_now[0]
         run.logs["seconds"] = time.perf_counter() - start
         self._note_divergence()
-        if not run.history.epochs:
-            _note_broadcasting(self.training)
+        mistakes.after_epoch(run)
         run.history.epochs.append(run.logs)
         with self._averaged():
             run.call("on_epoch_end")
@@ -357,7 +370,13 @@ class _Loop:
         self._read = run.batch
         if self.check:
             training.step.compare_next()
-        training.run(first + run.batch, first + training.steps, self._after)
+        if self.sentinel is not None:
+            self.sentinel.begin()
+        try:
+            training.run(first + run.batch, first + training.steps, self._after)
+        except NonFiniteError as error:
+            assert self.sentinel is not None
+            self.sentinel.go_back(error.batch)
 
     def _after(self, done: int) -> int | None:
         """What is to be done between steps, of which ``done`` have been made; returns when this is wanted again."""
@@ -366,6 +385,8 @@ class _Loop:
         run.batch = done - (run.epoch - 1) * run.batches
         watchers = [c for c in run.callbacks if type(c).on_batch_end is not Callback.on_batch_end]
         if stepped:
+            if self.sentinel is not None:
+                self.sentinel.check()
             self._read_losses()
             for callback in watchers:
                 if callback.every is None or run.step % callback.every == 0:
@@ -397,9 +418,7 @@ class _Loop:
         if not names or run.history.diverged is not None:
             return
         run.history.diverged = run.epoch
-        base, _ = flatten(batches.dataset)
-        arrays = [] if batches.host else list(zip(("inputs", "targets"), base.on(batches.device), strict=False))
-        bad = [name for name, t in arrays if t.dtype.is_float and not bool(isfinite(t).all())]
+        bad = list(mistakes.damaged_data(batches))
         cause = f"the {' and the '.join(bad)} hold NaN or infinities" if bad else "the training has diverged"
         wrong = ~np.isfinite(self.training.trace.read(0, run.batch)[:, 0])
         since = f" since batch {int(wrong.argmax()) + 1}" if names[0] == "loss" and wrong.any() else ""
@@ -415,27 +434,6 @@ class _Loop:
         )
         error.history = run.history  # type: ignore[attr-defined]
         raise error
-
-
-def _note_broadcasting(training: Training) -> None:
-    """Says that a loss of the user's subtracts outputs (N, 1) and targets (N,) as all pairs of samples."""
-    if not training.meter.sample or not isinstance(training, SupervisedTraining):
-        return
-    loss = training.objective.loss
-    outputs, targets, dtype = training.meter.sample
-    if loss is None or not dtype.is_float or {outputs, targets} != {(1,), ()}:
-        return
-    x, y = tensor([1.0, 2.0, 4.0]), tensor([3.0, 5.0, 9.0], dtype)
-    try:
-        with no_grad():
-            given = loss(x.reshape((3, *outputs)), y.reshape((3, *targets)))
-            alike = loss(x, y)
-    except (ValueError, TypeError, IndexError):
-        return  # it wants outputs of just this shape
-    if given.tolist() != alike.tolist():
-        shapes = "outputs (N, 1) and targets (N,)" if outputs else "outputs (N,) and targets (N, 1)"
-        text = f"fit: {shapes} differ, and the loss broadcasts them to all pairs of samples: reshape one of them"
-        warnings.warn(text, RuntimeWarning, stacklevel=5)
 
 
 def evaluate(

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from dlcore._arguments import function, instance, shown
+from dlcore._arguments import function, instance, number, shown
 from dlcore._autocast import autocast
 from dlcore._autograd import no_grad
 from dlcore._names import Names
@@ -22,10 +22,11 @@ from dlcore.dtypes import DType
 from dlcore.errors import ShapeError
 from dlcore.nn.losses import CrossEntropyLoss, MSELoss, as_cross_entropy, holds
 from dlcore.nn.module import Module
+from dlcore.ops.elementwise import where
 from dlcore.ops.loss import cross_entropy, mse_loss
 from dlcore.train.modes import kept_modes
 
-__all__ = ["LOSSES", "OWN", "Judged", "Objective", "loss_function", "weights_of_classes"]
+__all__ = ["LOSSES", "OWN", "Judged", "Objective", "loss_function", "numbers", "weights_of_classes"]
 
 OWN = "own"  # the name of the loss that the model itself returns
 LOSSES = Names("a loss", [("cross_entropy", cross_entropy), ("mse", mse_loss), ("mse_loss", mse_loss)])
@@ -88,6 +89,16 @@ class Objective(Recordable):
             self.ignored = known.ignore_index if _has_label(batches, known.ignore_index) else None
             self.counted = None if known.weight is None and self.ignored is None else known.counted
 
+    @property
+    def classifies(self) -> bool:
+        """Whether the loss is dlcore's cross_entropy: the model's outputs are logits."""
+        return self._known is not None
+
+    @property
+    def known(self) -> bool:
+        """Whether the loss is one of dlcore's, which use every target but the ignored labels."""
+        return self.classifies or self.loss is mse_loss or isinstance(self.loss, MSELoss)
+
     def __call__(self, model: Module, parts: list[Tensor], weights: Tensor | None = None) -> Judged:
         """The batch ``parts`` (inputs, ..., targets) judged; ``weights``: of its samples."""
         if self.dtype is None:
@@ -103,7 +114,7 @@ class Objective(Recordable):
         outputs = model(*inputs)
         if not self.wanted:
             return Judged(outputs, targets, None, None)
-        if weights is not None:
+        if weights is not None or self._by_class(targets):
             return self._weighted(outputs, targets, weights)
         loss = self._single(self.loss(outputs, targets))
         return Judged(outputs, targets, loss, None if self.counted is None else self.counted(outputs, targets))
@@ -129,25 +140,36 @@ class Objective(Recordable):
             raise ShapeError(f"{self.name}: the loss must be one number for a batch, not of shape {loss.shape}")
         return loss
 
-    def _weighted(self, outputs: Any, targets: Tensor, weights: Tensor) -> Judged:
-        """sum w l / sum w over the samples, or over the labels that count."""
+    def _by_class(self, targets: Tensor) -> bool:
+        """Whether labels have the weights of their classes."""
         known = self._known
-        each = self._each(outputs, targets)
-        rows = weights.shape[0]
-        if each.ndim < 1 or each.shape[0] != rows:
-            raise ShapeError(
-                f"{self.name}: with sample_weight the loss must be one number for each of {rows} samples, (N, ...), "
-                f"not of shape {each.shape}; let it take reduction='none'"
-            )
-        per_element = weights.reshape((rows, *[1] * (each.ndim - 1))).astype(each.dtype)
-        total = per_element * each
-        counts = None if known is None else known.weights_of(targets)
-        if counts is not None:
-            number = (per_element.astype("float64") * counts).sum()
-        else:
-            number = per_element.astype("float64").sum() * (each.size // max(rows, 1))
-        loss = (total.sum().astype("float64") / number).astype(each.dtype)
-        return Judged(outputs, targets, loss, number)
+        if known is None or known.weight is None or known.reduction != "mean":
+            return False
+        return not targets.dtype.is_float
+
+    def _weighted(self, outputs: Any, targets: Tensor, weights: Tensor | None) -> Judged:
+        """sum w l / sum w over the samples, or over the labels that count.
+
+        Where all of these weigh 0 that is NaN, as a mean of nothing is, but the gradient along it is 0.
+        """
+        total = self._each(outputs, targets)
+        dtype = total.dtype
+        counts = None if self._known is None else self._known.weights_of(targets)
+        if weights is not None:
+            rows = weights.shape[0]
+            if total.ndim < 1 or total.shape[0] != rows:
+                raise ShapeError(
+                    f"{self.name}: with sample_weight the loss must be one number for each of {rows} samples, "
+                    f"(N, ...), not of shape {total.shape}; let it take reduction='none'"
+                )
+            each = weights.reshape((rows, *[1] * (total.ndim - 1))).astype(dtype)
+            total, each = each * total, each.astype("float64")
+            counts = each * (total.size // max(rows, 1)) if counts is None else each * counts
+        assert counts is not None
+        number = counts.sum().astype("float64")
+        there = number > 0
+        mean = total.astype("float64").sum() / where(there, number, 1.0)
+        return Judged(outputs, targets, where(there, mean, float("nan")).astype(dtype), number)
 
     def _each(self, outputs: Any, targets: Tensor) -> Tensor:
         loss = self.loss
@@ -191,6 +213,14 @@ def _has_label(batches: Batches, label: int) -> bool:
     return holds(targets, label) and bool((targets == label).any())
 
 
+def numbers(given: Any, where: str, dtype: Any = np.float32) -> np.ndarray:
+    """What a caller gave as an array; TypeError where it holds no numbers."""
+    try:
+        return np.asarray(given, dtype)
+    except (TypeError, ValueError):
+        raise TypeError(f"{where} {shown(given)} is not an array of numbers") from None
+
+
 def weights_of_classes(given: Any, model: Module, batches: Batches, where: str) -> np.ndarray:
     """The factor of each class, (C,), from what a caller gave.
 
@@ -209,9 +239,9 @@ def weights_of_classes(given: Any, model: Module, batches: Batches, where: str) 
         for label, factor in given.items():
             if not isinstance(label, int | np.integer) or not 0 <= label < classes:
                 raise ValueError(f"{where}: {shown(label)} is not a class; there are {classes}, from 0 on")
-            factors[label] = factor
+            factors[label] = number(factor, f"{where}[{label}]")
     else:
-        given = np.asarray(given, np.float64)
+        given = numbers(given, where, np.float64)
         if given.shape != (classes,):
             raise ShapeError(f"{where} has shape {given.shape}; the model tells {classes} classes apart")
         factors = given

@@ -237,9 +237,10 @@ def _joined(judged: Sequence[tuple[Tensor, Any, float]], parameters: Sequence[Pa
         return sum((loss * share for loss, _, share in judged[1:]), judged[0][0] * judged[0][2])
     total = sum((counted for _, counted, _ in judged[1:]), judged[0][1])
     loss = sum((_times(loss, counted) for loss, counted, _ in judged[1:]), _times(*judged[0][:2]))
+    divisor = where(total > 0, total, 1) if isinstance(total, Tensor) else total  # of nothing gradients stay 0
     for p in parameters:
         if p.grad is not None:
-            p.grad /= total if not isinstance(total, Tensor) else total.astype(p.grad.dtype)
+            p.grad /= divisor.astype(p.grad.dtype) if isinstance(divisor, Tensor) else divisor
     return loss / (total if not isinstance(total, Tensor) else total.astype(loss.dtype))
 
 
@@ -264,7 +265,7 @@ class Training(_Pass):
         weights: Tensor | None = None,
     ):
         super().__init__(batches, size, work, (model, *depends, meter), "the step of fit", accumulate, weights)
-        self.parameters, self.meter = list(model.parameters()), meter
+        self.model, self.parameters, self.meter = model, list(model.parameters()), meter
         self.steps = len(self) if steps is None else steps
         self.trace = Trace(self.steps, figures, batches.device)
 
@@ -339,7 +340,8 @@ class CustomTraining(Training):
 class SupervisedTraining(Training):
     """Steps that judge a batch by an objective and let the optimizer step along the gradient of its loss.
 
-    The gradients of the pieces of a batch are added up as if they were one, and clipped, before the step.
+    The gradients of the pieces of a batch are added up as if they were one, and clipped, before the step: those of the
+    parameters that the optimizer holds, others are not reset from step to step.
     """
 
     def __init__(
@@ -357,13 +359,13 @@ class SupervisedTraining(Training):
         weights: Tensor | None = None,
         average: Average | None = None,
     ):
-        parameters = list(model.parameters())
         self.objective = objective
         per_epoch = -(-len(batches.dataset) // (size * accumulate)) if steps is None else steps
         meter = Meter(metrics, objective.ignored, per_epoch * size * accumulate)
 
         def work(pieces: list[list[Tensor]]) -> None:
             optimizer.zero_grad()
+            parameters = [p for group in optimizer.param_groups for p in group["params"]]
             samples = sum(piece[0].shape[0] for piece in pieces)
             judged = []
             for piece in pieces:
@@ -411,7 +413,7 @@ class Evaluation(_Pass):
             meter.update(one.outputs, one.targets, one.loss, parts[0].shape[0] if one.counted is None else one.counted)
 
         super().__init__(batches, size, work, (model, objective, meter), "the step of evaluate")
-        self.model = model
+        self.model, self.objective = model, objective
         self.steps = len(self) if steps is None else min(steps, len(self))
 
     def scores(self, after: Callable[[int], None] = lambda done: None) -> dict[str, Any]:

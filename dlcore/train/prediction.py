@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from threading import RLock
 from typing import Any
 
 import numpy as np
@@ -27,6 +28,7 @@ _BATCH = 512
 _QUICK = 64  # samples, up to which calls are recorded
 _CALLS = 8  # of one shape, before they are
 _MISSING = object()
+_MAKING = RLock()
 
 
 def predict(
@@ -41,7 +43,7 @@ def predict(
     The model runs in evaluation mode, without gradients, in batches; the outputs are one Tensor (N, ...), or what the
     model returns, tuples and dicts of such tensors. transform: applied to each batch of inputs; "fitted" (the default)
     stands for ``model.preprocessing``. Small inputs of a shape that comes again and again are recorded and replayed, as
-    by `dlcore.capture`.
+    by `dlcore.capture`. Threads may predict with one model at once: it takes them in turn.
     """
     instance(model, Module, "predict: model", "a Module")
     size = integer(batch_size, "predict: batch_size", 1)
@@ -52,7 +54,7 @@ def predict(
             return outputs
     data, chosen = chosen_transform(model, as_dataset(inputs, "predict: inputs"), transform, "predict")
     loader = DataLoader(data, size, transform=chosen, device=device_of(model), dtype=floating(model))
-    with kept_modes(model), no_grad():
+    with _predictor(model).turn, kept_modes(model), no_grad():
         model.eval()
         batches = [_outputs(model, x) for x, *_ in loader]
     if not batches:
@@ -61,13 +63,25 @@ def predict(
 
 
 def _outputs(model: Module, x: Tensor) -> Any:
-    """The outputs for the batch ``x``, one for each sample."""
-    outputs = model(x)
+    """The outputs for the batch ``x``, one for each sample, in memory of their own: who gave ``x`` may write to it."""
+    outputs = _apart(model(x), x)
     for part in _tensors(outputs):
         if part.shape[:1] != x.shape[:1]:
             raise ShapeError(
                 f"predict: a batch {x.shape} gives outputs {part.shape}, not one for each sample; inputs are (N, ...)"
             )
+    return outputs
+
+
+def _apart(outputs: Any, x: Tensor) -> Any:
+    """``outputs``, of which those that lie in the memory of ``x`` are copied."""
+    if isinstance(outputs, Tensor):
+        begin, end = x.data_ptr, x.data_ptr + x.size * x.dtype.itemsize
+        return outputs.clone() if outputs.size and begin <= outputs.data_ptr < end else outputs
+    if isinstance(outputs, Mapping):
+        return {name: _apart(part, x) for name, part in outputs.items()}
+    if type(outputs) in (tuple, list):
+        return type(outputs)(_apart(part, x) for part in outputs)
     return outputs
 
 
@@ -96,9 +110,13 @@ def _joined(outputs: Sequence[Any]) -> Any:
 
 
 class _Predictor:
-    """The recorded predictions of a model, kept in an attribute of it. A copy of the model starts without any."""
+    """The recorded predictions of a model, kept in an attribute of it. A copy of the model starts without any.
 
-    def __init__(self, model: Module):
+    ``turn``: a lock, by which threads predict with the model one after another: its mode is one for all of them.
+    """
+
+    def __init__(self, model: Module, turn: Any):
+        self.turn = turn
         self.model, self.preprocessing = model, model.preprocessing
         self.device, self.dtype = device_of(model), floating(model)
         self.calls: dict[Any, int] = {}
@@ -119,6 +137,10 @@ class _Predictor:
 
     def __call__(self, x: Tensor) -> Any:
         """The outputs for ``x`` by a recording, or NotImplemented where it is not yet worth one."""
+        with self.turn:
+            return self._called(x)
+
+    def _called(self, x: Tensor) -> Any:
         if self.changes != _C.changes():
             self._look()
         with _Evaluation(self.states), no_grad():
@@ -166,14 +188,22 @@ class _Evaluation:
                 state["training"] = mode
 
 
+def _predictor(model: Module) -> _Predictor:
+    """That of ``model`` as it is now."""
+    kept = vars(model).get("_predictor")
+    if kept is None or kept.model is not model or kept.preprocessing is not model.preprocessing:
+        with _MAKING:
+            before = vars(model).get("_predictor")
+            turn = RLock() if before is None or before.model is not model else before.turn
+            kept = vars(model)["_predictor"] = _Predictor(model, turn)
+    return kept
+
+
 def _quick(model: Module, inputs: Any) -> Any:
     """The outputs by a recording; NotImplemented where there is none for such inputs."""
     if _C.is_recording():
         return NotImplemented
-    kept = vars(model).get("_predictor")
-    if kept is None or kept.model is not model or kept.preprocessing is not model.preprocessing:
-        kept = _Predictor(model)
-        vars(model)["_predictor"] = kept
+    kept = _predictor(model)
     if isinstance(inputs, np.ndarray):
         plain = kept.device.type == "cpu" and inputs.flags.writeable and inputs.flags.c_contiguous
         try:

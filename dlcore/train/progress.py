@@ -87,6 +87,7 @@ class ProgressBar(Callback):
     def on_train_begin(self, run: Run) -> None:
         from rich.console import Console
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+        from rich.text import Text
 
         self.console = self.console or Console()
         columns = (
@@ -99,6 +100,8 @@ class ProgressBar(Callback):
         self.task = self.progress.add_task("", total=run.batches, figures="")
         self.rate = _Rate(run)
         self.progress.start()
+        for cast in run.training.batches.casts():
+            self.progress.console.print(Text(f"{cast}: cast once", "dim"))
 
     def on_epoch_begin(self, run: Run) -> None:
         width = len(str(run.epochs))
@@ -155,8 +158,11 @@ class Lines(Callback):
         last = run.epoch == run.epochs or run.stop
         if time.monotonic() >= self.due or (last and self.shown):
             self._say(run, f"{figures(run.logs)}  {_duration(run.logs['seconds'])}")
-            if run.history.reason and self.shown == 1:
-                self._say(run, f"every step runs eagerly: {run.history.reason}")
+            if self.shown == 1:
+                for cast in run.training.batches.casts():
+                    self._say(run, f"{cast}: cast once")
+                if run.history.reason:
+                    self._say(run, f"every step runs eagerly: {run.history.reason}")
 
     def _say(self, run: Run, text: str) -> None:
         self.shown += 1

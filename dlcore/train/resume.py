@@ -31,8 +31,9 @@ class Resume(Callback):
     A file is written after every ``every``-th step, after each epoch and at Ctrl-C; the last ``keep`` stay. It holds
     the model, the states of the optimizers, the schedule, the averages, random numbers, sums of metrics, the history
     and the callbacks, and how far the epoch is. A run that is begun again with the same arguments, after whatever has
-    ended it, comes to the same bits as one that never was interrupted; with more ``epochs`` it trains further. A file
-    that is damaged (each has a digest of its contents) is named in a warning, and the one before it is used.
+    ended it, comes to the same bits as one that never was interrupted; with more ``epochs`` it trains further, by a
+    schedule over that many. A file that is damaged (each has a digest of its contents) is named in a warning, and the
+    one before it is used.
 
     That the bits are the same holds for data in arrays, and for data sets whose samples depend on their index alone.
     Raises ValueError where the files are of another model, optimizer or data; nothing has changed then.
@@ -66,8 +67,8 @@ class Resume(Callback):
     def on_epoch_end(self, run: Run) -> None:
         self._save(run, ended=True)
 
-    def on_train_end(self, run: Run) -> None:
-        if run.history.interrupted and run.batch:
+    def on_interrupt(self, run: Run) -> None:
+        if run.batch:  # otherwise what the last epoch saved is all there is
             self._save(run)
 
     def _save(self, run: Run, ended: bool = False) -> None:

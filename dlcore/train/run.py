@@ -88,16 +88,26 @@ class Run:
         for name, own in (("average", self.average), ("schedule", self.schedule)):
             if (state[name] is None) != (own is None):
                 raise ValueError(f"only one of the runs, this and the one that was interrupted, has a setting {name!r}")
+        if self.schedule is not None and state["schedule"]["schedule"] != self.schedule.state_dict()["schedule"]:
+            raise ValueError(f"the run that was interrupted had the schedule {state['schedule']['schedule']}")
+        measured, names = state["meter"].get("names"), list(self.meter.names)
+        if state["batch"] and measured and names and measured != names:
+            raise ValueError(
+                f"{', '.join(measured)} were measured in the epoch that was interrupted, and now {', '.join(names)}"
+            )
         prepared = [o._prepared(s) for o, s in zip(self.optimizers, state["optimizers"], strict=True)]
         kept = [list(entry) for entry in state["callbacks"]]
         self.model.load_state_dict(state["model"])
         for take_over in prepared:
             take_over()
         if self.schedule is not None:
-            self.schedule.load_state_dict(state["schedule"])
+            self.schedule.load_state_dict({**state["schedule"], "total": self.epochs * self.batches})
         if self.average is not None:
             self.average.load_state_dict(state["average"])
-        self.meter.load_state_dict(state["meter"], self.training.batches.device)
+        if state["batch"]:
+            self.meter.load_state_dict(state["meter"], self.training.batches.device)
+        else:
+            self.meter.reset()  # an epoch begins, whatever it measures
         set_generator_states(state["generators"])
         self.history.load_state_dict(state["history"])
         self.training.batches.seed = state["seed"]
@@ -140,6 +150,12 @@ class Callback:
 
     def on_epoch_end(self, run: Run) -> None:
         """After training and validation; the figures are in ``run.logs``."""
+
+    def on_interrupt(self, run: Run) -> None:
+        """After Ctrl-C or SIGTERM, when the last step is finished, before ``on_train_end`` of any callback.
+
+        The model still has the weights that are trained: no callback has put others in their place.
+        """
 
     def on_train_end(self, run: Run) -> None:
         """After the last epoch, also when it ended early, by Ctrl-C or by an error."""

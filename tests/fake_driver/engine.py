@@ -50,6 +50,33 @@ def doubled(x):
     x.mul_(2)
 
 
+FINDER = """
+import sys
+import dlcore as dl
+
+class Finder:
+    def find_spec(self, name, path=None, target=None):
+        asked.append("{0} for {1}".format(name, self))  # neither would do in a step
+        return self.nothing()
+
+    def nothing(self):
+        print("asked", file=sys.stderr)
+
+asked = []
+step = dl.capture(lambda x: dl.softmax(x, -1) if len(x) == 8 else x + 1)
+small, large = dl.ones(4, device="cuda"), dl.ones(8, device="cuda")
+step(small), step(small)
+sys.meta_path.insert(0, Finder())
+step(large)
+assert step.failure is None and step.recordings == 2 and asked
+"""
+
+
+def test_what_planning_imports_is_not_part_of_a_step(alone):
+    done = alone(FINDER)
+    assert done.returncode == 0, done.stderr
+
+
 # ---- alignment ----------------------------------------------------------------------------------------------------
 
 

@@ -625,7 +625,9 @@ int cuPointerGetAttribute(void *to, int attribute, uint64_t address) {
   LOCKED;
   TRY(enter("cuPointerGetAttribute"));
   const int there = on_device((void *)address);
-  if (there ? !holding(&live, (void *)address, 1) : !holding(&pinned, (void *)address, 1)) return INVALID_VALUE;
+  if (there ? !holding(&live, (void *)address, 1) : !holding(&pinned, (void *)address, 1)) {
+    return refuse(INVALID_VALUE, "cuPointerGetAttribute: of memory that the driver does not know");
+  }
   switch (attribute) {
     case 1: return *(void **)to = contexts[there ? device_of((void *)address) : 0], OK;
     case 2: return *(unsigned *)to = there ? 2 : 1, OK;  // CU_MEMORYTYPE_DEVICE, _HOST
@@ -634,6 +636,17 @@ int cuPointerGetAttribute(void *to, int attribute, uint64_t address) {
     case 9: return *(int *)to = there ? device_of((void *)address) : 0, OK;
     default: return refuse(INVALID_VALUE, "cuPointerGetAttribute: attribute %d", attribute);
   }
+}
+int cuPointerGetAttributes(unsigned n, const int *attributes, void **to, uint64_t address) {  // zeros, where unknown
+  LOCKED;
+  TRY(enter("cuPointerGetAttributes"));
+  const int there = on_device((void *)address);
+  const int known = there ? !!holding(&live, (void *)address, 1) : !!holding(&pinned, (void *)address, 1);
+  for (unsigned k = 0; k < n; ++k) {
+    if (attributes[k] != 2) return refuse(INVALID_VALUE, "cuPointerGetAttributes: attribute %d", attributes[k]);
+    *(unsigned *)to[k] = known ? (there ? 2 : 1) : 0;
+  }
+  return OK;
 }
 
 int cuMemcpyAsync(uint64_t to, uint64_t from, size_t n, void *handle) {

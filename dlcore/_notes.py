@@ -1,4 +1,4 @@
-"""Warnings about data, at the line of the program that has asked for them."""
+"""Warnings at the line of the program that has caused them."""
 
 from __future__ import annotations
 
