@@ -92,6 +92,7 @@ PYTHON312 ?= python3.12
 BUNDLE_PACKS ?= --arch sm_90
 gpu-bundle: .venv/.test $(if $(TOOLKIT),build/cuda-13.0) build/python312
 	build/python312/bin/python setup.py -q build_ext --inplace
+	rm -rf build/bundle-packs
 	-DLCORE_TOOLKIT=$(TOOLKIT) $(BIN)/python -m bench.packs --out build/bundle-packs $(BUNDLE_PACKS)
 	$(BIN)/python -m bench.gpu.bundle --python build/python312/bin/python --packs build/bundle-packs --out bundle
 

@@ -98,8 +98,14 @@ def _split(data: Any, sizes: Any, seed: Any = None) -> Any:
 
 
 def _script(file: Path) -> None:
+    """An example; one whose data is not here ends with `skipped: `, and what it would ask for stays unknown."""
     with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
-        runpy.run_path(str(file), run_name="__main__")
+        try:
+            runpy.run_path(str(file), run_name="__main__")
+        except SystemExit as end:
+            if not str(end.code).startswith("skipped: "):
+                raise
+            print(f"{file.name}: {end.code}", file=sys.stderr)
 
 
 def _mlp(widths: Sequence[int], size: int, turn: int) -> None:

@@ -15,7 +15,8 @@ MODULES = [m.name for m in pkgutil.walk_packages(dl.__path__, "dlcore.") if not 
 
 
 @pytest.mark.parametrize("name", MODULES)
-def test_examples(name):
+def test_examples(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # some write files
     module = importlib.import_module(name)
     result = doctest.testmod(module, extraglobs=NAMES, optionflags=doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE)
     assert result.failed == 0

@@ -302,6 +302,7 @@ def test_a_saved_state_goes_on_with_the_same_bits(kind, tmp_path):
     identical(whole[8], [np.asarray(p.detach()) for p in parameters])
 
 
+@pytest.mark.filterwarnings("ignore:.*no parameter has a gradient")
 @pytest.mark.parametrize("kind", EVERY)
 def test_groups_empty_and_odd_parameters_and_those_without_gradients(kind):
     def made():

@@ -19,8 +19,8 @@ def programs():
 
 
 @pytest.mark.parametrize("program", list(programs()))
-def test_programs_in_the_documentation_run(program):
-    done = subprocess.run([sys.executable, "-W", "error", "-c", program], cwd=ROOT, capture_output=True, text=True)
+def test_programs_in_the_documentation_run(program, tmp_path):
+    done = subprocess.run([sys.executable, "-W", "error", "-c", program], cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
 
 

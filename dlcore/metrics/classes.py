@@ -336,6 +336,7 @@ def class_numbers(n: int, device: Any) -> Tensor:
 
 
 def check_labels(name: str, outputs: Tensor, targets: Tensor) -> None:
+    """ShapeError, naming the metric, unless outputs are logits (..., C) with C > 1 and targets labels (...)."""
     if outputs.ndim and outputs.shape[-1] == 1 and outputs.shape in ((*targets.shape, 1), targets.shape):
         raise ShapeError(
             f"{name}: outputs {outputs.shape} have one unit, whose argmax is always class 0; for 0 or 1 use "

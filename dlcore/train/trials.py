@@ -170,11 +170,12 @@ def find_learning_rate(
     model, the optimizer and random numbers are as they were before. settings: others of ``fit``, such as transform,
     augment, clip_norm or class_weight; use those of the long run, and its batch size, on which the rate depends.
 
+    >>> _ = dl.manual_seed(0)
     >>> x = np.random.default_rng(0).standard_normal((256, 4)).astype(np.float32)
     >>> model = nn.Linear(4, 1)
     >>> optimizer = optim.SGD(model.parameters())
     >>> search = dl.train.find_learning_rate(model, (x, x.sum(1, keepdims=True)), loss="mse", optimizer=optimizer)
-    >>> 0.001 < search.suggestion < 1
+    >>> 0.01 < search.suggestion < 10
     True
     """
     name = "find_learning_rate"

@@ -208,7 +208,8 @@ def parts(tile: Tile, dtype: DType, arch: Arch, heavy: bool, scattered: bool, st
     persistent = tile.kernel == "tma"  # holds descriptors and the way through the tiles too
     if heavy:
         most = 16 if scattered or (sums >= 128 and not persistent) else 32
-        most //= 2 if scattered and tile.resident > 1 else 1  # half as many registers, too
+        tight = tile.resident > 1 or (persistent and family(arch) == "sm_120")  # where 16 were seen to spill
+        most //= 2 if scattered and tight else 1
     else:
         most = 64 if staged else 32 if persistent else sums
     least = 4 if heavy and persistent and family(arch) == "sm_100" else 1  # where sums come from tensor memory
