@@ -499,9 +499,9 @@ def test_fit_within_autocast_is_fit_with_autocast():
         np.testing.assert_array_equal(a.numpy(), b.numpy())
 
 
-@pytest.mark.parametrize("wrong, text", [(dl.float16, "float16 has too small"), (dl.float32, "float32 is not of 16")])
-def test_fit_refuses_other_dtypes(wrong, text):
-    with pytest.raises(ValueError, match=f"fit: autocast {text}"):
+@pytest.mark.parametrize("wrong", [dl.float32, dl.float64])
+def test_fit_refuses_other_dtypes(wrong):
+    with pytest.raises(ValueError, match=f"fit: autocast: {wrong.name} is not of 16 bits"):
         fitted(autocast=wrong)
 
 

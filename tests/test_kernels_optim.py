@@ -17,10 +17,11 @@ from dlcore.kernels.shim import ORDERS, run_cuda
 from dlcore.kernels.specialise import specialise
 from dlcore.op import Spec
 from dlcore.ops import optim as operations
+from dlcore.ops import training
 
 pytestmark = pytest.mark.skipif(not shutil.which("g++"), reason="no g++")
 
-ADAM, SGD, CLIP_GRAD_NORM = operations.adam.op, operations.sgd.op, operations.clip_grad_norm.op
+ADAM, SGD, CLIP_GRAD_NORM = operations.adam.op, operations.sgd.op, training.clip_grad_norm.op
 RADAM, LAMB = operations.radam.op, operations.lamb.op
 DTYPES = (float32, float64, float16, bfloat16)
 # One element, a ragged tail, a chunk less one element, one chunk, one more, several chunks; 4 KiB are 1024 float32.
@@ -31,10 +32,11 @@ SGD_SETTINGS = [[0.1, 0, 0, 0.1, 0, 1], [0.1, 0.9, 0.25, 0.1, 0, 0], [0.1, 0.9, 
 
 def lengths(op, arrays, attrs):
     """How many of ``arrays``, one by one, belong to each group: one for each parameter, or no moments at all."""
-    if op is CLIP_GRAD_NORM:
-        return (len(arrays),)
+    others = {"clip_grad_norm": 0, "unscale_grads": 1, "update_scale": None}
+    if op.name in others:
+        return () if others[op.name] is None else (len(arrays) - others[op.name],)
     n, groups = len(attrs[0]), sum(operand.group for operand in op.signature.operands)
-    moments = n if len(arrays) > 3 * n + 1 else 0
+    moments = n if len(arrays) > 3 * n + 2 else 0
     return (n, n, *[moments] * (groups - 3), n)
 
 
@@ -62,13 +64,13 @@ def same(name, got, want):
     assert got.dtype == want.dtype and got.tobytes() == want.tobytes(), name
 
 
-def lists(rng, shapes, moments, settings, dtype, count=np.int64, step=2):
-    """Operands of an optimizer: parameters, gradients, moments, step counts, settings."""
+def lists(rng, shapes, moments, settings, dtype, count=np.int64, step=2, active=True):
+    """Operands of an optimizer: parameters, gradients, moments, step counts, settings, whether it steps."""
     wide = np.float64 if dtype is float64 else np.float32
     made = [rng.standard_normal(s).astype(dtype.numpy) for _ in range(2) for s in shapes]
     made += [np.abs(rng.standard_normal(s)).astype(wide) for _ in range(moments) for s in shapes]
     made += [np.array(step * k, count) for k in range(len(shapes))]
-    return [*made, np.array(settings, np.float64)]
+    return [*made, np.array(settings, np.float64), np.array(active)]
 
 
 def misaligned(x):
@@ -118,7 +120,7 @@ def test_the_other_rules_have_the_cpus_bits(op, dtype, multiprocessors):
                 arrays[k] += arrays[k + n] ** 2
         numbers = [rng.uniform(0.25, 0.75, ()).astype(arrays[2 * n].dtype) for _ in range(n * op.numbers)]
         numbers = [np.asarray(x) for x in numbers]
-        arrays[-n - 1 : -n - 1] = numbers
+        arrays[-n - 2 : -n - 2] = numbers
         arrays[1] = misaligned(arrays[1])
         for _ in range(2):
             operands = op.nested([from_numpy(x.copy()) for x in arrays], sizes := groups_of(op, n, moments))
@@ -169,11 +171,11 @@ def test_how_many_tensors_share_a_launch(tensors, parameters, functions):
 
 def test_dtypes_strides_and_float_counts_in_one_step():
     rng = np.random.default_rng(2)
-    parts = [lists(rng, [(33, 5)], 2, ADAM_SETTINGS, dtype, np.float32)[:-1] for dtype in DTYPES]
+    parts = [lists(rng, [(33, 5)], 2, ADAM_SETTINGS, dtype, np.float32)[:-2] for dtype in DTYPES]
     arrays = [x for which in zip(*parts, strict=True) for x in which]
     arrays = [x[:, ::-1].T.copy().T[:, ::-1] if x.ndim else x for x in arrays]  # transposed and reversed
     arrays[4] = np.broadcast_to(arrays[4][:1, :1], (33, 5))  # as sum's gradient is
-    arrays.append(np.array(ADAM_SETTINGS)[:, ::-1].copy()[:, ::-1])
+    arrays += [np.array(ADAM_SETTINGS)[:, ::-1].copy()[:, ::-1], np.array(True)]
     attrs = ((0, 1, 2, 0),)
     want, _ = on_cpu(ADAM, arrays, attrs)
     _, program, _ = planned(ADAM, multi_tensor.adam, arrays, attrs)
@@ -259,7 +261,7 @@ def test_lamb_has_the_cpus_bits_but_for_the_order_of_sums(dtype):
 
 @pytest.mark.parametrize("dtype", [float32, float16], ids=lambda d: d.name)
 def test_clipping_by_value_has_the_cpus_bits(dtype):
-    op, rng = operations.clip_grad_value.op, np.random.default_rng(9)
+    op, rng = training.clip_grad_value.op, np.random.default_rng(9)
     arrays = [np.asarray(rng.standard_normal(s)).astype(dtype.numpy) for s in [*SIZES, 0, (), (40, 50)]]
     arrays[0][...], arrays[1], arrays[-1] = np.nan, misaligned(arrays[1]), arrays[-1].T
     want = [from_numpy(x.copy()) for x in arrays]
@@ -270,6 +272,48 @@ def test_clipping_by_value_has_the_cpus_bits(dtype):
     interpret.run(program, arrays, [])
     for got, expected in zip(arrays, want, strict=True):
         same("gradient", np.ascontiguousarray(got), np.ascontiguousarray(np.asarray(expected)))
+
+
+@pytest.mark.parametrize("op", [ADAM, SGD, RADAM, LAMB], ids=lambda op: op.name)
+def test_a_step_that_is_not_active_writes_nothing(op):
+    rng, shapes = np.random.default_rng(10), [(3000,), (1,), (5000,)]
+    arrays = lists(rng, shapes, op.moments, op.settings, float32, active=False)
+    before, attrs = [x.copy() for x in arrays], ((0, 1, 2),)
+    want, _ = on_cpu(op, arrays, attrs)
+    _, program, _ = planned(op, getattr(multi_tensor, op.name), arrays, attrs)
+    interpret.run(program, arrays, [])
+    for got, cpu, expected in zip(arrays, want, before, strict=True):
+        same("operand", got, expected)
+        same("operand on the CPU", cpu, expected)
+
+
+@pytest.mark.parametrize("bad", [None, math.nan, math.inf, -math.inf])
+@pytest.mark.parametrize("dtype", [float32, float16, float64], ids=lambda d: d.name)
+def test_unscaling_has_the_cpus_bits_and_finds_what_is_not_finite(dtype, bad):
+    op, rng = training.unscale_grads.op, np.random.default_rng(11)
+    arrays = [np.asarray(rng.standard_normal(s)).astype(dtype.numpy) for s in [*SIZES, 0, (), (40, 50)]]
+    arrays[1], arrays[-1] = misaligned(arrays[1]), arrays[-1].T
+    if bad is not None:
+        arrays[-1][3, 7] = bad
+    for scale in (1024.0, 1.0):
+        given = [*(x.copy() for x in arrays), np.array(scale, np.float32)]
+        want, finite = on_cpu(op, given, ())
+        assert bool(finite) is (bad is None)
+        _, program, outputs = planned(op, multi_tensor.unscale_grads, given, ())
+        interpret.run(program, given, outputs)
+        assert outputs[0] == finite
+        for got, expected in zip(given, want, strict=True):
+            same("gradient", np.ascontiguousarray(got), np.ascontiguousarray(expected))
+
+
+@pytest.mark.parametrize("scale, good, finite", [(8.0, 1, True), (8.0, 2, True), (2.0**127, 2, True), (8.0, 2, False)])
+def test_the_scale_follows_the_cpu(scale, good, finite):
+    arrays = [np.array(scale, np.float32), np.array(good), np.array(4), np.array(finite)]
+    want, _ = on_cpu(training.update_scale.op, arrays, (2.0, 0.5, 3))
+    _, program, _ = planned(training.update_scale.op, multi_tensor.update_scale, arrays, (2.0, 0.5, 3))
+    interpret.run(program, arrays, [])
+    for got, expected in zip(arrays, want, strict=True):
+        same("operand", got, expected)
 
 
 def test_many_gradients_share_the_partials():

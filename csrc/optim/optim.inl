@@ -1,8 +1,9 @@
 // Optimizer steps over any number of parameters in one launch, and clipping by the norm of all gradients.
 // Bound by memory: Adam moves 28 bytes a float32 parameter, SGD with momentum 20, without 12, clipping 4 to 12.
 //
-// Operands come as lists of equal length: parameters, gradients, moments, step counts, and last one float64 matrix of
-// hyperparameters with a row for each parameter group: everything that changes from step to step lies in memory.
+// Operands come as lists of equal length: parameters, gradients, moments, step counts; behind them one float64 matrix of
+// hyperparameters with a row for each parameter group, and a flag, which may be absent: where it is false a step does
+// nothing. Everything that changes from step to step lies in memory.
 // Arithmetic follows PyTorch's CPU implementation operation by operation, in the parameter's dtype (float32 for the
 // 16-bit floats, whose moments are float32).
 #include "common/math.inl"
@@ -52,14 +53,18 @@ struct Lists {
   const Args& a;
   int n, moments;
   explicit Lists(const Args& args)
-      : a(args), n(static_cast<int>(args.integer(0))), moments((args.n_inputs - 1) / n - 3) {}
+      : a(args), n(static_cast<int>(args.integer(0))), moments((args.n_inputs - 2) / n - 3) {}
+  bool active() const {
+    const Array& flag = a.in(a.n_inputs - 1);
+    return flag.data == nullptr || *flag.as<const uint8_t>() != 0;
+  }
   const Array& parameter(int k) const { return a.in(k); }
   const Array& gradient(int k) const { return a.in(n + k); }
   const Array& moment(int which, int k) const { return a.in((2 + which) * n + k); }
   const Array& step(int k) const { return a.in((2 + moments) * n + k); }
   int64_t group(int k) const { return a.integer(1 + k); }  // params: n, then the group of each parameter
   double hyper(int k, int column) const {
-    const Array& h = a.in(a.n_inputs - 1);
+    const Array& h = a.in(a.n_inputs - 2);
     return h.as<const double>()[group(k) * h.strides[0] + column * h.strides[1]];
   }
 };
@@ -187,6 +192,7 @@ static void step_all(const Args& a, const AnyRule& rule) {
     int variant;
   };
   const Lists lists(a);
+  if (!lists.active()) return;
   const int moments = lists.moments - rule.scalars;  // the last may be absent
   const Scratch<Step> steps(lists.n);
   double last = -1;
@@ -317,6 +323,7 @@ static void lamb(const Args& a) {
     double factors[Lamb::kFactors];
   };
   const Lists lists(a);
+  if (!lists.active()) return;
   const Scratch<Step> steps(lists.n);
   const auto contiguous = [&](int k) {
     return lists.parameter(k).contiguous() && lists.gradient(k).contiguous() && lists.moment(0, k).contiguous() &&
@@ -474,8 +481,52 @@ static void clip_grad_value(const Args& a) {
   }
 }
 
+// ---- loss scaling -------------------------------------------------------------------------------------------------
+// Each gradient is multiplied by 1 / scale, the last input; out: whether all elements are finite. A piece is scaled
+// right after it was measured, out of the cache.
+static void unscale_grads(const Args& a) {
+  const int n = a.n_inputs - 1;
+  const double factor = 1.0 / static_cast<double>(*a.in(n).as<const float>());
+  const auto size = [&](int k) { return a.in(k).contiguous() ? a.in(k).size() : 0; };
+  std::atomic<bool> finite{true};
+  const auto unscale = [&](DType dtype, char* data, int64_t begin, int64_t end) {
+    with_float(dtype, [&]<class T>() {
+      T* const x = reinterpret_cast<T*>(data) + begin;
+      if (!(measure<kLargest>(x, end - begin, 0) <= std::numeric_limits<double>::max())) finite = false;
+      if (factor != 1.0) scale_by(x, end - begin, factor);
+    });
+  };
+  each_piece(n, size, [&](int k, int64_t begin, int64_t end, int64_t) {
+    unscale(a.in(k).dtype, a.in(k).as<char>(), begin, end);
+  });
+  for (int k = 0; k < n; ++k) {
+    if (a.in(k).contiguous()) continue;
+    const Dense g(a.in(k));
+    unscale(a.in(k).dtype, g.data(), 0, a.in(k).size());
+    g.write_back();
+  }
+  *a.out().as<uint8_t>() = finite;
+}
+
+// params: growth, backoff, interval
+static void update_scale(const Args& a) {
+  float& scale = *a.in(0).as<float>();
+  int64_t &good = *a.in(1).as<int64_t>(), &skipped = *a.in(2).as<int64_t>();
+  if (*a.in(3).as<const uint8_t>() == 0) {
+    scale = static_cast<float>(scale * a.number(1));
+    good = 0;
+    ++skipped;
+  } else if (++good >= a.integer(2)) {
+    const double grown = scale * a.number(0);
+    if (grown <= std::numeric_limits<float>::max()) scale = static_cast<float>(grown);
+    good = 0;
+  }
+}
+
 static const Kernel kernels[] = {
     {"optim:lamb", lamb, 0},
+    {"optim:unscale_grads", unscale_grads, 0},
+    {"optim:update_scale", update_scale, 0},
     {"optim:clip_grad_value", clip_grad_value, 0},
     {"optim:scheduled_rates", scheduled_rates, 0},
     {"optim:sgd", rule<Sgd>, 0},

@@ -1,9 +1,10 @@
-"""Optimizer steps and gradient clipping: one launch for all parameters, whatever their number, shapes and groups.
+"""Optimizer steps: one launch for all parameters, whatever their number, shapes and groups.
 
 Operands are groups of tensors, one of each for every parameter: parameters, gradients, moments, step counts; and the
-matrix of settings (groups, settings) in float64. All that changes from step to step is in these tensors, so a recorded
-step stays valid. The arithmetic is PyTorch's, in the parameter's dtype; 16-bit parameters compute in float32 and keep
-float32 moments. Parameters that are not contiguous are copied and written back.
+matrix of settings (groups, settings) in float64; last a flag, `active`, at whose False a step leaves everything as it
+is. All that changes from step to step is in these tensors, so a recorded step stays valid. The arithmetic is
+PyTorch's, in the parameter's dtype; 16-bit parameters compute in float32 and keep float32 moments. Parameters that are
+not contiguous are copied and written back.
 """
 
 from __future__ import annotations
@@ -14,25 +15,29 @@ from typing import Any
 
 import numpy as np
 
-from dlcore.dtypes import DType, float16, float32, float64, int64
+from dlcore.dtypes import DType, bool_, float16, float32, float64, int64
 from dlcore.errors import DTypeError, ShapeError
-from dlcore.op import ErrorInput, Input, Op, Sample, Shape, Spec, Workload, as_given, operation
+from dlcore.op import ErrorInput, Input, Op, Sample, Shape, Spec, Workload
 from dlcore.ops._domains import limited
 from dlcore.ops._workloads import MODELS, bytes_of
 
 __all__ = [
-    "adadelta", "adagrad", "adam", "adamax", "amsgrad", "clip_grad_norm", "clip_grad_value", "lamb", "lion", "nadam",
-    "radam", "rmsprop", "rmsprop_centered", "schedule_free_adamw", "schedule_free_sgd", "scheduled_rates", "sgd",
-    "weight_average",
+    "adadelta", "adagrad", "adam", "adamax", "amsgrad", "lamb", "lion", "nadam", "radam", "rmsprop",
+    "rmsprop_centered", "schedule_free_adamw", "schedule_free_sgd", "sgd", "weight_average",
 ]  # fmt: skip
 
 Arrays = Sequence[Any]
+
+
+def _found(spec: Spec) -> str:
+    return f"shape {spec.shape} and dtype {spec.dtype.name}"
+
 
 # ---- the family ---------------------------------------------------------------------------------------------------
 
 
 class Update(Op):
-    """A step of an optimizer: params, grads, groups of state, steps, settings, and the group of each parameter.
+    """A step of an optimizer: params, grads, groups of state, steps, settings, active, and each parameter's group.
 
     State: moments, of the parameter's shape, and behind them numbers, 0-d. The shape rule is empty. A
     definition has one part more: `step(settings, count, p, grad, *state)`, which gives the new p and state of one
@@ -42,7 +47,7 @@ class Update(Op):
     PARTS = (*Op.PARTS, "step")
 
     family = "optim"
-    promote = staticmethod(lambda specs: [*(s and s.dtype for s in specs[:-1]), float64])
+    promote = staticmethod(lambda specs: [*(s and s.dtype for s in specs[:-2]), float64, specs[-1] and specs[-1].dtype])
     outputs = ""
     dtypes = (float32, float64)
     ulp = 2
@@ -64,17 +69,19 @@ class Update(Op):
     @property
     def moments(self) -> int:
         """How many groups of moments there are."""
-        return len(self.signature.operands) - 4 - self.numbers
+        return len(self.signature.operands) - 5 - self.numbers
 
     def infer(self, params: list[Spec], grads: list[Spec], *rest: Any) -> tuple[()]:
         """Nothing is returned; raises where tensors, settings and groups do not belong together."""
-        *state, steps, settings, groups = rest
+        *state, steps, settings, active, groups = rest
         n, columns, moments = len(params), len(self.timed_settings), self._present(state)
         numbers = state[self.moments :]
         if not n or any(len(group) != n for group in (grads, *moments, *numbers, steps)):
             raise ShapeError(f"{self.name}: {self._counts(map(len, (params, grads, *state, steps)))}")
         if len(settings.shape) != 2 or settings.shape[1] != columns:
             raise ShapeError(f"{self.name}: the settings have shape {settings.shape}, not (groups, {columns})")
+        if active is not None and (active.shape != () or active.dtype is not bool_):
+            raise DTypeError(f"{self.name}: active has {_found(active)}, not () and bool")
         if len(groups) != n or not all(0 <= g < settings.shape[0] for g in groups):
             raise ShapeError(f"{self.name}: groups {groups} for {n} parameters and {settings.shape[0]} groups")
         for k, (p, g, *states) in enumerate(zip(params, grads, *moments, strict=True)):
@@ -86,11 +93,11 @@ class Update(Op):
                 raise ShapeError(f"{self.name}: {what} have shapes {', '.join(str(s.shape) for s in (p, g, *states))}")
             for number in (group[k] for group in numbers):
                 if number.shape != () or number.dtype is not wide:
-                    found = f"shape {number.shape} and dtype {number.dtype.name}, not () and {wide.name}"
-                    raise DTypeError(f"{self.name}: a number kept for parameter {k} has {found}")
+                    raise DTypeError(
+                        f"{self.name}: a number kept for parameter {k} has {_found(number)}, not () and {wide.name}"
+                    )
             if steps[k].shape != () or steps[k].dtype not in (int64, float32):
-                found = f"shape {steps[k].shape} and dtype {steps[k].dtype.name}"
-                raise DTypeError(f"{self.name}: step count {k} has {found}")
+                raise DTypeError(f"{self.name}: step count {k} has {_found(steps[k])}")
         return ()
 
     def _present(self, state: Sequence[Any]) -> list[Any]:
@@ -109,14 +116,16 @@ class Update(Op):
 
     def cost(self, params: list[Spec], grads: list[Spec], *rest: Any) -> tuple[float, float]:
         """All but the settings read; all but gradients and settings written."""
-        *states, _, _ = rest
+        *states, _, _, _ = rest
         read = bytes_of(*params, *grads, *(s for group in states for s in group))
         return float(self.flops * sum(math.prod(p.shape) for p in params)), 2 * read - bytes_of(*grads)
 
     def reference(self, params: Arrays, grads: Arrays, *rest: Any) -> list[Any]:
         """The step of each parameter by itself."""
-        *state, steps, settings, groups = rest
+        *state, steps, settings, active, groups = rest
         present = [*self._present(state), *state[self.moments :]]
+        if active is not None and not active:
+            return [x for group in (params, *present, steps) for x in group]
         each = zip(groups, steps, params, grads, *present, strict=True)
         done = [self.step(settings[row], int(count), *arrays) for row, count, *arrays in each]
         return [x for group in zip(*done, strict=True) for x in group] + [count + 1 for count in steps]
@@ -133,7 +142,7 @@ class Update(Op):
     ) -> list[Any]:
         """Parameters and gradients of ``dtype``, state as it is after some steps; with or without optional moments."""
         alike = [Input(shape, dtype=dtype) for shape in shapes]
-        wide, names = float32 if dtype is float16 else None, self.input_names[2:-2]
+        wide, names = float32 if dtype is float16 else None, self.input_names[2:-3]
         state: list[Any] = []
         for j, name in enumerate(names):
             low, high = self.ranges.get(name, (0.0, 2.0))
@@ -141,7 +150,7 @@ class Update(Op):
         if not moments:
             state[-1] = []
         counts = [np.array(step + k) for k in range(len(shapes))]
-        return [alike, alike, *state, counts, np.array(settings, np.float64)]
+        return [alike, alike, *state, counts, np.array(settings, np.float64), None]
 
     def family_samples(self) -> Iterator[Sample]:
         shapes, every, groups = ((33, 5), (7,), (), (0, 3)), self.settings, (0, 1, 2, 0)
@@ -152,6 +161,9 @@ class Update(Op):
             yield Sample(*plain, groups=(0, 0, 0, 0), why="no momentum")
         yield Sample(*self._operands(shapes, every, step=60), groups=groups, why="later steps")
         yield Sample(*self._operands(shapes, every, float16), groups=groups, why="float16 parameters")
+        for active in (False, True):
+            *given, _ = self._operands(shapes, every)
+            yield Sample(*given, np.array(active), groups=groups, why=f"active: {active}")
         yield Sample(*self._operands(((784, 256), (256,)), every), groups=self.layer, why="a layer")
 
     def family_error_inputs(self) -> Iterator[ErrorInput]:
@@ -161,7 +173,7 @@ class Update(Op):
             moments[self.moments - 1] = []
 
         def wrong(text: str, grads: list[Any], columns: int = columns, group: int = 0) -> ErrorInput:
-            operands = [p], grads, *moments, [np.array(0)], np.zeros((1, columns))
+            operands = [p], grads, *moments, [np.array(0)], np.zeros((1, columns)), None
             return ErrorInput(ShapeError, f"{self.name}: {text}", *operands, groups=(group,))
 
         shapes = ", ".join(map(str, [(2,), (3,), *(m[0].shape for m in moments[: self.moments] if m)]))
@@ -182,18 +194,18 @@ class Update(Op):
         with others. All are finite, but that a gradient may be NaN: kernels multiply by a weight of 0, and
         (1 - beta1) (g - m) is taken from g where beta1 is small, as PyTorch does, which makes NaN of infinity."""
         at = self.signature.positions(lengths)
-        for k, x in enumerate(operands[:-1]):
+        for k, x in enumerate(operands[:-2]):
             if isinstance(x, np.ndarray) and x.dtype == np.float64:
                 nan = np.nan if k in at["grads"] else 0.0
                 operands[k] = np.nan_to_num(limited(x, 4.0), nan=nan, posinf=4.0, neginf=-4.0)
-        for name in self.input_names[2:-2]:
+        for name in self.input_names[2:-3]:
             low, high = self.ranges.get(name, (-4.0, 4.0))
             for k in at[name]:
                 x = operands[k]
                 if isinstance(x, np.ndarray) and x.dtype == np.float64:
                     operands[k] = x if low < 0 else np.clip(np.abs(x), low, max(high, 4.0) if low == 0 else high)
-        if operands[-1].ndim == 2 and operands[-1].shape[1] == len(self.timed_settings):
-            operands[-1] = np.resize(np.array(self.settings), operands[-1].shape)
+        if operands[-2].ndim == 2 and operands[-2].shape[1] == len(self.timed_settings):
+            operands[-2] = np.resize(np.array(self.settings), operands[-2].shape)
 
 
 update = Update.definition
@@ -245,8 +257,6 @@ _TORCH_NADAM = _torch(
     **_MEANS, mu_product="products",
 )  # fmt: skip
 _TORCH_RADAM = _torch("RAdam", _ADAM, "lr, (beta1, beta2), eps, decay", **_MEANS)
-_TORCH_CLIP = """weights = [torch.nn.Parameter(torch.empty_like(g)) for g in grads]
-for p, g in zip(weights, grads): p.grad = g"""
 
 # ---- steps --------------------------------------------------------------------------------------------------------
 
@@ -259,14 +269,16 @@ for p, g in zip(weights, grads): p.grad = g"""
     timed_settings=[0.01, 0.9, 0, 0, 0, 0],
 )  # fmt: skip
 def sgd(
-    params: list[Spec], grads: list[Spec], moments: list[Spec], steps: list[Spec], settings: Spec, groups: Shape
-) -> None:
+    params: list[Spec], grads: list[Spec], moments: list[Spec], steps: list[Spec], settings: Spec,
+    active: Spec | None, groups: Shape,
+) -> None:  # fmt: skip
     """A step of gradient descent on all parameters, in place. Returns None.
 
     g += weight_decay p; b = momentum b + (1 - dampening) g, b = g in a parameter's first step;
     p -= lr (nesterov ? g + momentum b : b). `moments`: the momentum buffers b, or none at all. `steps`: how many steps
     each parameter has made (0-d, int64 or float32). `settings` (groups, 6): lr, momentum, dampening, weight_decay,
-    nesterov, maximize. `groups`: the row of settings of each parameter.
+    nesterov, maximize. `active`: None, or a bool (0-d); False: everything stays as it is. `groups`: the row of settings
+    of each parameter.
     """
 
 
@@ -291,15 +303,15 @@ def _(settings: Any, count: int, p: Any, grad: Any, *buffers: Any) -> tuple[Any,
 )  # fmt: skip
 def adam(
     params: list[Spec], grads: list[Spec], first_moments: list[Spec], second_moments: list[Spec], steps: list[Spec],
-    settings: Spec, groups: Shape,
+    settings: Spec, active: Spec | None, groups: Shape,
 ) -> None:  # fmt: skip
     """A step of Adam (Kingma & Ba 2015), or AdamW (Loshchilov & Hutter 2019), on all parameters, in place.
 
     g += weight_decay p, or, decoupled, p *= 1 - lr weight_decay; m += (1 - beta1) (g - m);
     v = beta2 v + (1 - beta2) g^2; p -= lr / (1 - beta1^t) m / (sqrt(v) / sqrt(1 - beta2^t) + eps), t counting the
     parameter's steps. `first_moments`: m; `second_moments`: v; `steps`: t (0-d, int64 or float32). `settings`
-    (groups, 7): lr, beta1, beta2, eps, weight_decay, decoupled, maximize. `groups`: the row of settings of each
-    parameter. Returns None.
+    (groups, 7): lr, beta1, beta2, eps, weight_decay, decoupled, maximize. `active` and `groups` as in `sgd`. Returns
+    None.
     """
 
 
@@ -321,7 +333,7 @@ def _(settings: Any, count: int, p: Any, grad: Any, m: Any, v: Any) -> tuple[Any
 def _without_tiny_state(op: Update, operands: list[Any], lengths: Sequence[int]) -> None:
     """The family's restriction, and no gradients and moments that are nearly subnormal numbers."""
     Update.restrict(op, operands, lengths)
-    for k, x in enumerate(operands[:-1]):
+    for k, x in enumerate(operands[:-2]):
         if isinstance(x, np.ndarray) and x.dtype == np.float64:
             operands[k] = np.where(np.abs(x) < 1e-12, 0.0, x)
 
@@ -355,7 +367,7 @@ def _moments(
 )  # fmt: skip
 def lion(
     params: list[Spec], grads: list[Spec], moments: list[Spec], steps: list[Spec],
-    settings: Spec, groups: Shape,
+    settings: Spec, active: Spec | None, groups: Shape,
 ) -> None:  # fmt: skip
     """Lion (Chen et al. 2023): u = sign(beta1 m + (1 - beta1) g); p = (1 - lr weight_decay) p - lr u.
 
@@ -388,7 +400,7 @@ def _(operands: list[Any], lengths: Sequence[int]) -> None:
 )  # fmt: skip
 def rmsprop(
     params: list[Spec], grads: list[Spec], second_moments: list[Spec], buffers: list[Spec], steps: list[Spec],
-    settings: Spec, groups: Shape,
+    settings: Spec, active: Spec | None, groups: Shape,
 ) -> None:  # fmt: skip
     """RMSprop (Hinton 2012): v = alpha v + (1 - alpha) g^2; u = g / (sqrt(v) + eps); p -= lr u.
 
@@ -422,7 +434,7 @@ def _(settings: Any, count: int, p: Any, grad: Any, v: Any, *buffers: Any) -> tu
 def rmsprop_centered(
     params: list[Spec], grads: list[Spec], second_moments: list[Spec], means: list[Spec], buffers: list[Spec],
     steps: list[Spec],
-    settings: Spec, groups: Shape,
+    settings: Spec, active: Spec | None, groups: Shape,
 ) -> None:  # fmt: skip
     """RMSprop by the variance (Graves 2013): a = alpha a + (1 - alpha) g; u = g / (sqrt(v - a^2) + eps).
 
@@ -454,7 +466,7 @@ def _(settings: Any, count: int, p: Any, grad: Any, v: Any, a: Any, *buffers: An
 )  # fmt: skip
 def adagrad(
     params: list[Spec], grads: list[Spec], sums: list[Spec], steps: list[Spec],
-    settings: Spec, groups: Shape,
+    settings: Spec, active: Spec | None, groups: Shape,
 ) -> None:  # fmt: skip
     """Adagrad (Duchi et al. 2011): v += g^2; p -= lr / (1 + (t - 1) lr_decay) g / (sqrt(v) + eps).
 
@@ -482,7 +494,7 @@ def _(settings: Any, count: int, p: Any, grad: Any, v: Any) -> tuple[Any, ...]:
 )  # fmt: skip
 def adadelta(
     params: list[Spec], grads: list[Spec], second_moments: list[Spec], deltas: list[Spec], steps: list[Spec],
-    settings: Spec, groups: Shape,
+    settings: Spec, active: Spec | None, groups: Shape,
 ) -> None:  # fmt: skip
     """Adadelta (Zeiler 2012): u = sqrt(a + eps) / sqrt(v + eps) g; p -= lr u; a = rho a + (1 - rho) u^2.
 
@@ -511,7 +523,7 @@ def _(settings: Any, count: int, p: Any, grad: Any, v: Any, a: Any) -> tuple[Any
 )  # fmt: skip
 def adamax(
     params: list[Spec], grads: list[Spec], first_moments: list[Spec], norms: list[Spec], steps: list[Spec],
-    settings: Spec, groups: Shape,
+    settings: Spec, active: Spec | None, groups: Shape,
 ) -> None:  # fmt: skip
     """Adamax (Kingma & Ba 2015, section 7): u = max(beta2 u, |g| + eps); p -= lr / (1 - beta1^t) m / u.
 
@@ -540,7 +552,7 @@ def _(settings: Any, count: int, p: Any, grad: Any, m: Any, u: Any) -> tuple[Any
 def amsgrad(
     params: list[Spec], grads: list[Spec], first_moments: list[Spec], second_moments: list[Spec], largest: list[Spec],
     steps: list[Spec],
-    settings: Spec, groups: Shape,
+    settings: Spec, active: Spec | None, groups: Shape,
 ) -> None:  # fmt: skip
     """Adam with the largest second moment (Reddi et al. 2018): w = max(w, v) takes the place of v.
 
@@ -569,7 +581,7 @@ def _(settings: Any, count: int, p: Any, grad: Any, m: Any, v: Any, w: Any) -> t
 def nadam(
     params: list[Spec], grads: list[Spec], first_moments: list[Spec], second_moments: list[Spec],
     products: list[Spec], steps: list[Spec],
-    settings: Spec, groups: Shape,
+    settings: Spec, active: Spec | None, groups: Shape,
 ) -> None:  # fmt: skip
     """NAdam (Dozat 2016): p -= lr ((1 - mu_t) / (1 - M) g + mu_{t+1} / (1 - M mu_{t+1}) m) / (sqrt(v') + eps).
 
@@ -602,7 +614,7 @@ def _(settings: Any, count: int, p: Any, grad: Any, m: Any, v: Any, product: Any
 )  # fmt: skip
 def radam(
     params: list[Spec], grads: list[Spec], first_moments: list[Spec], second_moments: list[Spec], steps: list[Spec],
-    settings: Spec, groups: Shape,
+    settings: Spec, active: Spec | None, groups: Shape,
 ) -> None:  # fmt: skip
     """RAdam (Liu et al. 2020): p -= lr / (1 - beta1^t) m, and where r_t > 5 times rect / sqrt(v / (1 - beta2^t)).
 
@@ -647,7 +659,7 @@ def _averaged(
 def schedule_free_sgd(
     params: list[Spec], grads: list[Spec], averages: list[Spec], largest_rates: list[Spec], weight_sums: list[Spec],
     steps: list[Spec],
-    settings: Spec, groups: Shape,
+    settings: Spec, active: Spec | None, groups: Shape,
 ) -> None:  # fmt: skip
     """Schedule-free SGD (Defazio et al. 2024): p = (1 - c) p + c z - lr (1 - momentum (1 - c)) g; z -= lr g.
 
@@ -678,7 +690,7 @@ def _(settings: Any, count: int, p: Any, grad: Any, z: Any, largest: Any, total:
 def schedule_free_adamw(
     params: list[Spec], grads: list[Spec], averages: list[Spec], second_moments: list[Spec],
     largest_rates: list[Spec], weight_sums: list[Spec], steps: list[Spec],
-    settings: Spec, groups: Shape,
+    settings: Spec, active: Spec | None, groups: Shape,
 ) -> None:  # fmt: skip
     """Schedule-free AdamW (Defazio et al. 2024): `schedule_free_sgd` with u in place of g.
 
@@ -706,7 +718,7 @@ def _(settings: Any, count: int, p: Any, grad: Any, z: Any, v: Any, largest: Any
 )  # fmt: skip
 def lamb(
     params: list[Spec], grads: list[Spec], first_moments: list[Spec], second_moments: list[Spec], steps: list[Spec],
-    settings: Spec, groups: Shape,
+    settings: Spec, active: Spec | None, groups: Shape,
 ) -> None:  # fmt: skip
     """LAMB (You et al. 2020): p -= lr |p| / |u| u.
 
@@ -742,7 +754,7 @@ def _(operands: list[Any], lengths: Sequence[int]) -> None:
     timed_settings=[0.999, 0],
 )  # fmt: skip
 def weight_average(
-    params: list[Spec], grads: list[Spec], steps: list[Spec], settings: Spec, groups: Shape,
+    params: list[Spec], grads: list[Spec], steps: list[Spec], settings: Spec, active: Spec | None, groups: Shape,
 ) -> None:  # fmt: skip
     """An average p of weights g, in place: p += max(1 - decay, 1 / n) (g - p), n = t - start; p = g until then.
 
@@ -757,158 +769,3 @@ def _(settings: Any, count: int, p: Any, grad: Any) -> tuple[Any, ...]:
     decay, start = map(float, settings)
     n = count + 1 - start
     return (grad if n <= 1 else p + max(1 - decay, 1 / n) * (grad - p),)
-
-
-# ---- schedules ----------------------------------------------------------------------------------------------------
-
-
-@operation(
-    family="optim", kernels={"cuda": "optim.multi_tensor:scheduled_rates"}, promote=as_given, outputs="",
-    writes="settings position", dtypes=(float64,), params=lambda: (),
-    cost=lambda settings, position, rates: (1.0, 8.0 * (2 * settings.shape[0] + 2)),
-    error_inputs=[
-        ErrorInput(
-            ShapeError, "scheduled_rates: rates (4, 3) and settings (2, 5); there is one rate a group in each row",
-            np.zeros((2, 5)), np.array(0), np.zeros((4, 3)),
-        ),
-        ErrorInput(
-            DTypeError, "scheduled_rates: the position has shape () and dtype float64, not () and int64",
-            np.zeros((2, 5)), np.array(0.0), np.zeros((4, 2)),
-        ),
-    ],
-    workloads=[Workload(((2, 7), np.array(0), (10_000, 2)), (), "two groups", (float64,))],
-    baselines={"torch": "settings.select(1, 0).copy_(rates[int(position)])"},
-)  # fmt: skip
-def scheduled_rates(settings: Spec, position: Spec, rates: Spec) -> None:
-    """The learning rates of a step, from a table, to column 0 of the settings of an optimizer; the position rises by 1.
-
-    settings[:, 0] = rates[min(position, steps - 1)]. `settings` (groups, columns), `rates` (steps, groups): float64;
-    `position`: 0-d int64, how many steps were made before. Returns None.
-    """
-    if len(rates.shape) != 2 or len(settings.shape) != 2 or rates.shape[1] != settings.shape[0] or 0 in (
-        *rates.shape, settings.shape[1]
-    ):  # fmt: skip
-        raise ShapeError(
-            f"scheduled_rates: rates {rates.shape} and settings {settings.shape}; there is one rate a group in each row"
-        )
-    if position.shape != () or position.dtype is not int64:
-        found = f"shape {position.shape} and dtype {position.dtype.name}"
-        raise DTypeError(f"scheduled_rates: the position has {found}, not () and int64")
-    if settings.dtype is not float64 or rates.dtype is not float64:
-        found = f"{settings.dtype.name} and {rates.dtype.name}"
-        raise DTypeError(f"scheduled_rates: settings and rates have dtypes {found}, not float64")
-
-
-@scheduled_rates.reference
-def _(settings: Any, position: Any, rates: Any) -> tuple[Any, ...]:
-    done = settings.copy()
-    done[:, 0] = rates[min(max(int(position), 0), len(rates) - 1)]
-    return done, position + 1
-
-
-@scheduled_rates.samples
-def _() -> Iterator[Sample]:
-    for groups, at, why in ((2, 0, "first step"), (1, 2, "between"), (300, 3, "last row"), (2, 99, "beyond the end")):
-        yield Sample((groups, 7), np.array(at), (4, groups), why=why)
-
-
-# ---- clipping -----------------------------------------------------------------------------------------------------
-
-
-@operation(
-    family="optim", kernels={"cuda": "optim.multi_tensor:clip_grad_norm"}, promote=as_given, outputs="norm",
-    writes="grads", ulp=6,  # float64: chains of 32 and of n / 512 additions, which equal elements round to one side
-    cost=lambda grads: (4.0 * sum(math.prod(g.shape) for g in grads), 3 * bytes_of(*grads)),
-    error_inputs=[
-        ErrorInput(
-            ValueError, "clip_grad_norm: max_norm is -1.0, norm_type 2.0; neither may be negative, nor norm_type 0",
-            [np.zeros(2)], max_norm=-1.0,
-        ),
-        ErrorInput(DTypeError, "clip_grad_norm: gradient 0 has dtype int64", [np.zeros(2, np.int64)], max_norm=1.0),
-    ],
-    workloads=[  # to the norm 0: with any other there is nothing to scale in the second call
-        *(Workload((list(m.parameters),), (0.0,), f"all of model {name}") for name, m in MODELS.items()),
-        Workload(([(4096, 4096)],), (0.0,), "16M", (float32,)),
-    ],
-    baselines={"torch": (_TORCH_CLIP, "torch.nn.utils.clip_grad_norm_(weights, max_norm, norm_type, foreach=True)")},
-)  # fmt: skip
-def clip_grad_norm(grads: list[Spec], max_norm: float, norm_type: float = 2.0) -> Spec:
-    """The norm of all gradients together; they are scaled in place so that it is at most `max_norm`.
-
-    norm = (sum |g|^norm_type)^(1 / norm_type), infinity: max |g|; g *= min(1, max_norm / (norm + 1e-6)). The sum is in
-    float64 in a fixed order; the norm is a 0-d float32 (float64 where a gradient is).
-    """
-    for k, g in enumerate(grads):
-        if not g.dtype.is_float:
-            raise DTypeError(f"clip_grad_norm: gradient {k} has dtype {g.dtype.name}")
-    if not max_norm >= 0 or not norm_type > 0:
-        raise ValueError(
-            f"clip_grad_norm: max_norm is {max_norm}, norm_type {norm_type}; neither may be negative, nor norm_type 0"
-        )
-    return Spec((), float64 if any(g.dtype is float64 for g in grads) else float32)
-
-
-@clip_grad_norm.reference
-def _(grads: Arrays, max_norm: float, norm_type: float) -> tuple[Any, ...]:
-    flat = np.concatenate([np.abs(g).ravel() for g in grads]) if grads else np.zeros(0)
-    norm = flat.max(initial=0.0) if math.isinf(norm_type) else (flat**norm_type).sum() ** (1 / norm_type)
-    factor = np.minimum(1.0, max_norm / (norm + 1e-6))  # NaN where the norm is
-    return (*(g * factor for g in grads), norm)
-
-
-@clip_grad_norm.samples
-def _() -> Iterator[Sample]:
-    grads, equal = [(33, 65), (7,), (), (0, 3)], Input((9747,), 0.1, 0.1)
-    for norm_type, why in ((2.0, "clipped"), (math.inf, "largest element"), (1.0, "sum"), (3.0, "another order")):
-        yield Sample(grads, max_norm=0.5, norm_type=norm_type, why=why)
-    yield Sample(grads, max_norm=1e6, why="left as they are")
-    one_nan = [Input((9747,), 0.9, 0.9), np.array([0.0, np.nan])]
-    yield Sample(one_nan, max_norm=1e6, norm_type=1.0, why="NaN: all become NaN", grad=False)
-    yield Sample([equal], max_norm=0.5, norm_type=1.0, why="equal elements: all round to one side")
-    yield Sample([(784, 256), (256,)], max_norm=1.0, why="a layer")
-
-
-@clip_grad_norm.restrict
-def _(operands: list[Any]) -> None:
-    """The powers are summed in float64, where they must be numbers, and the factor has the gradients' dtype: for a norm
-    of 1e38 it would be a subnormal number."""
-    operands[:] = [limited(x, 1e30) for x in operands]
-
-
-@operation(
-    family="optim", kernels={"cuda": "optim.multi_tensor:clip_grad_value"}, promote=as_given, outputs="",
-    writes="grads", params=lambda clip_value: (clip_value,),
-    cost=lambda grads: (2.0 * sum(math.prod(g.shape) for g in grads), 2 * bytes_of(*grads)),
-    error_inputs=[
-        ErrorInput(
-            ValueError, "clip_grad_value: clip_value is -1.0; it must be at least 0", [np.zeros(2)], clip_value=-1.0
-        ),
-        ErrorInput(
-            DTypeError, "clip_grad_value: gradient 0 has dtype int64", [np.zeros(2, np.int64)], clip_value=1.0
-        ),
-    ],
-    workloads=[
-        *(Workload((list(m.parameters),), (0.5,), f"all of model {name}") for name, m in MODELS.items()),
-        Workload(([(4096, 4096)],), (0.5,), "16M", (float32,)),
-    ],
-    baselines={"torch": (_TORCH_CLIP, "torch.nn.utils.clip_grad_value_(weights, clip_value, foreach=True)")},
-)  # fmt: skip
-def clip_grad_value(grads: list[Spec], clip_value: float) -> None:
-    """Each element of the gradients brought into [-clip_value, clip_value], in place; NaN stays. Returns None."""
-    for k, g in enumerate(grads):
-        if not g.dtype.is_float:
-            raise DTypeError(f"clip_grad_value: gradient {k} has dtype {g.dtype.name}")
-    if not clip_value >= 0:
-        raise ValueError(f"clip_grad_value: clip_value is {clip_value}; it must be at least 0")
-
-
-@clip_grad_value.reference
-def _(grads: Arrays, clip_value: float) -> tuple[Any, ...]:
-    return tuple(np.clip(g, -clip_value, clip_value) for g in grads)
-
-
-@clip_grad_value.samples
-def _() -> Iterator[Sample]:
-    yield Sample([(33, 65), (7,), (), (0, 3)], clip_value=0.5, why="several")
-    yield Sample([np.array([np.nan, np.inf, -np.inf, 0.25])], clip_value=0.5, why="NaN and infinity", grad=False)
-    yield Sample([(784, 256), (256,)], clip_value=1.0, why="a layer")

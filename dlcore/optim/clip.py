@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dlcore._arguments import instance, listed, number
 from dlcore._autograd import no_grad
 from dlcore._tensor import Tensor, zeros
-from dlcore.ops.optim import clip_grad_norm, clip_grad_value
+from dlcore.ops.training import clip_grad_norm, clip_grad_value
 
 __all__ = ["clip_grad_norm_", "clip_grad_value_"]
 

@@ -13,7 +13,7 @@ from dlcore._autocast import autocast, autocast_dtype
 from dlcore._autograd import enable_grad, no_grad
 from dlcore._operations import concat
 from dlcore._tensor import Tensor, tensor, zeros
-from dlcore.ops.optim import scheduled_rates
+from dlcore.ops.training import scheduled_rates
 from dlcore.optim.optimizer import Optimizer
 
 __all__ = ["LBFGS"]
@@ -101,14 +101,16 @@ class LBFGS(Optimizer):
 
     # -- a step ------------------------------------------------------------------------------------------------------
 
-    def step(self, closure: Callable[[], Any] | None = None) -> Any:
+    def step(self, closure: Callable[[], Any] | None = None, *, active: Tensor | None = None) -> Any:
         """Up to max_iter iterations; returns the loss of the first call of ``closure``.
 
-        Raises TypeError without a closure, and FloatingPointError, before anything changes, where the loss or a
-        gradient is not finite.
+        Raises TypeError without a closure or with ``active``; FloatingPointError, before anything changes, where the
+        loss or a gradient is not finite.
         """
         if closure is None:
             raise TypeError("LBFGS.step: a closure is needed, which computes the loss and its gradients and returns it")
+        if active is not None:
+            raise TypeError("LBFGS.step: active: the search reads its losses, and one that is not finite raises")
         call, dtype = function(closure, "LBFGS.step: closure"), autocast_dtype()
 
         def evaluate() -> tuple[Any, float, Tensor]:

@@ -108,7 +108,7 @@ class Muon(Optimizer):
     def _kept(self, p: Tensor, settings: Mapping[str, Any], slots: Sequence[str]) -> dict[str, tuple[int, ...]]:
         return dict.fromkeys(("momentum_buffer",) if settings["muon"] else ("exp_avg", "exp_avg_sq"), p.shape)
 
-    def _update(self, given: _Arguments, grads: list[Tensor]) -> None:
+    def _update(self, given: _Arguments, grads: list[Tensor], active: Tensor | None) -> None:
         adamw: list[int] = []
         alike: dict[Any, list[int]] = {}  # matrices that are worked on together
         for k, group in enumerate(given.groups):
@@ -122,14 +122,14 @@ class Muon(Optimizer):
             states = [self._state[given.numbers[k]] for k in adamw]
             state = [[s[slot] for s in states] for slot in ("exp_avg", "exp_avg_sq", "step")]
             parameters, gradients = [given.parameters[k] for k in adamw], [grads[k] for k in adamw]
-            adam(parameters, gradients, *state, self._settings, tuple(given.groups[k] for k in adamw))
+            adam(parameters, gradients, *state, self._settings, active, tuple(given.groups[k] for k in adamw))
         for (group, matrix, _), members in alike.items():
             kept = [self._state[given.numbers[k]] for k in members]
             for each in kept:
-                each["step"].add_(1)
+                _count(each["step"], active)
             if math.prod(matrix):
                 parameters, gradients = [given.parameters[k] for k in members], [grads[k] for k in members]
-                self._matrices(group, matrix, parameters, gradients, kept)
+                self._matrices(group, matrix, parameters, gradients, kept, active)
 
     def _matrices(
         self,
@@ -138,6 +138,7 @@ class Muon(Optimizer):
         parameters: list[Tensor],
         grads: list[Tensor],
         states: list[dict[str, Tensor]],
+        active: Tensor | None,
     ) -> None:
         """A step of matrices of one shape in one group."""
         settings = self._groups[group]._settings
@@ -148,7 +149,7 @@ class Muon(Optimizer):
         directions = []
         for grad, state in zip(grads, states, strict=True):
             m, g = state["momentum_buffer"], grad.astype(wide) * sign
-            m.copy_(m + (1 - momentum) * (g - m))
+            _write(m, m + (1 - momentum) * (g - m), active)
             u = g + momentum * (m - g) if settings["nesterov"] else m
             directions.append(u.reshape(matrix))
         x = _orthogonal(stack(directions), settings["ns_coefficients"], settings["ns_steps"], eps)
@@ -157,7 +158,7 @@ class Muon(Optimizer):
         if settings["adjust_lr_fn"] == "match_rms_adamw":
             ratio = 0.2 * math.sqrt(max(rows, columns))
         for k, p in enumerate(parameters):
-            p.copy_(p.astype(wide) * (1 - lr * decay) - (lr * ratio) * x[k].reshape(p.shape))
+            _write(p, p.astype(wide) * (1 - lr * decay) - (lr * ratio) * x[k].reshape(p.shape), active)
 
 
 def _orthogonal(x: Tensor, coefficients: Sequence[float], steps: int, eps: Tensor) -> Tensor:
@@ -231,14 +232,16 @@ class Adafactor(Optimizer):
             return {"variance": p.shape}
         return {"row_var": (*p.shape[:-1], 1), "col_var": (*p.shape[:-2], 1, p.shape[-1])}
 
-    def _update(self, given: _Arguments, grads: list[Tensor]) -> None:
+    def _update(self, given: _Arguments, grads: list[Tensor], active: Tensor | None) -> None:
         for k, (p, grad) in enumerate(zip(given.parameters, grads, strict=True)):
             state = self._state[given.numbers[k]]
-            state["step"].add_(1)
+            _count(state["step"], active)
             if p.size:
-                self._one(p, grad, state, self._settings[given.groups[k]])
+                self._one(p, grad, state, self._settings[given.groups[k]], active)
 
-    def _one(self, p: Tensor, grad: Tensor, state: dict[str, Tensor], row: Tensor) -> None:
+    def _one(
+        self, p: Tensor, grad: Tensor, state: dict[str, Tensor], row: Tensor, active: Tensor | None
+    ) -> None:
         """A step of one parameter; the scalars are computed in float64."""
         wide = state["variance" if p.ndim < 2 else "row_var"].dtype
         lr, beta2_decay, d, decay, maximize, first, second = (row[j] for j in range(7))
@@ -251,19 +254,28 @@ class Adafactor(Optimizer):
         x = x * (1 - lr * decay).astype(wide)
         if p.ndim < 2:
             v = state["variance"]
-            _lerp(v, g * g, weight)
+            _lerp(v, g * g, weight, active)
         else:
             rows, columns = state["row_var"], state["col_var"]
-            _lerp(rows, (g * g).mean(-1, keepdims=True), weight)
-            _lerp(columns, (g * g).mean(-2, keepdims=True), weight)
+            _lerp(rows, (g * g).mean(-1, keepdims=True), weight, active)
+            _lerp(columns, (g * g).mean(-2, keepdims=True), weight, active)
             v = rows * columns / maximum(rows.mean(-2, keepdims=True), first)
         u = g * maximum(v, first * first).rsqrt()
         scale = alpha / maximum(1.0, _rms(u) / d)
-        p.copy_(x - scale.astype(wide) * u)
+        _write(p, x - scale.astype(wide) * u, active)
 
 
-def _lerp(v: Tensor, x: Tensor, weight: Tensor) -> None:
-    v.copy_(v + weight * (x - v))
+def _write(to: Tensor, values: Tensor, active: Tensor | None) -> None:
+    """Put ``values`` there; where ``active`` is false everything stays."""
+    to.copy_(values if active is None else where(active, values.astype(to.dtype), to))
+
+
+def _count(step: Tensor, active: Tensor | None) -> None:
+    step.add_(1 if active is None else active.astype(step.dtype))
+
+
+def _lerp(v: Tensor, x: Tensor, weight: Tensor, active: Tensor | None) -> None:
+    _write(v, v + weight * (x - v), active)
 
 
 def _rms(x: Tensor) -> Tensor:

@@ -20,7 +20,7 @@ from dlcore._json import short
 from dlcore._notes import note
 from dlcore._recordable import Recordable
 from dlcore._tensor import Tensor, tensor, zeros
-from dlcore.ops.optim import scheduled_rates
+from dlcore.ops.training import scheduled_rates
 
 __all__ = ["Group", "Optimizer"]
 
@@ -447,11 +447,13 @@ class Optimizer(Recordable):
 
     # -- a step ------------------------------------------------------------------------------------------------------
 
-    def step(self, closure: Callable[[], Any] | None = None) -> Any:
+    def step(self, closure: Callable[[], Any] | None = None, *, active: Tensor | None = None) -> Any:
         """Change every parameter that has a gradient.
 
         closure: a function that computes the gradients and returns the loss; it is called first, and the loss returned.
-        A schedule goes on by one step, but where no parameter has a gradient.
+        active: a bool on the parameters' device (0-d) at whose False parameters and state stay as they are, step counts
+        too: whether a recorded step is taken is decided anew in every replay, and nothing is read back. A schedule goes
+        on by one step either way, but where no parameter has a gradient.
         """
         loss = None
         if closure is not None:
@@ -471,7 +473,7 @@ class Optimizer(Recordable):
         try:
             if self._rates is not None:
                 scheduled_rates(self._settings, self._position, self._rates)
-            self._update(given, grads)
+            self._update(given, grads, active)
         finally:
             _C.set_autocast(autocast)
             _C.set_grad_enabled(tracked)
@@ -486,9 +488,9 @@ class Optimizer(Recordable):
                 "after zero_grad() and before step(), with a loss that depends on the parameters of this optimizer"
             )
 
-    def _update(self, given: _Arguments, grads: list[Tensor]) -> None:
-        """Change the parameters ``given``, which have these gradients."""
-        self._operation(given.parameters, grads, *given.state, self._settings, given.groups)
+    def _update(self, given: _Arguments, grads: list[Tensor], active: Tensor | None) -> None:
+        """Change the parameters ``given``, which have these gradients; nothing where ``active`` is false."""
+        self._operation(given.parameters, grads, *given.state, self._settings, active, given.groups)
 
     def _follow_parameters(self) -> None:
         """Brings the state to where the parameters are, in their dtype, if a model was moved or cast meanwhile."""

@@ -36,11 +36,11 @@ class _ScheduleFree(Optimizer):
     def _copied_at_first(self, slot: str) -> bool:
         return slot == "z"
 
-    def step(self, closure: Callable[[], Any] | None = None) -> Any:
-        """Change every parameter that has a gradient; RuntimeError after `eval` without `train`."""
+    def step(self, closure: Callable[[], Any] | None = None, *, active: Tensor | None = None) -> Any:
+        """Change every parameter that has a gradient, see `Optimizer`; RuntimeError after `eval` without `train`."""
         if self._points:
             raise RuntimeError(f"{type(self).__name__}.step: call optimizer.train() first; eval() was the last")
-        return super().step(closure)
+        return super().step(closure, active=active)
 
     def eval(self) -> None:
         """Put the parameters to the average x = y + (1 - 1 / momentum) (z - y), with which to evaluate and predict."""

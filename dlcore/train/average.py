@@ -43,11 +43,11 @@ class Average(Recordable):
         self.counts = [zeros((), dtype=int64, device=device) for _ in self._parameters]
         self._settings = tensor([[self.decay, self.start]], "float64", device=device)
 
-    def update(self) -> None:
-        """Take the weights in, after a step of the optimizer. A recorded step may do so."""
+    def update(self, active: Tensor | None = None) -> None:
+        """Take the weights in, after a step of the optimizer, but not where ``active`` is false; recordable."""
         with no_grad():
             weights = [p if p.dtype is a.dtype else p.astype(a.dtype) for p, a in self._pairs()]
-            weight_average(self.averages, weights, self.counts, self._settings, groups=(0,) * len(weights))
+            weight_average(self.averages, weights, self.counts, self._settings, active, groups=(0,) * len(weights))
 
     def _pairs(self) -> Iterator[tuple[Parameter, Tensor]]:
         return zip(self._parameters, self.averages, strict=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from os import PathLike
 from typing import Any
@@ -16,7 +17,8 @@ class History:
 
     ``epochs``: one dict for each epoch: epoch (from 1), loss, metrics, the same figures of the validation with ``val_``
     before their names, and seconds. ``recorded``: whether the step was recorded and replayed (`dlcore.capture`), and
-    ``reason``: why it was not. ``diverged``: the first epoch with a loss that is not finite, or None.
+    ``reason``: why it was not. ``diverged``: the first epoch with a loss that is not finite, or None. ``skipped``: how
+    many steps were left out, as ``non_finite="skip"`` and float16 do.
     ``stopped_early``, ``interrupted``: whether a callback or Ctrl-C ended the run.
     """
 
@@ -25,6 +27,7 @@ class History:
         self.recorded = False
         self.reason: str | None = None
         self.diverged: int | None = None
+        self.skipped = 0
         self.stopped_early = False
         self.interrupted = False
 
@@ -37,10 +40,15 @@ class History:
         self.epochs, self.diverged = list(state["epochs"]), state["diverged"]
 
     def __getitem__(self, name: str) -> list[Any]:
-        """The values of one figure in all epochs: ``history["val_loss"]``."""
-        if self.epochs and name not in self.epochs[0]:
-            raise KeyError(f"{name!r}; there are {', '.join(self.epochs[0])}")
-        return [epoch[name] for epoch in self.epochs]
+        """The values of one figure in all epochs: ``history["val_loss"]``; NaN for epochs that did not measure it."""
+        if self.epochs and name not in self.names:
+            raise KeyError(f"{name!r}; there are {', '.join(self.names)}")
+        return [epoch.get(name, math.nan) for epoch in self.epochs]
+
+    @property
+    def names(self) -> list[str]:
+        """The figures of all epochs: a run that was resumed may have measured more."""
+        return list(dict.fromkeys(name for epoch in self.epochs for name in epoch))
 
     def __len__(self) -> int:
         return len(self.epochs)
@@ -59,13 +67,13 @@ class History:
             from matplotlib.ticker import MaxNLocator
         except ImportError:
             raise ImportError('History.plot: matplotlib is missing: pip install "dlcore[plot]"') from None
-        first = self.epochs[0] if self.epochs else {}
-        names = [k for k, v in first.items() if is_number(v) and k not in ("epoch", "seconds") and k[:4] != "val_"]
+        numbers = {k for epoch in self.epochs for k, v in epoch.items() if is_number(v)}
+        names = [k for k in self.names if k in numbers and k not in ("epoch", "seconds") and k[:4] != "val_"]
         figure = Figure(figsize=(5 * max(len(names), 1), 3.6), layout="constrained")
         for i, name in enumerate(names):
             axes = figure.add_subplot(1, len(names), i + 1)
             axes.plot(self["epoch"], self[name], "o-", color="#0072b2", markersize=3, label="training")
-            if f"val_{name}" in first:
+            if f"val_{name}" in numbers:
                 values = self[f"val_{name}"]
                 axes.plot(self["epoch"], values, "s--", color="#d55e00", markersize=3, label="validation")
                 axes.legend(frameon=False)

@@ -20,13 +20,14 @@ from dlcore.data.views import flatten
 from dlcore.dtypes import DType, as_dtype, bfloat16, float16
 from dlcore.errors import ShapeError
 from dlcore.nn.module import Module, device_of
-from dlcore.optim import Optimizer, schedules
+from dlcore.optim import GradScaler, Optimizer, schedules
 from dlcore.optim.schedules import Plateau, Schedule
 from dlcore.random import drawn_seed
 from dlcore.train import mistakes
 from dlcore.train.average import Average, as_average
 from dlcore.train.callbacks import Checkpoint, Each
 from dlcore.train.fitted import Transform, as_fitted, as_transform, chosen_transform, floating
+from dlcore.train.gate import Gate
 from dlcore.train.history import History
 from dlcore.train.interrupt import Interrupt
 from dlcore.train.modes import kept_modes
@@ -102,15 +103,17 @@ def fit(
     result of one batch as large. ema: the decay of an exponential moving average of the weights, or ``dl.train.EMA`` or
     ``dl.train.SWA``: validation uses the averages, and the model ends with them. class_weight: the factor of each class
     in training, an array (C,), a dict, or "balanced"; sample_weight: that of each sample, (N,). autocast: dl.bfloat16
-    for model and loss in 16 bits where they gain by it (see `dlcore.autocast`), in training and validation; parameters,
-    gradients and the optimizer stay in float32. The model itself is not changed: `evaluate` and `predict` compute in
-    float32, or as the ``with dl.autocast(...)`` says that they are called in.
+    for model and loss in 16 bits where they gain by it (see `dlcore.autocast`), in training and validation, or
+    dl.float16, with a loss that is scaled as by `dlcore.optim.GradScaler`; parameters, gradients and the optimizer stay
+    in float32. The model itself is not changed: `evaluate` and `predict` compute in float32, or as the
+    ``with dl.autocast(...)`` says that they are called in.
 
     non_finite: what happens at a loss, or norm of the gradients, that is not finite, besides one RuntimeWarning and
-    ``history.diverged``. "warn": training goes on. "stop": it ends, and callbacks end properly, with the weights and
-    the optimizer as they were before the first bad step, which is made again operation by operation, so that the
-    warning names the one that made the first NaN or infinity. That takes a second copy of the weights and of the
-    optimizer's state, which is why it is not the default; steps themselves cost no more.
+    ``history.diverged``. "warn": training goes on. "skip": the optimizer leaves that step out, its loss does not count,
+    and ``history.skipped`` tells how many there were; nothing is read back for it. "stop": it ends, and callbacks end
+    properly, with the weights and the optimizer as they were before the first bad step, which is made again operation
+    by operation, so that the warning names the one that made the first NaN or infinity. That takes a second copy of the
+    weights and of the optimizer's state, which is why it is not the default; steps themselves cost no more.
 
     progress: whether the run is shown: by a bar on a terminal, by a table in a notebook, else by plain lines on stderr
     (default: yes, but plain lines only every few seconds, and none in a run that is over by then).
@@ -149,13 +152,15 @@ def fit(
     metrics = listed(metrics, "fit: metrics", "names, Metrics or functions")
     if not isinstance(record, bool) and not (isinstance(record, str) and record == "check"):
         raise ValueError(f'fit: record is True, False or "check", not {shown(record)}')
-    non_finite = choice(non_finite, ("warn", "stop"), "fit: non_finite")
+    non_finite = choice(non_finite, ("warn", "skip", "stop"), "fit: non_finite")
     mistakes.check_parameters(model, optimizers, step is None)
     data, device = _data(train, "fit: train", loss is not None), device_of(model)
     seed = (drawn_seed() if shuffle else 0) if seed is None else seed
     batches = Batches(data, transform, shuffle, seed, device, augment, floating(model))
     training: Training
     if step is not None:
+        if non_finite == "skip":
+            raise ValueError('fit: non_finite="skip" is for steps of fit; in your own: optimizer.step(active=...)')
         _nothing_else("step", loss=loss, accumulate=accumulate > 1, clip_norm=clip_norm, clip_value=clip_value,
                       metrics=metrics, class_weight=class_weight, sample_weight=sample_weight,
                       autocast=low)  # fmt: skip
@@ -170,7 +175,7 @@ def fit(
         objective = Objective(loss, batches, "fit", factors, dtype=low)
         training = SupervisedTraining(
             model, batches, batch_size, objective, optimizers[0], metrics, steps, accumulate, clip_norm, clip_value,
-            _weights_of_samples(sample_weight, batches), average,
+            _weights_of_samples(sample_weight, batches), average, _gate(device, low, non_finite),
         )  # fmt: skip
     if not record:
         training.step.run_eagerly("fit was called with record=False")
@@ -230,10 +235,16 @@ def _autocast_dtype(given: Any) -> DType | None:
     """The dtype that is to be computed in, or None."""
     if given is None:
         return None
-    if (dtype := as_dtype(given, "fit: autocast")) is not bfloat16:
-        why = "has too small a range for gradients without a scaled loss" if dtype is float16 else "is not of 16 bits"
-        raise ValueError(f"fit: autocast {dtype.name} {why}; it is bfloat16 or None")
+    if (dtype := as_dtype(given, "fit: autocast")) not in (bfloat16, float16):
+        raise ValueError(f"fit: autocast: {dtype.name} is not of 16 bits; it is bfloat16, float16 or None")
     return dtype
+
+
+def _gate(device: Any, low: DType | None, non_finite: str) -> Gate | None:
+    """What leaves steps out: those of float16 whose gradients overflow, or all that are not finite."""
+    if low is float16:
+        return Gate(device, GradScaler())
+    return Gate(device) if non_finite == "skip" else None
 
 
 def _nothing_else(what: str, **given: Any) -> None:
@@ -274,6 +285,7 @@ class _Loop:
         self.run, self.training, self.average = run, run.training, run.average
         self.scoring, self.interrupt, self.check, self.sentinel = scoring, interrupt, check, sentinel
         self._switching: list[Any] = [o for o in run.optimizers if hasattr(o, "eval")]  # that keep averages themselves
+        self._told = False  # that steps were left out
         self._read = 0  # the losses of so many batches of this epoch have been read back
 
     def go(self) -> None:
@@ -409,11 +421,14 @@ class _Loop:
 
     def _note_recording(self) -> None:
         self.run.history.recorded = self.training.step.recorded
+        if self.training.gate is not None:
+            self.run.history.skipped = self.training.gate.skipped
         self.run.history.reason = self.training.step.failure
 
     def _note_divergence(self) -> None:
         """Says once that a loss is not finite, since which batch, and whether the data are not."""
         run, batches = self.run, self.training.batches
+        self._note_skipped()
         names = [name for name in ("loss", "val_loss") if not math.isfinite(run.logs.get(name, 0.0))]
         if not names or run.history.diverged is not None:
             return
@@ -424,6 +439,15 @@ class _Loop:
         since = f" since batch {int(wrong.argmax()) + 1}" if names[0] == "loss" and wrong.any() else ""
         text = f"fit: {names[0]} is {run.logs[names[0]]} in epoch {run.epoch}{since}: {cause}"
         warnings.warn(text, RuntimeWarning, stacklevel=5)
+
+    def _note_skipped(self) -> None:
+        """Says once that steps were left out; a scaler does so all the time."""
+        gate, history = self.training.gate, self.run.history
+        if gate is None or gate.scaler is not None or not history.skipped or self._told:
+            return
+        self._told = True
+        text = f"fit: steps were left out, for their loss or gradients were not finite: {history.skipped} up to epoch "
+        warnings.warn(f"{text}{self.run.epoch}", RuntimeWarning, stacklevel=6)
 
     def _raise_interrupt(self) -> None:
         run = self.run

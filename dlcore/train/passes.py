@@ -26,6 +26,7 @@ from dlcore.ops.gather import take
 from dlcore.ops.movement import concat
 from dlcore.optim import Optimizer, clip_grad_norm_, clip_grad_value_
 from dlcore.train.average import Average
+from dlcore.train.gate import Gate
 from dlcore.train.modes import kept_modes
 from dlcore.train.objective import Objective
 
@@ -251,6 +252,8 @@ class Training(_Pass):
     loss first.
     """
 
+    gate: Gate | None = None
+
     def __init__(
         self,
         model: Module,
@@ -341,7 +344,7 @@ class SupervisedTraining(Training):
     """Steps that judge a batch by an objective and let the optimizer step along the gradient of its loss.
 
     The gradients of the pieces of a batch are added up as if they were one, and clipped, before the step: those of the
-    parameters that the optimizer holds, others are not reset from step to step.
+    parameters that the optimizer holds, others are not reset from step to step. ``gate``: leaves out steps.
     """
 
     def __init__(
@@ -358,8 +361,9 @@ class SupervisedTraining(Training):
         clip_value: float | None = None,
         weights: Tensor | None = None,
         average: Average | None = None,
+        gate: Gate | None = None,
     ):
-        self.objective = objective
+        self.objective, self.gate = objective, gate
         per_epoch = -(-len(batches.dataset) // (size * accumulate)) if steps is None else steps
         meter = Meter(metrics, objective.ignored, per_epoch * size * accumulate)
 
@@ -372,29 +376,32 @@ class SupervisedTraining(Training):
                 parts, weight = (piece, None) if weights is None else (piece[:-1], piece[-1])
                 loss, counted = _judge(parts, weight)
                 rows = parts[0].shape[0]
-                if len(pieces) == 1:
-                    loss.backward()
-                elif counted is None:
-                    (loss * (rows / samples)).backward()
-                else:
-                    _times(loss, counted).backward()
+                share = loss
+                if len(pieces) > 1:
+                    share = loss * (rows / samples) if counted is None else _times(loss, counted)
+                (share if gate is None else gate.scaled(share)).backward()
                 judged.append((loss.detach(), counted, rows / samples))
             loss = judged[0][0] if len(judged) == 1 else _joined(judged, parameters)
+            taken = None if gate is None else gate.open(optimizer, loss)
             if clip_value is not None:
                 clip_grad_value_(parameters, clip_value)
             norm = () if clip_norm is None else (clip_grad_norm_(parameters, clip_norm),)
-            optimizer.step()
+            optimizer.step(active=taken)
             if average is not None:
-                average.update()
+                average.update(taken)
+            if gate is not None:
+                gate.close()
             self.trace.write((loss, *norm))
 
         def _judge(parts: list[Tensor], weight: Tensor | None) -> tuple[Tensor, Any]:
             outputs, targets, loss, counted = objective(model, parts, weight)
             assert loss is not None
-            meter.update(outputs, targets, loss, parts[0].shape[0] if counted is None else counted)
+            worth = parts[0].shape[0] if counted is None else counted
+            meter.update(outputs, targets, loss, worth if gate is None else gate.counted(loss, worth))
             return loss, counted
 
-        depends, figures = (objective, optimizer, *(() if average is None else (average,))), 1 + (clip_norm is not None)
+        depends, figures = [objective, optimizer], 1 + (clip_norm is not None)
+        depends += [part for part in (average, gate) if part is not None]
         super().__init__(model, batches, size, work, depends, meter, steps, figures, accumulate, weights)
 
 

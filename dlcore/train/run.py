@@ -67,6 +67,7 @@ class Run:
             "optimizers": [optimizer.state_dict() for optimizer in self.optimizers], "average": averages,
             "schedule": None if self.schedule is None else self.schedule.state_dict(),
             "generators": generator_states(), "meter": self.meter.state_dict(),
+            "gate": None if self.training.gate is None else self.training.gate.state_dict(),
             "callbacks": [[type(c).__name__, c.state_dict()] for c in self.callbacks],
         }  # fmt: skip
 
@@ -95,6 +96,9 @@ class Run:
             raise ValueError(
                 f"{', '.join(measured)} were measured in the epoch that was interrupted, and now {', '.join(names)}"
             )
+        gate = self.training.gate
+        if (state.get("gate") is None) != (gate is None):  # runs of older versions have none
+            raise ValueError("only one of the runs, this and the one that was interrupted, leaves out or scales steps")
         prepared = [o._prepared(s) for o, s in zip(self.optimizers, state["optimizers"], strict=True)]
         kept = [list(entry) for entry in state["callbacks"]]
         self.model.load_state_dict(state["model"])
@@ -104,6 +108,8 @@ class Run:
             self.schedule.load_state_dict({**state["schedule"], "total": self.epochs * self.batches})
         if self.average is not None:
             self.average.load_state_dict(state["average"])
+        if gate is not None:
+            gate.load_state_dict(state["gate"])
         if state["batch"]:
             self.meter.load_state_dict(state["meter"], self.training.batches.device)
         else:

@@ -15,7 +15,7 @@
 // factor, rounded to float32, may rarely differ in its last bit.
 //
 // Versions: 1, factors by a launch of their own, one block; 2, this one, factors in every block and step counts raised
-// by the last (segments.cuh), one launch less; 3, a table of 580 tensors (32508 bytes of parameters) and, on sm_90 and
+// by the last (segments.cuh), one launch less; 3, a table of 580 tensors (32516 bytes of parameters) and, on sm_90 and
 // later, launched early: ACQBULK and PREEXIT are its 2nd and 4th instruction, the first load its 28th. All unmeasured:
 // not yet run on hardware. Triton's twin is adam.py.
 #include "segments.cuh"
@@ -62,9 +62,10 @@ template <class C> __device__ inline void update(C& p, C gradient, C& m, C& v, c
 // Pointers of a segment: parameter, gradient, first and second moment, step count. each: chunks of a block.
 template <class T, int kTensors>
 __global__ void __launch_bounds__(kThreads, 4)
-adam(const __grid_constant__ Segments<5, kTensors> table, const double* settings, int each, const long long* faults) {
+adam(const __grid_constant__ Segments<5, kTensors> table, const double* settings, int each, const long long* faults,
+     const unsigned char* active) {
   after_previous();
-  if (faulted(faults)) return;
+  if (held_back(faults, active)) return;
   using C = Compute<T>;
   constexpr int n = kVector<C>, length = kThreads * n;  // 8 elements of 16 bits would take 128 registers
   __shared__ Factors<C> shared;

@@ -1,4 +1,5 @@
-// The norm of all gradients together, and their scaling by min(1, max_norm / (norm + 1e-6)), in two launches.
+// The norm of all gradients together, and their scaling by min(1, max_norm / (norm + 1e-6)), in two launches; division
+// of all by a number, with a look for what is not finite, in two; bringing their elements between limits, in one.
 //
 // `measure`: at most 1024 blocks, each over chunks b, b + blocks, b + 2 blocks, ..., give one float64 partial each.
 // `scale`: every block adds the partials in the same order (8 KiB from the second-level cache), hence finds the same
@@ -61,17 +62,38 @@ measure(const __grid_constant__ Segments<1, 160> table, double* partials, double
   if (threadIdx.x == 0) partials[blockIdx.x] = sum;
 }
 
+// x = f(x) for all elements of the segments.
+template <class T, class F> __device__ inline void change(const Segments<1, 160>& table, F f) {
+  const int chunks = table.first[table.kCount];
+  constexpr int n = kVector<T>;
+  for (int chunk = blockIdx.x; chunk < chunks; chunk += gridDim.x) {
+    const int k = segment_of(table, chunk);
+    const long long begin = (chunk - table.first[k]) * static_cast<long long>(kChunk<T>);
+    const long long left = table.length[k] - begin;
+    T* const x = static_cast<T*>(table.data[0][k]) + begin;
+    const bool vectors = left >= kChunk<T> && on_16_bytes(x);
+    Compute<T> values[n];
+    load_chunk(x, vectors, left, values);
+#pragma unroll
+    for (int j = 0; j < n; ++j) values[j] = f(values[j]);
+    store_chunk(x, vectors, left, values);
+  }
+}
+
+// What `measure` found in all blocks of all launches, in all threads.
+template <int order> __device__ inline double measured(const double* partials, int parts) {
+  double sum = 0;
+  for (int i = threadIdx.x; i < parts; i += kThreads) sum = combine<order>(sum, partials[i]);
+  return over_block<order>(sum);
+}
+
 // out: where the norm goes, a number of `bytes` bytes; 0: another launch writes it.
 template <class T, int order>
 __global__ void __launch_bounds__(kThreads)
 scale(const __grid_constant__ Segments<1, 160> table, const double* partials, int parts, double power, double max_norm,
       void* out, int bytes) {
   after_previous();
-  const int chunks = table.first[table.kCount];
-  constexpr int n = kVector<T>;
-  double norm = 0;
-  for (int i = threadIdx.x; i < parts; i += kThreads) norm = combine<order>(norm, partials[i]);
-  norm = over_block<order>(norm);
+  double norm = measured<order>(partials, parts);
   if (order == kSquares) norm = sqrt(norm);
   if (order == kPowers) norm = pow(norm, 1 / power);
   if (blockIdx.x == 0 && threadIdx.x == 0) {
@@ -81,18 +103,22 @@ scale(const __grid_constant__ Segments<1, 160> table, const double* partials, in
   const double factor = max_norm / (norm + 1e-6);
   if (factor >= 1) return;  // a NaN norm scales: the gradients become NaN, as in PyTorch
   const Compute<T> f = static_cast<Compute<T>>(factor);
-  for (int chunk = blockIdx.x; chunk < chunks; chunk += gridDim.x) {
-    const int k = segment_of(table, chunk);
-    const long long begin = (chunk - table.first[k]) * static_cast<long long>(kChunk<T>);
-    const long long left = table.length[k] - begin;
-    T* const x = static_cast<T*>(table.data[0][k]) + begin;
-    const bool vectors = left >= kChunk<T> && on_16_bytes(x);
-    Compute<T> values[n];
-    load_chunk(x, vectors, left, values);
-#pragma unroll
-    for (int j = 0; j < n; ++j) values[j] *= f;
-    store_chunk(x, vectors, left, values);
+  change<T>(table, [f](Compute<T> x) { return x * f; });
+}
+
+// g = g / divisor. finite: where it goes whether the largest magnitude of all, of which the partials are, is finite;
+// null: another launch writes it. 12 bytes a float32 gradient with `measure`.
+template <class T>
+__global__ void __launch_bounds__(kThreads)
+unscale(const __grid_constant__ Segments<1, 160> table, const double* partials, int parts, const float* divisor,
+        unsigned char* finite) {
+  after_previous();
+  if (finite != nullptr && blockIdx.x == 0) {
+    const double largest = measured<kLargest>(partials, parts);
+    if (threadIdx.x == 0) *finite = largest <= 1.7976931348623157e308;  // the largest float64; false for NaN
   }
+  const Compute<T> f = static_cast<Compute<T>>(1.0 / static_cast<double>(*divisor));
+  if (f != 1) change<T>(table, [f](Compute<T> x) { return x * f; });
 }
 
 // g = min(max(g, -limit), limit), NaN as it is. 8 bytes a float32 gradient.
@@ -100,19 +126,6 @@ template <class T>
 __global__ void __launch_bounds__(kThreads)
 bound(const __grid_constant__ Segments<1, 160> table, double limit) {
   after_previous();
-  const int chunks = table.first[table.kCount];
-  constexpr int n = kVector<T>;
   const Compute<T> most = static_cast<Compute<T>>(limit);
-  for (int chunk = blockIdx.x; chunk < chunks; chunk += gridDim.x) {
-    const int k = segment_of(table, chunk);
-    const long long begin = (chunk - table.first[k]) * static_cast<long long>(kChunk<T>);
-    const long long left = table.length[k] - begin;
-    T* const x = static_cast<T*>(table.data[0][k]) + begin;
-    const bool vectors = left >= kChunk<T> && on_16_bytes(x);
-    Compute<T> values[n];
-    load_chunk(x, vectors, left, values);
-#pragma unroll
-    for (int j = 0; j < n; ++j) values[j] = values[j] > most ? most : values[j] < -most ? -most : values[j];
-    store_chunk(x, vectors, left, values);
-  }
+  change<T>(table, [most](Compute<T> x) { return x > most ? most : x < -most ? -most : x; });
 }

@@ -42,9 +42,9 @@ __device__ inline void make_factors(const Table& table, int k, const double* set
 template <class T, int kTensors>
 __global__ void __launch_bounds__(kThreads)
 measure(const __grid_constant__ Segments<5, kTensors> table, const double* settings, int each, double* sums,
-        const long long* faults) {
+        const long long* faults, const unsigned char* active) {
   after_previous();
-  if (faulted(faults)) return;
+  if (held_back(faults, active)) return;
   using C = Compute<T>;
   constexpr int n = kVector<C>, length = kThreads * n;
   int chunk = blockIdx.x * each;
@@ -91,9 +91,9 @@ measure(const __grid_constant__ Segments<5, kTensors> table, const double* setti
 template <class T, int kTensors>
 __global__ void __launch_bounds__(kThreads)
 apply(const __grid_constant__ Segments<5, kTensors> table, const double* settings, int each, const double* sums,
-      int measured, const long long* faults) {
+      int measured, const long long* faults, const unsigned char* active) {
   after_previous();
-  if (faulted(faults)) return;
+  if (held_back(faults, active)) return;
   using C = Compute<T>;
   constexpr int n = kVector<C>, length = kThreads * n;
   int chunk = blockIdx.x * each;

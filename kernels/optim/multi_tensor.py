@@ -1,8 +1,8 @@
-"""Planners of the kernels over many tensors, sgd.cu, adam.cu, rule.cu, clip.cu; and of rates.cu. Bounds stand there.
+"""Planners of the kernels over many tensors, sgd.cu, adam.cu, rule.cu, lamb.cu, clip.cu; rates.cu, loss_scale.cu.
 
-Tensors of one dtype share launches; a launch takes as many as its table holds (`_room`), whatever their sizes, and one
-block works on one chunk of 4 KiB of parameters, or a few. What is changed in place and not contiguous (rare) goes
-through a dense workspace and back.
+What bounds them stands there. Tensors of one dtype share launches; a launch takes as many as its table holds (`_room`),
+whatever their sizes, and one block works on one chunk of 4 KiB of parameters, or a few. What is changed in place and
+not contiguous (rare) goes through a dense workspace and back.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class Segment(NamedTuple):
 
 def _view(call: Call, k: int) -> View:
     view = call.inputs[k]
-    assert view is not None  # no operand of these operations is optional
+    assert view is not None  # only a step's flag is optional
     return view
 
 
@@ -157,7 +157,7 @@ def _update(call: Call, name: str, lists: int, narrowest: int, rule: str = "", n
     it is. ``numbers``: how many lists of numbers come behind the moments.
     """
     (groups,) = call.attrs
-    n, settings = len(groups), len(call.inputs) - 1
+    n, settings = len(groups), len(call.inputs) - 2
     moments = settings // n - 3 - numbers
     source, argument = ("rule", f", {rule}") if rule else (name, "")
     temps: list[Workspace] = []
@@ -176,7 +176,7 @@ def _update(call: Call, name: str, lists: int, narrowest: int, rule: str = "", n
         item = max(dtype.itemsize, narrowest)
         for table, chunks in _tables(segments, CHUNK // item, room):
             each = 1 if chunks <= 8 * call.arch.multiprocessors else CHUNKS
-            args = {"table": table, "settings": In(settings), "each": I32(each), "faults": Errors(every=True)}
+            args = {"table": table, "settings": In(settings), "each": I32(each), **_gates(call)}
             updates.append(Launch(kernel, (ceil_div(chunks, each),), args))
     strided = tuple(k for k in (*range(n, 2 * n), settings) if not _view(call, k).contiguous)
     return Program((*dense.before, *updates, *dense.after), tuple(temps), strided)
@@ -185,7 +185,7 @@ def _update(call: Call, name: str, lists: int, narrowest: int, rule: str = "", n
 def lamb(call: Call) -> Program:
     """Launches of `lamb`: two for each table of tensors."""
     (groups,) = call.attrs
-    n, settings = len(groups), len(call.inputs) - 1
+    n, settings = len(groups), len(call.inputs) - 2
     temps: list[Workspace] = []
     dense = Dense(call, temps)
     counts = _counts(call, dense, range(4 * n, settings))
@@ -204,14 +204,19 @@ def lamb(call: Call) -> Program:
             temps.append(Workspace(16 * (blocks + tensors)))
             sums, each = Temp(len(temps) - 1), 1 if chunks <= 8 * call.arch.multiprocessors else CHUNKS
             given = {"table": table, "settings": In(settings)}
-            faults = {"faults": Errors(every=True)}
-            measure = {**given, "each": I32(measured), "sums": sums, **faults}
-            apply = {**given, "each": I32(each), "sums": sums, "measured": I32(measured), **faults}
+            measure = {**given, "each": I32(measured), "sums": sums, **_gates(call)}
+            apply = {**given, "each": I32(each), "sums": sums, "measured": I32(measured), **_gates(call)}
             kinds = f"<{CTYPES[dtype]}, {room}>"
             passes[0].append(Launch(Cuda("optim/lamb.cu", f"measure{kinds}", THREADS), (blocks,), measure))
             passes[1].append(Launch(Cuda("optim/lamb.cu", f"apply{kinds}", THREADS), (ceil_div(chunks, each),), apply))
     strided = tuple(k for k in (*range(n, 2 * n), settings) if not _view(call, k).contiguous)
     return Program((*dense.before, *passes[0], *passes[1], *dense.after), tuple(temps), strided)
+
+
+def _gates(call: Call) -> dict[str, Any]:
+    """What may hold a step back: the faults of operations before it, and the flag behind the settings."""
+    last = len(call.inputs) - 1
+    return {"faults": Errors(every=True), "active": None if call.inputs[last] is None else In(last)}
 
 
 def _counts(call: Call, dense: Dense, steps: Sequence[int]) -> list[In | Temp]:
@@ -252,55 +257,93 @@ def scheduled_rates(call: Call) -> Program:
     return Program((Launch(Cuda("optim/rates.cu", "scheduled_rates", THREADS), (1,), args),))
 
 
+def update_scale(call: Call) -> Program:
+    """The launch of `update_scale`."""
+    growth, backoff, interval = call.params
+    names = {name: In(k) for k, name in enumerate(("scale", "good", "skipped", "finite"))}
+    args = {**names, "growth": F64(growth), "backoff": F64(backoff), "interval": int(interval)}
+    return Program((Launch(Cuda("optim/loss_scale.cu", "update_scale", 32), (1,), args),))
+
+
 # ---- clipping -----------------------------------------------------------------------------------------------------
+
+
+class Gradients(NamedTuple):
+    """All gradients of an operation and what `measure` of clip.cu finds of them, launch by launch."""
+
+    parts: Sequence[tuple[DType, Table, int]]
+    """Of each launch the dtype, the segments and the number of their chunks."""
+    blocks: Sequence[int]
+    """Of each launch of `measure`; each gives a partial."""
+    partials: int
+    """The workspace of the partials."""
+
+    @property
+    def count(self) -> int:
+        """How many partials there are."""
+        return sum(self.blocks)
+
+    def measured(self, order: int, power: float) -> Iterator[Launch]:
+        """The launches that fill the partials."""
+        done = 0
+        for (dtype, table, _), grid in zip(self.parts, self.blocks, strict=True):
+            kernel = Cuda("optim/clip.cu", f"measure<{CTYPES[dtype]}, {order}>", THREADS)
+            args = {"table": table, "partials": Temp(self.partials, offset=8 * done), "power": F64(power)}
+            yield Launch(kernel, (grid,), args)
+            done += grid
+
+
+def _gradients(call: Call, n: int, dense: Dense) -> Gradients:
+    """The first ``n`` operands, and a workspace for their partials."""
+    parts = []
+    for dtype, members in _by_dtype(call, n):
+        segments = [Segment((dense(k),), _view(call, k).size) for k in members]
+        parts += [(dtype, table, chunks) for table, chunks in _tables(segments, CHUNK // dtype.itemsize, CLIPPED)]
+    if not parts:  # what is found of nothing is written all the same
+        parts = [(float32, *next(_tables([Segment((None,), 0)], 1, CLIPPED)))]
+    most = max(PARTIALS // len(parts), 8)
+    blocks = [min(chunks, most) for _, _, chunks in parts]
+    dense.temps.append(Workspace(8 * sum(blocks)))
+    return Gradients(parts, blocks, len(dense.temps) - 1)
 
 
 def clip_grad_norm(call: Call) -> Program:
     """Launches of `clip_grad_norm`."""
-    power = call.params[1]
-    order = 0 if math.isinf(power) else 1 if power == 2 else 2
-    temps: list[Workspace] = []
-    dense = Dense(call, temps)
-    parts = []
-    for dtype, members in _by_dtype(call, len(call.inputs)):
-        segments = [Segment((dense(k),), _view(call, k).size) for k in members]
-        parts += [(dtype, table, chunks) for table, chunks in _tables(segments, CHUNK // dtype.itemsize, CLIPPED)]
-    if not parts:  # the norm of nothing is written all the same
-        parts = [(float32, *next(_tables([Segment((None,), 0)], 1, CLIPPED)))]
-    most = max(PARTIALS // len(parts), 8)
-    blocks = [min(chunks, most) for _, _, chunks in parts]
-    temps.append(Workspace(8 * sum(blocks)))
-    partials = len(temps) - 1
-    measured = _measure(parts, blocks, order, power, partials)
-    scaled = _scale(call, parts, sum(blocks), order, partials)
-    return Program((*dense.before, *measured, *scaled, *dense.after), tuple(temps))
-
-
-def _measure(parts: Sequence[Any], blocks: Sequence[int], order: int, power: float, partials: int) -> Iterator[Launch]:
-    done = 0
-    for (dtype, table, _), grid in zip(parts, blocks, strict=True):
-        kernel = Cuda("optim/clip.cu", f"measure<{CTYPES[dtype]}, {order}>", THREADS)
-        args = {"table": table, "partials": Temp(partials, offset=8 * done), "power": F64(power)}
-        yield Launch(kernel, (grid,), args)
-        done += grid
-
-
-def _scale(call: Call, parts: Sequence[Any], count: int, order: int, partials: int) -> Iterator[Launch]:
-    norm = call.outputs[0]
-    assert norm is not None
     max_norm, power = call.params
-    for i, (dtype, table, chunks) in enumerate(parts):
+    order = 0 if math.isinf(power) else 1 if power == 2 else 2
+    dense, norm = Dense(call, []), call.outputs[0]
+    assert norm is not None
+    grads, scaled = _gradients(call, len(call.inputs), dense), []
+    for i, (dtype, table, chunks) in enumerate(grads.parts):
         args = {
             "table": table,
-            "partials": Temp(partials),
-            "parts": I32(count),
+            "partials": Temp(grads.partials),
+            "parts": I32(grads.count),
             "power": F64(power),
             "max_norm": F64(max_norm),
             "out": Out(0),
             "bytes": I32(0 if i else norm.dtype.itemsize),
         }
         kernel = Cuda("optim/clip.cu", f"scale<{CTYPES[dtype]}, {order}>", THREADS)
-        yield Launch(kernel, (PerSM(chunks),), args)
+        scaled.append(Launch(kernel, (PerSM(chunks),), args))
+    return Program((*dense.before, *grads.measured(order, power), *scaled, *dense.after), tuple(dense.temps))
+
+
+def unscale_grads(call: Call) -> Program:
+    """Launches of `unscale_grads`."""
+    dense, n = Dense(call, []), len(call.inputs) - 1
+    grads, scaled = _gradients(call, n, dense), []
+    for i, (dtype, table, chunks) in enumerate(grads.parts):
+        args = {
+            "table": table,
+            "partials": Temp(grads.partials),
+            "parts": I32(grads.count),
+            "divisor": In(n),
+            "finite": None if i else Out(0),
+        }
+        kernel = Cuda("optim/clip.cu", f"unscale<{CTYPES[dtype]}>", THREADS)
+        scaled.append(Launch(kernel, (PerSM(chunks),), args))
+    return Program((*dense.before, *grads.measured(0, math.inf), *scaled, *dense.after), tuple(dense.temps))
 
 
 def clip_grad_value(call: Call) -> Program:

@@ -20,9 +20,9 @@ template <class Rule, int at, class C> DLCORE_RULE void apply(int variant, C& p,
 template <class T, int kTensors, class Rule>
 __global__ void __launch_bounds__(kThreads)
 update(const __grid_constant__ Segments<3 + Rule::kMoments + Rule::kScalars, kTensors> table, const double* settings,
-       int each, const long long* faults) {
+       int each, const long long* faults, const unsigned char* active) {
   after_previous();
-  if (faulted(faults)) return;
+  if (held_back(faults, active)) return;
   using C = Compute<T>;
   constexpr int n = kVector<C>, length = kThreads * n, moments = Rule::kMoments, scalars = Rule::kScalars;
   constexpr int counts = 2 + moments + scalars;

@@ -25,12 +25,12 @@ template <int kPointers, int kTensors> struct Segments {
   int group[kCount];         // row of settings
 };
 
-// Whether an operation before has met bad data: parameters then stay as they are, for what was computed from it is
-// wrong. `faults`: the (code, position) of every row that may report some (launch.py's FAULT_ROOM), or null. All
-// threads of the block must call it; 4 KiB from the cache.
-__device__ inline bool faulted(const long long* faults) {
+// Whether parameters stay as they are: where the flag `active` is false, and where an operation before has met bad
+// data, for what was computed from it is wrong. `faults`: the (code, position) of every row that may report some
+// (launch.py's FAULT_ROOM). Both may be null. All threads of the block must call it; 4 KiB from the cache.
+__device__ inline bool held_back(const long long* faults, const unsigned char* active) {
   constexpr int kRoom = 256;
-  bool found = false;
+  bool found = active != nullptr && *active == 0;
   if (faults != nullptr) for (int k = threadIdx.x; k < kRoom; k += kThreads) found = found || faults[2 * k] != 0;
   return __syncthreads_or(found);
 }

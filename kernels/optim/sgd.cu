@@ -9,7 +9,7 @@
 // 48 KiB. Registers 53 to 64 with either table, no spills, on sm_80, 90, 100 and 120.
 //
 // Versions: 1, factors by a launch of their own; 2, one launch less; 3, a table of 677 tensors
-// (32524 bytes of parameters), launched early as adam.cu. Unmeasured: not yet run on hardware.
+// (32532 bytes of parameters), launched early as adam.cu. Unmeasured: not yet run on hardware.
 #include "segments.cuh"
 
 enum Setting { kLr, kMomentum, kDampening, kDecay, kNesterov, kMaximize, kSettings };
@@ -33,9 +33,10 @@ template <class C> __device__ inline Factors<C> factors(const double* h, bool fi
 // each: chunks of a block.
 template <class T, int kTensors>
 __global__ void __launch_bounds__(kThreads, 4)
-sgd(const __grid_constant__ Segments<4, kTensors> table, const double* settings, int each, const long long* faults) {
+sgd(const __grid_constant__ Segments<4, kTensors> table, const double* settings, int each, const long long* faults,
+    const unsigned char* active) {
   after_previous();
-  if (faulted(faults)) return;
+  if (held_back(faults, active)) return;
   using C = Compute<T>;
   constexpr int n = kVector<T>;
   int chunk = blockIdx.x * each;

@@ -38,7 +38,7 @@ from dlcore.kernels.launch import (
     prepared,
 )
 from dlcore.op import REGISTRY, Spec, operation
-from dlcore.ops import optim, random  # noqa: F401  for their operations
+from dlcore.ops import optim, random, training  # noqa: F401  for their operations
 from fake_driver import COPY, FILL, LAUNCH, open_fake, stub
 
 DRIVER = open_fake()
