@@ -80,10 +80,11 @@ def _asked(card: str, part: str) -> list[Specialised]:
     return found
 
 
-def build(arch: str, options: Options) -> list[str]:
-    """Writes the architecture's pack, part by part; returns what is wrong with its binaries."""
+def build(arch: str, options: Options) -> tuple[list[str], list[str]]:
+    """Writes the architecture's pack, part by part; returns what could not be compiled, and what could be better."""
     made: dict[str, Binary] = {}
-    wrong: list[str] = []
+    missing: list[str] = []
+    flawed: list[str] = []
     columns = (TextColumn("{task.description:22}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     for part in options.parts:
         start = time.monotonic()
@@ -93,17 +94,19 @@ def build(arch: str, options: Options) -> list[str]:
             progress.update(task, description=f"{arch} {part}: compiling", total=len(wanted))
             results = compile_many(wanted, options.jobs, lambda: progress.advance(task), _compiled)  # noqa: B023
         for item, result in zip(wanted, results, strict=True):
-            problems = result.problems if isinstance(result, Binary) else (str(result),)
-            if part != "gpu":  # whose tuner tries what may be too large, and times what is as it should be
-                wrong += [f"{item.kernel.name} {arch} ({part}): {problem.splitlines()[-1]}" for problem in problems]
-            if isinstance(result, Binary):
+            compiled = isinstance(result, Binary)
+            if compiled:
                 made[item.key] = result
+            if part != "gpu":  # whose tuner tries what may be too large, and times what is as it should be
+                problems = result.problems if compiled else (str(result),)
+                told = [f"{item.kernel.name} {arch} ({part}): {problem.splitlines()[-1]}" for problem in problems]
+                (flawed if compiled else missing).extend(told)
         (path, count), *_ = storage.write_packs(options.out, made.items(), keep=False).items()
         console.print(
             f"{path.name}: {count} kernels with those of {part}, {path.stat().st_size / 1e6:.2f} MB, "
             f"{time.monotonic() - start:.0f} s"
         )
-    return wrong
+    return missing, flawed
 
 
 def _compiled(wanted: Specialised) -> Binary | None:
@@ -112,7 +115,7 @@ def _compiled(wanted: Specialised) -> Binary | None:
 
 
 def main(options: Options) -> int:
-    """All packs; 1 where a kernel that models or checks ask for is not as it should be."""
+    """All packs; 1 where a kernel that models or checks ask for was not compiled. One that spills is told, and works."""
     names = {arch.partition(":")[0] for arch in options.arch}
     if unknown := [*(names - {*CARDS}), *(set(options.parts) - set(PARTS))]:
         console.print(f"bench.packs: there is no {', '.join(unknown)}")
@@ -121,10 +124,12 @@ def main(options: Options) -> int:
     # The key of a binary does not tell which tools made it: what was compiled by each is kept apart.
     name = hashlib.sha256(toolkit.encode()).hexdigest()[:8] if toolkit else "installed"
     os.environ["DLCORE_CACHE"] = str(KEPT / name)
-    wrong = [text for arch in options.arch for text in build(arch, options)]
-    for text, count in Counter(wrong).most_common(40):
-        console.print(f"[red]problem[/] {escape(text)}{f', {count} times' if count > 1 else ''}", soft_wrap=True)
-    return 1 if wrong else 0
+    found = [build(arch, options) for arch in options.arch]
+    missing, flawed = ([text for pair in found for text in pair[k]] for k in (0, 1))
+    for name, texts in (("[red]not compiled[/]", missing), ("[yellow]slower than it should be[/]", flawed)):
+        for text, count in Counter(texts).most_common(40):
+            console.print(f"{name} {escape(text)}{f', {count} times' if count > 1 else ''}", soft_wrap=True)
+    return 1 if missing else 0
 
 
 if __name__ == "__main__":

@@ -228,3 +228,13 @@ def test_a_function_that_gives_no_single_number_is_refused():
 def test_of_no_samples_there_is_no_average(name, average):
     metric = metrics.get(f"{name}_{average}")
     assert np.isnan(metric(np.ones((4, 3), np.float32), np.full(4, -100)))
+
+
+def test_classes_along_axis_1_as_cross_entropy_takes_them():
+    rng = np.random.default_rng(5)
+    maps, labels = rng.standard_normal((3, 4, 5, 6)).astype(np.float32), rng.integers(0, 4, (3, 5, 6))
+    last = np.moveaxis(maps, 1, -1).copy()
+    for metric in (dl.metrics.accuracy, dl.metrics.f1):
+        assert metric(dl.tensor(maps), dl.tensor(labels)) == metric(dl.tensor(last), dl.tensor(labels))
+    with pytest.raises(dl.ShapeError, match=r"logits \(\.\.\., C\), or \(N, C, \.\.\.\)"):
+        dl.metrics.accuracy(dl.tensor(maps), dl.tensor(labels[:, :4]))

@@ -122,6 +122,10 @@ def test_from_a_table_to_predictions(numbers, here, capsys):
     assert call(capsys, "train", config, "--train.epochs", "40")[0] == 0
     figures = RunFolder("runs/config").epochs[-1]
     assert figures["val_r2" if numbers else "val_accuracy"] > 0.8, figures
+    (here / "gap.csv").write_text("colour,a,b,c\nred,2,-2,0\nblue,-2,,0\n")
+    with pytest.warns(RuntimeWarning, match="1 values are missing"):
+        code, out, err = call(capsys, "predict", "runs/config", "gap.csv")
+    assert code == 1 and "gap.csv:3: b is missing or not finite" in err and not out
     (here / "new.csv").write_text("colour,a,b,c\nred,2,-2,0\nblue,-2,2,0\n")
     code, out, err = call(capsys, "predict", "runs/config", "new.csv")
     assert code == 0, err
@@ -154,6 +158,17 @@ def test_a_run_that_is_there_is_not_mixed_with_another(pictures, here, capsys):
     (here / "other" / "precious").write_text("x")
     code, _, err = call(capsys, "train", pictures, "--overwrite", "--runs", ".", "--name", "other")
     assert code == 1 and "no folder of a run: it is not overwritten" in err and (here / "other" / "precious").exists()
+
+
+def test_two_processes_do_not_train_in_one_folder(pictures, here, capsys):
+    with RunFolder("runs/config").held():
+        code, _, err = call(capsys, "train", pictures, "--overwrite")
+        assert code == 1 and "runs/config: another process is training there" in err
+        assert not (here / "runs" / "config").exists()
+    assert call(capsys, "train", pictures, "--train.epochs", "1")[0] == 0
+    with RunFolder("runs/config").held():
+        assert call(capsys, "resume", "runs/config", "--train.epochs", "2")[0] == 1
+    assert call(capsys, "resume", "runs/config", "--train.epochs", "2")[0] == 0
 
 
 def test_a_killed_training_goes_on(pictures, here, capsys):

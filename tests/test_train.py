@@ -1018,3 +1018,26 @@ def test_what_has_begun_is_ended_where_a_callback_fails(fails, notes):
         dl.fit(model, data, loss="mse", optimizer=optimizer, epochs=1, schedule="cosine", callbacks=watching)
     assert found == notes
     assert optimizer._schedule is None, "the optimizer has its own rate again"
+
+
+class TwoInputs(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.a, self.b = nn.Linear(3, 2), nn.Linear(4, 2)
+
+    def forward(self, x, z):
+        return self.a(x) + self.b(z)
+
+
+def test_a_model_of_several_inputs_is_fitted_and_predicts():
+    rng = np.random.default_rng(0)
+    x, z = rng.standard_normal((30, 3)).astype(np.float32), rng.standard_normal((30, 4)).astype(np.float32)
+    y = x[:, :2] + z[:, :2]
+    model = TwoInputs()
+    dl.fit(model, ((x, z), y), loss="mse", optimizer=optim.Adam(model.parameters()), progress=False)
+    want = model(dl.tensor(x), dl.tensor(z)).numpy()
+    for given in ((x, z), ((x, z), y)):
+        for size in (512, 7):
+            np.testing.assert_allclose(dl.predict(model, given, batch_size=size).numpy(), want, rtol=1e-5, atol=1e-6)
+    with pytest.raises(dl.ShapeError, match="the model takes 2 inputs, and the data have 1 parts"):
+        dl.predict(model, x)

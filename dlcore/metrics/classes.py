@@ -1,4 +1,4 @@
-"""Metrics of classes: labels (...) and logits (..., C)."""
+"""Metrics of classes: labels (...) and logits (..., C), or as `cross_entropy` takes them, (N, C, ...)."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ class Accuracy(OfLabels, Mean):
     name = "accuracy"
 
     def sums(self, outputs: Tensor, targets: Tensor) -> Sequence[Tensor | float]:
-        check_labels(self.name, outputs, targets)
+        outputs = with_classes_last(self.name, outputs, targets)
         return self.share(outputs.argmax(axis=-1) == targets, outputs, targets)
 
 
@@ -79,7 +79,7 @@ class TopK(OfLabels, Mean):
         self.name = f"top{self.k}"
 
     def sums(self, outputs: Tensor, targets: Tensor) -> Sequence[Tensor | float]:
-        check_labels(self.name, outputs, targets)
+        outputs = with_classes_last(self.name, outputs, targets)
         column = targets.reshape((*targets.shape, 1))
         classes = class_numbers(outputs.shape[-1], outputs.device)
         chosen = classes == column
@@ -127,7 +127,7 @@ class _OfCounts(OfLabels):
     def sums(self, outputs: Tensor, targets: Tensor) -> Sequence[Tensor | float]:
         one = outputs.shape in (targets.shape, (*targets.shape, 1))
         if not one:
-            check_labels(self.name, outputs, targets)
+            outputs = with_classes_last(self.name, outputs, targets)
         labels = targets.reshape((targets.size,))
         classes = 2 if one else outputs.shape[-1]
         if one:
@@ -242,7 +242,7 @@ class ConfusionMatrix(OfLabels):
     name = "confusion_matrix"
 
     def sums(self, outputs: Tensor, targets: Tensor) -> Sequence[Tensor | float]:
-        check_labels(self.name, outputs, targets)
+        outputs = with_classes_last(self.name, outputs, targets)
         classes, labels = outputs.shape[-1], targets.reshape((targets.size,))
         actual = one_hot(labels, classes).astype("float32")
         predicted = one_hot(outputs.argmax(axis=-1).reshape((targets.size,)), classes)
@@ -265,7 +265,7 @@ class Perplexity(OfLabels):
     higher_is_better = False
 
     def sums(self, outputs: Tensor, targets: Tensor) -> Sequence[Tensor | float]:
-        check_labels(self.name, outputs, targets)
+        outputs = with_classes_last(self.name, outputs, targets)
         rows, labels = outputs.reshape((targets.size, outputs.shape[-1])), targets.reshape((targets.size,))
         counted = self.counted(labels)
         each = cross_entropy(
@@ -307,7 +307,7 @@ class CalibrationError(OfLabels):
         self.bins = integer(bins, "CalibrationError: bins", 1)
 
     def sums(self, outputs: Tensor, targets: Tensor) -> Sequence[Tensor | float]:
-        check_labels(self.name, outputs, targets)
+        outputs = with_classes_last(self.name, outputs, targets)
         rows, labels = outputs.reshape((targets.size, outputs.shape[-1])), targets.reshape((targets.size,))
         confidence = softmax(rows.astype(float64), axis=-1).max(axis=-1)
         right = (rows.argmax(axis=-1) == labels).astype(float64)
@@ -335,12 +335,20 @@ def class_numbers(n: int, device: Any) -> Tensor:
     return arange(n, device=device)
 
 
-def check_labels(name: str, outputs: Tensor, targets: Tensor) -> None:
-    """ShapeError, naming the metric, unless outputs are logits (..., C) with C > 1 and targets labels (...)."""
+def with_classes_last(name: str, outputs: Tensor, targets: Tensor) -> Tensor:
+    """The logits (..., C), C > 1, of labels (...); those of `cross_entropy`, (N, C, ...), get the axis moved.
+
+    Raises ShapeError, naming the metric, for others.
+    """
     if outputs.ndim and outputs.shape[-1] == 1 and outputs.shape in ((*targets.shape, 1), targets.shape):
         raise ShapeError(
             f"{name}: outputs {outputs.shape} have one unit, whose argmax is always class 0; for 0 or 1 use "
             "dl.metrics.BinaryAccuracy(threshold=0.0) with logits, 0.5 with probabilities"
         )
-    if outputs.ndim < 1 or outputs.shape[:-1] != targets.shape:
-        raise ShapeError(f"{name}: logits (..., C) and labels (...) expected, not {outputs.shape} and {targets.shape}")
+    if outputs.ndim > 0 and outputs.shape[:-1] == targets.shape:
+        return outputs
+    if outputs.ndim > 2 and (outputs.shape[0], *outputs.shape[2:]) == targets.shape and outputs.shape[1] > 1:
+        return outputs.permute((0, *range(2, outputs.ndim), 1))
+    raise ShapeError(
+        f"{name}: logits (..., C), or (N, C, ...), and labels (...) expected, not {outputs.shape} and {targets.shape}"
+    )

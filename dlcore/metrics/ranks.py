@@ -11,7 +11,7 @@ import numpy as np
 from dlcore._tensor import Tensor
 from dlcore.dtypes import float64
 from dlcore.metrics.base import Metric, difference
-from dlcore.metrics.classes import OfLabels, check_labels
+from dlcore.metrics.classes import OfLabels, with_classes_last
 from dlcore.ops.movement import concat
 from dlcore.ops.softmax import softmax
 
@@ -46,7 +46,7 @@ class _OfScores(OfLabels, Kept):
         labels = targets.astype(float64).reshape((targets.size, 1))
         if outputs.shape in (targets.shape, (*targets.shape, 1)):
             return concat([outputs.astype(float64).reshape((targets.size, 1)), labels], 1)
-        check_labels(self.name, outputs, targets)
+        outputs = with_classes_last(self.name, outputs, targets)
         shares = softmax(outputs.astype(float64).reshape((targets.size, outputs.shape[-1])), axis=-1)
         return concat([shares[:, 1:] if outputs.shape[-1] == 2 else shares, labels], 1)
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import shutil
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -57,6 +59,17 @@ class RunFolder:
         write(self.data_path, json.dumps({"format": _FORMAT, **data}, indent=1))
         write(self.path / "environment.json", json.dumps(environment, indent=1))
         write(self.config_path, _toml.document(config))
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Within it no other process trains in the folder (ValueError where one does); beside it lies a lock file."""
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with (self.path.parent / f".{self.path.name}.lock").open("w") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise ValueError(f"{self.path}: another process is training there") from None
+            yield
 
     def remove(self) -> None:
         """Remove the run. Raises ValueError for a folder that is none, and is not empty."""

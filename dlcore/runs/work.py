@@ -6,6 +6,7 @@ import json
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -55,7 +56,7 @@ def train(config: Config, resume: bool = False, overwrite: bool = False, progres
     device = dl.device(config.device) if config.device else dl.default_device()
     model = _parts.make_model(config, data).to(device)
     environment = {**describe(), "command": sys.argv, "device": str(device)}
-    begin = _Begin(folder, config, data.summary(), environment, overwrite)
+    begin = _Begin(folder, (config, data.summary(), environment), resume, overwrite)
     callbacks: list[Any] = [begin, Log(folder.log_path), Resume(folder.checkpoints, every=config.train.save_every)]
     if config.train.patience is not None:
         callbacks.append(EarlyStopping(config.train.patience, restore_best=True))
@@ -73,16 +74,26 @@ def train(config: Config, resume: bool = False, overwrite: bool = False, progres
 
 
 class _Begin(Callback):
-    """Begins the folder of a run, when all settings have been found right."""
+    """Begins the folder of a run, when all settings have been found right, and holds it until the run has ended."""
 
-    def __init__(self, folder: RunFolder, config: Config, data: Any, environment: Any, overwrite: bool):
-        self.folder, self.overwrite, self.content = folder, overwrite, (config, data, environment)
+    def __init__(self, folder: RunFolder, content: tuple[Config, Any, Any], resume: bool, overwrite: bool):
+        self.folder, self.content, self.resume, self.overwrite = folder, content, resume, overwrite
+        self.holding = ExitStack()
 
     def on_train_begin(self, run: Run) -> None:
         """Before the first step."""
-        if self.overwrite:
-            self.folder.remove()
-        self.folder.begin(*self.content)
+        with ExitStack() as holding:
+            holding.enter_context(self.folder.held())
+            if self.overwrite:
+                self.folder.remove()
+            elif not self.resume and self.folder.exists:
+                raise ValueError(f"{self.folder.path}: another process has begun a run there")
+            self.folder.begin(*self.content)
+            self.holding = holding.pop_all()
+
+    def on_train_end(self, run: Run) -> None:
+        """After the last epoch, or the error that ended it."""
+        self.holding.close()
 
 
 def _settings(config: Config, classes: bool) -> dict[str, Any]:
@@ -144,6 +155,10 @@ def read_inputs(folder: RunFolder, files: Sequence[str]) -> tuple[list[str], Any
         for name, sample in found:
             if sample.size != np.prod(shape, dtype=int):
                 raise ValueError(f"{name} has shape {sample.shape}; the model takes {shape}")
+            if sample.dtype.kind == "f" and not (finite := np.isfinite(sample)).all():
+                where = int(np.ravel(~finite).argmax())
+                column = known["columns"][where] if known.get("columns") else f"value {where + 1}"
+                raise ValueError(f"{name}: {column} is missing or not finite, and nothing can be predicted without it")
             names.append(name)
             samples.append(sample.reshape(shape))
     kinds = {sample.dtype for sample in samples}

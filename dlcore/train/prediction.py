@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterator, Mapping, Sequence
 from threading import RLock
 from typing import Any
@@ -40,7 +41,9 @@ def predict(
 ) -> Any:
     """The model's outputs for ``inputs`` (an array, a Tensor, or a data set, whose targets are ignored).
 
-    The model runs in evaluation mode, without gradients, in batches; the outputs are one Tensor (N, ...), or what the
+    A model of several inputs takes them side by side, as ``fit`` does: ``predict(model, (a, b))``, or a data set whose
+    first parts they are; how many it takes is the number of arguments of its ``forward`` without a default. The model
+    runs in evaluation mode, without gradients, in batches; the outputs are one Tensor (N, ...), or what the
     model returns, tuples and dicts of such tensors. transform: applied to each batch of inputs; "fitted" (the default)
     stands for ``model.preprocessing``. Small inputs of a shape that comes again and again are recorded and replayed, as
     by `dlcore.capture`. Threads may predict with one model at once: it takes them in turn.
@@ -53,18 +56,30 @@ def predict(
         if outputs is not NotImplemented:
             return outputs
     data, chosen = chosen_transform(model, as_dataset(inputs, "predict: inputs"), transform, "predict")
+    count = _inputs_of(model)
+    if count > 1 and (parts := getattr(data, "parts", count)) < count:
+        raise ShapeError(f"predict: the model takes {count} inputs, and the data have {parts} parts: {data!r}")
     loader = DataLoader(data, size, transform=chosen, device=device_of(model), dtype=floating(model))
     with _predictor(model).turn, kept_modes(model), no_grad():
         model.eval()
-        batches = [_outputs(model, x) for x, *_ in loader]
+        batches = [_outputs(model, parts[:count]) for parts in loader]
     if not batches:
         raise ValueError("predict: the data is empty")
     return batches[0] if len(batches) == 1 else _joined(batches)
 
 
-def _outputs(model: Module, x: Tensor) -> Any:
-    """The outputs for the batch ``x``, one for each sample, in memory of their own: who gave ``x`` may write to it."""
-    outputs = _apart(model(x), x)
+def _inputs_of(model: Module) -> int:
+    """How many inputs the model takes: the arguments of its ``forward`` that have no default, at least one."""
+    kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    arguments = inspect.signature(model.forward).parameters.values()
+    return max(sum(p.kind in kinds and p.default is inspect.Parameter.empty for p in arguments), 1)
+
+
+def _outputs(model: Module, inputs: Sequence[Tensor]) -> Any:
+    """The outputs for a batch, one for each sample, in memory of their own: who gave the inputs may write to them."""
+    x, outputs = inputs[0], model(*inputs)
+    for given in inputs:
+        outputs = _apart(outputs, given)
     for part in _tensors(outputs):
         if part.shape[:1] != x.shape[:1]:
             raise ShapeError(
@@ -128,7 +143,7 @@ class _Predictor:
             x = apply(steps, x)
             if self.dtype is not None and x.dtype.is_float and x.dtype is not self.dtype:
                 x = x.astype(self.dtype)
-            return _outputs(model, x)
+            return _outputs(model, (x,))
 
         self.captured = Captured(prediction, strict=False, depends=(model, *steps))
 
