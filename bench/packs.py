@@ -115,7 +115,7 @@ def _compiled(wanted: Specialised) -> Binary | None:
 
 
 def main(options: Options) -> int:
-    """All packs; 1 where a kernel that models or checks ask for was not compiled. One that spills is told, and works."""
+    """All packs; 1 where a kernel of models or checks was not compiled. One that spills is named, and works."""
     names = {arch.partition(":")[0] for arch in options.arch}
     if unknown := [*(names - {*CARDS}), *(set(options.parts) - set(PARTS))]:
         console.print(f"bench.packs: there is no {', '.join(unknown)}")
