@@ -8,6 +8,7 @@
 template <class T> constexpr int64_t kDepth = 2048 / static_cast<int64_t>(sizeof(T));
 constexpr int64_t kBlockRows = 384, kBlockColumns = 2048, kGroupColumns = 256;
 constexpr int64_t kBlockWork = int64_t{1} << 19;  // multiply-adds worth a block of their own: 5 us
+constexpr int64_t kLargeWork = int64_t{1} << 26;  // and those of a product that is shared out in smaller parts
 
 static inline int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
@@ -157,6 +158,8 @@ template <class S> struct Block {
   }
 };
 
+#include "matmul/broad.inl"
+
 // How C is cut: `down` x `across` blocks. Every element is computed in the same way in any block, so the number of
 // threads may have a say without showing in the bits.
 struct Grid {
@@ -169,9 +172,29 @@ template <class S> static int64_t work_of(const Product<S>& p) {
   return p.m * p.n * std::max<int64_t>(p.k, 1) * static_cast<int64_t>(sizeof(compute_t<S>) / 4);
 }
 
+#if DLCORE_ISA == 4
+// As many blocks as wanted and no more: each packs what it needs of A and B itself. Columns are shared rather than rows,
+// for then no part of B is packed twice; 16-bit results need room for a block of sums.
+template <class S> static Grid cut_broad(const Product<S>& p, int64_t wanted) {
+  constexpr int64_t width = kBroadVectors * kLanes<compute_t<S>>, most = 4096;
+  const bool same = std::is_same_v<S, compute_t<S>>;
+  Grid grid{ceil_div(p.m, same ? most : kBlockRows), same ? 1 : ceil_div(p.n, kBlockColumns)};
+  while (grid.blocks() < wanted) {
+    const int64_t rows = p.m / grid.down, columns = p.n / grid.across;
+    if (columns >= 2 * width && 4 * columns >= rows) grid.across *= 2;
+    else if (rows >= 2 * kTallRows) grid.down *= 2;
+    else break;
+  }
+  return grid;
+}
+#endif
+
 template <class S> static Grid cut(const Product<S>& p, int64_t wanted) {
   constexpr int64_t width = kTileVectors * kLanes<compute_t<S>>;
   if (p.m == 0 || p.n == 0) return {0, 0};
+#if DLCORE_ISA == 4
+  if (broad_tiles() && p.m > kTallRows && p.n > kFew) return cut_broad(p, wanted);
+#endif
   Grid grid{1, 1};
   if (std::min(p.m, p.n) > kFew) {  // what fits the cache; narrow products stream
     grid = {ceil_div(p.m, kBlockRows), ceil_div(p.n, kBlockColumns)};
@@ -207,13 +230,19 @@ template <class S> static void run_block(const Product<S>& p, Grid grid, int64_t
   if constexpr (std::is_same_v<S, compute_t<S>>) {
     if (narrow_block(p, i0, i1, j0, std::min(j1, p.n))) return finish_block(p, i0, i1, j0, std::min(j1, p.n));
   }
+#if DLCORE_ISA == 4
+  if (broad_tiles() && i1 - i0 > kTallRows) return BroadBlock<S>{p, i0, i1, j0, std::min(j1, p.n)}.run();
+#endif
   Block<S>{p, i0, i1, j0, std::min(j1, p.n)}.run();
 }
 
 // Blocks wanted of `work` multiply-adds: enough for balance, none too small to be worth another thread.
 static inline int64_t blocks_wanted(int64_t work) {
   const int threads = thread_count();
-  return threads == 1 ? 1 : std::min<int64_t>(work / kBlockWork, 4 * threads);
+  if (threads == 1) return 1;
+  if (DLCORE_ISA == 4 && broad_tiles())
+    return std::min<int64_t>(work / (kBlockWork / 2), work < kLargeWork ? threads : 2 * threads);
+  return std::min<int64_t>(work / kBlockWork, 4 * threads);
 }
 
 // Independent products in one parallel region: small ones that could not be cut run side by side.

@@ -1,2 +1,3 @@
+#include "core/processor.h"
 #define DLCORE_BODY "matmul/matmul.inl"
 #include "common/each_isa.h"

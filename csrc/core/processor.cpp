@@ -1,0 +1,39 @@
+#include "core/processor.h"
+
+#include <unistd.h>
+
+#include <cstdlib>
+#include <cstring>
+
+namespace dlcore {
+
+int64_t cache_size(int level) {
+  static const int64_t sizes[2] = {
+      [] {
+        const long size = sysconf(_SC_LEVEL1_DCACHE_SIZE);
+        return size > 0 ? int64_t{size} : int64_t{32} << 10;
+      }(),
+      [] {
+        const long size = sysconf(_SC_LEVEL2_CACHE_SIZE);
+        return size > 0 ? int64_t{size} : int64_t{1} << 20;
+      }(),
+  };
+  return sizes[level - 1];
+}
+
+bool broad_tiles() {
+  static const bool broad = [] {
+    const char* asked = std::getenv("DLCORE_TILES");
+    if (asked && !std::strcmp(asked, "broad")) return true;
+    if (asked && !std::strcmp(asked, "tall")) return false;
+#if defined(__x86_64__) && defined(__GNUC__)
+    __builtin_cpu_init();
+    return __builtin_cpu_is("intel") != 0;
+#else
+    return false;
+#endif
+  }();
+  return broad;
+}
+
+}  // namespace dlcore

@@ -1,0 +1,13 @@
+// What kernels ask of the processor. Answers depend on the machine alone and change which way is taken, never the bits.
+#pragma once
+#include <cstdint>
+
+namespace dlcore {
+
+int64_t cache_size(int level);  // bytes of a core's share of the first or second level
+
+// Whether products take broad tiles (csrc/matmul/broad.inl): on Intel's processors. DLCORE_TILES=broad or tall decides
+// otherwise, for tests and measurements.
+bool broad_tiles();
+
+}  // namespace dlcore

@@ -1,0 +1,212 @@
+// Blocks of C by broad tiles: 6 rows x 4 vectors, and 8 x 3, 12 x 2, 14 x 1 for the last columns.
+//
+// For processors that load less than two vectors for every two multiply-adds: an Intel core does two 512-bit
+// multiply-adds a cycle, but its loads, and where another guest uses the other hyperthread every instruction, are what
+// a tile of 14 x 2 waits for (0.57 loads a multiply-add; here 0.42). On an Ice Lake Xeon a tile alone reached 172-176
+// of 179 GFLOP/s of one core (14 x 2: 134-140). Zen 4 keeps the tall tiles: they are at its roof.
+//
+// k runs in the same slices as in gemm.inl. Within one: groups of columns of B, as many as keep a share of the
+// second-level cache; all rows of A against a group, tile by tile; the panels of a group innermost, so that C is
+// written in long runs. Every element is the same chain of multiply-adds: the bits are those of the tall tiles.
+#if DLCORE_ISA == 4
+constexpr int kBroadVectors = 4;
+constexpr int kBroadRows[kBroadVectors + 1] = {0, 14, 12, 8, 6};
+constexpr int kTallRows = 14;      // so many rows are one tall tile, which reads B once
+constexpr int64_t kPackedTiles = 16;   // tiles of A packed at a time, where its columns are adjacent: whole lines are read
+constexpr int kSteps4 = 4;         // steps of k unrolled
+constexpr int64_t kSmallA = 1 << 16;  // bytes of an A of adjacent columns that is read in place
+
+// C[MR, NV vectors] (+)= A[MR, depth] @ B[depth, NV vectors]. One pointer for three rows of A: base + {0, 1, 2} strides
+// are addressing modes, so that no stride is kept in memory.
+template <class T, int MR, int NV, bool PART> static void broad_tile(const Tile<T>& t) {
+  constexpr int L = kLanes<T>, kGroups = (MR + 2) / 3;
+  const int64_t a_row = t.a_row, a_col = t.a_col, b_row = t.b_row, c_row = t.c_row;
+  const int tail = t.tail;
+  const auto load_vector = [&](const T* p, int v) DLCORE_MAP {
+    return PART && v == NV - 1 ? vload_first(p + v * L, tail) : vload(p + v * L);
+  };
+  T* c = t.c;
+#pragma GCC unroll 16
+  for (int i = 0; i < MR; ++i)
+#pragma GCC unroll 16
+    for (int v = 0; v < NV; ++v) __builtin_prefetch(c + i * c_row + v * L, 1);
+  const T* a[kGroups];
+#pragma GCC unroll 16
+  for (int g = 0; g < kGroups; ++g) a[g] = t.a + 3 * g * a_row;
+  const T* b = t.b;
+  vec<T> sum[MR][NV] = {};
+  const auto step = [&]() DLCORE_MAP {
+    vec<T> row[NV];
+#pragma GCC unroll 16
+    for (int v = 0; v < NV; ++v) row[v] = load_vector(b, v);
+#pragma GCC unroll 16
+    for (int i = 0; i < MR; ++i) {
+      const vec<T> x = vset(a[i / 3][i % 3 * a_row]);
+#pragma GCC unroll 16
+      for (int v = 0; v < NV; ++v) sum[i][v] = vfma(x, row[v], sum[i][v]);
+    }
+    b += b_row;
+#pragma GCC unroll 16
+    for (int g = 0; g < kGroups; ++g) a[g] += a_col;
+  };
+  int64_t k = t.depth;
+  for (; k >= kSteps4; k -= kSteps4) {
+#pragma GCC unroll 16
+    for (int s = 0; s < kSteps4; ++s) step();
+  }
+  for (; k > 0; --k) step();
+  const T* bias = t.bias;
+  const bool accumulate = t.accumulate;
+#pragma GCC unroll 16
+  for (int i = 0; i < MR; ++i, c += c_row) {
+#pragma GCC unroll 16
+    for (int v = 0; v < NV; ++v) {
+      vec<T> x = sum[i][v];
+      if (accumulate) x = load_vector(c, v) + x;
+      if (bias) x = x + load_vector(bias, v);
+      if (PART && v == NV - 1) vstore_first(c + v * L, x, tail);
+      else vstore(c + v * L, x);
+    }
+  }
+}
+
+// The tile of so many rows: of more than kTallRows rows, shared out evenly, no tile gets less than half of the most.
+template <class T, int NV, bool PART, int... I>
+static TileFunction<T> broad_tile_of(int rows, std::integer_sequence<int, I...>) {
+  constexpr int least = kBroadRows[NV] / 2;
+  static constexpr TileFunction<T> tiles[] = {broad_tile<T, least + I, NV, PART>...};
+  return tiles[rows - least];
+}
+template <class T, int NV> static TileFunction<T> broad_tile_of(int rows, bool part) {
+  constexpr auto all = std::make_integer_sequence<int, kBroadRows[NV] - kBroadRows[NV] / 2 + 1>();
+  return part ? broad_tile_of<T, NV, true>(rows, all) : broad_tile_of<T, NV, false>(rows, all);
+}
+
+// Rows [i0, i1), more than kTallRows of them, and columns [j0, j1) of C.
+template <class S> struct BroadBlock {
+  using T = compute_t<S>;
+  static constexpr bool same = std::is_same_v<S, T>;
+  static constexpr int L = kLanes<T>;
+
+  const Product<S>& p;
+  const int64_t i0, i1, j0, j1;
+  const int64_t rows = i1 - i0, columns = j1 - j0;
+  const int64_t slices = p.k > kDepth<T> ? ceil_div(p.k, kDepth<T>) : 1, depth = ceil_div(p.k, slices);
+  const bool copies_a = !same || !(p.a_col == 1 || (p.a_row == 1 && rows * depth * int64_t(sizeof(T)) <= kSmallA));
+  const bool copies_b = !same || !in_place();
+  const FinishFunction<S> finish = finish_for(p);
+
+  // B is read where it is if it lies on whole vectors and stays in the second-level cache beside the rest.
+  bool in_place() const {
+    return p.b_col == 1 && p.b_row % L == 0 && reinterpret_cast<uintptr_t>(p.b + j0) % kVectorBytes == 0 &&
+           depth * columns * static_cast<int64_t>(sizeof(T)) <= cache_size(2) * 3 / 5;
+  }
+
+  // Columns are shared out so that the last ones, too, are worked on by tiles with many multiply-adds a load.
+  void run() const {
+    Scratch<T> sums(same ? 0 : rows * columns);  // 16-bit results are rounded once, after the last slice
+    const int64_t vectors = ceil_div(columns, L);
+    int64_t fours = vectors / 4, threes = 0, rest = 0;
+    switch (vectors % 4) {
+      case 3: threes = 1; break;
+      case 2: fours ? (fours -= 1, threes = 2) : (rest = 2); break;
+      case 1:
+        if (fours > 1) fours -= 2, threes = 3;
+        else if (fours == 1) fours = 0, threes = 1, rest = 2;
+        else rest = 1;
+    }
+    const int64_t first = std::min(j1, j0 + fours * 4 * L), second = std::min(j1, first + threes * 3 * L);
+    run_region<4>(j0, first, sums.get());
+    run_region<3>(first, second, sums.get());
+    if (rest == 2) run_region<2>(second, j1, sums.get());
+    else run_region<1>(second, j1, sums.get());
+  }
+
+  template <int NV> void run_region(int64_t from, int64_t to, T* sums) const {
+    if (from >= to) return;
+    constexpr int64_t width = int64_t{NV} * L;
+    const int64_t tiles = ceil_div(rows, kBroadRows[NV]), panel = depth * width + 32;
+    // Two fifths of the second-level cache: where k is short, whole rows of C are then written in one go.
+    const int64_t fits = cache_size(2) * 2 / 5 / (std::max<int64_t>(depth, 1) * static_cast<int64_t>(sizeof(T)));
+    const int64_t group = std::min(std::max(fits / width * width, width), ceil_div(to - from, width) * width);
+    Scratch<T> copy_a(copies_a ? rows * depth + tiles * 8 : 0), panels(copies_b ? group / width * panel : 0);
+    const auto first_row = [&](int64_t tile) { return rows * tile / tiles; };  // counted from i0
+    for (int64_t s = 0; s < slices; ++s) {
+      const int64_t k0 = p.k * s / slices, k1 = p.k * (s + 1) / slices;
+      if (copies_a) copy_rows(copy_a.get(), k0, k1, tiles);
+      for (int64_t j = from; j < to; j += group) {
+        const int64_t end = std::min(j + group, to);
+        if (copies_b)
+          pack_columns(p.b + k0 * p.b_row + j * p.b_col, p.b_row, p.b_col, k1 - k0, end - j, panels.get(), width, panel);
+        for (int64_t t = 0; t < tiles; ++t) {
+          const int64_t i = first_row(t), count = first_row(t + 1) - i;
+          for (int64_t at = j; at < end; at += width)
+            run_tile<NV>(i, static_cast<int>(count), at, std::min(at + width, to), k0, k1,
+                         copy_a.get() + place(t, i), panels.get() + (at - j) / width * panel, sums);
+        }
+      }
+    }
+  }
+
+  // Eight elements, of which `left` exist: what is too much is overwritten, or lies between two tiles.
+  static void copy_eight(const S* from, T* out, int64_t left) {
+    if constexpr (same) {
+      if (left >= 8) __builtin_memcpy(out, from, 8 * sizeof(T));
+      else __builtin_memcpy(out, from, static_cast<size_t>(left) * sizeof(T));
+    } else {
+      vstore_first(out, widen_first(from, static_cast<int>(std::min<int64_t>(left, 8))), 8);
+    }
+  }
+
+  template <int NV>
+  void run_tile(int64_t i, int count, int64_t j, int64_t end, int64_t k0, int64_t k1, const T* a, const T* panel,
+                T* sums) const {
+    Tile<T> tile;
+    tile.depth = k1 - k0, tile.accumulate = k0 > 0, tile.bias = nullptr;
+    tile.tail = static_cast<int>(end - j - (NV - 1) * L);
+    tile.a = a, tile.a_row = 1, tile.a_col = count;
+    tile.b = panel, tile.b_row = NV * L;
+    tile.c = sums + i * columns + (j - j0), tile.c_row = columns;
+    const bool last = k1 == p.k;
+    if constexpr (same) {
+      if (!copies_a) tile.a = p.a + (i0 + i) * p.a_row + k0 * p.a_col, tile.a_row = p.a_row, tile.a_col = p.a_col;
+      if (!copies_b) tile.b = p.b + k0 * p.b_row + j, tile.b_row = p.b_row;
+      tile.c = p.c + (i0 + i) * p.c_row + j, tile.c_row = p.c_row;
+      if (last && p.bias) tile.bias = p.bias + j;
+    }
+    broad_tile_of<T, NV>(count, tile.tail != L)(tile);
+    constexpr int kChunk = kTileVectors * L;  // what `finish` takes at most
+    for (int64_t at = j; last && finish && at < end; at += kChunk)
+      finish(p, tile.c + (at - j), tile.c_row, i0 + i, at, count, static_cast<int>(std::min<int64_t>(kChunk, end - at)));
+  }
+
+  // Where tile t, which begins with row i, lies in the copy of A: what is copied in eights ends in the room between.
+  int64_t place(int64_t t, int64_t i) const { return i * depth + t * 8; }
+
+  // The rows of a slice as the tiles read them: to[place + k * count + r] for row r of a tile of `count` rows.
+  void copy_rows(T* to, int64_t k0, int64_t k1, int64_t tiles) const {
+    const S* from = p.a + i0 * p.a_row + k0 * p.a_col;
+    const auto first_row = [&](int64_t tile) { return rows * tile / tiles; };
+    if (p.a_row != 1) {
+      for (int64_t t = 0; t < tiles; ++t) {
+        const int64_t i = first_row(t);
+        pack_rows(from + i * p.a_row, p.a_row, p.a_col, first_row(t + 1) - i, k1 - k0, to + place(t, i));
+      }
+      return;
+    }
+    for (int64_t begin = 0; begin < tiles; begin += kPackedTiles) {
+      const int64_t some = std::min(kPackedTiles, tiles - begin);
+      int64_t starts[kPackedTiles + 1];  // divisions would cost more than the copies
+      for (int64_t t = 0; t <= some; ++t) starts[t] = first_row(begin + t);
+      for (int64_t k = 0; k < k1 - k0; ++k) {
+        const S* line = from + k * p.a_col;
+        for (int64_t t = 0; t < some; ++t) {
+          const int64_t i = starts[t], count = starts[t + 1] - i;
+          T* const out = to + place(begin + t, i) + k * count;
+          for (int64_t r = 0; r < count; r += 8) copy_eight(line + i + r, out + r, rows - i - r);
+        }
+      }
+    }
+  }
+};
+#endif

@@ -1,0 +1,40 @@
+"""Products have the same bits whatever the processor: with the tiles of either make, and on any number of threads."""
+
+import os
+import subprocess
+import sys
+
+PROGRAM = """
+import hashlib
+import numpy as np
+import dlcore as dl
+
+rng, digest = np.random.default_rng(0), hashlib.sha256()
+SHAPES = [
+    (15, 1, 7), (16, 17, 33), (19, 48, 64), (33, 80, 65), (100, 70, 513), (37, 33, 1030), (256, 300, 784), (14, 64, 32),
+    (130, 144, 1025), (57, 5, 200), (128, 10, 256), (65, 257, 130), (29, 5, 0), (500, 96, 40), (4100, 20, 8),
+]
+for dtype in ("float32", "float64", "float16", "bfloat16"):
+    for m, n, k in SHAPES:
+        a, b = (dl.tensor(rng.standard_normal(s), dtype=dtype) for s in ((m, k), (k, n)))
+        at, bt = a.T.clone(), b.T.clone()
+        bias = dl.tensor(rng.standard_normal(n), dtype=dtype)
+        results = []
+        for threads in (1, 2):
+            dl.set_num_threads(threads)
+            results.append([a @ b, at.T @ b, a @ bt.T, at.T @ bt.T, dl.linear(a, bt, bias, activation="gelu")])
+        for one, other in zip(*results, strict=True):
+            assert np.array_equal(one.numpy(), other.numpy()), (dtype, m, n, k)
+            digest.update(np.ascontiguousarray(one.numpy()).tobytes())
+print(digest.hexdigest())
+"""
+
+
+def test_tall_and_broad_tiles_have_the_same_bits():
+    digests = set()
+    for tiles in ("tall", "broad"):
+        environment = os.environ | {"DLCORE_TILES": tiles}
+        done = subprocess.run([sys.executable, "-c", PROGRAM], env=environment, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        digests.add(done.stdout)
+    assert len(digests) == 1, digests
