@@ -692,3 +692,10 @@ def test_a_recorded_step_keeps_overlapping_tensors_right():
         np.add(expected[1:], expected[:-1], out=expected[1:])
         assert step().item() == expected[1:].sum()
         np.testing.assert_array_equal(memory, expected)
+
+
+def test_a_python_number_as_a_tensor_has_no_buffer_to_count_exports_of():
+    from dlcore import _C
+
+    number = _C.as_tensor(2, "add", "b")
+    assert number.numpy().item() == 2 and memoryview(number).readonly in (True, False)

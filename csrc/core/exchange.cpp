@@ -44,8 +44,10 @@ static int get_buffer(PyObject* self, Py_buffer* view, int flags) {
     return -1;
   }
   exported->buffer = keep(t->buffer);
-  t->buffer->exports += !readonly;
-  t->buffer->exporting += !readonly;
+  if (t->buffer) {  // a Python number has none
+    t->buffer->exports += !readonly;
+    t->buffer->exporting += !readonly;
+  }
   const int64_t item = item_size(a.dtype);
   for (int d = 0; d < a.ndim; ++d) {
     exported->shape[d] = a.shape[d];
@@ -66,7 +68,7 @@ static int get_buffer(PyObject* self, Py_buffer* view, int flags) {
 }
 static void release_buffer(PyObject*, Py_buffer* view) {
   Buffer* buffer = static_cast<Exported*>(view->internal)->buffer;
-  buffer->exporting -= !view->readonly;
+  if (buffer) buffer->exporting -= !view->readonly;
   drop(buffer);
   PyMem_Free(view->internal);
 }

@@ -12,7 +12,7 @@
 constexpr int kBroadVectors = 4;
 constexpr int kBroadRows[kBroadVectors + 1] = {0, 14, 12, 8, 6};
 constexpr int kTallRows = 14;      // so many rows are one tall tile, which reads B once
-constexpr int64_t kPackedTiles = 16;   // tiles of A packed at a time, where its columns are adjacent: whole lines are read
+constexpr int64_t kPackedTiles = 16;  // tiles of A packed at a time where its columns are adjacent: in long runs
 constexpr int kSteps4 = 4;         // steps of k unrolled
 constexpr int64_t kSmallA = 1 << 16;  // bytes of an A of adjacent columns that is read in place
 
@@ -137,7 +137,8 @@ template <class S> struct BroadBlock {
       for (int64_t j = from; j < to; j += group) {
         const int64_t end = std::min(j + group, to);
         if (copies_b)
-          pack_columns(p.b + k0 * p.b_row + j * p.b_col, p.b_row, p.b_col, k1 - k0, end - j, panels.get(), width, panel);
+          pack_columns(p.b + k0 * p.b_row + j * p.b_col, p.b_row, p.b_col, k1 - k0, end - j, panels.get(), width,
+                       panel);
         for (int64_t t = 0; t < tiles; ++t) {
           const int64_t i = first_row(t), count = first_row(t + 1) - i;
           for (int64_t at = j; at < end; at += width)
@@ -177,7 +178,8 @@ template <class S> struct BroadBlock {
     broad_tile_of<T, NV>(count, tile.tail != L)(tile);
     constexpr int kChunk = kTileVectors * L;  // what `finish` takes at most
     for (int64_t at = j; last && finish && at < end; at += kChunk)
-      finish(p, tile.c + (at - j), tile.c_row, i0 + i, at, count, static_cast<int>(std::min<int64_t>(kChunk, end - at)));
+      finish(p, tile.c + (at - j), tile.c_row, i0 + i, at, count,
+             static_cast<int>(std::min<int64_t>(kChunk, end - at)));
   }
 
   // Where tile t, which begins with row i, lies in the copy of A: what is copied in eights ends in the room between.

@@ -173,8 +173,8 @@ template <class S> static int64_t work_of(const Product<S>& p) {
 }
 
 #if DLCORE_ISA == 4
-// As many blocks as wanted and no more: each packs what it needs of A and B itself. Columns are shared rather than rows,
-// for then no part of B is packed twice; 16-bit results need room for a block of sums.
+// As many blocks as wanted and no more: each packs what it needs of A and B itself. Columns are shared, not rows, for
+// then no part of B is packed twice; 16-bit results need room for a block of sums.
 template <class S> static Grid cut_broad(const Product<S>& p, int64_t wanted) {
   constexpr int64_t width = kBroadVectors * kLanes<compute_t<S>>, most = 4096;
   const bool same = std::is_same_v<S, compute_t<S>>;

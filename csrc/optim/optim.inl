@@ -1,7 +1,7 @@
 // Optimizer steps over any number of parameters in one launch, and clipping by the norm of all gradients.
 // Bound by memory: Adam moves 28 bytes a float32 parameter, SGD with momentum 20, without 12, clipping 4 to 12.
 //
-// Operands come as lists of equal length: parameters, gradients, moments, step counts; behind them one float64 matrix of
+// Operands come as lists of equal length: parameters, gradients, moments, step counts; behind them a float64 matrix of
 // hyperparameters with a row for each parameter group, and a flag, which may be absent: where it is false a step does
 // nothing. Everything that changes from step to step lies in memory.
 // Arithmetic follows PyTorch's CPU implementation operation by operation, in the parameter's dtype (float32 for the
