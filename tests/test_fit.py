@@ -627,3 +627,11 @@ def test_values_of_gradients_are_clipped():
         with dl.no_grad():
             p -= 0.1 * p.grad.clip(-1e-3, 1e-3)
     assert close(weights(a), weights(b), 1e-6)
+
+
+@pytest.mark.parametrize("function", [dl.fit, dl.evaluate])
+def test_an_array_in_the_place_of_a_loss_is_refused_by_name(function):
+    model = nn.Linear(3, 2)
+    given = {"optimizer": optim.SGD(model.parameters(), lr=0.1)} if function is dl.fit else {}
+    with pytest.raises(TypeError, match=f"{function.__name__}: loss"):
+        function(model, (np.zeros((6, 3), np.float32), np.zeros(6, np.int64)), loss=np.zeros((0, 3)), **given)

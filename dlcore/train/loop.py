@@ -31,7 +31,7 @@ from dlcore.train.gate import Gate
 from dlcore.train.history import History
 from dlcore.train.interrupt import Interrupt
 from dlcore.train.modes import kept_modes
-from dlcore.train.objective import OWN, Objective, loss_function, numbers, weights_of_classes
+from dlcore.train.objective import Objective, loss_function, numbers, weights_of_classes
 from dlcore.train.passes import CustomTraining, Evaluation, SupervisedTraining, Training
 from dlcore.train.progress import display
 from dlcore.train.run import Callback, Run
@@ -139,7 +139,7 @@ def fit(
     batch_size, accumulate = integer(batch_size, "fit: batch_size", 1), integer(accumulate, "fit: accumulate", 1)
     steps = None if steps_per_epoch is None else integer(steps_per_epoch, "fit: steps_per_epoch", 1)
     shuffle, seed = boolean(shuffle, "fit: shuffle"), None if seed is None else integer(seed, "fit: seed")
-    loss, transform = loss_function(None if loss == OWN else loss, "fit: loss"), as_transform(transform, "fit")
+    loss, transform = loss_function(loss, "fit: loss"), as_transform(transform, "fit")
     optimizers = _optimizers(optimizer, model, step)
     if schedule is not None:
         schedule = schedules.make(schedule) if isinstance(schedule, str) else schedule
@@ -480,7 +480,7 @@ def evaluate(
     size = integer(batch_size, "evaluate: batch_size", 1)
     steps = None if steps is None else integer(steps, "evaluate: steps", 1)
     measured = listed(metrics, "evaluate: metrics", "names, Metrics or functions")
-    wanted, chosen = loss is not None, loss_function(None if loss == OWN else loss, "evaluate: loss")
+    wanted, chosen = loss is not None, loss_function(loss, "evaluate: loss")
     given = _data(data, "evaluate: data", not wanted or chosen is not None)
     given, preprocessing = chosen_transform(model, given, transform, "evaluate")
     batches = Batches(given, preprocessing, device=device_of(model), dtype=floating(model))

@@ -26,16 +26,16 @@ from dlcore.ops.elementwise import where
 from dlcore.ops.loss import cross_entropy, mse_loss
 from dlcore.train.modes import kept_modes
 
-__all__ = ["LOSSES", "OWN", "Judged", "Objective", "loss_function", "numbers", "weights_of_classes"]
+__all__ = ["LOSSES", "Judged", "Objective", "loss_function", "numbers", "weights_of_classes"]
 
 OWN = "own"  # the name of the loss that the model itself returns
 LOSSES = Names("a loss", [("cross_entropy", cross_entropy), ("mse", mse_loss), ("mse_loss", mse_loss)])
 
 
 def loss_function(loss: Any, where: str) -> Any:
-    """The loss meant: a function of (outputs, targets), the name of one of dlcore's, or None for the model's own."""
+    """The loss meant: a function of (outputs, targets), the name of one of dlcore's; None for the model's ("own")."""
     if isinstance(loss, str):
-        return LOSSES.get(loss, where)
+        return None if loss == OWN else LOSSES.get(loss, where)
     if isinstance(loss, type):
         raise TypeError(f"{where} {shown(loss)} is not a function; call it to make one: {loss.__name__}()")
     return None if loss is None else function(loss, where)
