@@ -1,5 +1,5 @@
 // Autocast: the dtype that operations compute in, where their definitions welcome it. A mode of the thread, as gradient
-// mode is; see dlcore/_autograd.py.
+// mode is; see dlcore/_autocast.py.
 #pragma once
 #include <utility>
 

@@ -7,18 +7,9 @@
 
 namespace dlcore {
 
-int64_t cache_size(int level) {
-  static const int64_t sizes[2] = {
-      [] {
-        const long size = sysconf(_SC_LEVEL1_DCACHE_SIZE);
-        return size > 0 ? int64_t{size} : int64_t{32} << 10;
-      }(),
-      [] {
-        const long size = sysconf(_SC_LEVEL2_CACHE_SIZE);
-        return size > 0 ? int64_t{size} : int64_t{1} << 20;
-      }(),
-  };
-  return sizes[level - 1];
+int64_t second_level_cache() {
+  static const long size = sysconf(_SC_LEVEL2_CACHE_SIZE);
+  return size > 0 ? size : int64_t{1} << 20;
 }
 
 bool broad_tiles() {

@@ -4,7 +4,7 @@
 
 namespace dlcore {
 
-int64_t cache_size(int level);  // bytes of a core's share of the first or second level
+int64_t second_level_cache();  // bytes of a core's
 
 // Whether products take broad tiles (csrc/matmul/broad.inl): on Intel's processors. DLCORE_TILES=broad or tall decides
 // otherwise, for tests and measurements.

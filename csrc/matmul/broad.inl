@@ -2,8 +2,12 @@
 //
 // For processors that load less than two vectors for every two multiply-adds: an Intel core does two 512-bit
 // multiply-adds a cycle, but its loads, and where another guest uses the other hyperthread every instruction, are what
-// a tile of 14 x 2 waits for (0.57 loads a multiply-add; here 0.42). On an Ice Lake Xeon a tile alone reached 172-176
-// of 179 GFLOP/s of one core (14 x 2: 134-140). Zen 4 keeps the tall tiles: they are at its roof.
+// a tile of 14 x 2 waits for (0.57 loads a multiply-add; here 0.42). Zen 4 keeps the tall tiles: they are at its roof.
+//
+// GFLOP/s of float32 on an Emerald Rapids Xeon, DLCORE_TILES=tall and broad:
+//                   256^3   128x784x256   1024^3   2048x32x2048
+//   one thread     157 171     147 172     144 155      102 141
+//   two threads    208 230     201 225     190 230      135 168
 //
 // k runs in the same slices as in gemm.inl. Within one: groups of columns of B, as many as keep a share of the
 // second-level cache; all rows of A against a group, tile by tile; the panels of a group innermost, so that C is
@@ -11,10 +15,19 @@
 #if DLCORE_ISA == 4
 constexpr int kBroadVectors = 4;
 constexpr int kBroadRows[kBroadVectors + 1] = {0, 14, 12, 8, 6};
-constexpr int kTallRows = 14;      // so many rows are one tall tile, which reads B once
-constexpr int64_t kPackedTiles = 16;  // tiles of A packed at a time where its columns are adjacent: in long runs
-constexpr int kSteps4 = 4;         // steps of k unrolled
+constexpr int kTallRows = 14;         // so many rows are one tall tile, which reads B once
+constexpr int kUnrolled = 4;          // steps of k
 constexpr int64_t kSmallA = 1 << 16;  // bytes of an A of adjacent columns that is read in place
+
+// Whether a product is for these tiles. It is for tall ones where few rows meet a B that no cache of a core holds, for
+// those read it where it lies, prefetched; and where A has to be packed across its columns, for 14 rows at a time cost
+// less than 6.
+template <class S> static bool takes_broad(const Product<S>& p) {
+  if (!broad_tiles() || p.m <= kTallRows || p.n <= kFew) return false;
+  const int64_t item = sizeof(S);
+  if (p.b_col == 1 && p.m <= 4 * kTallRows && p.k * p.n * item > second_level_cache()) return false;
+  return p.a_col == 1 || p.m * std::min(p.k, kDepth<compute_t<S>>) * item <= kSmallA;
+}
 
 // C[MR, NV vectors] (+)= A[MR, depth] @ B[depth, NV vectors]. One pointer for three rows of A: base + {0, 1, 2} strides
 // are addressing modes, so that no stride is kept in memory.
@@ -50,9 +63,9 @@ template <class T, int MR, int NV, bool PART> static void broad_tile(const Tile<
     for (int g = 0; g < kGroups; ++g) a[g] += a_col;
   };
   int64_t k = t.depth;
-  for (; k >= kSteps4; k -= kSteps4) {
+  for (; k >= kUnrolled; k -= kUnrolled) {
 #pragma GCC unroll 16
-    for (int s = 0; s < kSteps4; ++s) step();
+    for (int s = 0; s < kUnrolled; ++s) step();
   }
   for (; k > 0; --k) step();
   const T* bias = t.bias;
@@ -92,14 +105,15 @@ template <class S> struct BroadBlock {
   const int64_t i0, i1, j0, j1;
   const int64_t rows = i1 - i0, columns = j1 - j0;
   const int64_t slices = p.k > kDepth<T> ? ceil_div(p.k, kDepth<T>) : 1, depth = ceil_div(p.k, slices);
-  const bool copies_a = !same || !(p.a_col == 1 || (p.a_row == 1 && rows * depth * int64_t(sizeof(T)) <= kSmallA));
+  const bool copies_a = !same || (p.a_row != 1 && p.a_col != 1);
   const bool copies_b = !same || !in_place();
   const FinishFunction<S> finish = finish_for(p);
 
-  // B is read where it is if it lies on whole vectors and stays in the second-level cache beside the rest.
+  // B is read where it is if it lies on whole vectors and its rows, with what lies between those of this block, stay in
+  // the second-level cache beside the rest: a part of wide rows would fall into few of the sets.
   bool in_place() const {
     return p.b_col == 1 && p.b_row % L == 0 && reinterpret_cast<uintptr_t>(p.b + j0) % kVectorBytes == 0 &&
-           depth * columns * static_cast<int64_t>(sizeof(T)) <= cache_size(2) * 3 / 5;
+           depth * p.b_row * static_cast<int64_t>(sizeof(T)) <= second_level_cache() * 3 / 5;
   }
 
   // Columns are shared out so that the last ones, too, are worked on by tiles with many multiply-adds a load.
@@ -127,9 +141,9 @@ template <class S> struct BroadBlock {
     constexpr int64_t width = int64_t{NV} * L;
     const int64_t tiles = ceil_div(rows, kBroadRows[NV]), panel = depth * width + 32;
     // Two fifths of the second-level cache: where k is short, whole rows of C are then written in one go.
-    const int64_t fits = cache_size(2) * 2 / 5 / (std::max<int64_t>(depth, 1) * static_cast<int64_t>(sizeof(T)));
+    const int64_t fits = second_level_cache() * 2 / 5 / (std::max<int64_t>(depth, 1) * static_cast<int64_t>(sizeof(T)));
     const int64_t group = std::min(std::max(fits / width * width, width), ceil_div(to - from, width) * width);
-    Scratch<T> copy_a(copies_a ? rows * depth + tiles * 8 : 0), panels(copies_b ? group / width * panel : 0);
+    Scratch<T> copy_a(copies_a ? rows * depth : 0), panels(copies_b ? group / width * panel : 0);
     const auto first_row = [&](int64_t tile) { return rows * tile / tiles; };  // counted from i0
     for (int64_t s = 0; s < slices; ++s) {
       const int64_t k0 = p.k * s / slices, k1 = p.k * (s + 1) / slices;
@@ -143,19 +157,9 @@ template <class S> struct BroadBlock {
           const int64_t i = first_row(t), count = first_row(t + 1) - i;
           for (int64_t at = j; at < end; at += width)
             run_tile<NV>(i, static_cast<int>(count), at, std::min(at + width, to), k0, k1,
-                         copy_a.get() + place(t, i), panels.get() + (at - j) / width * panel, sums);
+                         copy_a.get() + i * depth, panels.get() + (at - j) / width * panel, sums);
         }
       }
-    }
-  }
-
-  // Eight elements, of which `left` exist: what is too much is overwritten, or lies between two tiles.
-  static void copy_eight(const S* from, T* out, int64_t left) {
-    if constexpr (same) {
-      if (left >= 8) __builtin_memcpy(out, from, 8 * sizeof(T));
-      else __builtin_memcpy(out, from, static_cast<size_t>(left) * sizeof(T));
-    } else {
-      vstore_first(out, widen_first(from, static_cast<int>(std::min<int64_t>(left, 8))), 8);
     }
   }
 
@@ -182,32 +186,12 @@ template <class S> struct BroadBlock {
              static_cast<int>(std::min<int64_t>(kChunk, end - at)));
   }
 
-  // Where tile t, which begins with row i, lies in the copy of A: what is copied in eights ends in the room between.
-  int64_t place(int64_t t, int64_t i) const { return i * depth + t * 8; }
-
-  // The rows of a slice as the tiles read them: to[place + k * count + r] for row r of a tile of `count` rows.
+  // The rows of a slice as the tiles read them: to[i * depth + k * count + r] for row i + r of a tile of `count` rows.
   void copy_rows(T* to, int64_t k0, int64_t k1, int64_t tiles) const {
-    const S* from = p.a + i0 * p.a_row + k0 * p.a_col;
-    const auto first_row = [&](int64_t tile) { return rows * tile / tiles; };
-    if (p.a_row != 1) {
-      for (int64_t t = 0; t < tiles; ++t) {
-        const int64_t i = first_row(t);
-        pack_rows(from + i * p.a_row, p.a_row, p.a_col, first_row(t + 1) - i, k1 - k0, to + place(t, i));
-      }
-      return;
-    }
-    for (int64_t begin = 0; begin < tiles; begin += kPackedTiles) {
-      const int64_t some = std::min(kPackedTiles, tiles - begin);
-      int64_t starts[kPackedTiles + 1];  // divisions would cost more than the copies
-      for (int64_t t = 0; t <= some; ++t) starts[t] = first_row(begin + t);
-      for (int64_t k = 0; k < k1 - k0; ++k) {
-        const S* line = from + k * p.a_col;
-        for (int64_t t = 0; t < some; ++t) {
-          const int64_t i = starts[t], count = starts[t + 1] - i;
-          T* const out = to + place(begin + t, i) + k * count;
-          for (int64_t r = 0; r < count; r += 8) copy_eight(line + i + r, out + r, rows - i - r);
-        }
-      }
+    for (int64_t t = 0; t < tiles; ++t) {
+      const int64_t i = rows * t / tiles, count = rows * (t + 1) / tiles - i;
+      const S* from = p.a + (i0 + i) * p.a_row + k0 * p.a_col;
+      pack_rows(from, p.a_row, p.a_col, count, k1 - k0, to + i * depth);
     }
   }
 };

@@ -193,7 +193,7 @@ template <class S> static Grid cut(const Product<S>& p, int64_t wanted) {
   constexpr int64_t width = kTileVectors * kLanes<compute_t<S>>;
   if (p.m == 0 || p.n == 0) return {0, 0};
 #if DLCORE_ISA == 4
-  if (broad_tiles() && p.m > kTallRows && p.n > kFew) return cut_broad(p, wanted);
+  if (takes_broad(p)) return cut_broad(p, wanted);
 #endif
   Grid grid{1, 1};
   if (std::min(p.m, p.n) > kFew) {  // what fits the cache; narrow products stream
@@ -231,7 +231,7 @@ template <class S> static void run_block(const Product<S>& p, Grid grid, int64_t
     if (narrow_block(p, i0, i1, j0, std::min(j1, p.n))) return finish_block(p, i0, i1, j0, std::min(j1, p.n));
   }
 #if DLCORE_ISA == 4
-  if (broad_tiles() && i1 - i0 > kTallRows) return BroadBlock<S>{p, i0, i1, j0, std::min(j1, p.n)}.run();
+  if (takes_broad(p) && i1 - i0 > kTallRows) return BroadBlock<S>{p, i0, i1, j0, std::min(j1, p.n)}.run();
 #endif
   Block<S>{p, i0, i1, j0, std::min(j1, p.n)}.run();
 }

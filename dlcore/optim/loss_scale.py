@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from dlcore._arguments import instance, integer, number
+from dlcore._arguments import boolean, instance, integer, number
 from dlcore._autograd import no_grad
 from dlcore._recordable import Recordable
 from dlcore._tensor import Tensor, tensor
@@ -57,7 +57,7 @@ class GradScaler(Recordable):
             raise ValueError(f"GradScaler: backoff_factor is {shrink}; it must be between 0 and 1")
         self._growth, self._backoff = grow, shrink
         self._interval = integer(growth_interval, "GradScaler: growth_interval", 1)
-        self._enabled = bool(enabled)
+        self._enabled = boolean(enabled, "GradScaler: enabled")
         self._scale = tensor(np.float32(init))
         self._good, self._skipped = tensor(np.array(0)), tensor(np.array(0))
         self._finite: dict[int, Tensor] = {}
@@ -71,13 +71,14 @@ class GradScaler(Recordable):
         if not self._enabled:
             return loss
         self._move(loss.device)
-        return loss * self._scale.astype(loss.dtype)
+        return loss * self._scale  # in float32 at least: 65536 is no number of float16
 
     def unscale_(self, optimizer: Optimizer) -> Tensor | None:
         """Divide the gradients that ``optimizer`` holds by the scale; whether all are finite (0-d bool), None of none.
 
         `step` does so by itself; call it to clip them before. Raises RuntimeError for a second call in one step.
         """
+        instance(optimizer, Optimizer, "GradScaler.unscale_: optimizer", "an Optimizer")
         if not self._enabled:
             return None
         if id(optimizer) in self._finite:

@@ -56,44 +56,41 @@ def train(config: Config, resume: bool = False, overwrite: bool = False, progres
     device = dl.device(config.device) if config.device else dl.default_device()
     model = _parts.make_model(config, data).to(device)
     environment = {**describe(), "command": sys.argv, "device": str(device)}
-    begin = _Begin(folder, (config, data.summary(), environment), resume, overwrite)
+    held = ExitStack()
+    begin = _Begin(folder, (config, data.summary(), environment), resume, overwrite, held)
     callbacks: list[Any] = [begin, Log(folder.log_path), Resume(folder.checkpoints, every=config.train.save_every)]
     if config.train.patience is not None:
         callbacks.append(EarlyStopping(config.train.patience, restore_best=True))
     if _has_matplotlib():
         callbacks.append(Plot(folder.path / "curves.png"))
     optimizer, schedule = _parts.optimizer_of(config, model), _parts.schedule_of(config)
-    history = fit(
-        model, data.train, data.validation, optimizer=optimizer, schedule=schedule, epochs=config.train.epochs,
-        batch_size=config.train.batch_size, transform=_parts.transform_of(config, data), callbacks=callbacks,
-        clip_norm=config.train.clip_norm, accumulate=config.train.accumulate, ema=config.train.ema,
-        class_weight=config.train.class_weight or None, seed=config.seed, progress=progress, **settings,
-    )  # fmt: skip
-    save(model, folder.model_path, metadata={"classes": json.dumps(data.classes)})
+    with held:
+        history = fit(
+            model, data.train, data.validation, optimizer=optimizer, schedule=schedule, epochs=config.train.epochs,
+            batch_size=config.train.batch_size, transform=_parts.transform_of(config, data), callbacks=callbacks,
+            clip_norm=config.train.clip_norm, accumulate=config.train.accumulate, ema=config.train.ema,
+            class_weight=config.train.class_weight or None, seed=config.seed, progress=progress, **settings,
+        )  # fmt: skip
+        save(model, folder.model_path, metadata={"classes": json.dumps(data.classes)})
     return history
 
 
 class _Begin(Callback):
-    """Begins the folder of a run, when all settings have been found right, and holds it until the run has ended."""
+    """Begins the folder of a run, when all settings have been found right, and holds it until ``held`` is closed."""
 
-    def __init__(self, folder: RunFolder, content: tuple[Config, Any, Any], resume: bool, overwrite: bool):
-        self.folder, self.content, self.resume, self.overwrite = folder, content, resume, overwrite
-        self.holding = ExitStack()
+    def __init__(
+        self, folder: RunFolder, content: tuple[Config, Any, Any], resume: bool, overwrite: bool, held: ExitStack
+    ):
+        self.folder, self.content, self.resume, self.overwrite, self.held = folder, content, resume, overwrite, held
 
     def on_train_begin(self, run: Run) -> None:
         """Before the first step."""
-        with ExitStack() as holding:
-            holding.enter_context(self.folder.held())
-            if self.overwrite:
-                self.folder.remove()
-            elif not self.resume and self.folder.exists:
-                raise ValueError(f"{self.folder.path}: another process has begun a run there")
-            self.folder.begin(*self.content)
-            self.holding = holding.pop_all()
-
-    def on_train_end(self, run: Run) -> None:
-        """After the last epoch, or the error that ended it."""
-        self.holding.close()
+        self.held.enter_context(self.folder.held())
+        if self.overwrite:
+            self.folder.remove()
+        elif not self.resume and self.folder.exists:
+            raise ValueError(f"{self.folder.path}: another process has begun a run there")
+        self.folder.begin(*self.content)
 
 
 def _settings(config: Config, classes: bool) -> dict[str, Any]:

@@ -8,7 +8,7 @@
 // gradients; some 40 instructions each, where the bandwidth of an H200 leaves time for 190. A small model is bound by
 // the launch: hence one, whose latencies overlap. A thread has 64 bytes in flight (48 with 16-bit parameters) while
 // three warps turn settings and step count into factors; 1024 threads an SM have 64 KiB (48), twice what an H200 asks
-// for by its bandwidth and latency. Registers 61 to 64 with either table, no spills, on sm_80, 90, 100 and 120: 4 blocks
+// for by its bandwidth and latency. Registers 60 to 64 with either table, no spills, on sm_80, 90, 100 and 120: 4 blocks
 // an SM.
 //
 // The bits are the CPU's, but for one thing: pow in float64 is exact to 2 ulp here and to 1 in the C library, so that a
@@ -16,7 +16,7 @@
 //
 // Versions: 1, factors by a launch of their own, one block; 2, this one, factors in every block and step counts raised
 // by the last (segments.cuh), one launch less; 3, a table of 580 tensors (32516 bytes of parameters) and, on sm_90 and
-// later, launched early: ACQBULK and PREEXIT are its 2nd and 4th instruction, the first load its 28th. All unmeasured:
+// later, launched early: ACQBULK and PREEXIT are its 2nd and 4th instruction, before any load. All unmeasured:
 // not yet run on hardware. Triton's twin is adam.py.
 #include "segments.cuh"
 

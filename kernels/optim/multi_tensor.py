@@ -292,6 +292,15 @@ class Gradients(NamedTuple):
             yield Launch(kernel, (grid,), args)
             done += grid
 
+    def changed(self, function: str, more: Callable[[bool], dict[str, Any]]) -> Iterator[Launch]:
+        """The launches of ``function`` of clip.cu, "scale<{}>" with a place for the dtype, which reads the partials.
+
+        ``more``: its other arguments, for the first launch and for the others.
+        """
+        for i, (dtype, table, chunks) in enumerate(self.parts):
+            args = {"table": table, "partials": Temp(self.partials), "parts": I32(self.count), **more(i == 0)}
+            yield Launch(Cuda("optim/clip.cu", function.format(CTYPES[dtype]), THREADS), (PerSM(chunks),), args)
+
 
 def _gradients(call: Call, n: int, dense: Dense) -> Gradients:
     """The first ``n`` operands, and a workspace for their partials."""
@@ -313,37 +322,27 @@ def clip_grad_norm(call: Call) -> Program:
     order = 0 if math.isinf(power) else 1 if power == 2 else 2
     dense, norm = Dense(call, []), call.outputs[0]
     assert norm is not None
-    grads, scaled = _gradients(call, len(call.inputs), dense), []
-    for i, (dtype, table, chunks) in enumerate(grads.parts):
-        args = {
-            "table": table,
-            "partials": Temp(grads.partials),
-            "parts": I32(grads.count),
-            "power": F64(power),
-            "max_norm": F64(max_norm),
-            "out": Out(0),
-            "bytes": I32(0 if i else norm.dtype.itemsize),
-        }
-        kernel = Cuda("optim/clip.cu", f"scale<{CTYPES[dtype]}, {order}>", THREADS)
-        scaled.append(Launch(kernel, (PerSM(chunks),), args))
-    return Program((*dense.before, *grads.measured(order, power), *scaled, *dense.after), tuple(dense.temps))
+    grads = _gradients(call, len(call.inputs), dense)
+    item = norm.dtype.itemsize
+
+    def more(first: bool) -> dict[str, Any]:
+        numbers = {"power": F64(power), "max_norm": F64(max_norm)}
+        return {**numbers, "out": Out(0), "bytes": I32(item if first else 0)}
+
+    launches = (*grads.measured(order, power), *grads.changed(f"scale<{{}}, {order}>", more))
+    return Program((*dense.before, *launches, *dense.after), tuple(dense.temps))
 
 
 def unscale_grads(call: Call) -> Program:
     """Launches of `unscale_grads`."""
     dense, n = Dense(call, []), len(call.inputs) - 1
-    grads, scaled = _gradients(call, n, dense), []
-    for i, (dtype, table, chunks) in enumerate(grads.parts):
-        args = {
-            "table": table,
-            "partials": Temp(grads.partials),
-            "parts": I32(grads.count),
-            "divisor": In(n),
-            "finite": None if i else Out(0),
-        }
-        kernel = Cuda("optim/clip.cu", f"unscale<{CTYPES[dtype]}>", THREADS)
-        scaled.append(Launch(kernel, (PerSM(chunks),), args))
-    return Program((*dense.before, *grads.measured(0, math.inf), *scaled, *dense.after), tuple(dense.temps))
+    grads = _gradients(call, n, dense)
+
+    def more(first: bool) -> dict[str, Any]:
+        return {"divisor": In(n), "finite": Out(0) if first else None}
+
+    launches = (*grads.measured(0, math.inf), *grads.changed("unscale<{}>", more))
+    return Program((*dense.before, *launches, *dense.after), tuple(dense.temps))
 
 
 def clip_grad_value(call: Call) -> Program:
