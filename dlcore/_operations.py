@@ -10,7 +10,16 @@ from typing import Any
 
 __all__: list[str] = []
 
-MODULES = ("elementwise", "activation", "movement", "gather", "reduce", "matmul", "softmax", "loss")
+MODULES = (
+    "elementwise",
+    "activation",
+    "movement",
+    "gather",
+    "reduce",
+    "matmul",
+    "softmax",
+    "loss",
+)
 """Modules of dlcore.ops whose functions are public."""
 
 
