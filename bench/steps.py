@@ -1,5 +1,6 @@
 """One training step of the MLPs, as each engine's user would write it, all from the same weights on the same batch."""
 
+import contextlib
 import itertools
 
 import numpy as np
@@ -34,8 +35,13 @@ def network(lib, nn, weights):
     return nn.Sequential(*layers[:-1])
 
 
-def module_step(lib, nn, optim, cross_entropy, capture=None, compiled=None, **options):
-    """`training_step` of dlcore and of torch: the same lines for both."""
+def module_step(lib, nn, optim, cross_entropy, capture=None, compiled=None, autocast=False, **options):
+    """`training_step` of dlcore and of torch: the same lines for both; `autocast`: to bfloat16."""
+
+    def low():
+        if not autocast:
+            return contextlib.nullcontext()
+        return lib.autocast("cpu", lib.bfloat16) if lib.__name__ == "torch" else lib.autocast(lib.bfloat16)
 
     def training_step(model, optimizer):
         weights, x, y = problem(model)
@@ -49,7 +55,8 @@ def module_step(lib, nn, optim, cross_entropy, capture=None, compiled=None, **op
 
         def step():
             update.zero_grad()
-            loss = cross_entropy(forward(x), y)
+            with low():
+                loss = cross_entropy(forward(x), y)
             loss.backward()
             update.step()
             return loss

@@ -64,6 +64,27 @@ STEPS = (
     _step("b", "sgd", "b with SGD + momentum", _recorded(1.6, "torch"), _recorded(1.2, "jax", threads=2)),
 )  # fmt: skip
 
+_AUTOCAST = {  # engine -> (recorded, under autocast)
+    RECORDED: (", capture=lib.capture", True), "dlcore float32": (", capture=lib.capture", False), "torch": ("", True),
+}  # fmt: skip
+
+
+def _autocast(model: str, title: str) -> Timed:
+    """A step under autocast to bfloat16, beside the same in float32 and torch's under its own autocast."""
+    setups = {
+        engine: f"{_STEP}module_step(lib, nn, optim, {'lib' if engine != 'torch' else 'F'}.cross_entropy{capture}, "
+        f"autocast={low})({model!r}, 'adam')"
+        for engine, (capture, low) in _AUTOCAST.items()
+    }
+    case = Snippet(title, setups, "step()", "[0 < step().item() < 5 for _ in range(3)]", own=RECORDED)
+    return Timed(case, "us", (_recorded(1.0, "dlcore float32"), _recorded(1.0, "torch")))
+
+
+AUTOCAST = (
+    _autocast("a", "a: MLP 64-128-64-10, batch 64, Adam, bfloat16"),
+    _autocast("b", "b: MLP 784-256-128-10, batch 128, Adam, bfloat16"),
+)
+
 _EPOCH = {"dlcore fit": "fit_epoch()", "dlcore steps": "recorded_epoch()", "torch fused": "torch_epoch()"}
 EPOCH = (
     Timed(
@@ -107,4 +128,4 @@ def _gemm() -> tuple[Timed, ...]:
     return tuple(Timed(c, "GFLOP/s", (goal,)) for c in found if all(len(s.shape) == 2 for s in c.specs))
 
 
-SUITES = {"steps": STEPS, "epoch": EPOCH, "operations": _operations(), "gemm": _gemm()}
+SUITES = {"steps": STEPS, "autocast": AUTOCAST, "epoch": EPOCH, "operations": _operations(), "gemm": _gemm()}

@@ -1,4 +1,5 @@
-"""Products have the same bits whatever the processor: with the tiles of either make, and on any number of threads."""
+"""Products have the same bits whatever the processor: with the tiles of either make, on any number of threads, and
+where bfloat16 is multiplied in pairs."""
 
 import os
 import subprocess
@@ -30,11 +31,14 @@ print(digest.hexdigest())
 """
 
 
-def test_tall_and_broad_tiles_have_the_same_bits():
-    digests = set()
-    for tiles in ("tall", "broad"):
-        environment = os.environ | {"DLCORE_TILES": tiles}
-        done = subprocess.run([sys.executable, "-c", PROGRAM], env=environment, capture_output=True, text=True)
-        assert done.returncode == 0, done.stderr
-        digests.add(done.stdout)
-    assert len(digests) == 1, digests
+def digest(**environment):
+    done = subprocess.run([sys.executable, "-c", PROGRAM], env=os.environ | environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_every_way_to_multiply_has_the_same_bits():
+    expected = digest(DLCORE_TILES="tall", DLCORE_BF16="widened")
+    assert digest(DLCORE_TILES="broad", DLCORE_BF16="widened") == expected
+    assert digest(DLCORE_TILES="tall") == expected  # in pairs, where the processor has the instruction
+    assert digest(DLCORE_TILES="broad") == expected

@@ -27,4 +27,18 @@ bool broad_tiles() {
   return broad;
 }
 
+bool multiplies_bfloat16() {
+  static const bool multiplies = [] {
+    const char* asked = std::getenv("DLCORE_BF16");
+    if (asked && !std::strcmp(asked, "widened")) return false;
+#if defined(__x86_64__) && defined(__GNUC__)
+    __builtin_cpu_init();
+    return __builtin_cpu_supports("avx512bf16") != 0;
+#else
+    return false;
+#endif
+  }();
+  return multiplies;
+}
+
 }  // namespace dlcore

@@ -10,4 +10,7 @@ int64_t second_level_cache();  // bytes of a core's
 // otherwise, for tests and measurements.
 bool broad_tiles();
 
+// Whether the processor multiplies bfloat16 (AVX512-BF16, csrc/matmul/pairs.inl). DLCORE_BF16=widened says no.
+bool multiplies_bfloat16();
+
 }  // namespace dlcore

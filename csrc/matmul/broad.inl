@@ -104,7 +104,7 @@ template <class S> struct BroadBlock {
   const Product<S>& p;
   const int64_t i0, i1, j0, j1;
   const int64_t rows = i1 - i0, columns = j1 - j0;
-  const int64_t slices = p.k > kDepth<T> ? ceil_div(p.k, kDepth<T>) : 1, depth = ceil_div(p.k, slices);
+  const int64_t slices = slices_of<T>(p.k), depth = longest_slice<T>(p.k);
   const bool copies_a = !same || (p.a_row != 1 && p.a_col != 1);
   const bool copies_b = !same || !in_place();
   const FinishFunction<S> finish = finish_for(p);
@@ -146,7 +146,7 @@ template <class S> struct BroadBlock {
     Scratch<T> copy_a(copies_a ? rows * depth : 0), panels(copies_b ? group / width * panel : 0);
     const auto first_row = [&](int64_t tile) { return rows * tile / tiles; };  // counted from i0
     for (int64_t s = 0; s < slices; ++s) {
-      const int64_t k0 = p.k * s / slices, k1 = p.k * (s + 1) / slices;
+      const int64_t k0 = slice_begin(p.k, slices, s), k1 = slice_begin(p.k, slices, s + 1);
       if (copies_a) copy_rows(copy_a.get(), k0, k1, tiles);
       for (int64_t j = from; j < to; j += group) {
         const int64_t end = std::min(j + group, to);

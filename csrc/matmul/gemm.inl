@@ -12,6 +12,16 @@ constexpr int64_t kLargeWork = int64_t{1} << 26;  // and those of a product that
 
 static inline int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
+// The slices of k: they begin at an even one, so that 16-bit floats can be multiplied in pairs.
+template <class T> static inline int64_t slices_of(int64_t k) { return k > kDepth<T> ? ceil_div(k, kDepth<T>) : 1; }
+static inline int64_t slice_begin(int64_t k, int64_t slices, int64_t s) {
+  return s == slices ? k : k * s / slices & ~int64_t{1};
+}
+template <class T> static inline int64_t longest_slice(int64_t k) {
+  const int64_t slices = slices_of<T>(k);
+  return ceil_div(k, slices) + (slices > 1);
+}
+
 template <class S> static inline compute_t<S> rounded(compute_t<S> x) {
   S s;
   store(&s, x);
@@ -19,39 +29,50 @@ template <class S> static inline compute_t<S> rounded(compute_t<S> x) {
 }
 
 // Rounds, adds the bias (16-bit floats; others have it from the tile), activates, keeps what the gradient needs. Each
-// step rounds to S as the separate operations would. Loops have a constant length, so that they are vector code.
+// step rounds to S as the separate operations would. Loops have a constant length, so that they are vector code; whole
+// rows are also loaded and stored with a constant length.
 template <class A, class S>
 static void finish_tile(const Product<S>& p, const compute_t<S>* x, int64_t x_row, int64_t i, int64_t j, int rows,
                         int columns) {
   using T = compute_t<S>;
   constexpr bool same = std::is_same_v<S, T>;
   constexpr int kWidth = kTileVectors * kLanes<T>;
-  T value[kWidth], bias[kWidth] = {};
+  T bias[kWidth] = {};
   if (!same && p.bias) {
     for (int l = 0; l < columns; ++l) bias[l] = load(p.bias + j + l);
   }
-  for (int r = 0; r < rows; ++r) {
-    S result[kWidth];
-    const size_t bytes = static_cast<size_t>(columns) * sizeof(S);
-    for (int l = 0; l < kWidth; ++l) value[l] = l < columns ? x[r * x_row + l] : T(0);
-    if (!same) {
-#pragma omp simd
-      for (int l = 0; l < kWidth; ++l) value[l] = rounded<S>(value[l]);
-      if (p.bias) {
-#pragma omp simd
-        for (int l = 0; l < kWidth; ++l) value[l] = rounded<S>(value[l] + bias[l]);
+  const auto finish_rows = [&](auto whole) DLCORE_MAP {
+    const auto put = [&](S* to, const T* values) DLCORE_MAP {
+      if constexpr (whole) {
+        store_block(to, values, kWidth);
+      } else {
+        S result[kWidth];
+        store_block(result, values, kWidth);
+        __builtin_memcpy(to, result, static_cast<size_t>(columns) * sizeof(S));
       }
-    }
-    const int64_t at = (i + r) * p.c_row + j;
-    if (p.pre) {
+    };
+    for (int r = 0; r < rows; ++r) {
+      T value[kWidth];
+      for (int l = 0; l < kWidth; ++l) value[l] = whole || l < columns ? x[r * x_row + l] : T(0);
+      if (!same && (p.bias || p.pre || !std::is_same_v<A, activation::none>)) {
 #pragma omp simd
-      for (int l = 0; l < kWidth; ++l) store(result + l, value[l]);
-      __builtin_memcpy(p.pre + at, result, bytes);
-    }
+        for (int l = 0; l < kWidth; ++l) value[l] = rounded<S>(value[l]);
+        if (p.bias) {
 #pragma omp simd
-    for (int l = 0; l < kWidth; ++l) store(result + l, A::value(value[l]));
-    __builtin_memcpy(p.c + at, result, bytes);
-  }
+          for (int l = 0; l < kWidth; ++l) value[l] = rounded<S>(value[l] + bias[l]);
+        }
+      }
+      const int64_t at = (i + r) * p.c_row + j;
+      if (p.pre) put(p.pre + at, value);
+      if constexpr (!std::is_same_v<A, activation::none>) {
+#pragma omp simd
+        for (int l = 0; l < kWidth; ++l) value[l] = A::value(value[l]);
+      }
+      put(p.c + at, value);
+    }
+  };
+  if (columns == kWidth) finish_rows(std::true_type());
+  else finish_rows(std::false_type());
 }
 
 template <class S>
@@ -70,7 +91,7 @@ template <class S> struct Block {
   const Product<S>& p;
   const int64_t i0, i1, j0, j1;
   const int64_t rows = i1 - i0, columns = j1 - j0;
-  const int64_t slices = p.k > kDepth<T> ? ceil_div(p.k, kDepth<T>) : 1, depth = ceil_div(p.k, slices);
+  const int64_t slices = slices_of<T>(p.k), depth = longest_slice<T>(p.k);
   const int64_t tiles = ceil_div(rows, kTileRows);
   const bool copies_a = !same || (p.a_row != 1 && p.a_col != 1) || columns >= 8 * kWidth;
   const bool copies_b = !same || p.b_col != 1 || rows > 4 * kTileRows;
@@ -81,7 +102,7 @@ template <class S> struct Block {
     Scratch<T> panels(copies_b ? ceil_div(std::min(columns, kGroupColumns), kWidth) * panel_size() : 0);
     Scratch<T> sums(same ? 0 : rows * columns);  // 16-bit results are rounded once, after the last slice
     for (int64_t s = 0; s < slices; ++s) {
-      const int64_t k0 = p.k * s / slices, k1 = p.k * (s + 1) / slices;
+      const int64_t k0 = slice_begin(p.k, slices, s), k1 = slice_begin(p.k, slices, s + 1);
       if (copies_a) copy_rows(copy_a.get(), k0, k1);
       for (int64_t group = j0; group < j1; group += kGroupColumns) {
         const int64_t end = std::min(group + kGroupColumns, j1);
@@ -159,6 +180,7 @@ template <class S> struct Block {
 };
 
 #include "matmul/broad.inl"
+#include "matmul/pairs.inl"
 
 // How C is cut: `down` x `across` blocks. Every element is computed in the same way in any block, so the number of
 // threads may have a say without showing in the bits.
@@ -231,6 +253,9 @@ template <class S> static void run_block(const Product<S>& p, Grid grid, int64_t
     if (narrow_block(p, i0, i1, j0, std::min(j1, p.n))) return finish_block(p, i0, i1, j0, std::min(j1, p.n));
   }
 #if DLCORE_ISA == 4
+  if constexpr (std::is_same_v<S, bfloat16_t>) {
+    if (multiplies_bfloat16()) return PairBlock{p, i0, i1, j0, std::min(j1, p.n)}.run();
+  }
   if (takes_broad(p) && i1 - i0 > kTallRows) return BroadBlock<S>{p, i0, i1, j0, std::min(j1, p.n)}.run();
 #endif
   Block<S>{p, i0, i1, j0, std::min(j1, p.n)}.run();
