@@ -26,7 +26,8 @@ __all__ = ["DTYPES", "FLOATS", "INTEGERS", "DType", "as_dtype", "default_float",
 class DType:
     """An element type: ``name``, ``code`` (shared with csrc/core/dtype.h), ``itemsize`` in bytes, ``numpy`` dtype.
 
-    ``kind`` is one of "bool", "int", "uint", "float". Equal only to itself.
+    ``kind`` is one of "bool", "int", "uint", "float". Equal to itself and to what names it: ``x.dtype == "float32"``,
+    ``x.dtype == np.float32``. NumPy takes it for a dtype of its own: ``np.zeros(3, dtype=dl.float32)``.
     """
 
     __slots__ = ("_largest", "code", "itemsize", "kind", "name", "numpy")
@@ -47,6 +48,16 @@ class DType:
 
     def __reduce__(self) -> tuple[Any, ...]:
         return as_dtype, (self.name,)
+
+    def __eq__(self, other: object) -> bool:
+        return self is other if isinstance(other, DType) else _known(other) is self
+
+    __hash__ = object.__hash__
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """NumPy's dtype, under the name by which NumPy asks for it."""
+        return self.numpy
 
     @property
     def is_float(self) -> bool:
@@ -124,6 +135,15 @@ def as_dtype(x: Any, where: str = "") -> DType:
 
     ``where`` begins the error: "cast: dtype".
     """
+    found = _known(x)
+    if found is not None:
+        return found
+    given = repr(x) if isinstance(x, np.dtype) else shown(x)
+    raise DTypeError(f"{where} {given} is not a dtype of dlcore (known: {', '.join(d.name for d in DTYPES)})".lstrip())
+
+
+def _known(x: Any) -> DType | None:
+    """The DType that ``x`` names, or None."""
     if isinstance(x, DType):
         return x
     if isinstance(x, np.dtype) and x in _BY_NUMPY:
@@ -135,8 +155,7 @@ def as_dtype(x: Any, where: str = "") -> DType:
             return _BY_NAME[x]
         with suppress(TypeError, ValueError, SyntaxError, KeyError, DeprecationWarning):
             return _BY_NUMPY[np.dtype(x).newbyteorder("=")]
-    given = repr(x) if isinstance(x, np.dtype) else shown(x)
-    raise DTypeError(f"{where} {given} is not a dtype of dlcore (known: {', '.join(d.name for d in DTYPES)})".lstrip())
+    return None
 
 
 def _promote(a: DType, b: DType) -> DType:
