@@ -8,6 +8,9 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
+from dlcore._aliases import ALIASES
+from dlcore._spelling import spelled
+
 __all__: list[str] = []
 
 MODULES = (
@@ -19,6 +22,7 @@ MODULES = (
     "matmul",
     "softmax",
     "loss",
+    "comparison",
 )
 """Modules of dlcore.ops whose functions are public."""
 
@@ -34,13 +38,23 @@ def is_method(function: Any) -> bool:
     of a tensor `x`."""
     if hasattr(function, "op"):
         return bool(function.op.methods)
-    return bool(function.__code__.co_varnames[:1] == ("x",))
+    return bool(getattr(function, "__wrapped__", function).__code__.co_varnames[:1] == ("x",))
+
+
+def _publish(name: str, function: Any) -> None:
+    if name in globals():
+        where = "it is an alias too, in dlcore/_aliases.py" if name in ALIASES else "in two modules of dlcore.ops"
+        raise ValueError(f"two public functions are called {name!r}: {where}")
+    globals()[name] = function
+    __all__.append(name)
+    if is_method(function):
+        setattr(TensorMethods, name, function)
 
 
 for _module in MODULES:
     _found = importlib.import_module(f"dlcore.ops.{_module}")
     for _name in _found.__all__:
-        globals()[_name] = _function = getattr(_found, _name)
-        __all__ += [_name]
-        if is_method(_function):
-            setattr(TensorMethods, _name, _function)
+        _function = getattr(_found, _name)
+        _publish(_name, _function if hasattr(_function, "op") else spelled(_function))
+for _name, _target in ALIASES.items():
+    _publish(_name, globals()[_target])

@@ -11,13 +11,16 @@ Operand: TypeAlias = Tensor | float | np.ndarray[Any, Any] | np.generic | list[A
 """What operations take: tensors, numbers, and what becomes a tensor: arrays and nested lists."""
 
 __all__ = [
-    "abs", "add", "all", "any", "argmax", "argmin", "cast", "clip", "concat", "cos", "count_nonzero", "cross_entropy",
-    "div", "eq", "exp", "expand", "expm1", "flatten", "floor_divide", "gather", "ge", "gelu", "gelu_backward", "gt",
-    "isfinite", "isnan", "le", "linear", "linear_backward", "log", "log1p", "log_softmax", "logical_and", "logical_not",
-    "logical_or", "logical_xor", "logsumexp", "lt", "matmul", "max", "maximum", "mean", "min", "minimum", "mse_loss",
-    "mul", "ne", "neg", "nonzero", "permute", "pow", "reciprocal", "relu", "relu_backward", "remainder", "reshape",
-    "rsqrt", "sigmoid", "sigmoid_backward", "sign", "sin", "softmax", "sqrt", "square", "squeeze", "stack", "sub",
-    "sum", "take", "tanh", "tanh_backward", "transpose", "unsqueeze", "where",
+    "abs", "absolute", "add", "all", "allclose", "any", "argmax", "argmin", "array_equal", "cast", "cat", "clamp",
+    "clip", "concat", "concatenate", "cos", "count_nonzero", "cross_entropy", "div", "divide", "eq", "equal", "exp",
+    "expand", "expand_dims", "expm1", "flatten", "floor_divide", "gather", "ge", "gelu", "gelu_backward", "greater",
+    "greater_equal", "gt", "isclose", "isfinite", "isnan", "le", "less", "less_equal", "linear", "linear_backward",
+    "log", "log1p", "log_softmax", "logical_and", "logical_not", "logical_or", "logical_xor", "logsumexp", "lt",
+    "matmul", "max", "maximum", "mean", "min", "minimum", "mod", "mse_loss", "mul", "multiply", "ne", "neg", "negative",
+    "nonzero", "not_equal", "permute", "permute_dims", "pow", "power", "ravel", "reciprocal", "relu", "relu_backward",
+    "remainder", "reshape", "rsqrt", "sigmoid", "sigmoid_backward", "sign", "sin", "softmax", "sqrt", "square",
+    "squeeze", "stack", "sub", "subtract", "sum", "take", "tanh", "tanh_backward", "transpose", "true_divide",
+    "unsqueeze", "where",
 ]
 
 def abs(x: Operand) -> Tensor:
@@ -28,6 +31,13 @@ def add(a: Operand, b: Operand) -> Tensor:
 
 def all(x: Operand, axis: int | Sequence[int] | None = None, keepdims: bool = False) -> Tensor:
     """Whether every element along `axis` is not zero; of nothing, True."""
+
+def allclose(x: Operand, other: Operand, rtol: float = 1e-05, atol: float = 1e-08, equal_nan: bool = False) -> bool:
+    """Whether all of ``x`` and ``other`` are close, a Python bool: see `isclose`.
+
+    >>> dl.allclose(dl.tensor([0.1, 0.2]) * 3, np.array([0.3, 0.6]))
+    True
+    """
 
 def any(x: Operand, axis: int | Sequence[int] | None = None, keepdims: bool = False) -> Tensor:
     """Whether any element along `axis` is not zero; of nothing, False."""
@@ -44,6 +54,15 @@ def argmin(x: Operand, axis: int | None = None, keepdims: bool = False) -> Tenso
 
     `axis`: an int, or None for the index into the flattened array. Raises IndexError for an axis out of range,
     ShapeError where the axis is empty.
+    """
+
+def array_equal(x: Operand, other: Operand, equal_nan: bool = False) -> bool:
+    """Whether ``x`` and ``other`` have the same shape and elements, a Python bool; dtypes may differ.
+
+    With ``equal_nan`` NaN equals NaN.
+
+    >>> dl.array_equal(dl.arange(3), [0, 1, 2]), dl.array_equal(dl.arange(3), 0)
+    (True, False)
     """
 
 def cast(x: Operand, dtype: Any) -> Tensor:
@@ -130,6 +149,16 @@ def gelu_backward(dout: Operand, x: Operand, approximate: Literal['none', 'tanh'
 
 def gt(a: Operand, b: Operand) -> Tensor:
     """Whether a > b, as bools; False where either is NaN."""
+
+def isclose(x: Operand, other: Operand, rtol: float = 1e-05, atol: float = 1e-08, equal_nan: bool = False) -> Tensor:
+    """Where ``|x - other| <= atol + rtol |other|``, as bools; infinities are close to themselves alone.
+
+    NaN is close to nothing, with ``equal_nan`` to NaN. Integers and bools are compared in float64. The operands
+    broadcast; arrays and lists will do for either. Raises ShapeError where shapes do not broadcast.
+
+    >>> dl.isclose(dl.tensor([1.0, 2.0]), [1.0000001, 2.1])
+    tensor([ True, False])
+    """
 
 def isfinite(x: Operand) -> Tensor:
     """Whether each element is neither infinite nor NaN, as bools."""
@@ -341,6 +370,27 @@ def unsqueeze(x: Operand, axis: int) -> Tensor:
 def where(condition: Operand, a: Operand, b: Operand) -> Tensor:
     """Elements of a where the condition holds, else of b. The condition is bool; all three broadcast."""
 
+absolute = abs
+cat = concat
+clamp = clip
+concatenate = concat
+divide = div
+equal = eq
+expand_dims = unsqueeze
+greater = gt
+greater_equal = ge
+less = lt
+less_equal = le
+mod = remainder
+multiply = mul
+negative = neg
+not_equal = ne
+permute_dims = permute
+power = pow
+ravel = flatten
+subtract = sub
+true_divide = div
+
 class TensorMethods:
     """The operations that tensors have as methods: ``x.sum(0)`` is ``dl.sum(x, 0)``."""
 
@@ -350,12 +400,16 @@ class TensorMethods:
         """Sum a + b; of bools their disjunction (or)."""
     def all(self, axis: int | Sequence[int] | None = None, keepdims: bool = False) -> Tensor:
         """Whether every element along `axis` is not zero; of nothing, True."""
+    def allclose(self, other: Operand, rtol: float = 1e-05, atol: float = 1e-08, equal_nan: bool = False) -> bool:
+        """Whether all of ``x`` and ``other`` are close, a Python bool: see `isclose`."""
     def any(self, axis: int | Sequence[int] | None = None, keepdims: bool = False) -> Tensor:
         """Whether any element along `axis` is not zero; of nothing, False."""
     def argmax(self, axis: int | None = None, keepdims: bool = False) -> Tensor:
         """Index (int64) of the largest element along `axis`, the first of equal ones; a NaN counts as largest."""
     def argmin(self, axis: int | None = None, keepdims: bool = False) -> Tensor:
         """Index (int64) of the smallest element along `axis`, the first of equal ones; a NaN counts as smallest."""
+    def array_equal(self, other: Operand, equal_nan: bool = False) -> bool:
+        """Whether ``x`` and ``other`` have the same shape and elements, a Python bool; dtypes may differ."""
     def clip(self, low: Operand | None = None, high: Operand | None = None) -> Tensor:
         """x limited to [low, high]: ``minimum(maximum(x, low), high)``; a limit of None is none. NaN stays NaN."""
     def cos(self) -> Tensor:
@@ -382,6 +436,8 @@ class TensorMethods:
         """Gaussian error linear unit x P(X <= x), X standard normal (https://arxiv.org/abs/1606.08415)."""
     def gt(self, b: Operand) -> Tensor:
         """Whether a > b, as bools; False where either is NaN."""
+    def isclose(self, other: Operand, rtol: float = 1e-05, atol: float = 1e-08, equal_nan: bool = False) -> Tensor:
+        """Where ``|x - other| <= atol + rtol |other|``, as bools; infinities are close to themselves alone."""
     def isfinite(self) -> Tensor:
         """Whether each element is neither infinite nor NaN, as bools."""
     def isnan(self) -> Tensor:
@@ -462,3 +518,20 @@ class TensorMethods:
         """A view with two axes exchanged. Raises IndexError for an axis out of range."""
     def unsqueeze(self, axis: int) -> Tensor:
         """A view with a new axis of length 1 at ``axis`` (-1: behind the last). Raises IndexError for one out of range."""
+    absolute = abs
+    clamp = clip
+    divide = div
+    equal = eq
+    expand_dims = unsqueeze
+    greater = gt
+    greater_equal = ge
+    less = lt
+    less_equal = le
+    mod = remainder
+    multiply = mul
+    negative = neg
+    not_equal = ne
+    power = pow
+    ravel = flatten
+    subtract = sub
+    true_divide = div

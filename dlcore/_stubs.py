@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from dlcore._aliases import ALIASES
 from dlcore._files import write
 
 __all__ = ["main", "source"]
@@ -64,11 +65,17 @@ def _default(value: Any) -> str:
     return repr(value) if isinstance(value, bool | int | float | str | tuple | None) else "..."
 
 
+def _returns(function: Callable[..., Any]) -> str:
+    """Of a function in Python, where tensors are `Any`."""
+    found = str(inspect.signature(function).return_annotation)
+    return found.replace("Any", "Tensor") if found != "<class 'inspect._empty'>" else "Tensor"
+
+
 def _function(name: str, function: Any, method: bool) -> Iterator[str]:
     parameters = _parameters(function)
     if method:
         parameters = [inspect.Parameter("self", parameters[0].kind), *parameters[1:]]
-    returns = function.op.returns if hasattr(function, "op") else "Tensor"
+    returns = function.op.returns if hasattr(function, "op") else _returns(function)
     yield f"def {name}({_text(parameters)}) -> {returns}:"
     text = inspect.getdoc(function) or ""
     doc = text if not method else text.partition("\n")[0]
@@ -79,9 +86,12 @@ def _function(name: str, function: Any, method: bool) -> Iterator[str]:
 def source() -> str:
     """The stub's text."""
     public = [(n, getattr(operations, n)) for n in sorted(operations.__all__)]
-    blocks = ["\n".join(_function(name, function, False)) for name, function in public]
-    methods = [_function(name, function, True) for name, function in public if operations.is_method(function)]
-    body = "\n".join(textwrap.indent("\n".join(lines), "    ") for lines in methods)
+    own = [(name, function) for name, function in public if name not in ALIASES]
+    blocks = ["\n".join(_function(name, function, False)) for name, function in own]
+    blocks.append("\n".join(f"{name} = {ALIASES[name]}" for name, _ in public if name in ALIASES))
+    methods = ["\n".join(_function(name, function, True)) for name, function in own if operations.is_method(function)]
+    methods += [f"{n} = {ALIASES[n]}" for n, f in public if n in ALIASES and operations.is_method(f)]
+    body = "\n".join(textwrap.indent(text, "    ") for text in methods)
     doc = operations.TensorMethods.__doc__
     names = textwrap.fill(", ".join(f'"{name}"' for name, _ in public), 116, break_long_words=False)
     exported = f"__all__ = [\n{textwrap.indent(names, '    ')},\n]"

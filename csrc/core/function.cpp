@@ -46,6 +46,22 @@ static int find_name(PyObject* names, PyObject* name) {
   return -1;
 }
 
+// The place of the argument called `name` among operands and attributes; -1: there is none.
+static int find_argument(Function* f, PyObject* name) {
+  int place = find_name(f->input_names, name);
+  if (place < 0 && (place = find_name(f->attr_names, name)) >= 0) place += f->n_inputs;
+  return place;
+}
+
+// The place of the argument that has `name` for another spelling: `axis` for "dim" (dlcore/_spelling.py).
+static int find_spelling(Function* f, PyObject* name) {
+  PyObject* meant = bound.spellings ? PyDict_GetItemWithError(bound.spellings, name) : nullptr;
+  int place = -1;
+  for (Py_ssize_t k = 0; meant && PyTuple_Check(meant) && place < 0 && k < PyTuple_GET_SIZE(meant); ++k)
+    place = find_argument(f, PyTuple_GET_ITEM(meant, k));
+  return place;
+}
+
 static void no_argument(Function* f, PyObject* name) {
   const Ref names = Ref::own(PySequence_Concat(f->input_names, f->attr_names));
   const Ref comma = Ref::own(PyUnicode_FromString(", "));
@@ -63,8 +79,8 @@ static bool place_arguments(Function* f, PyObject* const* args, Py_ssize_t n, Py
   for (Py_ssize_t k = 0; k < n; ++k) values[k] = args[k];
   for (Py_ssize_t k = 0; kwnames && k < PyTuple_GET_SIZE(kwnames); ++k) {
     PyObject* name = PyTuple_GET_ITEM(kwnames, k);
-    int place = find_name(f->input_names, name);
-    if (place < 0 && (place = find_name(f->attr_names, name)) >= 0) place += f->n_inputs;
+    int place = find_argument(f, name);
+    if (place < 0 && (place = find_spelling(f, name)) < 0 && PyErr_Occurred()) return false;
     if (place < 0 || values[place]) {
       if (place >= 0) PyErr_Format(PyExc_TypeError, "%s: argument %R is given twice", f->name_utf8, name);
       else no_argument(f, name);

@@ -507,7 +507,8 @@ static PyObject* bind(PyObject*, PyObject* args, PyObject* kwargs) {
       {"floor_divide", &bound.floor_divide}, {"remainder", &bound.remainder}, {"logical_and", &bound.logical_and},
       {"logical_or", &bound.logical_or}, {"logical_xor", &bound.logical_xor}, {"logical_not", &bound.logical_not},
       {"lt", &bound.compare[0]}, {"le", &bound.compare[1]}, {"eq", &bound.compare[2]}, {"ne", &bound.compare[3]},
-      {"gt", &bound.compare[4]}, {"ge", &bound.compare[5]}, {"cast", &bound.cast}};
+      {"gt", &bound.compare[4]}, {"ge", &bound.compare[5]}, {"cast", &bound.cast},
+      {"spellings", &bound.spellings}};
   if (PyTuple_GET_SIZE(args) || !kwargs) {
     PyErr_SetString(PyExc_TypeError, "bind takes keyword arguments");
     return nullptr;

@@ -121,6 +121,7 @@ struct Bound {
   PyObject *logical_and, *logical_or, *logical_xor, *logical_not;
   PyObject* compare[6];  // in the order of Py_LT, Py_LE, Py_EQ, Py_NE, Py_GT, Py_GE
   PyObject *cast;
+  PyObject* spellings;  // of arguments: {"dim": ("axis", "axes")} (dlcore/_spelling.py)
 };
 extern Bound bound;
 

@@ -1,0 +1,32 @@
+"""Names of NumPy and PyTorch for operations that dlcore has under another: each is the same function.
+
+The array API's name is the one documented where that standard has one. Sorted by alias; an entry whose target is no
+public function makes `import dlcore` fail, so that none is a promise.
+"""
+
+from __future__ import annotations
+
+__all__ = ["ALIASES"]
+
+ALIASES: dict[str, str] = {
+    "absolute": "abs",
+    "cat": "concat",
+    "clamp": "clip",
+    "concatenate": "concat",
+    "divide": "div",
+    "equal": "eq",
+    "expand_dims": "unsqueeze",
+    "greater": "gt",
+    "greater_equal": "ge",
+    "less": "lt",
+    "less_equal": "le",
+    "mod": "remainder",
+    "multiply": "mul",
+    "negative": "neg",
+    "not_equal": "ne",
+    "permute_dims": "permute",
+    "power": "pow",
+    "ravel": "flatten",
+    "subtract": "sub",
+    "true_divide": "div",
+}

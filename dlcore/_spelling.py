@@ -1,0 +1,84 @@
+"""Other spellings of arguments, PyTorch's and NumPy's, and what an unknown name may have meant.
+
+dlcore documents one spelling, `axis` and `keepdims`. Operations and functions take the others by one table, so that
+``dl.sum(x, dim=0)`` and ``x.squeeze(dim=0)`` are what they seem. An argument that a function has under the name given
+is that argument, whatever the table says.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterable
+from difflib import get_close_matches
+from typing import Any, TypeVar, cast
+
+from dlcore import _C
+
+__all__ = ["SPELLINGS", "nearest", "spelled"]
+
+SPELLINGS: dict[str, tuple[str, ...]] = {
+    "a_max": ("high",),
+    "a_min": ("low",),
+    "axes": ("axis",),
+    "axis": ("axes", "dim"),
+    "ddof": ("correction",),
+    "dim": ("axis", "axes"),
+    "dim0": ("axis0",),
+    "dim1": ("axis1",),
+    "dim2": ("axis2",),
+    "dims": ("axes", "axis", "shape"),
+    "end_axis": ("end_dim",),
+    "end_dim": ("end_axis",),
+    "keepdim": ("keepdims",),
+    "max": ("high",),
+    "min": ("low",),
+    "shift": ("shifts",),
+    "shifts": ("shift",),
+    "size": ("shape",),
+    "start_axis": ("start_dim",),
+    "start_dim": ("start_axis",),
+    "steps": ("num",),
+}
+"""Spelling -> the names that an argument so called may have, in the order in which they are looked for."""
+
+_C.bind(spellings=SPELLINGS)
+
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def spelled(function: F) -> F:
+    """A function in Python that takes its arguments under other spellings too; itself where it has no such argument.
+
+    Operations need no such help: their callables read the same table (csrc/core/function.cpp).
+    """
+    code = function.__code__
+    own = code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
+    meant = {other: [n for n in SPELLINGS[other] if n in own] for other in SPELLINGS if other not in own}
+    names = {other: found[0] for other, found in meant.items() if found}
+    if not names:
+        return function
+
+    @functools.wraps(function)
+    def called(*args: Any, **kwargs: Any) -> Any:
+        if kwargs:
+            kwargs = _respelled(function.__name__, names, kwargs)
+        return function(*args, **kwargs)
+
+    return cast(F, called)
+
+
+def _respelled(function: str, names: dict[str, str], kwargs: dict[str, Any]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for given, value in kwargs.items():
+        name = names.get(given, given)
+        if name in found:
+            raise TypeError(f"{function}: argument {name!r} is given twice")
+        found[name] = value
+    return found
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """What an error about an unknown ``name`` ends with: the known one that it resembles most, or nothing."""
+    near = get_close_matches(name, [k for k in known if not k.startswith("_")], n=1)
+    return f"; did you mean {near[0]!r}?" if near else ""
