@@ -319,8 +319,7 @@ def test_arrays_and_tensors_in_one_expression(function):
 @pytest.mark.parametrize(
     "function",
     [
-        np.sum, np.mean, np.cumsum, np.sinh, np.add.reduce, np.linalg.norm, lambda x: np.concatenate([x, x]),
-        lambda x: np.where(x > 0, x, 0), lambda x: np.stack((x, x)), lambda x: np.hypot(x, 1.0),
+        np.sinc, np.gradient, np.i0, np.add.reduce, lambda x: np.sum(x, where=[True, False, True]),
         lambda x: np.exp(x, out=np.zeros(3, np.float32)), lambda x: np.add(np.zeros(3), x, out=np.zeros(3)),
         lambda x: dl.mul(x, [x[0], 1.0, 2.0]), lambda x: dl.maximum([x, x], x),
     ],
@@ -337,9 +336,9 @@ def test_numpy_functions_that_would_cut_the_graph_raise(function):
 def test_numpy_functions_of_plain_tensors():
     x = dl.tensor([[1.0, 4.0], [9.0, 16.0]])
     assert isinstance(np.sqrt(x), dl.Tensor) and np.sqrt(x).tolist() == [[1, 2], [3, 4]]
-    assert np.sum(x) == 30 and np.mean(x, axis=0).tolist() == [5, 10]
+    assert np.sum(x) == 30 and np.mean(x, axis=0).tolist() == [5, 10] and isinstance(np.sum(x), dl.Tensor)
     assert np.concatenate([x, np.ones((1, 2))]).shape == (3, 2)
-    assert np.sinh(x).dtype == np.float32 and isinstance(np.sinh(x), np.ndarray)
+    assert np.spacing(x).dtype == np.float32 and isinstance(np.spacing(x), np.ndarray)
     total = np.zeros((2, 2))
     total += x
     assert total.tolist() == x.tolist()
