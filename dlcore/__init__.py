@@ -12,6 +12,7 @@
 Tensors, operations and gradients are here; `nn`, `optim`, `data`, `train` and the rest load when first used.
 """
 
+import math as _math
 import typing as _typing
 from importlib import import_module as _import_module
 
@@ -37,25 +38,25 @@ from dlcore import _operations
 from dlcore._operations import *  # noqa: F403
 from dlcore._autocast import autocast, autocast_dtype
 from dlcore._autograd import enable_grad, grad, is_grad_enabled, no_grad
-from dlcore._tensor import (
-    Parameter,
-    Tensor,
-    arange,
+from dlcore._creation import (
+    array,
     asarray,
-    empty,
     empty_like,
     eye,
     from_dlpack,
-    from_numpy,
     full,
     full_like,
+    geomspace,
+    identity,
     linspace,
-    ones,
+    logspace,
     ones_like,
-    tensor,
-    zeros,
+    tri,
     zeros_like,
 )
+from dlcore._dtype_functions import can_cast, finfo, iinfo, isdtype, promote_types, result_type
+from dlcore._printing import get_printoptions, printoptions, set_printoptions
+from dlcore._tensor import Parameter, Tensor, arange, empty, from_numpy, ones, tensor, zeros
 
 if _typing.TYPE_CHECKING:
     from dlcore import data, export, metrics, models, nn, optim, random, runs, train
@@ -69,15 +70,24 @@ if _typing.TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
+e: float = _math.e
+inf: float = _math.inf
+nan: float = _math.nan
+pi: float = _math.pi
+newaxis: None = None
+"""An index that makes an axis of length 1: ``x[:, dl.newaxis]``."""
+
 __all__ = [
     "AnomalyError", "AutogradError", "CaptureError", "DType", "DTypeError", "Device", "DeviceError", "Parameter",
-    "Recordable", "ShapeError", "Tensor", "arange", "asarray", "autocast", "autocast_dtype", "bfloat16", "bool_",
-    "capture", "data", "default_device", "detect_anomaly", "device", "dropout", "empty", "empty_cache", "empty_like",
-    "enable_grad", "evaluate", "export", "eye", "fit", "float16", "float32", "float64", "from_dlpack", "from_numpy",
-    "full", "full_like", "get_num_threads", "grad", "int8", "int16", "int32", "int64", "is_grad_enabled", "linspace",
-    "load", "load_state", "manual_seed", "metrics", "models", "nn", "no_grad", "ones", "ones_like", "optim",
-    "predict", "rand", "randint", "randn", "random", "randperm", "runs", "save", "set_default_device",
-    "set_num_threads", "summary", "synchronize", "tensor", "train", "uint8", "zeros", "zeros_like",
+    "Recordable", "ShapeError", "Tensor", "arange", "array", "asarray", "autocast", "autocast_dtype", "bfloat16",
+    "bool_", "can_cast", "capture", "data", "default_device", "detect_anomaly", "device", "dropout", "e", "empty",
+    "empty_cache", "empty_like", "enable_grad", "evaluate", "export", "eye", "finfo", "fit", "float16", "float32",
+    "float64", "from_dlpack", "from_numpy", "full", "full_like", "geomspace", "get_num_threads", "get_printoptions",
+    "grad", "identity", "iinfo", "inf", "int8", "int16", "int32", "int64", "is_grad_enabled", "isdtype", "linspace",
+    "load", "load_state", "logspace", "manual_seed", "metrics", "models", "nan", "newaxis", "nn", "no_grad", "ones",
+    "ones_like", "optim", "pi", "predict", "printoptions", "promote_types", "rand", "randint", "randn", "random",
+    "randperm", "result_type", "runs", "save", "set_default_device", "set_num_threads", "set_printoptions", "summary",
+    "synchronize", "tensor", "train", "tri", "uint8", "zeros", "zeros_like",
 ]  # fmt: skip
 __all__ += _operations.__all__
 
@@ -115,7 +125,9 @@ if not _typing.TYPE_CHECKING:  # type checkers know these names from above, and 
     def __getattr__(name: str) -> _typing.Any:
         """Loads the upper floors when they are first asked for (PEP 562)."""
         if name not in _LAZY:
-            raise AttributeError(f"module 'dlcore' has no attribute {name!r}")
+            from dlcore._spelling import nearest
+
+            raise AttributeError(f"module 'dlcore' has no attribute {name!r}{nearest(name, __dir__())}", name=name)
         module, attribute = _LAZY[name]
         found = _import_module(module)
         value = getattr(found, attribute) if attribute else found

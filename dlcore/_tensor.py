@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, KeysView, ValuesView
 from contextlib import suppress
 from typing import Any
 
 import numpy as np
 
 from dlcore import _C, _autograd, _indexing, _numpy
-from dlcore._arguments import MAX_AXES, boolean, instance, integer, lengths, number, renamed, shown
+from dlcore._arguments import MAX_AXES, boolean, instance, integer, lengths, number, shown
 from dlcore._device import CPU, Device, default_device
 from dlcore._device import device as as_device
 from dlcore._operations import TensorMethods
+from dlcore._printing import text_of
 from dlcore._values import booleans, check_numbers, has_booleans
 from dlcore.dtypes import (
     NUMPY_DTYPES,
@@ -26,7 +27,6 @@ from dlcore.dtypes import (
     float64,
     int16,
     int64,
-    uint8,
 )
 from dlcore.errors import AutogradError, CaptureError, DTypeError, ShapeError
 from dlcore.op import function
@@ -35,13 +35,14 @@ from dlcore.ops.slicing import assign
 from dlcore.ops.transfer import transfer
 
 __all__ = [
-    "Parameter", "Tensor", "arange", "asarray", "empty", "empty_like", "eye", "from_dlpack", "from_numpy", "full",
-    "full_like", "linspace", "ones", "ones_like", "tensor", "zeros", "zeros_like",
+    "DLPACK_CPU", "DLPACK_CUDA", "Parameter", "Tensor", "arange", "chosen_device", "computed", "convert", "copy_of",
+    "empty", "filled", "from_numpy", "leaf", "of_data", "of_numbers", "ones", "sharable", "sizes_and_dtype", "tensor",
+    "zeros",
 ]  # fmt: skip
 
 
-_DLPACK_CPU = (1, 0)  # a device: its kind and its index
-_DLPACK_CUDA = 2  # a kind of device
+DLPACK_CPU = (1, 0)  # a device: its kind and its index
+DLPACK_CUDA = 2  # a kind of device
 
 
 def _together(values: tuple[Any, ...]) -> Any:
@@ -103,7 +104,7 @@ class Tensor(_C.TensorBase, TensorMethods):
         values = self.numpy()
         if self.dtype is bfloat16:
             values = values.astype(np.float32)
-        body = np.array2string(values, separator=", ", prefix="tensor(")
+        body = text_of(values, "tensor(")
         notes = [] if self.dtype in (float32, int64, bool_) else [f"dtype={self.dtype.name}"]
         if self.size == 0 and self.ndim != 1:
             notes.insert(0, f"shape={self.shape}")
@@ -125,6 +126,31 @@ class Tensor(_C.TensorBase, TensorMethods):
         found: Any = self == value
         return bool(found.any()) if isinstance(found, Tensor) else bool(found)
 
+    def __divmod__(self, other: Any) -> tuple[Tensor, Tensor]:
+        return elementwise.floor_divide(self, other), elementwise.remainder(self, other)
+
+    def __rdivmod__(self, other: Any) -> tuple[Tensor, Tensor]:
+        return elementwise.floor_divide(other, self), elementwise.remainder(other, self)
+
+    # ---- size
+    @property
+    def itemsize(self) -> int:
+        """Bytes of an element."""
+        return self.dtype.itemsize
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all elements."""
+        return self.size * self.dtype.itemsize
+
+    def numel(self) -> int:
+        """Number of elements: PyTorch's name for `size`."""
+        return self.size
+
+    def dim(self) -> int:
+        """Number of axes: PyTorch's name for `ndim`."""
+        return self.ndim
+
     # ---- exchange
     def __dlpack__(
         self,
@@ -140,7 +166,7 @@ class Tensor(_C.TensorBase, TensorMethods):
             )
         source = self
         if dl_device is not None and tuple(dl_device) != self.__dlpack_device__():
-            if tuple(dl_device) != _DLPACK_CPU or copy is False:
+            if tuple(dl_device) != DLPACK_CPU or copy is False:
                 raise BufferError(f"__dlpack__: a tensor on {self.device} does not go to device {tuple(dl_device)}")
             source, copy = self.cpu(), True
         elif copy:
@@ -154,7 +180,7 @@ class Tensor(_C.TensorBase, TensorMethods):
         return _C.to_dlpack(source.detach(), max_version is not None and max_version[0] >= 1, bool(copy), user)
 
     def __dlpack_device__(self) -> tuple[int, int]:
-        return _DLPACK_CPU if self.device is CPU else (_DLPACK_CUDA, self.device.index)
+        return DLPACK_CPU if self.device is CPU else (DLPACK_CUDA, self.device.index)
 
     @property
     def __cuda_array_interface__(self) -> dict[str, Any]:
@@ -208,6 +234,10 @@ class Tensor(_C.TensorBase, TensorMethods):
 
     def clone(self) -> Tensor:
         """A copy in memory of its own, through which gradients flow."""
+        return movement.contiguous(self)
+
+    def copy(self) -> Tensor:
+        """A copy in memory of its own, through which gradients flow: NumPy's name for `clone`."""
         return movement.contiguous(self)
 
     def astype(self, dtype: Any) -> Tensor:
@@ -276,6 +306,8 @@ class Tensor(_C.TensorBase, TensorMethods):
         """The same elements in another shape (one length may be -1); a view where strides allow."""
         return movement.reshape(self, _together(shape))
 
+    view = reshape
+
     def permute(self, *axes: Any) -> Tensor:
         """A view with the axes in another order."""
         return movement.permute(self, _together(axes))
@@ -329,26 +361,27 @@ def _rebuild(cls: type[Tensor], array: np.ndarray[Any, Any], requires_grad: bool
 # ---- making tensors -----------------------------------------------------------------------------------------------
 
 
-def _chosen_device(device: Any) -> Device:
+def chosen_device(device: Any) -> Device:
     return default_device() if device is None else as_device(device)
 
 
-def _sizes(shape: tuple[Any, ...], where: str) -> tuple[int, ...]:
-    """The lengths given as ``f(2, 3)`` or as ``f((2, 3))``."""
-    return lengths(_together(shape), where)
+def sizes_and_dtype(name: str, shape: tuple[Any, ...], dtype: Any) -> tuple[tuple[int, ...], DType]:
+    """The lengths given as ``f(2, 3)`` or as ``f((2, 3))``, and the dtype of a new tensor: float32 where none is given.
+
+    The dtype may stand behind them, as in NumPy: ``f((2, 3), np.int32)``.
+    """
+    if dtype is None and len(shape) > 1 and isinstance(shape[-1], DType | str | type | np.dtype):
+        *shape, dtype = shape  # type: ignore[assignment]
+    chosen = float32 if dtype is None else as_dtype(dtype, f"{name}: dtype")
+    return lengths(_together(tuple(shape)), f"{name}: shape"), chosen
 
 
-def _float(dtype: Any, where: str) -> DType:
-    """The dtype of new tensors: float32 where none is given."""
-    return float32 if dtype is None else as_dtype(dtype, where)
-
-
-def _filled(shape: tuple[int, ...], value: Any, dtype: DType, device: Any, requires_grad: bool = False) -> Tensor:
+def filled(shape: tuple[int, ...], value: Any, dtype: DType, device: Any, requires_grad: bool = False) -> Tensor:
     """A tensor filled with a number, made in one native call."""
-    return _leaf(_C.full(shape, value, dtype, _chosen_device(device).code), requires_grad)
+    return leaf(_C.full(shape, value, dtype, chosen_device(device).code), requires_grad)
 
 
-def _leaf(value: Tensor, requires_grad: bool) -> Tensor:
+def leaf(value: Tensor, requires_grad: bool) -> Tensor:
     if boolean(requires_grad, "requires_grad:"):
         value.requires_grad = True
     return value
@@ -362,7 +395,7 @@ def _wrap(array: np.ndarray[Any, Any]) -> Tensor:
     return _C.wrap(array.view(np.uint16) if dtype is bfloat16 else array, dtype)
 
 
-def _sharable(array: np.ndarray[Any, Any]) -> bool:
+def sharable(array: np.ndarray[Any, Any]) -> bool:
     strided = all(s % array.itemsize == 0 for s in array.strides)
     return bool(array.flags.aligned) and array.dtype.isnative and strided and has_booleans(array)
 
@@ -371,7 +404,7 @@ _PYTHON_DATA = (bool, int, float, np.generic, list, tuple, range)
 
 
 def tensor(data: Any, dtype: Any = None, requires_grad: bool = False, device: Any = None) -> Tensor:
-    """A new tensor with a copy of ``data``: numbers, nested lists, a NumPy array, or another tensor.
+    """A new tensor with a copy of ``data``: numbers, nested lists, a generator, a NumPy array, or another tensor.
 
     Arrays and tensors keep their dtype; Python floats become float32, ints int64. With a ``dtype`` arrays and tensors
     are cast, as by `astype`; Python numbers, alone or in lists, must fit, else OverflowError is raised. The copy of a
@@ -383,11 +416,13 @@ def tensor(data: Any, dtype: Any = None, requires_grad: bool = False, device: An
 def of_data(data: Any, dtype: Any, device: Any, where: str, requires_grad: bool = False) -> Tensor:
     """A new tensor; errors about ``data`` begin with ``where``."""
     chosen = None if dtype is None else as_dtype(dtype, "tensor: dtype")
+    if isinstance(data, Iterator | KeysView | ValuesView):  # generators, map, zip, the values of a dict
+        data = list(data)
     if isinstance(data, Tensor):
         source = data.detach()
         target = source.device if device is None else as_device(device)
         copied = source.clone() if target is source.device else transfer(source, target)
-        return _leaf(copied if chosen is None else copied.astype(chosen), requires_grad)
+        return leaf(copied if chosen is None else copied.astype(chosen), requires_grad)
     if isinstance(data, list | tuple) and any(isinstance(d, Tensor) for d in data):
         data = [np.asarray(d) if isinstance(d, Tensor) else d for d in data]
     if isinstance(data, np.ndarray) and _C.is_recording():
@@ -395,11 +430,11 @@ def of_data(data: Any, dtype: Any, device: Any, where: str, requires_grad: bool 
     array = _as_array(data, where)
     if isinstance(data, _PYTHON_DATA):
         wanted = _dtype_of(data, array) if chosen is None else chosen
-        return _of_numbers(where.partition(":")[0], array, wanted, device, requires_grad)
+        return of_numbers(where.partition(":")[0], array, wanted, device, requires_grad)
     if chosen is None:
         plain = array.dtype in NUMPY_DTYPES  # else the text of the error is needed
         chosen = as_dtype(array.dtype, "" if plain else f"{where} {shown(data)}: dtype")
-    return _copy_of(array, chosen, device, requires_grad)
+    return copy_of(array, chosen, device, requires_grad)
 
 
 def _as_array(data: Any, where: str) -> np.ndarray[Any, Any]:
@@ -424,30 +459,30 @@ def _dtype_of(data: Any, array: np.ndarray[Any, Any]) -> Any:
     return default_float() if array.dtype == np.float64 and not isinstance(data, np.generic) else array.dtype
 
 
-def _of_numbers(
+def of_numbers(
     operation: str, numbers: np.ndarray[Any, Any], dtype: Any, device: Any, requires_grad: bool = False
 ) -> Tensor:
     """A tensor of an array that was made from Python numbers. Raises OverflowError where one does not fit."""
     target = as_dtype(dtype, f"{operation}: dtype")
     check_numbers(operation, numbers, target)
     if numbers.dtype.kind == "O":
-        each = [full((), number, target, CPU).numpy() for number in numbers.ravel().tolist()]
+        each = [filled((), number, target, CPU).numpy() for number in numbers.ravel().tolist()]
         numbers = np.array(each, target.numpy).reshape(numbers.shape)
-    return _copy_of(numbers, target, device, requires_grad)
+    return copy_of(numbers, target, device, requires_grad)
 
 
-def _copy_of(array: np.ndarray[Any, Any], dtype: Any, device: Any, requires_grad: bool = False) -> Tensor:
+def copy_of(array: np.ndarray[Any, Any], dtype: Any, device: Any, requires_grad: bool = False) -> Tensor:
     target = as_dtype(array.dtype if dtype is None else dtype)
-    device = _chosen_device(device)
+    device = chosen_device(device)
     if _C.is_recording():  # every replay makes it again
-        return _leaf(_C.suspended(lambda: _copy_of(array, target, device)).clone(), requires_grad)
+        return leaf(_C.suspended(lambda: copy_of(array, target, device)).clone(), requires_grad)
     array = _as_ours(array, target)
     source = as_dtype(array.dtype)
     copied = _C.empty(array.shape, source, 0)
     if array.size:
         copied.numpy()[...] = array
     copied = copied if source is target else elementwise.cast(copied, target)
-    return _leaf(copied if device is CPU else transfer(copied, device), requires_grad)
+    return leaf(copied if device is CPU else transfer(copied, device), requires_grad)
 
 
 def _as_ours(array: np.ndarray[Any, Any], target: DType) -> np.ndarray[Any, Any]:
@@ -463,25 +498,6 @@ def _as_ours(array: np.ndarray[Any, Any], target: DType) -> np.ndarray[Any, Any]
     raise DTypeError(f"tensor: an array of dtype {array.dtype} cannot become {target.name}")
 
 
-def asarray(data: Any, dtype: Any = None) -> Tensor:
-    """``data`` as a tensor that shares memory with a tensor or array where strides, dtype and device allow.
-
-    An array on a GPU (CuPy's, torch's, anything with ``__dlpack__``) stays there; what is in host memory goes to the
-    default device.
-    """
-    chosen = None if dtype is None else as_dtype(dtype, "asarray: dtype")
-    if isinstance(data, Tensor):
-        return data if chosen is None else data.astype(chosen)
-    if isinstance(data, np.ndarray):
-        if default_device() is CPU and _sharable(data) and (chosen is None or chosen.numpy == data.dtype):
-            return from_numpy(data)
-    elif hasattr(type(data), "__dlpack__") and hasattr(type(data), "__dlpack_device__"):
-        kind, _ = data.__dlpack_device__()
-        if int(kind) == _DLPACK_CUDA:
-            return asarray(from_dlpack(data), chosen)
-    return of_data(data, chosen, None, "asarray: data")
-
-
 def from_numpy(array: np.ndarray[Any, Any]) -> Tensor:
     """A tensor over the memory of a NumPy array: nothing is copied, and changes are seen on both sides.
 
@@ -494,97 +510,24 @@ def from_numpy(array: np.ndarray[Any, Any]) -> Tensor:
     return _wrap(array)
 
 
-def from_dlpack(source: Any) -> Tensor:
-    """A tensor over the memory of any object with ``__dlpack__`` (NumPy, CuPy, torch, JAX): nothing is copied.
-
-    On a GPU the work of the two libraries on this memory is kept in order: when it is handed over, and when the last
-    tensor over it has gone, before it is used otherwise. The exporter does not name its stream for the latter: where
-    that is a non-blocking one, keep the exporter until `synchronize`.
-
-    Raises BufferError where what the object tells of its memory is wrong, or of a kind that tensors have not.
-    """
-    if not hasattr(type(source), "__dlpack__"):
-        raise TypeError(f"from_dlpack: an object with __dlpack__ is wanted, not {type(source).__name__}")
-    kind, index = source.__dlpack_device__() if hasattr(type(source), "__dlpack_device__") else _DLPACK_CPU
-    given = {} if int(kind) != _DLPACK_CUDA else {"stream": as_device(f"cuda:{index}").backend.stream}
-    try:
-        capsule = source.__dlpack__(max_version=(1, 0), **given)
-    except TypeError:  # written before DLPack 1.0
-        capsule = source.__dlpack__(**given)
-    made: Tensor = _C.from_dlpack(capsule)
-    if made.dtype is bool_ and _C.suspended(lambda: bool((_C.reinterpret(made, uint8) > 1).any())):
-        raise BufferError("from_dlpack: the booleans have other bytes than 0 and 1; share them as uint8")
-    return made
-
-
-def empty(shape: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
+def empty(*shape: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
     """A tensor of arbitrary values: its memory is not initialised (booleans are False, for not every byte is one)."""
-    chosen, sizes = _float(dtype, "empty: dtype"), lengths(shape, "empty: shape")
+    sizes, chosen = sizes_and_dtype("empty", shape, dtype)
     if chosen is bool_:
-        return _filled(sizes, False, chosen, device, requires_grad)
-    return _leaf(_C.empty(sizes, chosen, _chosen_device(device).code), requires_grad)
-
-
-def full(shape: Any, value: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
-    """A tensor filled with ``value``, in the dtype of the value (float32 for a Python float) where none is given."""
-    sizes = lengths(shape, "full: shape")
-    plain = type(value) in (bool, int, float) or isinstance(value, Tensor)
-    given = value if plain else _convert(value, "full", "value", None)
-    if dtype is not None:
-        chosen = as_dtype(dtype, "full: dtype")
-    elif isinstance(given, Tensor):
-        chosen = given.dtype
-    else:
-        chosen = as_dtype(value.dtype if isinstance(value, np.generic) else type(given), "full: the dtype of value")
-    if isinstance(given, Tensor):
-        try:
-            return _leaf(empty(sizes, chosen, device).fill_(given), requires_grad)
-        except (TypeError, ValueError) as error:
-            raise renamed(error, "full") from None
-    return _filled(sizes, given, chosen, device, requires_grad)
+        return filled(sizes, False, chosen, device, requires_grad)
+    return leaf(_C.empty(sizes, chosen, chosen_device(device).code), requires_grad)
 
 
 def zeros(*shape: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
     """A tensor of zeros: ``zeros(2, 3)`` or ``zeros((2, 3))``; float32 by default."""
-    return _filled(_sizes(shape, "zeros: shape"), 0, _float(dtype, "zeros: dtype"), device, requires_grad)
+    sizes, chosen = sizes_and_dtype("zeros", shape, dtype)
+    return filled(sizes, 0, chosen, device, requires_grad)
 
 
 def ones(*shape: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
     """A tensor of ones: ``ones(2, 3)`` or ``ones((2, 3))``; float32 by default."""
-    return _filled(_sizes(shape, "ones: shape"), 1, _float(dtype, "ones: dtype"), device, requires_grad)
-
-
-def _like(x: Tensor, dtype: Any, name: str) -> DType:
-    """The dtype of a new tensor like ``x``."""
-    instance(x, Tensor, f"{name}: x", "a tensor")
-    return x.dtype if dtype is None else as_dtype(dtype, f"{name}: dtype")
-
-
-def empty_like(x: Tensor, dtype: Any = None) -> Tensor:
-    """An uninitialised tensor of the shape (and dtype, device) of ``x``."""
-    chosen = _like(x, dtype, "empty_like")
-    return empty(x.shape, chosen, x.device)
-
-
-def zeros_like(x: Tensor, dtype: Any = None) -> Tensor:
-    """A tensor of zeros, of the shape (and dtype, device) of ``x``."""
-    chosen = _like(x, dtype, "zeros_like")
-    return _filled(x.shape, 0, chosen, x.device)
-
-
-def ones_like(x: Tensor, dtype: Any = None) -> Tensor:
-    """A tensor of ones, of the shape (and dtype, device) of ``x``."""
-    chosen = _like(x, dtype, "ones_like")
-    return _filled(x.shape, 1, chosen, x.device)
-
-
-def full_like(x: Tensor, value: Any, dtype: Any = None) -> Tensor:
-    """A tensor filled with ``value``, of the shape (and dtype, device) of ``x``."""
-    chosen = _like(x, dtype, "full_like")
-    try:
-        return full(x.shape, value, chosen, x.device)
-    except (TypeError, ValueError, OverflowError) as error:
-        raise renamed(error, "full_like") from None
+    sizes, chosen = sizes_and_dtype("ones", shape, dtype)
+    return filled(sizes, 1, chosen, device, requires_grad)
 
 
 def _real(value: Any, where: str) -> int | float:
@@ -600,7 +543,7 @@ def _real(value: Any, where: str) -> int | float:
     return found
 
 
-def _computed(name: str, size: int, make: Callable[[], np.ndarray[Any, Any]]) -> np.ndarray[Any, Any]:
+def computed(name: str, size: int, make: Callable[[], np.ndarray[Any, Any]]) -> np.ndarray[Any, Any]:
     """What ``make`` returns: ``size`` numbers. Raises MemoryError where there is no room for them."""
     with suppress(MemoryError):
         if size < 1 << 44:
@@ -626,7 +569,7 @@ def arange(start: Any, stop: Any = None, step: Any = 1, dtype: Any = None, devic
     steps = -((first - last) // step) if whole else (last - first) / step
     count = max(0, math.ceil(steps)) if math.isfinite(steps) else 1 << 62
     if not count:
-        return empty(0, target, device)
+        return empty(0, dtype=target, device=device)
     kind = int64 if whole else float64
     for limiting in (kind,) if kind is target else (kind, target):
         for end in (first, first + (count - 1) * step):  # all others lie between
@@ -637,29 +580,13 @@ def arange(start: Any, stop: Any = None, step: Any = 1, dtype: Any = None, devic
             return np.array([first + k * step for k in range(count)], kind.numpy)
         return first + np.arange(count, dtype=kind.numpy) * step
 
-    return _copy_of(_computed("arange", count, numbers), target, device)
-
-
-def linspace(start: float, stop: float, count: int, dtype: Any = None, device: Any = None) -> Tensor:
-    """``count`` evenly spaced numbers from ``start`` to ``stop``, both included; float32 by default."""
-    first, last = number(start, "linspace: start"), number(stop, "linspace: stop")
-    size = integer(count, "linspace: count", 0)
-    with np.errstate(all="ignore"):
-        made = _computed("linspace", size, lambda: np.linspace(first, last, size))
-    return _of_numbers("linspace", made, _float(dtype, "linspace: dtype"), device)
-
-
-def eye(rows: int, columns: int | None = None, dtype: Any = None, device: Any = None) -> Tensor:
-    """The identity matrix (rows, columns); float32 by default."""
-    n = integer(rows, "eye: rows", 0)
-    m = n if columns is None else integer(columns, "eye: columns", 0)
-    return _copy_of(_computed("eye", n * m, lambda: np.eye(n, m)), _float(dtype, "eye: dtype"), device)
+    return copy_of(computed("arange", count, numbers), target, device)
 
 
 _NUMBERS: dict[str, Callable[[Any], Any]] = {"b": bool, "i": int, "u": int, "f": float}  # by the kind of NumPy's dtype
 
 
-def _convert(value: Any, operation: str, operand: str, like: Any, dtype: DType | None = None) -> Any:
+def convert(value: Any, operation: str, operand: str, like: Any, dtype: DType | None = None) -> Any:
     """What an operand that is neither a tensor nor a Python number becomes; NumPy's scalars count as Python numbers.
 
     Arrays and lists go to the device of ``like``, another operand of the operation, if there is one, and are cast to
@@ -680,7 +607,7 @@ def _convert(value: Any, operation: str, operand: str, like: Any, dtype: DType |
 _C.set_tensor_type(Tensor)
 _C.bind(
     ShapeError=ShapeError, DTypeError=DTypeError, CaptureError=CaptureError, AutogradError=AutogradError,
-    convert=_convert, getitem=_indexing.getitem, setitem=_indexing.setitem, assign=assign, cast=elementwise.cast,
+    convert=convert, getitem=_indexing.getitem, setitem=_indexing.setitem, assign=assign, cast=elementwise.cast,
     add=elementwise.add, subtract=elementwise.sub, multiply=elementwise.mul, divide=elementwise.div,
     power=elementwise.pow, negative=elementwise.neg, absolute=elementwise.abs, matmul=function("matmul"),
     floor_divide=elementwise.floor_divide, remainder=elementwise.remainder,

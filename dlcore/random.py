@@ -16,6 +16,7 @@ from typing import Any
 from dlcore._arguments import boolean, instance, integer, lengths, operand, shown
 from dlcore._device import Device, default_device
 from dlcore._device import device as as_device
+from dlcore._spelling import spelled
 from dlcore._tensor import Tensor, tensor
 from dlcore.dtypes import DType, as_dtype, check_size, default_float, float64, int64
 from dlcore.errors import DTypeError, ShapeError
@@ -188,17 +189,23 @@ def randn(
     return _made(normal(_sizes(shape, "randn"), 0.0, 1.0, _float(dtype, "randn"), device, generator), requires_grad)
 
 
+@spelled
 def randint(
     low: int,
-    high: int | None = None,
-    shape: Shape = (),
+    high: Any = None,
+    shape: Shape | None = None,
     dtype: Any = int64,
     device: Any = None,
     generator: Generator | None = None,
 ) -> Tensor:
-    """Integers uniform in [low, high), or in [0, low) where ``high`` is None. See `dlcore.ops.random.randint`."""
+    """Integers uniform in [low, high), or in [0, low) where ``high`` is None. See `dlcore.ops.random.randint`.
+
+    ``randint(10, (2, 3))`` is ``randint(0, 10, (2, 3))``, as in PyTorch.
+    """
+    if shape is None and isinstance(high, tuple | list):
+        high, shape = None, high
     first, last = (0, low) if high is None else (low, high)
-    return operations.randint(_state("randint", generator, device), shape, first, last, dtype)
+    return operations.randint(_state("randint", generator, device), () if shape is None else shape, first, last, dtype)
 
 
 def randperm(n: int, device: Any = None, generator: Generator | None = None) -> Tensor:

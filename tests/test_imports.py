@@ -82,7 +82,7 @@ def test_no_module_bears_the_name_of_a_public_function(package):
 
 def test_every_public_name_resolves():
     for name in dir(dlcore):
-        assert getattr(dlcore, name) is not None, name
+        assert getattr(dlcore, name) is not None or name == "newaxis", name
 
 
 def _python(program, *options, cwd=None, path=ROOT):

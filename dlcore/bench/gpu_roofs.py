@@ -12,8 +12,8 @@ from collections.abc import Callable
 from typing import Any, Literal, NamedTuple
 
 from dlcore._autograd import no_grad
+from dlcore._creation import full
 from dlcore._device import Device
-from dlcore._tensor import full
 from dlcore.dtypes import as_dtype, float32, int64
 from dlcore.kernels.roofs import roofs
 from dlcore.kernels.roofs.roofs import FMA_BLOCK, TILE

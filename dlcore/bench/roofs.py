@@ -28,9 +28,10 @@ from typing import Any
 import numpy as np
 
 from dlcore import _C, _json
+from dlcore._creation import full
 from dlcore._device import Device
 from dlcore._device import device as as_device
-from dlcore._tensor import Tensor, full, zeros
+from dlcore._tensor import Tensor, zeros
 from dlcore.dtypes import DType, as_dtype, float64, int64
 
 __all__ = ["Progress", "Roofs", "measure"]

@@ -113,7 +113,7 @@ class Batches(Recordable):
         """
         rows = self.rows(epoch)
         if self._order is None:
-            self._order = empty((len(self.dataset),), int64, self.device)
+            self._order = empty(len(self.dataset), dtype=int64, device=self.device)
         return self._order.copy_(arange(len(self.dataset), device=self.device) if rows is None else rows)
 
     def rows(self, epoch: int) -> Tensor | None:
