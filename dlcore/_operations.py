@@ -16,6 +16,7 @@ __all__: list[str] = []
 MODULES = (
     "elementwise",
     "activation",
+    "units",
     "movement",
     "gather",
     "reduce",

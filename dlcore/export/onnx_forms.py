@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from dlcore.export.onnx_activations import ACTIVATION_FORMS
 from dlcore.export.onnx_graph import Graph, Length, Value
 from dlcore.export.trace import Affine
 from dlcore.op import REGISTRY, Op
@@ -44,7 +45,7 @@ class Node:
 
 
 Form = Callable[[Node], Value]
-FORMS: dict[str, Form] = {}
+FORMS: dict[str, Form] = {**ACTIVATION_FORMS}
 
 _LOSS = "a loss belongs to training; export the model alone"
 _PART = "a part of a tensor is written; build the result with where or concat"

@@ -15,14 +15,19 @@ from dlcore._tensor import Tensor
 __all__ = ["MLP", "Linear"]
 
 ACTIVATIONS = Names(
-    "an activation", [("relu", nn.ReLU), ("gelu", nn.GELU), ("tanh", nn.Tanh), ("sigmoid", nn.Sigmoid)]
-)
+    "an activation",
+    [
+        ("relu", nn.ReLU), ("gelu", nn.GELU), ("silu", nn.SiLU), ("tanh", nn.Tanh), ("sigmoid", nn.Sigmoid),
+        ("leaky_relu", nn.LeakyReLU), ("elu", nn.ELU), ("selu", nn.SELU), ("mish", nn.Mish), ("softplus", nn.Softplus),
+        ("hardswish", nn.Hardswish), ("relu6", nn.ReLU6),
+    ],
+)  # fmt: skip
 
 
 class MLP(nn.Module):
     """A multilayer perceptron: samples of ``shape``, flattened, through layers of ``hidden`` units to ``outputs``.
 
-    Each hidden layer is linear, an activation ("relu", "gelu", "tanh", "sigmoid") and, with ``dropout`` above 0, a
+    Each hidden layer is linear, an activation ("relu", "gelu", "silu", "tanh", ...) and, with ``dropout`` above 0, a
     Dropout. It gives (N, outputs): logits, or values.
 
     >>> dl.models.MLP((8, 8), 10, hidden=(32,))(dl.zeros(5, 8, 8)).shape

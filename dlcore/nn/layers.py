@@ -60,7 +60,10 @@ class Linear(Module):
 
 
 class ReLU(Module):
-    """max(x, 0)."""
+    """max(x, 0). ``inplace`` is taken as PyTorch has it, and changes nothing: the input is never overwritten."""
+
+    def __init__(self, inplace: bool = False):
+        boolean(inplace, "ReLU: inplace")
 
     def forward(self, x: Tensor) -> Tensor:
         return relu(x)

@@ -1,0 +1,2 @@
+#define DLCORE_BODY "activation/units.inl"
+#include "common/each_isa.h"

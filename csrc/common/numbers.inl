@@ -1,0 +1,51 @@
+// Pointwise functions with numbers beside their operands, as leaky_relu has its slope: the call's parameters.
+//
+//   pointwise_with<LeakyRelu, T, 1>(a);   // out = LeakyRelu<C>(a.params)(in 0), C the compute type of T
+//
+// The functor is made from the parameters once a block. They travel as one more operand that repeats, whose elements
+// are the address of the parameters, so that rows, blocks and threads are those of common/pointwise.inl; operands that
+// are not dense cost as much there, dense ones a call for every block.
+#ifndef DLCORE_COMMON_NUMBERS
+#define DLCORE_COMMON_NUMBERS
+#include "common/pointwise.inl"
+
+template <template <class> class F, class T, size_t... k>
+static inline void numbers_block(int64_t m, T* out, const void* const* in, const F<compute_t<T>>& f,
+                                 std::index_sequence<k...>) {
+  using C = compute_t<T>;
+  if constexpr (std::is_same_v<T, C>) {
+#pragma omp simd
+    for (int64_t i = 0; i < m; ++i) out[i] = f(static_cast<const T*>(in[k])[i]...);
+  } else {
+    C block[sizeof...(k)][kPointwiseBlock];
+    (load_block(block[k], static_cast<const T*>(in[k]), m), ...);
+#pragma omp simd
+    for (int64_t i = 0; i < m; ++i) block[0][i] = f(block[k][i]...);
+    store_block(out, block[0], m);
+  }
+}
+
+template <template <class> class F, class T, int inputs>
+static void numbers_loop(int64_t n, void* out, const void* const* in) {
+  const F<compute_t<T>> f(*static_cast<const Param* const*>(in[inputs]));
+  for (int64_t start = 0; start < n; start += kPointwiseBlock) {
+    const void* at[inputs];
+    for (int k = 0; k < inputs; ++k) at[k] = static_cast<const T*>(in[k]) + start;
+    numbers_block<F, T>(n - start < kPointwiseBlock ? n - start : kPointwiseBlock, static_cast<T*>(out) + start, at, f,
+                        std::make_index_sequence<inputs>());
+  }
+}
+
+template <template <class> class F, class T, int inputs> static void pointwise_with(const Args& a) {
+  static_assert(inputs + 2 <= kMaxOperands && sizeof(const Param*) == 8);
+  const Param* params = a.params;
+  Array numbers;
+  numbers.data = &params;
+  numbers.dtype = DType::int64;
+  const Array* arrays[inputs + 2] = {&a.out()};
+  for (int k = 0; k < inputs; ++k) arrays[k + 1] = &a.in(k);
+  arrays[inputs + 1] = &numbers;
+  run_pointwise(numbers_loop<F, T, inputs>, F<compute_t<T>>::kGrain, arrays, inputs + 2);
+}
+
+#endif  // DLCORE_COMMON_NUMBERS
