@@ -11,15 +11,17 @@ Operand: TypeAlias = Tensor | float | np.ndarray[Any, Any] | np.generic | list[A
 """What operations take: tensors, numbers, and what becomes a tensor: arrays and nested lists."""
 
 __all__ = [
-    "abs", "absolute", "add", "all", "allclose", "any", "argmax", "argmin", "array_equal", "cast", "cat", "clamp",
-    "clip", "concat", "concatenate", "cos", "count_nonzero", "cross_entropy", "div", "divide", "eq", "equal", "exp",
-    "expand", "expand_dims", "expm1", "flatten", "floor_divide", "gather", "ge", "gelu", "gelu_backward", "greater",
-    "greater_equal", "gt", "isclose", "isfinite", "isnan", "le", "less", "less_equal", "linear", "linear_backward",
-    "log", "log1p", "log_softmax", "logical_and", "logical_not", "logical_or", "logical_xor", "logsumexp", "lt",
-    "matmul", "max", "maximum", "mean", "min", "minimum", "mod", "mse_loss", "mul", "multiply", "ne", "neg", "negative",
-    "nonzero", "not_equal", "permute", "permute_dims", "pow", "power", "ravel", "reciprocal", "relu", "relu_backward",
-    "remainder", "reshape", "rsqrt", "sigmoid", "sigmoid_backward", "sign", "sin", "softmax", "sqrt", "square",
-    "squeeze", "stack", "sub", "subtract", "sum", "take", "tanh", "tanh_backward", "transpose", "true_divide",
+    "abs", "absolute", "add", "all", "allclose", "any", "argmax", "argmin", "array_equal", "cast", "cat", "celu",
+    "clamp", "clip", "concat", "concatenate", "cos", "count_nonzero", "cross_entropy", "div", "divide", "elu", "eq",
+    "equal", "exp", "expand", "expand_dims", "expm1", "flatten", "floor_divide", "gather", "ge", "gelu",
+    "gelu_backward", "glu", "greater", "greater_equal", "gt", "hardshrink", "hardsigmoid", "hardswish", "hardtanh",
+    "isclose", "isfinite", "isnan", "le", "leaky_relu", "less", "less_equal", "linear", "linear_backward", "log",
+    "log1p", "log_softmax", "logical_and", "logical_not", "logical_or", "logical_xor", "logsigmoid", "logsumexp", "lt",
+    "matmul", "max", "maximum", "mean", "min", "minimum", "mish", "mod", "mse_loss", "mul", "multiply", "ne", "neg",
+    "negative", "nonzero", "not_equal", "permute", "permute_dims", "pow", "power", "prelu", "ravel", "reciprocal",
+    "relu", "relu6", "relu_backward", "remainder", "reshape", "rsqrt", "selu", "sigmoid", "sigmoid_backward", "sign",
+    "silu", "sin", "softmax", "softplus", "softshrink", "softsign", "sqrt", "square", "squeeze", "stack", "sub",
+    "subtract", "sum", "take", "tanh", "tanh_backward", "tanhshrink", "threshold", "transpose", "true_divide",
     "unsqueeze", "where",
 ]
 
@@ -72,6 +74,12 @@ def cast(x: Operand, dtype: Any) -> Tensor:
     wraps. To bool: x != 0.
     """
 
+def celu(x: Operand, alpha: float = 1.0) -> Tensor:
+    """Elu with a continuous gradient: x where it is positive, else alpha (e^(x / alpha) - 1).
+
+    https://arxiv.org/abs/1704.07483. Raises ValueError where `alpha` is 0.
+    """
+
 def clip(x: Operand, low: Operand | None = None, high: Operand | None = None) -> Tensor:
     """x limited to [low, high]: ``minimum(maximum(x, low), high)``; a limit of None is none. NaN stays NaN.
 
@@ -105,6 +113,12 @@ def cross_entropy(logits: Operand, target: Operand, weight: Operand | None = Non
 
 def div(a: Operand, b: Operand) -> Tensor:
     """Quotient a / b, in floating point (integers become float32 first); by 0: infinity or NaN."""
+
+def elu(x: Operand, alpha: float = 1.0) -> Tensor:
+    """Exponential linear unit: x where it is positive, else alpha (e^x - 1) (https://arxiv.org/abs/1511.07289).
+
+    The gradient at 0 is `alpha`.
+    """
 
 def eq(a: Operand, b: Operand) -> Tensor:
     """Whether a equals b, as bools; False where either is NaN."""
@@ -147,8 +161,29 @@ def gelu(x: Operand, approximate: Literal['none', 'tanh'] = 'none') -> Tensor:
 def gelu_backward(dout: Operand, x: Operand, approximate: Literal['none', 'tanh'] = 'none') -> Tensor:
     """Gradient of gelu: dout (p(x) + x p'(x)) for gelu(x) = x p(x)."""
 
+def glu(x: Operand, axis: int = -1) -> Tensor:
+    """Gated linear unit a sigmoid(b), a and b the halves of `x` along `axis` (https://arxiv.org/abs/1612.08083).
+
+    Raises ShapeError where that axis has no even length.
+
+    >>> dl.glu(dl.tensor([1.0, 2.0, 0.0, 0.0]))
+    tensor([0.5, 1. ])
+    """
+
 def gt(a: Operand, b: Operand) -> Tensor:
     """Whether a > b, as bools; False where either is NaN."""
+
+def hardshrink(x: Operand, lambd: float = 0.5) -> Tensor:
+    """x where it lies outside of [-`lambd`, `lambd`], else 0."""
+
+def hardsigmoid(x: Operand) -> Tensor:
+    """Straight lines for sigmoid, min(max(x + 3, 0), 6) / 6. The gradient is 0 at both limits."""
+
+def hardswish(x: Operand) -> Tensor:
+    """Straight lines for silu, x min(max(x + 3, 0), 6) / 6 (https://arxiv.org/abs/1905.02244)."""
+
+def hardtanh(x: Operand, min_val: float = -1.0, max_val: float = 1.0) -> Tensor:
+    """x limited to [`min_val`, `max_val`]. The gradient is 0 at both limits. Raises ValueError where they cross."""
 
 def isclose(x: Operand, other: Operand, rtol: float = 1e-05, atol: float = 1e-08, equal_nan: bool = False) -> Tensor:
     """Where ``|x - other| <= atol + rtol |other|``, as bools; infinities are close to themselves alone.
@@ -168,6 +203,9 @@ def isnan(x: Operand) -> Tensor:
 
 def le(a: Operand, b: Operand) -> Tensor:
     """Whether a <= b, as bools; False where either is NaN."""
+
+def leaky_relu(x: Operand, negative_slope: float = 0.01) -> Tensor:
+    """Leaky rectifier: x where it is positive, else x times `negative_slope`, which is the gradient at 0 too."""
 
 def linear(x: Operand, weight: Operand, bias: Operand | None = None, activation: Literal[None, 'relu', 'sigmoid', 'tanh', 'gelu', 'gelu_tanh'] = None) -> Tensor:
     """A linear layer: activation(x @ weight.T + bias), in one kernel.
@@ -208,6 +246,9 @@ def logical_or(a: Operand, b: Operand) -> Tensor:
 
 def logical_xor(a: Operand, b: Operand) -> Tensor:
     """Whether two bools differ; DTypeError for others."""
+
+def logsigmoid(x: Operand) -> Tensor:
+    """Logarithm of the logistic function, -log(1 + e^-x)."""
 
 def logsumexp(x: Operand, axis: int | Sequence[int] | None = None, keepdims: bool = False) -> Tensor:
     """Logarithm of the sum of exponentials along `axis`: m + log(sum(exp(x - m))) with m = max(x).
@@ -252,6 +293,9 @@ def min(x: Operand, axis: int | Sequence[int] | None = None, keepdims: bool = Fa
 def minimum(a: Operand, b: Operand) -> Tensor:
     """The smaller of a and b; NaN if either is. At ties the gradient is split half and half."""
 
+def mish(x: Operand) -> Tensor:
+    """Mish x tanh(log(1 + e^x)) (https://arxiv.org/abs/1908.08681)."""
+
 def mse_loss(input: Operand, target: Operand, reduction: Literal['none', 'mean', 'sum'] = 'mean') -> Tensor:
     """Squared error: (input - target)^2, averaged, summed, or one for each element.
 
@@ -283,11 +327,24 @@ def pow(a: Operand, b: Operand) -> Tensor:
     Of integers an integer that wraps. Raises ValueError where one of them is to have a negative power.
     """
 
+def prelu(x: Operand, weight: Operand) -> Tensor:
+    """Rectifier with a learned slope: x where it is positive, else x times `weight` (https://arxiv.org/abs/1502.01852).
+
+    `x`: (N, C, ...) or any other shape. `weight`: one number, () or (1,), or (C,), one for each index of axis 1 (of
+    axis 0 where x has no other). The gradient at 0 is `weight`. Raises ShapeError for another shape of it.
+
+    >>> dl.prelu(dl.tensor([[-2.0, -2.0, 3.0]]), dl.tensor([0.5, 0.25, 0.25]))
+    tensor([[-1. , -0.5,  3. ]])
+    """
+
 def reciprocal(x: Operand) -> Tensor:
     """Reciprocal 1 / x."""
 
 def relu(x: Operand) -> Tensor:
     """Rectifier max(x, 0). The gradient at 0 is 0."""
+
+def relu6(x: Operand) -> Tensor:
+    """Rectifier with an upper limit, min(max(x, 0), 6). The gradient is 0 at both limits."""
 
 def relu_backward(dout: Operand, out: Operand) -> Tensor:
     """Gradient of relu: dout where out > 0, else 0."""
@@ -304,6 +361,9 @@ def reshape(x: Operand, shape: int | Sequence[int]) -> Tensor:
 def rsqrt(x: Operand) -> Tensor:
     """Reciprocal square root 1 / sqrt(x); NaN of negative numbers."""
 
+def selu(x: Operand) -> Tensor:
+    """Self-normalising unit: 1.0507 times elu(x, 1.67326) (https://arxiv.org/abs/1706.02515)."""
+
 def sigmoid(x: Operand) -> Tensor:
     """Logistic function 1 / (1 + e^-x), accurate in the lower tail."""
 
@@ -312,6 +372,9 @@ def sigmoid_backward(dout: Operand, out: Operand) -> Tensor:
 
 def sign(x: Operand) -> Tensor:
     """Sign of x: -1, 0 or 1; NaN of NaN. Its gradient is 0."""
+
+def silu(x: Operand) -> Tensor:
+    """Sigmoid linear unit x / (1 + e^-x), also called swish (https://arxiv.org/abs/1702.03118)."""
 
 def sin(x: Operand) -> Tensor:
     """Sine of x in radians; NaN of infinities."""
@@ -322,6 +385,18 @@ def softmax(x: Operand, axis: int = -1) -> Tensor:
     Sums are accumulated in float32 within blocks and in float64 beyond. A line that holds +inf or NaN, or nothing but
     -inf, gives NaN. Integers become float32. Raises IndexError for an axis out of range.
     """
+
+def softplus(x: Operand, beta: float = 1.0, threshold: float = 20.0) -> Tensor:
+    """Smooth rectifier log(1 + e^(beta x)) / beta; x itself where beta x is above `threshold`."""
+
+def softshrink(x: Operand, lambd: float = 0.5) -> Tensor:
+    """x moved towards 0 by `lambd`: x - lambd above lambd, x + lambd below -lambd, else 0.
+
+    Raises ValueError for a negative `lambd`.
+    """
+
+def softsign(x: Operand) -> Tensor:
+    """Softsign x / (1 + |x|)."""
 
 def sqrt(x: Operand) -> Tensor:
     """Square root; NaN of negative numbers."""
@@ -360,6 +435,16 @@ def tanh(x: Operand) -> Tensor:
 
 def tanh_backward(dout: Operand, out: Operand) -> Tensor:
     """Gradient of tanh: dout (1 - out^2)."""
+
+def tanhshrink(x: Operand) -> Tensor:
+    """What tanh takes away, x - tanh(x).
+
+    >>> dl.tanhshrink(dl.tensor([0.0, 2.0]))
+    tensor([0.       , 1.0359724])
+    """
+
+def threshold(x: Operand, threshold: float, value: float) -> Tensor:
+    """x where it is above `threshold`, else `value`. The gradient at the threshold is 0."""
 
 def transpose(x: Operand, axis0: int = -2, axis1: int = -1) -> Tensor:
     """A view with two axes exchanged. Raises IndexError for an axis out of range."""
@@ -410,6 +495,8 @@ class TensorMethods:
         """Index (int64) of the smallest element along `axis`, the first of equal ones; a NaN counts as smallest."""
     def array_equal(self, other: Operand, equal_nan: bool = False) -> bool:
         """Whether ``x`` and ``other`` have the same shape and elements, a Python bool; dtypes may differ."""
+    def celu(self, alpha: float = 1.0) -> Tensor:
+        """Elu with a continuous gradient: x where it is positive, else alpha (e^(x / alpha) - 1)."""
     def clip(self, low: Operand | None = None, high: Operand | None = None) -> Tensor:
         """x limited to [low, high]: ``minimum(maximum(x, low), high)``; a limit of None is none. NaN stays NaN."""
     def cos(self) -> Tensor:
@@ -418,6 +505,8 @@ class TensorMethods:
         """The number of elements that are not zero (false), as a 0-d int64 tensor."""
     def div(self, b: Operand) -> Tensor:
         """Quotient a / b, in floating point (integers become float32 first); by 0: infinity or NaN."""
+    def elu(self, alpha: float = 1.0) -> Tensor:
+        """Exponential linear unit: x where it is positive, else alpha (e^x - 1) (https://arxiv.org/abs/1511.07289)."""
     def eq(self, b: Operand) -> Tensor:
         """Whether a equals b, as bools; False where either is NaN."""
     def exp(self) -> Tensor:
@@ -434,8 +523,18 @@ class TensorMethods:
         """Whether a >= b, as bools; False where either is NaN."""
     def gelu(self, approximate: Literal['none', 'tanh'] = 'none') -> Tensor:
         """Gaussian error linear unit x P(X <= x), X standard normal (https://arxiv.org/abs/1606.08415)."""
+    def glu(self, axis: int = -1) -> Tensor:
+        """Gated linear unit a sigmoid(b), a and b the halves of `x` along `axis` (https://arxiv.org/abs/1612.08083)."""
     def gt(self, b: Operand) -> Tensor:
         """Whether a > b, as bools; False where either is NaN."""
+    def hardshrink(self, lambd: float = 0.5) -> Tensor:
+        """x where it lies outside of [-`lambd`, `lambd`], else 0."""
+    def hardsigmoid(self) -> Tensor:
+        """Straight lines for sigmoid, min(max(x + 3, 0), 6) / 6. The gradient is 0 at both limits."""
+    def hardswish(self) -> Tensor:
+        """Straight lines for silu, x min(max(x + 3, 0), 6) / 6 (https://arxiv.org/abs/1905.02244)."""
+    def hardtanh(self, min_val: float = -1.0, max_val: float = 1.0) -> Tensor:
+        """x limited to [`min_val`, `max_val`]. The gradient is 0 at both limits. Raises ValueError where they cross."""
     def isclose(self, other: Operand, rtol: float = 1e-05, atol: float = 1e-08, equal_nan: bool = False) -> Tensor:
         """Where ``|x - other| <= atol + rtol |other|``, as bools; infinities are close to themselves alone."""
     def isfinite(self) -> Tensor:
@@ -444,6 +543,8 @@ class TensorMethods:
         """Whether each element is NaN, as bools."""
     def le(self, b: Operand) -> Tensor:
         """Whether a <= b, as bools; False where either is NaN."""
+    def leaky_relu(self, negative_slope: float = 0.01) -> Tensor:
+        """Leaky rectifier: x where it is positive, else x times `negative_slope`, which is the gradient at 0 too."""
     def log(self) -> Tensor:
         """Natural logarithm; -inf of 0, NaN of negative numbers."""
     def log1p(self) -> Tensor:
@@ -458,6 +559,8 @@ class TensorMethods:
         """Whether one of two bools holds; DTypeError for others."""
     def logical_xor(self, b: Operand) -> Tensor:
         """Whether two bools differ; DTypeError for others."""
+    def logsigmoid(self) -> Tensor:
+        """Logarithm of the logistic function, -log(1 + e^-x)."""
     def logsumexp(self, axis: int | Sequence[int] | None = None, keepdims: bool = False) -> Tensor:
         """Logarithm of the sum of exponentials along `axis`: m + log(sum(exp(x - m))) with m = max(x)."""
     def lt(self, b: Operand) -> Tensor:
@@ -474,6 +577,8 @@ class TensorMethods:
         """Smallest element along `axis`; NaN where there is one."""
     def minimum(self, b: Operand) -> Tensor:
         """The smaller of a and b; NaN if either is. At ties the gradient is split half and half."""
+    def mish(self) -> Tensor:
+        """Mish x tanh(log(1 + e^x)) (https://arxiv.org/abs/1908.08681)."""
     def mul(self, b: Operand) -> Tensor:
         """Product a b; of bools their conjunction (and)."""
     def ne(self, b: Operand) -> Tensor:
@@ -484,22 +589,36 @@ class TensorMethods:
         """The coordinates of all elements that are not zero (false), in row-major order: (count, ndim) int64."""
     def pow(self, b: Operand) -> Tensor:
         """Power a^b, as C's pow: 1 for b = 0 and for a = 1; a negative base needs an integer exponent, else NaN."""
+    def prelu(self, weight: Operand) -> Tensor:
+        """Rectifier with a learned slope: x where it is positive, else x times `weight` (https://arxiv.org/abs/1502.01852)."""
     def reciprocal(self) -> Tensor:
         """Reciprocal 1 / x."""
     def relu(self) -> Tensor:
         """Rectifier max(x, 0). The gradient at 0 is 0."""
+    def relu6(self) -> Tensor:
+        """Rectifier with an upper limit, min(max(x, 0), 6). The gradient is 0 at both limits."""
     def remainder(self, b: Operand) -> Tensor:
         """Remainder a - b floor(a / b), with the divisor's sign, as Python's %; integers modulo 0 give 0."""
     def rsqrt(self) -> Tensor:
         """Reciprocal square root 1 / sqrt(x); NaN of negative numbers."""
+    def selu(self) -> Tensor:
+        """Self-normalising unit: 1.0507 times elu(x, 1.67326) (https://arxiv.org/abs/1706.02515)."""
     def sigmoid(self) -> Tensor:
         """Logistic function 1 / (1 + e^-x), accurate in the lower tail."""
     def sign(self) -> Tensor:
         """Sign of x: -1, 0 or 1; NaN of NaN. Its gradient is 0."""
+    def silu(self) -> Tensor:
+        """Sigmoid linear unit x / (1 + e^-x), also called swish (https://arxiv.org/abs/1702.03118)."""
     def sin(self) -> Tensor:
         """Sine of x in radians; NaN of infinities."""
     def softmax(self, axis: int = -1) -> Tensor:
         """Probabilities along `axis`: exp(x - max(x)) / sum(exp(x - max(x)))."""
+    def softplus(self, beta: float = 1.0, threshold: float = 20.0) -> Tensor:
+        """Smooth rectifier log(1 + e^(beta x)) / beta; x itself where beta x is above `threshold`."""
+    def softshrink(self, lambd: float = 0.5) -> Tensor:
+        """x moved towards 0 by `lambd`: x - lambd above lambd, x + lambd below -lambd, else 0."""
+    def softsign(self) -> Tensor:
+        """Softsign x / (1 + |x|)."""
     def sqrt(self) -> Tensor:
         """Square root; NaN of negative numbers."""
     def square(self) -> Tensor:
@@ -514,6 +633,10 @@ class TensorMethods:
         """The elements (rows) of `x` at `indices` along `axis`: out[..., i, ...] = x[..., indices[i], ...]."""
     def tanh(self) -> Tensor:
         """Hyperbolic tangent."""
+    def tanhshrink(self) -> Tensor:
+        """What tanh takes away, x - tanh(x)."""
+    def threshold(self, threshold: float, value: float) -> Tensor:
+        """x where it is above `threshold`, else `value`. The gradient at the threshold is 0."""
     def transpose(self, axis0: int = -2, axis1: int = -1) -> Tensor:
         """A view with two axes exchanged. Raises IndexError for an axis out of range."""
     def unsqueeze(self, axis: int) -> Tensor:

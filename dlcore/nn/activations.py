@@ -8,7 +8,8 @@ from __future__ import annotations
 from typing import Any
 
 from dlcore._arguments import boolean, integer, number
-from dlcore._tensor import Parameter, Tensor, full
+from dlcore._creation import full
+from dlcore._tensor import Parameter, Tensor
 from dlcore.dtypes import as_dtype
 from dlcore.nn.module import Module
 from dlcore.ops import units
