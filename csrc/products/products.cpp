@@ -1,0 +1,2 @@
+#define DLCORE_BODY "products/products.inl"
+#include "common/each_isa.h"

@@ -1,0 +1,179 @@
+// vecdot: sums of products along one axis of two operands that broadcast; cross: cross products of vectors of length 3.
+//
+// Both are bound by memory: 2 reads of each element, one write for each sum. The sums of a line are taken in blocks of
+// lanes that end in double (fold.inl) where its elements are adjacent, and line by line beside each other where the
+// outputs' are; their order depends on shapes and strides alone.
+#include "common/dtypes.inl"
+#include "common/fold.inl"
+#include "common/loop_nest.inl"
+
+constexpr int64_t kWork = int64_t{1} << 15;    // elements worth a chunk of their own
+constexpr int64_t kPiece = int64_t{1} << 17;   // of a line, summed by one thread
+constexpr int64_t kColumns = 256;              // outputs whose sums are kept beside each other
+constexpr int64_t kRun = 512;                  // terms in a sum of the operands' precision
+
+template <class T> using sum_t = std::conditional_t<std::is_integral_v<T>, wrap_t<T>, double>;
+template <class T> using term_t = std::conditional_t<std::is_integral_v<T>, wrap_t<T>, compute_t<T>>;
+
+template <class T> static inline term_t<T> term(const T* a, const T* b) {
+  if constexpr (std::is_integral_v<T>) return static_cast<wrap_t<T>>(*a) * static_cast<wrap_t<T>>(*b);
+  else return load(a) * load(b);
+}
+template <class T> static inline void put(T* out, sum_t<T> sum) {
+  if constexpr (std::is_integral_v<T>) *out = static_cast<T>(sum);
+  else if constexpr (std::is_same_v<compute_t<T>, double>) *out = sum;
+  else if constexpr (std::is_same_v<T, float>) *out = static_cast<float>(sum);
+  else store(out, round_to_odd(sum));
+}
+
+template <class T> static inline sum_t<T> line_sum(const T* a, int64_t a_step, const T* b, int64_t b_step, int64_t n) {
+  if constexpr (!std::is_integral_v<T>) {
+    if (a_step == 1 && b_step == 1 && n >= 16)
+      return sum_of<compute_t<T>>(n, [=](int64_t i) DLCORE_MAP { return load(a + i) * load(b + i); });
+  }
+  sum_t<T> total = 0;
+  for (int64_t i = 0; i < n; i += kRun) {
+    const int64_t end = i + kRun < n ? i + kRun : n;
+    term_t<T> run = 0;
+    for (int64_t k = i; k < end; ++k) run += term(a + k * a_step, b + k * b_step);
+    total += run;
+  }
+  return total;
+}
+
+// The sums of `columns` <= kColumns outputs that are adjacent, as the operands' elements of each step are.
+template <class T> static void columns_sum(const T* a, int64_t a_step, const T* b, int64_t b_step, int64_t n, T* out,
+                                           int64_t columns) {
+  sum_t<T> total[kColumns];
+  term_t<T> run[kColumns];
+  for (int64_t j = 0; j < columns; ++j) total[j] = 0;
+  for (int64_t i = 0; i < n; i += kRun) {
+    const int64_t end = i + kRun < n ? i + kRun : n;
+    for (int64_t j = 0; j < columns; ++j) run[j] = 0;
+    for (int64_t k = i; k < end; ++k) {
+      const T *x = a + k * a_step, *y = b + k * b_step;
+#pragma omp simd
+      for (int64_t j = 0; j < columns; ++j) run[j] += term(x + j, y + j);
+    }
+    for (int64_t j = 0; j < columns; ++j) total[j] += run[j];
+  }
+  for (int64_t j = 0; j < columns; ++j) put(out + j, total[j]);
+}
+
+struct Axis {  // the one that is summed over, of either operand
+  int64_t length, a_step, b_step;
+};
+
+// An operand without one of its axes, counted from the back.
+static Array without(Array x, int64_t axis) {
+  const int at = x.ndim + static_cast<int>(axis);
+  for (int d = at; d + 1 < x.ndim; ++d) x.shape[d] = x.shape[d + 1], x.strides[d] = x.strides[d + 1];
+  --x.ndim;
+  return x;
+}
+
+template <class T> static void lines(const LoopNest<3>& nest, const Axis& k, T* out, const T* a, const T* b) {
+  const int64_t count = nest.size(), pieces = k.length > kPiece ? (k.length + kPiece - 1) / kPiece : 1;
+  if (pieces > 1) {  // long lines: pieces of them in parallel
+    Scratch<sum_t<T>> sums(count * pieces);
+    parallel_for(count * pieces, [&](int64_t chunk) {
+      int64_t at[3];
+      nest.locate(chunk / pieces, at);
+      const int64_t begin = chunk % pieces * kPiece, n = std::min(kPiece, k.length - begin);
+      sums[chunk] = line_sum(a + at[1] + begin * k.a_step, k.a_step, b + at[2] + begin * k.b_step, k.b_step, n);
+    });
+    for (int64_t e = 0; e < count; ++e) {
+      sum_t<T> total = 0;
+      for (int64_t p = 0; p < pieces; ++p) total += sums[e * pieces + p];
+      int64_t at[3];
+      nest.locate(e, at);
+      put(out + at[0], total);
+    }
+    return;
+  }
+  parallel_ranges(count, std::max<int64_t>(1, kWork / std::max<int64_t>(1, k.length)), [&](int64_t begin, int64_t end) {
+    LoopCursor<3> cursor(nest, nest.count, begin);
+    for (int64_t e = begin; e < end; ++e, cursor.next()) {
+      const int64_t* at = cursor.offsets;
+      put(out + at[0], line_sum(a + at[1], k.a_step, b + at[2], k.b_step, k.length));
+    }
+  });
+}
+
+// Whether neighbours on the last axis of the loop are adjacent in all three arrays, and worth going along.
+static bool side_by_side(const LoopNest<3>& nest, const Axis& k) {
+  if (nest.count == 0 || (k.a_step == 1 && k.b_step == 1)) return false;
+  const LoopAxis<3>& last = nest.innermost();
+  return last.length >= 8 && last.strides[0] == 1 && last.strides[1] == 1 && last.strides[2] == 1;
+}
+
+template <class T> static void columns(LoopNest<3> nest, const Axis& k, T* out, const T* a, const T* b) {
+  const LoopAxis<3> last = nest.pop();
+  const int64_t blocks = (last.length + kColumns - 1) / kColumns;
+  parallel_for(nest.size() * blocks, [&](int64_t chunk) {
+    int64_t at[3];
+    nest.locate(chunk / blocks, at);
+    const int64_t j = chunk % blocks * kColumns;
+    columns_sum(a + at[1] + j, k.a_step, b + at[2] + j, k.b_step, k.length, out + at[0] + j,
+                std::min(kColumns, last.length - j));
+  });
+}
+
+// a, b -> out without the axis. Parameter: the axis, negative.
+static void vecdot(const Args& args) {
+  const Array &a = args.in(0), &b = args.in(1), &out = args.out();
+  const int64_t axis = args.integer(0);
+  const Axis k = {a.shape[a.ndim + axis], a.strides[a.ndim + axis], b.strides[b.ndim + axis]};
+  if (out.size() == 0) return;
+  const Array of_a = without(a, axis), of_b = without(b, axis);
+  const Array* arrays[3] = {&out, &of_a, &of_b};
+  LoopNest<3> nest = loop_over<3>(arrays);
+  nest.merge();
+  with_dtype(a.dtype, [&]<class T>() {
+    if (side_by_side(nest, k)) columns(nest, k, out.as<T>(), a.as<T>(), b.as<T>());
+    else lines(nest, k, out.as<T>(), a.as<T>(), b.as<T>());
+  });
+}
+
+template <class T> static inline T difference(const T* a, const T* b, const T* c, const T* d) {  // a b - c d
+  T result;
+  if constexpr (std::is_integral_v<T>) return static_cast<T>(term(a, b) - term(c, d));
+  else store(&result, term(a, b) - term(c, d));
+  return result;
+}
+
+// a, b -> out, all with the axis of length 3. Parameter: the axis, negative.
+static void cross(const Args& args) {
+  const Array &a = args.in(0), &b = args.in(1), &out = args.out();
+  const int64_t axis = args.integer(0);
+  if (out.size() == 0) return;
+  const Array of_out = without(out, axis), of_a = without(a, axis), of_b = without(b, axis);
+  const int64_t o = out.strides[out.ndim + axis], s = a.strides[a.ndim + axis], t = b.strides[b.ndim + axis];
+  const Array* arrays[3] = {&of_out, &of_a, &of_b};
+  LoopNest<3> nest = loop_over<3>(arrays);
+  nest.merge();
+  const LoopAxis<3> last = nest.count ? nest.pop() : LoopAxis<3>{1, {}};
+  with_dtype(a.dtype, [&]<class T>() {
+    const int64_t blocks = (last.length + kWork - 1) / kWork;
+    parallel_for(nest.size() * blocks, [&](int64_t chunk) {
+      int64_t at[3];
+      nest.locate(chunk / blocks, at);
+      const int64_t begin = chunk % blocks * kWork, end = std::min(begin + kWork, last.length);
+      T* z = out.as<T>() + at[0];
+      const T *x = a.as<T>() + at[1], *y = b.as<T>() + at[2];
+#pragma omp simd
+      for (int64_t i = begin; i < end; ++i) {
+        const T *u = x + i * last.strides[1], *v = y + i * last.strides[2];
+        T* w = z + i * last.strides[0];
+        w[0] = difference(u + s, v + 2 * t, u + 2 * s, v + t);
+        w[o] = difference(u + 2 * s, v, u, v + 2 * t);
+        w[2 * o] = difference(u, v + t, u + s, v);
+      }
+    });
+  });
+}
+
+static const Kernel kernels[] = {
+    {"products:vecdot", vecdot, 0},
+    {"products:cross", cross, 0},
+};
