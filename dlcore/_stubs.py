@@ -57,7 +57,9 @@ def _text(parameters: list[inspect.Parameter]) -> str:
             keyword = True
         hint = "" if p.annotation is inspect.Parameter.empty else f": {p.annotation}"
         default = "" if p.default is inspect.Parameter.empty else f" = {_default(p.default)}"
-        parts.append(f"{p.name}{hint}{default}")
+        star = "*" if p.kind is inspect.Parameter.VAR_POSITIONAL else ""
+        keyword = keyword or bool(star)
+        parts.append(f"{star}{p.name}{hint}{default}")
     return ", ".join(parts)
 
 
