@@ -24,6 +24,10 @@ MODULES = (
     "softmax",
     "loss",
     "comparison",
+    "vectors",
+    "contraction",
+    "products",
+    "affine",
 )
 """Modules of dlcore.ops whose functions are public."""
 

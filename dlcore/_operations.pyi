@@ -11,18 +11,19 @@ Operand: TypeAlias = Tensor | float | np.ndarray[Any, Any] | np.generic | list[A
 """What operations take: tensors, numbers, and what becomes a tensor: arrays and nested lists."""
 
 __all__ = [
-    "abs", "absolute", "add", "all", "allclose", "any", "argmax", "argmin", "array_equal", "cast", "cat", "celu",
-    "clamp", "clip", "concat", "concatenate", "cos", "count_nonzero", "cross_entropy", "div", "divide", "elu", "eq",
-    "equal", "exp", "expand", "expand_dims", "expm1", "flatten", "floor_divide", "gather", "ge", "gelu",
-    "gelu_backward", "glu", "greater", "greater_equal", "gt", "hardshrink", "hardsigmoid", "hardswish", "hardtanh",
-    "isclose", "isfinite", "isnan", "le", "leaky_relu", "less", "less_equal", "linear", "linear_backward", "log",
-    "log1p", "log_softmax", "logical_and", "logical_not", "logical_or", "logical_xor", "logsigmoid", "logsumexp", "lt",
-    "matmul", "max", "maximum", "mean", "min", "minimum", "mish", "mod", "mse_loss", "mul", "multiply", "ne", "neg",
-    "negative", "nonzero", "not_equal", "permute", "permute_dims", "pow", "power", "prelu", "ravel", "reciprocal",
-    "relu", "relu6", "relu_backward", "remainder", "reshape", "rsqrt", "selu", "sigmoid", "sigmoid_backward", "sign",
-    "silu", "sin", "softmax", "softplus", "softshrink", "softsign", "sqrt", "square", "squeeze", "stack", "sub",
-    "subtract", "sum", "take", "tanh", "tanh_backward", "tanhshrink", "threshold", "transpose", "true_divide",
-    "unsqueeze", "where",
+    "abs", "absolute", "add", "addbmm", "addmm", "addmv", "all", "allclose", "any", "argmax", "argmin", "array_equal",
+    "baddbmm", "bilinear", "bmm", "cast", "cat", "celu", "clamp", "clip", "concat", "concatenate", "cos",
+    "count_nonzero", "cross", "cross_entropy", "div", "divide", "dot", "einsum", "elu", "eq", "equal", "exp", "expand",
+    "expand_dims", "expm1", "flatten", "floor_divide", "gather", "ge", "gelu", "gelu_backward", "glu", "greater",
+    "greater_equal", "gt", "hardshrink", "hardsigmoid", "hardswish", "hardtanh", "inner", "isclose", "isfinite",
+    "isnan", "kron", "le", "leaky_relu", "less", "less_equal", "linear", "linear_backward", "log", "log1p",
+    "log_softmax", "logical_and", "logical_not", "logical_or", "logical_xor", "logsigmoid", "logsumexp", "lt", "matmul",
+    "max", "maximum", "mean", "min", "minimum", "mish", "mm", "mod", "mse_loss", "mul", "multiply", "mv", "ne", "neg",
+    "negative", "nonzero", "not_equal", "outer", "permute", "permute_dims", "pow", "power", "prelu", "ravel",
+    "reciprocal", "relu", "relu6", "relu_backward", "remainder", "reshape", "rsqrt", "selu", "sigmoid",
+    "sigmoid_backward", "sign", "silu", "sin", "softmax", "softplus", "softshrink", "softsign", "sqrt", "square",
+    "squeeze", "stack", "sub", "subtract", "sum", "take", "tanh", "tanh_backward", "tanhshrink", "tensordot",
+    "threshold", "transpose", "true_divide", "unsqueeze", "vdot", "vecdot", "where",
 ]
 
 def abs(x: Operand) -> Tensor:
@@ -30,6 +31,25 @@ def abs(x: Operand) -> Tensor:
 
 def add(a: Operand, b: Operand) -> Tensor:
     """Sum a + b; of bools their disjunction (or)."""
+
+def addbmm(x: Operand, a: Operand, b: Operand, beta: float = 1.0, alpha: float = 1.0) -> Tensor:
+    """beta x + alpha times the sum over the batch of a @ b, `a` (B, M, K) and `b` (B, K, N): (M, N).
+
+    `x` broadcasts to that; with `beta` 0 it is not read. Raises as `addmm` does.
+    """
+
+def addmm(x: Operand, a: Operand, b: Operand, beta: float = 1.0, alpha: float = 1.0) -> Tensor:
+    """beta x + alpha (a @ b) of matrices `a` (M, K) and `b` (K, N): (M, N), to which `x` broadcasts.
+
+    With `beta` 0, `x` is not read. Raises ShapeError where shapes do not fit, DTypeError for bool and for factors that
+    are no integers where the operands are.
+    """
+
+def addmv(x: Operand, a: Operand, b: Operand, beta: float = 1.0, alpha: float = 1.0) -> Tensor:
+    """beta x + alpha (a @ b) of a matrix `a` (M, K) and a vector `b` (K,): (M,), to which `x` broadcasts.
+
+    With `beta` 0, `x` is not read. Raises as `addmm` does.
+    """
 
 def all(x: Operand, axis: int | Sequence[int] | None = None, keepdims: bool = False) -> Tensor:
     """Whether every element along `axis` is not zero; of nothing, True."""
@@ -67,6 +87,25 @@ def array_equal(x: Operand, other: Operand, equal_nan: bool = False) -> bool:
     (True, False)
     """
 
+def baddbmm(x: Operand, a: Operand, b: Operand, beta: float = 1.0, alpha: float = 1.0) -> Tensor:
+    """beta x + alpha (a @ b) of batches `a` (B, M, K) and `b` (B, K, N): (B, M, N), to which `x` broadcasts.
+
+    With `beta` 0, `x` is not read. Raises as `addmm` does.
+    """
+
+def bilinear(x1: Operand, x2: Operand, weight: Operand, bias: Operand | None = None) -> Tensor:
+    """Bilinear forms: out[..., o] = the sum over i and j of x1[..., i] weight[o, i, j] x2[..., j], plus bias[o].
+
+    `x1` (..., I), `x2` (..., J) with the same leading axes, `weight` (O, I, J), `bias` (O,) or None: (..., O).
+    Integers become the default float. Raises ShapeError where shapes do not fit.
+    """
+
+def bmm(a: Operand, b: Operand) -> Tensor:
+    """The products of matrices of two batches, `a` (B, M, K) and `b` (B, K, N): (B, M, N); nothing broadcasts.
+
+    Raises ShapeError for other numbers of axes, or where batches or inner lengths differ.
+    """
+
 def cast(x: Operand, dtype: Any) -> Tensor:
     """x in another dtype, always a copy. Floats are rounded once, to nearest even.
 
@@ -98,6 +137,13 @@ def cos(x: Operand) -> Tensor:
 def count_nonzero(x: Operand) -> Tensor:
     """The number of elements that are not zero (false), as a 0-d int64 tensor."""
 
+def cross(a: Operand, b: Operand, axis: int = -1) -> Tensor:
+    """The cross products of vectors of three elements along `axis`: (a1 b2 - a2 b1, a2 b0 - a0 b2, a0 b1 - a1 b0).
+
+    The other axes broadcast; `axis` counts from the back where the operands have different numbers of axes. Integers
+    wrap around. Raises ShapeError where vectors have not three elements or shapes do not broadcast.
+    """
+
 def cross_entropy(logits: Operand, target: Operand, weight: Operand | None = None, ignore_index: int = -100, label_smoothing: float = 0.0, reduction: Literal['none', 'mean', 'sum'] = 'mean') -> Tensor:
     """Cross-entropy of a target and the softmax of `logits`: -w[t] log(softmax(logits)[t]).
 
@@ -113,6 +159,31 @@ def cross_entropy(logits: Operand, target: Operand, weight: Operand | None = Non
 
 def div(a: Operand, b: Operand) -> Tensor:
     """Quotient a / b, in floating point (integers become float32 first); by 0: infinity or NaN."""
+
+def dot(a: Operand, b: Operand) -> Tensor:
+    """The dot product as NumPy defines it: of two vectors the sum of a[k] b[k], of matrices their product.
+
+    In general the sum over the last axis of `a` and the last but one of `b` (the only one of a vector); `a` or `b`
+    without axes is multiplied. Raises ShapeError where these lengths differ, DTypeError for bool.
+    """
+
+def einsum(equation: Operand, *operands: Operand, optimize: bool = True) -> Tensor:
+    """The sum of products that an equation over the names of axes says: ``einsum("bij,bjk->bik", a, b)``.
+
+    Each operand has a name for each of its axes, one letter, behind the others after a comma. An axis that the output
+    does not name is summed over; a name that one operand has twice is its diagonal; names that operands share are the
+    same index. "..." stands for all axes not named, which broadcast and are aligned at the right. Without "->" the
+    output has the axes of "..." and then, in alphabetical order, the names that are there once. NumPy's other form,
+    ``einsum(a, [0, 1], b, [1, 2], [0, 2])``, names axes by integers and ``...``.
+
+    Operands are contracted two at a time, in the order with the fewest arithmetic operations (``optimize=False``: from
+    left to right), by `matmul` and `mul`; dtypes are promoted as theirs are, and integers wrap. The result may be a
+    view of the operand. Raises ValueError for an equation that makes no sense, ShapeError where lengths differ.
+
+    >>> a, b = dl.ones((2, 3)), dl.ones((3, 4))
+    >>> dl.einsum("ij,jk->ik", a, b).shape, dl.einsum("ij->", a).item()
+    ((2, 4), 6.0)
+    """
 
 def elu(x: Operand, alpha: float = 1.0) -> Tensor:
     """Exponential linear unit: x where it is positive, else alpha (e^x - 1) (https://arxiv.org/abs/1511.07289).
@@ -185,6 +256,12 @@ def hardswish(x: Operand) -> Tensor:
 def hardtanh(x: Operand, min_val: float = -1.0, max_val: float = 1.0) -> Tensor:
     """x limited to [`min_val`, `max_val`]. The gradient is 0 at both limits. Raises ValueError where they cross."""
 
+def inner(a: Operand, b: Operand) -> Tensor:
+    """The sums over the last axes of both: out[i..., j...] = the sum over k of a[i..., k] b[j..., k].
+
+    `a` or `b` without axes is multiplied. Raises ShapeError where the last lengths differ, DTypeError for bool.
+    """
+
 def isclose(x: Operand, other: Operand, rtol: float = 1e-05, atol: float = 1e-08, equal_nan: bool = False) -> Tensor:
     """Where ``|x - other| <= atol + rtol |other|``, as bools; infinities are close to themselves alone.
 
@@ -200,6 +277,12 @@ def isfinite(x: Operand) -> Tensor:
 
 def isnan(x: Operand) -> Tensor:
     """Whether each element is NaN, as bools."""
+
+def kron(a: Operand, b: Operand) -> Tensor:
+    """The Kronecker product: each element of `a` replaced by itself times `b`; lengths multiply axis by axis.
+
+    The operand with fewer axes gets axes of length 1 in front. Raises DTypeError for bool.
+    """
 
 def le(a: Operand, b: Operand) -> Tensor:
     """Whether a <= b, as bools; False where either is NaN."""
@@ -296,6 +379,12 @@ def minimum(a: Operand, b: Operand) -> Tensor:
 def mish(x: Operand) -> Tensor:
     """Mish x tanh(log(1 + e^x)) (https://arxiv.org/abs/1908.08681)."""
 
+def mm(a: Operand, b: Operand) -> Tensor:
+    """The product of two matrices, `a` (M, K) and `b` (K, N): (M, N). `matmul` without its rules for other shapes.
+
+    Raises ShapeError for other numbers of axes, or where inner lengths differ.
+    """
+
 def mse_loss(input: Operand, target: Operand, reduction: Literal['none', 'mean', 'sum'] = 'mean') -> Tensor:
     """Squared error: (input - target)^2, averaged, summed, or one for each element.
 
@@ -305,6 +394,12 @@ def mse_loss(input: Operand, target: Operand, reduction: Literal['none', 'mean',
 
 def mul(a: Operand, b: Operand) -> Tensor:
     """Product a b; of bools their conjunction (and)."""
+
+def mv(a: Operand, b: Operand) -> Tensor:
+    """The product of a matrix `a` (M, K) and a vector `b` (K,): (M,). `matmul` without its rules for other shapes.
+
+    Raises ShapeError for other numbers of axes, or where inner lengths differ.
+    """
 
 def ne(a: Operand, b: Operand) -> Tensor:
     """Whether a differs from b, as bools; True where either is NaN."""
@@ -317,6 +412,9 @@ def nonzero(x: Operand) -> Tensor:
 
     The shape depends on values, so a step that calls it cannot be recorded.
     """
+
+def outer(a: Operand, b: Operand) -> Tensor:
+    """The products of each element of `a` with each of `b`: out[i, j] = a[i] b[j]. Other shapes are flattened first."""
 
 def permute(x: Operand, axes: int | Sequence[int]) -> Tensor:
     """A view with the axes in another order: axis d of the output is axis `axes[d]` of `x`."""
@@ -443,6 +541,13 @@ def tanhshrink(x: Operand) -> Tensor:
     tensor([0.       , 1.0359724])
     """
 
+def tensordot(a: Operand, b: Operand, axes: int | Sequence[int] | Sequence[Sequence[int]] = 2) -> Tensor:
+    """The sums of products over pairs of axes; the others follow each other, those of `a` first.
+
+    `axes`: a number n, for the last n of `a` and the first n of `b`; or two sequences, axes of `a` and of `b` that go
+    together. Raises ShapeError where lengths of a pair differ, IndexError for an axis out of range.
+    """
+
 def threshold(x: Operand, threshold: float, value: float) -> Tensor:
     """x where it is above `threshold`, else `value`. The gradient at the threshold is 0."""
 
@@ -451,6 +556,19 @@ def transpose(x: Operand, axis0: int = -2, axis1: int = -1) -> Tensor:
 
 def unsqueeze(x: Operand, axis: int) -> Tensor:
     """A view with a new axis of length 1 at ``axis`` (-1: behind the last). Raises IndexError for one out of range."""
+
+def vdot(a: Operand, b: Operand) -> Tensor:
+    """The sum of the products of all elements of `a` and `b`, taken as vectors in row-major order: 0-d.
+
+    Raises ShapeError where they have not the same number of elements, DTypeError for bool.
+    """
+
+def vecdot(a: Operand, b: Operand, axis: int = -1) -> Tensor:
+    """The sums of a b along one axis: out[...] = the sum over k of a[..., k] b[..., k].
+
+    The other axes broadcast; `axis` counts from the back where the operands have different numbers of axes. Raises
+    ShapeError where lengths along it differ or shapes do not broadcast, IndexError for an axis out of range.
+    """
 
 def where(condition: Operand, a: Operand, b: Operand) -> Tensor:
     """Elements of a where the condition holds, else of b. The condition is bool; all three broadcast."""
@@ -483,6 +601,12 @@ class TensorMethods:
         """Absolute value |x|. The gradient at 0 is 0."""
     def add(self, b: Operand) -> Tensor:
         """Sum a + b; of bools their disjunction (or)."""
+    def addbmm(self, a: Operand, b: Operand, beta: float = 1.0, alpha: float = 1.0) -> Tensor:
+        """beta x + alpha times the sum over the batch of a @ b, `a` (B, M, K) and `b` (B, K, N): (M, N)."""
+    def addmm(self, a: Operand, b: Operand, beta: float = 1.0, alpha: float = 1.0) -> Tensor:
+        """beta x + alpha (a @ b) of matrices `a` (M, K) and `b` (K, N): (M, N), to which `x` broadcasts."""
+    def addmv(self, a: Operand, b: Operand, beta: float = 1.0, alpha: float = 1.0) -> Tensor:
+        """beta x + alpha (a @ b) of a matrix `a` (M, K) and a vector `b` (K,): (M,), to which `x` broadcasts."""
     def all(self, axis: int | Sequence[int] | None = None, keepdims: bool = False) -> Tensor:
         """Whether every element along `axis` is not zero; of nothing, True."""
     def allclose(self, other: Operand, rtol: float = 1e-05, atol: float = 1e-08, equal_nan: bool = False) -> bool:
@@ -495,6 +619,10 @@ class TensorMethods:
         """Index (int64) of the smallest element along `axis`, the first of equal ones; a NaN counts as smallest."""
     def array_equal(self, other: Operand, equal_nan: bool = False) -> bool:
         """Whether ``x`` and ``other`` have the same shape and elements, a Python bool; dtypes may differ."""
+    def baddbmm(self, a: Operand, b: Operand, beta: float = 1.0, alpha: float = 1.0) -> Tensor:
+        """beta x + alpha (a @ b) of batches `a` (B, M, K) and `b` (B, K, N): (B, M, N), to which `x` broadcasts."""
+    def bmm(self, b: Operand) -> Tensor:
+        """The products of matrices of two batches, `a` (B, M, K) and `b` (B, K, N): (B, M, N); nothing broadcasts."""
     def celu(self, alpha: float = 1.0) -> Tensor:
         """Elu with a continuous gradient: x where it is positive, else alpha (e^(x / alpha) - 1)."""
     def clip(self, low: Operand | None = None, high: Operand | None = None) -> Tensor:
@@ -503,8 +631,12 @@ class TensorMethods:
         """Cosine of x in radians; NaN of infinities."""
     def count_nonzero(self) -> Tensor:
         """The number of elements that are not zero (false), as a 0-d int64 tensor."""
+    def cross(self, b: Operand, axis: int = -1) -> Tensor:
+        """The cross products of vectors of three elements along `axis`: (a1 b2 - a2 b1, a2 b0 - a0 b2, a0 b1 - a1 b0)."""
     def div(self, b: Operand) -> Tensor:
         """Quotient a / b, in floating point (integers become float32 first); by 0: infinity or NaN."""
+    def dot(self, b: Operand) -> Tensor:
+        """The dot product as NumPy defines it: of two vectors the sum of a[k] b[k], of matrices their product."""
     def elu(self, alpha: float = 1.0) -> Tensor:
         """Exponential linear unit: x where it is positive, else alpha (e^x - 1) (https://arxiv.org/abs/1511.07289)."""
     def eq(self, b: Operand) -> Tensor:
@@ -535,12 +667,16 @@ class TensorMethods:
         """Straight lines for silu, x min(max(x + 3, 0), 6) / 6 (https://arxiv.org/abs/1905.02244)."""
     def hardtanh(self, min_val: float = -1.0, max_val: float = 1.0) -> Tensor:
         """x limited to [`min_val`, `max_val`]. The gradient is 0 at both limits. Raises ValueError where they cross."""
+    def inner(self, b: Operand) -> Tensor:
+        """The sums over the last axes of both: out[i..., j...] = the sum over k of a[i..., k] b[j..., k]."""
     def isclose(self, other: Operand, rtol: float = 1e-05, atol: float = 1e-08, equal_nan: bool = False) -> Tensor:
         """Where ``|x - other| <= atol + rtol |other|``, as bools; infinities are close to themselves alone."""
     def isfinite(self) -> Tensor:
         """Whether each element is neither infinite nor NaN, as bools."""
     def isnan(self) -> Tensor:
         """Whether each element is NaN, as bools."""
+    def kron(self, b: Operand) -> Tensor:
+        """The Kronecker product: each element of `a` replaced by itself times `b`; lengths multiply axis by axis."""
     def le(self, b: Operand) -> Tensor:
         """Whether a <= b, as bools; False where either is NaN."""
     def leaky_relu(self, negative_slope: float = 0.01) -> Tensor:
@@ -579,14 +715,20 @@ class TensorMethods:
         """The smaller of a and b; NaN if either is. At ties the gradient is split half and half."""
     def mish(self) -> Tensor:
         """Mish x tanh(log(1 + e^x)) (https://arxiv.org/abs/1908.08681)."""
+    def mm(self, b: Operand) -> Tensor:
+        """The product of two matrices, `a` (M, K) and `b` (K, N): (M, N). `matmul` without its rules for other shapes."""
     def mul(self, b: Operand) -> Tensor:
         """Product a b; of bools their conjunction (and)."""
+    def mv(self, b: Operand) -> Tensor:
+        """The product of a matrix `a` (M, K) and a vector `b` (K,): (M,). `matmul` without its rules for other shapes."""
     def ne(self, b: Operand) -> Tensor:
         """Whether a differs from b, as bools; True where either is NaN."""
     def neg(self) -> Tensor:
         """Negative -x."""
     def nonzero(self) -> Tensor:
         """The coordinates of all elements that are not zero (false), in row-major order: (count, ndim) int64."""
+    def outer(self, b: Operand) -> Tensor:
+        """The products of each element of `a` with each of `b`: out[i, j] = a[i] b[j]. Other shapes are flattened first."""
     def pow(self, b: Operand) -> Tensor:
         """Power a^b, as C's pow: 1 for b = 0 and for a = 1; a negative base needs an integer exponent, else NaN."""
     def prelu(self, weight: Operand) -> Tensor:
@@ -635,12 +777,18 @@ class TensorMethods:
         """Hyperbolic tangent."""
     def tanhshrink(self) -> Tensor:
         """What tanh takes away, x - tanh(x)."""
+    def tensordot(self, b: Operand, axes: int | Sequence[int] | Sequence[Sequence[int]] = 2) -> Tensor:
+        """The sums of products over pairs of axes; the others follow each other, those of `a` first."""
     def threshold(self, threshold: float, value: float) -> Tensor:
         """x where it is above `threshold`, else `value`. The gradient at the threshold is 0."""
     def transpose(self, axis0: int = -2, axis1: int = -1) -> Tensor:
         """A view with two axes exchanged. Raises IndexError for an axis out of range."""
     def unsqueeze(self, axis: int) -> Tensor:
         """A view with a new axis of length 1 at ``axis`` (-1: behind the last). Raises IndexError for one out of range."""
+    def vdot(self, b: Operand) -> Tensor:
+        """The sum of the products of all elements of `a` and `b`, taken as vectors in row-major order: 0-d."""
+    def vecdot(self, b: Operand, axis: int = -1) -> Tensor:
+        """The sums of a b along one axis: out[...] = the sum over k of a[..., k] b[..., k]."""
     absolute = abs
     clamp = clip
     divide = div

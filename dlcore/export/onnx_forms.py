@@ -70,6 +70,8 @@ def refusal(op: Op) -> str:
         return "it draws random numbers"
     if op.name.endswith("_backward"):
         return "it is a gradient"
+    if op.composite and not op.kernel_choices("cpu"):
+        return "it is recorded as the operations that it is made of"
     return "it writes in place" if op.writes else ""
 
 
@@ -112,7 +114,7 @@ def _comparison(kind: str, negated: bool = False) -> Form:
 for _name, _kind in {
     "sub": "Sub", "div": "Div", "neg": "Neg", "abs": "Abs", "sqrt": "Sqrt", "exp": "Exp", "log": "Log", "sin": "Sin",
     "cos": "Cos", "relu": "Relu", "sigmoid": "Sigmoid", "tanh": "Tanh", "reciprocal": "Reciprocal",
-    "contiguous": "Identity", "matmul": "MatMul",
+    "contiguous": "Identity", "matmul": "MatMul", "mv": "MatMul", "mm": "MatMul", "bmm": "MatMul", "dot": "MatMul",
 }.items():  # fmt: skip
     FORMS[_name] = _operator(_kind)
 FORMS |= {
