@@ -1,5 +1,6 @@
 """Trained models as files for other programs: ONNX, and one C file with no dependencies."""
 
+from dlcore.export import onnx_products as onnx_products  # its forms
 from dlcore.export.c_program import c
 from dlcore.export.onnx_model import onnx
 
