@@ -43,7 +43,7 @@ def _parameters(function: Callable[..., Any]) -> list[inspect.Parameter]:
 
 def _hint(parameter: inspect.Parameter) -> str:
     """Of a function in Python, where operands are `Any`."""
-    if parameter.annotation not in ("Any", "Sequence[Any]"):
+    if parameter.annotation not in ("Any", "Sequence[Any]", "tuple[Any, ...]"):
         return str(parameter.annotation)
     hint = parameter.annotation.replace("Any", "Operand")
     return f"{hint} | None" if parameter.default is None else hint

@@ -152,6 +152,11 @@ static void take_scaled(const Args& a) {
 }
 
 // ---- take_backward ------------------------------------------------------------------------------------------------
+// Integers wrap.
+template <class A> static inline A sum_of(A a, A b) {
+  return static_cast<A>(static_cast<wrap_t<A>>(a) + static_cast<wrap_t<A>>(b));
+}
+
 template <class T> static void round_row(T* to, const float* from, int64_t n) {
   for (int64_t i = 0; i < n; ++i) store(to + i, from[i]);
 }
@@ -172,7 +177,7 @@ static void add_rows(T* dx, const T* dout, const int64_t* positions, int64_t n, 
     A* sum = sums + (positions[i] - first) * inner;
     const T* d = dout + i * inner;
 #pragma omp simd
-    for (int64_t k = 0; k < inner; ++k) sum[k] += load(d + k);
+    for (int64_t k = 0; k < inner; ++k) sum[k] = sum_of(sum[k], load(d + k));
   }
   if constexpr (!std::is_same_v<T, A>) round_row(dx + first * inner, sums, count);
 }
@@ -189,7 +194,7 @@ static void take_backward(const Args& a) {
   // Each part reads all indices, so parts are few.
   const int64_t work = (n + b.length) * b.inner, parts = work < 65536 ? 1 : work < 16 * 65536 ? work / 65536 : 16;
   const int64_t rows = (b.length + parts - 1) / parts;
-  with_float(dx.dtype, [&]<class T>() {
+  with_dtype(dx.dtype, [&]<class T>() {
     T* to = dx.as<T>();
     const T* from = dout.as<const T>();
     parallel_ranges(b.outer * parts, work < 65536 ? 65536 / (work + 1) + 1 : 1, [&](int64_t begin, int64_t end) {
@@ -259,7 +264,7 @@ static void gather_backward(const Args& a) {
   find_positions("gather_backward", index, axis, dx.shape[axis], positions.get());
   if (size == 0) return;
   const IndexRows rows(index, dx, axis);
-  with_float(dx.dtype, [&]<class T>() {
+  with_dtype(dx.dtype, [&]<class T>() {
     using A = compute_t<T>;
     T* to = dx.as<T>();
     const Scratch<A> wide(std::is_same_v<T, A> ? 0 : size);
@@ -270,11 +275,67 @@ static void gather_backward(const Args& a) {
     const T* from = dout.as<const T>();
     if (n > 0) {
       rows.each(0, rows.outer.size(), [&](int64_t first, int64_t base) {
-        for (int64_t j = 0; j < rows.length; ++j)
-          sums[base + j * rows.stride + positions[first + j] * stride] += load(from + first + j);
+        for (int64_t j = 0; j < rows.length; ++j) {
+          A* sum = sums + base + j * rows.stride + positions[first + j] * stride;
+          *sum = sum_of(*sum, load(from + first + j));
+        }
       });
     }
     if constexpr (!std::is_same_v<T, A>) round_row(to, sums, size);
+  });
+}
+
+// ---- scatter_fold -------------------------------------------------------------------------------------------------
+// The product, maximum or minimum (a NaN wins) of two, and what changes nothing.
+enum Fold : int64_t { kProduct, kMaximum, kMinimum };
+template <Fold fold, class A> static inline A folded(A a, A b) {
+  if constexpr (fold == kProduct) return static_cast<A>(static_cast<wrap_t<A>>(a) * static_cast<wrap_t<A>>(b));
+  else if constexpr (fold == kMaximum) return b > a || b != b ? b : a;
+  else return b < a || b != b ? b : a;
+}
+template <Fold fold, class A> static A neutral() {
+  using Limits = std::numeric_limits<A>;
+  if constexpr (fold == kProduct) return A(1);
+  else if constexpr (fold == kMaximum) return std::is_integral_v<A> ? Limits::lowest() : -Limits::infinity();
+  else return std::is_integral_v<A> ? Limits::max() : Limits::infinity();
+}
+
+template <Fold fold, class A, class T>
+static void fold_into(A* to, int64_t size, const T* src, const int64_t* positions, const IndexRows& rows,
+                      int64_t stride) {
+  for (int64_t i = 0; i < size; ++i) to[i] = neutral<fold, A>();
+  rows.each(0, rows.outer.size(), [&](int64_t first, int64_t base) {
+    for (int64_t j = 0; j < rows.length; ++j) {
+      A* place = to + base + j * rows.stride + positions[first + j] * stride;
+      *place = folded<fold, A>(*place, load(src + first + j));
+    }
+  });
+}
+
+// out[index[i, j, ...], j, ...] = the fold params[1] of the src[i, j, ...] that go there, in the order of the indices
+static void scatter_fold(const Args& a) {
+  const Array &src = a.in(0), &index = a.in(1), &out = a.out();
+  const int64_t axis = a.integer(0), n = index.size(), size = out.size();
+  const Scratch<int64_t> positions(n);
+  find_positions("scatter_fold", index, axis, out.shape[axis], positions.get());
+  if (size == 0) return;
+  IndexRows rows(index, out, axis);
+  if (n == 0) rows.length = 0;
+  with_dtype(out.dtype, [&]<class T>() {
+    using A = compute_t<T>;
+    T* to = out.as<T>();
+    const Scratch<A> wide(std::is_same_v<T, A> ? 0 : size);
+    A* found;
+    if constexpr (std::is_same_v<T, A>) found = to;
+    else found = wide.get();
+    const T* from = src.as<const T>();
+    const int64_t *at = positions.get(), stride = out.strides[axis];
+    switch (a.integer(1)) {
+      case kProduct: fold_into<kProduct>(found, size, from, at, rows, stride); break;
+      case kMaximum: fold_into<kMaximum>(found, size, from, at, rows, stride); break;
+      default: fold_into<kMinimum>(found, size, from, at, rows, stride);
+    }
+    if constexpr (!std::is_same_v<T, A>) round_row(to, found, size);
   });
 }
 
@@ -410,6 +471,7 @@ static const Kernel kernels[] = {
     {"movement:take_backward", take_backward, 0b11},
     {"movement:gather", gather, 0b10},
     {"movement:gather_backward", gather_backward, 0b11},
+    {"movement:scatter_fold", scatter_fold, 0b11},
     {"movement:put_", put_into, 0b10},
     {"movement:put", put, 0b10},
     {"movement:put_backward", put_backward, 0b11},

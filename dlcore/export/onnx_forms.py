@@ -49,11 +49,14 @@ FORMS: dict[str, Form] = {**ACTIVATION_FORMS}
 
 _LOSS = "a loss belongs to training; export the model alone"
 _PART = "a part of a tensor is written; build the result with where or concat"
+_WALK = "it walks through memory by strides; build the result with take and reshape"
 REFUSED = {
     "cross_entropy": _LOSS, "mse_loss": _LOSS, "slice_assign": _PART, "put": _PART, "put_": _PART,
     "put_backward": "it is the gradient of an assignment",
     "transfer": "a tensor moves between devices; keep the model and its tensors on one",
     "nonzero": "the shape of its result depends on values",
+    "as_strided": _WALK, "diagonal": _WALK, "strided_add": _WALK,
+    "scatter_fold": "elements are put together where indices say; there is no operator for it",
 }  # fmt: skip
 """Operations without a form, and why; `refusal` says it of whole kinds."""
 
@@ -372,6 +375,25 @@ def _end(start: Length, count: Length, step: int) -> Length:
     if slope == 0:
         return offset if offset >= 0 else -(2**31)
     return Affine(slope, offset)
+
+
+@form("unfold")
+def _unfold(n: Node) -> Value:
+    x, axis, g = n["x"], n["axis"], n.graph
+    if not isinstance(x.shape[axis], int):
+        raise ValueError("its windows run along the batch")
+    starts = np.arange(0, x.shape[axis] - n["size"] + 1, n["step"])
+    places = g.constant(starts[:, None] + np.arange(n["size"]))
+    shape = (*x.shape[:axis], len(starts), n["size"], *x.shape[axis + 1 :])
+    found = g.add("Gather", x, places, axis=axis, shape=shape)
+    return n.add("Transpose", found, perm=[*range(axis + 1), *range(axis + 2, len(shape)), axis + 1])
+
+
+@form("tril", "triu")
+def _triangle(n: Node) -> Value:
+    x = n["x"] if n["x"].is_float else n.graph.cast(n["x"], "int64")
+    found = n.add("Trilu", x, n.graph.constant(np.array(n["k"])), upper=int(n.attrs["name"] == "triu"), dtype=x.dtype)
+    return n.graph.cast(found, n.dtype)
 
 
 @form("take")

@@ -41,7 +41,7 @@ class Adjoint(Indexed):
     """The gradient of one that takes elements: zeros of `shape`, to which `dout` is added where they were taken."""
 
     outputs = "dx"
-    kinds = ("float",)
+    kinds = ("float", "int", "uint")  # integers for index_add and scatter
 
     def magnitude(self, dout: Any, indices: Any, shape: tuple[int, ...], axis: int) -> Any:
         """Sums of absolute values."""
@@ -122,6 +122,7 @@ def take(x: Spec, indices: Spec, axis: Axis = 0) -> Spec:
     samples=[
         *(s.but(_taken(s.inputs[0], s.inputs[1], s.attrs["axis"]), s.inputs[1], shape=s.inputs[0]) for s in _TAKEN),
         Sample((3000, 64), _integers((3000,), 0, 65), shape=(65, 64), axis=0, why="an embedding", grad=False),
+        Sample(np.arange(6).reshape(3, 2), np.array([1, 1, -1]), shape=(4, 2), axis=0, why="integers"),
     ],
     error_inputs=[
         ErrorInput(ShapeError, "take_backward: dout has shape (2, 3), not (1, 3)", np.zeros((2, 3)), np.array([0]),
@@ -160,7 +161,7 @@ def _(dout: Any, indices: Any, shape: tuple[int, ...], axis: int) -> Any:
 # ---- gather -------------------------------------------------------------------------------------------------------
 
 
-def _check_gather(name: str, shape: tuple[int, ...], index: Spec, axis: int) -> None:
+def check_gather(name: str, shape: tuple[int, ...], index: Spec, axis: int) -> None:
     check_indices(name, index)
     fits = len(index.shape) == len(shape) and all(
         i <= n or d == axis for d, (i, n) in enumerate(zip(index.shape, shape, strict=True))
@@ -169,7 +170,7 @@ def _check_gather(name: str, shape: tuple[int, ...], index: Spec, axis: int) -> 
         raise ShapeError(f"{name}: an index of shape {index.shape} does not fit shape {shape} along axis {axis}")
 
 
-_GATHERED = [
+GATHERED = [
     Sample((5, 7), _integers((5, 3), -7, 7), axis=1, why="last axis"),
     Sample((5, 7), _integers((9, 6), 0, 5), axis=0, why="first axis, fewer columns"),
     Sample((2, 4, 3), _integers((2, 5, 3), 0, 4, int16), axis=1, why="middle axis, int16 indices"),
@@ -182,7 +183,7 @@ _GATHERED = [
     kernels={"cuda": "movement.take:gather"}, dtypes=DTYPES, methods=True,
     gradient=lambda dout, x_shape, index, axis: gather_backward(dout, index, x_shape, axis),
     cost=lambda x, index: (0.0, bytes_of(index) + 2 * math.prod(index.shape) * x.dtype.itemsize),
-    samples=_GATHERED,
+    samples=GATHERED,
     error_inputs=[
         ErrorInput(IndexError, "gather: index -6 at position 1 is out of range for axis 0 of length 5",
                    np.zeros((5, 2)), np.array([[0, -6]]), axis=0),
@@ -207,7 +208,7 @@ def gather(x: Spec, index: Spec, axis: Axis) -> Spec:
     For axis 0 of a matrix: out[i, j] = x[index[i, j], j]. `index` has as many axes as `x` and is no longer along the
     others (torch.gather, numpy.take_along_axis).
     """
-    _check_gather("gather", x.shape, index, axis)
+    check_gather("gather", x.shape, index, axis)
     return Spec(index.shape, x.dtype)
 
 
@@ -221,7 +222,10 @@ def _(x: Any, index: Any, axis: int) -> Any:
     kernels={"cuda": "movement.accumulate:gather_backward"},
     gradient=lambda ddx, indices, axis: gather(ddx, indices, axis),
     ulp=4,  # at most 9 terms a sum in the samples
-    samples=[s.but(s.inputs[1].shape, s.inputs[1], shape=s.inputs[0]) for s in _GATHERED],
+    samples=[
+        *(s.but(s.inputs[1].shape, s.inputs[1], shape=s.inputs[0]) for s in GATHERED),
+        Sample(np.array([5, -2, 7], np.int32), np.array([1, 1, 0]), shape=(3,), axis=0, why="integers"),
+    ],
     error_inputs=[
         ErrorInput(ShapeError, "gather_backward: dout has shape (1, 3), not (1, 2)", np.zeros((1, 3)),
                    np.array([[0, 1]]), shape=(5, 2), axis=0),
@@ -237,7 +241,7 @@ def _(x: Any, index: Any, axis: int) -> Any:
 )  # fmt: skip
 def gather_backward(dout: Spec, indices: Spec, shape: Shape, axis: AxisOfShape) -> Spec:
     """The gradient of `gather`: zeros of `shape`, to which each element of `dout` is added where it was taken."""
-    _check_gather("gather_backward", shape, indices, axis)
+    check_gather("gather_backward", shape, indices, axis)
     if dout.shape != indices.shape:
         raise ShapeError(f"gather_backward: dout has shape {dout.shape}, not {indices.shape}")
     return Spec(shape, dout.dtype)

@@ -24,7 +24,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from dlcore.dtypes import int32, int64
+from dlcore.dtypes import DType, int32, int64
 from dlcore.kernels.common.pointwise import divisor, step, walk
 from dlcore.kernels.language import jit, tl
 from dlcore.kernels.launch import (
@@ -210,7 +210,7 @@ def _sums(call: Call, length: int, limit: int, outer: int, inner: int, axis: int
     columns = min(power_of_2(inner), 128)
     rows = min(max(4096 // columns, 32), 512)
     chunks, blocks = ceil_div(n, rows), ceil_div(n, rows) * ceil_div(inner, columns) * outer
-    dtype, parts = accumulator(dx.dtype), keys.index + 1
+    dtype, parts = _summed_in(dx.dtype), keys.index + 1
     shared = {
         "keys": keys, "dx": Out(0), "first": Temp(parts, dtype), "last": Temp(parts + 1, dtype), "n": n,
         "limit": limit, "inner": inner, "shift": shift, "MOST": most,
@@ -223,6 +223,11 @@ def _sums(call: Call, length: int, limit: int, outer: int, inner: int, axis: int
     part = Workspace(outer * chunks * inner * dtype.itemsize)
     temps = (*[Workspace(key.itemsize * n)] * parts, part, part)
     return Program(tuple(launches), temps, _copied(dout, indices))
+
+
+def _summed_in(dtype: DType) -> DType:
+    """Integers are summed in int64, whose low bits are those of a sum that wraps."""
+    return accumulator(dtype) if dtype.is_float else int64
 
 
 def _copied(*views: View) -> tuple[int, ...]:
@@ -257,7 +262,7 @@ def gather_backward(call: Call) -> Program:
     strides, block = contiguous_strides(index.shape), 1024
     args: dict[str, Any] = {
         "dout": In(0), "indices": In(1), "dx": Out(0), "errors": Errors(), "size": dx.size, "length": dx.shape[axis],
-        "count": index.shape[axis], "along": along[axis], "i_along": strides[axis], "SUM": accumulator(dx.dtype),
+        "count": index.shape[axis], "along": along[axis], "i_along": strides[axis], "SUM": _summed_in(dx.dtype),
         "INDEX": index_dtype(dx.size),
         "BLOCK": block,
     }  # fmt: skip

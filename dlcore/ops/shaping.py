@@ -1,0 +1,327 @@
+"""Views spelled with slice, permute, reshape and expand: parts, axes in other places, elements in reverse order."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from dlcore._arguments import axis_of, check_lengths, integer, integers, items, lengths, operand, renamed
+from dlcore.errors import ShapeError
+from dlcore.ops._shape import broadcast_shapes as common_shape
+from dlcore.ops.movement import expand, permute, reshape, transpose
+from dlcore.ops.slicing import slice as slice_view
+
+__all__ = [
+    "array_split", "atleast_1d", "atleast_2d", "atleast_3d", "broadcast_arrays", "broadcast_shapes",
+    "broadcast_tensors", "broadcast_to", "chunk", "dsplit", "expand_as", "expand_dims", "flip", "fliplr", "flipud",
+    "hsplit", "moveaxis", "narrow", "ravel", "reshape_as", "rot90", "select", "split", "swapaxes", "unbind",
+    "unflatten", "unstack", "view_as", "vsplit",
+]  # fmt: skip
+
+Lengths = tuple[int, ...]
+
+
+def axes_of(axis: Any, where: str, shape: Lengths) -> list[int]:
+    """One axis or several (None: all) counted from the front, in the order given; raises ShapeError for one twice."""
+    if axis is None:
+        return list(range(len(shape)))
+    several = items(axis)
+    found = [axis_of(a, where, shape) for a in ([axis] if several is None else several)]
+    if len(set(found)) != len(found):
+        raise ShapeError(f"{where.partition(':')[0]}: an axis is given twice: {tuple(several or ())} for shape {shape}")
+    return found
+
+
+def part(x: Any, axis: int, start: int, length: int, step: int = 1) -> Any:
+    """``length`` places along ``axis`` from ``start`` on, every ``step`` one: a view."""
+    if start == 0 and length == x.shape[axis] and step == 1:
+        return x
+    return slice_view(x, (*((0, n, 1) for n in x.shape[:axis]), (start if length else 0, length, step)))
+
+
+# ---- parts --------------------------------------------------------------------------------------------------------
+
+
+def _at(x: Any, axis: int, cuts: Sequence[int]) -> list[Any]:
+    """The parts between ``cuts``, which Python's slices take."""
+    n, edges = x.shape[axis], [0, *cuts]
+    bounds = [(slice(a, b).indices(n)) for a, b in zip(edges, [*cuts, None], strict=True)]
+    return [part(x, axis, start, max(0, stop - start)) for start, stop, _ in bounds]
+
+
+def _sections(name: str, x: Any, sections: int, axis: int) -> list[Any]:
+    if sections < 1:
+        raise ValueError(f"{name}: the number of parts is {sections}; it must be at least 1")
+    each, more = divmod(x.shape[axis], sections)
+    cuts = [k * each + min(k, more) for k in range(1, sections)]
+    return _at(x, axis, cuts)
+
+
+def array_split(x: Any, indices_or_sections: int | Sequence[int], axis: int = 0) -> list[Any]:
+    """The parts of ``x`` along ``axis``, a list of views; the first ones are longer by 1 where it does not divide.
+
+    ``indices_or_sections``: the number of parts, or the places before which x is cut.
+    """
+    x = operand(x, "array_split")
+    along = axis_of(axis, "array_split: axis", x.shape)
+    if items(indices_or_sections) is not None:
+        return _at(x, along, integers(indices_or_sections, "array_split: indices_or_sections"))
+    return _sections("array_split", x, integer(indices_or_sections, "array_split: indices_or_sections"), along)
+
+
+def split(x: Any, indices_or_sections: int | Sequence[int], axis: int = 0) -> list[Any]:
+    """The parts of ``x`` along ``axis``, a list of views.
+
+    ``indices_or_sections``: the number of equal parts (NumPy's meaning; PyTorch's is their length: see `chunk`), or the
+    places before which x is cut. Raises ShapeError where equal parts are impossible.
+
+    >>> [part.tolist() for part in dl.split(dl.arange(5), [1, 3])]
+    [[0], [1, 2], [3, 4]]
+    """
+    x = operand(x, "split")
+    along = axis_of(axis, "split: axis", x.shape)
+    if items(indices_or_sections) is not None:
+        return _at(x, along, integers(indices_or_sections, "split: indices_or_sections"))
+    sections = integer(indices_or_sections, "split: indices_or_sections")
+    if sections > 0 and x.shape[along] % sections:
+        raise ShapeError(
+            f"split: axis {along} of shape {x.shape} has no {sections} equal parts; array_split gives unequal ones"
+        )
+    return _sections("split", x, sections, along)
+
+
+def _split_along(name: str, x: Any, indices_or_sections: Any, axis: int, least: int) -> list[Any]:
+    x = operand(x, name)
+    if x.ndim < least:
+        raise ShapeError(f"{name}: x has shape {x.shape}; it needs at least {least} axes")
+    try:
+        return split(x, indices_or_sections, axis)
+    except (TypeError, ValueError, IndexError) as error:
+        raise renamed(error, name) from None
+
+
+def hsplit(x: Any, indices_or_sections: int | Sequence[int]) -> list[Any]:
+    """The parts of ``x`` along axis 1 (axis 0 of a vector); see `split`."""
+    return _split_along("hsplit", x, indices_or_sections, 0 if getattr(x, "ndim", 1) == 1 else 1, 1)
+
+
+def vsplit(x: Any, indices_or_sections: int | Sequence[int]) -> list[Any]:
+    """The parts of ``x`` along axis 0; see `split`."""
+    return _split_along("vsplit", x, indices_or_sections, 0, 2)
+
+
+def dsplit(x: Any, indices_or_sections: int | Sequence[int]) -> list[Any]:
+    """The parts of ``x`` along axis 2; see `split`."""
+    return _split_along("dsplit", x, indices_or_sections, 2, 3)
+
+
+def chunk(x: Any, chunks: int, axis: int = 0) -> tuple[Any, ...]:
+    """At most ``chunks`` parts of ``x`` along ``axis``, all of one length but the last, as views (torch.chunk)."""
+    x = operand(x, "chunk")
+    along, count = axis_of(axis, "chunk: axis", x.shape), integer(chunks, "chunk: chunks", 1)
+    length = -(-x.shape[along] // count)
+    return tuple(_at(x, along, range(length, x.shape[along], length) if length else [0] * (count - 1)))
+
+
+def unbind(x: Any, axis: int = 0) -> tuple[Any, ...]:
+    """The views of ``x`` at each place along ``axis``, which they have no more."""
+    x = operand(x, "unbind")
+    along = axis_of(axis, "unbind: axis", x.shape)
+    before = tuple((0, n, 1) for n in x.shape[:along])
+    return tuple(slice_view(x, (*before, k)) for k in range(x.shape[along]))
+
+
+def unstack(x: Any, axis: int = 0) -> tuple[Any, ...]:
+    """The views of ``x`` at each place along ``axis``: `unbind` under the array API's name."""
+    try:
+        return unbind(x, axis)
+    except (TypeError, ValueError, IndexError) as error:
+        raise renamed(error, "unstack") from None
+
+
+def narrow(x: Any, axis: int, start: int, length: int) -> Any:
+    """A view of ``length`` places along ``axis`` from ``start`` on. Raises IndexError where they leave x."""
+    x = operand(x, "narrow")
+    along, n = axis_of(axis, "narrow: axis", x.shape), integer(length, "narrow: length", 0)
+    first = integer(start, "narrow: start")
+    at = first + x.shape[along] if first < 0 else first
+    if at < 0 or at + n > x.shape[along]:
+        raise IndexError(f"narrow: {n} places from {first} on leave axis {along} of shape {x.shape}")
+    return part(x, along, at, n)
+
+
+def select(x: Any, axis: int, index: int) -> Any:
+    """A view at one place along ``axis``, without that axis. Raises IndexError for an index out of range."""
+    x = operand(x, "select")
+    along, k = axis_of(axis, "select: axis", x.shape), integer(index, "select: index")
+    if not -x.shape[along] <= k < x.shape[along]:
+        raise IndexError(f"select: index {k} is out of range for axis {along} of shape {x.shape}")
+    return slice_view(x, (*((0, n, 1) for n in x.shape[:along]), k % x.shape[along]))
+
+
+# ---- axes ---------------------------------------------------------------------------------------------------------
+
+
+def moveaxis(x: Any, source: int | Sequence[int], destination: int | Sequence[int]) -> Any:
+    """A view with the axes ``source`` at the places ``destination``, the others in their order."""
+    x = operand(x, "moveaxis")
+    old, new = axes_of(source, "moveaxis: source", x.shape), axes_of(destination, "moveaxis: destination", x.shape)
+    if len(old) != len(new):
+        raise ShapeError(f"moveaxis: {len(old)} axes to {len(new)} places")
+    order = [d for d in range(x.ndim) if d not in old]
+    for place, axis in sorted(zip(new, old, strict=True)):
+        order.insert(place, axis)
+    return permute(x, tuple(order))
+
+
+def swapaxes(x: Any, axis1: int, axis2: int) -> Any:
+    """A view with two axes exchanged."""
+    x = operand(x, "swapaxes")
+    return transpose(x, axis_of(axis1, "swapaxes: axis1", x.shape), axis_of(axis2, "swapaxes: axis2", x.shape))
+
+
+def expand_dims(x: Any, axis: int | Sequence[int] = 0) -> Any:
+    """A view with new axes of length 1, which stand at ``axis`` (one place or several) of the result."""
+    x = operand(x, "expand_dims")
+    more = 1 if items(axis) is None else len(items(axis) or ())
+    check_lengths("expand_dims", (*x.shape, *[1] * more))
+    new = axes_of(axis, "expand_dims: axis", (*x.shape, *[1] * more))
+    old = iter(x.shape)
+    return reshape(x, tuple(1 if d in new else next(old) for d in range(x.ndim + more)))
+
+
+def ravel(x: Any) -> Any:
+    """The elements in row-major order along one axis; a view where strides allow, else a copy."""
+    return reshape(operand(x, "ravel"), (-1,))
+
+
+def unflatten(x: Any, axis: int, sizes: Sequence[int]) -> Any:
+    """A view with one axis made several of lengths ``sizes``, of which one may be -1: the inverse of `flatten`."""
+    x = operand(x, "unflatten")
+    along, new = axis_of(axis, "unflatten: axis", x.shape), integers(sizes, "unflatten: sizes")
+    known = math.prod(n for n in new if n != -1)
+    fits = x.shape[along] == known if -1 not in new else known > 0 and x.shape[along] % known == 0
+    if new.count(-1) > 1 or min(new, default=0) < -1 or not fits:
+        raise ShapeError(f"unflatten: axis {along} of shape {x.shape} does not become {new}")
+    full = tuple(x.shape[along] // known if n == -1 else n for n in new)
+    shape = (*x.shape[:along], *full, *x.shape[along + 1 :])
+    check_lengths("unflatten", shape)
+    return reshape(x, shape)
+
+
+def reshape_as(x: Any, other: Any) -> Any:
+    """The elements of ``x`` in the shape of ``other``."""
+    return reshape(operand(x, "reshape_as"), operand(other, "reshape_as", "other").shape)
+
+
+def view_as(x: Any, other: Any) -> Any:
+    """The elements of ``x`` in the shape of ``other``; a view where strides allow, else a copy."""
+    return reshape(operand(x, "view_as"), operand(other, "view_as", "other").shape)
+
+
+def _at_least(name: str, tensors: tuple[Any, ...], shaped: Any) -> Any:
+    found = []
+    for t in tensors:
+        t = operand([t] if isinstance(t, bool | int | float) else t, name, "tensors")
+        found.append(reshape(t, shaped(t.shape)))
+    return found[0] if len(found) == 1 else tuple(found)
+
+
+def atleast_1d(*tensors: Any) -> Any:
+    """The tensors, 0-d ones with an axis of length 1; a tuple for several."""
+    return _at_least("atleast_1d", tensors, lambda shape: shape or (1,))
+
+
+def atleast_2d(*tensors: Any) -> Any:
+    """The tensors with axes of length 1 in front up to two; a tuple for several."""
+    return _at_least("atleast_2d", tensors, lambda shape: (*[1] * (2 - len(shape)), *shape))
+
+
+def atleast_3d(*tensors: Any) -> Any:
+    """The tensors with axes of length 1 up to three: (N,) becomes (1, N, 1), (M, N) becomes (M, N, 1)."""
+    return _at_least(
+        "atleast_3d", tensors, lambda s: (1, *s, *[1] * (2 - len(s))) if len(s) < 2 else (*s, *[1] * (3 - len(s)))
+    )
+
+
+# ---- reverse order ------------------------------------------------------------------------------------------------
+
+
+def flip(x: Any, axis: int | Sequence[int] | None = None) -> Any:
+    """A view with the elements in reverse order along ``axis`` (one or several; None: all)."""
+    x = operand(x, "flip")
+    turned = axes_of(axis, "flip: axis", x.shape)
+    if not turned:
+        return x
+    return slice_view(x, tuple((n - 1, n, -1) if d in turned and n else (0, n, 1) for d, n in enumerate(x.shape)))
+
+
+def fliplr(x: Any) -> Any:
+    """A view with the columns (axis 1) in reverse order."""
+    x = operand(x, "fliplr")
+    if x.ndim < 2:
+        raise ShapeError(f"fliplr: x has shape {x.shape}; it needs at least 2 axes")
+    return flip(x, 1)
+
+
+def flipud(x: Any) -> Any:
+    """A view with the rows (axis 0) in reverse order."""
+    x = operand(x, "flipud")
+    if x.ndim < 1:
+        raise ShapeError(f"flipud: x has shape {x.shape}; it needs at least 1 axis")
+    return flip(x, 0)
+
+
+def rot90(x: Any, k: int = 1, axes: Sequence[int] = (0, 1)) -> Any:
+    """A view turned by ``k`` quarters in the plane of two ``axes``, from the first towards the second."""
+    x, turns = operand(x, "rot90"), integer(k, "rot90: k") % 4
+    plane = axes_of(axes, "rot90: axes", x.shape)
+    if len(plane) != 2:
+        raise ShapeError(f"rot90: {len(plane)} axes make no plane; it takes 2")
+    if turns in (0, 2):
+        return flip(x, plane) if turns else x
+    return transpose(flip(x, plane[1]), *plane) if turns == 1 else flip(transpose(x, *plane), plane[1])
+
+
+# ---- broadcasting -------------------------------------------------------------------------------------------------
+
+
+def broadcast_shapes(*shapes: int | Sequence[int]) -> tuple[int, ...]:
+    """The shape that ``shapes`` broadcast to: aligned at the right, lengths of 1 are stretched. Raises ShapeError."""
+    return common_shape("broadcast_shapes", *(lengths(s, "broadcast_shapes: shape") for s in shapes)) if shapes else ()
+
+
+def broadcast_to(x: Any, shape: int | Sequence[int]) -> Any:
+    """A view of ``x`` broadcast to ``shape``: new axes in front, axes of length 1 repeated, without using memory."""
+    x, new = operand(x, "broadcast_to"), integers(shape, "broadcast_to: shape")
+    check_lengths("broadcast_to", new)
+    try:
+        return expand(x, new)
+    except ShapeError as error:
+        raise renamed(error, "broadcast_to") from None
+
+
+def expand_as(x: Any, other: Any) -> Any:
+    """A view of ``x`` broadcast to the shape of ``other``."""
+    x, new = operand(x, "expand_as"), operand(other, "expand_as", "other").shape
+    try:
+        return expand(x, new)
+    except ShapeError as error:
+        raise renamed(error, "expand_as") from None
+
+
+def _broadcast(name: str, tensors: tuple[Any, ...]) -> tuple[Any, ...]:
+    given = [operand(t, name, "tensors") for t in tensors]
+    shape = common_shape(name, *(t.shape for t in given)) if given else ()
+    return tuple(t if t.shape == shape else expand(t, shape) for t in given)
+
+
+def broadcast_arrays(*tensors: Any) -> tuple[Any, ...]:
+    """Views of all ``tensors`` in the shape that they broadcast to. Raises ShapeError where they do not."""
+    return _broadcast("broadcast_arrays", tensors)
+
+
+def broadcast_tensors(*tensors: Any) -> tuple[Any, ...]:
+    """Views of all ``tensors`` in the shape that they broadcast to. Raises ShapeError where they do not."""
+    return _broadcast("broadcast_tensors", tensors)
