@@ -1,0 +1,335 @@
+"""Elements copied to other places: joined, repeated, rolled, padded; and tensors of coordinates."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from dlcore import _C
+from dlcore._arguments import (
+    MAX_AXES,
+    axis_of,
+    boolean,
+    check_lengths,
+    choice,
+    has,
+    integer,
+    integers,
+    items,
+    operand,
+    renamed,
+    shown,
+)
+from dlcore.dtypes import as_dtype
+from dlcore.errors import DTypeError, ShapeError
+from dlcore.ops._constants import constant
+from dlcore.ops._shape import broadcast_shapes
+from dlcore.ops.gather import take
+from dlcore.ops.movement import concat, expand, reshape, stack
+from dlcore.ops.shaping import atleast_1d, atleast_2d, atleast_3d, flip, part
+from dlcore.ops.slicing import slice_assign, slice_backward
+
+__all__ = [
+    "block_diag", "cartesian_prod", "column_stack", "combinations", "dstack", "hstack", "indices", "meshgrid", "pad",
+    "repeat", "repeat_interleave", "roll", "tile", "vstack",
+]  # fmt: skip
+
+# ---- joining ------------------------------------------------------------------------------------------------------
+
+
+def _several(name: str, tensors: Any) -> list[Any]:
+    """The tensors of a sequence, or along the first axis of one."""
+    if has(type(tensors), "ndim") and tensors.ndim:
+        tensors = list(tensors)
+    if not isinstance(tensors, Sequence) or isinstance(tensors, str):
+        raise TypeError(f"{name}: operand 'tensors' {shown(tensors)} is not a sequence of tensors")
+    if not tensors:
+        raise ShapeError(f"{name}: no tensors are given")
+    return [atleast_1d(t) for t in tensors]
+
+
+def _joined(name: str, tensors: list[Any], axis: int) -> Any:
+    try:
+        return concat(tensors, axis)
+    except (TypeError, ValueError, IndexError) as error:
+        raise renamed(error, name) from None
+
+
+def hstack(tensors: Sequence[Any]) -> Any:
+    """The tensors one after another along axis 1; vectors along axis 0."""
+    parts = _several("hstack", tensors)
+    return _joined("hstack", parts, 0 if parts[0].ndim == 1 else 1)
+
+
+def vstack(tensors: Sequence[Any]) -> Any:
+    """The tensors one after another along axis 0; vectors are rows."""
+    return _joined("vstack", [atleast_2d(t) for t in _several("vstack", tensors)], 0)
+
+
+def dstack(tensors: Sequence[Any]) -> Any:
+    """The tensors one after another along axis 2, which vectors and matrices get first."""
+    return _joined("dstack", [atleast_3d(t) for t in _several("dstack", tensors)], 2)
+
+
+def column_stack(tensors: Sequence[Any]) -> Any:
+    """The tensors one after another along axis 1; vectors are columns."""
+    parts = [reshape(t, (-1, 1)) if t.ndim == 1 else t for t in _several("column_stack", tensors)]
+    return _joined("column_stack", parts, 1)
+
+
+def block_diag(*tensors: Any) -> Any:
+    """A matrix with the matrices given along its diagonal, and zeros; vectors and numbers are matrices of one row."""
+    parts = [atleast_2d(t) for t in tensors] or [operand([[]], "block_diag")]
+    width, rows, start = sum(t.shape[-1] for t in parts), [], 0
+    for t in parts:
+        if t.ndim != 2:
+            raise ShapeError(f"block_diag: {t.shape} is no matrix")
+        rows.append(slice_backward(t, (t.shape[0], width), ((0, t.shape[0], 1), (start, t.shape[1], 1))))
+        start += t.shape[1]
+    return concat(rows, 0)
+
+
+# ---- repeating ----------------------------------------------------------------------------------------------------
+
+
+def tile(x: Any, reps: int | Sequence[int]) -> Any:
+    """``x`` repeated as a whole, ``reps`` times along each axis (of the last axes where there are fewer numbers)."""
+    x, counts = operand(x, "tile"), integers(reps, "tile: reps")
+    if min(counts, default=0) < 0:
+        raise ShapeError(f"tile: negative number of repetitions in {counts}")
+    ndim = max(x.ndim, len(counts))
+    shape = (*[1] * (ndim - x.ndim), *x.shape)
+    counts = (*[1] * (ndim - len(counts)), *counts)
+    check_lengths("tile", shape)
+    out = reshape(x, shape)
+    for axis in range(ndim - 1, -1, -1):
+        out = _repeated(out, axis, counts[axis], axis)
+    return out
+
+
+def _repeated(x: Any, axis: int, count: int, at: int) -> Any:
+    """``x`` with an axis of ``count`` repetitions put in at ``at`` and made one with ``axis``."""
+    if count == 1:
+        return x
+    joined = (*x.shape[:axis], x.shape[axis] * count, *x.shape[axis + 1 :])
+    if x.ndim == MAX_AXES:  # there is no room for one more axis
+        places = np.arange(x.shape[axis])
+        return take(x, constant(np.tile(places, count) if at == axis else np.repeat(places, count), x), axis)
+    new = reshape(x, (*x.shape[:at], 1, *x.shape[at:]))
+    return reshape(expand(new, (*x.shape[:at], count, *x.shape[at:])), joined)
+
+
+def _repeat(name: str, x: Any, repeats: Any, axis: int | None) -> Any:
+    x = operand(x, name)
+    if axis is None:
+        x, axis = reshape(x, (-1,)), 0
+    along = axis_of(axis, f"{name}: axis", x.shape)
+    counts = integers(repeats, f"{name}: repeats")
+    if min(counts, default=0) < 0:
+        raise ValueError(f"{name}: a negative number of repetitions: {min(counts)}")
+    n = x.shape[along]
+    if len(counts) == 1:
+        return _repeated(x, along, counts[0], along + 1)
+    if len(counts) != n:
+        raise ShapeError(f"{name}: {len(counts)} repeats for axis {along} of shape {x.shape}")
+    return take(x, constant(np.repeat(np.arange(n), counts), x), along)
+
+
+def repeat(x: Any, repeats: int | Sequence[int], axis: int | None = None) -> Any:
+    """``x`` with each element along ``axis`` (None: of all, flattened) repeated: NumPy's `repeat`.
+
+    ``repeats``: how often, one number or one for each place. PyTorch's `Tensor.repeat` is `tile`.
+
+    >>> dl.repeat(dl.tensor([1, 2]), [2, 3]).tolist()
+    [1, 1, 2, 2, 2]
+    """
+    return _repeat("repeat", x, repeats, axis)
+
+
+def repeat_interleave(x: Any, repeats: int | Sequence[int], axis: int | None = None) -> Any:
+    """``x`` with each element along ``axis`` (None: of all, flattened) repeated: `repeat` under PyTorch's name."""
+    return _repeat("repeat_interleave", x, repeats, axis)
+
+
+def roll(x: Any, shift: int | Sequence[int], axis: int | Sequence[int] | None = None) -> Any:
+    """``x`` with the elements moved on by ``shift`` places along ``axis``; what leaves at the end enters in front.
+
+    ``shift`` and ``axis``: one or several each. None: the elements move in row-major order.
+    """
+    x, shifts = operand(x, "roll"), integers(shift, "roll: shift")
+    if axis is None:
+        return reshape(_rolled(reshape(x, (-1,)), sum(shifts), 0), x.shape)
+    several = items(axis)
+    axes = [axis_of(a, "roll: axis", x.shape) for a in ([axis] if several is None else several)]
+    if len(shifts) != len(axes) and 1 not in (len(shifts), len(axes)):
+        raise ShapeError(f"roll: {len(shifts)} shifts for {len(axes)} axes")
+    count = max(len(shifts), len(axes))
+    moved = dict.fromkeys(axes, 0)
+    for s, a in zip(shifts * (count // len(shifts) or 1), axes * (count // len(axes) or 1), strict=True):
+        moved[a] += s
+    for a, s in moved.items():
+        x = _rolled(x, s, a)
+    return x
+
+
+def _rolled(x: Any, shift: int, axis: int) -> Any:
+    n = x.shape[axis]
+    first = -shift % n if n else 0
+    return concat([part(x, axis, first, n - first), part(x, axis, 0, first)], axis)
+
+
+# ---- padding ------------------------------------------------------------------------------------------------------
+
+_MODES = {
+    "constant": "constant", "reflect": "reflect", "symmetric": "symmetric", "edge": "edge", "replicate": "edge",
+    "wrap": "wrap", "circular": "wrap",
+}  # fmt: skip
+
+
+def _pairs(values: Any, what: str, ndim: int) -> list[Any]:
+    """(before, after) for each axis from NumPy's forms: one number, one pair, or a pair or number for each axis."""
+    if isinstance(values, dict):
+        pairs: list[Any] = [(0, 0)] * ndim
+        for axis, value in values.items():
+            at = axis_of(axis, f"pad: axis of {what}", (1,) * ndim)
+            pairs[at] = (value, value) if items(value) is None else tuple(value)
+        return pairs
+    given: Any = values.tolist() if has(type(values), "ndim") else values
+    array: Any = np.asarray(given, np.dtype(object))
+    try:
+        return [tuple(pair) for pair in np.broadcast_to(array, (ndim, 2)).tolist()]
+    except ValueError:
+        raise ShapeError(
+            f"pad: {what} {shown(values)} is neither a number, nor a pair, nor {ndim} pairs (before, after)"
+        ) from None
+
+
+def pad(x: Any, pad_width: Any, mode: str = "constant", constant_values: Any = 0) -> Any:
+    """``x`` with more elements before and after along each axis: NumPy's `pad`.
+
+    ``pad_width``: one number, one pair (before, after) for every axis, a pair for each, or a dict from axes to pairs.
+    ``mode``: "constant" (``constant_values``: a number or pairs as above), "edge" or "replicate" (the outermost
+    element), "reflect" (mirrored at it), "symmetric" (mirrored with it), "wrap" or "circular" (from the other end).
+
+    >>> dl.pad(dl.tensor([1, 2, 3]), (2, 1), mode="reflect").tolist()
+    [3, 2, 1, 2, 3, 2]
+    """
+    x, kind = operand(x, "pad"), _MODES[choice(mode, tuple(_MODES), "pad: mode")]
+    widths = [(integer(b, "pad: pad_width", 0), integer(a, "pad: pad_width", 0))
+              for b, a in _pairs(pad_width, "pad_width", x.ndim)]  # fmt: skip
+    if kind == "constant":
+        return _padded_with(x, widths, _pairs(constant_values, "constant_values", x.ndim))
+    for axis, (before, after) in enumerate(widths):
+        if before or after:
+            if not x.shape[axis]:
+                raise ShapeError(f"pad: axis {axis} of shape {x.shape} is empty; only constants can extend it")
+            x = _extended(x, axis, before, after, kind)
+    return x
+
+
+def _padded_with(x: Any, widths: list[tuple[int, int]], values: list[tuple[Any, Any]]) -> Any:
+    shape = tuple(n + b + a for n, (b, a) in zip(x.shape, widths, strict=True))
+    index = tuple((b, n, 1) for n, (b, _) in zip(x.shape, widths, strict=True))
+    different = list(dict.fromkeys(v for pair in values for v in pair))
+    value = different[0] if different else 0
+    if len(different) > 1:  # each axis after the one before: corners belong to the last
+        for axis, (widths_here, ends) in enumerate(zip(widths, values, strict=True)):
+            ends_here = [_filled(x, axis, n, v) for n, v in zip(widths_here, ends, strict=True)]
+            x = concat([ends_here[0], x, ends_here[1]], axis)
+        return x
+    if type(value) in (int, float) and value == 0 and str(value)[0] != "-":
+        return slice_backward(x, shape, index)
+    return slice_assign(_full(x, shape, value), x, index)
+
+
+def _full(x: Any, shape: tuple[int, ...], value: Any) -> Any:
+    value = value.item() if isinstance(value, np.generic | np.ndarray | _C.TensorBase) else value
+    if not isinstance(value, bool | int | float):
+        raise TypeError(f"pad: constant_values {shown(value)} is not a number")
+    try:
+        return _C.full(shape, value, x.dtype, x.device.code)
+    except OverflowError as error:
+        raise renamed(error, "pad") from None
+
+
+def _filled(x: Any, axis: int, length: int, value: Any) -> Any:
+    return _full(x, (*x.shape[:axis], length, *x.shape[axis + 1 :]), value)
+
+
+def _extended(x: Any, axis: int, before: int, after: int, kind: str) -> Any:
+    """``x`` with parts of itself before and after, along one axis."""
+    n = x.shape[axis]
+    if kind == "edge":
+        ends = [_run(x, axis, 0, before), _run(x, axis, n - 1, after)]
+    elif max(before, after) > n - (kind == "reflect"):  # several times to and fro
+        return take(x, constant(np.pad(np.arange(n), (before, after), kind), x), axis)  # type: ignore[call-overload]
+    elif kind == "wrap":
+        ends = [part(x, axis, n - before, before), part(x, axis, 0, after)]
+    else:
+        skipped = int(kind == "reflect")
+        ends = [flip(part(x, axis, skipped, before), axis), flip(part(x, axis, n - skipped - after, after), axis)]
+    return concat([end for end in (ends[0], x, ends[1]) if end is x or end.shape[axis]], axis)
+
+
+def _run(x: Any, axis: int, place: int, length: int) -> Any:
+    return expand(part(x, axis, place, 1), (*x.shape[:axis], length, *x.shape[axis + 1 :]))
+
+
+# ---- coordinates --------------------------------------------------------------------------------------------------
+
+
+def meshgrid(*tensors: Any, indexing: str = "xy", sparse: bool = False, copy: bool = False) -> tuple[Any, ...]:
+    """Coordinates of a grid, one tensor for each vector given, as views broadcast to the grid's shape.
+
+    ``indexing``: "ij": vector k runs along axis k; "xy": the first two the other way round (NumPy's default, PyTorch's
+    is "ij"). ``sparse``: each has length 1 along the others' axes. ``copy``: in memory of their own.
+    """
+    choice(indexing, ("xy", "ij"), "meshgrid: indexing")
+    given = [atleast_1d(t) for t in tensors]
+    for t in given:
+        if t.ndim != 1:
+            raise ShapeError(f"meshgrid: {t.shape} is no vector")
+    check_lengths("meshgrid", (1,) * len(given))
+    found = []
+    for k, t in enumerate(given):
+        axis = 1 - k if indexing == "xy" and k < 2 and len(given) > 1 else k
+        found.append(reshape(t, (*[1] * axis, -1, *[1] * (len(given) - 1 - axis))))
+    if not boolean(sparse, "meshgrid: sparse") and found:
+        shape = broadcast_shapes("meshgrid", *(t.shape for t in found))
+        found = [expand(t, shape) for t in found]
+    return tuple(t.clone() for t in found) if boolean(copy, "meshgrid: copy") else tuple(found)
+
+
+def indices(dimensions: Sequence[int], dtype: object = "int64", sparse: bool = False) -> Any:
+    """The coordinates of an array of shape ``dimensions``: (ndim, *dimensions); a tuple of them if ``sparse``."""
+    shape, kind = integers(dimensions, "indices: dimensions"), as_dtype(dtype, "indices: dtype")
+    check_lengths("indices", (len(shape), *shape))
+    if kind.kind == "bool":
+        raise DTypeError("indices: coordinates are numbers, not of dtype bool")
+    axes = meshgrid(*(constant(np.arange(n)).astype(kind) for n in shape), indexing="ij", sparse=sparse)
+    if boolean(sparse, "indices: sparse"):
+        return axes
+    return stack(list(axes), 0) if axes else constant(np.zeros((0,))).astype(kind)
+
+
+def cartesian_prod(*tensors: Any) -> Any:
+    """All combinations of one element of each vector, the last one changing fastest: (count, vectors)."""
+    if len(tensors) == 1:
+        return atleast_1d(tensors[0])
+    grids = meshgrid(*tensors, indexing="ij")
+    if not grids:
+        raise ShapeError("cartesian_prod: no tensors are given")
+    return stack([reshape(g, (-1,)) for g in grids], 1)
+
+
+def combinations(x: Any, r: int = 2, with_replacement: bool = False) -> Any:
+    """All choices of ``r`` elements of a vector, in the order of `itertools.combinations`: (count, r)."""
+    x, size = operand(x, "combinations"), integer(r, "combinations: r", 1)
+    if x.ndim != 1:
+        raise ShapeError(f"combinations: x has shape {x.shape}; it must have 1 axis")
+    repeated = boolean(with_replacement, "combinations: with_replacement")
+    chosen = (itertools.combinations_with_replacement if repeated else itertools.combinations)(range(x.shape[0]), size)
+    return take(x, constant(np.array(list(chosen), np.int64).reshape(-1, size), x), 0)
