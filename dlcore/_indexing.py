@@ -303,10 +303,20 @@ def _setitem(x: Any, index: Any, value: Any) -> None:
         basic = parsed.basic
     view = slice_view(x, basic) if basic else x
     value = _value(value, view.ndim, x)
-    if basic and _tracked(x, value):
-        assign.inplace(x, slice_assign(x, value, basic))
+    if _is_there(view, value):
+        return
+    if basic and _tracked(x, value) and not (view.base is not None and view.base.is_contiguous):
+        assign.inplace(x, slice_assign(x, value, basic))  # the view cannot reach what it is a view of
     else:
         assign.inplace(view, value)
+
+
+def _is_there(view: Any, value: Any) -> bool:
+    """Whether the view's memory holds ``value`` already, and its history: ``x[0] += 1`` assigns what was written."""
+    if not isinstance(value, _C.TensorBase) or value.data_ptr != view.data_ptr or value.base is not view.base:
+        return False
+    same = value.shape == view.shape and value.strides == view.strides and value.dtype is view.dtype
+    return same and value.base is not None and value.requires_grad == view.requires_grad and view.size > 0
 
 
 def _set_gathered(x: Any, index: _Index, view: Any, value: Any) -> None:

@@ -610,6 +610,7 @@ _C.bind(
     convert=convert, getitem=_indexing.getitem, setitem=_indexing.setitem, assign=assign, cast=elementwise.cast,
     add=elementwise.add, subtract=elementwise.sub, multiply=elementwise.mul, divide=elementwise.div,
     power=elementwise.pow, negative=elementwise.neg, absolute=elementwise.abs, matmul=function("matmul"),
+    as_strided=function("as_strided"), strided_assign=function("strided_assign"),
     floor_divide=elementwise.floor_divide, remainder=elementwise.remainder,
     logical_and=elementwise.logical_and, logical_or=elementwise.logical_or, logical_xor=elementwise.logical_xor,
     logical_not=elementwise.logical_not, eq=elementwise.eq, ne=elementwise.ne, lt=elementwise.lt, le=elementwise.le,

@@ -128,14 +128,13 @@ def test_in_place_operations_have_gradients():
     np.testing.assert_allclose(np.asarray(x.grad), [9.0 + 5.0, 0.0, 9.0])
 
 
-def test_in_place_on_leaves_and_views_is_refused():
+def test_in_place_on_leaves_is_refused():
     x = leaf([1.0, 2.0])
     with pytest.raises(dl.AutogradError, match="leaf"):
         x += 1.0
-    plain = dl.zeros(2, dtype=dl.float64)
-    part = plain[:1]
-    with pytest.raises(dl.AutogradError, match="view"):
-        part += x[:1]
+    part = x[:1]
+    with pytest.raises(dl.AutogradError, match="view of a leaf"):
+        part += 1.0
     with dl.no_grad():
         x += 1.0
     np.testing.assert_array_equal(np.asarray(x), [2.0, 3.0])
@@ -145,10 +144,13 @@ def test_a_view_taken_before_a_tracked_write_does_not_lose_gradients_silently():
     base, x = dl.zeros(3, dtype=dl.float64), leaf([1.0, 2.0, 3.0])
     view = base[1:]
     base += x
-    with pytest.raises(dl.AutogradError, match="shares its memory"):
-        (view * leaf([1.0, 1.0])).sum()
-    (base[1:] * base[1:]).sum().backward()
+    (view * view).sum().backward()
     np.testing.assert_allclose(np.asarray(x.grad), [0.0, 4.0, 6.0])
+    with dl.no_grad():
+        late = base[1:]
+    base += x
+    with pytest.raises(dl.AutogradError, match="shares its memory"):
+        (late * leaf([1.0, 1.0])).sum()
 
 
 def test_no_grad_and_enable_grad():

@@ -35,6 +35,18 @@ PyObject* call(Function* function, Tensor** operands, int n, PyObject* attrs, Te
 // x `function`= arguments: writes the result into target, keeping the tape right. New reference to target.
 PyObject* call_inplace(Function* function, Tensor* target, PyObject* const* args, Py_ssize_t n);
 
+// Makes `out`, whose memory holds it already, the result of `function` of borrowed operands on the tape; runs nothing.
+bool link_result(Function* function, Tensor* const* operands, int n, PyObject* attrs, Tensor* out);
+// The same tensor for the tape, which `t` itself may leave.
+Tensor* alias_with_history(Tensor* t);
+
+// ---- views.cpp
+void hold_base(Tensor* view, Tensor* parent);  // of a new view
+bool has_base(const Tensor* view);
+bool check_base(const char* operation, const Tensor* view);  // whether a tracked write can reach its base, else an error
+bool write_through(Tensor* view, Tensor* value);  // on the tape, when `value` has been written into the view's memory
+bool refresh_view(Tensor* t);  // a view whose base was written since; any other tensor is left alone. False: an error
+
 // Reads operands and attributes from the operation, once.
 bool read_signature(Function* function);
 // Operand `k` of the signature: what is neither a tensor nor a number becomes a tensor on the device of the first

@@ -9,7 +9,7 @@
 
 namespace dlcore {
 
-static Tensor* alias_with_history(Tensor* t) {
+Tensor* alias_with_history(Tensor* t) {
   Tensor* alias = new_view(t, t->array);
   if (!alias) return nullptr;
   alias->requires_grad = t->requires_grad;
@@ -26,13 +26,7 @@ static bool check_trackable(Function* f, const Tensor* target) {
                  "operation", f->name_utf8);
     return false;
   }
-  if (target->view) {
-    PyErr_Format(errors.autograd,
-                 "%s: writing in place into a view would lose the gradient of what it is a view of; assign with "
-                 "x[index] = value, or use an out-of-place operation", f->name_utf8);
-    return false;
-  }
-  return true;
+  return !target->view || check_base(f->name_utf8, target);
 }
 
 // Writes `value` (any strides, same shape) into target's memory, casting within the same kind.
@@ -77,12 +71,14 @@ PyObject* call_inplace(Function* f, Tensor* target, PyObject* const* args, Py_ss
                         f->name_utf8, f->n_inputs);
   }
   Operands operands(static_cast<int>(n) + 1);
+  if (!refresh_view(target)) return nullptr;
   bool failed = false, tracked = wanted(target);
   for (int k = 0; k < n && !failed; ++k) {
     PyObject* like = as_object(target);
     operands.data[k + 1] = to_operand(f, args[k], k + 1, &like, 1, &failed);
     tracked = tracked || wanted(operands.data[k + 1]);
   }
+  tracked = tracked && is_float(target->array.dtype);
   if (failed || (tracked && !check_trackable(f, target))) return nullptr;
   operands.data[0] = tracked ? alias_with_history(target) : as_tensor(Py_NewRef(as_object(target)));
   if (!operands.data[0]) return nullptr;
@@ -98,6 +94,7 @@ PyObject* call_inplace(Function* f, Tensor* target, PyObject* const* args, Py_ss
     if (!write_into(f, target, value.get())) return nullptr;
     if (tracked) {
       if (recorder) record_tracked_write(target);
+      if (target->view) return write_through(target, value.get()) ? Py_NewRef(as_object(target)) : nullptr;
       hold_node(target, value->node);
       target->output = value->output;
       target->requires_grad = true;

@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "core/autocast.h"
+#include "core/function.h"
 #include "core/plan.h"
 #include "core/tape.h"
 
@@ -189,7 +190,8 @@ PyObject* made_inside(PyObject*, PyObject* tensor) {
 // history_lost(tensor): whether it was changed through another tensor in a way that its gradient history misses.
 PyObject* lost_history(PyObject*, PyObject* tensor) {
   if (!is_tensor(tensor)) return PyErr_Format(PyExc_TypeError, "history_lost: a tensor is wanted");
-  const Tensor* t = as_tensor(tensor);
+  Tensor* t = as_tensor(tensor);
+  if (!refresh_view(t)) return nullptr;
   return PyBool_FromLong(t->buffer && history_lost(t));
 }
 
@@ -286,6 +288,7 @@ static bool note_results(Recording* self, Recorder* r, PyObject* outputs) {
     Tensor* t = as_tensor(PyTuple_GET_ITEM(outputs, static_cast<Py_ssize_t>(k)));
     const Region& region = r->steps.regions[static_cast<size_t>(result.region)];
     drop(std::exchange(t->buffer, keep(original(r, region)->buffer)));
+    Py_CLEAR(t->base);  // an alias
   }
   self->steady = true;
   for (LeafGrad& g : r->steps.grads) {

@@ -310,6 +310,7 @@ static bool track(Function* f, Plan* plan, Operands& operands, Operands& outputs
       if (save.index < plan->n_outputs) slot.output = save.index;
     }
     slot.version = t->buffer ? t->buffer->version : 0;
+    if (t->base) show_to_collector(t);  // its base may become a result of this node
   }
   for (int k = 0; k < plan->n_outputs; ++k) {
     Tensor* out = outputs.data[k];
@@ -335,6 +336,7 @@ static bool make_outputs(Function* f, const Plan* plan, Operands& operands, Oper
     Tensor* view = new_view(base, a);
     if (!view) return false;
     view->view = true;
+    hold_base(view, base);
     if (recorder) record_view(f, plan, base, view);
     outputs.data[0] = view;
     return true;
@@ -440,6 +442,17 @@ static Plan* plan_for(Function* f, Operands& operands, PyObject* attrs, const in
   return plan;
 }
 
+bool link_result(Function* f, Tensor* const* given, int n, PyObject* attrs, Tensor* out) {
+  if (!read_signature(f)) return false;
+  Operands operands(n), outputs(1);
+  for (int k = 0; k < n; ++k) operands.data[k] = as_tensor(Py_NewRef(as_object(given[k])));
+  Plan* plan = plan_for(f, operands, attrs, nullptr, 0);
+  if (!plan) return false;
+  const PlanRef held(plan);
+  outputs.data[0] = as_tensor(Py_NewRef(as_object(out)));
+  return !plan->tracked || track(f, plan, operands, outputs);
+}
+
 // What the operation is where a Python number among its operands does not fit their dtype: a part of its definition.
 static PyObject* call_unfitting(Function* f, Operands& operands) {
   const Ref part = attribute(f->op, "unfitting");
@@ -457,6 +470,8 @@ PyObject* dispatch(Function* f, Operands& operands, PyObject* attrs, Tensor* out
   if (f->cast != CastClass::widest && autocast_dtype != kNoAutocast && !autocast_operands(f->cast, operands)) {
     return nullptr;
   }
+  for (int k = 0; grad_enabled && k < operands.n; ++k)
+    if (operands.data[k] && operands.data[k]->base && !refresh_view(operands.data[k])) return nullptr;
   Plan* plan = plan_for(f, operands, attrs, lengths, n_groups);
   if (!plan) return nullptr;
   const PlanRef held(plan);

@@ -68,6 +68,7 @@ void set_edge(Edge& edge, Tensor* operand, bool needed) {
   if (!needed) return;
   if (operand->node) edge.node = reinterpret_cast<Node*>(Py_NewRef(reinterpret_cast<PyObject*>(operand->node)));
   else edge.leaf = as_tensor(Py_NewRef(as_object(operand)));
+  if (operand->base) show_to_collector(operand);
 }
 
 static void release_saved(Node* node) {

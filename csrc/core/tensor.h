@@ -61,6 +61,7 @@ struct Tensor {
   int64_t version_seen;  // the buffer's version when `node` was made
   PyObject* grad;
   PyObject* weakrefs;
+  Tensor* base;          // of a view: what it is a view of, if that is known (views.cpp); owned
 };
 
 extern PyTypeObject* tensor_base;    // _C.TensorBase
@@ -76,6 +77,7 @@ using TensorRef = Owned<Tensor>;
 Tensor* blank_tensor(PyTypeObject* type);         // all zero
 void hold_node(Tensor* t, Node* node);            // counts a reference; null: none
 void hold_grad(Tensor* t, PyObject* grad);        // takes over the reference; null: none
+void show_to_collector(Tensor* t);                // it may be part of a cycle, for a node keeps it
 PyTypeObject* make_tensor_type();  // tensor_type.cpp
 
 // New references; null with a Python error set on failure.
@@ -121,6 +123,7 @@ struct Bound {
   PyObject *logical_and, *logical_or, *logical_xor, *logical_not;
   PyObject* compare[6];  // in the order of Py_LT, Py_LE, Py_EQ, Py_NE, Py_GT, Py_GE
   PyObject *cast;
+  PyObject *as_strided, *strided_assign;  // what views are of their bases, and writes into views make of them
   PyObject* spellings;  // of arguments: {"dim": ("axis", "axes")} (dlcore/_spelling.py)
 };
 extern Bound bound;

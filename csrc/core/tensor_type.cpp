@@ -26,7 +26,7 @@ Tensor* blank_tensor(PyTypeObject* type) {
   return t;
 }
 
-static void show_to_collector(Tensor* t) {
+void show_to_collector(Tensor* t) {
   if (!PyObject_GC_IsTracked(as_object(t))) PyObject_GC_Track(as_object(t));
 }
 
@@ -45,12 +45,14 @@ static int tensor_traverse(PyObject* self, visitproc visit, void* arg) {
   Py_VISIT(Py_TYPE(self));
   Py_VISIT(as_tensor(self)->grad);
   Py_VISIT(reinterpret_cast<PyObject*>(as_tensor(self)->node));
+  Py_VISIT(as_object(as_tensor(self)->base));
   return 0;
 }
 
 static int tensor_clear(PyObject* self) {
   Py_CLEAR(as_tensor(self)->grad);
   Py_CLEAR(as_tensor(self)->node);
+  Py_CLEAR(as_tensor(self)->base);
   return 0;
 }
 
@@ -62,6 +64,7 @@ static void tensor_dealloc(PyObject* self) {
   Py_CLEAR(t->large);
   Py_CLEAR(t->grad);
   Py_XDECREF(reinterpret_cast<PyObject*>(t->node));
+  Py_XDECREF(as_object(t->base));
   PyTypeObject* type = Py_TYPE(self);
   type->tp_free(self);
   Py_DECREF(type);
@@ -102,12 +105,19 @@ static PyObject* get_is_view(PyObject* self, void*) { return PyBool_FromLong(as_
 static PyObject* get_is_contiguous(PyObject* self, void*) {
   return PyBool_FromLong(as_tensor(self)->array.contiguous());
 }
-static PyObject* get_is_leaf(PyObject* self, void*) { return PyBool_FromLong(!as_tensor(self)->node); }
+static PyObject* get_base(PyObject* self, void*) {
+  Tensor* base = as_tensor(self)->base;
+  return Py_NewRef(base && base->buffer == as_tensor(self)->buffer ? as_object(base) : Py_None);
+}
+static PyObject* get_is_leaf(PyObject* self, void*) {
+  return refresh_view(as_tensor(self)) ? PyBool_FromLong(!as_tensor(self)->node) : nullptr;
+}
 static PyObject* get_version(PyObject* self, void*) {
   Buffer* b = as_tensor(self)->buffer;
   return PyLong_FromLongLong(b ? b->version : 0);
 }
 static PyObject* get_node(PyObject* self, void*) {
+  if (!refresh_view(as_tensor(self))) return nullptr;
   Node* node = as_tensor(self)->node;
   return node ? Py_NewRef(reinterpret_cast<PyObject*>(node)) : Py_NewRef(Py_None);
 }
@@ -145,7 +155,9 @@ static int set_grad(PyObject* self, PyObject* value, void*) {
   hold_grad(t, Py_NewRef(value));
   return 0;
 }
-static PyObject* get_requires_grad(PyObject* self, void*) { return PyBool_FromLong(as_tensor(self)->requires_grad); }
+static PyObject* get_requires_grad(PyObject* self, void*) {
+  return refresh_view(as_tensor(self)) ? PyBool_FromLong(as_tensor(self)->requires_grad) : nullptr;
+}
 static int set_requires_grad(PyObject* self, PyObject* value, void*) {
   Tensor* t = as_tensor(self);
   const int truth = value ? PyObject_IsTrue(value) : 0;
@@ -176,6 +188,9 @@ static PyGetSetDef getset[] = {
     {"device", get_device, nullptr, "Where the memory is.", nullptr},
     {"data_ptr", get_data_ptr, nullptr, "Address of element 0.", nullptr},
     {"weak", get_weak, nullptr, "Whether this stands for a Python number as an operand.", nullptr},
+    {"base", get_base, nullptr,
+     "What a view shares memory with, no view itself; None of other tensors, and of views made under no_grad().",
+     nullptr},
     {"is_view", get_is_view, nullptr, "Whether a view operation made this.", nullptr},
     {"is_contiguous", get_is_contiguous, nullptr, "Whether elements lie in row-major order without gaps.", nullptr},
     {"is_leaf", get_is_leaf, nullptr, "Whether no tracked operation computed this.", nullptr},

@@ -87,6 +87,20 @@ static void strided_add(const Args& a) {
   });
 }
 
+// out = x, except for the walk described by params (its axes, lengths, strides and first element), which is value
+static void strided_assign(const Args& a) {
+  const Array& out = a.out();
+  copy_array(out, a.in(0));
+  Array walk = out;
+  walk.ndim = static_cast<uint8_t>(a.integer(0));
+  for (int d = 0; d < walk.ndim; ++d) {
+    walk.shape[d] = a.integer(1 + d);
+    walk.strides[d] = a.integer(1 + walk.ndim + d);
+  }
+  walk.data = out.as<char>() + a.integer(1 + 2 * walk.ndim) * item_size(out.dtype);
+  copy_array(walk, a.in(1));
+}
+
 // Of each matrix of x the elements whose column less row is at most params[0] (upper: at least), and zeros.
 template <bool upper> static void triangle(const Args& a) {
   const Array &x = a.in(0), &out = a.out();
@@ -112,6 +126,7 @@ template <bool upper> static void triangle(const Args& a) {
 
 static const Kernel kernels[] = {
     {"movement:strided_add", strided_add, 0},
+    {"movement:strided_assign", strided_assign, 0},
     {"movement:tril", triangle<false>, 0b1},
     {"movement:triu", triangle<true>, 0b1},
 };

@@ -55,7 +55,7 @@ REFUSED = {
     "put_backward": "it is the gradient of an assignment",
     "transfer": "a tensor moves between devices; keep the model and its tensors on one",
     "nonzero": "the shape of its result depends on values",
-    "as_strided": _WALK, "diagonal": _WALK, "strided_add": _WALK,
+    "as_strided": _WALK, "diagonal": _WALK, "strided_add": _WALK, "strided_assign": _PART,
     "scatter_fold": "elements are put together where indices say; there is no operator for it",
 }  # fmt: skip
 """Operations without a form, and why; `refusal` says it of whole kinds."""

@@ -16,7 +16,7 @@ from dlcore.ops._constants import positions
 from dlcore.ops._workloads import bytes_of
 from dlcore.ops.gather import take_backward
 from dlcore.ops.movement import reshape
-from dlcore.ops.slicing import Layout, view
+from dlcore.ops.slicing import Layout, assign, check_value, value_like_first, view
 
 __all__ = ["as_strided", "diag_embed", "diagonal", "sliding_window_view", "unfold"]
 
@@ -154,6 +154,55 @@ def _numpy_add(x: Any, shape: Shape, strides: Shape, offset: int) -> Any:
     places = offset + sum((i * s for i, s in zip(np.indices(x.shape), strides, strict=True)), np.zeros(x.shape, int))
     np.add.at(out, places, x)
     return out.reshape(shape)
+
+
+@Walked.definition(
+    kernels={"cuda": lambda x, value, out, shape, strides, offset: _write(x, value, out, shape, strides, offset)},
+    promote=value_like_first,
+    gradient={
+        "x": lambda dout, shape, strides, offset: strided_assign(dout, 0, shape, strides, offset),
+        "value": lambda dout, shape, strides, offset: as_strided(dout, shape, strides, offset),
+    },
+    params=lambda shape, strides, offset: (len(shape), *shape, *strides, offset),
+    cost=lambda x: (0.0, 2 * bytes_of(x)),
+    samples=[
+        Sample((4, 6), (4, 2), shape=(4, 2), strides=(6, 3), offset=1, why="every third column"),
+        Sample((7,), (3,), shape=(3,), strides=(-2,), offset=5, why="backwards"),
+        Sample((5, 3), 2.0, shape=(3,), strides=(4,), why="a number on a diagonal"),
+        Sample((5,), (0, 2), shape=(0, 2), strides=(2, 1), why="nothing"),
+        Sample((3, 2), np.arange(2), shape=(2,), strides=(1,), offset=4, why="cast"),
+    ],
+    error_inputs=[
+        ErrorInput(IndexError, "strided_assign: shape (3,) with strides (2,) and offset 0 leaves the 4 elements",
+                   np.zeros((2, 2)), np.zeros(3), shape=(3,), strides=(2,)),
+        ErrorInput(ShapeError, "strided_assign: (3, 2) does not broadcast to (2,)", np.zeros(4), np.zeros((3, 2)),
+                   shape=(2,), strides=(2,)),
+    ],
+    workloads=[Workload(((1024, 1024), (1024,)), ((1024,), (1025,), 0), "a diagonal")],
+    baselines={"torch": "torch.as_strided_scatter(x, value, shape, strides, offset)"},
+)  # fmt: skip
+def strided_assign(x: Spec, value: Spec, shape: Shape, strides: Shape, offset: int = 0) -> Spec:
+    """A copy of `x` in which the elements that a walk meets, each once, are `value` (broadcast, cast).
+
+    See `as_strided`. What a tracked write into a view makes of the tensor that it is a view of.
+    """
+    _check_walk("strided_assign", math.prod(x.shape), shape, strides, offset)
+    check_value("strided_assign", shape, value)
+    return Spec(x.shape, x.dtype)
+
+
+@strided_assign.reference
+def _(x: Any, value: Any, shape: Shape, strides: Shape, offset: int) -> Any:
+    out = np.array(x, order="C").reshape(-1)
+    places = offset + sum((i * s for i, s in zip(np.indices(shape), strides, strict=True)), np.zeros(shape, int))
+    out[places] = value
+    return out.reshape(x.shape)
+
+
+def _write(x: Any, value: Any, out: Any, shape: Shape, strides: Shape, offset: int) -> None:
+    """On a GPU: two launches of copies."""
+    assign.inplace(out, x)
+    assign.inplace(as_strided(out, shape, strides, offset), value)
 
 
 # ---- windows ------------------------------------------------------------------------------------------------------
