@@ -55,6 +55,7 @@ from dlcore._creation import (
     zeros_like,
 )
 from dlcore._dtype_functions import can_cast, finfo, iinfo, isdtype, promote_types, result_type
+from dlcore._indexing import index_put
 from dlcore._printing import get_printoptions, printoptions, set_printoptions
 from dlcore._tensor import Parameter, Tensor, arange, empty, from_numpy, ones, tensor, zeros
 
@@ -83,11 +84,11 @@ __all__ = [
     "bool_", "can_cast", "capture", "data", "default_device", "detect_anomaly", "device", "dropout", "e", "empty",
     "empty_cache", "empty_like", "enable_grad", "evaluate", "export", "eye", "finfo", "fit", "float16", "float32",
     "float64", "from_dlpack", "from_numpy", "full", "full_like", "geomspace", "get_num_threads", "get_printoptions",
-    "grad", "identity", "iinfo", "inf", "int8", "int16", "int32", "int64", "is_grad_enabled", "isdtype", "linspace",
-    "load", "load_state", "logspace", "manual_seed", "metrics", "models", "nan", "newaxis", "nn", "no_grad", "ones",
-    "ones_like", "optim", "pi", "predict", "printoptions", "promote_types", "rand", "randint", "randn", "random",
-    "randperm", "result_type", "runs", "save", "set_default_device", "set_num_threads", "set_printoptions", "summary",
-    "synchronize", "tensor", "train", "tri", "uint8", "zeros", "zeros_like",
+    "grad", "identity", "iinfo", "index_put", "inf", "int8", "int16", "int32", "int64", "is_grad_enabled", "isdtype",
+    "linspace", "load", "load_state", "logspace", "manual_seed", "metrics", "models", "nan", "newaxis", "nn", "no_grad",
+    "ones", "ones_like", "optim", "pi", "predict", "printoptions", "promote_types", "rand", "randint", "randn",
+    "random", "randperm", "result_type", "runs", "save", "set_default_device", "set_num_threads", "set_printoptions",
+    "summary", "synchronize", "tensor", "train", "tri", "uint8", "zeros", "zeros_like",
 ]  # fmt: skip
 __all__ += _operations.__all__
 

@@ -13,17 +13,19 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from dlcore import _C
-from dlcore._arguments import integer, renamed, shown
+from dlcore._arguments import boolean, integer, operand, renamed, shown
+from dlcore.dtypes import bool_, int64
 from dlcore.errors import DTypeError, ShapeError
-from dlcore.ops.elementwise import where
-from dlcore.ops.gather import nonzero, ravel_index, take
-from dlcore.ops.movement import expand, permute, reshape
+from dlcore.op import Spec
+from dlcore.ops.elementwise import add, cast, where
+from dlcore.ops.gather import nonzero, ravel_index, take, take_backward
+from dlcore.ops.movement import contiguous, expand, permute, reshape
 from dlcore.ops.scatter import put, put_
-from dlcore.ops.slicing import assign, slice_assign
+from dlcore.ops.slicing import assign, check_value, slice_assign
 from dlcore.ops.slicing import slice as slice_view
 from dlcore.ops.transfer import transfer
 
-__all__ = ["basic_index", "getitem", "setitem"]
+__all__ = ["basic_index", "getitem", "index_put", "setitem"]
 
 Shape = tuple[int, ...]
 
@@ -51,7 +53,11 @@ class _Index(NamedTuple):
 
 
 _NUMBERS = (bool, int, float)
-_ARRAYS = (_C.TensorBase, np.ndarray, list, tuple, range)
+_ARRAYS = (_C.TensorBase, np.ndarray, list, tuple, range, bool, np.bool_)
+
+
+class _Listed(np.ndarray):
+    """An index given as Python numbers, which a recording keeps; a NumPy array may be another one at the next call."""
 
 
 def _is_array(item: Any) -> bool:
@@ -62,7 +68,7 @@ def _as_array(name: str, item: Any) -> Any:
     array: Any = item
     if not isinstance(item, _C.TensorBase | np.ndarray):
         try:
-            array = np.asarray(item)
+            array = np.asarray(item).view(_Listed)
         except (TypeError, ValueError):
             raise IndexError(f"{name}: the index {shown(item)} is not an array of integers or booleans") from None
     if array.size == 0 and isinstance(item, list | tuple):
@@ -132,7 +138,7 @@ def _plain(name: str, shape: Shape, index: Any) -> tuple[Any, ...] | None:
 
 
 def _check_mask(name: str, shape: Shape, axis: int, mask: Any) -> None:
-    if mask.ndim == 0 or tuple(mask.shape) != shape[axis : axis + mask.ndim]:
+    if tuple(mask.shape) != shape[axis : axis + mask.ndim]:
         raise IndexError(f"{name}: a mask of shape {tuple(mask.shape)} does not fit shape {shape} from axis {axis} on")
 
 
@@ -158,6 +164,11 @@ def _parse(name: str, shape: Shape, index: Any) -> _Index:
             if _is_mask(item):
                 _check_mask(name, shape, axis, item)
                 span, mask = item.ndim, item
+                if not span:  # a new axis of length 1, of which all is taken or nothing
+                    advanced.append(_Advanced(at, 1, np.zeros(int(item.item()), np.int64).view(_Listed)))
+                    places.append(place)
+                    basic.append(None)
+                    continue
         else:
             item = _position(name, shape, axis, item)
             if not gathers:
@@ -196,6 +207,9 @@ def _tensor(value: Any, like: Any) -> Any:
     """``value`` as a tensor; what is no tensor yet goes to the device of ``like``."""
     if isinstance(value, _C.TensorBase):
         return value
+    if isinstance(value, _Listed) and _C.is_recording():
+        dtype = bool_ if value.dtype.kind == "b" else int64
+        return _C.as_tensor(value.tolist(), "getitem", "index", like, dtype)
     return _C.as_tensor(np.asarray(value) if isinstance(value, _NUMBERS) else value, "setitem", "value", like)
 
 
@@ -258,6 +272,41 @@ def _gather(x: Any, index: Any) -> Any:
     rest = g.front.shape[g.lead :]
     out = take(reshape(g.front, (math.prod(g.front.shape[: g.lead]), *rest)), g.flat, 0)
     return permute(out, _settled(g)) if g.place else out
+
+
+def index_put(x: Any, indices: Any, values: Any, accumulate: bool = False) -> Any:
+    """A copy of ``x`` in which ``x[indices]`` is ``values``, broadcast and cast; of equal indices the last wins.
+
+    ``accumulate``: the values are added to what is there, those of equal indices one after another, in float32 or
+    wider: the same bits at every call.
+    """
+    x = operand(x, "index_put")
+    index = tuple(indices) if isinstance(indices, list | tuple) else (indices,)
+    try:
+        if boolean(accumulate, "index_put: accumulate"):
+            return _accumulated(x, index, values)
+        copied = contiguous(x)
+        _setitem(copied, index, values)
+    except (IndexError, TypeError, ValueError, OverflowError) as error:
+        raise renamed(error, "index_put") from None
+    return copied
+
+
+def _accumulated(x: Any, index: tuple[Any, ...], values: Any) -> Any:
+    parsed = _parse("index_put", x.shape, index)
+    view = _view(x, parsed.basic)
+    if not parsed.advanced:
+        values = _value(values, view.ndim, x)
+        check_value("index_put", view.shape, Spec(getattr(values, "shape", ()), x.dtype))
+        return slice_assign(x, cast(add(view, values), x.dtype), parsed.basic)
+    g = _gathered(view, parsed)
+    flat, rest = reshape(g.flat, (-1,)), g.front.shape[g.lead :]
+    values = assign(_C.empty((*g.flat.shape, *rest), x.dtype, x.device.code), _arranged(g, values))
+    places = math.prod(g.front.shape[: g.lead])
+    found = take_backward(reshape(values, (*flat.shape, *rest)), flat, (places, *rest), 0)
+    back = tuple(g.order.index(d) for d in range(view.ndim))
+    changed = add(view, permute(reshape(found, g.front.shape), back))
+    return changed if view is x else slice_assign(x, changed, parsed.basic)
 
 
 # ---- assigning ----------------------------------------------------------------------------------------------------

@@ -16,6 +16,7 @@ from dlcore._device import device as as_device
 from dlcore._operations import TensorMethods
 from dlcore._printing import text_of
 from dlcore._values import booleans, check_numbers, has_booleans
+from dlcore._writing import Writing
 from dlcore.dtypes import (
     NUMPY_DTYPES,
     DType,
@@ -50,7 +51,7 @@ def _together(values: tuple[Any, ...]) -> Any:
     return values[0] if len(values) == 1 else values
 
 
-class Tensor(_C.TensorBase, TensorMethods):
+class Tensor(Writing, TensorMethods):
     """An n-dimensional array of one dtype on one device, of at most 8 axes, with a gradient where wanted.
 
     Tensors are made by `tensor`, `zeros`, ... and by operations, never by calling the class. Indexing, slicing,

@@ -133,3 +133,66 @@ def test_the_last_of_equal_indices_wins_and_gets_the_gradient():
     np.testing.assert_array_equal(x.detach(), [3, 2, 0])
     x.backward(dl.ones(3))
     np.testing.assert_array_equal(value.grad, [0, 1, 1])
+
+
+@pytest.mark.parametrize(
+    "index",
+    [True, np.False_, (True, 0), (slice(None), True), (True, [0, 1]), (None, False, 1), ([0, 1], True, [2, 3])],
+    ids=str,
+)  # fmt: skip
+def test_masks_of_no_axes(index):
+    a = np.arange(12.0).reshape(3, 4)
+    given = dl.tensor(bool(index)) if isinstance(index, np.bool_) else index
+    np.testing.assert_array_equal(dl.tensor(a)[given], a[index])
+    plain, tracked = dl.tensor(a), dl.tensor(a, requires_grad=True) * 1
+    plain[given] = tracked[given] = 7.0
+    a[index] = 7.0
+    np.testing.assert_array_equal(plain, a)
+    np.testing.assert_array_equal(tracked.detach(), a)
+
+
+def test_an_index_of_numbers_is_kept_by_a_recording():
+    @dl.capture
+    def step(x):
+        y = x * 1
+        y[[0, 2]] = y[[2, 0]] * 2
+        return y[:, [1, 0]], y[(0, 1), (1, 1)]
+
+    for k in range(4):
+        a = np.arange(6.0).reshape(3, 2) + k
+        b = a.copy()
+        b[[0, 2]] = a[[2, 0]] * 2
+        rows, elements = step(dl.tensor(a))
+        np.testing.assert_array_equal(rows, b[:, ::-1])
+        np.testing.assert_array_equal(elements, b[:2, 1])
+    assert step.recordings == 1
+
+
+@pytest.mark.parametrize(
+    "index", [([0, 1, 0], slice(1, 3)), (slice(0, 2), [1, 1]), ([0, 0], [1, 1]), (slice(1, 2),), (np.eye(3, 4) > 0,),
+              ([[0, 1], [0, 1]],)], ids=range(6),
+)  # fmt: skip
+def test_index_put(index):
+    rng = np.random.default_rng(1)
+    a = rng.standard_normal((3, 4))
+    values = rng.standard_normal(a[index].shape)
+    added, written = a.copy(), a.copy()
+    np.add.at(added, index, values)
+    written[index] = values
+    x, v = dl.tensor(a, requires_grad=True), dl.tensor(values, requires_grad=True)
+    np.testing.assert_allclose(dl.index_put(x, index, v, accumulate=True).detach(), added)
+    np.testing.assert_array_equal(dl.index_put(x, index, v).detach(), written)
+    np.testing.assert_allclose(dl.tensor(a).index_put_(index, values, accumulate=True), added)
+    weights = rng.standard_normal((3, 4))
+    dl.index_put(x, index, v, accumulate=True).backward(dl.tensor(weights))
+    np.testing.assert_array_equal(x.grad, weights)
+    np.testing.assert_array_equal(v.grad, weights[index])
+
+
+def test_methods_that_write_by_index():
+    x = dl.zeros(3, 4)
+    x.index_fill_(0, dl.tensor([1]), 2).masked_fill_(x == 0, 1).scatter_add_(1, dl.tensor([[0, 0]]), dl.ones(1, 2))
+    x.fill_diagonal_(9).tril_().index_add_(dim=0, index=dl.tensor([2]), source=dl.ones(1, 4))
+    np.testing.assert_array_equal(x, [[9, 0, 0, 0], [2, 9, 0, 0], [2, 2, 10, 1]])
+    with pytest.raises(IndexError, match=r"^index_add_: index 3 at position 0"):
+        x.index_add_(0, dl.tensor([3]), dl.ones(1, 4))

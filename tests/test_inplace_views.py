@@ -150,8 +150,6 @@ def test_second_gradients(case):
 @pytest.mark.parametrize("case", CASES)
 def test_within_recordings(case):
     ours = CASES[case][0]
-    if case == "gathered":
-        pytest.skip("an index list in a recording is another test's")
 
     @dl.capture
     def step(w):
