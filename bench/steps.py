@@ -80,7 +80,8 @@ def fit_epoch():
     net = nn.Sequential(nn.Flatten(), *network(dlcore, nn, problem("b")[0]))
     update = optim.Adam(net.parameters(), lr=LEARNING_RATE["adam"])
     data = dlcore.data.TensorDataset(*images())
-    options = {"loss": dlcore.cross_entropy, "optimizer": update, "transform": dlcore.data.Normalize(0.286, 0.353)}
+    scaled = dlcore.data.Compose(dlcore.data.ScaleBytes(), dlcore.data.Normalize(0.286, 0.353))
+    options = {"loss": dlcore.cross_entropy, "optimizer": update, "transform": scaled}
 
     def run():
         history = dlcore.fit(net, data, epochs=1, batch_size=128, metrics=["accuracy"], progress=False, **options)
