@@ -16,7 +16,7 @@ import struct
 from typing import Any, NamedTuple
 
 from dlcore import _C
-from dlcore.kernels.launch import BAD_INDEX, BAD_LABEL, FAULT_ROOM, NEGATIVE_POWER, NOT_FINITE
+from dlcore.kernels.launch import BAD_INDEX, BAD_LABEL, BAD_PARAMETER, FAULT_ROOM, NEGATIVE_POWER, NOT_FINITE
 
 __all__ = ["NO_FAULT", "Bound", "Faults"]
 
@@ -26,8 +26,10 @@ _TEXTS = {
     BAD_INDEX: "the index at position {} is out of range",
     NOT_FINITE: "the value at position {} is not finite",
     NEGATIVE_POWER: "the exponent at position {} is negative, and integers have no such powers",
+    BAD_PARAMETER: "the parameter at position {} is outside of the distribution's range",
 }
-_KINDS: dict[int, Any] = {NOT_FINITE: FloatingPointError, NEGATIVE_POWER: ValueError}  # others: IndexError
+# Others: IndexError.
+_KINDS: dict[int, Any] = {NOT_FINITE: FloatingPointError, NEGATIVE_POWER: ValueError, BAD_PARAMETER: ValueError}
 
 
 class Bound(NamedTuple):

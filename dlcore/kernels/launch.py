@@ -28,6 +28,7 @@ __all__ = [
     "ARCHES",
     "BAD_INDEX",
     "BAD_LABEL",
+    "BAD_PARAMETER",
     "F64",
     "I32",
     "LAUNCH_OPTIONS",
@@ -200,7 +201,7 @@ class Errors:
 
 FAULT_ROOM = 256  # rows that may report bad data
 
-BAD_LABEL, BAD_INDEX, NOT_FINITE, NEGATIVE_POWER = 1, 2, 3, 4  # codes; larger ones win
+BAD_LABEL, BAD_INDEX, NOT_FINITE, NEGATIVE_POWER, BAD_PARAMETER = 1, 2, 3, 4, 5  # codes; larger ones win
 
 
 @dataclass(frozen=True, slots=True)

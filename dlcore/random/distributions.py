@@ -1,0 +1,194 @@
+"""Further distributions. Parameters are numbers or tensors; a ``shape`` is what they broadcast to.
+
+None of the draws has a gradient to its parameters.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from dlcore import _C
+from dlcore._arguments import boolean, integer, lengths, operand, shown
+from dlcore._spelling import spelled
+from dlcore._tensor import Tensor, tensor
+from dlcore.dtypes import float64
+from dlcore.errors import ShapeError
+from dlcore.ops import distributions as operations
+from dlcore.ops._shape import broadcast_shapes
+from dlcore.ops.activation import sigmoid
+from dlcore.ops.elementwise import log, mul, sub
+from dlcore.ops.gather import take
+from dlcore.ops.movement import expand
+from dlcore.ops.reduce import argmax
+from dlcore.ops.softmax import softmax
+from dlcore.random.draws import Shape, float_of, permutation, randint
+from dlcore.random.generator import Generator, state_of
+
+__all__ = [
+    "beta", "categorical", "choice", "dirichlet", "exponential", "gamma", "poisson", "truncated_normal",
+]  # fmt: skip
+
+
+@spelled
+def exponential(
+    shape: Shape = (), scale: float = 1.0, dtype: Any = None, device: Any = None, generator: Generator | None = None
+) -> Tensor:
+    """Exponentially distributed numbers with mean ``scale``; float32 by default.
+
+    See `dlcore.ops.distributions.exponential`.
+    """
+    state = state_of("exponential", generator, device)
+    return operations.exponential(state, shape, scale, float_of(dtype, "exponential"))
+
+
+@spelled
+def truncated_normal(
+    shape: Shape, mean: float = 0.0, std: float = 1.0, low: float = -2.0, high: float = 2.0, dtype: Any = None,
+    device: Any = None, generator: Generator | None = None,
+) -> Tensor:  # fmt: skip
+    """Normally distributed numbers that lie in [low, high], not rescaled to it; float32 by default.
+
+    See `dlcore.ops.distributions.truncated_normal`.
+    """
+    state, chosen = state_of("truncated_normal", generator, device), float_of(dtype, "truncated_normal")
+    return operations.truncated_normal(state, shape, mean, std, low, high, chosen)
+
+
+def _parameter(value: Any, name: str, what: str, device: Any) -> Tensor:
+    """A parameter as a tensor of float32 or float64, without its gradient; numbers are checked to be positive."""
+    if not isinstance(value, _C.TensorBase):
+        value = tensor(np.asarray(value, np.float64 if np.asarray(value).dtype == np.float64 else None), device=device)
+        value = value if value.ndim else value.astype(float_of(None, name))
+    made = operand(value, name, what).detach()
+    return made if made.dtype.is_float and made.dtype.itemsize >= 4 else made.astype(float_of(None, name))
+
+
+def _spread(parameter: Tensor, shape: Any, name: str) -> Tensor:
+    """``parameter`` with the shape asked for, to which it must broadcast."""
+    if shape is None:
+        return parameter
+    wanted = lengths(shape, f"{name}: shape")
+    if broadcast_shapes(name, wanted, parameter.shape) != wanted:
+        raise ShapeError(f"{name}: a parameter of shape {parameter.shape} does not broadcast to {wanted}")
+    return expand(parameter, wanted)
+
+
+@spelled
+def gamma(
+    concentration: Any, scale: Any = 1.0, shape: Shape | None = None, device: Any = None,
+    generator: Generator | None = None,
+) -> Tensor:  # fmt: skip
+    """Numbers of gamma distributions: density x^(a - 1) e^(-x / scale) / (scale^a Gamma(a)), a the ``concentration``.
+
+    float32, or the concentration's float64. Raises ValueError for a concentration that is not positive and finite.
+    """
+    a = _spread(_parameter(concentration, "gamma", "concentration", device), shape, "gamma")
+    return mul(operations.gamma(state_of("gamma", generator, a.device), a), scale)
+
+
+@spelled
+def beta(
+    a: Any, b: Any, shape: Shape | None = None, device: Any = None, generator: Generator | None = None
+) -> Tensor:  # fmt: skip
+    """Numbers of beta distributions: density x^(a - 1) (1 - x)^(b - 1) / B(a, b).
+
+    G(a) / (G(a) + G(b)), G gamma numbers, from their logarithms, so that small parameters give no 0 / 0. Raises
+    ValueError for a parameter that is not positive and finite.
+    """
+    first, second = _parameter(a, "beta", "a", device), _parameter(b, "beta", "b", device)
+    wanted = broadcast_shapes("beta", first.shape, second.shape) if shape is None else shape
+    state = state_of("beta", generator, first.device)
+    logs = [operations.gamma(state, _spread(x, wanted, "beta"), True) for x in (first, second)]
+    return sigmoid(sub(*logs))
+
+
+@spelled
+def dirichlet(
+    concentration: Any, shape: Shape = (), device: Any = None, generator: Generator | None = None
+) -> Tensor:  # fmt: skip
+    """Probabilities (*shape, ..., K) of Dirichlet distributions with the concentrations (..., K): gamma numbers over
+    their sum.
+
+    Raises ValueError for a concentration that is not positive and finite.
+    """
+    a = _parameter(concentration, "dirichlet", "concentration", device)
+    if not a.ndim or not a.shape[-1]:
+        raise ShapeError(f"dirichlet: concentrations have shape {a.shape}, not (..., K) with K > 0")
+    a = expand(a, (*lengths(shape, "dirichlet: shape"), *a.shape))
+    return softmax(operations.gamma(state_of("dirichlet", generator, a.device), a, True), -1)
+
+
+@spelled
+def poisson(
+    rate: Any, shape: Shape | None = None, device: Any = None, generator: Generator | None = None
+) -> Tensor:  # fmt: skip
+    """Numbers of events (int64) of Poisson distributions: probability rate^k e^-rate / k!.
+
+    Raises ValueError for a rate that is not between 0 and 2^52.
+    """
+    rates = _spread(_parameter(rate, "poisson", "rate", device), shape, "poisson")
+    return operations.poisson(state_of("poisson", generator, rates.device), rates)
+
+
+@spelled
+def categorical(
+    probabilities: Any = None, *, logits: Any = None, shape: Shape = (), device: Any = None,
+    generator: Generator | None = None,
+) -> Tensor:  # fmt: skip
+    """Classes (*shape, ...), int64, drawn with the ``probabilities`` (..., C), or their logarithms ``logits``; neither
+    need be normalised.
+
+    argmax(logits + g), g of a Gumbel distribution. Classes of probability 0 are never drawn; that none is negative or
+    NaN is not looked at.
+    """
+    if (probabilities is None) == (logits is None):
+        raise TypeError("categorical: takes either probabilities or logits")
+    given = _parameter(probabilities if logits is None else logits, "categorical", "probabilities", device)
+    if not given.ndim or not given.shape[-1]:
+        raise ShapeError(f"categorical: probabilities have shape {given.shape}, not (..., C) with C > 0")
+    scores = log(given) if logits is None else given
+    scores = expand(scores, (*lengths(shape, "categorical: shape"), *scores.shape))
+    waits = exponential(scores.shape, dtype=scores.dtype, device=scores.device, generator=generator)
+    return argmax(sub(scores, log(waits)), -1)
+
+
+@spelled
+def choice(
+    a: Any, shape: Shape = (), replace: bool = True, p: Any = None, device: Any = None,
+    generator: Generator | None = None,
+) -> Tensor:  # fmt: skip
+    """Elements drawn from ``a``: rows of a tensor, or of the integers 0 to a - 1; with or without replacement.
+
+    ``p``: the probability of each, a list, array or tensor, for draws with replacement. Raises ValueError where more
+    are asked for than there are, and for probabilities that are negative or do not sum to 1.
+    """
+    rows = None if isinstance(a, int | np.integer) else operand(a, "choice", "a")
+    n = integer(a, "choice: a", 1) if rows is None else (rows.shape or (0,))[0]
+    size = lengths(shape, "choice: shape")
+    count = int(np.prod(size, dtype=np.int64))
+    if n == 0 and count:
+        raise ShapeError(f"choice: nothing to draw from in a of shape {rows.shape if rows is not None else (0,)}")
+    device = device if rows is None else rows.device
+    if p is not None:
+        index = _weighted(n, size, p, boolean(replace, "choice: replace"), device, generator)
+    elif boolean(replace, "choice: replace"):
+        index = randint(0, n, size, device=device, generator=generator)
+    elif count > n:
+        raise ValueError(f"choice: {count} elements asked for without replacement, of {n}")
+    else:
+        index = permutation(n, device, generator)[:count].reshape(size)
+    return index if rows is None else take(rows, index, 0)
+
+
+def _weighted(n: int, size: tuple[int, ...], p: Any, replace: bool, device: Any, generator: Any) -> Tensor:
+    """Indices drawn with probabilities ``p``."""
+    chances = np.asarray(p, np.float64)
+    if chances.shape != (n,):
+        raise ShapeError(f"choice: p has shape {chances.shape}, not ({n},)")
+    if not (chances >= 0).all() or abs(chances.sum() - 1) > 1e-6:
+        raise ValueError(f"choice: p {shown(p)} are no probabilities: none is negative, and they sum to 1")
+    if not replace:
+        raise ValueError("choice: p is for draws with replacement")
+    return categorical(tensor(chances, float64, device=device), shape=size, generator=generator)
