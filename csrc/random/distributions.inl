@@ -1,5 +1,5 @@
-// Exponential, truncated normal, gamma and Poisson numbers from the words of philox.inl. Bound by arithmetic: logarithms
-// and roots of doubles, but for the exponential ones.
+// Exponential, truncated normal, gamma and Poisson numbers from the words of philox.inl. Bound by arithmetic: by
+// logarithms and roots of doubles, but for the exponential ones.
 //
 // Those drawn by rejection use one block for each attempt: attempt t of element i is the block with counter
 // (offset + i, t, 1); words of other draws have counters (block, 0, 0). So an element depends on (seed, offset, i) and
