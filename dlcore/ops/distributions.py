@@ -224,7 +224,10 @@ def _rejected(state: Any, parameters: Any, one: Any) -> tuple[Any, Any]:
         Sample(a_state(), np.array([0.01, 0.1, 0.5, 1.0, 2.0, 1000.0, 1e6]), log=log, why="small and large", grad=False)
         for log in (False, True)
     ],
-    baselines={"numpy": (RNG, "rng.standard_gamma(concentration)"), "torch": "torch._standard_gamma(concentration)"},
+    baselines={
+        "numpy": (RNG, "rng.standard_gamma(concentration, dtype=concentration.dtype)"),
+        "torch": "torch._standard_gamma(concentration)",
+    },
 )  # fmt: skip
 def gamma(state: Spec, concentration: Annotated[Spec, Domain(0.3, 30.0)], log: bool = False) -> Spec:
     """Numbers of gamma distributions with scale 1, density x^(a - 1) e^-x / Gamma(a), a the `concentration` of each
