@@ -10,6 +10,11 @@ __all__ = ["ALIASES"]
 
 ALIASES: dict[str, str] = {
     "absolute": "abs",
+    "arccos": "acos",
+    "arcsin": "asin",
+    "arctan": "atan",
+    "arctan2": "atan2",
+    "bitwise_invert": "bitwise_not",
     "cat": "concat",
     "clamp": "clip",
     "concatenate": "concat",
@@ -17,6 +22,8 @@ ALIASES: dict[str, str] = {
     "equal": "eq",
     "greater": "gt",
     "greater_equal": "ge",
+    "invert": "bitwise_not",
+    "left_shift": "bitwise_left_shift",
     "less": "lt",
     "less_equal": "le",
     "mod": "remainder",
@@ -26,6 +33,7 @@ ALIASES: dict[str, str] = {
     "not_equal": "ne",
     "permute_dims": "permute",
     "power": "pow",
+    "right_shift": "bitwise_right_shift",
     "row_stack": "vstack",
     "subtract": "sub",
     "swapdims": "swapaxes",

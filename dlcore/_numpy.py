@@ -25,8 +25,7 @@ from dlcore.errors import AutogradError
 __all__ = ["array_function", "array_ufunc", "untracked"]
 
 _RENAMED = {
-    "around": "round", "bitwise_and": "logical_and", "bitwise_or": "logical_or", "bitwise_xor": "logical_xor",
-    "copy": "array", "fix": "trunc", "invert": "logical_not", "rint": "round",
+    "around": "round", "copy": "array", "fix": "trunc", "rint": "round",
 }  # fmt: skip
 """NumPy's functions that dlcore has under another name, beside those of `dlcore._aliases`."""
 

@@ -15,6 +15,10 @@ __all__: list[str] = []
 
 MODULES = (
     "elementwise",
+    "bitwise",
+    "limits",
+    "rounding",
+    "trigonometry",
     "activation",
     "units",
     "movement",

@@ -31,7 +31,7 @@ from dlcore.dtypes import (
 )
 from dlcore.errors import AutogradError, CaptureError, DTypeError, ShapeError
 from dlcore.op import function
-from dlcore.ops import elementwise, movement
+from dlcore.ops import bitwise, elementwise, movement
 from dlcore.ops.slicing import assign
 from dlcore.ops.transfer import transfer
 
@@ -613,7 +613,8 @@ _C.bind(
     power=elementwise.pow, negative=elementwise.neg, absolute=elementwise.abs, matmul=function("matmul"),
     as_strided=function("as_strided"), strided_assign=function("strided_assign"),
     floor_divide=elementwise.floor_divide, remainder=elementwise.remainder,
-    logical_and=elementwise.logical_and, logical_or=elementwise.logical_or, logical_xor=elementwise.logical_xor,
-    logical_not=elementwise.logical_not, eq=elementwise.eq, ne=elementwise.ne, lt=elementwise.lt, le=elementwise.le,
+    bitwise_and=bitwise.bitwise_and, bitwise_or=bitwise.bitwise_or, bitwise_xor=bitwise.bitwise_xor,
+    bitwise_not=bitwise.bitwise_not, left_shift=bitwise.bitwise_left_shift, right_shift=bitwise.bitwise_right_shift,
+    eq=elementwise.eq, ne=elementwise.ne, lt=elementwise.lt, le=elementwise.le,
     gt=elementwise.gt, ge=elementwise.ge,
 )  # fmt: skip

@@ -40,7 +40,8 @@ def samples(names, largest=4096):
 def drawn(op, sample, dtype, single=False):
     """The model and its input; None where the first operand is no array that can be a batch."""
     arrays = sample.arrays(op.name, op.signature.operands)
-    arrays = [a.astype(dtype) if dtype and isinstance(a, np.ndarray) and a.dtype == np.float64 else a for a in arrays]
+    with np.errstate(over="ignore"):  # what the dtype cannot hold is infinite
+        arrays = [a.astype(dtype) if dtype and isinstance(a, np.ndarray) and a.dtype == float else a for a in arrays]
     first, *rest = arrays
     if not isinstance(first, np.ndarray) or first.size == 0 or not (first.ndim or single):
         return None

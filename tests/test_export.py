@@ -35,6 +35,9 @@ def test_every_operation_of_a_forward_pass_has_a_form_or_a_reason():
     assert [name for name in REFUSED if name in FORMS] == []
 
 
+EXPECTED = r"is of dtype b?float16|powers of integers wrap|no \w+ of float64|to tens in ONNX"
+
+
 @pytest.mark.filterwarnings("ignore:.*are not finite")
 @pytest.mark.parametrize(("op", "sample", "dtype"), [pytest.param(*case, id=name) for name, *case in samples(FORMS)])
 def test_onnx_operation(op, sample, dtype, tmp_path):
@@ -47,7 +50,7 @@ def test_onnx_operation(op, sample, dtype, tmp_path):
     try:
         dl.export.onnx(model, tmp_path / "one.onnx", example=x, dynamic_batch=False)
     except ValueError as error:
-        assert re.search(r"is of dtype b?float16|powers of integers wrap|no gelu of float64", str(error)), error
+        assert re.search(EXPECTED, str(error)), error
         assert not (tmp_path / "one.onnx").exists()
 
 

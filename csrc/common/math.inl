@@ -127,7 +127,8 @@ DLCORE_MATH T expm1_inside(T x) {
 // exp(x) - 1, also near 0: 2 ulp. It has the sign of x, of zeros too.
 DLCORE_MATH T expm1_(T x) {
   const T low = x < T(-4) * Real<T>::kOne ? T(-4) * Real<T>::kOne : x;
-  return copysign_(expm1_inside(x > Real<T>::kExpMax ? Real<T>::kExpMax : low), x);
+  const T y = expm1_inside(x > Real<T>::kExpMax ? Real<T>::kExpMax : low);
+  return abs_(x) < T(2) * Real<T>::kSmallest ? x : copysign_(y, x);  // half of a subnormal number may lose a bit
 }
 
 // tanh(x): 2.5 ulp.

@@ -120,7 +120,7 @@ struct Bound {
   PyObject *accept;    // attributes as plain objects, which plans can be found by
   PyObject *required;  // the default of an attribute that has none (dlcore.op.REQUIRED)
   PyObject *add, *subtract, *multiply, *divide, *power, *matmul, *negative, *absolute, *floor_divide, *remainder;
-  PyObject *logical_and, *logical_or, *logical_xor, *logical_not;
+  PyObject *bitwise_and, *bitwise_or, *bitwise_xor, *bitwise_not, *left_shift, *right_shift;
   PyObject* compare[6];  // in the order of Py_LT, Py_LE, Py_EQ, Py_NE, Py_GT, Py_GE
   PyObject *cast;
   PyObject *as_strided, *strided_assign;  // what views are of their bases, and writes into views make of them

@@ -17,21 +17,28 @@ struct LessEqual {
   static constexpr int64_t kGrain = 1 << 16;
   template <class T> bool operator()(T a, T b) const { return a <= b; }
 };
-struct And {
-  static constexpr int64_t kGrain = 1 << 18;
+struct And {  // numbers hold where they are not 0, NaN too
+  static constexpr int64_t kGrain = 1 << 16;
   bool operator()(bool a, bool b) const { return a & b; }
+  template <class T> bool operator()(T a, T b) const { return (a != T(0)) & (b != T(0)); }
 };
 struct Or {
-  static constexpr int64_t kGrain = 1 << 18;
+  static constexpr int64_t kGrain = 1 << 16;
   bool operator()(bool a, bool b) const { return a | b; }
+  template <class T> bool operator()(T a, T b) const { return (a != T(0)) | (b != T(0)); }
 };
 struct Xor {
-  static constexpr int64_t kGrain = 1 << 18;
+  static constexpr int64_t kGrain = 1 << 16;
   bool operator()(bool a, bool b) const { return a ^ b; }
+  template <class T> bool operator()(T a, T b) const { return (a != T(0)) ^ (b != T(0)); }
 };
 struct Not {  // of bytes 0 and 1: a loop over negated bools stays scalar
   static constexpr int64_t kGrain = 1 << 18;
   uint8_t operator()(uint8_t a) const { return a ^ 1; }
+};
+struct IsZero {
+  static constexpr int64_t kGrain = 1 << 16;
+  template <class T> bool operator()(T x) const { return x == T(0); }
 };
 struct IsNan {
   static constexpr int64_t kGrain = 1 << 16;
@@ -53,8 +60,14 @@ struct Choose {
 template <class F, bool swapped = false> static void compare(const Args& a) {
   with_dtype(a.in(0).dtype, [&]<class T>() { pointwise<F, bool, T, T>(a.out(), a.in(swapped), a.in(!swapped)); });
 }
-template <class F> static void logical(const Args& a) { pointwise<F, bool, bool, bool>(a.out(), a.in(0), a.in(1)); }
-static void logical_not(const Args& a) { pointwise<Not, uint8_t, uint8_t>(a.out(), a.in(0)); }
+template <class F> static void logical(const Args& a) {
+  if (a.in(0).dtype == DType::bool_) return pointwise<F, bool, bool, bool>(a.out(), a.in(0), a.in(1));
+  with_dtype(a.in(0).dtype, [&]<class T>() { pointwise<F, bool, T, T>(a.out(), a.in(0), a.in(1)); });
+}
+static void logical_not(const Args& a) {
+  if (a.in(0).dtype == DType::bool_) return pointwise<Not, uint8_t, uint8_t>(a.out(), a.in(0));
+  with_dtype(a.in(0).dtype, [&]<class T>() { pointwise<IsZero, bool, T>(a.out(), a.in(0)); });
+}
 template <class F> static void test(const Args& a) {
   with_float(a.in(0).dtype, [&]<class T>() { pointwise<F, bool, T>(a.out(), a.in(0)); });
 }

@@ -16,8 +16,9 @@ from dlcore._arguments import boolean, integer, integers, number, shown
 from dlcore._tensor import Tensor, arange, tensor
 from dlcore.dtypes import int64
 from dlcore.errors import ShapeError
-from dlcore.ops.elementwise import cast, clip, eq, ge, logical_and, lt, minimum, where
+from dlcore.ops.elementwise import cast, eq, ge, logical_and, lt, minimum, where
 from dlcore.ops.gather import take
+from dlcore.ops.limits import clip
 from dlcore.ops.movement import reshape
 
 __all__ = ["Cutout", "GaussianNoise", "Mixup", "RandomCrop", "RandomFlip", "augmented"]

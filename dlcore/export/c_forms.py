@@ -15,13 +15,13 @@ import numpy as np
 from dlcore.export.c_text import SUFFIX, TYPES, CForm, Memory, Program, Unsupported, literal
 from dlcore.export.trace import Call
 
-__all__ = ["C_FORMS"]
+__all__ = ["C_FORMS", "elementwise", "libm"]
 
 # ---- elementwise ----------------------------------------------------------------------------------------------------
 
 
-def _elementwise(expression: Callable[..., str]) -> CForm:
-    """``expression``: of the program, the operands' dtype and the elements."""
+def elementwise(expression: Callable[..., str]) -> CForm:
+    """The form of ``expression``: of the program, the operands' dtype and the elements."""
 
     def made(p: Program, call: Call) -> list[str]:
         out = p.out(call)
@@ -41,12 +41,12 @@ def _wrapping(symbol: str, logical: str = "") -> CForm:
         wide = "uint64_t" if dtype == "int64" else "uint32_t"
         return f"({TYPES[dtype]})(({wide}){a} {symbol} ({wide}){b})"
 
-    return _elementwise(expression)
+    return elementwise(expression)
 
 
 def _plain(template: str) -> CForm:
     """An expression in {a} and {b}; {T}: the operands' type."""
-    return _elementwise(lambda p, dtype, a, b="": template.format(a=a, b=b, T=TYPES[dtype]))
+    return elementwise(lambda p, dtype, a, b="": template.format(a=a, b=b, T=TYPES[dtype]))
 
 
 def _of_floats(name: str) -> CForm:
@@ -55,11 +55,12 @@ def _of_floats(name: str) -> CForm:
             raise Unsupported("of integers it has no form there")
         return f"{p.use(f'{name}_{SUFFIX[dtype]}')}({', '.join(xs)})"
 
-    return _elementwise(expression)
+    return elementwise(expression)
 
 
-def _libm(name: str) -> CForm:
-    return _elementwise(lambda p, dtype, *xs: f"{name}{'f' if dtype == 'float32' else ''}({', '.join(xs)})")
+def libm(name: str) -> CForm:
+    """The form of a function of C's library."""
+    return elementwise(lambda p, dtype, *xs: f"{name}{'f' if dtype == 'float32' else ''}({', '.join(xs)})")
 
 
 def _circle(name: str, quarter: int) -> CForm:
@@ -68,7 +69,7 @@ def _circle(name: str, quarter: int) -> CForm:
             return f"{name}({x})"
         return f"fabsf({x}) <= 0x1p20f ? {p.use('sin_near_f32')}({x}, {quarter}) : {name}f({x})"
 
-    return _elementwise(expression)
+    return elementwise(expression)
 
 
 def _negated(p: Program, dtype: str, x: str) -> str:
@@ -124,7 +125,7 @@ def _power(p: Program, call: Call) -> list[str]:
             out = p.out(call)
             body = lambda o, a: f"{o} = {special[value].format(a=a)};"  # noqa: E731
             return p.loop(out.shape, [out, p.operand(call.inputs[0])], body)
-    return _of_floats("pow_near")(p, call) if dtype == "float32" else _libm("pow")(p, call)
+    return _of_floats("pow_near")(p, call) if dtype == "float32" else libm("pow")(p, call)
 
 
 def _chosen(p: Program, call: Call) -> list[str]:
@@ -436,13 +437,14 @@ C_FORMS: dict[str, CForm] = {
     "maximum": _plain("({a} > {b}) | ({a} != {a}) ? {a} : {b}"),
     "minimum": _plain("({a} < {b}) | ({a} != {a}) ? {a} : {b}"),
     "floor_divide": _of_floats("floor_divide"), "remainder": _of_floats("remainder"), "pow": _power,
-    "neg": _elementwise(_negated), "abs": _elementwise(_absolute), "sign": _elementwise(_signed), "square": _squared,
-    "reciprocal": _elementwise(lambda p, dtype, x: f"{_one(dtype)} / {x}"), "sqrt": _libm("sqrt"),
-    "rsqrt": _elementwise(_rooted), "exp": _of_floats("exp"), "expm1": _of_floats("expm1"), "log": _of_floats("log"),
+    "neg": elementwise(_negated), "abs": elementwise(_absolute), "sign": elementwise(_signed), "square": _squared,
+    "reciprocal": elementwise(lambda p, dtype, x: f"{_one(dtype)} / {x}"), "sqrt": libm("sqrt"),
+    "rsqrt": elementwise(_rooted), "exp": _of_floats("exp"), "expm1": _of_floats("expm1"), "log": _of_floats("log"),
     "log1p": _of_floats("log1p"), "sin": _circle("sin", 0), "cos": _circle("cos", 1),
     "eq": _plain("{a} == {b}"), "ne": _plain("{a} != {b}"), "lt": _plain("{a} < {b}"), "le": _plain("{a} <= {b}"),
-    "gt": _plain("{a} > {b}"), "ge": _plain("{a} >= {b}"), "logical_and": _plain("{a} & {b}"),
-    "logical_or": _plain("{a} | {b}"), "logical_xor": _plain("{a} ^ {b}"), "logical_not": _plain("{a} ^ 1"),
+    "gt": _plain("{a} > {b}"), "ge": _plain("{a} >= {b}"), "logical_and": _plain("({a} != 0) & ({b} != 0)"),
+    "logical_or": _plain("({a} != 0) | ({b} != 0)"), "logical_xor": _plain("({a} != 0) ^ ({b} != 0)"),
+    "logical_not": _plain("{a} == 0"),
     "isnan": _plain("{a} != {a}"), "isfinite": _plain("{a} - {a} == 0"), "where": _chosen, "cast": _converted,
     "relu": _of_floats("relu"), "sigmoid": _of_floats("sigmoid"), "tanh": _of_floats("tanh"),
     "gelu": lambda p, call: _of_floats("gelu" if call.attrs[0] == "none" else "gelu_tanh")(p, call),

@@ -123,8 +123,6 @@ for _name, _kind in {
 FORMS |= {
     "eq": _comparison("Equal"), "ne": _comparison("Equal", True), "lt": _comparison("Less"),
     "le": _comparison("LessOrEqual"), "gt": _comparison("Greater"), "ge": _comparison("GreaterOrEqual"),
-    "logical_and": lambda n: n.add("And", n["a"], n["b"]), "logical_or": lambda n: n.add("Or", n["a"], n["b"]),
-    "logical_xor": lambda n: n.add("Xor", n["a"], n["b"]), "logical_not": lambda n: n.add("Not", n["x"]),
     "add": lambda n: n.add("Or", n["a"], n["b"]) if n.dtype == "bool" else _operator("Add")(n),
     "mul": lambda n: n.add("And", n["a"], n["b"]) if n.dtype == "bool" else _operator("Mul")(n),
     "square": lambda n: _operator("Mul")(n.but(operands={"a": n["x"], "b": n["x"]})),

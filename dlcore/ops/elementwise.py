@@ -15,7 +15,6 @@ from typing import Any
 
 import numpy as np
 
-from dlcore._arguments import operand, renamed
 from dlcore.dtypes import DTYPES, INTEGERS, DType, as_dtype, bfloat16, bool_, float16, float32, result_type, uint8
 from dlcore.errors import DTypeError, ShapeError
 from dlcore.op import Domain, Dtype, ErrorInput, Input, Sample, Spec, Workload, as_given, function, operation
@@ -24,7 +23,7 @@ from dlcore.ops._shape import broadcast_shapes
 from dlcore.ops._workloads import MILLION, RAGGED, bytes_of, library, million_and_ragged, on_gpu
 
 __all__ = [
-    "abs", "add", "cast", "clip", "cos", "div", "eq", "exp", "expm1", "floor_divide", "ge", "gt", "isfinite", "isnan",
+    "abs", "add", "cast", "cos", "div", "eq", "exp", "expm1", "floor_divide", "ge", "gt", "isfinite", "isnan",
     "le", "log", "log1p", "logical_and", "logical_not", "logical_or", "logical_xor", "lt", "maximum", "minimum", "mul",
     "ne", "neg", "pow", "reciprocal", "remainder", "rsqrt", "sign", "sin", "sqrt", "square", "sub", "where",
 ]  # fmt: skip
@@ -69,8 +68,10 @@ def _quietly(function: Any) -> Any:
 
 
 floor_divide = pointwise(
-    "floor_divide", "a b", "Quotient rounded down, floor(a / b), as Python's //; integers by 0 give 0. No gradient.",
-    domain=AWAY_FROM_ZERO, kinds=NUMBER, reference=_quietly(np.floor_divide),
+    "floor_divide", "a b",
+    "Quotient rounded down, floor(a / b), as Python's //; integers by 0 give 0. Its gradient is 0.",
+    domain=AWAY_FROM_ZERO, kinds=NUMBER, reference=_quietly(np.floor_divide), smooth=False,
+    gradient={"a": lambda dout: mul(dout, 0), "b": lambda dout: mul(dout, 0)},
     baselines=library("floor_divide", "a b", symbol="//"),
 )  # fmt: skip
 remainder = pointwise(
@@ -119,12 +120,13 @@ def _below(b: Any) -> Any:
     return number - 1 if number else 0
 
 
-def _of_exponent(dout: Any, a: Any, out: Any) -> Any:
+def _of_exponent(dout: Any, a: Any, b: Any, out: Any) -> Any:
+    """At a = 0 the limit: 0 for b >= 0, -inf for others."""
     if not a.weak:
-        return mul(dout, where(eq(a, 0), 0, mul(out, log(a))))  # at a = 0 the limit for b > 0
+        return mul(dout, where(logical_and(eq(a, 0), ge(b, 0)), 0, mul(out, log(a))))
     number = a.item()
     if number == 0:
-        return mul(dout, 0.0)
+        return mul(dout, where(ge(b, 0), 0.0, -math.inf))
     return mul(dout, mul(out, math.log(number) if number > 0 else math.nan))
 
 
@@ -276,11 +278,30 @@ le = _comparison("le", "<=", "Whether a <= b, as bools; False where either is Na
 gt = _comparison("gt", ">", "Whether a > b, as bools; False where either is NaN.", np.greater)
 ge = _comparison("ge", ">=", "Whether a >= b, as bools; False where either is NaN.", np.greater_equal)
 
-_logical = partial(pointwise, kinds=("bool",), result=bool_)
-logical_and = _logical("logical_and", "a b", "Whether both of two bools hold; DTypeError for others.")
-logical_or = _logical("logical_or", "a b", "Whether one of two bools holds; DTypeError for others.")
-logical_xor = _logical("logical_xor", "a b", "Whether two bools differ; DTypeError for others.")
-logical_not = _logical("logical_not", "x", "Whether a bool does not hold; DTypeError for others.")
+
+
+def _of_truth(name: str) -> Any:
+    """With a Python number that the other operand's dtype does not hold."""
+    return lambda a, b: function(name)(ne(a, 0), ne(b, 0))
+
+
+_BOOLS = [
+    Workload((Input(MILLION, dtype=bool_),) * 2, why="1M", dtypes=(float32,)),
+    Workload((Input(RAGGED, dtype=bool_),) * 2, why="ragged", dtypes=(float32,)),
+]
+
+
+def _logical(name: str, doc: str) -> Any:
+    return pointwise(name, "a b", doc, kinds=ANY, result=bool_, unfitting=_of_truth(name), workloads=_BOOLS)
+
+
+logical_and = _logical("logical_and", "Whether both a and b hold, as bools: numbers hold where they are not 0.")
+logical_or = _logical("logical_or", "Whether a or b holds, or both, as bools: numbers hold where they are not 0.")
+logical_xor = _logical("logical_xor", "Whether one of a and b holds, as bools: numbers hold where they are not 0.")
+logical_not = pointwise(
+    "logical_not", "x", "Whether x does not hold, as bools: numbers hold where they are not 0.", kinds=ANY,
+    result=bool_, workloads=[w._replace(operands=w.operands[:1]) for w in _BOOLS],
+)  # fmt: skip
 
 _test = partial(pointwise, operands="x", result=bool_)
 isnan = _test("isnan", doc="Whether each element is NaN, as bools.", baselines=library("isnan", out=("numpy",)))
@@ -393,16 +414,3 @@ def _() -> Iterator[Sample]:
             yield Sample(np.array(ends, source.numpy), dtype=target, why=why, grad=False)
     yield Sample(np.array(2.7), dtype=as_dtype("int32"), why="0-d", grad=False)
     yield Sample(np.ones((0, 3)), dtype=as_dtype("int32"), why="empty", grad=False)
-
-
-def clip(x: Any, low: Any = None, high: Any = None) -> Any:
-    """x limited to [low, high]: ``minimum(maximum(x, low), high)``; a limit of None is none. NaN stays NaN.
-
-    ``low`` and ``high``: numbers or tensors that broadcast with x. The gradient is 0 outside.
-    """
-    try:
-        if low is not None:
-            x = maximum(x, low)
-        return operand(x, "clip") if high is None else minimum(x, high)
-    except (TypeError, ValueError, OverflowError, RuntimeError) as error:
-        raise renamed(error, "clip") from None

@@ -140,7 +140,9 @@ def expm1_inside(x):  # exp(x) - 1 within the limits of expm1_
 def expm1_(x):
     low = -80.0 if x.dtype == tl.float64 else -40.0
     high = 710.0 if x.dtype == tl.float64 else 89.0
-    return copysign_(expm1_inside(tl.where(x > high, high, tl.where(x < low, low, x))), x)
+    y = expm1_inside(tl.where(x > high, high, tl.where(x < low, low, x)))
+    smallest = 4.450147717014403e-308 if x.dtype == tl.float64 else 2.350988701644575e-38
+    return tl.where(tl.abs(x) < smallest, x, copysign_(y, x))  # half of a subnormal number may lose a bit
 
 
 @jit

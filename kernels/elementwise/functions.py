@@ -231,17 +231,17 @@ def ge(a, b):
 
 @jit
 def logical_and(a, b):
-    return a & b
+    return (a != 0) & (b != 0)
 
 
 @jit
 def logical_or(a, b):
-    return a | b
+    return (a != 0) | (b != 0)
 
 
 @jit
 def logical_xor(a, b):
-    return a ^ b
+    return (a != 0) ^ (b != 0)
 
 
 @jit

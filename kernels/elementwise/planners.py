@@ -1,16 +1,31 @@
-"""The planners of dlcore/ops/elementwise.py: each operation's function, of functions.py, under the operation's name."""
+"""The planners of pointwise operations: each operation's function, of the files beside this, under its name."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
-from dlcore.dtypes import DType
+from dlcore.dtypes import DType, float64, int64
 from dlcore.kernels.common import math as m
 from dlcore.kernels.common.convert import identity
-from dlcore.kernels.common.pointwise import pointwise, walk
+from dlcore.kernels.common.pointwise import Operand, launch, operands, pointwise, walk, widened
 from dlcore.kernels.elementwise import functions as f
+from dlcore.kernels.elementwise import rounding, trigonometry
 from dlcore.kernels.language import jit, tl
-from dlcore.kernels.launch import NEGATIVE_POWER, Call, Errors, In, Launch, Program, Value, ceil_div, index_dtype
+from dlcore.kernels.launch import (
+    F64,
+    NEGATIVE_POWER,
+    Call,
+    Errors,
+    In,
+    Launch,
+    Out,
+    Program,
+    Value,
+    View,
+    ceil_div,
+    index_dtype,
+)
 from dlcore.kernels.movement.index import axis_args, numbers, report
 
 # Those that functions.py calls otherwise, or that lie in kernels/common.
@@ -18,12 +33,16 @@ _NAMED = {
     "abs": f.absolute, "div": m.divide, "sqrt": m.root,
     "exp": m.exp_, "expm1": m.expm1_, "log": m.log_, "log1p": m.log1p_,
 }  # fmt: skip
-_LONG = {"sin", "cos"}  # float64 inside
+_LONG = {"sin", "cos", "hypot"}  # float64 inside
+_FILES = (f, rounding, trigonometry)
 
 
 def __getattr__(name: str) -> Callable[[Call], Program]:
-    """The planner of the function of functions.py that has this name."""
-    return pointwise(_NAMED.get(name) or getattr(f, name), long=name in _LONG)
+    """The planner of the function that has this name."""
+    function = _NAMED.get(name) or next((getattr(file, name) for file in _FILES if hasattr(file, name)), None)
+    if function is None:
+        raise AttributeError(f"no function of one element is called {name}")
+    return pointwise(function, long=name in _LONG)
 
 
 where = pointwise(f.where, moves=True)
@@ -71,3 +90,28 @@ def cast(call: Call) -> Program:
     """The same dtype again is a copy, bit for bit."""
     out = call.outputs[0]
     return (_copy if out is not None and out.dtype is _dtype(call) else _convert)(call)
+
+
+def clip(call: Call) -> Program:
+    """Either limit may be absent."""
+    x, low, high = call.inputs
+    assert x is not None and call.outputs[0] is not None
+    function = rounding.clip if low and high else rounding.at_least if low else rounding.at_most if high else identity
+    given = [Operand(Value(k) if v.weak else In(k), v) for k, v in enumerate(call.inputs) if v is not None]
+    return Program(launch(function, widened(x.dtype), Operand(Out(0), call.outputs[0]), *given))
+
+
+def round_digits(call: Call) -> Program:
+    """The power of ten is a number that the kernel is told."""
+    digits, out, dtype = int(call.params[0]), call.outputs[0], _dtype(call)
+    assert out is not None
+    if dtype.is_float:
+        function = rounding.round_tens if digits < 0 else rounding.round_digits
+        power = 10.0**digits if 0 < digits <= 308 else math.inf if digits > 0 else 10.0 ** min(-digits, 308)
+        factor = Operand(F64(power), View((), float64, (), weak=True))
+    elif digits < -18 or digits >= 0:
+        function = identity if digits > 0 else rounding.round_largest if digits == -19 else rounding.nothing
+        return Program(launch(function, False, Operand(Out(0), out), *operands(call)))
+    else:
+        function, factor = rounding.round_integer, Operand(10**-digits, View((), int64, (), weak=True))
+    return Program(launch(function, widened(dtype), Operand(Out(0), out), *operands(call), factor))

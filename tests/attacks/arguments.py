@@ -460,7 +460,10 @@ def _operators() -> Iterator[Target]:
     x, y = T(np.arange(6, dtype=np.float32).reshape(2, 3)), T(np.ones((2, 3), np.float32))
     pairs = {
         "add": "add", "sub": "sub", "mul": "mul", "truediv": "div", "floordiv": "floor_divide", "mod": "remainder",
-        "pow": "pow", "matmul": "matmul", "and_": "logical_and", "or_": "logical_or", "xor": "logical_xor", "lt": "lt",
+        "pow": "pow", "matmul": "matmul", "and_": "bitwise_and", "or_": "bitwise_or", "xor": "bitwise_xor",
+        "lshift": "bitwise_left_shift", "rshift": "bitwise_right_shift", "iand": "bitwise_and", "ior": "bitwise_or",
+        "ixor": "bitwise_xor", "ilshift": "bitwise_left_shift", "irshift": "bitwise_right_shift", "lt": "lt",
+        "ifloordiv": "floor_divide", "imod": "remainder",
         "le": "le", "eq": "eq", "ne": "ne", "gt": "gt", "ge": "ge", "iadd": "add", "isub": "sub", "imul": "mul",
         "itruediv": "div", "ipow": "pow",
     }  # fmt: skip

@@ -1,0 +1,2 @@
+#define DLCORE_BODY "elementwise/rounding.inl"
+#include "common/each_isa.h"

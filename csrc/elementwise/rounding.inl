@@ -1,0 +1,169 @@
+// Rounding, signs and limits: floor, ceil, trunc, round, clip, copysign, isinf, isposinf, isneginf, signbit. Bound by
+// memory.
+#include "common/pointwise.inl"
+
+// Integers are whole already. Zeros keep their sign, and so do numbers that are rounded to zero.
+struct Floor {
+  static constexpr int64_t kGrain = 1 << 16;
+  float operator()(float x) const { return __builtin_floorf(x); }
+  double operator()(double x) const { return __builtin_floor(x); }
+};
+struct Ceil {
+  static constexpr int64_t kGrain = 1 << 16;
+  float operator()(float x) const { return __builtin_ceilf(x); }
+  double operator()(double x) const { return __builtin_ceil(x); }
+};
+struct Trunc {
+  static constexpr int64_t kGrain = 1 << 16;
+  float operator()(float x) const { return __builtin_truncf(x); }
+  double operator()(double x) const { return __builtin_trunc(x); }
+};
+struct RoundEven {
+  static constexpr int64_t kGrain = 1 << 16;
+  float operator()(float x) const { return __builtin_rintf(x); }
+  double operator()(double x) const { return __builtin_rint(x); }
+};
+struct Same {
+  static constexpr int64_t kGrain = 1 << 16;
+  template <class T> T operator()(T x) const { return x; }
+};
+
+struct RoundLargest {  // to a multiple of 10^19, which no int64 holds: 0, or what wraps
+  static constexpr int64_t kGrain = 1 << 16;
+  template <class T> T operator()(T x) const {
+    constexpr int64_t half = 5'000'000'000'000'000'000;
+    const uint64_t up = int64_t(x) > half, down = int64_t(x) < -half;
+    return static_cast<T>((up - down) * 10'000'000'000'000'000'000u);
+  }
+};
+struct Nothing {
+  static constexpr int64_t kGrain = 1 << 16;
+  template <class T> T operator()(T) const { return 0; }
+};
+
+// To a number of digits: in double, so that a float is rounded as its digits say. Behind 2^52 units there are none.
+struct RoundDigits {
+  static constexpr int64_t kGrain = 1 << 15;
+  template <class T> T operator()(T x, double power) const {
+    const double scaled = x * power;
+    return abs_(scaled) < Real<double>::kInteger ? static_cast<T>(__builtin_rint(scaled) / power) : x;
+  }
+};
+struct RoundTens {
+  static constexpr int64_t kGrain = 1 << 15;
+  template <class T> T operator()(T x, double power) const {
+    return abs_(x) < std::numeric_limits<T>::infinity() ? static_cast<T>(__builtin_rint(x / power) * power) : x;
+  }
+};
+struct RoundInteger {  // to the nearest multiple of a power of ten, at ties to an even one; it may wrap
+  static constexpr int64_t kGrain = 1 << 12;
+  template <class T> T operator()(T x, int64_t power) const {
+    const int64_t wide = x, quotient = wide / power, rest = wide % power, twice = 2 * (rest < 0 ? -rest : rest);
+    const int64_t up = (twice > power) | ((twice == power) & (quotient & 1)), away = rest < 0 ? -up : up;
+    return static_cast<T>(static_cast<uint64_t>(quotient + away) * static_cast<uint64_t>(power));
+  }
+};
+
+struct CopySign {
+  static constexpr int64_t kGrain = 1 << 16;
+  static constexpr bool kExact = true;
+  template <class T> T operator()(T a, T b) const { return copysign_(a, b); }
+};
+struct IsInf {
+  static constexpr int64_t kGrain = 1 << 16;
+  template <class T> bool operator()(T x) const { return abs_(x) == std::numeric_limits<T>::infinity(); }
+};
+struct IsPosInf {
+  static constexpr int64_t kGrain = 1 << 16;
+  template <class T> bool operator()(T x) const { return x == std::numeric_limits<T>::infinity(); }
+};
+struct IsNegInf {
+  static constexpr int64_t kGrain = 1 << 16;
+  template <class T> bool operator()(T x) const { return x == -std::numeric_limits<T>::infinity(); }
+};
+struct SignBit {
+  static constexpr int64_t kGrain = 1 << 16;
+  template <class T> bool operator()(T x) const { return bits_of(x) >> (8 * sizeof(T) - 1); }
+};
+
+// A NaN in any operand is the result.
+struct AtLeast {
+  static constexpr int64_t kGrain = 1 << 16;
+  static constexpr bool kExact = true;
+  template <class T> T operator()(T x, T low) const { return (x > low) | (x != x) ? x : low; }
+};
+struct AtMost {
+  static constexpr int64_t kGrain = 1 << 16;
+  static constexpr bool kExact = true;
+  template <class T> T operator()(T x, T high) const { return (x < high) | (x != x) ? x : high; }
+};
+struct Clip {
+  static constexpr int64_t kGrain = 1 << 16;
+  static constexpr bool kExact = true;
+  template <class T> T operator()(T x, T low, T high) const { return AtMost{}(AtLeast{}(x, low), high); }
+};
+
+// ---- kernels ------------------------------------------------------------------------------------------------------
+
+template <class F> static void rounding(const Args& a) {
+  if (!is_float(a.in(0).dtype))
+    return with_bits(a.in(0).dtype, [&]<class T>() { pointwise<Same, T, T>(a.out(), a.in(0)); });
+  with_float(a.in(0).dtype, [&]<class T>() { pointwise<F, T, T>(a.out(), a.in(0)); });
+}
+
+template <class T> static Array number_array(const T& value, DType dtype) {
+  Array array;
+  array.data = const_cast<T*>(&value);
+  array.dtype = dtype;
+  return array;
+}
+
+static void round_digits(const Args& a) {
+  const int64_t digits = a.integer(0), size = digits < 0 ? -digits : digits;
+  if (is_float(a.in(0).dtype)) {
+    const double power = std::pow(10.0, static_cast<double>(size < 308 || digits > 0 ? size : 308));
+    const Array factor = number_array(power, DType::float64);
+    return with_float(a.in(0).dtype, [&]<class T>() {
+      if (digits < 0) pointwise<RoundTens, T, T, double>(a.out(), a.in(0), factor);
+      else pointwise<RoundDigits, T, T, double>(a.out(), a.in(0), factor);
+    });
+  }
+  int64_t power = 1;
+  for (int64_t k = 0; k < size && k < 18; ++k) power *= 10;
+  const Array factor = number_array(power, DType::int64);
+  with_integer(a.in(0).dtype, [&]<class T>() {
+    if (digits >= 0) pointwise<Same, T, T>(a.out(), a.in(0));
+    else if (size == 19) pointwise<RoundLargest, T, T>(a.out(), a.in(0));
+    else if (size > 19) pointwise<Nothing, T, T>(a.out(), a.in(0));
+    else pointwise<RoundInteger, T, T, int64_t>(a.out(), a.in(0), factor);
+  });
+}
+
+template <class F> static void test(const Args& a) {
+  with_float(a.in(0).dtype, [&]<class T>() { pointwise<F, bool, T>(a.out(), a.in(0)); });
+}
+static void copysign(const Args& a) {
+  with_float(a.in(0).dtype, [&]<class T>() { pointwise<CopySign, T, T, T>(a.out(), a.in(0), a.in(1)); });
+}
+static void clip(const Args& a) {
+  with_dtype(a.in(0).dtype, [&]<class T>() {
+    if (!a.in(1) && !a.in(2)) pointwise<Same, T, T>(a.out(), a.in(0));
+    else if (!a.in(2)) pointwise<AtLeast, T, T, T>(a.out(), a.in(0), a.in(1));
+    else if (!a.in(1)) pointwise<AtMost, T, T, T>(a.out(), a.in(0), a.in(2));
+    else pointwise<Clip, T, T, T, T>(a.out(), a.in(0), a.in(1), a.in(2));
+  });
+}
+
+static const Kernel kernels[] = {
+    {"elementwise:floor", rounding<Floor>, 0},
+    {"elementwise:ceil", rounding<Ceil>, 0},
+    {"elementwise:trunc", rounding<Trunc>, 0},
+    {"elementwise:round", rounding<RoundEven>, 0},
+    {"elementwise:round_digits", round_digits, 0},
+    {"elementwise:copysign", copysign, 0},
+    {"elementwise:isinf", test<IsInf>, 0},
+    {"elementwise:isposinf", test<IsPosInf>, 0},
+    {"elementwise:isneginf", test<IsNegInf>, 0},
+    {"elementwise:signbit", test<SignBit>, 0},
+    {"elementwise:clip", clip, 0},
+};

@@ -1,0 +1,85 @@
+"""The forms in C of rounding, signs, limits and bits: see dlcore/export/c_forms.py."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from dlcore.export.c_forms import C_FORMS, elementwise, libm
+from dlcore.export.c_text import SUFFIX, TYPES, CForm, Program, Unsupported
+from dlcore.export.trace import Call
+
+__all__: list[str] = []
+
+_BITS = {"int8": 8, "uint8": 8, "int16": 16, "int32": 32, "int64": 64}
+
+
+def _f(dtype: str) -> str:
+    """The suffix of libm's functions."""
+    return "f" if dtype == "float32" else ""
+
+
+def _whole(name: str) -> Callable[..., str]:
+    def expression(p: Program, dtype: str, x: str) -> str:
+        return f"{name}{_f(dtype)}({x})" if dtype in SUFFIX else x
+
+    return expression
+
+
+def _rounded(p: Program, call: Call) -> list[str]:
+    if call.attrs[0] != 0:
+        raise Unsupported("of integers it has no form there")
+    return elementwise(_whole("rint"))(p, call)
+
+
+def _limit(symbol: str) -> CForm:
+    """The first operand as long as it is above, or below, the second; a NaN in either is the result."""
+
+    def expression(p: Program, dtype: str, x: str, limit: str) -> str:
+        taken = f"({x} {symbol} {limit}) | ({x} != {x})" if dtype in SUFFIX else f"{x} {symbol} {limit}"
+        return f"{taken} ? {x} : {limit}"
+
+    return elementwise(expression)
+
+
+def _clipped(p: Program, call: Call) -> list[str]:
+    found, lines = call, list[str]()
+    for limit, symbol in zip(call.inputs[1:], "><", strict=True):
+        if limit is not None:
+            lines += _limit(symbol)(p, found._replace(inputs=(found.inputs[0], limit)))
+            found = found._replace(inputs=(call.outputs[0],))
+    return lines or C_FORMS["copy"](p, call._replace(inputs=call.inputs[:1]))
+
+
+def _bits(symbol: str) -> Callable[..., str]:
+    return lambda p, dtype, a, b: f"({TYPES[dtype]})({a} {symbol} {b})"
+
+
+def _inverted(p: Program, dtype: str, x: str) -> str:
+    return f"{x} ^ 1" if dtype == "bool" else f"({TYPES[dtype]})~{x}"
+
+
+def _within(dtype: str, count: str) -> str:
+    return f"{count} < {_BITS[dtype]}" if dtype == "uint8" else f"{count} >= 0 && {count} < {_BITS[dtype]}"
+
+
+def _shifted_up(p: Program, dtype: str, a: str, b: str) -> str:
+    wide = "uint64_t" if dtype == "int64" else "uint32_t"
+    return f"{_within(dtype, b)} ? ({TYPES[dtype]})(({wide}){a} << {b}) : 0"
+
+
+def _shifted_down(p: Program, dtype: str, a: str, b: str) -> str:
+    empty = "0" if dtype == "uint8" else f"({a} < 0 ? -1 : 0)"
+    return f"{_within(dtype, b)} ? ({TYPES[dtype]})({a} >> {b}) : {empty}"
+
+
+C_FORMS |= {
+    "floor": elementwise(_whole("floor")), "ceil": elementwise(_whole("ceil")), "trunc": elementwise(_whole("trunc")),
+    "round": _rounded, "copysign": libm("copysign"), "clip": _clipped,
+    "isinf": elementwise(lambda p, dtype, x: f"fabs{_f(dtype)}({x}) == ({TYPES[dtype]})INFINITY"),
+    "isposinf": elementwise(lambda p, dtype, x: f"{x} == ({TYPES[dtype]})INFINITY"),
+    "isneginf": elementwise(lambda p, dtype, x: f"{x} == -({TYPES[dtype]})INFINITY"),
+    "signbit": elementwise(lambda p, dtype, x: f"signbit({x}) != 0"),
+    "bitwise_and": elementwise(_bits("&")), "bitwise_or": elementwise(_bits("|")),
+    "bitwise_xor": elementwise(_bits("^")), "bitwise_not": elementwise(_inverted),
+    "bitwise_left_shift": elementwise(_shifted_up), "bitwise_right_shift": elementwise(_shifted_down),
+}  # fmt: skip

@@ -1,0 +1,99 @@
+"""Numbers kept within limits."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from dlcore.dtypes import INTEGERS
+from dlcore.errors import ShapeError
+from dlcore.op import ErrorInput, Sample, Spec, Workload
+from dlcore.ops._pointwise import ANY, Pointwise, ends, specials
+from dlcore.ops._workloads import MILLION, RAGGED
+from dlcore.ops.elementwise import ge, gt, le, logical_and, logical_or, lt, where
+
+__all__ = ["clip"]
+
+
+class _Limits(Pointwise):
+    """An operation of a tensor and two limits, either of which may be absent."""
+
+    def family_samples(self) -> Iterator[Sample]:
+        values = specials(1.0, -1.5, 0.5)
+        yield Sample((33, 65), (33, 65), (33, 65), why="no multiple of a vector", grad=False)
+        yield Sample((33, 65), -0.5, 0.75, why="Python numbers")
+        yield Sample((5, 7), -0.5, None, why="no upper limit")
+        yield Sample((5, 7), None, (7,), why="no lower limit")
+        yield Sample((4, 1, 5), (3, 1), (5,), why="broadcast")
+        yield Sample((5, 700), (5, 1), 2.0, why="broadcast columns, more than a block")
+        yield Sample((), (), (), why="0-d")
+        yield Sample((0, 3), (1, 3), 1.0, why="empty")
+        yield Sample((3, 4), why="no limits")
+        yield Sample(self.large, -1.0, 1.0, why="several threads", grad=False)
+        yield Sample(values[:, None, None], values[:, None], values, why="special values", grad=False)
+        yield Sample(values, -1.5, 0.5, why="special values, numbers", grad=False)
+        for dtype in INTEGERS:
+            some = ends(dtype)
+            yield Sample(some[:, None], some, some[::-1].copy(), why=f"{dtype.name}, ends", grad=False)
+        yield Sample(np.array([3, -2, 7], np.int16), 0, 5, why="integers and Python integers", grad=False)
+        yield Sample(np.array([3, -2, 7], np.int32), 0.5, None, why="integers and a float", grad=False)
+
+    def family_error_inputs(self) -> Iterator[ErrorInput]:
+        one, two = np.ones(3, np.float32), np.ones(2, np.float32)
+        text = f"{self.name}: shapes do not broadcast: (3,) and (2,)"
+        yield ErrorInput(ShapeError, text, one, two, None)
+        yield ErrorInput(ShapeError, text, one, None, two)
+        text = f"{self.name}: Python integer -1 does not fit in uint8 (0 to 255)"
+        yield ErrorInput(OverflowError, text, np.ones(3, np.uint8), -1, None)
+
+    def family_workloads(self) -> list[Workload]:
+        return [
+            Workload(((8,), -1.0, 1.0), why="the cost of a call"), Workload((MILLION, -1.0, 1.0), why="1M"),
+            Workload((MILLION, None, 1.0), why="1M, no lower limit"), Workload((MILLION,) * 3, why="1M, tensors"),
+            Workload((RAGGED, -1.0, 1.0), why="ragged"),
+        ]  # fmt: skip
+
+
+@_Limits.definition(
+    kinds=ANY, ulp=0,
+    baselines={
+        "numpy": "np.clip(x, low, high)", "numpy out": "np.clip(x, low, high, out=out)",
+        "torch": "torch.clamp(x, low, high)", "torch out": "torch.clamp(x, low, high, out=out)",
+        "jax": "jnp.clip(x, low, high)",
+    },
+)  # fmt: skip
+def clip(x: Spec, low: Spec | None = None, high: Spec | None = None) -> None:
+    """x limited to [low, high]: low where x < low, high where x > high; a limit of None is none.
+
+    ``low`` and ``high``: numbers, or tensors that broadcast with x. Where low > high it gives high. A NaN in x or in a
+    limit is the result. All are promoted to a common dtype. The gradient goes to x where low <= x <= high, at the
+    limits too, else to the limit that was taken. Raises OverflowError for a number that an integer dtype does not hold.
+
+    >>> dl.clip(dl.tensor([-2.0, 0.5, 3.0]), -1, 1)
+    tensor([-1. ,  0.5,  1. ])
+    """
+
+
+@clip.reference
+def _(x: Any, low: Any, high: Any) -> Any:
+    y = x if low is None else np.maximum(x, low)
+    return np.array(y) if high is None else np.minimum(y, high)
+
+
+@clip.gradient("x", "low", "high")
+def _(dout: Any, x: Any, low: Any, high: Any, needs_input_grad: Sequence[bool]) -> list[Any]:
+    within = [] if low is None else [ge(x, low)]
+    within += [] if high is None else [le(x, high)]
+    found: list[Any] = [None, None, None]
+    if needs_input_grad[0]:
+        found[0] = where(logical_and(*within) if len(within) == 2 else within[0], dout, 0) if within else dout
+    if needs_input_grad[1]:
+        taken = lt(x, low) if high is None else logical_and(lt(x, low), le(low, high))
+        found[1] = where(taken, dout, 0)
+    if needs_input_grad[2]:
+        taken = gt(x, high) if low is None else logical_or(gt(x, high), gt(low, high))
+        found[2] = where(taken, dout, 0)
+    return found
+
