@@ -250,13 +250,14 @@ class Difference(NamedTuple):
 
 
 def difference(
-    got: Tensor, want: np.ndarray[Any, Any], ulp: float, magnitude: Any = None, *, overflows: bool = False
-) -> Difference:
+    got: Tensor, want: np.ndarray[Any, Any], ulp: float, magnitude: Any = None, *, overflows: bool = False,
+    signs: bool = False,
+) -> Difference:  # fmt: skip
     """|got - want| in units of eps(dtype) * magnitude (default: |want|); NaN and infinities must be in their places.
 
     Integers must be equal. ``overflows``: where finite terms have a magnitude, a sum of absolute values, of more than
     the dtype holds, infinity and NaN are as good as any number, since terms may be added in any order; where it is
-    more than sums are kept in, so is what the operation makes of infinity.
+    more than sums are kept in, so is what the operation makes of infinity. ``signs``: zeros must have the same.
     """
     have = np.asarray(got)
     if have.shape != want.shape:
@@ -281,7 +282,9 @@ def difference(
             over = ~(scale < widest) | (~(scale < got.dtype.largest) & ~np.isfinite(values))
             same |= over & (np.isfinite(scale) | np.isfinite(want))  # else an operand is infinite
         error = np.where(same, 0.0, np.abs(values - want).astype(np.float64))
-        bad = ~same & ~(error <= bound)
+        other = signs & (values == 0) & (want == 0) & (np.signbit(values) != np.signbit(want))
+        error = np.where(other, np.inf, error)
+        bad = other | (~same & ~(error <= bound))
         beyond = np.where(error <= slack, 0.0, (error - slack) / unit)
     worst = float(np.max(np.nan_to_num(beyond, nan=np.inf), initial=0.0))
     return Difference(worst, _worst_of(values, want, error, bound, bad) if bad.any() else "")
@@ -363,9 +366,9 @@ def check_call(
         worst = 0.0
         for k, (g, w) in enumerate(zip(got, want, strict=True)):
             scale = magnitude(op, arrays, attrs, k, len(want), lengths)
-            found = difference(g, w, op.ulp, scale, overflows=overflows)
+            found = difference(g, w, op.ulp, scale, overflows=overflows, signs=op.elementwise)
             if found.text and better:
-                again = difference(g, better[k], op.ulp, scale, overflows=overflows)
+                again = difference(g, better[k], op.ulp, scale, overflows=overflows, signs=op.elementwise)
                 found = found if again.text else again
             assert not found.text, f"{what} [{k}]: {found.text}"
             worst = max(worst, found.ulps)
