@@ -11,31 +11,37 @@ Operand: TypeAlias = Tensor | float | np.ndarray[Any, Any] | np.generic | list[A
 """What operations take: tensors, numbers, and what becomes a tensor: arrays and nested lists."""
 
 __all__ = [
-    "abs", "absolute", "add", "addbmm", "addmm", "addmv", "all", "allclose", "any", "argmax", "argmin", "array_equal",
-    "array_split", "as_strided", "atleast_1d", "atleast_2d", "atleast_3d", "baddbmm", "bilinear", "block_diag", "bmm",
+    "abs", "absolute", "acos", "add", "addbmm", "addmm", "addmv", "all", "allclose", "any", "arccos", "arcsin",
+    "arctan", "arctan2", "argmax", "argmin", "array_equal", "array_split", "as_strided", "asin", "atan", "atan2",
+    "atleast_1d", "atleast_2d", "atleast_3d", "baddbmm", "bilinear", "bitwise_and", "bitwise_invert",
+    "bitwise_left_shift", "bitwise_not", "bitwise_or", "bitwise_right_shift", "bitwise_xor", "block_diag", "bmm",
     "broadcast_arrays", "broadcast_shapes", "broadcast_tensors", "broadcast_to", "cartesian_prod", "cast", "cat",
-    "celu", "chunk", "clamp", "clip", "column_stack", "combinations", "concat", "concatenate", "cos", "count_nonzero",
-    "cross", "cross_entropy", "diag", "diag_embed", "diagflat", "diagonal", "div", "divide", "dot", "dsplit", "dstack",
-    "einsum", "elu", "eq", "equal", "exp", "expand", "expand_as", "expand_dims", "expm1", "flatten", "flip", "fliplr",
-    "flipud", "floor_divide", "gather", "ge", "gelu", "gelu_backward", "glu", "greater", "greater_equal", "gt",
-    "hardshrink", "hardsigmoid", "hardswish", "hardtanh", "hsplit", "hstack", "index_add", "index_copy", "index_fill",
-    "index_select", "indices", "inner", "isclose", "isfinite", "isnan", "kron", "le", "leaky_relu", "less",
-    "less_equal", "linear", "linear_backward", "log", "log1p", "log_softmax", "logical_and", "logical_not",
-    "logical_or", "logical_xor", "logsigmoid", "logsumexp", "lt", "masked_fill", "masked_scatter", "masked_select",
-    "matmul", "max", "maximum", "mean", "meshgrid", "min", "minimum", "mish", "mm", "mod", "moveaxis", "movedim",
-    "mse_loss", "mul", "multiply", "mv", "narrow", "ne", "neg", "negative", "nonzero", "not_equal", "one_hot", "outer",
-    "pad", "permute", "permute_dims", "pow", "power", "prelu", "put_along_axis", "ravel", "ravel_multi_index",
-    "reciprocal", "relu", "relu6", "relu_backward", "remainder", "repeat", "repeat_interleave", "reshape", "reshape_as",
-    "roll", "rot90", "row_stack", "rsqrt", "scatter", "scatter_add", "scatter_reduce", "select", "selu", "sigmoid",
-    "sigmoid_backward", "sign", "silu", "sin", "sliding_window_view", "softmax", "softplus", "softshrink", "softsign",
-    "split", "sqrt", "square", "squeeze", "stack", "sub", "subtract", "sum", "swapaxes", "swapdims", "take",
-    "take_along_axis", "tanh", "tanh_backward", "tanhshrink", "tensordot", "threshold", "tile", "trace", "transpose",
-    "tril", "tril_indices", "triu", "triu_indices", "true_divide", "unbind", "unflatten", "unfold", "unravel_index",
-    "unsqueeze", "unstack", "vdot", "vecdot", "view_as", "vsplit", "vstack", "where",
+    "ceil", "celu", "chunk", "clamp", "clip", "column_stack", "combinations", "concat", "concatenate", "copysign",
+    "cos", "count_nonzero", "cross", "cross_entropy", "diag", "diag_embed", "diagflat", "diagonal", "div", "divide",
+    "dot", "dsplit", "dstack", "einsum", "elu", "eq", "equal", "exp", "expand", "expand_as", "expand_dims", "expm1",
+    "flatten", "flip", "fliplr", "flipud", "floor", "floor_divide", "gather", "ge", "gelu", "gelu_backward", "glu",
+    "greater", "greater_equal", "gt", "hardshrink", "hardsigmoid", "hardswish", "hardtanh", "hsplit", "hstack", "hypot",
+    "index_add", "index_copy", "index_fill", "index_select", "indices", "inner", "invert", "isclose", "isfinite",
+    "isinf", "isnan", "isneginf", "isposinf", "kron", "le", "leaky_relu", "left_shift", "less", "less_equal", "linear",
+    "linear_backward", "log", "log1p", "log_softmax", "logical_and", "logical_not", "logical_or", "logical_xor",
+    "logsigmoid", "logsumexp", "lt", "masked_fill", "masked_scatter", "masked_select", "matmul", "max", "maximum",
+    "mean", "meshgrid", "min", "minimum", "mish", "mm", "mod", "moveaxis", "movedim", "mse_loss", "mul", "multiply",
+    "mv", "narrow", "ne", "neg", "negative", "nonzero", "not_equal", "one_hot", "outer", "pad", "permute",
+    "permute_dims", "pow", "power", "prelu", "put_along_axis", "ravel", "ravel_multi_index", "reciprocal", "relu",
+    "relu6", "relu_backward", "remainder", "repeat", "repeat_interleave", "reshape", "reshape_as", "right_shift",
+    "roll", "rot90", "round", "row_stack", "rsqrt", "scatter", "scatter_add", "scatter_reduce", "select", "selu",
+    "sigmoid", "sigmoid_backward", "sign", "signbit", "silu", "sin", "sliding_window_view", "softmax", "softplus",
+    "softshrink", "softsign", "split", "sqrt", "square", "squeeze", "stack", "sub", "subtract", "sum", "swapaxes",
+    "swapdims", "take", "take_along_axis", "tanh", "tanh_backward", "tanhshrink", "tensordot", "threshold", "tile",
+    "trace", "transpose", "tril", "tril_indices", "triu", "triu_indices", "true_divide", "trunc", "unbind", "unflatten",
+    "unfold", "unravel_index", "unsqueeze", "unstack", "vdot", "vecdot", "view_as", "vsplit", "vstack", "where",
 ]
 
 def abs(x: Operand) -> Tensor:
     """Absolute value |x|. The gradient at 0 is 0."""
+
+def acos(x: Operand) -> Tensor:
+    """Arc cosine: the angle in [0, pi] whose cosine is x; NaN outside [-1, 1]."""
 
 def add(a: Operand, b: Operand) -> Tensor:
     """Sum a + b; of bools their disjunction (or)."""
@@ -108,6 +114,19 @@ def as_strided(x: Operand, shape: int | Sequence[int], strides: int | Sequence[i
     several times: their gradients add up. Raises IndexError where the walk leaves x.
     """
 
+def asin(x: Operand) -> Tensor:
+    """Arc sine: the angle in [-pi/2, pi/2] whose sine is x; NaN outside [-1, 1]."""
+
+def atan(x: Operand) -> Tensor:
+    """Arc tangent: the angle in (-pi/2, pi/2) whose tangent is x."""
+
+def atan2(a: Operand, b: Operand) -> Tensor:
+    """The angle of the point (b, a), in [-pi, pi]: the arc tangent of a / b with the quadrant that their signs tell.
+
+    The sign is that of a, of zeros too: atan2(-0.0, -1) = -pi. Of two zeros 0 or pi, of two infinities +-pi/4 or
+    +-3 pi/4, as in C. Its gradient at (0, 0) is NaN.
+    """
+
 def atleast_1d(*tensors: Operand) -> Tensor:
     """The tensors, 0-d ones with an axis of length 1; a tuple for several."""
 
@@ -129,6 +148,32 @@ def bilinear(x1: Operand, x2: Operand, weight: Operand, bias: Operand | None = N
     `x1` (..., I), `x2` (..., J) with the same leading axes, `weight` (O, I, J), `bias` (O,) or None: (..., O).
     Integers become the default float. Raises ShapeError where shapes do not fit.
     """
+
+def bitwise_and(a: Operand, b: Operand) -> Tensor:
+    """The bits that are set in both a and b, a & b; of bools whether both hold."""
+
+def bitwise_left_shift(a: Operand, b: Operand) -> Tensor:
+    """Integers a with their bits b places further up, a << b = a 2^b, which wraps.
+
+    By as many places as there are bits, or more, it gives 0; a negative b counts as such a number. Raises DTypeError
+    for bools and floats.
+    """
+
+def bitwise_not(x: Operand) -> Tensor:
+    """Every bit the other way, ~x: -x - 1 of signed integers; of bools whether x does not hold."""
+
+def bitwise_or(a: Operand, b: Operand) -> Tensor:
+    """The bits that are set in a or in b, a | b; of bools whether either holds."""
+
+def bitwise_right_shift(a: Operand, b: Operand) -> Tensor:
+    """Integers a with their bits b places further down, a >> b = floor(a / 2^b).
+
+    By as many places as there are bits, or more, it gives 0, of negative numbers -1; a negative b counts as such a
+    number. Raises DTypeError for bools and floats.
+    """
+
+def bitwise_xor(a: Operand, b: Operand) -> Tensor:
+    """The bits that are set in one of a and b, a ^ b; of bools whether they differ."""
 
 def block_diag(*tensors: Operand) -> Tensor:
     """A matrix with the matrices given along its diagonal, and zeros; vectors and numbers are matrices of one row."""
@@ -161,6 +206,9 @@ def cast(x: Operand, dtype: Any) -> Tensor:
     wraps. To bool: x != 0.
     """
 
+def ceil(x: Operand) -> Tensor:
+    """The smallest whole number that is not below x. Integers stay as they are."""
+
 def celu(x: Operand, alpha: float = 1.0) -> Tensor:
     """Elu with a continuous gradient: x where it is positive, else alpha (e^(x / alpha) - 1).
 
@@ -171,9 +219,14 @@ def chunk(x: Operand, chunks: int, axis: int = 0) -> tuple[Tensor, ...]:
     """At most ``chunks`` parts of ``x`` along ``axis``, all of one length but the last, as views (torch.chunk)."""
 
 def clip(x: Operand, low: Operand | None = None, high: Operand | None = None) -> Tensor:
-    """x limited to [low, high]: ``minimum(maximum(x, low), high)``; a limit of None is none. NaN stays NaN.
+    """x limited to [low, high]: low where x < low, high where x > high; a limit of None is none.
 
-    ``low`` and ``high``: numbers or tensors that broadcast with x. The gradient is 0 outside.
+    ``low`` and ``high``: numbers, or tensors that broadcast with x. Where low > high it gives high. A NaN in x or in a
+    limit is the result. All are promoted to a common dtype. The gradient goes to x where low <= x <= high, at the
+    limits too, else to the limit that was taken. Raises OverflowError for a number that an integer dtype does not hold.
+
+    >>> dl.clip(dl.tensor([-2.0, 0.5, 3.0]), -1, 1)
+    tensor([-1. ,  0.5,  1. ])
     """
 
 def column_stack(tensors: Sequence[Operand]) -> Tensor:
@@ -187,6 +240,9 @@ def concat(tensors: Sequence[Operand], axis: int = 0) -> Tensor:
 
     Raises ShapeError where shapes differ elsewhere or no tensors are given.
     """
+
+def copysign(a: Operand, b: Operand) -> Tensor:
+    """The size of a with the sign of b, of zeros and NaN too. Integers become the default float."""
 
 def cos(x: Operand) -> Tensor:
     """Cosine of x in radians; NaN of infinities."""
@@ -308,8 +364,11 @@ def fliplr(x: Operand) -> Tensor:
 def flipud(x: Operand) -> Tensor:
     """A view with the rows (axis 0) in reverse order."""
 
+def floor(x: Operand) -> Tensor:
+    """The largest whole number that is not above x. Integers stay as they are."""
+
 def floor_divide(a: Operand, b: Operand) -> Tensor:
-    """Quotient rounded down, floor(a / b), as Python's //; integers by 0 give 0. No gradient."""
+    """Quotient rounded down, floor(a / b), as Python's //; integers by 0 give 0. Its gradient is 0."""
 
 def gather(x: Operand, index: Operand, axis: int) -> Tensor:
     """The elements of `x` at `index` along `axis`, one for each element of `index`.
@@ -361,6 +420,12 @@ def hsplit(x: Operand, indices_or_sections: int | Sequence[int]) -> list[Tensor]
 def hstack(tensors: Sequence[Operand]) -> Tensor:
     """The tensors one after another along axis 1; vectors along axis 0."""
 
+def hypot(a: Operand, b: Operand) -> Tensor:
+    """Length of the hypotenuse, sqrt(a^2 + b^2), without overflow of the squares.
+
+    Infinity where either is infinite, even beside NaN. Its gradient at (0, 0) is NaN.
+    """
+
 def index_add(x: Operand, axis: int, index: Operand, source: Operand, alpha: float = 1) -> Tensor:
     """A copy of ``x`` to which ``alpha`` times each row of ``source`` is added where ``index`` says along ``axis``.
 
@@ -402,8 +467,17 @@ def isclose(x: Operand, other: Operand, rtol: float = 1e-05, atol: float = 1e-08
 def isfinite(x: Operand) -> Tensor:
     """Whether each element is neither infinite nor NaN, as bools."""
 
+def isinf(x: Operand) -> Tensor:
+    """Whether each element is infinite, as bools."""
+
 def isnan(x: Operand) -> Tensor:
     """Whether each element is NaN, as bools."""
+
+def isneginf(x: Operand) -> Tensor:
+    """Whether each element is minus infinity, as bools."""
+
+def isposinf(x: Operand) -> Tensor:
+    """Whether each element is plus infinity, as bools."""
 
 def kron(a: Operand, b: Operand) -> Tensor:
     """The Kronecker product: each element of `a` replaced by itself times `b`; lengths multiply axis by axis.
@@ -446,16 +520,16 @@ def log_softmax(x: Operand, axis: int = -1) -> Tensor:
     """
 
 def logical_and(a: Operand, b: Operand) -> Tensor:
-    """Whether both of two bools hold; DTypeError for others."""
+    """Whether both a and b hold, as bools: numbers hold where they are not 0."""
 
 def logical_not(x: Operand) -> Tensor:
-    """Whether a bool does not hold; DTypeError for others."""
+    """Whether x does not hold, as bools: numbers hold where they are not 0."""
 
 def logical_or(a: Operand, b: Operand) -> Tensor:
-    """Whether one of two bools holds; DTypeError for others."""
+    """Whether a or b holds, or both, as bools: numbers hold where they are not 0."""
 
 def logical_xor(a: Operand, b: Operand) -> Tensor:
-    """Whether two bools differ; DTypeError for others."""
+    """Whether one of a and b holds, as bools: numbers hold where they are not 0."""
 
 def logsigmoid(x: Operand) -> Tensor:
     """Logarithm of the logistic function, -log(1 + e^-x)."""
@@ -672,6 +746,16 @@ def roll(x: Operand, shift: int | Sequence[int], axis: int | Sequence[int] | Non
 def rot90(x: Operand, k: int = 1, axes: Sequence[int] = (0, 1)) -> Tensor:
     """A view turned by ``k`` quarters in the plane of two ``axes``, from the first towards the second."""
 
+def round(x: Operand, decimals: int = 0) -> Tensor:
+    """The nearest whole number, at ties the even one; or with ``decimals`` digits behind the point.
+
+    rint(x 10^decimals) / 10^decimals, computed in float64; what has no such digits, or no room for them, stays as it
+    is. Negative ``decimals`` round to tens, hundreds, ..., integers too, which wrap where they leave the dtype.
+
+    >>> dl.round(dl.tensor([0.5, 1.5, 2.675]), decimals=2)
+    tensor([0.5 , 1.5 , 2.67])
+    """
+
 def rsqrt(x: Operand) -> Tensor:
     """Reciprocal square root 1 / sqrt(x); NaN of negative numbers."""
 
@@ -710,6 +794,9 @@ def sigmoid_backward(dout: Operand, out: Operand) -> Tensor:
 
 def sign(x: Operand) -> Tensor:
     """Sign of x: -1, 0 or 1; NaN of NaN. Its gradient is 0."""
+
+def signbit(x: Operand) -> Tensor:
+    """Whether the sign of each element is minus, of zeros and NaN too, as bools."""
 
 def silu(x: Operand) -> Tensor:
     """Sigmoid linear unit x / (1 + e^-x), also called swish (https://arxiv.org/abs/1702.03118)."""
@@ -842,6 +929,9 @@ def triu(x: Operand, k: int = 0) -> Tensor:
 def triu_indices(n: int, k: int = 0, m: int | None = None) -> tuple[Tensor, ...]:
     """(rows, columns) of the upper triangle of a matrix (n, m), in row-major order; see `triu`. As an index: x[...]."""
 
+def trunc(x: Operand) -> Tensor:
+    """x without its fraction: the next whole number towards 0. Integers stay as they are."""
+
 def unbind(x: Operand, axis: int = 0) -> tuple[Tensor, ...]:
     """The views of ``x`` at each place along ``axis``, which they have no more."""
 
@@ -892,6 +982,11 @@ def where(condition: Operand, a: Operand, b: Operand) -> Tensor:
     """Elements of a where the condition holds, else of b. The condition is bool; all three broadcast."""
 
 absolute = abs
+arccos = acos
+arcsin = asin
+arctan = atan
+arctan2 = atan2
+bitwise_invert = bitwise_not
 cat = concat
 clamp = clip
 concatenate = concat
@@ -899,6 +994,8 @@ divide = div
 equal = eq
 greater = gt
 greater_equal = ge
+invert = bitwise_not
+left_shift = bitwise_left_shift
 less = lt
 less_equal = le
 mod = remainder
@@ -908,6 +1005,7 @@ negative = neg
 not_equal = ne
 permute_dims = permute
 power = pow
+right_shift = bitwise_right_shift
 row_stack = vstack
 subtract = sub
 swapdims = swapaxes
@@ -918,6 +1016,8 @@ class TensorMethods:
 
     def abs(self) -> Tensor:
         """Absolute value |x|. The gradient at 0 is 0."""
+    def acos(self) -> Tensor:
+        """Arc cosine: the angle in [0, pi] whose cosine is x; NaN outside [-1, 1]."""
     def add(self, b: Operand) -> Tensor:
         """Sum a + b; of bools their disjunction (or)."""
     def addbmm(self, a: Operand, b: Operand, beta: float = 1.0, alpha: float = 1.0) -> Tensor:
@@ -940,20 +1040,42 @@ class TensorMethods:
         """Whether ``x`` and ``other`` have the same shape and elements, a Python bool; dtypes may differ."""
     def array_split(self, indices_or_sections: int | Sequence[int], axis: int = 0) -> list[Tensor]:
         """The parts of ``x`` along ``axis``, a list of views; the first ones are longer by 1 where it does not divide."""
+    def asin(self) -> Tensor:
+        """Arc sine: the angle in [-pi/2, pi/2] whose sine is x; NaN outside [-1, 1]."""
+    def atan(self) -> Tensor:
+        """Arc tangent: the angle in (-pi/2, pi/2) whose tangent is x."""
+    def atan2(self, b: Operand) -> Tensor:
+        """The angle of the point (b, a), in [-pi, pi]: the arc tangent of a / b with the quadrant that their signs tell."""
     def baddbmm(self, a: Operand, b: Operand, beta: float = 1.0, alpha: float = 1.0) -> Tensor:
         """beta x + alpha (a @ b) of batches `a` (B, M, K) and `b` (B, K, N): (B, M, N), to which `x` broadcasts."""
+    def bitwise_and(self, b: Operand) -> Tensor:
+        """The bits that are set in both a and b, a & b; of bools whether both hold."""
+    def bitwise_left_shift(self, b: Operand) -> Tensor:
+        """Integers a with their bits b places further up, a << b = a 2^b, which wraps."""
+    def bitwise_not(self) -> Tensor:
+        """Every bit the other way, ~x: -x - 1 of signed integers; of bools whether x does not hold."""
+    def bitwise_or(self, b: Operand) -> Tensor:
+        """The bits that are set in a or in b, a | b; of bools whether either holds."""
+    def bitwise_right_shift(self, b: Operand) -> Tensor:
+        """Integers a with their bits b places further down, a >> b = floor(a / 2^b)."""
+    def bitwise_xor(self, b: Operand) -> Tensor:
+        """The bits that are set in one of a and b, a ^ b; of bools whether they differ."""
     def bmm(self, b: Operand) -> Tensor:
         """The products of matrices of two batches, `a` (B, M, K) and `b` (B, K, N): (B, M, N); nothing broadcasts."""
     def broadcast_to(self, shape: int | Sequence[int]) -> Tensor:
         """A view of ``x`` broadcast to ``shape``: new axes in front, axes of length 1 repeated, without using memory."""
+    def ceil(self) -> Tensor:
+        """The smallest whole number that is not below x. Integers stay as they are."""
     def celu(self, alpha: float = 1.0) -> Tensor:
         """Elu with a continuous gradient: x where it is positive, else alpha (e^(x / alpha) - 1)."""
     def chunk(self, chunks: int, axis: int = 0) -> tuple[Tensor, ...]:
         """At most ``chunks`` parts of ``x`` along ``axis``, all of one length but the last, as views (torch.chunk)."""
     def clip(self, low: Operand | None = None, high: Operand | None = None) -> Tensor:
-        """x limited to [low, high]: ``minimum(maximum(x, low), high)``; a limit of None is none. NaN stays NaN."""
+        """x limited to [low, high]: low where x < low, high where x > high; a limit of None is none."""
     def combinations(self, r: int = 2, with_replacement: bool = False) -> Tensor:
         """All choices of ``r`` elements of a vector, in the order of `itertools.combinations`: (count, r)."""
+    def copysign(self, b: Operand) -> Tensor:
+        """The size of a with the sign of b, of zeros and NaN too. Integers become the default float."""
     def cos(self) -> Tensor:
         """Cosine of x in radians; NaN of infinities."""
     def count_nonzero(self) -> Tensor:
@@ -994,8 +1116,10 @@ class TensorMethods:
         """A view with the columns (axis 1) in reverse order."""
     def flipud(self) -> Tensor:
         """A view with the rows (axis 0) in reverse order."""
+    def floor(self) -> Tensor:
+        """The largest whole number that is not above x. Integers stay as they are."""
     def floor_divide(self, b: Operand) -> Tensor:
-        """Quotient rounded down, floor(a / b), as Python's //; integers by 0 give 0. No gradient."""
+        """Quotient rounded down, floor(a / b), as Python's //; integers by 0 give 0. Its gradient is 0."""
     def gather(self, index: Operand, axis: int) -> Tensor:
         """The elements of `x` at `index` along `axis`, one for each element of `index`."""
     def ge(self, b: Operand) -> Tensor:
@@ -1016,6 +1140,8 @@ class TensorMethods:
         """x limited to [`min_val`, `max_val`]. The gradient is 0 at both limits. Raises ValueError where they cross."""
     def hsplit(self, indices_or_sections: int | Sequence[int]) -> list[Tensor]:
         """The parts of ``x`` along axis 1 (axis 0 of a vector); see `split`."""
+    def hypot(self, b: Operand) -> Tensor:
+        """Length of the hypotenuse, sqrt(a^2 + b^2), without overflow of the squares."""
     def index_add(self, axis: int, index: Operand, source: Operand, alpha: float = 1) -> Tensor:
         """A copy of ``x`` to which ``alpha`` times each row of ``source`` is added where ``index`` says along ``axis``."""
     def index_copy(self, axis: int, index: Operand, source: Operand) -> Tensor:
@@ -1030,8 +1156,14 @@ class TensorMethods:
         """Where ``|x - other| <= atol + rtol |other|``, as bools; infinities are close to themselves alone."""
     def isfinite(self) -> Tensor:
         """Whether each element is neither infinite nor NaN, as bools."""
+    def isinf(self) -> Tensor:
+        """Whether each element is infinite, as bools."""
     def isnan(self) -> Tensor:
         """Whether each element is NaN, as bools."""
+    def isneginf(self) -> Tensor:
+        """Whether each element is minus infinity, as bools."""
+    def isposinf(self) -> Tensor:
+        """Whether each element is plus infinity, as bools."""
     def kron(self, b: Operand) -> Tensor:
         """The Kronecker product: each element of `a` replaced by itself times `b`; lengths multiply axis by axis."""
     def le(self, b: Operand) -> Tensor:
@@ -1045,13 +1177,13 @@ class TensorMethods:
     def log_softmax(self, axis: int = -1) -> Tensor:
         """Logarithm of the softmax along `axis`: (x - max(x)) - log(sum(exp(x - max(x))))."""
     def logical_and(self, b: Operand) -> Tensor:
-        """Whether both of two bools hold; DTypeError for others."""
+        """Whether both a and b hold, as bools: numbers hold where they are not 0."""
     def logical_not(self) -> Tensor:
-        """Whether a bool does not hold; DTypeError for others."""
+        """Whether x does not hold, as bools: numbers hold where they are not 0."""
     def logical_or(self, b: Operand) -> Tensor:
-        """Whether one of two bools holds; DTypeError for others."""
+        """Whether a or b holds, or both, as bools: numbers hold where they are not 0."""
     def logical_xor(self, b: Operand) -> Tensor:
-        """Whether two bools differ; DTypeError for others."""
+        """Whether one of a and b holds, as bools: numbers hold where they are not 0."""
     def logsigmoid(self) -> Tensor:
         """Logarithm of the logistic function, -log(1 + e^-x)."""
     def logsumexp(self, axis: int | Sequence[int] | None = None, keepdims: bool = False) -> Tensor:
@@ -1126,6 +1258,8 @@ class TensorMethods:
         """``x`` with the elements moved on by ``shift`` places along ``axis``; what leaves at the end enters in front."""
     def rot90(self, k: int = 1, axes: Sequence[int] = (0, 1)) -> Tensor:
         """A view turned by ``k`` quarters in the plane of two ``axes``, from the first towards the second."""
+    def round(self, decimals: int = 0) -> Tensor:
+        """The nearest whole number, at ties the even one; or with ``decimals`` digits behind the point."""
     def rsqrt(self) -> Tensor:
         """Reciprocal square root 1 / sqrt(x); NaN of negative numbers."""
     def scatter(self, axis: int, index: Operand, src: Operand, reduce: str | None = None) -> Tensor:
@@ -1142,6 +1276,8 @@ class TensorMethods:
         """Logistic function 1 / (1 + e^-x), accurate in the lower tail."""
     def sign(self) -> Tensor:
         """Sign of x: -1, 0 or 1; NaN of NaN. Its gradient is 0."""
+    def signbit(self) -> Tensor:
+        """Whether the sign of each element is minus, of zeros and NaN too, as bools."""
     def silu(self) -> Tensor:
         """Sigmoid linear unit x / (1 + e^-x), also called swish (https://arxiv.org/abs/1702.03118)."""
     def sin(self) -> Tensor:
@@ -1192,6 +1328,8 @@ class TensorMethods:
         """The lower triangles of the matrices in `x`, zeros above: what lies at most `k` places right of the diagonal."""
     def triu(self, k: int = 0) -> Tensor:
         """The upper triangles of the matrices in `x`, zeros below: what lies at least `k` places right of the diagonal."""
+    def trunc(self) -> Tensor:
+        """x without its fraction: the next whole number towards 0. Integers stay as they are."""
     def unbind(self, axis: int = 0) -> tuple[Tensor, ...]:
         """The views of ``x`` at each place along ``axis``, which they have no more."""
     def unflatten(self, axis: int, sizes: Sequence[int]) -> Tensor:
@@ -1211,11 +1349,18 @@ class TensorMethods:
     def vsplit(self, indices_or_sections: int | Sequence[int]) -> list[Tensor]:
         """The parts of ``x`` along axis 0; see `split`."""
     absolute = abs
+    arccos = acos
+    arcsin = asin
+    arctan = atan
+    arctan2 = atan2
+    bitwise_invert = bitwise_not
     clamp = clip
     divide = div
     equal = eq
     greater = gt
     greater_equal = ge
+    invert = bitwise_not
+    left_shift = bitwise_left_shift
     less = lt
     less_equal = le
     mod = remainder
@@ -1224,6 +1369,7 @@ class TensorMethods:
     negative = neg
     not_equal = ne
     power = pow
+    right_shift = bitwise_right_shift
     subtract = sub
     swapdims = swapaxes
     true_divide = div
