@@ -1,4 +1,4 @@
-// Angles: asin, acos, atan, atan2, and hypot. Bound by arithmetic where vectors are short; errors stand at each function.
+// Angles: asin, acos, atan, atan2, and hypot. Bound by arithmetic in short vectors; errors stand at each function.
 //
 // Polynomials are minimax fits (Remez) of what is left behind x: relative errors of 1e-9 of floats, 2e-17 of doubles.
 #include "common/pointwise.inl"
