@@ -50,7 +50,7 @@ _SAME = frozenset({
     "split", "sqrt", "square", "squeeze", "stack", "std", "subtract", "sum", "svd", "swapaxes", "take",
     "take_along_axis", "tan", "tanh", "tensordot", "tile", "trace", "transpose", "trapezoid", "tril", "triu",
     "true_divide", "trunc", "union1d", "unique", "unique_values", "unstack", "var", "vdot", "vecdot", "vecmat",
-    "vsplit", "vstack", "where", "zeros_like",
+    "vsplit", "vstack", "where", "zeros_like", *_RENAMED,
 })  # fmt: skip
 """NumPy's functions, ufuncs and those of numpy.linalg among them, that are dlcore's function of that name, where dlcore
 has it. What is not here has another meaning there (`save`, `nonzero`) or no counterpart."""
