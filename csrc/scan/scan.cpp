@@ -1,0 +1,2 @@
+#define DLCORE_BODY "scan/scan.inl"
+#include "common/each_isa.h"
