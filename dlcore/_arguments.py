@@ -19,8 +19,8 @@ from dlcore import _C
 from dlcore.errors import DTypeError, ShapeError
 
 __all__ = [
-    "MAX_AXES", "axis_of", "boolean", "check_lengths", "choice", "function", "has", "instance", "integer", "integers",
-    "items", "lengths", "listed", "number", "operand", "renamed", "shown",
+    "MAX_AXES", "axis_of", "boolean", "called", "check_lengths", "choice", "function", "has", "instance", "integer",
+    "integers", "items", "lengths", "listed", "number", "operand", "renamed", "shown",
 ]  # fmt: skip
 
 MAX_AXES = 8  # kMaxDims in csrc/core/kernel.h
@@ -211,3 +211,11 @@ def renamed(error: Exception, name: str) -> Exception:
     """The error of an operation as that of the function ``name``, which the caller knows: ``raise renamed(...)``."""
     head, colon, rest = str(error).partition(":")
     return type(error)(f"{name}:{rest}") if colon and head.isidentifier() else error
+
+
+def called(name: str, function: Any, *args: Any) -> Any:
+    """``function(*args)``, the errors of which name ``name``: what the caller of a function made of others knows."""
+    try:
+        return function(*args)
+    except (TypeError, ValueError, IndexError, OverflowError, RuntimeError) as error:
+        raise renamed(error, name) from None

@@ -37,6 +37,9 @@ MODULES = (
     "contraction",
     "products",
     "affine",
+    "scan",
+    "statistics",
+    "numbers",
 )
 """Modules of dlcore.ops whose functions are public."""
 

@@ -3,7 +3,7 @@
 //   columns   the innermost axis is kept: blocks of up to 64 rows of up to 1024 outputs side by side
 // An operation (`Op`) only ever sees such blocks, contiguous along the innermost axis and in one of four compute types
 // (wide_t), so that its loops are compiled for these alone:
-//   C, P                                   compute type, partial result (of at most 16 bytes)
+//   C, P                                   compute type, partial result (of at most 32 bytes)
 //   P identity()                           of nothing
 //   run(const C* x, n, position, P&)       takes n elements, the first being number `position` of its output
 //   columns(const C* x, ld, rows, w, position, P*)   the same for w outputs, row r at x + r * ld
@@ -17,6 +17,7 @@
 #include "common/loop_nest.inl"
 
 constexpr int64_t kReductionChunk = 65536;
+constexpr int64_t kPartialSize = 32;  // bytes of a partial result at most
 
 // ---- axes ---------------------------------------------------------------------------------------------------------
 
@@ -151,7 +152,6 @@ static void run_reduction(const ReductionFunctions& functions, const void* op, F
   constexpr int64_t kTile = 1024;      // columns at once: their partial results stay in L1
   constexpr int64_t kFetchTile = 256;  // when they pass through a buffer
   constexpr int64_t kFetchRows = 16;
-  constexpr int64_t kPartialSize = 16;
 
   ReductionInput input{ReductionAxes(in, mask), fetch, item_size(in.dtype), false, 0, 0};
   const ReductionAxes& axes = input.axes;
@@ -208,7 +208,7 @@ static void run_reduction(const ReductionFunctions& functions, const void* op, F
 // out = `in` of stored type T, reduced over the axes of `mask` and stored as Out.
 template <class T, class Out, class Op>
 static void reduce_axes(const Op& op, const Array& in, const Array& out, int64_t mask) {
-  static_assert(std::is_same_v<wide_t<T>, typename Op::C> && sizeof(typename Op::P) <= 16);
+  static_assert(std::is_same_v<wide_t<T>, typename Op::C> && sizeof(typename Op::P) <= kPartialSize);
   static constexpr ReductionFunctions functions = {sizeof(typename Op::P), take_blocks<Op>, merge_partial<Op>,
                                                    finish_partial<Op, Out>};
   run_reduction(functions, &op, fetch<T>, !std::is_same_v<T, wide_t<T>>, in, out, mask);

@@ -1,4 +1,5 @@
-// Reductions: sum, mean, max, min, all, argmax, argmin, logsumexp over any set of axes of an array with any strides.
+// Reductions: sum, mean, max, min (of the numbers alone too), all, argmax, argmin, logsumexp over any set of axes of an
+// array with any strides.
 //
 // They read each element once and do next to nothing with it: memory bounds them. So the layout decides
 // (common/reduction.inl): rows are folded in 64 lanes, columns a tile at a time with partial results in L1, both
@@ -10,12 +11,12 @@
 #include "common/reduction.inl"
 
 // ---- sum, mean ----------------------------------------------------------------------------------------------------
-// Floats are summed in their compute type within a block, integers in int64.
-template <class C_> struct Sum {
+// Floats are summed in their compute type within a block, integers in int64 (for a mean in double, which does not wrap).
+template <class C_, class L_ = std::conditional_t<std::is_integral_v<C_>, int64_t, C_>> struct Sum {
   using C = C_;
-  static constexpr bool kFloat = !std::is_integral_v<C>;
-  using L = std::conditional_t<kFloat, C, int64_t>;
-  using P = std::conditional_t<kFloat, double, int64_t>;
+  using L = L_;
+  static constexpr bool kFloat = std::is_same_v<C, L> && !std::is_integral_v<L>;
+  using P = std::conditional_t<std::is_integral_v<L>, int64_t, double>;
   P divisor = 1;
 
   P identity() const { return 0; }
@@ -71,6 +72,18 @@ template <class C_, class Join> struct Extremum {
   }
   void merge(P& p, const P& q) const { p = Join{}(p, q); }
   C finish(P p) const { return p; }
+};
+
+// Those that pass over NaN begin with it, so that it is left where there is nothing else.
+struct LargerNumber {
+  template <class V> V operator()(V a, V b) const { return (a != a) | (b > a) ? b : a; }
+  template <class V> static auto beats(V x, V best) { return (best != best) | (x > best); }
+  template <class T> static constexpr T identity() { return std::numeric_limits<T>::quiet_NaN(); }
+};
+struct SmallerNumber {
+  template <class V> V operator()(V a, V b) const { return (a != a) | (b < a) ? b : a; }
+  template <class V> static auto beats(V x, V best) { return (best != best) | (x < best); }
+  template <class T> static constexpr T identity() { return std::numeric_limits<T>::quiet_NaN(); }
 };
 
 // ---- argmax, argmin: the first extremum; the first NaN if there is one ----------------------------------------------
@@ -193,10 +206,17 @@ static void sum(const Args& a) {
   });
 }
 static void mean(const Args& a) {
-  with_float(a.in(0).dtype, [&]<class T>() { reduce<T, T>(a, Sum<wide_t<T>>{static_cast<double>(a.integer(1))}); });
+  const double count = static_cast<double>(a.integer(1));
+  with_dtype(a.in(0).dtype, [&]<class T>() {
+    if constexpr (!std::is_integral_v<T>) reduce<T, T>(a, Sum<wide_t<T>>{count});
+    else with_float(a.out().dtype, [&]<class Out>() { reduce<T, Out>(a, Sum<wide_t<T>, double>{count}); });
+  });
 }
 template <class Join> static void extremum(const Args& a) {
   with_dtype(a.in(0).dtype, [&]<class T>() { reduce<T, T>(a, Extremum<wide_t<T>, Join>{}); });
+}
+template <class Join> static void extreme_number(const Args& a) {
+  with_float(a.in(0).dtype, [&]<class T>() { reduce<T, T>(a, Extremum<wide_t<T>, Join>{}); });
 }
 static void all(const Args& a) {  // the smallest of booleans; of none it is true, as a byte 1
   extremum<Smaller>(a);
@@ -214,6 +234,8 @@ static const Kernel kernels[] = {
     {"reduce:mean", mean, 0},
     {"reduce:max", extremum<Larger>, 0},
     {"reduce:min", extremum<Smaller>, 0},
+    {"reduce:nanmax", extreme_number<LargerNumber>, 0},
+    {"reduce:nanmin", extreme_number<SmallerNumber>, 0},
     {"reduce:all", all, 0},
     {"reduce:argmax", arg_extremum<Larger>, kAllContiguous},
     {"reduce:argmin", arg_extremum<Smaller>, kAllContiguous},

@@ -350,10 +350,12 @@ def _each(body: str) -> Callable[[_Axes, Memory, str], str]:
 def _summed(p: Program, call: Call) -> list[str]:
     source, out = call.inputs[0], p.out(call)
     assert source is not None
+    assert call.op is not None
     if source.dtype.name not in SUFFIX:
+        if call.op.name == "mean":
+            raise Unsupported("of integers it has no form: cast them to float32 first")
         return _reduced(p, call, "uint64_t sum = 0;", _each("sum += (uint64_t)*x;"), "(int64_t)sum")
     suffix, count = out.suffix, math.prod(source.shape) // max(math.prod(out.shape), 1)
-    assert call.op is not None
     end = f"({TYPES[out.dtype]})(sum / {count}.0)" if call.op.name == "mean" else f"({TYPES[out.dtype]})sum"
 
     def step(axes: _Axes, x: Memory, at: str) -> str:

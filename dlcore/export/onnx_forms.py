@@ -57,6 +57,9 @@ REFUSED = {
     "nonzero": "the shape of its result depends on values",
     "as_strided": _WALK, "diagonal": _WALK, "strided_add": _WALK, "strided_assign": _PART,
     "scatter_fold": "elements are put together where indices say; there is no operator for it",
+    **dict.fromkeys(("var", "std", "var_mean", "std_mean"), "write it with mean: mean((x - mean(x, 1, True)) ** 2, 1)"),
+    **dict.fromkeys(("norm", "nansum", "nanmean", "nanmax", "nanmin"), "write it with abs, where, isnan, sum and max"),
+    **dict.fromkeys(("cumprod", "cummax", "cummin", "logcumsumexp", "recurrence"), "ONNX scans sums alone: cumsum"),
 }  # fmt: skip
 """Operations without a form, and why; `refusal` says it of whole kinds."""
 
@@ -455,9 +458,19 @@ def _sum(n: Node) -> Value:
 
 
 FORMS |= {
-    "mean": lambda n: _reduced(n, "ReduceMean", n["x"]),
+    "mean": lambda n: _reduced(n, "ReduceMean", n.graph.cast(n["x"], n.dtype)),
+    "prod": lambda n: _reduced(n, "ReduceProd", n.graph.cast(n["x"], n.dtype)),
     "logsumexp": lambda n: _reduced(n, "ReduceLogSumExp", n["x"]) if _axes(n) else n.add("Identity", n["x"]),
 }
+
+
+@form("cumsum")
+def _cumsum(n: Node) -> Value:
+    x, axis = n.graph.cast(n["x"], n.dtype), n["axis"]
+    if axis is None:
+        x, axis = n.graph.reshape(x, (_size(x.shape),)), 0
+    options = {name: int(n[name]) for name in ("reverse", "exclusive")}
+    return n.add("CumSum", x, n.graph.constant(np.array(axis)), **options)
 
 
 def _reduced_extremum(kind: str) -> Form:

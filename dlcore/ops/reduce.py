@@ -15,9 +15,9 @@ from typing import Any
 
 import numpy as np
 
-from dlcore.dtypes import DTYPES, FLOATS, DType, bool_, float32, int64
+from dlcore.dtypes import DTYPES, FLOATS, DType, bool_, default_float, float32, float64, int64, uint8
 from dlcore.errors import ShapeError
-from dlcore.op import Axes, Axis, ErrorInput, Input, Op, Sample, Spec, Workload, floating
+from dlcore.op import Axes, Axis, Dtype, ErrorInput, Input, Op, Sample, Spec, Workload, floating
 from dlcore.ops._domains import limited
 from dlcore.ops._workloads import MILLION, RAGGED, on_gpu
 from dlcore.ops.elementwise import cast, div, eq, exp, mul, sub
@@ -35,15 +35,15 @@ def _kept(shape: Shape, axis: Shape) -> Shape:
     return tuple(1 if d in axis else n for d, n in enumerate(shape))
 
 
-def _reduced(shape: Shape, axis: Shape, keepdims: bool) -> Shape:
+def reduced_shape(shape: Shape, axis: Shape, keepdims: bool) -> Shape:
     return _kept(shape, axis) if keepdims else tuple(n for d, n in enumerate(shape) if d not in axis)
 
 
-def _count(shape: Shape, axis: Shape) -> int:
+def count_of(shape: Shape, axis: Shape) -> int:
     return math.prod(shape[d] for d in axis)
 
 
-def _aligned(reduced: Any, shape: Shape, axis: Shape, keepdims: bool) -> Any:
+def aligned(reduced: Any, shape: Shape, axis: Shape, keepdims: bool) -> Any:
     """What was reduced with its axes in place, so that it broadcasts against an operand of ``shape``; a view."""
     return reduced if keepdims else reshape(reduced, _kept(shape, axis))
 
@@ -74,7 +74,7 @@ class Reduction(Op):
         for d in axes if not self.empty else ():
             if x.shape[d] == 0:
                 raise ShapeError(f"{self.name}: cannot reduce an empty axis: axis {d} of shape {x.shape}")
-        return self.rule(x, axis, keepdims) or Spec(_reduced(x.shape, axes, keepdims), self.result or x.dtype)
+        return self.rule(x, axis, keepdims) or Spec(reduced_shape(x.shape, axes, keepdims), self.result or x.dtype)
 
     def params(self, x: Spec, axis: Shape | int | None) -> tuple[int, ...]:
         """A mask: bit d is set where axis d is reduced."""
@@ -156,51 +156,127 @@ reduction = Reduction.definition
 # ---- sum, mean ------------------------------------------------------------------------------------------------------
 
 
-@reduction(
-    kernels={"cuda": "reduce.reduce:sum_"}, cast="float32", quick="forward",
+class Total(Reduction):
+    """sum, mean and prod: with a `dtype` that x is cast to first."""
+
+    cast = "float32"
+
+    def infer(self, x: Spec, axis: Shape, keepdims: bool, dtype: DType | None) -> Spec:  # type: ignore[override]
+        """The shape of the family, in ``dtype`` or the dtype of totals."""
+        return Spec(reduced_shape(x.shape, axis, keepdims), dtype or self.total(x.dtype))
+
+    def total(self, dtype: DType) -> DType:
+        """Of operands of ``dtype``."""
+        return dtype if dtype.is_float else int64
+
+    def cost(self, x: Spec, axis: Shape, keepdims: bool) -> tuple[float, float]:
+        """As of the family."""
+        n, out = math.prod(x.shape), math.prod(reduced_shape(x.shape, axis, keepdims))
+        return float(self.flops * n), float(n * x.dtype.itemsize + out * self.total(x.dtype).itemsize)
+
+    def family_kernels(self) -> dict[str, Any]:
+        cuda = {"sum": "sum_"}.get(self.name, self.name)
+        kernels = {"cpu": f"reduce:{self.name}", "cuda": f"reduce.reduce:{cuda}"}
+        return {device: [(kernel, _as_it_is)] for device, kernel in kernels.items()}
+
+    def composite(self, x: Any, axis: Shape, keepdims: bool, dtype: DType) -> Any:
+        """The operation on x in ``dtype``; of integers other than int64 the total is cast once more."""
+        return cast(self.call(cast(x, dtype), axis, keepdims), dtype)
+
+    def family_samples(self) -> Iterator[Sample]:
+        yield from super().family_samples()
+        yield Sample((3, 20), axis=1, dtype=float32, why="in float32", grad=False)
+        yield Sample(Input((3, 20), 0, 3, int64), axis=0, dtype=float32, why="integers in float32", grad=False)
+        yield Sample(Input((3, 20), 0, 3, int64), axis=0, dtype=uint8, why="wrapping in uint8", grad=False)
+
+
+def _as_it_is(dtype: DType | None) -> bool:
+    """Whether there is nothing to cast first."""
+    return dtype is None
+
+
+def _numpy_cast(x: Any, dtype: DType | None) -> Any:
+    """What the reference makes of an operand that is cast first: floats stay in float64."""
+    return x if dtype is None else x.astype(dtype.numpy) if not dtype.is_float else x.astype(np.float64)
+
+
+total = Total.definition
+
+
+@total(
+    quick="forward",
     large=[((1 << 26,), ()), ((8192, 8192), (0,)), ((8192, 8192), (1,))],
     ulp=4,  # 70 roundings of float32 at most, which add up like a random walk
     magnitude=lambda x, axis, keepdims: np.sum(np.abs(x), axis=axis, keepdims=keepdims),
 )  # fmt: skip
-def sum(x: Spec, axis: Axes = None, keepdims: bool = False) -> Spec:
+def sum(x: Spec, axis: Axes = None, keepdims: bool = False, dtype: Dtype | None = None) -> None:
     """Sum of the elements along `axis`.
 
     Floats keep their dtype and are accumulated in float32 within blocks of 4096, in float64 beyond; bool and integers
-    give int64. The sum of nothing is 0. Raises IndexError for an axis out of range, ShapeError for one given twice.
+    give int64. `dtype`: x is cast to it first, and it is the result's. The sum of nothing is 0. Raises IndexError for
+    an axis out of range, ShapeError for one given twice.
     """
-    return Spec(_reduced(x.shape, axis, keepdims), x.dtype if x.dtype.is_float else int64)
 
 
 @sum.gradient
-def _(dout: Any, x_shape: Shape, axis: Shape, keepdims: bool) -> Any:
-    return expand(_aligned(dout, x_shape, axis, keepdims), x_shape)
+def _(dout: Any, x_shape: Shape, x_dtype: DType, axis: Shape, keepdims: bool) -> Any:
+    dout = dout if dout.dtype is x_dtype else cast(dout, x_dtype)
+    return expand(aligned(dout, x_shape, axis, keepdims), x_shape)
 
 
 @sum.reference
-def _(x: Any, axis: Shape, keepdims: bool) -> Any:
-    return np.sum(x, axis=axis, keepdims=keepdims, dtype=x.dtype if x.dtype.kind == "f" else np.int64)
+def _(x: Any, axis: Shape, keepdims: bool, dtype: DType | None) -> Any:
+    x = _numpy_cast(x, dtype)
+    out = np.sum(x, axis=axis, keepdims=keepdims, dtype=x.dtype if x.dtype.kind == "f" else np.int64)
+    return _numpy_cast(out, dtype)
 
 
-def _numpy_mean(x: Any, axis: Shape, keepdims: bool) -> Any:
-    return np.sum(x, axis=axis, keepdims=keepdims, dtype=np.float64) / np.float64(_count(x.shape, axis))
+class _Mean(Total):
+    """mean: of integers a float, of their exact sum; `dtype` is that of the division too."""
+
+    def total(self, dtype: DType) -> DType:
+        return dtype if dtype.is_float else default_float()
+
+    def params(self, x: Spec, axis: Shape) -> tuple[int, ...]:  # type: ignore[override]
+        return builtins.sum(1 << d for d in axis), count_of(x.shape, axis)
+
+    def family_kernels(self) -> dict[str, Any]:
+        return super().family_kernels() | {"cuda": [("reduce.reduce:mean", _floats_as_they_are)]}
+
+    def composite(self, x: Any, axis: Shape, keepdims: bool, dtype: DType | None) -> Any:
+        """In ``dtype``; of integers on a GPU in float64."""
+        if dtype is not None and dtype.is_float:
+            return mean(cast(x, dtype), axis, keepdims)
+        found = mean(cast(x, float64), axis, keepdims)
+        return cast(found, dtype or default_float())
 
 
-@reduction(
-    promote=floating, cast="float32", ulp=4, reference=_numpy_mean,
-    params=lambda x, axis: (builtins.sum(1 << d for d in axis), _count(x.shape, axis)),
-    magnitude=lambda x, axis, keepdims: _numpy_mean(np.abs(x), axis, keepdims),
+def _floats_as_they_are(x: Spec, dtype: DType | None) -> bool:
+    return dtype is None and x.dtype.is_float
+
+
+def _numpy_mean(x: Any, axis: Shape, keepdims: bool, dtype: DType | None) -> Any:
+    out = np.sum(x, axis=axis, keepdims=keepdims, dtype=np.float64) / np.float64(count_of(x.shape, axis))
+    return out if dtype is None or dtype.is_float else np.trunc(out).astype(dtype.numpy)
+
+
+@_Mean.definition(
+    ulp=4, reference=_numpy_mean,
+    magnitude=lambda x, axis, keepdims: _numpy_mean(np.abs(x), axis, keepdims, None),
 )  # fmt: skip
-def mean(x: Spec, axis: Axes = None, keepdims: bool = False) -> None:
+def mean(x: Spec, axis: Axes = None, keepdims: bool = False, dtype: Dtype | None = None) -> None:
     """Arithmetic mean of the elements along `axis`: their sum, divided by their number in float64.
 
-    Floats keep their dtype, bool and integers give float32. The mean of nothing is NaN. Errors as in `sum`.
+    Floats keep their dtype, bool and integers are added in float64 and give float32. `dtype`: the result's, to which
+    floats are cast first. The mean of nothing is NaN. Errors as in `sum`.
     """
 
 
 @mean.gradient
-def _(dout: Any, x_shape: Shape, axis: Shape, keepdims: bool) -> Any:
-    n = _count(x_shape, axis)
-    return expand(_aligned(mul(dout, 1 / n) if n else dout, x_shape, axis, keepdims), x_shape)
+def _(dout: Any, x_shape: Shape, x_dtype: DType, axis: Shape, keepdims: bool) -> Any:
+    dout = dout if dout.dtype is x_dtype else cast(dout, x_dtype)
+    n = count_of(x_shape, axis)
+    return expand(aligned(mul(dout, 1 / n) if n else dout, x_shape, axis, keepdims), x_shape)
 
 
 @mean.restrict
@@ -223,8 +299,8 @@ def _extremum(name: str, numpy: Any) -> Any:
 
 def _share(dout: Any, x: Any, out: Any, x_dtype: DType, axis: Shape, keepdims: bool) -> Any:
     """The gradient goes to the elements equal to the result, in equal parts."""
-    chosen = cast(eq(x, _aligned(out, x.shape, axis, keepdims)), x_dtype)
-    return mul(chosen, div(_aligned(dout, x.shape, axis, keepdims), sum(chosen, axis, True)))
+    chosen = cast(eq(x, aligned(out, x.shape, axis, keepdims)), x_dtype)
+    return mul(chosen, div(aligned(dout, x.shape, axis, keepdims), sum(chosen, axis, True)))
 
 
 @_extremum("max", np.max)
@@ -355,9 +431,9 @@ def logsumexp(x: Spec, axis: Axes = None, keepdims: bool = False) -> None:
 
 @logsumexp.gradient
 def _(dout: Any, x: Any, out: Any, axis: Shape, keepdims: bool) -> Any:
-    e = exp(sub(x, _aligned(out, x.shape, axis, keepdims)))
+    e = exp(sub(x, aligned(out, x.shape, axis, keepdims)))
     # The sum of e is 1 but for the rounding of `out`, which is large beside 1 where x is: in bfloat16, 2 at x = 1000.
-    return mul(e, div(_aligned(dout, x.shape, axis, keepdims), sum(e, axis, True)))
+    return mul(e, div(aligned(dout, x.shape, axis, keepdims), sum(e, axis, True)))
 
 
 @logsumexp.reference

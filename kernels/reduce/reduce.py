@@ -1,4 +1,4 @@
-"""sum, mean, max, min, any, all, argmax, argmin and logsumexp over any axes of an array with any strides.
+"""sum, mean, prod, max, min, any, all, argmax, argmin and logsumexp over any axes of an array with any strides.
 
 Bound: memory. Every element is read once; partial results are at most 1/64 of that, for whole matrices far less. 1 to 6
 operations an element, logsumexp one exponential. Read in 16-byte vectors along whichever axis is innermost in memory.
@@ -29,7 +29,7 @@ from dlcore.kernels.language import jit, tl
 from dlcore.kernels.launch import Call, In, Launch, Out, Program, Temp, View, Workspace, accumulator, contiguous_strides
 
 # In this order: before ARGMAX a lane holds a value, from there on a companion too; from LOGSUMEXP on it is no position.
-SUM, MAX, MIN, ARGMAX, ARGMIN, LOGSUMEXP = (tl.constexpr(k) for k in range(6))
+SUM, PROD, MAX, MIN, ARGMAX, ARGMIN, LOGSUMEXP = (tl.constexpr(k) for k in range(7))
 
 
 # ---- one step -----------------------------------------------------------------------------------------------------
@@ -63,10 +63,17 @@ def finite_or_0(x):
 
 
 @jit
+def product(a, b):
+    return a * b
+
+
+@jit
 def taken(p, s, x, y, AXIS: tl.constexpr, OP: tl.constexpr):
     """The state (p, s) of all lanes after values x and their companions y: positions, or sums of exponentials."""
     if OP == SUM:
         p += x
+    elif OP == PROD:
+        p *= x
     elif OP == MAX:
         p = tl.maximum(p, x, propagate_nan=tl.PropagateNan.ALL)
     elif OP == MIN:
@@ -93,6 +100,8 @@ def finished(p, s, AXIS: tl.constexpr, OP: tl.constexpr):
     """The state of each output, its lanes joined; both of one dimension."""
     if OP == SUM:
         p = tl.sum(p, AXIS)
+    elif OP == PROD:
+        p = tl.reduce(p, AXIS, product)
     elif OP == LOGSUMEXP:
         s = tl.sum(s, AXIS)
         p = tl.reshape(p, s.shape)
@@ -204,16 +213,17 @@ def reduce_kernel(
 
 # ---- planners -----------------------------------------------------------------------------------------------------
 def lane_dtype(x: DType, op: Any) -> DType:
-    """What a lane holds: float32 or wider, int32 or wider; int64 for a sum of integers."""
+    """What a lane holds: float32 or wider, int32 or wider; int64 for a sum or product of integers."""
     if x.is_float:
         return accumulator(x)
-    return int64 if x is int64 or op is SUM else int32
+    return int64 if x is int64 or op in (SUM, PROD) else int32
 
 
 def identity(x: DType, op: Any) -> float | int:
     """The stored value that changes no result."""
-    if op is SUM:
-        return 0.0 if x.is_float else 0
+    if op in (SUM, PROD):
+        neutral = int(op is PROD)
+        return float(neutral) if x.is_float else neutral
     low = op in (MAX, ARGMAX, LOGSUMEXP)
     if x.is_float:
         return -math.inf if low else math.inf
@@ -302,7 +312,7 @@ def planned(op: Any, call: Call, count: int | None) -> Program:
     if call.outputs[0] is None or call.outputs[0].size == 0:
         return Program(())
     layout = layout_of(x, mask, ordered=op in (ARGMAX, ARGMIN))
-    if layout and not (op in (SUM, LOGSUMEXP) and moved_by_address(x, layout)):
+    if layout and not (op in (SUM, PROD, LOGSUMEXP) and moved_by_address(x, layout)):
         return reduction(op, x, layout, In(0), Out(0), count, 0)
     x = x._replace(strides=contiguous_strides(x.shape), aligned=True)
     return in_stages(op, x, mask, count)._replace(contiguous=(0,))
@@ -313,6 +323,6 @@ def mean(call: Call) -> Program:
     return plan(SUM, call, int(call.params[1]))
 
 
-sum_, max_, min_ = partial(plan, SUM), partial(plan, MAX), partial(plan, MIN)
+sum_, prod, max_, min_ = (partial(plan, op) for op in (SUM, PROD, MAX, MIN))
 any_, all_ = max_, min_  # of booleans, of which 1 is the larger
 argmax, argmin, logsumexp = partial(plan, ARGMAX), partial(plan, ARGMIN), partial(plan, LOGSUMEXP)

@@ -1,0 +1,2 @@
+#define DLCORE_BODY "reduce/statistics.inl"
+#include "common/each_isa.h"
