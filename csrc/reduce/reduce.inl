@@ -11,7 +11,7 @@
 #include "common/reduction.inl"
 
 // ---- sum, mean ----------------------------------------------------------------------------------------------------
-// Floats are summed in their compute type within a block, integers in int64 (for a mean in double, which does not wrap).
+// Floats are summed in their compute type within a block, integers in int64; for a mean in double, which does not wrap.
 template <class C_, class L_ = std::conditional_t<std::is_integral_v<C_>, int64_t, C_>> struct Sum {
   using C = C_;
   using L = L_;

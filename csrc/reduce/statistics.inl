@@ -109,7 +109,10 @@ template <class C_> struct Moments {
       for (int64_t r = 0; r < first; ++r)
 #pragma omp simd
         for (int64_t j = 0; j < m; ++j) d[j] += static_cast<L>(x[r * ld + k + j]);
-      for (int64_t j = 0; j < m; ++j) c[j] = shift_of(first ? static_cast<double>(d[j]) / first : p[k + j].mean()), d[j] = 0;
+      for (int64_t j = 0; j < m; ++j) {
+        c[j] = shift_of(first ? static_cast<double>(d[j]) / first : p[k + j].mean());
+        d[j] = 0;
+      }
       for (int64_t r = 0; r < rows; ++r)
 #pragma omp simd
         for (int64_t j = 0; j < m; ++j) {

@@ -2,9 +2,9 @@
 // and the linear recurrence h[t] = a[t] h[t-1] + b[t], which the gradients of the others are made of.
 //
 // Memory bounds sums and products: each element is read and written once. Along a line they are taken in groups of 8,
-// whose prefixes three steps of shifted vectors give (Kogge and Stone 1973), so that only one addition in eight waits for
-// the one before. Lines across memory lie side by side in the lanes. Sums of floats are in double and rounded once for
-// each result, integers in int64, which wraps. Long lines are cut into chunks of kScanChunk elements: with several
+// whose prefixes three steps of shifted vectors give (Kogge and Stone 1973), so that only one addition in eight waits
+// for the one before. Lines across memory lie side by side in the lanes. Sums of floats are in double and rounded once
+// for each result, integers in int64, which wraps. Long lines are cut into chunks of kScanChunk elements: with several
 // threads their totals are found first, with one they are found on the way, and either gives the same bits.
 //
 // Parameters: 0 axis (-1: all elements in a row); 1 reverse; cumsum, cumprod: 2 exclusive.
@@ -136,7 +136,8 @@ static void scan_rows(const Lines& l, const T* x, Out* out, ScanOptions o) {
     return parallel_ranges(l.outer, line_grain(n), [&](int64_t first, int64_t last) {
       for (int64_t k = first; k < last; ++k) {
         C carry = none;
-        for (int64_t c = 0; c < chunks; ++c) carry = join(carry, scan_chunk(x + k * n, out + k * n, n, c, carry, o, join));
+        for (int64_t c = 0; c < chunks; ++c)
+          carry = join(carry, scan_chunk(x + k * n, out + k * n, n, c, carry, o, join));
       }
     });
   const Scratch<C> totals(l.outer * chunks);
