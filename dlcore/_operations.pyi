@@ -11,30 +11,32 @@ Operand: TypeAlias = Tensor | float | np.ndarray[Any, Any] | np.generic | list[A
 """What operations take: tensors, numbers, and what becomes a tensor: arrays and nested lists."""
 
 __all__ = [
-    "abs", "absolute", "acos", "add", "addbmm", "addmm", "addmv", "all", "allclose", "any", "arccos", "arcsin",
-    "arctan", "arctan2", "argmax", "argmin", "array_equal", "array_split", "as_strided", "asin", "atan", "atan2",
-    "atleast_1d", "atleast_2d", "atleast_3d", "baddbmm", "bilinear", "bitwise_and", "bitwise_invert",
-    "bitwise_left_shift", "bitwise_not", "bitwise_or", "bitwise_right_shift", "bitwise_xor", "block_diag", "bmm",
-    "broadcast_arrays", "broadcast_shapes", "broadcast_tensors", "broadcast_to", "cartesian_prod", "cast", "cat",
-    "ceil", "celu", "chunk", "clamp", "clip", "column_stack", "combinations", "concat", "concatenate", "copysign",
-    "cos", "count_nonzero", "cross", "cross_entropy", "diag", "diag_embed", "diagflat", "diagonal", "div", "divide",
-    "dot", "dsplit", "dstack", "einsum", "elu", "eq", "equal", "exp", "expand", "expand_as", "expand_dims", "expm1",
-    "flatten", "flip", "fliplr", "flipud", "floor", "floor_divide", "gather", "ge", "gelu", "gelu_backward", "glu",
-    "greater", "greater_equal", "gt", "hardshrink", "hardsigmoid", "hardswish", "hardtanh", "hsplit", "hstack", "hypot",
-    "index_add", "index_copy", "index_fill", "index_select", "indices", "inner", "invert", "isclose", "isfinite",
-    "isinf", "isnan", "isneginf", "isposinf", "kron", "le", "leaky_relu", "left_shift", "less", "less_equal", "linear",
-    "linear_backward", "log", "log1p", "log_softmax", "logical_and", "logical_not", "logical_or", "logical_xor",
-    "logsigmoid", "logsumexp", "lt", "masked_fill", "masked_scatter", "masked_select", "matmul", "max", "maximum",
-    "mean", "meshgrid", "min", "minimum", "mish", "mm", "mod", "moveaxis", "movedim", "mse_loss", "mul", "multiply",
-    "mv", "narrow", "ne", "neg", "negative", "nonzero", "not_equal", "one_hot", "outer", "pad", "permute",
-    "permute_dims", "pow", "power", "prelu", "put_along_axis", "ravel", "ravel_multi_index", "reciprocal", "relu",
-    "relu6", "relu_backward", "remainder", "repeat", "repeat_interleave", "reshape", "reshape_as", "right_shift",
-    "roll", "rot90", "round", "row_stack", "rsqrt", "scatter", "scatter_add", "scatter_reduce", "select", "selu",
-    "sigmoid", "sigmoid_backward", "sign", "signbit", "silu", "sin", "sliding_window_view", "softmax", "softplus",
-    "softshrink", "softsign", "split", "sqrt", "square", "squeeze", "stack", "sub", "subtract", "sum", "swapaxes",
-    "swapdims", "take", "take_along_axis", "tanh", "tanh_backward", "tanhshrink", "tensordot", "threshold", "tile",
-    "trace", "transpose", "tril", "tril_indices", "triu", "triu_indices", "true_divide", "trunc", "unbind", "unflatten",
-    "unfold", "unravel_index", "unsqueeze", "unstack", "vdot", "vecdot", "view_as", "vsplit", "vstack", "where",
+    "abs", "absolute", "acos", "add", "addbmm", "addmm", "addmv", "all", "allclose", "amax", "amin", "aminmax", "any",
+    "arccos", "arcsin", "arctan", "arctan2", "argmax", "argmin", "array_equal", "array_split", "as_strided", "asin",
+    "atan", "atan2", "atleast_1d", "atleast_2d", "atleast_3d", "average", "baddbmm", "bilinear", "bitwise_and",
+    "bitwise_invert", "bitwise_left_shift", "bitwise_not", "bitwise_or", "bitwise_right_shift", "bitwise_xor",
+    "block_diag", "bmm", "broadcast_arrays", "broadcast_shapes", "broadcast_tensors", "broadcast_to", "cartesian_prod",
+    "cast", "cat", "ceil", "celu", "chunk", "clamp", "clip", "column_stack", "combinations", "concat", "concatenate",
+    "copysign", "cos", "count_nonzero", "cross", "cross_entropy", "cummax", "cummin", "cumprod", "cumsum", "diag",
+    "diag_embed", "diagflat", "diagonal", "div", "divide", "dot", "dsplit", "dstack", "einsum", "elu", "eq", "equal",
+    "exp", "expand", "expand_as", "expand_dims", "expm1", "flatten", "flip", "fliplr", "flipud", "floor",
+    "floor_divide", "gather", "ge", "gelu", "gelu_backward", "glu", "greater", "greater_equal", "gt", "hardshrink",
+    "hardsigmoid", "hardswish", "hardtanh", "hsplit", "hstack", "hypot", "index_add", "index_copy", "index_fill",
+    "index_select", "indices", "inner", "invert", "isclose", "isfinite", "isinf", "isnan", "isneginf", "isposinf",
+    "kron", "le", "leaky_relu", "left_shift", "less", "less_equal", "linear", "linear_backward", "log", "log1p",
+    "log_softmax", "logcumsumexp", "logical_and", "logical_not", "logical_or", "logical_xor", "logsigmoid", "logsumexp",
+    "lt", "masked_fill", "masked_scatter", "masked_select", "matmul", "max", "maximum", "mean", "meshgrid", "min",
+    "minimum", "mish", "mm", "mod", "moveaxis", "movedim", "mse_loss", "mul", "multiply", "mv", "nanmax", "nanmean",
+    "nanmin", "nanprod", "nanstd", "nansum", "nanvar", "narrow", "ne", "neg", "negative", "nonzero", "norm",
+    "not_equal", "one_hot", "outer", "pad", "permute", "permute_dims", "pow", "power", "prelu", "prod", "ptp",
+    "put_along_axis", "ravel", "ravel_multi_index", "reciprocal", "relu", "relu6", "relu_backward", "remainder",
+    "repeat", "repeat_interleave", "reshape", "reshape_as", "right_shift", "roll", "rot90", "round", "row_stack",
+    "rsqrt", "scatter", "scatter_add", "scatter_reduce", "select", "selu", "sigmoid", "sigmoid_backward", "sign",
+    "signbit", "silu", "sin", "sliding_window_view", "softmax", "softplus", "softshrink", "softsign", "split", "sqrt",
+    "square", "squeeze", "stack", "std", "std_mean", "sub", "subtract", "sum", "swapaxes", "swapdims", "take",
+    "take_along_axis", "tanh", "tanh_backward", "tanhshrink", "tensordot", "threshold", "tile", "trace", "transpose",
+    "tril", "tril_indices", "triu", "triu_indices", "true_divide", "trunc", "unbind", "unflatten", "unfold",
+    "unravel_index", "unsqueeze", "unstack", "var", "var_mean", "vdot", "vecdot", "view_as", "vsplit", "vstack", "where",
 ]
 
 def abs(x: Operand) -> Tensor:
@@ -74,6 +76,15 @@ def allclose(x: Operand, other: Operand, rtol: float = 1e-05, atol: float = 1e-0
     >>> dl.allclose(dl.tensor([0.1, 0.2]) * 3, np.array([0.3, 0.6]))
     True
     """
+
+def amax(x: Operand, axis: int | tuple[int, ...] | None = None, keepdims: bool = False) -> Tensor:
+    """Largest element along ``axis``: `max` under another name."""
+
+def amin(x: Operand, axis: int | tuple[int, ...] | None = None, keepdims: bool = False) -> Tensor:
+    """Smallest element along ``axis``: `min` under another name."""
+
+def aminmax(x: Operand, axis: int | tuple[int, ...] | None = None, keepdims: bool = False) -> Tensor:
+    """Smallest and largest elements along ``axis``: (min, max). Errors as of `max`."""
 
 def any(x: Operand, axis: int | Sequence[int] | None = None, keepdims: bool = False) -> Tensor:
     """Whether any element along `axis` is not zero; of nothing, False."""
@@ -135,6 +146,16 @@ def atleast_2d(*tensors: Operand) -> Tensor:
 
 def atleast_3d(*tensors: Operand) -> Tensor:
     """The tensors with axes of length 1 up to three: (N,) becomes (1, N, 1), (M, N) becomes (M, N, 1)."""
+
+def average(x: Operand, axis: int | tuple[int, ...] | None = None, weights: Operand | None = None, keepdims: bool = False) -> Tensor:
+    """Weighted mean along ``axis``: sum(weights x) / sum(weights); without ``weights`` the mean.
+
+    ``weights``: of the shape of x, or with one axis of the length of the one ``axis``. Raises ShapeError where they are
+    of another shape.
+
+    >>> dl.average(dl.tensor([1.0, 2.0, 6.0]), weights=[1.0, 1.0, 2.0]).item()
+    3.75
+    """
 
 def baddbmm(x: Operand, a: Operand, b: Operand, beta: float = 1.0, alpha: float = 1.0) -> Tensor:
     """beta x + alpha (a @ b) of batches `a` (B, M, K) and `b` (B, K, N): (B, M, N), to which `x` broadcasts.
@@ -268,6 +289,43 @@ def cross_entropy(logits: Operand, target: Operand, weight: Operand | None = Non
 
     Forward and gradient are one pass over the logits, in float32 or wider. Raises IndexError, before anything is
     written, for a label outside 0 .. C - 1; ShapeError, DTypeError, ValueError. Szegedy et al. 2016 (smoothing).
+    """
+
+def cummax(x: Operand, axis: int | None = None) -> tuple[Tensor, Tensor]:
+    """Largest elements along `axis` up to each, and their indices: (values, indices), of equal elements the last.
+
+    Indices are int64. From a NaN on all are NaN. `axis`: None for all elements in row-major order. The gradient goes to
+    the elements at the indices. Raises IndexError for an axis out of range.
+
+    >>> [t.tolist() for t in dl.cummax(dl.tensor([1, 3, 2]))]
+    [[1, 3, 3], [0, 1, 1]]
+    """
+
+def cummin(x: Operand, axis: int | None = None) -> tuple[Tensor, Tensor]:
+    """Smallest elements along `axis` up to each, and their indices: (values, indices), of equal elements the last.
+
+    Indices are int64. From a NaN on all are NaN. `axis`: None for all elements in row-major order. The gradient goes to
+    the elements at the indices. Raises IndexError for an axis out of range.
+    """
+
+def cumprod(x: Operand, axis: int | None = None, reverse: bool = False, exclusive: bool = False, dtype: Any | None = None) -> Tensor:
+    """Products of the elements along `axis` up to each: out[i] = x[0] ... x[i]; bool and integers give int64.
+
+    Arguments as of `cumsum`. The gradient is right where elements are 0. Raises IndexError for an axis out of range.
+
+    >>> dl.cumprod(dl.tensor([1, 2, 3])).tolist()
+    [1, 2, 6]
+    """
+
+def cumsum(x: Operand, axis: int | None = None, reverse: bool = False, exclusive: bool = False, dtype: Any | None = None) -> Tensor:
+    """Sums of the elements along `axis` up to each: out[i] = x[0] + ... + x[i]; bool and integers give int64.
+
+    `axis`: None for all elements in row-major order. `reverse`: from each to the end. `exclusive`: without the element
+    itself. `dtype`: x is cast to it first. The gradient is the sum from the other end. Raises IndexError for an axis
+    out of range.
+
+    >>> dl.cumsum(dl.tensor([1, 2, 3])).tolist()
+    [1, 3, 6]
     """
 
 def diag(x: Operand, k: int = 0) -> Tensor:
@@ -519,6 +577,14 @@ def log_softmax(x: Operand, axis: int = -1) -> Tensor:
     Exact where softmax underflows. Accumulation, special values and errors as in `softmax`.
     """
 
+def logcumsumexp(x: Operand, axis: int | None = None, reverse: bool = False) -> Tensor:
+    """Logarithms of the sums of exponentials along `axis` up to each: log(exp(x[0]) + ... + exp(x[i])).
+
+    Nothing overflows: exponentials are taken of differences from the largest element so far. Integers become float32.
+    `axis`: None for all elements in row-major order; `reverse`: from each to the end. Raises IndexError for an axis out
+    of range.
+    """
+
 def logical_and(a: Operand, b: Operand) -> Tensor:
     """Whether both a and b hold, as bools: numbers hold where they are not 0."""
 
@@ -576,10 +642,11 @@ def max(x: Operand, axis: int | Sequence[int] | None = None, keepdims: bool = Fa
 def maximum(a: Operand, b: Operand) -> Tensor:
     """The larger of a and b; NaN if either is. At ties the gradient is split half and half."""
 
-def mean(x: Operand, axis: int | Sequence[int] | None = None, keepdims: bool = False) -> Tensor:
+def mean(x: Operand, axis: int | Sequence[int] | None = None, keepdims: bool = False, dtype: Any | None = None) -> Tensor:
     """Arithmetic mean of the elements along `axis`: their sum, divided by their number in float64.
 
-    Floats keep their dtype, bool and integers give float32. The mean of nothing is NaN. Errors as in `sum`.
+    Floats keep their dtype, bool and integers are added in float64 and give float32. `dtype`: the result's, to which
+    floats are cast first. The mean of nothing is NaN. Errors as in `sum`.
     """
 
 def meshgrid(*tensors: Operand, indexing: str = 'xy', sparse: bool = False, copy: bool = False) -> tuple[Tensor, ...]:
@@ -627,6 +694,31 @@ def mv(a: Operand, b: Operand) -> Tensor:
     Raises ShapeError for other numbers of axes, or where inner lengths differ.
     """
 
+def nanmax(x: Operand, axis: int | Sequence[int] | None = None, keepdims: bool = False) -> Tensor:
+    """Largest along `axis` of the elements that are not NaN; NaN where there are none. Otherwise as `max`."""
+
+def nanmean(x: Operand, axis: int | Sequence[int] | None = None, keepdims: bool = False) -> Tensor:
+    """Arithmetic mean along `axis` of the elements that are not NaN; NaN where there are none. Otherwise as `mean`.
+
+    >>> dl.nanmean(dl.tensor([1.0, float("nan"), 3.0])).item()
+    2.0
+    """
+
+def nanmin(x: Operand, axis: int | Sequence[int] | None = None, keepdims: bool = False) -> Tensor:
+    """Smallest along `axis` of the elements that are not NaN; NaN where there are none. Otherwise as `min`."""
+
+def nanprod(x: Operand, axis: int | tuple[int, ...] | None = None, keepdims: bool = False) -> Tensor:
+    """Product along ``axis`` of the elements that are not NaN; 1 where there are none. Otherwise as `prod`."""
+
+def nanstd(x: Operand, axis: int | tuple[int, ...] | None = None, keepdims: bool = False, correction: float = 0.0) -> Tensor:
+    """Standard deviation along ``axis`` of the elements that are not NaN: the square root of `nanvar`."""
+
+def nansum(x: Operand, axis: int | Sequence[int] | None = None, keepdims: bool = False) -> Tensor:
+    """Sum along `axis` of the elements that are not NaN; 0 where there are none. Otherwise as `sum`."""
+
+def nanvar(x: Operand, axis: int | tuple[int, ...] | None = None, keepdims: bool = False, correction: float = 0.0) -> Tensor:
+    """Variance along ``axis`` of the elements that are not NaN; NaN where too few are left. Otherwise as `var`."""
+
 def narrow(x: Operand, axis: int, start: int, length: int) -> Tensor:
     """A view of ``length`` places along ``axis`` from ``start`` on. Raises IndexError where they leave x."""
 
@@ -640,6 +732,18 @@ def nonzero(x: Operand) -> Tensor:
     """The coordinates of all elements that are not zero (false), in row-major order: (count, ndim) int64.
 
     The shape depends on values, so a step that calls it cannot be recorded.
+    """
+
+def norm(x: Operand, p: float | Literal["fro"] | None = 2.0, axis: int | Sequence[int] | None = None, keepdims: bool = False) -> Tensor:
+    """Norm of the vectors along `axis`: sum(|x|^p)^(1/p).
+
+    `p`: 2 (or "fro") for the Euclidean length, 1 for the sum of absolute values, inf for the largest of them, -inf for
+    the smallest, 0 for the number of elements that are not 0, or any other number. Of several axes all elements are one
+    vector. Integers become float32; the norm of nothing is 0, of order -inf infinite. The gradient is 0 where the norm
+    is 0; of order inf and -inf it goes to the elements that have it, in equal parts. Errors as in `sum`.
+
+    >>> dl.norm(dl.tensor([3.0, 4.0])).item()
+    5.0
     """
 
 def one_hot(x: Operand, num_classes: int = -1) -> Tensor:
@@ -683,6 +787,20 @@ def prelu(x: Operand, weight: Operand) -> Tensor:
     >>> dl.prelu(dl.tensor([[-2.0, -2.0, 3.0]]), dl.tensor([0.5, 0.25, 0.25]))
     tensor([[-1. , -0.5,  3. ]])
     """
+
+def prod(x: Operand, axis: int | Sequence[int] | None = None, keepdims: bool = False, dtype: Any | None = None) -> Tensor:
+    """Product of the elements along `axis`.
+
+    Floats keep their dtype and are multiplied in float64 (on a GPU in float32 or wider); bool and integers give int64,
+    which wraps. `dtype`: x is cast to it first, and it is the result's. The product of nothing is 1. The gradient is
+    right where elements are 0. Errors as in `sum`.
+
+    >>> dl.prod(dl.tensor([[1, 2], [3, 4]]), axis=0).tolist()
+    [3, 8]
+    """
+
+def ptp(x: Operand, axis: int | tuple[int, ...] | None = None, keepdims: bool = False) -> Tensor:
+    """Range of the elements along ``axis``, from peak to peak: max(x) - min(x). Errors as of `max`; no bools."""
 
 def put_along_axis(x: Operand, indices: Operand, values: Operand, axis: int | None) -> None:
     """Writes ``values`` into ``x`` at ``indices`` along ``axis``: x[i, indices[i, j]] = values[i, j] for axis 1.
@@ -858,14 +976,27 @@ def squeeze(x: Operand, axis: int | Sequence[int] | None = None) -> Tensor:
 def stack(tensors: Sequence[Operand], axis: int = 0) -> Tensor:
     """The tensors, all of one shape, along a new axis at ``axis``. Raises ShapeError where shapes differ."""
 
+def std(x: Operand, axis: int | Sequence[int] | None = None, keepdims: bool = False, correction: float = 0.0) -> Tensor:
+    """Standard deviation of the elements along `axis`: the square root of `var`, with its arguments.
+
+    The gradient is 0 where all elements are equal.
+
+    >>> dl.std(dl.tensor([1.0, 1.0, 3.0, 3.0])).item()
+    1.0
+    """
+
+def std_mean(x: Operand, axis: int | Sequence[int] | None = None, keepdims: bool = False, correction: float = 0.0) -> tuple[Tensor, Tensor]:
+    """Standard deviation and mean of the elements along `axis` in one pass: (std, mean). Arguments as of `var`."""
+
 def sub(a: Operand, b: Operand) -> Tensor:
     """Difference a - b. Raises DTypeError for bools: use logical_xor."""
 
-def sum(x: Operand, axis: int | Sequence[int] | None = None, keepdims: bool = False) -> Tensor:
+def sum(x: Operand, axis: int | Sequence[int] | None = None, keepdims: bool = False, dtype: Any | None = None) -> Tensor:
     """Sum of the elements along `axis`.
 
     Floats keep their dtype and are accumulated in float32 within blocks of 4096, in float64 beyond; bool and integers
-    give int64. The sum of nothing is 0. Raises IndexError for an axis out of range, ShapeError for one given twice.
+    give int64. `dtype`: x is cast to it first, and it is the result's. The sum of nothing is 0. Raises IndexError for
+    an axis out of range, ShapeError for one given twice.
     """
 
 def swapaxes(x: Operand, axis1: int, axis2: int) -> Tensor:
@@ -956,6 +1087,20 @@ def unsqueeze(x: Operand, axis: int) -> Tensor:
 def unstack(x: Operand, axis: int = 0) -> tuple[Tensor, ...]:
     """The views of ``x`` at each place along ``axis``: `unbind` under the array API's name."""
 
+def var(x: Operand, axis: int | Sequence[int] | None = None, keepdims: bool = False, correction: float = 0.0) -> Tensor:
+    """Variance of the elements along `axis`: sum((x - mean(x))^2) / (n - correction), n the number of elements.
+
+    One pass over memory, as exact as two. Floats keep their dtype, bool and integers give float32. `correction`: 0 for
+    that of the elements themselves (NumPy's default), 1 for an unbiased estimate from a sample (PyTorch's default;
+    NumPy's ddof). NaN where there is nothing to divide by. Errors as in `sum`.
+
+    >>> dl.var(dl.tensor([1.0, 2.0, 3.0, 4.0])).item()
+    1.25
+    """
+
+def var_mean(x: Operand, axis: int | Sequence[int] | None = None, keepdims: bool = False, correction: float = 0.0) -> tuple[Tensor, Tensor]:
+    """Variance and mean of the elements along `axis` in one pass: (var, mean). Arguments as of `var`."""
+
 def vdot(a: Operand, b: Operand) -> Tensor:
     """The sum of the products of all elements of `a` and `b`, taken as vectors in row-major order: 0-d.
 
@@ -1030,6 +1175,12 @@ class TensorMethods:
         """Whether every element along `axis` is not zero; of nothing, True."""
     def allclose(self, other: Operand, rtol: float = 1e-05, atol: float = 1e-08, equal_nan: bool = False) -> bool:
         """Whether all of ``x`` and ``other`` are close, a Python bool: see `isclose`."""
+    def amax(self, axis: int | tuple[int, ...] | None = None, keepdims: bool = False) -> Tensor:
+        """Largest element along ``axis``: `max` under another name."""
+    def amin(self, axis: int | tuple[int, ...] | None = None, keepdims: bool = False) -> Tensor:
+        """Smallest element along ``axis``: `min` under another name."""
+    def aminmax(self, axis: int | tuple[int, ...] | None = None, keepdims: bool = False) -> Tensor:
+        """Smallest and largest elements along ``axis``: (min, max). Errors as of `max`."""
     def any(self, axis: int | Sequence[int] | None = None, keepdims: bool = False) -> Tensor:
         """Whether any element along `axis` is not zero; of nothing, False."""
     def argmax(self, axis: int | None = None, keepdims: bool = False) -> Tensor:
@@ -1046,6 +1197,8 @@ class TensorMethods:
         """Arc tangent: the angle in (-pi/2, pi/2) whose tangent is x."""
     def atan2(self, b: Operand) -> Tensor:
         """The angle of the point (b, a), in [-pi, pi]: the arc tangent of a / b with the quadrant that their signs tell."""
+    def average(self, axis: int | tuple[int, ...] | None = None, weights: Operand | None = None, keepdims: bool = False) -> Tensor:
+        """Weighted mean along ``axis``: sum(weights x) / sum(weights); without ``weights`` the mean."""
     def baddbmm(self, a: Operand, b: Operand, beta: float = 1.0, alpha: float = 1.0) -> Tensor:
         """beta x + alpha (a @ b) of batches `a` (B, M, K) and `b` (B, K, N): (B, M, N), to which `x` broadcasts."""
     def bitwise_and(self, b: Operand) -> Tensor:
@@ -1082,6 +1235,14 @@ class TensorMethods:
         """The number of elements that are not zero (false), as a 0-d int64 tensor."""
     def cross(self, b: Operand, axis: int = -1) -> Tensor:
         """The cross products of vectors of three elements along `axis`: (a1 b2 - a2 b1, a2 b0 - a0 b2, a0 b1 - a1 b0)."""
+    def cummax(self, axis: int | None = None) -> tuple[Tensor, Tensor]:
+        """Largest elements along `axis` up to each, and their indices: (values, indices), of equal elements the last."""
+    def cummin(self, axis: int | None = None) -> tuple[Tensor, Tensor]:
+        """Smallest elements along `axis` up to each, and their indices: (values, indices), of equal elements the last."""
+    def cumprod(self, axis: int | None = None, reverse: bool = False, exclusive: bool = False, dtype: Any | None = None) -> Tensor:
+        """Products of the elements along `axis` up to each: out[i] = x[0] ... x[i]; bool and integers give int64."""
+    def cumsum(self, axis: int | None = None, reverse: bool = False, exclusive: bool = False, dtype: Any | None = None) -> Tensor:
+        """Sums of the elements along `axis` up to each: out[i] = x[0] + ... + x[i]; bool and integers give int64."""
     def diag(self, k: int = 0) -> Tensor:
         """The diagonal of a matrix, as a view, or of a vector the matrix that has it on a diagonal, and zeros."""
     def diag_embed(self, offset: int = 0, axis1: int = -2, axis2: int = -1) -> Tensor:
@@ -1176,6 +1337,8 @@ class TensorMethods:
         """Natural logarithm of 1 + x, accurate near 0."""
     def log_softmax(self, axis: int = -1) -> Tensor:
         """Logarithm of the softmax along `axis`: (x - max(x)) - log(sum(exp(x - max(x))))."""
+    def logcumsumexp(self, axis: int | None = None, reverse: bool = False) -> Tensor:
+        """Logarithms of the sums of exponentials along `axis` up to each: log(exp(x[0]) + ... + exp(x[i]))."""
     def logical_and(self, b: Operand) -> Tensor:
         """Whether both a and b hold, as bools: numbers hold where they are not 0."""
     def logical_not(self) -> Tensor:
@@ -1202,7 +1365,7 @@ class TensorMethods:
         """Largest element along `axis`; NaN where there is one."""
     def maximum(self, b: Operand) -> Tensor:
         """The larger of a and b; NaN if either is. At ties the gradient is split half and half."""
-    def mean(self, axis: int | Sequence[int] | None = None, keepdims: bool = False) -> Tensor:
+    def mean(self, axis: int | Sequence[int] | None = None, keepdims: bool = False, dtype: Any | None = None) -> Tensor:
         """Arithmetic mean of the elements along `axis`: their sum, divided by their number in float64."""
     def min(self, axis: int | Sequence[int] | None = None, keepdims: bool = False) -> Tensor:
         """Smallest element along `axis`; NaN where there is one."""
@@ -1218,6 +1381,20 @@ class TensorMethods:
         """Product a b; of bools their conjunction (and)."""
     def mv(self, b: Operand) -> Tensor:
         """The product of a matrix `a` (M, K) and a vector `b` (K,): (M,). `matmul` without its rules for other shapes."""
+    def nanmax(self, axis: int | Sequence[int] | None = None, keepdims: bool = False) -> Tensor:
+        """Largest along `axis` of the elements that are not NaN; NaN where there are none. Otherwise as `max`."""
+    def nanmean(self, axis: int | Sequence[int] | None = None, keepdims: bool = False) -> Tensor:
+        """Arithmetic mean along `axis` of the elements that are not NaN; NaN where there are none. Otherwise as `mean`."""
+    def nanmin(self, axis: int | Sequence[int] | None = None, keepdims: bool = False) -> Tensor:
+        """Smallest along `axis` of the elements that are not NaN; NaN where there are none. Otherwise as `min`."""
+    def nanprod(self, axis: int | tuple[int, ...] | None = None, keepdims: bool = False) -> Tensor:
+        """Product along ``axis`` of the elements that are not NaN; 1 where there are none. Otherwise as `prod`."""
+    def nanstd(self, axis: int | tuple[int, ...] | None = None, keepdims: bool = False, correction: float = 0.0) -> Tensor:
+        """Standard deviation along ``axis`` of the elements that are not NaN: the square root of `nanvar`."""
+    def nansum(self, axis: int | Sequence[int] | None = None, keepdims: bool = False) -> Tensor:
+        """Sum along `axis` of the elements that are not NaN; 0 where there are none. Otherwise as `sum`."""
+    def nanvar(self, axis: int | tuple[int, ...] | None = None, keepdims: bool = False, correction: float = 0.0) -> Tensor:
+        """Variance along ``axis`` of the elements that are not NaN; NaN where too few are left. Otherwise as `var`."""
     def narrow(self, axis: int, start: int, length: int) -> Tensor:
         """A view of ``length`` places along ``axis`` from ``start`` on. Raises IndexError where they leave x."""
     def ne(self, b: Operand) -> Tensor:
@@ -1226,6 +1403,8 @@ class TensorMethods:
         """Negative -x."""
     def nonzero(self) -> Tensor:
         """The coordinates of all elements that are not zero (false), in row-major order: (count, ndim) int64."""
+    def norm(self, p: float | Literal["fro"] | None = 2.0, axis: int | Sequence[int] | None = None, keepdims: bool = False) -> Tensor:
+        """Norm of the vectors along `axis`: sum(|x|^p)^(1/p)."""
     def one_hot(self, num_classes: int = -1) -> Tensor:
         """Vectors of 0 with a 1 at the place that each element of ``x``, an integer, names: (*x.shape, classes) int64."""
     def outer(self, b: Operand) -> Tensor:
@@ -1236,6 +1415,10 @@ class TensorMethods:
         """Power a^b, as C's pow: 1 for b = 0 and for a = 1; a negative base needs an integer exponent, else NaN."""
     def prelu(self, weight: Operand) -> Tensor:
         """Rectifier with a learned slope: x where it is positive, else x times `weight` (https://arxiv.org/abs/1502.01852)."""
+    def prod(self, axis: int | Sequence[int] | None = None, keepdims: bool = False, dtype: Any | None = None) -> Tensor:
+        """Product of the elements along `axis`."""
+    def ptp(self, axis: int | tuple[int, ...] | None = None, keepdims: bool = False) -> Tensor:
+        """Range of the elements along ``axis``, from peak to peak: max(x) - min(x). Errors as of `max`; no bools."""
     def put_along_axis(self, indices: Operand, values: Operand, axis: int | None) -> None:
         """Writes ``values`` into ``x`` at ``indices`` along ``axis``: x[i, indices[i, j]] = values[i, j] for axis 1."""
     def ravel(self) -> Tensor:
@@ -1300,9 +1483,13 @@ class TensorMethods:
         """Square x^2."""
     def squeeze(self, axis: int | Sequence[int] | None = None) -> Tensor:
         """A view without its axes of length 1, or without those in ``axis``."""
+    def std(self, axis: int | Sequence[int] | None = None, keepdims: bool = False, correction: float = 0.0) -> Tensor:
+        """Standard deviation of the elements along `axis`: the square root of `var`, with its arguments."""
+    def std_mean(self, axis: int | Sequence[int] | None = None, keepdims: bool = False, correction: float = 0.0) -> tuple[Tensor, Tensor]:
+        """Standard deviation and mean of the elements along `axis` in one pass: (std, mean). Arguments as of `var`."""
     def sub(self, b: Operand) -> Tensor:
         """Difference a - b. Raises DTypeError for bools: use logical_xor."""
-    def sum(self, axis: int | Sequence[int] | None = None, keepdims: bool = False) -> Tensor:
+    def sum(self, axis: int | Sequence[int] | None = None, keepdims: bool = False, dtype: Any | None = None) -> Tensor:
         """Sum of the elements along `axis`."""
     def swapaxes(self, axis1: int, axis2: int) -> Tensor:
         """A view with two axes exchanged."""
@@ -1340,6 +1527,10 @@ class TensorMethods:
         """A view with a new axis of length 1 at ``axis`` (-1: behind the last). Raises IndexError for one out of range."""
     def unstack(self, axis: int = 0) -> tuple[Tensor, ...]:
         """The views of ``x`` at each place along ``axis``: `unbind` under the array API's name."""
+    def var(self, axis: int | Sequence[int] | None = None, keepdims: bool = False, correction: float = 0.0) -> Tensor:
+        """Variance of the elements along `axis`: sum((x - mean(x))^2) / (n - correction), n the number of elements."""
+    def var_mean(self, axis: int | Sequence[int] | None = None, keepdims: bool = False, correction: float = 0.0) -> tuple[Tensor, Tensor]:
+        """Variance and mean of the elements along `axis` in one pass: (var, mean). Arguments as of `var`."""
     def vdot(self, b: Operand) -> Tensor:
         """The sum of the products of all elements of `a` and `b`, taken as vectors in row-major order: 0-d."""
     def vecdot(self, b: Operand, axis: int = -1) -> Tensor:
