@@ -32,6 +32,8 @@ MODULES = (
     "matmul",
     "softmax",
     "loss",
+    "pairs",
+    "losses",
     "comparison",
     "vectors",
     "contraction",

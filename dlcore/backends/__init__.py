@@ -16,7 +16,15 @@ import struct
 from typing import Any, NamedTuple
 
 from dlcore import _C
-from dlcore.kernels.launch import BAD_INDEX, BAD_LABEL, BAD_PARAMETER, FAULT_ROOM, NEGATIVE_POWER, NOT_FINITE
+from dlcore.kernels.launch import (
+    BAD_INDEX,
+    BAD_LABEL,
+    BAD_PARAMETER,
+    FAULT_ROOM,
+    NEGATIVE_POWER,
+    NO_PROBABILITY,
+    NOT_FINITE,
+)
 
 __all__ = ["NO_FAULT", "Bound", "Faults"]
 
@@ -25,11 +33,13 @@ _TEXTS = {
     BAD_LABEL: "the label at position {} is no class",
     BAD_INDEX: "the index at position {} is out of range",
     NOT_FINITE: "the value at position {} is not finite",
+    NO_PROBABILITY: "the input at position {} is no probability, between 0 and 1",
     NEGATIVE_POWER: "the exponent at position {} is negative, and integers have no such powers",
     BAD_PARAMETER: "the parameter at position {} is outside of the distribution's range",
 }
-# Others: IndexError.
-_KINDS: dict[int, Any] = {NOT_FINITE: FloatingPointError, NEGATIVE_POWER: ValueError, BAD_PARAMETER: ValueError}
+_KINDS: dict[int, Any] = {  # others: IndexError
+    NOT_FINITE: FloatingPointError, NEGATIVE_POWER: ValueError, BAD_PARAMETER: ValueError, NO_PROBABILITY: ValueError,
+}  # fmt: skip
 
 
 class Bound(NamedTuple):

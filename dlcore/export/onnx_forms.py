@@ -51,7 +51,7 @@ _LOSS = "a loss belongs to training; export the model alone"
 _PART = "a part of a tensor is written; build the result with where or concat"
 _WALK = "it walks through memory by strides; build the result with take and reshape"
 REFUSED = {
-    "cross_entropy": _LOSS, "mse_loss": _LOSS, "slice_assign": _PART, "put": _PART, "put_": _PART,
+    "slice_assign": _PART, "put": _PART, "put_": _PART,
     "put_backward": "it is the gradient of an assignment",
     "transfer": "a tensor moves between devices; keep the model and its tensors on one",
     "nonzero": "the shape of its result depends on values",
@@ -72,6 +72,8 @@ def refusal(op: Op) -> str:
         return REFUSED[op.name]
     if op.family == "optim":
         return "it updates parameters"
+    if op.family == "loss" and not op.writes:
+        return _LOSS
     if op.random or op.family == "random":
         return "it draws random numbers"
     if op.name.endswith("_backward"):

@@ -34,6 +34,7 @@ __all__ = [
     "LAUNCH_OPTIONS",
     "NEGATIVE_POWER",
     "NOT_FINITE",
+    "NO_PROBABILITY",
     "OTHER_ARCHES",
     "Arch",
     "Call",
@@ -201,7 +202,8 @@ class Errors:
 
 FAULT_ROOM = 256  # rows that may report bad data
 
-BAD_LABEL, BAD_INDEX, NOT_FINITE, NEGATIVE_POWER, BAD_PARAMETER = 1, 2, 3, 4, 5  # codes; larger ones win
+# Codes; larger ones win.
+BAD_LABEL, BAD_INDEX, NOT_FINITE, NEGATIVE_POWER, BAD_PARAMETER, NO_PROBABILITY = 1, 2, 3, 4, 5, 6
 
 
 @dataclass(frozen=True, slots=True)

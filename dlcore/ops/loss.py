@@ -31,11 +31,11 @@ REDUCTIONS = get_args(Reduction)  # enum Reduction in csrc/loss/loss.inl
 Lengths = tuple[int, ...]
 
 
-def _reduce(loss: Any, reduction: str) -> Any:
+def reduced(loss: Any, reduction: str) -> Any:
     return loss if reduction == "none" else mean(loss) if reduction == "mean" else sum(loss)
 
 
-def _numpy_reduce(losses: Any, reduction: str, count: Any) -> Any:
+def numpy_reduced(losses: Any, reduction: str, count: Any) -> Any:
     return losses if reduction == "none" else losses.sum() / (np.float64(count) if reduction == "mean" else 1)
 
 
@@ -70,7 +70,7 @@ def scale_inplace(x: Spec, factor: Spec) -> None:
         raise ShapeError(f"scale_inplace: factor has {have}, not () and {x.dtype.name}")
 
 
-def _scaled(gradient: Any, dout: Any, retain_graph: bool, dout_is_one: bool) -> Any:
+def scaled(gradient: Any, dout: Any, retain_graph: bool, dout_is_one: bool) -> Any:
     """gradient * dout; in the gradient's own memory where nobody will ask for it again."""
     if dout_is_one:
         return gradient
@@ -166,7 +166,7 @@ def _(logits: Any, target: Any, weight: Any, label_smoothing: float, reduction: 
     terms = mul(target, log_softmax(logits, axis))
     if weight is not None:
         terms = mul(terms, reshape(weight, _class_shape(logits.shape)))
-    return _reduce(neg(sum(terms, axis)), reduction)
+    return reduced(neg(sum(terms, axis)), reduction)
 
 
 @cross_entropy.gradient("logits")
@@ -178,7 +178,7 @@ def _(
     if reduction == "none" and not dout_is_one:
         dout = unsqueeze(dout, axis)
     if not create_graph:
-        return _scaled(dlogits, dout, retain_graph, dout_is_one)
+        return scaled(dlogits, dout, retain_graph, dout_is_one)
     # By simpler operations, which can be differentiated: p times one number for each position, less others.
     labels = cast(unsqueeze(target, axis), int64)  # which holds ignore_index too
     counted = cast(ne(labels, ignore_index), dtype)
@@ -227,7 +227,7 @@ def _numpy_losses(log_p: Any, target: Any, weight: Any, ignore_index: int, smoot
 @cross_entropy.reference
 def _(logits: Any, target: Any, weight: Any, ignore_index: int, label_smoothing: float, reduction: str) -> Any:
     losses, count = _numpy_losses(_numpy_log_softmax(logits)[0], target, weight, ignore_index, label_smoothing)
-    return _numpy_reduce(losses, reduction, count)
+    return numpy_reduced(losses, reduction, count)
 
 
 @cross_entropy.magnitude
@@ -237,7 +237,7 @@ def _(logits: Any, target: Any, weight: Any, ignore_index: int, label_smoothing:
     target = np.abs(target) if target.dtype.kind == "f" else target
     weight = None if weight is None else np.abs(weight)
     each, count = _numpy_losses(-(1 + np.abs(log_p) + below), target, weight, ignore_index, label_smoothing)
-    return _numpy_reduce(each, reduction, count)
+    return numpy_reduced(each, reduction, count)
 
 
 @cross_entropy.samples
@@ -338,7 +338,7 @@ def _(operands: list[Any], largest: float) -> None:
 
 @_loss(
     kernels={"cuda": "loss.mse:mse_loss"}, promote=floating, extras="dinput",
-    reference=lambda input, target, reduction: _numpy_reduce(np.square(input - target), reduction, input.size),
+    reference=lambda input, target, reduction: numpy_reduced(np.square(input - target), reduction, input.size),
     cost=lambda input: (3.0 * math.prod(input.shape), 2.0 * math.prod(input.shape) * input.dtype.itemsize),
     samples=[
         *(Sample((33, 65), (33, 65), reduction=r, why=f"unaligned, {r}") for r in REDUCTIONS),
@@ -377,6 +377,6 @@ def _(
         factor = 2 / max(math.prod(input.shape), 1) if reduction == "mean" else 2
         gradient = mul(mul(sub(input, target), factor), dout)
     else:
-        gradient = _scaled(dinput, dout, retain_graph, dout_is_one)
+        gradient = scaled(dinput, dout, retain_graph, dout_is_one)
     to_input, to_target = needs_input_grad
     return gradient if to_input else None, neg(gradient) if to_target else None

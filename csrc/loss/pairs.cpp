@@ -1,0 +1,2 @@
+#define DLCORE_BODY "loss/pairs.inl"
+#include "common/each_isa.h"
