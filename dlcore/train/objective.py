@@ -20,16 +20,28 @@ from dlcore.data.views import flatten
 from dlcore.data.views import targets as all_targets
 from dlcore.dtypes import DType
 from dlcore.errors import ShapeError
-from dlcore.nn.losses import CrossEntropyLoss, MSELoss, as_cross_entropy, holds
+from dlcore.nn.losses import CrossEntropyLoss, Loss, as_cross_entropy, holds
 from dlcore.nn.module import Module
+from dlcore.ops import losses
 from dlcore.ops.elementwise import where
 from dlcore.ops.loss import cross_entropy, mse_loss
+from dlcore.ops.pairs import huber_loss, l1_loss, smooth_l1_loss
 from dlcore.train.modes import kept_modes
 
 __all__ = ["LOSSES", "Judged", "Objective", "loss_function", "numbers", "weights_of_classes"]
 
 OWN = "own"  # the name of the loss that the model itself returns
-LOSSES = Names("a loss", [("cross_entropy", cross_entropy), ("mse", mse_loss), ("mse_loss", mse_loss)])
+_FUNCTIONS = {
+    "cross_entropy": cross_entropy, "mse": mse_loss, "l1": l1_loss, "smooth_l1": smooth_l1_loss, "huber": huber_loss,
+    "binary_cross_entropy": losses.binary_cross_entropy, "bce": losses.binary_cross_entropy,
+    "binary_cross_entropy_with_logits": losses.binary_cross_entropy_with_logits,
+    "bce_with_logits": losses.binary_cross_entropy_with_logits, "focal": losses.focal_loss, "nll": losses.nll_loss,
+    "kl_div": losses.kl_div, "hinge": losses.hinge_loss, "soft_margin": losses.soft_margin_loss,
+    "multi_margin": losses.multi_margin_loss, "hinge_embedding": losses.hinge_embedding_loss,
+    "poisson_nll": losses.poisson_nll_loss, "quantile": losses.quantile_loss, "pinball": losses.quantile_loss,
+}  # fmt: skip
+LOSSES = Names("a loss", [(n, f) for name, f in _FUNCTIONS.items() for n in (name, f"{name}_loss")])
+_KNOWN = (cross_entropy, *dict.fromkeys(f for f in _FUNCTIONS.values() if f not in (cross_entropy, losses.nll_loss)))
 
 
 def loss_function(loss: Any, where: str) -> Any:
@@ -97,7 +109,7 @@ class Objective(Recordable):
     @property
     def known(self) -> bool:
         """Whether the loss is one of dlcore's, which use every target but the ignored labels."""
-        return self.classifies or self.loss is mse_loss or isinstance(self.loss, MSELoss)
+        return self.classifies or isinstance(self.loss, Loss) or _is_one_of(self.loss, _KNOWN)
 
     def __call__(self, model: Module, parts: list[Tensor], weights: Tensor | None = None) -> Judged:
         """The batch ``parts`` (inputs, ..., targets) judged; ``weights``: of its samples."""
@@ -178,8 +190,8 @@ class Objective(Recordable):
                 outputs, targets, loss.weight, ignore_index=loss.ignore_index, label_smoothing=loss.label_smoothing,
                 reduction="none",
             )  # fmt: skip
-        if isinstance(loss, MSELoss):
-            return mse_loss(outputs, targets, reduction="none")
+        if isinstance(loss, Loss):
+            return loss.each(outputs, targets)
         value = loss(outputs, targets, reduction="none") if _takes_reduction(loss) else loss(outputs, targets)
         return instance(value, Tensor, f"{self.name}: what the loss returned,", "a tensor")
 
@@ -192,11 +204,13 @@ class Objective(Recordable):
         return (self.loss,)
 
 
+def _is_one_of(loss: Any, functions: tuple[Any, ...]) -> bool:
+    return any(loss is f for f in functions)
+
+
 def _takes_reduction(loss: Any) -> bool:
-    if loss is cross_entropy or loss is mse_loss:
-        return True
     called = loss.func if isinstance(loss, functools.partial) else loss
-    if called in (cross_entropy, mse_loss):
+    if _is_one_of(called, _KNOWN):
         return True
     try:
         return "reduction" in inspect.signature(called.forward if isinstance(called, Module) else called).parameters

@@ -1,0 +1,128 @@
+"""Functions of layers and losses under the names of ``torch.nn.functional``: those of ``dl``, gathered.
+
+    import dlcore.nn.functional as F
+    loss = F.cross_entropy(F.relu(F.linear(x, weight, bias)), target)
+
+They are the same functions, but for `dropout`, `normalize` and `pad`, whose arguments here are PyTorch's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from dlcore._arguments import axis_of, boolean, integers, number, operand, renamed
+from dlcore._operations import (
+    bilinear,
+    binary_cross_entropy,
+    binary_cross_entropy_with_logits,
+    celu,
+    cosine_embedding_loss,
+    cosine_similarity,
+    cross_entropy,
+    elu,
+    focal_loss,
+    gaussian_nll_loss,
+    gelu,
+    glu,
+    hardshrink,
+    hardsigmoid,
+    hardswish,
+    hardtanh,
+    hinge_embedding_loss,
+    hinge_loss,
+    huber_loss,
+    kl_div,
+    l1_loss,
+    leaky_relu,
+    linear,
+    log_softmax,
+    logsigmoid,
+    margin_ranking_loss,
+    mish,
+    mse_loss,
+    multi_margin_loss,
+    nll_loss,
+    one_hot,
+    pairwise_distance,
+    poisson_nll_loss,
+    prelu,
+    quantile_loss,
+    relu,
+    relu6,
+    selu,
+    sigmoid,
+    silu,
+    smooth_l1_loss,
+    soft_margin_loss,
+    softmax,
+    softplus,
+    softshrink,
+    softsign,
+    tanh,
+    tanhshrink,
+    threshold,
+    triplet_margin_loss,
+)
+from dlcore._operations import pad as numpy_pad
+from dlcore._tensor import Tensor
+from dlcore.ops.elementwise import abs, div, maximum, pow, sqrt, square
+from dlcore.ops.reduce import max, sum
+from dlcore.random import dropout as drop
+
+__all__ = [
+    "bilinear", "binary_cross_entropy", "binary_cross_entropy_with_logits", "celu", "cosine_embedding_loss",
+    "cosine_similarity", "cross_entropy", "dropout", "elu", "focal_loss", "gaussian_nll_loss", "gelu", "glu",
+    "hardshrink", "hardsigmoid", "hardswish", "hardtanh", "hinge_embedding_loss", "hinge_loss", "huber_loss", "kl_div",
+    "l1_loss", "leaky_relu", "linear", "log_softmax", "logsigmoid", "margin_ranking_loss", "mish", "mse_loss",
+    "multi_margin_loss", "nll_loss", "normalize", "one_hot", "pad", "pairwise_distance", "poisson_nll_loss", "prelu",
+    "quantile_loss", "relu", "relu6", "selu", "sigmoid", "silu", "smooth_l1_loss", "soft_margin_loss", "softmax",
+    "softplus", "softshrink", "softsign", "tanh", "tanhshrink", "threshold", "triplet_margin_loss",
+]  # fmt: skip
+
+
+def dropout(x: Tensor, p: float = 0.5, training: bool = True) -> Tensor:
+    """``x`` with each element set to 0 with probability ``p``, the others divided by 1 - p; ``x`` itself where
+    ``training`` is False.
+
+    >>> nn.functional.dropout(dl.ones(3), training=False)
+    tensor([1., 1., 1.])
+    """
+    return drop(x, p) if boolean(training, "dropout: training") else operand(x, "dropout")
+
+
+def normalize(x: Any, p: float = 2.0, dim: int = 1, eps: float = 1e-12) -> Any:
+    """``x`` divided by its ``p``-norms along ``dim``, which are taken as ``eps`` at least; ``p`` may be infinite.
+
+    >>> nn.functional.normalize(dl.tensor([[3.0, 4.0]]))
+    tensor([[0.6, 0.8]])
+    """
+    x, p, least = operand(x, "normalize"), number(p, "normalize: p"), number(eps, "normalize: eps")
+    axis = axis_of(dim, "normalize: dim", x.shape)
+    if not p > 0:
+        raise ValueError(f"normalize: p {p} is not positive")
+    try:
+        if p == 2:
+            return div(x, maximum(sqrt(sum(square(x), axis, True)), least))
+        if p == float("inf"):
+            return div(x, maximum(max(abs(x), axis, True), least))
+        powers = sum(abs(x) if p == 1 else pow(abs(x), p), axis, True)
+        return div(x, maximum(powers if p == 1 else pow(powers, 1 / p), least))
+    except (TypeError, ValueError, OverflowError, RuntimeError) as error:
+        raise renamed(error, "normalize") from None
+
+
+def pad(x: Any, pad: Sequence[int], mode: str = "constant", value: float = 0.0) -> Any:
+    """``x`` with more elements around it: ``pad`` holds (before, after) of the last axis, then of the one before it.
+
+    ``mode``: "constant" (``value``), "reflect", "replicate" or "circular"; `dl.pad` has NumPy's arguments.
+
+    >>> nn.functional.pad(dl.tensor([[1, 2]]), (1, 0)).tolist()
+    [[0, 1, 2]]
+    """
+    x, widths = operand(x, "pad"), integers(pad, "pad: pad")
+    if len(widths) % 2 or len(widths) > 2 * x.ndim:
+        raise ValueError(f"pad: {len(widths)} numbers are no pairs for the last of {x.ndim} axes")
+    pairs = [(0, 0)] * (x.ndim - len(widths) // 2)
+    pairs += [(widths[k], widths[k + 1]) for k in range(len(widths) - 2, -1, -2)]
+    return numpy_pad(x, pairs, mode, constant_values=value)
