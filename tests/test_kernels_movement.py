@@ -215,6 +215,26 @@ def test_sums_along_an_axis(count):
         np.testing.assert_array_equal(dx, want)
 
 
+@pytest.mark.parametrize("count", [3, 3000])
+@pytest.mark.parametrize(("fold", "function", "start"), [(0, np.multiply, 1), (1, np.maximum, 0), (2, np.minimum, 0)])
+@pytest.mark.parametrize("dtype", [np.float32, np.int16])
+def test_folds_along_an_axis(count, fold, function, start, dtype):
+    """Few candidates are compared, many sorted, with places that cross many chunks, and one to which nothing goes."""
+    index = rng().integers(0, 2, (count, 2))
+    src = rng().choice(np.array([-1, 1], dtype), (count, 2)) if fold == 0 else rng().integers(-999, 999, (count, 2))
+    src = src.astype(dtype)
+    if dtype is np.float32 and fold:
+        src[1, 1] = np.nan
+        start = -np.inf if fold == 1 else np.inf
+    elif fold:
+        start = np.iinfo(dtype).min if fold == 1 else np.iinfo(dtype).max
+    out = run(accumulate.scatter_fold, [src, index], np.empty((3, 2), dtype), (0, fold))
+    want = np.full((3, 2), start, dtype)
+    with np.errstate(all="ignore"):
+        function.at(want, (index, np.arange(2)[None, :]), src)
+    np.testing.assert_array_equal(out, want)
+
+
 # ---- positions ----------------------------------------------------------------------------------------------------
 
 

@@ -68,7 +68,8 @@ def _folded(src: Any, index: Any, shape: tuple[int, ...], axis: int, reduce: str
 
 
 @Indexed.definition(
-    kernels={"cuda": []}, kinds=("float", "int", "uint"), dtypes=FLOATS, ulp=8, reference=_folded,
+    kernels={"cuda": "movement.accumulate:scatter_fold"}, kinds=("float", "int", "uint"), dtypes=FLOATS, ulp=8,
+    reference=_folded,
     cost=lambda src, index, shape: (float(math.prod(src.shape)), bytes_of(src, index, Spec(shape, src.dtype))),
     samples=[
         *(s.but(s.inputs[1].shape, s.inputs[1], shape=s.inputs[0], reduce=r, grad=r == "prod")

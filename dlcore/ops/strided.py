@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from dlcore import _C
 from dlcore._arguments import axis_of, check_lengths, integers, items, operand
 from dlcore.dtypes import DTYPES
 from dlcore.errors import ShapeError
@@ -160,7 +161,9 @@ def _numpy_add(x: Any, shape: Shape, strides: Shape, offset: int) -> Any:
     kernels={"cuda": lambda x, value, out, shape, strides, offset: _write(x, value, out, shape, strides, offset)},
     promote=value_like_first,
     gradient={
-        "x": lambda dout, shape, strides, offset: strided_assign(dout, 0, shape, strides, offset),
+        "x": lambda dout, shape, strides, offset: strided_assign(
+            dout, _C.full((), 0, dout.dtype, dout.device.code), shape, strides, offset
+        ),
         "value": lambda dout, shape, strides, offset: as_strided(dout, shape, strides, offset),
     },
     params=lambda shape, strides, offset: (len(shape), *shape, *strides, offset),
@@ -202,7 +205,8 @@ def _(x: Any, value: Any, shape: Shape, strides: Shape, offset: int) -> Any:
 def _write(x: Any, value: Any, out: Any, shape: Shape, strides: Shape, offset: int) -> None:
     """On a GPU: two launches of copies."""
     assign.inplace(out, x)
-    assign.inplace(as_strided(out, shape, strides, offset), value)
+    there = value.item() if value.device is not out.device else value  # a number
+    assign.inplace(as_strided(out, shape, strides, offset), there)
 
 
 # ---- windows ------------------------------------------------------------------------------------------------------

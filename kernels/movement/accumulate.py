@@ -1,4 +1,6 @@
-"""Sums of rows by index: the gradients of take (an embedding's) and of gather. Deterministic, without float atomics.
+"""Rows folded by index: sums, the gradients of take (an embedding's) and of gather; products and extrema, for scatter.
+
+Deterministic, without float atomics.
 
 dx[k] = sum of dout[i] over the i with indices[i] == k. Bound by memory: dout and indices read, dx written once. The
 order of the sums must not depend on which block runs first, so the rows are sorted by where they go:
@@ -14,7 +16,8 @@ order of the sums must not depend on which block runs first, so the rows are sor
    batch costs no more than others.
 
 gather's gradient is the same with rows of one element; where each of dx's elements has few candidates (32 at most along
-the axis) they are simply compared, in order, in one pass that has the CPU's bits. Sums are in float32 (float64 for it).
+the axis) they are simply compared, in order, in one pass that has the CPU's bits. Sums are in float32 (float64 for
+it, int64 for integers). Products and extrema (scatter_fold) go the same way by another function.
 
 An index out of range sets the error words and adds nothing. Unmeasured: not yet run on hardware.
 """
@@ -24,8 +27,11 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
+
 from dlcore.dtypes import DType, int32, int64
-from dlcore.kernels.common.pointwise import divisor, step, walk
+from dlcore.kernels.common.convert import identity
+from dlcore.kernels.common.pointwise import Operand, divisor, launch, step, walk
 from dlcore.kernels.language import jit, tl
 from dlcore.kernels.launch import (
     Call,
@@ -46,7 +52,9 @@ from dlcore.kernels.launch import (
 from dlcore.kernels.movement.copy import fill, raw
 from dlcore.kernels.movement.index import axis_args, find, numbers
 
-__all__ = ["gather_backward", "take_backward"]
+__all__ = ["gather_backward", "scatter_fold", "take_backward"]
+
+SUM, PRODUCT, MAXIMUM, MINIMUM = (tl.constexpr(k) for k in range(4))  # but for the first in the order of scatter_fold
 
 RUN = 2048
 PARTS = tl.constexpr(32)
@@ -93,9 +101,52 @@ def add_within(flag_a, a, flag_b, b):  # of a segmented scan: a flag says that a
 
 
 @jit
+def multiply_within(flag_a, a, flag_b, b):
+    return flag_a | flag_b, tl.where(flag_b != 0, b, a * b)
+
+
+@jit
+def larger(a, b):  # a NaN wins
+    return tl.where((b > a) | (b != b), b, a)
+
+
+@jit
+def smaller(a, b):
+    return tl.where((b < a) | (b != b), b, a)
+
+
+@jit
+def larger_within(flag_a, a, flag_b, b):
+    return flag_a | flag_b, tl.where(flag_b != 0, b, larger(a, b))
+
+
+@jit
+def smaller_within(flag_a, a, flag_b, b):
+    return flag_a | flag_b, tl.where(flag_b != 0, b, smaller(a, b))
+
+
+@jit
+def multiplied(a, b):
+    return a * b
+
+
+@jit
+def folded(a, b, FOLD: tl.constexpr):
+    if FOLD == SUM:
+        return a + b
+    elif FOLD == PRODUCT:
+        return a * b
+    elif FOLD == MAXIMUM:
+        return larger(a, b)
+    else:
+        return smaller(a, b)
+
+
+@jit
 def sum_kernel(
     dout, keys, dx, first, last, n, limit, inner, shift,
-    MOST: tl.constexpr, UNIT: tl.constexpr, LENGTH: tl.constexpr, COLUMNS: tl.constexpr,
+    MOST: tl.constexpr, UNIT: tl.constexpr, LENGTH: tl.constexpr, COLUMNS: tl.constexpr, FOLD: tl.constexpr,
+    NEUTRAL: tl.constexpr,
 ):  # fmt: skip
     tiles, chunks = tl.cdiv(inner, COLUMNS), tl.cdiv(n, LENGTH)
     block = tl.program_id(0)
@@ -112,7 +163,14 @@ def sum_kernel(
     rows = tl.multiple_of((outer * n + i) * inner, UNIT)[:, None] + j
     x = tl.load(dout + rows, good[:, None] & columns, 0).to(first.dtype.element_ty)
     begins = tl.broadcast_to((place != before).to(tl.int32)[:, None], (LENGTH, COLUMNS))
-    _, total = tl.associative_scan((begins, x), 0, add_within)
+    if FOLD == SUM:
+        _, total = tl.associative_scan((begins, x), 0, add_within)
+    elif FOLD == PRODUCT:
+        _, total = tl.associative_scan((begins, x), 0, multiply_within)
+    elif FOLD == MAXIMUM:
+        _, total = tl.associative_scan((begins, x), 0, larger_within)
+    else:
+        _, total = tl.associative_scan((begins, x), 0, smaller_within)
     begun, ends, stops = place != outside, place != after, tl.arange(0, LENGTH) == LENGTH - 1
     to = tl.multiple_of((outer * limit + place) * inner, UNIT)[:, None] + j
     tl.store(dx + to, total.to(dx.dtype.element_ty), (good & ends & begun)[:, None] & columns)
@@ -124,7 +182,8 @@ def sum_kernel(
 @jit
 def join_kernel(
     keys, dx, first, last, n, limit, inner, shift,
-    MOST: tl.constexpr, UNIT: tl.constexpr, LENGTH: tl.constexpr, COLUMNS: tl.constexpr,
+    MOST: tl.constexpr, UNIT: tl.constexpr, LENGTH: tl.constexpr, COLUMNS: tl.constexpr, FOLD: tl.constexpr,
+    NEUTRAL: tl.constexpr,
 ):  # fmt: skip
     tiles, chunks = tl.cdiv(inner, COLUMNS), tl.cdiv(n, LENGTH)
     block = tl.program_id(0)
@@ -139,15 +198,24 @@ def join_kernel(
     if mine:
         columns = j < inner
         base = tl.multiple_of(outer * chunks * inner, UNIT)
-        total = tl.zeros((PARTS, COLUMNS), first.dtype.element_ty)
+        total = tl.full((PARTS, COLUMNS), NEUTRAL, first.dtype.element_ty)
         part = chunk + 1 + tl.arange(0, PARTS)
         more = True
         while more:
             same = (tl.load(keys + part * LENGTH, part < chunks, MOST).to(tl.int64) >> shift) == place
-            total += tl.load(first + base + tl.multiple_of(part * inner, UNIT)[:, None] + j, same[:, None] & columns, 0)
+            at = first + base + tl.multiple_of(part * inner, UNIT)[:, None] + j
+            total = folded(total, tl.load(at, same[:, None] & columns, NEUTRAL), FOLD)
             part += PARTS
             more = tl.min(same.to(tl.int32)) != 0
-        result = tl.load(last + base + chunk * inner + j, columns, 0) + tl.sum(total, 0)[None, :]
+        if FOLD == SUM:
+            parts = tl.sum(total, 0)
+        elif FOLD == PRODUCT:
+            parts = tl.reduce(total, 0, multiplied)
+        elif FOLD == MAXIMUM:
+            parts = tl.reduce(total, 0, larger)
+        else:
+            parts = tl.reduce(total, 0, smaller)
+        result = folded(tl.load(last + base + chunk * inner + j, columns, NEUTRAL), parts[None, :], FOLD)
         to = tl.multiple_of((outer * limit + place) * inner, UNIT) + j
         tl.store(dx + to, result.to(dx.dtype.element_ty), columns)
 
@@ -157,7 +225,7 @@ def compare_kernel(
     dout, indices, dx, errors, size, length, count, along, i_along,
     n0, n1, n2, n3, n4, n5, n6, n7, s0, s1, s2, s3, s4, s5, s6, s7,  # of dx; strides of index, 0 on the axis
     m0, m1, m2, m3, m4, m5, m6, m7,  # lengths of index, where they are shorter than dx's
-    SUM: tl.constexpr, INDEX: tl.constexpr, BLOCK: tl.constexpr,
+    WIDE: tl.constexpr, INDEX: tl.constexpr, FOLD: tl.constexpr, NEUTRAL: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
     """dx[..., j, ...] = sum of dout[..., k, ...] over the k with index[..., k, ...] == j, in their order."""
     e = numbers(INDEX, BLOCK)
@@ -172,12 +240,12 @@ def compare_kernel(
     rest, at, inside = within(rest, at, inside, n6, s6, m6)
     rest, at, inside = within(rest, at, inside, n7, s7, m7)
     j = e // along % length
-    total = tl.zeros((BLOCK,), SUM)
+    total = tl.full((BLOCK,), NEUTRAL, WIDE)
     for k in range(count):
         i = at + tl.full((), i_along, tl.int64) * k
         place, good = find(indices, i, inside, length, errors)
         good &= place == j
-        total += tl.load(dout + i, good, 0).to(SUM)
+        total = folded(total, tl.where(good, tl.load(dout + i, good, 0).to(WIDE), NEUTRAL), FOLD)
     tl.store(dx + e, total.to(dx.dtype.element_ty), e < size)
 
 
@@ -189,9 +257,13 @@ def within(index, offset, inside, n, stride, least):  # `step`, and whether the 
     return index, offset, inside
 
 
-def _sums(call: Call, length: int, limit: int, outer: int, inner: int, axis: int, walked: dict[str, Any]) -> Program:
-    """Sorted sums: input 0 is (outer, n, inner), the output (outer, ``limit``, inner), contiguous; input 1 the n
-    indices below ``length``, each for the place index * ``axis`` + what ``walked`` says."""
+def _sums(
+    call: Call, length: int, limit: int, outer: int, inner: int, axis: int, walked: dict[str, Any], fold: int = 0
+) -> Program:
+    """Sorted sums, or another fold: input 0 is (outer, n, inner), the output (outer, ``limit``, inner), contiguous.
+
+    Input 1 has the n indices below ``length``, each for the place index * ``axis`` + what ``walked`` says.
+    """
     dout, indices, dx = call.inputs[0], call.inputs[1], call.outputs[0]
     assert dout is not None and indices is not None and dx is not None
     n = indices.size
@@ -203,7 +275,8 @@ def _sums(call: Call, length: int, limit: int, outer: int, inner: int, axis: int
     unsorted, keys = Temp(0, key), Temp(0 if n <= RUN else 1, key)
     args = {"indices": In(1), "keys": unsorted, "errors": Errors(), "n": n, "length": length, "limit": limit}
     args |= {"shift": shift, "axis": axis, "MOST": most, "BLOCK": run, **walked}
-    launches = [*fill(raw(Out, 0, dx)), Launch(sort_kernel, (ceil_div(n, run),), args, num_warps=8)]
+    neutral = _neutral(dx.dtype, fold)
+    launches = [*_filled(dx, neutral), Launch(sort_kernel, (ceil_div(n, run),), args, num_warps=8)]
     if n > RUN:
         merge = {"keys": unsorted, "merged": keys, "n": n, "MOST": most, "RUN": RUN, "BLOCK": block}
         launches.append(Launch(merge_kernel, (ceil_div(n, block),), merge))
@@ -215,7 +288,7 @@ def _sums(call: Call, length: int, limit: int, outer: int, inner: int, axis: int
         "keys": keys, "dx": Out(0), "first": Temp(parts, dtype), "last": Temp(parts + 1, dtype), "n": n,
         "limit": limit, "inner": inner, "shift": shift, "MOST": most,
         "UNIT": divisor(inner, dx.dtype.itemsize) or 1, "LENGTH": rows,
-        "COLUMNS": columns,
+        "COLUMNS": columns, "FOLD": fold, "NEUTRAL": neutral,
     }  # fmt: skip
     launches.append(Launch(sum_kernel, (blocks,), shared | {"dout": In(0)}))
     if chunks > 1:
@@ -234,8 +307,22 @@ def _copied(*views: View) -> tuple[int, ...]:
     return tuple(k for k, view in enumerate(views) if not view.contiguous)
 
 
-def _zeros(dx: View) -> Program:
-    return Program(fill(raw(Out, 0, dx)))
+def _neutral(dtype: DType, fold: int) -> int | float:
+    """What changes nothing."""
+    if fold < 2:
+        return fold
+    if dtype.is_float:
+        return -math.inf if fold == 2 else math.inf
+    limits = np.iinfo(dtype.numpy)
+    return int(limits.min if fold == 2 else limits.max)
+
+
+def _filled(dx: View, value: float) -> tuple[Launch, ...]:
+    """The output everywhere ``value``."""
+    if value == 0:
+        return fill(raw(Out, 0, dx))
+    dtype = int64 if isinstance(value, int) and not dx.dtype.is_float else accumulator(dx.dtype)
+    return launch(identity, False, Operand(Out(0), dx), Operand(value, View((), dtype, (), weak=True)))
 
 
 def take_backward(call: Call) -> Program:
@@ -243,7 +330,7 @@ def take_backward(call: Call) -> Program:
     indices, dx, axis = call.inputs[1], call.outputs[0], int(call.params[0])
     assert indices is not None and dx is not None
     if indices.size == 0 or dx.size == 0:
-        return _zeros(dx)
+        return Program(_filled(dx, 0))
     length = dx.shape[axis]
     outer, inner = math.prod(dx.shape[:axis]), math.prod(dx.shape[axis + 1 :])
     return _sums(call, length, length, outer, inner, 1, axis_args((), s=()))
@@ -251,18 +338,29 @@ def take_backward(call: Call) -> Program:
 
 def gather_backward(call: Call) -> Program:
     """dx[index[i, j, ...], j, ...] += dout[i, j, ...], from zero, for axis params[0] = 0, and so on."""
+    return _along(call, 0)
+
+
+def scatter_fold(call: Call) -> Program:
+    """The same with the product, maximum or minimum that params[1] says."""
+    return _along(call, 1 + int(call.params[1]))
+
+
+def _along(call: Call, fold: int) -> Program:
     (dout, index), dx, axis = call.inputs, call.outputs[0], int(call.params[0])
     assert dout is not None and index is not None and dx is not None
+    neutral = _neutral(dx.dtype, fold)
     if index.size == 0 or dx.size == 0:
-        return _zeros(dx)
+        return Program(_filled(dx, neutral))
     along = contiguous_strides(dx.shape)
     if index.shape[axis] > 32:
         others = tuple(0 if d == axis else s for d, s in enumerate(along))
-        return _sums(call, dx.shape[axis], dx.size, 1, 1, along[axis], axis_args(index.shape, s=others))
+        return _sums(call, dx.shape[axis], dx.size, 1, 1, along[axis], axis_args(index.shape, s=others), fold)
     strides, block = contiguous_strides(index.shape), 1024
     args: dict[str, Any] = {
         "dout": In(0), "indices": In(1), "dx": Out(0), "errors": Errors(), "size": dx.size, "length": dx.shape[axis],
-        "count": index.shape[axis], "along": along[axis], "i_along": strides[axis], "SUM": _summed_in(dx.dtype),
+        "count": index.shape[axis], "along": along[axis], "i_along": strides[axis], "WIDE": _summed_in(dx.dtype),
+        "FOLD": fold, "NEUTRAL": neutral,
         "INDEX": index_dtype(dx.size),
         "BLOCK": block,
     }  # fmt: skip
