@@ -11,84 +11,26 @@ Operand: TypeAlias = Tensor | float | np.ndarray[Any, Any] | np.generic | list[A
 """What operations take: tensors, numbers, and what becomes a tensor: arrays and nested lists."""
 
 __all__ = [
-    "abs", "absolute", "acos", "add", "addbmm", "addmm", "addmv", "all", "allclose", "amax", "amin", "aminmax", "any",
-    "arccos", "arcsin", "arctan", "arctan2", "argmax", "argmin", "array_equal", "array_split", "as_strided", "asin",
-    "atan", "atan2", "atleast_1d", "atleast_2d", "atleast_3d", "average", "baddbmm", "bilinear", "binary_cross_entropy",
-    "binary_cross_entropy_with_logits", "bitwise_and", "bitwise_invert", "bitwise_left_shift", "bitwise_not",
-    "bitwise_or", "bitwise_right_shift", "bitwise_xor", "block_diag", "bmm", "broadcast_arrays", "broadcast_shapes",
-    "broadcast_tensors", "broadcast_to", "cartesian_prod", "cast", "cat", "ceil", "celu", "chunk", "clamp", "clip",
-    "column_stack", "combinations", "concat", "concatenate", "copysign", "cos", "cosine_embedding_loss",
-    "cosine_similarity", "count_nonzero", "cross", "cross_entropy", "cummax", "cummin", "cumprod", "cumsum", "diag",
-    "diag_embed", "diagflat", "diagonal", "div", "divide", "dot", "dsplit", "dstack", "einsum", "elu", "eq", "equal",
-    "exp", "expand", "expand_as", "expand_dims", "expm1", "flatten", "flip", "fliplr", "flipud", "floor",
-    "floor_divide", "focal_loss", "gather", "gaussian_nll_loss", "ge", "gelu", "gelu_backward", "glu", "greater",
-    "greater_equal", "gt", "hardshrink", "hardsigmoid", "hardswish", "hardtanh", "hinge_embedding_loss", "hinge_loss",
-    "hsplit", "hstack", "huber_loss", "hypot", "index_add", "index_copy", "index_fill", "index_select", "indices",
-    "inner", "invert", "isclose", "isfinite", "isinf", "isnan", "isneginf", "isposinf", "kl_div", "kron", "l1_loss",
-    "le", "leaky_relu", "left_shift", "less", "less_equal", "linear", "linear_backward", "log", "log1p", "log_softmax",
-    "logcumsumexp", "logical_and", "logical_not", "logical_or", "logical_xor", "logsigmoid", "logsumexp", "lt",
-    "margin_ranking_loss", "masked_fill", "masked_scatter", "masked_select", "matmul", "max", "maximum", "mean",
-    "meshgrid", "min", "minimum", "mish", "mm", "mod", "moveaxis", "movedim", "mse_loss", "mul", "multi_margin_loss",
-    "multiply", "mv", "nanmax", "nanmean", "nanmin", "nanprod", "nanstd", "nansum", "nanvar", "narrow", "ne", "neg",
-    "negative", "nll_loss", "nonzero", "norm", "not_equal", "one_hot", "outer", "pad", "pairwise_distance", "permute",
-    "permute_dims", "poisson_nll_loss", "pow", "power", "prelu", "prod", "ptp", "put_along_axis", "quantile_loss",
-    "ravel", "ravel_multi_index", "reciprocal", "relu", "relu6", "relu_backward", "remainder", "repeat",
-    "repeat_interleave", "reshape", "reshape_as", "right_shift", "roll", "rot90", "round", "row_stack", "rsqrt",
-    "scatter", "scatter_add", "scatter_reduce", "select", "selu", "sigmoid", "sigmoid_backward", "sign", "signbit",
-    "silu", "sin", "sliding_window_view", "smooth_l1_loss", "soft_margin_loss", "softmax", "softplus", "softshrink",
-    "softsign", "split", "sqrt", "square", "squeeze", "stack", "std", "std_mean", "sub", "subtract", "sum", "swapaxes",
-    "swapdims", "take", "take_along_axis", "tanh", "tanh_backward", "tanhshrink", "tensordot", "threshold", "tile",
-    "trace", "transpose", "tril", "tril_indices", "triplet_margin_loss", "triu", "triu_indices", "true_divide", "trunc",
-    "unbind", "unflatten", "unfold", "unravel_index", "unsqueeze", "unstack", "var", "var_mean", "vdot", "vecdot",
-    "view_as", "vsplit", "vstack", "where",
+    "abs", "add", "all", "any", "argmax", "argmin", "argpartition", "argsort", "bucketize", "cast", "clip", "concat",
+    "cos", "count_nonzero", "cross_entropy", "div", "eq", "exp", "expand", "expm1", "flatten", "floor_divide", "gather",
+    "ge", "gelu", "gelu_backward", "gt", "intersect1d", "isfinite", "isin", "isnan", "kthvalue", "le", "linear",
+    "linear_backward", "log", "log1p", "log_softmax", "logical_and", "logical_not", "logical_or", "logical_xor",
+    "logsumexp", "lt", "matmul", "max", "maximum", "mean", "median", "min", "minimum", "mse_loss", "msort", "mul",
+    "nanmedian", "nanquantile", "ne", "neg", "nonzero", "partition", "percentile", "permute", "pow", "quantile",
+    "reciprocal", "relu", "relu_backward", "remainder", "reshape", "rsqrt", "searchsorted", "setdiff1d", "setxor1d",
+    "sigmoid", "sigmoid_backward", "sign", "sin", "softmax", "sort", "sqrt", "square", "squeeze", "stack", "sub", "sum",
+    "take", "tanh", "tanh_backward", "topk", "transpose", "union1d", "unique", "unique_all", "unique_counts",
+    "unique_inverse", "unique_values", "unsqueeze", "where",
 ]
 
 def abs(x: Operand) -> Tensor:
     """Absolute value |x|. The gradient at 0 is 0."""
 
-def acos(x: Operand) -> Tensor:
-    """Arc cosine: the angle in [0, pi] whose cosine is x; NaN outside [-1, 1]."""
-
 def add(a: Operand, b: Operand) -> Tensor:
     """Sum a + b; of bools their disjunction (or)."""
 
-def addbmm(x: Operand, a: Operand, b: Operand, beta: float = 1.0, alpha: float = 1.0) -> Tensor:
-    """beta x + alpha times the sum over the batch of a @ b, `a` (B, M, K) and `b` (B, K, N): (M, N).
-
-    `x` broadcasts to that; with `beta` 0 it is not read. Raises as `addmm` does.
-    """
-
-def addmm(x: Operand, a: Operand, b: Operand, beta: float = 1.0, alpha: float = 1.0) -> Tensor:
-    """beta x + alpha (a @ b) of matrices `a` (M, K) and `b` (K, N): (M, N), to which `x` broadcasts.
-
-    With `beta` 0, `x` is not read. Raises ShapeError where shapes do not fit, DTypeError for bool and for factors that
-    are no integers where the operands are.
-    """
-
-def addmv(x: Operand, a: Operand, b: Operand, beta: float = 1.0, alpha: float = 1.0) -> Tensor:
-    """beta x + alpha (a @ b) of a matrix `a` (M, K) and a vector `b` (K,): (M,), to which `x` broadcasts.
-
-    With `beta` 0, `x` is not read. Raises as `addmm` does.
-    """
-
 def all(x: Operand, axis: int | Sequence[int] | None = None, keepdims: bool = False) -> Tensor:
     """Whether every element along `axis` is not zero; of nothing, True."""
-
-def allclose(x: Operand, other: Operand, rtol: float = 1e-05, atol: float = 1e-08, equal_nan: bool = False) -> bool:
-    """Whether all of ``x`` and ``other`` are close, a Python bool: see `isclose`.
-
-    >>> dl.allclose(dl.tensor([0.1, 0.2]) * 3, np.array([0.3, 0.6]))
-    True
-    """
-
-def amax(x: Operand, axis: int | tuple[int, ...] | None = None, keepdims: bool = False) -> Tensor:
-    """Largest element along ``axis``: `max` under another name."""
-
-def amin(x: Operand, axis: int | tuple[int, ...] | None = None, keepdims: bool = False) -> Tensor:
-    """Smallest element along ``axis``: `min` under another name."""
-
-def aminmax(x: Operand, axis: int | tuple[int, ...] | None = None, keepdims: bool = False) -> Tensor:
-    """Smallest and largest elements along ``axis``: (min, max). Errors as of `max`."""
 
 def any(x: Operand, axis: int | Sequence[int] | None = None, keepdims: bool = False) -> Tensor:
     """Whether any element along `axis` is not zero; of nothing, False."""
@@ -107,144 +49,31 @@ def argmin(x: Operand, axis: int | None = None, keepdims: bool = False) -> Tenso
     ShapeError where the axis is empty.
     """
 
-def array_equal(x: Operand, other: Operand, equal_nan: bool = False) -> bool:
-    """Whether ``x`` and ``other`` have the same shape and elements, a Python bool; dtypes may differ.
+def argpartition(x: Operand, kth: Operand, axis: int | None = -1) -> Tensor:
+    """Indices (int64) that put `x` in the order of `partition`: those of `argsort`.
 
-    With ``equal_nan`` NaN equals NaN.
-
-    >>> dl.array_equal(dl.arange(3), [0, 1, 2]), dl.array_equal(dl.arange(3), 0)
-    (True, False)
+    >>> dl.argpartition(dl.tensor([4, 1, 3]), 1).tolist()
+    [1, 2, 0]
     """
 
-def array_split(x: Operand, indices_or_sections: int | Sequence[int], axis: int = 0) -> list[Tensor]:
-    """The parts of ``x`` along ``axis``, a list of views; the first ones are longer by 1 where it does not divide.
+def argsort(x: Operand, axis: int | None = -1, descending: bool = False, stable: bool = True) -> Tensor:
+    """Indices (int64) that put `x` in order along `axis`: gather(x, argsort(x, axis), axis) is sort(x, axis).
 
-    ``indices_or_sections``: the number of parts, or the places before which x is cut.
+    Arguments, order and errors as in `sort`.
+
+    >>> dl.argsort(dl.tensor([3.0, 1.0, 2.0])).tolist()
+    [1, 2, 0]
     """
 
-def as_strided(x: Operand, shape: int | Sequence[int], strides: int | Sequence[int], offset: int = 0) -> Tensor:
-    """The elements that a walk through `x` in row-major order meets: a view where x lies so, else of a copy.
+def bucketize(x: Operand, boundaries: Operand, right: bool = False) -> Tensor:
+    """The number of the interval between ``boundaries`` (sorted, 1-D) that each element of ``x`` lies in (int64).
 
-    Element (i, j, ...) of the output is number offset + i strides[0] + j strides[1] + ... of x. Elements may be met
-    several times: their gradients add up. Raises IndexError where the walk leaves x.
+    i with boundaries[i - 1] < x <= boundaries[i], or (``right``) boundaries[i - 1] <= x < boundaries[i], as PyTorch's
+    bucketize; `numpy.digitize` is the other way round. Raises ShapeError unless there is one axis of boundaries.
+
+    >>> dl.bucketize(dl.tensor([0.5, 1.0, 9.0]), dl.tensor([1.0, 2.0])).tolist()
+    [0, 0, 2]
     """
-
-def asin(x: Operand) -> Tensor:
-    """Arc sine: the angle in [-pi/2, pi/2] whose sine is x; NaN outside [-1, 1]."""
-
-def atan(x: Operand) -> Tensor:
-    """Arc tangent: the angle in (-pi/2, pi/2) whose tangent is x."""
-
-def atan2(a: Operand, b: Operand) -> Tensor:
-    """The angle of the point (b, a), in [-pi, pi]: the arc tangent of a / b with the quadrant that their signs tell.
-
-    The sign is that of a, of zeros too: atan2(-0.0, -1) = -pi. Of two zeros 0 or pi, of two infinities +-pi/4 or
-    +-3 pi/4, as in C. Its gradient at (0, 0) is NaN.
-    """
-
-def atleast_1d(*tensors: Operand) -> Tensor:
-    """The tensors, 0-d ones with an axis of length 1; a tuple for several."""
-
-def atleast_2d(*tensors: Operand) -> Tensor:
-    """The tensors with axes of length 1 in front up to two; a tuple for several."""
-
-def atleast_3d(*tensors: Operand) -> Tensor:
-    """The tensors with axes of length 1 up to three: (N,) becomes (1, N, 1), (M, N) becomes (M, N, 1)."""
-
-def average(x: Operand, axis: int | tuple[int, ...] | None = None, weights: Operand | None = None, keepdims: bool = False) -> Tensor:
-    """Weighted mean along ``axis``: sum(weights x) / sum(weights); without ``weights`` the mean.
-
-    ``weights``: of the shape of x, or with one axis of the length of the one ``axis``. Raises ShapeError where they are
-    of another shape.
-
-    >>> dl.average(dl.tensor([1.0, 2.0, 6.0]), weights=[1.0, 1.0, 2.0]).item()
-    3.75
-    """
-
-def baddbmm(x: Operand, a: Operand, b: Operand, beta: float = 1.0, alpha: float = 1.0) -> Tensor:
-    """beta x + alpha (a @ b) of batches `a` (B, M, K) and `b` (B, K, N): (B, M, N), to which `x` broadcasts.
-
-    With `beta` 0, `x` is not read. Raises as `addmm` does.
-    """
-
-def bilinear(x1: Operand, x2: Operand, weight: Operand, bias: Operand | None = None) -> Tensor:
-    """Bilinear forms: out[..., o] = the sum over i and j of x1[..., i] weight[o, i, j] x2[..., j], plus bias[o].
-
-    `x1` (..., I), `x2` (..., J) with the same leading axes, `weight` (O, I, J), `bias` (O,) or None: (..., O).
-    Integers become the default float. Raises ShapeError where shapes do not fit.
-    """
-
-def binary_cross_entropy(input: Operand, target: Operand, weight: Operand | None = None, reduction: str = 'mean') -> Tensor:
-    """Cross-entropy of probabilities and targets of two classes: -w (t log(p) + (1 - t) log(1 - p)).
-
-    `input`: probabilities p of any shape; `target`: 0, 1 or what lies between, of that shape; `weight` broadcasts with
-    them. Logarithms are -100 at least. Raises ValueError for an input outside of [0, 1]. Of logits take
-    binary_cross_entropy_with_logits, which is right in the tails.
-
-    >>> dl.binary_cross_entropy(dl.tensor([0.5, 0.25]), dl.tensor([1.0, 0.0]), reduction="none")
-    tensor([0.6931472 , 0.28768206])
-    """
-
-def binary_cross_entropy_with_logits(input: Operand, target: Operand, weight: Operand | None = None, reduction: str = 'mean', pos_weight: Operand | None = None) -> Tensor:
-    """Cross-entropy of logits and targets of two classes: -w (q t log(s) + (1 - t) log(1 - s)), s = sigmoid(input).
-
-    `input`: logits of any shape; `target`: 0, 1 or what lies between, of that shape. `weight` w and `pos_weight` q, the
-    factor of the positive class, broadcast with them: q of shape (C,) for inputs (N, C). Nothing overflows: with q = 1
-    it is max(x, 0) - x t + log(1 + e^-|x|), forward and gradient in one pass.
-
-    >>> dl.binary_cross_entropy_with_logits(dl.tensor([0.0, 100.0]), dl.tensor([1.0, 0.0]), reduction="none")
-    tensor([  0.6931472, 100.       ])
-    """
-
-def bitwise_and(a: Operand, b: Operand) -> Tensor:
-    """The bits that are set in both a and b, a & b; of bools whether both hold."""
-
-def bitwise_left_shift(a: Operand, b: Operand) -> Tensor:
-    """Integers a with their bits b places further up, a << b = a 2^b, which wraps.
-
-    By as many places as there are bits, or more, it gives 0; a negative b counts as such a number. Raises DTypeError
-    for bools and floats.
-    """
-
-def bitwise_not(x: Operand) -> Tensor:
-    """Every bit the other way, ~x: -x - 1 of signed integers; of bools whether x does not hold."""
-
-def bitwise_or(a: Operand, b: Operand) -> Tensor:
-    """The bits that are set in a or in b, a | b; of bools whether either holds."""
-
-def bitwise_right_shift(a: Operand, b: Operand) -> Tensor:
-    """Integers a with their bits b places further down, a >> b = floor(a / 2^b).
-
-    By as many places as there are bits, or more, it gives 0, of negative numbers -1; a negative b counts as such a
-    number. Raises DTypeError for bools and floats.
-    """
-
-def bitwise_xor(a: Operand, b: Operand) -> Tensor:
-    """The bits that are set in one of a and b, a ^ b; of bools whether they differ."""
-
-def block_diag(*tensors: Operand) -> Tensor:
-    """A matrix with the matrices given along its diagonal, and zeros; vectors and numbers are matrices of one row."""
-
-def bmm(a: Operand, b: Operand) -> Tensor:
-    """The products of matrices of two batches, `a` (B, M, K) and `b` (B, K, N): (B, M, N); nothing broadcasts.
-
-    Raises ShapeError for other numbers of axes, or where batches or inner lengths differ.
-    """
-
-def broadcast_arrays(*tensors: Operand) -> tuple[Tensor, ...]:
-    """Views of all ``tensors`` in the shape that they broadcast to. Raises ShapeError where they do not."""
-
-def broadcast_shapes(*shapes: int | Sequence[int]) -> tuple[int, ...]:
-    """The shape that ``shapes`` broadcast to: aligned at the right, lengths of 1 are stretched. Raises ShapeError."""
-
-def broadcast_tensors(*tensors: Operand) -> tuple[Tensor, ...]:
-    """Views of all ``tensors`` in the shape that they broadcast to. Raises ShapeError where they do not."""
-
-def broadcast_to(x: Operand, shape: int | Sequence[int]) -> Tensor:
-    """A view of ``x`` broadcast to ``shape``: new axes in front, axes of length 1 repeated, without using memory."""
-
-def cartesian_prod(*tensors: Operand) -> Tensor:
-    """All combinations of one element of each vector, the last one changing fastest: (count, vectors)."""
 
 def cast(x: Operand, dtype: Any) -> Tensor:
     """x in another dtype, always a copy. Floats are rounded once, to nearest even.
@@ -253,34 +82,11 @@ def cast(x: Operand, dtype: Any) -> Tensor:
     wraps. To bool: x != 0.
     """
 
-def ceil(x: Operand) -> Tensor:
-    """The smallest whole number that is not below x. Integers stay as they are."""
-
-def celu(x: Operand, alpha: float = 1.0) -> Tensor:
-    """Elu with a continuous gradient: x where it is positive, else alpha (e^(x / alpha) - 1).
-
-    https://arxiv.org/abs/1704.07483. Raises ValueError where `alpha` is 0.
-    """
-
-def chunk(x: Operand, chunks: int, axis: int = 0) -> tuple[Tensor, ...]:
-    """At most ``chunks`` parts of ``x`` along ``axis``, all of one length but the last, as views (torch.chunk)."""
-
 def clip(x: Operand, low: Operand | None = None, high: Operand | None = None) -> Tensor:
-    """x limited to [low, high]: low where x < low, high where x > high; a limit of None is none.
+    """x limited to [low, high]: ``minimum(maximum(x, low), high)``; a limit of None is none. NaN stays NaN.
 
-    ``low`` and ``high``: numbers, or tensors that broadcast with x. Where low > high it gives high. A NaN in x or in a
-    limit is the result. All are promoted to a common dtype. The gradient goes to x where low <= x <= high, at the
-    limits too, else to the limit that was taken. Raises OverflowError for a number that an integer dtype does not hold.
-
-    >>> dl.clip(dl.tensor([-2.0, 0.5, 3.0]), -1, 1)
-    tensor([-1. ,  0.5,  1. ])
+    ``low`` and ``high``: numbers or tensors that broadcast with x. The gradient is 0 outside.
     """
-
-def column_stack(tensors: Sequence[Operand]) -> Tensor:
-    """The tensors one after another along axis 1; vectors are columns."""
-
-def combinations(x: Operand, r: int = 2, with_replacement: bool = False) -> Tensor:
-    """All choices of ``r`` elements of a vector, in the order of `itertools.combinations`: (count, r)."""
 
 def concat(tensors: Sequence[Operand], axis: int = 0) -> Tensor:
     """The tensors one after another along `axis`: lengths may differ there, and nowhere else.
@@ -288,34 +94,11 @@ def concat(tensors: Sequence[Operand], axis: int = 0) -> Tensor:
     Raises ShapeError where shapes differ elsewhere or no tensors are given.
     """
 
-def copysign(a: Operand, b: Operand) -> Tensor:
-    """The size of a with the sign of b, of zeros and NaN too. Integers become the default float."""
-
 def cos(x: Operand) -> Tensor:
     """Cosine of x in radians; NaN of infinities."""
 
-def cosine_embedding_loss(input1: Operand, input2: Operand, target: Operand, margin: float = 0.0, reduction: str = 'mean') -> Tensor:
-    """Loss of pairs of vectors: 1 - cos where the target is 1, max(0, cos - margin) where it is -1.
-
-    `input1`, `input2`: (N, D) and `target` (N,), or (D,) and ().
-    """
-
-def cosine_similarity(x1: Operand, x2: Operand, axis: int = 1, eps: float = 1e-08) -> Tensor:
-    """Cosine of the angle between vectors along `axis`: x1 x2 / (max(|x1|, eps) max(|x2|, eps)). They broadcast.
-
-    >>> dl.cosine_similarity(dl.tensor([[1.0, 0.0]]), dl.tensor([[3.0, 4.0]]))
-    tensor([0.6])
-    """
-
 def count_nonzero(x: Operand) -> Tensor:
     """The number of elements that are not zero (false), as a 0-d int64 tensor."""
-
-def cross(a: Operand, b: Operand, axis: int = -1) -> Tensor:
-    """The cross products of vectors of three elements along `axis`: (a1 b2 - a2 b1, a2 b0 - a0 b2, a0 b1 - a1 b0).
-
-    The other axes broadcast; `axis` counts from the back where the operands have different numbers of axes. Integers
-    wrap around. Raises ShapeError where vectors have not three elements or shapes do not broadcast.
-    """
 
 def cross_entropy(logits: Operand, target: Operand, weight: Operand | None = None, ignore_index: int = -100, label_smoothing: float = 0.0, reduction: Literal['none', 'mean', 'sum'] = 'mean') -> Tensor:
     """Cross-entropy of a target and the softmax of `logits`: -w[t] log(softmax(logits)[t]).
@@ -330,103 +113,8 @@ def cross_entropy(logits: Operand, target: Operand, weight: Operand | None = Non
     written, for a label outside 0 .. C - 1; ShapeError, DTypeError, ValueError. Szegedy et al. 2016 (smoothing).
     """
 
-def cummax(x: Operand, axis: int | None = None) -> tuple[Tensor, Tensor]:
-    """Largest elements along `axis` up to each, and their indices: (values, indices), of equal elements the last.
-
-    Indices are int64. From a NaN on all are NaN. `axis`: None for all elements in row-major order. The gradient goes to
-    the elements at the indices. Raises IndexError for an axis out of range.
-
-    >>> [t.tolist() for t in dl.cummax(dl.tensor([1, 3, 2]))]
-    [[1, 3, 3], [0, 1, 1]]
-    """
-
-def cummin(x: Operand, axis: int | None = None) -> tuple[Tensor, Tensor]:
-    """Smallest elements along `axis` up to each, and their indices: (values, indices), of equal elements the last.
-
-    Indices are int64. From a NaN on all are NaN. `axis`: None for all elements in row-major order. The gradient goes to
-    the elements at the indices. Raises IndexError for an axis out of range.
-    """
-
-def cumprod(x: Operand, axis: int | None = None, reverse: bool = False, exclusive: bool = False, dtype: Any | None = None) -> Tensor:
-    """Products of the elements along `axis` up to each: out[i] = x[0] ... x[i]; bool and integers give int64.
-
-    Arguments as of `cumsum`. The gradient is right where elements are 0. Raises IndexError for an axis out of range.
-
-    >>> dl.cumprod(dl.tensor([1, 2, 3])).tolist()
-    [1, 2, 6]
-    """
-
-def cumsum(x: Operand, axis: int | None = None, reverse: bool = False, exclusive: bool = False, dtype: Any | None = None) -> Tensor:
-    """Sums of the elements along `axis` up to each: out[i] = x[0] + ... + x[i]; bool and integers give int64.
-
-    `axis`: None for all elements in row-major order. `reverse`: from each to the end. `exclusive`: without the element
-    itself. `dtype`: x is cast to it first. The gradient is the sum from the other end. Raises IndexError for an axis
-    out of range.
-
-    >>> dl.cumsum(dl.tensor([1, 2, 3])).tolist()
-    [1, 3, 6]
-    """
-
-def diag(x: Operand, k: int = 0) -> Tensor:
-    """The diagonal of a matrix, as a view, or of a vector the matrix that has it on a diagonal, and zeros.
-
-    ``k``: how far right of the main diagonal. Raises ShapeError for other numbers of axes.
-    """
-
-def diag_embed(x: Operand, offset: int = 0, axis1: int = -2, axis2: int = -1) -> Tensor:
-    """Matrices with the last axis of x on a diagonal, and zeros: the inverse of `diagonal`.
-
-    x (..., N) gives (..., N + |offset|, N + |offset|), whose two new axes are ``axis1`` and ``axis2``.
-    """
-
-def diagflat(x: Operand, k: int = 0) -> Tensor:
-    """The matrix that has the elements of ``x``, in row-major order, on a diagonal, and zeros."""
-
-def diagonal(x: Operand, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Tensor:
-    """A view of a diagonal: the elements whose place along `axis2` is that along `axis1` plus `offset`.
-
-    The axis along the diagonal comes last, behind those of x that are left.
-    """
-
 def div(a: Operand, b: Operand) -> Tensor:
     """Quotient a / b, in floating point (integers become float32 first); by 0: infinity or NaN."""
-
-def dot(a: Operand, b: Operand) -> Tensor:
-    """The dot product as NumPy defines it: of two vectors the sum of a[k] b[k], of matrices their product.
-
-    In general the sum over the last axis of `a` and the last but one of `b` (the only one of a vector); `a` or `b`
-    without axes is multiplied. Raises ShapeError where these lengths differ, DTypeError for bool.
-    """
-
-def dsplit(x: Operand, indices_or_sections: int | Sequence[int]) -> list[Tensor]:
-    """The parts of ``x`` along axis 2; see `split`."""
-
-def dstack(tensors: Sequence[Operand]) -> Tensor:
-    """The tensors one after another along axis 2, which vectors and matrices get first."""
-
-def einsum(equation: Operand, *operands: Operand, optimize: bool = True) -> Tensor:
-    """The sum of products that an equation over the names of axes says: ``einsum("bij,bjk->bik", a, b)``.
-
-    Each operand has a name for each of its axes, one letter, behind the others after a comma. An axis that the output
-    does not name is summed over; a name that one operand has twice is its diagonal; names that operands share are the
-    same index. "..." stands for all axes not named, which broadcast and are aligned at the right. Without "->" the
-    output has the axes of "..." and then, in alphabetical order, the names that are there once. NumPy's other form,
-    ``einsum(a, [0, 1], b, [1, 2], [0, 2])``, names axes by integers and ``...``.
-
-    Operands are contracted two at a time, in the order with the fewest arithmetic operations (``optimize=False``: from
-    left to right), by `matmul` and `mul`; dtypes are promoted as theirs are, and integers wrap. The result may be a
-    view of the operand. Raises ValueError for an equation that makes no sense, ShapeError where lengths differ.
-
-    >>> a, b = dl.ones((2, 3)), dl.ones((3, 4))
-    >>> dl.einsum("ij,jk->ik", a, b).shape, dl.einsum("ij->", a).item()
-    ((2, 4), 6.0)
-    """
-
-def elu(x: Operand, alpha: float = 1.0) -> Tensor:
-    """Exponential linear unit: x where it is positive, else alpha (e^x - 1) (https://arxiv.org/abs/1511.07289).
-
-    The gradient at 0 is `alpha`.
-    """
 
 def eq(a: Operand, b: Operand) -> Tensor:
     """Whether a equals b, as bools; False where either is NaN."""
@@ -440,54 +128,20 @@ def expand(x: Operand, shape: int | Sequence[int]) -> Tensor:
     -1 keeps an axis's length. Raises ShapeError where NumPy's rule does not allow it.
     """
 
-def expand_as(x: Operand, other: Operand) -> Tensor:
-    """A view of ``x`` broadcast to the shape of ``other``."""
-
-def expand_dims(x: Operand, axis: int | Sequence[int] = 0) -> Tensor:
-    """A view with new axes of length 1, which stand at ``axis`` (one place or several) of the result."""
-
 def expm1(x: Operand) -> Tensor:
     """Exponential minus one, e^x - 1, accurate near 0."""
 
 def flatten(x: Operand, start_axis: int = 0, end_axis: int = -1) -> Tensor:
     """The axes from ``start_axis`` to ``end_axis`` (included) made one; a view where strides allow."""
 
-def flip(x: Operand, axis: int | Sequence[int] | None = None) -> Tensor:
-    """A view with the elements in reverse order along ``axis`` (one or several; None: all)."""
-
-def fliplr(x: Operand) -> Tensor:
-    """A view with the columns (axis 1) in reverse order."""
-
-def flipud(x: Operand) -> Tensor:
-    """A view with the rows (axis 0) in reverse order."""
-
-def floor(x: Operand) -> Tensor:
-    """The largest whole number that is not above x. Integers stay as they are."""
-
 def floor_divide(a: Operand, b: Operand) -> Tensor:
-    """Quotient rounded down, floor(a / b), as Python's //; integers by 0 give 0. Its gradient is 0."""
-
-def focal_loss(input: Operand, target: Operand, alpha: float | None = 0.25, gamma: float = 2.0, reduction: str = 'mean') -> Tensor:
-    """Cross-entropy of two classes in which easy samples count little: a (1 - p)^gamma (-log(p)), p the probability of
-    the target (https://arxiv.org/abs/1708.02002).
-
-    `input`: logits of any shape; `target`: 0, 1 or what lies between, of that shape. a is `alpha` for the positive
-    class and 1 - alpha for the other, or 1 where `alpha` is None.
-    """
+    """Quotient rounded down, floor(a / b), as Python's //; integers by 0 give 0. No gradient."""
 
 def gather(x: Operand, index: Operand, axis: int) -> Tensor:
     """The elements of `x` at `index` along `axis`, one for each element of `index`.
 
     For axis 0 of a matrix: out[i, j] = x[index[i, j], j]. `index` has as many axes as `x` and is no longer along the
     others (torch.gather, numpy.take_along_axis).
-    """
-
-def gaussian_nll_loss(input: Operand, target: Operand, var: Operand, full: bool = False, eps: float = 1e-06, reduction: str = 'mean') -> Tensor:
-    """Negative log-likelihood of a normal distribution: (log(v) + (input - target)^2 / v) / 2, v = max(var, eps).
-
-    `input`, `target`: of one shape; `var`: a number, that shape, that shape without the last axis, or with a last axis
-    of length 1. `full`: with log(2 pi) / 2. The gradient goes through the limit `eps` as if it were not there. Raises
-    ValueError for a negative variance (in a recorded function it becomes `eps`).
     """
 
 def ge(a: Operand, b: Operand) -> Tensor:
@@ -503,138 +157,46 @@ def gelu(x: Operand, approximate: Literal['none', 'tanh'] = 'none') -> Tensor:
 def gelu_backward(dout: Operand, x: Operand, approximate: Literal['none', 'tanh'] = 'none') -> Tensor:
     """Gradient of gelu: dout (p(x) + x p'(x)) for gelu(x) = x p(x)."""
 
-def glu(x: Operand, axis: int = -1) -> Tensor:
-    """Gated linear unit a sigmoid(b), a and b the halves of `x` along `axis` (https://arxiv.org/abs/1612.08083).
-
-    Raises ShapeError where that axis has no even length.
-
-    >>> dl.glu(dl.tensor([1.0, 2.0, 0.0, 0.0]))
-    tensor([0.5, 1. ])
-    """
-
 def gt(a: Operand, b: Operand) -> Tensor:
     """Whether a > b, as bools; False where either is NaN."""
 
-def hardshrink(x: Operand, lambd: float = 0.5) -> Tensor:
-    """x where it lies outside of [-`lambd`, `lambd`], else 0."""
+def intersect1d(x: Operand, y: Operand, assume_unique: bool = False, return_indices: bool = False) -> Tensor:
+    """The distinct elements that are in both ``x`` and ``y``, in order, in one axis.
 
-def hardsigmoid(x: Operand) -> Tensor:
-    """Straight lines for sigmoid, min(max(x + 3, 0), 6) / 6. The gradient is 0 at both limits."""
+    With ``return_indices`` a tuple: the elements, and where each stands first in the flattened ``x`` and ``y``.
+    ``assume_unique`` changes nothing. NaN is in no intersection.
 
-def hardswish(x: Operand) -> Tensor:
-    """Straight lines for silu, x min(max(x + 3, 0), 6) / 6 (https://arxiv.org/abs/1905.02244)."""
-
-def hardtanh(x: Operand, min_val: float = -1.0, max_val: float = 1.0) -> Tensor:
-    """x limited to [`min_val`, `max_val`]. The gradient is 0 at both limits. Raises ValueError where they cross."""
-
-def hinge_embedding_loss(input: Operand, target: Operand, margin: float = 1.0, reduction: str = 'mean') -> Tensor:
-    """A distance as it is where the target is 1, and max(0, margin - input) where it is -1."""
-
-def hinge_loss(input: Operand, target: Operand, margin: float = 1.0, reduction: str = 'mean') -> Tensor:
-    """Hinge loss of a target of -1 and 1, as of support vector machines: max(0, margin - t x).
-
-    >>> dl.hinge_loss(dl.tensor([0.5, 2.0]), dl.tensor([-1.0, 1.0]), reduction="none")
-    tensor([1.5, 0. ])
-    """
-
-def hsplit(x: Operand, indices_or_sections: int | Sequence[int]) -> list[Tensor]:
-    """The parts of ``x`` along axis 1 (axis 0 of a vector); see `split`."""
-
-def hstack(tensors: Sequence[Operand]) -> Tensor:
-    """The tensors one after another along axis 1; vectors along axis 0."""
-
-def huber_loss(input: Operand, target: Operand, reduction: Literal['none', 'mean', 'sum'] = 'mean', delta: float = 1.0) -> Tensor:
-    """Squared error with straight sides: with d = input - target, d^2 / 2 where |d| < delta, else
-    delta (|d| - delta / 2).
-
-    `input`, `target`: floats (integers become float32) of one shape. Huber 1964. Raises ShapeError where shapes differ,
-    ValueError unless `delta` is positive.
-    """
-
-def hypot(a: Operand, b: Operand) -> Tensor:
-    """Length of the hypotenuse, sqrt(a^2 + b^2), without overflow of the squares.
-
-    Infinity where either is infinite, even beside NaN. Its gradient at (0, 0) is NaN.
-    """
-
-def index_add(x: Operand, axis: int, index: Operand, source: Operand, alpha: float = 1) -> Tensor:
-    """A copy of ``x`` to which ``alpha`` times each row of ``source`` is added where ``index`` says along ``axis``.
-
-    ``index``: a vector; ``source``: of the shape of x with the index's length along ``axis``. Equal indices add up, in
-    float32 or wider and in their order.
-
-    >>> dl.index_add(dl.zeros(4), 0, dl.tensor([1, 1, 3]), dl.tensor([1.0, 2.0, 5.0])).tolist()
-    [0.0, 3.0, 0.0, 5.0]
-    """
-
-def index_copy(x: Operand, axis: int, index: Operand, source: Operand) -> Tensor:
-    """A copy of ``x`` whose rows at ``index`` along ``axis`` are those of ``source``; of equal ones the last wins."""
-
-def index_fill(x: Operand, axis: int, index: Operand, value: Operand) -> Tensor:
-    """A copy of ``x`` whose rows at ``index`` along ``axis`` are filled with ``value``, a number or 0-d tensor."""
-
-def index_select(x: Operand, axis: int, index: Operand) -> Tensor:
-    """The elements (rows) of ``x`` at ``index``, a vector, along ``axis``: `take` under PyTorch's name."""
-
-def indices(dimensions: Sequence[int], dtype: object = 'int64', sparse: bool = False) -> Tensor:
-    """The coordinates of an array of shape ``dimensions``: (ndim, *dimensions); a tuple of them if ``sparse``."""
-
-def inner(a: Operand, b: Operand) -> Tensor:
-    """The sums over the last axes of both: out[i..., j...] = the sum over k of a[i..., k] b[j..., k].
-
-    `a` or `b` without axes is multiplied. Raises ShapeError where the last lengths differ, DTypeError for bool.
-    """
-
-def isclose(x: Operand, other: Operand, rtol: float = 1e-05, atol: float = 1e-08, equal_nan: bool = False) -> Tensor:
-    """Where ``|x - other| <= atol + rtol |other|``, as bools; infinities are close to themselves alone.
-
-    NaN is close to nothing, with ``equal_nan`` to NaN. Integers and bools are compared in float64. The operands
-    broadcast; arrays and lists will do for either. Raises ShapeError where shapes do not broadcast.
-
-    >>> dl.isclose(dl.tensor([1.0, 2.0]), [1.0000001, 2.1])
-    tensor([ True, False])
+    >>> dl.intersect1d(dl.tensor([3, 1, 3]), dl.tensor([3, 4])).tolist()
+    [3]
     """
 
 def isfinite(x: Operand) -> Tensor:
     """Whether each element is neither infinite nor NaN, as bools."""
 
-def isinf(x: Operand) -> Tensor:
-    """Whether each element is infinite, as bools."""
+def isin(x: Operand, test_elements: Operand, assume_unique: bool = False, invert: bool = False) -> Tensor:
+    """Whether each element of ``x`` is among ``test_elements`` (or, ``invert``, is not), as bools of its shape.
+
+    Either may be a number. NaN is among nothing. ``assume_unique`` changes nothing.
+
+    >>> dl.isin(dl.tensor([1, 2, 3]), dl.tensor([3, 5])).tolist()
+    [False, False, True]
+    """
 
 def isnan(x: Operand) -> Tensor:
     """Whether each element is NaN, as bools."""
 
-def isneginf(x: Operand) -> Tensor:
-    """Whether each element is minus infinity, as bools."""
+def kthvalue(x: Operand, k: int, axis: int = -1, keepdims: bool = False) -> Tensor:
+    """(values, indices): the ``k``-th smallest element along ``axis``, counted from 1, and where it stands (int64).
 
-def isposinf(x: Operand) -> Tensor:
-    """Whether each element is plus infinity, as bools."""
+    Of equal elements the first; NaN counts as the largest. The gradient goes to where the values came from. Raises
+    IndexError for an axis out of range, ShapeError where ``k`` is less than 1 or more than the length of the axis.
 
-def kl_div(input: Operand, target: Operand, reduction: str = 'mean', log_target: bool = False) -> Tensor:
-    """Kullback-Leibler divergence of a target t from an `input` of logarithms of probabilities: t (log(t) - input).
-
-    `input`, `target`: of one shape; the target holds probabilities, or their logarithms where `log_target` is set.
-    Where t is 0, so is the term. `reduction`: "batchmean" too, the sum divided by the length of axis 0, which is the
-    divergence of distributions along the other axes; "mean" divides by the number of elements.
-    """
-
-def kron(a: Operand, b: Operand) -> Tensor:
-    """The Kronecker product: each element of `a` replaced by itself times `b`; lengths multiply axis by axis.
-
-    The operand with fewer axes gets axes of length 1 in front. Raises DTypeError for bool.
-    """
-
-def l1_loss(input: Operand, target: Operand, reduction: Literal['none', 'mean', 'sum'] = 'mean') -> Tensor:
-    """Absolute error |input - target|, averaged, summed, or one for each element. Its gradient is 0 where they agree.
-
-    `input`, `target`: floats (integers become float32) of one shape. Raises ShapeError where shapes differ.
+    >>> [part.item() for part in dl.kthvalue(dl.tensor([4.0, 1.0, 3.0]), 2)]
+    [3.0, 2]
     """
 
 def le(a: Operand, b: Operand) -> Tensor:
     """Whether a <= b, as bools; False where either is NaN."""
-
-def leaky_relu(x: Operand, negative_slope: float = 0.01) -> Tensor:
-    """Leaky rectifier: x where it is positive, else x times `negative_slope`, which is the gradient at 0 too."""
 
 def linear(x: Operand, weight: Operand, bias: Operand | None = None, activation: Literal[None, 'relu', 'sigmoid', 'tanh', 'gelu', 'gelu_tanh'] = None) -> Tensor:
     """A linear layer: activation(x @ weight.T + bias), in one kernel.
@@ -664,28 +226,17 @@ def log_softmax(x: Operand, axis: int = -1) -> Tensor:
     Exact where softmax underflows. Accumulation, special values and errors as in `softmax`.
     """
 
-def logcumsumexp(x: Operand, axis: int | None = None, reverse: bool = False) -> Tensor:
-    """Logarithms of the sums of exponentials along `axis` up to each: log(exp(x[0]) + ... + exp(x[i])).
-
-    Nothing overflows: exponentials are taken of differences from the largest element so far. Integers become float32.
-    `axis`: None for all elements in row-major order; `reverse`: from each to the end. Raises IndexError for an axis out
-    of range.
-    """
-
 def logical_and(a: Operand, b: Operand) -> Tensor:
-    """Whether both a and b hold, as bools: numbers hold where they are not 0."""
+    """Whether both of two bools hold; DTypeError for others."""
 
 def logical_not(x: Operand) -> Tensor:
-    """Whether x does not hold, as bools: numbers hold where they are not 0."""
+    """Whether a bool does not hold; DTypeError for others."""
 
 def logical_or(a: Operand, b: Operand) -> Tensor:
-    """Whether a or b holds, or both, as bools: numbers hold where they are not 0."""
+    """Whether one of two bools holds; DTypeError for others."""
 
 def logical_xor(a: Operand, b: Operand) -> Tensor:
-    """Whether one of a and b holds, as bools: numbers hold where they are not 0."""
-
-def logsigmoid(x: Operand) -> Tensor:
-    """Logarithm of the logistic function, -log(1 + e^-x)."""
+    """Whether two bools differ; DTypeError for others."""
 
 def logsumexp(x: Operand, axis: int | Sequence[int] | None = None, keepdims: bool = False) -> Tensor:
     """Logarithm of the sum of exponentials along `axis`: m + log(sum(exp(x - m))) with m = max(x).
@@ -695,26 +246,6 @@ def logsumexp(x: Operand, axis: int | Sequence[int] | None = None, keepdims: boo
 
 def lt(a: Operand, b: Operand) -> Tensor:
     """Whether a < b, as bools; False where either is NaN."""
-
-def margin_ranking_loss(input1: Operand, input2: Operand, target: Operand, margin: float = 0.0, reduction: str = 'mean') -> Tensor:
-    """Loss of an order: max(0, margin - t (input1 - input2)); a target of 1 asks for the first to be larger, -1 for the
-    second. All have one shape.
-    """
-
-def masked_fill(x: Operand, mask: Operand, value: Operand) -> Tensor:
-    """``x`` with ``value``, a number or 0-d tensor, where ``mask`` (broadcast) is true; in the dtype of x."""
-
-def masked_scatter(x: Operand, mask: Operand, source: Operand) -> Tensor:
-    """``x`` with the elements of ``source``, in row-major order, one after another where ``mask`` (broadcast) is true.
-
-    Raises ShapeError where source has fewer elements than that. A step that calls it cannot be recorded.
-    """
-
-def masked_select(x: Operand, mask: Operand) -> Tensor:
-    """The elements of ``x`` where ``mask`` is true, both broadcast, as a vector in row-major order.
-
-    Its length depends on values, so a step that calls it cannot be recorded.
-    """
 
 def matmul(a: Operand, b: Operand) -> Tensor:
     """The matrix product of `a` (..., M, K) and `b` (..., K, N): (..., M, N), the sums over k of a[m, k] b[k, n].
@@ -734,18 +265,20 @@ def max(x: Operand, axis: int | Sequence[int] | None = None, keepdims: bool = Fa
 def maximum(a: Operand, b: Operand) -> Tensor:
     """The larger of a and b; NaN if either is. At ties the gradient is split half and half."""
 
-def mean(x: Operand, axis: int | Sequence[int] | None = None, keepdims: bool = False, dtype: Any | None = None) -> Tensor:
+def mean(x: Operand, axis: int | Sequence[int] | None = None, keepdims: bool = False) -> Tensor:
     """Arithmetic mean of the elements along `axis`: their sum, divided by their number in float64.
 
-    Floats keep their dtype, bool and integers are added in float64 and give float32. `dtype`: the result's, to which
-    floats are cast first. The mean of nothing is NaN. Errors as in `sum`.
+    Floats keep their dtype, bool and integers give float32. The mean of nothing is NaN. Errors as in `sum`.
     """
 
-def meshgrid(*tensors: Operand, indexing: str = 'xy', sparse: bool = False, copy: bool = False) -> tuple[Tensor, ...]:
-    """Coordinates of a grid, one tensor for each vector given, as views broadcast to the grid's shape.
+def median(x: Operand, axis: int | Sequence[int] | None = None, keepdims: bool = False) -> Tensor:
+    """The middle of the elements along `axis`; of an even number the mean of the middle two; NaN where there is one.
 
-    ``indexing``: "ij": vector k runs along axis k; "xy": the first two the other way round (NumPy's default, PyTorch's
-    is "ij"). ``sparse``: each has length 1 along the others' axes. ``copy``: in memory of their own.
+    This is NumPy's median. PyTorch's is the smaller one of the two, kthvalue(x, (n + 1) // 2), and returns indices too
+    where it is given an axis. Raises IndexError for an axis out of range, ShapeError where one is empty or given twice.
+
+    >>> dl.median(dl.tensor([4.0, 1.0, 3.0, 2.0])).item()
+    2.5
     """
 
 def min(x: Operand, axis: int | Sequence[int] | None = None, keepdims: bool = False) -> Tensor:
@@ -758,18 +291,6 @@ def min(x: Operand, axis: int | Sequence[int] | None = None, keepdims: bool = Fa
 def minimum(a: Operand, b: Operand) -> Tensor:
     """The smaller of a and b; NaN if either is. At ties the gradient is split half and half."""
 
-def mish(x: Operand) -> Tensor:
-    """Mish x tanh(log(1 + e^x)) (https://arxiv.org/abs/1908.08681)."""
-
-def mm(a: Operand, b: Operand) -> Tensor:
-    """The product of two matrices, `a` (M, K) and `b` (K, N): (M, N). `matmul` without its rules for other shapes.
-
-    Raises ShapeError for other numbers of axes, or where inner lengths differ.
-    """
-
-def moveaxis(x: Operand, source: int | Sequence[int], destination: int | Sequence[int]) -> Tensor:
-    """A view with the axes ``source`` at the places ``destination``, the others in their order."""
-
 def mse_loss(input: Operand, target: Operand, reduction: Literal['none', 'mean', 'sum'] = 'mean') -> Tensor:
     """Squared error: (input - target)^2, averaged, summed, or one for each element.
 
@@ -777,49 +298,29 @@ def mse_loss(input: Operand, target: Operand, reduction: Literal['none', 'mean',
     float32 within blocks and in float64 beyond; the mean of nothing is NaN. Raises ShapeError where shapes differ.
     """
 
+def msort(x: Operand) -> Tensor:
+    """The elements of ``x`` in order along its first axis: sort(x, 0).
+
+    >>> dl.msort(dl.tensor([[3, 1], [2, 5]])).tolist()
+    [[2, 1], [3, 5]]
+    """
+
 def mul(a: Operand, b: Operand) -> Tensor:
     """Product a b; of bools their conjunction (and)."""
 
-def multi_margin_loss(input: Operand, target: Operand, p: int = 1, margin: float = 1.0, weight: Operand | None = None, reduction: str = 'mean') -> Tensor:
-    """Hinge loss of several classes: sum over i != t of w[t] max(0, margin - x[t] + x[i])^p / C.
+def nanmedian(x: Operand, axis: int | Sequence[int] | None = None, keepdims: bool = False) -> Tensor:
+    """The median of the elements along `axis` that are not NaN; NaN where there are none. Errors as in `median`.
 
-    `input`: (N, C) or (C,). `target`: class indices, (N,) or (). `p`: 1 or 2. `weight`: (C,). The mean is over samples.
-    Raises IndexError for a label outside 0 .. C - 1.
+    >>> dl.nanmedian(dl.tensor([4.0, float("nan"), 3.0])).item()
+    3.5
     """
 
-def mv(a: Operand, b: Operand) -> Tensor:
-    """The product of a matrix `a` (M, K) and a vector `b` (K,): (M,). `matmul` without its rules for other shapes.
+def nanquantile(x: Operand, q: float | Sequence[float] | Tensor, axis: int | Sequence[int] | None = None, keepdims: bool = False, method: Literal['linear', 'lower', 'higher', 'midpoint', 'nearest'] = 'linear') -> Tensor:
+    """The quantile of the elements along `axis` that are not NaN; NaN where there are none. See `quantile`.
 
-    Raises ShapeError for other numbers of axes, or where inner lengths differ.
-    """
-
-def nanmax(x: Operand, axis: int | Sequence[int] | None = None, keepdims: bool = False) -> Tensor:
-    """Largest along `axis` of the elements that are not NaN; NaN where there are none. Otherwise as `max`."""
-
-def nanmean(x: Operand, axis: int | Sequence[int] | None = None, keepdims: bool = False) -> Tensor:
-    """Arithmetic mean along `axis` of the elements that are not NaN; NaN where there are none. Otherwise as `mean`.
-
-    >>> dl.nanmean(dl.tensor([1.0, float("nan"), 3.0])).item()
+    >>> dl.nanquantile(dl.tensor([1.0, float("nan"), 3.0]), 0.5).item()
     2.0
     """
-
-def nanmin(x: Operand, axis: int | Sequence[int] | None = None, keepdims: bool = False) -> Tensor:
-    """Smallest along `axis` of the elements that are not NaN; NaN where there are none. Otherwise as `min`."""
-
-def nanprod(x: Operand, axis: int | tuple[int, ...] | None = None, keepdims: bool = False) -> Tensor:
-    """Product along ``axis`` of the elements that are not NaN; 1 where there are none. Otherwise as `prod`."""
-
-def nanstd(x: Operand, axis: int | tuple[int, ...] | None = None, keepdims: bool = False, correction: float = 0.0) -> Tensor:
-    """Standard deviation along ``axis`` of the elements that are not NaN: the square root of `nanvar`."""
-
-def nansum(x: Operand, axis: int | Sequence[int] | None = None, keepdims: bool = False) -> Tensor:
-    """Sum along `axis` of the elements that are not NaN; 0 where there are none. Otherwise as `sum`."""
-
-def nanvar(x: Operand, axis: int | tuple[int, ...] | None = None, keepdims: bool = False, correction: float = 0.0) -> Tensor:
-    """Variance along ``axis`` of the elements that are not NaN; NaN where too few are left. Otherwise as `var`."""
-
-def narrow(x: Operand, axis: int, start: int, length: int) -> Tensor:
-    """A view of ``length`` places along ``axis`` from ``start`` on. Raises IndexError where they leave x."""
 
 def ne(a: Operand, b: Operand) -> Tensor:
     """Whether a differs from b, as bools; True where either is NaN."""
@@ -827,70 +328,33 @@ def ne(a: Operand, b: Operand) -> Tensor:
 def neg(x: Operand) -> Tensor:
     """Negative -x."""
 
-def nll_loss(input: Operand, target: Operand, weight: Operand | None = None, ignore_index: int = -100, reduction: str = 'mean') -> Tensor:
-    """Negative log-likelihood of class indices, -w[t] input[t], where `input` holds logarithms of probabilities.
-
-    `input`: (N, C), (N, C, d...) or (C,), as of `log_softmax(x, 1)`. `target`: (N,), (N, d...) or (), integers.
-    `weight`: (C,). `ignore_index`: positions with this label count for nothing. The mean is divided by the sum of the
-    weights of the labels that count; over nothing it is NaN. Raises IndexError for a label outside 0 .. C - 1. Of
-    logits take cross_entropy, which is one pass.
-
-    >>> dl.nll_loss(dl.log([[0.25, 0.75], [0.5, 0.5]]), dl.tensor([1, 0]), reduction="none")
-    tensor([0.28768206, 0.6931472 ])
-    """
-
 def nonzero(x: Operand) -> Tensor:
     """The coordinates of all elements that are not zero (false), in row-major order: (count, ndim) int64.
 
     The shape depends on values, so a step that calls it cannot be recorded.
     """
 
-def norm(x: Operand, p: float | Literal["fro"] | None = 2.0, axis: int | Sequence[int] | None = None, keepdims: bool = False) -> Tensor:
-    """Norm of the vectors along `axis`: sum(|x|^p)^(1/p).
+def partition(x: Operand, kth: Operand, axis: int | None = -1) -> Tensor:
+    """`x` in an order in which element ``kth`` (an int or several) stands where sorting puts it.
 
-    `p`: 2 (or "fro") for the Euclidean length, 1 for the sum of absolute values, inf for the largest of them, -inf for
-    the smallest, 0 for the number of elements that are not 0, or any other number. Of several axes all elements are one
-    vector. Integers become float32; the norm of nothing is 0, of order -inf infinite. The gradient is 0 where the norm
-    is 0; of order inf and -inf it goes to the elements that have it, in equal parts. Errors as in `sum`.
+    Smaller ones stand before it, larger ones behind. That is true of the sorted elements, which is what this gives.
+    Raises IndexError where ``kth`` is out of range.
 
-    >>> dl.norm(dl.tensor([3.0, 4.0])).item()
-    5.0
+    >>> dl.partition(dl.tensor([4, 1, 3]), 1).tolist()
+    [1, 3, 4]
     """
 
-def one_hot(x: Operand, num_classes: int = -1) -> Tensor:
-    """Vectors of 0 with a 1 at the place that each element of ``x``, an integer, names: (*x.shape, classes) int64.
+def percentile(x: Operand, q: Operand, axis: Operand | None = None, keepdims: bool = False, method: Operand = 'linear') -> Tensor:
+    """The value below which ``q`` per cent of the elements along ``axis`` lie: quantile(x, q / 100, ...).
 
-    ``num_classes``: -1: one more than the largest element, which is read back. Raises IndexError for one out of range.
+    Raises ValueError for a ``q`` that is not between 0 and 100.
 
-    >>> dl.one_hot(dl.tensor([0, 2]), 3).tolist()
-    [[1, 0, 0], [0, 0, 1]]
+    >>> dl.percentile(dl.tensor([1.0, 2.0, 3.0, 4.0]), 50).item()
+    2.5
     """
-
-def outer(a: Operand, b: Operand) -> Tensor:
-    """The products of each element of `a` with each of `b`: out[i, j] = a[i] b[j]. Other shapes are flattened first."""
-
-def pad(x: Operand, pad_width: Operand, mode: str = 'constant', constant_values: Operand = 0) -> Tensor:
-    """``x`` with more elements before and after along each axis: NumPy's `pad`.
-
-    ``pad_width``: one number, one pair (before, after) for every axis, a pair for each, or a dict from axes to pairs.
-    ``mode``: "constant" (``constant_values``: a number or pairs as above), "edge" or "replicate" (the outermost
-    element), "reflect" (mirrored at it), "symmetric" (mirrored with it), "wrap" or "circular" (from the other end).
-
-    >>> dl.pad(dl.tensor([1, 2, 3]), (2, 1), mode="reflect").tolist()
-    [3, 2, 1, 2, 3, 2]
-    """
-
-def pairwise_distance(x1: Operand, x2: Operand, p: float = 2.0, eps: float = 1e-06, keepdims: bool = False) -> Tensor:
-    """Distance of vectors along the last axis: the p-norm of x1 - x2 + eps. They broadcast. `p` may be infinite."""
 
 def permute(x: Operand, axes: int | Sequence[int]) -> Tensor:
     """A view with the axes in another order: axis d of the output is axis `axes[d]` of `x`."""
-
-def poisson_nll_loss(input: Operand, target: Operand, log_input: bool = True, full: bool = False, eps: float = 1e-08, reduction: str = 'mean') -> Tensor:
-    """Negative log-likelihood of counts: e^x - t x, or without `log_input` x - t log(x + eps), x being the rate.
-
-    `full`: with Stirling's approximation of log(t!), t log(t) - t + log(2 pi t) / 2, where t > 1.
-    """
 
 def pow(a: Operand, b: Operand) -> Tensor:
     """Power a^b, as C's pow: 1 for b = 0 and for a = 1; a negative base needs an integer exponent, else NaN.
@@ -898,54 +362,17 @@ def pow(a: Operand, b: Operand) -> Tensor:
     Of integers an integer that wraps. Raises ValueError where one of them is to have a negative power.
     """
 
-def prelu(x: Operand, weight: Operand) -> Tensor:
-    """Rectifier with a learned slope: x where it is positive, else x times `weight` (https://arxiv.org/abs/1502.01852).
+def quantile(x: Operand, q: float | Sequence[float] | Tensor, axis: int | Sequence[int] | None = None, keepdims: bool = False, method: Literal['linear', 'lower', 'higher', 'midpoint', 'nearest'] = 'linear') -> Tensor:
+    """The value below which the fraction `q` of the elements along `axis` lies; NaN where there is one among them.
 
-    `x`: (N, C, ...) or any other shape. `weight`: one number, () or (1,), or (C,), one for each index of axis 1 (of
-    axis 0 where x has no other). The gradient at 0 is `weight`. Raises ShapeError for another shape of it.
+    `q`: a number from 0 to 1, or several, which come along a new first axis. q (n - 1) is a place among the n sorted
+    elements; where it is between two, `method` "linear" interpolates, "midpoint" gives their mean, "lower", "higher"
+    and "nearest" (half to even) one of them. As numpy.quantile and torch.quantile.
 
-    >>> dl.prelu(dl.tensor([[-2.0, -2.0, 3.0]]), dl.tensor([0.5, 0.25, 0.25]))
-    tensor([[-1. , -0.5,  3. ]])
-    """
+    Raises ValueError for a `q` out of range, IndexError for an axis out of range, ShapeError where one is empty.
 
-def prod(x: Operand, axis: int | Sequence[int] | None = None, keepdims: bool = False, dtype: Any | None = None) -> Tensor:
-    """Product of the elements along `axis`.
-
-    Floats keep their dtype and are multiplied in float64 (on a GPU in float32 or wider); bool and integers give int64,
-    which wraps. `dtype`: x is cast to it first, and it is the result's. The product of nothing is 1. The gradient is
-    right where elements are 0. Errors as in `sum`.
-
-    >>> dl.prod(dl.tensor([[1, 2], [3, 4]]), axis=0).tolist()
-    [3, 8]
-    """
-
-def ptp(x: Operand, axis: int | tuple[int, ...] | None = None, keepdims: bool = False) -> Tensor:
-    """Range of the elements along ``axis``, from peak to peak: max(x) - min(x). Errors as of `max`; no bools."""
-
-def put_along_axis(x: Operand, indices: Operand, values: Operand, axis: int | None) -> None:
-    """Writes ``values`` into ``x`` at ``indices`` along ``axis``: x[i, indices[i, j]] = values[i, j] for axis 1.
-
-    The other axes go together and broadcast, ``values`` too. Of equal indices the last wins.
-    """
-
-def quantile_loss(input: Operand, target: Operand, quantile: float = 0.5, reduction: str = 'mean') -> Tensor:
-    """Pinball loss, least at the quantile of the target: max(q d, (q - 1) d), d = target - input.
-
-    `quantile` q in [0, 1]: 0.9 charges nine times as much for an input that is too low as for one too high.
-
-    >>> dl.quantile_loss(dl.tensor([0.0, 2.0]), dl.tensor([1.0, 1.0]), 0.75, reduction="none")
-    tensor([0.75, 0.25])
-    """
-
-def ravel(x: Operand) -> Tensor:
-    """The elements in row-major order along one axis; a view where strides allow, else a copy."""
-
-def ravel_multi_index(multi_index: Sequence[Operand], dims: int | Sequence[int], mode: str = 'raise') -> Tensor:
-    """The row-major numbers, in an array of shape ``dims``, of elements given by coordinates: the inverse of
-    `unravel_index`.
-
-    ``mode``: what becomes of a coordinate out of range: "raise" IndexError (negative ones count from the end), "wrap"
-    or "clip".
+    >>> dl.quantile(dl.tensor([1.0, 2.0, 3.0, 4.0]), [0.5, 1.0]).tolist()
+    [2.5, 4.0]
     """
 
 def reciprocal(x: Operand) -> Tensor:
@@ -954,26 +381,11 @@ def reciprocal(x: Operand) -> Tensor:
 def relu(x: Operand) -> Tensor:
     """Rectifier max(x, 0). The gradient at 0 is 0."""
 
-def relu6(x: Operand) -> Tensor:
-    """Rectifier with an upper limit, min(max(x, 0), 6). The gradient is 0 at both limits."""
-
 def relu_backward(dout: Operand, out: Operand) -> Tensor:
     """Gradient of relu: dout where out > 0, else 0."""
 
 def remainder(a: Operand, b: Operand) -> Tensor:
     """Remainder a - b floor(a / b), with the divisor's sign, as Python's %; integers modulo 0 give 0."""
-
-def repeat(x: Operand, repeats: int | Sequence[int], axis: int | None = None) -> Tensor:
-    """``x`` with each element along ``axis`` (None: of all, flattened) repeated: NumPy's `repeat`.
-
-    ``repeats``: how often, one number or one for each place. PyTorch's `Tensor.repeat` is `tile`.
-
-    >>> dl.repeat(dl.tensor([1, 2]), [2, 3]).tolist()
-    [1, 1, 2, 2, 2]
-    """
-
-def repeat_interleave(x: Operand, repeats: int | Sequence[int], axis: int | None = None) -> Tensor:
-    """``x`` with each element along ``axis`` (None: of all, flattened) repeated: `repeat` under PyTorch's name."""
 
 def reshape(x: Operand, shape: int | Sequence[int]) -> Tensor:
     """The same elements, in row-major order, in another shape; a view where strides allow, else a copy.
@@ -981,57 +393,37 @@ def reshape(x: Operand, shape: int | Sequence[int]) -> Tensor:
     One length of `shape` may be -1: it is found from the number of elements. Raises ShapeError where that differs.
     """
 
-def reshape_as(x: Operand, other: Operand) -> Tensor:
-    """The elements of ``x`` in the shape of ``other``."""
-
-def roll(x: Operand, shift: int | Sequence[int], axis: int | Sequence[int] | None = None) -> Tensor:
-    """``x`` with the elements moved on by ``shift`` places along ``axis``; what leaves at the end enters in front.
-
-    ``shift`` and ``axis``: one or several each. None: the elements move in row-major order.
-    """
-
-def rot90(x: Operand, k: int = 1, axes: Sequence[int] = (0, 1)) -> Tensor:
-    """A view turned by ``k`` quarters in the plane of two ``axes``, from the first towards the second."""
-
-def round(x: Operand, decimals: int = 0) -> Tensor:
-    """The nearest whole number, at ties the even one; or with ``decimals`` digits behind the point.
-
-    rint(x 10^decimals) / 10^decimals, computed in float64; what has no such digits, or no room for them, stays as it
-    is. Negative ``decimals`` round to tens, hundreds, ..., integers too, which wrap where they leave the dtype.
-
-    >>> dl.round(dl.tensor([0.5, 1.5, 2.675]), decimals=2)
-    tensor([0.5 , 1.5 , 2.67])
-    """
-
 def rsqrt(x: Operand) -> Tensor:
     """Reciprocal square root 1 / sqrt(x); NaN of negative numbers."""
 
-def scatter(x: Operand, axis: int, index: Operand, src: Operand, reduce: str | None = None) -> Tensor:
-    """A copy of ``x`` with elements of ``src`` where ``index`` says along ``axis`` (torch.scatter).
+def searchsorted(x: Operand, values: Operand, side: str = 'left', sorter: Operand | None = None) -> Tensor:
+    """Where ``values`` would be inserted into the sorted sequence ``x`` to keep it in order (int64, of their shape).
 
-    For axis 0 of a matrix: out[index[i, j], j] = src[i, j]. ``index`` has as many axes as x and is no longer along the
-    others; ``src``, a number or a tensor, covers it. Of equal indices the last wins. ``reduce``: None, or how elements
-    are put together with x and each other, see `scatter_reduce`.
+    ``x`` (N,) and values of any shape, or ``x`` (..., N) and values (..., M), row by row. ``side`` "left": the number
+    of elements that are smaller; "right": of those that are not larger. NaN counts as the largest. ``sorter``:
+    integers that put ``x`` in order along its last axis, `argsort(x)`. Where ``x`` is in no order, so is the result.
+
+    Raises ShapeError where shapes do not fit together, IndexError for an index of the sorter out of range.
+
+    >>> dl.searchsorted(dl.tensor([1, 3, 3, 7]), dl.tensor([3, 8])).tolist()
+    [1, 4]
     """
 
-def scatter_add(x: Operand, axis: int, index: Operand, src: Operand) -> Tensor:
-    """A copy of ``x`` to which elements of ``src`` are added where ``index`` says along ``axis``; see `scatter`.
+def setdiff1d(x: Operand, y: Operand, assume_unique: bool = False) -> Tensor:
+    """The distinct elements of ``x`` that are not in ``y``, in order, in one axis.
 
-    Sums are in float32 or wider and in the order of the indices: the same bits at every call.
+    With ``assume_unique`` the elements of ``x`` keep their order, and those that are there twice stay so.
+
+    >>> dl.setdiff1d(dl.tensor([3, 1, 2]), dl.tensor([1])).tolist()
+    [2, 3]
     """
 
-def scatter_reduce(x: Operand, axis: int, index: Operand, src: Operand, reduce: str, include_self: bool = True) -> Tensor:
-    """A copy of ``x`` with elements of ``src`` put together where ``index`` says along ``axis``; see `scatter`.
+def setxor1d(x: Operand, y: Operand, assume_unique: bool = False) -> Tensor:
+    """The distinct elements that are in one of ``x`` and ``y`` alone, in order, in one axis.
 
-    ``reduce``: "sum", "prod", "mean" (of integers rounded down), "amax" or "amin". ``include_self``: whether x's own
-    elements count; those to which no index points stay in any case. Equal extrema share the gradient.
+    >>> dl.setxor1d(dl.tensor([3, 1]), dl.tensor([1, 2])).tolist()
+    [2, 3]
     """
-
-def select(x: Operand, axis: int, index: int) -> Tensor:
-    """A view at one place along ``axis``, without that axis. Raises IndexError for an index out of range."""
-
-def selu(x: Operand) -> Tensor:
-    """Self-normalising unit: 1.0507 times elu(x, 1.67326) (https://arxiv.org/abs/1706.02515)."""
 
 def sigmoid(x: Operand) -> Tensor:
     """Logistic function 1 / (1 + e^-x), accurate in the lower tail."""
@@ -1042,34 +434,8 @@ def sigmoid_backward(dout: Operand, out: Operand) -> Tensor:
 def sign(x: Operand) -> Tensor:
     """Sign of x: -1, 0 or 1; NaN of NaN. Its gradient is 0."""
 
-def signbit(x: Operand) -> Tensor:
-    """Whether the sign of each element is minus, of zeros and NaN too, as bools."""
-
-def silu(x: Operand) -> Tensor:
-    """Sigmoid linear unit x / (1 + e^-x), also called swish (https://arxiv.org/abs/1702.03118)."""
-
 def sin(x: Operand) -> Tensor:
     """Sine of x in radians; NaN of infinities."""
-
-def sliding_window_view(x: Operand, window_shape: int | Sequence[int], axis: int | Sequence[int] | None = None) -> Tensor:
-    """All windows of ``window_shape`` along ``axis`` (one axis or several; None: all), as a view.
-
-    The axes of x get shorter by the windows' lengths less 1; the windows' axes come last, as in NumPy. Where windows
-    overlap their gradients add up. Raises ShapeError where a window does not fit.
-
-    >>> dl.sliding_window_view(dl.arange(5), 3).tolist()
-    [[0, 1, 2], [1, 2, 3], [2, 3, 4]]
-    """
-
-def smooth_l1_loss(input: Operand, target: Operand, reduction: Literal['none', 'mean', 'sum'] = 'mean', beta: float = 1.0) -> Tensor:
-    """Absolute error with a round bottom: d^2 / (2 beta) where |d| < beta, else |d| - beta / 2, d = input - target.
-
-    `input`, `target`: floats (integers become float32) of one shape. `beta` 0 gives l1_loss. Girshick 2015. Raises
-    ShapeError where shapes differ, ValueError for a negative `beta`.
-    """
-
-def soft_margin_loss(input: Operand, target: Operand, reduction: str = 'mean') -> Tensor:
-    """Logistic loss of a target of -1 and 1: log(1 + e^(-t x)). Nothing overflows."""
 
 def softmax(x: Operand, axis: int = -1) -> Tensor:
     """Probabilities along `axis`: exp(x - max(x)) / sum(exp(x - max(x))).
@@ -1078,26 +444,16 @@ def softmax(x: Operand, axis: int = -1) -> Tensor:
     -inf, gives NaN. Integers become float32. Raises IndexError for an axis out of range.
     """
 
-def softplus(x: Operand, beta: float = 1.0, threshold: float = 20.0) -> Tensor:
-    """Smooth rectifier log(1 + e^(beta x)) / beta; x itself where beta x is above `threshold`."""
+def sort(x: Operand, axis: int | None = -1, descending: bool = False, stable: bool = True) -> Tensor:
+    """The elements of `x` in order along `axis`, smallest first or, with `descending`, largest first.
 
-def softshrink(x: Operand, lambd: float = 0.5) -> Tensor:
-    """x moved towards 0 by `lambd`: x - lambd above lambd, x + lambd below -lambd, else 0.
+    `axis`: an int, or None for all elements in one line. Any dtype. NaN counts as the largest, -0.0 equals 0.0; equal
+    elements keep their order, whatever `stable` says. The gradient goes to where each element came from.
 
-    Raises ValueError for a negative `lambd`.
-    """
+    Raises IndexError for an axis out of range.
 
-def softsign(x: Operand) -> Tensor:
-    """Softsign x / (1 + |x|)."""
-
-def split(x: Operand, indices_or_sections: int | Sequence[int], axis: int = 0) -> list[Tensor]:
-    """The parts of ``x`` along ``axis``, a list of views.
-
-    ``indices_or_sections``: the number of equal parts (NumPy's meaning; PyTorch's is their length: see `chunk`), or the
-    places before which x is cut. Raises ShapeError where equal parts are impossible.
-
-    >>> [part.tolist() for part in dl.split(dl.arange(5), [1, 3])]
-    [[0], [1, 2], [3, 4]]
+    >>> dl.sort(dl.tensor([3, 1, 2]), descending=True).tolist()
+    [3, 2, 1]
     """
 
 def sqrt(x: Operand) -> Tensor:
@@ -1115,31 +471,15 @@ def squeeze(x: Operand, axis: int | Sequence[int] | None = None) -> Tensor:
 def stack(tensors: Sequence[Operand], axis: int = 0) -> Tensor:
     """The tensors, all of one shape, along a new axis at ``axis``. Raises ShapeError where shapes differ."""
 
-def std(x: Operand, axis: int | Sequence[int] | None = None, keepdims: bool = False, correction: float = 0.0) -> Tensor:
-    """Standard deviation of the elements along `axis`: the square root of `var`, with its arguments.
-
-    The gradient is 0 where all elements are equal.
-
-    >>> dl.std(dl.tensor([1.0, 1.0, 3.0, 3.0])).item()
-    1.0
-    """
-
-def std_mean(x: Operand, axis: int | Sequence[int] | None = None, keepdims: bool = False, correction: float = 0.0) -> tuple[Tensor, Tensor]:
-    """Standard deviation and mean of the elements along `axis` in one pass: (std, mean). Arguments as of `var`."""
-
 def sub(a: Operand, b: Operand) -> Tensor:
     """Difference a - b. Raises DTypeError for bools: use logical_xor."""
 
-def sum(x: Operand, axis: int | Sequence[int] | None = None, keepdims: bool = False, dtype: Any | None = None) -> Tensor:
+def sum(x: Operand, axis: int | Sequence[int] | None = None, keepdims: bool = False) -> Tensor:
     """Sum of the elements along `axis`.
 
     Floats keep their dtype and are accumulated in float32 within blocks of 4096, in float64 beyond; bool and integers
-    give int64. `dtype`: x is cast to it first, and it is the result's. The sum of nothing is 0. Raises IndexError for
-    an axis out of range, ShapeError for one given twice.
+    give int64. The sum of nothing is 0. Raises IndexError for an axis out of range, ShapeError for one given twice.
     """
-
-def swapaxes(x: Operand, axis1: int, axis2: int) -> Tensor:
-    """A view with two axes exchanged."""
 
 def take(x: Operand, indices: Operand, axis: int = 0) -> Tensor:
     """The elements (rows) of `x` at `indices` along `axis`: out[..., i, ...] = x[..., indices[i], ...].
@@ -1148,565 +488,248 @@ def take(x: Operand, indices: Operand, axis: int = 0) -> Tensor:
     than once, in the order of the indices.
     """
 
-def take_along_axis(x: Operand, indices: Operand, axis: int | None = -1) -> Tensor:
-    """The elements of ``x`` at ``indices`` along ``axis``, whose other axes go together and broadcast.
-
-    For axis 1 of a matrix: out[i, j] = x[i, indices[i, j]]: what `argsort` and `argmax` (with keepdims) answer. With
-    axis=None x is flattened. Raises IndexError for an index out of range.
-    """
-
 def tanh(x: Operand) -> Tensor:
     """Hyperbolic tangent."""
 
 def tanh_backward(dout: Operand, out: Operand) -> Tensor:
     """Gradient of tanh: dout (1 - out^2)."""
 
-def tanhshrink(x: Operand) -> Tensor:
-    """What tanh takes away, x - tanh(x).
+def topk(x: Operand, k: int, axis: int = -1, largest: bool = True, sorted: bool = True) -> tuple[Tensor, Tensor]:
+    """(values, indices): the `k` largest elements along `axis`, largest first, and where they stand (int64).
 
-    >>> dl.tanhshrink(dl.tensor([0.0, 2.0]))
-    tensor([0.       , 1.0359724])
+    With `largest` False the smallest, smallest first. Any dtype. They are in order whatever `sorted` says; of equal
+    elements those that stand first are chosen, and come first. NaN counts as the largest. The gradient of the values
+    goes to where they came from.
+
+    Raises IndexError for an axis out of range, ShapeError where `k` is negative or more than the length of the axis.
+
+    >>> values, indices = dl.topk(dl.tensor([1.0, 4.0, 2.0]), 2)
+    >>> values.tolist(), indices.tolist()
+    ([4.0, 2.0], [1, 2])
     """
-
-def tensordot(a: Operand, b: Operand, axes: int | Sequence[int] | Sequence[Sequence[int]] = 2) -> Tensor:
-    """The sums of products over pairs of axes; the others follow each other, those of `a` first.
-
-    `axes`: a number n, for the last n of `a` and the first n of `b`; or two sequences, axes of `a` and of `b` that go
-    together. Raises ShapeError where lengths of a pair differ, IndexError for an axis out of range.
-    """
-
-def threshold(x: Operand, threshold: float, value: float) -> Tensor:
-    """x where it is above `threshold`, else `value`. The gradient at the threshold is 0."""
-
-def tile(x: Operand, reps: int | Sequence[int]) -> Tensor:
-    """``x`` repeated as a whole, ``reps`` times along each axis (of the last axes where there are fewer numbers)."""
-
-def trace(x: Operand, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Tensor:
-    """The sum of a diagonal: of the elements whose place along ``axis2`` is that along ``axis1`` plus ``offset``."""
 
 def transpose(x: Operand, axis0: int = -2, axis1: int = -1) -> Tensor:
     """A view with two axes exchanged. Raises IndexError for an axis out of range."""
 
-def tril(x: Operand, k: int = 0) -> Tensor:
-    """The lower triangles of the matrices in `x`, zeros above: what lies at most `k` places right of the diagonal."""
+def union1d(x: Operand, y: Operand) -> Tensor:
+    """The distinct elements of ``x`` and ``y`` in order, in one axis.
 
-def tril_indices(n: int, k: int = 0, m: int | None = None) -> tuple[Tensor, ...]:
-    """(rows, columns) of the lower triangle of a matrix (n, m), in row-major order; see `tril`. As an index: x[...]."""
-
-def triplet_margin_loss(anchor: Operand, positive: Operand, negative: Operand, margin: float = 1.0, p: float = 2.0, eps: float = 1e-06, swap: bool = False, reduction: str = 'mean') -> Tensor:
-    """Loss of triplets of vectors: max(0, margin + d(anchor, positive) - d(anchor, negative)), d `pairwise_distance`.
-
-    `anchor`, `positive`, `negative`: (N, D) or (D,). `swap`: the smaller one of d(anchor, negative) and
-    d(positive, negative) is taken (Balntas et al. 2016).
+    >>> dl.union1d(dl.tensor([3, 1]), dl.tensor([1, 2])).tolist()
+    [1, 2, 3]
     """
 
-def triu(x: Operand, k: int = 0) -> Tensor:
-    """The upper triangles of the matrices in `x`, zeros below: what lies at least `k` places right of the diagonal."""
+def unique(x: Operand, return_index: bool = False, return_inverse: bool = False, return_counts: bool = False, *, equal_nan: bool = True) -> Tensor:
+    """The distinct elements of ``x`` in order, in one axis; with what is asked for besides, a tuple in this order:
 
-def triu_indices(n: int, k: int = 0, m: int | None = None) -> tuple[Tensor, ...]:
-    """(rows, columns) of the upper triangle of a matrix (n, m), in row-major order; see `triu`. As an index: x[...]."""
+    ``return_index``: where each stands first in the flattened ``x``; ``return_inverse``: which of them each element
+    of ``x`` is, in its shape; ``return_counts``: how often each is there; all int64. NaNs are one element, or
+    (``equal_nan`` False) distinct, as numpy.unique has it; PyTorch's are distinct.
 
-def trunc(x: Operand) -> Tensor:
-    """x without its fraction: the next whole number towards 0. Integers stay as they are."""
-
-def unbind(x: Operand, axis: int = 0) -> tuple[Tensor, ...]:
-    """The views of ``x`` at each place along ``axis``, which they have no more."""
-
-def unflatten(x: Operand, axis: int, sizes: Sequence[int]) -> Tensor:
-    """A view with one axis made several of lengths ``sizes``, of which one may be -1: the inverse of `flatten`."""
-
-def unfold(x: Operand, axis: int, size: int, step: int = 1) -> Tensor:
-    """Windows of `size` elements along `axis`, every `step` elements one, as a view: the windows' axis comes last.
-
-    x (A, N, B) gives (A, (N - size) // step + 1, B, size). Where windows overlap their gradients add up.
+    >>> values, counts = dl.unique(dl.tensor([3, 1, 3]), return_counts=True)
+    >>> values.tolist(), counts.tolist()
+    ([1, 3], [1, 2])
     """
 
-def unravel_index(indices: Operand, shape: int | Sequence[int]) -> tuple[Tensor, ...]:
-    """The coordinates, in an array of ``shape``, of elements given by their row-major number: one tensor an axis.
+def unique_all(x: Operand) -> Tensor:
+    """(values, indices, inverse_indices, counts) of the distinct elements of ``x``; see `unique`. NaNs are distinct.
 
-    Negative numbers count from the end. Raises IndexError for one out of range.
+    >>> dl.unique_all(dl.tensor([3, 1, 3])).inverse_indices.tolist()
+    [1, 0, 1]
+    """
+
+def unique_counts(x: Operand) -> Tensor:
+    """(values, counts) of the distinct elements of ``x``; see `unique`. NaNs are distinct.
+
+    >>> dl.unique_counts(dl.tensor([3, 1, 3])).counts.tolist()
+    [1, 2]
+    """
+
+def unique_inverse(x: Operand) -> Tensor:
+    """(values, inverse_indices) of the distinct elements of ``x``; see `unique`. NaNs are distinct.
+
+    >>> dl.unique_inverse(dl.tensor([3, 1, 3])).inverse_indices.tolist()
+    [1, 0, 1]
+    """
+
+def unique_values(x: Operand) -> Tensor:
+    """The distinct elements of `x` in order, in one axis; each NaN is distinct (array API standard).
+
+    >>> dl.unique_values(dl.tensor([3, 1, 3])).tolist()
+    [1, 3]
     """
 
 def unsqueeze(x: Operand, axis: int) -> Tensor:
     """A view with a new axis of length 1 at ``axis`` (-1: behind the last). Raises IndexError for one out of range."""
 
-def unstack(x: Operand, axis: int = 0) -> tuple[Tensor, ...]:
-    """The views of ``x`` at each place along ``axis``: `unbind` under the array API's name."""
-
-def var(x: Operand, axis: int | Sequence[int] | None = None, keepdims: bool = False, correction: float = 0.0) -> Tensor:
-    """Variance of the elements along `axis`: sum((x - mean(x))^2) / (n - correction), n the number of elements.
-
-    One pass over memory, as exact as two. Floats keep their dtype, bool and integers give float32. `correction`: 0 for
-    that of the elements themselves (NumPy's default), 1 for an unbiased estimate from a sample (PyTorch's default;
-    NumPy's ddof). NaN where there is nothing to divide by. Errors as in `sum`.
-
-    >>> dl.var(dl.tensor([1.0, 2.0, 3.0, 4.0])).item()
-    1.25
-    """
-
-def var_mean(x: Operand, axis: int | Sequence[int] | None = None, keepdims: bool = False, correction: float = 0.0) -> tuple[Tensor, Tensor]:
-    """Variance and mean of the elements along `axis` in one pass: (var, mean). Arguments as of `var`."""
-
-def vdot(a: Operand, b: Operand) -> Tensor:
-    """The sum of the products of all elements of `a` and `b`, taken as vectors in row-major order: 0-d.
-
-    Raises ShapeError where they have not the same number of elements, DTypeError for bool.
-    """
-
-def vecdot(a: Operand, b: Operand, axis: int = -1) -> Tensor:
-    """The sums of a b along one axis: out[...] = the sum over k of a[..., k] b[..., k].
-
-    The other axes broadcast; `axis` counts from the back where the operands have different numbers of axes. Raises
-    ShapeError where lengths along it differ or shapes do not broadcast, IndexError for an axis out of range.
-    """
-
-def view_as(x: Operand, other: Operand) -> Tensor:
-    """The elements of ``x`` in the shape of ``other``; a view where strides allow, else a copy."""
-
-def vsplit(x: Operand, indices_or_sections: int | Sequence[int]) -> list[Tensor]:
-    """The parts of ``x`` along axis 0; see `split`."""
-
-def vstack(tensors: Sequence[Operand]) -> Tensor:
-    """The tensors one after another along axis 0; vectors are rows."""
-
 def where(condition: Operand, a: Operand, b: Operand) -> Tensor:
     """Elements of a where the condition holds, else of b. The condition is bool; all three broadcast."""
-
-absolute = abs
-arccos = acos
-arcsin = asin
-arctan = atan
-arctan2 = atan2
-bitwise_invert = bitwise_not
-cat = concat
-clamp = clip
-concatenate = concat
-divide = div
-equal = eq
-greater = gt
-greater_equal = ge
-invert = bitwise_not
-left_shift = bitwise_left_shift
-less = lt
-less_equal = le
-mod = remainder
-movedim = moveaxis
-multiply = mul
-negative = neg
-not_equal = ne
-permute_dims = permute
-power = pow
-right_shift = bitwise_right_shift
-row_stack = vstack
-subtract = sub
-swapdims = swapaxes
-true_divide = div
 
 class TensorMethods:
     """The operations that tensors have as methods: ``x.sum(0)`` is ``dl.sum(x, 0)``."""
 
     def abs(self) -> Tensor:
         """Absolute value |x|. The gradient at 0 is 0."""
-    def acos(self) -> Tensor:
-        """Arc cosine: the angle in [0, pi] whose cosine is x; NaN outside [-1, 1]."""
     def add(self, b: Operand) -> Tensor:
         """Sum a + b; of bools their disjunction (or)."""
-    def addbmm(self, a: Operand, b: Operand, beta: float = 1.0, alpha: float = 1.0) -> Tensor:
-        """beta x + alpha times the sum over the batch of a @ b, `a` (B, M, K) and `b` (B, K, N): (M, N)."""
-    def addmm(self, a: Operand, b: Operand, beta: float = 1.0, alpha: float = 1.0) -> Tensor:
-        """beta x + alpha (a @ b) of matrices `a` (M, K) and `b` (K, N): (M, N), to which `x` broadcasts."""
-    def addmv(self, a: Operand, b: Operand, beta: float = 1.0, alpha: float = 1.0) -> Tensor:
-        """beta x + alpha (a @ b) of a matrix `a` (M, K) and a vector `b` (K,): (M,), to which `x` broadcasts."""
     def all(self, axis: int | Sequence[int] | None = None, keepdims: bool = False) -> Tensor:
         """Whether every element along `axis` is not zero; of nothing, True."""
-    def allclose(self, other: Operand, rtol: float = 1e-05, atol: float = 1e-08, equal_nan: bool = False) -> bool:
-        """Whether all of ``x`` and ``other`` are close, a Python bool: see `isclose`."""
-    def amax(self, axis: int | tuple[int, ...] | None = None, keepdims: bool = False) -> Tensor:
-        """Largest element along ``axis``: `max` under another name."""
-    def amin(self, axis: int | tuple[int, ...] | None = None, keepdims: bool = False) -> Tensor:
-        """Smallest element along ``axis``: `min` under another name."""
-    def aminmax(self, axis: int | tuple[int, ...] | None = None, keepdims: bool = False) -> Tensor:
-        """Smallest and largest elements along ``axis``: (min, max). Errors as of `max`."""
     def any(self, axis: int | Sequence[int] | None = None, keepdims: bool = False) -> Tensor:
         """Whether any element along `axis` is not zero; of nothing, False."""
     def argmax(self, axis: int | None = None, keepdims: bool = False) -> Tensor:
         """Index (int64) of the largest element along `axis`, the first of equal ones; a NaN counts as largest."""
     def argmin(self, axis: int | None = None, keepdims: bool = False) -> Tensor:
         """Index (int64) of the smallest element along `axis`, the first of equal ones; a NaN counts as smallest."""
-    def array_equal(self, other: Operand, equal_nan: bool = False) -> bool:
-        """Whether ``x`` and ``other`` have the same shape and elements, a Python bool; dtypes may differ."""
-    def array_split(self, indices_or_sections: int | Sequence[int], axis: int = 0) -> list[Tensor]:
-        """The parts of ``x`` along ``axis``, a list of views; the first ones are longer by 1 where it does not divide."""
-    def asin(self) -> Tensor:
-        """Arc sine: the angle in [-pi/2, pi/2] whose sine is x; NaN outside [-1, 1]."""
-    def atan(self) -> Tensor:
-        """Arc tangent: the angle in (-pi/2, pi/2) whose tangent is x."""
-    def atan2(self, b: Operand) -> Tensor:
-        """The angle of the point (b, a), in [-pi, pi]: the arc tangent of a / b with the quadrant that their signs tell."""
-    def average(self, axis: int | tuple[int, ...] | None = None, weights: Operand | None = None, keepdims: bool = False) -> Tensor:
-        """Weighted mean along ``axis``: sum(weights x) / sum(weights); without ``weights`` the mean."""
-    def baddbmm(self, a: Operand, b: Operand, beta: float = 1.0, alpha: float = 1.0) -> Tensor:
-        """beta x + alpha (a @ b) of batches `a` (B, M, K) and `b` (B, K, N): (B, M, N), to which `x` broadcasts."""
-    def bitwise_and(self, b: Operand) -> Tensor:
-        """The bits that are set in both a and b, a & b; of bools whether both hold."""
-    def bitwise_left_shift(self, b: Operand) -> Tensor:
-        """Integers a with their bits b places further up, a << b = a 2^b, which wraps."""
-    def bitwise_not(self) -> Tensor:
-        """Every bit the other way, ~x: -x - 1 of signed integers; of bools whether x does not hold."""
-    def bitwise_or(self, b: Operand) -> Tensor:
-        """The bits that are set in a or in b, a | b; of bools whether either holds."""
-    def bitwise_right_shift(self, b: Operand) -> Tensor:
-        """Integers a with their bits b places further down, a >> b = floor(a / 2^b)."""
-    def bitwise_xor(self, b: Operand) -> Tensor:
-        """The bits that are set in one of a and b, a ^ b; of bools whether they differ."""
-    def bmm(self, b: Operand) -> Tensor:
-        """The products of matrices of two batches, `a` (B, M, K) and `b` (B, K, N): (B, M, N); nothing broadcasts."""
-    def broadcast_to(self, shape: int | Sequence[int]) -> Tensor:
-        """A view of ``x`` broadcast to ``shape``: new axes in front, axes of length 1 repeated, without using memory."""
-    def ceil(self) -> Tensor:
-        """The smallest whole number that is not below x. Integers stay as they are."""
-    def celu(self, alpha: float = 1.0) -> Tensor:
-        """Elu with a continuous gradient: x where it is positive, else alpha (e^(x / alpha) - 1)."""
-    def chunk(self, chunks: int, axis: int = 0) -> tuple[Tensor, ...]:
-        """At most ``chunks`` parts of ``x`` along ``axis``, all of one length but the last, as views (torch.chunk)."""
+    def argpartition(self, kth: Operand, axis: int | None = -1) -> Tensor:
+        """Indices (int64) that put `x` in the order of `partition`: those of `argsort`."""
+    def argsort(self, axis: int | None = -1, descending: bool = False, stable: bool = True) -> Tensor:
+        """Indices (int64) that put `x` in order along `axis`: gather(x, argsort(x, axis), axis) is sort(x, axis)."""
+    def bucketize(self, boundaries: Operand, right: bool = False) -> Tensor:
+        """The number of the interval between ``boundaries`` (sorted, 1-D) that each element of ``x`` lies in (int64)."""
     def clip(self, low: Operand | None = None, high: Operand | None = None) -> Tensor:
-        """x limited to [low, high]: low where x < low, high where x > high; a limit of None is none."""
-    def combinations(self, r: int = 2, with_replacement: bool = False) -> Tensor:
-        """All choices of ``r`` elements of a vector, in the order of `itertools.combinations`: (count, r)."""
-    def copysign(self, b: Operand) -> Tensor:
-        """The size of a with the sign of b, of zeros and NaN too. Integers become the default float."""
+        """x limited to [low, high]: ``minimum(maximum(x, low), high)``; a limit of None is none. NaN stays NaN."""
     def cos(self) -> Tensor:
         """Cosine of x in radians; NaN of infinities."""
     def count_nonzero(self) -> Tensor:
         """The number of elements that are not zero (false), as a 0-d int64 tensor."""
-    def cross(self, b: Operand, axis: int = -1) -> Tensor:
-        """The cross products of vectors of three elements along `axis`: (a1 b2 - a2 b1, a2 b0 - a0 b2, a0 b1 - a1 b0)."""
-    def cummax(self, axis: int | None = None) -> tuple[Tensor, Tensor]:
-        """Largest elements along `axis` up to each, and their indices: (values, indices), of equal elements the last."""
-    def cummin(self, axis: int | None = None) -> tuple[Tensor, Tensor]:
-        """Smallest elements along `axis` up to each, and their indices: (values, indices), of equal elements the last."""
-    def cumprod(self, axis: int | None = None, reverse: bool = False, exclusive: bool = False, dtype: Any | None = None) -> Tensor:
-        """Products of the elements along `axis` up to each: out[i] = x[0] ... x[i]; bool and integers give int64."""
-    def cumsum(self, axis: int | None = None, reverse: bool = False, exclusive: bool = False, dtype: Any | None = None) -> Tensor:
-        """Sums of the elements along `axis` up to each: out[i] = x[0] + ... + x[i]; bool and integers give int64."""
-    def diag(self, k: int = 0) -> Tensor:
-        """The diagonal of a matrix, as a view, or of a vector the matrix that has it on a diagonal, and zeros."""
-    def diag_embed(self, offset: int = 0, axis1: int = -2, axis2: int = -1) -> Tensor:
-        """Matrices with the last axis of x on a diagonal, and zeros: the inverse of `diagonal`."""
-    def diagflat(self, k: int = 0) -> Tensor:
-        """The matrix that has the elements of ``x``, in row-major order, on a diagonal, and zeros."""
-    def diagonal(self, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Tensor:
-        """A view of a diagonal: the elements whose place along `axis2` is that along `axis1` plus `offset`."""
     def div(self, b: Operand) -> Tensor:
         """Quotient a / b, in floating point (integers become float32 first); by 0: infinity or NaN."""
-    def dot(self, b: Operand) -> Tensor:
-        """The dot product as NumPy defines it: of two vectors the sum of a[k] b[k], of matrices their product."""
-    def dsplit(self, indices_or_sections: int | Sequence[int]) -> list[Tensor]:
-        """The parts of ``x`` along axis 2; see `split`."""
-    def elu(self, alpha: float = 1.0) -> Tensor:
-        """Exponential linear unit: x where it is positive, else alpha (e^x - 1) (https://arxiv.org/abs/1511.07289)."""
     def eq(self, b: Operand) -> Tensor:
         """Whether a equals b, as bools; False where either is NaN."""
     def exp(self) -> Tensor:
         """Exponential e^x."""
-    def expand_as(self, other: Operand) -> Tensor:
-        """A view of ``x`` broadcast to the shape of ``other``."""
-    def expand_dims(self, axis: int | Sequence[int] = 0) -> Tensor:
-        """A view with new axes of length 1, which stand at ``axis`` (one place or several) of the result."""
     def expm1(self) -> Tensor:
         """Exponential minus one, e^x - 1, accurate near 0."""
     def flatten(self, start_axis: int = 0, end_axis: int = -1) -> Tensor:
         """The axes from ``start_axis`` to ``end_axis`` (included) made one; a view where strides allow."""
-    def flip(self, axis: int | Sequence[int] | None = None) -> Tensor:
-        """A view with the elements in reverse order along ``axis`` (one or several; None: all)."""
-    def fliplr(self) -> Tensor:
-        """A view with the columns (axis 1) in reverse order."""
-    def flipud(self) -> Tensor:
-        """A view with the rows (axis 0) in reverse order."""
-    def floor(self) -> Tensor:
-        """The largest whole number that is not above x. Integers stay as they are."""
     def floor_divide(self, b: Operand) -> Tensor:
-        """Quotient rounded down, floor(a / b), as Python's //; integers by 0 give 0. Its gradient is 0."""
+        """Quotient rounded down, floor(a / b), as Python's //; integers by 0 give 0. No gradient."""
     def gather(self, index: Operand, axis: int) -> Tensor:
         """The elements of `x` at `index` along `axis`, one for each element of `index`."""
     def ge(self, b: Operand) -> Tensor:
         """Whether a >= b, as bools; False where either is NaN."""
     def gelu(self, approximate: Literal['none', 'tanh'] = 'none') -> Tensor:
         """Gaussian error linear unit x P(X <= x), X standard normal (https://arxiv.org/abs/1606.08415)."""
-    def glu(self, axis: int = -1) -> Tensor:
-        """Gated linear unit a sigmoid(b), a and b the halves of `x` along `axis` (https://arxiv.org/abs/1612.08083)."""
     def gt(self, b: Operand) -> Tensor:
         """Whether a > b, as bools; False where either is NaN."""
-    def hardshrink(self, lambd: float = 0.5) -> Tensor:
-        """x where it lies outside of [-`lambd`, `lambd`], else 0."""
-    def hardsigmoid(self) -> Tensor:
-        """Straight lines for sigmoid, min(max(x + 3, 0), 6) / 6. The gradient is 0 at both limits."""
-    def hardswish(self) -> Tensor:
-        """Straight lines for silu, x min(max(x + 3, 0), 6) / 6 (https://arxiv.org/abs/1905.02244)."""
-    def hardtanh(self, min_val: float = -1.0, max_val: float = 1.0) -> Tensor:
-        """x limited to [`min_val`, `max_val`]. The gradient is 0 at both limits. Raises ValueError where they cross."""
-    def hsplit(self, indices_or_sections: int | Sequence[int]) -> list[Tensor]:
-        """The parts of ``x`` along axis 1 (axis 0 of a vector); see `split`."""
-    def hypot(self, b: Operand) -> Tensor:
-        """Length of the hypotenuse, sqrt(a^2 + b^2), without overflow of the squares."""
-    def index_add(self, axis: int, index: Operand, source: Operand, alpha: float = 1) -> Tensor:
-        """A copy of ``x`` to which ``alpha`` times each row of ``source`` is added where ``index`` says along ``axis``."""
-    def index_copy(self, axis: int, index: Operand, source: Operand) -> Tensor:
-        """A copy of ``x`` whose rows at ``index`` along ``axis`` are those of ``source``; of equal ones the last wins."""
-    def index_fill(self, axis: int, index: Operand, value: Operand) -> Tensor:
-        """A copy of ``x`` whose rows at ``index`` along ``axis`` are filled with ``value``, a number or 0-d tensor."""
-    def index_select(self, axis: int, index: Operand) -> Tensor:
-        """The elements (rows) of ``x`` at ``index``, a vector, along ``axis``: `take` under PyTorch's name."""
-    def inner(self, b: Operand) -> Tensor:
-        """The sums over the last axes of both: out[i..., j...] = the sum over k of a[i..., k] b[j..., k]."""
-    def isclose(self, other: Operand, rtol: float = 1e-05, atol: float = 1e-08, equal_nan: bool = False) -> Tensor:
-        """Where ``|x - other| <= atol + rtol |other|``, as bools; infinities are close to themselves alone."""
+    def intersect1d(self, y: Operand, assume_unique: bool = False, return_indices: bool = False) -> Tensor:
+        """The distinct elements that are in both ``x`` and ``y``, in order, in one axis."""
     def isfinite(self) -> Tensor:
         """Whether each element is neither infinite nor NaN, as bools."""
-    def isinf(self) -> Tensor:
-        """Whether each element is infinite, as bools."""
+    def isin(self, test_elements: Operand, assume_unique: bool = False, invert: bool = False) -> Tensor:
+        """Whether each element of ``x`` is among ``test_elements`` (or, ``invert``, is not), as bools of its shape."""
     def isnan(self) -> Tensor:
         """Whether each element is NaN, as bools."""
-    def isneginf(self) -> Tensor:
-        """Whether each element is minus infinity, as bools."""
-    def isposinf(self) -> Tensor:
-        """Whether each element is plus infinity, as bools."""
-    def kron(self, b: Operand) -> Tensor:
-        """The Kronecker product: each element of `a` replaced by itself times `b`; lengths multiply axis by axis."""
+    def kthvalue(self, k: int, axis: int = -1, keepdims: bool = False) -> Tensor:
+        """(values, indices): the ``k``-th smallest element along ``axis``, counted from 1, and where it stands (int64)."""
     def le(self, b: Operand) -> Tensor:
         """Whether a <= b, as bools; False where either is NaN."""
-    def leaky_relu(self, negative_slope: float = 0.01) -> Tensor:
-        """Leaky rectifier: x where it is positive, else x times `negative_slope`, which is the gradient at 0 too."""
     def log(self) -> Tensor:
         """Natural logarithm; -inf of 0, NaN of negative numbers."""
     def log1p(self) -> Tensor:
         """Natural logarithm of 1 + x, accurate near 0."""
     def log_softmax(self, axis: int = -1) -> Tensor:
         """Logarithm of the softmax along `axis`: (x - max(x)) - log(sum(exp(x - max(x))))."""
-    def logcumsumexp(self, axis: int | None = None, reverse: bool = False) -> Tensor:
-        """Logarithms of the sums of exponentials along `axis` up to each: log(exp(x[0]) + ... + exp(x[i]))."""
     def logical_and(self, b: Operand) -> Tensor:
-        """Whether both a and b hold, as bools: numbers hold where they are not 0."""
+        """Whether both of two bools hold; DTypeError for others."""
     def logical_not(self) -> Tensor:
-        """Whether x does not hold, as bools: numbers hold where they are not 0."""
+        """Whether a bool does not hold; DTypeError for others."""
     def logical_or(self, b: Operand) -> Tensor:
-        """Whether a or b holds, or both, as bools: numbers hold where they are not 0."""
+        """Whether one of two bools holds; DTypeError for others."""
     def logical_xor(self, b: Operand) -> Tensor:
-        """Whether one of a and b holds, as bools: numbers hold where they are not 0."""
-    def logsigmoid(self) -> Tensor:
-        """Logarithm of the logistic function, -log(1 + e^-x)."""
+        """Whether two bools differ; DTypeError for others."""
     def logsumexp(self, axis: int | Sequence[int] | None = None, keepdims: bool = False) -> Tensor:
         """Logarithm of the sum of exponentials along `axis`: m + log(sum(exp(x - m))) with m = max(x)."""
     def lt(self, b: Operand) -> Tensor:
         """Whether a < b, as bools; False where either is NaN."""
-    def masked_fill(self, mask: Operand, value: Operand) -> Tensor:
-        """``x`` with ``value``, a number or 0-d tensor, where ``mask`` (broadcast) is true; in the dtype of x."""
-    def masked_scatter(self, mask: Operand, source: Operand) -> Tensor:
-        """``x`` with the elements of ``source``, in row-major order, one after another where ``mask`` (broadcast) is true."""
-    def masked_select(self, mask: Operand) -> Tensor:
-        """The elements of ``x`` where ``mask`` is true, both broadcast, as a vector in row-major order."""
     def matmul(self, b: Operand) -> Tensor:
         """The matrix product of `a` (..., M, K) and `b` (..., K, N): (..., M, N), the sums over k of a[m, k] b[k, n]."""
     def max(self, axis: int | Sequence[int] | None = None, keepdims: bool = False) -> Tensor:
         """Largest element along `axis`; NaN where there is one."""
     def maximum(self, b: Operand) -> Tensor:
         """The larger of a and b; NaN if either is. At ties the gradient is split half and half."""
-    def mean(self, axis: int | Sequence[int] | None = None, keepdims: bool = False, dtype: Any | None = None) -> Tensor:
+    def mean(self, axis: int | Sequence[int] | None = None, keepdims: bool = False) -> Tensor:
         """Arithmetic mean of the elements along `axis`: their sum, divided by their number in float64."""
+    def median(self, axis: int | Sequence[int] | None = None, keepdims: bool = False) -> Tensor:
+        """The middle of the elements along `axis`; of an even number the mean of the middle two; NaN where there is one."""
     def min(self, axis: int | Sequence[int] | None = None, keepdims: bool = False) -> Tensor:
         """Smallest element along `axis`; NaN where there is one."""
     def minimum(self, b: Operand) -> Tensor:
         """The smaller of a and b; NaN if either is. At ties the gradient is split half and half."""
-    def mish(self) -> Tensor:
-        """Mish x tanh(log(1 + e^x)) (https://arxiv.org/abs/1908.08681)."""
-    def mm(self, b: Operand) -> Tensor:
-        """The product of two matrices, `a` (M, K) and `b` (K, N): (M, N). `matmul` without its rules for other shapes."""
-    def moveaxis(self, source: int | Sequence[int], destination: int | Sequence[int]) -> Tensor:
-        """A view with the axes ``source`` at the places ``destination``, the others in their order."""
+    def msort(self) -> Tensor:
+        """The elements of ``x`` in order along its first axis: sort(x, 0)."""
     def mul(self, b: Operand) -> Tensor:
         """Product a b; of bools their conjunction (and)."""
-    def mv(self, b: Operand) -> Tensor:
-        """The product of a matrix `a` (M, K) and a vector `b` (K,): (M,). `matmul` without its rules for other shapes."""
-    def nanmax(self, axis: int | Sequence[int] | None = None, keepdims: bool = False) -> Tensor:
-        """Largest along `axis` of the elements that are not NaN; NaN where there are none. Otherwise as `max`."""
-    def nanmean(self, axis: int | Sequence[int] | None = None, keepdims: bool = False) -> Tensor:
-        """Arithmetic mean along `axis` of the elements that are not NaN; NaN where there are none. Otherwise as `mean`."""
-    def nanmin(self, axis: int | Sequence[int] | None = None, keepdims: bool = False) -> Tensor:
-        """Smallest along `axis` of the elements that are not NaN; NaN where there are none. Otherwise as `min`."""
-    def nanprod(self, axis: int | tuple[int, ...] | None = None, keepdims: bool = False) -> Tensor:
-        """Product along ``axis`` of the elements that are not NaN; 1 where there are none. Otherwise as `prod`."""
-    def nanstd(self, axis: int | tuple[int, ...] | None = None, keepdims: bool = False, correction: float = 0.0) -> Tensor:
-        """Standard deviation along ``axis`` of the elements that are not NaN: the square root of `nanvar`."""
-    def nansum(self, axis: int | Sequence[int] | None = None, keepdims: bool = False) -> Tensor:
-        """Sum along `axis` of the elements that are not NaN; 0 where there are none. Otherwise as `sum`."""
-    def nanvar(self, axis: int | tuple[int, ...] | None = None, keepdims: bool = False, correction: float = 0.0) -> Tensor:
-        """Variance along ``axis`` of the elements that are not NaN; NaN where too few are left. Otherwise as `var`."""
-    def narrow(self, axis: int, start: int, length: int) -> Tensor:
-        """A view of ``length`` places along ``axis`` from ``start`` on. Raises IndexError where they leave x."""
+    def nanmedian(self, axis: int | Sequence[int] | None = None, keepdims: bool = False) -> Tensor:
+        """The median of the elements along `axis` that are not NaN; NaN where there are none. Errors as in `median`."""
+    def nanquantile(self, q: float | Sequence[float] | Tensor, axis: int | Sequence[int] | None = None, keepdims: bool = False, method: Literal['linear', 'lower', 'higher', 'midpoint', 'nearest'] = 'linear') -> Tensor:
+        """The quantile of the elements along `axis` that are not NaN; NaN where there are none. See `quantile`."""
     def ne(self, b: Operand) -> Tensor:
         """Whether a differs from b, as bools; True where either is NaN."""
     def neg(self) -> Tensor:
         """Negative -x."""
     def nonzero(self) -> Tensor:
         """The coordinates of all elements that are not zero (false), in row-major order: (count, ndim) int64."""
-    def norm(self, p: float | Literal["fro"] | None = 2.0, axis: int | Sequence[int] | None = None, keepdims: bool = False) -> Tensor:
-        """Norm of the vectors along `axis`: sum(|x|^p)^(1/p)."""
-    def one_hot(self, num_classes: int = -1) -> Tensor:
-        """Vectors of 0 with a 1 at the place that each element of ``x``, an integer, names: (*x.shape, classes) int64."""
-    def outer(self, b: Operand) -> Tensor:
-        """The products of each element of `a` with each of `b`: out[i, j] = a[i] b[j]. Other shapes are flattened first."""
-    def pad(self, pad_width: Operand, mode: str = 'constant', constant_values: Operand = 0) -> Tensor:
-        """``x`` with more elements before and after along each axis: NumPy's `pad`."""
+    def partition(self, kth: Operand, axis: int | None = -1) -> Tensor:
+        """`x` in an order in which element ``kth`` (an int or several) stands where sorting puts it."""
+    def percentile(self, q: Operand, axis: Operand | None = None, keepdims: bool = False, method: Operand = 'linear') -> Tensor:
+        """The value below which ``q`` per cent of the elements along ``axis`` lie: quantile(x, q / 100, ...)."""
     def pow(self, b: Operand) -> Tensor:
         """Power a^b, as C's pow: 1 for b = 0 and for a = 1; a negative base needs an integer exponent, else NaN."""
-    def prelu(self, weight: Operand) -> Tensor:
-        """Rectifier with a learned slope: x where it is positive, else x times `weight` (https://arxiv.org/abs/1502.01852)."""
-    def prod(self, axis: int | Sequence[int] | None = None, keepdims: bool = False, dtype: Any | None = None) -> Tensor:
-        """Product of the elements along `axis`."""
-    def ptp(self, axis: int | tuple[int, ...] | None = None, keepdims: bool = False) -> Tensor:
-        """Range of the elements along ``axis``, from peak to peak: max(x) - min(x). Errors as of `max`; no bools."""
-    def put_along_axis(self, indices: Operand, values: Operand, axis: int | None) -> None:
-        """Writes ``values`` into ``x`` at ``indices`` along ``axis``: x[i, indices[i, j]] = values[i, j] for axis 1."""
-    def ravel(self) -> Tensor:
-        """The elements in row-major order along one axis; a view where strides allow, else a copy."""
+    def quantile(self, q: float | Sequence[float] | Tensor, axis: int | Sequence[int] | None = None, keepdims: bool = False, method: Literal['linear', 'lower', 'higher', 'midpoint', 'nearest'] = 'linear') -> Tensor:
+        """The value below which the fraction `q` of the elements along `axis` lies; NaN where there is one among them."""
     def reciprocal(self) -> Tensor:
         """Reciprocal 1 / x."""
     def relu(self) -> Tensor:
         """Rectifier max(x, 0). The gradient at 0 is 0."""
-    def relu6(self) -> Tensor:
-        """Rectifier with an upper limit, min(max(x, 0), 6). The gradient is 0 at both limits."""
     def remainder(self, b: Operand) -> Tensor:
         """Remainder a - b floor(a / b), with the divisor's sign, as Python's %; integers modulo 0 give 0."""
-    def repeat(self, repeats: int | Sequence[int], axis: int | None = None) -> Tensor:
-        """``x`` with each element along ``axis`` (None: of all, flattened) repeated: NumPy's `repeat`."""
-    def repeat_interleave(self, repeats: int | Sequence[int], axis: int | None = None) -> Tensor:
-        """``x`` with each element along ``axis`` (None: of all, flattened) repeated: `repeat` under PyTorch's name."""
-    def reshape_as(self, other: Operand) -> Tensor:
-        """The elements of ``x`` in the shape of ``other``."""
-    def roll(self, shift: int | Sequence[int], axis: int | Sequence[int] | None = None) -> Tensor:
-        """``x`` with the elements moved on by ``shift`` places along ``axis``; what leaves at the end enters in front."""
-    def rot90(self, k: int = 1, axes: Sequence[int] = (0, 1)) -> Tensor:
-        """A view turned by ``k`` quarters in the plane of two ``axes``, from the first towards the second."""
-    def round(self, decimals: int = 0) -> Tensor:
-        """The nearest whole number, at ties the even one; or with ``decimals`` digits behind the point."""
     def rsqrt(self) -> Tensor:
         """Reciprocal square root 1 / sqrt(x); NaN of negative numbers."""
-    def scatter(self, axis: int, index: Operand, src: Operand, reduce: str | None = None) -> Tensor:
-        """A copy of ``x`` with elements of ``src`` where ``index`` says along ``axis`` (torch.scatter)."""
-    def scatter_add(self, axis: int, index: Operand, src: Operand) -> Tensor:
-        """A copy of ``x`` to which elements of ``src`` are added where ``index`` says along ``axis``; see `scatter`."""
-    def scatter_reduce(self, axis: int, index: Operand, src: Operand, reduce: str, include_self: bool = True) -> Tensor:
-        """A copy of ``x`` with elements of ``src`` put together where ``index`` says along ``axis``; see `scatter`."""
-    def select(self, axis: int, index: int) -> Tensor:
-        """A view at one place along ``axis``, without that axis. Raises IndexError for an index out of range."""
-    def selu(self) -> Tensor:
-        """Self-normalising unit: 1.0507 times elu(x, 1.67326) (https://arxiv.org/abs/1706.02515)."""
+    def searchsorted(self, values: Operand, side: str = 'left', sorter: Operand | None = None) -> Tensor:
+        """Where ``values`` would be inserted into the sorted sequence ``x`` to keep it in order (int64, of their shape)."""
+    def setdiff1d(self, y: Operand, assume_unique: bool = False) -> Tensor:
+        """The distinct elements of ``x`` that are not in ``y``, in order, in one axis."""
+    def setxor1d(self, y: Operand, assume_unique: bool = False) -> Tensor:
+        """The distinct elements that are in one of ``x`` and ``y`` alone, in order, in one axis."""
     def sigmoid(self) -> Tensor:
         """Logistic function 1 / (1 + e^-x), accurate in the lower tail."""
     def sign(self) -> Tensor:
         """Sign of x: -1, 0 or 1; NaN of NaN. Its gradient is 0."""
-    def signbit(self) -> Tensor:
-        """Whether the sign of each element is minus, of zeros and NaN too, as bools."""
-    def silu(self) -> Tensor:
-        """Sigmoid linear unit x / (1 + e^-x), also called swish (https://arxiv.org/abs/1702.03118)."""
     def sin(self) -> Tensor:
         """Sine of x in radians; NaN of infinities."""
-    def sliding_window_view(self, window_shape: int | Sequence[int], axis: int | Sequence[int] | None = None) -> Tensor:
-        """All windows of ``window_shape`` along ``axis`` (one axis or several; None: all), as a view."""
     def softmax(self, axis: int = -1) -> Tensor:
         """Probabilities along `axis`: exp(x - max(x)) / sum(exp(x - max(x)))."""
-    def softplus(self, beta: float = 1.0, threshold: float = 20.0) -> Tensor:
-        """Smooth rectifier log(1 + e^(beta x)) / beta; x itself where beta x is above `threshold`."""
-    def softshrink(self, lambd: float = 0.5) -> Tensor:
-        """x moved towards 0 by `lambd`: x - lambd above lambd, x + lambd below -lambd, else 0."""
-    def softsign(self) -> Tensor:
-        """Softsign x / (1 + |x|)."""
-    def split(self, indices_or_sections: int | Sequence[int], axis: int = 0) -> list[Tensor]:
-        """The parts of ``x`` along ``axis``, a list of views."""
+    def sort(self, axis: int | None = -1, descending: bool = False, stable: bool = True) -> Tensor:
+        """The elements of `x` in order along `axis`, smallest first or, with `descending`, largest first."""
     def sqrt(self) -> Tensor:
         """Square root; NaN of negative numbers."""
     def square(self) -> Tensor:
         """Square x^2."""
     def squeeze(self, axis: int | Sequence[int] | None = None) -> Tensor:
         """A view without its axes of length 1, or without those in ``axis``."""
-    def std(self, axis: int | Sequence[int] | None = None, keepdims: bool = False, correction: float = 0.0) -> Tensor:
-        """Standard deviation of the elements along `axis`: the square root of `var`, with its arguments."""
-    def std_mean(self, axis: int | Sequence[int] | None = None, keepdims: bool = False, correction: float = 0.0) -> tuple[Tensor, Tensor]:
-        """Standard deviation and mean of the elements along `axis` in one pass: (std, mean). Arguments as of `var`."""
     def sub(self, b: Operand) -> Tensor:
         """Difference a - b. Raises DTypeError for bools: use logical_xor."""
-    def sum(self, axis: int | Sequence[int] | None = None, keepdims: bool = False, dtype: Any | None = None) -> Tensor:
+    def sum(self, axis: int | Sequence[int] | None = None, keepdims: bool = False) -> Tensor:
         """Sum of the elements along `axis`."""
-    def swapaxes(self, axis1: int, axis2: int) -> Tensor:
-        """A view with two axes exchanged."""
     def take(self, indices: Operand, axis: int = 0) -> Tensor:
         """The elements (rows) of `x` at `indices` along `axis`: out[..., i, ...] = x[..., indices[i], ...]."""
-    def take_along_axis(self, indices: Operand, axis: int | None = -1) -> Tensor:
-        """The elements of ``x`` at ``indices`` along ``axis``, whose other axes go together and broadcast."""
     def tanh(self) -> Tensor:
         """Hyperbolic tangent."""
-    def tanhshrink(self) -> Tensor:
-        """What tanh takes away, x - tanh(x)."""
-    def tensordot(self, b: Operand, axes: int | Sequence[int] | Sequence[Sequence[int]] = 2) -> Tensor:
-        """The sums of products over pairs of axes; the others follow each other, those of `a` first."""
-    def threshold(self, threshold: float, value: float) -> Tensor:
-        """x where it is above `threshold`, else `value`. The gradient at the threshold is 0."""
-    def tile(self, reps: int | Sequence[int]) -> Tensor:
-        """``x`` repeated as a whole, ``reps`` times along each axis (of the last axes where there are fewer numbers)."""
-    def trace(self, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Tensor:
-        """The sum of a diagonal: of the elements whose place along ``axis2`` is that along ``axis1`` plus ``offset``."""
+    def topk(self, k: int, axis: int = -1, largest: bool = True, sorted: bool = True) -> tuple[Tensor, Tensor]:
+        """(values, indices): the `k` largest elements along `axis`, largest first, and where they stand (int64)."""
     def transpose(self, axis0: int = -2, axis1: int = -1) -> Tensor:
         """A view with two axes exchanged. Raises IndexError for an axis out of range."""
-    def tril(self, k: int = 0) -> Tensor:
-        """The lower triangles of the matrices in `x`, zeros above: what lies at most `k` places right of the diagonal."""
-    def triu(self, k: int = 0) -> Tensor:
-        """The upper triangles of the matrices in `x`, zeros below: what lies at least `k` places right of the diagonal."""
-    def trunc(self) -> Tensor:
-        """x without its fraction: the next whole number towards 0. Integers stay as they are."""
-    def unbind(self, axis: int = 0) -> tuple[Tensor, ...]:
-        """The views of ``x`` at each place along ``axis``, which they have no more."""
-    def unflatten(self, axis: int, sizes: Sequence[int]) -> Tensor:
-        """A view with one axis made several of lengths ``sizes``, of which one may be -1: the inverse of `flatten`."""
-    def unfold(self, axis: int, size: int, step: int = 1) -> Tensor:
-        """Windows of `size` elements along `axis`, every `step` elements one, as a view: the windows' axis comes last."""
+    def union1d(self, y: Operand) -> Tensor:
+        """The distinct elements of ``x`` and ``y`` in order, in one axis."""
+    def unique(self, return_index: bool = False, return_inverse: bool = False, return_counts: bool = False, *, equal_nan: bool = True) -> Tensor:
+        """The distinct elements of ``x`` in order, in one axis; with what is asked for besides, a tuple in this order:"""
+    def unique_all(self) -> Tensor:
+        """(values, indices, inverse_indices, counts) of the distinct elements of ``x``; see `unique`. NaNs are distinct."""
+    def unique_counts(self) -> Tensor:
+        """(values, counts) of the distinct elements of ``x``; see `unique`. NaNs are distinct."""
+    def unique_inverse(self) -> Tensor:
+        """(values, inverse_indices) of the distinct elements of ``x``; see `unique`. NaNs are distinct."""
+    def unique_values(self) -> Tensor:
+        """The distinct elements of `x` in order, in one axis; each NaN is distinct (array API standard)."""
     def unsqueeze(self, axis: int) -> Tensor:
         """A view with a new axis of length 1 at ``axis`` (-1: behind the last). Raises IndexError for one out of range."""
-    def unstack(self, axis: int = 0) -> tuple[Tensor, ...]:
-        """The views of ``x`` at each place along ``axis``: `unbind` under the array API's name."""
-    def var(self, axis: int | Sequence[int] | None = None, keepdims: bool = False, correction: float = 0.0) -> Tensor:
-        """Variance of the elements along `axis`: sum((x - mean(x))^2) / (n - correction), n the number of elements."""
-    def var_mean(self, axis: int | Sequence[int] | None = None, keepdims: bool = False, correction: float = 0.0) -> tuple[Tensor, Tensor]:
-        """Variance and mean of the elements along `axis` in one pass: (var, mean). Arguments as of `var`."""
-    def vdot(self, b: Operand) -> Tensor:
-        """The sum of the products of all elements of `a` and `b`, taken as vectors in row-major order: 0-d."""
-    def vecdot(self, b: Operand, axis: int = -1) -> Tensor:
-        """The sums of a b along one axis: out[...] = the sum over k of a[..., k] b[..., k]."""
-    def view_as(self, other: Operand) -> Tensor:
-        """The elements of ``x`` in the shape of ``other``; a view where strides allow, else a copy."""
-    def vsplit(self, indices_or_sections: int | Sequence[int]) -> list[Tensor]:
-        """The parts of ``x`` along axis 0; see `split`."""
-    absolute = abs
-    arccos = acos
-    arcsin = asin
-    arctan = atan
-    arctan2 = atan2
-    bitwise_invert = bitwise_not
-    clamp = clip
-    divide = div
-    equal = eq
-    greater = gt
-    greater_equal = ge
-    invert = bitwise_not
-    left_shift = bitwise_left_shift
-    less = lt
-    less_equal = le
-    mod = remainder
-    movedim = moveaxis
-    multiply = mul
-    negative = neg
-    not_equal = ne
-    power = pow
-    right_shift = bitwise_right_shift
-    subtract = sub
-    swapdims = swapaxes
-    true_divide = div

@@ -50,6 +50,7 @@ FORMS: dict[str, Form] = {**ACTIVATION_FORMS}
 _LOSS = "a loss belongs to training; export the model alone"
 _PART = "a part of a tensor is written; build the result with where or concat"
 _WALK = "it walks through memory by strides; build the result with take and reshape"
+_ORDER = "ONNX does not say where a sort puts NaN"
 REFUSED = {
     "slice_assign": _PART, "put": _PART, "put_": _PART,
     "put_backward": "it is the gradient of an assignment",
@@ -60,6 +61,10 @@ REFUSED = {
     **dict.fromkeys(("var", "std", "var_mean", "std_mean"), "write it with mean: mean((x - mean(x, 1, True)) ** 2, 1)"),
     **dict.fromkeys(("norm", "nansum", "nanmean", "nanmax", "nanmin"), "write it with abs, where, isnan, sum and max"),
     **dict.fromkeys(("cumprod", "cummax", "cummin", "logcumsumexp", "recurrence"), "ONNX scans sums alone: cumsum"),
+    "unique_values": "the shape of its result depends on values",
+    "run_starts": "it is a part of unique", "run_numbers": "it is a part of unique",
+    **dict.fromkeys(("sort", "argsort", "topk", "median", "nanmedian", "quantile", "nanquantile"), _ORDER),
+    "searchsorted": "ONNX has no search in a sorted sequence",
 }  # fmt: skip
 """Operations without a form, and why; `refusal` says it of whole kinds."""
 

@@ -1,0 +1,347 @@
+"""Distinct elements and sets: unique and its relatives, isin, union1d, intersect1d, setdiff1d, setxor1d.
+
+How many elements come out depends on their values, so that a step that calls them cannot be recorded (but `isin`).
+-0.0 equals 0.0; whether NaNs equal each other is said where it matters. There are no gradients.
+"""
+
+from __future__ import annotations
+
+import math
+from functools import partial
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from dlcore._arguments import boolean, operand, renamed
+from dlcore.dtypes import DTYPES, bool_, float32, float64, int32, int64, result_type
+from dlcore.errors import ShapeError
+from dlcore.op import ErrorInput, Input, Op, Sample, Spec, Workload, as_given
+from dlcore.ops._workloads import MILLION, bytes_of
+from dlcore.ops.elementwise import cast, eq, logical_not, lt, minimum, sub
+from dlcore.ops.gather import nonzero, take
+from dlcore.ops.movement import concat, reshape
+from dlcore.ops.order import argsort, searchsorted, sort
+
+__all__ = [
+    "intersect1d", "isin", "setdiff1d", "setxor1d", "union1d", "unique", "unique_all", "unique_counts",
+    "unique_inverse", "unique_values",
+]  # fmt: skip
+
+# ---- runs of equal elements -----------------------------------------------------------------------------------------
+
+
+class Runs(Op):
+    """An operation on runs of equal elements in a line."""
+
+    family = "order"
+    promote = staticmethod(as_given)
+    dtypes = DTYPES
+
+    def family_kernels(self) -> dict[str, str]:
+        return {"cpu": f"order:{self.name}", "cuda": f"order.search:{self.name}"}
+
+
+runs = Runs.definition
+
+
+def _line(name: str, x: Spec) -> None:
+    if len(x.shape) != 1:
+        raise ShapeError(f"{name}: takes one axis, not shape {x.shape}")
+
+
+_SORTED = np.array([-np.inf, -1.0, -1.0, -0.0, 0.0, 0.0, 2.0, np.inf, np.nan, np.nan], np.float32)
+
+
+@runs(
+    cost=lambda x: (float(x.shape[0]), bytes_of(x) + x.shape[0]),
+    samples=[
+        Sample(_SORTED, why="NaN alone", grad=False), Sample(_SORTED, equal_nan=True, why="NaN equal", grad=False),
+        Sample(Input((4001,), 0, 3, int32), why="in no order", grad=False),
+        Sample(np.zeros(0), why="empty", grad=False), Sample(np.array([True, True, False]), why="bools", grad=False),
+    ],
+    error_inputs=[ErrorInput(ShapeError, "run_starts: takes one axis, not shape (2, 3)", np.zeros((2, 3)))],
+    workloads=[Workload(((64,),), (), "small"), Workload((Input(MILLION, 0, 99, int32),), (), "1M", (float32,))],
+    baselines={
+        "numpy": "np.concatenate([np.ones(1, bool), x[1:] != x[:-1]])",
+        "torch": "torch.cat([x[:1] == x[:1], x[1:] != x[:-1]])",
+    },
+)  # fmt: skip
+def run_starts(x: Spec, equal_nan: bool = False) -> Spec:
+    """Whether each element of a line differs from the one before it (the first always does), as bools.
+
+    NaN differs from NaN unless `equal_nan`.
+    """
+    _line("run_starts", x)
+    return Spec(x.shape, bool_)
+
+
+@run_starts.reference
+def _(x: Any, equal_nan: bool) -> Any:
+    changed = x[1:] != x[:-1]
+    if equal_nan:
+        changed &= ~((x[1:] != x[1:]) & (x[:-1] != x[:-1]))
+    return np.concatenate([np.ones(min(len(x), 1), bool), changed])
+
+
+def _permutation(n: int, rng: np.random.Generator) -> Any:
+    return rng.permutation(n)
+
+
+def _flags_and_order(n: int, rng: np.random.Generator) -> list[Any]:
+    return [np.arange(n) % 3 == 0, rng.permutation(n)]
+
+
+@runs(
+    dtypes=(float32,), promote=lambda specs: [bool_, int64],
+    cost=lambda starts: (float(starts.shape[0]), 17.0 * starts.shape[0]),
+    samples=[
+        *(Sample(draw=partial(_flags_and_order, n), why=f"{n} elements", grad=False) for n in (7, 3000)),
+        Sample(np.zeros(0, bool), np.zeros(0, np.int64), why="empty", grad=False),
+    ],
+    error_inputs=[
+        ErrorInput(ShapeError, "run_numbers: starts of shape (3,) and an order of shape (2,)", np.zeros(3, bool),
+                   np.zeros(2, np.int64)),
+        ErrorInput(IndexError, "run_numbers: index 2 at position 1 is out of range for axis 0 of length 2",
+                   np.zeros(2, bool), np.array([0, 2])),
+    ],
+    workloads=[
+        Workload((Input((n,), dtype=bool_), Input((n,), draw=partial(_permutation, n))), (), why)
+        for n, why in ((64, "small"), (1 << 20, "1M"))
+    ],
+    baselines={
+        "numpy": "(np.cumsum(starts) - 1)[np.argsort(order)]",
+        "torch": "(torch.cumsum(starts, 0) - 1)[torch.argsort(order)]",
+    },
+)  # fmt: skip
+def run_numbers(starts: Spec, order: Spec) -> Spec:
+    """The number of the run in which each element lies.
+
+    out[order[i]] = the number of true `starts` among the first i + 1, less 1; starts (N,) bool, `order` (N,) a
+    permutation; the output is (N,) int64.
+    """
+    if starts.shape != order.shape or len(starts.shape) != 1:
+        raise ShapeError(f"run_numbers: starts of shape {starts.shape} and an order of shape {order.shape}")
+    return Spec(order.shape, int64)
+
+
+@run_numbers.reference
+def _(starts: Any, order: Any) -> Any:
+    out = np.empty(len(order), np.int64)
+    out[order] = np.cumsum(starts) - 1
+    return out
+
+
+# ---- unique ---------------------------------------------------------------------------------------------------------
+
+
+class UniqueAll(NamedTuple):
+    """What `unique_all` gives."""
+
+    values: Any
+    indices: Any
+    inverse_indices: Any
+    counts: Any
+
+
+class UniqueCounts(NamedTuple):
+    """What `unique_counts` gives."""
+
+    values: Any
+    counts: Any
+
+
+class UniqueInverse(NamedTuple):
+    """What `unique_inverse` gives."""
+
+    values: Any
+    inverse_indices: Any
+
+
+def _places(starts: Any) -> Any:
+    return reshape(nonzero(starts), (-1,))
+
+
+def _distinct(x: Any, index: bool, inverse: bool, counts: bool, equal_nan: bool) -> UniqueAll:
+    """Distinct elements in order, and what was asked for besides (else None)."""
+    flat = reshape(x.detach(), (-1,))
+    order = argsort(flat) if index or inverse else None
+    ordered = sort(flat) if order is None else take(flat, order)
+    starts = run_starts(ordered, equal_nan)
+    places = _places(starts)
+    count = None
+    if counts:
+        count = concat([sub(places[1:], places[:-1]), sub(flat.shape[0], places[-1:])])
+    return UniqueAll(
+        take(ordered, places),
+        take(order, places) if index else None,
+        reshape(run_numbers(starts, order), x.shape) if inverse else None,
+        count,
+    )
+
+
+@runs(
+    family="", dynamic=True, methods=True, composite=lambda x: _distinct(x, False, False, False, False).values,
+    kernels={"cpu": [], "cuda": []}, reference=lambda x: np.unique(x, equal_nan=False),
+    cost=lambda x: (math.prod(x.shape) * math.log2(math.prod(x.shape) + 2), bytes_of(x)),
+    samples=[
+        Sample(_SORTED[::-1], why="zeros and NaN", grad=False),
+        Sample(Input((33, 65), 0, 40, int32), why="matrix", grad=False),
+        Sample((), why="0-d", grad=False), Sample(np.zeros((0, 3)), why="empty", grad=False),
+        Sample((100,), why="all different", grad=False), Sample(np.ones(5, bool), why="bools", grad=False),
+    ],
+    workloads=[
+        Workload(((8,),), (), "the cost of a call"), Workload((MILLION,), (), "1M", (float32, float64)),
+        Workload((Input(MILLION, 0, 1000, int64),), (), "1M, small integers", (float32,)),
+    ],
+    baselines={"numpy": "np.unique(x, equal_nan=False)", "torch": "torch.unique(x)"},
+)  # fmt: skip
+def unique_values(x: Spec) -> Spec:
+    """The distinct elements of `x` in order, in one axis; each NaN is distinct (array API standard).
+
+    >>> dl.unique_values(dl.tensor([3, 1, 3])).tolist()
+    [1, 3]
+    """
+    return Spec((0,), x.dtype)
+
+
+def unique(
+    x: Any, return_index: bool = False, return_inverse: bool = False, return_counts: bool = False,
+    *, equal_nan: bool = True,
+) -> Any:  # fmt: skip
+    """The distinct elements of ``x`` in order, in one axis; with what is asked for besides, a tuple in this order:
+
+    ``return_index``: where each stands first in the flattened ``x``; ``return_inverse``: which of them each element
+    of ``x`` is, in its shape; ``return_counts``: how often each is there; all int64. NaNs are one element, or
+    (``equal_nan`` False) distinct, as numpy.unique has it; PyTorch's are distinct.
+
+    >>> values, counts = dl.unique(dl.tensor([3, 1, 3]), return_counts=True)
+    >>> values.tolist(), counts.tolist()
+    ([1, 3], [1, 2])
+    """
+    x = operand(x, "unique")
+    asked = [
+        boolean(value, f"unique: {name}")
+        for name, value in (("return_index", return_index), ("return_inverse", return_inverse),
+                            ("return_counts", return_counts), ("equal_nan", equal_nan))
+    ]  # fmt: skip
+    found = [part for part in _called("unique", x, *asked) if part is not None]
+    return tuple(found) if len(found) > 1 else found[0]
+
+
+def _called(name: str, x: Any, index: bool, inverse: bool, counts: bool, equal_nan: bool) -> UniqueAll:
+    try:
+        return _distinct(x, index, inverse, counts, equal_nan)
+    except (TypeError, ValueError, IndexError) as error:
+        raise renamed(error, name) from error
+
+
+def unique_all(x: Any) -> UniqueAll:
+    """(values, indices, inverse_indices, counts) of the distinct elements of ``x``; see `unique`. NaNs are distinct.
+
+    >>> dl.unique_all(dl.tensor([3, 1, 3])).inverse_indices.tolist()
+    [1, 0, 1]
+    """
+    return _called("unique_all", operand(x, "unique_all"), True, True, True, False)
+
+
+def unique_counts(x: Any) -> UniqueCounts:
+    """(values, counts) of the distinct elements of ``x``; see `unique`. NaNs are distinct.
+
+    >>> dl.unique_counts(dl.tensor([3, 1, 3])).counts.tolist()
+    [1, 2]
+    """
+    found = _called("unique_counts", operand(x, "unique_counts"), False, False, True, False)
+    return UniqueCounts(found.values, found.counts)
+
+
+def unique_inverse(x: Any) -> UniqueInverse:
+    """(values, inverse_indices) of the distinct elements of ``x``; see `unique`. NaNs are distinct.
+
+    >>> dl.unique_inverse(dl.tensor([3, 1, 3])).inverse_indices.tolist()
+    [1, 0, 1]
+    """
+    found = _called("unique_inverse", operand(x, "unique_inverse"), False, True, False, False)
+    return UniqueInverse(found.values, found.inverse_indices)
+
+
+# ---- sets -----------------------------------------------------------------------------------------------------------
+
+
+def isin(x: Any, test_elements: Any, assume_unique: bool = False, invert: bool = False) -> Any:
+    """Whether each element of ``x`` is among ``test_elements`` (or, ``invert``, is not), as bools of its shape.
+
+    Either may be a number. NaN is among nothing. ``assume_unique`` changes nothing.
+
+    >>> dl.isin(dl.tensor([1, 2, 3]), dl.tensor([3, 5])).tolist()
+    [False, False, True]
+    """
+    x, tests = operand(x, "isin"), operand(test_elements, "isin", "test_elements")
+    boolean(assume_unique, "isin: assume_unique")
+    x, tests = x.detach(), reshape(tests.detach(), (-1,))
+    if tests.shape[0] == 0:
+        found = lt(x, x)
+    else:
+        tests = sort(tests)
+        found = eq(take(tests, minimum(searchsorted(tests, x), tests.shape[0] - 1)), x)
+    return logical_not(found) if boolean(invert, "isin: invert") else found
+
+
+def _pair(name: str, x: Any, y: Any) -> tuple[Any, Any]:
+    """Both flat and of their common dtype."""
+    x, y = operand(x, name), operand(y, name, "y")
+    common = result_type((t.dtype, t.weak) for t in (x, y))
+    return cast(reshape(x.detach(), (-1,)), common), cast(reshape(y.detach(), (-1,)), common)
+
+
+def union1d(x: Any, y: Any) -> Any:
+    """The distinct elements of ``x`` and ``y`` in order, in one axis.
+
+    >>> dl.union1d(dl.tensor([3, 1]), dl.tensor([1, 2])).tolist()
+    [1, 2, 3]
+    """
+    return unique(concat(_pair("union1d", x, y)))
+
+
+def intersect1d(x: Any, y: Any, assume_unique: bool = False, return_indices: bool = False) -> Any:
+    """The distinct elements that are in both ``x`` and ``y``, in order, in one axis.
+
+    With ``return_indices`` a tuple: the elements, and where each stands first in the flattened ``x`` and ``y``.
+    ``assume_unique`` changes nothing. NaN is in no intersection.
+
+    >>> dl.intersect1d(dl.tensor([3, 1, 3]), dl.tensor([3, 4])).tolist()
+    [3]
+    """
+    x, y = _pair("intersect1d", x, y)
+    boolean(assume_unique, "intersect1d: assume_unique")
+    if not boolean(return_indices, "intersect1d: return_indices"):
+        a = unique(x)
+        return take(a, _places(isin(a, y)))
+    a, in_x = unique(x, return_index=True)
+    b, in_y = unique(y, return_index=True)
+    places = _places(isin(a, b))
+    both = take(a, places)
+    return both, take(in_x, places), take(in_y, searchsorted(b, both))
+
+
+def setdiff1d(x: Any, y: Any, assume_unique: bool = False) -> Any:
+    """The distinct elements of ``x`` that are not in ``y``, in order, in one axis.
+
+    With ``assume_unique`` the elements of ``x`` keep their order, and those that are there twice stay so.
+
+    >>> dl.setdiff1d(dl.tensor([3, 1, 2]), dl.tensor([1])).tolist()
+    [2, 3]
+    """
+    x, y = _pair("setdiff1d", x, y)
+    a = x if boolean(assume_unique, "setdiff1d: assume_unique") else unique(x)
+    return take(a, _places(isin(a, y, invert=True)))
+
+
+def setxor1d(x: Any, y: Any, assume_unique: bool = False) -> Any:
+    """The distinct elements that are in one of ``x`` and ``y`` alone, in order, in one axis.
+
+    >>> dl.setxor1d(dl.tensor([3, 1]), dl.tensor([1, 2])).tolist()
+    [2, 3]
+    """
+    x, y = _pair("setxor1d", x, y)
+    boolean(assume_unique, "setxor1d: assume_unique")
+    return sort(concat([setdiff1d(x, y), setdiff1d(y, x)]))
