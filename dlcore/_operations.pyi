@@ -11,16 +11,30 @@ Operand: TypeAlias = Tensor | float | np.ndarray[Any, Any] | np.generic | list[A
 """What operations take: tensors, numbers, and what becomes a tensor: arrays and nested lists."""
 
 __all__ = [
-    "abs", "add", "all", "any", "argmax", "argmin", "argpartition", "argsort", "bucketize", "cast", "clip", "concat",
-    "cos", "count_nonzero", "cross_entropy", "div", "eq", "exp", "expand", "expm1", "flatten", "floor_divide", "gather",
-    "ge", "gelu", "gelu_backward", "gt", "intersect1d", "isfinite", "isin", "isnan", "kthvalue", "le", "linear",
+    "abs", "absolute", "add", "addbmm", "addmm", "addmv", "all", "allclose", "any", "argmax", "argmin", "argpartition",
+    "argsort", "array_equal", "array_split", "as_strided", "atleast_1d", "atleast_2d", "atleast_3d", "baddbmm",
+    "bilinear", "block_diag", "bmm", "broadcast_arrays", "broadcast_shapes", "broadcast_tensors", "broadcast_to",
+    "bucketize", "cartesian_prod", "cast", "cat", "celu", "chunk", "clamp", "clip", "column_stack", "combinations",
+    "concat", "concatenate", "cos", "count_nonzero", "cross", "cross_entropy", "diag", "diag_embed", "diagflat",
+    "diagonal", "div", "divide", "dot", "dsplit", "dstack", "einsum", "elu", "eq", "equal", "exp", "expand",
+    "expand_as", "expand_dims", "expm1", "flatten", "flip", "fliplr", "flipud", "floor_divide", "gather", "ge", "gelu",
+    "gelu_backward", "glu", "greater", "greater_equal", "gt", "hardshrink", "hardsigmoid", "hardswish", "hardtanh",
+    "hsplit", "hstack", "index_add", "index_copy", "index_fill", "index_select", "indices", "inner", "intersect1d",
+    "isclose", "isfinite", "isin", "isnan", "kron", "kthvalue", "le", "leaky_relu", "less", "less_equal", "linear",
     "linear_backward", "log", "log1p", "log_softmax", "logical_and", "logical_not", "logical_or", "logical_xor",
-    "logsumexp", "lt", "matmul", "max", "maximum", "mean", "median", "min", "minimum", "mse_loss", "msort", "mul",
-    "nanmedian", "nanquantile", "ne", "neg", "nonzero", "partition", "percentile", "permute", "pow", "quantile",
-    "reciprocal", "relu", "relu_backward", "remainder", "reshape", "rsqrt", "searchsorted", "setdiff1d", "setxor1d",
-    "sigmoid", "sigmoid_backward", "sign", "sin", "softmax", "sort", "sqrt", "square", "squeeze", "stack", "sub", "sum",
-    "take", "tanh", "tanh_backward", "topk", "transpose", "union1d", "unique", "unique_all", "unique_counts",
-    "unique_inverse", "unique_values", "unsqueeze", "where",
+    "logsigmoid", "logsumexp", "lt", "masked_fill", "masked_scatter", "masked_select", "matmul", "max", "maximum",
+    "mean", "median", "meshgrid", "min", "minimum", "mish", "mm", "mod", "moveaxis", "movedim", "mse_loss", "msort",
+    "mul", "multiply", "mv", "nanmedian", "nanquantile", "narrow", "ne", "neg", "negative", "nonzero", "not_equal",
+    "one_hot", "outer", "pad", "partition", "percentile", "permute", "permute_dims", "pow", "power", "prelu",
+    "put_along_axis", "quantile", "ravel", "ravel_multi_index", "reciprocal", "relu", "relu6", "relu_backward",
+    "remainder", "repeat", "repeat_interleave", "reshape", "reshape_as", "roll", "rot90", "row_stack", "rsqrt",
+    "scatter", "scatter_add", "scatter_reduce", "searchsorted", "select", "selu", "setdiff1d", "setxor1d", "sigmoid",
+    "sigmoid_backward", "sign", "silu", "sin", "sliding_window_view", "softmax", "softplus", "softshrink", "softsign",
+    "sort", "split", "sqrt", "square", "squeeze", "stack", "sub", "subtract", "sum", "swapaxes", "swapdims", "take",
+    "take_along_axis", "tanh", "tanh_backward", "tanhshrink", "tensordot", "threshold", "tile", "topk", "trace",
+    "transpose", "tril", "tril_indices", "triu", "triu_indices", "true_divide", "unbind", "unflatten", "unfold",
+    "union1d", "unique", "unique_all", "unique_counts", "unique_inverse", "unique_values", "unravel_index", "unsqueeze",
+    "unstack", "vdot", "vecdot", "view_as", "vsplit", "vstack", "where",
 ]
 
 def abs(x: Operand) -> Tensor:
@@ -29,8 +43,34 @@ def abs(x: Operand) -> Tensor:
 def add(a: Operand, b: Operand) -> Tensor:
     """Sum a + b; of bools their disjunction (or)."""
 
+def addbmm(x: Operand, a: Operand, b: Operand, beta: float = 1.0, alpha: float = 1.0) -> Tensor:
+    """beta x + alpha times the sum over the batch of a @ b, `a` (B, M, K) and `b` (B, K, N): (M, N).
+
+    `x` broadcasts to that; with `beta` 0 it is not read. Raises as `addmm` does.
+    """
+
+def addmm(x: Operand, a: Operand, b: Operand, beta: float = 1.0, alpha: float = 1.0) -> Tensor:
+    """beta x + alpha (a @ b) of matrices `a` (M, K) and `b` (K, N): (M, N), to which `x` broadcasts.
+
+    With `beta` 0, `x` is not read. Raises ShapeError where shapes do not fit, DTypeError for bool and for factors that
+    are no integers where the operands are.
+    """
+
+def addmv(x: Operand, a: Operand, b: Operand, beta: float = 1.0, alpha: float = 1.0) -> Tensor:
+    """beta x + alpha (a @ b) of a matrix `a` (M, K) and a vector `b` (K,): (M,), to which `x` broadcasts.
+
+    With `beta` 0, `x` is not read. Raises as `addmm` does.
+    """
+
 def all(x: Operand, axis: int | Sequence[int] | None = None, keepdims: bool = False) -> Tensor:
     """Whether every element along `axis` is not zero; of nothing, True."""
+
+def allclose(x: Operand, other: Operand, rtol: float = 1e-05, atol: float = 1e-08, equal_nan: bool = False) -> bool:
+    """Whether all of ``x`` and ``other`` are close, a Python bool: see `isclose`.
+
+    >>> dl.allclose(dl.tensor([0.1, 0.2]) * 3, np.array([0.3, 0.6]))
+    True
+    """
 
 def any(x: Operand, axis: int | Sequence[int] | None = None, keepdims: bool = False) -> Tensor:
     """Whether any element along `axis` is not zero; of nothing, False."""
@@ -65,6 +105,71 @@ def argsort(x: Operand, axis: int | None = -1, descending: bool = False, stable:
     [1, 2, 0]
     """
 
+def array_equal(x: Operand, other: Operand, equal_nan: bool = False) -> bool:
+    """Whether ``x`` and ``other`` have the same shape and elements, a Python bool; dtypes may differ.
+
+    With ``equal_nan`` NaN equals NaN.
+
+    >>> dl.array_equal(dl.arange(3), [0, 1, 2]), dl.array_equal(dl.arange(3), 0)
+    (True, False)
+    """
+
+def array_split(x: Operand, indices_or_sections: int | Sequence[int], axis: int = 0) -> list[Tensor]:
+    """The parts of ``x`` along ``axis``, a list of views; the first ones are longer by 1 where it does not divide.
+
+    ``indices_or_sections``: the number of parts, or the places before which x is cut.
+    """
+
+def as_strided(x: Operand, shape: int | Sequence[int], strides: int | Sequence[int], offset: int = 0) -> Tensor:
+    """The elements that a walk through `x` in row-major order meets: a view where x lies so, else of a copy.
+
+    Element (i, j, ...) of the output is number offset + i strides[0] + j strides[1] + ... of x. Elements may be met
+    several times: their gradients add up. Raises IndexError where the walk leaves x.
+    """
+
+def atleast_1d(*tensors: Operand) -> Tensor:
+    """The tensors, 0-d ones with an axis of length 1; a tuple for several."""
+
+def atleast_2d(*tensors: Operand) -> Tensor:
+    """The tensors with axes of length 1 in front up to two; a tuple for several."""
+
+def atleast_3d(*tensors: Operand) -> Tensor:
+    """The tensors with axes of length 1 up to three: (N,) becomes (1, N, 1), (M, N) becomes (M, N, 1)."""
+
+def baddbmm(x: Operand, a: Operand, b: Operand, beta: float = 1.0, alpha: float = 1.0) -> Tensor:
+    """beta x + alpha (a @ b) of batches `a` (B, M, K) and `b` (B, K, N): (B, M, N), to which `x` broadcasts.
+
+    With `beta` 0, `x` is not read. Raises as `addmm` does.
+    """
+
+def bilinear(x1: Operand, x2: Operand, weight: Operand, bias: Operand | None = None) -> Tensor:
+    """Bilinear forms: out[..., o] = the sum over i and j of x1[..., i] weight[o, i, j] x2[..., j], plus bias[o].
+
+    `x1` (..., I), `x2` (..., J) with the same leading axes, `weight` (O, I, J), `bias` (O,) or None: (..., O).
+    Integers become the default float. Raises ShapeError where shapes do not fit.
+    """
+
+def block_diag(*tensors: Operand) -> Tensor:
+    """A matrix with the matrices given along its diagonal, and zeros; vectors and numbers are matrices of one row."""
+
+def bmm(a: Operand, b: Operand) -> Tensor:
+    """The products of matrices of two batches, `a` (B, M, K) and `b` (B, K, N): (B, M, N); nothing broadcasts.
+
+    Raises ShapeError for other numbers of axes, or where batches or inner lengths differ.
+    """
+
+def broadcast_arrays(*tensors: Operand) -> tuple[Tensor, ...]:
+    """Views of all ``tensors`` in the shape that they broadcast to. Raises ShapeError where they do not."""
+
+def broadcast_shapes(*shapes: int | Sequence[int]) -> tuple[int, ...]:
+    """The shape that ``shapes`` broadcast to: aligned at the right, lengths of 1 are stretched. Raises ShapeError."""
+
+def broadcast_tensors(*tensors: Operand) -> tuple[Tensor, ...]:
+    """Views of all ``tensors`` in the shape that they broadcast to. Raises ShapeError where they do not."""
+
+def broadcast_to(x: Operand, shape: int | Sequence[int]) -> Tensor:
+    """A view of ``x`` broadcast to ``shape``: new axes in front, axes of length 1 repeated, without using memory."""
+
 def bucketize(x: Operand, boundaries: Operand, right: bool = False) -> Tensor:
     """The number of the interval between ``boundaries`` (sorted, 1-D) that each element of ``x`` lies in (int64).
 
@@ -75,6 +180,9 @@ def bucketize(x: Operand, boundaries: Operand, right: bool = False) -> Tensor:
     [0, 0, 2]
     """
 
+def cartesian_prod(*tensors: Operand) -> Tensor:
+    """All combinations of one element of each vector, the last one changing fastest: (count, vectors)."""
+
 def cast(x: Operand, dtype: Any) -> Tensor:
     """x in another dtype, always a copy. Floats are rounded once, to nearest even.
 
@@ -82,11 +190,26 @@ def cast(x: Operand, dtype: Any) -> Tensor:
     wraps. To bool: x != 0.
     """
 
+def celu(x: Operand, alpha: float = 1.0) -> Tensor:
+    """Elu with a continuous gradient: x where it is positive, else alpha (e^(x / alpha) - 1).
+
+    https://arxiv.org/abs/1704.07483. Raises ValueError where `alpha` is 0.
+    """
+
+def chunk(x: Operand, chunks: int, axis: int = 0) -> tuple[Tensor, ...]:
+    """At most ``chunks`` parts of ``x`` along ``axis``, all of one length but the last, as views (torch.chunk)."""
+
 def clip(x: Operand, low: Operand | None = None, high: Operand | None = None) -> Tensor:
     """x limited to [low, high]: ``minimum(maximum(x, low), high)``; a limit of None is none. NaN stays NaN.
 
     ``low`` and ``high``: numbers or tensors that broadcast with x. The gradient is 0 outside.
     """
+
+def column_stack(tensors: Sequence[Operand]) -> Tensor:
+    """The tensors one after another along axis 1; vectors are columns."""
+
+def combinations(x: Operand, r: int = 2, with_replacement: bool = False) -> Tensor:
+    """All choices of ``r`` elements of a vector, in the order of `itertools.combinations`: (count, r)."""
 
 def concat(tensors: Sequence[Operand], axis: int = 0) -> Tensor:
     """The tensors one after another along `axis`: lengths may differ there, and nowhere else.
@@ -99,6 +222,13 @@ def cos(x: Operand) -> Tensor:
 
 def count_nonzero(x: Operand) -> Tensor:
     """The number of elements that are not zero (false), as a 0-d int64 tensor."""
+
+def cross(a: Operand, b: Operand, axis: int = -1) -> Tensor:
+    """The cross products of vectors of three elements along `axis`: (a1 b2 - a2 b1, a2 b0 - a0 b2, a0 b1 - a1 b0).
+
+    The other axes broadcast; `axis` counts from the back where the operands have different numbers of axes. Integers
+    wrap around. Raises ShapeError where vectors have not three elements or shapes do not broadcast.
+    """
 
 def cross_entropy(logits: Operand, target: Operand, weight: Operand | None = None, ignore_index: int = -100, label_smoothing: float = 0.0, reduction: Literal['none', 'mean', 'sum'] = 'mean') -> Tensor:
     """Cross-entropy of a target and the softmax of `logits`: -w[t] log(softmax(logits)[t]).
@@ -113,8 +243,66 @@ def cross_entropy(logits: Operand, target: Operand, weight: Operand | None = Non
     written, for a label outside 0 .. C - 1; ShapeError, DTypeError, ValueError. Szegedy et al. 2016 (smoothing).
     """
 
+def diag(x: Operand, k: int = 0) -> Tensor:
+    """The diagonal of a matrix, as a view, or of a vector the matrix that has it on a diagonal, and zeros.
+
+    ``k``: how far right of the main diagonal. Raises ShapeError for other numbers of axes.
+    """
+
+def diag_embed(x: Operand, offset: int = 0, axis1: int = -2, axis2: int = -1) -> Tensor:
+    """Matrices with the last axis of x on a diagonal, and zeros: the inverse of `diagonal`.
+
+    x (..., N) gives (..., N + |offset|, N + |offset|), whose two new axes are ``axis1`` and ``axis2``.
+    """
+
+def diagflat(x: Operand, k: int = 0) -> Tensor:
+    """The matrix that has the elements of ``x``, in row-major order, on a diagonal, and zeros."""
+
+def diagonal(x: Operand, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Tensor:
+    """A view of a diagonal: the elements whose place along `axis2` is that along `axis1` plus `offset`.
+
+    The axis along the diagonal comes last, behind those of x that are left.
+    """
+
 def div(a: Operand, b: Operand) -> Tensor:
     """Quotient a / b, in floating point (integers become float32 first); by 0: infinity or NaN."""
+
+def dot(a: Operand, b: Operand) -> Tensor:
+    """The dot product as NumPy defines it: of two vectors the sum of a[k] b[k], of matrices their product.
+
+    In general the sum over the last axis of `a` and the last but one of `b` (the only one of a vector); `a` or `b`
+    without axes is multiplied. Raises ShapeError where these lengths differ, DTypeError for bool.
+    """
+
+def dsplit(x: Operand, indices_or_sections: int | Sequence[int]) -> list[Tensor]:
+    """The parts of ``x`` along axis 2; see `split`."""
+
+def dstack(tensors: Sequence[Operand]) -> Tensor:
+    """The tensors one after another along axis 2, which vectors and matrices get first."""
+
+def einsum(equation: Operand, *operands: Operand, optimize: bool = True) -> Tensor:
+    """The sum of products that an equation over the names of axes says: ``einsum("bij,bjk->bik", a, b)``.
+
+    Each operand has a name for each of its axes, one letter, behind the others after a comma. An axis that the output
+    does not name is summed over; a name that one operand has twice is its diagonal; names that operands share are the
+    same index. "..." stands for all axes not named, which broadcast and are aligned at the right. Without "->" the
+    output has the axes of "..." and then, in alphabetical order, the names that are there once. NumPy's other form,
+    ``einsum(a, [0, 1], b, [1, 2], [0, 2])``, names axes by integers and ``...``.
+
+    Operands are contracted two at a time, in the order with the fewest arithmetic operations (``optimize=False``: from
+    left to right), by `matmul` and `mul`; dtypes are promoted as theirs are, and integers wrap. The result may be a
+    view of the operand. Raises ValueError for an equation that makes no sense, ShapeError where lengths differ.
+
+    >>> a, b = dl.ones((2, 3)), dl.ones((3, 4))
+    >>> dl.einsum("ij,jk->ik", a, b).shape, dl.einsum("ij->", a).item()
+    ((2, 4), 6.0)
+    """
+
+def elu(x: Operand, alpha: float = 1.0) -> Tensor:
+    """Exponential linear unit: x where it is positive, else alpha (e^x - 1) (https://arxiv.org/abs/1511.07289).
+
+    The gradient at 0 is `alpha`.
+    """
 
 def eq(a: Operand, b: Operand) -> Tensor:
     """Whether a equals b, as bools; False where either is NaN."""
@@ -128,11 +316,26 @@ def expand(x: Operand, shape: int | Sequence[int]) -> Tensor:
     -1 keeps an axis's length. Raises ShapeError where NumPy's rule does not allow it.
     """
 
+def expand_as(x: Operand, other: Operand) -> Tensor:
+    """A view of ``x`` broadcast to the shape of ``other``."""
+
+def expand_dims(x: Operand, axis: int | Sequence[int] = 0) -> Tensor:
+    """A view with new axes of length 1, which stand at ``axis`` (one place or several) of the result."""
+
 def expm1(x: Operand) -> Tensor:
     """Exponential minus one, e^x - 1, accurate near 0."""
 
 def flatten(x: Operand, start_axis: int = 0, end_axis: int = -1) -> Tensor:
     """The axes from ``start_axis`` to ``end_axis`` (included) made one; a view where strides allow."""
+
+def flip(x: Operand, axis: int | Sequence[int] | None = None) -> Tensor:
+    """A view with the elements in reverse order along ``axis`` (one or several; None: all)."""
+
+def fliplr(x: Operand) -> Tensor:
+    """A view with the columns (axis 1) in reverse order."""
+
+def flipud(x: Operand) -> Tensor:
+    """A view with the rows (axis 0) in reverse order."""
 
 def floor_divide(a: Operand, b: Operand) -> Tensor:
     """Quotient rounded down, floor(a / b), as Python's //; integers by 0 give 0. No gradient."""
@@ -157,8 +360,63 @@ def gelu(x: Operand, approximate: Literal['none', 'tanh'] = 'none') -> Tensor:
 def gelu_backward(dout: Operand, x: Operand, approximate: Literal['none', 'tanh'] = 'none') -> Tensor:
     """Gradient of gelu: dout (p(x) + x p'(x)) for gelu(x) = x p(x)."""
 
+def glu(x: Operand, axis: int = -1) -> Tensor:
+    """Gated linear unit a sigmoid(b), a and b the halves of `x` along `axis` (https://arxiv.org/abs/1612.08083).
+
+    Raises ShapeError where that axis has no even length.
+
+    >>> dl.glu(dl.tensor([1.0, 2.0, 0.0, 0.0]))
+    tensor([0.5, 1. ])
+    """
+
 def gt(a: Operand, b: Operand) -> Tensor:
     """Whether a > b, as bools; False where either is NaN."""
+
+def hardshrink(x: Operand, lambd: float = 0.5) -> Tensor:
+    """x where it lies outside of [-`lambd`, `lambd`], else 0."""
+
+def hardsigmoid(x: Operand) -> Tensor:
+    """Straight lines for sigmoid, min(max(x + 3, 0), 6) / 6. The gradient is 0 at both limits."""
+
+def hardswish(x: Operand) -> Tensor:
+    """Straight lines for silu, x min(max(x + 3, 0), 6) / 6 (https://arxiv.org/abs/1905.02244)."""
+
+def hardtanh(x: Operand, min_val: float = -1.0, max_val: float = 1.0) -> Tensor:
+    """x limited to [`min_val`, `max_val`]. The gradient is 0 at both limits. Raises ValueError where they cross."""
+
+def hsplit(x: Operand, indices_or_sections: int | Sequence[int]) -> list[Tensor]:
+    """The parts of ``x`` along axis 1 (axis 0 of a vector); see `split`."""
+
+def hstack(tensors: Sequence[Operand]) -> Tensor:
+    """The tensors one after another along axis 1; vectors along axis 0."""
+
+def index_add(x: Operand, axis: int, index: Operand, source: Operand, alpha: float = 1) -> Tensor:
+    """A copy of ``x`` to which ``alpha`` times each row of ``source`` is added where ``index`` says along ``axis``.
+
+    ``index``: a vector; ``source``: of the shape of x with the index's length along ``axis``. Equal indices add up, in
+    float32 or wider and in their order.
+
+    >>> dl.index_add(dl.zeros(4), 0, dl.tensor([1, 1, 3]), dl.tensor([1.0, 2.0, 5.0])).tolist()
+    [0.0, 3.0, 0.0, 5.0]
+    """
+
+def index_copy(x: Operand, axis: int, index: Operand, source: Operand) -> Tensor:
+    """A copy of ``x`` whose rows at ``index`` along ``axis`` are those of ``source``; of equal ones the last wins."""
+
+def index_fill(x: Operand, axis: int, index: Operand, value: Operand) -> Tensor:
+    """A copy of ``x`` whose rows at ``index`` along ``axis`` are filled with ``value``, a number or 0-d tensor."""
+
+def index_select(x: Operand, axis: int, index: Operand) -> Tensor:
+    """The elements (rows) of ``x`` at ``index``, a vector, along ``axis``: `take` under PyTorch's name."""
+
+def indices(dimensions: Sequence[int], dtype: object = 'int64', sparse: bool = False) -> Tensor:
+    """The coordinates of an array of shape ``dimensions``: (ndim, *dimensions); a tuple of them if ``sparse``."""
+
+def inner(a: Operand, b: Operand) -> Tensor:
+    """The sums over the last axes of both: out[i..., j...] = the sum over k of a[i..., k] b[j..., k].
+
+    `a` or `b` without axes is multiplied. Raises ShapeError where the last lengths differ, DTypeError for bool.
+    """
 
 def intersect1d(x: Operand, y: Operand, assume_unique: bool = False, return_indices: bool = False) -> Tensor:
     """The distinct elements that are in both ``x`` and ``y``, in order, in one axis.
@@ -168,6 +426,16 @@ def intersect1d(x: Operand, y: Operand, assume_unique: bool = False, return_indi
 
     >>> dl.intersect1d(dl.tensor([3, 1, 3]), dl.tensor([3, 4])).tolist()
     [3]
+    """
+
+def isclose(x: Operand, other: Operand, rtol: float = 1e-05, atol: float = 1e-08, equal_nan: bool = False) -> Tensor:
+    """Where ``|x - other| <= atol + rtol |other|``, as bools; infinities are close to themselves alone.
+
+    NaN is close to nothing, with ``equal_nan`` to NaN. Integers and bools are compared in float64. The operands
+    broadcast; arrays and lists will do for either. Raises ShapeError where shapes do not broadcast.
+
+    >>> dl.isclose(dl.tensor([1.0, 2.0]), [1.0000001, 2.1])
+    tensor([ True, False])
     """
 
 def isfinite(x: Operand) -> Tensor:
@@ -185,7 +453,13 @@ def isin(x: Operand, test_elements: Operand, assume_unique: bool = False, invert
 def isnan(x: Operand) -> Tensor:
     """Whether each element is NaN, as bools."""
 
-def kthvalue(x: Operand, k: int, axis: int = -1, keepdims: bool = False) -> Tensor:
+def kron(a: Operand, b: Operand) -> Tensor:
+    """The Kronecker product: each element of `a` replaced by itself times `b`; lengths multiply axis by axis.
+
+    The operand with fewer axes gets axes of length 1 in front. Raises DTypeError for bool.
+    """
+
+def kthvalue(x: Operand, k: int, axis: int = -1, keepdims: bool = False) -> tuple[Tensor, Tensor]:
     """(values, indices): the ``k``-th smallest element along ``axis``, counted from 1, and where it stands (int64).
 
     Of equal elements the first; NaN counts as the largest. The gradient goes to where the values came from. Raises
@@ -197,6 +471,9 @@ def kthvalue(x: Operand, k: int, axis: int = -1, keepdims: bool = False) -> Tens
 
 def le(a: Operand, b: Operand) -> Tensor:
     """Whether a <= b, as bools; False where either is NaN."""
+
+def leaky_relu(x: Operand, negative_slope: float = 0.01) -> Tensor:
+    """Leaky rectifier: x where it is positive, else x times `negative_slope`, which is the gradient at 0 too."""
 
 def linear(x: Operand, weight: Operand, bias: Operand | None = None, activation: Literal[None, 'relu', 'sigmoid', 'tanh', 'gelu', 'gelu_tanh'] = None) -> Tensor:
     """A linear layer: activation(x @ weight.T + bias), in one kernel.
@@ -238,6 +515,9 @@ def logical_or(a: Operand, b: Operand) -> Tensor:
 def logical_xor(a: Operand, b: Operand) -> Tensor:
     """Whether two bools differ; DTypeError for others."""
 
+def logsigmoid(x: Operand) -> Tensor:
+    """Logarithm of the logistic function, -log(1 + e^-x)."""
+
 def logsumexp(x: Operand, axis: int | Sequence[int] | None = None, keepdims: bool = False) -> Tensor:
     """Logarithm of the sum of exponentials along `axis`: m + log(sum(exp(x - m))) with m = max(x).
 
@@ -246,6 +526,21 @@ def logsumexp(x: Operand, axis: int | Sequence[int] | None = None, keepdims: boo
 
 def lt(a: Operand, b: Operand) -> Tensor:
     """Whether a < b, as bools; False where either is NaN."""
+
+def masked_fill(x: Operand, mask: Operand, value: Operand) -> Tensor:
+    """``x`` with ``value``, a number or 0-d tensor, where ``mask`` (broadcast) is true; in the dtype of x."""
+
+def masked_scatter(x: Operand, mask: Operand, source: Operand) -> Tensor:
+    """``x`` with the elements of ``source``, in row-major order, one after another where ``mask`` (broadcast) is true.
+
+    Raises ShapeError where source has fewer elements than that. A step that calls it cannot be recorded.
+    """
+
+def masked_select(x: Operand, mask: Operand) -> Tensor:
+    """The elements of ``x`` where ``mask`` is true, both broadcast, as a vector in row-major order.
+
+    Its length depends on values, so a step that calls it cannot be recorded.
+    """
 
 def matmul(a: Operand, b: Operand) -> Tensor:
     """The matrix product of `a` (..., M, K) and `b` (..., K, N): (..., M, N), the sums over k of a[m, k] b[k, n].
@@ -281,6 +576,13 @@ def median(x: Operand, axis: int | Sequence[int] | None = None, keepdims: bool =
     2.5
     """
 
+def meshgrid(*tensors: Operand, indexing: str = 'xy', sparse: bool = False, copy: bool = False) -> tuple[Tensor, ...]:
+    """Coordinates of a grid, one tensor for each vector given, as views broadcast to the grid's shape.
+
+    ``indexing``: "ij": vector k runs along axis k; "xy": the first two the other way round (NumPy's default, PyTorch's
+    is "ij"). ``sparse``: each has length 1 along the others' axes. ``copy``: in memory of their own.
+    """
+
 def min(x: Operand, axis: int | Sequence[int] | None = None, keepdims: bool = False) -> Tensor:
     """Smallest element along `axis`; NaN where there is one.
 
@@ -290,6 +592,18 @@ def min(x: Operand, axis: int | Sequence[int] | None = None, keepdims: bool = Fa
 
 def minimum(a: Operand, b: Operand) -> Tensor:
     """The smaller of a and b; NaN if either is. At ties the gradient is split half and half."""
+
+def mish(x: Operand) -> Tensor:
+    """Mish x tanh(log(1 + e^x)) (https://arxiv.org/abs/1908.08681)."""
+
+def mm(a: Operand, b: Operand) -> Tensor:
+    """The product of two matrices, `a` (M, K) and `b` (K, N): (M, N). `matmul` without its rules for other shapes.
+
+    Raises ShapeError for other numbers of axes, or where inner lengths differ.
+    """
+
+def moveaxis(x: Operand, source: int | Sequence[int], destination: int | Sequence[int]) -> Tensor:
+    """A view with the axes ``source`` at the places ``destination``, the others in their order."""
 
 def mse_loss(input: Operand, target: Operand, reduction: Literal['none', 'mean', 'sum'] = 'mean') -> Tensor:
     """Squared error: (input - target)^2, averaged, summed, or one for each element.
@@ -308,6 +622,12 @@ def msort(x: Operand) -> Tensor:
 def mul(a: Operand, b: Operand) -> Tensor:
     """Product a b; of bools their conjunction (and)."""
 
+def mv(a: Operand, b: Operand) -> Tensor:
+    """The product of a matrix `a` (M, K) and a vector `b` (K,): (M,). `matmul` without its rules for other shapes.
+
+    Raises ShapeError for other numbers of axes, or where inner lengths differ.
+    """
+
 def nanmedian(x: Operand, axis: int | Sequence[int] | None = None, keepdims: bool = False) -> Tensor:
     """The median of the elements along `axis` that are not NaN; NaN where there are none. Errors as in `median`.
 
@@ -322,6 +642,9 @@ def nanquantile(x: Operand, q: float | Sequence[float] | Tensor, axis: int | Seq
     2.0
     """
 
+def narrow(x: Operand, axis: int, start: int, length: int) -> Tensor:
+    """A view of ``length`` places along ``axis`` from ``start`` on. Raises IndexError where they leave x."""
+
 def ne(a: Operand, b: Operand) -> Tensor:
     """Whether a differs from b, as bools; True where either is NaN."""
 
@@ -332,6 +655,29 @@ def nonzero(x: Operand) -> Tensor:
     """The coordinates of all elements that are not zero (false), in row-major order: (count, ndim) int64.
 
     The shape depends on values, so a step that calls it cannot be recorded.
+    """
+
+def one_hot(x: Operand, num_classes: int = -1) -> Tensor:
+    """Vectors of 0 with a 1 at the place that each element of ``x``, an integer, names: (*x.shape, classes) int64.
+
+    ``num_classes``: -1: one more than the largest element, which is read back. Raises IndexError for one out of range.
+
+    >>> dl.one_hot(dl.tensor([0, 2]), 3).tolist()
+    [[1, 0, 0], [0, 0, 1]]
+    """
+
+def outer(a: Operand, b: Operand) -> Tensor:
+    """The products of each element of `a` with each of `b`: out[i, j] = a[i] b[j]. Other shapes are flattened first."""
+
+def pad(x: Operand, pad_width: Operand, mode: str = 'constant', constant_values: Operand = 0) -> Tensor:
+    """``x`` with more elements before and after along each axis: NumPy's `pad`.
+
+    ``pad_width``: one number, one pair (before, after) for every axis, a pair for each, or a dict from axes to pairs.
+    ``mode``: "constant" (``constant_values``: a number or pairs as above), "edge" or "replicate" (the outermost
+    element), "reflect" (mirrored at it), "symmetric" (mirrored with it), "wrap" or "circular" (from the other end).
+
+    >>> dl.pad(dl.tensor([1, 2, 3]), (2, 1), mode="reflect").tolist()
+    [3, 2, 1, 2, 3, 2]
     """
 
 def partition(x: Operand, kth: Operand, axis: int | None = -1) -> Tensor:
@@ -362,6 +708,22 @@ def pow(a: Operand, b: Operand) -> Tensor:
     Of integers an integer that wraps. Raises ValueError where one of them is to have a negative power.
     """
 
+def prelu(x: Operand, weight: Operand) -> Tensor:
+    """Rectifier with a learned slope: x where it is positive, else x times `weight` (https://arxiv.org/abs/1502.01852).
+
+    `x`: (N, C, ...) or any other shape. `weight`: one number, () or (1,), or (C,), one for each index of axis 1 (of
+    axis 0 where x has no other). The gradient at 0 is `weight`. Raises ShapeError for another shape of it.
+
+    >>> dl.prelu(dl.tensor([[-2.0, -2.0, 3.0]]), dl.tensor([0.5, 0.25, 0.25]))
+    tensor([[-1. , -0.5,  3. ]])
+    """
+
+def put_along_axis(x: Operand, indices: Operand, values: Operand, axis: int | None) -> None:
+    """Writes ``values`` into ``x`` at ``indices`` along ``axis``: x[i, indices[i, j]] = values[i, j] for axis 1.
+
+    The other axes go together and broadcast, ``values`` too. Of equal indices the last wins.
+    """
+
 def quantile(x: Operand, q: float | Sequence[float] | Tensor, axis: int | Sequence[int] | None = None, keepdims: bool = False, method: Literal['linear', 'lower', 'higher', 'midpoint', 'nearest'] = 'linear') -> Tensor:
     """The value below which the fraction `q` of the elements along `axis` lies; NaN where there is one among them.
 
@@ -375,11 +737,25 @@ def quantile(x: Operand, q: float | Sequence[float] | Tensor, axis: int | Sequen
     [2.5, 4.0]
     """
 
+def ravel(x: Operand) -> Tensor:
+    """The elements in row-major order along one axis; a view where strides allow, else a copy."""
+
+def ravel_multi_index(multi_index: Sequence[Operand], dims: int | Sequence[int], mode: str = 'raise') -> Tensor:
+    """The row-major numbers, in an array of shape ``dims``, of elements given by coordinates: the inverse of
+    `unravel_index`.
+
+    ``mode``: what becomes of a coordinate out of range: "raise" IndexError (negative ones count from the end), "wrap"
+    or "clip".
+    """
+
 def reciprocal(x: Operand) -> Tensor:
     """Reciprocal 1 / x."""
 
 def relu(x: Operand) -> Tensor:
     """Rectifier max(x, 0). The gradient at 0 is 0."""
+
+def relu6(x: Operand) -> Tensor:
+    """Rectifier with an upper limit, min(max(x, 0), 6). The gradient is 0 at both limits."""
 
 def relu_backward(dout: Operand, out: Operand) -> Tensor:
     """Gradient of relu: dout where out > 0, else 0."""
@@ -387,14 +763,59 @@ def relu_backward(dout: Operand, out: Operand) -> Tensor:
 def remainder(a: Operand, b: Operand) -> Tensor:
     """Remainder a - b floor(a / b), with the divisor's sign, as Python's %; integers modulo 0 give 0."""
 
+def repeat(x: Operand, repeats: int | Sequence[int], axis: int | None = None) -> Tensor:
+    """``x`` with each element along ``axis`` (None: of all, flattened) repeated: NumPy's `repeat`.
+
+    ``repeats``: how often, one number or one for each place. PyTorch's `Tensor.repeat` is `tile`.
+
+    >>> dl.repeat(dl.tensor([1, 2]), [2, 3]).tolist()
+    [1, 1, 2, 2, 2]
+    """
+
+def repeat_interleave(x: Operand, repeats: int | Sequence[int], axis: int | None = None) -> Tensor:
+    """``x`` with each element along ``axis`` (None: of all, flattened) repeated: `repeat` under PyTorch's name."""
+
 def reshape(x: Operand, shape: int | Sequence[int]) -> Tensor:
     """The same elements, in row-major order, in another shape; a view where strides allow, else a copy.
 
     One length of `shape` may be -1: it is found from the number of elements. Raises ShapeError where that differs.
     """
 
+def reshape_as(x: Operand, other: Operand) -> Tensor:
+    """The elements of ``x`` in the shape of ``other``."""
+
+def roll(x: Operand, shift: int | Sequence[int], axis: int | Sequence[int] | None = None) -> Tensor:
+    """``x`` with the elements moved on by ``shift`` places along ``axis``; what leaves at the end enters in front.
+
+    ``shift`` and ``axis``: one or several each. None: the elements move in row-major order.
+    """
+
+def rot90(x: Operand, k: int = 1, axes: Sequence[int] = (0, 1)) -> Tensor:
+    """A view turned by ``k`` quarters in the plane of two ``axes``, from the first towards the second."""
+
 def rsqrt(x: Operand) -> Tensor:
     """Reciprocal square root 1 / sqrt(x); NaN of negative numbers."""
+
+def scatter(x: Operand, axis: int, index: Operand, src: Operand, reduce: str | None = None) -> Tensor:
+    """A copy of ``x`` with elements of ``src`` where ``index`` says along ``axis`` (torch.scatter).
+
+    For axis 0 of a matrix: out[index[i, j], j] = src[i, j]. ``index`` has as many axes as x and is no longer along the
+    others; ``src``, a number or a tensor, covers it. Of equal indices the last wins. ``reduce``: None, or how elements
+    are put together with x and each other, see `scatter_reduce`.
+    """
+
+def scatter_add(x: Operand, axis: int, index: Operand, src: Operand) -> Tensor:
+    """A copy of ``x`` to which elements of ``src`` are added where ``index`` says along ``axis``; see `scatter`.
+
+    Sums are in float32 or wider and in the order of the indices: the same bits at every call.
+    """
+
+def scatter_reduce(x: Operand, axis: int, index: Operand, src: Operand, reduce: str, include_self: bool = True) -> Tensor:
+    """A copy of ``x`` with elements of ``src`` put together where ``index`` says along ``axis``; see `scatter`.
+
+    ``reduce``: "sum", "prod", "mean" (of integers rounded down), "amax" or "amin". ``include_self``: whether x's own
+    elements count; those to which no index points stay in any case. Equal extrema share the gradient.
+    """
 
 def searchsorted(x: Operand, values: Operand, side: str = 'left', sorter: Operand | None = None) -> Tensor:
     """Where ``values`` would be inserted into the sorted sequence ``x`` to keep it in order (int64, of their shape).
@@ -408,6 +829,12 @@ def searchsorted(x: Operand, values: Operand, side: str = 'left', sorter: Operan
     >>> dl.searchsorted(dl.tensor([1, 3, 3, 7]), dl.tensor([3, 8])).tolist()
     [1, 4]
     """
+
+def select(x: Operand, axis: int, index: int) -> Tensor:
+    """A view at one place along ``axis``, without that axis. Raises IndexError for an index out of range."""
+
+def selu(x: Operand) -> Tensor:
+    """Self-normalising unit: 1.0507 times elu(x, 1.67326) (https://arxiv.org/abs/1706.02515)."""
 
 def setdiff1d(x: Operand, y: Operand, assume_unique: bool = False) -> Tensor:
     """The distinct elements of ``x`` that are not in ``y``, in order, in one axis.
@@ -434,8 +861,21 @@ def sigmoid_backward(dout: Operand, out: Operand) -> Tensor:
 def sign(x: Operand) -> Tensor:
     """Sign of x: -1, 0 or 1; NaN of NaN. Its gradient is 0."""
 
+def silu(x: Operand) -> Tensor:
+    """Sigmoid linear unit x / (1 + e^-x), also called swish (https://arxiv.org/abs/1702.03118)."""
+
 def sin(x: Operand) -> Tensor:
     """Sine of x in radians; NaN of infinities."""
+
+def sliding_window_view(x: Operand, window_shape: int | Sequence[int], axis: int | Sequence[int] | None = None) -> Tensor:
+    """All windows of ``window_shape`` along ``axis`` (one axis or several; None: all), as a view.
+
+    The axes of x get shorter by the windows' lengths less 1; the windows' axes come last, as in NumPy. Where windows
+    overlap their gradients add up. Raises ShapeError where a window does not fit.
+
+    >>> dl.sliding_window_view(dl.arange(5), 3).tolist()
+    [[0, 1, 2], [1, 2, 3], [2, 3, 4]]
+    """
 
 def softmax(x: Operand, axis: int = -1) -> Tensor:
     """Probabilities along `axis`: exp(x - max(x)) / sum(exp(x - max(x))).
@@ -443,6 +883,18 @@ def softmax(x: Operand, axis: int = -1) -> Tensor:
     Sums are accumulated in float32 within blocks and in float64 beyond. A line that holds +inf or NaN, or nothing but
     -inf, gives NaN. Integers become float32. Raises IndexError for an axis out of range.
     """
+
+def softplus(x: Operand, beta: float = 1.0, threshold: float = 20.0) -> Tensor:
+    """Smooth rectifier log(1 + e^(beta x)) / beta; x itself where beta x is above `threshold`."""
+
+def softshrink(x: Operand, lambd: float = 0.5) -> Tensor:
+    """x moved towards 0 by `lambd`: x - lambd above lambd, x + lambd below -lambd, else 0.
+
+    Raises ValueError for a negative `lambd`.
+    """
+
+def softsign(x: Operand) -> Tensor:
+    """Softsign x / (1 + |x|)."""
 
 def sort(x: Operand, axis: int | None = -1, descending: bool = False, stable: bool = True) -> Tensor:
     """The elements of `x` in order along `axis`, smallest first or, with `descending`, largest first.
@@ -454,6 +906,16 @@ def sort(x: Operand, axis: int | None = -1, descending: bool = False, stable: bo
 
     >>> dl.sort(dl.tensor([3, 1, 2]), descending=True).tolist()
     [3, 2, 1]
+    """
+
+def split(x: Operand, indices_or_sections: int | Sequence[int], axis: int = 0) -> list[Tensor]:
+    """The parts of ``x`` along ``axis``, a list of views.
+
+    ``indices_or_sections``: the number of equal parts (NumPy's meaning; PyTorch's is their length: see `chunk`), or the
+    places before which x is cut. Raises ShapeError where equal parts are impossible.
+
+    >>> [part.tolist() for part in dl.split(dl.arange(5), [1, 3])]
+    [[0], [1, 2], [3, 4]]
     """
 
 def sqrt(x: Operand) -> Tensor:
@@ -481,6 +943,9 @@ def sum(x: Operand, axis: int | Sequence[int] | None = None, keepdims: bool = Fa
     give int64. The sum of nothing is 0. Raises IndexError for an axis out of range, ShapeError for one given twice.
     """
 
+def swapaxes(x: Operand, axis1: int, axis2: int) -> Tensor:
+    """A view with two axes exchanged."""
+
 def take(x: Operand, indices: Operand, axis: int = 0) -> Tensor:
     """The elements (rows) of `x` at `indices` along `axis`: out[..., i, ...] = x[..., indices[i], ...].
 
@@ -488,11 +953,38 @@ def take(x: Operand, indices: Operand, axis: int = 0) -> Tensor:
     than once, in the order of the indices.
     """
 
+def take_along_axis(x: Operand, indices: Operand, axis: int | None = -1) -> Tensor:
+    """The elements of ``x`` at ``indices`` along ``axis``, whose other axes go together and broadcast.
+
+    For axis 1 of a matrix: out[i, j] = x[i, indices[i, j]]: what `argsort` and `argmax` (with keepdims) answer. With
+    axis=None x is flattened. Raises IndexError for an index out of range.
+    """
+
 def tanh(x: Operand) -> Tensor:
     """Hyperbolic tangent."""
 
 def tanh_backward(dout: Operand, out: Operand) -> Tensor:
     """Gradient of tanh: dout (1 - out^2)."""
+
+def tanhshrink(x: Operand) -> Tensor:
+    """What tanh takes away, x - tanh(x).
+
+    >>> dl.tanhshrink(dl.tensor([0.0, 2.0]))
+    tensor([0.       , 1.0359724])
+    """
+
+def tensordot(a: Operand, b: Operand, axes: int | Sequence[int] | Sequence[Sequence[int]] = 2) -> Tensor:
+    """The sums of products over pairs of axes; the others follow each other, those of `a` first.
+
+    `axes`: a number n, for the last n of `a` and the first n of `b`; or two sequences, axes of `a` and of `b` that go
+    together. Raises ShapeError where lengths of a pair differ, IndexError for an axis out of range.
+    """
+
+def threshold(x: Operand, threshold: float, value: float) -> Tensor:
+    """x where it is above `threshold`, else `value`. The gradient at the threshold is 0."""
+
+def tile(x: Operand, reps: int | Sequence[int]) -> Tensor:
+    """``x`` repeated as a whole, ``reps`` times along each axis (of the last axes where there are fewer numbers)."""
 
 def topk(x: Operand, k: int, axis: int = -1, largest: bool = True, sorted: bool = True) -> tuple[Tensor, Tensor]:
     """(values, indices): the `k` largest elements along `axis`, largest first, and where they stand (int64).
@@ -508,8 +1000,35 @@ def topk(x: Operand, k: int, axis: int = -1, largest: bool = True, sorted: bool 
     ([4.0, 2.0], [1, 2])
     """
 
+def trace(x: Operand, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Tensor:
+    """The sum of a diagonal: of the elements whose place along ``axis2`` is that along ``axis1`` plus ``offset``."""
+
 def transpose(x: Operand, axis0: int = -2, axis1: int = -1) -> Tensor:
     """A view with two axes exchanged. Raises IndexError for an axis out of range."""
+
+def tril(x: Operand, k: int = 0) -> Tensor:
+    """The lower triangles of the matrices in `x`, zeros above: what lies at most `k` places right of the diagonal."""
+
+def tril_indices(n: int, k: int = 0, m: int | None = None) -> tuple[Tensor, ...]:
+    """(rows, columns) of the lower triangle of a matrix (n, m), in row-major order; see `tril`. As an index: x[...]."""
+
+def triu(x: Operand, k: int = 0) -> Tensor:
+    """The upper triangles of the matrices in `x`, zeros below: what lies at least `k` places right of the diagonal."""
+
+def triu_indices(n: int, k: int = 0, m: int | None = None) -> tuple[Tensor, ...]:
+    """(rows, columns) of the upper triangle of a matrix (n, m), in row-major order; see `triu`. As an index: x[...]."""
+
+def unbind(x: Operand, axis: int = 0) -> tuple[Tensor, ...]:
+    """The views of ``x`` at each place along ``axis``, which they have no more."""
+
+def unflatten(x: Operand, axis: int, sizes: Sequence[int]) -> Tensor:
+    """A view with one axis made several of lengths ``sizes``, of which one may be -1: the inverse of `flatten`."""
+
+def unfold(x: Operand, axis: int, size: int, step: int = 1) -> Tensor:
+    """Windows of `size` elements along `axis`, every `step` elements one, as a view: the windows' axis comes last.
+
+    x (A, N, B) gives (A, (N - size) // step + 1, B, size). Where windows overlap their gradients add up.
+    """
 
 def union1d(x: Operand, y: Operand) -> Tensor:
     """The distinct elements of ``x`` and ``y`` in order, in one axis.
@@ -530,21 +1049,21 @@ def unique(x: Operand, return_index: bool = False, return_inverse: bool = False,
     ([1, 3], [1, 2])
     """
 
-def unique_all(x: Operand) -> Tensor:
+def unique_all(x: Operand) -> UniqueAll:
     """(values, indices, inverse_indices, counts) of the distinct elements of ``x``; see `unique`. NaNs are distinct.
 
     >>> dl.unique_all(dl.tensor([3, 1, 3])).inverse_indices.tolist()
     [1, 0, 1]
     """
 
-def unique_counts(x: Operand) -> Tensor:
+def unique_counts(x: Operand) -> UniqueCounts:
     """(values, counts) of the distinct elements of ``x``; see `unique`. NaNs are distinct.
 
     >>> dl.unique_counts(dl.tensor([3, 1, 3])).counts.tolist()
     [1, 2]
     """
 
-def unique_inverse(x: Operand) -> Tensor:
+def unique_inverse(x: Operand) -> UniqueInverse:
     """(values, inverse_indices) of the distinct elements of ``x``; see `unique`. NaNs are distinct.
 
     >>> dl.unique_inverse(dl.tensor([3, 1, 3])).inverse_indices.tolist()
@@ -558,11 +1077,64 @@ def unique_values(x: Operand) -> Tensor:
     [1, 3]
     """
 
+def unravel_index(indices: Operand, shape: int | Sequence[int]) -> tuple[Tensor, ...]:
+    """The coordinates, in an array of ``shape``, of elements given by their row-major number: one tensor an axis.
+
+    Negative numbers count from the end. Raises IndexError for one out of range.
+    """
+
 def unsqueeze(x: Operand, axis: int) -> Tensor:
     """A view with a new axis of length 1 at ``axis`` (-1: behind the last). Raises IndexError for one out of range."""
 
+def unstack(x: Operand, axis: int = 0) -> tuple[Tensor, ...]:
+    """The views of ``x`` at each place along ``axis``: `unbind` under the array API's name."""
+
+def vdot(a: Operand, b: Operand) -> Tensor:
+    """The sum of the products of all elements of `a` and `b`, taken as vectors in row-major order: 0-d.
+
+    Raises ShapeError where they have not the same number of elements, DTypeError for bool.
+    """
+
+def vecdot(a: Operand, b: Operand, axis: int = -1) -> Tensor:
+    """The sums of a b along one axis: out[...] = the sum over k of a[..., k] b[..., k].
+
+    The other axes broadcast; `axis` counts from the back where the operands have different numbers of axes. Raises
+    ShapeError where lengths along it differ or shapes do not broadcast, IndexError for an axis out of range.
+    """
+
+def view_as(x: Operand, other: Operand) -> Tensor:
+    """The elements of ``x`` in the shape of ``other``; a view where strides allow, else a copy."""
+
+def vsplit(x: Operand, indices_or_sections: int | Sequence[int]) -> list[Tensor]:
+    """The parts of ``x`` along axis 0; see `split`."""
+
+def vstack(tensors: Sequence[Operand]) -> Tensor:
+    """The tensors one after another along axis 0; vectors are rows."""
+
 def where(condition: Operand, a: Operand, b: Operand) -> Tensor:
     """Elements of a where the condition holds, else of b. The condition is bool; all three broadcast."""
+
+absolute = abs
+cat = concat
+clamp = clip
+concatenate = concat
+divide = div
+equal = eq
+greater = gt
+greater_equal = ge
+less = lt
+less_equal = le
+mod = remainder
+movedim = moveaxis
+multiply = mul
+negative = neg
+not_equal = ne
+permute_dims = permute
+power = pow
+row_stack = vstack
+subtract = sub
+swapdims = swapaxes
+true_divide = div
 
 class TensorMethods:
     """The operations that tensors have as methods: ``x.sum(0)`` is ``dl.sum(x, 0)``."""
@@ -571,8 +1143,16 @@ class TensorMethods:
         """Absolute value |x|. The gradient at 0 is 0."""
     def add(self, b: Operand) -> Tensor:
         """Sum a + b; of bools their disjunction (or)."""
+    def addbmm(self, a: Operand, b: Operand, beta: float = 1.0, alpha: float = 1.0) -> Tensor:
+        """beta x + alpha times the sum over the batch of a @ b, `a` (B, M, K) and `b` (B, K, N): (M, N)."""
+    def addmm(self, a: Operand, b: Operand, beta: float = 1.0, alpha: float = 1.0) -> Tensor:
+        """beta x + alpha (a @ b) of matrices `a` (M, K) and `b` (K, N): (M, N), to which `x` broadcasts."""
+    def addmv(self, a: Operand, b: Operand, beta: float = 1.0, alpha: float = 1.0) -> Tensor:
+        """beta x + alpha (a @ b) of a matrix `a` (M, K) and a vector `b` (K,): (M,), to which `x` broadcasts."""
     def all(self, axis: int | Sequence[int] | None = None, keepdims: bool = False) -> Tensor:
         """Whether every element along `axis` is not zero; of nothing, True."""
+    def allclose(self, other: Operand, rtol: float = 1e-05, atol: float = 1e-08, equal_nan: bool = False) -> bool:
+        """Whether all of ``x`` and ``other`` are close, a Python bool: see `isclose`."""
     def any(self, axis: int | Sequence[int] | None = None, keepdims: bool = False) -> Tensor:
         """Whether any element along `axis` is not zero; of nothing, False."""
     def argmax(self, axis: int | None = None, keepdims: bool = False) -> Tensor:
@@ -583,24 +1163,66 @@ class TensorMethods:
         """Indices (int64) that put `x` in the order of `partition`: those of `argsort`."""
     def argsort(self, axis: int | None = -1, descending: bool = False, stable: bool = True) -> Tensor:
         """Indices (int64) that put `x` in order along `axis`: gather(x, argsort(x, axis), axis) is sort(x, axis)."""
+    def array_equal(self, other: Operand, equal_nan: bool = False) -> bool:
+        """Whether ``x`` and ``other`` have the same shape and elements, a Python bool; dtypes may differ."""
+    def array_split(self, indices_or_sections: int | Sequence[int], axis: int = 0) -> list[Tensor]:
+        """The parts of ``x`` along ``axis``, a list of views; the first ones are longer by 1 where it does not divide."""
+    def baddbmm(self, a: Operand, b: Operand, beta: float = 1.0, alpha: float = 1.0) -> Tensor:
+        """beta x + alpha (a @ b) of batches `a` (B, M, K) and `b` (B, K, N): (B, M, N), to which `x` broadcasts."""
+    def bmm(self, b: Operand) -> Tensor:
+        """The products of matrices of two batches, `a` (B, M, K) and `b` (B, K, N): (B, M, N); nothing broadcasts."""
+    def broadcast_to(self, shape: int | Sequence[int]) -> Tensor:
+        """A view of ``x`` broadcast to ``shape``: new axes in front, axes of length 1 repeated, without using memory."""
     def bucketize(self, boundaries: Operand, right: bool = False) -> Tensor:
         """The number of the interval between ``boundaries`` (sorted, 1-D) that each element of ``x`` lies in (int64)."""
+    def celu(self, alpha: float = 1.0) -> Tensor:
+        """Elu with a continuous gradient: x where it is positive, else alpha (e^(x / alpha) - 1)."""
+    def chunk(self, chunks: int, axis: int = 0) -> tuple[Tensor, ...]:
+        """At most ``chunks`` parts of ``x`` along ``axis``, all of one length but the last, as views (torch.chunk)."""
     def clip(self, low: Operand | None = None, high: Operand | None = None) -> Tensor:
         """x limited to [low, high]: ``minimum(maximum(x, low), high)``; a limit of None is none. NaN stays NaN."""
+    def combinations(self, r: int = 2, with_replacement: bool = False) -> Tensor:
+        """All choices of ``r`` elements of a vector, in the order of `itertools.combinations`: (count, r)."""
     def cos(self) -> Tensor:
         """Cosine of x in radians; NaN of infinities."""
     def count_nonzero(self) -> Tensor:
         """The number of elements that are not zero (false), as a 0-d int64 tensor."""
+    def cross(self, b: Operand, axis: int = -1) -> Tensor:
+        """The cross products of vectors of three elements along `axis`: (a1 b2 - a2 b1, a2 b0 - a0 b2, a0 b1 - a1 b0)."""
+    def diag(self, k: int = 0) -> Tensor:
+        """The diagonal of a matrix, as a view, or of a vector the matrix that has it on a diagonal, and zeros."""
+    def diag_embed(self, offset: int = 0, axis1: int = -2, axis2: int = -1) -> Tensor:
+        """Matrices with the last axis of x on a diagonal, and zeros: the inverse of `diagonal`."""
+    def diagflat(self, k: int = 0) -> Tensor:
+        """The matrix that has the elements of ``x``, in row-major order, on a diagonal, and zeros."""
+    def diagonal(self, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Tensor:
+        """A view of a diagonal: the elements whose place along `axis2` is that along `axis1` plus `offset`."""
     def div(self, b: Operand) -> Tensor:
         """Quotient a / b, in floating point (integers become float32 first); by 0: infinity or NaN."""
+    def dot(self, b: Operand) -> Tensor:
+        """The dot product as NumPy defines it: of two vectors the sum of a[k] b[k], of matrices their product."""
+    def dsplit(self, indices_or_sections: int | Sequence[int]) -> list[Tensor]:
+        """The parts of ``x`` along axis 2; see `split`."""
+    def elu(self, alpha: float = 1.0) -> Tensor:
+        """Exponential linear unit: x where it is positive, else alpha (e^x - 1) (https://arxiv.org/abs/1511.07289)."""
     def eq(self, b: Operand) -> Tensor:
         """Whether a equals b, as bools; False where either is NaN."""
     def exp(self) -> Tensor:
         """Exponential e^x."""
+    def expand_as(self, other: Operand) -> Tensor:
+        """A view of ``x`` broadcast to the shape of ``other``."""
+    def expand_dims(self, axis: int | Sequence[int] = 0) -> Tensor:
+        """A view with new axes of length 1, which stand at ``axis`` (one place or several) of the result."""
     def expm1(self) -> Tensor:
         """Exponential minus one, e^x - 1, accurate near 0."""
     def flatten(self, start_axis: int = 0, end_axis: int = -1) -> Tensor:
         """The axes from ``start_axis`` to ``end_axis`` (included) made one; a view where strides allow."""
+    def flip(self, axis: int | Sequence[int] | None = None) -> Tensor:
+        """A view with the elements in reverse order along ``axis`` (one or several; None: all)."""
+    def fliplr(self) -> Tensor:
+        """A view with the columns (axis 1) in reverse order."""
+    def flipud(self) -> Tensor:
+        """A view with the rows (axis 0) in reverse order."""
     def floor_divide(self, b: Operand) -> Tensor:
         """Quotient rounded down, floor(a / b), as Python's //; integers by 0 give 0. No gradient."""
     def gather(self, index: Operand, axis: int) -> Tensor:
@@ -609,20 +1231,48 @@ class TensorMethods:
         """Whether a >= b, as bools; False where either is NaN."""
     def gelu(self, approximate: Literal['none', 'tanh'] = 'none') -> Tensor:
         """Gaussian error linear unit x P(X <= x), X standard normal (https://arxiv.org/abs/1606.08415)."""
+    def glu(self, axis: int = -1) -> Tensor:
+        """Gated linear unit a sigmoid(b), a and b the halves of `x` along `axis` (https://arxiv.org/abs/1612.08083)."""
     def gt(self, b: Operand) -> Tensor:
         """Whether a > b, as bools; False where either is NaN."""
+    def hardshrink(self, lambd: float = 0.5) -> Tensor:
+        """x where it lies outside of [-`lambd`, `lambd`], else 0."""
+    def hardsigmoid(self) -> Tensor:
+        """Straight lines for sigmoid, min(max(x + 3, 0), 6) / 6. The gradient is 0 at both limits."""
+    def hardswish(self) -> Tensor:
+        """Straight lines for silu, x min(max(x + 3, 0), 6) / 6 (https://arxiv.org/abs/1905.02244)."""
+    def hardtanh(self, min_val: float = -1.0, max_val: float = 1.0) -> Tensor:
+        """x limited to [`min_val`, `max_val`]. The gradient is 0 at both limits. Raises ValueError where they cross."""
+    def hsplit(self, indices_or_sections: int | Sequence[int]) -> list[Tensor]:
+        """The parts of ``x`` along axis 1 (axis 0 of a vector); see `split`."""
+    def index_add(self, axis: int, index: Operand, source: Operand, alpha: float = 1) -> Tensor:
+        """A copy of ``x`` to which ``alpha`` times each row of ``source`` is added where ``index`` says along ``axis``."""
+    def index_copy(self, axis: int, index: Operand, source: Operand) -> Tensor:
+        """A copy of ``x`` whose rows at ``index`` along ``axis`` are those of ``source``; of equal ones the last wins."""
+    def index_fill(self, axis: int, index: Operand, value: Operand) -> Tensor:
+        """A copy of ``x`` whose rows at ``index`` along ``axis`` are filled with ``value``, a number or 0-d tensor."""
+    def index_select(self, axis: int, index: Operand) -> Tensor:
+        """The elements (rows) of ``x`` at ``index``, a vector, along ``axis``: `take` under PyTorch's name."""
+    def inner(self, b: Operand) -> Tensor:
+        """The sums over the last axes of both: out[i..., j...] = the sum over k of a[i..., k] b[j..., k]."""
     def intersect1d(self, y: Operand, assume_unique: bool = False, return_indices: bool = False) -> Tensor:
         """The distinct elements that are in both ``x`` and ``y``, in order, in one axis."""
+    def isclose(self, other: Operand, rtol: float = 1e-05, atol: float = 1e-08, equal_nan: bool = False) -> Tensor:
+        """Where ``|x - other| <= atol + rtol |other|``, as bools; infinities are close to themselves alone."""
     def isfinite(self) -> Tensor:
         """Whether each element is neither infinite nor NaN, as bools."""
     def isin(self, test_elements: Operand, assume_unique: bool = False, invert: bool = False) -> Tensor:
         """Whether each element of ``x`` is among ``test_elements`` (or, ``invert``, is not), as bools of its shape."""
     def isnan(self) -> Tensor:
         """Whether each element is NaN, as bools."""
-    def kthvalue(self, k: int, axis: int = -1, keepdims: bool = False) -> Tensor:
+    def kron(self, b: Operand) -> Tensor:
+        """The Kronecker product: each element of `a` replaced by itself times `b`; lengths multiply axis by axis."""
+    def kthvalue(self, k: int, axis: int = -1, keepdims: bool = False) -> tuple[Tensor, Tensor]:
         """(values, indices): the ``k``-th smallest element along ``axis``, counted from 1, and where it stands (int64)."""
     def le(self, b: Operand) -> Tensor:
         """Whether a <= b, as bools; False where either is NaN."""
+    def leaky_relu(self, negative_slope: float = 0.01) -> Tensor:
+        """Leaky rectifier: x where it is positive, else x times `negative_slope`, which is the gradient at 0 too."""
     def log(self) -> Tensor:
         """Natural logarithm; -inf of 0, NaN of negative numbers."""
     def log1p(self) -> Tensor:
@@ -637,10 +1287,18 @@ class TensorMethods:
         """Whether one of two bools holds; DTypeError for others."""
     def logical_xor(self, b: Operand) -> Tensor:
         """Whether two bools differ; DTypeError for others."""
+    def logsigmoid(self) -> Tensor:
+        """Logarithm of the logistic function, -log(1 + e^-x)."""
     def logsumexp(self, axis: int | Sequence[int] | None = None, keepdims: bool = False) -> Tensor:
         """Logarithm of the sum of exponentials along `axis`: m + log(sum(exp(x - m))) with m = max(x)."""
     def lt(self, b: Operand) -> Tensor:
         """Whether a < b, as bools; False where either is NaN."""
+    def masked_fill(self, mask: Operand, value: Operand) -> Tensor:
+        """``x`` with ``value``, a number or 0-d tensor, where ``mask`` (broadcast) is true; in the dtype of x."""
+    def masked_scatter(self, mask: Operand, source: Operand) -> Tensor:
+        """``x`` with the elements of ``source``, in row-major order, one after another where ``mask`` (broadcast) is true."""
+    def masked_select(self, mask: Operand) -> Tensor:
+        """The elements of ``x`` where ``mask`` is true, both broadcast, as a vector in row-major order."""
     def matmul(self, b: Operand) -> Tensor:
         """The matrix product of `a` (..., M, K) and `b` (..., K, N): (..., M, N), the sums over k of a[m, k] b[k, n]."""
     def max(self, axis: int | Sequence[int] | None = None, keepdims: bool = False) -> Tensor:
@@ -655,38 +1313,82 @@ class TensorMethods:
         """Smallest element along `axis`; NaN where there is one."""
     def minimum(self, b: Operand) -> Tensor:
         """The smaller of a and b; NaN if either is. At ties the gradient is split half and half."""
+    def mish(self) -> Tensor:
+        """Mish x tanh(log(1 + e^x)) (https://arxiv.org/abs/1908.08681)."""
+    def mm(self, b: Operand) -> Tensor:
+        """The product of two matrices, `a` (M, K) and `b` (K, N): (M, N). `matmul` without its rules for other shapes."""
+    def moveaxis(self, source: int | Sequence[int], destination: int | Sequence[int]) -> Tensor:
+        """A view with the axes ``source`` at the places ``destination``, the others in their order."""
     def msort(self) -> Tensor:
         """The elements of ``x`` in order along its first axis: sort(x, 0)."""
     def mul(self, b: Operand) -> Tensor:
         """Product a b; of bools their conjunction (and)."""
+    def mv(self, b: Operand) -> Tensor:
+        """The product of a matrix `a` (M, K) and a vector `b` (K,): (M,). `matmul` without its rules for other shapes."""
     def nanmedian(self, axis: int | Sequence[int] | None = None, keepdims: bool = False) -> Tensor:
         """The median of the elements along `axis` that are not NaN; NaN where there are none. Errors as in `median`."""
     def nanquantile(self, q: float | Sequence[float] | Tensor, axis: int | Sequence[int] | None = None, keepdims: bool = False, method: Literal['linear', 'lower', 'higher', 'midpoint', 'nearest'] = 'linear') -> Tensor:
         """The quantile of the elements along `axis` that are not NaN; NaN where there are none. See `quantile`."""
+    def narrow(self, axis: int, start: int, length: int) -> Tensor:
+        """A view of ``length`` places along ``axis`` from ``start`` on. Raises IndexError where they leave x."""
     def ne(self, b: Operand) -> Tensor:
         """Whether a differs from b, as bools; True where either is NaN."""
     def neg(self) -> Tensor:
         """Negative -x."""
     def nonzero(self) -> Tensor:
         """The coordinates of all elements that are not zero (false), in row-major order: (count, ndim) int64."""
+    def one_hot(self, num_classes: int = -1) -> Tensor:
+        """Vectors of 0 with a 1 at the place that each element of ``x``, an integer, names: (*x.shape, classes) int64."""
+    def outer(self, b: Operand) -> Tensor:
+        """The products of each element of `a` with each of `b`: out[i, j] = a[i] b[j]. Other shapes are flattened first."""
+    def pad(self, pad_width: Operand, mode: str = 'constant', constant_values: Operand = 0) -> Tensor:
+        """``x`` with more elements before and after along each axis: NumPy's `pad`."""
     def partition(self, kth: Operand, axis: int | None = -1) -> Tensor:
         """`x` in an order in which element ``kth`` (an int or several) stands where sorting puts it."""
     def percentile(self, q: Operand, axis: Operand | None = None, keepdims: bool = False, method: Operand = 'linear') -> Tensor:
         """The value below which ``q`` per cent of the elements along ``axis`` lie: quantile(x, q / 100, ...)."""
     def pow(self, b: Operand) -> Tensor:
         """Power a^b, as C's pow: 1 for b = 0 and for a = 1; a negative base needs an integer exponent, else NaN."""
+    def prelu(self, weight: Operand) -> Tensor:
+        """Rectifier with a learned slope: x where it is positive, else x times `weight` (https://arxiv.org/abs/1502.01852)."""
+    def put_along_axis(self, indices: Operand, values: Operand, axis: int | None) -> None:
+        """Writes ``values`` into ``x`` at ``indices`` along ``axis``: x[i, indices[i, j]] = values[i, j] for axis 1."""
     def quantile(self, q: float | Sequence[float] | Tensor, axis: int | Sequence[int] | None = None, keepdims: bool = False, method: Literal['linear', 'lower', 'higher', 'midpoint', 'nearest'] = 'linear') -> Tensor:
         """The value below which the fraction `q` of the elements along `axis` lies; NaN where there is one among them."""
+    def ravel(self) -> Tensor:
+        """The elements in row-major order along one axis; a view where strides allow, else a copy."""
     def reciprocal(self) -> Tensor:
         """Reciprocal 1 / x."""
     def relu(self) -> Tensor:
         """Rectifier max(x, 0). The gradient at 0 is 0."""
+    def relu6(self) -> Tensor:
+        """Rectifier with an upper limit, min(max(x, 0), 6). The gradient is 0 at both limits."""
     def remainder(self, b: Operand) -> Tensor:
         """Remainder a - b floor(a / b), with the divisor's sign, as Python's %; integers modulo 0 give 0."""
+    def repeat(self, repeats: int | Sequence[int], axis: int | None = None) -> Tensor:
+        """``x`` with each element along ``axis`` (None: of all, flattened) repeated: NumPy's `repeat`."""
+    def repeat_interleave(self, repeats: int | Sequence[int], axis: int | None = None) -> Tensor:
+        """``x`` with each element along ``axis`` (None: of all, flattened) repeated: `repeat` under PyTorch's name."""
+    def reshape_as(self, other: Operand) -> Tensor:
+        """The elements of ``x`` in the shape of ``other``."""
+    def roll(self, shift: int | Sequence[int], axis: int | Sequence[int] | None = None) -> Tensor:
+        """``x`` with the elements moved on by ``shift`` places along ``axis``; what leaves at the end enters in front."""
+    def rot90(self, k: int = 1, axes: Sequence[int] = (0, 1)) -> Tensor:
+        """A view turned by ``k`` quarters in the plane of two ``axes``, from the first towards the second."""
     def rsqrt(self) -> Tensor:
         """Reciprocal square root 1 / sqrt(x); NaN of negative numbers."""
+    def scatter(self, axis: int, index: Operand, src: Operand, reduce: str | None = None) -> Tensor:
+        """A copy of ``x`` with elements of ``src`` where ``index`` says along ``axis`` (torch.scatter)."""
+    def scatter_add(self, axis: int, index: Operand, src: Operand) -> Tensor:
+        """A copy of ``x`` to which elements of ``src`` are added where ``index`` says along ``axis``; see `scatter`."""
+    def scatter_reduce(self, axis: int, index: Operand, src: Operand, reduce: str, include_self: bool = True) -> Tensor:
+        """A copy of ``x`` with elements of ``src`` put together where ``index`` says along ``axis``; see `scatter`."""
     def searchsorted(self, values: Operand, side: str = 'left', sorter: Operand | None = None) -> Tensor:
         """Where ``values`` would be inserted into the sorted sequence ``x`` to keep it in order (int64, of their shape)."""
+    def select(self, axis: int, index: int) -> Tensor:
+        """A view at one place along ``axis``, without that axis. Raises IndexError for an index out of range."""
+    def selu(self) -> Tensor:
+        """Self-normalising unit: 1.0507 times elu(x, 1.67326) (https://arxiv.org/abs/1706.02515)."""
     def setdiff1d(self, y: Operand, assume_unique: bool = False) -> Tensor:
         """The distinct elements of ``x`` that are not in ``y``, in order, in one axis."""
     def setxor1d(self, y: Operand, assume_unique: bool = False) -> Tensor:
@@ -695,12 +1397,24 @@ class TensorMethods:
         """Logistic function 1 / (1 + e^-x), accurate in the lower tail."""
     def sign(self) -> Tensor:
         """Sign of x: -1, 0 or 1; NaN of NaN. Its gradient is 0."""
+    def silu(self) -> Tensor:
+        """Sigmoid linear unit x / (1 + e^-x), also called swish (https://arxiv.org/abs/1702.03118)."""
     def sin(self) -> Tensor:
         """Sine of x in radians; NaN of infinities."""
+    def sliding_window_view(self, window_shape: int | Sequence[int], axis: int | Sequence[int] | None = None) -> Tensor:
+        """All windows of ``window_shape`` along ``axis`` (one axis or several; None: all), as a view."""
     def softmax(self, axis: int = -1) -> Tensor:
         """Probabilities along `axis`: exp(x - max(x)) / sum(exp(x - max(x)))."""
+    def softplus(self, beta: float = 1.0, threshold: float = 20.0) -> Tensor:
+        """Smooth rectifier log(1 + e^(beta x)) / beta; x itself where beta x is above `threshold`."""
+    def softshrink(self, lambd: float = 0.5) -> Tensor:
+        """x moved towards 0 by `lambd`: x - lambd above lambd, x + lambd below -lambd, else 0."""
+    def softsign(self) -> Tensor:
+        """Softsign x / (1 + |x|)."""
     def sort(self, axis: int | None = -1, descending: bool = False, stable: bool = True) -> Tensor:
         """The elements of `x` in order along `axis`, smallest first or, with `descending`, largest first."""
+    def split(self, indices_or_sections: int | Sequence[int], axis: int = 0) -> list[Tensor]:
+        """The parts of ``x`` along ``axis``, a list of views."""
     def sqrt(self) -> Tensor:
         """Square root; NaN of negative numbers."""
     def square(self) -> Tensor:
@@ -711,25 +1425,76 @@ class TensorMethods:
         """Difference a - b. Raises DTypeError for bools: use logical_xor."""
     def sum(self, axis: int | Sequence[int] | None = None, keepdims: bool = False) -> Tensor:
         """Sum of the elements along `axis`."""
+    def swapaxes(self, axis1: int, axis2: int) -> Tensor:
+        """A view with two axes exchanged."""
     def take(self, indices: Operand, axis: int = 0) -> Tensor:
         """The elements (rows) of `x` at `indices` along `axis`: out[..., i, ...] = x[..., indices[i], ...]."""
+    def take_along_axis(self, indices: Operand, axis: int | None = -1) -> Tensor:
+        """The elements of ``x`` at ``indices`` along ``axis``, whose other axes go together and broadcast."""
     def tanh(self) -> Tensor:
         """Hyperbolic tangent."""
+    def tanhshrink(self) -> Tensor:
+        """What tanh takes away, x - tanh(x)."""
+    def tensordot(self, b: Operand, axes: int | Sequence[int] | Sequence[Sequence[int]] = 2) -> Tensor:
+        """The sums of products over pairs of axes; the others follow each other, those of `a` first."""
+    def threshold(self, threshold: float, value: float) -> Tensor:
+        """x where it is above `threshold`, else `value`. The gradient at the threshold is 0."""
+    def tile(self, reps: int | Sequence[int]) -> Tensor:
+        """``x`` repeated as a whole, ``reps`` times along each axis (of the last axes where there are fewer numbers)."""
     def topk(self, k: int, axis: int = -1, largest: bool = True, sorted: bool = True) -> tuple[Tensor, Tensor]:
         """(values, indices): the `k` largest elements along `axis`, largest first, and where they stand (int64)."""
+    def trace(self, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Tensor:
+        """The sum of a diagonal: of the elements whose place along ``axis2`` is that along ``axis1`` plus ``offset``."""
     def transpose(self, axis0: int = -2, axis1: int = -1) -> Tensor:
         """A view with two axes exchanged. Raises IndexError for an axis out of range."""
+    def tril(self, k: int = 0) -> Tensor:
+        """The lower triangles of the matrices in `x`, zeros above: what lies at most `k` places right of the diagonal."""
+    def triu(self, k: int = 0) -> Tensor:
+        """The upper triangles of the matrices in `x`, zeros below: what lies at least `k` places right of the diagonal."""
+    def unbind(self, axis: int = 0) -> tuple[Tensor, ...]:
+        """The views of ``x`` at each place along ``axis``, which they have no more."""
+    def unflatten(self, axis: int, sizes: Sequence[int]) -> Tensor:
+        """A view with one axis made several of lengths ``sizes``, of which one may be -1: the inverse of `flatten`."""
+    def unfold(self, axis: int, size: int, step: int = 1) -> Tensor:
+        """Windows of `size` elements along `axis`, every `step` elements one, as a view: the windows' axis comes last."""
     def union1d(self, y: Operand) -> Tensor:
         """The distinct elements of ``x`` and ``y`` in order, in one axis."""
     def unique(self, return_index: bool = False, return_inverse: bool = False, return_counts: bool = False, *, equal_nan: bool = True) -> Tensor:
         """The distinct elements of ``x`` in order, in one axis; with what is asked for besides, a tuple in this order:"""
-    def unique_all(self) -> Tensor:
+    def unique_all(self) -> UniqueAll:
         """(values, indices, inverse_indices, counts) of the distinct elements of ``x``; see `unique`. NaNs are distinct."""
-    def unique_counts(self) -> Tensor:
+    def unique_counts(self) -> UniqueCounts:
         """(values, counts) of the distinct elements of ``x``; see `unique`. NaNs are distinct."""
-    def unique_inverse(self) -> Tensor:
+    def unique_inverse(self) -> UniqueInverse:
         """(values, inverse_indices) of the distinct elements of ``x``; see `unique`. NaNs are distinct."""
     def unique_values(self) -> Tensor:
         """The distinct elements of `x` in order, in one axis; each NaN is distinct (array API standard)."""
     def unsqueeze(self, axis: int) -> Tensor:
         """A view with a new axis of length 1 at ``axis`` (-1: behind the last). Raises IndexError for one out of range."""
+    def unstack(self, axis: int = 0) -> tuple[Tensor, ...]:
+        """The views of ``x`` at each place along ``axis``: `unbind` under the array API's name."""
+    def vdot(self, b: Operand) -> Tensor:
+        """The sum of the products of all elements of `a` and `b`, taken as vectors in row-major order: 0-d."""
+    def vecdot(self, b: Operand, axis: int = -1) -> Tensor:
+        """The sums of a b along one axis: out[...] = the sum over k of a[..., k] b[..., k]."""
+    def view_as(self, other: Operand) -> Tensor:
+        """The elements of ``x`` in the shape of ``other``; a view where strides allow, else a copy."""
+    def vsplit(self, indices_or_sections: int | Sequence[int]) -> list[Tensor]:
+        """The parts of ``x`` along axis 0; see `split`."""
+    absolute = abs
+    clamp = clip
+    divide = div
+    equal = eq
+    greater = gt
+    greater_equal = ge
+    less = lt
+    less_equal = le
+    mod = remainder
+    movedim = moveaxis
+    multiply = mul
+    negative = neg
+    not_equal = ne
+    power = pow
+    subtract = sub
+    swapdims = swapaxes
+    true_divide = div
