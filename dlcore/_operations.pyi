@@ -690,7 +690,7 @@ def partition(x: Operand, kth: Operand, axis: int | None = -1) -> Tensor:
     [1, 3, 4]
     """
 
-def percentile(x: Operand, q: Operand, axis: Operand | None = None, keepdims: bool = False, method: Operand = 'linear') -> Tensor:
+def percentile(x: Operand, q: Operand, axis: Operand | None = None, keepdims: bool = False, method: str = 'linear') -> Tensor:
     """The value below which ``q`` per cent of the elements along ``axis`` lie: quantile(x, q / 100, ...).
 
     Raises ValueError for a ``q`` that is not between 0 and 100.
@@ -1049,21 +1049,21 @@ def unique(x: Operand, return_index: bool = False, return_inverse: bool = False,
     ([1, 3], [1, 2])
     """
 
-def unique_all(x: Operand) -> UniqueAll:
+def unique_all(x: Operand) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """(values, indices, inverse_indices, counts) of the distinct elements of ``x``; see `unique`. NaNs are distinct.
 
     >>> dl.unique_all(dl.tensor([3, 1, 3])).inverse_indices.tolist()
     [1, 0, 1]
     """
 
-def unique_counts(x: Operand) -> UniqueCounts:
+def unique_counts(x: Operand) -> tuple[Tensor, Tensor]:
     """(values, counts) of the distinct elements of ``x``; see `unique`. NaNs are distinct.
 
     >>> dl.unique_counts(dl.tensor([3, 1, 3])).counts.tolist()
     [1, 2]
     """
 
-def unique_inverse(x: Operand) -> UniqueInverse:
+def unique_inverse(x: Operand) -> tuple[Tensor, Tensor]:
     """(values, inverse_indices) of the distinct elements of ``x``; see `unique`. NaNs are distinct.
 
     >>> dl.unique_inverse(dl.tensor([3, 1, 3])).inverse_indices.tolist()
@@ -1345,7 +1345,7 @@ class TensorMethods:
         """``x`` with more elements before and after along each axis: NumPy's `pad`."""
     def partition(self, kth: Operand, axis: int | None = -1) -> Tensor:
         """`x` in an order in which element ``kth`` (an int or several) stands where sorting puts it."""
-    def percentile(self, q: Operand, axis: Operand | None = None, keepdims: bool = False, method: Operand = 'linear') -> Tensor:
+    def percentile(self, q: Operand, axis: Operand | None = None, keepdims: bool = False, method: str = 'linear') -> Tensor:
         """The value below which ``q`` per cent of the elements along ``axis`` lie: quantile(x, q / 100, ...)."""
     def pow(self, b: Operand) -> Tensor:
         """Power a^b, as C's pow: 1 for b = 0 and for a = 1; a negative base needs an integer exponent, else NaN."""
@@ -1461,11 +1461,11 @@ class TensorMethods:
         """The distinct elements of ``x`` and ``y`` in order, in one axis."""
     def unique(self, return_index: bool = False, return_inverse: bool = False, return_counts: bool = False, *, equal_nan: bool = True) -> Tensor:
         """The distinct elements of ``x`` in order, in one axis; with what is asked for besides, a tuple in this order:"""
-    def unique_all(self) -> UniqueAll:
+    def unique_all(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """(values, indices, inverse_indices, counts) of the distinct elements of ``x``; see `unique`. NaNs are distinct."""
-    def unique_counts(self) -> UniqueCounts:
+    def unique_counts(self) -> tuple[Tensor, Tensor]:
         """(values, counts) of the distinct elements of ``x``; see `unique`. NaNs are distinct."""
-    def unique_inverse(self) -> UniqueInverse:
+    def unique_inverse(self) -> tuple[Tensor, Tensor]:
         """(values, inverse_indices) of the distinct elements of ``x``; see `unique`. NaNs are distinct."""
     def unique_values(self) -> Tensor:
         """The distinct elements of `x` in order, in one axis; each NaN is distinct (array API standard)."""

@@ -64,24 +64,4 @@ template <class T> static inline bool is_nan(const T* p) {
   return (bits_of(p) & static_cast<bits_t<T>>(~kSignBit<T>)) > kInfinity<T>;
 }
 
-// A key and where its element stands, ordered by both: keys of up to 32 bits in the upper half of a word.
-struct Pair {
-  uint64_t key, index;
-  bool operator<(const Pair& other) const { return key < other.key || (key == other.key && index < other.index); }
-};
-template <class K> using pair_t = std::conditional_t<(sizeof(K) < 8), uint64_t, Pair>;
-
-template <class K> static inline pair_t<K> make_pair_of(K key, int64_t index) {
-  if constexpr (sizeof(K) < 8) return static_cast<uint64_t>(key) << 32 | static_cast<uint64_t>(index);
-  else return Pair{key, static_cast<uint64_t>(index)};
-}
-static inline int64_t index_of(uint64_t pair) { return static_cast<int64_t>(pair & 0xffffffffu); }
-static inline int64_t index_of(const Pair& pair) { return static_cast<int64_t>(pair.index); }
-
-// The bits that are sorted by: [kLowBit, kHighBit) of this word.
-template <class E> static inline uint64_t word_of(const E& e) {
-  if constexpr (std::is_same_v<E, Pair>) return e.key;
-  else return e;
-}
-
 #endif  // DLCORE_ORDER_KEYS

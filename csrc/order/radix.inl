@@ -5,28 +5,33 @@
 // digit, all threads together) and otherwise bucket by bucket, in L2.
 #ifndef DLCORE_ORDER_RADIX
 #define DLCORE_ORDER_RADIX
-#include "order/keys.inl"
+#include "order/network.inl"
 
 constexpr int kDigit = 11;               // bits: 2048 counters, 8 KB
-constexpr int64_t kInsertion = 24;       // elements
 constexpr int64_t kFewDigits = 4096;     // elements below which digits have 8 bits
 constexpr int64_t kSortChunk = 32768;    // elements of a chunk of a pass by all threads
 constexpr int64_t kParallelSort = 1 << 16;
 
-template <class E> static void insertion_sort(E* a, int64_t n) {
-  for (int64_t i = 1; i < n; ++i) {
-    const E e = a[i];
+#if DLCORE_ISA >= 3
+template <class K> constexpr int64_t kSmall = kNetwork<K>;
+template <class K> static inline void sort_small(const K* a, K* to, int64_t n) { network_sort(a, to, n); }
+#else
+template <class K> constexpr int64_t kSmall = 24;
+template <class K> static void sort_small(const K* a, K* to, int64_t n) {  // by insertion
+  for (int64_t i = 0; i < n; ++i) {
+    const K word = a[i];
     int64_t j = i;
-    for (; j > 0 && e < a[j - 1]; --j) a[j] = a[j - 1];
-    a[j] = e;
+    for (; j > 0 && word < to[j - 1]; --j) to[j] = to[j - 1];
+    to[j] = word;
   }
 }
+#endif
 
 // Bits in which words of a differ.
-template <class E> static uint64_t varying_bits(const E* a, int64_t n) {
-  const uint64_t first = word_of(a[0]);
+template <class K> static uint64_t varying_bits(const K* a, int64_t n) {
+  const uint64_t first = a[0];
   uint64_t varying = 0;
-  for (int64_t i = 0; i < n; ++i) varying |= word_of(a[i]) ^ first;
+  for (int64_t i = 0; i < n; ++i) varying |= a[i] ^ first;
   return varying;
 }
 
@@ -38,18 +43,18 @@ static inline void narrow_bits(uint64_t varying, int* low, int* high) {
   else *high = 64 - __builtin_clzll(varying), *low = __builtin_ctzll(varying);
 }
 
-template <class E> static inline uint32_t digit_of(const E& e, int shift, uint32_t mask) {
-  return static_cast<uint32_t>(word_of(e) >> shift) & mask;
+template <class K> static inline uint32_t digit_of(K e, int shift, uint32_t mask) {
+  return static_cast<uint32_t>(e >> shift) & mask;
 }
 
-template <int passes, class E> static void least_digits_first(E* a, E* b, int64_t n, int low, int bits, bool into_b) {
+template <int passes, class K> static void least_digits_first(K* a, K* b, int64_t n, int low, int bits, bool into_b) {
   alignas(64) uint32_t counts[passes][1 << kDigit];
   const int64_t size = int64_t{1} << bits;
   const uint32_t mask = static_cast<uint32_t>(size - 1);
   for (int p = 0; p < passes; ++p) memset(counts[p], 0, sizeof(uint32_t) * size);
   for (int64_t i = 0; i < n; ++i)
     for (int p = 0; p < passes; ++p) ++counts[p][digit_of(a[i], low + p * bits, mask)];
-  E *from = a, *to = b;
+  K *from = a, *to = b;
   for (int p = 0; p < passes; ++p) {
     uint32_t* next = counts[p];
     uint32_t sum = 0;
@@ -62,19 +67,16 @@ template <int passes, class E> static void least_digits_first(E* a, E* b, int64_
     for (int64_t i = 0; i < n; ++i) to[next[digit_of(from[i], shift, mask)]++] = from[i];
     std::swap(from, to);
   }
-  E* const wanted = into_b ? b : a;
-  if (from != wanted) memcpy(static_cast<void*>(wanted), from, sizeof(E) * n);
+  K* const wanted = into_b ? b : a;
+  if (from != wanted) memcpy(static_cast<void*>(wanted), from, sizeof(K) * n);
 }
 
-// Sorts the n elements at a by bits [low, high) of their words, into b or in place; both have room for n.
-template <class E> static void sort_bits(E* a, E* b, int64_t n, int low, int high, bool into_b) {
+// Sorts n words at a, which differ in bits [low, high) and are in order of those below, into b or in place.
+template <class K> static void sort_bits(K* a, K* b, int64_t n, int low, int high, bool into_b) {
   const auto stays = [&] {
-    if (into_b) memcpy(static_cast<void*>(b), a, sizeof(E) * n);
+    if (into_b) memcpy(static_cast<void*>(b), a, sizeof(K) * n);
   };
-  if (n <= kInsertion) {
-    if (low < high) insertion_sort(a, n);
-    return stays();
-  }
+  if (n <= kSmall<K>) return sort_small(a, into_b ? b : a, n);
   narrow_bits(varying_bits(a, n), &low, &high);
   if (low == high) return stays();
   const int width = high - low, most = n < kFewDigits ? 8 : kDigit, passes = (width + most - 1) / most;
@@ -107,7 +109,7 @@ template <class E> static void sort_bits(E* a, E* b, int64_t n, int low, int hig
 }
 
 // The same by all threads; what a chunk is depends on n alone.
-template <class E> static void sort_together(E* a, E* b, int64_t n, int low, int high, bool into_b) {
+template <class K> static void sort_bits_together(K* a, K* b, int64_t n, int low, int high, bool into_b) {
   if (n < kParallelSort) return sort_bits(a, b, n, low, high, into_b);
   const int64_t chunk = std::max(kSortChunk, (n + 63) / 64), chunks = (n + chunk - 1) / chunk;
   const auto each_chunk = [&](auto&& f) {
@@ -115,12 +117,12 @@ template <class E> static void sort_together(E* a, E* b, int64_t n, int low, int
   };
   uint64_t varying[64];
   each_chunk([&](int64_t c, int64_t begin, int64_t end) {
-    varying[c] = varying_bits(a + begin, end - begin) | (word_of(a[begin]) ^ word_of(a[0]));
+    varying[c] = varying_bits(a + begin, end - begin) | (a[begin] ^ a[0]);
   });
   for (int64_t c = 1; c < chunks; ++c) varying[0] |= varying[c];
   narrow_bits(varying[0], &low, &high);
   if (low == high) {
-    if (into_b) memcpy(static_cast<void*>(b), a, sizeof(E) * n);
+    if (into_b) memcpy(static_cast<void*>(b), a, sizeof(K) * n);
     return;
   }
   const int top = std::min(high - low, kDigit), shift = high - top;
@@ -163,7 +165,7 @@ template <class E> static void sort_together(E* a, E* b, int64_t n, int low, int
   });
   for (int64_t d = 0; d < size; ++d) {
     const int64_t start = starts[d], count = starts[d + 1] - start;
-    if (is_large(count)) sort_together(b + start, a + start, count, low, shift, !into_b);
+    if (is_large(count)) sort_bits_together(b + start, a + start, count, low, shift, !into_b);
   }
 }
 

@@ -1,8 +1,10 @@
 // Sorted lines: sort, argsort, topk. Stable in both directions; the same bits for any number of threads.
 //
-// A line is sorted by keys (keys.inl) by radix (radix.inl): sort by the keys alone, and what keys do not tell, the signs
-// of zeros and the bits of NaNs, is put back in the order in which the line has it; argsort by pairs of key and index.
-#include "order/radix.inl"
+// What is sorted are words (words.inl). sort: the keys of a line (keys.inl), and what keys do not tell, the signs of
+// zeros and the bits of NaNs, is put back in the order in which the line has it; keys of 8 bits are counted. argsort:
+// 32 bits of the key above the place in the line, so that equal keys stay in order. Of keys of 64 bits the 32 that tell
+// most come first, and where those are equal, the others (see order_wide).
+#include "order/words.inl"
 
 // A contiguous array seen along one axis, or (axis < 0) flat.
 struct Rows {
@@ -12,85 +14,212 @@ struct Rows {
   }
 };
 
-constexpr int64_t kSideBySide = 16;  // lines across memory that are gathered at once: whole cache lines are read
-constexpr int64_t kSortGrain = 2048;  // elements: 10 us
+constexpr int64_t kSideBySide = 16;   // lines across memory that are gathered at once: whole cache lines are read
+constexpr int64_t kSortGrain = 8192;  // elements: 10 us
 
-// ---- one line, contiguous -----------------------------------------------------------------------------------------
-// By all threads where it is long and the caller does not run in parallel already.
-template <class T> static void sort_values(const T* x, T* out, int64_t n, bool descending) {
+template <class T> static inline bits_t<T> flip_of(bool descending) {
+  return static_cast<bits_t<T>>(descending ? ~bits_t<T>{0} : bits_t<T>{0});
+}
+
+// ---- values -------------------------------------------------------------------------------------------------------
+template <class T> static bool make_keys(const T* x, bits_t<T>* keys, int64_t n, bool descending) {
+  const bits_t<T> flip = flip_of<T>(descending);
+  unsigned special = 0;
+#pragma omp simd reduction(| : special)
+  for (int64_t i = 0; i < n; ++i) {
+    special |= is_special(x + i);
+    keys[i] = key_of(x + i, flip);
+  }
+  return special != 0;
+}
+template <class T> static void keys_to_bits(bits_t<T>* keys, int64_t n, bool descending) {
+  const bits_t<T> flip = flip_of<T>(descending);
+  if (!kIsReal<T> && !std::is_signed_v<T> && !descending) return;
+#pragma omp simd
+  for (int64_t i = 0; i < n; ++i) keys[i] = bits_of_key<T>(keys[i], flip);
+}
+
+// The zeros and NaNs of the sorted line `out` become those of x in their order.
+template <class T> static void restore_specials(const T* x, T* out, int64_t n, bool descending) {
+  int64_t nans = 0;
+  for (int64_t i = 0; i < n; ++i) nans += is_nan(x + i);
+  T *nan = descending ? out : out + n - nans, *zero = descending ? out + nans : out;
+  for (const T* end = out + n; zero < end && !is_zero(zero);) ++zero;
+  for (int64_t i = 0; i < n; ++i) {
+    if (is_nan(x + i)) *nan++ = x[i];
+    else if (is_zero(x + i)) *zero++ = x[i];
+  }
+}
+
+// Keys of few bits: each is written as often as it is there.
+template <class K> static void count_keys(K* keys, int64_t n) {
+  constexpr int64_t range = int64_t{1} << (8 * sizeof(K));
+  const int64_t chunk = std::max(int64_t{65536}, (n + 7) / 8), chunks = (n + chunk - 1) / chunk;
+  const Scratch<int64_t> counts(chunks * range);
+  parallel_for(chunks, [&](int64_t c) {
+    int64_t* mine = counts.get() + c * range;
+    memset(mine, 0, sizeof(int64_t) * range);
+    for (int64_t i = c * chunk; i < std::min(n, (c + 1) * chunk); ++i) ++mine[keys[i]];
+  });
+  K* to = keys;
+  for (int64_t k = 0; k < range; ++k) {
+    int64_t count = 0;
+    for (int64_t c = 0; c < chunks; ++c) count += counts[c * range + k];
+    for (int64_t i = 0; i < count; ++i) to[i] = static_cast<K>(k);
+    to += count;
+  }
+}
+
+// Sorts keys in place.
+template <class K> static void sort_keys(K* keys, K* room, int64_t n) {
+  if constexpr (sizeof(K) >= 4) {
+    sort_words_together(keys, room, n, 0);
+  } else {
+    if (n >= (sizeof(K) == 1 ? 64 : 100'000)) return count_keys(keys, n);
+    const Scratch<uint32_t> wide(2 * n);
+    for (int64_t i = 0; i < n; ++i) wide[i] = keys[i];
+    sort_words(wide.get(), wide.get() + n, n, n, 0, false);
+    for (int64_t i = 0; i < n; ++i) keys[i] = static_cast<K>(wide[i]);
+  }
+}
+
+// Lines one after another in memory.
+template <class T> static void sort_values(const T* x, T* out, int64_t lines, int64_t n, bool descending) {
   using K = bits_t<T>;
-  const K flip = descending ? static_cast<K>(~K{0}) : K{0};
   K* keys = reinterpret_cast<K*>(out);
-  const Scratch<K> room(n);
+  const Scratch<K> room(sizeof(K) >= 4 ? n : 0);
   std::atomic<bool> special{false};
-  parallel_ranges(n, kSortChunk, [&](int64_t begin, int64_t end) {
-    bool any = false;
-    for (int64_t i = begin; i < end; ++i) {
-      any |= is_special(x + i);
-      keys[i] = key_of(x + i, flip);
-    }
-    if (any) special.store(true, std::memory_order_relaxed);
+  parallel_ranges(lines * n, kSortChunk, [&](int64_t begin, int64_t end) {
+    if (make_keys(x + begin, keys + begin, end - begin, descending)) special.store(true, std::memory_order_relaxed);
   });
-  sort_together(keys, room.get(), n, 0, 8 * sizeof(K), false);
-  if constexpr (kIsReal<T> || std::is_signed_v<T>) {
+  for (int64_t k = 0; k < lines; ++k) sort_keys(keys + k * n, room.get(), n);
+  parallel_ranges(lines * n, kSortChunk, [&](int64_t begin, int64_t end) {
+    keys_to_bits<T>(keys + begin, end - begin, descending);
+  });
+  if (!special.load(std::memory_order_relaxed)) return;
+  for (int64_t k = 0; k < lines; ++k) restore_specials(x + k * n, out + k * n, n, descending);
+}
+
+// ---- indices ------------------------------------------------------------------------------------------------------
+// An item: 32 bits that it is ordered by, above the place of an element.
+static inline uint64_t item_of(uint64_t key, int64_t place) { return key << 32 | static_cast<uint64_t>(place); }
+static inline int64_t place_of(uint64_t item) { return static_cast<int64_t>(item & 0xffffffffu); }
+
+// Puts items, whose places are in order, into the order of the keys there.
+static void order_wide(const uint64_t* keys, uint64_t* items, uint64_t* room, int64_t n) {
+  constexpr int64_t few = 16;
+  const auto key_at = [&](uint64_t item) { return keys[place_of(item)]; };
+  if (n <= few) {
+    for (int64_t i = 1; i < n; ++i) {
+      const uint64_t item = items[i], key = key_at(item);
+      int64_t j = i;
+      for (; j > 0 && key < key_at(items[j - 1]); --j) items[j] = items[j - 1];
+      items[j] = item;
+    }
+    return;
+  }
+  const int64_t chunk = std::max(kSortChunk, (n + 63) / 64), chunks = (n + chunk - 1) / chunk;
+  uint64_t least[64], most[64];
+  parallel_for(chunks, [&](int64_t c) {
+    uint64_t low = ~uint64_t{0}, high = 0;
+    for (int64_t i = c * chunk; i < std::min(n, (c + 1) * chunk); ++i) {
+      const uint64_t key = key_at(items[i]);
+      low = std::min(low, key), high = std::max(high, key);
+    }
+    least[c] = low, most[c] = high;
+  });
+  for (int64_t c = 1; c < chunks; ++c) least[0] = std::min(least[0], least[c]), most[0] = std::max(most[0], most[c]);
+  if (least[0] == most[0]) return;
+  // Differences from the least key: small integers of both signs have few bits then.
+  const uint64_t first = least[0];
+  const int width = 64 - __builtin_clzll(most[0] - first), shift = width > 32 ? width - 32 : 0;
+  parallel_ranges(n, kSortChunk, [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) items[i] = item_of((key_at(items[i]) - first) >> shift, place_of(items[i]));
+  });
+  sort_words_together(items, room, n, 32);
+  if (shift == 0) return;
+  // Runs of equal upper bits: what their keys differ in has at most `shift` bits.
+  const auto end_of = [&](int64_t i) {
+    const uint64_t upper = items[i] >> 32;
+    do ++i;
+    while (i < n && items[i] >> 32 == upper);
+    return i;
+  };
+  parallel_ranges(n, kSortChunk, [&](int64_t begin, int64_t end) {
+    int64_t i = begin;
+    while (begin && i < end && items[i] >> 32 == items[i - 1] >> 32) ++i;  // of a run that began before
+    while (i < end) {
+      const int64_t stop = end_of(i);
+      if (stop - i > 1 && stop - i < kParallelSort) order_wide(keys, items + i, room + i, stop - i);
+      i = stop;
+    }
+  });
+  for (int64_t i = 0; i < n;) {  // long runs, by all threads
+    const int64_t later = i + kParallelSort - 1;
+    if (later >= n) break;
+    const int64_t stop = end_of(i);
+    if (stop - i >= kParallelSort) order_wide(keys, items + i, room + i, stop - i);
+    i = stop;
+  }
+}
+
+// The first `count` places in order of a line, or (count < n) of any that comes behind; items and room for n.
+template <class T>
+static void sort_places(const T* x, uint64_t* items, uint64_t* room, int64_t n, int64_t count, bool descending) {
+  if (n >= int64_t{1} << 32) throw std::runtime_error("a line of 2^32 elements or more");
+  if constexpr (sizeof(T) < 8) {
     parallel_ranges(n, kSortChunk, [&](int64_t begin, int64_t end) {
-      for (int64_t i = begin; i < end; ++i) keys[i] = bits_of_key<T>(keys[i], flip);
+      const bits_t<T> flip = flip_of<T>(descending);
+#pragma omp simd
+      for (int64_t i = begin; i < end; ++i) items[i] = item_of(key_of(x + i, flip), i);
     });
-  } else if (descending) {
-    for (int64_t i = 0; i < n; ++i) keys[i] ^= flip;
-  }
-  if constexpr (kIsReal<T>) {
-    if (!special.load(std::memory_order_relaxed)) return;
-    int64_t nans = 0;
-    for (int64_t i = 0; i < n; ++i) nans += is_nan(x + i);
-    T *nan = descending ? out : out + n - nans, *zero = descending ? out + nans : out;
-    for (const T* end = out + n; zero < end && !is_zero(zero);) ++zero;
-    for (int64_t i = 0; i < n; ++i) {
-      if (is_nan(x + i)) *nan++ = x[i];
-      else if (is_zero(x + i)) *zero++ = x[i];
-    }
+    if (count < n && n < kParallelSort) sort_words(items, room, n, count, 32, false);
+    else sort_words_together(items, room, n, 32);
+  } else {
+    const Scratch<uint64_t> keys(n);
+    parallel_ranges(n, kSortChunk, [&](int64_t begin, int64_t end) {
+      make_keys(x + begin, keys.get() + begin, end - begin, descending);
+      for (int64_t i = begin; i < end; ++i) items[i] = static_cast<uint64_t>(i);
+    });
+    order_wide(keys.get(), items, room, n);
   }
 }
-
-template <class T> static void make_pairs(const T* x, pair_t<bits_t<T>>* pairs, int64_t n, bool descending) {
-  using K = bits_t<T>;
-  const K flip = descending ? static_cast<K>(~K{0}) : K{0};
-  parallel_ranges(n, kSortChunk, [&](int64_t begin, int64_t end) {
-    for (int64_t i = begin; i < end; ++i) pairs[i] = make_pair_of<K>(key_of(x + i, flip), i);
-  });
-}
-
-// The bits [low, high) of words that pairs of T are sorted by.
-template <class T> constexpr int kLowBit = sizeof(T) < 8 ? 32 : 0;
-template <class T> constexpr int kHighBit = sizeof(T) < 8 ? 32 + 8 * sizeof(T) : 64;
 
 // The first `count` in order; `values` may be null.
-template <class E, class T>
-static void take_pairs(const E* pairs, const T* x, T* values, int64_t* indices, int64_t count) {
+template <class T>
+static void take_places(const uint64_t* items, const T* x, T* values, int64_t* indices, int64_t count) {
   parallel_ranges(count, kSortChunk, [&](int64_t begin, int64_t end) {
-    for (int64_t i = begin; i < end; ++i) indices[i] = index_of(pairs[i]);
+#pragma omp simd
+    for (int64_t i = begin; i < end; ++i) indices[i] = place_of(items[i]);
     if (values)
-      for (int64_t i = begin; i < end; ++i) values[i] = x[index_of(pairs[i])];
+      for (int64_t i = begin; i < end; ++i) values[i] = x[indices[i]];
   });
 }
 
 template <class T>
-static void sort_indices(const T* x, T* values, int64_t* indices, int64_t n, int64_t count, bool descending) {
-  using E = pair_t<bits_t<T>>;
-  if (sizeof(T) < 8 && n >= int64_t{1} << 32) throw std::runtime_error("a line of 2^32 elements or more");
-  const Scratch<E> room(2 * n);
-  make_pairs(x, room.get(), n, descending);
-  sort_together(room.get(), room.get() + n, n, kLowBit<T>, kHighBit<T>, false);
-  take_pairs(room.get(), x, values, indices, count);
+static void sort_indices(const T* x, T* values, int64_t* indices, int64_t lines, int64_t n, int64_t count,
+                         bool descending) {
+  const Scratch<uint64_t> items(2 * n);
+  for (int64_t k = 0; k < lines; ++k) {
+    sort_places(x + k * n, items.get(), items.get() + n, n, count, descending);
+    take_places(items.get(), x + k * n, values ? values + k * count : nullptr, indices + k * count, count);
+  }
 }
 
-// The first `count` of n in order, `count` being much smaller: elements that come before the last of those kept so far
-// are collected, and cut down to `count` when there is no more room.
+// ---- a few of many ------------------------------------------------------------------------------------------------
+struct Keyed {
+  uint64_t key;
+  int64_t place;
+  bool operator<(const Keyed& other) const { return key < other.key || (key == other.key && place < other.place); }
+};
+
+// The first `count` of [begin, end) in order, in no order: elements that come before the last of those kept so far are
+// collected, and cut down to `count` when there is no more room.
 template <class T>
-static int64_t select_pairs(const T* x, int64_t begin, int64_t end, int64_t count, bool descending,
-                            pair_t<bits_t<T>>* kept, int64_t room) {
+static int64_t select_places(const T* x, int64_t begin, int64_t end, int64_t count, bool descending, Keyed* kept,
+                             int64_t room) {
   using K = bits_t<T>;
-  const K flip = descending ? static_cast<K>(~K{0}) : K{0};
+  const K flip = flip_of<T>(descending);
   constexpr int64_t block = 256;
   K keys[block], limit = static_cast<K>(~K{0});
   bool limited = false;  // later ones that equal the limit come behind those kept
@@ -99,73 +228,74 @@ static int64_t select_pairs(const T* x, int64_t begin, int64_t end, int64_t coun
     if (n <= count) return;
     std::nth_element(kept, kept + count - 1, kept + n);
     n = count;
-    limit = static_cast<K>(word_of(kept[count - 1]) >> kLowBit<T>);
+    limit = static_cast<K>(kept[count - 1].key);
     limited = true;
   };
   for (int64_t first = begin; first < end; first += block) {
     const int64_t m = std::min(block, end - first);
     unsigned below = 0;
-    for (int64_t i = 0; i < m; ++i) keys[i] = key_of(x + first + i, flip);
-    if (limited) {
 #pragma omp simd reduction(+ : below)
-      for (int64_t i = 0; i < m; ++i) below += keys[i] < limit;
-      if (!below) continue;
-    }
     for (int64_t i = 0; i < m; ++i) {
-      kept[n] = make_pair_of<K>(keys[i], first + i);
+      keys[i] = key_of(x + first + i, flip);
+      below += keys[i] < limit;
+    }
+    if (limited && !below) continue;
+    for (int64_t i = 0; i < m; ++i) {
+      kept[n] = {keys[i], first + i};
       n += !limited || keys[i] < limit;
     }
-    if (n + block > room) cut();
+    if (n + block > room || !limited) cut();
   }
   cut();
   return n;
 }
 
+// By all threads, each chunk by itself; then the best of all.
 template <class T>
 static void select_first(const T* x, T* values, int64_t* indices, int64_t n, int64_t count, bool descending) {
-  using E = pair_t<bits_t<T>>;
   const int64_t room = 2 * count + 1024, chunk = std::max(int64_t{65536}, 16 * count);
   const int64_t chunks = (n + chunk - 1) / chunk;
-  const Scratch<E> kept(chunks * (room + 1));
+  const Scratch<Keyed> kept(chunks * room);
   const Scratch<int64_t> counts(chunks);
   parallel_for(chunks, [&](int64_t c) {
-    counts[c] = select_pairs(x, c * chunk, std::min(n, (c + 1) * chunk), count, descending,
-                             kept.get() + c * (room + 1), room);
+    counts[c] = select_places(x, c * chunk, std::min(n, (c + 1) * chunk), count, descending, kept.get() + c * room,
+                              room);
   });
   int64_t total = 0;
   for (int64_t c = 0; c < chunks; ++c) {
-    memmove(static_cast<void*>(kept.get() + total), kept.get() + c * (room + 1), sizeof(E) * counts[c]);
+    memmove(kept.get() + total, kept.get() + c * room, sizeof(Keyed) * counts[c]);
     total += counts[c];
   }
   if (total > count) std::nth_element(kept.get(), kept.get() + count - 1, kept.get() + total);
   std::sort(kept.get(), kept.get() + count);
-  take_pairs(kept.get(), x, values, indices, count);
-}
-
-// The first `count` of a line in order, with their indices where there are any (which topk always has).
-template <class T>
-static void sort_line(const T* x, T* values, int64_t* indices, int64_t n, int64_t count, bool descending) {
-  if (!indices) sort_values(x, values, n, descending);
-  else if (n >= 512 && count < n / 8) select_first(x, values, indices, n, count, descending);
-  else sort_indices(x, values, indices, n, count, descending);
+  for (int64_t i = 0; i < count; ++i) {
+    indices[i] = kept[i].place;
+    values[i] = x[kept[i].place];
+  }
 }
 
 // ---- all lines ----------------------------------------------------------------------------------------------------
+// Lines one after another: their first `count` elements in order. `values` or `indices` may be null.
+template <class T>
+static void sort_adjacent(const T* x, T* values, int64_t* indices, int64_t lines, int64_t n, int64_t count,
+                          bool descending) {
+  if (!indices) return sort_values(x, values, lines, n, descending);
+  const bool few = count < n / 8 && (n >= kParallelSort || (sizeof(T) == 8 && n >= 512));
+  if (!few || !values) return sort_indices(x, values, indices, lines, n, count, descending);
+  for (int64_t k = 0; k < lines; ++k)
+    select_first(x + k * n, values + k * count, indices + k * count, n, count, descending);
+}
+
 template <class T> static void sort_lines(const Rows& l, const T* x, T* values, int64_t* indices, int64_t count,
                                           bool descending) {
   const int64_t lines = l.outer * l.inner, n = l.n;
+  const auto at = [](auto* p, int64_t offset) { return p ? p + offset : p; };
   if (l.inner == 1) {
-    const auto sort_one = [&](int64_t k) {
-      sort_line(x + k * n, values ? values + k * count : nullptr, indices ? indices + k * count : nullptr, n, count,
-                descending);
-    };
-    if (n >= kParallelSort && lines < 16) {
-      for (int64_t k = 0; k < lines; ++k) sort_one(k);  // each by all threads
-    } else {
-      parallel_ranges(lines, n < kSortGrain ? kSortGrain / n : 1, [&](int64_t begin, int64_t end) {
-        for (int64_t k = begin; k < end; ++k) sort_one(k);
-      });
-    }
+    if (n >= kParallelSort && lines < 16) return sort_adjacent(x, values, indices, lines, n, count, descending);
+    parallel_ranges(lines, n < kSortGrain ? kSortGrain / n : 1, [&](int64_t begin, int64_t end) {
+      sort_adjacent(x + begin * n, at(values, begin * count), at(indices, begin * count), end - begin, n, count,
+                    descending);
+    });
     return;
   }
   const int64_t tiles = (l.inner + kSideBySide - 1) / kSideBySide, grain = kSortGrain / (n * kSideBySide);
@@ -177,9 +307,8 @@ template <class T> static void sort_lines(const Rows& l, const T* x, T* values, 
       const T* from = x + o * n * l.inner + first;
       for (int64_t j = 0; j < n; ++j)
         for (int64_t c = 0; c < w; ++c) in[c * n + j] = from[j * l.inner + c];
-      for (int64_t c = 0; c < w; ++c)
-        sort_line(in.get() + c * n, values ? sorted.get() + c * count : nullptr,
-                  indices ? places.get() + c * count : nullptr, n, count, descending);
+      sort_adjacent(in.get(), values ? sorted.get() : nullptr, indices ? places.get() : nullptr, w, n, count,
+                    descending);
       const int64_t base = o * count * l.inner + first;
       for (int64_t j = 0; j < count; ++j)
         for (int64_t c = 0; c < w; ++c) {

@@ -369,7 +369,7 @@ def _(x: Any, q: Any, axis: Shape, keepdims: bool, method: str) -> Any:
     return _quantiles(s, q, _kept(x.shape, axis, keepdims), one)
 
 
-def percentile(x: Any, q: Any, axis: Any = None, keepdims: bool = False, method: Any = "linear") -> Any:
+def percentile(x: Any, q: Any, axis: Any = None, keepdims: bool = False, method: str = "linear") -> Any:
     """The value below which ``q`` per cent of the elements along ``axis`` lie: quantile(x, q / 100, ...).
 
     Raises ValueError for a ``q`` that is not between 0 and 100.

@@ -235,7 +235,7 @@ def _called(name: str, x: Any, index: bool, inverse: bool, counts: bool, equal_n
         raise renamed(error, name) from error
 
 
-def unique_all(x: Any) -> UniqueAll:
+def unique_all(x: Any) -> tuple[Any, Any, Any, Any]:
     """(values, indices, inverse_indices, counts) of the distinct elements of ``x``; see `unique`. NaNs are distinct.
 
     >>> dl.unique_all(dl.tensor([3, 1, 3])).inverse_indices.tolist()
@@ -244,7 +244,7 @@ def unique_all(x: Any) -> UniqueAll:
     return _called("unique_all", operand(x, "unique_all"), True, True, True, False)
 
 
-def unique_counts(x: Any) -> UniqueCounts:
+def unique_counts(x: Any) -> tuple[Any, Any]:
     """(values, counts) of the distinct elements of ``x``; see `unique`. NaNs are distinct.
 
     >>> dl.unique_counts(dl.tensor([3, 1, 3])).counts.tolist()
@@ -254,7 +254,7 @@ def unique_counts(x: Any) -> UniqueCounts:
     return UniqueCounts(found.values, found.counts)
 
 
-def unique_inverse(x: Any) -> UniqueInverse:
+def unique_inverse(x: Any) -> tuple[Any, Any]:
     """(values, inverse_indices) of the distinct elements of ``x``; see `unique`. NaNs are distinct.
 
     >>> dl.unique_inverse(dl.tensor([3, 1, 3])).inverse_indices.tolist()
