@@ -81,10 +81,10 @@ template <int R, int size, class K> static inline void merge_runs(vec<K>* v) {
   if constexpr (size < R * L) merge_runs<R, 2 * size, K>(v);
 }
 
-// Element l * R + r of lane l of register r, to element l of a run of lanes: rows of memory. Doubling interleaves.
+// Element l * R + r from lane l of register r to where it stands in memory.
 template <int R, class K> static inline void to_rows(vec<K>* v) {
   constexpr int L = kLanes<K>;
-  // A perfect shuffle of registers r and r + R / 2, log2(R) times: each turns the highest bit of r into the lowest of l.
+  // A perfect shuffle, log2(R) times: each makes the highest bit of r the lowest of l.
   const auto zip = [&]<int... l>(std::integer_sequence<int, l...>) {
     vec<K> t[R];
 #pragma GCC unroll 16

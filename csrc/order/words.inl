@@ -65,14 +65,15 @@ template <class K> static int64_t partition_together(const Part<K>& part, K pivo
   return total;
 }
 
-// Parts are cut until each is at most a sixteenth, or does not repay it; then every thread sorts whole parts.
+// Parts are cut until there are some for every thread, or it does not repay; then each thread sorts whole parts. The
+// result does not depend on what the parts were, so they may depend on the number of threads.
 template <class K> static void sort_words_together(K* a, K* b, int64_t n, int low) {
   constexpr int most = 64;
-  if (n < kParallelSort) return sort_words(a, b, n, n, low, false);
+  if (n < kParallelSort || thread_count() == 1) return sort_words(a, b, n, n, low, false);
   Part<K> parts[most + 1];
   parts[0] = {a, b, n, false};
   int count = 1;
-  const int64_t enough = std::max(n / 16, kSortChunk);
+  const int64_t enough = std::max(n / (4 * thread_count()), kSortChunk);
   for (int k = 0, rounds = 0; k < count && rounds < most;) {
     if (parts[k].n <= enough) {
       ++k;
