@@ -11,34 +11,46 @@ Operand: TypeAlias = Tensor | float | np.ndarray[Any, Any] | np.generic | list[A
 """What operations take: tensors, numbers, and what becomes a tensor: arrays and nested lists."""
 
 __all__ = [
-    "abs", "absolute", "add", "addbmm", "addmm", "addmv", "all", "allclose", "any", "argmax", "argmin", "argpartition",
-    "argsort", "array_equal", "array_split", "as_strided", "atleast_1d", "atleast_2d", "atleast_3d", "baddbmm",
-    "bilinear", "block_diag", "bmm", "broadcast_arrays", "broadcast_shapes", "broadcast_tensors", "broadcast_to",
-    "bucketize", "cartesian_prod", "cast", "cat", "celu", "chunk", "clamp", "clip", "column_stack", "combinations",
-    "concat", "concatenate", "cos", "count_nonzero", "cross", "cross_entropy", "diag", "diag_embed", "diagflat",
-    "diagonal", "div", "divide", "dot", "dsplit", "dstack", "einsum", "elu", "eq", "equal", "exp", "expand",
-    "expand_as", "expand_dims", "expm1", "flatten", "flip", "fliplr", "flipud", "floor_divide", "gather", "ge", "gelu",
+    "abs", "absolute", "acos", "add", "addbmm", "addmm", "addmv", "all", "allclose", "amax", "amin", "aminmax", "any",
+    "arccos", "arcsin", "arctan", "arctan2", "argmax", "argmin", "argpartition", "argsort", "array_equal",
+    "array_split", "as_strided", "asin", "atan", "atan2", "atleast_1d", "atleast_2d", "atleast_3d", "average",
+    "baddbmm", "bilinear", "binary_cross_entropy", "binary_cross_entropy_with_logits", "bitwise_and", "bitwise_invert",
+    "bitwise_left_shift", "bitwise_not", "bitwise_or", "bitwise_right_shift", "bitwise_xor", "block_diag", "bmm",
+    "broadcast_arrays", "broadcast_shapes", "broadcast_tensors", "broadcast_to", "bucketize", "cartesian_prod", "cast",
+    "cat", "ceil", "celu", "chunk", "clamp", "clip", "column_stack", "combinations", "concat", "concatenate",
+    "copysign", "cos", "cosine_embedding_loss", "cosine_similarity", "count_nonzero", "cross", "cross_entropy",
+    "cummax", "cummin", "cumprod", "cumsum", "diag", "diag_embed", "diagflat", "diagonal", "div", "divide", "dot",
+    "dsplit", "dstack", "einsum", "elu", "eq", "equal", "exp", "expand", "expand_as", "expand_dims", "expm1", "flatten",
+    "flip", "fliplr", "flipud", "floor", "floor_divide", "focal_loss", "gather", "gaussian_nll_loss", "ge", "gelu",
     "gelu_backward", "glu", "greater", "greater_equal", "gt", "hardshrink", "hardsigmoid", "hardswish", "hardtanh",
-    "hsplit", "hstack", "index_add", "index_copy", "index_fill", "index_select", "indices", "inner", "intersect1d",
-    "isclose", "isfinite", "isin", "isnan", "kron", "kthvalue", "le", "leaky_relu", "less", "less_equal", "linear",
-    "linear_backward", "log", "log1p", "log_softmax", "logical_and", "logical_not", "logical_or", "logical_xor",
-    "logsigmoid", "logsumexp", "lt", "masked_fill", "masked_scatter", "masked_select", "matmul", "max", "maximum",
-    "mean", "median", "meshgrid", "min", "minimum", "mish", "mm", "mod", "moveaxis", "movedim", "mse_loss", "msort",
-    "mul", "multiply", "mv", "nanmedian", "nanquantile", "narrow", "ne", "neg", "negative", "nonzero", "not_equal",
-    "one_hot", "outer", "pad", "partition", "percentile", "permute", "permute_dims", "pow", "power", "prelu",
-    "put_along_axis", "quantile", "ravel", "ravel_multi_index", "reciprocal", "relu", "relu6", "relu_backward",
-    "remainder", "repeat", "repeat_interleave", "reshape", "reshape_as", "roll", "rot90", "row_stack", "rsqrt",
-    "scatter", "scatter_add", "scatter_reduce", "searchsorted", "select", "selu", "setdiff1d", "setxor1d", "sigmoid",
-    "sigmoid_backward", "sign", "silu", "sin", "sliding_window_view", "softmax", "softplus", "softshrink", "softsign",
-    "sort", "split", "sqrt", "square", "squeeze", "stack", "sub", "subtract", "sum", "swapaxes", "swapdims", "take",
-    "take_along_axis", "tanh", "tanh_backward", "tanhshrink", "tensordot", "threshold", "tile", "topk", "trace",
-    "transpose", "tril", "tril_indices", "triu", "triu_indices", "true_divide", "unbind", "unflatten", "unfold",
-    "union1d", "unique", "unique_all", "unique_counts", "unique_inverse", "unique_values", "unravel_index", "unsqueeze",
-    "unstack", "vdot", "vecdot", "view_as", "vsplit", "vstack", "where",
+    "hinge_embedding_loss", "hinge_loss", "hsplit", "hstack", "huber_loss", "hypot", "index_add", "index_copy",
+    "index_fill", "index_select", "indices", "inner", "intersect1d", "invert", "isclose", "isfinite", "isin", "isinf",
+    "isnan", "isneginf", "isposinf", "kl_div", "kron", "kthvalue", "l1_loss", "le", "leaky_relu", "left_shift", "less",
+    "less_equal", "linear", "linear_backward", "log", "log1p", "log_softmax", "logcumsumexp", "logical_and",
+    "logical_not", "logical_or", "logical_xor", "logsigmoid", "logsumexp", "lt", "margin_ranking_loss", "masked_fill",
+    "masked_scatter", "masked_select", "matmul", "max", "maximum", "mean", "median", "meshgrid", "min", "minimum",
+    "mish", "mm", "mod", "moveaxis", "movedim", "mse_loss", "msort", "mul", "multi_margin_loss", "multiply", "mv",
+    "nanmax", "nanmean", "nanmedian", "nanmin", "nanprod", "nanquantile", "nanstd", "nansum", "nanvar", "narrow", "ne",
+    "neg", "negative", "nll_loss", "nonzero", "norm", "not_equal", "one_hot", "outer", "pad", "pairwise_distance",
+    "partition", "percentile", "permute", "permute_dims", "poisson_nll_loss", "pow", "power", "prelu", "prod", "ptp",
+    "put_along_axis", "quantile", "quantile_loss", "ravel", "ravel_multi_index", "reciprocal", "relu", "relu6",
+    "relu_backward", "remainder", "repeat", "repeat_interleave", "reshape", "reshape_as", "right_shift", "roll",
+    "rot90", "round", "row_stack", "rsqrt", "scatter", "scatter_add", "scatter_reduce", "searchsorted", "select",
+    "selu", "setdiff1d", "setxor1d", "sigmoid", "sigmoid_backward", "sign", "signbit", "silu", "sin",
+    "sliding_window_view", "smooth_l1_loss", "soft_margin_loss", "softmax", "softplus", "softshrink", "softsign",
+    "sort", "split", "sqrt", "square", "squeeze", "stack", "std", "std_mean", "sub", "subtract", "sum", "swapaxes",
+    "swapdims", "take", "take_along_axis", "tanh", "tanh_backward", "tanhshrink", "tensordot", "threshold", "tile",
+    "topk", "trace", "transpose", "tril", "tril_indices", "triplet_margin_loss", "triu", "triu_indices", "true_divide",
+    "trunc", "unbind", "unflatten", "unfold", "union1d", "unique", "unique_all", "unique_counts", "unique_inverse",
+    "unique_values", "unravel_index", "unsqueeze", "unstack", "var", "var_mean", "vdot", "vecdot", "view_as", "vsplit",
+    "vstack", "where",
 ]
 
 def abs(x: Operand) -> Tensor:
     """Absolute value |x|. The gradient at 0 is 0."""
+
+def acos(x: Operand) -> Tensor:
+    """Arc cosine: the angle in [0, pi] whose cosine is x; NaN outside [-1, 1]."""
 
 def add(a: Operand, b: Operand) -> Tensor:
     """Sum a + b; of bools their disjunction (or)."""
@@ -71,6 +83,15 @@ def allclose(x: Operand, other: Operand, rtol: float = 1e-05, atol: float = 1e-0
     >>> dl.allclose(dl.tensor([0.1, 0.2]) * 3, np.array([0.3, 0.6]))
     True
     """
+
+def amax(x: Operand, axis: int | tuple[int, ...] | None = None, keepdims: bool = False) -> Tensor:
+    """Largest element along ``axis``: `max` under another name."""
+
+def amin(x: Operand, axis: int | tuple[int, ...] | None = None, keepdims: bool = False) -> Tensor:
+    """Smallest element along ``axis``: `min` under another name."""
+
+def aminmax(x: Operand, axis: int | tuple[int, ...] | None = None, keepdims: bool = False) -> Tensor:
+    """Smallest and largest elements along ``axis``: (min, max). Errors as of `max`."""
 
 def any(x: Operand, axis: int | Sequence[int] | None = None, keepdims: bool = False) -> Tensor:
     """Whether any element along `axis` is not zero; of nothing, False."""
@@ -127,6 +148,19 @@ def as_strided(x: Operand, shape: int | Sequence[int], strides: int | Sequence[i
     several times: their gradients add up. Raises IndexError where the walk leaves x.
     """
 
+def asin(x: Operand) -> Tensor:
+    """Arc sine: the angle in [-pi/2, pi/2] whose sine is x; NaN outside [-1, 1]."""
+
+def atan(x: Operand) -> Tensor:
+    """Arc tangent: the angle in (-pi/2, pi/2) whose tangent is x."""
+
+def atan2(a: Operand, b: Operand) -> Tensor:
+    """The angle of the point (b, a), in [-pi, pi]: the arc tangent of a / b with the quadrant that their signs tell.
+
+    The sign is that of a, of zeros too: atan2(-0.0, -1) = -pi. Of two zeros 0 or pi, of two infinities +-pi/4 or
+    +-3 pi/4, as in C. Its gradient at (0, 0) is NaN.
+    """
+
 def atleast_1d(*tensors: Operand) -> Tensor:
     """The tensors, 0-d ones with an axis of length 1; a tuple for several."""
 
@@ -135,6 +169,16 @@ def atleast_2d(*tensors: Operand) -> Tensor:
 
 def atleast_3d(*tensors: Operand) -> Tensor:
     """The tensors with axes of length 1 up to three: (N,) becomes (1, N, 1), (M, N) becomes (M, N, 1)."""
+
+def average(x: Operand, axis: int | tuple[int, ...] | None = None, weights: Operand | None = None, keepdims: bool = False) -> Tensor:
+    """Weighted mean along ``axis``: sum(weights x) / sum(weights); without ``weights`` the mean.
+
+    ``weights``: of the shape of x, or with one axis of the length of the one ``axis``. Raises ShapeError where they are
+    of another shape.
+
+    >>> dl.average(dl.tensor([1.0, 2.0, 6.0]), weights=[1.0, 1.0, 2.0]).item()
+    3.75
+    """
 
 def baddbmm(x: Operand, a: Operand, b: Operand, beta: float = 1.0, alpha: float = 1.0) -> Tensor:
     """beta x + alpha (a @ b) of batches `a` (B, M, K) and `b` (B, K, N): (B, M, N), to which `x` broadcasts.
@@ -148,6 +192,54 @@ def bilinear(x1: Operand, x2: Operand, weight: Operand, bias: Operand | None = N
     `x1` (..., I), `x2` (..., J) with the same leading axes, `weight` (O, I, J), `bias` (O,) or None: (..., O).
     Integers become the default float. Raises ShapeError where shapes do not fit.
     """
+
+def binary_cross_entropy(input: Operand, target: Operand, weight: Operand | None = None, reduction: str = 'mean') -> Tensor:
+    """Cross-entropy of probabilities and targets of two classes: -w (t log(p) + (1 - t) log(1 - p)).
+
+    `input`: probabilities p of any shape; `target`: 0, 1 or what lies between, of that shape; `weight` broadcasts with
+    them. Logarithms are -100 at least. Raises ValueError for an input outside of [0, 1]. Of logits take
+    binary_cross_entropy_with_logits, which is right in the tails.
+
+    >>> dl.binary_cross_entropy(dl.tensor([0.5, 0.25]), dl.tensor([1.0, 0.0]), reduction="none")
+    tensor([0.6931472 , 0.28768206])
+    """
+
+def binary_cross_entropy_with_logits(input: Operand, target: Operand, weight: Operand | None = None, reduction: str = 'mean', pos_weight: Operand | None = None) -> Tensor:
+    """Cross-entropy of logits and targets of two classes: -w (q t log(s) + (1 - t) log(1 - s)), s = sigmoid(input).
+
+    `input`: logits of any shape; `target`: 0, 1 or what lies between, of that shape. `weight` w and `pos_weight` q, the
+    factor of the positive class, broadcast with them: q of shape (C,) for inputs (N, C). Nothing overflows: with q = 1
+    it is max(x, 0) - x t + log(1 + e^-|x|), forward and gradient in one pass.
+
+    >>> dl.binary_cross_entropy_with_logits(dl.tensor([0.0, 100.0]), dl.tensor([1.0, 0.0]), reduction="none")
+    tensor([  0.6931472, 100.       ])
+    """
+
+def bitwise_and(a: Operand, b: Operand) -> Tensor:
+    """The bits that are set in both a and b, a & b; of bools whether both hold."""
+
+def bitwise_left_shift(a: Operand, b: Operand) -> Tensor:
+    """Integers a with their bits b places further up, a << b = a 2^b, which wraps.
+
+    By as many places as there are bits, or more, it gives 0; a negative b counts as such a number. Raises DTypeError
+    for bools and floats.
+    """
+
+def bitwise_not(x: Operand) -> Tensor:
+    """Every bit the other way, ~x: -x - 1 of signed integers; of bools whether x does not hold."""
+
+def bitwise_or(a: Operand, b: Operand) -> Tensor:
+    """The bits that are set in a or in b, a | b; of bools whether either holds."""
+
+def bitwise_right_shift(a: Operand, b: Operand) -> Tensor:
+    """Integers a with their bits b places further down, a >> b = floor(a / 2^b).
+
+    By as many places as there are bits, or more, it gives 0, of negative numbers -1; a negative b counts as such a
+    number. Raises DTypeError for bools and floats.
+    """
+
+def bitwise_xor(a: Operand, b: Operand) -> Tensor:
+    """The bits that are set in one of a and b, a ^ b; of bools whether they differ."""
 
 def block_diag(*tensors: Operand) -> Tensor:
     """A matrix with the matrices given along its diagonal, and zeros; vectors and numbers are matrices of one row."""
@@ -190,6 +282,9 @@ def cast(x: Operand, dtype: Any) -> Tensor:
     wraps. To bool: x != 0.
     """
 
+def ceil(x: Operand) -> Tensor:
+    """The smallest whole number that is not below x. Integers stay as they are."""
+
 def celu(x: Operand, alpha: float = 1.0) -> Tensor:
     """Elu with a continuous gradient: x where it is positive, else alpha (e^(x / alpha) - 1).
 
@@ -200,9 +295,14 @@ def chunk(x: Operand, chunks: int, axis: int = 0) -> tuple[Tensor, ...]:
     """At most ``chunks`` parts of ``x`` along ``axis``, all of one length but the last, as views (torch.chunk)."""
 
 def clip(x: Operand, low: Operand | None = None, high: Operand | None = None) -> Tensor:
-    """x limited to [low, high]: ``minimum(maximum(x, low), high)``; a limit of None is none. NaN stays NaN.
+    """x limited to [low, high]: low where x < low, high where x > high; a limit of None is none.
 
-    ``low`` and ``high``: numbers or tensors that broadcast with x. The gradient is 0 outside.
+    ``low`` and ``high``: numbers, or tensors that broadcast with x. Where low > high it gives high. A NaN in x or in a
+    limit is the result. All are promoted to a common dtype. The gradient goes to x where low <= x <= high, at the
+    limits too, else to the limit that was taken. Raises OverflowError for a number that an integer dtype does not hold.
+
+    >>> dl.clip(dl.tensor([-2.0, 0.5, 3.0]), -1, 1)
+    tensor([-1. ,  0.5,  1. ])
     """
 
 def column_stack(tensors: Sequence[Operand]) -> Tensor:
@@ -217,8 +317,24 @@ def concat(tensors: Sequence[Operand], axis: int = 0) -> Tensor:
     Raises ShapeError where shapes differ elsewhere or no tensors are given.
     """
 
+def copysign(a: Operand, b: Operand) -> Tensor:
+    """The size of a with the sign of b, of zeros and NaN too. Integers become the default float."""
+
 def cos(x: Operand) -> Tensor:
     """Cosine of x in radians; NaN of infinities."""
+
+def cosine_embedding_loss(input1: Operand, input2: Operand, target: Operand, margin: float = 0.0, reduction: str = 'mean') -> Tensor:
+    """Loss of pairs of vectors: 1 - cos where the target is 1, max(0, cos - margin) where it is -1.
+
+    `input1`, `input2`: (N, D) and `target` (N,), or (D,) and ().
+    """
+
+def cosine_similarity(x1: Operand, x2: Operand, axis: int = 1, eps: float = 1e-08) -> Tensor:
+    """Cosine of the angle between vectors along `axis`: x1 x2 / (max(|x1|, eps) max(|x2|, eps)). They broadcast.
+
+    >>> dl.cosine_similarity(dl.tensor([[1.0, 0.0]]), dl.tensor([[3.0, 4.0]]))
+    tensor([0.6])
+    """
 
 def count_nonzero(x: Operand) -> Tensor:
     """The number of elements that are not zero (false), as a 0-d int64 tensor."""
@@ -241,6 +357,43 @@ def cross_entropy(logits: Operand, target: Operand, weight: Operand | None = Non
 
     Forward and gradient are one pass over the logits, in float32 or wider. Raises IndexError, before anything is
     written, for a label outside 0 .. C - 1; ShapeError, DTypeError, ValueError. Szegedy et al. 2016 (smoothing).
+    """
+
+def cummax(x: Operand, axis: int | None = None) -> tuple[Tensor, Tensor]:
+    """Largest elements along `axis` up to each, and their indices: (values, indices), of equal elements the last.
+
+    Indices are int64. From a NaN on all are NaN. `axis`: None for all elements in row-major order. The gradient goes to
+    the elements at the indices. Raises IndexError for an axis out of range.
+
+    >>> [t.tolist() for t in dl.cummax(dl.tensor([1, 3, 2]))]
+    [[1, 3, 3], [0, 1, 1]]
+    """
+
+def cummin(x: Operand, axis: int | None = None) -> tuple[Tensor, Tensor]:
+    """Smallest elements along `axis` up to each, and their indices: (values, indices), of equal elements the last.
+
+    Indices are int64. From a NaN on all are NaN. `axis`: None for all elements in row-major order. The gradient goes to
+    the elements at the indices. Raises IndexError for an axis out of range.
+    """
+
+def cumprod(x: Operand, axis: int | None = None, reverse: bool = False, exclusive: bool = False, dtype: Any | None = None) -> Tensor:
+    """Products of the elements along `axis` up to each: out[i] = x[0] ... x[i]; bool and integers give int64.
+
+    Arguments as of `cumsum`. The gradient is right where elements are 0. Raises IndexError for an axis out of range.
+
+    >>> dl.cumprod(dl.tensor([1, 2, 3])).tolist()
+    [1, 2, 6]
+    """
+
+def cumsum(x: Operand, axis: int | None = None, reverse: bool = False, exclusive: bool = False, dtype: Any | None = None) -> Tensor:
+    """Sums of the elements along `axis` up to each: out[i] = x[0] + ... + x[i]; bool and integers give int64.
+
+    `axis`: None for all elements in row-major order. `reverse`: from each to the end. `exclusive`: without the element
+    itself. `dtype`: x is cast to it first. The gradient is the sum from the other end. Raises IndexError for an axis
+    out of range.
+
+    >>> dl.cumsum(dl.tensor([1, 2, 3])).tolist()
+    [1, 3, 6]
     """
 
 def diag(x: Operand, k: int = 0) -> Tensor:
@@ -337,14 +490,33 @@ def fliplr(x: Operand) -> Tensor:
 def flipud(x: Operand) -> Tensor:
     """A view with the rows (axis 0) in reverse order."""
 
+def floor(x: Operand) -> Tensor:
+    """The largest whole number that is not above x. Integers stay as they are."""
+
 def floor_divide(a: Operand, b: Operand) -> Tensor:
-    """Quotient rounded down, floor(a / b), as Python's //; integers by 0 give 0. No gradient."""
+    """Quotient rounded down, floor(a / b), as Python's //; integers by 0 give 0. Its gradient is 0."""
+
+def focal_loss(input: Operand, target: Operand, alpha: float | None = 0.25, gamma: float = 2.0, reduction: str = 'mean') -> Tensor:
+    """Cross-entropy of two classes in which easy samples count little: a (1 - p)^gamma (-log(p)), p the probability of
+    the target (https://arxiv.org/abs/1708.02002).
+
+    `input`: logits of any shape; `target`: 0, 1 or what lies between, of that shape. a is `alpha` for the positive
+    class and 1 - alpha for the other, or 1 where `alpha` is None.
+    """
 
 def gather(x: Operand, index: Operand, axis: int) -> Tensor:
     """The elements of `x` at `index` along `axis`, one for each element of `index`.
 
     For axis 0 of a matrix: out[i, j] = x[index[i, j], j]. `index` has as many axes as `x` and is no longer along the
     others (torch.gather, numpy.take_along_axis).
+    """
+
+def gaussian_nll_loss(input: Operand, target: Operand, var: Operand, full: bool = False, eps: float = 1e-06, reduction: str = 'mean') -> Tensor:
+    """Negative log-likelihood of a normal distribution: (log(v) + (input - target)^2 / v) / 2, v = max(var, eps).
+
+    `input`, `target`: of one shape; `var`: a number, that shape, that shape without the last axis, or with a last axis
+    of length 1. `full`: with log(2 pi) / 2. The gradient goes through the limit `eps` as if it were not there. Raises
+    ValueError for a negative variance (in a recorded function it becomes `eps`).
     """
 
 def ge(a: Operand, b: Operand) -> Tensor:
@@ -384,11 +556,35 @@ def hardswish(x: Operand) -> Tensor:
 def hardtanh(x: Operand, min_val: float = -1.0, max_val: float = 1.0) -> Tensor:
     """x limited to [`min_val`, `max_val`]. The gradient is 0 at both limits. Raises ValueError where they cross."""
 
+def hinge_embedding_loss(input: Operand, target: Operand, margin: float = 1.0, reduction: str = 'mean') -> Tensor:
+    """A distance as it is where the target is 1, and max(0, margin - input) where it is -1."""
+
+def hinge_loss(input: Operand, target: Operand, margin: float = 1.0, reduction: str = 'mean') -> Tensor:
+    """Hinge loss of a target of -1 and 1, as of support vector machines: max(0, margin - t x).
+
+    >>> dl.hinge_loss(dl.tensor([0.5, 2.0]), dl.tensor([-1.0, 1.0]), reduction="none")
+    tensor([1.5, 0. ])
+    """
+
 def hsplit(x: Operand, indices_or_sections: int | Sequence[int]) -> list[Tensor]:
     """The parts of ``x`` along axis 1 (axis 0 of a vector); see `split`."""
 
 def hstack(tensors: Sequence[Operand]) -> Tensor:
     """The tensors one after another along axis 1; vectors along axis 0."""
+
+def huber_loss(input: Operand, target: Operand, reduction: Literal['none', 'mean', 'sum'] = 'mean', delta: float = 1.0) -> Tensor:
+    """Squared error with straight sides: with d = input - target, d^2 / 2 where |d| < delta, else
+    delta (|d| - delta / 2).
+
+    `input`, `target`: floats (integers become float32) of one shape. Huber 1964. Raises ShapeError where shapes differ,
+    ValueError unless `delta` is positive.
+    """
+
+def hypot(a: Operand, b: Operand) -> Tensor:
+    """Length of the hypotenuse, sqrt(a^2 + b^2), without overflow of the squares.
+
+    Infinity where either is infinite, even beside NaN. Its gradient at (0, 0) is NaN.
+    """
 
 def index_add(x: Operand, axis: int, index: Operand, source: Operand, alpha: float = 1) -> Tensor:
     """A copy of ``x`` to which ``alpha`` times each row of ``source`` is added where ``index`` says along ``axis``.
@@ -450,8 +646,25 @@ def isin(x: Operand, test_elements: Operand, assume_unique: bool = False, invert
     [False, False, True]
     """
 
+def isinf(x: Operand) -> Tensor:
+    """Whether each element is infinite, as bools."""
+
 def isnan(x: Operand) -> Tensor:
     """Whether each element is NaN, as bools."""
+
+def isneginf(x: Operand) -> Tensor:
+    """Whether each element is minus infinity, as bools."""
+
+def isposinf(x: Operand) -> Tensor:
+    """Whether each element is plus infinity, as bools."""
+
+def kl_div(input: Operand, target: Operand, reduction: str = 'mean', log_target: bool = False) -> Tensor:
+    """Kullback-Leibler divergence of a target t from an `input` of logarithms of probabilities: t (log(t) - input).
+
+    `input`, `target`: of one shape; the target holds probabilities, or their logarithms where `log_target` is set.
+    Where t is 0, so is the term. `reduction`: "batchmean" too, the sum divided by the length of axis 0, which is the
+    divergence of distributions along the other axes; "mean" divides by the number of elements.
+    """
 
 def kron(a: Operand, b: Operand) -> Tensor:
     """The Kronecker product: each element of `a` replaced by itself times `b`; lengths multiply axis by axis.
@@ -467,6 +680,12 @@ def kthvalue(x: Operand, k: int, axis: int = -1, keepdims: bool = False) -> tupl
 
     >>> [part.item() for part in dl.kthvalue(dl.tensor([4.0, 1.0, 3.0]), 2)]
     [3.0, 2]
+    """
+
+def l1_loss(input: Operand, target: Operand, reduction: Literal['none', 'mean', 'sum'] = 'mean') -> Tensor:
+    """Absolute error |input - target|, averaged, summed, or one for each element. Its gradient is 0 where they agree.
+
+    `input`, `target`: floats (integers become float32) of one shape. Raises ShapeError where shapes differ.
     """
 
 def le(a: Operand, b: Operand) -> Tensor:
@@ -503,17 +722,25 @@ def log_softmax(x: Operand, axis: int = -1) -> Tensor:
     Exact where softmax underflows. Accumulation, special values and errors as in `softmax`.
     """
 
+def logcumsumexp(x: Operand, axis: int | None = None, reverse: bool = False) -> Tensor:
+    """Logarithms of the sums of exponentials along `axis` up to each: log(exp(x[0]) + ... + exp(x[i])).
+
+    Nothing overflows: exponentials are taken of differences from the largest element so far. Integers become float32.
+    `axis`: None for all elements in row-major order; `reverse`: from each to the end. Raises IndexError for an axis out
+    of range.
+    """
+
 def logical_and(a: Operand, b: Operand) -> Tensor:
-    """Whether both of two bools hold; DTypeError for others."""
+    """Whether both a and b hold, as bools: numbers hold where they are not 0."""
 
 def logical_not(x: Operand) -> Tensor:
-    """Whether a bool does not hold; DTypeError for others."""
+    """Whether x does not hold, as bools: numbers hold where they are not 0."""
 
 def logical_or(a: Operand, b: Operand) -> Tensor:
-    """Whether one of two bools holds; DTypeError for others."""
+    """Whether a or b holds, or both, as bools: numbers hold where they are not 0."""
 
 def logical_xor(a: Operand, b: Operand) -> Tensor:
-    """Whether two bools differ; DTypeError for others."""
+    """Whether one of a and b holds, as bools: numbers hold where they are not 0."""
 
 def logsigmoid(x: Operand) -> Tensor:
     """Logarithm of the logistic function, -log(1 + e^-x)."""
@@ -526,6 +753,11 @@ def logsumexp(x: Operand, axis: int | Sequence[int] | None = None, keepdims: boo
 
 def lt(a: Operand, b: Operand) -> Tensor:
     """Whether a < b, as bools; False where either is NaN."""
+
+def margin_ranking_loss(input1: Operand, input2: Operand, target: Operand, margin: float = 0.0, reduction: str = 'mean') -> Tensor:
+    """Loss of an order: max(0, margin - t (input1 - input2)); a target of 1 asks for the first to be larger, -1 for the
+    second. All have one shape.
+    """
 
 def masked_fill(x: Operand, mask: Operand, value: Operand) -> Tensor:
     """``x`` with ``value``, a number or 0-d tensor, where ``mask`` (broadcast) is true; in the dtype of x."""
@@ -560,10 +792,11 @@ def max(x: Operand, axis: int | Sequence[int] | None = None, keepdims: bool = Fa
 def maximum(a: Operand, b: Operand) -> Tensor:
     """The larger of a and b; NaN if either is. At ties the gradient is split half and half."""
 
-def mean(x: Operand, axis: int | Sequence[int] | None = None, keepdims: bool = False) -> Tensor:
+def mean(x: Operand, axis: int | Sequence[int] | None = None, keepdims: bool = False, dtype: Any | None = None) -> Tensor:
     """Arithmetic mean of the elements along `axis`: their sum, divided by their number in float64.
 
-    Floats keep their dtype, bool and integers give float32. The mean of nothing is NaN. Errors as in `sum`.
+    Floats keep their dtype, bool and integers are added in float64 and give float32. `dtype`: the result's, to which
+    floats are cast first. The mean of nothing is NaN. Errors as in `sum`.
     """
 
 def median(x: Operand, axis: int | Sequence[int] | None = None, keepdims: bool = False) -> Tensor:
@@ -622,10 +855,27 @@ def msort(x: Operand) -> Tensor:
 def mul(a: Operand, b: Operand) -> Tensor:
     """Product a b; of bools their conjunction (and)."""
 
+def multi_margin_loss(input: Operand, target: Operand, p: int = 1, margin: float = 1.0, weight: Operand | None = None, reduction: str = 'mean') -> Tensor:
+    """Hinge loss of several classes: sum over i != t of w[t] max(0, margin - x[t] + x[i])^p / C.
+
+    `input`: (N, C) or (C,). `target`: class indices, (N,) or (). `p`: 1 or 2. `weight`: (C,). The mean is over samples.
+    Raises IndexError for a label outside 0 .. C - 1.
+    """
+
 def mv(a: Operand, b: Operand) -> Tensor:
     """The product of a matrix `a` (M, K) and a vector `b` (K,): (M,). `matmul` without its rules for other shapes.
 
     Raises ShapeError for other numbers of axes, or where inner lengths differ.
+    """
+
+def nanmax(x: Operand, axis: int | Sequence[int] | None = None, keepdims: bool = False) -> Tensor:
+    """Largest along `axis` of the elements that are not NaN; NaN where there are none. Otherwise as `max`."""
+
+def nanmean(x: Operand, axis: int | Sequence[int] | None = None, keepdims: bool = False) -> Tensor:
+    """Arithmetic mean along `axis` of the elements that are not NaN; NaN where there are none. Otherwise as `mean`.
+
+    >>> dl.nanmean(dl.tensor([1.0, float("nan"), 3.0])).item()
+    2.0
     """
 
 def nanmedian(x: Operand, axis: int | Sequence[int] | None = None, keepdims: bool = False) -> Tensor:
@@ -635,12 +885,27 @@ def nanmedian(x: Operand, axis: int | Sequence[int] | None = None, keepdims: boo
     3.5
     """
 
+def nanmin(x: Operand, axis: int | Sequence[int] | None = None, keepdims: bool = False) -> Tensor:
+    """Smallest along `axis` of the elements that are not NaN; NaN where there are none. Otherwise as `min`."""
+
+def nanprod(x: Operand, axis: int | tuple[int, ...] | None = None, keepdims: bool = False) -> Tensor:
+    """Product along ``axis`` of the elements that are not NaN; 1 where there are none. Otherwise as `prod`."""
+
 def nanquantile(x: Operand, q: float | Sequence[float] | Tensor, axis: int | Sequence[int] | None = None, keepdims: bool = False, method: Literal['linear', 'lower', 'higher', 'midpoint', 'nearest'] = 'linear') -> Tensor:
     """The quantile of the elements along `axis` that are not NaN; NaN where there are none. See `quantile`.
 
     >>> dl.nanquantile(dl.tensor([1.0, float("nan"), 3.0]), 0.5).item()
     2.0
     """
+
+def nanstd(x: Operand, axis: int | tuple[int, ...] | None = None, keepdims: bool = False, correction: float = 0.0) -> Tensor:
+    """Standard deviation along ``axis`` of the elements that are not NaN: the square root of `nanvar`."""
+
+def nansum(x: Operand, axis: int | Sequence[int] | None = None, keepdims: bool = False) -> Tensor:
+    """Sum along `axis` of the elements that are not NaN; 0 where there are none. Otherwise as `sum`."""
+
+def nanvar(x: Operand, axis: int | tuple[int, ...] | None = None, keepdims: bool = False, correction: float = 0.0) -> Tensor:
+    """Variance along ``axis`` of the elements that are not NaN; NaN where too few are left. Otherwise as `var`."""
 
 def narrow(x: Operand, axis: int, start: int, length: int) -> Tensor:
     """A view of ``length`` places along ``axis`` from ``start`` on. Raises IndexError where they leave x."""
@@ -651,10 +916,34 @@ def ne(a: Operand, b: Operand) -> Tensor:
 def neg(x: Operand) -> Tensor:
     """Negative -x."""
 
+def nll_loss(input: Operand, target: Operand, weight: Operand | None = None, ignore_index: int = -100, reduction: str = 'mean') -> Tensor:
+    """Negative log-likelihood of class indices, -w[t] input[t], where `input` holds logarithms of probabilities.
+
+    `input`: (N, C), (N, C, d...) or (C,), as of `log_softmax(x, 1)`. `target`: (N,), (N, d...) or (), integers.
+    `weight`: (C,). `ignore_index`: positions with this label count for nothing. The mean is divided by the sum of the
+    weights of the labels that count; over nothing it is NaN. Raises IndexError for a label outside 0 .. C - 1. Of
+    logits take cross_entropy, which is one pass.
+
+    >>> dl.nll_loss(dl.log([[0.25, 0.75], [0.5, 0.5]]), dl.tensor([1, 0]), reduction="none")
+    tensor([0.28768206, 0.6931472 ])
+    """
+
 def nonzero(x: Operand) -> Tensor:
     """The coordinates of all elements that are not zero (false), in row-major order: (count, ndim) int64.
 
     The shape depends on values, so a step that calls it cannot be recorded.
+    """
+
+def norm(x: Operand, p: float | Literal["fro"] | None = 2.0, axis: int | Sequence[int] | None = None, keepdims: bool = False) -> Tensor:
+    """Norm of the vectors along `axis`: sum(|x|^p)^(1/p).
+
+    `p`: 2 (or "fro") for the Euclidean length, 1 for the sum of absolute values, inf for the largest of them, -inf for
+    the smallest, 0 for the number of elements that are not 0, or any other number. Of several axes all elements are one
+    vector. Integers become float32; the norm of nothing is 0, of order -inf infinite. The gradient is 0 where the norm
+    is 0; of order inf and -inf it goes to the elements that have it, in equal parts. Errors as in `sum`.
+
+    >>> dl.norm(dl.tensor([3.0, 4.0])).item()
+    5.0
     """
 
 def one_hot(x: Operand, num_classes: int = -1) -> Tensor:
@@ -680,6 +969,9 @@ def pad(x: Operand, pad_width: Operand, mode: str = 'constant', constant_values:
     [3, 2, 1, 2, 3, 2]
     """
 
+def pairwise_distance(x1: Operand, x2: Operand, p: float = 2.0, eps: float = 1e-06, keepdims: bool = False) -> Tensor:
+    """Distance of vectors along the last axis: the p-norm of x1 - x2 + eps. They broadcast. `p` may be infinite."""
+
 def partition(x: Operand, kth: Operand, axis: int | None = -1) -> Tensor:
     """`x` in an order in which element ``kth`` (an int or several) stands where sorting puts it.
 
@@ -702,6 +994,12 @@ def percentile(x: Operand, q: Operand, axis: Operand | None = None, keepdims: bo
 def permute(x: Operand, axes: int | Sequence[int]) -> Tensor:
     """A view with the axes in another order: axis d of the output is axis `axes[d]` of `x`."""
 
+def poisson_nll_loss(input: Operand, target: Operand, log_input: bool = True, full: bool = False, eps: float = 1e-08, reduction: str = 'mean') -> Tensor:
+    """Negative log-likelihood of counts: e^x - t x, or without `log_input` x - t log(x + eps), x being the rate.
+
+    `full`: with Stirling's approximation of log(t!), t log(t) - t + log(2 pi t) / 2, where t > 1.
+    """
+
 def pow(a: Operand, b: Operand) -> Tensor:
     """Power a^b, as C's pow: 1 for b = 0 and for a = 1; a negative base needs an integer exponent, else NaN.
 
@@ -717,6 +1015,20 @@ def prelu(x: Operand, weight: Operand) -> Tensor:
     >>> dl.prelu(dl.tensor([[-2.0, -2.0, 3.0]]), dl.tensor([0.5, 0.25, 0.25]))
     tensor([[-1. , -0.5,  3. ]])
     """
+
+def prod(x: Operand, axis: int | Sequence[int] | None = None, keepdims: bool = False, dtype: Any | None = None) -> Tensor:
+    """Product of the elements along `axis`.
+
+    Floats keep their dtype and are multiplied in float64 (on a GPU in float32 or wider); bool and integers give int64,
+    which wraps. `dtype`: x is cast to it first, and it is the result's. The product of nothing is 1. The gradient is
+    right where elements are 0. Errors as in `sum`.
+
+    >>> dl.prod(dl.tensor([[1, 2], [3, 4]]), axis=0).tolist()
+    [3, 8]
+    """
+
+def ptp(x: Operand, axis: int | tuple[int, ...] | None = None, keepdims: bool = False) -> Tensor:
+    """Range of the elements along ``axis``, from peak to peak: max(x) - min(x). Errors as of `max`; no bools."""
 
 def put_along_axis(x: Operand, indices: Operand, values: Operand, axis: int | None) -> None:
     """Writes ``values`` into ``x`` at ``indices`` along ``axis``: x[i, indices[i, j]] = values[i, j] for axis 1.
@@ -735,6 +1047,15 @@ def quantile(x: Operand, q: float | Sequence[float] | Tensor, axis: int | Sequen
 
     >>> dl.quantile(dl.tensor([1.0, 2.0, 3.0, 4.0]), [0.5, 1.0]).tolist()
     [2.5, 4.0]
+    """
+
+def quantile_loss(input: Operand, target: Operand, quantile: float = 0.5, reduction: str = 'mean') -> Tensor:
+    """Pinball loss, least at the quantile of the target: max(q d, (q - 1) d), d = target - input.
+
+    `quantile` q in [0, 1]: 0.9 charges nine times as much for an input that is too low as for one too high.
+
+    >>> dl.quantile_loss(dl.tensor([0.0, 2.0]), dl.tensor([1.0, 1.0]), 0.75, reduction="none")
+    tensor([0.75, 0.25])
     """
 
 def ravel(x: Operand) -> Tensor:
@@ -792,6 +1113,16 @@ def roll(x: Operand, shift: int | Sequence[int], axis: int | Sequence[int] | Non
 
 def rot90(x: Operand, k: int = 1, axes: Sequence[int] = (0, 1)) -> Tensor:
     """A view turned by ``k`` quarters in the plane of two ``axes``, from the first towards the second."""
+
+def round(x: Operand, decimals: int = 0) -> Tensor:
+    """The nearest whole number, at ties the even one; or with ``decimals`` digits behind the point.
+
+    rint(x 10^decimals) / 10^decimals, computed in float64; what has no such digits, or no room for them, stays as it
+    is. Negative ``decimals`` round to tens, hundreds, ..., integers too, which wrap where they leave the dtype.
+
+    >>> dl.round(dl.tensor([0.5, 1.5, 2.675]), decimals=2)
+    tensor([0.5 , 1.5 , 2.67])
+    """
 
 def rsqrt(x: Operand) -> Tensor:
     """Reciprocal square root 1 / sqrt(x); NaN of negative numbers."""
@@ -861,6 +1192,9 @@ def sigmoid_backward(dout: Operand, out: Operand) -> Tensor:
 def sign(x: Operand) -> Tensor:
     """Sign of x: -1, 0 or 1; NaN of NaN. Its gradient is 0."""
 
+def signbit(x: Operand) -> Tensor:
+    """Whether the sign of each element is minus, of zeros and NaN too, as bools."""
+
 def silu(x: Operand) -> Tensor:
     """Sigmoid linear unit x / (1 + e^-x), also called swish (https://arxiv.org/abs/1702.03118)."""
 
@@ -876,6 +1210,16 @@ def sliding_window_view(x: Operand, window_shape: int | Sequence[int], axis: int
     >>> dl.sliding_window_view(dl.arange(5), 3).tolist()
     [[0, 1, 2], [1, 2, 3], [2, 3, 4]]
     """
+
+def smooth_l1_loss(input: Operand, target: Operand, reduction: Literal['none', 'mean', 'sum'] = 'mean', beta: float = 1.0) -> Tensor:
+    """Absolute error with a round bottom: d^2 / (2 beta) where |d| < beta, else |d| - beta / 2, d = input - target.
+
+    `input`, `target`: floats (integers become float32) of one shape. `beta` 0 gives l1_loss. Girshick 2015. Raises
+    ShapeError where shapes differ, ValueError for a negative `beta`.
+    """
+
+def soft_margin_loss(input: Operand, target: Operand, reduction: str = 'mean') -> Tensor:
+    """Logistic loss of a target of -1 and 1: log(1 + e^(-t x)). Nothing overflows."""
 
 def softmax(x: Operand, axis: int = -1) -> Tensor:
     """Probabilities along `axis`: exp(x - max(x)) / sum(exp(x - max(x))).
@@ -933,14 +1277,27 @@ def squeeze(x: Operand, axis: int | Sequence[int] | None = None) -> Tensor:
 def stack(tensors: Sequence[Operand], axis: int = 0) -> Tensor:
     """The tensors, all of one shape, along a new axis at ``axis``. Raises ShapeError where shapes differ."""
 
+def std(x: Operand, axis: int | Sequence[int] | None = None, keepdims: bool = False, correction: float = 0.0) -> Tensor:
+    """Standard deviation of the elements along `axis`: the square root of `var`, with its arguments.
+
+    The gradient is 0 where all elements are equal.
+
+    >>> dl.std(dl.tensor([1.0, 1.0, 3.0, 3.0])).item()
+    1.0
+    """
+
+def std_mean(x: Operand, axis: int | Sequence[int] | None = None, keepdims: bool = False, correction: float = 0.0) -> tuple[Tensor, Tensor]:
+    """Standard deviation and mean of the elements along `axis` in one pass: (std, mean). Arguments as of `var`."""
+
 def sub(a: Operand, b: Operand) -> Tensor:
     """Difference a - b. Raises DTypeError for bools: use logical_xor."""
 
-def sum(x: Operand, axis: int | Sequence[int] | None = None, keepdims: bool = False) -> Tensor:
+def sum(x: Operand, axis: int | Sequence[int] | None = None, keepdims: bool = False, dtype: Any | None = None) -> Tensor:
     """Sum of the elements along `axis`.
 
     Floats keep their dtype and are accumulated in float32 within blocks of 4096, in float64 beyond; bool and integers
-    give int64. The sum of nothing is 0. Raises IndexError for an axis out of range, ShapeError for one given twice.
+    give int64. `dtype`: x is cast to it first, and it is the result's. The sum of nothing is 0. Raises IndexError for
+    an axis out of range, ShapeError for one given twice.
     """
 
 def swapaxes(x: Operand, axis1: int, axis2: int) -> Tensor:
@@ -1012,11 +1369,21 @@ def tril(x: Operand, k: int = 0) -> Tensor:
 def tril_indices(n: int, k: int = 0, m: int | None = None) -> tuple[Tensor, ...]:
     """(rows, columns) of the lower triangle of a matrix (n, m), in row-major order; see `tril`. As an index: x[...]."""
 
+def triplet_margin_loss(anchor: Operand, positive: Operand, negative: Operand, margin: float = 1.0, p: float = 2.0, eps: float = 1e-06, swap: bool = False, reduction: str = 'mean') -> Tensor:
+    """Loss of triplets of vectors: max(0, margin + d(anchor, positive) - d(anchor, negative)), d `pairwise_distance`.
+
+    `anchor`, `positive`, `negative`: (N, D) or (D,). `swap`: the smaller one of d(anchor, negative) and
+    d(positive, negative) is taken (Balntas et al. 2016).
+    """
+
 def triu(x: Operand, k: int = 0) -> Tensor:
     """The upper triangles of the matrices in `x`, zeros below: what lies at least `k` places right of the diagonal."""
 
 def triu_indices(n: int, k: int = 0, m: int | None = None) -> tuple[Tensor, ...]:
     """(rows, columns) of the upper triangle of a matrix (n, m), in row-major order; see `triu`. As an index: x[...]."""
+
+def trunc(x: Operand) -> Tensor:
+    """x without its fraction: the next whole number towards 0. Integers stay as they are."""
 
 def unbind(x: Operand, axis: int = 0) -> tuple[Tensor, ...]:
     """The views of ``x`` at each place along ``axis``, which they have no more."""
@@ -1089,6 +1456,20 @@ def unsqueeze(x: Operand, axis: int) -> Tensor:
 def unstack(x: Operand, axis: int = 0) -> tuple[Tensor, ...]:
     """The views of ``x`` at each place along ``axis``: `unbind` under the array API's name."""
 
+def var(x: Operand, axis: int | Sequence[int] | None = None, keepdims: bool = False, correction: float = 0.0) -> Tensor:
+    """Variance of the elements along `axis`: sum((x - mean(x))^2) / (n - correction), n the number of elements.
+
+    One pass over memory, as exact as two. Floats keep their dtype, bool and integers give float32. `correction`: 0 for
+    that of the elements themselves (NumPy's default), 1 for an unbiased estimate from a sample (PyTorch's default;
+    NumPy's ddof). NaN where there is nothing to divide by. Errors as in `sum`.
+
+    >>> dl.var(dl.tensor([1.0, 2.0, 3.0, 4.0])).item()
+    1.25
+    """
+
+def var_mean(x: Operand, axis: int | Sequence[int] | None = None, keepdims: bool = False, correction: float = 0.0) -> tuple[Tensor, Tensor]:
+    """Variance and mean of the elements along `axis` in one pass: (var, mean). Arguments as of `var`."""
+
 def vdot(a: Operand, b: Operand) -> Tensor:
     """The sum of the products of all elements of `a` and `b`, taken as vectors in row-major order: 0-d.
 
@@ -1115,6 +1496,11 @@ def where(condition: Operand, a: Operand, b: Operand) -> Tensor:
     """Elements of a where the condition holds, else of b. The condition is bool; all three broadcast."""
 
 absolute = abs
+arccos = acos
+arcsin = asin
+arctan = atan
+arctan2 = atan2
+bitwise_invert = bitwise_not
 cat = concat
 clamp = clip
 concatenate = concat
@@ -1122,6 +1508,8 @@ divide = div
 equal = eq
 greater = gt
 greater_equal = ge
+invert = bitwise_not
+left_shift = bitwise_left_shift
 less = lt
 less_equal = le
 mod = remainder
@@ -1131,6 +1519,7 @@ negative = neg
 not_equal = ne
 permute_dims = permute
 power = pow
+right_shift = bitwise_right_shift
 row_stack = vstack
 subtract = sub
 swapdims = swapaxes
@@ -1141,6 +1530,8 @@ class TensorMethods:
 
     def abs(self) -> Tensor:
         """Absolute value |x|. The gradient at 0 is 0."""
+    def acos(self) -> Tensor:
+        """Arc cosine: the angle in [0, pi] whose cosine is x; NaN outside [-1, 1]."""
     def add(self, b: Operand) -> Tensor:
         """Sum a + b; of bools their disjunction (or)."""
     def addbmm(self, a: Operand, b: Operand, beta: float = 1.0, alpha: float = 1.0) -> Tensor:
@@ -1153,6 +1544,12 @@ class TensorMethods:
         """Whether every element along `axis` is not zero; of nothing, True."""
     def allclose(self, other: Operand, rtol: float = 1e-05, atol: float = 1e-08, equal_nan: bool = False) -> bool:
         """Whether all of ``x`` and ``other`` are close, a Python bool: see `isclose`."""
+    def amax(self, axis: int | tuple[int, ...] | None = None, keepdims: bool = False) -> Tensor:
+        """Largest element along ``axis``: `max` under another name."""
+    def amin(self, axis: int | tuple[int, ...] | None = None, keepdims: bool = False) -> Tensor:
+        """Smallest element along ``axis``: `min` under another name."""
+    def aminmax(self, axis: int | tuple[int, ...] | None = None, keepdims: bool = False) -> Tensor:
+        """Smallest and largest elements along ``axis``: (min, max). Errors as of `max`."""
     def any(self, axis: int | Sequence[int] | None = None, keepdims: bool = False) -> Tensor:
         """Whether any element along `axis` is not zero; of nothing, False."""
     def argmax(self, axis: int | None = None, keepdims: bool = False) -> Tensor:
@@ -1167,28 +1564,60 @@ class TensorMethods:
         """Whether ``x`` and ``other`` have the same shape and elements, a Python bool; dtypes may differ."""
     def array_split(self, indices_or_sections: int | Sequence[int], axis: int = 0) -> list[Tensor]:
         """The parts of ``x`` along ``axis``, a list of views; the first ones are longer by 1 where it does not divide."""
+    def asin(self) -> Tensor:
+        """Arc sine: the angle in [-pi/2, pi/2] whose sine is x; NaN outside [-1, 1]."""
+    def atan(self) -> Tensor:
+        """Arc tangent: the angle in (-pi/2, pi/2) whose tangent is x."""
+    def atan2(self, b: Operand) -> Tensor:
+        """The angle of the point (b, a), in [-pi, pi]: the arc tangent of a / b with the quadrant that their signs tell."""
+    def average(self, axis: int | tuple[int, ...] | None = None, weights: Operand | None = None, keepdims: bool = False) -> Tensor:
+        """Weighted mean along ``axis``: sum(weights x) / sum(weights); without ``weights`` the mean."""
     def baddbmm(self, a: Operand, b: Operand, beta: float = 1.0, alpha: float = 1.0) -> Tensor:
         """beta x + alpha (a @ b) of batches `a` (B, M, K) and `b` (B, K, N): (B, M, N), to which `x` broadcasts."""
+    def bitwise_and(self, b: Operand) -> Tensor:
+        """The bits that are set in both a and b, a & b; of bools whether both hold."""
+    def bitwise_left_shift(self, b: Operand) -> Tensor:
+        """Integers a with their bits b places further up, a << b = a 2^b, which wraps."""
+    def bitwise_not(self) -> Tensor:
+        """Every bit the other way, ~x: -x - 1 of signed integers; of bools whether x does not hold."""
+    def bitwise_or(self, b: Operand) -> Tensor:
+        """The bits that are set in a or in b, a | b; of bools whether either holds."""
+    def bitwise_right_shift(self, b: Operand) -> Tensor:
+        """Integers a with their bits b places further down, a >> b = floor(a / 2^b)."""
+    def bitwise_xor(self, b: Operand) -> Tensor:
+        """The bits that are set in one of a and b, a ^ b; of bools whether they differ."""
     def bmm(self, b: Operand) -> Tensor:
         """The products of matrices of two batches, `a` (B, M, K) and `b` (B, K, N): (B, M, N); nothing broadcasts."""
     def broadcast_to(self, shape: int | Sequence[int]) -> Tensor:
         """A view of ``x`` broadcast to ``shape``: new axes in front, axes of length 1 repeated, without using memory."""
     def bucketize(self, boundaries: Operand, right: bool = False) -> Tensor:
         """The number of the interval between ``boundaries`` (sorted, 1-D) that each element of ``x`` lies in (int64)."""
+    def ceil(self) -> Tensor:
+        """The smallest whole number that is not below x. Integers stay as they are."""
     def celu(self, alpha: float = 1.0) -> Tensor:
         """Elu with a continuous gradient: x where it is positive, else alpha (e^(x / alpha) - 1)."""
     def chunk(self, chunks: int, axis: int = 0) -> tuple[Tensor, ...]:
         """At most ``chunks`` parts of ``x`` along ``axis``, all of one length but the last, as views (torch.chunk)."""
     def clip(self, low: Operand | None = None, high: Operand | None = None) -> Tensor:
-        """x limited to [low, high]: ``minimum(maximum(x, low), high)``; a limit of None is none. NaN stays NaN."""
+        """x limited to [low, high]: low where x < low, high where x > high; a limit of None is none."""
     def combinations(self, r: int = 2, with_replacement: bool = False) -> Tensor:
         """All choices of ``r`` elements of a vector, in the order of `itertools.combinations`: (count, r)."""
+    def copysign(self, b: Operand) -> Tensor:
+        """The size of a with the sign of b, of zeros and NaN too. Integers become the default float."""
     def cos(self) -> Tensor:
         """Cosine of x in radians; NaN of infinities."""
     def count_nonzero(self) -> Tensor:
         """The number of elements that are not zero (false), as a 0-d int64 tensor."""
     def cross(self, b: Operand, axis: int = -1) -> Tensor:
         """The cross products of vectors of three elements along `axis`: (a1 b2 - a2 b1, a2 b0 - a0 b2, a0 b1 - a1 b0)."""
+    def cummax(self, axis: int | None = None) -> tuple[Tensor, Tensor]:
+        """Largest elements along `axis` up to each, and their indices: (values, indices), of equal elements the last."""
+    def cummin(self, axis: int | None = None) -> tuple[Tensor, Tensor]:
+        """Smallest elements along `axis` up to each, and their indices: (values, indices), of equal elements the last."""
+    def cumprod(self, axis: int | None = None, reverse: bool = False, exclusive: bool = False, dtype: Any | None = None) -> Tensor:
+        """Products of the elements along `axis` up to each: out[i] = x[0] ... x[i]; bool and integers give int64."""
+    def cumsum(self, axis: int | None = None, reverse: bool = False, exclusive: bool = False, dtype: Any | None = None) -> Tensor:
+        """Sums of the elements along `axis` up to each: out[i] = x[0] + ... + x[i]; bool and integers give int64."""
     def diag(self, k: int = 0) -> Tensor:
         """The diagonal of a matrix, as a view, or of a vector the matrix that has it on a diagonal, and zeros."""
     def diag_embed(self, offset: int = 0, axis1: int = -2, axis2: int = -1) -> Tensor:
@@ -1223,8 +1652,10 @@ class TensorMethods:
         """A view with the columns (axis 1) in reverse order."""
     def flipud(self) -> Tensor:
         """A view with the rows (axis 0) in reverse order."""
+    def floor(self) -> Tensor:
+        """The largest whole number that is not above x. Integers stay as they are."""
     def floor_divide(self, b: Operand) -> Tensor:
-        """Quotient rounded down, floor(a / b), as Python's //; integers by 0 give 0. No gradient."""
+        """Quotient rounded down, floor(a / b), as Python's //; integers by 0 give 0. Its gradient is 0."""
     def gather(self, index: Operand, axis: int) -> Tensor:
         """The elements of `x` at `index` along `axis`, one for each element of `index`."""
     def ge(self, b: Operand) -> Tensor:
@@ -1245,6 +1676,8 @@ class TensorMethods:
         """x limited to [`min_val`, `max_val`]. The gradient is 0 at both limits. Raises ValueError where they cross."""
     def hsplit(self, indices_or_sections: int | Sequence[int]) -> list[Tensor]:
         """The parts of ``x`` along axis 1 (axis 0 of a vector); see `split`."""
+    def hypot(self, b: Operand) -> Tensor:
+        """Length of the hypotenuse, sqrt(a^2 + b^2), without overflow of the squares."""
     def index_add(self, axis: int, index: Operand, source: Operand, alpha: float = 1) -> Tensor:
         """A copy of ``x`` to which ``alpha`` times each row of ``source`` is added where ``index`` says along ``axis``."""
     def index_copy(self, axis: int, index: Operand, source: Operand) -> Tensor:
@@ -1263,8 +1696,14 @@ class TensorMethods:
         """Whether each element is neither infinite nor NaN, as bools."""
     def isin(self, test_elements: Operand, assume_unique: bool = False, invert: bool = False) -> Tensor:
         """Whether each element of ``x`` is among ``test_elements`` (or, ``invert``, is not), as bools of its shape."""
+    def isinf(self) -> Tensor:
+        """Whether each element is infinite, as bools."""
     def isnan(self) -> Tensor:
         """Whether each element is NaN, as bools."""
+    def isneginf(self) -> Tensor:
+        """Whether each element is minus infinity, as bools."""
+    def isposinf(self) -> Tensor:
+        """Whether each element is plus infinity, as bools."""
     def kron(self, b: Operand) -> Tensor:
         """The Kronecker product: each element of `a` replaced by itself times `b`; lengths multiply axis by axis."""
     def kthvalue(self, k: int, axis: int = -1, keepdims: bool = False) -> tuple[Tensor, Tensor]:
@@ -1279,14 +1718,16 @@ class TensorMethods:
         """Natural logarithm of 1 + x, accurate near 0."""
     def log_softmax(self, axis: int = -1) -> Tensor:
         """Logarithm of the softmax along `axis`: (x - max(x)) - log(sum(exp(x - max(x))))."""
+    def logcumsumexp(self, axis: int | None = None, reverse: bool = False) -> Tensor:
+        """Logarithms of the sums of exponentials along `axis` up to each: log(exp(x[0]) + ... + exp(x[i]))."""
     def logical_and(self, b: Operand) -> Tensor:
-        """Whether both of two bools hold; DTypeError for others."""
+        """Whether both a and b hold, as bools: numbers hold where they are not 0."""
     def logical_not(self) -> Tensor:
-        """Whether a bool does not hold; DTypeError for others."""
+        """Whether x does not hold, as bools: numbers hold where they are not 0."""
     def logical_or(self, b: Operand) -> Tensor:
-        """Whether one of two bools holds; DTypeError for others."""
+        """Whether a or b holds, or both, as bools: numbers hold where they are not 0."""
     def logical_xor(self, b: Operand) -> Tensor:
-        """Whether two bools differ; DTypeError for others."""
+        """Whether one of a and b holds, as bools: numbers hold where they are not 0."""
     def logsigmoid(self) -> Tensor:
         """Logarithm of the logistic function, -log(1 + e^-x)."""
     def logsumexp(self, axis: int | Sequence[int] | None = None, keepdims: bool = False) -> Tensor:
@@ -1305,7 +1746,7 @@ class TensorMethods:
         """Largest element along `axis`; NaN where there is one."""
     def maximum(self, b: Operand) -> Tensor:
         """The larger of a and b; NaN if either is. At ties the gradient is split half and half."""
-    def mean(self, axis: int | Sequence[int] | None = None, keepdims: bool = False) -> Tensor:
+    def mean(self, axis: int | Sequence[int] | None = None, keepdims: bool = False, dtype: Any | None = None) -> Tensor:
         """Arithmetic mean of the elements along `axis`: their sum, divided by their number in float64."""
     def median(self, axis: int | Sequence[int] | None = None, keepdims: bool = False) -> Tensor:
         """The middle of the elements along `axis`; of an even number the mean of the middle two; NaN where there is one."""
@@ -1325,10 +1766,24 @@ class TensorMethods:
         """Product a b; of bools their conjunction (and)."""
     def mv(self, b: Operand) -> Tensor:
         """The product of a matrix `a` (M, K) and a vector `b` (K,): (M,). `matmul` without its rules for other shapes."""
+    def nanmax(self, axis: int | Sequence[int] | None = None, keepdims: bool = False) -> Tensor:
+        """Largest along `axis` of the elements that are not NaN; NaN where there are none. Otherwise as `max`."""
+    def nanmean(self, axis: int | Sequence[int] | None = None, keepdims: bool = False) -> Tensor:
+        """Arithmetic mean along `axis` of the elements that are not NaN; NaN where there are none. Otherwise as `mean`."""
     def nanmedian(self, axis: int | Sequence[int] | None = None, keepdims: bool = False) -> Tensor:
         """The median of the elements along `axis` that are not NaN; NaN where there are none. Errors as in `median`."""
+    def nanmin(self, axis: int | Sequence[int] | None = None, keepdims: bool = False) -> Tensor:
+        """Smallest along `axis` of the elements that are not NaN; NaN where there are none. Otherwise as `min`."""
+    def nanprod(self, axis: int | tuple[int, ...] | None = None, keepdims: bool = False) -> Tensor:
+        """Product along ``axis`` of the elements that are not NaN; 1 where there are none. Otherwise as `prod`."""
     def nanquantile(self, q: float | Sequence[float] | Tensor, axis: int | Sequence[int] | None = None, keepdims: bool = False, method: Literal['linear', 'lower', 'higher', 'midpoint', 'nearest'] = 'linear') -> Tensor:
         """The quantile of the elements along `axis` that are not NaN; NaN where there are none. See `quantile`."""
+    def nanstd(self, axis: int | tuple[int, ...] | None = None, keepdims: bool = False, correction: float = 0.0) -> Tensor:
+        """Standard deviation along ``axis`` of the elements that are not NaN: the square root of `nanvar`."""
+    def nansum(self, axis: int | Sequence[int] | None = None, keepdims: bool = False) -> Tensor:
+        """Sum along `axis` of the elements that are not NaN; 0 where there are none. Otherwise as `sum`."""
+    def nanvar(self, axis: int | tuple[int, ...] | None = None, keepdims: bool = False, correction: float = 0.0) -> Tensor:
+        """Variance along ``axis`` of the elements that are not NaN; NaN where too few are left. Otherwise as `var`."""
     def narrow(self, axis: int, start: int, length: int) -> Tensor:
         """A view of ``length`` places along ``axis`` from ``start`` on. Raises IndexError where they leave x."""
     def ne(self, b: Operand) -> Tensor:
@@ -1337,6 +1792,8 @@ class TensorMethods:
         """Negative -x."""
     def nonzero(self) -> Tensor:
         """The coordinates of all elements that are not zero (false), in row-major order: (count, ndim) int64."""
+    def norm(self, p: float | Literal["fro"] | None = 2.0, axis: int | Sequence[int] | None = None, keepdims: bool = False) -> Tensor:
+        """Norm of the vectors along `axis`: sum(|x|^p)^(1/p)."""
     def one_hot(self, num_classes: int = -1) -> Tensor:
         """Vectors of 0 with a 1 at the place that each element of ``x``, an integer, names: (*x.shape, classes) int64."""
     def outer(self, b: Operand) -> Tensor:
@@ -1351,6 +1808,10 @@ class TensorMethods:
         """Power a^b, as C's pow: 1 for b = 0 and for a = 1; a negative base needs an integer exponent, else NaN."""
     def prelu(self, weight: Operand) -> Tensor:
         """Rectifier with a learned slope: x where it is positive, else x times `weight` (https://arxiv.org/abs/1502.01852)."""
+    def prod(self, axis: int | Sequence[int] | None = None, keepdims: bool = False, dtype: Any | None = None) -> Tensor:
+        """Product of the elements along `axis`."""
+    def ptp(self, axis: int | tuple[int, ...] | None = None, keepdims: bool = False) -> Tensor:
+        """Range of the elements along ``axis``, from peak to peak: max(x) - min(x). Errors as of `max`; no bools."""
     def put_along_axis(self, indices: Operand, values: Operand, axis: int | None) -> None:
         """Writes ``values`` into ``x`` at ``indices`` along ``axis``: x[i, indices[i, j]] = values[i, j] for axis 1."""
     def quantile(self, q: float | Sequence[float] | Tensor, axis: int | Sequence[int] | None = None, keepdims: bool = False, method: Literal['linear', 'lower', 'higher', 'midpoint', 'nearest'] = 'linear') -> Tensor:
@@ -1375,6 +1836,8 @@ class TensorMethods:
         """``x`` with the elements moved on by ``shift`` places along ``axis``; what leaves at the end enters in front."""
     def rot90(self, k: int = 1, axes: Sequence[int] = (0, 1)) -> Tensor:
         """A view turned by ``k`` quarters in the plane of two ``axes``, from the first towards the second."""
+    def round(self, decimals: int = 0) -> Tensor:
+        """The nearest whole number, at ties the even one; or with ``decimals`` digits behind the point."""
     def rsqrt(self) -> Tensor:
         """Reciprocal square root 1 / sqrt(x); NaN of negative numbers."""
     def scatter(self, axis: int, index: Operand, src: Operand, reduce: str | None = None) -> Tensor:
@@ -1397,6 +1860,8 @@ class TensorMethods:
         """Logistic function 1 / (1 + e^-x), accurate in the lower tail."""
     def sign(self) -> Tensor:
         """Sign of x: -1, 0 or 1; NaN of NaN. Its gradient is 0."""
+    def signbit(self) -> Tensor:
+        """Whether the sign of each element is minus, of zeros and NaN too, as bools."""
     def silu(self) -> Tensor:
         """Sigmoid linear unit x / (1 + e^-x), also called swish (https://arxiv.org/abs/1702.03118)."""
     def sin(self) -> Tensor:
@@ -1421,9 +1886,13 @@ class TensorMethods:
         """Square x^2."""
     def squeeze(self, axis: int | Sequence[int] | None = None) -> Tensor:
         """A view without its axes of length 1, or without those in ``axis``."""
+    def std(self, axis: int | Sequence[int] | None = None, keepdims: bool = False, correction: float = 0.0) -> Tensor:
+        """Standard deviation of the elements along `axis`: the square root of `var`, with its arguments."""
+    def std_mean(self, axis: int | Sequence[int] | None = None, keepdims: bool = False, correction: float = 0.0) -> tuple[Tensor, Tensor]:
+        """Standard deviation and mean of the elements along `axis` in one pass: (std, mean). Arguments as of `var`."""
     def sub(self, b: Operand) -> Tensor:
         """Difference a - b. Raises DTypeError for bools: use logical_xor."""
-    def sum(self, axis: int | Sequence[int] | None = None, keepdims: bool = False) -> Tensor:
+    def sum(self, axis: int | Sequence[int] | None = None, keepdims: bool = False, dtype: Any | None = None) -> Tensor:
         """Sum of the elements along `axis`."""
     def swapaxes(self, axis1: int, axis2: int) -> Tensor:
         """A view with two axes exchanged."""
@@ -1451,6 +1920,8 @@ class TensorMethods:
         """The lower triangles of the matrices in `x`, zeros above: what lies at most `k` places right of the diagonal."""
     def triu(self, k: int = 0) -> Tensor:
         """The upper triangles of the matrices in `x`, zeros below: what lies at least `k` places right of the diagonal."""
+    def trunc(self) -> Tensor:
+        """x without its fraction: the next whole number towards 0. Integers stay as they are."""
     def unbind(self, axis: int = 0) -> tuple[Tensor, ...]:
         """The views of ``x`` at each place along ``axis``, which they have no more."""
     def unflatten(self, axis: int, sizes: Sequence[int]) -> Tensor:
@@ -1473,6 +1944,10 @@ class TensorMethods:
         """A view with a new axis of length 1 at ``axis`` (-1: behind the last). Raises IndexError for one out of range."""
     def unstack(self, axis: int = 0) -> tuple[Tensor, ...]:
         """The views of ``x`` at each place along ``axis``: `unbind` under the array API's name."""
+    def var(self, axis: int | Sequence[int] | None = None, keepdims: bool = False, correction: float = 0.0) -> Tensor:
+        """Variance of the elements along `axis`: sum((x - mean(x))^2) / (n - correction), n the number of elements."""
+    def var_mean(self, axis: int | Sequence[int] | None = None, keepdims: bool = False, correction: float = 0.0) -> tuple[Tensor, Tensor]:
+        """Variance and mean of the elements along `axis` in one pass: (var, mean). Arguments as of `var`."""
     def vdot(self, b: Operand) -> Tensor:
         """The sum of the products of all elements of `a` and `b`, taken as vectors in row-major order: 0-d."""
     def vecdot(self, b: Operand, axis: int = -1) -> Tensor:
@@ -1482,11 +1957,18 @@ class TensorMethods:
     def vsplit(self, indices_or_sections: int | Sequence[int]) -> list[Tensor]:
         """The parts of ``x`` along axis 0; see `split`."""
     absolute = abs
+    arccos = acos
+    arcsin = asin
+    arctan = atan
+    arctan2 = atan2
+    bitwise_invert = bitwise_not
     clamp = clip
     divide = div
     equal = eq
     greater = gt
     greater_equal = ge
+    invert = bitwise_not
+    left_shift = bitwise_left_shift
     less = lt
     less_equal = le
     mod = remainder
@@ -1495,6 +1977,7 @@ class TensorMethods:
     negative = neg
     not_equal = ne
     power = pow
+    right_shift = bitwise_right_shift
     subtract = sub
     swapdims = swapaxes
     true_divide = div
