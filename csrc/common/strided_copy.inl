@@ -50,6 +50,9 @@ static void copy_block(T* to, const CopyAxis& along, const T* from, int64_t rows
     } else if (to_stride == 1 && from_stride == 0) {
       const T value = *from;
       for (int64_t i = 0; i < n; ++i) to[i] = value;
+    } else if (to_stride == 1 && from_stride == -1) {  // with the stride known, a load of vectors turned round
+#pragma omp simd
+      for (int64_t i = 0; i < n; ++i) to[i] = from[-i];
     } else if (to_stride == 1) {
       for (int64_t i = 0; i < n; ++i) to[i] = from[i * from_stride];
     } else {

@@ -2,38 +2,9 @@
 // Bound by memory. Indices are checked as a whole before anything is written. Sums and assignments to one place are
 // done in the order of the indices, whatever the number of threads.
 #include "common/strided_copy.inl"
-
-// Contiguous indices into an axis of length `size` as positions in [0, size): negative ones count from the end.
-static void find_positions(const char* operation, const Array& indices, int64_t axis, int64_t size,
-                           int64_t* positions) {
-  with_integer(indices.dtype, [&]<class T>() {
-    const T* index = indices.as<const T>();
-    const int64_t n = indices.size();
-    int64_t wrong = 0;
-    for (int64_t i = 0; i < n; ++i) {
-      const int64_t k = index[i], position = k + (k < 0 ? size : 0);
-      positions[i] = position;
-      wrong |= static_cast<uint64_t>(position) >= static_cast<uint64_t>(size);
-    }
-    if (!wrong) return;
-    int64_t i = 0;
-    while (static_cast<uint64_t>(positions[i]) < static_cast<uint64_t>(size)) ++i;
-    throw IndexFault(std::string(operation) + ": index " + std::to_string(static_cast<int64_t>(index[i])) +
-                     " at position " + std::to_string(i) + " is out of range for axis " + std::to_string(axis) +
-                     " of length " + std::to_string(size));
-  });
-}
+#include "movement/positions.inl"
 
 constexpr int64_t kScaleGrain = 32 * 1024;  // elements: 3 us of rows in cache, 7 of rows in memory
-
-// A contiguous array seen from one of its axes.
-struct Blocks {
-  int64_t outer = 1, length, inner = 1;
-  Blocks(const Array& x, int64_t axis) : length(x.shape[axis]) {
-    for (int d = 0; d < axis; ++d) outer *= x.shape[d];
-    for (int d = static_cast<int>(axis) + 1; d < x.ndim; ++d) inner *= x.shape[d];
-  }
-};
 
 // ---- take ---------------------------------------------------------------------------------------------------------
 static void take_rows(char* out, const char* x, const int64_t* positions, int64_t n, int64_t row) {
@@ -152,15 +123,6 @@ static void take_scaled(const Args& a) {
 }
 
 // ---- take_backward ------------------------------------------------------------------------------------------------
-// Integers wrap.
-template <class A> static inline A sum_of(A a, A b) {
-  return static_cast<A>(static_cast<wrap_t<A>>(a) + static_cast<wrap_t<A>>(b));
-}
-
-template <class T> static void round_row(T* to, const float* from, int64_t n) {
-  for (int64_t i = 0; i < n; ++i) store(to + i, from[i]);
-}
-
 // Rows of x that one chunk owns; it adds what the indices send there, in their order.
 template <class T>
 static void add_rows(T* dx, const T* dout, const int64_t* positions, int64_t n, int64_t inner, int64_t first,
@@ -209,32 +171,6 @@ static void take_backward(const Args& a) {
 }
 
 // ---- gather -------------------------------------------------------------------------------------------------------
-// The positions of `index` (contiguous) in row-major order, beside them x with the indexed axis left out; the innermost
-// axis apart, for loops over it.
-struct IndexRows {
-  enum { kIndex, kX };
-  LoopNest<2> outer;
-  int64_t length, stride;  // of the innermost axis; the stride is that of x
-
-  IndexRows(const Array& index, const Array& x, int64_t axis) {
-    int64_t strides[kMaxDims], dense = 1;
-    for (int d = index.ndim - 1; d >= 0; --d) {
-      strides[d] = dense;
-      dense *= index.shape[d];
-    }
-    for (int d = 0; d < index.ndim; ++d)
-      outer.push({index.shape[d], {strides[d], d == axis ? 0 : x.strides[d]}});
-    const LoopAxis<2> inner = outer.pop();
-    length = inner.length;
-    stride = inner.strides[kX];
-  }
-  // f(number of the first position, offset in x) for the rows [begin, end).
-  template <class F> void each(int64_t begin, int64_t end, F&& f) const {
-    LoopCursor<2> at(outer, outer.count, begin);
-    for (int64_t row = begin; row < end; ++row, at.next()) f(at.offsets[kIndex], at.offsets[kX]);
-  }
-};
-
 // out[i, j, ...] = x[index[i, j, ...], j, ...] for axis params[0] = 0, and so on
 static void gather(const Args& a) {
   const Array &x = a.in(0), &index = a.in(1), &out = a.out();

@@ -1,5 +1,6 @@
-// Walks through an array by strides, added up: the adjoint of windows and diagonals. And triangles of matrices.
-// Bound by memory: zeros are written, then each element of the walk is read and added once.
+// Walks through an array by strides, added up: the adjoint of windows and diagonals. Triangles of matrices. And arrays
+// made of pieces of another along each axis: rolled, padded.
+// Bound by memory: each element is read and written once, beside the zeros that sums begin with.
 #include "common/strided_copy.inl"
 
 template <class T> static inline T add_wrapping(T a, T b) {
@@ -124,7 +125,74 @@ template <bool upper> static void triangle(const Args& a) {
   });
 }
 
+// ---- pieces -------------------------------------------------------------------------------------------------------
+// Along each axis the output is made of pieces of x, which params give: for each axis their number, and of each its
+// first place, its length and its step (-1: backwards, 0: one place again and again). f(to, from) for every box.
+template <class F> static void each_box(const Args& a, Array to, Array from, int axis, int p, F&& f) {
+  if (axis == to.ndim) return f(to, from);
+  const int64_t item = item_size(to.dtype), count = a.integer(p), along = from.strides[axis];
+  char *const target = to.as<char>(), *const source = from.as<char>();
+  for (int64_t k = 0, at = 0; k < count; ++k) {
+    const int q = p + 1 + 3 * static_cast<int>(k);
+    const int64_t start = a.integer(q), length = a.integer(q + 1);
+    if (length == 0) continue;
+    to.data = target + at * to.strides[axis] * item;
+    from.data = source + start * along * item;
+    to.shape[axis] = from.shape[axis] = length;
+    from.strides[axis] = along * a.integer(q + 2);
+    each_box(a, to, from, axis + 1, p + 1 + 3 * static_cast<int>(count), f);
+    at += length;
+  }
+}
+
+static void rearrange(const Args& a) {
+  if (a.out().size() == 0) return;
+  each_box(a, a.out(), a.in(0), 0, 0, [](const Array& to, const Array& from) { copy_array(to, from); });
+}
+
+// dx = 0, and each element of dout is added where rearrange took it
+static void rearrange_backward(const Args& a) {
+  const Array &dout = a.in(0), &dx = a.out();
+  memset(dx.data, 0, dx.size() * item_size(dx.dtype));
+  if (dout.size() == 0) return;
+  with_float(dx.dtype, [&]<class T>() {
+    using A = compute_t<T>;
+    const Scratch<A> wide(std::is_same_v<T, A> ? 0 : dx.size());
+    A* sums;
+    if constexpr (std::is_same_v<T, A>) sums = dx.as<T>();
+    else sums = wide.get();
+    memset(sums, 0, dx.size() * sizeof(A));
+    each_box(a, dout, dx, 0, 0, [&](const Array& from, const Array& to) {
+      add_walk(sums + (to.as<const T>() - dx.as<const T>()), from.as<const T>(), plan_walk(to, from));
+    });
+    if constexpr (!std::is_same_v<T, A>)
+      for (int64_t i = 0; i < dx.size(); ++i) store(dx.as<T>() + i, sums[i]);
+  });
+}
+
+// out = value, but for x in the middle: params are the lengths before it
+static void pad_constant(const Args& a) {
+  const Array &x = a.in(0), &value = a.in(1), &out = a.out();
+  const int64_t item = item_size(out.dtype);
+  Array middle = out;
+  for (int d = 0; d < out.ndim; ++d) {  // slabs before and after it along this axis, within it along those before
+    const int64_t before = a.integer(d), behind = before + x.shape[d];
+    Array slab = middle;
+    slab.shape[d] = before;
+    if (slab.size()) copy_array(slab, value);
+    slab.shape[d] = out.shape[d] - behind;
+    slab.data = middle.as<char>() + behind * out.strides[d] * item;
+    if (slab.size()) copy_array(slab, value);
+    middle.shape[d] = x.shape[d];
+    middle.data = middle.as<char>() + before * out.strides[d] * item;
+  }
+  if (x.size()) copy_array(middle, x);
+}
+
 static const Kernel kernels[] = {
+    {"movement:rearrange", rearrange, 0},
+    {"movement:rearrange_backward", rearrange_backward, 0},
+    {"movement:pad_constant", pad_constant, 0},
     {"movement:strided_add", strided_add, 0},
     {"movement:strided_assign", strided_assign, 0},
     {"movement:tril", triangle<false>, 0b1},

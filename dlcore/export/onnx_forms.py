@@ -57,6 +57,8 @@ REFUSED = {
     "transfer": "a tensor moves between devices; keep the model and its tensors on one",
     "nonzero": "the shape of its result depends on values",
     "as_strided": _WALK, "diagonal": _WALK, "strided_add": _WALK, "strided_assign": _PART,
+    "index_add_rows": "rows are added where indices say; there is no operator for it",
+    "coordinates": "indices become coordinates; divide and take remainders instead",
     "scatter_fold": "elements are put together where indices say; there is no operator for it",
     **dict.fromkeys(("var", "std", "var_mean", "std_mean"), "write it with mean: mean((x - mean(x, 1, True)) ** 2, 1)"),
     **dict.fromkeys(("norm", "nansum", "nanmean", "nanmax", "nanmin"), "write it with abs, where, isnan, sum and max"),
@@ -395,6 +397,36 @@ def _unfold(n: Node) -> Value:
     shape = (*x.shape[:axis], len(starts), n["size"], *x.shape[axis + 1 :])
     found = g.add("Gather", x, places, axis=axis, shape=shape)
     return n.add("Transpose", found, perm=[*range(axis + 1), *range(axis + 2, len(shape)), axis + 1])
+
+
+@form("rearrange")
+def _rearrange(n: Node) -> Value:
+    x, g = n["x"], n.graph
+    for axis, along in enumerate(n["pieces"]):
+        if len(along) == 1 and along[0] == (0, x.shape[axis], 1):
+            continue
+        if not all(isinstance(number, int) for piece in along for number in piece):
+            raise ValueError("pieces of it depend on the size of the batch")
+        places = np.concatenate([start + step * np.arange(length) for start, length, step in along])
+        shape = (*x.shape[:axis], len(places), *x.shape[axis + 1 :])
+        x = g.add("Gather", x, g.constant(places), axis=axis, shape=shape)
+    return n.add("Identity", x)
+
+
+@form("pad_constant")
+def _pad_constant(n: Node) -> Value:
+    (x,), widths = _widened(n.graph, n["x"]), n["widths"]
+    if not all(isinstance(width, int) for pair in widths for width in pair):
+        raise ValueError("its widths depend on the size of the batch")
+    pads = n.graph.constant(np.array([pair[side] for side in range(2) for pair in widths], np.int64))
+    return n.graph.cast(n.add("Pad", x, pads, n.graph.cast(n["value"], x.dtype), dtype=x.dtype), n.dtype)
+
+
+@form("scatter_onto")
+def _scatter_onto(n: Node) -> Value:
+    how = {"reduction": "add"} if n["reduce"] == "add" else {}
+    index = n.graph.cast(n["index"], "int64")
+    return n.add("ScatterElements", n["x"], index, n["src"], axis=n["axis"], **how)
 
 
 @form("tril", "triu")

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 
-from dlcore import _C
 from dlcore._arguments import (
     MAX_AXES,
     axis_of,
@@ -29,8 +28,9 @@ from dlcore.ops._constants import constant
 from dlcore.ops._shape import broadcast_shapes
 from dlcore.ops.gather import take
 from dlcore.ops.movement import concat, expand, reshape, stack
-from dlcore.ops.shaping import atleast_1d, atleast_2d, atleast_3d, flip, part
-from dlcore.ops.slicing import slice_assign, slice_backward
+from dlcore.ops.rearranging import Piece, pad_constant, rearrange
+from dlcore.ops.shaping import atleast_1d, atleast_2d, atleast_3d
+from dlcore.ops.slicing import slice_backward
 
 __all__ = [
     "block_diag", "cartesian_prod", "column_stack", "combinations", "dstack", "hstack", "indices", "meshgrid", "pad",
@@ -161,7 +161,7 @@ def roll(x: Any, shift: int | Sequence[int], axis: int | Sequence[int] | None = 
     """
     x, shifts = operand(x, "roll"), integers(shift, "roll: shift")
     if axis is None:
-        return reshape(_rolled(reshape(x, (-1,)), sum(shifts), 0), x.shape)
+        return reshape(rearrange(reshape(x, (-1,)), (_turned(x.size, sum(shifts)),)), x.shape)
     several = items(axis)
     axes = [axis_of(a, "roll: axis", x.shape) for a in ([axis] if several is None else several)]
     if len(shifts) != len(axes) and 1 not in (len(shifts), len(axes)):
@@ -170,15 +170,13 @@ def roll(x: Any, shift: int | Sequence[int], axis: int | Sequence[int] | None = 
     moved = dict.fromkeys(axes, 0)
     for s, a in zip(shifts * (count // len(shifts) or 1), axes * (count // len(axes) or 1), strict=True):
         moved[a] += s
-    for a, s in moved.items():
-        x = _rolled(x, s, a)
-    return x
+    return rearrange(x, tuple(_turned(n, moved.get(a, 0)) for a, n in enumerate(x.shape)))
 
 
-def _rolled(x: Any, shift: int, axis: int) -> Any:
-    n = x.shape[axis]
+def _turned(n: int, shift: int) -> tuple[Piece, ...]:
+    """The pieces of an axis of length ``n`` whose places move on by ``shift``."""
     first = -shift % n if n else 0
-    return concat([part(x, axis, first, n - first), part(x, axis, 0, first)], axis)
+    return ((first, n - first, 1), (0, first, 1)) if first else ((0, n, 1),)
 
 
 # ---- padding ------------------------------------------------------------------------------------------------------
@@ -191,6 +189,8 @@ _MODES = {
 
 def _pairs(values: Any, what: str, ndim: int) -> list[Any]:
     """(before, after) for each axis from NumPy's forms: one number, one pair, or a pair or number for each axis."""
+    if type(values) in (int, float):
+        return [(values, values)] * ndim
     if isinstance(values, dict):
         pairs: list[Any] = [(0, 0)] * ndim
         for axis, value in values.items():
@@ -222,60 +222,64 @@ def pad(x: Any, pad_width: Any, mode: str = "constant", constant_values: Any = 0
               for b, a in _pairs(pad_width, "pad_width", x.ndim)]  # fmt: skip
     if kind == "constant":
         return _padded_with(x, widths, _pairs(constant_values, "constant_values", x.ndim))
-    for axis, (before, after) in enumerate(widths):
-        if before or after:
-            if not x.shape[axis]:
-                raise ShapeError(f"pad: axis {axis} of shape {x.shape} is empty; only constants can extend it")
-            x = _extended(x, axis, before, after, kind)
-    return x
+    for n, width in zip(x.shape, widths, strict=True):
+        if not n and any(width):
+            axis = x.shape.index(0)
+            raise ShapeError(f"pad: axis {axis} of shape {x.shape} is empty; only constants can extend it")
+    pieces = (_extended(n, before, after, kind) for n, (before, after) in zip(x.shape, widths, strict=True))
+    return rearrange(x, tuple(pieces))
 
 
 def _padded_with(x: Any, widths: list[tuple[int, int]], values: list[tuple[Any, Any]]) -> Any:
-    shape = tuple(n + b + a for n, (b, a) in zip(x.shape, widths, strict=True))
-    index = tuple((b, n, 1) for n, (b, _) in zip(x.shape, widths, strict=True))
-    different = list(dict.fromkeys(v for pair in values for v in pair))
-    value = different[0] if different else 0
-    if len(different) > 1:  # each axis after the one before: corners belong to the last
-        for axis, (widths_here, ends) in enumerate(zip(widths, values, strict=True)):
-            ends_here = [_filled(x, axis, n, v) for n, v in zip(widths_here, ends, strict=True)]
-            x = concat([ends_here[0], x, ends_here[1]], axis)
-        return x
-    if type(value) in (int, float) and value == 0 and str(value)[0] != "-":
-        return slice_backward(x, shape, index)
-    return slice_assign(_full(x, shape, value), x, index)
+    value = values[0][0] if values else 0
+    if all(v is value or (v == value and type(v) is type(value)) for pair in values for v in pair):
+        return _around(x, tuple(widths), value)
+    for axis, (width, ends) in enumerate(zip(widths, values, strict=True)):
+        for side in range(2):  # each axis after the one before: corners belong to the last
+            own = [(0, 0)] * x.ndim
+            own[axis] = (width[0], 0) if side == 0 else (0, width[1])
+            x = _around(x, tuple(own), ends[side])
+    return x
 
 
-def _full(x: Any, shape: tuple[int, ...], value: Any) -> Any:
-    value = value.item() if isinstance(value, np.generic | np.ndarray | _C.TensorBase) else value
+def _around(x: Any, widths: tuple[tuple[int, int], ...], value: Any) -> Any:
+    value = value.item() if isinstance(value, np.generic) else value
     if not isinstance(value, bool | int | float):
         raise TypeError(f"pad: constant_values {shown(value)} is not a number")
     try:
-        return _C.full(shape, value, x.dtype, x.device.code)
-    except OverflowError as error:
+        return pad_constant(x, value, widths)
+    except (OverflowError, TypeError) as error:
         raise renamed(error, "pad") from None
 
 
-def _filled(x: Any, axis: int, length: int, value: Any) -> Any:
-    return _full(x, (*x.shape[:axis], length, *x.shape[axis + 1 :]), value)
-
-
-def _extended(x: Any, axis: int, before: int, after: int, kind: str) -> Any:
-    """``x`` with parts of itself before and after, along one axis."""
-    n = x.shape[axis]
+def _extended(n: int, before: int, after: int, kind: str) -> tuple[Piece, ...]:
+    """The pieces of an axis of length ``n`` that are put before and after it, and itself."""
+    whole, skipped = (0, n, 1), int(kind == "reflect")
+    if not (before or after):
+        return (whole,)
     if kind == "edge":
-        ends = [_run(x, axis, 0, before), _run(x, axis, n - 1, after)]
-    elif max(before, after) > n - (kind == "reflect"):  # several times to and fro
-        return take(x, constant(np.pad(np.arange(n), (before, after), kind), x), axis)  # type: ignore[call-overload]
+        ends = (0, before, 0), (n - 1, after, 0)
+    elif max(before, after) > n - skipped:  # several times to and fro
+        return _runs(np.pad(np.arange(n), (before, after), kind).tolist())  # type: ignore[call-overload]
     elif kind == "wrap":
-        ends = [part(x, axis, n - before, before), part(x, axis, 0, after)]
+        ends = (n - before, before, 1), (0, after, 1)
     else:
-        skipped = int(kind == "reflect")
-        ends = [flip(part(x, axis, skipped, before), axis), flip(part(x, axis, n - skipped - after, after), axis)]
-    return concat([end for end in (ends[0], x, ends[1]) if end is x or end.shape[axis]], axis)
+        ends = (before - 1 + skipped, before, -1), (n - 1 - skipped, after, -1)
+    return tuple(piece for piece in (ends[0], whole, ends[1]) if piece[1])
 
 
-def _run(x: Any, axis: int, place: int, length: int) -> Any:
-    return expand(part(x, axis, place, 1), (*x.shape[:axis], length, *x.shape[axis + 1 :]))
+def _runs(places: list[int]) -> tuple[Piece, ...]:
+    """Places along an axis as pieces."""
+    found: list[Piece] = []
+    at = 0
+    while at < len(places):
+        step = places[at + 1] - places[at] if at + 1 < len(places) else 1
+        step, end = (step if abs(step) < 2 else 1), at + 1
+        while end < len(places) and places[end] - places[end - 1] == step:
+            end += 1
+        found.append((places[at], end - at, step))
+        at = end
+    return tuple(found)
 
 
 # ---- coordinates --------------------------------------------------------------------------------------------------

@@ -267,9 +267,11 @@ def stack(tensors: Sequence[Any], axis: int = 0) -> Any:
     if not tensors:
         raise ShapeError("stack: no tensors are given")
     parts = [operand(t, "stack", "tensors") for t in tensors]
+    shape = parts[0].shape
     for t in parts:
-        if t.shape != parts[0].shape:
-            raise ShapeError(f"stack: shapes differ: {parts[0].shape} and {t.shape}")
-    at = axis_of(axis, "stack: axis", (*parts[0].shape, 1))
-    check_lengths("stack", (*parts[0].shape, 1))
-    return concat([unsqueeze(t, at) for t in parts], at)
+        if t.shape != shape:
+            raise ShapeError(f"stack: shapes differ: {shape} and {t.shape}")
+    at = axis_of(axis, "stack: axis", (*shape, 1))
+    check_lengths("stack", (*shape, 1))
+    single = (*shape[:at], 1, *shape[at:])
+    return concat([reshape(t, single) for t in parts], at)

@@ -13,7 +13,6 @@ from dlcore._arguments import axis_of, boolean, choice, integer, integers, opera
 from dlcore.dtypes import FLOATS, bool_, float32, int64
 from dlcore.errors import DTypeError, ShapeError
 from dlcore.op import AxisOf, ErrorInput, Input, Sample, Shape, Spec, Workload
-from dlcore.ops._constants import positions
 from dlcore.ops._shape import broadcast_shapes
 from dlcore.ops._workloads import RAGGED, bytes_of
 from dlcore.ops.elementwise import (
@@ -37,13 +36,13 @@ from dlcore.ops.gather import (
     nonzero,
     ravel_index,
     take,
-    take_backward,
 )
 from dlcore.ops.movement import expand, reshape
 from dlcore.ops.scatter import put
-from dlcore.ops.shaping import moveaxis
+from dlcore.ops.shaping import moveaxis, unbind
 from dlcore.ops.slicing import assign
 from dlcore.ops.slicing import slice as slice_view
+from dlcore.ops.writing import coordinates, index_add_rows, scatter_onto
 
 __all__ = [
     "index_add", "index_copy", "index_fill", "index_select", "masked_fill", "masked_scatter", "masked_select",
@@ -146,17 +145,6 @@ def _source(name: str, x: Any, index: Any, src: Any) -> Any:
     return src if src.shape == index.shape else slice_view(src, tuple((0, n, 1) for n in index.shape))
 
 
-def _set(name: str, x: Any, axis: int, index: Any, src: Any) -> Any:
-    grids = [
-        index if d == axis else reshape(positions(n, x), (*[1] * d, n, *[1] * (index.ndim - 1 - d)))
-        for d, n in enumerate(index.shape)
-    ]
-    try:
-        return put(x, ravel_index(grids, x.shape), src, x.ndim)
-    except (TypeError, ValueError, IndexError) as error:
-        raise renamed(error, name) from None
-
-
 def _counts(x: Any, axis: int, index: Any) -> Any:
     """How many indices go to each place, as floats."""
     ones = _C.full(index.shape, 1, float32 if not x.dtype.is_float else x.dtype, x.device.code)
@@ -169,9 +157,9 @@ def _reduced(x: Any, axis: int, index: Any, src: Any, reduce: str, include_self:
         found = scatter_fold(src, index, x.shape, axis, kind)
         combine = {"prod": mul, "amax": maximum, "amin": minimum}[kind]
         return combine(x, found) if include_self else where(eq(_counts(x, axis, index), 0), x, found)
-    found = gather_backward(src, index, x.shape, axis)
     if include_self and reduce != "mean":
-        return add(x, found)
+        return scatter_onto(x, index, src, axis, "add")
+    found = gather_backward(src, index, x.shape, axis)
     counts = _counts(x, axis, index)
     touched = eq(eq(counts, 0), False)
     if not include_self:
@@ -195,7 +183,7 @@ def scatter(x: Any, axis: int, index: Any, src: Any, reduce: str | None = None) 
     x, at, index = _along("scatter", x, axis, index)
     source = _source("scatter", x, index, src)
     if reduce is None:
-        return _set("scatter", x, at, index, source)
+        return _renaming("scatter", scatter_onto, x, index, source, at, "set")
     kind = choice(reduce, _SETS, "scatter: reduce")
     return _renaming("scatter", _reduced, x, at, index, source, kind, True)
 
@@ -270,7 +258,8 @@ def index_add(x: Any, axis: int, index: Any, source: Any, alpha: float = 1) -> A
     x, at, index = _rows("index_add", x, axis, index)
     source = _row_source("index_add", x, at, index, source)
     scaled = source if type(alpha) in (int, float) and alpha == 1 else _renaming("index_add", mul, source, alpha)
-    return add(x, _renaming("index_add", take_backward, cast(scaled, x.dtype), index, x.shape, at))
+    source = scaled if scaled.dtype is x.dtype else cast(scaled, x.dtype)
+    return _renaming("index_add", index_add_rows, x, index, source, at)
 
 
 def _put_rows(name: str, x: Any, axis: int, index: Any, source: Any) -> Any:
@@ -343,7 +332,8 @@ def put_along_axis(x: Any, indices: Any, values: Any, axis: int | None) -> None:
         if broadcast_shapes("put_along_axis", index.shape, values.shape) != index.shape:
             raise ShapeError(f"put_along_axis: values of shape {values.shape} do not fit indices {index.shape}")
         values = expand(cast(values, x.dtype) if values.dtype is not x.dtype else values, index.shape)
-    changed = _set("put_along_axis", target, at, index, _source("put_along_axis", target, index, values))
+    source = _source("put_along_axis", target, index, values)
+    changed = _renaming("put_along_axis", scatter_onto, target, index, source, at, "set")
     assign.inplace(x, reshape(changed, x.shape))
 
 
@@ -422,11 +412,9 @@ def unravel_index(indices: Any, shape: int | Sequence[int]) -> tuple[Any, ...]:
     found, sizes = operand(indices, "unravel_index", "indices"), integers(shape, "unravel_index: shape")
     if found.dtype.kind not in ("int", "uint"):
         raise DTypeError(f"unravel_index: indices are of dtype {found.dtype.name}, not integers")
-    rest, coordinates = _renaming("unravel_index", ravel_index, [found], (math.prod(sizes),)), []
-    for n in reversed(sizes):
-        coordinates.append(remainder(rest, n))
-        rest = floor_divide(rest, n)
-    return tuple(reversed(coordinates))
+    if not sizes:
+        raise ShapeError("unravel_index: a shape of no axes has no coordinates")
+    return unbind(_renaming("unravel_index", coordinates, found, sizes), 0)
 
 
 def ravel_multi_index(multi_index: Sequence[Any], dims: int | Sequence[int], mode: str = "raise") -> Any:

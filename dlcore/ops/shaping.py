@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 from dlcore._arguments import axis_of, check_lengths, integer, integers, items, lengths, operand, renamed
@@ -46,8 +47,12 @@ def part(x: Any, axis: int, start: int, length: int, step: int = 1) -> Any:
 def _at(x: Any, axis: int, cuts: Sequence[int]) -> list[Any]:
     """The parts between ``cuts``, which Python's slices take."""
     n, edges = x.shape[axis], [0, *cuts]
-    bounds = [(slice(a, b).indices(n)) for a, b in zip(edges, [*cuts, None], strict=True)]
-    return [part(x, axis, start, max(0, stop - start)) for start, stop, _ in bounds]
+    if cuts and cuts[0] >= 0 and cuts[-1] <= n and all(a <= b for a, b in pairwise(cuts)):
+        bounds = list(pairwise([*edges, n]))
+    else:
+        bounds = [slice(a, b).indices(n)[:2] for a, b in zip(edges, [*cuts, None], strict=True)]
+    before = tuple((0, m, 1) for m in x.shape[:axis])
+    return [slice_view(x, (*before, (a if a < b else 0, max(0, b - a), 1))) for a, b in bounds]
 
 
 def _sections(name: str, x: Any, sections: int, axis: int) -> list[Any]:
@@ -166,7 +171,12 @@ def select(x: Any, axis: int, index: int) -> Any:
 def moveaxis(x: Any, source: int | Sequence[int], destination: int | Sequence[int]) -> Any:
     """A view with the axes ``source`` at the places ``destination``, the others in their order."""
     x = operand(x, "moveaxis")
-    old, new = axes_of(source, "moveaxis: source", x.shape), axes_of(destination, "moveaxis: destination", x.shape)
+    if type(source) is int and type(destination) is int:
+        old = [axis_of(source, "moveaxis: source", x.shape)]
+        new = [axis_of(destination, "moveaxis: destination", x.shape)]
+    else:
+        old, new = (axes_of(a, f"moveaxis: {what}", x.shape)
+                    for a, what in ((source, "source"), (destination, "destination")))  # fmt: skip
     if len(old) != len(new):
         raise ShapeError(f"moveaxis: {len(old)} axes to {len(new)} places")
     order = [d for d in range(x.ndim) if d not in old]
