@@ -4,6 +4,7 @@
 #include <limits>
 #include <memory>
 
+#include "core/batch.h"
 #include "core/device.h"
 #include "core/layout.h"
 #include "core/record.h"
@@ -23,6 +24,8 @@ struct Exported {  // shape and strides in bytes, and the memory, live as long a
 
 static int get_buffer(PyObject* self, Py_buffer* view, int flags) {
   Tensor* t = as_tensor(self);
+  view->obj = nullptr;
+  if (!check_unbatched(t, "NumPy array, list or text")) return -1;
   const Array& a = t->array;
   const char* problem = nullptr;
   // A write through the exported memory would not be tracked, so what needs a gradient is exported read-only.
@@ -247,6 +250,7 @@ static PyObject* to_dlpack(PyObject*, PyObject* args) {
     PyErr_SetString(PyExc_BufferError, "to_dlpack: a tensor in the memory of the CPU or of a GPU is wanted");
     return nullptr;
   }
+  if (!check_unbatched(t, "DLPack")) return nullptr;
   if (recorder && !record_host_access(t, "a tensor is handed to another library (DLPack)")) return nullptr;
   const bool readonly = t->buffer && t->buffer->readonly;
   if (t->buffer && !readonly) ++t->buffer->exporting;  // for good: a capsule's deleter may run without the GIL

@@ -285,6 +285,7 @@ bool read_signature(Function* f) {
   }
   f->strided_key = truth(f->op, "view");
   f->value_key = truth(f->op, "dynamic");
+  f->random = truth(f->op, "random");
   f->elementwise = truth(f->op, "elementwise");
   f->unfitting = truth(f->op, "unfitting");
   if (!read_cast(f)) return false;

@@ -21,6 +21,7 @@ struct Function {
   uint32_t groups;        // bit per operand that is a group of tensors
   bool strided_key;       // plans depend on strides (views)
   bool value_key;         // plans of `dynamic` operations are never cached
+  bool random;            // it draws from a generator's state
   bool elementwise;       // the output may be an operand: element i is written after it was read
   bool unfitting;         // the operation says what it is of Python numbers that do not fit
   CastClass cast;         // what autocast does with its operands

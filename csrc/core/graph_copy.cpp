@@ -6,6 +6,7 @@
 #include <unordered_set>
 
 #include "core/function.h"
+#include "core/hooks.h"
 #include "core/recording.h"
 
 namespace dlcore {
@@ -102,6 +103,7 @@ class GraphCopy {
   }
 
   bool add(Node* node) {
+    if (!fill_saved(node)) return false;
     const auto copy = Owned<Node>::own(new_node(node->function, node->plan, node->n_edges));
     if (!copy) return false;
     for (int k = 0; k < node->n_edges; ++k) {
@@ -118,6 +120,7 @@ class GraphCopy {
       copy->saved[k] = {stand.release(), saved.version, saved.output};
     }
     copy->released = node->released;
+    Py_XSETREF(copy->hooks, Py_XNewRef(node->hooks));
     copies_.emplace(node, copy);
     return true;
   }

@@ -1,6 +1,7 @@
 // x op= y: writes a result into the target's memory and keeps the tape right.
 #include <cstring>
 
+#include "core/batch.h"
 #include "core/device.h"
 #include "core/function.h"
 #include "core/layout.h"
@@ -65,6 +66,9 @@ static bool write_into(Function* f, Tensor* target, Tensor* value) {
 }
 
 PyObject* call_inplace(Function* f, Tensor* target, PyObject* const* args, Py_ssize_t n) {
+  bool batched = is_batched(target);
+  for (Py_ssize_t k = 0; k < n && !batched; ++k) batched = is_tensor(args[k]) && is_batched(as_tensor(args[k]));
+  if (batched) return read_signature(f) ? call_batched_inplace(f, target, args, n) : nullptr;
   if (!read_signature(f) || !check_written(target, f->name_utf8)) return nullptr;
   if (n + 1 != f->n_inputs || f->groups) {
     return PyErr_Format(PyExc_TypeError, "%s: in place it takes as many operands as its %d, each a tensor or a number",

@@ -11,6 +11,7 @@
 #include <thread>
 
 #include "core/autocast.h"
+#include "core/batch.h"
 #include "core/function.h"
 #include "core/memory.h"
 #include "core/plan.h"
@@ -454,7 +455,7 @@ static PyObject* replay(Recording* self, Call& call, int64_t times, const std::v
 PyObject* run_recording(PyObject* object, PyObject* args) {
   Recording* self = reinterpret_cast<Recording*>(object);
   Call call;
-  if (examiner || !read_args(args, call)) Py_RETURN_NOTIMPLEMENTED;  // each operation is looked at in an eager call
+  if (examiner || batch_depth || !read_args(args, call)) Py_RETURN_NOTIMPLEMENTED;  // each operation is looked at in an eager call
   Ref result = Ref::own(replay(self, call, 1, {}));
   if (result && result.get() != Py_NotImplemented) self->last_args = Ref::share(args);
   return result.release();
@@ -481,7 +482,7 @@ PyObject* sweep_recording(PyObject* object, PyObject* args) {
   long long times;
   if (!PyArg_ParseTuple(args, "O!L:sweep", &PyTuple_Type, &tensors, &times)) return nullptr;
   Call stacked, call;
-  if (examiner || !read_args(tensors, stacked)) Py_RETURN_NOTIMPLEMENTED;
+  if (examiner || batch_depth || !read_args(tensors, stacked)) Py_RETURN_NOTIMPLEMENTED;
   const Ref firsts = first_elements(stacked, times);
   if (!firsts && PyErr_Occurred()) return nullptr;
   if (!firsts) Py_RETURN_NOTIMPLEMENTED;

@@ -4,8 +4,10 @@
 #include <new>
 #include <utility>
 
+#include "core/batch.h"
 #include "core/device.h"
 #include "core/function.h"
+#include "core/hooks.h"
 #include "core/layout.h"
 #include "core/memory.h"
 #include "core/record.h"
@@ -320,6 +322,7 @@ static bool track(Function* f, Plan* plan, Operands& operands, Operands& outputs
     out->requires_grad = true;
     out->version_seen = out->buffer->version;
   }
+  good = good && (!region || join_region(node));
   Py_DECREF(reinterpret_cast<PyObject*>(node));
   return good;
 }
@@ -463,6 +466,9 @@ static PyObject* call_unfitting(Function* f, Operands& operands) {
 
 // Takes owned operands (they may be replaced by casts).
 PyObject* dispatch(Function* f, Operands& operands, PyObject* attrs, Tensor* out, const int* lengths, int n_groups) {
+  if ((f->random && batch_depth) || any_batched(operands.data, operands.n)) {
+    return call_batched(f, operands, attrs, lengths, n_groups);
+  }
   if (f->value_key && recorder) {
     const std::string what = std::string(f->name_utf8) + "() has a result whose shape depends on values";
     if (!record_host_read(what.c_str())) return nullptr;

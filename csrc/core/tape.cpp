@@ -9,13 +9,16 @@
 #include <unordered_set>
 #include <utility>
 
+#include "core/batch.h"
 #include "core/function.h"
+#include "core/hooks.h"
 #include "core/record.h"
 #include "core/ref.h"
 
 namespace dlcore {
 
 thread_local bool grad_enabled = true;
+thread_local const char* gradient_of = nullptr;
 
 static PyTypeObject* node_type = nullptr;
 static uint64_t next_sequence = 0;
@@ -40,6 +43,9 @@ Node* new_node(Function* function, Plan* plan, int n_edges) {
   ++plan->refs;
   node->sequence = ++next_sequence;
   node->run = node->needed_run = 0;
+  node->hooks = node->region = nullptr;
+  node->place = 0;
+  node->filled = false;
   node->n_edges = n_edges;
   node->n_saved = n_saved;
   node->n_outputs = n_outputs;
@@ -85,6 +91,8 @@ static int node_traverse(PyObject* self, visitproc visit, void* arg) {
   }
   for (int k = 0; k < node->n_saved; ++k) Py_VISIT(as_object(node->saved[k].tensor));
   for (int k = 0; k < node->n_outputs; ++k) Py_VISIT(node->douts[k]);
+  Py_VISIT(node->hooks);
+  Py_VISIT(node->region);
   return 0;
 }
 
@@ -97,6 +105,8 @@ static int node_clear(PyObject* self) {
     Py_CLEAR(node->edges[k].leaf);
   }
   for (int k = 0; k < node->n_outputs; ++k) Py_CLEAR(node->douts[k]);
+  Py_CLEAR(node->hooks);
+  Py_CLEAR(node->region);
   return 0;
 }
 
@@ -117,6 +127,8 @@ static void node_dealloc(PyObject* self) {
     }
     for (int k = 0; k < node->n_saved; ++k) Py_XDECREF(as_object(node->saved[k].tensor));
     for (int k = 0; k < node->n_outputs; ++k) Py_XDECREF(node->douts[k]);
+    Py_XDECREF(node->hooks);
+    Py_XDECREF(node->region);
     Py_DECREF(reinterpret_cast<PyObject*>(node->function));
     unref(node->plan);
     PyMem_Free(node->edges);
@@ -187,6 +199,7 @@ struct BackwardPass {
   std::unordered_map<const void*, int> leaves;                                    // a wanted leaf -> its place
   std::unordered_map<Node*, std::vector<std::pair<uint32_t, int>>> intermediate;  // wanted outputs
   std::vector<PyObject*> found;
+  std::vector<std::pair<TensorRef, Ref>> hooked_leaves;  // and the sums of what has arrived there so far
   Tensor* root = nullptr;  // borrowed: that the pass starts from with the gradient 1, for which no tensor has been made
 
   BackwardPass(bool retain_graph, bool create_graph, uint64_t first)
@@ -313,12 +326,18 @@ static bool add_to_leaf(Tensor* leaf, PyObject* gradient) {
   }
 }
 
-static bool accumulate_leaf(BackwardPass& pass, Tensor* leaf, PyObject* gradient) {
+static bool settle_leaf(BackwardPass& pass, Tensor* leaf, PyObject* gradient) {
   if (pass.selective) {
     const auto found = pass.leaves.find(leaf);
     if (found != pass.leaves.end()) return gather(pass.found[static_cast<size_t>(found->second)], gradient);
     Py_DECREF(gradient);
     return true;
+  }
+  if (is_batched(as_tensor(gradient))) {
+    Py_DECREF(gradient);
+    PyErr_SetString(errors.autograd, "backward: the gradient of a leaf would have a value for each example of a vmap; "
+                                     "use dl.func.grad or dl.func.vjp, which return gradients");
+    return false;
   }
   if (as_tensor(gradient)->array.dtype != leaf->array.dtype || as_tensor(gradient)->device != leaf->device) {
     PyErr_SetString(errors.autograd, "backward: a leaf was moved or cast since it was used; compute the result anew");
@@ -353,6 +372,32 @@ static bool accumulate_leaf(BackwardPass& pass, Tensor* leaf, PyObject* gradient
 
 // What arrives at a node that the pass leaves alone is the gradient of that output, where it is wanted. Takes over the
 // reference.
+// Takes over the reference. The hooks of a leaf see the sum of all that arrives there in this pass.
+static bool accumulate_leaf(BackwardPass& pass, Tensor* leaf, PyObject* gradient) {
+  if (!has_hooks(leaf->hooks, 0) || (pass.selective && !pass.leaves.count(leaf))) {
+    return settle_leaf(pass, leaf, gradient);
+  }
+  const auto known = std::find_if(pass.hooked_leaves.begin(), pass.hooked_leaves.end(),
+                                  [leaf](const auto& entry) { return entry.first.get() == leaf; });
+  if (known == pass.hooked_leaves.end()) {
+    pass.hooked_leaves.emplace_back(TensorRef::share(leaf), Ref::own(gradient));
+    return true;
+  }
+  const Ref held = Ref::own(gradient);
+  Ref sum = sum_of(known->second.get(), gradient);
+  if (!sum) return false;
+  known->second = std::move(sum);
+  return true;
+}
+
+static bool settle_hooked_leaves(BackwardPass& pass) {
+  for (auto& [leaf, sum] : pass.hooked_leaves) {
+    Ref gradient = hooked(leaf->hooks, 0, std::move(sum));
+    if (!gradient || !settle_leaf(pass, leaf.get(), gradient.release())) return false;
+  }
+  return true;
+}
+
 static bool arrive(BackwardPass& pass, Node* node, uint32_t output, PyObject* gradient) {
   const Ref held = Ref::own(gradient);
   const auto wanted = pass.intermediate.find(node);
@@ -516,7 +561,28 @@ static bool spread(Node* node, const GradientRule& rule, Ref result, std::vector
   return true;
 }
 
+// The gradients that have arrived at a node, after the hooks of its outputs.
+static bool run_hooks(BackwardPass& pass, Node* node) {
+  for (uint32_t output = 0; output < static_cast<uint32_t>(node->n_outputs); ++output) {
+    if (!has_hooks(node->hooks, output)) continue;
+    Ref dout = arrived(pass, node, output);
+    if (!dout) return false;
+    if (dout.get() == Py_None) continue;
+    dout = hooked(node->hooks, output, std::move(dout));
+    if (!dout) return false;
+    pass.set_dout(node, output, dout.release());
+  }
+  return true;
+}
+
+struct RuleOf {  // names the operation whose rules run
+  const char* before;
+  explicit RuleOf(const char* name) : before(std::exchange(gradient_of, name)) {}
+  ~RuleOf() { gradient_of = before; }
+};
+
 static bool run_node(BackwardPass& pass, Node* node) {
+  if (node->hooks && !run_hooks(pass, node)) return false;
   const auto wanted = pass.intermediate.find(node);
   if (wanted != pass.intermediate.end()) {
     for (const auto& [output, place] : wanted->second) {
@@ -527,6 +593,8 @@ static bool run_node(BackwardPass& pass, Node* node) {
     if (!pass.needed(node)) return true;
   }
   std::vector<std::pair<int, Ref>> gradients;
+  if (!fill_saved(node)) return false;
+  const RuleOf named(node->function->name_utf8);
   for (const GradientRule& rule : node->plan->rules) {
     const auto needed = [&](int k) { return pass.wants(node->edges[k]); };
     if (std::none_of(rule.targets.begin(), rule.targets.end(), needed)) continue;
@@ -609,7 +677,7 @@ static bool run_backward(BackwardPass& pass, PyObject* roots, PyObject* douts) {
     if (!good) return false;
     if (PyErr_CheckSignals()) return false;
   }
-  return true;
+  return settle_hooked_leaves(pass);
 }
 
 static bool all_tensors(PyObject* tuple, bool or_none = false) {
@@ -686,7 +754,13 @@ static PyObject* set_grad_enabled(PyObject*, PyObject* value) {
 }
 static PyObject* is_grad_enabled(PyObject*, PyObject*) { return PyBool_FromLong(grad_enabled); }
 
+static PyObject* get_gradient_of(PyObject*, PyObject*) {
+  return gradient_of ? PyUnicode_FromString(gradient_of) : Py_NewRef(Py_None);
+}
+
 static PyMethodDef tape_functions[] = {
+    {"gradient_of", safe<get_gradient_of>, METH_NOARGS,
+     "The name of the operation whose gradient rule this thread runs, or None."},
     {"backward", safe<backward>, METH_VARARGS, "backward(roots, douts, inputs, retain_graph, create_graph, after=0)"},
     {"newest_node", safe<newest_node>, METH_NOARGS, "The sequence number of what was tracked last."},
     {"set_grad_enabled", safe<set_grad_enabled>, METH_O,

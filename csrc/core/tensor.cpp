@@ -8,6 +8,7 @@
 #include <type_traits>
 #include <vector>
 
+#include "core/batch.h"
 #include "core/cuda.h"
 #include "core/device.h"
 #include "core/function.h"
@@ -501,7 +502,8 @@ static PyObject* bind(PyObject*, PyObject* args, PyObject* kwargs) {
       {"ShapeError", &errors.shape}, {"DTypeError", &errors.dtype}, {"CaptureError", &errors.capture},
       {"AutogradError", &errors.autograd}, {"convert", &bound.convert}, {"getitem", &bound.getitem},
       {"setitem", &bound.setitem}, {"assign", &bound.assign}, {"sum_to", &bound.sum_to}, {"plan", &bound.plan},
-      {"copy_plan", &bound.copy_plan}, {"add", &bound.add}, {"accept", &bound.accept}, {"required", &bound.required},
+      {"copy_plan", &bound.copy_plan}, {"batched", &bound.batched}, {"batched_inplace", &bound.batched_inplace},
+      {"add", &bound.add}, {"accept", &bound.accept}, {"required", &bound.required},
       {"subtract", &bound.subtract}, {"multiply", &bound.multiply}, {"divide", &bound.divide}, {"power", &bound.power},
       {"matmul", &bound.matmul}, {"negative", &bound.negative}, {"absolute", &bound.absolute},
       {"floor_divide", &bound.floor_divide}, {"remainder", &bound.remainder}, {"bitwise_and", &bound.bitwise_and},
@@ -570,6 +572,7 @@ static PyObject* reinterpret(PyObject*, PyObject* args) {
   PyObject *o, *dtype;
   DType type;
   if (!PyArg_ParseTuple(args, "O!O:reinterpret", tensor_base, &o, &dtype) || !parse_dtype(dtype, &type)) return nullptr;
+  if (!check_unbatched(as_tensor(o), "other dtype for the bits")) return nullptr;
   Array a = as_tensor(o)->array;
   if (item_size(type) != item_size(a.dtype) || (type == DType::bool_ && a.dtype != type)) {
     PyErr_SetString(errors.dtype, "reinterpret: the dtypes have different sizes, or not all bits are a bool");
@@ -585,6 +588,7 @@ static PyObject* rebind(PyObject*, PyObject* args) {
   PyObject *target, *other;
   if (!PyArg_ParseTuple(args, "O!O!:rebind", tensor_base, &target, tensor_base, &other)) return nullptr;
   Tensor *t = as_tensor(target), *source = as_tensor(other);
+  if (!check_unbatched(t, "other memory") || !check_unbatched(source, "use of the memory")) return nullptr;
   if (t->node || t->weak || source->weak) {
     PyErr_SetString(errors.autograd, "rebind: a leaf and a tensor with memory of its own are needed");
     return nullptr;

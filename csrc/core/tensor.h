@@ -60,6 +60,8 @@ struct Tensor {
   Node* node;            // what computed it, when a gradient may be wanted
   int64_t version_seen;  // the buffer's version when `node` was made
   PyObject* grad;
+  PyObject* hooks;        // of a leaf: a list of those of its gradient (hooks.h); else null
+  PyObject* batch;        // (level, tensor of all examples) where this stands for one example (batch.h); else null
   PyObject* weakrefs;
   Tensor* base;          // of a view: what it is a view of, if that is known (views.cpp); owned
 };
@@ -78,6 +80,8 @@ Tensor* blank_tensor(PyTypeObject* type);         // all zero
 void hold_node(Tensor* t, Node* node);            // counts a reference; null: none
 void hold_grad(Tensor* t, PyObject* grad);        // takes over the reference; null: none
 void show_to_collector(Tensor* t);                // it may be part of a cycle, for a node keeps it
+void hold_hooks(Tensor* t, PyObject* hooks);      // takes over the reference
+void hold_batch(Tensor* t, PyObject* batch);      // takes over the reference
 PyTypeObject* make_tensor_type();  // tensor_type.cpp
 
 // New references; null with a Python error set on failure.
@@ -117,6 +121,7 @@ extern Errors errors;
 // Functions of Python that C++ calls: bound at import by name (operators, getitem, conversion, summing a gradient).
 struct Bound {
   PyObject *convert, *getitem, *setitem, *assign, *sum_to, *plan, *copy_plan;
+  PyObject *batched, *batched_inplace;  // operations on tensors that stand for one example (dlcore/_batching.py)
   PyObject *accept;    // attributes as plain objects, which plans can be found by
   PyObject *required;  // the default of an attribute that has none (dlcore.op.REQUIRED)
   PyObject *add, *subtract, *multiply, *divide, *power, *matmul, *negative, *absolute, *floor_divide, *remainder;

@@ -6,6 +6,7 @@
 #include <cstring>
 #include <type_traits>
 
+#include "core/batch.h"
 #include "core/function.h"
 #include "core/record.h"
 #include "core/tape.h"
@@ -41,9 +42,21 @@ void hold_grad(Tensor* t, PyObject* grad) {
   if (grad) show_to_collector(t);
 }
 
+void hold_hooks(Tensor* t, PyObject* hooks) {
+  Py_XSETREF(t->hooks, hooks);
+  show_to_collector(t);
+}
+
+void hold_batch(Tensor* t, PyObject* batch) {
+  Py_XSETREF(t->batch, batch);
+  show_to_collector(t);
+}
+
 static int tensor_traverse(PyObject* self, visitproc visit, void* arg) {
   Py_VISIT(Py_TYPE(self));
   Py_VISIT(as_tensor(self)->grad);
+  Py_VISIT(as_tensor(self)->hooks);
+  Py_VISIT(as_tensor(self)->batch);
   Py_VISIT(reinterpret_cast<PyObject*>(as_tensor(self)->node));
   Py_VISIT(as_object(as_tensor(self)->base));
   return 0;
@@ -51,6 +64,7 @@ static int tensor_traverse(PyObject* self, visitproc visit, void* arg) {
 
 static int tensor_clear(PyObject* self) {
   Py_CLEAR(as_tensor(self)->grad);
+  Py_CLEAR(as_tensor(self)->hooks);
   Py_CLEAR(as_tensor(self)->node);
   Py_CLEAR(as_tensor(self)->base);
   return 0;
@@ -63,6 +77,8 @@ static void tensor_dealloc(PyObject* self) {
   drop(t->buffer);
   Py_CLEAR(t->large);
   Py_CLEAR(t->grad);
+  Py_CLEAR(t->hooks);
+  Py_CLEAR(t->batch);
   Py_XDECREF(reinterpret_cast<PyObject*>(t->node));
   Py_XDECREF(as_object(t->base));
   PyTypeObject* type = Py_TYPE(self);
@@ -79,6 +95,7 @@ static PyObject* tensor_new(PyTypeObject* type, PyObject* args, PyObject*) {
                  type->tp_name);
     return nullptr;
   }
+  if (!check_unbatched(as_tensor(source), "Parameter")) return nullptr;
   Tensor *from = as_tensor(source), *t = blank_tensor(type);
   if (!t) return nullptr;
   t->array = from->array;
@@ -110,15 +127,17 @@ static PyObject* get_base(PyObject* self, void*) {
   return Py_NewRef(base && base->buffer == as_tensor(self)->buffer ? as_object(base) : Py_None);
 }
 static PyObject* get_is_leaf(PyObject* self, void*) {
-  return refresh_view(as_tensor(self)) ? PyBool_FromLong(!as_tensor(self)->node) : nullptr;
+  Tensor* t = whole_of(as_tensor(self));
+  return refresh_view(t) ? PyBool_FromLong(!t->node) : nullptr;
 }
 static PyObject* get_version(PyObject* self, void*) {
   Buffer* b = as_tensor(self)->buffer;
   return PyLong_FromLongLong(b ? b->version : 0);
 }
 static PyObject* get_node(PyObject* self, void*) {
-  if (!refresh_view(as_tensor(self))) return nullptr;
-  Node* node = as_tensor(self)->node;
+  Tensor* t = whole_of(as_tensor(self));
+  if (!refresh_view(t)) return nullptr;
+  Node* node = t->node;
   return node ? Py_NewRef(reinterpret_cast<PyObject*>(node)) : Py_NewRef(Py_None);
 }
 static PyObject* get_grad(PyObject* self, void*) {
@@ -128,6 +147,7 @@ static PyObject* get_grad(PyObject* self, void*) {
 }
 static int set_grad(PyObject* self, PyObject* value, void*) {
   Tensor* t = as_tensor(self);
+  if (!check_unbatched(t, "setting of grad")) return -1;
   if (recorder) record_grad_replaced(t, !value || value == Py_None);
   if (!value || value == Py_None) {
     hold_grad(t, nullptr);
@@ -156,10 +176,12 @@ static int set_grad(PyObject* self, PyObject* value, void*) {
   return 0;
 }
 static PyObject* get_requires_grad(PyObject* self, void*) {
-  return refresh_view(as_tensor(self)) ? PyBool_FromLong(as_tensor(self)->requires_grad) : nullptr;
+  Tensor* t = whole_of(as_tensor(self));
+  return refresh_view(t) ? PyBool_FromLong(t->requires_grad) : nullptr;
 }
 static int set_requires_grad(PyObject* self, PyObject* value, void*) {
   Tensor* t = as_tensor(self);
+  if (!check_unbatched(t, "setting of requires_grad (dl.func.grad takes gradients)")) return -1;
   const int truth = value ? PyObject_IsTrue(value) : 0;
   if (truth < 0 || !(!value || PyBool_Check(value) || PyLong_Check(value))) {
     PyErr_Format(PyExc_TypeError, "requires_grad: a %s is neither True nor False", Py_TYPE(value)->tp_name);
@@ -252,6 +274,7 @@ static Py_ssize_t length(PyObject* self) {
 // The only element as a Python number. Reading it back from a device is the host method's business.
 static PyObject* item(PyObject* self, PyObject*) {
   Tensor* t = as_tensor(self);
+  if (!check_unbatched(t, "item(), float, int or bool")) return nullptr;
   if (t->array.size() != 1) {
     const Ref shape = Ref::own(get_shape(self, nullptr));
     if (!shape) return nullptr;
@@ -295,6 +318,7 @@ static PyObject* to_index(PyObject* self) {
   return convert_item(self, PyNumber_Index);
 }
 static int to_bool(PyObject* self) {
+  if (!check_unbatched(as_tensor(self), "truth (an `if`)")) return -1;
   if (as_tensor(self)->array.size() != 1) {
     PyErr_SetString(PyExc_ValueError, "the truth of a tensor with more than one element (or none) is not one answer: "
                                       "use .any() or .all()");
@@ -307,6 +331,11 @@ static int to_bool(PyObject* self) {
 // A tensor over the same memory without history; changes to it are seen by the version checks.
 static PyObject* detach(PyObject* self, PyObject*) {
   Tensor* t = as_tensor(self);
+  if (t->batch) {
+    PyObject* whole = PyTuple_GET_ITEM(t->batch, 1);
+    const Ref inner = Ref::own(detach(whole, nullptr));
+    return inner ? batched_like(t, inner.get()) : nullptr;
+  }
   return as_object(new_view(t, t->array));
 }
 
