@@ -60,7 +60,7 @@ from dlcore._printing import get_printoptions, printoptions, set_printoptions
 from dlcore._tensor import Parameter, Tensor, arange, empty, from_numpy, ones, tensor, zeros
 
 if _typing.TYPE_CHECKING:
-    from dlcore import data, export, metrics, models, nn, optim, random, runs, train
+    from dlcore import data, export, func, metrics, models, nn, optim, random, runs, train
     from dlcore._anomaly import detect_anomaly
     from dlcore._capture import capture
     from dlcore._checkpoint import load, load_state, save
@@ -191,10 +191,12 @@ __all__ = [
     "zeros_like",
 ]  # fmt: skip
 __all__ += _operations.__all__
+__all__ += ["func"]
 
 _LAZY = {  # name -> (module, attribute or None for the module itself)
     "nn": ("dlcore.nn", None),
     "optim": ("dlcore.optim", None),
+    "func": ("dlcore.func", None),
     "data": ("dlcore.data", None),
     "train": ("dlcore.train", None),
     "metrics": ("dlcore.metrics", None),

@@ -8,6 +8,7 @@ from typing import Any
 
 from dlcore import _C
 from dlcore._arguments import boolean, instance
+from dlcore._batching import all_of, levels_of, one_of
 from dlcore._modes import Mode
 from dlcore.dtypes import DType
 from dlcore.errors import AutogradError, ShapeError
@@ -71,6 +72,8 @@ def _start(name: str, output: Any, dout: Any) -> Any:
 def backward(output: Any, gradient: Any = None, retain_graph: bool = False, create_graph: bool = False) -> None:
     """Adds d(output)/d(leaf) to ``leaf.grad`` of every leaf that requires a gradient. See `Tensor.backward`."""
     dout = _start("backward", output, gradient)
+    within = levels_of((output, dout))
+    output, dout = all_of(output, within), None if dout is None else all_of(dout, within)
     create = boolean(create_graph, "backward: create_graph")
     retain = boolean(retain_graph, "backward: retain_graph")
     if create:
@@ -112,7 +115,7 @@ def grad(
     create = boolean(create_graph, "grad: create_graph")
     keep = create if retain_graph is None else boolean(retain_graph, "grad: retain_graph")
     unused = boolean(allow_unused, "grad: allow_unused")
-    found = _C.backward(outs, douts, tuple(unique), keep, create)
+    found = _passed(outs, douts, tuple(unique), keep, create)
     by_id = {id(x): g for x, g in zip(unique, found, strict=True)}
     for k, x in enumerate(ins):
         if by_id[id(x)] is None and not unused:
@@ -120,6 +123,25 @@ def grad(
                 f"grad: the outputs do not depend on input {k} of shape {x.shape}; pass allow_unused=True to get None"
             )
     return tuple(by_id[id(x)] for x in ins)
+
+
+def _passed(
+    outs: tuple[Any, ...], douts: tuple[Any, ...], inputs: tuple[Any, ...], keep: bool, create: bool
+) -> Sequence[Any]:  # fmt: skip
+    """What the tape gives; within a vmap of all examples at once, of which none depends on another."""
+    within = levels_of((*outs, *douts))
+    if not within:
+        found: Sequence[Any] = _C.backward(outs, douts, inputs, keep, create)
+        return found
+    for k, x in enumerate(inputs):
+        if not set(within) <= set(levels_of((x,))):
+            raise AutogradError(
+                f"grad: input {k} of shape {x.shape} is shared by all examples of a vmap, so that its gradient would "
+                "be their sum; use dl.func.grad of a function that takes it as an argument"
+            )
+    roots, starts = (tuple(t if t is None else all_of(t, within) for t in some) for some in (outs, douts))
+    wholes = tuple(all_of(x, within) for x in inputs)
+    return [g if g is None else one_of(g, within) for g in _C.backward(roots, starts, wholes, keep, create)]
 
 
 def sum_to(gradient: Any, shape: tuple[int, ...], dtype: DType) -> Any:

@@ -153,7 +153,7 @@ class Captured:
     # -- one call ----------------------------------------------------------------------------------------------------
 
     def _call(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        if _C.is_recording() or _C.is_examining():  # this call is part of another captured step, or looked at
+        if _C.is_recording() or _C.is_examining() or _C.batch_depth():  # part of another captured step, or of a vmap
             return self.function(*args, **kwargs)
         call = Arguments(args, kwargs)
         self._calls += 1

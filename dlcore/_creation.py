@@ -9,6 +9,7 @@ import numpy as np
 
 from dlcore import _C
 from dlcore._arguments import boolean, instance, integer, lengths, number, renamed
+from dlcore._batching import filled_like
 from dlcore._device import CPU, Device, default_device
 from dlcore._device import device as as_device
 from dlcore._spelling import spelled
@@ -172,26 +173,26 @@ def _like(name: str, x: Tensor, dtype: Any, device: Any) -> tuple[DType, Device]
 def empty_like(x: Tensor, dtype: Any = None, device: Any = None) -> Tensor:
     """An uninitialised tensor of the shape (and dtype, device) of ``x``."""
     chosen, place = _like("empty_like", x, dtype, device)
-    return empty(x.shape, dtype=chosen, device=place)
+    return filled_like(x, lambda shape: empty(shape, dtype=chosen, device=place))
 
 
 def zeros_like(x: Tensor, dtype: Any = None, device: Any = None) -> Tensor:
     """A tensor of zeros, of the shape (and dtype, device) of ``x``."""
     chosen, place = _like("zeros_like", x, dtype, device)
-    return filled(x.shape, 0, chosen, place)
+    return filled_like(x, lambda shape: filled(shape, 0, chosen, place))
 
 
 def ones_like(x: Tensor, dtype: Any = None, device: Any = None) -> Tensor:
     """A tensor of ones, of the shape (and dtype, device) of ``x``."""
     chosen, place = _like("ones_like", x, dtype, device)
-    return filled(x.shape, 1, chosen, place)
+    return filled_like(x, lambda shape: filled(shape, 1, chosen, place))
 
 
 def full_like(x: Tensor, fill_value: Any, dtype: Any = None, device: Any = None) -> Tensor:
     """A tensor filled with ``fill_value``, of the shape (and dtype, device) of ``x``."""
     chosen, place = _like("full_like", x, dtype, device)
     try:
-        return full(x.shape, fill_value, chosen, place)
+        return filled_like(x, lambda shape: full(shape, fill_value, chosen, place))
     except (TypeError, ValueError, OverflowError) as error:
         raise renamed(error, "full_like") from None
 

@@ -22,7 +22,7 @@ from dlcore._tensor import Tensor, tensor
 from dlcore.dtypes import DType
 from dlcore.errors import CaptureError
 
-__all__ = ["Arguments", "Results", "Structure"]
+__all__ = ["Arguments", "Results", "Structure", "parts_of"]
 
 Structure = Any
 
@@ -80,7 +80,7 @@ def _new_data(kind: type, names: Sequence[str], values: Sequence[Any]) -> Any:
     return made
 
 
-def _parts_of(value: Any) -> tuple[Sequence[Any], Callable[[list[Any]], Any]] | None:
+def parts_of(value: Any) -> tuple[Sequence[Any], Callable[[list[Any]], Any]] | None:
     """What a container holds, and a function that makes one like it of other parts; None if it is no container."""
     kind: Any = type(value)
     if kind in _MAPPINGS:
@@ -149,7 +149,7 @@ class Arguments:
         plain = _plain(value)
         if plain is not None:
             return plain
-        container = _parts_of(value)
+        container = parts_of(value)
         if container is not None:
             keys = tuple([_plain(k) or _Held(k) for k in value]) if kind in _MAPPINGS else ()
             return kind, keys, self._visit_parts(value, container[0])
@@ -179,7 +179,7 @@ class Arguments:
     def _replaced(self, value: Any, tensors: Sequence[Tensor]) -> Any:
         if id(value) in self._made:
             return tensors[self._made[id(value)]]
-        container = None if _plain(value) is not None else _parts_of(value)
+        container = None if _plain(value) is not None else parts_of(value)
         if container is None:
             return value
         parts = [self._replaced(part, tensors) for part in container[0]]
@@ -236,7 +236,7 @@ class Results:
         kind = type(value)
         if issubclass(kind, Tensor):
             return self._visit_tensor(value, place)
-        container = None if _plain(value) is not None else _parts_of(value)
+        container = None if _plain(value) is not None else parts_of(value)
         if container is None:
             if not self._is_lasting(value):
                 self._refuse(value, place)

@@ -102,6 +102,8 @@ class Tensor(Writing, TensorMethods):
         return self.numpy().tolist()
 
     def __repr__(self) -> str:
+        if (batch := _C.batch_of(self)) is not None:
+            return f"tensor(shape={self.shape}, dtype={self.dtype.name}, one of {batch[0].size} examples of a vmap)"
         values = self.numpy()
         if self.dtype is bfloat16:
             values = values.astype(np.float32)

@@ -20,6 +20,7 @@ from dlcore import _C, _autograd
 from dlcore._capture import capture
 from dlcore._device import CPU, Device, synchronize
 from dlcore._device import device as as_device
+from dlcore._func_checks import check_batching
 from dlcore._tensor import Tensor, from_numpy, tensor
 from dlcore.dtypes import DType, as_dtype, float32, float64
 from dlcore.errors import CaptureError
@@ -31,6 +32,7 @@ __all__ = [
     "Difference",
     "attributes",
     "check",
+    "check_batching",
     "check_call",
     "check_errors",
     "check_forward",

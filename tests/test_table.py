@@ -19,6 +19,7 @@ from dlcore.ops import operations
 
 OPERATIONS = operations()
 LARGE = 1 << 18  # elements of a sample whose small ones tell as much
+SMALL = 5000  # of one of which each example takes a turn
 
 
 def text_of(x):
@@ -93,6 +94,11 @@ def test_replay(op, sample, number, request):
     if number and not request.config.getoption("--all-combinations"):
         dtypes = dtypes[:1]
     each(op, [(d,) for d in dtypes or op.dtypes[:1]], lambda dtype: testing.check_replay(op, sample, dtype))
+
+
+@pytest.mark.parametrize("op", OPERATIONS, ids=name_of)
+def test_batching(op):
+    each(op, [(s,) for s in testing.samples(op) if s.size <= SMALL], lambda sample: testing.check_batching(op, sample))
 
 
 @pytest.mark.parametrize("op", OPERATIONS, ids=name_of)

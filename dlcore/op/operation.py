@@ -134,6 +134,11 @@ class Op:
     place to values for which `ulp` holds, where no domain of a single operand says it; it says why. ``largest``: of the
     dtype that sums have, ``dtype_max`` of the operands' narrowest."""
 
+    batching: str = ""
+    """How `dlcore.func.vmap` runs it once for all examples: "pointwise", "axis", "leading", "loss", "composite" or
+    "loop" (dlcore/ops/_batching.py tells what they are). Default: by the family of its kernels, else "loop"."""
+    batch: Callable[..., Any] | None = None
+    """A rule of its own in the place of those: a function of a `dlcore._batching.Call`, not called by name."""
     merge: Callable[..., Any] | None = None
     """merge(first, second): the one call of this operation that does what two launches of a recorded step do, of which
     the second reads a result of the first; None where there is none. All three are a `Command` (dlcore/_commands.py):
@@ -141,7 +146,7 @@ class Op:
 
     PARTS: ClassVar[tuple[str, ...]] = (
         "infer", "reference", "magnitude", "cost", "params", "composite", "view", "output_device", "residuals",
-        "samples", "error_inputs", "workloads", "restrict", "merge", "unfitting",
+        "samples", "error_inputs", "workloads", "restrict", "merge", "unfitting", "batch",
     )  # fmt: skip
 
     # ---- parts and their defaults

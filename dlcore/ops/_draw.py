@@ -85,6 +85,13 @@ def check_finite(name: str, dtype: DType, **numbers: float) -> None:
         _C.check_number(number, dtype, f"{name}: {what}")
 
 
+def _draw_examples(call: Any) -> Any:
+    """Other numbers for each example (see dlcore/ops/_batching.py): one draw of them all."""
+    if any(call.is_batched) or call.op.attribute_names[:1] != ("shape",):
+        return NotImplemented
+    return call.run(call.values, [(call.size, *call.attrs[0]), *call.attrs[1:]])
+
+
 class Draw(Op):
     """An operation that makes an array from a generator's state, its only operand; the first attribute is its shape."""
 
@@ -92,6 +99,7 @@ class Draw(Op):
     promote = staticmethod(as_given)
     writes = "state"
     random = True
+    batch = staticmethod(_draw_examples)
     dtypes = (float32,)  # no operand is of the dtype under test: once is enough
     drawn: Sequence[Any] = ()
     """Attributes behind the shape of what is timed."""

@@ -16,6 +16,7 @@ from dlcore.errors import DTypeError, ShapeError
 from dlcore.op import Axis, AxisOf, ErrorInput, Input, Op, Sample, Shape, Spec, Workload, as_given
 from dlcore.ops._shape import broadcast_shapes
 from dlcore.ops._workloads import MILLION, RAGGED, bytes_of, library, on_gpu
+from dlcore.ops.movement import permute, reshape
 
 __all__ = ["count_nonzero", "gather", "nonzero", "take"]
 
@@ -72,6 +73,42 @@ def _odd_rows(x: Spec, axis: int) -> bool:
     return rest == 0 and units < 512 and units & (units - 1) != 0
 
 
+def _take_examples(call: Any) -> Any:
+    """Of all examples (see dlcore/ops/_batching.py): rows of a longer table where both have their own."""
+    (x, indices), (axis,) = call.values, call.attrs
+    if not call.is_batched[1]:
+        return take(x, indices, axis + 1)
+    if not call.is_batched[0]:
+        return _to_front(take(x, indices, axis), axis)
+    rows = _to_front(x, axis + 1)  # (length, examples, ...)
+    shape = rows.shape
+    table = reshape(rows, (shape[0] * call.size, *shape[2:]))
+    of = np.arange(call.size).reshape(-1, *[1] * (indices.ndim - 1))
+    taken = take(table, ravel_index([indices, of], shape[:2]), 0)  # (examples, indices, ...)
+    n = indices.ndim
+    order = (0, *range(n, n + axis), *range(1, n), *range(n + axis, taken.ndim))
+    return permute(taken, order)
+
+
+def _to_front(x: Any, axis: int) -> Any:
+    return permute(x, (axis, *(d for d in range(x.ndim) if d != axis)))
+
+
+def _take_backward_examples(call: Any) -> Any:
+    (dout, indices), (shape, axis) = call.values, call.attrs
+    if not call.is_batched[1]:
+        return take_backward(dout, indices, (call.size, *shape), axis + 1)
+    n, whole = indices.ndim - 1, call.full(0)
+    behind = 1 + axis + n
+    rows = permute(whole, (0, *range(1 + axis, behind), *range(1, 1 + axis), *range(behind, whole.ndim)))
+    others = (*shape[:axis], *shape[axis + 1 :])
+    of = np.arange(call.size).reshape(-1, *[1] * n)
+    places = ravel_index([of, indices], (call.size, shape[axis]))
+    found = take_backward(rows, places, (call.size * shape[axis], *others), 0)
+    table = reshape(found, (call.size, shape[axis], *others))
+    return permute(table, (0, *range(2, 2 + axis), 1, *range(2 + axis, table.ndim)))
+
+
 _TAKEN = [
     Sample((10, 7), _integers((20,), -10, 10), axis=0, why="rows, some twice"),
     Sample((3, 9), _integers((2, 3), 0, 9, uint8), axis=-1, why="last axis, uint8 indices"),
@@ -83,6 +120,7 @@ _TAKEN = [
 
 @indexed(
     kernels={"cuda": [("movement.gather:take", _odd_rows), ("movement.take:take", None)]}, dtypes=DTYPES, methods=True,
+    batch=_take_examples,
     gradient=lambda dout, x_shape, indices, axis: take_backward(dout, indices, x_shape, axis),
     reference=lambda x, indices, axis: np.take(x, indices.astype(np.int64), axis),
     cost=lambda x, indices, axis: (
@@ -117,6 +155,7 @@ def take(x: Spec, indices: Spec, axis: Axis = 0) -> Spec:
 
 
 @adjoint(
+    batch=_take_backward_examples,
     kernels={"cuda": "movement.accumulate:take_backward"}, gradient=lambda ddx, indices, axis: take(ddx, indices, axis),
     ulp=16,  # about 50 terms a sum in the largest sample, one after the other
     samples=[
@@ -260,7 +299,8 @@ def _(dout: Any, indices: Any, shape: tuple[int, ...], axis: int) -> Any:
 
 
 @indexed(
-    kernels={"cuda": "movement.positions:ravel_index"}, promote=lambda specs: [int64] * len(specs), dtypes=(float32,),
+    batching="pointwise", kernels={"cuda": "movement.positions:ravel_index"},
+    promote=lambda specs: [int64] * len(specs), dtypes=(float32,),
     params=lambda shape: shape,
     reference=lambda indices, shape: np.ravel_multi_index(
         tuple(np.broadcast_arrays(*(i % n for i, n in zip(indices, shape, strict=True)))), shape

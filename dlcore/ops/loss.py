@@ -19,7 +19,8 @@ from dlcore.errors import AutogradError, DTypeError, ShapeError
 from dlcore.op import ErrorInput, Input, Sample, Spec, Workload, as_given, floating, operation
 from dlcore.ops._domains import limited, without_subnormal_probabilities
 from dlcore.ops._workloads import MILLION, MODELS, RAGGED, million_and_ragged, on_gpu
-from dlcore.ops.elementwise import add, cast, div, eq, mul, ne, neg, sub
+from dlcore.ops.elementwise import add, cast, div, eq, mul, ne, neg, sub, where
+from dlcore.ops.gather import take
 from dlcore.ops.movement import reshape, unsqueeze
 from dlcore.ops.reduce import mean, sum
 from dlcore.ops.softmax import log_softmax, softmax
@@ -108,7 +109,32 @@ def _no_gradient_of_weight() -> NoReturn:
     raise AutogradError("cross_entropy: weight has no gradient where the target holds class indices; detach() it")
 
 
+def _cross_entropy_examples(call: Any) -> Any:
+    """All positions of all examples at once (see dlcore/ops/_batching.py), then the mean or sum over each example."""
+    if call.is_batched[2]:
+        return NotImplemented
+    logits, target, weight = call.full(0), call.full(1), call.values[2]
+    spread = len(call.specs[0].shape) == 1  # no axis of positions in an example
+    n = 1 if spread else logits.shape[1]
+    rows = logits if spread else reshape(logits, (call.size * n, *logits.shape[2:]))
+    labels = reshape(target, rows.shape if target.dtype.is_float else (rows.shape[0], *rows.shape[2:]))
+    ignore_index, smoothing, reduction = call.attrs
+    each = cross_entropy(rows, labels, weight, ignore_index, smoothing, "none")
+    each = reshape(each, (call.size, *([] if spread else [n]), *rows.shape[2:]))
+    axes = tuple(range(1, each.ndim))
+    if reduction != "mean" or target.dtype.is_float:
+        return each if reduction == "none" else sum(each, axes) if reduction == "sum" else mean(each, axes)
+    counted = ne(labels, ignore_index)
+    own = cast(counted, each.dtype)
+    if weight is not None:
+        own = mul(own, take(weight.detach(), where(counted, labels, 0), 0))
+    total = sum(reshape(own, each.shape), axes)
+    nothing = eq(total, 0)  # the mean of nothing is NaN, and its gradient 0
+    return where(nothing, math.nan, div(sum(each, axes), where(nothing, 1, total)))
+
+
 @_loss(
+    batch=_cross_entropy_examples,
     kernels={"cpu": [("loss:cross_entropy", _of_labels)], "cuda": [("loss.cross_entropy:cross_entropy", _of_labels)]},
     promote=_promoted, extras="dlogits", gradient={"weight": _no_gradient_of_weight},
     params=lambda ignore_index, label_smoothing, reduction: (

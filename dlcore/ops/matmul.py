@@ -6,6 +6,7 @@ float32 or wider, in an order that depends on shapes alone: the same bits for an
 
 from __future__ import annotations
 
+import builtins
 import math
 from collections.abc import Iterator
 from functools import partial
@@ -73,7 +74,29 @@ def _sized(m: int, n: int, k: int, layout: str = "NN", **rest: Any) -> Workload:
     return Workload((a, b), **rest)
 
 
+def _product_of_examples(call: Any) -> Any:
+    """One product of all examples (see dlcore/ops/_batching.py): a single one where one operand is shared."""
+    (a, b), (m, n) = call.values, (len(s.shape) for s in call.specs)
+    if not call.is_batched[1] and n <= 2:
+        return matmul(a, b)  # examples are further rows
+    if not call.is_batched[0] and n == 1 and m <= 2:
+        return matmul(b, transpose(a) if m == 2 else a)
+    a = unsqueeze(a, -2) if m == 1 else a
+    b = unsqueeze(b, -1) if n == 1 else b
+    ndim = builtins.max(m, n, 2)
+    a, b = (_with_axes(x, ndim, batched) for x, batched in zip((a, b), call.is_batched, strict=True))
+    out = matmul(a, b)
+    return reshape(out, (call.size, *call.outputs[0].shape)) if 1 in (m, n) else out
+
+
+def _with_axes(x: Any, ndim: int, batched: bool) -> Any:
+    """Axes of length 1 behind that of the examples, up to ``ndim`` beside it."""
+    missing = ndim + 1 - x.ndim if batched else 0
+    return reshape(x, (x.shape[0], *[1] * missing, *x.shape[1:])) if missing else x
+
+
 @_product(
+    batch=_product_of_examples,
     kernels={"cuda": "matmul.plan:matmul"}, reference=np.matmul, methods=True,
     magnitude=lambda a, b: np.abs(a) @ np.abs(b), baselines=library("matmul", "a b", symbol="@"),
     ulp=4,  # float32: a chain of at most 512 roundings, which mostly cancel
@@ -213,7 +236,7 @@ _JAX_LINEAR = (
 
 
 @_product(
-    kernels={"cuda": "matmul.plan:linear"}, promote=floating, extras="pre",
+    batching="leading", kernels={"cuda": "matmul.plan:linear"}, promote=floating, extras="pre",
     ulp=6,  # as matmul, then the roundings of the bias and the activation
     baselines={"torch": _TORCH_LINEAR, "jax": _JAX_LINEAR},
 )  # fmt: skip
@@ -351,7 +374,7 @@ def backward(dout, x, weight, saved):
 
 
 @_product(
-    kernels={"cuda": "matmul.linear_backward:linear_backward"}, outputs="dx dweight dbias",
+    batching="composite", kernels={"cuda": "matmul.linear_backward:linear_backward"}, outputs="dx dweight dbias",
     ulp=10,  # as linear, then the rounding of dpre, whose own bound is 7 for the gelus
     baselines={
         "torch": (_TORCH_BACKWARD, "backward(dout, x, weight, saved)"),

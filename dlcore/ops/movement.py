@@ -24,8 +24,14 @@ __all__ = ["concat", "expand", "flatten", "permute", "reshape", "squeeze", "stac
 # ---- views --------------------------------------------------------------------------------------------------------
 
 
+def _like_output(call: Any) -> Any:
+    """All examples in the shape of one's result (see dlcore/ops/_batching.py)."""
+    return call.run(call.values, [(call.size, *call.outputs[0].shape)])
+
+
 @view(
-    gradient=lambda dout, x_shape: reshape(dout, x_shape), reference=lambda x, shape: x.reshape(shape),
+    batch=_like_output, gradient=lambda dout, x_shape: reshape(dout, x_shape),
+    reference=lambda x, shape: x.reshape(shape),
     samples=[
         Sample((4, 6), shape=(2, 2, 6), why="one axis split"),
         Sample((4, 3, 5), shape=(-1, 5), why="axes joined, one length left open"),
@@ -84,6 +90,7 @@ def _reshaped_strides(x: Spec, new: tuple[int, ...]) -> tuple[int, ...] | None:
 
 
 @view(
+    batch=lambda call: permute(call.values[0], (0, *(a % len(call.attrs[0]) + 1 for a in call.attrs[0]))),
     gradient=lambda dout, axes: permute(dout, _inverse(axes)),
     reference=lambda x, axes: x.transpose(axes),
     samples=[
@@ -113,6 +120,7 @@ def _inverse(axes: tuple[int, ...]) -> list[int]:
 
 
 @view(
+    batch=lambda call: expand(call.padded(0, len(call.outputs[0].shape)), (call.size, *call.outputs[0].shape)),
     gradient=lambda dout: dout,  # the engine sums it to the operand's shape
     reference=lambda x, shape: np.broadcast_to(
         x, [x.shape[d - len(shape)] if n == -1 else n for d, n in enumerate(shape)]

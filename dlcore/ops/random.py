@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from dlcore import _C
 from dlcore.dtypes import INTEGERS, DType, bfloat16, bool_, float16, float32, float64, int16, int32, int64, uint8
 from dlcore.errors import DTypeError, ShapeError
 from dlcore.op import Dtype, ErrorInput, Input, Op, Sample, Shape, Spec, Workload, floating, operation
@@ -32,6 +33,7 @@ from dlcore.ops._draw import (
     words_of,
 )
 from dlcore.ops._workloads import MILLION, RAGGED
+from dlcore.ops.elementwise import mul, ne, where
 
 __all__ = ["bernoulli", "dropout", "dropout_backward", "normal", "permutation", "philox", "randint", "uniform"]
 
@@ -75,6 +77,16 @@ def _check_probability(name: str, p: float) -> None:
 def _threshold(p: float) -> int:
     """Words below it are events of probability p."""
     return round(p * 2**32)
+
+
+def _mask_of_shared(call: Any) -> Any:
+    """One mask for all examples: of a gradient that is taken in several directions (see dlcore/ops/_batching.py)."""
+    if call.is_batched[1]:
+        return NotImplemented
+    dout, state = call.values
+    ones = _C.full(call.specs[0].shape, 1, call.outputs[0].dtype, dout.device.code)
+    factor = dropout_backward(ones, state, *call.attrs)
+    return where(ne(factor, 0), mul(dout, factor), 0)
 
 
 # ---- floating-point numbers ---------------------------------------------------------------------------------------
@@ -359,6 +371,7 @@ def _numpy_dropout(x: Any, state: Any, p: float) -> tuple[Any, Any]:
 
 @masked(
     extras="saved", writes="state", random=True, reference=_numpy_dropout,
+    batch=lambda call: NotImplemented if any(call.is_batched[1:]) else call.run([call.full(0), *call.values[1:]]),
     gradient=lambda dout, saved, p: dropout_backward(dout, saved, p),
     baselines={
         "torch": "F.dropout(x, p)",
@@ -374,7 +387,7 @@ def dropout(x: Spec, state: Spec, p: float = 0.5) -> None:
 
 
 @masked(
-    outputs="dx", reference=lambda dout, saved, p: _numpy_dropout(dout, saved, p)[1],
+    outputs="dx", batch=_mask_of_shared, reference=lambda dout, saved, p: _numpy_dropout(dout, saved, p)[1],
     gradient=lambda ddx, saved, p: dropout_backward(ddx, saved, p),
 )  # fmt: skip
 def dropout_backward(dout: Spec, saved: Spec, p: float = 0.5) -> None:

@@ -12,7 +12,7 @@ from dlcore import _C
 from dlcore.errors import ShapeError
 from dlcore.op import ErrorInput, Input, Sample, Spec, Workload
 from dlcore.ops._workloads import RAGGED, bytes_of
-from dlcore.ops.gather import Indexed, check_indices
+from dlcore.ops.gather import Indexed, check_indices, ravel_index
 from dlcore.ops.slicing import assign, check_value, value_like_first
 
 __all__ = ["put", "put_", "put_backward"]
@@ -31,10 +31,26 @@ def _moved(x: Spec, indices: Spec, axes: int) -> float:
     return 2 * bytes_of(Spec(_value_shape("put", x.shape, indices, axes), x.dtype)) + bytes_of(indices)
 
 
+def _positions_of_examples(call: Any, at: int = 1) -> Any:
+    """Positions in the axis of examples and those behind it (see dlcore/ops/_batching.py)."""
+    indices, axes = call.full(at), call.named("axes")
+    of = np.arange(call.size).reshape(-1, *[1] * (indices.ndim - 1))
+    return ravel_index([of, indices], (call.size, math.prod(call.specs[0].shape[:axes])))
+
+
+def _put_examples(call: Any) -> Any:
+    axes = call.named("axes")
+    ndim = len(call.specs[1].shape) + len(call.specs[0].shape) - axes
+    if call.op.writes and not call.is_batched[0]:
+        return NotImplemented
+    return call.run([call.full(0), _positions_of_examples(call), call.padded(2, ndim)], [axes + 1])
+
+
 class Put(Indexed):
     """Assignment to the elements (blocks) of operand 0 at indices. The shape rule of the family checks the value."""
 
     promote = staticmethod(value_like_first)
+    batch = staticmethod(_put_examples)
 
     def infer(self, *args: Any) -> Spec | None:
         """What the rule says, if the value fits."""
@@ -101,6 +117,7 @@ def put_(target: Spec, indices: Spec, value: Spec, axes: int = 1) -> None:
 
 
 @Indexed.definition(
+    batch=lambda call: put_backward(call.full(0), _positions_of_examples(call), call.attrs[0] + 1),
     kernels={"cuda": "movement.take:put_backward"}, outputs="dvalue",
     cost=lambda dout, indices, axes: (0.0, _moved(dout, indices, axes)),
     samples=lambda: [s.but(*s.inputs[:2]) for s in put.op.family_samples()],

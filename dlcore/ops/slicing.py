@@ -37,6 +37,7 @@ class View(Op):
 
     promote = staticmethod(as_given)
     dtypes = DTYPES
+    batching = "axis"
 
     def infer(self, x: Spec, *attrs: Any) -> Spec:
         """The shape of the layout. Raises DTypeError for a number, which has no memory to share."""
@@ -236,6 +237,7 @@ def check_value(name: str, shape: tuple[int, ...], value: Spec) -> None:
 
 @operation(
     family="movement", kernels={"cuda": "movement.copy:assign"}, promote=value_like_first, elementwise=True,
+    batch=lambda call: assign(call.full(0), call.padded(1, len(call.specs[0].shape))),
     gradient={"value": lambda dout: dout},
     reference=lambda target, value: np.broadcast_to(value, target.shape).astype(target.dtype),
     cost=lambda target: (0.0, 2 * bytes_of(target)),
@@ -265,6 +267,9 @@ def assign(target: Spec, value: Spec) -> Spec:
 
 @operation(
     family="movement", kernels={"cuda": "movement.copy:slice_assign"}, promote=value_like_first,
+    batch=lambda call: slice_assign(
+        call.full(0), call.padded(1, len(_sliced(call.attrs[0]))), ((0, call.size, 1), *call.attrs[0])
+    ),
     gradient={"x": lambda dout, index: slice_assign(dout, 0, index), "value": lambda dout, index: slice(dout, index)},
     cost=lambda x: (0.0, 2 * bytes_of(x)),
     samples=[

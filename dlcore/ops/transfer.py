@@ -32,7 +32,8 @@ def _move(x: Any, out: Any, device: Device) -> None:
 
 
 @operation(
-    kernels={"cpu": _move, "cuda": _move}, promote=as_given, output_device=lambda device: device, dtypes=DTYPES,
+    batching="pointwise", kernels={"cpu": _move, "cuda": _move}, promote=as_given,
+    output_device=lambda device: device, dtypes=DTYPES,
     gradient=lambda dout, x_device: transfer(dout, x_device),
     reference=lambda x: np.copy(x), cost=lambda x: (0.0, 2 * bytes_of(x)),
     samples=[
