@@ -20,6 +20,8 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from dlcore import _C
+from dlcore._arguments import MAX_AXES
+from dlcore.errors import ShapeError
 from dlcore.op import REGISTRY, Op
 from dlcore.op.signature import AxesOf, AxisOf, Bool, Choice, DtypeKind, Float, Int, Kind, Lengths, Mask, Optional
 from dlcore.ops.elementwise import cast
@@ -40,7 +42,12 @@ def run(call: Call) -> Any:
     if op.random:
         return _random(call)
     for rule in _rules(op):
-        found = rule(call)
+        try:
+            found = rule(call)
+        except ShapeError as error:
+            if f"at most {MAX_AXES}" not in str(error):
+                raise
+            break  # there is no room for another axis
         if found is not NotImplemented:
             return found
     return loop(call)
@@ -51,8 +58,10 @@ def _rules(op: Op) -> list[Callable[[Call], Any]]:
         return [op.batch]
     if op.batching:
         return [RULES[op.batching]]
-    chosen = [pointwise] if op.elementwise else []
-    return [*chosen, composite, *([RULES[_FAMILIES[op.family]]] if op.family in _FAMILIES else [])]
+    rules = [pointwise, composite] if op.elementwise else [composite]
+    if op.family in _FAMILIES:
+        rules.append(RULES[_FAMILIES[op.family]])
+    return rules
 
 
 def _outputs(found: Any) -> tuple[Any, ...]:
@@ -73,7 +82,7 @@ def along_axis(call: Call) -> Any:
     if _flattens(call):
         return _along_flat(call)
     attrs = _moved(call)
-    if attrs is None:
+    if attrs is None or (call.op.batching != "axis" and not _names_axes(call.op)):
         return NotImplemented
     values = [call.full(k) for k in range(len(call.values))]
     return call.run(values, attrs) if _gives(call, values, attrs) else NotImplemented
@@ -105,6 +114,12 @@ def _moved(call: Call) -> list[Any] | None:
         else:
             return None
     return found
+
+
+def _names_axes(op: Op) -> bool:
+    """Whether an attribute says which axes it works along: else nobody knows what another one in front does."""
+    kinds = [a.kind.kind if isinstance(a.kind, Optional) else a.kind for a in op.signature.attributes]
+    return any(isinstance(kind, AxisOf) for kind in kinds)
 
 
 def _gives(call: Call, values: Sequence[Any], attrs: Sequence[Any]) -> bool:

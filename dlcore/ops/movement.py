@@ -155,6 +155,7 @@ def expand(x: Spec, shape: Shape) -> Layout:
 
 @operation(
     family="movement", kernels={"cpu": "movement:copy", "cuda": "movement.copy:contiguous"}, promote=as_given,
+    batching="pointwise",
     dtypes=DTYPES, gradient=lambda dout: dout, reference=lambda x: x.copy(), cost=lambda x: (0.0, 2 * bytes_of(x)),
     samples=[
         Sample((33, 65), why="not a multiple of the tile"), Sample((3, 20, 17), why="three axes"),
