@@ -58,7 +58,7 @@ def _rules(op: Op) -> list[Callable[[Call], Any]]:
         return [op.batch]
     if op.batching:
         return [RULES[op.batching]]
-    rules = [pointwise, composite] if op.elementwise else [composite]
+    rules: list[Callable[[Call], Any]] = [pointwise, composite] if op.elementwise else [composite]
     if op.family in _FAMILIES:
         rules.append(RULES[_FAMILIES[op.family]])
     return rules
