@@ -60,12 +60,13 @@ from dlcore._printing import get_printoptions, printoptions, set_printoptions
 from dlcore._tensor import Parameter, Tensor, arange, empty, from_numpy, ones, tensor, zeros
 
 if _typing.TYPE_CHECKING:
-    from dlcore import data, export, func, metrics, models, nn, optim, random, runs, train
+    from dlcore import data, export, func, metrics, models, nn, optim, random, runs, testing, train
     from dlcore._anomaly import detect_anomaly
     from dlcore._capture import capture
     from dlcore._checkpoint import load, load_state, save
     from dlcore._recordable import Recordable
     from dlcore._summary import summary
+    from dlcore.func import checkpoint
     from dlcore.random import (
         bernoulli,
         dropout,
@@ -191,12 +192,14 @@ __all__ = [
     "zeros_like",
 ]  # fmt: skip
 __all__ += _operations.__all__
-__all__ += ["func"]
+__all__ += ["checkpoint", "func", "testing"]
 
 _LAZY = {  # name -> (module, attribute or None for the module itself)
     "nn": ("dlcore.nn", None),
     "optim": ("dlcore.optim", None),
     "func": ("dlcore.func", None),
+    "testing": ("dlcore.testing", None),
+    "checkpoint": ("dlcore.func", "checkpoint"),
     "data": ("dlcore.data", None),
     "train": ("dlcore.train", None),
     "metrics": ("dlcore.metrics", None),

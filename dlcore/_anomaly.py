@@ -19,7 +19,8 @@ def detect_anomaly() -> Iterator[None]:
     """Within it, in this thread, the first operation that makes a NaN or an infinity raises :class:`AnomalyError`.
 
     The error is raised by that operation, of the forward or of the backward pass or of an optimizer, so that its
-    traceback shows the line; the text names the operation, the shapes and the ranges of its operands. An operation that
+    traceback shows the line; the text names the operation, the shapes and the ranges of its operands, and in a backward
+    pass the operation whose gradient it was computing. An operation that
     is given a NaN has not made it, and masks of -inf that a program writes itself are none of its business. What
     operations write in place is looked at as well.
 
@@ -39,6 +40,8 @@ def detect_anomaly() -> Iterator[None]:
 
 
 def _examiner(name: str, operands: tuple[Any, ...]) -> Callable[[tuple[Any, ...]], None]:
+    gradient_of = _C.gradient_of()
+    place = "" if gradient_of is None else f", in the gradient of {gradient_of}"
     given = [t for t in operands if isinstance(t, Tensor)]
     state, text = _state(given), " ".join(map(_described, given[:4])) + (" ..." if len(given) > 4 else "")
     written = [(t, t.version) for t in given if not t.weak and t.dtype.is_float]
@@ -49,7 +52,8 @@ def _examiner(name: str, operands: tuple[Any, ...]) -> Callable[[tuple[Any, ...]
         if after <= state:
             return
         shapes = " ".join(_shape(t) for t in made[:4])
-        raise AnomalyError(f"{name} made {'a NaN' if after == 2 else 'an infinity'}: {text or 'nothing'} -> {shapes}")
+        what = "a NaN" if after == 2 else "an infinity"
+        raise AnomalyError(f"{name} made {what}{place}: {text or 'nothing'} -> {shapes}")
 
     return check
 

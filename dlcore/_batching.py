@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import lru_cache
 from typing import Any
 
@@ -23,7 +23,7 @@ from dlcore.ops.movement import expand, permute, reshape
 
 __all__ = [
     "Call", "Level", "all_of", "around", "batched", "dressed", "entered", "filled_like", "levels", "levels_of",
-    "one_of", "stripped", "wrapped",
+    "one_of", "stripped", "within", "wrapped",
 ]  # fmt: skip
 
 
@@ -51,13 +51,24 @@ def entered(level: Level) -> Iterator[None]:
     outer = levels()
     before = outer[: _C.batch_depth()]
     _thread.levels = [*before, level]
+    state = level.depth, level.active
     level.depth, level.active = len(before) + 1, True
     depth = _C.set_batch_depth(level.depth)
     try:
         yield
     finally:
-        level.active, _thread.levels = False, outer
+        (level.depth, level.active), _thread.levels = state, outer
         _C.set_batch_depth(depth)
+
+
+@contextmanager
+def within(some: Sequence[Level]) -> Iterator[None]:
+    """These levels again, given outermost first, for what belongs to a vmap and runs later; those that last stay."""
+    with ExitStack() as stack:
+        for level in some:
+            if not level.active:
+                stack.enter_context(entered(level))
+        yield
 
 
 # ---- with and without an axis of examples --------------------------------------------------------------------------

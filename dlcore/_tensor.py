@@ -13,6 +13,7 @@ from dlcore import _C, _autograd, _indexing, _numpy
 from dlcore._arguments import MAX_AXES, boolean, instance, integer, lengths, number, shown
 from dlcore._device import CPU, Device, default_device
 from dlcore._device import device as as_device
+from dlcore._hooks import HookHandle, register_hook, retain_grad
 from dlcore._operations import TensorMethods
 from dlcore._printing import text_of
 from dlcore._values import booleans, check_numbers, has_booleans
@@ -224,6 +225,19 @@ class Tensor(Writing, TensorMethods):
         released unless ``retain_graph``; with ``create_graph`` the backward pass is tracked, for higher derivatives.
         """
         _autograd.backward(self, gradient, retain_graph, create_graph)
+
+    def register_hook(self, hook: Callable[[Tensor], Tensor | None]) -> HookHandle:
+        """Calls ``hook`` with the gradient of this tensor in each backward pass that comes here.
+
+        What it returns, unless None, takes the gradient's place. It sees the whole gradient, of a leaf before that is
+        added to ``grad``, and before `grad` gives it. Returns a handle: ``remove()``, or the end of a ``with`` block,
+        takes the hook away. In a recorded step its operations are recorded.
+        """
+        return register_hook(self, hook)
+
+    def retain_grad(self) -> None:
+        """Has backward passes add the gradient of this tensor, which is no leaf, to its ``grad`` as well."""
+        retain_grad(self)
 
     def requires_grad_(self, requires_grad: bool = True) -> Tensor:
         """Sets ``requires_grad`` and returns the tensor itself."""

@@ -20,7 +20,7 @@ from dlcore import _C, _autograd
 from dlcore._capture import capture
 from dlcore._device import CPU, Device, synchronize
 from dlcore._device import device as as_device
-from dlcore._func_checks import check_batching
+from dlcore._func_checks import check_batching, gradcheck, gradgradcheck
 from dlcore._tensor import Tensor, from_numpy, tensor
 from dlcore.dtypes import DType, as_dtype, float32, float64
 from dlcore.errors import CaptureError
@@ -44,6 +44,8 @@ __all__ = [
     "compare",
     "difference",
     "drawn",
+    "gradcheck",
+    "gradgradcheck",
     "lengths",
     "rounded",
     "samples",

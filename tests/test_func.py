@@ -287,6 +287,16 @@ def test_within_recorded_steps():
     assert captured.recordings == 1, captured.failure
 
 
+def test_autocast_casts_what_it_casts_outside():
+    x, w = dl.randn(5, 3), dl.randn(4, 3)
+    with dl.autocast(dl.bfloat16):
+        for f in (lambda a: dl.linear(a, w, None, "gelu"), lambda a: w @ a, lambda a: dl.softmax(w @ a, 0)):
+            got = func.vmap(f)(x)
+            want = dl.stack([f(row) for row in x])
+            assert got.dtype is want.dtype
+            np.testing.assert_allclose(array(got.float()), array(want.float()), rtol=2e-2, atol=2e-2)
+
+
 def test_of_recorded_functions():
     captured = dl.capture(lambda x: (x * x).sum())
     for k in range(4):

@@ -32,6 +32,7 @@ PyObject* call_batched(Function* f, Operands& operands, PyObject* attrs, const i
     if (!length) return nullptr;
     PyTuple_SET_ITEM(groups.get(), k, length);
   }
+  const WithoutAutocast as_given;
   PyObject* args[4] = {f->op, given.get(), attrs, groups.get()};
   return call_python(bound.batched, args, 4);
 }

@@ -11,6 +11,7 @@ namespace dlcore {
 
 // ---- hooks --------------------------------------------------------------------------------------------------------
 static bool read_hook(PyObject* item, unsigned* output, PyObject** function, int* last) {
+  if (!PyTuple_Check(item)) return PyErr_SetString(PyExc_TypeError, "a hook is (output, function, last)"), false;
   return PyArg_ParseTuple(item, "IOp:hook", output, function, last);
 }
 
@@ -106,6 +107,11 @@ bool fill_saved(Node* node) {
   }
   for (int k = 0; k < node->n_saved; ++k) {
     const Saved& saved = again->saved[k];
+    if (saved.tensor && saved.version != node->saved[k].version) {
+      PyErr_Format(errors.autograd, "checkpoint: a tensor that %s needs for its gradient was changed in place since",
+                   node->function->name_utf8);
+      return false;
+    }
     Py_XSETREF(node->saved[k].tensor, as_tensor(Py_XNewRef(as_object(saved.tensor))));
     node->saved[k].version = saved.version;
     node->saved[k].output = saved.output;
@@ -115,6 +121,9 @@ bool fill_saved(Node* node) {
 }
 
 static PyObject* set_region(PyObject*, PyObject* value) {
+  if (value != Py_None && !PyTuple_Check(value)) {
+    return PyErr_Format(PyExc_TypeError, "set_region: (region, list, again) or None is wanted");
+  }
   PyObject* before = region ? region : Py_NewRef(Py_None);
   region = value == Py_None ? nullptr : Py_NewRef(value);
   return before;

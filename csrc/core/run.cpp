@@ -466,15 +466,15 @@ static PyObject* call_unfitting(Function* f, Operands& operands) {
 
 // Takes owned operands (they may be replaced by casts).
 PyObject* dispatch(Function* f, Operands& operands, PyObject* attrs, Tensor* out, const int* lengths, int n_groups) {
-  if ((f->random && batch_depth) || any_batched(operands.data, operands.n)) {
-    return call_batched(f, operands, attrs, lengths, n_groups);
-  }
-  if (f->value_key && recorder) {
+  if (f->value_key && recorder && !any_batched(operands.data, operands.n)) {
     const std::string what = std::string(f->name_utf8) + "() has a result whose shape depends on values";
     if (!record_host_read(what.c_str())) return nullptr;
   }
   if (f->cast != CastClass::widest && autocast_dtype != kNoAutocast && !autocast_operands(f->cast, operands)) {
     return nullptr;
+  }
+  if ((f->random && batch_depth) || any_batched(operands.data, operands.n)) {
+    return call_batched(f, operands, attrs, lengths, n_groups);
   }
   for (int k = 0; grad_enabled && k < operands.n; ++k)
     if (operands.data[k] && operands.data[k]->base && !refresh_view(operands.data[k])) return nullptr;
