@@ -59,11 +59,15 @@ def test_topk_of_long_lines(dtype, n, k):
     assert values.tobytes() == np.take_along_axis(x, order, 1).tobytes()
 
 
-def test_numbers_of_runs_in_several_blocks():
-    starts, order = RNG.random(5000) < 0.2, RNG.permutation(5000)
+def test_runs_in_several_blocks():
+    x, order = np.sort(RNG.integers(0, 900, 5000)), RNG.permutation(5000)
+    values, places, numbers = np.unique(x, return_index=True, return_inverse=True)
     want = np.empty(5000, np.int64)
-    want[order] = np.cumsum(starts) - 1
-    assert run(search.run_numbers, [starts, order], [np.empty(5000, np.int64)], ())[0].tobytes() == want.tobytes()
+    want[order] = numbers
+    assert run(search.run_numbers, [x, order], [np.empty(5000, np.int64)], (0,))[0].tobytes() == want.tobytes()
+    assert run(search.count_runs, [x], [np.empty((), np.int64)], (0,))[0] == len(values)
+    heads = run(search.run_heads, [x], [np.empty(len(values), np.int64) for _ in range(2)], (len(values), 0))
+    assert [h.tolist() for h in heads] == [values.tolist(), places.tolist()]
 
 
 def view(shape, dtype):

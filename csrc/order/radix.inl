@@ -71,8 +71,15 @@ template <int passes, class K> static void least_digits_first(K* a, K* b, int64_
   if (from != wanted) memcpy(static_cast<void*>(wanted), from, sizeof(K) * n);
 }
 
+#if DLCORE_ISA == 4
+constexpr int64_t kPartitions = 8192;  // words below which partitions beat more than one digit
+template <class K>
+static void partition_sort(K* a, K* b, int64_t n, int64_t need, int low, bool into_b, int depth);
+#endif
+
 // Sorts n words at a, which differ in bits [low, high) and are in order of those below, into b or in place.
-template <class K> static void sort_bits(K* a, K* b, int64_t n, int low, int high, bool into_b) {
+template <bool digits_alone = false, class K>
+static void sort_bits(K* a, K* b, int64_t n, int low, int high, bool into_b) {
   const auto stays = [&] {
     if (into_b) memcpy(static_cast<void*>(b), a, sizeof(K) * n);
   };
@@ -81,6 +88,9 @@ template <class K> static void sort_bits(K* a, K* b, int64_t n, int low, int hig
   if (low == high) return stays();
   const int width = high - low, most = n < kFewDigits ? 8 : kDigit, passes = (width + most - 1) / most;
   const int bits = (width + passes - 1) / passes;
+#if DLCORE_ISA == 4
+  if (!digits_alone && passes > 1 && n < kPartitions) return partition_sort(a, b, n, n, low, into_b, 80);
+#endif
   if (n < int64_t{1} << 30) {
     if (passes == 1) return least_digits_first<1>(a, b, n, low, bits, into_b);
     if (passes == 2) return least_digits_first<2>(a, b, n, low, bits, into_b);
@@ -103,7 +113,7 @@ template <class K> static void sort_bits(K* a, K* b, int64_t n, int low, int hig
   int64_t start = 0;
   for (uint32_t d = 0; d <= mask; ++d) {
     const int64_t count = next[d] - start;
-    if (count) sort_bits(b + start, a + start, count, low, shift, !into_b);
+    if (count) sort_bits<digits_alone>(b + start, a + start, count, low, shift, !into_b);
     start = next[d];
   }
 }

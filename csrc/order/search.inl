@@ -1,4 +1,4 @@
-// Places in sorted sequences (searchsorted), and runs of equal elements (run_starts, run_numbers).
+// Places in sorted sequences (searchsorted), and runs of equal elements (count_runs, run_heads, run_numbers).
 //
 // Searches are bound by the latency of memory: eight are on their way at once, each a chain of loads without branches.
 #include "order/keys.inl"
@@ -50,39 +50,94 @@ static void searchsorted(const Args& a) {
   });
 }
 
-// out[i] = whether x[i] differs from x[i - 1]; params: whether NaN equals NaN
-static void run_starts(const Args& a) {
-  const Array& x = a.in(0);
-  const int64_t n = x.size();
-  bool* out = a.out().as<bool>();
+// ---- runs of equal elements ---------------------------------------------------------------------------------------
+constexpr int64_t kRunChunk = 65536;
+
+// starts(i): whether x[i] differs from x[i - 1]; x[0] does. `equal_nan`: NaNs do not differ.
+template <class T, class F> static void with_starts(const T* x, bool equal_nan, F&& f) {
+  using K = bits_t<T>;
+  const auto differs = [x](int64_t i) { return i == 0 || key_of(x + i, K{0}) != key_of(x + i - 1, K{0}); };
+  if (kIsReal<T> && !equal_nan) f([=](int64_t i) { return is_nan(x + i) || differs(i); });
+  else f(differs);
+}
+
+// The number of runs before each chunk of x, and of all.
+template <class S> static void count_starts(int64_t n, const S& starts, int64_t* before) {
+  const int64_t chunks = (n + kRunChunk - 1) / kRunChunk;
+  parallel_for(chunks, [&](int64_t c) {
+    const int64_t begin = c * kRunChunk, end = std::min(n, begin + kRunChunk);
+    int64_t count = starts(begin);
+    for (int64_t i = begin + 1; i < end; ++i) count += starts(i);
+    before[c + 1] = count;
+  });
+  before[0] = 0;
+  for (int64_t c = 0; c < chunks; ++c) before[c + 1] += before[c];
+}
+
+template <class F> static void each_run_chunk(const Array& x, bool equal_nan, F&& f) {
+  const int64_t n = x.size(), chunks = (n + kRunChunk - 1) / kRunChunk;
+  const Scratch<int64_t> before(chunks + 1);
   with_dtype(x.dtype, [&]<class T>() {
-    using K = bits_t<T>;
     const T* p = x.as<const T>();
-    const bool alone = kIsReal<T> && !a.integer(0);
-    parallel_ranges(n, 65536, [&](int64_t begin, int64_t end) {
-      if (begin == 0) out[begin++] = true;
-      if (alone)
-        for (int64_t i = begin; i < end; ++i) out[i] = (key_of(p + i, K{0}) != key_of(p + i - 1, K{0})) | is_nan(p + i);
-      else
-        for (int64_t i = begin; i < end; ++i) out[i] = key_of(p + i, K{0}) != key_of(p + i - 1, K{0});
+    with_starts(p, equal_nan, [&](const auto& starts) {
+      count_starts(n, starts, before.get());
+      parallel_for(chunks, [&](int64_t c) {
+        f(p, starts, c * kRunChunk, std::min(n, (c + 1) * kRunChunk), before[c]);
+      });
     });
   });
 }
 
-// out[order[i]] = the number of true flags among the first i + 1, less 1
+// params: whether NaN equals NaN
+static void count_runs(const Args& a) {
+  const Array& x = a.in(0);
+  const int64_t n = x.size(), chunks = (n + kRunChunk - 1) / kRunChunk;
+  const Scratch<int64_t> before(chunks + 1);
+  with_dtype(x.dtype, [&]<class T>() {
+    with_starts(x.as<const T>(), a.integer(0) != 0, [&](const auto& starts) { count_starts(n, starts, before.get()); });
+  });
+  *a.out().as<int64_t>() = before[chunks];
+}
+
+// The first elements of the first params[0] runs, and where they stand; zeros behind the last.
+static void run_heads(const Args& a) {
+  const int64_t size = a.integer(0);
+  memset(a.out().data, 0, a.out().size() * item_size(a.out().dtype));
+  memset(a.out(1).data, 0, a.out(1).size() * sizeof(int64_t));
+  int64_t* places = a.out(1).as<int64_t>();
+  void* values = a.out().data;
+  each_run_chunk(a.in(0), a.integer(1) != 0, [&](const auto* x, const auto& starts, int64_t begin, int64_t end,
+                                                 int64_t number) {
+    auto* to = static_cast<std::remove_const_t<std::remove_pointer_t<decltype(x)>>*>(values);
+    for (int64_t i = begin; i < end; ++i) {
+      if (!starts(i)) continue;
+      if (number >= size) return;
+      to[number] = x[i];
+      places[number++] = i;
+    }
+  });
+}
+
+// out[order[i]] = the number of the run that x[i] is in
 static void run_numbers(const Args& a) {
-  const uint8_t* starts = a.in(0).as<const uint8_t>();
   const int64_t *order = a.in(1).as<const int64_t>(), n = a.in(0).size();
   int64_t* out = a.out().as<int64_t>();
   for (int64_t i = 0; i < n; ++i)
     if (static_cast<uint64_t>(order[i]) >= static_cast<uint64_t>(n))
       throw IndexFault("run_numbers: index " + std::to_string(order[i]) + " at position " + std::to_string(i) +
                        " is out of range for axis 0 of length " + std::to_string(n));
-  for (int64_t i = 0, number = -1; i < n; ++i) out[order[i]] = number += starts[i];
+  each_run_chunk(a.in(0), a.integer(0) != 0, [&](const auto*, const auto& starts, int64_t begin, int64_t end,
+                                                 int64_t number) {
+    for (int64_t i = begin; i < end; ++i) {
+      number += starts(i);
+      out[order[i]] = number - 1;
+    }
+  });
 }
 
 static const Kernel kernels[] = {
     {"order:searchsorted", searchsorted, kAllContiguous},
-    {"order:run_starts", run_starts, kAllContiguous},
+    {"order:count_runs", count_runs, kAllContiguous},
+    {"order:run_heads", run_heads, kAllContiguous},
     {"order:run_numbers", run_numbers, kAllContiguous},
 };

@@ -2,8 +2,8 @@
 //
 // What is sorted are words (words.inl). sort: the keys of a line (keys.inl), and what keys do not tell, the signs of
 // zeros and the bits of NaNs, is put back in the order in which the line has it; keys of 8 bits are counted. argsort:
-// 32 bits of the key above the place in the line, so that equal keys stay in order. Of keys of 64 bits the 32 that tell
-// most come first, and where those are equal, the others (see order_wide).
+// 32 bits of the key above the place in the line, so that equal keys stay in order. Of keys of 64 bits those that tell
+// most come first, and where these are equal, the others (see order_wide).
 #include "order/words.inl"
 
 // A contiguous array seen along one axis, or (axis < 0) flat.
@@ -105,6 +105,45 @@ template <class T> static void sort_values(const T* x, T* out, int64_t lines, in
 static inline uint64_t item_of(uint64_t key, int64_t place) { return key << 32 | static_cast<uint64_t>(place); }
 static inline int64_t place_of(uint64_t item) { return static_cast<int64_t>(item & 0xffffffffu); }
 
+static void order_wide(const uint64_t* keys, uint64_t* items, uint64_t* room, int64_t n);
+
+// Puts items that are in order into that of the keys at their places, of which they have the upper bits alone.
+static void order_runs(const uint64_t* keys, uint64_t* items, uint64_t* room, int64_t n) {
+  const auto equal_next = [&](int64_t i) { return items[i] >> 32 == items[i + 1] >> 32; };
+  const auto end_of = [&](int64_t i) {
+    while (i + 1 < n && equal_next(i)) ++i;
+    return i + 1;
+  };
+  parallel_ranges(n, kSortChunk, [&](int64_t begin, int64_t end) {
+    constexpr int64_t step = 16;
+    int64_t i = begin;
+    if (begin && equal_next(begin - 1)) i = end_of(begin);  // of a run that began before
+    while (i < end) {
+      unsigned runs = 0;
+      if (i + step < end) {
+#pragma omp simd reduction(| : runs)
+        for (int64_t k = 0; k < step; ++k) runs |= equal_next(i + k);
+        if (!runs) {
+          i += step;
+          continue;
+        }
+      }
+      const int64_t stop = end_of(i);
+      if (stop - i > 1 && stop - i < kParallelSort) order_wide(keys, items + i, room + i, stop - i);
+      i = stop;
+    }
+  });
+  for (int64_t i = 0; i + kParallelSort <= n;) {  // long runs, by all threads
+    if (items[i] >> 32 != items[i + 1] >> 32) {
+      ++i;
+      continue;
+    }
+    const int64_t stop = end_of(i);
+    if (stop - i >= kParallelSort) order_wide(keys, items + i, room + i, stop - i);
+    i = stop;
+  }
+}
+
 // Puts items, whose places are in order, into the order of the keys there.
 static void order_wide(const uint64_t* keys, uint64_t* items, uint64_t* room, int64_t n) {
   constexpr int64_t few = 16;
@@ -137,30 +176,7 @@ static void order_wide(const uint64_t* keys, uint64_t* items, uint64_t* room, in
     for (int64_t i = begin; i < end; ++i) items[i] = item_of((key_at(items[i]) - first) >> shift, place_of(items[i]));
   });
   sort_words_together(items, room, n, 32);
-  if (shift == 0) return;
-  // Runs of equal upper bits: what their keys differ in has at most `shift` bits.
-  const auto end_of = [&](int64_t i) {
-    const uint64_t upper = items[i] >> 32;
-    do ++i;
-    while (i < n && items[i] >> 32 == upper);
-    return i;
-  };
-  parallel_ranges(n, kSortChunk, [&](int64_t begin, int64_t end) {
-    int64_t i = begin;
-    while (begin && i < end && items[i] >> 32 == items[i - 1] >> 32) ++i;  // of a run that began before
-    while (i < end) {
-      const int64_t stop = end_of(i);
-      if (stop - i > 1 && stop - i < kParallelSort) order_wide(keys, items + i, room + i, stop - i);
-      i = stop;
-    }
-  });
-  for (int64_t i = 0; i < n;) {  // long runs, by all threads
-    const int64_t later = i + kParallelSort - 1;
-    if (later >= n) break;
-    const int64_t stop = end_of(i);
-    if (stop - i >= kParallelSort) order_wide(keys, items + i, room + i, stop - i);
-    i = stop;
-  }
+  if (shift) order_runs(keys, items, room, n);  // in a run they differ in the last `shift` bits of these differences
 }
 
 // The first `count` places in order of a line, or (count < n) of any that comes behind; items and room for n.
@@ -179,9 +195,21 @@ static void sort_places(const T* x, uint64_t* items, uint64_t* room, int64_t n, 
     const Scratch<uint64_t> keys(n);
     parallel_ranges(n, kSortChunk, [&](int64_t begin, int64_t end) {
       make_keys(x + begin, keys.get() + begin, end - begin, descending);
-      for (int64_t i = begin; i < end; ++i) items[i] = static_cast<uint64_t>(i);
+      for (int64_t i = begin; i < end; ++i) {
+        if constexpr (std::is_same_v<T, double>) {  // rounded to 32 bits: the order is the same, but for what is equal
+          const float rounded = static_cast<float>(x[i]);
+          items[i] = item_of(key_of(&rounded, flip_of<float>(descending)), i);
+        } else {
+          items[i] = static_cast<uint64_t>(i);
+        }
+      }
     });
-    order_wide(keys.get(), items, room, n);
+    if constexpr (std::is_same_v<T, double>) {
+      sort_words_together(items, room, n, 32);
+      order_runs(keys.get(), items, room, n);
+    } else {
+      order_wide(keys.get(), items, room, n);
+    }
   }
 }
 

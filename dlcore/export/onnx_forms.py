@@ -64,7 +64,7 @@ REFUSED = {
     **dict.fromkeys(("norm", "nansum", "nanmean", "nanmax", "nanmin"), "write it with abs, where, isnan, sum and max"),
     **dict.fromkeys(("cumprod", "cummax", "cummin", "logcumsumexp", "recurrence"), "ONNX scans sums alone: cumsum"),
     "unique_values": "the shape of its result depends on values",
-    "run_starts": "it is a part of unique", "run_numbers": "it is a part of unique",
+    **dict.fromkeys(("count_runs", "run_heads", "run_numbers"), "it is a part of unique"),
     **dict.fromkeys(("sort", "argsort", "topk", "median", "nanmedian", "quantile", "nanquantile"), _ORDER),
     "searchsorted": "ONNX has no search in a sorted sequence",
 }  # fmt: skip

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from dlcore._arguments import boolean, operand, renamed
-from dlcore.dtypes import DTYPES, bool_, float32, float64, int32, int64, result_type
+from dlcore.dtypes import DTYPES, float32, float64, int32, int64, result_type
 from dlcore.errors import ShapeError
 from dlcore.op import ErrorInput, Input, Op, Sample, Spec, Workload, as_given
 from dlcore.ops._workloads import MILLION, bytes_of
@@ -52,82 +52,102 @@ def _line(name: str, x: Spec) -> None:
 _SORTED = np.array([-np.inf, -1.0, -1.0, -0.0, 0.0, 0.0, 2.0, np.inf, np.nan, np.nan], np.float32)
 
 
-@runs(
-    cost=lambda x: (float(x.shape[0]), bytes_of(x) + x.shape[0]),
-    samples=[
-        Sample(_SORTED, why="NaN alone", grad=False), Sample(_SORTED, equal_nan=True, why="NaN equal", grad=False),
-        Sample(Input((4001,), 0, 3, int32), why="in no order", grad=False),
-        Sample(np.zeros(0), why="empty", grad=False), Sample(np.array([True, True, False]), why="bools", grad=False),
-    ],
-    error_inputs=[ErrorInput(ShapeError, "run_starts: takes one axis, not shape (2, 3)", np.zeros((2, 3)))],
-    workloads=[Workload(((64,),), (), "small"), Workload((Input(MILLION, 0, 99, int32),), (), "1M", (float32,))],
-    baselines={
-        "numpy": "np.concatenate([np.ones(1, bool), x[1:] != x[:-1]])",
-        "torch": "torch.cat([x[:1] == x[:1], x[1:] != x[:-1]])",
-    },
-)  # fmt: skip
-def run_starts(x: Spec, equal_nan: bool = False) -> Spec:
-    """Whether each element of a line differs from the one before it (the first always does), as bools.
-
-    NaN differs from NaN unless `equal_nan`.
-    """
-    _line("run_starts", x)
-    return Spec(x.shape, bool_)
+_RUNS = [
+    Sample(_SORTED, why="NaN alone", grad=False), Sample(_SORTED, equal_nan=True, why="NaN equal", grad=False),
+    Sample(Input((4001,), 0, 3, int32), why="in no order", grad=False), Sample(np.zeros(0), why="empty", grad=False),
+    Sample(np.array([True, True, False]), why="bools", grad=False),
+    Sample(Input((200_003,), 0, 3, int32), why="several chunks", grad=False),
+]  # fmt: skip
+_TIMED = [
+    Workload((Input((n,), 0, 99, int32),), (), why, (float32,)) for n, why in ((64, "small"), (1 << 20, "1M"))
+]
 
 
-@run_starts.reference
-def _(x: Any, equal_nan: bool) -> Any:
+def _numpy_starts(x: Any, equal_nan: bool) -> Any:
     changed = x[1:] != x[:-1]
     if equal_nan:
         changed &= ~((x[1:] != x[1:]) & (x[:-1] != x[:-1]))
     return np.concatenate([np.ones(min(len(x), 1), bool), changed])
 
 
+@runs(
+    cost=lambda x: (float(x.shape[0]), bytes_of(x)), samples=_RUNS, workloads=_TIMED,
+    reference=lambda x, equal_nan: np.int64(np.count_nonzero(_numpy_starts(x, equal_nan))),
+    error_inputs=[ErrorInput(ShapeError, "count_runs: takes one axis, not shape (2, 3)", np.zeros((2, 3)))],
+    baselines={
+        "numpy": "np.count_nonzero(x[1:] != x[:-1]) + 1", "torch": "torch.count_nonzero(x[1:] != x[:-1]) + 1",
+    },
+)  # fmt: skip
+def count_runs(x: Spec, equal_nan: bool = False) -> Spec:
+    """The number of runs of equal elements in a line, as a 0-d int64 tensor. NaNs are equal only with `equal_nan`."""
+    _line("count_runs", x)
+    return Spec((), int64)
+
+
+@runs(
+    outputs="values places", cost=lambda x, size: (float(x.shape[0]), bytes_of(x) + (8.0 + x.dtype.itemsize) * size),
+    samples=[s.but(size=900) for s in _RUNS], workloads=[w._replace(attrs=(100,)) for w in _TIMED],
+    error_inputs=[ErrorInput(ShapeError, "run_heads: takes one axis, not shape (2, 3)", np.zeros((2, 3)), size=1)],
+    baselines={"torch": "torch.nonzero_static(x[1:] != x[:-1], size=size, fill_value=0)"},
+)  # fmt: skip
+def run_heads(x: Spec, size: int, equal_nan: bool = False) -> list[Spec]:
+    """(values, places): the first elements of the first `size` runs of equal elements, and where they stand (int64).
+
+    Zeros behind the last. What `unique` runs once it knows the number.
+    """
+    _line("run_heads", x)
+    return [Spec((size,), x.dtype), Spec((size,), int64)]
+
+
+@run_heads.reference
+def _(x: Any, size: int, equal_nan: bool) -> Any:
+    places = np.flatnonzero(_numpy_starts(x, equal_nan))[:size]
+    rest = np.zeros(size - len(places), np.int64)
+    return [np.concatenate([x[places], rest.astype(x.dtype)]), np.concatenate([places, rest])]
+
+
 def _permutation(n: int, rng: np.random.Generator) -> Any:
     return rng.permutation(n)
 
 
-def _flags_and_order(n: int, rng: np.random.Generator) -> list[Any]:
-    return [np.arange(n) % 3 == 0, rng.permutation(n)]
+def _line_and_order(n: int, rng: np.random.Generator) -> list[Any]:
+    return [np.arange(n) // 3 % 7 * 1.0, rng.permutation(n)]
 
 
 @runs(
-    dtypes=(float32,), promote=lambda specs: [bool_, int64],
-    cost=lambda starts: (float(starts.shape[0]), 17.0 * starts.shape[0]),
+    promote=lambda specs: [specs[0].dtype, int64],
+    cost=lambda x: (float(x.shape[0]), bytes_of(x) + 16.0 * x.shape[0]),
     samples=[
-        *(Sample(draw=partial(_flags_and_order, n), why=f"{n} elements", grad=False) for n in (7, 3000)),
-        Sample(np.zeros(0, bool), np.zeros(0, np.int64), why="empty", grad=False),
+        *(Sample(draw=partial(_line_and_order, n), why=f"{n} elements", grad=False) for n in (7, 3000, 70_000)),
+        Sample(np.zeros(0), np.zeros(0, np.int64), why="empty", grad=False),
+        Sample(_SORTED, np.arange(10)[::-1], equal_nan=True, why="NaN equal", grad=False),
     ],
     error_inputs=[
-        ErrorInput(ShapeError, "run_numbers: starts of shape (3,) and an order of shape (2,)", np.zeros(3, bool),
+        ErrorInput(ShapeError, "run_numbers: a line of shape (3,) and an order of shape (2,)", np.zeros(3),
                    np.zeros(2, np.int64)),
         ErrorInput(IndexError, "run_numbers: index 2 at position 1 is out of range for axis 0 of length 2",
-                   np.zeros(2, bool), np.array([0, 2])),
+                   np.zeros(2), np.array([0, 2])),
     ],
     workloads=[
-        Workload((Input((n,), dtype=bool_), Input((n,), draw=partial(_permutation, n))), (), why)
+        Workload((Input((n,), 0, 99, int32), Input((n,), draw=partial(_permutation, n))), (), why, (float32,))
         for n, why in ((64, "small"), (1 << 20, "1M"))
     ],
-    baselines={
-        "numpy": "(np.cumsum(starts) - 1)[np.argsort(order)]",
-        "torch": "(torch.cumsum(starts, 0) - 1)[torch.argsort(order)]",
-    },
+    baselines={"numpy": "np.cumsum(np.concatenate([x[:1] != x[:1], x[1:] != x[:-1]]))[np.argsort(order)]"},
 )  # fmt: skip
-def run_numbers(starts: Spec, order: Spec) -> Spec:
-    """The number of the run in which each element lies.
+def run_numbers(x: Spec, order: Spec, equal_nan: bool = False) -> Spec:
+    """Which run of equal elements each element of a line is in: out[order[i]] = the number of that of x[i].
 
-    out[order[i]] = the number of true `starts` among the first i + 1, less 1; starts (N,) bool, `order` (N,) a
-    permutation; the output is (N,) int64.
+    x (N,), `order` (N,) a permutation; the output is (N,) int64. NaNs are equal only with `equal_nan`.
     """
-    if starts.shape != order.shape or len(starts.shape) != 1:
-        raise ShapeError(f"run_numbers: starts of shape {starts.shape} and an order of shape {order.shape}")
+    if x.shape != order.shape or len(x.shape) != 1:
+        raise ShapeError(f"run_numbers: a line of shape {x.shape} and an order of shape {order.shape}")
     return Spec(order.shape, int64)
 
 
 @run_numbers.reference
-def _(starts: Any, order: Any) -> Any:
+def _(x: Any, order: Any, equal_nan: bool) -> Any:
     out = np.empty(len(order), np.int64)
-    out[order] = np.cumsum(starts) - 1
+    out[order] = np.cumsum(_numpy_starts(x, equal_nan)) - 1
     return out
 
 
@@ -166,15 +186,14 @@ def _distinct(x: Any, index: bool, inverse: bool, counts: bool, equal_nan: bool)
     flat = reshape(x.detach(), (-1,))
     order = argsort(flat) if index or inverse else None
     ordered = sort(flat) if order is None else take(flat, order)
-    starts = run_starts(ordered, equal_nan)
-    places = _places(starts)
+    values, places = run_heads(ordered, int(count_runs(ordered, equal_nan).item()), equal_nan)
     count = None
     if counts:
         count = concat([sub(places[1:], places[:-1]), sub(flat.shape[0], places[-1:])])
     return UniqueAll(
-        take(ordered, places),
+        values,
         take(order, places) if index else None,
-        reshape(run_numbers(starts, order), x.shape) if inverse else None,
+        reshape(run_numbers(ordered, order, equal_nan), x.shape) if inverse else None,
         count,
     )
 
