@@ -119,7 +119,7 @@ def _add_composite(x: Any, shape: Shape, strides: Shape, offset: int) -> Any:
 
 @Walked.definition(
     kernels={"cuda": [("movement.strided:strided_add", lambda x, strides: _apart(x.shape, strides))]},
-    composite=_add_composite,
+    composite=_add_composite, kinds=("float", "int", "uint"), dtypes=tuple(d for d in DTYPES if d.kind != "bool"),
     gradient=lambda dout, x_shape, strides, offset: as_strided(dout, x_shape, strides, offset),
     params=lambda x, strides, offset: (int(_apart(x.shape, strides)), offset, *strides),
     cost=lambda x, shape: (float(math.prod(x.shape)), bytes_of(x, Spec(shape, x.dtype))), ulp=4,
