@@ -83,7 +83,7 @@ def test_an_error_names_the_function_that_was_called():
         (TypeError, "concat: operand 'tensors' None is not a tensor or number", lambda: dl.concat([x, None])),
         (TypeError, "stack: operand 'tensors' is a number, not a tensor", lambda: dl.stack([1, 2.0])),
         (TypeError, "concat: operand 'tensors' is a Tensor, not a sequence of tensors", lambda: dl.concat(x, x)),
-        (TypeError, "sum: there is no argument 'axs' (there are x, axis, keepdims)", lambda: dl.sum(x, axs=1)),
+        (TypeError, "max: there is no argument 'axs' (there are x, axis, keepdims)", lambda: dl.max(x, axs=1)),
         (TypeError, "Parameter: source 1 is not a tensor; make one with dlcore.tensor(data)", lambda: nn.Parameter(1)),
         (TypeError, "backward: gradient 2.0 is not a tensor", lambda: dl.ones(1, requires_grad=True).backward(2.0)),
         (TypeError, "grad: output None is not a tensor", lambda: dl.grad(None, [dl.ones(1, requires_grad=True)])),
@@ -106,8 +106,8 @@ def test_numbers_and_dtypes_that_dlcore_does_not_have_are_named_with_their_opera
 
 
 def test_operations_that_are_not_public_check_what_public_ones_do():
-    with pytest.raises(dl.DTypeError, match="take_backward: does not take uint8"):
-        function("take_backward")(dl.zeros(2, 3, dtype="uint8"), y, (5, 3))
+    with pytest.raises(dl.DTypeError, match="take_backward: does not take bool"):
+        function("take_backward")(dl.zeros(2, 3, dtype="bool"), y, (5, 3))
     with pytest.raises(dl.ShapeError, match="negative length"):
         function("slice_backward")(dl.zeros(0, 3), (-5, 3), ((0, 0, 1),))
     with pytest.raises(dl.ShapeError, match="nonzero_sized: negative length in shape"):

@@ -51,7 +51,7 @@ class _Limits(Pointwise):
     def family_workloads(self) -> list[Workload]:
         return [
             Workload(((8,), -1.0, 1.0), why="the cost of a call"), Workload((MILLION, -1.0, 1.0), why="1M"),
-            Workload((MILLION, None, 1.0), why="1M, no lower limit"), Workload((MILLION,) * 3, why="1M, tensors"),
+            Workload((MILLION,) * 3, why="1M, tensors"),
             Workload((RAGGED, -1.0, 1.0), why="ragged"),
         ]  # fmt: skip
 
