@@ -7,11 +7,12 @@ function here returns a plain Python object or raises an error that begins with 
 
 from __future__ import annotations
 
+import functools
 import inspect
 import operator
 import reprlib
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, TypeVar, cast
 
 import numpy as np
 
@@ -20,7 +21,7 @@ from dlcore.errors import DTypeError, ShapeError
 
 __all__ = [
     "MAX_AXES", "axis_of", "boolean", "called", "check_lengths", "choice", "function", "has", "instance", "integer",
-    "integers", "items", "lengths", "listed", "number", "operand", "renamed", "shown",
+    "integers", "items", "lengths", "listed", "names_errors", "number", "operand", "renamed", "shown",
 ]  # fmt: skip
 
 MAX_AXES = 8  # kMaxDims in csrc/core/kernel.h
@@ -219,3 +220,19 @@ def called(name: str, function: Any, *args: Any) -> Any:
         return function(*args)
     except (TypeError, ValueError, IndexError, OverflowError, RuntimeError) as error:
         raise renamed(error, name) from None
+
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def names_errors(function: F) -> F:
+    """A function in Python that calls others of dlcore, with their errors as its own; a decorator."""
+
+    @functools.wraps(function)
+    def wrapped(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return function(*args, **kwargs)
+        except (TypeError, ValueError, IndexError, OverflowError, RuntimeError) as error:
+            raise renamed(error, function.__name__) from None
+
+    return cast(F, wrapped)

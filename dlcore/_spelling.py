@@ -52,7 +52,7 @@ def spelled(function: F) -> F:
 
     Operations need no such help: their callables read the same table (csrc/core/function.cpp).
     """
-    code = function.__code__
+    code = getattr(function, "__wrapped__", function).__code__
     own = code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
     meant = {other: [n for n in SPELLINGS[other] if n in own] for other in SPELLINGS if other not in own}
     names = {other: found[0] for other, found in meant.items() if found}

@@ -124,6 +124,25 @@ def test_views_share_memory():
     np.testing.assert_array_equal(x.numpy(), want)
 
 
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda x: dl.tile(x, 1), lambda x: dl.tile(x, (3, 1)), lambda x: dl.repeat(x, 1, 0),
+        lambda x: dl.repeat(x, 4, 0), lambda x: dl.roll(x, 0, 0), lambda x: dl.pad(x, 0),
+        lambda x: dl.pad(x, 0, mode="edge"), lambda x: dl.stack([x]), lambda x: dl.vstack([x]), lambda x: dl.tril(x, 9),
+        lambda x: dl.scatter(x, 0, dl.zeros(0, 0, dtype=dl.int64), 1),
+        lambda x: dl.masked_fill(x, dl.tensor(False), 1), lambda x: dl.take_along_axis(x, dl.tensor([[0]]), 0),
+    ],
+)  # fmt: skip
+def test_copies_share_no_memory(function):
+    x = dl.zeros(1, 3)
+    made = function(x)
+    x.fill_(1)
+    assert not np.asarray(made).any()
+    made.fill_(2)
+    assert (np.asarray(x) == 1).all()
+
+
 def test_windows():
     a = RNG.standard_normal((5, 7)).astype(np.float32)
     view = np.lib.stride_tricks.sliding_window_view

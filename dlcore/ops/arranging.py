@@ -18,6 +18,7 @@ from dlcore._arguments import (
     integer,
     integers,
     items,
+    names_errors,
     operand,
     renamed,
     shown,
@@ -27,7 +28,7 @@ from dlcore.errors import DTypeError, ShapeError
 from dlcore.ops._constants import constant
 from dlcore.ops._shape import broadcast_shapes
 from dlcore.ops.gather import take
-from dlcore.ops.movement import concat, expand, reshape, stack
+from dlcore.ops.movement import concat, contiguous, expand, reshape, stack
 from dlcore.ops.rearranging import Piece, pad_constant, rearrange
 from dlcore.ops.shaping import atleast_1d, atleast_2d, atleast_3d
 from dlcore.ops.slicing import slice_backward
@@ -51,35 +52,33 @@ def _several(name: str, tensors: Any) -> list[Any]:
     return [atleast_1d(t) for t in tensors]
 
 
-def _joined(name: str, tensors: list[Any], axis: int) -> Any:
-    try:
-        return concat(tensors, axis)
-    except (TypeError, ValueError, IndexError) as error:
-        raise renamed(error, name) from None
-
-
+@names_errors
 def hstack(tensors: Sequence[Any]) -> Any:
     """The tensors one after another along axis 1; vectors along axis 0."""
     parts = _several("hstack", tensors)
-    return _joined("hstack", parts, 0 if parts[0].ndim == 1 else 1)
+    return concat(parts, 0 if parts[0].ndim == 1 else 1)
 
 
+@names_errors
 def vstack(tensors: Sequence[Any]) -> Any:
     """The tensors one after another along axis 0; vectors are rows."""
-    return _joined("vstack", [atleast_2d(t) for t in _several("vstack", tensors)], 0)
+    return concat([atleast_2d(t) for t in _several("vstack", tensors)], 0)
 
 
+@names_errors
 def dstack(tensors: Sequence[Any]) -> Any:
     """The tensors one after another along axis 2, which vectors and matrices get first."""
-    return _joined("dstack", [atleast_3d(t) for t in _several("dstack", tensors)], 2)
+    return concat([atleast_3d(t) for t in _several("dstack", tensors)], 2)
 
 
+@names_errors
 def column_stack(tensors: Sequence[Any]) -> Any:
     """The tensors one after another along axis 1; vectors are columns."""
     parts = [reshape(t, (-1, 1)) if t.ndim == 1 else t for t in _several("column_stack", tensors)]
-    return _joined("column_stack", parts, 1)
+    return concat(parts, 1)
 
 
+@names_errors
 def block_diag(*tensors: Any) -> Any:
     """A matrix with the matrices given along its diagonal, and zeros; vectors and numbers are matrices of one row."""
     parts = [atleast_2d(t) for t in tensors] or [operand([[]], "block_diag")]
@@ -95,6 +94,7 @@ def block_diag(*tensors: Any) -> Any:
 # ---- repeating ----------------------------------------------------------------------------------------------------
 
 
+@names_errors
 def tile(x: Any, reps: int | Sequence[int]) -> Any:
     """``x`` repeated as a whole, ``reps`` times along each axis (of the last axes where there are fewer numbers)."""
     x, counts = operand(x, "tile"), integers(reps, "tile: reps")
@@ -106,27 +106,28 @@ def tile(x: Any, reps: int | Sequence[int]) -> Any:
     check_lengths("tile", shape)
     out = reshape(x, shape)
     for axis in range(ndim - 1, -1, -1):
-        out = _repeated(out, axis, counts[axis], axis)
-    return out
+        if counts[axis] != 1:
+            out = _repeated(out, axis, counts[axis], axis)
+    return out if any(n != 1 for n in counts) else contiguous(out)
 
 
 def _repeated(x: Any, axis: int, count: int, at: int) -> Any:
-    """``x`` with an axis of ``count`` repetitions put in at ``at`` and made one with ``axis``."""
-    if count == 1:
-        return x
+    """A copy of ``x`` with an axis of ``count`` repetitions put in at ``at`` and made one with ``axis``."""
     joined = (*x.shape[:axis], x.shape[axis] * count, *x.shape[axis + 1 :])
     if x.ndim == MAX_AXES:  # there is no room for one more axis
         places = np.arange(x.shape[axis])
         return take(x, constant(np.tile(places, count) if at == axis else np.repeat(places, count), x), axis)
     new = reshape(x, (*x.shape[:at], 1, *x.shape[at:]))
-    return reshape(expand(new, (*x.shape[:at], count, *x.shape[at:])), joined)
+    return reshape(contiguous(expand(new, (*x.shape[:at], count, *x.shape[at:]))), joined)
 
 
 def _repeat(name: str, x: Any, repeats: Any, axis: int | None) -> Any:
     x = operand(x, name)
     if axis is None:
-        x, axis = reshape(x, (-1,)), 0
+        x, axis = x if x.ndim == 1 else reshape(x, (-1,)), 0
     along = axis_of(axis, f"{name}: axis", x.shape)
+    if type(repeats) is int and repeats >= 0:
+        return _repeated(x, along, repeats, along + 1)
     counts = integers(repeats, f"{name}: repeats")
     if min(counts, default=0) < 0:
         raise ValueError(f"{name}: a negative number of repetitions: {min(counts)}")
@@ -138,6 +139,7 @@ def _repeat(name: str, x: Any, repeats: Any, axis: int | None) -> Any:
     return take(x, constant(np.repeat(np.arange(n), counts), x), along)
 
 
+@names_errors
 def repeat(x: Any, repeats: int | Sequence[int], axis: int | None = None) -> Any:
     """``x`` with each element along ``axis`` (None: of all, flattened) repeated: NumPy's `repeat`.
 
@@ -149,6 +151,7 @@ def repeat(x: Any, repeats: int | Sequence[int], axis: int | None = None) -> Any
     return _repeat("repeat", x, repeats, axis)
 
 
+@names_errors
 def repeat_interleave(x: Any, repeats: int | Sequence[int], axis: int | None = None) -> Any:
     """``x`` with each element along ``axis`` (None: of all, flattened) repeated: `repeat` under PyTorch's name."""
     return _repeat("repeat_interleave", x, repeats, axis)
@@ -285,6 +288,7 @@ def _runs(places: list[int]) -> tuple[Piece, ...]:
 # ---- coordinates --------------------------------------------------------------------------------------------------
 
 
+@names_errors
 def meshgrid(*tensors: Any, indexing: str = "xy", sparse: bool = False, copy: bool = False) -> tuple[Any, ...]:
     """Coordinates of a grid, one tensor for each vector given, as views broadcast to the grid's shape.
 
@@ -307,6 +311,7 @@ def meshgrid(*tensors: Any, indexing: str = "xy", sparse: bool = False, copy: bo
     return tuple(t.clone() for t in found) if boolean(copy, "meshgrid: copy") else tuple(found)
 
 
+@names_errors
 def indices(dimensions: Sequence[int], dtype: object = "int64", sparse: bool = False) -> Any:
     """The coordinates of an array of shape ``dimensions``: (ndim, *dimensions); a tuple of them if ``sparse``."""
     shape, kind = integers(dimensions, "indices: dimensions"), as_dtype(dtype, "indices: dtype")
@@ -319,6 +324,7 @@ def indices(dimensions: Sequence[int], dtype: object = "int64", sparse: bool = F
     return stack(list(axes), 0) if axes else constant(np.zeros((0,))).astype(kind)
 
 
+@names_errors
 def cartesian_prod(*tensors: Any) -> Any:
     """All combinations of one element of each vector, the last one changing fastest: (count, vectors)."""
     if len(tensors) == 1:

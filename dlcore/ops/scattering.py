@@ -9,7 +9,18 @@ from typing import Annotated, Any, Literal
 import numpy as np
 
 from dlcore import _C
-from dlcore._arguments import axis_of, boolean, choice, integer, integers, operand, renamed, shown
+from dlcore._arguments import (
+    axis_of,
+    boolean,
+    called,
+    choice,
+    integer,
+    integers,
+    listed,
+    names_errors,
+    operand,
+    shown,
+)
 from dlcore.dtypes import FLOATS, bool_, float32, int64
 from dlcore.errors import DTypeError, ShapeError
 from dlcore.op import AxisOf, ErrorInput, Input, Sample, Shape, Spec, Workload
@@ -183,9 +194,9 @@ def scatter(x: Any, axis: int, index: Any, src: Any, reduce: str | None = None) 
     x, at, index = _along("scatter", x, axis, index)
     source = _source("scatter", x, index, src)
     if reduce is None:
-        return _renaming("scatter", scatter_onto, x, index, source, at, "set")
+        return called("scatter", scatter_onto, x, index, source, at, "set")
     kind = choice(reduce, _SETS, "scatter: reduce")
-    return _renaming("scatter", _reduced, x, at, index, source, kind, True)
+    return called("scatter", _reduced, x, at, index, source, kind, True)
 
 
 def scatter_add(x: Any, axis: int, index: Any, src: Any) -> Any:
@@ -194,7 +205,7 @@ def scatter_add(x: Any, axis: int, index: Any, src: Any) -> Any:
     Sums are in float32 or wider and in the order of the indices: the same bits at every call.
     """
     x, at, index = _along("scatter_add", x, axis, index)
-    return _renaming("scatter_add", _reduced, x, at, index, _source("scatter_add", x, index, src), "sum", True)
+    return called("scatter_add", _reduced, x, at, index, _source("scatter_add", x, index, src), "sum", True)
 
 
 def scatter_reduce(x: Any, axis: int, index: Any, src: Any, reduce: str, include_self: bool = True) -> Any:
@@ -207,14 +218,7 @@ def scatter_reduce(x: Any, axis: int, index: Any, src: Any, reduce: str, include
     kind = choice(reduce, _SETS, "scatter_reduce: reduce")
     own = boolean(include_self, "scatter_reduce: include_self")
     source = _source("scatter_reduce", x, index, src)
-    return _renaming("scatter_reduce", _reduced, x, at, index, source, kind, own)
-
-
-def _renaming(name: str, function: Any, *args: Any) -> Any:
-    try:
-        return function(*args)
-    except (TypeError, ValueError, IndexError, OverflowError) as error:
-        raise renamed(error, name) from None
+    return called("scatter_reduce", _reduced, x, at, index, source, kind, own)
 
 
 # ---- rows by index ------------------------------------------------------------------------------------------------
@@ -243,7 +247,7 @@ def _row_source(name: str, x: Any, axis: int, index: Any, source: Any) -> Any:
 def index_select(x: Any, axis: int, index: Any) -> Any:
     """The elements (rows) of ``x`` at ``index``, a vector, along ``axis``: `take` under PyTorch's name."""
     x, at, index = _rows("index_select", x, axis, index)
-    return _renaming("index_select", take, x, index, at)
+    return called("index_select", take, x, index, at)
 
 
 def index_add(x: Any, axis: int, index: Any, source: Any, alpha: float = 1) -> Any:
@@ -257,14 +261,14 @@ def index_add(x: Any, axis: int, index: Any, source: Any, alpha: float = 1) -> A
     """
     x, at, index = _rows("index_add", x, axis, index)
     source = _row_source("index_add", x, at, index, source)
-    scaled = source if type(alpha) in (int, float) and alpha == 1 else _renaming("index_add", mul, source, alpha)
+    scaled = source if type(alpha) in (int, float) and alpha == 1 else called("index_add", mul, source, alpha)
     source = scaled if scaled.dtype is x.dtype else cast(scaled, x.dtype)
-    return _renaming("index_add", index_add_rows, x, index, source, at)
+    return called("index_add", index_add_rows, x, index, source, at)
 
 
 def _put_rows(name: str, x: Any, axis: int, index: Any, source: Any) -> Any:
     value = moveaxis(source, axis, 0) if isinstance(source, _C.TensorBase) and source.ndim else source
-    found = _renaming(name, put, moveaxis(x, axis, 0), index, value, 1)
+    found = called(name, put, moveaxis(x, axis, 0), index, value, 1)
     return moveaxis(found, 0, axis)
 
 
@@ -284,7 +288,7 @@ def _one(name: str, x: Any, value: Any) -> Any:
     """One value in the dtype of ``x``, which must hold it."""
     if isinstance(value, _C.TensorBase | np.ndarray) and value.ndim:
         raise ShapeError(f"{name}: value has shape {tuple(value.shape)}; it is one number")
-    return _renaming(name, assign, _C.empty((), x.dtype, x.device.code), value)
+    return called(name, assign, _C.empty((), x.dtype, x.device.code), value)
 
 
 # ---- along an axis ------------------------------------------------------------------------------------------------
@@ -314,7 +318,7 @@ def take_along_axis(x: Any, indices: Any, axis: int | None = -1) -> Any:
     axis=None x is flattened. Raises IndexError for an index out of range.
     """
     x, index, at = _broadcast_along("take_along_axis", x, indices, axis)
-    return _renaming("take_along_axis", gather, x, index, at)
+    return called("take_along_axis", gather, x, index, at)
 
 
 def put_along_axis(x: Any, indices: Any, values: Any, axis: int | None) -> None:
@@ -333,7 +337,7 @@ def put_along_axis(x: Any, indices: Any, values: Any, axis: int | None) -> None:
             raise ShapeError(f"put_along_axis: values of shape {values.shape} do not fit indices {index.shape}")
         values = expand(cast(values, x.dtype) if values.dtype is not x.dtype else values, index.shape)
     source = _source("put_along_axis", target, index, values)
-    changed = _renaming("put_along_axis", scatter_onto, target, index, source, at, "set")
+    changed = called("put_along_axis", scatter_onto, target, index, source, at, "set")
     assign.inplace(x, reshape(changed, x.shape))
 
 
@@ -351,7 +355,7 @@ def masked_fill(x: Any, mask: Any, value: Any) -> Any:
     """``x`` with ``value``, a number or 0-d tensor, where ``mask`` (broadcast) is true; in the dtype of x."""
     x, mask = operand(x, "masked_fill"), _mask("masked_fill", mask)
     filling = value if type(value) in (int, float) and x.dtype.is_float else _one("masked_fill", x, value)
-    return _renaming("masked_fill", where, mask, filling, x)
+    return called("masked_fill", where, mask, filling, x)
 
 
 def masked_select(x: Any, mask: Any) -> Any:
@@ -401,7 +405,7 @@ def one_hot(x: Any, num_classes: int = -1) -> Any:
         classes = int(x.max().item()) + 1
     places = reshape(x, (*x.shape, 1))
     ones = expand(_C.full((), 1, int64, x.device.code), places.shape)
-    return _renaming("one_hot", gather_backward, ones, places, (*x.shape, classes), x.ndim)
+    return called("one_hot", gather_backward, ones, places, (*x.shape, classes), x.ndim)
 
 
 def unravel_index(indices: Any, shape: int | Sequence[int]) -> tuple[Any, ...]:
@@ -414,9 +418,10 @@ def unravel_index(indices: Any, shape: int | Sequence[int]) -> tuple[Any, ...]:
         raise DTypeError(f"unravel_index: indices are of dtype {found.dtype.name}, not integers")
     if not sizes:
         raise ShapeError("unravel_index: a shape of no axes has no coordinates")
-    return unbind(_renaming("unravel_index", coordinates, found, sizes), 0)
+    return unbind(called("unravel_index", coordinates, found, sizes), 0)
 
 
+@names_errors
 def ravel_multi_index(multi_index: Sequence[Any], dims: int | Sequence[int], mode: str = "raise") -> Any:
     """The row-major numbers, in an array of shape ``dims``, of elements given by coordinates: the inverse of
     `unravel_index`.
@@ -425,7 +430,8 @@ def ravel_multi_index(multi_index: Sequence[Any], dims: int | Sequence[int], mod
     or "clip".
     """
     sizes = integers(dims, "ravel_multi_index: dims")
-    given = [operand(i, "ravel_multi_index", "multi_index") for i in multi_index]
+    several = listed(multi_index, "ravel_multi_index: multi_index", "coordinates")
+    given = [operand(i, "ravel_multi_index", "multi_index") for i in several]
     if len(given) != len(sizes):
         raise ShapeError(f"ravel_multi_index: {len(given)} coordinates for shape {sizes}")
     for i in given:
@@ -436,4 +442,4 @@ def ravel_multi_index(multi_index: Sequence[Any], dims: int | Sequence[int], mod
         given = [remainder(i, n) for i, n in zip(given, sizes, strict=True)]
     elif kind == "clip":
         given = [minimum(maximum(i, 0), n - 1) for i, n in zip(given, sizes, strict=True)]
-    return _renaming("ravel_multi_index", ravel_index, given, sizes)
+    return called("ravel_multi_index", ravel_index, given, sizes)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
 
-from dlcore._arguments import axis_of, check_lengths, integer, integers, items, lengths, operand, renamed
+from dlcore._arguments import axis_of, check_lengths, integer, integers, items, lengths, names_errors, operand
 from dlcore.errors import ShapeError
 from dlcore.ops._shape import broadcast_shapes as common_shape
 from dlcore.ops.movement import expand, permute, reshape, transpose
@@ -100,22 +100,22 @@ def _split_along(name: str, x: Any, indices_or_sections: Any, axis: int, least: 
     x = operand(x, name)
     if x.ndim < least:
         raise ShapeError(f"{name}: x has shape {x.shape}; it needs at least {least} axes")
-    try:
-        return split(x, indices_or_sections, axis)
-    except (TypeError, ValueError, IndexError) as error:
-        raise renamed(error, name) from None
+    return split(x, indices_or_sections, axis)
 
 
+@names_errors
 def hsplit(x: Any, indices_or_sections: int | Sequence[int]) -> list[Any]:
     """The parts of ``x`` along axis 1 (axis 0 of a vector); see `split`."""
     return _split_along("hsplit", x, indices_or_sections, 0 if getattr(x, "ndim", 1) == 1 else 1, 1)
 
 
+@names_errors
 def vsplit(x: Any, indices_or_sections: int | Sequence[int]) -> list[Any]:
     """The parts of ``x`` along axis 0; see `split`."""
     return _split_along("vsplit", x, indices_or_sections, 0, 2)
 
 
+@names_errors
 def dsplit(x: Any, indices_or_sections: int | Sequence[int]) -> list[Any]:
     """The parts of ``x`` along axis 2; see `split`."""
     return _split_along("dsplit", x, indices_or_sections, 2, 3)
@@ -137,12 +137,10 @@ def unbind(x: Any, axis: int = 0) -> tuple[Any, ...]:
     return tuple(slice_view(x, (*before, k)) for k in range(x.shape[along]))
 
 
+@names_errors
 def unstack(x: Any, axis: int = 0) -> tuple[Any, ...]:
     """The views of ``x`` at each place along ``axis``: `unbind` under the array API's name."""
-    try:
-        return unbind(x, axis)
-    except (TypeError, ValueError, IndexError) as error:
-        raise renamed(error, "unstack") from None
+    return unbind(x, axis)
 
 
 def narrow(x: Any, axis: int, start: int, length: int) -> Any:
@@ -191,6 +189,7 @@ def swapaxes(x: Any, axis1: int, axis2: int) -> Any:
     return transpose(x, axis_of(axis1, "swapaxes: axis1", x.shape), axis_of(axis2, "swapaxes: axis2", x.shape))
 
 
+@names_errors
 def expand_dims(x: Any, axis: int | Sequence[int] = 0) -> Any:
     """A view with new axes of length 1, which stand at ``axis`` (one place or several) of the result."""
     x = operand(x, "expand_dims")
@@ -220,11 +219,13 @@ def unflatten(x: Any, axis: int, sizes: Sequence[int]) -> Any:
     return reshape(x, shape)
 
 
+@names_errors
 def reshape_as(x: Any, other: Any) -> Any:
     """The elements of ``x`` in the shape of ``other``."""
     return reshape(operand(x, "reshape_as"), operand(other, "reshape_as", "other").shape)
 
 
+@names_errors
 def view_as(x: Any, other: Any) -> Any:
     """The elements of ``x`` in the shape of ``other``; a view where strides allow, else a copy."""
     return reshape(operand(x, "view_as"), operand(other, "view_as", "other").shape)
@@ -302,23 +303,18 @@ def broadcast_shapes(*shapes: int | Sequence[int]) -> tuple[int, ...]:
     return common_shape("broadcast_shapes", *(lengths(s, "broadcast_shapes: shape") for s in shapes)) if shapes else ()
 
 
+@names_errors
 def broadcast_to(x: Any, shape: int | Sequence[int]) -> Any:
     """A view of ``x`` broadcast to ``shape``: new axes in front, axes of length 1 repeated, without using memory."""
     x, new = operand(x, "broadcast_to"), integers(shape, "broadcast_to: shape")
     check_lengths("broadcast_to", new)
-    try:
-        return expand(x, new)
-    except ShapeError as error:
-        raise renamed(error, "broadcast_to") from None
+    return expand(x, new)
 
 
+@names_errors
 def expand_as(x: Any, other: Any) -> Any:
     """A view of ``x`` broadcast to the shape of ``other``."""
-    x, new = operand(x, "expand_as"), operand(other, "expand_as", "other").shape
-    try:
-        return expand(x, new)
-    except ShapeError as error:
-        raise renamed(error, "expand_as") from None
+    return expand(operand(x, "expand_as"), operand(other, "expand_as", "other").shape)
 
 
 def _broadcast(name: str, tensors: tuple[Any, ...]) -> tuple[Any, ...]:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from dlcore import _C
-from dlcore._arguments import axis_of, check_lengths, integers, items, operand
+from dlcore._arguments import axis_of, check_lengths, integer, integers, items, names_errors, operand
 from dlcore.dtypes import DTYPES
 from dlcore.errors import ShapeError
 from dlcore.op import Axis, ErrorInput, Op, Sample, Shape, Spec, Workload
@@ -327,13 +327,14 @@ def _(dout: Any, x_shape: tuple[int, ...], offset: int, axis1: int, axis2: int) 
     return strided_add(dout, x_shape, strides, start)
 
 
+@names_errors
 def diag_embed(x: Any, offset: int = 0, axis1: int = -2, axis2: int = -1) -> Any:
     """Matrices with the last axis of x on a diagonal, and zeros: the inverse of `diagonal`.
 
     x (..., N) gives (..., N + |offset|, N + |offset|), whose two new axes are ``axis1`` and ``axis2``.
     """
     x = operand(x, "diag_embed")
-    offset, _ = integers((offset, 0), "diag_embed: offset")
+    offset = integer(offset, "diag_embed: offset")
     if not x.ndim:
         raise ShapeError("diag_embed: x has no axis, and needs one")
     check_lengths("diag_embed", (*x.shape, 1))

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from dlcore._arguments import integer, operand
+from dlcore._arguments import integer, names_errors, operand
 from dlcore.dtypes import DTYPES
 from dlcore.errors import ShapeError
 from dlcore.op import ErrorInput, Op, Sample, Spec, Workload, as_given
@@ -93,21 +93,25 @@ def triu(x: Spec, k: int = 0) -> Spec:
 
 def _corner(name: str, n: Any, k: Any, m: Any) -> tuple[int, int, int]:
     rows = integer(n, f"{name}: n", 0)
-    return rows, integer(k, f"{name}: k"), rows if m is None else integer(m, f"{name}: m", 0)
+    columns = rows if m is None else integer(m, f"{name}: m", 0)
+    return rows, max(-rows, min(integer(k, f"{name}: k"), columns)), columns
 
 
+@names_errors
 def tril_indices(n: int, k: int = 0, m: int | None = None) -> tuple[Any, ...]:
     """(rows, columns) of the lower triangle of a matrix (n, m), in row-major order; see `tril`. As an index: x[...]."""
     rows, offset, columns = _corner("tril_indices", n, k, m)
     return tuple(constant(i) for i in np.tril_indices(rows, offset, columns))
 
 
+@names_errors
 def triu_indices(n: int, k: int = 0, m: int | None = None) -> tuple[Any, ...]:
     """(rows, columns) of the upper triangle of a matrix (n, m), in row-major order; see `triu`. As an index: x[...]."""
     rows, offset, columns = _corner("triu_indices", n, k, m)
     return tuple(constant(i) for i in np.triu_indices(rows, offset, columns))
 
 
+@names_errors
 def diag(x: Any, k: int = 0) -> Any:
     """The diagonal of a matrix, as a view, or of a vector the matrix that has it on a diagonal, and zeros.
 
@@ -122,12 +126,14 @@ def diag(x: Any, k: int = 0) -> Any:
     return diagonal(x, offset)
 
 
+@names_errors
 def diagflat(x: Any, k: int = 0) -> Any:
     """The matrix that has the elements of ``x``, in row-major order, on a diagonal, and zeros."""
     x = operand(x, "diagflat")
     return diag_embed(x.reshape(math.prod(x.shape)), integer(k, "diagflat: k"))
 
 
+@names_errors
 def trace(x: Any, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Any:
     """The sum of a diagonal: of the elements whose place along ``axis2`` is that along ``axis1`` plus ``offset``."""
     return sum_(diagonal(operand(x, "trace"), offset, axis1, axis2), -1)
