@@ -1588,8 +1588,6 @@ class TensorMethods:
         """The bits that are set in one of a and b, a ^ b; of bools whether they differ."""
     def bmm(self, b: Operand) -> Tensor:
         """The products of matrices of two batches, `a` (B, M, K) and `b` (B, K, N): (B, M, N); nothing broadcasts."""
-    def broadcast_to(self, shape: int | Sequence[int]) -> Tensor:
-        """A view of ``x`` broadcast to ``shape``: new axes in front, axes of length 1 repeated, without using memory."""
     def bucketize(self, boundaries: Operand, right: bool = False) -> Tensor:
         """The number of the interval between ``boundaries`` (sorted, 1-D) that each element of ``x`` lies in (int64)."""
     def ceil(self) -> Tensor:
@@ -1620,8 +1618,6 @@ class TensorMethods:
         """Sums of the elements along `axis` up to each: out[i] = x[0] + ... + x[i]; bool and integers give int64."""
     def diag(self, k: int = 0) -> Tensor:
         """The diagonal of a matrix, as a view, or of a vector the matrix that has it on a diagonal, and zeros."""
-    def diag_embed(self, offset: int = 0, axis1: int = -2, axis2: int = -1) -> Tensor:
-        """Matrices with the last axis of x on a diagonal, and zeros: the inverse of `diagonal`."""
     def diagflat(self, k: int = 0) -> Tensor:
         """The matrix that has the elements of ``x``, in row-major order, on a diagonal, and zeros."""
     def diagonal(self, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Tensor:
@@ -1640,8 +1636,6 @@ class TensorMethods:
         """Exponential e^x."""
     def expand_as(self, other: Operand) -> Tensor:
         """A view of ``x`` broadcast to the shape of ``other``."""
-    def expand_dims(self, axis: int | Sequence[int] = 0) -> Tensor:
-        """A view with new axes of length 1, which stand at ``axis`` (one place or several) of the result."""
     def expm1(self) -> Tensor:
         """Exponential minus one, e^x - 1, accurate near 0."""
     def flatten(self, start_axis: int = 0, end_axis: int = -1) -> Tensor:
@@ -1826,10 +1820,6 @@ class TensorMethods:
         """Rectifier with an upper limit, min(max(x, 0), 6). The gradient is 0 at both limits."""
     def remainder(self, b: Operand) -> Tensor:
         """Remainder a - b floor(a / b), with the divisor's sign, as Python's %; integers modulo 0 give 0."""
-    def repeat(self, repeats: int | Sequence[int], axis: int | None = None) -> Tensor:
-        """``x`` with each element along ``axis`` (None: of all, flattened) repeated: NumPy's `repeat`."""
-    def repeat_interleave(self, repeats: int | Sequence[int], axis: int | None = None) -> Tensor:
-        """``x`` with each element along ``axis`` (None: of all, flattened) repeated: `repeat` under PyTorch's name."""
     def reshape_as(self, other: Operand) -> Tensor:
         """The elements of ``x`` in the shape of ``other``."""
     def roll(self, shift: int | Sequence[int], axis: int | Sequence[int] | None = None) -> Tensor:
@@ -1912,8 +1902,6 @@ class TensorMethods:
         """``x`` repeated as a whole, ``reps`` times along each axis (of the last axes where there are fewer numbers)."""
     def topk(self, k: int, axis: int = -1, largest: bool = True, sorted: bool = True) -> tuple[Tensor, Tensor]:
         """(values, indices): the `k` largest elements along `axis`, largest first, and where they stand (int64)."""
-    def trace(self, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Tensor:
-        """The sum of a diagonal: of the elements whose place along ``axis2`` is that along ``axis1`` plus ``offset``."""
     def transpose(self, axis0: int = -2, axis1: int = -1) -> Tensor:
         """A view with two axes exchanged. Raises IndexError for an axis out of range."""
     def tril(self, k: int = 0) -> Tensor:
@@ -1942,8 +1930,6 @@ class TensorMethods:
         """The distinct elements of `x` in order, in one axis; each NaN is distinct (array API standard)."""
     def unsqueeze(self, axis: int) -> Tensor:
         """A view with a new axis of length 1 at ``axis`` (-1: behind the last). Raises IndexError for one out of range."""
-    def unstack(self, axis: int = 0) -> tuple[Tensor, ...]:
-        """The views of ``x`` at each place along ``axis``: `unbind` under the array API's name."""
     def var(self, axis: int | Sequence[int] | None = None, keepdims: bool = False, correction: float = 0.0) -> Tensor:
         """Variance of the elements along `axis`: sum((x - mean(x))^2) / (n - correction), n the number of elements."""
     def var_mean(self, axis: int | Sequence[int] | None = None, keepdims: bool = False, correction: float = 0.0) -> tuple[Tensor, Tensor]:
