@@ -84,7 +84,7 @@ static void sort_bits(K* a, K* b, int64_t n, int low, int high, bool into_b) {
     if (into_b) memcpy(static_cast<void*>(b), a, sizeof(K) * n);
   };
   if (n <= kSmall<K>) return sort_small(a, into_b ? b : a, n);
-  narrow_bits(varying_bits(a, n), &low, &high);
+  if (low < high) narrow_bits(varying_bits(a, n), &low, &high);
   if (low == high) return stays();
   const int width = high - low, most = n < kFewDigits ? 8 : kDigit, passes = (width + most - 1) / most;
   const int bits = (width + passes - 1) / passes;

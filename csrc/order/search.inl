@@ -1,20 +1,16 @@
-// Places in sorted sequences (searchsorted), and runs of equal elements (count_runs, run_heads, run_numbers).
+// Places in sorted sequences (searchsorted); runs of equal elements (count_runs, run_heads, run_numbers).
 //
-// Searches are bound by the latency of memory: eight are on their way at once, each a chain of loads without branches.
+// Searches are bound by the latency of memory: sixteen are on their way at once, chains of loads without branches.
 #include "order/keys.inl"
 
-constexpr int kAtOnce = 8;
+constexpr int kAtOnce = 16;
 constexpr int64_t kSearchGrain = 1024;  // searches: 10 us of those that leave the cache
 
-// Whether the element goes before a value with this key: it is smaller or, `right`, not larger.
-template <bool right, class T, class K> static inline bool goes_before(const T* s, K key) {
-  const K k = key_of(s, K{0});
-  return right ? k <= key : k < key;
-}
-
-template <bool right, class T>
-static void search(const T* s, int64_t n, const T* values, int64_t* out, int64_t count) {
+// The numbers of elements, of which `key_at` gives the keys, that are smaller than values or, `right`, not larger.
+template <bool right, class T, class F>
+static void search(int64_t n, const F& key_at, const T* values, int64_t* out, int64_t count) {
   using K = bits_t<T>;
+  const auto goes_before = [&](int64_t i, K key) { return right ? key_at(i) <= key : key_at(i) < key; };
   for (int64_t first = 0; first < count; first += kAtOnce) {
     const int m = static_cast<int>(count - first < kAtOnce ? count - first : kAtOnce);
     K keys[kAtOnce] = {};
@@ -23,10 +19,11 @@ static void search(const T* s, int64_t n, const T* values, int64_t* out, int64_t
     int64_t length = n;
     while (length > 1) {  // elements before base go before the value; those from base + length on do not
       const int64_t half = length / 2;
-      for (int c = 0; c < kAtOnce; ++c) base[c] += goes_before<right>(s + base[c] + half - 1, keys[c]) ? half : 0;
+#pragma GCC unroll 16
+      for (int c = 0; c < kAtOnce; ++c) base[c] += goes_before(base[c] + half - 1, keys[c]) ? half : 0;
       length -= half;
     }
-    for (int c = 0; c < m; ++c) out[first + c] = base[c] + (n > 0 && goes_before<right>(s + base[c], keys[c]) ? 1 : 0);
+    for (int c = 0; c < m; ++c) out[first + c] = base[c] + (n > 0 && goes_before(base[c], keys[c]) ? 1 : 0);
   }
 }
 
@@ -37,13 +34,22 @@ static void searchsorted(const Args& a) {
   if (count == 0) return;
   const int64_t n = x.shape[x.ndim - 1], each = x.ndim == 1 ? count : out.shape[out.ndim - 1];
   with_dtype(x.dtype, [&]<class T>() {
+    using K = bits_t<T>;
     const T *s = x.as<const T>(), *v = values.as<const T>();
+    const bool keyed = x.size() <= 2 * count;  // else most elements are never looked at
+    const Scratch<K> keys(keyed ? x.size() : 0);
+    if (keyed)
+      for (int64_t i = 0; i < x.size(); ++i) keys[i] = key_of(s + i, K{0});
     parallel_ranges(count, kSearchGrain, [&](int64_t begin, int64_t end) {
       while (begin < end) {
         const int64_t row = begin / each, stop = std::min(end, (row + 1) * each);
         int64_t* to = out.as<int64_t>() + begin;
-        if (a.integer(0)) search<true>(s + row * n, n, v + begin, to, stop - begin);
-        else search<false>(s + row * n, n, v + begin, to, stop - begin);
+        const auto run = [&](const auto& key_at) {
+          if (a.integer(0)) search<true>(n, key_at, v + begin, to, stop - begin);
+          else search<false>(n, key_at, v + begin, to, stop - begin);
+        };
+        if (keyed) run([k = keys.get() + row * n](int64_t i) { return k[i]; });
+        else run([p = s + row * n](int64_t i) { return key_of(p + i, K{0}); });
         begin = stop;
       }
     });

@@ -1,111 +1,15 @@
 // Sorted lines: sort, argsort, topk. Stable in both directions; the same bits for any number of threads.
 //
-// What is sorted are words (words.inl). sort: the keys of a line (keys.inl), and what keys do not tell, the signs of
-// zeros and the bits of NaNs, is put back in the order in which the line has it; keys of 8 bits are counted. argsort:
-// 32 bits of the key above the place in the line, so that equal keys stay in order. Of keys of 64 bits those that tell
-// most come first, and where these are equal, the others (see order_wide).
-#include "order/words.inl"
-
-// A contiguous array seen along one axis, or (axis < 0) flat.
-struct Rows {
-  int64_t outer = 1, n = 1, inner = 1;
-  Rows(const Array& x, int64_t axis) {
-    for (int d = 0; d < x.ndim; ++d) (axis < 0 || d == axis ? n : d < axis ? outer : inner) *= x.shape[d];
-  }
-};
-
-constexpr int64_t kSideBySide = 16;   // lines across memory that are gathered at once: whole cache lines are read
-constexpr int64_t kSortGrain = 8192;  // elements: 10 us
-
-template <class T> static inline bits_t<T> flip_of(bool descending) {
-  return static_cast<bits_t<T>>(descending ? ~bits_t<T>{0} : bits_t<T>{0});
-}
-
-// ---- values -------------------------------------------------------------------------------------------------------
-template <class T> static bool make_keys(const T* x, bits_t<T>* keys, int64_t n, bool descending) {
-  const bits_t<T> flip = flip_of<T>(descending);
-  unsigned special = 0;
-#pragma omp simd reduction(| : special)
-  for (int64_t i = 0; i < n; ++i) {
-    special |= is_special(x + i);
-    keys[i] = key_of(x + i, flip);
-  }
-  return special != 0;
-}
-template <class T> static void keys_to_bits(bits_t<T>* keys, int64_t n, bool descending) {
-  const bits_t<T> flip = flip_of<T>(descending);
-  if (!kIsReal<T> && !std::is_signed_v<T> && !descending) return;
-#pragma omp simd
-  for (int64_t i = 0; i < n; ++i) keys[i] = bits_of_key<T>(keys[i], flip);
-}
-
-// The zeros and NaNs of the sorted line `out` become those of x in their order.
-template <class T> static void restore_specials(const T* x, T* out, int64_t n, bool descending) {
-  int64_t nans = 0;
-  for (int64_t i = 0; i < n; ++i) nans += is_nan(x + i);
-  T *nan = descending ? out : out + n - nans, *zero = descending ? out + nans : out;
-  for (const T* end = out + n; zero < end && !is_zero(zero);) ++zero;
-  for (int64_t i = 0; i < n; ++i) {
-    if (is_nan(x + i)) *nan++ = x[i];
-    else if (is_zero(x + i)) *zero++ = x[i];
-  }
-}
-
-// Keys of few bits: each is written as often as it is there.
-template <class K> static void count_keys(K* keys, int64_t n) {
-  constexpr int64_t range = int64_t{1} << (8 * sizeof(K));
-  const int64_t chunk = std::max(int64_t{65536}, (n + 7) / 8), chunks = (n + chunk - 1) / chunk;
-  const Scratch<int64_t> counts(chunks * range);
-  parallel_for(chunks, [&](int64_t c) {
-    int64_t* mine = counts.get() + c * range;
-    memset(mine, 0, sizeof(int64_t) * range);
-    for (int64_t i = c * chunk; i < std::min(n, (c + 1) * chunk); ++i) ++mine[keys[i]];
-  });
-  K* to = keys;
-  for (int64_t k = 0; k < range; ++k) {
-    int64_t count = 0;
-    for (int64_t c = 0; c < chunks; ++c) count += counts[c * range + k];
-    for (int64_t i = 0; i < count; ++i) to[i] = static_cast<K>(k);
-    to += count;
-  }
-}
-
-// Sorts keys in place.
-template <class K> static void sort_keys(K* keys, K* room, int64_t n) {
-  if constexpr (sizeof(K) >= 4) {
-    sort_words_together(keys, room, n, 0);
-  } else {
-    if (n >= (sizeof(K) == 1 ? 64 : 100'000)) return count_keys(keys, n);
-    const Scratch<uint32_t> wide(2 * n);
-    for (int64_t i = 0; i < n; ++i) wide[i] = keys[i];
-    sort_words(wide.get(), wide.get() + n, n, n, 0, false);
-    for (int64_t i = 0; i < n; ++i) keys[i] = static_cast<K>(wide[i]);
-  }
-}
-
-// Lines one after another in memory.
-template <class T> static void sort_values(const T* x, T* out, int64_t lines, int64_t n, bool descending) {
-  using K = bits_t<T>;
-  K* keys = reinterpret_cast<K*>(out);
-  const Scratch<K> room(sizeof(K) >= 4 ? n : 0);
-  std::atomic<bool> special{false};
-  parallel_ranges(lines * n, kSortChunk, [&](int64_t begin, int64_t end) {
-    if (make_keys(x + begin, keys + begin, end - begin, descending)) special.store(true, std::memory_order_relaxed);
-  });
-  for (int64_t k = 0; k < lines; ++k) sort_keys(keys + k * n, room.get(), n);
-  parallel_ranges(lines * n, kSortChunk, [&](int64_t begin, int64_t end) {
-    keys_to_bits<T>(keys + begin, end - begin, descending);
-  });
-  if (!special.load(std::memory_order_relaxed)) return;
-  for (int64_t k = 0; k < lines; ++k) restore_specials(x + k * n, out + k * n, n, descending);
-}
+// sort: values.inl. argsort: 32 bits of the key above the place in the line, so that equal keys stay in order; of keys
+// of 64 bits those that tell most come first, and where these are equal, the others (see order_wide).
+#include "order/values.inl"
 
 // ---- indices ------------------------------------------------------------------------------------------------------
 // An item: 32 bits that it is ordered by, above the place of an element.
 static inline uint64_t item_of(uint64_t key, int64_t place) { return key << 32 | static_cast<uint64_t>(place); }
 static inline int64_t place_of(uint64_t item) { return static_cast<int64_t>(item & 0xffffffffu); }
 
-static void order_wide(const uint64_t* keys, uint64_t* items, uint64_t* room, int64_t n);
+template <bool all> static void order_wide(const uint64_t* keys, uint64_t* items, uint64_t* room, int64_t n);
 
 // Puts items that are in order into that of the keys at their places, of which they have the upper bits alone.
 static void order_runs(const uint64_t* keys, uint64_t* items, uint64_t* room, int64_t n) {
@@ -129,7 +33,7 @@ static void order_runs(const uint64_t* keys, uint64_t* items, uint64_t* room, in
         }
       }
       const int64_t stop = end_of(i);
-      if (stop - i > 1 && stop - i < kParallelSort) order_wide(keys, items + i, room + i, stop - i);
+      if (stop - i > 1 && stop - i < kParallelSort) order_wide<false>(keys, items + i, room + i, stop - i);
       i = stop;
     }
   });
@@ -139,15 +43,16 @@ static void order_runs(const uint64_t* keys, uint64_t* items, uint64_t* room, in
       continue;
     }
     const int64_t stop = end_of(i);
-    if (stop - i >= kParallelSort) order_wide(keys, items + i, room + i, stop - i);
+    if (stop - i >= kParallelSort) order_wide<false>(keys, items + i, room + i, stop - i);
     i = stop;
   }
 }
 
-// Puts items, whose places are in order, into the order of the keys there.
-static void order_wide(const uint64_t* keys, uint64_t* items, uint64_t* room, int64_t n) {
+// Puts items, whose places are in order, into the order of the keys there. `all`: their places are 0, 1, ... n - 1.
+template <bool all> static void order_wide(const uint64_t* keys, uint64_t* items, uint64_t* room, int64_t n) {
   constexpr int64_t few = 16;
   const auto key_at = [&](uint64_t item) { return keys[place_of(item)]; };
+  const auto place = [&](int64_t i) { return all ? i : place_of(items[i]); };
   if (n <= few) {
     for (int64_t i = 1; i < n; ++i) {
       const uint64_t item = items[i], key = key_at(item);
@@ -162,7 +67,7 @@ static void order_wide(const uint64_t* keys, uint64_t* items, uint64_t* room, in
   parallel_for(chunks, [&](int64_t c) {
     uint64_t low = ~uint64_t{0}, high = 0;
     for (int64_t i = c * chunk; i < std::min(n, (c + 1) * chunk); ++i) {
-      const uint64_t key = key_at(items[i]);
+      const uint64_t key = keys[place(i)];
       low = std::min(low, key), high = std::max(high, key);
     }
     least[c] = low, most[c] = high;
@@ -173,7 +78,7 @@ static void order_wide(const uint64_t* keys, uint64_t* items, uint64_t* room, in
   const uint64_t first = least[0];
   const int width = 64 - __builtin_clzll(most[0] - first), shift = width > 32 ? width - 32 : 0;
   parallel_ranges(n, kSortChunk, [&](int64_t begin, int64_t end) {
-    for (int64_t i = begin; i < end; ++i) items[i] = item_of((key_at(items[i]) - first) >> shift, place_of(items[i]));
+    for (int64_t i = begin; i < end; ++i) items[i] = item_of((keys[place(i)] - first) >> shift, place(i));
   });
   sort_words_together(items, room, n, 32);
   if (shift) order_runs(keys, items, room, n);  // in a run they differ in the last `shift` bits of these differences
@@ -208,7 +113,7 @@ static void sort_places(const T* x, uint64_t* items, uint64_t* room, int64_t n, 
       sort_words_together(items, room, n, 32);
       order_runs(keys.get(), items, room, n);
     } else {
-      order_wide(keys.get(), items, room, n);
+      order_wide<true>(keys.get(), items, room, n);
     }
   }
 }
@@ -347,11 +252,16 @@ template <class T> static void sort_lines(const Rows& l, const T* x, T* values, 
   });
 }
 
-// params: axis (-1: of the flat array), descending
+// Along an axis, or (-1) flat.
+static Rows rows_of(const Array& x, int64_t axis) {
+  return axis < 0 ? Rows(x, 0, x.ndim) : Rows(x, axis, axis + 1);
+}
+
+// params: axis, descending
 static void sort(const Args& a) {
   const Array& x = a.in(0);
   if (x.size() == 0) return;
-  const Rows l(x, a.integer(0));
+  const Rows l = rows_of(x, a.integer(0));
   with_dtype(x.dtype, [&]<class T>() {
     sort_lines(l, x.as<const T>(), a.out().as<T>(), a.out(1).as<int64_t>(), l.n, a.integer(1) != 0);
   });
@@ -360,7 +270,7 @@ static void sort(const Args& a) {
 static void argsort(const Args& a) {
   const Array& x = a.in(0);
   if (x.size() == 0) return;
-  const Rows l(x, a.integer(0));
+  const Rows l = rows_of(x, a.integer(0));
   with_dtype(x.dtype, [&]<class T>() {
     sort_lines(l, x.as<const T>(), static_cast<T*>(nullptr), a.out().as<int64_t>(), l.n, a.integer(1) != 0);
   });
@@ -370,7 +280,7 @@ static void argsort(const Args& a) {
 static void topk(const Args& a) {
   const Array& x = a.in(0);
   if (a.out().size() == 0) return;
-  const Rows l(x, a.integer(0));
+  const Rows l = rows_of(x, a.integer(0));
   with_dtype(x.dtype, [&]<class T>() {
     sort_lines(l, x.as<const T>(), a.out().as<T>(), a.out(1).as<int64_t>(), a.integer(2), a.integer(1) != 0);
   });

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 import numpy as np
 
@@ -43,6 +43,7 @@ __all__ = ["median", "nanmedian", "nanquantile", "percentile", "quantile"]
 
 Shape = tuple[int, ...]
 Method = Literal["linear", "lower", "higher", "midpoint", "nearest"]
+METHODS = get_args(Method)  # in the order of enum Method in csrc/order/quantile.inl
 
 
 # ---- the family -----------------------------------------------------------------------------------------------------
@@ -77,9 +78,21 @@ class _Fractions(Kind):
 Fractions = Annotated[Any, _Fractions()]
 
 
+def _adjacent(axis: Shape) -> bool:
+    """Whether axes follow each other: the lines are then told by two numbers."""
+    return bool(axis) and axis[-1] - axis[0] + 1 == len(axis)
+
+
+def _numbers(missing: bool, axis: Shape, q: Any = 0.5, method: str = "linear") -> tuple[int | float, ...]:
+    """What the kernel is told: the axes, whether NaN is left out, the method, and the quantiles."""
+    several = q if isinstance(q, tuple) else (q,)
+    return axis[0], axis[-1] + 1, int(missing), METHODS.index(method), len(several), *several
+
+
 class OrderStatistic(Op):
     """A statistic of the sorted elements along axes of `x`."""
 
+    family = "order"
     promote = staticmethod(floating)
     cast = "float32"
     methods = True
@@ -95,6 +108,9 @@ class OrderStatistic(Op):
                 raise ShapeError(f"{self.name}: cannot reduce an empty axis: axis {d} of shape {x.shape}")
         found: Spec = self.rule(x, *attrs)
         return found
+
+    def family_kernels(self) -> dict[str, Any]:
+        return {"cpu": [("order:quantile", _adjacent)]}
 
     def cost(self, x: Spec, axis: Shape) -> tuple[float, float]:
         """A few comparisons an element, which is read once."""
@@ -173,7 +189,7 @@ def _median_parts(name: str) -> dict[str, Any]:
 
 
 @statistic(
-    **_median_parts("median"),
+    **_median_parts("median"), params=lambda axis: _numbers(False, axis),
     baselines={
         "numpy": "np.median(x, axis, keepdims=keepdims)",
         "torch": "torch.quantile(x, 0.5) if axis is None else torch.quantile(x, 0.5, axis, keepdims)",
@@ -203,7 +219,7 @@ def _(x: Any, axis: Shape, keepdims: bool) -> Any:
 
 
 @statistic(
-    missing=True, **_median_parts("nanmedian"),
+    missing=True, **_median_parts("nanmedian"), params=lambda axis: _numbers(True, axis),
     baselines={
         "numpy": "np.nanmedian(x, axis, keepdims=keepdims)",
         "torch": "torch.nanquantile(x, 0.5) if axis is None else torch.nanquantile(x, 0.5, axis, keepdims)",
@@ -281,13 +297,15 @@ _METHODS = [
     *(Sample((5, 8), q=0.3, axis=1, method=m, why=m) for m in ("lower", "higher", "midpoint", "nearest")),
     Sample((5, 8), q=(0.0, 0.5, 0.75, 1.0), axis=0, why="several"),
     Sample((5, 8), q=(0.9,), axis=None, keepdims=True, why="several, all axes, kept"),
-    Sample((3, 5), q=(), axis=1, why="none", grad=False),
+    Sample((3, 5), q=(), axis=1, why="none", grad=False), Sample((3, 2000), q=0.37, axis=1, why="long", grad=False),
+    Sample((300_001,), q=0.77, axis=0, why="several chunks", grad=False),
     Sample(np.full((1, 3), 0.1), q=0.7, axis=1, why="equal elements", grad=False),
 ]
 
 
 @statistic(
     samples=_METHODS, **_quantile_parts("quantile"),
+    params=lambda axis, q, method: _numbers(False, axis, q, method),
     baselines={
         "numpy": "np.quantile(x, q, axis, keepdims=keepdims, method=method)",
         "torch": "torch.quantile(x, q, axis, keepdims, interpolation=method)",
@@ -327,6 +345,7 @@ def _(x: Any, q: Any, axis: Shape, keepdims: bool, method: str) -> Any:
 
 @statistic(
     missing=True, samples=_METHODS, **_quantile_parts("nanquantile"),
+    params=lambda axis, q, method: _numbers(True, axis, q, method),
     baselines={
         "numpy": "np.nanquantile(x, q, axis, keepdims=keepdims, method=method)",
         "torch": "torch.nanquantile(x, q, axis, keepdims, interpolation=method)",

@@ -1,0 +1,2 @@
+#define DLCORE_BODY "order/quantile.inl"
+#include "common/each_isa.h"
