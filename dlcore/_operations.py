@@ -33,6 +33,7 @@ MODULES = (
     "softmax",
     "order",
     "quantile",
+    "search",
     "sets",
     "loss",
     "pairs",

@@ -59,24 +59,29 @@ static void searchsorted(const Args& a) {
 // ---- runs of equal elements ---------------------------------------------------------------------------------------
 constexpr int64_t kRunChunk = 65536;
 
-// starts(i): whether x[i] differs from x[i - 1]; x[0] does. `equal_nan`: NaNs do not differ.
+// starts(i) for i > 0: whether x[i] differs from x[i - 1]. `equal_nan`: NaNs do not differ.
 template <class T, class F> static void with_starts(const T* x, bool equal_nan, F&& f) {
-  using K = bits_t<T>;
-  const auto differs = [x](int64_t i) { return i == 0 || key_of(x + i, K{0}) != key_of(x + i - 1, K{0}); };
-  if (kIsReal<T> && !equal_nan) f([=](int64_t i) { return is_nan(x + i) || differs(i); });
-  else f(differs);
+  if constexpr (kIsReal<T>) {
+    const auto at = [x](int64_t i) { return load(x + i); };
+    const auto differs = [=](int64_t i) { return at(i) != at(i - 1); };
+    if (equal_nan) f([=](int64_t i) { return differs(i) & ((at(i) == at(i)) | (at(i - 1) == at(i - 1))); });
+    else f(differs);
+  } else {
+    f([x](int64_t i) { return x[i] != x[i - 1]; });
+  }
 }
 
 // The number of runs before each chunk of x, and of all.
 template <class S> static void count_starts(int64_t n, const S& starts, int64_t* before) {
   const int64_t chunks = (n + kRunChunk - 1) / kRunChunk;
+  before[0] = 0;
   parallel_for(chunks, [&](int64_t c) {
     const int64_t begin = c * kRunChunk, end = std::min(n, begin + kRunChunk);
-    int64_t count = starts(begin);
-    for (int64_t i = begin + 1; i < end; ++i) count += starts(i);
+    unsigned count = c == 0;
+#pragma omp simd reduction(+ : count)
+    for (int64_t i = begin + (c == 0); i < end; ++i) count += starts(i);
     before[c + 1] = count;
   });
-  before[0] = 0;
   for (int64_t c = 0; c < chunks; ++c) before[c + 1] += before[c];
 }
 
@@ -108,20 +113,22 @@ static void count_runs(const Args& a) {
 // The first elements of the first params[0] runs, and where they stand; zeros behind the last.
 static void run_heads(const Args& a) {
   const int64_t size = a.integer(0);
-  memset(a.out().data, 0, a.out().size() * item_size(a.out().dtype));
-  memset(a.out(1).data, 0, a.out(1).size() * sizeof(int64_t));
   int64_t* places = a.out(1).as<int64_t>();
   void* values = a.out().data;
+  std::atomic<int64_t> found{0};
   each_run_chunk(a.in(0), a.integer(1) != 0, [&](const auto* x, const auto& starts, int64_t begin, int64_t end,
                                                  int64_t number) {
     auto* to = static_cast<std::remove_const_t<std::remove_pointer_t<decltype(x)>>*>(values);
-    for (int64_t i = begin; i < end; ++i) {
-      if (!starts(i)) continue;
-      if (number >= size) return;
+    for (int64_t i = begin; i < end && number < size; ++i) {
+      if (i > 0 && !starts(i)) continue;
       to[number] = x[i];
       places[number++] = i;
     }
+    if (end == a.in(0).size()) found.store(number, std::memory_order_relaxed);
   });
+  const int64_t last = std::min(found.load(std::memory_order_relaxed), size), item = item_size(a.out().dtype);
+  memset(static_cast<char*>(values) + last * item, 0, (size - last) * item);
+  memset(places + last, 0, (size - last) * sizeof(int64_t));
 }
 
 // out[order[i]] = the number of the run that x[i] is in
@@ -135,7 +142,7 @@ static void run_numbers(const Args& a) {
   each_run_chunk(a.in(0), a.integer(0) != 0, [&](const auto*, const auto& starts, int64_t begin, int64_t end,
                                                  int64_t number) {
     for (int64_t i = begin; i < end; ++i) {
-      number += starts(i);
+      number += i == 0 || starts(i);
       out[order[i]] = number - 1;
     }
   });

@@ -20,6 +20,16 @@ static void order_runs(const uint64_t* keys, uint64_t* items, uint64_t* room, in
   };
   parallel_ranges(n, kSortChunk, [&](int64_t begin, int64_t end) {
     constexpr int64_t step = 16;
+    constexpr int most = 32;
+    std::pair<int64_t, int64_t> waiting[most];  // runs whose keys are on their way from memory
+    int count = 0;
+    const auto finish = [&] {
+      for (int k = 0; k < count; ++k) {
+        const auto [first, stop] = waiting[k];
+        order_wide<false>(keys, items + first, room + first, stop - first);
+      }
+      count = 0;
+    };
     int64_t i = begin;
     if (begin && equal_next(begin - 1)) i = end_of(begin);  // of a run that began before
     while (i < end) {
@@ -33,9 +43,14 @@ static void order_runs(const uint64_t* keys, uint64_t* items, uint64_t* room, in
         }
       }
       const int64_t stop = end_of(i);
-      if (stop - i > 1 && stop - i < kParallelSort) order_wide<false>(keys, items + i, room + i, stop - i);
+      if (stop - i > 1 && stop - i < kParallelSort) {
+        for (int64_t k = i; k < stop && k < i + 4; ++k) __builtin_prefetch(keys + place_of(items[k]));
+        waiting[count++] = {i, stop};
+        if (count == most) finish();
+      }
       i = stop;
     }
+    finish();
   });
   for (int64_t i = 0; i + kParallelSort <= n;) {  // long runs, by all threads
     if (items[i] >> 32 != items[i + 1] >> 32) {
@@ -286,8 +301,42 @@ static void topk(const Args& a) {
   });
 }
 
+// dx[indices[j]] = dout[j] along axis params[0], 0 elsewhere; the indices of a line differ.
+static void sort_backward(const Args& a) {
+  const Array &dout = a.in(0), &dx = a.out();
+  const int64_t axis = a.integer(0), size = dout.size();
+  memset(dx.data, 0, dx.size() * item_size(dx.dtype));
+  if (size == 0) return;
+  const Rows l(dout, axis, axis + 1);
+  const int64_t n = dx.shape[axis], *indices = a.in(1).as<const int64_t>(), line = l.n * l.inner;
+  std::atomic<int64_t> wrong{size};
+  with_bits(dx.dtype, [&]<class T>() {
+    const T* from = dout.as<const T>();
+    T* to = dx.as<T>();
+    parallel_ranges(size, kSortChunk, [&](int64_t begin, int64_t end) {
+      for (int64_t i = begin; i < end;) {
+        const int64_t o = i / line, stop = std::min(end, (o + 1) * line);
+        for (int64_t c = i % l.inner; i < stop; ++i) {
+          if (static_cast<uint64_t>(indices[i]) < static_cast<uint64_t>(n)) {
+            to[(o * n + indices[i]) * l.inner + c] = from[i];
+          } else {
+            int64_t first = wrong.load();
+            while (i < first && !wrong.compare_exchange_weak(first, i)) {}
+          }
+          if (++c == l.inner) c = 0;
+        }
+      }
+    });
+  });
+  const int64_t i = wrong.load();
+  if (i < size)
+    throw IndexFault("sort_backward: index " + std::to_string(indices[i]) + " at position " + std::to_string(i) +
+                     " is out of range for axis " + std::to_string(axis) + " of length " + std::to_string(n));
+}
+
 static const Kernel kernels[] = {
     {"order:sort", sort, kAllContiguous},
     {"order:argsort", argsort, kAllContiguous},
     {"order:topk", topk, kAllContiguous},
+    {"order:sort_backward", sort_backward, kAllContiguous},
 };

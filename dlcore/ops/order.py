@@ -1,4 +1,4 @@
-"""Elements in order: sort, argsort, topk, kthvalue, and places in sorted sequences: searchsorted, bucketize.
+"""Elements in order: sort, argsort, topk, kthvalue, partitions.
 
 NaN counts as the largest number, whatever its sign, and -0.0 equals 0.0: NaNs come last in ascending order and first in
 descending order. Elements that are equal keep their order in both directions (every sort is stable). Values keep their
@@ -8,23 +8,25 @@ bits; gradients go back to where the values came from.
 from __future__ import annotations
 
 import math
-from typing import Any, Literal
+from typing import Annotated, Any
 
 import numpy as np
 
-from dlcore._arguments import axis_of, boolean, integer, items, operand, renamed
-from dlcore.dtypes import DTYPES, float32, float64, int32, int64, result_type
+from dlcore._arguments import axis_of, boolean, integer, items, operand
+from dlcore.dtypes import DTYPES, FLOATS, float32, float64, int32, int64
 from dlcore.errors import ShapeError
-from dlcore.op import Axis, ErrorInput, Input, Op, Sample, Spec, Workload
+from dlcore.op import Axis, AxisOf, ErrorInput, Input, Op, Sample, Spec, Workload
+from dlcore.op import Shape as Lengths
 from dlcore.ops._workloads import MILLION, RAGGED, bytes_of, on_gpu
-from dlcore.ops.gather import gather, gather_backward
+from dlcore.ops.gather import gather
 from dlcore.ops.movement import reshape
 
 __all__ = [
-    "argpartition", "argsort", "bucketize", "kthvalue", "msort", "partition", "searchsorted", "sort", "topk",
+    "argpartition", "argsort", "kthvalue", "msort", "partition", "sort", "topk",
 ]  # fmt: skip
 
 Shape = tuple[int, ...]
+AxisOfShape = Annotated[int, AxisOf("shape")]
 
 # ---- the family -----------------------------------------------------------------------------------------------------
 
@@ -125,8 +127,8 @@ def _numpy_order(x: Any, axis: int | None, descending: bool) -> Any:
 def _back(dvalues: Any, indices: Any, shape: Shape, axis: int | None) -> Any:
     """Zeros of ``shape``, and each element of ``dvalues`` where the value came from."""
     if axis is None:
-        return reshape(gather_backward(dvalues, indices, (math.prod(shape),), 0), shape)
-    return gather_backward(dvalues, indices, shape, axis)
+        return reshape(sort_backward(dvalues, indices, (math.prod(shape),), 0), shape)
+    return sort_backward(dvalues, indices, shape, axis)
 
 
 @ordered(
@@ -214,7 +216,7 @@ class _Top(Ordered):
 
 
 @_Top.definition(
-    gradient=lambda dvalues, x_shape, indices, axis: gather_backward(dvalues, indices, x_shape, axis),
+    gradient=lambda dvalues, x_shape, indices, axis: sort_backward(dvalues, indices, x_shape, axis),
     error_inputs=[
         ErrorInput(ShapeError, "topk: k is 4, but axis 1 of shape (2, 3) has length 3", np.zeros((2, 3)), k=4),
         ErrorInput(ShapeError, "topk: k is -1; it must be at least 0", np.zeros((2, 3)), k=-1),
@@ -251,119 +253,70 @@ def _(x: Any, k: int, axis: int, largest: bool) -> Any:
     return [np.take_along_axis(x, order, axis), order]
 
 
-# ---- searchsorted ---------------------------------------------------------------------------------------------------
+class _Back(Op):
+    family, outputs, kinds, dtypes = "order", "dx", ("float",), FLOATS
+    promote = staticmethod(lambda specs: [specs[0].dtype, int64])
 
 
-def _sequence(shape: Shape) -> Input:
-    return Input(shape, draw=lambda rng: np.sort(rng.standard_normal(shape), -1))
+def _chosen(shape: Shape, count: int, axis: int) -> Sample:
+    """The first ``count`` indices of the order of some lines, as topk gives them."""
+
+    def draw(rng: np.random.Generator) -> list[Any]:
+        order = np.take(np.argsort(rng.random(shape), axis), np.arange(count), axis)
+        return [rng.standard_normal(order.shape), order]
+
+    return Sample(draw=draw, shape=shape, axis=axis, why=f"{count} of {shape[axis]}, axis {axis}")
 
 
-def _both(specs: Any) -> list[Any]:
-    return [result_type((s.dtype, s.weak) for s in specs)] * 2
-
-
-class _Search(Op):
-    family, dtypes = "order", DTYPES
-    promote = staticmethod(_both)
-
-    def family_samples(self) -> list[Sample]:
-        ties = np.array([0.0, 1.0, 1.0, 1.0, 2.0, 2.0, 5.0, np.inf, np.nan, np.nan], np.float32)
-        at = np.array([[-0.0, 1.0, 2.0, 3.0], [5.0, np.inf, np.nan, -np.inf]], np.float32)
-        return [
-            Sample(_sequence((17,)), (5, 3), why="a matrix of values", grad=False),
-            Sample(_sequence((1000,)), (1001,), side="right", why="unaligned", grad=False),
-            Sample(_sequence((0,)), (4,), why="nothing to find", grad=False),
-            Sample(_sequence((9,)), (), why="0-d", grad=False),
-            Sample(_sequence((9,)), (0, 2), why="empty", grad=False),
-            *(Sample(ties, at, side=s, why=f"ties and NaN, {s}", grad=False) for s in ("left", "right")),
-            *(Sample(_sequence((3, 4, 9)), (3, 4, 5), side=s, why=f"rows, {s}", grad=False) for s in ("left", "right")),
-            Sample(np.arange(10), np.array([3, 0, 99, -1]), why="integers", grad=False),
-            Sample(np.array([1.0, 2.0, 3.0]), 2, why="a number", grad=False),
-        ]  # fmt: skip
-
-
-@_Search.definition(
-    name="searchsorted", kernels={"cuda": "order.search:searchsorted"}, params=lambda side: (int(side == "right"),),
-    cost=lambda x, values: (
-        math.prod(values.shape) * math.log2(x.shape[-1] + 2), bytes_of(x, values) + 8.0 * math.prod(values.shape)
-    ),
+@_Back.definition(
+    kernels={"cuda": "order.sort:sort_backward"}, params=lambda axis: (axis,), ulp=0,
+    gradient=lambda ddx, indices, axis: gather(ddx, indices, axis),
+    cost=lambda dout, shape: (0.0, bytes_of(dout, Spec(shape, dout.dtype)) + 8.0 * math.prod(dout.shape)),
+    samples=[
+        _chosen((5, 7), 3, 1), _chosen((9, 4), 9, 0), _chosen((2, 6, 3), 4, 1),
+        Sample((2, 0), np.zeros((2, 0), np.int64), shape=(2, 3), axis=1, why="none"),
+    ],
     error_inputs=[
-        ErrorInput(ShapeError, "searchsorted: a sequence of shape (2, 3) does not fit values of shape (3, 4)",
-                   np.zeros((2, 3)), np.zeros((3, 4))),
-        ErrorInput(ShapeError, "searchsorted: a sequence needs an axis, but its shape is ()",
-                   np.zeros(()), np.zeros((3, 4))),
+        ErrorInput(ShapeError, "sort_backward: dout (2, 3) and indices (2, 2) do not fit shape (2, 5) along axis 1",
+                   np.zeros((2, 3)), np.zeros((2, 2), np.int64), shape=(2, 5), axis=1),
+        ErrorInput(IndexError, "sort_backward: index 5 at position 1 is out of range for axis 0 of length 5",
+                   np.zeros(2), np.array([0, 5]), shape=(5,), axis=0),
     ],
     workloads=[
-        Workload((_sequence((64,)), (8,)), why="the cost of a call"),
-        Workload((_sequence((1000,)), MILLION), why="1M in 1000", dtypes=(float32, float64)),
-        Workload((_sequence(MILLION), MILLION), why="1M in 1M", dtypes=(float32, float64)),
+        Workload(((64,), Input((64,), draw=lambda rng: rng.permutation(64))), ((64,), 0), "small"),
+        Workload((MILLION, Input(MILLION, draw=lambda rng: rng.permutation(MILLION[0]))), (MILLION, 0), "1M"),
     ],
     baselines={
-        "numpy": "np.searchsorted(x, values, side)", "torch": "torch.searchsorted(x, values, side=side)",
-        "jax": "jnp.searchsorted(x, values, side=side)",
+        "torch": "dout.new_zeros(shape).scatter_(axis, indices, dout)",
+        "jax": "jnp.zeros(shape, dout.dtype).at[indices].set(dout)",
     },
 )  # fmt: skip
-def _search(x: Spec, values: Spec, side: Literal["left", "right"] = "left") -> Spec:
-    """Where `values` would be inserted into the sorted sequences `x`: what `searchsorted` is without a sorter."""
-    if not x.shape:
-        raise ShapeError("searchsorted: a sequence needs an axis, but its shape is ()")
-    if len(x.shape) > 1 and (len(values.shape) != len(x.shape) or values.shape[:-1] != x.shape[:-1]):
-        raise ShapeError(f"searchsorted: a sequence of shape {x.shape} does not fit values of shape {values.shape}")
-    return Spec(values.shape, int64)
+def sort_backward(dout: Spec, indices: Spec, shape: Lengths, axis: AxisOfShape) -> Spec:
+    """The gradient of `sort` and `topk`: zeros of `shape`, and each element of `dout` where it came from along `axis`.
 
-
-@_search.reference
-def _(x: Any, values: Any, side: Any) -> Any:
-    values = np.asarray(values)
-    if x.ndim == 1:
-        return np.searchsorted(x, values, side)
-    rows = zip(x.reshape(-1, x.shape[-1]), values.reshape(-1, values.shape[-1]), strict=True)
-    return np.stack([np.searchsorted(s, v, side) for s, v in rows]).reshape(values.shape)
-
-
-@_search.restrict
-def _(operands: list[Any]) -> None:
-    """The sequence is sorted."""
-    operands[0] = np.sort(operands[0], -1) if np.ndim(operands[0]) else operands[0]
-
-
-def searchsorted(x: Any, values: Any, side: str = "left", sorter: Any = None) -> Any:
-    """Where ``values`` would be inserted into the sorted sequence ``x`` to keep it in order (int64, of their shape).
-
-    ``x`` (N,) and values of any shape, or ``x`` (..., N) and values (..., M), row by row. ``side`` "left": the number
-    of elements that are smaller; "right": of those that are not larger. NaN counts as the largest. ``sorter``:
-    integers that put ``x`` in order along its last axis, `argsort(x)`. Where ``x`` is in no order, so is the result.
-
-    Raises ShapeError where shapes do not fit together, IndexError for an index of the sorter out of range.
-
-    >>> dl.searchsorted(dl.tensor([1, 3, 3, 7]), dl.tensor([3, 8])).tolist()
-    [1, 4]
+    The `indices` of a line differ from each other.
     """
-    if sorter is None:
-        return _search(x, values, side)
-    x, sorter = operand(x, "searchsorted"), operand(sorter, "searchsorted", "sorter")
-    if sorter.shape != x.shape or not x.ndim:
-        raise ShapeError(f"searchsorted: a sorter of shape {sorter.shape} does not fit a sequence of shape {x.shape}")
-    try:
-        ordered_x = gather(x, sorter, -1)
-    except (TypeError, IndexError) as error:
-        raise renamed(error, "searchsorted") from error
-    return _search(ordered_x, values, side)
+    n = dout.shape[axis] if axis < len(dout.shape) else 0
+    if dout.shape != indices.shape or dout.shape != (*shape[:axis], n, *shape[axis + 1 :]) or n > shape[axis]:
+        raise ShapeError(
+            f"sort_backward: dout {dout.shape} and indices {indices.shape} do not fit shape {shape} along axis {axis}"
+        )
+    return Spec(shape, dout.dtype)
 
 
-def bucketize(x: Any, boundaries: Any, right: bool = False) -> Any:
-    """The number of the interval between ``boundaries`` (sorted, 1-D) that each element of ``x`` lies in (int64).
+@sort_backward.reference
+def _(dout: Any, indices: Any, shape: tuple[int, ...], axis: int) -> Any:
+    dx = np.zeros(shape)
+    np.put_along_axis(dx, indices, dout, axis)
+    return dx
 
-    i with boundaries[i - 1] < x <= boundaries[i], or (``right``) boundaries[i - 1] <= x < boundaries[i], as PyTorch's
-    bucketize; `numpy.digitize` is the other way round. Raises ShapeError unless there is one axis of boundaries.
 
-    >>> dl.bucketize(dl.tensor([0.5, 1.0, 9.0]), dl.tensor([1.0, 2.0])).tolist()
-    [0, 0, 2]
-    """
-    boundaries = operand(boundaries, "bucketize", "boundaries")
-    if boundaries.ndim != 1:
-        raise ShapeError(f"bucketize: boundaries have shape {boundaries.shape}, not one axis")
-    return _search(boundaries, x, "right" if boolean(right, "bucketize: right") else "left")
+@sort_backward.restrict
+def _(operands: list[Any], shape: tuple[int, ...], axis: int) -> None:
+    """The indices of a line are an order of its elements, or the first of one."""
+    given = operands[1]
+    order = np.argsort(np.resize(given, shape) if given.size else np.zeros(shape), axis, kind="stable")
+    operands[1] = np.take(order, np.arange(given.shape[axis]), axis)
 
 
 # ---- spelled with the operations above ------------------------------------------------------------------------------

@@ -20,7 +20,8 @@ from dlcore.ops._workloads import MILLION, bytes_of
 from dlcore.ops.elementwise import cast, eq, logical_not, lt, minimum, sub
 from dlcore.ops.gather import nonzero, take
 from dlcore.ops.movement import concat, reshape
-from dlcore.ops.order import argsort, searchsorted, sort
+from dlcore.ops.order import argsort, sort
+from dlcore.ops.search import searchsorted
 
 __all__ = [
     "intersect1d", "isin", "setdiff1d", "setxor1d", "union1d", "unique", "unique_all", "unique_counts",

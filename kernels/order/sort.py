@@ -20,10 +20,12 @@ from typing import Any, NamedTuple
 
 from dlcore.dtypes import int32, int64
 from dlcore.kernels.language import jit, tl
-from dlcore.kernels.launch import Call, In, Launch, Out, Program, Temp, Workspace, ceil_div, power_of_2
+from dlcore.kernels.launch import Call, Errors, In, Launch, Out, Program, Temp, Workspace, ceil_div, power_of_2
+from dlcore.kernels.movement.copy import fill, raw
+from dlcore.kernels.movement.index import BAD, placed, report
 from dlcore.kernels.order.keys import key_of, word_of
 
-__all__ = ["argsort", "sort", "topk"]
+__all__ = ["argsort", "sort", "sort_backward", "topk"]
 
 RUN, MOST, BLOCK = 2048, tl.constexpr(0x7FFFFFFFFFFFFFFF), 256
 SHORT = 512  # elements of a program that sorts several lines
@@ -127,6 +129,16 @@ def emit_kernel(
     keep = place < count
     item = tl.load(items + line * sorted_n + place, keep, 0)
     emit(x, order, item, line, place, keep, values, indices, n, count, inner, ROW_ORDER)
+
+
+@jit
+def back_kernel(dout, indices, dx, errors, size, line, n, inner, BLOCK: tl.constexpr):
+    """Each element to where it came from."""
+    i = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
+    place, good = placed(tl.load(indices + i, i < size, 0), n)
+    report(errors, (i < size) & (good == 0), i, BAD)
+    good = good & (i < size)
+    tl.store(dx + (i // line * n + place) * inner + i % inner, tl.load(dout + i, good, 0), good)
 
 
 class _Lines(NamedTuple):
@@ -246,3 +258,20 @@ def argsort(call: Call) -> Program:
 def topk(call: Call) -> Program:
     """The first params[2] elements in order, and their indices."""
     return _planned(call, int(call.params[2]), Out(0), Out(1))
+
+
+def sort_backward(call: Call) -> Program:
+    """dx[..., indices[..., j, ...], ...] = dout[..., j, ...] along axis params[0], 0 elsewhere."""
+    dout, indices = call.inputs
+    dx, axis = call.outputs[0], int(call.params[0])
+    assert dout is not None and indices is not None and dx is not None
+    zeros = fill(raw(Out, 0, dx))
+    if dout.size == 0 or dx.size == 0:
+        return Program(zeros)
+    inner = math.prod(dout.shape[axis + 1 :])
+    args = {
+        "dout": In(0), "indices": In(1), "dx": Out(0), "errors": Errors(), "size": dout.size,
+        "line": dout.shape[axis] * inner, "n": dx.shape[axis], "inner": inner, "BLOCK": 1024,
+    }  # fmt: skip
+    copied = tuple(k for k, view in enumerate((dout, indices)) if not view.contiguous)
+    return Program((*zeros, Launch(back_kernel, (ceil_div(dout.size, 1024),), args)), (), copied)
