@@ -94,6 +94,16 @@ def test_unique_gives_what_numpy_gives(x):
             np.testing.assert_array_equal(g, w)
 
 
+def test_unique_along_an_axis():
+    x = RNG.integers(0, 2, (12, 3, 2))
+    for axis in (0, 1, -1):
+        want, got = np.unique(x, True, True, True, axis), dl.unique(dl.tensor(x), True, True, True, axis)
+        for g, w in zip(got, want, strict=True):
+            np.testing.assert_array_equal(g, w)
+    with pytest.raises(dl.ShapeError, match=r"unique: the parts along axis 0 of shape \(3, 0\) are empty"):
+        dl.unique(dl.zeros(3, 0), axis=0)
+
+
 def test_sets_are_numpys():
     x, y = RNG.integers(0, 12, 20), RNG.integers(5, 18, (4, 5))
     a, b = dl.tensor(x), dl.tensor(y)

@@ -12,15 +12,17 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from dlcore._arguments import boolean, operand, renamed
+from dlcore._arguments import axis_of, boolean, operand, renamed
 from dlcore.dtypes import DTYPES, float32, float64, int32, int64, result_type
 from dlcore.errors import ShapeError
 from dlcore.op import ErrorInput, Input, Op, Sample, Spec, Workload, as_given
 from dlcore.ops._workloads import MILLION, bytes_of
-from dlcore.ops.elementwise import cast, eq, logical_not, lt, minimum, sub
+from dlcore.ops.elementwise import cast, eq, logical_not, lt, minimum, ne, sub
 from dlcore.ops.gather import nonzero, take
-from dlcore.ops.movement import concat, reshape
+from dlcore.ops.movement import concat, permute, reshape
 from dlcore.ops.order import argsort, sort
+from dlcore.ops.reduce import any as any_of
+from dlcore.ops.scan import cumsum
 from dlcore.ops.search import searchsorted
 
 __all__ = [
@@ -188,14 +190,38 @@ def _distinct(x: Any, index: bool, inverse: bool, counts: bool, equal_nan: bool)
     order = argsort(flat) if index or inverse else None
     ordered = sort(flat) if order is None else take(flat, order)
     values, places = run_heads(ordered, int(count_runs(ordered, equal_nan).item()), equal_nan)
-    count = None
-    if counts:
-        count = concat([sub(places[1:], places[:-1]), sub(flat.shape[0], places[-1:])])
     return UniqueAll(
         values,
         take(order, places) if index else None,
         reshape(run_numbers(ordered, order, equal_nan), x.shape) if inverse else None,
-        count,
+        _lengths(places, flat.shape[0]) if counts else None,
+    )
+
+
+def _lengths(places: Any, n: int) -> Any:
+    """Of runs that begin at ``places`` in a line of ``n``."""
+    return concat([sub(places[1:], places[:-1]), sub(n, places[-1:])])
+
+
+def _distinct_parts(x: Any, axis: int, index: bool, inverse: bool, counts: bool) -> UniqueAll:
+    """The same of parts along an axis: they are sorted by their last elements first, and so on to their first."""
+    moved = permute(x.detach(), (axis, *(d for d in range(x.ndim) if d != axis)))
+    rows = reshape(moved, (moved.shape[0], -1)) if x.size else moved
+    if not x.size:
+        raise ShapeError(f"unique: the parts along axis {axis} of shape {x.shape} are empty")
+    order = argsort(rows[:, -1])
+    for j in reversed(range(rows.shape[1] - 1)):
+        order = take(order, argsort(take(rows[:, j], order)))
+    ordered = take(rows, order)
+    changed = any_of(ne(ordered[1:], ordered[:-1]), 1)
+    numbers = cumsum(concat([lt(order[:1], 0), changed]), 0)
+    _, places = run_heads(numbers, int(count_runs(numbers).item()))
+    first = take(order, places)
+    return UniqueAll(
+        take(x.detach(), first, axis),
+        first if index else None,
+        run_numbers(numbers, order) if inverse else None,
+        _lengths(places, rows.shape[0]) if counts else None,
     )
 
 
@@ -226,13 +252,18 @@ def unique_values(x: Spec) -> Spec:
 
 def unique(
     x: Any, return_index: bool = False, return_inverse: bool = False, return_counts: bool = False,
-    *, equal_nan: bool = True,
+    axis: int | None = None, *, equal_nan: bool = True,
 ) -> Any:  # fmt: skip
     """The distinct elements of ``x`` in order, in one axis; with what is asked for besides, a tuple in this order:
 
     ``return_index``: where each stands first in the flattened ``x``; ``return_inverse``: which of them each element
     of ``x`` is, in its shape; ``return_counts``: how often each is there; all int64. NaNs are one element, or
     (``equal_nan`` False) distinct, as numpy.unique has it; PyTorch's are distinct.
+
+    With an ``axis`` the distinct parts along it (rows for 0), ordered by their first elements that differ; NaNs are
+    distinct then, and the inverse has one axis. A part of m elements takes m sorts.
+
+    Raises IndexError for an axis out of range, ShapeError where the parts along it are empty.
 
     >>> values, counts = dl.unique(dl.tensor([3, 1, 3]), return_counts=True)
     >>> values.tolist(), counts.tolist()
@@ -244,7 +275,11 @@ def unique(
         for name, value in (("return_index", return_index), ("return_inverse", return_inverse),
                             ("return_counts", return_counts), ("equal_nan", equal_nan))
     ]  # fmt: skip
-    found = [part for part in _called("unique", x, *asked) if part is not None]
+    if axis is None:
+        distinct = _called("unique", x, *asked)
+    else:
+        distinct = _distinct_parts(x, axis_of(axis, "unique: axis", x.shape), *asked[:3])
+    found = [part for part in distinct if part is not None]
     return tuple(found) if len(found) > 1 else found[0]
 
 
