@@ -1404,12 +1404,17 @@ def union1d(x: Operand, y: Operand) -> Tensor:
     [1, 2, 3]
     """
 
-def unique(x: Operand, return_index: bool = False, return_inverse: bool = False, return_counts: bool = False, *, equal_nan: bool = True) -> Tensor:
+def unique(x: Operand, return_index: bool = False, return_inverse: bool = False, return_counts: bool = False, axis: int | None = None, *, equal_nan: bool = True) -> Tensor:
     """The distinct elements of ``x`` in order, in one axis; with what is asked for besides, a tuple in this order:
 
     ``return_index``: where each stands first in the flattened ``x``; ``return_inverse``: which of them each element
     of ``x`` is, in its shape; ``return_counts``: how often each is there; all int64. NaNs are one element, or
     (``equal_nan`` False) distinct, as numpy.unique has it; PyTorch's are distinct.
+
+    With an ``axis`` the distinct parts along it (rows for 0), ordered by their first elements that differ; NaNs are
+    distinct then, and the inverse has one axis. A part of m elements takes m sorts.
+
+    Raises IndexError for an axis out of range, ShapeError where the parts along it are empty.
 
     >>> values, counts = dl.unique(dl.tensor([3, 1, 3]), return_counts=True)
     >>> values.tolist(), counts.tolist()
@@ -1918,7 +1923,7 @@ class TensorMethods:
         """Windows of `size` elements along `axis`, every `step` elements one, as a view: the windows' axis comes last."""
     def union1d(self, y: Operand) -> Tensor:
         """The distinct elements of ``x`` and ``y`` in order, in one axis."""
-    def unique(self, return_index: bool = False, return_inverse: bool = False, return_counts: bool = False, *, equal_nan: bool = True) -> Tensor:
+    def unique(self, return_index: bool = False, return_inverse: bool = False, return_counts: bool = False, axis: int | None = None, *, equal_nan: bool = True) -> Tensor:
         """The distinct elements of ``x`` in order, in one axis; with what is asked for besides, a tuple in this order:"""
     def unique_all(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """(values, indices, inverse_indices, counts) of the distinct elements of ``x``; see `unique`. NaNs are distinct."""
