@@ -17,6 +17,7 @@ from dlcore._gradients import PlannedRule, planned
 from dlcore.dtypes import uint8
 from dlcore.errors import AutogradError, DTypeError
 from dlcore.op import REGISTRY, REQUIRED, Op, Spec, named
+from dlcore.op.host import Host
 
 if TYPE_CHECKING:
     from dlcore.backends import Bound
@@ -77,6 +78,8 @@ def plan(
         shape, strides, offset = layout
         return Plan((VIEW, *head), (offset, strides), outputs=[Spec(shape, operands[0].dtype)], **common)
     common["params"] = op.kernel_params(values)
+    if isinstance(kernel, Host):
+        return Plan((NATIVE, *head), kernel.target(op.name, attrs), outputs=outputs, **common)
     if not isinstance(kernel, str):
         return Plan((FOREIGN, *head), kernel, outputs=outputs, **common)
     if device is CPU:
@@ -95,7 +98,7 @@ def _composite(
 ) -> Plan:  # fmt: skip
     if op.composite is None:
         dtypes = ", ".join(s.dtype.name for s in specs if s is not None)
-        raise DTypeError(f"{op.name}: no kernel for {dtypes} on {device}")
+        raise DTypeError(f"{op.name}: no kernel for {dtypes} on {device}{getattr(op, 'elsewhere', '')}")
     call, n = op.by_position, len(specs)
     if op.signature.groups:
         call = lambda *args: op.by_position(*op.nested(args[:n], lengths), *args[n:])  # noqa: E731

@@ -11,6 +11,7 @@ namespace dlcore {
 
 constexpr int kMaxDevices = 64;
 constexpr const char* kKernelCapsule = "dlcore.kernel";
+bool init_host_kernel(PyObject* module);
 PyObject* kernel_capsule(const char* name, std::shared_ptr<const Launches> launches);  // owns a Kernel
 
 bool has_memory(uint8_t device);  // whether tensors can be made there

@@ -96,6 +96,11 @@ struct ValueFault : std::runtime_error {
   using std::runtime_error::runtime_error;
 };
 
+// The same, of a matrix that is singular or not positive definite. Becomes numpy.linalg.LinAlgError.
+struct LinAlgFault : std::runtime_error {
+  using std::runtime_error::runtime_error;
+};
+
 // ---- registration -------------------------------------------------------------------------------------------------
 // Kernels compiled for an instruction set the processor has not are never registered.
 enum class Isa : int { v1 = 0, v3 = 1, v4 = 2 };  // x86-64 baseline, AVX2 + FMA + F16C, AVX-512 (F, BW, CD, DQ, VL)

@@ -63,6 +63,10 @@ bool raise_kernel_error(const char* kernel, const char* operation) {
     PyErr_SetString(PyExc_IndexError, fault.what());
   } catch (const ValueFault& fault) {
     PyErr_SetString(PyExc_ValueError, fault.what());
+  } catch (const LinAlgFault& fault) {
+    const Ref linalg = Ref::own(PyImport_ImportModule("numpy.linalg"));
+    const Ref kind = linalg ? attribute(linalg.get(), "LinAlgError") : Ref{};
+    if (kind) PyErr_SetString(kind.get(), fault.what());
   } catch (const std::bad_alloc&) {
     PyErr_Format(PyExc_MemoryError, "%s: out of memory for temporary space; dlcore holds %lld bytes in tensors",
                  operation, static_cast<long long>(memory_stats().in_use));
