@@ -607,7 +607,7 @@ def _step_of(op: Op, sample: Sample, dtype: DType) -> Any:
 
 
 def _outcomes(op: Op, sample: Sample, dtype: DType, function: Any, calls: int) -> Iterator[list[Any]]:
-    """The bits of results and operands of some calls; the values of floating operands move round in their arrays."""
+    """The bits of results and operands of some calls; those of floating operands move round in them, or grow."""
     arrays, changed = rounded(op, sample, dtype), op.written(lengths(op, sample))
     backward = sample.grad and op.differentiable and dtype.is_float and (op.random or not changed)
     state: dict[int, Tensor] = {}
@@ -616,13 +616,20 @@ def _outcomes(op: Op, sample: Sample, dtype: DType, function: Any, calls: int) -
         for k, x in enumerate(arrays):
             if not isinstance(x, np.ndarray):
                 continue
-            value = state[k] if k in state else from_numpy(x.copy() if x.dtype.kind in "iub" else np.roll(x, shift))
+            value = state[k] if k in state else from_numpy(_varied(op, x, shift))
             if k in changed:
                 state[k] = value
             elif backward and drawn(op, sample)[k].dtype == np.float64:
                 value.requires_grad = True
             values.append(value)
         yield [None if t is None else np.asarray(t.detach()).tobytes() for t in [*function(*values), *values]]
+
+
+def _varied(op: Op, x: np.ndarray[Any, Any], shift: int) -> np.ndarray[Any, Any]:
+    """Other values than those of the call before."""
+    if x.dtype.kind in "iub":
+        return x.copy()
+    return np.roll(x, shift) if op.movable else x * x.dtype.type(1 + shift / 8)
 
 
 def _shifted(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:

@@ -15,6 +15,8 @@ from __future__ import annotations
 import struct
 from typing import Any, NamedTuple
 
+from numpy.linalg import LinAlgError
+
 from dlcore import _C
 from dlcore.kernels.launch import (
     BAD_INDEX,
@@ -24,6 +26,8 @@ from dlcore.kernels.launch import (
     NEGATIVE_POWER,
     NO_PROBABILITY,
     NOT_FINITE,
+    NOT_POSITIVE_DEFINITE,
+    SINGULAR,
 )
 
 __all__ = ["NO_FAULT", "Bound", "Faults"]
@@ -36,10 +40,17 @@ _TEXTS = {
     NO_PROBABILITY: "the input at position {} is no probability, between 0 and 1",
     NEGATIVE_POWER: "the exponent at position {} is negative, and integers have no such powers",
     BAD_PARAMETER: "the parameter at position {} is outside of the distribution's range",
+    SINGULAR: "the matrix at position {} is singular",
+    NOT_POSITIVE_DEFINITE: "the matrix at position {} is not positive definite",
 }
 _KINDS: dict[int, Any] = {  # others: IndexError
-    NOT_FINITE: FloatingPointError, NEGATIVE_POWER: ValueError, BAD_PARAMETER: ValueError, NO_PROBABILITY: ValueError,
-}  # fmt: skip
+    NOT_FINITE: FloatingPointError,
+    NEGATIVE_POWER: ValueError,
+    BAD_PARAMETER: ValueError,
+    NO_PROBABILITY: ValueError,
+    SINGULAR: LinAlgError,
+    NOT_POSITIVE_DEFINITE: LinAlgError,
+}
 
 
 class Bound(NamedTuple):

@@ -34,8 +34,10 @@ __all__ = [
     "LAUNCH_OPTIONS",
     "NEGATIVE_POWER",
     "NOT_FINITE",
+    "NOT_POSITIVE_DEFINITE",
     "NO_PROBABILITY",
     "OTHER_ARCHES",
+    "SINGULAR",
     "Arch",
     "Call",
     "Cuda",
@@ -204,6 +206,7 @@ FAULT_ROOM = 256  # rows that may report bad data
 
 # Codes; larger ones win.
 BAD_LABEL, BAD_INDEX, NOT_FINITE, NEGATIVE_POWER, BAD_PARAMETER, NO_PROBABILITY = 1, 2, 3, 4, 5, 6
+SINGULAR, NOT_POSITIVE_DEFINITE = 7, 8  # the position: of a matrix in its batch
 
 
 @dataclass(frozen=True, slots=True)

@@ -109,6 +109,8 @@ class Op:
     elementwise: bool = False
     """Whether each element of the only output depends on those in its place alone, and is written after they were read:
     the output may then be one of the operands."""
+    movable: bool = True
+    """Whether elements of its operands may change places and are good ones still: not those of definite matrices."""
     methods: bool = False
     """Whether tensors have it as a method too: `x.sum(0)` for `dl.sum(x, 0)`."""
     baselines: Mapping[str, Any] = {}
