@@ -60,7 +60,7 @@ from dlcore._printing import get_printoptions, printoptions, set_printoptions
 from dlcore._tensor import Parameter, Tensor, arange, empty, from_numpy, ones, tensor, zeros
 
 if _typing.TYPE_CHECKING:
-    from dlcore import data, export, func, metrics, models, nn, optim, random, runs, testing, train
+    from dlcore import data, export, func, linalg, metrics, models, nn, optim, random, runs, testing, train
     from dlcore._anomaly import detect_anomaly
     from dlcore._capture import capture
     from dlcore._checkpoint import load, load_state, save
@@ -196,6 +196,7 @@ __all__ += ["checkpoint", "func", "testing"]
 
 _LAZY = {  # name -> (module, attribute or None for the module itself)
     "nn": ("dlcore.nn", None),
+    "linalg": ("dlcore.linalg", None),
     "optim": ("dlcore.optim", None),
     "func": ("dlcore.func", None),
     "testing": ("dlcore.testing", None),

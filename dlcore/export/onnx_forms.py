@@ -69,6 +69,7 @@ REFUSED = {
     "searchsorted": "ONNX has no search in a sorted sequence",
 }  # fmt: skip
 """Operations without a form, and why; `refusal` says it of whole kinds."""
+_FAMILIES = {"optim": "it updates parameters", "linalg": "ONNX has no linear algebra"}
 
 
 def refusal(op: Op) -> str:
@@ -77,8 +78,8 @@ def refusal(op: Op) -> str:
         return ""
     if op.name in REFUSED:
         return REFUSED[op.name]
-    if op.family == "optim":
-        return "it updates parameters"
+    if op.family in _FAMILIES:
+        return _FAMILIES[op.family]
     if op.family == "loss" and not op.writes:
         return _LOSS
     if op.random or op.family == "random":
