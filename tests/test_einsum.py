@@ -109,7 +109,7 @@ def test_it_replays():
 ])  # fmt: skip
 def test_common_products_are_one_operation_without_copies(equation, shapes):
     operands = tuple(dl.tensor(np.ones(s, np.float32)) for s in shapes)
-    plan = contraction._of_equation(equation, tuple(shapes), tuple(x.strides for x in operands), True)
+    plan = contraction._of_equation(equation, tuple(shapes), tuple(x.strides for x in operands), True, (dl.float32,))
     assert len(plan.steps) == 1
     step = plan.steps[0]
     for x, actions in zip((operands[step.left], operands[step.right]), (step.before_left, step.before_right),
@@ -121,7 +121,8 @@ def test_common_products_are_one_operation_without_copies(equation, shapes):
 def test_the_order_of_contraction_is_the_cheapest():
     def cost(*shapes):
         out = dl.einsum("ab,bc,cd->ad", *(dl.ones(s) for s in shapes))
-        plan = contraction._of_equation("ab,bc,cd->ad", shapes, tuple(dl.ones(s).strides for s in shapes), True)
+        strides = tuple(dl.ones(s).strides for s in shapes)
+        plan = contraction._of_equation("ab,bc,cd->ad", shapes, strides, True, (dl.float32,))
         assert out.shape == (shapes[0][0], shapes[2][1])
         return {plan.steps[0].left, plan.steps[0].right}
 
@@ -172,8 +173,32 @@ def test_what_makes_no_sense_is_refused(error, text, given):
 
 
 def test_optimize_is_a_truth_value():
-    with pytest.raises(TypeError, match="einsum: optimize 'greedy' is neither True nor False"):
-        dl.einsum("ij", X, optimize="greedy")
+    for wanted in (True, False, "greedy", "optimal"):
+        assert dl.einsum("ij,j", X, V, optimize=wanted).tolist() == [3, 3]
+    with pytest.raises(ValueError, match="einsum: optimize 'auto' is not one of 'greedy', 'optimal'"):
+        dl.einsum("ij", X, optimize="auto")
+    with pytest.raises(TypeError, match="einsum: optimize 2 is neither True nor False"):
+        dl.einsum("ij", X, optimize=2)
+
+
+@pytest.mark.parametrize("function, shapes", [
+    (lambda x, y: dl.einsum("ij,jk->ik", x, y), [(3, 4), (4, 2)]),
+    (lambda x, y: dl.einsum("ij,ij->i", x, y), [(3, 4)] * 2),
+    (dl.dot, [(4,), (4,)]), (dl.inner, [(3, 4), (4,)]), (dl.outer, [(3,), (4,)]), (dl.mv, [(3, 4), (4,)]),
+    (lambda x, y: dl.tensordot(x, y, 1), [(3, 4), (4, 2)]), (dl.kron, [(2, 3), (3,)]), (dl.vecdot, [(3, 4), (4,)]),
+    (dl.cross, [(5, 3), (3,)]), (lambda x, y: dl.addmm(y, x, x), [(4, 4), (4,)]),
+    (lambda x, y: dl.linalg.solve(x, y), [(4, 4), (4,)]), (lambda x, y: dl.linalg.solve(x, y), [(2, 4, 4), (4, 3)]),
+    (lambda x, y: dl.linalg.solve_triangular(x, y), [(4, 4), (4, 2)]),
+    (lambda x, y: dl.linalg.inv(x) @ y, [(4, 4), (4,)]),
+    (lambda x, y: dl.linalg.lstsq(x, y)[0], [(6, 3), (6,)]), (lambda x, y: dl.linalg.svdvals(x) * y, [(5, 3), (3,)]),
+])  # fmt: skip
+@pytest.mark.parametrize("axes", [(0, 0), (0, None), (None, 0)])
+def test_vmap_gives_what_a_loop_gives(function, shapes, axes):
+    rng = np.random.default_rng(2)
+    given = [dl.tensor(rng.standard_normal((*([3] if a == 0 else []), *s))) for a, s in zip(axes, shapes, strict=True)]
+    got = dl.func.vmap(function, in_axes=axes)(*given)
+    one = [[x if a is None else x[k] for a, x in zip(axes, given, strict=True)] for k in range(3)]
+    np.testing.assert_allclose(np.asarray(got), np.stack([np.asarray(function(*x)) for x in one]), rtol=1e-8, atol=1e-8)
 
 
 def test_a_result_is_a_view_where_nothing_is_summed():

@@ -1,7 +1,8 @@
-// vecdot: sums of products along one axis of two operands that broadcast; cross: cross products of vectors of length 3.
+// vecdot: sums of products along one axis of two operands that broadcast; cross: cross products of vectors of length 3;
+// kron: Kronecker products.
 //
-// Both are bound by memory: 2 reads of each element, one write for each sum. The sums of a line are taken in blocks of
-// lanes that end in double (fold.inl) where its elements are adjacent, and line by line beside each other where the
+// All are bound by memory: 2 reads of each element, one write for each result. The sums of a line are taken in blocks of
+// vectors that end in double where its elements are adjacent, and line by line beside each other where the
 // outputs' are; their order depends on shapes and strides alone.
 #include "common/dtypes.inl"
 #include "common/fold.inl"
@@ -26,10 +27,37 @@ template <class T> static inline void put(T* out, sum_t<T> sum) {
   else store(out, round_to_odd(sum));
 }
 
+// The sum of a block of products of adjacent elements: eight vectors, so that additions wait for nothing.
+template <class T> static inline compute_t<T> block_sum(const T* a, const T* b, int64_t n) {
+  using C = compute_t<T>;
+  constexpr int L = kLanes<C>, kVectors = 8;
+  vec<C> sum[kVectors] = {};
+  int64_t i = 0;
+  for (; i + kVectors * L <= n; i += kVectors * L)
+#pragma GCC unroll 8
+    for (int v = 0; v < kVectors; ++v) sum[v] = vfma(widen(a + i + v * L), widen(b + i + v * L), sum[v]);
+  for (; i + L <= n; i += L) sum[0] = vfma(widen(a + i), widen(b + i), sum[0]);
+#pragma GCC unroll 3
+  for (int w = kVectors / 2; w > 0; w /= 2)
+#pragma GCC unroll 4
+    for (int v = 0; v < w; ++v) sum[v] += sum[v + w];
+  C lanes[L];
+  vstore(lanes, sum[0]);
+  for (; i < n; ++i) lanes[0] += load(a + i) * load(b + i);
+  for (int w = L / 2; w > 0; w /= 2)
+    for (int l = 0; l < w; ++l) lanes[l] += lanes[l + w];
+  return lanes[0];
+}
+
+template <class T> static inline double adjacent_sum(const T* a, const T* b, int64_t n) {
+  double total = 0;
+  for (int64_t i = 0; i < n; i += kFoldBlock) total += block_sum(a + i, b + i, std::min(kFoldBlock, n - i));
+  return total;
+}
+
 template <class T> static inline sum_t<T> line_sum(const T* a, int64_t a_step, const T* b, int64_t b_step, int64_t n) {
   if constexpr (!std::is_integral_v<T>) {
-    if (a_step == 1 && b_step == 1 && n >= 16)
-      return sum_of<compute_t<T>>(n, [=](int64_t i) DLCORE_MAP { return load(a + i) * load(b + i); });
+    if (a_step == 1 && b_step == 1 && n >= 2 * kLanes<compute_t<T>>) return adjacent_sum(a, b, n);
   }
   sum_t<T> total = 0;
   for (int64_t i = 0; i < n; i += kRun) {
@@ -135,6 +163,14 @@ static void vecdot(const Args& args) {
   });
 }
 
+template <class T> static inline void scaled_row(const T* x, const T* y, T* z, int64_t n) {
+#pragma omp simd
+  for (int64_t i = 0; i < n; ++i) {
+    if constexpr (std::is_integral_v<T>) z[i] = static_cast<T>(term(x, y + i));
+    else store(z + i, load(x) * load(y + i));
+  }
+}
+
 template <class T> static inline T difference(const T* a, const T* b, const T* c, const T* d) {  // a b - c d
   T result;
   if constexpr (std::is_integral_v<T>) return static_cast<T>(term(a, b) - term(c, d));
@@ -173,7 +209,35 @@ static void cross(const Args& args) {
   });
 }
 
+// a, b, contiguous -> out, of which each element of a is a block like b; all with the axes of out, or fewer.
+static void kron(const Args& args) {
+  const Array &a = args.in(0), &b = args.in(1), &out = args.out();
+  const int n = out.ndim;
+  if (out.size() == 0) return;
+  int64_t of_b[kMaxDims], columns = 1, width = 1;  // lengths of b, and of the last axes
+  for (int d = 0; d < n; ++d) of_b[d] = d < n - b.ndim ? 1 : b.shape[d - (n - b.ndim)];
+  if (n > 0) width = of_b[n - 1], columns = out.shape[n - 1] / width;
+  with_dtype(out.dtype, [&]<class T>() {
+    const int64_t row_size = columns * width, rows = out.size() / row_size;
+    parallel_ranges(rows, std::max<int64_t>(1, kWork / row_size), [&](int64_t begin, int64_t end) {
+      for (int64_t r = begin; r < end; ++r) {
+        int64_t rest = r, at_a = 0, at_b = 0, step_a = columns, step_b = width;
+        for (int d = n - 2; d >= 0; --d) {
+          const int64_t i = rest % out.shape[d], length = out.shape[d] / of_b[d];
+          rest /= out.shape[d];
+          at_a += i / of_b[d] * step_a, at_b += i % of_b[d] * step_b;
+          step_a *= length, step_b *= of_b[d];
+        }
+        const T *x = a.as<T>() + at_a, *y = b.as<T>() + at_b;
+        T* z = out.as<T>() + r * row_size;
+        for (int64_t j = 0; j < columns; ++j, z += width) scaled_row(x + j, y, z, width);
+      }
+    });
+  });
+}
+
 static const Kernel kernels[] = {
     {"products:vecdot", vecdot, 0},
     {"products:cross", cross, 0},
+    {"products:kron", kron, 1u << 0 | 1u << 1},
 };

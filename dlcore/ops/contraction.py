@@ -15,7 +15,7 @@ from functools import lru_cache
 from typing import Any, NamedTuple
 
 from dlcore import _C
-from dlcore._arguments import MAX_AXES, boolean, integer, items, listed, renamed, shown
+from dlcore._arguments import MAX_AXES, boolean, choice, integer, items, listed, renamed, shown
 from dlcore.dtypes import result_type
 from dlcore.errors import DTypeError, ShapeError
 from dlcore.op import Spec
@@ -178,7 +178,7 @@ def _as_matmul(a: _Term, b: _Term, inner: list[Label], order: Sequence[Label]) -
         a, b, sides, swapped = b, a, sides[::-1], True
     rows, columns = sides
     lengths = a.lengths | b.lengths
-    if batch and not (rows or columns):  # a dot product for each entry of the batch
+    if not (rows or columns):  # a dot product for each entry of the batch
         inner = _inner_order(a, b, inner, batch)
         for x in (a, b):
             _grouped(x, [*([k] for k in batch), inner])
@@ -283,7 +283,7 @@ def contract(operands: Sequence[Any], labels: tuple[Labels, ...], out: Labels) -
 # ---- expressions ----------------------------------------------------------------------------------------------------
 
 
-def einsum(equation: Any, *operands: Any, optimize: bool = True) -> Any:
+def einsum(equation: Any, *operands: Any, optimize: bool | str = True) -> Any:
     """The sum of products that an equation over the names of axes says: ``einsum("bij,bjk->bik", a, b)``.
 
     Each operand has a name for each of its axes, one letter, behind the others after a comma. An axis that the output
@@ -293,8 +293,9 @@ def einsum(equation: Any, *operands: Any, optimize: bool = True) -> Any:
     ``einsum(a, [0, 1], b, [1, 2], [0, 2])``, names axes by integers and ``...``.
 
     Operands are contracted two at a time, in the order with the fewest arithmetic operations (``optimize=False``: from
-    left to right), by `matmul` and `mul`; dtypes are promoted as theirs are, and integers wrap. The result may be a
-    view of the operand. Raises ValueError for an equation that makes no sense, ShapeError where lengths differ.
+    left to right; NumPy's "greedy" and "optimal" are True), by `matmul` and `mul`; dtypes are promoted as theirs are,
+    and integers wrap. The result may be a view of the operand. Raises ValueError for an equation that makes no sense,
+    ShapeError where lengths differ.
 
     >>> a, b = dl.ones((2, 3)), dl.ones((3, 4))
     >>> dl.einsum("ij,jk->ik", a, b).shape, dl.einsum("ij->", a).item()
@@ -303,22 +304,39 @@ def einsum(equation: Any, *operands: Any, optimize: bool = True) -> Any:
     if not isinstance(equation, str):
         equation, operands = _from_lists((equation, *operands))
     terms = [x if isinstance(x, _C.TensorBase) else _C.as_tensor(x, "einsum", "operands") for x in operands]
-    dtype = result_type([(x.dtype, x.weak) for x in terms]) if terms else None
-    if dtype is not None and dtype.kind == "bool":
-        raise DTypeError("einsum: does not take bool")
-    if all(x.weak for x in terms):
-        terms = [cast(x, dtype) for x in terms]
+    dtypes = tuple([x.dtype for x in terms])
+    if any([x.weak for x in terms]):  # noqa: C419 (a generator costs a microsecond)
+        terms, dtypes = _with_numbers(terms)
     shapes, strides = tuple([x.shape for x in terms]), tuple([x.strides for x in terms])
-    plan = _of_equation(equation, shapes, strides, boolean(optimize, "einsum: optimize"))
+    best = optimize if type(optimize) is bool else _wanted(optimize)
+    plan = _of_equation(equation, shapes, strides, best, dtypes)
     try:
         out = _run(plan, terms)
     except (TypeError, ValueError, OverflowError) as error:
         raise renamed(error, "einsum") from error
-    return out if out.dtype is dtype or out.dtype.is_float else cast(out, dtype)
+    return out if out.dtype.is_float or out.dtype in dtypes else cast(out, result_type([(d, False) for d in dtypes]))
+
+
+def _wanted(optimize: Any) -> bool:
+    if isinstance(optimize, str):
+        return bool(choice(optimize, ("greedy", "optimal"), "einsum: optimize"))
+    return boolean(optimize, "einsum: optimize")
+
+
+def _with_numbers(terms: list[Any]) -> tuple[list[Any], tuple[Any, ...]]:
+    """Operands, numbers among them, and the dtypes that say what they become; a tensor where all are numbers."""
+    dtype = result_type([(x.dtype, x.weak) for x in terms])
+    if all(x.weak for x in terms):
+        terms = [cast(x, dtype) for x in terms]
+    return terms, (dtype,) * len(terms)
 
 
 @lru_cache(KEPT_PLANS)
-def _of_equation(equation: str, shapes: tuple[Shape, ...], strides: tuple[Shape, ...], best: bool) -> Plan:
+def _of_equation(
+    equation: str, shapes: tuple[Shape, ...], strides: tuple[Shape, ...], best: bool, dtypes: tuple[Any, ...]
+) -> Plan:
+    if dtypes and all(d.kind == "bool" for d in dtypes):
+        raise DTypeError("einsum: does not take bool")
     labels, out = _parsed(equation, shapes)
     return _plan(labels, out, shapes, strides, best)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from typing import Annotated, Any
 
 import numpy as np
@@ -25,6 +26,7 @@ from dlcore.ops.elementwise import mul
 from dlcore.ops.matmul import matmul
 from dlcore.ops.movement import concat, flatten, reshape, transpose
 from dlcore.ops.slicing import slice as slice_of
+from dlcore.ops.vectors import vecdot
 
 __all__ = ["bmm", "dot", "inner", "kron", "mm", "mv", "outer", "tensordot", "vdot"]
 
@@ -46,6 +48,7 @@ class Contraction(Op):
     """
 
     cast = "low"
+    batching = "composite"
     ulp = 4
     names: Callable[..., tuple[Labels, Labels, Labels]] = staticmethod(lambda a, b: ((), (), ()))
 
@@ -67,8 +70,7 @@ class Contraction(Op):
     def composite(self, *given: Any) -> Any:
         """The contraction."""
         a, b, *attrs = given
-        of_a, of_b, out = self.names(a.ndim, b.ndim, *attrs)
-        return contract((a, b), (of_a, of_b), out)
+        return contract((a, b), *_labels(self.names, a.ndim, b.ndim, *attrs))
 
     def cost(self, a: Spec, b: Spec, *attrs: Any) -> tuple[float, float]:
         """A multiplication and an addition for each pair of elements that meet."""
@@ -85,6 +87,12 @@ class Contraction(Op):
     def restrict(self, operands: list[Any], largest: float) -> None:
         """As for matmul."""
         operands[:2] = [without_tiny(x, largest) for x in operands[:2]]
+
+
+@lru_cache(1024)
+def _labels(names: Callable[..., Any], *given: Any) -> tuple[tuple[Labels, Labels], Labels]:
+    of_a, of_b, out = names(*given)
+    return (of_a, of_b), out
 
 
 contraction = Contraction.definition
@@ -179,19 +187,25 @@ def _as_product(a: Any, b: Any) -> bool:
     return len(a.shape) > 0 < len(b.shape) <= 2
 
 
+def _of_vectors(a: Any, b: Any) -> bool:
+    """Whether vecdot computes it."""
+    return len(a.shape) == 1 == len(b.shape)
+
+
 def _dot_to_a(dout: Any, b: Any, a_shape: Lengths) -> Any:
-    of_a, of_b, out = _dot_names(len(a_shape), b.ndim)
+    (of_a, of_b), out = _labels(_dot_names, len(a_shape), b.ndim)
     return contract((dout, b), (out, of_b), of_a)
 
 
 def _dot_to_b(dout: Any, a: Any, b_shape: Lengths) -> Any:
-    of_a, of_b, out = _dot_names(a.ndim, len(b_shape))
+    (of_a, of_b), out = _labels(_dot_names, a.ndim, len(b_shape))
     return contract((dout, a), (out, of_a), of_b)
 
 
 @contraction(
-    kernels={"cpu": [("matmul:matmul", _as_product)], "cuda": [("matmul.plan:matmul", _as_product)]}, names=_dot_names,
-    reference=np.dot, methods=True, gradient={"a": _dot_to_a, "b": _dot_to_b},
+    kernels={"cpu": [("products:vecdot", _of_vectors), ("matmul:matmul", _as_product)],
+             "cuda": [("matmul.plan:matmul", _as_product)]},
+    params=lambda: (-1,), names=_dot_names, reference=np.dot, methods=True, gradient={"a": _dot_to_a, "b": _dot_to_b},
     baselines={"numpy": "np.dot(a, b)", "torch": "torch.matmul(a, b)", "jax": "jnp.dot(a, b)"},
     samples=[
         Sample((17,), (17,), why="vectors"), Sample((9, 17), (17, 5), why="matrices"), Sample((), (3, 4), why="0-d"),
@@ -222,7 +236,25 @@ def _inner_names(a_axes: int, b_axes: int) -> tuple[Labels, Labels, Labels]:
     return a, (*b[:-1], a[-1]), (*a[:-1], *b[:-1])
 
 
+def _inner_to_a(dout: Any, b: Any, a_shape: Lengths) -> Any:
+    (of_a, of_b), out = _labels(_inner_names, len(a_shape), b.ndim)
+    return contract((dout, b), (out, of_b), of_a)
+
+
+def _inner_to_b(dout: Any, a: Any, b_shape: Lengths) -> Any:
+    (of_a, of_b), out = _labels(_inner_names, a.ndim, len(b_shape))
+    return contract((dout, a), (out, of_a), of_b)
+
+
+def _inner(a: Any, b: Any) -> Any:
+    if a.ndim and b.ndim == 2:
+        return matmul(a, transpose(b))
+    return contract((a, b), *_labels(_inner_names, a.ndim, b.ndim))
+
+
 @contraction(
+    kernels={"cpu": [("products:vecdot", _of_vectors)], "cuda": [("matmul.plan:matmul", _of_vectors)]},
+    params=lambda: (-1,), composite=_inner, gradient={"a": _inner_to_a, "b": _inner_to_b},
     names=_inner_names, reference=np.inner, methods=True, baselines=library("inner", "a b", out=("torch",)),
     samples=[
         Sample((17,), (17,), why="vectors"), Sample((9, 17), (5, 17), why="matrices"), Sample((2, 3), (), why="0-d"),
@@ -261,7 +293,7 @@ def _outer(a: Any, b: Any) -> Any:
 
 @contraction(
     names=lambda a, b: (_names("a", a), _names("a", a), ()), reference=lambda a, b: np.vdot(a, b), methods=True,
-    composite=lambda a, b: matmul(flatten(a), flatten(b)),
+    composite=lambda a, b: vecdot(flatten(a), flatten(b)),
     baselines={"numpy": "np.vdot(a, b)", "torch": "torch.vdot(a.ravel(), b.ravel())", "jax": "jnp.vdot(a, b)"},
     samples=[Sample((17,), (17,), why="vectors"), Sample((3, 4), (3, 4), why="matrices"), Sample((), (), why="0-d"),
              Sample((0,), (0,), why="empty sum")],
@@ -372,12 +404,39 @@ def _kron(a: Any, b: Any) -> Any:
     return reshape(concat(head, 0), tuple(m * n for m, n in zip(of_a, of_b, strict=True)))
 
 
+def _is_plain(a: Any, b: Any) -> bool:
+    """Whether its gradients fit into the axes that a tensor may have."""
+    return 2 * max(len(a.shape), len(b.shape)) <= MAX_AXES
+
+
+def _interleaved(dout: Any, a: Lengths, b: Lengths) -> tuple[Any, Labels, Labels, Labels]:
+    """The gradient with an axis of a and one of b for each axis; the names of all, and of those of a and of b."""
+    of_a, of_b = _kron_shapes(a, b)
+    n = len(of_a)
+    names = tuple(k for pair in zip(_names("a", n), _names("b", n), strict=True) for k in pair)
+    lengths = tuple(k for pair in zip(of_a, of_b, strict=True) for k in pair)
+    return reshape(dout, lengths), names, _names("a", n), _names("b", n)
+
+
+def _kron_to_a(dout: Any, b: Any, a_shape: Lengths) -> Any:
+    whole, names, of_a, of_b = _interleaved(dout, a_shape, b.shape)
+    full = reshape(b, _kron_shapes(a_shape, b.shape)[1])
+    return reshape(contract((whole, full), (names, of_b), of_a), a_shape)
+
+
+def _kron_to_b(dout: Any, a: Any, b_shape: Lengths) -> Any:
+    whole, names, of_a, of_b = _interleaved(dout, a.shape, b_shape)
+    full = reshape(a, _kron_shapes(a.shape, b_shape)[0])
+    return reshape(contract((whole, full), (names, of_a), of_b), b_shape)
+
+
 def _leading(x: Any) -> list[Any]:
     whole = tuple((0, n, 1) for n in x.shape[1:])
     return [slice_of(x, (k, *whole)) for k in range(x.shape[0])]
 
 
 @contraction(
+    kernels={"cpu": [("products:kron", _is_plain)]}, gradient={"a": _kron_to_a, "b": _kron_to_b},
     names=lambda a, b: (_names("a", a), _names("b", b), ()), ulp=0.5, reference=np.kron, methods=True, cast="widest",
     composite=lambda a, b: _kron(a, b), baselines=library("kron", "a b", out=()),
     samples=[
