@@ -433,7 +433,7 @@ def dsplit(x: Operand, indices_or_sections: int | Sequence[int]) -> list[Tensor]
 def dstack(tensors: Sequence[Operand]) -> Tensor:
     """The tensors one after another along axis 2, which vectors and matrices get first."""
 
-def einsum(equation: Operand, *operands: Operand, optimize: bool = True) -> Tensor:
+def einsum(equation: Operand, *operands: Operand, optimize: bool | str = True) -> Tensor:
     """The sum of products that an equation over the names of axes says: ``einsum("bij,bjk->bik", a, b)``.
 
     Each operand has a name for each of its axes, one letter, behind the others after a comma. An axis that the output
@@ -443,8 +443,9 @@ def einsum(equation: Operand, *operands: Operand, optimize: bool = True) -> Tens
     ``einsum(a, [0, 1], b, [1, 2], [0, 2])``, names axes by integers and ``...``.
 
     Operands are contracted two at a time, in the order with the fewest arithmetic operations (``optimize=False``: from
-    left to right), by `matmul` and `mul`; dtypes are promoted as theirs are, and integers wrap. The result may be a
-    view of the operand. Raises ValueError for an equation that makes no sense, ShapeError where lengths differ.
+    left to right; NumPy's "greedy" and "optimal" are True), by `matmul` and `mul`; dtypes are promoted as theirs are,
+    and integers wrap. The result may be a view of the operand. Raises ValueError for an equation that makes no sense,
+    ShapeError where lengths differ.
 
     >>> a, b = dl.ones((2, 3)), dl.ones((3, 4))
     >>> dl.einsum("ij,jk->ik", a, b).shape, dl.einsum("ij->", a).item()

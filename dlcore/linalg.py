@@ -25,11 +25,12 @@ from dlcore.errors import DTypeError, ShapeError
 from dlcore.ops import contraction, decompositions, linalg, reduce
 from dlcore.ops._constants import constant
 from dlcore.ops.decompositions import eigvalsh, lstsq, pinv, svdvals
-from dlcore.ops.elementwise import abs, cast, div, eq, gt, mul, ne, pow, sqrt, square, where
+from dlcore.ops.elementwise import abs, cast, div, eq, gt, mul, pow, where
 from dlcore.ops.linalg import cholesky, det, inv, solve
 from dlcore.ops.matmul import matmul
 from dlcore.ops.movement import expand, permute, reshape, transpose
 from dlcore.ops.products import outer, tensordot
+from dlcore.ops.statistics import norm as _norm
 from dlcore.ops.strided import diagonal as _diagonal
 from dlcore.ops.triangular import solve_triangular as _solve_triangular
 from dlcore.ops.vectors import cross, vecdot
@@ -297,27 +298,14 @@ def _floating(x: Any, name: str) -> Any:
     return cast(x, default_float())
 
 
-def _rooted(total: Any) -> Any:
-    """Square roots, whose gradient at 0 is 0."""
-    nothing = eq(total, 0)
-    return where(nothing, 0.0, sqrt(where(nothing, 1.0, total)))
-
-
 def _vector_norm(x: Any, ord: Any, axis: Any, keepdims: bool, name: str) -> Any:
     x, p = _floating(x, name), number(ord, f"{name}: ord")
     try:
-        if p == 2:
-            return _rooted(reduce.sum(square(x), axis, keepdims))
-        if p == 0:
-            return reduce.sum(cast(ne(x, 0), x.dtype), axis, keepdims)
-        size = abs(x)
-        if math.isinf(p):
-            return (reduce.max if p > 0 else reduce.min)(size, axis, keepdims)
-        if p == 1:
-            return reduce.sum(size, axis, keepdims)
-        total = reduce.sum(pow(size, p), axis, keepdims)
-        nothing = eq(total, 0)
-        return where(nothing, total if p > 0 else math.inf, pow(where(nothing, 1.0, total), 1 / p))
+        if math.isinf(p) or p in (0, 1, 2):
+            return _norm(x, p, axis, keepdims)
+        total = reduce.sum(pow(abs(x), p), axis, keepdims)
+        nothing = eq(total, 0)  # whose gradient is 0
+        return where(nothing, 0.0 if p > 0 else math.inf, pow(where(nothing, 1.0, total), 1 / p))
     except (ShapeError, IndexError, TypeError) as error:
         raise renamed(error, name) from None
 

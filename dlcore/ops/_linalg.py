@@ -27,6 +27,7 @@ class MatrixOp(Op):
     """An operation on the last two axes of its operands."""
 
     family = "linalg"
+    batching = "leading"
     cast = "float32"
     promote = staticmethod(floating)
     dtypes = (float32, float64)

@@ -381,7 +381,7 @@ def _lstsq_magnitude(a: Any, b: Any) -> tuple[Any, ...]:
 
 @matrix_op(
     outputs="out residuals rank s", host=_to_lstsq, square=False, reference=_least_squares, magnitude=_lstsq_magnitude,
-    flops=14,
+    flops=14, batching="loop",
     samples=[Sample(matrices((4, 4)), (4, 2), why="square"), Sample(matrices((6, 3)), (6,), why="tall, a vector"),
              Sample(matrices((2, 6, 3)), (2, 6, 2), why="a batch"), Sample(matrices((3, 5)), (3, 2), why="wide")],
     error_inputs=[ErrorInput(ShapeError, "lstsq: takes a (..., M, N), not (3,)", np.zeros(3), np.zeros(3)), ErrorInput(

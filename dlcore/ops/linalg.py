@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from dlcore.dtypes import float32
 from dlcore.errors import DTypeError, ShapeError
 from dlcore.op import ErrorInput, Sample, Spec, Workload
 from dlcore.ops._linalg import (
@@ -27,6 +28,7 @@ from dlcore.ops._linalg import (
     ways,
 )
 from dlcore.ops._shape import broadcast_shapes
+from dlcore.ops._workloads import on_gpu
 from dlcore.ops.elementwise import add, mul, neg
 from dlcore.ops.matmul import matmul
 from dlcore.ops.movement import reshape, squeeze, transpose, unsqueeze
@@ -57,8 +59,19 @@ _SINGULAR = np.array([[1.0, 2.0], [2.0, 4.0]])
 _NO_INVERSE = "Singular matrix"
 
 
+def _each_solved(call: Any) -> Any:
+    """All examples of a vmap at once: as one more axis of the batch."""
+    a, b = call.specs
+    if len(b.shape) > 1:
+        ndim = max(len(a.shape), len(b.shape))
+        return call.run([call.padded(0, ndim), call.padded(1, ndim)])
+    column = unsqueeze(call.full(1), -1)
+    column = reshape(column, (call.size, *[1] * (len(a.shape) - 2), *column.shape[1:]))
+    return squeeze(call.run([call.full(0), column]), -1)
+
+
 @matrix_op(
-    host=_to_solve, small=True, reference=solved, magnitude=_solve_magnitude, flops=2,
+    host=_to_solve, small=True, batch=_each_solved, reference=solved, magnitude=_solve_magnitude, flops=2,
     baselines={"numpy": "np.linalg.solve(a, b)", "torch": "torch.linalg.solve(a, b)", "jax": "jnp.linalg.solve(a, b)"},
     samples=[
         Sample(matrices((5, 5)), (5,), why="a vector"), Sample(matrices((9, 9)), (9, 3), why="columns"),
@@ -78,6 +91,7 @@ _NO_INVERSE = "Singular matrix"
     workloads=[
         Workload((matrices((3, 3)), (3,)), (), "dispatch"), Workload((matrices((256, 256)), (256, 64)), (), "large"),
         Workload((matrices((1024, 8, 8)), (1024, 8, 1)), (), "a batch of small ones"),
+        on_gpu([matrices((16384, 32, 32)), (16384, 32, 8)], (), (float32,)),
     ],
 )  # fmt: skip
 def solve(a: Spec, b: Spec) -> Spec:
@@ -119,6 +133,7 @@ _SQUARES = (
 _TIMED = (
     Workload((matrices((3, 3)),), (), "dispatch"), Workload((matrices((256, 256)),), (), "large"),
     Workload((matrices((1024, 8, 8)),), (), "a batch of small ones"),
+    on_gpu([matrices((16384, 32, 32))], (), (float32,)),
 )  # fmt: skip
 
 
@@ -226,6 +241,7 @@ def _cholesky_magnitude(a: Any, upper: bool) -> Any:
     workloads=[
         Workload((positive((3, 3)),), (), "dispatch"), Workload((positive((256, 256)),), (), "large"),
         Workload((positive((1024, 8, 8)),), (), "a batch of small ones"),
+        on_gpu([positive((16384, 32, 32))], (), (float32,)),
     ],
     baselines=ways("cholesky(a, upper=upper)"),
 )  # fmt: skip

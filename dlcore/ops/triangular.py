@@ -30,6 +30,8 @@ Lengths = tuple[int, ...]
 class _Triangular(MatrixOp):
     """Its larger matrices are composed of smaller ones, on any device."""
 
+    batching = "pointwise"
+
     def family_kernels(self) -> Mapping[str, Any]:
         return {"cpu": [(f"linalg:{self.name}", is_small)], "cuda": [(f"linalg.small:{self.name}", is_small)]}
 

@@ -52,6 +52,7 @@ class _AlongAxis(Op):
     """An operation of two operands that broadcast, along an axis that both have."""
 
     family = "products"
+    batching = "pointwise"
     cast = "low"
     methods = True
 
