@@ -1,9 +1,9 @@
 // Batches of small matrices (at most 64 rows): solve, inv, det, slogdet, cholesky, solve_triangular. N: rows.
 //
 // Bound by arithmetic: 2/3 N^3 operations for LU, a third of N^3 for Cholesky. LAPACK, which larger matrices go to
-// (dlcore/ops/linalg.py), costs a few microseconds a call and half of one a matrix, more than the arithmetic of 16 rows.
-// A matrix is copied to the stack, row by row, and stays in the first cache; rows are vectors. A thread takes whole
-// matrices, so results are the same bits for any number of threads.
+// (dlcore/ops/linalg.py), costs a few microseconds a call and half of one a matrix, more than the arithmetic of 16
+// rows. A matrix is copied to the stack, row by row, and stays in the first cache; rows are vectors. A thread takes
+// whole matrices, so results are the same bits for any number of threads.
 #include "common/dtypes.inl"
 #include "common/loop_nest.inl"
 

@@ -1,9 +1,9 @@
 // vecdot: sums of products along one axis of two operands that broadcast; cross: cross products of vectors of length 3;
 // kron: Kronecker products.
 //
-// All are bound by memory: 2 reads of each element, one write for each result. The sums of a line are taken in blocks of
-// vectors that end in double where its elements are adjacent, and line by line beside each other where the
-// outputs' are; their order depends on shapes and strides alone.
+// All are bound by memory: 2 reads of each element, one write for each result. The sums of a line are taken in blocks
+// of vectors that end in double where its elements are adjacent, and line by line beside each other where the outputs'
+// are; their order depends on shapes and strides alone.
 #include "common/dtypes.inl"
 #include "common/fold.inl"
 #include "common/loop_nest.inl"
