@@ -82,8 +82,8 @@ def qr(x: Any, mode: str = "reduced") -> Any:
     (..., M, N); "r", R of "reduced" alone. There are gradients of "reduced" for M >= N, of "complete" for M = N.
 
     >>> Q, R = dl.linalg.qr(dl.tensor([[3.0, 0.0], [4.0, 5.0]]))
-    >>> dl.allclose(Q @ R, dl.tensor([[3.0, 0.0], [4.0, 5.0]]))
-    True
+    >>> abs(R).tolist()
+    [[5.0, 4.0], [0.0, 3.0]]
     """
     choice(mode, ("reduced", "complete", "r"), "qr: mode")
     q, r = decompositions.qr(x, mode == "complete")

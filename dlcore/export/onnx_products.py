@@ -44,3 +44,19 @@ def _cross(n: Node) -> Value:
     )
     left = n.add("Mul", a_one, b_two, dtype=a.dtype)
     return n.graph.cast(n.add("Sub", left, n.add("Mul", a_two, b_one, dtype=a.dtype), dtype=a.dtype), n.dtype)
+
+
+@form("inner")
+def _inner(n: Node) -> Value:  # of vectors: all others are recorded as the operations that they are made of
+    a, b = _operands(n)
+    return n.graph.cast(n.add("MatMul", a, b, dtype=a.dtype), n.dtype)
+
+
+@form("kron")
+def _kron(n: Node) -> Value:
+    (a, b), g, axes = _operands(n), n.graph, len(n.shape)
+    of_a, of_b = ((*[1] * (axes - x.ndim), *x.shape) for x in (a, b))
+    apart = [tuple(k for pair in zip(*sides, strict=True) for k in pair)
+             for sides in ((of_a, [1] * axes), ([1] * axes, of_b), (of_a, of_b))]  # fmt: skip
+    product = g.add("Mul", g.reshape(a, apart[0]), g.reshape(b, apart[1]), shape=apart[2])
+    return g.cast(g.reshape(product, n.shape), n.dtype)

@@ -13,7 +13,7 @@ import numpy as np
 
 from dlcore.dtypes import float32
 from dlcore.errors import DTypeError, ShapeError
-from dlcore.op import ErrorInput, Sample, Spec, Workload
+from dlcore.op import ErrorInput, Input, Sample, Spec, Workload
 from dlcore.ops._linalg import (
     conditioned,
     determinant,
@@ -157,6 +157,11 @@ def inv(a: Spec) -> Spec:
     return Spec(a.shape, a.dtype)
 
 
+def _near_one(shape: Lengths) -> Input:
+    """Random matrices whose determinants neither overflow nor vanish."""
+    return Input(shape, draw=lambda rng: rng.standard_normal(shape) / (4 * shape[-1]) + np.eye(shape[-1]))
+
+
 def _to_det(a: Any, out: Any) -> None:
     out[...] = np.linalg.det(a)
 
@@ -174,7 +179,8 @@ def _over_matrix(dout: Any) -> Any:
     host=_to_det, small=True, reference=determinant, baselines=ways("det(a)"), flops=2 / 3,
     magnitude=lambda a: np.abs(determinant(a)) * (1 + _condition(a)),
     gradient=lambda dout, a, out: mul(_over_matrix(mul(dout, out)), transpose(inv(a))),
-    samples=[*_SQUARES, Sample(_SINGULAR, why="a singular matrix", grad=False)], workloads=_TIMED,
+    samples=[*_SQUARES, Sample(_SINGULAR, why="a singular matrix", grad=False)], workloads=[
+        Workload((_near_one((3, 3)),), (), "dispatch"), Workload((_near_one((256, 256)),), (), "large"), *_TIMED[2:]],
     error_inputs=refused("det"),
 )  # fmt: skip
 def det(a: Spec) -> Spec:
