@@ -19,6 +19,8 @@ MODULES = (
     "limits",
     "rounding",
     "trigonometry",
+    "arithmetic",
+    "special",
     "activation",
     "units",
     "movement",

@@ -370,9 +370,9 @@ def check_call(
         worst = 0.0
         for k, (g, w) in enumerate(zip(got, want, strict=True)):
             scale = magnitude(op, arrays, attrs, k, len(want), lengths)
-            found = difference(g, w, op.ulp, scale, overflows=overflows, signs=op.elementwise)
+            found = difference(g, w, op.ulp, scale, overflows=overflows, signs=op.signed_zeros)
             if found.text and better:
-                again = difference(g, better[k], op.ulp, scale, overflows=overflows, signs=op.elementwise)
+                again = difference(g, better[k], op.ulp, scale, overflows=overflows, signs=op.signed_zeros)
                 found = found if again.text else again
             assert not found.text, f"{what} [{k}]: {found.text}"
             worst = max(worst, found.ulps)

@@ -108,3 +108,127 @@ def test_numpys_functions_are_ours():
         np.testing.assert_allclose(found.detach().numpy(), getattr(np, name)(x.detach().numpy()), rtol=1e-6)
     assert np.hypot(x, x).requires_grad and np.arctan2(x, 2.0).requires_grad
     assert (np.invert(dl.tensor([1, 2]))).tolist() == [-2, -3]
+
+
+FLOATS = ["float16", "bfloat16", "float32", "float64"]
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
+def test_neighbours_are_numpys(dtype):
+    info = np.finfo(dtype)
+    values = [0.0, -0.0, 1.0, -1.0, info.max, info.min, info.tiny, info.smallest_subnormal, 3.3]
+    values += [np.inf, -np.inf, np.nan]
+    x = np.array(values, dtype)
+    with np.errstate(all="ignore"):
+        wanted = np.nextafter(x[:, None], x)
+    found = dl.nextafter(dl.tensor(x[:, None]), dl.tensor(x)).numpy()
+    np.testing.assert_array_equal(found, wanted)
+    signed = ~np.isnan(wanted) & ((wanted != 0) | (x[:, None] != x))  # of zeros of both signs NumPy gives either
+    np.testing.assert_array_equal(np.signbit(found)[signed], np.signbit(wanted)[signed])
+
+
+def test_neighbours_of_bfloat16():
+    x = dl.tensor([0.0, 1.0, 1.0, -2.0, math.inf, 3.3895313892515355e38], dl.bfloat16)
+    y = dl.tensor([-1.0, 2.0, 0.0, -3.0, 0.0, math.inf], dl.bfloat16)
+    tiny = 2.0**-133
+    assert dl.nextafter(x, y).tolist() == [-tiny, 1.0078125, 0.99609375, -2.015625, 3.3895313892515355e38, math.inf]
+
+
+@pytest.mark.parametrize("dtype", FLOATS)
+def test_infinities_become_the_largest_numbers(dtype):
+    x = dl.tensor([math.inf, -math.inf, math.nan, 1.5]).astype(dtype)
+    most = x.dtype.largest
+    assert dl.nan_to_num(x).tolist() == [most, -most, 0, 1.5]
+    assert dl.nan_to_num(x, nan=2.0, neginf=-1.0).tolist() == [most, -1, 2, 1.5]
+    assert dl.nan_to_num(dl.tensor([1, 2])).tolist() == [1, 2]
+    assert gradients(dl.nan_to_num, [math.inf, math.nan, 2.0]) == [[0, 0, 1]]
+
+
+def test_powers_of_the_base_have_exact_logarithms():
+    for dtype in ("float32", "float64"):
+        whole = range(-37, 39) if dtype == "float32" else range(-300, 301)
+        decimal = dl.tensor(np.array([float(f"1e{k}") for k in whole]), dtype)
+        assert dl.log10(decimal).tolist() == list(whole)
+        binary = dl.exp2(dl.tensor(list(range(-140, 128)), dtype))
+        assert binary.tolist() == [2.0**k for k in range(-140, 128)]
+        assert dl.log2(binary).tolist() == list(range(-140, 128))
+
+
+def test_the_logarithm_of_gamma_is_right_near_its_zeros():
+    gamma, zeta = 0.5772156649015329, 1.6449340668482264
+    for dtype, bound in (("float32", 2e-7), ("float64", 4e-16)):
+        eps = np.finfo(dtype).eps
+        near = np.array([k * 64 * eps for k in (-3, 1, 5)], np.float64)
+        at_one = dl.lgamma(dl.tensor((1 + near).astype(dtype))).numpy()
+        np.testing.assert_allclose(at_one, near * (zeta / 2 * near - gamma), rtol=bound * 4)
+        at_two = dl.lgamma(dl.tensor((2 + near).astype(dtype))).numpy()
+        np.testing.assert_allclose(at_two, near * ((1 - gamma) + (zeta - 1) / 2 * near), rtol=bound * 4)
+        assert dl.lgamma(dl.tensor([1.0, 2.0], dtype)).tolist() == [0, 0]
+
+
+def test_polygamma():
+    x = dl.tensor([0.5, 1.0, 3.5, 20.0, -0.3, -2.6], dl.float64)
+    assert dl.polygamma(0, x).tolist() == dl.digamma(x).tolist()
+    series = np.arange(2_000_000, dtype=np.float64)
+    for n in (1, 2, 5):
+        terms = (np.asarray(x)[:, None] + series[None]) ** -(n + 1)
+        tail = (np.asarray(x) + 2_000_000) ** -n / n
+        wanted = (-1) ** (n + 1) * math.factorial(n) * (terms.sum(1) + tail)
+        np.testing.assert_allclose(dl.polygamma(n, x).numpy(), wanted, rtol=1e-6 if n == 1 else 1e-11)
+    (first,) = gradients(lambda v: dl.polygamma(1, v), [1.0, 2.0, -0.3, 5.0])
+    np.testing.assert_allclose(first, dl.polygamma(2, dl.tensor([1.0, 2.0, -0.3, 5.0])).numpy(), rtol=1e-5)
+    with pytest.raises(ValueError, match="polygamma: n is 21; it must be at most 20"):
+        dl.polygamma(21, x)
+    with pytest.raises(ValueError, match="polygamma: n is -1"):
+        dl.polygamma(-1, x)
+
+
+def test_products_and_quotients_are_added_with_a_factor():
+    x, a, b = (dl.tensor(v) for v in ([1.0, 2.0], [3.0, -1.0], [2.0, 4.0]))
+    assert dl.addcmul(x, a, b).tolist() == [7, -2]
+    assert dl.addcmul(x, a, b, value=0.5).tolist() == [4, 0]
+    assert x.addcdiv(a, b, 2).tolist() == [4, 1.5]
+    with pytest.raises(dl.ShapeError, match=r"addcmul: shapes do not broadcast: \(2,\) and \(3,\) and \(2,\)"):
+        dl.addcmul(x, dl.ones(3), b)
+    with pytest.raises(dl.ShapeError, match=r"addcdiv: shapes"):
+        dl.addcdiv(x, dl.ones(3), b)
+
+
+def test_float_power_is_in_float64():
+    assert dl.float_power(dl.tensor([2, 4]), -1).tolist() == [0.5, 0.25]
+    assert dl.float_power(dl.tensor([2.0], dl.float32), dl.tensor([0.5])).tolist() == [2**0.5]
+    assert dl.float_power(2, dl.tensor([3, -1])).dtype is dl.float64
+    (found,) = gradients(lambda x: dl.float_power(x, 3), [2.0])
+    assert found == [12]
+
+
+def test_maxima_without_nan_share_their_gradient():
+    a, b = [1.0, math.nan, 2.0, 5.0], [1.0, 3.0, math.nan, 4.0]
+    assert dl.fmax(dl.tensor(a), dl.tensor(b)).tolist() == [1, 3, 2, 5]
+    assert gradients(dl.fmax, a, b) == [[0.5, 0, 1, 1], [0.5, 1, 0, 0]]
+    assert gradients(dl.fmin, a, b) == [[0.5, 0, 1, 0], [0.5, 1, 0, 1]]
+
+
+def test_slopes_at_special_points():
+    first, second = gradients(dl.xlogy, [0.0, 0.0, 2.0], [0.0, 2.0, 1.0])
+    assert first == pytest.approx([0, math.log(2), 0]) and second[1:] == [0, 2]
+    (found,) = gradients(dl.sinc, [0.0, 1e-4, 0.49999, 0.50001, 2.0])
+    wanted = [0, -math.pi**2 / 3 * 1e-4, -1.27321, -1.27327, 0.5]
+    np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=1e-12)
+    infinite = dl.tensor([math.inf, -math.inf], requires_grad=True)
+    dl.logaddexp(infinite, infinite.detach()).sum().backward()
+    assert infinite.grad.tolist() == [0.5, 0.5]
+
+
+def test_quotients_are_rounded_down_or_towards_zero():
+    for a, b in (([7, -7, 8, -128], [2, 2, -3, -1]), ([7.0, -7.0, 8.5, -1.0], [2.0, 2.0, -3.0, 0.0])):
+        x, y = dl.tensor(a, None if isinstance(a[0], float) else dl.int8), dl.tensor(b)
+        down, towards = dl.div(x, y, rounding_mode="floor"), x.div(y, rounding_mode="trunc")
+        assert down.tolist() == (x // y).tolist() and down.dtype is (x // y).dtype is towards.dtype
+        assert towards.tolist() == [math.trunc(p / q) if q else -math.inf for p, q in zip(a, b, strict=True)]
+    assert dl.div(dl.tensor([1, 2]), 0, rounding_mode="trunc").tolist() == [0, 0]
+    assert dl.div(dl.tensor([1.0]), dl.tensor([2.0])).tolist() == [0.5]
+    with pytest.raises(ValueError, match="div: rounding_mode 'up' is not one of None, 'floor', 'trunc'"):
+        dl.div(dl.ones(1), 2, rounding_mode="up")
+    with pytest.raises(dl.ShapeError, match="div: shapes do not broadcast"):
+        dl.div(dl.ones(2), dl.ones(3), rounding_mode="trunc")

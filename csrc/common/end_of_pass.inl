@@ -1,6 +1,7 @@
 // Ends the pass of one instruction set (see each_isa.h): the next one includes the shared files anew.
 #undef DLCORE_ISA
 #undef DLCORE_COMMON_ACTIVATIONS
+#undef DLCORE_COMMON_ANGLES
 #undef DLCORE_COMMON_DTYPES
 #undef DLCORE_COMMON_FOLD
 #undef DLCORE_COMMON_LINES

@@ -219,12 +219,9 @@ DLCORE_MATH T log1p_(T x) {
 
 // ---- normal distribution ------------------------------------------------------------------------------------------
 
-// The probability that a standard normal exceeds a, 0 <= a <= kTailErf, is returned times `exponential`, exp(-a^2 / 2).
-// The square's rounding error is fed into the exponential: without it the tail would be wrong by a^2 / 2 ulp. The rest,
-// times (a + 4.25), is nearly constant: a polynomial in (a - 4.25) / (a + 4.25).
-DLCORE_MATH T normal_tail(T a, T& exponential) {
-  const T half = T(0.5) * a, square = a * half;
-  exponential = exp_normal(-square, -product_error(a, half, square));
+// The probability that a standard normal exceeds a >= 0, divided by exp(-a^2 / 2). Times (a + 4.25) it is nearly
+// constant: a polynomial in (a - 4.25) / (a + 4.25), fitted up to kTailErf.
+DLCORE_MATH T tail_ratio(T a) {
   const T q = T(1) / (a + T(4.25)), t = fma_(q, T(-8.5), T(1));
   if constexpr (sizeof(T) == 4)
     return q * poly(t, 0.7595542f, -0.6251298f, 0.41822752f, -0.22051528f, 0.0852723f, -0.019366443f, -0.0007510003f,
@@ -236,6 +233,14 @@ DLCORE_MATH T normal_tail(T a, T& exponential) {
                     -1.2619099698425858e-05, -3.1919909399442503e-06, 2.003129846474575e-06, 6.684375790346579e-07,
                     -2.974952095696937e-07, -1.4938008843107702e-07, 3.4090230316038835e-08, 2.673636983157589e-08,
                     -1.7046098391235698e-09, -2.401622613659818e-09);
+}
+
+// The probability that a standard normal exceeds a, 0 <= a <= kTailErf, is returned times `exponential`, exp(-a^2 / 2).
+// The square's rounding error is fed into the exponential: without it the tail would be wrong by a^2 / 2 ulp.
+DLCORE_MATH T normal_tail(T a, T& exponential) {
+  const T half = T(0.5) * a, square = a * half;
+  exponential = exp_normal(-square, -product_error(a, half, square));
+  return tail_ratio(a);
 }
 
 // ---- circle -------------------------------------------------------------------------------------------------------

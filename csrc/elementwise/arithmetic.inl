@@ -104,6 +104,19 @@ struct Remainder {
     return copysign_(rest < 0.0f ? rest + abs_(b) : rest, b);
   }
 };
+struct Fmod {  // towards 0, with the sign of a: exact, as fmod is
+  static constexpr int64_t kGrain = 1 << 11;
+  template <class T> T operator()(T a, T b) const {
+    if constexpr (std::is_floating_point_v<T>) return std::fmod(a, b);
+    else if constexpr (std::is_signed_v<T>) return (b == 0) | (b == -1) ? T(0) : static_cast<T>(a % b);
+    else return b == 0 ? T(0) : static_cast<T>(a % b);
+  }
+  static __attribute__((always_inline)) float near(float a, float b) {
+    const NearDivision v(a, b);  // of |a|, |b|: the rest of the nearest multiple
+    const double rest = of_bits<double>(bits_of(v.rest) ^ (bits_of(v.s) & (uint64_t(1) << 63)));
+    return copysign_(static_cast<float>(rest < 0.0 ? rest + v.d : rest), a);
+  }
+};
 template <class F, class S> static void division_loop(int64_t n, void* out, const void* const* in) {
   auto *a = static_cast<const S*>(in[0]), *b = static_cast<const S*>(in[1]);
   float x[kPointwiseBlock], y[kPointwiseBlock];
@@ -263,4 +276,5 @@ static const Kernel kernels[] = {
     {"elementwise:pow", pow, 0},
     {"elementwise:floor_divide", division<FloorDivide>, 0},
     {"elementwise:remainder", division<Remainder>, 0},
+    {"elementwise:fmod", division<Fmod>, 0},
 };

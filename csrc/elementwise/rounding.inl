@@ -5,32 +5,32 @@
 // Integers are whole already. Zeros keep their sign, and so do numbers that are rounded to zero.
 struct Floor {
   static constexpr int64_t kGrain = 1 << 16;
-  float operator()(float x) const { return __builtin_floorf(x); }
-  double operator()(double x) const { return __builtin_floor(x); }
+  DLCORE_MAP float operator()(float x) const { return __builtin_floorf(x); }
+  DLCORE_MAP double operator()(double x) const { return __builtin_floor(x); }
 };
 struct Ceil {
   static constexpr int64_t kGrain = 1 << 16;
-  float operator()(float x) const { return __builtin_ceilf(x); }
-  double operator()(double x) const { return __builtin_ceil(x); }
+  DLCORE_MAP float operator()(float x) const { return __builtin_ceilf(x); }
+  DLCORE_MAP double operator()(double x) const { return __builtin_ceil(x); }
 };
 struct Trunc {
   static constexpr int64_t kGrain = 1 << 16;
-  float operator()(float x) const { return __builtin_truncf(x); }
-  double operator()(double x) const { return __builtin_trunc(x); }
+  DLCORE_MAP float operator()(float x) const { return __builtin_truncf(x); }
+  DLCORE_MAP double operator()(double x) const { return __builtin_trunc(x); }
 };
 struct RoundEven {
   static constexpr int64_t kGrain = 1 << 16;
-  float operator()(float x) const { return __builtin_rintf(x); }
-  double operator()(double x) const { return __builtin_rint(x); }
+  DLCORE_MAP float operator()(float x) const { return __builtin_rintf(x); }
+  DLCORE_MAP double operator()(double x) const { return __builtin_rint(x); }
 };
 struct Same {
   static constexpr int64_t kGrain = 1 << 16;
-  template <class T> T operator()(T x) const { return x; }
+  template <class T> DLCORE_MAP T operator()(T x) const { return x; }
 };
 
 struct RoundLargest {  // to a multiple of 10^19, which no int64 holds: 0, or what wraps
   static constexpr int64_t kGrain = 1 << 16;
-  template <class T> T operator()(T x) const {
+  template <class T> DLCORE_MAP T operator()(T x) const {
     constexpr int64_t half = 5'000'000'000'000'000'000;
     const uint64_t up = int64_t(x) > half, down = int64_t(x) < -half;
     return static_cast<T>((up - down) * 10'000'000'000'000'000'000u);
@@ -38,26 +38,26 @@ struct RoundLargest {  // to a multiple of 10^19, which no int64 holds: 0, or wh
 };
 struct Nothing {
   static constexpr int64_t kGrain = 1 << 16;
-  template <class T> T operator()(T) const { return 0; }
+  template <class T> DLCORE_MAP T operator()(T) const { return 0; }
 };
 
 // To a number of digits: in double, so that a float is rounded as its digits say. Behind 2^52 units there are none.
 struct RoundDigits {
   static constexpr int64_t kGrain = 1 << 15;
-  template <class T> T operator()(T x, double power) const {
+  template <class T> DLCORE_MAP T operator()(T x, double power) const {
     const double scaled = x * power;
     return abs_(scaled) < Real<double>::kInteger ? static_cast<T>(__builtin_rint(scaled) / power) : x;
   }
 };
 struct RoundTens {
   static constexpr int64_t kGrain = 1 << 15;
-  template <class T> T operator()(T x, double power) const {
+  template <class T> DLCORE_MAP T operator()(T x, double power) const {
     return abs_(x) < std::numeric_limits<T>::infinity() ? static_cast<T>(__builtin_rint(x / power) * power) : x;
   }
 };
 struct RoundInteger {  // to the nearest multiple of a power of ten, at ties to an even one; it may wrap
   static constexpr int64_t kGrain = 1 << 12;
-  template <class T> T operator()(T x, int64_t power) const {
+  template <class T> DLCORE_MAP T operator()(T x, int64_t power) const {
     const int64_t wide = x, quotient = wide / power, rest = wide % power, twice = 2 * (rest < 0 ? -rest : rest);
     const int64_t up = (twice > power) | ((twice == power) & (quotient & 1)), away = rest < 0 ? -up : up;
     return static_cast<T>(static_cast<uint64_t>(quotient + away) * static_cast<uint64_t>(power));
@@ -67,40 +67,43 @@ struct RoundInteger {  // to the nearest multiple of a power of ten, at ties to 
 struct CopySign {
   static constexpr int64_t kGrain = 1 << 16;
   static constexpr bool kExact = true;
-  template <class T> T operator()(T a, T b) const { return copysign_(a, b); }
+  template <class T> DLCORE_MAP T operator()(T a, T b) const { return copysign_(a, b); }
 };
 struct IsInf {
   static constexpr int64_t kGrain = 1 << 16;
-  template <class T> bool operator()(T x) const { return abs_(x) == std::numeric_limits<T>::infinity(); }
+  template <class T> DLCORE_MAP bool operator()(T x) const { return abs_(x) == std::numeric_limits<T>::infinity(); }
 };
 struct IsPosInf {
   static constexpr int64_t kGrain = 1 << 16;
-  template <class T> bool operator()(T x) const { return x == std::numeric_limits<T>::infinity(); }
+  template <class T> DLCORE_MAP bool operator()(T x) const { return x == std::numeric_limits<T>::infinity(); }
 };
 struct IsNegInf {
   static constexpr int64_t kGrain = 1 << 16;
-  template <class T> bool operator()(T x) const { return x == -std::numeric_limits<T>::infinity(); }
+  template <class T> DLCORE_MAP bool operator()(T x) const { return x == -std::numeric_limits<T>::infinity(); }
 };
 struct SignBit {
   static constexpr int64_t kGrain = 1 << 16;
-  template <class T> bool operator()(T x) const { return bits_of(x) >> (8 * sizeof(T) - 1); }
+  template <class T> DLCORE_MAP bool operator()(T x) const { return bits_of(x) >> (8 * sizeof(T) - 1); }
 };
 
 // A NaN in any operand is the result.
 struct AtLeast {
   static constexpr int64_t kGrain = 1 << 16;
   static constexpr bool kExact = true;
-  template <class T> T operator()(T x, T low) const { return (x > low) | (x != x) ? x : low; }
+  template <class T> DLCORE_MAP T operator()(T x, T low) const { return (x > low) | (x != x) ? x : low; }
 };
 struct AtMost {
   static constexpr int64_t kGrain = 1 << 16;
   static constexpr bool kExact = true;
-  template <class T> T operator()(T x, T high) const { return (x < high) | (x != x) ? x : high; }
+  template <class T> DLCORE_MAP T operator()(T x, T high) const { return (x < high) | (x != x) ? x : high; }
 };
-struct Clip {
+struct Clip {  // selections of numbers, not logic on bools, which would become branches
   static constexpr int64_t kGrain = 1 << 16;
   static constexpr bool kExact = true;
-  template <class T> T operator()(T x, T low, T high) const { return AtMost{}(AtLeast{}(x, low), high); }
+  template <class T> DLCORE_MAP T operator()(T x, T low, T high) const {
+    const T above = x >= low ? x : low, first = x != x ? x : above, below = first <= high ? first : high;
+    return first != first ? first : below;
+  }
 };
 
 // ---- kernels ------------------------------------------------------------------------------------------------------

@@ -36,13 +36,13 @@ DLCORE_MATH T atan_of_quotient(T a, T b) {
 
 struct Atan {
   static constexpr int64_t kGrain = 1 << 15;
-  template <class T> T operator()(T x) const { return copysign_(atan_of_quotient(abs_(x), T(1)), x); }
+  template <class T> DLCORE_MAP T operator()(T x) const { return copysign_(atan_of_quotient(abs_(x), T(1)), x); }
 };
 
 // The angle of (x, y), in [-pi, pi]: 2 ulp. Zeros and infinities as in C.
 struct Atan2 {
   static constexpr int64_t kGrain = 1 << 15;
-  template <class T> T operator()(T y, T x) const {
+  template <class T> DLCORE_MAP T operator()(T y, T x) const {
     constexpr T inf = std::numeric_limits<T>::infinity(), large = sizeof(T) == 4 ? T(1e37) : T(1e307);
     const T larger = abs_(y) > abs_(x) ? abs_(y) : abs_(x);  // their sum may be too large, or have too few bits
     const T scale = larger > large ? T(0.125) : larger < Real<T>::kSmallest * T(1024) ? Real<T>::kInteger : T(1);
@@ -67,7 +67,7 @@ DLCORE_MATH T asin_series(T z) {
 // asin(x) = pi / 2 - 2 asin(sqrt((1 - x) / 2)) for x above 1/2: 2 ulp.
 struct Asin {
   static constexpr int64_t kGrain = 1 << 15;
-  template <class T> T operator()(T x) const {
+  template <class T> DLCORE_MAP T operator()(T x) const {
     const T a = abs_(x), far = T(0.5) * (T(1) - a);
     const bool near = a <= T(0.5);
     const T z = near ? a * a : far, r = near ? a : std::sqrt(far), y = fma_(r, asin_series(z), r);
@@ -77,7 +77,7 @@ struct Asin {
 };
 struct Acos {
   static constexpr int64_t kGrain = 1 << 15;
-  template <class T> T operator()(T x) const {
+  template <class T> DLCORE_MAP T operator()(T x) const {
     const T a = abs_(x), far = T(0.5) * (T(1) - a);
     const bool near = a <= T(0.5);
     const T z = near ? a * a : far, r = near ? x : std::sqrt(far), y = fma_(r, asin_series(z), r);
@@ -93,13 +93,13 @@ struct Acos {
 // 1 ulp. Infinity where either is infinite, NaN or not.
 struct Hypot {
   static constexpr int64_t kGrain = 1 << 15;
-  float operator()(float a, float b) const {
+  DLCORE_MAP float operator()(float a, float b) const {
     constexpr float inf = std::numeric_limits<float>::infinity();
     const double x = a, y = b;
     const auto length = static_cast<float>(std::sqrt(x * x + y * y));
     return (abs_(a) == inf) | (abs_(b) == inf) ? inf : length;
   }
-  double operator()(double a, double b) const {
+  DLCORE_MAP double operator()(double a, double b) const {
     constexpr double inf = std::numeric_limits<double>::infinity();
     const double x = abs_(a), y = abs_(b), m = x > y ? x : y, n = x > y ? y : x;
     const double up = m < 0x1p-500 ? 0x1p600 : 1.0, scale = m > 0x1p500 ? 0x1p-600 : up;

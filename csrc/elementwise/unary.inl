@@ -1,6 +1,7 @@
 // Functions of one operand: neg, abs, sign, square, reciprocal, exp, expm1, log, log1p, sqrt, rsqrt, sin, cos.
 //
 // The roots and simple ones are bound by memory, the rest by arithmetic; errors are those of common/math.inl.
+#include "common/angles.inl"
 #include "common/pointwise.inl"
 
 struct Neg {
@@ -66,19 +67,10 @@ struct Log1p {
 
 // ---- sine and cosine ----------------------------------------------------------------------------------------------
 
-constexpr float kNearLimit = 0x1p20f;
-
-// sin(x + quarter pi / 2), |x| <= kNearLimit: in double, less the nearest multiple of pi / 2, which is held in three
-// parts so that its products with integers up to 2^20 are exact.
+// sin(x + quarter pi / 2), |x| <= kNearLimit.
 template <int quarter> static inline __attribute__((always_inline)) float sin_near(float x) {
-  const double rounded = fma_(double(x), 0.6366197723675814, Real<double>::kRound), n = rounded - Real<double>::kRound;
-  const double first = fma_(n, -1.57079632673412561417e+00, double(x));
-  const double r = fma_(n, -2.02226624879595063154e-21, fma_(n, -6.07710050630396597660e-11, first)), z = r * r;
-  const double s = r * fma_(z, poly(z, -0.1666666664167099, 0.008333329382379977, -0.00019839332123549865,
-                                    2.7182758931484836e-06), 1.0);  // of -0: -0
-  const double c = fma_(z * z, poly(z, 0.04166666662390772, -0.0013888883822446877, 2.4799533935083498e-05,
-                                    -2.7211131614379425e-07), fma_(z, -0.5, 1.0));
-  const uint64_t k = bits_of(rounded) + quarter;
+  double s, c;
+  const uint64_t k = reduce_near(x, s, c) + quarter;
   const double value = (k & 1) ? c : s;
   return static_cast<float>(of_bits<double>(bits_of(value) ^ ((k & 2) << 62)));
 }

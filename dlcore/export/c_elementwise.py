@@ -72,7 +72,50 @@ def _shifted_down(p: Program, dtype: str, a: str, b: str) -> str:
     return f"{_within(dtype, b)} ? ({TYPES[dtype]})({a} >> {b}) : {empty}"
 
 
+def _remaining(p: Program, dtype: str, a: str, b: str) -> str:
+    if dtype in SUFFIX:
+        return f"fmod{_f(dtype)}({a}, {b})"
+    harmless = f"{b} == 0" if dtype == "uint8" else f"{b} == 0 || {b} == -1"
+    return f"{harmless} ? 0 : ({TYPES[dtype]})({a} % {b})"
+
+
+def _present(symbol: str) -> Callable[..., str]:
+    """The first operand where it stands so to the second, or the second is NaN."""
+
+    def expression(p: Program, dtype: str, a: str, b: str) -> str:
+        unknown = f" | ({b} != {b})" if dtype in SUFFIX else ""
+        return f"({a} {symbol} {b}){unknown} ? {a} : {b}"
+
+    return expression
+
+
+def _stepped(p: Program, dtype: str, x: str, values: str) -> str:
+    step = f"{x} > 0 ? 1 : {x} < 0 ? 0 : {values}" if dtype != "uint8" else f"{x} > 0 ? 1 : {values}"
+    return f"{x} != {x} ? {x} : {step}" if dtype in SUFFIX else step
+
+
+def _blended(p: Program, dtype: str, a: str, b: str, weight: str) -> str:
+    half, one, width = ("0.5f", "1.0f", f"({b} - {a})") if dtype == "float32" else ("0.5", "1.0", f"({b} - {a})")
+    near, far = f"{weight} * {width} + {a}", f"({weight} - {one}) * {width} + {b}"
+    return f"fabs{_f(dtype)}({weight}) < {half} ? {near} : {far}"
+
+
+def _product_added(p: Program, dtype: str, x: str, a: str, b: str) -> str:
+    if dtype in SUFFIX:
+        return f"{a} * {b} + {x}"
+    wide = "uint64_t" if dtype == "int64" else "uint32_t"
+    return f"({TYPES[dtype]})(({wide}){x} + ({wide}){a} * ({wide}){b})"
+
+
+def _times(factor: str) -> Callable[..., str]:
+    return lambda p, dtype, x: f"({TYPES[dtype]})((double){x} * {factor})"
+
+
 C_FORMS |= {
+    "fmod": elementwise(_remaining), "fmax": elementwise(_present(">=")), "fmin": elementwise(_present("<=")),
+    "heaviside": elementwise(_stepped), "lerp": elementwise(_blended), "addcmul": elementwise(_product_added),
+    "addcdiv": elementwise(lambda p, dtype, x, a, b: f"{x} + {a} / {b}"),
+    "deg2rad": elementwise(_times("0.017453292519943295")), "rad2deg": elementwise(_times("57.29577951308232")),
     "floor": elementwise(_whole("floor")), "ceil": elementwise(_whole("ceil")), "trunc": elementwise(_whole("trunc")),
     "round": _rounded, "copysign": libm("copysign"), "clip": _clipped,
     "isinf": elementwise(lambda p, dtype, x: f"fabs{_f(dtype)}({x}) == ({TYPES[dtype]})INFINITY"),

@@ -9,7 +9,7 @@ import numpy as np
 from dlcore.export.onnx_forms import FORMS, REFUSED, Form, Node, form
 from dlcore.export.onnx_graph import Value
 
-__all__: list[str] = []
+__all__ = ["of_float32", "signed", "single"]
 
 # ---- rounding -------------------------------------------------------------------------------------------------------
 
@@ -56,7 +56,7 @@ def _negative(n: Node, x: Value) -> Value:
     return g.add("Or", g.add("Less", x, zero, dtype="bool"), g.add("And", is_zero, of_zero))
 
 
-def _signed(n: Node, size: Value, sign: Value) -> Value:
+def signed(n: Node, size: Value, sign: Value) -> Value:
     """``size``, which is not negative, with the sign of another."""
     return n.add("Where", _negative(n, sign), n.add("Neg", size), size)
 
@@ -66,7 +66,7 @@ FORMS |= {
     "isposinf": lambda n: n.add("IsInf", n["x"], detect_negative=0),
     "isneginf": lambda n: n.add("IsInf", n["x"], detect_positive=0),
     "signbit": lambda n: _negative(n, n["x"]),
-    "copysign": lambda n: _signed(n, n.graph.add("Abs", n["a"]), n["b"]),
+    "copysign": lambda n: signed(n, n.graph.add("Abs", n["a"]), n["b"]),
 }  # fmt: skip
 
 
@@ -102,22 +102,23 @@ REFUSED |= {"bitwise_left_shift": _SHIFT, "bitwise_right_shift": _SHIFT}
 # ---- angles ---------------------------------------------------------------------------------------------------------
 
 
-def _of_float32(kind: str) -> Form:
+def of_float32(kind: str) -> Form:
     """An operator that onnxruntime has in float32 alone."""
 
     def made(n: Node) -> Value:
-        return n.add(kind, _single(n, n["x"], kind.lower()))
+        return n.add(kind, single(n, n["x"], kind.lower()))
 
     return made
 
 
-def _single(n: Node, x: Value, name: str) -> Value:
+def single(n: Node, x: Value, name: str) -> Value:
+    """``x``, which must be float32."""
     if x.dtype != "float32":
         raise ValueError(f"onnxruntime has no {name} of {x.dtype}; export model.to(dlcore.float32)")
     return x
 
 
-FORMS |= {"asin": _of_float32("Asin"), "acos": _of_float32("Acos"), "atan": _of_float32("Atan")}
+FORMS |= {"asin": of_float32("Asin"), "acos": of_float32("Acos"), "atan": of_float32("Atan")}
 
 
 def _both(n: Node, kind: str, a: Value, b: Value) -> Value:
@@ -126,7 +127,7 @@ def _both(n: Node, kind: str, a: Value, b: Value) -> Value:
 
 @form("atan2")
 def _atan2(n: Node) -> Value:
-    a, b, g = _single(n, n["a"], "atan"), n["b"], n.graph
+    a, b, g = single(n, n["a"], "atan"), n["b"], n.graph
     one, zero = g.like(a, 1), g.like(a, 0)
     infinite = _both(n, "IsInf", a, b)
     equal = [n.add("Equal", v, zero, dtype="bool") for v in (a, b)]
@@ -135,7 +136,7 @@ def _atan2(n: Node) -> Value:
     under = n.add("Where", n.add("Or", infinite, nothing, dtype="bool"), one, n.add("Abs", b))
     angle = n.add("Atan", n.add("Div", over, under))
     angle = n.add("Where", _negative(n, b), n.add("Sub", g.like(a, math.pi), angle), angle)
-    return _signed(n, angle, a)
+    return signed(n, angle, a)
 
 
 @form("hypot")

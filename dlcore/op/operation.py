@@ -111,6 +111,8 @@ class Op:
     the output may then be one of the operands."""
     movable: bool = True
     """Whether elements of its operands may change places and are good ones still: not those of definite matrices."""
+    signed_zeros: bool = False
+    """Whether zeros have the reference's sign where that is exactly 0."""
     methods: bool = False
     """Whether tensors have it as a method too: `x.sum(0)` for `dl.sum(x, 0)`."""
     baselines: Mapping[str, Any] = {}

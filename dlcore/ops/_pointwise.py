@@ -95,6 +95,7 @@ class Pointwise(Op):
     """A shape for several threads."""
     wrapping: bool = True
     """Whether it takes all pairs of integers."""
+    signed_zeros: bool = True
     smooth: bool = True
     """Whether gradients can be checked on the samples of two operands."""
     methods = True

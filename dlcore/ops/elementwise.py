@@ -23,7 +23,7 @@ from dlcore.ops._shape import broadcast_shapes
 from dlcore.ops._workloads import MILLION, RAGGED, bytes_of, library, million_and_ragged, on_gpu
 
 __all__ = [
-    "abs", "add", "cast", "cos", "div", "eq", "exp", "expm1", "floor_divide", "ge", "gt", "isfinite", "isnan",
+    "abs", "add", "cast", "cos", "eq", "exp", "expm1", "floor_divide", "ge", "gt", "isfinite", "isnan",
     "le", "log", "log1p", "logical_and", "logical_not", "logical_or", "logical_xor", "lt", "maximum", "minimum", "mul",
     "ne", "neg", "pow", "reciprocal", "remainder", "rsqrt", "sign", "sin", "sqrt", "square", "sub", "where",
 ]  # fmt: skip

@@ -6,6 +6,7 @@ float32: slopes grow without bound at the ends of the domains.
 
 from __future__ import annotations
 
+import math
 from functools import partial
 from typing import Any
 
@@ -15,7 +16,9 @@ from dlcore.op import Domain
 from dlcore.ops._pointwise import AWAY_FROM_ZERO, pointwise
 from dlcore.ops.elementwise import add, div, mul, neg, rsqrt, square, sub
 
-__all__ = ["acos", "asin", "atan", "atan2", "hypot"]
+__all__ = [
+    "acos", "acosh", "asin", "asinh", "atan", "atan2", "atanh", "cosh", "deg2rad", "hypot", "rad2deg", "sinh", "tan",
+]  # fmt: skip
 
 _function = partial(pointwise, operands="x", cast="float32")
 _WITHIN = Domain(-0.99, 0.99)
@@ -65,4 +68,48 @@ hypot = pointwise(
     gradient={
         "a": lambda dout, a, out: mul(dout, div(a, out)), "b": lambda dout, b, out: mul(dout, div(b, out)),
     },
+)  # fmt: skip
+
+
+# ---- tangent and hyperbolic functions -----------------------------------------------------------------------------
+
+tan = _function(
+    "tan", doc="Tangent of x in radians; NaN of infinities.", special=(1e5, -3.0, 1.5, 1e-30, 3e6), ulp=2, flops=30,
+    gradient=lambda dout, out: mul(dout, add(square(out), 1)),
+)  # fmt: skip
+_LARGE = (88.5, 89.3, 89.5, -100.0, 1e-5, -1e-30, 1e-40, 710.3, 710.6, 1.0, 5e-310)
+sinh = _function(
+    "sinh", doc="Hyperbolic sine (e^x - e^-x) / 2.", special=_LARGE, ulp=4, flops=30,
+    gradient=lambda dout, x: mul(dout, cosh(x)),
+)  # fmt: skip
+cosh = _function(
+    "cosh", doc="Hyperbolic cosine (e^x + e^-x) / 2.", special=_LARGE, ulp=3, flops=30,
+    gradient=lambda dout, x: mul(dout, sinh(x)),
+)  # fmt: skip
+_FAR = (1.0, -1.0, 1e-30, 1e-40, 1e10, -3e38, 2.0**26, 0.1, 1e300, 1.0000001, 0.5, -0.9999999, 1.5)
+asinh = _function(
+    "asinh", doc="Inverse of sinh: log(x + sqrt(x^2 + 1)).", reference=np.arcsinh, special=_FAR, ulp=4, flops=50,
+    gradient=lambda dout, x: div(dout, hypot(x, 1.0)),
+)  # fmt: skip
+acosh = _function(
+    "acosh", doc="Inverse of cosh, log(x + sqrt(x^2 - 1)), which is not negative; NaN below 1.", reference=np.arccosh,
+    domain=Domain(1.1, 5.0), special=_FAR, ulp=4, flops=50,
+    gradient=lambda dout, x: mul(dout, mul(rsqrt(sub(x, 1)), rsqrt(add(x, 1)))),
+)  # fmt: skip
+atanh = _function(
+    "atanh", doc="Inverse of tanh, log((1 + x) / (1 - x)) / 2; infinite at -1 and 1, NaN beyond.", ulp=4, flops=50,
+    reference=np.arctanh, domain=_WITHIN, special=_FAR,
+    gradient=lambda dout, x: div(dout, mul(sub(1, x), add(1, x))),
+)  # fmt: skip
+
+# ---- degrees ------------------------------------------------------------------------------------------------------
+
+_DEGREE = math.pi / 180
+deg2rad = pointwise(
+    "deg2rad", "x", "Degrees in radians: x pi / 180.", ulp=1, special=(180.0, 1e-40, 3e38),
+    gradient=lambda dout: mul(dout, _DEGREE),
+)  # fmt: skip
+rad2deg = pointwise(
+    "rad2deg", "x", "Radians in degrees: x 180 / pi.", ulp=1, special=(math.pi, 1e-40, 3e38),
+    gradient=lambda dout: mul(dout, 1 / _DEGREE),
 )  # fmt: skip

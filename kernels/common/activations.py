@@ -60,10 +60,7 @@ def tanh_grad(dout, out):
 
 
 @jit
-def normal_tail(a):  # (P(X > a) / e, e = exp(-a^2 / 2)) for a standard normal X
-    half = 0.5 * a
-    square = a * half
-    e = exp_normal(-square, -tl.fma(a, half, -square))  # fed with the square's rounding error, or the tail were wrong
+def tail_ratio(a):  # P(X > a) / exp(-a^2 / 2) for a standard normal X, a >= 0
     q = divide(1.0, a + 4.25)
     t = tl.fma(q, -8.5, 1.0)
     if a.dtype == tl.float64:
@@ -76,7 +73,15 @@ def normal_tail(a):  # (P(X > a) / e, e = exp(-a^2 / 2)) for a standard normal X
     else:
         p = poly(t, (0.7595542, -0.6251298, 0.41822752, -0.22051528, 0.0852723, -0.019366443, -0.0007510003,
                      0.0021831284, -0.0003662345, -0.00023480611))  # fmt: skip
-    return q * p, e
+    return q * p
+
+
+@jit
+def normal_tail(a):  # (P(X > a) / e, e = exp(-a^2 / 2)) for a standard normal X
+    half = 0.5 * a
+    square = a * half
+    e = exp_normal(-square, -tl.fma(a, half, -square))  # fed with the square's rounding error, or the tail were wrong
+    return tail_ratio(a), e
 
 
 @jit

@@ -217,10 +217,10 @@ def log1p_(x):
 
 
 @jit
-def sin_near(x, QUARTER: tl.constexpr):  # sin(x + QUARTER pi / 2) of float32 |x| <= 2^20: in float64
+def reduce_near(x):  # (sin(r), cos(r), n) of float32 |x| <= 2^20 less the nearest n pi / 2: in float64
     x = x.to(tl.float64)
-    rounded = tl.fma(x, 0.6366197723675814, 6755399441055744.0)  # x less the nearest multiple of pi / 2,
-    n = rounded - 6755399441055744.0  # which is held in three parts whose products with n are exact
+    rounded = tl.fma(x, 0.6366197723675814, 6755399441055744.0)  # pi / 2 is held in three parts
+    n = rounded - 6755399441055744.0  # whose products with n are exact
     r = tl.fma(n, -6.07710050630396597660e-11, tl.fma(n, -1.57079632673412561417e00, x))
     r = tl.fma(n, -2.02226624879595063154e-21, r)
     z = r * r
@@ -228,7 +228,13 @@ def sin_near(x, QUARTER: tl.constexpr):  # sin(x + QUARTER pi / 2) of float32 |x
                                2.7182758931484836e-06)), 1.0)  # fmt: skip
     c = tl.fma(z * z, poly(z, (0.04166666662390772, -0.0013888883822446877, 2.4799533935083498e-05,
                                -2.7211131614379425e-07)), tl.fma(z, -0.5, 1.0))  # fmt: skip
-    k = bits_of(rounded) + QUARTER
+    return s, c, bits_of(rounded)
+
+
+@jit
+def sin_near(x, QUARTER: tl.constexpr):  # sin(x + QUARTER pi / 2) of float32 |x| <= 2^20
+    s, c, n = reduce_near(x)
+    k = n + QUARTER
     value = tl.where((k & 1) != 0, c, s)
     return of_bits(bits_of(value) ^ ((k & 2) << 62)).to(tl.float32)
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
-from dlcore.dtypes import DType, float64, int64
+from dlcore.dtypes import DType, float32, float64, int64
 from dlcore.kernels.common import math as m
 from dlcore.kernels.common.convert import identity
 from dlcore.kernels.common.pointwise import Operand, launch, operands, pointwise, walk, widened
 from dlcore.kernels.elementwise import functions as f
-from dlcore.kernels.elementwise import rounding, trigonometry
+from dlcore.kernels.elementwise import numbers, rounding, special, trigonometry
 from dlcore.kernels.language import jit, tl
 from dlcore.kernels.launch import (
     F64,
@@ -26,15 +26,16 @@ from dlcore.kernels.launch import (
     ceil_div,
     index_dtype,
 )
-from dlcore.kernels.movement.index import axis_args, numbers, report
+from dlcore.kernels.movement.index import axis_args, report
+from dlcore.kernels.movement.index import numbers as positions
 
 # Those that functions.py calls otherwise, or that lie in kernels/common.
 _NAMED = {
     "abs": f.absolute, "div": m.divide, "sqrt": m.root,
     "exp": m.exp_, "expm1": m.expm1_, "log": m.log_, "log1p": m.log1p_,
 }  # fmt: skip
-_LONG = {"sin", "cos", "hypot"}  # float64 inside
-_FILES = (f, rounding, trigonometry)
+_LONG = {"sin", "cos", "tan", "hypot", "lgamma", "digamma", "sinc", "erf", "erfc", "cbrt"}  # float64 inside
+_FILES = (f, rounding, trigonometry, special, numbers)
 
 
 def __getattr__(name: str) -> Callable[[Call], Program]:
@@ -61,7 +62,7 @@ def negative_kernel(
     CODE: tl.constexpr, NUMBER: tl.constexpr, INDEX: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
     """Reports exponents below 0."""
-    i = numbers(INDEX, BLOCK)
+    i = positions(INDEX, BLOCK)
     if NUMBER:
         e = i.to(tl.int64) * 0 + exponent
     else:
@@ -115,3 +116,16 @@ def round_digits(call: Call) -> Program:
     else:
         function, factor = rounding.round_integer, Operand(10**-digits, View((), int64, (), weak=True))
     return Program(launch(function, widened(dtype), Operand(Out(0), out), *operands(call), factor))
+
+
+def nan_to_num(call: Call) -> Program:
+    """The number in the place of NaN, and the largest of the dtype, are numbers that the kernel is told."""
+    out, dtype = call.outputs[0], _dtype(call)
+    assert out is not None
+    number = float64 if dtype is float64 else float32
+    told = [Operand(F64(float(v)) if number is float64 else float(v), View((), number, (), weak=True))
+                for v in (call.params[0], dtype.largest)]  # fmt: skip
+    return Program(launch(numbers.nan_to_num, widened(dtype), Operand(Out(0), out), *operands(call), *told))
+
+
+nextafter = pointwise(numbers.nextafter, moves=True)

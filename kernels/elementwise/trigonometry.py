@@ -2,7 +2,20 @@
 bounds stated there. They are bound by arithmetic in float64, by memory else.
 """
 
-from dlcore.kernels.common.math import bits_of, copysign_, divide, poly, root
+from dlcore.kernels.common.math import (
+    at_most,
+    bits_of,
+    copysign_,
+    divide,
+    expm1_reduced,
+    log1p_,
+    poly,
+    power_of_two,
+    reduce_exp,
+    reduce_near,
+    root,
+    sin_any,
+)
 from dlcore.kernels.language import jit, tl
 
 
@@ -112,3 +125,82 @@ def hypot(a, b):
         x, y = a.to(tl.float64), b.to(tl.float64)
         length = root(x * x + y * y).to(tl.float32)
     return tl.where((tl.abs(a) == infinity) | (tl.abs(b) == infinity), infinity, length)
+
+
+# ---- tangent and hyperbolic functions -------------------------------------------------------------------------------
+
+
+@jit
+def tan(x):
+    if x.dtype == tl.float64:
+        return sin_any(x, 0) / sin_any(x, 1)
+    else:
+        s, c, k = reduce_near(x)
+        odd = (k & 1) != 0
+        y = (tl.where(odd, -c, s) / tl.where(odd, s, c)).to(tl.float32)
+        far = tl.abs(x) > 1048576.0
+        if tl.max(far.to(tl.int32)) != 0:
+            wide = x.to(tl.float64)
+            y = tl.where(far, (sin_any(wide, 0) / sin_any(wide, 1)).to(tl.float32), y)
+        return y
+
+
+@jit
+def quarter_expm1(a):  # (e^a - 1) / 4 for a >= 0: it is finite as long as sinh(a) is
+    r, rounded = reduce_exp(at_most(a, 710.7 if a.dtype == tl.float64 else 89.6))
+    quarter = power_of_two(rounded - 2.0)
+    return tl.fma(quarter, expm1_reduced(r), quarter - 0.25)
+
+
+@jit
+def sinh(x):
+    a = tl.abs(x)
+    u = quarter_expm1(a)
+    y = 2.0 * u + divide(u, tl.fma(u, 2.0, 0.5))
+    smallest = 1.7800590868057611e-307 if x.dtype == tl.float64 else 9.40395480657830e-38
+    return tl.where(a < smallest, x, copysign_(y, x))
+
+
+@jit
+def cosh(x):
+    u = quarter_expm1(tl.abs(x))
+    return tl.fma(u, 2.0, 0.5) + divide(0.5, tl.fma(u, 4.0, 1.0))
+
+
+@jit
+def asinh(x):
+    a = tl.abs(x)
+    beyond = 36028797018963968.0 if x.dtype == tl.float64 else 67108864.0
+    near = at_most(a, beyond)
+    square = near * near
+    inside = near + divide(square, 1.0 + root(square + 1.0))
+    far = a > beyond
+    y = log1p_(tl.where(far, a, inside)) + tl.where(far, 0.6931471805599453, 0.0).to(x.dtype)
+    return copysign_(y, x)
+
+
+@jit
+def acosh(x):
+    far = x > (36028797018963968.0 if x.dtype == tl.float64 else 67108864.0)
+    t = tl.where(far, 1.0, x) - 1.0
+    inside = t + root(tl.fma(t, t, t + t))
+    y = log1p_(tl.where(far, x, inside)) + tl.where(far, 0.6931471805599453, 0.0).to(x.dtype)
+    return tl.where(x < 1.0, float("nan"), y)
+
+
+@jit
+def atanh(x):
+    a = tl.abs(x)
+    y = 0.5 * log1p_(divide(a + a, 1.0 - a))
+    smallest = 4.450147717014403e-308 if x.dtype == tl.float64 else 2.350988701644575e-38
+    return tl.where(a < smallest, x, copysign_(y, x))
+
+
+@jit
+def deg2rad(x):
+    return (x.to(tl.float64) * 0.017453292519943295).to(x.dtype)
+
+
+@jit
+def rad2deg(x):
+    return (x.to(tl.float64) * 57.29577951308232).to(x.dtype)

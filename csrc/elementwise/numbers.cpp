@@ -1,0 +1,2 @@
+#define DLCORE_BODY "elementwise/numbers.inl"
+#include "common/each_isa.h"

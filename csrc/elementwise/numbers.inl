@@ -1,0 +1,177 @@
+// gcd, lcm; fmax, fmin, heaviside, nextafter, nan_to_num; lerp, addcmul, addcdiv; deg2rad, rad2deg. Bound by memory,
+// but for gcd and lcm, which divide as often as Euclid does.
+#include "common/pointwise.inl"
+
+// ---- integers -----------------------------------------------------------------------------------------------------
+
+template <class T> static inline wrap_t<T> size_of(T x) {  // of the smallest number, too
+  return x < 0 ? wrap_t<T>(0) - wrap_t<T>(x) : wrap_t<T>(x);
+}
+template <class T> static inline wrap_t<T> greatest_divisor(wrap_t<T> a, wrap_t<T> b) {
+  while (b) {
+    const wrap_t<T> rest = a % b;
+    a = b;
+    b = rest;
+  }
+  return a;
+}
+struct Gcd {
+  static constexpr int64_t kGrain = 1 << 9;
+  template <class T> DLCORE_MAP T operator()(T a, T b) const {
+    return static_cast<T>(greatest_divisor<T>(size_of(a), size_of(b)));
+  }
+};
+struct Lcm {
+  static constexpr int64_t kGrain = 1 << 9;
+  template <class T> DLCORE_MAP T operator()(T a, T b) const {
+    const auto x = size_of(a), y = size_of(b), divisor = greatest_divisor<T>(x, y);
+    if (!divisor) return 0;
+    return static_cast<T>(x / divisor * y);
+  }
+};
+
+// ---- choices ------------------------------------------------------------------------------------------------------
+
+struct FMax {  // a NaN counts as absent
+  static constexpr int64_t kGrain = 1 << 16;
+  static constexpr bool kExact = true;
+  template <class T> DLCORE_MAP T operator()(T a, T b) const { return (a >= b) | (b != b) ? a : b; }
+};
+struct FMin {
+  static constexpr int64_t kGrain = 1 << 16;
+  static constexpr bool kExact = true;
+  template <class T> DLCORE_MAP T operator()(T a, T b) const { return (a <= b) | (b != b) ? a : b; }
+};
+struct Heaviside {
+  static constexpr int64_t kGrain = 1 << 16;
+  template <class T> DLCORE_MAP T operator()(T x, T values) const {
+    const T step = x > T(0) ? T(1) : x < T(0) ? T(0) : values;
+    return x != x ? x : step;
+  }
+};
+
+// Of the bits of floats: those beyond `infinity` without the sign are NaN. Above 0 the next number has the next bits.
+template <class U, U infinity> struct NextAfter {
+  static constexpr int64_t kGrain = 1 << 15;
+  U operator()(U a, U b) const {
+    constexpr U sign = U(1) << (8 * sizeof(U) - 1), rest = sign - 1;
+    const U x = a & rest, y = b & rest;
+    const bool unknown = (x > infinity) | (y > infinity), equal = (a == b) | ((x | y) == 0);
+    const bool away = (y > x) & !((a ^ b) & sign);  // on the same side, and further from 0
+    const U along = static_cast<U>(away ? a + 1 : a - 1);
+    const U step = x == 0 ? U((b & sign) | 1) : along;
+    const U known = equal ? b : step;
+    return unknown ? static_cast<U>(infinity | (infinity >> 1)) : known;
+  }
+};
+
+template <class S> struct Largest {
+  static constexpr compute_t<S> value = std::numeric_limits<compute_t<S>>::max();
+};
+template <> struct Largest<half_t> {
+  static constexpr float value = 65504.0f;
+};
+template <> struct Largest<bfloat16_t> {
+  static constexpr float value = 0x1.fep127f;
+};
+template <class S> struct NanToNum {  // infinities become the largest numbers
+  static constexpr int64_t kGrain = 1 << 16;
+  template <class T> DLCORE_MAP T operator()(T x, T nan) const {
+    constexpr T most = Largest<S>::value;
+    const T high = x > most ? most : x;
+    return x != x ? nan : high < -most ? -most : high;
+  }
+};
+
+// ---- three operands -----------------------------------------------------------------------------------------------
+
+struct Lerp {  // from the nearer end, so that both are met exactly
+  static constexpr int64_t kGrain = 1 << 16;
+  template <class T> DLCORE_MAP T operator()(T a, T b, T weight) const {
+    const T width = b - a;
+    return abs_(weight) < T(0.5) ? fma_(weight, width, a) : fma_(weight - T(1), width, b);
+  }
+};
+struct AddCMul {
+  static constexpr int64_t kGrain = 1 << 16;
+  template <class T> DLCORE_MAP T operator()(T x, T a, T b) const {
+    if constexpr (std::is_integral_v<T>) return static_cast<T>(wrap_t<T>(x) + wrap_t<T>(a) * wrap_t<T>(b));
+    else return fma_(a, b, x);
+  }
+};
+struct AddCDiv {
+  static constexpr int64_t kGrain = 1 << 16;
+  template <class T> DLCORE_MAP T operator()(T x, T a, T b) const { return x + a / b; }
+};
+
+// ---- angles -------------------------------------------------------------------------------------------------------
+
+struct ToRadians {
+  static constexpr int64_t kGrain = 1 << 16;
+  template <class T> DLCORE_MAP T operator()(T x) const { return static_cast<T>(double(x) * 0.017453292519943295); }  // pi / 180
+};
+struct ToDegrees {
+  static constexpr int64_t kGrain = 1 << 16;
+  template <class T> DLCORE_MAP T operator()(T x) const { return static_cast<T>(double(x) * 57.29577951308232); }
+};
+
+// ---- kernels ------------------------------------------------------------------------------------------------------
+
+template <class F> static void integers(const Args& a) {
+  with_integer(a.in(0).dtype, [&]<class T>() { pointwise<F, T, T, T>(a.out(), a.in(0), a.in(1)); });
+}
+template <class F> static void one(const Args& a) {
+  with_float(a.in(0).dtype, [&]<class T>() { pointwise<F, T, T>(a.out(), a.in(0)); });
+}
+template <class F> static void two(const Args& a) {
+  with_float(a.in(0).dtype, [&]<class T>() { pointwise<F, T, T, T>(a.out(), a.in(0), a.in(1)); });
+}
+template <class F> static void numbers(const Args& a) {
+  with_dtype(a.in(0).dtype, [&]<class T>() { pointwise<F, T, T, T>(a.out(), a.in(0), a.in(1)); });
+}
+template <class F> static void three(const Args& a) {
+  with_float(a.in(0).dtype,
+             [&]<class T>() { pointwise<F, T, T, T, T>(a.out(), a.in(0), a.in(1), a.in(2)); });
+}
+static void addcmul(const Args& a) {
+  with_dtype(a.in(0).dtype,
+             [&]<class T>() { pointwise<AddCMul, T, T, T, T>(a.out(), a.in(0), a.in(1), a.in(2)); });
+}
+
+template <class U, U infinity> static void next(const Args& a) {
+  pointwise<NextAfter<U, infinity>, U, U, U>(a.out(), a.in(0), a.in(1));
+}
+static void nextafter(const Args& a) {
+  switch (a.out().dtype) {
+    case DType::float16: return next<uint16_t, 0x7c00>(a);
+    case DType::bfloat16: return next<uint16_t, 0x7f80>(a);
+    case DType::float32: return next<uint32_t, 0x7f800000>(a);
+    default: return next<uint64_t, 0x7ff0000000000000>(a);
+  }
+}
+
+static void nan_to_num(const Args& a) {
+  with_float(a.in(0).dtype, [&]<class T>() {
+    T value;
+    store(&value, static_cast<compute_t<T>>(a.number(0)));
+    Array nan;
+    nan.data = &value;
+    nan.dtype = a.in(0).dtype;
+    pointwise<NanToNum<T>, T, T, T>(a.out(), a.in(0), nan);
+  });
+}
+
+static const Kernel kernels[] = {
+    {"elementwise:gcd", integers<Gcd>, 0},
+    {"elementwise:lcm", integers<Lcm>, 0},
+    {"elementwise:fmax", numbers<FMax>, 0},
+    {"elementwise:fmin", numbers<FMin>, 0},
+    {"elementwise:heaviside", numbers<Heaviside>, 0},
+    {"elementwise:nextafter", nextafter, 0},
+    {"elementwise:nan_to_num", nan_to_num, 0},
+    {"elementwise:lerp", three<Lerp>, 0},
+    {"elementwise:addcmul", addcmul, 0},
+    {"elementwise:addcdiv", three<AddCDiv>, 0},
+    {"elementwise:deg2rad", one<ToRadians>, 0},
+    {"elementwise:rad2deg", one<ToDegrees>, 0},
+};

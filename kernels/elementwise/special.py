@@ -1,0 +1,205 @@
+"""What the operations of dlcore/ops/special.py do to one element: as csrc/elementwise/special.inl, with its bounds.
+
+The gamma functions, cbrt of float32 and sinc are computed in float64, whatever the dtype: bound by arithmetic where
+that is slow. The others are bound by memory in float32.
+"""
+
+from dlcore.kernels.common.activations import tail_ratio
+from dlcore.kernels.common.math import (
+    ZERO32,
+    ZERO64,
+    at_most,
+    copysign_,
+    exp_,
+    log1p_,
+    log_,
+    log_reduced,
+    poly,
+    reduce_exp,
+    scale_exp,
+    split_exponent,
+)
+from dlcore.kernels.elementwise.rounding import round
+from dlcore.kernels.language import jit, tl
+
+# ---- powers and logarithms ------------------------------------------------------------------------------------------
+
+
+@jit
+def exp2(x):
+    least = -1080.0 if x.dtype == tl.float64 else -151.0
+    most = 1025.0 if x.dtype == tl.float64 else 129.0
+    zero: tl.constexpr = ZERO64 if x.dtype == tl.float64 else ZERO32
+    inside = tl.where(x > most, most, tl.where(x < least, least, x))
+    rounded = inside + zero
+    return scale_exp((inside - (rounded - zero)) * 0.6931471805599453, rounded)
+
+
+@jit
+def log_and_exponent(x):  # (log(m), e) of x = m 2^e
+    shift = 54 if x.dtype == tl.float64 else 25
+    subnormal = x < (2.2250738585072014e-308 if x.dtype == tl.float64 else 1.1754943508222875e-38)
+    m, e = split_exponent(tl.where(subnormal, x * (18014398509481984.0 if shift == 54 else 33554432.0), x))
+    return log_reduced(m - 1.0, tl.zeros_like(x)), tl.where(subnormal, e - shift, e)
+
+
+@jit
+def log_of_all(x, y):
+    positive = tl.where(x < float("inf"), y, x)
+    return tl.where(x > 0.0, positive, tl.where(x == 0.0, float("-inf"), float("nan")))
+
+
+@jit
+def log2(x):
+    log, e = log_and_exponent(x)
+    if x.dtype == tl.float64:
+        return log_of_all(x, tl.fma(log, 1.4426950408889634, tl.fma(log, 2.0355273740931033e-17, e)))
+    else:
+        return log_of_all(x, tl.fma(log, 1.4426950216293335, tl.fma(log, 1.925963033500011e-08, e)))
+
+
+@jit
+def log10(x):  # log10(2) in two parts, the first exact times e
+    log, e = log_and_exponent(x)
+    if x.dtype == tl.float64:
+        small = tl.fma(log, 0.4342944819032518, tl.fma(log, 1.098319650216765e-17, e * 1.42050232272661e-13))
+        return log_of_all(x, tl.fma(e, 0.30102999566383914, small))
+    else:
+        small = tl.fma(log, 0.4342944920063019, tl.fma(log, -1.0103049952192578e-08, e * 4.605039e-06))
+        return log_of_all(x, tl.fma(e, 0.301025390625, small))
+
+
+@jit
+def cbrt(x):  # exp(log(x) / 3) and a step of Newton's method
+    size = tl.abs(x)
+    if x.dtype == tl.float64:
+        large, small = size > 1e290, size < 1e-290
+        a = tl.where(large, size * 8.673617379884035e-19, tl.where(small, size * 1.152921504606847e18, size))
+        y = exp_(log_(a) * 0.3333333333333333)
+        yy = y * y
+        over = tl.fma(yy, y, -a) + tl.fma(y, y, -yy) * y
+        root = (y - over / (3.0 * yy)) * tl.where(large, 1048576.0, tl.where(small, 9.5367431640625e-07, 1.0))
+    else:
+        y = exp_(log_(size) * 0.3333333333333333).to(tl.float64)
+        yy = y * y
+        root = (y - (yy * y - size.to(tl.float64)) / (3.0 * yy)).to(tl.float32)
+    return tl.where((size > 0.0) & (size < float("inf")), copysign_(root, x), x)
+
+
+@jit
+def xlogy(a, b):
+    return tl.where((a == 0.0) & (b == b), 0.0, a * log_(b))
+
+
+@jit
+def logaddexp(a, b):
+    most = tl.where((a > b) | (a != a), a, b)
+    return most + log1p_(exp_(tl.where(a == b, 0.0, -tl.abs(a - b))))
+
+
+# ---- error functions ------------------------------------------------------------------------------------------------
+
+
+@jit
+def erfc_positive(a):  # 1 - erf(a) for a >= 0
+    x = at_most(a, 27.3 if a.dtype == tl.float64 else 10.2)
+    squared = x * x
+    r, rounded = reduce_exp(-squared)
+    return scale_exp(r - tl.fma(x, x, -squared), rounded) * (2.0 * tail_ratio(x * 1.4142135623730951))
+
+
+@jit
+def erf(x):
+    a = tl.abs(x)
+    z = a * a
+    if x.dtype == tl.float64:
+        p = poly(z, (0.1283791670955126, -0.3761263890318375, 0.11283791670954885, -0.026866170645077875,
+                     0.005223977624828431, -0.0008548326981425541, 0.00012055331132955798, -1.4925595772180445e-05,
+                     1.6461008477795947e-06, -1.6350396222798252e-07, 1.466032872232511e-08, -1.1374955734553238e-09,
+                     5.960685336093912e-11))  # fmt: skip
+    else:
+        p = poly(z, (0.128379166, -0.37612626, 0.112836003, -0.0268544462, 0.00518953661, -0.000802084571,
+                     7.8891193e-05))  # fmt: skip
+    return copysign_(tl.where(a < 1.0, tl.fma(a, p, a), 1.0 - erfc_positive(a)), x)
+
+
+@jit
+def erfc(x):
+    tail = erfc_positive(tl.abs(x))
+    return tl.where(x < 0.0, 2.0 - tail, tail)
+
+
+# ---- gamma functions ------------------------------------------------------------------------------------------------
+
+
+@jit
+def sine_ratio(z):  # sin(pi r) / r for |r| <= 1/2, z = r^2
+    return poly(z, (3.141592653589793, -5.167712780049969, 2.550164039877294, -0.5992645293187383,
+                    0.08214588656989333, -0.007370430478768394, 0.00046629968879996004, -2.190318548305919e-05,
+                    7.694727910685407e-07))  # fmt: skip
+
+
+@jit
+def lgamma_positive(x):
+    small = x < 8.0
+    between = x * (x + 1.0) * (x + 2.0) * (x + 3.0) * (x + 4.0) * (x + 5.0) * (x + 6.0) * (x + 7.0)
+    w = tl.where(small, x + 8.0, x)
+    v = 1.0 / w
+    series = v * poly(v * v, (0.08333333333333333, -0.002777777777777778, 0.0007936507936507937,
+                              -0.0005952380952380953, 0.0008417508417508417, -0.0019175269175269176,
+                              0.00641025641025641))  # fmt: skip
+    squared = w * w
+    fourth = squared * squared
+    quotient = tl.where(small, fourth * fourth / between, 1.0)
+    y = tl.fma(x - 0.5, log_(w), (0.9189385332046727 - w) + log_(quotient)) + series
+    return tl.where((x == 1.0) | (x == 2.0), 0.0, y)
+
+
+@jit
+def lgamma(x):
+    infinity = float("inf")
+    wide = x.to(tl.float64)
+    a = tl.abs(wide)
+    y = lgamma_positive(a)
+    r = a - round(a)
+    other = log_(3.141592653589793 / (a * tl.abs(r * sine_ratio(r * r)))) - y
+    found = tl.where(wide < 0.0, other, y)
+    return tl.where((a == infinity) | (a == 0.0), infinity, found).to(x.dtype)
+
+
+@jit
+def digamma(given):
+    wide = given.to(tl.float64)
+    x = tl.where(wide < 0.0, 1.0 - wide, wide)
+    small = x < 8.0
+    over = x * 0.0 + 1.0
+    under = x
+    for k in tl.static_range(1, 8):
+        over = tl.fma(over, x + k, under)
+        under *= x + k
+    w = tl.where(small, x + 8.0, x)
+    v = 1.0 / w
+    z = v * v
+    series = z * poly(z, (0.08333333333333333, -0.008333333333333333, 0.003968253968253968, -0.004166666666666667,
+                          0.007575757575757576, -0.021092796092796094, 0.08333333333333333,
+                          -0.4432598039215686))  # fmt: skip
+    y = (log_(w) - 0.5 * v) - series - tl.where(small, over / under, 0.0)
+    r = wide - round(wide)
+    side = 0.5 - tl.abs(r)  # cos(pi r) = sin(pi (1/2 - |r|))
+    slope = 3.141592653589793 * (side * sine_ratio(side * side)) / (r * sine_ratio(r * r))
+    other = tl.where(r == 0.0, float("nan"), y - slope)
+    found = tl.where(wide < 0.0, other, y)
+    zero = copysign_(tl.full(wide.shape, float("inf"), tl.float64), -wide)
+    return tl.where(wide == 0.0, zero, found).to(given.dtype)
+
+
+@jit
+def sinc(x):
+    wide = x.to(tl.float64)
+    n = round(wide)
+    r = wide - n
+    s = r * sine_ratio(r * r)
+    half = 0.5 * n
+    s = tl.where(half == round(half), s, -s)
+    below = tl.where(wide == 0.0, 1.0, 3.141592653589793 * wide)
+    return tl.where(wide == 0.0, 1.0, s / below).to(x.dtype)
