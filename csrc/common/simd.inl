@@ -3,7 +3,8 @@
 #ifndef DLCORE_COMMON_SIMD
 #define DLCORE_COMMON_SIMD
 
-// Follows the parameters of a lambda that a loop calls: where the call stays one, the loop does not become vector code.
+// Follows the parameters of a lambda that a loop calls, or precedes the result of a functor: where the call stays one,
+// the loop does not become vector code.
 #define DLCORE_MAP __attribute__((always_inline))
 
 #if DLCORE_ISA == 4

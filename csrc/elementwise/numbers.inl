@@ -108,7 +108,9 @@ struct AddCDiv {
 
 struct ToRadians {
   static constexpr int64_t kGrain = 1 << 16;
-  template <class T> DLCORE_MAP T operator()(T x) const { return static_cast<T>(double(x) * 0.017453292519943295); }  // pi / 180
+  template <class T> DLCORE_MAP T operator()(T x) const {
+    return static_cast<T>(double(x) * 0.017453292519943295);  // pi / 180
+  }
 };
 struct ToDegrees {
   static constexpr int64_t kGrain = 1 << 16;

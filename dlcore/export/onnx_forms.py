@@ -104,7 +104,7 @@ def form(*names: str) -> Callable[[Form], Form]:
 _WIDE = ("float32", "float64", "int32", "int64")  # what onnxruntime computes in
 
 
-def widened(graph: Graph, *values: Value) -> list[Value]:
+def _widened(graph: Graph, *values: Value) -> list[Value]:
     """Small integers and bools as int32."""
     return [v if v.dtype in _WIDE else graph.cast(v, "int32") for v in values]
 
@@ -113,7 +113,7 @@ def _operator(kind: str) -> Form:
     """The operator ``kind`` of all operands, which have one dtype."""
 
     def made(n: Node) -> Value:
-        wide = widened(n.graph, *n.operands.values())
+        wide = _widened(n.graph, *n.operands.values())
         return n.graph.cast(n.add(kind, *wide, dtype=wide[0].dtype), n.dtype)
 
     return made
@@ -121,7 +121,7 @@ def _operator(kind: str) -> Form:
 
 def _comparison(kind: str, negated: bool = False) -> Form:
     def made(n: Node) -> Value:
-        found = n.add(kind, *widened(n.graph, n["a"], n["b"]))
+        found = n.add(kind, *_widened(n.graph, n["a"], n["b"]))
         return n.add("Not", found) if negated else found
 
     return made
@@ -149,7 +149,7 @@ FORMS |= {
 
 def _choose(n: Node, condition: Value, a: Value, b: Value) -> Value:
     """``a`` where the condition holds, else ``b``."""
-    wide = widened(n.graph, a, b)
+    wide = _widened(n.graph, a, b)
     return n.graph.cast(n.add("Where", condition, *wide, dtype=wide[0].dtype), a.dtype)
 
 
@@ -162,7 +162,7 @@ def _extremum(kind: str) -> Form:
     """The larger or smaller operand; a NaN in either is the result, which ONNX leaves open."""
 
     def made(n: Node) -> Value:
-        a, b = widened(n.graph, n["a"], n["b"])
+        a, b = _widened(n.graph, n["a"], n["b"])
         chosen = n.add(kind, a, b, dtype="bool")
         if a.is_float:
             chosen = n.add("Or", chosen, n.graph.add("IsNaN", a, dtype="bool"), dtype="bool")
@@ -215,7 +215,7 @@ def _not_zero(n: Node, x: Value) -> Value:
     return n.graph.add("Not", n.graph.add("Equal", x, n.graph.like(x, 0), dtype="bool"))
 
 
-def divisor(n: Node, b: Value) -> Value:
+def _divisor(n: Node, b: Value) -> Value:
     """``b`` with 1 in the place of 0 and -1, by which processors cannot divide all integers."""
     g = n.graph
     bad = [g.add("Equal", b, g.like(b, k), dtype="bool") for k in (0, -1)]
@@ -223,7 +223,7 @@ def divisor(n: Node, b: Value) -> Value:
 
 
 def _integer_quotient(n: Node, a: Value, b: Value) -> Value:
-    g, wide, safe = n.graph, n.but(dtype=a.dtype), divisor(n, b)
+    g, wide, safe = n.graph, n.but(dtype=a.dtype), _divisor(n, b)
     quotient = wide.add("Div", a, safe)
     rest = wide.add("Sub", a, wide.add("Mul", quotient, safe))
     down = g.cast(n.add("And", _not_zero(n, rest), _signs_differ(n, rest, safe), dtype="bool"), a.dtype)
@@ -238,10 +238,10 @@ def _float_rest(n: Node, a: Value, b: Value) -> Value:
 
 @form("remainder")
 def _remainder(n: Node) -> Value:
-    a, b = widened(n.graph, n["a"], n["b"])
+    a, b = _widened(n.graph, n["a"], n["b"])
     if not a.is_float:
         wide = n.but(dtype=a.dtype)
-        rest = wide.add("Mod", a, divisor(n, b))
+        rest = wide.add("Mod", a, _divisor(n, b))
         return n.graph.cast(wide.add("Where", _not_zero(n, b), rest, n.graph.like(a, 0)), n.dtype)
     rest = _float_rest(n, a, b)
     other = n.add("And", _not_zero(n, rest), _signs_differ(n, rest, b), dtype="bool")
@@ -250,7 +250,7 @@ def _remainder(n: Node) -> Value:
 
 @form("floor_divide")
 def _floor_divide(n: Node) -> Value:
-    a, b = widened(n.graph, n["a"], n["b"])
+    a, b = _widened(n.graph, n["a"], n["b"])
     if not a.is_float:
         return n.graph.cast(_integer_quotient(n, a, b), n.dtype)
     rest = _float_rest(n, a, b)  # exact, so that the quotient below is next to an integer
@@ -517,7 +517,7 @@ def _reduced_extremum(kind: str) -> Form:
     """The largest or smallest; a NaN among them is the result, which ONNX leaves open."""
 
     def made(n: Node) -> Value:
-        g, (x,) = n.graph, widened(n.graph, n["x"])
+        g, (x,) = n.graph, _widened(n.graph, n["x"])
         found = _reduced(n, kind, x)
         if x.is_float:
             unknown = _reduced(n, "ReduceMax", g.cast(g.add("IsNaN", x, dtype="bool"), "int32"))
@@ -541,7 +541,7 @@ def _truth(n: Node) -> Value:  # of an empty axis too: by counting
 
 @form("argmax", "argmin")
 def _position(n: Node) -> Value:
-    g, (x,), axis = n.graph, widened(n.graph, n["x"]), n["axis"]
+    g, (x,), axis = n.graph, _widened(n.graph, n["x"]), n["axis"]
     if axis is None:
         x, axis = g.reshape(x, (_size(x.shape),)), 0
     kept = n["keepdims"] or n["axis"] is None
@@ -569,5 +569,7 @@ def _size(shape: Sequence[Length]) -> Length:
         raise ValueError("more than one axis depends on the size of the batch")
     return Affine(free[0].slope * known, free[0].offset * known)
 
+
+widened, divisor = _widened, _divisor  # other files of forms use them
 
 assert not [name for name in (*FORMS, *REFUSED) if name not in REGISTRY]

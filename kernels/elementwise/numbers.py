@@ -1,5 +1,6 @@
-"""What the operations of dlcore/ops/arithmetic.py do to one element: as csrc/elementwise/numbers.inl. Bound by memory, but
-for gcd and lcm, of which a block goes on as long as its slowest pair.
+"""What the operations of dlcore/ops/arithmetic.py do to one element: as csrc/elementwise/numbers.inl.
+
+Bound by memory, but for gcd and lcm, of which a block goes on as long as its slowest pair.
 """
 
 from dlcore.kernels.common.math import copysign_, divide
