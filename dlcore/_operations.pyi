@@ -11,39 +11,42 @@ Operand: TypeAlias = Tensor | float | np.ndarray[Any, Any] | np.generic | list[A
 """What operations take: tensors, numbers, and what becomes a tensor: arrays and nested lists."""
 
 __all__ = [
-    "abs", "absolute", "acos", "add", "addbmm", "addmm", "addmv", "all", "allclose", "amax", "amin", "aminmax", "any",
-    "arccos", "arcsin", "arctan", "arctan2", "argmax", "argmin", "argpartition", "argsort", "array_equal",
-    "array_split", "as_strided", "asin", "atan", "atan2", "atleast_1d", "atleast_2d", "atleast_3d", "average",
-    "baddbmm", "bilinear", "binary_cross_entropy", "binary_cross_entropy_with_logits", "bitwise_and", "bitwise_invert",
-    "bitwise_left_shift", "bitwise_not", "bitwise_or", "bitwise_right_shift", "bitwise_xor", "block_diag", "bmm",
-    "broadcast_arrays", "broadcast_shapes", "broadcast_tensors", "broadcast_to", "bucketize", "cartesian_prod", "cast",
-    "cat", "ceil", "celu", "chunk", "clamp", "clip", "column_stack", "combinations", "concat", "concatenate",
-    "copysign", "cos", "cosine_embedding_loss", "cosine_similarity", "count_nonzero", "cross", "cross_entropy",
-    "cummax", "cummin", "cumprod", "cumsum", "diag", "diag_embed", "diagflat", "diagonal", "div", "divide", "dot",
-    "dsplit", "dstack", "einsum", "elu", "eq", "equal", "exp", "expand", "expand_as", "expand_dims", "expm1", "flatten",
-    "flip", "fliplr", "flipud", "floor", "floor_divide", "focal_loss", "gather", "gaussian_nll_loss", "ge", "gelu",
-    "gelu_backward", "glu", "greater", "greater_equal", "gt", "hardshrink", "hardsigmoid", "hardswish", "hardtanh",
+    "abs", "absolute", "acos", "acosh", "add", "addbmm", "addcdiv", "addcmul", "addmm", "addmv", "all", "allclose",
+    "amax", "amin", "aminmax", "any", "arccos", "arccosh", "arcsin", "arcsinh", "arctan", "arctan2", "arctanh",
+    "argmax", "argmin", "argpartition", "argsort", "array_equal", "array_split", "as_strided", "asin", "asinh", "atan",
+    "atan2", "atanh", "atleast_1d", "atleast_2d", "atleast_3d", "average", "baddbmm", "bilinear",
+    "binary_cross_entropy", "binary_cross_entropy_with_logits", "bitwise_and", "bitwise_invert", "bitwise_left_shift",
+    "bitwise_not", "bitwise_or", "bitwise_right_shift", "bitwise_xor", "block_diag", "bmm", "broadcast_arrays",
+    "broadcast_shapes", "broadcast_tensors", "broadcast_to", "bucketize", "cartesian_prod", "cast", "cat", "cbrt",
+    "ceil", "celu", "chunk", "clamp", "clip", "column_stack", "combinations", "concat", "concatenate", "copysign",
+    "cos", "cosh", "cosine_embedding_loss", "cosine_similarity", "count_nonzero", "cross", "cross_entropy", "cummax",
+    "cummin", "cumprod", "cumsum", "deg2rad", "degrees", "diag", "diag_embed", "diagflat", "diagonal", "digamma", "div",
+    "divide", "dot", "dsplit", "dstack", "einsum", "elu", "eq", "equal", "erf", "erfc", "exp", "exp2", "expand",
+    "expand_as", "expand_dims", "expm1", "flatten", "flip", "fliplr", "flipud", "float_power", "floor", "floor_divide",
+    "fmax", "fmin", "fmod", "focal_loss", "gather", "gaussian_nll_loss", "gcd", "ge", "gelu", "gelu_backward", "glu",
+    "greater", "greater_equal", "gt", "hardshrink", "hardsigmoid", "hardswish", "hardtanh", "heaviside",
     "hinge_embedding_loss", "hinge_loss", "hsplit", "hstack", "huber_loss", "hypot", "index_add", "index_copy",
     "index_fill", "index_select", "indices", "inner", "intersect1d", "invert", "isclose", "isfinite", "isin", "isinf",
-    "isnan", "isneginf", "isposinf", "kl_div", "kron", "kthvalue", "l1_loss", "le", "leaky_relu", "left_shift", "less",
-    "less_equal", "linear", "linear_backward", "log", "log1p", "log_softmax", "logcumsumexp", "logical_and",
-    "logical_not", "logical_or", "logical_xor", "logsigmoid", "logsumexp", "lt", "margin_ranking_loss", "masked_fill",
-    "masked_scatter", "masked_select", "matmul", "max", "maximum", "mean", "median", "meshgrid", "min", "minimum",
-    "mish", "mm", "mod", "moveaxis", "movedim", "mse_loss", "msort", "mul", "multi_margin_loss", "multiply", "mv",
-    "nanmax", "nanmean", "nanmedian", "nanmin", "nanprod", "nanquantile", "nanstd", "nansum", "nanvar", "narrow", "ne",
-    "neg", "negative", "nll_loss", "nonzero", "norm", "not_equal", "one_hot", "outer", "pad", "pairwise_distance",
-    "partition", "percentile", "permute", "permute_dims", "poisson_nll_loss", "pow", "power", "prelu", "prod", "ptp",
-    "put_along_axis", "quantile", "quantile_loss", "ravel", "ravel_multi_index", "reciprocal", "relu", "relu6",
+    "isnan", "isneginf", "isposinf", "kl_div", "kron", "kthvalue", "l1_loss", "lcm", "le", "leaky_relu", "left_shift",
+    "lerp", "less", "less_equal", "lgamma", "linear", "linear_backward", "log", "log10", "log1p", "log2", "log_softmax",
+    "logaddexp", "logcumsumexp", "logical_and", "logical_not", "logical_or", "logical_xor", "logsigmoid", "logsumexp",
+    "lt", "margin_ranking_loss", "masked_fill", "masked_scatter", "masked_select", "matmul", "max", "maximum", "mean",
+    "median", "meshgrid", "min", "minimum", "mish", "mm", "mod", "moveaxis", "movedim", "mse_loss", "msort", "mul",
+    "multi_margin_loss", "multiply", "mv", "nan_to_num", "nanmax", "nanmean", "nanmedian", "nanmin", "nanprod",
+    "nanquantile", "nanstd", "nansum", "nanvar", "narrow", "ne", "neg", "negative", "nextafter", "nll_loss", "nonzero",
+    "norm", "not_equal", "one_hot", "outer", "pad", "pairwise_distance", "partition", "percentile", "permute",
+    "permute_dims", "poisson_nll_loss", "polygamma", "pow", "power", "prelu", "prod", "ptp", "put_along_axis",
+    "quantile", "quantile_loss", "rad2deg", "radians", "ravel", "ravel_multi_index", "reciprocal", "relu", "relu6",
     "relu_backward", "remainder", "repeat", "repeat_interleave", "reshape", "reshape_as", "right_shift", "roll",
     "rot90", "round", "row_stack", "rsqrt", "scatter", "scatter_add", "scatter_reduce", "searchsorted", "select",
-    "selu", "setdiff1d", "setxor1d", "sigmoid", "sigmoid_backward", "sign", "signbit", "silu", "sin",
+    "selu", "setdiff1d", "setxor1d", "sigmoid", "sigmoid_backward", "sign", "signbit", "silu", "sin", "sinc", "sinh",
     "sliding_window_view", "smooth_l1_loss", "soft_margin_loss", "softmax", "softplus", "softshrink", "softsign",
     "sort", "split", "sqrt", "square", "squeeze", "stack", "std", "std_mean", "sub", "subtract", "sum", "swapaxes",
-    "swapdims", "take", "take_along_axis", "tanh", "tanh_backward", "tanhshrink", "tensordot", "threshold", "tile",
-    "topk", "trace", "transpose", "tril", "tril_indices", "triplet_margin_loss", "triu", "triu_indices", "true_divide",
-    "trunc", "unbind", "unflatten", "unfold", "union1d", "unique", "unique_all", "unique_counts", "unique_inverse",
-    "unique_values", "unravel_index", "unsqueeze", "unstack", "var", "var_mean", "vdot", "vecdot", "view_as", "vsplit",
-    "vstack", "where",
+    "swapdims", "take", "take_along_axis", "tan", "tanh", "tanh_backward", "tanhshrink", "tensordot", "threshold",
+    "tile", "topk", "trace", "transpose", "tril", "tril_indices", "triplet_margin_loss", "triu", "triu_indices",
+    "true_divide", "trunc", "unbind", "unflatten", "unfold", "union1d", "unique", "unique_all", "unique_counts",
+    "unique_inverse", "unique_values", "unravel_index", "unsqueeze", "unstack", "var", "var_mean", "vdot", "vecdot",
+    "view_as", "vsplit", "vstack", "where", "xlogy",
 ]
 
 def abs(x: Operand) -> Tensor:
@@ -52,6 +55,9 @@ def abs(x: Operand) -> Tensor:
 def acos(x: Operand) -> Tensor:
     """Arc cosine: the angle in [0, pi] whose cosine is x; NaN outside [-1, 1]."""
 
+def acosh(x: Operand) -> Tensor:
+    """Inverse of cosh, log(x + sqrt(x^2 - 1)), which is not negative; NaN below 1."""
+
 def add(a: Operand, b: Operand) -> Tensor:
     """Sum a + b; of bools their disjunction (or)."""
 
@@ -59,6 +65,22 @@ def addbmm(x: Operand, a: Operand, b: Operand, beta: float = 1.0, alpha: float =
     """beta x + alpha times the sum over the batch of a @ b, `a` (B, M, K) and `b` (B, K, N): (M, N).
 
     `x` broadcasts to that; with `beta` 0 it is not read. Raises as `addmm` does.
+    """
+
+def addcdiv(x: Operand, a: Operand, b: Operand, value: Operand = 1) -> Tensor:
+    """Sum x + value a / b of operands that broadcast; ``value``: a number or a tensor. Integers become floats.
+
+    >>> dl.addcdiv(dl.ones(2), dl.tensor([1.0, 2.0]), dl.tensor([2.0, 4.0]), value=2)
+    tensor([2., 2.])
+    """
+
+def addcmul(x: Operand, a: Operand, b: Operand, value: Operand = 1) -> Tensor:
+    """Sum x + value a b of operands that broadcast; ``value``: a number or a tensor.
+
+    Raises ShapeError, DTypeError for bools.
+
+    >>> dl.addcmul(dl.ones(2), dl.tensor([1.0, 2.0]), dl.tensor([3.0, 4.0]), value=0.5)
+    tensor([2.5, 5. ])
     """
 
 def addmm(x: Operand, a: Operand, b: Operand, beta: float = 1.0, alpha: float = 1.0) -> Tensor:
@@ -151,6 +173,9 @@ def as_strided(x: Operand, shape: int | Sequence[int], strides: int | Sequence[i
 def asin(x: Operand) -> Tensor:
     """Arc sine: the angle in [-pi/2, pi/2] whose sine is x; NaN outside [-1, 1]."""
 
+def asinh(x: Operand) -> Tensor:
+    """Inverse of sinh: log(x + sqrt(x^2 + 1))."""
+
 def atan(x: Operand) -> Tensor:
     """Arc tangent: the angle in (-pi/2, pi/2) whose tangent is x."""
 
@@ -160,6 +185,9 @@ def atan2(a: Operand, b: Operand) -> Tensor:
     The sign is that of a, of zeros too: atan2(-0.0, -1) = -pi. Of two zeros 0 or pi, of two infinities +-pi/4 or
     +-3 pi/4, as in C. Its gradient at (0, 0) is NaN.
     """
+
+def atanh(x: Operand) -> Tensor:
+    """Inverse of tanh, log((1 + x) / (1 - x)) / 2; infinite at -1 and 1, NaN beyond."""
 
 def atleast_1d(*tensors: Operand) -> Tensor:
     """The tensors, 0-d ones with an axis of length 1; a tuple for several."""
@@ -282,6 +310,9 @@ def cast(x: Operand, dtype: Any) -> Tensor:
     wraps. To bool: x != 0.
     """
 
+def cbrt(x: Operand) -> Tensor:
+    """Cube root, of negative numbers too. Its gradient at 0 is infinite."""
+
 def ceil(x: Operand) -> Tensor:
     """The smallest whole number that is not below x. Integers stay as they are."""
 
@@ -322,6 +353,9 @@ def copysign(a: Operand, b: Operand) -> Tensor:
 
 def cos(x: Operand) -> Tensor:
     """Cosine of x in radians; NaN of infinities."""
+
+def cosh(x: Operand) -> Tensor:
+    """Hyperbolic cosine (e^x + e^-x) / 2."""
 
 def cosine_embedding_loss(input1: Operand, input2: Operand, target: Operand, margin: float = 0.0, reduction: str = 'mean') -> Tensor:
     """Loss of pairs of vectors: 1 - cos where the target is 1, max(0, cos - margin) where it is -1.
@@ -396,6 +430,9 @@ def cumsum(x: Operand, axis: int | None = None, reverse: bool = False, exclusive
     [1, 3, 6]
     """
 
+def deg2rad(x: Operand) -> Tensor:
+    """Degrees in radians: x pi / 180."""
+
 def diag(x: Operand, k: int = 0) -> Tensor:
     """The diagonal of a matrix, as a view, or of a vector the matrix that has it on a diagonal, and zeros.
 
@@ -417,8 +454,21 @@ def diagonal(x: Operand, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Ten
     The axis along the diagonal comes last, behind those of x that are left.
     """
 
-def div(a: Operand, b: Operand) -> Tensor:
-    """Quotient a / b, in floating point (integers become float32 first); by 0: infinity or NaN."""
+def digamma(x: Operand) -> Tensor:
+    """Slope of log(gamma(x)); NaN at -1, -2, ..., -inf at 0, inf at -0.0.
+
+    Near its zeros (1.4616..., and one between any two poles) errors are those of its terms, about 2.
+    """
+
+def div(x: Operand, other: Operand, rounding_mode: str | None = None) -> Tensor:
+    """Quotient x / other; ``rounding_mode``: None, "floor" (down, as `floor_divide`) or "trunc" (towards 0).
+
+    Without a mode in floating point, where integers become the default float first, by 0 infinity or NaN. With one
+    integers stay integers, and by 0 they give 0; the gradient is 0. Raises ValueError for another mode.
+
+    >>> dl.div(dl.tensor([7, -7]), 2, rounding_mode="trunc")
+    tensor([ 3, -3])
+    """
 
 def dot(a: Operand, b: Operand) -> Tensor:
     """The dot product as NumPy defines it: of two vectors the sum of a[k] b[k], of matrices their product.
@@ -461,8 +511,17 @@ def elu(x: Operand, alpha: float = 1.0) -> Tensor:
 def eq(a: Operand, b: Operand) -> Tensor:
     """Whether a equals b, as bools; False where either is NaN."""
 
+def erf(x: Operand) -> Tensor:
+    """Error function 2 / sqrt(pi) times the integral of e^(-t^2) from 0 to x."""
+
+def erfc(x: Operand) -> Tensor:
+    """Complementary error function 1 - erf(x), accurate where that would cancel."""
+
 def exp(x: Operand) -> Tensor:
     """Exponential e^x."""
+
+def exp2(x: Operand) -> Tensor:
+    """Power of two, 2^x, exact of whole x."""
 
 def expand(x: Operand, shape: int | Sequence[int]) -> Tensor:
     """A view broadcast to `shape`: new axes in front, axes of length 1 repeated, without using memory.
@@ -491,11 +550,29 @@ def fliplr(x: Operand) -> Tensor:
 def flipud(x: Operand) -> Tensor:
     """A view with the rows (axis 0) in reverse order."""
 
+def float_power(x: Operand, exponent: Operand) -> Tensor:
+    """Power x^exponent in float64, whatever the operands' dtypes.
+
+    Integers have negative powers here. See `pow` for special values.
+
+    >>> dl.float_power(dl.tensor([2, 4]), -1).dtype.name
+    'float64'
+    """
+
 def floor(x: Operand) -> Tensor:
     """The largest whole number that is not above x. Integers stay as they are."""
 
 def floor_divide(a: Operand, b: Operand) -> Tensor:
     """Quotient rounded down, floor(a / b), as Python's //; integers by 0 give 0. Its gradient is 0."""
+
+def fmax(a: Operand, b: Operand) -> Tensor:
+    """The larger of a and b; the other where one is NaN. At ties the gradient is split half and half."""
+
+def fmin(a: Operand, b: Operand) -> Tensor:
+    """The smaller of a and b; the other where one is NaN. At ties the gradient is split half and half."""
+
+def fmod(a: Operand, b: Operand) -> Tensor:
+    """Remainder a - b trunc(a / b), with the sign of a, as C's fmod; integers modulo 0 give 0. See also `remainder`."""
 
 def focal_loss(input: Operand, target: Operand, alpha: float | None = 0.25, gamma: float = 2.0, reduction: str = 'mean') -> Tensor:
     """Cross-entropy of two classes in which easy samples count little: a (1 - p)^gamma (-log(p)), p the probability of
@@ -519,6 +596,9 @@ def gaussian_nll_loss(input: Operand, target: Operand, var: Operand, full: bool 
     of length 1. `full`: with log(2 pi) / 2. The gradient goes through the limit `eps` as if it were not there. Raises
     ValueError for a negative variance (in a recorded function it becomes `eps`).
     """
+
+def gcd(a: Operand, b: Operand) -> Tensor:
+    """Greatest common divisor of |a| and |b|; of 0 and b it is |b|. DTypeError for bools and floats."""
 
 def ge(a: Operand, b: Operand) -> Tensor:
     """Whether a >= b, as bools; False where either is NaN."""
@@ -556,6 +636,9 @@ def hardswish(x: Operand) -> Tensor:
 
 def hardtanh(x: Operand, min_val: float = -1.0, max_val: float = 1.0) -> Tensor:
     """x limited to [`min_val`, `max_val`]. The gradient is 0 at both limits. Raises ValueError where they cross."""
+
+def heaviside(x: Operand, values: Operand) -> Tensor:
+    """Step function: 0 for x < 0, values for x = 0, 1 for x > 0; NaN of NaN."""
 
 def hinge_embedding_loss(input: Operand, target: Operand, margin: float = 1.0, reduction: str = 'mean') -> Tensor:
     """A distance as it is where the target is 1, and max(0, margin - input) where it is -1."""
@@ -689,11 +772,24 @@ def l1_loss(input: Operand, target: Operand, reduction: Literal['none', 'mean', 
     `input`, `target`: floats (integers become float32) of one shape. Raises ShapeError where shapes differ.
     """
 
+def lcm(a: Operand, b: Operand) -> Tensor:
+    """Least common multiple of |a| and |b|, which wraps; 0 where either is 0. DTypeError for bools and floats."""
+
 def le(a: Operand, b: Operand) -> Tensor:
     """Whether a <= b, as bools; False where either is NaN."""
 
 def leaky_relu(x: Operand, negative_slope: float = 0.01) -> Tensor:
     """Leaky rectifier: x where it is positive, else x times `negative_slope`, which is the gradient at 0 too."""
+
+def lerp(a: Operand, b: Operand, weight: Operand) -> Tensor:
+    """Linear interpolation a + weight (b - a), which meets a at weight 0 and b at 1. Integers become the default float."""
+
+def lgamma(x: Operand) -> Tensor:
+    """Logarithm of the absolute value of the gamma function, log|gamma(x)|; infinite at 0, -1, -2, ...
+
+    For whole x > 0 it is log((x - 1)!). Near its zeros the error is relative to 2 at most, of 16- and 32-bit floats to
+    the result.
+    """
 
 def linear(x: Operand, weight: Operand, bias: Operand | None = None, activation: Literal[None, 'relu', 'sigmoid', 'tanh', 'gelu', 'gelu_tanh'] = None) -> Tensor:
     """A linear layer: activation(x @ weight.T + bias), in one kernel.
@@ -714,14 +810,23 @@ def linear_backward(dout: Operand, x: Operand, weight: Operand, saved: Operand |
 def log(x: Operand) -> Tensor:
     """Natural logarithm; -inf of 0, NaN of negative numbers."""
 
+def log10(x: Operand) -> Tensor:
+    """Logarithm to base 10; -inf of 0, NaN of negative numbers. Exact of powers of 10."""
+
 def log1p(x: Operand) -> Tensor:
     """Natural logarithm of 1 + x, accurate near 0."""
+
+def log2(x: Operand) -> Tensor:
+    """Logarithm to base 2; -inf of 0, NaN of negative numbers. Exact of powers of 2."""
 
 def log_softmax(x: Operand, axis: int = -1) -> Tensor:
     """Logarithm of the softmax along `axis`: (x - max(x)) - log(sum(exp(x - max(x)))).
 
     Exact where softmax underflows. Accumulation, special values and errors as in `softmax`.
     """
+
+def logaddexp(a: Operand, b: Operand) -> Tensor:
+    """Logarithm of a sum of exponentials, log(e^a + e^b), which do not overflow."""
 
 def logcumsumexp(x: Operand, axis: int | None = None, reverse: bool = False) -> Tensor:
     """Logarithms of the sums of exponentials along `axis` up to each: log(exp(x[0]) + ... + exp(x[i])).
@@ -869,6 +974,16 @@ def mv(a: Operand, b: Operand) -> Tensor:
     Raises ShapeError for other numbers of axes, or where inner lengths differ.
     """
 
+def nan_to_num(x: Operand, nan: float = 0.0, posinf: float | None = None, neginf: float | None = None) -> Tensor:
+    """x with numbers in the place of NaN and infinities: ``nan``, ``posinf`` and ``neginf``.
+
+    A limit of None is the largest finite number of the dtype, or the smallest. Integers and bools stay as they are. The
+    gradient is 0 where something was replaced.
+
+    >>> dl.nan_to_num(dl.tensor([1.0, dl.tensor(0.0).log().item()]), neginf=-9)
+    tensor([ 1., -9.])
+    """
+
 def nanmax(x: Operand, axis: int | Sequence[int] | None = None, keepdims: bool = False) -> Tensor:
     """Largest along `axis` of the elements that are not NaN; NaN where there are none. Otherwise as `max`."""
 
@@ -916,6 +1031,12 @@ def ne(a: Operand, b: Operand) -> Tensor:
 
 def neg(x: Operand) -> Tensor:
     """Negative -x."""
+
+def nextafter(a: Operand, b: Operand) -> Tensor:
+    """The number next to a in its dtype, towards b: b itself where they are equal; NaN if either is.
+
+    From 0 the smallest subnormal number, from the largest one infinity. The gradient goes to a.
+    """
 
 def nll_loss(input: Operand, target: Operand, weight: Operand | None = None, ignore_index: int = -100, reduction: str = 'mean') -> Tensor:
     """Negative log-likelihood of class indices, -w[t] input[t], where `input` holds logarithms of probabilities.
@@ -1001,6 +1122,16 @@ def poisson_nll_loss(input: Operand, target: Operand, log_input: bool = True, fu
     `full`: with Stirling's approximation of log(t!), t log(t) - t + log(2 pi t) / 2, where t > 1.
     """
 
+def polygamma(n: int, x: Operand) -> Tensor:
+    """The n-th derivative of `digamma`: (-1)^(n + 1) n! times the sum of (x + k)^-(n + 1) over k = 0, 1, 2, ...
+
+    ``n``: 0 (digamma) to 20. The first 12 terms are added up, the others taken by the formula of Euler and Maclaurin;
+    x < 1/2 is reflected to 1 - x. Raises ValueError for another n.
+
+    >>> dl.polygamma(1, dl.tensor([1.0, 0.5]))
+    tensor([1.6449, 4.9348])
+    """
+
 def pow(a: Operand, b: Operand) -> Tensor:
     """Power a^b, as C's pow: 1 for b = 0 and for a = 1; a negative base needs an integer exponent, else NaN.
 
@@ -1058,6 +1189,9 @@ def quantile_loss(input: Operand, target: Operand, quantile: float = 0.5, reduct
     >>> dl.quantile_loss(dl.tensor([0.0, 2.0]), dl.tensor([1.0, 1.0]), 0.75, reduction="none")
     tensor([0.75, 0.25])
     """
+
+def rad2deg(x: Operand) -> Tensor:
+    """Radians in degrees: x 180 / pi."""
 
 def ravel(x: Operand) -> Tensor:
     """The elements in row-major order along one axis; a view where strides allow, else a copy."""
@@ -1202,6 +1336,12 @@ def silu(x: Operand) -> Tensor:
 def sin(x: Operand) -> Tensor:
     """Sine of x in radians; NaN of infinities."""
 
+def sinc(x: Operand) -> Tensor:
+    """Normalised sine sin(pi x) / (pi x), 1 at 0; 0 of other whole numbers, NaN of infinities."""
+
+def sinh(x: Operand) -> Tensor:
+    """Hyperbolic sine (e^x - e^-x) / 2."""
+
 def sliding_window_view(x: Operand, window_shape: int | Sequence[int], axis: int | Sequence[int] | None = None) -> Tensor:
     """All windows of ``window_shape`` along ``axis`` (one axis or several; None: all), as a view.
 
@@ -1317,6 +1457,9 @@ def take_along_axis(x: Operand, indices: Operand, axis: int | None = -1) -> Tens
     For axis 1 of a matrix: out[i, j] = x[i, indices[i, j]]: what `argsort` and `argmax` (with keepdims) answer. With
     axis=None x is flattened. Raises IndexError for an index out of range.
     """
+
+def tan(x: Operand) -> Tensor:
+    """Tangent of x in radians; NaN of infinities."""
 
 def tanh(x: Operand) -> Tensor:
     """Hyperbolic tangent."""
@@ -1501,15 +1644,22 @@ def vstack(tensors: Sequence[Operand]) -> Tensor:
 def where(condition: Operand, a: Operand, b: Operand) -> Tensor:
     """Elements of a where the condition holds, else of b. The condition is bool; all three broadcast."""
 
+def xlogy(a: Operand, b: Operand) -> Tensor:
+    """Product a log(b), and 0 where a = 0, whatever b is but NaN."""
+
 absolute = abs
 arccos = acos
+arccosh = acosh
 arcsin = asin
+arcsinh = asinh
 arctan = atan
 arctan2 = atan2
+arctanh = atanh
 bitwise_invert = bitwise_not
 cat = concat
 clamp = clip
 concatenate = concat
+degrees = rad2deg
 divide = div
 equal = eq
 greater = gt
@@ -1525,6 +1675,7 @@ negative = neg
 not_equal = ne
 permute_dims = permute
 power = pow
+radians = deg2rad
 right_shift = bitwise_right_shift
 row_stack = vstack
 subtract = sub
@@ -1538,10 +1689,16 @@ class TensorMethods:
         """Absolute value |x|. The gradient at 0 is 0."""
     def acos(self) -> Tensor:
         """Arc cosine: the angle in [0, pi] whose cosine is x; NaN outside [-1, 1]."""
+    def acosh(self) -> Tensor:
+        """Inverse of cosh, log(x + sqrt(x^2 - 1)), which is not negative; NaN below 1."""
     def add(self, b: Operand) -> Tensor:
         """Sum a + b; of bools their disjunction (or)."""
     def addbmm(self, a: Operand, b: Operand, beta: float = 1.0, alpha: float = 1.0) -> Tensor:
         """beta x + alpha times the sum over the batch of a @ b, `a` (B, M, K) and `b` (B, K, N): (M, N)."""
+    def addcdiv(self, a: Operand, b: Operand, value: Operand = 1) -> Tensor:
+        """Sum x + value a / b of operands that broadcast; ``value``: a number or a tensor. Integers become floats."""
+    def addcmul(self, a: Operand, b: Operand, value: Operand = 1) -> Tensor:
+        """Sum x + value a b of operands that broadcast; ``value``: a number or a tensor."""
     def addmm(self, a: Operand, b: Operand, beta: float = 1.0, alpha: float = 1.0) -> Tensor:
         """beta x + alpha (a @ b) of matrices `a` (M, K) and `b` (K, N): (M, N), to which `x` broadcasts."""
     def addmv(self, a: Operand, b: Operand, beta: float = 1.0, alpha: float = 1.0) -> Tensor:
@@ -1572,10 +1729,14 @@ class TensorMethods:
         """The parts of ``x`` along ``axis``, a list of views; the first ones are longer by 1 where it does not divide."""
     def asin(self) -> Tensor:
         """Arc sine: the angle in [-pi/2, pi/2] whose sine is x; NaN outside [-1, 1]."""
+    def asinh(self) -> Tensor:
+        """Inverse of sinh: log(x + sqrt(x^2 + 1))."""
     def atan(self) -> Tensor:
         """Arc tangent: the angle in (-pi/2, pi/2) whose tangent is x."""
     def atan2(self, b: Operand) -> Tensor:
         """The angle of the point (b, a), in [-pi, pi]: the arc tangent of a / b with the quadrant that their signs tell."""
+    def atanh(self) -> Tensor:
+        """Inverse of tanh, log((1 + x) / (1 - x)) / 2; infinite at -1 and 1, NaN beyond."""
     def average(self, axis: int | tuple[int, ...] | None = None, weights: Operand | None = None, keepdims: bool = False) -> Tensor:
         """Weighted mean along ``axis``: sum(weights x) / sum(weights); without ``weights`` the mean."""
     def baddbmm(self, a: Operand, b: Operand, beta: float = 1.0, alpha: float = 1.0) -> Tensor:
@@ -1596,6 +1757,8 @@ class TensorMethods:
         """The products of matrices of two batches, `a` (B, M, K) and `b` (B, K, N): (B, M, N); nothing broadcasts."""
     def bucketize(self, boundaries: Operand, right: bool = False) -> Tensor:
         """The number of the interval between ``boundaries`` (sorted, 1-D) that each element of ``x`` lies in (int64)."""
+    def cbrt(self) -> Tensor:
+        """Cube root, of negative numbers too. Its gradient at 0 is infinite."""
     def ceil(self) -> Tensor:
         """The smallest whole number that is not below x. Integers stay as they are."""
     def celu(self, alpha: float = 1.0) -> Tensor:
@@ -1610,6 +1773,8 @@ class TensorMethods:
         """The size of a with the sign of b, of zeros and NaN too. Integers become the default float."""
     def cos(self) -> Tensor:
         """Cosine of x in radians; NaN of infinities."""
+    def cosh(self) -> Tensor:
+        """Hyperbolic cosine (e^x + e^-x) / 2."""
     def count_nonzero(self) -> Tensor:
         """The number of elements that are not zero (false), as a 0-d int64 tensor."""
     def cross(self, b: Operand, axis: int = -1) -> Tensor:
@@ -1622,14 +1787,18 @@ class TensorMethods:
         """Products of the elements along `axis` up to each: out[i] = x[0] ... x[i]; bool and integers give int64."""
     def cumsum(self, axis: int | None = None, reverse: bool = False, exclusive: bool = False, dtype: Any | None = None) -> Tensor:
         """Sums of the elements along `axis` up to each: out[i] = x[0] + ... + x[i]; bool and integers give int64."""
+    def deg2rad(self) -> Tensor:
+        """Degrees in radians: x pi / 180."""
     def diag(self, k: int = 0) -> Tensor:
         """The diagonal of a matrix, as a view, or of a vector the matrix that has it on a diagonal, and zeros."""
     def diagflat(self, k: int = 0) -> Tensor:
         """The matrix that has the elements of ``x``, in row-major order, on a diagonal, and zeros."""
     def diagonal(self, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Tensor:
         """A view of a diagonal: the elements whose place along `axis2` is that along `axis1` plus `offset`."""
-    def div(self, b: Operand) -> Tensor:
-        """Quotient a / b, in floating point (integers become float32 first); by 0: infinity or NaN."""
+    def digamma(self) -> Tensor:
+        """Slope of log(gamma(x)); NaN at -1, -2, ..., -inf at 0, inf at -0.0."""
+    def div(self, other: Operand, rounding_mode: str | None = None) -> Tensor:
+        """Quotient x / other; ``rounding_mode``: None, "floor" (down, as `floor_divide`) or "trunc" (towards 0)."""
     def dot(self, b: Operand) -> Tensor:
         """The dot product as NumPy defines it: of two vectors the sum of a[k] b[k], of matrices their product."""
     def dsplit(self, indices_or_sections: int | Sequence[int]) -> list[Tensor]:
@@ -1638,8 +1807,14 @@ class TensorMethods:
         """Exponential linear unit: x where it is positive, else alpha (e^x - 1) (https://arxiv.org/abs/1511.07289)."""
     def eq(self, b: Operand) -> Tensor:
         """Whether a equals b, as bools; False where either is NaN."""
+    def erf(self) -> Tensor:
+        """Error function 2 / sqrt(pi) times the integral of e^(-t^2) from 0 to x."""
+    def erfc(self) -> Tensor:
+        """Complementary error function 1 - erf(x), accurate where that would cancel."""
     def exp(self) -> Tensor:
         """Exponential e^x."""
+    def exp2(self) -> Tensor:
+        """Power of two, 2^x, exact of whole x."""
     def expand_as(self, other: Operand) -> Tensor:
         """A view of ``x`` broadcast to the shape of ``other``."""
     def expm1(self) -> Tensor:
@@ -1652,12 +1827,22 @@ class TensorMethods:
         """A view with the columns (axis 1) in reverse order."""
     def flipud(self) -> Tensor:
         """A view with the rows (axis 0) in reverse order."""
+    def float_power(self, exponent: Operand) -> Tensor:
+        """Power x^exponent in float64, whatever the operands' dtypes."""
     def floor(self) -> Tensor:
         """The largest whole number that is not above x. Integers stay as they are."""
     def floor_divide(self, b: Operand) -> Tensor:
         """Quotient rounded down, floor(a / b), as Python's //; integers by 0 give 0. Its gradient is 0."""
+    def fmax(self, b: Operand) -> Tensor:
+        """The larger of a and b; the other where one is NaN. At ties the gradient is split half and half."""
+    def fmin(self, b: Operand) -> Tensor:
+        """The smaller of a and b; the other where one is NaN. At ties the gradient is split half and half."""
+    def fmod(self, b: Operand) -> Tensor:
+        """Remainder a - b trunc(a / b), with the sign of a, as C's fmod; integers modulo 0 give 0. See also `remainder`."""
     def gather(self, index: Operand, axis: int) -> Tensor:
         """The elements of `x` at `index` along `axis`, one for each element of `index`."""
+    def gcd(self, b: Operand) -> Tensor:
+        """Greatest common divisor of |a| and |b|; of 0 and b it is |b|. DTypeError for bools and floats."""
     def ge(self, b: Operand) -> Tensor:
         """Whether a >= b, as bools; False where either is NaN."""
     def gelu(self, approximate: Literal['none', 'tanh'] = 'none') -> Tensor:
@@ -1674,6 +1859,8 @@ class TensorMethods:
         """Straight lines for silu, x min(max(x + 3, 0), 6) / 6 (https://arxiv.org/abs/1905.02244)."""
     def hardtanh(self, min_val: float = -1.0, max_val: float = 1.0) -> Tensor:
         """x limited to [`min_val`, `max_val`]. The gradient is 0 at both limits. Raises ValueError where they cross."""
+    def heaviside(self, values: Operand) -> Tensor:
+        """Step function: 0 for x < 0, values for x = 0, 1 for x > 0; NaN of NaN."""
     def hsplit(self, indices_or_sections: int | Sequence[int]) -> list[Tensor]:
         """The parts of ``x`` along axis 1 (axis 0 of a vector); see `split`."""
     def hypot(self, b: Operand) -> Tensor:
@@ -1708,16 +1895,28 @@ class TensorMethods:
         """The Kronecker product: each element of `a` replaced by itself times `b`; lengths multiply axis by axis."""
     def kthvalue(self, k: int, axis: int = -1, keepdims: bool = False) -> tuple[Tensor, Tensor]:
         """(values, indices): the ``k``-th smallest element along ``axis``, counted from 1, and where it stands (int64)."""
+    def lcm(self, b: Operand) -> Tensor:
+        """Least common multiple of |a| and |b|, which wraps; 0 where either is 0. DTypeError for bools and floats."""
     def le(self, b: Operand) -> Tensor:
         """Whether a <= b, as bools; False where either is NaN."""
     def leaky_relu(self, negative_slope: float = 0.01) -> Tensor:
         """Leaky rectifier: x where it is positive, else x times `negative_slope`, which is the gradient at 0 too."""
+    def lerp(self, b: Operand, weight: Operand) -> Tensor:
+        """Linear interpolation a + weight (b - a), which meets a at weight 0 and b at 1. Integers become the default float."""
+    def lgamma(self) -> Tensor:
+        """Logarithm of the absolute value of the gamma function, log|gamma(x)|; infinite at 0, -1, -2, ..."""
     def log(self) -> Tensor:
         """Natural logarithm; -inf of 0, NaN of negative numbers."""
+    def log10(self) -> Tensor:
+        """Logarithm to base 10; -inf of 0, NaN of negative numbers. Exact of powers of 10."""
     def log1p(self) -> Tensor:
         """Natural logarithm of 1 + x, accurate near 0."""
+    def log2(self) -> Tensor:
+        """Logarithm to base 2; -inf of 0, NaN of negative numbers. Exact of powers of 2."""
     def log_softmax(self, axis: int = -1) -> Tensor:
         """Logarithm of the softmax along `axis`: (x - max(x)) - log(sum(exp(x - max(x))))."""
+    def logaddexp(self, b: Operand) -> Tensor:
+        """Logarithm of a sum of exponentials, log(e^a + e^b), which do not overflow."""
     def logcumsumexp(self, axis: int | None = None, reverse: bool = False) -> Tensor:
         """Logarithms of the sums of exponentials along `axis` up to each: log(exp(x[0]) + ... + exp(x[i]))."""
     def logical_and(self, b: Operand) -> Tensor:
@@ -1766,6 +1965,8 @@ class TensorMethods:
         """Product a b; of bools their conjunction (and)."""
     def mv(self, b: Operand) -> Tensor:
         """The product of a matrix `a` (M, K) and a vector `b` (K,): (M,). `matmul` without its rules for other shapes."""
+    def nan_to_num(self, nan: float = 0.0, posinf: float | None = None, neginf: float | None = None) -> Tensor:
+        """x with numbers in the place of NaN and infinities: ``nan``, ``posinf`` and ``neginf``."""
     def nanmax(self, axis: int | Sequence[int] | None = None, keepdims: bool = False) -> Tensor:
         """Largest along `axis` of the elements that are not NaN; NaN where there are none. Otherwise as `max`."""
     def nanmean(self, axis: int | Sequence[int] | None = None, keepdims: bool = False) -> Tensor:
@@ -1790,6 +1991,8 @@ class TensorMethods:
         """Whether a differs from b, as bools; True where either is NaN."""
     def neg(self) -> Tensor:
         """Negative -x."""
+    def nextafter(self, b: Operand) -> Tensor:
+        """The number next to a in its dtype, towards b: b itself where they are equal; NaN if either is."""
     def nonzero(self) -> Tensor:
         """The coordinates of all elements that are not zero (false), in row-major order: (count, ndim) int64."""
     def norm(self, p: float | Literal["fro"] | None = 2.0, axis: int | Sequence[int] | None = None, keepdims: bool = False) -> Tensor:
@@ -1816,6 +2019,8 @@ class TensorMethods:
         """Writes ``values`` into ``x`` at ``indices`` along ``axis``: x[i, indices[i, j]] = values[i, j] for axis 1."""
     def quantile(self, q: float | Sequence[float] | Tensor, axis: int | Sequence[int] | None = None, keepdims: bool = False, method: Literal['linear', 'lower', 'higher', 'midpoint', 'nearest'] = 'linear') -> Tensor:
         """The value below which the fraction `q` of the elements along `axis` lies; NaN where there is one among them."""
+    def rad2deg(self) -> Tensor:
+        """Radians in degrees: x 180 / pi."""
     def ravel(self) -> Tensor:
         """The elements in row-major order along one axis; a view where strides allow, else a copy."""
     def reciprocal(self) -> Tensor:
@@ -1862,6 +2067,10 @@ class TensorMethods:
         """Sigmoid linear unit x / (1 + e^-x), also called swish (https://arxiv.org/abs/1702.03118)."""
     def sin(self) -> Tensor:
         """Sine of x in radians; NaN of infinities."""
+    def sinc(self) -> Tensor:
+        """Normalised sine sin(pi x) / (pi x), 1 at 0; 0 of other whole numbers, NaN of infinities."""
+    def sinh(self) -> Tensor:
+        """Hyperbolic sine (e^x - e^-x) / 2."""
     def sliding_window_view(self, window_shape: int | Sequence[int], axis: int | Sequence[int] | None = None) -> Tensor:
         """All windows of ``window_shape`` along ``axis`` (one axis or several; None: all), as a view."""
     def softmax(self, axis: int = -1) -> Tensor:
@@ -1896,6 +2105,8 @@ class TensorMethods:
         """The elements (rows) of `x` at `indices` along `axis`: out[..., i, ...] = x[..., indices[i], ...]."""
     def take_along_axis(self, indices: Operand, axis: int | None = -1) -> Tensor:
         """The elements of ``x`` at ``indices`` along ``axis``, whose other axes go together and broadcast."""
+    def tan(self) -> Tensor:
+        """Tangent of x in radians; NaN of infinities."""
     def tanh(self) -> Tensor:
         """Hyperbolic tangent."""
     def tanhshrink(self) -> Tensor:
@@ -1948,13 +2159,19 @@ class TensorMethods:
         """The elements of ``x`` in the shape of ``other``; a view where strides allow, else a copy."""
     def vsplit(self, indices_or_sections: int | Sequence[int]) -> list[Tensor]:
         """The parts of ``x`` along axis 0; see `split`."""
+    def xlogy(self, b: Operand) -> Tensor:
+        """Product a log(b), and 0 where a = 0, whatever b is but NaN."""
     absolute = abs
     arccos = acos
+    arccosh = acosh
     arcsin = asin
+    arcsinh = asinh
     arctan = atan
     arctan2 = atan2
+    arctanh = atanh
     bitwise_invert = bitwise_not
     clamp = clip
+    degrees = rad2deg
     divide = div
     equal = eq
     greater = gt
@@ -1969,6 +2186,7 @@ class TensorMethods:
     negative = neg
     not_equal = ne
     power = pow
+    radians = deg2rad
     right_shift = bitwise_right_shift
     subtract = sub
     swapdims = swapaxes
