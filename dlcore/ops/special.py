@@ -289,7 +289,7 @@ def _slope_of_sinc(x: Any, out: Any) -> Any:
 sinc = _function(
     "sinc", doc="Normalised sine sin(pi x) / (pi x), 1 at 0; 0 of other whole numbers, NaN of infinities.", ulp=3,
     reference=_sinc, special=(0.5, 1.0, -2.0, 1e-30, 1e5, 3.75, 1e-45), flops=40,
-    gradient=lambda dout, x, out: mul(dout, _slope_of_sinc(x, out)),
+    gradient=lambda dout, x, out: mul(dout, _slope_of_sinc(x, out)), baselines=library("sinc", out=("torch",)),
 )  # fmt: skip
 
 
