@@ -4,22 +4,25 @@
 
 // ---- tangent ------------------------------------------------------------------------------------------------------
 
-static inline __attribute__((always_inline)) float tan_near(float x) {
+// sin(x) / cos(x), |x| <= kNearLimit: of floats 0.6 ulp, of doubles 2 ulp. Beyond the C library's.
+template <class T> static inline __attribute__((always_inline)) T tan_near(T x) {
   double s, c;
   const bool odd = reduce_near(x, s, c) & 1;
-  return static_cast<float>((odd ? -c : s) / (odd ? s : c));
+  const auto y = static_cast<T>((odd ? -c : s) / (odd ? s : c));
+  return x == T(0) ? x : y;
 }
-template <class S> static void tan_float(int64_t n, void* out, const void* const* in) {
+template <class S> static void tan_loop(int64_t n, void* out, const void* const* in) {
+  using T = compute_t<S>;
   auto* x = static_cast<const S*>(in[0]);
   auto* y = static_cast<S*>(out);
-  float block[kPointwiseBlock];
+  T block[kPointwiseBlock];
   for (int64_t start = 0; start < n; start += kPointwiseBlock) {
     const int64_t m = n - start < kPointwiseBlock ? n - start : kPointwiseBlock;
     load_block(block, x + start, m);
-    float largest = 0;
+    T largest = 0;
 #pragma omp simd reduction(max : largest)
     for (int64_t i = 0; i < m; ++i) largest = abs_(block[i]) > largest ? abs_(block[i]) : largest;
-    if (largest <= kNearLimit) {
+    if (kVectors<T> && largest <= T(kNearLimit)) {
 #pragma omp simd
       for (int64_t i = 0; i < m; ++i) block[i] = tan_near(block[i]);
     } else {
@@ -28,16 +31,9 @@ template <class S> static void tan_float(int64_t n, void* out, const void* const
     store_block(y + start, block, m);
   }
 }
-static void tan_double(int64_t n, void* out, const void* const* in) {
-  auto* x = static_cast<const double*>(in[0]);
-  for (int64_t i = 0; i < n; ++i) static_cast<double*>(out)[i] = std::tan(x[i]);
-}
 static void tan(const Args& a) {
   const Array* const arrays[] = {&a.out(), &a.in(0)};
-  with_float(a.in(0).dtype, [&]<class T>() {
-    if constexpr (std::is_same_v<T, double>) run_pointwise(tan_double, 1 << 10, arrays, 2);
-    else run_pointwise(tan_float<T>, 1 << 13, arrays, 2);
-  });
+  with_float(a.in(0).dtype, [&]<class T>() { run_pointwise(tan_loop<T>, 1 << 13, arrays, 2); });
 }
 
 // ---- hyperbolic functions -----------------------------------------------------------------------------------------

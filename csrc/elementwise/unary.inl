@@ -68,26 +68,28 @@ struct Log1p {
 // ---- sine and cosine ----------------------------------------------------------------------------------------------
 
 // sin(x + quarter pi / 2), |x| <= kNearLimit.
-template <int quarter> static inline __attribute__((always_inline)) float sin_near(float x) {
+template <int quarter, class T> static inline __attribute__((always_inline)) T sin_near(T x) {
   double s, c;
   const uint64_t k = reduce_near(x, s, c) + quarter;
   const double value = (k & 1) ? c : s;
-  return static_cast<float>(of_bits<double>(bits_of(value) ^ ((k & 2) << 62)));
+  const auto y = static_cast<T>(of_bits<double>(bits_of(value) ^ ((k & 2) << 62)));
+  return !quarter && x == T(0) ? x : y;
 }
 
 template <int quarter, class T> static inline T sin_any(T x) { return quarter ? std::cos(x) : std::sin(x); }
 
-template <int quarter, class S> static void sin_float(int64_t n, void* out, const void* const* in) {
+template <int quarter, class S> static void sin_loop(int64_t n, void* out, const void* const* in) {
+  using T = compute_t<S>;
   auto* x = static_cast<const S*>(in[0]);
   auto* y = static_cast<S*>(out);
-  float block[kPointwiseBlock];
+  T block[kPointwiseBlock];
   for (int64_t start = 0; start < n; start += kPointwiseBlock) {
     const int64_t m = n - start < kPointwiseBlock ? n - start : kPointwiseBlock;
     load_block(block, x + start, m);
-    float largest = 0;
+    T largest = 0;
 #pragma omp simd reduction(max : largest)
     for (int64_t i = 0; i < m; ++i) largest = abs_(block[i]) > largest ? abs_(block[i]) : largest;
-    if (largest <= kNearLimit) {
+    if (kVectors<T> && largest <= T(kNearLimit)) {
 #pragma omp simd
       for (int64_t i = 0; i < m; ++i) block[i] = sin_near<quarter>(block[i]);
     } else {
@@ -96,16 +98,9 @@ template <int quarter, class S> static void sin_float(int64_t n, void* out, cons
     store_block(y + start, block, m);
   }
 }
-template <int quarter> static void sin_double(int64_t n, void* out, const void* const* in) {
-  auto* x = static_cast<const double*>(in[0]);
-  for (int64_t i = 0; i < n; ++i) static_cast<double*>(out)[i] = sin_any<quarter>(x[i]);
-}
 template <int quarter> static void sin_kernel(const Args& a) {
   const Array* const arrays[] = {&a.out(), &a.in(0)};
-  with_float(a.in(0).dtype, [&]<class T>() {
-    if constexpr (std::is_same_v<T, double>) run_pointwise(sin_double<quarter>, 1 << 10, arrays, 2);
-    else run_pointwise(sin_float<quarter, T>, 1 << 13, arrays, 2);
-  });
+  with_float(a.in(0).dtype, [&]<class T>() { run_pointwise(sin_loop<quarter, T>, 1 << 13, arrays, 2); });
 }
 
 // ---- kernels ------------------------------------------------------------------------------------------------------

@@ -74,7 +74,7 @@ hypot = pointwise(
 # ---- tangent and hyperbolic functions -----------------------------------------------------------------------------
 
 tan = _function(
-    "tan", doc="Tangent of x in radians; NaN of infinities.", special=(1e5, -3.0, 1.5, 1e-30, 3e6), ulp=2, flops=30,
+    "tan", doc="Tangent of x in radians; NaN of infinities.", special=(1e5, -3.0, 1.5, 1e-30, 3e6), ulp=3, flops=30,
     gradient=lambda dout, out: mul(dout, add(square(out), 1)),
 )  # fmt: skip
 _LARGE = (88.5, 89.3, 89.5, -100.0, 1e-5, -1e-30, 1e-40, 710.3, 710.6, 1.0, 5e-310)

@@ -355,7 +355,9 @@ def _functions() -> Iterator[Target]:
     table: dict[str, list[tuple[Any, ...]]] = {
         "arange": [(5,), (1, 7, 2), (0.0, 1.0, 0.1, "float64", "cpu")],
         "asarray": [([1.0, 2.0],), (x,), (np.ones(3, np.float32), "float64")], "astype": [],
-        "clip": [(x, 0, 1), (x, None, 2.0)],
+        "addcdiv": [(x, x, 2.0), (x, 1.0, x, 3)], "addcmul": [(x, x, 2.0), (x, 1.0, x, 3)],
+        "div": [(x, 2.0), (x, x, "floor"), (x, 3, {"rounding_mode": "trunc"})],
+        "float_power": [(x, 2), (2.0, x)], "polygamma": [(1, x), (0, x)],
         "concat": [([x, x], 1)], "device": [("cpu",)], "dropout": [(x, 0.5), (x, 0.1, None)],
         "empty": [((2, 3), "float32", "cpu", False), (4,)], "empty_like": [(x,), (x, "int64")],
         "eye": [(3,), (2, 3, "float32")], "flatten": [(x, 0, 1), (x,)], "from_dlpack": [(np.ones(3, np.float32),)],
