@@ -86,24 +86,28 @@ struct SignBit {
   template <class T> DLCORE_MAP bool operator()(T x) const { return bits_of(x) >> (8 * sizeof(T) - 1); }
 };
 
-// A NaN in any operand is the result.
+// A NaN in any operand is the result; x is where it equals a limit. Selections of numbers: logic on bools would become
+// branches.
 struct AtLeast {
   static constexpr int64_t kGrain = 1 << 16;
   static constexpr bool kExact = true;
-  template <class T> DLCORE_MAP T operator()(T x, T low) const { return (x > low) | (x != x) ? x : low; }
+  template <class T> DLCORE_MAP T operator()(T x, T low) const {
+    const T y = x < low ? low : x;
+    return low != low ? low : y;
+  }
 };
 struct AtMost {
   static constexpr int64_t kGrain = 1 << 16;
   static constexpr bool kExact = true;
-  template <class T> DLCORE_MAP T operator()(T x, T high) const { return (x < high) | (x != x) ? x : high; }
+  template <class T> DLCORE_MAP T operator()(T x, T high) const {
+    const T y = x > high ? high : x;
+    return high != high ? high : y;
+  }
 };
-struct Clip {  // selections of numbers, not logic on bools, which would become branches
+struct Clip {
   static constexpr int64_t kGrain = 1 << 16;
   static constexpr bool kExact = true;
-  template <class T> DLCORE_MAP T operator()(T x, T low, T high) const {
-    const T above = x >= low ? x : low, first = x != x ? x : above, below = first <= high ? first : high;
-    return first != first ? first : below;
-  }
+  template <class T> DLCORE_MAP T operator()(T x, T low, T high) const { return AtMost{}(AtLeast{}(x, low), high); }
 };
 
 // ---- kernels ------------------------------------------------------------------------------------------------------
@@ -148,7 +152,36 @@ template <class F> static void test(const Args& a) {
 static void copysign(const Args& a) {
   with_float(a.in(0).dtype, [&]<class T>() { pointwise<CopySign, T, T, T>(a.out(), a.in(0), a.in(1)); });
 }
+// Between two numbers, dense: an instruction each, without the blocks in which they would stand again and again.
+template <class T> static void clip_dense(const Array& x, const Array& out, T low, T high) {
+  const T* in = x.as<const T>();
+  T* to = out.as<T>();
+  const auto run = [=](int64_t begin, int64_t end) {
+    const T least = low, most = high;  // the closure's own could be what `to` points to
+#pragma omp simd
+    for (int64_t i = begin; i < end; ++i) {
+      const T y = least > in[i] ? least : in[i];
+      to[i] = most < y ? most : y;
+    }
+  };
+  if (out.size() <= Clip::kGrain) run(0, out.size());
+  else parallel_ranges(out.size(), Clip::kGrain, run);
+}
+static bool is_number(const Array& a) {  // and not NaN
+  if (!a || a.size() != 1) return false;
+  return a.dtype == DType::float32   ? *a.as<const float>() == *a.as<const float>()
+         : a.dtype == DType::float64 ? *a.as<const double>() == *a.as<const double>()
+                                     : true;
+}
+
 static void clip(const Args& a) {
+  const bool wide = a.in(0).dtype != DType::float16 && a.in(0).dtype != DType::bfloat16;
+  if (wide && is_number(a.in(1)) && is_number(a.in(2)) && a.out().contiguous() && same_layout(a.in(0), a.out())) {
+    return with_dtype(a.in(0).dtype, [&]<class T>() {
+      if constexpr (std::is_same_v<T, compute_t<T>>)
+        clip_dense<T>(a.in(0), a.out(), *a.in(1).as<const T>(), *a.in(2).as<const T>());
+    });
+  }
   with_dtype(a.in(0).dtype, [&]<class T>() {
     if (!a.in(1) && !a.in(2)) pointwise<Same, T, T>(a.out(), a.in(0));
     else if (!a.in(2)) pointwise<AtLeast, T, T, T>(a.out(), a.in(0), a.in(1));

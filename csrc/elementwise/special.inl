@@ -53,21 +53,36 @@ struct Log10 {
   }
 };
 
-// Cube root: of floats by exp(log(x) / 3) and a step of Newton's method in double: 0.6 ulp; of doubles 1 ulp.
+// The cube root of m in [sqrt(1/2), sqrt(2)) to 1e-5, and with a step of Newton's method to 1e-10.
+DLCORE_MATH T cbrt_near(T m) {
+  return poly(m, T(0.4516677219701127), T(0.9048152875563914), T(-0.5356257014068374), T(0.21693434821619456),
+              T(-0.03778741202825278));
+}
+static inline __attribute__((always_inline)) double cbrt_step(double y, double x) {
+  const double yy = y * y;
+  return y - (yy * y - x) / (3.0 * yy);
+}
+
+// Cube root of m 2^e, that of m 2^(e mod 3) times 2^(e / 3): 0.6 ulp.
 struct Cbrt {
   static constexpr int64_t kGrain = 1 << 15;
-  DLCORE_MAP float operator()(float x) const {
-    const float a = abs_(x), near = exp_(log_(a) * (1.0f / 3.0f));
-    const double y = near, yy = y * y;
-    const auto root = static_cast<float>(y - (yy * y - double(a)) / (3.0 * yy));
-    return (a > 0.0f) & (a < std::numeric_limits<float>::infinity()) ? copysign_(root, x) : x;
-  }
-  DLCORE_MAP double operator()(double x) const {
-    const double size = abs_(x), a = size > 1e290 ? size * 0x1p-60 : size < 1e-290 ? size * 0x1p60 : size;
-    const double y = exp_(log_(a) * (1.0 / 3.0)), yy = y * y;
-    const double over = fma_(yy, y, -a) + product_error(y, y, yy) * y, root = y - over / (3.0 * yy);
-    const double back = root * (size > 1e290 ? 0x1p20 : size < 1e-290 ? 0x1p-20 : 1.0);
-    return (size > 0.0) & (size < std::numeric_limits<double>::infinity()) ? copysign_(back, x) : x;
+  template <class T> DLCORE_MAP T operator()(T x) const {
+    constexpr T third = T(0.3333333333333333), shift = sizeof(T) == 4 ? T(24) : T(54);
+    const T a = abs_(x);
+    const bool subnormal = a < Real<T>::kSmallest;
+    T given;
+    const T m = split_exponent(subnormal ? a * T(uint64_t(1) << int(shift)) : a, given);
+    const T e = subnormal ? given - shift : given, rounded = fma_(e, third, Real<T>::kRoundExponent);
+    const T rest = e - T(3) * (rounded - Real<T>::kRoundExponent);  // -1, 0 or 1
+    const double root_of_two = rest > T(0) ? 1.2599210498948732 : rest < T(0) ? 0.7937005259840998 : 1.0;
+    const double of = double(m) * (rest > T(0) ? 2.0 : rest < T(0) ? 0.5 : 1.0);
+    double y = cbrt_step(double(cbrt_near(m)) * root_of_two, of);
+    if constexpr (sizeof(T) == 8) {
+      const double yy = y * y;
+      y -= ((yy * y - of) + (product_error(yy, y, yy * y) + product_error(y, y, yy) * y)) / (3.0 * yy);
+    }
+    const T root = static_cast<T>(y) * power_of_two(rounded);
+    return (a > T(0)) & (a < std::numeric_limits<T>::infinity()) ? copysign_(root, x) : x;
   }
 };
 

@@ -32,18 +32,18 @@ def _rounded(p: Program, call: Call) -> list[str]:
 
 
 def _limit(symbol: str) -> CForm:
-    """The first operand as long as it is above, or below, the second; a NaN in either is the result."""
+    """The second operand where the first is below it, or above; a NaN in either is the result."""
 
     def expression(p: Program, dtype: str, x: str, limit: str) -> str:
-        taken = f"({x} {symbol} {limit}) | ({x} != {x})" if dtype in SUFFIX else f"{x} {symbol} {limit}"
-        return f"{taken} ? {x} : {limit}"
+        taken = f"({x} {symbol} {limit}) | ({limit} != {limit})" if dtype in SUFFIX else f"{x} {symbol} {limit}"
+        return f"{taken} ? {limit} : {x}"
 
     return elementwise(expression)
 
 
 def _clipped(p: Program, call: Call) -> list[str]:
     found, lines = call, list[str]()
-    for limit, symbol in zip(call.inputs[1:], "><", strict=True):
+    for limit, symbol in zip(call.inputs[1:], "<>", strict=True):
         if limit is not None:
             lines += _limit(symbol)(p, found._replace(inputs=(found.inputs[0], limit)))
             found = found._replace(inputs=(call.outputs[0],))

@@ -78,8 +78,8 @@ def clip(x: Spec, low: Spec | None = None, high: Spec | None = None) -> None:
 
 @clip.reference
 def _(x: Any, low: Any, high: Any) -> Any:
-    y = x if low is None else np.maximum(x, low)
-    return np.array(y) if high is None else np.minimum(y, high)
+    y = x if low is None else np.where((x < low) | (low != low), low, x)
+    return np.array(y) if high is None else np.where((y > high) | (high != high), high, y)
 
 
 @clip.gradient("x", "low", "high")

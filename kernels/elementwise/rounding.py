@@ -108,13 +108,13 @@ def signbit(x):
 
 
 @jit
-def at_least(x, low):  # a NaN in either is the result
-    return tl.where((x > low) | (x != x), x, low)
+def at_least(x, low):  # a NaN in either is the result, x where it equals the limit
+    return tl.where((x < low) | (low != low), low, x)
 
 
 @jit
 def at_most(x, high):
-    return tl.where((x < high) | (x != x), x, high)
+    return tl.where((x > high) | (high != high), high, x)
 
 
 @jit

@@ -15,6 +15,7 @@ from dlcore.kernels.common.math import (
     log_,
     log_reduced,
     poly,
+    power_of_two,
     reduce_exp,
     scale_exp,
     split_exponent,
@@ -70,20 +71,32 @@ def log10(x):  # log10(2) in two parts, the first exact times e
 
 
 @jit
-def cbrt(x):  # exp(log(x) / 3) and a step of Newton's method
-    size = tl.abs(x)
+def cbrt_step(y, x):  # of Newton's method
+    squared = y * y
+    return y - (squared * y - x) / (3.0 * squared)
+
+
+@jit
+def cbrt(x):  # of m 2^e: the cube root of m 2^(e mod 3), times 2^(e / 3)
+    zero: tl.constexpr = ZERO64 if x.dtype == tl.float64 else ZERO32
+    shift = 54 if x.dtype == tl.float64 else 24
+    a = tl.abs(x)
+    subnormal = a < (2.2250738585072014e-308 if x.dtype == tl.float64 else 1.1754943508222875e-38)
+    m, e = split_exponent(tl.where(subnormal, a * (18014398509481984.0 if shift == 54 else 16777216.0), a))
+    e = tl.where(subnormal, e - shift, e)
+    rounded = tl.fma(e, 0.3333333333333333, zero)
+    rest = e - 3.0 * (rounded - zero)
+    near = poly(m, (0.4516677219701127, 0.9048152875563914, -0.5356257014068374, 0.21693434821619456,
+                    -0.03778741202825278)).to(tl.float64)  # fmt: skip
+    near *= tl.where(rest > 0.0, 1.2599210498948732, tl.where(rest < 0.0, 0.7937005259840998, 1.0)).to(tl.float64)
+    of = m.to(tl.float64) * tl.where(rest > 0.0, 2.0, tl.where(rest < 0.0, 0.5, 1.0)).to(tl.float64)
+    y = cbrt_step(near, of)
     if x.dtype == tl.float64:
-        large, small = size > 1e290, size < 1e-290
-        a = tl.where(large, size * 8.673617379884035e-19, tl.where(small, size * 1.152921504606847e18, size))
-        y = exp_(log_(a) * 0.3333333333333333)
-        yy = y * y
-        over = tl.fma(yy, y, -a) + tl.fma(y, y, -yy) * y
-        root = (y - over / (3.0 * yy)) * tl.where(large, 1048576.0, tl.where(small, 9.5367431640625e-07, 1.0))
-    else:
-        y = exp_(log_(size) * 0.3333333333333333).to(tl.float64)
-        yy = y * y
-        root = (y - (yy * y - size.to(tl.float64)) / (3.0 * yy)).to(tl.float32)
-    return tl.where((size > 0.0) & (size < float("inf")), copysign_(root, x), x)
+        squared = y * y
+        low = tl.fma(y, y, -squared) * y
+        y -= (tl.fma(squared, y, -of) + low) / (3.0 * squared)
+    root = y.to(x.dtype) * power_of_two(rounded)
+    return tl.where((a > 0.0) & (a < float("inf")), copysign_(root, x), x)
 
 
 @jit
