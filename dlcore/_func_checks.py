@@ -9,8 +9,9 @@ import numpy as np
 
 from dlcore._arguments import function
 from dlcore._autograd import grad
-from dlcore._tensor import Tensor, from_numpy
+from dlcore._tensor import Tensor, from_numpy, tensor
 from dlcore.dtypes import DType, float32, float64
+from dlcore.func import grad as grad_of
 from dlcore.func import vmap
 from dlcore.func._tree import leaves, replaced
 from dlcore.op import Op, Sample, lengths_of
@@ -21,7 +22,7 @@ EXAMPLES = 3
 
 
 def check_batching(op: Op, sample: Sample, dtype: DType | None = None) -> None:
-    """`dlcore.func.vmap` of the operation gives what a loop over the examples gives.
+    """`dlcore.func.vmap` of the operation, and of its gradient, gives what a loop over the examples gives.
 
     The examples are the sample with the elements of each array moved round. Once all operands have examples, and where
     there are several tensors, once all but the first, and once only the first.
@@ -41,6 +42,9 @@ def check_batching(op: Op, sample: Sample, dtype: DType | None = None) -> None:
     for chosen_places in several:
         if written <= set(chosen_places):
             _compare(op, sample, arrays, attrs, sizes, chosen_places)
+    if sample.grad and op.differentiable and not written:
+        for shared in (0, 1):
+            _compare_gradients(op, sample, attrs, sizes, shared)
 
 
 def _examples(x: Any) -> Any:
@@ -72,6 +76,37 @@ def _compare(
         if got is None:
             assert all(w is None for w in want), f"{what} [{k}]: None"
             continue
+        _check_close(f"{what} [{k}]", np.asarray(got), np.stack([np.asarray(w) for w in want]), op.ulp)
+
+
+def _compare_gradients(op: Op, sample: Sample, attrs: Sequence[Any], sizes: tuple[int, ...], shared: int) -> None:
+    """The gradients of a weighted sum of the results for each example, in float64; ``shared`` tensors have none."""
+    arrays = sample.arrays(op.name, op.signature.operands)
+    places = [k for k, x in enumerate(arrays) if isinstance(x, np.ndarray) and x.dtype == np.float64 and x.size]
+    if len(places) <= shared:
+        return
+    constants = _tensors([_copied(x) for x in arrays])
+
+    def function(*values: Any) -> Any:
+        operands = list(constants)
+        for k, value in zip(places, values, strict=True):
+            operands[k] = value
+        result = op.call(*op.nested(operands, sizes), *attrs)
+        floats = [o for o in (result if isinstance(result, tuple) else (result,)) if o is not None and o.dtype.is_float]
+        weighted = [(o * np.cos(np.arange(o.size) + k).reshape(o.shape)).sum() for k, o in enumerate(floats)]
+        return sum(weighted, tensor(0.0, float64))
+
+    gradient = grad_of(function, tuple(range(len(places))))
+    values = _tensors([arrays[k] if j < shared else _examples(arrays[k]) for j, k in enumerate(places)])
+    one = [[v if j < shared else v[i] for j, v in enumerate(values)] for i in range(EXAMPLES)]
+    looped = [_attempt(gradient, v) for v in one]
+    if any(error is not None for _, error in looped):
+        return
+    axes = tuple(None if j < shared else 0 for j in range(len(places)))
+    found, error = _attempt(vmap(gradient, in_axes=axes), values)
+    what = f"vmap of the gradient of {op.name}, {sample.why or 'a sample'}, {shared} shared"
+    assert error is None, f"{what}: {error!r}"
+    for k, (got, *want) in enumerate(zip(found, *(g for g, _ in looped), strict=True)):
         _check_close(f"{what} [{k}]", np.asarray(got), np.stack([np.asarray(w) for w in want]), op.ulp)
 
 

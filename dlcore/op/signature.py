@@ -113,6 +113,11 @@ class Kind:
         """What kernels are told."""
         return ()
 
+    def moved(self, value: Any, size: int) -> Any:
+        """A converted ``value`` where the operands have another axis in front, of ``size`` examples (`Op.batching`);
+        NotImplemented where the kind cannot tell."""
+        return NotImplemented
+
     def wrong(self, where: str, given: Mapping[str, Any]) -> tuple[Any, type[Exception], str] | None:
         """A value that is refused, with the error and its text; None where any value is taken."""
         return None
@@ -125,7 +130,14 @@ def _frozen(value: Any) -> Any:
     return tuple(map(_frozen, value)) if isinstance(value, list | tuple) else value
 
 
-class Int(Kind):
+class _OfNoAxis(Kind):
+    """A kind of attribute to which another axis makes no difference."""
+
+    def moved(self, value: Any, size: int) -> Any:
+        return value
+
+
+class Int(_OfNoAxis):
     """A whole number."""
 
     hint = "int"
@@ -140,7 +152,7 @@ class Int(Kind):
         return 0.5, TypeError, f"{where} 0.5 is not an integer"
 
 
-class Float(Kind):
+class Float(_OfNoAxis):
     """A number."""
 
     hint = "float"
@@ -155,7 +167,7 @@ class Float(Kind):
         return "half", TypeError, f"{where} 'half' is not a number"
 
 
-class Bool(Kind):
+class Bool(_OfNoAxis):
     """True or False; 0 and 1 will do."""
 
     hint = "bool"
@@ -170,7 +182,7 @@ class Bool(Kind):
         return "yes", TypeError, f"{where} 'yes' is neither True nor False"
 
 
-class Choice(Kind):
+class Choice(_OfNoAxis):
     """One of a few values. Kernels are told its position."""
 
     def __init__(self, *values: Any):
@@ -219,6 +231,9 @@ class AxisOf(Kind):
     def convert(self, value: Any, where: str, given: Mapping[str, Any]) -> Any:
         return axis_of(value, where, self.shape(given, where))
 
+    def moved(self, value: Any, size: int) -> Any:
+        return value + 1 if value >= 0 else value
+
     def to_kernel(self, value: Any) -> tuple[int | float, ...]:
         return (value,)
 
@@ -250,6 +265,9 @@ class AxesOf(AxisOf):
             raise ShapeError(f"{where.partition(':')[0]}: an axis is given twice: {several} for shape {shape}")
         return axes
 
+    def moved(self, value: Any, size: int) -> Any:
+        return tuple(axis + 1 for axis in value)
+
     def to_kernel(self, value: Any) -> tuple[int | float, ...]:
         return (sum(1 << axis for axis in value),)
 
@@ -266,7 +284,7 @@ class Lengths(Kind):
         return (0.5,), TypeError, f"{where} (0.5,) is not a sequence of integers"
 
 
-class DtypeKind(Kind):
+class DtypeKind(_OfNoAxis):
     """A dtype, by any of its names. Kernels see it in the arrays."""
 
     hint = "Any"
@@ -279,7 +297,7 @@ class DtypeKind(Kind):
         return "int7", DTypeError, f"{where} 'int7' is not a dtype of dlcore (known: {known})"
 
 
-class Mask(Kind):
+class Mask(_OfNoAxis):
     """Which outputs are wanted, one bool for each; the others are None and not computed."""
 
     hint = "Sequence[bool]"
@@ -313,6 +331,9 @@ class Optional(Kind):
 
     def to_kernel(self, value: Any) -> tuple[int | float, ...]:
         return () if value is None else self.kind.to_kernel(value)
+
+    def moved(self, value: Any, size: int) -> Any:
+        return None if value is None else self.kind.moved(value, size)
 
     def wrong(self, where: str, given: Mapping[str, Any]) -> tuple[Any, type[Exception], str] | None:
         return self.kind.wrong(where, given)

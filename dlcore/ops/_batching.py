@@ -23,12 +23,11 @@ from dlcore import _C
 from dlcore._arguments import MAX_AXES
 from dlcore.errors import ShapeError
 from dlcore.op import REGISTRY, Op
-from dlcore.op.signature import AxesOf, AxisOf, Bool, Choice, DtypeKind, Float, Int, Kind, Lengths, Mask, Optional
+from dlcore.op.signature import AxesOf, AxisOf, Lengths, Optional
 from dlcore.ops.elementwise import cast
 from dlcore.ops.movement import reshape, stack
 from dlcore.ops.reduce import mean
 from dlcore.ops.reduce import sum as sum_
-from dlcore.ops.slicing import IndexOf
 from dlcore.ops.slicing import slice as slice_view
 
 __all__ = ["RULES", "run"]
@@ -84,35 +83,27 @@ def along_axis(call: Call) -> Any:
     attrs = _moved(call)
     if attrs is None or (call.op.batching != "axis" and not _names_axes(call.op)):
         return NotImplemented
-    values = [call.full(k) for k in range(len(call.values))]
-    return call.run(values, attrs) if _gives(call, values, attrs) else NotImplemented
-
-
-_NEUTRAL = (Bool, Choice, DtypeKind, Float, Int, Mask)
+    everywhere = [call.full(k) for k in range(len(call.values))]
+    if _gives(call, everywhere, attrs):
+        return call.run(everywhere, attrs)
+    # Indices and the like, which have axes of their own, stay shared.
+    ndim = len(call.specs[0].shape)
+    values = [f if s is None or len(s.shape) == ndim else v
+              for f, v, s in zip(everywhere, call.values, call.specs, strict=True)]  # fmt: skip
+    others = [b for b, s in zip(call.is_batched, call.specs, strict=True) if s is not None and len(s.shape) != ndim]
+    shared = not any(others)
+    return call.run(values, attrs) if shared and _gives(call, values, attrs) else NotImplemented
 
 
 def _moved(call: Call) -> list[Any] | None:
     """The attributes where one more axis is in front; None where one is of a kind that nobody knows."""
     found: list[Any] = []
     for attribute, value in zip(call.op.signature.attributes, call.attrs, strict=True):
-        kind: Kind = attribute.kind
-        if isinstance(kind, Optional):
-            if value is None:
-                found.append(None)
-                continue
-            kind = kind.kind
-        if isinstance(kind, IndexOf):
-            found.append(((0, call.size, 1), *value))
-        elif isinstance(kind, AxesOf):
-            found.append(tuple(axis + 1 for axis in value))
-        elif isinstance(kind, AxisOf):
-            found.append(value + 1)
-        elif isinstance(kind, Lengths) and attribute.name == "shape":
-            found.append((call.size, *value))
-        elif isinstance(kind, _NEUTRAL):
-            found.append(value)
-        else:
+        shape = isinstance(attribute.kind, Lengths) and attribute.name == "shape"
+        moved = (call.size, *value) if shape else attribute.kind.moved(value, call.size)
+        if moved is NotImplemented:
             return None
+        found.append(moved)
     return found
 
 
@@ -136,18 +127,21 @@ def _gives(call: Call, values: Sequence[Any], attrs: Sequence[Any]) -> bool:
     return [s and s.shape for s in outputs[: len(wanted)]] == wanted
 
 
+def _is_axis(kind: Any) -> bool:
+    """Whether an attribute is an axis or None."""
+    return isinstance(kind, Optional) and isinstance(kind.kind, AxisOf) and not isinstance(kind.kind, AxesOf)
+
+
 def _flattens(call: Call) -> bool:
     """Whether an axis is None, which stands for the elements of the only tensor one after another."""
-    kinds = [a.kind for a in call.op.signature.attributes]
-    axes = [v for k, v in zip(kinds, call.attrs, strict=True)
-            if isinstance(k, Optional) and isinstance(k.kind, AxisOf) and not isinstance(k.kind, AxesOf)]  # fmt: skip
+    axes = [v for a, v in zip(call.op.signature.attributes, call.attrs, strict=True) if _is_axis(a.kind)]
     return axes == [None] and len(call.values) == 1
 
 
 def _along_flat(call: Call) -> Any:
     """Along axis 1 of (examples, elements of one)."""
     flat = reshape(call.values[0], (call.size, math.prod(call.specs[0].shape)))
-    attrs = [1 if isinstance(a.kind, Optional) and v is None else v
+    attrs = [1 if v is None and _is_axis(a.kind) else v
              for a, v in zip(call.op.signature.attributes, call.attrs, strict=True)]  # fmt: skip
     found = _outputs(call.run([flat], attrs))
     shapes = [(call.size, *s.shape) for s in call.outputs]
@@ -283,6 +277,6 @@ RULES: dict[str, Callable[[Call], Any]] = {
 }  # fmt: skip
 _FAMILIES = {
     "elementwise": "pointwise", "activation": "pointwise", "reduce": "axis", "softmax": "axis", "movement": "axis",
-    "loss": "loss",
+    "scan": "axis", "order": "axis", "loss": "loss",
 }  # fmt: skip
 """By the family of their kernels, what holds for operations that say nothing else."""

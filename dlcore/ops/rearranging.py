@@ -47,11 +47,21 @@ def _maps(pieces: Pieces) -> list[Any]:
     return [np.concatenate([np.zeros(0, int), *(s + d * np.arange(n) for s, n, d in along)]) for along in pieces]
 
 
+def _examples(call: Any) -> Any:
+    """All examples at once (see dlcore/ops/_batching.py): nothing is moved along their axis."""
+    if not call.is_batched[0] or any(call.is_batched[1:]):
+        return NotImplemented
+    whole = {"pieces": ((0, call.size, 1),), "widths": (0, 0), "shape": call.size}
+    names = call.op.attribute_names
+    return call.run(call.values, [(whole[name], *value) for name, value in zip(names, call.attrs, strict=True)])
+
+
 class Rearranged(Op):
     """What is moved by pieces."""
 
     family = "movement"
     promote = staticmethod(as_given)
+    batch = staticmethod(_examples)
 
     def family_kernels(self) -> dict[str, Any]:
         """On a GPU parts are joined."""

@@ -29,8 +29,17 @@ def _both(specs: Any) -> list[Any]:
     return [result_type((s.dtype, s.weak) for s in specs)] * 2
 
 
+def _values_of_examples(call: Any) -> Any:
+    """Further values in the sequences of all examples (see dlcore/ops/_batching.py), or in one that they share."""
+    rows = len(call.specs[0].shape) > 1
+    if call.is_batched[0] and not rows:
+        return NotImplemented
+    return call.run([call.full(0) if rows else call.values[0], call.full(1)])
+
+
 class _Search(Op):
     family, dtypes = "order", DTYPES
+    batch = staticmethod(_values_of_examples)
     promote = staticmethod(_both)
 
     def family_samples(self) -> list[Sample]:

@@ -86,6 +86,9 @@ class IndexOf(AxisOf):
             raise IndexError(f"{where.partition(':')[0]}: {value} leaves shape {shape}")
         return entries
 
+    def moved(self, value: Index, size: int) -> Index:
+        return ((0, size, 1), *value)
+
     def to_kernel(self, value: Index) -> tuple[int, ...]:
         """The start on each axis of x, the number of axes of the view, and of each (axis or -1, step, length)."""
         starts: list[int] = []

@@ -265,6 +265,9 @@ class Order(Kind):
             raise ValueError(f"{where} is NaN")
         return order
 
+    def moved(self, value: float, size: int) -> float:
+        return value
+
     def wrong(self, where: str, given: Any) -> tuple[Any, type[Exception], str]:
         return "nuc", ValueError, f"{where} 'nuc' is neither a number nor 'fro'"
 

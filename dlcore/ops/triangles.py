@@ -27,6 +27,7 @@ class Triangle(Op):
     promote = staticmethod(as_given)
     dtypes = DTYPES
     methods = True
+    batching = "axis"
 
     def family_kernels(self) -> dict[str, str]:
         """One file for both."""
