@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -13,6 +15,8 @@ from dlcore.ops.elementwise import isfinite, isnan
 
 __all__ = ["detect_anomaly"]
 
+_FOLDER = os.path.dirname(__file__) + os.sep
+
 
 @contextmanager
 def detect_anomaly() -> Iterator[None]:
@@ -20,7 +24,7 @@ def detect_anomaly() -> Iterator[None]:
 
     The error is raised by that operation, of the forward or of the backward pass or of an optimizer, so that its
     traceback shows the line; the text names the operation, the shapes and the ranges of its operands, and in a backward
-    pass the operation whose gradient it was computing. An operation that
+    pass the operation whose gradient it was computing, and where that was called within the block. An operation that
     is given a NaN has not made it, and masks of -inf that a program writes itself are none of its business. What
     operations write in place is looked at as well.
 
@@ -40,8 +44,9 @@ def detect_anomaly() -> Iterator[None]:
 
 
 def _examiner(name: str, operands: tuple[Any, ...]) -> Callable[[tuple[Any, ...]], None]:
-    gradient_of = _C.gradient_of()
-    place = "" if gradient_of is None else f", in the gradient of {gradient_of}"
+    found = _C.gradient_of()
+    called = "" if found is None or found[1] is None else f", called at {found[1]}"
+    place = "" if found is None else f", in the gradient of {found[0]}{called}"
     given = [t for t in operands if isinstance(t, Tensor)]
     state, text = _state(given), " ".join(map(_described, given[:4])) + (" ..." if len(given) > 4 else "")
     written = [(t, t.version) for t in given if not t.weak and t.dtype.is_float]
@@ -55,7 +60,16 @@ def _examiner(name: str, operands: tuple[Any, ...]) -> Callable[[tuple[Any, ...]
         what = "a NaN" if after == 2 else "an infinity"
         raise AnomalyError(f"{name} made {what}{place}: {text or 'nothing'} -> {shapes}")
 
+    check.where = _line()  # type: ignore[attr-defined]  # the tape keeps it for the backward pass
     return check
+
+
+def _line() -> str:
+    """File and line of the code outside of dlcore that runs now."""
+    frame: Any = sys._getframe()
+    while frame.f_back is not None and frame.f_code.co_filename.startswith(_FOLDER):
+        frame = frame.f_back
+    return f"{os.path.basename(frame.f_code.co_filename)}:{frame.f_lineno}"
 
 
 def _state(tensors: Iterable[Tensor]) -> int:

@@ -409,5 +409,9 @@ def test_gradcheck_of_structures():
 def test_an_anomaly_in_a_backward_pass_names_the_operation_whose_gradient_it_is():
     x = dl.tensor([4.0, 0.0], requires_grad=True)
     y = dl.sqrt(x).sum()
-    with dl.detect_anomaly(), pytest.raises(AnomalyError, match="in the gradient of sqrt"):
+    with dl.detect_anomaly(), pytest.raises(AnomalyError, match=r"made an infinity, in the gradient of sqrt: f32"):
         y.backward()
+    with dl.detect_anomaly():
+        y = dl.sqrt(x).sum()  # seen within the block
+        with pytest.raises(AnomalyError, match=r"in the gradient of sqrt, called at test_custom.py:\d+: f32"):
+            y.backward()

@@ -297,10 +297,11 @@ static PyObject* run_composite(const Plan* plan, Operands& operands) {
 }
 
 // Makes the call a node of the tape.
-static bool track(Function* f, Plan* plan, Operands& operands, Operands& outputs) {
+static bool track(Function* f, Plan* plan, Operands& operands, Operands& outputs, const Ref& check = Ref()) {
   Node* node = new_node(f, plan, operands.n);
   if (!node) return false;
-  bool good = true;
+  if (check) node->note = attribute(check.get(), "where").release();
+  bool good = !check || node->note;
   for (int k = 0; k < operands.n; ++k)
     set_edge(node->edges[k], operands.data[k], plan->needs[static_cast<size_t>(k)]);
   for (size_t k = 0; k < plan->saves.size(); ++k) {
@@ -426,7 +427,7 @@ static PyObject* run_plan(Function* f, Plan* plan, Operands& operands, Tensor* o
   for (const int k : plan->writes) bump(operands.data[k]);
   if (out) bump(out);
   if (check && !examine_outputs(check.get(), outputs, plan->n_outputs)) return nullptr;
-  if (plan->tracked && !track(f, plan, operands, outputs)) return nullptr;
+  if (plan->tracked && !track(f, plan, operands, outputs, check)) return nullptr;
   return returned(plan, outputs);
 }
 

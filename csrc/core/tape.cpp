@@ -18,7 +18,7 @@
 namespace dlcore {
 
 thread_local bool grad_enabled = true;
-thread_local const char* gradient_of = nullptr;
+thread_local const Node* gradient_of = nullptr;
 
 static PyTypeObject* node_type = nullptr;
 static uint64_t next_sequence = 0;
@@ -43,7 +43,7 @@ Node* new_node(Function* function, Plan* plan, int n_edges) {
   ++plan->refs;
   node->sequence = ++next_sequence;
   node->run = node->needed_run = 0;
-  node->hooks = node->region = nullptr;
+  node->hooks = node->region = node->note = nullptr;
   node->place = 0;
   node->filled = false;
   node->n_edges = n_edges;
@@ -129,6 +129,7 @@ static void node_dealloc(PyObject* self) {
     for (int k = 0; k < node->n_outputs; ++k) Py_XDECREF(node->douts[k]);
     Py_XDECREF(node->hooks);
     Py_XDECREF(node->region);
+    Py_XDECREF(node->note);
     Py_DECREF(reinterpret_cast<PyObject*>(node->function));
     unref(node->plan);
     PyMem_Free(node->edges);
@@ -575,9 +576,9 @@ static bool run_hooks(BackwardPass& pass, Node* node) {
   return true;
 }
 
-struct RuleOf {  // names the operation whose rules run
-  const char* before;
-  explicit RuleOf(const char* name) : before(std::exchange(gradient_of, name)) {}
+struct RuleOf {  // tells whose rules run
+  const Node* before;
+  explicit RuleOf(const Node* node) : before(std::exchange(gradient_of, node)) {}
   ~RuleOf() { gradient_of = before; }
 };
 
@@ -594,7 +595,7 @@ static bool run_node(BackwardPass& pass, Node* node) {
   }
   std::vector<std::pair<int, Ref>> gradients;
   if (!fill_saved(node)) return false;
-  const RuleOf named(node->function->name_utf8);
+  const RuleOf named(node);
   for (const GradientRule& rule : node->plan->rules) {
     const auto needed = [&](int k) { return pass.wants(node->edges[k]); };
     if (std::none_of(rule.targets.begin(), rule.targets.end(), needed)) continue;
@@ -755,12 +756,13 @@ static PyObject* set_grad_enabled(PyObject*, PyObject* value) {
 static PyObject* is_grad_enabled(PyObject*, PyObject*) { return PyBool_FromLong(grad_enabled); }
 
 static PyObject* get_gradient_of(PyObject*, PyObject*) {
-  return gradient_of ? PyUnicode_FromString(gradient_of) : Py_NewRef(Py_None);
+  if (!gradient_of) Py_RETURN_NONE;
+  return PyTuple_Pack(2, gradient_of->function->name, gradient_of->note ? gradient_of->note : Py_None);
 }
 
 static PyMethodDef tape_functions[] = {
     {"gradient_of", safe<get_gradient_of>, METH_NOARGS,
-     "The name of the operation whose gradient rule this thread runs, or None."},
+     "(name, where it was called or None) of the operation whose gradient rule this thread runs, or None."},
     {"backward", safe<backward>, METH_VARARGS, "backward(roots, douts, inputs, retain_graph, create_graph, after=0)"},
     {"newest_node", safe<newest_node>, METH_NOARGS, "The sequence number of what was tracked last."},
     {"set_grad_enabled", safe<set_grad_enabled>, METH_O,

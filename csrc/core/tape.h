@@ -35,13 +35,14 @@ struct Node {
   PyObject* region;    // what computes again what this node keeps, when it is needed (hooks.h); else null
   Py_ssize_t place;    // which node of the region this is
   bool filled;         // what it keeps is there by now
+  PyObject* note;      // where it was called, told by the examiner (run.cpp); else null
   Node* waiting;       // the next one to be freed by this thread
   bool released;
 };
 
 extern thread_local bool grad_enabled;
-// The name of the operation whose gradient rule this thread runs; null: none.
-extern thread_local const char* gradient_of;
+// The node whose gradient rules this thread runs; null: none.
+extern thread_local const Node* gradient_of;
 
 // The sequence number of the node that was made last.
 uint64_t newest_sequence();
