@@ -50,7 +50,6 @@ class Contraction(Op):
     cast = "low"
     batching = "composite"
     ulp = 4
-    batching = "composite"
     names: Callable[..., tuple[Labels, Labels, Labels]] = staticmethod(lambda a, b: ((), (), ()))
 
     def result(self, a: Spec, b: Spec, *attrs: Any) -> Spec:

@@ -54,7 +54,6 @@ class _AlongAxis(Op):
     family = "products"
     batching = "pointwise"
     cast = "low"
-    batching = "pointwise"
     methods = True
 
     def family_kernels(self) -> Mapping[str, Any]:
