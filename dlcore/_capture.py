@@ -156,6 +156,8 @@ class Captured:
         if _C.is_recording() or _C.is_examining() or _C.batch_depth():  # part of another captured step, or of a vmap
             return self.function(*args, **kwargs)
         call = Arguments(args, kwargs)
+        if any(map(_C.leaf_hooks, call.tensors)):  # a replay knows arguments by their values alone
+            return self.function(*args, **kwargs)
         self._calls += 1
         specs, mode = _specs(call.tensors), _mode()
         for entry in self._matching(call, specs, mode):
@@ -254,7 +256,7 @@ class Captured:
         _hand_over(aliases, tensors)
         if gradient is not None:
             gradient.attach(recording, len(results.tensors))
-        flags = [(t, t.requires_grad, t.data_ptr) for t in recording.operands]
+        flags = [(t, t.requires_grad, t.data_ptr, _C.leaf_hooks(t)) for t in recording.operands]
         recording.watch([guard[:4] for guard in observed.guards], functools.partial(_unchanged, observed, flags))
         failure = Failure.found(found) or unsound or _rebound(recording, observed)
         if results.problem is not None:
@@ -531,10 +533,11 @@ def _writes_arrays(recording: _C.Recording, call: Arguments) -> bool:
 # ---- what a recording depends on ----------------------------------------------------------------------------------
 
 
-def _unchanged(observed: Observation, flags: Sequence[tuple[Tensor, bool, int]] = ()) -> bool:
-    """Whether the objects are as they were; ``flags``: of the leaves used, whether they need a gradient, and where."""
+def _unchanged(observed: Observation, flags: Sequence[tuple[Tensor, bool, int, tuple[Any, ...]]] = ()) -> bool:
+    """Whether the objects are as they were; ``flags``: of the leaves used, whether they need a gradient, where they
+    lie, and the hooks of their gradients."""
     return observed.changed_object() is None and all(
-        t.requires_grad == flag and t.data_ptr == place for t, flag, place in flags
+        t.requires_grad == flag and t.data_ptr == place and _C.leaf_hooks(t) == hooks for t, flag, place, hooks in flags
     )
 
 

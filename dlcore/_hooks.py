@@ -25,6 +25,7 @@ class HookHandle:
     def remove(self) -> None:
         """The hook is not called any more; nothing happens where it has been removed."""
         self._hooks[:] = [entry for entry in self._hooks if entry is not self._entry]
+        _C.note_change()
 
     def __enter__(self) -> HookHandle:
         return self
@@ -37,6 +38,7 @@ def _add(t: Any, hook: Callable[[Any], Any], last: bool) -> HookHandle:
     hooks, output = _C.hooks_of(t)
     entry = (output, hook, last)
     hooks.append(entry)
+    _C.note_change()  # recorded steps look again whether the hooks of their parameters are the same
     return HookHandle(hooks, entry)
 
 

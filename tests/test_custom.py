@@ -202,6 +202,36 @@ def test_hooks_in_recorded_steps():
     assert captured.recordings == 1, captured.failure
 
 
+def test_hooks_that_come_and_go_between_recorded_steps():
+    w = normal(3, grad=True)
+
+    @dl.capture
+    def step(x):
+        w.grad = None
+        (w * x).sum().backward()
+        return w.grad * 1
+
+    def gradients(n=4):
+        for _ in range(n):
+            x = normal(3)
+            yield array(step(x)) / array(x)
+
+    assert all(np.allclose(g, 1) for g in gradients())
+    handle = w.register_hook(lambda g: g * 5)
+    assert all(np.allclose(g, 5) for g in gradients())
+    handle.remove()
+    assert all(np.allclose(g, 1) for g in gradients())
+    assert step.recordings >= 2, step.failure
+    seen = []
+    other = dl.capture(lambda x: (x * x).sum().backward())
+    for _ in range(5):
+        x = normal(3, grad=True)
+        x.register_hook(lambda g: seen.append(1) or g * 2)
+        other(x)
+        close(x.grad, 4 * array(x))
+    assert len(seen) == 5
+
+
 def test_hooks_leave_with_their_tensors():
     x = normal(3, grad=True)
 

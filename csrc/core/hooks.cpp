@@ -79,6 +79,12 @@ static PyObject* hooks_of(PyObject*, PyObject* o) {
   return Py_BuildValue("OI", hooks, t->node ? t->output : 0u);
 }
 
+// leaf_hooks(tensor): those of a leaf's gradient, a tuple.
+static PyObject* leaf_hooks(PyObject*, PyObject* o) {
+  PyObject* hooks = is_tensor(o) ? as_tensor(o)->hooks : nullptr;
+  return hooks ? PyList_AsTuple(hooks) : PyTuple_New(0);
+}
+
 // ---- regions that are computed again ------------------------------------------------------------------------------
 // (region, list, again): nodes either note their names in the list and keep nothing, or, when computed again, join it.
 thread_local PyObject* region = nullptr;
@@ -229,6 +235,7 @@ static PyObject* leaves_behind(PyObject*, PyObject* tensors) {
 static PyMethodDef hook_functions[] = {
     {"hooks_of", safe<hooks_of>, METH_O,
      "hooks_of(tensor): the list of its gradient's hooks, (output, function, last) each, and its output there."},
+    {"leaf_hooks", safe<leaf_hooks>, METH_O, "leaf_hooks(tensor): the hooks of a leaf's gradient, a tuple."},
     {"set_region", safe<set_region>, METH_O,
      "set_region((region, list, again) or None): nodes made from now on join it; returns what was there before."},
     {"custom_node", safe<custom_node>, METH_VARARGS,

@@ -452,10 +452,16 @@ static PyObject* replay(Recording* self, Call& call, int64_t times, const std::v
   return results(self, call);
 }
 
+// Hooks of the gradient of an argument, which no replay would call.
+static bool any_hooked(const Call& call) {
+  return std::any_of(call.sources.begin(), call.sources.end(),
+                     [](const Tensor* t) { return t->hooks && PyList_GET_SIZE(t->hooks); });
+}
+
 PyObject* run_recording(PyObject* object, PyObject* args) {
   Recording* self = reinterpret_cast<Recording*>(object);
   Call call;
-  if (examiner || batch_depth || !read_args(args, call)) Py_RETURN_NOTIMPLEMENTED;  // each operation is looked at in an eager call
+  if (examiner || batch_depth || !read_args(args, call) || any_hooked(call)) Py_RETURN_NOTIMPLEMENTED;  // each operation is looked at in an eager call
   Ref result = Ref::own(replay(self, call, 1, {}));
   if (result && result.get() != Py_NotImplemented) self->last_args = Ref::share(args);
   return result.release();
