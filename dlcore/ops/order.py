@@ -312,11 +312,11 @@ def _(dout: Any, indices: Any, shape: tuple[int, ...], axis: int) -> Any:
 
 
 @sort_backward.restrict
-def _(operands: list[Any], shape: tuple[int, ...], axis: int) -> None:
-    """The indices of a line are an order of its elements, or the first of one."""
-    given = operands[1]
-    order = np.argsort(np.resize(given, shape) if given.size else np.zeros(shape), axis, kind="stable")
-    operands[1] = np.take(order, np.arange(given.shape[axis]), axis)
+def _(operands: list[Any], axis: int) -> None:
+    """The indices of a line differ."""
+    indices = operands[1]
+    if -indices.ndim <= axis < indices.ndim and (np.diff(np.sort(indices, axis), axis=axis) == 0).any():
+        operands[1] = np.argsort(np.argsort(indices, axis, kind="stable"), axis)
 
 
 # ---- spelled with the operations above ------------------------------------------------------------------------------

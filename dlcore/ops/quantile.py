@@ -167,6 +167,8 @@ def _numpy(name: str) -> Any:
     """NumPy's function, of all elements of an array without axes, and without the warning that all are NaN."""
 
     def reference(x: Any, *args: Any, axis: Shape, **attrs: Any) -> Any:
+        if not x.size:  # NumPy does not take several axes then
+            return np.zeros((*np.shape(args[0] if args else 0.0), *_kept(x.shape, axis, attrs["keepdims"])))
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", RuntimeWarning)
             return getattr(np, name)(x, *args, axis=axis if x.ndim else None, **attrs)
@@ -281,14 +283,27 @@ def _quantiles(rows: Any, q: Any, shape: Shape, one: Any) -> Any:
 
 
 def _quantile_parts(name: str) -> dict[str, Any]:
-    """Reference, and as magnitude the larger of the absolute values between which a quantile lies."""
+    """Reference, and as magnitude the larger of the absolute values between which a quantile lies.
+
+    NumPy interpolates between equal infinities, which gives NaN; so this is made of elements that it finds.
+    """
     function = _numpy(name)
 
+    def between(x: Any, q: Any, axis: Shape, keepdims: bool) -> list[Any]:
+        return [function(x, q, axis=axis, method=m, keepdims=keepdims) for m in ("lower", "higher")]
+
     def reference(x: Any, q: Any, axis: Shape, keepdims: bool, method: str) -> Any:
-        return function(x, q, axis=axis, method=method, keepdims=keepdims)
+        if method in ("lower", "higher", "nearest"):
+            return function(x, q, axis=axis, method=method, keepdims=keepdims)
+        low, high = between(x, q, axis, keepdims)
+        numbers = ~np.isnan(x) if "nan" in name else np.ones(x.shape, bool)
+        count = np.sum(numbers, axis=axis, keepdims=keepdims)
+        at = np.multiply.outer(q, np.maximum(count - 1, 0))
+        part = at - np.floor(at) if method == "linear" else 0.5
+        return np.where(low == high, low, low * (1 - part) + high * part)
 
     def magnitude(x: Any, q: Any, axis: Shape, keepdims: bool) -> Any:
-        return np.maximum(*(np.abs(reference(x, q, axis, keepdims, m)) for m in ("lower", "higher")))
+        return np.maximum(*np.abs(between(x, q, axis, keepdims)))
 
     return {"reference": reference, "magnitude": magnitude}
 

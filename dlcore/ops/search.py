@@ -93,6 +93,8 @@ def _(x: Any, values: Any, side: Any) -> Any:
     values = np.asarray(values)
     if x.ndim == 1:
         return np.searchsorted(x, values, side)
+    if not x.size or not values.size:
+        return np.zeros(values.shape, np.int64)
     rows = zip(x.reshape(-1, x.shape[-1]), values.reshape(-1, values.shape[-1]), strict=True)
     return np.stack([np.searchsorted(s, v, side) for s, v in rows]).reshape(values.shape)
 

@@ -154,6 +154,14 @@ def _(x: Any, order: Any, equal_nan: bool) -> Any:
     return out
 
 
+@run_numbers.restrict
+def _(operands: list[Any]) -> None:
+    """The order is one."""
+    places = operands[1].reshape(-1)
+    if (np.sort(places) != np.arange(len(places))).any():
+        operands[1] = np.argsort(np.argsort(places, kind="stable")).reshape(operands[1].shape)
+
+
 # ---- unique ---------------------------------------------------------------------------------------------------------
 
 

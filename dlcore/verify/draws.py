@@ -131,8 +131,12 @@ def draw(op: Op, seed: int, number: int, tame: int = 0, dtypes: Sequence[DType] 
     written = op.written(lengths)
     layouts = tuple(w._replace(steps=tuple(s or 1 for s in w.steps)) if k in written else w
                     for k, w in enumerate(layouts))  # fmt: skip
-    operands = [_repeated(x, w) if isinstance(x, np.ndarray) else x for x, w in zip(operands, layouts, strict=True)]
-    return Draw(op, tuple(operands), layouts, attrs, lengths, sample.why)
+    repeated = [_repeated(x, w) if isinstance(x, np.ndarray) else x for x, w in zip(operands, layouts, strict=True)]
+    again = restricted(op, repeated, attrs, lengths)
+    if op.restrict and not all(x is None or np.array_equal(x, y, equal_nan=True)
+                               for x, y in zip(repeated, again, strict=True)):  # fmt: skip
+        repeated, layouts = operands, (PLAIN,) * len(operands)  # elements that must differ lie apart
+    return Draw(op, tuple(repeated), layouts, attrs, lengths, sample.why)
 
 
 def restricted(op: Op, operands: Sequence[Any], attrs: Sequence[Any], lengths: Sequence[int] = ()) -> list[Any]:
