@@ -116,6 +116,7 @@ def test_sets_are_numpys():
     np.testing.assert_array_equal(dl.isin(b, a), np.isin(y, x))
     np.testing.assert_array_equal(dl.isin(b, a, invert=True), np.isin(y, x, invert=True))
     np.testing.assert_array_equal(dl.isin(a, []), np.isin(x, []))
+    np.testing.assert_array_equal(dl.isin(a, 5), np.isin(x, 5))
     assert dl.isin(dl.tensor([np.nan, 1.0]), dl.tensor([np.nan])).tolist() == [False, False]
     assert dl.union1d(a, dl.tensor([0.5])).dtype.is_float
 

@@ -333,19 +333,19 @@ def unique_inverse(x: Any) -> tuple[Any, Any]:
 def isin(x: Any, test_elements: Any, assume_unique: bool = False, invert: bool = False) -> Any:
     """Whether each element of ``x`` is among ``test_elements`` (or, ``invert``, is not), as bools of its shape.
 
-    Either may be a number. NaN is among nothing. ``assume_unique`` changes nothing.
+    ``test_elements`` may be a number. NaN is among nothing. ``assume_unique`` changes nothing.
 
     >>> dl.isin(dl.tensor([1, 2, 3]), dl.tensor([3, 5])).tolist()
     [False, False, True]
     """
-    x, tests = operand(x, "isin"), operand(test_elements, "isin", "test_elements")
+    x = operand(x, "isin").detach()
     boolean(assume_unique, "isin: assume_unique")
-    x, tests = x.detach(), reshape(tests.detach(), (-1,))
-    if tests.shape[0] == 0:
-        found = lt(x, x)
+    if isinstance(test_elements, int | float | np.generic):
+        found = eq(x, test_elements)
     else:
-        tests = sort(tests)
-        found = eq(take(tests, minimum(searchsorted(tests, x), tests.shape[0] - 1)), x)
+        tests = sort(operand(test_elements, "isin", "test_elements").detach(), None)
+        last = tests.shape[0] - 1
+        found = lt(x, x) if last < 0 else eq(take(tests, minimum(searchsorted(tests, x), last)), x)
     return logical_not(found) if boolean(invert, "isin: invert") else found
 
 

@@ -19,6 +19,10 @@ def key_of(x, DESCENDING: tl.constexpr):
         key = tl.where(wide != wide, 0x7FFFFFFF, key)
     elif x.dtype == tl.int64:
         key = x
+    elif x.dtype == tl.uint64:
+        key = x.to(tl.int64, bitcast=True) ^ -0x8000000000000000
+    elif x.dtype == tl.uint32:
+        key = x.to(tl.int32, bitcast=True) ^ -0x80000000
     else:
         key = x.to(tl.int32)
     return ~key if DESCENDING else key

@@ -44,7 +44,7 @@ def before(s, v, RIGHT: tl.constexpr):
 
 @jit
 def plain(x):  # 16-bit floats are compared in float32, bools and small integers in int32
-    if x.dtype == tl.float64 or x.dtype == tl.int64:
+    if x.dtype.primitive_bitwidth == 64 or x.dtype == tl.uint32:
         return x
     elif x.dtype.is_floating():
         return x.to(tl.float32)
