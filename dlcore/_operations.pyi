@@ -724,7 +724,7 @@ def isfinite(x: Operand) -> Tensor:
 def isin(x: Operand, test_elements: Operand, assume_unique: bool = False, invert: bool = False) -> Tensor:
     """Whether each element of ``x`` is among ``test_elements`` (or, ``invert``, is not), as bools of its shape.
 
-    Either may be a number. NaN is among nothing. ``assume_unique`` changes nothing.
+    ``test_elements`` may be a number. NaN is among nothing. ``assume_unique`` changes nothing.
 
     >>> dl.isin(dl.tensor([1, 2, 3]), dl.tensor([3, 5])).tolist()
     [False, False, True]
