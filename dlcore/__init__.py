@@ -36,6 +36,8 @@ from dlcore.errors import AnomalyError, AutogradError, CaptureError, DeviceError
 from dlcore import _dispatch as _dispatch  # binds the planner before any operation runs
 from dlcore import _operations
 from dlcore._operations import *  # noqa: F403
+from dlcore._array_api import VERSION as __array_api_version__
+from dlcore._array_api import namespace_info as __array_namespace_info__
 from dlcore._autocast import autocast, autocast_dtype
 from dlcore._autograd import enable_grad, grad, is_grad_enabled, no_grad
 from dlcore._creation import (
@@ -57,6 +59,7 @@ from dlcore._creation import (
 from dlcore._dtype_functions import can_cast, finfo, iinfo, isdtype, promote_types, result_type
 from dlcore._indexing import index_put
 from dlcore._printing import get_printoptions, printoptions, set_printoptions
+from dlcore._spelling import UnknownName as _UnknownName
 from dlcore._tensor import Parameter, Tensor, arange, empty, from_numpy, ones, tensor, zeros
 
 if _typing.TYPE_CHECKING:
@@ -84,6 +87,7 @@ if _typing.TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
+bool: DType = bool_  # the array API's name; not in __all__, so that `from dlcore import *` keeps Python's
 e: float = _math.e
 inf: float = _math.inf
 nan: float = _math.nan
@@ -237,9 +241,7 @@ if not _typing.TYPE_CHECKING:  # type checkers know these names from above, and 
     def __getattr__(name: str) -> _typing.Any:
         """Loads the upper floors when they are first asked for (PEP 562)."""
         if name not in _LAZY:
-            from dlcore._spelling import nearest
-
-            raise AttributeError(f"module 'dlcore' has no attribute {name!r}{nearest(name, __dir__())}", name=name)
+            raise _UnknownName("dlcore", name, __dir__)
         module, attribute = _LAZY[name]
         found = _import_module(module)
         value = getattr(found, attribute) if attribute else found

@@ -26,7 +26,7 @@ from dlcore import _C
 from dlcore._arguments import shown
 from dlcore.errors import DeviceError, DTypeError
 
-__all__ = ["CPU", "Device", "default_device", "device", "empty_cache", "set_default_device", "synchronize"]
+__all__ = ["CPU", "Device", "default_device", "device", "devices", "empty_cache", "set_default_device", "synchronize"]
 
 
 class Device:
@@ -87,6 +87,19 @@ def device(name: str | Device) -> Device:
     if index not in _cuda:
         _cuda[index] = _open(index)
     return _cuda[index]
+
+
+def devices() -> list[Device]:
+    """The devices that can be used: the CPU, and the GPUs that are open or can be opened."""
+    if default_device() is CPU and not _cuda:
+        return [CPU]
+    found = [CPU]
+    for index in range(100):
+        try:
+            found.append(device(f"cuda:{index}"))
+        except DeviceError:
+            break
+    return found
 
 
 def _open(index: int) -> Device:

@@ -41,6 +41,7 @@ MODULES = (
     "pairs",
     "losses",
     "comparison",
+    "standard",
     "vectors",
     "contraction",
     "products",

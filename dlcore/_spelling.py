@@ -14,7 +14,7 @@ from typing import Any, TypeVar, cast
 
 from dlcore import _C
 
-__all__ = ["SPELLINGS", "nearest", "spelled"]
+__all__ = ["SPELLINGS", "UnknownName", "spelled"]
 
 SPELLINGS: dict[str, tuple[str, ...]] = {
     "a_max": ("high",),
@@ -78,7 +78,17 @@ def _respelled(function: str, names: dict[str, str], kwargs: dict[str, Any]) -> 
     return found
 
 
-def nearest(name: str, known: Iterable[str]) -> str:
-    """What an error about an unknown ``name`` ends with: the known one that it resembles most, or nothing."""
-    near = get_close_matches(name, [k for k in known if not k.startswith("_")], n=1)
-    return f"; did you mean {near[0]!r}?" if near else ""
+class UnknownName(AttributeError):
+    """An AttributeError that says which known name resembles the unknown one most.
+
+    It is looked for when the text is read: `hasattr` and libraries that try names must not wait for it.
+    """
+
+    def __init__(self, module: str, name: str, known: Callable[[], Iterable[str]]):
+        super().__init__(f"module {module!r} has no attribute {name!r}", name=name)
+        self._known = known
+
+    def __str__(self) -> str:
+        names = [k for k in self._known() if not k.startswith("_")]
+        near = get_close_matches(str(self.name), names, n=1)
+        return super().__str__() + (f"; did you mean {near[0]!r}?" if near else "")

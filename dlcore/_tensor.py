@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Callable, Iterator, KeysView, ValuesView
 from contextlib import suppress
 from typing import Any
@@ -11,11 +12,13 @@ import numpy as np
 
 from dlcore import _C, _autograd, _indexing, _numpy
 from dlcore._arguments import MAX_AXES, boolean, instance, integer, lengths, number, shown
+from dlcore._array_api import VERSIONS
 from dlcore._device import CPU, Device, default_device
 from dlcore._device import device as as_device
 from dlcore._hooks import HookHandle, register_hook, retain_grad
 from dlcore._operations import TensorMethods
 from dlcore._printing import text_of
+from dlcore._spelling import spelled
 from dlcore._values import booleans, check_numbers, has_booleans
 from dlcore._writing import Writing
 from dlcore.dtypes import (
@@ -32,7 +35,7 @@ from dlcore.dtypes import (
 )
 from dlcore.errors import AutogradError, CaptureError, DTypeError, ShapeError
 from dlcore.op import function
-from dlcore.ops import bitwise, elementwise, movement
+from dlcore.ops import bitwise, elementwise, movement, rounding
 from dlcore.ops.slicing import assign
 from dlcore.ops.transfer import transfer
 
@@ -136,6 +139,9 @@ class Tensor(Writing, TensorMethods):
     def __rdivmod__(self, other: Any) -> tuple[Tensor, Tensor]:
         return elementwise.floor_divide(other, self), elementwise.remainder(other, self)
 
+    def __round__(self, ndigits: int | None = None) -> Tensor:
+        return rounding.round(self, 0 if ndigits is None else ndigits)
+
     # ---- size
     @property
     def itemsize(self) -> int:
@@ -154,6 +160,22 @@ class Tensor(Writing, TensorMethods):
     def dim(self) -> int:
         """Number of axes: PyTorch's name for `ndim`."""
         return self.ndim
+
+    # ---- the array API
+    def __array_namespace__(self, *, api_version: str | None = None) -> Any:
+        """`dlcore`, which follows the array API standard: versions 2021.12 to 2024.12."""
+        if api_version is not None and api_version not in VERSIONS:
+            raise ValueError(f"__array_namespace__: version {shown(api_version)} is not one of {', '.join(VERSIONS)}")
+        return sys.modules["dlcore"]
+
+    def to_device(self, device: Any, /, *, stream: Any = None) -> Tensor:
+        """This tensor on another device; the array API's name for `to`."""
+        if stream is not None:
+            raise ValueError("to_device: dlcore keeps its own streams; stream must be None")
+        return self.to(as_device(device))
+
+    def __complex__(self) -> complex:
+        return complex(self.item())
 
     # ---- exchange
     def __dlpack__(
@@ -257,10 +279,15 @@ class Tensor(Writing, TensorMethods):
         """A copy in memory of its own, through which gradients flow: NumPy's name for `clone`."""
         return movement.contiguous(self)
 
-    def astype(self, dtype: Any) -> Tensor:
-        """This tensor in another dtype (itself if it has that dtype). Floats become integers by truncation."""
+    def astype(self, dtype: Any, copy: bool = False, device: Any = None) -> Tensor:
+        """This tensor in another dtype; itself if it has that dtype and no ``copy`` is asked for.
+
+        Floats become integers by truncation.
+        """
         target = as_dtype(dtype, "astype: dtype")
-        return self if target is self.dtype else elementwise.cast(self, target)
+        result = self if target is self.dtype else elementwise.cast(self, target)
+        result = result if device is None else result.to_device(device)
+        return movement.contiguous(self) if boolean(copy, "astype: copy") and result is self else result
 
     def to(self, *targets: Any) -> Tensor:
         """This tensor on another device, in another dtype, or both: ``x.to("cpu")``, ``x.to("cuda", dl.float16)``."""
@@ -527,23 +554,32 @@ def from_numpy(array: np.ndarray[Any, Any]) -> Tensor:
     return _wrap(array)
 
 
-def empty(*shape: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
+@spelled
+def empty(
+    shape: Any = (), *more: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False
+) -> Tensor:
     """A tensor of arbitrary values: its memory is not initialised (booleans are False, for not every byte is one)."""
-    sizes, chosen = sizes_and_dtype("empty", shape, dtype)
+    sizes, chosen = sizes_and_dtype("empty", (shape, *more), dtype)
     if chosen is bool_:
         return filled(sizes, False, chosen, device, requires_grad)
     return leaf(_C.empty(sizes, chosen, chosen_device(device).code), requires_grad)
 
 
-def zeros(*shape: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
+@spelled
+def zeros(
+    shape: Any = (), *more: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False
+) -> Tensor:
     """A tensor of zeros: ``zeros(2, 3)`` or ``zeros((2, 3))``; float32 by default."""
-    sizes, chosen = sizes_and_dtype("zeros", shape, dtype)
+    sizes, chosen = sizes_and_dtype("zeros", (shape, *more), dtype)
     return filled(sizes, 0, chosen, device, requires_grad)
 
 
-def ones(*shape: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
+@spelled
+def ones(
+    shape: Any = (), *more: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False
+) -> Tensor:
     """A tensor of ones: ``ones(2, 3)`` or ``ones((2, 3))``; float32 by default."""
-    sizes, chosen = sizes_and_dtype("ones", shape, dtype)
+    sizes, chosen = sizes_and_dtype("ones", (shape, *more), dtype)
     return filled(sizes, 1, chosen, device, requires_grad)
 
 

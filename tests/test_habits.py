@@ -237,6 +237,8 @@ def test_attributes_and_numbers():
         ours, theirs = divmod(a, b), divmod(np.asarray(a), np.asarray(b))
         for o, t in zip(ours, theirs, strict=True):
             np.testing.assert_array_equal(o.numpy(), t)
+    assert round(dl.tensor([1.26, -2.5])).tolist() == [1.0, -2.0]
+    assert round(dl.tensor(1.26), 1).item() == np.float32(1.3)
     assert A[1, 2] in x and 77.0 not in x and [row.shape for row in x] == [(4,)] * 3
 
 

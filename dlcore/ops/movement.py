@@ -176,17 +176,25 @@ def contiguous(x: Spec) -> Spec:
 # ---- concat -------------------------------------------------------------------------------------------------------
 
 
+def _along(axis: int | None) -> bool:
+    """Whether there is an axis; without one the composite joins what is flattened."""
+    return axis is not None
+
+
 @operation(
-    family="movement", kernels={"cuda": "movement.copy:concat"},
+    family="movement", kernels={"cpu": [("movement:concat", _along)], "cuda": [("movement.copy:concat", _along)]},
+    composite=lambda tensors, axis: concat([reshape(t, (-1,)) for t in tensors], 0),
     reference=lambda tensors, axis: np.concatenate(tensors, axis),
     cost=lambda tensors: (0.0, 2 * bytes_of(*tensors)),
     samples=[
         Sample([(3, 2, 5), (3, 0, 5), (3, 7, 5)], axis=1, why="an empty one among them"),
         Sample([(33, 4), (2, 4)], axis=0, why="rows"), Sample([(6, 3), (6, 4)], axis=-1, why="last axis"),
         Sample([(5,)], axis=0, why="one tensor"), Sample([(2,), np.arange(3)], axis=0, why="two dtypes"),
+        Sample([(2, 3), (), (4,)], axis=None, why="flattened, of several shapes"),
     ],
     error_inputs=[
         ErrorInput(ShapeError, "concat: no tensors are given", []),
+        ErrorInput(ShapeError, "concat: no tensors are given", [], axis=None),
         ErrorInput(ShapeError, "concat: shapes differ outside axis 0: (2, 3) and (2, 4)",
                    [np.zeros((2, 3)), np.zeros((2, 4))]),
     ],
@@ -199,11 +207,16 @@ def contiguous(x: Spec) -> Spec:
         "torch": "torch.cat(tensors, axis)", "torch out": "torch.cat(tensors, axis, out=out)",
     },
 )  # fmt: skip
-def concat(tensors: list[Spec], axis: Axis = 0) -> Spec:
+def concat(tensors: list[Spec], axis: Axis | None = 0) -> Spec:
     """The tensors one after another along `axis`: lengths may differ there, and nowhere else.
 
-    Raises ShapeError where shapes differ elsewhere or no tensors are given.
+    With an `axis` of None they are flattened first. Raises ShapeError where shapes differ elsewhere or no tensors are
+    given.
     """
+    if not tensors:
+        raise ShapeError("concat: no tensors are given")
+    if axis is None:
+        return Spec((sum(math.prod(t.shape) for t in tensors),), tensors[0].dtype)
     first = tensors[0].shape
     for t in tensors:
         if len(t.shape) != len(first) or t.shape[:axis] != first[:axis] or t.shape[axis + 1 :] != first[axis + 1 :]:
