@@ -13,40 +13,41 @@ Operand: TypeAlias = Tensor | float | np.ndarray[Any, Any] | np.generic | list[A
 __all__ = [
     "abs", "absolute", "acos", "acosh", "add", "addbmm", "addcdiv", "addcmul", "addmm", "addmv", "all", "allclose",
     "amax", "amin", "aminmax", "any", "arccos", "arccosh", "arcsin", "arcsinh", "arctan", "arctan2", "arctanh",
-    "argmax", "argmin", "argpartition", "argsort", "array_equal", "array_split", "as_strided", "asin", "asinh", "atan",
-    "atan2", "atanh", "atleast_1d", "atleast_2d", "atleast_3d", "average", "baddbmm", "bilinear",
-    "binary_cross_entropy", "binary_cross_entropy_with_logits", "bitwise_and", "bitwise_invert", "bitwise_left_shift",
-    "bitwise_not", "bitwise_or", "bitwise_right_shift", "bitwise_xor", "block_diag", "bmm", "broadcast_arrays",
-    "broadcast_shapes", "broadcast_tensors", "broadcast_to", "bucketize", "cartesian_prod", "cast", "cat", "cbrt",
-    "ceil", "celu", "chunk", "clamp", "clip", "column_stack", "combinations", "concat", "concatenate", "copysign",
-    "cos", "cosh", "cosine_embedding_loss", "cosine_similarity", "count_nonzero", "cross", "cross_entropy", "cummax",
-    "cummin", "cumprod", "cumsum", "deg2rad", "degrees", "diag", "diag_embed", "diagflat", "diagonal", "digamma", "div",
-    "divide", "dot", "dsplit", "dstack", "einsum", "elu", "eq", "equal", "erf", "erfc", "exp", "exp2", "expand",
-    "expand_as", "expand_dims", "expm1", "flatten", "flip", "fliplr", "flipud", "float_power", "floor", "floor_divide",
-    "fmax", "fmin", "fmod", "focal_loss", "gather", "gaussian_nll_loss", "gcd", "ge", "gelu", "gelu_backward", "glu",
-    "greater", "greater_equal", "gt", "hardshrink", "hardsigmoid", "hardswish", "hardtanh", "heaviside",
-    "hinge_embedding_loss", "hinge_loss", "hsplit", "hstack", "huber_loss", "hypot", "index_add", "index_copy",
-    "index_fill", "index_select", "indices", "inner", "intersect1d", "invert", "isclose", "isfinite", "isin", "isinf",
-    "isnan", "isneginf", "isposinf", "kl_div", "kron", "kthvalue", "l1_loss", "lcm", "le", "leaky_relu", "left_shift",
-    "lerp", "less", "less_equal", "lgamma", "linear", "linear_backward", "log", "log10", "log1p", "log2", "log_softmax",
-    "logaddexp", "logcumsumexp", "logical_and", "logical_not", "logical_or", "logical_xor", "logsigmoid", "logsumexp",
-    "lt", "margin_ranking_loss", "masked_fill", "masked_scatter", "masked_select", "matmul", "max", "maximum", "mean",
-    "median", "meshgrid", "min", "minimum", "mish", "mm", "mod", "moveaxis", "movedim", "mse_loss", "msort", "mul",
-    "multi_margin_loss", "multiply", "mv", "nan_to_num", "nanmax", "nanmean", "nanmedian", "nanmin", "nanprod",
-    "nanquantile", "nanstd", "nansum", "nanvar", "narrow", "ne", "neg", "negative", "nextafter", "nll_loss", "nonzero",
-    "norm", "not_equal", "one_hot", "outer", "pad", "pairwise_distance", "partition", "percentile", "permute",
-    "permute_dims", "poisson_nll_loss", "polygamma", "pow", "power", "prelu", "prod", "ptp", "put_along_axis",
-    "quantile", "quantile_loss", "rad2deg", "radians", "ravel", "ravel_multi_index", "reciprocal", "relu", "relu6",
-    "relu_backward", "remainder", "repeat", "repeat_interleave", "reshape", "reshape_as", "right_shift", "roll",
-    "rot90", "round", "row_stack", "rsqrt", "scatter", "scatter_add", "scatter_reduce", "searchsorted", "select",
-    "selu", "setdiff1d", "setxor1d", "sigmoid", "sigmoid_backward", "sign", "signbit", "silu", "sin", "sinc", "sinh",
-    "sliding_window_view", "smooth_l1_loss", "soft_margin_loss", "softmax", "softplus", "softshrink", "softsign",
-    "sort", "split", "sqrt", "square", "squeeze", "stack", "std", "std_mean", "sub", "subtract", "sum", "swapaxes",
-    "swapdims", "take", "take_along_axis", "tan", "tanh", "tanh_backward", "tanhshrink", "tensordot", "threshold",
-    "tile", "topk", "trace", "transpose", "tril", "tril_indices", "triplet_margin_loss", "triu", "triu_indices",
-    "true_divide", "trunc", "unbind", "unflatten", "unfold", "union1d", "unique", "unique_all", "unique_counts",
-    "unique_inverse", "unique_values", "unravel_index", "unsqueeze", "unstack", "var", "var_mean", "vdot", "vecdot",
-    "view_as", "vsplit", "vstack", "where", "xlogy",
+    "argmax", "argmin", "argpartition", "argsort", "around", "array_equal", "array_split", "as_strided", "asin",
+    "asinh", "astype", "atan", "atan2", "atanh", "atleast_1d", "atleast_2d", "atleast_3d", "average", "baddbmm",
+    "bilinear", "binary_cross_entropy", "binary_cross_entropy_with_logits", "bitwise_and", "bitwise_invert",
+    "bitwise_left_shift", "bitwise_not", "bitwise_or", "bitwise_right_shift", "bitwise_xor", "block_diag", "bmm",
+    "broadcast_arrays", "broadcast_shapes", "broadcast_tensors", "broadcast_to", "bucketize", "cartesian_prod", "cast",
+    "cat", "cbrt", "ceil", "celu", "chunk", "clamp", "clip", "column_stack", "combinations", "concat", "concatenate",
+    "copysign", "cos", "cosh", "cosine_embedding_loss", "cosine_similarity", "count_nonzero", "cross", "cross_entropy",
+    "cummax", "cummin", "cumprod", "cumsum", "deg2rad", "degrees", "diag", "diag_embed", "diagflat", "diagonal",
+    "digamma", "div", "divide", "dot", "dsplit", "dstack", "einsum", "elu", "eq", "equal", "erf", "erfc", "exp", "exp2",
+    "expand", "expand_as", "expand_dims", "expm1", "fix", "flatten", "flip", "fliplr", "flipud", "float_power", "floor",
+    "floor_divide", "fmax", "fmin", "fmod", "focal_loss", "gather", "gaussian_nll_loss", "gcd", "ge", "gelu",
+    "gelu_backward", "glu", "greater", "greater_equal", "gt", "hardshrink", "hardsigmoid", "hardswish", "hardtanh",
+    "heaviside", "hinge_embedding_loss", "hinge_loss", "hsplit", "hstack", "huber_loss", "hypot", "index_add",
+    "index_copy", "index_fill", "index_select", "indices", "inner", "intersect1d", "invert", "isclose", "isfinite",
+    "isin", "isinf", "isnan", "isneginf", "isposinf", "kl_div", "kron", "kthvalue", "l1_loss", "lcm", "le",
+    "leaky_relu", "left_shift", "lerp", "less", "less_equal", "lgamma", "linear", "linear_backward", "log", "log10",
+    "log1p", "log2", "log_softmax", "logaddexp", "logcumsumexp", "logical_and", "logical_not", "logical_or",
+    "logical_xor", "logsigmoid", "logsumexp", "lt", "margin_ranking_loss", "masked_fill", "masked_scatter",
+    "masked_select", "matmul", "matrix_transpose", "max", "maximum", "mean", "median", "meshgrid", "min", "minimum",
+    "mish", "mm", "mod", "moveaxis", "movedim", "mse_loss", "msort", "mul", "multi_margin_loss", "multiply", "mv",
+    "nan_to_num", "nanmax", "nanmean", "nanmedian", "nanmin", "nanprod", "nanquantile", "nanstd", "nansum", "nanvar",
+    "narrow", "ne", "neg", "negative", "nextafter", "nll_loss", "nonzero", "norm", "not_equal", "one_hot", "outer",
+    "pad", "pairwise_distance", "partition", "percentile", "permute", "permute_dims", "poisson_nll_loss", "polygamma",
+    "pow", "power", "prelu", "prod", "ptp", "put_along_axis", "quantile", "quantile_loss", "rad2deg", "radians",
+    "ravel", "ravel_multi_index", "reciprocal", "relu", "relu6", "relu_backward", "remainder", "repeat",
+    "repeat_interleave", "reshape", "reshape_as", "right_shift", "rint", "roll", "rot90", "round", "row_stack", "rsqrt",
+    "scatter", "scatter_add", "scatter_reduce", "searchsorted", "select", "selu", "setdiff1d", "setxor1d", "sgn",
+    "sigmoid", "sigmoid_backward", "sign", "signbit", "silu", "sin", "sinc", "sinh", "sliding_window_view",
+    "smooth_l1_loss", "soft_margin_loss", "softmax", "softplus", "softshrink", "softsign", "sort", "split", "sqrt",
+    "square", "squeeze", "stack", "std", "std_mean", "sub", "subtract", "sum", "swapaxes", "swapdims", "take",
+    "take_along_axis", "tan", "tanh", "tanh_backward", "tanhshrink", "tensordot", "threshold", "tile", "topk", "trace",
+    "transpose", "tril", "tril_indices", "triplet_margin_loss", "triu", "triu_indices", "true_divide", "trunc",
+    "unbind", "unflatten", "unfold", "union1d", "unique", "unique_all", "unique_counts", "unique_inverse",
+    "unique_values", "unravel_index", "unsqueeze", "unstack", "var", "var_mean", "vdot", "vecdot", "view_as", "vsplit",
+    "vstack", "where", "xlogy",
 ]
 
 def abs(x: Operand) -> Tensor:
@@ -175,6 +176,16 @@ def asin(x: Operand) -> Tensor:
 
 def asinh(x: Operand) -> Tensor:
     """Inverse of sinh: log(x + sqrt(x^2 + 1))."""
+
+def astype(x: Operand, dtype: Operand, *, copy: bool = True, device: Operand | None = None) -> Tensor:
+    """x in another dtype, and on another device where one is given: a copy, but x itself with ``copy=False`` where
+    neither changes.
+
+    Conversion is that of `cast`: floats become integers by truncation, integers wrap. Gradients flow between floats.
+
+    >>> dl.astype(dl.tensor([1.5, -2.5]), "int32")
+    tensor([ 1, -2], dtype=int32)
+    """
 
 def atan(x: Operand) -> Tensor:
     """Arc tangent: the angle in (-pi/2, pi/2) whose tangent is x."""
@@ -342,10 +353,11 @@ def column_stack(tensors: Sequence[Operand]) -> Tensor:
 def combinations(x: Operand, r: int = 2, with_replacement: bool = False) -> Tensor:
     """All choices of ``r`` elements of a vector, in the order of `itertools.combinations`: (count, r)."""
 
-def concat(tensors: Sequence[Operand], axis: int = 0) -> Tensor:
+def concat(tensors: Sequence[Operand], axis: int | None = 0) -> Tensor:
     """The tensors one after another along `axis`: lengths may differ there, and nowhere else.
 
-    Raises ShapeError where shapes differ elsewhere or no tensors are given.
+    With an `axis` of None they are flattened first. Raises ShapeError where shapes differ elsewhere or no tensors are
+    given.
     """
 
 def copysign(a: Operand, b: Operand) -> Tensor:
@@ -887,6 +899,9 @@ def matmul(a: Operand, b: Operand) -> Tensor:
     result, as NumPy does it. Integers wrap around. Raises ShapeError where inner sizes differ or leading axes do not
     broadcast, DTypeError for bool.
     """
+
+def matrix_transpose(x: Operand) -> Tensor:
+    """A view with the last two axes exchanged: matrices transposed, one by one. Raises ShapeError for fewer axes."""
 
 def max(x: Operand, axis: int | Sequence[int] | None = None, keepdims: bool = False) -> Tensor:
     """Largest element along `axis`; NaN where there is one.
@@ -1655,6 +1670,7 @@ arcsinh = asinh
 arctan = atan
 arctan2 = atan2
 arctanh = atanh
+around = round
 bitwise_invert = bitwise_not
 cat = concat
 clamp = clip
@@ -1662,6 +1678,7 @@ concatenate = concat
 degrees = rad2deg
 divide = div
 equal = eq
+fix = trunc
 greater = gt
 greater_equal = ge
 invert = bitwise_not
@@ -1677,7 +1694,9 @@ permute_dims = permute
 power = pow
 radians = deg2rad
 right_shift = bitwise_right_shift
+rint = round
 row_stack = vstack
+sgn = sign
 subtract = sub
 swapdims = swapaxes
 true_divide = div
@@ -1731,6 +1750,8 @@ class TensorMethods:
         """Arc sine: the angle in [-pi/2, pi/2] whose sine is x; NaN outside [-1, 1]."""
     def asinh(self) -> Tensor:
         """Inverse of sinh: log(x + sqrt(x^2 + 1))."""
+    def astype(self, dtype: Operand, *, copy: bool = True, device: Operand | None = None) -> Tensor:
+        """x in another dtype, and on another device where one is given: a copy, but x itself with ``copy=False`` where"""
     def atan(self) -> Tensor:
         """Arc tangent: the angle in (-pi/2, pi/2) whose tangent is x."""
     def atan2(self, b: Operand) -> Tensor:
@@ -1941,6 +1962,8 @@ class TensorMethods:
         """The elements of ``x`` where ``mask`` is true, both broadcast, as a vector in row-major order."""
     def matmul(self, b: Operand) -> Tensor:
         """The matrix product of `a` (..., M, K) and `b` (..., K, N): (..., M, N), the sums over k of a[m, k] b[k, n]."""
+    def matrix_transpose(self) -> Tensor:
+        """A view with the last two axes exchanged: matrices transposed, one by one. Raises ShapeError for fewer axes."""
     def max(self, axis: int | Sequence[int] | None = None, keepdims: bool = False) -> Tensor:
         """Largest element along `axis`; NaN where there is one."""
     def maximum(self, b: Operand) -> Tensor:
@@ -2169,11 +2192,13 @@ class TensorMethods:
     arctan = atan
     arctan2 = atan2
     arctanh = atanh
+    around = round
     bitwise_invert = bitwise_not
     clamp = clip
     degrees = rad2deg
     divide = div
     equal = eq
+    fix = trunc
     greater = gt
     greater_equal = ge
     invert = bitwise_not
@@ -2188,6 +2213,8 @@ class TensorMethods:
     power = pow
     radians = deg2rad
     right_shift = bitwise_right_shift
+    rint = round
+    sgn = sign
     subtract = sub
     swapdims = swapaxes
     true_divide = div
