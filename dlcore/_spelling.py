@@ -30,6 +30,7 @@ SPELLINGS: dict[str, tuple[str, ...]] = {
     "end_axis": ("end_dim",),
     "end_dim": ("end_axis",),
     "keepdim": ("keepdims",),
+    "keepdims": ("keepdim",),
     "max": ("high",),
     "min": ("low",),
     "shift": ("shifts",),

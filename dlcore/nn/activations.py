@@ -9,6 +9,7 @@ from typing import Any
 
 from dlcore._arguments import boolean, integer, number
 from dlcore._creation import full
+from dlcore._spelling import spelled
 from dlcore._tensor import Parameter, Tensor
 from dlcore.dtypes import as_dtype
 from dlcore.nn.module import Module
@@ -216,6 +217,7 @@ class Threshold(Module):
 class GLU(Module):
     """a sigmoid(b), a and b the halves of the input along ``dim``."""
 
+    @spelled
     def __init__(self, dim: int = -1):
         self.dim = integer(dim, "GLU: dim")
 

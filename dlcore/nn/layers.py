@@ -10,6 +10,7 @@ from dlcore import _C
 from dlcore._arguments import boolean, choice, integer, number, shown
 from dlcore._autograd import is_grad_enabled
 from dlcore._notes import note
+from dlcore._spelling import spelled
 from dlcore._tensor import Parameter, Tensor, empty
 from dlcore.dtypes import as_dtype
 from dlcore.nn import init
@@ -99,6 +100,7 @@ class GELU(Module):
 class Softmax(Module):
     """exp(x) / sum(exp(x)) along ``dim``."""
 
+    @spelled
     def __init__(self, dim: int = -1):
         self.dim = integer(dim, f"{type(self).__name__}: dim")
 
@@ -129,6 +131,7 @@ class Identity(Module):
 class Flatten(Module):
     """Axes ``start_dim`` to ``end_dim`` made one: (B, 28, 28) -> (B, 784)."""
 
+    @spelled
     def __init__(self, start_dim: int = 1, end_dim: int = -1):
         self.start_dim, self.end_dim = integer(start_dim, "Flatten: start_dim"), integer(end_dim, "Flatten: end_dim")
 

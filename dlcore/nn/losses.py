@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from dlcore._arguments import boolean, choice, integer, number
+from dlcore._spelling import spelled
 from dlcore._tensor import Tensor
 from dlcore.nn.module import Module
 from dlcore.ops import losses, pairs
@@ -297,6 +298,7 @@ class TripletMarginLoss(_MarginLoss):
 class CosineSimilarity(Module):
     """The cosine of the angle between vectors along ``dim``; see ``dl.cosine_similarity``."""
 
+    @spelled
     def __init__(self, dim: int = 1, eps: float = 1e-8):
         self.dim, self.eps = integer(dim, "CosineSimilarity: dim"), number(eps, "CosineSimilarity: eps")
 
@@ -307,6 +309,7 @@ class CosineSimilarity(Module):
 class PairwiseDistance(Module):
     """The p-norm of x1 - x2 + eps along the last axis; see ``dl.pairwise_distance``."""
 
+    @spelled
     def __init__(self, p: float = 2.0, eps: float = 1e-6, keepdim: bool = False):
         self.p, self.eps = number(p, "PairwiseDistance: p"), number(eps, "PairwiseDistance: eps")
         self.keepdim = boolean(keepdim, "PairwiseDistance: keepdim")
