@@ -31,6 +31,9 @@ from dlcore.dtypes import (
     int32,
     int64,
     uint8,
+    uint16,
+    uint32,
+    uint64,
 )
 from dlcore.errors import AnomalyError, AutogradError, CaptureError, DeviceError, DTypeError, ShapeError
 from dlcore import _dispatch as _dispatch  # binds the planner before any operation runs
@@ -192,6 +195,9 @@ __all__ = [
     "train",
     "tri",
     "uint8",
+    "uint16",
+    "uint32",
+    "uint64",
     "zeros",
     "zeros_like",
 ]  # fmt: skip

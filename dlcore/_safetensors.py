@@ -34,8 +34,9 @@ _FIELDS = {"dtype", "shape", "data_offsets"}  # of an array in the header
 _PIECE = 1 << 20  # bytes of an array that are converted at a time
 
 codes = {
-    "bool": "BOOL", "uint8": "U8", "int8": "I8", "int16": "I16", "int32": "I32", "int64": "I64",
-    "float16": "F16", "bfloat16": "BF16", "float32": "F32", "float64": "F64",
+    "bool": "BOOL", "uint8": "U8", "uint16": "U16", "uint32": "U32", "uint64": "U64", "int8": "I8",
+    "int16": "I16", "int32": "I32", "int64": "I64", "float16": "F16", "bfloat16": "BF16",
+    "float32": "F32", "float64": "F64",
 }  # fmt: skip
 _DTYPES: dict[str, DType] = {codes[d.name]: d for d in DTYPES}
 

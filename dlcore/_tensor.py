@@ -32,6 +32,7 @@ from dlcore.dtypes import (
     float64,
     int16,
     int64,
+    uint64,
 )
 from dlcore.errors import AutogradError, CaptureError, DTypeError, ShapeError
 from dlcore.op import function
@@ -474,6 +475,8 @@ def of_data(data: Any, dtype: Any, device: Any, where: str, requires_grad: bool 
     array = _as_array(data, where)
     if isinstance(data, _PYTHON_DATA):
         wanted = _dtype_of(data, array) if chosen is None else chosen
+        if wanted is uint64 and array.dtype.kind == "f" and array.max(initial=0) >= 2**63:
+            array = np.asarray(data, dtype=object)  # of integers around 2^63 NumPy makes floats, which round
         return of_numbers(where.partition(":")[0], array, wanted, device, requires_grad)
     if chosen is None:
         plain = array.dtype in NUMPY_DTYPES  # else the text of the error is needed
@@ -489,7 +492,7 @@ def _as_array(data: Any, where: str) -> np.ndarray[Any, Any]:
         text = f"{where} {shown(data)} is not an array: its parts differ in shape or are no numbers"
         raise ValueError(text) from None
     large = array.dtype.kind == "O" and array.size > 0 and all(isinstance(n, int | float) for n in array.flat)
-    if not (large or array.dtype.kind in "uf" or array.dtype in NUMPY_DTYPES):  # of any size: `_as_ours` widens it
+    if not (large or array.dtype.kind == "f" or array.dtype in NUMPY_DTYPES):  # of any size: `_as_ours` narrows it
         as_dtype(array.dtype, f"{where} {shown(data)}: dtype")
     if array.ndim > MAX_AXES:
         raise ShapeError(f"{where} has {array.ndim} axes; a tensor has at most {MAX_AXES}")
@@ -498,7 +501,8 @@ def _as_array(data: Any, where: str) -> np.ndarray[Any, Any]:
 
 def _dtype_of(data: Any, array: np.ndarray[Any, Any]) -> Any:
     """The dtype of a tensor of Python numbers (or of NumPy's scalars)."""
-    if array.dtype.kind == "O" or array.dtype == np.uint64:  # integers that int64 does not hold
+    wide = array.dtype == np.uint64 and not isinstance(data, np.generic)
+    if array.dtype.kind == "O" or wide:  # integers that int64 does not hold
         return int64
     return default_float() if array.dtype == np.float64 and not isinstance(data, np.generic) else array.dtype
 
@@ -534,9 +538,7 @@ def _as_ours(array: np.ndarray[Any, Any], target: DType) -> np.ndarray[Any, Any]
     array = booleans(array if array.dtype.isnative else array.astype(array.dtype.newbyteorder("=")))
     if array.dtype in NUMPY_DTYPES:
         return array
-    if array.dtype.kind == "u" and not target.is_float:  # wraps as cast does
-        return array.astype(np.int64)
-    if array.dtype.kind in "uf":
+    if array.dtype.kind == "f":
         with np.errstate(over="ignore"):
             return array.astype(target.numpy if target in (float32, float64) else np.float64)
     raise DTypeError(f"tensor: an array of dtype {array.dtype} cannot become {target.name}")

@@ -1,9 +1,9 @@
 """Element types and the rules of promotion.
 
-A dtype is one of ten objects, the same on every device. Python scalars are weak: they take the tensor's dtype where
-their kind fits into it (``int32 + 2`` is int32; ``int32 + 0.5`` is the default float, float32). Between tensors the
-lattice of the array API holds, except that an integer tensor never widens a floating one (``int64 + float16`` is
-float16) and int64 with uint8 and the like follow NumPy.
+A dtype is one of thirteen objects, the same on every device. Python scalars are weak: they take the tensor's dtype
+where their kind fits into it (``int32 + 2`` is int32; ``int32 + 0.5`` is the default float, float32). Between tensors
+the lattice of the array API holds, except that an integer tensor never widens a floating one (``int64 + float16`` is
+float16); signed and unsigned ones follow NumPy, where int64 and uint64 are float64 together.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from dlcore import _C
 from dlcore._arguments import check_lengths, shown
 from dlcore.errors import DTypeError, ShapeError
 
-__all__ = ["DTYPES", "FLOATS", "INTEGERS", "DType", "as_dtype", "default_float", "result_type"]
+__all__ = ["DTYPES", "FLOATS", "INTEGERS", "DType", "as_dtype", "default_float", "result_type", "total_dtype"]
 
 
 class DType:
@@ -95,17 +95,23 @@ class DType:
 
 bool_: DType = DType(0, "bool", "bool", np.bool_)
 uint8: DType = DType(1, "uint8", "uint", np.uint8)
-int8: DType = DType(2, "int8", "int", np.int8)
-int16: DType = DType(3, "int16", "int", np.int16)
-int32: DType = DType(4, "int32", "int", np.int32)
-int64: DType = DType(5, "int64", "int", np.int64)
-float16: DType = DType(6, "float16", "float", np.float16)
-bfloat16: DType = DType(7, "bfloat16", "float", ml_dtypes.bfloat16)
-float32: DType = DType(8, "float32", "float", np.float32)
-float64: DType = DType(9, "float64", "float", np.float64)
+uint16: DType = DType(2, "uint16", "uint", np.uint16)
+uint32: DType = DType(3, "uint32", "uint", np.uint32)
+uint64: DType = DType(4, "uint64", "uint", np.uint64)
+int8: DType = DType(5, "int8", "int", np.int8)
+int16: DType = DType(6, "int16", "int", np.int16)
+int32: DType = DType(7, "int32", "int", np.int32)
+int64: DType = DType(8, "int64", "int", np.int64)
+float16: DType = DType(9, "float16", "float", np.float16)
+bfloat16: DType = DType(10, "bfloat16", "float", ml_dtypes.bfloat16)
+float32: DType = DType(11, "float32", "float", np.float32)
+float64: DType = DType(12, "float64", "float", np.float64)
 
-DTYPES: tuple[DType, ...] = (bool_, uint8, int8, int16, int32, int64, float16, bfloat16, float32, float64)
-INTEGERS: tuple[DType, ...] = (uint8, int8, int16, int32, int64)
+DTYPES: tuple[DType, ...] = (
+    bool_, uint8, uint16, uint32, uint64, int8, int16, int32, int64, float16, bfloat16, float32, float64,
+)  # fmt: skip
+INTEGERS: tuple[DType, ...] = (uint8, uint64, int8, int16, int32, int64)
+"""The integers whose ends are tried."""
 FLOATS: tuple[DType, ...] = (float16, bfloat16, float32, float64)
 _BY_NAME: dict[Any, DType] = {d.name: d for d in DTYPES} | {"bool_": bool_}
 _BY_NUMPY = {d.numpy: d for d in DTYPES}
@@ -128,6 +134,11 @@ def check_size(name: str, shape: Sequence[int], dtype: DType) -> None:
 def default_float() -> DType:
     """The dtype of new floating-point tensors made from Python floats: float32."""
     return float32
+
+
+def total_dtype(dtype: DType) -> DType:
+    """The dtype of sums and products of ``dtype``: of integers and bool the widest, signed or not as they are."""
+    return dtype if dtype.is_float else uint64 if dtype.kind == "uint" else int64
 
 
 def as_dtype(x: Any, where: str = "") -> DType:

@@ -22,7 +22,7 @@ from dlcore._device import CPU, Device, synchronize
 from dlcore._device import device as as_device
 from dlcore._func_checks import check_batching, gradcheck, gradgradcheck
 from dlcore._tensor import Tensor, from_numpy, tensor
-from dlcore.dtypes import DType, as_dtype, float32, float64
+from dlcore.dtypes import DType, as_dtype, float32, float64, uint64
 from dlcore.errors import CaptureError
 from dlcore.op import REGISTRY, Op, Sample, Spec, flat, lengths_of
 
@@ -126,10 +126,15 @@ def drawn(op: Op, sample: Sample) -> Arrays:
 
 
 def rounded(op: Op, sample: Sample, dtype: DType) -> Arrays:
-    """The sample's inputs, one by one, with its float64 arrays rounded to ``dtype``."""
+    """The sample's inputs, one by one, with its float64 arrays rounded to ``dtype``.
+
+    As uint64 they lose their signs: negative ones would be so large that float64, which references compute in, does not
+    tell one from the next.
+    """
+    sizes = np.abs if dtype is uint64 else np.positive
     with np.errstate(over="ignore"):  # what the dtype cannot hold is infinite
         return [
-            x.astype(dtype.numpy) if isinstance(x, np.ndarray) and x.dtype == np.float64 else x
+            np.asarray(sizes(x)).astype(dtype.numpy) if isinstance(x, np.ndarray) and x.dtype == np.float64 else x
             for x in drawn(op, sample)
         ]
 

@@ -1,5 +1,6 @@
 """What people type who come from NumPy and PyTorch: other names and spellings, NumPy's functions, forms of making."""
 
+import inspect
 import subprocess
 import sys
 
@@ -7,7 +8,7 @@ import numpy as np
 import pytest
 
 import dlcore as dl
-from dlcore import _aliases, _numpy, _operations, _spelling
+from dlcore import _aliases, _numpy, _operations, _spelling, nn
 
 RNG = np.random.default_rng(5)
 A = RNG.standard_normal((3, 4)).astype(np.float32)
@@ -67,6 +68,13 @@ def test_other_spellings_of_arguments():
 def test_wrong_spellings(call, text):
     with pytest.raises(TypeError, match=text):
         call(dl.tensor(A))
+
+
+def test_modules_take_either_spelling():
+    x = dl.tensor(A)
+    assert nn.Softmax(axis=0)(x).tolist() == nn.Softmax(dim=0)(x).tolist() == x.softmax(0).tolist()
+    assert nn.Flatten(start_axis=0)(x).shape == (12,) and repr(nn.Softmax(axis=0)) == "Softmax(dim=0)"
+    assert nn.GLU(axis=1)(x).shape == (3, 2) and "axis" not in str(inspect.signature(nn.Softmax))
 
 
 def test_an_argument_has_its_own_name_first():

@@ -19,6 +19,9 @@ template <class F> static inline void with_integer(DType dtype, F&& f) {
   switch (dtype) {
     case DType::bool_:
     case DType::uint8: return f.template operator()<uint8_t>();
+    case DType::uint16: return f.template operator()<uint16_t>();
+    case DType::uint32: return f.template operator()<uint32_t>();
+    case DType::uint64: return f.template operator()<uint64_t>();
     case DType::int8: return f.template operator()<int8_t>();
     case DType::int16: return f.template operator()<int16_t>();
     case DType::int32: return f.template operator()<int32_t>();

@@ -504,6 +504,9 @@ static void store_value(char* to, size_t size, const Array& a) {  // a weak scal
     case DType::float64: return put(*a.as<double>());
     case DType::bool_:
     case DType::uint8: return put(static_cast<int64_t>(*a.as<uint8_t>()));
+    case DType::uint16: return put(static_cast<int64_t>(*a.as<uint16_t>()));
+    case DType::uint32: return put(static_cast<int64_t>(*a.as<uint32_t>()));
+    case DType::uint64: return put(*a.as<uint64_t>());
     case DType::int8: return put(static_cast<int64_t>(*a.as<int8_t>()));
     case DType::int16: return put(static_cast<int64_t>(*a.as<int16_t>()));
     case DType::int32: return put(static_cast<int64_t>(*a.as<int32_t>()));

@@ -4,12 +4,14 @@
 
 namespace dlcore {
 
-enum class DType : uint8_t { bool_, uint8, int8, int16, int32, int64, float16, bfloat16, float32, float64 };
-constexpr int kDTypes = 10;
+enum class DType : uint8_t {
+  bool_, uint8, uint16, uint32, uint64, int8, int16, int32, int64, float16, bfloat16, float32, float64
+};
+constexpr int kDTypes = 13;
 
-constexpr int64_t kItemSize[kDTypes] = {1, 1, 1, 2, 4, 8, 2, 2, 4, 8};
-constexpr const char* kDTypeName[kDTypes] = {"bool",  "uint8",   "int8",     "int16",   "int32",
-                                             "int64", "float16", "bfloat16", "float32", "float64"};
+constexpr int64_t kItemSize[kDTypes] = {1, 1, 2, 4, 8, 1, 2, 4, 8, 2, 2, 4, 8};
+constexpr const char* kDTypeName[kDTypes] = {"bool",  "uint8", "uint16", "uint32",  "uint64",   "int8",   "int16",
+                                             "int32", "int64", "float16", "bfloat16", "float32", "float64"};
 
 constexpr int64_t item_size(DType t) { return kItemSize[static_cast<int>(t)]; }
 constexpr bool is_float(DType t) { return t >= DType::float16; }

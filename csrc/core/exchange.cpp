@@ -13,7 +13,8 @@ namespace dlcore {
 
 // ---- buffer protocol ----------------------------------------------------------------------------------------------
 static const char* format_of(DType t) {
-  static const char* formats[kDTypes] = {"?", "B", "b", "h", "i", "q", "e", nullptr, "f", "d"};
+  static const char* formats[kDTypes] = {"?", "B", "H", "I", "Q", "b",    "h",
+                                         "i", "q", "e", nullptr, "f", "d"};
   return formats[static_cast<int>(t)];
 }
 
@@ -90,7 +91,7 @@ static char letter_of(const char* format) {
   return *format && !format[1] ? *format : '\0';
 }
 static bool same_letter(char letter, DType dtype) {
-  static const char* letters[kDTypes] = {"?", "B", "b", "h", "i", "ql", "e", "Hh", "f", "d"};
+  static const char* letters[kDTypes] = {"?", "B", "H", "I", "QL", "b", "h", "i", "ql", "e", "Hh", "f", "d"};
   return letter && std::strchr(letters[static_cast<int>(dtype)], letter);
 }
 
@@ -165,8 +166,8 @@ constexpr uint64_t kDLReadOnly = 1, kDLCopied = 2;
 constexpr uint8_t kDLInt = 0, kDLUInt = 1, kDLFloat = 2, kDLBfloat = 4, kDLBool = 6;
 
 static DLDataType dl_type(DType t) {
-  static const uint8_t codes[kDTypes] = {kDLBool, kDLUInt,  kDLInt,    kDLInt,   kDLInt,
-                                         kDLInt,  kDLFloat, kDLBfloat, kDLFloat, kDLFloat};
+  static const uint8_t codes[kDTypes] = {kDLBool, kDLUInt, kDLUInt, kDLUInt,  kDLUInt,   kDLInt,   kDLInt,
+                                         kDLInt,  kDLInt,  kDLFloat, kDLBfloat, kDLFloat, kDLFloat};
   return {codes[static_cast<int>(t)], static_cast<uint8_t>(8 * item_size(t)), 1};
 }
 

@@ -6,6 +6,7 @@
 #include <limits>
 #include <new>
 #include <type_traits>
+#include <utility>
 #include <vector>
 
 #include "core/batch.h"
@@ -305,9 +306,17 @@ template <class T> static bool store_integer(const Tensor* t, T* out) {
   bool fits;
   if (t->array.dtype == DType::float64) {
     *out = to_integer_or<T>(0, t->immediate.f, &fits);
+  } else if (t->large) {
+    fits = false;
+    if constexpr (std::is_same_v<T, uint64_t>) {  // the only type that holds more than int64 does
+      const unsigned long long value = PyLong_AsUnsignedLongLong(t->large);
+      fits = !PyErr_Occurred();
+      PyErr_Clear();  // negative or too large
+      *out = value;
+    }
   } else {
     const int64_t i = t->immediate.i;
-    fits = !t->large && i >= std::numeric_limits<T>::min() && i <= std::numeric_limits<T>::max();
+    fits = std::in_range<T>(i);
     *out = static_cast<T>(i);
   }
   return fits;
@@ -353,6 +362,9 @@ static bool store_number(const Tensor* t, DType dtype, void* out, bool* fits) {
       *static_cast<uint8_t*>(out) = t->large || (t->array.dtype == DType::float64 ? t->immediate.f != 0 : m != 0);
       return true;
     case DType::uint8: *fits = store_integer(t, static_cast<uint8_t*>(out)); return true;
+    case DType::uint16: *fits = store_integer(t, static_cast<uint16_t*>(out)); return true;
+    case DType::uint32: *fits = store_integer(t, static_cast<uint32_t*>(out)); return true;
+    case DType::uint64: *fits = store_integer(t, static_cast<uint64_t*>(out)); return true;
     case DType::int8: *fits = store_integer(t, static_cast<int8_t*>(out)); return true;
     case DType::int16: *fits = store_integer(t, static_cast<int16_t*>(out)); return true;
     case DType::int32: *fits = store_integer(t, static_cast<int32_t*>(out)); return true;

@@ -292,6 +292,9 @@ static PyObject* item(PyObject* self, PyObject*) {
   switch (t->array.dtype) {
     case DType::bool_: return PyBool_FromLong(*static_cast<const uint8_t*>(p) != 0);
     case DType::uint8: return PyLong_FromLong(*static_cast<const uint8_t*>(p));
+    case DType::uint16: return PyLong_FromLong(*static_cast<const uint16_t*>(p));
+    case DType::uint32: return PyLong_FromUnsignedLong(*static_cast<const uint32_t*>(p));
+    case DType::uint64: return PyLong_FromUnsignedLongLong(*static_cast<const uint64_t*>(p));
     case DType::int8: return PyLong_FromLong(*static_cast<const int8_t*>(p));
     case DType::int16: return PyLong_FromLong(*static_cast<const int16_t*>(p));
     case DType::int32: return PyLong_FromLong(*static_cast<const int32_t*>(p));

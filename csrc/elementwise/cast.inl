@@ -24,6 +24,11 @@ struct RoundToOdd {
   float operator()(double x) const { return round_to_odd(x); }
   float operator()(int64_t x) const { return round_to_odd(x); }
   float operator()(int32_t x) const { return round_to_odd(static_cast<double>(x)); }
+  float operator()(uint32_t x) const { return round_to_odd(static_cast<double>(x)); }
+  float operator()(uint64_t x) const {  // halved, the last bit kept: an int64, whose rounding to odd is that of x
+    const bool large = x >> 63;
+    return round_to_odd(static_cast<int64_t>(large ? x >> 1 | (x & 1) : x)) * (large ? 2.0f : 1.0f);
+  }
 };
 struct Move {
   static constexpr int64_t kGrain = 1 << 16;
@@ -42,6 +47,8 @@ static void cast(const Args& a) {
     if (from == DType::float64) return pointwise<RoundToOdd, bfloat16_t, double>(a.out(), a.in(0));
     if (from == DType::int64) return pointwise<RoundToOdd, bfloat16_t, int64_t>(a.out(), a.in(0));
     if (from == DType::int32) return pointwise<RoundToOdd, bfloat16_t, int32_t>(a.out(), a.in(0));
+    if (from == DType::uint64) return pointwise<RoundToOdd, bfloat16_t, uint64_t>(a.out(), a.in(0));
+    if (from == DType::uint32) return pointwise<RoundToOdd, bfloat16_t, uint32_t>(a.out(), a.in(0));
   }
   if (to == DType::bool_) return cast_to<bool>(a);
   with_dtype(to, [&]<class O>() { cast_to<O>(a); });

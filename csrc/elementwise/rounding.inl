@@ -58,9 +58,10 @@ struct RoundTens {
 struct RoundInteger {  // to the nearest multiple of a power of ten, at ties to an even one; it may wrap
   static constexpr int64_t kGrain = 1 << 12;
   template <class T> DLCORE_MAP T operator()(T x, int64_t power) const {
-    const int64_t wide = x, quotient = wide / power, rest = wide % power, twice = 2 * (rest < 0 ? -rest : rest);
-    const int64_t up = (twice > power) | ((twice == power) & (quotient & 1)), away = rest < 0 ? -up : up;
-    return static_cast<T>(static_cast<uint64_t>(quotient + away) * static_cast<uint64_t>(power));
+    using Wide = std::conditional_t<std::is_same_v<T, uint64_t>, uint64_t, int64_t>;
+    const Wide unit = static_cast<Wide>(power), wide = x, quotient = wide / unit, rest = wide % unit;
+    const Wide twice = 2 * (rest < 0 ? -rest : rest), up = (twice > unit) | ((twice == unit) & (quotient & 1));
+    return static_cast<T>(static_cast<uint64_t>(quotient + (rest < 0 ? -up : up)) * static_cast<uint64_t>(power));
   }
 };
 

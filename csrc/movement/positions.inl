@@ -8,16 +8,17 @@ static void find_positions(const char* operation, const Array& indices, int64_t 
     const int64_t n = indices.size();
     int64_t wrong = 0;
     for (int64_t i = 0; i < n; ++i) {
-      const int64_t k = index[i], position = k + (k < 0 ? size : 0);
+      const int64_t k = index[i];  // of a uint64 beyond int64 negative, and out of range
+      const int64_t position = k + (std::is_signed_v<T> && k < 0 ? size : 0);
       positions[i] = position;
       wrong |= static_cast<uint64_t>(position) >= static_cast<uint64_t>(size);
     }
     if (!wrong) return;
     int64_t i = 0;
     while (static_cast<uint64_t>(positions[i]) < static_cast<uint64_t>(size)) ++i;
-    throw IndexFault(std::string(operation) + ": index " + std::to_string(static_cast<int64_t>(index[i])) +
-                     " at position " + std::to_string(i) + " is out of range for axis " + std::to_string(axis) +
-                     " of length " + std::to_string(size));
+    throw IndexFault(std::string(operation) + ": index " + std::to_string(index[i]) + " at position " +
+                     std::to_string(i) + " is out of range for axis " + std::to_string(axis) + " of length " +
+                     std::to_string(size));
   });
 }
 

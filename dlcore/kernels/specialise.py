@@ -44,8 +44,8 @@ FORMAT = 2  # of what is compiled from a key: raise it when compile options or c
 
 SIZES = {"ptr": 8, "i1": 1, "i32": 4, "i64": 8, "f32": 4, "f64": 8, "map": 128}
 _ELEMENT = {
-    "bool": "i1", "uint8": "u8", "int8": "i8", "int16": "i16", "int32": "i32", "int64": "i64", "float16": "fp16",
-    "bfloat16": "bf16", "float32": "fp32", "float64": "fp64",
+    "bool": "i1", "uint8": "u8", "uint16": "u16", "uint32": "u32", "uint64": "u64", "int8": "i8", "int16": "i16",
+    "int32": "i32", "int64": "i64", "float16": "fp16", "bfloat16": "bf16", "float32": "fp32", "float64": "fp64",
 }  # fmt: skip
 _SCALAR = {"i32": "i32", "i64": "i64", "f32": "fp32", "f64": "fp64"}
 

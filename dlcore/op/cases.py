@@ -46,7 +46,8 @@ class Input(NamedTuple):
         if self.dtype.kind == "bool":
             return np.asarray(rng.random(self.shape) < 0.5)
         low, high = int(self.low or 0), int(100 if self.high is None else self.high)
-        return np.asarray(rng.integers(low, high, self.shape)).astype(self.dtype.numpy)
+        drawn = rng.integers(low, high, self.shape, np.uint64 if high >= 2**63 else np.int64)
+        return np.asarray(drawn).astype(self.dtype.numpy)
 
 
 class Sample:

@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 
 from dlcore._arguments import called, number, operand
-from dlcore.dtypes import DTYPES, default_float, int64
+from dlcore.dtypes import DTYPES, default_float, total_dtype
 from dlcore.op import Axes, Sample, Spec
 from dlcore.ops.elementwise import cast, div, eq, isnan, maximum, mul, sqrt, square, sub, where
 from dlcore.ops.movement import expand
-from dlcore.ops.reduce import Reduction, Shape, aligned, all, max, mean, min, reduced_shape, sum
+from dlcore.ops.reduce import Reduction, Shape, aligned, all, max, mean, min, numpy_total, reduced_shape, sum
 from dlcore.ops.statistics import prod
 
 __all__ = ["nanmax", "nanmean", "nanmin", "nanprod", "nanstd", "nansum", "nanvar"]
@@ -60,7 +60,7 @@ def _present(x: Any) -> Any:
 
 
 def _numpy_nansum(x: Any, axis: Shape, keepdims: bool) -> Any:
-    return np.nansum(x, axis=axis, keepdims=keepdims, dtype=x.dtype if x.dtype.kind == "f" else np.int64)
+    return np.nansum(x, axis=axis, keepdims=keepdims, dtype=numpy_total(x.dtype))
 
 
 @numbers(
@@ -69,7 +69,7 @@ def _numpy_nansum(x: Any, axis: Shape, keepdims: bool) -> Any:
 )  # fmt: skip
 def nansum(x: Spec, axis: Axes = None, keepdims: bool = False) -> Spec:
     """Sum along `axis` of the elements that are not NaN; 0 where there are none. Otherwise as `sum`."""
-    return Spec(reduced_shape(x.shape, axis, keepdims), x.dtype if x.dtype.is_float else int64)
+    return Spec(reduced_shape(x.shape, axis, keepdims), total_dtype(x.dtype))
 
 
 @nansum.composite

@@ -15,7 +15,18 @@ from typing import Any
 
 import numpy as np
 
-from dlcore.dtypes import DTYPES, FLOATS, DType, bool_, default_float, float32, float64, int64, uint8
+from dlcore.dtypes import (
+    DTYPES,
+    FLOATS,
+    DType,
+    bool_,
+    default_float,
+    float32,
+    float64,
+    int64,
+    total_dtype,
+    uint8,
+)
 from dlcore.errors import ShapeError
 from dlcore.op import Axes, Axis, Dtype, ErrorInput, Input, Op, Sample, Spec, Workload, floating
 from dlcore.ops._domains import limited
@@ -167,7 +178,7 @@ class Total(Reduction):
 
     def total(self, dtype: DType) -> DType:
         """Of operands of ``dtype``."""
-        return dtype if dtype.is_float else int64
+        return total_dtype(dtype)
 
     def cost(self, x: Spec, axis: Shape, keepdims: bool) -> tuple[float, float]:
         """As of the family."""
@@ -195,6 +206,11 @@ def _as_it_is(dtype: DType | None) -> bool:
     return dtype is None
 
 
+def numpy_total(dtype: Any) -> Any:
+    """The dtype in which NumPy is to sum and multiply arrays of ``dtype``."""
+    return dtype if dtype.kind in "fV" else np.uint64 if dtype.kind == "u" else np.int64  # V: bfloat16, to NumPy
+
+
 def _numpy_cast(x: Any, dtype: DType | None) -> Any:
     """What the reference makes of an operand that is cast first: floats stay in float64."""
     return x if dtype is None else x.astype(dtype.numpy) if not dtype.is_float else x.astype(np.float64)
@@ -212,9 +228,9 @@ total = Total.definition
 def sum(x: Spec, axis: Axes = None, keepdims: bool = False, dtype: Dtype | None = None) -> None:
     """Sum of the elements along `axis`.
 
-    Floats keep their dtype and are accumulated in float32 within blocks of 4096, in float64 beyond; bool and integers
-    give int64. `dtype`: x is cast to it first, and it is the result's. The sum of nothing is 0. Raises IndexError for
-    an axis out of range, ShapeError for one given twice.
+    Floats keep their dtype and are accumulated in float32 within blocks of 4096, in float64 beyond; bool and signed
+    integers give int64, unsigned ones uint64. `dtype`: x is cast to it first, and it is the result's. The sum of
+    nothing is 0. Raises IndexError for an axis out of range, ShapeError for one given twice.
     """
 
 
@@ -227,7 +243,7 @@ def _(dout: Any, x_shape: Shape, x_dtype: DType, axis: Shape, keepdims: bool) ->
 @sum.reference
 def _(x: Any, axis: Shape, keepdims: bool, dtype: DType | None) -> Any:
     x = _numpy_cast(x, dtype)
-    out = np.sum(x, axis=axis, keepdims=keepdims, dtype=x.dtype if x.dtype.kind == "f" else np.int64)
+    out = np.sum(x, axis=axis, keepdims=keepdims, dtype=numpy_total(x.dtype))
     return _numpy_cast(out, dtype)
 
 

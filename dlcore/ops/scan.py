@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from dlcore.dtypes import DTYPES, FLOATS, DType, float32, int64
+from dlcore.dtypes import DTYPES, FLOATS, DType, float32, int64, total_dtype
 from dlcore.errors import ShapeError
 from dlcore.op import Axis, Dtype, ErrorInput, Input, Op, Sample, Spec, Workload, floating
 from dlcore.ops._workloads import MILLION, RAGGED
@@ -58,8 +58,8 @@ class Scan(Op):
     ulp = 4
 
     def infer(self, x: Spec, axis: int | None) -> Any:
-        """The operand's shape and dtype, or int64 for sums and products of integers."""
-        return Spec(_scanned(x.shape, axis), x.dtype if x.dtype.is_float else int64)
+        """The operand's shape and dtype, or the widest integer for sums and products of integers."""
+        return Spec(_scanned(x.shape, axis), total_dtype(x.dtype))
 
     def params(self, axis: int | None, reverse: bool) -> tuple[int, ...]:
         """The axis, or -1, and the attributes after it."""
@@ -121,7 +121,8 @@ def _as_scanned(function: Any, x: Any, axis: int | None, reverse: bool, exclusiv
     if exclusive and x.shape[axis]:
         first = np.full_like(x[_along(axis, 0, 1)], function.identity)
         x = np.concatenate([first, x[_along(axis, 0, x.shape[axis] - 1)]], axis)
-    out = function.accumulate(x, axis, dtype=np.longdouble if x.dtype.kind == "f" else np.int64)
+    total = {"f": np.longdouble, "u": np.uint64}.get(x.dtype.kind, np.int64)
+    out = function.accumulate(x, axis, dtype=total)
     out = out.astype(x.dtype) if x.dtype.kind == "f" else out
     return np.flip(out, axis) if reverse else out
 
@@ -137,11 +138,11 @@ def _plain(dtype: DType | None) -> bool:
 
 
 class Accumulation(Scan):
-    """cumsum and cumprod: of floats in their dtype, of others in int64, or in `dtype`, to which x is cast first."""
+    """cumsum and cumprod: in the dtype of a sum, or in `dtype`, to which x is cast first."""
 
     def infer(self, x: Spec, axis: int | None, dtype: DType | None) -> Spec:  # type: ignore[override]
         """As of the family, in ``dtype`` where it is given."""
-        return Spec(_scanned(x.shape, axis), dtype or (x.dtype if x.dtype.is_float else int64))
+        return Spec(_scanned(x.shape, axis), dtype or (total_dtype(x.dtype)))
 
     def params(self, axis: int | None, reverse: bool, exclusive: bool) -> tuple[int, ...]:  # type: ignore[override]
         return (-1 if axis is None else axis, int(reverse), int(exclusive))
@@ -185,7 +186,7 @@ def _numpy_cumsum(x: Any, axis: int | None, reverse: bool, exclusive: bool) -> A
 def cumsum(
     x: Spec, axis: Axis | None = None, reverse: bool = False, exclusive: bool = False, dtype: Dtype | None = None
 ) -> None:
-    """Sums of the elements along `axis` up to each: out[i] = x[0] + ... + x[i]; bool and integers give int64.
+    """Sums of the elements along `axis` up to each: out[i] = x[0] + ... + x[i]; of bool and integers int64 or uint64.
 
     `axis`: None for all elements in row-major order. `reverse`: from each to the end. `exclusive`: without the element
     itself. `dtype`: x is cast to it first. The gradient is the sum from the other end. Raises IndexError for an axis
@@ -221,7 +222,7 @@ def _roundings(x: Any, axis: int | None, reverse: bool, exclusive: bool) -> Any:
 def cumprod(
     x: Spec, axis: Axis | None = None, reverse: bool = False, exclusive: bool = False, dtype: Dtype | None = None
 ) -> None:
-    """Products of the elements along `axis` up to each: out[i] = x[0] ... x[i]; bool and integers give int64.
+    """Products of the elements along `axis` up to each: out[i] = x[0] ... x[i]; of bool and integers int64 or uint64.
 
     Arguments as of `cumsum`. The gradient is right where elements are 0. Raises IndexError for an axis out of range.
 

@@ -20,7 +20,20 @@ from dlcore.ops._domains import limited, without_tiny
 from dlcore.ops._workloads import MILLION, RAGGED
 from dlcore.ops.elementwise import abs, add, cast, div, eq, maximum, mul, pow, sign, sqrt, square, sub, where
 from dlcore.ops.movement import expand, permute, reshape
-from dlcore.ops.reduce import Reduction, Shape, Total, aligned, count_of, max, mean, min, reduced_shape, reduction, sum
+from dlcore.ops.reduce import (
+    Reduction,
+    Shape,
+    Total,
+    aligned,
+    count_of,
+    max,
+    mean,
+    min,
+    numpy_total,
+    reduced_shape,
+    reduction,
+    sum,
+)
 from dlcore.ops.scan import cumprod
 
 __all__ = [
@@ -35,7 +48,7 @@ _ZEROS = np.array([[1.5, 0.0, 2.0], [0.0, 3.0, 0.0], [-1.5, 2.0, 0.5]])
 def _numpy_prod(x: Any, axis: Shape, keepdims: bool, dtype: DType | None) -> Any:
     if dtype is not None:
         x = x.astype(np.float64 if dtype.is_float else dtype.numpy)
-    out = np.prod(x, axis=axis, keepdims=keepdims, dtype=x.dtype if x.dtype.kind == "f" else np.int64)
+    out = np.prod(x, axis=axis, keepdims=keepdims, dtype=numpy_total(x.dtype))
     return out if dtype is None or dtype.is_float else out.astype(dtype.numpy)
 
 
@@ -55,9 +68,9 @@ def prod(
 ) -> None:
     """Product of the elements along `axis`.
 
-    Floats keep their dtype and are multiplied in float64 (on a GPU in float32 or wider); bool and integers give int64,
-    which wraps. `dtype`: x is cast to it first, and it is the result's. The product of nothing is 1. The gradient is
-    right where elements are 0. Errors as in `sum`.
+    Floats keep their dtype and are multiplied in float64 (on a GPU in float32 or wider); bool and signed
+    integers give int64, unsigned ones uint64, which wrap. `dtype`: x is cast to it first, and it is the result's. The
+    product of nothing is 1. The gradient is right where elements are 0. Errors as in `sum`.
 
     >>> dl.prod(dl.tensor([[1, 2], [3, 4]]), axis=0).tolist()
     [3, 8]

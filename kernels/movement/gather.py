@@ -15,7 +15,10 @@ from dlcore.kernels.movement import take as triton
 __all__ = ["take"]
 
 THREADS, UNITS = 256, 4
-_CPP = {"uint8": "unsigned char", "int8": "signed char", "int16": "short", "int32": "int", "int64": "long long"}
+_CPP = {
+    "uint8": "unsigned char", "uint16": "unsigned short", "uint32": "unsigned int", "uint64": "unsigned long long",
+    "int8": "signed char", "int16": "short", "int32": "int", "int64": "long long",
+}  # fmt: skip
 
 
 def take(call: Call) -> Program:

@@ -176,7 +176,7 @@ def damage(draw: random.Random, owner: Any, shape: Any, strides: Any, array: Any
     elif field == 7:
         t.lanes = draw.choice((0, 2, 65535))
     elif field == 8:
-        t.code, t.bits = draw.choice(((3, 64), (5, 64), (255, 8), (0, 7), (2, 8), (6, 1), (1, 16), (2, 128), (7, 8)))
+        t.code, t.bits = draw.choice(((3, 64), (5, 64), (255, 8), (0, 7), (2, 8), (6, 1), (1, 24), (2, 128), (7, 8)))
     elif field == 9:
         t.device_type, t.device_id = draw.choice(((2, 0), (2, -1), (2, 10**9), (3, 0), (0, 0), (-1, 0), (10, 0)))
     elif field == 10 and full:
