@@ -423,7 +423,7 @@ def cummin(x: Operand, axis: int | None = None) -> tuple[Tensor, Tensor]:
     """
 
 def cumprod(x: Operand, axis: int | None = None, reverse: bool = False, exclusive: bool = False, dtype: Any | None = None) -> Tensor:
-    """Products of the elements along `axis` up to each: out[i] = x[0] ... x[i]; bool and integers give int64.
+    """Products of the elements along `axis` up to each: out[i] = x[0] ... x[i]; of bool and integers int64 or uint64.
 
     Arguments as of `cumsum`. The gradient is right where elements are 0. Raises IndexError for an axis out of range.
 
@@ -432,7 +432,7 @@ def cumprod(x: Operand, axis: int | None = None, reverse: bool = False, exclusiv
     """
 
 def cumsum(x: Operand, axis: int | None = None, reverse: bool = False, exclusive: bool = False, dtype: Any | None = None) -> Tensor:
-    """Sums of the elements along `axis` up to each: out[i] = x[0] + ... + x[i]; bool and integers give int64.
+    """Sums of the elements along `axis` up to each: out[i] = x[0] + ... + x[i]; of bool and integers int64 or uint64.
 
     `axis`: None for all elements in row-major order. `reverse`: from each to the end. `exclusive`: without the element
     itself. `dtype`: x is cast to it first. The gradient is the sum from the other end. Raises IndexError for an axis
@@ -1166,9 +1166,9 @@ def prelu(x: Operand, weight: Operand) -> Tensor:
 def prod(x: Operand, axis: int | Sequence[int] | None = None, keepdims: bool = False, dtype: Any | None = None) -> Tensor:
     """Product of the elements along `axis`.
 
-    Floats keep their dtype and are multiplied in float64 (on a GPU in float32 or wider); bool and integers give int64,
-    which wraps. `dtype`: x is cast to it first, and it is the result's. The product of nothing is 1. The gradient is
-    right where elements are 0. Errors as in `sum`.
+    Floats keep their dtype and are multiplied in float64 (on a GPU in float32 or wider); bool and signed
+    integers give int64, unsigned ones uint64, which wrap. `dtype`: x is cast to it first, and it is the result's. The
+    product of nothing is 1. The gradient is right where elements are 0. Errors as in `sum`.
 
     >>> dl.prod(dl.tensor([[1, 2], [3, 4]]), axis=0).tolist()
     [3, 8]
@@ -1451,9 +1451,9 @@ def sub(a: Operand, b: Operand) -> Tensor:
 def sum(x: Operand, axis: int | Sequence[int] | None = None, keepdims: bool = False, dtype: Any | None = None) -> Tensor:
     """Sum of the elements along `axis`.
 
-    Floats keep their dtype and are accumulated in float32 within blocks of 4096, in float64 beyond; bool and integers
-    give int64. `dtype`: x is cast to it first, and it is the result's. The sum of nothing is 0. Raises IndexError for
-    an axis out of range, ShapeError for one given twice.
+    Floats keep their dtype and are accumulated in float32 within blocks of 4096, in float64 beyond; bool and signed
+    integers give int64, unsigned ones uint64. `dtype`: x is cast to it first, and it is the result's. The sum of
+    nothing is 0. Raises IndexError for an axis out of range, ShapeError for one given twice.
     """
 
 def swapaxes(x: Operand, axis1: int, axis2: int) -> Tensor:
@@ -1805,9 +1805,9 @@ class TensorMethods:
     def cummin(self, axis: int | None = None) -> tuple[Tensor, Tensor]:
         """Smallest elements along `axis` up to each, and their indices: (values, indices), of equal elements the last."""
     def cumprod(self, axis: int | None = None, reverse: bool = False, exclusive: bool = False, dtype: Any | None = None) -> Tensor:
-        """Products of the elements along `axis` up to each: out[i] = x[0] ... x[i]; bool and integers give int64."""
+        """Products of the elements along `axis` up to each: out[i] = x[0] ... x[i]; of bool and integers int64 or uint64."""
     def cumsum(self, axis: int | None = None, reverse: bool = False, exclusive: bool = False, dtype: Any | None = None) -> Tensor:
-        """Sums of the elements along `axis` up to each: out[i] = x[0] + ... + x[i]; bool and integers give int64."""
+        """Sums of the elements along `axis` up to each: out[i] = x[0] + ... + x[i]; of bool and integers int64 or uint64."""
     def deg2rad(self) -> Tensor:
         """Degrees in radians: x pi / 180."""
     def diag(self, k: int = 0) -> Tensor:
