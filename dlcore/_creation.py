@@ -193,7 +193,7 @@ def full_like(x: Tensor, fill_value: Any, dtype: Any = None, device: Any = None)
     chosen, place = _like("full_like", x, dtype, device)
     try:
         return filled_like(x, lambda shape: full(shape, fill_value, chosen, place))
-    except (TypeError, ValueError, OverflowError) as error:
+    except (TypeError, ValueError, OverflowError, RuntimeError) as error:
         raise renamed(error, "full_like") from None
 
 

@@ -95,7 +95,7 @@ _affine = _Affine.definition
 def _scaled(x: Any, factor: float) -> Any:
     if factor == 1:
         return x
-    return mul(x, factor if x.dtype.is_float else int(factor))
+    return mul(x, int(factor) if not x.dtype.is_float and factor.is_integer() else factor)
 
 
 def _errors(name: str, letters: str, a: Lengths, b: Lengths, out: Lengths) -> list[ErrorInput]:

@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal, get_args
 
 import numpy as np
 
+from dlcore import _C
 from dlcore._arguments import items, number, renamed, shown
 from dlcore.dtypes import float32, float64, int64
 from dlcore.errors import ShapeError
@@ -63,7 +64,7 @@ class _Fractions(Kind):
     hint = "float | Sequence[float] | Tensor"
 
     def accept(self, value: Any, where: str) -> Any:
-        plain = value.tolist() if hasattr(value, "tolist") else value
+        plain = value.tolist() if isinstance(value, np.ndarray | np.generic | _C.TensorBase) else value
         several = items(plain)
         found = tuple(number(q, where) for q in ([plain] if several is None else several))
         for q in found:

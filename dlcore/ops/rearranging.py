@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import numpy as np
 
 from dlcore import _C
+from dlcore._arguments import integer, items, shown
 from dlcore.dtypes import DTYPES
 from dlcore.errors import ShapeError
 from dlcore.op import ErrorInput, Kind, Op, Sample, Shape, Spec, Workload, as_given
@@ -24,7 +25,36 @@ __all__ = ["Piece", "pad_constant", "rearrange"]
 Piece = tuple[int, int, int]
 """(start, length, step): places along an axis; step 0: one place again and again."""
 Pieces = tuple[tuple[Piece, ...], ...]
-PiecesOfX = Annotated[Any, Kind()]
+
+
+class _Nested(Kind):
+    """Integers in nested tuples; ``sizes``: how many each level has, None for any number."""
+
+    hint = "Any"
+
+    def __init__(self, what: str, *sizes: int | None):
+        self.what, self.sizes = what, sizes
+
+    def accept(self, value: Any, where: str) -> Any:
+        def level(part: Any, sizes: Sequence[int | None]) -> Any:
+            if not sizes:
+                found = integer(part, where)
+                if abs(found) >= 2**63:
+                    raise OverflowError(f"{where} {shown(found)} does not fit in int64")
+                return found
+            several = items(part)
+            if several is None or sizes[0] not in (None, len(several)):
+                raise TypeError(f"{where} {shown(value)} is not {self.what}")
+            return tuple([level(one, sizes[1:]) for one in several])
+
+        return level(value, self.sizes)
+
+    def wrong(self, where: str, given: Any) -> tuple[Any, type[Exception], str]:
+        return 3, TypeError, f"{where} 3 is not {self.what}"
+
+
+PiecesOfX = Annotated[Any, _Nested("a tuple of pieces (start, length, step) for each axis", None, None, 3)]
+WidthsOfX = Annotated[Any, _Nested("a pair (before, after) for each axis", None, 2)]
 
 
 def _check(name: str, shape: tuple[int, ...], pieces: Pieces) -> tuple[int, ...]:
@@ -196,6 +226,8 @@ def _around(x: Any, value: Any, widths: Sequence[tuple[int, int]]) -> Any:
     error_inputs=[
         ErrorInput(ShapeError, "pad_constant: widths of 1 axes for shape (2, 3)", np.zeros((2, 3)), 0,
                    widths=((1, 1),)),
+        ErrorInput(ShapeError, "pad_constant: widths ((1, -1),) are not all at least 0", np.zeros(3), 0,
+                   widths=((1, -1),)),
         ErrorInput(ShapeError, "pad_constant: value has shape (1,); it is one number", np.zeros(3), np.zeros(1),
                    widths=((1, 1),)),
     ],
@@ -205,10 +237,12 @@ def _around(x: Any, value: Any, widths: Sequence[tuple[int, int]]) -> Any:
         "torch": "F.pad(x, [n for pair in reversed(widths) for n in pair], value=float(value))",
     },
 )  # fmt: skip
-def pad_constant(x: Spec, value: Spec, widths: PiecesOfX) -> Spec:
+def pad_constant(x: Spec, value: Spec, widths: WidthsOfX) -> Spec:
     """`x` with `value`, a number or 0-d tensor, around it: `widths` has a pair (before, after) for each axis."""
     if len(widths) != len(x.shape):
         raise ShapeError(f"pad_constant: widths of {len(widths)} axes for shape {x.shape}")
+    if any(w < 0 for pair in widths for w in pair):
+        raise ShapeError(f"pad_constant: widths {widths} are not all at least 0")
     if value.shape:
         raise ShapeError(f"pad_constant: value has shape {value.shape}; it is one number")
     return Spec(tuple(n + b + a for n, (b, a) in zip(x.shape, widths, strict=True)), x.dtype)

@@ -247,12 +247,13 @@ def unfold(x: Spec, axis: Axis, size: int, step: int = 1) -> Layout:
     """
     shape = _windows(x.shape, axis, size, step)
     strides = list(x.strides)
-    strides[axis] *= step
+    strides[axis] *= step if shape[axis] > 1 else 1
     return Layout(shape, (*strides, x.strides[axis]))
 
 
 def _window_strides(shape: tuple[int, ...], axis: int, step: int) -> tuple[int, ...]:
     along = row_major(shape)
+    step = min(step, shape[axis])  # beyond, there is one window, and any distance to the next will do
     return (*along[:axis], along[axis] * step, *along[axis + 1 :], along[axis])
 
 
