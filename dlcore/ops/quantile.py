@@ -64,7 +64,8 @@ class _Fractions(Kind):
     hint = "float | Sequence[float] | Tensor"
 
     def accept(self, value: Any, where: str) -> Any:
-        plain = value.tolist() if isinstance(value, np.ndarray | np.generic | _C.TensorBase) else value
+        known: Any = value
+        plain = known.tolist() if isinstance(value, np.ndarray | np.generic | _C.TensorBase) else value
         several = items(plain)
         found = tuple(number(q, where) for q in ([plain] if several is None else several))
         for q in found:
