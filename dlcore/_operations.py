@@ -49,6 +49,8 @@ MODULES = (
     "scan",
     "statistics",
     "numbers",
+    "counting",
+    "differences",
 )
 """Modules of dlcore.ops whose functions are public."""
 

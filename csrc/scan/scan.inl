@@ -46,7 +46,7 @@ template <int s, class C> static inline vec<C> shifted(vec<C> earlier, vec<C> la
 }
 template <int s, class C, class Join> static inline void scan_step(vec<C>* v, Join join) {
   constexpr int L = kLanes<C>, kVectors = kGroup / L;
-  const vec<C> none = vec<C>{} + Join::template identity<C>();
+  const vec<C> none = vset(Join::template identity<C>());
 #pragma GCC unroll 4
   for (int i = kVectors - 1; i >= 0; --i) {
     if constexpr (s < L) v[i] = join(shifted<s, C>(i > 0 ? v[i > 0 ? i - 1 : 0] : none, v[i]), v[i]);
@@ -57,7 +57,7 @@ template <int s, class C, class Join> static inline void scan_step(vec<C>* v, Jo
 template <class C, class Join> static inline void scan_groups(C* x, int64_t n, C& local, C carry, Join join) {
   constexpr int L = kLanes<C>, kVectors = kGroup / L;
   C total = local;
-  const vec<C> all = vec<C>{} + carry;
+  const vec<C> all = vset(carry);
   for (int64_t i = 0; i < n; i += kGroup) {
     vec<C> v[kVectors];
 #pragma GCC unroll 4
@@ -65,7 +65,7 @@ template <class C, class Join> static inline void scan_groups(C* x, int64_t n, C
     scan_step<1, C>(v, join);
     scan_step<2, C>(v, join);
     scan_step<4, C>(v, join);
-    const vec<C> before = vec<C>{} + total;
+    const vec<C> before = vset(total);
     total = join(total, v[kVectors - 1][L - 1]);
 #pragma GCC unroll 4
     for (int k = 0; k < kVectors; ++k) vstore(x + i + k * L, join(all, join(before, v[k])));

@@ -55,7 +55,8 @@ REFUSED = {
     "slice_assign": _PART, "put": _PART, "put_": _PART,
     "put_backward": "it is the gradient of an assignment",
     "transfer": "a tensor moves between devices; keep the model and its tensors on one",
-    "nonzero": "the shape of its result depends on values",
+    "nonzero": "the shape of its result depends on values", "bincount": "the shape of its result depends on values",
+    "bincount_sized": "ONNX has no operator that counts values",
     "as_strided": _WALK, "diagonal": _WALK, "strided_add": _WALK, "strided_assign": _PART,
     "index_add_rows": "rows are added where indices say; there is no operator for it",
     "coordinates": "indices become coordinates; divide and take remainders instead",
@@ -464,7 +465,7 @@ def _ravel_index(n: Node) -> Value:
 
 @form("count_nonzero")
 def _count_nonzero(n: Node) -> Value:
-    return n.add("ReduceSum", n.graph.cast(n.graph.cast(n["x"], "bool"), "int64"), keepdims=0)
+    return _reduced(n, "ReduceSum", n.graph.cast(n.graph.cast(n["x"], "bool"), "int64"))
 
 
 @form("nonzero_sized")

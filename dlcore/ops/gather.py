@@ -13,9 +13,9 @@ import numpy as np
 
 from dlcore.dtypes import DTYPES, DType, bool_, float32, int16, int64, uint8
 from dlcore.errors import DTypeError, ShapeError
-from dlcore.op import Axis, AxisOf, ErrorInput, Input, Op, Sample, Shape, Spec, Workload, as_given
+from dlcore.op import Axes, Axis, AxisOf, ErrorInput, Input, Op, Sample, Shape, Spec, Workload, as_given, function
 from dlcore.ops._shape import broadcast_shapes
-from dlcore.ops._workloads import MILLION, RAGGED, bytes_of, library, on_gpu
+from dlcore.ops._workloads import MILLION, RAGGED, bytes_of, on_gpu
 from dlcore.ops.movement import permute, reshape
 
 __all__ = ["count_nonzero", "gather", "nonzero", "take"]
@@ -354,14 +354,33 @@ _TIMED = [
 ]
 
 
+def _counts_all(x: Spec, axis: tuple[int, ...], keepdims: bool) -> bool:
+    return len(axis) == len(x.shape) and not keepdims
+
+
 @_of_mask(
-    kernels={"cuda": "movement.positions:count_nonzero"}, methods=True, samples=_MASKS, workloads=_TIMED,
-    reference=lambda x: np.int64(np.count_nonzero(x)), cost=lambda x: (float(math.prod(x.shape)), bytes_of(x)),
-    baselines=library("count_nonzero", out=()),
+    kernels={
+        "cpu": [("movement:count_nonzero", _counts_all)], "cuda": [("movement.positions:count_nonzero", _counts_all)],
+    },
+    params=lambda: (), composite=lambda x, axis, keepdims: function("sum")(x, axis, keepdims), methods=True,
+    samples=[
+        *_MASKS, Sample(_MASKS[0].inputs[0], axis=1, why="rows", grad=False),
+        Sample((4, 5, 6), axis=(0, 2), keepdims=True, why="numbers, axes apart, kept", grad=False),
+    ],
+    workloads=_TIMED,
+    reference=lambda x, axis, keepdims: np.sum(x != 0, axis=axis, keepdims=keepdims, dtype=np.int64),
+    cost=lambda x: (float(math.prod(x.shape)), bytes_of(x)),
+    baselines={
+        "numpy": "np.count_nonzero(x, axis, keepdims=keepdims)", "torch": "torch.count_nonzero(x, axis)",
+        "jax": "jnp.count_nonzero(x, axis, keepdims=keepdims)",
+    },
 )  # fmt: skip
-def count_nonzero(x: Spec) -> Spec:
-    """The number of elements that are not zero (false), as a 0-d int64 tensor."""
-    return Spec((), int64)
+def count_nonzero(x: Spec, axis: Axes = None, keepdims: bool = False) -> Spec:
+    """The number of elements along `axis` that are not zero (false), as int64; NaN is not zero.
+
+    Raises IndexError for an axis out of range, ShapeError for one given twice.
+    """
+    return Spec(tuple(1 if d in axis else n for d, n in enumerate(x.shape) if keepdims or d not in axis), int64)
 
 
 @_of_mask(

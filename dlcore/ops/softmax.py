@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import numpy as np
 
+from dlcore._arguments import called
 from dlcore.errors import ShapeError
 from dlcore.op import REGISTRY, Axis, Domain, ErrorInput, Input, Op, Sample, Spec, Workload, floating, shape_of
 from dlcore.ops._domains import limited, without_subnormal_probabilities
@@ -16,7 +17,7 @@ from dlcore.ops._workloads import RAGGED, on_gpu
 from dlcore.ops.elementwise import exp, mul, neg, sub
 from dlcore.ops.reduce import sum
 
-__all__ = ["log_softmax", "softmax"]
+__all__ = ["log_softmax", "softmax", "softmin"]
 
 _MATRIX = (4096, 1000)
 
@@ -186,6 +187,15 @@ def _(ddx: Any, dout: Any, out: Any, axis: int) -> Any:
 def _(operands: list[Any], largest: float) -> None:
     """dout less its mean must be a number: it is multiplied by probabilities that may be 0."""
     operands[0] = limited(operands[0], largest / (4 * max(1, operands[0].size)))
+
+
+def softmin(x: Any, axis: int = -1) -> Any:
+    """Probabilities along ``axis`` that fall as x rises: the `softmax` of -x.
+
+    >>> dl.softmin(dl.tensor([0.0, 0.0])).tolist()
+    [0.5, 0.5]
+    """
+    return called("softmin", softmax, called("softmin", neg, x), axis)
 
 
 # ---- log_softmax ----------------------------------------------------------------------------------------------------

@@ -1,0 +1,2 @@
+#define DLCORE_BODY "count/count.inl"
+#include "common/each_isa.h"

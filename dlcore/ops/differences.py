@@ -1,0 +1,81 @@
+"""Differences of neighbours and integrals by trapezoids, along one axis."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from dlcore._arguments import axis_of, called, integer, number, operand
+from dlcore.dtypes import bool_
+from dlcore.errors import ShapeError
+from dlcore.ops.elementwise import add, mul, ne, sub
+from dlcore.ops.movement import concat, expand, reshape
+from dlcore.ops.reduce import sum
+from dlcore.ops.slicing import slice
+
+__all__ = ["diff", "trapezoid"]
+
+
+def _but_one(x: Any, axis: int, start: int) -> Any:
+    """All elements but one along ``axis``, from ``start`` on; a view."""
+    count = x.shape[axis] - 1 if x.shape[axis] else 0
+    return slice(x, (*((0, n, 1) for n in x.shape[:axis]), (start if count else 0, count, 1)))
+
+
+def _beside(x: Any, more: Any, axis: int, name: str) -> Any:
+    """What is put before or behind x: a number, or a tensor, of which one alone is repeated."""
+    more = operand(more, "diff", name) if not isinstance(more, int | float) else more
+    if isinstance(more, int | float) or more.ndim == 0:
+        one = tuple(1 if d == axis else n for d, n in enumerate(x.shape))
+        more = expand(operand([more], "diff", name) if isinstance(more, int | float) else more, one)
+        return more.to(x.device) if more.device != x.device else more
+    return more
+
+
+def diff(x: Any, n: int = 1, axis: int = -1, prepend: Any = None, append: Any = None) -> Any:
+    """Differences of neighbours along ``axis``, x[i + 1] - x[i], taken ``n`` times; of bools whether they differ.
+
+    ``prepend``, ``append``: numbers or tensors put before and behind x first. Each time the axis becomes one shorter.
+    Raises IndexError for an axis out of range, ValueError for a negative ``n``, ShapeError for a 0-d x.
+
+    >>> dl.diff(dl.tensor([1, 4, 9, 16])).tolist()
+    [3, 5, 7]
+    """
+    x = operand(x, "diff")
+    n = integer(n, "diff: n", 0)
+    if x.ndim == 0:
+        raise ShapeError("diff: x has no axis")
+    axis = axis_of(axis, "diff: axis", x.shape)
+    if n == 0:
+        return x
+    parts = [] if prepend is None else [_beside(x, prepend, axis, "prepend")]
+    parts.append(x)
+    parts += [] if append is None else [_beside(x, append, axis, "append")]
+    if len(parts) > 1:
+        x = called("diff", concat, parts, axis)
+    for _ in range(n):
+        x = (ne if x.dtype is bool_ else sub)(_but_one(x, axis, 1), _but_one(x, axis, 0))
+    return x
+
+
+def trapezoid(y: Any, x: Any = None, dx: float = 1.0, axis: int = -1) -> Any:
+    """Integral of ``y`` along ``axis`` by the trapezoidal rule: the sum of (y[i + 1] + y[i]) / 2 (x[i + 1] - x[i]).
+
+    ``x``: where the samples lie, with one axis of their number or of the shape of y; without it they are ``dx`` apart.
+    Integers become float32. Raises IndexError for an axis out of range, ShapeError where x does not fit y.
+
+    >>> dl.trapezoid(dl.tensor([1.0, 2.0, 4.0])).item()
+    4.5
+    """
+    y = operand(y, "trapezoid", "y")
+    axis = axis_of(axis, "trapezoid: axis", y.shape)
+    pairs = add(_but_one(y, axis, 1), _but_one(y, axis, 0)) if y.dtype is not bool_ else None
+    if pairs is None:
+        raise TypeError("trapezoid: does not take bool")
+    if x is None:
+        return sum(mul(mul(pairs, 0.5), number(dx, "trapezoid: dx")), axis)
+    x = operand(x, "trapezoid")
+    if x.ndim == 1 and x.shape[0] == y.shape[axis]:
+        x = reshape(x, tuple(x.shape[0] if d == axis else 1 for d in range(y.ndim)))
+    elif x.shape != y.shape:
+        raise ShapeError(f"trapezoid: x has shape {x.shape}, y has {y.shape}")
+    return sum(mul(mul(pairs, 0.5), sub(_but_one(x, axis, 1), _but_one(x, axis, 0))), axis)
