@@ -48,9 +48,9 @@ def test_errors_name_the_function_that_was_called():
     for name in ("amax", "amin", "aminmax", "ptp", "average", "nanprod", "nanvar", "nanstd", "nansum", "norm"):
         with pytest.raises(IndexError, match=f"^{name}: axis 5 is out of range"):
             getattr(dl, name)(dl.tensor(A), axis=5)
-    with pytest.raises(TypeError, match="^nanvar: correction 'one' is not a number"):
+    with pytest.raises(TypeError, match=r"^nanvar: correction 'one' is not a number"):
         dl.nanvar(dl.tensor(A), correction="one")
-    with pytest.raises(dl.ShapeError, match="^amax: cannot reduce an empty axis"):
+    with pytest.raises(dl.ShapeError, match=r"^amax: cannot reduce an empty axis"):
         dl.amax(dl.zeros(0))
 
 
@@ -110,7 +110,7 @@ def test_differences_of_bools_and_their_gradient():
 
 
 def test_trapezoids_are_numpys():
-    numpy = getattr(np, "trapezoid", None) or np.trapz
+    numpy = np.trapezoid
     at = np.sort(RNG.random(7)).astype(np.float32)
     y = dl.tensor(A)
     close(dl.trapezoid(y), numpy(A))
