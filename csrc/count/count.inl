@@ -24,7 +24,7 @@ template <class T> static void check_counted(const T* x, int64_t n, int64_t size
   int64_t i = 0;
   while (x[i] >= 0 && static_cast<int64_t>(x[i]) < size) ++i;
   const std::string value = std::to_string(static_cast<int64_t>(x[i]));
-  throw ValueFault("bincount: value " + value + " at position " + std::to_string(i) +
+  throw ValueFault("bincount_sized: value " + value + " at position " + std::to_string(i) +
                    (x[i] < 0 ? " is negative" : " is not below " + std::to_string(size)));
 }
 

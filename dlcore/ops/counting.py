@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from dlcore import _C
 from dlcore._arguments import integer, items, number, operand
-from dlcore._tensor import tensor
 from dlcore.dtypes import DType, bool_, default_float, float32, float64, int64, uint8
 from dlcore.errors import DTypeError, ShapeError
 from dlcore.op import ErrorInput, Input, Op, Sample, Spec, Workload
@@ -19,6 +19,7 @@ from dlcore.ops.elementwise import add, cast, div, ge, le, logical_and, lt, maxi
 from dlcore.ops.gather import take, take_backward
 from dlcore.ops.movement import expand, flatten
 from dlcore.ops.reduce import max, min, sum
+from dlcore.ops.slicing import assign
 
 __all__ = ["bincount", "histogram"]
 
@@ -47,11 +48,11 @@ class Count(Op):
     def check(self, x: Spec, weights: Spec | None) -> DType:
         """The result's dtype; raises ShapeError unless both are vectors of one length."""
         if len(x.shape) != 1:
-            raise ShapeError(f"bincount: x has shape {x.shape}, not one axis")
+            raise ShapeError(f"{self.name}: x has shape {x.shape}, not one axis")
         if weights is None:
             return int64
         if weights.shape != x.shape:
-            raise ShapeError(f"bincount: weights have shape {weights.shape}, x has {x.shape}")
+            raise ShapeError(f"{self.name}: weights have shape {weights.shape}, x has {x.shape}")
         return weights.dtype
 
     def cost(self, x: Spec, weights: Spec | None) -> tuple[float, float]:
@@ -101,9 +102,9 @@ _TIMED = [
     gradient={"weights": lambda dout, x: take(dout, x, 0)},
     samples=[s.but(size=5500) for s in _SAMPLES],
     error_inputs=[
-        *(ErrorInput(e.error, e.text, *e.inputs, size=7) for e in _WRONG),
-        ErrorInput(ValueError, "bincount: value 7 at position 1 is not below 7", np.array([0, 7]), None, size=7),
-        ErrorInput(ValueError, "bincount: size is -1; it must be at least 0", np.array([0, 7]), None, size=-1),
+        *(ErrorInput(e.error, e.text.replace("bincount", "bincount_sized"), *e.inputs, size=7) for e in _WRONG),
+        ErrorInput(ValueError, "bincount_sized: value 7 at position 1 is not below 7", np.array([0, 7]), None, size=7),
+        ErrorInput(ValueError, "bincount_sized: size is -1; it must be at least 0", np.array([0, 7]), None, size=-1),
     ],
     workloads=[w._replace(attrs=(100_000,)) for w in _TIMED],
     baselines={"jax": "jnp.bincount(x, weights, length=size)"},
@@ -117,15 +118,18 @@ def bincount_sized(x: Spec, weights: Spec | None = None, size: int = 0) -> None:
 
 @bincount_sized.infer
 def _(x: Spec, weights: Spec | None, size: int) -> Spec:
-    dtype = bincount.op.check(x, weights)
-    return Spec((integer(size, "bincount: size", 0),), dtype)
+    dtype = bincount_sized.op.check(x, weights)
+    return Spec((integer(size, "bincount_sized: size", 0),), dtype)
 
 
 @bincount_sized.composite
 def _(x: Any, weights: Any, size: int) -> Any:
+    if _size_of(x, 0) > size:
+        at = int(np.argmax(np.asarray(x.detach().cpu()) >= size))
+        raise ValueError(f"bincount: value {x[at].item()} at position {at} is not below {size}")
     if weights is not None:
         return take_backward(weights, x, (size,), 0)
-    ones = expand(tensor(1.0, dtype=float64, device=x.device), x.shape)
+    ones = expand(assign.inplace(_C.empty((), float64, x.device.code), 1), x.shape)
     return cast(take_backward(ones, x, (size,), 0), int64)
 
 
@@ -248,7 +252,7 @@ def histogram(
         bins = integer(bins, "histogram: bins", 1)
         low, high = _limits(flat, range)
         exact = np.linspace(low, high, bins + 1)
-        edges = tensor(exact, dtype=flat.dtype, device=x.device)
+        edges = cast(operand(exact, "histogram"), flat.dtype).to(x.device)
         places = _even_places(flat, edges, low, high, bins)
     values = bincount_sized(places, weights, edges.shape[0])[:-1]
     edges = edges if edges.dtype is dtype else cast(edges, dtype)
