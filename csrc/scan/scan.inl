@@ -53,8 +53,9 @@ template <int s, class C, class Join> static inline void scan_step(vec<C>* v, Jo
     else if (i >= s / L) v[i] = join(v[i - s / L], v[i]);
   }
 }
-// x[0 .. n), n a multiple of kGroup, becomes its prefixes after `local`, and these after `carry`.
-template <class C, class Join> static inline void scan_groups(C* x, int64_t n, C& local, C carry, Join join) {
+// to[0 .. n), n a multiple of kGroup: the prefixes of x after `local`, and these after `carry`.
+template <class C, class Join>
+static inline void scan_groups(const C* x, C* to, int64_t n, C& local, C carry, Join join) {
   constexpr int L = kLanes<C>, kVectors = kGroup / L;
   C total = local;
   const vec<C> all = vset(carry);
@@ -68,7 +69,7 @@ template <class C, class Join> static inline void scan_groups(C* x, int64_t n, C
     const vec<C> before = vset(total);
     total = join(total, v[kVectors - 1][L - 1]);
 #pragma GCC unroll 4
-    for (int k = 0; k < kVectors; ++k) vstore(x + i + k * L, join(all, join(before, v[k])));
+    for (int k = 0; k < kVectors; ++k) vstore(to + i + k * L, join(all, join(before, v[k])));
   }
   local = total;
 }
@@ -117,10 +118,16 @@ static C scan_chunk(const T* x, Out* out, int64_t n, int64_t chunk, C carry, Sca
   block[-1] = chunk ? carry : C(Join::kFirst);
   for (int64_t i = begin; i < end; i += kScanBlock) {
     const int64_t m = end - i < kScanBlock ? end - i : kScanBlock, at = o.reverse ? n - i - m : i;
+    if constexpr (sizeof(T) == sizeof(C) && sizeof(Out) == sizeof(C)) {  // nothing to convert
+      if (m == kScanBlock && out && !o.reverse && !o.exclusive) {
+        scan_groups(reinterpret_cast<const C*>(x + at), reinterpret_cast<C*>(out + at), m, local, carry, join);
+        continue;
+      }
+    }
     take_in(block, x + at, m, o.reverse);
     const int64_t full = (m + kGroup - 1) / kGroup * kGroup;
     for (int64_t k = m; k < full; ++k) block[k] = Join::template identity<C>();
-    scan_groups(block, full, local, carry, join);
+    scan_groups(block, block, full, local, carry, join);
     if (out) give_out(block - o.exclusive, out + at, m, o.reverse);
     block[-1] = block[m - 1];
   }
@@ -214,13 +221,28 @@ template <class Join, class T> static inline bool takes_over(T x, T best) {
 template <class T, class Join>
 static void extreme_row(const T* x, T* out, int64_t* places, int64_t n) {
   using C = compute_t<T>;
-  C best = load(x);
+  constexpr int64_t kStretch = 64;  // elements of which mostly none takes over: then nothing waits for the one before
+  C best = load(x), stretch[kStretch];
   int64_t place = 0;
-  for (int64_t i = 0; i < n; ++i) {
-    const C y = load(x + i);
-    if (takes_over<Join>(y, best) && (best == best || y != y)) best = y, place = i;  // seldom, and so foreseen
-    store(out + i, best);
-    places[i] = place;
+  for (int64_t i = 0; i < n; i += kStretch) {
+    const int64_t m = n - i < kStretch ? n - i : kStretch;
+    take_in(stretch, x + i, m, false);
+    int some = 0;
+#pragma omp simd reduction(| : some)
+    for (int64_t k = 0; k < m; ++k) some |= takes_over<Join>(stretch[k], best);
+    if (!some) {
+      T same;
+      store(&same, best);
+      for (int64_t k = 0; k < m; ++k) out[i + k] = same;
+      for (int64_t k = 0; k < m; ++k) places[i + k] = place;
+      continue;
+    }
+    for (int64_t k = 0; k < m; ++k) {
+      const C y = stretch[k];
+      if (takes_over<Join>(y, best) && (best == best || y != y)) best = y, place = i + k;
+      store(out + i + k, best);
+      places[i + k] = place;
+    }
   }
 }
 template <class T, class Join>
