@@ -30,6 +30,7 @@ MODULES = (
     "strided",
     "triangles",
     "scattering",
+    "editing",
     "reduce",
     "matmul",
     "softmax",

@@ -59,6 +59,12 @@ CALLS = {
     "take_along_axis-broadcast": ("take_along_axis", A, np.array([[[1], [-1]]]), 1),
     "take_along_axis-flat": ("take_along_axis", M, np.array([3, -1]), None),
     "unravel_index": ("unravel_index", np.array([[3, 22], [7, 0]]), (4, 6)),
+    "append": ("append", M, V), "append-axis": ("append", M, M[:1], 0), "delete": ("delete", M, [1, -1], 1),
+    "delete-one": ("delete", M, 2), "delete-slice": ("delete", A, slice(0, 3, 2), 0),
+    "insert": ("insert", V, 2, 9), "insert-many": ("insert", V, [1, 1, 4], [7, 8, 9]),
+    "insert-row": ("insert", M, 1, M[0], 0), "insert-rows": ("insert", M, 1, M[:2], 0),
+    "insert-columns": ("insert", M, [0, 3], M[:, :2], 1), "insert-flat": ("insert", M, -1, V),
+    "flatnonzero": ("flatnonzero", M), "diag_indices": ("diag_indices", 3), "ix_": ("ix_", V[:2], V[1:]),
     "ravel_multi_index": ("ravel_multi_index", (np.array([3, 0]), np.array([1, 5])), (4, 6)),
 }  # fmt: skip
 
@@ -152,6 +158,16 @@ def test_windows():
     x = dl.tensor(a, requires_grad=True)
     x.unfold(1, 3, 1).sum().backward()
     np.testing.assert_array_equal(x.grad, np.broadcast_to([1, 2, 3, 3, 3, 2, 1], (5, 7)))
+
+
+@pytest.mark.parametrize("shape", [(3, 4), (7, 3), (3, 3, 3)])
+def test_fill_diagonal(shape):
+    for wrap in (False, True):
+        a, x, turned = np.zeros(shape), dl.zeros(shape), dl.zeros(shape[::-1]).permute(*reversed(range(len(shape))))
+        np.fill_diagonal(a, 5, wrap)
+        for tensor in (x, turned):
+            dl.fill_diagonal(tensor, 5, wrap)
+            np.testing.assert_array_equal(tensor, a)
 
 
 # ---- by index -------------------------------------------------------------------------------------------------------
