@@ -199,10 +199,10 @@ def instance(value: Any, types: Any, where: str, expected: str) -> Any:
     return value
 
 
-def operand(value: Any, name: str, operand: str = "x") -> Any:
-    """What a function in Python makes of its operand: a tensor; arrays and lists become one."""
+def operand(value: Any, name: str, operand: str = "x", like: Any = None) -> Any:
+    """What a function in Python makes of its operand: a tensor; arrays and lists become one, where ``like`` is."""
     if not isinstance(value, _C.TensorBase):
-        value = _C.as_tensor(value, name, operand)
+        value = _C.as_tensor(value, name, operand, like)
     if value.weak:
         raise DTypeError(f"{name}: operand {operand!r} is a number, not a tensor")
     return value

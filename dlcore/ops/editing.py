@@ -34,7 +34,7 @@ def flatnonzero(x: Any) -> Any:
 def append(x: Any, values: Any, axis: int | None = None) -> Any:
     """``x`` with ``values`` behind it along ``axis``; with axis=None both are flattened."""
     x = operand(x, "append")
-    values = operand([values] if isinstance(values, bool | int | float) else values, "append", "values")
+    values = operand([values] if isinstance(values, bool | int | float) else values, "append", "values", x)
     if axis is None:
         return concat([reshape(x, (-1,)), reshape(values, (-1,))], 0)
     return concat([x, values], axis_of(axis, "append: axis", x.shape))
@@ -82,7 +82,7 @@ def insert(x: Any, index: Any, values: Any, axis: int | None = None) -> Any:
     x, along = _along("insert", x, axis)
     n, several = x.shape[along], items(index)
     places = _places("insert", index, n, 1)
-    values = operand([values] if isinstance(values, bool | int | float) else values, "insert", "values")
+    values = operand([values] if isinstance(values, bool | int | float) else values, "insert", "values", x)
     if several is None and not isinstance(index, slice) and values.ndim == x.ndim and axis is not None:
         places = np.repeat(places, values.shape[along])
     elif several is None and not isinstance(index, slice) and axis is None:

@@ -137,7 +137,8 @@ _SETS = ("add", "sum", "multiply", "prod", "mean", "amax", "amin")
 
 def _along(name: str, x: Any, axis: Any, index: Any) -> tuple[Any, int, Any]:
     """The operands of a scatter, checked; 0-d ones as vectors of one element."""
-    x, index = operand(x, name), operand(index, name, "index")
+    x = operand(x, name)
+    index = operand(index, name, "index", x)
     at = axis_of(axis, f"{name}: axis", x.shape)
     check_gather(name, x.shape, Spec(index.shape, index.dtype), at)
     return x, at, index
@@ -148,7 +149,7 @@ def _source(name: str, x: Any, index: Any, src: Any) -> Any:
     if not isinstance(src, _C.TensorBase):
         if isinstance(src, bool | int | float | np.generic):
             return expand(assign(_C.empty((), x.dtype, x.device.code), src), index.shape)
-        src = operand(src, name, "src")
+        src = operand(src, name, "src", x)
     if src.ndim != index.ndim or any(s < n for s, n in zip(src.shape, index.shape, strict=True)):
         raise ShapeError(f"{name}: src of shape {src.shape} does not cover an index of shape {index.shape}")
     if src.dtype is not x.dtype:
@@ -225,7 +226,8 @@ def scatter_reduce(x: Any, axis: int, index: Any, src: Any, reduce: str, include
 
 
 def _rows(name: str, x: Any, axis: Any, index: Any) -> tuple[Any, int, Any]:
-    x, index = operand(x, name), operand(index, name, "index")
+    x = operand(x, name)
+    index = operand(index, name, "index", x)
     at = axis_of(axis, f"{name}: axis", x.shape)
     if index.ndim > 1:
         raise ShapeError(f"{name}: an index of shape {index.shape} is no vector")
@@ -235,7 +237,7 @@ def _rows(name: str, x: Any, axis: Any, index: Any) -> tuple[Any, int, Any]:
 
 
 def _row_source(name: str, x: Any, axis: int, index: Any, source: Any) -> Any:
-    source = operand(source, name, "source")
+    source = operand(source, name, "source", x)
     want = (*x.shape[:axis], index.shape[0], *x.shape[axis + 1 :])
     if source.dtype is not x.dtype:
         raise DTypeError(f"{name}: source is of dtype {source.dtype.name}, x of {x.dtype.name}")
@@ -296,7 +298,8 @@ def _one(name: str, x: Any, value: Any) -> Any:
 
 def _broadcast_along(name: str, x: Any, index: Any, axis: Any) -> tuple[Any, Any, int]:
     """x and index broadcast to each other but for ``axis``, and that axis."""
-    x, index = operand(x, name), operand(index, name, "indices")
+    x = operand(x, name)
+    index = operand(index, name, "indices", x)
     if axis is None:
         if index.ndim != 1:
             raise ShapeError(f"{name}: with axis=None indices of shape {index.shape} are no vector")
@@ -332,7 +335,7 @@ def put_along_axis(x: Any, indices: Any, values: Any, axis: int | None) -> None:
     if axis is not None and target.shape != x.shape:
         raise ShapeError(f"put_along_axis: indices of shape {index.shape} do not fit shape {x.shape} along axis {at}")
     if isinstance(values, _C.TensorBase | np.ndarray | list):
-        values = operand(values, "put_along_axis", "values")
+        values = operand(values, "put_along_axis", "values", x)
         if broadcast_shapes("put_along_axis", index.shape, values.shape) != index.shape:
             raise ShapeError(f"put_along_axis: values of shape {values.shape} do not fit indices {index.shape}")
         values = expand(cast(values, x.dtype) if values.dtype is not x.dtype else values, index.shape)
@@ -344,8 +347,8 @@ def put_along_axis(x: Any, indices: Any, values: Any, axis: int | None) -> None:
 # ---- masks --------------------------------------------------------------------------------------------------------
 
 
-def _mask(name: str, mask: Any) -> Any:
-    mask = operand([mask] if isinstance(mask, bool) else mask, name, "mask")
+def _mask(name: str, mask: Any, x: Any) -> Any:
+    mask = operand([mask] if isinstance(mask, bool) else mask, name, "mask", x)
     if mask.dtype is not bool_:
         raise DTypeError(f"{name}: mask is of dtype {mask.dtype.name}, not bool")
     return mask
@@ -353,7 +356,8 @@ def _mask(name: str, mask: Any) -> Any:
 
 def masked_fill(x: Any, mask: Any, value: Any) -> Any:
     """``x`` with ``value``, a number or 0-d tensor, where ``mask`` (broadcast) is true; in the dtype of x."""
-    x, mask = operand(x, "masked_fill"), _mask("masked_fill", mask)
+    x = operand(x, "masked_fill")
+    mask = _mask("masked_fill", mask, x)
     filling = value if type(value) in (int, float) and x.dtype.is_float else _one("masked_fill", x, value)
     return called("masked_fill", where, mask, filling, x)
 
@@ -363,7 +367,8 @@ def masked_select(x: Any, mask: Any) -> Any:
 
     Its length depends on values, so a step that calls it cannot be recorded.
     """
-    x, mask = operand(x, "masked_select"), _mask("masked_select", mask)
+    x = operand(x, "masked_select")
+    mask = _mask("masked_select", mask, x)
     shape = broadcast_shapes("masked_select", x.shape, mask.shape)
     flat = reshape(expand(x, shape), (-1,))
     return take(flat, reshape(nonzero(reshape(expand(mask, shape), (-1,))), (-1,)), 0)
@@ -374,7 +379,8 @@ def masked_scatter(x: Any, mask: Any, source: Any) -> Any:
 
     Raises ShapeError where source has fewer elements than that. A step that calls it cannot be recorded.
     """
-    x, mask, source = operand(x, "masked_scatter"), _mask("masked_scatter", mask), operand(source, "masked_scatter")
+    x = operand(x, "masked_scatter")
+    mask, source = _mask("masked_scatter", mask, x), operand(source, "masked_scatter", "source", x)
     shape = broadcast_shapes("masked_scatter", x.shape, mask.shape)
     if source.dtype is not x.dtype:
         raise DTypeError(f"masked_scatter: source is of dtype {source.dtype.name}, x of {x.dtype.name}")
