@@ -62,6 +62,10 @@ class Tensor(Writing, TensorMethods):
     Tensors are made by `tensor`, `zeros`, ... and by operations, never by calling the class. Indexing, slicing,
     `reshape`, `permute` and `expand` give views that share memory. Operators broadcast their operands and promote
     dtypes as described in `dlcore.dtypes`.
+
+    What is written in place into a view (``row = y[0]; row *= 2``, ``y[:, 0] += x``) is written into what it is a view
+    of, its gradient history too, and other views of that follow. Leaves that require a gradient, and their views, are
+    changed under `no_grad` only; a tensor that a gradient rule has kept and that was changed since is an error.
     """
 
     __slots__ = ()
