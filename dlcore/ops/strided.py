@@ -68,7 +68,14 @@ _WALKS: list[tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...], int, str]]
 ]
 
 
+def _walk_of_examples(call: Any) -> tuple[Any, ...]:
+    """The walk through each example after the other (see dlcore/ops/_batching.py)."""
+    shape, strides, offset = call.attrs
+    return (call.size, *shape), (math.prod(call.specs[0].shape), *strides), offset
+
+
 @view(
+    batch=lambda call: as_strided(call.full(0), *_walk_of_examples(call)),
     gradient=lambda dout, x_shape, strides, offset: strided_add(dout, x_shape, strides, offset),
     samples=[Sample(x, shape=n, strides=s, offset=o, why=why) for x, n, s, o, why in _WALKS],
     error_inputs=[
@@ -118,6 +125,9 @@ def _add_composite(x: Any, shape: Shape, strides: Shape, offset: int) -> Any:
 
 
 @Walked.definition(
+    batch=lambda call: strided_add(
+        call.full(0), (call.size, *call.attrs[0]), (math.prod(call.attrs[0]), *call.attrs[1]), call.attrs[2]
+    ),
     kernels={"cuda": [("movement.strided:strided_add", lambda x, strides: _apart(x.shape, strides))]},
     composite=_add_composite, kinds=("float", "int", "uint"), dtypes=tuple(d for d in DTYPES if d.kind != "bool"),
     gradient=lambda dout, x_shape, strides, offset: as_strided(dout, x_shape, strides, offset),
@@ -158,6 +168,9 @@ def _numpy_add(x: Any, shape: Shape, strides: Shape, offset: int) -> Any:
 
 
 @Walked.definition(
+    batch=lambda call: strided_assign(
+        call.full(0), call.padded(1, len(call.attrs[0])), *_walk_of_examples(call)
+    ),
     kernels={"cuda": lambda x, value, out, shape, strides, offset: _write(x, value, out, shape, strides, offset)},
     promote=value_like_first,
     gradient={

@@ -131,6 +131,9 @@ def _numpy_add(x: Any, index: Any, source: Any, axis: int) -> Any:
 
 @Onto.definition(
     composite=lambda x, index, source, axis: add(x, take_backward(source, index, x.shape, axis)), ulp=8,
+    batch=lambda call: NotImplemented if call.is_batched[1] else call.run(
+        [call.full(0), call.values[1], call.full(2)], [call.attrs[0] + 1]
+    ),
     kinds=("float", "int", "uint"), reference=_numpy_add,
     magnitude=lambda x, index, source, axis: _numpy_add(np.abs(x), index, np.abs(source), axis),
     gradient={"x": lambda dout: dout, "source": lambda dout, index, axis: take(dout, index, axis)},
