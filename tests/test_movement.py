@@ -52,6 +52,7 @@ CALLS = {
     "pad-number": ("pad", M, 2), "pad-pair": ("pad", M, (1, 2)), "pad-pairs": ("pad", M, ((1, 2), (0, 3))),
     "meshgrid": ("meshgrid", V, V[:3], V[:2]), "meshgrid-one": ("meshgrid", V),
     "indices": ("indices", (2, 3)), "tril": ("tril", A, 1), "triu": ("triu", A, -1), "diag": ("diag", V, -1),
+    "diag-bool": ("diag", V > 2),
     "diag-matrix": ("diag", M, 2), "diagflat": ("diagflat", M[:2, :2], 1), "trace": ("trace", M, 1),
     "trace-axes": ("trace", M[None], 0, 2, 1),
     "tril_indices": ("tril_indices", 4, -1, 3), "triu_indices": ("triu_indices", 3, 1),

@@ -10,11 +10,12 @@ import numpy as np
 
 from dlcore import _C
 from dlcore._arguments import axis_of, check_lengths, integer, integers, items, names_errors, operand
-from dlcore.dtypes import DTYPES
+from dlcore.dtypes import DTYPES, bool_, uint8
 from dlcore.errors import ShapeError
 from dlcore.op import Axis, ErrorInput, Op, Sample, Shape, Spec, Workload
 from dlcore.ops._constants import positions
 from dlcore.ops._workloads import bytes_of
+from dlcore.ops.elementwise import cast
 from dlcore.ops.gather import take_backward
 from dlcore.ops.movement import reshape
 from dlcore.ops.slicing import Layout, assign, check_value, value_like_first, view
@@ -359,4 +360,11 @@ def diag_embed(x: Any, offset: int = 0, axis1: int = -2, axis2: int = -1) -> Any
     others = iter(x.shape[:-1])
     shape = tuple(n if d in (a, b) else next(others) for d in range(len(whole)))
     _, strides, start = _diagonal(shape, row_major(shape), offset, a, b)
-    return strided_add(x, shape, strides, start)
+    return placed(x, shape, strides, start)
+
+
+def placed(x: Any, shape: Shape, strides: Shape, offset: int) -> Any:
+    """Zeros of ``shape`` with the elements of ``x`` along a walk that meets each place once; of bools too."""
+    if x.dtype is bool_:
+        return cast(strided_add(cast(x, uint8), shape, strides, offset), bool_)
+    return strided_add(x, shape, strides, offset)

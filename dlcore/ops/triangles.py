@@ -15,7 +15,7 @@ from dlcore.op import ErrorInput, Op, Sample, Spec, Workload, as_given
 from dlcore.ops._constants import constant
 from dlcore.ops._workloads import RAGGED, bytes_of
 from dlcore.ops.reduce import sum as sum_
-from dlcore.ops.strided import diag_embed, diagonal, strided_add
+from dlcore.ops.strided import diag_embed, diagonal, placed
 
 __all__ = ["diag", "diagflat", "trace", "tril", "tril_indices", "triu", "triu_indices"]
 
@@ -121,7 +121,7 @@ def diag(x: Any, k: int = 0) -> Any:
     x, offset = operand(x, "diag"), integer(k, "diag: k")
     if x.ndim == 1:
         n = x.shape[0] + abs(offset)
-        return strided_add(x, (n, n), (n + 1,), max(offset, -offset * n))
+        return placed(x, (n, n), (n + 1,), max(offset, -offset * n))
     if x.ndim != 2:
         raise ShapeError(f"diag: x has shape {x.shape}; it takes a vector or a matrix")
     return diagonal(x, offset)
