@@ -137,7 +137,7 @@ template <class T> static void each_line_of(const Rows& l, const T* x, T* out, c
     return parallel_ranges(lines, n < kSortGrain ? kSortGrain / n : 1, some);
   }
   const int64_t tiles = (l.inner + kSideBySide - 1) / kSideBySide, grain = kSortGrain / (n * kSideBySide);
-  parallel_ranges(l.outer * tiles, grain > 1 ? grain : 1, [&](int64_t begin, int64_t end) {
+  const auto some = [&](int64_t begin, int64_t end) {
     const Scratch<T> in(kSideBySide * n);
     Line<T> line(n);
     for (int64_t tile = begin; tile < end; ++tile) {
@@ -148,7 +148,9 @@ template <class T> static void each_line_of(const Rows& l, const T* x, T* out, c
       for (int64_t c = 0; c < w; ++c)
         line.statistics(in.get() + c * n, wanted, out + o * l.inner + first + c, lines);
     }
-  });
+  };
+  if (n >= kParallelSort && l.outer * tiles < 4) some(0, l.outer * tiles);  // line by line, each by all threads
+  else parallel_ranges(l.outer * tiles, grain > 1 ? grain : 1, some);
 }
 
 // params: first axis and the one behind the last, whether NaN is left out, method, how many, and which quantiles

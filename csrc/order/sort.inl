@@ -247,7 +247,7 @@ template <class T> static void sort_lines(const Rows& l, const T* x, T* values, 
     return;
   }
   const int64_t tiles = (l.inner + kSideBySide - 1) / kSideBySide, grain = kSortGrain / (n * kSideBySide);
-  parallel_ranges(l.outer * tiles, grain > 1 ? grain : 1, [&](int64_t begin, int64_t end) {
+  const auto some = [&](int64_t begin, int64_t end) {
     const Scratch<T> in(kSideBySide * n), sorted(kSideBySide * count);
     const Scratch<int64_t> places(indices ? kSideBySide * count : 0);
     for (int64_t tile = begin; tile < end; ++tile) {
@@ -264,7 +264,9 @@ template <class T> static void sort_lines(const Rows& l, const T* x, T* values, 
           if (indices) indices[base + j * l.inner + c] = places[c * count + j];
         }
     }
-  });
+  };
+  if (n >= kParallelSort && l.outer * tiles < 4) some(0, l.outer * tiles);  // line by line, each by all threads
+  else parallel_ranges(l.outer * tiles, grain > 1 ? grain : 1, some);
 }
 
 // Along an axis, or (-1) flat.
