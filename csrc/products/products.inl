@@ -11,7 +11,7 @@
 constexpr int64_t kWork = int64_t{1} << 15;    // elements worth a chunk of their own
 constexpr int64_t kPiece = int64_t{1} << 17;   // of a line, summed by one thread
 constexpr int64_t kColumns = 256;              // outputs whose sums are kept beside each other
-constexpr int64_t kRun = 512;                  // terms in a sum of the operands' precision
+constexpr int64_t kRun = 64;                   // terms in a sum of the operands' precision
 
 template <class T> using sum_t = std::conditional_t<std::is_integral_v<T>, wrap_t<T>, double>;
 template <class T> using term_t = std::conditional_t<std::is_integral_v<T>, wrap_t<T>, compute_t<T>>;
@@ -62,9 +62,12 @@ template <class T> static inline sum_t<T> line_sum(const T* a, int64_t a_step, c
   sum_t<T> total = 0;
   for (int64_t i = 0; i < n; i += kRun) {
     const int64_t end = i + kRun < n ? i + kRun : n;
-    term_t<T> run = 0;
-    for (int64_t k = i; k < end; ++k) run += term(a + k * a_step, b + k * b_step);
-    total += run;
+    term_t<T> run[4] = {};  // fewer roundings one after the other, and additions that do not wait for each other
+    int64_t k = i;
+    for (; k + 4 <= end; k += 4)
+      for (int l = 0; l < 4; ++l) run[l] += term(a + (k + l) * a_step, b + (k + l) * b_step);
+    for (; k < end; ++k) run[0] += term(a + k * a_step, b + k * b_step);
+    total += static_cast<sum_t<T>>((run[0] + run[1]) + (run[2] + run[3]));
   }
   return total;
 }

@@ -13,6 +13,7 @@ import numpy as np
 
 from dlcore.errors import DTypeError, ShapeError
 from dlcore.op import ErrorInput, Op, Sample, Spec, Workload, floating
+from dlcore.ops._domains import limited, without_tiny
 from dlcore.ops._pointwise import NUMBER, check_dtype
 from dlcore.ops._workloads import bytes_of
 from dlcore.ops.contraction import contract
@@ -78,6 +79,11 @@ class _Affine(Op):
     def magnitude(self, x: Any, a: Any, b: Any, beta: float, alpha: float) -> Any:
         """The sums of absolute terms."""
         return self.reference(np.abs(x), np.abs(a), np.abs(b), abs(beta), abs(alpha))
+
+    def restrict(self, operands: list[Any], largest: float) -> None:
+        """As for matmul; and where a product overflows, an infinity of the other sign makes NaN."""
+        operands[:] = [limited(without_tiny(x, largest), largest**0.5 / 1e6) for x in operands]
+        operands[0] = np.where(np.isinf(operands[0]), 1.0, operands[0])
 
     def cost(self, x: Spec, a: Spec, b: Spec, beta: float) -> tuple[float, float]:
         """Those of the product, and one more of each for x."""
@@ -188,6 +194,13 @@ class _Bilinear(Op):
     cast = "low"
     promote = staticmethod(floating)
     ulp = 12
+
+    def restrict(self, operands: list[Any], largest: float) -> None:
+        """As for matmul, of three factors, which are multiplied in any order: 0 may meet an infinity, or not."""
+        root = largest ** (1 / 3) / 1000
+        operands[:3] = [np.where(np.abs(x) < 1 / root, 0.0, np.clip(x, -root, root)) for x in operands[:3]]
+        if isinstance(operands[3], np.ndarray):
+            operands[3] = np.where(np.isinf(operands[3]), 1.0, operands[3])
 
 
 def _bilinear(x1: Any, x2: Any, weight: Any, bias: Any) -> Any:

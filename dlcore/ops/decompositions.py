@@ -63,7 +63,8 @@ def _householder(a: Any, complete: bool) -> tuple[Any, Any]:
     q = np.broadcast_to(np.eye(m, dtype=a.dtype), (*a.shape[:-2], m, m)).copy()
     for k in range(min(m - 1, n)):
         v = a[..., k:, k].copy()
-        v[..., 0] += np.copysign(np.sqrt(np.sum(v * v, -1)), v[..., 0])
+        below = np.any(v[..., 1:] != 0, -1)  # else there is nothing to reflect
+        v[..., 0] = np.where(below, v[..., 0] + np.copysign(np.sqrt(np.sum(v * v, -1)), v[..., 0]), 0)
         v = v / np.maximum(np.sqrt(np.sum(v * v, -1, keepdims=True)), 1e-300)
         a[..., k:, :] -= 2 * v[..., :, None] * np.sum(v[..., :, None] * a[..., k:, :], -2, keepdims=True)
         q[..., :, k:] -= 2 * np.sum(q[..., :, k:] * v[..., None, :], -1, keepdims=True) * v[..., None, :]

@@ -84,7 +84,7 @@ def _vecdot_numpy(a: Any, b: Any, axis: int) -> Any:
 
 
 @_along_axis(
-    reference=_vecdot_numpy, ulp=4, magnitude=lambda a, b, axis: np.sum(np.abs(a) * np.abs(b), axis),
+    reference=_vecdot_numpy, ulp=8, magnitude=lambda a, b, axis: np.sum(np.abs(a) * np.abs(b), axis),
     composite=lambda a, b, axis: _vecdot(a, b, axis),
     gradient={
         "a": lambda dout, b, axis: mul(unsqueeze(dout, axis), b),
