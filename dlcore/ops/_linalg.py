@@ -32,7 +32,6 @@ class MatrixOp(Op):
     promote = staticmethod(floating)
     dtypes = (float32, float64)
     ulp = 16
-    elsewhere = "; call it on the CPU: x.cpu()"
     host: Callable[..., None] | None = None
     """The kernel on the CPU, where there is none for small matrices: of inputs, outputs and attributes, see `Host`."""
     square: bool = True
@@ -41,6 +40,12 @@ class MatrixOp(Op):
     """Whether there are kernels for small matrices."""
     flops: float = 1.0
     """Arithmetic operations, in units of M N min(M, N)."""
+
+    @property
+    def elsewhere(self) -> str:
+        """What the error says where a device has no kernel."""
+        rows = f" for more than {LARGEST} rows" if self.small else ""
+        return f"{rows}; call it on the CPU: x.cpu()"
 
     def family_kernels(self) -> Mapping[str, Any]:
         large = [(Host(self.host), None)] if self.host else []
