@@ -23,6 +23,7 @@ MODULES = (
     "special",
     "activation",
     "units",
+    "gates",
     "movement",
     "gather",
     "shaping",

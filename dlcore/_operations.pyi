@@ -629,9 +629,6 @@ def glu(x: Operand, axis: int = -1) -> Tensor:
     """Gated linear unit a sigmoid(b), a and b the halves of `x` along `axis` (https://arxiv.org/abs/1612.08083).
 
     Raises ShapeError where that axis has no even length.
-
-    >>> dl.glu(dl.tensor([1.0, 2.0, 0.0, 0.0]))
-    tensor([0.5, 1. ])
     """
 
 def gt(a: Operand, b: Operand) -> Tensor:

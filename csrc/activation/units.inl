@@ -80,7 +80,7 @@ struct Softsign : Bounded {  // x / (1 + |x|)
 struct SoftsignBackward : Bounded {
   template <class T> __attribute__((always_inline)) T operator()(T dout, T x) const {
     const T q = T(1) / (T(1) + abs_(x));
-    return dout * (q * q);
+    return dout * q * q;
   }
 };
 
@@ -208,6 +208,37 @@ DLCORE_NUMBERS(ThresholdBackward, OneNumber, Bounded) (C dout, C x) const {
 } };
 #undef DLCORE_NUMBERS
 
+// ---- gates: of the halves a and b along an axis -------------------------------------------------------------------
+
+struct Glu : Exponential {
+  template <class T> __attribute__((always_inline)) T operator()(T a, T b) const { return a * sigmoid_(b); }
+};
+struct GluOfGate : Exponential {  // the gradient to b: dout a s (1 - s)
+  template <class T> __attribute__((always_inline)) T operator()(T dout, T a, T b) const {
+    const T e = Decay<T>(b).e, q = T(1) / (T(1) + e);
+    return dout * (a * (e * q * q));
+  }
+};
+
+static Array half_of(const Array& x, int64_t axis, int which) {
+  Array half = x;
+  half.shape[axis] /= 2;
+  half.data = x.as<char>() + which * half.shape[axis] * half.strides[axis] * item_size(x.dtype);
+  return half;
+}
+static void glu(const Args& a) {
+  const Array first = half_of(a.in(0), a.integer(0), 0), gate = half_of(a.in(0), a.integer(0), 1);
+  with_float(a.in(0).dtype, [&]<class T>() { pointwise<Glu, T, T, T>(a.out(), first, gate); });
+}
+static void glu_backward(const Args& a) {
+  const int64_t axis = a.integer(0);
+  const Array first = half_of(a.in(1), axis, 0), gate = half_of(a.in(1), axis, 1);
+  with_float(a.in(1).dtype, [&]<class T>() {
+    pointwise<Glu, T, T, T>(half_of(a.out(), axis, 0), a.in(0), gate);
+    pointwise<GluOfGate, T, T, T, T>(half_of(a.out(), axis, 1), a.in(0), first, gate);
+  });
+}
+
 // ---- kernels ------------------------------------------------------------------------------------------------------
 
 template <class F> static void unary(const Args& a) {
@@ -233,6 +264,8 @@ static const Kernel kernels[] = {
     {"activation:hardsigmoid_backward", binary<HardsigmoidBackward>, 0},
     {"activation:hardswish", unary<Hardswish>, 0},
     {"activation:hardswish_backward", binary<HardswishBackward>, 0},
+    {"activation:glu", glu, 0},
+    {"activation:glu_backward", glu_backward, 0},
     {"activation:prelu", binary<Prelu>, 0},
     {"activation:relu6", unary<Relu6>, 0},
     {"activation:leaky_relu", numbered<LeakyRelu, 1>, 0},

@@ -2,9 +2,8 @@
 //
 //   pointwise_with<LeakyRelu, T, 1>(a);   // out = LeakyRelu<C>(a.params)(in 0), C the compute type of T
 //
-// The functor is made from the parameters once a block. They travel as one more operand that repeats, whose elements
-// are the address of the parameters, so that rows, blocks and threads are those of common/pointwise.inl; operands that
-// are not dense cost as much there, dense ones a call for every block.
+// The functor is made from the parameters once a loop. They travel as one more operand that repeats, whose elements are
+// the address of the parameters, so that rows and blocks are those of common/pointwise.inl.
 #ifndef DLCORE_COMMON_NUMBERS
 #define DLCORE_COMMON_NUMBERS
 #include "common/pointwise.inl"
@@ -28,10 +27,11 @@ static inline void numbers_block(int64_t m, T* out, const void* const* in, const
 template <template <class> class F, class T, int inputs>
 static void numbers_loop(int64_t n, void* out, const void* const* in) {
   const F<compute_t<T>> f(*static_cast<const Param* const*>(in[inputs]));
-  for (int64_t start = 0; start < n; start += kPointwiseBlock) {
+  const int64_t block = std::is_same_v<T, compute_t<T>> ? n : kPointwiseBlock;
+  for (int64_t start = 0; start < n; start += block) {
     const void* at[inputs];
     for (int k = 0; k < inputs; ++k) at[k] = static_cast<const T*>(in[k]) + start;
-    numbers_block<F, T>(n - start < kPointwiseBlock ? n - start : kPointwiseBlock, static_cast<T*>(out) + start, at, f,
+    numbers_block<F, T>(n - start < block ? n - start : block, static_cast<T*>(out) + start, at, f,
                         std::make_index_sequence<inputs>());
   }
 }
@@ -43,9 +43,20 @@ template <template <class> class F, class T, int inputs> static void pointwise_w
   numbers.data = &params;
   numbers.dtype = DType::int64;
   const Array* arrays[inputs + 2] = {&a.out()};
-  for (int k = 0; k < inputs; ++k) arrays[k + 1] = &a.in(k);
+  bool dense = a.out().contiguous();
+  for (int k = 0; k < inputs; ++k) {
+    arrays[k + 1] = &a.in(k);
+    dense = dense && same_layout(a.in(k), a.out());
+  }
   arrays[inputs + 1] = &numbers;
-  run_pointwise(numbers_loop<F, T, inputs>, F<compute_t<T>>::kGrain, arrays, inputs + 2);
+  constexpr int64_t grain = F<compute_t<T>>::kGrain;
+  if (!dense) return run_pointwise(numbers_loop<F, T, inputs>, grain, arrays, inputs + 2);
+  parallel_ranges(a.out().size(), grain, [&](int64_t begin, int64_t end) {
+    const void* in[inputs + 1];
+    for (int k = 0; k < inputs; ++k) in[k] = a.in(k).as<T>() + begin;
+    in[inputs] = &params;
+    numbers_loop<F, T, inputs>(end - begin, a.out().as<T>() + begin, in);
+  });
 }
 
 #endif  // DLCORE_COMMON_NUMBERS

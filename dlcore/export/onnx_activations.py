@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+
 from dlcore.export.onnx_graph import Value
 
 __all__ = ["ACTIVATION_FORMS"]
@@ -118,13 +120,25 @@ def _softshrink(n: Any) -> Value:
     return _where(n, _compare(n, "Greater", x, limit), up, down)
 
 
+def _glu(n: Any) -> Value:
+    x, axis, g = n["x"], n["axis"], n.graph
+    length = x.shape[axis]
+    if not isinstance(length, int):
+        raise ValueError("the axis that is halved depends on the size of the batch")
+    ends = [g.constant(np.array([k * (length // 2)])) for k in range(3)]
+    along = g.constant(np.array([axis]))
+    a, b = (n.add("Slice", x, ends[k], ends[k + 1], along) for k in range(2))
+    found: Value = n.add("Mul", a, n.add("Sigmoid", b))
+    return found
+
+
 ACTIVATION_FORMS: dict[str, Form] = {
     "silu": _silu, "mish": _mish, "softplus": _softplus, "softsign": _softsign,
     "logsigmoid": lambda n: n.add("Neg", _soft(n, n.add("Neg", n["x"]))),
     "elu": _exponential(lambda n: (n["alpha"], 1.0, 1.0)),
     "celu": _exponential(lambda n: (n["alpha"], 1.0, 1 / n["alpha"])),
     "selu": _exponential(lambda n: (_SCALE * _ALPHA, _SCALE, 1.0)),
-    "relu6": lambda n: _between(n, n["x"], 0, 6),
+    "glu": _glu, "relu6": lambda n: _between(n, n["x"], 0, 6),
     "hardtanh": lambda n: _between(n, n["x"], n["min_val"], n["max_val"]),
     "hardsigmoid": _hardsigmoid, "hardswish": _hardswish,
     "leaky_relu": lambda n: _steep(n, n["negative_slope"]), "prelu": lambda n: _steep(n, n["weight"]),

@@ -13,7 +13,7 @@ from dlcore._spelling import spelled
 from dlcore._tensor import Parameter, Tensor
 from dlcore.dtypes import as_dtype
 from dlcore.nn.module import Module
-from dlcore.ops import units
+from dlcore.ops import gates, units
 
 __all__ = [
     "CELU", "ELU", "GLU", "SELU", "Hardshrink", "Hardsigmoid", "Hardswish", "Hardtanh", "LeakyReLU", "LogSigmoid",
@@ -88,7 +88,7 @@ class Tanhshrink(Module):
     """x - tanh(x)."""
 
     def forward(self, x: Tensor) -> Tensor:
-        return units.tanhshrink(x)
+        return gates.tanhshrink(x)
 
 
 class LeakyReLU(Module):
@@ -119,7 +119,7 @@ class PReLU(Module):
         self.weight = Parameter(full((self.num_parameters,), start, dtype=chosen, device=device))
 
     def forward(self, x: Tensor) -> Tensor:
-        return units.prelu(x, self.weight)
+        return gates.prelu(x, self.weight)
 
     def extra_repr(self) -> str:
         return f"num_parameters={self.num_parameters}"
@@ -222,7 +222,7 @@ class GLU(Module):
         self.dim = integer(dim, "GLU: dim")
 
     def forward(self, x: Tensor) -> Tensor:
-        return units.glu(x, self.dim)
+        return gates.glu(x, self.dim)
 
     def extra_repr(self) -> str:
         return f"dim={self.dim}"

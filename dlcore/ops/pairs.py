@@ -14,6 +14,7 @@ import numpy as np
 
 from dlcore.errors import ShapeError
 from dlcore.op import Domain, ErrorInput, Op, Sample, Spec, Workload, floating, named
+from dlcore.ops._domains import limited
 from dlcore.ops._workloads import million_and_ragged
 from dlcore.ops.activation import sigmoid
 from dlcore.ops.elementwise import abs, add, div, eq, exp, log, log1p, lt, maximum, mul, neg, sign, sub, where
@@ -62,6 +63,10 @@ class Pairwise(Op):
     def _reduced(self, args: Any, part: Any, then: Callable[[Any], Any] = np.asarray) -> Any:
         given = dict(zip(self.signature.names, args, strict=True))
         return numpy_reduced(then(named(part, given)), given["reduction"], given["input"].size)
+
+    def restrict(self, operands: list[Any], largest: float) -> None:
+        """The sum of a mean, before it is divided, must be a number."""
+        operands[:] = [limited(x, 1e30 if largest < 1e300 else 1e300) for x in operands]
 
     def cost(self, input: Spec) -> tuple[float, float]:
         """Both operands read."""
@@ -290,8 +295,15 @@ def _kl_size(input: Any, target: Any, log_target: bool) -> Any:
     return np.where(p == 0, 0.0, np.abs(p) * (own + np.abs(input) + (own if log_target else 0)))
 
 
+def _without_tails(operands: list[Any]) -> None:
+    """No exponential of a target is a subnormal number, which the input would enlarge."""
+    input, target = (limited(x, 1e30) for x in operands)
+    operands[:] = [input, np.where((target < -20) & (target > -4000), target / 200, target)]
+
+
 @_pairwise(
-    name="kl_div", each=_numpy_kl, size=_kl_size, flops=30, special=[(0.5, 0.0), (-1.0, 1e-30), (-1.0, -0.5)],
+    name="kl_div", restrict=_without_tails, each=_numpy_kl, size=_kl_size, flops=30,
+    special=[(0.5, 0.0), (-1.0, 1e-30), (-1.0, -0.5)],
     kernels={
         "cpu": [("loss:kl_div_of_logs", lambda log_target: log_target), ("loss:kl_div", None)],
         "cuda": [("loss.pairs:kl_div_of_logs", lambda log_target: log_target), ("loss.pairs:kl_div", None)],

@@ -12,8 +12,6 @@ from typing import Annotated, Any
 
 import numpy as np
 
-from dlcore._arguments import axis_of, operand, renamed
-from dlcore.errors import ShapeError
 from dlcore.op import Domain, ErrorInput, Sample, Spec, Workload, floating, widest
 from dlcore.ops._pointwise import SHAPES, Pointwise, specials
 from dlcore.ops.activation import sigmoid, tanh
@@ -33,11 +31,10 @@ from dlcore.ops.elementwise import (
     sub,
     where,
 )
-from dlcore.ops.movement import reshape
 
 __all__ = [
-    "celu", "elu", "glu", "hardshrink", "hardsigmoid", "hardswish", "hardtanh", "leaky_relu", "logsigmoid", "mish",
-    "prelu", "relu6", "selu", "silu", "softplus", "softshrink", "softsign", "tanhshrink", "threshold",
+    "celu", "elu", "hardshrink", "hardsigmoid", "hardswish", "hardtanh", "leaky_relu", "logsigmoid", "mish", "relu6",
+    "selu", "silu", "softplus", "softshrink", "softsign", "threshold",
 ]  # fmt: skip
 
 
@@ -79,7 +76,7 @@ class UnitGradient(Unit):
     def restrict(self, operands: list[Any]) -> None:
         """A slope that is a subnormal number is rounded to a multiple of the smallest before dout multiplies it."""
         x = operands[1]
-        operands[1] = np.where((np.abs(x) > 80) & (np.abs(x) < 800), x / 10, x)
+        operands[1] = np.where((np.abs(x) > 20) & (np.abs(x) < 4000), x / 200, x)
 
 
 _unit = partial(Unit.named, operands="x")
@@ -103,7 +100,7 @@ def _aten(name: str, *attrs: str) -> dict[str, str]:
 _FAR = 745.0  # e^-745 is the smallest number; beyond, factors of exponentials must not be infinite
 
 
-def _logistic(x: Any) -> Any:
+def logistic(x: Any) -> Any:
     e = np.exp(-np.abs(x))
     return np.where(x < 0, e, 1.0) / (1.0 + e)
 
@@ -111,14 +108,14 @@ def _logistic(x: Any) -> Any:
 silu = _unit(
     "silu", doc="Sigmoid linear unit x / (1 + e^-x), also called swish (https://arxiv.org/abs/1702.03118).", ulp=4,
     flops=27, special=(-87.0, -90.0, -100.0, 20.0, -700.0), gradient=lambda dout, x: silu_backward(dout, x),
-    reference=lambda x: np.where(x < -_FAR, -0.0, np.maximum(x, -_FAR) * _logistic(x)),
+    reference=lambda x: np.where(x < -_FAR, -0.0, np.maximum(x, -_FAR) * logistic(x)),
     baselines=_torch("silu", "silu"),
 )  # fmt: skip
 silu_backward = _gradient(
     "silu_backward", doc="Gradient of silu: dout s (1 + x (1 - s)), s the logistic function of x.", ulp=6, flops=33,
     special=(-90.0, 20.0), baselines=_aten("silu_backward"), gradient=lambda ddx, x: silu_backward(ddx, x),
-    reference=lambda dout, x: dout * (_logistic(x) * (1 + np.clip(x, -_FAR, _FAR) * _logistic(-x))),
-    magnitude=lambda dout, x: np.abs(dout) * (_logistic(x) * (1 + np.minimum(np.abs(x), _FAR) * _logistic(-x))),
+    reference=lambda dout, x: dout * (logistic(x) * (1 + np.clip(x, -_FAR, _FAR) * logistic(-x))),
+    magnitude=lambda dout, x: np.abs(dout) * (logistic(x) * (1 + np.minimum(np.abs(x), _FAR) * logistic(-x))),
 )  # fmt: skip
 
 
@@ -135,8 +132,9 @@ def _soft(x: Any) -> Any:
 
 def _mish_terms(x: Any) -> tuple[Any, Any]:
     """t = tanh(softplus(x)) and x t', t' = s / cosh(softplus(x))^2."""
-    u = _logistic(-x)  # exp(-softplus(x))
-    return np.tanh(_soft(x)), np.clip(x, -_FAR, _FAR) * (_logistic(x) * np.square(2 * u / (1 + u * u)))
+    u = logistic(-x)  # exp(-softplus(x))
+    slope = logistic(x) * np.square(2 * u / (1 + u * u))
+    return np.where(x < -_FAR, -0.0, np.tanh(_soft(x))), np.clip(x, -_FAR, _FAR) * slope
 
 
 mish = _unit(
@@ -149,7 +147,7 @@ mish_backward = _gradient(
     "mish_backward", doc="Gradient of mish: dout (t + x s (1 - t^2)), s the logistic function and t tanh(softplus(x)).",
     ulp=8, flops=45, special=(-90.0, 20.0), baselines=_aten("mish_backward"),
     gradient=lambda ddx, x: mish_backward(ddx, x),
-    reference=lambda dout, x: dout * sum(_mish_terms(x)),
+    reference=lambda dout, x: dout * np.add(*_mish_terms(x)),
     magnitude=lambda dout, x: np.abs(dout) * (_mish_terms(x)[0] + np.abs(_mish_terms(x)[1])),
 )  # fmt: skip
 
@@ -189,7 +187,7 @@ logsigmoid = _unit(
 )  # fmt: skip
 logsigmoid_backward = _gradient(
     "logsigmoid_backward", doc="Gradient of logsigmoid: dout / (1 + e^x).", ulp=4, flops=26, special=(-20.0, 90.0),
-    reference=lambda dout, x: dout * _logistic(-x), gradient=lambda ddx, x: logsigmoid_backward(ddx, x),
+    reference=lambda dout, x: dout * logistic(-x), gradient=lambda ddx, x: logsigmoid_backward(ddx, x),
     baselines={"torch": "dout * torch.sigmoid(-x)", "jax": "dout * jax.nn.sigmoid(-x)"},
 )  # fmt: skip
 
@@ -456,9 +454,9 @@ def softplus(x: Spec, beta: float = 1.0, threshold: float = 20.0) -> None:
     kernels={"cuda": [("activation.units:softplus_backward", lambda beta: beta == 1)]},
     composite=lambda dout, x, beta, threshold: _softplus_slope(dout, mul(x, beta), threshold),
     ulp=4, flops=27, special=(-20.0, 20.0, 21.0), baselines=_aten("softplus_backward", "beta", "threshold"),
-    reference=lambda dout, x, beta, threshold: dout * np.where(x * beta > threshold, 1.0, _logistic(x * beta)),
+    reference=lambda dout, x, beta, threshold: dout * np.where(x * beta > threshold, 1.0, logistic(x * beta)),
     magnitude=lambda dout, x, beta, threshold: (
-        np.abs(dout) * np.where(x * beta > threshold, 1.0, _logistic(x * beta) * _softplus_growth(x, beta))
+        np.abs(dout) * np.where(x * beta > threshold, 1.0, logistic(x * beta) * _softplus_growth(x, beta))
     ),
     samples=[Sample((5, 7), (5, 7), beta=1.7, threshold=1.0, why="another beta and threshold")],
 )  # fmt: skip
@@ -480,72 +478,3 @@ def _(ddx: Any, dout: Any, x: Any, beta: float, threshold: float) -> Any:
     y = mul(x, beta)
     s = sigmoid(y)
     return where(gt(y, threshold), 0.0, mul(mul(mul(ddx, dout), beta), mul(s, sub(1, s))))
-
-
-# ---- with a tensor of slopes, of halves, and of others --------------------------------------------------------------
-
-_prelu = Unit.named(
-    "prelu", "x weight", "x where it is positive, else x times `weight`, which broadcasts.", ulp=0.5, flops=2,
-    domains={"x": _KINK}, reference=lambda x, weight: np.where(x > 0, x, x * weight),
-    gradient={"x": lambda dout, x, weight: where(gt(x, 0), dout, mul(dout, weight)),
-              "weight": lambda dout, x: where(gt(x, 0), 0.0, mul(dout, x))},
-    baselines={"torch": "torch.where(x > 0, x, x * weight)"},
-)  # fmt: skip
-
-
-def prelu(x: Any, weight: Any) -> Any:
-    """Rectifier with a learned slope: x where it is positive, else x times `weight` (https://arxiv.org/abs/1502.01852).
-
-    `x`: (N, C, ...) or any other shape. `weight`: one number, () or (1,), or (C,), one for each index of axis 1 (of
-    axis 0 where x has no other). The gradient at 0 is `weight`. Raises ShapeError for another shape of it.
-
-    >>> dl.prelu(dl.tensor([[-2.0, -2.0, 3.0]]), dl.tensor([0.5, 0.25, 0.25]))
-    tensor([[-1. , -0.5,  3. ]])
-    """
-    try:
-        x, weight = operand(x, "prelu"), operand(weight, "prelu")
-        if weight.ndim == 1 and weight.size != 1:
-            axis = min(1, x.ndim - 1)
-            if x.ndim == 0 or x.shape[axis] != weight.size:
-                raise ShapeError(f"prelu: a weight of shape {weight.shape} for x of shape {x.shape}: there is to be "
-                                 f"one number, or one for each index of axis 1")  # fmt: skip
-            weight = reshape(weight, (weight.size, *[1] * (x.ndim - 1 - axis)))
-        elif weight.size != 1 or weight.ndim > 1:
-            raise ShapeError(f"prelu: weight has shape {weight.shape}, expected (), (1,) or (C,)")
-        elif x.ndim == 0:
-            weight = reshape(weight, ())
-        return _prelu(x, weight)
-    except (TypeError, ValueError, OverflowError, RuntimeError) as error:
-        raise renamed(error, "prelu") from None
-
-
-def tanhshrink(x: Any) -> Any:
-    """What tanh takes away, x - tanh(x).
-
-    >>> dl.tanhshrink(dl.tensor([0.0, 2.0]))
-    tensor([0.       , 1.0359724])
-    """
-    try:
-        return sub(x, tanh(x))
-    except (TypeError, ValueError, OverflowError, RuntimeError) as error:
-        raise renamed(error, "tanhshrink") from None
-
-
-def glu(x: Any, axis: int = -1) -> Any:
-    """Gated linear unit a sigmoid(b), a and b the halves of `x` along `axis` (https://arxiv.org/abs/1612.08083).
-
-    Raises ShapeError where that axis has no even length.
-
-    >>> dl.glu(dl.tensor([1.0, 2.0, 0.0, 0.0]))
-    tensor([0.5, 1. ])
-    """
-    try:
-        x = operand(x, "glu")
-        place = axis_of(axis, "glu: axis", x.shape)
-        length = x.shape[place]
-        if length % 2:
-            raise ShapeError(f"glu: axis {place} of shape {x.shape} cannot be halved")
-        ahead = (slice(None),) * place
-        return mul(x[(*ahead, slice(0, length // 2))], sigmoid(x[(*ahead, slice(length // 2, None))]))
-    except (TypeError, ValueError, OverflowError, RuntimeError) as error:
-        raise renamed(error, "glu") from None

@@ -15,6 +15,7 @@ from dlcore.kernels.common.math import (
     log1p_,
     power_of_two,
     reduce_exp,
+    sigmoid_,
 )
 from dlcore.kernels.language import jit, tl
 
@@ -89,7 +90,7 @@ def softsign(x):
 @jit
 def softsign_backward(dout, x):
     q = divide(1.0, 1.0 + tl.abs(x))
-    return dout * (q * q)
+    return dout * q * q
 
 
 @jit
@@ -223,3 +224,18 @@ def threshold(x, threshold, value):
 @jit
 def threshold_backward(dout, x, threshold):
     return tl.where(x <= threshold, 0.0, dout)
+
+
+# ---- gates ----------------------------------------------------------------------------------------------------------
+
+
+@jit
+def glu(a, b):
+    return a * sigmoid_(b)
+
+
+@jit
+def glu_of_gate(dout, a, b):  # the gradient to b
+    _, _, e = decay(b)
+    q = divide(1.0, 1.0 + e)
+    return dout * (a * (e * q * q))
