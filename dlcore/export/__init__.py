@@ -1,5 +1,6 @@
 """Trained models as files for other programs: ONNX, and one C file with no dependencies."""
 
+from dlcore.export import c_activations as c_activations  # its forms
 from dlcore.export import c_elementwise as c_elementwise  # its forms
 from dlcore.export import onnx_elementwise as onnx_elementwise  # its forms
 from dlcore.export import onnx_products as onnx_products  # its forms

@@ -18,14 +18,14 @@ _TYPES = {
         "SQRT_HALF": "UINT32_C(0x3f3504f3)", "ROUND": "0x1.8p23f", "INTEGER": "0x1p23f", "SMALLEST": "0x1p-126f",
         "EXP_MIN": "-104.0f", "EXP_MAX": "89.0f", "LN2_HIGH": "0x1.63p-1f", "LN2_LOW": "-0x1.bd0106p-13f",
         "ONE": "10.0f", "TAIL_ERF": "13.2f", "TAIL_TANH": "10.01f", "LOW_HALF": "UINT32_C(0xfff)",
-        "LANES": "4", "WIDE": "64",
+        "LANES": "4", "WIDE": "64", "LARGEST": "0x1.fffffep127f",
     },
     "f64": {
         "T": "double", "U": "uint64_t", "f": "", "ONE_BIT": "UINT64_C(1)", "MANTISSA": "52", "BIAS": "1023",
         "SQRT_HALF": "UINT64_C(0x3fe6a09e667f3bcd)", "ROUND": "0x1.8p52", "INTEGER": "0x1p52",
         "SMALLEST": "0x1p-1022", "EXP_MIN": "-746.0", "EXP_MAX": "710.0", "LN2_HIGH": "0x1.62e42feep-1",
         "LN2_LOW": "0x1.a39ef35793c76p-33", "ONE": "20.0", "TAIL_ERF": "37.6", "TAIL_TANH": "21.14",
-        "LOW_HALF": "UINT64_C(0x7ffffff)", "LANES": "2", "WIDE": "32",
+        "LOW_HALF": "UINT64_C(0x7ffffff)", "LANES": "2", "WIDE": "32", "LARGEST": "0x1.fffffffffffffp1023",
     },
 }  # fmt: skip
 
@@ -173,6 +173,40 @@ static $T product_error_$S($T x, $T y, $T product) {
   const $T r = reduce_exp_$S(-a * ((a * a) * ($T)cubic + ($T)slope), &rounded);
   e = (expm1_reduced_$S(r) + 1.0$f) * power_of_two_$S(rounded);
   return copysign_$S(a > $TAIL_TANH ? positive : -a * (e / (1.0$f + e)) + positive, x);
+}""",
+    "decay": """/* exp(-|x|) = s r: a product with s and then r is rounded once. */
+static $T decay_$S($T x, $T *s, $T *r) {
+  const $T zero = $ROUND + $BIAS.0$f, a = fabs$f(x), low = -($EXP_MIN) * 1.25$f;
+  $T rounded, n, half;
+  const $T reduced = reduce_exp_$S(-(a > low ? low : a), &rounded);
+  n = rounded - zero;
+  half = n * 0.5$f + zero;
+  *s = (expm1_reduced_$S(reduced) + 1.0$f) * power_of_two_$S(half);
+  *r = power_of_two_$S((n - (half - zero)) + zero);
+  return *s * *r;
+}""",
+    "silu": """static $T silu_$S($T x) {
+  $T s, r;
+  const $T e = decay_$S(x, &s, &r), y = x < -1e4$f ? -1e4$f : x;
+  return (x < 0.0$f ? s * y * r : x) / (1.0$f + e);
+}""",
+    "mish": """static $T mish_$S($T x) {
+  $T s, r;
+  const $T e = decay_$S(x, &s, &r), y = x < -1e4$f ? -1e4$f : x, up = 2.0$f * e + 1.0$f, down = e + 2.0$f;
+  return (x < 0.0$f ? s * y * r * down : x * up) / (x < 0.0$f ? e * down + 2.0$f : 2.0$f * e * e + up);
+}""",
+    "softsign": """static $T softsign_$S($T x) {
+  const $T a = fabs$f(x) > $LARGEST ? $LARGEST : fabs$f(x);
+  return copysign_$S(a / (1.0$f + a), x);
+}""",
+    "logsigmoid": """static $T logsigmoid_$S($T x) {
+  $T s, r;
+  return (x > 0.0$f ? 0.0$f : x) - log1p_$S(decay_$S(x, &s, &r));
+}""",
+    "softplus": """static $T softplus_$S($T x, $T beta, $T threshold) {
+  $T s, r;
+  const $T y = x * beta, soft = (y > 0.0$f ? y : 0.0$f) + log1p_$S(decay_$S(y, &s, &r));
+  return y > threshold ? x : soft / beta;
 }""",
     "relu": "static $T relu_$S($T x) { return x <= 0.0$f ? 0.0$f : x; }",
     "sign": "static $T sign_$S($T x) { return x > 0.0$f ? 1.0$f : x < 0.0$f ? -1.0$f : x == 0.0$f ? 0.0$f : x; }",
