@@ -153,30 +153,26 @@ def sine_ratio(z):  # sin(pi r) / r for |r| <= 1/2, z = r^2
 
 
 @jit
-def lgamma_positive(x):
-    small = x < 8.0
-    between = x * (x + 1.0) * (x + 2.0) * (x + 3.0) * (x + 4.0) * (x + 5.0) * (x + 6.0) * (x + 7.0)
-    w = tl.where(small, x + 8.0, x)
-    v = 1.0 / w
-    series = v * poly(v * v, (0.08333333333333333, -0.002777777777777778, 0.0007936507936507937,
-                              -0.0005952380952380953, 0.0008417508417508417, -0.0019175269175269176,
-                              0.00641025641025641))  # fmt: skip
-    squared = w * w
-    fourth = squared * squared
-    quotient = tl.where(small, fourth * fourth / between, 1.0)
-    y = tl.fma(x - 0.5, log_(w), (0.9189385332046727 - w) + log_(quotient)) + series
-    return tl.where((x == 1.0) | (x == 2.0), 0.0, y)
-
-
-@jit
 def lgamma(x):
     infinity = float("inf")
     wide = x.to(tl.float64)
     a = tl.abs(wide)
-    y = lgamma_positive(a)
+    small = a < 8.0
+    w = tl.where(small, a + 8.0, a)
+    v = 1.0 / w
+    series = v * poly(v * v, (0.08333333333333333, -0.002777777777777778, 0.0007936507936507937,
+                              -0.0005952380952380953, 0.0008417508417508417, -0.0019175269175269176,
+                              0.00641025641025641))  # fmt: skip
+    y = tl.fma(a - 0.5, log_(w), 0.9189385332046727 - w) + series
+    between = a * (a + 1.0) * (a + 2.0) * (a + 3.0) * (a + 4.0) * (a + 5.0) * (a + 6.0) * (a + 7.0)
+    squared = w * w
+    fourth = squared * squared
+    q = tl.where(small, fourth * fourth / between, 1.0)
     r = a - round(a)
-    other = log_(3.141592653589793 / (a * tl.abs(r * sine_ratio(r * r)))) - y
-    found = tl.where(wide < 0.0, other, y)
+    negative = wide < 0.0
+    rest = log_(tl.where(negative, 3.141592653589793 / (a * tl.abs(r * sine_ratio(r * r)) * q), q))
+    found = rest + tl.where(negative, -y, y)
+    found = tl.where((wide == 1.0) | (wide == 2.0), 0.0, found)
     return tl.where((a == infinity) | (a == 0.0), infinity, found).to(x.dtype)
 
 
