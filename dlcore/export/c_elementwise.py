@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import numpy as np
+
 from dlcore.export.c_forms import C_FORMS, elementwise, libm
 from dlcore.export.c_text import SUFFIX, TYPES, CForm, Program, Unsupported
 from dlcore.export.trace import Call
 
 __all__: list[str] = []
-
-_BITS = {"int8": 8, "uint8": 8, "int16": 16, "int32": 32, "int64": 64}
-
 
 def _f(dtype: str) -> str:
     """The suffix of libm's functions."""
@@ -58,24 +57,33 @@ def _inverted(p: Program, dtype: str, x: str) -> str:
     return f"{x} ^ 1" if dtype == "bool" else f"({TYPES[dtype]})~{x}"
 
 
+def _unsigned(dtype: str) -> bool:
+    return dtype.startswith("uint")
+
+
+def _wide(dtype: str) -> str:
+    """The unsigned type in which integers are computed."""
+    return "uint64_t" if dtype.endswith("64") else "uint32_t"
+
+
 def _within(dtype: str, count: str) -> str:
-    return f"{count} < {_BITS[dtype]}" if dtype == "uint8" else f"{count} >= 0 && {count} < {_BITS[dtype]}"
+    below = f"{count} < {8 * np.dtype(dtype).itemsize}"
+    return below if _unsigned(dtype) else f"{count} >= 0 && {below}"
 
 
 def _shifted_up(p: Program, dtype: str, a: str, b: str) -> str:
-    wide = "uint64_t" if dtype == "int64" else "uint32_t"
-    return f"{_within(dtype, b)} ? ({TYPES[dtype]})(({wide}){a} << {b}) : 0"
+    return f"{_within(dtype, b)} ? ({TYPES[dtype]})(({_wide(dtype)}){a} << {b}) : 0"
 
 
 def _shifted_down(p: Program, dtype: str, a: str, b: str) -> str:
-    empty = "0" if dtype == "uint8" else f"({a} < 0 ? -1 : 0)"
+    empty = "0" if _unsigned(dtype) else f"({a} < 0 ? -1 : 0)"
     return f"{_within(dtype, b)} ? ({TYPES[dtype]})({a} >> {b}) : {empty}"
 
 
 def _remaining(p: Program, dtype: str, a: str, b: str) -> str:
     if dtype in SUFFIX:
         return f"fmod{_f(dtype)}({a}, {b})"
-    harmless = f"{b} == 0" if dtype == "uint8" else f"{b} == 0 || {b} == -1"
+    harmless = f"{b} == 0" if _unsigned(dtype) else f"{b} == 0 || {b} == -1"
     return f"{harmless} ? 0 : ({TYPES[dtype]})({a} % {b})"
 
 
@@ -90,7 +98,7 @@ def _present(symbol: str) -> Callable[..., str]:
 
 
 def _stepped(p: Program, dtype: str, x: str, values: str) -> str:
-    step = f"{x} > 0 ? 1 : {x} < 0 ? 0 : {values}" if dtype != "uint8" else f"{x} > 0 ? 1 : {values}"
+    step = f"{x} > 0 ? 1 : {values}" if _unsigned(dtype) else f"{x} > 0 ? 1 : {x} < 0 ? 0 : {values}"
     return f"{x} != {x} ? {x} : {step}" if dtype in SUFFIX else step
 
 
@@ -103,7 +111,7 @@ def _blended(p: Program, dtype: str, a: str, b: str, weight: str) -> str:
 def _product_added(p: Program, dtype: str, x: str, a: str, b: str) -> str:
     if dtype in SUFFIX:
         return f"{a} * {b} + {x}"
-    wide = "uint64_t" if dtype == "int64" else "uint32_t"
+    wide = _wide(dtype)
     return f"({TYPES[dtype]})(({wide}){x} + ({wide}){a} * ({wide}){b})"
 
 
