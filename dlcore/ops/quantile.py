@@ -36,7 +36,7 @@ from dlcore.ops.elementwise import (
     where,
 )  # fmt: skip
 from dlcore.ops.gather import gather
-from dlcore.ops.movement import concat, permute, reshape
+from dlcore.ops.movement import concat, permute, reshape, transpose
 from dlcore.ops.order import sort
 from dlcore.ops.reduce import sum as total
 
@@ -91,12 +91,21 @@ def _numbers(missing: bool, axis: Shape, q: Any = 0.5, method: str = "linear") -
     return axis[0], axis[-1] + 1, int(missing), METHODS.index(method), len(several), *several
 
 
+def _examples(call: Any) -> Any:
+    """All examples at once (see dlcore/ops/_batching.py); several quantiles lie along an axis in front of them."""
+    given = dict(zip(call.op.attribute_names, call.attrs, strict=True))
+    given["axis"] = tuple(axis + 1 for axis in given["axis"])
+    found = call.run(call.values, list(given.values()))
+    return transpose(found, 0, 1) if isinstance(given.get("q"), tuple) else found
+
+
 class OrderStatistic(Op):
     """A statistic of the sorted elements along axes of `x`."""
 
     family = "order"
     promote = staticmethod(floating)
     cast = "float32"
+    batch = staticmethod(_examples)
     methods = True
     ulp = 4.0
     missing = False
