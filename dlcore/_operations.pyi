@@ -12,42 +12,42 @@ Operand: TypeAlias = Tensor | float | np.ndarray[Any, Any] | np.generic | list[A
 
 __all__ = [
     "abs", "absolute", "acos", "acosh", "add", "addbmm", "addcdiv", "addcmul", "addmm", "addmv", "all", "allclose",
-    "amax", "amin", "aminmax", "any", "arccos", "arccosh", "arcsin", "arcsinh", "arctan", "arctan2", "arctanh",
-    "argmax", "argmin", "argpartition", "argsort", "around", "array_equal", "array_split", "as_strided", "asin",
-    "asinh", "astype", "atan", "atan2", "atanh", "atleast_1d", "atleast_2d", "atleast_3d", "average", "baddbmm",
-    "bilinear", "binary_cross_entropy", "binary_cross_entropy_with_logits", "bitwise_and", "bitwise_invert",
+    "amax", "amin", "aminmax", "any", "append", "arccos", "arccosh", "arcsin", "arcsinh", "arctan", "arctan2",
+    "arctanh", "argmax", "argmin", "argpartition", "argsort", "around", "array_equal", "array_split", "as_strided",
+    "asin", "asinh", "astype", "atan", "atan2", "atanh", "atleast_1d", "atleast_2d", "atleast_3d", "average", "baddbmm",
+    "bilinear", "binary_cross_entropy", "binary_cross_entropy_with_logits", "bincount", "bitwise_and", "bitwise_invert",
     "bitwise_left_shift", "bitwise_not", "bitwise_or", "bitwise_right_shift", "bitwise_xor", "block_diag", "bmm",
     "broadcast_arrays", "broadcast_shapes", "broadcast_tensors", "broadcast_to", "bucketize", "cartesian_prod", "cast",
     "cat", "cbrt", "ceil", "celu", "chunk", "clamp", "clip", "column_stack", "combinations", "concat", "concatenate",
     "copysign", "cos", "cosh", "cosine_embedding_loss", "cosine_similarity", "count_nonzero", "cross", "cross_entropy",
-    "cummax", "cummin", "cumprod", "cumsum", "deg2rad", "degrees", "diag", "diag_embed", "diagflat", "diagonal",
-    "digamma", "div", "divide", "dot", "dsplit", "dstack", "einsum", "elu", "eq", "equal", "erf", "erfc", "exp", "exp2",
-    "expand", "expand_as", "expand_dims", "expm1", "fix", "flatten", "flip", "fliplr", "flipud", "float_power", "floor",
-    "floor_divide", "fmax", "fmin", "fmod", "focal_loss", "gather", "gaussian_nll_loss", "gcd", "ge", "gelu",
-    "gelu_backward", "glu", "greater", "greater_equal", "gt", "hardshrink", "hardsigmoid", "hardswish", "hardtanh",
-    "heaviside", "hinge_embedding_loss", "hinge_loss", "hsplit", "hstack", "huber_loss", "hypot", "index_add",
-    "index_copy", "index_fill", "index_select", "indices", "inner", "intersect1d", "invert", "isclose", "isfinite",
-    "isin", "isinf", "isnan", "isneginf", "isposinf", "kl_div", "kron", "kthvalue", "l1_loss", "lcm", "le",
-    "leaky_relu", "left_shift", "lerp", "less", "less_equal", "lgamma", "linear", "linear_backward", "log", "log10",
-    "log1p", "log2", "log_softmax", "logaddexp", "logcumsumexp", "logical_and", "logical_not", "logical_or",
-    "logical_xor", "logsigmoid", "logsumexp", "lt", "margin_ranking_loss", "masked_fill", "masked_scatter",
-    "masked_select", "matmul", "matrix_transpose", "max", "maximum", "mean", "median", "meshgrid", "min", "minimum",
-    "mish", "mm", "mod", "moveaxis", "movedim", "mse_loss", "msort", "mul", "multi_margin_loss", "multiply", "mv",
-    "nan_to_num", "nanmax", "nanmean", "nanmedian", "nanmin", "nanprod", "nanquantile", "nanstd", "nansum", "nanvar",
-    "narrow", "ne", "neg", "negative", "nextafter", "nll_loss", "nonzero", "norm", "not_equal", "one_hot", "outer",
-    "pad", "pairwise_distance", "partition", "percentile", "permute", "permute_dims", "poisson_nll_loss", "polygamma",
-    "pow", "power", "prelu", "prod", "ptp", "put_along_axis", "quantile", "quantile_loss", "rad2deg", "radians",
-    "ravel", "ravel_multi_index", "reciprocal", "relu", "relu6", "relu_backward", "remainder", "repeat",
-    "repeat_interleave", "reshape", "reshape_as", "right_shift", "rint", "roll", "rot90", "round", "row_stack", "rsqrt",
-    "scatter", "scatter_add", "scatter_reduce", "searchsorted", "select", "selu", "setdiff1d", "setxor1d", "sgn",
-    "sigmoid", "sigmoid_backward", "sign", "signbit", "silu", "sin", "sinc", "sinh", "sliding_window_view",
-    "smooth_l1_loss", "soft_margin_loss", "softmax", "softplus", "softshrink", "softsign", "sort", "split", "sqrt",
-    "square", "squeeze", "stack", "std", "std_mean", "sub", "subtract", "sum", "swapaxes", "swapdims", "take",
-    "take_along_axis", "tan", "tanh", "tanh_backward", "tanhshrink", "tensordot", "threshold", "tile", "topk", "trace",
-    "transpose", "tril", "tril_indices", "triplet_margin_loss", "triu", "triu_indices", "true_divide", "trunc",
-    "unbind", "unflatten", "unfold", "union1d", "unique", "unique_all", "unique_counts", "unique_inverse",
-    "unique_values", "unravel_index", "unsqueeze", "unstack", "var", "var_mean", "vdot", "vecdot", "view_as", "vsplit",
-    "vstack", "where", "xlogy",
+    "cummax", "cummin", "cumprod", "cumsum", "deg2rad", "degrees", "delete", "diag", "diag_embed", "diag_indices",
+    "diagflat", "diagonal", "diff", "digamma", "div", "divide", "dot", "dsplit", "dstack", "einsum", "elu", "eq",
+    "equal", "erf", "erfc", "exp", "exp2", "expand", "expand_as", "expand_dims", "expm1", "fill_diagonal", "fix",
+    "flatnonzero", "flatten", "flip", "fliplr", "flipud", "float_power", "floor", "floor_divide", "fmax", "fmin",
+    "fmod", "focal_loss", "gather", "gaussian_nll_loss", "gcd", "ge", "gelu", "gelu_backward", "glu", "greater",
+    "greater_equal", "gt", "hardshrink", "hardsigmoid", "hardswish", "hardtanh", "heaviside", "hinge_embedding_loss",
+    "hinge_loss", "histogram", "hsplit", "hstack", "huber_loss", "hypot", "index_add", "index_copy", "index_fill",
+    "index_select", "indices", "inner", "insert", "intersect1d", "invert", "isclose", "isfinite", "isin", "isinf",
+    "isnan", "isneginf", "isposinf", "ix_", "kl_div", "kron", "kthvalue", "l1_loss", "lcm", "le", "leaky_relu",
+    "left_shift", "lerp", "less", "less_equal", "lgamma", "linear", "linear_backward", "log", "log10", "log1p", "log2",
+    "log_softmax", "logaddexp", "logcumsumexp", "logical_and", "logical_not", "logical_or", "logical_xor", "logsigmoid",
+    "logsumexp", "lt", "margin_ranking_loss", "masked_fill", "masked_scatter", "masked_select", "matmul",
+    "matrix_transpose", "max", "maximum", "mean", "median", "meshgrid", "min", "minimum", "mish", "mm", "mod",
+    "moveaxis", "movedim", "mse_loss", "msort", "mul", "multi_margin_loss", "multiply", "mv", "nan_to_num", "nanmax",
+    "nanmean", "nanmedian", "nanmin", "nanprod", "nanquantile", "nanstd", "nansum", "nanvar", "narrow", "ne", "neg",
+    "negative", "nextafter", "nll_loss", "nonzero", "norm", "not_equal", "one_hot", "outer", "pad", "pairwise_distance",
+    "partition", "percentile", "permute", "permute_dims", "poisson_nll_loss", "polygamma", "pow", "power", "prelu",
+    "prod", "ptp", "put_along_axis", "quantile", "quantile_loss", "rad2deg", "radians", "ravel", "ravel_multi_index",
+    "reciprocal", "relu", "relu6", "relu_backward", "remainder", "repeat", "repeat_interleave", "reshape", "reshape_as",
+    "right_shift", "rint", "roll", "rot90", "round", "row_stack", "rsqrt", "scatter", "scatter_add", "scatter_reduce",
+    "searchsorted", "select", "selu", "setdiff1d", "setxor1d", "sgn", "sigmoid", "sigmoid_backward", "sign", "signbit",
+    "silu", "sin", "sinc", "sinh", "sliding_window_view", "smooth_l1_loss", "soft_margin_loss", "softmax", "softmin",
+    "softplus", "softshrink", "softsign", "sort", "split", "sqrt", "square", "squeeze", "stack", "std", "std_mean",
+    "sub", "subtract", "sum", "swapaxes", "swapdims", "take", "take_along_axis", "tan", "tanh", "tanh_backward",
+    "tanhshrink", "tensordot", "threshold", "tile", "topk", "trace", "transpose", "trapezoid", "tril", "tril_indices",
+    "triplet_margin_loss", "triu", "triu_indices", "true_divide", "trunc", "unbind", "unflatten", "unfold", "union1d",
+    "unique", "unique_all", "unique_counts", "unique_inverse", "unique_values", "unravel_index", "unsqueeze", "unstack",
+    "var", "var_mean", "vdot", "vecdot", "view_as", "vsplit", "vstack", "where", "xlogy",
 ]
 
 def abs(x: Operand) -> Tensor:
@@ -118,6 +118,9 @@ def aminmax(x: Operand, axis: int | tuple[int, ...] | None = None, keepdims: boo
 
 def any(x: Operand, axis: int | Sequence[int] | None = None, keepdims: bool = False) -> Tensor:
     """Whether any element along `axis` is not zero; of nothing, False."""
+
+def append(x: Operand, values: Operand, axis: int | None = None) -> Tensor:
+    """``x`` with ``values`` behind it along ``axis``; with axis=None both are flattened."""
 
 def argmax(x: Operand, axis: int | None = None, keepdims: bool = False) -> Tensor:
     """Index (int64) of the largest element along `axis`, the first of equal ones; a NaN counts as largest.
@@ -254,6 +257,18 @@ def binary_cross_entropy_with_logits(input: Operand, target: Operand, weight: Op
     tensor([  0.6931472, 100.       ])
     """
 
+def bincount(x: Operand, weights: Operand | None = None, minlength: int = 0) -> Tensor:
+    """How often each of 0, 1, ... is among the elements of `x`, as int64: out[v] is the number of v.
+
+    x (N), integers that are not negative; there are max(x) + 1 results, at least `minlength`. `weights` (N): the sums
+    of what the elements weigh instead, in their dtype (float64 of integers), added in float64 in a fixed order; a
+    gradient flows to them. The shape depends on values, so a step that calls it cannot be recorded. Raises ValueError
+    for a negative element, ShapeError where x has several axes or weights another shape.
+
+    >>> dl.bincount(dl.tensor([1, 3, 1])).tolist()
+    [0, 2, 0, 1]
+    """
+
 def bitwise_and(a: Operand, b: Operand) -> Tensor:
     """The bits that are set in both a and b, a & b; of bools whether both hold."""
 
@@ -382,8 +397,11 @@ def cosine_similarity(x1: Operand, x2: Operand, axis: int = 1, eps: float = 1e-0
     tensor([0.6])
     """
 
-def count_nonzero(x: Operand) -> Tensor:
-    """The number of elements that are not zero (false), as a 0-d int64 tensor."""
+def count_nonzero(x: Operand, axis: int | Sequence[int] | None = None, keepdims: bool = False) -> Tensor:
+    """The number of elements along `axis` that are not zero (false), as int64; NaN is not zero.
+
+    Raises IndexError for an axis out of range, ShapeError for one given twice.
+    """
 
 def cross(a: Operand, b: Operand, axis: int = -1) -> Tensor:
     """The cross products of vectors of three elements along `axis`: (a1 b2 - a2 b1, a2 b0 - a0 b2, a0 b1 - a1 b0).
@@ -445,6 +463,12 @@ def cumsum(x: Operand, axis: int | None = None, reverse: bool = False, exclusive
 def deg2rad(x: Operand) -> Tensor:
     """Degrees in radians: x pi / 180."""
 
+def delete(x: Operand, index: Operand, axis: int | None = None) -> Tensor:
+    """A copy of ``x`` without the places ``index`` along ``axis`` (None: of all its elements, flattened).
+
+    ``index``: an integer, a slice, integers or a mask, which are read on the host.
+    """
+
 def diag(x: Operand, k: int = 0) -> Tensor:
     """The diagonal of a matrix, as a view, or of a vector the matrix that has it on a diagonal, and zeros.
 
@@ -457,6 +481,9 @@ def diag_embed(x: Operand, offset: int = 0, axis1: int = -2, axis2: int = -1) ->
     x (..., N) gives (..., N + |offset|, N + |offset|), whose two new axes are ``axis1`` and ``axis2``.
     """
 
+def diag_indices(n: int, ndim: int = 2) -> tuple[Tensor, ...]:
+    """The coordinates of the main diagonal of an array of ``ndim`` axes of length ``n``: an index, x[...]."""
+
 def diagflat(x: Operand, k: int = 0) -> Tensor:
     """The matrix that has the elements of ``x``, in row-major order, on a diagonal, and zeros."""
 
@@ -464,6 +491,16 @@ def diagonal(x: Operand, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Ten
     """A view of a diagonal: the elements whose place along `axis2` is that along `axis1` plus `offset`.
 
     The axis along the diagonal comes last, behind those of x that are left.
+    """
+
+def diff(x: Operand, n: int = 1, axis: int = -1, prepend: Operand | None = None, append: Operand | None = None) -> Tensor:
+    """Differences of neighbours along ``axis``, x[i + 1] - x[i], taken ``n`` times; of bools whether they differ.
+
+    ``prepend``, ``append``: numbers or tensors put before and behind x first. Each time the axis becomes one shorter.
+    Raises IndexError for an axis out of range, ValueError for a negative ``n``, ShapeError for a 0-d x.
+
+    >>> dl.diff(dl.tensor([1, 4, 9, 16])).tolist()
+    [3, 5, 7]
     """
 
 def digamma(x: Operand) -> Tensor:
@@ -549,6 +586,18 @@ def expand_dims(x: Operand, axis: int | Sequence[int] = 0) -> Tensor:
 
 def expm1(x: Operand) -> Tensor:
     """Exponential minus one, e^x - 1, accurate near 0."""
+
+def fill_diagonal(x: Operand, value: Operand, wrap: bool = False) -> None:
+    """Writes ``value`` on the main diagonal of ``x``, a matrix or an array whose axes have one length.
+
+    ``wrap``: of a tall matrix again behind a row left out.
+    """
+
+def flatnonzero(x: Operand) -> Tensor:
+    """The row-major positions of the elements that are not zero, as a vector.
+
+    Its length depends on values, so a step that calls it cannot be recorded.
+    """
 
 def flatten(x: Operand, start_axis: int = 0, end_axis: int = -1) -> Tensor:
     """The axes from ``start_axis`` to ``end_axis`` (included) made one; a view where strides allow."""
@@ -659,6 +708,20 @@ def hinge_loss(input: Operand, target: Operand, margin: float = 1.0, reduction: 
     tensor([1.5, 0. ])
     """
 
+def histogram(x: Operand, bins: Operand = 10, range: Sequence[float] | None = None, weights: Operand | None = None, density: bool = False) -> Tensor:
+    """How many elements lie in each bin, and the edges of the bins: (values, edges), as NumPy's function.
+
+    ``bins``: how many of equal width between the limits of ``range``, by default the smallest and largest element; or
+    the edges themselves, increasing. Bin k holds edges[k] <= x < edges[k + 1], the last one its upper edge too;
+    elements outside are left out. values (bins) are int64, with ``weights`` of the shape of x the sums of what the
+    elements weigh; ``density``: divided by their sum and the bins' widths, in the dtype of the edges. The edges
+    (bins + 1) have the dtype of x, float32 for integers. Raises ValueError where the range is not finite or edges
+    decrease.
+
+    >>> [t.tolist() for t in dl.histogram(dl.tensor([0.0, 1.0, 1.5, 4.0]), bins=4)]
+    [[1, 2, 0, 1], [0.0, 1.0, 2.0, 3.0, 4.0]]
+    """
+
 def hsplit(x: Operand, indices_or_sections: int | Sequence[int]) -> list[Tensor]:
     """The parts of ``x`` along axis 1 (axis 0 of a vector); see `split`."""
 
@@ -707,6 +770,12 @@ def inner(a: Operand, b: Operand) -> Tensor:
     `a` or `b` without axes is multiplied. Raises ShapeError where the last lengths differ, DTypeError for bool.
     """
 
+def insert(x: Operand, index: Operand, values: Operand, axis: int | None = None) -> Tensor:
+    """A copy of ``x`` with ``values``, broadcast and cast, before the places ``index`` along ``axis``.
+
+    With axis=None x is flattened. ``index``: an integer or integers in terms of x, which are read on the host.
+    """
+
 def intersect1d(x: Operand, y: Operand, assume_unique: bool = False, return_indices: bool = False) -> Tensor:
     """The distinct elements that are in both ``x`` and ``y``, in order, in one axis.
 
@@ -750,6 +819,9 @@ def isneginf(x: Operand) -> Tensor:
 
 def isposinf(x: Operand) -> Tensor:
     """Whether each element is plus infinity, as bools."""
+
+def ix_(*sequences: Sequence[Operand]) -> tuple[Tensor, ...]:
+    """An index that crosses the vectors given: ``x[dl.ix_([0, 2], [1, 3])]`` is the rows 0 and 2 at columns 1 and 3."""
 
 def kl_div(input: Operand, target: Operand, reduction: str = 'mean', log_target: bool = False) -> Tensor:
     """Kullback-Leibler divergence of a target t from an `input` of logarithms of probabilities: t (log(t) - input).
@@ -1381,6 +1453,13 @@ def softmax(x: Operand, axis: int = -1) -> Tensor:
     -inf, gives NaN. Integers become float32. Raises IndexError for an axis out of range.
     """
 
+def softmin(x: Operand, axis: int = -1) -> Tensor:
+    """Probabilities along ``axis`` that fall as x rises: the `softmax` of -x.
+
+    >>> dl.softmin(dl.tensor([0.0, 0.0])).tolist()
+    [0.5, 0.5]
+    """
+
 def softplus(x: Operand, beta: float = 1.0, threshold: float = 20.0) -> Tensor:
     """Smooth rectifier log(1 + e^(beta x)) / beta; x itself where beta x is above `threshold`."""
 
@@ -1518,6 +1597,16 @@ def trace(x: Operand, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Tensor
 
 def transpose(x: Operand, axis0: int = -2, axis1: int = -1) -> Tensor:
     """A view with two axes exchanged. Raises IndexError for an axis out of range."""
+
+def trapezoid(y: Operand, x: Operand | None = None, dx: float = 1.0, axis: int = -1) -> Tensor:
+    """Integral of ``y`` along ``axis`` by the trapezoidal rule: the sum of (y[i + 1] + y[i]) / 2 (x[i + 1] - x[i]).
+
+    ``x``: where the samples lie, with one axis of their number or of the shape of y; without it they are ``dx`` apart.
+    Integers become float32. Raises IndexError for an axis out of range, ShapeError where x does not fit y.
+
+    >>> dl.trapezoid(dl.tensor([1.0, 2.0, 4.0])).item()
+    4.5
+    """
 
 def tril(x: Operand, k: int = 0) -> Tensor:
     """The lower triangles of the matrices in `x`, zeros above: what lies at most `k` places right of the diagonal."""
@@ -1759,6 +1848,8 @@ class TensorMethods:
         """Weighted mean along ``axis``: sum(weights x) / sum(weights); without ``weights`` the mean."""
     def baddbmm(self, a: Operand, b: Operand, beta: float = 1.0, alpha: float = 1.0) -> Tensor:
         """beta x + alpha (a @ b) of batches `a` (B, M, K) and `b` (B, K, N): (B, M, N), to which `x` broadcasts."""
+    def bincount(self, weights: Operand | None = None, minlength: int = 0) -> Tensor:
+        """How often each of 0, 1, ... is among the elements of `x`, as int64: out[v] is the number of v."""
     def bitwise_and(self, b: Operand) -> Tensor:
         """The bits that are set in both a and b, a & b; of bools whether both hold."""
     def bitwise_left_shift(self, b: Operand) -> Tensor:
@@ -1793,8 +1884,8 @@ class TensorMethods:
         """Cosine of x in radians; NaN of infinities."""
     def cosh(self) -> Tensor:
         """Hyperbolic cosine (e^x + e^-x) / 2."""
-    def count_nonzero(self) -> Tensor:
-        """The number of elements that are not zero (false), as a 0-d int64 tensor."""
+    def count_nonzero(self, axis: int | Sequence[int] | None = None, keepdims: bool = False) -> Tensor:
+        """The number of elements along `axis` that are not zero (false), as int64; NaN is not zero."""
     def cross(self, b: Operand, axis: int = -1) -> Tensor:
         """The cross products of vectors of three elements along `axis`: (a1 b2 - a2 b1, a2 b0 - a0 b2, a0 b1 - a1 b0)."""
     def cummax(self, axis: int | None = None) -> tuple[Tensor, Tensor]:
@@ -1807,12 +1898,16 @@ class TensorMethods:
         """Sums of the elements along `axis` up to each: out[i] = x[0] + ... + x[i]; of bool and integers int64 or uint64."""
     def deg2rad(self) -> Tensor:
         """Degrees in radians: x pi / 180."""
+    def delete(self, index: Operand, axis: int | None = None) -> Tensor:
+        """A copy of ``x`` without the places ``index`` along ``axis`` (None: of all its elements, flattened)."""
     def diag(self, k: int = 0) -> Tensor:
         """The diagonal of a matrix, as a view, or of a vector the matrix that has it on a diagonal, and zeros."""
     def diagflat(self, k: int = 0) -> Tensor:
         """The matrix that has the elements of ``x``, in row-major order, on a diagonal, and zeros."""
     def diagonal(self, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Tensor:
         """A view of a diagonal: the elements whose place along `axis2` is that along `axis1` plus `offset`."""
+    def diff(self, n: int = 1, axis: int = -1, prepend: Operand | None = None, append: Operand | None = None) -> Tensor:
+        """Differences of neighbours along ``axis``, x[i + 1] - x[i], taken ``n`` times; of bools whether they differ."""
     def digamma(self) -> Tensor:
         """Slope of log(gamma(x)); NaN at -1, -2, ..., -inf at 0, inf at -0.0."""
     def div(self, other: Operand, rounding_mode: str | None = None) -> Tensor:
@@ -1837,6 +1932,10 @@ class TensorMethods:
         """A view of ``x`` broadcast to the shape of ``other``."""
     def expm1(self) -> Tensor:
         """Exponential minus one, e^x - 1, accurate near 0."""
+    def fill_diagonal(self, value: Operand, wrap: bool = False) -> None:
+        """Writes ``value`` on the main diagonal of ``x``, a matrix or an array whose axes have one length."""
+    def flatnonzero(self) -> Tensor:
+        """The row-major positions of the elements that are not zero, as a vector."""
     def flatten(self, start_axis: int = 0, end_axis: int = -1) -> Tensor:
         """The axes from ``start_axis`` to ``end_axis`` (included) made one; a view where strides allow."""
     def flip(self, axis: int | Sequence[int] | None = None) -> Tensor:
@@ -1879,6 +1978,8 @@ class TensorMethods:
         """x limited to [`min_val`, `max_val`]. The gradient is 0 at both limits. Raises ValueError where they cross."""
     def heaviside(self, values: Operand) -> Tensor:
         """Step function: 0 for x < 0, values for x = 0, 1 for x > 0; NaN of NaN."""
+    def histogram(self, bins: Operand = 10, range: Sequence[float] | None = None, weights: Operand | None = None, density: bool = False) -> Tensor:
+        """How many elements lie in each bin, and the edges of the bins: (values, edges), as NumPy's function."""
     def hsplit(self, indices_or_sections: int | Sequence[int]) -> list[Tensor]:
         """The parts of ``x`` along axis 1 (axis 0 of a vector); see `split`."""
     def hypot(self, b: Operand) -> Tensor:
@@ -1893,6 +1994,8 @@ class TensorMethods:
         """The elements (rows) of ``x`` at ``index``, a vector, along ``axis``: `take` under PyTorch's name."""
     def inner(self, b: Operand) -> Tensor:
         """The sums over the last axes of both: out[i..., j...] = the sum over k of a[i..., k] b[j..., k]."""
+    def insert(self, index: Operand, values: Operand, axis: int | None = None) -> Tensor:
+        """A copy of ``x`` with ``values``, broadcast and cast, before the places ``index`` along ``axis``."""
     def intersect1d(self, y: Operand, assume_unique: bool = False, return_indices: bool = False) -> Tensor:
         """The distinct elements that are in both ``x`` and ``y``, in order, in one axis."""
     def isclose(self, other: Operand, rtol: float = 1e-05, atol: float = 1e-08, equal_nan: bool = False) -> Tensor:
@@ -2095,6 +2198,8 @@ class TensorMethods:
         """All windows of ``window_shape`` along ``axis`` (one axis or several; None: all), as a view."""
     def softmax(self, axis: int = -1) -> Tensor:
         """Probabilities along `axis`: exp(x - max(x)) / sum(exp(x - max(x)))."""
+    def softmin(self, axis: int = -1) -> Tensor:
+        """Probabilities along ``axis`` that fall as x rises: the `softmax` of -x."""
     def softplus(self, beta: float = 1.0, threshold: float = 20.0) -> Tensor:
         """Smooth rectifier log(1 + e^(beta x)) / beta; x itself where beta x is above `threshold`."""
     def softshrink(self, lambd: float = 0.5) -> Tensor:
