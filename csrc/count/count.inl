@@ -1,9 +1,9 @@
 // How often each of the integers 0 .. size - 1 is among the elements of a vector, or the sums of what they weigh.
 //
-// The numbers are read twice, first to see that they are in range, which memory bounds; then each costs an addition in a
-// table, where it may wait for the one before in the same place. Counts of few places are therefore kept in four tables
-// in turn. Long vectors are cut into parts by their length alone, each with a table of its own, which are added in their
-// order: the same bits for any number of threads. Sums are in double.
+// The numbers are read twice, first to see that they are in range, which memory bounds; then each costs an addition in
+// a table, where it may wait for the one before in the same place. Counts of few places are therefore kept in four
+// tables in turn. Long vectors are cut into parts by their length alone, each with a table of its own, which are added
+// in their order: the same bits for any number of threads. Sums are in double.
 
 #include "common/dtypes.inl"
 #include "common/simd.inl"

@@ -6,12 +6,20 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["limited", "without_subnormal_probabilities", "without_tiny"]
+__all__ = ["limited", "near_one", "without_subnormal_probabilities", "without_tiny"]
 
 
 def limited(x: Any, limit: float) -> Any:
     """Finite values no larger than ``limit``."""
     return np.where(np.isfinite(x), np.clip(x, -limit, limit), x)
+
+
+def near_one(x: Any, largest: float) -> Any:
+    """Numbers so near to 1 or -1 that no product of them leaves the normal numbers; zeros as they are."""
+    bound = np.log(float(largest)) / (2 * max(1, x.size))
+    size = np.abs(np.where(np.isfinite(x) & (x != 0), x, 1.0))
+    near = np.copysign(np.exp(np.clip(np.log(size), -bound, bound)), x)
+    return np.where(np.isfinite(x) & (x != 0), near, x)
 
 
 def without_tiny(x: Any, largest: float) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 import math
 from collections.abc import Iterator
 from typing import Any
@@ -11,6 +12,7 @@ import numpy as np
 from dlcore._arguments import called, number, operand
 from dlcore.dtypes import DTYPES, default_float, total_dtype
 from dlcore.op import Axes, Sample, Spec
+from dlcore.ops._domains import limited
 from dlcore.ops.elementwise import cast, div, eq, isnan, maximum, mul, sqrt, square, sub, where
 from dlcore.ops.movement import expand
 from dlcore.ops.reduce import Reduction, Shape, aligned, all, max, mean, min, numpy_total, reduced_shape, sum
@@ -64,7 +66,7 @@ def _numpy_nansum(x: Any, axis: Shape, keepdims: bool) -> Any:
 
 
 @numbers(
-    ulp=4, reference=_numpy_nansum,
+    ulp=8, reference=_numpy_nansum,
     magnitude=lambda x, axis, keepdims: np.nansum(np.abs(x), axis=axis, keepdims=keepdims),
 )  # fmt: skip
 def nansum(x: Spec, axis: Axes = None, keepdims: bool = False) -> Spec:
@@ -88,7 +90,7 @@ def _numpy_nanmean(x: Any, axis: Shape, keepdims: bool) -> Any:
 
 
 @numbers(
-    ulp=4, reference=_numpy_nanmean,
+    ulp=8, reference=_numpy_nanmean,
     magnitude=lambda x, axis, keepdims: _numpy_nanmean(np.abs(x), axis, keepdims),
 )  # fmt: skip
 def nanmean(x: Spec, axis: Axes = None, keepdims: bool = False) -> Spec:
@@ -112,6 +114,12 @@ def _(dout: Any, x: Any, axis: Shape, keepdims: bool) -> Any:
     there = _present(x)
     share = div(aligned(dout, x.shape, axis, keepdims), maximum(sum(there, axis, True), 1))
     return mul(there, share)
+
+
+@nanmean.restrict
+def _(operands: list[Any], largest: float) -> None:
+    """The sum behind a mean overflows where the mean would not."""
+    operands[0] = limited(operands[0], largest / builtins.max(1, operands[0].size))
 
 
 # ---- nanmax, nanmin -------------------------------------------------------------------------------------------------

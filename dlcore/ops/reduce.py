@@ -211,9 +211,17 @@ def numpy_total(dtype: Any) -> Any:
     return dtype if dtype.kind in "fV" else np.uint64 if dtype.kind == "u" else np.int64  # V: bfloat16, to NumPy
 
 
-def _numpy_cast(x: Any, dtype: DType | None) -> Any:
+def numpy_cast(x: Any, dtype: DType | None) -> Any:
     """What the reference makes of an operand that is cast first: floats stay in float64."""
-    return x if dtype is None else x.astype(dtype.numpy) if not dtype.is_float else x.astype(np.float64)
+    if dtype is None:
+        return x
+    if dtype.is_float:
+        return np.asarray(x, np.float64)
+    if dtype is not bool_ and x.dtype.kind == "f":  # dlcore's cast goes to the nearest limit, and of NaN to 0
+        limits = np.iinfo(dtype.numpy)
+        small = np.where(np.isnan(x), 0.0, np.clip(np.trunc(x), -(2.0**62), 2.0**62)).astype(np.int64)
+        return np.clip(small, limits.min, limits.max).astype(dtype.numpy)
+    return x.astype(dtype.numpy)
 
 
 total = Total.definition
@@ -223,7 +231,7 @@ total = Total.definition
     quick="forward",
     large=[((1 << 26,), ()), ((8192, 8192), (0,)), ((8192, 8192), (1,))],
     ulp=4,  # 70 roundings of float32 at most, which add up like a random walk
-    magnitude=lambda x, axis, keepdims: np.sum(np.abs(x), axis=axis, keepdims=keepdims),
+    magnitude=lambda x, axis, keepdims: np.sum(np.abs(x), axis=axis, keepdims=keepdims, dtype=np.float64),
 )  # fmt: skip
 def sum(x: Spec, axis: Axes = None, keepdims: bool = False, dtype: Dtype | None = None) -> None:
     """Sum of the elements along `axis`.
@@ -242,9 +250,9 @@ def _(dout: Any, x_shape: Shape, x_dtype: DType, axis: Shape, keepdims: bool) ->
 
 @sum.reference
 def _(x: Any, axis: Shape, keepdims: bool, dtype: DType | None) -> Any:
-    x = _numpy_cast(x, dtype)
+    x = numpy_cast(x, dtype)
     out = np.sum(x, axis=axis, keepdims=keepdims, dtype=numpy_total(x.dtype))
-    return _numpy_cast(out, dtype)
+    return numpy_cast(out, dtype)
 
 
 class _Mean(Total):
@@ -273,7 +281,7 @@ def _floats_as_they_are(x: Spec, dtype: DType | None) -> bool:
 
 def _numpy_mean(x: Any, axis: Shape, keepdims: bool, dtype: DType | None) -> Any:
     out = np.sum(x, axis=axis, keepdims=keepdims, dtype=np.float64) / np.float64(count_of(x.shape, axis))
-    return out if dtype is None or dtype.is_float else np.trunc(out).astype(dtype.numpy)
+    return out if dtype is None or dtype.is_float else numpy_cast(np.asarray(out), dtype)
 
 
 @_Mean.definition(

@@ -18,6 +18,7 @@ import numpy as np
 from dlcore.dtypes import DTYPES, FLOATS, DType, float32, int64, total_dtype
 from dlcore.errors import ShapeError
 from dlcore.op import Axis, Dtype, ErrorInput, Input, Op, Sample, Spec, Workload, floating
+from dlcore.ops._domains import near_one
 from dlcore.ops._workloads import MILLION, RAGGED
 from dlcore.ops.elementwise import cast, eq, exp, mul, sub, where
 from dlcore.ops.gather import gather_backward
@@ -55,7 +56,7 @@ class Scan(Op):
     """Arithmetic operations an element."""
     result: DType | None = None
     methods = True
-    ulp = 4
+    ulp = 8  # 64 additions in a row of a column, whose roundings add up like a random walk
 
     def infer(self, x: Spec, axis: int | None) -> Any:
         """The operand's shape and dtype, or the widest integer for sums and products of integers."""
@@ -229,6 +230,12 @@ def cumprod(
     >>> dl.cumprod(dl.tensor([1, 2, 3])).tolist()
     [1, 2, 6]
     """
+
+
+@cumprod.restrict
+def _(operands: list[Any], largest: float) -> None:
+    """Products in any order must be normal numbers."""
+    operands[0] = near_one(operands[0], largest)
 
 
 @cumprod.gradient

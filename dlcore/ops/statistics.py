@@ -13,10 +13,10 @@ from typing import Annotated, Any
 import numpy as np
 
 from dlcore._arguments import axis_of, called, number, operand
-from dlcore.dtypes import FLOATS, DType, default_float, float64
+from dlcore.dtypes import FLOATS, DType, default_float, float32, float64
 from dlcore.errors import ShapeError
 from dlcore.op import Axes, Domain, Dtype, Kind, Sample, Spec, Workload, floating
-from dlcore.ops._domains import limited, without_tiny
+from dlcore.ops._domains import limited, near_one, without_tiny
 from dlcore.ops._workloads import MILLION, RAGGED
 from dlcore.ops.elementwise import abs, add, cast, div, eq, maximum, mul, pow, sign, sqrt, square, sub, where
 from dlcore.ops.movement import expand, permute, reshape
@@ -29,6 +29,7 @@ from dlcore.ops.reduce import (
     max,
     mean,
     min,
+    numpy_cast,
     numpy_total,
     reduced_shape,
     reduction,
@@ -46,10 +47,9 @@ _ZEROS = np.array([[1.5, 0.0, 2.0], [0.0, 3.0, 0.0], [-1.5, 2.0, 0.5]])
 
 
 def _numpy_prod(x: Any, axis: Shape, keepdims: bool, dtype: DType | None) -> Any:
-    if dtype is not None:
-        x = x.astype(np.float64 if dtype.is_float else dtype.numpy)
+    x = numpy_cast(x, dtype)
     out = np.prod(x, axis=axis, keepdims=keepdims, dtype=numpy_total(x.dtype))
-    return out if dtype is None or dtype.is_float else out.astype(dtype.numpy)
+    return numpy_cast(out, dtype)
 
 
 @Total.definition(
@@ -75,6 +75,12 @@ def prod(
     >>> dl.prod(dl.tensor([[1, 2], [3, 4]]), axis=0).tolist()
     [3, 8]
     """
+
+
+@prod.restrict
+def _(operands: list[Any], largest: float) -> None:
+    """Products in any order must be normal numbers."""
+    operands[0] = near_one(operands[0], largest)
 
 
 @prod.gradient
@@ -116,7 +122,7 @@ class Moments(Reduction):
     """A variance, or its root, alone or with the mean."""
 
     cast = "float32"
-    ulp = 6
+    ulp = 10  # 64 additions in a row of a column, whose roundings add up like a random walk
     flops = 4
     special = True
 
@@ -302,7 +308,7 @@ def _numpy_norm(x: Any, p: float, axis: Shape, keepdims: bool) -> Any:
 
 
 @reduction(
-    promote=floating, dtypes=FLOATS, cast="float32", special=True, ulp=4, flops=2, reference=_numpy_norm,
+    promote=floating, dtypes=FLOATS, cast="float32", special=True, ulp=8, flops=2, reference=_numpy_norm,
     kernels={"cpu": [("reduce:norm", _by_kernel)], "cuda": None},
     params=lambda x, p, axis: (builtins.sum(1 << d for d in axis), float(p)),
     baselines={
@@ -340,6 +346,8 @@ def norm(x: Spec, p: Annotated[Any, Order()] = 2.0, axis: Axes = None, keepdims:
 
 @norm.composite
 def _(x: Any, p: float, axis: Shape, keepdims: bool) -> Any:
+    if x.dtype.itemsize == 2:  # powers are rounded once, at the end
+        return cast(norm(cast(x, float32), p, axis, keepdims), x.dtype)
     size = abs(x)
     if p == 0:
         return cast(sum(cast(size, bool), axis, keepdims), x.dtype)
