@@ -111,10 +111,11 @@ verify: .venv/.test
 	$(BIN)/dlcore verify
 	$(BIN)/dlcore verify --compile
 
-# What editors and type checkers know of the operations, and docs/operations.md, from their definitions.
+# What editors and type checkers know of the operations, docs/operations.md and docs/names.md, from their definitions.
 stubs: .venv/.test
 	$(BIN)/python -m dlcore._stubs
 	$(BIN)/python -m bench.reference
+	$(BIN)/python -m bench.names
 
 # The tables and pictures of README.md and docs/, from the newest results of this machine. GPU=FOLDER adds what `make gpu`
 # (build/gpu) or a bundle has found to the results of its GPU and to dlcore's configurations, and makes their tables.
