@@ -59,3 +59,29 @@ def test_concatenation_of_what_is_flattened():
     assert joined.tolist() == [1.0, 2.0, 3.0]
     (joined * joined).sum().backward()
     np.testing.assert_array_equal(x.grad, [[2.0, 4.0]])
+
+
+def test_sums_and_products_up_to_each_element():
+    x = dl.tensor([[1, 2, 3], [4, 5, 6]])
+    for ours, theirs in ((dl.cumulative_sum, np.cumulative_sum), (dl.cumulative_prod, np.cumulative_prod)):
+        for axis in (0, 1, -1):
+            for initial in (False, True):
+                want = theirs(np.asarray(x), axis=axis, include_initial=initial)
+                np.testing.assert_array_equal(ours(x, axis=axis, include_initial=initial).numpy(), want)
+        assert ours(x[0]).tolist() == theirs(np.asarray(x[0])).tolist()
+        assert ours(x[0], dtype=dl.float32).dtype is dl.float32 and ours(x[:0, :], axis=0).shape == (0, 3)
+        with pytest.raises(dl.ShapeError, match=rf"{ours.__name__}: of shape \(2, 3\) an axis must be named"):
+            ours(x)
+        with pytest.raises(IndexError, match=rf"{ours.__name__}: axis 2 is out of range"):
+            ours(x, axis=2)
+    w = dl.tensor([1.0, 2.0], requires_grad=True)
+    dl.cumulative_sum(w, include_initial=True).sum().backward()
+    assert w.grad.tolist() == [2.0, 1.0]
+
+
+def test_forms_of_results():
+    x, y = dl.ones(2, 1), dl.arange(3)
+    assert type(dl.broadcast_arrays(x, y)) is list and type(dl.meshgrid(y, y)) is list
+    assert dl.positive(y).tolist() == [0, 1, 2] and dl.positive(y).data_ptr != y.data_ptr
+    with pytest.raises(dl.DTypeError, match="positive: does not take bool"):
+        dl.positive(y > 1)

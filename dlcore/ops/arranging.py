@@ -289,7 +289,7 @@ def _runs(places: list[int]) -> tuple[Piece, ...]:
 
 
 @names_errors
-def meshgrid(*tensors: Any, indexing: str = "xy", sparse: bool = False, copy: bool = False) -> tuple[Any, ...]:
+def meshgrid(*tensors: Any, indexing: str = "xy", sparse: bool = False, copy: bool = False) -> list[Any]:
     """Coordinates of a grid, one tensor for each vector given, as views broadcast to the grid's shape.
 
     ``indexing``: "ij": vector k runs along axis k; "xy": the first two the other way round (NumPy's default, PyTorch's
@@ -308,7 +308,7 @@ def meshgrid(*tensors: Any, indexing: str = "xy", sparse: bool = False, copy: bo
     if not boolean(sparse, "meshgrid: sparse") and found:
         shape = broadcast_shapes("meshgrid", *(t.shape for t in found))
         found = [expand(t, shape) for t in found]
-    return tuple(t.clone() for t in found) if boolean(copy, "meshgrid: copy") else tuple(found)
+    return [t.clone() for t in found] if boolean(copy, "meshgrid: copy") else list(found)
 
 
 @names_errors
@@ -320,7 +320,7 @@ def indices(dimensions: Sequence[int], dtype: object = "int64", sparse: bool = F
         raise DTypeError("indices: coordinates are numbers, not of dtype bool")
     axes = meshgrid(*(constant(np.arange(n)).astype(kind) for n in shape), indexing="ij", sparse=sparse)
     if boolean(sparse, "indices: sparse"):
-        return axes
+        return tuple(axes)
     return stack(list(axes), 0) if axes else constant(np.zeros((0,))).astype(kind)
 
 

@@ -323,9 +323,9 @@ def _broadcast(name: str, tensors: tuple[Any, ...]) -> tuple[Any, ...]:
     return tuple(t if t.shape == shape else expand(t, shape) for t in given)
 
 
-def broadcast_arrays(*tensors: Any) -> tuple[Any, ...]:
-    """Views of all ``tensors`` in the shape that they broadcast to. Raises ShapeError where they do not."""
-    return _broadcast("broadcast_arrays", tensors)
+def broadcast_arrays(*tensors: Any) -> list[Any]:
+    """Views of all ``tensors`` in the shape that they broadcast to, a list. Raises ShapeError where they do not."""
+    return list(_broadcast("broadcast_arrays", tensors))
 
 
 def broadcast_tensors(*tensors: Any) -> tuple[Any, ...]:
