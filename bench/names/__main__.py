@@ -6,8 +6,10 @@ dlcore has a function or method of that name, *differs* where it means something
 is else *not had*.
 """
 
+import importlib
 import types
 from collections.abc import Iterable
+from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple
 
@@ -79,9 +81,7 @@ def parts() -> list[Part]:
 
 def has(module: str, name: str) -> bool:
     """Whether dlcore has it: in the module of that name, at its top, or as a method."""
-    space = dl
-    for step in module.split(".") if module else ():
-        space = getattr(space, step, None)
+    space = dl if not module else importlib.import_module(f"dlcore.{module}") if find_spec(f"dlcore.{module}") else None
     return any(hasattr(place, name) for place in (space, dl, dl.Tensor) if place is not None)
 
 
