@@ -85,3 +85,5 @@ def test_forms_of_results():
     assert dl.positive(y).tolist() == [0, 1, 2] and dl.positive(y).data_ptr != y.data_ptr
     with pytest.raises(dl.DTypeError, match="positive: does not take bool"):
         dl.positive(y > 1)
+    assert dl.conj(x) is x and dl.real(y) is y and dl.imag(x).tolist() == [[0.0], [0.0]]
+    assert dl.imag(y).dtype is dl.int64

@@ -13,7 +13,9 @@ from dlcore.ops.movement import concat, contiguous, expand, transpose
 from dlcore.ops.scan import cumprod, cumsum
 from dlcore.ops.transfer import transfer
 
-__all__ = ["astype", "cumulative_prod", "cumulative_sum", "matrix_transpose", "positive"]
+__all__ = [
+    "astype", "conj", "cumulative_prod", "cumulative_sum", "imag", "matrix_transpose", "positive", "real",
+]  # fmt: skip
 
 
 def astype(x: Any, dtype: Any, *, copy: bool = True, device: Any = None) -> Any:
@@ -76,6 +78,22 @@ def positive(x: Any) -> Any:
     if x.dtype.kind == "bool":
         raise DTypeError("positive: does not take bool")
     return contiguous(x)
+
+
+def conj(numbers: Any) -> Any:
+    """The complex conjugate of ``numbers``: themselves, for dlcore has real numbers alone."""
+    return operand(numbers, "conj", "numbers")
+
+
+def real(numbers: Any) -> Any:
+    """The real part of ``numbers``: themselves, for dlcore has real numbers alone."""
+    return operand(numbers, "real", "numbers")
+
+
+def imag(numbers: Any) -> Any:
+    """The imaginary part of ``numbers``: zeros, for dlcore has real numbers alone."""
+    x = operand(numbers, "imag", "numbers")
+    return contiguous(expand(cast(0, x.dtype).to(x.device), x.shape))
 
 
 def matrix_transpose(x: Any) -> Any:
