@@ -19,35 +19,36 @@ __all__ = [
     "bitwise_left_shift", "bitwise_not", "bitwise_or", "bitwise_right_shift", "bitwise_xor", "block_diag", "bmm",
     "broadcast_arrays", "broadcast_shapes", "broadcast_tensors", "broadcast_to", "bucketize", "cartesian_prod", "cast",
     "cat", "cbrt", "ceil", "celu", "chunk", "clamp", "clip", "column_stack", "combinations", "concat", "concatenate",
-    "copysign", "cos", "cosh", "cosine_embedding_loss", "cosine_similarity", "count_nonzero", "cross", "cross_entropy",
-    "cummax", "cummin", "cumprod", "cumsum", "deg2rad", "degrees", "delete", "diag", "diag_embed", "diag_indices",
-    "diagflat", "diagonal", "diff", "digamma", "div", "divide", "dot", "dsplit", "dstack", "einsum", "elu", "eq",
-    "equal", "erf", "erfc", "exp", "exp2", "expand", "expand_as", "expand_dims", "expm1", "fill_diagonal", "fix",
-    "flatnonzero", "flatten", "flip", "fliplr", "flipud", "float_power", "floor", "floor_divide", "fmax", "fmin",
-    "fmod", "focal_loss", "gather", "gaussian_nll_loss", "gcd", "ge", "gelu", "gelu_backward", "glu", "greater",
-    "greater_equal", "gt", "hardshrink", "hardsigmoid", "hardswish", "hardtanh", "heaviside", "hinge_embedding_loss",
-    "hinge_loss", "histogram", "hsplit", "hstack", "huber_loss", "hypot", "index_add", "index_copy", "index_fill",
-    "index_select", "indices", "inner", "insert", "intersect1d", "invert", "isclose", "isfinite", "isin", "isinf",
-    "isnan", "isneginf", "isposinf", "ix_", "kl_div", "kron", "kthvalue", "l1_loss", "lcm", "le", "leaky_relu",
-    "left_shift", "lerp", "less", "less_equal", "lgamma", "linear", "linear_backward", "log", "log10", "log1p", "log2",
-    "log_softmax", "logaddexp", "logcumsumexp", "logical_and", "logical_not", "logical_or", "logical_xor", "logsigmoid",
-    "logsumexp", "lt", "margin_ranking_loss", "masked_fill", "masked_scatter", "masked_select", "matmul",
-    "matrix_transpose", "max", "maximum", "mean", "median", "meshgrid", "min", "minimum", "mish", "mm", "mod",
-    "moveaxis", "movedim", "mse_loss", "msort", "mul", "multi_margin_loss", "multiply", "mv", "nan_to_num", "nanmax",
-    "nanmean", "nanmedian", "nanmin", "nanprod", "nanquantile", "nanstd", "nansum", "nanvar", "narrow", "ne", "neg",
-    "negative", "nextafter", "nll_loss", "nonzero", "norm", "not_equal", "one_hot", "outer", "pad", "pairwise_distance",
-    "partition", "percentile", "permute", "permute_dims", "poisson_nll_loss", "polygamma", "pow", "power", "prelu",
-    "prod", "ptp", "put_along_axis", "quantile", "quantile_loss", "rad2deg", "radians", "ravel", "ravel_multi_index",
-    "reciprocal", "relu", "relu6", "relu_backward", "remainder", "repeat", "repeat_interleave", "reshape", "reshape_as",
-    "right_shift", "rint", "roll", "rot90", "round", "row_stack", "rsqrt", "scatter", "scatter_add", "scatter_reduce",
-    "searchsorted", "select", "selu", "setdiff1d", "setxor1d", "sgn", "sigmoid", "sigmoid_backward", "sign", "signbit",
-    "silu", "sin", "sinc", "sinh", "sliding_window_view", "smooth_l1_loss", "soft_margin_loss", "softmax", "softmin",
-    "softplus", "softshrink", "softsign", "sort", "split", "sqrt", "square", "squeeze", "stack", "std", "std_mean",
-    "sub", "subtract", "sum", "swapaxes", "swapdims", "take", "take_along_axis", "tan", "tanh", "tanh_backward",
-    "tanhshrink", "tensordot", "threshold", "tile", "topk", "trace", "transpose", "trapezoid", "tril", "tril_indices",
-    "triplet_margin_loss", "triu", "triu_indices", "true_divide", "trunc", "unbind", "unflatten", "unfold", "union1d",
-    "unique", "unique_all", "unique_counts", "unique_inverse", "unique_values", "unravel_index", "unsqueeze", "unstack",
-    "var", "var_mean", "vdot", "vecdot", "view_as", "vsplit", "vstack", "where", "xlogy",
+    "conj", "copysign", "cos", "cosh", "cosine_embedding_loss", "cosine_similarity", "count_nonzero", "cross",
+    "cross_entropy", "cummax", "cummin", "cumprod", "cumsum", "cumulative_prod", "cumulative_sum", "deg2rad", "degrees",
+    "delete", "diag", "diag_embed", "diag_indices", "diagflat", "diagonal", "diff", "digamma", "div", "divide", "dot",
+    "dsplit", "dstack", "einsum", "elu", "eq", "equal", "erf", "erfc", "exp", "exp2", "expand", "expand_as",
+    "expand_dims", "expm1", "fill_diagonal", "fix", "flatnonzero", "flatten", "flip", "fliplr", "flipud", "float_power",
+    "floor", "floor_divide", "fmax", "fmin", "fmod", "focal_loss", "gather", "gaussian_nll_loss", "gcd", "ge", "gelu",
+    "gelu_backward", "glu", "greater", "greater_equal", "gt", "hardshrink", "hardsigmoid", "hardswish", "hardtanh",
+    "heaviside", "hinge_embedding_loss", "hinge_loss", "histogram", "hsplit", "hstack", "huber_loss", "hypot", "imag",
+    "index_add", "index_copy", "index_fill", "index_select", "indices", "inner", "insert", "intersect1d", "invert",
+    "isclose", "isfinite", "isin", "isinf", "isnan", "isneginf", "isposinf", "ix_", "kl_div", "kron", "kthvalue",
+    "l1_loss", "lcm", "le", "leaky_relu", "left_shift", "lerp", "less", "less_equal", "lgamma", "linear",
+    "linear_backward", "log", "log10", "log1p", "log2", "log_softmax", "logaddexp", "logcumsumexp", "logical_and",
+    "logical_not", "logical_or", "logical_xor", "logsigmoid", "logsumexp", "lt", "margin_ranking_loss", "masked_fill",
+    "masked_scatter", "masked_select", "matmul", "matrix_transpose", "max", "maximum", "mean", "median", "meshgrid",
+    "min", "minimum", "mish", "mm", "mod", "moveaxis", "movedim", "mse_loss", "msort", "mul", "multi_margin_loss",
+    "multiply", "mv", "nan_to_num", "nanmax", "nanmean", "nanmedian", "nanmin", "nanprod", "nanquantile", "nanstd",
+    "nansum", "nanvar", "narrow", "ne", "neg", "negative", "nextafter", "nll_loss", "nonzero", "norm", "not_equal",
+    "one_hot", "outer", "pad", "pairwise_distance", "partition", "percentile", "permute", "permute_dims",
+    "poisson_nll_loss", "polygamma", "positive", "pow", "power", "prelu", "prod", "ptp", "put_along_axis", "quantile",
+    "quantile_loss", "rad2deg", "radians", "ravel", "ravel_multi_index", "real", "reciprocal", "relu", "relu6",
+    "relu_backward", "remainder", "repeat", "repeat_interleave", "reshape", "reshape_as", "right_shift", "rint", "roll",
+    "rot90", "round", "row_stack", "rsqrt", "scatter", "scatter_add", "scatter_reduce", "searchsorted", "select",
+    "selu", "setdiff1d", "setxor1d", "sgn", "sigmoid", "sigmoid_backward", "sign", "signbit", "silu", "sin", "sinc",
+    "sinh", "sliding_window_view", "smooth_l1_loss", "soft_margin_loss", "softmax", "softmin", "softplus", "softshrink",
+    "softsign", "sort", "split", "sqrt", "square", "squeeze", "stack", "std", "std_mean", "sub", "subtract", "sum",
+    "swapaxes", "swapdims", "take", "take_along_axis", "tan", "tanh", "tanh_backward", "tanhshrink", "tensordot",
+    "threshold", "tile", "topk", "trace", "transpose", "trapezoid", "tril", "tril_indices", "triplet_margin_loss",
+    "triu", "triu_indices", "true_divide", "trunc", "unbind", "unflatten", "unfold", "union1d", "unique", "unique_all",
+    "unique_counts", "unique_inverse", "unique_values", "unravel_index", "unsqueeze", "unstack", "var", "var_mean",
+    "vdot", "vecdot", "view_as", "vsplit", "vstack", "where", "xlogy",
 ]
 
 def abs(x: Operand) -> Tensor:
@@ -304,8 +305,8 @@ def bmm(a: Operand, b: Operand) -> Tensor:
     Raises ShapeError for other numbers of axes, or where batches or inner lengths differ.
     """
 
-def broadcast_arrays(*tensors: Operand) -> tuple[Tensor, ...]:
-    """Views of all ``tensors`` in the shape that they broadcast to. Raises ShapeError where they do not."""
+def broadcast_arrays(*tensors: Operand) -> list[Tensor]:
+    """Views of all ``tensors`` in the shape that they broadcast to, a list. Raises ShapeError where they do not."""
 
 def broadcast_shapes(*shapes: int | Sequence[int]) -> tuple[int, ...]:
     """The shape that ``shapes`` broadcast to: aligned at the right, lengths of 1 are stretched. Raises ShapeError."""
@@ -374,6 +375,9 @@ def concat(tensors: Sequence[Operand], axis: int | None = 0) -> Tensor:
     With an `axis` of None they are flattened first. Raises ShapeError where shapes differ elsewhere or no tensors are
     given.
     """
+
+def conj(numbers: Operand) -> Tensor:
+    """The complex conjugate of ``numbers``: themselves, for dlcore has real numbers alone."""
 
 def copysign(a: Operand, b: Operand) -> Tensor:
     """The size of a with the sign of b, of zeros and NaN too. Integers become the default float."""
@@ -458,6 +462,24 @@ def cumsum(x: Operand, axis: int | None = None, reverse: bool = False, exclusive
 
     >>> dl.cumsum(dl.tensor([1, 2, 3])).tolist()
     [1, 3, 6]
+    """
+
+def cumulative_prod(x: Operand, axis: int | None = None, dtype: Operand | None = None, include_initial: bool = False) -> Tensor:
+    """Products along ``axis`` up to each element: `cumprod`; with ``include_initial`` a 1 stands before.
+
+    ``axis``: may be None for a vector alone. Raises ShapeError where it is None for another shape.
+
+    >>> dl.cumulative_prod(dl.tensor([1, 2, 3]))
+    tensor([1, 2, 6])
+    """
+
+def cumulative_sum(x: Operand, axis: int | None = None, dtype: Operand | None = None, include_initial: bool = False) -> Tensor:
+    """Sums along ``axis`` up to each element: `cumsum`, which says more; with ``include_initial`` a 0 stands before.
+
+    ``axis``: may be None for a vector alone. Raises ShapeError where it is None for another shape.
+
+    >>> dl.cumulative_sum(dl.tensor([1, 2, 3]), include_initial=True)
+    tensor([0, 1, 3, 6])
     """
 
 def deg2rad(x: Operand) -> Tensor:
@@ -742,6 +764,9 @@ def hypot(a: Operand, b: Operand) -> Tensor:
     Infinity where either is infinite, even beside NaN. Its gradient at (0, 0) is NaN.
     """
 
+def imag(numbers: Operand) -> Tensor:
+    """The imaginary part of ``numbers``: zeros, for dlcore has real numbers alone."""
+
 def index_add(x: Operand, axis: int, index: Operand, source: Operand, alpha: float = 1) -> Tensor:
     """A copy of ``x`` to which ``alpha`` times each row of ``source`` is added where ``index`` says along ``axis``.
 
@@ -999,7 +1024,7 @@ def median(x: Operand, axis: int | Sequence[int] | None = None, keepdims: bool =
     2.5
     """
 
-def meshgrid(*tensors: Operand, indexing: str = 'xy', sparse: bool = False, copy: bool = False) -> tuple[Tensor, ...]:
+def meshgrid(*tensors: Operand, indexing: str = 'xy', sparse: bool = False, copy: bool = False) -> list[Tensor]:
     """Coordinates of a grid, one tensor for each vector given, as views broadcast to the grid's shape.
 
     ``indexing``: "ij": vector k runs along axis k; "xy": the first two the other way round (NumPy's default, PyTorch's
@@ -1216,6 +1241,9 @@ def polygamma(n: int, x: Operand) -> Tensor:
     tensor([1.6449, 4.9348])
     """
 
+def positive(x: Operand) -> Tensor:
+    """+x: a copy of a tensor of numbers. Raises DTypeError for bools."""
+
 def pow(a: Operand, b: Operand) -> Tensor:
     """Power a^b, as C's pow: 1 for b = 0 and for a = 1; a negative base needs an integer exponent, else NaN.
 
@@ -1287,6 +1315,9 @@ def ravel_multi_index(multi_index: Sequence[Operand], dims: int | Sequence[int],
     ``mode``: what becomes of a coordinate out of range: "raise" IndexError (negative ones count from the end), "wrap"
     or "clip".
     """
+
+def real(numbers: Operand) -> Tensor:
+    """The real part of ``numbers``: themselves, for dlcore has real numbers alone."""
 
 def reciprocal(x: Operand) -> Tensor:
     """Reciprocal 1 / x."""
@@ -1896,6 +1927,10 @@ class TensorMethods:
         """Products of the elements along `axis` up to each: out[i] = x[0] ... x[i]; of bool and integers int64 or uint64."""
     def cumsum(self, axis: int | None = None, reverse: bool = False, exclusive: bool = False, dtype: Any | None = None) -> Tensor:
         """Sums of the elements along `axis` up to each: out[i] = x[0] + ... + x[i]; of bool and integers int64 or uint64."""
+    def cumulative_prod(self, axis: int | None = None, dtype: Operand | None = None, include_initial: bool = False) -> Tensor:
+        """Products along ``axis`` up to each element: `cumprod`; with ``include_initial`` a 1 stands before."""
+    def cumulative_sum(self, axis: int | None = None, dtype: Operand | None = None, include_initial: bool = False) -> Tensor:
+        """Sums along ``axis`` up to each element: `cumsum`, which says more; with ``include_initial`` a 0 stands before."""
     def deg2rad(self) -> Tensor:
         """Degrees in radians: x pi / 180."""
     def delete(self, index: Operand, axis: int | None = None) -> Tensor:
@@ -2130,6 +2165,8 @@ class TensorMethods:
         """`x` in an order in which element ``kth`` (an int or several) stands where sorting puts it."""
     def percentile(self, q: Operand, axis: Operand | None = None, keepdims: bool = False, method: str = 'linear') -> Tensor:
         """The value below which ``q`` per cent of the elements along ``axis`` lie: quantile(x, q / 100, ...)."""
+    def positive(self) -> Tensor:
+        """+x: a copy of a tensor of numbers. Raises DTypeError for bools."""
     def pow(self, b: Operand) -> Tensor:
         """Power a^b, as C's pow: 1 for b = 0 and for a = 1; a negative base needs an integer exponent, else NaN."""
     def prelu(self, weight: Operand) -> Tensor:
