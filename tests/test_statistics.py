@@ -164,3 +164,12 @@ def test_softmin_is_the_softmax_of_the_negative():
     close(dl.softmin(dl.tensor(A), 0), dl.softmax(dl.tensor(-A), 0).numpy())
     with pytest.raises(IndexError, match="softmin: axis 2 is out of range"):
         dl.softmin(dl.tensor(A), 2)
+
+
+@pytest.mark.parametrize("p", [0.5, 1.0, 1.5, 2.0, 3.0, -1.0, np.inf])
+def test_norms_of_nothing_but_zeros_have_the_gradient_0(p):
+    x = dl.zeros(3, requires_grad=True)
+    (slope,) = dl.grad(dl.norm(x, p), [x])
+    np.testing.assert_array_equal(slope, 0)
+    y = dl.tensor([0.0, 2.0], requires_grad=True)
+    assert np.isfinite(dl.grad(dl.norm(y, p), [y])[0]).all()

@@ -359,7 +359,10 @@ def _(x: Any, p: float, axis: Shape, keepdims: bool) -> Any:
         if count_of(x.shape, axis) == 0:
             return add(sum(size, axis, keepdims), 0 if p > 0 else math.inf)
         return max(size, axis, keepdims) if p > 0 else min(size, axis, keepdims)
-    return pow(sum(pow(size, p), axis, keepdims), 1 / p)
+    nothing = eq(size, 0)  # whose powers may have infinite slopes
+    total = sum(where(nothing, 0.0 if p > 0 else math.inf, pow(where(nothing, 1, size), p)), axis, keepdims)
+    none = eq(total, 0)
+    return where(none, 0, pow(where(none, 1, total), 1 / p))
 
 
 @norm.gradient
