@@ -224,11 +224,11 @@ def test_a_link_stays_a_link_and_permissions_are_usual(tmp_path):
         ({"__metadata__": np.zeros(1)}, None, ValueError, "__metadata__ is the name of the texts"),
         ({1: np.zeros(1)}, None, TypeError, "save: names are texts, not 1"),
         ({"a": np.zeros((1,) * 9)}, None, ValueError, "a has 9 axes; a tensor has at most 8"),
-        ({"a": np.zeros(1, np.uint16)}, None, TypeError, "a: dtype uint16 cannot be saved"),
+        ({"a": np.zeros(1, np.complex64)}, None, TypeError, "a: dtype complex64 cannot be saved"),
         ({"x" * 100_000_000: np.zeros(1)}, None, ValueError, "at most 100,000,000 bytes"),
     ],
     ids=str.split(
-        "texts number-as-text own-key half-a-pair-in-a-text half-a-pair optimizer metadata number nine uint16 long"
+        "texts number-as-text own-key half-a-pair-in-a-text half-a-pair optimizer metadata number nine complex long"
     ),
 )
 def test_what_cannot_be_saved(tmp_path, state, metadata, error, text):

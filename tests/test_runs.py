@@ -150,7 +150,7 @@ def test_a_run_that_is_there_is_not_mixed_with_another(pictures, here, capsys):
     assert code == 0 and (here / "runs" / "config" / "model.safetensors").read_bytes() == whole
     (here / "pictures" / "above" / "00.png").unlink()
     kept = (here / "runs" / "config" / "model.safetensors").read_bytes()
-    code, _, err = call(capsys, "train", pictures, "--overwrite", "--train.loss", "hinge")
+    code, _, err = call(capsys, "train", pictures, "--overwrite", "--train.loss", "hinged")
     assert code == 1 and (here / "runs" / "config" / "model.safetensors").read_bytes() == kept
     code, _, err = call(capsys, "eval", "runs/config")
     assert code == 1 and "the data have changed since the training" in err
@@ -211,7 +211,7 @@ def test_wrong_settings_are_named(pictures, here, capsys):
         assert not (here / "runs").exists(), "nothing is begun"
     for train, message in [
         ('optimizer = "admw"', "did you mean"), ('schedule = "cosin"', "did you mean 'cosine'"),
-        ('loss = "hinge"', "fit: loss 'hinge'"), ("batch_size = 0", "batch_size is 0"),
+        ('loss = "hinged"', "fit: loss 'hinged'"), ("batch_size = 0", "batch_size is 0"),
     ]:  # fmt: skip
         code, _, err = call(capsys, "train", write(here, 'folder = "pictures"', train))
         assert code == 1 and message in err, err

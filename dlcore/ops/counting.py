@@ -91,7 +91,7 @@ def _magnitude(x: Any, weights: Any, size: int) -> Any:
 _TIMED = [
     Workload((_numbers(1 << 20, 0, 100), None), (), "1M, 100 values", (float32,)),
     Workload((_numbers(1 << 20, 0, 100), (1 << 20,)), (), "1M, weights", (float32,)),
-    Workload((_numbers(1 << 20, 0, 100_000), None), (), "1M, 100000 values", (float32,)),
+    Workload((_numbers(1_000_000, 0, 100_000), None), (), "1M, 100000 values", (float32,)),
     Workload((_numbers(8, 0, 8), None), (), "the cost of a call", (float32,)),
 ]
 

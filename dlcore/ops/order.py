@@ -102,7 +102,7 @@ class Ordered(Op):
         return [
             Workload(((8,),), why="the cost of a call"),
             Workload((MILLION,), why="1M", quick="forward"),
-            Workload((Input(MILLION, 0, 1000, int32),), why="1M, small integers", dtypes=(float32,)),
+            Workload((Input((1_000_000,), 0, 1000, int32),), why="1M, small integers", dtypes=(float32,)),
             Workload(((1000, 1000),), (-1,), why="rows", dtypes=(float32, float64)),
             Workload((RAGGED,), (0,), why="ragged, columns", dtypes=(float32,)),
             Workload(((100_000, 10),), (-1,), why="short rows", dtypes=(float32,)),

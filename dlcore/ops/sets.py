@@ -245,7 +245,7 @@ def _distinct_parts(x: Any, axis: int, index: bool, inverse: bool, counts: bool)
     ],
     workloads=[
         Workload(((8,),), (), "the cost of a call"), Workload((MILLION,), (), "1M", (float32, float64)),
-        Workload((Input(MILLION, 0, 1000, int64),), (), "1M, small integers", (float32,)),
+        Workload((Input((1_000_000,), 0, 1000, int64),), (), "1M, small integers", (float32,)),
     ],
     baselines={"numpy": "np.unique(x, equal_nan=False)", "torch": "torch.unique(x)"},
 )  # fmt: skip
