@@ -12,6 +12,9 @@ from dlcore._aliases import ALIASES
 from dlcore._files import write
 from dlcore._stubs import operations
 
+MODULES = ("linalg", "random")
+"""Modules of dlcore whose functions are operations, too."""
+
 PATH = Path(__file__).resolve().parents[1] / "docs" / "operations.md"
 HEAD = """# Operations
 
@@ -67,6 +70,13 @@ def _table(functions: dict[str, Callable[..., Any]]) -> Iterator[str]:
         yield f"| `{name}{_signature(function)}` | {' | '.join(columns)} |"
 
 
+def _short_table(functions: dict[str, Callable[..., Any]]) -> Iterator[str]:
+    yield "| function | returns |"
+    yield "|---|---|"
+    for name, function in sorted(functions.items()):
+        yield f"| `{name}{_signature(function)}` | {_first_sentence(function.__doc__)} |"
+
+
 def page() -> str:
     """The page's text."""
     lines = [HEAD]
@@ -76,6 +86,11 @@ def page() -> str:
         functions = {n: getattr(operations, n) for n in found.__all__ if not n.endswith("_backward")}
         count += len(functions)
         lines += [f"## {_first_sentence(found.__doc__)}", "", *_table(functions), ""]
+    for module in MODULES:
+        found = importlib.import_module(f"dlcore.{module}")
+        functions = {n: getattr(found, n) for n in found.__all__ if callable(getattr(found, n)) and n[0].islower()}
+        count += len(functions)
+        lines += [f"## dl.{module}: {_first_sentence(found.__doc__)}", "", *_short_table(functions), ""]
     lines += ["## Other names", ""]
     named: dict[str, list[str]] = {}
     for alias, target in ALIASES.items():

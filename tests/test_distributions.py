@@ -89,6 +89,24 @@ def test_classes_are_drawn_as_often_as_their_probabilities_say(generator):
     np.testing.assert_array_equal(same, random.categorical(p, generator=random.Generator(5)))
 
 
+def test_several_classes_are_drawn_from_each_row(generator):
+    p = np.array([[0.1, 0.0, 0.6, 0.3], [1.0, 1.0, 0.0, 2.0]])
+    drawn = np.asarray(dl.multinomial(p, N, replacement=True, generator=generator))
+    assert drawn.shape == (2, N)
+    for row, chances in zip(drawn, p / p.sum(1, keepdims=True), strict=True):
+        counts = np.bincount(row, minlength=4)
+        assert counts[chances == 0].sum() == 0
+        assert (np.abs(counts / N - chances) < 5 * np.sqrt(chances / N) + 1e-12).all()
+    firsts = np.zeros(4)
+    for _ in range(400):
+        three = np.asarray(dl.multinomial(p[0], 3, generator=generator))
+        assert sorted(three) == [0, 2, 3]
+        firsts[three[0]] += 1
+    assert abs(firsts[2] / 400 - 0.6) < 0.12
+    pair = np.asarray(random.choice(dl.tensor([10, 20, 30, 40]), (2,), replace=False, p=p[0], generator=generator))
+    assert pair[0] != pair[1] and 20 not in pair
+
+
 def test_parameters_broadcast_and_decide_the_dtype(generator):
     rates = dl.tensor([[1.0], [50.0]])
     assert random.poisson(rates, (3, 2, 4), generator=generator).shape == (3, 2, 4)
@@ -146,6 +164,8 @@ def test_recorded_draws_go_on(generator):
         (lambda: random.choice(3, (4,), replace=False), ValueError, "choice: 4 elements asked for without replacement"),
         (lambda: random.choice(3, p=[0.5, 0.6, 0.1]), ValueError, "are no probabilities"),
         (lambda: random.choice(3, p=[0.5, 0.5]), ShapeError, "choice: p has shape"),
+        (lambda: random.choice(3, (2,), False, [1.0, 0.0, 0.0]), ValueError, "choice: 2 elements .* replacement, of 1"),
+        (lambda: dl.multinomial([0.5, 0.5], 3), ShapeError, "multinomial: 3 samples without replacement from 2"),
         (lambda: random.dirichlet(2.0), ShapeError, "dirichlet: concentrations have shape"),
         (lambda: dl.bernoulli(dl.tensor([1, 0])), DTypeError, "bernoulli: int64 tensors are no probabilities"),
         (lambda: random.shuffle(dl.tensor(1.0)), ShapeError, "shuffle: a 0-d tensor has no rows"),

@@ -5,6 +5,7 @@ None of the draws has a gradient to its parameters.
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -18,16 +19,20 @@ from dlcore.errors import ShapeError
 from dlcore.ops import distributions as operations
 from dlcore.ops._shape import broadcast_shapes
 from dlcore.ops.activation import sigmoid
-from dlcore.ops.elementwise import log, mul, sub
+from dlcore.ops.elementwise import div, gt, log, minimum, mul, sub, where
 from dlcore.ops.gather import take
 from dlcore.ops.movement import expand
+from dlcore.ops.order import topk
 from dlcore.ops.reduce import argmax
+from dlcore.ops.scan import cumsum
+from dlcore.ops.search import searchsorted
 from dlcore.ops.softmax import softmax
-from dlcore.random.draws import Shape, float_of, permutation, randint
+from dlcore.random.draws import Shape, float_of, permutation, randint, uniform
 from dlcore.random.generator import Generator, state_of
 
 __all__ = [
-    "beta", "categorical", "choice", "dirichlet", "exponential", "gamma", "poisson", "truncated_normal",
+    "beta", "categorical", "choice", "dirichlet", "exponential", "gamma", "multinomial", "poisson",
+    "truncated_normal",
 ]  # fmt: skip
 
 
@@ -155,14 +160,42 @@ def categorical(
 
 
 @spelled
+def multinomial(
+    probabilities: Any, num_samples: int, replacement: bool = False, device: Any = None,
+    generator: Generator | None = None,
+) -> Tensor:  # fmt: skip
+    """``num_samples`` classes (..., num_samples), int64, drawn with the ``probabilities`` (..., C) of each row, which
+    need not be normalised; without ``replacement`` all of a row differ, and come in the order in which they are drawn.
+
+    With replacement by the inverse of the distribution function, in float64; without by exponential races (Efraimidis
+    & Spirakis 2006). Raises ShapeError where a row has fewer classes than are asked for; that as many have a
+    probability above 0, and none below, is not looked at.
+    """
+    p = _parameter(probabilities, "multinomial", "probabilities", device)
+    count = integer(num_samples, "multinomial: num_samples", 0)
+    if not p.ndim or not p.shape[-1]:
+        raise ShapeError(f"multinomial: probabilities have shape {p.shape}, not (..., C) with C > 0")
+    if boolean(replacement, "multinomial: replacement"):
+        sums = cumsum(p.astype(float64), -1)
+        places = uniform((*p.shape[:-1], count), dtype=float64, device=p.device, generator=generator)
+        found = searchsorted(sums, mul(places, sums[..., -1:]), "right")
+        return minimum(found, p.shape[-1] - 1)  # a place may be rounded up to the whole sum
+    if count > p.shape[-1]:
+        raise ShapeError(f"multinomial: {count} samples without replacement from {p.shape[-1]} classes")
+    waits = exponential(p.shape, dtype=p.dtype, device=p.device, generator=generator)
+    races = where(gt(p, 0), div(waits, p), math.inf)
+    return topk(races, count, -1, False)[1]
+
+
+@spelled
 def choice(
     a: Any, shape: Shape = (), replace: bool = True, p: Any = None, device: Any = None,
     generator: Generator | None = None,
 ) -> Tensor:  # fmt: skip
     """Elements drawn from ``a``: rows of a tensor, or of the integers 0 to a - 1; with or without replacement.
 
-    ``p``: the probability of each, a list, array or tensor, for draws with replacement. Raises ValueError where more
-    are asked for than there are, and for probabilities that are negative or do not sum to 1.
+    ``p``: the probability of each, a list, array or tensor. Raises ValueError where more are asked for than there are
+    (of a probability above 0), and for probabilities that are negative or do not sum to 1.
     """
     rows = None if isinstance(a, int | np.integer) else operand(a, "choice", "a")
     n = integer(a, "choice: a", 1) if rows is None else (rows.shape or (0,))[0]
@@ -189,6 +222,7 @@ def _weighted(n: int, size: tuple[int, ...], p: Any, replace: bool, device: Any,
         raise ShapeError(f"choice: p has shape {chances.shape}, not ({n},)")
     if not (chances >= 0).all() or abs(chances.sum() - 1) > 1e-6:
         raise ValueError(f"choice: p {shown(p)} are no probabilities: none is negative, and they sum to 1")
-    if not replace:
-        raise ValueError("choice: p is for draws with replacement")
-    return categorical(tensor(chances, float64, device=device), shape=size, generator=generator)
+    count = int(np.prod(size, dtype=np.int64))
+    if not replace and count > np.count_nonzero(chances):
+        raise ValueError(f"choice: {count} elements asked for without replacement, of {np.count_nonzero(chances)}")
+    return multinomial(tensor(chances, float64, device=device), count, replace, generator=generator).reshape(size)
