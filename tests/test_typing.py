@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 import dlcore as dl
+from bench import reference
 from dlcore import _operations, _stubs
 
 USES = Path(__file__).parent / "typing" / "uses.py"
@@ -38,6 +39,10 @@ def test_uses_are_typed():
             assert messages, f"line {number} is no error: {line}"
         else:
             assert not messages, f"line {number}: {line}\n{messages}"
+
+
+def test_the_page_of_operations_is_what_the_definitions_say():
+    assert reference.PATH.read_text() == reference.page(), "run `make stubs`"
 
 
 def test_the_stub_is_what_the_definitions_say():

@@ -48,6 +48,6 @@ from dlcore.random.generator import (
 __all__ = [
     "Generator", "bernoulli", "beta", "categorical", "choice", "default_generator", "dirichlet", "drawn_seed",
     "dropout", "exponential", "gamma", "generator_states", "manual_seed", "multinomial", "normal", "permutation",
-    "poisson", "rand", "rand_like", "randint", "randint_like", "randn", "randn_like", "randperm", "set_generator_states", "shuffle",
-    "truncated_normal", "uniform",
+    "poisson", "rand", "rand_like", "randint", "randint_like", "randn", "randn_like", "randperm",
+    "set_generator_states", "shuffle", "truncated_normal", "uniform",
 ]  # fmt: skip
