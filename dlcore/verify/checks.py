@@ -240,7 +240,7 @@ def check_composite(op: Op, sample: Sample, dtype: DType, place: Any = CPU) -> f
     The composite rounds after each of its operations; so that those do not count, it gets 16-bit operands as float32.
     """
     got = _values(op, sample, dtype, place)
-    wide = float32 if dtype.itemsize == 2 else dtype
+    wide = float32 if dtype.is_float and dtype.itemsize == 2 else dtype
     arrays = [x.astype(wide.numpy) if isinstance(x, np.ndarray) and as_dtype(x.dtype) is dtype else x
               for x in testing.rounded(op, sample, dtype)]  # fmt: skip
     other = _composite_values(op, sample, arrays, place)

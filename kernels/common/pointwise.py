@@ -221,10 +221,12 @@ class Operand(NamedTuple):
         return self.view.weak
 
 
-def launch(function: Kernel, widen: bool, out: Operand, *inputs: Operand, long: bool = False) -> tuple[Launch, ...]:
+def launch(
+    function: Kernel, widen: bool, out: Operand, *inputs: Operand, long: bool = False, most: int = 16
+) -> tuple[Launch, ...]:  # fmt: skip
     """The launch that writes ``function`` of the inputs into ``out``, in its dtype; none where it has no elements.
 
-    ``long``: it fills the registers with 8 elements a thread.
+    ``long``: it fills the registers with 8 elements a thread. ``most``: how many a thread may take.
     """
     if out.view.size == 0:
         return ()
@@ -244,6 +246,7 @@ def launch(function: Kernel, widen: bool, out: Operand, *inputs: Operand, long: 
     vectors = axis.length % 16 == 0 and all(o.view.aligned for o in operands)
     if loaded == [2] and vectors and axis.length >= ENOUGH and not long:
         block = 16 * THREADS
+    block = min(block, most * THREADS)
     args |= {"size": axis.length, "RUN": sum(bool(s) << k for k, s in enumerate(axis.strides[1:]))}
     args |= {"SPLIT": axis.length % 16 != 0 and axis.length > block, "BLOCK": block}
     return (Launch(dense_kernel, (ceil_div(axis.length, block),), args),)

@@ -115,7 +115,8 @@ def round_digits(call: Call) -> Program:
         return Program(launch(function, False, Operand(Out(0), out), *operands(call)))
     else:
         function, factor = rounding.round_integer, Operand(10**-digits, View((), int64, (), weak=True))
-    return Program(launch(function, widened(dtype), Operand(Out(0), out), *operands(call), factor))
+    most = 4 if dtype.is_float else 8  # divisions of doubles take many registers
+    return Program(launch(function, widened(dtype), Operand(Out(0), out), *operands(call), factor, most=most))
 
 
 def nan_to_num(call: Call) -> Program:
