@@ -171,6 +171,14 @@ def _condition(a: Any) -> Any:
     return np.sum(np.abs(inverse(a)) * np.swapaxes(np.abs(a), -1, -2), (-2, -1))
 
 
+def _inverse_for(name: str, a: Any) -> Any:
+    """The inverse that a gradient rule needs."""
+    try:
+        return inv(a)
+    except np.linalg.LinAlgError as error:
+        raise np.linalg.LinAlgError(f"{name}: it has no gradient at a singular matrix") from error
+
+
 def _over_matrix(dout: Any) -> Any:
     return reshape(dout, (*dout.shape, 1, 1))
 
@@ -178,7 +186,7 @@ def _over_matrix(dout: Any) -> Any:
 @matrix_op(
     host=_to_det, small=True, reference=determinant, baselines=ways("det(a)"), flops=2 / 3,
     magnitude=lambda a: np.abs(determinant(a)) * (1 + _condition(a)),
-    gradient=lambda dout, a, out: mul(_over_matrix(mul(dout, out)), transpose(inv(a))),
+    gradient=lambda dout, a, out: mul(_over_matrix(mul(dout, out)), transpose(_inverse_for("det", a))),
     samples=[*_SQUARES, Sample(_SINGULAR, why="a singular matrix", grad=False)], workloads=[
         Workload((_near_one((3, 3)),), (), "dispatch"), Workload((_near_one((256, 256)),), (), "large"), *_TIMED[2:]],
     error_inputs=refused("det"),
@@ -213,7 +221,7 @@ def slogdet(a: Spec) -> tuple[Spec, Spec]:
 
 
 def _slogdet_to_a(dlogabsdet: Any, a: Any) -> Any:
-    return None if dlogabsdet is None else mul(_over_matrix(dlogabsdet), transpose(inv(a)))
+    return None if dlogabsdet is None else mul(_over_matrix(dlogabsdet), transpose(_inverse_for("slogdet", a)))
 
 
 # ---- cholesky -------------------------------------------------------------------------------------------------------

@@ -407,6 +407,8 @@ def _kron_shapes(a: Lengths, b: Lengths) -> tuple[Lengths, Lengths]:
 
 
 def _kron(a: Any, b: Any) -> Any:
+    if a.weak or b.weak:  # a Python number
+        return mul(a, b)
     of_a, of_b = _kron_shapes(a.shape, b.shape)
     apart = [tuple(n for pair in pairs for n in pair) for pairs in (
         [(n, 1) for n in of_a], [(1, n) for n in of_b])]  # fmt: skip
@@ -433,12 +435,16 @@ def _interleaved(dout: Any, a: Lengths, b: Lengths) -> tuple[Any, Labels, Labels
 
 
 def _kron_to_a(dout: Any, b: Any, a_shape: Lengths) -> Any:
+    if b.weak:
+        return mul(dout, b)
     whole, names, of_a, of_b = _interleaved(dout, a_shape, b.shape)
     full = reshape(b, _kron_shapes(a_shape, b.shape)[1])
     return reshape(contract((whole, full), (names, of_b), of_a), a_shape)
 
 
 def _kron_to_b(dout: Any, a: Any, b_shape: Lengths) -> Any:
+    if a.weak:
+        return mul(dout, a)
     whole, names, of_a, of_b = _interleaved(dout, a.shape, b_shape)
     full = reshape(a, _kron_shapes(a.shape, b_shape)[0])
     return reshape(contract((whole, full), (names, of_a), of_b), b_shape)

@@ -230,7 +230,7 @@ def polygamma(n: int, x: Any) -> Any:
         low = lt(x, 0.5)
         found = _polygamma_positive(n, where(low, sub(1, x), x))
         return where(low, sub(mul(found, (-1.0) ** n), _of_cotangent(n, where(low, x, 0.25))), found)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise renamed(error, "polygamma") from None
 
 
@@ -302,7 +302,6 @@ def float_power(x: Any, exponent: Any) -> Any:
     'float64'
     """
     try:
-        wide = [float(v) if isinstance(v, int | float) else cast(v, float64) for v in (x, exponent)]
-        return pow(*wide)
-    except (TypeError, ValueError) as error:
+        return pow(cast(x, float64), cast(exponent, float64))
+    except (TypeError, ValueError, OverflowError) as error:
         raise renamed(error, "float_power") from None

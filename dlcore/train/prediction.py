@@ -51,7 +51,7 @@ def predict(
     instance(model, Module, "predict: model", "a Module")
     size = integer(batch_size, "predict: batch_size", 1)
     plain = type(inputs) in (np.ndarray, Tensor) and inputs.ndim > 1 and 0 < len(inputs) <= min(_QUICK, size)
-    if plain and transform == "fitted":
+    if plain and isinstance(transform, str) and transform == "fitted":
         outputs = _quick(model, inputs)
         if outputs is not NotImplemented:
             return outputs
