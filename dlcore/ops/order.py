@@ -161,7 +161,7 @@ def _(x: Any, axis: int | None, descending: bool) -> Any:
 @ordered(
     grad=False, reference=_numpy_order,
     baselines={
-        "numpy": "np.argsort(x, axis, stable=True)", "torch": "torch.argsort(x, axis, stable=True)",
+        "numpy": "np.argsort(x, axis, stable=True)", "torch": "torch.argsort(x, dim=axis, stable=True)",
         "jax": "jnp.argsort(x, axis)",
     },
 )  # fmt: skip

@@ -54,6 +54,7 @@ def _numpy_prod(x: Any, axis: Shape, keepdims: bool, dtype: DType | None) -> Any
 
 @Total.definition(
     ulp=4, reference=_numpy_prod, interval=(1.0, 1.0),
+    baselines={"torch": "torch.prod(x) if axis is None else torch.prod(x, axis, keepdims)"},
     magnitude=lambda x, axis, keepdims: (
         np.abs(np.prod(x, axis=axis, keepdims=keepdims)) * np.sqrt(1 + count_of(x.shape, axis))
     ),
