@@ -32,7 +32,7 @@ Gradients that are operations themselves, `relu_backward` and its kind, are left
 
 
 def _first_sentence(text: str | None) -> str:
-    """Up to the first full stop, colon or blank line, in one line, safe within a table."""
+    """Up to the first full stop or blank line, in one line, safe within a table."""
     paragraph = " ".join((text or "").strip().partition("\n\n")[0].split())
     sentence = paragraph.partition(". ")[0].rstrip(".")
     return sentence.replace("|", "\\|")

@@ -411,6 +411,7 @@ def _rebuild(cls: type[Tensor], array: np.ndarray[Any, Any], requires_grad: bool
 
 
 def chosen_device(device: Any) -> Device:
+    """The device meant; the default one for None."""
     return default_device() if device is None else as_device(device)
 
 
@@ -431,6 +432,7 @@ def filled(shape: tuple[int, ...], value: Any, dtype: DType, device: Any, requir
 
 
 def leaf(value: Tensor, requires_grad: bool) -> Tensor:
+    """``value``, which has just been made, as a leaf of the graph where ``requires_grad``."""
     if boolean(requires_grad, "requires_grad:"):
         value.requires_grad = True
     return value
@@ -445,6 +447,7 @@ def _wrap(array: np.ndarray[Any, Any]) -> Tensor:
 
 
 def sharable(array: np.ndarray[Any, Any]) -> bool:
+    """Whether a tensor may lie in an array's memory."""
     strided = all(s % array.itemsize == 0 for s in array.strides)
     return bool(array.flags.aligned) and array.dtype.isnative and strided and has_booleans(array)
 
@@ -524,6 +527,7 @@ def of_numbers(
 
 
 def copy_of(array: np.ndarray[Any, Any], dtype: Any, device: Any, requires_grad: bool = False) -> Tensor:
+    """A tensor of an array's values, in memory of its own."""
     target = as_dtype(array.dtype if dtype is None else dtype)
     device = chosen_device(device)
     if _C.is_recording():  # every replay makes it again

@@ -64,15 +64,18 @@ KEY = "jax.random.wrap_key_data(state.astype(jnp.uint32))"
 
 
 def a_state(offset: int = 32) -> Any:
+    """A generator's state for samples."""
     return np.array([0x0123456789ABCDEF, offset])
 
 
 def check_state(name: str, state: Spec) -> None:
+    """Raises ShapeError for what is no generator's state."""
     if state.shape != (2,) or state.dtype is not int64:
         raise ShapeError(f"{name}: the state has shape {state.shape} and dtype {state.dtype.name}, not (2,) and int64")
 
 
 def check_float(name: str, dtype: DType) -> None:
+    """Raises DTypeError for a dtype that is not floating."""
     if not dtype.is_float:
         raise DTypeError(f"{name}: {dtype.name} is not a floating-point dtype")
 

@@ -96,6 +96,7 @@ def conditioned(x: Any) -> Any:
 
 
 def is_small(*operands: Any) -> bool:
+    """Whether kernels of dlcore's own take matrices of this size."""
     return bool(operands[0].shape[-1] <= LARGEST)
 
 
@@ -145,26 +146,31 @@ def _eliminated(a: Any, b: Any) -> tuple[Any, Any, Any]:
 
 
 def solved(a: Any, b: Any) -> Any:
+    """x with a x = b, in NumPy."""
     column = b.ndim == 1
     out = _eliminated(a, b[:, None] if column else b)[0]
     return out[..., 0] if column else out
 
 
 def inverse(a: Any) -> Any:
+    """a^-1, in NumPy."""
     return _eliminated(a, np.eye(a.shape[-1], dtype=a.dtype))[0]
 
 
 def determinant(a: Any) -> Any:
+    """Determinants, in NumPy."""
     _, pivots, sign = _eliminated(a, a)
     return sign * np.prod(pivots, -1)
 
 
 def logarithm(a: Any) -> tuple[Any, Any]:
+    """(signs, logarithms of absolute values) of determinants, in NumPy."""
     _, pivots, sign = _eliminated(a, a)
     return sign * np.prod(np.sign(pivots), -1), np.sum(np.log(np.abs(pivots)), -1)
 
 
 def root(a: Any, upper: bool) -> Any:
+    """The Cholesky factor, in NumPy."""
     a, n, out = np.swapaxes(a, -1, -2) if upper else a, a.shape[-1], np.zeros_like(a)
     for k in range(n):
         below = a[..., k:, k] - np.sum(out[..., k:, :k] * out[..., k : k + 1, :k], -1)
@@ -176,6 +182,7 @@ def root(a: Any, upper: bool) -> Any:
 
 
 def refused(name: str) -> list[ErrorInput]:
+    """Wrong inputs of what takes square matrices."""
     return [
         ErrorInput(ShapeError, f"{name}: takes a (..., N, N), not (2, 3)", np.zeros((2, 3))),
         ErrorInput(ShapeError, f"{name}: takes a (..., N, N), not (3,)", np.zeros(3)),

@@ -54,13 +54,14 @@ relu_backward = _gradient(
 )  # fmt: skip
 
 
-def _sigmoid(x: Any) -> Any:
+def logistic(x: Any) -> Any:
+    """1 / (1 + e^-x) in NumPy, accurate in both tails."""
     e = np.exp(-np.abs(x))
     return np.where(x < 0, e, 1.0) / (1.0 + e)
 
 
 sigmoid = _activation(
-    "sigmoid", "x", "Logistic function 1 / (1 + e^-x), accurate in the lower tail.", reference=_sigmoid, ulp=3,
+    "sigmoid", "x", "Logistic function 1 / (1 + e^-x), accurate in the lower tail.", reference=logistic, ulp=3,
     flops=25, special=(-87.0, -100.0, 20.0, -700.0), gradient=lambda dout, out: sigmoid_backward(dout, out),
     workloads=million_and_ragged(quick="forward"), baselines=library("sigmoid", numpy="", jax="jax.nn.sigmoid"),
 )  # fmt: skip

@@ -11,10 +11,10 @@ from dlcore._arguments import operand, renamed
 from dlcore.errors import ShapeError
 from dlcore.op import Axis, AxisOf, Domain, ErrorInput, Op, Sample, Spec, Workload, floating, widest
 from dlcore.ops._domains import limited, without_tiny
-from dlcore.ops.activation import sigmoid, tanh
+from dlcore.ops.activation import logistic, sigmoid, tanh
 from dlcore.ops.elementwise import add, gt, mul, sub, where
 from dlcore.ops.movement import concat, reshape
-from dlcore.ops.units import Unit, logistic
+from dlcore.ops.units import Unit
 
 __all__ = ["glu", "prelu", "tanhshrink"]
 

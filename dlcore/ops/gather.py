@@ -201,6 +201,7 @@ def _(dout: Any, indices: Any, shape: tuple[int, ...], axis: int) -> Any:
 
 
 def check_gather(name: str, shape: tuple[int, ...], index: Spec, axis: int) -> None:
+    """Raises ShapeError where an index does not fit what is gathered from, along the other axes."""
     check_indices(name, index)
     fits = len(index.shape) == len(shape) and all(
         i <= n or d == axis for d, (i, n) in enumerate(zip(index.shape, shape, strict=True))

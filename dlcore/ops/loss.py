@@ -33,10 +33,12 @@ Lengths = tuple[int, ...]
 
 
 def reduced(loss: Any, reduction: str) -> Any:
+    """Losses as ``reduction`` says: "none", "mean" or "sum"."""
     return loss if reduction == "none" else mean(loss) if reduction == "mean" else sum(loss)
 
 
 def numpy_reduced(losses: Any, reduction: str, count: Any) -> Any:
+    """The same in NumPy; ``count``: what a mean divides by."""
     return losses if reduction == "none" else losses.sum() / (np.float64(count) if reduction == "mean" else 1)
 
 

@@ -47,10 +47,12 @@ def _kept(shape: Shape, axis: Shape) -> Shape:
 
 
 def reduced_shape(shape: Shape, axis: Shape, keepdims: bool) -> Shape:
+    """``shape`` without the reduced axes, or with them of length 1."""
     return _kept(shape, axis) if keepdims else tuple(n for d, n in enumerate(shape) if d not in axis)
 
 
 def count_of(shape: Shape, axis: Shape) -> int:
+    """Of how many elements each result is made."""
     return math.prod(shape[d] for d in axis)
 
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from dlcore.op import Domain, ErrorInput, Sample, Spec, Workload, floating, widest
 from dlcore.ops._pointwise import SHAPES, Pointwise, specials
-from dlcore.ops.activation import sigmoid, tanh
+from dlcore.ops.activation import logistic, sigmoid, tanh
 from dlcore.ops.elementwise import (
     abs,
     add,
@@ -98,11 +98,6 @@ def _aten(name: str, *attrs: str) -> dict[str, str]:
 # ---- smooth ones of a value alone -----------------------------------------------------------------------------------
 
 _FAR = 745.0  # e^-745 is the smallest number; beyond, factors of exponentials must not be infinite
-
-
-def logistic(x: Any) -> Any:
-    e = np.exp(-np.abs(x))
-    return np.where(x < 0, e, 1.0) / (1.0 + e)
 
 
 silu = _unit(

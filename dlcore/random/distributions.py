@@ -62,11 +62,9 @@ def truncated_normal(
 
 
 def _parameter(value: Any, name: str, what: str, device: Any) -> Tensor:
-    """A parameter as a tensor of float32 or float64, without its gradient; numbers are checked to be positive."""
-    if not isinstance(value, _C.TensorBase):
-        value = tensor(np.asarray(value, np.float64 if np.asarray(value).dtype == np.float64 else None), device=device)
-        value = value if value.ndim else value.astype(float_of(None, name))
-    made = operand(value, name, what).detach()
+    """A parameter as a tensor of float32 or float64, without its gradient."""
+    given = value if isinstance(value, _C.TensorBase) else tensor(value, device=device)
+    made = operand(given, name, what).detach()
     return made if made.dtype.is_float and made.dtype.itemsize >= 4 else made.astype(float_of(None, name))
 
 
