@@ -2,6 +2,8 @@
 
 import contextlib
 import itertools
+import tempfile
+from pathlib import Path
 
 import numpy as np
 
@@ -72,8 +74,8 @@ def images():
     return rng.integers(0, 256, (IMAGES, 28, 28), dtype=np.uint8), rng.integers(0, 10, IMAGES)
 
 
-def fit_epoch():
-    """An epoch of `dl.fit`: shuffled, gathered, normalised, trained on, accuracy measured."""
+def fit_epoch(epochs=1, **more):
+    """An epoch of `dl.fit`, or several: shuffled, gathered, normalised, trained on, accuracy measured."""
     import dlcore
     from dlcore import nn, optim
 
@@ -81,16 +83,41 @@ def fit_epoch():
     update = optim.Adam(net.parameters(), lr=LEARNING_RATE["adam"])
     data = dlcore.data.TensorDataset(*images())
     scaled = dlcore.data.Compose(dlcore.data.ScaleBytes(), dlcore.data.Normalize(0.286, 0.353))
-    options = {"loss": dlcore.cross_entropy, "optimizer": update, "transform": scaled}
+    options = {"loss": dlcore.cross_entropy, "optimizer": update, "transform": scaled, **more}
 
     def run():
-        history = dlcore.fit(net, data, epochs=1, batch_size=128, metrics=["accuracy"], progress=False, **options)
+        history = dlcore.fit(net, data, epochs=epochs, batch_size=128, metrics=["accuracy"], progress=False, **options)
+        assert history.recorded, history.reason
         return history.epochs[-1]["loss"]
 
     return run
 
 
-def recorded_epoch():
+def fit_with_everything(epochs):
+    """Epochs of `dl.fit` as above, with a schedule, averaged weights, a log and the loss of each batch handed over."""
+    from dlcore import train
+
+    class Losses(train.Callback):
+        def on_train_begin(self, run):
+            self.losses = []
+
+        def on_losses(self, run, losses, norms):
+            self.losses.extend(losses)
+
+    folder, watching = tempfile.TemporaryDirectory(), Losses()
+    log = train.Log(Path(folder.name, "log.jsonl"))
+    fit = fit_epoch(epochs, schedule="cosine", ema=0.999, callbacks=[log, watching])
+
+    def run():
+        loss = fit()
+        assert len(watching.losses) == epochs * -(-IMAGES // 128)
+        assert len(log.path.read_text().splitlines()) == epochs
+        return loss + 0 * len(folder.name)  # the folder lives as long as this function
+
+    return run
+
+
+def recorded_epoch(epochs=1):
     """As many recorded steps on one and the same batch as an epoch has batches."""
     import dlcore
     from dlcore import nn, optim
@@ -98,7 +125,7 @@ def recorded_epoch():
     step = module_step(dlcore, nn, optim, dlcore.cross_entropy, capture=dlcore.capture)("b", "adam")
 
     def run():
-        for _ in range(-(-IMAGES // 128)):
+        for _ in range(epochs * -(-IMAGES // 128)):
             loss = step()
         return loss.item()
 

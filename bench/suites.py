@@ -95,6 +95,17 @@ EPOCH = (
         ),
         "ms", (Goal(1 / 1.15, ("dlcore steps",), "dlcore fit"),),
     ),
+    Timed(
+        Snippet(
+            "4 such epochs with schedule, EMA, accuracy, log and the losses of batches",
+            {
+                "dlcore fit": "from bench import steps; run = steps.fit_with_everything(4)",
+                "dlcore steps": "from bench import steps; run = steps.recorded_epoch(4)",
+            },
+            "run()", "[0 < run() < 3]", own="dlcore fit",
+        ),
+        "ms", (Goal(1 / 1.10, ("dlcore steps",), "dlcore fit"),),
+    ),
 )  # fmt: skip
 
 # ---- operations ---------------------------------------------------------------------------------------------------
