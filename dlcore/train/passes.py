@@ -32,7 +32,7 @@ from dlcore.train.objective import Objective
 
 __all__ = ["CustomTraining", "Evaluation", "SupervisedTraining", "Tally", "Trace", "Training"]
 
-_PACE = 0.02  # for so many seconds steps are replayed before Ctrl-C and callbacks get their turn
+_PACE = 0.05  # for so many seconds steps are replayed before Ctrl-C and callbacks get their turn
 
 
 class _Pass:
