@@ -11,15 +11,19 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-from dlcore._arguments import choice, instance, number, renamed
+import numpy as np
+
+from dlcore._arguments import choice, instance, integer, number, renamed
 from dlcore._autograd import no_grad
+from dlcore._device import CPU
 from dlcore._tensor import Tensor
+from dlcore.dtypes import float64
 from dlcore.errors import ShapeError
 from dlcore.random import normal, uniform
 
 __all__ = [
-    "calculate_gain", "constant_", "kaiming_normal_", "kaiming_uniform_", "normal_", "ones_", "uniform_",
-    "xavier_normal_", "xavier_uniform_", "zeros_",
+    "calculate_gain", "constant_", "dirac_", "eye_", "kaiming_normal_", "kaiming_uniform_", "normal_", "ones_",
+    "orthogonal_", "uniform_", "xavier_normal_", "xavier_uniform_", "zeros_",
 ]  # fmt: skip
 
 
@@ -119,3 +123,47 @@ def kaiming_normal_(tensor: Tensor, a: float = 0.0, mode: str = "fan_in", nonlin
     """Fill with normal numbers of variance gain^2 / fan; ``a``: the negative slope of leaky_relu (0: relu)."""
     std = _kaiming_std(tensor, a, mode, nonlinearity, "kaiming_normal_")
     return _normal("kaiming_normal_", tensor, 0.0, std)
+
+
+def eye_(tensor: Tensor) -> Tensor:
+    """Fill a matrix with ones on its diagonal and zeros elsewhere."""
+    instance(tensor, Tensor, "eye_: tensor", "a tensor")
+    if tensor.ndim != 2:
+        raise ShapeError(f"eye_: a matrix is needed, not shape {tensor.shape}")
+    rows, columns = tensor.shape
+    return _filled("eye_", tensor, lambda: np.eye(rows, columns))
+
+
+def dirac_(tensor: Tensor, groups: int = 1) -> Tensor:
+    """Fill the weight (out, in / groups, \\*kernel) of a convolution so that it passes on as many channels as it can.
+
+    Kernel k of each of ``groups`` parts is 1 in the middle of input k and 0 elsewhere.
+    """
+    instance(tensor, Tensor, "dirac_: tensor", "a tensor")
+    parts = integer(groups, "dirac_: groups", 1)
+    if not 3 <= tensor.ndim <= 5:
+        raise ShapeError(f"dirac_: a weight (out, in, *kernel) of 3 to 5 axes is needed, not shape {tensor.shape}")
+    if tensor.shape[0] % parts:
+        raise ValueError(f"dirac_: {tensor.shape[0]} outputs are not divisible by groups {parts}")
+    each, values = tensor.shape[0] // parts, np.zeros(tensor.shape)
+    middle = tuple(n // 2 for n in tensor.shape[2:])
+    for part in range(parts):
+        for k in range(min(each, tensor.shape[1])):
+            values[(part * each + k, k, *middle)] = 1
+    return _filled("dirac_", tensor, lambda: values)
+
+
+def orthogonal_(tensor: Tensor, gain: float = 1.0) -> Tensor:
+    """Fill with ``gain`` times a matrix of orthonormal rows or, where these are more, columns (Saxe et al. 2014).
+
+    Of a weight (out, in, ...) the matrix is (out, in times the elements of the further axes).
+    """
+    _fans(tensor, "orthogonal_")
+    factor, rows = number(gain, "orthogonal_: gain"), tensor.shape[0]
+    if not tensor.size:
+        return tensor
+    drawn = np.asarray(normal((rows, tensor.size // rows), 0.0, 1.0, float64, CPU))
+    wide = drawn.shape[0] < drawn.shape[1]
+    q, r = np.linalg.qr(drawn.T if wide else drawn)
+    q = q * np.sign(np.diag(r))  # the signs that make it uniform over all such matrices (Mezzadri 2007)
+    return _filled("orthogonal_", tensor, lambda: factor * (q.T if wide else q).reshape(tensor.shape))
