@@ -95,6 +95,10 @@ def svd(x: Any, full_matrices: bool = True) -> SVDResult:
 
     U is (..., M, M) and Vh (..., N, N); with ``full_matrices=False`` (..., M, K) and (..., K, N), K = min(M, N), which
     gradients need unless M = N. Signs are LAPACK's.
+
+    >>> U, S, Vh = dl.linalg.svd(dl.tensor([[3.0, 0.0], [0.0, 2.0]]))
+    >>> S.round(4)
+    tensor([3., 2.])
     """
     return SVDResult(*decompositions.svd(x, full_matrices))
 
@@ -103,12 +107,21 @@ def eigh(x: Any, UPLO: str = "L") -> EighResult:
     """(eigenvalues, eigenvectors) of symmetric x (..., N, N): (..., N), ascending, and (..., N, N), the columns.
 
     ``UPLO``: which triangle of x is read. The gradient is that along symmetric matrices. Signs are LAPACK's.
+
+    >>> values, vectors = dl.linalg.eigh(dl.tensor([[2.0, 0.0], [0.0, 1.0]]))
+    >>> values.round(4)
+    tensor([1., 2.])
     """
     return EighResult(*decompositions.eigh(x, UPLO))
 
 
 def slogdet(x: Any) -> SlogdetResult:
-    """(sign, logabsdet) of the determinants of x (..., N, N): for where a determinant itself would overflow."""
+    """(sign, logabsdet) of the determinants of x (..., N, N): for where a determinant itself would overflow.
+
+    >>> sign, logabsdet = dl.linalg.slogdet(dl.tensor([[0.0, 1.0], [1.0, 0.0]]))
+    >>> sign, logabsdet
+    (tensor(-1.), tensor(0.))
+    """
     return SlogdetResult(*linalg.slogdet(x))
 
 
@@ -121,6 +134,10 @@ def solve_triangular(
     """The solutions x of t x = b, t the lower (``upper``: upper) triangle of ``a`` (..., N, N); ``b`` (..., N, K).
 
     With ``left=False`` of x t = b, ``b`` (..., K, N). ``unitriangular``: the diagonal counts as ones and is not read.
+
+    >>> dl.linalg.solve_triangular(dl.tensor([[2.0, 0.0], [1.0, 1.0]]), dl.tensor([[4.0], [5.0]]), upper=False)
+    tensor([[2.],
+            [3.]])
     """
     if boolean(left, "solve_triangular: left"):
         return _solve_triangular(a, b, upper, unitriangular)
@@ -131,7 +148,13 @@ def solve_triangular(
 
 
 def cholesky_solve(b: Any, L: Any, upper: bool = False) -> Any:
-    """The solutions x of L L^T x = b, with L a Cholesky factor (..., N, N), lower or ``upper``; b (..., N, K)."""
+    """The solutions x of L L^T x = b, with L a Cholesky factor (..., N, N), lower or ``upper``; b (..., N, K).
+
+    >>> L = dl.linalg.cholesky(dl.tensor([[4.0, 0.0], [0.0, 9.0]]))
+    >>> dl.linalg.cholesky_solve(dl.tensor([[8.0], [27.0]]), L)
+    tensor([[2.],
+            [3.]])
+    """
     upper = boolean(upper, "cholesky_solve: upper")
     L = operand(L, "cholesky_solve", "L")
     try:
@@ -145,6 +168,10 @@ def matrix_power(x: Any, n: int) -> Any:
     """x (..., N, N) multiplied by itself ``n`` times; of a negative ``n``, its inverse; of 0, identity matrices.
 
     Raises numpy.linalg.LinAlgError where a singular matrix would be inverted.
+
+    >>> dl.linalg.matrix_power(dl.tensor([[1.0, 1.0], [0.0, 1.0]]), 3)
+    tensor([[1., 3.],
+            [0., 1.]])
     """
     x, n = _square(x, "matrix_power"), integer(n, "matrix_power: n")
     if n < 0:
@@ -164,6 +191,10 @@ def multi_dot(tensors: Sequence[Any]) -> Any:
     """The product of two or more matrices, in the order with the fewest operations. The first and last may be vectors.
 
     Raises ShapeError where shapes do not fit.
+
+    >>> dl.linalg.multi_dot([dl.ones(2, 3), dl.ones(3, 4), dl.ones(4, 1)])
+    tensor([[12.],
+            [12.]])
     """
     several = items(tensors) if not isinstance(tensors, _C.TensorBase) else None
     if several is None or len(several) < 2:
@@ -201,17 +232,30 @@ def _matrices(x: Any, name: str) -> Any:
 
 
 def diagonal(x: Any, offset: int = 0) -> Any:
-    """A view of the diagonals of the matrices x (..., M, N): the elements ``offset`` places right of the main one."""
+    """A view of the diagonals of the matrices x (..., M, N): the elements ``offset`` places right of the main one.
+
+    >>> dl.linalg.diagonal(dl.tensor([[[1, 2], [3, 4]]]))
+    tensor([[1, 4]])
+    """
     return _diagonal(_matrices(x, "diagonal"), offset, -2, -1)
 
 
 def trace(x: Any, offset: int = 0) -> Any:
-    """The sums of the diagonals of the matrices x (..., M, N), ``offset`` places right of the main one: (...)."""
+    """The sums of the diagonals of the matrices x (..., M, N), ``offset`` places right of the main one: (...).
+
+    >>> dl.linalg.trace(dl.tensor([[[1, 2], [3, 4]]]))
+    tensor([5])
+    """
     return reduce.sum(_diagonal(_matrices(x, "trace"), offset, -2, -1), -1)
 
 
 def matrix_transpose(x: Any) -> Any:
-    """A view of x (..., M, N) with its last two axes exchanged."""
+    """A view of x (..., M, N) with its last two axes exchanged.
+
+    >>> dl.linalg.matrix_transpose(dl.tensor([[[1, 2], [3, 4]]]))
+    tensor([[[1, 3],
+             [2, 4]]])
+    """
     return transpose(_matrices(x, "matrix_transpose"))
 
 
@@ -219,6 +263,9 @@ def matrix_rank(x: Any, rtol: float | None = None) -> Any:
     """How many singular values of x (..., M, N) are larger than ``rtol`` times the largest: (...), integers.
 
     Default: max(M, N) times the dtype's epsilon.
+
+    >>> dl.linalg.matrix_rank(dl.tensor([[1.0, 2.0], [2.0, 4.0]]))
+    tensor(1)
     """
     s = svdvals(_matrices(x, "matrix_rank"))
     rtol = max(x.shape[-2:]) * s.dtype.eps if rtol is None else number(rtol, "matrix_rank: rtol")
@@ -232,6 +279,9 @@ def cond(x: Any, p: Any = None) -> Any:
 
     ``p``: an order of `matrix_norm`. None, 2 and -2: ratios of the largest and the smallest singular value, of any
     matrix; others of square ones, which raise numpy.linalg.LinAlgError where they are singular.
+
+    >>> dl.linalg.cond(dl.tensor([[4.0, 0.0], [0.0, 2.0]])).round(4)
+    tensor(2.)
     """
     if p is None or (isinstance(p, int | float) and p in (2, -2)):
         s = svdvals(_matrices(x, "cond"))
@@ -252,6 +302,9 @@ def norm(x: Any, ord: Any = None, axis: Any = None, keepdims: bool = False) -> A
     With ``axis`` a number, of the vectors along it, see `vector_norm`; with two, of these matrices, see `matrix_norm`.
     Without ``axis`` and ``ord``, the square root of the sum of squares of all elements; with ``ord``, of x itself,
     which has one axis or two.
+
+    >>> dl.linalg.norm(dl.tensor([3.0, 4.0]))
+    tensor(5.)
     """
     x = operand(x, "norm")
     several = None if axis is None else items(axis)
@@ -274,6 +327,9 @@ def vector_norm(x: Any, ord: Any = 2, axis: Any = None, keepdims: bool = False) 
 
     ``ord``: any number; inf and -inf give the largest and smallest |x|, 0 how many are not 0. The gradient at a vector
     of zeros is 0.
+
+    >>> dl.linalg.vector_norm(dl.tensor([[3.0], [4.0]]))
+    tensor(5.)
     """
     return _vector_norm(operand(x, "vector_norm"), ord, axis, keepdims, "vector_norm")
 
@@ -283,6 +339,9 @@ def matrix_norm(x: Any, ord: Any = "fro", axis: Any = (-2, -1), keepdims: bool =
 
     ``ord``: "fro", the root of the sum of squares; "nuc", the sum of singular values; 2 and -2, the largest and the
     smallest of them; 1 and -1, the largest and smallest sum of |x| down a column; inf and -inf, along a row.
+
+    >>> dl.linalg.matrix_norm(dl.tensor([[3.0, 0.0], [0.0, 4.0]]))
+    tensor(5.)
     """
     several = items(axis)
     if several is None or len(several) != 2:

@@ -20,3 +20,12 @@ def test_examples(name, tmp_path, monkeypatch):
     module = importlib.import_module(name)
     result = doctest.testmod(module, extraglobs=NAMES, optionflags=doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE)
     assert result.failed == 0
+
+
+def test_every_public_function_has_an_example():
+    from dlcore import _operations, func, linalg, random
+
+    found = [(m.__name__, n) for m in (_operations, linalg, random, func) for n in m.__all__]
+    functions = [(m, n, getattr(importlib.import_module(m), n)) for m, n in found]
+    without = [f"{m}.{n}" for m, n, f in functions if not isinstance(f, type) and ">>> " not in (f.__doc__ or "")]
+    assert not without

@@ -34,6 +34,7 @@ from dlcore.op import (
     floating,
     widest,
 )  # fmt: skip
+from dlcore.ops._examples import example
 from dlcore.ops._shape import broadcast_shapes
 from dlcore.ops._workloads import library, million_and_ragged
 
@@ -115,7 +116,7 @@ class Pointwise(Op):
         def rule(*specs: Spec) -> None:
             """Nothing more to check."""
 
-        rule.__doc__ = doc
+        rule.__doc__ = f"{doc}\n\n{shown}" if (shown := example(name)) else doc
         if given.get("kinds", cls.kinds) == FLOAT:
             given.setdefault("promote", floating)
         made = cls(rule, name=name, **given)

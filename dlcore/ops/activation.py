@@ -154,6 +154,9 @@ def gelu(x: Spec, approximate: Literal["none", "tanh"] = "none") -> None:
 
     approximate="tanh": x / 2 (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3))). Both keep their relative accuracy in the
     negative tail, where 1 + erf would cancel, and are 0 at -inf. Raises ValueError for another `approximate`.
+
+    >>> dl.gelu(dl.tensor([-1.0, 0.0, 1.0])).round(4)
+    tensor([-0.1587,  0.    ,  0.8413])
     """
 
 
@@ -176,7 +179,11 @@ def _(x: Any, approximate: str) -> Any:
     },
 )  # fmt: skip
 def gelu_backward(dout: Spec, x: Spec, approximate: Literal["none", "tanh"] = "none") -> None:
-    """Gradient of gelu: dout (p(x) + x p'(x)) for gelu(x) = x p(x)."""
+    """Gradient of gelu: dout (p(x) + x p'(x)) for gelu(x) = x p(x).
+
+    >>> dl.gelu_backward(dl.tensor([1.0]), dl.tensor([0.0]))
+    tensor([0.5])
+    """
 
 
 @gelu_backward.gradient("dout")

@@ -143,6 +143,9 @@ def addmm(x: Spec, a: Spec, b: Spec, beta: float = 1.0, alpha: float = 1.0) -> N
 
     With `beta` 0, `x` is not read. Raises ShapeError where shapes do not fit, DTypeError for bool and for factors that
     are no integers where the operands are.
+
+    >>> dl.addmm(dl.tensor([1.0]), dl.tensor([[1.0, 2.0]]), dl.tensor([[3.0], [4.0]]))
+    tensor([[12.]])
     """
 
 
@@ -155,6 +158,9 @@ def addmv(x: Spec, a: Spec, b: Spec, beta: float = 1.0, alpha: float = 1.0) -> N
     """beta x + alpha (a @ b) of a matrix `a` (M, K) and a vector `b` (K,): (M,), to which `x` broadcasts.
 
     With `beta` 0, `x` is not read. Raises as `addmm` does.
+
+    >>> dl.addmv(dl.tensor([1.0]), dl.tensor([[1.0, 2.0]]), dl.tensor([3.0, 4.0]))
+    tensor([12.])
     """
 
 
@@ -168,6 +174,9 @@ def baddbmm(x: Spec, a: Spec, b: Spec, beta: float = 1.0, alpha: float = 1.0) ->
     """beta x + alpha (a @ b) of batches `a` (B, M, K) and `b` (B, K, N): (B, M, N), to which `x` broadcasts.
 
     With `beta` 0, `x` is not read. Raises as `addmm` does.
+
+    >>> dl.baddbmm(dl.zeros(2, 1, 1), dl.ones(2, 1, 3), dl.ones(2, 3, 1)).shape
+    (2, 1, 1)
     """
 
 
@@ -182,6 +191,9 @@ def addbmm(x: Spec, a: Spec, b: Spec, beta: float = 1.0, alpha: float = 1.0) -> 
     """beta x + alpha times the sum over the batch of a @ b, `a` (B, M, K) and `b` (B, K, N): (M, N).
 
     `x` broadcasts to that; with `beta` 0 it is not read. Raises as `addmm` does.
+
+    >>> dl.addbmm(dl.zeros(1, 1), dl.ones(2, 1, 3), dl.ones(2, 3, 1))
+    tensor([[6.]])
     """
 
 
@@ -245,6 +257,9 @@ def bilinear(x1: Spec, x2: Spec, weight: Spec, bias: Spec | None = None) -> Spec
 
     `x1` (..., I), `x2` (..., J) with the same leading axes, `weight` (O, I, J), `bias` (O,) or None: (..., O).
     Integers become the default float. Raises ShapeError where shapes do not fit.
+
+    >>> dl.bilinear(dl.tensor([[1.0, 2.0]]), dl.tensor([[3.0]]), dl.tensor([[[1.0], [1.0]]]))
+    tensor([[9.]])
     """
     fits = len(weight.shape) == 3 and x1.shape and x2.shape and x1.shape[:-1] == x2.shape[:-1]
     if not fits or (x1.shape[-1], x2.shape[-1]) != weight.shape[1:]:

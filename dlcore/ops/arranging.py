@@ -54,33 +54,56 @@ def _several(name: str, tensors: Any) -> list[Any]:
 
 @names_errors
 def hstack(tensors: Sequence[Any]) -> Any:
-    """The tensors one after another along axis 1; vectors along axis 0."""
+    """The tensors one after another along axis 1; vectors along axis 0.
+
+    >>> dl.hstack([dl.tensor([1, 2]), dl.tensor([3])])
+    tensor([1, 2, 3])
+    """
     parts = _several("hstack", tensors)
     return concat(parts, 0 if parts[0].ndim == 1 else 1)
 
 
 @names_errors
 def vstack(tensors: Sequence[Any]) -> Any:
-    """The tensors one after another along axis 0; vectors are rows."""
+    """The tensors one after another along axis 0; vectors are rows.
+
+    >>> dl.vstack([dl.tensor([1, 2]), dl.tensor([3, 4])])
+    tensor([[1, 2],
+            [3, 4]])
+    """
     return concat([atleast_2d(t) for t in _several("vstack", tensors)], 0)
 
 
 @names_errors
 def dstack(tensors: Sequence[Any]) -> Any:
-    """The tensors one after another along axis 2, which vectors and matrices get first."""
+    """The tensors one after another along axis 2, which vectors and matrices get first.
+
+    >>> dl.dstack([dl.tensor([1, 2]), dl.tensor([3, 4])]).shape
+    (1, 2, 2)
+    """
     return concat([atleast_3d(t) for t in _several("dstack", tensors)], 2)
 
 
 @names_errors
 def column_stack(tensors: Sequence[Any]) -> Any:
-    """The tensors one after another along axis 1; vectors are columns."""
+    """The tensors one after another along axis 1; vectors are columns.
+
+    >>> dl.column_stack([dl.tensor([1, 2]), dl.tensor([3, 4])])
+    tensor([[1, 3],
+            [2, 4]])
+    """
     parts = [reshape(t, (-1, 1)) if t.ndim == 1 else t for t in _several("column_stack", tensors)]
     return concat(parts, 1)
 
 
 @names_errors
 def block_diag(*tensors: Any) -> Any:
-    """A matrix with the matrices given along its diagonal, and zeros; vectors and numbers are matrices of one row."""
+    """A matrix with the matrices given along its diagonal, and zeros; vectors and numbers are matrices of one row.
+
+    >>> dl.block_diag(dl.tensor([[1, 2]]), dl.tensor([[3]]))
+    tensor([[1, 2, 0],
+            [0, 0, 3]])
+    """
     parts = [atleast_2d(t) for t in tensors] or [operand([[]], "block_diag")]
     width, rows, start = sum(t.shape[-1] for t in parts), [], 0
     for t in parts:
@@ -96,7 +119,12 @@ def block_diag(*tensors: Any) -> Any:
 
 @names_errors
 def tile(x: Any, reps: int | Sequence[int]) -> Any:
-    """``x`` repeated as a whole, ``reps`` times along each axis (of the last axes where there are fewer numbers)."""
+    """``x`` repeated as a whole, ``reps`` times along each axis (of the last axes where there are fewer numbers).
+
+    >>> dl.tile(dl.tensor([1, 2]), (2, 2))
+    tensor([[1, 2, 1, 2],
+            [1, 2, 1, 2]])
+    """
     x, counts = operand(x, "tile"), integers(reps, "tile: reps")
     if min(counts, default=0) < 0:
         raise ShapeError(f"tile: negative number of repetitions in {counts}")
@@ -153,7 +181,11 @@ def repeat(x: Any, repeats: int | Sequence[int], axis: int | None = None) -> Any
 
 @names_errors
 def repeat_interleave(x: Any, repeats: int | Sequence[int], axis: int | None = None) -> Any:
-    """``x`` with each element along ``axis`` (None: of all, flattened) repeated: `repeat` under PyTorch's name."""
+    """``x`` with each element along ``axis`` (None: of all, flattened) repeated: `repeat` under PyTorch's name.
+
+    >>> dl.repeat_interleave(dl.tensor([1, 2]), 2)
+    tensor([1, 1, 2, 2])
+    """
     return _repeat("repeat_interleave", x, repeats, axis)
 
 
@@ -161,6 +193,9 @@ def roll(x: Any, shift: int | Sequence[int], axis: int | Sequence[int] | None = 
     """``x`` with the elements moved on by ``shift`` places along ``axis``; what leaves at the end enters in front.
 
     ``shift`` and ``axis``: one or several each. None: the elements move in row-major order.
+
+    >>> dl.roll(dl.tensor([1, 2, 3]), 1)
+    tensor([3, 1, 2])
     """
     x, shifts = operand(x, "roll"), integers(shift, "roll: shift")
     if axis is None:
@@ -294,6 +329,10 @@ def meshgrid(*tensors: Any, indexing: str = "xy", sparse: bool = False, copy: bo
 
     ``indexing``: "ij": vector k runs along axis k; "xy": the first two the other way round (NumPy's default, PyTorch's
     is "ij"). ``sparse``: each has length 1 along the others' axes. ``copy``: in memory of their own.
+
+    >>> x, y = dl.meshgrid(dl.tensor([1, 2]), dl.tensor([3, 4]), indexing="ij")
+    >>> x.tolist(), y.tolist()
+    ([[1, 1], [2, 2]], [[3, 4], [3, 4]])
     """
     choice(indexing, ("xy", "ij"), "meshgrid: indexing")
     given = [atleast_1d(t) for t in tensors]
@@ -313,7 +352,11 @@ def meshgrid(*tensors: Any, indexing: str = "xy", sparse: bool = False, copy: bo
 
 @names_errors
 def indices(dimensions: Sequence[int], dtype: object = "int64", sparse: bool = False) -> Any:
-    """The coordinates of an array of shape ``dimensions``: (ndim, *dimensions); a tuple of them if ``sparse``."""
+    """The coordinates of an array of shape ``dimensions``: (ndim, *dimensions); a tuple of them if ``sparse``.
+
+    >>> dl.indices((2, 2)).tolist()
+    [[[0, 0], [1, 1]], [[0, 1], [0, 1]]]
+    """
     shape, kind = integers(dimensions, "indices: dimensions"), as_dtype(dtype, "indices: dtype")
     check_lengths("indices", (len(shape), *shape))
     if kind.kind == "bool":
@@ -326,7 +369,14 @@ def indices(dimensions: Sequence[int], dtype: object = "int64", sparse: bool = F
 
 @names_errors
 def cartesian_prod(*tensors: Any) -> Any:
-    """All combinations of one element of each vector, the last one changing fastest: (count, vectors)."""
+    """All combinations of one element of each vector, the last one changing fastest: (count, vectors).
+
+    >>> dl.cartesian_prod(dl.tensor([1, 2]), dl.tensor([3, 4]))
+    tensor([[1, 3],
+            [1, 4],
+            [2, 3],
+            [2, 4]])
+    """
     if len(tensors) == 1:
         return atleast_1d(tensors[0])
     grids = meshgrid(*tensors, indexing="ij")
@@ -336,7 +386,13 @@ def cartesian_prod(*tensors: Any) -> Any:
 
 
 def combinations(x: Any, r: int = 2, with_replacement: bool = False) -> Any:
-    """All choices of ``r`` elements of a vector, in the order of `itertools.combinations`: (count, r)."""
+    """All choices of ``r`` elements of a vector, in the order of `itertools.combinations`: (count, r).
+
+    >>> dl.combinations(dl.tensor([1, 2, 3]))
+    tensor([[1, 2],
+            [1, 3],
+            [2, 3]])
+    """
     x, size = operand(x, "combinations"), integer(r, "combinations: r", 1)
     if x.ndim != 1:
         raise ShapeError(f"combinations: x has shape {x.shape}; it must have 1 axis")

@@ -221,7 +221,11 @@ def _to_svdvals(a: Any, out: Any) -> None:
                "jax": "jnp.linalg.svdvals(a)"},
 )  # fmt: skip
 def svdvals(a: Spec) -> Spec:
-    """The singular values of `a` (..., M, N) in descending order: (..., K). Raises as `svd` does."""
+    """The singular values of `a` (..., M, N) in descending order: (..., K). Raises as `svd` does.
+
+    >>> dl.linalg.svdvals(dl.tensor([[3.0, 0.0], [0.0, 2.0]])).round(4)
+    tensor([3., 2.])
+    """
     return Spec((*a.shape[:-2], min(a.shape[-2:])), a.dtype)
 
 
@@ -295,7 +299,11 @@ def _to_eigvalsh(a: Any, out: Any, uplo: Any) -> None:
                "jax": "jnp.linalg.eigvalsh(a, uplo)"},
 )  # fmt: skip
 def eigvalsh(a: Spec, uplo: Literal["L", "U"] = "L") -> Spec:
-    """The eigenvalues of symmetric matrices `a` (..., N, N) in ascending order: (..., N). As `eigh`."""
+    """The eigenvalues of symmetric matrices `a` (..., N, N) in ascending order: (..., N). As `eigh`.
+
+    >>> dl.linalg.eigvalsh(dl.tensor([[2.0, 1.0], [1.0, 2.0]])).round(4)
+    tensor([1., 3.])
+    """
     return Spec(a.shape[:-1], a.dtype)
 
 
@@ -335,6 +343,9 @@ def pinv(a: Spec, rtol: float | None = None) -> Spec:
 
     Singular values of at most `rtol` times the largest count as 0; default: max(M, N) times the dtype's epsilon. Its
     gradient holds where the rank does not change. Raises as `svd` does.
+
+    >>> dl.linalg.pinv(dl.tensor([[2.0], [0.0]])).round(4)
+    tensor([[0.5, 0. ]])
     """
     return Spec((*a.shape[:-2], a.shape[-1], a.shape[-2]), a.dtype)
 
@@ -399,6 +410,9 @@ def lstsq(a: Spec, b: Spec, rtol: float | None = None) -> tuple[Spec, Spec, Spec
     (..., R) or (), ranks (...) in int64, singular values (..., K). `rtol` as for `pinv`. The sums are there for any
     rank (NumPy leaves them out for some). Gradients hold where the rank does not change. Raises ShapeError where
     shapes do not fit.
+
+    >>> dl.linalg.lstsq(dl.tensor([[1.0, 0.0], [1.0, 1.0], [1.0, 2.0]]), dl.tensor([1.0, 3.0, 5.0]))[0].round(4)
+    tensor([1., 2.])
     """
     (m, n), batch, vector = a.shape[-2:], a.shape[:-2], len(b.shape) == 1
     if (vector and batch) or b.shape[: len(batch) + 1] != (*batch, m) or len(b.shape) > len(a.shape):

@@ -26,13 +26,20 @@ def flatnonzero(x: Any) -> Any:
     """The row-major positions of the elements that are not zero, as a vector.
 
     Its length depends on values, so a step that calls it cannot be recorded.
+
+    >>> dl.flatnonzero(dl.tensor([[1, 0], [0, 2]]))
+    tensor([0, 3])
     """
     return reshape(called("flatnonzero", nonzero, reshape(operand(x, "flatnonzero"), (-1,))), (-1,))
 
 
 @names_errors
 def append(x: Any, values: Any, axis: int | None = None) -> Any:
-    """``x`` with ``values`` behind it along ``axis``; with axis=None both are flattened."""
+    """``x`` with ``values`` behind it along ``axis``; with axis=None both are flattened.
+
+    >>> dl.append(dl.tensor([1, 2]), dl.tensor([3]))
+    tensor([1, 2, 3])
+    """
     x = operand(x, "append")
     values = operand([values] if isinstance(values, bool | int | float) else values, "append", "values", x)
     if axis is None:
@@ -68,6 +75,9 @@ def delete(x: Any, index: Any, axis: int | None = None) -> Any:
     """A copy of ``x`` without the places ``index`` along ``axis`` (None: of all its elements, flattened).
 
     ``index``: an integer, a slice, integers or a mask, which are read on the host.
+
+    >>> dl.delete(dl.tensor([1, 2, 3]), 1)
+    tensor([1, 3])
     """
     x, along = _along("delete", x, axis)
     kept = np.delete(np.arange(x.shape[along]), _places("delete", index, x.shape[along]))
@@ -78,6 +88,9 @@ def insert(x: Any, index: Any, values: Any, axis: int | None = None) -> Any:
     """A copy of ``x`` with ``values``, broadcast and cast, before the places ``index`` along ``axis``.
 
     With axis=None x is flattened. ``index``: an integer or integers in terms of x, which are read on the host.
+
+    >>> dl.insert(dl.tensor([1, 3]), 1, 2)
+    tensor([1, 2, 3])
     """
     x, along = _along("insert", x, axis)
     n, several = x.shape[along], items(index)
@@ -102,6 +115,12 @@ def fill_diagonal(x: Any, value: Any, wrap: bool = False) -> None:
     """Writes ``value`` on the main diagonal of ``x``, a matrix or an array whose axes have one length.
 
     ``wrap``: of a tall matrix again behind a row left out.
+
+    >>> x = dl.zeros(2, 2)
+    >>> dl.fill_diagonal(x, 3.0)
+    >>> x
+    tensor([[3., 0.],
+            [0., 3.]])
     """
     x = instance(x, _C.TensorBase, "fill_diagonal: x", "a tensor, and is written in place")
     if x.ndim < 2 or (x.ndim > 2 and len(set(x.shape)) > 1):
@@ -119,13 +138,21 @@ def fill_diagonal(x: Any, value: Any, wrap: bool = False) -> None:
 
 
 def diag_indices(n: int, ndim: int = 2) -> tuple[Any, ...]:
-    """The coordinates of the main diagonal of an array of ``ndim`` axes of length ``n``: an index, x[...]."""
+    """The coordinates of the main diagonal of an array of ``ndim`` axes of length ``n``: an index, x[...].
+
+    >>> dl.diag_indices(2)
+    (tensor([0, 1]), tensor([0, 1]))
+    """
     count = integer(ndim, "diag_indices: ndim", 1)
     return (constant(np.arange(integer(n, "diag_indices: n", 0))),) * count
 
 
 def ix_(*sequences: Sequence[Any]) -> tuple[Any, ...]:
-    """An index that crosses the vectors given: ``x[dl.ix_([0, 2], [1, 3])]`` is the rows 0 and 2 at columns 1 and 3."""
+    """An index that crosses the vectors given: ``x[dl.ix_([0, 2], [1, 3])]`` is the rows 0 and 2 at columns 1 and 3.
+
+    >>> [t.shape for t in dl.ix_(dl.tensor([0, 1]), dl.tensor([2]))]
+    [(2, 1), (1, 1)]
+    """
     found = []
     for k, given in enumerate(sequences):
         vector = operand(given, "ix_", "sequences")

@@ -332,7 +332,11 @@ def _choices_alike(specs: Sequence[Spec | None]) -> Sequence[DType | None]:
     ],
 )  # fmt: skip
 def where(condition: Spec, a: Spec, b: Spec) -> Spec:
-    """Elements of a where the condition holds, else of b. The condition is bool; all three broadcast."""
+    """Elements of a where the condition holds, else of b. The condition is bool; all three broadcast.
+
+    >>> dl.where(dl.tensor([True, False]), dl.tensor([1, 2]), 0)
+    tensor([1, 0])
+    """
     return _where(condition, a, b)
 
 
@@ -383,6 +387,9 @@ def cast(x: Spec, dtype: Dtype) -> Spec:
 
     Float to integer truncates towards zero; beyond the range it gives the nearest limit, for NaN 0. Integer to integer
     wraps. To bool: x != 0.
+
+    >>> dl.cast(dl.tensor([1.7, -1.7]), dl.int32)
+    tensor([ 1, -1], dtype=int32)
     """
     return Spec(x.shape, dtype)
 

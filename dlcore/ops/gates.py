@@ -120,6 +120,9 @@ def glu(x: Spec, axis: Axis = -1) -> Spec:
     """Gated linear unit a sigmoid(b), a and b the halves of `x` along `axis` (https://arxiv.org/abs/1612.08083).
 
     Raises ShapeError where that axis has no even length.
+
+    >>> dl.glu(dl.tensor([[1.0, 2.0, 0.0, 0.0]]))
+    tensor([[0.5, 1. ]])
     """
     return Spec(_halved("glu", x.shape, axis), x.dtype)
 

@@ -149,6 +149,9 @@ def take(x: Spec, indices: Spec, axis: Axis = 0) -> Spec:
 
     x (A, N, B), indices of any shape I: the output has shape (A, I, B). The gradient adds up rows that were taken more
     than once, in the order of the indices.
+
+    >>> dl.take(dl.tensor([10, 20, 30]), dl.tensor([2, 0]))
+    tensor([30, 10])
     """
     check_indices("take", indices)
     return Spec(_taken(x.shape, indices, axis), x.dtype)
@@ -247,6 +250,10 @@ def gather(x: Spec, index: Spec, axis: Axis) -> Spec:
 
     For axis 0 of a matrix: out[i, j] = x[index[i, j], j]. `index` has as many axes as `x` and is no longer along the
     others (torch.gather, numpy.take_along_axis).
+
+    >>> dl.gather(dl.tensor([[1, 2], [3, 4]]), dl.tensor([[1], [0]]), axis=1)
+    tensor([[2],
+            [3]])
     """
     check_gather("gather", x.shape, index, axis)
     return Spec(index.shape, x.dtype)
@@ -380,6 +387,9 @@ def count_nonzero(x: Spec, axis: Axes = None, keepdims: bool = False) -> Spec:
     """The number of elements along `axis` that are not zero (false), as int64; NaN is not zero.
 
     Raises IndexError for an axis out of range, ShapeError for one given twice.
+
+    >>> dl.count_nonzero(dl.tensor([[1, 0], [2, 3]]), axis=0)
+    tensor([2, 1])
     """
     return Spec(tuple(1 if d in axis else n for d, n in enumerate(x.shape) if keepdims or d not in axis), int64)
 
@@ -412,5 +422,9 @@ def nonzero(x: Spec) -> Spec:
     """The coordinates of all elements that are not zero (false), in row-major order: (count, ndim) int64.
 
     The shape depends on values, so a step that calls it cannot be recorded.
+
+    >>> dl.nonzero(dl.tensor([[1, 0], [0, 2]]))
+    tensor([[0, 0],
+            [1, 1]])
     """
     return Spec((0, len(x.shape)), int64)

@@ -99,6 +99,9 @@ def solve(a: Spec, b: Spec) -> Spec:
 
     By LU with partial pivoting; batches broadcast. Raises numpy.linalg.LinAlgError for a singular matrix, ShapeError
     where shapes do not fit, DTypeError for 16-bit floats; on a GPU DTypeError for more than 64 rows.
+
+    >>> dl.linalg.solve(dl.tensor([[2.0, 0.0], [0.0, 4.0]]), dl.tensor([6.0, 8.0]))
+    tensor([3., 2.])
     """
     n, column = a.shape[-1], len(b.shape) == 1
     if not b.shape or b.shape[-1 if column else -2] != n:
@@ -153,6 +156,10 @@ def inv(a: Spec) -> Spec:
 
     Raises numpy.linalg.LinAlgError for a singular matrix, ShapeError where matrices are not square, DTypeError for
     16-bit floats; on a GPU DTypeError for more than 64 rows.
+
+    >>> dl.linalg.inv(dl.tensor([[2.0, 0.0], [0.0, 4.0]]))
+    tensor([[0.5 , 0.  ],
+            [0.  , 0.25]])
     """
     return Spec(a.shape, a.dtype)
 
@@ -196,6 +203,9 @@ def det(a: Spec) -> Spec:
 
     Its gradient, det(a) a^-T, raises numpy.linalg.LinAlgError for a singular matrix. Raises ShapeError where matrices
     are not square, DTypeError for 16-bit floats; on a GPU DTypeError for more than 64 rows.
+
+    >>> dl.linalg.det(dl.tensor([[1.0, 2.0], [3.0, 4.0]])).round(4)
+    tensor(-2.)
     """
     return Spec(a.shape[:-2], a.dtype)
 
@@ -265,6 +275,10 @@ def cholesky(a: Spec, upper: bool = False) -> Spec:
     With `upper` their transposes. Only the lower triangle of `a` is read (with `upper` the other); the gradient is
     that along symmetric matrices. Raises numpy.linalg.LinAlgError where a matrix is not positive definite,
     ShapeError where it is not square, DTypeError for 16-bit floats; on a GPU DTypeError for more than 64 rows.
+
+    >>> dl.linalg.cholesky(dl.tensor([[4.0, 2.0], [2.0, 5.0]]))
+    tensor([[2., 0.],
+            [1., 2.]])
     """
     return Spec(a.shape, a.dtype)
 

@@ -163,6 +163,9 @@ def cross_entropy(
 
     Forward and gradient are one pass over the logits, in float32 or wider. Raises IndexError, before anything is
     written, for a label outside 0 .. C - 1; ShapeError, DTypeError, ValueError. Szegedy et al. 2016 (smoothing).
+
+    >>> dl.cross_entropy(dl.tensor([[0.0, 0.0]]), dl.tensor([1])).round(4)
+    tensor(0.6931)
     """
     if not logits.shape:
         raise ShapeError("cross_entropy: logits need an axis of classes, shape () has none")
@@ -390,6 +393,9 @@ def mse_loss(input: Spec, target: Spec, reduction: Reduction = "mean") -> tuple[
 
     `input`, `target`: floats (integers become float32) of one shape; nothing is broadcast. The sum is accumulated in
     float32 within blocks and in float64 beyond; the mean of nothing is NaN. Raises ShapeError where shapes differ.
+
+    >>> dl.mse_loss(dl.tensor([1.0, 2.0]), dl.tensor([1.0, 4.0]))
+    tensor(2.)
     """
     if input.shape != target.shape:
         raise ShapeError(f"mse_loss: shapes differ: {input.shape} and {target.shape}")

@@ -164,6 +164,9 @@ def multi_margin_loss(
 
     `input`: (N, C) or (C,). `target`: class indices, (N,) or (). `p`: 1 or 2. `weight`: (C,). The mean is over samples.
     Raises IndexError for a label outside 0 .. C - 1.
+
+    >>> dl.multi_margin_loss(dl.tensor([[0.5, 0.25]]), dl.tensor([0]))
+    tensor(0.375)
     """
     name, kind = "multi_margin_loss", _reduction(reduction, "multi_margin_loss")
     margin = number(margin, f"{name}: margin")
@@ -248,6 +251,9 @@ def focal_loss(
 
     `input`: logits of any shape; `target`: 0, 1 or what lies between, of that shape. a is `alpha` for the positive
     class and 1 - alpha for the other, or 1 where `alpha` is None.
+
+    >>> dl.focal_loss(dl.tensor([0.0]), dl.tensor([1.0])).round(4)
+    tensor(0.0433)
     """
     name, kind = "focal_loss", _reduction(reduction, "focal_loss")
     gamma = number(gamma, f"{name}: gamma")
@@ -264,7 +270,11 @@ def focal_loss(
 
 
 def soft_margin_loss(input: Any, target: Any, reduction: str = "mean") -> Any:
-    """Logistic loss of a target of -1 and 1: log(1 + e^(-t x)). Nothing overflows."""
+    """Logistic loss of a target of -1 and 1: log(1 + e^(-t x)). Nothing overflows.
+
+    >>> dl.soft_margin_loss(dl.tensor([0.0]), dl.tensor([1.0])).round(4)
+    tensor(0.6931)
+    """
     name, kind = "soft_margin_loss", _reduction(reduction, "soft_margin_loss")
     with _Calling(name):
         x, t = _alike(name, input=input, target=target)
@@ -288,7 +298,11 @@ def hinge_loss(input: Any, target: Any, margin: float = 1.0, reduction: str = "m
 
 
 def hinge_embedding_loss(input: Any, target: Any, margin: float = 1.0, reduction: str = "mean") -> Any:
-    """A distance as it is where the target is 1, and max(0, margin - input) where it is -1."""
+    """A distance as it is where the target is 1, and max(0, margin - input) where it is -1.
+
+    >>> dl.hinge_embedding_loss(dl.tensor([0.5, 0.25]), dl.tensor([1.0, -1.0]))
+    tensor(0.625)
+    """
     name, kind = "hinge_embedding_loss", _reduction(reduction, "hinge_embedding_loss")
     margin = number(margin, f"{name}: margin")
     with _Calling(name):
@@ -301,7 +315,11 @@ def margin_ranking_loss(
     input1: Any, input2: Any, target: Any, margin: float = 0.0, reduction: str = "mean"
 ) -> Any:
     """Loss of an order: max(0, margin - t (input1 - input2)); a target of 1 asks for the first to be larger, -1 for the
-    second. All have one shape."""
+    second. All have one shape.
+
+    >>> dl.margin_ranking_loss(dl.tensor([1.0]), dl.tensor([3.0]), dl.tensor([1.0]))
+    tensor(2.)
+    """
     name, kind = "margin_ranking_loss", _reduction(reduction, "margin_ranking_loss")
     margin = number(margin, f"{name}: margin")
     with _Calling(name):
@@ -325,7 +343,11 @@ def cosine_similarity(x1: Any, x2: Any, axis: int = 1, eps: float = 1e-8) -> Any
 
 
 def pairwise_distance(x1: Any, x2: Any, p: float = 2.0, eps: float = 1e-6, keepdims: bool = False) -> Any:
-    """Distance of vectors along the last axis: the p-norm of x1 - x2 + eps. They broadcast. `p` may be infinite."""
+    """Distance of vectors along the last axis: the p-norm of x1 - x2 + eps. They broadcast. `p` may be infinite.
+
+    >>> dl.pairwise_distance(dl.tensor([[0.0, 0.0]]), dl.tensor([[3.0, 4.0]])).round(4)
+    tensor([5.])
+    """
     name, p, eps = "pairwise_distance", number(p, "pairwise_distance: p"), number(eps, "pairwise_distance: eps")
     kept = boolean(keepdims, f"{name}: keepdims")
     if not p > 0:
@@ -345,6 +367,9 @@ def cosine_embedding_loss(
     """Loss of pairs of vectors: 1 - cos where the target is 1, max(0, cos - margin) where it is -1.
 
     `input1`, `input2`: (N, D) and `target` (N,), or (D,) and ().
+
+    >>> dl.cosine_embedding_loss(dl.tensor([[1.0, 0.0]]), dl.tensor([[0.0, 1.0]]), dl.tensor([1.0])).round(4)
+    tensor(1.)
     """
     name, kind = "cosine_embedding_loss", _reduction(reduction, "cosine_embedding_loss")
     margin, tiny = number(margin, f"{name}: margin"), 1e-12
@@ -366,6 +391,9 @@ def triplet_margin_loss(
 
     `anchor`, `positive`, `negative`: (N, D) or (D,). `swap`: the smaller one of d(anchor, negative) and
     d(positive, negative) is taken (Balntas et al. 2016).
+
+    >>> dl.triplet_margin_loss(dl.tensor([[0.0]]), dl.tensor([[1.0]]), dl.tensor([[1.5]])).round(4)
+    tensor(0.5)
     """
     name, kind = "triplet_margin_loss", _reduction(reduction, "triplet_margin_loss")
     margin, swapped = number(margin, f"{name}: margin"), boolean(swap, f"{name}: swap")
@@ -404,6 +432,9 @@ def kl_div(input: Any, target: Any, reduction: str = "mean", log_target: bool = 
     `input`, `target`: of one shape; the target holds probabilities, or their logarithms where `log_target` is set.
     Where t is 0, so is the term. `reduction`: "batchmean" too, the sum divided by the length of axis 0, which is the
     divergence of distributions along the other axes; "mean" divides by the number of elements.
+
+    >>> dl.kl_div(dl.tensor([0.5, 0.5]).log(), dl.tensor([1.0, 0.0]), reduction="sum").round(4)
+    tensor(0.6931)
     """
     kind = choice(reduction, (*REDUCTIONS, "batchmean"), "kl_div: reduction")
     logs = boolean(log_target, "kl_div: log_target")
@@ -420,6 +451,9 @@ def poisson_nll_loss(
     """Negative log-likelihood of counts: e^x - t x, or without `log_input` x - t log(x + eps), x being the rate.
 
     `full`: with Stirling's approximation of log(t!), t log(t) - t + log(2 pi t) / 2, where t > 1.
+
+    >>> dl.poisson_nll_loss(dl.tensor([0.0]), dl.tensor([2.0]))
+    tensor(1.)
     """
     name, kind = "poisson_nll_loss", _reduction(reduction, "poisson_nll_loss")
     logs, whole = boolean(log_input, f"{name}: log_input"), boolean(full, f"{name}: full")
@@ -443,6 +477,9 @@ def gaussian_nll_loss(
     `input`, `target`: of one shape; `var`: a number, that shape, that shape without the last axis, or with a last axis
     of length 1. `full`: with log(2 pi) / 2. The gradient goes through the limit `eps` as if it were not there. Raises
     ValueError for a negative variance (in a recorded function it becomes `eps`).
+
+    >>> dl.gaussian_nll_loss(dl.tensor([1.0]), dl.tensor([3.0]), dl.tensor([1.0]))
+    tensor(2.)
     """
     name, kind = "gaussian_nll_loss", _reduction(reduction, "gaussian_nll_loss")
     whole, eps = boolean(full, f"{name}: full"), number(eps, f"{name}: eps")

@@ -115,6 +115,9 @@ def matmul(a: Spec, b: Spec) -> Spec:
     Leading axes broadcast. A vector is a row on the left, a column on the right, and its axis is dropped from the
     result, as NumPy does it. Integers wrap around. Raises ShapeError where inner sizes differ or leading axes do not
     broadcast, DTypeError for bool.
+
+    >>> dl.matmul(dl.tensor([[1.0, 2.0]]), dl.tensor([[3.0], [4.0]]))
+    tensor([[11.]])
     """
     check_dtype("matmul", NUMBER, a, b)
     return Spec(_matmul_shape(a.shape, b.shape), a.dtype)
@@ -246,6 +249,9 @@ def linear(x: Spec, weight: Spec, bias: Spec | None = None, activation: Activati
     `x` (..., K), `weight` (N, K), `bias` (N,) or None give (..., N). `activation` is None, "relu", "sigmoid", "tanh",
     "gelu" or "gelu_tanh", applied to each tile of the product in the cache: the same bits as the separate operations.
     Integers become the default float. Raises ShapeError where shapes do not fit, ValueError for another activation.
+
+    >>> dl.linear(dl.tensor([[1.0, 2.0]]), dl.tensor([[3.0, 4.0], [-5.0, 1.0]]), activation="relu")
+    tensor([[11.,  0.]])
     """
     if not x.shape or len(weight.shape) != 2:
         raise ShapeError(f"linear: takes x (..., K) and weight (N, K), not {x.shape} and {weight.shape}")
@@ -396,6 +402,10 @@ def linear_backward(
     With dpre = dout activation'(saved): dx = dpre @ weight, dweight = dpre.T @ x, dbias = the sum of dpre over all
     leading axes. `saved` is linear's output for relu, sigmoid and tanh, the value before the activation for gelu and
     gelu_tanh, and None without activation. Both products are one parallel region.
+
+    >>> x, w = dl.tensor([[1.0, 2.0]]), dl.tensor([[3.0, 4.0]])
+    >>> [t.tolist() for t in dl.linear_backward(dl.tensor([[10.0]]), x, w)]
+    [[[30.0, 40.0]], [[10.0, 20.0]], [10.0]]
     """
     check_dtype("linear_backward", FLOAT, dout, x, weight)
     if len(weight.shape) != 2 or x.shape[-1:] != weight.shape[1:] or dout.shape != (*x.shape[:-1], weight.shape[0]):

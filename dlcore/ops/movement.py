@@ -50,6 +50,10 @@ def reshape(x: Spec, shape: Shape) -> Layout:
     """The same elements, in row-major order, in another shape; a view where strides allow, else a copy.
 
     One length of `shape` may be -1: it is found from the number of elements. Raises ShapeError where that differs.
+
+    >>> dl.reshape(dl.arange(6), (2, -1))
+    tensor([[0, 1, 2],
+            [3, 4, 5]])
     """
     size, known = math.prod(x.shape), math.prod(n for n in shape if n != -1)
     unknown = shape.count(-1)
@@ -107,7 +111,11 @@ def _reshaped_strides(x: Spec, new: tuple[int, ...]) -> tuple[int, ...] | None:
     baselines={"numpy": "np.transpose(x, axes)", "torch": "torch.permute(x, axes)", "jax": "jnp.transpose(x, axes)"},
 )  # fmt: skip
 def permute(x: Spec, axes: Shape) -> Layout:
-    """A view with the axes in another order: axis d of the output is axis `axes[d]` of `x`."""
+    """A view with the axes in another order: axis d of the output is axis `axes[d]` of `x`.
+
+    >>> dl.permute(dl.zeros(2, 3, 4), (2, 0, 1)).shape
+    (4, 2, 3)
+    """
     order = [axis_of(a, "permute: axis", x.shape) for a in axes]
     if sorted(order) != list(range(len(x.shape))):
         raise ShapeError(f"permute: {axes} is not an order of the axes of shape {x.shape}")
@@ -141,6 +149,10 @@ def expand(x: Spec, shape: Shape) -> Layout:
     """A view broadcast to `shape`: new axes in front, axes of length 1 repeated, without using memory.
 
     -1 keeps an axis's length. Raises ShapeError where NumPy's rule does not allow it.
+
+    >>> dl.expand(dl.tensor([[1], [2]]), (2, 3))
+    tensor([[1, 1, 1],
+            [2, 2, 2]])
     """
     extra = len(shape) - len(x.shape)
     new = tuple(x.shape[d - extra] if n == -1 and d >= extra else n for d, n in enumerate(shape))
@@ -212,6 +224,9 @@ def concat(tensors: list[Spec], axis: Axis | None = 0) -> Spec:
 
     With an `axis` of None they are flattened first. Raises ShapeError where shapes differ elsewhere or no tensors are
     given.
+
+    >>> dl.concat([dl.tensor([1, 2]), dl.tensor([3])])
+    tensor([1, 2, 3])
     """
     if not tensors:
         raise ShapeError("concat: no tensors are given")
@@ -238,7 +253,11 @@ def _(dout: Any, tensors_shape: list[tuple[int, ...]], axis: int, needs_input_gr
 
 
 def transpose(x: Any, axis0: int = -2, axis1: int = -1) -> Any:
-    """A view with two axes exchanged. Raises IndexError for an axis out of range."""
+    """A view with two axes exchanged. Raises IndexError for an axis out of range.
+
+    >>> dl.transpose(dl.tensor([[1, 2, 3]])).shape
+    (3, 1)
+    """
     x = operand(x, "transpose")
     a, b = axis_of(axis0, "transpose: axis0", x.shape), axis_of(axis1, "transpose: axis1", x.shape)
     order = list(range(x.ndim))
@@ -247,7 +266,11 @@ def transpose(x: Any, axis0: int = -2, axis1: int = -1) -> Any:
 
 
 def unsqueeze(x: Any, axis: int) -> Any:
-    """A view with a new axis of length 1 at ``axis`` (-1: behind the last). Raises IndexError for one out of range."""
+    """A view with a new axis of length 1 at ``axis`` (-1: behind the last). Raises IndexError for one out of range.
+
+    >>> dl.unsqueeze(dl.tensor([1, 2]), 0).shape
+    (1, 2)
+    """
     x = operand(x, "unsqueeze")
     at = axis_of(axis, "unsqueeze: axis", (*x.shape, 1))
     check_lengths("unsqueeze", (*x.shape, 1))
@@ -258,6 +281,9 @@ def squeeze(x: Any, axis: int | Sequence[int] | None = None) -> Any:
     """A view without its axes of length 1, or without those in ``axis``.
 
     Raises ShapeError where an axis named has another length or is given twice.
+
+    >>> dl.squeeze(dl.zeros(1, 3, 1)).shape
+    (3,)
     """
     x = operand(x, "squeeze")
     if axis is None:
@@ -273,7 +299,11 @@ def squeeze(x: Any, axis: int | Sequence[int] | None = None) -> Any:
 
 
 def flatten(x: Any, start_axis: int = 0, end_axis: int = -1) -> Any:
-    """The axes from ``start_axis`` to ``end_axis`` (included) made one; a view where strides allow."""
+    """The axes from ``start_axis`` to ``end_axis`` (included) made one; a view where strides allow.
+
+    >>> dl.flatten(dl.zeros(2, 3, 4), 1).shape
+    (2, 12)
+    """
     x = operand(x, "flatten")
     shape = x.shape or (1,)
     a, b = axis_of(start_axis, "flatten: start_axis", shape), axis_of(end_axis, "flatten: end_axis", shape)
@@ -283,7 +313,12 @@ def flatten(x: Any, start_axis: int = 0, end_axis: int = -1) -> Any:
 
 
 def stack(tensors: Sequence[Any], axis: int = 0) -> Any:
-    """The tensors, all of one shape, along a new axis at ``axis``. Raises ShapeError where shapes differ."""
+    """The tensors, all of one shape, along a new axis at ``axis``. Raises ShapeError where shapes differ.
+
+    >>> dl.stack([dl.tensor([1, 2]), dl.tensor([3, 4])], axis=1)
+    tensor([[1, 3],
+            [2, 4]])
+    """
     if isinstance(tensors, _C.TensorBase | np.ndarray) or not isinstance(tensors, Sequence):
         raise TypeError(f"stack: operand 'tensors' {shown(tensors)} is not a sequence of tensors")
     if not tensors:

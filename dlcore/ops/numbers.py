@@ -70,7 +70,11 @@ def _numpy_nansum(x: Any, axis: Shape, keepdims: bool) -> Any:
     magnitude=lambda x, axis, keepdims: np.nansum(np.abs(x), axis=axis, keepdims=keepdims),
 )  # fmt: skip
 def nansum(x: Spec, axis: Axes = None, keepdims: bool = False) -> Spec:
-    """Sum along `axis` of the elements that are not NaN; 0 where there are none. Otherwise as `sum`."""
+    """Sum along `axis` of the elements that are not NaN; 0 where there are none. Otherwise as `sum`.
+
+    >>> dl.nansum(dl.tensor([1.0, dl.nan, 3.0]))
+    tensor(4.)
+    """
     return Spec(reduced_shape(x.shape, axis, keepdims), total_dtype(x.dtype))
 
 
@@ -164,18 +168,30 @@ def _extremum(name: str) -> Any:
 
 @_extremum("nanmax")
 def nanmax(x: Spec, axis: Axes = None, keepdims: bool = False) -> None:
-    """Largest along `axis` of the elements that are not NaN; NaN where there are none. Otherwise as `max`."""
+    """Largest along `axis` of the elements that are not NaN; NaN where there are none. Otherwise as `max`.
+
+    >>> dl.nanmax(dl.tensor([1.0, dl.nan, 3.0]))
+    tensor(3.)
+    """
 
 
 @_extremum("nanmin")
 def nanmin(x: Spec, axis: Axes = None, keepdims: bool = False) -> None:
-    """Smallest along `axis` of the elements that are not NaN; NaN where there are none. Otherwise as `min`."""
+    """Smallest along `axis` of the elements that are not NaN; NaN where there are none. Otherwise as `min`.
+
+    >>> dl.nanmin(dl.tensor([1.0, dl.nan, 3.0]))
+    tensor(1.)
+    """
 
 
 # ---- spelled with others --------------------------------------------------------------------------------------------
 
 def nanprod(x: Any, axis: int | tuple[int, ...] | None = None, keepdims: bool = False) -> Any:
-    """Product along ``axis`` of the elements that are not NaN; 1 where there are none. Otherwise as `prod`."""
+    """Product along ``axis`` of the elements that are not NaN; 1 where there are none. Otherwise as `prod`.
+
+    >>> dl.nanprod(dl.tensor([2.0, dl.nan, 3.0]))
+    tensor(6.)
+    """
     x = operand(x, "nanprod")
     return called("nanprod", prod, where(isnan(x), 1, x) if x.dtype.is_float else x, axis, keepdims)
 
@@ -183,14 +199,22 @@ def nanprod(x: Any, axis: int | tuple[int, ...] | None = None, keepdims: bool = 
 def nanvar(
     x: Any, axis: int | tuple[int, ...] | None = None, keepdims: bool = False, correction: float = 0.0
 ) -> Any:
-    """Variance along ``axis`` of the elements that are not NaN; NaN where too few are left. Otherwise as `var`."""
+    """Variance along ``axis`` of the elements that are not NaN; NaN where too few are left. Otherwise as `var`.
+
+    >>> dl.nanvar(dl.tensor([1.0, dl.nan, 3.0]))
+    tensor(1.)
+    """
     return _nanvar("nanvar", x, axis, keepdims, correction)
 
 
 def nanstd(
     x: Any, axis: int | tuple[int, ...] | None = None, keepdims: bool = False, correction: float = 0.0
 ) -> Any:
-    """Standard deviation along ``axis`` of the elements that are not NaN: the square root of `nanvar`."""
+    """Standard deviation along ``axis`` of the elements that are not NaN: the square root of `nanvar`.
+
+    >>> dl.nanstd(dl.tensor([1.0, dl.nan, 3.0]))
+    tensor(1.)
+    """
     return sqrt(_nanvar("nanstd", x, axis, keepdims, correction))
 
 

@@ -128,6 +128,9 @@ def l1_loss(input: Spec, target: Spec, reduction: Reduction = "mean") -> None:
     """Absolute error |input - target|, averaged, summed, or one for each element. Its gradient is 0 where they agree.
 
     `input`, `target`: floats (integers become float32) of one shape. Raises ShapeError where shapes differ.
+
+    >>> dl.l1_loss(dl.tensor([1.0, 2.0]), dl.tensor([1.0, 4.0]))
+    tensor(1.)
     """
 
 
@@ -159,6 +162,9 @@ def smooth_l1_loss(input: Spec, target: Spec, reduction: Reduction = "mean", bet
 
     `input`, `target`: floats (integers become float32) of one shape. `beta` 0 gives l1_loss. Girshick 2015. Raises
     ShapeError where shapes differ, ValueError for a negative `beta`.
+
+    >>> dl.smooth_l1_loss(dl.tensor([1.0, 2.0]), dl.tensor([1.0, 5.0]))
+    tensor(1.25)
     """
     if beta < 0:
         raise ValueError(f"smooth_l1_loss: beta {beta} is negative")
@@ -200,6 +206,9 @@ def huber_loss(input: Spec, target: Spec, reduction: Reduction = "mean", delta: 
 
     `input`, `target`: floats (integers become float32) of one shape. Huber 1964. Raises ShapeError where shapes differ,
     ValueError unless `delta` is positive.
+
+    >>> dl.huber_loss(dl.tensor([1.0, 2.0]), dl.tensor([1.0, 5.0]))
+    tensor(1.25)
     """
     if not delta > 0:
         raise ValueError(f"huber_loss: delta {delta} is not positive")

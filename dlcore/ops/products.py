@@ -135,6 +135,9 @@ def mv(a: Spec, b: Spec) -> None:
     """The product of a matrix `a` (M, K) and a vector `b` (K,): (M,). `matmul` without its rules for other shapes.
 
     Raises ShapeError for other numbers of axes, or where inner lengths differ.
+
+    >>> dl.mv(dl.tensor([[1.0, 2.0], [3.0, 4.0]]), dl.tensor([1.0, 1.0]))
+    tensor([3., 7.])
     """
     _check_axes("mv", "a (M, K) and b (K,)", a, b, 2, 1)
 
@@ -154,6 +157,9 @@ def mm(a: Spec, b: Spec) -> None:
     """The product of two matrices, `a` (M, K) and `b` (K, N): (M, N). `matmul` without its rules for other shapes.
 
     Raises ShapeError for other numbers of axes, or where inner lengths differ.
+
+    >>> dl.mm(dl.tensor([[1.0, 2.0]]), dl.tensor([[3.0], [4.0]]))
+    tensor([[11.]])
     """
     _check_axes("mm", "a (M, K) and b (K, N)", a, b, 2, 2)
 
@@ -176,6 +182,9 @@ def bmm(a: Spec, b: Spec) -> None:
     """The products of matrices of two batches, `a` (B, M, K) and `b` (B, K, N): (B, M, N); nothing broadcasts.
 
     Raises ShapeError for other numbers of axes, or where batches or inner lengths differ.
+
+    >>> dl.bmm(dl.ones(2, 1, 3), dl.ones(2, 3, 1)).shape
+    (2, 1, 1)
     """
     _check_axes("bmm", "a (B, M, K) and b (B, K, N)", a, b, 3, 3)
 
@@ -236,6 +245,9 @@ def dot(a: Spec, b: Spec) -> None:
 
     In general the sum over the last axis of `a` and the last but one of `b` (the only one of a vector); `a` or `b`
     without axes is multiplied. Raises ShapeError where these lengths differ, DTypeError for bool.
+
+    >>> dl.dot(dl.tensor([1.0, 2.0]), dl.tensor([3.0, 4.0]))
+    tensor(11.)
     """
 
 
@@ -282,6 +294,9 @@ def inner(a: Spec, b: Spec) -> None:
     """The sums over the last axes of both: out[i..., j...] = the sum over k of a[i..., k] b[j..., k].
 
     `a` or `b` without axes is multiplied. Raises ShapeError where the last lengths differ, DTypeError for bool.
+
+    >>> dl.inner(dl.tensor([1.0, 2.0]), dl.tensor([[3.0, 4.0], [5.0, 6.0]]))
+    tensor([11., 17.])
     """
 
 
@@ -296,7 +311,12 @@ def inner(a: Spec, b: Spec) -> None:
     workloads=[Workload(((8,), (8,)), (), "dispatch"), Workload(((1024,), (1024,)), (), "1M")],
 )  # fmt: skip
 def outer(a: Spec, b: Spec) -> Spec:
-    """The products of each element of `a` with each of `b`: out[i, j] = a[i] b[j]. Other shapes are flattened first."""
+    """The products of each element of `a` with each of `b`: out[i, j] = a[i] b[j]. Other shapes are flattened first.
+
+    >>> dl.outer(dl.tensor([1, 2]), dl.tensor([3, 4]))
+    tensor([[3, 4],
+            [6, 8]])
+    """
     check_dtype("outer", NUMBER, a, b)
     return Spec((math.prod(a.shape), math.prod(b.shape)), a.dtype)
 
@@ -318,6 +338,9 @@ def vdot(a: Spec, b: Spec) -> Spec:
     """The sum of the products of all elements of `a` and `b`, taken as vectors in row-major order: 0-d.
 
     Raises ShapeError where they have not the same number of elements, DTypeError for bool.
+
+    >>> dl.vdot(dl.tensor([1.0, 2.0]), dl.tensor([3.0, 4.0]))
+    tensor(11.)
     """
     check_dtype("vdot", NUMBER, a, b)
     if math.prod(a.shape) != math.prod(b.shape):
@@ -398,6 +421,9 @@ def tensordot(a: Spec, b: Spec, axes: AxesOfBoth = 2) -> None:
 
     `axes`: a number n, for the last n of `a` and the first n of `b`; or two sequences, axes of `a` and of `b` that go
     together. Raises ShapeError where lengths of a pair differ, IndexError for an axis out of range.
+
+    >>> dl.tensordot(dl.ones(2, 3, 4), dl.ones(3, 4, 5), axes=2).shape
+    (2, 5)
     """
 
 
@@ -471,6 +497,9 @@ def kron(a: Spec, b: Spec) -> Spec:
     """The Kronecker product: each element of `a` replaced by itself times `b`; lengths multiply axis by axis.
 
     The operand with fewer axes gets axes of length 1 in front. Raises DTypeError for bool.
+
+    >>> dl.kron(dl.tensor([1, 2]), dl.tensor([1, 10]))
+    tensor([ 1, 10,  2, 20])
     """
     check_dtype("kron", NUMBER, a, b)
     return Spec(tuple(m * n for m, n in zip(*_kron_shapes(a.shape, b.shape), strict=True)), a.dtype)

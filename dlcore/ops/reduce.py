@@ -241,6 +241,9 @@ def sum(x: Spec, axis: Axes = None, keepdims: bool = False, dtype: Dtype | None 
     Floats keep their dtype and are accumulated in float32 within blocks of 4096, in float64 beyond; bool and signed
     integers give int64, unsigned ones uint64. `dtype`: x is cast to it first, and it is the result's. The sum of
     nothing is 0. Raises IndexError for an axis out of range, ShapeError for one given twice.
+
+    >>> dl.sum(dl.tensor([[1, 2], [3, 4]]), axis=0)
+    tensor([4, 6])
     """
 
 
@@ -295,6 +298,9 @@ def mean(x: Spec, axis: Axes = None, keepdims: bool = False, dtype: Dtype | None
 
     Floats keep their dtype, bool and integers are added in float64 and give float32. `dtype`: the result's, to which
     floats are cast first. The mean of nothing is NaN. Errors as in `sum`.
+
+    >>> dl.mean(dl.tensor([[1.0, 2.0], [3.0, 6.0]]), axis=1)
+    tensor([1.5, 4.5])
     """
 
 
@@ -335,6 +341,9 @@ def max(x: Spec, axis: Axes = None, keepdims: bool = False) -> None:
 
     The gradient goes to the elements equal to it, in equal parts. Raises ShapeError where an axis is empty; other
     errors as in `sum`.
+
+    >>> dl.max(dl.tensor([[1, 5], [7, 2]]), axis=0)
+    tensor([7, 5])
     """
 
 
@@ -344,6 +353,9 @@ def min(x: Spec, axis: Axes = None, keepdims: bool = False) -> None:
 
     The gradient goes to the elements equal to it, in equal parts. Raises ShapeError where an axis is empty; other
     errors as in `sum`.
+
+    >>> dl.min(dl.tensor([[1, 5], [7, 2]]), axis=0)
+    tensor([1, 2])
     """
 
 
@@ -379,7 +391,11 @@ _truth = _Truth.definition
     reference=lambda x, axis, keepdims: np.any(x, axis, keepdims=keepdims),
 )  # fmt: skip
 def any(x: Spec, axis: Axes = None, keepdims: bool = False) -> None:
-    """Whether any element along `axis` is not zero; of nothing, False."""
+    """Whether any element along `axis` is not zero; of nothing, False.
+
+    >>> dl.any(dl.tensor([[True, False], [False, False]]), axis=1)
+    tensor([ True, False])
+    """
 
 
 @_truth(
@@ -387,7 +403,11 @@ def any(x: Spec, axis: Axes = None, keepdims: bool = False) -> None:
     reference=lambda x, axis, keepdims: np.all(x, axis, keepdims=keepdims),
 )  # fmt: skip
 def all(x: Spec, axis: Axes = None, keepdims: bool = False) -> None:
-    """Whether every element along `axis` is not zero; of nothing, True."""
+    """Whether every element along `axis` is not zero; of nothing, True.
+
+    >>> dl.all(dl.tensor([[True, False], [True, True]]), axis=1)
+    tensor([False,  True])
+    """
 
 
 # ---- argmax, argmin -------------------------------------------------------------------------------------------------
@@ -422,6 +442,9 @@ def argmax(x: Spec, axis: Axis | None = None, keepdims: bool = False) -> None:
 
     `axis`: an int, or None for the index into the flattened array. Raises IndexError for an axis out of range,
     ShapeError where the axis is empty.
+
+    >>> dl.argmax(dl.tensor([[1, 5, 2]]), axis=1)
+    tensor([1])
     """
 
 
@@ -431,6 +454,9 @@ def argmin(x: Spec, axis: Axis | None = None, keepdims: bool = False) -> None:
 
     `axis`: an int, or None for the index into the flattened array. Raises IndexError for an axis out of range,
     ShapeError where the axis is empty.
+
+    >>> dl.argmin(dl.tensor([[4, 1, 2]]), axis=1)
+    tensor([1])
     """
 
 
@@ -452,6 +478,9 @@ def logsumexp(x: Spec, axis: Axes = None, keepdims: bool = False) -> None:
     """Logarithm of the sum of exponentials along `axis`: m + log(sum(exp(x - m))) with m = max(x).
 
     One pass; nothing overflows. Of nothing it is -inf. Integers become float32. Errors as in `sum`.
+
+    >>> dl.logsumexp(dl.tensor([1000.0, 1000.0]), axis=0).round(4)
+    tensor(1000.6932)
     """
 
 

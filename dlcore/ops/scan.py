@@ -405,6 +405,9 @@ def cummin(x: Spec, axis: Axis | None = None) -> None:
 
     Indices are int64. From a NaN on all are NaN. `axis`: None for all elements in row-major order. The gradient goes to
     the elements at the indices. Raises IndexError for an axis out of range.
+
+    >>> [t.tolist() for t in dl.cummin(dl.tensor([3, 1, 2]))]
+    [[3, 1, 1], [0, 1, 1]]
     """
 
 
@@ -437,6 +440,9 @@ def logcumsumexp(x: Spec, axis: Axis | None = None, reverse: bool = False) -> No
     Nothing overflows: exponentials are taken of differences from the largest element so far. Integers become float32.
     `axis`: None for all elements in row-major order; `reverse`: from each to the end. Raises IndexError for an axis out
     of range.
+
+    >>> dl.logcumsumexp(dl.tensor([0.0, 0.0])).round(4)
+    tensor([0.    , 0.6931])
     """
 
 

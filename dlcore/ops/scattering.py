@@ -191,6 +191,9 @@ def scatter(x: Any, axis: int, index: Any, src: Any, reduce: str | None = None) 
     For axis 0 of a matrix: out[index[i, j], j] = src[i, j]. ``index`` has as many axes as x and is no longer along the
     others; ``src``, a number or a tensor, covers it. Of equal indices the last wins. ``reduce``: None, or how elements
     are put together with x and each other, see `scatter_reduce`.
+
+    >>> dl.scatter(dl.zeros(3), 0, dl.tensor([2, 0]), dl.tensor([5.0, 7.0]))
+    tensor([7., 0., 5.])
     """
     x, at, index = _along("scatter", x, axis, index)
     source = _source("scatter", x, index, src)
@@ -204,6 +207,9 @@ def scatter_add(x: Any, axis: int, index: Any, src: Any) -> Any:
     """A copy of ``x`` to which elements of ``src`` are added where ``index`` says along ``axis``; see `scatter`.
 
     Sums are in float32 or wider and in the order of the indices: the same bits at every call.
+
+    >>> dl.scatter_add(dl.zeros(2), 0, dl.tensor([0, 0, 1]), dl.tensor([1.0, 2.0, 3.0]))
+    tensor([3., 3.])
     """
     x, at, index = _along("scatter_add", x, axis, index)
     return called("scatter_add", _reduced, x, at, index, _source("scatter_add", x, index, src), "sum", True)
@@ -214,6 +220,9 @@ def scatter_reduce(x: Any, axis: int, index: Any, src: Any, reduce: str, include
 
     ``reduce``: "sum", "prod", "mean" (of integers rounded down), "amax" or "amin". ``include_self``: whether x's own
     elements count; those to which no index points stay in any case. Equal extrema share the gradient.
+
+    >>> dl.scatter_reduce(dl.zeros(2), 0, dl.tensor([0, 0, 1]), dl.tensor([1.0, 2.0, 3.0]), "amax")
+    tensor([2., 3.])
     """
     x, at, index = _along("scatter_reduce", x, axis, index)
     kind = choice(reduce, _SETS, "scatter_reduce: reduce")
@@ -247,7 +256,12 @@ def _row_source(name: str, x: Any, axis: int, index: Any, source: Any) -> Any:
 
 
 def index_select(x: Any, axis: int, index: Any) -> Any:
-    """The elements (rows) of ``x`` at ``index``, a vector, along ``axis``: `take` under PyTorch's name."""
+    """The elements (rows) of ``x`` at ``index``, a vector, along ``axis``: `take` under PyTorch's name.
+
+    >>> dl.index_select(dl.tensor([[1, 2], [3, 4]]), 1, dl.tensor([1]))
+    tensor([[2],
+            [4]])
+    """
     x, at, index = _rows("index_select", x, axis, index)
     return called("index_select", take, x, index, at)
 
@@ -275,13 +289,21 @@ def _put_rows(name: str, x: Any, axis: int, index: Any, source: Any) -> Any:
 
 
 def index_copy(x: Any, axis: int, index: Any, source: Any) -> Any:
-    """A copy of ``x`` whose rows at ``index`` along ``axis`` are those of ``source``; of equal ones the last wins."""
+    """A copy of ``x`` whose rows at ``index`` along ``axis`` are those of ``source``; of equal ones the last wins.
+
+    >>> dl.index_copy(dl.zeros(3), 0, dl.tensor([2, 0]), dl.tensor([5.0, 7.0]))
+    tensor([7., 0., 5.])
+    """
     x, at, index = _rows("index_copy", x, axis, index)
     return _put_rows("index_copy", x, at, index, _row_source("index_copy", x, at, index, source))
 
 
 def index_fill(x: Any, axis: int, index: Any, value: Any) -> Any:
-    """A copy of ``x`` whose rows at ``index`` along ``axis`` are filled with ``value``, a number or 0-d tensor."""
+    """A copy of ``x`` whose rows at ``index`` along ``axis`` are filled with ``value``, a number or 0-d tensor.
+
+    >>> dl.index_fill(dl.zeros(3), 0, dl.tensor([1]), 4.0)
+    tensor([0., 4., 0.])
+    """
     x, at, index = _rows("index_fill", x, axis, index)
     return _put_rows("index_fill", x, at, index, _one("index_fill", x, value))
 
@@ -319,6 +341,10 @@ def take_along_axis(x: Any, indices: Any, axis: int | None = -1) -> Any:
 
     For axis 1 of a matrix: out[i, j] = x[i, indices[i, j]]: what `argsort` and `argmax` (with keepdims) answer. With
     axis=None x is flattened. Raises IndexError for an index out of range.
+
+    >>> dl.take_along_axis(dl.tensor([[1, 2], [3, 4]]), dl.tensor([[1], [0]]), 1)
+    tensor([[2],
+            [3]])
     """
     x, index, at = _broadcast_along("take_along_axis", x, indices, axis)
     return called("take_along_axis", gather, x, index, at)
@@ -328,6 +354,12 @@ def put_along_axis(x: Any, indices: Any, values: Any, axis: int | None) -> None:
     """Writes ``values`` into ``x`` at ``indices`` along ``axis``: x[i, indices[i, j]] = values[i, j] for axis 1.
 
     The other axes go together and broadcast, ``values`` too. Of equal indices the last wins.
+
+    >>> x = dl.tensor([[1, 2], [3, 4]])
+    >>> dl.put_along_axis(x, dl.tensor([[1], [0]]), 0, 1)
+    >>> x
+    tensor([[1, 0],
+            [0, 4]])
     """
     if not isinstance(x, _C.TensorBase):
         raise TypeError(f"put_along_axis: x {shown(x)} is not a tensor, and is written in place")
@@ -355,7 +387,11 @@ def _mask(name: str, mask: Any, x: Any) -> Any:
 
 
 def masked_fill(x: Any, mask: Any, value: Any) -> Any:
-    """``x`` with ``value``, a number or 0-d tensor, where ``mask`` (broadcast) is true; in the dtype of x."""
+    """``x`` with ``value``, a number or 0-d tensor, where ``mask`` (broadcast) is true; in the dtype of x.
+
+    >>> dl.masked_fill(dl.tensor([1.0, 2.0]), dl.tensor([False, True]), 0.0)
+    tensor([1., 0.])
+    """
     x = operand(x, "masked_fill")
     mask = _mask("masked_fill", mask, x)
     filling = value if type(value) in (int, float) and x.dtype.is_float else _one("masked_fill", x, value)
@@ -366,6 +402,9 @@ def masked_select(x: Any, mask: Any) -> Any:
     """The elements of ``x`` where ``mask`` is true, both broadcast, as a vector in row-major order.
 
     Its length depends on values, so a step that calls it cannot be recorded.
+
+    >>> dl.masked_select(dl.tensor([1, 2, 3]), dl.tensor([True, False, True]))
+    tensor([1, 3])
     """
     x = operand(x, "masked_select")
     mask = _mask("masked_select", mask, x)
@@ -378,6 +417,9 @@ def masked_scatter(x: Any, mask: Any, source: Any) -> Any:
     """``x`` with the elements of ``source``, in row-major order, one after another where ``mask`` (broadcast) is true.
 
     Raises ShapeError where source has fewer elements than that. A step that calls it cannot be recorded.
+
+    >>> dl.masked_scatter(dl.zeros(3), dl.tensor([True, False, True]), dl.tensor([5.0, 7.0]))
+    tensor([5., 0., 7.])
     """
     x = operand(x, "masked_scatter")
     mask, source = _mask("masked_scatter", mask, x), operand(source, "masked_scatter", "source", x)
@@ -418,6 +460,9 @@ def unravel_index(indices: Any, shape: int | Sequence[int]) -> tuple[Any, ...]:
     """The coordinates, in an array of ``shape``, of elements given by their row-major number: one tensor an axis.
 
     Negative numbers count from the end. Raises IndexError for one out of range.
+
+    >>> dl.unravel_index(dl.tensor([1, 5]), (2, 3))
+    (tensor([0, 1]), tensor([1, 2]))
     """
     found, sizes = operand(indices, "unravel_index", "indices"), integers(shape, "unravel_index: shape")
     if found.dtype.kind not in ("int", "uint"):
@@ -434,6 +479,9 @@ def ravel_multi_index(multi_index: Sequence[Any], dims: int | Sequence[int], mod
 
     ``mode``: what becomes of a coordinate out of range: "raise" IndexError (negative ones count from the end), "wrap"
     or "clip".
+
+    >>> dl.ravel_multi_index((dl.tensor([0, 1]), dl.tensor([1, 2])), (2, 3))
+    tensor([1, 5])
     """
     sizes = integers(dims, "ravel_multi_index: dims")
     several = listed(multi_index, "ravel_multi_index: multi_index", "coordinates")

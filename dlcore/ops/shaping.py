@@ -67,6 +67,9 @@ def array_split(x: Any, indices_or_sections: int | Sequence[int], axis: int = 0)
     """The parts of ``x`` along ``axis``, a list of views; the first ones are longer by 1 where it does not divide.
 
     ``indices_or_sections``: the number of parts, or the places before which x is cut.
+
+    >>> [t.tolist() for t in dl.array_split(dl.arange(5), 2)]
+    [[0, 1, 2], [3, 4]]
     """
     x = operand(x, "array_split")
     along = axis_of(axis, "array_split: axis", x.shape)
@@ -105,24 +108,40 @@ def _split_along(name: str, x: Any, indices_or_sections: Any, axis: int, least: 
 
 @names_errors
 def hsplit(x: Any, indices_or_sections: int | Sequence[int]) -> list[Any]:
-    """The parts of ``x`` along axis 1 (axis 0 of a vector); see `split`."""
+    """The parts of ``x`` along axis 1 (axis 0 of a vector); see `split`.
+
+    >>> [t.tolist() for t in dl.hsplit(dl.tensor([[1, 2], [3, 4]]), 2)]
+    [[[1], [3]], [[2], [4]]]
+    """
     return _split_along("hsplit", x, indices_or_sections, 0 if getattr(x, "ndim", 1) == 1 else 1, 1)
 
 
 @names_errors
 def vsplit(x: Any, indices_or_sections: int | Sequence[int]) -> list[Any]:
-    """The parts of ``x`` along axis 0; see `split`."""
+    """The parts of ``x`` along axis 0; see `split`.
+
+    >>> [t.tolist() for t in dl.vsplit(dl.tensor([[1, 2], [3, 4]]), 2)]
+    [[[1, 2]], [[3, 4]]]
+    """
     return _split_along("vsplit", x, indices_or_sections, 0, 2)
 
 
 @names_errors
 def dsplit(x: Any, indices_or_sections: int | Sequence[int]) -> list[Any]:
-    """The parts of ``x`` along axis 2; see `split`."""
+    """The parts of ``x`` along axis 2; see `split`.
+
+    >>> [t.shape for t in dl.dsplit(dl.zeros(1, 2, 4), 2)]
+    [(1, 2, 2), (1, 2, 2)]
+    """
     return _split_along("dsplit", x, indices_or_sections, 2, 3)
 
 
 def chunk(x: Any, chunks: int, axis: int = 0) -> tuple[Any, ...]:
-    """At most ``chunks`` parts of ``x`` along ``axis``, all of one length but the last, as views (torch.chunk)."""
+    """At most ``chunks`` parts of ``x`` along ``axis``, all of one length but the last, as views (torch.chunk).
+
+    >>> [t.tolist() for t in dl.chunk(dl.arange(5), 2)]
+    [[0, 1, 2], [3, 4]]
+    """
     x = operand(x, "chunk")
     along, count = axis_of(axis, "chunk: axis", x.shape), integer(chunks, "chunk: chunks", 1)
     length = -(-x.shape[along] // count)
@@ -130,7 +149,11 @@ def chunk(x: Any, chunks: int, axis: int = 0) -> tuple[Any, ...]:
 
 
 def unbind(x: Any, axis: int = 0) -> tuple[Any, ...]:
-    """The views of ``x`` at each place along ``axis``, which they have no more."""
+    """The views of ``x`` at each place along ``axis``, which they have no more.
+
+    >>> [t.tolist() for t in dl.unbind(dl.tensor([[1, 2], [3, 4]]))]
+    [[1, 2], [3, 4]]
+    """
     x = operand(x, "unbind")
     along = axis_of(axis, "unbind: axis", x.shape)
     before = tuple((0, n, 1) for n in x.shape[:along])
@@ -139,12 +162,20 @@ def unbind(x: Any, axis: int = 0) -> tuple[Any, ...]:
 
 @names_errors
 def unstack(x: Any, axis: int = 0) -> tuple[Any, ...]:
-    """The views of ``x`` at each place along ``axis``: `unbind` under the array API's name."""
+    """The views of ``x`` at each place along ``axis``: `unbind` under the array API's name.
+
+    >>> [t.tolist() for t in dl.unstack(dl.tensor([[1, 2], [3, 4]]), axis=1)]
+    [[1, 3], [2, 4]]
+    """
     return unbind(x, axis)
 
 
 def narrow(x: Any, axis: int, start: int, length: int) -> Any:
-    """A view of ``length`` places along ``axis`` from ``start`` on. Raises IndexError where they leave x."""
+    """A view of ``length`` places along ``axis`` from ``start`` on. Raises IndexError where they leave x.
+
+    >>> dl.narrow(dl.tensor([10, 20, 30, 40]), 0, 1, 2)
+    tensor([20, 30])
+    """
     x = operand(x, "narrow")
     along, n = axis_of(axis, "narrow: axis", x.shape), integer(length, "narrow: length", 0)
     first = integer(start, "narrow: start")
@@ -155,7 +186,11 @@ def narrow(x: Any, axis: int, start: int, length: int) -> Any:
 
 
 def select(x: Any, axis: int, index: int) -> Any:
-    """A view at one place along ``axis``, without that axis. Raises IndexError for an index out of range."""
+    """A view at one place along ``axis``, without that axis. Raises IndexError for an index out of range.
+
+    >>> dl.select(dl.tensor([[1, 2], [3, 4]]), 1, 0)
+    tensor([1, 3])
+    """
     x = operand(x, "select")
     along, k = axis_of(axis, "select: axis", x.shape), integer(index, "select: index")
     if not -x.shape[along] <= k < x.shape[along]:
@@ -167,7 +202,11 @@ def select(x: Any, axis: int, index: int) -> Any:
 
 
 def moveaxis(x: Any, source: int | Sequence[int], destination: int | Sequence[int]) -> Any:
-    """A view with the axes ``source`` at the places ``destination``, the others in their order."""
+    """A view with the axes ``source`` at the places ``destination``, the others in their order.
+
+    >>> dl.moveaxis(dl.zeros(2, 3, 4), 0, -1).shape
+    (3, 4, 2)
+    """
     x = operand(x, "moveaxis")
     if type(source) is int and type(destination) is int:
         old = [axis_of(source, "moveaxis: source", x.shape)]
@@ -184,14 +223,22 @@ def moveaxis(x: Any, source: int | Sequence[int], destination: int | Sequence[in
 
 
 def swapaxes(x: Any, axis1: int, axis2: int) -> Any:
-    """A view with two axes exchanged."""
+    """A view with two axes exchanged.
+
+    >>> dl.swapaxes(dl.zeros(2, 3, 4), 0, 2).shape
+    (4, 3, 2)
+    """
     x = operand(x, "swapaxes")
     return transpose(x, axis_of(axis1, "swapaxes: axis1", x.shape), axis_of(axis2, "swapaxes: axis2", x.shape))
 
 
 @names_errors
 def expand_dims(x: Any, axis: int | Sequence[int] = 0) -> Any:
-    """A view with new axes of length 1, which stand at ``axis`` (one place or several) of the result."""
+    """A view with new axes of length 1, which stand at ``axis`` (one place or several) of the result.
+
+    >>> dl.expand_dims(dl.tensor([1, 2]), 1).shape
+    (2, 1)
+    """
     x = operand(x, "expand_dims")
     more = 1 if items(axis) is None else len(items(axis) or ())
     check_lengths("expand_dims", (*x.shape, *[1] * more))
@@ -201,12 +248,20 @@ def expand_dims(x: Any, axis: int | Sequence[int] = 0) -> Any:
 
 
 def ravel(x: Any) -> Any:
-    """The elements in row-major order along one axis; a view where strides allow, else a copy."""
+    """The elements in row-major order along one axis; a view where strides allow, else a copy.
+
+    >>> dl.ravel(dl.tensor([[1, 2], [3, 4]]))
+    tensor([1, 2, 3, 4])
+    """
     return reshape(operand(x, "ravel"), (-1,))
 
 
 def unflatten(x: Any, axis: int, sizes: Sequence[int]) -> Any:
-    """A view with one axis made several of lengths ``sizes``, of which one may be -1: the inverse of `flatten`."""
+    """A view with one axis made several of lengths ``sizes``, of which one may be -1: the inverse of `flatten`.
+
+    >>> dl.unflatten(dl.zeros(2, 12), 1, (3, 4)).shape
+    (2, 3, 4)
+    """
     x = operand(x, "unflatten")
     along, new = axis_of(axis, "unflatten: axis", x.shape), integers(sizes, "unflatten: sizes")
     known = math.prod(n for n in new if n != -1)
@@ -221,13 +276,23 @@ def unflatten(x: Any, axis: int, sizes: Sequence[int]) -> Any:
 
 @names_errors
 def reshape_as(x: Any, other: Any) -> Any:
-    """The elements of ``x`` in the shape of ``other``."""
+    """The elements of ``x`` in the shape of ``other``.
+
+    >>> dl.reshape_as(dl.arange(4), dl.zeros(2, 2))
+    tensor([[0, 1],
+            [2, 3]])
+    """
     return reshape(operand(x, "reshape_as"), operand(other, "reshape_as", "other").shape)
 
 
 @names_errors
 def view_as(x: Any, other: Any) -> Any:
-    """The elements of ``x`` in the shape of ``other``; a view where strides allow, else a copy."""
+    """The elements of ``x`` in the shape of ``other``; a view where strides allow, else a copy.
+
+    >>> dl.view_as(dl.arange(4), dl.zeros(2, 2))
+    tensor([[0, 1],
+            [2, 3]])
+    """
     return reshape(operand(x, "view_as"), operand(other, "view_as", "other").shape)
 
 
@@ -240,17 +305,29 @@ def _at_least(name: str, tensors: tuple[Any, ...], shaped: Any) -> Any:
 
 
 def atleast_1d(*tensors: Any) -> Any:
-    """The tensors, 0-d ones with an axis of length 1; a tuple for several."""
+    """The tensors, 0-d ones with an axis of length 1; a tuple for several.
+
+    >>> dl.atleast_1d(dl.tensor(3)).shape
+    (1,)
+    """
     return _at_least("atleast_1d", tensors, lambda shape: shape or (1,))
 
 
 def atleast_2d(*tensors: Any) -> Any:
-    """The tensors with axes of length 1 in front up to two; a tuple for several."""
+    """The tensors with axes of length 1 in front up to two; a tuple for several.
+
+    >>> dl.atleast_2d(dl.tensor([1, 2])).shape
+    (1, 2)
+    """
     return _at_least("atleast_2d", tensors, lambda shape: (*[1] * (2 - len(shape)), *shape))
 
 
 def atleast_3d(*tensors: Any) -> Any:
-    """The tensors with axes of length 1 up to three: (N,) becomes (1, N, 1), (M, N) becomes (M, N, 1)."""
+    """The tensors with axes of length 1 up to three: (N,) becomes (1, N, 1), (M, N) becomes (M, N, 1).
+
+    >>> dl.atleast_3d(dl.tensor([1, 2])).shape
+    (1, 2, 1)
+    """
     return _at_least(
         "atleast_3d", tensors, lambda s: (1, *s, *[1] * (2 - len(s))) if len(s) < 2 else (*s, *[1] * (3 - len(s)))
     )
@@ -260,7 +337,12 @@ def atleast_3d(*tensors: Any) -> Any:
 
 
 def flip(x: Any, axis: int | Sequence[int] | None = None) -> Any:
-    """A view with the elements in reverse order along ``axis`` (one or several; None: all)."""
+    """A view with the elements in reverse order along ``axis`` (one or several; None: all).
+
+    >>> dl.flip(dl.tensor([[1, 2], [3, 4]]), 0)
+    tensor([[3, 4],
+            [1, 2]])
+    """
     x = operand(x, "flip")
     turned = axes_of(axis, "flip: axis", x.shape)
     if not turned:
@@ -269,7 +351,12 @@ def flip(x: Any, axis: int | Sequence[int] | None = None) -> Any:
 
 
 def fliplr(x: Any) -> Any:
-    """A view with the columns (axis 1) in reverse order."""
+    """A view with the columns (axis 1) in reverse order.
+
+    >>> dl.fliplr(dl.tensor([[1, 2], [3, 4]]))
+    tensor([[2, 1],
+            [4, 3]])
+    """
     x = operand(x, "fliplr")
     if x.ndim < 2:
         raise ShapeError(f"fliplr: x has shape {x.shape}; it needs at least 2 axes")
@@ -277,7 +364,12 @@ def fliplr(x: Any) -> Any:
 
 
 def flipud(x: Any) -> Any:
-    """A view with the rows (axis 0) in reverse order."""
+    """A view with the rows (axis 0) in reverse order.
+
+    >>> dl.flipud(dl.tensor([[1, 2], [3, 4]]))
+    tensor([[3, 4],
+            [1, 2]])
+    """
     x = operand(x, "flipud")
     if x.ndim < 1:
         raise ShapeError(f"flipud: x has shape {x.shape}; it needs at least 1 axis")
@@ -285,7 +377,12 @@ def flipud(x: Any) -> Any:
 
 
 def rot90(x: Any, k: int = 1, axes: Sequence[int] = (0, 1)) -> Any:
-    """A view turned by ``k`` quarters in the plane of two ``axes``, from the first towards the second."""
+    """A view turned by ``k`` quarters in the plane of two ``axes``, from the first towards the second.
+
+    >>> dl.rot90(dl.tensor([[1, 2], [3, 4]]))
+    tensor([[2, 4],
+            [1, 3]])
+    """
     x, turns = operand(x, "rot90"), integer(k, "rot90: k") % 4
     plane = axes_of(axes, "rot90: axes", x.shape)
     if len(plane) != 2:
@@ -299,13 +396,22 @@ def rot90(x: Any, k: int = 1, axes: Sequence[int] = (0, 1)) -> Any:
 
 
 def broadcast_shapes(*shapes: int | Sequence[int]) -> tuple[int, ...]:
-    """The shape that ``shapes`` broadcast to: aligned at the right, lengths of 1 are stretched. Raises ShapeError."""
+    """The shape that ``shapes`` broadcast to: aligned at the right, lengths of 1 are stretched. Raises ShapeError.
+
+    >>> dl.broadcast_shapes((3, 1), (4,))
+    (3, 4)
+    """
     return common_shape("broadcast_shapes", *(lengths(s, "broadcast_shapes: shape") for s in shapes)) if shapes else ()
 
 
 @names_errors
 def broadcast_to(x: Any, shape: int | Sequence[int]) -> Any:
-    """A view of ``x`` broadcast to ``shape``: new axes in front, axes of length 1 repeated, without using memory."""
+    """A view of ``x`` broadcast to ``shape``: new axes in front, axes of length 1 repeated, without using memory.
+
+    >>> dl.broadcast_to(dl.tensor([1, 2]), (2, 2))
+    tensor([[1, 2],
+            [1, 2]])
+    """
     x, new = operand(x, "broadcast_to"), integers(shape, "broadcast_to: shape")
     check_lengths("broadcast_to", new)
     return expand(x, new)
@@ -313,7 +419,12 @@ def broadcast_to(x: Any, shape: int | Sequence[int]) -> Any:
 
 @names_errors
 def expand_as(x: Any, other: Any) -> Any:
-    """A view of ``x`` broadcast to the shape of ``other``."""
+    """A view of ``x`` broadcast to the shape of ``other``.
+
+    >>> dl.expand_as(dl.tensor([1, 2]), dl.zeros(2, 2))
+    tensor([[1, 2],
+            [1, 2]])
+    """
     return expand(operand(x, "expand_as"), operand(other, "expand_as", "other").shape)
 
 
@@ -324,10 +435,18 @@ def _broadcast(name: str, tensors: tuple[Any, ...]) -> tuple[Any, ...]:
 
 
 def broadcast_arrays(*tensors: Any) -> list[Any]:
-    """Views of all ``tensors`` in the shape that they broadcast to, a list. Raises ShapeError where they do not."""
+    """Views of all ``tensors`` in the shape that they broadcast to, a list. Raises ShapeError where they do not.
+
+    >>> [t.shape for t in dl.broadcast_arrays(dl.zeros(3, 1), dl.zeros(4))]
+    [(3, 4), (3, 4)]
+    """
     return list(_broadcast("broadcast_arrays", tensors))
 
 
 def broadcast_tensors(*tensors: Any) -> tuple[Any, ...]:
-    """Views of all ``tensors`` in the shape that they broadcast to. Raises ShapeError where they do not."""
+    """Views of all ``tensors`` in the shape that they broadcast to. Raises ShapeError where they do not.
+
+    >>> [t.shape for t in dl.broadcast_tensors(dl.zeros(3, 1), dl.zeros(4))]
+    [(3, 4), (3, 4)]
+    """
     return _broadcast("broadcast_tensors", tensors)

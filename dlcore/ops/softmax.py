@@ -143,6 +143,9 @@ def softmax(x: Spec, axis: Axis = -1) -> None:
 
     Sums are accumulated in float32 within blocks and in float64 beyond. A line that holds +inf or NaN, or nothing but
     -inf, gives NaN. Integers become float32. Raises IndexError for an axis out of range.
+
+    >>> dl.softmax(dl.tensor([0.0, 0.0, 0.0, 0.0]))
+    tensor([0.25, 0.25, 0.25, 0.25])
     """
 
 
@@ -209,6 +212,9 @@ def log_softmax(x: Spec, axis: Axis = -1) -> None:
     """Logarithm of the softmax along `axis`: (x - max(x)) - log(sum(exp(x - max(x)))).
 
     Exact where softmax underflows. Accumulation, special values and errors as in `softmax`.
+
+    >>> dl.log_softmax(dl.tensor([0.0, 0.0])).round(4)
+    tensor([-0.6931, -0.6931])
     """
 
 

@@ -73,7 +73,11 @@ def _cumulative(name: str, scan: Any, first: int, x: Any, axis: Any, dtype: Any,
 
 
 def positive(x: Any) -> Any:
-    """+x: a copy of a tensor of numbers. Raises DTypeError for bools."""
+    """+x: a copy of a tensor of numbers. Raises DTypeError for bools.
+
+    >>> dl.positive(dl.tensor([1, -2]))
+    tensor([ 1, -2])
+    """
     x = operand(x, "positive")
     if x.dtype.kind == "bool":
         raise DTypeError("positive: does not take bool")
@@ -81,23 +85,40 @@ def positive(x: Any) -> Any:
 
 
 def conj(numbers: Any) -> Any:
-    """The complex conjugate of ``numbers``: themselves, for dlcore has real numbers alone."""
+    """The complex conjugate of ``numbers``: themselves, for dlcore has real numbers alone.
+
+    >>> dl.conj(dl.tensor([1.0, 2.0]))
+    tensor([1., 2.])
+    """
     return operand(numbers, "conj", "numbers")
 
 
 def real(numbers: Any) -> Any:
-    """The real part of ``numbers``: themselves, for dlcore has real numbers alone."""
+    """The real part of ``numbers``: themselves, for dlcore has real numbers alone.
+
+    >>> dl.real(dl.tensor([1.0, 2.0]))
+    tensor([1., 2.])
+    """
     return operand(numbers, "real", "numbers")
 
 
 def imag(numbers: Any) -> Any:
-    """The imaginary part of ``numbers``: zeros, for dlcore has real numbers alone."""
+    """The imaginary part of ``numbers``: zeros, for dlcore has real numbers alone.
+
+    >>> dl.imag(dl.tensor([1.0, 2.0]))
+    tensor([0., 0.])
+    """
     x = operand(numbers, "imag", "numbers")
     return contiguous(expand(cast(0, x.dtype).to(x.device), x.shape))
 
 
 def matrix_transpose(x: Any) -> Any:
-    """A view with the last two axes exchanged: matrices transposed, one by one. Raises ShapeError for fewer axes."""
+    """A view with the last two axes exchanged: matrices transposed, one by one. Raises ShapeError for fewer axes.
+
+    >>> dl.matrix_transpose(dl.tensor([[1, 2], [3, 4]]))
+    tensor([[1, 3],
+            [2, 4]])
+    """
     x = operand(x, "matrix_transpose")
     if x.ndim < 2:
         raise ShapeError(f"matrix_transpose: a matrix has two axes, not shape {x.shape}")

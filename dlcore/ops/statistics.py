@@ -245,7 +245,11 @@ def std(x: Spec, axis: Axes = None, keepdims: bool = False, correction: float = 
 
 @_moments(outputs="var mean", gradient=_both)
 def var_mean(x: Spec, axis: Axes = None, keepdims: bool = False, correction: float = 0.0) -> None:
-    """Variance and mean of the elements along `axis` in one pass: (var, mean). Arguments as of `var`."""
+    """Variance and mean of the elements along `axis` in one pass: (var, mean). Arguments as of `var`.
+
+    >>> [t.item() for t in dl.var_mean(dl.tensor([1.0, 3.0]))]
+    [1.0, 2.0]
+    """
 
 
 @_moments(
@@ -255,7 +259,11 @@ def var_mean(x: Spec, axis: Axes = None, keepdims: bool = False, correction: flo
     ),
 )  # fmt: skip
 def std_mean(x: Spec, axis: Axes = None, keepdims: bool = False, correction: float = 0.0) -> None:
-    """Standard deviation and mean of the elements along `axis` in one pass: (std, mean). Arguments as of `var`."""
+    """Standard deviation and mean of the elements along `axis` in one pass: (std, mean). Arguments as of `var`.
+
+    >>> [t.item() for t in dl.std_mean(dl.tensor([1.0, 3.0]))]
+    [1.0, 2.0]
+    """
 
 
 for _function in (var, std, var_mean, std_mean):
@@ -396,22 +404,38 @@ def _(operands: list[Any], largest: float) -> None:
 
 
 def amax(x: Any, axis: int | tuple[int, ...] | None = None, keepdims: bool = False) -> Any:
-    """Largest element along ``axis``: `max` under another name."""
+    """Largest element along ``axis``: `max` under another name.
+
+    >>> dl.amax(dl.tensor([[1, 5], [7, 2]]), axis=0)
+    tensor([7, 5])
+    """
     return called("amax", max, x, axis, keepdims)
 
 
 def amin(x: Any, axis: int | tuple[int, ...] | None = None, keepdims: bool = False) -> Any:
-    """Smallest element along ``axis``: `min` under another name."""
+    """Smallest element along ``axis``: `min` under another name.
+
+    >>> dl.amin(dl.tensor([[1, 5], [7, 2]]), axis=0)
+    tensor([1, 2])
+    """
     return called("amin", min, x, axis, keepdims)
 
 
 def aminmax(x: Any, axis: int | tuple[int, ...] | None = None, keepdims: bool = False) -> Any:
-    """Smallest and largest elements along ``axis``: (min, max). Errors as of `max`."""
+    """Smallest and largest elements along ``axis``: (min, max). Errors as of `max`.
+
+    >>> [t.item() for t in dl.aminmax(dl.tensor([3, 1, 2]))]
+    [1, 3]
+    """
     return called("aminmax", min, x, axis, keepdims), called("aminmax", max, x, axis, keepdims)
 
 
 def ptp(x: Any, axis: int | tuple[int, ...] | None = None, keepdims: bool = False) -> Any:
-    """Range of the elements along ``axis``, from peak to peak: max(x) - min(x). Errors as of `max`; no bools."""
+    """Range of the elements along ``axis``, from peak to peak: max(x) - min(x). Errors as of `max`; no bools.
+
+    >>> dl.ptp(dl.tensor([3, 1, 7]))
+    tensor(6)
+    """
     return called("ptp", sub, called("ptp", max, x, axis, keepdims), called("ptp", min, x, axis, keepdims))
 
 

@@ -95,6 +95,11 @@ def as_strided(x: Spec, shape: Shape, strides: Shape, offset: int = 0) -> Layout
 
     Element (i, j, ...) of the output is number offset + i strides[0] + j strides[1] + ... of x. Elements may be met
     several times: their gradients add up. Raises IndexError where the walk leaves x.
+
+    >>> dl.as_strided(dl.arange(4), (3, 2), (1, 1))
+    tensor([[0, 1],
+            [1, 2],
+            [2, 3]])
     """
     _check_walk("as_strided", math.prod(x.shape), shape, strides, offset)
     dense = all(n == 1 or s == t for n, s, t in zip(x.shape, x.strides, row_major(x.shape), strict=True))
@@ -258,6 +263,10 @@ def unfold(x: Spec, axis: Axis, size: int, step: int = 1) -> Layout:
     """Windows of `size` elements along `axis`, every `step` elements one, as a view: the windows' axis comes last.
 
     x (A, N, B) gives (A, (N - size) // step + 1, B, size). Where windows overlap their gradients add up.
+
+    >>> dl.unfold(dl.arange(5), 0, 3, 2)
+    tensor([[0, 1, 2],
+            [2, 3, 4]])
     """
     shape = _windows(x.shape, axis, size, step)
     strides = list(x.strides)
@@ -331,6 +340,9 @@ def diagonal(x: Spec, offset: int = 0, axis1: Axis = 0, axis2: Axis = 1) -> Layo
     """A view of a diagonal: the elements whose place along `axis2` is that along `axis1` plus `offset`.
 
     The axis along the diagonal comes last, behind those of x that are left.
+
+    >>> dl.diagonal(dl.tensor([[1, 2], [3, 4]]))
+    tensor([1, 4])
     """
     _check_two("diagonal", x.shape, axis1, axis2)
     return Layout(*_diagonal(x.shape, x.strides, offset, axis1, axis2))
@@ -347,6 +359,10 @@ def diag_embed(x: Any, offset: int = 0, axis1: int = -2, axis2: int = -1) -> Any
     """Matrices with the last axis of x on a diagonal, and zeros: the inverse of `diagonal`.
 
     x (..., N) gives (..., N + |offset|, N + |offset|), whose two new axes are ``axis1`` and ``axis2``.
+
+    >>> dl.diag_embed(dl.tensor([1, 2]))
+    tensor([[1, 0],
+            [0, 2]])
     """
     x = operand(x, "diag_embed")
     offset = integer(offset, "diag_embed: offset")

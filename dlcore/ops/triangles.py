@@ -77,7 +77,12 @@ def _numpy_triangle(x: Any, keep: Any) -> Any:
     ),
 )  # fmt: skip
 def tril(x: Spec, k: int = 0) -> Spec:
-    """The lower triangles of the matrices in `x`, zeros above: what lies at most `k` places right of the diagonal."""
+    """The lower triangles of the matrices in `x`, zeros above: what lies at most `k` places right of the diagonal.
+
+    >>> dl.tril(dl.tensor([[1, 2], [3, 4]]))
+    tensor([[1, 0],
+            [3, 4]])
+    """
     return Spec(x.shape, x.dtype)
 
 
@@ -88,7 +93,12 @@ def tril(x: Spec, k: int = 0) -> Spec:
     ),
 )  # fmt: skip
 def triu(x: Spec, k: int = 0) -> Spec:
-    """The upper triangles of the matrices in `x`, zeros below: what lies at least `k` places right of the diagonal."""
+    """The upper triangles of the matrices in `x`, zeros below: what lies at least `k` places right of the diagonal.
+
+    >>> dl.triu(dl.tensor([[1, 2], [3, 4]]))
+    tensor([[1, 2],
+            [0, 4]])
+    """
     return Spec(x.shape, x.dtype)
 
 
@@ -100,14 +110,22 @@ def _corner(name: str, n: Any, k: Any, m: Any) -> tuple[int, int, int]:
 
 @names_errors
 def tril_indices(n: int, k: int = 0, m: int | None = None) -> tuple[Any, ...]:
-    """(rows, columns) of the lower triangle of a matrix (n, m), in row-major order; see `tril`. As an index: x[...]."""
+    """(rows, columns) of the lower triangle of a matrix (n, m), in row-major order; see `tril`. As an index: x[...].
+
+    >>> dl.tril_indices(2)
+    (tensor([0, 1, 1]), tensor([0, 0, 1]))
+    """
     rows, offset, columns = _corner("tril_indices", n, k, m)
     return tuple(constant(i) for i in np.tril_indices(rows, offset, columns))
 
 
 @names_errors
 def triu_indices(n: int, k: int = 0, m: int | None = None) -> tuple[Any, ...]:
-    """(rows, columns) of the upper triangle of a matrix (n, m), in row-major order; see `triu`. As an index: x[...]."""
+    """(rows, columns) of the upper triangle of a matrix (n, m), in row-major order; see `triu`. As an index: x[...].
+
+    >>> dl.triu_indices(2)
+    (tensor([0, 0, 1]), tensor([0, 1, 1]))
+    """
     rows, offset, columns = _corner("triu_indices", n, k, m)
     return tuple(constant(i) for i in np.triu_indices(rows, offset, columns))
 
@@ -117,6 +135,9 @@ def diag(x: Any, k: int = 0) -> Any:
     """The diagonal of a matrix, as a view, or of a vector the matrix that has it on a diagonal, and zeros.
 
     ``k``: how far right of the main diagonal. Raises ShapeError for other numbers of axes.
+
+    >>> dl.diag(dl.tensor([[1, 2], [3, 4]]))
+    tensor([1, 4])
     """
     x, offset = operand(x, "diag"), integer(k, "diag: k")
     if x.ndim == 1:
@@ -129,12 +150,21 @@ def diag(x: Any, k: int = 0) -> Any:
 
 @names_errors
 def diagflat(x: Any, k: int = 0) -> Any:
-    """The matrix that has the elements of ``x``, in row-major order, on a diagonal, and zeros."""
+    """The matrix that has the elements of ``x``, in row-major order, on a diagonal, and zeros.
+
+    >>> dl.diagflat(dl.tensor([1, 2]))
+    tensor([[1, 0],
+            [0, 2]])
+    """
     x = operand(x, "diagflat")
     return diag_embed(x.reshape(math.prod(x.shape)), integer(k, "diagflat: k"))
 
 
 @names_errors
 def trace(x: Any, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Any:
-    """The sum of a diagonal: of the elements whose place along ``axis2`` is that along ``axis1`` plus ``offset``."""
+    """The sum of a diagonal: of the elements whose place along ``axis2`` is that along ``axis1`` plus ``offset``.
+
+    >>> dl.trace(dl.tensor([[1, 2], [3, 4]]))
+    tensor(5)
+    """
     return sum_(diagonal(operand(x, "trace"), offset, axis1, axis2), -1)

@@ -235,7 +235,11 @@ def _(ddx: Any, dout: Any, x: Any) -> Any:
     baselines=_torch("leaky_relu", "leaky_relu", "negative_slope"),
 )  # fmt: skip
 def leaky_relu(x: Annotated[Spec, _KINK], negative_slope: float = 0.01) -> None:
-    """Leaky rectifier: x where it is positive, else x times `negative_slope`, which is the gradient at 0 too."""
+    """Leaky rectifier: x where it is positive, else x times `negative_slope`, which is the gradient at 0 too.
+
+    >>> dl.leaky_relu(dl.tensor([-2.0, 2.0]), 0.25)
+    tensor([-0.5,  2. ])
+    """
 
 
 @_numbered_gradient(
@@ -257,7 +261,11 @@ def leaky_relu_backward(dout: Spec, x: Annotated[Spec, _KINK], negative_slope: f
     baselines=_torch("hardtanh", "", "min_val", "max_val"), special=(1.0, -1.0, 2.0, -2.0),
 )  # fmt: skip
 def hardtanh(x: Spec, min_val: float = -1.0, max_val: float = 1.0) -> None:
-    """x limited to [`min_val`, `max_val`]. The gradient is 0 at both limits. Raises ValueError where they cross."""
+    """x limited to [`min_val`, `max_val`]. The gradient is 0 at both limits. Raises ValueError where they cross.
+
+    >>> dl.hardtanh(dl.tensor([-2.0, 0.5, 2.0]))
+    tensor([-1. ,  0.5,  1. ])
+    """
     if min_val > max_val:
         raise ValueError(f"hardtanh: min_val {min_val} is greater than max_val {max_val}")
 
@@ -284,7 +292,11 @@ def hardtanh_backward(dout: Spec, x: Spec, min_val: float = -1.0, max_val: float
     samples=[Sample((5, 7), lambd=1.5, why="another limit")], baselines=_torch("hardshrink", "", "lambd"),
 )  # fmt: skip
 def hardshrink(x: Spec, lambd: float = 0.5) -> None:
-    """x where it lies outside of [-`lambd`, `lambd`], else 0."""
+    """x where it lies outside of [-`lambd`, `lambd`], else 0.
+
+    >>> dl.hardshrink(dl.tensor([-1.0, 0.3, 2.0]))
+    tensor([-1.,  0.,  2.])
+    """
 
 
 @_numbered_gradient(
@@ -307,6 +319,9 @@ def softshrink(x: Annotated[Spec, Domain(gap=0.51)], lambd: float = 0.5) -> None
     """x moved towards 0 by `lambd`: x - lambd above lambd, x + lambd below -lambd, else 0.
 
     Raises ValueError for a negative `lambd`.
+
+    >>> dl.softshrink(dl.tensor([-2.0, 0.25, 2.0]))
+    tensor([-1.5,  0. ,  1.5])
     """
     if lambd < 0:
         raise ValueError(f"softshrink: lambd {lambd} is negative")
@@ -318,7 +333,11 @@ def softshrink(x: Annotated[Spec, Domain(gap=0.51)], lambd: float = 0.5) -> None
     usual={"threshold": 0.25, "value": -1.5}, baselines=_torch("threshold", "", "threshold", "value"),
 )  # fmt: skip
 def threshold(x: Spec, threshold: float, value: float) -> None:
-    """x where it is above `threshold`, else `value`. The gradient at the threshold is 0."""
+    """x where it is above `threshold`, else `value`. The gradient at the threshold is 0.
+
+    >>> dl.threshold(dl.tensor([-1.0, 0.5, 2.0]), 1.0, 0.0)
+    tensor([0., 0., 2.])
+    """
 
 
 @_numbered_gradient(
@@ -344,6 +363,9 @@ def elu(x: Annotated[Spec, _KINK], alpha: float = 1.0) -> None:
     """Exponential linear unit: x where it is positive, else alpha (e^x - 1) (https://arxiv.org/abs/1511.07289).
 
     The gradient at 0 is `alpha`.
+
+    >>> dl.elu(dl.tensor([-1.0, 2.0])).round(4)
+    tensor([-0.6321,  2.    ])
     """
 
 
@@ -376,6 +398,9 @@ def celu(x: Annotated[Spec, _KINK], alpha: float = 1.0) -> None:
     """Elu with a continuous gradient: x where it is positive, else alpha (e^(x / alpha) - 1).
 
     https://arxiv.org/abs/1704.07483. Raises ValueError where `alpha` is 0.
+
+    >>> dl.celu(dl.tensor([-1.0, 2.0])).round(4)
+    tensor([-0.6321,  2.    ])
     """
     if alpha == 0:
         raise ValueError("celu: alpha must not be 0")
@@ -442,7 +467,11 @@ def _numpy_softplus(x: Any, beta: float, threshold: float) -> Any:
     baselines=_torch("softplus", "", "beta", "threshold"),
 )  # fmt: skip
 def softplus(x: Spec, beta: float = 1.0, threshold: float = 20.0) -> None:
-    """Smooth rectifier log(1 + e^(beta x)) / beta; x itself where beta x is above `threshold`."""
+    """Smooth rectifier log(1 + e^(beta x)) / beta; x itself where beta x is above `threshold`.
+
+    >>> dl.softplus(dl.tensor([0.0, 100.0])).round(4)
+    tensor([  0.6931, 100.    ])
+    """
 
 
 @_numbered_gradient(

@@ -117,6 +117,9 @@ def vecdot(a: Spec, b: Spec, axis: SharedAxis = -1) -> Spec:
 
     The other axes broadcast; `axis` counts from the back where the operands have different numbers of axes. Raises
     ShapeError where lengths along it differ or shapes do not broadcast, IndexError for an axis out of range.
+
+    >>> dl.vecdot(dl.tensor([[1.0, 2.0]]), dl.tensor([[3.0, 4.0]]))
+    tensor([11.])
     """
     return Spec(_without(vecdot.op.checked(a, b, axis), axis), a.dtype)
 
@@ -162,6 +165,9 @@ def cross(a: Spec, b: Spec, axis: SharedAxis = -1) -> Spec:
 
     The other axes broadcast; `axis` counts from the back where the operands have different numbers of axes. Integers
     wrap around. Raises ShapeError where vectors have not three elements or shapes do not broadcast.
+
+    >>> dl.cross(dl.tensor([1.0, 0.0, 0.0]), dl.tensor([0.0, 1.0, 0.0]))
+    tensor([0., 0., 1.])
     """
     shape = cross.op.checked(a, b, axis)
     if a.shape[axis] != 3:

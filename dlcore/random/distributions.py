@@ -43,6 +43,9 @@ def exponential(
     """Exponentially distributed numbers with mean ``scale``; float32 by default.
 
     See `dlcore.ops.distributions.exponential`.
+
+    >>> dl.random.exponential(shape=(2, 3)).shape
+    (2, 3)
     """
     state = state_of("exponential", generator, device)
     return operations.exponential(state, shape, scale, float_of(dtype, "exponential"))
@@ -56,6 +59,9 @@ def truncated_normal(
     """Normally distributed numbers that lie in [low, high], not rescaled to it; float32 by default.
 
     See `dlcore.ops.distributions.truncated_normal`.
+
+    >>> bool((dl.random.truncated_normal(shape=(100,)).abs() <= 2).all())
+    True
     """
     state, chosen = state_of("truncated_normal", generator, device), float_of(dtype, "truncated_normal")
     return operations.truncated_normal(state, shape, mean, std, low, high, chosen)
@@ -86,6 +92,9 @@ def gamma(
     """Numbers of gamma distributions: density x^(a - 1) e^(-x / scale) / (scale^a Gamma(a)), a the ``concentration``.
 
     float32, or the concentration's float64. Raises ValueError for a concentration that is not positive and finite.
+
+    >>> dl.random.gamma(2.0, shape=(4,)).shape
+    (4,)
     """
     a = _spread(_parameter(concentration, "gamma", "concentration", device), shape, "gamma")
     return mul(operations.gamma(state_of("gamma", generator, a.device), a), scale)
@@ -99,6 +108,9 @@ def beta(
 
     G(a) / (G(a) + G(b)), G gamma numbers, from their logarithms, so that small parameters give no 0 / 0. Raises
     ValueError for a parameter that is not positive and finite.
+
+    >>> dl.random.beta(2.0, 3.0, shape=(4,)).shape
+    (4,)
     """
     first, second = _parameter(a, "beta", "a", device), _parameter(b, "beta", "b", device)
     wanted = broadcast_shapes("beta", first.shape, second.shape) if shape is None else shape
@@ -115,6 +127,9 @@ def dirichlet(
     their sum.
 
     Raises ValueError for a concentration that is not positive and finite.
+
+    >>> dl.random.dirichlet(dl.tensor([1.0, 2.0, 3.0])).sum().round(4)
+    tensor(1.)
     """
     a = _parameter(concentration, "dirichlet", "concentration", device)
     if not a.ndim or not a.shape[-1]:
@@ -130,6 +145,9 @@ def poisson(
     """Numbers of events (int64) of Poisson distributions: probability rate^k e^-rate / k!.
 
     Raises ValueError for a rate that is not between 0 and 2^52.
+
+    >>> dl.random.poisson(dl.tensor([0.0]))
+    tensor([0])
     """
     rates = _spread(_parameter(rate, "poisson", "rate", device), shape, "poisson")
     return operations.poisson(state_of("poisson", generator, rates.device), rates)
@@ -145,6 +163,9 @@ def categorical(
 
     argmax(logits + g), g of a Gumbel distribution. Classes of probability 0 are never drawn; that none is negative or
     NaN is not looked at.
+
+    >>> dl.random.categorical(dl.tensor([-dl.inf, 0.0]))
+    tensor(0)
     """
     if (probabilities is None) == (logits is None):
         raise TypeError("categorical: takes either probabilities or logits")
@@ -168,6 +189,9 @@ def multinomial(
     With replacement by the inverse of the distribution function, in float64; without by exponential races (Efraimidis
     & Spirakis 2006). Raises ShapeError where a row has fewer classes than are asked for; that as many have a
     probability above 0, and none below, is not looked at.
+
+    >>> dl.random.multinomial(dl.tensor([0.0, 1.0, 0.0]), 1)
+    tensor([1])
     """
     p = _parameter(probabilities, "multinomial", "probabilities", device)
     count = integer(num_samples, "multinomial: num_samples", 0)
@@ -194,6 +218,9 @@ def choice(
 
     ``p``: the probability of each, a list, array or tensor. Raises ValueError where more are asked for than there are
     (of a probability above 0), and for probabilities that are negative or do not sum to 1.
+
+    >>> dl.random.choice(5, shape=(3,)).shape
+    (3,)
     """
     rows = None if isinstance(a, int | np.integer) else operand(a, "choice", "a")
     n = integer(a, "choice: a", 1) if rows is None else (rows.shape or (0,))[0]

@@ -25,7 +25,11 @@ Shape = int | Sequence[int]
 
 
 def drawn_seed() -> int:
-    """A seed drawn from the default generator of the CPU: another one at every call, the same after `manual_seed`."""
+    """A seed drawn from the default generator of the CPU: another one at every call, the same after `manual_seed`.
+
+    >>> 0 <= dl.random.drawn_seed() < 2**62
+    True
+    """
     return int(randint(0, 2**62, device="cpu").item())
 
 
@@ -57,7 +61,11 @@ def uniform(
     device: Any = None,
     generator: Generator | None = None,
 ) -> Tensor:
-    """Numbers uniform in [low, high); float32 by default. See `dlcore.ops.random.uniform`."""
+    """Numbers uniform in [low, high); float32 by default. See `dlcore.ops.random.uniform`.
+
+    >>> dl.random.uniform((2, 3)).shape
+    (2, 3)
+    """
     return operations.uniform(state_of("uniform", generator, device), shape, low, high, float_of(dtype, "uniform"))
 
 
@@ -70,7 +78,11 @@ def normal(
     device: Any = None,
     generator: Generator | None = None,
 ) -> Tensor:
-    """Normally distributed numbers; float32 by default. See `dlcore.ops.random.normal`."""
+    """Normally distributed numbers; float32 by default. See `dlcore.ops.random.normal`.
+
+    >>> dl.random.normal(shape=(2, 3)).shape
+    (2, 3)
+    """
     return operations.normal(state_of("normal", generator, device), shape, mean, std, float_of(dtype, "normal"))
 
 
@@ -82,6 +94,9 @@ def bernoulli(
 
     ``shape`` may instead be a floating tensor of probabilities, one for each element of the mask (``p`` is then not
     used): those of at most 0 are never true, those of 1 and above always.
+
+    >>> dl.random.bernoulli(dl.tensor([0.0, 1.0]))
+    tensor([False,  True])
     """
     if isinstance(shape, _C.TensorBase):
         chances = operand(shape, "bernoulli")
@@ -96,6 +111,9 @@ def permutation(x: Any, device: Any = None, generator: Generator | None = None) 
     """The integers 0 to x - 1 in random order, int64; of a tensor a copy with its rows in random order.
 
     See `dlcore.ops.random.permutation`.
+
+    >>> sorted(dl.random.permutation(4).tolist())
+    [0, 1, 2, 3]
     """
     if not isinstance(x, _C.TensorBase):
         return operations.permutation(state_of("permutation", generator, device), x)
@@ -104,7 +122,13 @@ def permutation(x: Any, device: Any = None, generator: Generator | None = None) 
 
 
 def shuffle(x: Tensor, generator: Generator | None = None) -> None:
-    """Puts the rows of ``x`` (its elements along axis 0) into random order, in place; returns None, as NumPy's does."""
+    """Puts the rows of ``x`` (its elements along axis 0) into random order, in place; returns None, as NumPy's does.
+
+    >>> x = dl.tensor([3, 1, 2])
+    >>> dl.random.shuffle(x)
+    >>> sorted(x.tolist())
+    [1, 2, 3]
+    """
     x = instance(x, Tensor, "shuffle: x", "a tensor")
     x[...] = take(x, permutation(_rows(x, "shuffle"), x.device, generator), 0)
 
@@ -118,21 +142,33 @@ def _rows(x: Tensor, name: str) -> int:
 def rand(
     *shape: Any, dtype: Any = None, device: Any = None, generator: Generator | None = None, requires_grad: bool = False
 ) -> Tensor:
-    """Numbers uniform in [0, 1): ``rand(2, 3)`` or ``rand((2, 3))``."""
+    """Numbers uniform in [0, 1): ``rand(2, 3)`` or ``rand((2, 3))``.
+
+    >>> dl.random.rand(2, 3).shape
+    (2, 3)
+    """
     return _made(uniform(_sizes(shape, "rand"), 0.0, 1.0, float_of(dtype, "rand"), device, generator), requires_grad)
 
 
 def randn(
     *shape: Any, dtype: Any = None, device: Any = None, generator: Generator | None = None, requires_grad: bool = False
 ) -> Tensor:
-    """Standard normal numbers: ``randn(2, 3)`` or ``randn((2, 3))``."""
+    """Standard normal numbers: ``randn(2, 3)`` or ``randn((2, 3))``.
+
+    >>> dl.random.randn(2, 3).shape
+    (2, 3)
+    """
     return _made(normal(_sizes(shape, "randn"), 0.0, 1.0, float_of(dtype, "randn"), device, generator), requires_grad)
 
 
 def rand_like(
     x: Tensor, dtype: Any = None, device: Any = None, generator: Generator | None = None, requires_grad: bool = False
 ) -> Tensor:
-    """Numbers uniform in [0, 1) of the shape, dtype and device of ``x``, unless others are given."""
+    """Numbers uniform in [0, 1) of the shape, dtype and device of ``x``, unless others are given.
+
+    >>> dl.random.rand_like(dl.zeros(2, 3)).shape
+    (2, 3)
+    """
     x = operand(x, "rand_like")
     made = uniform(x.shape, 0.0, 1.0, float_of(dtype or x.dtype, "rand_like"), device or x.device, generator)
     return _made(made, requires_grad)
@@ -141,7 +177,11 @@ def rand_like(
 def randn_like(
     x: Tensor, dtype: Any = None, device: Any = None, generator: Generator | None = None, requires_grad: bool = False
 ) -> Tensor:
-    """Standard normal numbers of the shape, dtype and device of ``x``, unless others are given."""
+    """Standard normal numbers of the shape, dtype and device of ``x``, unless others are given.
+
+    >>> dl.random.randn_like(dl.zeros(2, 3)).shape
+    (2, 3)
+    """
     x = operand(x, "randn_like")
     made = normal(x.shape, 0.0, 1.0, float_of(dtype or x.dtype, "randn_like"), device or x.device, generator)
     return _made(made, requires_grad)
@@ -151,7 +191,12 @@ def randint_like(
     x: Tensor, low: int, high: int | None = None, dtype: Any = None, device: Any = None,
     generator: Generator | None = None,
 ) -> Tensor:  # fmt: skip
-    """Integers uniform in [low, high), or in [0, low), of the shape, dtype (int64 for floats) and device of ``x``."""
+    """Integers uniform in [low, high), or in [0, low), of the shape, dtype (int64 for floats) and device of ``x``.
+
+    >>> dl.random.randint_like(dl.zeros(2, 3), 3, 4)
+    tensor([[3, 3, 3],
+            [3, 3, 3]])
+    """
     x = operand(x, "randint_like")
     chosen = dtype or (int64 if x.dtype.is_float else x.dtype)
     return randint(low, high, x.shape, chosen, device or x.device, generator)
@@ -169,6 +214,9 @@ def randint(
     """Integers uniform in [low, high), or in [0, low) where ``high`` is None. See `dlcore.ops.random.randint`.
 
     ``randint(10, (2, 3))`` is ``randint(0, 10, (2, 3))``, as in PyTorch.
+
+    >>> dl.random.randint(3, 4, shape=(2,))
+    tensor([3, 3])
     """
     if shape is None and isinstance(high, tuple | list):
         high, shape = None, high
@@ -178,7 +226,11 @@ def randint(
 
 
 def randperm(n: int, device: Any = None, generator: Generator | None = None) -> Tensor:
-    """The integers 0 to n - 1 in random order, int64: another name for `permutation`."""
+    """The integers 0 to n - 1 in random order, int64: another name for `permutation`.
+
+    >>> sorted(dl.random.randperm(4).tolist())
+    [0, 1, 2, 3]
+    """
     return permutation(integer(n, "randperm: n", 0), device, generator)
 
 
@@ -186,6 +238,9 @@ def dropout(x: Tensor, p: float = 0.5, generator: Generator | None = None) -> Te
     """``x`` with each element set to 0 with probability ``p``, the others divided by 1 - p.
 
     See `dlcore.ops.random.dropout`.
+
+    >>> dl.random.dropout(dl.ones(4), 0.0)
+    tensor([1., 1., 1., 1.])
     """
     x = operand(x, "dropout")
     return operations.dropout(x, state_of("dropout", generator, x.device), p)
