@@ -52,21 +52,41 @@ __all__ = [
 ]
 
 def abs(x: Operand) -> Tensor:
-    """Absolute value |x|. The gradient at 0 is 0."""
+    """Absolute value |x|. The gradient at 0 is 0.
+
+    >>> dl.abs(dl.tensor([-2, 0, 3]))
+    tensor([2, 0, 3])
+    """
 
 def acos(x: Operand) -> Tensor:
-    """Arc cosine: the angle in [0, pi] whose cosine is x; NaN outside [-1, 1]."""
+    """Arc cosine: the angle in [0, pi] whose cosine is x; NaN outside [-1, 1].
+
+    >>> dl.acos(dl.tensor([1.0, 0.0])).round(4)
+    tensor([0.    , 1.5708])
+    """
 
 def acosh(x: Operand) -> Tensor:
-    """Inverse of cosh, log(x + sqrt(x^2 - 1)), which is not negative; NaN below 1."""
+    """Inverse of cosh, log(x + sqrt(x^2 - 1)), which is not negative; NaN below 1.
+
+    >>> dl.acosh(dl.tensor([1.0, 2.0])).round(4)
+    tensor([0.   , 1.317])
+    """
 
 def add(a: Operand, b: Operand) -> Tensor:
-    """Sum a + b; of bools their disjunction (or)."""
+    """Sum a + b; of bools their disjunction (or).
+
+    >>> dl.add(dl.tensor([1, 2]), dl.tensor([[10], [20]]))
+    tensor([[11, 12],
+            [21, 22]])
+    """
 
 def addbmm(x: Operand, a: Operand, b: Operand, beta: float = 1.0, alpha: float = 1.0) -> Tensor:
     """beta x + alpha times the sum over the batch of a @ b, `a` (B, M, K) and `b` (B, K, N): (M, N).
 
     `x` broadcasts to that; with `beta` 0 it is not read. Raises as `addmm` does.
+
+    >>> dl.addbmm(dl.zeros(1, 1), dl.ones(2, 1, 3), dl.ones(2, 3, 1))
+    tensor([[6.]])
     """
 
 def addcdiv(x: Operand, a: Operand, b: Operand, value: Operand = 1) -> Tensor:
@@ -90,16 +110,26 @@ def addmm(x: Operand, a: Operand, b: Operand, beta: float = 1.0, alpha: float = 
 
     With `beta` 0, `x` is not read. Raises ShapeError where shapes do not fit, DTypeError for bool and for factors that
     are no integers where the operands are.
+
+    >>> dl.addmm(dl.tensor([1.0]), dl.tensor([[1.0, 2.0]]), dl.tensor([[3.0], [4.0]]))
+    tensor([[12.]])
     """
 
 def addmv(x: Operand, a: Operand, b: Operand, beta: float = 1.0, alpha: float = 1.0) -> Tensor:
     """beta x + alpha (a @ b) of a matrix `a` (M, K) and a vector `b` (K,): (M,), to which `x` broadcasts.
 
     With `beta` 0, `x` is not read. Raises as `addmm` does.
+
+    >>> dl.addmv(dl.tensor([1.0]), dl.tensor([[1.0, 2.0]]), dl.tensor([3.0, 4.0]))
+    tensor([12.])
     """
 
 def all(x: Operand, axis: int | Sequence[int] | None = None, keepdims: bool = False) -> Tensor:
-    """Whether every element along `axis` is not zero; of nothing, True."""
+    """Whether every element along `axis` is not zero; of nothing, True.
+
+    >>> dl.all(dl.tensor([[True, False], [True, True]]), axis=1)
+    tensor([False,  True])
+    """
 
 def allclose(x: Operand, other: Operand, rtol: float = 1e-05, atol: float = 1e-08, equal_nan: bool = False) -> bool:
     """Whether all of ``x`` and ``other`` are close, a Python bool: see `isclose`.
@@ -109,25 +139,48 @@ def allclose(x: Operand, other: Operand, rtol: float = 1e-05, atol: float = 1e-0
     """
 
 def amax(x: Operand, axis: int | tuple[int, ...] | None = None, keepdims: bool = False) -> Tensor:
-    """Largest element along ``axis``: `max` under another name."""
+    """Largest element along ``axis``: `max` under another name.
+
+    >>> dl.amax(dl.tensor([[1, 5], [7, 2]]), axis=0)
+    tensor([7, 5])
+    """
 
 def amin(x: Operand, axis: int | tuple[int, ...] | None = None, keepdims: bool = False) -> Tensor:
-    """Smallest element along ``axis``: `min` under another name."""
+    """Smallest element along ``axis``: `min` under another name.
+
+    >>> dl.amin(dl.tensor([[1, 5], [7, 2]]), axis=0)
+    tensor([1, 2])
+    """
 
 def aminmax(x: Operand, axis: int | tuple[int, ...] | None = None, keepdims: bool = False) -> Tensor:
-    """Smallest and largest elements along ``axis``: (min, max). Errors as of `max`."""
+    """Smallest and largest elements along ``axis``: (min, max). Errors as of `max`.
+
+    >>> [t.item() for t in dl.aminmax(dl.tensor([3, 1, 2]))]
+    [1, 3]
+    """
 
 def any(x: Operand, axis: int | Sequence[int] | None = None, keepdims: bool = False) -> Tensor:
-    """Whether any element along `axis` is not zero; of nothing, False."""
+    """Whether any element along `axis` is not zero; of nothing, False.
+
+    >>> dl.any(dl.tensor([[True, False], [False, False]]), axis=1)
+    tensor([ True, False])
+    """
 
 def append(x: Operand, values: Operand, axis: int | None = None) -> Tensor:
-    """``x`` with ``values`` behind it along ``axis``; with axis=None both are flattened."""
+    """``x`` with ``values`` behind it along ``axis``; with axis=None both are flattened.
+
+    >>> dl.append(dl.tensor([1, 2]), dl.tensor([3]))
+    tensor([1, 2, 3])
+    """
 
 def argmax(x: Operand, axis: int | None = None, keepdims: bool = False) -> Tensor:
     """Index (int64) of the largest element along `axis`, the first of equal ones; a NaN counts as largest.
 
     `axis`: an int, or None for the index into the flattened array. Raises IndexError for an axis out of range,
     ShapeError where the axis is empty.
+
+    >>> dl.argmax(dl.tensor([[1, 5, 2]]), axis=1)
+    tensor([1])
     """
 
 def argmin(x: Operand, axis: int | None = None, keepdims: bool = False) -> Tensor:
@@ -135,6 +188,9 @@ def argmin(x: Operand, axis: int | None = None, keepdims: bool = False) -> Tenso
 
     `axis`: an int, or None for the index into the flattened array. Raises IndexError for an axis out of range,
     ShapeError where the axis is empty.
+
+    >>> dl.argmin(dl.tensor([[4, 1, 2]]), axis=1)
+    tensor([1])
     """
 
 def argpartition(x: Operand, kth: Operand, axis: int | None = -1) -> Tensor:
@@ -166,6 +222,9 @@ def array_split(x: Operand, indices_or_sections: int | Sequence[int], axis: int 
     """The parts of ``x`` along ``axis``, a list of views; the first ones are longer by 1 where it does not divide.
 
     ``indices_or_sections``: the number of parts, or the places before which x is cut.
+
+    >>> [t.tolist() for t in dl.array_split(dl.arange(5), 2)]
+    [[0, 1, 2], [3, 4]]
     """
 
 def as_strided(x: Operand, shape: int | Sequence[int], strides: int | Sequence[int], offset: int = 0) -> Tensor:
@@ -173,13 +232,26 @@ def as_strided(x: Operand, shape: int | Sequence[int], strides: int | Sequence[i
 
     Element (i, j, ...) of the output is number offset + i strides[0] + j strides[1] + ... of x. Elements may be met
     several times: their gradients add up. Raises IndexError where the walk leaves x.
+
+    >>> dl.as_strided(dl.arange(4), (3, 2), (1, 1))
+    tensor([[0, 1],
+            [1, 2],
+            [2, 3]])
     """
 
 def asin(x: Operand) -> Tensor:
-    """Arc sine: the angle in [-pi/2, pi/2] whose sine is x; NaN outside [-1, 1]."""
+    """Arc sine: the angle in [-pi/2, pi/2] whose sine is x; NaN outside [-1, 1].
+
+    >>> dl.asin(dl.tensor([0.0, 1.0])).round(4)
+    tensor([0.    , 1.5708])
+    """
 
 def asinh(x: Operand) -> Tensor:
-    """Inverse of sinh: log(x + sqrt(x^2 + 1))."""
+    """Inverse of sinh: log(x + sqrt(x^2 + 1)).
+
+    >>> dl.asinh(dl.tensor([0.0, 1.0])).round(4)
+    tensor([0.    , 0.8814])
+    """
 
 def astype(x: Operand, dtype: Operand, *, copy: bool = True, device: Operand | None = None) -> Tensor:
     """x in another dtype, and on another device where one is given: a copy, but x itself with ``copy=False`` where
@@ -192,26 +264,49 @@ def astype(x: Operand, dtype: Operand, *, copy: bool = True, device: Operand | N
     """
 
 def atan(x: Operand) -> Tensor:
-    """Arc tangent: the angle in (-pi/2, pi/2) whose tangent is x."""
+    """Arc tangent: the angle in (-pi/2, pi/2) whose tangent is x.
+
+    >>> dl.atan(dl.tensor([0.0, 1.0])).round(4)
+    tensor([0.    , 0.7854])
+    """
 
 def atan2(a: Operand, b: Operand) -> Tensor:
     """The angle of the point (b, a), in [-pi, pi]: the arc tangent of a / b with the quadrant that their signs tell.
 
-    The sign is that of a, of zeros too: atan2(-0.0, -1) = -pi. Of two zeros 0 or pi, of two infinities +-pi/4 or
-    +-3 pi/4, as in C. Its gradient at (0, 0) is NaN.
+        The sign is that of a, of zeros too: atan2(-0.0, -1) = -pi. Of two zeros 0 or pi, of two infinities +-pi/4 or
+        +-3 pi/4, as in C. Its gradient at (0, 0) is NaN.
+
+    >>> dl.atan2(dl.tensor([1.0, 1.0]), dl.tensor([1.0, -1.0])).round(4)
+    tensor([0.7854, 2.3562])
     """
 
 def atanh(x: Operand) -> Tensor:
-    """Inverse of tanh, log((1 + x) / (1 - x)) / 2; infinite at -1 and 1, NaN beyond."""
+    """Inverse of tanh, log((1 + x) / (1 - x)) / 2; infinite at -1 and 1, NaN beyond.
+
+    >>> dl.atanh(dl.tensor([0.0, 0.5])).round(4)
+    tensor([0.    , 0.5493])
+    """
 
 def atleast_1d(*tensors: Operand) -> Tensor:
-    """The tensors, 0-d ones with an axis of length 1; a tuple for several."""
+    """The tensors, 0-d ones with an axis of length 1; a tuple for several.
+
+    >>> dl.atleast_1d(dl.tensor(3)).shape
+    (1,)
+    """
 
 def atleast_2d(*tensors: Operand) -> Tensor:
-    """The tensors with axes of length 1 in front up to two; a tuple for several."""
+    """The tensors with axes of length 1 in front up to two; a tuple for several.
+
+    >>> dl.atleast_2d(dl.tensor([1, 2])).shape
+    (1, 2)
+    """
 
 def atleast_3d(*tensors: Operand) -> Tensor:
-    """The tensors with axes of length 1 up to three: (N,) becomes (1, N, 1), (M, N) becomes (M, N, 1)."""
+    """The tensors with axes of length 1 up to three: (N,) becomes (1, N, 1), (M, N) becomes (M, N, 1).
+
+    >>> dl.atleast_3d(dl.tensor([1, 2])).shape
+    (1, 2, 1)
+    """
 
 def average(x: Operand, axis: int | tuple[int, ...] | None = None, weights: Operand | None = None, keepdims: bool = False) -> Tensor:
     """Weighted mean along ``axis``: sum(weights x) / sum(weights); without ``weights`` the mean.
@@ -227,6 +322,9 @@ def baddbmm(x: Operand, a: Operand, b: Operand, beta: float = 1.0, alpha: float 
     """beta x + alpha (a @ b) of batches `a` (B, M, K) and `b` (B, K, N): (B, M, N), to which `x` broadcasts.
 
     With `beta` 0, `x` is not read. Raises as `addmm` does.
+
+    >>> dl.baddbmm(dl.zeros(2, 1, 1), dl.ones(2, 1, 3), dl.ones(2, 3, 1)).shape
+    (2, 1, 1)
     """
 
 def bilinear(x1: Operand, x2: Operand, weight: Operand, bias: Operand | None = None) -> Tensor:
@@ -234,6 +332,9 @@ def bilinear(x1: Operand, x2: Operand, weight: Operand, bias: Operand | None = N
 
     `x1` (..., I), `x2` (..., J) with the same leading axes, `weight` (O, I, J), `bias` (O,) or None: (..., O).
     Integers become the default float. Raises ShapeError where shapes do not fit.
+
+    >>> dl.bilinear(dl.tensor([[1.0, 2.0]]), dl.tensor([[3.0]]), dl.tensor([[[1.0], [1.0]]]))
+    tensor([[9.]])
     """
 
 def binary_cross_entropy(input: Operand, target: Operand, weight: Operand | None = None, reduction: str = 'mean') -> Tensor:
@@ -271,51 +372,98 @@ def bincount(x: Operand, weights: Operand | None = None, minlength: int = 0) -> 
     """
 
 def bitwise_and(a: Operand, b: Operand) -> Tensor:
-    """The bits that are set in both a and b, a & b; of bools whether both hold."""
+    """The bits that are set in both a and b, a & b; of bools whether both hold.
+
+    >>> dl.bitwise_and(dl.tensor([6, 5]), 3)
+    tensor([2, 1])
+    """
 
 def bitwise_left_shift(a: Operand, b: Operand) -> Tensor:
     """Integers a with their bits b places further up, a << b = a 2^b, which wraps.
 
-    By as many places as there are bits, or more, it gives 0; a negative b counts as such a number. Raises DTypeError
-    for bools and floats.
+        By as many places as there are bits, or more, it gives 0; a negative b counts as such a number. Raises DTypeError
+        for bools and floats.
+
+    >>> dl.bitwise_left_shift(dl.tensor([1, 3]), 2)
+    tensor([ 4, 12])
     """
 
 def bitwise_not(x: Operand) -> Tensor:
-    """Every bit the other way, ~x: -x - 1 of signed integers; of bools whether x does not hold."""
+    """Every bit the other way, ~x: -x - 1 of signed integers; of bools whether x does not hold.
+
+    >>> dl.bitwise_not(dl.tensor([0, 5]))
+    tensor([-1, -6])
+    """
 
 def bitwise_or(a: Operand, b: Operand) -> Tensor:
-    """The bits that are set in a or in b, a | b; of bools whether either holds."""
+    """The bits that are set in a or in b, a | b; of bools whether either holds.
+
+    >>> dl.bitwise_or(dl.tensor([4, 5]), 3)
+    tensor([7, 7])
+    """
 
 def bitwise_right_shift(a: Operand, b: Operand) -> Tensor:
     """Integers a with their bits b places further down, a >> b = floor(a / 2^b).
 
-    By as many places as there are bits, or more, it gives 0, of negative numbers -1; a negative b counts as such a
-    number. Raises DTypeError for bools and floats.
+        By as many places as there are bits, or more, it gives 0, of negative numbers -1; a negative b counts as such a
+        number. Raises DTypeError for bools and floats.
+
+    >>> dl.bitwise_right_shift(dl.tensor([8, 5]), 2)
+    tensor([2, 1])
     """
 
 def bitwise_xor(a: Operand, b: Operand) -> Tensor:
-    """The bits that are set in one of a and b, a ^ b; of bools whether they differ."""
+    """The bits that are set in one of a and b, a ^ b; of bools whether they differ.
+
+    >>> dl.bitwise_xor(dl.tensor([6, 5]), 3)
+    tensor([5, 6])
+    """
 
 def block_diag(*tensors: Operand) -> Tensor:
-    """A matrix with the matrices given along its diagonal, and zeros; vectors and numbers are matrices of one row."""
+    """A matrix with the matrices given along its diagonal, and zeros; vectors and numbers are matrices of one row.
+
+    >>> dl.block_diag(dl.tensor([[1, 2]]), dl.tensor([[3]]))
+    tensor([[1, 2, 0],
+            [0, 0, 3]])
+    """
 
 def bmm(a: Operand, b: Operand) -> Tensor:
     """The products of matrices of two batches, `a` (B, M, K) and `b` (B, K, N): (B, M, N); nothing broadcasts.
 
     Raises ShapeError for other numbers of axes, or where batches or inner lengths differ.
+
+    >>> dl.bmm(dl.ones(2, 1, 3), dl.ones(2, 3, 1)).shape
+    (2, 1, 1)
     """
 
 def broadcast_arrays(*tensors: Operand) -> list[Tensor]:
-    """Views of all ``tensors`` in the shape that they broadcast to, a list. Raises ShapeError where they do not."""
+    """Views of all ``tensors`` in the shape that they broadcast to, a list. Raises ShapeError where they do not.
+
+    >>> [t.shape for t in dl.broadcast_arrays(dl.zeros(3, 1), dl.zeros(4))]
+    [(3, 4), (3, 4)]
+    """
 
 def broadcast_shapes(*shapes: int | Sequence[int]) -> tuple[int, ...]:
-    """The shape that ``shapes`` broadcast to: aligned at the right, lengths of 1 are stretched. Raises ShapeError."""
+    """The shape that ``shapes`` broadcast to: aligned at the right, lengths of 1 are stretched. Raises ShapeError.
+
+    >>> dl.broadcast_shapes((3, 1), (4,))
+    (3, 4)
+    """
 
 def broadcast_tensors(*tensors: Operand) -> tuple[Tensor, ...]:
-    """Views of all ``tensors`` in the shape that they broadcast to. Raises ShapeError where they do not."""
+    """Views of all ``tensors`` in the shape that they broadcast to. Raises ShapeError where they do not.
+
+    >>> [t.shape for t in dl.broadcast_tensors(dl.zeros(3, 1), dl.zeros(4))]
+    [(3, 4), (3, 4)]
+    """
 
 def broadcast_to(x: Operand, shape: int | Sequence[int]) -> Tensor:
-    """A view of ``x`` broadcast to ``shape``: new axes in front, axes of length 1 repeated, without using memory."""
+    """A view of ``x`` broadcast to ``shape``: new axes in front, axes of length 1 repeated, without using memory.
+
+    >>> dl.broadcast_to(dl.tensor([1, 2]), (2, 2))
+    tensor([[1, 2],
+            [1, 2]])
+    """
 
 def bucketize(x: Operand, boundaries: Operand, right: bool = False) -> Tensor:
     """The number of the interval between ``boundaries`` (sorted, 1-D) that each element of ``x`` lies in (int64).
@@ -328,29 +476,54 @@ def bucketize(x: Operand, boundaries: Operand, right: bool = False) -> Tensor:
     """
 
 def cartesian_prod(*tensors: Operand) -> Tensor:
-    """All combinations of one element of each vector, the last one changing fastest: (count, vectors)."""
+    """All combinations of one element of each vector, the last one changing fastest: (count, vectors).
+
+    >>> dl.cartesian_prod(dl.tensor([1, 2]), dl.tensor([3, 4]))
+    tensor([[1, 3],
+            [1, 4],
+            [2, 3],
+            [2, 4]])
+    """
 
 def cast(x: Operand, dtype: Any) -> Tensor:
     """x in another dtype, always a copy. Floats are rounded once, to nearest even.
 
     Float to integer truncates towards zero; beyond the range it gives the nearest limit, for NaN 0. Integer to integer
     wraps. To bool: x != 0.
+
+    >>> dl.cast(dl.tensor([1.7, -1.7]), dl.int32)
+    tensor([ 1, -1], dtype=int32)
     """
 
 def cbrt(x: Operand) -> Tensor:
-    """Cube root, of negative numbers too. Its gradient at 0 is infinite."""
+    """Cube root, of negative numbers too. Its gradient at 0 is infinite.
+
+    >>> dl.cbrt(dl.tensor([8.0, -27.0])).round(4)
+    tensor([ 2., -3.])
+    """
 
 def ceil(x: Operand) -> Tensor:
-    """The smallest whole number that is not below x. Integers stay as they are."""
+    """The smallest whole number that is not below x. Integers stay as they are.
+
+    >>> dl.ceil(dl.tensor([1.2, -1.2]))
+    tensor([ 2., -1.])
+    """
 
 def celu(x: Operand, alpha: float = 1.0) -> Tensor:
     """Elu with a continuous gradient: x where it is positive, else alpha (e^(x / alpha) - 1).
 
     https://arxiv.org/abs/1704.07483. Raises ValueError where `alpha` is 0.
+
+    >>> dl.celu(dl.tensor([-1.0, 2.0])).round(4)
+    tensor([-0.6321,  2.    ])
     """
 
 def chunk(x: Operand, chunks: int, axis: int = 0) -> tuple[Tensor, ...]:
-    """At most ``chunks`` parts of ``x`` along ``axis``, all of one length but the last, as views (torch.chunk)."""
+    """At most ``chunks`` parts of ``x`` along ``axis``, all of one length but the last, as views (torch.chunk).
+
+    >>> [t.tolist() for t in dl.chunk(dl.arange(5), 2)]
+    [[0, 1, 2], [3, 4]]
+    """
 
 def clip(x: Operand, low: Operand | None = None, high: Operand | None = None) -> Tensor:
     """x limited to [low, high]: low where x < low, high where x > high; a limit of None is none.
@@ -364,34 +537,67 @@ def clip(x: Operand, low: Operand | None = None, high: Operand | None = None) ->
     """
 
 def column_stack(tensors: Sequence[Operand]) -> Tensor:
-    """The tensors one after another along axis 1; vectors are columns."""
+    """The tensors one after another along axis 1; vectors are columns.
+
+    >>> dl.column_stack([dl.tensor([1, 2]), dl.tensor([3, 4])])
+    tensor([[1, 3],
+            [2, 4]])
+    """
 
 def combinations(x: Operand, r: int = 2, with_replacement: bool = False) -> Tensor:
-    """All choices of ``r`` elements of a vector, in the order of `itertools.combinations`: (count, r)."""
+    """All choices of ``r`` elements of a vector, in the order of `itertools.combinations`: (count, r).
+
+    >>> dl.combinations(dl.tensor([1, 2, 3]))
+    tensor([[1, 2],
+            [1, 3],
+            [2, 3]])
+    """
 
 def concat(tensors: Sequence[Operand], axis: int | None = 0) -> Tensor:
     """The tensors one after another along `axis`: lengths may differ there, and nowhere else.
 
     With an `axis` of None they are flattened first. Raises ShapeError where shapes differ elsewhere or no tensors are
     given.
+
+    >>> dl.concat([dl.tensor([1, 2]), dl.tensor([3])])
+    tensor([1, 2, 3])
     """
 
 def conj(numbers: Operand) -> Tensor:
-    """The complex conjugate of ``numbers``: themselves, for dlcore has real numbers alone."""
+    """The complex conjugate of ``numbers``: themselves, for dlcore has real numbers alone.
+
+    >>> dl.conj(dl.tensor([1.0, 2.0]))
+    tensor([1., 2.])
+    """
 
 def copysign(a: Operand, b: Operand) -> Tensor:
-    """The size of a with the sign of b, of zeros and NaN too. Integers become the default float."""
+    """The size of a with the sign of b, of zeros and NaN too. Integers become the default float.
+
+    >>> dl.copysign(dl.tensor([1.0, 2.0]), dl.tensor([-3.0, 4.0]))
+    tensor([-1.,  2.])
+    """
 
 def cos(x: Operand) -> Tensor:
-    """Cosine of x in radians; NaN of infinities."""
+    """Cosine of x in radians; NaN of infinities.
+
+    >>> dl.cos(dl.tensor([0.0, 1.0])).round(4)
+    tensor([1.    , 0.5403])
+    """
 
 def cosh(x: Operand) -> Tensor:
-    """Hyperbolic cosine (e^x + e^-x) / 2."""
+    """Hyperbolic cosine (e^x + e^-x) / 2.
+
+    >>> dl.cosh(dl.tensor([0.0, 1.0])).round(4)
+    tensor([1.    , 1.5431])
+    """
 
 def cosine_embedding_loss(input1: Operand, input2: Operand, target: Operand, margin: float = 0.0, reduction: str = 'mean') -> Tensor:
     """Loss of pairs of vectors: 1 - cos where the target is 1, max(0, cos - margin) where it is -1.
 
     `input1`, `input2`: (N, D) and `target` (N,), or (D,) and ().
+
+    >>> dl.cosine_embedding_loss(dl.tensor([[1.0, 0.0]]), dl.tensor([[0.0, 1.0]]), dl.tensor([1.0])).round(4)
+    tensor(1.)
     """
 
 def cosine_similarity(x1: Operand, x2: Operand, axis: int = 1, eps: float = 1e-08) -> Tensor:
@@ -405,6 +611,9 @@ def count_nonzero(x: Operand, axis: int | Sequence[int] | None = None, keepdims:
     """The number of elements along `axis` that are not zero (false), as int64; NaN is not zero.
 
     Raises IndexError for an axis out of range, ShapeError for one given twice.
+
+    >>> dl.count_nonzero(dl.tensor([[1, 0], [2, 3]]), axis=0)
+    tensor([2, 1])
     """
 
 def cross(a: Operand, b: Operand, axis: int = -1) -> Tensor:
@@ -412,6 +621,9 @@ def cross(a: Operand, b: Operand, axis: int = -1) -> Tensor:
 
     The other axes broadcast; `axis` counts from the back where the operands have different numbers of axes. Integers
     wrap around. Raises ShapeError where vectors have not three elements or shapes do not broadcast.
+
+    >>> dl.cross(dl.tensor([1.0, 0.0, 0.0]), dl.tensor([0.0, 1.0, 0.0]))
+    tensor([0., 0., 1.])
     """
 
 def cross_entropy(logits: Operand, target: Operand, weight: Operand | None = None, ignore_index: int = -100, label_smoothing: float = 0.0, reduction: Literal['none', 'mean', 'sum'] = 'mean') -> Tensor:
@@ -425,6 +637,9 @@ def cross_entropy(logits: Operand, target: Operand, weight: Operand | None = Non
 
     Forward and gradient are one pass over the logits, in float32 or wider. Raises IndexError, before anything is
     written, for a label outside 0 .. C - 1; ShapeError, DTypeError, ValueError. Szegedy et al. 2016 (smoothing).
+
+    >>> dl.cross_entropy(dl.tensor([[0.0, 0.0]]), dl.tensor([1])).round(4)
+    tensor(0.6931)
     """
 
 def cummax(x: Operand, axis: int | None = None) -> tuple[Tensor, Tensor]:
@@ -442,6 +657,9 @@ def cummin(x: Operand, axis: int | None = None) -> tuple[Tensor, Tensor]:
 
     Indices are int64. From a NaN on all are NaN. `axis`: None for all elements in row-major order. The gradient goes to
     the elements at the indices. Raises IndexError for an axis out of range.
+
+    >>> [t.tolist() for t in dl.cummin(dl.tensor([3, 1, 2]))]
+    [[3, 1, 1], [0, 1, 1]]
     """
 
 def cumprod(x: Operand, axis: int | None = None, reverse: bool = False, exclusive: bool = False, dtype: Any | None = None) -> Tensor:
@@ -483,36 +701,62 @@ def cumulative_sum(x: Operand, axis: int | None = None, dtype: Operand | None = 
     """
 
 def deg2rad(x: Operand) -> Tensor:
-    """Degrees in radians: x pi / 180."""
+    """Degrees in radians: x pi / 180.
+
+    >>> dl.deg2rad(dl.tensor([0.0, 180.0])).round(4)
+    tensor([0.    , 3.1416])
+    """
 
 def delete(x: Operand, index: Operand, axis: int | None = None) -> Tensor:
     """A copy of ``x`` without the places ``index`` along ``axis`` (None: of all its elements, flattened).
 
     ``index``: an integer, a slice, integers or a mask, which are read on the host.
+
+    >>> dl.delete(dl.tensor([1, 2, 3]), 1)
+    tensor([1, 3])
     """
 
 def diag(x: Operand, k: int = 0) -> Tensor:
     """The diagonal of a matrix, as a view, or of a vector the matrix that has it on a diagonal, and zeros.
 
     ``k``: how far right of the main diagonal. Raises ShapeError for other numbers of axes.
+
+    >>> dl.diag(dl.tensor([[1, 2], [3, 4]]))
+    tensor([1, 4])
     """
 
 def diag_embed(x: Operand, offset: int = 0, axis1: int = -2, axis2: int = -1) -> Tensor:
     """Matrices with the last axis of x on a diagonal, and zeros: the inverse of `diagonal`.
 
     x (..., N) gives (..., N + |offset|, N + |offset|), whose two new axes are ``axis1`` and ``axis2``.
+
+    >>> dl.diag_embed(dl.tensor([1, 2]))
+    tensor([[1, 0],
+            [0, 2]])
     """
 
 def diag_indices(n: int, ndim: int = 2) -> tuple[Tensor, ...]:
-    """The coordinates of the main diagonal of an array of ``ndim`` axes of length ``n``: an index, x[...]."""
+    """The coordinates of the main diagonal of an array of ``ndim`` axes of length ``n``: an index, x[...].
+
+    >>> dl.diag_indices(2)
+    (tensor([0, 1]), tensor([0, 1]))
+    """
 
 def diagflat(x: Operand, k: int = 0) -> Tensor:
-    """The matrix that has the elements of ``x``, in row-major order, on a diagonal, and zeros."""
+    """The matrix that has the elements of ``x``, in row-major order, on a diagonal, and zeros.
+
+    >>> dl.diagflat(dl.tensor([1, 2]))
+    tensor([[1, 0],
+            [0, 2]])
+    """
 
 def diagonal(x: Operand, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Tensor:
     """A view of a diagonal: the elements whose place along `axis2` is that along `axis1` plus `offset`.
 
     The axis along the diagonal comes last, behind those of x that are left.
+
+    >>> dl.diagonal(dl.tensor([[1, 2], [3, 4]]))
+    tensor([1, 4])
     """
 
 def diff(x: Operand, n: int = 1, axis: int = -1, prepend: Operand | None = None, append: Operand | None = None) -> Tensor:
@@ -528,7 +772,10 @@ def diff(x: Operand, n: int = 1, axis: int = -1, prepend: Operand | None = None,
 def digamma(x: Operand) -> Tensor:
     """Slope of log(gamma(x)); NaN at -1, -2, ..., -inf at 0, inf at -0.0.
 
-    Near its zeros (1.4616..., and one between any two poles) errors are those of its terms, about 2.
+        Near its zeros (1.4616..., and one between any two poles) errors are those of its terms, about 2.
+
+    >>> dl.digamma(dl.tensor([1.0, 2.0])).round(4)
+    tensor([-0.5772,  0.4228])
     """
 
 def div(x: Operand, other: Operand, rounding_mode: str | None = None) -> Tensor:
@@ -546,13 +793,24 @@ def dot(a: Operand, b: Operand) -> Tensor:
 
     In general the sum over the last axis of `a` and the last but one of `b` (the only one of a vector); `a` or `b`
     without axes is multiplied. Raises ShapeError where these lengths differ, DTypeError for bool.
+
+    >>> dl.dot(dl.tensor([1.0, 2.0]), dl.tensor([3.0, 4.0]))
+    tensor(11.)
     """
 
 def dsplit(x: Operand, indices_or_sections: int | Sequence[int]) -> list[Tensor]:
-    """The parts of ``x`` along axis 2; see `split`."""
+    """The parts of ``x`` along axis 2; see `split`.
+
+    >>> [t.shape for t in dl.dsplit(dl.zeros(1, 2, 4), 2)]
+    [(1, 2, 2), (1, 2, 2)]
+    """
 
 def dstack(tensors: Sequence[Operand]) -> Tensor:
-    """The tensors one after another along axis 2, which vectors and matrices get first."""
+    """The tensors one after another along axis 2, which vectors and matrices get first.
+
+    >>> dl.dstack([dl.tensor([1, 2]), dl.tensor([3, 4])]).shape
+    (1, 2, 2)
+    """
 
 def einsum(equation: Operand, *operands: Operand, optimize: bool | str = True) -> Tensor:
     """The sum of products that an equation over the names of axes says: ``einsum("bij,bjk->bik", a, b)``.
@@ -577,61 +835,129 @@ def elu(x: Operand, alpha: float = 1.0) -> Tensor:
     """Exponential linear unit: x where it is positive, else alpha (e^x - 1) (https://arxiv.org/abs/1511.07289).
 
     The gradient at 0 is `alpha`.
+
+    >>> dl.elu(dl.tensor([-1.0, 2.0])).round(4)
+    tensor([-0.6321,  2.    ])
     """
 
 def eq(a: Operand, b: Operand) -> Tensor:
-    """Whether a equals b, as bools; False where either is NaN."""
+    """Whether a equals b, as bools; False where either is NaN.
+
+    >>> dl.eq(dl.tensor([1, 2, 3]), 2)
+    tensor([False,  True, False])
+    """
 
 def erf(x: Operand) -> Tensor:
-    """Error function 2 / sqrt(pi) times the integral of e^(-t^2) from 0 to x."""
+    """Error function 2 / sqrt(pi) times the integral of e^(-t^2) from 0 to x.
+
+    >>> dl.erf(dl.tensor([0.0, 1.0])).round(4)
+    tensor([0.    , 0.8427])
+    """
 
 def erfc(x: Operand) -> Tensor:
-    """Complementary error function 1 - erf(x), accurate where that would cancel."""
+    """Complementary error function 1 - erf(x), accurate where that would cancel.
+
+    >>> dl.erfc(dl.tensor([0.0, 1.0])).round(4)
+    tensor([1.    , 0.1573])
+    """
 
 def exp(x: Operand) -> Tensor:
-    """Exponential e^x."""
+    """Exponential e^x.
+
+    >>> dl.exp(dl.tensor([0.0, 1.0])).round(4)
+    tensor([1.    , 2.7183])
+    """
 
 def exp2(x: Operand) -> Tensor:
-    """Power of two, 2^x, exact of whole x."""
+    """Power of two, 2^x, exact of whole x.
+
+    >>> dl.exp2(dl.tensor([0.0, 3.0]))
+    tensor([1., 8.])
+    """
 
 def expand(x: Operand, shape: int | Sequence[int]) -> Tensor:
     """A view broadcast to `shape`: new axes in front, axes of length 1 repeated, without using memory.
 
     -1 keeps an axis's length. Raises ShapeError where NumPy's rule does not allow it.
+
+    >>> dl.expand(dl.tensor([[1], [2]]), (2, 3))
+    tensor([[1, 1, 1],
+            [2, 2, 2]])
     """
 
 def expand_as(x: Operand, other: Operand) -> Tensor:
-    """A view of ``x`` broadcast to the shape of ``other``."""
+    """A view of ``x`` broadcast to the shape of ``other``.
+
+    >>> dl.expand_as(dl.tensor([1, 2]), dl.zeros(2, 2))
+    tensor([[1, 2],
+            [1, 2]])
+    """
 
 def expand_dims(x: Operand, axis: int | Sequence[int] = 0) -> Tensor:
-    """A view with new axes of length 1, which stand at ``axis`` (one place or several) of the result."""
+    """A view with new axes of length 1, which stand at ``axis`` (one place or several) of the result.
+
+    >>> dl.expand_dims(dl.tensor([1, 2]), 1).shape
+    (2, 1)
+    """
 
 def expm1(x: Operand) -> Tensor:
-    """Exponential minus one, e^x - 1, accurate near 0."""
+    """Exponential minus one, e^x - 1, accurate near 0.
+
+    >>> dl.expm1(dl.tensor([0.0, 1.0])).round(4)
+    tensor([0.    , 1.7183])
+    """
 
 def fill_diagonal(x: Operand, value: Operand, wrap: bool = False) -> None:
     """Writes ``value`` on the main diagonal of ``x``, a matrix or an array whose axes have one length.
 
     ``wrap``: of a tall matrix again behind a row left out.
+
+    >>> x = dl.zeros(2, 2)
+    >>> dl.fill_diagonal(x, 3.0)
+    >>> x
+    tensor([[3., 0.],
+            [0., 3.]])
     """
 
 def flatnonzero(x: Operand) -> Tensor:
     """The row-major positions of the elements that are not zero, as a vector.
 
     Its length depends on values, so a step that calls it cannot be recorded.
+
+    >>> dl.flatnonzero(dl.tensor([[1, 0], [0, 2]]))
+    tensor([0, 3])
     """
 
 def flatten(x: Operand, start_axis: int = 0, end_axis: int = -1) -> Tensor:
-    """The axes from ``start_axis`` to ``end_axis`` (included) made one; a view where strides allow."""
+    """The axes from ``start_axis`` to ``end_axis`` (included) made one; a view where strides allow.
+
+    >>> dl.flatten(dl.zeros(2, 3, 4), 1).shape
+    (2, 12)
+    """
 
 def flip(x: Operand, axis: int | Sequence[int] | None = None) -> Tensor:
-    """A view with the elements in reverse order along ``axis`` (one or several; None: all)."""
+    """A view with the elements in reverse order along ``axis`` (one or several; None: all).
+
+    >>> dl.flip(dl.tensor([[1, 2], [3, 4]]), 0)
+    tensor([[3, 4],
+            [1, 2]])
+    """
 
 def fliplr(x: Operand) -> Tensor:
-    """A view with the columns (axis 1) in reverse order."""
+    """A view with the columns (axis 1) in reverse order.
+
+    >>> dl.fliplr(dl.tensor([[1, 2], [3, 4]]))
+    tensor([[2, 1],
+            [4, 3]])
+    """
 
 def flipud(x: Operand) -> Tensor:
-    """A view with the rows (axis 0) in reverse order."""
+    """A view with the rows (axis 0) in reverse order.
+
+    >>> dl.flipud(dl.tensor([[1, 2], [3, 4]]))
+    tensor([[3, 4],
+            [1, 2]])
+    """
 
 def float_power(x: Operand, exponent: Operand) -> Tensor:
     """Power x^exponent in float64, whatever the operands' dtypes.
@@ -643,19 +969,39 @@ def float_power(x: Operand, exponent: Operand) -> Tensor:
     """
 
 def floor(x: Operand) -> Tensor:
-    """The largest whole number that is not above x. Integers stay as they are."""
+    """The largest whole number that is not above x. Integers stay as they are.
+
+    >>> dl.floor(dl.tensor([1.7, -1.2]))
+    tensor([ 1., -2.])
+    """
 
 def floor_divide(a: Operand, b: Operand) -> Tensor:
-    """Quotient rounded down, floor(a / b), as Python's //; integers by 0 give 0. Its gradient is 0."""
+    """Quotient rounded down, floor(a / b), as Python's //; integers by 0 give 0. Its gradient is 0.
+
+    >>> dl.floor_divide(dl.tensor([7, -7]), 2)
+    tensor([ 3, -4])
+    """
 
 def fmax(a: Operand, b: Operand) -> Tensor:
-    """The larger of a and b; the other where one is NaN. At ties the gradient is split half and half."""
+    """The larger of a and b; the other where one is NaN. At ties the gradient is split half and half.
+
+    >>> dl.fmax(dl.tensor([1.0, dl.nan]), dl.tensor([2.0, 3.0]))
+    tensor([2., 3.])
+    """
 
 def fmin(a: Operand, b: Operand) -> Tensor:
-    """The smaller of a and b; the other where one is NaN. At ties the gradient is split half and half."""
+    """The smaller of a and b; the other where one is NaN. At ties the gradient is split half and half.
+
+    >>> dl.fmin(dl.tensor([1.0, dl.nan]), dl.tensor([2.0, 3.0]))
+    tensor([1., 3.])
+    """
 
 def fmod(a: Operand, b: Operand) -> Tensor:
-    """Remainder a - b trunc(a / b), with the sign of a, as C's fmod; integers modulo 0 give 0. See also `remainder`."""
+    """Remainder a - b trunc(a / b), with the sign of a, as C's fmod; integers modulo 0 give 0. See also `remainder`.
+
+    >>> dl.fmod(dl.tensor([7.0, -7.0]), 3.0)
+    tensor([ 1., -1.])
+    """
 
 def focal_loss(input: Operand, target: Operand, alpha: float | None = 0.25, gamma: float = 2.0, reduction: str = 'mean') -> Tensor:
     """Cross-entropy of two classes in which easy samples count little: a (1 - p)^gamma (-log(p)), p the probability of
@@ -663,6 +1009,9 @@ def focal_loss(input: Operand, target: Operand, alpha: float | None = 0.25, gamm
 
     `input`: logits of any shape; `target`: 0, 1 or what lies between, of that shape. a is `alpha` for the positive
     class and 1 - alpha for the other, or 1 where `alpha` is None.
+
+    >>> dl.focal_loss(dl.tensor([0.0]), dl.tensor([1.0])).round(4)
+    tensor(0.0433)
     """
 
 def gather(x: Operand, index: Operand, axis: int) -> Tensor:
@@ -670,6 +1019,10 @@ def gather(x: Operand, index: Operand, axis: int) -> Tensor:
 
     For axis 0 of a matrix: out[i, j] = x[index[i, j], j]. `index` has as many axes as `x` and is no longer along the
     others (torch.gather, numpy.take_along_axis).
+
+    >>> dl.gather(dl.tensor([[1, 2], [3, 4]]), dl.tensor([[1], [0]]), axis=1)
+    tensor([[2],
+            [3]])
     """
 
 def gaussian_nll_loss(input: Operand, target: Operand, var: Operand, full: bool = False, eps: float = 1e-06, reduction: str = 'mean') -> Tensor:
@@ -678,50 +1031,99 @@ def gaussian_nll_loss(input: Operand, target: Operand, var: Operand, full: bool 
     `input`, `target`: of one shape; `var`: a number, that shape, that shape without the last axis, or with a last axis
     of length 1. `full`: with log(2 pi) / 2. The gradient goes through the limit `eps` as if it were not there. Raises
     ValueError for a negative variance (in a recorded function it becomes `eps`).
+
+    >>> dl.gaussian_nll_loss(dl.tensor([1.0]), dl.tensor([3.0]), dl.tensor([1.0]))
+    tensor(2.)
     """
 
 def gcd(a: Operand, b: Operand) -> Tensor:
-    """Greatest common divisor of |a| and |b|; of 0 and b it is |b|. DTypeError for bools and floats."""
+    """Greatest common divisor of |a| and |b|; of 0 and b it is |b|. DTypeError for bools and floats.
+
+    >>> dl.gcd(dl.tensor([12, 7]), dl.tensor([18, 3]))
+    tensor([6, 1])
+    """
 
 def ge(a: Operand, b: Operand) -> Tensor:
-    """Whether a >= b, as bools; False where either is NaN."""
+    """Whether a >= b, as bools; False where either is NaN.
+
+    >>> dl.ge(dl.tensor([1, 2, 3]), 2)
+    tensor([False,  True,  True])
+    """
 
 def gelu(x: Operand, approximate: Literal['none', 'tanh'] = 'none') -> Tensor:
     """Gaussian error linear unit x P(X <= x), X standard normal (https://arxiv.org/abs/1606.08415).
 
     approximate="tanh": x / 2 (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3))). Both keep their relative accuracy in the
     negative tail, where 1 + erf would cancel, and are 0 at -inf. Raises ValueError for another `approximate`.
+
+    >>> dl.gelu(dl.tensor([-1.0, 0.0, 1.0])).round(4)
+    tensor([-0.1587,  0.    ,  0.8413])
     """
 
 def gelu_backward(dout: Operand, x: Operand, approximate: Literal['none', 'tanh'] = 'none') -> Tensor:
-    """Gradient of gelu: dout (p(x) + x p'(x)) for gelu(x) = x p(x)."""
+    """Gradient of gelu: dout (p(x) + x p'(x)) for gelu(x) = x p(x).
+
+    >>> dl.gelu_backward(dl.tensor([1.0]), dl.tensor([0.0]))
+    tensor([0.5])
+    """
 
 def glu(x: Operand, axis: int = -1) -> Tensor:
     """Gated linear unit a sigmoid(b), a and b the halves of `x` along `axis` (https://arxiv.org/abs/1612.08083).
 
     Raises ShapeError where that axis has no even length.
+
+    >>> dl.glu(dl.tensor([[1.0, 2.0, 0.0, 0.0]]))
+    tensor([[0.5, 1. ]])
     """
 
 def gt(a: Operand, b: Operand) -> Tensor:
-    """Whether a > b, as bools; False where either is NaN."""
+    """Whether a > b, as bools; False where either is NaN.
+
+    >>> dl.gt(dl.tensor([1, 2, 3]), 2)
+    tensor([False, False,  True])
+    """
 
 def hardshrink(x: Operand, lambd: float = 0.5) -> Tensor:
-    """x where it lies outside of [-`lambd`, `lambd`], else 0."""
+    """x where it lies outside of [-`lambd`, `lambd`], else 0.
+
+    >>> dl.hardshrink(dl.tensor([-1.0, 0.3, 2.0]))
+    tensor([-1.,  0.,  2.])
+    """
 
 def hardsigmoid(x: Operand) -> Tensor:
-    """Straight lines for sigmoid, min(max(x + 3, 0), 6) / 6. The gradient is 0 at both limits."""
+    """Straight lines for sigmoid, min(max(x + 3, 0), 6) / 6. The gradient is 0 at both limits.
+
+    >>> dl.hardsigmoid(dl.tensor([-4.0, 0.0, 4.0]))
+    tensor([0. , 0.5, 1. ])
+    """
 
 def hardswish(x: Operand) -> Tensor:
-    """Straight lines for silu, x min(max(x + 3, 0), 6) / 6 (https://arxiv.org/abs/1905.02244)."""
+    """Straight lines for silu, x min(max(x + 3, 0), 6) / 6 (https://arxiv.org/abs/1905.02244).
+
+    >>> dl.hardswish(dl.tensor([-4.0, 1.5, 4.0]))
+    tensor([-0.   ,  1.125,  4.   ])
+    """
 
 def hardtanh(x: Operand, min_val: float = -1.0, max_val: float = 1.0) -> Tensor:
-    """x limited to [`min_val`, `max_val`]. The gradient is 0 at both limits. Raises ValueError where they cross."""
+    """x limited to [`min_val`, `max_val`]. The gradient is 0 at both limits. Raises ValueError where they cross.
+
+    >>> dl.hardtanh(dl.tensor([-2.0, 0.5, 2.0]))
+    tensor([-1. ,  0.5,  1. ])
+    """
 
 def heaviside(x: Operand, values: Operand) -> Tensor:
-    """Step function: 0 for x < 0, values for x = 0, 1 for x > 0; NaN of NaN."""
+    """Step function: 0 for x < 0, values for x = 0, 1 for x > 0; NaN of NaN.
+
+    >>> dl.heaviside(dl.tensor([-1.0, 0.0, 2.0]), dl.tensor(0.5))
+    tensor([0. , 0.5, 1. ])
+    """
 
 def hinge_embedding_loss(input: Operand, target: Operand, margin: float = 1.0, reduction: str = 'mean') -> Tensor:
-    """A distance as it is where the target is 1, and max(0, margin - input) where it is -1."""
+    """A distance as it is where the target is 1, and max(0, margin - input) where it is -1.
+
+    >>> dl.hinge_embedding_loss(dl.tensor([0.5, 0.25]), dl.tensor([1.0, -1.0]))
+    tensor(0.625)
+    """
 
 def hinge_loss(input: Operand, target: Operand, margin: float = 1.0, reduction: str = 'mean') -> Tensor:
     """Hinge loss of a target of -1 and 1, as of support vector machines: max(0, margin - t x).
@@ -745,10 +1147,18 @@ def histogram(x: Operand, bins: Operand = 10, range: Sequence[float] | None = No
     """
 
 def hsplit(x: Operand, indices_or_sections: int | Sequence[int]) -> list[Tensor]:
-    """The parts of ``x`` along axis 1 (axis 0 of a vector); see `split`."""
+    """The parts of ``x`` along axis 1 (axis 0 of a vector); see `split`.
+
+    >>> [t.tolist() for t in dl.hsplit(dl.tensor([[1, 2], [3, 4]]), 2)]
+    [[[1], [3]], [[2], [4]]]
+    """
 
 def hstack(tensors: Sequence[Operand]) -> Tensor:
-    """The tensors one after another along axis 1; vectors along axis 0."""
+    """The tensors one after another along axis 1; vectors along axis 0.
+
+    >>> dl.hstack([dl.tensor([1, 2]), dl.tensor([3])])
+    tensor([1, 2, 3])
+    """
 
 def huber_loss(input: Operand, target: Operand, reduction: Literal['none', 'mean', 'sum'] = 'mean', delta: float = 1.0) -> Tensor:
     """Squared error with straight sides: with d = input - target, d^2 / 2 where |d| < delta, else
@@ -756,16 +1166,26 @@ def huber_loss(input: Operand, target: Operand, reduction: Literal['none', 'mean
 
     `input`, `target`: floats (integers become float32) of one shape. Huber 1964. Raises ShapeError where shapes differ,
     ValueError unless `delta` is positive.
+
+    >>> dl.huber_loss(dl.tensor([1.0, 2.0]), dl.tensor([1.0, 5.0]))
+    tensor(1.25)
     """
 
 def hypot(a: Operand, b: Operand) -> Tensor:
     """Length of the hypotenuse, sqrt(a^2 + b^2), without overflow of the squares.
 
-    Infinity where either is infinite, even beside NaN. Its gradient at (0, 0) is NaN.
+        Infinity where either is infinite, even beside NaN. Its gradient at (0, 0) is NaN.
+
+    >>> dl.hypot(dl.tensor([3.0]), dl.tensor([4.0]))
+    tensor([5.])
     """
 
 def imag(numbers: Operand) -> Tensor:
-    """The imaginary part of ``numbers``: zeros, for dlcore has real numbers alone."""
+    """The imaginary part of ``numbers``: zeros, for dlcore has real numbers alone.
+
+    >>> dl.imag(dl.tensor([1.0, 2.0]))
+    tensor([0., 0.])
+    """
 
 def index_add(x: Operand, axis: int, index: Operand, source: Operand, alpha: float = 1) -> Tensor:
     """A copy of ``x`` to which ``alpha`` times each row of ``source`` is added where ``index`` says along ``axis``.
@@ -778,27 +1198,50 @@ def index_add(x: Operand, axis: int, index: Operand, source: Operand, alpha: flo
     """
 
 def index_copy(x: Operand, axis: int, index: Operand, source: Operand) -> Tensor:
-    """A copy of ``x`` whose rows at ``index`` along ``axis`` are those of ``source``; of equal ones the last wins."""
+    """A copy of ``x`` whose rows at ``index`` along ``axis`` are those of ``source``; of equal ones the last wins.
+
+    >>> dl.index_copy(dl.zeros(3), 0, dl.tensor([2, 0]), dl.tensor([5.0, 7.0]))
+    tensor([7., 0., 5.])
+    """
 
 def index_fill(x: Operand, axis: int, index: Operand, value: Operand) -> Tensor:
-    """A copy of ``x`` whose rows at ``index`` along ``axis`` are filled with ``value``, a number or 0-d tensor."""
+    """A copy of ``x`` whose rows at ``index`` along ``axis`` are filled with ``value``, a number or 0-d tensor.
+
+    >>> dl.index_fill(dl.zeros(3), 0, dl.tensor([1]), 4.0)
+    tensor([0., 4., 0.])
+    """
 
 def index_select(x: Operand, axis: int, index: Operand) -> Tensor:
-    """The elements (rows) of ``x`` at ``index``, a vector, along ``axis``: `take` under PyTorch's name."""
+    """The elements (rows) of ``x`` at ``index``, a vector, along ``axis``: `take` under PyTorch's name.
+
+    >>> dl.index_select(dl.tensor([[1, 2], [3, 4]]), 1, dl.tensor([1]))
+    tensor([[2],
+            [4]])
+    """
 
 def indices(dimensions: Sequence[int], dtype: object = 'int64', sparse: bool = False) -> Tensor:
-    """The coordinates of an array of shape ``dimensions``: (ndim, *dimensions); a tuple of them if ``sparse``."""
+    """The coordinates of an array of shape ``dimensions``: (ndim, *dimensions); a tuple of them if ``sparse``.
+
+    >>> dl.indices((2, 2)).tolist()
+    [[[0, 0], [1, 1]], [[0, 1], [0, 1]]]
+    """
 
 def inner(a: Operand, b: Operand) -> Tensor:
     """The sums over the last axes of both: out[i..., j...] = the sum over k of a[i..., k] b[j..., k].
 
     `a` or `b` without axes is multiplied. Raises ShapeError where the last lengths differ, DTypeError for bool.
+
+    >>> dl.inner(dl.tensor([1.0, 2.0]), dl.tensor([[3.0, 4.0], [5.0, 6.0]]))
+    tensor([11., 17.])
     """
 
 def insert(x: Operand, index: Operand, values: Operand, axis: int | None = None) -> Tensor:
     """A copy of ``x`` with ``values``, broadcast and cast, before the places ``index`` along ``axis``.
 
     With axis=None x is flattened. ``index``: an integer or integers in terms of x, which are read on the host.
+
+    >>> dl.insert(dl.tensor([1, 3]), 1, 2)
+    tensor([1, 2, 3])
     """
 
 def intersect1d(x: Operand, y: Operand, assume_unique: bool = False, return_indices: bool = False) -> Tensor:
@@ -822,7 +1265,11 @@ def isclose(x: Operand, other: Operand, rtol: float = 1e-05, atol: float = 1e-08
     """
 
 def isfinite(x: Operand) -> Tensor:
-    """Whether each element is neither infinite nor NaN, as bools."""
+    """Whether each element is neither infinite nor NaN, as bools.
+
+    >>> dl.isfinite(dl.tensor([1.0, dl.inf, dl.nan]))
+    tensor([ True, False, False])
+    """
 
 def isin(x: Operand, test_elements: Operand, assume_unique: bool = False, invert: bool = False) -> Tensor:
     """Whether each element of ``x`` is among ``test_elements`` (or, ``invert``, is not), as bools of its shape.
@@ -834,19 +1281,39 @@ def isin(x: Operand, test_elements: Operand, assume_unique: bool = False, invert
     """
 
 def isinf(x: Operand) -> Tensor:
-    """Whether each element is infinite, as bools."""
+    """Whether each element is infinite, as bools.
+
+    >>> dl.isinf(dl.tensor([1.0, -dl.inf, dl.nan]))
+    tensor([False,  True, False])
+    """
 
 def isnan(x: Operand) -> Tensor:
-    """Whether each element is NaN, as bools."""
+    """Whether each element is NaN, as bools.
+
+    >>> dl.isnan(dl.tensor([1.0, dl.inf, dl.nan]))
+    tensor([False, False,  True])
+    """
 
 def isneginf(x: Operand) -> Tensor:
-    """Whether each element is minus infinity, as bools."""
+    """Whether each element is minus infinity, as bools.
+
+    >>> dl.isneginf(dl.tensor([dl.inf, -dl.inf]))
+    tensor([False,  True])
+    """
 
 def isposinf(x: Operand) -> Tensor:
-    """Whether each element is plus infinity, as bools."""
+    """Whether each element is plus infinity, as bools.
+
+    >>> dl.isposinf(dl.tensor([dl.inf, -dl.inf]))
+    tensor([ True, False])
+    """
 
 def ix_(*sequences: Sequence[Operand]) -> tuple[Tensor, ...]:
-    """An index that crosses the vectors given: ``x[dl.ix_([0, 2], [1, 3])]`` is the rows 0 and 2 at columns 1 and 3."""
+    """An index that crosses the vectors given: ``x[dl.ix_([0, 2], [1, 3])]`` is the rows 0 and 2 at columns 1 and 3.
+
+    >>> [t.shape for t in dl.ix_(dl.tensor([0, 1]), dl.tensor([2]))]
+    [(2, 1), (1, 1)]
+    """
 
 def kl_div(input: Operand, target: Operand, reduction: str = 'mean', log_target: bool = False) -> Tensor:
     """Kullback-Leibler divergence of a target t from an `input` of logarithms of probabilities: t (log(t) - input).
@@ -854,12 +1321,18 @@ def kl_div(input: Operand, target: Operand, reduction: str = 'mean', log_target:
     `input`, `target`: of one shape; the target holds probabilities, or their logarithms where `log_target` is set.
     Where t is 0, so is the term. `reduction`: "batchmean" too, the sum divided by the length of axis 0, which is the
     divergence of distributions along the other axes; "mean" divides by the number of elements.
+
+    >>> dl.kl_div(dl.tensor([0.5, 0.5]).log(), dl.tensor([1.0, 0.0]), reduction="sum").round(4)
+    tensor(0.6931)
     """
 
 def kron(a: Operand, b: Operand) -> Tensor:
     """The Kronecker product: each element of `a` replaced by itself times `b`; lengths multiply axis by axis.
 
     The operand with fewer axes gets axes of length 1 in front. Raises DTypeError for bool.
+
+    >>> dl.kron(dl.tensor([1, 2]), dl.tensor([1, 10]))
+    tensor([ 1, 10,  2, 20])
     """
 
 def kthvalue(x: Operand, k: int, axis: int = -1, keepdims: bool = False) -> tuple[Tensor, Tensor]:
@@ -876,25 +1349,47 @@ def l1_loss(input: Operand, target: Operand, reduction: Literal['none', 'mean', 
     """Absolute error |input - target|, averaged, summed, or one for each element. Its gradient is 0 where they agree.
 
     `input`, `target`: floats (integers become float32) of one shape. Raises ShapeError where shapes differ.
+
+    >>> dl.l1_loss(dl.tensor([1.0, 2.0]), dl.tensor([1.0, 4.0]))
+    tensor(1.)
     """
 
 def lcm(a: Operand, b: Operand) -> Tensor:
-    """Least common multiple of |a| and |b|, which wraps; 0 where either is 0. DTypeError for bools and floats."""
+    """Least common multiple of |a| and |b|, which wraps; 0 where either is 0. DTypeError for bools and floats.
+
+    >>> dl.lcm(dl.tensor([4, 6]), dl.tensor([6, 8]))
+    tensor([12, 24])
+    """
 
 def le(a: Operand, b: Operand) -> Tensor:
-    """Whether a <= b, as bools; False where either is NaN."""
+    """Whether a <= b, as bools; False where either is NaN.
+
+    >>> dl.le(dl.tensor([1, 2, 3]), 2)
+    tensor([ True,  True, False])
+    """
 
 def leaky_relu(x: Operand, negative_slope: float = 0.01) -> Tensor:
-    """Leaky rectifier: x where it is positive, else x times `negative_slope`, which is the gradient at 0 too."""
+    """Leaky rectifier: x where it is positive, else x times `negative_slope`, which is the gradient at 0 too.
+
+    >>> dl.leaky_relu(dl.tensor([-2.0, 2.0]), 0.25)
+    tensor([-0.5,  2. ])
+    """
 
 def lerp(a: Operand, b: Operand, weight: Operand) -> Tensor:
-    """Linear interpolation a + weight (b - a), which meets a at weight 0 and b at 1. Integers become the default float."""
+    """Linear interpolation a + weight (b - a), which meets a at weight 0 and b at 1. Integers become the default float.
+
+    >>> dl.lerp(dl.tensor([0.0, 10.0]), dl.tensor([10.0, 20.0]), 0.25)
+    tensor([ 2.5, 12.5])
+    """
 
 def lgamma(x: Operand) -> Tensor:
     """Logarithm of the absolute value of the gamma function, log|gamma(x)|; infinite at 0, -1, -2, ...
 
-    For whole x > 0 it is log((x - 1)!). Near its zeros the error is relative to 2 at most, of 16- and 32-bit floats to
-    the result.
+        For whole x > 0 it is log((x - 1)!). Near its zeros the error is relative to 2 at most, of 16- and 32-bit floats to
+        the result.
+
+    >>> dl.lgamma(dl.tensor([1.0, 5.0])).round(4)
+    tensor([0.    , 3.1781])
     """
 
 def linear(x: Operand, weight: Operand, bias: Operand | None = None, activation: Literal[None, 'relu', 'sigmoid', 'tanh', 'gelu', 'gelu_tanh'] = None) -> Tensor:
@@ -903,6 +1398,9 @@ def linear(x: Operand, weight: Operand, bias: Operand | None = None, activation:
     `x` (..., K), `weight` (N, K), `bias` (N,) or None give (..., N). `activation` is None, "relu", "sigmoid", "tanh",
     "gelu" or "gelu_tanh", applied to each tile of the product in the cache: the same bits as the separate operations.
     Integers become the default float. Raises ShapeError where shapes do not fit, ValueError for another activation.
+
+    >>> dl.linear(dl.tensor([[1.0, 2.0]]), dl.tensor([[3.0, 4.0], [-5.0, 1.0]]), activation="relu")
+    tensor([[11.,  0.]])
     """
 
 def linear_backward(dout: Operand, x: Operand, weight: Operand, saved: Operand | None = None, activation: Literal[None, 'relu', 'sigmoid', 'tanh', 'gelu', 'gelu_tanh'] = None, output_mask: Sequence[bool] = (True, True, True)) -> tuple[Tensor, Tensor, Tensor]:
@@ -911,28 +1409,55 @@ def linear_backward(dout: Operand, x: Operand, weight: Operand, saved: Operand |
     With dpre = dout activation'(saved): dx = dpre @ weight, dweight = dpre.T @ x, dbias = the sum of dpre over all
     leading axes. `saved` is linear's output for relu, sigmoid and tanh, the value before the activation for gelu and
     gelu_tanh, and None without activation. Both products are one parallel region.
+
+    >>> x, w = dl.tensor([[1.0, 2.0]]), dl.tensor([[3.0, 4.0]])
+    >>> [t.tolist() for t in dl.linear_backward(dl.tensor([[10.0]]), x, w)]
+    [[[30.0, 40.0]], [[10.0, 20.0]], [10.0]]
     """
 
 def log(x: Operand) -> Tensor:
-    """Natural logarithm; -inf of 0, NaN of negative numbers."""
+    """Natural logarithm; -inf of 0, NaN of negative numbers.
+
+    >>> dl.log(dl.tensor([1.0, 10.0])).round(4)
+    tensor([0.    , 2.3026])
+    """
 
 def log10(x: Operand) -> Tensor:
-    """Logarithm to base 10; -inf of 0, NaN of negative numbers. Exact of powers of 10."""
+    """Logarithm to base 10; -inf of 0, NaN of negative numbers. Exact of powers of 10.
+
+    >>> dl.log10(dl.tensor([1.0, 1000.0])).round(4)
+    tensor([0., 3.])
+    """
 
 def log1p(x: Operand) -> Tensor:
-    """Natural logarithm of 1 + x, accurate near 0."""
+    """Natural logarithm of 1 + x, accurate near 0.
+
+    >>> dl.log1p(dl.tensor([0.0, 1.0])).round(4)
+    tensor([0.    , 0.6931])
+    """
 
 def log2(x: Operand) -> Tensor:
-    """Logarithm to base 2; -inf of 0, NaN of negative numbers. Exact of powers of 2."""
+    """Logarithm to base 2; -inf of 0, NaN of negative numbers. Exact of powers of 2.
+
+    >>> dl.log2(dl.tensor([1.0, 8.0]))
+    tensor([0., 3.])
+    """
 
 def log_softmax(x: Operand, axis: int = -1) -> Tensor:
     """Logarithm of the softmax along `axis`: (x - max(x)) - log(sum(exp(x - max(x)))).
 
     Exact where softmax underflows. Accumulation, special values and errors as in `softmax`.
+
+    >>> dl.log_softmax(dl.tensor([0.0, 0.0])).round(4)
+    tensor([-0.6931, -0.6931])
     """
 
 def logaddexp(a: Operand, b: Operand) -> Tensor:
-    """Logarithm of a sum of exponentials, log(e^a + e^b), which do not overflow."""
+    """Logarithm of a sum of exponentials, log(e^a + e^b), which do not overflow.
+
+    >>> dl.logaddexp(dl.tensor([0.0]), dl.tensor([0.0])).round(4)
+    tensor([0.6931])
+    """
 
 def logcumsumexp(x: Operand, axis: int | None = None, reverse: bool = False) -> Tensor:
     """Logarithms of the sums of exponentials along `axis` up to each: log(exp(x[0]) + ... + exp(x[i])).
@@ -940,50 +1465,93 @@ def logcumsumexp(x: Operand, axis: int | None = None, reverse: bool = False) -> 
     Nothing overflows: exponentials are taken of differences from the largest element so far. Integers become float32.
     `axis`: None for all elements in row-major order; `reverse`: from each to the end. Raises IndexError for an axis out
     of range.
+
+    >>> dl.logcumsumexp(dl.tensor([0.0, 0.0])).round(4)
+    tensor([0.    , 0.6931])
     """
 
 def logical_and(a: Operand, b: Operand) -> Tensor:
-    """Whether both a and b hold, as bools: numbers hold where they are not 0."""
+    """Whether both a and b hold, as bools: numbers hold where they are not 0.
+
+    >>> dl.logical_and(dl.tensor([True, True]), dl.tensor([True, False]))
+    tensor([ True, False])
+    """
 
 def logical_not(x: Operand) -> Tensor:
-    """Whether x does not hold, as bools: numbers hold where they are not 0."""
+    """Whether x does not hold, as bools: numbers hold where they are not 0.
+
+    >>> dl.logical_not(dl.tensor([True, False]))
+    tensor([False,  True])
+    """
 
 def logical_or(a: Operand, b: Operand) -> Tensor:
-    """Whether a or b holds, or both, as bools: numbers hold where they are not 0."""
+    """Whether a or b holds, or both, as bools: numbers hold where they are not 0.
+
+    >>> dl.logical_or(dl.tensor([False, True]), dl.tensor([False, False]))
+    tensor([False,  True])
+    """
 
 def logical_xor(a: Operand, b: Operand) -> Tensor:
-    """Whether one of a and b holds, as bools: numbers hold where they are not 0."""
+    """Whether one of a and b holds, as bools: numbers hold where they are not 0.
+
+    >>> dl.logical_xor(dl.tensor([True, True]), dl.tensor([True, False]))
+    tensor([False,  True])
+    """
 
 def logsigmoid(x: Operand) -> Tensor:
-    """Logarithm of the logistic function, -log(1 + e^-x)."""
+    """Logarithm of the logistic function, -log(1 + e^-x).
+
+    >>> dl.logsigmoid(dl.tensor([0.0, 100.0])).round(4)
+    tensor([-0.6931, -0.    ])
+    """
 
 def logsumexp(x: Operand, axis: int | Sequence[int] | None = None, keepdims: bool = False) -> Tensor:
     """Logarithm of the sum of exponentials along `axis`: m + log(sum(exp(x - m))) with m = max(x).
 
     One pass; nothing overflows. Of nothing it is -inf. Integers become float32. Errors as in `sum`.
+
+    >>> dl.logsumexp(dl.tensor([1000.0, 1000.0]), axis=0).round(4)
+    tensor(1000.6932)
     """
 
 def lt(a: Operand, b: Operand) -> Tensor:
-    """Whether a < b, as bools; False where either is NaN."""
+    """Whether a < b, as bools; False where either is NaN.
+
+    >>> dl.lt(dl.tensor([1, 2, 3]), 2)
+    tensor([ True, False, False])
+    """
 
 def margin_ranking_loss(input1: Operand, input2: Operand, target: Operand, margin: float = 0.0, reduction: str = 'mean') -> Tensor:
     """Loss of an order: max(0, margin - t (input1 - input2)); a target of 1 asks for the first to be larger, -1 for the
     second. All have one shape.
+
+    >>> dl.margin_ranking_loss(dl.tensor([1.0]), dl.tensor([3.0]), dl.tensor([1.0]))
+    tensor(2.)
     """
 
 def masked_fill(x: Operand, mask: Operand, value: Operand) -> Tensor:
-    """``x`` with ``value``, a number or 0-d tensor, where ``mask`` (broadcast) is true; in the dtype of x."""
+    """``x`` with ``value``, a number or 0-d tensor, where ``mask`` (broadcast) is true; in the dtype of x.
+
+    >>> dl.masked_fill(dl.tensor([1.0, 2.0]), dl.tensor([False, True]), 0.0)
+    tensor([1., 0.])
+    """
 
 def masked_scatter(x: Operand, mask: Operand, source: Operand) -> Tensor:
     """``x`` with the elements of ``source``, in row-major order, one after another where ``mask`` (broadcast) is true.
 
     Raises ShapeError where source has fewer elements than that. A step that calls it cannot be recorded.
+
+    >>> dl.masked_scatter(dl.zeros(3), dl.tensor([True, False, True]), dl.tensor([5.0, 7.0]))
+    tensor([5., 0., 7.])
     """
 
 def masked_select(x: Operand, mask: Operand) -> Tensor:
     """The elements of ``x`` where ``mask`` is true, both broadcast, as a vector in row-major order.
 
     Its length depends on values, so a step that calls it cannot be recorded.
+
+    >>> dl.masked_select(dl.tensor([1, 2, 3]), dl.tensor([True, False, True]))
+    tensor([1, 3])
     """
 
 def matmul(a: Operand, b: Operand) -> Tensor:
@@ -992,26 +1560,44 @@ def matmul(a: Operand, b: Operand) -> Tensor:
     Leading axes broadcast. A vector is a row on the left, a column on the right, and its axis is dropped from the
     result, as NumPy does it. Integers wrap around. Raises ShapeError where inner sizes differ or leading axes do not
     broadcast, DTypeError for bool.
+
+    >>> dl.matmul(dl.tensor([[1.0, 2.0]]), dl.tensor([[3.0], [4.0]]))
+    tensor([[11.]])
     """
 
 def matrix_transpose(x: Operand) -> Tensor:
-    """A view with the last two axes exchanged: matrices transposed, one by one. Raises ShapeError for fewer axes."""
+    """A view with the last two axes exchanged: matrices transposed, one by one. Raises ShapeError for fewer axes.
+
+    >>> dl.matrix_transpose(dl.tensor([[1, 2], [3, 4]]))
+    tensor([[1, 3],
+            [2, 4]])
+    """
 
 def max(x: Operand, axis: int | Sequence[int] | None = None, keepdims: bool = False) -> Tensor:
     """Largest element along `axis`; NaN where there is one.
 
     The gradient goes to the elements equal to it, in equal parts. Raises ShapeError where an axis is empty; other
     errors as in `sum`.
+
+    >>> dl.max(dl.tensor([[1, 5], [7, 2]]), axis=0)
+    tensor([7, 5])
     """
 
 def maximum(a: Operand, b: Operand) -> Tensor:
-    """The larger of a and b; NaN if either is. At ties the gradient is split half and half."""
+    """The larger of a and b; NaN if either is. At ties the gradient is split half and half.
+
+    >>> dl.maximum(dl.tensor([1, 5]), dl.tensor([3, 2]))
+    tensor([3, 5])
+    """
 
 def mean(x: Operand, axis: int | Sequence[int] | None = None, keepdims: bool = False, dtype: Any | None = None) -> Tensor:
     """Arithmetic mean of the elements along `axis`: their sum, divided by their number in float64.
 
     Floats keep their dtype, bool and integers are added in float64 and give float32. `dtype`: the result's, to which
     floats are cast first. The mean of nothing is NaN. Errors as in `sum`.
+
+    >>> dl.mean(dl.tensor([[1.0, 2.0], [3.0, 6.0]]), axis=1)
+    tensor([1.5, 4.5])
     """
 
 def median(x: Operand, axis: int | Sequence[int] | None = None, keepdims: bool = False) -> Tensor:
@@ -1029,6 +1615,10 @@ def meshgrid(*tensors: Operand, indexing: str = 'xy', sparse: bool = False, copy
 
     ``indexing``: "ij": vector k runs along axis k; "xy": the first two the other way round (NumPy's default, PyTorch's
     is "ij"). ``sparse``: each has length 1 along the others' axes. ``copy``: in memory of their own.
+
+    >>> x, y = dl.meshgrid(dl.tensor([1, 2]), dl.tensor([3, 4]), indexing="ij")
+    >>> x.tolist(), y.tolist()
+    ([[1, 1], [2, 2]], [[3, 4], [3, 4]])
     """
 
 def min(x: Operand, axis: int | Sequence[int] | None = None, keepdims: bool = False) -> Tensor:
@@ -1036,28 +1626,49 @@ def min(x: Operand, axis: int | Sequence[int] | None = None, keepdims: bool = Fa
 
     The gradient goes to the elements equal to it, in equal parts. Raises ShapeError where an axis is empty; other
     errors as in `sum`.
+
+    >>> dl.min(dl.tensor([[1, 5], [7, 2]]), axis=0)
+    tensor([1, 2])
     """
 
 def minimum(a: Operand, b: Operand) -> Tensor:
-    """The smaller of a and b; NaN if either is. At ties the gradient is split half and half."""
+    """The smaller of a and b; NaN if either is. At ties the gradient is split half and half.
+
+    >>> dl.minimum(dl.tensor([1, 5]), dl.tensor([3, 2]))
+    tensor([1, 2])
+    """
 
 def mish(x: Operand) -> Tensor:
-    """Mish x tanh(log(1 + e^x)) (https://arxiv.org/abs/1908.08681)."""
+    """Mish x tanh(log(1 + e^x)) (https://arxiv.org/abs/1908.08681).
+
+    >>> dl.mish(dl.tensor([0.0, 1.0])).round(4)
+    tensor([0.    , 0.8651])
+    """
 
 def mm(a: Operand, b: Operand) -> Tensor:
     """The product of two matrices, `a` (M, K) and `b` (K, N): (M, N). `matmul` without its rules for other shapes.
 
     Raises ShapeError for other numbers of axes, or where inner lengths differ.
+
+    >>> dl.mm(dl.tensor([[1.0, 2.0]]), dl.tensor([[3.0], [4.0]]))
+    tensor([[11.]])
     """
 
 def moveaxis(x: Operand, source: int | Sequence[int], destination: int | Sequence[int]) -> Tensor:
-    """A view with the axes ``source`` at the places ``destination``, the others in their order."""
+    """A view with the axes ``source`` at the places ``destination``, the others in their order.
+
+    >>> dl.moveaxis(dl.zeros(2, 3, 4), 0, -1).shape
+    (3, 4, 2)
+    """
 
 def mse_loss(input: Operand, target: Operand, reduction: Literal['none', 'mean', 'sum'] = 'mean') -> Tensor:
     """Squared error: (input - target)^2, averaged, summed, or one for each element.
 
     `input`, `target`: floats (integers become float32) of one shape; nothing is broadcast. The sum is accumulated in
     float32 within blocks and in float64 beyond; the mean of nothing is NaN. Raises ShapeError where shapes differ.
+
+    >>> dl.mse_loss(dl.tensor([1.0, 2.0]), dl.tensor([1.0, 4.0]))
+    tensor(2.)
     """
 
 def msort(x: Operand) -> Tensor:
@@ -1068,19 +1679,30 @@ def msort(x: Operand) -> Tensor:
     """
 
 def mul(a: Operand, b: Operand) -> Tensor:
-    """Product a b; of bools their conjunction (and)."""
+    """Product a b; of bools their conjunction (and).
+
+    >>> dl.mul(dl.tensor([1, 2]), dl.tensor([[10], [20]]))
+    tensor([[10, 20],
+            [20, 40]])
+    """
 
 def multi_margin_loss(input: Operand, target: Operand, p: int = 1, margin: float = 1.0, weight: Operand | None = None, reduction: str = 'mean') -> Tensor:
     """Hinge loss of several classes: sum over i != t of w[t] max(0, margin - x[t] + x[i])^p / C.
 
     `input`: (N, C) or (C,). `target`: class indices, (N,) or (). `p`: 1 or 2. `weight`: (C,). The mean is over samples.
     Raises IndexError for a label outside 0 .. C - 1.
+
+    >>> dl.multi_margin_loss(dl.tensor([[0.5, 0.25]]), dl.tensor([0]))
+    tensor(0.375)
     """
 
 def mv(a: Operand, b: Operand) -> Tensor:
     """The product of a matrix `a` (M, K) and a vector `b` (K,): (M,). `matmul` without its rules for other shapes.
 
     Raises ShapeError for other numbers of axes, or where inner lengths differ.
+
+    >>> dl.mv(dl.tensor([[1.0, 2.0], [3.0, 4.0]]), dl.tensor([1.0, 1.0]))
+    tensor([3., 7.])
     """
 
 def nan_to_num(x: Operand, nan: float = 0.0, posinf: float | None = None, neginf: float | None = None) -> Tensor:
@@ -1094,7 +1716,11 @@ def nan_to_num(x: Operand, nan: float = 0.0, posinf: float | None = None, neginf
     """
 
 def nanmax(x: Operand, axis: int | Sequence[int] | None = None, keepdims: bool = False) -> Tensor:
-    """Largest along `axis` of the elements that are not NaN; NaN where there are none. Otherwise as `max`."""
+    """Largest along `axis` of the elements that are not NaN; NaN where there are none. Otherwise as `max`.
+
+    >>> dl.nanmax(dl.tensor([1.0, dl.nan, 3.0]))
+    tensor(3.)
+    """
 
 def nanmean(x: Operand, axis: int | Sequence[int] | None = None, keepdims: bool = False) -> Tensor:
     """Arithmetic mean along `axis` of the elements that are not NaN; NaN where there are none. Otherwise as `mean`.
@@ -1111,10 +1737,18 @@ def nanmedian(x: Operand, axis: int | Sequence[int] | None = None, keepdims: boo
     """
 
 def nanmin(x: Operand, axis: int | Sequence[int] | None = None, keepdims: bool = False) -> Tensor:
-    """Smallest along `axis` of the elements that are not NaN; NaN where there are none. Otherwise as `min`."""
+    """Smallest along `axis` of the elements that are not NaN; NaN where there are none. Otherwise as `min`.
+
+    >>> dl.nanmin(dl.tensor([1.0, dl.nan, 3.0]))
+    tensor(1.)
+    """
 
 def nanprod(x: Operand, axis: int | tuple[int, ...] | None = None, keepdims: bool = False) -> Tensor:
-    """Product along ``axis`` of the elements that are not NaN; 1 where there are none. Otherwise as `prod`."""
+    """Product along ``axis`` of the elements that are not NaN; 1 where there are none. Otherwise as `prod`.
+
+    >>> dl.nanprod(dl.tensor([2.0, dl.nan, 3.0]))
+    tensor(6.)
+    """
 
 def nanquantile(x: Operand, q: float | Sequence[float] | Tensor, axis: int | Sequence[int] | None = None, keepdims: bool = False, method: Literal['linear', 'lower', 'higher', 'midpoint', 'nearest'] = 'linear') -> Tensor:
     """The quantile of the elements along `axis` that are not NaN; NaN where there are none. See `quantile`.
@@ -1124,27 +1758,54 @@ def nanquantile(x: Operand, q: float | Sequence[float] | Tensor, axis: int | Seq
     """
 
 def nanstd(x: Operand, axis: int | tuple[int, ...] | None = None, keepdims: bool = False, correction: float = 0.0) -> Tensor:
-    """Standard deviation along ``axis`` of the elements that are not NaN: the square root of `nanvar`."""
+    """Standard deviation along ``axis`` of the elements that are not NaN: the square root of `nanvar`.
+
+    >>> dl.nanstd(dl.tensor([1.0, dl.nan, 3.0]))
+    tensor(1.)
+    """
 
 def nansum(x: Operand, axis: int | Sequence[int] | None = None, keepdims: bool = False) -> Tensor:
-    """Sum along `axis` of the elements that are not NaN; 0 where there are none. Otherwise as `sum`."""
+    """Sum along `axis` of the elements that are not NaN; 0 where there are none. Otherwise as `sum`.
+
+    >>> dl.nansum(dl.tensor([1.0, dl.nan, 3.0]))
+    tensor(4.)
+    """
 
 def nanvar(x: Operand, axis: int | tuple[int, ...] | None = None, keepdims: bool = False, correction: float = 0.0) -> Tensor:
-    """Variance along ``axis`` of the elements that are not NaN; NaN where too few are left. Otherwise as `var`."""
+    """Variance along ``axis`` of the elements that are not NaN; NaN where too few are left. Otherwise as `var`.
+
+    >>> dl.nanvar(dl.tensor([1.0, dl.nan, 3.0]))
+    tensor(1.)
+    """
 
 def narrow(x: Operand, axis: int, start: int, length: int) -> Tensor:
-    """A view of ``length`` places along ``axis`` from ``start`` on. Raises IndexError where they leave x."""
+    """A view of ``length`` places along ``axis`` from ``start`` on. Raises IndexError where they leave x.
+
+    >>> dl.narrow(dl.tensor([10, 20, 30, 40]), 0, 1, 2)
+    tensor([20, 30])
+    """
 
 def ne(a: Operand, b: Operand) -> Tensor:
-    """Whether a differs from b, as bools; True where either is NaN."""
+    """Whether a differs from b, as bools; True where either is NaN.
+
+    >>> dl.ne(dl.tensor([1, 2, 3]), 2)
+    tensor([ True, False,  True])
+    """
 
 def neg(x: Operand) -> Tensor:
-    """Negative -x."""
+    """Negative -x.
+
+    >>> dl.neg(dl.tensor([1, -2]))
+    tensor([-1,  2])
+    """
 
 def nextafter(a: Operand, b: Operand) -> Tensor:
     """The number next to a in its dtype, towards b: b itself where they are equal; NaN if either is.
 
-    From 0 the smallest subnormal number, from the largest one infinity. The gradient goes to a.
+        From 0 the smallest subnormal number, from the largest one infinity. The gradient goes to a.
+
+    >>> dl.nextafter(dl.tensor([1.0]), dl.tensor([2.0])) - 1
+    tensor([1.1920929e-07])
     """
 
 def nll_loss(input: Operand, target: Operand, weight: Operand | None = None, ignore_index: int = -100, reduction: str = 'mean') -> Tensor:
@@ -1163,6 +1824,10 @@ def nonzero(x: Operand) -> Tensor:
     """The coordinates of all elements that are not zero (false), in row-major order: (count, ndim) int64.
 
     The shape depends on values, so a step that calls it cannot be recorded.
+
+    >>> dl.nonzero(dl.tensor([[1, 0], [0, 2]]))
+    tensor([[0, 0],
+            [1, 1]])
     """
 
 def norm(x: Operand, p: float | Literal["fro"] | None = 2.0, axis: int | Sequence[int] | None = None, keepdims: bool = False) -> Tensor:
@@ -1187,7 +1852,12 @@ def one_hot(x: Operand, num_classes: int = -1) -> Tensor:
     """
 
 def outer(a: Operand, b: Operand) -> Tensor:
-    """The products of each element of `a` with each of `b`: out[i, j] = a[i] b[j]. Other shapes are flattened first."""
+    """The products of each element of `a` with each of `b`: out[i, j] = a[i] b[j]. Other shapes are flattened first.
+
+    >>> dl.outer(dl.tensor([1, 2]), dl.tensor([3, 4]))
+    tensor([[3, 4],
+            [6, 8]])
+    """
 
 def pad(x: Operand, pad_width: Operand, mode: str = 'constant', constant_values: Operand = 0) -> Tensor:
     """``x`` with more elements before and after along each axis: NumPy's `pad`.
@@ -1201,7 +1871,11 @@ def pad(x: Operand, pad_width: Operand, mode: str = 'constant', constant_values:
     """
 
 def pairwise_distance(x1: Operand, x2: Operand, p: float = 2.0, eps: float = 1e-06, keepdims: bool = False) -> Tensor:
-    """Distance of vectors along the last axis: the p-norm of x1 - x2 + eps. They broadcast. `p` may be infinite."""
+    """Distance of vectors along the last axis: the p-norm of x1 - x2 + eps. They broadcast. `p` may be infinite.
+
+    >>> dl.pairwise_distance(dl.tensor([[0.0, 0.0]]), dl.tensor([[3.0, 4.0]])).round(4)
+    tensor([5.])
+    """
 
 def partition(x: Operand, kth: Operand, axis: int | None = -1) -> Tensor:
     """`x` in an order in which element ``kth`` (an int or several) stands where sorting puts it.
@@ -1223,12 +1897,19 @@ def percentile(x: Operand, q: Operand, axis: Operand | None = None, keepdims: bo
     """
 
 def permute(x: Operand, axes: int | Sequence[int]) -> Tensor:
-    """A view with the axes in another order: axis d of the output is axis `axes[d]` of `x`."""
+    """A view with the axes in another order: axis d of the output is axis `axes[d]` of `x`.
+
+    >>> dl.permute(dl.zeros(2, 3, 4), (2, 0, 1)).shape
+    (4, 2, 3)
+    """
 
 def poisson_nll_loss(input: Operand, target: Operand, log_input: bool = True, full: bool = False, eps: float = 1e-08, reduction: str = 'mean') -> Tensor:
     """Negative log-likelihood of counts: e^x - t x, or without `log_input` x - t log(x + eps), x being the rate.
 
     `full`: with Stirling's approximation of log(t!), t log(t) - t + log(2 pi t) / 2, where t > 1.
+
+    >>> dl.poisson_nll_loss(dl.tensor([0.0]), dl.tensor([2.0]))
+    tensor(1.)
     """
 
 def polygamma(n: int, x: Operand) -> Tensor:
@@ -1242,12 +1923,19 @@ def polygamma(n: int, x: Operand) -> Tensor:
     """
 
 def positive(x: Operand) -> Tensor:
-    """+x: a copy of a tensor of numbers. Raises DTypeError for bools."""
+    """+x: a copy of a tensor of numbers. Raises DTypeError for bools.
+
+    >>> dl.positive(dl.tensor([1, -2]))
+    tensor([ 1, -2])
+    """
 
 def pow(a: Operand, b: Operand) -> Tensor:
     """Power a^b, as C's pow: 1 for b = 0 and for a = 1; a negative base needs an integer exponent, else NaN.
 
-    Of integers an integer that wraps. Raises ValueError where one of them is to have a negative power.
+        Of integers an integer that wraps. Raises ValueError where one of them is to have a negative power.
+
+    >>> dl.pow(dl.tensor([1.0, 2.0, 3.0]), 2)
+    tensor([1., 4., 9.])
     """
 
 def prelu(x: Operand, weight: Operand) -> Tensor:
@@ -1272,12 +1960,22 @@ def prod(x: Operand, axis: int | Sequence[int] | None = None, keepdims: bool = F
     """
 
 def ptp(x: Operand, axis: int | tuple[int, ...] | None = None, keepdims: bool = False) -> Tensor:
-    """Range of the elements along ``axis``, from peak to peak: max(x) - min(x). Errors as of `max`; no bools."""
+    """Range of the elements along ``axis``, from peak to peak: max(x) - min(x). Errors as of `max`; no bools.
+
+    >>> dl.ptp(dl.tensor([3, 1, 7]))
+    tensor(6)
+    """
 
 def put_along_axis(x: Operand, indices: Operand, values: Operand, axis: int | None) -> None:
     """Writes ``values`` into ``x`` at ``indices`` along ``axis``: x[i, indices[i, j]] = values[i, j] for axis 1.
 
     The other axes go together and broadcast, ``values`` too. Of equal indices the last wins.
+
+    >>> x = dl.tensor([[1, 2], [3, 4]])
+    >>> dl.put_along_axis(x, dl.tensor([[1], [0]]), 0, 1)
+    >>> x
+    tensor([[1, 0],
+            [0, 4]])
     """
 
 def quantile(x: Operand, q: float | Sequence[float] | Tensor, axis: int | Sequence[int] | None = None, keepdims: bool = False, method: Literal['linear', 'lower', 'higher', 'midpoint', 'nearest'] = 'linear') -> Tensor:
@@ -1303,10 +2001,18 @@ def quantile_loss(input: Operand, target: Operand, quantile: float = 0.5, reduct
     """
 
 def rad2deg(x: Operand) -> Tensor:
-    """Radians in degrees: x 180 / pi."""
+    """Radians in degrees: x 180 / pi.
+
+    >>> dl.rad2deg(dl.tensor([0.0, dl.pi])).round(4)
+    tensor([  0., 180.])
+    """
 
 def ravel(x: Operand) -> Tensor:
-    """The elements in row-major order along one axis; a view where strides allow, else a copy."""
+    """The elements in row-major order along one axis; a view where strides allow, else a copy.
+
+    >>> dl.ravel(dl.tensor([[1, 2], [3, 4]]))
+    tensor([1, 2, 3, 4])
+    """
 
 def ravel_multi_index(multi_index: Sequence[Operand], dims: int | Sequence[int], mode: str = 'raise') -> Tensor:
     """The row-major numbers, in an array of shape ``dims``, of elements given by coordinates: the inverse of
@@ -1314,25 +2020,52 @@ def ravel_multi_index(multi_index: Sequence[Operand], dims: int | Sequence[int],
 
     ``mode``: what becomes of a coordinate out of range: "raise" IndexError (negative ones count from the end), "wrap"
     or "clip".
+
+    >>> dl.ravel_multi_index((dl.tensor([0, 1]), dl.tensor([1, 2])), (2, 3))
+    tensor([1, 5])
     """
 
 def real(numbers: Operand) -> Tensor:
-    """The real part of ``numbers``: themselves, for dlcore has real numbers alone."""
+    """The real part of ``numbers``: themselves, for dlcore has real numbers alone.
+
+    >>> dl.real(dl.tensor([1.0, 2.0]))
+    tensor([1., 2.])
+    """
 
 def reciprocal(x: Operand) -> Tensor:
-    """Reciprocal 1 / x."""
+    """Reciprocal 1 / x.
+
+    >>> dl.reciprocal(dl.tensor([1.0, 4.0]))
+    tensor([1.  , 0.25])
+    """
 
 def relu(x: Operand) -> Tensor:
-    """Rectifier max(x, 0). The gradient at 0 is 0."""
+    """Rectifier max(x, 0). The gradient at 0 is 0.
+
+    >>> dl.relu(dl.tensor([-1.0, 0.0, 2.0]))
+    tensor([0., 0., 2.])
+    """
 
 def relu6(x: Operand) -> Tensor:
-    """Rectifier with an upper limit, min(max(x, 0), 6). The gradient is 0 at both limits."""
+    """Rectifier with an upper limit, min(max(x, 0), 6). The gradient is 0 at both limits.
+
+    >>> dl.relu6(dl.tensor([-1.0, 3.0, 7.0]))
+    tensor([0., 3., 6.])
+    """
 
 def relu_backward(dout: Operand, out: Operand) -> Tensor:
-    """Gradient of relu: dout where out > 0, else 0."""
+    """Gradient of relu: dout where out > 0, else 0.
+
+    >>> dl.relu_backward(dl.tensor([5.0, 5.0]), dl.relu(dl.tensor([-1.0, 2.0])))
+    tensor([0., 5.])
+    """
 
 def remainder(a: Operand, b: Operand) -> Tensor:
-    """Remainder a - b floor(a / b), with the divisor's sign, as Python's %; integers modulo 0 give 0."""
+    """Remainder a - b floor(a / b), with the divisor's sign, as Python's %; integers modulo 0 give 0.
+
+    >>> dl.remainder(dl.tensor([7, -7]), 3)
+    tensor([1, 2])
+    """
 
 def repeat(x: Operand, repeats: int | Sequence[int], axis: int | None = None) -> Tensor:
     """``x`` with each element along ``axis`` (None: of all, flattened) repeated: NumPy's `repeat`.
@@ -1344,25 +2077,46 @@ def repeat(x: Operand, repeats: int | Sequence[int], axis: int | None = None) ->
     """
 
 def repeat_interleave(x: Operand, repeats: int | Sequence[int], axis: int | None = None) -> Tensor:
-    """``x`` with each element along ``axis`` (None: of all, flattened) repeated: `repeat` under PyTorch's name."""
+    """``x`` with each element along ``axis`` (None: of all, flattened) repeated: `repeat` under PyTorch's name.
+
+    >>> dl.repeat_interleave(dl.tensor([1, 2]), 2)
+    tensor([1, 1, 2, 2])
+    """
 
 def reshape(x: Operand, shape: int | Sequence[int]) -> Tensor:
     """The same elements, in row-major order, in another shape; a view where strides allow, else a copy.
 
     One length of `shape` may be -1: it is found from the number of elements. Raises ShapeError where that differs.
+
+    >>> dl.reshape(dl.arange(6), (2, -1))
+    tensor([[0, 1, 2],
+            [3, 4, 5]])
     """
 
 def reshape_as(x: Operand, other: Operand) -> Tensor:
-    """The elements of ``x`` in the shape of ``other``."""
+    """The elements of ``x`` in the shape of ``other``.
+
+    >>> dl.reshape_as(dl.arange(4), dl.zeros(2, 2))
+    tensor([[0, 1],
+            [2, 3]])
+    """
 
 def roll(x: Operand, shift: int | Sequence[int], axis: int | Sequence[int] | None = None) -> Tensor:
     """``x`` with the elements moved on by ``shift`` places along ``axis``; what leaves at the end enters in front.
 
     ``shift`` and ``axis``: one or several each. None: the elements move in row-major order.
+
+    >>> dl.roll(dl.tensor([1, 2, 3]), 1)
+    tensor([3, 1, 2])
     """
 
 def rot90(x: Operand, k: int = 1, axes: Sequence[int] = (0, 1)) -> Tensor:
-    """A view turned by ``k`` quarters in the plane of two ``axes``, from the first towards the second."""
+    """A view turned by ``k`` quarters in the plane of two ``axes``, from the first towards the second.
+
+    >>> dl.rot90(dl.tensor([[1, 2], [3, 4]]))
+    tensor([[2, 4],
+            [1, 3]])
+    """
 
 def round(x: Operand, decimals: int = 0) -> Tensor:
     """The nearest whole number, at ties the even one; or with ``decimals`` digits behind the point.
@@ -1375,7 +2129,11 @@ def round(x: Operand, decimals: int = 0) -> Tensor:
     """
 
 def rsqrt(x: Operand) -> Tensor:
-    """Reciprocal square root 1 / sqrt(x); NaN of negative numbers."""
+    """Reciprocal square root 1 / sqrt(x); NaN of negative numbers.
+
+    >>> dl.rsqrt(dl.tensor([1.0, 4.0]))
+    tensor([1. , 0.5])
+    """
 
 def scatter(x: Operand, axis: int, index: Operand, src: Operand, reduce: str | None = None) -> Tensor:
     """A copy of ``x`` with elements of ``src`` where ``index`` says along ``axis`` (torch.scatter).
@@ -1383,12 +2141,18 @@ def scatter(x: Operand, axis: int, index: Operand, src: Operand, reduce: str | N
     For axis 0 of a matrix: out[index[i, j], j] = src[i, j]. ``index`` has as many axes as x and is no longer along the
     others; ``src``, a number or a tensor, covers it. Of equal indices the last wins. ``reduce``: None, or how elements
     are put together with x and each other, see `scatter_reduce`.
+
+    >>> dl.scatter(dl.zeros(3), 0, dl.tensor([2, 0]), dl.tensor([5.0, 7.0]))
+    tensor([7., 0., 5.])
     """
 
 def scatter_add(x: Operand, axis: int, index: Operand, src: Operand) -> Tensor:
     """A copy of ``x`` to which elements of ``src`` are added where ``index`` says along ``axis``; see `scatter`.
 
     Sums are in float32 or wider and in the order of the indices: the same bits at every call.
+
+    >>> dl.scatter_add(dl.zeros(2), 0, dl.tensor([0, 0, 1]), dl.tensor([1.0, 2.0, 3.0]))
+    tensor([3., 3.])
     """
 
 def scatter_reduce(x: Operand, axis: int, index: Operand, src: Operand, reduce: str, include_self: bool = True) -> Tensor:
@@ -1396,6 +2160,9 @@ def scatter_reduce(x: Operand, axis: int, index: Operand, src: Operand, reduce: 
 
     ``reduce``: "sum", "prod", "mean" (of integers rounded down), "amax" or "amin". ``include_self``: whether x's own
     elements count; those to which no index points stay in any case. Equal extrema share the gradient.
+
+    >>> dl.scatter_reduce(dl.zeros(2), 0, dl.tensor([0, 0, 1]), dl.tensor([1.0, 2.0, 3.0]), "amax")
+    tensor([2., 3.])
     """
 
 def searchsorted(x: Operand, values: Operand, side: str = 'left', sorter: Operand | None = None) -> Tensor:
@@ -1412,10 +2179,18 @@ def searchsorted(x: Operand, values: Operand, side: str = 'left', sorter: Operan
     """
 
 def select(x: Operand, axis: int, index: int) -> Tensor:
-    """A view at one place along ``axis``, without that axis. Raises IndexError for an index out of range."""
+    """A view at one place along ``axis``, without that axis. Raises IndexError for an index out of range.
+
+    >>> dl.select(dl.tensor([[1, 2], [3, 4]]), 1, 0)
+    tensor([1, 3])
+    """
 
 def selu(x: Operand) -> Tensor:
-    """Self-normalising unit: 1.0507 times elu(x, 1.67326) (https://arxiv.org/abs/1706.02515)."""
+    """Self-normalising unit: 1.0507 times elu(x, 1.67326) (https://arxiv.org/abs/1706.02515).
+
+    >>> dl.selu(dl.tensor([0.0, 1.0])).round(4)
+    tensor([0.    , 1.0507])
+    """
 
 def setdiff1d(x: Operand, y: Operand, assume_unique: bool = False) -> Tensor:
     """The distinct elements of ``x`` that are not in ``y``, in order, in one axis.
@@ -1434,28 +2209,60 @@ def setxor1d(x: Operand, y: Operand, assume_unique: bool = False) -> Tensor:
     """
 
 def sigmoid(x: Operand) -> Tensor:
-    """Logistic function 1 / (1 + e^-x), accurate in the lower tail."""
+    """Logistic function 1 / (1 + e^-x), accurate in the lower tail.
+
+    >>> dl.sigmoid(dl.tensor([0.0, 2.0])).round(4)
+    tensor([0.5   , 0.8808])
+    """
 
 def sigmoid_backward(dout: Operand, out: Operand) -> Tensor:
-    """Gradient of sigmoid: dout out (1 - out)."""
+    """Gradient of sigmoid: dout out (1 - out).
+
+    >>> dl.sigmoid_backward(dl.tensor([1.0]), dl.sigmoid(dl.tensor([0.0])))
+    tensor([0.25])
+    """
 
 def sign(x: Operand) -> Tensor:
-    """Sign of x: -1, 0 or 1; NaN of NaN. Its gradient is 0."""
+    """Sign of x: -1, 0 or 1; NaN of NaN. Its gradient is 0.
+
+    >>> dl.sign(dl.tensor([-2.0, 0.0, 3.0]))
+    tensor([-1.,  0.,  1.])
+    """
 
 def signbit(x: Operand) -> Tensor:
-    """Whether the sign of each element is minus, of zeros and NaN too, as bools."""
+    """Whether the sign of each element is minus, of zeros and NaN too, as bools.
+
+    >>> dl.signbit(dl.tensor([-1.0, 0.0, -0.0]))
+    tensor([ True, False,  True])
+    """
 
 def silu(x: Operand) -> Tensor:
-    """Sigmoid linear unit x / (1 + e^-x), also called swish (https://arxiv.org/abs/1702.03118)."""
+    """Sigmoid linear unit x / (1 + e^-x), also called swish (https://arxiv.org/abs/1702.03118).
+
+    >>> dl.silu(dl.tensor([0.0, 1.0])).round(4)
+    tensor([0.    , 0.7311])
+    """
 
 def sin(x: Operand) -> Tensor:
-    """Sine of x in radians; NaN of infinities."""
+    """Sine of x in radians; NaN of infinities.
+
+    >>> dl.sin(dl.tensor([0.0, 1.0])).round(4)
+    tensor([0.    , 0.8415])
+    """
 
 def sinc(x: Operand) -> Tensor:
-    """Normalised sine sin(pi x) / (pi x), 1 at 0; 0 of other whole numbers, NaN of infinities."""
+    """Normalised sine sin(pi x) / (pi x), 1 at 0; 0 of other whole numbers, NaN of infinities.
+
+    >>> dl.sinc(dl.tensor([0.0, 0.5])).round(4)
+    tensor([1.    , 0.6366])
+    """
 
 def sinh(x: Operand) -> Tensor:
-    """Hyperbolic sine (e^x - e^-x) / 2."""
+    """Hyperbolic sine (e^x - e^-x) / 2.
+
+    >>> dl.sinh(dl.tensor([0.0, 1.0])).round(4)
+    tensor([0.    , 1.1752])
+    """
 
 def sliding_window_view(x: Operand, window_shape: int | Sequence[int], axis: int | Sequence[int] | None = None) -> Tensor:
     """All windows of ``window_shape`` along ``axis`` (one axis or several; None: all), as a view.
@@ -1472,16 +2279,26 @@ def smooth_l1_loss(input: Operand, target: Operand, reduction: Literal['none', '
 
     `input`, `target`: floats (integers become float32) of one shape. `beta` 0 gives l1_loss. Girshick 2015. Raises
     ShapeError where shapes differ, ValueError for a negative `beta`.
+
+    >>> dl.smooth_l1_loss(dl.tensor([1.0, 2.0]), dl.tensor([1.0, 5.0]))
+    tensor(1.25)
     """
 
 def soft_margin_loss(input: Operand, target: Operand, reduction: str = 'mean') -> Tensor:
-    """Logistic loss of a target of -1 and 1: log(1 + e^(-t x)). Nothing overflows."""
+    """Logistic loss of a target of -1 and 1: log(1 + e^(-t x)). Nothing overflows.
+
+    >>> dl.soft_margin_loss(dl.tensor([0.0]), dl.tensor([1.0])).round(4)
+    tensor(0.6931)
+    """
 
 def softmax(x: Operand, axis: int = -1) -> Tensor:
     """Probabilities along `axis`: exp(x - max(x)) / sum(exp(x - max(x))).
 
     Sums are accumulated in float32 within blocks and in float64 beyond. A line that holds +inf or NaN, or nothing but
     -inf, gives NaN. Integers become float32. Raises IndexError for an axis out of range.
+
+    >>> dl.softmax(dl.tensor([0.0, 0.0, 0.0, 0.0]))
+    tensor([0.25, 0.25, 0.25, 0.25])
     """
 
 def softmin(x: Operand, axis: int = -1) -> Tensor:
@@ -1492,16 +2309,27 @@ def softmin(x: Operand, axis: int = -1) -> Tensor:
     """
 
 def softplus(x: Operand, beta: float = 1.0, threshold: float = 20.0) -> Tensor:
-    """Smooth rectifier log(1 + e^(beta x)) / beta; x itself where beta x is above `threshold`."""
+    """Smooth rectifier log(1 + e^(beta x)) / beta; x itself where beta x is above `threshold`.
+
+    >>> dl.softplus(dl.tensor([0.0, 100.0])).round(4)
+    tensor([  0.6931, 100.    ])
+    """
 
 def softshrink(x: Operand, lambd: float = 0.5) -> Tensor:
     """x moved towards 0 by `lambd`: x - lambd above lambd, x + lambd below -lambd, else 0.
 
     Raises ValueError for a negative `lambd`.
+
+    >>> dl.softshrink(dl.tensor([-2.0, 0.25, 2.0]))
+    tensor([-1.5,  0. ,  1.5])
     """
 
 def softsign(x: Operand) -> Tensor:
-    """Softsign x / (1 + |x|)."""
+    """Softsign x / (1 + |x|).
+
+    >>> dl.softsign(dl.tensor([-1.0, 0.0, 3.0]))
+    tensor([-0.5 ,  0.  ,  0.75])
+    """
 
 def sort(x: Operand, axis: int | None = -1, descending: bool = False, stable: bool = True) -> Tensor:
     """The elements of `x` in order along `axis`, smallest first or, with `descending`, largest first.
@@ -1526,19 +2354,35 @@ def split(x: Operand, indices_or_sections: int | Sequence[int], axis: int = 0) -
     """
 
 def sqrt(x: Operand) -> Tensor:
-    """Square root; NaN of negative numbers."""
+    """Square root; NaN of negative numbers.
+
+    >>> dl.sqrt(dl.tensor([4.0, 9.0]))
+    tensor([2., 3.])
+    """
 
 def square(x: Operand) -> Tensor:
-    """Square x^2."""
+    """Square x^2.
+
+    >>> dl.square(dl.tensor([-2, 3]))
+    tensor([4, 9])
+    """
 
 def squeeze(x: Operand, axis: int | Sequence[int] | None = None) -> Tensor:
     """A view without its axes of length 1, or without those in ``axis``.
 
     Raises ShapeError where an axis named has another length or is given twice.
+
+    >>> dl.squeeze(dl.zeros(1, 3, 1)).shape
+    (3,)
     """
 
 def stack(tensors: Sequence[Operand], axis: int = 0) -> Tensor:
-    """The tensors, all of one shape, along a new axis at ``axis``. Raises ShapeError where shapes differ."""
+    """The tensors, all of one shape, along a new axis at ``axis``. Raises ShapeError where shapes differ.
+
+    >>> dl.stack([dl.tensor([1, 2]), dl.tensor([3, 4])], axis=1)
+    tensor([[1, 3],
+            [2, 4]])
+    """
 
 def std(x: Operand, axis: int | Sequence[int] | None = None, keepdims: bool = False, correction: float = 0.0) -> Tensor:
     """Standard deviation of the elements along `axis`: the square root of `var`, with its arguments.
@@ -1550,10 +2394,18 @@ def std(x: Operand, axis: int | Sequence[int] | None = None, keepdims: bool = Fa
     """
 
 def std_mean(x: Operand, axis: int | Sequence[int] | None = None, keepdims: bool = False, correction: float = 0.0) -> tuple[Tensor, Tensor]:
-    """Standard deviation and mean of the elements along `axis` in one pass: (std, mean). Arguments as of `var`."""
+    """Standard deviation and mean of the elements along `axis` in one pass: (std, mean). Arguments as of `var`.
+
+    >>> [t.item() for t in dl.std_mean(dl.tensor([1.0, 3.0]))]
+    [1.0, 2.0]
+    """
 
 def sub(a: Operand, b: Operand) -> Tensor:
-    """Difference a - b. Raises DTypeError for bools: use logical_xor."""
+    """Difference a - b. Raises DTypeError for bools: use logical_xor.
+
+    >>> dl.sub(dl.tensor([5, 7]), 2)
+    tensor([3, 5])
+    """
 
 def sum(x: Operand, axis: int | Sequence[int] | None = None, keepdims: bool = False, dtype: Any | None = None) -> Tensor:
     """Sum of the elements along `axis`.
@@ -1561,16 +2413,26 @@ def sum(x: Operand, axis: int | Sequence[int] | None = None, keepdims: bool = Fa
     Floats keep their dtype and are accumulated in float32 within blocks of 4096, in float64 beyond; bool and signed
     integers give int64, unsigned ones uint64. `dtype`: x is cast to it first, and it is the result's. The sum of
     nothing is 0. Raises IndexError for an axis out of range, ShapeError for one given twice.
+
+    >>> dl.sum(dl.tensor([[1, 2], [3, 4]]), axis=0)
+    tensor([4, 6])
     """
 
 def swapaxes(x: Operand, axis1: int, axis2: int) -> Tensor:
-    """A view with two axes exchanged."""
+    """A view with two axes exchanged.
+
+    >>> dl.swapaxes(dl.zeros(2, 3, 4), 0, 2).shape
+    (4, 3, 2)
+    """
 
 def take(x: Operand, indices: Operand, axis: int = 0) -> Tensor:
     """The elements (rows) of `x` at `indices` along `axis`: out[..., i, ...] = x[..., indices[i], ...].
 
     x (A, N, B), indices of any shape I: the output has shape (A, I, B). The gradient adds up rows that were taken more
     than once, in the order of the indices.
+
+    >>> dl.take(dl.tensor([10, 20, 30]), dl.tensor([2, 0]))
+    tensor([30, 10])
     """
 
 def take_along_axis(x: Operand, indices: Operand, axis: int | None = -1) -> Tensor:
@@ -1578,16 +2440,32 @@ def take_along_axis(x: Operand, indices: Operand, axis: int | None = -1) -> Tens
 
     For axis 1 of a matrix: out[i, j] = x[i, indices[i, j]]: what `argsort` and `argmax` (with keepdims) answer. With
     axis=None x is flattened. Raises IndexError for an index out of range.
+
+    >>> dl.take_along_axis(dl.tensor([[1, 2], [3, 4]]), dl.tensor([[1], [0]]), 1)
+    tensor([[2],
+            [3]])
     """
 
 def tan(x: Operand) -> Tensor:
-    """Tangent of x in radians; NaN of infinities."""
+    """Tangent of x in radians; NaN of infinities.
+
+    >>> dl.tan(dl.tensor([0.0, 1.0])).round(4)
+    tensor([0.    , 1.5574])
+    """
 
 def tanh(x: Operand) -> Tensor:
-    """Hyperbolic tangent."""
+    """Hyperbolic tangent.
+
+    >>> dl.tanh(dl.tensor([0.0, 1.0])).round(4)
+    tensor([0.    , 0.7616])
+    """
 
 def tanh_backward(dout: Operand, out: Operand) -> Tensor:
-    """Gradient of tanh: dout (1 - out^2)."""
+    """Gradient of tanh: dout (1 - out^2).
+
+    >>> dl.tanh_backward(dl.tensor([1.0]), dl.tanh(dl.tensor([0.0])))
+    tensor([1.])
+    """
 
 def tanhshrink(x: Operand) -> Tensor:
     """What tanh takes away, x - tanh(x).
@@ -1601,13 +2479,25 @@ def tensordot(a: Operand, b: Operand, axes: int | Sequence[int] | Sequence[Seque
 
     `axes`: a number n, for the last n of `a` and the first n of `b`; or two sequences, axes of `a` and of `b` that go
     together. Raises ShapeError where lengths of a pair differ, IndexError for an axis out of range.
+
+    >>> dl.tensordot(dl.ones(2, 3, 4), dl.ones(3, 4, 5), axes=2).shape
+    (2, 5)
     """
 
 def threshold(x: Operand, threshold: float, value: float) -> Tensor:
-    """x where it is above `threshold`, else `value`. The gradient at the threshold is 0."""
+    """x where it is above `threshold`, else `value`. The gradient at the threshold is 0.
+
+    >>> dl.threshold(dl.tensor([-1.0, 0.5, 2.0]), 1.0, 0.0)
+    tensor([0., 0., 2.])
+    """
 
 def tile(x: Operand, reps: int | Sequence[int]) -> Tensor:
-    """``x`` repeated as a whole, ``reps`` times along each axis (of the last axes where there are fewer numbers)."""
+    """``x`` repeated as a whole, ``reps`` times along each axis (of the last axes where there are fewer numbers).
+
+    >>> dl.tile(dl.tensor([1, 2]), (2, 2))
+    tensor([[1, 2, 1, 2],
+            [1, 2, 1, 2]])
+    """
 
 def topk(x: Operand, k: int, axis: int = -1, largest: bool = True, sorted: bool = True) -> tuple[Tensor, Tensor]:
     """(values, indices): the `k` largest elements along `axis`, largest first, and where they stand (int64).
@@ -1624,10 +2514,18 @@ def topk(x: Operand, k: int, axis: int = -1, largest: bool = True, sorted: bool 
     """
 
 def trace(x: Operand, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Tensor:
-    """The sum of a diagonal: of the elements whose place along ``axis2`` is that along ``axis1`` plus ``offset``."""
+    """The sum of a diagonal: of the elements whose place along ``axis2`` is that along ``axis1`` plus ``offset``.
+
+    >>> dl.trace(dl.tensor([[1, 2], [3, 4]]))
+    tensor(5)
+    """
 
 def transpose(x: Operand, axis0: int = -2, axis1: int = -1) -> Tensor:
-    """A view with two axes exchanged. Raises IndexError for an axis out of range."""
+    """A view with two axes exchanged. Raises IndexError for an axis out of range.
+
+    >>> dl.transpose(dl.tensor([[1, 2, 3]])).shape
+    (3, 1)
+    """
 
 def trapezoid(y: Operand, x: Operand | None = None, dx: float = 1.0, axis: int = -1) -> Tensor:
     """Integral of ``y`` along ``axis`` by the trapezoidal rule: the sum of (y[i + 1] + y[i]) / 2 (x[i + 1] - x[i]).
@@ -1640,37 +2538,74 @@ def trapezoid(y: Operand, x: Operand | None = None, dx: float = 1.0, axis: int =
     """
 
 def tril(x: Operand, k: int = 0) -> Tensor:
-    """The lower triangles of the matrices in `x`, zeros above: what lies at most `k` places right of the diagonal."""
+    """The lower triangles of the matrices in `x`, zeros above: what lies at most `k` places right of the diagonal.
+
+    >>> dl.tril(dl.tensor([[1, 2], [3, 4]]))
+    tensor([[1, 0],
+            [3, 4]])
+    """
 
 def tril_indices(n: int, k: int = 0, m: int | None = None) -> tuple[Tensor, ...]:
-    """(rows, columns) of the lower triangle of a matrix (n, m), in row-major order; see `tril`. As an index: x[...]."""
+    """(rows, columns) of the lower triangle of a matrix (n, m), in row-major order; see `tril`. As an index: x[...].
+
+    >>> dl.tril_indices(2)
+    (tensor([0, 1, 1]), tensor([0, 0, 1]))
+    """
 
 def triplet_margin_loss(anchor: Operand, positive: Operand, negative: Operand, margin: float = 1.0, p: float = 2.0, eps: float = 1e-06, swap: bool = False, reduction: str = 'mean') -> Tensor:
     """Loss of triplets of vectors: max(0, margin + d(anchor, positive) - d(anchor, negative)), d `pairwise_distance`.
 
     `anchor`, `positive`, `negative`: (N, D) or (D,). `swap`: the smaller one of d(anchor, negative) and
     d(positive, negative) is taken (Balntas et al. 2016).
+
+    >>> dl.triplet_margin_loss(dl.tensor([[0.0]]), dl.tensor([[1.0]]), dl.tensor([[1.5]])).round(4)
+    tensor(0.5)
     """
 
 def triu(x: Operand, k: int = 0) -> Tensor:
-    """The upper triangles of the matrices in `x`, zeros below: what lies at least `k` places right of the diagonal."""
+    """The upper triangles of the matrices in `x`, zeros below: what lies at least `k` places right of the diagonal.
+
+    >>> dl.triu(dl.tensor([[1, 2], [3, 4]]))
+    tensor([[1, 2],
+            [0, 4]])
+    """
 
 def triu_indices(n: int, k: int = 0, m: int | None = None) -> tuple[Tensor, ...]:
-    """(rows, columns) of the upper triangle of a matrix (n, m), in row-major order; see `triu`. As an index: x[...]."""
+    """(rows, columns) of the upper triangle of a matrix (n, m), in row-major order; see `triu`. As an index: x[...].
+
+    >>> dl.triu_indices(2)
+    (tensor([0, 0, 1]), tensor([0, 1, 1]))
+    """
 
 def trunc(x: Operand) -> Tensor:
-    """x without its fraction: the next whole number towards 0. Integers stay as they are."""
+    """x without its fraction: the next whole number towards 0. Integers stay as they are.
+
+    >>> dl.trunc(dl.tensor([1.7, -1.7]))
+    tensor([ 1., -1.])
+    """
 
 def unbind(x: Operand, axis: int = 0) -> tuple[Tensor, ...]:
-    """The views of ``x`` at each place along ``axis``, which they have no more."""
+    """The views of ``x`` at each place along ``axis``, which they have no more.
+
+    >>> [t.tolist() for t in dl.unbind(dl.tensor([[1, 2], [3, 4]]))]
+    [[1, 2], [3, 4]]
+    """
 
 def unflatten(x: Operand, axis: int, sizes: Sequence[int]) -> Tensor:
-    """A view with one axis made several of lengths ``sizes``, of which one may be -1: the inverse of `flatten`."""
+    """A view with one axis made several of lengths ``sizes``, of which one may be -1: the inverse of `flatten`.
+
+    >>> dl.unflatten(dl.zeros(2, 12), 1, (3, 4)).shape
+    (2, 3, 4)
+    """
 
 def unfold(x: Operand, axis: int, size: int, step: int = 1) -> Tensor:
     """Windows of `size` elements along `axis`, every `step` elements one, as a view: the windows' axis comes last.
 
     x (A, N, B) gives (A, (N - size) // step + 1, B, size). Where windows overlap their gradients add up.
+
+    >>> dl.unfold(dl.arange(5), 0, 3, 2)
+    tensor([[0, 1, 2],
+            [2, 3, 4]])
     """
 
 def union1d(x: Operand, y: Operand) -> Tensor:
@@ -1729,13 +2664,24 @@ def unravel_index(indices: Operand, shape: int | Sequence[int]) -> tuple[Tensor,
     """The coordinates, in an array of ``shape``, of elements given by their row-major number: one tensor an axis.
 
     Negative numbers count from the end. Raises IndexError for one out of range.
+
+    >>> dl.unravel_index(dl.tensor([1, 5]), (2, 3))
+    (tensor([0, 1]), tensor([1, 2]))
     """
 
 def unsqueeze(x: Operand, axis: int) -> Tensor:
-    """A view with a new axis of length 1 at ``axis`` (-1: behind the last). Raises IndexError for one out of range."""
+    """A view with a new axis of length 1 at ``axis`` (-1: behind the last). Raises IndexError for one out of range.
+
+    >>> dl.unsqueeze(dl.tensor([1, 2]), 0).shape
+    (1, 2)
+    """
 
 def unstack(x: Operand, axis: int = 0) -> tuple[Tensor, ...]:
-    """The views of ``x`` at each place along ``axis``: `unbind` under the array API's name."""
+    """The views of ``x`` at each place along ``axis``: `unbind` under the array API's name.
+
+    >>> [t.tolist() for t in dl.unstack(dl.tensor([[1, 2], [3, 4]]), axis=1)]
+    [[1, 3], [2, 4]]
+    """
 
 def var(x: Operand, axis: int | Sequence[int] | None = None, keepdims: bool = False, correction: float = 0.0) -> Tensor:
     """Variance of the elements along `axis`: sum((x - mean(x))^2) / (n - correction), n the number of elements.
@@ -1749,12 +2695,19 @@ def var(x: Operand, axis: int | Sequence[int] | None = None, keepdims: bool = Fa
     """
 
 def var_mean(x: Operand, axis: int | Sequence[int] | None = None, keepdims: bool = False, correction: float = 0.0) -> tuple[Tensor, Tensor]:
-    """Variance and mean of the elements along `axis` in one pass: (var, mean). Arguments as of `var`."""
+    """Variance and mean of the elements along `axis` in one pass: (var, mean). Arguments as of `var`.
+
+    >>> [t.item() for t in dl.var_mean(dl.tensor([1.0, 3.0]))]
+    [1.0, 2.0]
+    """
 
 def vdot(a: Operand, b: Operand) -> Tensor:
     """The sum of the products of all elements of `a` and `b`, taken as vectors in row-major order: 0-d.
 
     Raises ShapeError where they have not the same number of elements, DTypeError for bool.
+
+    >>> dl.vdot(dl.tensor([1.0, 2.0]), dl.tensor([3.0, 4.0]))
+    tensor(11.)
     """
 
 def vecdot(a: Operand, b: Operand, axis: int = -1) -> Tensor:
@@ -1762,22 +2715,47 @@ def vecdot(a: Operand, b: Operand, axis: int = -1) -> Tensor:
 
     The other axes broadcast; `axis` counts from the back where the operands have different numbers of axes. Raises
     ShapeError where lengths along it differ or shapes do not broadcast, IndexError for an axis out of range.
+
+    >>> dl.vecdot(dl.tensor([[1.0, 2.0]]), dl.tensor([[3.0, 4.0]]))
+    tensor([11.])
     """
 
 def view_as(x: Operand, other: Operand) -> Tensor:
-    """The elements of ``x`` in the shape of ``other``; a view where strides allow, else a copy."""
+    """The elements of ``x`` in the shape of ``other``; a view where strides allow, else a copy.
+
+    >>> dl.view_as(dl.arange(4), dl.zeros(2, 2))
+    tensor([[0, 1],
+            [2, 3]])
+    """
 
 def vsplit(x: Operand, indices_or_sections: int | Sequence[int]) -> list[Tensor]:
-    """The parts of ``x`` along axis 0; see `split`."""
+    """The parts of ``x`` along axis 0; see `split`.
+
+    >>> [t.tolist() for t in dl.vsplit(dl.tensor([[1, 2], [3, 4]]), 2)]
+    [[[1, 2]], [[3, 4]]]
+    """
 
 def vstack(tensors: Sequence[Operand]) -> Tensor:
-    """The tensors one after another along axis 0; vectors are rows."""
+    """The tensors one after another along axis 0; vectors are rows.
+
+    >>> dl.vstack([dl.tensor([1, 2]), dl.tensor([3, 4])])
+    tensor([[1, 2],
+            [3, 4]])
+    """
 
 def where(condition: Operand, a: Operand, b: Operand) -> Tensor:
-    """Elements of a where the condition holds, else of b. The condition is bool; all three broadcast."""
+    """Elements of a where the condition holds, else of b. The condition is bool; all three broadcast.
+
+    >>> dl.where(dl.tensor([True, False]), dl.tensor([1, 2]), 0)
+    tensor([1, 0])
+    """
 
 def xlogy(a: Operand, b: Operand) -> Tensor:
-    """Product a log(b), and 0 where a = 0, whatever b is but NaN."""
+    """Product a log(b), and 0 where a = 0, whatever b is but NaN.
+
+    >>> dl.xlogy(dl.tensor([0.0, 2.0]), dl.tensor([0.0, 3.0])).round(4)
+    tensor([0.    , 2.1972])
+    """
 
 absolute = abs
 arccos = acos
