@@ -1,0 +1,140 @@
+// The weight's gradient: dw[filter][channel][tap] = the sum over all positions of
+// x[channel][place(position, tap)] * y[filter][position]. A product with long K: rows are (last tap, channel), adjacent
+// in the copy of x, columns are filters, and k are the positions. Boxes of positions are dealt out to slices, by shapes
+// alone; each slice adds up its boxes in order in sums of its own, and the slices are added in order at the end: the
+// same bits for any number of threads.
+
+constexpr int64_t kSlices = 8;
+constexpr int64_t kSumElements = int64_t{1} << 20;  // of all slices, unless one takes more
+constexpr int64_t kPartFilters = 64;                // a copy of x is worth so many
+
+template <class S> struct WeightGradient {
+  using T = compute_t<S>;
+  static constexpr int L = kLanes<T>;
+
+  const Images source, target;  // x and y
+  const Axis (&axes)[kAxes];
+  const int64_t groups, channels = source.channels / groups, filters = target.channels / groups;  // of a group
+  const S *x = nullptr, *y = nullptr;
+  S* out = nullptr;
+  const int64_t taps = axes[0].kernel * axes[1].kernel * axes[2].kernel, depth = taps * channels;
+  const Panels panels{filters, L, ceil_div(filters, L) == 3 && kMostVectors > 2 ? 3 : 2};
+  const int64_t padded = ((panels.count() - 1) * panels.vectors + panels.vectors_of(panels.count() - 1)) * L;
+  const int64_t sums = groups * padded * depth;  // elements of one slice
+
+  WeightGradient(const Images& from, const Images& to, const Axis (&a)[kAxes], int64_t g)
+      : source(from), target(to), axes(a), groups(g) {}
+
+  void run() const {
+    const Source<S> shape(source, axes, channels);
+    Boxes boxes{{target.count, target.size[0], target.size[1], target.size[2]}, {}};
+    std::copy_n(boxes.size, kAxes + 1, boxes.length);
+    const int64_t bytes = sizeof(T), some = std::min(padded, 2 * kPartFilters);
+    boxes.shrink([&](const Boxes& b) {
+      return b.positions() <= kMostPositions && shape.elements(b.length) * bytes <= kSourceBytes &&
+             b.positions() * some * bytes <= kSourceBytes;
+    });
+    const int64_t all = boxes.count();
+    const int64_t slices = std::clamp<int64_t>(std::min(all, kSumElements / (sums + 1)), 1, kSlices);
+    const int64_t wanted = tasks_wanted(depth * filters * groups * target.count * target.positions());
+    const int64_t most = ceil_div(padded, std::max<int64_t>(kPartFilters, panels.width()));
+    const int64_t least = ceil_div(padded * depth, kSumElements / 2);  // a part's sums stay in a cache
+    const int64_t parts = std::clamp<int64_t>(std::max(ceil_div(wanted, slices * groups), least), 1,
+                                              std::min(most, panels.count()));
+    Scratch<T> total(slices * sums);
+    parallel_for(slices * groups * parts, [&](int64_t task) {
+      const int64_t part = task % parts, group = task / parts % groups, slice = task / parts / groups;
+      const int64_t panel0 = panels.count() * part / parts, panel1 = panels.count() * (part + 1) / parts;
+      T* sum = total.get() + slice * sums + group * padded * depth;
+      const int64_t first = all * slice / slices, end = all * (slice + 1) / slices;
+      if (first == end) std::fill_n(sum + panel0 * panels.width() * depth, width_of(panel0, panel1) * depth, T(0));
+      Scratch<T> copy(shape.elements(boxes.length)), rows(boxes.positions() * width_of(panel0, panel1));
+      Scratch<Run> runs(boxes.length[0] * boxes.length[1] * boxes.length[2]);
+      for (int64_t box = first; box < end; ++box)
+        run_box(boxes[box], group, panel0, panel1, box > first, copy.get(), rows.get(), runs.get(), sum);
+    });
+    unpack(total.get(), slices);
+  }
+
+  int64_t width_of(int64_t panel0, int64_t panel1) const {  // lanes of panels
+    return std::min(panel1 * panels.width(), padded) - panel0 * panels.width();
+  }
+
+  void run_box(const Box& box, int64_t group, int64_t panel0, int64_t panel1, bool accumulate, T* copy, T* rows,
+               Run* runs, T* sum) const {
+    Source<S> from(source, axes, channels);
+    from.fill(x + group * channels * source.channel, box, copy);
+    const int64_t positions = box.positions(), apart = from.step(2) * from.stride[3];
+    int64_t made = 0;
+    for (int64_t n = 0; n < box.length(0); ++n)
+      for (int64_t d = 0; d < box.length(1); ++d)
+        for (int64_t h = 0; h < box.length(2); ++h) {
+          const int64_t at = n * from.stride[0] + d * from.step(0) * from.stride[1] + h * from.step(1) * from.stride[2];
+          if (made && runs[made - 1].at + runs[made - 1].depth * apart == at) runs[made - 1].depth += box.length(3);
+          else runs[made++] = {at, box.length(3)};
+        }
+    for (int64_t panel = panel0; panel < panel1; ++panel) {
+      const int vectors = panels.vectors_of(panel), width = vectors * L;
+      pack_positions<S>(y, target, box, group * filters + panel * panels.width(), panels.columns(panel), width,
+                        rows + (panel - panel0) * panels.width() * positions);
+    }
+    const bool adjacent = axes[2].dilation == 1 && from.stride[3] == channels;  // the taps of the last axis
+    const int64_t together = adjacent ? axes[2].kernel : 1, count = together * channels;
+    int64_t row = 0;  // of the sums
+    for (int64_t d = 0; d < axes[0].kernel; ++d)
+      for (int64_t h = 0; h < axes[1].kernel; ++h)
+        for (int64_t v = 0; v < axes[2].kernel; v += together, row += count) {
+          const int64_t at = from.place(0, box.begin[1], d) + from.place(1, box.begin[2], h) +
+                             from.place(2, box.begin[3], v);
+          for (int64_t panel = panel0; panel < panel1; ++panel) {
+            const int vectors = panels.vectors_of(panel), width = vectors * L;
+            const RunTile<T> tile{from.data + at, 1, apart, runs, made,
+                                  rows + (panel - panel0) * panels.width() * positions,
+                                  sum + panel * panels.width() * depth + row * width, width, accumulate};
+            run_rows(tile, count, vectors);
+          }
+        }
+  }
+
+  // The slices' sums, [tap, channel][filter], added and turned into [filter][channel, tap].
+  void unpack(const T* total, int64_t slices) const {
+    const int64_t blocks = padded / L, chunk = 16 * L;
+    const int64_t chunks = ceil_div(depth, chunk);
+    parallel_ranges(groups * blocks * chunks, 4, [&](int64_t begin, int64_t end) {
+      for (int64_t i = begin; i < end; ++i) {
+        const int64_t k0 = i % chunks * chunk, block = i / chunks % blocks, group = i / chunks / blocks;
+        const int64_t panel = block * L / panels.width(), lane = block * L % panels.width();
+        const int64_t width = panels.vectors_of(panel) * L;
+        const T* from = total + (group * padded + panel * panels.width()) * depth + lane;
+        const int count = static_cast<int>(std::min<int64_t>(L, filters - block * L));
+        S* to = out + (group * filters + block * L) * depth;
+        for (int64_t k = k0; k < std::min(depth, k0 + chunk); k += L)
+          unpack_square(from, width, slices, k, static_cast<int>(std::min<int64_t>(L, depth - k)), to + k, count);
+      }
+    });
+  }
+  void unpack_square(const T* from, int64_t width, int64_t slices, int64_t k, int steps, S* to, int count) const {
+    vec<T> square[L];
+#pragma GCC unroll 16
+    for (int l = 0; l < L; ++l) {
+      square[l] = vec<T>{};
+      if (l >= steps) continue;
+      const T* at = from + ((k + l) % taps * channels + (k + l) / taps) * width;
+      vec<T> v = vload(at);
+      for (int64_t s = 1; s < slices; ++s) v = v + vload(at + s * sums);
+      square[l] = v;
+    }
+    swap_blocks<L / 2, T>(square);
+#pragma GCC unroll 16
+    for (int l = 0; l < L; ++l) {
+      if (l >= count) continue;
+      if constexpr (std::is_same_v<S, T>) {
+        put_lanes(to + l * depth, square[l], steps);
+      } else {
+        T lanes[L] = {};
+        vstore(lanes, square[l]);
+        store_block(to + l * depth, lanes, steps);
+      }
+    }
+  }
+};
