@@ -53,6 +53,7 @@ MODULES = (
     "numbers",
     "counting",
     "differences",
+    "convolution",
 )
 """Modules of dlcore.ops whose functions are public."""
 

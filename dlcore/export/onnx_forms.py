@@ -67,7 +67,7 @@ REFUSED = {
     "unique_values": "the shape of its result depends on values",
     **dict.fromkeys(("count_runs", "run_heads", "run_numbers"), "it is a part of unique"),
     **dict.fromkeys(("sort", "argsort", "topk", "median", "nanmedian", "quantile", "nanquantile"), _ORDER),
-    "searchsorted": "ONNX has no search in a sorted sequence",
+    "conv_weight": "it is a gradient", "searchsorted": "ONNX has no search in a sorted sequence",
 }  # fmt: skip
 """Operations without a form, and why; `refusal` says it of whole kinds."""
 _FAMILIES = {"optim": "it updates parameters", "linalg": "ONNX has no linear algebra"}
