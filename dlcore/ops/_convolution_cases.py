@@ -233,8 +233,8 @@ def weight_workloads() -> Iterator[Workload]:
 
 
 # Images in NHWC are torch's channels_last: strides alone tell them apart. Paddings of both sides are equal here.
-_TORCH = """first = (lambda a: a.movedim(-1, 1)) if layout == "NHWC" else (lambda a: a)
-last = (lambda a: a.movedim(1, -1)) if layout == "NHWC" else (lambda a: a)
+_TORCH = """ahead = (lambda a: a.movedim(-1, 1)) if layout == "NHWC" else (lambda a: a)
+behind = (lambda a: a.movedim(1, -1)) if layout == "NHWC" else (lambda a: a)
 lengths = (lambda a: list(a.shape[1:-1])) if layout == "NHWC" else (lambda a: list(a.shape[2:]))
 rank = len(stride)
 backward = torch.ops.aten.convolution_backward
@@ -245,18 +245,18 @@ TORCH_CONV = (
 activate = {None: lambda y: y, "relu": torch.relu_, "sigmoid": torch.sigmoid_, "tanh": torch.tanh_,
     "gelu": F.gelu, "gelu_tanh": lambda y: F.gelu(y, approximate="tanh")}[activation]
 def forward(x, weight, bias):
-    return last(activate(function(first(x), weight, bias, stride, padding[::2], dilation, groups)))""",
+    return behind(activate(function(ahead(x), weight, bias, stride, padding[::2], dilation, groups)))""",
     "forward(x, weight, bias)",
 )
 TORCH_INPUT = (
     _TORCH + """def gradient(y, weight):
     x = y.new_empty(1).expand(y.shape[0], weight.shape[1] * groups, *size)
-    return last(backward(first(y), x, weight, None, *rest, [True, False, False])[0])""",
+    return behind(backward(ahead(y), x, weight, None, *rest, [True, False, False])[0])""",
     "gradient(y, weight)",
 )
 TORCH_WEIGHT = (
     _TORCH + """def gradient(x, y):
-    given, arriving = first(x), first(y)
+    given, arriving = ahead(x), ahead(y)
     weight = x.new_empty(1).expand(arriving.shape[1], given.shape[1] // groups, *kernel)
     return backward(arriving, given, weight, None, *rest, [False, True, False])[1]""",
     "gradient(x, y)",
