@@ -54,6 +54,8 @@ MODULES = (
     "counting",
     "differences",
     "convolution",
+    "max_pool",
+    "avg_pool",
 )
 """Modules of dlcore.ops whose functions are public."""
 

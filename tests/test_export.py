@@ -35,7 +35,9 @@ def test_every_operation_of_a_forward_pass_has_a_form_or_a_reason():
     assert [name for name in REFUSED if name in FORMS] == []
 
 
-EXPECTED = r"is of dtype (b?float16|uint(16|32|64))|powers of integers wrap|no \w+ of float64|to tens in ONNX"
+EXPECTED = (
+    r"is of dtype (b?float16|uint(16|32|64))|powers of integers wrap|no \w+ of (float64|int64)|to tens in ONNX|adaptive"
+)
 
 
 @pytest.mark.filterwarnings("ignore:.*are not finite")
@@ -46,6 +48,8 @@ def test_onnx_operation(op, sample, dtype, tmp_path):
         pytest.skip("the first operand is no batch")
     if sample.why == "special values" and op.name == "gelu":
         pytest.skip("onnxruntime's Gelu of -inf is NaN")
+    if sample.why in ("NaN, ties", "-inf") and op.family == "pool":
+        pytest.skip("onnxruntime's maxima pass over NaN, and are at least the smallest finite number")
     model, x = made
     try:
         dl.export.onnx(model, tmp_path / "one.onnx", example=x, dynamic_batch=False)

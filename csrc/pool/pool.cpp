@@ -1,0 +1,2 @@
+#define DLCORE_BODY "pool/pool.inl"
+#include "common/each_isa.h"

@@ -1,0 +1,179 @@
+"""Windows of poolings: their lengths, what is wrong with them, and their elements for NumPy's references."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, Literal
+
+import numpy as np
+
+from dlcore._arguments import choice, integers, operand
+from dlcore.errors import ShapeError
+from dlcore.op import Op, Spec
+from dlcore.ops._workloads import bytes_of
+from dlcore.ops.movement import reshape
+
+__all__ = [
+    "Ints", "Layout", "Pooled", "batched", "lengths_of_windows", "over_space", "positions", "spatial", "volume",
+    "with_space",
+]  # fmt: skip
+
+Ints = tuple[int, ...]
+Layout = Literal["NCHW", "NHWC"]
+
+
+# ---- shapes ---------------------------------------------------------------------------------------------------------
+
+
+def spatial(shape: Ints, layout: str) -> Ints:
+    """The lengths of the axes in space of (N, C, *space) or (N, *space, C)."""
+    return shape[2:] if layout == "NCHW" else shape[1:-1]
+
+
+def with_space(shape: Ints, space: Ints, layout: str) -> Ints:
+    """``shape`` with other lengths in space."""
+    return (*shape[:2], *space) if layout == "NCHW" else (shape[0], *space, shape[-1])
+
+
+def over_space(value: Any, rank: int, where: str) -> Ints:
+    """``value``, one number for all ``rank`` axes in space or one for each, as a tuple."""
+    found = integers(value, where)
+    if len(found) == 1:
+        return found * rank
+    if len(found) != rank:
+        raise ShapeError(f"{where} {found} has {len(found)} numbers; there are {rank} axes in space")
+    return found
+
+
+def _at_least(least: int, name: str, what: str, values: Ints) -> None:
+    if min(values, default=least) < least:
+        raise ShapeError(f"{name}: {what} {values}; each must be at least {least}")
+
+
+def lengths_of_windows(
+    name: str, shape: Ints, space: Ints, kernel: Ints, stride: Ints, padding: Ints, dilation: Ints, ceil_mode: bool
+) -> Ints:
+    """The output's lengths in space, as PyTorch has them; raises ShapeError where windows do not fit.
+
+    With ``ceil_mode`` a last window may reach beyond the end, if it begins in the input or the padding before it.
+    """
+    _at_least(1, name, "kernel_size", kernel)
+    _at_least(1, name, "stride", stride)
+    _at_least(0, name, "padding", padding)
+    _at_least(1, name, "dilation", dilation)
+    reach = tuple((k - 1) * d + 1 for k, d in zip(kernel, dilation, strict=True))
+    if any(2 * p > r for p, r in zip(padding, reach, strict=True)):
+        raise ShapeError(f"{name}: padding {padding} is more than half of windows of {reach}")
+    found = []
+    for n, r, s, p in zip(space, reach, stride, padding, strict=True):
+        length = (n + 2 * p - r + (s - 1 if ceil_mode else 0)) // s + 1
+        found.append(length - 1 if ceil_mode and (length - 1) * s >= n + p else length)
+    if min(found, default=1) < 1 or 0 in space:
+        out = tuple(max(n, 0) for n in found)
+        text = f"windows of {reach} on shape {shape} with padding {padding}"
+        raise ShapeError(f"{name}: {text}: the output would be {out} in space")
+    return tuple(found)
+
+
+def check_windows(
+    name: str, x: Ints, size: Ints, kernel: Ints, stride: Ints, padding: Ints, dilation: Ints, layout: str
+) -> None:
+    """Raises ShapeError unless ``size`` windows lie so in an input of shape ``x``; adaptive ones have kernel ()."""
+    if not 3 <= len(x) <= 5:
+        raise ShapeError(f"{name}: shape {x} has no batch, channels and 1 to 3 axes in space")
+    space = spatial(x, layout)
+    if {len(values) for values in (kernel, stride, padding, dilation)} != {len(space) if kernel else 0}:
+        raise ShapeError(f"{name}: windows of {len(kernel)} axes for shape {x}")
+    if len(size) != len(space):
+        raise ShapeError(f"{name}: size {size} for shape {x}")
+    if not kernel:
+        _at_least(0, name, "size", size)
+        if 0 in space:
+            raise ShapeError(f"{name}: shape {x} has no elements in space")
+        return
+    fewest, most = (lengths_of_windows(name, x, space, kernel, stride, padding, dilation, c) for c in (False, True))
+    if any(not low <= n <= high for n, low, high in zip(size, fewest, most, strict=True)):
+        raise ShapeError(f"{name}: windows on shape {x} give {most} in space, not {size}")
+
+
+def volume(space: Ints, size: Ints, kernel: Ints) -> int:
+    """Positions of a window; of adaptive ones as many as the widest could have."""
+    if kernel:
+        return math.prod(kernel)
+    return math.prod(n // o if o and n % o == 0 else min(n, n // max(o, 1) + 2)
+                     for n, o in zip(space, size, strict=True))  # fmt: skip
+
+
+def batched(input: Any, rank: int, name: str, layout: str) -> tuple[Any, bool]:
+    """The operand as (N, C, *space) or (N, *space, C), and whether it had no batch."""
+    x = operand(input, name, "input")
+    choice(layout, ("NCHW", "NHWC"), f"{name}: layout")
+    if x.ndim not in (rank + 1, rank + 2):
+        axes = "C, " + ", ".join("DHW"[3 - rank :]) if layout == "NCHW" else ", ".join("DHW"[3 - rank :]) + ", C"
+        raise ShapeError(f"{name}: shape {x.shape} is neither ({axes}) nor (N, {axes})")
+    return (x, False) if x.ndim == rank + 2 else (reshape(x, (1, *x.shape)), True)
+
+
+# ---- the family -----------------------------------------------------------------------------------------------------
+
+
+def _folded(call: Any) -> Any:
+    """The examples of a vmap as more images of the batch."""
+    values = [call.full(k) for k in range(len(call.values))]
+    found = call.run([reshape(v, (v.shape[0] * v.shape[1], *v.shape[2:])) for v in values])
+    several = found if isinstance(found, tuple) else (found,)
+    split = tuple(reshape(f, (call.size, f.shape[0] // max(call.size, 1), *f.shape[1:])) for f in several)
+    return split if isinstance(found, tuple) else split[0]
+
+
+def window_numbers(size: Ints, kernel: Ints, stride: Ints, padding: Ints, dilation: Ints, layout: str) -> Ints:
+    """What kernels are told: the layout, then kernels, strides, padding and dilations; zeros of adaptive windows."""
+    none = (0,) * len(size)
+    numbers = (kernel, stride, padding, dilation) if kernel else (none, none, none, none)
+    return (int(layout == "NHWC"), *(n for several in numbers for n in several))
+
+
+class Pooled(Op):
+    """An operation of windows over the axes in space of (N, C, *space) or (N, *space, C).
+
+    Where they lie is said by ``kernel``, ``stride``, ``padding`` and ``dilation``, a number for each axis, or by kernel
+    (): then they share out each axis as adaptive poolings do.
+    """
+
+    family = "pool"
+    dtypes = Op.dtypes
+    kinds = ("float",)
+    batch = staticmethod(_folded)
+    params = staticmethod(window_numbers)
+
+    def family_kernels(self) -> dict[str, str]:
+        return {"cpu": f"pool:{self.name}"}
+
+
+def pooled_cost(read: Spec, written: Spec, positions: int) -> tuple[float, float]:
+    """An operation for each position of each window; both read or written once."""
+    return float(math.prod(written.shape) * positions), bytes_of(read, written)
+
+
+# ---- for references -------------------------------------------------------------------------------------------------
+
+
+def _along(n: int, out: int, k: int, stride: int, padding: int, dilation: int) -> list[list[int]]:
+    """The elements of each window along one axis, by position; -1 where they lie in the padding."""
+    if k == 0:
+        return [list(range(o * n // out, -(-(o + 1) * n // out))) for o in range(out)]
+    places = [[o * stride - padding + j * dilation for j in range(k)] for o in range(out)]
+    return [[i if 0 <= i < n else -1 for i in window] for window in places]
+
+
+def positions(space: Ints, size: Ints, windows: tuple[Ints, Ints, Ints, Ints]) -> Any:
+    """For each window, in order: its place in the output, and arrays of positions and of flat elements in the plane."""
+    kernel, stride, padding, dilation = windows if windows[0] else ((0,) * len(size),) * 4
+    axes = [_along(*given) for given in zip(space, size, kernel, stride, padding, dilation, strict=True)]
+    widest = [k or (n // o if o and n % o == 0 else min(n, n // max(o, 1) + 2))
+              for n, o, k in zip(space, size, kernel, strict=True)]  # fmt: skip
+    for place in np.ndindex(*size):
+        grids = np.meshgrid(*(axis[o] for axis, o in zip(axes, place, strict=True)), indexing="ij")
+        there = np.all([g >= 0 for g in grids], axis=0)
+        number = np.ravel_multi_index(tuple(np.indices(grids[0].shape)), tuple(widest))[there]
+        yield place, number, np.ravel_multi_index(tuple(g[there] for g in grids), space)
