@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -76,13 +77,14 @@ def lengths_of_windows(
 
 
 def check_windows(
-    name: str, x: Ints, size: Ints, kernel: Ints, stride: Ints, padding: Ints, dilation: Ints, layout: str
+    name: str, x: Ints, size: Ints, windows: tuple[Ints, ...], layout: str
 ) -> None:
     """Raises ShapeError unless ``size`` windows lie so in an input of shape ``x``; adaptive ones have kernel ()."""
     if not 3 <= len(x) <= 5:
         raise ShapeError(f"{name}: shape {x} has no batch, channels and 1 to 3 axes in space")
     space = spatial(x, layout)
-    if {len(values) for values in (kernel, stride, padding, dilation)} != {len(space) if kernel else 0}:
+    kernel, stride, padding, dilation = windows
+    if {len(values) for values in windows} != {len(space) if kernel else 0}:
         raise ShapeError(f"{name}: windows of {len(kernel)} axes for shape {x}")
     if len(size) != len(space):
         raise ShapeError(f"{name}: size {size} for shape {x}")
@@ -142,9 +144,9 @@ class Pooled(Op):
 
     family = "pool"
     dtypes = Op.dtypes
-    kinds = ("float",)
+    kinds: Sequence[str] = ("float",)
     batch = staticmethod(_folded)
-    params = staticmethod(window_numbers)
+    params: Any = staticmethod(window_numbers)
 
     def family_kernels(self) -> dict[str, str]:
         return {"cpu": f"pool:{self.name}"}
@@ -173,7 +175,7 @@ def positions(space: Ints, size: Ints, windows: tuple[Ints, Ints, Ints, Ints]) -
     widest = [k or (n // o if o and n % o == 0 else min(n, n // max(o, 1) + 2))
               for n, o, k in zip(space, size, kernel, strict=True)]  # fmt: skip
     for place in np.ndindex(*size):
-        grids = np.meshgrid(*(axis[o] for axis, o in zip(axes, place, strict=True)), indexing="ij")
-        there = np.all([g >= 0 for g in grids], axis=0)
+        grids: Any = np.meshgrid(*(axis[o] for axis, o in zip(axes, place, strict=True)), indexing="ij")
+        there: Any = np.all([g >= 0 for g in grids], axis=0)
         number = np.ravel_multi_index(tuple(np.indices(grids[0].shape)), tuple(widest))[there]
         yield place, number, np.ravel_multi_index(tuple(g[there] for g in grids), space)

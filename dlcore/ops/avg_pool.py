@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -35,7 +35,7 @@ __all__ = ["avg_pool1d", "avg_pool2d", "avg_pool3d"]
 
 
 def _mean_window(size: int | Ints, kernel: int | Ints, stride: Any = None, padding: Any = 0, counts: bool = True,
-            divisor: int = 0, layout: str = "NCHW", rank: int = 2) -> dict[str, Any]:  # fmt: skip
+            divisor: int = 0, layout: str = "NCHW", *, rank: int = 2) -> dict[str, Any]:  # fmt: skip
     """The attributes of a sample; one number stands for all axes."""
     def each(v: Any) -> Ints:
         return (v,) * rank if isinstance(v, int) else v
@@ -87,11 +87,9 @@ class MeanPooled(Pooled):
     back = False
     """Whether it is the gradient: samples, errors and workloads then are those of the outputs."""
 
-    def params(self, size: Ints, kernel: Ints, stride: Ints, padding: Ints, count_include_pad: bool,
-               divisor: int, layout: str) -> Ints:  # fmt: skip
-        """Those of all poolings, whether padding counts, and the divisor."""
-        numbers = window_numbers(size, kernel, stride, padding, (1,) * len(kernel), layout)
-        return (*numbers, int(count_include_pad), divisor)
+    params: Any = staticmethod(lambda size, kernel, stride, padding, count_include_pad, divisor, layout: (
+        *window_numbers(size, kernel, stride, padding, (1,) * len(kernel), layout), int(count_include_pad), divisor
+    ))  # fmt: skip
 
     def _turned(self, shape: Ints, attrs: dict[str, Any]) -> tuple[Ints, dict[str, Any]]:
         """Of a case the shape and attributes: with the gradient, of the output, and the input's lengths."""
@@ -128,7 +126,7 @@ class MeanPooled(Pooled):
             *([] if self.back else [given((8, 32, 4096), (2048,), 2, why="1-d", dtypes=(float32,))]),
         ]
 
-    def family_baselines(self) -> dict[str, str]:
+    def family_baselines(self) -> dict[str, Any]:
         if self.back:
             call = "backward(dout, x, kernel, stride, padding, False, count_include_pad, None)"
             return {"torch": (_TORCH_BACK, call)}
@@ -211,7 +209,7 @@ def avg_pool(
     A sum is divided by `divisor`, or, where that is 0, by the elements of the window, with those of the padding where
     `count_include_pad` says so.
     """
-    check_windows("avg_pool", x.shape, size, *_windows(kernel, stride, padding), layout)
+    check_windows("avg_pool", x.shape, size, _windows(kernel, stride, padding), layout)
     if not x.dtype.is_float and x.dtype is not int64:
         raise DTypeError(f"avg_pool: does not take {x.dtype.name}; of integers int64 alone")
     return Spec(with_space(x.shape, size, layout), x.dtype)
@@ -239,7 +237,7 @@ def avg_pool_backward(
     """
     shape = with_space(dout.shape, size, layout)
     windows = _windows(kernel, stride, padding)
-    check_windows("avg_pool_backward", shape, spatial(dout.shape, layout), *windows, layout)
+    check_windows("avg_pool_backward", shape, spatial(dout.shape, layout), windows, layout)
     return Spec(shape, dout.dtype)
 
 
@@ -272,8 +270,8 @@ def means(
 
 @names_errors
 def avg_pool1d(
-    input: Any, kernel_size: int | Ints, stride: int | Ints | None = None, padding: int | Ints = 0,
-    ceil_mode: bool = False, count_include_pad: bool = True, layout: str = "NCHW",
+    input: Any, kernel_size: int | Sequence[int], stride: int | Sequence[int] | None = None,
+    padding: int | Sequence[int] = 0, ceil_mode: bool = False, count_include_pad: bool = True, layout: str = "NCHW",
 ) -> Any:  # fmt: skip
     """The means of windows along one axis: (N, C, L) or (C, L) gives (N, C, L_out) or (C, L_out).
 
@@ -288,9 +286,9 @@ def avg_pool1d(
 
 @names_errors
 def avg_pool2d(
-    input: Any, kernel_size: int | Ints, stride: int | Ints | None = None, padding: int | Ints = 0,
-    ceil_mode: bool = False, count_include_pad: bool = True, divisor_override: int | None = None,
-    layout: str = "NCHW",
+    input: Any, kernel_size: int | Sequence[int], stride: int | Sequence[int] | None = None,
+    padding: int | Sequence[int] = 0, ceil_mode: bool = False, count_include_pad: bool = True,
+    divisor_override: int | None = None, layout: str = "NCHW",
 ) -> Any:  # fmt: skip
     """The means of windows: (N, C, H, W) or (C, H, W) gives (N, C, H_out, W_out) or (C, H_out, W_out).
 
@@ -314,9 +312,9 @@ def avg_pool2d(
 
 @names_errors
 def avg_pool3d(
-    input: Any, kernel_size: int | Ints, stride: int | Ints | None = None, padding: int | Ints = 0,
-    ceil_mode: bool = False, count_include_pad: bool = True, divisor_override: int | None = None,
-    layout: str = "NCHW",
+    input: Any, kernel_size: int | Sequence[int], stride: int | Sequence[int] | None = None,
+    padding: int | Sequence[int] = 0, ceil_mode: bool = False, count_include_pad: bool = True,
+    divisor_override: int | None = None, layout: str = "NCHW",
 ) -> Any:  # fmt: skip
     """The means of windows along three axes: (N, C, D, H, W) or (C, D, H, W).
 

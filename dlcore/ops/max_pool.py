@@ -7,7 +7,7 @@ have at most 256 elements. The gradient gathers: each element of the input looks
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -41,7 +41,7 @@ _COMPARABLE = ("float16", "bfloat16", "float32", "float64", "uint8", "int8", "in
 
 
 def _window(size: int | Ints, kernel: int | Ints, stride: Any = None, padding: Any = 0, dilation: Any = 1,
-            layout: str = "NCHW", rank: int = 2) -> dict[str, Any]:  # fmt: skip
+            layout: str = "NCHW", *, rank: int = 2) -> dict[str, Any]:  # fmt: skip
     """The attributes of a sample; one number stands for all axes."""
     def each(v: Any) -> Ints:
         return (v,) * rank if isinstance(v, int) else v
@@ -72,7 +72,7 @@ def _place_dtype(positions: int) -> Any:
 
 
 def _max_spec(name: str, x: Spec, size: Ints, windows: tuple[Any, ...], layout: str) -> tuple[Ints, Any]:
-    check_windows(name, x.shape, size, *windows, layout)
+    check_windows(name, x.shape, size, windows, layout)
     if x.dtype.name not in _COMPARABLE:
         raise DTypeError(f"{name}: does not take {x.dtype.name}")
     space = spatial(x.shape, layout)
@@ -82,7 +82,7 @@ def _max_spec(name: str, x: Spec, size: Ints, windows: tuple[Any, ...], layout: 
 class MaxPooled(Pooled):
     """Maxima of windows; `max_pool_indices` gives their indices too."""
 
-    kinds = ("float", "int", "uint")
+    kinds: Sequence[str] = ("float", "int", "uint")
     extras = "places"
     dtypes = FLOATS
 
@@ -131,7 +131,7 @@ class MaxPooled(Pooled):
 
     def family_workloads(self) -> list[Workload]:
         def given(shape: Ints, size: Any, kernel: Any, *rest: Any, why: str, **kw: Any) -> Workload:
-            attrs = _window(size, kernel, *rest, rank=len(shape) - 2)
+            attrs: dict[str, Any] = _window(size, kernel, *rest, rank=len(shape) - 2)
             return Workload((shape,), tuple(attrs.values()), why, **kw)
 
         return [
@@ -203,7 +203,7 @@ class _OfPlaces(Pooled):
 
 def _check_places(name: str, places: Spec, shape: Ints, x: Ints, windows: tuple[Any, ...], layout: str) -> None:
     size = spatial(shape, layout)
-    check_windows(name, x, size, *windows, layout)
+    check_windows(name, x, size, windows, layout)
     if places.shape != shape:
         raise ShapeError(f"{name}: places of shape {places.shape} for windows of shape {shape}")
     wanted = _place_dtype(volume(spatial(x, layout), size, windows[0]))
@@ -350,8 +350,9 @@ def maxima(input: Any, rank: int, name: str, windows: tuple[Any, Any, Any, Any],
 
 @names_errors
 def max_pool1d(
-    input: Any, kernel_size: int | Ints, stride: int | Ints | None = None, padding: int | Ints = 0,
-    dilation: int | Ints = 1, ceil_mode: bool = False, return_indices: bool = False, layout: str = "NCHW",
+    input: Any, kernel_size: int | Sequence[int], stride: int | Sequence[int] | None = None,
+    padding: int | Sequence[int] = 0, dilation: int | Sequence[int] = 1, ceil_mode: bool = False,
+    return_indices: bool = False, layout: str = "NCHW",
 ) -> Any:  # fmt: skip
     """The maxima of windows along one axis: (N, C, L) or (C, L) gives (N, C, L_out) or (C, L_out).
 
@@ -365,8 +366,9 @@ def max_pool1d(
 
 @names_errors
 def max_pool2d(
-    input: Any, kernel_size: int | Ints, stride: int | Ints | None = None, padding: int | Ints = 0,
-    dilation: int | Ints = 1, ceil_mode: bool = False, return_indices: bool = False, layout: str = "NCHW",
+    input: Any, kernel_size: int | Sequence[int], stride: int | Sequence[int] | None = None,
+    padding: int | Sequence[int] = 0, dilation: int | Sequence[int] = 1, ceil_mode: bool = False,
+    return_indices: bool = False, layout: str = "NCHW",
 ) -> Any:  # fmt: skip
     """The maxima of windows: (N, C, H, W) or (C, H, W) gives (N, C, H_out, W_out) or (C, H_out, W_out).
 
@@ -390,8 +392,9 @@ def max_pool2d(
 
 @names_errors
 def max_pool3d(
-    input: Any, kernel_size: int | Ints, stride: int | Ints | None = None, padding: int | Ints = 0,
-    dilation: int | Ints = 1, ceil_mode: bool = False, return_indices: bool = False, layout: str = "NCHW",
+    input: Any, kernel_size: int | Sequence[int], stride: int | Sequence[int] | None = None,
+    padding: int | Sequence[int] = 0, dilation: int | Sequence[int] = 1, ceil_mode: bool = False,
+    return_indices: bool = False, layout: str = "NCHW",
 ) -> Any:  # fmt: skip
     """The maxima of windows along three axes: (N, C, D, H, W) or (C, D, H, W).
 
