@@ -19,37 +19,38 @@ __all__ = [
     "binary_cross_entropy_with_logits", "bincount", "bitwise_and", "bitwise_invert", "bitwise_left_shift",
     "bitwise_not", "bitwise_or", "bitwise_right_shift", "bitwise_xor", "block_diag", "bmm", "broadcast_arrays",
     "broadcast_shapes", "broadcast_tensors", "broadcast_to", "bucketize", "cartesian_prod", "cast", "cat", "cbrt",
-    "ceil", "celu", "chunk", "clamp", "clip", "column_stack", "combinations", "concat", "concatenate", "conj",
-    "copysign", "cos", "cosh", "cosine_embedding_loss", "cosine_similarity", "count_nonzero", "cross", "cross_entropy",
-    "cummax", "cummin", "cumprod", "cumsum", "cumulative_prod", "cumulative_sum", "deg2rad", "degrees", "delete",
-    "diag", "diag_embed", "diag_indices", "diagflat", "diagonal", "diff", "digamma", "div", "divide", "dot", "dsplit",
-    "dstack", "einsum", "elu", "eq", "equal", "erf", "erfc", "exp", "exp2", "expand", "expand_as", "expand_dims",
-    "expm1", "fill_diagonal", "fix", "flatnonzero", "flatten", "flip", "fliplr", "flipud", "float_power", "floor",
-    "floor_divide", "fmax", "fmin", "fmod", "focal_loss", "gather", "gaussian_nll_loss", "gcd", "ge", "gelu",
-    "gelu_backward", "glu", "greater", "greater_equal", "gt", "hardshrink", "hardsigmoid", "hardswish", "hardtanh",
-    "heaviside", "hinge_embedding_loss", "hinge_loss", "histogram", "hsplit", "hstack", "huber_loss", "hypot", "imag",
-    "index_add", "index_copy", "index_fill", "index_select", "indices", "inner", "insert", "intersect1d", "invert",
-    "isclose", "isfinite", "isin", "isinf", "isnan", "isneginf", "isposinf", "ix_", "kl_div", "kron", "kthvalue",
-    "l1_loss", "lcm", "le", "leaky_relu", "left_shift", "lerp", "less", "less_equal", "lgamma", "linear",
-    "linear_backward", "log", "log10", "log1p", "log2", "log_softmax", "logaddexp", "logcumsumexp", "logical_and",
-    "logical_not", "logical_or", "logical_xor", "logsigmoid", "logsumexp", "lt", "margin_ranking_loss", "masked_fill",
-    "masked_scatter", "masked_select", "matmul", "matrix_transpose", "max", "max_pool1d", "max_pool2d", "max_pool3d",
-    "maximum", "mean", "median", "meshgrid", "min", "minimum", "mish", "mm", "mod", "moveaxis", "movedim", "mse_loss",
-    "msort", "mul", "multi_margin_loss", "multiply", "mv", "nan_to_num", "nanmax", "nanmean", "nanmedian", "nanmin",
-    "nanprod", "nanquantile", "nanstd", "nansum", "nanvar", "narrow", "ne", "neg", "negative", "nextafter", "nll_loss",
-    "nonzero", "norm", "not_equal", "one_hot", "outer", "pad", "pairwise_distance", "partition", "percentile",
-    "permute", "permute_dims", "poisson_nll_loss", "polygamma", "positive", "pow", "power", "prelu", "prod", "ptp",
-    "put_along_axis", "quantile", "quantile_loss", "rad2deg", "radians", "ravel", "ravel_multi_index", "real",
-    "reciprocal", "relu", "relu6", "relu_backward", "remainder", "repeat", "repeat_interleave", "reshape", "reshape_as",
-    "right_shift", "rint", "roll", "rot90", "round", "row_stack", "rsqrt", "scatter", "scatter_add", "scatter_reduce",
-    "searchsorted", "select", "selu", "setdiff1d", "setxor1d", "sgn", "sigmoid", "sigmoid_backward", "sign", "signbit",
-    "silu", "sin", "sinc", "sinh", "sliding_window_view", "smooth_l1_loss", "soft_margin_loss", "softmax", "softmin",
-    "softplus", "softshrink", "softsign", "sort", "split", "sqrt", "square", "squeeze", "stack", "std", "std_mean",
-    "sub", "subtract", "sum", "swapaxes", "swapdims", "take", "take_along_axis", "tan", "tanh", "tanh_backward",
-    "tanhshrink", "tensordot", "threshold", "tile", "topk", "trace", "transpose", "trapezoid", "tril", "tril_indices",
-    "triplet_margin_loss", "triu", "triu_indices", "true_divide", "trunc", "unbind", "unflatten", "unfold", "union1d",
-    "unique", "unique_all", "unique_counts", "unique_inverse", "unique_values", "unravel_index", "unsqueeze", "unstack",
-    "var", "var_mean", "vdot", "vecdot", "view_as", "vsplit", "vstack", "where", "xlogy",
+    "ceil", "celu", "chunk", "clamp", "clip", "column_stack", "combinations", "concat", "concatenate", "conj", "conv1d",
+    "conv2d", "conv3d", "conv_transpose1d", "conv_transpose2d", "conv_transpose3d", "copysign", "cos", "cosh",
+    "cosine_embedding_loss", "cosine_similarity", "count_nonzero", "cross", "cross_entropy", "cummax", "cummin",
+    "cumprod", "cumsum", "cumulative_prod", "cumulative_sum", "deg2rad", "degrees", "delete", "diag", "diag_embed",
+    "diag_indices", "diagflat", "diagonal", "diff", "digamma", "div", "divide", "dot", "dsplit", "dstack", "einsum",
+    "elu", "eq", "equal", "erf", "erfc", "exp", "exp2", "expand", "expand_as", "expand_dims", "expm1", "fill_diagonal",
+    "fix", "flatnonzero", "flatten", "flip", "fliplr", "flipud", "float_power", "floor", "floor_divide", "fmax", "fmin",
+    "fmod", "focal_loss", "gather", "gaussian_nll_loss", "gcd", "ge", "gelu", "gelu_backward", "glu", "greater",
+    "greater_equal", "gt", "hardshrink", "hardsigmoid", "hardswish", "hardtanh", "heaviside", "hinge_embedding_loss",
+    "hinge_loss", "histogram", "hsplit", "hstack", "huber_loss", "hypot", "imag", "index_add", "index_copy",
+    "index_fill", "index_select", "indices", "inner", "insert", "intersect1d", "invert", "isclose", "isfinite", "isin",
+    "isinf", "isnan", "isneginf", "isposinf", "ix_", "kl_div", "kron", "kthvalue", "l1_loss", "lcm", "le", "leaky_relu",
+    "left_shift", "lerp", "less", "less_equal", "lgamma", "linear", "linear_backward", "log", "log10", "log1p", "log2",
+    "log_softmax", "logaddexp", "logcumsumexp", "logical_and", "logical_not", "logical_or", "logical_xor", "logsigmoid",
+    "logsumexp", "lt", "margin_ranking_loss", "masked_fill", "masked_scatter", "masked_select", "matmul",
+    "matrix_transpose", "max", "max_pool1d", "max_pool2d", "max_pool3d", "maximum", "mean", "median", "meshgrid", "min",
+    "minimum", "mish", "mm", "mod", "moveaxis", "movedim", "mse_loss", "msort", "mul", "multi_margin_loss", "multiply",
+    "mv", "nan_to_num", "nanmax", "nanmean", "nanmedian", "nanmin", "nanprod", "nanquantile", "nanstd", "nansum",
+    "nanvar", "narrow", "ne", "neg", "negative", "nextafter", "nll_loss", "nonzero", "norm", "not_equal", "one_hot",
+    "outer", "pad", "pairwise_distance", "partition", "percentile", "permute", "permute_dims", "poisson_nll_loss",
+    "polygamma", "positive", "pow", "power", "prelu", "prod", "ptp", "put_along_axis", "quantile", "quantile_loss",
+    "rad2deg", "radians", "ravel", "ravel_multi_index", "real", "reciprocal", "relu", "relu6", "relu_backward",
+    "remainder", "repeat", "repeat_interleave", "reshape", "reshape_as", "right_shift", "rint", "roll", "rot90",
+    "round", "row_stack", "rsqrt", "scatter", "scatter_add", "scatter_reduce", "searchsorted", "select", "selu",
+    "setdiff1d", "setxor1d", "sgn", "sigmoid", "sigmoid_backward", "sign", "signbit", "silu", "sin", "sinc", "sinh",
+    "sliding_window_view", "smooth_l1_loss", "soft_margin_loss", "softmax", "softmin", "softplus", "softshrink",
+    "softsign", "sort", "split", "sqrt", "square", "squeeze", "stack", "std", "std_mean", "sub", "subtract", "sum",
+    "swapaxes", "swapdims", "take", "take_along_axis", "tan", "tanh", "tanh_backward", "tanhshrink", "tensordot",
+    "threshold", "tile", "topk", "trace", "transpose", "trapezoid", "tril", "tril_indices", "triplet_margin_loss",
+    "triu", "triu_indices", "true_divide", "trunc", "unbind", "unflatten", "unfold", "union1d", "unique", "unique_all",
+    "unique_counts", "unique_inverse", "unique_values", "unravel_index", "unsqueeze", "unstack", "var", "var_mean",
+    "vdot", "vecdot", "view_as", "vsplit", "vstack", "where", "xlogy",
 ]
 
 def abs(x: Operand) -> Tensor:
@@ -605,6 +606,76 @@ def conj(numbers: Operand) -> Tensor:
 
     >>> dl.conj(dl.tensor([1.0, 2.0]))
     tensor([1., 2.])
+    """
+
+def conv1d(input: Operand, weight: Operand, bias: Operand | None = None, stride: int | Sequence[int] = 1, padding: int | str | Sequence[int | Sequence[int]] = 0, dilation: int | Sequence[int] = 1, groups: int = 1, *, padding_mode: str = 'zeros', activation: str | None = None, layout: str = 'NCHW') -> Tensor:
+    """A convolution along one axis: ``input`` (N, C, S) or (C, S), ``weight`` (D, C / groups, K): (N, D, L) or (D, L).
+
+    As `conv2d`; with ``layout="NHWC"`` the input is (N, S, C) and the output (N, L, D).
+
+    >>> dl.conv1d(dl.tensor([[1.0, 2.0, 3.0]]), dl.tensor([[[1.0, -1.0]]])).tolist()
+    [[-1.0, -1.0]]
+    """
+
+def conv2d(input: Operand, weight: Operand, bias: Operand | None = None, stride: int | Sequence[int] = 1, padding: int | str | Sequence[int | Sequence[int]] = 0, dilation: int | Sequence[int] = 1, groups: int = 1, *, padding_mode: str = 'zeros', activation: str | None = None, layout: str = 'NCHW') -> Tensor:
+    """A convolution of images: activation(the products of ``weight`` with each window of ``input``, summed, + bias).
+
+    ``input`` (N, C, H, W), or (C, H, W) for one image; ``weight`` (D, C / groups, KH, KW); ``bias`` (D,) or None. The
+    output is (N, D, OH, OW) with OH = floor((H + before + after - dilation (KH - 1) - 1) / stride) + 1. ``stride``,
+    ``dilation``: one number or one for each axis. ``padding``: one number, one for each axis or a pair (before, after)
+    for each, "valid" (none) or "same" (what keeps the size where the stride is 1; of an odd total one more after).
+    ``padding_mode``: "zeros", "reflect", "replicate" or "circular". With ``groups`` the d-th part of the outputs sees
+    the d-th part of the channels alone; as many groups as channels is a depthwise convolution. ``activation``: None,
+    "relu", "sigmoid", "tanh", "gelu" or "gelu_tanh", applied in the same kernel. With ``layout="NHWC"`` the input is
+    (N, H, W, C) and the output (N, OH, OW, D); the weight stays.
+
+    Operands are floating, of their common dtype; sums run in float32 or wider, in an order that depends on shapes
+    alone. Raises ShapeError where shapes do not fit, DTypeError for integers, ValueError for numbers below 1.
+
+    >>> dl.conv2d(dl.ones((1, 1, 4, 4)), dl.ones((1, 1, 3, 3)), padding=1)[0, 0].tolist()[1]
+    [6.0, 9.0, 9.0, 6.0]
+    """
+
+def conv3d(input: Operand, weight: Operand, bias: Operand | None = None, stride: int | Sequence[int] = 1, padding: int | str | Sequence[int | Sequence[int]] = 0, dilation: int | Sequence[int] = 1, groups: int = 1, *, padding_mode: str = 'zeros', activation: str | None = None, layout: str = 'NCHW') -> Tensor:
+    """A convolution of volumes: ``input`` (N, C, Z, H, W) or without N, ``weight`` (D, C / groups, KZ, KH, KW).
+
+    As `conv2d`; with ``layout="NHWC"`` the input is (N, Z, H, W, C), and so the output.
+
+    >>> dl.conv3d(dl.ones((1, 2, 3, 3, 3)), dl.ones((4, 2, 3, 3, 3))).shape
+    (1, 4, 1, 1, 1)
+    """
+
+def conv_transpose1d(input: Operand, weight: Operand, bias: Operand | None = None, stride: int | Sequence[int] = 1, padding: int | Sequence[int] = 0, output_padding: int | Sequence[int] = 0, groups: int = 1, dilation: int | Sequence[int] = 1, *, activation: str | None = None, layout: str = 'NCHW') -> Tensor:
+    """A transposed convolution along one axis: ``input`` (N, D, L), ``weight`` (D, C / groups, K): (N, C, S).
+
+    As `conv_transpose2d`.
+
+    >>> dl.conv_transpose1d(dl.tensor([[1.0, 2.0]]), dl.tensor([[[1.0, 1.0]]]), stride=2).tolist()
+    [[1.0, 1.0, 2.0, 2.0]]
+    """
+
+def conv_transpose2d(input: Operand, weight: Operand, bias: Operand | None = None, stride: int | Sequence[int] = 1, padding: int | Sequence[int] = 0, output_padding: int | Sequence[int] = 0, groups: int = 1, dilation: int | Sequence[int] = 1, *, activation: str | None = None, layout: str = 'NCHW') -> Tensor:
+    """A transposed convolution of images: the gradient of `conv2d` to its input, + bias.
+
+    ``input`` (N, D, H, W), or (D, H, W) for one image; ``weight`` (D, C / groups, KH, KW); ``bias`` (C,) or None. The
+    output is (N, C, OH, OW), OH = (H - 1) stride - 2 padding + dilation (KH - 1) + 1 + output_padding: each element
+    adds itself times the kernel, ``stride`` places after its neighbour; ``padding`` is cut off on both sides.
+    ``output_padding``, below stride or dilation, says which of the sizes that `conv2d` makes the same of is meant. With
+    ``layout="NHWC"`` input and output have their channels behind.
+
+    Raises ShapeError where shapes do not fit, DTypeError for integers, ValueError for numbers that make no sense.
+
+    >>> dl.conv_transpose2d(dl.ones((1, 1, 2, 2)), dl.ones((1, 1, 2, 2)))[0, 0].tolist()
+    [[1.0, 2.0, 1.0], [2.0, 4.0, 2.0], [1.0, 2.0, 1.0]]
+    """
+
+def conv_transpose3d(input: Operand, weight: Operand, bias: Operand | None = None, stride: int | Sequence[int] = 1, padding: int | Sequence[int] = 0, output_padding: int | Sequence[int] = 0, groups: int = 1, dilation: int | Sequence[int] = 1, *, activation: str | None = None, layout: str = 'NCHW') -> Tensor:
+    """A transposed convolution of volumes: ``input`` (N, D, Z, H, W), ``weight`` (D, C / groups, KZ, KH, KW).
+
+    As `conv_transpose2d`.
+
+    >>> dl.conv_transpose3d(dl.ones((1, 2, 1, 1, 1)), dl.ones((2, 3, 2, 2, 2))).shape
+    (1, 3, 2, 2, 2)
     """
 
 def copysign(a: Operand, b: Operand) -> Tensor:
