@@ -56,6 +56,8 @@ MODULES = (
     "convolution",
     "max_pool",
     "avg_pool",
+    "columns",
+    "resize",
 )
 """Modules of dlcore.ops whose functions are public."""
 

@@ -16,12 +16,12 @@ Length = int | Affine
 
 
 class Value:
-    """A tensor of the graph: its name, its dtype by NumPy's name, and its lengths."""
+    """A tensor of the graph: its name, its dtype by NumPy's name, its lengths, and its values if it is a constant."""
 
-    __slots__ = ("dtype", "name", "shape")
+    __slots__ = ("dtype", "name", "shape", "values")
 
-    def __init__(self, name: str, dtype: str, shape: Sequence[Length]):
-        self.name, self.dtype, self.shape = name, dtype, tuple(shape)
+    def __init__(self, name: str, dtype: str, shape: Sequence[Length], values: Any = None):
+        self.name, self.dtype, self.shape, self.values = name, dtype, tuple(shape), values
 
     @property
     def ndim(self) -> int:
@@ -64,7 +64,7 @@ class Graph:
         key = None if name or array.size > 64 else (array.dtype.name, array.shape, array.tobytes())
         if key is not None and key in self._small:
             return self._small[key]
-        made = Value(self.fresh(name or "constant"), array.dtype.name, array.shape)
+        made = Value(self.fresh(name or "constant"), array.dtype.name, array.shape, array)
         self.constants.append(protobuf.tensor(made.name, array))
         self.bytes += array.nbytes
         if key is not None:

@@ -212,10 +212,10 @@ class _Writer:
 
     @staticmethod
     def _read(same: Sequence[Call]) -> list[Any]:
-        """The operands; of an assignment only the value is read."""
+        """The operands that are read."""
         inputs = list(zip(*(c.inputs for c in same), strict=True))
-        unread = same[0].op is not None and same[0].op.name == "assign"
-        return [(None,) if unread and k == 0 else arrays for k, arrays in enumerate(inputs)]
+        unread = () if same[0].op is None else _UNREAD.get(same[0].op.name, ())
+        return [(None,) if k in unread else arrays for k, arrays in enumerate(inputs)]
 
     def _forget(self, call: Call, out: Sequence[Array]) -> None:
         """Memory is written: what was read from it before is no longer there."""
@@ -226,6 +226,9 @@ class _Writer:
             self._refuse(call, "a part of a tensor is written in place; build the result with where or concat")
         for key in stale:
             del self.known[key]
+
+
+_UNREAD = {"assign": (0,), "resample": (2, 4)}  # what is written over, and the tables of gradients
 
 
 def _listed(values: Sequence[Any]) -> str:

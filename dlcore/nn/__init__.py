@@ -80,6 +80,16 @@ from dlcore.nn.padding import (
     ZeroPad2d,
     ZeroPad3d,
 )
+from dlcore.nn.resize import (
+    ChannelShuffle,
+    Fold,
+    PixelShuffle,
+    PixelUnshuffle,
+    Unfold,
+    Upsample,
+    UpsamplingBilinear2d,
+    UpsamplingNearest2d,
+)
 
 __all__ = [
     "CELU",
@@ -89,6 +99,7 @@ __all__ = [
     "SELU",
     "BCELoss",
     "BCEWithLogitsLoss",
+    "ChannelShuffle",
     "CircularPad1d",
     "CircularPad2d",
     "CircularPad3d",
@@ -107,6 +118,7 @@ __all__ = [
     "Dropout",
     "Flatten",
     "FocalLoss",
+    "Fold",
     "GaussianNLLLoss",
     "Hardshrink",
     "Hardsigmoid",
@@ -132,6 +144,8 @@ __all__ = [
     "PReLU",
     "PairwiseDistance",
     "Parameter",
+    "PixelShuffle",
+    "PixelUnshuffle",
     "PoissonNLLLoss",
     "QuantileLoss",
     "ReLU",
@@ -156,6 +170,10 @@ __all__ = [
     "Threshold",
     "TripletMarginLoss",
     "Unflatten",
+    "Unfold",
+    "Upsample",
+    "UpsamplingBilinear2d",
+    "UpsamplingNearest2d",
     "ZeroPad1d",
     "ZeroPad2d",
     "ZeroPad3d",

@@ -3,7 +3,7 @@
     import dlcore.nn.functional as F
     loss = F.cross_entropy(F.relu(F.linear(x, weight, bias)), target)
 
-They are the same functions, but for `dropout`, `normalize` and `pad`, whose arguments here are PyTorch's.
+They are the same functions, but for `dropout`, `fold`, `normalize`, `pad` and `unfold`, which have PyTorch's arguments.
 """
 
 from __future__ import annotations
@@ -11,12 +11,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from dlcore._arguments import axis_of, boolean, integers, number, operand, renamed
+from dlcore._arguments import axis_of, boolean, called, choice, integers, number, operand, renamed
 from dlcore._operations import (
     bilinear,
     binary_cross_entropy,
     binary_cross_entropy_with_logits,
     celu,
+    channel_shuffle,
+    col2im,
     conv1d,
     conv2d,
     conv3d,
@@ -38,6 +40,8 @@ from dlcore._operations import (
     hinge_embedding_loss,
     hinge_loss,
     huber_loss,
+    im2col,
+    interpolate,
     kl_div,
     l1_loss,
     leaky_relu,
@@ -51,6 +55,9 @@ from dlcore._operations import (
     nll_loss,
     one_hot,
     pairwise_distance,
+    permute,
+    pixel_shuffle,
+    pixel_unshuffle,
     poisson_nll_loss,
     prelu,
     quantile_loss,
@@ -77,14 +84,15 @@ from dlcore.ops.reduce import max, sum
 from dlcore.random import dropout as drop
 
 __all__ = [
-    "bilinear", "binary_cross_entropy", "binary_cross_entropy_with_logits", "celu", "conv1d", "conv2d",
-    "conv3d", "conv_transpose1d", "conv_transpose2d", "conv_transpose3d", "cosine_embedding_loss", "cosine_similarity",
-    "cross_entropy", "dropout", "elu", "focal_loss", "gaussian_nll_loss", "gelu", "glu",
-    "hardshrink", "hardsigmoid", "hardswish", "hardtanh", "hinge_embedding_loss", "hinge_loss", "huber_loss", "kl_div",
-    "l1_loss", "leaky_relu", "linear", "log_softmax", "logsigmoid", "margin_ranking_loss", "mish", "mse_loss",
-    "multi_margin_loss", "nll_loss", "normalize", "one_hot", "pad", "pairwise_distance", "poisson_nll_loss", "prelu",
-    "quantile_loss", "relu", "relu6", "selu", "sigmoid", "silu", "smooth_l1_loss", "soft_margin_loss", "softmax",
-    "softplus", "softshrink", "softsign", "tanh", "tanhshrink", "threshold", "triplet_margin_loss",
+    "bilinear", "binary_cross_entropy", "binary_cross_entropy_with_logits", "celu", "channel_shuffle", "conv1d",
+    "conv2d", "conv3d", "conv_transpose1d", "conv_transpose2d", "conv_transpose3d", "cosine_embedding_loss",
+    "cosine_similarity", "cross_entropy", "dropout", "elu", "focal_loss", "fold", "gaussian_nll_loss", "gelu", "glu",
+    "hardshrink", "hardsigmoid", "hardswish", "hardtanh", "hinge_embedding_loss", "hinge_loss", "huber_loss",
+    "interpolate", "kl_div", "l1_loss", "leaky_relu", "linear", "log_softmax", "logsigmoid", "margin_ranking_loss",
+    "mish", "mse_loss", "multi_margin_loss", "nll_loss", "normalize", "one_hot", "pad", "pairwise_distance",
+    "pixel_shuffle", "pixel_unshuffle", "poisson_nll_loss", "prelu", "quantile_loss", "relu", "relu6", "selu",
+    "sigmoid", "silu", "smooth_l1_loss", "soft_margin_loss", "softmax", "softplus", "softshrink", "softsign", "tanh",
+    "tanhshrink", "threshold", "triplet_margin_loss", "unfold", "upsample",
 ]  # fmt: skip
 
 
@@ -133,3 +141,43 @@ def pad(x: Any, pad: Sequence[int], mode: str = "constant", value: float = 0.0) 
     pairs = [(0, 0)] * (x.ndim - len(widths) // 2)
     pairs += [(widths[k], widths[k + 1]) for k in range(len(widths) - 2, -1, -2)]
     return numpy_pad(x, pairs, mode, constant_values=value)
+
+
+def unfold(
+    x: Any, kernel_size: Any, dilation: Any = 1, padding: Any = 0, stride: Any = 1, layout: str = "NCHW"
+) -> Any:
+    """Windows of images as columns: ``x`` (N, C, H, W) gives (N, C kh kw, L); `dl.im2col`.
+
+    Arguments are pairs or one number for both axes. ``layout``: "NHWC" where channels come last; the columns are the
+    same. ``Tensor.unfold`` walks along one axis.
+
+    >>> nn.functional.unfold(dl.ones(2, 3, 8, 8), 3, padding=1).shape
+    (2, 27, 64)
+    """
+    x = operand(x, "unfold")
+    if choice(layout, ("NCHW", "NHWC"), "unfold: layout") == "NHWC" and x.ndim in (3, 4):
+        x = permute(x, (*range(x.ndim - 3), x.ndim - 1, x.ndim - 3, x.ndim - 2))
+    return called("unfold", im2col, x, kernel_size, dilation, padding, stride)
+
+
+def fold(
+    x: Any, output_size: Any, kernel_size: Any, dilation: Any = 1, padding: Any = 0, stride: Any = 1,
+    layout: str = "NCHW",
+) -> Any:  # fmt: skip
+    """Images of ``output_size`` to which columns add up: ``x`` (N, C kh kw, L) gives (N, C, H, W); `dl.col2im`.
+
+    ``layout``: "NHWC" for images whose channels come last.
+
+    >>> nn.functional.fold(dl.ones(1, 4, 4), 3, 2).tolist()
+    [[[[1.0, 2.0, 1.0], [2.0, 4.0, 2.0], [1.0, 2.0, 1.0]]]]
+    """
+    last = choice(layout, ("NCHW", "NHWC"), "fold: layout") == "NHWC"
+    out = called("fold", col2im, operand(x, "fold"), output_size, kernel_size, dilation, padding, stride)
+    return permute(out, (*range(out.ndim - 3), out.ndim - 2, out.ndim - 1, out.ndim - 3)) if last else out
+
+
+def upsample(
+    x: Any, size: Any = None, scale_factor: Any = None, mode: str = "nearest", align_corners: bool | None = None
+) -> Any:
+    """`interpolate`, under an older name."""
+    return called("upsample", interpolate, operand(x, "upsample"), size, scale_factor, mode, align_corners)

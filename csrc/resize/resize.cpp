@@ -1,0 +1,2 @@
+#define DLCORE_BODY "resize/resize.inl"
+#include "common/each_isa.h"
