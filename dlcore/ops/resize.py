@@ -344,6 +344,9 @@ def pixel_shuffle(x: Spec, upscale_factor: int, layout: Layout = "NCHW") -> Spec
 
     out[c, h r + i, w r + j] = x[c r r + i r + j, h, w]. `layout`: "NHWC" where channels come last. Raises ShapeError
     where the channels are no multiple of r r.
+
+    >>> dl.pixel_shuffle(dl.arange(4).reshape(4, 1, 1), 2).tolist()
+    [[[0, 1], [2, 3]]]
     """
     front, c, h, w = _split("pixel_shuffle", x.shape, layout)
     r = upscale_factor
@@ -386,6 +389,9 @@ def pixel_unshuffle(x: Spec, downscale_factor: int, layout: Layout = "NCHW") -> 
 
     What `pixel_shuffle` undoes. `layout`: "NHWC" where channels come last. Raises ShapeError where height or width is
     no multiple of r.
+
+    >>> dl.pixel_unshuffle(dl.arange(4).reshape(1, 2, 2), 2).tolist()
+    [[[0]], [[1]], [[2]], [[3]]]
     """
     front, c, h, w = _split("pixel_unshuffle", x.shape, layout)
     r = downscale_factor
@@ -438,6 +444,9 @@ def channel_shuffle(x: Spec, groups: int, layout: Layout = "NCHW") -> Spec:
 
     Zhang et al. 2018. `layout`: "NHWC" where channels come last. Raises ShapeError where the channels are no multiple
     of `groups`.
+
+    >>> dl.channel_shuffle(dl.arange(4).reshape(1, 4, 1), 2).tolist()
+    [[[0], [2], [1], [3]]]
     """
     if len(x.shape) < 3:
         expected = "(N, C, ...)" if layout == "NCHW" else "(N, ..., C)"
