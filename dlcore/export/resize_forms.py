@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 
@@ -78,7 +79,7 @@ def _im2col(n: Node) -> Value:
     sides = np.array([*[0] * (f + 1), *padding] * 2, np.int64)
     padded = [a + 2 * p for a, p in zip(size, padding, strict=True)]
     found = g.add("Pad", x, g.constant(sides), g.like(x, 0), shape=(*front, channels, *padded))
-    shape: list = [*front, channels, *padded]
+    shape: list[Any] = [*front, channels, *padded]
     for d, at in ((0, f + 1), (1, f + 3)):
         counted = (padded[d] - dilation[d] * (kernel[d] - 1) - 1) // stride[d] + 1
         places = np.arange(kernel[d])[:, None] * dilation[d] + np.arange(counted) * stride[d]
@@ -99,7 +100,7 @@ def _col2im(n: Node) -> Value:
     size = n["output_size"] if len(n["output_size"]) == 2 else n["output_size"] * 2
     whole = x if x.ndim == 3 else g.reshape(x, (1, *x.shape))
     shape = n.shape if x.ndim == 3 else (1, *n.shape)
-    options = {"dilations": list(dilation), "pads": [*padding, *padding], "strides": list(stride)}
+    options: dict[str, Any] = {"dilations": list(dilation), "pads": [*padding, *padding], "strides": list(stride)}
     lengths = [g.constant(np.array(v, np.int64)) for v in (size, kernel)]
     return g.reshape(g.add("Col2Im", whole, *lengths, shape=shape, **options), n.shape)
 
@@ -130,7 +131,7 @@ def _resampled(p: Program, call: Call) -> list[str]:
     ]
 
 
-def _windows(call: Call, names: int) -> tuple[list[tuple[int, int]], tuple[int, int], list[int]]:
+def _windows(call: Call, names: int) -> tuple[list[Any], tuple[int, ...], list[int]]:
     """Kernel, dilation, padding and stride; the size of images; how many windows there are."""
     four = [a if len(a) == 2 else a * 2 for a in call.attrs[names : names + 4]]
     array = call.inputs[0] if names == 0 else call.outputs[0]

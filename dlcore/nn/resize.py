@@ -36,10 +36,12 @@ class Upsample(Module):
         if (size is None) == (scale_factor is None):
             raise ValueError(f"{name}: one of size and scale_factor must be given")
         self.size = None if size is None else integers(size, f"{name}: size")
-        several = isinstance(scale_factor, list | tuple)
-        factors = scale_factor if several else [scale_factor]
-        found = tuple(number(f, f"{name}: scale_factor") for f in factors or () if f is not None)
-        self.scale_factor = None if scale_factor is None else found if several else found[0]
+        where = f"{name}: scale_factor"
+        self.scale_factor: Any = None
+        if isinstance(scale_factor, list | tuple):
+            self.scale_factor = tuple(number(f, where) for f in scale_factor)
+        elif scale_factor is not None:
+            self.scale_factor = number(scale_factor, where)
         self.mode = choice(mode, _MODES, f"{name}: mode")
         self.align_corners = None if align_corners is None else boolean(align_corners, f"{name}: align_corners")
         self.recompute_scale_factor = recompute_scale_factor

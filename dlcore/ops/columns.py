@@ -66,7 +66,7 @@ class _Columns(Op):
     def family_kernels(self) -> dict[str, str]:
         return {"cpu": f"resize:{self.name}", "cuda": f"resize.columns:{self.name}"}
 
-    def batch(self, call: Any) -> Any:  # type: ignore[override]
+    def batch(self, call: Any) -> Any:
         """Of all examples: one larger batch of images."""
         x, given, out = call.values[0], call.specs[0].shape, call.outputs[0].shape
         whole = len(given) == (4 if self.name == "im2col" else 3)
@@ -78,7 +78,7 @@ class _Columns(Op):
         return float(math.prod(x.shape)), 2 * bytes_of(x)
 
 
-def _windows_of(size: Lengths, four: Sequence[Lengths]) -> Iterator[tuple[int, int, tuple[slice, ...]]]:
+def _windows_of(size: Lengths, four: Sequence[Lengths]) -> Iterator[tuple[int, int, Any]]:
     """(row, column) of each tap and the places of the padded image where it stands in all windows."""
     kernel, dilation, padding, stride = four
     spans = [n + 2 * p - d * (k - 1) for n, k, d, p in zip(size, kernel, dilation, padding, strict=True)]

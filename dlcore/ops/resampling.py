@@ -235,12 +235,15 @@ def _of_examples(call: Any) -> Any:
     return resample(call.values[0], *call.values[1:], call.attrs[0] + 1)
 
 
+def _given(array: Array, dtype: DType) -> Input:
+    return Input(array.shape, dtype=dtype, draw=lambda rng: array.astype(dtype.numpy))
+
+
 def _timed(shape: tuple[int, ...], axis: int, m: int, mode: str, why: str) -> Workload:
     there = band(shape[axis], m, mode)
     back = there.transposed(shape[axis])
-    tables = [Input(t.shape, dtype=int32, draw=lambda rng, t=t: t) for t in (there.spans, back.spans)]
-    weights = [None if w is None else Input(w.shape, dtype=float32, draw=lambda rng, w=w: w.astype(np.float32))
-               for w in (there.weights, back.weights)]  # fmt: skip
+    tables = [_given(table, int32) for table in (there.spans, back.spans)]
+    weights = [None if w is None else _given(w, float32) for w in (there.weights, back.weights)]
     return Workload((shape, *tables, *weights), (axis,), why)
 
 
