@@ -58,6 +58,7 @@ MODULES = (
     "avg_pool",
     "columns",
     "resize",
+    "batch_norm",
 )
 """Modules of dlcore.ops whose functions are public."""
 

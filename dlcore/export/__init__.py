@@ -4,6 +4,7 @@ from dlcore.export import c_activations as c_activations  # its forms
 from dlcore.export import c_elementwise as c_elementwise  # its forms
 from dlcore.export import onnx_convolutions as onnx_convolutions  # its forms
 from dlcore.export import onnx_elementwise as onnx_elementwise  # its forms
+from dlcore.export import onnx_norms as onnx_norms  # its forms
 from dlcore.export import onnx_pooling as onnx_pooling  # its forms
 from dlcore.export import onnx_products as onnx_products  # its forms
 from dlcore.export import onnx_special as onnx_special  # its forms

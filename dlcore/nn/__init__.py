@@ -62,6 +62,7 @@ from dlcore.nn.losses import (
     TripletMarginLoss,
 )
 from dlcore.nn.module import Module, ModuleList
+from dlcore.nn.norm import BatchNorm1d, BatchNorm2d, BatchNorm3d
 from dlcore.nn.padding import (
     CircularPad1d,
     CircularPad2d,
@@ -99,6 +100,9 @@ __all__ = [
     "SELU",
     "BCELoss",
     "BCEWithLogitsLoss",
+    "BatchNorm1d",
+    "BatchNorm2d",
+    "BatchNorm3d",
     "ChannelShuffle",
     "CircularPad1d",
     "CircularPad2d",

@@ -13,6 +13,7 @@ from typing import Any
 
 from dlcore._arguments import axis_of, boolean, called, choice, integers, number, operand, renamed
 from dlcore._operations import (
+    batch_norm,
     bilinear,
     binary_cross_entropy,
     binary_cross_entropy_with_logits,
@@ -84,8 +85,8 @@ from dlcore.ops.reduce import max, sum
 from dlcore.random import dropout as drop
 
 __all__ = [
-    "bilinear", "binary_cross_entropy", "binary_cross_entropy_with_logits", "celu", "channel_shuffle", "conv1d",
-    "conv2d", "conv3d", "conv_transpose1d", "conv_transpose2d", "conv_transpose3d", "cosine_embedding_loss",
+    "batch_norm", "bilinear", "binary_cross_entropy", "binary_cross_entropy_with_logits", "celu", "channel_shuffle",
+    "conv1d", "conv2d", "conv3d", "conv_transpose1d", "conv_transpose2d", "conv_transpose3d", "cosine_embedding_loss",
     "cosine_similarity", "cross_entropy", "dropout", "elu", "focal_loss", "fold", "gaussian_nll_loss", "gelu", "glu",
     "hardshrink", "hardsigmoid", "hardswish", "hardtanh", "hinge_embedding_loss", "hinge_loss", "huber_loss",
     "interpolate", "kl_div", "l1_loss", "leaky_relu", "linear", "log_softmax", "logsigmoid", "margin_ranking_loss",

@@ -1,0 +1,123 @@
+"""What the definitions of normalisations share: dtypes, layouts, checks of shapes, sums in references."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import numpy as np
+
+from dlcore.dtypes import DType, default_float, float32, float64, result_type
+from dlcore.errors import DTypeError, ShapeError
+from dlcore.op import Op, Spec
+from dlcore.ops._domains import limited, without_tiny
+from dlcore.ops.elementwise import cast
+from dlcore.ops.movement import reshape
+
+__all__ = [
+    "Layout", "Norm", "along", "along_axis", "channel_axis", "channels_of", "check_channels", "check_eps",
+    "check_statistics", "check_vectors", "common", "norm", "other_axes", "wide", "widened",
+]  # fmt: skip
+
+Layout = Literal["NCHW", "NHWC"]
+
+
+def wide(dtype: DType) -> DType:
+    """What statistics are kept in."""
+    return float64 if dtype is float64 else float32
+
+
+def common(specs: Sequence[Spec | None], vectors: int) -> list[DType | None]:
+    """Floating dtypes of what is normalised, operand 0, and of the ``vectors`` behind it: one for all, but that
+    those of 16-bit operands may have another."""
+    there = [s for s in specs[: 1 + vectors] if s is not None]
+    found = result_type((s.dtype, s.weak) for s in there)
+    found = found if found.is_float else default_float()
+    x = there[0].dtype
+    if x.is_float and x.itemsize == 2 and found is not float64:
+        return [None if s is None else s.dtype if s.dtype.is_float else x for s in specs[: 1 + vectors]]
+    return [None if s is None else found for s in specs[: 1 + vectors]]
+
+
+class Norm(Op):
+    """A normalisation or its gradient."""
+
+    family = "norm"
+    ulp = 4
+
+    def family_kernels(self) -> dict[str, str]:
+        return {"cpu": f"norm:{self.name}"}
+
+    def restrict(self, operands: list[Any], largest: float) -> None:
+        """Squares must be numbers, and neither they nor products of three factors subnormal."""
+        for k, x in enumerate(operands):
+            if isinstance(x, np.ndarray) and x.dtype == np.float64:
+                operands[k] = without_tiny(limited(x, largest**0.2), largest)
+
+
+norm = Norm.definition
+
+
+# ---- channels -------------------------------------------------------------------------------------------------------
+
+
+def channel_axis(shape: Sequence[int], layout: str) -> int:
+    """The axis of channels."""
+    return len(shape) - 1 if layout == "NHWC" else 1
+
+
+def channels_of(name: str, x: Spec, layout: str) -> int:
+    """The number of channels; raises where there is no axis of them."""
+    if len(x.shape) < 2:
+        raise ShapeError(f"{name}: x has shape {x.shape}, without an axis of channels")
+    return x.shape[channel_axis(x.shape, layout)]
+
+
+def other_axes(ndim: int, layout: str) -> tuple[int, ...]:
+    """All axes but that of the channels."""
+    return tuple(d for d in range(ndim) if d != channel_axis(range(ndim), layout))
+
+
+def along_axis(shape: Sequence[int], layout: str) -> tuple[int, ...]:
+    """The shape of one number a channel that runs along the channels of ``shape``."""
+    axis = channel_axis(shape, layout)
+    return tuple(n if d == axis else 1 for d, n in enumerate(shape))
+
+
+def along(value: Any, shape: Sequence[int], layout: str) -> Any:
+    """One number a channel, so shaped that it runs along the channels of ``shape``; None is None."""
+    return None if value is None else reshape(value, along_axis(shape, layout))
+
+
+def check_vectors(name: str, shape: tuple[int, ...], x: Spec, **vectors: Spec | None) -> None:
+    """Raises where one of these has another shape than ``shape``."""
+    for key, spec in vectors.items():
+        if spec is not None and spec.shape != shape:
+            raise ShapeError(f"{name}: {key} has shape {spec.shape}, not {shape}, for x of shape {x.shape}")
+
+
+def check_channels(name: str, x: Spec, layout: str, **vectors: Spec | None) -> int:
+    """The number of channels; raises where one of these has not a number for each."""
+    channels = channels_of(name, x, layout)
+    check_vectors(name, (channels,), x, **vectors)
+    return channels
+
+
+def check_eps(name: str, eps: float) -> None:
+    """Raises for what would make roots of negative numbers."""
+    if not (eps >= 0 and math.isfinite(eps)):
+        raise ValueError(f"{name}: eps is {eps}, not a number from 0 on")
+
+
+def check_statistics(name: str, **running: Spec | None) -> None:
+    """Raises where running statistics are not floats."""
+    for key, spec in running.items():
+        if spec is not None and not spec.dtype.is_float:
+            raise DTypeError(f"{name}: {key} is of dtype {spec.dtype.name}, not a float")
+
+
+def widened(x: Any) -> Any:
+    """A tensor in the dtype of its statistics."""
+    target = wide(x.dtype)
+    return x if x.dtype is target else cast(x, target)
