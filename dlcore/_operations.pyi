@@ -19,31 +19,32 @@ __all__ = [
     "binary_cross_entropy_with_logits", "bincount", "bitwise_and", "bitwise_invert", "bitwise_left_shift",
     "bitwise_not", "bitwise_or", "bitwise_right_shift", "bitwise_xor", "block_diag", "bmm", "broadcast_arrays",
     "broadcast_shapes", "broadcast_tensors", "broadcast_to", "bucketize", "cartesian_prod", "cast", "cat", "cbrt",
-    "ceil", "celu", "chunk", "clamp", "clip", "column_stack", "combinations", "concat", "concatenate", "conj", "conv1d",
-    "conv2d", "conv3d", "conv_transpose1d", "conv_transpose2d", "conv_transpose3d", "copysign", "cos", "cosh",
-    "cosine_embedding_loss", "cosine_similarity", "count_nonzero", "cross", "cross_entropy", "cummax", "cummin",
-    "cumprod", "cumsum", "cumulative_prod", "cumulative_sum", "deg2rad", "degrees", "delete", "diag", "diag_embed",
-    "diag_indices", "diagflat", "diagonal", "diff", "digamma", "div", "divide", "dot", "dsplit", "dstack", "einsum",
-    "elu", "eq", "equal", "erf", "erfc", "exp", "exp2", "expand", "expand_as", "expand_dims", "expm1", "fill_diagonal",
-    "fix", "flatnonzero", "flatten", "flip", "fliplr", "flipud", "float_power", "floor", "floor_divide", "fmax", "fmin",
-    "fmod", "focal_loss", "gather", "gaussian_nll_loss", "gcd", "ge", "gelu", "gelu_backward", "glu", "greater",
-    "greater_equal", "gt", "hardshrink", "hardsigmoid", "hardswish", "hardtanh", "heaviside", "hinge_embedding_loss",
-    "hinge_loss", "histogram", "hsplit", "hstack", "huber_loss", "hypot", "imag", "index_add", "index_copy",
-    "index_fill", "index_select", "indices", "inner", "insert", "intersect1d", "invert", "isclose", "isfinite", "isin",
-    "isinf", "isnan", "isneginf", "isposinf", "ix_", "kl_div", "kron", "kthvalue", "l1_loss", "lcm", "le", "leaky_relu",
-    "left_shift", "lerp", "less", "less_equal", "lgamma", "linear", "linear_backward", "log", "log10", "log1p", "log2",
-    "log_softmax", "logaddexp", "logcumsumexp", "logical_and", "logical_not", "logical_or", "logical_xor", "logsigmoid",
-    "logsumexp", "lt", "margin_ranking_loss", "masked_fill", "masked_scatter", "masked_select", "matmul",
-    "matrix_transpose", "max", "max_pool1d", "max_pool2d", "max_pool3d", "maximum", "mean", "median", "meshgrid", "min",
-    "minimum", "mish", "mm", "mod", "moveaxis", "movedim", "mse_loss", "msort", "mul", "multi_margin_loss", "multiply",
-    "mv", "nan_to_num", "nanmax", "nanmean", "nanmedian", "nanmin", "nanprod", "nanquantile", "nanstd", "nansum",
-    "nanvar", "narrow", "ne", "neg", "negative", "nextafter", "nll_loss", "nonzero", "norm", "not_equal", "one_hot",
-    "outer", "pad", "pairwise_distance", "partition", "percentile", "permute", "permute_dims", "poisson_nll_loss",
-    "polygamma", "positive", "pow", "power", "prelu", "prod", "ptp", "put_along_axis", "quantile", "quantile_loss",
-    "rad2deg", "radians", "ravel", "ravel_multi_index", "real", "reciprocal", "relu", "relu6", "relu_backward",
-    "remainder", "repeat", "repeat_interleave", "reshape", "reshape_as", "right_shift", "rint", "roll", "rot90",
-    "round", "row_stack", "rsqrt", "scatter", "scatter_add", "scatter_reduce", "searchsorted", "select", "selu",
-    "setdiff1d", "setxor1d", "sgn", "sigmoid", "sigmoid_backward", "sign", "signbit", "silu", "sin", "sinc", "sinh",
+    "ceil", "celu", "channel_shuffle", "chunk", "clamp", "clip", "col2im", "column_stack", "combinations", "concat",
+    "concatenate", "conj", "conv1d", "conv2d", "conv3d", "conv_transpose1d", "conv_transpose2d", "conv_transpose3d",
+    "copysign", "cos", "cosh", "cosine_embedding_loss", "cosine_similarity", "count_nonzero", "cross", "cross_entropy",
+    "cummax", "cummin", "cumprod", "cumsum", "cumulative_prod", "cumulative_sum", "deg2rad", "degrees", "delete",
+    "diag", "diag_embed", "diag_indices", "diagflat", "diagonal", "diff", "digamma", "div", "divide", "dot", "dsplit",
+    "dstack", "einsum", "elu", "eq", "equal", "erf", "erfc", "exp", "exp2", "expand", "expand_as", "expand_dims",
+    "expm1", "fill_diagonal", "fix", "flatnonzero", "flatten", "flip", "fliplr", "flipud", "float_power", "floor",
+    "floor_divide", "fmax", "fmin", "fmod", "focal_loss", "gather", "gaussian_nll_loss", "gcd", "ge", "gelu",
+    "gelu_backward", "glu", "greater", "greater_equal", "gt", "hardshrink", "hardsigmoid", "hardswish", "hardtanh",
+    "heaviside", "hinge_embedding_loss", "hinge_loss", "histogram", "hsplit", "hstack", "huber_loss", "hypot", "im2col",
+    "imag", "index_add", "index_copy", "index_fill", "index_select", "indices", "inner", "insert", "interpolate",
+    "intersect1d", "invert", "isclose", "isfinite", "isin", "isinf", "isnan", "isneginf", "isposinf", "ix_", "kl_div",
+    "kron", "kthvalue", "l1_loss", "lcm", "le", "leaky_relu", "left_shift", "lerp", "less", "less_equal", "lgamma",
+    "linear", "linear_backward", "log", "log10", "log1p", "log2", "log_softmax", "logaddexp", "logcumsumexp",
+    "logical_and", "logical_not", "logical_or", "logical_xor", "logsigmoid", "logsumexp", "lt", "margin_ranking_loss",
+    "masked_fill", "masked_scatter", "masked_select", "matmul", "matrix_transpose", "max", "max_pool1d", "max_pool2d",
+    "max_pool3d", "maximum", "mean", "median", "meshgrid", "min", "minimum", "mish", "mm", "mod", "moveaxis", "movedim",
+    "mse_loss", "msort", "mul", "multi_margin_loss", "multiply", "mv", "nan_to_num", "nanmax", "nanmean", "nanmedian",
+    "nanmin", "nanprod", "nanquantile", "nanstd", "nansum", "nanvar", "narrow", "ne", "neg", "negative", "nextafter",
+    "nll_loss", "nonzero", "norm", "not_equal", "one_hot", "outer", "pad", "pairwise_distance", "partition",
+    "percentile", "permute", "permute_dims", "pixel_shuffle", "pixel_unshuffle", "poisson_nll_loss", "polygamma",
+    "positive", "pow", "power", "prelu", "prod", "ptp", "put_along_axis", "quantile", "quantile_loss", "rad2deg",
+    "radians", "ravel", "ravel_multi_index", "real", "reciprocal", "relu", "relu6", "relu_backward", "remainder",
+    "repeat", "repeat_interleave", "reshape", "reshape_as", "right_shift", "rint", "roll", "rot90", "round",
+    "row_stack", "rsqrt", "scatter", "scatter_add", "scatter_reduce", "searchsorted", "select", "selu", "setdiff1d",
+    "setxor1d", "sgn", "sigmoid", "sigmoid_backward", "sign", "signbit", "silu", "sin", "sinc", "sinh",
     "sliding_window_view", "smooth_l1_loss", "soft_margin_loss", "softmax", "softmin", "softplus", "softshrink",
     "softsign", "sort", "split", "sqrt", "square", "squeeze", "stack", "std", "std_mean", "sub", "subtract", "sum",
     "swapaxes", "swapdims", "take", "take_along_axis", "tan", "tanh", "tanh_backward", "tanhshrink", "tensordot",
@@ -572,6 +573,16 @@ def celu(x: Operand, alpha: float = 1.0) -> Tensor:
     tensor([-0.6321,  2.    ])
     """
 
+def channel_shuffle(x: Operand, groups: int, layout: Literal['NCHW', 'NHWC'] = 'NCHW') -> Tensor:
+    """Channels of groups taken in turn: `x` (N, C, ...), out[:, k groups + g] = x[:, g (C / groups) + k].
+
+    Zhang et al. 2018. `layout`: "NHWC" where channels come last. Raises ShapeError where the channels are no multiple
+    of `groups`.
+
+    >>> dl.channel_shuffle(dl.arange(4).reshape(1, 4, 1), 2).tolist()
+    [[[0], [2], [1], [3]]]
+    """
+
 def chunk(x: Operand, chunks: int, axis: int = 0) -> tuple[Tensor, ...]:
     """At most ``chunks`` parts of ``x`` along ``axis``, all of one length but the last, as views (torch.chunk).
 
@@ -588,6 +599,17 @@ def clip(x: Operand, low: Operand | None = None, high: Operand | None = None) ->
 
     >>> dl.clip(dl.tensor([-2.0, 0.5, 3.0]), -1, 1)
     tensor([-1. ,  0.5,  1. ])
+    """
+
+def col2im(x: Operand, output_size: int | Sequence[int], kernel_size: int | Sequence[int], dilation: int | Sequence[int] = (1,), padding: int | Sequence[int] = (0,), stride: int | Sequence[int] = (1,)) -> Tensor:
+    """Images of `output_size` (H, W) to which columns of windows add up: `x` (N, C kh kw, L) gives (N, C, H, W).
+
+    The adjoint of `im2col`, whose arguments it has: where windows overlap their elements add up, in float32 or wider
+    and in a fixed order. What `nn.functional.fold` is. (C kh kw, L) gives (C, H, W). Raises ShapeError where the
+    columns are not those of such images.
+
+    >>> dl.col2im(dl.ones(4, 4), 3, 2).tolist()
+    [[[1.0, 2.0, 1.0], [2.0, 4.0, 2.0], [1.0, 2.0, 1.0]]]
     """
 
 def column_stack(tensors: Sequence[Operand]) -> Tensor:
@@ -1304,6 +1326,17 @@ def hypot(a: Operand, b: Operand) -> Tensor:
     tensor([5.])
     """
 
+def im2col(x: Operand, kernel_size: int | Sequence[int], dilation: int | Sequence[int] = (1,), padding: int | Sequence[int] = (0,), stride: int | Sequence[int] = (1,)) -> Tensor:
+    """Windows of images as columns: `x` (N, C, H, W) gives (N, C kh kw, L), L windows in row-major order.
+
+    `kernel_size`: (kh, kw), the size of a window, whose elements lie `dilation` apart; windows begin `stride` apart;
+    images have `padding` zeros on every side before. Each a pair, or one number for both axes. (C, H, W) is one image.
+    What `nn.functional.unfold` is; `Tensor.unfold` walks along one axis. Raises ShapeError where no window fits.
+
+    >>> dl.im2col(dl.arange(9.0).reshape(1, 3, 3), 2).tolist()
+    [[0.0, 1.0, 3.0, 4.0], [1.0, 2.0, 4.0, 5.0], [3.0, 4.0, 6.0, 7.0], [4.0, 5.0, 7.0, 8.0]]
+    """
+
 def imag(numbers: Operand) -> Tensor:
     """The imaginary part of ``numbers``: zeros, for dlcore has real numbers alone.
 
@@ -1366,6 +1399,22 @@ def insert(x: Operand, index: Operand, values: Operand, axis: int | None = None)
 
     >>> dl.insert(dl.tensor([1, 3]), 1, 2)
     tensor([1, 2, 3])
+    """
+
+def interpolate(x: Operand, size: int | Sequence[int] | None = None, scale_factor: Any = None, mode: Literal['nearest', 'nearest-exact', 'linear', 'bilinear', 'bicubic', 'trilinear', 'area'] = 'nearest', align_corners: bool | None = None, recompute_scale_factor: bool | None = None, antialias: bool = False, layout: Literal['NCHW', 'NHWC'] = 'NCHW') -> Tensor:
+    """Images of another size: `x` (N, C, L), (N, C, H, W) or (N, C, D, H, W), resized as PyTorch does it.
+
+    `size`: the new lengths, or `scale_factor`: one factor or one for each axis; lengths are rounded down. `mode`:
+    "nearest", "nearest-exact" (the pixel in whose middle an output lies), "area" (means of the pixels that an output
+    covers), "linear" (of 1 axis), "bilinear", "bicubic" (of 2; Keys 1981 with a = -0.75) or "trilinear" (of 3).
+    `align_corners`: the first and last pixels stay where they are, else the image's borders do. `antialias` of bilinear
+    and bicubic: smaller images are smoothed, as Pillow does it. `recompute_scale_factor`: places come from the rounded
+    lengths instead of from the factor. `layout`: "NHWC" where channels come last.
+
+    Sums are in float32 or wider; integers can be resized to the nearest pixel. Raises ShapeError for sizes of 0.
+
+    >>> dl.interpolate(dl.tensor([[[0.0, 1.0]]]), scale_factor=2, mode="linear").tolist()
+    [[[0.0, 0.25, 0.75, 1.0]]]
     """
 
 def intersect1d(x: Operand, y: Operand, assume_unique: bool = False, return_indices: bool = False) -> Tensor:
@@ -2062,6 +2111,26 @@ def permute(x: Operand, axes: int | Sequence[int]) -> Tensor:
 
     >>> dl.permute(dl.zeros(2, 3, 4), (2, 0, 1)).shape
     (4, 2, 3)
+    """
+
+def pixel_shuffle(x: Operand, upscale_factor: int, layout: Literal['NCHW', 'NHWC'] = 'NCHW') -> Tensor:
+    """Channels as places: `x` (..., C r r, H, W) gives (..., C, H r, W r), r = `upscale_factor`. Shi et al. 2016.
+
+    out[c, h r + i, w r + j] = x[c r r + i r + j, h, w]. `layout`: "NHWC" where channels come last. Raises ShapeError
+    where the channels are no multiple of r r.
+
+    >>> dl.pixel_shuffle(dl.arange(4).reshape(4, 1, 1), 2).tolist()
+    [[[0, 1], [2, 3]]]
+    """
+
+def pixel_unshuffle(x: Operand, downscale_factor: int, layout: Literal['NCHW', 'NHWC'] = 'NCHW') -> Tensor:
+    """Places as channels: `x` (..., C, H r, W r) gives (..., C r r, H, W), r = `downscale_factor`.
+
+    What `pixel_shuffle` undoes. `layout`: "NHWC" where channels come last. Raises ShapeError where height or width is
+    no multiple of r.
+
+    >>> dl.pixel_unshuffle(dl.arange(4).reshape(1, 2, 2), 2).tolist()
+    [[[0]], [[1]], [[2]], [[3]]]
     """
 
 def poisson_nll_loss(input: Operand, target: Operand, log_input: bool = True, full: bool = False, eps: float = 1e-08, reduction: str = 'mean') -> Tensor:
