@@ -68,14 +68,18 @@ template <class S> struct Gather {
   void pack(T* packed) const {
     Scratch<int64_t> rank(taps);
     rank_taps(axes, rank.get());
-    const int64_t filters = axes[0].transposed ? channels : lanes, own = axes[0].transposed ? lanes : channels;
-    const int64_t grain = std::max<int64_t>(1, (int64_t{1} << 15) / (depth * panels.width() + 1));
-    parallel_ranges(groups * panels.count(), grain, [&](int64_t begin, int64_t end) {
+    const bool back = axes[0].transposed;
+    const int64_t parts = back ? ceil_div(channels, kFilterBlock) : panels.count();
+    const int64_t elements = groups * depth * lanes / (groups * parts);
+    parallel_ranges(groups * parts, (int64_t{1} << 15) / (elements + 1) + 1, [&](int64_t begin, int64_t end) {
       for (int64_t i = begin; i < end; ++i) {
-        const int64_t group = i / panels.count(), panel = i % panels.count();
-        pack_weights(w + group * filters * own * taps, filters, own, taps, rank.get(), axes[0].transposed,
-                     panel * panels.width(), panels.columns(panel), panels.vectors_of(panel) * L,
-                     packed + (group * padded + panel * panels.width()) * depth);
+        const int64_t group = i / parts, part = i % parts;
+        const S* from = w + group * channels * lanes * taps;
+        T* to = packed + group * padded * depth;
+        if (back) pack_channels(from, part * kFilterBlock, std::min(channels, (part + 1) * kFilterBlock), channels,
+                                lanes, taps, rank.get(), panels, to);
+        else pack_filters(from, channels, taps, rank.get(), part * panels.width(), panels.columns(part),
+                          panels.vectors_of(part) * L, to + part * panels.width() * depth);
       }
     });
   }

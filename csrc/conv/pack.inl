@@ -2,14 +2,23 @@
 
 constexpr int64_t kConflict = 2048;  // bytes: rows so far apart would share few sets of the first-level cache
 
-// put(k, v): lanes l < count of v are lines[l * stride + k], for all k < depth.
+// put(k, v): lanes l < count of v are lines[l * stride + k], for all k < depth. Whole squares have a way of their own,
+// without branches.
 template <class S, class Put>
 static void transpose_lines(const S* lines, int64_t stride, int count, int64_t depth, const Put& put) {
   using T = compute_t<S>;
   constexpr int L = kLanes<T>;
-  for (int64_t k = 0; k < depth; k += L) {
+  int64_t k = 0;
+  vec<T> square[L];
+  for (; count == L && k + L <= depth; k += L) {
+#pragma GCC unroll 16
+    for (int l = 0; l < L; ++l) square[l] = widen(lines + l * stride + k);
+    swap_blocks<L / 2, T>(square);
+#pragma GCC unroll 16
+    for (int l = 0; l < L; ++l) put(k + l, square[l]);
+  }
+  for (; k < depth; k += L) {
     const int steps = static_cast<int>(depth - k < L ? depth - k : L);
-    vec<T> square[L];
 #pragma GCC unroll 16
     for (int l = 0; l < L; ++l) {
       const S* from = lines + l * stride + k;
@@ -197,34 +206,52 @@ static void rank_taps(const Axis (&axes)[kAxes], int64_t* rank) {
   }
 }
 
-// The weights of one group, w[filter][channel][tap], as panels of target channels: panel[k][lane], k as rank_taps has
-// it, then source channels. Forward the target's channels are filters, backward channels.
+// The weights of one group, w[filter][channel][tap], as a panel of target channels: panel[k][lane], k as rank_taps has
+// it, then source channels. Lanes are filters `first` and following.
 template <class S>
-static void pack_weights(const S* w, int64_t filters, int64_t channels, int64_t taps, const int64_t* rank,
-                         bool transposed, int64_t first, int columns, int width, compute_t<S>* panel) {
+static void pack_filters(const S* w, int64_t channels, int64_t taps, const int64_t* rank, int64_t first, int columns,
+                         int width, compute_t<S>* panel) {
   using T = compute_t<S>;
   constexpr int L = kLanes<T>;
   for (int lane = 0; lane < width; lane += L) {
     const int count = std::clamp(columns - lane, 0, L);
     T* to = panel + lane;
-    if (!transposed) {
-      const S* lines = w + (first + lane) * channels * taps;
-      int64_t c = 0, t = 0;
-      transpose_lines(lines, channels * taps, count, channels * taps, [&](int64_t, vec<T> v) DLCORE_MAP {
-        vstore(to + (rank[t] * channels + c) * width, v);
-        if (++t == taps) t = 0, ++c;
-      });
-    } else {
-      for (int64_t o = 0; o < filters; ++o) {
-        const S* lines = w + (o * channels + first + lane) * taps;
-        if (taps == 1) {
-          vstore(to + o * width, count == L ? widen(lines) : widen_first(lines, count));
-        } else {
-          transpose_lines(lines, taps, count, taps, [&](int64_t t, vec<T> v) DLCORE_MAP {
-            vstore(to + (rank[t] * filters + o) * width, v);
-          });
-        }
+    int64_t c = 0, t = 0;
+    transpose_lines(w + (first + lane) * channels * taps, channels * taps, count, channels * taps,
+                    [&](int64_t, vec<T> v) DLCORE_MAP {
+                      vstore(to + (rank[t] * channels + c) * width, v);
+                      if (++t == taps) t = 0, ++c;
+                    });
+  }
+}
+
+// The same with lanes that are channels, k going through the filters: filters [begin, end), at most kFilterBlock of
+// them, to all panels. The rows of a tap lie together in a buffer first: in a panel those of different taps are often a
+// power of two apart.
+constexpr int64_t kFilterBlock = 32;
+template <class S>
+static void pack_channels(const S* w, int64_t begin, int64_t end, int64_t filters, int64_t channels, int64_t taps,
+                          const int64_t* rank, const Panels& panels, compute_t<S>* packed) {
+  using T = compute_t<S>;
+  constexpr int L = kLanes<T>;
+  const int64_t count = end - begin, apart = kFilterBlock * L + L;  // of taps in the buffer
+  Scratch<T> buffer(taps * apart);
+  for (int64_t panel = 0; panel < panels.count(); ++panel) {
+    const int64_t width = panels.vectors_of(panel) * L;
+    for (int64_t lane = 0; lane < width; lane += L) {
+      const int64_t c = panel * panels.width() + lane;
+      const int lines = static_cast<int>(std::clamp<int64_t>(channels - c, 0, L));
+      T* to = packed + panel * panels.width() * taps * filters + begin * width + lane;
+      for (int64_t o = 0; o < count; ++o) {
+        const S* from = w + ((begin + o) * channels + c) * taps;
+        for (int64_t i = 0; i < L * taps; i += 64 / static_cast<int64_t>(sizeof(S)))
+          __builtin_prefetch(from + L * taps + i);  // what comes next of this filter, when its turn comes again
+        transpose_lines(from, taps, lines, taps,
+                        [&](int64_t t, vec<T> v) DLCORE_MAP { vstore(buffer.get() + t * apart + o * L, v); });
       }
+      for (int64_t t = 0; t < taps; ++t)
+        for (int64_t o = 0; o < count; ++o)
+          vstore(to + (rank[t] * filters + o) * width, vload(buffer.get() + t * apart + o * L));
     }
   }
 }

@@ -131,9 +131,11 @@ template <class S> struct WeightGradient {
       if constexpr (std::is_same_v<S, T>) {
         put_lanes(to + l * depth, square[l], steps);
       } else {
-        T lanes[L] = {};
+        T lanes[L];
+        S stored[L];
         vstore(lanes, square[l]);
-        store_block(to + l * depth, lanes, steps);
+        store_block(stored, lanes, L);
+        __builtin_memcpy(to + l * depth, stored, static_cast<size_t>(steps) * sizeof(S));
       }
     }
   }

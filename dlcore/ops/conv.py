@@ -50,7 +50,7 @@ Lengths = tuple[int, ...]
 Layout = Literal["NCHW", "NHWC"]
 
 
-_KERNELS: dict[str, Any] = {"cpu": None, "cuda": None}
+_KERNELS: dict[str, Any] = {"cuda": None}  # there the composites
 
 
 class _Convolution(Op):
@@ -176,7 +176,9 @@ def _(first: Command, second: Command) -> Command | None:
 
 
 @conv.residuals
-def _(activation: str | None) -> tuple[str, ...]:
+def _(
+    stride: Lengths, padding: Lengths, dilation: Lengths, groups: int, activation: str | None, layout: str
+) -> tuple[str, ...]:  # fmt: skip
     return ("x", "weight", "bias", *([ACTIVATIONS[activation].kept] if activation else []))
 
 
