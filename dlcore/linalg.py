@@ -240,13 +240,15 @@ def diagonal(x: Any, offset: int = 0) -> Any:
     return _diagonal(_matrices(x, "diagonal"), offset, -2, -1)
 
 
-def trace(x: Any, offset: int = 0) -> Any:
+def trace(x: Any, offset: int = 0, *, dtype: Any = None) -> Any:
     """The sums of the diagonals of the matrices x (..., M, N), ``offset`` places right of the main one: (...).
+
+    ``dtype``: as in `sum`.
 
     >>> dl.linalg.trace(dl.tensor([[[1, 2], [3, 4]]]))
     tensor([5])
     """
-    return reduce.sum(_diagonal(_matrices(x, "trace"), offset, -2, -1), -1)
+    return reduce.sum(_diagonal(_matrices(x, "trace"), offset, -2, -1), -1, dtype=dtype)
 
 
 def matrix_transpose(x: Any) -> Any:
@@ -259,16 +261,19 @@ def matrix_transpose(x: Any) -> Any:
     return transpose(_matrices(x, "matrix_transpose"))
 
 
-def matrix_rank(x: Any, rtol: float | None = None) -> Any:
+def matrix_rank(x: Any, rtol: Any = None) -> Any:
     """How many singular values of x (..., M, N) are larger than ``rtol`` times the largest: (...), integers.
 
-    Default: max(M, N) times the dtype's epsilon.
+    ``rtol``: a number, or a tensor (...) with one for each matrix. Default: max(M, N) times the dtype's epsilon.
 
     >>> dl.linalg.matrix_rank(dl.tensor([[1.0, 2.0], [2.0, 4.0]]))
     tensor(1)
     """
     s = svdvals(_matrices(x, "matrix_rank"))
-    rtol = max(x.shape[-2:]) * s.dtype.eps if rtol is None else number(rtol, "matrix_rank: rtol")
+    if isinstance(rtol, _C.TensorBase):
+        rtol = reshape(cast(rtol, s.dtype), (*rtol.shape, 1))
+    else:
+        rtol = max(x.shape[-2:]) * s.dtype.eps if rtol is None else number(rtol, "matrix_rank: rtol")
     if not s.shape[-1]:
         return reduce.sum(cast(s, "int64"), -1)
     return reduce.sum(cast(gt(s, mul(reduce.max(s, -1, True), rtol)), "int64"), -1)

@@ -148,6 +148,9 @@ def test_numbers_of_matrices():
     t = dl.tensor(a)
     close(linalg.trace(t, 1), np.trace(a, 1, -2, -1)), close(linalg.diagonal(t, -1), np.diagonal(a, -1, -2, -1))
     assert linalg.matrix_rank(dl.tensor(np.ones((3, 3)))).item() == 1
+    stack = dl.tensor([[[1.0, 0.0], [0.0, 0.1]]] * 2)
+    assert linalg.matrix_rank(stack, dl.tensor([0.01, 0.5])).tolist() == [2, 1]
+    assert linalg.trace(t, dtype=dl.float64).dtype is dl.float64
     assert linalg.matrix_rank(t).tolist() == [4, 4] and linalg.matrix_rank(t).dtype is dl.int64
     for n in (0, 1, 2, 5, -1, -3):
         close(linalg.matrix_power(t, n), np.linalg.matrix_power(a, n), 1e-7)
