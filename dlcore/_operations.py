@@ -59,6 +59,8 @@ MODULES = (
     "columns",
     "resize",
     "batch_norm",
+    "sampling",
+    "cropping",
 )
 """Modules of dlcore.ops whose functions are public."""
 

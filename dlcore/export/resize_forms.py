@@ -12,7 +12,7 @@ import numpy as np
 
 from dlcore.export.c_forms import C_FORMS
 from dlcore.export.c_text import SUFFIX, TYPES, Program, Unsupported
-from dlcore.export.onnx_forms import Node, form
+from dlcore.export.onnx_forms import REFUSED, Node, form
 from dlcore.export.onnx_graph import Value
 from dlcore.export.trace import Call
 
@@ -103,6 +103,23 @@ def _col2im(n: Node) -> Value:
     options: dict[str, Any] = {"dilations": list(dilation), "pads": [*padding, *padding], "strides": list(stride)}
     lengths = [g.constant(np.array(v, np.int64)) for v in (size, kernel)]
     return g.reshape(g.add("Col2Im", whole, *lengths, shape=shape, **options), n.shape)
+
+
+REFUSED["crop"] = "each image is cut at a place of its own, which belongs to training; slice, or take and reshape"
+
+
+@form("grid_sample")
+def _grid_sample(n: Node) -> Value:
+    x, grid, g = n["x"], n["grid"], n.graph
+    mode = {"bilinear": "linear", "bicubic": "cubic"}.get(n["mode"], n["mode"])
+    options = {"mode": mode, "padding_mode": n["padding_mode"], "align_corners": int(n["align_corners"])}
+    if n["layout"] == "NCHW":
+        return n.add("GridSample", x, grid, **options)
+    first = [0, x.ndim - 1, *range(1, x.ndim - 1)]
+    last = [0, *range(2, x.ndim), 1]
+    moved = g.add("Transpose", x, perm=first, shape=[x.shape[d] for d in first])
+    made = g.add("GridSample", moved, grid, shape=[n.shape[d] for d in first], **options)
+    return n.add("Transpose", made, perm=last)
 
 
 # ---- C --------------------------------------------------------------------------------------------------------------
