@@ -1,0 +1,2 @@
+#define DLCORE_BODY "resize/crop.inl"
+#include "common/each_isa.h"
