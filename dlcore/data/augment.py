@@ -1,29 +1,28 @@
 """Augmentation: what is done to training batches alone, at random, by operations on the device.
 
 ``fit(augment=[...])`` applies these before its ``transform``: bytes of image data sets are in 0..1 by then. The numbers
-come from dlcore's default generator, as those of dropout do.
+come from dlcore's default generator, as those of dropout do, so that the same seed gives the same pictures on every
+device. Here are parts of images, erasures and noise; `geometry` has what turns images, `colours` what changes colours,
+and `mixing` what mixes samples.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
-
 from dlcore import random
 from dlcore._arguments import boolean, integer, integers, number, shown
-from dlcore._tensor import Tensor, arange, tensor
+from dlcore._tensor import Tensor, arange, zeros
 from dlcore.dtypes import int64
 from dlcore.errors import ShapeError
-from dlcore.ops.elementwise import cast, eq, ge, logical_and, lt, minimum, where
-from dlcore.ops.gather import take
+from dlcore.ops.cropping import crop
+from dlcore.ops.elementwise import cast, exp, ge, logical_and, lt, sqrt, where
 from dlcore.ops.limits import clip
-from dlcore.ops.movement import reshape
+from dlcore.ops.movement import reshape, stack
 
-__all__ = ["Cutout", "GaussianNoise", "Mixup", "RandomCrop", "RandomFlip", "augmented"]
-
-_NODES = 1024  # of the table from which Mixup takes its quantiles
+__all__ = ["Cutout", "GaussianNoise", "RandomCrop", "RandomErasing", "RandomFlip", "RandomTranslate", "augmented"]
 
 
 class RandomFlip:
@@ -33,13 +32,16 @@ class RandomFlip:
     """
 
     def __init__(self, p: float = 0.5, vertical: bool = False):
-        self.p, self.vertical = _probability(p, "RandomFlip: p"), boolean(vertical, "RandomFlip: vertical")
+        self.p, self.vertical = probability(p, "RandomFlip: p"), boolean(vertical, "RandomFlip: vertical")
 
     def __call__(self, x: Tensor) -> Tensor:
         """``x``, in which some images are mirrored."""
-        _check_images(x, "RandomFlip")
+        check_images(x, "RandomFlip")
         chosen = lt(random.uniform((x.shape[0], *[1] * (x.ndim - 1)), device=x.device), self.p)
-        return where(chosen, x[..., ::-1, :] if self.vertical else x[..., ::-1], x)
+        if self.vertical:
+            return where(chosen, x[..., ::-1, :], x)
+        start = zeros((x.shape[0], 2), dtype=int64, device=x.device)
+        return crop(x, start, reshape(chosen, (-1,)), size=x.shape[-2:])
 
     def __repr__(self) -> str:
         return f"RandomFlip(p={self.p}{', vertical=True' * self.vertical})"
@@ -60,29 +62,39 @@ class RandomCrop:
 
     def __call__(self, x: Tensor) -> Tensor:
         """The parts, each from a place of its own."""
-        _check_images(x, "RandomCrop")
+        check_images(x, "RandomCrop")
         n, (height, width) = x.shape[0], x.shape[-2:]
         spare = [length + 2 * self.padding - size for length, size in zip((height, width), self.size, strict=True)]
         if min(spare) < 0:
             given = f"images of {height} x {width} with padding {self.padding}"
             raise ShapeError(f"RandomCrop: {given} have no {self.size}")
-        rows, row_is_there = self._places(n, spare[0], self.size[0], height, x)
-        columns, column_is_there = self._places(n, spare[1], self.size[1], width, x)
-        place = reshape(rows, (n, -1, 1)) * width + reshape(columns, (n, 1, -1))
-        there = logical_and(reshape(row_is_there, (n, -1, 1)), reshape(column_is_there, (n, 1, -1)))
-        if x.ndim == 4:
-            place, there = (reshape(t, (n, 1, *self.size)) for t in (place, there))
-        first = reshape(arange(int(np.prod(x.shape[:-2])), device=x.device), (*x.shape[:-2], 1, 1)) * (height * width)
-        return where(there, take(reshape(x, (-1,)), place + first), 0.0)
-
-    def _places(self, n: int, spare: int, size: int, length: int, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Which rows, or columns, of each image are taken, and whether they lie in it."""
-        start = random.randint(spare + 1, shape=(n, 1), device=x.device) - self.padding
-        at = start + arange(size, device=x.device)
-        return clip(at, 0, length - 1), logical_and(ge(at, 0), lt(at, length))
+        starts = [random.randint(s + 1, shape=(n,), device=x.device) - self.padding for s in spare]
+        return crop(x, stack(starts, 1), size=self.size)
 
     def __repr__(self) -> str:
         return f"RandomCrop({self.size}, padding={self.padding})"
+
+
+class RandomTranslate:
+    """Images moved by whole pixels, each by up to ``pixels`` along both axes: (N, H, W) or (N, C, H, W).
+
+    pixels: (rows, columns), or one number for both. Zeros come in. `RandomAffine` moves by parts of pixels too.
+    """
+
+    def __init__(self, pixels: Any):
+        found = integers(pixels, "RandomTranslate: pixels")
+        if len(found) not in (1, 2) or min(found) < 0:
+            raise ValueError(f"RandomTranslate: pixels are (rows, columns) or one number, not {shown(pixels)}")
+        self.pixels = (found[0], found[-1])
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """The images, each moved."""
+        check_images(x, "RandomTranslate")
+        starts = [random.randint(-k, k + 1, shape=(x.shape[0],), device=x.device) for k in self.pixels]
+        return crop(x, stack(starts, 1), size=x.shape[-2:])
+
+    def __repr__(self) -> str:
+        return f"RandomTranslate({self.pixels})"
 
 
 class Cutout:
@@ -96,18 +108,51 @@ class Cutout:
 
     def __call__(self, x: Tensor) -> Tensor:
         """``x`` with a square of zeros in each image."""
-        _check_images(x, "Cutout")
-        n, shape = x.shape[0], (x.shape[0], *[1] * (x.ndim - 3))
-        inside = []
-        for length, axes in ((x.shape[-2], (-1, 1)), (x.shape[-1], (1, -1))):
-            first = random.randint(length, shape=(n, 1), device=x.device) - self.size // 2
-            at = arange(length, device=x.device)
-            within = logical_and(ge(at, first), lt(at, first + self.size))
-            inside.append(reshape(within, (*shape, *axes)))
-        return where(logical_and(*inside), 0.0, x)
+        check_images(x, "Cutout")
+        sides = []
+        for length in x.shape[-2:]:
+            first = random.randint(length, shape=(x.shape[0], 1), device=x.device) - self.size // 2
+            sides.append((first, first + self.size))
+        return where(within(x, *sides), 0.0, x)
 
     def __repr__(self) -> str:
         return f"Cutout({self.size})"
+
+
+class RandomErasing:
+    """Images of which each, with probability ``p``, has a rectangle of one value: (N, H, W) or (N, C, H, W).
+
+    scale: the least and the largest part of the image that is erased; ratio: of the rectangle's height to its width;
+    both drawn for each image, the ratio evenly in its logarithm. The rectangle lies within the image, and is cut to it.
+    value: what it is filled with. Zhong et al. 2020.
+    """
+
+    def __init__(self, p: float = 0.5, scale: Any = (0.02, 0.33), ratio: Any = (0.3, 3.3), value: float = 0.0):
+        self.p, self.value = probability(p, "RandomErasing: p"), number(value, "RandomErasing: value")
+        self.scale = interval(scale, "RandomErasing: scale", 0.0)
+        self.ratio = interval(ratio, "RandomErasing: ratio", 0.0)
+        if self.scale[1] > 1 or self.ratio[0] <= 0:
+            wrong = f"scale {self.scale}" if self.scale[1] > 1 else f"ratio {self.ratio}"
+            raise ValueError(f"RandomErasing: {wrong} is not of parts of an image")
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """``x`` with a rectangle in some images."""
+        check_images(x, "RandomErasing")
+        height, width = x.shape[-2:]
+        shape, device = (x.shape[0], 1), x.device
+        area = random.uniform(shape, self.scale[0], self.scale[1], device=device) * (height * width)
+        ratio = exp(random.uniform(shape, math.log(self.ratio[0]), math.log(self.ratio[1]), device=device))
+        erased = lt(random.uniform(shape, device=device), self.p)
+        sides = []
+        for wanted, length in ((sqrt(area * ratio), height), (sqrt(area / ratio), width)):
+            side = clip(cast(wanted + 0.5, int64), 1, length)
+            spare = cast(length - side + 1, "float32")
+            first = clip(cast(random.uniform(shape, device=device) * spare, int64), 0, length - 1)
+            sides.append((first, where(erased, first + side, first)))  # nothing of what is not erased
+        return where(within(x, *sides), self.value, x)
+
+    def __repr__(self) -> str:
+        return f"RandomErasing(p={self.p}, scale={self.scale}, ratio={self.ratio}, value={self.value})"
 
 
 class GaussianNoise:
@@ -128,72 +173,46 @@ class GaussianNoise:
         return f"GaussianNoise({self.std})"
 
 
-class Mixup:
-    """Each sample mixed with another one of the batch: l x + (1 - l) x', and the targets alike. Zhang et al. 2018.
-
-    l is drawn once for each batch from Beta(alpha, alpha). classes: how many there are, for integer labels: these
-    become probabilities (N, classes), as `cross_entropy` takes them. Floating-point targets are mixed as they are.
-    """
-
-    targets = True  # it takes and gives (inputs, targets)
-
-    def __init__(self, alpha: float = 0.2, classes: int | None = None):
-        self.alpha = number(alpha, "Mixup: alpha")
-        if not 0.01 <= self.alpha <= 100:
-            raise ValueError(f"Mixup: alpha is {self.alpha}; it must be from 0.01 to 100")
-        self.classes = None if classes is None else integer(classes, "Mixup: classes", 1)
-        self._table = _beta_table(self.alpha)
-        self._held: dict[Any, Tensor] = {}
-
-    def __call__(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-        """Inputs and targets, mixed."""
-        if not x.dtype.is_float:
-            raise TypeError(f"Mixup: floats can be mixed, not {x.dtype.name}")
-        if not y.dtype.is_float:
-            if self.classes is None or y.ndim != 1:
-                raise ValueError(f"Mixup: classes must be said for labels, which are a vector, not of shape {y.shape}")
-            y = cast(eq(reshape(y, (-1, 1)), arange(self.classes, device=y.device)), x.dtype.name)
-        share, other = self._share(x.device), random.permutation(x.shape[0], device=x.device)
-        mixed = (cast(share, part.dtype.name) * part + cast(1.0 - share, part.dtype.name) * take(part, other)
-                 for part in (x, y))  # fmt: skip
-        return next(mixed), next(mixed)
-
-    def _share(self, device: Any) -> Tensor:
-        """A number from Beta(alpha, alpha): the quantile of a uniform one, by the table of one half of them."""
-        if device not in self._held:
-            self._held[device] = tensor(self._table, "float32", device=device)
-        u = random.uniform((), device=device)
-        place = minimum(u, 1.0 - u) * (2.0 * _NODES)
-        below = clip(cast(place, int64), 0, _NODES - 1)
-        low, high = take(self._held[device], below), take(self._held[device], below + 1)
-        part = (low + (high - low) * (place - cast(below, "float32"))) ** (1.0 / self.alpha)
-        return where(lt(u, 0.5), part, 1.0 - part)
-
-    def __repr__(self) -> str:
-        return f"Mixup(alpha={self.alpha})"
+# ---- what they share ------------------------------------------------------------------------------------------------
 
 
-def _beta_table(alpha: float) -> np.ndarray:
-    """x^alpha for the quantiles x of Beta(alpha, alpha) at 0, ..., 1/2, in ``_NODES`` equal steps.
+def within(x: Tensor, rows: tuple[Tensor, Tensor], columns: tuple[Tensor, Tensor]) -> Tensor:
+    """Where images ``x`` have a rectangle of its own each: from the first to before the second number (N, 1)."""
+    inside = []
+    for (first, end), length, axes in ((rows, x.shape[-2], (-1, 1)), (columns, x.shape[-1], (1, -1))):
+        at = arange(length, device=x.device)
+        there = logical_and(ge(at, first), lt(at, end))
+        inside.append(reshape(there, (there.shape[0], *[1] * (x.ndim - 3), *axes)))
+    return logical_and(*inside)
 
-    With s = x^alpha the density is smooth: F(x) is proportional to the integral of (1 - s^(1/alpha))^(alpha - 1) ds.
-    """
-    s = np.linspace(0.0, 0.5**alpha, 1 << 16)
-    density = (1 - s ** (1 / alpha)) ** (alpha - 1)
-    below = np.concatenate([[0.0], np.cumsum((density[1:] + density[:-1]) / 2)])
-    return np.interp(np.linspace(0.0, 1.0, _NODES + 1), below / below[-1], s)
 
-
-def _check_images(x: Tensor, name: str) -> None:
+def check_images(x: Tensor, name: str) -> None:
+    """Raises ShapeError unless ``x`` are images."""
     if x.ndim not in (3, 4):
         raise ShapeError(f"{name}: images (N, H, W) or (N, C, H, W) expected, not shape {x.shape}")
 
 
-def _probability(value: Any, where: str) -> float:
+def check_floats(x: Tensor, name: str) -> None:
+    """Raises unless ``x`` are images of floats."""
+    check_images(x, name)
+    if not x.dtype.is_float:
+        raise TypeError(f"{name}: images of floats expected, not of {x.dtype.name}; divide bytes by 255 first")
+
+
+def probability(value: Any, where: str) -> float:
+    """A number from 0 to 1."""
     p = number(value, where)
     if not 0 <= p <= 1:
         raise ValueError(f"{where} is {p}; it must be from 0 to 1")
     return p
+
+
+def interval(value: Any, where: str, least: float = -math.inf) -> tuple[float, float]:
+    """Two numbers that ascend, of at least ``least``."""
+    pair = [number(v, where) for v in value] if isinstance(value, list | tuple) else []
+    if len(pair) != 2 or not least <= pair[0] <= pair[1] < math.inf:
+        raise ValueError(f"{where} {shown(value)} is not a pair of numbers that ascend")
+    return pair[0], pair[1]
 
 
 def augmented(
