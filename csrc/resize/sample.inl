@@ -4,8 +4,8 @@
 // they weigh is found in vectors, an axis at a time, and once for all channels. A tap outside of the image is at -1 and
 // reads as 0, so that what lies at a border of the image never spoils a point beyond it.
 //
-// Parameters: 0 mode (bilinear, nearest, bicubic); 1 padding (zeros, border, reflection); 2 whether corners are aligned;
-// 3 layout (NCHW, NHWC).
+// Parameters: 0 mode (bilinear, nearest, bicubic); 1 padding (zeros, border, reflection); 2 whether corners are
+// aligned; 3 layout (NCHW, NHWC).
 #include "common/dtypes.inl"
 #include "common/simd.inl"
 
@@ -15,10 +15,69 @@ constexpr int kMostTaps = 16;
 enum SampleMode { kBilinear, kNearest, kBicubic };
 enum SamplePadding { kZeros, kBorder, kReflection };
 
-static inline DLCORE_MAP float floor_(float x) { return __builtin_floorf(x); }
-static inline DLCORE_MAP double floor_(double x) { return __builtin_floor(x); }
-static inline DLCORE_MAP float rounded(float x) { return __builtin_rintf(x); }  // halves to even
-static inline DLCORE_MAP double rounded(double x) { return __builtin_rint(x); }
+// ---- vectors ------------------------------------------------------------------------------------------------------
+
+template <class C> struct PlacesOf { typedef int32_t type __attribute__((vector_size(kLanes<C> * 4))); };
+template <class C> using places = typename PlacesOf<C>::type;  // as many as lanes of C
+
+template <class V> static inline V by_lane(V x, double (*f)(double)) {
+  for (size_t i = 0; i < sizeof(V) / sizeof(x[0]); ++i) x[i] = static_cast<decltype(+x[0])>(f(x[i]));
+  return x;
+}
+#if DLCORE_ISA == 4
+constexpr int kDown = _MM_FROUND_TO_NEG_INF | _MM_FROUND_NO_EXC, kEven = _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC;
+template <int kHow> static inline vec<float> whole(vec<float> x) {
+  return (vec<float>)_mm512_maskz_roundscale_ps(0xffff, (__m512)x, kHow);
+}
+template <int kHow> static inline vec<double> whole(vec<double> x) {
+  return (vec<double>)_mm512_maskz_roundscale_pd(0xff, (__m512d)x, kHow);
+}
+template <class V> static inline V vfloor(V x) { return whole<kDown>(x); }
+template <class V> static inline V veven(V x) { return whole<kEven>(x); }  // halves to even
+#elif DLCORE_ISA == 3
+static inline vec<float> vfloor(vec<float> x) { return (vec<float>)_mm256_floor_ps((__m256)x); }
+static inline vec<double> vfloor(vec<double> x) { return (vec<double>)_mm256_floor_pd((__m256d)x); }
+static inline vec<float> veven(vec<float> x) { return (vec<float>)_mm256_round_ps((__m256)x, 8); }
+static inline vec<double> veven(vec<double> x) { return (vec<double>)_mm256_round_pd((__m256d)x, 8); }
+#else
+template <class V> static inline V vfloor(V x) { return by_lane(x, [](double v) { return __builtin_floor(v); }); }
+template <class V> static inline V veven(V x) { return by_lane(x, [](double v) { return __builtin_rint(v); }); }
+#endif
+
+// Elements from[at], 0 where at is negative. Compilers make branches of it, which are not foreseen at all.
+template <class T> static inline vec<compute_t<T>> gathered(const T* from, const int32_t* at) {
+  vec<compute_t<T>> v{};
+  for (int i = 0; i < kLanes<compute_t<T>>; ++i) {
+    const compute_t<T> value = load(from + (at[i] < 0 ? 0 : at[i]));
+    v[i] = at[i] < 0 ? 0 : value;
+  }
+  return v;
+}
+#if DLCORE_ISA == 4
+static inline vec<float> gathered(const float* from, const int32_t* at) {
+  const __m512i index = _mm512_loadu_si512(at);
+  const __mmask16 there = _mm512_cmpge_epi32_mask(index, _mm512_setzero_si512());
+  return (vec<float>)_mm512_mask_i32gather_ps(_mm512_setzero_ps(), there, index, from, 4);
+}
+static inline vec<double> gathered(const double* from, const int32_t* at) {
+  const __m256i index = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(at));
+  const __mmask8 there = _mm256_cmpge_epi32_mask(index, _mm256_setzero_si256());
+  return (vec<double>)_mm512_mask_i32gather_pd(_mm512_setzero_pd(), there, index, from, 8);
+}
+#elif DLCORE_ISA == 3
+static inline vec<float> gathered(const float* from, const int32_t* at) {
+  const __m256i index = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(at));
+  const __m256 there = _mm256_castsi256_ps(_mm256_xor_si256(index, _mm256_set1_epi32(-1)));
+  return (vec<float>)_mm256_mask_i32gather_ps(_mm256_setzero_ps(), from, index, there, 4);
+}
+static inline vec<double> gathered(const double* from, const int32_t* at) {
+  const __m128i index = _mm_loadu_si128(reinterpret_cast<const __m128i*>(at));
+  const __m256i there = _mm256_cvtepi32_epi64(_mm_xor_si128(index, _mm_set1_epi32(-1)));
+  return (vec<double>)_mm256_mask_i32gather_pd(_mm256_setzero_pd(), from, index, _mm256_castsi256_pd(there), 8);
+}
+#endif
+
+// ---- taps ---------------------------------------------------------------------------------------------------------
 
 struct Sampling {
   int64_t mode, padding, axes, images, channels, points, plane;
@@ -51,116 +110,111 @@ struct Sampling {
 
 // The place inside of an image of n pixels that stands for the place c, by the padding. Beyond an image of zeros places
 // are all the same: so that they fit integers they stay near.
-template <class C> static inline DLCORE_MAP C padded_place(C c, int64_t padding, bool align, C n) {
+template <class C> static inline vec<C> padded_place(vec<C> c, int64_t padding, bool align, C n) {
   if (padding == kReflection) {
     const C low = align ? C(0) : C(-0.5), span = align ? n - 1 : n;
-    const C from = c < low ? low - c : c - low, safe = span > 0 ? span : C(1);
-    const C times = floor_(from / safe), extra = from - times * safe;
-    const C reflected = times - 2 * floor_(times / 2) == 0 ? extra + low : span - extra + low;
-    c = span > 0 ? reflected : c - c;
+    if (span > 0) {
+      const vec<C> away = c - low, from = away < 0 ? -away : away;
+      const vec<C> times = vfloor(from / span), extra = from - times * span;
+      c = times - 2 * vfloor(times / 2) == 0 ? extra + low : span - extra + low;
+    } else {
+      c = c - c;
+    }
   }
-  const C least = padding == kZeros ? C(-3) : C(0), most = padding == kZeros ? n + 2 : n - 1;
+  const vec<C> least = vset(padding == kZeros ? C(-3) : C(0)), most = vset(padding == kZeros ? n + 2 : n - 1);
   c = c < least ? least : c;
   return c > most ? most : c;
 }
 
 // How much the neighbour at distance x < 1 and the one at x in [1, 2] weigh: Keys 1981, a = -3/4.
-template <class C> static inline DLCORE_MAP C cubic_near(C x) { return (C(1.25) * x - C(2.25)) * x * x + 1; }
-template <class C> static inline DLCORE_MAP C cubic_far(C x) {
-  return ((C(-0.75) * x + C(3.75)) * x - 6) * x + 3;
-}
+template <class V> static inline V cubic_near(V x) { return (x * 1.25f - 2.25f) * x * x + 1; }
+template <class V> static inline V cubic_far(V x) { return ((x * -0.75f + 3.75f) * x - 6) * x + 3; }
 
 // Where the taps of points lie along one axis (-1: outside), and their weights: [tap][point].
 template <class C> struct AxisTaps {
+  static constexpr int64_t L = kLanes<C>;
   int32_t at[4][kPoints];
   C weight[4][kPoints];
 
-  void place(int t, int64_t count, const C* c, int64_t n) {  // the pixel c of n, if there is one
-#pragma omp simd
-    for (int64_t p = 0; p < count; ++p) {
-      const bool inside = c[p] >= 0 && c[p] < static_cast<C>(n);
-      at[t][p] = inside ? static_cast<int32_t>(c[p]) : -1;
+  // Pixel c of n, if there is one, for the points from p on.
+  void place(int t, int64_t p, vec<C> c, C n) {
+    const vec<C> kept = (c >= 0) & (c < n) ? c : vset(C(-1));
+    const places<C> found = __builtin_convertvector(kept, places<C>);
+    __builtin_memcpy(at[t] + p, &found, sizeof found);
+  }
+  void weigh(int t, int64_t p, vec<C> w) { vstore(weight[t] + p, w); }
+
+  void find(const C* coordinate, const Sampling& s, int64_t length) {
+    const C n = static_cast<C>(length);
+    for (int64_t p = 0; p < kPoints; p += L) {
+      const vec<C> g = vload(coordinate + p);
+      const vec<C> free = s.align ? (g + 1) / 2 * (n - 1) : ((g + 1) * n - 1) / 2;
+      if (s.mode == kBicubic) {
+        cubic(p, free, s, n);
+        continue;
+      }
+      const vec<C> c = padded_place(free, s.padding, s.align, n);
+      if (s.mode == kNearest) {
+        place(0, p, veven(c), n);
+        weigh(0, p, 1 + 0 * c);  // NaN of NaN
+      } else {
+        const vec<C> below = vfloor(c), part = c - below;
+        place(0, p, below, n), place(1, p, below + 1, n);
+        weigh(0, p, 1 - part), weigh(1, p, part);
+      }
     }
   }
-  void find(const C* coordinate, int64_t count, const Sampling& s, int64_t n) {
-    const C size = static_cast<C>(n);
-    C place_[kPoints] = {}, pixel[kPoints] = {};
-    const int64_t padding = s.mode == kBicubic ? int64_t{kZeros} : s.padding;
-    const bool align = s.align, free = s.mode == kBicubic;
-#pragma omp simd
-    for (int64_t p = 0; p < count; ++p) {
-      const C g = coordinate[p];
-      const C c = align ? (g + 1) / 2 * (size - 1) : ((g + 1) * size - 1) / 2;
-      place_[p] = free ? c : padded_place(c, padding, align, size);
-    }
-    if (s.mode == kNearest) {
-      for (int64_t p = 0; p < count; ++p) {
-        pixel[p] = rounded(place_[p]);
-        weight[0][p] = 1 + 0 * place_[p];  // NaN of NaN
-      }
-      return place(0, count, pixel, n);
-    }
-    if (s.mode == kBilinear) {
-#pragma omp simd
-      for (int64_t p = 0; p < count; ++p) {
-        pixel[p] = floor_(place_[p]);
-        weight[1][p] = place_[p] - pixel[p];
-        weight[0][p] = 1 - weight[1][p];
-      }
-      place(0, count, pixel, n);
-#pragma omp simd
-      for (int64_t p = 0; p < count; ++p) pixel[p] += 1;
-      return place(1, count, pixel, n);
-    }
-    for (int64_t p = 0; p < count; ++p) {
-      const C below = floor_(place_[p]), part = place_[p] - below;
-      pixel[p] = below;
-      weight[0][p] = cubic_far(part + 1), weight[1][p] = cubic_near(part);
-      weight[2][p] = cubic_near(1 - part), weight[3][p] = cubic_far(2 - part);
-    }
-    C moved[kPoints] = {};
+  void cubic(int64_t p, vec<C> c, const Sampling& s, C n) {
+    const vec<C> below = vfloor(c), part = c - below;
+    weigh(0, p, cubic_far(part + 1)), weigh(1, p, cubic_near(part));
+    weigh(2, p, cubic_near(1 - part)), weigh(3, p, cubic_far(2 - part));
     for (int t = 0; t < 4; ++t) {
-      for (int64_t p = 0; p < count; ++p) moved[p] = padded_place(pixel[p] + (t - 1), s.padding, align, size);
-      if (s.padding == kReflection)  // between pixels only where one pixel is reflected at its own middle
-        for (int64_t p = 0; p < count; ++p) moved[p] = floor_(moved[p]);
-      place(t, count, moved, n);
+      const vec<C> moved = padded_place(below + static_cast<C>(t - 1), s.padding, s.align, n);
+      place(t, p, s.padding == kReflection ? vfloor(moved) : moved, n);  // it may be a rounding beside its pixel
     }
   }
 };
 
-// The taps of points in the image, one after the other: [tap][point].
+// The taps of kPoints points in the image, one after the other: [tap][point].
 template <class C> struct PointTaps {
+  static constexpr int64_t L = kLanes<C>;
   int32_t at[kMostTaps][kPoints];
   C weight[kMostTaps][kPoints];
   AxisTaps<C> axis[3];
 
-  template <class T> void find(const T* grid, int64_t count, const Sampling& s) {
-    C coordinate[kPoints] = {};
-    for (int d = 0; d < s.axes; ++d) {
-      for (int64_t p = 0; p < count; ++p) coordinate[p] = load(grid + p * s.axes + (s.axes - 1 - d));
-      axis[d].find(coordinate, count, s, s.size[d]);
+  // The coordinates of points by axes; those of points that are not there are 0.
+  template <int kAxes, class T> static void apart(const T* grid, int64_t count, C (*coordinates)[kPoints]) {
+    T room[kAxes * kPoints] = {};
+    if (count < kPoints) {
+      std::memcpy(room, grid, static_cast<size_t>(count * kAxes) * sizeof(T));
+      grid = room;
     }
+    for (int d = 0; d < kAxes; ++d)
+#pragma omp simd
+      for (int64_t p = 0; p < kPoints; ++p) coordinates[d][p] = load(grid + p * kAxes + d);
+  }
+  template <class T> void find(const T* grid, int64_t count, const Sampling& s) {
+    C coordinates[3][kPoints];
+    if (s.axes == 2) apart<2>(grid, count, coordinates);
+    else apart<3>(grid, count, coordinates);
+    for (int d = 0; d < s.axes; ++d) axis[d].find(coordinates[s.axes - 1 - d], s, s.size[d]);
     const int each = s.along(), taps = s.taps();
     for (int t = 0; t < taps; ++t) {
-      int rest = t;
-      for (int64_t d = s.axes - 1; d >= 0; --d, rest /= each) {
-        const int k = rest % each;
-        const int32_t* from = axis[d].at[k];
-        const C* w = axis[d].weight[k];
-        const int32_t step = static_cast<int32_t>(s.stride[d]);
-        if (d == s.axes - 1) {
-#pragma omp simd
-          for (int64_t p = 0; p < count; ++p) {
-            at[t][p] = from[p] < 0 ? -1 : from[p] * step;
-            weight[t][p] = w[p];
-          }
-        } else {
-#pragma omp simd
-          for (int64_t p = 0; p < count; ++p) {
-            at[t][p] = (from[p] | at[t][p]) < 0 ? -1 : at[t][p] + from[p] * step;
-            weight[t][p] *= w[p];
-          }
+      int k[3] = {0, 0, 0}, rest = t;
+      for (int64_t d = s.axes - 1; d >= 0; --d, rest /= each) k[d] = rest % each;
+      for (int64_t p = 0; p < kPoints; p += L) {
+        places<C> index{}, outside{};
+        vec<C> w = vset(C(1));
+        for (int64_t d = 0; d < s.axes; ++d) {
+          places<C> along;
+          __builtin_memcpy(&along, axis[d].at[k[d]] + p, sizeof along);
+          outside |= along;
+          index += along * static_cast<int32_t>(s.stride[d]);
+          w = d ? w * vload(axis[d].weight[k[d]] + p) : vload(axis[d].weight[k[d]] + p);
         }
+        index = outside < 0 ? outside | -1 : index;
+        __builtin_memcpy(at[t] + p, &index, sizeof index);
+        vstore(weight[t] + p, w);
       }
     }
   }
@@ -168,19 +222,14 @@ template <class C> struct PointTaps {
 
 template <class T, class C>
 static void sample_planes(T* out, const T* x, int64_t count, int taps, const PointTaps<C>& points, const Sampling& s) {
+  constexpr int64_t L = kLanes<C>;
+  C sums[kPoints];
   for (int64_t c = 0; c < s.channels; ++c) {
     const T* plane = x + c * s.plane;
-    C sums[kPoints];
-    for (int64_t p = 0; p < count; ++p) sums[p] = 0;
-    for (int t = 0; t < taps; ++t) {
-      const int32_t* at = points.at[t];
-      const C* weight = points.weight[t];
-#pragma omp simd
-      for (int64_t p = 0; p < count; ++p) {
-        const int32_t place = at[p] < 0 ? 0 : at[p];
-        const C value = at[p] < 0 ? C(0) : static_cast<C>(load(plane + place));
-        sums[p] = fma_(weight[p], value, sums[p]);
-      }
+    for (int64_t p = 0; p < count; p += L) {
+      vec<C> sum{};
+      for (int t = 0; t < taps; ++t) sum = vfma(vload(points.weight[t] + p), gathered(plane, points.at[t] + p), sum);
+      vstore(sums + p, sum);
     }
     store_block(out + c * s.points, sums, count);
   }
@@ -194,7 +243,8 @@ static void sample_pixels(T* out, const T* x, int64_t count, int taps, const Poi
     for (int t = 0; t < taps; ++t) {
       const C weight = points.weight[t][p];
       if (points.at[t][p] < 0) {
-        for (int64_t c = 0; c < s.channels; ++c) sums[c] += 0 * weight;
+        if (weight != weight)
+          for (int64_t c = 0; c < s.channels; ++c) sums[c] = weight;
         continue;
       }
       const T* pixel = x + points.at[t][p];
@@ -204,6 +254,8 @@ static void sample_pixels(T* out, const T* x, int64_t count, int taps, const Poi
     store_block(out + p * s.channels, sums, s.channels);
   }
 }
+
+// ---- kernels ------------------------------------------------------------------------------------------------------
 
 static void grid_sample(const Args& a) {
   const Array &x = a.in(0), &grid = a.in(1), &out = a.out();

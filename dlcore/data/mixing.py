@@ -88,7 +88,8 @@ class CutMix(Mixup):
         check_images(x, "CutMix")
         y = self._probabilities(x, y)
         side, other = sqrt(1.0 - self._share(x.device)), random.permutation(x.shape[0], device=x.device)
-        sides, area = [], 1.0
+        sides: list[Any] = []
+        area: Any = 1.0
         for length in x.shape[-2:]:
             half = cast(side * (length / 2), int64)
             middle = random.randint(length, shape=(), device=x.device)
