@@ -11,41 +11,41 @@ Operand: TypeAlias = Tensor | float | np.ndarray[Any, Any] | np.generic | list[A
 """What operations take: tensors, numbers, and what becomes a tensor: arrays and nested lists."""
 
 __all__ = [
-    "abs", "absolute", "acos", "acosh", "add", "addbmm", "addcdiv", "addcmul", "addmm", "addmv", "all", "allclose",
-    "amax", "amin", "aminmax", "any", "append", "arccos", "arccosh", "arcsin", "arcsinh", "arctan", "arctan2",
-    "arctanh", "argmax", "argmin", "argpartition", "argsort", "around", "array_equal", "array_split", "as_strided",
-    "asin", "asinh", "astype", "atan", "atan2", "atanh", "atleast_1d", "atleast_2d", "atleast_3d", "average",
-    "avg_pool1d", "avg_pool2d", "avg_pool3d", "baddbmm", "batch_norm", "bilinear", "binary_cross_entropy",
+    "abs", "absolute", "acos", "acosh", "add", "addbmm", "addcdiv", "addcmul", "addmm", "addmv", "affine_grid", "all",
+    "allclose", "amax", "amin", "aminmax", "any", "append", "arccos", "arccosh", "arcsin", "arcsinh", "arctan",
+    "arctan2", "arctanh", "argmax", "argmin", "argpartition", "argsort", "around", "array_equal", "array_split",
+    "as_strided", "asin", "asinh", "astype", "atan", "atan2", "atanh", "atleast_1d", "atleast_2d", "atleast_3d",
+    "average", "avg_pool1d", "avg_pool2d", "avg_pool3d", "baddbmm", "batch_norm", "bilinear", "binary_cross_entropy",
     "binary_cross_entropy_with_logits", "bincount", "bitwise_and", "bitwise_invert", "bitwise_left_shift",
     "bitwise_not", "bitwise_or", "bitwise_right_shift", "bitwise_xor", "block_diag", "bmm", "broadcast_arrays",
     "broadcast_shapes", "broadcast_tensors", "broadcast_to", "bucketize", "cartesian_prod", "cast", "cat", "cbrt",
     "ceil", "celu", "channel_shuffle", "chunk", "clamp", "clip", "col2im", "column_stack", "combinations", "concat",
     "concatenate", "conj", "conv1d", "conv2d", "conv3d", "conv_transpose1d", "conv_transpose2d", "conv_transpose3d",
-    "copysign", "cos", "cosh", "cosine_embedding_loss", "cosine_similarity", "count_nonzero", "cross", "cross_entropy",
-    "cummax", "cummin", "cumprod", "cumsum", "cumulative_prod", "cumulative_sum", "deg2rad", "degrees", "delete",
-    "diag", "diag_embed", "diag_indices", "diagflat", "diagonal", "diff", "digamma", "div", "divide", "dot", "dsplit",
-    "dstack", "einsum", "elu", "eq", "equal", "erf", "erfc", "exp", "exp2", "expand", "expand_as", "expand_dims",
-    "expm1", "fill_diagonal", "fix", "flatnonzero", "flatten", "flip", "fliplr", "flipud", "float_power", "floor",
-    "floor_divide", "fmax", "fmin", "fmod", "focal_loss", "gather", "gaussian_nll_loss", "gcd", "ge", "gelu",
-    "gelu_backward", "glu", "greater", "greater_equal", "gt", "hardshrink", "hardsigmoid", "hardswish", "hardtanh",
-    "heaviside", "hinge_embedding_loss", "hinge_loss", "histogram", "hsplit", "hstack", "huber_loss", "hypot", "im2col",
-    "imag", "index_add", "index_copy", "index_fill", "index_select", "indices", "inner", "insert", "interpolate",
-    "intersect1d", "invert", "isclose", "isfinite", "isin", "isinf", "isnan", "isneginf", "isposinf", "ix_", "kl_div",
-    "kron", "kthvalue", "l1_loss", "lcm", "le", "leaky_relu", "left_shift", "lerp", "less", "less_equal", "lgamma",
-    "linear", "linear_backward", "log", "log10", "log1p", "log2", "log_softmax", "logaddexp", "logcumsumexp",
-    "logical_and", "logical_not", "logical_or", "logical_xor", "logsigmoid", "logsumexp", "lt", "margin_ranking_loss",
-    "masked_fill", "masked_scatter", "masked_select", "matmul", "matrix_transpose", "max", "max_pool1d", "max_pool2d",
-    "max_pool3d", "maximum", "mean", "median", "meshgrid", "min", "minimum", "mish", "mm", "mod", "moveaxis", "movedim",
-    "mse_loss", "msort", "mul", "multi_margin_loss", "multiply", "mv", "nan_to_num", "nanmax", "nanmean", "nanmedian",
-    "nanmin", "nanprod", "nanquantile", "nanstd", "nansum", "nanvar", "narrow", "ne", "neg", "negative", "nextafter",
-    "nll_loss", "nonzero", "norm", "not_equal", "one_hot", "outer", "pad", "pairwise_distance", "partition",
-    "percentile", "permute", "permute_dims", "pixel_shuffle", "pixel_unshuffle", "poisson_nll_loss", "polygamma",
-    "positive", "pow", "power", "prelu", "prod", "ptp", "put_along_axis", "quantile", "quantile_loss", "rad2deg",
-    "radians", "ravel", "ravel_multi_index", "real", "reciprocal", "relu", "relu6", "relu_backward", "remainder",
-    "repeat", "repeat_interleave", "reshape", "reshape_as", "right_shift", "rint", "roll", "rot90", "round",
-    "row_stack", "rsqrt", "scatter", "scatter_add", "scatter_reduce", "searchsorted", "select", "selu", "setdiff1d",
-    "setxor1d", "sgn", "sigmoid", "sigmoid_backward", "sign", "signbit", "silu", "sin", "sinc", "sinh",
-    "sliding_window_view", "smooth_l1_loss", "soft_margin_loss", "softmax", "softmin", "softplus", "softshrink",
+    "copysign", "cos", "cosh", "cosine_embedding_loss", "cosine_similarity", "count_nonzero", "crop", "cross",
+    "cross_entropy", "cummax", "cummin", "cumprod", "cumsum", "cumulative_prod", "cumulative_sum", "deg2rad", "degrees",
+    "delete", "diag", "diag_embed", "diag_indices", "diagflat", "diagonal", "diff", "digamma", "div", "divide", "dot",
+    "dsplit", "dstack", "einsum", "elu", "eq", "equal", "erf", "erfc", "exp", "exp2", "expand", "expand_as",
+    "expand_dims", "expm1", "fill_diagonal", "fix", "flatnonzero", "flatten", "flip", "fliplr", "flipud", "float_power",
+    "floor", "floor_divide", "fmax", "fmin", "fmod", "focal_loss", "gather", "gaussian_nll_loss", "gcd", "ge", "gelu",
+    "gelu_backward", "glu", "greater", "greater_equal", "grid_sample", "gt", "hardshrink", "hardsigmoid", "hardswish",
+    "hardtanh", "heaviside", "hinge_embedding_loss", "hinge_loss", "histogram", "hsplit", "hstack", "huber_loss",
+    "hypot", "im2col", "imag", "index_add", "index_copy", "index_fill", "index_select", "indices", "inner", "insert",
+    "interpolate", "intersect1d", "invert", "isclose", "isfinite", "isin", "isinf", "isnan", "isneginf", "isposinf",
+    "ix_", "kl_div", "kron", "kthvalue", "l1_loss", "lcm", "le", "leaky_relu", "left_shift", "lerp", "less",
+    "less_equal", "lgamma", "linear", "linear_backward", "log", "log10", "log1p", "log2", "log_softmax", "logaddexp",
+    "logcumsumexp", "logical_and", "logical_not", "logical_or", "logical_xor", "logsigmoid", "logsumexp", "lt",
+    "margin_ranking_loss", "masked_fill", "masked_scatter", "masked_select", "matmul", "matrix_transpose", "max",
+    "max_pool1d", "max_pool2d", "max_pool3d", "maximum", "mean", "median", "meshgrid", "min", "minimum", "mish", "mm",
+    "mod", "moveaxis", "movedim", "mse_loss", "msort", "mul", "multi_margin_loss", "multiply", "mv", "nan_to_num",
+    "nanmax", "nanmean", "nanmedian", "nanmin", "nanprod", "nanquantile", "nanstd", "nansum", "nanvar", "narrow", "ne",
+    "neg", "negative", "nextafter", "nll_loss", "nonzero", "norm", "not_equal", "one_hot", "outer", "pad",
+    "pairwise_distance", "partition", "percentile", "permute", "permute_dims", "pixel_shuffle", "pixel_unshuffle",
+    "poisson_nll_loss", "polygamma", "positive", "pow", "power", "prelu", "prod", "ptp", "put_along_axis", "quantile",
+    "quantile_loss", "rad2deg", "radians", "ravel", "ravel_multi_index", "real", "reciprocal", "relu", "relu6",
+    "relu_backward", "remainder", "repeat", "repeat_interleave", "reshape", "reshape_as", "right_shift", "rint", "roll",
+    "rot90", "round", "row_stack", "rsqrt", "scatter", "scatter_add", "scatter_reduce", "searchsorted", "select",
+    "selu", "setdiff1d", "setxor1d", "sgn", "sigmoid", "sigmoid_backward", "sign", "signbit", "silu", "sin", "sinc",
+    "sinh", "sliding_window_view", "smooth_l1_loss", "soft_margin_loss", "softmax", "softmin", "softplus", "softshrink",
     "softsign", "sort", "split", "sqrt", "square", "squeeze", "stack", "std", "std_mean", "sub", "subtract", "sum",
     "swapaxes", "swapdims", "take", "take_along_axis", "tan", "tanh", "tanh_backward", "tanhshrink", "tensordot",
     "threshold", "tile", "topk", "trace", "transpose", "trapezoid", "tril", "tril_indices", "triplet_margin_loss",
@@ -125,6 +125,17 @@ def addmv(x: Operand, a: Operand, b: Operand, beta: float = 1.0, alpha: float = 
 
     >>> dl.addmv(dl.tensor([1.0]), dl.tensor([[1.0, 2.0]]), dl.tensor([3.0, 4.0]))
     tensor([12.])
+    """
+
+def affine_grid(theta: Operand, size: int | Sequence[int], align_corners: bool = False) -> Tensor:
+    """The places that affine maps give to pixels: `theta` (N, 2, 3) gives (N, H, W, 2), for `grid_sample`.
+
+    `size`: (N, C, H, W) of the images sampled. The place of the pixel at (x, y), from -1 to 1, is theta @ (x, y, 1).
+    Of volumes, size (N, C, D, H, W), theta is (N, 3, 4) and the grid (N, D, H, W, 3). `align_corners`: as `grid_sample`
+    is told. Computed in float32 or wider. Raises ShapeError where theta does not fit.
+
+    >>> dl.affine_grid(dl.tensor([[[1.0, 0, 0.5], [0, 1, 0]]]), (1, 1, 1, 2), align_corners=True).tolist()
+    [[[[-0.5, 0.0], [1.5, 0.0]]]]
     """
 
 def all(x: Operand, axis: int | Sequence[int] | None = None, keepdims: bool = False) -> Tensor:
@@ -762,6 +773,17 @@ def count_nonzero(x: Operand, axis: int | Sequence[int] | None = None, keepdims:
     tensor([2, 1])
     """
 
+def crop(x: Operand, start: Operand, flip: Operand | None = None, *, size: int | Sequence[int], layout: Literal['NCHW', 'NHWC'] = 'NCHW') -> Tensor:
+    """A part of each image from a place of its own: `x` (N, ..., H, W) gives (N, ..., height, width).
+
+    `start`: (N, 2) int64, the row and column of x where each part begins; outside of x are zeros. `flip`: (N) bool:
+    which parts are mirrored, left to right. `size`: (height, width), or one number for both. `layout`: "NHWC" for
+    images (N, ..., H, W, C). Raises ShapeError where shapes do not fit.
+
+    >>> dl.crop(dl.tensor([[[1, 2, 3]]]), dl.tensor([[0, 1]]), size=(1, 3)).tolist()
+    [[[2, 3, 0]]]
+    """
+
 def cross(a: Operand, b: Operand, axis: int = -1) -> Tensor:
     """The cross products of vectors of three elements along `axis`: (a1 b2 - a2 b1, a2 b0 - a0 b2, a0 b1 - a1 b0).
 
@@ -1220,6 +1242,22 @@ def glu(x: Operand, axis: int = -1) -> Tensor:
 
     >>> dl.glu(dl.tensor([[1.0, 2.0, 0.0, 0.0]]))
     tensor([[0.5, 1. ]])
+    """
+
+def grid_sample(x: Operand, grid: Operand, mode: Literal['bilinear', 'nearest', 'bicubic'] = 'bilinear', padding_mode: Literal['zeros', 'border', 'reflection'] = 'zeros', align_corners: bool = False, layout: Literal['NCHW', 'NHWC'] = 'NCHW') -> Tensor:
+    """Pixels of `x` at the places in `grid`: x (N, C, H, W), grid (N, H', W', 2) give (N, C, H', W').
+
+    A place is (column, row), of volumes (N, C, D, H, W) with a grid (N, D', H', W', 3) it is (column, row, depth), from
+    -1 to 1: with `align_corners` from the middle of the first pixel to that of the last, else from border to border.
+    Between pixels they are mixed by `mode`: "bilinear" (of volumes trilinear), "nearest" or "bicubic" (Keys 1981 with
+    a = -0.75). Beyond the image `padding_mode`: "zeros", the "border" or a "reflection". `layout`: "NHWC" where
+    channels come last, in the result as well. Computed in float32 or wider; NaN at a place gives NaN. Jaderberg et
+    al. 2015.
+
+    Gradients go to both; that of images adds up in a fixed order. Raises ShapeError where shapes do not fit.
+
+    >>> dl.grid_sample(dl.tensor([[[[0.0, 1.0, 2.0]]]]), dl.tensor([[[[0.5, 0.0]]]]), align_corners=True).tolist()
+    [[[[1.5]]]]
     """
 
 def gt(a: Operand, b: Operand) -> Tensor:
