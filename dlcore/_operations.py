@@ -61,6 +61,7 @@ MODULES = (
     "batch_norm",
     "sampling",
     "cropping",
+    "pooling",
 )
 """Modules of dlcore.ops whose functions are public."""
 

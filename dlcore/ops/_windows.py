@@ -51,6 +51,26 @@ def _at_least(least: int, name: str, what: str, values: Ints) -> None:
         raise ShapeError(f"{name}: {what} {values}; each must be at least {least}")
 
 
+def _check_numbers(name: str, kernel: Ints, stride: Ints, padding: Ints, dilation: Ints) -> None:
+    _at_least(1, name, "kernel_size", kernel)
+    _at_least(1, name, "stride", stride)
+    _at_least(0, name, "padding", padding)
+    _at_least(1, name, "dilation", dilation)
+    reach = _reach(kernel, dilation)
+    if any(2 * p > r for p, r in zip(padding, reach, strict=True)):
+        raise ShapeError(f"{name}: padding {padding} is more than half of windows of {reach}")
+
+
+def _count(n: int, reach: int, stride: int, padding: int, ceil_mode: bool) -> int:
+    """Windows along an axis of ``n`` elements; less than 1 where none fits."""
+    count = (n + 2 * padding - reach + (stride - 1 if ceil_mode else 0)) // stride + 1
+    return count - 1 if ceil_mode and (count - 1) * stride >= n + padding else count
+
+
+def _reach(kernel: Ints, dilation: Ints) -> Ints:
+    return tuple((k - 1) * d + 1 for k, d in zip(kernel, dilation, strict=True))
+
+
 def lengths_of_windows(
     name: str, shape: Ints, space: Ints, kernel: Ints, stride: Ints, padding: Ints, dilation: Ints, ceil_mode: bool
 ) -> Ints:
@@ -58,17 +78,9 @@ def lengths_of_windows(
 
     With ``ceil_mode`` a last window may reach beyond the end, if it begins in the input or the padding before it.
     """
-    _at_least(1, name, "kernel_size", kernel)
-    _at_least(1, name, "stride", stride)
-    _at_least(0, name, "padding", padding)
-    _at_least(1, name, "dilation", dilation)
-    reach = tuple((k - 1) * d + 1 for k, d in zip(kernel, dilation, strict=True))
-    if any(2 * p > r for p, r in zip(padding, reach, strict=True)):
-        raise ShapeError(f"{name}: padding {padding} is more than half of windows of {reach}")
-    found = []
-    for n, r, s, p in zip(space, reach, stride, padding, strict=True):
-        length = (n + 2 * p - r + (s - 1 if ceil_mode else 0)) // s + 1
-        found.append(length - 1 if ceil_mode and (length - 1) * s >= n + p else length)
+    _check_numbers(name, kernel, stride, padding, dilation)
+    reach = _reach(kernel, dilation)
+    found = [_count(*given, ceil_mode) for given in zip(space, reach, stride, padding, strict=True)]
     if min(found, default=1) < 1 or 0 in space:
         out = tuple(max(n, 0) for n in found)
         text = f"windows of {reach} on shape {shape} with padding {padding}"
@@ -93,9 +105,11 @@ def check_windows(
         if 0 in space:
             raise ShapeError(f"{name}: shape {x} has no elements in space")
         return
-    fewest, most = (lengths_of_windows(name, x, space, kernel, stride, padding, dilation, c) for c in (False, True))
-    if any(not low <= n <= high for n, low, high in zip(size, fewest, most, strict=True)):
-        raise ShapeError(f"{name}: windows on shape {x} give {most} in space, not {size}")
+    _check_numbers(name, kernel, stride, padding, dilation)
+    along = list(zip(space, _reach(kernel, dilation), stride, padding, strict=True))
+    fewest, most = ([_count(*given, rounds) for given in along] for rounds in (False, True))
+    if 0 in space or any(n < 1 or not low <= n <= high for n, low, high in zip(size, fewest, most, strict=True)):
+        raise ShapeError(f"{name}: windows on shape {x} give {tuple(most)} in space, not {size}")
 
 
 def volume(space: Ints, size: Ints, kernel: Ints) -> int:
