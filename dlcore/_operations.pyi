@@ -77,14 +77,14 @@ def acosh(x: Operand) -> Tensor:
     tensor([0.   , 1.317])
     """
 
-def adaptive_avg_pool1d(input: Operand, output_size: Lengths, layout: str = 'NCHW') -> Tensor:
+def adaptive_avg_pool1d(input: Operand, output_size: int | Sequence[int | None] | None, layout: str = 'NCHW') -> Tensor:
     """The means of ``output_size`` windows that share out the last axis; see `adaptive_avg_pool2d`.
 
     >>> dl.adaptive_avg_pool1d(dl.tensor([[1.0, 3.0, 2.0, 0.0]]), 2).tolist()
     [[2.0, 1.0]]
     """
 
-def adaptive_avg_pool2d(input: Operand, output_size: Lengths, layout: str = 'NCHW') -> Tensor:
+def adaptive_avg_pool2d(input: Operand, output_size: int | Sequence[int | None] | None, layout: str = 'NCHW') -> Tensor:
     """The means of ``output_size`` windows that share out an image: (N, C, H, W) or (C, H, W).
 
     ``output_size``: a number for both axes or one for each, None to keep an axis as it is. Window o of O along an axis
@@ -97,21 +97,21 @@ def adaptive_avg_pool2d(input: Operand, output_size: Lengths, layout: str = 'NCH
     (2, 3, 4, 6)
     """
 
-def adaptive_avg_pool3d(input: Operand, output_size: Lengths, layout: str = 'NCHW') -> Tensor:
+def adaptive_avg_pool3d(input: Operand, output_size: int | Sequence[int | None] | None, layout: str = 'NCHW') -> Tensor:
     """The means of ``output_size`` windows that share out the last three axes; see `adaptive_avg_pool2d`.
 
     >>> dl.adaptive_avg_pool3d(dl.ones(2, 3, 4, 4, 4), 2).shape
     (2, 3, 2, 2, 2)
     """
 
-def adaptive_max_pool1d(input: Operand, output_size: Lengths, return_indices: bool = False, layout: str = 'NCHW') -> Tensor:
+def adaptive_max_pool1d(input: Operand, output_size: int | Sequence[int | None] | None, return_indices: bool = False, layout: str = 'NCHW') -> Tensor:
     """The maxima of ``output_size`` windows that share out the last axis; see `adaptive_max_pool2d`.
 
     >>> dl.adaptive_max_pool1d(dl.tensor([[1.0, 3.0, 2.0, 0.0]]), 2).tolist()
     [[3.0, 2.0]]
     """
 
-def adaptive_max_pool2d(input: Operand, output_size: Lengths, return_indices: bool = False, layout: str = 'NCHW') -> Tensor:
+def adaptive_max_pool2d(input: Operand, output_size: int | Sequence[int | None] | None, return_indices: bool = False, layout: str = 'NCHW') -> Tensor:
     """The maxima of ``output_size`` windows that share out an image: (N, C, H, W) or (C, H, W).
 
     Windows, sizes and errors as in `adaptive_avg_pool2d`; indices, NaN and gradients as in `max_pool2d`. Floats.
@@ -120,7 +120,7 @@ def adaptive_max_pool2d(input: Operand, output_size: Lengths, return_indices: bo
     [[[5.0, 7.0], [13.0, 15.0]]]
     """
 
-def adaptive_max_pool3d(input: Operand, output_size: Lengths, return_indices: bool = False, layout: str = 'NCHW') -> Tensor:
+def adaptive_max_pool3d(input: Operand, output_size: int | Sequence[int | None] | None, return_indices: bool = False, layout: str = 'NCHW') -> Tensor:
     """The maxima of ``output_size`` windows that share out the last three axes; see `adaptive_max_pool2d`.
 
     >>> dl.adaptive_max_pool3d(dl.ones(2, 3, 4, 4, 4), 2).shape

@@ -15,7 +15,9 @@ struct Axis {
   int64_t in = 1, out = 1, kernel = 1, stride = 1, before = 0, dilation = 1;
 
   bool adaptive() const { return kernel == 0; }
-  int64_t widest() const { return !adaptive() ? kernel : out == 0 ? 1 : in % out == 0 ? in / out : std::min(in, in / out + 2); }
+  int64_t widest() const {
+    return !adaptive() ? kernel : out == 0 ? 1 : in % out == 0 ? in / out : std::min(in, in / out + 2);
+  }
   int64_t start(int64_t o) const { return adaptive() ? o * in / out : o * stride - before; }
   int64_t step() const { return adaptive() ? 1 : dilation; }
   // The positions in the window (0 .. widest) that lie in the input.

@@ -41,7 +41,7 @@ class _Pool(Module):
         return boolean(value, f"{type(self).__name__}: {what}")
 
     def _function(self, name: str) -> Callable[..., Any]:
-        return getattr(functions, f"{name}{self.axes}d")  # type: ignore[no-any-return]
+        return getattr(functions, f"{name}{self.axes}d")
 
 
 class _MaxPool(_Pool):

@@ -23,8 +23,6 @@ __all__ = [
     "adaptive_max_pool3d", "lp_pool1d", "lp_pool2d", "lp_pool3d", "max_unpool1d", "max_unpool2d", "max_unpool3d",
 ]  # fmt: skip
 
-Lengths = int | None | Sequence[int | None]
-
 # ---- adaptive windows -----------------------------------------------------------------------------------------------
 
 
@@ -78,7 +76,7 @@ def _adaptive_maxima(input: Any, output_size: Any, rank: int, name: str, indices
 
 
 @names_errors
-def adaptive_avg_pool1d(input: Any, output_size: Lengths, layout: str = "NCHW") -> Any:
+def adaptive_avg_pool1d(input: Any, output_size: int | Sequence[int | None] | None, layout: str = "NCHW") -> Any:
     """The means of ``output_size`` windows that share out the last axis; see `adaptive_avg_pool2d`.
 
     >>> dl.adaptive_avg_pool1d(dl.tensor([[1.0, 3.0, 2.0, 0.0]]), 2).tolist()
@@ -88,7 +86,7 @@ def adaptive_avg_pool1d(input: Any, output_size: Lengths, layout: str = "NCHW") 
 
 
 @names_errors
-def adaptive_avg_pool2d(input: Any, output_size: Lengths, layout: str = "NCHW") -> Any:
+def adaptive_avg_pool2d(input: Any, output_size: int | Sequence[int | None] | None, layout: str = "NCHW") -> Any:
     """The means of ``output_size`` windows that share out an image: (N, C, H, W) or (C, H, W).
 
     ``output_size``: a number for both axes or one for each, None to keep an axis as it is. Window o of O along an axis
@@ -104,7 +102,7 @@ def adaptive_avg_pool2d(input: Any, output_size: Lengths, layout: str = "NCHW") 
 
 
 @names_errors
-def adaptive_avg_pool3d(input: Any, output_size: Lengths, layout: str = "NCHW") -> Any:
+def adaptive_avg_pool3d(input: Any, output_size: int | Sequence[int | None] | None, layout: str = "NCHW") -> Any:
     """The means of ``output_size`` windows that share out the last three axes; see `adaptive_avg_pool2d`.
 
     >>> dl.adaptive_avg_pool3d(dl.ones(2, 3, 4, 4, 4), 2).shape
@@ -114,7 +112,9 @@ def adaptive_avg_pool3d(input: Any, output_size: Lengths, layout: str = "NCHW") 
 
 
 @names_errors
-def adaptive_max_pool1d(input: Any, output_size: Lengths, return_indices: bool = False, layout: str = "NCHW") -> Any:
+def adaptive_max_pool1d(
+    input: Any, output_size: int | Sequence[int | None] | None, return_indices: bool = False, layout: str = "NCHW"
+) -> Any:  # fmt: skip
     """The maxima of ``output_size`` windows that share out the last axis; see `adaptive_max_pool2d`.
 
     >>> dl.adaptive_max_pool1d(dl.tensor([[1.0, 3.0, 2.0, 0.0]]), 2).tolist()
@@ -124,7 +124,9 @@ def adaptive_max_pool1d(input: Any, output_size: Lengths, return_indices: bool =
 
 
 @names_errors
-def adaptive_max_pool2d(input: Any, output_size: Lengths, return_indices: bool = False, layout: str = "NCHW") -> Any:
+def adaptive_max_pool2d(
+    input: Any, output_size: int | Sequence[int | None] | None, return_indices: bool = False, layout: str = "NCHW"
+) -> Any:  # fmt: skip
     """The maxima of ``output_size`` windows that share out an image: (N, C, H, W) or (C, H, W).
 
     Windows, sizes and errors as in `adaptive_avg_pool2d`; indices, NaN and gradients as in `max_pool2d`. Floats.
@@ -136,7 +138,9 @@ def adaptive_max_pool2d(input: Any, output_size: Lengths, return_indices: bool =
 
 
 @names_errors
-def adaptive_max_pool3d(input: Any, output_size: Lengths, return_indices: bool = False, layout: str = "NCHW") -> Any:
+def adaptive_max_pool3d(
+    input: Any, output_size: int | Sequence[int | None] | None, return_indices: bool = False, layout: str = "NCHW"
+) -> Any:  # fmt: skip
     """The maxima of ``output_size`` windows that share out the last three axes; see `adaptive_max_pool2d`.
 
     >>> dl.adaptive_max_pool3d(dl.ones(2, 3, 4, 4, 4), 2).shape
