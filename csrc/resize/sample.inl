@@ -126,15 +126,33 @@ template <class C> static inline vec<C> padded_place(vec<C> c, int64_t padding, 
   return c > most ? most : c;
 }
 
+// The slope of padded_place().
+template <class C> static inline vec<C> padded_slope(vec<C> c, int64_t padding, bool align, C n) {
+  const vec<C> one = vset(C(1)), none{};
+  vec<C> slope = one;
+  if (padding == kReflection) {
+    const C low = align ? C(0) : C(-0.5), span = align ? n - 1 : n;
+    if (!(span > 0)) return none;
+    const vec<C> away = c - low, from = away < 0 ? -away : away;
+    const vec<C> times = vfloor(from / span), extra = from - times * span, odd = times - 2 * vfloor(times / 2);
+    slope = ((away < 0) ^ (odd != 0)) ? -one : one;
+    c = odd == 0 ? extra + low : span - extra + low;
+  }
+  const vec<C> least = vset(padding == kZeros ? C(-3) : C(0)), most = vset(padding == kZeros ? n + 2 : n - 1);
+  return (c < least) | (c > most) ? none : slope;
+}
+
 // How much the neighbour at distance x < 1 and the one at x in [1, 2] weigh: Keys 1981, a = -3/4.
 template <class V> static inline V cubic_near(V x) { return (x * 1.25f - 2.25f) * x * x + 1; }
 template <class V> static inline V cubic_far(V x) { return ((x * -0.75f + 3.75f) * x - 6) * x + 3; }
+template <class V> static inline V cubic_near_slope(V x) { return (x * 3.75f - 4.5f) * x; }
+template <class V> static inline V cubic_far_slope(V x) { return (x * -2.25f + 7.5f) * x - 6; }
 
 // Where the taps of points lie along one axis (-1: outside), and their weights: [tap][point].
 template <class C> struct AxisTaps {
   static constexpr int64_t L = kLanes<C>;
   int32_t at[4][kPoints];
-  C weight[4][kPoints];
+  C weight[4][kPoints], slope[4][kPoints];  // slope: of the weight, along the grid's coordinate
 
   // Pixel c of n, if there is one, for the points from p on.
   void place(int t, int64_t p, vec<C> c, C n) {
@@ -161,6 +179,25 @@ template <class C> struct AxisTaps {
         const vec<C> below = vfloor(c), part = c - below;
         place(0, p, below, n), place(1, p, below + 1, n);
         weigh(0, p, 1 - part), weigh(1, p, part);
+      }
+    }
+  }
+  void find_slopes(const C* coordinate, const Sampling& s, int64_t length) {
+    const C n = static_cast<C>(length), scale = (s.align ? n - 1 : n) / 2;
+    for (int64_t p = 0; p < kPoints; p += L) {
+      const vec<C> g = vload(coordinate + p);
+      const vec<C> free = s.align ? (g + 1) / 2 * (n - 1) : ((g + 1) * n - 1) / 2;
+      if (s.mode == kNearest) {
+        vstore(slope[0] + p, vec<C>{});
+      } else if (s.mode == kBilinear) {
+        const vec<C> along = scale * padded_slope(free, s.padding, s.align, n);
+        vstore(slope[0] + p, -along), vstore(slope[1] + p, along);
+      } else {
+        const vec<C> part = free - vfloor(free);
+        vstore(slope[0] + p, scale * cubic_far_slope(part + 1));
+        vstore(slope[1] + p, scale * cubic_near_slope(part));
+        vstore(slope[2] + p, -scale * cubic_near_slope(1 - part));
+        vstore(slope[3] + p, -scale * cubic_far_slope(2 - part));
       }
     }
   }
@@ -193,15 +230,21 @@ template <class C> struct PointTaps {
 #pragma omp simd
       for (int64_t p = 0; p < kPoints; ++p) coordinates[d][p] = load(grid + p * kAxes + d);
   }
-  template <class T> void find(const T* grid, int64_t count, const Sampling& s) {
+  static void parts(int t, const Sampling& s, int* k) {  // tap t's number along each axis
+    for (int64_t d = s.axes - 1; d >= 0; --d, t /= s.along()) k[d] = t % s.along();
+  }
+  template <class T> void find(const T* grid, int64_t count, const Sampling& s, bool slopes = false) {
     C coordinates[3][kPoints];
     if (s.axes == 2) apart<2>(grid, count, coordinates);
     else apart<3>(grid, count, coordinates);
-    for (int d = 0; d < s.axes; ++d) axis[d].find(coordinates[s.axes - 1 - d], s, s.size[d]);
-    const int each = s.along(), taps = s.taps();
+    for (int d = 0; d < s.axes; ++d) {
+      axis[d].find(coordinates[s.axes - 1 - d], s, s.size[d]);
+      if (slopes) axis[d].find_slopes(coordinates[s.axes - 1 - d], s, s.size[d]);
+    }
+    const int taps = s.taps();
     for (int t = 0; t < taps; ++t) {
-      int k[3] = {0, 0, 0}, rest = t;
-      for (int64_t d = s.axes - 1; d >= 0; --d, rest /= each) k[d] = rest % each;
+      int k[3];
+      parts(t, s, k);
       for (int64_t p = 0; p < kPoints; p += L) {
         places<C> index{}, outside{};
         vec<C> w = vset(C(1));
@@ -282,4 +325,131 @@ static void grid_sample(const Args& a) {
   });
 }
 
-static const Kernel kernels[] = {{"resize:grid_sample", grid_sample, kAllContiguous}};
+// ---- gradients ----------------------------------------------------------------------------------------------------
+
+constexpr int64_t kSampleChannels = 16;  // whose gradients a thread adds up at once
+
+// The gradient of channels [first, last) of one image: sums in `sums`, whose element -1 takes what lies outside.
+template <class T, class C>
+static void spread_planes(T* dx, const T* dout, const T* grid, int64_t first, int64_t last, const Sampling& s,
+                          PointTaps<C>& points, C* sums) {
+  const int taps = s.taps();
+  const int64_t room = s.plane + 1;
+  std::memset(sums, 0, static_cast<size_t>((last - first) * room) * sizeof(C));
+  for (int64_t begin = 0; begin < s.points; begin += kPoints) {
+    const int64_t count = s.points - begin < kPoints ? s.points - begin : kPoints;
+    points.find(grid + begin * s.axes, count, s);
+    for (int64_t c = first; c < last; ++c) {
+      C* plane = sums + (c - first) * room + 1;
+      const T* from = dout + c * s.points + begin;
+      for (int64_t p = 0; p < count; ++p) {
+        const C value = load(from + p);
+        for (int t = 0; t < taps; ++t) plane[points.at[t][p]] += points.weight[t][p] * value;
+      }
+    }
+  }
+  for (int64_t c = first; c < last; ++c) store_block(dx + c * s.plane, sums + (c - first) * room + 1, s.plane);
+}
+template <class T, class C>
+static void spread_pixels(T* dx, const T* dout, const T* grid, const Sampling& s, PointTaps<C>& points, C* sums) {
+  std::memset(sums, 0, static_cast<size_t>(s.plane * s.channels) * sizeof(C));
+  for (int64_t begin = 0; begin < s.points; begin += kPoints) {
+    const int64_t count = s.points - begin < kPoints ? s.points - begin : kPoints;
+    points.find(grid + begin * s.axes, count, s);
+    for (int64_t p = 0; p < count; ++p)
+      for (int t = 0; t < s.taps(); ++t) {
+        if (points.at[t][p] < 0) continue;
+        C* pixel = sums + points.at[t][p];
+        const T* from = dout + (begin + p) * s.channels;
+        const C weight = points.weight[t][p];
+#pragma omp simd
+        for (int64_t c = 0; c < s.channels; ++c) pixel[c] += weight * load(from + c);
+      }
+  }
+  store_block(dx, sums, s.plane * s.channels);
+}
+
+// The gradient of the grid at `count` points: of each tap the sum over channels of dout times the pixel, then slopes.
+template <class T, class C>
+static void grid_slopes(T* dgrid, const T* dout, const T* x, int64_t count, const Sampling& s,
+                        const PointTaps<C>& points) {
+  constexpr int64_t L = kLanes<C>;
+  C sums[3][kPoints] = {}, dots[kPoints];
+  for (int t = 0; t < s.taps(); ++t) {
+    int k[3];
+    PointTaps<C>::parts(t, s, k);
+    for (int64_t p = 0; p < kPoints; p += L) {
+      vec<C> dot{};
+      if (!s.last) {
+        for (int64_t c = 0; c < s.channels; ++c) {
+          C from[L] = {};
+          for (int64_t i = 0; i < L && p + i < count; ++i) from[i] = load(dout + c * s.points + p + i);
+          dot = vfma(vload(from), gathered(x + c * s.plane, points.at[t] + p), dot);
+        }
+      } else {
+        for (int64_t i = 0; i < L && p + i < count; ++i) {
+          const int32_t at = points.at[t][p + i];
+          C sum = 0;
+          for (int64_t c = 0; at >= 0 && c < s.channels; ++c)
+            sum += load(dout + (p + i) * s.channels + c) * load(x + at + c);
+          dot[i] = sum;
+        }
+      }
+      vstore(dots + p, dot);
+    }
+    for (int d = 0; d < s.axes; ++d)
+      for (int64_t p = 0; p < kPoints; p += L) {
+        vec<C> w = vload(points.axis[d].slope[k[d]] + p);
+        for (int e = 0; e < s.axes; ++e)
+          if (e != d) w *= vload(points.axis[e].weight[k[e]] + p);
+        vstore(sums[d] + p, vfma(w, vload(dots + p), vload(sums[d] + p)));
+      }
+  }
+  for (int64_t p = 0; p < count; ++p)
+    for (int d = 0; d < s.axes; ++d) store(dgrid + p * s.axes + (s.axes - 1 - d), sums[d][p]);
+}
+
+// Operands: x, grid, dout; outputs: dx, dgrid, each where it is wanted.
+static void grid_sample_backward(const Args& a) {
+  const Array &x = a.in(0), &grid = a.in(1), &dout = a.in(2), &dx = a.out(0), &dgrid = a.out(1);
+  const Sampling s(a);
+  const int64_t blocks = (s.points + kPoints - 1) / kPoints, work = s.taps() * (s.channels + 4);
+  with_float(x.dtype, [&]<class T>() {
+    using C = compute_t<T>;
+    const T *image = x.as<const T>(), *places_ = grid.as<const T>(), *from = dout.as<const T>();
+    const int64_t each = s.last ? s.channels : kSampleChannels, parts = (s.channels + each - 1) / (each + !each);
+    if (dx && dx.size()) {
+      parallel_ranges(s.images * parts, s.points * work < kSampleGrain ? kSampleGrain / (s.points * work + 1) + 1 : 1,
+                      [&](int64_t begin, int64_t end) {
+        const Scratch<PointTaps<C>> points(1);
+        const Scratch<C> sums((s.plane + 1) * each);
+        for (int64_t item = begin; item < end; ++item) {
+          const int64_t n = item / parts, first = item % parts * each;
+          const int64_t last = first + each < s.channels ? first + each : s.channels;
+          T* to = dx.as<T>() + n * s.channels * s.plane;
+          const T *own = from + n * s.channels * s.points, *where = places_ + n * s.points * s.axes;
+          if (s.last) spread_pixels(to, own, where, s, points[0], sums.get());
+          else spread_planes(to, own, where, first, last, s, points[0], sums.get());
+        }
+      });
+    }
+    if (!dgrid || dgrid.size() == 0) return;
+    parallel_ranges(s.images * blocks, kPoints * work < kSampleGrain ? kSampleGrain / (kPoints * work) : 1,
+                    [&](int64_t begin, int64_t end) {
+      const Scratch<PointTaps<C>> points(1);
+      for (int64_t item = begin; item < end; ++item) {
+        const int64_t n = item / blocks, first = item % blocks * kPoints;
+        const int64_t count = s.points - first < kPoints ? s.points - first : kPoints;
+        points[0].find(places_ + (n * s.points + first) * s.axes, count, s, true);
+        grid_slopes(dgrid.as<T>() + (n * s.points + first) * s.axes,
+                    from + n * s.channels * s.points + first * s.pixel, image + n * s.channels * s.plane, count, s,
+                    points[0]);
+      }
+    });
+  });
+}
+
+static const Kernel kernels[] = {
+    {"resize:grid_sample", grid_sample, kAllContiguous},
+    {"resize:grid_sample_backward", grid_sample_backward, kAllContiguous},
+};

@@ -12,9 +12,11 @@ from typing import Annotated, Any, Literal
 
 import numpy as np
 
+from dlcore import _C
+from dlcore._gradients import recomputed
 from dlcore.dtypes import FLOATS, float32, int64
 from dlcore.errors import ShapeError
-from dlcore.op import Domain, ErrorInput, Op, Sample, Shape, Spec, Workload, floating
+from dlcore.op import Domain, ErrorInput, Op, OutputMask, Sample, Shape, Spec, Workload, floating
 from dlcore.ops._constants import constant
 from dlcore.ops._workloads import bytes_of
 from dlcore.ops.elementwise import abs as abs_
@@ -154,6 +156,24 @@ def _numpy_weights(g: Any, n: int, mode: str, padding: str, align: bool) -> Any:
     return made
 
 
+def _numpy_slopes(g: Any, n: int, mode: str, padding: str, align: bool) -> Any:
+    """How fast each weight grows with the coordinate: (points, n)."""
+    c, pixels, scale, step = _numpy_places(g, n, align), np.arange(n), (n - 1 if align else n) / 2, 1e-6
+    made = np.zeros((len(g), n))
+    if mode == "bilinear":
+        ahead, behind = (_numpy_inside(c + h, n, padding, align) for h in (step, -step))
+        turn = np.rint((ahead - behind) / (2 * step))  # forward, backward or nowhere
+        away = _numpy_inside(c, n, padding, align)[:, None] - pixels
+        made = -np.sign(away) * (np.abs(away) < 1) * (turn * scale)[:, None]
+    for k in range(-1, 3) if mode == "bicubic" else ():
+        at = np.floor(c) + k
+        x, side = np.abs(c - at), np.where(c >= at, scale, -scale)
+        slope = np.where(x < 1, 3.75 * x**2 - 4.5 * x, -0.75 * (3 * x**2 - 10 * x + 8)) * side
+        where_ = np.rint(_numpy_inside(at, n, padding, align))
+        made += (pixels == where_[:, None]) * slope[:, None]
+    return made
+
+
 def _numpy_grid_sample(x: Any, grid: Any, mode: str, padding_mode: str, align_corners: bool, layout: str) -> Any:
     x = np.moveaxis(x, -1, 1) if layout == "NHWC" else x
     axes, size, points = grid.shape[-1], x.shape[2:], grid.shape[1:-1]
@@ -167,6 +187,18 @@ def _numpy_grid_sample(x: Any, grid: Any, mode: str, padding_mode: str, align_co
         out[n] = made
     out = out.reshape(*x.shape[:2], *points)
     return np.moveaxis(out, 1, -1) if layout == "NHWC" else out
+
+
+def _of_examples(call: Any) -> Any:
+    """Of all examples: one larger batch."""
+    wholes = [call.full(k) for k in range(len(call.values))]
+    parts = [reshape(t, (call.size * t.shape[1], *t.shape[2:])) for t in wholes]
+    found = call.run(parts)
+    several = found if isinstance(found, tuple) else (found,)
+    made = [
+        None if t is None else reshape(t, (call.size, *o.shape)) for t, o in zip(several, call.outputs, strict=True)
+    ]
+    return tuple(made) if isinstance(found, tuple) else made[0]
 
 
 _CASES: list[tuple[Lengths, Lengths, dict[str, Any], str]] = [
@@ -184,7 +216,7 @@ _CASES: list[tuple[Lengths, Lengths, dict[str, Any], str]] = [
 
 
 @Op.definition(
-    family="resize", promote=floating, dtypes=FLOATS, cast="widest", ulp=16, batching="composite",
+    family="resize", promote=floating, dtypes=FLOATS, cast="widest", ulp=16, batch=_of_examples,
     kernels={"cpu": "resize:grid_sample", "cuda": None}, composite=_sampled, reference=_numpy_grid_sample,
     magnitude=lambda x: (1 + max(x.shape[1:], default=0)) * np.max(np.abs(x), initial=0.0),  # a rounded place
     cost=lambda x, grid, mode: (
@@ -246,8 +278,113 @@ def grid_sample(
         raise ShapeError(f"grid_sample: images of {' x '.join(map(str, size))} have no pixels")
     if math.prod(x.shape[1:]) > _MOST:
         raise ShapeError(f"grid_sample: images of shape {x.shape[1:]} have more than 2^31 elements")
+    return Spec(_sampled_shape(x, grid, layout), x.dtype)
+
+
+@grid_sample.gradient("x", "grid")
+def _(
+    dout: Any, x: Any, grid: Any, mode: str, padding_mode: str, align_corners: bool, layout: str, needs_input_grad: Any
+) -> Any:
+    wanted = tuple(needs_input_grad)
+    return grid_sample_backward(x, grid, dout, mode, padding_mode, align_corners, layout, wanted)
+
+
+def _differentiated(
+    x: Any, grid: Any, dout: Any, mode: str, padding_mode: str, align_corners: bool, layout: str,
+    output_mask: tuple[bool, ...],
+) -> Any:  # fmt: skip
+    """By the tape, through the sum over pixels."""
+
+    def sampled(x: Any, grid: Any) -> Any:
+        return _sampled(x, grid, mode, padding_mode, align_corners, layout)
+
+    found = recomputed(sampled, [dout], [x, grid], output_mask, _C.is_grad_enabled())
+    return tuple(  # nothing depends on a grid to the nearest pixel
+        mul(t, 0.0) if wanted and g is None else g
+        for t, g, wanted in zip((x, grid), found, output_mask, strict=True)
+    )
+
+
+def _numpy_backward(
+    x: Any, grid: Any, dout: Any, mode: str, padding_mode: str, align_corners: bool, layout: str
+) -> Any:
+    how = (mode, padding_mode, align_corners)
+    x, dout = (np.moveaxis(t, -1, 1) if layout == "NHWC" else t for t in (x, dout))
+    axes, size = grid.shape[-1], x.shape[2:]
+    dx, dgrid = np.zeros(x.shape), np.zeros(grid.shape)
+    for n in range(len(x)):
+        places, flat = grid[n].reshape(-1, axes), dout[n].reshape(x.shape[1], -1)
+        weights = [_numpy_weights(places[:, axes - 1 - d], size[d], *how) for d in range(axes)]
+        letters = "yxw"[:axes]
+        sums = ",".join(f"p{k}" for k in letters)
+        dx[n] = np.einsum(f"cp,{sums}->c{letters}", flat, *weights)
+        for d in range(axes):
+            slope = _numpy_slopes(places[:, axes - 1 - d], size[d], *how)
+            parts = [slope if e == d else w for e, w in enumerate(weights)]
+            made = np.einsum(f"cp,c{letters},{sums}->p", flat, x[n], *parts)
+            dgrid[n].reshape(-1, axes)[:, axes - 1 - d] = made
+    return (np.moveaxis(dx, 1, -1) if layout == "NHWC" else dx), dgrid
+
+
+def _backward_samples() -> list[Sample]:
+    found = []
+    for x, grid, options, why in _CASES:
+        last = options.get("layout") == "NHWC"
+        out = (x[0], *grid[1:-1], x[-1]) if last else (*x[:2], *grid[1:-1])
+        found.append(Sample(x, grid, out, why=why, grad=x[0] == 1 and len(x) == 4 and "mode" not in options, **options))
+    return [*found, found[0].but(output_mask=(True, False), why="of the image alone", grad=False)]
+
+
+@Op.definition(
+    family="resize", promote=floating, dtypes=FLOATS, ulp=64, outputs="dx dgrid", batch=_of_examples,
+    kernels={"cpu": "resize:grid_sample_backward", "cuda": None}, composite=_differentiated,
+    reference=_numpy_backward,
+    magnitude=lambda x, grid, dout: tuple(
+        (1 + max(x.shape[1:], default=0)) ** 2 * np.max(np.abs(dout), initial=0.0) * size
+        for size in (grid.size, np.max(np.abs(x), initial=0.0) * x.shape[1])
+    ),
+    cost=lambda x, grid, dout: (
+        30.0 * math.prod(dout.shape), 2 * bytes_of(x, grid) + bytes_of(dout)
+    ),
+    params=lambda mode, padding_mode, align_corners, layout: (
+        ("bilinear", "nearest", "bicubic").index(mode), ("zeros", "border", "reflection").index(padding_mode),
+        int(align_corners), int(layout == "NHWC"),
+    ),
+    samples=_backward_samples,
+    error_inputs=[
+        ErrorInput(ShapeError, "grid_sample_backward: dout has shape (2, 1, 3, 4), not (2, 1, 3, 3)",
+                   np.zeros((2, 1, 4, 4)), np.zeros((2, 3, 3, 2)), np.zeros((2, 1, 3, 4))),
+    ],
+    workloads=[
+        Workload(((16, 16, 56, 56), (16, 56, 56, 2), (16, 16, 56, 56)), ("bilinear",), "a layer"),
+        Workload(((2, 3, 63, 65), (2, 127, 31, 2), (2, 3, 127, 31)), ("bicubic", "reflection"), "ragged"),
+    ],
+    baselines={"torch": (
+        "modes, pads = ['bilinear', 'nearest', 'bicubic'], ['zeros', 'border', 'reflection']\n"
+        "m, p, mask = modes.index(mode), pads.index(padding_mode), list(output_mask)",
+        "torch.ops.aten.grid_sampler_2d_backward(dout, x, grid, m, p, align_corners, mask)",
+    )},
+)  # fmt: skip
+def grid_sample_backward(
+    x: Spec, grid: Annotated[Spec, Domain(-1.3, 1.3)], dout: Spec,
+    mode: Literal["bilinear", "nearest", "bicubic"] = "bilinear",
+    padding_mode: Literal["zeros", "border", "reflection"] = "zeros", align_corners: bool = False,
+    layout: Layout = "NCHW", output_mask: OutputMask = (True, True),
+) -> tuple[Spec, Spec]:  # fmt: skip
+    """Gradients of `grid_sample`: of its images and of its grid, each None where `output_mask` says so.
+
+    Sums are in float32 or wider, those of an image's pixels in the order of the points.
+    """
+    out = _sampled_shape(x, grid, layout)
+    if dout.shape != out:
+        raise ShapeError(f"grid_sample_backward: dout has shape {dout.shape}, not {out}")
+    return Spec(x.shape, x.dtype), Spec(grid.shape, x.dtype)
+
+
+def _sampled_shape(x: Spec, grid: Spec, layout: str) -> Lengths:
+    """The shape of the samples."""
     points = grid.shape[1:-1]
-    return Spec((x.shape[0], x.shape[1], *points) if layout == "NCHW" else (x.shape[0], *points, x.shape[-1]), x.dtype)
+    return (x.shape[0], x.shape[1], *points) if layout == "NCHW" else (x.shape[0], *points, x.shape[-1])
 
 
 def _grid_text(x: Spec) -> str:
