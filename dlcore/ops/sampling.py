@@ -217,7 +217,8 @@ _CASES: list[tuple[Lengths, Lengths, dict[str, Any], str]] = [
 
 @Op.definition(
     family="resize", promote=floating, dtypes=FLOATS, cast="widest", ulp=16, batch=_of_examples,
-    kernels={"cpu": "resize:grid_sample", "cuda": None}, composite=_sampled, reference=_numpy_grid_sample,
+    kernels={"cpu": "resize:grid_sample", "cuda": "resize.sample:grid_sample"}, composite=_sampled,
+    reference=_numpy_grid_sample,
     magnitude=lambda x: (1 + max(x.shape[1:], default=0)) * np.max(np.abs(x), initial=0.0),  # a rounded place
     cost=lambda x, grid, mode: (
         (2.0 * {"nearest": 1, "bilinear": 2, "bicubic": 4}[mode] ** grid.shape[-1] + 20)
