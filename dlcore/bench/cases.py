@@ -121,20 +121,24 @@ class Case:
 
 @dataclass(frozen=True)
 class Snippet:
-    """A statement as one writes it, timed after ``setup`` (for all engines, or engine -> its own); ``check``: what is
-    evaluated once and compared across engines (default: the statement); ``own``: the engine that stands for dlcore.
+    """A statement as one writes it, timed after ``setup`` (each for all engines, or engine -> its own); ``check``: what
+    is evaluated once and compared across engines (default: the statement); ``own``: the engine that stands for dlcore;
+    ``mode``: "forward" where no gradients are noted.
 
     Names: ``lib`` (the engine's module), ``F``, ``nn``, ``optim``, ``tensor`` and ``normal(*shape)``, which draws.
     """
 
     name: str
     setup: str | Mapping[str, str]
-    stmt: str
+    stmt: str | Mapping[str, str]
     check: str = ""
     engines: tuple[str, ...] = ("dlcore", "torch")
     own: str = "dlcore"
     flops: float = 0.0
     bytes: float = 0.0
+    mode: str = "tracked"
+    family: str = "dispatch"
+    shape: str = ""
 
 
 _PAIR = "a, b = (tensor(normal(8), requires_grad={}) for _ in range(2))"

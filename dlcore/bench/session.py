@@ -262,7 +262,7 @@ class Session:
     def _described(self, case: Case | Snippet, cache: str) -> Measurement:
         if isinstance(case, Snippet):
             return Measurement(
-                case.name, case.name, "dispatch", "", "float32", "program", cache, self.threads, self.device,
+                case.name, case.name, case.family, case.shape, "float32", "program", cache, self.threads, self.device,
                 case.flops, case.bytes, 0, own=case.own,
             )  # fmt: skip
         family = next(iter(sorted(case.families)), "")
@@ -275,8 +275,12 @@ class Session:
     # ---- what workers are told --------------------------------------------------------------------------------------
 
     def _snippet(self, case: Snippet) -> dict[str, dict[str, Any]]:
-        request = {"stmt": case.stmt, "check": case.check or case.stmt}
-        return {e: request | {"key": e, "setup": setup} for e, setup in self.engines(case).items()}
+        found = {}
+        for engine, setup in self.engines(case).items():
+            stmt = case.stmt if isinstance(case.stmt, str) else case.stmt[engine]
+            own = {"stmt": stmt, "check": case.check or stmt, "mode": case.mode}
+            found[engine] = own | {"key": engine, "setup": setup}
+        return found
 
     def engines(self, case: Case | Snippet) -> dict[str, Any]:
         """The engines that a case is timed in, each with its way to do it."""

@@ -398,15 +398,16 @@ class SnippetStatement(Statement):
         rng = np.random.default_rng(0)
         names = dict(engine.names, clock=time.perf_counter)
         names["normal"] = lambda *shape: rng.standard_normal(shape, dtype=np.float32)
-        super().__init__(engine, "tracked", names)
+        super().__init__(engine, request["mode"], names)
         exec(request["setup"], names)
-        self.results = eval(request["check"], names)
+        with engine.context(self.mode):
+            self.results = eval(request["check"], names)
         exec(TIMED.format(request["stmt"]), names)
         self.sets.append((names["loop"],))
 
     def check(self):
         """What the request's check gave, before anything was timed."""
-        values = self.results if isinstance(self.results, list) else [self.results]
+        values = list(self.results) if isinstance(self.results, (list, tuple)) else [self.results]
         foreign = [hasattr(v, "shape") and not isinstance(v, np.ndarray) for v in values]
         return [summary(self.engine.plain(v) if far else v) for v, far in zip(values, foreign, strict=True)]
 

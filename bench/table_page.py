@@ -1,0 +1,130 @@
+"""docs/speed.md: every operation beside torch, NumPy and JAX, from bench/results/<machine>/table.json."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from dlcore._files import write
+from dlcore.bench.results import Results
+from dlcore.bench.session import Measurement
+from dlcore.bench.show import time
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGE = ROOT / "docs" / "speed.md"
+CAUSES = Path(__file__).with_name("causes.txt")
+ENOUGH = 0.8  # of the best library's speed: below it the cause is told
+SIZES = ("1M", "8")
+LIBRARIES = ("torch", "numpy", "jax")
+
+HEAD = """# Every operation beside torch, NumPy and JAX
+
+<!-- Written by `python -m bench.table` from bench/results: not to be edited. -->
+
+Each operation at about a million elements and at about 8, forward, from a warm cache, held against the fastest way of
+the three libraries: with `out=` where there is one, in inference mode, under `jit`. Engines run in processes of their
+own and take turns; results are compared first. A ratio above 1 says that dlcore is faster. To repeat it, in about
+twenty minutes (an interrupted run goes on where it was):
+
+    python -m bench.table --peers /path/to/a/python/with/torch/and/jax
+"""
+
+
+def best(m: Measurement) -> str | None:
+    """The fastest way of any other library."""
+    there = [e for e in m.engines if not e.startswith("dlcore")]
+    return min(there, key=lambda e: m.engines[e].median, default=None)
+
+
+def ratio(m: Measurement) -> float | None:
+    """How many times faster than the best of the others dlcore is."""
+    fastest = best(m)
+    return None if fastest is None else m.engines[fastest].median / m.seconds
+
+
+def line(m: Measurement) -> str:
+    """One case, for the terminal."""
+    found, fastest = ratio(m), best(m)
+    against = "no other library" if found is None or fastest is None else f"{found:5.2f} x {fastest}"
+    problems = "".join(f"  ({e}: {p})" for e, p in m.problems.items())
+    return f"{time(m.seconds):>8} {against:<20} {m.why:>2} {m.case}{problems}"
+
+
+def causes(text: str) -> dict[str, str]:
+    """Case -> what holds it back, as it was measured: lines of "case: cause"."""
+    lines = [x for x in text.splitlines() if x and not x.startswith("#")]
+    return {case.strip(): cause.strip() for case, _, cause in (x.partition(": ") for x in lines)}
+
+
+def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = [header, ["---", *["---:"] * (len(header) - 1)], *rows]
+    return "".join(f"| {' | '.join(cells)} |\n" for cells in lines)
+
+
+def _figures(rows: Sequence[Measurement]) -> list[str]:
+    found = [r for r in map(ratio, rows) if r is not None]
+    if not found:
+        return ["", "", ""]
+    mean = statistics.geometric_mean(found)
+    return [str(len(found)), f"{mean:.2f}x", str(sum(r < ENOUGH for r in found))]
+
+
+def _families(rows: Sequence[Measurement]) -> str:
+    header = ["family", *(f"{size}: {what}" for size in SIZES for what in ("cases", "mean", f"below {ENOUGH}"))]
+    table = []
+    for family in [*sorted({m.family for m in rows}), ""]:
+        own = [m for m in rows if family in ("", m.family)]
+        table.append([family or "**all**", *(c for s in SIZES for c in _figures([m for m in own if m.why == s]))])
+    return _table(header, table)
+
+
+def _name(m: Measurement) -> str:
+    plain = m.case.removesuffix(" forward").removesuffix(f", {m.why}")
+    return f"`{plain}`".replace("|", "\\|")
+
+
+def _below(rows: Sequence[Measurement], known: dict[str, str]) -> str:
+    header = ["case", "elements", "dlcore", "the fastest", "", "ratio", "noise", "why"]
+    table = []
+    for m in sorted(rows, key=lambda m: ratio(m) or 0.0):
+        found, fastest = ratio(m), best(m)
+        if found is not None and fastest is not None and found < ENOUGH:
+            times = [time(m.seconds), fastest, time(m.engines[fastest].median), f"{found:.2f}x", f"{m.noise:.0%}"]
+            table.append([_name(m), m.why, *times, known.get(m.case, "")])
+    return _table(header, table) if table else "None.\n"
+
+
+def _against(m: Measurement, library: str) -> str:
+    found = m.ratio(library)
+    return "" if found is None else f"{found:.2f}x"
+
+
+def _everything(rows: Sequence[Measurement]) -> str:
+    found = sorted(rows, key=lambda m: (m.family, m.row, SIZES.index(m.why)))
+    table = [[_name(m), m.why, time(m.seconds), *(_against(m, lib) for lib in LIBRARIES)] for m in found]
+    return _table(["case", "elements", "dlcore", *(f"over {lib}" for lib in LIBRARIES)], table)
+
+
+def page(results: Results, known: dict[str, str]) -> str:
+    """The page's text."""
+    m, rows = results.machine, results.rows
+    versions = ", ".join(f"{name} {results.versions[name]}" for name in LIBRARIES if name in results.versions)
+    where = f"{m['processor']} (family {m['family']}, {m['cores']} cores, {m['vectors']})"
+    noise = statistics.median(x.noise for x in rows)
+    parts = [
+        HEAD,
+        f"Medians on {where}, Python {m['python']}, {versions}; commit {m['commit']}, {m['date']}.",
+        f"Two processes of dlcore differ by {noise:.1%} in the median.\n",
+        "## By family\n\nGeometric means over the fastest of the three.\n", _families(rows),
+        f"## Below {ENOUGH}\n", _below(rows, known),
+        "## All\n", _everything(rows),
+    ]  # fmt: skip
+    return "\n".join(parts)
+
+
+def write_page(results: Path) -> None:
+    """Rewrites the page from the newest results of a machine."""
+    found = [Results.load(path) for path in results.glob("*/table.json")]
+    if found:
+        write(PAGE, page(max(found, key=lambda r: str(r.machine["date"])), causes(CAUSES.read_text())))
