@@ -1,7 +1,7 @@
-// Sine and cosine at once, of floats in double: what sin, cos and tan are made of.
+// Sine and cosine at once, of floats in double: what sin, cos and tan are made of. Of short floats in float.
 #ifndef DLCORE_COMMON_ANGLES
 #define DLCORE_COMMON_ANGLES
-#include "common/math.inl"
+#include "common/pointwise.inl"
 
 constexpr float kNearLimit = 0x1p20f;
 
@@ -37,7 +37,49 @@ static inline __attribute__((always_inline)) uint64_t reduce_near(double x, doub
   return bits_of(rounded);
 }
 
+// Angles up to it are reduced in float, where products are exact before they are added.
+constexpr float kShortLimit = DLCORE_ISA >= 3 ? 0x1p13f : -1.0f;
+
+// x - n pi / 2 for the nearest n, |x| <= kShortLimit, and what it lacks in `low`; `rounded` has n in its low bits. pi/2
+// is the sum of three floats: x - n times the first is exact.
+static inline __attribute__((always_inline)) float reduce_short(float x, float& rounded, float& low) {
+  rounded = fma_(x, 0.63661977f, Real<float>::kRound);
+  const float n = rounded - Real<float>::kRound;
+  low = n * 0x1.ee59dap-50f;
+  return fma_(n, 0x1.777a5cp-25f, fma_(n, -0x1.921fb6p+0f, x));
+}
+
 // Doubles need a fused multiply-add to be faster than the C library.
 template <class T> constexpr bool kVectors = sizeof(T) == 4 || DLCORE_ISA >= 3;
+
+// y = F::shortly(x), F::near(x) or F::far(x), whichever is right for its size: what an element gets does not depend on
+// those beside it. Of doubles there is no short way.
+template <class F, class S> static void by_size(int64_t n, S* y, const S* x) {
+  using T = compute_t<S>;
+  constexpr bool is_float = sizeof(T) == 4;
+  T block[kPointwiseBlock];
+  for (int64_t start = 0; start < n; start += kPointwiseBlock) {
+    const int64_t m = n - start < kPointwiseBlock ? n - start : kPointwiseBlock;
+    load_block(block, x + start, m);
+    T largest = 0;
+#pragma omp simd reduction(max : largest)
+    for (int64_t i = 0; i < m; ++i) largest = abs_(block[i]) > largest ? abs_(block[i]) : largest;
+    const auto pick = [](T v) DLCORE_MAP {
+      if constexpr (is_float) return abs_(v) <= kShortLimit ? F::shortly(v) : F::near(v);
+      else return F::near(v);
+    };
+    if (is_float && largest <= T(kShortLimit)) {
+#pragma omp simd
+      for (int64_t i = 0; i < m; ++i) block[i] = static_cast<T>(F::shortly(static_cast<float>(block[i])));
+    } else if (kVectors<T> && largest <= T(kNearLimit)) {
+#pragma omp simd
+      for (int64_t i = 0; i < m; ++i) block[i] = pick(block[i]);
+    } else {
+      for (int64_t i = 0; i < m; ++i)
+        block[i] = kVectors<T> && !(abs_(block[i]) > T(kNearLimit)) ? pick(block[i]) : F::far(block[i]);
+    }
+    store_block(y + start, block, m);
+  }
+}
 
 #endif  // DLCORE_COMMON_ANGLES

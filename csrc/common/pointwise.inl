@@ -183,9 +183,12 @@ static void run_pointwise(DenseLoop loop, int64_t grain, const Array* const* arr
 template <class O> constexpr int64_t kGroupSize = kLanes<float> * (sizeof(O) == 1 ? 4 : 2);  // whole vectors of results
 template <class T> constexpr bool kByHand =
     (DLCORE_ISA >= 3 && std::is_same_v<T, half_t>) || (DLCORE_ISA == 4 && std::is_same_v<T, bfloat16_t>);
-template <class F> constexpr bool kHasVector = requires(vec<float> x) { F::vector(x); };
+template <class O> using vector_t = vec<std::conditional_t<std::is_same_v<O, double>, double, float>>;
+template <class F, class O>
+constexpr bool kHasVector = std::is_floating_point_v<compute_t<O>> && (requires(vector_t<O> x) { F::vector(x); } ||
+                                                                      requires(vector_t<O> x) { F::vector(x, x); });
 template <class F, class O, class... I>
-constexpr bool kInGroups = kByHand<O> || (kByHand<I> || ...) || (kHasVector<F> && std::is_same_v<O, float>);
+constexpr bool kInGroups = kByHand<O> || (kByHand<I> || ...) || kHasVector<F, O>;
 
 template <class T, int64_t N> struct ElementGroup {
   alignas(64) compute_t<T> x[N];
@@ -214,15 +217,15 @@ static inline __attribute__((always_inline)) void store_group(O* out, const comp
 template <class F, class O, class... G>
 static inline __attribute__((always_inline)) void map_group(O* out, const G&... in) {
   constexpr int64_t N = kGroupSize<O>;
-  if constexpr (!kByHand<O> && !kHasVector<F>) {
+  if constexpr (!kByHand<O> && !kHasVector<F, O>) {
 #pragma omp simd
     for (int64_t j = 0; j < N; ++j) store_result<F>(out + j, F{}(in.x[j]...));
     return;
   }
   ElementGroup<O, N> result;
-  if constexpr (kHasVector<F>) {
+  if constexpr (kHasVector<F, O>) {
 #pragma GCC unroll 2
-    for (int64_t j = 0; j < N; j += kLanes<float>) vstore(result.x + j, F::vector(vload(in.x + j)...));
+    for (int64_t j = 0; j < N; j += kLanes<compute_t<O>>) vstore(result.x + j, F::vector(vload(in.x + j)...));
   } else {
 #pragma omp simd
     for (int64_t j = 0; j < N; ++j) result.x[j] = F{}(in.x[j]...);

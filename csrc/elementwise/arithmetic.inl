@@ -3,6 +3,7 @@
 // Bound by memory (12 bytes an element in float32) except pow and the divisions. Both operands have one dtype, which
 // is the output's.
 #include "common/pointwise.inl"
+#include "elementwise/power.inl"
 
 struct Add {
   static constexpr int64_t kGrain = 1 << 16;
@@ -207,6 +208,9 @@ struct Pow {
     else if constexpr (sizeof(T) == 4) return pow_float(a, b);
     else return std::pow(a, b);
   }
+#if DLCORE_ISA == 4
+  template <class V> static V vector(V a, V b) { return vpower(a, b); }
+#endif
 };
 struct Identity {
   static constexpr int64_t kGrain = 1 << 16;

@@ -1,6 +1,7 @@
 // Powers, logarithms, error functions, gamma functions: exp2, log2, log10, cbrt, erf, erfc, lgamma, digamma, xlogy,
 // logaddexp, sinc. Bound by arithmetic; errors stand at each function.
 #include "common/pointwise.inl"
+#include "common/vectors.inl"
 
 // ---- powers and logarithms ----------------------------------------------------------------------------------------
 
@@ -13,6 +14,13 @@ struct Exp2 {
     const T rounded = inside + Real<T>::kRoundExponent, n = rounded - Real<T>::kRoundExponent;
     return scale_exp((inside - n) * T(0.6931471805599453), rounded);
   }
+#if DLCORE_ISA == 4
+  static vec<float> vector(vec<float> x) {
+    const vec<float> n = vround(x), r = (x - n) * vset(0.6931471805599453f);
+    const vec<float> q = vpoly(r, 0.5f, 0.16666542f, 0.041666277f, 0.008366642f, 0.001394671f);
+    return vlimits<kOfPower>(vscale(vfma(r * r, q, r) + vset(1.0f), n), x);
+  }
+#endif
 };
 
 // log(m) of x = m 2^e, for positive finite x; subnormal ones too.
@@ -39,6 +47,14 @@ struct Log2 {
     const T l = log_and_exponent(x, e);
     return log_of_all(x, fma_(l, high, fma_(l, low, e)));
   }
+#if DLCORE_ISA == 4
+  static vec<float> vector(vec<float> x) {
+    constexpr float high = 1.442695f, low = 1.925963e-08f;
+    const vec<float> m = vmantissa(x), e = vexponent(x) - vexponent(m), f = m - vset(1.0f);
+    const vec<float> y = vfma(f, vset(high), vfma(f, vset(low), vlog_rest(f) * vset(high)));
+    return vlimits<kOfLogarithm>(e + y, x);
+  }
+#endif
 };
 struct Log10 {
   static constexpr int64_t kGrain = 1 << 15;
@@ -51,19 +67,28 @@ struct Log10 {
     const T l = log_and_exponent(x, e), small = fma_(l, high, fma_(l, low, e * rest));
     return log_of_all(x, fma_(e, two, small));
   }
+#if DLCORE_ISA == 4
+  static vec<float> vector(vec<float> x) {
+    constexpr float high = 0.4342944920063019, low = -1.0103049952192578e-08;  // 1 / ln 10
+    constexpr float two = 0x1.344p-2, rest = 4.605039e-06;                     // log10(2), exact times e
+    const vec<float> m = vmantissa(x), e = vexponent(x) - vexponent(m), f = m - vset(1.0f);
+    const vec<float> small = vfma(f, vset(low), vfma(vlog_rest(f), vset(high), e * vset(rest)));
+    return vlimits<kOfLogarithm>(vfma(e, vset(two), vfma(f, vset(high), small)), x);
+  }
+#endif
 };
 
-// The cube root of m in [sqrt(1/2), sqrt(2)) to 1e-5, and with a step of Newton's method to 1e-10.
-DLCORE_MATH T cbrt_near(T m) {
-  return poly(m, T(0.4516677219701127), T(0.9048152875563914), T(-0.5356257014068374), T(0.21693434821619456),
-              T(-0.03778741202825278));
-}
-static inline __attribute__((always_inline)) double cbrt_step(double y, double x) {
-  const double yy = y * y;
-  return y - (yy * y - x) / (3.0 * yy);
-}
+// The cube roots of 2 and 1/2, each in two parts.
+template <class T> struct RootOf {
+  static constexpr T two = static_cast<T>(1.2599210498948732), half = static_cast<T>(0.7937005259840998);
+  static constexpr bool small = sizeof(T) == 4;
+  static constexpr T two_low = small ? static_cast<T>(1.2599210498948732 - two) : T(-2.589933375300507e-17);
+  static constexpr T half_low = small ? static_cast<T>(0.7937005259840998 - half) : T(-5.4345040970989115e-17);
+};
 
-// Cube root of m 2^e, that of m 2^(e mod 3) times 2^(e / 3): 0.6 ulp.
+// Cube root of m 2^e, that of m times 2^(e mod 3 / 3) times 2^(e / 3): 0.7 ulp, without fused multiply-adds 1.2. The
+// root of m and a third of 1 / root^2 are polynomials; a step of Newton's method, of doubles two, does the rest. The
+// last residual is exact.
 struct Cbrt {
   static constexpr int64_t kGrain = 1 << 15;
   template <class T> DLCORE_MAP T operator()(T x) const {
@@ -73,17 +98,51 @@ struct Cbrt {
     T given;
     const T m = split_exponent(subnormal ? a * T(uint64_t(1) << int(shift)) : a, given);
     const T e = subnormal ? given - shift : given, rounded = fma_(e, third, Real<T>::kRoundExponent);
-    const T rest = e - T(3) * (rounded - Real<T>::kRoundExponent);  // -1, 0 or 1
-    const double root_of_two = rest > T(0) ? 1.2599210498948732 : rest < T(0) ? 0.7937005259840998 : 1.0;
-    const double of = double(m) * (rest > T(0) ? 2.0 : rest < T(0) ? 0.5 : 1.0);
-    double y = cbrt_step(double(cbrt_near(m)) * root_of_two, of);
-    if constexpr (sizeof(T) == 8) {
-      const double yy = y * y;
-      y -= ((yy * y - of) + (product_error(yy, y, yy * y) + product_error(y, y, yy) * y)) / (3.0 * yy);
+    const T rest = fma_(T(-3), rounded - Real<T>::kRoundExponent, e);  // -1, 0 or 1
+    const T high = rest > T(0) ? RootOf<T>::two : rest < T(0) ? RootOf<T>::half : T(1);
+    const T low = rest > T(0) ? RootOf<T>::two_low : rest < T(0) ? RootOf<T>::half_low : T(0);
+    T y, slope;
+    if constexpr (sizeof(T) == 4) {
+      y = poly(m, 0.45166734f, 0.904817f, -0.53562856f, 0.21693641f, -0.03778795f);
+      slope = poly(m, 0.9065626f, -1.0717186f, 0.6468773f, -0.14860575f);
+    } else {
+      const T first = poly(m, 0.42168957382897726, 1.0560160049585101, -0.8360714251928929, 0.5109673017155645,
+                           -0.17955746577625867, 0.026955023168291833);
+      const T near = poly(m, 1.0574209869516278, -1.6733129702620257, 1.5283111496849873, -0.7113850186207714,
+                          0.13226990870476651);
+      y = fma_(fma_(-first * first, first, m), near, first);
+      slope = near * fma_(T(-3) * (y * y), near, T(2));
     }
-    const T root = static_cast<T>(y) * power_of_two(rounded);
+    const T square = y * y, square_low = product_error(y, y, square);
+    const T step = (fma_(-square, y, m) - square_low * y) * slope;
+    const T root = fma_(y, high, fma_(step, high, y * low)) * power_of_two(rounded);
     return (a > T(0)) & (a < std::numeric_limits<T>::infinity()) ? copysign_(root, x) : x;
   }
+#if DLCORE_ISA == 4
+  template <class V> static V vector(V x) {
+    using T = lane<V>;
+    const V m = vmantissa(x), e = vexponent(x) - vexponent(m), k = vround(e * vset(T(0.3333333333333333)));
+    const V rest = vfma(k, vset(T(-3)), e);  // -1, 0 or 1
+    V y, slope;
+    if constexpr (sizeof(T) == 4) {
+      y = vpoly(m, 0.46062142f, 0.8699813f, -0.485553f, 0.18540826f, -0.030449048f);
+      slope = vpoly(m, 0.8716597f, -0.9715243f, 0.5528643f, -0.11974462f);
+    } else {
+      const V first = vpoly(m, 0.43004933801133005, 1.015359087521678, -0.7579076313731066, 0.4367065928833952,
+                            -0.14468511250641583, 0.020477825057885847);
+      const V near = vpoly(m, 1.0167099772791524, -1.5168759888283123, 1.3061962142142396, -0.5732249618810009,
+                           0.10048591073341263);
+      y = vfma(vfma(-first * first, first, m), near, first);
+      slope = near * vfma(vset(T(-3)) * (y * y), near, vset(T(2)));
+    }
+    const V high = vlookup(rest, T(1), RootOf<T>::two, RootOf<T>::half);
+    const V low = vlookup(rest, T(0), RootOf<T>::two_low, RootOf<T>::half_low);
+    const V square = y * y, square_low = vfma(y, y, -square);
+    const V step = vfma(-square_low, y, vfma(-square, y, m)) * slope;
+    const V root = vfma(y, high, vfma(step, high, y * low));
+    return vlimits<kAsTheyAre>(vcopysign(vscale(root, k), x), x);
+  }
+#endif
 };
 
 // a log(b), 0 where a = 0: 2 ulp.
