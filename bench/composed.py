@@ -1,8 +1,8 @@
 """Public functions that are made of operations, and how NumPy, PyTorch and JAX write them: what bench/table.py times.
 
 The operands are drawn once for each of the two sizes: `x`, `y` vectors, `m`, `w` matrices, `c` of three axes, `r` one
-row of `m`, `p` probabilities, `q` signs and `b` bools as `x`, `i` indices of elements of `x`, `j` of rows of `m`, `k` one
-index of each row of `m`, `s` sorted, `n` integers below 100 (below 4) as `x`.
+row of `m`, `p` probabilities, `q` signs and `b` bools as `x`, `i` indices of elements of `x`, `j` of rows of `m`, `k`
+one index of each row of `m`, `s` sorted, `n` integers below 100 (below 4) as `x`.
 """
 
 from __future__ import annotations
