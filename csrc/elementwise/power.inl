@@ -98,9 +98,12 @@ template <bool special> DLCORE_VECTOR vec<double> vpower_all(vec<double> a, vec<
   const vec<double> zero = vset(0.0);
   vec<double> log_low;
   const vec<double> log = vlog_in_two<special>(a, log_low);
-  vec<double> product = b * log;
-  if (special) product = (log == zero) | (b == zero) ? zero : product;
-  const vec<double> rest = vfma(b, log, -product) + b * log_low;
+  vec<double> product = b * log, rest = vfma(b, log, -product) + b * log_low;
+  if (special) {
+    const auto nothing = (log == zero) | (b == zero);
+    product = nothing ? zero : product;
+    rest = nothing ? zero : rest;
+  }
   const vec<double> low = vcopysign(product, zero) < vset(800.0) ? rest : zero;  // of infinity there is none
   const vec<double> x = vbetween(product, -800.0, 800.0);
   const vec<double> n = vround(x * vset(1.4426950408889634));
