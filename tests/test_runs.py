@@ -244,6 +244,15 @@ def test_models_have_as_many_parameters_as_they_should(kind, count):
     assert made(dl.zeros(3, 8, 8)).shape == (3, 10)
 
 
+def test_networks_for_pictures_are_trained_by_their_names(pictures, capsys):
+    settings = "--model.kind", "cnn", "--data.size", "12", "--train.epochs", "3"
+    assert call(capsys, "train", pictures, "--name", "conv", *settings)[0] == 0
+    code, out, _ = call(capsys, "eval", "runs/conv")
+    assert code == 0 and "accuracy  1.0000" in out
+    code, _, err = call(capsys, "train", pictures, "--name", "other", "--model.kind", "lenet5")
+    assert code == 1 and "LeNet5: size (6, 5) is not a height and a width of at least 12" in err
+
+
 def test_wrong_models_are_refused():
     for arguments, text in [
         (((8, 8), 10, (0,)), "layers of .* units"), ((8, 0), "outputs is 0"), ((8, 2, 4, "swish"), "is not the name"),

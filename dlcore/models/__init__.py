@@ -1,9 +1,42 @@
 """Ready models, each in one short file."""
 
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+
+from dlcore import nn
+from dlcore._arguments import integers
 from dlcore._names import Names
+from dlcore.models.lenet import CNN, LeNet5
 from dlcore.models.mlp import MLP, Linear
+from dlcore.models.mobilenet import MobileNet, mobilenet_v1
+from dlcore.models.resnet import ResNet, resnet8, resnet18, resnet20, resnet32
 
-__all__ = ["MLP", "Linear", "kinds"]
+__all__ = [
+    "CNN", "MLP", "LeNet5", "Linear", "MobileNet", "ResNet", "kinds", "mobilenet_v1", "resnet8", "resnet18",
+    "resnet20", "resnet32",
+]  # fmt: skip
 
-kinds = Names("a kind of model", [("linear", Linear), ("mlp", MLP)])
+
+def _of_pictures(make: Callable[..., nn.Module], shape: int | Sequence[int], outputs: int) -> nn.Module:
+    """A model for samples (H, W) or (channels, H, W)."""
+    lengths = integers(shape, "models: shape")
+    if len(lengths) not in (2, 3):
+        raise ValueError(f"models: a network for pictures (H, W) or (channels, H, W), and samples are {lengths}")
+    grey = len(lengths) == 2
+    size = {"size": lengths[-2:]} if make in (LeNet5, CNN) else {}
+    model = make(outputs, 1 if grey else lengths[0], **size)
+    return nn.Sequential(nn.Unflatten(1, (1, lengths[0])), model) if grey else model
+
+
+_PICTURES: dict[str, Callable[..., nn.Module]] = {
+    "cnn": CNN, "lenet5": LeNet5, "resnet8": resnet8, "resnet20": resnet20, "resnet32": resnet32, "resnet18": resnet18,
+    "mobilenet": MobileNet,
+}  # fmt: skip
+
+kinds = Names(
+    "a kind of model",
+    [("linear", Linear), ("mlp", MLP), *((name, partial(_of_pictures, make)) for name, make in _PICTURES.items())],
+)
 """What configuration files call them. Each is made by (shape of one sample, number of outputs, settings)."""

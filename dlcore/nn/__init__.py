@@ -37,6 +37,7 @@ from dlcore.nn.layers import (
     Softmax,
     Tanh,
 )
+from dlcore.nn.layout import channels_last
 from dlcore.nn.losses import (
     BCELoss,
     BCEWithLogitsLoss,
@@ -219,6 +220,7 @@ __all__ = [
     "ZeroPad1d",
     "ZeroPad2d",
     "ZeroPad3d",
+    "channels_last",
     "functional",
     "init",
 ]

@@ -49,13 +49,13 @@ class Model:
     """What is trained."""
 
     kind: str = "mlp"
-    """linear or mlp."""
+    """linear or mlp; for pictures cnn, lenet5, resnet8, resnet20, resnet32, resnet18 or mobilenet."""
     hidden: tuple[int, ...] = (128, 64)
-    """The widths of the hidden layers."""
+    """The widths of the hidden layers of an mlp."""
     activation: str = "relu"
-    """relu, gelu, tanh or sigmoid."""
+    """relu, gelu, tanh or sigmoid, of an mlp."""
     dropout: float = 0.0
-    """The probability with which hidden units are dropped in training."""
+    """The probability with which hidden units of an mlp are dropped in training."""
 
 
 @dataclass(frozen=True)

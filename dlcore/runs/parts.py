@@ -123,7 +123,7 @@ def make_model(config: Config, parts: Parts) -> Module:
     settings = asdict(config.model)
     kind = models.kinds.get(settings.pop("kind"), "model.kind")
     made: Module
-    made = kind(parts.shape, parts.outputs, **({} if kind is models.Linear else settings))
+    made = kind(parts.shape, parts.outputs, **(settings if kind is models.MLP else {}))
     return made if parts.classes or parts.outputs > 1 else nn.Sequential(made, nn.Flatten(0, 1))  # (N,), as targets are
 
 
