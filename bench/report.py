@@ -15,7 +15,7 @@ from pathlib import Path
 from bench import RESULTS
 from bench.gpu.merge import KEPT, merge
 from bench.gpu.record import Result, read
-from bench.suites import RECORDED, SUITES, TORCH, Goal, Timed
+from bench.suites import JAX_CNN, NHWC, RECORDED, SUITES, TORCH, TORCH_CNN, Goal, Timed
 from dlcore._files import write, write_figure
 from dlcore.bench.machine import slug
 from dlcore.bench.results import Results
@@ -26,7 +26,7 @@ from dlcore.roofline import picture
 from dlcore.roofline.report import Report
 
 ROOT = Path(__file__).resolve().parents[1]
-PAGES = (ROOT / "README.md", ROOT / "docs" / "benchmarks.md")
+PAGES = (ROOT / "README.md", ROOT / "docs" / "benchmarks.md", ROOT / "docs" / "layout.md")
 MARKS = re.compile(r"(<!-- bench: (\w+) -->\n).*?(<!-- /bench -->)", re.DOTALL)
 _SCALE = {"ms": 1e3, "us": 1e6, "ns": 1e9}
 
@@ -244,9 +244,91 @@ def _gpu(path: Path) -> str:
     return "\n".join(lines)
 
 
+# ---- images: each table is of the machines that have measured it ----------------------------------------------------
+
+
+def _everywhere(results: Path, suite: str, made: Callable[[Sequence[Measurement]], str]) -> str:
+    """A table for each machine that has results of a suite."""
+    parts = []
+    for path in sorted(results.parent.glob(f"*/{suite}.json")):
+        found = Results.load(path)
+        m = found.machine
+        versions = [pair for pair in sorted(found.versions.items()) if not pair[0].startswith("dlcore")]
+        peers = ", ".join(f"{name} {version}" for name, version in versions)
+        where = f"{m['processor']} (family {m['family']}, {m['cores']} cores, {m['vectors']})"
+        parts.append(f"Medians on {where}, {peers}; commit {m['commit']}, {m['date']}.\n\n{made(found.rows)}")
+    return "\n".join(parts) or "Not measured yet.\n"
+
+
+def _means(ratios: Sequence[Sequence[float | None]]) -> list[str]:
+    """The geometric mean of each column of ratios."""
+    columns = ([r for r in column if r] for column in zip(*ratios, strict=True))
+    return [_times(statistics.geometric_mean(column)) if column else "" for column in columns]
+
+
+def cnn(load: Load, results: Path) -> str:
+    """Training steps of convolutional networks, in microseconds."""
+
+    def made(found: Sequence[Measurement]) -> str:
+        engines, rows = list(dict.fromkeys(e for m in found for e in m.engines)), []
+        for m in found:
+            ratios = [_times(_ratio(m, m.own, against)) for against in (TORCH_CNN, JAX_CNN)]
+            rows.append([m.case, str(m.threads), *(_median(m, e, "us") for e in engines), *ratios])
+        return _table(["µs each", "threads", *engines, "recorded over the best torch", "over the best JAX"], rows)
+
+    return _everywhere(results, "cnn", made)
+
+
+def _layers(results: Path, suite: str, against: dict[str, Sequence[str]]) -> str:
+    """A line for each layer: forward, and with both gradients."""
+
+    def made(found: Sequence[Measurement]) -> str:
+        layers: dict[tuple[str, int], dict[str, Measurement]] = {}
+        for m in found:
+            name, _, mode = m.case.rpartition(" ")
+            layers.setdefault((name, m.threads), {})[mode] = m
+        rows, ratios = [], []
+        for (name, threads), modes in layers.items():
+            pair = [modes[mode] for mode in ("forward", "both") if mode in modes]
+            ratios.append([_ratio(m, "dlcore", engines) for m in pair for engines in against.values()])
+            rows.append([name, str(threads), *(_median(m, "dlcore", "us") for m in pair), *map(_times, ratios[-1])])
+        rows.append(["geometric mean", "", "", "", *_means(ratios)])
+        over = [f"{mode} over {name}" for mode in ("forward", "with gradients") for name in against]
+        return _table(["layer (µs)", "threads", "forward", "with gradients", *over], rows)
+
+    return _everywhere(results, suite, made)
+
+
+def conv(load: Load, results: Path) -> str:
+    """Convolutions beside torch's and JAX's."""
+    return _layers(results, "conv", {"torch": ["torch"], "JAX": ["jax"]})
+
+
+def pools(load: Load, results: Path) -> str:
+    """Pools and norms beside torch's."""
+    return _layers(results, "pools", {"torch": ["torch"]})
+
+
+def layout(load: Load, results: Path) -> str:
+    """How many times faster networks and layers are with the channels last."""
+
+    def made(found: Sequence[Measurement]) -> str:
+        rows = []
+        for m in found:
+            last = f"{m.own}{NHWC}"
+            times = [_median(m, e, "us") for e in (m.own, last)]
+            rows.append([m.case, str(m.threads), *times, _times(_ratio(m, last, [m.own]))])
+        return _table(["µs each", "threads", "NCHW", "NHWC", "NHWC is faster"], rows)
+
+    return "\n".join(_everywhere(results, suite, made) for suite in ("cnn", "conv"))
+
+
 SECTIONS = {
-    f.__name__: f for f in (headline, machine, steps, epoch, goals, operations, gemm, rows, weight, kernels, gpu)
-}
+    f.__name__: f
+    for f in (
+        headline, machine, steps, epoch, goals, operations, gemm, rows, weight, kernels, gpu, cnn, conv, pools, layout,
+    )
+}  # fmt: skip
 OF_GPUS = ("kernels", "gpu")
 PICTURES = {"roofline": "roofline.png", "roofline-step": "roofline-step.png"}
 

@@ -2,12 +2,14 @@
 
 from dataclasses import dataclass
 
+from bench import layers
 from dlcore._selection import selected
 from dlcore.bench.cases import SNIPPETS, Case, Snippet, cases
 from dlcore.dtypes import float32
 
 RECORDED = "dlcore recorded"
 TORCH = ("torch", "torch fused", "torch compile")
+NHWC = " NHWC"  # ends the name of what computes with the channels of images last
 
 
 @dataclass(frozen=True)
@@ -85,6 +87,63 @@ AUTOCAST = (
     _autocast("b", "b: MLP 784-256-128-10, batch 128, Adam, bfloat16"),
 )
 
+# ---- convolutional networks ---------------------------------------------------------------------------------------
+
+_CNN_ENGINES = {
+    RECORDED: "dlcore_step({!r})", f"{RECORDED}{NHWC}": "dlcore_step({!r}, last=True)",
+    "torch": "torch_step({!r}, fused=False)", "torch fused": "torch_step({!r})",
+    "torch channels_last": "torch_step({!r}, last=True)", "torch compile": "torch_step({!r}, compiled=True)",
+    "jax": "jax_step({!r})", "jax NHWC": "jax_step({!r}, 'NHWC')",
+}  # fmt: skip
+TORCH_CNN = tuple(e for e in _CNN_ENGINES if e.startswith("torch"))
+JAX_CNN = tuple(e for e in _CNN_ENGINES if e.startswith("jax"))
+
+
+def _cnn(network: str, title: str, *goals: Goal) -> Timed:
+    setups = {e: f"from bench import cnn_steps; step = cnn_steps.{call.format(network)}"
+              for e, call in _CNN_ENGINES.items()}  # fmt: skip
+    case = Snippet(title, setups, "step()", "[step().item() for _ in range(2)]", own=RECORDED)
+    return Timed(case, "us", goals)
+
+
+CNN = (
+    _cnn(
+        "c", "c: 1x28x28, 8 and 16 channels 3x3, ReLU, pools, batch 64, Adam",
+        _recorded(4.0, *TORCH_CNN, threads=2), _recorded(4.0, *JAX_CNN, threads=2),
+    ),
+    _cnn("resnet20", "ResNet-20, 3x32x32, batch 64, Adam", _recorded(1.3, *TORCH_CNN, threads=2)),
+    _cnn("depthwise", "depthwise network, 3x32x32, batch 64, Adam", _recorded(2.0, *TORCH_CNN, threads=2)),
+)  # fmt: skip
+
+
+def _layer(name: str, both: bool, engines: dict[str, str], goal: float) -> Timed:
+    """A layer of bench/layers.py, forward or with its gradients."""
+    setups = {e: f"from bench import layers; run = layers.{call}" for e, call in engines.items()}
+    return Timed(Snippet(f"{name} {'both' if both else 'forward'}", setups, "run()", "list(run())"), "us",
+                 (Goal(goal, tuple(e for e in engines if e.startswith("torch"))),))  # fmt: skip
+
+
+def _layers() -> tuple[Timed, ...]:
+    found = []
+    for name in layers.CONVOLUTIONS:
+        for both in (False, True):
+            ours = f"convolution(lib, nn.functional, {name!r}, {both}{{}})"
+            engines = {
+                "dlcore": ours.format(""), f"dlcore{NHWC}": ours.format(", 'NHWC'"), "torch": ours.format(""),
+                "jax": f"jax_convolution({name!r}, {both})",
+            }  # fmt: skip
+            found.append(_layer(name, both, engines, 0.8))
+    return tuple(found)
+
+
+def _others() -> tuple[Timed, ...]:
+    engines = ("dlcore", "torch")
+    return tuple(
+        _layer(name, both, dict.fromkeys(engines, f"other(lib, nn.functional, {name!r}, {both})"), 2.0)
+        for name in layers.OTHERS for both in (False, True)
+    )  # fmt: skip
+
+
 _EPOCH = {"dlcore fit": "fit_epoch()", "dlcore steps": "recorded_epoch()", "torch fused": "torch_epoch()"}
 EPOCH = (
     Timed(
@@ -139,4 +198,7 @@ def _gemm() -> tuple[Timed, ...]:
     return tuple(Timed(c, "GFLOP/s", (goal,)) for c in found if all(len(s.shape) == 2 for s in c.specs))
 
 
-SUITES = {"steps": STEPS, "autocast": AUTOCAST, "epoch": EPOCH, "operations": _operations(), "gemm": _gemm()}
+SUITES = {
+    "steps": STEPS, "autocast": AUTOCAST, "epoch": EPOCH, "operations": _operations(), "gemm": _gemm(), "cnn": CNN,
+    "conv": _layers(), "pools": _others(),
+}  # fmt: skip

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 from rich.console import Console
 from rich.table import Table
@@ -15,6 +16,7 @@ from rich.table import Table
 import dlcore as dl
 from dlcore.bench.show import fitted
 from dlcore.cli import COMMANDS, machine, main
+from dlcore.data.images import ImageDataset
 from dlcore.kernels.binary import Binary, write_packs
 
 
@@ -60,6 +62,20 @@ def test_demo_on_the_digits(tmp_path, capsys):
     assert set(dl.load_state(tmp_path / "out" / "model.safetensors")) == {
         f"{i}.{n}" for i in (1, 3, 5) for n in ("weight", "bias")
     }
+
+
+def test_demo_on_fashion_mnist_trains_convolutions(tmp_path, capsys, monkeypatch):
+    def few(name, split):
+        rng, count = np.random.default_rng(0), 5256 if split == "train" else 64
+        labels, classes = rng.integers(0, 10, count), [f"class {k}" for k in range(10)]
+        return ImageDataset(rng.integers(0, 256, (count, 28, 28), dtype=np.uint8), labels, classes)
+
+    monkeypatch.setattr("dlcore.cli.demo.load_dataset", few)
+    assert main(["demo", "--data", "fashion-mnist", "--epochs", "1", "--output", str(tmp_path / "out")]) == 0
+    out = "".join(capsys.readouterr())
+    for text in ("Fashion-MNIST: 256 training", "convolutions of 16, 32 and 64 channels", "29,178 parameters", "bits"):
+        assert text in out
+    assert "1.features.0.weight" in dl.load_state(tmp_path / "out" / "model.safetensors")
 
 
 def test_demo_without_fashion_mnist_says_what_it_takes(tmp_path, capsys, monkeypatch):

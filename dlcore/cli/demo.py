@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import itertools
 import os
 import shutil
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -15,7 +15,7 @@ from rich.markup import escape
 from rich.table import Table
 
 import dlcore as dl
-from dlcore import nn, optim
+from dlcore import models, nn, optim
 from dlcore.cli import at_least, machine
 from dlcore.data import Normalize, load_dataset, random_split
 from dlcore.data.files import FASHION_FILES, find_dataset
@@ -46,9 +46,12 @@ class _Task(NamedTuple):
     train: Any
     validation: Any
     test: Any
-    widths: tuple[int, ...]
+    network: Callable[[], nn.Module]
+    told: str
     epochs: int
     batch_size: int
+    rate: float
+    schedule: Any = None
 
 
 def run(data: Source = "auto", epochs: int | None = None, output: Path = Path("dlcore-demo"), seed: int = 0) -> int:
@@ -56,7 +59,7 @@ def run(data: Source = "auto", epochs: int | None = None, output: Path = Path("d
 
     Args:
         data: Fashion-MNIST where it is found and else the digits that ship with dlcore, or one of them by name.
-        epochs: passes over the training data (default: 5 for Fashion-MNIST, 20 for the digits).
+        epochs: passes over the training data (default: 3 for Fashion-MNIST, 20 for the digits).
         output: the folder for the model and the picture of the curves.
         seed: of the split, the weights and the order of the samples.
     """
@@ -66,7 +69,7 @@ def run(data: Source = "auto", epochs: int | None = None, output: Path = Path("d
     task = _fashion(seed, epochs) if _chosen(data, console) == "fashion-mnist" else _digits(seed, epochs)
     output.mkdir(parents=True, exist_ok=True)
     dl.manual_seed(seed)
-    model = _network(task.widths)
+    model = task.network()
     _introduce(console, task, model)
 
     path = output / "model.safetensors"
@@ -77,7 +80,8 @@ def run(data: Source = "auto", epochs: int | None = None, output: Path = Path("d
         epochs=task.epochs,
         batch_size=task.batch_size,
         loss=dl.cross_entropy,
-        optimizer=optim.Adam(model.parameters(), lr=1e-3),
+        optimizer=optim.Adam(model.parameters(), lr=task.rate),
+        schedule=task.schedule,
         transform=Normalize.of(task.train),
         metrics=["accuracy"],
         callbacks=[dl.train.Checkpoint(path)],
@@ -92,7 +96,7 @@ def run(data: Source = "auto", epochs: int | None = None, output: Path = Path("d
     console.print("True classes (rows) and predicted classes (columns):")
     console.print(_confusion_table(score["confusion_matrix"], task.test.classes))
     dl.save(model, path)
-    again = dl.load(_network(task.widths), path)
+    again = dl.load(task.network(), path)
     _show_predictions(console, again, task)
     same = np.array_equal(np.asarray(dl.predict(model, task.test)), np.asarray(dl.predict(again, task.test)))
     console.print(f"[bold]Saved[/]   {path}; loaded again, it predicts {'the same bits' if same else 'something else'}")
@@ -111,21 +115,28 @@ def _chosen(data: Source, console: Console) -> str:
 
 
 def _fashion(seed: int, epochs: int | None) -> _Task:
-    train, validation = random_split(load_dataset("fashion-mnist", split="train"), [55_000, 5_000], seed=seed)
+    full = load_dataset("fashion-mnist", split="train")
+    train, validation = random_split(full, [len(full) - 5_000, 5_000], seed=seed)
     test = load_dataset("fashion-mnist", split="test")
-    return _Task("Fashion-MNIST", train, validation, test, (784, 256, 128, 10), 5 if epochs is None else epochs, 128)
+    passes = 3 if epochs is None else epochs
+    told = "convolutions of 16, 32 and 64 channels with batch normalisation, ReLU and pooling, and a linear layer"
+    schedule = optim.schedules.OneCycle(peak=5e-3)
+    return _Task("Fashion-MNIST", train, validation, test, _convolutional, told, passes, 128, 5e-3, schedule)
 
 
 def _digits(seed: int, epochs: int | None) -> _Task:
     train, validation, test = random_split(load_dataset("digits"), [0.7, 0.15, 0.15], seed=seed)
-    return _Task("digits", train, validation, test, (64, 128, 64, 10), 20 if epochs is None else epochs, 32)
+    passes = 20 if epochs is None else epochs
+    return _Task("digits", train, validation, test, _perceptron, "64-128-64-10, ReLU between", passes, 32, 1e-3)
 
 
-def _network(widths: tuple[int, ...]) -> nn.Sequential:
-    layers: list[nn.Module] = [nn.Flatten()]
-    for fan_in, fan_out in itertools.pairwise(widths):
-        layers += [nn.Linear(fan_in, fan_out), nn.ReLU()]
-    return nn.Sequential(*layers[:-1])  # the last layer gives logits
+def _convolutional() -> nn.Module:
+    return nn.Sequential(nn.Unflatten(1, (1, 28)), models.CNN(10))
+
+
+def _perceptron() -> nn.Module:
+    layers = nn.Linear(64, 128), nn.ReLU(), nn.Linear(128, 64), nn.ReLU(), nn.Linear(64, 10)
+    return nn.Sequential(nn.Flatten(), *layers)  # the last layer gives logits
 
 
 def _introduce(console: Console, task: _Task, model: nn.Module) -> None:
@@ -140,7 +151,7 @@ def _introduce(console: Console, task: _Task, model: nn.Module) -> None:
         f"[bold]Data[/]    {task.name}: {len(task.train):,} training, {len(task.validation):,} validation and "
         f"{len(task.test):,} test images of {shape}, {len(task.test.classes)} classes"
     )
-    console.print(f"[bold]Model[/]   {'-'.join(map(str, task.widths))}, ReLU between; {count:,} parameters; Adam\n")
+    console.print(f"[bold]Model[/]   {task.told}; {count:,} parameters; Adam\n")
 
 
 def _confusion_table(counts: np.ndarray, classes: tuple[str, ...]) -> Table:
