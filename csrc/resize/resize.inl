@@ -126,6 +126,45 @@ static inline void mix_lines(T* out, const T* x, int64_t n, int64_t m, const Spa
     for (int64_t k = 0; k < m; ++k) store(out + c * m + k, results[k * L + c]);
 }
 
+// Lines of which each output is one element: vectors of outputs whose elements lie within a vector are one permutation.
+template <class T> struct Choices {
+  static constexpr int64_t L = kLanes<T>;
+  typedef std::conditional_t<sizeof(T) == 8, int64_t, int32_t> Place;
+  typedef Place Places __attribute__((vector_size(kVectorBytes)));
+  const int64_t n, m, blocks;
+  const Spans<T>& s;
+  Scratch<Place> within;   // of each output of a block: its place behind the block's first element
+  Scratch<int64_t> begin;  // where that is; -1: they lie farther apart
+
+  Choices(int64_t n, int64_t m, const Spans<T>& s) : n(n), m(m), blocks(m / L), s(s), within(m + L), begin(blocks + 1) {
+    for (int64_t b = 0; b < blocks; ++b) {
+      const int64_t first = s.first(b * L), from = first + L <= n ? first : n - L;
+      bool fits = from >= 0;
+      for (int64_t i = 0; i < L; ++i) {
+        const int64_t place = s.first(b * L + i) - from;
+        fits = fits && place >= 0 && place < L && s.count(b * L + i) == 1;
+        within[b * L + i] = static_cast<Place>(place);
+      }
+      begin[b] = fits ? from : -1;
+    }
+  }
+  void line(T* out, const T* x) const {
+    for (int64_t b = 0; b < blocks; ++b) {
+      if (begin[b] >= 0) {
+        Places places;
+        __builtin_memcpy(&places, within.get() + b * L, sizeof places);
+        vstore(out + b * L, __builtin_shuffle(vload(x + begin[b]), places));
+      } else {
+        some(out, x, b * L, b * L + L);
+      }
+    }
+    some(out, x, blocks * L, m);
+  }
+  void some(T* out, const T* x, int64_t k, int64_t end) const {
+    for (; k < end; ++k) out[k] = s.count(k) ? x[s.first(k)] : T(0);
+  }
+};
+
 template <bool kWeighted, class T>
 static void resample_axis(const Lines& l, int64_t m, const T* x, T* out, const Spans<compute_t<T>>& s) {
   using C = compute_t<T>;
@@ -145,6 +184,16 @@ static void resample_axis(const Lines& l, int64_t m, const T* x, T* out, const S
     });
     return;
   }
+#if DLCORE_ISA >= 3
+  if constexpr (!kWeighted && std::is_same_v<T, C>) {
+    if (widest <= 1 && l.outer >= 4) {
+      const Choices<T> choices(l.n, m, s);
+      return parallel_ranges(l.outer, resize_grain(m / 4), [&](int64_t begin, int64_t end) {
+        for (int64_t o = begin; o < end; ++o) choices.line(out + o * m, x + o * l.n);
+      });
+    }
+  }
+#endif
   if (l.outer < L || (!kWeighted && widest <= 1) || 2 * terms < l.n) {
     parallel_ranges(l.outer, resize_grain(terms), [&](int64_t begin, int64_t end) {
       for (int64_t o = begin; o < end; ++o) mix_line<kWeighted>(out + o * m, x + o * l.n, m, s);

@@ -203,6 +203,8 @@ def _samples() -> list[Sample]:
         _sample((19, 6), 1, 11, "cubic", why="many rows"),
         _sample((6, 37), 0, 9, "nearest", why="columns, chosen"),
         _sample((40, 5), 1, 3, "area", why="means of rows"),
+        _sample((5, 23), 1, 41, "nearest", why="rows, chosen by permutations"),
+        _sample((4, 90), 1, 33, "nearest-exact", why="rows, chosen from far apart", grad=False),
         _sample((0, 5), 1, 3, "linear", why="no rows"),
         _sample((2, 33, 70), 1, 15, "linear", 0.0, True, True, why="several vectors", grad=False),
         _sample((33, 70), 1, 140, "linear", 0.0, True, why="several tiles of rows", grad=False),
