@@ -284,3 +284,18 @@ def test_optimizers_and_their_schedules(kind):
         ends.append([np.asarray(p.detach().cpu()) for p in parameters])
     for a, b in zip(*ends, strict=True):
         np.testing.assert_allclose(a, b, rtol=2e-5, atol=2e-5)
+
+
+def test_augmentation_is_the_same_for_the_same_seed():
+    from dlcore import data
+
+    x = np.random.default_rng(0).random((4, 3, 6, 7)).astype(np.float32)
+    for step in (
+        data.RandomFlip(), data.RandomCrop(5, 2), data.RandomTranslate(2), data.Cutout(3), data.RandomErasing(1.0),
+        data.GaussianNoise(0.1), data.RandomAffine(30, 0.1, (0.8, 1.2), 10),
+    ):  # fmt: skip
+        pictures = []
+        for device in ("cpu", "cuda"):
+            dl.manual_seed(7)
+            pictures.append(np.asarray(step(dl.tensor(x, device=device)).to("cpu")))
+        np.testing.assert_allclose(*pictures, atol=1e-6, err_msg=repr(step))

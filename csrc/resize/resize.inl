@@ -66,6 +66,15 @@ static inline void mix_rows(T* out, const T* x, int64_t stride, int64_t n, const
       }
       vstore(to + j, a), vstore(to + j + L, b);
     }
+    for (; j + L <= m; j += L) {
+      vec<C> a = widen(from + j);
+      if constexpr (kWeighted) a *= w[0];
+      for (int64_t t = 1; t < count; ++t) {
+        if constexpr (kWeighted) a = vfma(vset(w[t]), widen(from + t * stride + j), a);
+        else a += widen(from + t * stride + j);
+      }
+      vstore(to + j, a);
+    }
     for (; j < m; ++j) {
       C a = load(from + j);
       if constexpr (kWeighted) a *= w[0];
@@ -100,30 +109,38 @@ static inline void mix_line(T* out, const T* x, int64_t m, const Spans<compute_t
   }
 }
 
-// kLanes lines along memory at once: in and out through buffers [element][line].
+// Up to kLanes lines along memory at once, of elements of `inner` numbers: through buffers [number][line].
 template <bool kWeighted, class T>
-static inline void mix_lines(T* out, const T* x, int64_t n, int64_t m, const Spans<compute_t<T>>& s, compute_t<T>* in,
-                             compute_t<T>* results) {
+static inline void mix_lines(T* out, const T* x, int64_t lines, int64_t n, int64_t m, int64_t inner,
+                             const Spans<compute_t<T>>& s, compute_t<T>* in, compute_t<T>* results) {
   using C = compute_t<T>;
   constexpr int64_t L = kLanes<C>;
-  for (int64_t j = 0; j < n; ++j)
-    for (int64_t c = 0; c < L; ++c) in[j * L + c] = load(x + c * n + j);
-  for (int64_t k = 0; k < m; ++k) {
-    const C* from = in + s.first(k) * L;
-    const int64_t count = s.count(k);
-    const C* w = kWeighted ? s.weights + k * s.most : nullptr;
-    vec<C> a{};
-    if (count) a = vload(from);
-    if constexpr (kWeighted)
-      if (count) a *= w[0];
-    for (int64_t t = 1; t < count; ++t) {
-      if constexpr (kWeighted) a = vfma(vset(w[t]), vload(from + t * L), a);
-      else a += vload(from + t * L);
-    }
-    vstore(results + k * L, a);
+  if (lines == L) {  // a constant number of them: vector code
+    for (int64_t j = 0; j < n * inner; ++j)
+      for (int64_t c = 0; c < L; ++c) in[j * L + c] = load(x + c * n * inner + j);
+  } else {
+    std::memset(in, 0, static_cast<size_t>(n * inner * L) * sizeof(C));
+    for (int64_t c = 0; c < lines; ++c)
+      for (int64_t j = 0; j < n * inner; ++j) in[j * L + c] = load(x + c * n * inner + j);
   }
-  for (int64_t c = 0; c < L; ++c)
-    for (int64_t k = 0; k < m; ++k) store(out + c * m + k, results[k * L + c]);
+  for (int64_t k = 0; k < m; ++k) {
+    const int64_t count = s.count(k), step = inner * L;
+    const C* w = kWeighted ? s.weights + k * s.most : nullptr;
+    for (int64_t j = 0; j < inner; ++j) {
+      const C* from = in + s.first(k) * step + j * L;
+      vec<C> a{};
+      if (count) a = vload(from);
+      if constexpr (kWeighted)
+        if (count) a *= w[0];
+      for (int64_t t = 1; t < count; ++t) {
+        if constexpr (kWeighted) a = vfma(vset(w[t]), vload(from + t * step), a);
+        else a += vload(from + t * step);
+      }
+      vstore(results + k * step + j * L, a);
+    }
+  }
+  for (int64_t c = 0; c < lines; ++c)
+    for (int64_t k = 0; k < m * inner; ++k) store(out + c * m * inner + k, results[k * L + c]);
 }
 
 // Lines of which each output is one element: vectors of outputs whose elements lie within a vector are one permutation.
@@ -174,7 +191,8 @@ static void resample_axis(const Lines& l, int64_t m, const T* x, T* out, const S
     terms += s.count(k);
     widest = widest < s.count(k) ? s.count(k) : widest;
   }
-  if (l.inner > 1) {
+  const bool narrow = l.inner < L && l.outer >= L && 2 * terms >= l.n && (kWeighted || widest > 1);
+  if (l.inner > 1 && !narrow) {
     parallel_ranges(l.outer * m, resize_grain(l.inner * (terms / m + 1)), [&](int64_t begin, int64_t end) {
       for (int64_t item = begin; item < end; ++item) {
         const int64_t o = item / m, k = item - o * m;
@@ -186,7 +204,7 @@ static void resample_axis(const Lines& l, int64_t m, const T* x, T* out, const S
   }
 #if DLCORE_ISA >= 3
   if constexpr (!kWeighted && std::is_same_v<T, C>) {
-    if (widest <= 1 && l.outer >= 4) {
+    if (l.inner == 1 && widest <= 1 && l.outer >= 4) {
       const Choices<T> choices(l.n, m, s);
       return parallel_ranges(l.outer, resize_grain(m / 4), [&](int64_t begin, int64_t end) {
         for (int64_t o = begin; o < end; ++o) choices.line(out + o * m, x + o * l.n);
@@ -194,18 +212,19 @@ static void resample_axis(const Lines& l, int64_t m, const T* x, T* out, const S
     }
   }
 #endif
-  if (l.outer < L || (!kWeighted && widest <= 1) || 2 * terms < l.n) {
+  if (!narrow) {
     parallel_ranges(l.outer, resize_grain(terms), [&](int64_t begin, int64_t end) {
       for (int64_t o = begin; o < end; ++o) mix_line<kWeighted>(out + o * m, x + o * l.n, m, s);
     });
     return;
   }
-  const int64_t groups = (l.outer + L - 1) / L;
-  parallel_ranges(groups, resize_grain(L * (terms + l.n)), [&](int64_t begin, int64_t end) {
-    const Scratch<C> room((l.n + m) * L);
+  const int64_t groups = (l.outer + L - 1) / L, step = l.inner * L;
+  parallel_ranges(groups, resize_grain(step * (terms + l.n)), [&](int64_t begin, int64_t end) {
+    const Scratch<C> room((l.n + m) * step);
     for (int64_t g = begin; g < end; ++g) {
-      const int64_t o = g * L + L <= l.outer ? g * L : l.outer - L;  // the last lines twice: the same results
-      mix_lines<kWeighted>(out + o * m, x + o * l.n, l.n, m, s, room.get(), room.get() + l.n * L);
+      const int64_t o = g * L, lines = l.outer - o < L ? l.outer - o : L;
+      mix_lines<kWeighted>(out + o * m * l.inner, x + o * l.n * l.inner, lines, l.n, m, l.inner, s, room.get(),
+                           room.get() + l.n * step);
     }
   });
 }
