@@ -53,6 +53,8 @@ static inline int64_t kernel_length(const Array& w, int a) {
   return own < 0 ? 1 : w.shape[2 + own];
 }
 
+#include "conv/pointwise.inl"
+
 static void gather(const Args& args, bool transposed) {
   const Array &x = args.in(0), &w = args.in(1), &out = args.out();
   const Walk walk(args, x.ndim - 2);
@@ -60,6 +62,7 @@ static void gather(const Args& args, bool transposed) {
   const Axis axes[kAxes] = {walk.axis(0, source, target, kernel_length(w, 0), transposed),
                             walk.axis(1, source, target, kernel_length(w, 1), transposed),
                             walk.axis(2, source, target, kernel_length(w, 2), transposed)};
+  if (run_pointwise(args, source, target, axes, walk, transposed)) return;
   with_float(x.dtype, [&]<class S>() {
     Gather<S> g(source, target, axes, walk.groups);
     g.x = x.as<S>(), g.w = w.as<S>(), g.out = out.as<S>();
