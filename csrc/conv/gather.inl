@@ -55,13 +55,19 @@ template <class S> struct Gather {
     boxes.shrink([&](const Boxes& b) {
       return b.positions() <= most && shape.elements(b.length) * bytes <= kSourceBytes;
     });
-    const int64_t units = boxes.count() * groups;
-    const int64_t parts = std::clamp<int64_t>(ceil_div(wanted, units), 1, panels.count());
-    parallel_for(units * parts, [&](int64_t task) {
-      const int64_t part = task % parts, unit = task / parts;
+    const int64_t parts = std::clamp<int64_t>(ceil_div(wanted, boxes.count() * groups), 1, panels.count());
+    const int64_t units = boxes.count() * groups * parts, tasks = std::min(units, wanted);
+    parallel_for(tasks, [&](int64_t task) {
+      Source<S> from(source, axes, channels);
       Scratch<T> copy(shape.elements(boxes.length)), rows(boxes.positions() * panels.width());
-      run_box(boxes[unit / groups], unit % groups, panels.count() * part / parts, panels.count() * (part + 1) / parts,
-              packed.get(), copy.get(), rows.get());
+      Scratch<int64_t> order(shape.plane());
+      for (int64_t unit = units * task / tasks; unit < units * (task + 1) / tasks; ++unit) {
+        const int64_t part = unit % parts, group = unit / parts % groups;
+        const Box box = boxes[unit / parts / groups];
+        from.fill(x + group * channels * source.channel, box, copy.get(), order.get());
+        run_box(from, box, group, panels.count() * part / parts, panels.count() * (part + 1) / parts, packed.get(),
+                rows.get());
+      }
     });
   }
 
@@ -84,9 +90,8 @@ template <class S> struct Gather {
     });
   }
 
-  void run_box(const Box& box, int64_t group, int64_t panel0, int64_t panel1, const T* packed, T* copy, T* rows) const {
-    Source<S> from(source, axes, channels);
-    from.fill(x + group * channels * source.channel, box, copy);
+  void run_box(const Source<S>& from, const Box& box, int64_t group, int64_t panel0, int64_t panel1, const T* packed,
+               T* rows) const {
     const int64_t positions = box.positions();
     for (int64_t panel = panel0; panel < panel1; ++panel) {
       const int vectors = panels.vectors_of(panel), width = vectors * L, columns = panels.columns(panel);

@@ -63,6 +63,7 @@ template <class S> struct Source {
   }
   int64_t step(int axis) const { return axes[axis].step() / skip[axis]; }
   int64_t longest(int axis, int64_t positions) const { return ceil_div(axes[axis].longest(positions), skip[axis]); }
+  int64_t plane() const { return copied && images.channel != 1 ? images.size[1] * images.size[2] : 0; }
   // Elements that the copy for a box of such lengths takes, at most.
   int64_t elements(const int64_t* length) const {
     if (!copied) return 0;
@@ -73,7 +74,9 @@ template <class S> struct Source {
     return (axes[axis].place(q, tap) - low[axis]) / skip[axis] * stride[axis + 1];
   }
 
-  void fill(const S* x, const Box& box, T* to) {
+  // `order`: room for the positions of a plane of the source, kept from box to box with `to`: zeros are written and the
+  // order is found only where they differ from the box before.
+  void fill(const S* x, const Box& box, T* to, int64_t* order) {
     for (int a = 0; a < kAxes; ++a) {
       low[a] = axes[a].low(box.begin[a + 1]);
       extent[a] = ceil_div(axes[a].extent(box.begin[a + 1], box.end[a + 1]), skip[a]);
@@ -90,61 +93,72 @@ template <class S> struct Source {
     stride[3] = pixel, stride[2] = extent[2] * pixel, stride[1] = extent[1] * stride[2];
     stride[0] = extent[0] * stride[1];
     data = to;
-    const bool lies = images.channel == 1;
-    Scratch<int64_t> order(lies ? 0 : images.size[1] * images.size[2]);
-    const Rows rows = rows_of(order.get());
-    for (int64_t n = 0; n < box.length(0); ++n, x += images.image) {
-      for (int64_t d = 0; d < extent[0]; ++d) {
+    const Rows rows = rows_of(box.length(0));
+    if (!(rows == before)) {
+      clear_border(to, rows);
+      if (images.channel != 1) find_order(rows, order);
+      before = rows;
+    }
+    if (rows.h0 >= rows.h1 || rows.w0 >= rows.w1) return;
+    for (int64_t n = 0; n < rows.images; ++n, x += images.image) {
+      for (int64_t d = rows.d0; d < rows.d1; ++d) {
+        const S* from = x + (low[0] + d * skip[0]) * images.place[0];
         T* plane = to + n * stride[0] + d * stride[1];
-        const int64_t at = low[0] + d * skip[0];
-        if (at < 0 || at >= images.size[0]) {
-          std::fill_n(plane, stride[1], T(0));
-          continue;
-        }
-        clear_border(plane, rows);
-        if (rows.h0 >= rows.h1 || rows.w0 >= rows.w1) continue;
-        if (lies) copy_interleaved(x + at * images.place[0], plane, rows);
-        else copy_planar(x + at * images.place[0], plane, rows, order.get());
+        if (images.channel == 1) copy_interleaved(from, plane, rows);
+        else copy_planar(from, plane, rows, order);
       }
     }
   }
 
  private:
-  // Places of the copy that lie in the source: [h0, h1) x [w0, w1). Planes are transposed in segments of `depth`
-  // elements: whole rows in one go, or each by itself.
+  // Places of the copy that lie in the source: [d0, d1) x [h0, h1) x [w0, w1). Planes are transposed in segments of
+  // `depth` elements: whole rows in one go, or each by itself.
   struct Rows {
-    int64_t h0, h1, w0, w1;
-    int64_t segments, depth, apart;  // how far apart segments begin in the source, in elements
-    int64_t step;                    // and in the copy
+    int64_t images = -1, planes = 0, lines = 0, places = 0;  // lengths of the copy
+    int64_t d0 = 0, d1 = 0, h0 = 0, h1 = 0, w0 = 0, w1 = 0;
+    int64_t segments = 0, depth = 0;
+    bool operator==(const Rows&) const = default;
   };
+  Rows before;  // of the box before
+
   void inside(int a, int64_t& begin, int64_t& end) const {
     begin = std::min(extent[a], low[a] < 0 ? ceil_div(-low[a], skip[a]) : 0);
     end = std::max(begin, std::min(extent[a], ceil_div(std::max<int64_t>(images.size[a] - low[a], 0), skip[a])));
   }
-  Rows rows_of(int64_t* order) const {
-    Rows r{};
-    inside(1, r.h0, r.h1);
-    inside(2, r.w0, r.w1);
-    if (images.channel == 1 || r.h0 >= r.h1 || r.w0 >= r.w1) return r;
-    const int64_t width = images.size[2], span = (r.w1 - r.w0 - 1) * skip[2] + 1;
+  Rows rows_of(int64_t count) const {
+    Rows r;
+    r.images = count, r.planes = extent[0], r.lines = extent[1], r.places = extent[2];
+    inside(0, r.d0, r.d1), inside(1, r.h0, r.h1), inside(2, r.w0, r.w1);
+    const int64_t width = images.size[2], span = span_of(r);
     const bool whole = skip[1] == 1 && 2 * span > width;
     r.segments = whole ? 1 : r.h1 - r.h0;
     r.depth = whole ? (r.h1 - r.h0 - 1) * width + span : span;
-    r.apart = skip[1] * width, r.step = stride[2];
-    for (int64_t k = 0; k < r.depth; ++k) {
-      const int64_t row = k / width, column = k % width;
-      const bool kept = column < span && column % skip[2] == 0;
-      order[k] = kept ? row * stride[2] + column / skip[2] * pixel : -1;
-    }
     return r;
   }
-  void clear_border(T* plane, const Rows& r) const {
+  int64_t span_of(const Rows& r) const { return (r.w1 - r.w0 - 1) * skip[2] + 1; }  // of a row of the source
+  // Where element k of a segment goes to, or -1.
+  void find_order(const Rows& r, int64_t* order) const {
+    const int64_t width = images.size[2], span = span_of(r);
+    for (int64_t k = 0, row = 0; k < r.depth; k += width, row += stride[2]) {
+      const int64_t columns = std::min(width, r.depth - k);
+      for (int64_t c = 0; c < columns; ++c) order[k + c] = -1;
+      for (int64_t c = 0, at = row; c < std::min(span, columns); c += skip[2], at += pixel) order[k + c] = at;
+    }
+  }
+  void clear_border(T* to, const Rows& r) const {
     const int64_t row = stride[2];
-    std::fill_n(plane, r.h0 * row, T(0));
-    std::fill(plane + r.h1 * row, plane + extent[1] * row, T(0));
-    for (int64_t h = r.h0; h < r.h1; ++h) {
-      std::fill_n(plane + h * row, r.w0 * pixel, T(0));
-      std::fill(plane + h * row + r.w1 * pixel, plane + (h + 1) * row, T(0));
+    for (int64_t n = 0; n < r.images; ++n) {
+      for (int64_t d = 0; d < extent[0]; ++d) {
+        T* plane = to + n * stride[0] + d * stride[1];
+        const bool there = d >= r.d0 && d < r.d1;
+        const int64_t h0 = there ? r.h0 : extent[1], h1 = there ? r.h1 : extent[1];
+        std::fill_n(plane, h0 * row, T(0));
+        std::fill(plane + h1 * row, plane + extent[1] * row, T(0));
+        for (int64_t h = h0; h < h1; ++h) {
+          std::fill_n(plane + h * row, r.w0 * pixel, T(0));
+          std::fill(plane + h * row + r.w1 * pixel, plane + (h + 1) * row, T(0));
+        }
+      }
     }
   }
   void copy_interleaved(const S* x, T* plane, const Rows& r) const {
@@ -162,11 +176,12 @@ template <class S> struct Source {
   void copy_planar(const S* x, T* plane, const Rows& r, const int64_t* order) const {
     x += (low[1] + r.h0 * skip[1]) * images.place[1] + low[2] + r.w0 * skip[2];
     plane += r.h0 * stride[2] + r.w0 * pixel;
+    const int64_t apart = skip[1] * images.size[2];  // segments in the source, when there are several
     for (int64_t c = 0; c < channels; c += L) {
       const int count = static_cast<int>(std::min<int64_t>(L, channels - c));
       for (int64_t s = 0; s < r.segments; ++s) {
-        T* to = plane + s * r.step + c;
-        transpose_lines(x + c * images.channel + s * r.apart, images.channel, count, r.depth,
+        T* to = plane + s * stride[2] + c;
+        transpose_lines(x + c * images.channel + s * apart, images.channel, count, r.depth,
                         [&](int64_t k, vec<T> v) DLCORE_MAP {
                           if (order[k] >= 0) put_lanes(to + order[k], v, count);
                         });

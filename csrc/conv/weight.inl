@@ -48,10 +48,14 @@ template <class S> struct WeightGradient {
       T* sum = total.get() + slice * sums + group * padded * depth;
       const int64_t first = all * slice / slices, end = all * (slice + 1) / slices;
       if (first == end) std::fill_n(sum + panel0 * panels.width() * depth, width_of(panel0, panel1) * depth, T(0));
+      Source<S> from(source, axes, channels);
+      Scratch<int64_t> order(shape.plane());
       Scratch<T> copy(shape.elements(boxes.length)), rows(boxes.positions() * width_of(panel0, panel1));
       Scratch<Run> runs(boxes.length[0] * boxes.length[1] * boxes.length[2]);
-      for (int64_t box = first; box < end; ++box)
-        run_box(boxes[box], group, panel0, panel1, box > first, copy.get(), rows.get(), runs.get(), sum);
+      for (int64_t box = first; box < end; ++box) {
+        from.fill(x + group * channels * source.channel, boxes[box], copy.get(), order.get());
+        run_box(from, boxes[box], group, panel0, panel1, box > first, rows.get(), runs.get(), sum);
+      }
     });
     unpack(total.get(), slices);
   }
@@ -60,10 +64,8 @@ template <class S> struct WeightGradient {
     return std::min(panel1 * panels.width(), padded) - panel0 * panels.width();
   }
 
-  void run_box(const Box& box, int64_t group, int64_t panel0, int64_t panel1, bool accumulate, T* copy, T* rows,
-               Run* runs, T* sum) const {
-    Source<S> from(source, axes, channels);
-    from.fill(x + group * channels * source.channel, box, copy);
+  void run_box(const Source<S>& from, const Box& box, int64_t group, int64_t panel0, int64_t panel1, bool accumulate,
+               T* rows, Run* runs, T* sum) const {
     const int64_t positions = box.positions(), apart = from.step(2) * from.stride[3];
     int64_t made = 0;
     for (int64_t n = 0; n < box.length(0); ++n)
