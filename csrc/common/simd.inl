@@ -61,6 +61,46 @@ static inline vec<float> vfma(vec<float> a, vec<float> b, vec<float> c) { return
 static inline vec<double> vfma(vec<double> a, vec<double> b, vec<double> c) { return a * b + c; }
 #endif
 
+// The first n lanes of memory, zeros beyond; only those n are touched.
+#if DLCORE_ISA == 4
+static inline vec<float> vload_first(const float* p, int n) {
+  return (vec<float>)_mm512_maskz_loadu_ps(static_cast<__mmask16>((1u << n) - 1), p);
+}
+static inline vec<double> vload_first(const double* p, int n) {
+  return (vec<double>)_mm512_maskz_loadu_pd(static_cast<__mmask8>((1u << n) - 1), p);
+}
+static inline void vstore_first(float* p, vec<float> v, int n) {
+  _mm512_mask_storeu_ps(p, static_cast<__mmask16>((1u << n) - 1), (__m512)v);
+}
+static inline void vstore_first(double* p, vec<double> v, int n) {
+  _mm512_mask_storeu_pd(p, static_cast<__mmask8>((1u << n) - 1), (__m512d)v);
+}
+#elif DLCORE_ISA == 3
+constexpr int32_t kFirst[16] = {-1, -1, -1, -1, -1, -1, -1, -1, 0, 0, 0, 0, 0, 0, 0, 0};
+static inline __m256i first_lanes(int n32) {
+  return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(kFirst + 8 - n32));
+}
+static inline vec<float> vload_first(const float* p, int n) {
+  return (vec<float>)_mm256_maskload_ps(p, first_lanes(n));
+}
+static inline vec<double> vload_first(const double* p, int n) {
+  return (vec<double>)_mm256_maskload_pd(p, first_lanes(2 * n));
+}
+static inline void vstore_first(float* p, vec<float> v, int n) { _mm256_maskstore_ps(p, first_lanes(n), (__m256)v); }
+static inline void vstore_first(double* p, vec<double> v, int n) {
+  _mm256_maskstore_pd(p, first_lanes(2 * n), (__m256d)v);
+}
+#else
+template <class T> static inline vec<T> vload_first(const T* p, int n) {
+  vec<T> v{};
+  for (int i = 0; i < kLanes<T>; ++i) v[i] = i < n ? p[i] : T(0);
+  return v;
+}
+template <class T> static inline void vstore_first(T* p, vec<T> v, int n) {
+  for (int i = 0; i < n; ++i) p[i] = v[i];
+}
+#endif
+
 // ---- 16-bit floats: widen on load, round to nearest even on store -------------------------------------------------
 static inline float to_float(bfloat16_t h) {
   const uint32_t bits = static_cast<uint32_t>(h.bits) << 16;

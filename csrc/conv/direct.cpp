@@ -1,0 +1,2 @@
+#define DLCORE_BODY "conv/direct.inl"
+#include "common/each_isa.h"

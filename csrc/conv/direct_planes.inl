@@ -1,0 +1,267 @@
+// A direct convolution of planes, and the gradient of its input, which is one too, with weights turned round.
+//
+//   target[n, g, o, p] = activation(bias[g, o] + sum over i, taps of weights[g, o, i, tap] source[n, g, i, p at tap])
+//
+// Work is cut by image, group and band of positions; each part copies the planes that it reads, or reads them where
+// they lie, then goes through blocks of outputs, whose weights are packed in the order in which tiles read them.
+
+constexpr int64_t kPartWork = int64_t{1} << 19;  // multiply-adds worth a part of their own: 5 us
+
+// One target phase.
+struct Phase {
+  int64_t y, x;
+  std::vector<int64_t> copied, in_place;  // offset of each tap, in copies and in the source itself
+  std::vector<int64_t> place;             // of its weight, from the first of an output
+  int64_t packed;                         // where its weights begin among all that are packed
+};
+
+// Results of one output at a band of positions, on their way to memory.
+template <class S> struct Stored {
+  const compute_t<S>* from;
+  int64_t pitch, rows, columns;
+  S *to, *pre;
+  int64_t row, pixel;  // strides of the target
+  int64_t spill;       // elements of each later row, where they follow: they may be overwritten, for they come last
+};
+
+template <class A, class S> static void store_plane(const Stored<S>& p) {
+  using T = compute_t<S>;
+  constexpr int L = kLanes<T>;
+  constexpr bool same = std::is_same_v<S, T>;
+  for (int64_t r = 0; r < p.rows; ++r) {
+    const T* from = p.from + r * p.pitch;
+    const int64_t end = p.columns + (p.rows - 1 - r) * p.spill;
+    const auto put = [&](S* plane, int64_t j, const T* value) DLCORE_MAP {
+      S* to = plane + r * p.row;
+      const int n = static_cast<int>(std::min<int64_t>(L, p.columns - j));
+      if (p.pixel != 1) {
+        for (int l = 0; l < n; ++l) store(to + (j + l) * p.pixel, value[l]);
+      } else if constexpr (!same) {
+        S result[L];
+        store_block(result, value, L);
+        __builtin_memcpy(to + j, result, static_cast<size_t>(n) * sizeof(S));
+      } else {
+        if (j + L <= end) vstore(to + j, vload(value));
+        else vstore_first(to + j, vload(value), n);
+      }
+    };
+    for (int64_t j = 0; j < p.columns; j += L) {
+      T value[L];
+      for (int l = 0; l < L; ++l) value[l] = from[j + l];
+      if constexpr (!same) {
+#pragma omp simd
+        for (int l = 0; l < L; ++l) {
+          S s;
+          store(&s, value[l]);
+          value[l] = load(&s);
+        }
+      }
+      if (p.pre) put(p.pre, j, value);
+      if constexpr (!std::is_same_v<A, activation::none>) {
+#pragma omp simd
+        for (int l = 0; l < L; ++l) value[l] = A::value(value[l]);
+      }
+      put(p.to, j, value);
+    }
+  }
+}
+
+template <class S> struct Planes {
+  using T = compute_t<S>;
+  static constexpr int L = kLanes<T>;
+
+  const Images source, target;
+  const Axis y, x;
+  const int64_t groups, in, out;
+  const S *from, *weights, *bias;
+  const int64_t weight_group, weight_out, weight_in;  // strides; the taps of one are adjacent
+  S *to, *pre;
+  const Activation activation;
+
+  const Bands bands = cut_bands(y, x, in, std::max<int64_t>(1, 8 / std::max<int64_t>(1, source.count * groups)));
+  const Copies copies{y, x, bands};
+  const bool lies_right = std::is_same_v<S, T> && y.step == 1 && x.step == 1 && y.origin == 0 && x.origin == 0 &&
+                          source.pixel == 1 && bands.across() == 1 && copies.width == source.width &&
+                          y.positions() + y.reach <= source.height;
+  std::vector<Phase> phases = {};
+  int64_t packed = 0, taps = 0;  // elements of all packed weights; taps of all phases, for one output
+
+  int64_t blocks() const {
+    int64_t n = 0;
+    for (int64_t o = 0; o < out; ++n) o += 1 << output_size(out - o);
+    return n;
+  }
+
+  void plan() {
+    for (size_t py = 0; py < y.taps.size(); ++py) {
+      for (size_t px = 0; px < x.taps.size(); ++px) {
+        Phase phase{static_cast<int64_t>(py), static_cast<int64_t>(px), {}, {}, {}, packed};
+        for (int64_t i = 0; i < in; ++i) {
+          for (const AxisTap& a : y.taps[py]) {
+            for (const AxisTap& b : x.taps[px]) {
+              const int64_t plane = i * copies.phases() + a.phase * static_cast<int64_t>(x.phases.size()) + b.phase;
+              phase.copied.push_back(plane * copies.size + a.shift * copies.width + b.shift);
+              if (lies_right) phase.in_place.push_back(i * source.plane + a.shift * source.row + b.shift);
+              phase.place.push_back(i * weight_in + a.k * x.kernel + b.k);
+            }
+          }
+        }
+        const int64_t n = static_cast<int64_t>(phase.copied.size());
+        packed += groups * out * n, taps += n;
+        phases.push_back(std::move(phase));
+      }
+    }
+  }
+
+  void pack(T* packs) const {
+    const int64_t share = std::max<int64_t>(1, (int64_t{1} << 14) / (out * std::max<int64_t>(taps, 1)));
+    parallel_ranges(groups, share, [&](int64_t begin, int64_t end) {
+      for (const Phase& phase : phases) {
+        const int64_t n = static_cast<int64_t>(phase.place.size());
+        for (int64_t g = begin; g < end; ++g) {
+          T* pack = packs + phase.packed + g * out * n;
+          for (int64_t o = 0; o < out;) {
+            const int64_t q = 1 << output_size(out - o);
+            const S* w = weights + g * weight_group + o * weight_out;
+            for (int64_t k = 0; k < n; ++k) {
+              for (int64_t i = 0; i < q; ++i) *pack++ = load(w + i * weight_out + phase.place[static_cast<size_t>(k)]);
+            }
+            o += q;
+          }
+        }
+      }
+    });
+  }
+
+  void run() {
+    plan();
+    Scratch<T> packs(packed);
+    pack(packs.get());
+    const int64_t items = source.count * groups * bands.count();
+    const int64_t work = bands.rows * copies.width * out * taps;
+    const auto store = with_activation(activation, [](auto a) -> void (*)(const Stored<S>&) {
+      return store_plane<decltype(a), S>;
+    });
+    parallel_ranges(items, std::max<int64_t>(1, kPartWork / (work + 1)), [&](int64_t begin, int64_t end) {
+      Scratch<T> copy(copies.elements(in) + 2 * L), sums(kMostOutputs * sums_row() + L);
+      for (int64_t item = begin; item < end; ++item) {
+        run_item(item / bands.count() / groups, item / bands.count() % groups, bands[item % bands.count()],
+                 packs.get(), copy.get(), sums.get(), store);
+      }
+    });
+  }
+
+ private:
+  int64_t sums_row() const { return (bands.rows * copies.width + L - 1) / L * L; }
+
+  // Whether a band can be read in the source itself: vectors must not reach beyond its last element.
+  bool reads_source(const S* first, int64_t rows, int64_t columns) const {
+    if (!lies_right) return false;
+    const int64_t run = (rows - 1) * source.width + columns, last = (in - 1) * source.plane + y.reach * source.row;
+    return first + last + x.reach + (run + L - 1) / L * L <= from + source.count * source.image;
+  }
+
+  template <class Store>
+  void run_item(int64_t n, int64_t g, const Band& band, const T* packs, T* copy, T* sums, Store store) const {
+    const S* first = from + n * source.image + g * in * source.plane;
+    const bool in_place = reads_source(first + band.y0 * source.row, band.y1 - band.y0, band.x1 - band.x0);
+    const T* read = copy;
+    if constexpr (std::is_same_v<S, T>) {
+      if (in_place) read = first + band.y0 * source.row;
+    }
+    for (int64_t i = 0; !in_place && i < in; ++i) {
+      copies.fill(copy + copies.elements(i), first + i * source.plane, source, band);
+    }
+    for (const Phase& phase : phases) {
+      const int64_t rows = std::min(band.y1, y.positions(phase.y)) - band.y0;
+      const int64_t columns = std::min(band.x1, x.positions(phase.x)) - band.x0;
+      if (rows <= 0 || columns <= 0) continue;
+      const int64_t row = target.row * y.spread, pixel = target.pixel * x.spread;
+      const int64_t at = n * target.image + g * out * target.plane + (band.y0 * y.spread + phase.y) * target.row +
+                         (band.x0 * x.spread + phase.x) * target.pixel;
+      const int64_t vectors = ((rows - 1) * copies.width + columns + L - 1) / L, k = phase.place.size();
+      Stored<S> stored{nullptr, copies.width, rows, columns, nullptr, nullptr, row, pixel, 0};
+      if (pixel == 1 && row == columns) stored.spill = columns;  // so the band is as wide as the target
+      const int64_t* offsets = (in_place ? phase.in_place : phase.copied).data();
+      const T* pack = packs + phase.packed + g * out * k;
+      for (int64_t o = 0; o < out;) {
+        const int size = output_size(out - o), q = 1 << size;
+        run_block(size, read, offsets, k, pack, g * out + o, vectors, sums);
+        for (int i = 0; i < q; ++i) {
+          stored.from = sums + i * sums_row();
+          stored.to = to + at + (o + i) * target.plane;
+          stored.pre = pre ? pre + at + (o + i) * target.plane : nullptr;
+          store(stored);
+        }
+        pack += q * k;
+        o += q;
+      }
+    }
+  }
+
+  void run_block(int size, const T* read, const int64_t* offsets, int64_t k, const T* pack, int64_t output,
+                 int64_t vectors, T* sums) const {
+    T first[kMostOutputs] = {};
+    for (int i = 0; bias && i < 1 << size; ++i) first[i] = load(bias + output + i);
+    DirectTile<T> tile{read, offsets, k, pack, first, sums, sums_row()};
+    for (int64_t parts = (vectors + kVectorsOf[size] - 1) / kVectorsOf[size]; parts > 0; --parts) {
+      const int64_t v = (vectors + parts - 1) / parts;  // tiles of about the same size
+      kDirectTiles<T>.of[size][v - 1](tile);
+      tile.x += v * L, tile.out += v * L, vectors -= v;
+    }
+  }
+};
+
+// The spatial numbers among the parameters, from `first` on, for the vertical (0) or horizontal (1) axis of a plane.
+struct Steps {
+  int64_t stride, before, dilation;
+  Steps(const Args& a, int first, int spatial, int axis) {
+    const int at = axis - (2 - spatial);
+    stride = at < 0 ? 1 : a.integer(first + at);
+    before = at < 0 ? 0 : a.integer(first + spatial + at);
+    dilation = at < 0 ? 1 : a.integer(first + 3 * spatial + at);
+  }
+};
+
+static inline int64_t kernel_length(const Array& weights, int axis) {
+  const int at = axis + weights.ndim - 2;
+  return at < 2 ? 1 : weights.shape[at];
+}
+
+// The size of the target may leave nothing to be done; what is left to sum may be nothing too.
+template <class S> static void forward(const Args& a) {
+  const Array &x = a.in(0), &w = a.in(1), &bias = a.in(2), &out = a.out(0);
+  const bool last = a.integer(0) == 1;
+  const int64_t groups = a.integer(1), taps = kernel_length(w, 0) * kernel_length(w, 1);
+  const Images source(x, last), target(out, last);
+  const Steps sy(a, 3, x.ndim - 2, 0), sx(a, 3, x.ndim - 2, 1);
+  if (out.size() == 0) return;
+  Planes<S>{source, target,
+            forward_axis(source.height, target.height, kernel_length(w, 0), sy.stride, sy.before, sy.dilation),
+            forward_axis(source.width, target.width, kernel_length(w, 1), sx.stride, sx.before, sx.dilation),
+            groups, source.planes / groups, target.planes / groups, x.as<S>(), w.as<S>(), bias.as<S>(),
+            target.planes / groups * w.shape[1] * taps, w.shape[1] * taps, taps, out.as<S>(),
+            a.n_arrays > a.n_inputs + 1 ? a.out(1).as<S>() : nullptr, static_cast<Activation>(a.integer(2))}.run();
+}
+
+template <class S> static void input_gradient(const Args& a) {
+  const Array &dout = a.in(0), &w = a.in(1), &dx = a.out(0);
+  const bool last = a.integer(0) == 1;
+  const int64_t groups = a.integer(1), taps = kernel_length(w, 0) * kernel_length(w, 1);
+  const Images source(dout, last), target(dx, last);
+  const Steps sy(a, 3, dx.ndim - 2, 0), sx(a, 3, dx.ndim - 2, 1);
+  if (dx.size() == 0) return;
+  Planes<S>{source, target,
+            backward_axis(source.height, target.height, kernel_length(w, 0), sy.stride, sy.before, sy.dilation),
+            backward_axis(source.width, target.width, kernel_length(w, 1), sx.stride, sx.before, sx.dilation),
+            groups, source.planes / groups, target.planes / groups, dout.as<S>(), w.as<S>(), nullptr,
+            source.planes / groups * w.shape[1] * taps, taps, w.shape[1] * taps, dx.as<S>(), nullptr,
+            Activation::none}.run();
+}
+
+static void output(const Args& a) {
+  with_float(a.in(0).dtype, [&]<class T>() { forward<T>(a); });
+}
+static void input(const Args& a) {
+  with_float(a.in(0).dtype, [&]<class T>() { input_gradient<T>(a); });
+}
