@@ -87,6 +87,10 @@ _SAMPLES = [
 _LARGE = [
     Case(3, 16, 33, (14, 15), (3, 3), padding=(1,) * 4, why="several tiles and threads"),
     Case(17, 1, 9, (13, 12), (3, 3), padding=(1,) * 4, why="one channel, more than sixteen images"),
+    Case(2, 17, 18, (7, 6), (3, 2), (2, 1), (1, 0, 2, 1), (1, 2), why="more channels than lanes"),
+    Case(1, 40, 36, (5, 4), (2, 2), groups=2, layout="NHWC", why="groups of many channels"),
+    Case(2, 1, 2, (40, 37), (3, 5), why="several bands of rows"),
+    Case(1, 1, 2, (2100,), (3,), (2,), why="a line longer than a band"),
 ]
 
 
@@ -116,6 +120,10 @@ def weight_samples() -> Iterator[Sample]:
     """Every shape."""
     for case in (*_SAMPLES, *_LARGE):
         yield Sample(case.x, case.y, kernel=case.kernel, **case.attrs, why=case.why, grad=case not in _LARGE)
+    case = Case(2, 2, 3, (5, 5), (3, 2))
+    x = np.linspace(-2, 2, math.prod(case.x)).reshape(case.x)
+    x[0, 0, 1, 1], x[1, 1, 4, 4], x[1, 1, 0, 3] = np.nan, np.inf, -np.inf
+    yield Sample(x, case.y, kernel=case.kernel, **case.attrs, why="special values", grad=False)
 
 
 # ---- wrong inputs ----------------------------------------------------------------------------------------------------

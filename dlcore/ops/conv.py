@@ -20,6 +20,7 @@ from dlcore.errors import ShapeError
 from dlcore.op import Op, Shape, Spec
 from dlcore.ops import _convolution_batching as batching
 from dlcore.ops import _convolution_cases as cases
+from dlcore.ops import _convolution_kernels as kernels
 from dlcore.ops import reduce
 from dlcore.ops._activations import ACTIVATIONS, Activation, name_of
 from dlcore.ops._convolution import (
@@ -48,9 +49,6 @@ __all__ = ["conv", "conv_input", "conv_weight", "with_bias"]
 
 Lengths = tuple[int, ...]
 Layout = Literal["NCHW", "NHWC"]
-
-
-_KERNELS: dict[str, Any] = {"cuda": None}  # there the composites
 
 
 class _Convolution(Op):
@@ -100,7 +98,7 @@ def _check_filled(name: str, shapes: dict[str, Lengths], filled: Sequence[Sequen
 
 
 @_convolution(
-    kernels=_KERNELS, batch=batching.of_output, extras="pre",
+    kernels=kernels.OF_OUTPUT, batch=batching.of_output, extras="pre",
     ulp=6,  # as matmul, then the roundings of the bias and the activation
     samples=cases.conv_samples, error_inputs=cases.conv_errors, workloads=cases.conv_workloads,
     baselines={"torch": cases.TORCH_CONV, "jax": cases.JAX_CONV},
@@ -244,8 +242,9 @@ def _(operands: list[Any], largest: float) -> None:
 
 
 @_convolution(
-    kernels=_KERNELS, batch=batching.of_input, ulp=4, samples=cases.input_samples, error_inputs=cases.input_errors,
-    workloads=cases.input_workloads, baselines={"torch": cases.TORCH_INPUT, "jax": cases.JAX_INPUT},
+    kernels=kernels.OF_INPUT, batch=batching.of_input, ulp=4, samples=cases.input_samples,
+    error_inputs=cases.input_errors, workloads=cases.input_workloads,
+    baselines={"torch": cases.TORCH_INPUT, "jax": cases.JAX_INPUT},
 )  # fmt: skip
 def conv_input(
     y: Spec, weight: Spec, size: Shape, stride: Shape, padding: Shape, dilation: Shape, groups: int = 1,
@@ -317,8 +316,9 @@ def _(y: Spec, weight: Spec, size: Lengths, groups: int) -> tuple[float, float]:
 
 
 @_convolution(
-    kernels=_KERNELS, batch=batching.of_weight, ulp=4, samples=cases.weight_samples, error_inputs=cases.weight_errors,
-    workloads=cases.weight_workloads, baselines={"torch": cases.TORCH_WEIGHT, "jax": cases.JAX_WEIGHT},
+    kernels=kernels.OF_WEIGHT, batch=batching.of_weight, ulp=4, samples=cases.weight_samples,
+    error_inputs=cases.weight_errors, workloads=cases.weight_workloads,
+    baselines={"torch": cases.TORCH_WEIGHT, "jax": cases.JAX_WEIGHT},
 )  # fmt: skip
 def conv_weight(
     x: Spec, y: Spec, kernel: Shape, stride: Shape, padding: Shape, dilation: Shape, groups: int = 1,
