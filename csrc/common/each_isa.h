@@ -7,7 +7,8 @@
 // `static const Kernel kernels[] = {{"softmax:softmax", softmax, flags}, ...};`. Shared files have include guards,
 // which end_of_pass.inl undefines after each instruction set. Standard headers are included here, outside of all
 // namespaces: what they define keeps the baseline's instructions (it stands before the pragma), so that no comdat of
-// theirs can smuggle AVX into the rest of the program.
+// theirs can smuggle AVX into the rest of the program. Within, all is of this family alone: two families may each have
+// a `struct Axis`, which the linker would else take for one and give both the members of the first.
 #include <immintrin.h>
 
 #include <algorithm>
@@ -28,9 +29,11 @@
 #pragma GCC push_options
 #pragma GCC optimize("Os")
 namespace dlcore::v1 {
+namespace {
 #define DLCORE_ISA 1
 #include DLCORE_BODY
 #include "common/end_of_pass.inl"
+}  // namespace
 }  // namespace dlcore::v1
 #pragma GCC pop_options
 
@@ -38,18 +41,22 @@ namespace dlcore::v1 {
 #pragma GCC push_options
 #pragma GCC target("arch=x86-64-v3,prefer-vector-width=256")
 namespace dlcore::v3 {
+namespace {
 #define DLCORE_ISA 3
 #include DLCORE_BODY
 #include "common/end_of_pass.inl"
+}  // namespace
 }  // namespace dlcore::v3
 #pragma GCC pop_options
 
 #pragma GCC push_options
 #pragma GCC target("arch=x86-64-v4,prefer-vector-width=512")
 namespace dlcore::v4 {
+namespace {
 #define DLCORE_ISA 4
 #include DLCORE_BODY
 #include "common/end_of_pass.inl"
+}  // namespace
 }  // namespace dlcore::v4
 #pragma GCC pop_options
 
