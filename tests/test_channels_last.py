@@ -145,9 +145,17 @@ class Changed(Through):
         return self.layer(x)
 
 
+class ByChannel(nn.Dropout):
+    """A form for each layout, in what the inherited forward calls."""
+
+    layout = "NCHW"
+
+
 def test_which_layers_get_the_channels_last():
     model = nn.channels_last(nn.Sequential(Through(), nn.ReLU(), Changed(), Seen()))
     assert model(dl.zeros(2, 3, 4, 5)).shape == (2, 3, 4, 5)
     assert model[0].layer.seen == model[2].layer.seen == model[3].seen == (2, 4, 5, 3)
     assert model[2].own == (2, 3, 4, 5)
     assert nn.channels_last(nn.Conv2d(3, 4, 1)).layout == "NHWC"
+    assert nn.channels_last(ByChannel()).layout == "NHWC", "its forward is that of a layer of single elements"
+    assert "forward" not in vars(nn.channels_last(nn.Dropout())), "which stays as it is"

@@ -69,12 +69,11 @@ def _kind(module: Module) -> str | None:
     What counts is the class whose ``forward`` runs: a subclass with one of its own may do what its base does not.
     """
     owner = next(cls for cls in type(module).__mro__ if "forward" in vars(cls))
+    if "layout" in vars(owner) or (owner.__module__.startswith("dlcore.") and hasattr(type(module), "layout")):
+        return "layout"  # Dropout2d among them, whose forward is that of Dropout
     if owner in _ELEMENTWISE:
         return "element"
-    if vars(owner).get("passes_layout") or owner is layers.Sequential:
-        return "passes"
-    own = owner.__module__.startswith("dlcore.") and hasattr(owner, "layout")
-    return "layout" if own or "layout" in vars(owner) else None
+    return "passes" if vars(owner).get("passes_layout") or owner is layers.Sequential else None
 
 
 class _Border:
