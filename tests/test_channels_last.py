@@ -7,6 +7,7 @@ import pytest
 
 import dlcore as dl
 from dlcore import models, nn, optim
+from dlcore.data import load_dataset
 from dlcore.errors import ShapeError
 
 NETWORKS = {
@@ -103,6 +104,26 @@ def test_what_is_refused():
         nn.channels_last(nn.Conv2d(2, 3, 3))(dl.zeros(2, 5, 5))
     with pytest.raises(TypeError, match=r"channels_last: model .* is not a Module"):
         nn.channels_last([nn.Conv2d(2, 3, 3)])
+
+
+def test_a_summary_is_that_of_the_network_as_it_was():
+    model = models.LeNet5()
+    before = str(dl.summary(model, dl.zeros(2, 1, 28, 28))).partition("\n\n")[0]
+    after = str(dl.summary(nn.channels_last(model), dl.zeros(2, 1, 28, 28))).partition("\n\n")[0]
+    assert [line.split() for line in after.splitlines()] == [line.split() for line in before.splitlines()]
+
+
+def test_fit_trains_in_a_recorded_step():
+    digits, figures = load_dataset("digits"), []
+    for turned in (False, True):
+        dl.manual_seed(0)
+        model = nn.Sequential(nn.Unflatten(1, (1, 8)), models.ResNet((1, 1), (8, 16), 10, 1))
+        model = nn.channels_last(model) if turned else model
+        history = dl.fit(model, digits, loss=dl.cross_entropy, optimizer=optim.SGD(model.parameters(), lr=0.1),
+                         epochs=1, batch_size=64, seed=0, progress=False)  # fmt: skip
+        assert history.recorded, history.reason
+        figures.append(history["loss"][0])
+    assert figures[0] == pytest.approx(figures[1], rel=1e-3)
 
 
 def test_signals_and_volumes():

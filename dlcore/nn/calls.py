@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from dlcore.nn.layout import outside
 from dlcore.nn.module import Module
 
 __all__ = ["Around", "watched_calls"]
@@ -17,7 +18,7 @@ Around = Callable[[Module, tuple[Any, ...], dict[str, Any], Callable[[], Any]], 
 def watched_calls(model: Module, around: Around) -> Iterator[None]:
     """Within it a call of ``model``, or of a module below it, gives ``around(module, args, kwargs, call)``.
 
-    ``call()`` does what would be done without.
+    ``call()`` does what would be done without. Images are (N, C, H, W), within `channels_last`, too.
 
     A step that is recorded meanwhile would hold what ``around`` does: this is for eager calls and dry runs.
     """
@@ -26,7 +27,7 @@ def watched_calls(model: Module, around: Around) -> Iterator[None]:
 
     def watched(module: Module) -> Callable[..., Any]:
         forward = module.forward
-        return lambda *args, **kwargs: around(module, args, kwargs, lambda: forward(*args, **kwargs))
+        return outside(lambda *args, **kwargs: around(module, args, kwargs, lambda: forward(*args, **kwargs)))
 
     try:
         for module in modules:

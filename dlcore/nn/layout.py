@@ -13,7 +13,7 @@ from dlcore.nn import activations, layers
 from dlcore.nn.module import Module
 from dlcore.ops.movement import permute
 
-__all__ = ["channels_last"]
+__all__ = ["channels_last", "outside"]
 
 M = TypeVar("M", bound=Module)
 
@@ -105,6 +105,21 @@ class _Border:
         for x in args[:1]:
             if axes and isinstance(x, Tensor) and x.ndim > 2 and x.ndim != axes + 2:
                 raise ShapeError(f"channels_last: {name}: x {x.shape} has {x.ndim} axes; {axes + 2} are taken, a batch")
+
+
+def outside(call: Callable[..., Any]) -> Callable[..., Any]:
+    """``call``, which gets and gives images (N, C, H, W) wherever it is called, as from outside of `channels_last`."""
+
+    def called(*args: Any, **kwargs: Any) -> Any:
+        if not _place.last:
+            return call(*args, **kwargs)
+        _place.last = False
+        try:
+            return _each(_to_last, call(*_each(_to_first, args), **_each(_to_first, kwargs)))
+        finally:
+            _place.last = True
+
+    return called
 
 
 def _each(turn: Callable[[Tensor], Any], value: Any) -> Any:
