@@ -106,6 +106,13 @@ class Function:
     def inplace(self, target: Any, *operands: Any) -> Any: ...
     def clear_plans(self) -> None: ...
 
+class Remembered:
+    """A function that keeps what it gave for plain arguments; see csrc/core/remembered.cpp."""
+
+    __wrapped__: Any
+    def __init__(self, function: Any) -> None: ...
+    def __call__(self, *args: Any, **kwargs: Any) -> Any: ...
+
 class Recording:
     """A recorded step (csrc/core/recording.h)."""
 

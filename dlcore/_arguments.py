@@ -21,7 +21,7 @@ from dlcore.errors import DTypeError, ShapeError
 
 __all__ = [
     "MAX_AXES", "axis_of", "boolean", "called", "check_lengths", "choice", "function", "has", "instance", "integer",
-    "integers", "items", "lengths", "listed", "names_errors", "number", "operand", "renamed", "shown",
+    "integers", "items", "lengths", "listed", "names_errors", "number", "operand", "remembered", "renamed", "shown",
 ]  # fmt: skip
 
 MAX_AXES = 8  # kMaxDims in csrc/core/kernel.h
@@ -30,6 +30,8 @@ _LARGEST = 2**64
 _NOTHING = object()
 _BOOLS = (bool, np.bool_)
 _TEXTS = (str, bytes, bytearray)
+_SEQUENCES = (tuple, list)
+_ARRAYS = (np.ndarray, _C.TensorBase)
 
 _PLAIN = (bool, int, float, complex, str, bytes, list, tuple, dict, set, range, type(None), type(...))
 
@@ -72,6 +74,8 @@ _reprs = _Reprs()
 
 def has(value: Any, name: str) -> bool:
     """Whether an object, or its class, has an attribute. Unlike `hasattr` it runs no code of the object's."""
+    if type(value) is type:  # what inspect finds, without its ten microseconds
+        return any(name in vars(c) for c in value.__mro__) or name in vars(type)
     return inspect.getattr_static(value, name, _NOTHING) is not _NOTHING
 
 
@@ -135,7 +139,11 @@ def function(value: Any, where: str) -> Any:
 
 def items(value: Any) -> Sequence[Any] | None:
     """The items of a sequence, or of an array or tensor with one axis; None of anything else, text too."""
-    if isinstance(value, np.ndarray | _C.TensorBase):
+    if type(value) in _SEQUENCES:  # of the usual types, without asking abstract classes
+        return cast(Sequence[Any], value)
+    if type(value) is int or value is None:
+        return None
+    if isinstance(value, _ARRAYS):
         array: Any = value
         return array.tolist() if array.ndim == 1 else None
     return value if isinstance(value, Sequence) and not isinstance(value, _TEXTS) else None
@@ -223,6 +231,15 @@ def called(name: str, function: Any, *args: Any) -> Any:
 
 
 F = TypeVar("F", bound=Callable[..., Any])
+
+
+def remembered(function: F) -> F:
+    """A function of a shape and plain arguments that works out once what they mean; a decorator.
+
+    It keeps what it gave for ints, text, None and tuples or lists of them, and runs for others; see
+    csrc/core/remembered.cpp. What it returns must not be changed; it is called without names.
+    """
+    return cast(F, _C.Remembered(function))
 
 
 def names_errors(function: F) -> F:

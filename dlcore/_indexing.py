@@ -259,9 +259,16 @@ def getitem(x: Any, index: Any) -> Any:
         raise renamed(error, "getitem") from None
 
 
+def _line(x: Any) -> Any:
+    return x if x.ndim == 1 else reshape(x, (-1,))
+
+
 def _gather(x: Any, index: Any) -> Any:
-    if isinstance(index, _C.TensorBase) and x.ndim and index.dtype.kind in ("int", "uint"):
-        return take(x, index, 0)
+    if isinstance(index, _C.TensorBase) and x.ndim:
+        if index.dtype.kind in ("int", "uint"):
+            return take(x, index, 0)
+        if index.dtype is bool_ and index.shape == x.shape:
+            return take(_line(x), _line(nonzero(_line(index))), 0)
     parsed = _parse("getitem", x.shape, index)
     if not parsed.advanced:
         return slice_view(x, parsed.basic)

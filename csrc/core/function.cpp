@@ -284,7 +284,7 @@ bool read_signature(Function* f) {
     f->groups |= static_cast<uint32_t>(truth(operand, "group")) << k;
   }
   f->strided_key = truth(f->op, "view");
-  f->value_key = truth(f->op, "dynamic");
+  f->dynamic = truth(f->op, "dynamic");
   f->random = truth(f->op, "random");
   f->elementwise = truth(f->op, "elementwise");
   f->unfitting = truth(f->op, "unfitting");

@@ -20,7 +20,7 @@ struct Function {
   uint32_t optional;      // bit per operand that may be None
   uint32_t groups;        // bit per operand that is a group of tensors
   bool strided_key;       // plans depend on strides (views)
-  bool value_key;         // plans of `dynamic` operations are never cached
+  bool dynamic;           // the shape of its result depends on values
   bool random;            // it draws from a generator's state
   bool elementwise;       // the output may be an operand: element i is written after it was read
   bool unfitting;         // the operation says what it is of Python numbers that do not fit
@@ -55,5 +55,6 @@ bool read_signature(Function* function);
 Tensor* to_operand(Function* f, PyObject* value, int k, PyObject* const* others, Py_ssize_t n_others, bool* failed);
 
 bool init_function(PyObject* module);
+bool init_remembered(PyObject* module);  // remembered.cpp
 
 }  // namespace dlcore

@@ -437,13 +437,13 @@ static Plan* plan_for(Function* f, Operands& operands, PyObject* attrs, const in
   Key key(static_cast<size_t>(operands.n) * each + static_cast<size_t>(PyTuple_GET_SIZE(attrs) + n_groups) + 1);
   for (int k = 0; k < n_groups; ++k) key.add(static_cast<uint64_t>(lengths[k]));
   if (!make_key(f, operands.data, operands.n, attrs, key)) return nullptr;
-  if (Plan* plan = f->value_key ? nullptr : f->cache->find(key, attrs)) {
+  if (Plan* plan = f->cache->find(key, attrs)) {
     ++plan->refs;
     return plan;
   }
   if (PyErr_Occurred()) return nullptr;  // from comparing attributes
   Plan* plan = make_plan(f, operands.data, operands.n, attrs, lengths, n_groups);
-  if (plan && !f->value_key) {
+  if (plan) {
     ++plan->refs;
     f->cache->keep(key, attrs, plan);
   }
@@ -471,7 +471,7 @@ static PyObject* call_unfitting(Function* f, Operands& operands) {
 
 // Takes owned operands (they may be replaced by casts).
 PyObject* dispatch(Function* f, Operands& operands, PyObject* attrs, Tensor* out, const int* lengths, int n_groups) {
-  if (f->value_key && recorder && !any_batched(operands.data, operands.n)) {
+  if (f->dynamic && recorder && !any_batched(operands.data, operands.n)) {
     const std::string what = std::string(f->name_utf8) + "() has a result whose shape depends on values";
     if (!record_host_read(what.c_str())) return nullptr;
   }

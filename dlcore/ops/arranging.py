@@ -20,11 +20,13 @@ from dlcore._arguments import (
     items,
     names_errors,
     operand,
+    remembered,
     renamed,
     shown,
 )
 from dlcore.dtypes import as_dtype
 from dlcore.errors import DTypeError, ShapeError
+from dlcore.ops import _geometry as geometry
 from dlcore.ops._constants import constant
 from dlcore.ops._shape import broadcast_shapes
 from dlcore.ops.gather import take
@@ -125,28 +127,24 @@ def tile(x: Any, reps: int | Sequence[int]) -> Any:
     tensor([[1, 2, 1, 2],
             [1, 2, 1, 2]])
     """
-    x, counts = operand(x, "tile"), integers(reps, "tile: reps")
-    if min(counts, default=0) < 0:
-        raise ShapeError(f"tile: negative number of repetitions in {counts}")
-    ndim = max(x.ndim, len(counts))
-    shape = (*[1] * (ndim - x.ndim), *x.shape)
-    counts = (*[1] * (ndim - len(counts)), *counts)
-    check_lengths("tile", shape)
-    out = reshape(x, shape)
-    for axis in range(ndim - 1, -1, -1):
+    x = operand(x, "tile")
+    shape, counts = geometry.tiled(x.shape, reps)
+    out = x if x.shape == shape else reshape(x, shape)
+    if counts is None:
+        return contiguous(out)
+    for axis in range(len(shape) - 1, -1, -1):
         if counts[axis] != 1:
             out = _repeated(out, axis, counts[axis], axis)
-    return out if any(n != 1 for n in counts) else contiguous(out)
+    return out
 
 
 def _repeated(x: Any, axis: int, count: int, at: int) -> Any:
     """A copy of ``x`` with an axis of ``count`` repetitions put in at ``at`` and made one with ``axis``."""
-    joined = (*x.shape[:axis], x.shape[axis] * count, *x.shape[axis + 1 :])
     if x.ndim == MAX_AXES:  # there is no room for one more axis
         places = np.arange(x.shape[axis])
         return take(x, constant(np.tile(places, count) if at == axis else np.repeat(places, count), x), axis)
-    new = reshape(x, (*x.shape[:at], 1, *x.shape[at:]))
-    return reshape(contiguous(expand(new, (*x.shape[:at], count, *x.shape[at:]))), joined)
+    new, longer, joined = geometry.repeated(x.shape, axis, count, at)
+    return reshape(contiguous(expand(reshape(x, new), longer)), joined)
 
 
 def _repeat(name: str, x: Any, repeats: Any, axis: int | None) -> Any:
@@ -245,6 +243,12 @@ def _pairs(values: Any, what: str, ndim: int) -> list[Any]:
         ) from None
 
 
+@remembered
+def _widths(pad_width: Any, ndim: int) -> tuple[tuple[int, int], ...]:
+    where = "pad: pad_width"
+    return tuple((integer(b, where, 0), integer(a, where, 0)) for b, a in _pairs(pad_width, "pad_width", ndim))
+
+
 def pad(x: Any, pad_width: Any, mode: str = "constant", constant_values: Any = 0) -> Any:
     """``x`` with more elements before and after along each axis: NumPy's `pad`.
 
@@ -256,9 +260,10 @@ def pad(x: Any, pad_width: Any, mode: str = "constant", constant_values: Any = 0
     [3, 2, 1, 2, 3, 2]
     """
     x, kind = operand(x, "pad"), _MODES[choice(mode, tuple(_MODES), "pad: mode")]
-    widths = [(integer(b, "pad: pad_width", 0), integer(a, "pad: pad_width", 0))
-              for b, a in _pairs(pad_width, "pad_width", x.ndim)]  # fmt: skip
+    widths = _widths(pad_width, x.ndim)
     if kind == "constant":
+        if type(constant_values) in (int, float):
+            return _around(x, widths, constant_values)
         return _padded_with(x, widths, _pairs(constant_values, "constant_values", x.ndim))
     for n, width in zip(x.shape, widths, strict=True):
         if not n and any(width):
@@ -268,10 +273,10 @@ def pad(x: Any, pad_width: Any, mode: str = "constant", constant_values: Any = 0
     return rearrange(x, tuple(pieces))
 
 
-def _padded_with(x: Any, widths: list[tuple[int, int]], values: list[tuple[Any, Any]]) -> Any:
+def _padded_with(x: Any, widths: tuple[tuple[int, int], ...], values: list[tuple[Any, Any]]) -> Any:
     value = values[0][0] if values else 0
     if all(v is value or (v == value and type(v) is type(value)) for pair in values for v in pair):
-        return _around(x, tuple(widths), value)
+        return _around(x, widths, value)
     for axis, (width, ends) in enumerate(zip(widths, values, strict=True)):
         for side in range(2):  # each axis after the one before: corners belong to the last
             own = [(0, 0)] * x.ndim

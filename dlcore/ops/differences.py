@@ -7,6 +7,7 @@ from typing import Any
 from dlcore._arguments import axis_of, called, integer, number, operand
 from dlcore.dtypes import bool_
 from dlcore.errors import ShapeError
+from dlcore.ops import _geometry as geometry
 from dlcore.ops.elementwise import add, mul, ne, sub
 from dlcore.ops.movement import concat, expand, reshape
 from dlcore.ops.reduce import sum
@@ -15,10 +16,10 @@ from dlcore.ops.slicing import slice
 __all__ = ["diff", "trapezoid"]
 
 
-def _but_one(x: Any, axis: int, start: int) -> Any:
-    """All elements but one along ``axis``, from ``start`` on; a view."""
-    count = x.shape[axis] - 1 if x.shape[axis] else 0
-    return slice(x, (*((0, n, 1) for n in x.shape[:axis]), (start if count else 0, count, 1)))
+def _neighbours(x: Any, axis: int) -> tuple[Any, Any]:
+    """All elements but the first along ``axis``, and all but the last; views."""
+    second, first = geometry.but_one(x.shape, axis)
+    return slice(x, second), slice(x, first)
 
 
 def _beside(x: Any, more: Any, axis: int, name: str) -> Any:
@@ -53,7 +54,7 @@ def diff(x: Any, n: int = 1, axis: int = -1, prepend: Any = None, append: Any = 
     if len(parts) > 1:
         x = called("diff", concat, parts, axis)
     for _ in range(n):
-        x = (ne if x.dtype is bool_ else sub)(_but_one(x, axis, 1), _but_one(x, axis, 0))
+        x = (ne if x.dtype is bool_ else sub)(*_neighbours(x, axis))
     return x
 
 
@@ -68,7 +69,7 @@ def trapezoid(y: Any, x: Any = None, dx: float = 1.0, axis: int = -1) -> Any:
     """
     y = operand(y, "trapezoid", "y")
     axis = axis_of(axis, "trapezoid: axis", y.shape)
-    pairs = add(_but_one(y, axis, 1), _but_one(y, axis, 0)) if y.dtype is not bool_ else None
+    pairs = add(*_neighbours(y, axis)) if y.dtype is not bool_ else None
     if pairs is None:
         raise TypeError("trapezoid: does not take bool")
     if x is None:
@@ -78,4 +79,4 @@ def trapezoid(y: Any, x: Any = None, dx: float = 1.0, axis: int = -1) -> Any:
         x = reshape(x, tuple(x.shape[0] if d == axis else 1 for d in range(y.ndim)))
     elif x.shape != y.shape:
         raise ShapeError(f"trapezoid: x has shape {x.shape}, y has {y.shape}")
-    return sum(mul(mul(pairs, 0.5), sub(_but_one(x, axis, 1), _but_one(x, axis, 0))), axis)
+    return sum(mul(mul(pairs, 0.5), sub(*_neighbours(x, axis))), axis)

@@ -12,10 +12,11 @@ from typing import Any
 import numpy as np
 
 from dlcore import _C
-from dlcore._arguments import axis_of, check_lengths, items, operand, shown
+from dlcore._arguments import axis_of, operand, shown
 from dlcore.dtypes import DTYPES, float32
 from dlcore.errors import ShapeError
 from dlcore.op import Axis, ErrorInput, Input, Sample, Shape, Spec, Workload, as_given, operation
+from dlcore.ops import _geometry as geometry
 from dlcore.ops._workloads import MILLION, RAGGED, bytes_of
 from dlcore.ops.slicing import Layout, slice, view
 
@@ -259,10 +260,7 @@ def transpose(x: Any, axis0: int = -2, axis1: int = -1) -> Any:
     (3, 1)
     """
     x = operand(x, "transpose")
-    a, b = axis_of(axis0, "transpose: axis0", x.shape), axis_of(axis1, "transpose: axis1", x.shape)
-    order = list(range(x.ndim))
-    order[a], order[b] = order[b], order[a]
-    return permute(x, tuple(order))
+    return permute(x, geometry.swapped("transpose: axis0", "transpose: axis1", x.shape, axis0, axis1))
 
 
 def unsqueeze(x: Any, axis: int) -> Any:
@@ -272,9 +270,7 @@ def unsqueeze(x: Any, axis: int) -> Any:
     (1, 2)
     """
     x = operand(x, "unsqueeze")
-    at = axis_of(axis, "unsqueeze: axis", (*x.shape, 1))
-    check_lengths("unsqueeze", (*x.shape, 1))
-    return reshape(x, (*x.shape[:at], 1, *x.shape[at:]))
+    return reshape(x, geometry.unsqueezed(x.shape, axis))
 
 
 def squeeze(x: Any, axis: int | Sequence[int] | None = None) -> Any:
@@ -286,16 +282,7 @@ def squeeze(x: Any, axis: int | Sequence[int] | None = None) -> Any:
     (3,)
     """
     x = operand(x, "squeeze")
-    if axis is None:
-        return reshape(x, tuple(n for n in x.shape if n != 1))
-    several = items(axis)
-    dropped = [axis_of(a, "squeeze: axis", x.shape) for a in ([axis] if several is None else several)]
-    for a in dropped:
-        if x.shape[a] != 1:
-            raise ShapeError(f"squeeze: axis {a} of shape {x.shape} has length {x.shape[a]}, not 1")
-    if len(set(dropped)) != len(dropped):
-        raise ShapeError(f"squeeze: an axis is given twice: {tuple(several or ())} for shape {x.shape}")
-    return reshape(x, tuple(n for d, n in enumerate(x.shape) if d not in dropped))
+    return reshape(x, geometry.squeezed(x.shape, axis))
 
 
 def flatten(x: Any, start_axis: int = 0, end_axis: int = -1) -> Any:
@@ -305,11 +292,7 @@ def flatten(x: Any, start_axis: int = 0, end_axis: int = -1) -> Any:
     (2, 12)
     """
     x = operand(x, "flatten")
-    shape = x.shape or (1,)
-    a, b = axis_of(start_axis, "flatten: start_axis", shape), axis_of(end_axis, "flatten: end_axis", shape)
-    if a > b:
-        raise ShapeError(f"flatten: axis {shown(start_axis)} lies behind axis {shown(end_axis)} for shape {x.shape}")
-    return reshape(x, (*shape[:a], math.prod(shape[a : b + 1]), *shape[b + 1 :]))
+    return reshape(x, geometry.flattened(x.shape, start_axis, end_axis))
 
 
 def stack(tensors: Sequence[Any], axis: int = 0) -> Any:
@@ -328,7 +311,7 @@ def stack(tensors: Sequence[Any], axis: int = 0) -> Any:
     for t in parts:
         if t.shape != shape:
             raise ShapeError(f"stack: shapes differ: {shape} and {t.shape}")
-    at = axis_of(axis, "stack: axis", (*shape, 1))
-    check_lengths("stack", (*shape, 1))
-    single = (*shape[:at], 1, *shape[at:])
-    return concat([reshape(t, single) for t in parts], at)
+    at, whole = geometry.stacked(shape, len(parts), axis)
+    if at < len(shape):  # joined along the axis that will stand behind the new one: the elements lie in the same order
+        return reshape(concat(parts, at), whole)
+    return concat([reshape(t, (*shape, 1)) for t in parts], at)

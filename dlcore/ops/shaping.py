@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from itertools import pairwise
 from typing import Any
 
-from dlcore._arguments import axis_of, check_lengths, integer, integers, items, lengths, names_errors, operand
+from dlcore._arguments import axis_of, check_lengths, integer, integers, lengths, names_errors, operand
 from dlcore.errors import ShapeError
+from dlcore.ops import _geometry as geometry
 from dlcore.ops._shape import broadcast_shapes as common_shape
 from dlcore.ops.movement import expand, permute, reshape, transpose
 from dlcore.ops.slicing import slice as slice_view
@@ -23,17 +23,6 @@ __all__ = [
 Lengths = tuple[int, ...]
 
 
-def axes_of(axis: Any, where: str, shape: Lengths) -> list[int]:
-    """One axis or several (None: all) counted from the front, in the order given; raises ShapeError for one twice."""
-    if axis is None:
-        return list(range(len(shape)))
-    several = items(axis)
-    found = [axis_of(a, where, shape) for a in ([axis] if several is None else several)]
-    if len(set(found)) != len(found):
-        raise ShapeError(f"{where.partition(':')[0]}: an axis is given twice: {tuple(several or ())} for shape {shape}")
-    return found
-
-
 def part(x: Any, axis: int, start: int, length: int, step: int = 1) -> Any:
     """``length`` places along ``axis`` from ``start`` on, every ``step`` one: a view."""
     if start == 0 and length == x.shape[axis] and step == 1:
@@ -42,25 +31,6 @@ def part(x: Any, axis: int, start: int, length: int, step: int = 1) -> Any:
 
 
 # ---- parts --------------------------------------------------------------------------------------------------------
-
-
-def _at(x: Any, axis: int, cuts: Sequence[int]) -> list[Any]:
-    """The parts between ``cuts``, which Python's slices take."""
-    n, edges = x.shape[axis], [0, *cuts]
-    if cuts and cuts[0] >= 0 and cuts[-1] <= n and all(a <= b for a, b in pairwise(cuts)):
-        bounds = list(pairwise([*edges, n]))
-    else:
-        bounds = [slice(a, b).indices(n)[:2] for a, b in zip(edges, [*cuts, None], strict=True)]
-    before = tuple((0, m, 1) for m in x.shape[:axis])
-    return [slice_view(x, (*before, (a if a < b else 0, max(0, b - a), 1))) for a, b in bounds]
-
-
-def _sections(name: str, x: Any, sections: int, axis: int) -> list[Any]:
-    if sections < 1:
-        raise ValueError(f"{name}: the number of parts is {sections}; it must be at least 1")
-    each, more = divmod(x.shape[axis], sections)
-    cuts = [k * each + min(k, more) for k in range(1, sections)]
-    return _at(x, axis, cuts)
 
 
 def array_split(x: Any, indices_or_sections: int | Sequence[int], axis: int = 0) -> list[Any]:
@@ -72,10 +42,7 @@ def array_split(x: Any, indices_or_sections: int | Sequence[int], axis: int = 0)
     [[0, 1, 2], [3, 4]]
     """
     x = operand(x, "array_split")
-    along = axis_of(axis, "array_split: axis", x.shape)
-    if items(indices_or_sections) is not None:
-        return _at(x, along, integers(indices_or_sections, "array_split: indices_or_sections"))
-    return _sections("array_split", x, integer(indices_or_sections, "array_split: indices_or_sections"), along)
+    return [slice_view(x, index) for index in geometry.parts("array_split", x.shape, indices_or_sections, axis)]
 
 
 def split(x: Any, indices_or_sections: int | Sequence[int], axis: int = 0) -> list[Any]:
@@ -88,15 +55,7 @@ def split(x: Any, indices_or_sections: int | Sequence[int], axis: int = 0) -> li
     [[0], [1, 2], [3, 4]]
     """
     x = operand(x, "split")
-    along = axis_of(axis, "split: axis", x.shape)
-    if items(indices_or_sections) is not None:
-        return _at(x, along, integers(indices_or_sections, "split: indices_or_sections"))
-    sections = integer(indices_or_sections, "split: indices_or_sections")
-    if sections > 0 and x.shape[along] % sections:
-        raise ShapeError(
-            f"split: axis {along} of shape {x.shape} has no {sections} equal parts; array_split gives unequal ones"
-        )
-    return _sections("split", x, sections, along)
+    return [slice_view(x, index) for index in geometry.parts("split", x.shape, indices_or_sections, axis)]
 
 
 def _split_along(name: str, x: Any, indices_or_sections: Any, axis: int, least: int) -> list[Any]:
@@ -143,9 +102,7 @@ def chunk(x: Any, chunks: int, axis: int = 0) -> tuple[Any, ...]:
     [[0, 1, 2], [3, 4]]
     """
     x = operand(x, "chunk")
-    along, count = axis_of(axis, "chunk: axis", x.shape), integer(chunks, "chunk: chunks", 1)
-    length = -(-x.shape[along] // count)
-    return tuple(_at(x, along, range(length, x.shape[along], length) if length else [0] * (count - 1)))
+    return tuple([slice_view(x, index) for index in geometry.chunks(x.shape, chunks, axis)])
 
 
 def unbind(x: Any, axis: int = 0) -> tuple[Any, ...]:
@@ -155,9 +112,7 @@ def unbind(x: Any, axis: int = 0) -> tuple[Any, ...]:
     [[1, 2], [3, 4]]
     """
     x = operand(x, "unbind")
-    along = axis_of(axis, "unbind: axis", x.shape)
-    before = tuple((0, n, 1) for n in x.shape[:along])
-    return tuple(slice_view(x, (*before, k)) for k in range(x.shape[along]))
+    return tuple([slice_view(x, index) for index in geometry.places(x.shape, axis)])
 
 
 @names_errors
@@ -177,12 +132,7 @@ def narrow(x: Any, axis: int, start: int, length: int) -> Any:
     tensor([20, 30])
     """
     x = operand(x, "narrow")
-    along, n = axis_of(axis, "narrow: axis", x.shape), integer(length, "narrow: length", 0)
-    first = integer(start, "narrow: start")
-    at = first + x.shape[along] if first < 0 else first
-    if at < 0 or at + n > x.shape[along]:
-        raise IndexError(f"narrow: {n} places from {first} on leave axis {along} of shape {x.shape}")
-    return part(x, along, at, n)
+    return slice_view(x, geometry.narrowed(x.shape, axis, start, length))
 
 
 def select(x: Any, axis: int, index: int) -> Any:
@@ -192,10 +142,7 @@ def select(x: Any, axis: int, index: int) -> Any:
     tensor([1, 3])
     """
     x = operand(x, "select")
-    along, k = axis_of(axis, "select: axis", x.shape), integer(index, "select: index")
-    if not -x.shape[along] <= k < x.shape[along]:
-        raise IndexError(f"select: index {k} is out of range for axis {along} of shape {x.shape}")
-    return slice_view(x, (*((0, n, 1) for n in x.shape[:along]), k % x.shape[along]))
+    return slice_view(x, geometry.selected(x.shape, axis, index))
 
 
 # ---- axes ---------------------------------------------------------------------------------------------------------
@@ -208,18 +155,7 @@ def moveaxis(x: Any, source: int | Sequence[int], destination: int | Sequence[in
     (3, 4, 2)
     """
     x = operand(x, "moveaxis")
-    if type(source) is int and type(destination) is int:
-        old = [axis_of(source, "moveaxis: source", x.shape)]
-        new = [axis_of(destination, "moveaxis: destination", x.shape)]
-    else:
-        old, new = (axes_of(a, f"moveaxis: {what}", x.shape)
-                    for a, what in ((source, "source"), (destination, "destination")))  # fmt: skip
-    if len(old) != len(new):
-        raise ShapeError(f"moveaxis: {len(old)} axes to {len(new)} places")
-    order = [d for d in range(x.ndim) if d not in old]
-    for place, axis in sorted(zip(new, old, strict=True)):
-        order.insert(place, axis)
-    return permute(x, tuple(order))
+    return permute(x, geometry.moved(x.shape, source, destination))
 
 
 def swapaxes(x: Any, axis1: int, axis2: int) -> Any:
@@ -229,7 +165,7 @@ def swapaxes(x: Any, axis1: int, axis2: int) -> Any:
     (4, 3, 2)
     """
     x = operand(x, "swapaxes")
-    return transpose(x, axis_of(axis1, "swapaxes: axis1", x.shape), axis_of(axis2, "swapaxes: axis2", x.shape))
+    return permute(x, geometry.swapped("swapaxes: axis1", "swapaxes: axis2", x.shape, axis1, axis2))
 
 
 @names_errors
@@ -240,11 +176,7 @@ def expand_dims(x: Any, axis: int | Sequence[int] = 0) -> Any:
     (2, 1)
     """
     x = operand(x, "expand_dims")
-    more = 1 if items(axis) is None else len(items(axis) or ())
-    check_lengths("expand_dims", (*x.shape, *[1] * more))
-    new = axes_of(axis, "expand_dims: axis", (*x.shape, *[1] * more))
-    old = iter(x.shape)
-    return reshape(x, tuple(1 if d in new else next(old) for d in range(x.ndim + more)))
+    return reshape(x, geometry.with_axes(x.shape, axis))
 
 
 def ravel(x: Any) -> Any:
@@ -300,7 +232,8 @@ def _at_least(name: str, tensors: tuple[Any, ...], shaped: Any) -> Any:
     found = []
     for t in tensors:
         t = operand([t] if isinstance(t, bool | int | float) else t, name, "tensors")
-        found.append(reshape(t, shaped(t.shape)))
+        shape = shaped(t.shape)
+        found.append(t if t.shape == shape else reshape(t, shape))
     return found[0] if len(found) == 1 else tuple(found)
 
 
@@ -344,10 +277,8 @@ def flip(x: Any, axis: int | Sequence[int] | None = None) -> Any:
             [1, 2]])
     """
     x = operand(x, "flip")
-    turned = axes_of(axis, "flip: axis", x.shape)
-    if not turned:
-        return x
-    return slice_view(x, tuple((n - 1, n, -1) if d in turned and n else (0, n, 1) for d, n in enumerate(x.shape)))
+    index = geometry.flipped(x.shape, axis)
+    return x if index is None else slice_view(x, index)
 
 
 def fliplr(x: Any) -> Any:
@@ -384,7 +315,7 @@ def rot90(x: Any, k: int = 1, axes: Sequence[int] = (0, 1)) -> Any:
             [1, 3]])
     """
     x, turns = operand(x, "rot90"), integer(k, "rot90: k") % 4
-    plane = axes_of(axes, "rot90: axes", x.shape)
+    plane = geometry.axes_of(axes, "rot90: axes", x.shape)
     if len(plane) != 2:
         raise ShapeError(f"rot90: {len(plane)} axes make no plane; it takes 2")
     if turns in (0, 2):
@@ -412,9 +343,7 @@ def broadcast_to(x: Any, shape: int | Sequence[int]) -> Any:
     tensor([[1, 2],
             [1, 2]])
     """
-    x, new = operand(x, "broadcast_to"), integers(shape, "broadcast_to: shape")
-    check_lengths("broadcast_to", new)
-    return expand(x, new)
+    return expand(operand(x, "broadcast_to"), geometry.target(shape))
 
 
 @names_errors
