@@ -251,7 +251,10 @@ def _view(x: Any, basic: tuple[Any, ...]) -> Any:
 
 
 def getitem(x: Any, index: Any) -> Any:
-    """``x[index]``: a view for ints, slices, Ellipsis and None; a copy where arrays or masks gather."""
+    """``x[index]`` where the core does not know it by itself, as it does ints, slices and None that are in range.
+
+    A view for these and Ellipsis; a copy where arrays or masks gather.
+    """
     plain = _plain("getitem", x.shape, index)
     try:
         return _gather(x, index) if plain is None else slice_view(x, plain)

@@ -673,7 +673,7 @@ _C.bind(
     convert=convert, getitem=_indexing.getitem, setitem=_indexing.setitem, assign=assign, cast=elementwise.cast,
     add=elementwise.add, subtract=elementwise.sub, multiply=elementwise.mul, divide=elementwise.div,
     power=elementwise.pow, negative=elementwise.neg, absolute=elementwise.abs, matmul=function("matmul"),
-    as_strided=function("as_strided"), strided_assign=function("strided_assign"),
+    slice=function("slice"), as_strided=function("as_strided"), strided_assign=function("strided_assign"),
     floor_divide=elementwise.floor_divide, remainder=elementwise.remainder,
     bitwise_and=bitwise.bitwise_and, bitwise_or=bitwise.bitwise_or, bitwise_xor=bitwise.bitwise_xor,
     bitwise_not=bitwise.bitwise_not, left_shift=bitwise.bitwise_left_shift, right_shift=bitwise.bitwise_right_shift,

@@ -250,7 +250,53 @@ static PyObject* positive(PyObject* a) { return Py_NewRef(a); }
 
 static PyObject* compare(PyObject* a, PyObject* b, int op) { return binary(bound.compare[op], a, b); }
 
+// The entry of the operation `slice` for an int or a slice of an axis of length n; null, without an error, for all else
+// and for what is out of range: dlcore/_indexing.py has an answer to everything.
+static PyObject* plain_entry(PyObject* item, int64_t n) {
+  if (PyLong_CheckExact(item)) {
+    int overflow;
+    const long long i = PyLong_AsLongLongAndOverflow(item, &overflow);
+    return overflow || i < -n || i >= n ? nullptr : PyLong_FromLongLong(i < 0 ? i + n : i);
+  }
+  if (!PySlice_Check(item)) return nullptr;
+  const auto* s = reinterpret_cast<PySliceObject*>(item);
+  for (PyObject* part : {s->start, s->stop, s->step})
+    if (part != Py_None && !PyLong_CheckExact(part)) return nullptr;
+  Py_ssize_t start, stop, step;
+  if (PySlice_Unpack(item, &start, &stop, &step) < 0) {  // a step of 0
+    PyErr_Clear();
+    return nullptr;
+  }
+  if (step == PY_SSIZE_T_MAX || step == -PY_SSIZE_T_MAX) return nullptr;  // it may have been cut
+  const Py_ssize_t count = PySlice_AdjustIndices(n, &start, &stop, step);
+  return Py_BuildValue("nnn", count ? start : 0, count, step);
+}
+static PyObject* plain_index(const Array& a, PyObject* index) {
+  const bool several = PyTuple_CheckExact(index);
+  const Py_ssize_t n = several ? PyTuple_GET_SIZE(index) : 1;
+  Ref found = Ref::own(PyTuple_New(n));
+  int axis = 0;
+  for (Py_ssize_t k = 0; found && k < n; ++k) {
+    PyObject* item = several ? PyTuple_GET_ITEM(index, k) : index;
+    PyObject* entry = item == Py_None ? Py_NewRef(item) : axis < a.ndim ? plain_entry(item, a.shape[axis]) : nullptr;
+    if (!entry) return nullptr;
+    axis += item != Py_None;
+    PyTuple_SET_ITEM(found.get(), k, entry);
+  }
+  return found.release();
+}
+
 static PyObject* subscript(PyObject* self, PyObject* index) {
+  const Tensor* t = as_tensor(self);
+  if (const Ref plain = t->weak ? Ref() : Ref::own(plain_index(t->array, index))) {
+    PyObject* operands[2] = {self, plain.get()};
+    if (PyObject* view = PyObject_Vectorcall(bound.slice, operands, 2, nullptr)) return view;
+    const bool named = PyErr_ExceptionMatches(PyExc_IndexError) || PyErr_ExceptionMatches(PyExc_TypeError) ||
+                       PyErr_ExceptionMatches(PyExc_ValueError);
+    if (!named) return nullptr;
+    PyErr_Clear();  // it comes again, as an error of getitem
+  }
+  if (PyErr_Occurred()) return nullptr;
   PyObject* args[2] = {self, index};
   return call_python(bound.getitem, args, 2);
 }
