@@ -18,18 +18,18 @@ OPERANDS = """
 import numpy
 rng = numpy.random.default_rng(0)
 normal = lambda *shape: rng.standard_normal(shape, dtype=numpy.float32)
-number, rows, columns = {size}
-x, y, m, w = (tensor(normal(*shape)) for shape in ((number,), (number,), (rows, columns), (rows, columns)))
+length, rows, columns = {size}
+x, y, m, w = (tensor(normal(*shape)) for shape in ((length,), (length,), (rows, columns), (rows, columns)))
 c = tensor(normal(2, rows // 2, columns))
 r = tensor(normal(columns))
-p = tensor((rng.random(number, dtype=numpy.float32) * numpy.float32(0.98) + numpy.float32(0.01)))
-q = tensor(numpy.where(rng.random(number) < 0.5, numpy.float32(-1), numpy.float32(1)))
-i = tensor(rng.integers(0, number, number))
+p = tensor((rng.random(length, dtype=numpy.float32) * numpy.float32(0.98) + numpy.float32(0.01)))
+q = tensor(numpy.where(rng.random(length) < 0.5, numpy.float32(-1), numpy.float32(1)))
+i = tensor(rng.integers(0, length, length))
 j = tensor(rng.integers(0, rows, rows))
-b = tensor(rng.random(number) < 0.5)
+b = tensor(rng.random(length) < 0.5)
 k = tensor(rng.integers(0, columns, (rows, 1)))
-s = tensor(numpy.sort(normal(number)))
-n = tensor(rng.integers(0, 100 if number > 8 else 4, number))
+s = tensor(numpy.sort(normal(length)))
+n = tensor(rng.integers(0, 100 if length > 8 else 4, length))
 """
 MODULES = {"dlcore": "dl", "torch": "torch", "numpy": "np", "jax": "jnp"}
 
@@ -92,10 +92,10 @@ def _arranging() -> Iterator[Composed]:
     yield _one("movement", "dstack([m, w])")
     yield _one("movement", "column_stack([x, y])")
     yield _one("movement", "tile(r, (rows, 1))")
-    yield _one("movement", "repeat(x[:number // 4], 4)", torch="torch.repeat_interleave(x[:number // 4], 4)")
+    yield _one("movement", "repeat(x[:length // 4], 4)", torch="torch.repeat_interleave(x[:length // 4], 4)")
     yield _one("movement", "repeat(m[:rows // 2], 2, 0)", torch="torch.repeat_interleave(m[:rows // 2], 2, 0)")
-    yield _one("movement", "repeat_interleave(x[:number // 4], 4)", numpy="np.repeat(x[:number // 4], 4)",
-               jax="jnp.repeat(x[:number // 4], 4)")  # fmt: skip
+    yield _one("movement", "repeat_interleave(x[:length // 4], 4)", numpy="np.repeat(x[:length // 4], 4)",
+               jax="jnp.repeat(x[:length // 4], 4)")  # fmt: skip
     yield _one("movement", "roll(x, 3)")
     yield _one("movement", "roll(m, 1, 0)")
     yield _one("movement", "pad(m, ((1, 1), (2, 2)))", torch="F.pad(m, (2, 2, 1, 1))")
@@ -130,9 +130,9 @@ def _indexed() -> Iterator[Composed]:
     yield _one("movement", "m[:, ::2] * 1", **dict.fromkeys(MODULES, "m[:, ::2] * 1"))
     yield _one("movement", "flatnonzero(x)", torch="torch.nonzero(x).squeeze(1)", jax="")
     yield _one("creation", "zeros_like(x)", **{**zeros, "dlcore": "dl.zeros_like(x)"})
-    yield _one("creation", "full((number,), 2.0)")
-    yield _one("creation", "arange(number)")
-    yield _one("creation", "linspace(0.0, 1.0, number)")
+    yield _one("creation", "full((length,), 2.0)")
+    yield _one("creation", "arange(length)")
+    yield _one("creation", "linspace(0.0, 1.0, length)")
     yield _one("creation", "eye(rows)")
 
 

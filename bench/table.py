@@ -182,7 +182,7 @@ def run(options: argparse.Namespace) -> int:
     done = {m.case for m in results.rows}
     todo = [(size, case) for size, case in everything(options.only) if case.name not in done]
     libraries = [n for n in installed(options.peers) if n != "cupy"]
-    session = Session(libraries, pythons=dict.fromkeys(libraries, options.peers))
+    session = Session(libraries, options.threads or None, pythons=dict.fromkeys(libraries, options.peers))
     results.roofs = results.roofs or measure("cpu", session.threads, quick=True).to_json()
     failed, saved = 0, time.perf_counter()
     with session:
@@ -216,6 +216,7 @@ def main() -> int:
     parser.add_argument("--peers", default=sys.executable, help="a Python that has torch and jax")
     parser.add_argument("--only", nargs="*", default=(), help="operations by name; then no page is written")
     parser.add_argument("--fresh", action="store_true", help="time again what is there")
+    parser.add_argument("--threads", type=int, default=0, help="processors for each engine; default: all")
     parser.add_argument("--rounds", type=int, default=5, help="turns of each engine")
     parser.add_argument("--seconds", type=float, default=0.01, help="length of a turn")
     parser.add_argument("--out", type=Path, help="another file than bench/results/<machine>/table")

@@ -38,6 +38,19 @@ struct Minimum {
   template <class T> T operator()(T a, T b) const { return (a < b) | (a != a) ? a : b; }
 };
 
+// What Python's operators make of numbers and of the rest that fmod gives, which is exact.
+DLCORE_MATH T floor_of_rest(T a, T b, T rest) {
+  const T quotient = (a - rest) / b - ((rest != T(0)) & ((rest < T(0)) != (b < T(0))) ? T(1) : T(0));
+  const T low = __builtin_floor(quotient), near = quotient - low > T(0.5) ? low + T(1) : low, ratio = a / b;
+  const T whole = quotient == T(0) ? copysign_(T(0), ratio) : near;
+  return b == T(0) ? ratio : whole;
+}
+DLCORE_MATH T remainder_of_rest(T a, T b, T rest) {
+  (void)a;
+  const T moved = (rest < T(0)) != (b < T(0)) ? rest + b : rest;
+  return rest == T(0) ? copysign_(T(0), b) : moved;
+}
+
 // Python's: the quotient is rounded down and the remainder has the divisor's sign. Integer division by 0 gives 0.
 template <class T> static inline T floor_quotient(T a, T b) {
   if constexpr (std::is_integral_v<T>) {
@@ -48,12 +61,7 @@ template <class T> static inline T floor_quotient(T a, T b) {
     }
     return static_cast<T>(a / b);
   } else {
-    if (b == T(0)) return a / b;
-    const T rest = std::fmod(a, b);
-    const T quotient = (a - rest) / b - T((rest != T(0)) & ((rest < T(0)) != (b < T(0))));
-    if (quotient == T(0)) return std::copysign(T(0), a / b);
-    const T low = std::floor(quotient);
-    return quotient - low > T(0.5) ? low + T(1) : low;
+    return floor_of_rest(a, b, std::fmod(a, b));
   }
 }
 template <class T> static inline T floor_remainder(T a, T b) {
@@ -66,9 +74,7 @@ template <class T> static inline T floor_remainder(T a, T b) {
     }
     return static_cast<T>(a % b);
   } else {
-    const T rest = std::fmod(a, b);
-    if (rest == T(0)) return std::copysign(T(0), b);
-    return (rest < T(0)) != (b < T(0)) ? rest + b : rest;
+    return remainder_of_rest(a, b, std::fmod(a, b));
   }
 }
 // Of floats by way of doubles, to the same bits: with s = a and d = b, both with b's sign taken off, and n the integer
@@ -91,6 +97,7 @@ struct NearDivision {
 struct FloorDivide {
   static constexpr int64_t kGrain = 1 << 11;
   template <class T> T operator()(T a, T b) const { return floor_quotient(a, b); }
+  DLCORE_MATH T of_rest(T a, T b, T rest) { return floor_of_rest(a, b, rest); }
   static __attribute__((always_inline)) float near(float a, float b) {
     const NearDivision v(a, b);
     const double unknown = v.s - v.s;  // NaN where `a` is infinite
@@ -100,6 +107,7 @@ struct FloorDivide {
 struct Remainder {
   static constexpr int64_t kGrain = 1 << 11;
   template <class T> T operator()(T a, T b) const { return floor_remainder(a, b); }
+  DLCORE_MATH T of_rest(T a, T b, T rest) { return remainder_of_rest(a, b, rest); }
   static __attribute__((always_inline)) float near(float a, float b) {
     const auto rest = static_cast<float>(NearDivision(a, b).rest);  // exact
     return copysign_(rest < 0.0f ? rest + abs_(b) : rest, b);
@@ -112,6 +120,7 @@ struct Fmod {  // towards 0, with the sign of a: exact, as fmod is
     else if constexpr (std::is_signed_v<T>) return (b == 0) | (b == -1) ? T(0) : static_cast<T>(a % b);
     else return b == 0 ? T(0) : static_cast<T>(a % b);
   }
+  DLCORE_MATH T of_rest(T, T, T rest) { return rest; }
   static __attribute__((always_inline)) float near(float a, float b) {
     const NearDivision v(a, b);  // of |a|, |b|: the rest of the nearest multiple
     const double rest = of_bits<double>(bits_of(v.rest) ^ (bits_of(v.s) & (uint64_t(1) << 63)));
@@ -146,7 +155,7 @@ static inline __attribute__((always_inline)) double fmod_near(double a, double b
   const double rest = fma_(-n, bounded, x), near = rest < 0.0 ? rest + y : rest;
   return copysign_(x < y ? x : near, a);
 }
-static void fmod_doubles(int64_t n, void* out, const void* const* in) {
+template <class F> static void double_division(int64_t n, void* out, const void* const* in) {
   auto *a = static_cast<const double*>(in[0]), *b = static_cast<const double*>(in[1]);
   auto* to = static_cast<double*>(out);
   for (int64_t start = 0; start < n; start += kPointwiseBlock) {
@@ -156,9 +165,9 @@ static void fmod_doubles(int64_t n, void* out, const void* const* in) {
     for (int64_t i = start; i < start + m; ++i) far |= !(abs_(a[i]) < abs_(b[i]) * 0x1p52);
     if (!far) {
 #pragma omp simd
-      for (int64_t i = start; i < start + m; ++i) to[i] = fmod_near(a[i], b[i]);
+      for (int64_t i = start; i < start + m; ++i) to[i] = F::of_rest(a[i], b[i], fmod_near(a[i], b[i]));
     } else {
-      for (int64_t i = start; i < start + m; ++i) to[i] = std::fmod(a[i], b[i]);
+      for (int64_t i = start; i < start + m; ++i) to[i] = F::of_rest(a[i], b[i], std::fmod(a[i], b[i]));
     }
   }
 }
@@ -221,6 +230,11 @@ struct SquareOf {
   static constexpr int64_t kGrain = 1 << 16;
   template <class T> T operator()(T a) const { return a * a; }
 };
+struct CubeOf {  // of floats rounded once
+  static constexpr int64_t kGrain = 1 << 16;
+  DLCORE_MAP float operator()(float a) const { return static_cast<float>(double(a) * a * a); }
+  DLCORE_MAP double operator()(double a) const { return a * a * a; }
+};
 struct InverseOf {
   static constexpr int64_t kGrain = 1 << 16;
   template <class T> T operator()(T a) const { return T(1) / a; }
@@ -247,15 +261,9 @@ template <class F> static void division(const Args& a) {
   if (!is_float(a.in(0).dtype)) return number_kernel<F>(a);
   with_float(a.in(0).dtype, [&]<class T>() {
     const Array* const arrays[] = {&a.out(), &a.in(0), &a.in(1)};
-    if constexpr (std::is_same_v<T, double>) pointwise<F, T, T, T>(a.out(), a.in(0), a.in(1));
+    if constexpr (std::is_same_v<T, double>) run_pointwise(double_division<F>, 1 << 13, arrays, 3);
     else run_pointwise(division_loop<F, T>, 1 << 14, arrays, 3);
   });
-}
-
-static void fmod(const Args& a) {
-  const Array* const arrays[] = {&a.out(), &a.in(0), &a.in(1)};
-  if (a.in(0).dtype == DType::float64) run_pointwise(fmod_doubles, 1 << 13, arrays, 3);
-  else division<Fmod>(a);
 }
 
 static void div(const Args& a) {
@@ -294,6 +302,7 @@ static void pow(const Args& a) {
   with_float(a.in(0).dtype, [&]<class T>() {
     const auto exponent = load(a.in(1).as<const T>());  // the usual constants need no logarithm
     if (exponent == 2) pointwise<SquareOf, T, T>(a.out(), a.in(0));
+    else if (exponent == 3) pointwise<CubeOf, T, T>(a.out(), a.in(0));
     else if (exponent == 1) pointwise<Identity, T, T>(a.out(), a.in(0));
     else if (exponent == -1) pointwise<InverseOf, T, T>(a.out(), a.in(0));
     else if (exponent == 0.5) pointwise<RootOf, T, T>(a.out(), a.in(0));
@@ -311,5 +320,5 @@ static const Kernel kernels[] = {
     {"elementwise:pow", pow, 0},
     {"elementwise:floor_divide", division<FloorDivide>, 0},
     {"elementwise:remainder", division<Remainder>, 0},
-    {"elementwise:fmod", fmod, 0},
+    {"elementwise:fmod", division<Fmod>, 0},
 };
