@@ -2711,8 +2711,9 @@ def softsign(x: Operand) -> Tensor:
 def sort(x: Operand, axis: int | None = -1, descending: bool = False, stable: bool = True) -> Tensor:
     """The elements of `x` in order along `axis`, smallest first or, with `descending`, largest first.
 
-    `axis`: an int, or None for all elements in one line. Any dtype. NaN counts as the largest, -0.0 equals 0.0; equal
-    elements keep their order, whatever `stable` says. The gradient goes to where each element came from.
+    `axis`: an int, or None for all elements in one line. Any dtype. NaN counts as the largest: it comes last, with
+    `descending` first, as in PyTorch. -0.0 equals 0.0; equal elements keep their order, whatever `stable` says. The
+    gradient goes to where each element came from.
 
     Raises IndexError for an axis out of range.
 
