@@ -147,21 +147,25 @@ template <class F> static void each_line_of_window(const Pooling& p, int64_t od,
 template <class T> static void max_of_line(const T* x, int64_t n, int64_t position, pool_t<T>* best, int64_t* at) {
   using C = pool_t<T>;
   if constexpr (std::is_same_v<T, C>) {
-    const C m = fold_array<Larger>(x, n, lowest<C>());
-    if (!Larger::beats(m, *best)) return;
-    int64_t k = 0;
-    if (m != m)
-      for (k = n - 1; x[k] == x[k];) --k;
-    else
-      while (x[k] != m) ++k;
-    *best = m, *at = position + k;
-  } else {
-    for (int64_t k = 0; k < n; ++k) {
-      C v;
-      read(&v, x + k, 1);
-      if (Larger::beats(v, *best)) *best = v, *at = position + k;
+    if (n >= 16) {
+      const C m = fold_array<Larger>(x, n, lowest<C>());
+      if (!Larger::beats(m, *best)) return;
+      int64_t k = 0;
+      if (m != m)
+        for (k = n - 1; x[k] == x[k];) --k;
+      else
+        while (x[k] != m) ++k;
+      *best = m, *at = position + k;
+      return;
     }
   }
+  C largest = *best;
+  int64_t where = *at;
+  for (int64_t k = 0; k < n; ++k) {
+    const C v = single(x + k);
+    if (Larger::beats(v, largest)) largest = v, where = position + k;
+  }
+  *best = largest, *at = where;
 }
 
 // Channels are the lanes, or else the elements of a line, first for the maximum and then for where it is.
@@ -179,7 +183,7 @@ static void max_by_windows(const Pooling& p, const T* x, T* out, P* places, int6
         int64_t at[kPoolChannels];
         for (int64_t j = 0; j < n; ++j) best[j] = lowest<C>(), at[j] = start;
         each_line_of_window(p, od, oh, ow, [&](int64_t offset, int64_t count, int64_t position) {
-          if (p.inner == 1 && step == 1 && count >= 8) return max_of_line(from + offset, count, position, best, at);
+          if (step == 1) return max_of_line(from + offset, count, position, best, at);
           for (int64_t k = 0; k < count; ++k) {
             read(line, from + offset + k * step + c, n);
             for (int64_t j = 0; j < n; ++j)

@@ -96,10 +96,16 @@ template <class T> static void means_by_windows(const Pooling& p, const T* x, T*
         for (int64_t j = 0; j < n; ++j) sum[j] = 0;
         each_line_of_window(p, od, oh, ow, [&](int64_t offset, int64_t count, int64_t) {
           if constexpr (!std::is_integral_v<T>) {
-            if (step == 1 && count >= 8) {
+            if (step == 1 && count >= 16) {
               sum[0] += static_cast<C>(sum_of<C>(count, [&](int64_t i) DLCORE_MAP { return load(from + offset + i); }));
               return;
             }
+          }
+          if (step == 1) {
+            C line_sum = sum[0];
+            for (int64_t k = 0; k < count; ++k) line_sum = plus(line_sum, single(from + offset + k));
+            sum[0] = line_sum;
+            return;
           }
           for (int64_t k = 0; k < count; ++k) {
             read(line, from + offset + k * step + c, n);

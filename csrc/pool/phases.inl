@@ -11,7 +11,7 @@
 constexpr int64_t kPoolTile = 6144;   // elements of a tile: 24 KB of floats
 constexpr int64_t kPoolSlack = 32;    // a vector may be read or written behind the end of a phase
 constexpr int64_t kPoolPhases = 8;    // along an axis: beyond, runs are short
-constexpr int64_t kPoolVolume = 64;
+constexpr int64_t kPoolVolume = 256;
 constexpr int64_t kPoolChannels = 64; // of NHWC that a tile takes at once
 
 static bool by_phases(const Pooling& p) {
@@ -27,6 +27,10 @@ template <class T> using pool_t = std::conditional_t<std::is_integral_v<T>, int6
 template <class T> static inline void read(pool_t<T>* to, const T* from, int64_t n) {
   if constexpr (std::is_integral_v<T>) std::copy(from, from + n, to);
   else load_block(to, from, n);
+}
+template <class T> static inline pool_t<T> single(const T* x) {
+  if constexpr (std::is_integral_v<T>) return *x;
+  else return load(x);
 }
 template <class T> static inline void write(T* to, const pool_t<T>* from, int64_t n) {
   if constexpr (std::is_integral_v<T>)

@@ -163,7 +163,7 @@ class Pooled(Op):
     params: Any = staticmethod(window_numbers)
 
     def family_kernels(self) -> dict[str, str]:
-        return {"cpu": f"pool:{self.name}"}
+        return {"cpu": f"pool:{self.name}", "cuda": f"pool.pool:{self.name}"}
 
 
 def pooled_cost(read: Spec, written: Spec, positions: int) -> tuple[float, float]:

@@ -28,6 +28,7 @@ from dlcore.ops._windows import (
     with_space,
 )
 from dlcore.ops.movement import reshape
+from dlcore.ops.reduce import mean
 
 __all__ = ["avg_pool1d", "avg_pool2d", "avg_pool3d"]
 
@@ -249,6 +250,12 @@ def _back_cost(dout: Spec, size: Ints, kernel: Ints, layout: str) -> tuple[float
 # ---- public functions -----------------------------------------------------------------------------------------------
 
 
+def whole_mean(x: Any, rank: int, layout: str) -> Any:
+    """The means of whole planes: lengths 1 in space."""
+    first = 2 if layout == "NCHW" else 1
+    return mean(x, tuple(range(first, first + rank)), True)
+
+
 def means(
     input: Any, rank: int, name: str, windows: tuple[Any, Any, Any], ceil_mode: Any, counts: Any, divisor: Any,
     layout: str,
@@ -264,7 +271,10 @@ def means(
         raise ValueError(f"{name}: divisor_override is 0")
     shape, space = x.shape[1:] if alone else x.shape, spatial(x.shape, layout)
     size = lengths_of_windows(name, shape, space, kernel, stride, padding, (1,) * rank, rounds)
-    out = avg_pool(x, size, kernel, stride, padding, include, by, layout)
+    if kernel == space and not any(padding) and not by and x.dtype.is_float:
+        out = whole_mean(x, rank, layout)
+    else:
+        out = avg_pool(x, size, kernel, stride, padding, include, by, layout)
     return reshape(out, out.shape[1:]) if alone else out
 
 

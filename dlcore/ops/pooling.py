@@ -11,11 +11,10 @@ from dlcore._arguments import boolean, integer, items, names_errors, number, ope
 from dlcore.dtypes import int64
 from dlcore.errors import DTypeError, ShapeError
 from dlcore.ops._windows import Ints, batched, lengths_of_windows, over_space, spatial, with_space
-from dlcore.ops.avg_pool import avg_pool
+from dlcore.ops.avg_pool import avg_pool, whole_mean
 from dlcore.ops.elementwise import abs, mul, pow
 from dlcore.ops.max_pool import max_pool, max_pool_indices, maxima
 from dlcore.ops.movement import reshape
-from dlcore.ops.reduce import mean
 from dlcore.ops.scattering import scatter
 
 __all__ = [
@@ -57,8 +56,7 @@ def _shared_out(input: Any, output_size: Any, rank: int, name: str, layout: str)
 def _adaptive_means(input: Any, output_size: Any, rank: int, name: str, layout: str) -> Any:
     x, alone, size = _shared_out(input, output_size, rank, name, layout)
     if size == (1,) * rank:
-        first = 2 if layout == "NCHW" else 1
-        out = mean(x, tuple(range(first, first + rank)), True)
+        out = whole_mean(x, rank, layout)
     else:
         kernel, stride, padding, _ = _windows(spatial(x.shape, layout), size)
         out = avg_pool(x, size, kernel, stride, padding, True, 0, layout)

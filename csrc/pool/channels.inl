@@ -1,0 +1,166 @@
+// Poolings of NHWC where channels fill vectors: windows are walked in place, a few vectors of channels at a time.
+// The last vector of a place overlaps the one before where channels are no multiple.
+#ifndef DLCORE_POOL_CHANNELS
+#define DLCORE_POOL_CHANNELS
+#include "pool/mean.inl"
+
+template <class T> static bool by_channels(const Pooling& p) {
+  if constexpr (std::is_integral_v<T>) return false;
+  return p.inner >= kLanes<pool_t<T>> && p.volume() <= kPoolVolume;
+}
+
+// f(c) for vectors of n channels, n of at least one vector.
+template <class C, class F> static inline void each_vector(int64_t n, F&& f) {
+  for (int64_t c = 0; c < n; c += kLanes<C>) f(std::min(c, n - kLanes<C>));
+}
+
+template <class T> static inline void put(T* p, vec<compute_t<T>> v) {
+  if constexpr (std::is_same_v<T, compute_t<T>>) {
+    vstore(p, v);
+  } else {
+    float buffer[kLanes<float>];
+    vstore(buffer, v);
+    store_block(p, buffer, kLanes<float>);
+  }
+}
+template <class T> static inline vec<compute_t<T>> get(const T* p) { return widen(p); }
+
+// The windows along one axis that hold an element, from the last to the first, and its positions in them.
+struct Hits {
+  int64_t count = 0, window[kPoolVolume], position[kPoolVolume];
+
+  void find(const Axis& a, int64_t i) {
+    const Range r = a.windows(i);
+    count = 0;
+    for (int64_t o = r.last - 1; o >= r.first; --o) {
+      const int64_t k = a.position(o, i);
+      if (k >= 0) window[count] = o, position[count++] = k;
+    }
+  }
+};
+
+// The elements of a window: where they are in a plane, and their positions.
+struct Members {
+  int64_t count = 0, base = 0, offset[kPoolVolume], position[kPoolVolume];
+  bool whole = false;
+
+  // Of the window after that of the last call, unless ow is 0: where neither is cut, all are moved on.
+  void find(const Pooling& p, int64_t od, int64_t oh, int64_t ow) {
+    const Axis& width = p.axis[2];
+    const bool before = whole && ow > 0;
+    whole = !width.adaptive() && width.start(ow) >= 0 && width.start(ow) + (width.kernel - 1) * width.step() < width.in;
+    if (before && whole) {
+      base += width.stride * p.inner;
+      return;
+    }
+    count = base = 0;
+    each_line_of_window(p, od, oh, ow, [&](int64_t at, int64_t n, int64_t first) {
+      for (int64_t k = 0; k < n; ++k, ++count)
+        offset[count] = at + k * p.axis[2].step() * p.inner, position[count] = first + k;
+    });
+  }
+  // The windows that hold an element, in the order of its positions in them: offsets are of their outputs.
+  void meet(const Pooling& p, const Hits& d, const Hits& h, const Hits& w) {
+    const Axis &height = p.axis[1], &width = p.axis[2];
+    count = 0;
+    for (int64_t a = 0; a < d.count; ++a)
+      for (int64_t b = 0; b < h.count; ++b)
+        for (int64_t c = 0; c < w.count; ++c) {
+          offset[count] = ((d.window[a] * height.out + h.window[b]) * width.out + w.window[c]) * p.inner;
+          position[count++] =
+              (d.position[a] * height.widest() + h.position[b]) * width.widest() + w.position[c];
+        }
+  }
+};
+
+template <class T, class P>
+static void max_by_channels(const Pooling& p, const T* x, T* out, P* places, int64_t* indices) {
+  using C = compute_t<T>;
+  each_row_of_windows(p, [&](int64_t plane, int64_t od, int64_t oh) {
+    const T* from = x + plane * p.in() * p.inner;
+    Members m;
+    for (int64_t ow = 0; ow < p.axis[2].out; ++ow) {
+      m.find(p, od, oh, ow);
+      const int64_t to = (((plane * p.axis[0].out + od) * p.axis[1].out + oh) * p.axis[2].out + ow) * p.inner;
+      const int64_t start = m.count ? m.position[0] : 0;
+      const bool kept = places || indices;
+      each_vector<C>(p.inner, [&](int64_t c) {
+        vec<C> best = vset(lowest<C>());
+        place_vector<C> at = place_vector<C>{} + static_cast<place_of<C>>(start);
+        for (int64_t k = 0; k < m.count; ++k) {
+          const vec<C> v = get(from + m.base + m.offset[k] + c);
+          const auto better = (v > best) | (v != v);
+          best = better ? v : best;
+          if (kept) at = better ? at - at + static_cast<place_of<C>>(m.position[k]) : at;
+        }
+        put(out + to + c, best);
+        if (places) store_places<C>(places + to + c, at);
+        if (indices)
+          for (int l = 0; l < kLanes<C>; ++l) indices[to + c + l] = Indices{p}.of(od, oh, ow, at[l]);
+      });
+    }
+  });
+}
+
+template <class T> static void means_by_channels(const Pooling& p, const T* x, T* out, const Divisors& divisors) {
+  using C = compute_t<T>;
+  each_row_of_windows(p, [&](int64_t plane, int64_t od, int64_t oh) {
+    const T* from = x + plane * p.in() * p.inner;
+    Members m;
+    for (int64_t ow = 0; ow < p.axis[2].out; ++ow) {
+      m.find(p, od, oh, ow);
+      const int64_t to = (((plane * p.axis[0].out + od) * p.axis[1].out + oh) * p.axis[2].out + ow) * p.inner;
+      const C by = static_cast<C>(divisors.of(od, oh, ow));
+      each_vector<C>(p.inner, [&](int64_t c) {
+        vec<C> sum{};
+        for (int64_t k = 0; k < m.count; ++k) sum += get(from + m.base + m.offset[k] + c);
+        put(out + to + c, sum / by);
+      });
+    }
+  });
+}
+
+// The gradient of either: with places of maxima, else of means.
+template <bool kPlaces, class T, class P>
+static void back_by_channels(const Pooling& p, const T* dout, const P* places, T* dx, const Divisors& divisors) {
+  using C = compute_t<T>;
+  const Axis &depth = p.axis[0], &height = p.axis[1], &width = p.axis[2];
+  const int64_t rows = depth.in * height.in, windows = p.out() * p.inner;
+  const int64_t grain = std::max<int64_t>(1, 8192 / (width.in * p.inner + 1));
+  parallel_ranges(p.planes * rows, grain, [&](int64_t begin, int64_t end) {
+    Members m;
+    Hits hd, hh, hw;
+    C by[kPoolVolume];
+    for (int64_t k = begin; k < end; ++k) {
+      const int64_t plane = k / rows, i = k % rows / height.in, j = k % height.in;
+      hd.find(depth, i);
+      hh.find(height, j);
+      for (int64_t w = 0; w < width.in; ++w) {
+        hw.find(width, w);
+        m.meet(p, hd, hh, hw);
+        T* to = dx + (k * width.in + w) * p.inner;
+        if constexpr (!kPlaces)
+          for (int64_t e = 0; e < m.count; ++e) {
+            const int64_t o = m.offset[e] / p.inner, oh = o / width.out % height.out;
+            by[e] = static_cast<C>(divisors.of(o / width.out / height.out, oh, o % width.out));
+          }
+        each_vector<C>(p.inner, [&](int64_t c) {
+          vec<C> sum{};
+          for (int64_t e = 0; e < m.count; ++e) {
+            const int64_t at = plane * windows + m.offset[e] + c;
+            const vec<C> v = get(dout + at);
+            if constexpr (kPlaces) {
+              const auto chosen = load_places<C>(places + at) == static_cast<place_of<C>>(m.position[e]);
+              sum += chosen ? v : vec<C>{};
+            } else {
+              sum += v / by[e];
+            }
+          }
+          put(to + c, sum);
+        });
+      }
+    }
+  });
+}
+
+#endif  // DLCORE_POOL_CHANNELS

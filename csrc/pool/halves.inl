@@ -1,0 +1,162 @@
+// Windows of 2, or 2 by 2, side by side, in NCHW: what most networks have. Rows follow each other without a gap, so
+// that neighbours are told apart by two shuffles, in full vectors however narrow an image is, then rows in pairs.
+#ifndef DLCORE_POOL_HALVES
+#define DLCORE_POOL_HALVES
+#include "pool/channels.inl"
+
+constexpr int64_t kHalvesTile = 4096;  // elements of the input at once
+
+static bool by_halves(const Pooling& p) {
+  const auto halved = [](const Axis& a) {
+    return a.kernel == 2 && a.stride == 2 && a.before == 0 && a.dilation == 1 && a.in == 2 * a.out;
+  };
+  const auto kept = [](const Axis& a) { return a.kernel == 1 && a.stride == 1 && a.before == 0 && a.in == a.out; };
+  return p.inner == 1 && halved(p.axis[2]) && (halved(p.axis[1]) || kept(p.axis[1])) && kept(p.axis[0]);
+}
+
+// Groups of rows (pairs of them where rows are halved too): f(first group, groups), each of `length` elements.
+struct Halves {
+  int64_t width, rows, groups, tile;  // of an output row; rows of a group; of all planes; groups at once
+  explicit Halves(const Pooling& p) : width(p.axis[2].out), rows(p.axis[1].kernel) {
+    groups = p.planes * p.axis[0].out * p.axis[1].out;
+    tile = std::max<int64_t>(1, kHalvesTile / length());
+  }
+  int64_t length() const { return 2 * width * rows; }
+  template <class F> void each(F&& f) const {
+    const int64_t tiles = (groups + tile - 1) / tile;
+    parallel_ranges(tiles, 4, [&](int64_t begin, int64_t end) {
+      f(begin * tile, std::min(end * tile, groups));
+    });
+  }
+};
+
+template <class C> static inline place_vector<C> every_second(int first) {
+  place_vector<C> v{};
+  for (int l = 0; l < kLanes<C>; ++l) v[l] = 2 * l + first;
+  return v;
+}
+template <class C> static inline place_vector<C> alternating(int first) {
+  place_vector<C> v{};
+  for (int l = 0; l < kLanes<C>; ++l) v[l] = first + l / 2 + (l % 2) * kLanes<C>;
+  return v;
+}
+
+// f(index of the output, left, right) for n pairs of neighbours; x may be read up to two vectors behind.
+template <class C, class F> static inline void each_pair(const C* x, int64_t n, F&& f) {
+  const place_vector<C> left = every_second<C>(0), right = every_second<C>(1);
+  for (int64_t i = 0; i < n; i += kLanes<C>) {
+    const vec<C> a = vload(x + 2 * i), b = vload(x + 2 * i + kLanes<C>);
+    f(i, __builtin_shuffle(a, b, left), __builtin_shuffle(a, b, right));
+  }
+}
+
+// n elements in the compute type, with room behind them; `last`: they have none where they are.
+template <class T> static const pool_t<T>* readable(const T* x, int64_t n, pool_t<T>* buffer, bool last) {
+  if constexpr (std::is_same_v<T, pool_t<T>>)
+    if (!last) return x;
+  read(buffer, x, n);
+  return buffer;
+}
+
+template <class T, class P> static void max_by_halves(const Pooling& p, const T* x, T* out, P* places) {
+  using C = pool_t<T>;
+  using I = place_of<C>;
+  const Halves h(p);
+  h.each([&](int64_t begin, int64_t end) {
+    const int64_t most = h.tile * h.length(), slack = 2 * kLanes<C>;
+    Scratch<C> buffer(2 * most + 3 * slack);
+    Scratch<I> where(most / 2 + slack);
+    Scratch<P> at(most / 2 + slack);
+    C *input = buffer.get(), *across = input + most + slack, *found = across + most / 2 + slack;
+    for (int64_t g = begin; g < end; g += h.tile) {
+      const int64_t count = std::min(h.tile, end - g), n = count * h.length(), size = count * h.width;
+      const C* from = readable(x + g * h.length(), n, input, (h.groups - g - count) * h.length() < slack);
+      const bool flat = h.rows == 1;
+      each_pair(from, n / 2, [&](int64_t i, vec<C> left, vec<C> right) {
+        const auto better = (right > left) | (right != right);
+        vstore((flat ? found : across) + i, better ? right : left);
+        const place_vector<C> k = better ? place_vector<C>{} + I(1) : place_vector<C>{};
+        if (flat) store_places<C>(at.get() + i, k);
+        else vstore(where.get() + i, k);
+      });
+      for (int64_t r = 0; r < (flat ? 0 : count); ++r) {
+        const C *top = across + 2 * r * h.width, *bottom = top + h.width;
+        const I* place = where.get() + 2 * r * h.width;
+        for (int64_t j = 0; j < h.width; j += kLanes<C>) {
+          const vec<C> a = vload(top + j), b = vload(bottom + j);
+          const auto better = (b > a) | (b != b);
+          vstore(found + r * h.width + j, better ? b : a);
+          const place_vector<C> k = better ? vload(place + h.width + j) + I(2) : vload(place + j);
+          store_places<C>(at.get() + r * h.width + j, k);
+        }
+      }
+      write(out + g * h.width, found, size);
+      if (places) std::copy(at.get(), at.get() + size, places + g * h.width);
+    }
+  });
+}
+
+template <class T> static void means_by_halves(const Pooling& p, const T* x, T* out, const Divisors& divisors) {
+  using C = pool_t<T>;
+  const Halves h(p);
+  const C by = static_cast<C>(divisors.of(0, 0, 0));
+  h.each([&](int64_t begin, int64_t end) {
+    const int64_t most = h.tile * h.length(), slack = 2 * kLanes<C>;
+    Scratch<C> buffer(2 * most + 3 * slack);
+    C *input = buffer.get(), *across = input + most + slack, *found = across + most / 2 + slack;
+    for (int64_t g = begin; g < end; g += h.tile) {
+      const int64_t count = std::min(h.tile, end - g), n = count * h.length();
+      const C* from = readable(x + g * h.length(), n, input, (h.groups - g - count) * h.length() < slack);
+      const bool flat = h.rows == 1;
+      each_pair(from, n / 2, [&](int64_t i, vec<C> left, vec<C> right) {
+        const vec<C> sum = plus(left, right);
+        vstore((flat ? found : across) + i, flat ? sum / by : sum);
+      });
+      for (int64_t r = 0; r < (flat ? 0 : count); ++r)
+        for (int64_t j = 0; j < h.width; j += kLanes<C>) {
+          const C* top = across + 2 * r * h.width + j;
+          vstore(found + r * h.width + j, plus(vload(top), vload(top + h.width)) / by);
+        }
+      write(out + g * h.width, found, count * h.width);
+    }
+  });
+}
+
+// Each gradient goes to the place chosen, or, divided, to all of its window.
+template <bool kPlaces, class T, class P>
+static void back_by_halves(const Pooling& p, const T* dout, const P* places, T* dx, const Divisors& divisors) {
+  using C = pool_t<T>;
+  using I = place_of<C>;
+  const Halves h(p);
+  const C by = kPlaces ? C(1) : static_cast<C>(divisors.of(0, 0, 0));
+  const place_vector<C> low = alternating<C>(0), high = alternating<C>(kLanes<C> / 2);
+  h.each([&](int64_t begin, int64_t end) {
+    const int64_t most = h.tile * h.length(), slack = 2 * kLanes<C>;
+    Scratch<C> buffer(most + most / 2 + 2 * slack);
+    Scratch<P> at(kPlaces ? most / 2 + slack : 0);
+    C *given = buffer.get(), *found = given + most / 2 + slack;
+    for (int64_t g = begin; g < end; g += h.tile) {
+      const int64_t count = std::min(h.tile, end - g), size = count * h.width;
+      read(given, dout + g * h.width, size);
+      if (kPlaces) std::copy(places + g * h.width, places + g * h.width + size, at.get());
+      for (int64_t r = 0; r < count; ++r)
+        for (int64_t row = 0; row < h.rows; ++row)
+          for (int64_t j = 0; j < h.width; j += kLanes<C>) {
+            vec<C> left = vload(given + r * h.width + j), right;
+            if constexpr (kPlaces) {
+              const place_vector<C> k = load_places<C>(at.get() + r * h.width + j) - static_cast<I>(2 * row);
+              right = k == 1 ? left : vec<C>{};
+              left = k == 0 ? left : vec<C>{};
+            } else {
+              left = left / by, right = left;
+            }
+            C* to = found + (r * h.rows + row) * 2 * h.width + 2 * j;
+            vstore(to, __builtin_shuffle(left, right, low));
+            vstore(to + kLanes<C>, __builtin_shuffle(left, right, high));
+          }
+      write(dx + g * h.length(), found, count * h.length());
+    }
+  });
+}
+
+#endif  // DLCORE_POOL_HALVES
