@@ -59,17 +59,19 @@ struct Members {
         offset[count] = at + k * p.axis[2].step() * p.inner, position[count] = first + k;
     });
   }
-  // The windows that hold an element, in the order of its positions in them: offsets are of their outputs.
-  void meet(const Pooling& p, const Hits& d, const Hits& h, const Hits& w) {
+  // The windows that hold an element, in the order of its positions in them: offsets are of their outputs. Along
+  // the row there are `along` windows, and its positions in them.
+  void meet(const Pooling& p, const Hits& d, const Hits& h, int64_t along, const int64_t* window, const int64_t* at) {
     const Axis &height = p.axis[1], &width = p.axis[2];
+    const int64_t kh = height.widest(), kw = width.widest();
     count = 0;
     for (int64_t a = 0; a < d.count; ++a)
-      for (int64_t b = 0; b < h.count; ++b)
-        for (int64_t c = 0; c < w.count; ++c) {
-          offset[count] = ((d.window[a] * height.out + h.window[b]) * width.out + w.window[c]) * p.inner;
-          position[count++] =
-              (d.position[a] * height.widest() + h.position[b]) * width.widest() + w.position[c];
-        }
+      for (int64_t b = 0; b < h.count; ++b) {
+        const int64_t row = (d.window[a] * height.out + h.window[b]) * width.out;
+        const int64_t first = (d.position[a] * kh + h.position[b]) * kw;
+        for (int64_t c = 0; c < along; ++c, ++count)
+          offset[count] = (row + window[c]) * p.inner, position[count] = first + at[c];
+      }
   }
 };
 
@@ -127,17 +129,30 @@ static void back_by_channels(const Pooling& p, const T* dout, const P* places, T
   const Axis &depth = p.axis[0], &height = p.axis[1], &width = p.axis[2];
   const int64_t rows = depth.in * height.in, windows = p.out() * p.inner;
   const int64_t grain = std::max<int64_t>(1, 8192 / (width.in * p.inner + 1));
+  // The windows along rows are the same for all of them.
+  int64_t most = 0;
+  for (int64_t w = 0; w < width.in; ++w) {
+    const Range r = width.windows(w);
+    most = std::max(most, r.last - r.first);
+  }
+  Scratch<int64_t> along(width.in), window(width.in * most), position(width.in * most);
+  for (int64_t w = 0; w < width.in; ++w) {
+    Hits hits;
+    hits.find(width, w);
+    along[w] = hits.count;
+    std::copy(hits.window, hits.window + hits.count, window.get() + w * most);
+    std::copy(hits.position, hits.position + hits.count, position.get() + w * most);
+  }
   parallel_ranges(p.planes * rows, grain, [&](int64_t begin, int64_t end) {
     Members m;
-    Hits hd, hh, hw;
+    Hits hd, hh;
     C by[kPoolVolume];
     for (int64_t k = begin; k < end; ++k) {
       const int64_t plane = k / rows, i = k % rows / height.in, j = k % height.in;
       hd.find(depth, i);
       hh.find(height, j);
       for (int64_t w = 0; w < width.in; ++w) {
-        hw.find(width, w);
-        m.meet(p, hd, hh, hw);
+        m.meet(p, hd, hh, along[w], window.get() + w * most, position.get() + w * most);
         T* to = dx + (k * width.in + w) * p.inner;
         if constexpr (!kPlaces)
           for (int64_t e = 0; e < m.count; ++e) {

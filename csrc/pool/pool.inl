@@ -2,11 +2,11 @@
 //
 // They read the input once and write the output once: max_pool of 2 by 2 moves 5 bytes an element of float32, its
 // gradient 5.25, and has 4 comparisons for 16 elements to do. Windows of 2 by 2 have a way of their own (halves.inl),
-// as have channels that fill vectors (channels.inl); others are walked by phases (phases.inl) where they are small,
-// else one at a time (max.inl). The position of each maximum in its window, a byte, is what is kept for the gradient.
-// Parameters: geometry.inl.
+// as have channels that fill vectors (channels.inl), whole planes and rows of large strides (planes.inl); others are
+// walked by phases (phases.inl) where they are small, else one at a time (max.inl). The position of each maximum in its
+// window, a byte, is what is kept for the gradient. Parameters: geometry.inl.
 
-#include "pool/halves.inl"
+#include "pool/planes.inl"
 
 // The dtypes that PyTorch takes maxima of.
 template <class F> static void with_comparable(DType dtype, F&& f) {
@@ -25,9 +25,12 @@ static void max_forward(const Pooling& p, const Args& a, P* places, int64_t* ind
   const T* x = a.in(0).as<T>();
   T* out = a.out().as<T>();
   if (!indices && by_halves(p)) return max_by_halves(p, x, out, places);
-  if constexpr (!std::is_integral_v<T>)
+  if constexpr (!std::is_integral_v<T>) {
+    if (is_whole(p)) return maxima_of_planes(p, x, out, places, indices);
     if (by_channels<T>(p)) return max_by_channels(p, x, out, places, indices);
-  if (by_phases(p)) max_by_phases(p, x, out, places, indices);
+  }
+  if (by_rows(p)) max_by_rows(p, x, out, places, indices);
+  else if (by_phases(p)) max_by_phases(p, x, out, places, indices);
   else max_by_windows(p, x, out, places, indices);
 }
 
@@ -53,6 +56,7 @@ static void max_pool_backward(const Args& a) {
       const auto none = [](auto&&...) { return 1; };
       if (by_halves(p)) back_by_halves<true>(p, dout.as<T>(), at, dx.as<T>(), Divisors{p, true, 1});
       else if (by_channels<T>(p)) back_by_channels<true>(p, dout.as<T>(), at, dx.as<T>(), Divisors{p, true, 1});
+      else if (by_planes(p)) max_back_by_planes(p, dout.as<T>(), at, dx.as<T>());
       else if (by_phases(p)) back_by_phases<true>(p, dout.as<T>(), at, dx.as<T>(), none);
       else back_by_windows<true>(p, dout.as<T>(), at, dx.as<T>(), none);
     };
@@ -95,9 +99,12 @@ static void avg_pool(const Args& a) {
   const Divisors divisors = divisors_of(a, p, x.ndim - 2);
   const auto run = [&]<class T>() {
     if (by_halves(p)) return means_by_halves(p, x.as<T>(), out.as<T>(), divisors);
-    if constexpr (!std::is_integral_v<T>)
+    if constexpr (!std::is_integral_v<T>) {
+      if (is_whole(p)) return means_of_planes(p, x.as<T>(), out.as<T>(), divisors);
       if (by_channels<T>(p)) return means_by_channels(p, x.as<T>(), out.as<T>(), divisors);
-    if (by_phases(p)) means_by_phases(p, x.as<T>(), out.as<T>(), divisors);
+    }
+    if (by_rows(p)) means_by_rows(p, x.as<T>(), out.as<T>(), divisors);
+    else if (by_phases(p)) means_by_phases(p, x.as<T>(), out.as<T>(), divisors);
     else means_by_windows(p, x.as<T>(), out.as<T>(), divisors);
   };
   if (x.dtype == DType::int64) run.template operator()<int64_t>();
@@ -112,7 +119,9 @@ static void avg_pool_backward(const Args& a) {
   with_float(dout.dtype, [&]<class T>() {
     const uint8_t* none = nullptr;
     if (by_halves(p)) back_by_halves<false>(p, dout.as<T>(), none, dx.as<T>(), divisors);
+    else if (is_whole(p)) back_to_planes(p, dout.as<T>(), dx.as<T>(), divisors);
     else if (by_channels<T>(p)) back_by_channels<false>(p, dout.as<T>(), none, dx.as<T>(), divisors);
+    else if (by_rows(p)) back_by_rows(p, dout.as<T>(), dx.as<T>(), divisors);
     else if (by_phases(p))
       back_by_phases<false>(p, dout.as<T>(), none, dx.as<T>(), [&](int64_t od, int64_t oh, int64_t ow, int64_t n,
                             auto* row, int64_t block) { divisors.divide(od, oh, ow, n, row, block); });

@@ -61,6 +61,7 @@ _CASES: list[tuple[Ints, dict[str, Any], str]] = [
     ((1, 2, 20, 18), _mean_window((2, 3), (17, 16), (3, 2), 1), "large windows"),
     ((2, 2, 7, 5), _shares((3, 4)), "adaptive"),
     ((1, 5, 4, 3), _shares((7, 2), "NHWC"), "adaptive, NHWC, more windows than elements"),
+    ((5, 7, 5, 7), _mean_window(1, (5, 7)), "whole planes"), ((2, 5, 9, 13), _mean_window((3, 4), 3), "stride 3, rows"),
     ((0, 2, 4, 4), _mean_window(2, 2), "no images"),
 ]  # fmt: skip
 Windows = tuple[Ints, Ints, Ints, Ints]
@@ -250,6 +251,11 @@ def _back_cost(dout: Spec, size: Ints, kernel: Ints, layout: str) -> tuple[float
 # ---- public functions -----------------------------------------------------------------------------------------------
 
 
+def sums_planes(x: Any, layout: str) -> bool:
+    """Whether `mean` is the better way for whole planes: on a GPU, and along axes that are not the last."""
+    return bool(x.dtype.is_float and (layout == "NHWC" or x.device.type != "cpu"))
+
+
 def whole_mean(x: Any, rank: int, layout: str) -> Any:
     """The means of whole planes: lengths 1 in space."""
     first = 2 if layout == "NCHW" else 1
@@ -271,7 +277,7 @@ def means(
         raise ValueError(f"{name}: divisor_override is 0")
     shape, space = x.shape[1:] if alone else x.shape, spatial(x.shape, layout)
     size = lengths_of_windows(name, shape, space, kernel, stride, padding, (1,) * rank, rounds)
-    if kernel == space and not any(padding) and not by and x.dtype.is_float:
+    if kernel == space and not any(padding) and not by and sums_planes(x, layout):
         out = whole_mean(x, rank, layout)
     else:
         out = avg_pool(x, size, kernel, stride, padding, include, by, layout)

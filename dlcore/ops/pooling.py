@@ -11,7 +11,7 @@ from dlcore._arguments import boolean, integer, items, names_errors, number, ope
 from dlcore.dtypes import int64
 from dlcore.errors import DTypeError, ShapeError
 from dlcore.ops._windows import Ints, batched, lengths_of_windows, over_space, spatial, with_space
-from dlcore.ops.avg_pool import avg_pool, whole_mean
+from dlcore.ops.avg_pool import avg_pool, sums_planes, whole_mean
 from dlcore.ops.elementwise import abs, mul, pow
 from dlcore.ops.max_pool import max_pool, max_pool_indices, maxima
 from dlcore.ops.movement import reshape
@@ -55,7 +55,7 @@ def _shared_out(input: Any, output_size: Any, rank: int, name: str, layout: str)
 
 def _adaptive_means(input: Any, output_size: Any, rank: int, name: str, layout: str) -> Any:
     x, alone, size = _shared_out(input, output_size, rank, name, layout)
-    if size == (1,) * rank:
+    if size == (1,) * rank and sums_planes(x, layout):
         out = whole_mean(x, rank, layout)
     else:
         kernel, stride, padding, _ = _windows(spatial(x.shape, layout), size)

@@ -1,0 +1,305 @@
+// Poolings of NCHW plane by plane: whole planes, and windows whose elements along a row are taken together first.
+//
+// A row of the input becomes a row of window sums (or maxima), and these rows are then added along the other axes, so
+// that a window of K elements along each of two axes costs 2 K operations and not K * K.
+#ifndef DLCORE_POOL_PLANES
+#define DLCORE_POOL_PLANES
+#include "pool/halves.inl"
+
+static bool is_whole(const Pooling& p) {
+  return p.inner == 1 && p.out() == 1 && !p.padded() && p.volume() == p.in();
+}
+
+// Planes that are worth a thread's while together.
+static int64_t plane_grain(const Pooling& p) { return std::max<int64_t>(1, 32768 / (p.in() + p.out() + 1)); }
+
+// The sums of the lanes of kLanes vectors, in their order.
+template <class C> static inline vec<C> sums_of_lanes(vec<C>* v) {
+  const place_vector<C> even = every_second<C>(0), odd = every_second<C>(1);
+  for (int n = kLanes<C>; n > 1; n /= 2)
+    for (int k = 0; k < n / 2; ++k)
+      v[k] = __builtin_shuffle(v[2 * k], v[2 * k + 1], even) + __builtin_shuffle(v[2 * k], v[2 * k + 1], odd);
+  return v[0];
+}
+
+// Lane by lane the sums of n contiguous elements; `last`: of the lanes that a last vector counts, ones.
+template <class T> static inline vec<pool_t<T>> lane_sums(const T* x, int64_t n, const pool_t<T>* ones) {
+  using C = pool_t<T>;
+  constexpr int L = kLanes<C>;
+  vec<C> a{}, b{};
+  int64_t i = 0;
+  for (; i + 2 * L <= n; i += 2 * L) a += get(x + i), b += get(x + i + L);
+  if (i + L <= n) a += get(x + i), i += L;
+  if (i == n) return a + b;
+  if (n >= L) {  // a last vector overlaps the one before, what was counted left out by selection: it may be NaN
+    const vec<C> v = get(x + n - L), counted = vload(ones + (n - i));
+    return a + b + (counted != 0 ? v : vec<C>{});
+  }
+  C rest[L] = {};
+  load_block(rest, x + i, n - i);
+  return a + b + vload(rest);
+}
+
+// Means of whole planes, a vector of them at a time.
+template <class T> static void means_of_planes(const Pooling& p, const T* x, T* out, const Divisors& divisors) {
+  using C = pool_t<T>;
+  constexpr int L = kLanes<C>;
+  const int64_t n = p.in();
+  const C by = static_cast<C>(divisors.of(0, 0, 0));
+  C ones[2 * L];  // from [r] on: L lanes of which the last r are ones
+  for (int l = 0; l < 2 * L; ++l) ones[l] = l >= L;
+  const int64_t groups = (p.planes + L - 1) / L;
+  parallel_ranges(groups, std::max<int64_t>(1, 32768 / (n * L)), [&](int64_t begin, int64_t end) {
+    for (int64_t g = begin; g < end; ++g) {
+      const int64_t count = std::min<int64_t>(L, p.planes - g * L);
+      vec<C> lanes[L];
+      for (int64_t k = 0; k < L; ++k) lanes[k] = k < count ? lane_sums(x + (g * L + k) * n, n, ones) : vec<C>{};
+      C sums[L];
+      vstore(sums, sums_of_lanes<C>(lanes) / by);
+      write(out + g * L, sums, count);
+    }
+  });
+}
+
+template <class T> static void back_to_planes(const Pooling& p, const T* dout, T* dx, const Divisors& divisors) {
+  using C = pool_t<T>;
+  const int64_t n = p.in();
+  const C by = static_cast<C>(divisors.of(0, 0, 0));
+  parallel_ranges(p.planes, plane_grain(p), [&](int64_t begin, int64_t end) {
+    for (int64_t k = begin; k < end; ++k) {
+      C mean;
+      T value;
+      read(&mean, dout + k, 1);
+      mean /= by;
+      write(&value, &mean, 1);
+      std::fill(dx + k * n, dx + (k + 1) * n, value);
+    }
+  });
+}
+
+// The maximum of a whole plane and where it is first (of NaNs last): by lanes, then of the lanes.
+template <class T> static inline pool_t<T> max_of_plane(const T* x, int64_t n, int64_t* where) {
+  using C = pool_t<T>;
+  constexpr int L = kLanes<C>;
+  C best[L];
+  place_of<C> at[L] = {};
+  int64_t i = 0;
+  int lanes = static_cast<int>(std::min<int64_t>(n, L));
+  if (n >= L) {
+    vec<C> most = get(x);
+    place_vector<C> place{}, here{};
+    for (int l = 0; l < L; ++l) place[l] = here[l] = l;
+    for (i = L; i + L <= n; i += L) {
+      const vec<C> v = get(x + i);
+      here += static_cast<place_of<C>>(L);
+      const auto better = (v > most) | (v != v);
+      most = better ? v : most, place = better ? here : place;
+    }
+    vstore(best, most);
+    __builtin_memcpy(at, &place, sizeof at);
+  } else {
+    load_block(best, x, n);
+    for (int l = 0; l < lanes; ++l) at[l] = l;
+    i = n;
+  }
+  C most = best[0];
+  int64_t place = at[0];
+  for (int l = 1; l < lanes; ++l) {
+    const bool later = best[l] != best[l] ? most == most || at[l] > place
+                                          : best[l] > most || (best[l] == most && at[l] < place);
+    if (later) most = best[l], place = at[l];
+  }
+  for (; i < n; ++i) {
+    const C v = single(x + i);
+    if (Larger::beats(v, most)) most = v, place = i;
+  }
+  *where = place;
+  return most;
+}
+
+template <class T, class P>
+static void maxima_of_planes(const Pooling& p, const T* x, T* out, P* places, int64_t* indices) {
+  const int64_t n = p.in();
+  parallel_ranges(p.planes, plane_grain(p), [&](int64_t begin, int64_t end) {
+    for (int64_t k = begin; k < end; ++k) {
+      int64_t where;
+      const pool_t<T> most = max_of_plane(x + k * n, n, &where);
+      write(out + k, &most, 1);
+      if (places) places[k] = static_cast<P>(where);  // the window is the plane
+      if (indices) indices[k] = where;
+    }
+  });
+}
+
+// ---- row by row ----------------------------------------------------------------------------------------------------
+// Where windows begin and end along an axis, found once.
+struct Spans {
+  Scratch<int64_t> first, count, position;  // the first element, how many, and the position of the first
+  explicit Spans(const Axis& a) : first(a.out), count(a.out), position(a.out) {
+    for (int64_t o = 0; o < a.out; ++o) {
+      const Range r = a.valid(o);
+      position[o] = r.first, count[o] = r.last - r.first, first[o] = a.start(o) + r.first * a.step();
+    }
+  }
+};
+
+// f(plane, spans of the axes, room for a row of windows of every row of the input, room for a row of it)
+template <class C, class F> static void each_plane(const Pooling& p, F&& f) {
+  const Spans d(p.axis[0]), h(p.axis[1]), w(p.axis[2]);
+  const int64_t rows = p.axis[0].in * p.axis[1].in;
+  parallel_ranges(p.planes, plane_grain(p), [&](int64_t begin, int64_t end) {
+    Scratch<C> across(rows * p.axis[2].out), row(p.axis[2].in + p.axis[2].out);
+    for (int64_t k = begin; k < end; ++k) f(k, d, h, w, across.get(), row.get());
+  });
+}
+
+template <class T> static void means_by_rows(const Pooling& p, const T* x, T* out, const Divisors& divisors) {
+  using C = pool_t<T>;
+  const Axis &depth = p.axis[0], &height = p.axis[1], &width = p.axis[2];
+  const int64_t rows = depth.in * height.in, step = width.step(), n = width.out;
+  each_plane<C>(p, [&](int64_t k, const Spans& d, const Spans& h, const Spans& w, C* across, C* row) {
+    for (int64_t r = 0; r < rows; ++r) {
+      const C* from = readable(x + (k * rows + r) * width.in, width.in, row, false);
+      for (int64_t o = 0; o < n; ++o) {
+        const C* at = from + w.first[o];
+        C sum = 0;
+        for (int64_t e = 0; e < w.count[o]; ++e) sum = plus(sum, at[e * step]);
+        across[r * n + o] = sum;
+      }
+    }
+    for (int64_t od = 0; od < depth.out; ++od)
+      for (int64_t oh = 0; oh < height.out; ++oh) {
+        C* sums = row + width.in;
+        std::fill(sums, sums + n, C(0));
+        for (int64_t i = 0; i < d.count[od]; ++i)
+          for (int64_t j = 0; j < h.count[oh]; ++j) {
+            const int64_t r = (d.first[od] + i * depth.step()) * height.in + h.first[oh] + j * height.step();
+            for (int64_t o = 0; o < n; ++o) sums[o] = plus(sums[o], across[r * n + o]);
+          }
+        for (int64_t o = 0; o < n; ++o) sums[o] /= static_cast<C>(divisors.of(od, oh, o));
+        write(out + ((k * depth.out + od) * height.out + oh) * n, sums, n);
+      }
+  });
+}
+
+// The gradient: rows of windows are divided and added to the rows of the input that they hold, then spread along them.
+template <class T> static void back_by_rows(const Pooling& p, const T* dout, T* dx, const Divisors& divisors) {
+  using C = pool_t<T>;
+  const Axis &depth = p.axis[0], &height = p.axis[1], &width = p.axis[2];
+  const int64_t rows = depth.in * height.in, step = width.step(), n = width.out;
+  each_plane<C>(p, [&](int64_t k, const Spans& d, const Spans& h, const Spans& w, C* across, C* row) {
+    std::fill(across, across + rows * n, C(0));
+    for (int64_t od = 0; od < depth.out; ++od)
+      for (int64_t oh = 0; oh < height.out; ++oh) {
+        C* given = row + width.in;
+        read(given, dout + ((k * depth.out + od) * height.out + oh) * n, n);
+        for (int64_t o = 0; o < n; ++o) given[o] /= static_cast<C>(divisors.of(od, oh, o));
+        for (int64_t i = 0; i < d.count[od]; ++i)
+          for (int64_t j = 0; j < h.count[oh]; ++j) {
+            const int64_t r = (d.first[od] + i * depth.step()) * height.in + h.first[oh] + j * height.step();
+            for (int64_t o = 0; o < n; ++o) across[r * n + o] += given[o];
+          }
+      }
+    for (int64_t r = 0; r < rows; ++r) {
+      std::fill(row, row + width.in, C(0));
+      for (int64_t o = 0; o < n; ++o) {
+        C* to = row + w.first[o];
+        for (int64_t e = 0; e < w.count[o]; ++e) to[e * step] += across[r * n + o];
+      }
+      write(dx + (k * rows + r) * width.in, row, width.in);
+    }
+  });
+}
+
+template <class T, class P>
+static void max_by_rows(const Pooling& p, const T* x, T* out, P* places, int64_t* indices) {
+  using C = pool_t<T>;
+  const Axis &depth = p.axis[0], &height = p.axis[1], &width = p.axis[2];
+  const int64_t rows = depth.in * height.in, step = width.step(), n = width.out;
+  const Spans d(depth), h(height), w(width);
+  parallel_ranges(p.planes, plane_grain(p), [&](int64_t begin, int64_t end) {
+    Scratch<C> across(rows * n), row(width.in + n);
+    Scratch<int32_t> where(rows * n), at(n);
+    for (int64_t k = begin; k < end; ++k) {
+      for (int64_t r = 0; r < rows; ++r) {
+        const C* from = readable(x + (k * rows + r) * width.in, width.in, row.get(), false);
+        for (int64_t o = 0; o < n; ++o) {
+          const C* here = from + w.first[o];
+          C best = lowest<C>();
+          int32_t place = 0;
+          for (int64_t e = 0; e < w.count[o]; ++e) {
+            const C v = here[e * step];
+            const bool better = Larger::beats(v, best);
+            best = better ? v : best, place = better ? static_cast<int32_t>(e) : place;
+          }
+          across[r * n + o] = best, where[r * n + o] = static_cast<int32_t>(w.position[o]) + place;
+        }
+      }
+      for (int64_t od = 0; od < depth.out; ++od)
+        for (int64_t oh = 0; oh < height.out; ++oh) {
+          C* best = row.get() + width.in;
+          for (int64_t o = 0; o < n; ++o)
+            best[o] = lowest<C>(), at[o] = static_cast<int32_t>(first_position(p, od, oh, o));
+          for (int64_t i = 0; i < d.count[od]; ++i)
+            for (int64_t j = 0; j < h.count[oh]; ++j) {
+              const int64_t r = (d.first[od] + i * depth.step()) * height.in + h.first[oh] + j * height.step();
+              const int64_t line = (d.position[od] + i) * height.widest() + h.position[oh] + j;
+              const int32_t before = static_cast<int32_t>(line * width.widest());
+              for (int64_t o = 0; o < n; ++o) {
+                const C v = across[r * n + o];
+                const bool better = Larger::beats(v, best[o]);
+                best[o] = better ? v : best[o], at[o] = better ? before + where[r * n + o] : at[o];
+              }
+            }
+          const int64_t to = ((k * depth.out + od) * height.out + oh) * n;
+          write(out + to, best, n);
+          for (int64_t o = 0; places && o < n; ++o) places[to + o] = static_cast<P>(at[o]);
+          for (int64_t o = 0; indices && o < n; ++o) indices[to + o] = Indices{p}.of(od, oh, o, at[o]);
+        }
+    }
+  });
+}
+
+// Whether rows are the way: where runs of phases would be short, and planes suffice for several threads.
+static bool by_rows(const Pooling& p) {
+  return p.inner == 1 && p.planes >= 4 && (!by_phases(p) || p.axis[2].stride > 2);
+}
+
+// The gradient of maxima plane by plane: each window's goes where its maximum was, in the order of the windows.
+static bool by_planes(const Pooling& p) { return p.inner == 1 && p.planes * p.out() >= 64 && p.planes >= 8; }
+
+template <class T, class P> static void max_back_by_planes(const Pooling& p, const T* dout, const P* places, T* dx) {
+  using C = pool_t<T>;
+  const Axis &depth = p.axis[0], &height = p.axis[1], &width = p.axis[2];
+  const int64_t kw = width.widest(), kh = height.widest(), volume = p.volume(), in = p.in(), out = p.out();
+  Scratch<int64_t> offset(volume);  // of the positions, from the first element of a window
+  const Spans d(depth), h(height), w(width);
+  for (int64_t k = 0; k < volume; ++k)
+    offset[k] = (k / (kh * kw) * depth.step() * height.in + k / kw % kh * height.step()) * width.in +
+                k % kw * width.step();
+  Scratch<int64_t> start(width.out);
+  for (int64_t o = 0; o < width.out; ++o) start[o] = width.start(o);
+  parallel_ranges(p.planes, plane_grain(p), [&](int64_t begin, int64_t end) {
+    Scratch<C> wide(std::is_same_v<T, C> ? 0 : in);
+    for (int64_t k = begin; k < end; ++k) {
+      C* to = std::is_same_v<T, C> ? reinterpret_cast<C*>(dx + k * in) : wide.get();
+      std::fill(to, to + in, C(0));
+      int64_t at = k * out;
+      for (int64_t od = 0; od < depth.out; ++od)
+        for (int64_t oh = 0; oh < height.out; ++oh) {
+          const int64_t row = (depth.start(od) * height.in + height.start(oh)) * width.in;
+          const bool rows_inside = d.count[od] == depth.widest() && h.count[oh] == height.widest();
+          for (int64_t ow = 0; ow < width.out; ++ow, ++at) {
+            const int64_t position = places[at];
+            if (position < 0 || position >= volume) continue;  // none that max_pool gives
+            const bool inside = rows_inside && w.count[ow] == kw;
+            if (!inside && Indices{p}.of(od, oh, ow, position) < 0) continue;
+            to[row + start[ow] + offset[position]] += single(dout + at);
+          }
+        }
+      if (!std::is_same_v<T, C>) write(dx + k * in, to, in);
+    }
+  });
+}
+
+#endif  // DLCORE_POOL_PLANES
