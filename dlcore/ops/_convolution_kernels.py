@@ -33,6 +33,6 @@ def _of_weight(x: Spec, y: Spec, kernel: tuple[int, ...], groups: int, layout: s
     return len(x.shape) < 5 and (outputs < _LANES or inputs * kernel[-1] < _LANES)
 
 
-OF_OUTPUT = {"cpu": [("conv:direct", _of_output), ("conv:conv", None)], "cuda": None}
-OF_INPUT = {"cpu": [("conv:direct_input", _of_input), ("conv:conv_input", None)], "cuda": None}
-OF_WEIGHT = {"cpu": [("conv:direct_weight", _of_weight), ("conv:conv_weight", None)], "cuda": None}
+OF_OUTPUT = {"cpu": [("conv:direct", _of_output), ("conv:conv", None)]}
+OF_INPUT = {"cpu": [("conv:direct_input", _of_input), ("conv:conv_input", None)]}
+OF_WEIGHT = {"cpu": [("conv:direct_weight", _of_weight), ("conv:conv_weight", None)]}

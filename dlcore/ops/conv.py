@@ -62,6 +62,10 @@ class _Convolution(Op):
         """The widest of floating dtypes; others are refused."""
         return promoted(self.name, specs, self.signature.operand_names)
 
+    def family_kernels(self) -> dict[str, str]:
+        """The planners of conv.direct choose among those for a GPU."""
+        return {"cpu": f"conv:{self.name}", "cuda": f"conv.direct:{self.name}"}
+
     def restrict(self, operands: list[Any], largest: float) -> None:
         """As for matmul; and where a product overflows, an infinite bias of the other sign makes NaN."""
         operands[:2] = [without_tiny(x, largest) for x in operands[:2]]

@@ -11,7 +11,7 @@ from dlcore.op import REGISTRY
 __all__ = ["MODES", "float32_precision", "set_float32_precision"]
 
 MODES = ("tf32x3", "tf32", "ieee")
-_OPERATIONS = ("matmul", "linear", "linear_backward")
+_OPERATIONS = ("matmul", "linear", "linear_backward", "conv", "conv_input", "conv_weight")
 _mode = MODES[0]
 
 
