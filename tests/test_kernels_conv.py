@@ -11,6 +11,7 @@ from dlcore.kernels.conv import direct, gemm, weight
 from dlcore.kernels.launch import ARCHES, Call, Cuda, View, contiguous_strides
 from dlcore.ops._convolution_cases import Case
 from dlcore.ops._convolution_reference import input_of, output_of, weight_of
+from dlcore.ops.conv import conv, conv_input, conv_weight
 
 pytest.importorskip("triton")
 
@@ -133,3 +134,8 @@ def test_layers_compile_without_spills(case, arch):
             call = made(kind, case, dtype, "gelu" if kind == "conv" and case.groups == 1 else None, arch)
             for binary in compile_program(planner(call), call):
                 assert binary.problems == ()
+
+
+def test_operations_have_these_kernels():
+    for operation in (conv, conv_input, conv_weight):
+        assert operation.op.kernel_choices("cuda") == [(f"conv.direct:{operation.op.name}", None)]
