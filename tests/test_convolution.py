@@ -1,5 +1,9 @@
 """Convolutions under PyTorch's names: its values, arguments, errors. The operations are tested by the table."""
 
+import ctypes
+import shutil
+import subprocess
+
 import numpy as np
 import pytest
 
@@ -145,3 +149,32 @@ WRONG = [
 def test_what_does_not_fit_is_refused(call, error, text):
     with pytest.raises(error, match=text):
         call()
+
+
+LAYERS = {
+    "a sum in slices": ((1, 130, 4, 4), (20, 65, 3, 3), {"padding": 1, "groups": 2, "activation": "relu"}),
+    "a product, NHWC": ((1, 12, 12, 40), (20, 40, 1, 1), {"layout": "NHWC"}),
+    "a product, NCHW": ((1, 40, 12, 12), (20, 40, 1, 1), {}),
+}
+
+
+@pytest.mark.skipif(shutil.which("cc") is None, reason="no C compiler")
+@pytest.mark.parametrize("layer", LAYERS)
+def test_layers_in_c(layer, tmp_path):
+    shape, filters, rest = LAYERS[layer]
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal(shape).astype(np.float32)
+    weight = dl.tensor(rng.standard_normal(filters).astype(np.float32))
+
+    class Layer(dl.nn.Module):
+        def forward(self, x):
+            return dl.conv2d(x, weight, **rest)
+
+    dl.export.c(Layer(), tmp_path / "layer.c", example=x)
+    command = ["cc", "-O1", "-std=c99", "-Wall", "-Werror", "-shared", "-fPIC", "-o", "layer.so", "layer.c", "-lm"]
+    subprocess.run(command, check=True, cwd=tmp_path)
+    wanted = np.asarray(Layer()(dl.tensor(x)))
+    got = np.empty_like(wanted)
+    function = ctypes.CDLL(str(tmp_path / "layer.so")).layer_predict
+    function(x.ctypes.data_as(ctypes.c_void_p), got.ctypes.data_as(ctypes.c_void_p))
+    np.testing.assert_allclose(got, wanted, rtol=1e-4, atol=1e-4)

@@ -1,6 +1,7 @@
 """Trained models as files for other programs: ONNX, and one C file with no dependencies."""
 
 from dlcore.export import c_activations as c_activations  # its forms
+from dlcore.export import c_convolutions as c_convolutions  # their form in C
 from dlcore.export import c_elementwise as c_elementwise  # its forms
 from dlcore.export import onnx_convolutions as onnx_convolutions  # its forms
 from dlcore.export import onnx_elementwise as onnx_elementwise  # its forms

@@ -313,6 +313,43 @@ static double sum_chain_$S(const $T *x, int n, int stride, int block) {
       for (i = 0; i < n; ++i) out[at + i * inner] = (x[at + i * inner] - max) - log_sum;
     }
 }""",
+    "conv": """/* out = conv(x, w) + bias, which may be null. p: images, groups, channels of a group in and out, whether a
+   sum begins with the bias and goes through the channels first, the bias's stride; lengths of input, output and
+   kernel, strides, padding before and dilations, of three axes each; strides of x, out and w in memory. */
+static void conv_$S(const int *p, const $T *x, const $T *w, const $T *bias, $T *out) {
+  enum { depth = 2048 / (int)sizeof($T) };
+  const int inputs = p[2], outputs = p[3], direct = p[4], *size = p + 6, *made = p + 9, *kernel = p + 12;
+  const int *stride = p + 15, *before = p + 18, *dilation = p + 21, *in = p + 24, *to = p + 29, *of = p + 34;
+  const int points = kernel[0] * kernel[1] * kernel[2], terms = points * inputs;
+  const int slices = direct || terms <= depth ? 1 : (terms + depth - 1) / depth;
+  int n, d, i, l, s;
+  for (n = 0; n < p[0]; ++n)
+    for (d = 0; d < p[1] * outputs; ++d)
+      for (i = 0; i < made[0] * made[1] * made[2]; ++i) {
+        const int at[3] = {i / (made[1] * made[2]), i / made[2] % made[1], i % made[2]};
+        const int group = d / outputs * inputs;
+        $T total = direct && bias ? bias[d * p[5]] : 0;
+        for (s = 0; s < slices; ++s) {
+          const int end = (int)((int64_t)terms * (s + 1) / slices);
+          $T sum = direct ? total : 0;
+          for (l = (int)((int64_t)terms * s / slices); l < end; ++l) {
+            const int c = direct ? l / points : l % inputs, k = direct ? l % points : l / inputs;
+            const int tap[3] = {k / (kernel[1] * kernel[2]), k / kernel[2] % kernel[1], k % kernel[2]};
+            int a, inside = 1, from = n * in[0] + (group + c) * in[1], of_w = d * of[0] + c * of[1];
+            for (a = 0; a < 3; ++a) {
+              const int place = at[a] * stride[a] - before[a] + tap[a] * dilation[a];
+              inside &= place >= 0 && place < size[a];
+              from += place * in[2 + a];
+              of_w += tap[a] * of[2 + a];
+            }
+            sum += (inside ? x[from] : 0) * w[of_w];
+          }
+          total = s ? total + sum : sum;
+        }
+        out[n * to[0] + d * to[1] + at[0] * to[2] + at[1] * to[3] + at[2] * to[4]] =
+            bias && !direct ? total + bias[d * p[5]] : total;
+      }
+}""",
     "matmul": """/* c (m, n) = a (m, k) @ b (k, n) + bias (n,), which may be null. */
 static void matmul_$S(int m, int n, int k, const $T *a, int a_row, int a_col, const $T *b, int b_row, int b_col,
                       $T *c, const $T *bias) {
