@@ -313,7 +313,7 @@ static double sum_chain_$S(const $T *x, int n, int stride, int block) {
       for (i = 0; i < n; ++i) out[at + i * inner] = (x[at + i * inner] - max) - log_sum;
     }
 }""",
-    "conv": """/* out = conv(x, w) + bias, which may be null. p: images, groups, channels of a group in and out, whether a
+    "conv": """/* out = conv(x, w) + bias, which may be null. p: images, groups, channels of a group, whether a
    sum begins with the bias and goes through the channels first, the bias's stride; lengths of input, output and
    kernel, strides, padding before and dilations, of three axes each; strides of x, out and w in memory. */
 static void conv_$S(const int *p, const $T *x, const $T *w, const $T *bias, $T *out) {
