@@ -77,6 +77,35 @@ static inline vec<double> gathered(const double* from, const int32_t* at) {
 }
 #endif
 
+// Pairs (from[at], from[at + 1]), apart; 0 where at is negative. A gather costs by the lane, however wide that is.
+#if DLCORE_ISA == 4
+static inline void gathered_pairs(const float* from, const int32_t* at, vec<float>& first, vec<float>& second) {
+  const auto eight = [&](const int32_t* places) {
+    const __m256i index = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(places));
+    const __mmask8 there = _mm256_cmpge_epi32_mask(index, _mm256_setzero_si256());
+    return _mm512_castsi512_ps(_mm512_mask_i32gather_epi64(_mm512_setzero_si512(), there, index, from, 4));
+  };
+  const __m512 a = eight(at), b = eight(at + 8);
+  const __m512i even = _mm512_set_epi32(30, 28, 26, 24, 22, 20, 18, 16, 14, 12, 10, 8, 6, 4, 2, 0);
+  first = (vec<float>)_mm512_permutex2var_ps(a, even, b);
+  second = (vec<float>)_mm512_permutex2var_ps(a, _mm512_or_si512(even, _mm512_set1_epi32(1)), b);
+}
+#elif DLCORE_ISA == 3
+static inline void gathered_pairs(const float* from, const int32_t* at, vec<float>& first, vec<float>& second) {
+  const auto four = [&](const int32_t* places) {
+    const __m128i index = _mm_loadu_si128(reinterpret_cast<const __m128i*>(places));
+    const __m256i there = _mm256_cvtepi32_epi64(_mm_xor_si128(index, _mm_set1_epi32(-1)));
+    const auto base = reinterpret_cast<const long long*>(from);
+    return _mm256_castsi256_ps(_mm256_mask_i32gather_epi64(_mm256_setzero_si256(), base, index, there, 4));
+  };
+  const __m256 a = four(at), b = four(at + 4);  // 0 0' 1 1' | 2 2' 3 3', and so on
+  const __m256d low = _mm256_castps_pd(_mm256_shuffle_ps(a, b, 0x88));
+  const __m256d high = _mm256_castps_pd(_mm256_shuffle_ps(a, b, 0xdd));
+  first = (vec<float>)_mm256_castpd_ps(_mm256_permute4x64_pd(low, 0xd8));
+  second = (vec<float>)_mm256_castpd_ps(_mm256_permute4x64_pd(high, 0xd8));
+}
+#endif
+
 // ---- taps ---------------------------------------------------------------------------------------------------------
 
 struct Sampling {
@@ -233,7 +262,7 @@ template <class C> struct PointTaps {
   static void parts(int t, const Sampling& s, int* k) {  // tap t's number along each axis
     for (int64_t d = s.axes - 1; d >= 0; --d, t /= s.along()) k[d] = t % s.along();
   }
-  template <class T> void find(const T* grid, int64_t count, const Sampling& s, bool slopes = false) {
+  template <class T> void find_axes(const T* grid, int64_t count, const Sampling& s, bool slopes = false) {
     C coordinates[3][kPoints];
     if (s.axes == 2) apart<2>(grid, count, coordinates);
     else apart<3>(grid, count, coordinates);
@@ -241,6 +270,9 @@ template <class C> struct PointTaps {
       axis[d].find(coordinates[s.axes - 1 - d], s, s.size[d]);
       if (slopes) axis[d].find_slopes(coordinates[s.axes - 1 - d], s, s.size[d]);
     }
+  }
+  template <class T> void find(const T* grid, int64_t count, const Sampling& s, bool slopes = false) {
+    find_axes(grid, count, s, slopes);
     const int taps = s.taps();
     for (int t = 0; t < taps; ++t) {
       int k[3];
@@ -278,6 +310,69 @@ static void sample_planes(T* out, const T* x, int64_t count, int taps, const Poi
   }
 }
 
+#if DLCORE_ISA >= 3
+// The same of bilinear taps, two neighbours in a row at a time. Where only one of the two is in the image, the pair is
+// moved by one, so that all that is read is in the image; what is not meant counts as 0.
+struct PairTaps {
+  static constexpr int64_t L = kLanes<float>;
+  int32_t at[kMostTaps / 4][kPoints];
+  float first[kMostTaps / 4][kPoints], second[kMostTaps / 4][kPoints];  // weights
+  int32_t left[kPoints], right[kPoints];                                // whether they are meant: all bits, or none
+
+  void find(const PointTaps<float>& points, const Sampling& s) {
+    const int64_t row = s.axes - 1;
+    const AxisTaps<float>& along = points.axis[row];
+    for (int64_t p = 0; p < kPoints; p += L) {
+      places<float> a, b;
+      __builtin_memcpy(&a, along.at[0] + p, sizeof a);
+      __builtin_memcpy(&b, along.at[1] + p, sizeof b);
+      const vec<float> u = vload(along.weight[0] + p), v = vload(along.weight[1] + p);
+      const vec<float> one = (a < 0) & (b >= 0) ? v : u, two = (a >= 0) & (b < 0) ? u : v;
+      const places<float> base = a < 0 ? a - a : a + (b >> 31), is_left = b >= 0, is_right = a >= 0;
+      __builtin_memcpy(left + p, &is_left, sizeof is_left);
+      __builtin_memcpy(right + p, &is_right, sizeof is_right);
+      for (int t = 0; t < 1 << row; ++t) {
+        places<float> index = base, outside = base;
+        vec<float> w = vset(1.0f);
+        for (int64_t d = 0; d < row; ++d) {
+          const int k = t >> (row - 1 - d) & 1;
+          places<float> down;
+          __builtin_memcpy(&down, points.axis[d].at[k] + p, sizeof down);
+          outside |= down;
+          index += down * static_cast<int32_t>(s.stride[d]);
+          w *= vload(points.axis[d].weight[k] + p);
+        }
+        index = outside < 0 ? outside | -1 : index;
+        __builtin_memcpy(at[t] + p, &index, sizeof index);
+        vstore(first[t] + p, w * one), vstore(second[t] + p, w * two);
+      }
+    }
+  }
+};
+
+static inline vec<float> meant(vec<float> v, const int32_t* mask) {
+  places<float> bits;
+  __builtin_memcpy(&bits, mask, sizeof bits);
+  return (vec<float>)((places<float>)v & bits);
+}
+static void sample_pairs(float* out, const float* x, int64_t count, const PairTaps& pairs, const Sampling& s) {
+  constexpr int64_t L = kLanes<float>;
+  float sums[kPoints];
+  for (int64_t c = 0; c < s.channels; ++c) {
+    for (int64_t p = 0; p < count; p += L) {
+      vec<float> sum{}, a, b;
+      for (int t = 0; t < 1 << (s.axes - 1); ++t) {
+        gathered_pairs(x + c * s.plane, pairs.at[t] + p, a, b);
+        sum = vfma(vload(pairs.first[t] + p), meant(a, pairs.left + p), sum);
+        sum = vfma(vload(pairs.second[t] + p), meant(b, pairs.right + p), sum);
+      }
+      vstore(sums + p, sum);
+    }
+    std::memcpy(out + c * s.points, sums, static_cast<size_t>(count) * sizeof(float));
+  }
+}
+#endif
+
 template <class T, class C>
 static void sample_pixels(T* out, const T* x, int64_t count, int taps, const PointTaps<C>& points, const Sampling& s,
                           C* sums) {
@@ -312,12 +407,26 @@ static void grid_sample(const Args& a) {
     parallel_ranges(s.images * blocks, work < kSampleGrain ? kSampleGrain / work : 1, [&](int64_t begin, int64_t end) {
       const Scratch<PointTaps<C>> points(1);
       const Scratch<C> sums(s.channels + 1);
+#if DLCORE_ISA >= 3
+      const Scratch<PairTaps> pairs(1);
+#endif
       for (int64_t item = begin; item < end; ++item) {
         const int64_t n = item / blocks, first = item % blocks * kPoints;
         const int64_t count = s.points - first < kPoints ? s.points - first : kPoints;
-        points[0].find(places + (n * s.points + first) * s.axes, count, s);
+        const T* where = places + (n * s.points + first) * s.axes;
         const T* image = from + n * s.channels * s.plane;
         T* to = out.as<T>() + n * s.channels * s.points;
+#if DLCORE_ISA >= 3
+        if constexpr (std::is_same_v<T, float>) {
+          if (!s.last && s.mode == kBilinear && s.size[s.axes - 1] > 1) {
+            points[0].find_axes(where, count, s);
+            pairs[0].find(points[0], s);
+            sample_pairs(to + first, image, count, pairs[0], s);
+            continue;
+          }
+        }
+#endif
+        points[0].find(where, count, s);
         if (s.last) sample_pixels(to + first * s.channels, image, count, taps, points[0], s, sums.get());
         else sample_planes(to + first, image, count, taps, points[0], s);
       }
