@@ -70,6 +70,8 @@ def models() -> Iterator[Use]:
     snippets = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
     yield from ((f"README {k}", partial(exec, text, {"__name__": "readme"})) for k, text in enumerate(snippets))
     yield from ((file.name, partial(_script, file)) for file in sorted((ROOT / "examples").glob("*.py")))
+    for shape in ((128, 28, 28), (128, 3, 32, 32)):
+        yield f"pictures of {shape[1:]}", partial(_pictures, shape)
     for turn, (widths, size) in enumerate(itertools.product(WIDTHS, BATCHES)):
         yield f"MLP {widths} with batches of {size}", partial(_mlp, widths, size, turn)
 
@@ -106,6 +108,28 @@ def _script(file: Path) -> None:
             if not str(end.code).startswith("skipped: "):
                 raise
             print(f"{file.name}: {end.code}", file=sys.stderr)
+
+
+def _pictures(shape: tuple[int, ...]) -> None:
+    """A batch of pictures through each kind of augmentation, resized, and taken apart into windows."""
+    rng = np.random.default_rng(0)
+    x, y = dl.tensor(rng.random(shape, np.float32)), dl.tensor(rng.integers(0, 10, shape[0]))
+    data = dlcore.data
+    colours = [data.ColorJitter(0.2, 0.2, 0.2, 0.1)] if len(shape) == 4 else [data.Brightness(0.2), data.Contrast(0.2)]
+    for step in (
+        data.RandomFlip(), data.RandomFlip(vertical=True), data.RandomCrop(shape[-1], 4), data.RandomTranslate(3),
+        data.RandomAffine(10, 0.1, (0.9, 1.1), 5), data.RandomAffine(10, mode="nearest", padding_mode="border"),
+        data.Cutout(8), data.RandomErasing(), data.GaussianNoise(0.1), *colours,
+    ):  # fmt: skip
+        step(x)
+    for mixed in (data.Mixup(0.2, 10), data.CutMix(1.0, 10)):
+        mixed(x, y)
+    images = x.reshape(shape[0], -1, *shape[-2:])
+    images.requires_grad = True
+    for mode in ("nearest", "bilinear", "bicubic", "area"):
+        for factor in (2, 0.5):
+            dl.interpolate(images, scale_factor=factor, mode=mode).sum().backward()
+    nn.functional.fold(nn.functional.unfold(images, 3, padding=1), shape[-2:], 3, padding=1).sum().backward()
 
 
 def _mlp(widths: Sequence[int], size: int, turn: int) -> None:
