@@ -71,8 +71,9 @@ class ColorJitter:
         self.saturation = None if saturation is None else _factors(saturation, "ColorJitter: saturation")
         self.hue = None
         if hue is not None:
-            around = (-abs(number(hue, "ColorJitter: hue")),) * 1 if not isinstance(hue, list | tuple) else ()
-            self.hue = (around[0], -around[0]) if around else interval(hue, "ColorJitter: hue")
+            several = isinstance(hue, list | tuple)
+            most = 0.0 if several else number(hue, "ColorJitter: hue")
+            self.hue = interval(hue, "ColorJitter: hue") if several else (-most, most)
             if not -0.5 <= self.hue[0] <= self.hue[1] <= 0.5:
                 raise ValueError(f"ColorJitter: hue is {hue}; it is a part of a turn, up to 0.5")
 
