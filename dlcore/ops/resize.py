@@ -32,6 +32,7 @@ Mode = Literal["nearest", "nearest-exact", "linear", "bilinear", "bicubic", "tri
 # ---- interpolate ----------------------------------------------------------------------------------------------------
 
 _OF_AXES = {"linear": (1,), "bilinear": (2,), "bicubic": (2,), "trilinear": (3,)}
+_LONGEST = 1 << 24  # of an axis: its table takes some 100 bytes an element while it is made
 _TABLES = {"bilinear": "linear", "trilinear": "linear", "bicubic": "cubic"}
 
 
@@ -85,6 +86,8 @@ def _plan(x: Any, size: Any, scale_factor: Any, mode: str, recompute: Any, layou
     if any(n < 1 or x.shape[a] < 1 for a, n, _ in made):
         to = " x ".join(str(n) for _, n, _ in made)
         raise ShapeError(f"interpolate: images of {' x '.join(str(x.shape[a]) for a in axes)} cannot become {to}")
+    if (longest := max(max(n, x.shape[a]) for a, n, _ in made)) > _LONGEST:
+        raise ShapeError(f"interpolate: an axis of {longest} elements; tables are of at most {_LONGEST}")
     return made
 
 
@@ -182,6 +185,8 @@ _RESIZED: list[tuple[Any, dict[str, Any], str]] = [
         ErrorInput(ShapeError, "interpolate: size (2, 2, 2) for 2 axes (2, 3)", np.zeros((1, 1, 2, 3)), size=(2, 2, 2)),
         ErrorInput(ShapeError, "interpolate: images of 2 x 3 cannot become 0 x 1", np.zeros((1, 1, 2, 3)),
                    scale_factor=0.4),
+        ErrorInput(ShapeError, "interpolate: an axis of 1000000000 elements; tables are of at most 16777216",
+                   np.zeros((1, 1, 2, 3)), size=(2, 10**9)),
         ErrorInput(ValueError, "interpolate: scale_factor is -1.0; it must be positive", np.zeros((1, 1, 2, 3)),
                    scale_factor=-1.0),
         ErrorInput(ValueError, "interpolate: scale_factor (1.0, 2.0, 3.0) is not a number or 2 of them",

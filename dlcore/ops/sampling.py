@@ -31,6 +31,7 @@ __all__ = ["affine_grid", "grid_sample"]
 
 Lengths = tuple[int, ...]
 Layout = Literal["NCHW", "NHWC"]
+_LONGEST = 1 << 24  # of a grid's axes, whose coordinates are made on the host
 _MOST = 2**31 - 1  # elements of an image: kernels count them in 32 bits
 
 
@@ -444,6 +445,8 @@ def _numpy_affine(theta: Any, size: Lengths, align_corners: bool) -> Any:
                    np.zeros((2, 2, 3)), size=(2, 3, 4)),
         ErrorInput(ShapeError, "affine_grid: theta has shape (2, 2, 2), not (2, 2, 3)", np.zeros((2, 2, 2)),
                    size=(2, 3, 4, 4)),
+        ErrorInput(ShapeError, "affine_grid: size (2, 3, 2, 1000000000) has an axis of more than 16777216 pixels",
+                   np.zeros((2, 2, 3)), size=(2, 3, 2, 10**9)),
         ErrorInput(ShapeError, "affine_grid: size (2, 3, 0, 4) has no pixels", np.zeros((2, 2, 3)),
                    size=(2, 3, 0, 4)),
     ],
@@ -470,4 +473,6 @@ def affine_grid(theta: Spec, size: Shape, align_corners: bool = False) -> Spec:
         raise ShapeError(f"affine_grid: theta has shape {theta.shape}, not {(size[0], axes, axes + 1)}")
     if min(size[2:]) < 1:
         raise ShapeError(f"affine_grid: size {size} has no pixels")
+    if max(size[2:]) > _LONGEST:
+        raise ShapeError(f"affine_grid: size {size} has an axis of more than {_LONGEST} pixels")
     return Spec((size[0], *size[2:], axes), theta.dtype)
