@@ -121,7 +121,8 @@ template <class S> struct Gather {
     const Phase &d = phase[0], &h = phase[1], &v = phase[2];
     const int64_t before = (d.tap * axes[1].kernel + d.taps * h.tap) * axes[2].kernel + d.taps * h.taps * v.tap;
     const int64_t k = d.taps * h.taps * v.taps * channels, slices = std::max<int64_t>(1, ceil_div(k, kSlice<T>));
-    Scratch<Run> runs(d.taps * h.taps * v.taps + slices + 1);
+    Scratch<Run> runs(2 * (d.taps * h.taps * v.taps + slices + 1));
+    Run* const live = runs.get() + d.taps * h.taps * v.taps + slices + 1;
     Scratch<int64_t> begin(slices + 1);
     cut_runs(from, phase, k, slices, runs.get(), begin.get());
     // Images, planes, rows and positions of a row: adjacent ones that are equally far apart are one.
@@ -136,7 +137,8 @@ template <class S> struct Gather {
       to += (phase[a - 1].first - box.begin[a]) * written[a];
       written[a] *= axes[a - 1].spread();
     }
-    for (int a = kAxes; a > 0; --a) {
+    const bool skips = axes[1].padded();  // each row has runs of its own: those that read padding alone are left out
+    for (int a = kAxes; a > 0 && !skips; --a) {
       if (read[a - 1] != read[3] * count[3] || written[a - 1] != written[3] * count[3]) break;
       count[3] *= count[a - 1], count[a - 1] = 1;
     }
@@ -148,9 +150,21 @@ template <class S> struct Gather {
           for (int64_t j = 0; j < count[2]; ++j) {
             tile.a = from.data + n * read[0] + i * read[1] + j * read[2];
             tile.c = to + n * written[0] + i * written[1] + j * written[2];
+            if (skips) {
+              tile.runs = live;
+              tile.count = live_runs(runs.get() + begin[s], begin[s + 1] - begin[s], j * axes[1].step(), live);
+            }
             run_rows(tile, count[3], vectors);
           }
     }
+  }
+
+  // The runs that do not read padding alone, for a row `down` lines below the first.
+  int64_t live_runs(const Run* runs, int64_t count, int64_t down, Run* live) const {
+    int64_t made = 0;
+    for (int64_t r = 0; r < count; ++r)
+      if (runs[r].line + down >= 0 && runs[r].line + down < axes[1].source) live[made++] = runs[r];
+    return made;
   }
 
   // k as runs of adjacent elements of the source, slice by slice: begin[s] is the first run of slice s.
@@ -164,10 +178,12 @@ template <class S> struct Gather {
       for (int64_t h = 0; h < phase[1].taps; ++h)
         for (int64_t v = 0; v < phase[2].taps; ++v) {
           int64_t offset = place(0, d) + place(1, h) + place(2, v);
+          const int64_t line = axes[1].place(phase[1].first, axes[1].order[phase[1].tap + h]);
           for (int64_t left = channels; left > 0;) {
             const int64_t end = k * (slice + 1) / slices, take = std::min(left, end - at);
-            if (made > begin[slice] && runs[made - 1].at + runs[made - 1].depth == offset) runs[made - 1].depth += take;
-            else runs[made++] = {offset, take};
+            Run* last = made > begin[slice] ? runs + made - 1 : nullptr;
+            if (last && last->line == line && last->at + last->depth == offset) last->depth += take;
+            else runs[made++] = {offset, take, at - k * slice / slices, line};
             at += take, offset += take, left -= take;
             if (at == end) begin[++slice] = made;
           }

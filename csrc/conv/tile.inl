@@ -4,6 +4,8 @@
 
 struct Run {
   int64_t at, depth;  // offset of the first element from the tile's `a`, elements
+  int64_t step;       // of B, for the first one
+  int64_t line;       // of the source, which may be padding: then there is nothing to add
 };
 
 template <class T> struct RunTile {
@@ -28,9 +30,9 @@ constexpr int kRowsOf[kMostVectors + 1] = {0, 12, 6};
 template <class T, int MR, int NV> static void run_tile(const RunTile<T>& t) {
   constexpr int L = kLanes<T>, kGroups = (MR + 2) / 3;
   const int64_t a_row = t.a_row, a_col = t.a_col, c_row = t.c_row;
-  const T* b = t.b;
   vec<T> sum[MR][NV] = {};
   for (int64_t r = 0; r < t.count; ++r) {
+    const T* b = t.b + t.runs[r].step * (NV * L);
     const T* a[kGroups];  // one pointer for three rows: base + {0, 1, 2} strides are addressing modes
 #pragma GCC unroll 16
     for (int g = 0; g < kGroups; ++g) a[g] = t.a + t.runs[r].at + 3 * g * a_row;

@@ -51,7 +51,7 @@ template <class S> struct WeightGradient {
       Source<S> from(source, axes, channels);
       Scratch<int64_t> order(shape.plane());
       Scratch<T> copy(shape.elements(boxes.length)), rows(boxes.positions() * width_of(panel0, panel1));
-      Scratch<Run> runs(boxes.length[0] * boxes.length[1] * boxes.length[2]);
+      Scratch<Run> runs(2 * boxes.length[0] * boxes.length[1] * boxes.length[2]);
       for (int64_t box = first; box < end; ++box) {
         from.fill(x + group * channels * source.channel, boxes[box], copy.get(), order.get());
         run_box(from, boxes[box], group, panel0, panel1, box > first, rows.get(), runs.get(), sum);
@@ -67,13 +67,19 @@ template <class S> struct WeightGradient {
   void run_box(const Source<S>& from, const Box& box, int64_t group, int64_t panel0, int64_t panel1, bool accumulate,
                T* rows, Run* runs, T* sum) const {
     const int64_t positions = box.positions(), apart = from.step(2) * from.stride[3];
-    int64_t made = 0;
+    // Lines that are padding are left out; where there are none, runs that follow each other are one.
+    const bool skips = axes[1].padded();
+    Run* const live = runs + box.length(0) * box.length(1) * box.length(2);
+    int64_t made = 0, position = 0;
     for (int64_t n = 0; n < box.length(0); ++n)
       for (int64_t d = 0; d < box.length(1); ++d)
         for (int64_t h = 0; h < box.length(2); ++h) {
           const int64_t at = n * from.stride[0] + d * from.step(0) * from.stride[1] + h * from.step(1) * from.stride[2];
-          if (made && runs[made - 1].at + runs[made - 1].depth * apart == at) runs[made - 1].depth += box.length(3);
-          else runs[made++] = {at, box.length(3)};
+          const int64_t line = axes[1].place(box.begin[2] + h, 0);
+          Run* last = made ? runs + made - 1 : nullptr;
+          if (last && !skips && last->at + last->depth * apart == at) last->depth += box.length(3);
+          else runs[made++] = {at, box.length(3), position, line};
+          position += box.length(3);
         }
     for (int64_t panel = panel0; panel < panel1; ++panel) {
       const int vectors = panels.vectors_of(panel), width = vectors * L;
@@ -84,18 +90,24 @@ template <class S> struct WeightGradient {
     const int64_t together = adjacent ? axes[2].kernel : 1, count = together * channels;
     int64_t row = 0;  // of the sums
     for (int64_t d = 0; d < axes[0].kernel; ++d)
-      for (int64_t h = 0; h < axes[1].kernel; ++h)
+      for (int64_t h = 0; h < axes[1].kernel; ++h) {
+        const int64_t down = h * axes[1].dilation;
+        int64_t count_live = 0;
+        for (int64_t r = 0; r < made; ++r)
+          if (!skips || (runs[r].line + down >= 0 && runs[r].line + down < axes[1].source))
+            live[count_live++] = runs[r];
         for (int64_t v = 0; v < axes[2].kernel; v += together, row += count) {
           const int64_t at = from.place(0, box.begin[1], d) + from.place(1, box.begin[2], h) +
                              from.place(2, box.begin[3], v);
           for (int64_t panel = panel0; panel < panel1; ++panel) {
             const int vectors = panels.vectors_of(panel), width = vectors * L;
-            const RunTile<T> tile{from.data + at, 1, apart, runs, made,
+            const RunTile<T> tile{from.data + at, 1, apart, live, count_live,
                                   rows + (panel - panel0) * panels.width() * positions,
                                   sum + panel * panels.width() * depth + row * width, width, accumulate};
             run_rows(tile, count, vectors);
           }
         }
+      }
   }
 
   // The slices' sums, [tap, channel][filter], added and turned into [filter][channel, tap].
