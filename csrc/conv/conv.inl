@@ -12,7 +12,7 @@
 // tiles, where that takes more), whatever the image's size. Transposing costs about 0.3 cycles an element of x and of
 // out; a multiply-add of 32 lanes costs one, so that is K D / 32 cycles an element of x: 5 % for 16 channels and 3 x 3.
 //
-// Lines of the source that are padding are not multiplied: of 3 x 3 taps on 8 x 8 positions a twelfth, on 4 x 4 a sixth.
+// Lines of the source that are padding are not multiplied: a twelfth of the taps of 3 x 3 on 8 x 8 positions.
 //
 // The gradient of the input is the same product with source and target exchanged: with a stride, positions fall into
 // phases that read different taps, each a convolution without a stride whose results lie `stride` apart. The gradient
@@ -21,6 +21,8 @@
 #include "common/dtypes.inl"
 #include "matmul/tile.inl"
 #include "matmul/pack.inl"
+
+namespace general {  // another family may call its types alike, and the linker would take them for the same
 #include "conv/shape.inl"
 #include "conv/tile.inl"
 #include "conv/pack.inl"
@@ -98,8 +100,10 @@ static void conv_weight(const Args& args) {
   });
 }
 
+}  // namespace general
+
 static const Kernel kernels[] = {
-    {"conv:conv", conv, kAllContiguous},
-    {"conv:conv_input", conv_input, kAllContiguous},
-    {"conv:conv_weight", conv_weight, kAllContiguous},
+    {"conv:conv", general::conv, kAllContiguous},
+    {"conv:conv_input", general::conv_input, kAllContiguous},
+    {"conv:conv_weight", general::conv_weight, kAllContiguous},
 };
