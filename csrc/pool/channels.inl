@@ -9,9 +9,12 @@ template <class T> static bool by_channels(const Pooling& p) {
   return p.inner >= kLanes<pool_t<T>> && p.volume() <= kPoolVolume;
 }
 
-// f(c) for vectors of n channels, n of at least one vector.
+// f.operator()<N>(c) for N vectors of channels at once, four or one; n of at least one vector.
 template <class C, class F> static inline void each_vector(int64_t n, F&& f) {
-  for (int64_t c = 0; c < n; c += kLanes<C>) f(std::min(c, n - kLanes<C>));
+  constexpr int L = kLanes<C>;
+  int64_t c = 0;
+  for (; c + 4 * L <= n; c += 4 * L) f.template operator()<4>(c);
+  for (; c < n; c += L) f.template operator()<1>(std::min(c, n - L));
 }
 
 template <class T> static inline void put(T* p, vec<compute_t<T>> v) {
@@ -75,30 +78,42 @@ struct Members {
   }
 };
 
-template <class T, class P>
+template <bool kPlaces, class T, class P>
 static void max_by_channels(const Pooling& p, const T* x, T* out, P* places, int64_t* indices) {
   using C = compute_t<T>;
+  constexpr int L = kLanes<C>;
   each_row_of_windows(p, [&](int64_t plane, int64_t od, int64_t oh) {
     const T* from = x + plane * p.in() * p.inner;
     Members m;
     for (int64_t ow = 0; ow < p.axis[2].out; ++ow) {
       m.find(p, od, oh, ow);
       const int64_t to = (((plane * p.axis[0].out + od) * p.axis[1].out + oh) * p.axis[2].out + ow) * p.inner;
-      const int64_t start = m.count ? m.position[0] : 0;
-      const bool kept = places || indices;
-      each_vector<C>(p.inner, [&](int64_t c) {
-        vec<C> best = vset(lowest<C>());
-        place_vector<C> at = place_vector<C>{} + static_cast<place_of<C>>(start);
+      const auto start = static_cast<place_of<C>>(m.count ? m.position[0] : 0);
+      each_vector<C>(p.inner, [&]<int N>(int64_t c) {
+        vec<C> best[N];
+        place_vector<C> at[N];
+#pragma GCC unroll 4
+        for (int v = 0; v < N; ++v) best[v] = vset(lowest<C>()), at[v] = place_vector<C>{} + start;
         for (int64_t k = 0; k < m.count; ++k) {
-          const vec<C> v = get(from + m.base + m.offset[k] + c);
-          const auto better = (v > best) | (v != v);
-          best = better ? v : best;
-          if (kept) at = better ? at - at + static_cast<place_of<C>>(m.position[k]) : at;
+          const T* here = from + m.base + m.offset[k] + c;
+          const place_vector<C> position = place_vector<C>{} + static_cast<place_of<C>>(m.position[k]);
+#pragma GCC unroll 4
+          for (int v = 0; v < N; ++v) {
+            const vec<C> e = get(here + v * L);
+            const auto better = (e > best[v]) | (e != e);
+            best[v] = better ? e : best[v];
+            if constexpr (kPlaces) at[v] = better ? position : at[v];
+          }
         }
-        put(out + to + c, best);
-        if (places) store_places<C>(places + to + c, at);
-        if (indices)
-          for (int l = 0; l < kLanes<C>; ++l) indices[to + c + l] = Indices{p}.of(od, oh, ow, at[l]);
+#pragma GCC unroll 4
+        for (int v = 0; v < N; ++v) {
+          put(out + to + c + v * L, best[v]);
+          if constexpr (kPlaces) {
+            if (places) store_places<C>(places + to + c + v * L, at[v]);
+            for (int l = 0; indices && l < L; ++l)
+              indices[to + c + v * L + l] = Indices{p}.of(od, oh, ow, at[v][l]);
+          }
+        }
       });
     }
   });
@@ -106,6 +121,7 @@ static void max_by_channels(const Pooling& p, const T* x, T* out, P* places, int
 
 template <class T> static void means_by_channels(const Pooling& p, const T* x, T* out, const Divisors& divisors) {
   using C = compute_t<T>;
+  constexpr int L = kLanes<C>;
   each_row_of_windows(p, [&](int64_t plane, int64_t od, int64_t oh) {
     const T* from = x + plane * p.in() * p.inner;
     Members m;
@@ -113,11 +129,66 @@ template <class T> static void means_by_channels(const Pooling& p, const T* x, T
       m.find(p, od, oh, ow);
       const int64_t to = (((plane * p.axis[0].out + od) * p.axis[1].out + oh) * p.axis[2].out + ow) * p.inner;
       const C by = static_cast<C>(divisors.of(od, oh, ow));
-      each_vector<C>(p.inner, [&](int64_t c) {
-        vec<C> sum{};
-        for (int64_t k = 0; k < m.count; ++k) sum += get(from + m.base + m.offset[k] + c);
-        put(out + to + c, sum / by);
+      each_vector<C>(p.inner, [&]<int N>(int64_t c) {
+        vec<C> sum[N] = {};
+        for (int64_t k = 0; k < m.count; ++k) {
+          const T* here = from + m.base + m.offset[k] + c;
+#pragma GCC unroll 4
+          for (int v = 0; v < N; ++v) sum[v] += get(here + v * L);
+        }
+#pragma GCC unroll 4
+        for (int v = 0; v < N; ++v) put(out + to + c + v * L, sum[v] / by);
       });
+    }
+  });
+}
+
+// Windows side by side, without padding: each gradient is written to all elements of its window, so that none is
+// looked for; elements beyond the last windows get 0.
+static bool side_by_side(const Pooling& p) {
+  for (const Axis& a : p.axis)
+    if (a.adaptive() || a.stride != a.kernel || a.before || a.dilation != 1 || a.out * a.kernel > a.in) return false;
+  return true;
+}
+
+template <bool kPlaces, class T, class P>
+static void back_side_by_side(const Pooling& p, const T* dout, const P* places, T* dx, const Divisors& divisors) {
+  using C = compute_t<T>;
+  constexpr int L = kLanes<C>;
+  const Axis &depth = p.axis[0], &height = p.axis[1], &width = p.axis[2];
+  const int64_t rows = depth.in * height.in, used = width.out * width.kernel;
+  const C by = static_cast<C>(divisors.of(0, 0, 0));
+  const int64_t grain = std::max<int64_t>(1, 16384 / (width.in * p.inner + 1));
+  parallel_ranges(p.planes * rows, grain, [&](int64_t begin, int64_t end) {
+    for (int64_t k = begin; k < end; ++k) {
+      const int64_t plane = k / rows, i = k % rows / height.in, j = k % height.in;
+      const int64_t od = i / depth.kernel, oh = j / height.kernel;
+      T* to = dx + k * width.in * p.inner;
+      const bool there = od < depth.out && oh < height.out;
+      if (!there || used < width.in) {
+        const T zero{};
+        std::fill(there ? to + used * p.inner : to, to + width.in * p.inner, zero);
+        if (!there) continue;
+      }
+      const int64_t first = (i % depth.kernel * height.kernel + j % height.kernel) * width.kernel;
+      const int64_t from = ((plane * depth.out + od) * height.out + oh) * width.out * p.inner;
+      for (int64_t ow = 0; ow < width.out; ++ow)
+        each_vector<C>(p.inner, [&]<int N>(int64_t c) {
+#pragma GCC unroll 4
+          for (int v = 0; v < N; ++v) {
+            const int64_t at = from + ow * p.inner + c + v * L;
+            const vec<C> d = kPlaces ? get(dout + at) : get(dout + at) / by;
+            for (int64_t e = 0; e < width.kernel; ++e) {
+              T* here = to + (ow * width.kernel + e) * p.inner + c + v * L;
+              if constexpr (kPlaces) {
+                const auto chosen = load_places<C>(places + at) == static_cast<place_of<C>>(first + e);
+                put(here, chosen ? d : vec<C>{});
+              } else {
+                put(here, d);
+              }
+            }
+          }
+        });
     }
   });
 }
@@ -126,6 +197,8 @@ template <class T> static void means_by_channels(const Pooling& p, const T* x, T
 template <bool kPlaces, class T, class P>
 static void back_by_channels(const Pooling& p, const T* dout, const P* places, T* dx, const Divisors& divisors) {
   using C = compute_t<T>;
+  constexpr int L = kLanes<C>;
+  if (side_by_side(p)) return back_side_by_side<kPlaces>(p, dout, places, dx, divisors);
   const Axis &depth = p.axis[0], &height = p.axis[1], &width = p.axis[2];
   const int64_t rows = depth.in * height.in, windows = p.out() * p.inner;
   const int64_t grain = std::max<int64_t>(1, 8192 / (width.in * p.inner + 1));
@@ -159,19 +232,20 @@ static void back_by_channels(const Pooling& p, const T* dout, const P* places, T
             const int64_t o = m.offset[e] / p.inner, oh = o / width.out % height.out;
             by[e] = static_cast<C>(divisors.of(o / width.out / height.out, oh, o % width.out));
           }
-        each_vector<C>(p.inner, [&](int64_t c) {
-          vec<C> sum{};
+        each_vector<C>(p.inner, [&]<int N>(int64_t c) {
+          vec<C> sum[N] = {};
           for (int64_t e = 0; e < m.count; ++e) {
             const int64_t at = plane * windows + m.offset[e] + c;
-            const vec<C> v = get(dout + at);
-            if constexpr (kPlaces) {
-              const auto chosen = load_places<C>(places + at) == static_cast<place_of<C>>(m.position[e]);
-              sum += chosen ? v : vec<C>{};
-            } else {
-              sum += v / by[e];
+            const auto position = static_cast<place_of<C>>(m.position[e]);
+#pragma GCC unroll 4
+            for (int v = 0; v < N; ++v) {
+              const vec<C> d = get(dout + at + v * L);
+              if constexpr (kPlaces) sum[v] += load_places<C>(places + at + v * L) == position ? d : vec<C>{};
+              else sum[v] += d / by[e];
             }
           }
-          put(to + c, sum);
+#pragma GCC unroll 4
+          for (int v = 0; v < N; ++v) put(to + c + v * L, sum[v]);
         });
       }
     }

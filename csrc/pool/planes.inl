@@ -81,7 +81,7 @@ template <class T> static void back_to_planes(const Pooling& p, const T* dout, T
 template <class T> static inline pool_t<T> max_of_plane(const T* x, int64_t n, int64_t* where) {
   using C = pool_t<T>;
   constexpr int L = kLanes<C>;
-  C best[L];
+  C best[L] = {};
   place_of<C> at[L] = {};
   int64_t i = 0;
   int lanes = static_cast<int>(std::min<int64_t>(n, L));
@@ -143,6 +143,13 @@ struct Spans {
   }
 };
 
+// What each window is divided by.
+template <class C> static void find_divisors(const Pooling& p, const Divisors& divisors, C* to) {
+  for (int64_t od = 0; od < p.axis[0].out; ++od)
+    for (int64_t oh = 0; oh < p.axis[1].out; ++oh)
+      for (int64_t ow = 0; ow < p.axis[2].out; ++ow) *to++ = static_cast<C>(divisors.of(od, oh, ow));
+}
+
 // f(plane, spans of the axes, room for a row of windows of every row of the input, room for a row of it)
 template <class C, class F> static void each_plane(const Pooling& p, F&& f) {
   const Spans d(p.axis[0]), h(p.axis[1]), w(p.axis[2]);
@@ -153,32 +160,69 @@ template <class C, class F> static void each_plane(const Pooling& p, F&& f) {
   });
 }
 
+// A row of the input in the compute type, with `padding` where windows lie outside of it: window o is at o * stride.
+template <class T>
+static void read_padded(const Axis& a, const T* x, pool_t<T> padding, pool_t<T>* to, int64_t length) {
+  const int64_t before = a.before, here = std::min(a.in, length - before);
+  for (int64_t k = 0; k < before; ++k) to[k] = padding;
+  read(to + before, x, here);
+  for (int64_t k = before + here; k < length; ++k) to[k] = padding;
+}
+
+// Rows of windows have room for whole vectors.
+template <class C> static int64_t row_pitch(const Axis& a) { return (a.out + kLanes<C> - 1) / kLanes<C> * kLanes<C>; }
+template <class C> static int64_t padded_length(const Axis& a) {
+  return a.adaptive() ? a.in : (row_pitch<C>(a) - 1) * a.stride + (a.kernel - 1) * a.dilation + 1 + kLanes<C>;
+}
+
 template <class T> static void means_by_rows(const Pooling& p, const T* x, T* out, const Divisors& divisors) {
   using C = pool_t<T>;
+  constexpr int L = kLanes<C>;
   const Axis &depth = p.axis[0], &height = p.axis[1], &width = p.axis[2];
-  const int64_t rows = depth.in * height.in, step = width.step(), n = width.out;
-  each_plane<C>(p, [&](int64_t k, const Spans& d, const Spans& h, const Spans& w, C* across, C* row) {
-    for (int64_t r = 0; r < rows; ++r) {
-      const C* from = readable(x + (k * rows + r) * width.in, width.in, row, false);
-      for (int64_t o = 0; o < n; ++o) {
-        const C* at = from + w.first[o];
-        C sum = 0;
-        for (int64_t e = 0; e < w.count[o]; ++e) sum = plus(sum, at[e * step]);
-        across[r * n + o] = sum;
-      }
-    }
-    for (int64_t od = 0; od < depth.out; ++od)
-      for (int64_t oh = 0; oh < height.out; ++oh) {
-        C* sums = row + width.in;
-        std::fill(sums, sums + n, C(0));
-        for (int64_t i = 0; i < d.count[od]; ++i)
-          for (int64_t j = 0; j < h.count[oh]; ++j) {
-            const int64_t r = (d.first[od] + i * depth.step()) * height.in + h.first[oh] + j * height.step();
-            for (int64_t o = 0; o < n; ++o) sums[o] = plus(sums[o], across[r * n + o]);
+  const int64_t rows = depth.in * height.in, step = width.step(), n = width.out, pitch = row_pitch<C>(width);
+  const int64_t length = std::max(width.in, padded_length<C>(width));
+  const bool vectors = !width.adaptive() && width.stride == 1;
+  const Spans d(depth), h(height), w(width);
+  Scratch<C> by(p.out());
+  find_divisors(p, divisors, by.get());
+  parallel_ranges(p.planes, plane_grain(p), [&](int64_t begin, int64_t end) {
+    Scratch<C> across(rows * pitch), row(length), sums(pitch);
+    for (int64_t k = begin; k < end; ++k) {
+      for (int64_t r = 0; r < rows; ++r) {
+        const T* from = x + (k * rows + r) * width.in;
+        C* to = across.get() + r * pitch;
+        if (vectors) {
+          read_padded(width, from, C(0), row.get(), length);
+          for (int64_t o = 0; o < pitch; o += L) {
+            vec<C> sum = vload(row.get() + o);
+            for (int64_t e = 1; e < width.kernel; ++e) sum = plus(sum, vload(row.get() + o + e * step));
+            vstore(to + o, sum);
           }
-        for (int64_t o = 0; o < n; ++o) sums[o] /= static_cast<C>(divisors.of(od, oh, o));
-        write(out + ((k * depth.out + od) * height.out + oh) * n, sums, n);
+          continue;
+        }
+        read(row.get(), from, width.in);
+        for (int64_t o = 0; o < pitch; ++o) {
+          const C* at = row.get() + (o < n ? w.first[o] : 0);
+          C sum = 0;
+          for (int64_t e = 0; o < n && e < w.count[o]; ++e) sum = plus(sum, at[e * step]);
+          to[o] = sum;
+        }
       }
+      for (int64_t od = 0; od < depth.out; ++od)
+        for (int64_t oh = 0; oh < height.out; ++oh) {
+          for (int64_t o = 0; o < pitch; o += L) {
+            vec<C> sum{};
+            for (int64_t i = 0; i < d.count[od]; ++i)
+              for (int64_t j = 0; j < h.count[oh]; ++j) {
+                const int64_t r = (d.first[od] + i * depth.step()) * height.in + h.first[oh] + j * height.step();
+                sum = plus(sum, vload(across.get() + r * pitch + o));
+              }
+            vstore(sums.get() + o, sum);
+          }
+          for (int64_t o = 0; o < n; ++o) sums[o] /= by[(od * height.out + oh) * n + o];
+          write(out + ((k * depth.out + od) * height.out + oh) * n, sums.get(), n);
+        }
+    }
   });
 }
 
@@ -187,13 +231,15 @@ template <class T> static void back_by_rows(const Pooling& p, const T* dout, T* 
   using C = pool_t<T>;
   const Axis &depth = p.axis[0], &height = p.axis[1], &width = p.axis[2];
   const int64_t rows = depth.in * height.in, step = width.step(), n = width.out;
+  Scratch<C> by(p.out());
+  find_divisors(p, divisors, by.get());
   each_plane<C>(p, [&](int64_t k, const Spans& d, const Spans& h, const Spans& w, C* across, C* row) {
     std::fill(across, across + rows * n, C(0));
     for (int64_t od = 0; od < depth.out; ++od)
       for (int64_t oh = 0; oh < height.out; ++oh) {
         C* given = row + width.in;
         read(given, dout + ((k * depth.out + od) * height.out + oh) * n, n);
-        for (int64_t o = 0; o < n; ++o) given[o] /= static_cast<C>(divisors.of(od, oh, o));
+        for (int64_t o = 0; o < n; ++o) given[o] /= by[(od * height.out + oh) * n + o];
         for (int64_t i = 0; i < d.count[od]; ++i)
           for (int64_t j = 0; j < h.count[oh]; ++j) {
             const int64_t r = (d.first[od] + i * depth.step()) * height.in + h.first[oh] + j * height.step();
@@ -211,48 +257,80 @@ template <class T> static void back_by_rows(const Pooling& p, const T* dout, T* 
   });
 }
 
+// Maxima of the windows along a row, and their positions in them.
+template <class T> static void max_along(
+    const Axis& a, const Spans& w, const T* x, int64_t length, int64_t pitch, pool_t<T>* row, pool_t<T>* to,
+    place_of<pool_t<T>>* where) {
+  using C = pool_t<T>;
+  using I = place_of<C>;
+  const int64_t step = a.step();
+  if (!a.adaptive() && a.stride == 1) {
+    read_padded(a, x, lowest<C>(), row, length);
+    for (int64_t o = 0; o < pitch; o += kLanes<C>) {
+      vec<C> best = vset(lowest<C>());
+      place_vector<C> at{};
+      for (int64_t e = 0; e < a.kernel; ++e) {
+        const vec<C> v = vload(row + o + e * step);
+        const auto better = (v > best) | (v != v);
+        best = better ? v : best, at = better ? place_vector<C>{} + static_cast<I>(e) : at;
+      }
+      vstore(to + o, best);
+      vstore(where + o, at);
+    }
+    return;
+  }
+  read(row, x, a.in);
+  for (int64_t o = 0; o < pitch; ++o) {
+    const C* here = row + (o < a.out ? w.first[o] : 0);
+    C best = lowest<C>();
+    I place = 0;
+    for (int64_t e = 0; o < a.out && e < w.count[o]; ++e) {
+      const C v = here[e * step];
+      const bool better = Larger::beats(v, best);
+      best = better ? v : best, place = better ? static_cast<I>(e) : place;
+    }
+    to[o] = best, where[o] = place + static_cast<I>(o < a.out ? w.position[o] : 0);
+  }
+}
+
 template <class T, class P>
 static void max_by_rows(const Pooling& p, const T* x, T* out, P* places, int64_t* indices) {
   using C = pool_t<T>;
+  using I = place_of<C>;
+  constexpr int L = kLanes<C>;
   const Axis &depth = p.axis[0], &height = p.axis[1], &width = p.axis[2];
-  const int64_t rows = depth.in * height.in, step = width.step(), n = width.out;
+  const int64_t rows = depth.in * height.in, n = width.out, pitch = row_pitch<C>(width);
+  const int64_t length = std::max(width.in, padded_length<C>(width));
   const Spans d(depth), h(height), w(width);
   parallel_ranges(p.planes, plane_grain(p), [&](int64_t begin, int64_t end) {
-    Scratch<C> across(rows * n), row(width.in + n);
-    Scratch<int32_t> where(rows * n), at(n);
+    Scratch<C> across(rows * pitch), row(length), best(pitch);
+    Scratch<I> where(rows * pitch), at(pitch), first(pitch);
+    for (int64_t o = 0; o < pitch; ++o) first[o] = static_cast<I>(o < n ? w.position[o] : 0);
     for (int64_t k = begin; k < end; ++k) {
-      for (int64_t r = 0; r < rows; ++r) {
-        const C* from = readable(x + (k * rows + r) * width.in, width.in, row.get(), false);
-        for (int64_t o = 0; o < n; ++o) {
-          const C* here = from + w.first[o];
-          C best = lowest<C>();
-          int32_t place = 0;
-          for (int64_t e = 0; e < w.count[o]; ++e) {
-            const C v = here[e * step];
-            const bool better = Larger::beats(v, best);
-            best = better ? v : best, place = better ? static_cast<int32_t>(e) : place;
-          }
-          across[r * n + o] = best, where[r * n + o] = static_cast<int32_t>(w.position[o]) + place;
-        }
-      }
+      for (int64_t r = 0; r < rows; ++r)
+        max_along(width, w, x + (k * rows + r) * width.in, length, pitch, row.get(), across.get() + r * pitch,
+                  where.get() + r * pitch);
       for (int64_t od = 0; od < depth.out; ++od)
         for (int64_t oh = 0; oh < height.out; ++oh) {
-          C* best = row.get() + width.in;
-          for (int64_t o = 0; o < n; ++o)
-            best[o] = lowest<C>(), at[o] = static_cast<int32_t>(first_position(p, od, oh, o));
-          for (int64_t i = 0; i < d.count[od]; ++i)
-            for (int64_t j = 0; j < h.count[oh]; ++j) {
-              const int64_t r = (d.first[od] + i * depth.step()) * height.in + h.first[oh] + j * height.step();
-              const int64_t line = (d.position[od] + i) * height.widest() + h.position[oh] + j;
-              const int32_t before = static_cast<int32_t>(line * width.widest());
-              for (int64_t o = 0; o < n; ++o) {
-                const C v = across[r * n + o];
-                const bool better = Larger::beats(v, best[o]);
-                best[o] = better ? v : best[o], at[o] = better ? before + where[r * n + o] : at[o];
+          const int64_t start = (d.position[od] * height.widest() + h.position[oh]) * width.widest();
+          for (int64_t o = 0; o < pitch; o += L) {
+            vec<C> most = vset(lowest<C>());
+            place_vector<C> place = vload(first.get() + o) + static_cast<I>(start);
+            for (int64_t i = 0; i < d.count[od]; ++i)
+              for (int64_t j = 0; j < h.count[oh]; ++j) {
+                const int64_t r = (d.first[od] + i * depth.step()) * height.in + h.first[oh] + j * height.step();
+                const int64_t line = (d.position[od] + i) * height.widest() + h.position[oh] + j;
+                const vec<C> v = vload(across.get() + r * pitch + o);
+                const auto better = (v > most) | (v != v);
+                const place_vector<C> here =
+                    vload(where.get() + r * pitch + o) + static_cast<I>(line * width.widest());
+                most = better ? v : most, place = better ? here : place;
               }
-            }
+            vstore(best.get() + o, most);
+            vstore(at.get() + o, place);
+          }
           const int64_t to = ((k * depth.out + od) * height.out + oh) * n;
-          write(out + to, best, n);
+          write(out + to, best.get(), n);
           for (int64_t o = 0; places && o < n; ++o) places[to + o] = static_cast<P>(at[o]);
           for (int64_t o = 0; indices && o < n; ++o) indices[to + o] = Indices{p}.of(od, oh, o, at[o]);
         }
@@ -260,9 +338,10 @@ static void max_by_rows(const Pooling& p, const T* x, T* out, P* places, int64_t
   });
 }
 
-// Whether rows are the way: where runs of phases would be short, and planes suffice for several threads.
+// Whether rows are the way: where runs of phases would be short or windows are large, and planes suffice for several
+// threads.
 static bool by_rows(const Pooling& p) {
-  return p.inner == 1 && p.planes >= 4 && (!by_phases(p) || p.axis[2].stride > 2);
+  return p.inner == 1 && p.planes >= 4 && (!by_phases(p) || p.axis[2].stride > 2 || p.volume() > 9);
 }
 
 // The gradient of maxima plane by plane: each window's goes where its maximum was, in the order of the windows.

@@ -27,7 +27,10 @@ static void max_forward(const Pooling& p, const Args& a, P* places, int64_t* ind
   if (!indices && by_halves(p)) return max_by_halves(p, x, out, places);
   if constexpr (!std::is_integral_v<T>) {
     if (is_whole(p)) return maxima_of_planes(p, x, out, places, indices);
-    if (by_channels<T>(p)) return max_by_channels(p, x, out, places, indices);
+    if (by_channels<T>(p)) {
+      if (places || indices) return max_by_channels<true>(p, x, out, places, indices);
+      return max_by_channels<false>(p, x, out, places, indices);
+    }
   }
   if (by_rows(p)) max_by_rows(p, x, out, places, indices);
   else if (by_phases(p)) max_by_phases(p, x, out, places, indices);
