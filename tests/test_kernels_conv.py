@@ -80,6 +80,14 @@ def test_slices_of_the_gradient_to_the_weight(layout):
     assert len(program.launches) == 2 and program.launches[0].grid[1] > 1
 
 
+def test_kernels_of_length_one_are_products():
+    case = Case(3, 17, 9, (5, 4), (1, 1), layout="NHWC")
+    for planner, kind in ((direct.conv, "conv"), (direct.conv_input, "input"), (direct.conv_weight, "weight")):
+        assert check(planner, kind, case).launches[0].kernel.name.startswith("matmul.")
+    padded = made("conv", case._replace(padding=PADDED))
+    assert direct.conv(padded).launches[-1].kernel.name == "conv.gemm:gemm_kernel"
+
+
 needs_shim = pytest.mark.skipif(not shutil.which("g++"), reason="no g++")
 DEPTHWISE = [
     Case(5, 3, 3, (21, 22), (3, 3), padding=PADDED, groups=3),

@@ -83,6 +83,8 @@ _SAMPLES = [
     Case(2, 3, 2, (7,), (3,), dilation=(2,), layout="NHWC", why="NHWC, one axis, dilated"),
     Case(2, 2, 3, (3, 3), (1, 2), (3, 2), (2, 0, 1, 3), why="windows of padding alone"),
     Case(0, 3, 2, (4, 4), (3, 3), why="no images"),
+    Case(1, 2, 3, (9, 10), (3, 2), (4, 3), (1, 0, 2, 4), (2, 3), why="strides and dilations with common divisors"),
+    Case(2, 3, 4, (3, 2), (1, 1), layout="NHWC", why="NHWC, 1 by 1"),
 ]
 _LARGE = [
     Case(3, 16, 33, (14, 15), (3, 3), padding=(1,) * 4, why="several tiles and threads"),

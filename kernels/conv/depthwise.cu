@@ -10,7 +10,8 @@
 //   depthwise_weight  the gradient to w: a block sums one channel (kLast: 32) over a slice of all places, kTaps sums a
 //                     thread, by warps and then across them in fixed order; a second pass adds the slices in theirs
 //
-// Versions: 1, this one: unmeasured, not yet run on hardware. Compiled (see docs/kernels.md): no spills.
+// Versions: 1, this one: unmeasured, not yet run on hardware. Compiled, no spills, on sm_80, 90, 100 and 120: 43 to 64
+// registers, 4 blocks and half of an SM's warps; the gradient to w with 9 sums a thread 56 to 71, 25 126, 49 224.
 #include "walk.cuh"
 
 // 4 blocks an SM: up to 64 registers, for with fewer the compiler spills addresses.

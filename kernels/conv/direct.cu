@@ -7,7 +7,8 @@
 // of the kernel: one order for each shape. x and out have their channels in front (kLast false) or behind: a thread then
 // writes neighbours itself, and the second-level cache puts its stores together.
 //
-// Versions: 1, this one: unmeasured, not yet run on hardware. Compiled (see docs/kernels.md): no spills.
+// Versions: 1, this one: unmeasured, not yet run on hardware. Compiled: 47 to 80 registers (float64 72 to 140), no spills,
+// on sm_80, 90, 100 and 120; with 64 of them an SM holds 8 blocks, half of its warps.
 #include "walk.cuh"
 
 constexpr int kThreads = 128, kPlaces = 2;

@@ -1,7 +1,9 @@
-"""Planners of the convolutions in CUDA C++: of few channels (direct.cu), and depthwise ones (depthwise.cu).
+"""The planners that operations name: they choose among the kernels of this family.
 
-What they leave out, activations but ReLU, more elements than an int counts, kernels of very many places, the kernels in
-Triton do. Which is chosen depends on shapes, dtype and attributes alone.
+Products of matrices as they lie go to matmul (pointwise.py), few channels (direct.cu) and depthwise convolutions
+(depthwise.cu) to CUDA C++. What is left, also activations but ReLU, more elements than an int counts and kernels of
+very many places, the implicit products in Triton do (gemm.py, weight.py). The choice depends on shapes, dtype and
+attributes alone.
 """
 
 from __future__ import annotations
@@ -10,7 +12,7 @@ import math
 from typing import Any
 
 from dlcore.dtypes import float64, int32
-from dlcore.kernels.conv import gemm, weight
+from dlcore.kernels.conv import gemm, pointwise, weight
 from dlcore.kernels.conv.walk import Walk, walk_of
 from dlcore.kernels.launch import (
     I32,
@@ -50,6 +52,8 @@ def conv(call: Call) -> Program:
     out, pre = call.outputs
     assert x is not None and w is not None and out is not None
     walk, activation = walk_of(call, x, w.shape, out.shape), call.attrs[4]
+    if pointwise.fits(walk):
+        return pointwise.conv(call, walk)
     if out.size == 0 or pre is not None or activation not in (None, "relu") or walk.index is not int32:
         return gemm.conv(call)
     copied = tuple(k for k, v in enumerate(call.inputs) if v is not None)
@@ -76,6 +80,8 @@ def conv_input(call: Call) -> Program:
     out = call.outputs[0]
     assert y is not None and w is not None and out is not None
     walk = walk_of(call, out.shape, w.shape, y.shape)
+    if pointwise.fits(walk):
+        return pointwise.conv_input(call, walk)
     if out.size == 0 or not walk.depthwise or walk.index is not int32:
         return gemm.conv_input(call)
     parts = walk.images * walk.groups * ceil_div(math.prod(walk.size), 4)
@@ -91,6 +97,8 @@ def conv_weight(call: Call) -> Program:
     out = call.outputs[0]
     assert x is not None and y is not None and out is not None
     walk = walk_of(call, x, out.shape, y.shape)
+    if pointwise.fits(walk):
+        return pointwise.conv_weight(call, walk)
     known = WIDE_TAPS if x.dtype is float64 else TAPS
     if not walk.depthwise or walk.index is not int32 or walk.points > known[-1]:
         return weight.conv_weight(call)

@@ -9,7 +9,10 @@ A tile of the input is gathered through pointers: each column has an offset, eac
 is not loaded. Channels are innermost in a column's number, so that with channels last neighbours are neighbours in
 memory. The result is written as (D, C, K).
 
-Versions: 1, this one: unmeasured, not yet run on hardware. Compiled (see docs/kernels.md): no spills.
+Versions: 1, this one: unmeasured, not yet run on hardware. Compiled, registers on sm_80, 90, 100 and 120, no spills:
+bf16 64x64 channels last (steps of 64, 4 warps) 126, 88, 47, 90; NCHW (steps of 32, 8 warps) 104, 114, 80, 92; tf32x3
+160, 109, 58, 147, and 240, 175, 127, 194. At most 32 KiB of shared memory: registers bound what an SM holds, 16 to 20
+warps of bf16 on Hopper.
 """
 
 from __future__ import annotations
