@@ -16,15 +16,15 @@ loaded one by one, coalesced, through registers. The third axis of the grid coun
 
 Rounding: as linear's kernels (matmul/epilogue.py). Sums run through places and channels in one order for each shape.
 
-Versions: 1, this one: unmeasured, not yet run on hardware. Compiled: registers and shared KiB on sm_80, 90, 100, 120, no
-spills, forward with bias and ReLU (GELU: tiles of 64 rows, 174 to 250 registers), then the gradient to the input:
+Versions: 1, this one: unmeasured, not yet run on hardware. Compiled: registers and shared KiB on sm_80, 90, 100, 120;
+no spills; forward with bias and ReLU (GELU: tiles of 64 rows, 174 to 250 registers), then the gradient to the input:
   bf16, channels last   128x128x64 w8  206, 64   128, 96   127, 96   176, 64     202   128    94   175
                         64x64x64 w4    159, 32   105, 48    64, 48   128, 32     160    99    61   128
   bf16, NCHW            128x64x32 w8   192, 16   182, 16   128, 24   196, 16     181   184   128   190
   tf32x3, channels last 64x64x32 w4    166, 32   150, 48   128, 48   160, 32     168   139    96   178 (64x32)
 Channels last, 128x128x64 on Hopper: two programs an SM by registers and by shared memory, 16 warps, wgmma fed by
-16-byte cp.async. NCHW: one program of 8 warps an SM, whose inputs pass through registers: by design it hides less latency, and
-channels last should be faster from some 64 channels on.
+16-byte cp.async. NCHW: one program of 8 warps an SM, whose inputs pass through registers: by design it hides less
+latency, and channels last should be faster from some 64 channels on.
 """
 
 from __future__ import annotations
