@@ -438,26 +438,36 @@ static void grid_sample(const Args& a) {
 
 constexpr int64_t kSampleChannels = 16;  // whose gradients a thread adds up at once
 
-// The gradient of channels [first, last) of one image: sums in `sums`, whose element -1 takes what lies outside.
+// In how many places a pixel's gradient is added up: neighbours among the points share pixels, and an addition would
+// wait for the one before. Each tap has its own sums where these are few.
+static inline int64_t spread_sums(const Sampling& s) { return s.taps() <= 4 ? s.taps() : 1; }
+
+// The gradient of channels [first, last) of one image: planes of sums, whose element -1 takes what lies outside.
 template <class T, class C>
 static void spread_planes(T* dx, const T* dout, const T* grid, int64_t first, int64_t last, const Sampling& s,
                           PointTaps<C>& points, C* sums) {
   const int taps = s.taps();
-  const int64_t room = s.plane + 1;
-  std::memset(sums, 0, static_cast<size_t>((last - first) * room) * sizeof(C));
+  const int64_t room = s.plane + 1, own = spread_sums(s), step = own > 1 ? room : 0;
+  std::memset(sums, 0, static_cast<size_t>((last - first) * own * room) * sizeof(C));
   for (int64_t begin = 0; begin < s.points; begin += kPoints) {
     const int64_t count = s.points - begin < kPoints ? s.points - begin : kPoints;
     points.find(grid + begin * s.axes, count, s);
     for (int64_t c = first; c < last; ++c) {
-      C* plane = sums + (c - first) * room + 1;
+      C* plane = sums + (c - first) * own * room + 1;
       const T* from = dout + c * s.points + begin;
       for (int64_t p = 0; p < count; ++p) {
         const C value = load(from + p);
-        for (int t = 0; t < taps; ++t) plane[points.at[t][p]] += points.weight[t][p] * value;
+        for (int t = 0; t < taps; ++t) plane[t * step + points.at[t][p]] += points.weight[t][p] * value;
       }
     }
   }
-  for (int64_t c = first; c < last; ++c) store_block(dx + c * s.plane, sums + (c - first) * room + 1, s.plane);
+  for (int64_t c = first; c < last; ++c) {
+    C* plane = sums + (c - first) * own * room + 1;
+    for (int64_t t = 1; t < own; ++t)
+#pragma omp simd
+      for (int64_t i = 0; i < s.plane; ++i) plane[i] += plane[t * room + i];
+    store_block(dx + c * s.plane, plane, s.plane);
+  }
 }
 template <class T, class C>
 static void spread_pixels(T* dx, const T* dout, const T* grid, const Sampling& s, PointTaps<C>& points, C* sums) {
@@ -531,7 +541,7 @@ static void grid_sample_backward(const Args& a) {
       parallel_ranges(s.images * parts, s.points * work < kSampleGrain ? kSampleGrain / (s.points * work + 1) + 1 : 1,
                       [&](int64_t begin, int64_t end) {
         const Scratch<PointTaps<C>> points(1);
-        const Scratch<C> sums((s.plane + 1) * each);
+        const Scratch<C> sums((s.plane + 1) * each * (s.last ? 1 : spread_sums(s)));
         for (int64_t item = begin; item < end; ++item) {
           const int64_t n = item / parts, first = item % parts * each;
           const int64_t last = first + each < s.channels ? first + each : s.channels;
