@@ -30,6 +30,13 @@ template <class T> struct Decay {
   __attribute__((always_inline)) T times(T factor) const { return scaled * factor * rest; }
 };
 
+// exp(x) - 1 for x <= 0, with the sign of x: 2 ulp. Nothing can overflow there, which is a third of expm1_'s work.
+DLCORE_MATH T expm1_below(T x) {
+  T rounded;
+  const T r = reduce_exp(at_least(x, T(-4) * Real<T>::kOne), rounded), power = power_of_two(rounded);
+  return copysign_(fma_(power, expm1_reduced(r), power - T(1)), x);
+}
+
 // ---- of a value alone ---------------------------------------------------------------------------------------------
 
 struct Silu : Exponential {  // x / (1 + exp(-x))
@@ -135,7 +142,7 @@ struct Relu6 : Bounded {  // min(max(x, 0), 6)
 struct Selu : Exponential {
   static constexpr double kScale = 1.0507009873554804934, kNegative = kScale * 1.6732632423543772848;
   template <class T> __attribute__((always_inline)) T operator()(T x) const {
-    return x <= T(0) ? expm1_(x) * T(kNegative) : x * T(kScale);
+    return x <= T(0) ? expm1_below(x) * T(kNegative) : x * T(kScale);
   }
 };
 struct SeluBackward : Exponential {
@@ -164,7 +171,7 @@ DLCORE_NUMBERS(LeakyReluBackward, OneNumber, Bounded) (C dout, C x) const {
   return x > C(0) ? dout : dout * this->number;
 } };
 
-DLCORE_NUMBERS(Elu, OneNumber, Exponential) (C x) const { return x <= C(0) ? expm1_(x) * this->number : x; } };
+DLCORE_NUMBERS(Elu, OneNumber, Exponential) (C x) const { return x <= C(0) ? expm1_below(x) * this->number : x; } };
 DLCORE_NUMBERS(EluBackward, OneNumber, Exponential) (C dout, C x) const {
   return dout * (x <= C(0) ? exp_(x) * this->number : C(1));
 } };
