@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import statistics
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -52,9 +53,15 @@ def line(m: Measurement) -> str:
 
 
 def causes(text: str) -> dict[str, str]:
-    """Case -> what holds it back, as it was measured: lines of "case: cause"."""
+    """Key -> what holds it back, as it was measured: lines of "key: cause"."""
     lines = [x for x in text.splitlines() if x and not x.startswith("#")]
     return {case.strip(): cause.strip() for case, _, cause in (x.partition(": ") for x in lines)}
+
+
+def cause(m: Measurement, known: dict[str, str]) -> str:
+    """What is known to hold a case back: of itself, of its operation, of its family at this size."""
+    keys = m.case, re.split(r"[( ]", m.case)[0], f"{m.family}, {m.why}"
+    return next((known[key] for key in keys if key in known), "")
 
 
 def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
@@ -91,7 +98,7 @@ def _below(rows: Sequence[Measurement], known: dict[str, str]) -> str:
         found, fastest = ratio(m), best(m)
         if found is not None and fastest is not None and found < ENOUGH:
             times = [time(m.seconds), fastest, time(m.engines[fastest].median), f"{found:.2f}x", f"{m.noise:.0%}"]
-            table.append([_name(m), m.why, *times, known.get(m.case, "")])
+            table.append([_name(m), m.why, *times, cause(m, known)])
     return _table(header, table) if table else "None.\n"
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -16,10 +17,14 @@ from dlcore.ops._shape import broadcast_shapes
 from dlcore.ops.elementwise import cast
 from dlcore.ops.gather import nonzero, take
 from dlcore.ops.movement import concat, expand, reshape
+from dlcore.ops.shaping import part
 from dlcore.ops.slicing import assign
 from dlcore.ops.strided import as_strided
 
 __all__ = ["append", "delete", "diag_indices", "fill_diagonal", "flatnonzero", "insert", "ix_"]
+
+
+_FEW = 8  # places, which are left out by joining what lies between; of more indices are cheaper
 
 
 def flatnonzero(x: Any) -> Any:
@@ -80,8 +85,13 @@ def delete(x: Any, index: Any, axis: int | None = None) -> Any:
     tensor([1, 3])
     """
     x, along = _along("delete", x, axis)
-    kept = np.delete(np.arange(x.shape[along]), _places("delete", index, x.shape[along]))
-    return take(x, constant(kept, x), along)
+    n = x.shape[along]
+    gone = np.unique(np.arange(n)[_places("delete", index, n)])
+    if len(gone) <= _FEW:  # what lies between them, one after another
+        edges = [-1, *gone.tolist(), n]
+        runs = [part(x, along, a + 1, b - a - 1) for a, b in pairwise(edges) if b > a + 1]
+        return concat(runs or [part(x, along, 0, 0)], along)
+    return take(x, constant(np.delete(np.arange(n), gone), x), along)
 
 
 def insert(x: Any, index: Any, values: Any, axis: int | None = None) -> Any:
@@ -106,6 +116,9 @@ def insert(x: Any, index: Any, values: Any, axis: int | None = None) -> Any:
     if broadcast_shapes("insert", shape, values.shape) != shape:
         raise ShapeError(f"insert: values of shape {values.shape} do not fit {shape}")
     values = expand(values if values.dtype is x.dtype else cast(values, x.dtype), shape)
+    if len(places) and (places == places[0]).all():
+        at = int(places[0])
+        return concat([part(x, along, 0, at), values, part(x, along, at, n - at)], along)
     order = np.argsort(np.concatenate([places * 2, np.arange(n) * 2 + 1]), kind="stable")
     whole = np.where(order < len(places), order + n, order - len(places))
     return take(concat([x, values], along), constant(whole, x), along)
