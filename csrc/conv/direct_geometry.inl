@@ -129,15 +129,15 @@ template <class T> static inline void zero_line(T* to, int64_t n) {
   for (int64_t i = 0; i < n; i += kLanes<T>) vstore(to + i, vec<T>{});
 }
 
-// n elements, `stride` apart in memory, side by side; up to a vector beyond them is overwritten.
+// n elements, `stride` apart in memory, side by side; nothing beyond them is touched.
 template <class S> static void copy_line(compute_t<S>* to, const S* from, int64_t stride, int64_t n) {
   using T = compute_t<S>;
   constexpr int L = kLanes<T>;
   if (stride == 1) {
     if constexpr (std::is_same_v<S, T>) {
-      int64_t i = 0;
-      for (; i + L <= n; i += L) vstore(to + i, vload(from + i));
-      if (i < n) vstore(to + i, vload_first(from + i, static_cast<int>(n - i)));
+      for (int64_t i = 0; i + L <= n; i += L) vstore(to + i, vload(from + i));
+      if (n >= L) vstore(to + n - L, vload(from + n - L));
+      else vstore_first(to, vload_first(from, static_cast<int>(n)), static_cast<int>(n));
     } else {
       load_block(to, from, n);
     }
@@ -150,7 +150,7 @@ template <class S> static void copy_line(compute_t<S>* to, const S* from, int64_
 }
 
 // The copies of one band of the planes of a group: plane after plane, phase after phase. What lies outside of the
-// source is zero. `size`: elements of one, `width` x `height` and what a vector may read beyond.
+// source is zero, and stays so where the next plane is copied into the same place. `size`: elements of one.
 struct Copies {
   const Axis &y, &x;
   int64_t width, height, size;
@@ -161,7 +161,7 @@ struct Copies {
   int64_t phases() const { return static_cast<int64_t>(y.phases.size() * x.phases.size()); }
   int64_t elements(int64_t planes) const { return planes * phases() * size; }
 
-  // One plane; `from` is its first element.
+  // One plane; `from` is its first element. The places outside of the source hold zeros.
   template <class S> void fill(compute_t<S>* to, const S* from, const Images& source, const Band& band) const {
     for (const int64_t fy : y.phases) {
       for (const int64_t fx : x.phases) {
@@ -172,24 +172,27 @@ struct Copies {
   }
 
  private:
+  struct Range {
+    int64_t first, last;
+  };
+  // Of n places, the first at `start` of the source and each a step on, those that lie in its `length` elements.
+  static Range inside(int64_t start, int64_t step, int64_t n, int64_t length) {
+    const int64_t first = start < 0 ? (-start + step - 1) / step : 0;
+    const int64_t last = start < length ? (length - start + step - 1) / step : 0;
+    return {std::min(first, n), std::min(std::max(last, first), n)};
+  }
+
   template <class S>
   void fill_phase(compute_t<S>* to, const S* from, const Images& source, const Band& band, int64_t top,
                   int64_t left) const {
     const int64_t rows = band.y1 - band.y0 + y.reach, columns = band.x1 - band.x0 + x.reach;
-    const int64_t start = band.x0 * x.step + left;  // of the source, for column 0
-    const int64_t first = std::min(columns, start < 0 ? (-start + x.step - 1) / x.step : 0);
-    const int64_t inside = source.width - start;  // columns of the source from there on
-    const int64_t end = std::max(first, std::min(columns, inside > 0 ? (inside + x.step - 1) / x.step : 0));
-    for (int64_t r = 0; r < height; ++r, to += width) {
-      const int64_t at = (band.y0 + r) * y.step + top;
-      if (r >= rows || at < 0 || at >= source.height || first == end) {
-        zero_line(to, width);
-        continue;
-      }
-      zero_line(to, first);
-      copy_line(to + first, from + at * source.row + (start + first * x.step) * source.pixel, x.step * source.pixel,
-                end - first);
-      zero_line(to + end, width - end);
+    const Range down = inside(band.y0 * y.step + top, y.step, rows, source.height);
+    const Range across = inside(band.x0 * x.step + left, x.step, columns, source.width);
+    if (across.first >= across.last) return;
+    from += (band.y0 * y.step + top) * source.row + (band.x0 * x.step + left + across.first * x.step) * source.pixel;
+    for (int64_t r = down.first; r < down.last; ++r) {
+      copy_line(to + r * width + across.first, from + r * y.step * source.row, x.step * source.pixel,
+                across.last - across.first);
     }
   }
 };

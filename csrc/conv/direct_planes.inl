@@ -144,9 +144,10 @@ template <class S> struct Planes {
     });
     parallel_ranges(items, std::max<int64_t>(1, kPartWork / (work + 1)), [&](int64_t begin, int64_t end) {
       Scratch<T> copy(copies.elements(in) + 2 * L), sums(kMostOutputs * sums_row() + L);
+      int64_t zeroed = -1;  // the band for which there are zeros around the copies
       for (int64_t item = begin; item < end; ++item) {
-        run_item(item / bands.count() / groups, item / bands.count() % groups, bands[item % bands.count()],
-                 packs.get(), copy.get(), sums.get(), store);
+        const int64_t plane = item / bands.count(), band = item % bands.count();
+        run_item(plane / groups, plane % groups, band, packs.get(), copy.get(), sums.get(), store, zeroed);
       }
     });
   }
@@ -162,13 +163,16 @@ template <class S> struct Planes {
   }
 
   template <class Store>
-  void run_item(int64_t n, int64_t g, const Band& band, const T* packs, T* copy, T* sums, Store store) const {
+  void run_item(int64_t n, int64_t g, int64_t number, const T* packs, T* copy, T* sums, Store store,
+                int64_t& zeroed) const {
+    const Band band = bands[number];
     const S* first = from + n * source.image + g * in * source.plane;
     const bool in_place = reads_source(first + band.y0 * source.row, band.y1 - band.y0, band.x1 - band.x0);
     const T* read = copy;
     if constexpr (std::is_same_v<S, T>) {
       if (in_place) read = first + band.y0 * source.row;
     }
+    if (!in_place && zeroed != number) zero_line(copy, copies.elements(in)), zeroed = number;
     for (int64_t i = 0; !in_place && i < in; ++i) {
       copies.fill(copy + copies.elements(i), first + i * source.plane, source, band);
     }

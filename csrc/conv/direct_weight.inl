@@ -103,8 +103,9 @@ template <class S> struct WeightSums {
   const int64_t units = source.count * bands.count(), taps = in * y.kernel * x.kernel;
   const int64_t x_band = copies.elements(in) + 2 * L, dout_row = vectors * L, dout_band = out * dout_row;
   const int64_t parts = cut_parts();
-  // Bands in a tile: eight outputs of dout in half of the first cache.
-  const int64_t together = std::max<int64_t>(1, 4096 / (dout_row * std::min<int64_t>(out, 8)));
+  // Bands in a tile: eight outputs of dout in half of the first cache. Of many groups few, to read memory in its order.
+  const int64_t together =
+      std::max<int64_t>(1, (groups > 1 ? 512 : 4096) / (dout_row * std::min<int64_t>(out, 8)));
   std::vector<int64_t> offsets = {};
 
   int64_t cut_parts() const {
@@ -123,16 +124,22 @@ template <class S> struct WeightSums {
         }
       }
     }
-    const int64_t work = units / parts * bands.rows * copies.width * out * taps;
+    const int64_t work = units / parts * bands.rows * copies.width * out * taps, blocks = (groups + 15) / 16;
     Scratch<T> sums(parts * groups * out * taps);
-    parallel_ranges(parts * groups, std::max<int64_t>(1, kPartWork / (work + 1)), [&](int64_t begin, int64_t end) {
-      Scratch<T> read(together * x_band), given(together * dout_band + L);
+    const int64_t grain = std::max<int64_t>(1, kPartWork / (work * std::min<int64_t>(groups, 16) + 1));
+    parallel_ranges(parts * blocks, grain, [&](int64_t begin, int64_t end) {
+      Scratch<T> read(together * x_band), given(together * dout_band);
+      std::vector<int64_t> zeroed(static_cast<size_t>(together), -1);  // the bands that zeros are around
       for (int64_t item = begin; item < end; ++item) {
-        T* own = sums.get() + item * out * taps;
-        for (int64_t k = 0; k < out * taps; ++k) own[k] = T(0);
-        const int64_t part = item / groups, first = units * part / parts, last = units * (part + 1) / parts;
+        const int64_t part = item / blocks, first = units * part / parts, last = units * (part + 1) / parts;
+        const int64_t g0 = item % blocks * 16, g1 = std::min(g0 + 16, groups);
+        T* own = sums.get() + part * groups * out * taps;
+        for (int64_t k = g0 * out * taps; k < g1 * out * taps; ++k) own[k] = T(0);
         for (int64_t u = first; u < last; u += together) {
-          add_bands(item % groups, u, std::min(u + together, last), read.get(), given.get(), own);
+          const int64_t until = std::min(u + together, last);
+          for (int64_t g = g0; g < g1; ++g) {  // as they lie in memory, where bands are taken one by one
+            add_bands(g, u, until, read.get(), given.get(), zeroed.data(), own + g * out * taps);
+          }
         }
       }
     });
@@ -151,31 +158,33 @@ template <class S> struct WeightSums {
     });
   }
 
-  // dout of a band in rows as far apart as those of the copies of x.
+  // dout of a band in rows as far apart as those of the copies of x; between them are zeros.
   void fill_dout(T* rows, int64_t n, int64_t g, const Band& band) const {
     const S* first = dout + n * output.image + g * out * output.plane + band.y0 * output.row + band.x0 * output.pixel;
     const int64_t columns = band.x1 - band.x0;
     for (int64_t o = 0; o < out; ++o) {
-      T *row = rows + o * dout_row, *end = row + dout_row;
+      T* row = rows + o * dout_row;
       for (int64_t r = band.y0; r < band.y1; ++r, row += copies.width) {
         copy_line(row, first + o * output.plane + (r - band.y0) * output.row, output.pixel, columns);
-        zero_line(row + columns, std::min(copies.width - columns, end - row - columns));
       }
-      zero_line(row, end - row);
     }
   }
 
-  void add_bands(int64_t g, int64_t begin, int64_t end, T* read, T* given, T* sums) const {
+  void add_bands(int64_t g, int64_t begin, int64_t end, T* read, T* given, int64_t* zeroed, T* sums) const {
     T zero = 0;
     for (int64_t u = begin; u < end; ++u) {
       const int64_t n = u / bands.count();
       const Band band = bands[u % bands.count()];
-      T* copy = read + (u - begin) * x_band;
+      T *copy = read + (u - begin) * x_band, *rows = given + (u - begin) * dout_band;
+      if (zeroed[u - begin] != u % bands.count()) {
+        zero_line(copy, copies.elements(in) + L);
+        zero_line(rows, dout_band);
+        zeroed[u - begin] = u % bands.count();
+      }
       const S* first = from + n * source.image + g * in * source.plane;
       for (int64_t i = 0; i < in; ++i) copies.fill(copy + copies.elements(i), first + i * source.plane, source, band);
-      zero_line(copy + copies.elements(in), 2 * L - L + 1);
       zero += not_finite(copy);
-      fill_dout(given + (u - begin) * dout_band, n, g, band);
+      fill_dout(rows, n, g, band);
     }
     if (zero != T(0)) return add_places(begin, end, read, given, sums);
     for (int64_t o = 0; o < out;) {
