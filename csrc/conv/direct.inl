@@ -5,11 +5,11 @@
 // are full at any number of channels and almost full at any width (direct_geometry.inl). No matrix of windows: planes
 // are read where they lie, or copied once with their padding. In GFLOP/s of float32, one core of a Zen 5 (240 at most),
 // forward with ReLU / gradient of the input / of the weight, batch 64, beside oneDNN, the best of many runs:
-//   1 ->  8 channels of 28 x 28, 3 x 3         77 /  44 /  73      27 /   7 /  37     1.4 MB are written: by memory
-//   8 -> 16 channels of 13 x 13, 3 x 3        159 /  97 /  98     137 /  76 /  77
+//   1 ->  8 channels of 28 x 28, 3 x 3         77 /  44 /  90      27 /   7 /  37     1.4 MB are written: by memory
+//   8 -> 16 channels of 13 x 13, 3 x 3        159 / 108 /  98     137 /  76 /  77
 //   1 ->  6 channels of 28 x 28, 5 x 5        124 /  56 / 110      48 /   3 /  54
 //   3 -> 16 channels of 32 x 32, 3 x 3        119 /  75 / 118      92 /  34 / 138
-//   32 channels of 32 x 32, depthwise          37 /  36 /  19      15 /  20 /  16     by memory
+//   32 channels of 32 x 32, depthwise          39 /  36 /  26      15 /  20 /  16     by memory
 // What is missing went to positions computed for nothing, at the ends of rows and planes, and to copies of padding.
 #include "common/activations.inl"
 #include "common/dtypes.inl"

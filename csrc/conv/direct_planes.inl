@@ -86,12 +86,6 @@ template <class S> struct Planes {
   std::vector<Phase> phases = {};
   int64_t packed = 0, taps = 0;  // elements of all packed weights; taps of all phases, for one output
 
-  int64_t blocks() const {
-    int64_t n = 0;
-    for (int64_t o = 0; o < out; ++n) o += 1 << output_size(out - o);
-    return n;
-  }
-
   void plan() {
     for (size_t py = 0; py < y.taps.size(); ++py) {
       for (size_t px = 0; px < x.taps.size(); ++px) {
@@ -114,14 +108,17 @@ template <class S> struct Planes {
   }
 
   void pack(T* packs) const {
-    const int64_t share = std::max<int64_t>(1, (int64_t{1} << 14) / (out * std::max<int64_t>(taps, 1)));
-    parallel_ranges(groups, share, [&](int64_t begin, int64_t end) {
+    const int64_t blocks = (out + kMostOutputs - 1) / kMostOutputs;  // of the largest size, and what is left
+    const int64_t share = std::max<int64_t>(1, (int64_t{1} << 14) / (std::min<int64_t>(out, kMostOutputs) * taps + 1));
+    parallel_ranges(groups * blocks, share, [&](int64_t begin, int64_t end) {
       for (const Phase& phase : phases) {
         const int64_t n = static_cast<int64_t>(phase.place.size());
-        for (int64_t g = begin; g < end; ++g) {
-          T* pack = packs + phase.packed + g * out * n;
-          for (int64_t o = 0; o < out;) {
-            const int64_t q = 1 << output_size(out - o);
+        for (int64_t block = begin; block < end; ++block) {
+          const int64_t g = block / blocks, first = block % blocks * kMostOutputs;
+          const int64_t last = std::min(first + kMostOutputs, out);
+          T* pack = packs + phase.packed + (g * out + first) * n;
+          for (int64_t o = first; o < last;) {
+            const int64_t q = 1 << output_size(last - o);
             const S* w = weights + g * weight_group + o * weight_out;
             for (int64_t k = 0; k < n; ++k) {
               for (int64_t i = 0; i < q; ++i) *pack++ = load(w + i * weight_out + phase.place[static_cast<size_t>(k)]);
