@@ -60,7 +60,7 @@ template <class S> struct Gather {
     parallel_for(tasks, [&](int64_t task) {
       Source<S> from(source, axes, channels);
       Scratch<T> copy(shape.elements(boxes.length)), rows(boxes.positions() * panels.width());
-      Scratch<int64_t> order(shape.plane());
+      Scratch<int64_t> order(shape.segment(boxes.length));
       for (int64_t unit = units * task / tasks; unit < units * (task + 1) / tasks; ++unit) {
         const int64_t part = unit % parts, group = unit / parts % groups;
         const Box box = boxes[unit / parts / groups];

@@ -63,7 +63,11 @@ template <class S> struct Source {
   }
   int64_t step(int axis) const { return axes[axis].step() / skip[axis]; }
   int64_t longest(int axis, int64_t positions) const { return ceil_div(axes[axis].longest(positions), skip[axis]); }
-  int64_t plane() const { return copied && images.channel != 1 ? images.size[1] * images.size[2] : 0; }
+  // Elements that are transposed in one go for a box of such lengths, at most: as many again as are kept.
+  int64_t segment(const int64_t* length) const {
+    if (!copied || images.channel == 1) return 0;
+    return 2 * longest(1, length[2]) * longest(2, length[3]) * skip[2];
+  }
   // Elements that the copy for a box of such lengths takes, at most.
   int64_t elements(const int64_t* length) const {
     if (!copied) return 0;
@@ -74,8 +78,8 @@ template <class S> struct Source {
     return (axes[axis].place(q, tap) - low[axis]) / skip[axis] * stride[axis + 1];
   }
 
-  // `order`: room for the positions of a plane of the source, kept from box to box with `to`: zeros are written and the
-  // order is found only where they differ from the box before.
+  // `order`: room for a segment, kept from box to box with `to`: zeros are written and the order is found only where
+  // they differ from the box before.
   void fill(const S* x, const Box& box, T* to, int64_t* order) {
     for (int a = 0; a < kAxes; ++a) {
       low[a] = axes[a].low(box.begin[a + 1]);

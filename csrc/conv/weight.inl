@@ -49,7 +49,7 @@ template <class S> struct WeightGradient {
       const int64_t first = all * slice / slices, end = all * (slice + 1) / slices;
       if (first == end) std::fill_n(sum + panel0 * panels.width() * depth, width_of(panel0, panel1) * depth, T(0));
       Source<S> from(source, axes, channels);
-      Scratch<int64_t> order(shape.plane());
+      Scratch<int64_t> order(shape.segment(boxes.length));
       Scratch<T> copy(shape.elements(boxes.length)), rows(boxes.positions() * width_of(panel0, panel1));
       Scratch<Run> runs(2 * boxes.length[0] * boxes.length[1] * boxes.length[2]);
       for (int64_t box = first; box < end; ++box) {

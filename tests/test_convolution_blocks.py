@@ -1,0 +1,53 @@
+"""Convolutions large enough to be cut: into boxes of positions, slices of their sums, panels of channels, tasks.
+
+Operands are small integers, of which every sum is exact: the three forms must equal NumPy's to the last bit, however
+they are cut and for any number of threads.
+"""
+
+import numpy as np
+import pytest
+
+import dlcore as dl
+from dlcore.ops._convolution_reference import input_of, output_of, weight_of
+from dlcore.ops.conv import conv, conv_input, conv_weight
+
+SHAPES = {  # images, weight, stride, padding, dilation, groups
+    "bands of an image": ((2, 17, 90, 40), (35, 17, 3, 3), (1, 1), (1, 1, 1, 1), (1, 1), 1),
+    "bands of a strided image": ((1, 16, 90, 71), (20, 16, 3, 3), (2, 2), (0, 1, 2, 1), (1, 1), 1),
+    "parts of a line": ((1, 3, 5000), (16, 3, 5), (1,), (2, 2), (1,), 1),
+    "several images at once": ((40, 64, 4, 4), (70, 64, 3, 3), (1, 1), (1, 1, 1, 1), (1, 1), 1),
+    "slices of the sum": ((3, 600, 11), (20, 600, 3), (1,), (1, 1), (1,), 1),
+    "phases of a stride": ((2, 40, 33, 35), (33, 40, 4, 2), (3, 2), (1, 2, 0, 1), (1, 2), 1),
+    "rows a power of two apart": ((2, 512, 5, 6), (16, 512, 2, 3), (1, 1), (1, 0, 1, 1), (1, 1), 1),
+    "groups": ((3, 96, 20, 20), (64, 24, 3, 3), (1, 1), (1, 1, 1, 1), (1, 1), 4),
+    "planes": ((1, 16, 9, 24, 20), (32, 16, 3, 3, 3), (1, 2, 1), (1, 1, 1, 1, 1, 1), (1, 1, 1), 1),
+    "padding and nothing else": ((2, 16, 3, 4), (16, 16, 2, 2), (2, 2), (6, 5, 4, 7), (1, 1), 1),
+    "one place, every second": ((2, 32, 40, 41), (48, 32, 1, 1), (2, 2), (0, 0, 0, 0), (1, 1), 1),
+}
+
+
+@pytest.fixture(params=[1, 2])
+def threads(request):
+    before = dl.get_num_threads()
+    dl.set_num_threads(request.param)
+    yield
+    dl.set_num_threads(before)
+
+
+@pytest.mark.parametrize("layout", ["NCHW", "NHWC"])
+@pytest.mark.parametrize("name", SHAPES)
+def test_every_part_is_there_once(name, layout, threads):
+    shape, filters, *walk, groups = SHAPES[name]
+    rest = dict(zip(("stride", "padding", "dilation"), walk, strict=True), groups=groups, layout=layout)
+    rng = np.random.default_rng(0)
+    x, weight = (rng.integers(-2, 3, s).astype(np.float32) for s in (shape, filters))
+    x = x if layout == "NCHW" else np.ascontiguousarray(np.moveaxis(x, 1, -1))
+    out = output_of(x, weight, **rest)
+    y = rng.integers(-2, 3, out.shape).astype(np.float32)
+    size = shape[2:]
+    for got, wanted in (
+        (conv(dl.tensor(x), dl.tensor(weight), **rest), out),
+        (conv_input(dl.tensor(y), dl.tensor(weight), size=size, **rest), input_of(y, weight, size, **rest)),
+        (conv_weight(dl.tensor(x), dl.tensor(y), kernel=filters[2:], **rest), weight_of(x, y, filters[2:], **rest)),
+    ):
+        np.testing.assert_array_equal(np.asarray(got), wanted)
