@@ -98,5 +98,5 @@ def plus_bias(out: Any, bias: Any, layout: str) -> Any:
 
 
 def finite(x: Any) -> Any:
-    """The array with 1 in the place of infinities; what is no array as it is."""
-    return np.where(np.isinf(x), 1.0, x) if isinstance(x, np.ndarray) else x
+    """The array with 1 in the place of infinities and NaN; what is no array as it is."""
+    return np.where(np.isfinite(x), x, 1.0) if isinstance(x, np.ndarray) else x
