@@ -208,7 +208,7 @@ def _broadcast(rng: np.random.Generator, shapes: list[tuple[int, ...]]) -> list[
     if rng.random() < 0.8:
         return shapes
     k = int(rng.integers(len(shapes)))
-    if shapes[k]:
+    if shapes[k] and 0 not in shapes[k]:  # without its axis of length 0 an array might be of any size
         axis = int(rng.integers(len(shapes[k])))
         shapes[k] = tuple(1 if a == axis else n for a, n in enumerate(shapes[k]))
         if rng.random() < 0.3:
