@@ -180,7 +180,7 @@ template <class T> static void means_by_rows(const Pooling& p, const T* x, T* ou
   constexpr int L = kLanes<C>;
   const Axis &depth = p.axis[0], &height = p.axis[1], &width = p.axis[2];
   const int64_t rows = depth.in * height.in, step = width.step(), n = width.out, pitch = row_pitch<C>(width);
-  const int64_t length = std::max(width.in, padded_length<C>(width));
+  const int64_t length = std::max(width.in + 1, padded_length<C>(width));
   const bool vectors = !width.adaptive() && width.stride == 1;
   const Spans d(depth), h(height), w(width);
   Scratch<C> by(p.out());
@@ -201,7 +201,7 @@ template <class T> static void means_by_rows(const Pooling& p, const T* x, T* ou
           continue;
         }
         read(row.get(), from, width.in);
-        for (int64_t o = 0; o < pitch; ++o) {
+        for (int64_t o = 0; o < pitch; ++o) {  // a sum has no branch to be guessed wrong: faster than gathering
           const C* at = row.get() + (o < n ? w.first[o] : 0);
           C sum = 0;
           for (int64_t e = 0; o < n && e < w.count[o]; ++e) sum = plus(sum, at[e * step]);
@@ -257,39 +257,47 @@ template <class T> static void back_by_rows(const Pooling& p, const T* dout, T* 
   });
 }
 
+// For windows that do not follow each other at stride 1: the elements at each position of the windows of a row, `in`
+// where they have none, which is read as an element that changes nothing.
+struct Columns {
+  Scratch<int32_t> at;
+  int64_t widest, pitch;
+  Columns(const Axis& a, const Spans& w, int64_t row) : at(a.widest() * row), widest(a.widest()), pitch(row) {
+    for (int64_t e = 0; e < widest; ++e)
+      for (int64_t o = 0; o < pitch; ++o) {
+        const bool there = o < a.out && e < w.count[o];
+        at[e * pitch + o] = static_cast<int32_t>(there ? w.first[o] + e * a.step() : a.in);
+      }
+  }
+  template <class C> vec<C> of(const C* row, int64_t e, int64_t o) const {
+    const int32_t* from = at.get() + e * pitch + o;
+    C lanes[kLanes<C>];
+#pragma omp simd
+    for (int l = 0; l < kLanes<C>; ++l) lanes[l] = row[from[l]];
+    return vload(lanes);
+  }
+};
+
 // Maxima of the windows along a row, and their positions in them.
 template <class T> static void max_along(
-    const Axis& a, const Spans& w, const T* x, int64_t length, int64_t pitch, pool_t<T>* row, pool_t<T>* to,
-    place_of<pool_t<T>>* where) {
+    const Axis& a, const Columns& columns, const T* x, int64_t length, const place_of<pool_t<T>>* first,
+    pool_t<T>* row, pool_t<T>* to, place_of<pool_t<T>>* where) {
   using C = pool_t<T>;
   using I = place_of<C>;
+  const bool vectors = !a.adaptive() && a.stride == 1;
+  if (vectors) read_padded(a, x, lowest<C>(), row, length);
+  else read(row, x, a.in), row[a.in] = lowest<C>();
   const int64_t step = a.step();
-  if (!a.adaptive() && a.stride == 1) {
-    read_padded(a, x, lowest<C>(), row, length);
-    for (int64_t o = 0; o < pitch; o += kLanes<C>) {
-      vec<C> best = vset(lowest<C>());
-      place_vector<C> at{};
-      for (int64_t e = 0; e < a.kernel; ++e) {
-        const vec<C> v = vload(row + o + e * step);
-        const auto better = (v > best) | (v != v);
-        best = better ? v : best, at = better ? place_vector<C>{} + static_cast<I>(e) : at;
-      }
-      vstore(to + o, best);
-      vstore(where + o, at);
+  for (int64_t o = 0; o < columns.pitch; o += kLanes<C>) {
+    vec<C> best = vset(lowest<C>());
+    place_vector<C> at{};
+    for (int64_t e = 0; e < columns.widest; ++e) {
+      const vec<C> v = vectors ? vload(row + o + e * step) : columns.of(row, e, o);
+      const auto better = (v > best) | (v != v);
+      best = better ? v : best, at = better ? place_vector<C>{} + static_cast<I>(e) : at;
     }
-    return;
-  }
-  read(row, x, a.in);
-  for (int64_t o = 0; o < pitch; ++o) {
-    const C* here = row + (o < a.out ? w.first[o] : 0);
-    C best = lowest<C>();
-    I place = 0;
-    for (int64_t e = 0; o < a.out && e < w.count[o]; ++e) {
-      const C v = here[e * step];
-      const bool better = Larger::beats(v, best);
-      best = better ? v : best, place = better ? static_cast<I>(e) : place;
-    }
-    to[o] = best, where[o] = place + static_cast<I>(o < a.out ? w.position[o] : 0);
+    vstore(to + o, best);
+    vstore(where + o, vectors ? at : at + vload(first + o));
   }
 }
 
@@ -300,16 +308,17 @@ static void max_by_rows(const Pooling& p, const T* x, T* out, P* places, int64_t
   constexpr int L = kLanes<C>;
   const Axis &depth = p.axis[0], &height = p.axis[1], &width = p.axis[2];
   const int64_t rows = depth.in * height.in, n = width.out, pitch = row_pitch<C>(width);
-  const int64_t length = std::max(width.in, padded_length<C>(width));
+  const int64_t length = std::max(width.in + 1, padded_length<C>(width));
   const Spans d(depth), h(height), w(width);
+  const Columns columns(width, w, pitch);
   parallel_ranges(p.planes, plane_grain(p), [&](int64_t begin, int64_t end) {
     Scratch<C> across(rows * pitch), row(length), best(pitch);
     Scratch<I> where(rows * pitch), at(pitch), first(pitch);
     for (int64_t o = 0; o < pitch; ++o) first[o] = static_cast<I>(o < n ? w.position[o] : 0);
     for (int64_t k = begin; k < end; ++k) {
       for (int64_t r = 0; r < rows; ++r)
-        max_along(width, w, x + (k * rows + r) * width.in, length, pitch, row.get(), across.get() + r * pitch,
-                  where.get() + r * pitch);
+        max_along(width, columns, x + (k * rows + r) * width.in, length, first.get(), row.get(),
+                  across.get() + r * pitch, where.get() + r * pitch);
       for (int64_t od = 0; od < depth.out; ++od)
         for (int64_t oh = 0; oh < height.out; ++oh) {
           const int64_t start = (d.position[od] * height.widest() + h.position[oh]) * width.widest();
@@ -341,7 +350,9 @@ static void max_by_rows(const Pooling& p, const T* x, T* out, P* places, int64_t
 // Whether rows are the way: where runs of phases would be short or windows are large, and planes suffice for several
 // threads.
 static bool by_rows(const Pooling& p) {
-  return p.inner == 1 && p.planes >= 4 && (!by_phases(p) || p.axis[2].stride > 2 || p.volume() > 9);
+  const Axis& width = p.axis[2];
+  const bool fits = width.widest() <= kPoolChannels || (!width.adaptive() && width.stride == 1);
+  return p.inner == 1 && p.planes >= 4 && fits && (!by_phases(p) || p.axis[2].stride > 2 || p.volume() > 9);
 }
 
 // The gradient of maxima plane by plane: each window's goes where its maximum was, in the order of the windows.
@@ -351,11 +362,19 @@ template <class T, class P> static void max_back_by_planes(const Pooling& p, con
   using C = pool_t<T>;
   const Axis &depth = p.axis[0], &height = p.axis[1], &width = p.axis[2];
   const int64_t kw = width.widest(), kh = height.widest(), volume = p.volume(), in = p.in(), out = p.out();
-  Scratch<int64_t> offset(volume);  // of the positions, from the first element of a window
+  struct Position {
+    int64_t offset, d, h, w;  // from the first element of a window; along the axes
+  };
+  Scratch<Position> positions(volume);
   const Spans d(depth), h(height), w(width);
-  for (int64_t k = 0; k < volume; ++k)
-    offset[k] = (k / (kh * kw) * depth.step() * height.in + k / kw % kh * height.step()) * width.in +
-                k % kw * width.step();
+  for (int64_t k = 0; k < volume; ++k) {
+    Position& at = positions[k];
+    at.d = k / (kh * kw), at.h = k / kw % kh, at.w = k % kw;
+    at.offset = (at.d * depth.step() * height.in + at.h * height.step()) * width.in + at.w * width.step();
+  }
+  const auto holds = [](const Spans& s, int64_t o, int64_t k) {
+    return k >= s.position[o] && k < s.position[o] + s.count[o];
+  };
   Scratch<int64_t> start(width.out);
   for (int64_t o = 0; o < width.out; ++o) start[o] = width.start(o);
   parallel_ranges(p.planes, plane_grain(p), [&](int64_t begin, int64_t end) {
@@ -367,13 +386,12 @@ template <class T, class P> static void max_back_by_planes(const Pooling& p, con
       for (int64_t od = 0; od < depth.out; ++od)
         for (int64_t oh = 0; oh < height.out; ++oh) {
           const int64_t row = (depth.start(od) * height.in + height.start(oh)) * width.in;
-          const bool rows_inside = d.count[od] == depth.widest() && h.count[oh] == height.widest();
           for (int64_t ow = 0; ow < width.out; ++ow, ++at) {
             const int64_t position = places[at];
             if (position < 0 || position >= volume) continue;  // none that max_pool gives
-            const bool inside = rows_inside && w.count[ow] == kw;
-            if (!inside && Indices{p}.of(od, oh, ow, position) < 0) continue;
-            to[row + start[ow] + offset[position]] += single(dout + at);
+            const Position& chosen = positions[position];      // a window of nothing but padding has position 0
+            if (!holds(d, od, chosen.d) || !holds(h, oh, chosen.h) || !holds(w, ow, chosen.w)) continue;
+            to[row + start[ow] + chosen.offset] += single(dout + at);
           }
         }
       if (!std::is_same_v<T, C>) write(dx + k * in, to, in);
