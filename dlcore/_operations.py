@@ -62,6 +62,8 @@ MODULES = (
     "sampling",
     "cropping",
     "pooling",
+    "row_norms",
+    "group_norms",
 )
 """Modules of dlcore.ops whose functions are public."""
 

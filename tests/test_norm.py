@@ -138,3 +138,207 @@ def test_statistics_of_16_bit_inputs_are_kept_in_float32():
     rounded = dl.tensor(x, dl.bfloat16).astype(dl.float32).numpy().astype(np.float64)
     np.testing.assert_allclose(running[0].numpy(), rounded.mean((0, 2)), rtol=1e-6)
     np.testing.assert_allclose(running[1].numpy(), rounded.var((0, 2)) * (2560 / 2559), rtol=1e-5)
+
+
+# ---- the others; values are those of PyTorch 2.13 --------------------------------------------------------------------
+
+SINES = dl.tensor((np.sin(np.arange(48, dtype=np.float32)) * 2).reshape(2, 6, 4))
+
+
+def close(found, wanted):
+    np.testing.assert_allclose(np.asarray(found.detach()), np.float32(wanted), rtol=2e-5, atol=2e-6)
+
+
+@pytest.mark.parametrize(
+    ("size", "wanted"),
+    [
+        (3, [0.75835824, -0.93167746, 0.54946655, 0.31683493, -0.87988168, 0.88030791]),
+        (4, [0.82227331, -1.01882327, 0.53825819, 0.2901597, -0.91907871, 0.94406074]),
+    ],
+)
+def test_local_response_norm(size, wanted):
+    layer = nn.LocalResponseNorm(size, alpha=0.5, k=1.5)
+    close(layer(SINES)[1, :, 2], wanted)
+    layer.layout = "NHWC"
+    close(layer(SINES.permute(0, 2, 1))[1, 2], wanted)
+    assert nn.functional.local_response_norm(SINES.astype(dl.float16), size).dtype is dl.float16
+
+
+def test_instance_norm_with_running_statistics():
+    layer = nn.InstanceNorm1d(6, affine=True, track_running_stats=True, momentum=0.25)
+    with dl.no_grad():
+        layer.weight.copy_(dl.arange(6) / 3)
+        layer.bias.copy_(dl.arange(6) - 2.0)
+    close(layer(SINES)[1, :, 2], [-2.0, -1.39022195, 0.14853476, 1.50587380, 0.74680179, 4.76257086])
+    close(layer.running_mean, [0.16080579, -0.19518457, 0.0943565, 0.07183352, -0.18826354, 0.174281])
+    close(layer.running_var, [1.22963285, 1.15186726, 1.3373704, 1.36115479, 1.16873014, 1.20094132])
+    layer.eval()
+    close(layer(SINES)[1, :, 2], [-2.0, -1.5531081, 0.55561274, 1.44648004, -0.02855836, 5.47791243])
+    close(layer(SINES[1])[:, 2], layer(SINES)[1, :, 2].detach())
+
+
+def test_layouts_of_whole_modules_agree():
+    x = images(4, 6, 3)
+    moved = x.permute(0, 2, 3, 1)
+    tracked = nn.InstanceNorm2d(6, track_running_stats=True)
+    for layer in [nn.BatchNorm2d(6), nn.GroupNorm(3, 6), nn.InstanceNorm2d(6), tracked]:
+        wanted = layer(x).permute(0, 2, 3, 1)
+        layer.layout = "NHWC"
+        close(layer(moved), wanted.detach())
+
+
+def test_weight_norm_trains_length_and_direction():
+    layer = nn.Linear(3, 2)
+    layer.load_state_dict({"weight": np.float32([[3, 0, 4], [1, 2, 2]]), "bias": np.zeros(2, np.float32)})
+    x = dl.tensor([[1.0, 2.0, 3.0]])
+    before = layer(x).detach()
+    assert nn.parametrize.weight_norm(layer) is layer and isinstance(layer, nn.Linear)
+    close(layer(x), before)
+    names = ["original0", "original1"]
+    assert list(layer.state_dict()) == ["bias", *(f"parametrizations.weight.{name}" for name in names)]
+    made = layer.parametrizations["weight"]
+    with dl.no_grad():
+        made.original0.copy_(dl.tensor([[2.0], [6.0]]))
+    (layer(x) ** 2).sum().backward()
+    close(layer(x), [[6, 22]])
+    close(made.original0.grad, [[36.0], [161.33333]])
+    close(made.original1.grad, [[-3.84, 9.6, 2.88], [-19.5555496, -39.111099, 48.888901]])
+    layer.weight = dl.tensor([[0.0, 3.0, 4.0], [1.0, 0.0, 0.0]])
+    close(made.original0, [[5], [1]])
+    nn.parametrize.remove_parametrizations(layer)
+    assert type(layer) is nn.Linear and list(layer.state_dict()) == ["bias", "weight"]
+    close(layer.weight, [[0, 3, 4], [1, 0, 0]])
+
+
+def test_spectral_norm_takes_a_step_of_the_power_method_where_it_trains():
+    layer = nn.Linear(3, 2, bias=False)
+    layer.load_state_dict({"weight": np.float32([[3, 0, 4], [1, 2, 2]])})
+    nn.parametrize.spectral_norm(layer)
+    names = ["original", "0._u", "0._v"]
+    assert list(layer.state_dict()) == [f"parametrizations.weight.{name}" for name in names]
+    start = {"_u": np.float32([0.6, 0.8]), "_v": np.float32([0, 0.6, 0.8])}
+    layer.load_state_dict({f"parametrizations.weight.0.{name}": v for name, v in start.items()}, strict=False)
+    x = dl.tensor([[1.0, 2.0, 3.0]])
+    out = layer(x)
+    (out**2).sum().backward()
+    close(out, [[2.78713179, 2.04389668]])
+    close(layer.parametrizations["weight"].original.grad,
+          [[-0.77452624, 1.25395143, 0.42102885], [-0.82444137, 0.80374569, -0.07179236]])  # fmt: skip
+    after = state_of(layer)
+    close(dl.tensor(after["parametrizations.weight.0._u"]), [0.75257665, 0.65850461])
+    layer.eval()(x)
+    assert same(after, state_of(layer))
+
+
+@pytest.mark.parametrize("norm", [nn.parametrize.weight_norm, nn.parametrize.spectral_norm])
+def test_parametrised_steps_are_recorded(norm):
+    batches = [dl.tensor(RNG.standard_normal((4, 5)).astype(np.float32)) for _ in range(4)]
+
+    def run(record):
+        dl.manual_seed(5)
+        model = nn.Sequential(norm(nn.Linear(5, 4)), nn.ReLU(), nn.Linear(4, 2))
+        optimizer = dl.optim.Adam(model.parameters(), lr=0.1)
+
+        def step(x):
+            optimizer.zero_grad()
+            loss = (model(x) ** 2).mean()
+            loss.backward()
+            optimizer.step()
+            return loss
+
+        step = dl.capture(step) if record else step
+        return [step(x).item() for x in batches], state_of(model)
+
+    (eager, state), (replayed, after) = run(False), run(True)
+    assert eager == replayed and same(state, after)
+
+
+def test_saved_statistics_and_parametrisations_come_back(tmp_path):
+    def made():
+        return nn.Sequential(nn.parametrize.weight_norm(nn.Linear(3, 4)), nn.BatchNorm1d(4, momentum=None))
+
+    model, x = made(), dl.tensor(RNG.standard_normal((6, 3)).astype(np.float32))
+    model(x)
+    dl.save(model, tmp_path / "m.safetensors")
+    loaded = dl.load(made(), tmp_path / "m.safetensors")
+    assert same(state_of(model), state_of(loaded)) and loaded[1].num_batches_tracked.item() == 1
+    np.testing.assert_array_equal(model.eval()(x).detach().numpy(), loaded.eval()(x).detach().numpy())
+    whole = nn.Sequential(nn.BatchNorm1d(3, eps=0.5), nn.GroupNorm(1, 3), nn.LayerNorm(3, bias=False), nn.RMSNorm(3))
+    whole(x)
+    dl.save(whole, tmp_path / "w.safetensors")
+    again = dl.load(tmp_path / "w.safetensors")
+    assert repr(again) == repr(whole) and same(state_of(whole), state_of(again))
+
+
+def test_fit_trains_by_batches_and_evaluates_by_running_statistics():
+    x, y = RNG.standard_normal((64, 3)).astype(np.float32) * 3 + 5, RNG.integers(0, 2, 64)
+    model = nn.Sequential(nn.BatchNorm1d(3), nn.Linear(3, 2))
+    dl.fit(model, (x, y), epochs=3, batch_size=16, loss=dl.cross_entropy, progress=False, seed=0,
+           optimizer=dl.optim.SGD(model.parameters(), lr=0.01))  # fmt: skip
+    state = state_of(model)
+    assert state["0.num_batches_tracked"] == 12 and (np.abs(state["0.running_mean"]) > 1).all()
+    dl.predict(model, x)
+    assert same(state, state_of(model))
+
+
+@pytest.mark.parametrize(
+    ("layer", "shape"),
+    [
+        (nn.Dropout1d, (20, 30, 7)),
+        (nn.Dropout2d, (20, 30, 2, 3)),
+        (nn.Dropout2d, (20, 30, 5)),
+        (nn.Dropout3d, (20, 30, 2, 1, 3)),
+    ],
+)
+def test_dropout_of_channels(layer, shape):
+    dl.manual_seed(1)
+    out = layer(0.25)(dl.ones(shape)).numpy().reshape(20, 30, -1)
+    assert (out == out[:, :, :1]).all()
+    assert set(np.unique(out)) == {np.float32(0), np.float32(1 / 0.75)}
+    assert 0.19 < (out[:, :, 0] == 0).mean() < 0.31
+    assert layer(0.25).eval()(dl.ones(shape)).numpy().min() == 1
+
+
+def test_dropout_of_one_sample_and_of_channels_last():
+    dl.manual_seed(2)
+    out = nn.Dropout1d(0.5)(dl.ones(200, 4)).numpy()
+    assert (out == out[:, :1]).all() and 60 < (out[:, 0] == 0).sum() < 140
+    out = nn.functional.dropout2d(dl.ones(10, 2, 3, 20), 0.5, layout="NHWC").numpy()
+    assert (out == out[:, :1, :1]).all() and (out[:, 0, 0] == 0).any() and (out[:, 0, 0] == 2).any()
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "text"),
+    [
+        (lambda: nn.LayerNorm(3)(dl.ones(2, 4)), dl.ShapeError,
+         "layer_norm: x of shape (2, 4) does not end in normalized_shape (3,)"),
+        (lambda: dl.layer_norm(dl.ones(2, 3), 3, dl.ones(2)), dl.ShapeError,
+         "layer_norm: weight has shape (2,), not (3,), for x of shape (2, 3)"),
+        (lambda: dl.rms_norm(dl.ones(2, 3), ()), dl.ShapeError,
+         "rms_norm: x of shape (2, 3) does not end in normalized_shape ()"),
+        (lambda: nn.GroupNorm(4, 6), ValueError, "GroupNorm: 6 channels do not make 4 groups"),
+        (lambda: dl.group_norm(dl.ones(2, 6), 4), dl.ShapeError,
+         "group_norm: 6 channels do not make 4 groups, for x of shape (2, 6)"),
+        (lambda: dl.group_norm(dl.ones(2, 6), 6), dl.ShapeError,
+         "group_norm: x of shape (2, 6) has 1 value a group; a variance needs 2"),
+        (lambda: dl.instance_norm(dl.ones(2, 3, 1)), dl.ShapeError,
+         "instance_norm: x of shape (2, 3, 1) has 1 value a channel; a variance needs 2"),
+        (lambda: nn.InstanceNorm2d(3)(dl.ones(2, 4, 2, 2)), dl.ShapeError,
+         "InstanceNorm2d: x of shape (2, 4, 2, 2) has 4 channels, not 3"),
+        (lambda: dl.local_response_norm(dl.ones(2, 3), 2), dl.ShapeError,
+         "local_response_norm: x has shape (2, 3); it needs axes behind images and channels"),
+        (lambda: dl.local_response_norm(dl.ones(2, 3, 1), 0), ValueError,
+         "local_response_norm: size is 0, less than 1"),
+        (lambda: nn.Dropout2d(1.5), ValueError, "Dropout2d: p is a probability, not 1.5"),
+        (lambda: nn.functional.dropout3d(dl.ones(2, 3)), dl.ShapeError,
+         "dropout3d: takes 4 or 5 axes; x has shape (2, 3)"),
+        (lambda: nn.parametrize.weight_norm(nn.ReLU()), ValueError, "weight_norm: ReLU has no parameter 'weight'"),
+        (lambda: nn.parametrize.remove_parametrizations(nn.Linear(2, 2)), ValueError,
+         "remove_parametrizations: Linear has no parametrisation of 'weight'"),
+        (lambda: nn.parametrize.spectral_norm(nn.parametrize.weight_norm(nn.Linear(2, 2))), ValueError,
+         "spectral_norm: ParametrizedLinear.weight has a parametrisation already"),
+    ],
+)  # fmt: skip
+def test_wrong_inputs_of_the_others(call, error, text):
+    with pytest.raises(error, match=re.escape(text)):
+        call()

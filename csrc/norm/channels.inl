@@ -47,12 +47,11 @@ template <class C> class Values {
  private:
   Scratch<C> room_;
 };
-// Stores value(i) in element i of a vector of any floating dtype.
+// Stores value(i) in element i of an output of any floating dtype.
 template <class F> static void set_values(const Array& x, int64_t n, F value) {
   if (!x) return;
   with_float(x.dtype, [&]<class T>() {
-    const int64_t step = n > 1 ? x.strides[0] : 0;
-    for (int64_t i = 0; i < n; ++i) store(x.as<T>() + i * step, static_cast<compute_t<T>>(value(i)));
+    for (int64_t i = 0; i < n; ++i) store(x.as<T>() + i, static_cast<compute_t<T>>(value(i)));
   });
 }
 

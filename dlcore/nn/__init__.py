@@ -1,7 +1,7 @@
 """Modules: layers, losses and initialisers, under the names that PyTorch's users know."""
 
 from dlcore._tensor import Parameter
-from dlcore.nn import functional, init
+from dlcore.nn import functional, init, parametrize
 from dlcore.nn.activations import (
     CELU,
     ELU,
@@ -24,6 +24,7 @@ from dlcore.nn.activations import (
     Threshold,
 )
 from dlcore.nn.convolution import Conv1d, Conv2d, Conv3d, ConvTranspose1d, ConvTranspose2d, ConvTranspose3d
+from dlcore.nn.dropout import Dropout1d, Dropout2d, Dropout3d
 from dlcore.nn.layers import (
     GELU,
     Dropout,
@@ -63,7 +64,18 @@ from dlcore.nn.losses import (
     TripletMarginLoss,
 )
 from dlcore.nn.module import Module, ModuleList
-from dlcore.nn.norm import BatchNorm1d, BatchNorm2d, BatchNorm3d
+from dlcore.nn.norm import (
+    BatchNorm1d,
+    BatchNorm2d,
+    BatchNorm3d,
+    GroupNorm,
+    InstanceNorm1d,
+    InstanceNorm2d,
+    InstanceNorm3d,
+    LayerNorm,
+    LocalResponseNorm,
+    RMSNorm,
+)
 from dlcore.nn.padding import (
     CircularPad1d,
     CircularPad2d,
@@ -150,10 +162,14 @@ __all__ = [
     "CosineSimilarity",
     "CrossEntropyLoss",
     "Dropout",
+    "Dropout1d",
+    "Dropout2d",
+    "Dropout3d",
     "Flatten",
     "FocalLoss",
     "Fold",
     "GaussianNLLLoss",
+    "GroupNorm",
     "Hardshrink",
     "Hardsigmoid",
     "Hardswish",
@@ -162,13 +178,18 @@ __all__ = [
     "HingeLoss",
     "HuberLoss",
     "Identity",
+    "InstanceNorm1d",
+    "InstanceNorm2d",
+    "InstanceNorm3d",
     "KLDivLoss",
     "L1Loss",
     "LPPool1d",
     "LPPool2d",
     "LPPool3d",
+    "LayerNorm",
     "LeakyReLU",
     "Linear",
+    "LocalResponseNorm",
     "LogSigmoid",
     "LogSoftmax",
     "MSELoss",
@@ -191,6 +212,7 @@ __all__ = [
     "PixelUnshuffle",
     "PoissonNLLLoss",
     "QuantileLoss",
+    "RMSNorm",
     "ReLU",
     "ReLU6",
     "ReflectionPad1d",
@@ -223,4 +245,5 @@ __all__ = [
     "channels_last",
     "functional",
     "init",
+    "parametrize",
 ]

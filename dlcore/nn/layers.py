@@ -149,15 +149,20 @@ class Dropout(Module):
     """
 
     def __init__(self, p: float = 0.5):
-        self.p = number(p, "Dropout: p")
+        name = type(self).__name__
+        self.p = number(p, f"{name}: p")
         if not 0 <= self.p <= 1:
-            raise ValueError(f"Dropout: p is a probability, not {self.p}")
+            raise ValueError(f"{name}: p is a probability, not {self.p}")
 
     def forward(self, x: Tensor) -> Tensor:
         if not self.training or not self.p:
             return x
         if not is_grad_enabled() and not _C.is_recording():
-            note("Dropout: it is in training mode under no_grad(); call model.eval() before an evaluation")
+            name = type(self).__name__
+            note(f"{name}: it is in training mode under no_grad(); call model.eval() before an evaluation")
+        return self._drop(x)
+
+    def _drop(self, x: Tensor) -> Tensor:
         return dropout(x, self.p)
 
     def extra_repr(self) -> str:

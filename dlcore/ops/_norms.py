@@ -12,12 +12,14 @@ from dlcore.dtypes import DType, default_float, float32, float64, result_type
 from dlcore.errors import DTypeError, ShapeError
 from dlcore.op import Op, Spec
 from dlcore.ops._domains import limited, without_tiny
-from dlcore.ops.elementwise import cast
+from dlcore.ops.elementwise import add, cast, square, sub
 from dlcore.ops.movement import reshape
+from dlcore.ops.reduce import mean
 
 __all__ = [
-    "Layout", "Norm", "along", "along_axis", "channel_axis", "channels_of", "check_channels", "check_eps",
-    "check_statistics", "check_vectors", "common", "norm", "other_axes", "wide", "widened",
+    "Layout", "Norm", "along", "along_axis", "centred", "channel_axis", "channels_of", "check_channels", "check_eps",
+    "check_statistics", "check_vectors", "common", "norm", "numpy_centred", "numpy_mean", "numpy_size", "other_axes",
+    "wide", "widened",
 ]  # fmt: skip
 
 Layout = Literal["NCHW", "NHWC"]
@@ -47,6 +49,7 @@ class Norm(Op):
     ulp = 4
 
     def family_kernels(self) -> dict[str, str]:
+        """Those of the CPU."""
         return {"cpu": f"norm:{self.name}"}
 
     def restrict(self, operands: list[Any], largest: float) -> None:
@@ -121,3 +124,36 @@ def widened(x: Any) -> Any:
     """A tensor in the dtype of its statistics."""
     target = wide(x.dtype)
     return x if x.dtype is target else cast(x, target)
+
+
+# ---- what composites and references are made of -------------------------------------------------------------------
+
+
+def centred(x: Any, axes: Sequence[int] | int) -> tuple[Any, Any, Any]:
+    """x in the dtype of its statistics without its mean; mean and variance, which keep the reduced axes.
+
+    However far the mean is from 0: what rounding takes off it comes back in a second one.
+    """
+    first = mean(widened(x), axes, True)
+    near = sub(widened(x), first)
+    second = mean(near, axes, True)
+    rest = sub(near, second)
+    return rest, add(first, second), mean(square(rest), axes, True)
+
+
+def numpy_mean(x: Any, axes: tuple[int, ...]) -> Any:
+    """The mean, which keeps the reduced axes; of nothing 0."""
+    return x.sum(axes, keepdims=True) / max(math.prod(x.shape[d] for d in axes), 1)
+
+
+def numpy_centred(x: Any, axes: tuple[int, ...]) -> tuple[Any, Any]:
+    """x without its mean, and its variance."""
+    rest = x - numpy_mean(x, axes)
+    rest = rest - numpy_mean(rest, axes)  # what rounding took off the mean
+    return rest, numpy_mean(rest * rest, axes)
+
+
+def numpy_size(x: Any, axes: tuple[int, ...], eps: float) -> Any:
+    """What errors of a normalised array are measured against."""
+    rest, var = numpy_centred(x, axes)
+    return np.abs(rest) / np.sqrt(var + eps) + 1

@@ -22,17 +22,22 @@ from dlcore.ops._norms import (
     Layout,
     along,
     along_axis,
+    centred,
     check_channels,
     check_eps,
     check_statistics,
     common,
     norm,
+    numpy_centred,
+    numpy_mean,
+    numpy_size,
     other_axes,
     wide,
     widened,
 )
 from dlcore.ops._workloads import bytes_of
 from dlcore.ops.elementwise import add, cast, eq, logical_and, mul, rsqrt, sub, where
+from dlcore.ops.movement import reshape
 from dlcore.ops.reduce import all as all_
 from dlcore.ops.reduce import sum as sum_
 from dlcore.ops.slicing import assign
@@ -121,9 +126,13 @@ def _statistics(x: Any, eps: float, layout: str) -> tuple[Any, Any, Any]:
 def _normalised(x: Any, mean: Any, rstd: Any, weight: Any, bias: Any, layout: str) -> Any:
     """(x - mean) * rstd * weight + bias, in the dtype of x."""
     place = partial(along, shape=x.shape, layout=layout)
-    scale = rstd if weight is None else mul(rstd, widened(weight))
-    out = mul(sub(widened(x), place(mean)), place(scale))
-    out = out if bias is None else add(out, place(widened(bias)))
+    return _affine(mul(sub(widened(x), place(mean)), place(rstd)), weight, bias, x, layout)
+
+
+def _affine(xhat: Any, weight: Any, bias: Any, x: Any, layout: str) -> Any:
+    """xhat * weight + bias, in the dtype of x."""
+    out = xhat if weight is None else mul(xhat, along(widened(weight), x.shape, layout))
+    out = out if bias is None else add(out, along(widened(bias), x.shape, layout))
     return out if out.dtype is x.dtype else cast(out, x.dtype)
 
 
@@ -131,11 +140,12 @@ def _normalised(x: Any, mean: Any, rstd: Any, weight: Any, bias: Any, layout: st
 def _(
     x: Any, weight: Any, bias: Any, running: list[Any], momentum: float | None, eps: float, layout: str
 ) -> Any:  # fmt: skip
-    mean, var, rstd = _statistics(x, eps, layout)
-    out = _normalised(x, mean, rstd, weight, bias, layout)
-    if running:
+    rest, mean, var = centred(x, other_axes(x.ndim, layout))
+    out = _affine(mul(rest, rsqrt(add(var, eps))), weight, bias, x, layout)
+    if running and mean.size:
         n = x.size // mean.size
-        _move_on(running, mean.detach(), mul(var.detach(), n / (n - 1)), momentum)
+        found = [reshape(v.detach(), (v.size,)) for v in (mean, var)]
+        _move_on(running, found[0], mul(found[1], n / (n - 1)), momentum)
     return out
 
 
@@ -170,11 +180,8 @@ def _(
     axis = x.ndim - 1 if layout == "NHWC" else 1
     axes = tuple(d for d in range(x.ndim) if d != axis)
     form = [n if d == axis else 1 for d, n in enumerate(x.shape)]
-    mean = x.mean(axes, keepdims=True)
-    centred = x - mean
-    centred = centred - centred.mean(axes, keepdims=True)  # what rounding took off the mean
-    var = (centred * centred).mean(axes, keepdims=True)
-    out = centred / np.sqrt(var + eps)
+    mean, (rest, var) = numpy_mean(x, axes), numpy_centred(x, axes)
+    out = rest / np.sqrt(var + eps)
     out = out * (1 if weight is None else weight.reshape(form)) + (0 if bias is None else bias.reshape(form))
     if not running:
         return [out]
@@ -193,8 +200,8 @@ def _(
 ) -> list[Any]:  # fmt: skip
     axes = other_axes(x.ndim, layout)
     form = along_axis(x.shape, layout)
-    mean, var = x.mean(axes, keepdims=True), x.var(axes, keepdims=True)
-    size = (np.abs(x - mean) / np.sqrt(var + eps) + 1) * (1 if weight is None else np.abs(weight).reshape(form))
+    mean, (_, var) = numpy_mean(x, axes), numpy_centred(x, axes)
+    size = numpy_size(x, axes, eps) * (1 if weight is None else np.abs(weight).reshape(form))
     size = size + (0 if bias is None else np.abs(bias).reshape(form))
     if not running:
         return [size]

@@ -1,0 +1,2 @@
+#define DLCORE_BODY "norm/groups.inl"
+#include "common/each_isa.h"
