@@ -75,7 +75,12 @@ def _ungrouped(x: Any, shape: Sequence[int], layout: str) -> Any:
 # ---- forward --------------------------------------------------------------------------------------------------------
 
 
+def _channels_first(layout: str) -> bool:
+    return layout == "NCHW"
+
+
 @norm(
+    kernels={"cuda": [("norm.rows:group_norm_forward", _channels_first)]},
     extras="mean rstd", cast="float32", ulp=6, batching="composite", promote=lambda specs: common(specs, 2),
     params=lambda groups, eps, layout: (groups, eps, int(layout == "NHWC")),
     cost=lambda x, weight, bias: (8.0 * math.prod(x.shape), bytes_of(x, x, weight, bias)),
@@ -190,6 +195,7 @@ def _backward_dtypes(specs: Sequence[Spec | None]) -> Sequence[DType | None]:
 
 
 @norm(
+    kernels={"cuda": [("norm.rows:group_norm_backward", _channels_first)]},
     outputs="dx dweight dbias", ulp=6, batching="composite", promote=_backward_dtypes,
     params=lambda groups, layout: (groups, int(layout == "NHWC")),
     cost=lambda x, weight: (12.0 * math.prod(x.shape), bytes_of(x, x, x, weight, weight, weight)),

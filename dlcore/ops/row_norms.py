@@ -67,6 +67,10 @@ class RowNorm(Norm):
     cast = "float32"
     batching = "leading"
 
+    def family_kernels(self) -> dict[str, str]:
+        """Those of both devices."""
+        return {"cpu": f"norm:{self.name}", "cuda": f"norm.rows:{self.name}"}
+
     def promote(self, specs: Sequence[Spec | None]) -> Sequence[DType | None]:
         """One dtype for all, but that of 16-bit floats weights may be wider."""
         return common(specs, len(specs) - 1)
@@ -227,6 +231,10 @@ class RowNormBackward(Norm):
 
     ulp = 6
     batching = "composite"
+
+    def family_kernels(self) -> dict[str, str]:
+        """Those of both devices."""
+        return {"cpu": f"norm:{self.name}", "cuda": f"norm.rows:{self.name}"}
 
     def promote(self, specs: Sequence[Spec | None]) -> Sequence[DType | None]:
         """What was kept is in float32 or wider."""
