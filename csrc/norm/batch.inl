@@ -67,8 +67,9 @@ static void train_planes(const Channels& k, const T* x, T* out, const BatchStati
   const Scratch<P> partial(k.c * split);
   parallel_ranges(k.c * split, grain, [&](int64_t begin, int64_t end) {
     for (int64_t task = begin; task < end; ++task) {
+      const int64_t first = task % split * share, images = least(k.n - first, share);
       P p = M::identity();
-      each(task, [&](int64_t at) { add_moments(x + at, k.s, p); });
+      add_plane_moments(x + first * image + task / split * k.s, image, images, k.s, p);
       partial[task] = p;
       if (split > 1) continue;
       b.set(task, p);  // the channel is in cache
@@ -167,8 +168,9 @@ static void backward_planes(const Channels& k, const T* dy, const T* x, T* dx, c
   };
   parallel_ranges(k.c * split, grain, [&](int64_t begin, int64_t end) {
     for (int64_t task = begin; task < end; ++task) {
+      const int64_t first = task % split * share, at = first * image + task / split * k.s;
       Pair p;
-      each(task, [&](int64_t at) { add_pair(dy + at, x + at, k.s, g.mean[task / split], p); });
+      add_plane_pairs(dy + at, x + at, image, least(k.n - first, share), k.s, g.mean[task / split], p);
       partial[task] = p;
       if (split > 1) continue;
       g.sums[task] = p, g.set(task);

@@ -96,7 +96,7 @@ template <class T, class Map> static inline void map_two(const T* x, const T* y,
   }
 }
 
-// ---- sums over contiguous elements ----------------------------------------------------------------------------------
+// ---- sums over contiguous elements --------------------------------------------------------------------------------
 template <class T> static inline void add_moments(const T* x, int64_t n, typename Moments<compute_t<T>>::P& p) {
   compute_t<T> buffer[std::is_same_v<T, compute_t<T>> ? 1 : kNormBlock];
   for (int64_t b = 0; b < n; b += kNormBlock) {
@@ -138,7 +138,45 @@ template <class T> static inline void add_pair(const T* dy, const T* x, int64_t 
   }
 }
 
-// ---- sums over rows -------------------------------------------------------------------------------------------------
+// The same of `count` planes of s elements, `stride` apart: short ones are put together first, for a block of its own
+// costs as much as a hundred elements.
+constexpr int64_t kShortPlane = 512;
+template <class T>
+static void add_plane_moments(const T* x, int64_t stride, int64_t count, int64_t s,
+                              typename Moments<compute_t<T>>::P& p) {
+  if (s >= kShortPlane) {
+    for (int64_t k = 0; k < count; ++k) add_moments(x + k * stride, s, p);
+    return;
+  }
+  compute_t<T> buffer[kNormBlock];
+  int64_t used = 0;
+  for (int64_t k = 0; k < count; ++k) {
+    load_block(buffer + used, x + k * stride, s);
+    used += s;
+    if (k + 1 < count && used + s <= kNormBlock) continue;
+    Moments<compute_t<T>>::run(buffer, used, 0, p);
+    used = 0;
+  }
+}
+template <class T>
+static void add_plane_pairs(const T* dy, const T* x, int64_t stride, int64_t count, int64_t s, compute_t<T> mean,
+                            Pair& p) {
+  if (s >= kShortPlane) {
+    for (int64_t k = 0; k < count; ++k) add_pair(dy + k * stride, x + k * stride, s, mean, p);
+    return;
+  }
+  compute_t<T> first[kNormBlock], second[kNormBlock];
+  int64_t used = 0;
+  for (int64_t k = 0; k < count; ++k) {
+    load_block(first + used, dy + k * stride, s), load_block(second + used, x + k * stride, s);
+    used += s;
+    if (k + 1 < count && used + s <= kNormBlock) continue;
+    add_pair_block(first, second, used, mean, p);
+    used = 0;
+  }
+}
+
+// ---- sums over rows -----------------------------------------------------------------------------------------------
 // How `rows` rows of c channels are cut: few channels are taken as several rows side by side, `fold` of them.
 struct RowParts {
   int64_t fold, width, rows, rest, chunk, chunks, tiles;
