@@ -23,6 +23,41 @@ template <class C> static double sum_of_squares(const C* x, int64_t n) {
   return sum_of<C>(n, [=](int64_t i) DLCORE_MAP { return x[i] * x[i]; });
 }
 
+// What `Moments` gives of one block, with products in the place of its divisions: of short rows these are most of the
+// work. `inverse`: 1 / n.
+template <class C> struct RowMoments {
+  double center, offset, variance;
+  RowMoments(const C* x, int64_t n, double inverse) {
+    constexpr int kWide = kWideBytes / 2 / sizeof(C);
+    const int64_t first = Moments<C>::pilot(n);
+    const double pilot = sum_block<C>(first, [=](int64_t i) DLCORE_MAP { return x[i]; });
+    const C c = Moments<C>::shift_of(first == n ? pilot * inverse : pilot / static_cast<double>(first));
+    C d[kWide], q[kWide];
+    for (int j = 0; j < kWide; ++j) d[j] = q[j] = 0;
+    int64_t i = 0;
+    for (; i + kWide <= n; i += kWide)
+#pragma omp simd
+      for (int j = 0; j < kWide; ++j) {
+        const C y = x[i + j] - c;
+        d[j] += y;
+        q[j] += y * y;
+      }
+    for (int j = 0; i + j < n; ++j) {
+      const C y = x[i + j] - c;
+      d[j] += y;
+      q[j] += y * y;
+    }
+    const double sum = folded(d), squares = folded(q), rest = squares - sum * sum * inverse;
+    center = c, offset = sum * inverse, variance = (rest < 0 ? 0 : rest) * inverse;
+  }
+  static double folded(C* lanes) {
+    constexpr int kHalf = kWideBytes / 4 / sizeof(C);
+#pragma omp simd
+    for (int j = 0; j < kHalf; ++j) lanes[j] += lanes[j + kHalf];
+    return fold_lanes(lanes, Plus{});
+  }
+};
+
 // out = (x - center) * scale + offset, times weight, plus bias (both may be null)
 template <class T>
 static void store_row(const compute_t<T>* x, compute_t<T> center, compute_t<T> scale, compute_t<T> offset,
@@ -54,17 +89,21 @@ template <bool centred, class T> static void normalise_rows(const Args& a, const
   const Array& bias = centred ? a.in(2) : none;
   const Values<C> weights(a.in(1), a.in(1) ? rows.l : 0, 1), biases(bias, bias ? rows.l : 0, 0);
   const C *w = a.in(1) ? weights.get() : nullptr, *b = bias ? biases.get() : nullptr;
+  const double inverse = 1 / static_cast<double>(rows.l);
   parallel_ranges(rows.n, rows.grain(), [&](int64_t begin, int64_t end) {
     const Scratch<C> from(row_room<T>(rows.l)), to(row_room<T>(rows.l));
     for (int64_t r = begin; r < end; ++r) {
       const C* row = widened(x + r * rows.l, rows.l, from.get());
       double center = 0, offset = 0, spread;
-      if constexpr (centred) {
+      if (centred && rows.l > kNormBlock) {
         typename M::P p = M::identity();
         add_moments(row, rows.l, p);
         center = p.c, offset = p.offset, spread = M::variance(p, 0);
+      } else if (centred) {
+        const RowMoments<C> m(row, rows.l, inverse);
+        center = m.center, offset = m.offset, spread = m.variance;
       } else {
-        spread = sum_of_squares(row, rows.l) / static_cast<double>(rows.l);
+        spread = sum_of_squares(row, rows.l) * inverse;
       }
       const double scale = 1 / std::sqrt(spread + eps);
       if (mean) mean.as<C>()[r] = static_cast<C>(center + offset);
@@ -107,15 +146,32 @@ static void gradient_rows(const RowGradient<C>* row, const C* weight, int64_t l,
   }
 }
 
-// The sums of g and of g (x - mean), g = dy weight, as fractions of the length of the row.
-template <bool centred, class C> static void set_slope(RowGradient<C>& g, const C* weight, int64_t l) {
-  const C *dy = g.dy, *x = g.x, mean = g.mean;
-  const double n = static_cast<double>(l), rstd = g.rstd;
-  const double product = sum_of<C>(l, [=](int64_t i) DLCORE_MAP { return dy[i] * weight[i] * (x[i] - mean); });
-  g.slope = static_cast<C>(rstd * rstd * rstd * product / n);
-  g.shift = 0;
-  if constexpr (centred)
-    g.shift = static_cast<C>(rstd * sum_of<C>(l, [=](int64_t i) DLCORE_MAP { return dy[i] * weight[i]; }) / n);
+// The sums of g and of g (x - mean), g = dy weight, as fractions of the length of the row: `inverse` is 1 / l.
+template <bool centred, class C>
+static void set_slope(RowGradient<C>& g, const C* weight, int64_t l, double inverse) {
+  constexpr int kWide = kWideBytes / 2 / sizeof(C);
+  const C mean = g.mean;
+  double sum = 0, product = 0;
+  for (int64_t b = 0; b < l; b += kNormBlock) {
+    const int64_t m = least(l - b, kNormBlock);
+    const C *dy = g.dy + b, *x = g.x + b, *w = weight + b;
+    C s[kWide], p[kWide];
+    for (int j = 0; j < kWide; ++j) s[j] = p[j] = 0;
+    const auto take = [&](int64_t i, int j) DLCORE_MAP {
+      const C d = dy[i] * w[i];
+      if constexpr (centred) s[j] += d;
+      p[j] += d * (x[i] - mean);
+    };
+    int64_t i = 0;
+    for (; i + kWide <= m; i += kWide)
+#pragma omp simd
+      for (int j = 0; j < kWide; ++j) take(i + j, j);
+    for (int j = 0; i + j < m; ++j) take(i + j, j);
+    product += RowMoments<C>::folded(p);
+    if constexpr (centred) sum += RowMoments<C>::folded(s);
+  }
+  const double rstd = g.rstd;
+  g.slope = static_cast<C>(rstd * rstd * rstd * product * inverse), g.shift = static_cast<C>(rstd * sum * inverse);
 }
 
 template <bool centred, class T> static void backward_rows(const Args& a, const NormRows& rows) {
@@ -128,6 +184,7 @@ template <bool centred, class T> static void backward_rows(const Args& a, const 
   const Array none{}, &dweight = a.out(1), &dbias = centred ? a.out(2) : none;
   const bool summed = dweight || dbias;
   const Values<C> weight(a.in(centred ? 4 : 3), l, 1);
+  const double inverse = 1 / static_cast<double>(l);
   const int64_t share = parts(parts(rows.n, kNormChunks), kRowsAtOnce) * kRowsAtOnce;
   const int64_t chunk = share > rows.grain() ? share : rows.grain(), chunks = parts(rows.n, chunk);
   const Scratch<double> partial(summed ? chunks * 2 * l : 1);
@@ -147,7 +204,7 @@ template <bool centred, class T> static void backward_rows(const Args& a, const 
           if constexpr (direct) g[j].dx = dx + at;
           else g[j].dx = dxs.get() + j * l;
           g[j].mean = centred ? mean[r + j] : C(0), g[j].rstd = rstd[r + j];
-          if (dx) set_slope<centred>(g[j], weight.get(), l);
+          if (dx) set_slope<centred>(g[j], weight.get(), l, inverse);
         }
         const auto each = [&]<bool with_dx, bool with_sums>() {
           if (at_once == kRowsAtOnce)
