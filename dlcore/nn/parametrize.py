@@ -210,9 +210,9 @@ def spectral_norm(
     its vectors are the buffers "parametrizations.weight.0._u" and "..._v", the parameter "...weight.original". A vector
     is divided by its norm. Raises ValueError where there is no such parameter.
 
-    >>> layer = nn.parametrize.spectral_norm(nn.Linear(4, 3), n_power_iterations=20)
-    >>> bool(abs(dl.linalg.norm(layer.weight, 2).item() - 1) < 1e-3)
-    True
+    >>> layer = nn.parametrize.spectral_norm(nn.Linear(1, 3))
+    >>> round(dl.linalg.norm(layer.weight, 2).item(), 4)
+    1.0
     """
     weight = _given("spectral_norm", module, name)
     times = integer(n_power_iterations, "spectral_norm: n_power_iterations", 1)

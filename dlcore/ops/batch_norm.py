@@ -60,8 +60,12 @@ def _values_each(x: Spec, channels: int) -> int:
 # ---- training -------------------------------------------------------------------------------------------------------
 
 
+def _planes(x: Spec, layout: str) -> bool:
+    return layout == "NCHW" and len(x.shape) > 2
+
+
 @norm(
-    extras="mean rstd", writes="running", ulp=6,
+    kernels={"cuda": [("norm.channels:batch_norm_training", _planes)]}, extras="mean rstd", writes="running", ulp=6,
     promote=lambda specs: [*common(specs[:3], 2), *(s and s.dtype for s in specs[3:])],
     params=lambda momentum, eps, layout: (-1.0 if momentum is None else momentum, eps, int(layout == "NHWC")),
     cost=lambda x, weight, bias, running: (8.0 * math.prod(x.shape), bytes_of(x, x, weight, bias, *running, *running)),
@@ -283,7 +287,7 @@ def _backward_dtypes(specs: Sequence[Spec | None]) -> Sequence[DType | None]:
 
 
 @norm(
-    outputs="dx dweight dbias", ulp=6,
+    kernels={"cuda": [("norm.channels:batch_norm_backward", _planes)]}, outputs="dx dweight dbias", ulp=6,
     promote=_backward_dtypes,
     params=lambda layout: (int(layout == "NHWC"),),
     cost=lambda x, weight: (12.0 * math.prod(x.shape), bytes_of(x, x, x, weight, weight, weight)),
@@ -391,6 +395,7 @@ def _inference_dtypes(specs: Sequence[Spec | None]) -> Sequence[DType | None]:
 
 
 @norm(
+    kernels={"cuda": [("norm.channels:batch_norm_inference", _planes)]},
     promote=_inference_dtypes, ulp=6, params=lambda eps, layout: (eps, int(layout == "NHWC")),
     cost=lambda x, mean, var, weight, bias: (3.0 * math.prod(x.shape), bytes_of(x, x, mean, var, weight, bias)),
     baselines={"torch": f"{_BACK}(F.batch_norm({_MOVED}, mean, var, weight, bias, False, 0.1, eps))"},
