@@ -357,7 +357,13 @@ def _sizes(dout: Any, x: Any, rstd: Any, weight: Any) -> tuple[Any, ...]:
     return dx * rstd.reshape(shape), (dout * xhat).sum(first), dout.sum(first)
 
 
-@row_norm_backward(outputs="dx dweight")
+@row_norm_backward(
+    outputs="dx dweight",
+    baselines={
+        "torch": "(lambda g, h: (rstd.unsqueeze(-1) * (g - h * (g * h).mean(-1, True)), "
+        "(dout * h).flatten(0, -2).sum(0)))(dout * weight, x * rstd.unsqueeze(-1))"
+    },
+)  # fmt: skip
 def rms_norm_backward(
     dout: Spec, x: Spec, rstd: Annotated[Spec, POSITIVE], weight: Spec | None, mask: OutputMask = (True, True)
 ) -> None:  # fmt: skip
