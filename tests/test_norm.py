@@ -7,6 +7,7 @@ import pytest
 
 import dlcore as dl
 from dlcore import nn
+from dlcore.train import Callback, Resume
 
 RNG = np.random.default_rng(11)
 
@@ -342,3 +343,68 @@ def test_dropout_of_one_sample_and_of_channels_last():
 def test_wrong_inputs_of_the_others(call, error, text):
     with pytest.raises(error, match=re.escape(text)):
         call()
+
+
+# ---- whole trainings -------------------------------------------------------------------------------------------------
+
+
+class Stopped(Exception):
+    pass
+
+
+class StopAt(Callback):
+    """Ends the process, as it were, after a step."""
+
+    def __init__(self, step):
+        self.step = step
+
+    def on_batch_end(self, run):
+        if run.step == self.step:
+            raise Stopped
+
+
+def trained(folder, *callbacks, **settings):
+    dl.manual_seed(4)
+    x, y = np.random.default_rng(8).standard_normal((2, 70, 6)).astype(np.float32)
+    first, norm = nn.parametrize.spectral_norm(nn.Linear(6, 8)), nn.BatchNorm1d(8, momentum=None)
+    model = nn.Sequential(first, norm, nn.Dropout(0.2), nn.Linear(8, 6))
+    watching = [*callbacks, Resume(folder, every=3)] if folder else callbacks
+    dl.fit(model, (x, y), (x, y), epochs=3, batch_size=16, loss=dl.mse_loss, callbacks=watching, progress=False,
+           optimizer=dl.optim.AdamW(model.parameters(), lr=1e-2), **settings)  # fmt: skip
+    return state_of(model)
+
+
+@pytest.mark.parametrize("settings", [{}, {"ema": 0.9}, {"accumulate": 2}, {"record": False}])
+def test_a_training_that_was_stopped_goes_on_to_the_same_statistics(settings, tmp_path):
+    wanted = trained(None, **settings)
+    with pytest.raises(Stopped):
+        trained(tmp_path, StopAt(8), **settings)
+    assert same(trained(tmp_path, **settings), wanted)
+    assert wanted["1.num_batches_tracked"] == 15
+
+
+def test_under_autocast_layer_norm_gives_float32_and_batch_norm_the_dtype_of_its_input():
+    first, batch, layer = nn.Linear(3, 4), nn.BatchNorm1d(4), nn.LayerNorm(4)
+    with dl.autocast(dl.bfloat16):
+        h = first(dl.ones(5, 3))
+        out = batch(h)
+        assert h.dtype is dl.bfloat16 and out.dtype is dl.bfloat16 and layer(out).dtype is dl.float32
+        out.sum().backward()
+    assert batch.running_mean.dtype is dl.float32 and batch.weight.grad.dtype is dl.float32
+
+
+def test_running_statistics_that_are_views_are_written():
+    means, variances = dl.zeros(3, 2), dl.zeros(2, 3)
+    x = dl.tensor(RNG.standard_normal((8, 3, 2)).astype(np.float32))
+    dl.batch_norm(x, means[:, 1], variances[1], training=True, momentum=1.0)
+    close(means[:, 1], x.numpy().mean((0, 2)))
+    close(variances[1], x.numpy().var((0, 2)) * (16 / 15))
+    assert (means[:, 0].numpy() == 0).all() and (variances[0].numpy() == 0).all()
+
+
+def test_vmap_normalises_each_example_by_itself():
+    x = dl.tensor(RNG.standard_normal((3, 5, 4)).astype(np.float32))
+    together = dl.func.vmap(lambda one: dl.batch_norm(one, training=True))(x)
+    close(together[1], dl.batch_norm(x[1], training=True))
+    with pytest.raises(ValueError, match="writes in place into a tensor that all examples share"):
+        dl.func.vmap(lambda one: dl.batch_norm(one, dl.zeros(4), dl.ones(4), training=True))(x)
