@@ -163,7 +163,8 @@ def _move_on(running: list[Any], mean: Any, var: Any, momentum: float | None) ->
             share = cast(running[2], mean.dtype).reciprocal()
     for kept, found in zip(running[:2], (mean, var), strict=True):
         before = cast(kept, found.dtype)
-        after = add(mul(before, sub(1, share)), mul(found, share))
+        rest = 1 - share if momentum is not None else sub(1, share)
+        after = add(mul(before, rest), mul(found, share))
         assign.inplace(kept, cast(where(finite, after, before), kept.dtype))
 
 

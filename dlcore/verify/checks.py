@@ -206,7 +206,7 @@ def _values(op: Op, sample: Sample, dtype: DType, place: Any) -> list[Any]:
 
 
 def _composite_values(op: Op, sample: Sample, arrays: Sequence[Any], place: Any) -> list[Any]:
-    """The composite's results, as the engine computes the operation where there is no kernel."""
+    """What the composite writes and its results, as the engine computes the operation where there is no kernel."""
     operands, lengths = testing.tensors(arrays, device=place), testing.lengths(op, sample)
     specs = testing.specs(op, operands)
     attrs = op.bind(testing.attributes(op, sample), specs, lengths)
@@ -214,7 +214,8 @@ def _composite_values(op: Op, sample: Sample, arrays: Sequence[Any], place: Any)
              for x, s in zip(operands, specs, strict=True)]  # fmt: skip
     with _autograd.no_grad():
         made = op.by_position(*op.nested(given, lengths), *attrs)
-    return [o for o in (made if isinstance(made, tuple) else (made,)) if o is not None]
+    results = [o for o in (made if isinstance(made, tuple) else (made,)) if o is not None]
+    return [*(given[k] for k in op.written(lengths)), *results]
 
 
 def _agree(op: Op, sample: Sample, dtype: DType, got: list[Any], other: list[Any], what: str) -> float:
