@@ -7,7 +7,7 @@ import pytest
 
 import dlcore as dl
 from dlcore import _C, nn
-from dlcore._arguments import shown
+from dlcore._arguments import remembered, shown
 from dlcore.op import function
 from dlcore.ops import activation
 from dlcore.train import EarlyStopping
@@ -182,3 +182,40 @@ def test_a_number_of_threads_is_a_whole_number():
         assert dl.get_num_threads() in (1, 2)
     finally:
         dl.set_num_threads(before)
+
+
+# ---- what is remembered -------------------------------------------------------------------------------------------
+
+
+def test_a_remembered_function_runs_once_for_equal_plain_arguments():
+    calls = []
+    function = remembered(lambda *args: calls.append(args) or len(calls))
+    assert [function((2, 3), 1), function((2, 3), 1), function((2, 3), [1]), function((2, 3), (1,))] == [1, 1, 2, 2]
+    assert function((2, 3), None) == 3 and function((2, 3), "a") == 4 and len(calls) == 4
+
+
+def test_a_remembered_function_tells_numbers_apart_that_are_equal():
+    x = dl.arange(6).reshape(2, 3)
+    assert dl.flip(x, 1).tolist() == dl.flip(x, [1]).tolist() == [[2, 1, 0], [5, 4, 3]]
+    for axis in (True, 1.0, (True,), (1.0,), [[1]]):
+        for _ in range(2):
+            with pytest.raises(TypeError, match="flip: axis"):
+                dl.flip(x, axis)
+
+
+def test_a_remembered_function_forgets_errors_and_keeps_no_more_than_a_thousand():
+    calls = []
+
+    def function(n):
+        calls.append(n)
+        if n < 0:
+            raise ValueError("negative")
+        return n
+
+    kept = remembered(function)
+    for _ in range(2):
+        with pytest.raises(ValueError, match="negative"):
+            kept(-1)
+    assert len(calls) == 2
+    assert [kept(n) for n in range(1030)] == list(range(1030))
+    assert kept(1029) == 1029 and len(calls) == 1032  # one of those after all were forgotten
