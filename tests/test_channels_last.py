@@ -20,6 +20,7 @@ NETWORKS = {
     "resnet": lambda: models.ResNet((1, 1), (4, 8), 5, 2),
     "resnet18": lambda: models.ResNet((1, 1), (4, 8), 5, 2, small=False),
     "mobilenet": lambda: models.MobileNet(5, 2, ((8, 2), (12, 1)), (4, 1)),
+    "convnext": lambda: models.ConvNeXt(5, 2, (1, 1), (6, 8)),
 }
 
 

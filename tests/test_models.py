@@ -27,6 +27,7 @@ def count(model):
         (lambda: models.resnet20(), 269_722, (3, 16, 16)),
         (lambda: models.resnet32(), 464_154, (3, 8, 8)),
         (lambda: models.MobileNet(), 36_874, (1, 28, 28)),
+        (lambda: models.ConvNeXt(), 109_338, (1, 28, 28)),
     ],
 )
 def test_small_networks(make, parameters, images):
@@ -38,7 +39,7 @@ def test_small_networks(make, parameters, images):
 
 @pytest.mark.parametrize(
     ("make", "parameters"),
-    [(models.resnet18, 11_689_512), (models.mobilenet_v1, 4_231_976)],
+    [(models.resnet18, 11_689_512), (models.mobilenet_v1, 4_231_976), (models.convnext_tiny, 28_589_128)],
 )
 def test_known_networks_have_as_many_parameters_as_they_are_known_for(make, parameters):
     assert count(make()) == parameters
@@ -52,6 +53,12 @@ def test_names_are_torchvisions():
         *names
     }
     assert len(names) == 122 and not any(name.startswith("layer1.0.downsample") for name in names)
+    names = set(models.ConvNeXt().state_dict())
+    wanted = {
+        "features.0.0.weight", "features.0.1.weight", "features.1.0.layer_scale", "features.1.0.block.0.weight",
+        "features.1.0.block.5.bias", "features.2.1.weight", "classifier.0.bias", "classifier.2.weight",
+    }  # fmt: skip
+    assert wanted <= names
 
 
 def test_resnet18_takes_pictures():
@@ -99,7 +106,7 @@ def test_training_in_float32_stays_near():
         assert loss.item() == pytest.approx(want, rel=1e-3)
 
 
-@pytest.mark.parametrize("kind", ["lenet5", "cnn", "resnet8", "mobilenet"])
+@pytest.mark.parametrize("kind", ["lenet5", "cnn", "resnet8", "mobilenet", "convnext"])
 def test_kinds_of_configurations_take_pictures_of_both_forms(kind, tmp_path):
     make = models.kinds.get(kind, "model.kind")
     for shape in ((28, 28), (3, 28, 28)):
@@ -118,6 +125,7 @@ def test_kinds_of_configurations_take_pictures_of_both_forms(kind, tmp_path):
         (lambda: models.LeNet5(size=8), "LeNet5: size 8 is not a height and a width of at least 12"),
         (lambda: models.CNN(size=4), "CNN: size 4 is not a height and a width of at least 8"),
         (lambda: models.ResNet((1, 1), (8,)), "ResNet: blocks .* are not one of each for every stage"),
+        (lambda: models.ConvNeXt(depths=(1, 1)), "ConvNeXt: depths .* are not one of each for every stage"),
         (lambda: models.LeNet5(0), "LeNet5: classes is 0; it must be at least 1"),
     ],
 )

@@ -8,14 +8,15 @@ from functools import partial
 from dlcore import nn
 from dlcore._arguments import integers
 from dlcore._names import Names
+from dlcore.models.convnext import ConvNeXt, convnext_tiny
 from dlcore.models.lenet import CNN, LeNet5
 from dlcore.models.mlp import MLP, Linear
 from dlcore.models.mobilenet import MobileNet, mobilenet_v1
 from dlcore.models.resnet import ResNet, resnet8, resnet18, resnet20, resnet32
 
 __all__ = [
-    "CNN", "MLP", "LeNet5", "Linear", "MobileNet", "ResNet", "kinds", "mobilenet_v1", "resnet8", "resnet18",
-    "resnet20", "resnet32",
+    "CNN", "MLP", "ConvNeXt", "LeNet5", "Linear", "MobileNet", "ResNet", "convnext_tiny", "kinds", "mobilenet_v1",
+    "resnet8", "resnet18", "resnet20", "resnet32",
 ]  # fmt: skip
 
 
@@ -32,7 +33,7 @@ def _of_pictures(make: Callable[..., nn.Module], shape: int | Sequence[int], out
 
 _PICTURES: dict[str, Callable[..., nn.Module]] = {
     "cnn": CNN, "lenet5": LeNet5, "resnet8": resnet8, "resnet20": resnet20, "resnet32": resnet32, "resnet18": resnet18,
-    "mobilenet": MobileNet,
+    "mobilenet": MobileNet, "convnext": ConvNeXt,
 }  # fmt: skip
 
 kinds = Names(

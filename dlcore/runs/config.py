@@ -49,7 +49,7 @@ class Model:
     """What is trained."""
 
     kind: str = "mlp"
-    """linear or mlp; for pictures cnn, lenet5, resnet8, resnet20, resnet32, resnet18 or mobilenet."""
+    """linear or mlp; for pictures cnn, lenet5, resnet8, resnet20, resnet32, resnet18, mobilenet or convnext."""
     hidden: tuple[int, ...] = (128, 64)
     """The widths of the hidden layers of an mlp."""
     activation: str = "relu"
