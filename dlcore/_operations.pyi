@@ -11,37 +11,39 @@ Operand: TypeAlias = Tensor | float | np.ndarray[Any, Any] | np.generic | list[A
 """What operations take: tensors, numbers, and what becomes a tensor: arrays and nested lists."""
 
 __all__ = [
-    "abs", "absolute", "acos", "acosh", "add", "addbmm", "addcdiv", "addcmul", "addmm", "addmv", "all", "allclose",
-    "amax", "amin", "aminmax", "any", "append", "arccos", "arccosh", "arcsin", "arcsinh", "arctan", "arctan2",
-    "arctanh", "argmax", "argmin", "argpartition", "argsort", "around", "array_equal", "array_split", "as_strided",
-    "asin", "asinh", "astype", "atan", "atan2", "atanh", "atleast_1d", "atleast_2d", "atleast_3d", "average",
-    "avg_pool1d", "avg_pool2d", "avg_pool3d", "baddbmm", "batch_norm", "bilinear", "binary_cross_entropy",
-    "binary_cross_entropy_with_logits", "bincount", "bitwise_and", "bitwise_invert", "bitwise_left_shift",
-    "bitwise_not", "bitwise_or", "bitwise_right_shift", "bitwise_xor", "block_diag", "bmm", "broadcast_arrays",
-    "broadcast_shapes", "broadcast_tensors", "broadcast_to", "bucketize", "cartesian_prod", "cast", "cat", "cbrt",
-    "ceil", "celu", "channel_shuffle", "chunk", "clamp", "clip", "col2im", "column_stack", "combinations", "concat",
-    "concatenate", "conj", "conv1d", "conv2d", "conv3d", "conv_transpose1d", "conv_transpose2d", "conv_transpose3d",
-    "copysign", "cos", "cosh", "cosine_embedding_loss", "cosine_similarity", "count_nonzero", "cross", "cross_entropy",
-    "cummax", "cummin", "cumprod", "cumsum", "cumulative_prod", "cumulative_sum", "deg2rad", "degrees", "delete",
-    "diag", "diag_embed", "diag_indices", "diagflat", "diagonal", "diff", "digamma", "div", "divide", "dot", "dsplit",
-    "dstack", "einsum", "elu", "eq", "equal", "erf", "erfc", "exp", "exp2", "expand", "expand_as", "expand_dims",
-    "expm1", "fill_diagonal", "fix", "flatnonzero", "flatten", "flip", "fliplr", "flipud", "float_power", "floor",
-    "floor_divide", "fmax", "fmin", "fmod", "focal_loss", "gather", "gaussian_nll_loss", "gcd", "ge", "gelu",
-    "gelu_backward", "glu", "greater", "greater_equal", "group_norm", "gt", "hardshrink", "hardsigmoid", "hardswish",
-    "hardtanh", "heaviside", "hinge_embedding_loss", "hinge_loss", "histogram", "hsplit", "hstack", "huber_loss",
-    "hypot", "im2col", "imag", "index_add", "index_copy", "index_fill", "index_select", "indices", "inner", "insert",
-    "instance_norm", "interpolate", "intersect1d", "invert", "isclose", "isfinite", "isin", "isinf", "isnan",
-    "isneginf", "isposinf", "ix_", "kl_div", "kron", "kthvalue", "l1_loss", "layer_norm", "lcm", "le", "leaky_relu",
-    "left_shift", "lerp", "less", "less_equal", "lgamma", "linear", "linear_backward", "local_response_norm", "log",
-    "log10", "log1p", "log2", "log_softmax", "logaddexp", "logcumsumexp", "logical_and", "logical_not", "logical_or",
-    "logical_xor", "logsigmoid", "logsumexp", "lt", "margin_ranking_loss", "masked_fill", "masked_scatter",
-    "masked_select", "matmul", "matrix_transpose", "max", "max_pool1d", "max_pool2d", "max_pool3d", "maximum", "mean",
-    "median", "meshgrid", "min", "minimum", "mish", "mm", "mod", "moveaxis", "movedim", "mse_loss", "msort", "mul",
-    "multi_margin_loss", "multiply", "mv", "nan_to_num", "nanmax", "nanmean", "nanmedian", "nanmin", "nanprod",
-    "nanquantile", "nanstd", "nansum", "nanvar", "narrow", "ne", "neg", "negative", "nextafter", "nll_loss", "nonzero",
-    "norm", "not_equal", "one_hot", "outer", "pad", "pairwise_distance", "partition", "percentile", "permute",
-    "permute_dims", "pixel_shuffle", "pixel_unshuffle", "poisson_nll_loss", "polygamma", "positive", "pow", "power",
-    "prelu", "prod", "ptp", "put_along_axis", "quantile", "quantile_loss", "rad2deg", "radians", "ravel",
+    "abs", "absolute", "acos", "acosh", "adaptive_avg_pool1d", "adaptive_avg_pool2d", "adaptive_avg_pool3d",
+    "adaptive_max_pool1d", "adaptive_max_pool2d", "adaptive_max_pool3d", "add", "addbmm", "addcdiv", "addcmul", "addmm",
+    "addmv", "affine_grid", "all", "allclose", "amax", "amin", "aminmax", "any", "append", "arccos", "arccosh",
+    "arcsin", "arcsinh", "arctan", "arctan2", "arctanh", "argmax", "argmin", "argpartition", "argsort", "around",
+    "array_equal", "array_split", "as_strided", "asin", "asinh", "astype", "atan", "atan2", "atanh", "atleast_1d",
+    "atleast_2d", "atleast_3d", "average", "avg_pool1d", "avg_pool2d", "avg_pool3d", "baddbmm", "batch_norm",
+    "bilinear", "binary_cross_entropy", "binary_cross_entropy_with_logits", "bincount", "bitwise_and", "bitwise_invert",
+    "bitwise_left_shift", "bitwise_not", "bitwise_or", "bitwise_right_shift", "bitwise_xor", "block_diag", "bmm",
+    "broadcast_arrays", "broadcast_shapes", "broadcast_tensors", "broadcast_to", "bucketize", "cartesian_prod", "cast",
+    "cat", "cbrt", "ceil", "celu", "channel_shuffle", "chunk", "clamp", "clip", "col2im", "column_stack",
+    "combinations", "concat", "concatenate", "conj", "conv1d", "conv2d", "conv3d", "conv_transpose1d",
+    "conv_transpose2d", "conv_transpose3d", "copysign", "cos", "cosh", "cosine_embedding_loss", "cosine_similarity",
+    "count_nonzero", "crop", "cross", "cross_entropy", "cummax", "cummin", "cumprod", "cumsum", "cumulative_prod",
+    "cumulative_sum", "deg2rad", "degrees", "delete", "diag", "diag_embed", "diag_indices", "diagflat", "diagonal",
+    "diff", "digamma", "div", "divide", "dot", "dsplit", "dstack", "einsum", "elu", "eq", "equal", "erf", "erfc", "exp",
+    "exp2", "expand", "expand_as", "expand_dims", "expm1", "fill_diagonal", "fix", "flatnonzero", "flatten", "flip",
+    "fliplr", "flipud", "float_power", "floor", "floor_divide", "fmax", "fmin", "fmod", "focal_loss", "gather",
+    "gaussian_nll_loss", "gcd", "ge", "gelu", "gelu_backward", "glu", "greater", "greater_equal", "grid_sample",
+    "group_norm", "gt", "hardshrink", "hardsigmoid", "hardswish", "hardtanh", "heaviside", "hinge_embedding_loss",
+    "hinge_loss", "histogram", "hsplit", "hstack", "huber_loss", "hypot", "im2col", "imag", "index_add", "index_copy",
+    "index_fill", "index_select", "indices", "inner", "insert", "instance_norm", "interpolate", "intersect1d", "invert",
+    "isclose", "isfinite", "isin", "isinf", "isnan", "isneginf", "isposinf", "ix_", "kl_div", "kron", "kthvalue",
+    "l1_loss", "layer_norm", "lcm", "le", "leaky_relu", "left_shift", "lerp", "less", "less_equal", "lgamma", "linear",
+    "linear_backward", "local_response_norm", "log", "log10", "log1p", "log2", "log_softmax", "logaddexp",
+    "logcumsumexp", "logical_and", "logical_not", "logical_or", "logical_xor", "logsigmoid", "logsumexp", "lp_pool1d",
+    "lp_pool2d", "lp_pool3d", "lt", "margin_ranking_loss", "masked_fill", "masked_scatter", "masked_select", "matmul",
+    "matrix_transpose", "max", "max_pool1d", "max_pool2d", "max_pool3d", "max_unpool1d", "max_unpool2d", "max_unpool3d",
+    "maximum", "mean", "median", "meshgrid", "min", "minimum", "mish", "mm", "mod", "moveaxis", "movedim", "mse_loss",
+    "msort", "mul", "multi_margin_loss", "multiply", "mv", "nan_to_num", "nanmax", "nanmean", "nanmedian", "nanmin",
+    "nanprod", "nanquantile", "nanstd", "nansum", "nanvar", "narrow", "ne", "neg", "negative", "nextafter", "nll_loss",
+    "nonzero", "norm", "not_equal", "one_hot", "outer", "pad", "pairwise_distance", "partition", "percentile",
+    "permute", "permute_dims", "pixel_shuffle", "pixel_unshuffle", "poisson_nll_loss", "polygamma", "positive", "pow",
+    "power", "prelu", "prod", "ptp", "put_along_axis", "quantile", "quantile_loss", "rad2deg", "radians", "ravel",
     "ravel_multi_index", "real", "reciprocal", "relu", "relu6", "relu_backward", "remainder", "repeat",
     "repeat_interleave", "reshape", "reshape_as", "right_shift", "rint", "rms_norm", "roll", "rot90", "round",
     "row_stack", "rsqrt", "scatter", "scatter_add", "scatter_reduce", "searchsorted", "select", "selu", "setdiff1d",
@@ -74,6 +76,56 @@ def acosh(x: Operand) -> Tensor:
 
     >>> dl.acosh(dl.tensor([1.0, 2.0])).round(4)
     tensor([0.   , 1.317])
+    """
+
+def adaptive_avg_pool1d(input: Operand, output_size: int | Sequence[int | None] | None, layout: str = 'NCHW') -> Tensor:
+    """The means of ``output_size`` windows that share out the last axis; see `adaptive_avg_pool2d`.
+
+    >>> dl.adaptive_avg_pool1d(dl.tensor([[1.0, 3.0, 2.0, 0.0]]), 2).tolist()
+    [[2.0, 1.0]]
+    """
+
+def adaptive_avg_pool2d(input: Operand, output_size: int | Sequence[int | None] | None, layout: str = 'NCHW') -> Tensor:
+    """The means of ``output_size`` windows that share out an image: (N, C, H, W) or (C, H, W).
+
+    ``output_size``: a number for both axes or one for each, None to keep an axis as it is. Window o of O along an axis
+    of N elements goes from floor(o N / O) to ceil((o + 1) N / O); where O does not divide N windows overlap.
+    ``layout="NHWC"``: (N, H, W, C). Floats; sums are in float32 or wider, in a fixed order.
+
+    Raises ShapeError for other shapes, ValueError for a negative size, DTypeError for integers.
+
+    >>> dl.adaptive_avg_pool2d(dl.ones(2, 3, 8, 6), (4, None)).shape
+    (2, 3, 4, 6)
+    """
+
+def adaptive_avg_pool3d(input: Operand, output_size: int | Sequence[int | None] | None, layout: str = 'NCHW') -> Tensor:
+    """The means of ``output_size`` windows that share out the last three axes; see `adaptive_avg_pool2d`.
+
+    >>> dl.adaptive_avg_pool3d(dl.ones(2, 3, 4, 4, 4), 2).shape
+    (2, 3, 2, 2, 2)
+    """
+
+def adaptive_max_pool1d(input: Operand, output_size: int | Sequence[int | None] | None, return_indices: bool = False, layout: str = 'NCHW') -> Tensor:
+    """The maxima of ``output_size`` windows that share out the last axis; see `adaptive_max_pool2d`.
+
+    >>> dl.adaptive_max_pool1d(dl.tensor([[1.0, 3.0, 2.0, 0.0]]), 2).tolist()
+    [[3.0, 2.0]]
+    """
+
+def adaptive_max_pool2d(input: Operand, output_size: int | Sequence[int | None] | None, return_indices: bool = False, layout: str = 'NCHW') -> Tensor:
+    """The maxima of ``output_size`` windows that share out an image: (N, C, H, W) or (C, H, W).
+
+    Windows, sizes and errors as in `adaptive_avg_pool2d`; indices, NaN and gradients as in `max_pool2d`. Floats.
+
+    >>> dl.adaptive_max_pool2d(dl.arange(16.0).reshape(1, 4, 4), 2).tolist()
+    [[[5.0, 7.0], [13.0, 15.0]]]
+    """
+
+def adaptive_max_pool3d(input: Operand, output_size: int | Sequence[int | None] | None, return_indices: bool = False, layout: str = 'NCHW') -> Tensor:
+    """The maxima of ``output_size`` windows that share out the last three axes; see `adaptive_max_pool2d`.
+
+    >>> dl.adaptive_max_pool3d(dl.ones(2, 3, 4, 4, 4), 2).shape
+    (2, 3, 2, 2, 2)
     """
 
 def add(a: Operand, b: Operand) -> Tensor:
@@ -126,6 +178,17 @@ def addmv(x: Operand, a: Operand, b: Operand, beta: float = 1.0, alpha: float = 
 
     >>> dl.addmv(dl.tensor([1.0]), dl.tensor([[1.0, 2.0]]), dl.tensor([3.0, 4.0]))
     tensor([12.])
+    """
+
+def affine_grid(theta: Operand, size: int | Sequence[int], align_corners: bool = False) -> Tensor:
+    """The places that affine maps give to pixels: `theta` (N, 2, 3) gives (N, H, W, 2), for `grid_sample`.
+
+    `size`: (N, C, H, W) of the images sampled. The place of the pixel at (x, y), from -1 to 1, is theta @ (x, y, 1).
+    Of volumes, size (N, C, D, H, W), theta is (N, 3, 4) and the grid (N, D, H, W, 3). `align_corners`: as `grid_sample`
+    is told. Computed in float32 or wider. Raises ShapeError where theta does not fit.
+
+    >>> dl.affine_grid(dl.tensor([[[1.0, 0, 0.5], [0, 1, 0]]]), (1, 1, 1, 2), align_corners=True).tolist()
+    [[[[-0.5, 0.0], [1.5, 0.0]]]]
     """
 
 def all(x: Operand, axis: int | Sequence[int] | None = None, keepdims: bool = False) -> Tensor:
@@ -763,6 +826,17 @@ def count_nonzero(x: Operand, axis: int | Sequence[int] | None = None, keepdims:
     tensor([2, 1])
     """
 
+def crop(x: Operand, start: Operand, flip: Operand | None = None, *, size: int | Sequence[int], layout: Literal['NCHW', 'NHWC'] = 'NCHW') -> Tensor:
+    """A part of each image from a place of its own: `x` (N, ..., H, W) gives (N, ..., height, width).
+
+    `start`: (N, 2) int64, the row and column of x where each part begins; outside of x are zeros. `flip`: (N) bool:
+    which parts are mirrored, left to right. `size`: (height, width), or one number for both. `layout`: "NHWC" for
+    images (N, ..., H, W, C). Raises ShapeError where shapes do not fit.
+
+    >>> dl.crop(dl.tensor([[[1, 2, 3]]]), dl.tensor([[0, 1]]), size=(1, 3)).tolist()
+    [[[2, 3, 0]]]
+    """
+
 def cross(a: Operand, b: Operand, axis: int = -1) -> Tensor:
     """The cross products of vectors of three elements along `axis`: (a1 b2 - a2 b1, a2 b0 - a0 b2, a0 b1 - a1 b0).
 
@@ -1221,6 +1295,22 @@ def glu(x: Operand, axis: int = -1) -> Tensor:
 
     >>> dl.glu(dl.tensor([[1.0, 2.0, 0.0, 0.0]]))
     tensor([[0.5, 1. ]])
+    """
+
+def grid_sample(x: Operand, grid: Operand, mode: Literal['bilinear', 'nearest', 'bicubic'] = 'bilinear', padding_mode: Literal['zeros', 'border', 'reflection'] = 'zeros', align_corners: bool = False, layout: Literal['NCHW', 'NHWC'] = 'NCHW') -> Tensor:
+    """Pixels of `x` at the places in `grid`: x (N, C, H, W), grid (N, H', W', 2) give (N, C, H', W').
+
+    A place is (column, row), of volumes (N, C, D, H, W) with a grid (N, D', H', W', 3) it is (column, row, depth), from
+    -1 to 1: with `align_corners` from the middle of the first pixel to that of the last, else from border to border.
+    Between pixels they are mixed by `mode`: "bilinear" (of volumes trilinear), "nearest" or "bicubic" (Keys 1981 with
+    a = -0.75). Beyond the image `padding_mode`: "zeros", the "border" or a "reflection". `layout`: "NHWC" where
+    channels come last, in the result as well. Computed in float32 or wider; NaN at a place gives NaN. Jaderberg et
+    al. 2015.
+
+    Gradients go to both; that of images adds up in a fixed order. Raises ShapeError where shapes do not fit.
+
+    >>> dl.grid_sample(dl.tensor([[[[0.0, 1.0, 2.0]]]]), dl.tensor([[[[0.5, 0.0]]]]), align_corners=True).tolist()
+    [[[[1.5]]]]
     """
 
 def group_norm(input: Operand, num_groups: int, weight: Operand | None = None, bias: Operand | None = None, eps: float = 1e-05, layout: str = 'NCHW') -> Tensor:
@@ -1736,6 +1826,33 @@ def logsumexp(x: Operand, axis: int | Sequence[int] | None = None, keepdims: boo
     tensor(1000.6932)
     """
 
+def lp_pool1d(input: Operand, norm_type: float, kernel_size: int | Sequence[int], stride: int | Sequence[int] | None = None, ceil_mode: bool = False, layout: str = 'NCHW') -> Tensor:
+    """The roots of sums of powers in windows along one axis; see `lp_pool2d`.
+
+    >>> dl.lp_pool1d(dl.tensor([[3.0, 4.0, 0.0, 2.0]]), 2, 2).tolist()
+    [[5.0, 2.0]]
+    """
+
+def lp_pool2d(input: Operand, norm_type: float, kernel_size: int | Sequence[int], stride: int | Sequence[int] | None = None, ceil_mode: bool = False, layout: str = 'NCHW') -> Tensor:
+    """The roots of sums of powers in windows: sum(x^p)^(1/p), p = ``norm_type``, of (N, C, H, W) or (C, H, W).
+
+    As in PyTorch it is the power of x, not of |x|, so that odd powers of negative numbers are negative, and the root of
+    a negative sum is NaN; with ``ceil_mode`` the sum of a window that reaches beyond the end is its mean times all
+    elements of a window. With p infinite: the maximum of |x|. Other arguments as in `avg_pool2d`.
+
+    Raises ValueError for p = 0, ShapeError where windows do not fit, DTypeError for integers.
+
+    >>> dl.lp_pool2d(dl.tensor([[[3.0, 0.0], [0.0, 4.0]]]), 2, 2).tolist()
+    [[[5.0]]]
+    """
+
+def lp_pool3d(input: Operand, norm_type: float, kernel_size: int | Sequence[int], stride: int | Sequence[int] | None = None, ceil_mode: bool = False, layout: str = 'NCHW') -> Tensor:
+    """The roots of sums of powers in windows along three axes; see `lp_pool2d`.
+
+    >>> dl.lp_pool3d(dl.ones(1, 2, 2, 2), 1, 2).tolist()
+    [[[[8.0]]]]
+    """
+
 def lt(a: Operand, b: Operand) -> Tensor:
     """Whether a < b, as bools; False where either is NaN.
 
@@ -1840,6 +1957,36 @@ def max_pool3d(input: Operand, kernel_size: int | Sequence[int], stride: int | S
 
     >>> dl.max_pool3d(dl.arange(8.0).reshape(1, 2, 2, 2), 2).tolist()
     [[[[7.0]]]]
+    """
+
+def max_unpool1d(input: Operand, indices: Operand, kernel_size: int | Sequence[int], stride: int | Sequence[int] | None = None, padding: int | Sequence[int] = 0, output_size: Sequence[int] | None = None, layout: str = 'NCHW') -> Tensor:
+    """Zeros with the elements of ``input`` where ``indices`` say, the way back from `max_pool1d`; see `max_unpool2d`.
+
+    >>> values, indices = dl.max_pool1d(dl.tensor([[1.0, 3.0, 2.0, 0.0]]), 2, return_indices=True)
+    >>> dl.max_unpool1d(values, indices, 2).tolist()
+    [[0.0, 3.0, 2.0, 0.0]]
+    """
+
+def max_unpool2d(input: Operand, indices: Operand, kernel_size: int | Sequence[int], stride: int | Sequence[int] | None = None, padding: int | Sequence[int] = 0, output_size: Sequence[int] | None = None, layout: str = 'NCHW') -> Tensor:
+    """Zeros with the elements of ``input`` where ``indices`` say: the way back from `max_pool2d`.
+
+    ``indices``: flat in each plane, int64, of the shape of ``input`` (N, C, H, W) or (C, H, W). The output has
+    (H - 1) stride - 2 padding + kernel rows, or ``output_size``, which says which of the inputs that pool to the same
+    size it was. Of equal indices the last wins. The gradient gathers.
+
+    Raises ShapeError for shapes that do not fit, IndexError for indices out of range, DTypeError for other indices.
+
+    >>> values, indices = dl.max_pool2d(dl.tensor([[[1.0, 5.0], [4.0, 2.0]]]), 2, return_indices=True)
+    >>> dl.max_unpool2d(values, indices, 2).tolist()
+    [[[0.0, 5.0], [0.0, 0.0]]]
+    """
+
+def max_unpool3d(input: Operand, indices: Operand, kernel_size: int | Sequence[int], stride: int | Sequence[int] | None = None, padding: int | Sequence[int] = 0, output_size: Sequence[int] | None = None, layout: str = 'NCHW') -> Tensor:
+    """Zeros with the elements of ``input`` where ``indices`` say, the way back from `max_pool3d`; see `max_unpool2d`.
+
+    >>> values, indices = dl.max_pool3d(dl.arange(8.0).reshape(1, 2, 2, 2), 2, return_indices=True)
+    >>> dl.max_unpool3d(values, indices, 2).sum().item()
+    7.0
     """
 
 def maximum(a: Operand, b: Operand) -> Tensor:
