@@ -16,7 +16,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import Any
 
@@ -133,6 +133,8 @@ class Run:
             except BaseException as error:  # as of a signal: what is at work is ended, and nothing else begun
                 self.stuck = f"ended by {type(error).__name__}"
                 end_all()
+                while wait(working, 0.1).not_done:  # a lane was about to begin a process
+                    end_all()
                 raise
         self.left += len([n for n in todo if (stage.name, n) not in self.tried])
         if self.stuck:

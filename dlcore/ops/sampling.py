@@ -265,21 +265,7 @@ def grid_sample(
     >>> dl.grid_sample(dl.tensor([[[[0.0, 1.0, 2.0]]]]), dl.tensor([[[[0.5, 0.0]]]]), align_corners=True).tolist()
     [[[[1.5]]]]
     """
-    if len(x.shape) not in (4, 5):
-        wanted = "(N, C, H, W) or (N, C, D, H, W)" if layout == "NCHW" else "(N, H, W, C) or (N, D, H, W, C)"
-        raise ShapeError(f"grid_sample: images {wanted} expected, not shape {x.shape}")
-    axes = len(x.shape) - 2
-    if len(grid.shape) != axes + 2 or grid.shape[-1] != axes or grid.shape[0] != x.shape[0]:
-        raise ShapeError(
-            f"grid_sample: a grid of shape {grid.shape} does not fit images of shape {x.shape}: it is {_grid_text(x)}"
-        )
-    if mode == "bicubic" and axes == 3:
-        raise ValueError("grid_sample: mode 'bicubic' is for images, not for volumes")
-    size = x.shape[2:] if layout == "NCHW" else x.shape[1:-1]
-    if 0 in size:
-        raise ShapeError(f"grid_sample: images of {' x '.join(map(str, size))} have no pixels")
-    if math.prod(x.shape[1:]) > _MOST:
-        raise ShapeError(f"grid_sample: images of shape {x.shape[1:]} have more than 2^31 elements")
+    _check_sampling("grid_sample", x, grid, mode, layout)
     return Spec(_sampled_shape(x, grid, layout), x.dtype)
 
 
@@ -377,10 +363,30 @@ def grid_sample_backward(
 
     Sums are in float32 or wider, those of an image's pixels in the order of the points.
     """
+    _check_sampling("grid_sample_backward", x, grid, mode, layout)
     out = _sampled_shape(x, grid, layout)
     if dout.shape != out:
         raise ShapeError(f"grid_sample_backward: dout has shape {dout.shape}, not {out}")
     return Spec(x.shape, x.dtype), Spec(grid.shape, x.dtype)
+
+
+def _check_sampling(name: str, x: Spec, grid: Spec, mode: str, layout: str) -> None:
+    """Raises where a grid does not fit images, or these cannot be sampled so."""
+    if len(x.shape) not in (4, 5):
+        wanted = "(N, C, H, W) or (N, C, D, H, W)" if layout == "NCHW" else "(N, H, W, C) or (N, D, H, W, C)"
+        raise ShapeError(f"{name}: images {wanted} expected, not shape {x.shape}")
+    axes = len(x.shape) - 2
+    if len(grid.shape) != axes + 2 or grid.shape[-1] != axes or grid.shape[0] != x.shape[0]:
+        raise ShapeError(
+            f"{name}: a grid of shape {grid.shape} does not fit images of shape {x.shape}: it is {_grid_text(x)}"
+        )
+    if mode == "bicubic" and axes == 3:
+        raise ValueError(f"{name}: mode 'bicubic' is for images, not for volumes")
+    size = x.shape[2:] if layout == "NCHW" else x.shape[1:-1]
+    if 0 in size:
+        raise ShapeError(f"{name}: images of {' x '.join(map(str, size))} have no pixels")
+    if math.prod(x.shape[1:]) > _MOST:
+        raise ShapeError(f"{name}: images of shape {x.shape[1:]} have more than 2^31 elements")
 
 
 def _sampled_shape(x: Spec, grid: Spec, layout: str) -> Lengths:
