@@ -11,9 +11,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bench import table_page
-from bench.composed import COMPOSED
-from bench.table import composed, everything
 from dlcore._selection import load, selected
 from dlcore.bench import show
 from dlcore.bench.cases import SNIPPETS, Case, Snippet, cases
@@ -25,6 +22,8 @@ from dlcore.op import REGISTRY, Input, Op, Workload
 from dlcore.ops import operations
 
 ROOT = Path(__file__).resolve().parents[1]
+sys.path.append(str(ROOT))  # last: `bench` is not installed, dlcore may be
+table = pytest.importorskip("bench.table", reason="needs the source tree")
 OWN_OPERATION = """
 import math
 from dlcore.op import Sample, Spec, floating, operation
@@ -420,7 +419,7 @@ def test_a_row_that_lists_no_sizes_is_timed_at_its_largest_sample(own):
 
 
 def test_the_table_times_operations_at_both_sizes_and_functions_made_of_them():
-    found = {(size, case.name.partition(" float")[0]) for size, case in everything(["sort", "tril", "stack"])}
+    found = {(size, case.name.partition(" float")[0]) for size, case in table.everything(["sort", "tril", "stack"])}
     assert found == {
         ("1M", "sort 1048576"), ("1M", "sort 1023x1025 0"), ("8", "sort 8"),
         ("1M", "tril 1024x1024"), ("1M", "tril 1023x1025 1"), ("8", "tril 3x3"),
@@ -430,12 +429,12 @@ def test_the_table_times_operations_at_both_sizes_and_functions_made_of_them():
 
 
 def test_the_table_holds_a_function_against_the_best_library_and_tells_causes():
-    function = next(f for f in COMPOSED if f.name == "stack")
+    function = next(f for f in table.COMPOSED if f.name == "stack")
     with Session(["numpy"], 1) as session:
-        m = session.measure(composed(function, "8"), rounds=1, seconds=0.001)
+        m = session.measure(table.composed(function, "8"), rounds=1, seconds=0.001)
     assert not m.problems and m.engines.keys() == {"dlcore", "numpy"}
     m.why, m.engines["dlcore"] = "8", m.engines["numpy"]._replace(median=2 * m.engines["numpy"].median)
     results = Results({"processor": "p", "family": "f", "cores": 1, "vectors": "v", "python": "3", "commit": "c",
                        "date": "d"}, {"numpy": "2"}, [m])  # fmt: skip
-    text = table_page.page(results, table_page.causes("# none\nstack: because"))
+    text = table.table_page.page(results, table.table_page.causes("# none\nstack: because"))
     assert "0.50x" in text and "| because |" in text and "| **all** |  |  |  | 1 | 0.50x | 1 |" in text
