@@ -26,7 +26,7 @@ HEAD = """# Every operation beside torch, NumPy and JAX
 Each operation at about a million elements and at about 8, forward, from a warm cache, held against the fastest way of
 the three libraries: with `out=` where there is one, in inference mode, under `jit`. Engines run in processes of their
 own and take turns; results are compared first. A ratio above 1 says that dlcore is faster. To repeat it, in about
-twenty minutes (an interrupted run goes on where it was):
+ten minutes (an interrupted run goes on where it was):
 
     python -m bench.table --peers /path/to/a/python/with/torch/and/jax
 """

@@ -152,8 +152,8 @@ def test_a_run_that_is_there_is_not_mixed_with_another(pictures, here, capsys):
     kept = (here / "runs" / "config" / "model.safetensors").read_bytes()
     code, _, err = call(capsys, "train", pictures, "--overwrite", "--train.loss", "hinged")
     assert code == 1 and (here / "runs" / "config" / "model.safetensors").read_bytes() == kept
-    code, _, err = call(capsys, "train", pictures, "--overwrite", "--train.loss", "mse", "--train.metrics", "[]")
-    assert code == 1 and "mse" in err and (here / "runs" / "config" / "model.safetensors").read_bytes() == kept
+    code, _, err = call(capsys, "train", pictures, "--overwrite", "--train.loss", "mse")
+    assert code == 1 and "mse_loss: " in err and (here / "runs" / "config" / "model.safetensors").read_bytes() == kept
     code, _, err = call(capsys, "eval", "runs/config")
     assert code == 1 and "the data have changed since the training" in err
     (here / "other").mkdir()

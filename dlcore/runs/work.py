@@ -65,7 +65,8 @@ def train(config: Config, resume: bool = False, overwrite: bool = False, progres
         callbacks.append(Plot(folder.path / "curves.png"))
     optimizer, schedule = _parts.optimizer_of(config, model), _parts.schedule_of(config)
     if overwrite:  # a loss that does not fit the model and the data must fail while the earlier run is still there
-        evaluate(model, data.train, steps=1, batch_size=1, transform=_parts.transform_of(config, data), **settings)
+        transform, size = _parts.transform_of(config, data), config.train.batch_size
+        evaluate(model, data.train, steps=1, batch_size=size, transform=transform, **settings)
     with held:
         history = fit(
             model, data.train, data.validation, optimizer=optimizer, schedule=schedule, epochs=config.train.epochs,
