@@ -10,6 +10,7 @@ import numpy as np
 
 from dlcore._arguments import integer, shown
 from dlcore._files import naming
+from dlcore._recordable import Recordable
 from dlcore._tensor import Tensor, arange, tensor
 from dlcore.data.columns import native
 from dlcore.data.dataset import TensorDataset
@@ -41,7 +42,7 @@ def decoded(raw: bytes, where: str) -> str:
 
 
 @register
-class Vocabulary:
+class Vocabulary(Recordable):
     """A number for each of some tokens, which are texts: their place in ``tokens``.
 
     unknown: the token that stands for those that are not among them; None: these are an error. It can be saved with a
@@ -51,6 +52,8 @@ class Vocabulary:
     >>> words.encode(["the", "dog"]), words.decode([0, 3])
     (array([0, 3]), ['the', 'dog'])
     """
+
+    recorded_methods = frozenset(("size", "tokens", "unknown"))
 
     def __init__(self, tokens: Iterable[str], unknown: str | None = None):
         name = type(self).__name__
@@ -64,6 +67,14 @@ class Vocabulary:
         if unknown is not None and unknown not in self._numbers:
             raise ValueError(f"{name}: unknown {shown(unknown)} is none of the tokens")
         self._unknown = unknown
+
+    def recorded_state(self) -> Any:
+        """A vocabulary does not change."""
+        return ()
+
+    def recorded_parts(self) -> Iterable[Any]:
+        """Nothing that a step may read can change."""
+        return ()
 
     @property
     def tokens(self) -> tuple[str, ...]:

@@ -9,14 +9,16 @@ from dlcore import nn
 from dlcore._arguments import integers
 from dlcore._names import Names
 from dlcore.models.convnext import ConvNeXt, convnext_tiny
+from dlcore.models.generation import KVCache, generate, stream
+from dlcore.models.gpt import GPT, load_gpt2
 from dlcore.models.lenet import CNN, LeNet5
 from dlcore.models.mlp import MLP, Linear
 from dlcore.models.mobilenet import MobileNet, mobilenet_v1
 from dlcore.models.resnet import ResNet, resnet8, resnet18, resnet20, resnet32
 
 __all__ = [
-    "CNN", "MLP", "ConvNeXt", "LeNet5", "Linear", "MobileNet", "ResNet", "convnext_tiny", "kinds", "mobilenet_v1",
-    "resnet8", "resnet18", "resnet20", "resnet32",
+    "CNN", "GPT", "MLP", "ConvNeXt", "KVCache", "LeNet5", "Linear", "MobileNet", "ResNet", "convnext_tiny", "generate",
+    "kinds", "load_gpt2", "mobilenet_v1", "resnet8", "resnet18", "resnet20", "resnet32", "stream",
 ]  # fmt: skip
 
 
