@@ -115,6 +115,39 @@ CNN = (
     _cnn("depthwise", "depthwise network, 3x32x32, batch 64, Adam", _recorded(2.0, *TORCH_CNN, threads=2)),
 )  # fmt: skip
 
+# ---- sequences ----------------------------------------------------------------------------------------------------
+
+_GPT_ENGINES = {
+    RECORDED: "dlcore_step({!r})", "torch": "torch_step({!r}, fused=False)", "torch fused": "torch_step({!r})",
+    "torch compile": "torch_step({!r}, compiled=True)", "jax": "jax_step({!r})",
+}  # fmt: skip
+_DECODERS = {"dlcore": "dlcore_decode()", "dlcore stream": "dlcore_decode(True)", "torch": "torch_decode()"}
+
+
+def _gpt(name: str, title: str, *goals: Goal) -> Timed:
+    setups = {e: f"from bench import gpt_steps; step = gpt_steps.{call.format(name)}"
+              for e, call in _GPT_ENGINES.items()}  # fmt: skip
+    return Timed(Snippet(title, setups, "step()", "[step().item() for _ in range(2)]", own=RECORDED), "us", goals)
+
+
+GPT = (
+    _gpt(
+        "d", "d: GPT, 4 layers, width 128, 4 heads, 64 tokens, batch 16, Adam",
+        _recorded(1.7, *TORCH, threads=2), _recorded(3.0, "jax", threads=2),
+    ),
+    _gpt("micro", "micro GPT, 1 layer, width 16, 4,192 parameters, 16 tokens, batch 1, Adam"),
+    Timed(
+        Snippet(
+            "63 tokens decoded by d with its cache, batch 1",
+            {engine: f"from bench import gpt_steps; run = gpt_steps.{call}" for engine, call in _DECODERS.items()},
+            "run()", "run()",
+        ),
+        "ms", (Goal(3.0),),
+    ),
+)  # fmt: skip
+
+# ---- layers -------------------------------------------------------------------------------------------------------
+
 
 def _layer(name: str, both: bool, engines: dict[str, str], goal: float) -> Timed:
     """A layer of bench/layers.py, forward or with its gradients."""
@@ -200,5 +233,5 @@ def _gemm() -> tuple[Timed, ...]:
 
 SUITES = {
     "steps": STEPS, "autocast": AUTOCAST, "epoch": EPOCH, "operations": _operations(), "gemm": _gemm(), "cnn": CNN,
-    "conv": _layers(), "pools": _others(),
+    "conv": _layers(), "pools": _others(), "gpt": GPT,
 }  # fmt: skip

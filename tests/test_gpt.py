@@ -4,11 +4,13 @@ import copy
 import json
 import math
 import pickle
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 import dlcore as dl
+from bench import cnn_curves, gpt_curves, gpts
 from dlcore import models, nn, optim
 from dlcore.data import CharTokenizer, TextWindows
 
@@ -245,6 +247,47 @@ def test_what_is_no_gpt2(tmp_path):
 
 
 # ---- training -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("recorded", [False, True], ids=["eager", "recorded"])
+def test_training_is_pytorchs(recorded):
+    """From the same weights on the same batches: losses, logits and weights as PyTorch's (float64)."""
+    known = json.loads((Path(__file__).parent / "gpt_curves.json").read_text())
+    model = gpts.dlcore_gpt("curve", dl.float64)
+    update = optim.AdamW(model.parameters(), **gpt_curves.SETTINGS)
+
+    def step(tokens, targets):
+        update.zero_grad()
+        loss = dl.cross_entropy(model(tokens).reshape(-1, model.vocabulary), targets.reshape(-1))
+        loss.backward()
+        optim.clip_grad_norm_(model.parameters(), gpt_curves.CLIP)
+        update.step()
+        return loss
+
+    run, batches = dl.capture(step) if recorded else step, gpt_curves.batches()
+    losses = [run(dl.tensor(x), dl.tensor(y)).item() for x, y in batches]
+    np.testing.assert_allclose(losses, known["losses"], rtol=1e-8)
+    with dl.no_grad():
+        evaluated = model.eval()(dl.tensor(batches[0][0])).sum(axis=(0, 1))
+    np.testing.assert_allclose(np.asarray(evaluated), known["evaluated"], rtol=1e-6)
+    state = cnn_curves.sums({n: np.asarray(v, np.float64) for n, v in model.state_dict().items()})
+    assert list(state) == list(known["state"])
+    for key, (total, squares) in state.items():
+        np.testing.assert_allclose(squares, known["state"][key][1], rtol=1e-7, err_msg=key)
+        np.testing.assert_allclose(total, known["state"][key][0], atol=1e-7 * (1 + squares), err_msg=key)
+
+
+def test_training_in_float32_stays_near():
+    known = json.loads((Path(__file__).parent / "gpt_curves.json").read_text())
+    model = gpts.dlcore_gpt("curve")
+    update = optim.AdamW(model.parameters(), **gpt_curves.SETTINGS)
+    for (x, y), want in zip(gpt_curves.batches()[:10], known["losses"], strict=False):
+        update.zero_grad()
+        loss = dl.cross_entropy(model(dl.tensor(x)).reshape(-1, model.vocabulary), dl.tensor(y).reshape(-1))
+        loss.backward()
+        optim.clip_grad_norm_(model.parameters(), gpt_curves.CLIP)
+        update.step()
+        assert loss.item() == pytest.approx(want, rel=1e-4)
 
 
 def test_a_recorded_training_learns_a_text():

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -290,7 +289,7 @@ class _Text:
 
     def drawn(self, most: int) -> Iterator[np.ndarray[Any, Any]]:
         """Draw all tokens, in pieces (B, n) of at most ``most``, which are parts of ``ids``."""
-        decoder = _taken(self.model, len(self.ids))
+        decoder, evaluated = _taken(self.model, len(self.ids)), _Evaluated(self.model)
         try:
             decoder.begin(self.settings, self.seed, self.ids[:, : self.known])
             position, first = decoder.cache.shape[2], True
@@ -298,7 +297,7 @@ class _Text:
                 room = decoder.cache.shape[2] - position
                 n = min(room, most, self.ids.shape[1] - self.known) or 1
                 out = zeros((n, len(self.ids)), dtype=int64, device=decoder.device)
-                with _evaluated(self.model), no_grad():
+                with evaluated, no_grad():
                     if room:
                         decoder.step.sweep(out)
                         position += n
@@ -329,17 +328,26 @@ def _taken(model: Any, batch: int) -> _Decoder:
     return _Decoder(model, batch) if found is None else free.pop(found)
 
 
-@contextmanager
-def _evaluated(model: Module) -> Iterator[None]:
-    """The model in evaluation mode, and after that as it was."""
-    training = [module for module in model.modules() if module.training]
-    try:
-        for module in training:
-            module.training = False
-        yield
-    finally:
-        for module in training:
-            module.training = True
+class _Evaluated:
+    """The model in evaluation mode, and after that as it was.
+
+    Recordings are not told: whoever replays one that was made in this mode is in this mode.
+    """
+
+    def __init__(self, model: Module):
+        self.states = [vars(module) for module in model.modules()]
+
+    def __enter__(self) -> None:
+        self.before = [state.get("training") for state in self.states]
+        for state in self.states:
+            state["training"] = False
+
+    def __exit__(self, *_: object) -> None:
+        for state, mode in zip(self.states, self.before, strict=True):
+            if mode is None:
+                del state["training"]  # it is the class that says
+            else:
+                state["training"] = mode
 
 
 def _prompt(name: str, prompt: Any, vocabulary: int) -> np.ndarray[Any, Any]:
