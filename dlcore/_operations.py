@@ -64,6 +64,7 @@ MODULES = (
     "pooling",
     "row_norms",
     "group_norms",
+    "embedding",
 )
 """Modules of dlcore.ops whose functions are public."""
 

@@ -8,17 +8,9 @@
 #include "common/dtypes.inl"
 #include "common/lines.inl"
 #include "common/loop_nest.inl"
+#include "common/position.inl"
 
 enum Reduction : int64_t { kNone, kMean, kSum };  // as REDUCTIONS in dlcore/ops/loss.py
-
-static std::string position(const Array& a, int64_t i) {
-  std::string text;
-  for (int d = a.ndim - 1; d >= 0; --d, text = d >= 0 ? ", " + text : text) {
-    text = std::to_string(i % a.shape[d]) + text;
-    i /= a.shape[d];
-  }
-  return a.ndim == 1 ? text : "(" + text + ")";
-}
 
 // Labels as int64, -1 where ignored; throws before anything is written.
 static void read_labels(const Array& target, int64_t classes, int64_t ignore, int64_t* labels) {

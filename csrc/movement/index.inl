@@ -3,46 +3,17 @@
 // done in the order of the indices, whatever the number of threads.
 #include "common/strided_copy.inl"
 #include "movement/positions.inl"
+#include "movement/segments.inl"
 
 constexpr int64_t kScaleGrain = 32 * 1024;  // elements: 3 us of rows in cache, 7 of rows in memory
 
 // ---- take ---------------------------------------------------------------------------------------------------------
-static void take_rows(char* out, const char* x, const int64_t* positions, int64_t n, int64_t row) {
-  constexpr int64_t ahead = 4, line = 64, most = 16 * line;  // rows lie anywhere: the processor cannot foresee them
-  const int64_t reach = row < most ? row : most;
-  for (int64_t i = 0; i < n; ++i) {
-    if (i + ahead < n) {
-      const char* later = x + positions[i + ahead] * row;
-      for (int64_t b = 0; b < reach; b += line) __builtin_prefetch(later + b);
-    }
-    memcpy(out + i * row, x + positions[i] * row, row);
-  }
-}
-
 // out[o, i, ...] = x[o, indices[i], ...] with o over the axes before params[0]
 static void take(const Args& a) {
-  const Array &x = a.in(0), &indices = a.in(1), &out = a.out();
-  const Blocks b(x, a.integer(0));
-  const int64_t n = indices.size(), item = item_size(x.dtype), row = b.inner * item;
-  const Scratch<int64_t> positions(n);
-  find_positions("take", indices, a.integer(0), b.length, positions.get());
-  if (out.size() == 0) return;
-  const int64_t rows = row < kCopyGrain ? kCopyGrain / row : 1, pieces = (n + rows - 1) / rows;
-  parallel_ranges(b.outer * pieces, rows / n > 0 ? rows / n : 1, [&](int64_t begin, int64_t end) {
-    for (int64_t unit = begin; unit < end; ++unit) {
-      const int64_t o = unit / pieces, first = unit % pieces * rows, count = n - first < rows ? n - first : rows;
-      const int64_t* p = positions.get() + first;
-      if (b.inner > 1) {
-        take_rows(out.as<char>() + (o * n + first) * row, x.as<const char>() + o * b.length * row, p, count, row);
-        continue;
-      }
-      with_bits(x.dtype, [&]<class T>() {
-        const T* from = x.as<const T>() + o * b.length;
-        T* to = out.as<T>() + o * n + first;
-        for (int64_t i = 0; i < count; ++i) to[i] = from[p[i]];
-      });
-    }
-  });
+  const Array &x = a.in(0), &indices = a.in(1);
+  const Scratch<int64_t> positions(indices.size());
+  find_positions("take", indices, a.integer(0), x.shape[a.integer(0)], positions.get());
+  take_at(x, a.integer(0), positions.get(), indices.size(), a.out());
 }
 
 // ---- take_scaled --------------------------------------------------------------------------------------------------
@@ -123,25 +94,28 @@ static void take_scaled(const Args& a) {
 }
 
 // ---- take_backward ------------------------------------------------------------------------------------------------
-// Rows of x that one chunk owns; it adds what the indices send there, in their order.
+// Rows too short for vectors are added one after the other: finding out which go together would take longer.
+constexpr int64_t kShortRow = 4;
+
 template <class T>
-static void add_rows(T* dx, const T* dout, const int64_t* positions, int64_t n, int64_t inner, int64_t first,
-                     int64_t last) {
+static void add_short_rows(T* dx, const T* dout, const int64_t* positions, int64_t n, const Blocks& b) {
   using A = compute_t<T>;
-  const int64_t count = (last - first) * inner;
-  const Scratch<A> wide(std::is_same_v<T, A> ? 0 : count);
-  A* sums;
-  if constexpr (std::is_same_v<T, A>) sums = dx + first * inner;
-  else sums = wide.get();
-  memset(sums, 0, count * sizeof(A));
-  for (int64_t i = 0; i < n; ++i) {
-    if (positions[i] < first || positions[i] >= last) continue;
-    A* sum = sums + (positions[i] - first) * inner;
-    const T* d = dout + i * inner;
-#pragma omp simd
-    for (int64_t k = 0; k < inner; ++k) sum[k] = sum_of(sum[k], load(d + k));
-  }
-  if constexpr (!std::is_same_v<T, A>) round_row(dx + first * inner, sums, count);
+  const int64_t count = b.length * b.inner;
+  parallel_ranges(b.outer, 65536 / (count + n) + 1, [&](int64_t begin, int64_t end) {
+    const Scratch<A> wide(std::is_same_v<T, A> ? 0 : count);
+    for (int64_t o = begin; o < end; ++o) {
+      A* sums;
+      if constexpr (std::is_same_v<T, A>) sums = dx + o * count;
+      else sums = wide.get();
+      memset(sums, 0, count * sizeof(A));
+      const T* d = dout + o * n * b.inner;
+      for (int64_t i = 0; i < n; ++i) {
+        A* sum = sums + positions[i] * b.inner;
+        for (int64_t k = 0; k < b.inner; ++k) sum[k] = sum_of(sum[k], load(d + i * b.inner + k));
+      }
+      if constexpr (!std::is_same_v<T, A>) round_row(dx + o * count, sums, count);
+    }
+  });
 }
 
 // dx[o, k, ...] = sum of dout[o, i, ...] over the i with indices[i] == k
@@ -153,20 +127,12 @@ static void take_backward(const Args& a) {
   // Wrong ones are found also where dx is empty.
   find_positions("take_backward", indices, a.integer(0), b.length, positions.get());
   if (dx.size() == 0) return;
-  // Each part reads all indices, so parts are few.
-  const int64_t work = (n + b.length) * b.inner, parts = work < 65536 ? 1 : work < 16 * 65536 ? work / 65536 : 16;
-  const int64_t rows = (b.length + parts - 1) / parts;
   with_dtype(dx.dtype, [&]<class T>() {
     T* to = dx.as<T>();
     const T* from = dout.as<const T>();
-    parallel_ranges(b.outer * parts, work < 65536 ? 65536 / (work + 1) + 1 : 1, [&](int64_t begin, int64_t end) {
-      for (int64_t unit = begin; unit < end; ++unit) {
-        const int64_t o = unit / parts, first = unit % parts * rows,
-                      last = first + rows < b.length ? first + rows : b.length;
-        if (first < last)
-          add_rows(to + o * b.length * b.inner, from + o * n * b.inner, positions.get(), n, b.inner, first, last);
-      }
-    });
+    if (b.inner <= kShortRow) return add_short_rows(to, from, positions.get(), n, b);
+    add_rows_by_place(to, b.outer, b.length, b.inner, positions.get(), n, DenseRows<T>{from, n * b.inner, b.inner},
+                      false);
   });
 }
 

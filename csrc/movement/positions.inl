@@ -1,7 +1,7 @@
 // What kernels that read or write by index share. A body includes it once, behind common/strided_copy.inl.
 
 // Contiguous indices into an axis of length `size` as positions in [0, size): negative ones count from the end.
-static void find_positions(const char* operation, const Array& indices, int64_t axis, int64_t size,
+static inline void find_positions(const char* operation, const Array& indices, int64_t axis, int64_t size,
                            int64_t* positions) {
   with_integer(indices.dtype, [&]<class T>() {
     const T* index = indices.as<const T>();
@@ -30,6 +30,42 @@ struct Blocks {
     for (int d = static_cast<int>(axis) + 1; d < x.ndim; ++d) inner *= x.shape[d];
   }
 };
+
+// n rows of `row` bytes, at `positions`.
+static inline void take_rows(char* out, const char* x, const int64_t* positions, int64_t n, int64_t row) {
+  constexpr int64_t ahead = 4, line = 64, most = 16 * line;  // rows lie anywhere: the processor cannot foresee them
+  const int64_t reach = row < most ? row : most;
+  for (int64_t i = 0; i < n; ++i) {
+    if (i + ahead < n) {
+      const char* later = x + positions[i + ahead] * row;
+      for (int64_t b = 0; b < reach; b += line) __builtin_prefetch(later + b);
+    }
+    memcpy(out + i * row, x + positions[i] * row, row);
+  }
+}
+
+// out[o, i, ...] = x[o, positions[i], ...] with o over the axes before `axis`.
+static inline void take_at(const Array& x, int64_t axis, const int64_t* positions, int64_t n, const Array& out) {
+  if (out.size() == 0) return;
+  const Blocks b(x, axis);
+  const int64_t row = b.inner * item_size(x.dtype);
+  const int64_t rows = row < kCopyGrain ? kCopyGrain / row : 1, pieces = (n + rows - 1) / rows;
+  parallel_ranges(b.outer * pieces, rows / n > 0 ? rows / n : 1, [&](int64_t begin, int64_t end) {
+    for (int64_t unit = begin; unit < end; ++unit) {
+      const int64_t o = unit / pieces, first = unit % pieces * rows, count = n - first < rows ? n - first : rows;
+      const int64_t* p = positions + first;
+      if (b.inner > 1) {
+        take_rows(out.as<char>() + (o * n + first) * row, x.as<const char>() + o * b.length * row, p, count, row);
+        continue;
+      }
+      with_bits(x.dtype, [&]<class T>() {
+        const T* from = x.as<const T>() + o * b.length;
+        T* to = out.as<T>() + o * n + first;
+        for (int64_t i = 0; i < count; ++i) to[i] = from[p[i]];
+      });
+    }
+  });
+}
 
 // The positions of `index` (contiguous) in row-major order, beside them x with the indexed axis left out; the innermost
 // axis apart, for loops over it.

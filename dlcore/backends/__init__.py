@@ -22,6 +22,7 @@ from dlcore.kernels.launch import (
     BAD_INDEX,
     BAD_LABEL,
     BAD_PARAMETER,
+    BAD_TOKEN,
     FAULT_ROOM,
     NEGATIVE_POWER,
     NO_PROBABILITY,
@@ -35,6 +36,7 @@ __all__ = ["NO_FAULT", "Bound", "Faults"]
 NO_FAULT = (0, 2**63 - 1)  # (code, position)
 _TEXTS = {
     BAD_LABEL: "the label at position {} is no class",
+    BAD_TOKEN: "the token at position {} is outside of the vocabulary",
     BAD_INDEX: "the index at position {} is out of range",
     NOT_FINITE: "the value at position {} is not finite",
     NO_PROBABILITY: "the input at position {} is no probability, between 0 and 1",

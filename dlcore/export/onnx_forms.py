@@ -444,6 +444,11 @@ def _take(n: Node) -> Value:
     return n.add("Gather", n["x"], n.graph.cast(n["indices"], "int64"), axis=n["axis"])
 
 
+@form("embedding_forward")
+def _embedding(n: Node) -> Value:
+    return n.add("Gather", n["weight"], n.graph.cast(n["input"], "int64"), axis=0)
+
+
 @form("gather")
 def _gather(n: Node) -> Value:
     return n.add("GatherElements", n["x"], n.graph.cast(n["index"], "int64"), axis=n["axis"])

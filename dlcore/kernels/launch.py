@@ -29,6 +29,7 @@ __all__ = [
     "BAD_INDEX",
     "BAD_LABEL",
     "BAD_PARAMETER",
+    "BAD_TOKEN",
     "F64",
     "I32",
     "LAUNCH_OPTIONS",
@@ -207,6 +208,7 @@ FAULT_ROOM = 256  # rows that may report bad data
 # Codes; larger ones win.
 BAD_LABEL, BAD_INDEX, NOT_FINITE, NEGATIVE_POWER, BAD_PARAMETER, NO_PROBABILITY = 1, 2, 3, 4, 5, 6
 SINGULAR, NOT_POSITIVE_DEFINITE = 7, 8  # the position: of a matrix in its batch
+BAD_TOKEN = 9
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,6 +25,7 @@ from dlcore.nn.activations import (
 )
 from dlcore.nn.convolution import Conv1d, Conv2d, Conv3d, ConvTranspose1d, ConvTranspose2d, ConvTranspose3d
 from dlcore.nn.dropout import Dropout1d, Dropout2d, Dropout3d
+from dlcore.nn.embedding import Embedding
 from dlcore.nn.layers import (
     GELU,
     Dropout,
@@ -165,6 +166,7 @@ __all__ = [
     "Dropout1d",
     "Dropout2d",
     "Dropout3d",
+    "Embedding",
     "Flatten",
     "FocalLoss",
     "Fold",

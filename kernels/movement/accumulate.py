@@ -25,7 +25,7 @@ An index out of range sets the error words and adds nothing. Unmeasured: not yet
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -52,7 +52,7 @@ from dlcore.kernels.launch import (
 from dlcore.kernels.movement.copy import fill, raw
 from dlcore.kernels.movement.index import axis_args, find, numbers
 
-__all__ = ["gather_backward", "scatter_fold", "take_backward"]
+__all__ = ["Tokens", "add_tokens", "gather_backward", "scatter_fold", "take_backward"]
 
 SUM, PRODUCT, MAXIMUM, MINIMUM = (tl.constexpr(k) for k in range(4))  # but for the first in the order of scatter_fold
 
@@ -62,13 +62,15 @@ PARTS = tl.constexpr(32)
 
 @jit
 def sort_kernel(
-    indices, keys, errors, n, length, limit, shift, axis,
+    indices, keys, errors, n, length, limit, shift, axis, padding,
     n0, n1, n2, n3, n4, n5, n6, n7, s0, s1, s2, s3, s4, s5, s6, s7,
-    MOST: tl.constexpr, BLOCK: tl.constexpr,
+    TOKENS: tl.constexpr, MOST: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
     """keys = sorted runs of (offset along the other axes + index * axis) << shift | i; bad ones go to `limit`."""
     i = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
-    place, good = find(indices, i, i < n, length, errors)
+    place, good = find(indices, i, i < n, length, errors, TOKENS)
+    if padding is not None:
+        good &= place != padding
     place = place * axis + walk(i, n0, n1, n2, n3, n4, n5, n6, n7, s0, s1, s2, s3, s4, s5, s6, s7)
     key = (tl.where(good, place, limit) << shift) | i
     tl.store(keys + i, tl.sort(tl.where(i < n, key, MOST).to(keys.dtype.element_ty)), i < n)
@@ -221,6 +223,25 @@ def join_kernel(
 
 
 @jit
+def divide_kernel(keys, dx, n, limit, inner, shift, MOST: tl.constexpr, COLUMNS: tl.constexpr):
+    """dx[k] /= the number of keys of place k, by the program of the first of them."""
+    e = tl.program_id(0).to(tl.int64)
+    place = tl.load(keys + e).to(tl.int64) >> shift
+    before = tl.load(keys + e - 1, e > 0, -1).to(tl.int64) >> shift
+    if (place != before) & (place < limit):
+        end, high = e + 1, tl.full((), 0, tl.int64) + n  # the first key behind those of this place
+        while end < high:
+            middle = (end + high) // 2
+            mine = tl.load(keys + middle).to(tl.int64) >> shift == place
+            end, high = tl.where(mine, middle + 1, end), tl.where(mine, high, middle)
+        count = (end - e).to(dx.dtype.element_ty if dx.dtype.element_ty.is_fp64() else tl.float32)
+        for first in range(0, inner, COLUMNS):
+            j = first + tl.arange(0, COLUMNS)
+            x = tl.load(dx + place * inner + j, j < inner, 0).to(count.dtype)
+            tl.store(dx + place * inner + j, (x / count).to(dx.dtype.element_ty), j < inner)
+
+
+@jit
 def compare_kernel(
     dout, indices, dx, errors, size, length, count, along, i_along,
     n0, n1, n2, n3, n4, n5, n6, n7, s0, s1, s2, s3, s4, s5, s6, s7,  # of dx; strides of index, 0 on the axis
@@ -257,12 +278,21 @@ def within(index, offset, inside, n, stride, least):  # `step`, and whether the 
     return index, offset, inside
 
 
+class Tokens(NamedTuple):
+    """Indices that do not count from the end: the one that adds nothing, and whether sums become means."""
+
+    padding: int | None
+    mean: bool
+
+
 def _sums(
-    call: Call, length: int, limit: int, outer: int, inner: int, axis: int, walked: dict[str, Any], fold: int = 0
-) -> Program:
+    call: Call, length: int, limit: int, outer: int, inner: int, axis: int, walked: dict[str, Any], fold: int = 0,
+    tokens: Tokens | None = None,
+) -> Program:  # fmt: skip
     """Sorted sums, or another fold: input 0 is (outer, n, inner), the output (outer, ``limit``, inner), contiguous.
 
-    Input 1 has the n indices below ``length``, each for the place index * ``axis`` + what ``walked`` says.
+    Input 1 has the n indices below ``length``, each for the place index * ``axis`` + what ``walked`` says; or they are
+    ``tokens``.
     """
     dout, indices, dx = call.inputs[0], call.inputs[1], call.outputs[0]
     assert dout is not None and indices is not None and dx is not None
@@ -274,7 +304,8 @@ def _sums(
     key, most = (int32, 2**31 - 1) if narrow else (int64, 2**63 - 1)
     unsorted, keys = Temp(0, key), Temp(0 if n <= RUN else 1, key)
     args = {"indices": In(1), "keys": unsorted, "errors": Errors(), "n": n, "length": length, "limit": limit}
-    args |= {"shift": shift, "axis": axis, "MOST": most, "BLOCK": run, **walked}
+    args |= {"shift": shift, "axis": axis, "padding": tokens.padding if tokens else None, **walked}
+    args |= {"TOKENS": tokens is not None, "MOST": most, "BLOCK": run}
     neutral = _neutral(dx.dtype, fold)
     launches = [*_filled(dx, neutral), Launch(sort_kernel, (ceil_div(n, run),), args, num_warps=8)]
     if n > RUN:
@@ -293,6 +324,10 @@ def _sums(
     launches.append(Launch(sum_kernel, (blocks,), shared | {"dout": In(0)}))
     if chunks > 1:
         launches.append(Launch(join_kernel, (blocks,), shared))
+    if tokens and tokens.mean:
+        names = ("keys", "dx", "n", "limit", "inner", "shift", "MOST")
+        divided = {name: shared[name] for name in names} | {"COLUMNS": min(power_of_2(inner), 1024)}
+        launches.append(Launch(divide_kernel, (n,), divided))
     part = Workspace(outer * chunks * inner * dtype.itemsize)
     temps = (*[Workspace(key.itemsize * n)] * parts, part, part)
     return Program(tuple(launches), temps, _copied(dout, indices))
@@ -334,6 +369,16 @@ def take_backward(call: Call) -> Program:
     length = dx.shape[axis]
     outer, inner = math.prod(dx.shape[:axis]), math.prod(dx.shape[axis + 1 :])
     return _sums(call, length, length, outer, inner, 1, axis_args((), s=()))
+
+
+def add_tokens(call: Call, tokens: Tokens) -> Program:
+    """dx[k, :] = sum of dout[i, :] over the i with tokens[i] == k."""
+    indices, dx = call.inputs[1], call.outputs[0]
+    assert indices is not None and dx is not None
+    if indices.size == 0 or dx.size == 0:
+        return Program(_filled(dx, 0))
+    length, inner = dx.shape
+    return _sums(call, length, length, 1, inner, 1, axis_args((), s=()), tokens=tokens)
 
 
 def gather_backward(call: Call) -> Program:

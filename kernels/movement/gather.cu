@@ -11,8 +11,8 @@
 // Versions: 1, this one. Unmeasured: not yet run on hardware.
 #include "../common/order.cuh"
 
-// kThreads: of a block; kUnits: of a thread.
-template <class Count, class Index, int kThreads, int kUnits>
+// kTokens: no index counts from the end. kThreads: of a block; kUnits: of a thread.
+template <class Count, class Index, bool kTokens, int kThreads, int kUnits>
 __global__ void __launch_bounds__(kThreads)
 take(const uint4* x, const Index* indices, uint4* out, long long* errors, long long bad_index, long long total,
      long long n, long long length, long long inner, long long x_outer, long long x_axis) {
@@ -26,7 +26,7 @@ take(const uint4* x, const Index* indices, uint4* out, long long* errors, long l
     row[k] = {0, 0, 0, 0};
     if (unit >= static_cast<Count>(total)) continue;
     const Count number = unit / units, i = number % rows;
-    const long long index = indices[i], place = index + (index < 0 ? length : 0);
+    const long long index = indices[i], place = index + (!kTokens && index < 0 ? length : 0);
     if (place >= 0 && place < length) {
       row[k] = x[static_cast<long long>(number / rows) * x_outer + place * x_axis + (unit - number * units)];
     } else {

@@ -1,7 +1,8 @@
 """What the kernels that follow indices share: reading and checking them, and who writes last to a place.
 
-An index k < 0 counts from the end. One out of range is reported once it is met: BAD_INDEX and the smallest position of
-such an index, by integer atomics, so that what is raised does not depend on the order of blocks.
+An index k < 0 counts from the end; a token does not, it is out of range. What is out of range is reported once it is
+met: BAD_INDEX, or BAD_TOKEN, and the smallest position of such an index, by integer atomics, so that what is raised
+does not depend on the order of blocks.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from dlcore.kernels.common.pointwise import MOST_AXES, merged_axes
 from dlcore.kernels.language import jit, tl
 from dlcore.kernels.launch import (
     BAD_INDEX,
+    BAD_TOKEN,
     Errors,
     In,
     Launch,
@@ -24,7 +26,7 @@ from dlcore.kernels.launch import (
     contiguous_strides,
 )
 
-BAD, MOST = tl.constexpr(BAD_INDEX), tl.constexpr(2**63 - 1)
+BAD, NO_TOKEN, MOST = tl.constexpr(BAD_INDEX), tl.constexpr(BAD_TOKEN), tl.constexpr(2**63 - 1)
 
 
 @jit
@@ -43,17 +45,22 @@ def placed(k, length):
 
 
 @jit
-def find(indices, i, inside, length, errors):
-    """(places in [0, length), whether they are good) of the indices numbered i, where `inside`."""
-    place, good = placed(tl.load(indices + i, inside, 0).to(tl.int64), length)
-    report(errors, inside & (good == 0), i, BAD)
+def find(indices, i, inside, length, errors, TOKENS: tl.constexpr = False):
+    """(places in [0, length), whether they are good) of the indices, or TOKENS, numbered i, where `inside`."""
+    place = tl.load(indices + i, inside, 0).to(tl.int64)
+    if TOKENS:
+        good = (place >= 0) & (place < length)
+        report(errors, inside & (good == 0), i, NO_TOKEN)
+    else:
+        place, good = placed(place, length)
+        report(errors, inside & (good == 0), i, BAD)
     return place, inside & good
 
 
 @jit
-def claim_kernel(indices, last, errors, n, length, BLOCK: tl.constexpr):
+def claim_kernel(indices, last, errors, n, length, TOKENS: tl.constexpr, BLOCK: tl.constexpr):
     i = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
-    place, good = find(indices, i, i < n, length, errors)
+    place, good = find(indices, i, i < n, length, errors, TOKENS)
     tl.atomic_max(last + place, (i + 1).to(last.dtype.element_ty), good, sem="relaxed")
 
 
@@ -73,11 +80,12 @@ def claim_space(places: int, n: int) -> Workspace:
     return Workspace(places * claims(n).itemsize, zeroed=True)
 
 
-def claim(indices: View, places: int) -> Launch:
+def claim(indices: View, places: int, tokens: bool = False) -> Launch:
     """Fills the table, workspace 0, from input 1: a maximum of integers, so the order of blocks does not matter."""
     n, block = indices.size, 1024
     last = Temp(0, claims(n))
-    args = {"indices": In(1), "last": last, "errors": Errors(), "n": n, "length": places, "BLOCK": block}
+    args = {"indices": In(1), "last": last, "errors": Errors(), "n": n, "length": places, "TOKENS": tokens}
+    args["BLOCK"] = block
     return Launch(claim_kernel, (ceil_div(n, block),), args)
 
 

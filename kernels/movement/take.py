@@ -34,7 +34,7 @@ from dlcore.kernels.launch import (
 from dlcore.kernels.movement.copy import RAW
 from dlcore.kernels.movement.index import axis_args, claim, claim_space, claims, find, numbers
 
-__all__ = ["gather", "put_backward", "take"]
+__all__ = ["gather", "put_backward", "take", "take_tokens"]
 
 TILE = 8192  # bytes of the output a program writes
 
@@ -42,14 +42,14 @@ TILE = 8192  # bytes of the output a program writes
 @jit
 def take_kernel(
     x, indices, last, out, errors, n, length, inner, x_outer, x_axis,
-    UNIT: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr,
+    TOKENS: tl.constexpr, UNIT: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr,
 ):  # fmt: skip
     tiles, groups = tl.cdiv(inner, COLUMNS), tl.cdiv(n, ROWS)
     block = tl.program_id(0)
     first = block % tiles * COLUMNS
     i = (block // tiles % groups).to(tl.int64) * ROWS + tl.arange(0, ROWS)
     outer = (block // tiles // groups).to(tl.int64)
-    place, good = find(indices, i, i < n, length, errors)
+    place, good = find(indices, i, i < n, length, errors, TOKENS)
     if last is not None:  # of put_backward: where another index came later, the gradient is 0
         good &= tl.load(last + place, good, 0) == i + 1
     j = tl.arange(0, COLUMNS)[None, :]
@@ -87,8 +87,8 @@ def rows(x: View, axes: int, start: int) -> tuple[int, int] | None:
     return (outer, along) if inner == 1 and outer is not None and along is not None else None
 
 
-def _take(call: Call, axis: int, axes: int, last: Temp | None) -> Program:
-    """Blocks of input 0, one for each index (input 1) into its ``axes`` from ``axis`` on, by tiles."""
+def _take(call: Call, axis: int, axes: int, last: Temp | None, tokens: bool = False) -> Program:
+    """Blocks of input 0, one for each index or token (input 1) into its ``axes`` from ``axis`` on, by tiles."""
     x, indices, out = call.inputs[0], call.inputs[1], call.outputs[0]
     assert x is not None and indices is not None and out is not None
     copied = () if indices.contiguous else (1,)
@@ -108,7 +108,7 @@ def _take(call: Call, axis: int, axes: int, last: Temp | None) -> Program:
     args = {
         "x": In(0, RAW[wide]), "indices": In(1), "last": last, "out": Out(0, RAW[wide]), "errors": Errors(), "n": n,
         "length": math.prod(x.shape[axis : axis + axes]), "inner": inner, "x_outer": x_outer, "x_axis": x_axis,
-        "UNIT": unit, "ROWS": height, "COLUMNS": columns,
+        "TOKENS": tokens, "UNIT": unit, "ROWS": height, "COLUMNS": columns,
     }  # fmt: skip
     blocks = ceil_div(inner, columns) * ceil_div(n, height) * math.prod(x.shape[:axis])
     return Program((Launch(take_kernel, (blocks,), args),), (), copied)
@@ -118,6 +118,12 @@ def take(call: Call) -> Program:
     """out[o, i, ...] = x[o, indices[i], ...] with o over the axes before params[0]."""
     out = call.outputs[0]
     return _take(call, int(call.params[0]), 1, None) if out is not None and out.size else Program(())
+
+
+def take_tokens(call: Call) -> Program:
+    """out[i, :] = x[tokens[i], :]: rows of a table, of which no token counts from the end."""
+    out = call.outputs[0]
+    return _take(call, 0, 1, None, True) if out is not None and out.size else Program(())
 
 
 def put_backward(call: Call) -> Program:
