@@ -35,7 +35,7 @@ def skewed(n: int, size: int) -> Input:
     def draw(rng: np.random.Generator) -> Any:
         return np.minimum(rng.zipf(1.1, n) - 1, size - 1)
 
-    return Input((n,), draw=draw)
+    return Input((n,), dtype=int64, draw=draw)
 
 
 class Table(Op):
