@@ -16,47 +16,84 @@ struct NormRows {
   int64_t grain() const { return parts(kNormTask, l + 1); }
 };
 
-// Room for rows of 16-bit floats in the compute type.
-template <class T> static int64_t row_room(int64_t l) { return std::is_same_v<T, compute_t<T>> ? 1 : l; }
-
 template <class C> static double sum_of_squares(const C* x, int64_t n) {
   return sum_of<C>(n, [=](int64_t i) DLCORE_MAP { return x[i] * x[i]; });
 }
 
-// What `Moments` gives of one block, with products in the place of its divisions: of short rows these are most of the
-// work. `inverse`: 1 / n.
-template <class C> struct RowMoments {
-  double center, offset, variance;
-  RowMoments(const C* x, int64_t n, double inverse) {
-    constexpr int kWide = kWideBytes / 2 / sizeof(C);
-    const int64_t first = Moments<C>::pilot(n);
-    const double pilot = sum_block<C>(first, [=](int64_t i) DLCORE_MAP { return x[i]; });
-    const C c = Moments<C>::shift_of(first == n ? pilot * inverse : pilot / static_cast<double>(first));
-    C d[kWide], q[kWide];
-    for (int j = 0; j < kWide; ++j) d[j] = q[j] = 0;
-    int64_t i = 0;
-    for (; i + kWide <= n; i += kWide)
-#pragma omp simd
-      for (int j = 0; j < kWide; ++j) {
-        const C y = x[i + j] - c;
-        d[j] += y;
-        q[j] += y * y;
-      }
-    for (int j = 0; i + j < n; ++j) {
-      const C y = x[i + j] - c;
-      d[j] += y;
-      q[j] += y * y;
-    }
-    const double sum = folded(d), squares = folded(q), rest = squares - sum * sum * inverse;
-    center = c, offset = sum * inverse, variance = (rest < 0 ? 0 : rest) * inverse;
+constexpr int kRowsAtOnce = 4;  // rows that are worked on together: what waits for a sum of one goes on with another
+
+// A sum over one row, in kWideBytes / 2 of lanes that stay in registers; halves are added to each other at the end.
+template <class C> struct RowSum {
+  static constexpr int kVectors = kWideBytes / 2 / kVectorBytes, kWide = kVectors * kLanes<C>;
+  vec<C> lanes[kVectors] = {};
+
+  template <int w, int... lane> static vec<C> across(vec<C> v, std::integer_sequence<int, lane...>) {
+    return __builtin_shufflevector(v, v, (lane ^ w)...);
   }
-  static double folded(C* lanes) {
-    constexpr int kHalf = kWideBytes / 4 / sizeof(C);
-#pragma omp simd
-    for (int j = 0; j < kHalf; ++j) lanes[j] += lanes[j + kHalf];
-    return fold_lanes(lanes, Plus{});
+  template <int w> static C within(vec<C> v) {
+    if constexpr (w == 0) return v[0];
+    else return within<w / 2>(v + across<w>(v, std::make_integer_sequence<int, kLanes<C>>()));
+  }
+  C total() {
+#pragma GCC unroll 4
+    for (int w = kVectors / 2; w > 0; w /= 2)
+#pragma GCC unroll 4
+      for (int v = 0; v < w; ++v) lanes[v] += lanes[v + w];
+    return within<kLanes<C> / 2>(lanes[0]);
   }
 };
+template <class C> static inline vec<C> vload_part(const C* p, int n) {
+  return n == kLanes<C> ? vload(p) : vload_first(p, n);
+}
+// The first n lanes, zeros beyond.
+template <class C> static inline vec<C> first_of(vec<C> v, int n) {
+  if (n == kLanes<C>) return v;
+  C room[kLanes<C>] = {};
+  vstore_first(room, v, n);
+  return vload(room);
+}
+// take(v, i, m) for the m elements from i on of a row, which are those of vector v of a sum.
+template <class C, class Take> static inline void over_row(int64_t n, Take take) {
+  constexpr int L = kLanes<C>, kVectors = RowSum<C>::kVectors;
+  int64_t i = 0;
+  for (; i + RowSum<C>::kWide <= n; i += RowSum<C>::kWide)
+#pragma GCC unroll 8
+    for (int v = 0; v < kVectors; ++v) take(v, i + v * L, L);
+#pragma GCC unroll 8
+  for (int v = 0; v < kVectors; ++v)
+    if (i + v * L < n) take(v, i + v * L, static_cast<int>(least(n - i - v * L, L)));
+}
+
+// A row, and what is to become of it: (x - center) * scale + offset.
+template <class C> struct RowMap {
+  const C* x;
+  double center = 0, offset = 0, spread = 0;
+};
+
+// Center, offset and variance of rows of one block, as `Moments` finds them, with products in the place of its
+// divisions: of short rows these are most of the work.
+template <class C> static inline void find_moments(RowMap<C>* rows, int count, int64_t n) {
+  const int64_t first = Moments<C>::pilot(n);
+  const double inverse = 1 / static_cast<double>(n), of_first = 1 / static_cast<double>(first);
+  for (int k = 0; k < count; ++k) {
+    const C* x = rows[k].x;
+    RowSum<C> sum;
+    over_row<C>(first, [&](int v, int64_t i, int m) DLCORE_MAP { sum.lanes[v] += vload_part(x + i, m); });
+    rows[k].center = Moments<C>::shift_of(sum.total() * of_first);
+  }
+  for (int k = 0; k < count; ++k) {
+    const C* x = rows[k].x;
+    const vec<C> c = vset(static_cast<C>(rows[k].center));
+    RowSum<C> sum, squares;
+    over_row<C>(n, [&](int v, int64_t i, int m) DLCORE_MAP {
+      const vec<C> y = first_of<C>(vload_part(x + i, m) - c, m);
+      sum.lanes[v] += y;
+      squares.lanes[v] = vfma(y, y, squares.lanes[v]);
+    });
+    const double total = sum.total(), rest = squares.total() - total * total * inverse;
+    rows[k].offset = total * inverse, rows[k].spread = (rest < 0 ? 0 : rest) * inverse;
+  }
+}
 
 // out = (x - center) * scale + offset, times weight, plus bias (both may be null)
 template <class T>
@@ -83,33 +120,39 @@ static void store_row(const compute_t<T>* x, compute_t<T> center, compute_t<T> s
 template <bool centred, class T> static void normalise_rows(const Args& a, const NormRows& rows, double eps) {
   using C = compute_t<T>;
   using M = Moments<C>;
+  constexpr bool direct = std::is_same_v<T, C>;
+  const int64_t l = rows.l;
   const T* x = a.in(0).as<T>();
   T* out = a.out(0).as<T>();
   const Array none{}, &mean = centred ? a.out(1) : none, &rstd = a.out(centred ? 2 : 1);
   const Array& bias = centred ? a.in(2) : none;
-  const Values<C> weights(a.in(1), a.in(1) ? rows.l : 0, 1), biases(bias, bias ? rows.l : 0, 0);
+  const Values<C> weights(a.in(1), a.in(1) ? l : 0, 1), biases(bias, bias ? l : 0, 0);
   const C *w = a.in(1) ? weights.get() : nullptr, *b = bias ? biases.get() : nullptr;
-  const double inverse = 1 / static_cast<double>(rows.l);
+  const double inverse = 1 / static_cast<double>(l);
   parallel_ranges(rows.n, rows.grain(), [&](int64_t begin, int64_t end) {
-    const Scratch<C> from(row_room<T>(rows.l)), to(row_room<T>(rows.l));
-    for (int64_t r = begin; r < end; ++r) {
-      const C* row = widened(x + r * rows.l, rows.l, from.get());
-      double center = 0, offset = 0, spread;
-      if (centred && rows.l > kNormBlock) {
-        typename M::P p = M::identity();
-        add_moments(row, rows.l, p);
-        center = p.c, offset = p.offset, spread = M::variance(p, 0);
-      } else if (centred) {
-        const RowMoments<C> m(row, rows.l, inverse);
-        center = m.center, offset = m.offset, spread = m.variance;
-      } else {
-        spread = sum_of_squares(row, rows.l) * inverse;
+    const Scratch<C> from(direct ? 1 : l * kRowsAtOnce), to(direct ? 1 : l);
+    for (int64_t r = begin; r < end; r += kRowsAtOnce) {
+      const int count = static_cast<int>(least(end - r, kRowsAtOnce));
+      RowMap<C> row[kRowsAtOnce];
+      for (int k = 0; k < count; ++k) row[k].x = widened(x + (r + k) * l, l, from.get() + (direct ? 0 : k * l));
+      if (centred && l <= kNormBlock) find_moments(row, count, l);
+      for (int k = 0; k < count && (!centred || l > kNormBlock); ++k) {
+        if constexpr (centred) {
+          typename M::P p = M::identity();
+          add_moments(row[k].x, l, p);
+          row[k].center = p.c, row[k].offset = p.offset, row[k].spread = M::variance(p, 0);
+        } else {
+          row[k].spread = sum_of_squares(row[k].x, l) * inverse;
+        }
       }
-      const double scale = 1 / std::sqrt(spread + eps);
-      if (mean) mean.as<C>()[r] = static_cast<C>(center + offset);
-      if (rstd) rstd.as<C>()[r] = static_cast<C>(scale);
-      store_row(row, static_cast<C>(center), static_cast<C>(scale), static_cast<C>(-offset * scale), w, b, rows.l,
-                out + r * rows.l, to.get());
+      double scale[kRowsAtOnce];
+      for (int k = 0; k < kRowsAtOnce; ++k) scale[k] = 1 / std::sqrt(row[k].spread + eps);
+      for (int k = 0; k < count; ++k) {
+        if (mean) mean.as<C>()[r + k] = static_cast<C>(row[k].center + row[k].offset);
+        if (rstd) rstd.as<C>()[r + k] = static_cast<C>(scale[k]);
+        store_row(row[k].x, static_cast<C>(row[k].center), static_cast<C>(scale[k]),
+                  static_cast<C>(-row[k].offset * scale[k]), w, b, l, out + (r + k) * l, to.get());
+      }
     }
   });
 }
@@ -121,8 +164,6 @@ template <bool centred> static void forward(const Args& a) {
 // ---- gradients ----------------------------------------------------------------------------------------------------
 // With g = dy weight and xhat = (x - mean) rstd: dx = rstd (g - mean(g) - xhat mean(g xhat)), without mean(g) where no
 // mean was taken off; dweight = sum over rows of dy xhat, dbias = sum over rows of dy.
-constexpr int kRowsAtOnce = 4;  // rows of which dweight and dbias are added while they are in registers
-
 template <class C> struct RowGradient {
   const C *dy, *x;
   C* dx;
@@ -149,26 +190,18 @@ static void gradient_rows(const RowGradient<C>* row, const C* weight, int64_t l,
 // The sums of g and of g (x - mean), g = dy weight, as fractions of the length of the row: `inverse` is 1 / l.
 template <bool centred, class C>
 static void set_slope(RowGradient<C>& g, const C* weight, int64_t l, double inverse) {
-  constexpr int kWide = kWideBytes / 2 / sizeof(C);
-  const C mean = g.mean;
+  const vec<C> mean = vset(g.mean);
   double sum = 0, product = 0;
   for (int64_t b = 0; b < l; b += kNormBlock) {
-    const int64_t m = least(l - b, kNormBlock);
     const C *dy = g.dy + b, *x = g.x + b, *w = weight + b;
-    C s[kWide], p[kWide];
-    for (int j = 0; j < kWide; ++j) s[j] = p[j] = 0;
-    const auto take = [&](int64_t i, int j) DLCORE_MAP {
-      const C d = dy[i] * w[i];
-      if constexpr (centred) s[j] += d;
-      p[j] += d * (x[i] - mean);
-    };
-    int64_t i = 0;
-    for (; i + kWide <= m; i += kWide)
-#pragma omp simd
-      for (int j = 0; j < kWide; ++j) take(i + j, j);
-    for (int j = 0; i + j < m; ++j) take(i + j, j);
-    product += RowMoments<C>::folded(p);
-    if constexpr (centred) sum += RowMoments<C>::folded(s);
+    RowSum<C> of_g, of_product;
+    over_row<C>(least(l - b, kNormBlock), [&](int v, int64_t i, int m) DLCORE_MAP {
+      const vec<C> d = vload_part(dy + i, m) * vload_part(w + i, m);
+      if constexpr (centred) of_g.lanes[v] += d;
+      of_product.lanes[v] = vfma(d, vload_part(x + i, m) - mean, of_product.lanes[v]);
+    });
+    product += of_product.total();
+    if constexpr (centred) sum += of_g.total();
   }
   const double rstd = g.rstd;
   g.slope = static_cast<C>(rstd * rstd * rstd * product * inverse), g.shift = static_cast<C>(rstd * sum * inverse);
