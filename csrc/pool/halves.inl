@@ -159,4 +159,111 @@ static void back_by_halves(const Pooling& p, const T* dout, const P* places, T* 
   });
 }
 
+// ---- maxima row by row ---------------------------------------------------------------------------------------------
+// Windows of a row while both rows of the input are in registers; where a length is odd its last element is of none.
+
+// Whether maxima are found this way: rows so long that vectors are half full, or where halves.inl does not go.
+template <class T> static bool by_pairs(const Pooling& p) {
+  const auto halved = [](const Axis& a) {
+    return a.kernel == 2 && a.stride == 2 && a.before == 0 && a.dilation == 1 && a.in / 2 == a.out;
+  };
+  const auto kept = [](const Axis& a) { return a.kernel == 1 && a.stride == 1 && a.before == 0 && a.in == a.out; };
+  return p.inner == 1 && halved(p.axis[2]) &&
+         (halved(p.axis[1]) || kept(p.axis[1])) && kept(p.axis[0]) &&
+         (2 * p.axis[2].out >= kLanes<pool_t<T>> || !by_halves(p));
+}
+
+// f(first window, rows): rows of windows, of one output row each, that are worth a thread's while.
+struct Pairs {
+  int64_t in, out, height, down, rows, groups;  // lengths of rows; rows of a plane, and of windows; of a window; of all
+  explicit Pairs(const Pooling& p)
+      : in(p.axis[2].in), out(p.axis[2].out), height(p.axis[1].in), down(p.axis[1].out), rows(p.axis[1].kernel),
+        groups(p.planes * p.axis[0].out * down) {}
+  // f(row of windows, first of its rows of the input, counted from the first of all), in order
+  template <class F> void each(int64_t begin, int64_t end, F&& f) const {
+    int64_t plane = begin / down, h = begin % down;
+    for (int64_t g = begin; g < end; ++g) {
+      f(g, plane * height + h * rows, h + 1 == down);
+      if (++h == down) h = 0, ++plane;
+    }
+  }
+  template <class F> void share(F&& f) const {
+    parallel_ranges(groups, std::max<int64_t>(1, 4 * kHalvesTile / (in * rows)), f);
+  }
+};
+
+template <class C> static inline vec<C> vload_part(const C* p, int n) {
+  return n >= kLanes<C> ? vload(p) : vload_first(p, n < 0 ? 0 : n);
+}
+template <class C> static inline void vstore_part(C* p, vec<C> v, int n) {
+  if (n >= kLanes<C>) vstore(p, v);
+  else if (n > 0) vstore_first(p, v, n);
+}
+
+// The larger of each of n pairs of neighbours, and whether it is the right one; a NaN is larger than a number.
+template <class C> static inline vec<C> larger_of_pairs(const C* x, int n, place_vector<C>& right_one) {
+  constexpr int L = kLanes<C>;
+  const vec<C> a = vload_part(x, 2 * n), b = vload_part(x + L, 2 * n - L);
+  const vec<C> left = __builtin_shuffle(a, b, every_second<C>(0)), right = __builtin_shuffle(a, b, every_second<C>(1));
+  const auto better = (right > left) | (right != right);
+  right_one = better ? place_vector<C>{} + 1 : place_vector<C>{};
+  return better ? right : left;
+}
+
+template <class T, class P> static void max_by_pairs(const Pooling& p, const T* x, T* out, P* places) {
+  const Pairs k(p);
+  constexpr int L = kLanes<T>;
+  k.share([&](int64_t begin, int64_t end) {
+    Scratch<P> room(places ? (end - begin) * k.out + L : 1);
+    P* at = room.get();
+    k.each(begin, end, [&](int64_t g, int64_t row, bool) {
+      const T *top = x + row * k.in, *bottom = top + k.in;
+      for (int64_t j = 0; j < k.out; j += L) {
+        const int n = static_cast<int>(std::min<int64_t>(L, k.out - j));
+        place_vector<T> place, below;
+        vec<T> most = larger_of_pairs(top + 2 * j, n, place);
+        if (k.rows == 2) {
+          const vec<T> other = larger_of_pairs(bottom + 2 * j, n, below);
+          const auto better = (other > most) | (other != other);
+          most = better ? other : most, place = better ? below + 2 : place;
+        }
+        vstore_part(out + g * k.out + j, most, n);
+        if (places) store_places<T>(at + j, place);
+      }
+      if (places) at += k.out;
+    });
+    if (places) std::copy(room.get(), at, places + begin * k.out);
+  });
+}
+
+// The gradient of the maxima.
+template <class T, class P> static void max_back_by_pairs(const Pooling& p, const T* dout, const P* places, T* dx) {
+  const Pairs k(p);
+  constexpr int L = kLanes<T>;
+  const place_vector<T> low = alternating<T>(0), high = alternating<T>(L / 2);
+  k.share([&](int64_t begin, int64_t end) {
+    Scratch<P> room((end - begin) * k.out + L);
+    std::copy(places + begin * k.out, places + end * k.out, room.get());
+    const P* at = room.get();
+    k.each(begin, end, [&](int64_t g, int64_t row, bool last) {
+      T* to = dx + row * k.in;
+      for (int64_t j = 0; j < k.out; j += L) {
+        const int n = static_cast<int>(std::min<int64_t>(L, k.out - j));
+        const vec<T> given = vload_part(dout + g * k.out + j, n);
+        const place_vector<T> place = load_places<T>(at + j);
+        for (int64_t r = 0; r < k.rows; ++r) {
+          const auto here = place - static_cast<place_of<T>>(2 * r);
+          const vec<T> left = here == 0 ? given : vec<T>{}, right = here == 1 ? given : vec<T>{};
+          T* line = to + r * k.in + 2 * j;
+          vstore_part(line, __builtin_shuffle(left, right, low), 2 * n);
+          vstore_part(line + L, __builtin_shuffle(left, right, high), 2 * n - L);
+        }
+      }
+      at += k.out;
+      for (int64_t r = 0; k.in > 2 * k.out && r < k.rows; ++r) to[(r + 1) * k.in - 1] = 0;
+      if (last) std::fill(to + k.rows * k.in, to + (k.height - (k.down - 1) * k.rows) * k.in, T(0));
+    });
+  });
+}
+
 #endif  // DLCORE_POOL_HALVES

@@ -24,6 +24,8 @@ template <class T, class P>
 static void max_forward(const Pooling& p, const Args& a, P* places, int64_t* indices) {
   const T* x = a.in(0).as<T>();
   T* out = a.out().as<T>();
+  if constexpr (std::is_floating_point_v<T>)
+    if (!indices && by_pairs<T>(p)) return max_by_pairs(p, x, out, places);
   if (!indices && by_halves(p)) return max_by_halves(p, x, out, places);
   if constexpr (!std::is_integral_v<T>) {
     if (is_whole(p)) return maxima_of_planes(p, x, out, places, indices);
@@ -57,6 +59,8 @@ static void max_pool_backward(const Args& a) {
   with_float(dout.dtype, [&]<class T>() {
     const auto run = [&]<class P>(const P* at) {
       const auto none = [](auto&&...) { return 1; };
+      if constexpr (std::is_floating_point_v<T>)
+        if (by_pairs<T>(p)) return max_back_by_pairs(p, dout.as<T>(), at, dx.as<T>());
       if (by_halves(p)) back_by_halves<true>(p, dout.as<T>(), at, dx.as<T>(), Divisors{p, true, 1});
       else if (by_channels<T>(p)) back_by_channels<true>(p, dout.as<T>(), at, dx.as<T>(), Divisors{p, true, 1});
       else if (by_planes(p)) max_back_by_planes(p, dout.as<T>(), at, dx.as<T>());
