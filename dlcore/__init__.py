@@ -68,6 +68,7 @@ from dlcore._tensor import Parameter, Tensor, arange, empty, from_numpy, ones, t
 if _typing.TYPE_CHECKING:
     from dlcore import data, export, func, linalg, metrics, models, nn, optim, random, runs, testing, train
     from dlcore._anomaly import detect_anomaly
+    from dlcore._attention import qkv_attention, scaled_dot_product_attention
     from dlcore._capture import capture
     from dlcore._checkpoint import load, load_state, save
     from dlcore._recordable import Recordable
@@ -177,6 +178,7 @@ __all__ = [
     "predict",
     "printoptions",
     "promote_types",
+    "qkv_attention",
     "rand",
     "rand_like",
     "randint",
@@ -188,6 +190,7 @@ __all__ = [
     "result_type",
     "runs",
     "save",
+    "scaled_dot_product_attention",
     "set_default_device",
     "set_num_threads",
     "set_printoptions",
@@ -232,6 +235,8 @@ _LAZY = {  # name -> (module, attribute or None for the module itself)
     "randint": ("dlcore.random", "randint"),
     "randperm": ("dlcore.random", "randperm"),
     "dropout": ("dlcore.random", "dropout"),
+    "qkv_attention": ("dlcore._attention", "qkv_attention"),
+    "scaled_dot_product_attention": ("dlcore._attention", "scaled_dot_product_attention"),
     "randn_like": ("dlcore.random", "randn_like"),
     "randint_like": ("dlcore.random", "randint_like"),
     "rand_like": ("dlcore.random", "rand_like"),

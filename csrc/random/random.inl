@@ -166,6 +166,13 @@ static void dropout_backward(const Args& a) {
   with_float(a.out().dtype, [&]<class T>() { scale_kept(a, s, a.out().as<T>()); });
 }
 
+// A copy of the state, which moves on. params: by how many blocks
+static void reserve(const Args& a) {
+  const State s = read_state(a.in(0));
+  memcpy(a.out().data, &s, sizeof s);
+  a.in(0).as<uint64_t>()[a.in(0).strides[0]] += static_cast<uint64_t>(a.integer(0));
+}
+
 // ---- permutation --------------------------------------------------------------------------------------------------
 // The indices 0 ... n - 1 in the order of their 64-bit words (equal words: smaller index first), hence what any stable
 // sort gives. Here: by the leading bits into buckets that fit a first-level cache, then each of these by as many
@@ -247,6 +254,7 @@ static const Kernel kernels[] = {
     {"random:randint", randint, 0},
     {"random:bernoulli", bernoulli, 0},
     {"random:permutation", permutation, 0},
+    {"random:reserve", reserve, 0},
     {"random:dropout", dropout, 0b1},
     {"random:dropout_backward", dropout_backward, 0b1},
 };

@@ -18,7 +18,7 @@ import numpy as np
 from dlcore import _C
 from dlcore.dtypes import INTEGERS, DType, bfloat16, bool_, float16, float32, float64, int16, int32, int64, uint8
 from dlcore.errors import DTypeError, ShapeError
-from dlcore.op import Dtype, ErrorInput, Input, Op, Sample, Shape, Spec, Workload, floating, operation
+from dlcore.op import Dtype, ErrorInput, Input, Op, Sample, Shape, Spec, Workload, as_given, floating, operation
 from dlcore.ops._draw import (
     KEY,
     RNG,
@@ -35,7 +35,9 @@ from dlcore.ops._draw import (
 from dlcore.ops._workloads import MILLION, RAGGED
 from dlcore.ops.elementwise import mul, ne, where
 
-__all__ = ["bernoulli", "dropout", "dropout_backward", "normal", "permutation", "philox", "randint", "uniform"]
+__all__ = [
+    "bernoulli", "dropout", "dropout_backward", "normal", "permutation", "philox", "randint", "reserve", "uniform",
+]  # fmt: skip
 
 # ---- the generator ---------------------------------------------------------------------------------------
 
@@ -316,6 +318,33 @@ def _(state: Any, n: int) -> tuple[Any, Any]:
     after, words = words_of(state, (n,), wide=True)
     return after, np.argsort(words, kind="stable")
 
+
+@operation(
+    family="random", kernels={"cuda": "random.draws:reserve"}, promote=as_given, writes="state", random=True,
+    dtypes=(float32,), cost=lambda: (1.0, 32.0), outputs="saved",
+    samples=[
+        Sample(a_state(), n=100, why="not whole groups"), Sample(a_state(2**40), n=640, why="whole groups"),
+        Sample(a_state(), n=0, why="nothing"),
+    ],
+    error_inputs=[
+        ErrorInput(ShapeError, "reserve: the state has shape (3,) and dtype int64, not (2,) and int64",
+                   np.zeros(3, np.int64), n=1),
+        ErrorInput(ValueError, "reserve: n is -1; it must be at least 0", a_state(), n=-1),
+    ],
+    workloads=[Workload((a_state(),), (100,), "dispatch", (float32,))],
+    params=lambda n: (-(-n // 64) * 16,),
+)  # fmt: skip
+def reserve(state: Spec, n: int) -> Spec:
+    """A copy of the state, which is moved on as by a draw of `n` numbers of 32 bits: for what draws them later, or
+    twice, as attention does for its dropout. `state`: int64 (2,), moved on in place.
+    """
+    check_state("reserve", state)
+    if n < 0:
+        raise ValueError(f"reserve: n is {n}; it must be at least 0")
+    return Spec((2,), int64)
+
+
+reserve.reference(lambda state, n: (after_draw(state, n, 1), np.array([int(state[0]), int(state[1])])))
 
 # ---- dropout ------------------------------------------------------------------------------------------------------
 

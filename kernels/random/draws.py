@@ -12,7 +12,7 @@ from __future__ import annotations
 from dlcore.dtypes import DType, bfloat16, float16, float32, float64
 from dlcore.kernels.common.math import at_most, bits_of, log_reduced, of_bits, poly, root, split_exponent
 from dlcore.kernels.language import jit, tl
-from dlcore.kernels.launch import F64, Call, Program, accumulator
+from dlcore.kernels.launch import F64, Call, In, Launch, Out, Program, accumulator
 from dlcore.kernels.random.philox import (
     advance,
     draw,
@@ -162,6 +162,14 @@ def bernoulli_kernel(state, stride, out, n, used, threshold, BLOCKS: tl.constexp
         advance(state, stride, offset, used)
 
 
+@jit
+def reserve_kernel(state, stride, saved, used):
+    seed, offset = read_state(state, stride)
+    tl.store(saved, seed)
+    tl.store(saved + 1, offset)
+    advance(state, stride, offset, used)
+
+
 # ---- planning -----------------------------------------------------------------------------------------------------
 
 BITS = {float16: 11, bfloat16: 8, float32: 24, float64: 53}
@@ -201,3 +209,11 @@ def randint(call: Call) -> Program:
 def bernoulli(call: Call) -> Program:
     """Launches of `bernoulli`."""
     return Program(draws(call, bernoulli_kernel, 1, _dtype(call), {"threshold": int(call.params[0])}))
+
+
+def reserve(call: Call) -> Program:
+    """Launches of `reserve`."""
+    state = call.inputs[0]
+    assert state is not None
+    args = {"state": In(0), "stride": state.strides[0], "saved": Out(0), "used": int(call.params[0])}
+    return Program((Launch(reserve_kernel, (1,), args, num_warps=1),))
