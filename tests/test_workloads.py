@@ -20,6 +20,8 @@ SMALL = 1 << 16  # elements of an operand that is drawn here
 NO_BASELINE = {  # operations that no library has the like of
     "philox": "the words of Philox themselves",
     "dropout_backward": "its mask comes from a state, other libraries keep the mask",
+    "reserve": "other libraries copy a generator's state by hand",
+    "attention_packed_backward": "other libraries take one projection apart",
     "lamb": "PyTorch has none",
     "lion": "PyTorch has none",
     "weight_average": "PyTorch averages tensor by tensor",

@@ -90,7 +90,7 @@ static State read_state(const Array& state) {
 }
 
 // The state before a draw of n elements, `words` 32-bit words each; the stored offset moves past the draw.
-static State advance(const Array& state, int64_t n, int words) {
+static inline State advance(const Array& state, int64_t n, int words) {
   const State before = read_state(state);
   state.as<uint64_t>()[state.strides[0]] +=
       static_cast<uint64_t>((n * words + kGroupWords - 1) / kGroupWords) * kBlocks;

@@ -119,7 +119,7 @@ class Attention(Op):
 
     def family_kernels(self) -> dict[str, str]:
         """Those of the CPU."""
-        return {}
+        return {"cpu": f"attention:{self.name}"}
 
     def restrict(self, operands: list[Any]) -> None:
         """Scores of large operands are so far apart that rounding decides which key is seen; the sums of infinite and

@@ -18,8 +18,8 @@ from dlcore.ops.movement import expand, reshape
 
 __all__ = [
     "BACKWARD", "FORWARD", "PACKED", "backward_errors", "backward_samples", "backward_workloads", "batched",
-    "error_inputs", "packed_backward_errors", "packed_backward_samples", "packed_backward_workloads", "packed_errors",
-    "packed_samples", "packed_workloads", "samples", "workloads",
+    "error_inputs", "forward_samples", "packed_backward_errors", "packed_backward_samples", "packed_backward_workloads",
+    "packed_errors", "packed_samples", "packed_workloads", "workloads",
 ]  # fmt: skip
 
 Shape = tuple[int, ...]
@@ -62,7 +62,7 @@ def _lengths(*values: int, dtype: Any = np.int64) -> Any:
 # ---- samples --------------------------------------------------------------------------------------------------------
 
 
-def samples() -> Iterator[Sample]:
+def _samples() -> Iterator[Sample]:
     """Shapes around tiles and vectors, masks, bands, groups of heads, lengths, offsets, dropout; both layouts."""
     small = (2, 3, 5, 7)
     yield Sample(small, small, small, scale=0.4, why="small, odd")
@@ -97,13 +97,18 @@ def samples() -> Iterator[Sample]:
     yield Sample((1, 2, 3, 4), (1, 2, 0, 4), (1, 2, 0, 4), scale=0.4, why="no keys")
     yield Sample((1, 2, 0, 4), (1, 2, 3, 4), (1, 2, 3, 4), scale=0.4, why="no queries")
     yield Sample((0, 2, 2, 4), (0, 2, 3, 4), (0, 2, 3, 4), scale=0.4, why="no examples")
-    yield Sample((1, 1, 3, 4), (1, 1, 5, 4), (1, 1, 5, 4), scale=-30.0, why="far apart", grad=False)
     for width in (1, 64, 80, 129, 256):
         yield Sample((1, 1, 67, width), (1, 1, 71, width), (1, 1, 71, width), scale=width**-0.5, grad=False,
                      why=f"width {width}")  # fmt: skip
     yield Sample((2, 3, 64, 32), (2, 3, 64, 32), (2, 3, 64, 32), scale=0.2, right=0, grad=False, why="a small model")
     yield Sample((1, 2, 300, 40), (1, 1, 420, 40), (1, 1, 420, 40), scale=0.2, right=0, left=150, lower=True,
                  grad=False, why="several tiles")  # fmt: skip
+
+
+def forward_samples() -> Iterator[Sample]:
+    """Those, and scores so far apart that a gradient beside another lse would be infinite."""
+    yield from _samples()
+    yield Sample((1, 1, 3, 4), (1, 1, 5, 4), (1, 1, 5, 4), scale=-30.0, why="far apart", grad=False)
 
 
 def _inputs(sample: Sample, rng: np.random.Generator) -> list[Any]:
@@ -132,7 +137,7 @@ def _as_backward(sample: Sample, drawn: Callable[..., Any], shapes: Sequence[Any
 
 def backward_samples() -> Iterator[Sample]:
     """Those of `attention_forward`, and masks of outputs."""
-    for sample in samples():
+    for sample in _samples():
         q, k, v, *rest = sample.inputs
         yield _as_backward(sample, _backward, [q, q, k, v, q, q[:3], *rest])
     small = Sample((2, 3, 5, 7), (2, 3, 5, 7), (2, 3, 5, 7), scale=0.4)
@@ -246,10 +251,11 @@ def workloads() -> Iterator[Workload]:
     """Sequences of a small model, longer ones, each causal and not, and one query beside a cache."""
     for shape, why in _TIMED:
         scale = shape[-1] ** -0.5
-        yield Workload((shape,) * 3, (scale, -1, 0), f"{why}, causal", quick="both" if shape[2] == 64 else "")
-        yield Workload((shape,) * 3, (scale,), why)
+        operands = (*[shape] * 3, *[None] * 5)
+        yield Workload(operands, (scale, -1, 0), f"{why}, causal", quick="both" if shape[2] == 64 else "")
+        yield Workload(operands, (scale,), why)
     cache = (1, 4, 512, 32)
-    yield Workload(((1, 4, 1, 32), cache, cache), (32**-0.5,), "one query, 512 keys", (float32,))
+    yield Workload(((1, 4, 1, 32), cache, cache, *[None] * 5), (32**-0.5,), "one query, 512 keys", (float32,))
 
 
 def backward_workloads() -> Iterator[Workload]:
@@ -257,21 +263,21 @@ def backward_workloads() -> Iterator[Workload]:
     for shape, why in _TIMED:
         for right in (0, -1):
             lse = Input(shape[:3], 6.0, 8.0, float32)
-            operands = (shape, shape, shape, shape, shape, lse)
+            operands = (*[shape] * 5, lse, *[None] * 5)
             yield Workload(operands, (shape[-1] ** -0.5, -1, right), f"{why}, causal" if right == 0 else why)
 
 
 def packed_workloads() -> Iterator[Workload]:
     """A fused projection of model d, and of longer sequences."""
     for (b, h, t, d), why in _TIMED[:2]:
-        yield Workload(((b, t, 3 * h, d),), (h, d**-0.5, -1, 0), f"{why}, causal")
+        yield Workload(((b, t, 3 * h, d), *[None] * 4), (h, d**-0.5, -1, 0), f"{why}, causal")
 
 
 def packed_backward_workloads() -> Iterator[Workload]:
     """Their gradients."""
     for (b, h, t, d), why in _TIMED[:2]:
         out, lse = (b, t, h, d), Input((b, h, t), 6.0, 8.0, float32)
-        yield Workload((out, (b, t, 3 * h, d), out, lse), (h, d**-0.5, -1, 0), f"{why}, causal")
+        yield Workload((out, (b, t, 3 * h, d), out, lse, *[None] * 4), (h, d**-0.5, -1, 0), f"{why}, causal")
 
 
 # ---- examples of a vmap ---------------------------------------------------------------------------------------------

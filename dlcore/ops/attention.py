@@ -64,7 +64,7 @@ def _params(scale: float, left: int, right: int, lower: bool, dropout: float, *m
 
 
 @_attention(
-    extras="lse", ulp=8, samples=cases.samples, error_inputs=cases.error_inputs, workloads=cases.workloads,
+    extras="lse", ulp=8, samples=cases.forward_samples, error_inputs=cases.error_inputs, workloads=cases.workloads,
     batch=cases.batched, baselines=cases.FORWARD,
     params=lambda scale, left, right, lower, dropout, layout: _params(
         scale, left, right, lower, dropout, int(layout == "BTHD")

@@ -1,0 +1,2 @@
+#define DLCORE_BODY "attention/attention.inl"
+#include "common/each_isa.h"
