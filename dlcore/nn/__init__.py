@@ -23,6 +23,7 @@ from dlcore.nn.activations import (
     Tanhshrink,
     Threshold,
 )
+from dlcore.nn.attention import MultiheadAttention
 from dlcore.nn.convolution import Conv1d, Conv2d, Conv3d, ConvTranspose1d, ConvTranspose2d, ConvTranspose3d
 from dlcore.nn.dropout import Dropout1d, Dropout2d, Dropout3d
 from dlcore.nn.embedding import Embedding
@@ -125,6 +126,13 @@ from dlcore.nn.resize import (
     UpsamplingBilinear2d,
     UpsamplingNearest2d,
 )
+from dlcore.nn.transformer import (
+    Transformer,
+    TransformerDecoder,
+    TransformerDecoderLayer,
+    TransformerEncoder,
+    TransformerEncoderLayer,
+)
 
 __all__ = [
     "CELU",
@@ -206,6 +214,7 @@ __all__ = [
     "Module",
     "ModuleList",
     "MultiMarginLoss",
+    "MultiheadAttention",
     "NLLLoss",
     "PReLU",
     "PairwiseDistance",
@@ -235,6 +244,11 @@ __all__ = [
     "Tanh",
     "Tanhshrink",
     "Threshold",
+    "Transformer",
+    "TransformerDecoder",
+    "TransformerDecoderLayer",
+    "TransformerEncoder",
+    "TransformerEncoderLayer",
     "TripletMarginLoss",
     "Unflatten",
     "Unfold",

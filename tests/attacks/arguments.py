@@ -532,12 +532,15 @@ def _layers() -> Iterator[Target]:
         "LogSoftmax": [(1,)],
         "Flatten": [(1, -1)], "Dropout": [(0.5,)], "CrossEntropyLoss": [(None, -100, "mean", 0.1)],
         "MSELoss": [("sum",)],
-        "ReLU": [()], "Identity": [()], "Sequential": [()],
+        "ReLU": [()], "Identity": [()], "Sequential": [()], "MultiheadAttention": [(3, 1, 0.1, True, True, True)],
+        "TransformerEncoderLayer": [(3, 3, 4, 0.1, "gelu")], "TransformerDecoderLayer": [(3, 1, 4)],
+        "Transformer": [(3, 1, 1, 1, 4)],
     }  # fmt: skip
+    alike = {"MSELoss": 2, "MultiheadAttention": 3, "TransformerDecoderLayer": 2, "Transformer": 2}
     for target in _listed(nn, "nn.", made, named=False):
         yield target
         layer = target.name.removeprefix("nn.")
-        operands: list[Any] = [x, labels] if "Entropy" in layer else [x, x] if "MSE" in layer else [x]
+        operands: list[Any] = [x, labels] if "Entropy" in layer else [x] * alike.get(layer, 1)
         for args, kwargs in target.valid:
             yield Target(f"{target.name}()()", partial(_made, target.function, args, kwargs), [(operands, {})])
     init: dict[str, list[tuple[Any, ...]]] = {
