@@ -1,14 +1,19 @@
 """Attention with several heads and transformers: against NumPy, masks, hidden rows, names, recorded steps, files."""
 
 import copy
+import json
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 import dlcore as dl
-from dlcore import nn, optim
+from bench import transformer_curves
+from bench.cnn_curves import sums
+from dlcore import models, nn, optim
 
+CURVES = json.loads((Path(__file__).parent / "transformer_curves.json").read_text())
 RNG = np.random.default_rng(5)
 INF = math.inf
 
@@ -303,6 +308,41 @@ def test_half_precision_and_autocast(dtype):
     low = layer.to(dtype)(x.astype(dtype), src_key_padding_mask=padding)
     assert low.dtype is dtype
     np.testing.assert_allclose(np.asarray(low.astype(dl.float32)), np.asarray(wanted), atol=0.05)
+
+
+# ---- whole models --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", transformer_curves.MODELS)
+@pytest.mark.parametrize("recorded", [False, True], ids=["eager", "recorded"])
+def test_training_is_pytorchs(name, recorded):
+    """From the same weights on the same padded batches: losses and weights as PyTorch's (float64)."""
+    losses, model = transformer_curves.curve(
+        name, dl, nn, dl.cross_entropy, lambda p: optim.SGD(p, **transformer_curves.SETTINGS),
+        dl.capture if recorded else lambda step: step,
+    )  # fmt: skip
+    known = CURVES[name]
+    np.testing.assert_allclose(losses, known["losses"], rtol=1e-8)
+    state = sums({n: np.asarray(v) for n, v in model.state_dict().items()})
+    assert list(state) == list(known["state"])
+    for key, (total, squares) in state.items():
+        np.testing.assert_allclose(squares, known["state"][key][1], rtol=1e-7, err_msg=key)
+        np.testing.assert_allclose(total, known["state"][key][0], atol=1e-7 * (1 + squares), err_msg=key)
+
+
+def test_a_classifier_reads_no_padding():
+    dl.manual_seed(0)
+    model = models.TransformerClassifier(12, 3, 8, width=8, heads=2, layers=1).eval()
+    tokens = np.array([[3, 1, 4, 0, 0], [5, 9, 2, 6, 0]])
+    out = model(dl.tensor(tokens))
+    assert out.shape == (2, 3)
+    np.testing.assert_allclose(np.asarray(model(dl.tensor(tokens[:1, :3]))), np.asarray(out[:1]), rtol=1e-5)
+    longer = model(dl.tensor(np.pad(tokens, [(0, 0), (0, 3)])))
+    np.testing.assert_allclose(np.asarray(longer), np.asarray(out), rtol=1e-5, atol=1e-6)
+    nothing = model(dl.zeros(1, 4, dtype="int64"))
+    assert nothing[0].tolist() == model.head.bias.tolist()
+    with pytest.raises(dl.ShapeError, match=r"tokens have shape \(1, 9\), not \(N, L <= 8\)"):
+        model(dl.zeros(1, 9, dtype="int64"))
 
 
 # ---- wrong inputs ---------------------------------------------------------------------------------------------------

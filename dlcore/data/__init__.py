@@ -13,6 +13,7 @@ from dlcore.data.idx import read_idx
 from dlcore.data.images import ImageDataset, ImageFiles, LazyImages, image_folder, read_image, read_images
 from dlcore.data.loader import DataLoader
 from dlcore.data.mixing import CutMix, Mixup
+from dlcore.data.sequences import LengthBuckets, pad_sequences
 from dlcore.data.sources import as_dataset
 from dlcore.data.splits import equal_samples, k_fold, random_split, shared_samples
 from dlcore.data.tables import TableDataset, read_csv, read_parquet, table
@@ -23,10 +24,10 @@ from dlcore.data.views import Subset
 __all__ = [
     "AudioFiles", "Batches", "Brightness", "ByteTokenizer", "CharTokenizer", "ColorJitter", "Compose", "Contrast",
     "CutMix", "Cutout", "DataLoader", "Dataset", "Description", "GaussianNoise", "ImageDataset", "ImageFiles",
-    "LazyImages", "Mixup", "Normalize", "OneHot", "PartDescription", "RandomAffine", "RandomCrop", "RandomErasing",
-    "RandomFlip", "RandomRotation", "RandomTranslate", "ScaleBytes", "Standardize", "Subset", "TableDataset",
-    "TensorDataset", "TextWindows", "Vocabulary", "as_dataset", "audio_folder", "data_path", "describe",
-    "equal_samples", "image_folder", "k_fold", "load_dataset", "log_mel", "mel_filters", "mfcc", "picture_grid",
-    "random_split", "read_csv", "read_idx", "read_image", "read_images", "read_numpy", "read_parquet", "read_text",
-    "read_wav", "register", "shared_samples", "table",
+    "LazyImages", "LengthBuckets", "Mixup", "Normalize", "OneHot", "PartDescription", "RandomAffine", "RandomCrop",
+    "RandomErasing", "RandomFlip", "RandomRotation", "RandomTranslate", "ScaleBytes", "Standardize", "Subset",
+    "TableDataset", "TensorDataset", "TextWindows", "Vocabulary", "as_dataset", "audio_folder", "data_path", "describe",
+    "equal_samples", "image_folder", "k_fold", "load_dataset", "log_mel", "mel_filters", "mfcc", "pad_sequences",
+    "picture_grid", "random_split", "read_csv", "read_idx", "read_image", "read_images", "read_numpy", "read_parquet",
+    "read_text", "read_wav", "register", "shared_samples", "table",
 ]  # fmt: skip
