@@ -1,6 +1,7 @@
 // Rows of a table by tokens, their gradient, and rows that are made shorter where they are too long.
 //
-// Bound by memory. Tokens are checked as a whole before anything is written. Sums and their order: movement/segments.inl.
+// Bound by memory. Tokens are checked as a whole before anything is written. Sums and their order:
+// movement/segments.inl.
 #include "common/position.inl"
 #include "common/strided_copy.inl"
 #include "movement/positions.inl"

@@ -99,7 +99,8 @@ static void add_vectors(T* to, const Rows& rows, int64_t o, const Count* e, cons
   A* sums = room;
   if constexpr (std::is_same_v<T, A>) sums = to;
 #pragma GCC unroll 8
-  for (int v = 0; v < vectors; ++v) vstore(sums + v * lanes, scale == 1 ? sum[v] : sum[v] * vset(static_cast<A>(scale)));
+  for (int v = 0; v < vectors; ++v)
+    vstore(sums + v * lanes, scale == 1 ? sum[v] : sum[v] * vset(static_cast<A>(scale)));
   if constexpr (!std::is_same_v<T, A>) store_block(to, room, vectors * lanes);
 }
 

@@ -21,6 +21,7 @@ from dlcore import _C
 from dlcore.kernels.launch import (
     BAD_INDEX,
     BAD_LABEL,
+    BAD_LENGTH,
     BAD_PARAMETER,
     BAD_TOKEN,
     FAULT_ROOM,
@@ -36,6 +37,7 @@ __all__ = ["NO_FAULT", "Bound", "Faults"]
 NO_FAULT = (0, 2**63 - 1)  # (code, position)
 _TEXTS = {
     BAD_LABEL: "the label at position {} is no class",
+    BAD_LENGTH: "the length at position {} is not allowed",
     BAD_TOKEN: "the token at position {} is outside of the vocabulary",
     BAD_INDEX: "the index at position {} is out of range",
     NOT_FINITE: "the value at position {} is not finite",
@@ -48,6 +50,7 @@ _TEXTS = {
 _KINDS: dict[int, Any] = {  # others: IndexError
     NOT_FINITE: FloatingPointError,
     NEGATIVE_POWER: ValueError,
+    BAD_LENGTH: ValueError,
     BAD_PARAMETER: ValueError,
     NO_PROBABILITY: ValueError,
     SINGULAR: LinAlgError,

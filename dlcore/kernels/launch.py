@@ -28,6 +28,7 @@ __all__ = [
     "ARCHES",
     "BAD_INDEX",
     "BAD_LABEL",
+    "BAD_LENGTH",
     "BAD_PARAMETER",
     "BAD_TOKEN",
     "F64",
@@ -208,7 +209,7 @@ FAULT_ROOM = 256  # rows that may report bad data
 # Codes; larger ones win.
 BAD_LABEL, BAD_INDEX, NOT_FINITE, NEGATIVE_POWER, BAD_PARAMETER, NO_PROBABILITY = 1, 2, 3, 4, 5, 6
 SINGULAR, NOT_POSITIVE_DEFINITE = 7, 8  # the position: of a matrix in its batch
-BAD_TOKEN = 9
+BAD_TOKEN, BAD_LENGTH = 9, 10
 
 
 @dataclass(frozen=True, slots=True)

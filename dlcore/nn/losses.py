@@ -12,14 +12,15 @@ from dlcore._spelling import spelled
 from dlcore._tensor import Tensor
 from dlcore.nn.module import Module
 from dlcore.ops import losses, pairs
+from dlcore.ops.ctc import ctc_loss
 from dlcore.ops.elementwise import where
 from dlcore.ops.gather import take
 from dlcore.ops.loss import REDUCTIONS, cross_entropy, mse_loss
 
 __all__ = [
-    "BCELoss", "BCEWithLogitsLoss", "CosineEmbeddingLoss", "CosineSimilarity", "CrossEntropyLoss", "FocalLoss",
-    "GaussianNLLLoss", "HingeEmbeddingLoss", "HingeLoss", "HuberLoss", "KLDivLoss", "L1Loss", "Loss", "MSELoss",
-    "MarginRankingLoss", "MultiMarginLoss", "NLLLoss", "PairwiseDistance", "PoissonNLLLoss", "QuantileLoss",
+    "BCELoss", "BCEWithLogitsLoss", "CTCLoss", "CosineEmbeddingLoss", "CosineSimilarity", "CrossEntropyLoss",
+    "FocalLoss", "GaussianNLLLoss", "HingeEmbeddingLoss", "HingeLoss", "HuberLoss", "KLDivLoss", "L1Loss", "Loss",
+    "MSELoss", "MarginRankingLoss", "MultiMarginLoss", "NLLLoss", "PairwiseDistance", "PoissonNLLLoss", "QuantileLoss",
     "SmoothL1Loss", "SoftMarginLoss", "TripletMarginLoss", "as_cross_entropy", "holds",
 ]  # fmt: skip
 
@@ -91,6 +92,23 @@ class CrossEntropyLoss(Module):
 
     def extra_repr(self) -> str:
         return f"reduction={self.reduction!r}, label_smoothing={self.label_smoothing}"
+
+
+class CTCLoss(Loss):
+    """The loss of a sequence of labels whose times are unknown; see ``dl.ctc_loss`` for shapes and arguments."""
+
+    def __init__(self, blank: int = 0, reduction: str = "mean", zero_infinity: bool = False):
+        super().__init__(reduction)
+        self.blank = integer(blank, "CTCLoss: blank", 0)
+        self.zero_infinity = boolean(zero_infinity, "CTCLoss: zero_infinity")
+
+    def forward(self, log_probs: Tensor, targets: Tensor, input_lengths: Tensor, target_lengths: Tensor) -> Tensor:
+        return ctc_loss(
+            log_probs, targets, input_lengths, target_lengths, self.blank, self.reduction, self.zero_infinity
+        )
+
+    def extra_repr(self) -> str:
+        return f"blank={self.blank}, {super().extra_repr()}, zero_infinity={self.zero_infinity}"
 
 
 def as_cross_entropy(loss: Any) -> CrossEntropyLoss | None:

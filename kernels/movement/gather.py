@@ -15,7 +15,7 @@ from dlcore.kernels.movement import take as triton
 __all__ = ["take", "take_tokens"]
 
 THREADS, UNITS = 256, 4
-_CPP = {
+CPP = {
     "uint8": "unsigned char", "uint16": "unsigned short", "uint32": "unsigned int", "uint64": "unsigned long long",
     "int8": "signed char", "int16": "short", "int32": "int", "int64": "long long",
 }  # fmt: skip
@@ -48,7 +48,7 @@ def _planned(call: Call, axis: int, tokens: bool) -> Program | None:
         "bad_index": BAD_TOKEN if tokens else BAD_INDEX, "total": total, "n": indices.size, "length": x.shape[axis],
         "inner": inner, "x_outer": strides[0] * size // 16, "x_axis": strides[1] * size // 16,
     }  # fmt: skip
-    index, kind = _CPP[indices.dtype.name], str(tokens).lower()
+    index, kind = CPP[indices.dtype.name], str(tokens).lower()
     kernel = Cuda("movement/gather.cu", f"take<{count}, {index}, {kind}, {THREADS}, {UNITS}>", THREADS)
     copied = () if indices.contiguous else (1,)
     return Program((Launch(kernel, (ceil_div(total, THREADS * UNITS),), args),), (), copied)

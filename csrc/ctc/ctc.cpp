@@ -1,0 +1,2 @@
+#define DLCORE_BODY "ctc/ctc.inl"
+#include "common/each_isa.h"
