@@ -139,11 +139,12 @@ ctc(const T* x, const Label* targets, const Steps* input_lengths, const Length* 
     top = most < gone ? A(0) : most;
     __syncthreads();
   }
-  double loss = states == 1 ? 0 : INFINITY;
+  const double infinity = -log(0.0);  // NVRTC has no INFINITY
+  double loss = states == 1 ? 0 : infinity;
   if (steps > 0) {
     const A* const last = alpha + (steps - 1) % kept * states;
     const A both = log_sum(last[states - 1], states > 1 ? last[states - 2] : never, never);
-    loss = both < gone ? INFINITY : -(sum + static_cast<double>(both));
+    loss = both < gone ? infinity : -(sum + static_cast<double>(both));
   }
   const bool infinite = isinf(loss);
   const double share = mean ? 1.0 / (static_cast<double>(length > 1 ? length : 1) * static_cast<double>(samples)) : 1.0;
