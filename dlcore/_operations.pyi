@@ -23,15 +23,15 @@ __all__ = [
     "cat", "cbrt", "ceil", "celu", "channel_shuffle", "chunk", "clamp", "clip", "col2im", "column_stack",
     "combinations", "concat", "concatenate", "conj", "conv1d", "conv2d", "conv3d", "conv_transpose1d",
     "conv_transpose2d", "conv_transpose3d", "copysign", "cos", "cosh", "cosine_embedding_loss", "cosine_similarity",
-    "count_nonzero", "crop", "cross", "cross_entropy", "cummax", "cummin", "cumprod", "cumsum", "cumulative_prod",
-    "cumulative_sum", "deg2rad", "degrees", "delete", "diag", "diag_embed", "diag_indices", "diagflat", "diagonal",
-    "diff", "digamma", "div", "divide", "dot", "dsplit", "dstack", "einsum", "elu", "embedding", "eq", "equal", "erf",
-    "erfc", "exp", "exp2", "expand", "expand_as", "expand_dims", "expm1", "fill_diagonal", "fix", "flatnonzero",
-    "flatten", "flip", "fliplr", "flipud", "float_power", "floor", "floor_divide", "fmax", "fmin", "fmod", "focal_loss",
-    "gather", "gaussian_nll_loss", "gcd", "ge", "gelu", "gelu_backward", "glu", "greater", "greater_equal",
-    "grid_sample", "group_norm", "gt", "hardshrink", "hardsigmoid", "hardswish", "hardtanh", "heaviside",
-    "hinge_embedding_loss", "hinge_loss", "histogram", "hsplit", "hstack", "huber_loss", "hypot", "im2col", "imag",
-    "index_add", "index_copy", "index_fill", "index_select", "indices", "inner", "insert", "instance_norm",
+    "count_nonzero", "crop", "cross", "cross_entropy", "ctc_loss", "cummax", "cummin", "cumprod", "cumsum",
+    "cumulative_prod", "cumulative_sum", "deg2rad", "degrees", "delete", "diag", "diag_embed", "diag_indices",
+    "diagflat", "diagonal", "diff", "digamma", "div", "divide", "dot", "dsplit", "dstack", "einsum", "elu", "embedding",
+    "eq", "equal", "erf", "erfc", "exp", "exp2", "expand", "expand_as", "expand_dims", "expm1", "fill_diagonal", "fix",
+    "flatnonzero", "flatten", "flip", "fliplr", "flipud", "float_power", "floor", "floor_divide", "fmax", "fmin",
+    "fmod", "focal_loss", "gather", "gaussian_nll_loss", "gcd", "ge", "gelu", "gelu_backward", "glu", "greater",
+    "greater_equal", "grid_sample", "group_norm", "gt", "hardshrink", "hardsigmoid", "hardswish", "hardtanh",
+    "heaviside", "hinge_embedding_loss", "hinge_loss", "histogram", "hsplit", "hstack", "huber_loss", "hypot", "im2col",
+    "imag", "index_add", "index_copy", "index_fill", "index_select", "indices", "inner", "insert", "instance_norm",
     "interpolate", "intersect1d", "invert", "isclose", "isfinite", "isin", "isinf", "isnan", "isneginf", "isposinf",
     "ix_", "kl_div", "kron", "kthvalue", "l1_loss", "layer_norm", "lcm", "le", "leaky_relu", "left_shift", "lerp",
     "less", "less_equal", "lgamma", "linear", "linear_backward", "local_response_norm", "log", "log10", "log1p", "log2",
@@ -861,6 +861,27 @@ def cross_entropy(logits: Operand, target: Operand, weight: Operand | None = Non
 
     >>> dl.cross_entropy(dl.tensor([[0.0, 0.0]]), dl.tensor([1])).round(4)
     tensor(0.6931)
+    """
+
+def ctc_loss(log_probs: Operand, targets: Operand, input_lengths: Operand, target_lengths: Operand, blank: int = 0, reduction: Literal['none', 'mean', 'sum'] = 'mean', zero_infinity: bool = False) -> Tensor:
+    """The negative logarithm of the probability of a sequence of labels whose times are unknown.
+
+    `log_probs`: (T, N, C) logarithms of the probabilities of C classes at T steps, or (T, C) of one sequence;
+    `targets`: (N, S) labels, or those of all samples in one row, (sum of `target_lengths`,); `input_lengths` and
+    `target_lengths`: (N,), or a number for one sequence. A way through the steps says a label or the `blank` at each;
+    repetitions are taken together and blanks left out, and what remains is the target: the loss is the negative
+    logarithm of the sum of all ways. `reduction`: "mean" (of the losses, each divided by the length of its target),
+    "sum" or "none". Where no way is long enough the loss is infinite and its gradient NaN; with `zero_infinity` both
+    are 0.
+
+    The gradient is the derivative by `log_probs` as they are, minus the probability of each class at each step; behind
+    log_softmax it gives the same as PyTorch's, which adds exp(log_probs). Sums are relative to the largest of a step,
+    in float32 or wider; samples run in parallel, and bits do not depend on threads. Raises ValueError for a length
+    that is negative or too large, IndexError for a label that is no class or the blank, before anything is written;
+    ShapeError, DTypeError. Graves et al. 2006.
+
+    >>> dl.ctc_loss(dl.log_softmax(dl.zeros(3, 1, 2), -1), dl.tensor([[1]]), [3], [1]).round(4)
+    tensor(0.2877)
     """
 
 def cummax(x: Operand, axis: int | None = None) -> tuple[Tensor, Tensor]:
