@@ -47,18 +47,19 @@ template <class T> struct Backward {
         const int64_t at = first + b * Q, m = least(Q, count - b * Q), height = seen.end - seen.begin;
         const int64_t skipped = seen.begin - j;
         const C *these = keys.data + skipped * keys.row, *those = values.data + skipped * values.row;
-        multiply<C>(height, Q, D, {these, keys.row, 1}, x.q_turned + b * Q * D, Q, scores, Q, false);
+        const int64_t split = seen_by_half<C>(p, s, at, seen);
+        multiply_halves<C>(split, height, D, {these, keys.row, 1}, x.q_turned + b * Q * D, scores);
         apply_mask(p, s, head, at, m, seen, scores);
         hide(p, s, at, seen, scores);
-        multiply<C>(height, Q, E, {those, values.row, 1}, x.dout_turned + b * Q * E, Q, slopes, Q, false);
+        multiply_halves<C>(split, height, E, {those, values.row, 1}, x.dout_turned + b * Q * E, slopes);
         if (generator) draw_factors(p, *generator, offset, s, head, at, m, seen, factors);
         differentiate(height, x.base + b * Q, x.delta + b * Q, generator ? factors : nullptr, scores, slopes);
         if (dv_sums)
-          multiply<C>(height, E, m, {scores, Q, 1}, x.dout[b].data, x.dout[b].row, dv_sums + seen.begin * dv_row, dv_row,
-                      true);
+          multiply_keys<C>(split, height, m, E, scores, x.dout[b], dv_sums + seen.begin * dv_row, dv_row);
         if (dk_sums)
-          multiply<C>(height, D, m, {slopes, Q, 1}, x.q[b].data, x.q[b].row, dk_sums + seen.begin * dk_row, dk_row, true);
-        if (dq) multiply<C>(m, D, height, {slopes, 1, Q}, these, keys.row, x.dq + b * Q * x.dq_row, x.dq_row, true);
+          multiply_keys<C>(split, height, m, D, slopes, x.q[b], dk_sums + seen.begin * dk_row, dk_row);
+        if (dq)
+          multiply_queries<C>(split, height, m, D, slopes, these, keys.row, x.dq + b * Q * x.dq_row, x.dq_row, true);
       }
     }
     if constexpr (!direct)

@@ -74,11 +74,17 @@ template <class C> struct Running {
   void take(C* s, int64_t n) {
     constexpr int Q = static_cast<int>(kQueries<C>);
     constexpr C lowest = -std::numeric_limits<C>::infinity();
+    constexpr int L = kLanes<C>;
     C top[Q], base[Q], total[Q];
-    for (int l = 0; l < Q; ++l) top[l] = max[l];
+    vec<C> tops[Q / L];
+    for (int v = 0; v < Q / L; ++v) tops[v] = vload(max + v * L);
     for (int64_t j = 0; j < n; ++j)
-#pragma omp simd
-      for (int l = 0; l < Q; ++l) top[l] = s[j * Q + l] > top[l] ? s[j * Q + l] : top[l];
+#pragma GCC unroll 4
+      for (int v = 0; v < Q / L; ++v) {
+        const vec<C> x = vload(s + j * Q + v * L);
+        tops[v] = x > tops[v] ? x : tops[v];
+      }
+    for (int v = 0; v < Q / L; ++v) vstore(top + v * L, tops[v]);
 #pragma omp simd
     for (int l = 0; l < Q; ++l) {
       base[l] = top[l] == lowest ? C(0) : top[l];
@@ -144,7 +150,8 @@ template <class T> struct Forward {
         if (seen.empty()) continue;
         const int64_t at = first + b * Q, m = least(Q, count - b * Q), height = seen.end - seen.begin;
         const int64_t skipped = seen.begin - j;
-        multiply<C>(height, Q, D, {keys.data + skipped * keys.row, keys.row, 1}, turned + b * Q * D, Q, scores, Q, false);
+        const int64_t split = seen_by_half<C>(p, s, at, seen);
+        multiply_halves<C>(split, height, D, {keys.data + skipped * keys.row, keys.row, 1}, turned + b * Q * D, scores);
         apply_mask(p, s, head, at, m, seen, scores);
         hide(p, s, at, seen, scores);
         Running<C>& r = running[b];
@@ -156,7 +163,7 @@ template <class T> struct Forward {
         }
         C* to = sums + b * Q * row;
         if (!r.fresh) scale_rows(to, row, m, E, r.factor);
-        multiply<C>(m, E, height, {scores, 1, Q}, values.data + skipped * values.row, values.row, to, row, !r.fresh);
+        multiply_queries<C>(split, height, m, E, scores, values.data + skipped * values.row, values.row, to, row, !r.fresh);
         r.fresh = false;
       }
     }

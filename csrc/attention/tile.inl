@@ -6,6 +6,9 @@
 // Bound by arithmetic: a step of the depth multiplies `rows` elements of A with two vectors of B. Every element of C is
 // one chain of fused multiply-adds, whatever the size of the tile.
 
+// Queries of a block: two vectors (of SSE2 and AVX2 four), one a lane.
+template <class C> constexpr int64_t kQueries = kLanes<C> * (DLCORE_ISA == 4 ? 2 : 4);
+
 template <class C> struct Tile {
   const C* a;
   int64_t a_row, a_col;  // strides in elements
@@ -82,4 +85,37 @@ static void multiply(int64_t rows, int64_t columns, int64_t depth, Matrix<C> a, 
       kTiles<C>.of[height - 1][vectors - 1][tail != L](tile);
     }
   }
+}
+
+// ---- a block of queries and one of keys -----------------------------------------------------------------------------
+// Tiles of the square have a row for each of `height` keys and a column for each query. Of the rows from `split` on the
+// first half of the columns is of no meaning, and left out.
+
+// Scores, or gradients of probabilities, from rows of the keys' side and turned ones of the queries'.
+template <class C>
+static void multiply_halves(int64_t split, int64_t height, int64_t depth, Matrix<C> rows, const C* turned, C* tile) {
+  constexpr int64_t Q = kQueries<C>, half = Q / 2;
+  multiply<C>(split, Q, depth, rows, turned, Q, tile, Q, false);
+  const Matrix<C> rest{rows.data + split * rows.row, rows.row, rows.col};
+  multiply<C>(height - split, half, depth, rest, turned + half, Q, tile + split * Q + half, Q, false);
+}
+
+// Adds to `count` rows of queries the tile's columns times rows of the keys' side.
+template <class C>
+static void multiply_queries(int64_t split, int64_t height, int64_t count, int64_t width, const C* tile, const C* rows,
+                             int64_t row, C* sums, int64_t sums_row, bool accumulate) {
+  constexpr int64_t Q = kQueries<C>, half = Q / 2;
+  const int64_t first = split == height ? count : least(count, half);
+  multiply<C>(first, width, split, {tile, 1, Q}, rows, row, sums, sums_row, accumulate);
+  multiply<C>(count - first, width, height, {tile + first, 1, Q}, rows, row, sums + first * sums_row, sums_row, accumulate);
+}
+
+// Adds to the rows of the keys the tile times rows of the queries' side.
+template <class C>
+static void multiply_keys(int64_t split, int64_t height, int64_t count, int64_t width, const C* tile, Matrix<C> rows,
+                          C* sums, int64_t sums_row) {
+  constexpr int64_t Q = kQueries<C>, half = Q / 2;
+  multiply<C>(split, width, count, {tile, Q, 1}, rows.data, rows.row, sums, sums_row, true);
+  multiply<C>(height - split, width, count - half, {tile + split * Q + half, Q, 1}, rows.data + half * rows.row, rows.row,
+              sums + split * sums_row, sums_row, true);
 }
