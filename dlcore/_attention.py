@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from dlcore._arguments import boolean, choice, integer, integers, items, names_errors, number, operand
+from dlcore._arguments import boolean, choice, integer, integers, items, names_errors, number, operand, remembered
 from dlcore.errors import ShapeError
 from dlcore.op import Spec
 from dlcore.ops.attention import attention_forward, attention_packed_forward
@@ -151,8 +151,12 @@ def scaled_dot_product_attention(
     attn_mask = _optional(name, "attn_mask", attn_mask, query)
     rest = [_optional(name, n, x, query) for n, x in
             (("lengths", lengths), ("query_offsets", query_offsets), ("key_offsets", key_offsets))]  # fmt: skip
-    heads_behind = choice(layout, ("BHTD", "BTHD"), f"{name}: layout") == "BTHD"
     tensors, shape = (query, key, value), query.shape
+    band = _plain(shape, key.shape, value.shape, is_causal, window, lower_right, enable_gqa, layout)
+    if band is not None and not dropout_p and (attn_mask is None or attn_mask.ndim == 4):
+        scale = _scale(name, scale, shape[-1])
+        return attention_forward(query, key, value, attn_mask, *rest, None, scale, *band, 0.0, layout)
+    heads_behind = choice(layout, ("BHTD", "BTHD"), f"{name}: layout") == "BTHD"
     if any(x.ndim < (3 if heads_behind else 2) for x in tensors):
         found = ", ".join(str(x.shape) for x in tensors)
         raise ShapeError(f"{name}: takes {'time, heads' if heads_behind else 'time'} and width at least, not {found}")
@@ -172,6 +176,19 @@ def scaled_dot_product_attention(
         return out
     inner = out.shape[1:] if max(x.ndim for x in tensors) > 2 else out.shape[2:]
     return reshape(out, (*leading, *inner))
+
+
+@remembered
+def _plain(
+    query: Shape, key: Shape, value: Shape, is_causal: Any, window: Any, lower_right: Any, enable_gqa: Any, layout: Any
+) -> tuple[int, int, bool] | None:
+    """The band of a call that has the shapes of the operation; None where there is more to it, if only an error."""
+    heads = 1 if layout == "BHTD" else 2
+    four = len(query) == len(key) == len(value) == 4 and query[0] == key[0] == value[0]
+    same = four and (enable_gqa is True or layout == "BTHD" or query[1] == key[1])
+    if not same or layout not in ("BHTD", "BTHD") or key[heads] != value[heads] or key[heads] > query[heads]:
+        return None
+    return _band("scaled_dot_product_attention", is_causal, window, lower_right)
 
 
 def _with_heads(tensors: Sequence[Any], leading: Shape) -> list[Any]:
