@@ -147,6 +147,37 @@ def test_keys_beyond_the_lengths_are_not_read():
     near(found, plain(q.numpy(), k.numpy()[:, :, :6], v.numpy()[:, :, :6]))
 
 
+@pytest.mark.parametrize("shape", [(1, 1, 700, 24), (2, 2, 70, 9)])
+@pytest.mark.parametrize("dtype", [dl.float32, dl.bfloat16])
+def test_the_bits_do_not_depend_on_the_number_of_threads(shape, dtype):
+    q, k, v, dout = (randn(*shape, dtype=dtype, seed=s) for s in range(4))
+    threads, found = dl.get_num_threads(), []
+    try:
+        for n in (1, 2, 3):
+            dl.set_num_threads(n)
+            parts = [x.detach().requires_grad_() for x in (q, k, v)]
+            out = dl.scaled_dot_product_attention(*parts, is_causal=True)
+            made = [out.detach(), *dl.grad(out, parts, dout)]
+            found.append([np.asarray(x.astype(dl.float32)).tobytes() for x in made])
+    finally:
+        dl.set_num_threads(threads)
+    assert found[0] == found[1] == found[2]
+
+
+@pytest.mark.parametrize("arguments, text", [
+    ({"lengths": [3, 10]}, "length 10 at position 1 is not between 0 and the number of keys, 9"),
+    ({"lengths": [-1]}, "length -1 at position 0 is not between 0 and the number of keys, 9"),
+    ({"query_offsets": [0, 5], "key_offsets": [4, 3]}, "key_offsets 3 at position 1 is below the one before"),
+    ({"query_offsets": [0, 6], "key_offsets": [0, 9]}, "query_offsets 6 at position 1 is beyond the 5 that there are"),
+])  # fmt: skip
+def test_lengths_and_offsets_out_of_range_are_refused(arguments, text):
+    b = 1 if "query_offsets" in arguments else 2
+    q, k = randn(b, 2, 5, 4), randn(b, 2, 9, 4)
+    with pytest.raises(ValueError) as raised:
+        dl.scaled_dot_product_attention(q, k, k, **{n: dl.tensor(x) for n, x in arguments.items()})
+    assert str(raised.value) == f"scaled_dot_product_attention: {text}"
+
+
 def test_a_mask_has_a_gradient():
     q, k, v, mask = waves()[0].detach(), *(x.detach() for x in waves()[1:]), randn(1, 2, 1, 3).requires_grad_()
     dl.scaled_dot_product_attention(q, k, v, mask).square().sum().backward()

@@ -12,8 +12,12 @@
 
 
 
-#include "attention/problem.inl"
+static inline int64_t parts(int64_t n, int64_t size) { return (n + size - 1) / size; }
+static inline int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
+static inline int64_t most(int64_t a, int64_t b) { return a > b ? a : b; }
+
 #include "attention/tile.inl"
+#include "attention/problem.inl"
 #include "attention/forward.inl"
 #include "attention/few.inl"
 #include "attention/backward.inl"
@@ -21,9 +25,9 @@
 constexpr double kTaskWork = 1e6;  // multiply-adds of a task: 10 to 20 us
 
 // Reads the parameters from number `first` on, and the operands that may be absent.
-static Problem problem_of(const Args& a, int first, const Array& q, const Array& k, const Array& v, bool behind,
-                          const Array& mask, const Array& lengths, const Array& of_queries, const Array& of_keys,
-                          const Array& state) {
+static Problem problem_of(const char* name, const Args& a, int first, const Array& q, const Array& k, const Array& v,
+                          bool behind, const Array& mask, const Array& lengths, const Array& of_queries,
+                          const Array& of_keys, const Array& state) {
   const int h = behind ? 2 : 1, t = behind ? 1 : 2;
   Problem p{};
   p.examples = q.shape[0], p.heads = q.shape[h], p.groups = k.shape[h], p.queries = q.shape[t], p.keys = k.shape[t];
@@ -31,7 +35,7 @@ static Problem problem_of(const Args& a, int first, const Array& q, const Array&
   p.scale = a.number(first), p.left = a.integer(first + 1), p.right = a.integer(first + 2);
   p.lower = a.integer(first + 3), p.threshold = a.integer(first + 4), p.factor = a.number(first + 5);
   p.mask = mask, p.state = state;
-  find_sequences(p, lengths, of_queries, of_keys);
+  find_sequences(p, name, lengths, of_queries, of_keys);
   return p;
 }
 
@@ -168,7 +172,8 @@ template <class T> static void differentiate(const Problem& p, const Backward<T>
 // ---- entries ------------------------------------------------------------------------------------------------------
 static void forward(const Args& a) {
   const bool behind = a.integer(6);
-  const Problem p = problem_of(a, 0, a.in(0), a.in(1), a.in(2), behind, a.in(3), a.in(4), a.in(5), a.in(6), a.in(7));
+  const Problem p = problem_of("attention_forward", a, 0, a.in(0), a.in(1), a.in(2), behind, a.in(3), a.in(4), a.in(5),
+                               a.in(6), a.in(7));
   with_float(a.in(0).dtype, [&]<class T>() {
     using R = Rows<const T>;
     attend<T>(p, R(a.in(0), behind), R(a.in(1), behind), R(a.in(2), behind), a.out(0), a.out(1));
@@ -177,7 +182,8 @@ static void forward(const Args& a) {
 
 static void backward(const Args& a) {
   const bool behind = a.integer(6);
-  const Problem p = problem_of(a, 0, a.in(1), a.in(2), a.in(3), behind, a.in(6), a.in(7), a.in(8), a.in(9), a.in(10));
+  const Problem p = problem_of("attention_backward", a, 0, a.in(1), a.in(2), a.in(3), behind, a.in(6), a.in(7), a.in(8),
+                               a.in(9), a.in(10));
   if (p.by_offsets)
     for (int k = 0; k < 3; ++k) clear(a.out(k));
   with_float(a.in(1).dtype, [&]<class T>() {
@@ -200,7 +206,8 @@ static void packed_forward(const Args& a) {
   const Array& qkv = a.in(0);
   const int64_t heads = a.integer(0), groups = (qkv.shape[2] - heads) / 2;
   const Array q = heads_of(qkv, 0, heads), k = heads_of(qkv, heads, groups), v = heads_of(qkv, heads + groups, groups);
-  const Problem p = problem_of(a, 1, q, k, v, true, a.in(1), a.in(2), a.in(3), a.in(3), a.in(4));
+  const Problem p = problem_of("attention_packed_forward", a, 1, q, k, v, true, a.in(1), a.in(2), a.in(3), a.in(3),
+                               a.in(4));
   with_float(qkv.dtype, [&]<class T>() {
     using R = Rows<const T>;
     attend<T>(p, R(q, true), R(k, true), R(v, true), a.out(0), a.out(1));
@@ -214,7 +221,8 @@ static void packed_backward(const Args& a) {
     return heads_of(x, which == 0 ? 0 : heads + (which - 1) * groups, which == 0 ? heads : groups);
   };
   const Array q = part(qkv, 0), k = part(qkv, 1), v = part(qkv, 2);
-  const Problem p = problem_of(a, 1, q, k, v, true, a.in(4), a.in(5), a.in(6), a.in(6), a.in(7));
+  const Problem p = problem_of("attention_packed_backward", a, 1, q, k, v, true, a.in(4), a.in(5), a.in(6), a.in(6),
+                               a.in(7));
   if (p.by_offsets) clear(to);
   with_float(qkv.dtype, [&]<class T>() {
     using R = Rows<const T>;

@@ -6,12 +6,7 @@
 
 constexpr int64_t kKeys = 64;  // of a block
 constexpr int64_t kQueryBlocks = 4;  // that share what is read of keys and values
-// Queries of a block: two vectors (of SSE2 and AVX2 four), one a lane.
-template <class C> constexpr int64_t kQueries = kLanes<C> * (DLCORE_ISA == 4 ? 2 : 4);
 
-static inline int64_t parts(int64_t n, int64_t size) { return (n + size - 1) / size; }
-static inline int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
-static inline int64_t most(int64_t a, int64_t b) { return a > b ? a : b; }
 
 // The rows (of one query, key, ...) of an operand.
 template <class T> struct Rows {
@@ -41,7 +36,7 @@ struct Problem {
   Array mask, state;
   std::vector<Sequence> sequences;
 
-  int64_t shared() const { return heads / groups; }  // heads of queries for each of keys
+  int64_t shared() const { return groups ? heads / groups : 0; }  // heads of queries for each of keys
 };
 
 static int64_t index_at(const Array& x, int64_t i) {
@@ -49,31 +44,36 @@ static int64_t index_at(const Array& x, int64_t i) {
   return x.dtype == DType::int32 ? x.as<const int32_t>()[at] : x.as<const int64_t>()[at];
 }
 
-static void check_offsets(const char* what, const Array& offsets, int64_t total) {
+static void check_offsets(const char* name, const char* what, const Array& offsets, int64_t total) {
   for (int64_t i = 0; i < offsets.shape[0]; ++i) {
     const int64_t value = index_at(offsets, i), before = i ? index_at(offsets, i - 1) : 0;
     if (value >= before && value <= total) continue;
-    throw ValueFault(std::string("attention: ") + what + " " + std::to_string(value) + " at position " +
+    throw ValueFault(std::string(name) + ": " + what + " " + std::to_string(value) + " at position " +
                      std::to_string(i) + (value > total ? " is beyond the " + std::to_string(total) + " that there are"
                                                         : " is below the one before"));
   }
 }
 
-static void find_sequences(Problem& p, const Array& lengths, const Array& of_queries, const Array& of_keys) {
+static int64_t length_at(const char* name, const Array& lengths, int64_t example, int64_t keys) {
+  const int64_t i = lengths.shape[0] > 1 ? example : 0, length = index_at(lengths, i);
+  if (length >= 0 && length <= keys) return length;
+  throw ValueFault(std::string(name) + ": length " + std::to_string(length) + " at position " + std::to_string(i) +
+                   " is not between 0 and the number of keys, " + std::to_string(keys));
+}
+
+static void find_sequences(Problem& p, const char* name, const Array& lengths, const Array& of_queries, const Array& of_keys) {
   const auto add = [&](int64_t example, int64_t q0, int64_t q1, int64_t k0, int64_t k1) {
     p.sequences.push_back({example, q0, q1 - q0, k0, k1 - k0, p.lower ? (k1 - k0) - (q1 - q0) : 0});
   };
   p.by_offsets = static_cast<bool>(of_queries);
   if (p.by_offsets) {
-    check_offsets("query_offsets", of_queries, p.queries), check_offsets("key_offsets", of_keys, p.keys);
+    check_offsets(name, "query_offsets", of_queries, p.queries);
+    check_offsets(name, "key_offsets", of_keys, p.keys);
     for (int64_t s = 0; s + 1 < of_queries.shape[0]; ++s)
       add(0, index_at(of_queries, s), index_at(of_queries, s + 1), index_at(of_keys, s), index_at(of_keys, s + 1));
     return;
   }
-  for (int64_t e = 0; e < p.examples; ++e) {
-    const int64_t given = lengths ? index_at(lengths, lengths.shape[0] > 1 ? e : 0) : p.keys;
-    add(e, 0, p.queries, 0, most(0, least(given, p.keys)));
-  }
+  for (int64_t e = 0; e < p.examples; ++e) add(e, 0, p.queries, 0, lengths ? length_at(name, lengths, e, p.keys) : p.keys);
 }
 
 // ---- what a query sees --------------------------------------------------------------------------------------------
@@ -88,6 +88,13 @@ static Span seen_by(const Problem& p, const Sequence& s, int64_t first, int64_t 
   const int64_t begin = p.left < 0 ? 0 : most(0, place - p.left);
   const int64_t end = p.right < 0 ? s.keys : least(s.keys, place + count + p.right);
   return {least(begin, s.keys), end};
+}
+
+// How many of the keys some query of the first half of a block sees: of the others, at a causal diagonal, half of the
+// products are left out.
+template <class C> static int64_t seen_by_half(const Problem& p, const Sequence& s, int64_t first, Span keys) {
+  const int64_t all = keys.end - keys.begin;
+  return p.right < 0 ? all : most(0, least(all, first + kQueries<C> / 2 + s.shift + p.right - keys.begin));
 }
 
 // Scores of keys `keys` with the block of queries from `first` on, a row for each key, -inf where one is out of sight.

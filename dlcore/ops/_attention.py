@@ -122,11 +122,14 @@ class Attention(Op):
         return {"cpu": f"attention:{self.name}"}
 
     def restrict(self, operands: list[Any]) -> None:
-        """Scores of large operands are so far apart that rounding decides which key is seen; the sums of infinite and
-        hidden ones are left open."""
-        for k, x in enumerate(operands):
+        """Scores of large operands are so far apart that rounding decides which key is seen, and beside any lse their
+        exponentials are infinite; the sums of infinite and hidden ones are left open. Products of three that
+        are subnormal numbers may be 0."""
+        for k, (x, name) in enumerate(zip(operands, self.input_names, strict=False)):
             if isinstance(x, np.ndarray) and x.dtype == np.float64:
-                operands[k] = np.clip(np.nan_to_num(x, nan=0.0, posinf=1.0, neginf=-1.0), -4.0, 4.0)
+                limit = 0.5 if name in ("q", "k", "qkv") else 2.0
+                finite = np.nan_to_num(x, nan=0.0, posinf=1.0, neginf=-1.0)
+                operands[k] = np.where(np.abs(finite) < 1e-12, 0.0, np.clip(finite, -limit, limit))
 
 
 def _axes(layout: str) -> tuple[int, int]:
