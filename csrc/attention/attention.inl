@@ -4,8 +4,8 @@
 // them under a causal mask; an exponential a query and key, about 15 vector instructions for a vector of them, is a
 // fifth of the forward pass at a width of 32. Operands are read where they lie, whatever their strides.
 //
-// A score's sum runs over the width, an output's over the keys in blocks of 64, a gradient's over blocks of queries: the
-// order of all of them depends on shapes alone.
+// A score's sum runs over the width, an output's over the keys in blocks of 64, a gradient's over blocks of queries, in
+// an order that depends on shapes alone.
 #include "common/dtypes.inl"
 #include "common/fold.inl"
 #include "random/philox.inl"
@@ -103,8 +103,9 @@ struct Shares {
 };
 
 // The sums of a task as rows of the compute type: in the output itself, or beside it.
-template <class T> static void store_sums(const Rows<T>& to, const Sequence& s, int64_t head, int64_t keys, int64_t width,
-                                          const compute_t<T>* sums, int64_t shares, int64_t share) {
+template <class T>
+static void store_sums(const Rows<T>& to, const Sequence& s, int64_t head, int64_t keys, int64_t width,
+                       const compute_t<T>* sums, int64_t shares, int64_t share) {
   using C = compute_t<T>;
   const Scratch<C> row(most(1, width));
   for (int64_t j = 0; j < keys; ++j, sums += width) {

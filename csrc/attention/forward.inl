@@ -137,7 +137,8 @@ template <class T> struct Forward {
     if constexpr (direct) sums = out.at(s.example, head, s.query + first), row = out.time;
     for (int64_t b = 0; b < blocks; ++b) {
       const int64_t at = first + b * Q, n = least(Q, count - b * Q);
-      turn(rows_of(q, s.example, head, s.query + at, n, D, key_room), n, D, static_cast<C>(p.scale), turned + b * Q * D);
+      const Matrix<C> queries = rows_of(q, s.example, head, s.query + at, n, D, key_room);
+      turn(queries, n, D, static_cast<C>(p.scale), turned + b * Q * D);
       spans[b] = seen_by(p, s, at, n);
       if (!spans[b].empty()) all = {least(all.begin, spans[b].begin), most(all.end, spans[b].end)};
     }
@@ -163,7 +164,8 @@ template <class T> struct Forward {
         }
         C* to = sums + b * Q * row;
         if (!r.fresh) scale_rows(to, row, m, E, r.factor);
-        multiply_queries<C>(split, height, m, E, scores, values.data + skipped * values.row, values.row, to, row, !r.fresh);
+        const C* those = values.data + skipped * values.row;
+        multiply_queries<C>(split, height, m, E, scores, those, values.row, to, row, !r.fresh);
         r.fresh = false;
       }
     }

@@ -61,7 +61,8 @@ static int64_t length_at(const char* name, const Array& lengths, int64_t example
                    " is not between 0 and the number of keys, " + std::to_string(keys));
 }
 
-static void find_sequences(Problem& p, const char* name, const Array& lengths, const Array& of_queries, const Array& of_keys) {
+static void find_sequences(Problem& p, const char* name, const Array& lengths, const Array& of_queries,
+                           const Array& of_keys) {
   const auto add = [&](int64_t example, int64_t q0, int64_t q1, int64_t k0, int64_t k1) {
     p.sequences.push_back({example, q0, q1 - q0, k0, k1 - k0, p.lower ? (k1 - k0) - (q1 - q0) : 0});
   };
@@ -73,7 +74,8 @@ static void find_sequences(Problem& p, const char* name, const Array& lengths, c
       add(0, index_at(of_queries, s), index_at(of_queries, s + 1), index_at(of_keys, s), index_at(of_keys, s + 1));
     return;
   }
-  for (int64_t e = 0; e < p.examples; ++e) add(e, 0, p.queries, 0, lengths ? length_at(name, lengths, e, p.keys) : p.keys);
+  for (int64_t e = 0; e < p.examples; ++e)
+    add(e, 0, p.queries, 0, lengths ? length_at(name, lengths, e, p.keys) : p.keys);
 }
 
 // ---- what a query sees --------------------------------------------------------------------------------------------

@@ -107,7 +107,8 @@ static void multiply_queries(int64_t split, int64_t height, int64_t count, int64
   constexpr int64_t Q = kQueries<C>, half = Q / 2;
   const int64_t first = split == height ? count : least(count, half);
   multiply<C>(first, width, split, {tile, 1, Q}, rows, row, sums, sums_row, accumulate);
-  multiply<C>(count - first, width, height, {tile + first, 1, Q}, rows, row, sums + first * sums_row, sums_row, accumulate);
+  C* rest = sums + first * sums_row;
+  multiply<C>(count - first, width, height, {tile + first, 1, Q}, rows, row, rest, sums_row, accumulate);
 }
 
 // Adds to the rows of the keys the tile times rows of the queries' side.
@@ -116,6 +117,7 @@ static void multiply_keys(int64_t split, int64_t height, int64_t count, int64_t 
                           C* sums, int64_t sums_row) {
   constexpr int64_t Q = kQueries<C>, half = Q / 2;
   multiply<C>(split, width, count, {tile, Q, 1}, rows.data, rows.row, sums, sums_row, true);
-  multiply<C>(height - split, width, count - half, {tile + split * Q + half, Q, 1}, rows.data + half * rows.row, rows.row,
+  const C* rest = rows.data + half * rows.row;
+  multiply<C>(height - split, width, count - half, {tile + split * Q + half, Q, 1}, rest, rows.row,
               sums + split * sums_row, sums_row, true);
 }
