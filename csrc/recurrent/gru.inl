@@ -1,0 +1,119 @@
+// GRU: r, z = sigmoid of gates + h W_hh^T + b_hh;  n = tanh(its gate + r hn), hn = h W_hn^T + b_hn;  h' = n + z (h - n).
+
+template <class S> static void gru_forward_of(const Args& a) {
+  using C = compute_t<S>;
+  constexpr int L = kLanes<C>;
+  const Array &gates = a.in(0), &weight = a.in(1), &bias = a.in(2), &h0 = a.in(3);
+  const Sequence q = sequence_of(gates, a.in(4), a.integer(0));
+  const int64_t units = weight.shape[1], batch = q.batch;
+  check_lengths("gru_forward", q);
+  S* y = a.out(0).as<S>();
+  C* activated = a.out(2).as<C>();
+  const GatePanels<S, 3> panels(weight.as<S>(), units, units);
+  const State<C> h(batch, units);
+  load_state<S>(h.at(0), h.pitch, h0, batch, units);
+
+  const auto unit = [&](int64_t s, int64_t row, int64_t u, const C* pre, const C* b) {
+    const int64_t t = q.at(s), first = u * L, place = t * batch + row;
+    const int count = panels.count(u);
+    const C* before = h.at(s) + row * h.pitch + first;
+    C *next = h.at(s + 1) + row * h.pitch + first, x[3][L], hidden[L];
+    if (!q.active(t, row)) {
+      std::copy_n(before, L, next);
+      for (int l = 0; l < count; ++l) store(y + place * units + first + l, C(0));
+      for (int g = 0; activated && g < 4; ++g) zero_lanes(activated + (place * 4 + g) * units + first, count);
+      return;
+    }
+    for (int g = 0; g < 3; ++g) load_lanes(x[g], gates.as<S>() + (place * 3 + g) * units + first, count);
+#pragma omp simd
+    for (int l = 0; l < L; ++l) {
+      const C reset = gate_sigmoid(x[0][l] + (pre[l] + b[l])), hn = pre[2 * L + l] + b[2 * L + l];
+      const C update = gate_sigmoid(x[1][l] + (pre[L + l] + b[L + l])), value = tanh_(fma_(reset, hn, x[2][l]));
+      x[0][l] = reset, x[1][l] = update, x[2][l] = value, hidden[l] = hn;
+      next[l] = fma_(update, before[l] - value, value);
+    }
+    store_lanes(y + place * units + first, next, count);
+    for (int g = 0; activated && g < 4; ++g)
+      store_lanes(activated + (place * 4 + g) * units + first, g < 3 ? x[g] : hidden, count);
+  };
+  const auto step = [&](int64_t s, int64_t r0, int64_t r1, int64_t u0, int64_t u1) {
+    C pre[most_rows(3) * 3 * L], b[3 * L];
+    for (int64_t u = u0; u < u1; ++u) {
+      for (int g = 0; g < 3; ++g)
+        load_lanes_or_zero(b + g * L, bias.as<S>(), g * units + u * L, panels.count(u));
+      each_tile(r0, r1, most_rows(3), [&](int64_t row, int rows) {
+        multiply<3>(h.at(s) + row * h.pitch, h.pitch, rows, panels.group(u), units, pre, 3 * L, false);
+        for (int r = 0; r < rows; ++r) unit(s, row + r, u, pre + r * 3 * L, b);
+      });
+    }
+  };
+  walk(q, 3 * units * units, Stage{panels.groups, step});
+  store_state<S>(a.out(1), h.at(q.steps), h.pitch, batch, units);
+}
+static void gru_forward(const Args& a) {
+  with_float(a.in(0).dtype, [&]<class S>() { gru_forward_of<S>(a); });
+}
+
+template <class S> static void gru_backward_of(const Args& a) {
+  using C = compute_t<S>;
+  constexpr int L = kLanes<C>;
+  const Array &weight = a.in(2), &h0 = a.in(3);
+  const Sequence q = sequence_of(a.in(5), a.in(4), a.integer(0));
+  const int64_t units = weight.shape[1], batch = q.batch;
+  const S *dy = a.in(0).as<S>(), *y = a.in(5).as<S>();
+  const C* activated = a.in(6).as<C>();
+  S *dgates = a.out(0).as<S>(), *dhidden = a.out(2).as<S>();
+  const ColumnPanels<S> back(weight.as<S>(), units, 1, 3 * units, units);
+  const State<C> dh(batch, units);
+  const int64_t long_pitch = pitch_of<C>(3 * units);
+  const Scratch<C> dpre(batch * long_pitch);
+  load_state<S>(dh.at(q.steps), dh.pitch, a.in(1), batch, units);
+
+  const auto unit = [&](int64_t s, int64_t row, int64_t u) {
+    const int64_t t = q.at(s), first = u * L, place = t * batch + row;
+    const int count = static_cast<int>(std::min<int64_t>(L, units - first));
+    C *before = dh.at(s) + row * dh.pitch + first, *to = dpre.get() + row * long_pitch + first;
+    const C* carried = dh.at(s + 1) + row * dh.pitch + first;
+    S *out = dgates + place * 3 * units + first, *of_hidden = dhidden + place * units + first;
+    if (!q.active(t, row)) {
+      std::copy_n(carried, L, before);
+      for (int l = 0; l < count; ++l) store(of_hidden + l, C(0));
+      for (int g = 0; g < 3; ++g)
+        for (int l = 0; l < count; ++l) to[g * units + l] = C(0), store(out + g * units + l, C(0));
+      return;
+    }
+    C x[4][L], previous[L], d[L];
+    for (int g = 0; g < 4; ++g) load_lanes(x[g], activated + (place * 4 + g) * units + first, count);
+    if (s && q.active(q.at(s - 1), row)) load_lanes(previous, y + (q.at(s - 1) * batch + row) * units + first, count);
+    else load_lanes_or_zero(previous, h0.as<S>(), row * units + first, count);
+    load_lanes_or_zero(d, dy, place * units + first, count);
+#pragma omp simd
+    for (int l = 0; l < L; ++l) {
+      const C reset = x[0][l], update = x[1][l], value = x[2][l], hn = x[3][l], dout = d[l] + carried[l];
+      const C dvalue = dout * (C(1) - update) * (C(1) - value * value);
+      x[0][l] = dvalue * hn * (reset * (C(1) - reset));
+      x[1][l] = dout * (previous[l] - value) * (update * (C(1) - update));
+      x[2][l] = dvalue;
+      x[3][l] = dvalue * reset;
+      before[l] = dout * update;
+    }
+    for (int g = 0; g < 3; ++g) {
+      store_lanes(to + g * units, x[g < 2 ? g : 3], count);
+      store_lanes(out + g * units, x[g], count);
+    }
+    store_lanes(of_hidden, x[3], count);
+  };
+  const auto step = [&](int64_t s, int64_t r0, int64_t r1, int64_t u0, int64_t u1) {
+    for (int64_t row = r0; row < r1; ++row)
+      for (int64_t u = u0; u < u1; ++u) unit(s, row, u);
+  };
+  const auto carry = [&](int64_t s, int64_t r0, int64_t r1, int64_t p0, int64_t p1) {
+    if (s == 0 && !a.out(1)) return;
+    back.product(dpre.get(), long_pitch, r0, r1, p0, p1, dh.at(s), dh.pitch, true);
+  };
+  walk<true>(q, 3 * units * units, Stage{ceil_div(units, L), step}, Stage{back.panels, carry});
+  store_state<S>(a.out(1), dh.at(0), dh.pitch, batch, units);
+}
+static void gru_backward(const Args& a) {
+  with_float(a.in(2).dtype, [&]<class S>() { gru_backward_of<S>(a); });
+}

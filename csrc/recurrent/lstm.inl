@@ -1,0 +1,181 @@
+// LSTM: i, f, o = sigmoid, g = tanh of gates + h W_hh^T;  c' = f c + i g;  h' = o tanh(c'), projected by W_hr if given.
+
+template <class S> static void lstm_forward_of(const Args& a) {
+  using C = compute_t<S>;
+  constexpr int L = kLanes<C>;
+  const Array &gates = a.in(0), &weight = a.in(1), &h0 = a.in(2), &c0 = a.in(3), &projection = a.in(5);
+  const Sequence q = sequence_of(gates, a.in(4), a.integer(0));
+  const int64_t units = gates.shape[2] / 4, width = weight.shape[1], batch = q.batch;
+  check_lengths("lstm_forward", q);
+  S* y = a.out(0).as<S>();
+  C *activated = a.out(3).as<C>(), *cells = a.out(4).as<C>();
+  const GatePanels<S, 4> panels(weight.as<S>(), units, width);
+  const bool projects = static_cast<bool>(projection);
+  const ColumnPanels<S> narrow(projection.as<S>(), 1, units, projects ? units : 0, projects ? width : 0);
+  const State<C> h(batch, width), raw(projects ? batch : 0, units);
+  const int64_t pitch = pitch_of<C>(units);
+  const Scratch<C> cell(batch * pitch);
+  load_state<S>(h.at(0), h.pitch, h0, batch, width);
+  load_state<S>(cell.get(), pitch, c0, batch, units);
+
+  const auto unit = [&](int64_t s, int64_t row, int64_t u, const C* pre) {
+    const int64_t t = q.at(s), first = u * L, place = t * batch + row;
+    const int count = panels.count(u);
+    C* c = cell.get() + row * pitch + first;
+    C x[4][L], out[L];
+    C* next = projects ? raw.at(0) + row * raw.pitch + first : h.at(s + 1) + row * h.pitch + first;
+    if (!q.active(t, row)) {
+      if (!projects) {
+        std::copy_n(h.at(s) + row * h.pitch + first, L, next);
+        for (int l = 0; l < count; ++l) store(y + place * units + first + l, C(0));
+      }
+      for (int g = 0; activated && g < 4; ++g) zero_lanes(activated + (place * 4 + g) * units + first, count);
+      if (cells) store_lanes(cells + place * units + first, c, count);
+      return;
+    }
+    for (int g = 0; g < 4; ++g) load_lanes(x[g], gates.as<S>() + (place * 4 + g) * units + first, count);
+#pragma omp simd
+    for (int l = 0; l < L; ++l) {
+      const C in = gate_sigmoid(x[0][l] + pre[l]), forget = gate_sigmoid(x[1][l] + pre[L + l]);
+      const C value = tanh_(x[2][l] + pre[2 * L + l]), open = gate_sigmoid(x[3][l] + pre[3 * L + l]);
+      const C kept = fma_(forget, c[l], in * value);
+      x[0][l] = in, x[1][l] = forget, x[2][l] = value, x[3][l] = open;
+      c[l] = kept;
+      out[l] = open * tanh_(kept);
+    }
+    std::copy_n(out, L, next);
+    if (!projects) store_lanes(y + place * units + first, out, count);
+    for (int g = 0; activated && g < 4; ++g)
+      store_lanes(activated + (place * 4 + g) * units + first, x[g], count);
+    if (cells) store_lanes(cells + place * units + first, c, count);
+  };
+  const auto step = [&](int64_t s, int64_t r0, int64_t r1, int64_t u0, int64_t u1) {
+    C pre[most_rows(4) * 4 * L];
+    for (int64_t u = u0; u < u1; ++u)
+      each_tile(r0, r1, most_rows(4), [&](int64_t row, int rows) {
+        multiply<4>(h.at(s) + row * h.pitch, h.pitch, rows, panels.group(u), width, pre, 4 * L, false);
+        for (int r = 0; r < rows; ++r) unit(s, row + r, u, pre + r * 4 * L);
+      });
+  };
+  const auto project = [&](int64_t s, int64_t r0, int64_t r1, int64_t p0, int64_t p1) {
+    const int64_t begin = p0 * narrow.kWidth, end = std::min(width, p1 * narrow.kWidth), t = q.at(s);
+    narrow.product(raw.at(0), raw.pitch, r0, r1, p0, p1, h.at(s + 1), h.pitch, false);
+    for (int64_t row = r0; row < r1; ++row) {
+      C* next = h.at(s + 1) + row * h.pitch;
+      S* to = y + (t * batch + row) * width;
+      if (q.active(t, row)) {
+        store_block(to + begin, next + begin, end - begin);
+      } else {
+        std::copy_n(h.at(s) + row * h.pitch + begin, end - begin, next + begin);
+        for (int64_t j = begin; j < end; ++j) store(to + j, C(0));
+      }
+    }
+  };
+  const int64_t work = 4 * units * width + (projects ? units * width : 0);
+  if (projects) walk(q, work, Stage{panels.groups, step}, Stage{narrow.panels, project});
+  else walk(q, work, Stage{panels.groups, step});
+  store_state<S>(a.out(1), h.at(q.steps), h.pitch, batch, width);
+  store_state<S>(a.out(2), cell.get(), pitch, batch, units);
+}
+static void lstm_forward(const Args& a) {
+  with_float(a.in(0).dtype, [&]<class S>() { lstm_forward_of<S>(a); });
+}
+
+// Back in time: the gradients that arrive at h and c make those of the gates, whose product with W_hh goes on to the
+// step before.
+template <class S> static void lstm_backward_of(const Args& a) {
+  using C = compute_t<S>;
+  constexpr int L = kLanes<C>;
+  const Array &weight = a.in(3), &c0 = a.in(4), &projection = a.in(6);
+  const Sequence q = sequence_of(a.in(8), a.in(5), a.integer(0));
+  const int64_t units = weight.shape[0] / 4, width = weight.shape[1], batch = q.batch;
+  const S* dy = a.in(0).as<S>();
+  const C *activated = a.in(7).as<C>(), *cells = a.in(8).as<C>();
+  S *dgates = a.out(0).as<S>(), *dprojected = a.out(3).as<S>();
+  const bool projects = static_cast<bool>(projection);
+  const ColumnPanels<S> back(weight.as<S>(), width, 1, 4 * units, width);
+  const ColumnPanels<S> wide(projection.as<S>(), units, 1, projects ? width : 0, projects ? units : 0);
+  const State<C> dh(batch, width), dp(projects ? batch : 0, width), dm(projects ? batch : 0, units);
+  const int64_t pitch = pitch_of<C>(units), long_pitch = pitch_of<C>(4 * units);
+  const Scratch<C> dcell(batch * pitch), dpre(batch * long_pitch);
+  load_state<S>(dh.at(q.steps), dh.pitch, a.in(1), batch, width);
+  load_state<S>(dcell.get(), pitch, a.in(2), batch, units);
+
+  // What arrives at a projected state.
+  const auto arrive = [&](int64_t s, int64_t r0, int64_t r1, int64_t u0, int64_t u1) {
+    for (int64_t row = r0; row < r1; ++row) {
+      const int64_t t = q.at(s), place = (t * batch + row) * width;
+      for (int64_t u = u0; u < u1; ++u) {
+        const int64_t first = u * L;
+        const int count = static_cast<int>(std::min<int64_t>(L, width - first));
+        C x[L], *before = dh.at(s) + row * dh.pitch + first, *to = dp.at(0) + row * dp.pitch + first;
+        const C* carried = dh.at(s + 1) + row * dh.pitch + first;
+        const bool active = q.active(t, row);
+        load_lanes_or_zero(x, active ? dy : nullptr, place + first, count);
+        for (int l = 0; l < L; ++l) {
+          to[l] = active ? x[l] + carried[l] : C(0);
+          before[l] = active ? C(0) : carried[l];
+        }
+        if (dprojected) store_lanes(dprojected + place + first, to, count);
+      }
+    }
+  };
+  const auto widen_back = [&](int64_t, int64_t r0, int64_t r1, int64_t p0, int64_t p1) {
+    wide.product(dp.at(0), dp.pitch, r0, r1, p0, p1, dm.at(0), dm.pitch, false);
+  };
+  const auto unit = [&](int64_t s, int64_t row, int64_t u) {
+    const int64_t t = q.at(s), first = u * L, place = t * batch + row;
+    const int count = static_cast<int>(std::min<int64_t>(L, units - first));
+    C *dc = dcell.get() + row * pitch + first, *to = dpre.get() + row * long_pitch + first;
+    S* out = dgates + place * 4 * units + first;
+    C *before = dh.at(s) + row * dh.pitch + first, *carried = dh.at(s + 1) + row * dh.pitch + first;
+    if (!q.active(t, row)) {
+      if (!projects) std::copy_n(carried, L, before);
+      for (int g = 0; g < 4; ++g)
+        for (int l = 0; l < count; ++l) to[g * units + l] = C(0), store(out + g * units + l, C(0));
+      return;
+    }
+    C x[4][L], c[L], previous[L], d[L];
+    for (int g = 0; g < 4; ++g) load_lanes(x[g], activated + (place * 4 + g) * units + first, count);
+    load_lanes(c, cells + place * units + first, count);
+    if (s) load_lanes(previous, cells + (q.at(s - 1) * batch + row) * units + first, count);
+    else load_lanes_or_zero(previous, c0.as<S>(), row * units + first, count);
+    if (projects) std::copy_n(dm.at(0) + row * dm.pitch + first, L, d);
+    else load_lanes_or_zero(d, dy, place * units + first, count);
+    for (int l = 0; !projects && l < L; ++l) d[l] += carried[l];
+#pragma omp simd
+    for (int l = 0; l < L; ++l) {
+      const C in = x[0][l], forget = x[1][l], value = x[2][l], open = x[3][l];
+      const C dout = d[l], squashed = tanh_(c[l]);
+      const C kept = fma_(dout * open, C(1) - squashed * squashed, dc[l]);
+      x[0][l] = kept * value * (in * (C(1) - in));
+      x[1][l] = kept * previous[l] * (forget * (C(1) - forget));
+      x[2][l] = kept * in * (C(1) - value * value);
+      x[3][l] = dout * squashed * (open * (C(1) - open));
+      dc[l] = kept * forget;
+    }
+    if (!projects) zero_lanes(before, L);
+    for (int g = 0; g < 4; ++g) {
+      store_lanes(to + g * units, x[g], count);
+      store_lanes(out + g * units, x[g], count);
+    }
+  };
+  const auto step = [&](int64_t s, int64_t r0, int64_t r1, int64_t u0, int64_t u1) {
+    for (int64_t row = r0; row < r1; ++row)
+      for (int64_t u = u0; u < u1; ++u) unit(s, row, u);
+  };
+  const auto carry = [&](int64_t s, int64_t r0, int64_t r1, int64_t p0, int64_t p1) {
+    if (s == 0 && !a.out(1)) return;
+    back.product(dpre.get(), long_pitch, r0, r1, p0, p1, dh.at(s), dh.pitch, true);
+  };
+  const int64_t work = 4 * units * width + (projects ? units * width : 0), groups = ceil_div(units, L);
+  if (projects)
+    walk<true>(q, work, Stage{ceil_div(width, L), arrive}, Stage{wide.panels, widen_back}, Stage{groups, step},
+               Stage{back.panels, carry});
+  else walk<true>(q, work, Stage{groups, step}, Stage{back.panels, carry});
+  store_state<S>(a.out(1), dh.at(0), dh.pitch, batch, width);
+  store_state<S>(a.out(2), dcell.get(), pitch, batch, units);
+}
+static void lstm_backward(const Args& a) {
+  with_float(a.in(3).dtype, [&]<class S>() { lstm_backward_of<S>(a); });
+}

@@ -1,0 +1,2 @@
+#define DLCORE_BODY "recurrent/recurrent.inl"
+#include "common/each_isa.h"

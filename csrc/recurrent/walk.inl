@@ -1,0 +1,111 @@
+// What all layers share: sequences and their lengths, the walk over steps and its threads, lanes of units.
+
+// The order of steps, and which rows of the batch are still there at one.
+struct Sequence {
+  int64_t steps, batch;
+  bool reverse;
+  const int64_t* lengths;  // or null: all steps of all rows
+
+  int64_t at(int64_t s) const { return reverse ? steps - 1 - s : s; }
+  bool active(int64_t t, int64_t row) const { return !lengths || t < lengths[row]; }
+  bool all_active(int64_t t, int64_t row, int rows) const {
+    for (int r = 0; lengths && r < rows; ++r)
+      if (t >= lengths[row + r]) return false;
+    return true;
+  }
+};
+
+static Sequence sequence_of(const Array& over_time, const Array& lengths, bool reverse) {
+  return {over_time.shape[0], over_time.shape[1], reverse, lengths ? lengths.as<int64_t>() : nullptr};
+}
+
+static void check_lengths(const char* name, const Sequence& q) {
+  for (int64_t b = 0; q.lengths && b < q.batch; ++b)
+    if (q.lengths[b] < 1 || q.lengths[b] > q.steps)
+      throw ValueFault(std::string(name) + ": lengths[" + std::to_string(b) + "] is " + std::to_string(q.lengths[b]) +
+                       ", not between 1 and " + std::to_string(q.steps) + " steps");
+}
+
+// A part of a step: run(s, r0, r1, p0, p1) for rows [r0, r1) and its parts [p0, p1), which may run side by side once
+// the stage before is done.
+template <class F> struct Stage {
+  int64_t parts;
+  F run;
+};
+template <class F> Stage(int64_t, F) -> Stage<F>;
+
+constexpr int64_t kStageWork = int64_t{1} << 17;  // multiply-adds worth another thread for a part of a step: 2 us
+
+// Steps 0 to steps - 1 (back: the other way round) through all stages. `work`: multiply-adds of one row in one step.
+template <bool back = false, class... Stages>
+static void walk(const Sequence& q, int64_t work, const Stages&... stages) {
+  const int64_t threads = thread_count(), shares = std::min<int64_t>(threads, q.batch * work / kStageWork);
+  const auto step_of = [&](int64_t s) { return back ? q.steps - 1 - s : s; };
+  if (q.batch < threads && shares > q.batch) {
+    for (int64_t s = 0; s < q.steps; ++s) {
+      const auto share = [&](const auto& stage) {
+        parallel_for(std::min(shares, stage.parts), [&](int64_t c) {
+          const int64_t chunks = std::min(shares, stage.parts);
+          stage.run(step_of(s), int64_t{0}, q.batch, stage.parts * c / chunks, stage.parts * (c + 1) / chunks);
+        });
+      };
+      (share(stages), ...);
+    }
+    return;
+  }
+  const int64_t least = ceil_div(kStageWork, q.steps * work + 1);  // rows worth another thread
+  const int64_t chunks = std::max<int64_t>(1, std::min(threads, q.batch / least));
+  parallel_for(chunks, [&](int64_t c) {
+    const int64_t r0 = q.batch * c / chunks, r1 = q.batch * (c + 1) / chunks;
+    for (int64_t s = 0; s < q.steps; ++s) (stages.run(step_of(s), r0, r1, int64_t{0}, stages.parts), ...);
+  });
+}
+
+// ---- lanes: as many units as a vector has, of which the first `count` are there --------------------------------------
+
+template <class S> static inline void load_lanes(compute_t<S>* to, const S* from, int count) {
+  constexpr int L = kLanes<compute_t<S>>;
+  if (count == L) return load_block(to, from, L);
+  for (int l = 0; l < L; ++l) to[l] = l < count ? load(from + l) : compute_t<S>(0);
+}
+template <class S> static inline void store_lanes(S* to, const compute_t<S>* from, int count) {
+  constexpr int L = kLanes<compute_t<S>>;
+  if (count == L) return store_block(to, from, L);
+  for (int l = 0; l < count; ++l) store(to + l, from[l]);
+}
+// Those of an operand or output that may be absent.
+template <class S> static inline void load_lanes_or_zero(compute_t<S>* to, const S* from, int64_t at, int count) {
+  if (from) return load_lanes(to, from + at, count);
+  for (int l = 0; l < kLanes<compute_t<S>>; ++l) to[l] = 0;
+}
+template <class C> static inline void zero_lanes(C* to, int count) {
+  for (int l = 0; l < count; ++l) to[l] = C(0);
+}
+
+// Rows of a state: a buffer of the compute type from an operand (zeros where it is absent), and back.
+template <class S>
+static void load_state(compute_t<S>* to, int64_t pitch, const Array& from, int64_t rows, int64_t n) {
+  for (int64_t r = 0; r < rows; ++r) {
+    std::fill_n(to + r * pitch, pitch, compute_t<S>(0));
+    if (from) load_block(to + r * pitch, from.as<S>() + r * n, n);
+  }
+}
+template <class S>
+static void store_state(const Array& to, const compute_t<S>* from, int64_t pitch, int64_t rows, int64_t n) {
+  for (int64_t r = 0; to && r < rows; ++r) store_block(to.as<S>() + r * n, from + r * pitch, n);
+}
+
+// Two buffers of rows that change places at every step.
+template <class C> struct State {
+  const int64_t pitch, size;
+  const Scratch<C> room;
+  State(int64_t rows, int64_t n) : pitch(pitch_of<C>(n)), size(rows * pitch), room(2 * size) {}
+  C* at(int64_t s) const { return room.get() + (s & 1) * size; }
+};
+
+// 1 / (1 + exp(-x)): 2 ulp, and 1.6e-38 (or 1e-308) for all that is less.
+DLCORE_MATH T gate_sigmoid(T x) {
+  constexpr T far = sizeof(T) == 4 ? T(87) : T(708);
+  const T low = x < -far ? -far : x;
+  return T(1) / (T(1) + exp_normal(-at_most(low, far)));
+}
