@@ -1,7 +1,7 @@
 """Modules: layers, losses and initialisers, under the names that PyTorch's users know."""
 
 from dlcore._tensor import Parameter
-from dlcore.nn import functional, init, parametrize
+from dlcore.nn import functional, init, parametrize, utils
 from dlcore.nn.activations import (
     CELU,
     ELU,
@@ -117,6 +117,7 @@ from dlcore.nn.pooling import (
     MaxUnpool2d,
     MaxUnpool3d,
 )
+from dlcore.nn.recurrent import GRU, LSTM, RNN, GRUCell, LSTMCell, RNNCell
 from dlcore.nn.resize import (
     ChannelShuffle,
     Fold,
@@ -140,6 +141,9 @@ __all__ = [
     "ELU",
     "GELU",
     "GLU",
+    "GRU",
+    "LSTM",
+    "RNN",
     "SELU",
     "AdaptiveAvgPool1d",
     "AdaptiveAvgPool2d",
@@ -180,6 +184,7 @@ __all__ = [
     "Flatten",
     "FocalLoss",
     "Fold",
+    "GRUCell",
     "GaussianNLLLoss",
     "GroupNorm",
     "Hardshrink",
@@ -198,6 +203,7 @@ __all__ = [
     "LPPool1d",
     "LPPool2d",
     "LPPool3d",
+    "LSTMCell",
     "LayerNorm",
     "LeakyReLU",
     "Linear",
@@ -226,6 +232,7 @@ __all__ = [
     "PoissonNLLLoss",
     "QuantileLoss",
     "RMSNorm",
+    "RNNCell",
     "ReLU",
     "ReLU6",
     "ReflectionPad1d",
@@ -264,4 +271,5 @@ __all__ = [
     "functional",
     "init",
     "parametrize",
+    "utils",
 ]
