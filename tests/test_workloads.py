@@ -27,6 +27,10 @@ NO_BASELINE = {  # operations that no library has the like of
     "weight_average": "PyTorch averages tensor by tensor",
     "schedule_free_sgd": "PyTorch has none",
     "schedule_free_adamw": "PyTorch has none",
+    **dict.fromkeys(
+        [f"{kind}_{which}" for kind in ("lstm", "gru", "rnn") for which in ("forward", "backward")],
+        "others have whole layers, with the product with the input, or cells (bench/layers.py)",
+    ),
 }
 EXPECTED = {  # the operations of the project's goals, and what of them is timed in float32
     "add": ("8 @ 8", "16777216 @ 16777216"),

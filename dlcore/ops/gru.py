@@ -193,9 +193,9 @@ def _() -> Iterator[ErrorInput]:
 
 @gru_forward.workloads
 def _() -> Iterator[Workload]:
-    yield Workload(((64, 64, 384), (384, 128), (384,)), (), "64 steps, batch 64, 128 units", (float32,))
-    yield Workload(((64, 1, 384), (384, 128), (384,)), (), "64 steps, one row, 128 units", (float32,))
-    yield on_gpu(((256, 128, 1536), (1536, 512), (1536,)))
+    yield Workload(((64, 64, 384), (384, 128), (384,), None, None), (), "64 steps, batch 64, 128 units", (float32,))
+    yield Workload(((64, 1, 384), (384, 128), (384,), None, None), (), "64 steps, one row, 128 units", (float32,))
+    yield on_gpu(((256, 128, 1536), (1536, 512), (1536,), None, None))
 
 
 # ---- gradient -------------------------------------------------------------------------------------------------------

@@ -223,9 +223,9 @@ def _() -> Iterator[ErrorInput]:
 
 @lstm_forward.workloads
 def _() -> Iterator[Workload]:
-    yield Workload(((64, 64, 512), (512, 128)), (), "64 steps, batch 64, 128 units", (float32,))
-    yield Workload(((64, 1, 512), (512, 128)), (), "64 steps, one row, 128 units", (float32,))
-    yield on_gpu(((256, 128, 2048), (2048, 512)))
+    yield Workload(((64, 64, 512), (512, 128), None, None, None, None), (), "64 steps, batch 64, 128 units", (float32,))
+    yield Workload(((64, 1, 512), (512, 128), None, None, None, None), (), "64 steps, one row, 128 units", (float32,))
+    yield on_gpu(((256, 128, 2048), (2048, 512), None, None, None, None))
 
 
 # ---- gradient -------------------------------------------------------------------------------------------------------

@@ -155,9 +155,9 @@ def _() -> Iterator[ErrorInput]:
 
 @rnn_forward.workloads
 def _() -> Iterator[Workload]:
-    yield Workload(((64, 64, 128), (128, 128)), (), "64 steps, batch 64, 128 units", (float32,))
-    yield Workload(((64, 1, 128), (128, 128)), (), "64 steps, one row, 128 units", (float32,))
-    yield on_gpu(((256, 128, 512), (512, 512)))
+    yield Workload(((64, 64, 128), (128, 128), None, None), (), "64 steps, batch 64, 128 units", (float32,))
+    yield Workload(((64, 1, 128), (128, 128), None, None), (), "64 steps, one row, 128 units", (float32,))
+    yield on_gpu(((256, 128, 512), (512, 512), None, None))
 
 
 # ---- gradient -------------------------------------------------------------------------------------------------------
