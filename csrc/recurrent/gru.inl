@@ -1,7 +1,10 @@
-// GRU: r, z = sigmoid of gates + h W_hh^T + b_hh;  n = tanh(its gate + r hn), hn = h W_hn^T + b_hn;  h' = n + z (h - n).
+// GRU: r, z = sigmoid of gates + h W_hh^T + b_hh;  n = tanh(its gate + r hn), hn = h W_hn^T + b_hn;
+// h' = n + z (h - n).
 
 template <class S> static void gru_forward_of(const Args& a) {
   using C = compute_t<S>;
+  using V = vec<C>;
+  using F = GateFunctions<C>;
   constexpr int L = kLanes<C>;
   const Array &gates = a.in(0), &weight = a.in(1), &bias = a.in(2), &h0 = a.in(3);
   const Sequence q = sequence_of(gates, a.in(4), a.integer(0));
@@ -17,30 +20,32 @@ template <class S> static void gru_forward_of(const Args& a) {
     const int64_t t = q.at(s), first = u * L, place = t * batch + row;
     const int count = panels.count(u);
     const C* before = h.at(s) + row * h.pitch + first;
-    C *next = h.at(s + 1) + row * h.pitch + first, x[3][L], hidden[L];
+    C* next = h.at(s + 1) + row * h.pitch + first;
+    C* to = activated + place * 4 * units + first;
     if (!q.active(t, row)) {
-      std::copy_n(before, L, next);
-      for (int l = 0; l < count; ++l) store(y + place * units + first + l, C(0));
-      for (int g = 0; activated && g < 4; ++g) zero_lanes(activated + (place * 4 + g) * units + first, count);
+      vstore(next, vload(before));
+      store_lanes(y + place * units + first, V{}, count);
+      for (int g = 0; activated && g < 4; ++g) store_lanes(to + g * units, V{}, count);
       return;
     }
-    for (int g = 0; g < 3; ++g) load_lanes(x[g], gates.as<S>() + (place * 3 + g) * units + first, count);
-#pragma omp simd
-    for (int l = 0; l < L; ++l) {
-      const C reset = gate_sigmoid(x[0][l] + (pre[l] + b[l])), hn = pre[2 * L + l] + b[2 * L + l];
-      const C update = gate_sigmoid(x[1][l] + (pre[L + l] + b[L + l])), value = tanh_(fma_(reset, hn, x[2][l]));
-      x[0][l] = reset, x[1][l] = update, x[2][l] = value, hidden[l] = hn;
-      next[l] = fma_(update, before[l] - value, value);
+    const S* x = gates.as<S>() + place * 3 * units + first;
+    const V reset = F::sigmoid(load_lanes(x, count) + (vload(pre) + vload(b)));
+    const V update = F::sigmoid(load_lanes(x + units, count) + (vload(pre + L) + vload(b + L)));
+    const V hn = vload(pre + 2 * L) + vload(b + 2 * L);
+    const V value = F::tanh(vfma(reset, hn, load_lanes(x + 2 * units, count)));
+    const V out = vfma(update, vload(before) - value, value);
+    vstore(next, out);
+    store_lanes(y + place * units + first, out, count);
+    if (activated) {
+      store_lanes(to, reset, count), store_lanes(to + units, update, count);
+      store_lanes(to + 2 * units, value, count), store_lanes(to + 3 * units, hn, count);
     }
-    store_lanes(y + place * units + first, next, count);
-    for (int g = 0; activated && g < 4; ++g)
-      store_lanes(activated + (place * 4 + g) * units + first, g < 3 ? x[g] : hidden, count);
   };
   const auto step = [&](int64_t s, int64_t r0, int64_t r1, int64_t u0, int64_t u1) {
     C pre[most_rows(3) * 3 * L], b[3 * L];
     for (int64_t u = u0; u < u1; ++u) {
       for (int g = 0; g < 3; ++g)
-        load_lanes_or_zero(b + g * L, bias.as<S>(), g * units + u * L, panels.count(u));
+        vstore(b + g * L, lanes_or_zero(bias.as<S>(), g * units + u * L, panels.count(u)));
       each_tile(r0, r1, most_rows(3), [&](int64_t row, int rows) {
         multiply<3>(h.at(s) + row * h.pitch, h.pitch, rows, panels.group(u), units, pre, 3 * L, false);
         for (int r = 0; r < rows; ++r) unit(s, row + r, u, pre + r * 3 * L, b);
@@ -56,6 +61,7 @@ static void gru_forward(const Args& a) {
 
 template <class S> static void gru_backward_of(const Args& a) {
   using C = compute_t<S>;
+  using V = vec<C>;
   constexpr int L = kLanes<C>;
   const Array &weight = a.in(2), &h0 = a.in(3);
   const Sequence q = sequence_of(a.in(5), a.in(4), a.integer(0));
@@ -76,32 +82,25 @@ template <class S> static void gru_backward_of(const Args& a) {
     const C* carried = dh.at(s + 1) + row * dh.pitch + first;
     S *out = dgates + place * 3 * units + first, *of_hidden = dhidden + place * units + first;
     if (!q.active(t, row)) {
-      std::copy_n(carried, L, before);
-      for (int l = 0; l < count; ++l) store(of_hidden + l, C(0));
-      for (int g = 0; g < 3; ++g)
-        for (int l = 0; l < count; ++l) to[g * units + l] = C(0), store(out + g * units + l, C(0));
+      vstore(before, vload(carried));
+      store_lanes(of_hidden, V{}, count);
+      for (int g = 0; g < 3; ++g) store_lanes(to + g * units, V{}, count), store_lanes(out + g * units, V{}, count);
       return;
     }
-    C x[4][L], previous[L], d[L];
-    for (int g = 0; g < 4; ++g) load_lanes(x[g], activated + (place * 4 + g) * units + first, count);
-    if (s && q.active(q.at(s - 1), row)) load_lanes(previous, y + (q.at(s - 1) * batch + row) * units + first, count);
-    else load_lanes_or_zero(previous, h0.as<S>(), row * units + first, count);
-    load_lanes_or_zero(d, dy, place * units + first, count);
-#pragma omp simd
-    for (int l = 0; l < L; ++l) {
-      const C reset = x[0][l], update = x[1][l], value = x[2][l], hn = x[3][l], dout = d[l] + carried[l];
-      const C dvalue = dout * (C(1) - update) * (C(1) - value * value);
-      x[0][l] = dvalue * hn * (reset * (C(1) - reset));
-      x[1][l] = dout * (previous[l] - value) * (update * (C(1) - update));
-      x[2][l] = dvalue;
-      x[3][l] = dvalue * reset;
-      before[l] = dout * update;
-    }
-    for (int g = 0; g < 3; ++g) {
-      store_lanes(to + g * units, x[g < 2 ? g : 3], count);
-      store_lanes(out + g * units, x[g], count);
-    }
-    store_lanes(of_hidden, x[3], count);
+    const C* x = activated + place * 4 * units + first;
+    const V reset = load_lanes(x, count), update = load_lanes(x + units, count), one = vset(C(1));
+    const V value = load_lanes(x + 2 * units, count), hn = load_lanes(x + 3 * units, count);
+    const V previous = s && q.active(q.at(s - 1), row)
+                           ? load_lanes(y + (q.at(s - 1) * batch + row) * units + first, count)
+                           : lanes_or_zero(h0.as<S>(), row * units + first, count);
+    const V dout = lanes_or_zero(dy, place * units + first, count) + vload(carried);
+    const V dvalue = dout * (one - update) * (one - value * value), dhn = dvalue * reset;
+    const V dreset = dvalue * hn * (reset * (one - reset));
+    const V dupdate = dout * (previous - value) * (update * (one - update));
+    vstore(before, dout * update);
+    store_lanes(to, dreset, count), store_lanes(to + units, dupdate, count), store_lanes(to + 2 * units, dhn, count);
+    store_lanes(out, dreset, count), store_lanes(out + units, dupdate, count);
+    store_lanes(out + 2 * units, dvalue, count), store_lanes(of_hidden, dhn, count);
   };
   const auto step = [&](int64_t s, int64_t r0, int64_t r1, int64_t u0, int64_t u1) {
     for (int64_t row = r0; row < r1; ++row)

@@ -2,6 +2,8 @@
 
 template <class S> static void lstm_forward_of(const Args& a) {
   using C = compute_t<S>;
+  using V = vec<C>;
+  using F = GateFunctions<C>;
   constexpr int L = kLanes<C>;
   const Array &gates = a.in(0), &weight = a.in(1), &h0 = a.in(2), &c0 = a.in(3), &projection = a.in(5);
   const Sequence q = sequence_of(gates, a.in(4), a.integer(0));
@@ -22,32 +24,31 @@ template <class S> static void lstm_forward_of(const Args& a) {
     const int64_t t = q.at(s), first = u * L, place = t * batch + row;
     const int count = panels.count(u);
     C* c = cell.get() + row * pitch + first;
-    C x[4][L], out[L];
     C* next = projects ? raw.at(0) + row * raw.pitch + first : h.at(s + 1) + row * h.pitch + first;
     if (!q.active(t, row)) {
       if (!projects) {
-        std::copy_n(h.at(s) + row * h.pitch + first, L, next);
-        for (int l = 0; l < count; ++l) store(y + place * units + first + l, C(0));
+        vstore(next, vload(h.at(s) + row * h.pitch + first));
+        store_lanes(y + place * units + first, V{}, count);
       }
-      for (int g = 0; activated && g < 4; ++g) zero_lanes(activated + (place * 4 + g) * units + first, count);
-      if (cells) store_lanes(cells + place * units + first, c, count);
+      for (int g = 0; activated && g < 4; ++g) store_lanes(activated + (place * 4 + g) * units + first, V{}, count);
+      if (cells) store_lanes(cells + place * units + first, vload(c), count);
       return;
     }
-    for (int g = 0; g < 4; ++g) load_lanes(x[g], gates.as<S>() + (place * 4 + g) * units + first, count);
-#pragma omp simd
-    for (int l = 0; l < L; ++l) {
-      const C in = gate_sigmoid(x[0][l] + pre[l]), forget = gate_sigmoid(x[1][l] + pre[L + l]);
-      const C value = tanh_(x[2][l] + pre[2 * L + l]), open = gate_sigmoid(x[3][l] + pre[3 * L + l]);
-      const C kept = fma_(forget, c[l], in * value);
-      x[0][l] = in, x[1][l] = forget, x[2][l] = value, x[3][l] = open;
-      c[l] = kept;
-      out[l] = open * tanh_(kept);
-    }
-    std::copy_n(out, L, next);
+    const S* x = gates.as<S>() + place * 4 * units + first;
+    const V in = F::sigmoid(load_lanes(x, count) + vload(pre));
+    const V forget = F::sigmoid(load_lanes(x + units, count) + vload(pre + L));
+    const V value = F::tanh(load_lanes(x + 2 * units, count) + vload(pre + 2 * L));
+    const V open = F::sigmoid(load_lanes(x + 3 * units, count) + vload(pre + 3 * L));
+    const V kept = vfma(forget, vload(c), in * value), out = open * F::tanh(kept);
+    vstore(c, kept);
+    vstore(next, out);
     if (!projects) store_lanes(y + place * units + first, out, count);
-    for (int g = 0; activated && g < 4; ++g)
-      store_lanes(activated + (place * 4 + g) * units + first, x[g], count);
-    if (cells) store_lanes(cells + place * units + first, c, count);
+    if (activated) {
+      C* to = activated + place * 4 * units + first;
+      store_lanes(to, in, count), store_lanes(to + units, forget, count);
+      store_lanes(to + 2 * units, value, count), store_lanes(to + 3 * units, open, count);
+    }
+    if (cells) store_lanes(cells + place * units + first, kept, count);
   };
   const auto step = [&](int64_t s, int64_t r0, int64_t r1, int64_t u0, int64_t u1) {
     C pre[most_rows(4) * 4 * L];
@@ -85,6 +86,8 @@ static void lstm_forward(const Args& a) {
 // step before.
 template <class S> static void lstm_backward_of(const Args& a) {
   using C = compute_t<S>;
+  using V = vec<C>;
+  using F = GateFunctions<C>;
   constexpr int L = kLanes<C>;
   const Array &weight = a.in(3), &c0 = a.in(4), &projection = a.in(6);
   const Sequence q = sequence_of(a.in(8), a.in(5), a.integer(0));
@@ -108,15 +111,12 @@ template <class S> static void lstm_backward_of(const Args& a) {
       for (int64_t u = u0; u < u1; ++u) {
         const int64_t first = u * L;
         const int count = static_cast<int>(std::min<int64_t>(L, width - first));
-        C x[L], *before = dh.at(s) + row * dh.pitch + first, *to = dp.at(0) + row * dp.pitch + first;
-        const C* carried = dh.at(s + 1) + row * dh.pitch + first;
+        const V carried = vload(dh.at(s + 1) + row * dh.pitch + first);
         const bool active = q.active(t, row);
-        load_lanes_or_zero(x, active ? dy : nullptr, place + first, count);
-        for (int l = 0; l < L; ++l) {
-          to[l] = active ? x[l] + carried[l] : C(0);
-          before[l] = active ? C(0) : carried[l];
-        }
-        if (dprojected) store_lanes(dprojected + place + first, to, count);
+        const V arrived = active ? lanes_or_zero(dy, place + first, count) + carried : V{};
+        vstore(dp.at(0) + row * dp.pitch + first, arrived);
+        vstore(dh.at(s) + row * dh.pitch + first, active ? V{} : carried);
+        if (dprojected) store_lanes(dprojected + place + first, arrived, count);
       }
     }
   };
@@ -128,36 +128,30 @@ template <class S> static void lstm_backward_of(const Args& a) {
     const int count = static_cast<int>(std::min<int64_t>(L, units - first));
     C *dc = dcell.get() + row * pitch + first, *to = dpre.get() + row * long_pitch + first;
     S* out = dgates + place * 4 * units + first;
-    C *before = dh.at(s) + row * dh.pitch + first, *carried = dh.at(s + 1) + row * dh.pitch + first;
+    C* before = dh.at(s) + row * dh.pitch + first;
+    const C* carried = dh.at(s + 1) + row * dh.pitch + first;
     if (!q.active(t, row)) {
-      if (!projects) std::copy_n(carried, L, before);
-      for (int g = 0; g < 4; ++g)
-        for (int l = 0; l < count; ++l) to[g * units + l] = C(0), store(out + g * units + l, C(0));
+      if (!projects) vstore(before, vload(carried));
+      for (int g = 0; g < 4; ++g) store_lanes(to + g * units, V{}, count), store_lanes(out + g * units, V{}, count);
       return;
     }
-    C x[4][L], c[L], previous[L], d[L];
-    for (int g = 0; g < 4; ++g) load_lanes(x[g], activated + (place * 4 + g) * units + first, count);
-    load_lanes(c, cells + place * units + first, count);
-    if (s) load_lanes(previous, cells + (q.at(s - 1) * batch + row) * units + first, count);
-    else load_lanes_or_zero(previous, c0.as<S>(), row * units + first, count);
-    if (projects) std::copy_n(dm.at(0) + row * dm.pitch + first, L, d);
-    else load_lanes_or_zero(d, dy, place * units + first, count);
-    for (int l = 0; !projects && l < L; ++l) d[l] += carried[l];
-#pragma omp simd
-    for (int l = 0; l < L; ++l) {
-      const C in = x[0][l], forget = x[1][l], value = x[2][l], open = x[3][l];
-      const C dout = d[l], squashed = tanh_(c[l]);
-      const C kept = fma_(dout * open, C(1) - squashed * squashed, dc[l]);
-      x[0][l] = kept * value * (in * (C(1) - in));
-      x[1][l] = kept * previous[l] * (forget * (C(1) - forget));
-      x[2][l] = kept * in * (C(1) - value * value);
-      x[3][l] = dout * squashed * (open * (C(1) - open));
-      dc[l] = kept * forget;
-    }
-    if (!projects) zero_lanes(before, L);
+    const C* x = activated + place * 4 * units + first;
+    const V in = load_lanes(x, count), forget = load_lanes(x + units, count), one = vset(C(1));
+    const V value = load_lanes(x + 2 * units, count), open = load_lanes(x + 3 * units, count);
+    const V squashed = F::tanh(load_lanes(cells + place * units + first, count));
+    const V previous = s ? load_lanes(cells + (q.at(s - 1) * batch + row) * units + first, count)
+                         : lanes_or_zero(c0.as<S>(), row * units + first, count);
+    const V dout = projects ? vload(dm.at(0) + row * dm.pitch + first)
+                            : lanes_or_zero(dy, place * units + first, count) + vload(carried);
+    const V dkept = vfma(dout * open, one - squashed * squashed, vload(dc));
+    const V parts[] = {dkept * value * (in * (one - in)), dkept * previous * (forget * (one - forget)),
+                       dkept * in * (one - value * value), dout * squashed * (open * (one - open))};
+    vstore(dc, dkept * forget);
+    if (!projects) vstore(before, V{});
+#pragma GCC unroll 4
     for (int g = 0; g < 4; ++g) {
-      store_lanes(to + g * units, x[g], count);
-      store_lanes(out + g * units, x[g], count);
+      store_lanes(to + g * units, parts[g], count);
+      store_lanes(out + g * units, parts[g], count);
     }
   };
   const auto step = [&](int64_t s, int64_t r0, int64_t r1, int64_t u0, int64_t u1) {

@@ -15,6 +15,7 @@
 #include "matmul/pack.inl"
 #include "recurrent/panels.inl"
 #include "recurrent/walk.inl"
+#include "recurrent/lanes.inl"
 #include "recurrent/lstm.inl"
 #include "recurrent/gru.inl"
 #include "recurrent/rnn.inl"

@@ -2,12 +2,12 @@
 // as those of other layers.
 
 struct TanhUnit {
-  DLCORE_MATH T value(T x) { return tanh_(x); }
-  DLCORE_MATH T gradient(T dout, T out) { return dout * (T(1) - out * out); }
+  template <class C> DLCORE_LANES vec<C> value(vec<C> x) { return GateFunctions<C>::tanh(x); }
+  template <class C> DLCORE_LANES vec<C> gradient(vec<C> dout, vec<C> out) { return dout * (vset(C(1)) - out * out); }
 };
 struct ReluUnit {
-  DLCORE_MATH T value(T x) { return x <= T(0) ? T(0) : x; }  // NaN stays
-  DLCORE_MATH T gradient(T dout, T out) { return out > T(0) ? dout : T(0); }
+  template <class C> DLCORE_LANES vec<C> value(vec<C> x) { return x <= vec<C>{} ? vec<C>{} : x; }  // NaN stays
+  template <class C> DLCORE_LANES vec<C> gradient(vec<C> dout, vec<C> out) { return out > vec<C>{} ? dout : vec<C>{}; }
 };
 template <class F> static void with_unit(int64_t code, F&& f) {
   if (code) f(ReluUnit{});
@@ -16,6 +16,7 @@ template <class F> static void with_unit(int64_t code, F&& f) {
 
 template <class S, class A> static void rnn_forward_of(const Args& a) {
   using C = compute_t<S>;
+  using V = vec<C>;
   constexpr int L = kLanes<C>;
   const Array &gates = a.in(0), &weight = a.in(1);
   const Sequence q = sequence_of(gates, a.in(3), a.integer(1));
@@ -28,16 +29,14 @@ template <class S, class A> static void rnn_forward_of(const Args& a) {
   const auto lanes = [&](int64_t s, int64_t row, int64_t first) {
     const int64_t t = q.at(s), place = (t * batch + row) * units + first;
     const int count = static_cast<int>(std::min<int64_t>(L, units - first));
-    C *next = h.at(s + 1) + row * h.pitch + first, x[L];
+    C* next = h.at(s + 1) + row * h.pitch + first;
     if (!q.active(t, row)) {
-      std::copy_n(h.at(s) + row * h.pitch + first, L, next);
-      for (int l = 0; l < count; ++l) store(y + place + l, C(0));
-      return;
+      vstore(next, vload(h.at(s) + row * h.pitch + first));
+      return store_lanes(y + place, V{}, count);
     }
-    load_lanes(x, gates.as<S>() + place, count);
-#pragma omp simd
-    for (int l = 0; l < L; ++l) next[l] = A::value(x[l] + next[l]);
-    store_lanes(y + place, next, count);
+    const V out = A::template value<C>(load_lanes(gates.as<S>() + place, count) + vload(next));
+    vstore(next, out);
+    store_lanes(y + place, out, count);
   };
   const auto step = [&](int64_t s, int64_t r0, int64_t r1, int64_t p0, int64_t p1) {
     for (int64_t p = p0; p < p1; ++p)
@@ -59,6 +58,7 @@ static void rnn_forward(const Args& a) {
 
 template <class S, class A> static void rnn_backward_of(const Args& a) {
   using C = compute_t<S>;
+  using V = vec<C>;
   constexpr int L = kLanes<C>;
   const Array& weight = a.in(2);
   const Sequence q = sequence_of(a.in(4), a.in(3), a.integer(1));
@@ -72,20 +72,14 @@ template <class S, class A> static void rnn_backward_of(const Args& a) {
   const auto unit = [&](int64_t s, int64_t row, int64_t u) {
     const int64_t t = q.at(s), first = u * L, place = (t * batch + row) * units + first;
     const int count = static_cast<int>(std::min<int64_t>(L, units - first));
-    C *before = dh.at(s) + row * dh.pitch + first, *to = dpre.get() + row * dh.pitch + first, x[L], d[L];
-    const C* carried = dh.at(s + 1) + row * dh.pitch + first;
-    if (!q.active(t, row)) {
-      std::copy_n(carried, L, before);
-      zero_lanes(to, L);
-      for (int l = 0; l < count; ++l) store(dgates + place + l, C(0));
-      return;
-    }
-    load_lanes(x, y + place, count);
-    load_lanes_or_zero(d, dy, place, count);
-#pragma omp simd
-    for (int l = 0; l < L; ++l) to[l] = A::gradient(d[l] + carried[l], x[l]);
-    store_lanes(dgates + place, to, count);
-    zero_lanes(before, L);
+    C *before = dh.at(s) + row * dh.pitch + first, *to = dpre.get() + row * dh.pitch + first;
+    const V carried = vload(dh.at(s + 1) + row * dh.pitch + first);
+    const bool active = q.active(t, row);
+    const V arrived = active ? lanes_or_zero(dy, place, count) + carried : V{};
+    const V dout = active ? A::template gradient<C>(arrived, load_lanes(y + place, count)) : V{};
+    vstore(before, active ? V{} : carried);
+    vstore(to, dout);
+    store_lanes(dgates + place, dout, count);
   };
   const auto step = [&](int64_t s, int64_t r0, int64_t r1, int64_t u0, int64_t u1) {
     for (int64_t row = r0; row < r1; ++row)

@@ -1,4 +1,4 @@
-// What all layers share: sequences and their lengths, the walk over steps and its threads, lanes of units.
+// What all layers share: sequences and their lengths, the walk over steps and its threads, states.
 
 // The order of steps, and which rows of the batch are still there at one.
 struct Sequence {
@@ -61,27 +61,6 @@ static void walk(const Sequence& q, int64_t work, const Stages&... stages) {
   });
 }
 
-// ---- lanes: as many units as a vector has, of which the first `count` are there --------------------------------------
-
-template <class S> static inline void load_lanes(compute_t<S>* to, const S* from, int count) {
-  constexpr int L = kLanes<compute_t<S>>;
-  if (count == L) return load_block(to, from, L);
-  for (int l = 0; l < L; ++l) to[l] = l < count ? load(from + l) : compute_t<S>(0);
-}
-template <class S> static inline void store_lanes(S* to, const compute_t<S>* from, int count) {
-  constexpr int L = kLanes<compute_t<S>>;
-  if (count == L) return store_block(to, from, L);
-  for (int l = 0; l < count; ++l) store(to + l, from[l]);
-}
-// Those of an operand or output that may be absent.
-template <class S> static inline void load_lanes_or_zero(compute_t<S>* to, const S* from, int64_t at, int count) {
-  if (from) return load_lanes(to, from + at, count);
-  for (int l = 0; l < kLanes<compute_t<S>>; ++l) to[l] = 0;
-}
-template <class C> static inline void zero_lanes(C* to, int count) {
-  for (int l = 0; l < count; ++l) to[l] = C(0);
-}
-
 // Rows of a state: a buffer of the compute type from an operand (zeros where it is absent), and back.
 template <class S>
 static void load_state(compute_t<S>* to, int64_t pitch, const Array& from, int64_t rows, int64_t n) {
@@ -102,10 +81,3 @@ template <class C> struct State {
   State(int64_t rows, int64_t n) : pitch(pitch_of<C>(n)), size(rows * pitch), room(2 * size) {}
   C* at(int64_t s) const { return room.get() + (s & 1) * size; }
 };
-
-// 1 / (1 + exp(-x)): 2 ulp, and 1.6e-38 (or 1e-308) for all that is less.
-DLCORE_MATH T gate_sigmoid(T x) {
-  constexpr T far = sizeof(T) == 4 ? T(87) : T(708);
-  const T low = x < -far ? -far : x;
-  return T(1) / (T(1) + exp_normal(-at_most(low, far)));
-}
