@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from bench import layers
+from bench import layers, recurrent
 from dlcore._selection import selected
 from dlcore.bench.cases import SNIPPETS, Case, Snippet, cases
 from dlcore.dtypes import float32
@@ -177,6 +177,22 @@ def _others() -> tuple[Timed, ...]:
     )  # fmt: skip
 
 
+def _recurrent() -> tuple[Timed, ...]:
+    """Layers of bench/recurrent.py, forward and with their gradients."""
+    found = []
+    for name in recurrent.LAYERS:
+        for both in (False, True):
+            call = f"layer(lib, nn, {name!r}, {both}"
+            engines = {
+                "dlcore": f"{call})", RECORDED: f"{call}, lib.capture)", "torch": f"{call})",
+                "torch compile": f"{call}, lib.compile)", "jax": f"jax_layer({name!r}, {both})",
+            }  # fmt: skip
+            setups = {e: f"from bench import recurrent; run = recurrent.{setup}" for e, setup in engines.items()}
+            case = Snippet(f"{name} {'both' if both else 'forward'}", setups, "run()", "list(run())", own=RECORDED)
+            found.append(Timed(case, "us", (_recorded(2.0, "torch", threads=2),)))
+    return tuple(found)
+
+
 _EPOCH = {"dlcore fit": "fit_epoch()", "dlcore steps": "recorded_epoch()", "torch fused": "torch_epoch()"}
 EPOCH = (
     Timed(
@@ -233,5 +249,5 @@ def _gemm() -> tuple[Timed, ...]:
 
 SUITES = {
     "steps": STEPS, "autocast": AUTOCAST, "epoch": EPOCH, "operations": _operations(), "gemm": _gemm(), "cnn": CNN,
-    "conv": _layers(), "pools": _others(), "gpt": GPT,
+    "conv": _layers(), "pools": _others(), "recurrent": _recurrent(), "gpt": GPT,
 }  # fmt: skip

@@ -1,12 +1,15 @@
 """Recurrent layers, cells and packed sequences: what the table of operations cannot say."""
 
+import json
 import warnings
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 import dlcore as dl
-from dlcore import nn
+from bench import cnn_curves, networks, recurrent
+from dlcore import nn, optim
 from dlcore.nn.utils.rnn import (
     PackedSequence,
     pack_padded_sequence,
@@ -18,6 +21,7 @@ from dlcore.nn.utils.rnn import (
 )
 
 LAYERS = [nn.LSTM, nn.GRU, nn.RNN]
+CURVES = json.loads((Path(__file__).parent / "recurrent_curves.json").read_text())
 
 
 def values(*shape, seed=0):
@@ -167,6 +171,31 @@ def test_a_file_makes_a_layer_again(tmp_path):
     again, x = dl.load(tmp_path / "gru").eval(), dl.randn(5, 2, 3)
     assert repr(again) == repr(layer)
     assert again(x)[0].tolist() == layer(x)[0].tolist()
+
+
+@pytest.mark.parametrize("name", recurrent.NETWORKS)
+@pytest.mark.parametrize("recorded", [False, True], ids=["eager", "recorded"])
+def test_training_is_pytorchs(name, recorded):
+    """From the same weights on the same batches of packed sequences: losses and weights as PyTorch's (float64)."""
+    layer, classes = (networks.fill(dl, module.to(dl.float64)) for module in recurrent.classifier(nn, name))
+    update = optim.SGD([*layer.parameters(), *classes.parameters()], **recurrent.SETTINGS)
+
+    def step(x, lengths, labels):
+        update.zero_grad()
+        loss = dl.cross_entropy(recurrent.logits(nn.utils.rnn, layer, classes, x, lengths), labels)
+        loss.backward()
+        update.step()
+        return loss
+
+    run = dl.capture(step) if recorded else step
+    losses = [run(*map(dl.tensor, batch)).item() for batch in recurrent.batches()]
+    np.testing.assert_allclose(losses, CURVES[name]["losses"], rtol=1e-8)
+    assert np.mean(losses[-20:]) < 0.9 * np.mean(losses[:20])
+    state = cnn_curves.sums({n: np.asarray(v) for n, v in layer.state_dict().items()})
+    assert list(state) == list(CURVES[name]["state"])
+    for key, found in state.items():
+        np.testing.assert_allclose(found, CURVES[name]["state"][key], rtol=1e-7, atol=1e-8, err_msg=key)
+    assert not recorded or run.recordings == 1
 
 
 WRONG = [

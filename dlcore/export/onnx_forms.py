@@ -71,7 +71,10 @@ REFUSED = {
     "ctc_loss": _LOSS, "batch_norm_training": "it takes the statistics of a batch; call model.eval() first",
 }  # fmt: skip
 """Operations without a form, and why; `refusal` says it of whole kinds."""
-_FAMILIES = {"optim": "it updates parameters", "linalg": "ONNX has no linear algebra"}
+_FAMILIES = {
+    "optim": "it updates parameters", "linalg": "ONNX has no linear algebra",
+    "recurrent": "a form gives one output, and a recurrent layer its last states beside it",
+}  # fmt: skip
 
 
 def refusal(op: Op) -> str:
