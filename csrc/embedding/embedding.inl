@@ -2,7 +2,7 @@
 //
 // Bound by memory. Tokens are checked as a whole before anything is written. Sums and their order:
 // movement/segments.inl.
-#include "common/position.inl"
+#include "loss/position.inl"
 #include "common/strided_copy.inl"
 #include "movement/positions.inl"
 #include "movement/segments.inl"

@@ -8,7 +8,7 @@
 #include "common/dtypes.inl"
 #include "common/lines.inl"
 #include "common/loop_nest.inl"
-#include "common/position.inl"
+#include "loss/position.inl"
 
 enum Reduction : int64_t { kNone, kMean, kSum };  // as REDUCTIONS in dlcore/ops/loss.py
 
