@@ -10,7 +10,7 @@
 // Samples are independent and run in parallel. Parameters: 0 blank, 1 reduction, 2 whether infinite losses become 0.
 #include "common/dtypes.inl"
 #include "common/fold.inl"
-#include "common/position.inl"
+#include "loss/position.inl"
 
 enum Reduction : int64_t { kNone, kMean, kSum };  // as REDUCTIONS in dlcore/ops/loss.py
 
