@@ -65,6 +65,7 @@ MODULES = (
     "row_norms",
     "group_norms",
     "embedding",
+    "bags",
     "ctc",
 )
 """Modules of dlcore.ops whose functions are public."""

@@ -26,7 +26,7 @@ from dlcore.nn.activations import (
 from dlcore.nn.attention import MultiheadAttention
 from dlcore.nn.convolution import Conv1d, Conv2d, Conv3d, ConvTranspose1d, ConvTranspose2d, ConvTranspose3d
 from dlcore.nn.dropout import Dropout1d, Dropout2d, Dropout3d
-from dlcore.nn.embedding import Embedding
+from dlcore.nn.embedding import Embedding, EmbeddingBag
 from dlcore.nn.layers import (
     GELU,
     Dropout,
@@ -181,6 +181,7 @@ __all__ = [
     "Dropout2d",
     "Dropout3d",
     "Embedding",
+    "EmbeddingBag",
     "Flatten",
     "FocalLoss",
     "Fold",

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
-from dlcore._arguments import boolean, instance, integer, number
+from dlcore._arguments import boolean, choice, instance, integer, number
 from dlcore._tensor import Parameter, Tensor, empty
 from dlcore.dtypes import as_dtype
 from dlcore.errors import ShapeError
 from dlcore.nn import init
 from dlcore.nn.module import Module
+from dlcore.ops.bags import MODES, embedding_bag
 from dlcore.ops.embedding import embedding, padding_of, refuse_sparse
 
-__all__ = ["Embedding"]
+__all__ = ["Embedding", "EmbeddingBag"]
 
 
 class _Table(Module):
@@ -108,3 +109,55 @@ def table_shape(name: str, embeddings: Any) -> tuple[int, int]:
     if table.ndim != 2:
         raise ShapeError(f"{name}: embeddings have shape {table.shape}, not (num_embeddings, embedding_dim)")
     return table.shape
+
+
+class EmbeddingBag(_Table):
+    """The sum, mean or maximum (``mode``) of the rows of ``weight`` for bags of tokens: (B, embedding_dim).
+
+    Called with ``input`` (B, L), or with all tokens in a row (n,) and ``offsets``, where bags begin; see
+    `dl.embedding_bag` for these and the other arguments. ``weight`` (num_embeddings, embedding_dim) starts as standard
+    normal numbers, the row of ``padding_idx`` as zeros.
+
+    >>> nn.EmbeddingBag(10, 3)(dl.tensor([1, 2, 4, 5]), dl.tensor([0, 3])).shape
+    (2, 3)
+    """
+
+    def __init__(
+        self, num_embeddings: int, embedding_dim: int, max_norm: float | None = None, norm_type: float = 2.0,
+        scale_grad_by_freq: bool = False, mode: str = "mean", sparse: bool = False, _weight: Tensor | None = None,
+        include_last_offset: bool = False, padding_idx: int | None = None, device: Any = None, dtype: Any = None,
+    ):  # fmt: skip
+        self.mode = choice(mode, MODES, "EmbeddingBag: mode")
+        self.include_last_offset = boolean(include_last_offset, "EmbeddingBag: include_last_offset")
+        super().__init__(
+            num_embeddings, embedding_dim, padding_idx, max_norm, norm_type, scale_grad_by_freq, sparse, _weight,
+            False, device, dtype,
+        )  # fmt: skip
+
+    @classmethod
+    def from_pretrained(
+        cls, embeddings: Tensor, freeze: bool = True, max_norm: float | None = None, norm_type: float = 2.0,
+        scale_grad_by_freq: bool = False, mode: str = "mean", sparse: bool = False, include_last_offset: bool = False,
+        padding_idx: int | None = None,
+    ) -> EmbeddingBag:  # fmt: skip
+        """A layer with the table ``embeddings`` (num_embeddings, embedding_dim), which learns if not ``freeze``."""
+        size, width = table_shape("EmbeddingBag.from_pretrained", embeddings)
+        found = cls(
+            size, width, max_norm, norm_type, scale_grad_by_freq, mode, sparse, _weight=embeddings,
+            include_last_offset=include_last_offset, padding_idx=padding_idx,
+        )  # fmt: skip
+        found.weight.requires_grad = not boolean(freeze, "EmbeddingBag.from_pretrained: freeze")
+        return found
+
+    def forward(
+        self, input: Tensor, offsets: Tensor | None = None, per_sample_weights: Tensor | None = None
+    ) -> Tensor:  # fmt: skip
+        found: Tensor = embedding_bag(
+            input, self.weight, offsets, self.max_norm, self.norm_type, self.scale_grad_by_freq, self.mode, False,
+            per_sample_weights, self.include_last_offset, self.padding_idx,
+        )  # fmt: skip
+        return found
+
+    def extra_repr(self) -> str:
+        last = ", include_last_offset=True" if self.include_last_offset else ""
+        return f"{super().extra_repr()}, mode={self.mode!r}{last}"

@@ -1,0 +1,2 @@
+#define DLCORE_BODY "embedding/bags.inl"
+#include "common/each_isa.h"
