@@ -26,29 +26,30 @@ __all__ = [
     "count_nonzero", "crop", "cross", "cross_entropy", "ctc_loss", "cummax", "cummin", "cumprod", "cumsum",
     "cumulative_prod", "cumulative_sum", "deg2rad", "degrees", "delete", "diag", "diag_embed", "diag_indices",
     "diagflat", "diagonal", "diff", "digamma", "div", "divide", "dot", "dsplit", "dstack", "einsum", "elu", "embedding",
-    "eq", "equal", "erf", "erfc", "exp", "exp2", "expand", "expand_as", "expand_dims", "expm1", "fill_diagonal", "fix",
-    "flatnonzero", "flatten", "flip", "fliplr", "flipud", "float_power", "floor", "floor_divide", "fmax", "fmin",
-    "fmod", "focal_loss", "gather", "gaussian_nll_loss", "gcd", "ge", "gelu", "gelu_backward", "glu", "greater",
-    "greater_equal", "grid_sample", "group_norm", "gt", "hardshrink", "hardsigmoid", "hardswish", "hardtanh",
-    "heaviside", "hinge_embedding_loss", "hinge_loss", "histogram", "hsplit", "hstack", "huber_loss", "hypot", "im2col",
-    "imag", "index_add", "index_copy", "index_fill", "index_select", "indices", "inner", "insert", "instance_norm",
-    "interpolate", "intersect1d", "invert", "isclose", "isfinite", "isin", "isinf", "isnan", "isneginf", "isposinf",
-    "ix_", "kl_div", "kron", "kthvalue", "l1_loss", "layer_norm", "lcm", "le", "leaky_relu", "left_shift", "lerp",
-    "less", "less_equal", "lgamma", "linear", "linear_backward", "local_response_norm", "log", "log10", "log1p", "log2",
-    "log_softmax", "logaddexp", "logcumsumexp", "logical_and", "logical_not", "logical_or", "logical_xor", "logsigmoid",
-    "logsumexp", "lp_pool1d", "lp_pool2d", "lp_pool3d", "lt", "margin_ranking_loss", "masked_fill", "masked_scatter",
-    "masked_select", "matmul", "matrix_transpose", "max", "max_pool1d", "max_pool2d", "max_pool3d", "max_unpool1d",
-    "max_unpool2d", "max_unpool3d", "maximum", "mean", "median", "meshgrid", "min", "minimum", "mish", "mm", "mod",
-    "moveaxis", "movedim", "mse_loss", "msort", "mul", "multi_margin_loss", "multiply", "mv", "nan_to_num", "nanmax",
-    "nanmean", "nanmedian", "nanmin", "nanprod", "nanquantile", "nanstd", "nansum", "nanvar", "narrow", "ne", "neg",
-    "negative", "nextafter", "nll_loss", "nonzero", "norm", "not_equal", "one_hot", "outer", "pad", "pairwise_distance",
-    "partition", "percentile", "permute", "permute_dims", "pixel_shuffle", "pixel_unshuffle", "poisson_nll_loss",
-    "polygamma", "positive", "pow", "power", "prelu", "prod", "ptp", "put_along_axis", "quantile", "quantile_loss",
-    "rad2deg", "radians", "ravel", "ravel_multi_index", "real", "reciprocal", "relu", "relu6", "relu_backward",
-    "remainder", "repeat", "repeat_interleave", "reshape", "reshape_as", "right_shift", "rint", "rms_norm", "roll",
-    "rot90", "round", "row_stack", "rsqrt", "scatter", "scatter_add", "scatter_reduce", "searchsorted", "select",
-    "selu", "setdiff1d", "setxor1d", "sgn", "sigmoid", "sigmoid_backward", "sign", "signbit", "silu", "sin", "sinc",
-    "sinh", "sliding_window_view", "smooth_l1_loss", "soft_margin_loss", "softmax", "softmin", "softplus", "softshrink",
+    "embedding_bag", "eq", "equal", "erf", "erfc", "exp", "exp2", "expand", "expand_as", "expand_dims", "expm1",
+    "fill_diagonal", "fix", "flatnonzero", "flatten", "flip", "fliplr", "flipud", "float_power", "floor",
+    "floor_divide", "fmax", "fmin", "fmod", "focal_loss", "gather", "gaussian_nll_loss", "gcd", "ge", "gelu",
+    "gelu_backward", "glu", "greater", "greater_equal", "grid_sample", "group_norm", "gt", "hardshrink", "hardsigmoid",
+    "hardswish", "hardtanh", "heaviside", "hinge_embedding_loss", "hinge_loss", "histogram", "hsplit", "hstack",
+    "huber_loss", "hypot", "im2col", "imag", "index_add", "index_copy", "index_fill", "index_select", "indices",
+    "inner", "insert", "instance_norm", "interpolate", "intersect1d", "invert", "isclose", "isfinite", "isin", "isinf",
+    "isnan", "isneginf", "isposinf", "ix_", "kl_div", "kron", "kthvalue", "l1_loss", "layer_norm", "lcm", "le",
+    "leaky_relu", "left_shift", "lerp", "less", "less_equal", "lgamma", "linear", "linear_backward",
+    "local_response_norm", "log", "log10", "log1p", "log2", "log_softmax", "logaddexp", "logcumsumexp", "logical_and",
+    "logical_not", "logical_or", "logical_xor", "logsigmoid", "logsumexp", "lp_pool1d", "lp_pool2d", "lp_pool3d", "lt",
+    "margin_ranking_loss", "masked_fill", "masked_scatter", "masked_select", "matmul", "matrix_transpose", "max",
+    "max_pool1d", "max_pool2d", "max_pool3d", "max_unpool1d", "max_unpool2d", "max_unpool3d", "maximum", "mean",
+    "median", "meshgrid", "min", "minimum", "mish", "mm", "mod", "moveaxis", "movedim", "mse_loss", "msort", "mul",
+    "multi_margin_loss", "multiply", "mv", "nan_to_num", "nanmax", "nanmean", "nanmedian", "nanmin", "nanprod",
+    "nanquantile", "nanstd", "nansum", "nanvar", "narrow", "ne", "neg", "negative", "nextafter", "nll_loss", "nonzero",
+    "norm", "not_equal", "one_hot", "outer", "pad", "pairwise_distance", "partition", "percentile", "permute",
+    "permute_dims", "pixel_shuffle", "pixel_unshuffle", "poisson_nll_loss", "polygamma", "positive", "pow", "power",
+    "prelu", "prod", "ptp", "put_along_axis", "quantile", "quantile_loss", "rad2deg", "radians", "ravel",
+    "ravel_multi_index", "real", "reciprocal", "relu", "relu6", "relu_backward", "remainder", "repeat",
+    "repeat_interleave", "reshape", "reshape_as", "right_shift", "rint", "rms_norm", "roll", "rot90", "round",
+    "row_stack", "rsqrt", "scatter", "scatter_add", "scatter_reduce", "searchsorted", "select", "selu", "setdiff1d",
+    "setxor1d", "sgn", "sigmoid", "sigmoid_backward", "sign", "signbit", "silu", "sin", "sinc", "sinh",
+    "sliding_window_view", "smooth_l1_loss", "soft_margin_loss", "softmax", "softmin", "softplus", "softshrink",
     "softsign", "sort", "split", "sqrt", "square", "squeeze", "stack", "std", "std_mean", "sub", "subtract", "sum",
     "swapaxes", "swapdims", "take", "take_along_axis", "tan", "tanh", "tanh_backward", "tanhshrink", "tensordot",
     "threshold", "tile", "topk", "trace", "transpose", "trapezoid", "tril", "tril_indices", "triplet_margin_loss",
@@ -1097,6 +1098,24 @@ def embedding(input: Operand, weight: Operand, padding_idx: int | None = None, m
     >>> dl.embedding(dl.tensor([2, 0]), dl.tensor([[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]]))
     tensor([[5., 6.],
             [1., 2.]])
+    """
+
+def embedding_bag(input: Operand, weight: Operand, offsets: Operand | None = None, max_norm: float | None = None, norm_type: float = 2.0, scale_grad_by_freq: bool = False, mode: str = 'mean', sparse: bool = False, per_sample_weights: Operand | None = None, include_last_offset: bool = False, padding_idx: int | None = None) -> Tensor:
+    """The sum, mean or maximum (`mode`) of the rows of `weight` for the tokens of each bag: (B, C).
+
+    `input`: (B, L), L tokens a bag; or (n,), all tokens, where bag b begins at `offsets[b]` and ends where the next
+    begins: (B,), from 0 on; with ``include_last_offset`` (B + 1,), the last is the end. `weight`: (V, C).
+    `per_sample_weights`: a factor for each token, of the shape of `input`, for mode "sum", with a gradient.
+    ``padding_idx``: this token counts for nothing. A bag of no tokens gives zeros. ``max_norm``, ``norm_type``,
+    ``scale_grad_by_freq``: see `embedding`; ``sparse=True`` is refused.
+
+    Rows are added in the order of the tokens, in float32 or wider, and so are gradients, which are the same bits for
+    any number of threads. Raises IndexError for a token outside of the vocabulary and ValueError for offsets that do
+    not rise, before anything is written; ShapeError, DTypeError.
+
+    >>> dl.embedding_bag(dl.tensor([[0, 1], [1, 1]]), dl.tensor([[1.0, 2.0], [3.0, 4.0]]), mode="sum")
+    tensor([[4., 6.],
+            [6., 8.]])
     """
 
 def eq(a: Operand, b: Operand) -> Tensor:
