@@ -4,7 +4,7 @@
 // registers, in the order of the tokens; gradients are those of movement/segments.inl, a token's row that of its bag.
 // Parameters of all: 0 mode, 1 the token that counts for nothing, or -1, 2 whether the last offset is an end.
 #include "common/fold.inl"
-#include "common/position.inl"
+#include "loss/position.inl"
 #include "common/strided_copy.inl"
 #include "movement/positions.inl"
 #include "movement/segments.inl"

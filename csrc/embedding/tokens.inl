@@ -1,5 +1,5 @@
 // Contiguous tokens as positions in a table of `size` rows; one outside of it is a fault. A body includes this once,
-// behind common/position.inl.
+// behind loss/position.inl.
 static void find_tokens(const char* operation, const Array& tokens, int64_t size, int64_t* positions) {
   with_integer(tokens.dtype, [&]<class T>() {
     const T* token = tokens.as<const T>();
