@@ -175,7 +175,8 @@ static void backward(const Args& a) {
   });
 }
 
-// dweights[e] = the product of its bag's dout with its token's row; 0 for padding. Operands: dout, weight, input, offsets.
+// dweights[e] = the product of its bag's dout with its token's row; 0 for padding. Operands: dout, weight, input,
+// offsets.
 static void weights_backward(const Args& a) {
   const Array &dout = a.in(0), &weight = a.in(1), &out = a.out();
   const int64_t width = weight.shape[1];
