@@ -16,6 +16,7 @@ from dlcore.data.mixing import CutMix, Mixup
 from dlcore.data.sequences import LengthBuckets, pad_sequences
 from dlcore.data.sources import as_dataset
 from dlcore.data.splits import equal_samples, k_fold, random_split, shared_samples
+from dlcore.data.subwords import SubwordTokenizer, load_tokenizer
 from dlcore.data.tables import TableDataset, read_csv, read_parquet, table
 from dlcore.data.text import ByteTokenizer, CharTokenizer, TextWindows, Vocabulary, read_text
 from dlcore.data.transforms import Compose, Normalize, ScaleBytes, register
@@ -26,8 +27,8 @@ __all__ = [
     "CutMix", "Cutout", "DataLoader", "Dataset", "Description", "GaussianNoise", "ImageDataset", "ImageFiles",
     "LazyImages", "LengthBuckets", "Mixup", "Normalize", "OneHot", "PartDescription", "RandomAffine", "RandomCrop",
     "RandomErasing", "RandomFlip", "RandomRotation", "RandomTranslate", "ScaleBytes", "Standardize", "Subset",
-    "TableDataset", "TensorDataset", "TextWindows", "Vocabulary", "as_dataset", "audio_folder", "data_path", "describe",
-    "equal_samples", "image_folder", "k_fold", "load_dataset", "log_mel", "mel_filters", "mfcc", "pad_sequences",
-    "picture_grid", "random_split", "read_csv", "read_idx", "read_image", "read_images", "read_numpy", "read_parquet",
-    "read_text", "read_wav", "register", "shared_samples", "table",
+    "SubwordTokenizer", "TableDataset", "TensorDataset", "TextWindows", "Vocabulary", "as_dataset", "audio_folder",
+    "data_path", "describe", "equal_samples", "image_folder", "k_fold", "load_dataset", "load_tokenizer", "log_mel",
+    "mel_filters", "mfcc", "pad_sequences", "picture_grid", "random_split", "read_csv", "read_idx", "read_image",
+    "read_images", "read_numpy", "read_parquet", "read_text", "read_wav", "register", "shared_samples", "table",
 ]  # fmt: skip
