@@ -2,7 +2,7 @@
 // the order it has in memory, by dot products where k's elements are adjacent, by rows scaled and added otherwise.
 
 constexpr int kFew = 4;
-constexpr int kDots = 4;   // lines of y at once: independent chains, and streams the prefetcher can follow
+constexpr int kDots = 4;   // lines of y at once: independent chains, and streams the prefetcher can follow (sum_four)
 constexpr int kSteps = 8;  // values of k at once, so that c is loaded and stored once for all of them
 
 // c[i, j] = sum over k of x[i, k] * y[j, k], i < few <= kFew.
@@ -23,6 +23,32 @@ template <class T> static inline T sum_lanes(vec<T> v) {
     for (int l = 0; l < half; ++l) lanes[l] += lanes[l + half];
   }
   return lanes[0];
+}
+
+// sum_lanes of each of four vectors, at `out`, `stride` apart.
+template <class T> static inline void sum_four(const vec<T>* sums, T* out, int64_t stride) {
+#if DLCORE_ISA >= 3
+  if constexpr (std::is_same_v<T, float>) {  // in its order, so with its bits, but all four together: lanes are columns
+    const auto quarter = [](vec<float> v) {
+#if DLCORE_ISA >= 4
+      const auto half = __builtin_shufflevector(v, v, 0, 1, 2, 3, 4, 5, 6, 7) +
+                        __builtin_shufflevector(v, v, 8, 9, 10, 11, 12, 13, 14, 15);
+#else
+      const auto half = v;
+#endif
+      const auto low = __builtin_shufflevector(half, half, 0, 1, 2, 3);
+      return (__m128)(low + __builtin_shufflevector(half, half, 4, 5, 6, 7));
+    };
+    __m128 a = quarter(sums[0]), b = quarter(sums[1]), c = quarter(sums[2]), d = quarter(sums[3]);
+    _MM_TRANSPOSE4_PS(a, b, c, d);
+    float found[4];
+    _mm_storeu_ps(found, (a + c) + (b + d));
+#pragma GCC unroll 4
+    for (int l = 0; l < 4; ++l) out[l * stride] = found[l];
+    return;
+  }
+#endif
+  for (int l = 0; l < 4; ++l) out[l * stride] = sum_lanes<T>(sums[l]);
 }
 
 // y_k == x_k == 1.
@@ -47,8 +73,9 @@ template <class T, int FEW, int LINES> static void dots(const Narrow<T>& p, int6
   if (k < p.depth) add(k, std::false_type(), static_cast<int>(p.depth - k));
 #pragma GCC unroll 8
   for (int i = 0; i < FEW; ++i) {
-#pragma GCC unroll 8
-    for (int l = 0; l < LINES; ++l) p.c[i * p.c_i + (j + l) * p.c_j] = sum_lanes<T>(sum[i][l]);
+    T* to = p.c + i * p.c_i + j * p.c_j;
+    if constexpr (LINES == 4) sum_four<T>(sum[i], to, p.c_j);
+    else *to = sum_lanes<T>(sum[i][0]);
   }
 }
 
