@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import dlcore as dl
-from dlcore import nn, optim
+from dlcore import models, nn, optim
 
 INTERPRETED = os.environ.get("DLCORE_CUDA") == "interpreter"
 try:
@@ -299,3 +299,26 @@ def test_augmentation_is_the_same_for_the_same_seed():
             dl.manual_seed(7)
             pictures.append(np.asarray(step(dl.tensor(x, device=device)).to("cpu")))
         np.testing.assert_allclose(*pictures, atol=1e-6, err_msg=repr(step))
+
+
+def test_a_gpt_is_trained_and_writes_as_on_the_cpu():
+    dl.manual_seed(0)
+    model = models.GPT(11, 1, 2, 16, 8)
+    rng = np.random.default_rng(0)
+    x, y = rng.integers(0, 11, (2, 8)), rng.integers(0, 11, (2, 8))
+    found = {}
+    for device in ("cpu", "cuda"):
+        moved = copy.deepcopy(model).to(device)
+        optimizer = optim.AdamW(moved.parameters(), lr=1e-2)
+        for _ in range(2):
+            optimizer.zero_grad()
+            logits = moved(dl.tensor(x, device=device)).reshape(-1, 11)
+            loss = dl.cross_entropy(logits, dl.tensor(y.ravel(), device=device))
+            loss.backward()
+            optimizer.step()
+        texts = [models.generate(moved, [1, 2], 12, temperature=t, top_k=4, seed=0).tolist() for t in (0, 1.5)]
+        found[device] = loss.item(), texts
+        (decoder,) = vars(moved)["_decoders"]
+        assert (decoder.step.failure, decoder.step.recordings, decoder.refill.recordings) == (None, 2, 1)
+    assert found["cuda"][0] == pytest.approx(found["cpu"][0], rel=1e-5)
+    assert found["cuda"][1] == found["cpu"][1]

@@ -81,23 +81,34 @@ class KVCache:
         """Forget all tokens."""
         self.position.fill_(0)
 
-    def check_room(self, batch: int, tokens: int) -> None:
-        """Raises ShapeError where ``tokens`` more for each of ``batch`` texts do not fit."""
+    def room(self, batch: int, tokens: int) -> Behind:
+        """Places for ``tokens`` more of each of ``batch`` texts. Raises ShapeError where they do not fit."""
         if batch != self.shape[0]:
             raise ShapeError(f"KVCache: a batch of {batch} for a cache of {self.shape[0]}")
         if not _C.is_recording() and len(self) + tokens > self.shape[2]:
             raise ShapeError(f"KVCache: it is full: it holds {len(self)} of {self.shape[2]} tokens, and {tokens} come")
+        return Behind(self, tokens)
 
-    def append(self, layer: int, key: Any, value: Any, positions: Any) -> tuple[Tensor, Tensor]:
-        """Write ``key`` and ``value`` (B, heads, T, head size) at ``positions`` (T,); returns all of the layer's."""
-        keys, values = self.keys[layer], self.values[layer]
-        keys[:, :, positions] = key
-        values[:, :, positions] = value
+
+class Behind:
+    """Places for tokens behind those that a cache holds: their ``positions`` (T,), and in ``lengths`` (1,) how many
+    tokens there are with them, both in device memory."""
+
+    def __init__(self, cache: KVCache, tokens: int):
+        self.cache, device = cache, cache.position.device
+        self.positions = add(cache.position, arange(tokens, device=device))
+        self.lengths = add(cache.position.reshape(1), tokens)
+
+    def append(self, layer: int, key: Any, value: Any) -> tuple[Tensor, Tensor]:
+        """Write ``key`` and ``value`` (B, heads, T, head size) to their places; returns all of the layer's."""
+        keys, values = self.cache.keys[layer], self.cache.values[layer]
+        keys[:, :, self.positions] = key
+        values[:, :, self.positions] = value
         return keys, values
 
-    def advance(self, tokens: int) -> None:
-        """Count ``tokens`` more."""
-        self.position.copy_(add(self.position, tokens))
+    def advance(self) -> None:
+        """Count them, behind the last layer."""
+        self.cache.position.copy_(self.lengths[0])
 
 
 class _Settings(NamedTuple):
@@ -172,17 +183,17 @@ class _Decoder(Recordable):
             self.seen[...] = tensor(seen, device=self.device)
 
     def _step(self, out: Tensor) -> None:
-        """Read the last token, and draw the next one into ``out`` (B,)."""
+        """Read the last token, and draw the next one into the first elements of ``out``, one for each text."""
         self._draw(self.model(self.token, self.cache), out)
 
     def read(self, tokens: Tensor, out: Tensor) -> None:
-        """Read ``tokens`` (B, T) into the emptied cache, and draw the next one into ``out`` (B,)."""
+        """Read ``tokens`` (B, T) into the emptied cache, and draw the next one in the same way."""
         self.cache.reset()
         self._draw(self.model(tokens, self.cache), out)
 
     def _draw(self, logits: Any, out: Tensor) -> None:
         found = self._drawn(logits[:, -1].astype(float32))
-        out[...] = found
+        out[: found.shape[0]] = found
         self.token[...] = found.reshape(-1, 1)
 
     def _drawn(self, logits: Any) -> Any:
@@ -289,14 +300,16 @@ class _Text:
 
     def drawn(self, most: int) -> Iterator[np.ndarray[Any, Any]]:
         """Draw all tokens, in pieces (B, n) of at most ``most``, which are parts of ``ids``."""
-        decoder, evaluated = _taken(self.model, len(self.ids)), _Evaluated(self.model)
+        batch = len(self.ids)
+        decoder, evaluated = _taken(self.model, batch), _Evaluated(self.model)
         try:
             decoder.begin(self.settings, self.seed, self.ids[:, : self.known])
             position, first = decoder.cache.shape[2], True
             while self.known < self.ids.shape[1]:
                 room = decoder.cache.shape[2] - position
                 n = min(room, most, self.ids.shape[1] - self.known) or 1
-                out = zeros((n, len(self.ids)), dtype=int64, device=decoder.device)
+                # Rows of whole 16 bytes: kernels of a GPU are specialised for how arguments are aligned.
+                out = zeros((n, batch + batch % 2), dtype=int64, device=decoder.device)
                 with evaluated, no_grad():
                     if room:
                         decoder.step.sweep(out)
@@ -305,7 +318,7 @@ class _Text:
                         position = self._read(decoder, out[0], first)
                 first = False
                 new = self.ids[:, self.known : self.known + n]
-                new[...] = np.asarray(out).T
+                new[...] = np.asarray(out)[:, :batch].T
                 self.known += n
                 yield new
         finally:

@@ -11,13 +11,13 @@ from typing import Any
 
 from dlcore import _json, nn
 from dlcore._arguments import boolean, choice, instance, integer, number
+from dlcore._attention import qkv_attention, scaled_dot_product_attention
 from dlcore._checkpoint import load_state
 from dlcore._files import naming
-from dlcore._operations import add, gelu, linear, permute, relu, silu
-from dlcore._tensor import Tensor, arange
+from dlcore._operations import gelu, linear, permute, relu, silu
+from dlcore._tensor import Tensor
 from dlcore.errors import DTypeError, ShapeError
-from dlcore.models._attend import Embedding, attend
-from dlcore.models.generation import KVCache
+from dlcore.models.generation import Behind, KVCache
 
 __all__ = ["GPT", "load_gpt2"]
 
@@ -37,14 +37,18 @@ class Attention(nn.Module):
         self.qkv = nn.Linear(width, (heads + 2 * kv_heads) * self.size, bias)
         self.out = nn.Linear(width, width, bias)
 
-    def forward(self, x: Tensor, cache: KVCache | None = None, layer: int = 0, positions: Any = None) -> Any:
+    def forward(self, x: Tensor, behind: Behind | None = None, layer: int = 0) -> Any:
         """(B, T, width) -> the same; with a cache, behind the tokens that it holds."""
         b, t, width = x.shape
-        qkv = permute(self.qkv(x).reshape(b, t, self.heads + 2 * self.kv_heads, self.size), (0, 2, 1, 3))
-        q, k, v = qkv[:, : self.heads], qkv[:, self.heads : self.heads + self.kv_heads], qkv[:, -self.kv_heads :]
-        if cache is not None:
-            k, v = cache.append(layer, k, v, positions)
-        found = attend(q, k, v, self.dropout if self.training else 0.0, positions)
+        h, g, dropout = self.heads, self.kv_heads, self.dropout if self.training else 0.0
+        qkv = self.qkv(x)
+        if behind is None:
+            return self.out(qkv_attention(qkv, h, None, dropout, True, num_kv_heads=g))
+        parts = permute(qkv.reshape(b, t, h + 2 * g, self.size), (0, 2, 1, 3))
+        keys, values = behind.append(layer, parts[:, h : h + g], parts[:, h + g :])
+        found = scaled_dot_product_attention(
+            parts[:, :h], keys, values, None, dropout, True, enable_gqa=True, lower_right=True, lengths=behind.lengths
+        )
         return self.out(permute(found, (0, 2, 1, 3)).reshape(b, t, width))
 
 
@@ -72,9 +76,9 @@ class Block(nn.Module):
         self.norm1, self.attention, self.norm2, self.mlp = norm1, attention, norm2, mlp
         self.drop = nn.Dropout(dropout)
 
-    def forward(self, x: Tensor, cache: KVCache | None = None, layer: int = 0, positions: Any = None) -> Any:
+    def forward(self, x: Tensor, behind: Behind | None = None, layer: int = 0) -> Any:
         """(B, T, width) -> the same."""
-        x = x + self.drop(self.attention(self.norm1(x), cache, layer, positions))
+        x = x + self.drop(self.attention(self.norm1(x), behind, layer))
         return x + self.drop(self.mlp(self.norm2(x)))
 
 
@@ -128,8 +132,8 @@ class GPT(nn.Module):
             attention, mlp = Attention(width, heads, grouped, biased, p), MLP(width, inner, kind, biased)
             return Block(normalised(), attention, normalised(), mlp, p)
 
-        self.token_embedding = Embedding(self.vocabulary, width)
-        self.position_embedding = Embedding(self.context, width) if positions == "learned" else None
+        self.token_embedding = nn.Embedding(self.vocabulary, width)
+        self.position_embedding = nn.Embedding(self.context, width) if positions == "learned" else None
         self.drop = nn.Dropout(p)
         self.blocks = [block() for _ in range(layers)]
         self.norm = normalised()
@@ -150,18 +154,16 @@ class GPT(nn.Module):
 
         Raises ShapeError for more tokens than ``context``, and IndexError for one outside of the vocabulary.
         """
-        self._check(tokens, cache)
-        t = tokens.shape[1]
-        positions = arange(t, device=tokens.device)
-        positions = positions if cache is None else add(positions, cache.position)
+        self._check(tokens)
+        behind = None if cache is None else instance(cache, KVCache, "GPT: cache", "a KVCache").room(*tokens.shape)
         x = self.token_embedding(tokens)
-        if self.position_embedding is not None:
-            x = x + self.position_embedding(positions)
+        if (table := self.position_embedding) is not None:
+            x = x + (table.weight[: tokens.shape[1]] if behind is None else table(behind.positions))
         x = self.drop(x)
         for layer, block in enumerate(self.blocks):
-            x = block(x, cache, layer, positions)
-        if cache is not None:
-            cache.advance(t)
+            x = block(x, behind, layer)
+        if behind is not None:
+            behind.advance()
         return linear(self.norm(x), self.token_embedding.weight if self.head is None else self.head.weight)
 
     def cache(self, batch: int = 1) -> KVCache:
@@ -170,7 +172,7 @@ class GPT(nn.Module):
         shape = (integer(batch, "GPT.cache: batch", 1), attention.kv_heads, self.context, attention.size)
         return KVCache(len(self.blocks), shape, weight.dtype, weight.device)
 
-    def _check(self, tokens: Any, cache: Any) -> None:
+    def _check(self, tokens: Any) -> None:
         instance(tokens, Tensor, "GPT: tokens", "a tensor")
         if tokens.dtype.kind not in ("int", "uint"):
             raise DTypeError(f"GPT: tokens are of dtype {tokens.dtype.name}, not integers")
@@ -178,8 +180,6 @@ class GPT(nn.Module):
             raise ShapeError(f"GPT: tokens have shape {tokens.shape}, not (batch, tokens)")
         if tokens.shape[1] > self.context:
             raise ShapeError(f"GPT: {tokens.shape[1]} tokens are more than the context of {self.context}")
-        if cache is not None:
-            instance(cache, KVCache, "GPT: cache", "a KVCache").check_room(*tokens.shape)
 
     def extra_repr(self) -> str:
         """The context and the kind of positions."""
