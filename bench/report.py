@@ -279,6 +279,27 @@ def cnn(load: Load, results: Path) -> str:
     return _everywhere(results, "cnn", made)
 
 
+def gpt(load: Load, results: Path) -> str:
+    """Training steps of GPTs in microseconds, and decoding in tokens a second."""
+
+    def made(found: Sequence[Measurement]) -> str:
+        steps, decoded = ([m for m in found if ("decoded" in m.case) == late] for late in (False, True))
+        engines, rows = list(dict.fromkeys(e for m in steps for e in m.engines)), []
+        for m in steps:
+            ratios = [_times(_ratio(m, RECORDED, against)) for against in (TORCH, ("jax",))]
+            rows.append([m.case, str(m.threads), *(_median(m, e, "us") for e in engines), *ratios])
+        tables = [_table(["µs each", "threads", *engines, "recorded over the best torch", "over JAX"], rows)]
+        if decoded:
+            engines, rows = list(decoded[0].engines), []
+            for m in decoded:
+                medians = (_median(m, e, "ms") for e in engines)
+                rows.append([m.case, str(m.threads), *medians, _times(_ratio(m, "dlcore", ["torch"]))])
+            tables.append(_table(["ms each", "threads", *engines, "over torch"], rows))
+        return "\n".join(tables)
+
+    return _everywhere(results, "gpt", made)
+
+
 def _layers(results: Path, suite: str, against: dict[str, Sequence[str]]) -> str:
     """A line for each layer: forward, and with both gradients."""
 
@@ -327,6 +348,7 @@ SECTIONS = {
     f.__name__: f
     for f in (
         headline, machine, steps, epoch, goals, operations, gemm, rows, weight, kernels, gpu, cnn, conv, pools, layout,
+        gpt,
     )
 }  # fmt: skip
 OF_GPUS = ("kernels", "gpu")
