@@ -4,31 +4,8 @@
 // Those of an exponential are bound by arithmetic (20 to 40 instructions an element), the others by memory. A product
 // with an exponential takes its power of two last, so that results keep their bits where the exponential alone is a
 // subnormal number: silu(-90). At infinities they are the limits: silu(-inf) = -0.
+#include "activation/decay.inl"
 #include "common/numbers.inl"
-
-struct Bounded {
-  static constexpr int64_t kGrain = 1 << 16;
-};
-struct Exponential {
-  static constexpr int64_t kGrain = 1 << 14;
-};
-
-DLCORE_MATH T at_least(T x, T low) { return x < low ? low : x; }
-
-// exp(-|x|), and times(f) = f exp(-|x|) rounded once.
-template <class T> struct Decay {
-  T scaled, rest, e;
-  __attribute__((always_inline)) explicit Decay(T x) {
-    constexpr T zero = Real<T>::kRoundExponent;
-    T rounded;
-    const T r = reduce_exp(-at_most(abs_(x), T(1.25) * -Real<T>::kExpMin), rounded), n = rounded - zero;
-    const T half = fma_(n, T(0.5), zero);
-    scaled = (expm1_reduced(r) + T(1)) * power_of_two(half);
-    rest = power_of_two((n - (half - zero)) + zero);
-    e = scaled * rest;
-  }
-  __attribute__((always_inline)) T times(T factor) const { return scaled * factor * rest; }
-};
 
 // exp(x) - 1 for x <= 0, with the sign of x: 2 ulp. Nothing can overflow there, which is a third of expm1_'s work.
 DLCORE_MATH T expm1_below(T x) {
@@ -38,22 +15,6 @@ DLCORE_MATH T expm1_below(T x) {
 }
 
 // ---- of a value alone ---------------------------------------------------------------------------------------------
-
-struct Silu : Exponential {  // x / (1 + exp(-x))
-  template <class T> __attribute__((always_inline)) T operator()(T x) const {
-    const Decay<T> d(x);
-    return (x < T(0) ? d.times(at_least(x, T(-1e4))) : x) / (T(1) + d.e);
-  }
-};
-// s (1 + x (1 - s)), s the logistic function; with e = exp(-|x|) and q = 1 / (1 + e): s = q or e q.
-struct SiluBackward : Exponential {
-  template <class T> __attribute__((always_inline)) T operator()(T dout, T x) const {
-    const Decay<T> d(x);
-    const T q = T(1) / (T(1) + d.e), y = at_least(at_most(x, T(1e4)), T(-1e4));
-    const T up = q * fma_(y, d.e * q, T(1)), down = d.times(fma_(y, q, T(1))) * q;
-    return dout * (x < T(0) ? down : up);
-  }
-};
 
 // x tanh(log(1 + exp(x))): with e = exp(x) and n = e (e + 2) that is x n / (n + 2), for x > 0 with e = exp(-x)
 // x (1 + 2 e) / (1 + 2 e + 2 e^2).
@@ -215,37 +176,6 @@ DLCORE_NUMBERS(ThresholdBackward, OneNumber, Bounded) (C dout, C x) const {
 } };
 #undef DLCORE_NUMBERS
 
-// ---- gates: of the halves a and b along an axis -------------------------------------------------------------------
-
-struct Glu : Exponential {
-  template <class T> __attribute__((always_inline)) T operator()(T a, T b) const { return a * sigmoid_(b); }
-};
-struct GluOfGate : Exponential {  // the gradient to b: dout a s (1 - s)
-  template <class T> __attribute__((always_inline)) T operator()(T dout, T a, T b) const {
-    const T e = Decay<T>(b).e, q = T(1) / (T(1) + e);
-    return dout * (a * (e * q * q));
-  }
-};
-
-static Array half_of(const Array& x, int64_t axis, int which) {
-  Array half = x;
-  half.shape[axis] /= 2;
-  half.data = x.as<char>() + which * half.shape[axis] * half.strides[axis] * item_size(x.dtype);
-  return half;
-}
-static void glu(const Args& a) {
-  const Array first = half_of(a.in(0), a.integer(0), 0), gate = half_of(a.in(0), a.integer(0), 1);
-  with_float(a.in(0).dtype, [&]<class T>() { pointwise<Glu, T, T, T>(a.out(), first, gate); });
-}
-static void glu_backward(const Args& a) {
-  const int64_t axis = a.integer(0);
-  const Array first = half_of(a.in(1), axis, 0), gate = half_of(a.in(1), axis, 1);
-  with_float(a.in(1).dtype, [&]<class T>() {
-    pointwise<Glu, T, T, T>(half_of(a.out(), axis, 0), a.in(0), gate);
-    pointwise<GluOfGate, T, T, T, T>(half_of(a.out(), axis, 1), a.in(0), first, gate);
-  });
-}
-
 // ---- kernels ------------------------------------------------------------------------------------------------------
 
 template <class F> static void unary(const Args& a) {
@@ -271,8 +201,6 @@ static const Kernel kernels[] = {
     {"activation:hardsigmoid_backward", binary<HardsigmoidBackward>, 0},
     {"activation:hardswish", unary<Hardswish>, 0},
     {"activation:hardswish_backward", binary<HardswishBackward>, 0},
-    {"activation:glu", glu, 0},
-    {"activation:glu_backward", glu_backward, 0},
     {"activation:prelu", binary<Prelu>, 0},
     {"activation:relu6", unary<Relu6>, 0},
     {"activation:leaky_relu", numbered<LeakyRelu, 1>, 0},

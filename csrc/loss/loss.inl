@@ -13,7 +13,8 @@
 enum Reduction : int64_t { kNone, kMean, kSum };  // as REDUCTIONS in dlcore/ops/loss.py
 
 // Labels as int64, -1 where ignored; throws before anything is written.
-static void read_labels(const Array& target, int64_t classes, int64_t ignore, int64_t* labels) {
+static void read_labels(const char* operation, const Array& target, int64_t classes, int64_t ignore,
+                        int64_t* labels) {
   const int64_t count = target.size();
   with_integer(target.dtype, [&]<class T>() {
     for (int64_t i = 0; i < count; ++i) labels[i] = static_cast<int64_t>(target.as<const T>()[i]);
@@ -21,8 +22,9 @@ static void read_labels(const Array& target, int64_t classes, int64_t ignore, in
   for (int64_t i = 0; i < count; ++i) {
     const int64_t label = labels[i];
     if (label != ignore && (label < 0 || label >= classes))
-      throw IndexFault("cross_entropy: label " + std::to_string(label) + " at position " + position(target, i) +
-                       " is out of range for " + std::to_string(classes) + (classes == 1 ? " class" : " classes"));
+      throw IndexFault(std::string(operation) + ": label " + std::to_string(label) + " at position " +
+                       position(target, i) + " is out of range for " + std::to_string(classes) +
+                       (classes == 1 ? " class" : " classes"));
     labels[i] = label == ignore ? -1 : label;
   }
 }
@@ -123,7 +125,7 @@ template <class T> static void cross_entropy_of(const Args& a) {
   const Lines l = lines_of(logits, logits.ndim == 1 ? 0 : 1);
   const int64_t reduction = a.integer(0);
   Scratch<int64_t> labels(l.count());
-  read_labels(target, l.n, a.integer(1), labels.get());
+  read_labels("cross_entropy", target, l.n, a.integer(1), labels.get());
 
   Scratch<C> weights(a.in(2) ? l.n : 0);
   double weight_sum = static_cast<double>(l.n), total = 0;
@@ -145,6 +147,8 @@ template <class T> static void cross_entropy_of(const Args& a) {
     store_loss(out, 0, reduction == kMean ? sum / total : sum);
   }
 }
+
+#include "loss/linear.inl"
 
 // ---- mse_loss -----------------------------------------------------------------------------------------------------
 // Inputs input, target of one shape; outputs loss, dinput (may be absent). Parameter: reduction.
@@ -208,6 +212,7 @@ static void scale(const Args& a) {
 
 static const Kernel kernels[] = {
     {"loss:cross_entropy", cross_entropy, kAllContiguous},
+    {"loss:linear_cross_entropy", linear_cross_entropy, kAllContiguous},
     {"loss:mse_loss", mse_loss, kAllContiguous},
     {"loss:scale", scale, 0},
 };

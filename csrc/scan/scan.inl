@@ -369,43 +369,7 @@ static void logcumsumexp(const Args& a) {
   });
 }
 
-// h[t] = a[t] h[t-1] + b[t], in double; h[-1] = 0.
-static void recurrence(const Args& a) {
-  const Lines l = scanned_lines(a);
-  const bool reverse = a.integer(1) != 0;
-  if (a.out().size() == 0) return;
-  with_float(a.in(0).dtype, [&]<class T>() {
-    const T *factors = a.in(0).as<const T>(), *terms = a.in(1).as<const T>();
-    T* out = a.out().as<T>();
-    if (l.inner > 1)
-      return each_tile(l, kScanBlock, [&](int64_t base, int64_t w) {
-        double h[kScanBlock], factor[kScanBlock], term[kScanBlock];
-        for (int64_t j = 0; j < l.n; ++j) {
-          const int64_t at = base + (reverse ? l.n - 1 - j : j) * l.inner;
-          take_in(factor, factors + at, w, false);
-          take_in(term, terms + at, w, false);
-          if (j == 0) std::memcpy(h, term, static_cast<size_t>(w) * sizeof(double));
-          else
-#pragma omp simd
-            for (int64_t c = 0; c < w; ++c) h[c] = factor[c] * h[c] + term[c];
-          give_out(h, out + at, w, false);
-        }
-      });
-    parallel_ranges(l.outer, line_grain(l.n), [&](int64_t begin, int64_t end) {
-      double factor[kScanBlock], term[kScanBlock];
-      for (int64_t k = begin; k < end; ++k) {
-        double h = 0;
-        for (int64_t i = 0; i < l.n; i += kScanBlock) {
-          const int64_t m = l.n - i < kScanBlock ? l.n - i : kScanBlock, at = k * l.n + (reverse ? l.n - i - m : i);
-          take_in(factor, factors + at, m, reverse);
-          take_in(term, terms + at, m, reverse);
-          for (int64_t t = 0; t < m; ++t) term[t] = h = i + t == 0 ? term[t] : factor[t] * h + term[t];
-          give_out(term, out + at, m, reverse);
-        }
-      }
-    });
-  });
-}
+#include "scan/recurrence.inl"
 
 static const Kernel kernels[] = {
     {"scan:cumsum", scan<Sums>, kAllContiguous},
@@ -413,5 +377,6 @@ static const Kernel kernels[] = {
     {"scan:cummax", scan_extrema<Larger>, kAllContiguous},
     {"scan:cummin", scan_extrema<Smaller>, kAllContiguous},
     {"scan:logcumsumexp", logcumsumexp, kAllContiguous},
-    {"scan:recurrence", recurrence, kAllContiguous},
+    {"scan:linear_recurrence", linear_recurrence, kAllContiguous},
+    {"scan:linear_recurrence_backward", linear_recurrence_backward, kAllContiguous},
 };

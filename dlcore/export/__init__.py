@@ -9,6 +9,7 @@ from dlcore.export import onnx_elementwise as onnx_elementwise  # its forms
 from dlcore.export import onnx_norms as onnx_norms  # its forms
 from dlcore.export import onnx_pooling as onnx_pooling  # its forms
 from dlcore.export import onnx_products as onnx_products  # its forms
+from dlcore.export import onnx_sequences as onnx_sequences  # its forms
 from dlcore.export import onnx_special as onnx_special  # its forms
 from dlcore.export import resize_forms as resize_forms  # its forms
 from dlcore.export.c_program import c

@@ -9,7 +9,7 @@ import numpy as np
 
 from dlcore.export.onnx_graph import Value
 
-__all__ = ["ACTIVATION_FORMS"]
+__all__ = ["ACTIVATION_FORMS", "halves"]
 
 Form = Callable[[Any], Value]  # of an onnx_forms.Node
 
@@ -120,14 +120,19 @@ def _softshrink(n: Any) -> Value:
     return _where(n, _compare(n, "Greater", x, limit), up, down)
 
 
-def _glu(n: Any) -> Value:
-    x, axis, g = n["x"], n["axis"], n.graph
+def halves(n: Any, x: Value) -> list[Value]:
+    """Both halves of ``x`` along the axis of the call."""
+    axis, g = n["axis"], n.graph
     length = x.shape[axis]
     if not isinstance(length, int):
         raise ValueError("the axis that is halved depends on the size of the batch")
     ends = [g.constant(np.array([k * (length // 2)])) for k in range(3)]
     along = g.constant(np.array([axis]))
-    a, b = (n.add("Slice", x, ends[k], ends[k + 1], along) for k in range(2))
+    return [n.add("Slice", x, ends[k], ends[k + 1], along) for k in range(2)]
+
+
+def _glu(n: Any) -> Value:
+    a, b = halves(n, n["x"])
     found: Value = n.add("Mul", a, n.add("Sigmoid", b))
     return found
 

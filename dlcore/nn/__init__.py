@@ -5,6 +5,7 @@ from dlcore.nn import functional, init, parametrize, utils
 from dlcore.nn.activations import (
     CELU,
     ELU,
+    GEGLU,
     GLU,
     SELU,
     Hardshrink,
@@ -20,6 +21,7 @@ from dlcore.nn.activations import (
     Softplus,
     Softshrink,
     Softsign,
+    SwiGLU,
     Tanhshrink,
     Threshold,
 )
@@ -41,6 +43,7 @@ from dlcore.nn.layers import (
     Tanh,
 )
 from dlcore.nn.layout import channels_last
+from dlcore.nn.linear_loss import LinearCrossEntropyLoss
 from dlcore.nn.losses import (
     BCELoss,
     BCEWithLogitsLoss,
@@ -66,6 +69,7 @@ from dlcore.nn.losses import (
     SoftMarginLoss,
     TripletMarginLoss,
 )
+from dlcore.nn.min_gru import MinGRU
 from dlcore.nn.module import Module, ModuleList
 from dlcore.nn.norm import (
     BatchNorm1d,
@@ -117,6 +121,7 @@ from dlcore.nn.pooling import (
     MaxUnpool2d,
     MaxUnpool3d,
 )
+from dlcore.nn.positions import RotaryEmbedding, SinusoidalPositionalEncoding
 from dlcore.nn.recurrent import GRU, LSTM, RNN, GRUCell, LSTMCell, RNNCell
 from dlcore.nn.resize import (
     ChannelShuffle,
@@ -139,6 +144,7 @@ from dlcore.nn.transformer import (
 __all__ = [
     "CELU",
     "ELU",
+    "GEGLU",
     "GELU",
     "GLU",
     "GRU",
@@ -208,6 +214,7 @@ __all__ = [
     "LayerNorm",
     "LeakyReLU",
     "Linear",
+    "LinearCrossEntropyLoss",
     "LocalResponseNorm",
     "LogSigmoid",
     "LogSoftmax",
@@ -219,6 +226,7 @@ __all__ = [
     "MaxUnpool1d",
     "MaxUnpool2d",
     "MaxUnpool3d",
+    "MinGRU",
     "Mish",
     "Module",
     "ModuleList",
@@ -242,15 +250,18 @@ __all__ = [
     "ReplicationPad1d",
     "ReplicationPad2d",
     "ReplicationPad3d",
+    "RotaryEmbedding",
     "Sequential",
     "SiLU",
     "Sigmoid",
+    "SinusoidalPositionalEncoding",
     "SmoothL1Loss",
     "SoftMarginLoss",
     "Softmax",
     "Softplus",
     "Softshrink",
     "Softsign",
+    "SwiGLU",
     "Tanh",
     "Tanhshrink",
     "Threshold",

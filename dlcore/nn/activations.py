@@ -7,17 +7,18 @@ from __future__ import annotations
 
 from typing import Any
 
-from dlcore._arguments import boolean, integer, number
+from dlcore._arguments import boolean, choice, integer, number
 from dlcore._creation import full
 from dlcore._spelling import spelled
 from dlcore._tensor import Parameter, Tensor
 from dlcore.dtypes import as_dtype
 from dlcore.nn.module import Module
-from dlcore.ops import gates, units
+from dlcore.ops import gated, gates, units
 
 __all__ = [
-    "CELU", "ELU", "GLU", "SELU", "Hardshrink", "Hardsigmoid", "Hardswish", "Hardtanh", "LeakyReLU", "LogSigmoid",
-    "Mish", "PReLU", "ReLU6", "SiLU", "Softplus", "Softshrink", "Softsign", "Tanhshrink", "Threshold",
+    "CELU", "ELU", "GEGLU", "GLU", "SELU", "Hardshrink", "Hardsigmoid", "Hardswish", "Hardtanh", "LeakyReLU",
+    "LogSigmoid", "Mish", "PReLU", "ReLU6", "SiLU", "Softplus", "Softshrink", "Softsign", "SwiGLU", "Tanhshrink",
+    "Threshold",
 ]  # fmt: skip
 
 
@@ -219,10 +220,40 @@ class GLU(Module):
 
     @spelled
     def __init__(self, dim: int = -1):
-        self.dim = integer(dim, "GLU: dim")
+        self.dim = integer(dim, f"{type(self).__name__}: dim")
 
     def forward(self, x: Tensor) -> Tensor:
         return gates.glu(x, self.dim)
 
     def extra_repr(self) -> str:
         return f"dim={self.dim}"
+
+
+class SwiGLU(GLU):
+    """silu(a) b, a and b the halves of the input along ``dim``, in one kernel: `dl.swiglu`.
+
+    >>> nn.SwiGLU()(dl.tensor([0.0, 20.0, 3.0, 3.0]))
+    tensor([ 0., 60.])
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        return gated.swiglu(x, None, self.dim)
+
+
+class GEGLU(GLU):
+    """gelu(a) b, a and b the halves of the input along ``dim``, in one kernel: `dl.geglu`.
+
+    >>> nn.GEGLU()(dl.tensor([0.0, 20.0, 3.0, 3.0]))
+    tensor([ 0., 60.])
+    """
+
+    @spelled
+    def __init__(self, dim: int = -1, approximate: str = "none"):
+        self.dim = integer(dim, "GEGLU: dim")
+        self.approximate = choice(approximate, ("none", "tanh"), "GEGLU: approximate")
+
+    def forward(self, x: Tensor) -> Tensor:
+        return gated.geglu(x, None, self.dim, self.approximate)
+
+    def extra_repr(self) -> str:
+        return f"dim={self.dim}, approximate={self.approximate!r}"

@@ -103,7 +103,7 @@ def _tail(x: Any) -> Any:
     return 0.5 * _erfc(-z) + lost * np.exp(-z * z) / math.sqrt(math.pi)
 
 
-def _terms(x: Any, approximate: str) -> tuple[Any, Any, Any]:
+def gelu_terms(x: Any, approximate: str) -> tuple[Any, Any, Any]:
     """p and x p' of gelu = x p(x), and the factor by which rounding of the exponent can grow their relative error."""
     x = np.clip(x, -_LIMIT, _LIMIT)
     if approximate == "none":
@@ -161,13 +161,13 @@ def gelu(x: Spec, approximate: Literal["none", "tanh"] = "none") -> None:
 
 
 @gelu.reference
-def _numpy_gelu(x: Any, approximate: str) -> Any:
-    return np.maximum(x, -_LIMIT) * _terms(x, approximate)[0]
+def numpy_gelu(x: Any, approximate: str) -> Any:
+    return np.maximum(x, -_LIMIT) * gelu_terms(x, approximate)[0]
 
 
 @gelu.magnitude
 def _(x: Any, approximate: str) -> Any:
-    return np.abs(_numpy_gelu(x, approximate)) * _terms(x, approximate)[2]
+    return np.abs(numpy_gelu(x, approximate)) * gelu_terms(x, approximate)[2]
 
 
 @_Gelu.definition(
@@ -209,11 +209,11 @@ def _curvature(x: Any, approximate: str) -> Any:
 
 @gelu_backward.reference
 def _(dout: Any, x: Any, approximate: str) -> Any:
-    p, rest, _ = _terms(x, approximate)
+    p, rest, _ = gelu_terms(x, approximate)
     return dout * (p + rest)
 
 
 @gelu_backward.magnitude
 def _(dout: Any, x: Any, approximate: str) -> Any:
-    p, rest, growth = _terms(x, approximate)
+    p, rest, growth = gelu_terms(x, approximate)
     return np.abs(dout) * (p + np.abs(rest)) * growth

@@ -205,12 +205,19 @@ def _(
     dout: Any, logits: Any, target: Any, weight: Any, dlogits: Any, ignore_index: int, label_smoothing: float,
     reduction: str, create_graph: bool, retain_graph: bool, dout_is_one: bool,
 ) -> Any:  # fmt: skip
-    shape, dtype, axis = logits.shape, logits.dtype, _axis(logits.shape)
     if reduction == "none" and not dout_is_one:
-        dout = unsqueeze(dout, axis)
+        dout = unsqueeze(dout, _axis(logits.shape))
     if not create_graph:
         return scaled(dlogits, dout, retain_graph, dout_is_one)
-    # By simpler operations, which can be differentiated: p times one number for each position, less others.
+    return differentiable(dout, logits, target, weight, ignore_index, label_smoothing, reduction)
+
+
+def differentiable(
+    dout: Any, logits: Any, target: Any, weight: Any, ignore_index: int, label_smoothing: float, reduction: str
+) -> Any:  # fmt: skip
+    """The gradient for the logits by simpler operations, which can be differentiated: p times one number for each
+    position, less others. ``dout`` has an axis of classes where it is no number."""
+    shape, dtype, axis = logits.shape, logits.dtype, _axis(logits.shape)
     labels = cast(unsqueeze(target, axis), int64)  # which holds ignore_index too
     counted = cast(ne(labels, ignore_index), dtype)
     chosen = mul(cast(eq(labels, np.arange(shape[axis]).reshape(_class_shape(shape))), dtype), counted)

@@ -5,6 +5,7 @@ exponential take 25 to 60 arithmetic
 instructions of a float32 element, the others 2 to 8: bound by memory in float32. Unmeasured: not yet run on hardware.
 """
 
+from dlcore.kernels.common.activations import gelu, gelu_grad, gelu_tanh, gelu_tanh_grad, relu, relu_grad
 from dlcore.kernels.common.math import (
     at_most,
     copysign_,
@@ -239,3 +240,48 @@ def glu_of_gate(dout, a, b):  # the gradient to b
     _, _, e = decay(b)
     q = divide(1.0, 1.0 + e)
     return dout * (a * (e * q * q))
+
+
+@jit
+def glu_gradients(dout, a, b):
+    return dout * sigmoid_(b), glu_of_gate(dout, a, b)
+
+
+@jit
+def swiglu(a, b):
+    return silu(a) * b
+
+
+@jit
+def swiglu_gradients(dout, a, b):
+    return silu_backward(dout * b, a), dout * silu(a)
+
+
+@jit
+def geglu(a, b):
+    return gelu(a) * b
+
+
+@jit
+def geglu_gradients(dout, a, b):
+    return gelu_grad(dout * b, a), dout * gelu(a)
+
+
+@jit
+def geglu_tanh(a, b):
+    return gelu_tanh(a) * b
+
+
+@jit
+def geglu_tanh_gradients(dout, a, b):
+    return gelu_tanh_grad(dout * b, a), dout * gelu_tanh(a)
+
+
+@jit
+def reglu(a, b):
+    return relu(a) * b
+
+
+@jit
+def reglu_gradients(dout, a, b):
+    return relu_grad(dout * b, a), dout * relu(a)

@@ -115,7 +115,7 @@ def picked(x, chosen, AXIS: tl.constexpr):
 # ---- kernels ------------------------------------------------------------------------------------------------------
 @jit
 def scan_kernel(
-    x, y, out, places, before, before_s, totals, totals_s, n, inner, lines, chunk, chunks,
+    x, y, initial, out, places, before, before_s, totals, totals_s, n, inner, lines, chunk, chunks,
     OP: tl.constexpr, IDENTITY: tl.constexpr, P: tl.constexpr, S: tl.constexpr, INDEX: tl.constexpr,
     BLOCK_L: tl.constexpr, BLOCK_N: tl.constexpr, AXIS: tl.constexpr, REVERSE: tl.constexpr, EXCLUSIVE: tl.constexpr,
 ):  # fmt: skip
@@ -146,8 +146,11 @@ def scan_kernel(
         elif OP == LOGSUMEXP:
             u = tl.where(known, tl.exp(v - tl.where(tl.abs(v) == INFINITY, 0.0, v)), u)
         elif OP == RECURRENCE:
-            v = tl.where(t == 0, 0.0, v)  # nothing comes before
             u = tl.load(y + at, known, 0).to(S)
+            if initial is not None:  # what comes before the first is a part of it
+                first = tl.load(initial + line, within, 0).to(S)
+                u = tl.where(t == 0, v * first + u, u)
+            v = tl.where(t == 0, 0.0, v)
         v, u = scanned(v, u, AXIS, OP)
         v, u = joined(p, s, v, u, OP)
         last = lanes == BLOCK_N - 1
@@ -226,13 +229,14 @@ def plan(op: Any, call: Call) -> Program:
     parts = 1 if n <= 4 * depth or programs >= 512 else min(PARTS, ceil_div(n, 2 * depth))
     chunk = ceil_div(ceil_div(n, parts), depth) * depth
     parts = ceil_div(n, chunk)
+    initial = In(2) if op is RECURRENCE and call.inputs[2] is not None else None
     state = {"OP": op.value, "IDENTITY": identity(x.dtype, op), "P": held, "S": second, "INDEX": index}
     temps = tuple(Workspace(lines * parts * d.itemsize) for d in (held, second, held, second))
     total, before = (Temp(0, held), Temp(1, second)), (Temp(2, held), Temp(3, second))
 
     def part(to: Any, places: Any, first: Any, sums: Any) -> Launch:
         args = {
-            "x": In(0), "y": In(1) if op is RECURRENCE else None, "out": to, "places": places,
+            "x": In(0), "y": In(1) if op is RECURRENCE else None, "initial": initial, "out": to, "places": places,
             "before": first[0], "before_s": first[1], "totals": sums[0], "totals_s": sums[1],
             "n": n, "inner": inner, "lines": lines, "chunk": chunk, "chunks": parts, **state,
             "BLOCK_L": width, "BLOCK_N": depth, "AXIS": int(not columns), "REVERSE": bool(reverse),
@@ -241,7 +245,7 @@ def plan(op: Any, call: Call) -> Program:
         return Launch(scan_kernel, (programs, parts), args, num_warps=max(1, min(8, width * depth // 256)))
 
     results = (Out(0), Out(1) if op in (MAX, MIN) else None)
-    inputs = (0, 1) if op is RECURRENCE else (0,)
+    inputs = (0,) if op is not RECURRENCE else (0, 1) if initial is None else (0, 1, 2)
     if parts == 1:
         return Program((part(*results, (None, None), (None, None)),), contiguous=inputs)
     args = {
@@ -254,4 +258,4 @@ def plan(op: Any, call: Call) -> Program:
 
 
 cumsum, cumprod, cummax, cummin = (partial(plan, op) for op in (SUM, PROD, MAX, MIN))
-logcumsumexp, recurrence = partial(plan, LOGSUMEXP), partial(plan, RECURRENCE)
+logcumsumexp, linear_recurrence = partial(plan, LOGSUMEXP), partial(plan, RECURRENCE)

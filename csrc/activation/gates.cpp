@@ -1,0 +1,2 @@
+#define DLCORE_BODY "activation/gates.inl"
+#include "common/each_isa.h"

@@ -1,0 +1,2 @@
+#define DLCORE_BODY "rotary/rotary.inl"
+#include "common/each_isa.h"
