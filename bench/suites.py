@@ -1,8 +1,9 @@
 """What is timed, and what is aimed at: operations, matrix products, training steps, an epoch."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
-from bench import layers, recurrent
+from bench import layers, recurrent, sequences
 from dlcore._selection import selected
 from dlcore.bench.cases import SNIPPETS, Case, Snippet, cases
 from dlcore.dtypes import float32
@@ -146,6 +147,47 @@ GPT = (
     ),
 )  # fmt: skip
 
+_COMPILED = ", lib.compile"
+
+
+def _of_sequences(name: str, engines: dict[str, str], *goals: Goal, own: str = "dlcore") -> Timed:
+    """Something of bench/sequences.py, which gives a loss, or outputs and gradients."""
+    setups = {engine: f"from bench import sequences; run = sequences.{call}" for engine, call in engines.items()}
+    check = "[run().item() for _ in range(2)]" if own == RECORDED else "list(run())"
+    return Timed(Snippet(name, setups, "run()", check, own=own), "us", goals)
+
+
+def _attention() -> Iterator[Timed]:
+    against = "torch", "torch compile"
+    for shape in sequences.ATTENTION:
+        for causal in (False, True):
+            call = f"attention(lib, F, {shape}, {causal}{{}})"
+            engines = {
+                "dlcore": call.format(""), "torch": call.format(""), "torch compile": call.format(_COMPILED),
+                "jax": f"jax_attention({shape}, {causal})",
+            }  # fmt: skip
+            name = f"attention {'x'.join(map(str, shape))}{' causal' * causal} both"
+            yield _of_sequences(name, engines, Goal(1.2, against))
+    call, (n, length, width, heads) = "encoder(lib, nn, optim{})", sequences.ENCODER
+    engines = {
+        RECORDED: call.format(", lib.capture"), "torch": call.format(""),
+        "torch fused": call.format(", fused=True"), "torch compile": call.format(", compiled=lib.compile, fused=True"),
+        "jax": "jax_encoder()",
+    }  # fmt: skip
+    name = f"encoder layer {width}, {heads} heads, {n}x{length} tokens, Adam"
+    yield _of_sequences(name, engines, _recorded(1.2, *TORCH), own=RECORDED)
+
+
+def _embedding() -> Iterator[Timed]:
+    for name in sequences.EMBEDDINGS:
+        call = f"embedding(lib, F, {name!r}{{}})"
+        engines = {
+            "dlcore": call.format(""), "torch": call.format(""), "torch compile": call.format(_COMPILED),
+            "jax": f"jax_embedding({name!r})",
+        }  # fmt: skip
+        yield _of_sequences(f"embedding {name} both", engines, Goal(3.0))
+
+
 # ---- layers -------------------------------------------------------------------------------------------------------
 
 
@@ -250,4 +292,5 @@ def _gemm() -> tuple[Timed, ...]:
 SUITES = {
     "steps": STEPS, "autocast": AUTOCAST, "epoch": EPOCH, "operations": _operations(), "gemm": _gemm(), "cnn": CNN,
     "conv": _layers(), "pools": _others(), "recurrent": _recurrent(), "gpt": GPT,
+    "attention": tuple(_attention()), "embedding": tuple(_embedding()),
 }  # fmt: skip

@@ -6,6 +6,7 @@ import math
 from typing import Any
 
 from dlcore._arguments import boolean, integer, number, operand
+from dlcore._attention import qkv_attention, scaled_dot_product_attention
 from dlcore._operations import (
     concat,
     expand,
@@ -17,7 +18,6 @@ from dlcore._operations import (
     mean,
     mul,
     pad,
-    permute,
     softmax,
     swapaxes,
     tril,
@@ -25,7 +25,7 @@ from dlcore._operations import (
     where,
 )
 from dlcore._tensor import Parameter, Tensor, empty, ones, zeros
-from dlcore.dtypes import as_dtype, bool_
+from dlcore.dtypes import as_dtype, bool_, float32
 from dlcore.errors import DTypeError, ShapeError
 from dlcore.nn import init
 from dlcore.nn.layers import Linear
@@ -116,23 +116,27 @@ class MultiheadAttention(Module):
         the bias of ``out_proj``, where PyTorch gives NaN.
 
         ``need_weights``: the weights (N, L, S) are returned, means over heads or, without ``average_attn_weights``, (N,
-        heads, L, S), after dropout; the matrix of them is then in memory, which it is not with ``need_weights=False``.
+        heads, L, S), after dropout; the matrix of them is then in memory, which it is not with ``need_weights=False``
+        (`dl.qkv_attention` and `dl.scaled_dot_product_attention`).
         """
         query, key, value = self._checked(query, key, value)
-        single, drops = query.ndim == 2, self.dropout if self.training else 0.0
+        drops, causal = self.dropout if self.training else 0.0, boolean(is_causal, "MultiheadAttention: is_causal")
+        seen = boolean(need_weights, "MultiheadAttention: need_weights")
+        sizes = self._sizes(query, key)
+        mask, extended = self._mask(key_padding_mask, attn_mask, sizes), self.bias_k is not None or self.add_zero_attn
+        if self.in_proj_weight is not None and query is key and key is value and not (seen or extended):
+            qkv = self._batched(linear(query, self.in_proj_weight, self.in_proj_bias))
+            return self._joined(qkv_attention(qkv, self.num_heads, _beside(mask, qkv), drops, causal), query), None
         q, k, v = self._heads(query, key, value)
-        mask = self._mask(key_padding_mask, attn_mask, q.shape, k.shape[2])
-        causal = boolean(is_causal, "MultiheadAttention: is_causal")
-        if self.bias_k is not None or self.add_zero_attn:
+        if extended:
             k, v, mask, causal = *self._extended(k, v), self._wider(mask, causal, q, k), False
-        output, weights = _attention(q, k, v, mask, causal, drops)
-        order = (0, 2, 1, 3) if self.batch_first or single else (2, 0, 1, 3)
-        output = self.out_proj(permute(output, order).reshape(*query.shape))
-        if not boolean(need_weights, "MultiheadAttention: need_weights"):
-            return output, None
+        if not seen:
+            out = scaled_dot_product_attention(q, k, v, _beside(mask, q), drops, causal, layout="BTHD")
+            return self._joined(out, query), None
+        out, weights = _weighted(q, k, v, mask, causal, drops)
         if boolean(average_attn_weights, "MultiheadAttention: average_attn_weights"):
             weights = mean(weights, 1)
-        return output, weights[0] if single else weights
+        return self._joined(out, query), weights[0] if query.ndim == 2 else weights
 
     # ---- operands ---------------------------------------------------------------------------------------------------
 
@@ -153,8 +157,28 @@ class MultiheadAttention(Module):
             raise ShapeError(f"MultiheadAttention: axis {batch}, of the batch, differs: {shapes}")
         return found[0], found[1], found[2]
 
+    def _sizes(self, query: Tensor, key: Tensor) -> tuple[int, int, int]:
+        """How many samples, queries and keys there are."""
+        if query.ndim == 2:
+            return 1, query.shape[0], key.shape[0]
+        time = 1 if self.batch_first else 0
+        return query.shape[1 - time], query.shape[time], key.shape[time]
+
+    def _batched(self, x: Tensor) -> Tensor:
+        """(N, L, width) of a projection in any layout."""
+        if x.ndim == 2:
+            return x.reshape(1, *x.shape)
+        return x if self.batch_first else swapaxes(x, 0, 1)
+
+    def _joined(self, out: Tensor, query: Tensor) -> Tensor:
+        """What the last projection makes of the heads side by side, in the layout of ``query``."""
+        if query.ndim == 3 and not self.batch_first:
+            out = swapaxes(out, 0, 1)
+        found: Tensor = self.out_proj(out.reshape(*query.shape))
+        return found
+
     def _heads(self, query: Tensor, key: Tensor, value: Tensor) -> Any:
-        """Queries, keys and values of each head: (N, heads, L or S, head_dim)."""
+        """Queries, keys and values: (N, L or S, heads, head_dim) each."""
         weight, bias, e = self.in_proj_weight, self.in_proj_bias, self.embed_dim
         if weight is not None and query is key and key is value:
             return self._cut(linear(query, weight, bias), 3)
@@ -169,28 +193,27 @@ class MultiheadAttention(Module):
         return tuple(self._cut(linear(x, w, b), 1)[0] for x, w, b in products)
 
     def _cut(self, x: Tensor, count: int) -> Any:
-        """``count`` tensors (N, heads, L, head_dim) from what one product gave for them, side by side."""
-        apart = x.reshape(*((1, *x.shape[:-1]) if x.ndim == 2 else x.shape[:-1]), count, self.num_heads, self.head_dim)
-        first = x.ndim == 2 or self.batch_first
-        return unbind(permute(apart, (2, 0, 3, 1, 4) if first else (2, 1, 3, 0, 4)), 0)
+        """``count`` tensors (N, L, heads, head_dim) from what one product gave for them, side by side."""
+        x = self._batched(x)
+        return unbind(x.reshape(*x.shape[:2], count, self.num_heads, self.head_dim), 2)
 
     def _extended(self, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
         """Keys and values with the learned ones and those of zeros after them."""
-        n, heads, _, width = k.shape
+        n, _, heads, width = k.shape
         parts = [[k], [v]]
         if self.bias_k is not None and self.bias_v is not None:
             for part, extra in zip(parts, (self.bias_k, self.bias_v), strict=True):
-                part.append(expand(extra.reshape(1, heads, 1, width), (n, heads, 1, width)))
+                part.append(expand(extra.reshape(1, 1, heads, width), (n, 1, heads, width)))
         if self.add_zero_attn:
             for part in parts:
-                part.append(zeros((n, heads, 1, width), dtype=k.dtype, device=k.device))
-        return concat(parts[0], 2), concat(parts[1], 2)
+                part.append(zeros((n, 1, heads, width), dtype=k.dtype, device=k.device))
+        return concat(parts[0], 1), concat(parts[1], 1)
 
     # ---- masks ------------------------------------------------------------------------------------------------------
 
-    def _mask(self, padding: Any, attn: Any, shape: tuple[int, ...], keys: int) -> Tensor | None:
+    def _mask(self, padding: Any, attn: Any, sizes: tuple[int, int, int]) -> Tensor | None:
         """Both masks as one that broadcasts to (N, heads, L, S): bools, True where a key takes part, or numbers."""
-        n, heads, length, _ = shape
+        (n, length, keys), heads = sizes, self.num_heads
         parts = []
         if padding is not None:
             padding = _as_mask(padding, "key_padding_mask")
@@ -212,7 +235,7 @@ class MultiheadAttention(Module):
         """A mask, and that of ``causal``, with which the keys that `_extended` adds are seen by every query."""
         more = (self.bias_k is not None) + self.add_zero_attn
         if causal:
-            mask = _with_causal(mask, q.shape[2], k.shape[2], q)
+            mask = _with_causal(mask, q.shape[1], k.shape[1], q)
         if mask is None:
             return None
         return pad(mask, [(0, 0)] * (mask.ndim - 1) + [(0, more)], constant_values=mask.dtype is bool_)
@@ -244,13 +267,21 @@ def _with_causal(mask: Tensor | None, length: int, keys: int, like: Tensor) -> T
     return logical_and(mask, seen) if mask.dtype is bool_ else where(seen, mask, -math.inf)
 
 
-def _attention(
+def _beside(mask: Tensor | None, q: Tensor) -> Tensor | None:
+    """``mask`` in a dtype that attention takes beside ``q``: bool, that of q, or float32 where q has 16 bits."""
+    if mask is None or mask.dtype is bool_ or mask.dtype is q.dtype:
+        return mask
+    return mask if mask.dtype is float32 and q.dtype.itemsize == 2 else mask.astype(q.dtype)
+
+
+def _weighted(
     q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, causal: bool, dropout: float
 ) -> tuple[Tensor, Tensor]:
-    """The outputs and the weights, after dropout, of each head; weights of zero where all keys are hidden."""
+    """Outputs (N, L, heads, head_dim) and weights (N, heads, L, S), after dropout; zeros where all keys are hidden."""
     if causal:
-        mask = _with_causal(mask, q.shape[2], k.shape[2], q)
-    scores = matmul(mul(q, 1 / math.sqrt(q.shape[-1])), swapaxes(k, -1, -2))
+        mask = _with_causal(mask, q.shape[1], k.shape[1], q)
+    q, k, v = (swapaxes(x, 1, 2) for x in (mul(q, 1 / math.sqrt(q.shape[-1])), k, v))
+    scores = matmul(q, swapaxes(k, -1, -2))
     if mask is None:
         weights = softmax(scores, -1)
     else:
@@ -260,4 +291,4 @@ def _attention(
         # the lowest number, not infinity: a row without keys has a softmax, and so a gradient, that is no NaN
         weights = where(seen, softmax(where(seen, scores, -scores.dtype.largest), -1), 0.0)
     weights = drop(weights, dropout) if dropout else weights
-    return matmul(weights, v), weights
+    return swapaxes(matmul(weights, v), 1, 2), weights
