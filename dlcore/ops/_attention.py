@@ -85,6 +85,14 @@ class Rest(NamedTuple):
     state: Any
 
 
+def _fits(q: Spec, v: Spec) -> bool:
+    return max(q.shape[3], v.shape[3]) <= (128 if q.dtype is float64 else 256)
+
+
+def _packed_fits(qkv: Spec) -> bool:
+    return _fits(qkv, qkv)
+
+
 # ---- the family -----------------------------------------------------------------------------------------------------
 
 
@@ -117,9 +125,10 @@ class Attention(Op):
                 targets.append(kept.get(name, found))
         return targets
 
-    def family_kernels(self) -> dict[str, str]:
-        """Those of the CPU."""
-        return {"cpu": f"attention:{self.name}"}
+    def family_kernels(self) -> dict[str, Any]:
+        """Those of the CPU, and of GPUs for rows that a block of theirs can hold."""
+        when: Any = _packed_fits if "packed" in self.name else _fits
+        return {"cpu": f"attention:{self.name}", "cuda": [(f"attention.attention:{self.name}", when)]}
 
     def restrict(self, operands: list[Any]) -> None:
         """Scores of large operands are so far apart that rounding decides which key is seen, and beside any lse their
@@ -295,7 +304,8 @@ def _seen(rest: Rest, band: Band, sizes: Sizes, like: Any) -> Any:
     if rest.lengths is not None:
         count = _count(rest, sizes)
         seen = lt(key, count)
-    at = add(at, sub(count, sizes.queries)) if band.lower else at
+    if band.lower:  # two numbers have no device
+        at = add(at, count - sizes.queries if rest.lengths is None else sub(count, sizes.queries))
     return _within(seen, at, key, band)
 
 
