@@ -13,12 +13,14 @@
 // What is missing went to positions computed for nothing, at the ends of rows and planes, and to copies of padding.
 #include "common/activations.inl"
 #include "common/dtypes.inl"
+#include "common/strided_copy.inl"
 
 namespace direct {  // names of types hold for the whole program: other families have an Axis of their own
 #include "conv/direct_geometry.inl"
 #include "conv/direct_tiles.inl"
 #include "conv/direct_planes.inl"
 #include "conv/direct_weight.inl"
+#include "conv/direct_depthwise.inl"
 }  // namespace direct
 
 static const Kernel kernels[] = {

@@ -66,6 +66,9 @@ template <class A, class S> static void store_plane(const Stored<S>& p) {
   }
 }
 
+template <class S> struct Planes;
+template <class S> static bool run_depthwise(const Planes<S>& planes);  // whether it was one for direct_depthwise.inl
+
 template <class S> struct Planes {
   using T = compute_t<S>;
   static constexpr int L = kLanes<T>;
@@ -131,6 +134,7 @@ template <class S> struct Planes {
   }
 
   void run() {
+    if (run_depthwise(*this)) return;
     plan();
     Scratch<T> packs(packed);
     pack(packs.get());

@@ -87,6 +87,9 @@ template <class T, int... I> constexpr WeightTiles<T> make_weight_tiles(std::int
 template <class T>
 constexpr WeightTiles<T> kWeightTiles = make_weight_tiles<T>(std::make_integer_sequence<int, kOutputSizes>());
 
+template <class S> struct WeightSums;
+template <class S> static bool run_depthwise(const WeightSums<S>& sums);
+
 template <class S> struct WeightSums {
   using T = compute_t<S>;
   static constexpr int L = kLanes<T>;
@@ -116,6 +119,7 @@ template <class S> struct WeightSums {
   }
 
   void run() {
+    if (run_depthwise(*this)) return;
     for (int64_t i = 0; i < in; ++i) {
       for (const AxisTap& a : y.taps[0]) {
         for (const AxisTap& b : x.taps[0]) {

@@ -91,6 +91,8 @@ _LARGE = [
     Case(17, 1, 9, (13, 12), (3, 3), padding=(1,) * 4, why="one channel, more than sixteen images"),
     Case(2, 17, 18, (7, 6), (3, 2), (2, 1), (1, 0, 2, 1), (1, 2), why="more channels than lanes"),
     Case(1, 40, 36, (5, 4), (2, 2), groups=2, layout="NHWC", why="groups of many channels"),
+    Case(2, 19, 19, (8, 11), (3, 3), (2, 2), (1,) * 4, groups=19, why="depthwise, more channels than lanes"),
+    Case(3, 16, 16, (9, 16), (4, 2), padding=(1, 1, 0, 1), groups=16, layout="NHWC", why="NHWC, lanes of channels"),
     Case(2, 1, 2, (40, 37), (3, 5), why="several bands of rows"),
     Case(1, 1, 2, (2100,), (3,), (2,), why="a line longer than a band"),
 ]
