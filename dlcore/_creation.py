@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, KeysView, ValuesView
 from typing import Any
 
@@ -19,18 +20,21 @@ from dlcore._tensor import (
     Tensor,
     computed,
     convert,
-    copy_of,
     empty,
     filled,
     leaf,
     of_data,
     of_numbers,
+    ramp,
     sharable,
 )
 from dlcore._tensor import from_numpy as over_array
 from dlcore.dtypes import DType, as_dtype, bool_, default_float, uint8
 from dlcore.ops.movement import stack
+from dlcore.ops.slicing import assign
+from dlcore.ops.strided import as_strided
 from dlcore.ops.transfer import transfer
+from dlcore.ops.triangles import tril
 
 __all__ = [
     "array", "asarray", "empty_like", "eye", "from_dlpack", "full", "full_like", "geomspace", "identity", "linspace",
@@ -219,8 +223,15 @@ def linspace(
     tensor([0.  , 0.25, 0.5 , 0.75])
     """
     first, last = number(start, "linspace: start"), number(stop, "linspace: stop")
-    closed = boolean(endpoint, "linspace: endpoint")
-    return _spaced("linspace", num, dtype, device, lambda n: np.linspace(first, last, n, endpoint=closed))
+    closed, size = boolean(endpoint, "linspace: endpoint"), integer(num, "linspace: num", 0)
+    target = default_float() if dtype is None else as_dtype(dtype, "linspace: dtype")
+    step = (last - first) / max(size - 1 if closed else size, 1)
+    if not (target.is_float and math.isfinite(step)) or (step == 0 and first != last):
+        return _spaced("linspace", size, target, device, lambda n: np.linspace(first, last, n, endpoint=closed))
+    for end in (first, last):
+        _C.check_number(end, target, "linspace")
+    end = last if closed and size > 1 else first + (size - 1) * step
+    return ramp("linspace", size, first, step, end, target, device)
 
 
 @spelled
@@ -261,24 +272,35 @@ def geomspace(
 # ---- of one pattern -----------------------------------------------------------------------------------------------
 
 
-def _pattern(name: str, n: Any, m: Any, k: Any, dtype: Any, device: Any, make: Any) -> Tensor:
+def _size(name: str, n: Any, m: Any, k: Any, dtype: Any) -> tuple[int, int, int, DType]:
+    """Rows, columns, the diagonal (at most just outside of the matrix) and the dtype."""
     rows, diagonal = integer(n, f"{name}: n", 0), integer(k, f"{name}: k")
     columns = rows if m is None else integer(m, f"{name}: m", 0)
     target = default_float() if dtype is None else as_dtype(dtype, f"{name}: dtype")
-    bounded = min(max(diagonal, -rows), columns)  # NumPy's index arithmetic is that of 64 bits
-    return copy_of(computed(name, rows * columns, lambda: make(rows, columns, bounded)), target, device)
+    return rows, columns, min(max(diagonal, -rows), columns), target
+
+
+def _eye(name: str, n: Any, m: Any, k: Any, dtype: Any, device: Any) -> Tensor:
+    rows, columns, diagonal, target = _size(name, n, m, k, dtype)
+    made = filled((rows, columns), 0, target, device)
+    count = min(rows + min(diagonal, 0), columns - max(diagonal, 0))
+    if count > 0:
+        first = diagonal if diagonal >= 0 else -diagonal * columns
+        assign.inplace(as_strided(made, (count,), (columns + 1,), first), 1)
+    return made
 
 
 def eye(n: int, m: int | None = None, k: int = 0, *, dtype: Any = None, device: Any = None) -> Tensor:
     """Ones on diagonal ``k`` of zeros (n, m), above the main one for k > 0; m = n and float32 by default."""
-    return _pattern("eye", n, m, k, dtype, device, np.eye)
+    return _eye("eye", n, m, k, dtype, device)
 
 
 def identity(n: int, dtype: Any = None, device: Any = None) -> Tensor:
     """The identity matrix (n, n): ``eye(n)``."""
-    return _pattern("identity", n, None, 0, dtype, device, np.eye)
+    return _eye("identity", n, None, 0, dtype, device)
 
 
 def tri(n: int, m: int | None = None, k: int = 0, *, dtype: Any = None, device: Any = None) -> Tensor:
     """Ones at and below diagonal ``k``, zeros above it: (n, m); m = n and float32 by default."""
-    return _pattern("tri", n, m, k, dtype, device, np.tri)
+    rows, columns, diagonal, target = _size("tri", n, m, k, dtype)
+    return tril(filled((rows, columns), 1, target, device), diagonal)

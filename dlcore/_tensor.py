@@ -36,7 +36,7 @@ from dlcore.dtypes import (
 )
 from dlcore.errors import AutogradError, CaptureError, DTypeError, ShapeError
 from dlcore.op import function
-from dlcore.ops import bitwise, elementwise, movement, rounding
+from dlcore.ops import bitwise, creation, elementwise, movement, rounding
 from dlcore.ops.slicing import assign
 from dlcore.ops.transfer import transfer
 
@@ -433,7 +433,7 @@ def filled(shape: tuple[int, ...], value: Any, dtype: DType, device: Any, requir
 
 def leaf(value: Tensor, requires_grad: bool) -> Tensor:
     """``value``, which has just been made, as a leaf of the graph where ``requires_grad``."""
-    if boolean(requires_grad, "requires_grad:"):
+    if requires_grad is not False and boolean(requires_grad, "requires_grad:"):
         value.requires_grad = True
     return value
 
@@ -595,6 +595,8 @@ def ones(
 
 def _real(value: Any, where: str) -> int | float:
     """A whole number as an int, another as a float."""
+    if type(value) is int:
+        return value
     try:
         return integer(value, where)
     except TypeError:
@@ -614,6 +616,16 @@ def computed(name: str, size: int, make: Callable[[], np.ndarray[Any, Any]]) -> 
     raise MemoryError(f"{name}: {shown(size)} numbers do not fit in memory")
 
 
+def ramp(name: str, count: int, first: float, step: float, last: float, dtype: DType, device: Any) -> Tensor:
+    """first + i step for i in 0 ... count - 1, computed in float64, but ``last`` as the last; the function ``name``."""
+    own = dtype if dtype in creation.DTYPES else float64
+    if count >= 1 << 44:
+        raise MemoryError(f"{name}: {shown(count)} numbers do not fit in memory")
+    made = _C.empty((count,), own, chosen_device(device).code)
+    creation.ramp(made, first, step, last)
+    return made if own is dtype else elementwise.cast(made, dtype)
+
+
 def arange(start: Any, stop: Any = None, step: Any = 1, dtype: Any = None, device: Any = None) -> Tensor:
     """The numbers start, start + step, ... below ``stop``; ``arange(n)`` gives 0 to n - 1.
 
@@ -625,7 +637,7 @@ def arange(start: Any, stop: Any = None, step: Any = 1, dtype: Any = None, devic
     first, last, step = _real(start, "arange: start"), _real(stop, "arange: stop"), _real(step, "arange: step")
     if step == 0:
         raise ValueError("arange: the step is 0")
-    whole = all(isinstance(v, int) for v in (first, last, step))
+    whole = isinstance(first, int) and isinstance(last, int) and isinstance(step, int)
     target = as_dtype(dtype, "arange: dtype") if dtype is not None else int64 if whole else default_float()
     if not whole:
         first, last, step = float(first), float(last), float(step)
@@ -633,17 +645,17 @@ def arange(start: Any, stop: Any = None, step: Any = 1, dtype: Any = None, devic
     count = max(0, math.ceil(steps)) if math.isfinite(steps) else 1 << 62
     if not count:
         return empty(0, dtype=target, device=device)
-    kind = int64 if whole else float64
-    for limiting in (kind,) if kind is target else (kind, target):
-        for end in (first, first + (count - 1) * step):  # all others lie between
-            _C.check_number(end, limiting, "arange")
-
-    def numbers() -> np.ndarray[Any, Any]:
-        if count < 3:  # a step may be wider than the range
-            return np.array([first + k * step for k in range(count)], kind.numpy)
-        return first + np.arange(count, dtype=kind.numpy) * step
-
-    return copy_of(computed("arange", count, numbers), target, device)
+    last = first + (count - 1) * step
+    exact = whole and max(abs(first), abs(last), abs(count * step)) <= 1 << 53  # float64 holds them all
+    if not (exact and target in (int64, float32, float64)):
+        kind = int64 if whole else float64
+        for limiting in (kind,) if kind is target else (kind, target):
+            for end in (first, last):  # all others lie between
+                _C.check_number(end, limiting, "arange")
+    if whole and not exact:
+        numbers = computed("arange", count, lambda: first + np.arange(count, dtype=np.int64) * step)
+        return copy_of(numbers, target, device)
+    return ramp("arange", count, float(first), float(step), float(last), target, device)
 
 
 _NUMBERS: dict[str, Callable[[Any], Any]] = {"b": bool, "i": int, "u": int, "f": float}  # by the kind of NumPy's dtype

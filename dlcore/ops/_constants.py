@@ -7,6 +7,9 @@ from typing import Any
 import numpy as np
 
 from dlcore import _C
+from dlcore._device import default_device
+from dlcore.dtypes import int64
+from dlcore.ops.creation import ramp
 from dlcore.ops.movement import contiguous
 
 __all__ = ["constant", "positions"]
@@ -24,4 +27,6 @@ def constant(array: Any, like: Any = None) -> Any:
 
 def positions(count: int, like: Any = None) -> Any:
     """0, 1, ..., count - 1, as int64."""
-    return constant(np.arange(count, dtype=np.int64), like)
+    made = _C.empty((count,), int64, (default_device() if like is None else like.device).code)
+    ramp(made, 0.0, 1.0, count - 1.0)
+    return made
