@@ -173,6 +173,8 @@ def lengths(value: Any, where: str) -> tuple[int, ...]:
                 break
         else:  # nothing to convert
             return value
+    if type(value) is int and 0 <= value < 2**63:
+        return (value,)
     shape = integers(value, where)
     if not shape or (min(shape) >= 0 and max(shape) < 2**63 and len(shape) <= MAX_AXES):
         return shape

@@ -150,7 +150,8 @@ def from_dlpack(source: Any, *, device: Any = None, copy: bool | None = None) ->
 def full(shape: Any, fill_value: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
     """A tensor filled with ``fill_value``, in its dtype (float32 for a Python float) where none is given."""
     sizes = lengths(shape, "full: shape")
-    plain = type(fill_value) in (bool, int, float) or isinstance(fill_value, Tensor)
+    kind = type(fill_value)
+    plain = kind is float or kind is int or kind is bool or isinstance(fill_value, Tensor)
     given = fill_value if plain else convert(fill_value, "full", "fill_value", None)
     if dtype is not None:
         chosen = as_dtype(dtype, "full: dtype")

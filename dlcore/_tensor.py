@@ -420,10 +420,11 @@ def sizes_and_dtype(name: str, shape: tuple[Any, ...], dtype: Any) -> tuple[tupl
 
     The dtype may stand behind them, as in NumPy: ``f((2, 3), np.int32)``.
     """
-    if dtype is None and len(shape) > 1 and isinstance(shape[-1], DType | str | type | np.dtype):
+    several = dtype is None and len(shape) > 1 and type(shape[-1]) is not int
+    if several and isinstance(shape[-1], DType | str | type | np.dtype):
         *shape, dtype = shape  # type: ignore[assignment]
     chosen = float32 if dtype is None else as_dtype(dtype, f"{name}: dtype")
-    return lengths(_together(tuple(shape)), f"{name}: shape"), chosen
+    return lengths(shape[0] if len(shape) == 1 else tuple(shape), f"{name}: shape"), chosen
 
 
 def filled(shape: tuple[int, ...], value: Any, dtype: DType, device: Any, requires_grad: bool = False) -> Tensor:
