@@ -10,7 +10,7 @@ Each check raises AssertionError with the operation, the sample, the worst eleme
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -22,7 +22,7 @@ from dlcore._device import CPU, Device, synchronize
 from dlcore._device import device as as_device
 from dlcore._func_checks import check_batching, gradcheck, gradgradcheck
 from dlcore._tensor import Tensor, from_numpy, tensor
-from dlcore.dtypes import DType, as_dtype, float32, float64, uint64
+from dlcore.dtypes import DType, as_dtype, bool_, float16, float32, float64, int8, int32, uint64
 from dlcore.errors import CaptureError
 from dlcore.op import REGISTRY, Op, Sample, Spec, flat, lengths_of
 
@@ -37,6 +37,7 @@ __all__ = [
     "check_errors",
     "check_forward",
     "check_gradient",
+    "check_other_dtypes",
     "check_repeatable",
     "check_replay",
     "check_second_order",
@@ -545,6 +546,22 @@ def check_errors(op: Op, device: Any = CPU) -> None:
             assert reported or str(error) == wrong.text, f"{op.name}: the text is {str(error)!r}, not {wrong.text!r}"
         else:
             raise AssertionError(f"{op.name}: accepted what should raise {wrong.error.__name__}: {wrong.text}")
+
+
+def check_other_dtypes(op: Op, sample: Sample) -> None:
+    """Operands whose dtypes do not go together: the operation converts them or raises, and keeps within its memory.
+
+    Each array of floats in turn is one of other numbers. What is made of dtypes that a kernel does not expect may be
+    smaller than what it writes.
+    """
+    for dtype in (float32, float64):
+        arrays = rounded(op, sample, dtype)
+        for k in _floats(drawn(op, sample)):
+            for other in (bool_, int8, int32, float16, float32, float64):
+                with np.errstate(all="ignore"):
+                    odd = [*arrays[:k], arrays[k].astype(other.numpy), *arrays[k + 1 :]]
+                with guarded(), suppress(TypeError, ValueError, IndexError, OverflowError, RuntimeError):
+                    call(op, tensors(odd), attributes(op, sample), lengths(op, sample))
 
 
 def check_repeatable(op: Op, sample: Sample, dtype: DType, device: Any = CPU) -> None:

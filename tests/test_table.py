@@ -74,6 +74,12 @@ def test_forward(op, sample, number, chosen, request):
     each(op, pairs, lambda dtype, layout: testing.check_forward(op, sample, dtype, layout))
 
 
+@pytest.mark.parametrize("op", OPERATIONS, ids=name_of)
+def test_operands_of_other_dtypes(op):
+    for sample in sorted((s for s in testing.samples(op) if s.size), key=lambda s: s.size)[:2]:
+        testing.check_other_dtypes(op, sample)
+
+
 @pytest.mark.parametrize("op, sample, number", cases(differentiable=True))
 def test_gradient(op, sample, number, chosen):
     testing.check_gradient(op, sample)

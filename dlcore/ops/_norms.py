@@ -18,7 +18,7 @@ from dlcore.ops.reduce import mean
 
 __all__ = [
     "Layout", "Norm", "along", "along_axis", "centred", "channel_axis", "channels_of", "check_channels", "check_eps",
-    "check_statistics", "check_vectors", "common", "norm", "numpy_centred", "numpy_mean", "numpy_size", "other_axes",
+    "check_floats", "check_vectors", "common", "norm", "numpy_centred", "numpy_mean", "numpy_size", "other_axes",
     "wide", "widened",
 ]  # fmt: skip
 
@@ -46,6 +46,7 @@ class Norm(Op):
     """A normalisation or its gradient."""
 
     family = "norm"
+    kinds = ("float",)
     ulp = 4
 
     def family_kernels(self) -> dict[str, str]:
@@ -94,10 +95,11 @@ def along(value: Any, shape: Sequence[int], layout: str) -> Any:
 
 
 def check_vectors(name: str, shape: tuple[int, ...], x: Spec, **vectors: Spec | None) -> None:
-    """Raises where one of these has another shape than ``shape``."""
+    """Raises where one of these has another shape than ``shape``, or it or x is not of floats."""
     for key, spec in vectors.items():
         if spec is not None and spec.shape != shape:
             raise ShapeError(f"{name}: {key} has shape {spec.shape}, not {shape}, for x of shape {x.shape}")
+    check_floats(name, x=x, **vectors)
 
 
 def check_channels(name: str, x: Spec, layout: str, **vectors: Spec | None) -> int:
@@ -113,9 +115,9 @@ def check_eps(name: str, eps: float) -> None:
         raise ValueError(f"{name}: eps is {eps}, not a number from 0 on")
 
 
-def check_statistics(name: str, **running: Spec | None) -> None:
-    """Raises where running statistics are not floats."""
-    for key, spec in running.items():
+def check_floats(name: str, **operands: Spec | None) -> None:
+    """Raises where one of these is not of floats."""
+    for key, spec in operands.items():
         if spec is not None and not spec.dtype.is_float:
             raise DTypeError(f"{name}: {key} is of dtype {spec.dtype.name}, not a float")
 

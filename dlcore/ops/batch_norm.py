@@ -25,7 +25,7 @@ from dlcore.ops._norms import (
     centred,
     check_channels,
     check_eps,
-    check_statistics,
+    check_floats,
     common,
     norm,
     numpy_centred,
@@ -113,7 +113,7 @@ def _check_running(x: Spec, layout: str, running: Sequence[Spec], momentum: floa
         raise ShapeError(f"{name}: {len(running)} running tensors; there are a mean, a variance and a count")
     mean, var, *count = running
     check_channels(name, x, layout, running_mean=mean, running_var=var)
-    check_statistics(name, running_mean=mean, running_var=var)
+    check_floats(name, running_mean=mean, running_var=var)
     if count and (count[0].shape != () or count[0].dtype is not int64):
         found = f"shape {count[0].shape} and dtype {count[0].dtype.name}"
         raise DTypeError(f"{name}: num_batches_tracked has {found}, not () and int64")
@@ -412,7 +412,7 @@ def batch_norm_inference(
     """
     check_channels("batch_norm_inference", x, layout, mean=mean, var=var, weight=weight, bias=bias)
     check_eps("batch_norm_inference", eps)
-    check_statistics("batch_norm_inference", mean=mean, var=var)
+    check_floats("batch_norm_inference", mean=mean, var=var)
     return Spec(x.shape, x.dtype)
 
 
