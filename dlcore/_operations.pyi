@@ -28,34 +28,34 @@ __all__ = [
     "diagflat", "diagonal", "diff", "digamma", "div", "divide", "dot", "dsplit", "dstack", "einsum", "elu", "embedding",
     "embedding_bag", "eq", "equal", "erf", "erfc", "exp", "exp2", "expand", "expand_as", "expand_dims", "expm1",
     "fill_diagonal", "fix", "flatnonzero", "flatten", "flip", "fliplr", "flipud", "float_power", "floor",
-    "floor_divide", "fmax", "fmin", "fmod", "focal_loss", "gather", "gaussian_nll_loss", "gcd", "ge", "gelu",
+    "floor_divide", "fmax", "fmin", "fmod", "focal_loss", "gather", "gaussian_nll_loss", "gcd", "ge", "geglu", "gelu",
     "gelu_backward", "glu", "greater", "greater_equal", "grid_sample", "group_norm", "gt", "hardshrink", "hardsigmoid",
     "hardswish", "hardtanh", "heaviside", "hinge_embedding_loss", "hinge_loss", "histogram", "hsplit", "hstack",
     "huber_loss", "hypot", "im2col", "imag", "index_add", "index_copy", "index_fill", "index_select", "indices",
     "inner", "insert", "instance_norm", "interpolate", "intersect1d", "invert", "isclose", "isfinite", "isin", "isinf",
     "isnan", "isneginf", "isposinf", "ix_", "kl_div", "kron", "kthvalue", "l1_loss", "layer_norm", "lcm", "le",
     "leaky_relu", "left_shift", "lerp", "less", "less_equal", "lgamma", "linear", "linear_backward",
-    "local_response_norm", "log", "log10", "log1p", "log2", "log_softmax", "logaddexp", "logcumsumexp", "logical_and",
-    "logical_not", "logical_or", "logical_xor", "logsigmoid", "logsumexp", "lp_pool1d", "lp_pool2d", "lp_pool3d", "lt",
-    "margin_ranking_loss", "masked_fill", "masked_scatter", "masked_select", "matmul", "matrix_transpose", "max",
-    "max_pool1d", "max_pool2d", "max_pool3d", "max_unpool1d", "max_unpool2d", "max_unpool3d", "maximum", "mean",
-    "median", "meshgrid", "min", "minimum", "mish", "mm", "mod", "moveaxis", "movedim", "mse_loss", "msort", "mul",
-    "multi_margin_loss", "multiply", "mv", "nan_to_num", "nanmax", "nanmean", "nanmedian", "nanmin", "nanprod",
-    "nanquantile", "nanstd", "nansum", "nanvar", "narrow", "ne", "neg", "negative", "nextafter", "nll_loss", "nonzero",
-    "norm", "not_equal", "one_hot", "outer", "pad", "pairwise_distance", "partition", "percentile", "permute",
-    "permute_dims", "pixel_shuffle", "pixel_unshuffle", "poisson_nll_loss", "polygamma", "positive", "pow", "power",
-    "prelu", "prod", "ptp", "put_along_axis", "quantile", "quantile_loss", "rad2deg", "radians", "ravel",
-    "ravel_multi_index", "real", "reciprocal", "relu", "relu6", "relu_backward", "remainder", "repeat",
-    "repeat_interleave", "reshape", "reshape_as", "right_shift", "rint", "rms_norm", "roll", "rot90", "round",
-    "row_stack", "rsqrt", "scatter", "scatter_add", "scatter_reduce", "searchsorted", "select", "selu", "setdiff1d",
-    "setxor1d", "sgn", "sigmoid", "sigmoid_backward", "sign", "signbit", "silu", "sin", "sinc", "sinh",
-    "sliding_window_view", "smooth_l1_loss", "soft_margin_loss", "softmax", "softmin", "softplus", "softshrink",
-    "softsign", "sort", "split", "sqrt", "square", "squeeze", "stack", "std", "std_mean", "sub", "subtract", "sum",
-    "swapaxes", "swapdims", "take", "take_along_axis", "tan", "tanh", "tanh_backward", "tanhshrink", "tensordot",
-    "threshold", "tile", "topk", "trace", "transpose", "trapezoid", "tril", "tril_indices", "triplet_margin_loss",
-    "triu", "triu_indices", "true_divide", "trunc", "unbind", "unflatten", "unfold", "union1d", "unique", "unique_all",
-    "unique_counts", "unique_inverse", "unique_values", "unravel_index", "unsqueeze", "unstack", "var", "var_mean",
-    "vdot", "vecdot", "view_as", "vsplit", "vstack", "where", "xlogy",
+    "linear_cross_entropy", "linear_recurrence", "local_response_norm", "log", "log10", "log1p", "log2", "log_softmax",
+    "logaddexp", "logcumsumexp", "logical_and", "logical_not", "logical_or", "logical_xor", "logsigmoid", "logsumexp",
+    "lp_pool1d", "lp_pool2d", "lp_pool3d", "lt", "margin_ranking_loss", "masked_fill", "masked_scatter",
+    "masked_select", "matmul", "matrix_transpose", "max", "max_pool1d", "max_pool2d", "max_pool3d", "max_unpool1d",
+    "max_unpool2d", "max_unpool3d", "maximum", "mean", "median", "meshgrid", "min", "minimum", "mish", "mm", "mod",
+    "moveaxis", "movedim", "mse_loss", "msort", "mul", "multi_margin_loss", "multiply", "mv", "nan_to_num", "nanmax",
+    "nanmean", "nanmedian", "nanmin", "nanprod", "nanquantile", "nanstd", "nansum", "nanvar", "narrow", "ne", "neg",
+    "negative", "nextafter", "nll_loss", "nonzero", "norm", "not_equal", "one_hot", "outer", "pad", "pairwise_distance",
+    "partition", "percentile", "permute", "permute_dims", "pixel_shuffle", "pixel_unshuffle", "poisson_nll_loss",
+    "polygamma", "positive", "pow", "power", "prelu", "prod", "ptp", "put_along_axis", "quantile", "quantile_loss",
+    "rad2deg", "radians", "ravel", "ravel_multi_index", "real", "reciprocal", "reglu", "relu", "relu6", "relu_backward",
+    "remainder", "repeat", "repeat_interleave", "reshape", "reshape_as", "right_shift", "rint", "rms_norm", "roll",
+    "rot90", "rotary_embedding", "round", "row_stack", "rsqrt", "scatter", "scatter_add", "scatter_reduce",
+    "searchsorted", "select", "selu", "setdiff1d", "setxor1d", "sgn", "sigmoid", "sigmoid_backward", "sign", "signbit",
+    "silu", "sin", "sinc", "sinh", "sliding_window_view", "smooth_l1_loss", "soft_margin_loss", "softmax", "softmin",
+    "softplus", "softshrink", "softsign", "sort", "split", "sqrt", "square", "squeeze", "stack", "std", "std_mean",
+    "sub", "subtract", "sum", "swapaxes", "swapdims", "swiglu", "take", "take_along_axis", "tan", "tanh",
+    "tanh_backward", "tanhshrink", "tensordot", "threshold", "tile", "topk", "trace", "transpose", "trapezoid", "tril",
+    "tril_indices", "triplet_margin_loss", "triu", "triu_indices", "true_divide", "trunc", "unbind", "unflatten",
+    "unfold", "union1d", "unique", "unique_all", "unique_counts", "unique_inverse", "unique_values", "unravel_index",
+    "unsqueeze", "unstack", "var", "var_mean", "vdot", "vecdot", "view_as", "vsplit", "vstack", "where", "xlogy",
 ]
 
 def abs(x: Operand) -> Tensor:
@@ -1328,6 +1328,16 @@ def ge(a: Operand, b: Operand) -> Tensor:
     tensor([False,  True,  True])
     """
 
+def geglu(gate: Operand, up: Operand | None = None, axis: int = -1, approximate: Literal['none', 'tanh'] = 'none') -> Tensor:
+    """gelu(gate) up, of two tensors of one shape, or of the halves of `gate` along `axis`, the gate first.
+
+    `approximate` as of `gelu`. Rounded once. Raises ShapeError where shapes differ, or the axis has no even length.
+    Shazeer 2020 (https://arxiv.org/abs/2002.05202).
+
+    >>> dl.geglu(dl.tensor([0.0, 20.0, 3.0, 3.0]))
+    tensor([ 0., 60.])
+    """
+
 def gelu(x: Operand, approximate: Literal['none', 'tanh'] = 'none') -> Tensor:
     """Gaussian error linear unit x P(X <= x), X standard normal (https://arxiv.org/abs/1606.08415).
 
@@ -1771,6 +1781,36 @@ def linear_backward(dout: Operand, x: Operand, weight: Operand, saved: Operand |
     >>> x, w = dl.tensor([[1.0, 2.0]]), dl.tensor([[3.0, 4.0]])
     >>> [t.tolist() for t in dl.linear_backward(dl.tensor([[10.0]]), x, w)]
     [[[30.0, 40.0]], [[10.0, 20.0]], [10.0]]
+    """
+
+def linear_cross_entropy(input: Operand, linear_weight: Operand, target: Operand, *, linear_bias: Operand | None = None, weight: Operand | None = None, reduction: str = 'mean', ignore_index: int = -100, label_smoothing: float = 0.0) -> Tensor:
+    """Cross-entropy of `target` and the logits input @ linear_weight.T + linear_bias, never stored as a whole.
+
+    `input`: (..., K). `linear_weight`: (V, K), `linear_bias`: (V,). `target`: class indices (...), of any integer
+    dtype. `reduction`, `ignore_index`, `label_smoothing` as of `cross_entropy`. On a CPU a chunk of 32 MiB of logits is
+    computed at a time, from which loss and gradients follow at once: memory grows with the parameters, not with
+    rows x V. With `weight`, a factor for each class, with reduction "none" and on a GPU it is `cross_entropy` of
+    `linear`, logits and all.
+
+    Sums over chunks are in float32 or wider, in their order: the same bits for any number of threads. Raises IndexError
+    for a label outside 0 .. V - 1, ShapeError, DTypeError, ValueError. Wijmans et al. 2024 (arXiv 2411.09009).
+
+    >>> dl.linear_cross_entropy(dl.tensor([[1.0, 2.0]]), dl.zeros(2, 2), dl.tensor([1])).round(4)
+    tensor(0.6931)
+    """
+
+def linear_recurrence(a: Operand, b: Operand, initial: Operand | None = None, axis: int = 1, reverse: bool = False) -> Tensor:
+    """The linear recurrence h[t] = a[t] h[t-1] + b[t] along `axis`, all h.
+
+    `a`, `b`: of one shape; integers become float32. `initial`: h[-1], of that shape without `axis`; None: h[0] = b[0],
+    and a[0] is not looked at. `reverse`: h[t] = a[t] h[t+1] + b[t], from the end.
+
+    In float64 on a CPU, float32 or wider on a GPU, each h rounded once; there by a parallel scan (Blelloch 1990), in an
+    order that depends on shapes alone. The gradient is a scan from the other end. Raises ShapeError where shapes
+    differ, IndexError for an axis out of range.
+
+    >>> dl.linear_recurrence(dl.tensor([0.5, 0.5, 0.5]), dl.tensor([1.0, 1.0, 1.0]), axis=0)
+    tensor([1.  , 1.5 , 1.75])
     """
 
 def local_response_norm(input: Operand, size: int, alpha: float = 0.0001, beta: float = 0.75, k: float = 1.0, layout: str = 'NCHW') -> Tensor:
@@ -2522,6 +2562,16 @@ def reciprocal(x: Operand) -> Tensor:
     tensor([1.  , 0.25])
     """
 
+def reglu(gate: Operand, up: Operand | None = None, axis: int = -1) -> Tensor:
+    """relu(gate) up, of two tensors of one shape, or of the halves of `gate` along `axis`, the gate first.
+
+    Raises ShapeError where shapes differ, or the axis has no even length. Shazeer 2020
+    (https://arxiv.org/abs/2002.05202).
+
+    >>> dl.reglu(dl.tensor([-1.0, 2.0, 3.0, 3.0]))
+    tensor([0., 6.])
+    """
+
 def relu(x: Operand) -> Tensor:
     """Rectifier max(x, 0). The gradient at 0 is 0.
 
@@ -2609,6 +2659,28 @@ def rot90(x: Operand, k: int = 1, axes: Sequence[int] = (0, 1)) -> Tensor:
     >>> dl.rot90(dl.tensor([[1, 2], [3, 4]]))
     tensor([[2, 4],
             [1, 3]])
+    """
+
+def rotary_embedding(x: Operand, cos: Operand, sin: Operand, positions: Operand | None = None, interleaved: bool = False, layout: Literal['BHTD', 'BTHD'] = 'BHTD', heads: int | None = None, inverse: bool = False) -> Tensor:
+    """`x` with pairs of features turned by the angle of their position (rotary embedding, RoPE).
+
+    A pair (a, b) at position p becomes (a c - b s, b c + a s), c = cos[p, i] and s = sin[p, i] for its i-th pair.
+
+    `x`: (..., H, T, D), or (..., T, H, D) with ``layout="BTHD"``; heads may be left out of the first: (T, D). Of any
+    strides: the output is contiguous. `cos`, `sin`: (P, R / 2), a row for each position, constants, in float32 or
+    wider; of D features the first R turn, the others stay. `positions`: integers in device memory: None for
+    0 .. T - 1; 0-d, the position of the first; or (T,) to (..., T), one for each (the axes of heads left out).
+    `interleaved`: pairs are neighbours (2 i, 2 i + 1), as in GPT-J, else (i, i + R / 2), as in GPT-NeoX and Llama.
+    `heads`: how many of the heads turn, the others stay, as the values of a packed (q, k, v) do. `inverse`: by
+    the negative angle, which is the gradient.
+
+    Computed in float32 or wider and rounded once. Raises ShapeError where shapes do not fit, DTypeError for positions
+    that are no integers, IndexError, before anything is written, for a position without a row in the tables.
+    Su et al. 2021 (https://arxiv.org/abs/2104.09864).
+
+    >>> dl.rotary_embedding(dl.ones(2, 2), dl.tensor([[1.0], [0.0]]), dl.tensor([[0.0], [1.0]]))
+    tensor([[ 1.,  1.],
+            [-1.,  1.]])
     """
 
 def round(x: Operand, decimals: int = 0) -> Tensor:
@@ -2917,6 +2989,16 @@ def swapaxes(x: Operand, axis1: int, axis2: int) -> Tensor:
 
     >>> dl.swapaxes(dl.zeros(2, 3, 4), 0, 2).shape
     (4, 3, 2)
+    """
+
+def swiglu(gate: Operand, up: Operand | None = None, axis: int = -1) -> Tensor:
+    """silu(gate) up, of two tensors of one shape, or of the halves of `gate` along `axis`, the gate first.
+
+    Rounded once. Raises ShapeError where shapes differ, or the axis has no even length. Shazeer 2020
+    (https://arxiv.org/abs/2002.05202).
+
+    >>> dl.swiglu(dl.tensor([0.0, 20.0, 3.0, 3.0]))
+    tensor([ 0., 60.])
     """
 
 def take(x: Operand, indices: Operand, axis: int = 0) -> Tensor:
