@@ -185,10 +185,10 @@ def _given(mode: str) -> Iterator[tuple[Sample, tuple[int, int]]]:
     table, weights = (7, 33), (11,) if mode == "sum" else None
     yield Sample(table, tokens((4, 5), 7), None, None, mode=mode, why=f"{mode} of rows"), (4, 33)
     yield Sample(table, _LIST, _OFFSETS, weights, mode=mode, why=f"{mode}, some bags empty"), (6, 33)
-    more = {"mode": mode, "padding_idx": 2, "include_last_offset": True}
+    more: dict[str, Any] = {"mode": mode, "padding_idx": 2, "include_last_offset": True}
     yield Sample((7, 4), _LIST, _OFFSETS.astype(np.int32), None, **more, why=f"{mode}, padding, ends"), (5, 4)
     if mode != "max":
-        frequent = {"mode": mode, "scale_grad_by_freq": True}
+        frequent: dict[str, Any] = {"mode": mode, "scale_grad_by_freq": True}
         yield Sample((7, 4), _LIST, _OFFSETS, None, **frequent, why=f"{mode}, by frequency", grad=False), (6, 4)
         padded = (4, 5) if mode == "sum" else None
         yield Sample((7, 16), tokens((4, 5), 7, int32), None, padded, mode=mode, why=f"{mode} of int32"), (4, 16)
