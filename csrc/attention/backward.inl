@@ -48,12 +48,14 @@ template <class T> struct Backward {
         const int64_t skipped = seen.begin - j;
         const C *these = keys.data + skipped * keys.row, *those = values.data + skipped * values.row;
         const int64_t split = seen_by_half<C>(p, s, at, seen);
-        multiply_halves<C>(split, height, D, {these, keys.row, 1}, x.q_turned + b * Q * D, scores);
+        multiply_turned<C>(split, height, m, D, {these, keys.row, 1}, x.q_turned + b * Q * D, scores);
         apply_mask(p, s, head, at, m, seen, scores);
         hide(p, s, at, seen, scores);
-        multiply_halves<C>(split, height, E, {those, values.row, 1}, x.dout_turned + b * Q * E, slopes);
+        multiply_turned<C>(split, height, m, E, {those, values.row, 1}, x.dout_turned + b * Q * E, slopes);
         if (generator) draw_factors(p, *generator, offset, s, head, at, m, seen, factors);
-        differentiate(height, x.base + b * Q, x.delta + b * Q, generator ? factors : nullptr, scores, slopes);
+        const C *base = x.base + b * Q, *delta = x.delta + b * Q, *drawn = generator ? factors : nullptr;
+        if (lanes_of<C>(m) == Q) differentiate<Q>(height, base, delta, drawn, scores, slopes);
+        else differentiate<Q / 2>(height, base, delta, drawn, scores, slopes);
         if (dv_sums)
           multiply_keys<C>(split, height, m, E, scores, x.dout[b], dv_sums + seen.begin * dv_row, dv_row);
         if (dk_sums)
@@ -103,21 +105,22 @@ template <class T> struct Backward {
   }
 
   // Scores become probabilities, times what dropout keeps; `slopes`, the gradients of those, become the scores'.
+  template <int W>
   void differentiate(int64_t keys, const C* base, const C* delta, const C* factors, C* scores, C* slopes) const {
     const C scale = static_cast<C>(p.scale);
     for (int64_t j = 0; j < keys; ++j, scores += Q, slopes += Q) {
 #pragma omp simd
-      for (int64_t l = 0; l < Q; ++l) scores[l] = exp_below(scores[l] - base[l]);
+      for (int64_t l = 0; l < W; ++l) scores[l] = exp_below(scores[l] - base[l]);
       if (factors) {
 #pragma omp simd
-        for (int64_t l = 0; l < Q; ++l) {
+        for (int64_t l = 0; l < W; ++l) {
           slopes[l] = scores[l] * (slopes[l] * factors[l] - delta[l]) * scale;
           scores[l] *= factors[l];
         }
         factors += Q;
       } else {
 #pragma omp simd
-        for (int64_t l = 0; l < Q; ++l) slopes[l] = scores[l] * (slopes[l] - delta[l]) * scale;
+        for (int64_t l = 0; l < W; ++l) slopes[l] = scores[l] * (slopes[l] - delta[l]) * scale;
       }
     }
   }

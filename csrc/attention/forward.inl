@@ -71,33 +71,33 @@ template <class C> struct Running {
     for (int l = 0; l < kQueries<C>; ++l) max[l] = -std::numeric_limits<C>::infinity(), sum[l] = 0;
   }
   // Scores of n keys become exponentials below the maximum so far; `factor`: what sums so far are multiplied by.
-  void take(C* s, int64_t n) {
+  template <int W> void take(C* s, int64_t n) {
     constexpr int Q = static_cast<int>(kQueries<C>);
     constexpr C lowest = -std::numeric_limits<C>::infinity();
     constexpr int L = kLanes<C>;
-    C top[Q], base[Q], total[Q];
-    vec<C> tops[Q / L];
-    for (int v = 0; v < Q / L; ++v) tops[v] = vload(max + v * L);
+    C top[W], base[W], total[W];
+    vec<C> tops[W / L];
+    for (int v = 0; v < W / L; ++v) tops[v] = vload(max + v * L);
     for (int64_t j = 0; j < n; ++j)
 #pragma GCC unroll 4
-      for (int v = 0; v < Q / L; ++v) {
+      for (int v = 0; v < W / L; ++v) {
         const vec<C> x = vload(s + j * Q + v * L);
         tops[v] = x > tops[v] ? x : tops[v];
       }
-    for (int v = 0; v < Q / L; ++v) vstore(top + v * L, tops[v]);
+    for (int v = 0; v < W / L; ++v) vstore(top + v * L, tops[v]);
 #pragma omp simd
-    for (int l = 0; l < Q; ++l) {
+    for (int l = 0; l < W; ++l) {
       base[l] = top[l] == lowest ? C(0) : top[l];
       factor[l] = exp_below(max[l] - base[l]);
       max[l] = top[l], total[l] = sum[l] * factor[l];
     }
     for (int64_t j = 0; j < n; ++j)
 #pragma omp simd
-      for (int l = 0; l < Q; ++l) {
+      for (int l = 0; l < W; ++l) {
         const C e = exp_below(s[j * Q + l] - base[l]);
         s[j * Q + l] = e, total[l] += e;
       }
-    for (int l = 0; l < Q; ++l) sum[l] = total[l];
+    for (int l = 0; l < W; ++l) sum[l] = total[l];
   }
 };
 
@@ -152,11 +152,13 @@ template <class T> struct Forward {
         const int64_t at = first + b * Q, m = least(Q, count - b * Q), height = seen.end - seen.begin;
         const int64_t skipped = seen.begin - j;
         const int64_t split = seen_by_half<C>(p, s, at, seen);
-        multiply_halves<C>(split, height, D, {keys.data + skipped * keys.row, keys.row, 1}, turned + b * Q * D, scores);
+        const Matrix<C> these{keys.data + skipped * keys.row, keys.row, 1};
+        multiply_turned<C>(split, height, m, D, these, turned + b * Q * D, scores);
         apply_mask(p, s, head, at, m, seen, scores);
         hide(p, s, at, seen, scores);
         Running<C>& r = running[b];
-        r.take(scores, height);
+        if (lanes_of<C>(m) == Q) r.template take<Q>(scores, height);
+        else r.template take<Q / 2>(scores, height);
         if (generator) {
           draw_factors(p, *generator, offset, s, head, at, m, seen, factors);
 #pragma omp simd

@@ -91,11 +91,17 @@ static void multiply(int64_t rows, int64_t columns, int64_t depth, Matrix<C> a, 
 // Tiles of the square have a row for each of `height` keys and a column for each query. Of the rows from `split` on the
 // first half of the columns is of no meaning, and left out.
 
-// Scores, or gradients of probabilities, from rows of the keys' side and turned ones of the queries'.
+// Lanes that are computed of a block of `count` queries: half of them where that will do, as in short sequences.
+template <class C> static int64_t lanes_of(int64_t count) {
+  return count <= kQueries<C> / 2 ? kQueries<C> / 2 : kQueries<C>;
+}
+
+// Scores of `count` queries, or gradients of probabilities, from rows of the keys' side and turned ones of theirs.
 template <class C>
-static void multiply_halves(int64_t split, int64_t height, int64_t depth, Matrix<C> rows, const C* turned, C* tile) {
+static void multiply_turned(int64_t split, int64_t height, int64_t count, int64_t depth, Matrix<C> rows,
+                            const C* turned, C* tile) {
   constexpr int64_t Q = kQueries<C>, half = Q / 2;
-  multiply<C>(split, Q, depth, rows, turned, Q, tile, Q, false);
+  multiply<C>(split, lanes_of<C>(count), depth, rows, turned, Q, tile, Q, false);
   const Matrix<C> rest{rows.data + split * rows.row, rows.row, rows.col};
   multiply<C>(height - split, half, depth, rest, turned + half, Q, tile + split * Q + half, Q, false);
 }
