@@ -25,7 +25,7 @@ __all__ = [
 Shape = tuple[int, ...]
 
 FORWARD = {
-    "torch": "F.scaled_dot_product_attention(q, k, v, attn_mask, 0.0, right == 0, scale=scale, enable_gqa=True)",
+    "torch": "F.scaled_dot_product_attention(q, k, v, attn_mask, 0.0, right == 0, scale=scale)",
     "jax": "jnp.swapaxes(jax.nn.dot_product_attention(*(jnp.swapaxes(x, 1, 2) for x in (q, k, v)), scale=scale, "
     "is_causal=right == 0), 1, 2)",
 }
