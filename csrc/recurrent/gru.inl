@@ -52,7 +52,7 @@ template <class S> static void gru_forward_of(const Args& a) {
       });
     }
   };
-  walk(q, 3 * units * units, Stage{panels.groups, step});
+  walk<C>(q, 3 * units * units, Stage{panels.groups, step});
   store_state<S>(a.out(1), h.at(q.steps), h.pitch, batch, units);
 }
 static void gru_forward(const Args& a) {
@@ -110,7 +110,7 @@ template <class S> static void gru_backward_of(const Args& a) {
     if (s == 0 && !a.out(1)) return;
     back.product(dpre.get(), long_pitch, r0, r1, p0, p1, dh.at(s), dh.pitch, true);
   };
-  walk<true>(q, 3 * units * units, Stage{ceil_div(units, L), step}, Stage{back.panels, carry});
+  walk<C, true>(q, 3 * units * units, Stage{ceil_div(units, L), step}, Stage{back.panels, carry});
   store_state<S>(a.out(1), dh.at(0), dh.pitch, batch, units);
 }
 static void gru_backward(const Args& a) {

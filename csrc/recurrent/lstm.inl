@@ -35,6 +35,10 @@ template <class S> static void lstm_forward_of(const Args& a) {
       return;
     }
     const S* x = gates.as<S>() + place * 4 * units + first;
+    if (s + 1 < q.steps) {
+      const S* later = gates.as<S>() + (q.at(s + 1) * batch + row) * 4 * units + first;
+      for (int g = 0; g < 4; ++g) __builtin_prefetch(later + g * units, 0, 2);
+    }
     const V in = F::sigmoid(load_lanes(x, count) + vload(pre));
     const V forget = F::sigmoid(load_lanes(x + units, count) + vload(pre + L));
     const V value = F::tanh(load_lanes(x + 2 * units, count) + vload(pre + 2 * L));
@@ -73,8 +77,8 @@ template <class S> static void lstm_forward_of(const Args& a) {
     }
   };
   const int64_t work = 4 * units * width + (projects ? units * width : 0);
-  if (projects) walk(q, work, Stage{panels.groups, step}, Stage{narrow.panels, project});
-  else walk(q, work, Stage{panels.groups, step});
+  if (projects) walk<C>(q, work, Stage{panels.groups, step}, Stage{narrow.panels, project});
+  else walk<C>(q, work, Stage{panels.groups, step});
   store_state<S>(a.out(1), h.at(q.steps), h.pitch, batch, width);
   store_state<S>(a.out(2), cell.get(), pitch, batch, units);
 }
@@ -144,6 +148,12 @@ template <class S> static void lstm_backward_of(const Args& a) {
     const V dout = projects ? vload(dm.at(0) + row * dm.pitch + first)
                             : lanes_or_zero(dy, place * units + first, count) + vload(carried);
     const V dkept = vfma(dout * open, one - squashed * squashed, vload(dc));
+    if (s) {  // what the step before kept comes from memory while this one's products run
+      const int64_t next = q.at(s - 1) * batch + row;
+      for (int g = 0; g < 4; ++g) __builtin_prefetch(activated + (next * 4 + g) * units + first, 0, 2);
+      if (dy) __builtin_prefetch(dy + next * units + first, 0, 2);
+      if (s > 1) __builtin_prefetch(cells + (q.at(s - 2) * batch + row) * units + first, 0, 2);
+    }
     const V parts[] = {dkept * value * (in * (one - in)), dkept * previous * (forget * (one - forget)),
                        dkept * in * (one - value * value), dout * squashed * (open * (one - open))};
     vstore(dc, dkept * forget);
@@ -164,9 +174,9 @@ template <class S> static void lstm_backward_of(const Args& a) {
   };
   const int64_t work = 4 * units * width + (projects ? units * width : 0), groups = ceil_div(units, L);
   if (projects)
-    walk<true>(q, work, Stage{ceil_div(width, L), arrive}, Stage{wide.panels, widen_back}, Stage{groups, step},
+    walk<C, true>(q, work, Stage{ceil_div(width, L), arrive}, Stage{wide.panels, widen_back}, Stage{groups, step},
                Stage{back.panels, carry});
-  else walk<true>(q, work, Stage{groups, step}, Stage{back.panels, carry});
+  else walk<C, true>(q, work, Stage{groups, step}, Stage{back.panels, carry});
   store_state<S>(a.out(1), dh.at(0), dh.pitch, batch, width);
   store_state<S>(a.out(2), dcell.get(), pitch, batch, units);
 }

@@ -47,7 +47,7 @@ template <class S, class A> static void rnn_forward_of(const Args& a) {
           for (int64_t first = begin; first < end; first += L) lanes(s, row + r, first);
       });
   };
-  walk(q, units * units, Stage{panels.panels, step});
+  walk<C>(q, units * units, Stage{panels.panels, step});
   store_state<S>(a.out(1), h.at(q.steps), h.pitch, batch, units);
 }
 static void rnn_forward(const Args& a) {
@@ -89,7 +89,7 @@ template <class S, class A> static void rnn_backward_of(const Args& a) {
     if (s == 0 && !a.out(1)) return;
     back.product(dpre.get(), dh.pitch, r0, r1, p0, p1, dh.at(s), dh.pitch, true);
   };
-  walk<true>(q, units * units, Stage{ceil_div(units, L), step}, Stage{back.panels, carry});
+  walk<C, true>(q, units * units, Stage{ceil_div(units, L), step}, Stage{back.panels, carry});
   store_state<S>(a.out(1), dh.at(0), dh.pitch, batch, units);
 }
 static void rnn_backward(const Args& a) {

@@ -36,12 +36,21 @@ template <class F> Stage(int64_t, F) -> Stage<F>;
 
 constexpr int64_t kStageWork = int64_t{1} << 17;  // multiply-adds worth another thread for a part of a step: 2 us
 
-// Steps 0 to steps - 1 (back: the other way round) through all stages. `work`: multiply-adds of one row in one step.
-template <bool back = false, class... Stages>
+// Whether threads share the units and meet at each step: where there are fewer rows than threads, and where the weights
+// of all units do not stay in a second-level cache and a step is worth the meeting. `work`: multiply-adds of a row in a
+// step, which is how many weights there are.
+template <class C> static bool shares_units(const Sequence& q, int64_t work, int64_t threads, int64_t shares) {
+  if (q.batch < threads) return shares > q.batch;
+  return threads > 1 && work * static_cast<int64_t>(sizeof(C)) > second_level_cache() / 4 * 3 &&
+         q.batch * work / threads > 4 * kStageWork;
+}
+
+// Steps 0 to steps - 1 (back: the other way round) through all stages.
+template <class C, bool back = false, class... Stages>
 static void walk(const Sequence& q, int64_t work, const Stages&... stages) {
   const int64_t threads = thread_count(), shares = std::min<int64_t>(threads, q.batch * work / kStageWork);
   const auto step_of = [&](int64_t s) { return back ? q.steps - 1 - s : s; };
-  if (q.batch < threads && shares > q.batch) {
+  if (shares_units<C>(q, work, threads, shares)) {
     for (int64_t s = 0; s < q.steps; ++s) {
       const auto share = [&](const auto& stage) {
         parallel_for(std::min(shares, stage.parts), [&](int64_t c) {

@@ -197,6 +197,8 @@ def _() -> Iterator[Sample]:
                  why="projected, wider, lengths, backwards")  # fmt: skip
     yield Sample((2, 33, 264), (264, 66), (33, 66), None, None, None, grad=False, why="rows of several tiles")
     yield Sample((2, 1, 1200), (1200, 300), (1, 300), None, None, None, grad=False, why="one row, many units")
+    yield Sample((3, 8, 1024), (1024, 256), None, None, lengths_input(3, 1, 2, 3, 3, 2, 3, 1), None, grad=False,
+                 why="weights beyond a core's cache")  # fmt: skip
     yield Sample(np.zeros((0, 2, 12)), (12, 3), (2, 3), (2, 3), None, None, why="no steps")
     yield Sample(np.zeros((3, 0, 12)), (12, 3), None, None, None, None, why="no rows")
 
@@ -356,6 +358,8 @@ def _() -> Iterator[Sample]:
                  why="projected, from zeros")  # fmt: skip
     yield Sample(None, (33, 66), None, (264, 66), None, None, None, (2, 33, 264), (2, 33, 66), grad=False,
                  why="rows of several tiles")  # fmt: skip
+    yield Sample((2, 8, 256), None, None, (1024, 256), None, None, None, (2, 8, 1024), (2, 8, 256), grad=False,
+                 why="weights beyond a core's cache")  # fmt: skip
     yield Sample(np.zeros((0, 3, 5)), rows, rows, (20, 5), None, None, None, np.zeros((0, 3, 20)), np.zeros((0, 3, 5)),
                  why="no steps")  # fmt: skip
 
