@@ -96,13 +96,26 @@ def test_batch_first_and_one_sequence_are_views_of_the_same():
     np.testing.assert_allclose(alone.detach().numpy(), output[:, 1].detach().numpy(), rtol=0, atol=1e-15)
 
 
+@pytest.mark.parametrize("kind", LAYERS)
+def test_a_sequence_goes_on_from_the_states_that_were_given(kind):
+    layer, x = made(kind, 3, 4, num_layers=2), values(6, 2, 3)
+    whole, last = layer(x)
+    first, states = layer(x[:4])
+    second, end = layer(x[4:], states)
+    np.testing.assert_allclose(dl.concat([first, second]).detach().numpy(), whole.detach().numpy(), rtol=0, atol=1e-14)
+    for a, b in zip(last if kind is nn.LSTM else [last], end if kind is nn.LSTM else [end], strict=True):
+        np.testing.assert_allclose(a.detach().numpy(), b.detach().numpy(), rtol=0, atol=1e-14)
+
+
 def test_dropout_is_between_layers_and_in_training_alone():
     layer = made(nn.LSTM, 3, 4, num_layers=2, dropout=1.0)
     x = values(5, 2, 3)
     layer.eval()
-    kept = layer(x)[0].detach().numpy()
+    kept, (first, _) = layer(x)
     layer.train()
-    dropped = layer(x)[0].detach().numpy()
+    dropped, (h, _) = layer(x)
+    assert np.array_equal(h[0].detach().numpy(), first[0].detach().numpy()), "the input is left alone"
+    kept, dropped = kept.detach().numpy(), dropped.detach().numpy()
     layer.load_state_dict({**layer.state_dict(), "weight_ih_l1": dl.zeros(16, 4, dtype="float64")})
     layer.eval()
     assert np.array_equal(dropped, layer(x)[0].detach().numpy())
