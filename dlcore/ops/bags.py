@@ -205,8 +205,6 @@ def _forward_samples() -> Iterator[Sample]:
 def _wrong() -> Iterator[ErrorInput]:
     table, rows, name = np.zeros((5, 3)), np.array([[0, 1], [2, 4]]), "embedding_bag_forward"
     flat = np.array([0, 1, 2, 4])
-    yield ErrorInput(IndexError, "embedding_bag: token 5 at position (1, 0) is outside of the vocabulary of 5", table,
-                     np.array([[0, 1], [5, 4]]))  # fmt: skip
     yield ErrorInput(ShapeError, f"{name}: input has shape (4,): without offsets it is (bags, tokens of a bag)", table,
                      flat)  # fmt: skip
     yield ErrorInput(ShapeError, f"{name}: input has shape (2, 2) and offsets (1,), not one axis each", table, rows,
@@ -305,6 +303,10 @@ def _backward_samples() -> Iterator[Sample]:
         Workload(((64, 128), tokens((64, 100), 50257), None, None, None), ((50257, 128), "mean"), "texts of 100 words",
                  (float32,)),
     ],
+    baselines={
+        "torch": "torch.ops.aten.embedding_dense_backward((dout / input.shape[1]).unsqueeze(1).expand(*input.shape, -1)"
+        ".contiguous(), input, shape[0], padding_idx, False)",  # of the means of rows of tokens
+    },
 )  # fmt: skip
 def embedding_bag_backward(
     dout: Spec, input: Spec, offsets: Spec | None, per_sample_weights: Spec | None, chosen: Spec | None, shape: Shape,
@@ -359,6 +361,7 @@ def _numpy_weights(
     workloads=[
         Workload(((256, 64), (10000, 64), tokens((256, 20), 10000), None), (), "weighted", (float32,)),
     ],
+    baselines={"torch": "(F.embedding(input, weight) * dout.unsqueeze(1)).sum(-1)"},  # of rows of tokens
 )  # fmt: skip
 def embedding_bag_weights_backward(
     dout: Spec, weight: Spec, input: Spec, offsets: Spec | None, padding_idx: int = -1,
