@@ -19,6 +19,7 @@ VARIANTS = {
     "gpt2": {},
     "untied": {"tied": False},
     "rms": {"norm": "rms", "activation": "swiglu", "bias": False, "positions": "none"},
+    "llama": {"norm": "rms", "activation": "swiglu", "bias": False, "positions": "rotary", "kv_heads": 2},
     "grouped": {"kv_heads": 2, "activation": "gelu_tanh"},
     "one head of keys": {"kv_heads": 1, "activation": "silu", "hidden": 10},
     "plain": {"affine": False, "bias": False, "norm": "rms", "activation": "relu", "tied": False},
@@ -78,6 +79,17 @@ def test_tokens_see_no_later_ones(variant):
     assert before.shape == (2, 12, 11)
     assert (before[1] == after[1]).all() and (before[0, :7] == after[0, :7]).all()
     assert (before[0, 7:] != after[0, 7:]).any(-1).all()
+
+
+@pytest.mark.parametrize("positions", ["learned", "rotary", "none"])
+def test_the_order_of_tokens_matters_where_they_have_positions(positions):
+    """One layer's attention to the same tokens in another order."""
+    dl.manual_seed(0)
+    model = models.GPT(11, 1, 2, 16, 12, positions=positions).to(dl.float64)
+    for p in model.parameters():  # so that attention is not uniform
+        p.detach().mul_(10.0)
+    one, other = (np.asarray(model(dl.tensor([tokens])).detach())[0, -1] for tokens in ([3, 1, 4, 5], [4, 3, 1, 5]))
+    assert np.allclose(one, other, rtol=1e-9) == (positions == "none")
 
 
 @pytest.mark.parametrize("variant", VARIANTS)

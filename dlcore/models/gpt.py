@@ -14,7 +14,7 @@ from dlcore._arguments import boolean, choice, instance, integer, number
 from dlcore._attention import qkv_attention, scaled_dot_product_attention
 from dlcore._checkpoint import load_state
 from dlcore._files import naming
-from dlcore._operations import gelu, linear, permute, relu, silu
+from dlcore._operations import gelu, linear, permute, relu, silu, swiglu
 from dlcore._tensor import Tensor
 from dlcore.errors import DTypeError, ShapeError
 from dlcore.models.generation import Behind, KVCache
@@ -26,7 +26,10 @@ def _gelu_tanh(x: Tensor) -> Any:
     return gelu(x, "tanh")
 
 
-_ACTIVATIONS: dict[str, Callable[[Any], Any]] = {"gelu": gelu, "gelu_tanh": _gelu_tanh, "relu": relu, "silu": silu}
+_ACTIVATIONS: dict[str, Callable[[Any], Any]] = {
+    "gelu": gelu, "gelu_tanh": _gelu_tanh, "relu": relu, "silu": silu,
+    "swiglu": swiglu,
+}  # fmt: skip
 
 
 class Attention(nn.Module):
@@ -37,14 +40,18 @@ class Attention(nn.Module):
         self.qkv = nn.Linear(width, (heads + 2 * kv_heads) * self.size, bias)
         self.out = nn.Linear(width, width, bias)
 
-    def forward(self, x: Tensor, behind: Behind | None = None, layer: int = 0) -> Any:
+    def forward(
+        self, x: Tensor, rotary: nn.RotaryEmbedding | None = None, behind: Behind | None = None, layer: int = 0
+    ) -> Any:
         """(B, T, width) -> the same; with a cache, behind the tokens that it holds."""
         b, t, width = x.shape
         h, g, dropout = self.heads, self.kv_heads, self.dropout if self.training else 0.0
-        qkv = self.qkv(x)
+        qkv = self.qkv(x).reshape(b, t, h + 2 * g, self.size)
+        if rotary is not None:  # turns queries and keys
+            qkv = rotary(qkv, None if behind is None else behind.cache.position, h + g)
         if behind is None:
-            return self.out(qkv_attention(qkv, h, None, dropout, True, num_kv_heads=g))
-        parts = permute(qkv.reshape(b, t, h + 2 * g, self.size), (0, 2, 1, 3))
+            return self.out(qkv_attention(qkv, h, None, dropout, True, num_kv_heads=g).reshape(b, t, width))
+        parts = permute(qkv, (0, 2, 1, 3))
         keys, values = behind.append(layer, parts[:, h : h + g], parts[:, h + g :])
         found = scaled_dot_product_attention(
             parts[:, :h], keys, values, None, dropout, True, enable_gqa=True, lower_right=True, lengths=behind.lengths
@@ -63,10 +70,7 @@ class MLP(nn.Module):
     def forward(self, x: Tensor) -> Any:
         """(B, T, width) -> the same."""
         inner = self.up(x)
-        if self.activation != "swiglu":
-            return self.down(_ACTIVATIONS[self.activation](inner))
-        half = inner.shape[-1] // 2
-        return self.down(silu(inner[..., :half]) * inner[..., half:])
+        return self.down(_ACTIVATIONS[self.activation](inner))
 
 
 class Block(nn.Module):
@@ -76,9 +80,9 @@ class Block(nn.Module):
         self.norm1, self.attention, self.norm2, self.mlp = norm1, attention, norm2, mlp
         self.drop = nn.Dropout(dropout)
 
-    def forward(self, x: Tensor, behind: Behind | None = None, layer: int = 0) -> Any:
-        """(B, T, width) -> the same."""
-        x = x + self.drop(self.attention(self.norm1(x), behind, layer))
+    def forward(self, x: Tensor, *place: Any) -> Any:
+        """(B, T, width) -> the same; ``place``: what `Attention` takes."""
+        x = x + self.drop(self.attention(self.norm1(x), *place))
         return x + self.drop(self.mlp(self.norm2(x)))
 
 
@@ -89,8 +93,8 @@ class GPT(nn.Module):
     with ``hidden`` units between them; every part reads the normalised sum of those before it and adds to it. A token
     sees at most ``context`` tokens, itself among them.
 
-    dropout: of the embeddings, of the weights of attention and of what each part adds. positions: "learned" or
-    "none". norm: "layer" or "rms"; affine: whether norms have weights. activation: "gelu",
+    dropout: of the embeddings, of the weights of attention and of what each part adds. positions: "learned", "rotary"
+    (Su et al. 2021) or "none". norm: "layer" or "rms"; affine: whether norms have weights. activation: "gelu",
     "gelu_tanh", "relu", "silu" or "swiglu". kv_heads: fewer heads of keys and values, each for several of queries.
     tied: the table of embeddings is the weight of the last layer, too. bias: whether layers and norms have biases.
 
@@ -117,8 +121,8 @@ class GPT(nn.Module):
             raise ValueError(f"GPT: {heads} heads do not divide the width {width}")
         if heads % grouped:
             raise ValueError(f"GPT: {grouped} kv_heads do not divide {heads} heads")
-        self.positions = choice(positions, ("learned", "none"), "GPT: positions")
-        kind = choice(activation, (*_ACTIVATIONS, "swiglu"), "GPT: activation")
+        self.positions = choice(positions, ("learned", "rotary", "none"), "GPT: positions")
+        kind = choice(activation, tuple(_ACTIVATIONS), "GPT: activation")
         biased, scaled, tied = boolean(bias, "GPT: bias"), boolean(affine, "GPT: affine"), boolean(tied, "GPT: tied")
         inner = (width * 8 // 3 if kind == "swiglu" else 4 * width) if hidden is None else hidden
         inner, eps = integer(inner, "GPT: hidden", 1), number(eps, "GPT: eps")
@@ -134,6 +138,8 @@ class GPT(nn.Module):
 
         self.token_embedding = nn.Embedding(self.vocabulary, width)
         self.position_embedding = nn.Embedding(self.context, width) if positions == "learned" else None
+        turned = positions == "rotary"
+        self.rotary = nn.RotaryEmbedding(width // heads, self.context, layout="BTHD") if turned else None
         self.drop = nn.Dropout(p)
         self.blocks = [block() for _ in range(layers)]
         self.norm = normalised()
@@ -161,7 +167,7 @@ class GPT(nn.Module):
             x = x + (table.weight[: tokens.shape[1]] if behind is None else table(behind.positions))
         x = self.drop(x)
         for layer, block in enumerate(self.blocks):
-            x = block(x, behind, layer)
+            x = block(x, self.rotary, behind, layer)
         if behind is not None:
             behind.advance()
         return linear(self.norm(x), self.token_embedding.weight if self.head is None else self.head.weight)
