@@ -111,6 +111,7 @@ class TransformerEncoderLayer(_Layer):
 
         ``is_causal``: position i sees 0 to i, with no mask to be given. Masks are those of `MultiheadAttention`.
         """
+        src = operand(src, type(self).__name__, "src")
 
         def attend(x: Tensor) -> Tensor:
             return self.self_attn(x, x, x, src_key_padding_mask, False, src_mask, is_causal=is_causal)[0]
@@ -150,6 +151,7 @@ class TransformerDecoderLayer(_Layer):
 
         Masks are those of `MultiheadAttention`; ``tgt_is_causal``: position i sees 0 to i, with no mask to be given.
         """
+        tgt = operand(tgt, type(self).__name__, "tgt")
 
         def attend(x: Tensor) -> Tensor:
             return self.self_attn(x, x, x, tgt_key_padding_mask, False, tgt_mask, is_causal=tgt_is_causal)[0]
