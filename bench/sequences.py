@@ -1,5 +1,5 @@
 """Operations of sequences as suites time them: attention with its gradients, a step of an encoder layer, gradients of
-embeddings, and the cross-entropy of a linear layer, whose peak memory `python -m bench.sequences` shows too.
+embeddings. `python -m bench.sequences PYTHON` shows the peak memory of a linear layer's cross-entropy beside torch's.
 """
 
 import resource
@@ -15,7 +15,6 @@ EMBEDDINGS = {  # name: (rows of the table, width, tokens, how they are drawn)
     "50257x768, 4x512 tokens": (50257, 768, (4, 512), "skewed"),
     "32000x512, 8x256 tokens": (32000, 512, (8, 256), "uniform"),
 }
-LINEAR = (2048, 512, 32000)  # rows, inputs, classes
 
 
 def _drawn(*shapes):
@@ -167,44 +166,20 @@ def jax_embedding(name):
     return lambda: jax.block_until_ready(jitted(table, tokens, dout))
 
 
-# ---- cross-entropy of a linear layer --------------------------------------------------------------------------------
+# ---- memory ---------------------------------------------------------------------------------------------------------
 
 
-def linear_loss(lib, functional, fused=False, compiled=None):
-    """Loss and gradients of a linear layer's cross-entropy; ``fused``: without its logits in memory."""
-    rows, inputs, classes = LINEAR
-    x, w = (lib.tensor(a) for a in _drawn((rows, inputs), (classes, inputs)))
-    with lib.no_grad():
-        w *= 0.05
-    targets = lib.tensor(np.random.default_rng(4).integers(0, classes, rows))
-    x.requires_grad_()
-    w.requires_grad_()
+def peak(engine):
+    """The megabytes by which a linear layer's cross-entropy with its gradients raises the peak of this process."""
+    from bench import fused
 
-    def call(x, w):
-        if fused:
-            return functional.linear_cross_entropy(x, w, targets)
-        return functional.cross_entropy(functional.linear(x, w), targets)
-
-    call = compiled(call) if compiled else call
-
-    def run():
-        x.grad = w.grad = None
-        loss = call(x, w)
-        loss.backward()
-        return loss, x.grad, w.grad
-
-    return run
-
-
-def _peak(engine):
-    """The megabytes by which one loss with its gradients raises the peak of this process' memory."""
     if engine == "torch":
         import torch as lib
         from torch.nn import functional
     else:
         import dlcore as lib
         from dlcore.nn import functional
-    run = linear_loss(lib, functional, engine == "dlcore fused")
+    run = fused.loss(lib, functional, engine == "dlcore fused")
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     run()
     return (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
@@ -214,7 +189,7 @@ def main(peers):
     """Prints the peaks, each of a process of its own; ``peers``: a Python with torch."""
     for engine in ("dlcore fused", "dlcore", "torch"):
         python = peers if engine == "torch" else sys.executable
-        code = f"from bench.sequences import _peak; print(_peak({engine!r}))"
+        code = f"from bench.sequences import peak; print(peak({engine!r}))"
         found = subprocess.run([python, "-c", code], check=True, capture_output=True, text=True).stdout
         print(f"{engine}: {float(found):.0f} MB")
 

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 import dlcore as dl
+from dlcore import models, optim
 from dlcore.data import LengthBuckets, pad_sequences
 
 
@@ -72,3 +73,48 @@ def test_what_buckets_refuse(error, text, given):
     with pytest.raises(error) as raised:
         LengthBuckets(*given)
     assert str(raised.value) == text
+
+
+# ---- labels of tokens -----------------------------------------------------------------------------------------------
+
+
+def test_a_tagger_reads_both_ways_and_no_padding():
+    dl.manual_seed(0)
+    model = models.LSTMTagger(12, 3, width=8, hidden=6)
+    tokens = np.array([[3, 1, 4, 0, 0], [5, 9, 2, 6, 1]])
+    out = model(dl.tensor(tokens))
+    assert out.shape == (2, 5, 3)
+    np.testing.assert_allclose(np.asarray(model(dl.tensor(tokens[:1, :3]))), np.asarray(out[:1, :3]), rtol=1e-5)
+    assert out[0, 3].tolist() == out[0, 4].tolist() == model.head.bias.tolist()
+    tokens[1, 4] = 7  # the last token changes what is said of the first one, of its own sequence alone
+    changed = model(dl.tensor(tokens))
+    assert changed[0].tolist() == out[0].tolist() and changed[1, 0].tolist() != out[1, 0].tolist()
+    with pytest.raises(dl.ShapeError, match=r"LSTMTagger: tokens have shape \(5,\), not \(N, L\)"):
+        model(dl.tensor(tokens[0]))
+
+
+def test_steps_over_buckets_are_recorded_once_for_each_length():
+    rng = np.random.default_rng(1)
+    lengths = rng.integers(2, 9, 40)
+    tokens = pad_sequences([rng.integers(1, 5, n) for n in lengths], 8)
+    labels = np.where(tokens, tokens % 2, -100)  # odd or even
+    losses = []
+    for recorded in (False, True):
+        dl.manual_seed(0)
+        model = models.LSTMTagger(5, 2, width=4, hidden=8)
+        update = optim.Adam(model.parameters(), lr=0.05)
+
+        def step(tokens, labels, model=model, update=update):
+            update.zero_grad()
+            loss = dl.cross_entropy(model(tokens).reshape(-1, 2), labels.reshape(-1))
+            loss.backward()
+            update.step()
+            return loss
+
+        run = dl.capture(step) if recorded else step
+        buckets = LengthBuckets(lengths, 4, [4, 6, 8], seed=2)
+        found = [run(*(dl.tensor(a[rows, :length]) for a in (tokens, labels))).item()
+                 for _ in range(6) for rows, length in buckets]  # fmt: skip
+        losses.append(found)
+    assert losses[0] == losses[1] and losses[0][-1] < 0.1
+    assert run.recordings == 3

@@ -15,12 +15,12 @@ from dlcore.models.lenet import CNN, LeNet5
 from dlcore.models.mlp import MLP, Linear
 from dlcore.models.mobilenet import MobileNet, mobilenet_v1
 from dlcore.models.resnet import ResNet, resnet8, resnet18, resnet20, resnet32
-from dlcore.models.sequences import TransformerClassifier
+from dlcore.models.sequences import LSTMTagger, TransformerClassifier
 
 __all__ = [
-    "CNN", "GPT", "MLP", "ConvNeXt", "KVCache", "LeNet5", "Linear", "MobileNet", "ResNet", "TransformerClassifier",
-    "convnext_tiny", "generate", "kinds", "load_gpt2", "mobilenet_v1", "resnet8", "resnet18", "resnet20", "resnet32",
-    "stream",
+    "CNN", "GPT", "MLP", "ConvNeXt", "KVCache", "LSTMTagger", "LeNet5", "Linear", "MobileNet", "ResNet",
+    "TransformerClassifier", "convnext_tiny", "generate", "kinds", "load_gpt2", "mobilenet_v1", "resnet8", "resnet18",
+    "resnet20", "resnet32", "stream",
 ]  # fmt: skip
 
 

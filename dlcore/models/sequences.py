@@ -1,4 +1,4 @@
-"""Models of sequences of tokens: a Transformer that classifies them."""
+"""Models of sequences of tokens: a Transformer that classifies them, an LSTM that labels each token."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from dlcore import nn
 from dlcore._arguments import integer
 from dlcore._tensor import Tensor, empty
 from dlcore.errors import ShapeError
+from dlcore.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
-__all__ = ["TransformerClassifier"]
+__all__ = ["LSTMTagger", "TransformerClassifier"]
 
 
 class TransformerClassifier(nn.Module):
@@ -50,3 +51,33 @@ class TransformerClassifier(nn.Module):
         x = self.encoder(x, src_key_padding_mask=hidden)
         seen = (~hidden).astype(x.dtype).unsqueeze(-1)
         return self.head((x * seen).sum(1) / seen.sum(1).clip(1.0))
+
+
+class LSTMTagger(nn.Module):
+    """A label for each token, by LSTM layers that read in both directions: (N, L) -> (N, L, labels).
+
+    Embeddings of ``width``, ``layers`` layers of ``hidden`` units each way, a linear layer. Tokens that are ``padding``
+    stand at the end of a sequence, and are not read; what is given for them depends on the linear layer alone.
+
+    >>> tokens = dl.tensor([[3, 1, 4, 0], [1, 5, 0, 0]])
+    >>> dl.models.LSTMTagger(10, 3, width=8, hidden=16)(tokens).shape
+    (2, 4, 3)
+    """
+
+    def __init__(
+        self, tokens: int, labels: int, width: int = 64, hidden: int = 128, layers: int = 1, dropout: float = 0.0,
+        padding: int = 0,
+    ):  # fmt: skip
+        self.padding = integer(padding, "LSTMTagger: padding")
+        self.embedding = nn.Embedding(tokens, width, padding_idx=self.padding)
+        self.lstm = nn.LSTM(width, hidden, layers, batch_first=True, dropout=dropout, bidirectional=True)
+        self.head = nn.Linear(2 * hidden, integer(labels, "LSTMTagger: labels", 1))
+
+    def forward(self, tokens: Tensor) -> Any:
+        """Integers (N, L) to logits (N, L, labels)."""
+        if tokens.ndim != 2:
+            raise ShapeError(f"LSTMTagger: tokens have shape {tokens.shape}, not (N, L)")
+        lengths = (tokens != self.padding).sum(1).clip(1)  # a sequence has a step at least
+        packed = pack_padded_sequence(self.embedding(tokens), lengths, batch_first=True, enforce_sorted=False)
+        found, _ = pad_packed_sequence(self.lstm(packed)[0], batch_first=True, total_length=tokens.shape[1])
+        return self.head(found)
