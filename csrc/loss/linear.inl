@@ -10,7 +10,7 @@
 // The products are the kernels of csrc/matmul. Inputs x (..., K), weight (V, K), target (...), bias (V) or none;
 // outputs loss, and dx, dweight, dbias, each where it is asked for. Parameters: reduction (not "none"), ignore_index,
 // label_smoothing.
-constexpr int64_t kLogitsBytes = int64_t{1} << 25, kWeightRows = 2048;
+constexpr int64_t kLogitsBytes = 28 << 20, kWeightRows = 2048;
 
 // A view of rows and columns; the columns are adjacent.
 template <class T> static Array rows_of(const T* data, int64_t rows, int64_t columns, int64_t stride) {
@@ -45,7 +45,7 @@ template <class T> struct LinearCrossEntropy {
         chunk(chunk_of(rows, v)), logits(chunk * v), sums(!direct && a.out(2) ? v * k : 0),
         biases(a.out(3) ? v : 0) {}
   static int64_t chunk_of(int64_t rows, int64_t v) {
-    const int64_t most = kLogitsBytes / static_cast<int64_t>(sizeof(T)) / (v + 1) / 64 * 64;
+    const int64_t most = kLogitsBytes / static_cast<int64_t>(sizeof(T)) / (v + 1) / 16 * 16;
     return rows < most ? rows : most < 64 ? 64 : most;
   }
   Array view(const T* data, int64_t n, int64_t columns, int64_t stride) const {
