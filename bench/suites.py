@@ -294,3 +294,24 @@ SUITES = {
     "conv": _layers(), "pools": _others(), "recurrent": _recurrent(), "gpt": GPT,
     "attention": tuple(_attention()), "embedding": tuple(_embedding()),
 }  # fmt: skip
+
+
+# ---- what models of text fuse ---------------------------------------------------------------------------------------
+
+
+def _fused(name: str, call: str, *goals: Goal, compiled: bool = True) -> Timed:
+    """Something of bench/fused.py beside what it stands for, dlcore's own and PyTorch's."""
+    engines = {"dlcore": ", fused=True", "dlcore unfused": "", "torch": ""}
+    engines |= {"torch compile": ", compiled=lib.compile"} if compiled else {}
+    setups = {e: f"from bench import fused; run = fused.{call.format(more)}" for e, more in engines.items()}
+    return Timed(Snippet(f"{name} both", setups, "run()", "list(run())"), "us", goals)
+
+
+SUITES["fused"] = (
+    _fused("linear_cross_entropy 2048x512x32000", "loss(lib, nn.functional{})", Goal(1 / 1.05, ("dlcore unfused",)),
+           Goal(1.0, TORCH)),
+    _fused("rotary_embedding 4x8x512x64", "rotary(lib{})", Goal(1.0, ("dlcore unfused", *TORCH))),
+    _fused("swiglu 2048x2752", "gate(lib, nn.functional{})", Goal(1.0, ("dlcore unfused", *TORCH))),
+    _fused("linear_recurrence 16x256x128", "recurrence(lib{})", Goal(1.0, ("dlcore unfused", "torch")),
+           compiled=False),
+)  # fmt: skip

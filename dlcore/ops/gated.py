@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal
 import numpy as np
 
 from dlcore.errors import ShapeError
-from dlcore.op import Axis, AxisOf, ErrorInput, Op, OutputMask, Sample, Spec, Workload, floating, widest
+from dlcore.op import Axis, AxisOf, ErrorInput, Op, OutputMask, Sample, Spec, Workload, floating
 from dlcore.ops._domains import limited, without_tiny
 from dlcore.ops._workloads import MILLION, on_gpu
 from dlcore.ops.activation import gelu, gelu_backward, gelu_terms, logistic, numpy_gelu, relu, relu_backward
@@ -106,7 +106,6 @@ class Backward(Gated):
     """dout up f'(gate) and dout f(gate); of halves both in one tensor, the first."""
 
     outputs = "dgate dup"
-    promote = staticmethod(widest)
 
     def infer(self, dout: Spec, gate: Spec, up: Spec | None, axis: int) -> list[Spec | None]:
         """The shapes of both."""

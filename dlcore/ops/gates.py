@@ -9,7 +9,7 @@ import numpy as np
 
 from dlcore._arguments import operand, renamed
 from dlcore.errors import ShapeError
-from dlcore.op import Axis, AxisOf, Domain, ErrorInput, Op, Sample, Spec, Workload, floating, widest
+from dlcore.op import Axis, AxisOf, Domain, ErrorInput, Op, Sample, Spec, Workload, floating
 from dlcore.ops._domains import limited, without_tiny
 from dlcore.ops.activation import logistic, sigmoid, tanh
 from dlcore.ops.elementwise import add, gt, mul, sub, where
@@ -135,7 +135,6 @@ def _(x: Any, axis: int) -> Any:
 
 @Gate.definition(
     outputs="dx", cost=lambda x: (30.0 * math.prod(x.shape), 2.5 * math.prod(x.shape) * x.dtype.itemsize),
-    promote=widest,
     samples=[
         *(Sample(_halved("", shape, axis % len(shape)), shape, axis=axis, why=why) for shape, axis, why in _WHOLE),
         Sample((4, 16501), (4, 33002), why="several threads", grad=False),
