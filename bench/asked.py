@@ -72,6 +72,8 @@ def models() -> Iterator[Use]:
     yield from ((file.name, partial(_script, file)) for file in sorted((ROOT / "examples").glob("*.py")))
     for shape in ((128, 28, 28), (128, 3, 32, 32)):
         yield f"pictures of {shape[1:]}", partial(_pictures, shape)
+    for width, dtype in itertools.product((128, 512), ("float32", "bfloat16")):
+        yield f"parts of a model of text, {width} wide in {dtype}", partial(_text, width, dtype)
     for turn, (widths, size) in enumerate(itertools.product(WIDTHS, BATCHES)):
         yield f"MLP {widths} with batches of {size}", partial(_mlp, widths, size, turn)
 
@@ -130,6 +132,25 @@ def _pictures(shape: tuple[int, ...]) -> None:
         for factor in (2, 0.5):
             dl.interpolate(images, scale_factor=factor, mode=mode).sum().backward()
     nn.functional.fold(nn.functional.unfold(images, 3, padding=1), shape[-2:], 3, padding=1).sum().backward()
+
+
+def _text(width: int, dtype: str) -> None:
+    """Queries and keys of a packed product turned, one position of them too, gates of both kinds, and a MinGRU."""
+    rng = np.random.default_rng(0)
+    x = dl.tensor(rng.standard_normal((4, 64, 3 * width), np.float32)).astype(dtype)
+    x.requires_grad = True
+    for layout, interleaved in itertools.product(("BHTD", "BTHD"), (False, True)):
+        rotary = nn.RotaryEmbedding(32, 128, interleaved=interleaved, layout=layout, device="cuda")
+        heads = x.reshape(4, 64, -1, 32)
+        packed = heads if layout == "BTHD" else heads.transpose(1, 2)
+        rotary(packed, heads=packed.shape[2 if layout == "BTHD" else 1] * 2 // 3).sum().backward()
+        rotary(packed[:, :1] if layout == "BTHD" else packed[:, :, :1], dl.tensor(3)).sum().backward()
+    for function in (dl.swiglu, dl.geglu, partial(dl.geglu, approximate="tanh")):
+        function(x[..., : 2 * width]).sum().backward()
+        function(x[..., :width].contiguous(), x[..., width : 2 * width].contiguous()).sum().backward()
+    layer = nn.MinGRU(3 * width, width, device="cuda", dtype=dtype)
+    layer(x)[0].sum().backward()
+    layer(x, dl.zeros(4, width, dtype=dtype))[0].sum().backward()
 
 
 def _mlp(widths: Sequence[int], size: int, turn: int) -> None:
