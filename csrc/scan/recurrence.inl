@@ -5,6 +5,28 @@
 // Inputs a, b and the first h, or none: then h[0] = b[0], and a[0] is not looked at. Lines across memory lie side by
 // side in the lanes; along a line each step waits for the one before, so that lines are shared out between threads.
 
+// Each step of a row waits for the one before: some rows go side by side.
+constexpr int kRowsAtOnce = 4;
+
+// step(row, t, state) for t from `first` on, of all rows in turn.
+template <class Step>
+static inline void along_rows(int rows, int64_t first, int64_t m, double* states, Step step) {
+  if (rows == kRowsAtOnce) {
+    double x[kRowsAtOnce];
+    for (int r = 0; r < kRowsAtOnce; ++r) x[r] = states[r];
+    for (int64_t t = first; t < m; ++t)
+#pragma GCC unroll 4
+      for (int r = 0; r < kRowsAtOnce; ++r) step(r, t, x[r]);
+    for (int r = 0; r < kRowsAtOnce; ++r) states[r] = x[r];
+    return;
+  }
+  for (int r = 0; r < rows; ++r) {
+    double x = states[r];
+    for (int64_t t = first; t < m; ++t) step(r, t, x);
+    states[r] = x;
+  }
+}
+
 static void linear_recurrence(const Args& args) {
   const Lines l = scanned_lines(args);
   const bool reverse = args.integer(1) != 0;
@@ -28,15 +50,23 @@ static void linear_recurrence(const Args& args) {
         }
       });
     parallel_ranges(l.outer, line_grain(l.n), [&](int64_t begin, int64_t end) {
-      double factor[kScanBlock], term[kScanBlock];
-      for (int64_t k = begin; k < end; ++k) {
-        double h = initial ? static_cast<double>(load(initial + k)) : 0;
+      double factor[kRowsAtOnce][kScanBlock], term[kRowsAtOnce][kScanBlock], h[kRowsAtOnce];
+      for (int64_t k = begin; k < end; k += kRowsAtOnce) {
+        const int rows = static_cast<int>(end - k < kRowsAtOnce ? end - k : kRowsAtOnce);
+        for (int r = 0; r < rows; ++r) h[r] = initial ? static_cast<double>(load(initial + k + r)) : 0;
         for (int64_t i = 0; i < l.n; i += kScanBlock) {
           const int64_t m = l.n - i < kScanBlock ? l.n - i : kScanBlock, at = k * l.n + (reverse ? l.n - i - m : i);
-          take_in(factor, a + at, m, reverse);
-          take_in(term, b + at, m, reverse);
-          for (int64_t t = 0; t < m; ++t) term[t] = h = i + t == 0 && !initial ? term[t] : factor[t] * h + term[t];
-          give_out(term, out + at, m, reverse);
+          for (int r = 0; r < rows; ++r) {
+            take_in(factor[r], a + at + r * l.n, m, reverse);
+            take_in(term[r], b + at + r * l.n, m, reverse);
+          }
+          const bool alone = i == 0 && !initial;  // the first is what it begins with
+          if (alone)
+            for (int r = 0; r < rows; ++r) h[r] = term[r][0];
+          along_rows(rows, alone, m, h, [&](int r, int64_t t, double& x) DLCORE_MAP {
+            term[r][t] = x = factor[r][t] * x + term[r][t];
+          });
+          for (int r = 0; r < rows; ++r) give_out(term[r], out + at + r * l.n, m, reverse);
         }
       }
     });
@@ -47,26 +77,37 @@ template <class T> static void recurrence_gradients(const Args& args, const Line
   const T *dout = args.in(0).as<const T>(), *a = args.in(1).as<const T>(), *out = args.in(2).as<const T>();
   const T* initial = args.in(3).as<const T>();
   T *da = args.out(0).as<T>(), *db = args.out(1).as<T>(), *dinitial = args.out(2).as<T>();
-  const auto row_of = [&](int64_t k) {
-    double g = 0, next = 0, row[kScanBlock], factor[kScanBlock], before[kScanBlock];
+  const auto rows_of = [&](int64_t k, int rows) {
+    double g[kRowsAtOnce], row[kRowsAtOnce][kScanBlock], factor[kRowsAtOnce][kScanBlock + 1], before[kScanBlock];
+    for (int r = 0; r < rows; ++r) g[r] = 0, factor[r][0] = 0;
     for (int64_t i = 0; i < l.n; i += kScanBlock) {
       const int64_t m = l.n - i < kScanBlock ? l.n - i : kScanBlock, at = k * l.n + (reverse ? i : l.n - i - m);
       const bool last = i + m == l.n;
-      take_in(row, dout + at, m, !reverse);
-      take_in(factor, a + at, m, !reverse);
-      for (int64_t t = 0; t < m; ++t) row[t] = g = i + t == 0 ? row[t] : next * g + row[t], next = factor[t];
-      if (db) give_out(row, db + at, m, !reverse);
-      if (!da) continue;
-      take_in(before, reverse ? out + at + 1 : out + at - !last, m - last, !reverse);
-      for (int64_t t = 0; t < m - last; ++t) before[t] *= row[t];
-      if (last) before[m - 1] = initial ? g * static_cast<double>(load(initial + k)) : 0;
-      give_out(before, da + at, m, !reverse);
+      for (int r = 0; r < rows; ++r) {  // factor[r][t] is that of the step before, in this order
+        take_in(row[r], dout + at + r * l.n, m, !reverse);
+        take_in(factor[r] + 1, a + at + r * l.n, m, !reverse);
+        if (i == 0) g[r] = row[r][0];
+      }
+      along_rows(rows, i == 0, m, g, [&](int r, int64_t t, double& x) DLCORE_MAP {
+        row[r][t] = x = factor[r][t] * x + row[r][t];
+      });
+      for (int r = 0; r < rows; ++r) {
+        const int64_t from = at + r * l.n;
+        factor[r][0] = factor[r][m];
+        if (db) give_out(row[r], db + from, m, !reverse);
+        if (!da) continue;
+        take_in(before, reverse ? out + from + 1 : out + from - !last, m - last, !reverse);
+        for (int64_t t = 0; t < m - last; ++t) before[t] *= row[r][t];
+        if (last) before[m - 1] = initial ? g[r] * static_cast<double>(load(initial + k + r)) : 0;
+        give_out(before, da + from, m, !reverse);
+      }
     }
-    if (dinitial) store(dinitial + k, static_cast<compute_t<T>>(next * g));
+    for (int r = 0; dinitial && r < rows; ++r) store(dinitial + k + r, static_cast<compute_t<T>>(factor[r][0] * g[r]));
   };
   if (l.inner == 1)
     return parallel_ranges(l.outer, line_grain(l.n), [&](int64_t begin, int64_t end) {
-      for (int64_t k = begin; k < end; ++k) row_of(k);
+      for (int64_t k = begin; k < end; k += kRowsAtOnce)
+        rows_of(k, static_cast<int>(end - k < kRowsAtOnce ? end - k : kRowsAtOnce));
     });
   // w lines side by side, one step of all of them after the other
   const auto tile = [&](int64_t base, int64_t w) {
