@@ -159,36 +159,53 @@ static void back_by_halves(const Pooling& p, const T* dout, const P* places, T* 
   });
 }
 
-// ---- maxima row by row ---------------------------------------------------------------------------------------------
-// Windows of a row while both rows of the input are in registers; where a length is odd its last element is of none.
+// ---- row by row -----------------------------------------------------------------------------------------------------
+// Windows of a row while all rows of the input that they hold are in registers, along one to three axes. Where a length
+// is odd its last element is of no window.
 
-// Whether maxima are found this way: rows so long that vectors are half full, or where halves.inl does not go.
+// Whether windows are found this way: rows so long that vectors are half full, or what the way above does not take.
 template <class T> static bool by_pairs(const Pooling& p) {
   const auto halved = [](const Axis& a) {
     return a.kernel == 2 && a.stride == 2 && a.before == 0 && a.dilation == 1 && a.in / 2 == a.out;
   };
   const auto kept = [](const Axis& a) { return a.kernel == 1 && a.stride == 1 && a.before == 0 && a.in == a.out; };
-  return p.inner == 1 && halved(p.axis[2]) &&
-         (halved(p.axis[1]) || kept(p.axis[1])) && kept(p.axis[0]) &&
-         (2 * p.axis[2].out >= kLanes<pool_t<T>> || !by_halves(p));
+  return p.inner == 1 && halved(p.axis[2]) && (halved(p.axis[1]) || kept(p.axis[1])) &&
+         (halved(p.axis[0]) || kept(p.axis[0])) && (2 * p.axis[2].out >= kLanes<pool_t<T>> || !by_halves(p));
 }
 
-// f(first window, rows): rows of windows, of one output row each, that are worth a thread's while.
 struct Pairs {
-  int64_t in, out, height, down, rows, groups;  // lengths of rows; rows of a plane, and of windows; of a window; of all
+  int64_t in, out;              // lengths of rows
+  int64_t height, down, rows;   // rows of a slice; rows of windows in it; rows of a window
+  int64_t depth, deep, slices;  // the same of slices of a plane
+  int64_t groups, lines;        // rows of windows in all; rows of the input that a window holds
   explicit Pairs(const Pooling& p)
       : in(p.axis[2].in), out(p.axis[2].out), height(p.axis[1].in), down(p.axis[1].out), rows(p.axis[1].kernel),
-        groups(p.planes * p.axis[0].out * down) {}
-  // f(row of windows, first of its rows of the input, counted from the first of all), in order
+        depth(p.axis[0].in), deep(p.axis[0].out), slices(p.axis[0].kernel), groups(p.planes * deep * down),
+        lines(rows * slices) {}
+  // f(row of windows, the first row of the input that it holds), in order
   template <class F> void each(int64_t begin, int64_t end, F&& f) const {
-    int64_t plane = begin / down, h = begin % down;
+    int64_t slice = begin / down, h = begin % down;
     for (int64_t g = begin; g < end; ++g) {
-      f(g, plane * height + h * rows, h + 1 == down);
-      if (++h == down) h = 0, ++plane;
+      f(g, (slice / deep * depth + slice % deep * slices) * height + h * rows);
+      if (++h == down) h = 0, ++slice;
     }
   }
+  int64_t line(int64_t k) const { return k / rows * height + k % rows; }  // row k of a window, from its first
   template <class F> void share(F&& f) const {
-    parallel_ranges(groups, std::max<int64_t>(1, 4 * kHalvesTile / (in * rows)), f);
+    parallel_ranges(groups, std::max<int64_t>(1, 4 * kHalvesTile / (in * lines)), f);
+  }
+  // Zeros in what no row of windows holds: the last column, row or slice behind row g, whose first row is `to`.
+  template <class T> void clear(int64_t g, T* to) const {
+    for (int64_t k = 0; in > 2 * out && k < lines; ++k) to[(line(k) + 1) * in - 1] = 0;
+    if ((g + 1) % down) return;
+    const int64_t below = height - down * rows;
+    const int64_t until = g / down % deep + 1 == deep ? depth - (deep - 1) * slices : slices;
+    for (int64_t d = 0; d < slices; ++d) {
+      T* end = to + (d * height + rows) * in;
+      std::fill(end, end + below * in, T(0));
+    }
+    T* slice = to - (height - below - rows) * in;
+    std::fill(slice + slices * height * in, slice + until * height * in, T(0));
   }
 };
 
@@ -216,16 +233,17 @@ template <class T, class P> static void max_by_pairs(const Pooling& p, const T* 
   k.share([&](int64_t begin, int64_t end) {
     Scratch<P> room(places ? (end - begin) * k.out + L : 1);
     P* at = room.get();
-    k.each(begin, end, [&](int64_t g, int64_t row, bool) {
-      const T *top = x + row * k.in, *bottom = top + k.in;
+    k.each(begin, end, [&](int64_t g, int64_t row) {
+      const T* from = x + row * k.in;
       for (int64_t j = 0; j < k.out; j += L) {
         const int n = static_cast<int>(std::min<int64_t>(L, k.out - j));
-        place_vector<T> place, below;
-        vec<T> most = larger_of_pairs(top + 2 * j, n, place);
-        if (k.rows == 2) {
-          const vec<T> other = larger_of_pairs(bottom + 2 * j, n, below);
+        place_vector<T> place;
+        vec<T> most = larger_of_pairs(from + 2 * j, n, place);
+        for (int64_t line = 1; line < k.lines; ++line) {
+          place_vector<T> here;
+          const vec<T> other = larger_of_pairs(from + k.line(line) * k.in + 2 * j, n, here);
           const auto better = (other > most) | (other != other);
-          most = better ? other : most, place = better ? below + 2 : place;
+          most = better ? other : most, place = better ? here + static_cast<place_of<T>>(2 * line) : place;
         }
         vstore_part(out + g * k.out + j, most, n);
         if (places) store_places<T>(at + j, place);
@@ -236,32 +254,60 @@ template <class T, class P> static void max_by_pairs(const Pooling& p, const T* 
   });
 }
 
-// The gradient of the maxima.
-template <class T, class P> static void max_back_by_pairs(const Pooling& p, const T* dout, const P* places, T* dx) {
+template <class T> static void means_by_pairs(const Pooling& p, const T* x, T* out, const Divisors& divisors) {
   const Pairs k(p);
   constexpr int L = kLanes<T>;
+  const T by = static_cast<T>(divisors.of(0, 0, 0));
+  const place_vector<T> even = every_second<T>(0), odd = every_second<T>(1);
+  k.share([&](int64_t begin, int64_t end) {
+    k.each(begin, end, [&](int64_t g, int64_t row) {
+      const T* from = x + row * k.in;
+      for (int64_t j = 0; j < k.out; j += L) {
+        const int n = static_cast<int>(std::min<int64_t>(L, k.out - j));
+        vec<T> sum{};
+        for (int64_t line = 0; line < k.lines; ++line) {
+          const T* at = from + k.line(line) * k.in + 2 * j;
+          const vec<T> a = vload_part(at, 2 * n), b = vload_part(at + L, 2 * n - L);
+          const vec<T> pair = __builtin_shuffle(a, b, even) + __builtin_shuffle(a, b, odd);
+          sum = line ? sum + pair : pair;
+        }
+        vstore_part(out + g * k.out + j, sum / by, n);
+      }
+    });
+  });
+}
+
+// Gradients: each goes to the place chosen, or, divided, to all of its window.
+template <bool kPlaces, class T, class P>
+static void back_by_pairs(const Pooling& p, const T* dout, const P* places, T* dx, const Divisors& divisors) {
+  const Pairs k(p);
+  constexpr int L = kLanes<T>;
+  const T by = kPlaces ? T(1) : static_cast<T>(divisors.of(0, 0, 0));
   const place_vector<T> low = alternating<T>(0), high = alternating<T>(L / 2);
   k.share([&](int64_t begin, int64_t end) {
-    Scratch<P> room((end - begin) * k.out + L);
-    std::copy(places + begin * k.out, places + end * k.out, room.get());
+    Scratch<P> room(kPlaces ? (end - begin) * k.out + L : 1);
+    if (kPlaces) std::copy(places + begin * k.out, places + end * k.out, room.get());
     const P* at = room.get();
-    k.each(begin, end, [&](int64_t g, int64_t row, bool last) {
+    k.each(begin, end, [&](int64_t g, int64_t row) {
       T* to = dx + row * k.in;
       for (int64_t j = 0; j < k.out; j += L) {
         const int n = static_cast<int>(std::min<int64_t>(L, k.out - j));
         const vec<T> given = vload_part(dout + g * k.out + j, n);
-        const place_vector<T> place = load_places<T>(at + j);
-        for (int64_t r = 0; r < k.rows; ++r) {
-          const auto here = place - static_cast<place_of<T>>(2 * r);
-          const vec<T> left = here == 0 ? given : vec<T>{}, right = here == 1 ? given : vec<T>{};
-          T* line = to + r * k.in + 2 * j;
-          vstore_part(line, __builtin_shuffle(left, right, low), 2 * n);
-          vstore_part(line + L, __builtin_shuffle(left, right, high), 2 * n - L);
+        for (int64_t line = 0; line < k.lines; ++line) {
+          vec<T> left = given, right = given;
+          if constexpr (kPlaces) {
+            const auto here = load_places<T>(at + j) - static_cast<place_of<T>>(2 * line);
+            left = here == 0 ? given : vec<T>{}, right = here == 1 ? given : vec<T>{};
+          } else {
+            left = given / by, right = left;
+          }
+          T* target = to + k.line(line) * k.in + 2 * j;
+          vstore_part(target, __builtin_shuffle(left, right, low), 2 * n);
+          vstore_part(target + L, __builtin_shuffle(left, right, high), 2 * n - L);
         }
       }
-      at += k.out;
-      for (int64_t r = 0; k.in > 2 * k.out && r < k.rows; ++r) to[(r + 1) * k.in - 1] = 0;
-      if (last) std::fill(to + k.rows * k.in, to + (k.height - (k.down - 1) * k.rows) * k.in, T(0));
+      if (kPlaces) at += k.out;
+      k.clear(g, to);
     });
   });
 }

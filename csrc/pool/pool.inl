@@ -1,10 +1,10 @@
 // Maxima and means of windows over one, two or three axes, and their gradients.
 //
 // They read the input once and write the output once: max_pool of 2 by 2 moves 5 bytes an element of float32, its
-// gradient 5.25, and has 4 comparisons for 16 elements to do. Windows of 2 by 2 have a way of their own (halves.inl),
-// as have channels that fill vectors (channels.inl), whole planes and rows of large strides (planes.inl); others are
-// walked by phases (phases.inl) where they are small, else one at a time (max.inl). The position of each maximum in its
-// window, a byte, is what is kept for the gradient. Parameters: geometry.inl.
+// gradient 5.25, and has 4 comparisons for 16 elements to do. Windows of 2 along each axis have ways of their own
+// (halves.inl), as have channels that fill vectors (channels.inl), whole planes and rows of large strides (planes.inl);
+// others are walked by phases (phases.inl) where they are small, else one at a time (max.inl). The position of each
+// maximum in its window, a byte, is what is kept for the gradient. Parameters: geometry.inl.
 
 #include "pool/planes.inl"
 
@@ -60,7 +60,7 @@ static void max_pool_backward(const Args& a) {
     const auto run = [&]<class P>(const P* at) {
       const auto none = [](auto&&...) { return 1; };
       if constexpr (std::is_floating_point_v<T>)
-        if (by_pairs<T>(p)) return max_back_by_pairs(p, dout.as<T>(), at, dx.as<T>());
+        if (by_pairs<T>(p)) return back_by_pairs<true>(p, dout.as<T>(), at, dx.as<T>(), Divisors{p, true, 1});
       if (by_halves(p)) back_by_halves<true>(p, dout.as<T>(), at, dx.as<T>(), Divisors{p, true, 1});
       else if (by_channels<T>(p)) back_by_channels<true>(p, dout.as<T>(), at, dx.as<T>(), Divisors{p, true, 1});
       else if (by_planes(p)) max_back_by_planes(p, dout.as<T>(), at, dx.as<T>());
@@ -105,6 +105,8 @@ static void avg_pool(const Args& a) {
   const Pooling p = pooling_of(a, x, out);
   const Divisors divisors = divisors_of(a, p, x.ndim - 2);
   const auto run = [&]<class T>() {
+    if constexpr (std::is_floating_point_v<T>)
+      if (by_pairs<T>(p)) return means_by_pairs(p, x.as<T>(), out.as<T>(), divisors);
     if (by_halves(p)) return means_by_halves(p, x.as<T>(), out.as<T>(), divisors);
     if constexpr (!std::is_integral_v<T>) {
       if (is_whole(p)) return means_of_planes(p, x.as<T>(), out.as<T>(), divisors);
@@ -125,6 +127,8 @@ static void avg_pool_backward(const Args& a) {
   const Divisors divisors = divisors_of(a, p, dx.ndim - 2);
   with_float(dout.dtype, [&]<class T>() {
     const uint8_t* none = nullptr;
+    if constexpr (std::is_floating_point_v<T>)
+      if (by_pairs<T>(p)) return back_by_pairs<false>(p, dout.as<T>(), none, dx.as<T>(), divisors);
     if (by_halves(p)) back_by_halves<false>(p, dout.as<T>(), none, dx.as<T>(), divisors);
     else if (is_whole(p)) back_to_planes(p, dout.as<T>(), dx.as<T>(), divisors);
     else if (by_channels<T>(p)) back_by_channels<false>(p, dout.as<T>(), none, dx.as<T>(), divisors);
