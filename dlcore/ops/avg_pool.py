@@ -50,7 +50,7 @@ def _shares(size: Ints, layout: str = "NCHW") -> dict[str, Any]:
 
 
 _CASES: list[tuple[Ints, dict[str, Any], str]] = [
-    ((2, 3, 6, 8), _mean_window((3, 4), 2), "2 by 2"),
+    ((2, 3, 6, 8), _mean_window((3, 4), 2), "2 by 2"), ((2, 3, 7, 9), _mean_window((3, 4), 2), "2 by 2, odd lengths"),
     ((2, 2, 9, 35), _mean_window((5, 18), 3, 2, 1), "3 by 3, stride 2, overlapping"),
     ((2, 3, 7, 5), _mean_window((4, 3), 3, 2, 1, counts=False), "padding does not count"),
     ((1, 2, 6, 8), _mean_window((4, 5), 3, 2, 1), "ceil mode"),
@@ -58,6 +58,7 @@ _CASES: list[tuple[Ints, dict[str, Any], str]] = [
     ((1, 70, 4, 3), _mean_window((70, 2), (3, 2), (1, 2), (1, 0), counts=False, layout="NHWC"), "NHWC, few channels"),
     ((2, 3, 11), _mean_window(4, 3, 3, 1, divisor=-2, rank=1), "1-d, a divisor"),
     ((1, 2, 5, 4, 6), _mean_window((2, 2, 3), (2, 3, 2), (2, 1, 2), rank=3), "3-d"),
+    ((2, 2, 5, 5, 37), _mean_window((2, 2, 18), 2, rank=3), "3-d, 2 by 2 by 2, odd lengths"),
     ((1, 2, 20, 18), _mean_window((2, 3), (17, 16), (3, 2), 1), "large windows"),
     ((2, 2, 7, 5), _shares((3, 4)), "adaptive"),
     ((1, 5, 4, 3), _shares((7, 2), "NHWC"), "adaptive, NHWC, more windows than elements"),

@@ -52,7 +52,7 @@ def _window(size: int | Ints, kernel: int | Ints, stride: Any = None, padding: A
 
 _ADAPTIVE = {"kernel": (), "stride": (), "padding": (), "dilation": ()}
 _CASES: list[tuple[Ints, dict[str, Any], str]] = [
-    ((2, 3, 6, 8), _window((3, 4), 2), "2 by 2"),
+    ((2, 3, 6, 8), _window((3, 4), 2), "2 by 2"), ((2, 3, 7, 9), _window((3, 4), 2), "2 by 2, odd lengths"),
     ((2, 4, 9, 35), _window((5, 18), 3, 2, 1), "3 by 3, stride 2, overlapping"),
     ((2, 3, 7, 5), _window((4, 3), 3, 2, 1, 1), "unaligned"),
     ((1, 2, 5, 7), _window((3, 4), 2, 2, 0, 1), "ceil mode"),
@@ -60,6 +60,7 @@ _CASES: list[tuple[Ints, dict[str, Any], str]] = [
     ((1, 70, 4, 2), _window((70, 3), (3, 2), (1, 2), 1, 1, "NHWC"), "NHWC, few channels"),
     ((2, 3, 11), _window(4, 3, 3, 1, rank=1), "1-d"),
     ((1, 2, 5, 4, 6), _window((2, 2, 3), (2, 3, 2), (2, 1, 2), rank=3), "3-d"),
+    ((2, 2, 5, 5, 37), _window((2, 2, 18), 2, rank=3), "3-d, 2 by 2 by 2, odd lengths"),
     ((1, 2, 20, 18), _window((2, 2), (17, 16), (3, 2)), "more than 256 positions"),
     ((2, 2, 7, 5), {"size": (3, 4), **_ADAPTIVE, "layout": "NCHW"}, "adaptive"),
     ((1, 5, 4, 3), {"size": (7, 2), **_ADAPTIVE, "layout": "NHWC"}, "adaptive, NHWC, more windows than elements"),
