@@ -74,6 +74,8 @@ def models() -> Iterator[Use]:
         yield f"pictures of {shape[1:]}", partial(_pictures, shape)
     for width, dtype in itertools.product((128, 512), ("float32", "bfloat16")):
         yield f"parts of a model of text, {width} wide in {dtype}", partial(_text, width, dtype)
+    for shape in ((16, 4, 64, 32), (4, 8, 512, 64), (1, 16, 2048, 64), (2, 4, 100, 128)):
+        yield f"attention of {shape}", partial(_attention, shape)
     for turn, (widths, size) in enumerate(itertools.product(WIDTHS, BATCHES)):
         yield f"MLP {widths} with batches of {size}", partial(_mlp, widths, size, turn)
 
@@ -151,6 +153,23 @@ def _text(width: int, dtype: str) -> None:
     layer = nn.MinGRU(3 * width, width, device="cuda", dtype=dtype)
     layer(x)[0].sum().backward()
     layer(x, dl.zeros(4, width, dtype=dtype))[0].sum().backward()
+
+
+def _attention(shape: tuple[int, int, int, int]) -> None:
+    """Gradients through attention with and without masks and dropout, and a step of generation beside a cache."""
+    batch, heads, tokens, width = shape
+    seen, lengths = np.ones((batch, 1, 1, tokens), bool), dl.tensor([tokens // 2])
+    for dtype in ("float32", "bfloat16"):
+        q, k, v = (dl.zeros(shape, dtype=dtype) for _ in range(3))
+        q.requires_grad = k.requires_grad = v.requires_grad = True
+        for causal, dropout in itertools.product((False, True), (0.0, 0.1)):
+            dl.scaled_dot_product_attention(q, k, v, None, dropout, causal).sum().backward()
+        dl.scaled_dot_product_attention(q, k, v, dl.tensor(seen)).sum().backward()
+        dl.qkv_attention(dl.zeros((batch, tokens, 3 * heads * width), dtype=dtype), heads, is_causal=True)
+        with dl.no_grad():
+            one = q[:, :, :1]
+            dl.scaled_dot_product_attention(one, k, v, None, 0.0, True, lengths=lengths, lower_right=True)
+            dl.scaled_dot_product_attention(q, k, v, None, 0.0, True, lengths=lengths, lower_right=True)
 
 
 def _mlp(widths: Sequence[int], size: int, turn: int) -> None:
