@@ -76,6 +76,8 @@ def models() -> Iterator[Use]:
         yield f"parts of a model of text, {width} wide in {dtype}", partial(_text, width, dtype)
     for shape in ((16, 4, 64, 32), (4, 8, 512, 64), (1, 16, 2048, 64), (2, 4, 100, 128)):
         yield f"attention of {shape}", partial(_attention, shape)
+    for layer, units in itertools.product((nn.LSTM, nn.GRU, nn.RNN), (32, 64, 128, 256)):
+        yield f"{layer.__name__} of {units} units", partial(_recurrent, layer, units)
     for turn, (widths, size) in enumerate(itertools.product(WIDTHS, BATCHES)):
         yield f"MLP {widths} with batches of {size}", partial(_mlp, widths, size, turn)
 
@@ -170,6 +172,15 @@ def _attention(shape: tuple[int, int, int, int]) -> None:
             one = q[:, :, :1]
             dl.scaled_dot_product_attention(one, k, v, None, 0.0, True, lengths=lengths, lower_right=True)
             dl.scaled_dot_product_attention(q, k, v, None, 0.0, True, lengths=lengths, lower_right=True)
+
+
+def _recurrent(layer: Callable[..., nn.Module], units: int) -> None:
+    """Gradients through a layer in both directions, and one step without any."""
+    for dtype in ("float32", "bfloat16"):
+        model = layer(units, units, bidirectional=True, dtype=dtype)
+        model(dl.zeros((64, 64, units), dtype=dtype))[0].sum().backward()
+        with dl.no_grad():
+            model(dl.zeros((1, 1, units), dtype=dtype))
 
 
 def _mlp(widths: Sequence[int], size: int, turn: int) -> None:

@@ -40,6 +40,14 @@ def check_shape(name: str, what: str, spec: Spec | None, shape: tuple[int, ...],
         raise ShapeError(f"{name}: {what} has shape {spec.shape}, not {shape}, for {of}")
 
 
+def _held(w_hh: Spec) -> bool:
+    return w_hh.shape[1] <= 256
+
+
+def _unprojected(w_hh: Spec, w_hr: Spec | None) -> bool:
+    return w_hr is None and _held(w_hh)
+
+
 class Recurrent(Op):
     """A layer in one direction, or its gradient.
 
@@ -52,9 +60,11 @@ class Recurrent(Op):
     over_batch: str = ""
     kept: str = ""
 
-    def family_kernels(self) -> dict[str, str]:
-        """Those of the CPU."""
-        return {"cpu": f"recurrent:{self.name}"}
+    def family_kernels(self) -> dict[str, Any]:
+        """Those of the CPU, and of GPUs for layers that one of their programs can hold."""
+        layer = self.name.partition("_")[0]
+        when: Any = _unprojected if layer == "lstm" else _held
+        return {"cpu": f"recurrent:{self.name}", "cuda": [(f"recurrent.{layer}:{self.name}", when)]}
 
     def promote(self, specs: Sequence[Spec | None]) -> Sequence[DType | None]:
         """One floating dtype for all but lengths, which become int64."""
