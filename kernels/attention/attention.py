@@ -99,7 +99,7 @@ def _split(tile: Tile, call: Call) -> dict[str, Any]:
 
 def _forward(call: Call, q: Rows, k: Rows, v: Rows, out: Rows, at: int, hidden: Hidden, first: list[Launch]) -> Program:
     work = work_of(q, k, v)
-    tile = tile_of("forward", work, call.arch, k.ready and v.ready and not hidden.lengths, hidden.heavy)
+    tile = tile_of("forward", work, call.arch, k.ready and v.ready and not hidden.lengths, hidden)
     operands = [q, k, v, out]
     common = _common(work, hidden, tile, operands, call, at)
     whole = not (hidden.args["LEFT"] or hidden.args["RIGHT"] or hidden.lengths or hidden.sequences)
@@ -191,7 +191,7 @@ def _backward(
     shared = {"lse": lse, "delta": delta}
     dq, dk, dv = made
     if (dk or dv) and work.examples * work.shared * work.keys:
-        tile = tile_of("keys", work, call.arch, q.ready and dout.ready, hidden.heavy)
+        tile = tile_of("keys", work, call.arch, q.ready and dout.ready, hidden)
         operands = [q, k, v, dout, dk or k, dv or v]
         common = _common(work, hidden, tile, operands, call, at)
         args = {
@@ -205,7 +205,7 @@ def _backward(
         grid = ceil_div(work.keys, tile.n) * work.examples * work.shared
         launches.append(Launch(keys_kernel, (grid,), args, tile.warps, tile.stages, FUSED))
     if dq and entries * work.rows:
-        tile = tile_of("queries", work, call.arch, k.ready and v.ready and not hidden.lengths, hidden.heavy)
+        tile = tile_of("queries", work, call.arch, k.ready and v.ready and not hidden.lengths, hidden)
         operands = [q, k, v, dout, dq]
         common = _common(work, hidden, tile, operands, call, at)
         whole = not (hidden.args["LEFT"] or hidden.args["RIGHT"] or hidden.lengths or hidden.sequences)

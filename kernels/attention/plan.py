@@ -167,11 +167,13 @@ TILES: dict[tuple[str, str], dict[int, _ONE | _TWO]] = {
 }  # fmt: skip
 
 
-def tile_of(what: str, work: Work, arch: Arch, ready: bool, heavy: bool) -> Tile:
-    """The tile for ``work``; ``ready``: TMA can read what is walked over; ``heavy``: see `Hidden`."""
-    row, longest = kind(work.dtype, "float"), work.longest
+def tile_of(what: str, work: Work, arch: Arch, ready: bool, hidden: Hidden) -> Tile:
+    """The tile for ``work``; ``ready``: TMA can read what is walked over."""
+    row, longest, heavy = kind(work.dtype, "float"), work.longest, hidden.heavy
     tma = row == "half" and ready and family(arch) in ("sm_90", "sm_100")
-    large = tma and not (heavy and longest > 128)
+    if row == "half" and hidden.drops and work.keys % 64:  # each element makes a block of random words of its own
+        return Tile(32, 32, 8, 1, tma)
+    large = tma and not (heavy and longest > 64)
     if row == "half" and heavy and not tma:
         longest = max(longest, 128)
     sizes = TILES["any" if row == "double" else what, "tma" if large else row]
