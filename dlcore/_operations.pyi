@@ -1787,7 +1787,7 @@ def linear_cross_entropy(input: Operand, linear_weight: Operand, target: Operand
     """Cross-entropy of `target` and the logits input @ linear_weight.T + linear_bias, never stored as a whole.
 
     `input`: (..., K). `linear_weight`: (V, K), `linear_bias`: (V,). `target`: class indices (...), of any integer
-    dtype. `reduction`, `ignore_index`, `label_smoothing` as of `cross_entropy`. On a CPU a chunk of 32 MiB of logits is
+    dtype. `reduction`, `ignore_index`, `label_smoothing` as of `cross_entropy`. On a CPU a chunk of 28 MiB of logits is
     computed at a time, from which loss and gradients follow at once: memory grows with the parameters, not with
     rows x V. With `weight`, a factor for each class, with reduction "none" and on a GPU it is `cross_entropy` of
     `linear`, logits and all.

@@ -1,5 +1,5 @@
-// What activations with an exponential share: exp(-|x|) kept in two parts, and silu, which gates are made of too. A body
-// includes it once.
+// What activations with an exponential share: exp(-|x|) kept in two parts, and silu, which gates are made of too. A
+// body includes it once.
 #include "common/math.inl"
 
 struct Bounded {
