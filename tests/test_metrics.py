@@ -219,6 +219,8 @@ def test_a_function_that_gives_no_single_number_is_refused():
     with pytest.raises(dl.ShapeError, match="errors: a metric is one number for a batch, not of shape"):
         Meter([lambda x, y: 1.0, named := type("F", (), {"__name__": "errors", "__call__": lambda s, x, y: x - y})()])
         metrics.get(named)(OUTPUTS, TARGETS)
+    with pytest.raises(TypeError, match="nothing: a metric is one number for a batch, not None"):
+        metrics.get(type("F", (), {"__name__": "nothing", "__call__": lambda s, x, y: None})())(OUTPUTS, TARGETS)
     with pytest.raises(TypeError, match="metrics: 'accuracy' is not a list of names"):
         Meter("accuracy")
 

@@ -68,7 +68,10 @@ class FunctionMetric(Mean):
             raise ShapeError(f"{self.name}: a metric is one number for a batch, not of shape {found.shape}")
         if isinstance(found, Tensor):
             return found.astype(float64).reshape(()) * rows, rows
-        return float(found) * rows, rows
+        try:
+            return float(found) * rows, rows
+        except (TypeError, ValueError):
+            raise TypeError(f"{self.name}: a metric is one number for a batch, not {shown(found)}") from None
 
 
 def as_tensor(x: Any) -> Tensor:

@@ -62,7 +62,7 @@ def linear_cross_entropy_forward(
 
     x (..., K), weight (V, K), bias (V,), target (...): `linear_cross_entropy` has the rest.
     """
-    name = "linear_cross_entropy"
+    name = "linear_cross_entropy_forward"
     if not x.shape or len(weight.shape) != 2 or x.shape[-1] != weight.shape[1]:
         raise ShapeError(f"{name}: input has shape {x.shape}, linear_weight {weight.shape}: not (..., K) and (V, K)")
     if target.dtype.is_float or target.dtype is bool_:
@@ -173,7 +173,8 @@ def _() -> Iterator[Sample]:
 
 @linear_cross_entropy_forward.error_inputs
 def _() -> Iterator[ErrorInput]:
-    x, weight, target, name = np.zeros((2, 3)), np.zeros((4, 3)), np.zeros(2, np.int64), "linear_cross_entropy"
+    x, weight, target = np.zeros((2, 3)), np.zeros((4, 3)), np.zeros(2, np.int64)
+    name = "linear_cross_entropy_forward"
     text = f"{name}: input has shape (2, 3), linear_weight (4, 2): not (..., K) and (V, K)"
     yield ErrorInput(ShapeError, text, x, weight[:, :2], target, None)
     text = f"{name}: target holds class indices, integers, not float64"
