@@ -93,7 +93,10 @@ template <class S> struct Block {
   const int64_t rows = i1 - i0, columns = j1 - j0;
   const int64_t slices = slices_of<T>(p.k), depth = longest_slice<T>(p.k);
   const int64_t tiles = ceil_div(rows, kTileRows);
-  const bool copies_a = !same || (p.a_row != 1 && p.a_col != 1) || columns >= 8 * kWidth;
+  // Columns of A that are a multiple of 2 KiB apart fall into so few sets of the caches that panel after panel finds
+  // none of them there.
+  const bool collides = p.a_row == 1 && p.a_col * static_cast<int64_t>(sizeof(T)) % 2048 == 0 && columns > kWidth;
+  const bool copies_a = !same || (p.a_row != 1 && p.a_col != 1) || columns >= 8 * kWidth || collides;
   const bool copies_b = !same || p.b_col != 1 || rows > 4 * kTileRows;
   const FinishFunction<S> finish = finish_for(p);
 
