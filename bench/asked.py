@@ -78,6 +78,8 @@ def models() -> Iterator[Use]:
         yield f"attention of {shape}", partial(_attention, shape)
     for layer, units in itertools.product((nn.LSTM, nn.GRU, nn.RNN), (32, 64, 128, 256)):
         yield f"{layer.__name__} of {units} units", partial(_recurrent, layer, units)
+    for size, width in ((65, 128), (1000, 64), (16000, 100), (50257, 768)):
+        yield f"tokens of {size} in {width}", partial(_tokens, size, width)
     for turn, (widths, size) in enumerate(itertools.product(WIDTHS, BATCHES)):
         yield f"MLP {widths} with batches of {size}", partial(_mlp, widths, size, turn)
 
@@ -181,6 +183,20 @@ def _recurrent(layer: Callable[..., nn.Module], units: int) -> None:
         model(dl.zeros((64, 64, units), dtype=dtype))[0].sum().backward()
         with dl.no_grad():
             model(dl.zeros((1, 1, units), dtype=dtype))
+
+
+def _tokens(size: int, width: int) -> None:
+    """Batches of tokens looked up, in each way that is learned from, and a loss of sequences of labels."""
+    rng = np.random.default_rng(0)
+    given = dl.tensor(rng.integers(0, size, (16, 64)))
+    for options in ({}, {"padding_idx": 0}, {"max_norm": 1.0}, {"scale_grad_by_freq": True}):
+        nn.Embedding(size, width, **options)(given).sum().backward()
+    for mode in ("sum", "mean", "max"):
+        nn.EmbeddingBag(size, width, mode=mode)(given).sum().backward()
+    if size <= 1000:
+        logits = dl.tensor(rng.standard_normal((100, 16, size), np.float32), requires_grad=True)
+        labels, steps, lengths = rng.integers(1, size, (16, 20)), np.full(16, 100), np.full(16, 20)
+        dl.ctc_loss(dl.log_softmax(logits, -1), *map(dl.tensor, (labels, steps, lengths))).backward()
 
 
 def _mlp(widths: Sequence[int], size: int, turn: int) -> None:

@@ -58,7 +58,7 @@ def test_wrong_tokens_in_a_replay(max_norm):
     for tokens in ([0, 1], [2, 3], [4, 4]):
         step(dl.tensor(tokens))
     before = layer.weight.numpy().copy()
-    with pytest.raises(IndexError, match="embedding: token 5 at position 1 is outside of the vocabulary of 5"):
+    with pytest.raises(IndexError, match=r"embedding\w*: token 5 at position 1 is outside of the vocabulary of 5"):
         step(dl.tensor([0, 5]))
     np.testing.assert_array_equal(layer.weight.numpy(), before)
 

@@ -17,13 +17,13 @@ struct Bags {
   int64_t n, count;
   Scratch<int64_t> token, first, entry;
 
-  Bags(const Args& a, const Array& input, const Array& offsets, int64_t size)
+  Bags(const char* name, const Args& a, const Array& input, const Array& offsets, int64_t size)
       : n(input.size()), count(number(a, input, offsets)), token(n), first(count + 1),
         entry(n + RowsByPlace<int64_t>::kAhead) {
-    find_tokens("embedding_bag", input, size, token.get());
+    find_tokens(name, input, size, token.get());
     const Scratch<int64_t> begin(count + 2);
     if (offsets) {
-      read_offsets(offsets, begin.get());
+      read_offsets(name, offsets, begin.get());
       if (!a.integer(2)) begin[count] = n;
     } else {
       for (int64_t b = 0; b <= count; ++b) begin[b] = b * input.shape[1];
@@ -42,14 +42,15 @@ struct Bags {
   static int64_t number(const Args& a, const Array& input, const Array& offsets) {
     return offsets ? offsets.size() - (a.integer(2) ? 1 : 0) : input.shape[0];
   }
-  void read_offsets(const Array& offsets, int64_t* begin) const {
+  void read_offsets(const char* name, const Array& offsets, int64_t* begin) const {
     with_integer(offsets.dtype, [&]<class T>() {
       for (int64_t b = 0; b < offsets.size(); ++b) begin[b] = static_cast<int64_t>(offsets.as<const T>()[b]);
     });
     for (int64_t b = 0; b < offsets.size(); ++b) {
       const int64_t low = b ? begin[b - 1] : 0, high = b ? n : 0;
       if (begin[b] < low || begin[b] > high)
-        throw ValueFault("embedding_bag: offset " + std::to_string(begin[b]) + " at position " + std::to_string(b) +
+        throw ValueFault(std::string(name) + ": offset " + std::to_string(begin[b]) + " at position " +
+                         std::to_string(b) +
                          (b ? " is not between the one before, " + std::to_string(low) + ", and " + std::to_string(n)
                             : " is not 0"));
     }
@@ -86,7 +87,7 @@ static void largest_of(const Bags& bags, int64_t b, const T* table, int64_t widt
 // Operands: weight, input, offsets or none, weights of tokens or none.
 static void forward(const Args& a) {
   const Array &weight = a.in(0), &weights = a.in(3), &out = a.out(0), &chosen = a.out(1);
-  const Bags bags(a, a.in(1), a.in(2), weight.shape[0]);
+  const Bags bags("embedding_bag_forward", a, a.in(1), a.in(2), weight.shape[0]);
   const int64_t width = weight.shape[1], mode = a.integer(0);
   if (out.size() == 0) return;
   const int64_t each = bags.n / std::max<int64_t>(bags.count, 1) + 1;
@@ -146,7 +147,7 @@ static void add_chosen(T* dweight, int64_t length, int64_t width, const T* dout,
 static void backward(const Args& a) {
   const Array &dout = a.in(0), &weights = a.in(3), &chosen = a.in(4), &dweight = a.out();
   const int64_t length = dweight.shape[0], width = dweight.shape[1], mode = a.integer(0);
-  const Bags bags(a, a.in(1), a.in(2), length);
+  const Bags bags("embedding_bag_backward", a, a.in(1), a.in(2), length);
   if (dweight.size() == 0) return;
   with_float(dweight.dtype, [&]<class T>() {
     using A = compute_t<T>;
@@ -180,7 +181,7 @@ static void backward(const Args& a) {
 static void weights_backward(const Args& a) {
   const Array &dout = a.in(0), &weight = a.in(1), &out = a.out();
   const int64_t width = weight.shape[1];
-  const Bags bags(a, a.in(2), a.in(3), weight.shape[0]);
+  const Bags bags("embedding_bag_weights_backward", a, a.in(2), a.in(3), weight.shape[0]);
   with_float(weight.dtype, [&]<class T>() {
     memset(out.data, 0, out.size() * sizeof(T));
     parallel_ranges(bags.count, 1 + 16 * 1024 / (width * (bags.n / std::max<int64_t>(bags.count, 1) + 1) + 1),

@@ -12,7 +12,7 @@
 static void forward(const Args& a) {
   const Array &weight = a.in(0), &input = a.in(1);
   const Scratch<int64_t> positions(input.size());
-  find_tokens("embedding", input, weight.shape[0], positions.get());
+  find_tokens("embedding_forward", input, weight.shape[0], positions.get());
   take_at(weight, 0, positions.get(), input.size(), a.out());
 }
 
@@ -57,7 +57,7 @@ static void renorm(const Args& a) {
   const double most = a.number(0), p = a.number(1);
   const int64_t n = input.size(), length = weight.shape[0], width = weight.shape[1];
   const Scratch<int64_t> places(n);
-  find_tokens("embedding", input, length, places.get());
+  find_tokens("embedding_renorm_", input, length, places.get());
   const Scratch<uint8_t> seen(length);
   memset(seen.get(), 0, length);
   int64_t found = 0;  // each row once

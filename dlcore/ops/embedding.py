@@ -107,9 +107,9 @@ _LOOKED_UP = [
         Sample((5000, 260), tokens((300,), 5000), why="wide rows of a vocabulary", grad=False),
     ],
     error_inputs=[
-        ErrorInput(IndexError, "embedding: token 5 at position (1, 0) is outside of the vocabulary of 5",
+        ErrorInput(IndexError, "embedding_forward: token 5 at position (1, 0) is outside of the vocabulary of 5",
                    np.zeros((5, 2)), np.array([[0, 4], [5, 7]])),
-        ErrorInput(IndexError, "embedding: token -1 at position 1 is outside of the vocabulary of 5",
+        ErrorInput(IndexError, "embedding_forward: token -1 at position 1 is outside of the vocabulary of 5",
                    np.zeros((5, 2)), np.array([0, -1])),
         ErrorInput(DTypeError, "embedding_forward: input is of dtype float64, not integers",
                    np.zeros((5, 2)), np.array([0.0])),
@@ -261,8 +261,8 @@ def _numpy_renorm(weight: Any, input: Any, max_norm: float, norm_type: float) ->
         Sample((4, 3), np.zeros(0, np.int64), max_norm=1.0, why="no tokens"),
     ],
     error_inputs=[
-        ErrorInput(IndexError, "embedding: token 5 at position 0 is outside of the vocabulary of 5", np.ones((5, 2)),
-                   np.array([5]), max_norm=1.0),
+        ErrorInput(IndexError, "embedding_renorm_: token 5 at position 0 is outside of the vocabulary of 5",
+                   np.ones((5, 2)), np.array([5]), max_norm=1.0),
         ErrorInput(ValueError, "embedding_renorm_: norm_type -1.0 is not a number from 0 on", np.ones((5, 2)),
                    np.array([0]), max_norm=1.0, norm_type=-1.0),
     ],

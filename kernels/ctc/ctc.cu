@@ -8,7 +8,8 @@
 //
 // A length or a label that is not allowed sets the error words, and its sample's loss is NaN.
 //
-// Versions: 1, this one: unmeasured, not yet run on hardware.
+// Versions: 1, this one: unmeasured, not yet run on hardware. Compiled, no spills, on sm_80, 90, 100 and 120: 92 to 124
+// registers.
 #include <cuda_bf16.h>
 #include <cuda_fp16.h>
 
