@@ -158,6 +158,18 @@ def test_what_lies_behind_a_length_is_not_read():
         assert np.isfinite(out).all() and np.isfinite(lse).all()
 
 
+@pytest.mark.parametrize("queries", [1, 20])
+def test_a_length_out_of_range_is_reported(queries):
+    for lengths, position in ((np.array([3, 41, -1]), 1), (np.array([50]), 0)):
+        case = Case((3, 1, queries, 8), (3, 1, 40, 8), lengths=lengths)
+        outputs = np.empty((3, 1, queries, 8), np.float32), np.empty((3, 1, queries), np.float32)
+        inputs, errors = [*case.arrays[:3], *case.rest], np.array([0, 2**63 - 1])
+        views = (tuple(map(interpret.view, arrays)) for arrays in (inputs, outputs))
+        program = attention.attention_forward(Call(*views, (), case.params, ARCHES["sm_90"]))
+        interpret.run(program, inputs, outputs, errors)
+        assert errors.tolist() == [10, position]
+
+
 def test_infinite_numbers_stay_where_they_are():
     """A query of NaN gives NaN, others nothing of it."""
     case = Case((1, 1, 40, 8), (1, 1, 40, 8), right=0)

@@ -24,6 +24,7 @@ from dlcore.kernels.attention.plan import (
 from dlcore.kernels.attention.sequences import bounds_kernel
 from dlcore.kernels.launch import (
     Call,
+    Errors,
     In,
     Launch,
     Out,
@@ -110,7 +111,7 @@ def _forward(call: Call, q: Rows, k: Rows, v: Rows, out: Rows, at: int, hidden: 
         "out": out.pointer, "lse": call.outputs[1] and Out(1), "WHOLE": whole and work.keys % tile.n == 0,
     }  # fmt: skip
     grid = ceil_div(work.rows, tile.m) * work.examples * work.heads
-    args |= _split(tile, call)
+    args |= _split(tile, call) | {"errors": Errors() if hidden.lengths else None}
     launch = Launch(forward_kernel, (grid,), args, tile.warps, tile.stages, FUSED)
     return Program((*first, launch))
 

@@ -121,7 +121,7 @@ def keys_kernel(
     blocks = tl.cdiv(keys, BLOCK_N)
     column, entry = tl.program_id(0) % blocks * BLOCK_N, tl.program_id(0) // blocks
     example, shared = entry // shared_heads, entry % shared_heads
-    n = length_of(lengths, example, lengths_step, keys)
+    n = length_of(lengths, None, example, lengths_step, keys)
     shift = 0
     if LOWER:
         shift = n - rows
@@ -222,7 +222,7 @@ def queries_kernel(
         place = blocks - 1 - place  # those with the most keys first
     example, head = entry // heads, entry % heads
     row, shared = place * BLOCK_M, head // group
-    n = length_of(lengths, example, lengths_step, keys)
+    n = length_of(lengths, None, example, lengths_step, keys)
     shift = 0
     if LOWER:
         shift = n - rows

@@ -32,6 +32,7 @@ from dlcore.kernels.attention.tiles import (
 from dlcore.kernels.language import jit, tl
 from dlcore.kernels.launch import (
     Arch,
+    Errors,
     Launch,
     Temp,
     Workspace,
@@ -109,7 +110,7 @@ def log_of(top, total, BIASED: tl.constexpr):
 
 @jit
 def decode_kernel(
-    q, k, v, mask, lengths, out, lse, sums, tops, totals, shared_heads, group, keys, share, parts,
+    q, k, v, mask, lengths, errors, out, lse, sums, tops, totals, shared_heads, group, keys, share, parts,
     q_batch, q_head, q_row, k_batch, k_head, k_row, v_batch, v_head, v_row, o_batch, o_head, o_row,
     mask_batch, mask_head, mask_key, lengths_step, left, right, scale,
     D: tl.constexpr, DV: tl.constexpr, BLOCK_R: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_D: tl.constexpr,
@@ -119,7 +120,7 @@ def decode_kernel(
     part, entry = tl.program_id(0) % parts, tl.program_id(0) // parts
     example, shared = entry // shared_heads, entry % shared_heads
     head = shared * group
-    n = length_of(lengths, example, lengths_step, keys)
+    n = length_of(lengths, errors, example, lengths_step, keys)
     shift = 0
     if LOWER:
         shift = n - 1
@@ -208,6 +209,7 @@ def launches(
     args = {
         **{n: hidden.args[n] for n in names}, **shape, **strides_of("q k v o", operands, unit), "q": q.pointer,
         "k": k.pointer, "v": v.pointer, "out": out.pointer, "lse": lse, "sums": sums, "tops": tops, "totals": totals,
+        "errors": Errors() if hidden.lengths else None,
         "shared_heads": work.shared, "group": group, "keys": work.keys, "share": share * block, "parts": parts,
         "D": work.depth, "BLOCK_R": 1 if group == 1 else max(power_of_2(group), 16), "BLOCK_N": block,
         "BLOCK_D": max(power_of_2(work.depth), 16), "PRECISION": work.precision, "ACC": acc,

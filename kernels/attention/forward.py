@@ -73,7 +73,7 @@ def forward_loop(
 
 @jit
 def forward_kernel(
-    q, k, v, mask, lengths, bounds, state, out, lse, heads, group, rows, keys,
+    q, k, v, mask, lengths, errors, bounds, state, out, lse, heads, group, rows, keys,
     q_batch, q_head, q_row, k_batch, k_head, k_row, v_batch, v_head, v_row, o_batch, o_head, o_row,
     mask_batch, mask_head, mask_row, mask_key, lengths_step, left, right, scale, threshold, factor,
     D: tl.constexpr, DV: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_D: tl.constexpr,
@@ -87,7 +87,7 @@ def forward_kernel(
         place = blocks - 1 - place  # those with the most keys first
     example, head = entry // heads, entry % heads
     row, shared = place * BLOCK_M, head // group
-    n = length_of(lengths, example, lengths_step, keys)
+    n = length_of(lengths, errors, example, lengths_step, keys)
     shift = 0
     if LOWER:
         shift = n - rows

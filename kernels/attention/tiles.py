@@ -9,7 +9,9 @@ queries looks at, and those of them that all its queries see, follow from its fi
 """
 
 from dlcore.kernels.language import jit, tl
+from dlcore.kernels.launch import BAD_LENGTH
 
+BAD = tl.constexpr(BAD_LENGTH)
 LOG2E = tl.constexpr(1.4426950408889634)
 LN2 = tl.constexpr(0.6931471805599453)
 INFINITY = tl.constexpr(float("inf"))
@@ -17,11 +19,17 @@ INFINITY = tl.constexpr(float("inf"))
 
 # ---- what a query sees --------------------------------------------------------------------------------------------
 @jit
-def length_of(lengths, example, stride, keys):
-    """Keys that an example has: all, or its length within 0 .. keys."""
+def length_of(lengths, errors, example, stride, keys):
+    """Keys that an example has: all, or its length, which is reported and clamped where it is not in 0 .. keys."""
     n = keys
     if lengths is not None:
-        n = tl.minimum(tl.maximum(tl.load(lengths + example * stride), 0), keys).to(tl.int32)
+        given = tl.load(lengths + example * stride)
+        if errors is not None:  # noqa: SIM102 (one is known at compile time)
+            if (given < 0) | (given > keys):
+                tl.atomic_max(errors, tl.full((), BAD, tl.int64), sem="relaxed")
+                position = tl.minimum(example * stride * stride, example)  # 0 of one length for all
+                tl.atomic_min(errors + 1, position.to(tl.int64), sem="relaxed")
+        n = tl.minimum(tl.maximum(given, 0), keys).to(tl.int32)
     return n
 
 
