@@ -11,7 +11,6 @@ from dlcore.op import REGISTRY
 __all__ = ["MODES", "float32_precision", "set_float32_precision"]
 
 MODES = ("tf32x3", "tf32", "ieee")
-_OPERATIONS = ("matmul", "linear", "linear_backward", "conv", "conv_input", "conv_weight")
 _mode = MODES[0]
 
 
@@ -28,5 +27,5 @@ def set_float32_precision(mode: str) -> None:
     if mode not in MODES:
         raise ValueError(f"set_float32_precision: {mode!r} is not one of {', '.join(map(repr, MODES))}")
     _mode = mode
-    for name in _OPERATIONS:
-        REGISTRY[name].call.clear_plans()
+    for op in REGISTRY.values():
+        op.call.clear_plans()
