@@ -142,6 +142,15 @@ static void add_chosen(T* dweight, int64_t length, int64_t width, const T* dout,
   });
 }
 
+static void check_chosen(const Array& chosen, int64_t length) {
+  for (int64_t i = 0; i < chosen.size(); ++i) {
+    const int64_t token = chosen.as<const int64_t>()[i];
+    if (token < -1 || token >= length)
+      throw IndexFault("embedding_bag_backward: token " + std::to_string(token) + " at position " +
+                       position(chosen, i) + " of chosen is outside of the vocabulary of " + std::to_string(length));
+  }
+}
+
 // Operands: dout, input, offsets or none, weights of tokens or none, chosen or none. Parameter 3: whether sums are
 // divided by how often a token is there.
 static void backward(const Args& a) {
@@ -152,8 +161,10 @@ static void backward(const Args& a) {
   with_float(dweight.dtype, [&]<class T>() {
     using A = compute_t<T>;
     const T* from = dout.as<const T>();
-    if (mode == kMax)
+    if (mode == kMax) {
+      check_chosen(chosen, length);
       return add_chosen(dweight.as<T>(), length, width, from, chosen.as<const int64_t>(), bags.count);
+    }
     const Scratch<int64_t> bag(bags.n), place(bags.n);
     const Scratch<A> factor(bags.n);
     for (int64_t e = 0; e < bags.n; ++e) bag[e] = 0, place[e] = -1, factor[e] = 1;

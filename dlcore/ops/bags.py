@@ -15,6 +15,7 @@ from dlcore.dtypes import float32, int32, int64
 from dlcore.errors import DTypeError, ShapeError
 from dlcore.op import ErrorInput, Input, Op, Sample, Shape, Spec, Workload, as_given
 from dlcore.ops._constants import positions
+from dlcore.ops._domains import limited
 from dlcore.ops._workloads import bytes_of
 from dlcore.ops.elementwise import cast, div, floor_divide, logical_and, lt, maximum, mul, ne, sub, where
 from dlcore.ops.embedding import (
@@ -219,7 +220,8 @@ def _wrong() -> Iterator[ErrorInput]:
 
 
 @of_bags(
-    composite=_composed, extras="chosen", kinds=("float",), samples=_forward_samples, error_inputs=_wrong, ulp=8,
+    composite=_composed, extras="chosen", kinds=("float",), samples=_forward_samples, error_inputs=_wrong,
+    ulp=64,  # of sums one by one, of about 100 terms
     params=_params, reference=_numpy_forward,
     magnitude=lambda weight, input, offsets, per_sample_weights, mode, padding_idx, include_last_offset: (
         _numpy_forward(
@@ -253,6 +255,17 @@ def embedding_bag_forward(
     return Spec((count, width), weight.dtype), Spec((count, width), int64) if mode == "max" else None
 
 
+@embedding_bag_forward.restrict
+def _(operands: list[Any], largest: float) -> None:
+    _keep_sums_finite(operands, largest)
+
+
+def _keep_sums_finite(operands: list[Any], largest: float) -> None:
+    """Sums of products of two of the operands must be numbers, also those that are divided afterwards."""
+    limit = math.sqrt(largest) / 1e3
+    operands[:] = [limited(x, limit) if isinstance(x, np.ndarray) and x.dtype == np.float64 else x for x in operands]
+
+
 @embedding_bag_forward.gradient("weight", "per_sample_weights")
 def _(
     dout: Any, weight: Any, input: Any, offsets: Any, per_sample_weights: Any, chosen: Any, mode: str,
@@ -283,7 +296,7 @@ def _backward_samples() -> Iterator[Sample]:
 
 
 @of_bags(
-    outputs="dweight", kinds=("float",), samples=_backward_samples, reference=_numpy_backward, ulp=16,
+    outputs="dweight", kinds=("float",), samples=_backward_samples, reference=_numpy_backward, ulp=64,
     params=lambda mode, padding_idx, include_last_offset, scale_grad_by_freq: _params(
         mode, padding_idx, include_last_offset, scale_grad_by_freq
     ),
@@ -298,6 +311,9 @@ def _backward_samples() -> Iterator[Sample]:
     error_inputs=[
         ErrorInput(ShapeError, "embedding_bag_backward: dout has shape (3, 3), not (2, 3)", np.zeros((3, 3)),
                    np.array([[0, 1], [2, 4]]), shape=(5, 3)),
+        ErrorInput(IndexError, "embedding_bag_backward: token 5 at position (0, 1) of chosen is outside of the "
+                   "vocabulary of 5", np.zeros((1, 2)), np.array([[0, 1]]), None, None, np.array([[1, 5]]),
+                   shape=(5, 2), mode="max"),
     ],
     workloads=[
         Workload(((64, 128), tokens((64, 100), 50257), None, None, None), ((50257, 128), "mean"), "texts of 100 words",
@@ -327,6 +343,11 @@ def embedding_bag_backward(
     if mode == "max" and (chosen is None or chosen.shape != want or chosen.dtype is not int64):
         raise ShapeError(f"{name}: the gradient of maxima needs the tokens they came from, int64 of shape {want}")
     return Spec(shape, dout.dtype)
+
+
+@embedding_bag_backward.restrict
+def _(operands: list[Any], largest: float) -> None:
+    _keep_sums_finite(operands, largest)
 
 
 def _numpy_weights(
@@ -374,6 +395,11 @@ def embedding_bag_weights_backward(
     if dout.shape != (count, width) or dout.dtype is not weight.dtype:
         raise ShapeError(f"{name}: dout has shape {dout.shape}, not {(count, width)}")
     return Spec(input.shape, weight.dtype)
+
+
+@embedding_bag_weights_backward.restrict
+def _(operands: list[Any], largest: float) -> None:
+    _keep_sums_finite(operands, largest)
 
 
 # ---- the public function --------------------------------------------------------------------------------------------

@@ -310,5 +310,6 @@ def _(
 
 @ctc_loss.restrict
 def _(operands: list[Any], largest: float) -> None:
-    """Sums over steps must be numbers, and logarithms no larger than what single states differ by."""
-    operands[0] = limited(operands[0], 1e4)
+    """Sums over steps must be numbers, and no logarithm of a probability is infinite above."""
+    x = limited(operands[0], 1e4)
+    operands[0] = np.where(x == np.inf, 0.0, x)

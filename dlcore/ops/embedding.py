@@ -17,6 +17,7 @@ from dlcore._arguments import boolean, called, integer, number, operand
 from dlcore.dtypes import DTYPES, FLOATS, DType, float32, int16, int32, int64, uint8
 from dlcore.errors import DTypeError, ShapeError
 from dlcore.op import ErrorInput, Input, Op, Sample, Shape, Spec, Workload, as_given
+from dlcore.ops._domains import limited
 from dlcore.ops._workloads import bytes_of, on_gpu
 from dlcore.ops.elementwise import cast, div, mul, ne
 from dlcore.ops.movement import expand, permute, reshape, unsqueeze
@@ -219,6 +220,12 @@ def embedding_backward(
     if dout.shape != (want := (*input.shape, shape[1])):
         raise ShapeError(f"embedding_backward: dout has shape {dout.shape}, not {want}")
     return Spec(shape, dout.dtype)
+
+
+@embedding_backward.restrict
+def _(operands: list[Any], largest: float) -> None:
+    """Sums must be numbers, also those that are divided afterwards."""
+    operands[0] = limited(operands[0], largest / 1e4)
 
 
 @embedding_backward.gradient("dout")
