@@ -100,7 +100,8 @@ def steps_of(lengths, errors, b, batch, steps):
     n = b * 0 + steps
     if lengths is not None:
         given = tl.load(lengths + b, b < batch, 1)
-        report(errors, (b < batch) & ((given < 1) | (given > steps)), b, BAD)
+        if errors is not None:  # of a backward pass, the forward pass has told
+            report(errors, (b < batch) & ((given < 1) | (given > steps)), b, BAD)
         n = given.to(tl.int32)
     return n
 
@@ -155,13 +156,15 @@ def layer_of(steps: int, batch: int, units: int, gates: int, dtype: DType, rever
     cores waiting, and what a step rounds goes through all that follow."""
     block, half = max(power_of_2(units), 16), dtype.itemsize == 2
     resident = half and gates * block * block * dtype.itemsize <= KEPT[family(arch)] and block <= 128
+    block_k = min(block, 32 if half and block <= 128 else 16)
     constants = {
-        "H": units, "BLOCK_H": block, "BLOCK_B": ROWS, "BLOCK_K": min(block, 32 if half else 16), "RESIDENT": resident,
-        "REVERSE": reverse, "FAST": half, "PRECISION": "ieee", "C": accumulator(dtype),
+        "H": units, "BLOCK_H": block, "BLOCK_B": ROWS, "BLOCK_K": block_k, "RESIDENT": resident, "REVERSE": reverse,
+        "FAST": half, "PRECISION": "ieee", "C": accumulator(dtype),
         "INDEX": index_dtype(steps * batch * gates * units + 4 * units),
     }  # fmt: skip
     full = resident and gates * block >= 512 and family(arch) != "sm_90"  # no room for gates that are loaded ahead
-    return Layer(steps, batch, units, dtype, constants, 4 if block <= 64 else 8, 1 if full else 2)
+    ahead = block > 128 if not resident else not full
+    return Layer(steps, batch, units, dtype, constants, 4 if block <= 64 else 8, 2 if ahead else 1)
 
 
 def view(views: Sequence[View | None], k: int) -> View:
