@@ -3,7 +3,8 @@
 4 layers of 4 heads, 128 wide, read 64 characters; 2000 steps of 12 windows with AdamW. Then it writes: keys and values
 of what it has read are kept, and the step from one character to the next is recorded once.
 
-python examples/char_gpt.py            # a loss of 1.89 nats a character of plays that it has not read (PyTorch: 1.88)
+python examples/char_gpt.py            # a loss of 1.89 nats a character of plays that it has not read (PyTorch: 1.88);
+                                       # 60 s on two cores (AMD Zen 4, AVX-512)
 python examples/char_gpt.py --small    # 150 steps
 """
 
