@@ -164,7 +164,8 @@ def layer_of(steps: int, batch: int, units: int, gates: int, dtype: DType, rever
     }  # fmt: skip
     full = resident and gates * block >= 512 and family(arch) != "sm_90"  # no room for gates that are loaded ahead
     ahead = block > 128 if not resident else not full
-    return Layer(steps, batch, units, dtype, constants, 4 if block <= 64 else 8, 2 if ahead else 1)
+    few = block <= 64 or (block <= 128 and (not half or family(arch) == "sm_100"))  # else registers spill
+    return Layer(steps, batch, units, dtype, constants, 4 if few else 8, 2 if ahead else 1)
 
 
 def view(views: Sequence[View | None], k: int) -> View:
