@@ -125,8 +125,8 @@ def test_a_length_that_is_none_is_reported(layer):
     assert errors.tolist() == [10, 17]
 
 
-CASES = [("sm_80", bfloat16, 128), ("sm_90", bfloat16, 128), ("sm_90", float32, 128), ("sm_100", bfloat16, 64),
-         ("sm_120", float32, 64), ("sm_120", bfloat16, 256)]  # fmt: skip
+CASES = [("sm_80", bfloat16, 128), ("sm_90", bfloat16, 128), ("sm_90", float32, 128), ("sm_90", float64, 128),
+         ("sm_100", bfloat16, 64), ("sm_100", bfloat16, 128), ("sm_120", float32, 64), ("sm_120", bfloat16, 256)]  # fmt: skip
 
 
 @LAYERS

@@ -3,23 +3,24 @@
 6 T B H^2 FLOPs in each direction, on 3 T B H gates and, for a gradient, 4 T B H numbers of 4 bytes. Bound by latency as
 the LSTM, of which see the head (lstm.py) for how weights and states are kept.
 
-Versions: unmeasured, not yet run on hardware. Compiled without spills: registers, shared KiB, forward, then backward:
-  sm_80   bf16 128 units w8 124, 104, 48 mma.sync; 184, 140
-  sm_90   bf16 128 units w8 84, 108, 24 wgmma m64n16k16; 127, 148; float32 136, 9; 127, 9
-  sm_100  bf16 64 units w4 79, 32, 12 tcgen05; 112, 52
-  sm_120  bf16 256 units w8, block by block 177, 17; 212, 17; float32 64 units w4 158, 5; 128, 5
+Versions: unmeasured, not yet run on hardware. Registers and shared KiB, as in lstm.py, none with spills:
+  sm_80   bf16 128 units 126, 104; 169, 140 (mma.sync); float32 128 units 254, 9; 226, 9
+  sm_90   bf16 64 units 96, 30; 122, 50; 128 units 101, 108; 127, 148 (wgmma m64n16k16); 256 units, block by block 176,
+          16; 217, 16; float32 128 units 250, 9; 236, 9; float64 217, 18; 239, 18
+  sm_100  bf16 64 units 96, 32; 128, 52; 128 units 167, 108; 156, 152 (tcgen05); float32 128 units 240, 9; 240, 9
+  sm_120  bf16 64 units 96, 28; 142, 46; 128 units, block by block 136, 9; 126, 9; 256 units 182, 16; 216, 16
 """
 
 from __future__ import annotations
 
 from dlcore.kernels.language import jit, tl
-from dlcore.kernels.launch import Call, Errors, Launch, Program, Temp, Workspace
+from dlcore.kernels.launch import Call, Errors, Program
 from dlcore.kernels.recurrent.steps import (
     inputs,
     layer_of,
     outputs,
+    planned,
     product,
-    program,
     read,
     shared,
     sigmoid_of,
@@ -140,28 +141,13 @@ def gru_forward(call: Call) -> Program:
     gates = view(call.inputs, 0)
     steps, batch, width = gates.shape
     layer = layer_of(steps, batch, width // 3, 3, gates.dtype, bool(call.params[0]), call.arch)
-    if not batch * width:
-        return Program(())
-    streams = not layer.constants["RESIDENT"]
-    args = {
-        **inputs(call, "gates w b_hh h0 lengths"), **outputs(call, "y h_n activated"), "errors": Errors(),
-        "state": Temp(0, layer.dtype) if streams else None, "steps": steps, "batch": batch, **layer.constants,
-    }  # fmt: skip
-    temps = (Workspace(layer.room),) if streams else ()
-    return program(call, [Launch(gru_kernel, layer.grid, args, layer.warps, layer.stages)], temps)
+    operands = {**inputs(call, "gates w b_hh h0 lengths"), **outputs(call, "y h_n activated"), "errors": Errors()}
+    return planned(call, gru_kernel, layer, 1, operands)
 
 
 def gru_backward(call: Call) -> Program:
     """The program of gru_backward."""
     y = view(call.inputs, 5)
-    steps, batch, units = y.shape
-    layer = layer_of(steps, batch, units, 3, y.dtype, bool(call.params[0]), call.arch)
-    if not batch * units:
-        return Program(())
-    streams = not layer.constants["RESIDENT"]
-    args = {
-        **inputs(call, "dy dh_n w h0 lengths y activated"), **outputs(call, "dgates dh0 dhidden"),
-        "state": Temp(0, layer.dtype) if streams else None, "steps": steps, "batch": batch, **layer.constants,
-    }  # fmt: skip
-    temps = (Workspace(3 * layer.room),) if streams else ()
-    return program(call, [Launch(gru_backward_kernel, layer.grid, args, layer.warps, layer.stages)], temps)
+    layer = layer_of(*y.shape, 3, y.dtype, bool(call.params[0]), call.arch, True)
+    operands = {**inputs(call, "dy dh_n w h0 lengths y activated"), **outputs(call, "dgates dh0 dhidden")}
+    return planned(call, gru_backward_kernel, layer, 3, operands)

@@ -12,24 +12,27 @@ The state goes from thread to thread in registers and shared memory where weight
 global memory and a barrier a step. float32 is multiplied exactly ("ieee"); float32 and float64 have the CPU's sigmoid
 and tanh, 16 bits the approximations of the hardware.
 
-Versions: unmeasured, not yet run on hardware. Compiled without spills: registers, shared KiB, forward, then backward:
-  sm_80   bf16 128 units w8 174, 136, 64 mma.sync; 170, 136; float32 128 units w8 164, 9; 150, 9
-  sm_90   bf16 64 units w4 110, 36, 16 wgmma m64n16k16; 128, 62; 128 units w8 126, 136, 32 wgmma; 166, 188;
-          256 units w8, block by block 231, 34; 232, 34; float32 128 units w8 164, 9; 147, 9; float64 210, 18; 244, 18
-  sm_100  bf16 128 units w8 128, 136, 32 tcgen05; 182, 148; float32 128 units w8 164, 9; 148, 9
-  sm_120  bf16 64 units w4 117, 36, 32 mma.sync; 128, 56; 128 units w8, block by block 128, 9; 142, 9
+Versions: unmeasured, not yet run on hardware. Registers and shared KiB as compiled for 64 steps of 64 rows with
+lengths, states and all that a gradient wants, forward, then backward, none of these with spills:
+  sm_80   bf16 128 units 166, 136; 182, 136 (mma.sync); float32 128 units 254, 9; 248, 9
+  sm_90   bf16 64 units 122, 36; 128, 62; 128 units 128, 136; 168, 188 (wgmma m64n16k16); 256 units, block by block 255,
+          16; 236, 16; float32 128 units 254, 9; 236, 9; float64 242, 18; 255, 18
+  sm_100  bf16 64 units 152, 44; 142, 64; 128 units 254, 132; 209, 148 (tcgen05); float32 128 units 244, 9; 236, 9
+  sm_120  bf16 64 units 143, 36; 128, 56; 128 units, block by block 183, 9; 173, 9; 256 units 253, 16; 232, 16
+At 256 units of 16 bits a forward pass with no states to begin with but lengths spills 16 to 64 bytes a thread on sm_80,
+sm_90 and sm_120, whatever the number of warps.
 """
 
 from __future__ import annotations
 
 from dlcore.kernels.language import jit, tl
-from dlcore.kernels.launch import Call, Errors, Launch, Program, Temp, Workspace
+from dlcore.kernels.launch import Call, Errors, Program
 from dlcore.kernels.recurrent.steps import (
     inputs,
     layer_of,
     outputs,
+    planned,
     product,
-    program,
     read,
     shared,
     sigmoid_of,
@@ -149,28 +152,13 @@ def lstm_forward(call: Call) -> Program:
     gates = view(call.inputs, 0)
     steps, batch, width = gates.shape
     layer = layer_of(steps, batch, width // 4, 4, gates.dtype, bool(call.params[0]), call.arch)
-    if not batch * width:
-        return Program(())
-    streams = not layer.constants["RESIDENT"]
-    args = {
-        **inputs(call, "gates w h0 c0 lengths -"), **outputs(call, "y h_n c_n activated cells"), "errors": Errors(),
-        "state": Temp(0, layer.dtype) if streams else None, "steps": steps, "batch": batch, **layer.constants,
-    }  # fmt: skip
-    temps = (Workspace(layer.room),) if streams else ()
-    return program(call, [Launch(lstm_kernel, layer.grid, args, layer.warps, layer.stages)], temps)
+    operands = {**inputs(call, "gates w h0 c0 lengths -"), **outputs(call, "y h_n c_n activated cells")}
+    return planned(call, lstm_kernel, layer, 1, {**operands, "errors": Errors()})
 
 
 def lstm_backward(call: Call) -> Program:
     """The program of lstm_backward without a projection."""
     cells, dtype = view(call.inputs, 8), view(call.inputs, 3).dtype
-    steps, batch, units = cells.shape
-    layer = layer_of(steps, batch, units, 4, dtype, bool(call.params[0]), call.arch)
-    if not batch * units:
-        return Program(())
-    streams = not layer.constants["RESIDENT"]
-    args = {
-        **inputs(call, "dy dh_n dc_n w c0 lengths - activated cells"), **outputs(call, "dgates dh0 dc0 -"),
-        "state": Temp(0, dtype) if streams else None, "steps": steps, "batch": batch, **layer.constants,
-    }  # fmt: skip
-    temps = (Workspace(4 * layer.room),) if streams else ()
-    return program(call, [Launch(lstm_backward_kernel, layer.grid, args, layer.warps, layer.stages)], temps)
+    layer = layer_of(*cells.shape, 4, dtype, bool(call.params[0]), call.arch, True)
+    operands = {**inputs(call, "dy dh_n dc_n w c0 lengths - activated cells"), **outputs(call, "dgates dh0 dc0 -")}
+    return planned(call, lstm_backward_kernel, layer, 4, operands)

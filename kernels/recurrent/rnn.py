@@ -3,23 +3,24 @@
 2 T B H^2 FLOPs in each direction, on T B H gates and states. Bound by latency as the LSTM, of which see the head
 (lstm.py) for how weights and states are kept.
 
-Versions: unmeasured, not yet run on hardware. Compiled without spills: registers, shared KiB, forward, then backward:
-  sm_80   bf16 128 units w8 90, 36, 16 mma.sync; 94, 36
-  sm_90   bf16 128 units w8 45, 36, 8 wgmma m64n16k16; 48, 40; float32 80, 9; 64, 9
-  sm_100  bf16 64 units w4 45, 12, 4 tcgen05; 48, 16
-  sm_120  bf16 256 units w8, block by block 64, 17; 90, 17; float32 64 units w4 78, 5; 64, 5
+Versions: unmeasured, not yet run on hardware. Registers and shared KiB, as in lstm.py, none with spills:
+  sm_80   bf16 128 units 110, 36; 94, 36 (mma.sync); float32 128 units 128, 9; 124, 9
+  sm_90   bf16 128 units 52, 36; 56, 40 (wgmma m64n16k16); 256 units, block by block 72, 16; 68, 16; float32 128 units
+          110, 9; 96, 9; float64 136, 18; 128, 18
+  sm_100  bf16 128 units 94, 40; 59, 48 (tcgen05); float32 128 units 110, 9; 92, 9
+  sm_120  bf16 128 units 80, 36; 78, 36; 256 units, block by block 84, 8; 78, 8; float32 64 units 92, 5; 56, 5
 """
 
 from __future__ import annotations
 
 from dlcore.kernels.language import jit, tl
-from dlcore.kernels.launch import Call, Errors, Launch, Program, Temp, Workspace
+from dlcore.kernels.launch import Call, Errors, Program
 from dlcore.kernels.recurrent.steps import (
     inputs,
     layer_of,
     outputs,
+    planned,
     product,
-    program,
     read,
     shared,
     steps_of,
@@ -103,30 +104,14 @@ def rnn_backward_kernel(
 def rnn_forward(call: Call) -> Program:
     """The program of rnn_forward."""
     gates, relu = view(call.inputs, 0), bool(call.params[0])
-    steps, batch, units = gates.shape
-    layer = layer_of(steps, batch, units, 1, gates.dtype, bool(call.params[1]), call.arch)
-    if not batch * units:
-        return Program(())
-    streams = not layer.constants["RESIDENT"]
-    args = {
-        **inputs(call, "gates w h0 lengths"), **outputs(call, "y h_n"), "errors": Errors(), "RELU": relu,
-        "state": Temp(0, layer.dtype) if streams else None, "steps": steps, "batch": batch, **layer.constants,
-    }  # fmt: skip
-    temps = (Workspace(layer.room),) if streams else ()
-    return program(call, [Launch(rnn_kernel, layer.grid, args, layer.warps, layer.stages)], temps)
+    layer = layer_of(*gates.shape, 1, gates.dtype, bool(call.params[1]), call.arch)
+    operands = {**inputs(call, "gates w h0 lengths"), **outputs(call, "y h_n"), "errors": Errors(), "RELU": relu}
+    return planned(call, rnn_kernel, layer, 1, operands)
 
 
 def rnn_backward(call: Call) -> Program:
     """The program of rnn_backward."""
     y, relu = view(call.inputs, 4), bool(call.params[0])
-    steps, batch, units = y.shape
-    layer = layer_of(steps, batch, units, 1, y.dtype, bool(call.params[1]), call.arch)
-    if not batch * units:
-        return Program(())
-    streams = not layer.constants["RESIDENT"]
-    args = {
-        **inputs(call, "dy dh_n w lengths y"), **outputs(call, "dgates dh0"), "RELU": relu,
-        "state": Temp(0, layer.dtype) if streams else None, "steps": steps, "batch": batch, **layer.constants,
-    }  # fmt: skip
-    temps = (Workspace(layer.room),) if streams else ()
-    return program(call, [Launch(rnn_backward_kernel, layer.grid, args, layer.warps, layer.stages)], temps)
+    layer = layer_of(*y.shape, 1, y.dtype, bool(call.params[1]), call.arch, True)
+    operands = {**inputs(call, "dy dh_n w lengths y"), **outputs(call, "dgates dh0"), "RELU": relu}
+    return planned(call, rnn_backward_kernel, layer, 1, operands)

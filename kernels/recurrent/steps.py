@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from dlcore.dtypes import DType
+from dlcore.dtypes import DType, float32, float64
 from dlcore.kernels.common.math import sigmoid_, tanh_
 from dlcore.kernels.language import jit, tl
 from dlcore.kernels.launch import (
@@ -18,9 +18,12 @@ from dlcore.kernels.launch import (
     Arch,
     Call,
     In,
+    Launch,
     Out,
     Program,
+    Temp,
     View,
+    Workspace,
     accumulator,
     ceil_div,
     index_dtype,
@@ -151,7 +154,9 @@ class Layer(NamedTuple):
         return 2 * self.batch * self.units * self.dtype.itemsize
 
 
-def layer_of(steps: int, batch: int, units: int, gates: int, dtype: DType, reverse: bool, arch: Arch) -> Layer:
+def layer_of(
+    steps: int, batch: int, units: int, gates: int, dtype: DType, reverse: bool, arch: Arch, back: bool = False
+) -> Layer:  # fmt: skip
     """What follows from lengths. Products of float32 are exact to its rounding ("ieee"): 16 rows would leave tensor
     cores waiting, and what a step rounds goes through all that follow."""
     block, half = max(power_of_2(units), 16), dtype.itemsize == 2
@@ -162,10 +167,12 @@ def layer_of(steps: int, batch: int, units: int, gates: int, dtype: DType, rever
         "FAST": half, "PRECISION": "ieee", "C": accumulator(dtype),
         "INDEX": index_dtype(steps * batch * gates * units + 4 * units),
     }  # fmt: skip
+    # What follows keeps registers from spilling (few warps have more of them each), as ptxas told for each case.
     full = resident and gates * block >= 512 and family(arch) != "sm_90"  # no room for gates that are loaded ahead
-    ahead = block > 128 if not resident else not full
-    few = block <= 64 or (block <= 128 and (not half or family(arch) == "sm_100"))  # else registers spill
+    few = block <= 64 or (block == 128 and (dtype is float32 or (half and family(arch) == "sm_100" and not back)))
+    ahead = not full and (resident or block > 128 or dtype is float64)
     return Layer(steps, batch, units, dtype, constants, 4 if few else 8, 2 if ahead else 1)
+
 
 
 def view(views: Sequence[View | None], k: int) -> View:
@@ -185,6 +192,15 @@ def outputs(call: Call, names: str) -> dict[str, Out | None]:
     return {n: Out(k) if call.outputs[k] else None for k, n in enumerate(names.split()) if n != "-"}
 
 
-def program(call: Call, launches: Sequence[Any], temps: Sequence[Any]) -> Program:
-    """All operands in one piece."""
-    return Program(tuple(launches), tuple(temps), tuple(k for k, v in enumerate(call.inputs) if v is not None))
+def planned(call: Call, kernel: Any, layer: Layer, states: int, operands: dict[str, Any]) -> Program:
+    """One launch over operands in one piece; weights that do not stay want room for ``states`` states."""
+    if not layer.batch * layer.units:
+        return Program(())
+    streams = not layer.constants["RESIDENT"]
+    args = {
+        **operands, "state": Temp(0, layer.dtype) if streams else None, "steps": layer.steps, "batch": layer.batch,
+        **layer.constants,
+    }  # fmt: skip
+    launch = Launch(kernel, layer.grid, args, layer.warps, layer.stages)
+    temps = (Workspace(states * layer.room),) if streams else ()
+    return Program((launch,), temps, tuple(k for k, v in enumerate(call.inputs) if v is not None))
