@@ -126,7 +126,8 @@ def test_a_length_that_is_none_is_reported(layer):
 
 
 CASES = [("sm_80", bfloat16, 128), ("sm_90", bfloat16, 128), ("sm_90", float32, 128), ("sm_90", float64, 128),
-         ("sm_100", bfloat16, 64), ("sm_100", bfloat16, 128), ("sm_120", float32, 64), ("sm_120", bfloat16, 256)]  # fmt: skip
+         ("sm_100", bfloat16, 64), ("sm_100", bfloat16, 128), ("sm_120", float32, 64),
+         ("sm_120", bfloat16, 256)]  # fmt: skip
 
 
 @LAYERS
