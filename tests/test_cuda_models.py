@@ -322,3 +322,13 @@ def test_a_gpt_is_trained_and_writes_as_on_the_cpu():
         assert (decoder.step.failure, decoder.step.recordings, decoder.refill.recordings) == (None, 2, 1)
     assert found["cuda"][0] == pytest.approx(found["cpu"][0], rel=1e-5)
     assert found["cuda"][1] == found["cpu"][1]
+
+
+def test_only_what_may_report_bad_data_has_words_for_it():
+    x = dl.ones(4, device=GPU)
+    rows = GPU.backend.faults.rows
+    for name in ("exp", "sqrt", "neg"):
+        getattr(dl, name)(x * 3.0)
+        assert name not in rows
+    dl.take(x, dl.tensor([1, 2], device=GPU))
+    assert "take" in rows

@@ -28,7 +28,6 @@ from dlcore.kernels.launch import (
     Launch,
     Out,
     Program,
-    Table,
     Temp,
     Value,
     lengths,
@@ -164,7 +163,7 @@ class Backend:
 
     def bind(self, row: str, call: Call, program: Program) -> Bound:
         """A native kernel with the program's launches, ready but for the operands' addresses."""
-        errors = self._errors(row) if any(map(_reports, program.launches)) else 0
+        errors = self._errors(row) if any(launch.reports for launch in program.launches) else 0
         seen, temps = prepared(call, program), [w.bytes for w in program.temps]
         first = len(call.inputs) + len(call.outputs)  # where workspaces stand among the arrays
         launches = []
@@ -218,12 +217,6 @@ class Backend:
             module = _C.cuda.module_load(self.code, made.cubin)
             self._functions[specialised.key] = _C.cuda.function(self.code, module, made.function, made.shared), made
         return (parameters, *self._functions[specialised.key])
-
-
-def _reports(launch: Launch) -> bool:
-    """Whether the launch may set fault words."""
-    arguments = [f for a in launch.args.values() for f in (a.fields if isinstance(a, Table) else (a,))]
-    return any(isinstance(a, Errors) and not a.every for a in arguments)
 
 
 class Packed:

@@ -41,12 +41,13 @@ class Backend:
         """A callable that interprets the program on the operands' memory."""
         from dlcore.kernels.interpret import execute
 
-        errors = self._words.ctypes.data + self.faults.place(row)
+        words = self._words.ctypes.data
+        errors = words + self.faults.place(row) if any(launch.reports for launch in program.launches) else 0
         count, end = len(call.inputs), len(call.inputs) + len(call.outputs)
 
         def interpreted(*addresses: int | None) -> None:
             inputs = [_operand(v, a) for v, a in zip(call.inputs, addresses[:count], strict=True)]
-            execute(program, call, inputs, list(addresses[count:end]), errors, self._words.ctypes.data)
+            execute(program, call, inputs, list(addresses[count:end]), errors, words)
 
         return Bound(_C.python_kernel(row, interpreted))
 

@@ -295,6 +295,12 @@ class Launch(NamedTuple):
     num_stages: int = 3
     options: Mapping[str, Any] = {}
 
+    @property
+    def reports(self) -> bool:
+        """Whether it may report bad data, in words of its operation."""
+        arguments = (f for a in self.args.values() for f in (a.fields if isinstance(a, Table) else (a,)))
+        return any(isinstance(a, Errors) and not a.every for a in arguments)
+
 
 LAUNCH_OPTIONS = ("overlap", "cooperative", "cluster")
 
