@@ -3,8 +3,9 @@
 // adjacent columns: so scores are made with queries, gradients of keys and values with their widths along the vectors,
 // and nothing but queries and gradients of outputs is ever transposed.
 //
-// Bound by arithmetic: a step of the depth multiplies `rows` elements of A with two vectors of B. Every element of C is
-// one chain of fused multiply-adds, whatever the size of the tile.
+// Bound by arithmetic: a step of the depth multiplies `rows` elements of A with two vectors of B. Every element is one
+// chain of fused multiply-adds, whatever the size of the tile, and added to C as a whole: the error of a long sum grows
+// with the length of a block and the number of them, not with their product.
 
 // Queries of a block: two vectors (of SSE2 and AVX2 four), one a lane.
 template <class C> constexpr int64_t kQueries = kLanes<C> * (DLCORE_ISA == 4 ? 2 : 4);
@@ -36,7 +37,7 @@ template <class C, int MR, int NV, bool PART> static void compute_tile(const Til
 #pragma GCC unroll 8
   for (int i = 0; i < MR; ++i)
 #pragma GCC unroll 2
-    for (int v = 0; v < NV; ++v) sum[i][v] = t.accumulate ? load_vector(c + i * c_row, v) : vec<C>{};
+    for (int v = 0; v < NV; ++v) sum[i][v] = vec<C>{};
   for (int64_t k = t.depth; k > 0; --k, a += a_col, b += b_row) {
     vec<C> row[NV];
 #pragma GCC unroll 2
@@ -52,6 +53,7 @@ template <class C, int MR, int NV, bool PART> static void compute_tile(const Til
   for (int i = 0; i < MR; ++i)
 #pragma GCC unroll 2
     for (int v = 0; v < NV; ++v) {
+      if (t.accumulate) sum[i][v] += load_vector(c + i * c_row, v);
       if (PART && v == NV - 1) vstore_first(c + i * c_row + v * L, sum[i][v], tail);
       else vstore(c + i * c_row + v * L, sum[i][v]);
     }

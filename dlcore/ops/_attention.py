@@ -131,14 +131,12 @@ class Attention(Op):
         return {"cpu": f"attention:{self.name}", "cuda": [(f"attention.attention:{self.name}", when)]}
 
     def restrict(self, operands: list[Any]) -> None:
-        """Scores of large operands are so far apart that rounding decides which key is seen, and beside any lse their
-        exponentials are infinite; the sums of infinite and hidden ones are left open. Products of three that
-        are subnormal numbers may be 0."""
-        for k, (x, name) in enumerate(zip(operands, self.input_names, strict=False)):
+        """Scores of large operands are so far apart that rounding decides which key is seen, and the sums of infinite
+        and hidden ones are left open. Products of three that are subnormal numbers may be 0."""
+        for k, x in enumerate(operands):
             if isinstance(x, np.ndarray) and x.dtype == np.float64:
-                limit = 0.5 if name in ("q", "k", "qkv") else 2.0
                 finite = np.nan_to_num(x, nan=0.0, posinf=1.0, neginf=-1.0)
-                operands[k] = np.where(np.abs(finite) < 1e-12, 0.0, np.clip(finite, -limit, limit))
+                operands[k] = np.where(np.abs(finite) < 1e-12, 0.0, np.clip(finite, -4.0, 4.0))
 
 
 def _axes(layout: str) -> tuple[int, int]:
@@ -437,6 +435,10 @@ def _numpy_repeated(x: Any, heads: int) -> Any:
     return np.repeat(x, heads // x.shape[1], axis=1) if x.shape[1] else x
 
 
+LEAST = 1e-31
+"""What errors of a weight are at least measured against: exponentials below float32's least normal number may be 0."""
+
+
 def numpy_forward(
     q: Any, k: Any, v: Any, rest: Rest, scale: float, band: Band, dropout: float, layout: str, size: bool = False
 ) -> tuple[Any, Any]:
@@ -447,7 +449,7 @@ def numpy_forward(
     if not size:
         return _numpy_heads((n.p * n.factor) @ v, layout), n.lse
     worst = np.max(n.scores_size, axis=-1, initial=1)
-    return _numpy_heads((n.p * n.factor * worst[..., None]) @ np.abs(v), layout), worst
+    return _numpy_heads(((n.p * worst[..., None] + LEAST) * n.factor) @ np.abs(v), layout), worst
 
 
 def numpy_gradients(
@@ -463,7 +465,8 @@ def numpy_gradients(
         p = np.where(np.isneginf(lse)[..., None], 0, n.p * np.exp(n.lse - lse)[..., None])
     if size:
         p, dout, q, k, v, out = (np.abs(x) for x in (p, dout, q, k, v, out))
-        p = p * np.max(n.scores_size, axis=-1, keepdims=True, initial=1) if p.size else p
+        known = np.where(np.isfinite(lse), np.abs(lse), 0)  # what is rounded before the exponential is s - lse
+        p = p * (np.max(n.scores_size, axis=-1, initial=1) + known)[..., None] + LEAST
     delta = (dout * out).sum(-1, keepdims=True)
     dp = n.factor * (dout @ np.swapaxes(v, -1, -2))
     ds = p * (dp + delta) * abs(scale) if size else p * (dp - delta) * scale
