@@ -115,7 +115,7 @@ def jax_layer(name, both):
     values = networks.weights(shapes)
     weights = [jnp.asarray(values[key], jnp.float32) for key in shapes]
     x, dout = map(jnp.asarray, _drawn(name))
-    states = (jnp.zeros((batch, units)),) * (2 if kind == "LSTM" else 1)
+    states = (jnp.zeros((batch, units), jnp.float32),) * (2 if kind == "LSTM" else 1)
     step = _jax_step(kind, jax, jnp)
 
     def call(x, *weights):

@@ -11,7 +11,6 @@ import os
 import signal
 import sys
 import time
-import traceback
 from typing import Any
 
 import numpy as np
@@ -443,7 +442,7 @@ def main():
         try:
             found = answer(engine, prepared, request)
         except Exception as error:  # of this statement; the next may work
-            text = traceback.format_exception_only(type(error), error)[-1].strip()
+            text = f"{type(error).__name__}: {error}".strip()  # without the notes that JAX adds behind
             found = {"error": text[:500]}
         print(json.dumps(found), file=answers, flush=True)
 
