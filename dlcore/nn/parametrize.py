@@ -32,11 +32,11 @@ class Parametrization(Module):
 
     def value(self) -> Tensor:
         """The tensor."""
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__}: value is not written")
 
     def assign(self, value: Tensor) -> None:
         """Make the tensor ``value``, as far as it can be."""
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__}: assign is not written")
 
 
 class _WeightNorm(Parametrization):

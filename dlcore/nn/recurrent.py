@@ -60,7 +60,7 @@ class _Recurrence(Module):
 
     def _run(self, x: Any, suffix: str, states: Sequence[Any], lengths: Any, reverse: bool) -> tuple[Any, State]:
         """Outputs of one direction of a layer for ``x`` (T, B, F), and its last states."""
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__}: _run is not written")
 
     def _projected(self, x: Any, suffix: str) -> Any:
         """The products of all gates with the input, with both biases."""

@@ -20,6 +20,7 @@ Shape = tuple[int, ...]
 
 
 def scanned_shape(shape: Shape, axis: int | None) -> Shape:
+    """That of what a scan gives: the operand's, or one axis for all elements where ``axis`` is None."""
     return shape if axis is not None else (math.prod(shape),)
 
 

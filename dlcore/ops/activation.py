@@ -162,6 +162,7 @@ def gelu(x: Spec, approximate: Literal["none", "tanh"] = "none") -> None:
 
 @gelu.reference
 def numpy_gelu(x: Any, approximate: str) -> Any:
+    """gelu in NumPy, by the terms that its gradient's reference is made of, too."""
     return np.maximum(x, -_LIMIT) * gelu_terms(x, approximate)[0]
 
 

@@ -214,7 +214,7 @@ class Optimizer(Recordable):
     # -- what a subclass gives ---------------------------------------------------------------------------------------
 
     def _columns(self, settings: Mapping[str, Any]) -> Sequence[float]:
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__}: _columns is not written")
 
     def _slots_for(self, groups: Sequence[Mapping[str, Any]]) -> Sequence[str]:
         """The names of the moments kept for each parameter where groups have these settings."""

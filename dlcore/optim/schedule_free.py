@@ -31,7 +31,7 @@ class _ScheduleFree(Optimizer):
         super().__init__(params, **settings)
 
     def _momentum(self, settings: Mapping[str, Any]) -> float:
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__}: _momentum is not written")
 
     def _copied_at_first(self, slot: str) -> bool:
         return slot == "z"

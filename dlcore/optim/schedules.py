@@ -72,7 +72,7 @@ class Schedule:
 
     def shape(self, k: Array, total: int, base: float) -> Array:
         """The rates of steps ``k`` (0, 1, 2, ... in float64) of ``total``, both counted from the end of the warm-up."""
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__}: shape is not written")
 
     @property
     def _straight(self) -> int | float:
