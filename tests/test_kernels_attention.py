@@ -196,7 +196,8 @@ def planned(dtype, width, arch, tokens=1024, mask=None, dropout=0.0, **limits):
 @pytest.mark.parametrize("arch", ARCHES)
 @pytest.mark.parametrize(("dtype", "width", "more"), [
     (bfloat16, 64, {"right": 0}), (bfloat16, 128, {"mask": bfloat16, "dropout": 0.1}), (float32, 32, {"right": 0}),
-], ids=["half-64", "half-128-all", "float-32"])  # fmt: skip
+    (float32, 128, {"right": 0}),
+], ids=["half-64", "half-128-all", "float-32", "float-128"])  # fmt: skip
 def test_kernels_compile_without_spills(dtype, width, more, arch):
     from dlcore.kernels.compile import compile_program
 

@@ -10,14 +10,32 @@ A program of the first kernel has BLOCK_N keys of one of Hk heads and walks over
 read them, so heads that share keys are summed in order too; one of the second has BLOCK_M queries and walks over keys
 as in the forward pass. What is walked over comes by TMA where forward's would; loops and dropout as there.
 
-Versions: unmeasured, not yet run on hardware. Compiled without spills, causal: registers, shared KiB, matrix
-instructions of both loops, first dk and dv, then dq:
-  sm_80   bf16 D 64 32x64 w4 212, 24, 128 mma.sync; 64x32 w4 168, 24; D 128 32x64 w8 196, 52; 64x32 w8 158, 52;
-          D 256 32x32 w8 173, 66; 127, 66; float32 D 64 32x32 w8 211, 48; 254, 48
-  sm_90   bf16 D 64 64x64 w4 171, 49, 32 wgmma; 125, 49, 24 wgmma; D 128 32x128 w8 207, 96; 128x32 w8 126, 96;
-          D 256 32x32 w8 172, 66; 64x32 w8 188, 128; float32 D 64 32x32 w8 211, 48; 166, 48
-  sm_100  bf16 D 64 64x64 w4 154, 65, 80 tcgen05; 119, 57; D 128 128, 112; 86, 104; D 256 171, 66; 88, 145
-  sm_120  bf16 D 128 32x64 w8 166, 52; 64x32 w8 128, 52; D 256 32x32 w8 166, 66; 124, 66
+Versions: unmeasured, not yet run on hardware. Compiled without spills, causal, 1024 tokens: tile, warps, stages,
+registers, shared KiB, of dk and dv, then of dq:
+  sm_80   bf16 D 64 32x64 w4 s2 212, 24 and 64x32 w4 s2 168, 24;
+          bf16 D 128 32x64 w8 s2 196, 52 and 64x32 w8 s2 158, 52;
+          bf16 D 256 32x32 w8 s2 173, 66 and 32x32 w8 s2 127, 66;
+          float32 D 32 16x64 w4 s2 192, 36 and 16x32 w4 s2 93, 16;
+          float32 D 64 32x32 w8 s2 211, 48 and 32x32 w8 s2 254, 48;
+          float32 D 128 16x32 w8 s2 80, 50 and 16x32 w4 s2 127, 50
+  sm_90   bf16 D 64 64x64 w4 s2 171, 49 and 64x64 w4 s2 125, 49;
+          bf16 D 128 32x128 w8 s2 207, 96 and 128x32 w8 s2 126, 96;
+          bf16 D 256 32x32 w8 s2 172, 66 and 64x32 w8 s2 188, 128;
+          float32 D 32 16x64 w4 s2 127, 40 and 16x32 w4 s2 78, 16;
+          float32 D 64 32x32 w8 s2 211, 48 and 32x32 w8 s2 166, 48;
+          float32 D 128 16x32 w8 s2 104, 50 and 16x32 w4 s2 72, 50
+  sm_100  bf16 D 64 64x64 w4 s2 154, 65 and 64x64 w4 s2 119, 57;
+          bf16 D 128 32x128 w8 s2 128, 112 and 128x32 w8 s2 86, 104;
+          bf16 D 256 32x32 w8 s2 171, 66 and 64x32 w8 s2 88, 145;
+          float32 D 32 16x64 w4 s2 212, 8 and 16x32 w4 s2 93, 16;
+          float32 D 64 32x32 w8 s2 211, 48 and 32x32 w8 s2 252, 48;
+          float32 D 128 16x32 w8 s2 104, 50 and 16x32 w4 s2 102, 50
+  sm_120  bf16 D 64 32x64 w4 s2 179, 24 and 64x32 w4 s2 178, 24;
+          bf16 D 128 32x64 w8 s2 166, 52 and 64x32 w8 s2 128, 52;
+          bf16 D 256 32x32 w8 s2 166, 66 and 32x32 w8 s2 124, 66;
+          float32 D 32 16x64 w4 s2 168, 36 and 16x32 w4 s2 94, 16;
+          float32 D 64 32x32 w8 s2 237, 48 and 32x32 w8 s2 248, 48;
+          float32 D 128 16x32 w8 s2 105, 50 and 16x32 w4 s2 112, 50
 """
 
 from __future__ import annotations

@@ -12,14 +12,16 @@ bytes, whatever the layout: descriptors of 4 axes, made on the host. Dropped are
 drop of the square (`kept`). float32 is multiplied as in matmul, but exactly ("ieee") from 65 numbers a row on, whose
 three parts would not fit into registers. A query that sees no key gives 0, and its log-sum-exp is -inf.
 
-Versions: unmeasured, not yet run on hardware. Compiled without spills, causal: registers, shared KiB, matrix
-instructions of both loops:
-  sm_80   bf16 D 64 128x64 w8 s3 177, 48, 128 mma.sync; D 128 64x32 w4 s2 168, 36;
-          float32 D 32 64x32 w4 s2 194, 24, 192 mma.sync; D 64 32x32 w4 198, 40; D 128 16x32 w8 FMA 70, 42
-  sm_90   bf16 D 64 64x64 w4 s3 113, 57, 16 wgmma (3 programs an SM); 128x64 w8 s3 119, 65; D 128 64x64 w4 s2 159, 81;
-          D 256 128x64 w8 s2 215, 192; float32 D 32 64x32 w4 s2 126, 32, 24 wgmma
-  sm_100  bf16 D 64 64x64 w4 s3 133, 57, 40 tcgen05; D 128 168, 81; D 256 224, 193
-  sm_120  bf16 D 64 64x64 w4 s3 182, 40, 128 mma.sync; D 128 64x32 w4 172, 36; float32 D 32 64x32 w4 192, 24
+Versions: unmeasured, not yet run on hardware. Compiled without spills, causal, 1024 tokens: tile, warps, stages,
+registers, shared KiB; wgmma on sm_90 and tcgen05 on sm_100 for 16 bits, else mma.sync, or FMA (float32 D 128):
+  sm_80   bf16 D 64 64x64 w4 s3 184, 40; bf16 D 128 64x32 w4 s2 168, 36; bf16 D 256 32x32 w8 s2 126, 50;
+          float32 D 32 64x32 w4 s2 194, 24; float32 D 64 32x32 w4 s2 198, 40; float32 D 128 16x32 w8 s2 69, 42
+  sm_90   bf16 D 64 64x64 w4 s3 113, 57; bf16 D 128 64x64 w4 s2 159, 81; bf16 D 256 128x64 w8 s2 215, 192;
+          float32 D 32 64x32 w4 s2 126, 32; float32 D 64 32x32 w4 s2 148, 40; float32 D 128 16x32 w8 s2 58, 42
+  sm_100  bf16 D 64 64x64 w4 s3 133, 57; bf16 D 128 64x64 w4 s2 168, 81; bf16 D 256 128x64 w8 s2 224, 193;
+          float32 D 32 64x32 w4 s2 130, 16; float32 D 64 32x32 w4 s2 201, 40; float32 D 128 16x32 w8 s2 72, 42
+  sm_120  bf16 D 64 64x64 w4 s3 182, 40; bf16 D 128 64x32 w4 s2 167, 36; bf16 D 256 32x32 w8 s2 108, 50;
+          float32 D 32 64x32 w4 s2 192, 24; float32 D 64 32x32 w4 s2 192, 40; float32 D 128 16x32 w8 s2 70, 42
 Masks of numbers and dropout take up to 110 registers more, and then tiles are smaller (`tile_of`); on sm_90 nothing is
 loaded ahead beside them, for ptxas would serialise all wgmma (C7515).
 """
