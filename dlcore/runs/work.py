@@ -23,9 +23,10 @@ from dlcore.runs import parts as _parts
 from dlcore.runs.config import Config, check_name
 from dlcore.runs.folder import RunFolder
 from dlcore.train.callbacks import EarlyStopping
+from dlcore.train.evaluation import evaluate
+from dlcore.train.fitting import fit
 from dlcore.train.history import History
 from dlcore.train.logs import Log, Plot
-from dlcore.train.loop import evaluate, fit
 from dlcore.train.prediction import predict
 from dlcore.train.resume import Resume
 from dlcore.train.run import Callback, Run

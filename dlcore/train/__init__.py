@@ -2,9 +2,10 @@
 
 from dlcore.train.average import EMA, SWA, Average
 from dlcore.train.callbacks import Checkpoint, EarlyStopping, LearningRate
+from dlcore.train.evaluation import evaluate
+from dlcore.train.fitting import fit
 from dlcore.train.history import History
 from dlcore.train.logs import Log, Plot, TensorBoard
-from dlcore.train.loop import evaluate, fit
 from dlcore.train.prediction import predict
 from dlcore.train.resume import Resume
 from dlcore.train.run import Callback, Run

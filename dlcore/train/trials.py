@@ -21,7 +21,7 @@ from dlcore.nn.module import Module
 from dlcore.optim import Optimizer
 from dlcore.optim.schedules import Exponential
 from dlcore.random import generator_states, set_generator_states
-from dlcore.train.loop import fit
+from dlcore.train.fitting import fit
 from dlcore.train.run import Callback, Run
 
 __all__ = ["Overfit", "RateSearch", "find_learning_rate", "overfit"]
