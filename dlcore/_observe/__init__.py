@@ -1,8 +1,8 @@
 """What a recorded step reads from Python's state, and whether a replay would do the same.
 
 While a step is recorded, its Python code runs under a trace function that sees every instruction before it runs, with
-its operands (frames.py, observer.py). The objects themselves are judged, not their names (judge.py). Whatever is read
-must be one of three:
+its operands (frames.py, observer.py). The objects themselves are judged, not their names: values by values.py, calls
+by judge.py. Whatever is read must be one of three:
 
 - *fresh*: made by this very call, so that it holds nothing from before;
 - *known*: immutable, or the engine's own (a tensor's values are read from memory at every replay);

@@ -17,7 +17,8 @@ from dlcore import _C
 from dlcore._observe import known
 from dlcore._observe.frames import VERSION, Instruction, Stack, each_instruction, instructions, readable
 from dlcore._observe.guards import ABSENT, Guard, lookup
-from dlcore._observe.judge import Judge, Refused, named, of_python, runs_python
+from dlcore._observe.judge import Judge
+from dlcore._observe.kinds import Refused, named, of_python, runs_python
 from dlcore._reasons import Failure, FailureKind
 from dlcore._recordable import Recordable
 from dlcore._tensor import Tensor
