@@ -1,8 +1,9 @@
 // Batch normalisation: (x - mean) * rstd * weight + bias, by the statistics of the batch or by those that were kept.
 //
-// Memory bounds it: 8 bytes an element forward (float32), 12 backward, if a channel stays in cache between the pass
-// that adds and the pass that maps. With channels first a task takes whole channels through both passes; with channels
-// last rows are added in fixed parts, and mapped afterwards. Statistics are those of `Moments`: one pass a block.
+// Memory bounds it: a pass that adds and a pass that maps, 12 bytes an element forward (float32), 20 backward. Both go
+// through memory in order, the second from the end, which is in cache still. A channel at a time through both would
+// read from cache once more, but planes of other channels lie between its own: those of 2^n elements fall into the
+// same sets of a cache, and nothing is fetched ahead. Statistics are those of `Moments`.
 //
 // Parameters: training: 0 momentum, below 0 for the mean of all batches, 1 eps, 2 channels last;
 //             inference: 0 eps, 1 channels last; backward: 0 channels last.
@@ -51,56 +52,72 @@ template <class C> struct BatchStatistics {
   }
 };
 
-// Few channels are taken in parts, this many of each.
-static int64_t plane_split(const Channels& k) { return k.c >= 8 || k.n * k.c == 0 ? 1 : least(k.n, parts(8, k.c)); }
-
-template <class T>
-static void train_planes(const Channels& k, const T* x, T* out, const BatchStatistics<compute_t<T>>& b) {
-  using M = Moments<compute_t<T>>;
-  using P = typename M::P;
-  const int64_t split = plane_split(k), share = parts(k.n, split), image = k.c * k.s;
-  const auto each = [&](int64_t task, auto&& plane) {
-    const int64_t first = task % split * share, last = least(k.n, first + share);
-    for (int64_t n = first; n < last; ++n) plane(n * image + task / split * k.s);
-  };
-  const int64_t grain = parts(kNormTask, share * k.s + 1);
-  const Scratch<P> partial(k.c * split);
-  parallel_ranges(k.c * split, grain, [&](int64_t begin, int64_t end) {
-    for (int64_t task = begin; task < end; ++task) {
-      const int64_t first = task % split * share, images = least(k.n - first, share);
-      P p = M::identity();
-      add_plane_moments(x + first * image + task / split * k.s, image, images, k.s, p);
-      partial[task] = p;
-      if (split > 1) continue;
-      b.set(task, p);  // the channel is in cache
-      each(task, [&](int64_t at) { b.map.plane(task, x + at, out + at, k.s); });
-    }
-  });
-  if (split == 1) return;
-  for (int64_t ch = 0; ch < k.c; ++ch) {
-    P p = M::identity();
-    for (int64_t j = 0; j < split; ++j) M::join(p, partial[ch * split + j]);
-    b.set(ch, p);
+// How images are cut for sums over planes: parts of a few images each, and tiles of channels where these are large. All
+// of a part lies together, so that memory is read in order; its sums are joined in order.
+struct PlaneParts {
+  int64_t share, count, width, tiles;  // images of a part, parts; channels of a tile, tiles
+  explicit PlaneParts(const Channels& k) {
+    const int64_t block = least(kNormBlock / (k.s ? k.s : 1), k.n / 8), task = parts(kNormTask, k.c * k.s + 1);
+    share = least(block > task ? block : task, k.n), count = share ? parts(k.n, share) : 0;
+    width = 4 * kNormTask / (share * k.s + 1) + 1, width = least(width, k.c), tiles = width ? parts(k.c, width) : 0;
   }
-  parallel_ranges(k.c * split, grain, [&](int64_t begin, int64_t end) {
-    for (int64_t task = begin; task < end; ++task)
-      each(task, [&](int64_t at) { b.map.plane(task / split, x + at, out + at, k.s); });
+  int64_t images(const Channels& k, int64_t part) const { return least(k.n - part * share, share); }
+  // One sum after another of all parts: found and partial are Sums::kFields times c each.
+  template <class Sums> void join(const Channels& k, const double* partial, double* found) const {
+    std::fill_n(found, Sums::kFields * k.c, 0.0);
+    for (int64_t part = 0; part < count; ++part)
+      Sums::join(found, k.c, static_cast<double>(part * share * k.s), partial + part * Sums::kFields * k.c, k.c,
+                 static_cast<double>(images(k, part) * k.s), k.c);
+  }
+  // Calls sum(channel, first element, images, sums) for each channel of each part; sums: those of the part.
+  template <class Sums, class F> void each(const Channels& k, double* partial, F sum) const {
+    parallel_ranges(count * tiles, 1, [&](int64_t begin, int64_t end) {
+      for (int64_t task = begin; task < end; ++task) {
+        const int64_t part = task / tiles, first = task % tiles * width, last = least(first + width, k.c);
+        for (int64_t ch = first; ch < last; ++ch)
+          sum(ch, (part * share * k.c + ch) * k.s, images(k, part), partial + part * Sums::kFields * k.c);
+      }
+    });
+  }
+};
+// Calls plane(channel, first element) for all planes, the last ones first.
+template <class F> static void each_plane(const Channels& k, F plane) {
+  parallel_backwards(k.n * k.c, parts(kNormTask, k.s + 1), [&](int64_t begin, int64_t end) {
+    for (int64_t p = begin, ch = begin % k.c; p < end; ++p, ch = ch + 1 < k.c ? ch + 1 : 0) plane(ch, p * k.s);
   });
 }
 
 template <class T>
-static void train_rows(const Channels& k, const T* x, T* out, const BatchStatistics<compute_t<T>>& b) {
+static void train_planes(const Channels& k, const Result<T>& result, const BatchStatistics<compute_t<T>>& b) {
+  using Sums = ColumnMoments<compute_t<T>>;
+  using M = Moments<compute_t<T>>;
+  const PlaneParts cut(k);
+  const Scratch<double> partial(cut.count * Sums::kFields * k.c), found(Sums::kFields * k.c);
+  cut.each<Sums>(k, partial.get(), [&](int64_t ch, int64_t at, int64_t images, double* sums) {
+    typename M::P p = M::identity();
+    add_plane_moments(result.x, at, k.c * k.s, images, k.s, p);
+    sums[ch] = p.c, sums[k.c + ch] = p.offset, sums[2 * k.c + ch] = p.squares;
+  });
+  cut.join<Sums>(k, partial.get(), found.get());
+  for (int64_t ch = 0; ch < k.c; ++ch)
+    b.set(ch, {static_cast<double>(k.rows()), found[ch], found[k.c + ch], found[2 * k.c + ch]});
+  each_plane(k, [&](int64_t ch, int64_t at) { b.map.plane(ch, result, at, k.s); });
+}
+
+template <class T>
+static void train_rows(const Channels& k, const Result<T>& result, const BatchStatistics<compute_t<T>>& b) {
   const Scratch<typename Moments<compute_t<T>>::P> found(k.c);
-  column_moments(x, k.rows(), k.c, found.get());
+  column_moments(result.x, k.rows(), k.c, found.get());
   for (int64_t ch = 0; ch < k.c; ++ch) b.set(ch, found[ch]);
-  affine_rows(b.map, x, out, k.rows(), k.c);
+  affine_rows(b.map, result, k.rows(), k.c);
 }
 
 static void batch_norm_training(const Args& a) {
   const Channels k = channels_of(a.in(0), a.integer(2) != 0);
   with_float(a.in(0).dtype, [&]<class T>() {
     const BatchStatistics<compute_t<T>> b(a, k.c, a.number(1));
-    (k.last ? train_rows<T> : train_planes<T>)(k, a.in(0).as<T>(), a.out().as<T>(), b);
+    const Result<T> result{a.in(0).as<T>(), a.out().as<T>(), nullptr, false};
+    (k.last ? train_rows<T> : train_planes<T>)(k, result, b);
     b.update(a.number(0), static_cast<double>(k.rows()));
   });
 }
@@ -118,18 +135,15 @@ static void batch_norm_inference(const Args& a) {
   const Channels k = channels_of(a.in(0), a.integer(1) != 0);
   with_float(a.in(0).dtype, [&]<class T>() {
     using C = compute_t<T>;
-    const T* x = a.in(0).as<T>();
-    T* out = a.out().as<T>();
     const Values<double> mean(a.in(1), k.c, 0), variance(a.in(2), k.c, 1);
     const Values<C> weight(a.in(3), k.c, 1), bias(a.in(4), k.c, 0);
     check_kept("the running mean", mean, k.c, std::numeric_limits<double>::lowest());
     check_kept("the running variance", variance, k.c, 0);
     const Affine<C> map(k.c);
     for (int64_t ch = 0; ch < k.c; ++ch) map.set(ch, mean[ch], 0, weight[ch] / std::sqrt(variance[ch] + eps), bias[ch]);
-    if (k.last) return affine_rows(map, x, out, k.rows(), k.c);
-    parallel_ranges(k.n * k.c, parts(kNormTask, k.s + 1), [&](int64_t begin, int64_t end) {
-      for (int64_t p = begin; p < end; ++p) map.plane(p % k.c, x + p * k.s, out + p * k.s, k.s);
-    });
+    const Result<T> result{a.in(0).as<T>(), a.out().as<T>()};
+    if (k.last) return affine_rows(map, result, k.rows(), k.c);
+    each_plane(k, [&](int64_t ch, int64_t at) { map.plane(ch, result, at, k.s); });
   });
 }
 
@@ -155,54 +169,32 @@ template <class C> struct BatchGradient {
 };
 
 template <class T>
-static void backward_planes(const Channels& k, const T* dy, const T* x, T* dx, const BatchGradient<compute_t<T>>& g) {
-  const int64_t split = plane_split(k), share = parts(k.n, split), image = k.c * k.s;
-  const auto each = [&](int64_t task, auto&& plane) {
-    const int64_t first = task % split * share, last = least(k.n, first + share);
-    for (int64_t n = first; n < last; ++n) plane(n * image + task / split * k.s);
-  };
-  const int64_t grain = parts(kNormTask, share * k.s + 1);
-  const Scratch<Pair> partial(k.c * split);
-  const auto map = [&](int64_t task) {
-    each(task, [&](int64_t at) { g.map.plane(task / split, dy + at, x + at, dx + at, k.s); });
-  };
-  parallel_ranges(k.c * split, grain, [&](int64_t begin, int64_t end) {
-    for (int64_t task = begin; task < end; ++task) {
-      const int64_t first = task % split * share, at = first * image + task / split * k.s;
-      Pair p;
-      add_plane_pairs(dy + at, x + at, image, least(k.n - first, share), k.s, g.mean[task / split], p);
-      partial[task] = p;
-      if (split > 1) continue;
-      g.sums[task] = p, g.set(task);
-      if (dx) map(task);
-    }
+static void sum_planes(const Channels& k, const Gradient<T>& dy, const T* x, const BatchGradient<compute_t<T>>& g) {
+  using Sums = ColumnPairs<compute_t<T>>;
+  const PlaneParts cut(k);
+  const Scratch<double> partial(cut.count * Sums::kFields * k.c), found(Sums::kFields * k.c);
+  cut.each<Sums>(k, partial.get(), [&](int64_t ch, int64_t at, int64_t images, double* sums) {
+    Pair p;
+    add_plane_pairs(dy, x, at, k.c * k.s, images, k.s, g.mean[ch], p);
+    sums[ch] = p.sum, sums[k.c + ch] = p.product;
   });
-  if (split == 1) return;
-  for (int64_t ch = 0; ch < k.c; ++ch) {
-    g.sums[ch] = Pair{};
-    for (int64_t j = 0; j < split; ++j) g.sums[ch].add(partial[ch * split + j]);
-    g.set(ch);
-  }
-  if (!dx) return;
-  parallel_ranges(k.c * split, grain, [&](int64_t begin, int64_t end) {
-    for (int64_t task = begin; task < end; ++task) map(task);
-  });
+  cut.join<Sums>(k, partial.get(), found.get());
+  for (int64_t ch = 0; ch < k.c; ++ch) g.sums[ch] = {found[ch], found[k.c + ch]};
 }
 
 static void batch_norm_backward(const Args& a) {
   const Channels k = channels_of(a.in(1), a.integer(0) != 0);
   with_float(a.in(1).dtype, [&]<class T>() {
     using C = compute_t<T>;
-    const T *dy = a.in(0).as<T>(), *x = a.in(1).as<T>();
+    const Gradient<T> dy{a.in(0).as<T>()};
+    const T* x = a.in(1).as<T>();
     T* dx = a.out(0).as<T>();
     const BatchGradient<C> g(a, k);
-    if (k.last) {
-      column_pairs(dy, x, k.rows(), k.c, g.mean.get(), g.sums.get());
-      for (int64_t ch = 0; ch < k.c; ++ch) g.set(ch);
-      if (dx) affine_pair_rows(g.map, dy, x, dx, k.rows(), k.c);
-    } else {
-      backward_planes(k, dy, x, dx, g);
-    }
+    if (k.last) column_pairs(dy, x, k.rows(), k.c, g.mean.get(), g.sums.get());
+    else sum_planes(k, dy, x, g);
+    for (int64_t ch = 0; ch < k.c; ++ch) g.set(ch);
+    if (dx && k.last) affine_pair_rows(g.map, dy, x, dx, k.rows(), k.c);
+    else if (dx) each_plane(k, [&](int64_t ch, int64_t at) { g.map.plane(ch, dy, x, dx, at, k.s); });
     set_values(a.out(1), k.c, [&](int64_t ch) { return g.sums[ch].product * g.rstd[ch]; });
     set_values(a.out(2), k.c, [&](int64_t ch) { return g.sums[ch].sum; });
   });

@@ -87,7 +87,7 @@ template <class T> static void groups_last(const GroupForward<compute_t<T>>& f, 
       for (int64_t c = g * k.width; c < (g + 1) * k.width; ++c)
         map.set(c, p.c, p.offset, rstd * f.weight[c], f.bias[c]);
     }
-    affine_rows(map, image, out + n * k.c * k.s, k.s, k.c);
+    affine_rows(map, Result<T>{image, out + n * k.c * k.s}, k.s, k.c);
   });
 }
 
@@ -177,14 +177,14 @@ template <class T> static void backward_last(const GroupBackward<compute_t<T>>& 
       const int64_t row = n * k.groups + c / k.width;
       map.center[c] = b.mean[row], map.scale[c] = b.rstd[row] * b.weight[c];
     }
-    column_pairs(dy + at, x + at, k.s, k.c, map.center.get(), b.sums.get() + n * k.c);
+    column_pairs(Elements<T>{dy + at}, x + at, k.s, k.c, map.center.get(), b.sums.get() + n * k.c);
     if (!dx) return;
     for (int64_t g = 0; g < k.groups; ++g) {
       C slope, shift;
       b.slope_of(n * k.groups + g, slope, shift);
       for (int64_t c = g * k.width; c < (g + 1) * k.width; ++c) map.slope[c] = slope, map.shift[c] = shift;
     }
-    affine_pair_rows(map, dy + at, x + at, dx + at, k.s, k.c);
+    affine_pair_rows(map, Gradient<T>{dy + at}, x + at, dx + at, k.s, k.c);
   });
 }
 
