@@ -591,7 +591,7 @@ def _moved_by_one(array: np.ndarray[Any, Any], place: Device) -> Tensor:
 
 
 def check_replay(op: Op, sample: Sample, dtype: DType, calls: int = 4) -> None:
-    """A captured call, with its gradient, gives the bits of an eager one: results and operands it writes.
+    """A captured call, with its gradients of two orders, gives the bits of an eager one: results, and what it writes.
 
     Over several inputs of the same shapes; what is written, like the state of random numbers, goes on from call to
     call. An operation whose shapes depend on values, or that goes from device to device, is refused with CaptureError.
@@ -611,7 +611,7 @@ def check_replay(op: Op, sample: Sample, dtype: DType, calls: int = 4) -> None:
 
 
 def _step_of(op: Op, sample: Sample, dtype: DType) -> Any:
-    """The operation as a function of its array operands: what it writes and returns, and the gradients wanted."""
+    """The operation as a function of its array operands: what it writes and returns, and gradients of two orders."""
     arrays, attrs, sizes = rounded(op, sample, dtype), attributes(op, sample), lengths(op, sample)
     places = [k for k, x in enumerate(arrays) if isinstance(x, np.ndarray)]
 
@@ -623,9 +623,19 @@ def _step_of(op: Op, sample: Sample, dtype: DType) -> Any:
         roots = [o for o in outputs if o is not None and o.requires_grad]
         leaves = [v for v in values if v.requires_grad]
         starts = [o.detach() for o in roots]
-        return outputs + list(_autograd.grad(roots, leaves, starts, allow_unused=True) if roots else ())
+        if not roots:
+            return outputs
+        found = list(_autograd.grad(roots, leaves, starts, retain_graph=True, allow_unused=True))
+        return [*outputs, *found, *_second_gradients(roots, leaves, starts)]
 
     return step
+
+
+def _second_gradients(roots: Sequence[Tensor], leaves: Sequence[Tensor], starts: Sequence[Tensor]) -> tuple[Any, ...]:
+    """Gradients of the gradients, each weighted with itself."""
+    first = _autograd.grad(roots, leaves, starts, create_graph=True, allow_unused=True)
+    found = [g for g in first if g is not None and g.requires_grad]
+    return _autograd.grad(found, leaves, [g.detach() for g in found], allow_unused=True) if found else ()
 
 
 def _outcomes(op: Op, sample: Sample, dtype: DType, function: Any, calls: int) -> Iterator[list[Any]]:

@@ -17,6 +17,7 @@ import numpy as np
 from dlcore.dtypes import DType, bool_, float32, int32, int64, uint8
 from dlcore.errors import AutogradError, DTypeError, ShapeError
 from dlcore.op import ErrorInput, Input, Sample, Spec, Workload, as_given, floating, operation
+from dlcore.ops._constants import positions
 from dlcore.ops._domains import limited, without_subnormal_probabilities
 from dlcore.ops._workloads import MILLION, MODELS, RAGGED, million_and_ragged, on_gpu
 from dlcore.ops.elementwise import add, cast, div, eq, mul, ne, neg, sub, where
@@ -220,7 +221,8 @@ def differentiable(
     shape, dtype, axis = logits.shape, logits.dtype, _axis(logits.shape)
     labels = cast(unsqueeze(target, axis), int64)  # which holds ignore_index too
     counted = cast(ne(labels, ignore_index), dtype)
-    chosen = mul(cast(eq(labels, np.arange(shape[axis]).reshape(_class_shape(shape))), dtype), counted)
+    classes = reshape(positions(shape[axis], labels), _class_shape(shape))
+    chosen = mul(cast(eq(labels, classes), dtype), counted)
     weights = reshape(weight.detach(), _class_shape(shape)) if weight is not None else None
     hard = chosen if weights is None else mul(chosen, weights)
     own = sum(hard, axis, True)
