@@ -1,6 +1,7 @@
 """Recurrent layers, cells and packed sequences: what the table of operations cannot say."""
 
 import json
+import math
 import warnings
 from pathlib import Path
 
@@ -155,6 +156,8 @@ def test_a_packed_sequence_has_the_form_of_pytorch():
     again = PackedSequence(data, sizes, order, back)
     assert [r.tolist() for r in unpack_sequence(again)] == [r.tolist() for r in rows]
     assert PackedSequence(data, sizes).data.tolist() == data.tolist()
+    assert PackedSequence(data, sizes, order).padded.tolist() == again.padded.tolist()
+    assert PackedSequence(dl.tensor([math.inf, 1.0, 2.0]), [2, 1]).padded.tolist() == [[math.inf, 1.0], [2.0, 0.0]]
     assert pack_sequence(rows[:1]).sorted_indices is None
     padded, lengths = pad_packed_sequence(packed, batch_first=True, padding_value=9, total_length=4)
     assert padded.tolist() == [[1, 2, 9, 9], [3, 4, 5, 9], [6, 9, 9, 9]]
@@ -233,6 +236,12 @@ WRONG = [
     (lambda: pad_sequence([dl.zeros(2, 3), dl.zeros(2, 4)]), r"sequence 1 has shape \(2, 4\), the first \(2, 3\)"),
     (lambda: pad_packed_sequence(pack_sequence([dl.zeros(3)]), total_length=2), "total_length 2 is less than the 3"),
     (lambda: PackedSequence(dl.zeros(4), [1, 3]), r"batch_sizes \[1, 3\] do not fall to 1 or more"),
+    (lambda: PackedSequence(dl.tensor(1.0), [1]), "do not add up to data of shape"),
+    (lambda: PackedSequence(dl.zeros(3), [2, 1], [0, 5]), r"sorted_indices \[0, 5\] are not the numbers 0 to 1"),
+    (lambda: PackedSequence(dl.zeros(3), [2, 1], None, [0, 0]), r"unsorted_indices \[0, 0\] are not the numbers 0 to"),
+    (lambda: PackedSequence(dl.zeros(3), [2, 1], [0]), r"sorted_indices \[0\] are not the numbers 0 to 1, each once"),
+    (lambda: PackedSequence(dl.zeros(3), [2, 1], [1, 0], [0, 1]), "unsorted_indices do not undo sorted_indices"),
+    (lambda: pack_sequence([dl.tensor(1.0)]), r"sequence 0 has shape \(\)"),
 ]  # fmt: skip
 
 

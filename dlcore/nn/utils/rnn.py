@@ -23,7 +23,7 @@ from dlcore.dtypes import int64
 from dlcore.errors import DTypeError, ShapeError
 from dlcore.ops.elementwise import lt, where
 from dlcore.ops.gather import take
-from dlcore.ops.movement import concat, reshape, stack
+from dlcore.ops.movement import reshape, stack
 from dlcore.ops.shaping import part, select, swapaxes
 
 __all__ = [
@@ -53,7 +53,8 @@ class PackedSequence:
     def __init__(self, data: Any, batch_sizes: Any, sorted_indices: Any = None, unsorted_indices: Any = None):
         rows = operand(data, "PackedSequence", "data")
         sizes = _host_integers(batch_sizes, "PackedSequence: batch_sizes")
-        if not sizes or min(sizes) < 1 or sizes != sorted(sizes, reverse=True) or sum(sizes) != rows.shape[0]:
+        falling = bool(sizes) and min(sizes) >= 1 and sizes == sorted(sizes, reverse=True)
+        if not falling or rows.shape[:1] != (sum(sizes),):
             raise ValueError(f"PackedSequence: batch_sizes {sizes} do not fall to 1 or more, or do not add up to data "
                              f"of shape {rows.shape}")  # fmt: skip
         steps, batch = len(sizes), sizes[0]
@@ -61,16 +62,14 @@ class PackedSequence:
         places = begins[:, None] + np.arange(batch)
         there = np.arange(batch) < np.array(sizes)[:, None]
         lengths = there.sum(0)
-        if sorted_indices is not None or unsorted_indices is not None:
-            if unsorted_indices is None:
-                unsorted_indices = np.argsort(_host_integers(sorted_indices, "PackedSequence: sorted_indices"))
-            order = np.array(_host_integers(unsorted_indices, "PackedSequence: unsorted_indices"))
+        order = _order_given(sorted_indices, unsorted_indices, batch)
+        if order is not None:
             places, there, lengths = places[:, order], there[:, order], lengths[order]
-        nothing = part(rows, 0, 0, 1) * 0
-        found = take(concat([rows, nothing]), np.where(there, places, rows.shape[0]).reshape(-1), 0)
+        more = pad(rows, [(0, 1), *[(0, 0)] * (rows.ndim - 1)])  # a row of zeros for the places behind an end
+        found = take(more, np.where(there, places, rows.shape[0]).reshape(-1), 0)
         self.padded = reshape(found, (steps, batch, *rows.shape[1:]))
         self.lengths = tensor(lengths, int64, device=rows.device)
-        self.in_order = sorted_indices is None and unsorted_indices is None
+        self.in_order = order is None
 
     @classmethod
     def of(cls, padded: Tensor, lengths: Tensor, in_order: bool) -> PackedSequence:
@@ -128,6 +127,20 @@ def _host_integers(values: Any, where: str) -> list[int]:
     """A tensor, an array or a list of integers, read."""
     several = values.tolist() if hasattr(values, "tolist") else listed(values, where, "integers")
     return [integer(n, where) for n in several]
+
+
+def _order_given(by_length: Any, back: Any, batch: int) -> Any:
+    """Which column of a `PackedSequence` each sequence has; None where both are None."""
+    orders = []
+    for name, given in (("unsorted_indices", back), ("sorted_indices", by_length)):
+        if given is not None:
+            order = _host_integers(given, f"PackedSequence: {name}")
+            if sorted(order) != list(range(batch)):
+                raise ValueError(f"PackedSequence: {name} {order} are not the numbers 0 to {batch - 1}, each once")
+            orders.append(order if name == "unsorted_indices" else np.argsort(order).tolist())
+    if len(orders) == 2 and orders[0] != orders[1]:
+        raise ValueError("PackedSequence: unsorted_indices do not undo sorted_indices")
+    return np.array(orders[0]) if orders else None
 
 
 def _check_lengths(name: str, lengths: list[int], steps: int, in_order: bool) -> None:
@@ -254,8 +267,9 @@ def pack_sequence(sequences: Sequence[Any], enforce_sorted: bool = True) -> Pack
     >>> nn.utils.rnn.pack_sequence([dl.ones(1, 4), dl.ones(3, 4)], enforce_sorted=False).lengths
     tensor([1, 3])
     """
-    lengths = [operand(s, "pack_sequence", "sequences").shape[0] for s in sequences]
-    return pack_padded_sequence(pad_sequence(sequences), lengths, enforce_sorted=enforce_sorted)
+    given = listed(sequences, "pack_sequence: sequences", "tensors")
+    padded = pad_sequence(given)  # which refuses what has no length
+    return pack_padded_sequence(padded, [len(s) for s in given], enforce_sorted=enforce_sorted)
 
 
 def unpack_sequence(packed_sequences: PackedSequence) -> list[Tensor]:
