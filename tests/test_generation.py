@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import dlcore as dl
-from dlcore import models
+from dlcore import models, nn
 
 VOCABULARY, CONTEXT = 11, 12
 
@@ -177,6 +177,7 @@ def test_a_penalty_counts_the_tokens_of_the_text_and_those_drawn():
         ([1], -2, {}, ValueError, "generate: length is -2"),
         ([1], 3, {"temperature": -1}, ValueError, "generate: temperature is -1.0, not a finite number from 0 on"),
         ([1], 3, {"temperature": math.nan}, ValueError, "generate: temperature is nan"),
+        ([1], 3, {"temperature": None}, TypeError, "generate: temperature None is not a number"),
         ([1], 3, {"top_k": 0}, ValueError, "generate: top_k is 0; it must be at least 1"),
         ([1], 3, {"top_p": 0.0}, ValueError, r"generate: top_p is 0.0, not in \(0, 1\]"),
         ([1], 3, {"top_p": 1.5}, ValueError, "generate: top_p is 1.5"),
@@ -195,3 +196,5 @@ def test_bad_input_of_a_stream_comes_at_once():
         models.stream(make(), [99], 3)
     with pytest.raises(TypeError, match=r"stream: model .* is not a model"):
         models.stream(lambda x: x, [1], 3)
+    with pytest.raises(TypeError, match="generate: model is a Linear, without the vocabulary and cache of a GPT"):
+        models.generate(nn.Linear(2, 2), [1], 3)

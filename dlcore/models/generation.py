@@ -126,18 +126,19 @@ class _Settings(NamedTuple):
     ) -> _Settings:
         """Those that are not given change nothing. Raises ValueError for one that is out of range."""
         k = vocabulary if top_k is None else integer(top_k, f"{name}: top_k", 1)
-        given = {"temperature": temperature, "top_p": top_p, "min_p": min_p, "repetition_penalty": penalty}
-        found = {what: 0.0 if v is None else number(v, f"{name}: {what}") for what, v in given.items()}
+        given = {"temperature": temperature, "top_p": 1.0 if top_p is None else top_p,
+                 "min_p": 0.0 if min_p is None else min_p, "repetition_penalty": penalty}  # fmt: skip
+        found = {what: number(v, f"{name}: {what}") for what, v in given.items()}
         ranges = {
             "temperature": (0 <= found["temperature"] < math.inf, "a finite number from 0 on"),
-            "top_p": (top_p is None or 0 < found["top_p"] <= 1, "in (0, 1]"),
+            "top_p": (0 < found["top_p"] <= 1, "in (0, 1]"),
             "min_p": (0 <= found["min_p"] <= 1, "in [0, 1]"),
             "repetition_penalty": (0 < found["repetition_penalty"] < math.inf, "a finite number above 0"),
         }
         for what, (fits, wanted) in ranges.items():
             if not fits:
                 raise ValueError(f"{name}: {what} is {found[what]}, not {wanted}")
-        if top_p is None or found["top_p"] == 1:
+        if found["top_p"] == 1:
             found["top_p"] = 2.0  # sums of rounded probabilities may reach 1 before the last
         return _Settings(top_k=min(k, vocabulary), **found)
 
@@ -289,6 +290,8 @@ class _Text:
 
     def __init__(self, name: str, model: Any, prompt: Any, length: Any, sampling: tuple[Any, ...], seed: Any):
         self.model = instance(model, Module, f"{name}: model", "a model")
+        if not (hasattr(model, "vocabulary") and hasattr(model, "cache")):
+            raise TypeError(f"{name}: model is a {type(model).__name__}, without the vocabulary and cache of a GPT")
         self.length = integer(length, f"{name}: length", 1)
         ids = _prompt(name, prompt, model.vocabulary)
         self.settings = _Settings.checked(name, model.vocabulary, *sampling)
