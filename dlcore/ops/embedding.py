@@ -272,6 +272,8 @@ def _numpy_renorm(weight: Any, input: Any, max_norm: float, norm_type: float) ->
                    np.ones((5, 2)), np.array([5]), max_norm=1.0),
         ErrorInput(ValueError, "embedding_renorm_: norm_type -1.0 is not a number from 0 on", np.ones((5, 2)),
                    np.array([0]), max_norm=1.0, norm_type=-1.0),
+        ErrorInput(ValueError, "embedding_renorm_: max_norm nan is not a number from 0 on", np.ones((5, 2)),
+                   np.array([0]), max_norm=math.nan),
     ],
     workloads=[Workload(((50257, 128), tokens((1024,), 50257)), (1.0,), "a vocabulary", (float32,))],
     baselines={"torch": "torch.embedding_renorm_(weight, input, max_norm, norm_type)"},
@@ -284,8 +286,9 @@ def embedding_renorm_(weight: Spec, input: Spec, max_norm: float, norm_type: flo
     """
     check_tokens("embedding_renorm_", input)
     check_table("embedding_renorm_", weight)
-    if not norm_type >= 0:
-        raise ValueError(f"embedding_renorm_: norm_type {norm_type} is not a number from 0 on")
+    for what, value in (("max_norm", max_norm), ("norm_type", norm_type)):
+        if not value >= 0:
+            raise ValueError(f"embedding_renorm_: {what} {value} is not a number from 0 on")
 
 
 # ---- the public function --------------------------------------------------------------------------------------------
