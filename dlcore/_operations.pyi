@@ -1592,7 +1592,9 @@ def interpolate(x: Operand, size: int | Sequence[int] | None = None, scale_facto
     covers), "linear" (of 1 axis), "bilinear", "bicubic" (of 2; Keys 1981 with a = -0.75) or "trilinear" (of 3).
     `align_corners`: the first and last pixels stay where they are, else the image's borders do. `antialias` of bilinear
     and bicubic: smaller images are smoothed, as Pillow does it. `recompute_scale_factor`: places come from the rounded
-    lengths instead of from the factor. `layout`: "NHWC" where channels come last.
+    lengths instead of from the factor. `layout`: "NHWC" where channels come last. An axis whose length stays the same
+    is left as it is by linear modes and by `antialias`; others follow the factor, "nearest" along two axes, too (there
+    PyTorch takes the lengths where one is the other or twice as long).
 
     Sums are in float32 or wider; integers can be resized to the nearest pixel. Raises ShapeError for sizes of 0.
 

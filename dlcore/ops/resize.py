@@ -111,6 +111,8 @@ def _numpy_interpolate(
             scale = n / m if recompute_scale_factor or mode == "area" else 1 / factor
         if align_corners:
             scale = (n - 1) / (m - 1) if m > 1 else 0.0
+        if m == n and (antialias or "linear" in mode):
+            scale = 1.0
         rows = np.stack([_row(o, n, m, scale, mode, bool(align_corners), antialias) for o in range(m)])
         out = np.moveaxis(np.tensordot(rows, out, (1, axis)), 0, axis)
     return out if x.dtype.kind == "f" else out.astype(x.dtype)
@@ -157,6 +159,8 @@ _RESIZED: list[tuple[Any, dict[str, Any], str]] = [
     ((1, 3, 6, 7), {"size": (4, 10), "mode": "area"}, "means of areas"),
     ((2, 3, 9), {"scale_factor": 1.3, "mode": "linear"}, "one axis, by its factor"),
     ((2, 3, 9), {"scale_factor": 1.3, "mode": "linear", "recompute_scale_factor": True}, "one axis, by its length"),
+    ((1, 2, 5, 4), {"scale_factor": (1.15, 1.2), "mode": "nearest-exact"}, "the same lengths by other factors"),
+    ((1, 2, 5, 4), {"scale_factor": (1.15, 1.2), "mode": "bilinear", "antialias": True}, "the same lengths, smoothed"),
     ((0, 3, 4, 4), {"size": (2, 2), "mode": "bilinear"}, "no images"),
     ((1, 1, 1, 1), {"size": (3,), "mode": "bicubic"}, "one pixel"),
 ]  # fmt: skip
@@ -223,7 +227,9 @@ def interpolate(
     covers), "linear" (of 1 axis), "bilinear", "bicubic" (of 2; Keys 1981 with a = -0.75) or "trilinear" (of 3).
     `align_corners`: the first and last pixels stay where they are, else the image's borders do. `antialias` of bilinear
     and bicubic: smaller images are smoothed, as Pillow does it. `recompute_scale_factor`: places come from the rounded
-    lengths instead of from the factor. `layout`: "NHWC" where channels come last.
+    lengths instead of from the factor. `layout`: "NHWC" where channels come last. An axis whose length stays the same
+    is left as it is by linear modes and by `antialias`; others follow the factor, "nearest" along two axes, too (there
+    PyTorch takes the lengths where one is the other or twice as long).
 
     Sums are in float32 or wider; integers can be resized to the nearest pixel. Raises ShapeError for sizes of 0.
 
@@ -252,7 +258,8 @@ def _(
     layout: str,
 ) -> Any:  # fmt: skip
     plan = _plan(x, size, scale_factor, mode, recompute_scale_factor, layout)
-    steps = [(a, n, s) for a, n, s in plan if n != x.shape[a] or (mode == "bicubic" and s not in (0.0, 1.0))]
+    kept = antialias or mode in ("linear", "bilinear", "trilinear")  # by these, an axis that keeps its length
+    steps = [(a, n, s) for a, n, s in plan if n != x.shape[a] or (s not in (0.0, 1.0) and not kept)]
     ratio = {a: n / x.shape[a] for a, n, _ in steps}
     steps.sort(key=lambda step: (ratio[step[0]], step[0] if ratio[step[0]] < 1 else -step[0]))
     if not steps:
