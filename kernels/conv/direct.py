@@ -29,6 +29,7 @@ from dlcore.kernels.launch import (
     ceil_div,
     shared_out,
 )  # fmt: skip
+from dlcore.kernels.matmul.split import added
 
 __all__ = ["conv", "conv_input", "conv_weight"]
 
@@ -118,4 +119,4 @@ def conv_weight(call: Call) -> Program:
     if slices == 1:
         return Program((launch,), (), (0, 1))
     temps = (Workspace(slices * out.size * wide.itemsize),)
-    return Program((launch, weight.add_slices(out, slices, wide)), temps, (0, 1))
+    return Program((launch, added(Temp(0, wide), slices, out.size, Out(0))), temps, (0, 1))

@@ -19,7 +19,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from dlcore.dtypes import DType
 from dlcore.kernels.conv.gemm import strides
 from dlcore.kernels.conv.walk import Walk, kind, precision_of, walk_of
 from dlcore.kernels.language import jit, tl
@@ -30,7 +29,6 @@ from dlcore.kernels.launch import (
     Out,
     Program,
     Temp,
-    View,
     Workspace,
     accumulator,
     ceil_div,
@@ -38,10 +36,9 @@ from dlcore.kernels.launch import (
     shared_out,
 )  # fmt: skip
 from dlcore.kernels.matmul.epilogue import multiply_add, rounded
-from dlcore.kernels.matmul.product import unit_of
-from dlcore.kernels.matmul.split import slices_kernel
+from dlcore.kernels.matmul.split import added
 
-__all__ = ["add_slices", "conv_weight"]
+__all__ = ["conv_weight"]
 
 MOST_SLICES = 64 << 20  # bytes
 
@@ -133,14 +130,5 @@ def conv_weight(call: Call) -> Program:
     copied = (0, 1)
     if splits == 1:
         return Program((first,), (), copied)
-    return Program((first, add_slices(out, splits, wide)), (Workspace(splits * out.size * wide.itemsize),), copied)
-
-
-def add_slices(out: View, count: int, wide: DType) -> Launch:
-    """The second pass: the ``count`` slices of workspace 0 added in their order."""
-    unit, block = unit_of(4, out.size), 1024 if out.size >= 1 << 18 else 256
-    args = {
-        "slices": Temp(0, wide), "c": Out(0), "pre": None, "bias": None, "size_units": out.size // unit, "UNIT": unit,
-        "n": 1, "count": count, "ACTIVATION": None, "BLOCK": block,
-    }  # fmt: skip
-    return Launch(slices_kernel, (ceil_div(out.size, block),), args, num_warps=block // 256 * 2 or 2)
+    last = added(Temp(0, wide), splits, out.size, Out(0))
+    return Program((first, last), (Workspace(splits * out.size * wide.itemsize),), copied)

@@ -26,7 +26,6 @@ from dlcore.kernels.launch import (
     Launch,
     Out,
     Program,
-    View,
     accumulator,
     ceil_div,
     index_dtype,
@@ -40,6 +39,7 @@ from dlcore.kernels.matmul.product import (
     Builder,
     Matrix,
     as_contiguous,
+    flat,
     matrix,
     product,
     row_major,
@@ -199,13 +199,6 @@ def _dpre(builder: Builder, sizes: tuple[int, int], dtype: DType, gradient: Kern
 SMALL_ROWS, SMALL_DPRE, SMALL_WORK = 1024, 1 << 17, 1 << 26
 
 
-def _flat(index: int, view: View, builder: Builder) -> Matrix:
-    """Input ``index`` as a matrix of rows, made contiguous."""
-    builder.contiguous.add(index)
-    columns = view.shape[-1]
-    return row_major(In(index), view.dtype, math.prod(view.shape[:-1]), columns)
-
-
 def linear_backward(call: Call) -> Program:
     """dx, dweight and dbias, each only where it is wanted."""
     dout, x, weight_view, _ = call.inputs
@@ -233,5 +226,5 @@ def linear_backward(call: Call) -> Program:
     if dx is not None and dx.size:
         multiply(builder, product(dpre, weight, (), out=Out(0)))
     if dweight is not None and dweight.size:
-        multiply(builder, product(dpre.transposed, _flat(1, x, builder), (), out=Out(1)))
+        multiply(builder, product(dpre.transposed, flat(builder, 1, x), (), out=Out(1)))
     return builder.program()

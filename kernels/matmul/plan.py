@@ -30,7 +30,7 @@ from dlcore.kernels.matmul.product import (
 from dlcore.kernels.matmul.split import add_slices
 from dlcore.kernels.matmul.tiles import Tile, Work, choose, plain, portable, shares, worth_timing
 
-__all__ = ["candidates", "linear", "matmul", "multiply"]
+__all__ = ["accumulate", "candidates", "linear", "matmul", "multiply"]
 
 COPY_UNALIGNED = 1 << 16  # elements from which a copy costs less than loading them one by one
 
@@ -162,6 +162,13 @@ def multiply(builder: Builder, p: Product, tile: Tile | None = None) -> None:
         _tiled(builder, p, tile or choose(work, builder.arch), precision)
 
 
+def accumulate(builder: Builder, p: Product, total: Any, first: bool, last: bool) -> None:
+    """Adds the launches that add ``p`` to ``total``, sums of the accumulator's dtype; the last goes to ``p.out``."""
+    p = p._replace(before=None if first else total, out=p.out if last else total)
+    with builder.passing():
+        multiply(builder, p)
+
+
 def _precision(dtype: DType) -> str:
     return float32_precision() if dtype is float32 else "ieee"
 
@@ -170,9 +177,10 @@ def _vector(builder: Builder, p: Product) -> None:
     if not p.a.aligned:
         p = p._replace(a=packed(builder, p.a, p.batch))
     count = vector.splits(p, builder.arch)
-    slices = builder.temp(count * p.entries * p.m, accumulator(p.dtype)) if count > 1 else None
+    sliced = count > 1 or p.before is not None
+    slices = builder.temp(count * p.entries * p.m, accumulator(p.dtype)) if sliced else None
     builder.launches.append(vector.launch(p, count, slices))
-    if count > 1:
+    if sliced:
         builder.launches.append(add_slices(slices, count, p))
 
 

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from dlcore.dtypes import DType
+from dlcore.dtypes import DType, float64
 from dlcore.kernels.language import jit, tl
 from dlcore.kernels.launch import Arch, Launch, accumulator, ceil_div, index_dtype
 from dlcore.kernels.matmul.epilogue import activate, grouped, multiply_add, with_bias
@@ -75,8 +75,8 @@ def load_bias(
 
 @jit
 def store_tile(
-    acc, c, pre, bias, row, column, m, n, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, ACTIVATION: tl.constexpr,
-    SWAPPED: tl.constexpr, PARTS: tl.constexpr,
+    acc, c, before, pre, bias, row, column, m, n, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr,
+    ACTIVATION: tl.constexpr, SWAPPED: tl.constexpr, PARTS: tl.constexpr,
 ):  # fmt: skip
     """Epilogue and masked stores of one tile, in PARTS from left to right: a long activation on all of it at once would
     not fit into registers. SWAPPED: element (i, j) of this product is (j, i) of the result."""
@@ -87,6 +87,8 @@ def store_tile(
             at = columns.to(tl.int64)[None, :] * m + rows[:, None]
         else:
             at = rows.to(tl.int64)[:, None] * n + columns[None, :]
+        if before is not None:
+            acc += tl.load(before + at, mask, 0)
         values = bias
         if bias is not None:
             values = bias[:, None] if SWAPPED else bias[None, :]
@@ -101,16 +103,16 @@ def store_tile(
         if bias is not None and not SWAPPED:
             left_bias, right_bias = bias.reshape(2, HALF).permute(1, 0).split()
         store_tile(
-            left, c, pre, left_bias, row, 2 * column, m, n, BLOCK_M, HALF, ACTIVATION, SWAPPED, PARTS // 2
+            left, c, before, pre, left_bias, row, 2 * column, m, n, BLOCK_M, HALF, ACTIVATION, SWAPPED, PARTS // 2
         )  # fmt: skip
         store_tile(
-            right, c, pre, right_bias, row, 2 * column + 1, m, n, BLOCK_M, HALF, ACTIVATION, SWAPPED, PARTS // 2
+            right, c, before, pre, right_bias, row, 2 * column + 1, m, n, BLOCK_M, HALF, ACTIVATION, SWAPPED, PARTS // 2
         )  # fmt: skip
 
 
 @jit
 def pointers_kernel(
-    a, b, c, pre, bias, m_units, n_units, k_units, share, stride_a, stride_b, batch_inner,
+    a, b, c, before, pre, bias, m_units, n_units, k_units, share, stride_a, stride_b, batch_inner,
     a_outer, a_inner, b_outer, b_inner,
     BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_K: tl.constexpr, GROUP: tl.constexpr, SPLITS: tl.constexpr,
     AXES: tl.constexpr, A_BY_ROWS: tl.constexpr, B_BY_ROWS: tl.constexpr, UNIT_A: tl.constexpr, UNIT_B: tl.constexpr,
@@ -163,9 +165,11 @@ def pointers_kernel(
     place = entry * m * n
     if SPLITS > 1:
         place += split * (tl.num_programs(0) // (tiles_m * tiles_n * SPLITS)).to(tl.int64) * m * n
+    if before is not None:
+        before += place
     if pre is not None:
         pre += place
-    store_tile(acc, c + place, pre, values, row, column, m, n, BLOCK_M, BLOCK_N, ACTIVATION, SWAPPED, PARTS)
+    store_tile(acc, c + place, before, pre, values, row, column, m, n, BLOCK_M, BLOCK_N, ACTIVATION, SWAPPED, PARTS)
 
 
 def launch(p: Product, tile: Tile, precision: str, arch: Arch, share: int, slices: Any = None) -> Launch:
@@ -175,11 +179,13 @@ def launch(p: Product, tile: Tile, precision: str, arch: Arch, share: int, slice
         "a": p.a.pointer, "b": p.b.pointer, **results(p, slices), **sizes(p, p.dtype.itemsize), **strides(p),
         "share": share, "BLOCK_M": tile.m, "BLOCK_N": tile.n, "BLOCK_K": tile.k, "GROUP": tile.group,
         "SPLITS": tile.splits, "WHOLE_K": p.k > 0 and p.k % tile.k == 0, "PRECISION": precision,
-        "PARTS": parts(tile, p.dtype, arch, heavy, scattered(p)), "ACC": accumulator(p.dtype),
-        "INDEX": side_dtype(p),
+        "PARTS": parts(tile, p.dtype, arch, heavy, scattered(p), added=p.before is not None),
+        "ACC": accumulator(p.dtype), "INDEX": side_dtype(p),
     }  # fmt: skip
     blocks = ceil_div(p.m, tile.m) * ceil_div(p.n, tile.n)
-    return Launch(pointers_kernel, (blocks * tile.splits * p.entries,), args, tile.warps, tile.stages)
+    # Without a limit ptxas aims at 64 registers for some kernels of these kinds, and spills 8 or 16 bytes.
+    options = {"maxnreg": 255} if scattered(p) or p.dtype is float64 else {}
+    return Launch(pointers_kernel, (blocks * tile.splits * p.entries,), args, tile.warps, tile.stages, options)
 
 
 def side_dtype(p: Product) -> DType:
@@ -195,8 +201,10 @@ def scattered(p: Product) -> bool:
 def results(p: Product, slices: Any) -> dict[str, Any]:
     """Where results go, and how."""
     if slices is not None:
-        return {"c": slices, "pre": None, "bias": None, "ACTIVATION": None, "SWAPPED": p.swapped}
-    return {"c": p.out, "pre": p.pre, "bias": p.bias, "ACTIVATION": p.epilogue, "SWAPPED": p.swapped}
+        return {"c": slices, "before": None, "pre": None, "bias": None, "ACTIVATION": None, "SWAPPED": p.swapped}
+    return {
+        "c": p.out, "before": p.before, "pre": p.pre, "bias": p.bias, "ACTIVATION": p.epilogue, "SWAPPED": p.swapped,
+    }  # fmt: skip
 
 
 def sizes(p: Product, itemsize: int) -> dict[str, int]:

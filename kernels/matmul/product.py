@@ -7,14 +7,15 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 from dlcore.dtypes import DType
 from dlcore.kernels.common.activations import Activation
 from dlcore.kernels.language import Kernel
-from dlcore.kernels.launch import Arch, Launch, Program, Temp, View, Workspace, contiguous_strides
+from dlcore.kernels.launch import Arch, In, Launch, Program, Temp, View, Workspace, contiguous_strides
 
 __all__ = ["Builder", "Matrix", "Product", "product", "unit_of"]
 
@@ -73,7 +74,7 @@ class Matrix(NamedTuple):
 
 
 class Product(NamedTuple):
-    """out = activation(a @ b + bias) for each entry of a batch; ``out`` is row-major, one matrix after the other."""
+    """out = activation(before + a @ b + bias) for each entry of a batch; ``out`` is row-major, one after the other."""
 
     a: Matrix
     b: Matrix
@@ -82,6 +83,8 @@ class Product(NamedTuple):
     bias: Any = None
     pre: Any = None
     """Where the values before the activation go, if wanted."""
+    before: Any = None
+    """Sums so far, of the accumulator's dtype, to which those of this product are added."""
     activation: Activation | None = None
     swapped: bool = False
     """``a`` and ``b`` are those of the transposed product: results and bias still go where they belong."""
@@ -135,11 +138,28 @@ class Builder:
     launches: list[Launch] = field(default_factory=list)
     temps: list[Workspace] = field(default_factory=list)
     contiguous: set[int] = field(default_factory=set)
+    free: set[int] = field(default_factory=set)
+    """Workspaces that nothing reads any more."""
+    taken: set[int] = field(default_factory=set)
 
     def temp(self, elements: int, dtype: DType) -> Temp:
-        """A new workspace."""
-        self.temps.append(Workspace(elements * dtype.itemsize))
-        return Temp(len(self.temps) - 1, dtype)
+        """A workspace, one that is free where it is large enough."""
+        size = elements * dtype.itemsize
+        index = min((k for k in self.free if self.temps[k].bytes >= size), key=lambda k: (self.temps[k].bytes, k),
+                    default=len(self.temps))  # fmt: skip
+        if index == len(self.temps):
+            self.temps.append(Workspace(size))
+        self.free.discard(index)
+        self.taken.add(index)
+        return Temp(index, dtype)
+
+    @contextmanager
+    def passing(self) -> Iterator[None]:
+        """Workspaces taken within are free afterwards: launches run one after the other."""
+        outside, self.taken = self.taken, set()
+        yield
+        self.free |= self.taken
+        self.taken = outside
 
     def program(self) -> Program:
         """The finished Program."""
@@ -193,6 +213,12 @@ def foldable(view: View) -> bool:
 def as_contiguous(view: View) -> View:
     """The view after Program.contiguous has had its way."""
     return view._replace(strides=contiguous_strides(view.shape), aligned=True)
+
+
+def flat(builder: Builder, index: int, view: View) -> Matrix:
+    """Input ``index`` as a matrix of rows, made contiguous."""
+    builder.contiguous.add(index)
+    return row_major(In(index), view.dtype, math.prod(view.shape[:-1]), view.shape[-1])
 
 
 def row_major(pointer: Any, dtype: DType, rows: int, columns: int) -> Matrix:

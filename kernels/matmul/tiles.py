@@ -198,11 +198,14 @@ def _specialized(tile: Tile, work: Work, arch: Arch) -> Tile:
     return tile._replace(warps=4, stages=3, specialize=True, flatten=False)
 
 
-def parts(tile: Tile, dtype: DType, arch: Arch, heavy: bool, scattered: bool, staged: bool = False) -> int:
+def parts(
+    tile: Tile, dtype: DType, arch: Arch, heavy: bool, scattered: bool, staged: bool = False, added: bool = False
+) -> int:  # fmt: skip
     """In how many parts a tile is finished, from left to right, so that its epilogue fits into registers.
 
     ``heavy``: the activation takes many of them; ``scattered``: so do the addresses of results stored one by one;
-    ``staged``: they go through shared memory (TMA), which takes 64 of a thread's sums at once.
+    ``staged``: they go through shared memory (TMA), which takes 64 of a thread's sums at once; ``added``: to sums that
+    are loaded.
     """
     sums = tile.m * tile.n // (32 * tile.warps) * accumulator(dtype).itemsize // 4
     persistent = tile.kernel == "tma"  # holds descriptors and the way through the tiles too
@@ -211,7 +214,7 @@ def parts(tile: Tile, dtype: DType, arch: Arch, heavy: bool, scattered: bool, st
         tight = tile.resident > 1 or (persistent and family(arch) == "sm_120")  # where 16 were seen to spill
         most //= 2 if scattered and tight else 1
     else:
-        most = 64 if staged else 32 if persistent else sums
+        most = 64 if staged else 32 if persistent or added else sums
     least = 4 if heavy and persistent and family(arch) == "sm_100" else 1  # where sums come from tensor memory
     return max(least, sums // most)
 

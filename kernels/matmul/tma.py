@@ -104,7 +104,7 @@ def store_blocks(
 
 @jit
 def tma_kernel(
-    a, b, c, pre, bias, entries, m_units, n_units, k_units, share, stride_a, stride_b, a_batch, b_batch,
+    a, b, c, before, pre, bias, entries, m_units, n_units, k_units, share, stride_a, stride_b, a_batch, b_batch,
     BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_K: tl.constexpr, GROUP: tl.constexpr, SPLITS: tl.constexpr,
     BATCHED: tl.constexpr, A_MANY: tl.constexpr, B_MANY: tl.constexpr, A_BY_ROWS: tl.constexpr,
     B_BY_ROWS: tl.constexpr, UNIT_A: tl.constexpr, UNIT_B: tl.constexpr, UNIT_M: tl.constexpr, UNIT_N: tl.constexpr,
@@ -145,11 +145,15 @@ def tma_kernel(
             )  # fmt: skip
         else:
             place = (entry + split * entries) * wide_m * n
-            saved = pre
+            sums, saved = before, pre
+            if before is not None:
+                sums = before + place
             if pre is not None:
                 saved = pre + place
             values = load_bias(bias, row, column, m, n, BLOCK_M, BLOCK_N, SWAPPED)
-            store_tile(acc, c + place, saved, values, row, column, m, n, BLOCK_M, BLOCK_N, ACTIVATION, SWAPPED, PARTS)
+            store_tile(
+                acc, c + place, sums, saved, values, row, column, m, n, BLOCK_M, BLOCK_N, ACTIVATION, SWAPPED, PARTS
+            )  # fmt: skip
 
 
 def ready(x: Matrix) -> bool:
@@ -173,7 +177,8 @@ def launch(p: Product, tile: Tile, precision: str, arch: Arch, share: int, slice
     ua, ub = p.a.unit, p.b.unit
     batch = {"a_batch": sum(p.a.batch) // ua, "b_batch": sum(p.b.batch) // ub}
     common = {name: v for name, v in strides(p).items() if not name.startswith(("a_", "b_", "AXES", "batch"))}
-    stores = slices is None and not p.swapped and p.n * p.dtype.itemsize % 16 == 0
+    added = p.before is not None or p.out.dtype not in (None, p.dtype)
+    stores = slices is None and not p.swapped and not added and p.n * p.dtype.itemsize % 16 == 0
     heavy = slices is None and p.heavy
     made = not tile.specialize
     in_parts = parts(tile, p.dtype, arch, heavy, scattered(p), stores)

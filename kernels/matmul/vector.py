@@ -84,7 +84,8 @@ def launch(p: Product, count: int, slices: Any = None) -> Launch:
     lie = strides(p)
     outer, inner = (0, 0, *p.b.batch)[-2:]
     args = {
-        "a": p.a.pointer, "b": p.b.pointer, **results(p, slices),
+        "a": p.a.pointer, "b": p.b.pointer,
+        **{name: v for name, v in results(p, slices).items() if name != "before"},
         **{name: v for name, v in sizes(p, p.dtype.itemsize).items() if name not in ("n_units", "UNIT_N")},
         **{name: v for name, v in lie.items() if name not in ("B_BY_ROWS", "UNIT_B")},
         "stride_b": p.b.row, "b_outer": outer, "b_inner": inner,
