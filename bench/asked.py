@@ -186,13 +186,16 @@ def _recurrent(layer: Callable[..., nn.Module], units: int) -> None:
 
 
 def _tokens(size: int, width: int) -> None:
-    """Batches of tokens looked up, in each way that is learned from, and a loss of sequences of labels."""
+    """Batches of tokens looked up, in each way that is learned from, and losses of labels one by one or in order."""
     rng = np.random.default_rng(0)
     given = dl.tensor(rng.integers(0, size, (16, 64)))
     for options in ({}, {"padding_idx": 0}, {"max_norm": 1.0}, {"scale_grad_by_freq": True}):
         nn.Embedding(size, width, **options)(given).sum().backward()
     for mode in ("sum", "mean", "max"):
         nn.EmbeddingBag(size, width, mode=mode)(given).sum().backward()
+    for dtype in ("float32", "bfloat16"):
+        x, labels = dl.zeros((1024, width), dtype=dtype, requires_grad=True), dl.tensor(rng.integers(0, size, 1024))
+        nn.LinearCrossEntropyLoss(width, size, dtype=dtype)(x, labels).backward()
     if size <= 1000:
         logits = dl.tensor(rng.standard_normal((100, 16, size), np.float32), requires_grad=True)
         labels, steps, lengths = rng.integers(1, size, (16, 20)), np.full(16, 100), np.full(16, 20)

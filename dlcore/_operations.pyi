@@ -1789,10 +1789,10 @@ def linear_cross_entropy(input: Operand, linear_weight: Operand, target: Operand
     """Cross-entropy of `target` and the logits input @ linear_weight.T + linear_bias, never stored as a whole.
 
     `input`: (..., K). `linear_weight`: (V, K), `linear_bias`: (V,). `target`: class indices (...), of any integer
-    dtype. `reduction`, `ignore_index`, `label_smoothing` as of `cross_entropy`. On a CPU a chunk of 28 MiB of logits is
-    computed at a time, from which loss and gradients follow at once: memory grows with the parameters, not with
-    rows x V. With `weight`, a factor for each class, with reduction "none" and on a GPU it is `cross_entropy` of
-    `linear`, logits and all.
+    dtype. `reduction`, `ignore_index`, `label_smoothing` as of `cross_entropy`. Logits are computed a chunk at a time,
+    28 MiB of them (on a GPU 32 MiB, or a sixteenth of all), and loss and gradients follow at once: memory grows with
+    the parameters, not with rows x V. With `weight`, a factor for each class, and with reduction "none" it is
+    `cross_entropy` of `linear`, logits and all.
 
     Sums over chunks are in float32 or wider, in their order: the same bits for any number of threads. Raises IndexError
     for a label outside 0 .. V - 1, ShapeError, DTypeError, ValueError. Wijmans et al. 2024 (arXiv 2411.09009).

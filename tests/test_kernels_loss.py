@@ -5,10 +5,10 @@ import pytest
 from interpreted import at_odd_address, check, planned, run
 
 from dlcore import testing
-from dlcore.dtypes import bfloat16, float16, float32, float64
+from dlcore.dtypes import bfloat16, float16, float32, float64, int64
 from dlcore.kernels.common.lines import Tile
-from dlcore.kernels.launch import BAD_LABEL
-from dlcore.kernels.loss import total
+from dlcore.kernels.launch import ARCHES, BAD_LABEL, Call, View, contiguous_strides
+from dlcore.kernels.loss import linear, total
 from dlcore.kernels.loss.cross_entropy import cross_entropy
 from dlcore.kernels.loss.mse import mse_loss
 from dlcore.kernels.loss.scale import scale
@@ -17,6 +17,7 @@ from dlcore.op import REGISTRY
 pytest.importorskip("triton")
 
 CROSS_ENTROPY, MSE_LOSS, SCALE_INPLACE = (REGISTRY[n] for n in ("cross_entropy", "mse_loss", "scale_inplace"))
+LINEAR = REGISTRY["linear_cross_entropy_forward"]
 IGNORED = -100
 
 
@@ -142,3 +143,60 @@ def test_scale_in_place(factor):
         want = x * x.dtype.type(factor)
         run(SCALE_INPLACE, scale, [x, np.array(factor, x.dtype)], ())
         assert (x == want).all()
+
+
+# ---- linear_cross_entropy -----------------------------------------------------------------------------------------
+
+
+def layer(rows, k, classes, dtype, seed=0):
+    rng = np.random.default_rng(seed)
+    x, weight, bias = (rng.standard_normal(shape).astype(dtype.numpy) for shape in ((rows, k), (classes, k), classes))
+    target = rng.integers(0, classes, rows)
+    target[::3] = IGNORED
+    return [x, weight, target, bias]
+
+
+def layer_gradients(x, weight, target, bias, *attrs):
+    """dx, dweight and dbias in float64."""
+    x, weight, bias = (v.astype(np.float64) for v in (x, weight, bias))
+    d = gradient(x @ weight.T + bias, target, None, *attrs)
+    return (d @ weight, np.abs(d) @ np.abs(weight)), (d.T @ x, np.abs(d.T) @ np.abs(x)), (d.sum(0), np.abs(d).sum(0))
+
+
+@pytest.mark.parametrize("arch", ["sm_80", "sm_90"])
+@pytest.mark.parametrize("dtype", [float32, bfloat16, float64])
+@pytest.mark.parametrize(
+    ("rows", "classes", "smoothing", "reduction"),
+    [(40, 33, 0.0, "mean"), (200, 48, 0.1, "sum"), (200, 33, 0.1, "mean"), (130, 1, 0.0, "sum")],
+)
+def test_linear_cross_entropy_chunk_by_chunk(arch, dtype, rows, classes, smoothing, reduction, monkeypatch):
+    monkeypatch.setattr(linear, "LOGITS", 1)  # chunks of 64 rows
+    arrays, attrs = layer(rows, 8, classes, dtype), (IGNORED, smoothing, reduction)
+    planner = lambda call: linear.linear_cross_entropy(call._replace(arch=ARCHES[arch]))  # noqa: E731
+    kernels = [x.kernel.name for x in planned(LINEAR, planner, arrays, attrs)[1].launches]
+    assert sum(name.endswith("cross_entropy_kernel") for name in kernels) == -(-rows // 64)
+    found = check(LINEAR, planner, arrays, attrs)
+    eps = float(np.finfo(np.float32).eps) if dtype is float32 else float(dtype.eps)
+    for got, (want, size) in zip(found[1:], layer_gradients(*arrays, *attrs), strict=True):
+        assert (np.abs(got.astype(np.float64) - want) <= 16 * eps * (size + np.abs(want).max())).all()
+
+
+def test_linear_cross_entropy_of_a_bad_label(monkeypatch):
+    monkeypatch.setattr(linear, "LOGITS", 1)
+    arrays = layer(200, 8, 33, float32)
+    arrays[2][[150, 70]] = 33, -1
+    assert run(LINEAR, linear.linear_cross_entropy, arrays, (IGNORED, 0.0, "sum"))[1].tolist() == [BAD_LABEL, 70]
+
+
+@pytest.mark.parametrize("arch", ARCHES)
+def test_linear_cross_entropy_stores_a_chunk_of_its_logits(arch):
+    rows, k, classes = 2048, 512, 32000
+    views = tuple(View(s, d, contiguous_strides(s)) for s, d in (((rows, k), float32), ((classes, k), float32),
+                                                                 ((rows,), int64)))  # fmt: skip
+    loss = View((), float32, ())
+    call = Call((*views, None), (loss, *views[:2], None), (IGNORED, 0.0, "mean"), (1, IGNORED, 0.0), ARCHES[arch])
+    program = linear.linear_cross_entropy(call)
+    logits, outputs = rows * classes * 4, (rows + classes) * k * 4
+    assert sum(t.bytes for t in program.temps) + outputs <= (2 * logits + outputs) / 5
+    large = call._replace(inputs=(View((65536, k), float32, (k, 1)), views[1], View((65536,), int64, (1,)), None))
+    assert len(linear.linear_cross_entropy(large).launches) < 150

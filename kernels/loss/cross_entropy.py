@@ -82,14 +82,14 @@ def counts_kernel(target, weight, counts, positions, n, ignore, chunk, C: tl.con
 
 # ---- losses and gradients -----------------------------------------------------------------------------------------
 @jit
-def labels_of(target, errors, position, inside, n, ignore):
+def labels_of(target, errors, position, first, inside, n, ignore):
     """The labels of some lines and which of them count; those that cannot be go to the error word."""
     label = tl.load(target + position, inside, 0).to(tl.int64)
     counted = inside & (label != ignore)
     bad = counted & ((label < 0) | (label >= n))
     word = errors + tl.zeros(label.shape, tl.int32)
     tl.atomic_max(word, tl.full(label.shape, BAD, tl.int64), bad, "relaxed")
-    tl.atomic_min(word + 1, position.to(tl.int64), bad, "relaxed")
+    tl.atomic_min(word + 1, position.to(tl.int64) + first, bad, "relaxed")
     counted = counted & (label >= 0) & (label < n)
     return tl.where(counted, label, -1).to(position.dtype), counted
 
@@ -108,10 +108,10 @@ def gradient(e, p, share, w, counted):
 
 @jit
 def cross_entropy_kernel(
-    x, target, weight, counts, dx, out, errors, n, lines, x_far, x_outer, dx_far, dx_outer, ignore, parts, smoothing,
-    REDUCTION: tl.constexpr, SMOOTH: tl.constexpr, C: tl.constexpr, UNIT: tl.constexpr, AXIS: tl.constexpr,
+    x, target, weight, counts, dx, out, errors, n, lines, first, x_far, x_outer, dx_far, dx_outer, ignore, parts,
+    smoothing, REDUCTION: tl.constexpr, SMOOTH: tl.constexpr, C: tl.constexpr, UNIT: tl.constexpr, AXIS: tl.constexpr,
     INDEX: tl.constexpr, BLOCK_L: tl.constexpr, BLOCK_N: tl.constexpr, PARTS: tl.constexpr, WHOLE: tl.constexpr,
-    ALONE: tl.constexpr, SHARED: tl.constexpr,
+    ALONE: tl.constexpr, SHARED: tl.constexpr, IN_PLACE: tl.constexpr,
 ):  # fmt: skip
     unit = tl.full((), UNIT, INDEX)
     x_far, x_outer, dx_far, dx_outer = x_far * unit, x_outer * unit, dx_far * unit, dx_outer * unit
@@ -130,7 +130,7 @@ def cross_entropy_kernel(
         mask = inside & (items < n)
         v = tl.load(x_first, mask, -INFINITY).to(C)
     position = o * lines + line
-    label, counted = labels_of(target, errors, position, inside, n, ignore)
+    label, counted = labels_of(target, errors, position, first, inside, n, ignore)
     own = tl.load(weight + label, counted, 0).to(C) if weight is not None else counted.to(C)
     of_label = tl.load(at(x, line, label, o, x_far, x_outer, AXIS), counted, 0).to(C)
     of_all = tl.zeros((1, 1), C)
@@ -162,6 +162,8 @@ def cross_entropy_kernel(
                 w_sums += weights_of(weight, start + items, n, C)
             w_sum = tl.sum(w_sums, AXIS, keep_dims=True)
 
+    if IN_PLACE:
+        tl.debug_barrier()  # every thread has read what of the line another one writes over
     factor = tl.full((1, 1), 1, C)
     if REDUCTION == 1:
         if ALONE:
@@ -225,39 +227,56 @@ def cross_entropy(call: Call, tile: Tile | None = None) -> Program:
     logits, target, weight = call.inputs
     dlogits = call.outputs[1]
     assert logits is not None and target is not None
-    reduction, ignore, smoothing = int(call.params[0]), int(call.params[1]), float(call.params[2])
-    held = accumulator(logits.dtype)
+    mean, none, held = int(call.params[0]) == MEAN, int(call.params[0]) == NONE, accumulator(logits.dtype)
     lines = lines_of([logits], int(len(logits.shape) > 1), outputs=int(dlogits is not None))
-    positions = lines.lines * lines.outer
-    if positions == 0:
-        return to_loss(reduction == MEAN, 0, held, 0, 0) if reduction != NONE else Program(())
+    if lines.lines * lines.outer == 0:
+        return Program(()) if none else to_loss(mean, 0, held, 0, 0)
     tile = tile or choose(lines, logits.dtype, call)
     programs = tile.programs(lines)
     alone = programs == 1
     copied = lines.copied + tuple(k for k, v in ((1, target), (2, weight)) if v and not (v.contiguous and v.aligned))
-    count = int32 if weight is None else held
-    counting = reduction == MEAN and not alone
-    parts, chunk = parts_of(positions) if counting else (1, 1)
-    args = {
-        "x": In(0), "target": In(1), "weight": weight and In(2), "counts": Temp(1, count) if counting else None,
-        "dx": dlogits and Out(1), "out": Out(0) if alone or reduction == NONE else Temp(0, held), "errors": Errors(),
-        "dx_far": 0, "dx_outer": 0, **lines.arguments("x", *(["dx"] if dlogits else [])),
-        "ignore": ignore, "parts": parts, "smoothing": F64(smoothing) if held is float64 else smoothing,
-        "REDUCTION": reduction, "SMOOTH": smoothing > 0, "C": held, "BLOCK_L": tile.lines, "BLOCK_N": tile.n,
-        "PARTS": power_of_2(parts), "WHOLE": tile.whole(lines), "ALONE": alone,
-        "SHARED": tile.ctas > 1,
-    }  # fmt: skip
-    main = Launch(cross_entropy_kernel, (programs,), args, num_warps=tile.warps, options=tile.options)
-    if alone or reduction == NONE:
+    counts = Temp(1, int32 if weight is None else held)
+    counter, parts = counted(call, In(1), weight and In(2), lines.lines * lines.outer, lines.n, counts)
+    counting = mean and not alone
+    main = over_lines(
+        call, lines, tile, held, x=In(0), target=In(1), weight=weight and In(2), counts=counts if counting else None,
+        parts=parts if counting else 1, dx=dlogits and Out(1), out=Out(0) if alone or none else Temp(0, held),
+        ALONE=alone,
+    )  # fmt: skip
+    if alone or none:
         return Program((main,), contiguous=copied)
-    counter = Launch(counts_kernel, (parts,), {
-        "target": In(1), "weight": weight and In(2), "counts": Temp(1, count), "positions": positions, "n": lines.n,
-        "ignore": ignore, "chunk": chunk, "C": count, "BLOCK": 1024,
-    })  # fmt: skip
-    end = to_loss(reduction == MEAN, programs, held, (Temp(1, count), parts) if counting else 0, 2)
+    end = to_loss(mean, programs, held, (counts, parts) if counting else 0, 2)
     launches = ((counter,) if counting else ()) + (main, *end.launches)
-    temps = (Workspace(programs * held.itemsize), Workspace(parts * count.itemsize), *end.temps)
-    return Program(launches, temps, copied)
+    temps = Workspace(programs * held.itemsize), Workspace(parts * counts.dtype.itemsize)
+    return Program(launches, (*temps, *end.temps), copied)
+
+
+def counted(
+    call: Call, target: Any, weight: Any, positions: int, classes: int, counts: Temp
+) -> tuple[Launch, int]:  # fmt: skip
+    """The launch that makes what a mean divides by, and in how many parts."""
+    parts, chunk = parts_of(positions)
+    args = {
+        "target": target, "weight": weight, "counts": counts, "positions": positions, "n": classes,
+        "ignore": int(call.params[1]), "chunk": chunk, "C": counts.dtype, "BLOCK": 1024,
+    }  # fmt: skip
+    return Launch(counts_kernel, (parts,), args), parts
+
+
+def over_lines(call: Call, lines: Lines, tile: Tile, held: DType, **more: Any) -> Launch:
+    """The launch over ``lines``; ``more``: its operands, and what is not as it is for most."""
+    reduction, ignore, smoothing = int(call.params[0]), int(call.params[1]), float(call.params[2])
+    args = {
+        "errors": Errors(), "first": 0, "dx_far": 0, "dx_outer": 0,
+        **lines.arguments("x", *(["dx"] if more["dx"] else [])),
+        "ignore": ignore, "smoothing": F64(smoothing) if held is float64 else smoothing, "REDUCTION": reduction,
+        "SMOOTH": smoothing > 0, "C": held, "BLOCK_L": tile.lines, "BLOCK_N": tile.n,
+        "PARTS": power_of_2(more["parts"]), "WHOLE": tile.whole(lines), "ALONE": False, "SHARED": tile.ctas > 1,
+        "IN_PLACE": False, **more,
+    }  # fmt: skip
+    # Without a limit ptxas aims at 64 registers where rows are no whole vectors, and spills 8 bytes.
+    limit = {"maxnreg": 255} if lines.unit < 4 and not tile.whole(lines) and tile.warps <= 8 else {}
+    return Launch(cross_entropy_kernel, (tile.programs(lines),), args, tile.warps, options={**tile.options, **limit})
 
 
 def choose(lines: Lines, dtype: DType, call: Call) -> Tile:
