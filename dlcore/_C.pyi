@@ -113,6 +113,13 @@ class Remembered:
     def __init__(self, function: Any) -> None: ...
     def __call__(self, *args: Any, **kwargs: Any) -> Any: ...
 
+class Shaped:
+    """A function of a tensor that is one view operation; see csrc/core/shaped.cpp."""
+
+    __wrapped__: Any
+    def __init__(self, meaning: Any, operation: Any, function: Any) -> None: ...
+    def __call__(self, *args: Any, **kwargs: Any) -> Any: ...
+
 class Recording:
     """A recorded step (csrc/core/recording.h)."""
 

@@ -17,11 +17,13 @@ from typing import Any, TypeVar, cast
 import numpy as np
 
 from dlcore import _C
+from dlcore._spelling import spelled
 from dlcore.errors import DTypeError, ShapeError
 
 __all__ = [
     "MAX_AXES", "axis_of", "boolean", "called", "check_lengths", "choice", "function", "has", "instance", "integer",
-    "integers", "items", "lengths", "listed", "names_errors", "number", "operand", "remembered", "renamed", "shown",
+    "integers", "items", "lengths", "listed", "names_errors", "number", "operand", "remembered", "renamed", "shaped",
+    "shown",
 ]  # fmt: skip
 
 MAX_AXES = 8  # kMaxDims in csrc/core/kernel.h
@@ -255,3 +257,28 @@ def names_errors(function: F) -> F:
             raise renamed(error, function.__name__) from None
 
     return cast(F, wrapped)
+
+
+def shaped(operation: Any) -> Callable[[F], F]:
+    """A function of a tensor that is one view ``operation`` of it, with errors of its own; a decorator.
+
+    The function below it says what the call means: it returns the operation's attribute, or None where the result is
+    the tensor itself. For plain arguments it does so once (csrc/core/shaped.cpp), so a call costs what one of the
+    operation does.
+    """
+
+    def decorate(meaning: F) -> F:
+        name = meaning.__name__
+
+        @functools.wraps(meaning)
+        def function(x: Any, *args: Any, **kwargs: Any) -> Any:
+            try:
+                tensor = operand(x, name)
+                meant = meaning(tensor, *args, **kwargs)
+                return tensor if meant is None else operation(tensor, meant)
+            except (TypeError, ValueError, IndexError, OverflowError, RuntimeError) as error:
+                raise renamed(error, name) from None
+
+        return cast(F, _C.Shaped(meaning, operation, spelled(function)))
+
+    return decorate

@@ -3451,6 +3451,8 @@ class TensorMethods:
         """The bits that are set in one of a and b, a ^ b; of bools whether they differ."""
     def bmm(self, b: Operand) -> Tensor:
         """The products of matrices of two batches, `a` (B, M, K) and `b` (B, K, N): (B, M, N); nothing broadcasts."""
+    def broadcast_to(self, shape: int | Sequence[int]) -> Tensor:
+        """A view of ``x`` broadcast to ``shape``: new axes in front, axes of length 1 repeated, without using memory."""
     def bucketize(self, boundaries: Operand, right: bool = False) -> Tensor:
         """The number of the interval between ``boundaries`` (sorted, 1-D) that each element of ``x`` lies in (int64)."""
     def cbrt(self) -> Tensor:
@@ -3521,6 +3523,8 @@ class TensorMethods:
         """Power of two, 2^x, exact of whole x."""
     def expand_as(self, other: Operand) -> Tensor:
         """A view of ``x`` broadcast to the shape of ``other``."""
+    def expand_dims(self, axis: int | Sequence[int] = 0) -> Tensor:
+        """A view with new axes of length 1, which stand at ``axis`` (one place or several) of the result."""
     def expm1(self) -> Tensor:
         """Exponential minus one, e^x - 1, accurate near 0."""
     def fill_diagonal(self, value: Operand, wrap: bool = False) -> None:

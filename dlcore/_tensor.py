@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from dlcore import _C, _autograd, _indexing, _numpy
-from dlcore._arguments import MAX_AXES, boolean, instance, integer, lengths, number, shown
+from dlcore._arguments import MAX_AXES, boolean, instance, integer, lengths, number, shaped, shown
 from dlcore._array_api import VERSIONS
 from dlcore._device import CPU, Device, default_device
 from dlcore._device import device as as_device
@@ -54,6 +54,11 @@ DLPACK_CUDA = 2  # a kind of device
 def _together(values: tuple[Any, ...]) -> Any:
     """The numbers given as ``f(2, 3)`` or as ``f((2, 3))``, for an operation's attribute."""
     return values[0] if len(values) == 1 else values
+
+
+@shaped(movement.permute)
+def _reversed(x: Any) -> Any:
+    return tuple(reversed(range(x.ndim)))
 
 
 class Tensor(Writing, TensorMethods):
@@ -364,7 +369,7 @@ class Tensor(Writing, TensorMethods):
     @property
     def T(self) -> Tensor:
         """A view with all axes in reverse order, as in NumPy."""
-        return movement.permute(self, tuple(reversed(range(self.ndim))))
+        return _reversed(self)
 
     @property
     def mT(self) -> Tensor:
@@ -686,7 +691,8 @@ _C.bind(
     convert=convert, getitem=_indexing.getitem, setitem=_indexing.setitem, assign=assign, cast=elementwise.cast,
     add=elementwise.add, subtract=elementwise.sub, multiply=elementwise.mul, divide=elementwise.div,
     power=elementwise.pow, negative=elementwise.neg, absolute=elementwise.abs, matmul=function("matmul"),
-    slice=function("slice"), as_strided=function("as_strided"), strided_assign=function("strided_assign"),
+    slice=function("slice"), take=function("take"), as_strided=function("as_strided"),
+    strided_assign=function("strided_assign"),
     floor_divide=elementwise.floor_divide, remainder=elementwise.remainder,
     bitwise_and=bitwise.bitwise_and, bitwise_or=bitwise.bitwise_or, bitwise_xor=bitwise.bitwise_xor,
     bitwise_not=bitwise.bitwise_not, left_shift=bitwise.bitwise_left_shift, right_shift=bitwise.bitwise_right_shift,

@@ -71,6 +71,7 @@ def test_reading_is_numpys(seed):
         tensor = dl.tensor(x, requires_grad=True)
         got = tensor[given]
         np.testing.assert_array_equal(got.detach(), want, err_msg=str((x.shape, index)))
+        np.testing.assert_array_equal(tensor.detach()[given], want, err_msg=str((x.shape, index)))
         weights, gradient = rng.standard_normal(want.shape), np.zeros(x.shape)
         got.backward(dl.tensor(weights, "float64"))
         np.add.at(gradient, index, weights)
@@ -196,3 +197,21 @@ def test_methods_that_write_by_index():
     np.testing.assert_array_equal(x, [[9, 0, 0, 0], [2, 9, 0, 0], [2, 2, 10, 1]])
     with pytest.raises(IndexError, match=r"^index_add_: index 3 at position 0"):
         x.index_add_(0, dl.tensor([3]), dl.ones(1, 4))
+
+
+@pytest.mark.parametrize("grad", [False, True])
+def test_indices_without_a_gradient_give_the_same_views(grad):
+    a = np.arange(60.0).reshape(3, 4, 5)
+    x = dl.tensor(a, requires_grad=grad)
+    for index in (1, -1, slice(1, None, 2), slice(2, 0, -1), slice(3, 3), slice(2, 3, 4), None,
+                  (0, None, slice(None, None, -2)), (slice(None), 2, slice(4, 0, -3)), (1, 2, 3), ()):  # fmt: skip
+        view = x[index]
+        assert view.tolist() == a[index].tolist() and view.shape == a[index].shape
+        assert view.is_view and view.base is x and view.requires_grad == grad
+        if view.size > 1:
+            assert [s * 8 for n, s in zip(view.shape, view.strides, strict=True) if n > 1] == [
+                s for n, s in zip(a[index].shape, a[index].strides, strict=True) if n > 1
+            ]
+        with dl.no_grad():
+            assert x[index].base is None and x[index].data_ptr == view.data_ptr
+            assert x[index].strides == view.strides

@@ -1,5 +1,7 @@
 """Functions that move elements, against NumPy: what is spelled with operations, which have tests of their own."""
 
+import pickle
+
 import numpy as np
 import pytest
 
@@ -322,3 +324,21 @@ def test_recorded():
         want = np.pad(A[k % 4, :2].repeat([1, 2], 0), 7, mode="reflect").sum() + np.eye(4)[A[k % 4, 0].argmax()]
         np.testing.assert_allclose(step(x).numpy(), want, rtol=1e-5)
     assert step.recordings == 1
+
+
+def test_what_a_call_of_a_view_means_is_kept_for_its_shape_layout_and_arguments():
+    x = dl.tensor(np.arange(24.0).reshape(2, 3, 4))
+    turned = dl.permute(x, (2, 0, 1))
+    for _ in range(2):  # the second time by what was kept
+        for t in (x, turned, x.detach().requires_grad_(), x[:, :1]):
+            assert dl.flatten(t, 1).tolist() == t.numpy().reshape(t.shape[0], -1).tolist()
+            assert dl.select(t, 0, -1).tolist() == t.numpy()[-1].tolist()
+            for one in (dl.select(t, 0, 1), dl.select(t, 0, index=1), dl.select(t, 0, np.int64(1))):
+                assert one.tolist() == t.numpy()[1].tolist()
+            assert dl.swapaxes(t, 0, 2).requires_grad == t.requires_grad
+        assert dl.flip(x, ()) is x
+        with pytest.raises(TypeError, match="select: index True is not an integer"):
+            dl.select(x, 0, True)
+        with pytest.raises(IndexError, match="select: index 2 is out of range for axis 0"):
+            dl.select(x, 0, 2)
+    assert pickle.loads(pickle.dumps(dl.select)) is dl.select

@@ -208,7 +208,7 @@ bool device_copy(Tensor* source, Tensor* target) {
   static PlanCache& cache = *new PlanCache;  // outlives the interpreter: never destroyed
   static PyObject* nothing = PyTuple_New(0);
   Tensor* both[2] = {source, target};
-  Key key(2 * (2 * kMaxDims + 1));
+  Key key;
   for (const Tensor* t : both) {
     const Array& a = t->array;
     key.add(static_cast<uint64_t>(a.dtype) | uint64_t{a.ndim} << 8 | uint64_t{t->device} << 16 |

@@ -359,6 +359,7 @@ static PyObject* function_repr(PyObject* self) {
 
 static PyObject* clear_plans(PyObject* self, PyObject*) {
   reinterpret_cast<Function*>(self)->cache->clear();
+  ++plans_forgotten;
   Py_RETURN_NONE;
 }
 static PyObject* inplace_method(PyObject* self, PyObject* const* args, Py_ssize_t n) {

@@ -42,7 +42,7 @@ bool link_result(Function* function, Tensor* const* operands, int n, PyObject* a
 Tensor* alias_with_history(Tensor* t);
 
 // ---- views.cpp
-void hold_base(Tensor* view, Tensor* parent);  // of a new view
+Tensor* view_of(Tensor* parent, const Array& array);  // knows its base; null with an error
 bool has_base(const Tensor* view);
 bool check_base(const char* operation, const Tensor* view);  // whether a tracked write can reach its base, else an error
 bool write_through(Tensor* view, Tensor* value);  // on the tape, when `value` has been written into the view's memory
@@ -56,5 +56,6 @@ Tensor* to_operand(Function* f, PyObject* value, int k, PyObject* const* others,
 
 bool init_function(PyObject* module);
 bool init_remembered(PyObject* module);  // remembered.cpp
+bool init_shaped(PyObject* module);      // shaped.cpp
 
 }  // namespace dlcore

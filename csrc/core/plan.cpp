@@ -1,5 +1,6 @@
 #include "core/plan.h"
 
+#include <bit>
 #include <cmath>
 #include <cstring>
 #include <memory>
@@ -21,6 +22,8 @@ bool layout_matters(Function* f, Tensor** operands, int n) {
   return matters;
 }
 
+uint64_t plans_forgotten = 0;
+
 // 1, 1.0 and True are equal, 0.0 and -0.0 too: what tells them apart, in tuples as well.
 static uint64_t type_word(PyObject* value) {
   uint64_t word = reinterpret_cast<uintptr_t>(Py_TYPE(value));
@@ -29,6 +32,37 @@ static uint64_t type_word(PyObject* value) {
   for (Py_ssize_t k = 0; k < PyTuple_GET_SIZE(value); ++k)
     word = (word ^ type_word(PyTuple_GET_ITEM(value, k))) * 0x9E3779B97F4A7C15u;
   return word;
+}
+
+static uint64_t address(const void* object) { return reinterpret_cast<uintptr_t>(object); }
+
+// The first word says how many follow, so that equal words are of equal values.
+void add_attribute(Key& key, PyObject* value, int depth) {
+  PyTypeObject* type = Py_TYPE(value);
+  if (type == &PyLong_Type) {
+    int overflow;
+    const long long number = PyLong_AsLongLongAndOverflow(value, &overflow);
+    if (!overflow) {
+      key.add(address(type));
+      key.add(static_cast<uint64_t>(number));
+      return;
+    }
+  } else if (type == &PyFloat_Type) {
+    key.add(address(type));
+    key.add(std::bit_cast<uint64_t>(PyFloat_AS_DOUBLE(value)));
+    return;
+  } else if (type == &PyBool_Type || value == Py_None || type == Py_TYPE(dtype_object(DType::bool_)) ||
+             type == Py_TYPE(device_object(0))) {
+    key.add(address(value));
+    return;
+  } else if (type == &PyTuple_Type && depth > 0) {
+    key.add(address(type));
+    key.add(static_cast<uint64_t>(PyTuple_GET_SIZE(value)));
+    for (Py_ssize_t k = 0; k < PyTuple_GET_SIZE(value); ++k) add_attribute(key, PyTuple_GET_ITEM(value, k), depth - 1);
+    return;
+  }
+  key.exact = false;
+  key.add(type_word(value) | 1);  // addresses are even
 }
 
 bool make_key(Function* f, Tensor** operands, int n, PyObject* attrs, Key& key) {
@@ -48,7 +82,8 @@ bool make_key(Function* f, Tensor** operands, int n, PyObject* attrs, Key& key) 
   }
   const Py_ssize_t n_attrs = PyTuple_GET_SIZE(attrs);
   if (n_attrs == 0 || attrs == f->defaults) return true;
-  for (Py_ssize_t k = 0; k < n_attrs; ++k) key.add(type_word(PyTuple_GET_ITEM(attrs, k)));
+  for (Py_ssize_t k = 0; k < n_attrs; ++k) add_attribute(key, PyTuple_GET_ITEM(attrs, k));
+  if (key.exact) return true;
   const Py_hash_t h = PyObject_Hash(attrs);
   if (h == -1 && PyErr_Occurred()) return false;
   key.add(static_cast<uint64_t>(h));
@@ -63,7 +98,7 @@ Plan* PlanCache::find(const Key& key, PyObject* attrs) const {
     const Entry& e = entries_[k];
     if (e.hash != key.hash || e.words.size() != key.n) continue;
     if (std::memcmp(e.words.data(), key.words, key.n * sizeof(uint64_t))) continue;
-    if (e.attrs == attrs) return e.plan;
+    if (key.exact || e.attrs == attrs) return e.plan;
     const uint64_t changes_before = changes_;
     const Ref held = Ref::share(e.attrs);
     const int equal = PyObject_RichCompareBool(held.get(), attrs, Py_EQ);

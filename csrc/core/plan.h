@@ -91,24 +91,32 @@ struct Operands {
   }
 };
 
-// What a plan depends on, as words: dtypes, shapes, devices, weakness, gradients wanted, types of the attributes.
+// What a plan depends on, as words: dtypes, shapes, devices, weakness, gradients wanted, attributes.
 struct Key {
-  static constexpr int kInline = 128;
+  static constexpr size_t kInline = 128;
   uint64_t local[kInline];
   std::vector<uint64_t> many;
   uint64_t* words = local;
-  size_t n = 0;
+  size_t n = 0, capacity = kInline;
   uint64_t hash = 0;
+  bool exact = true;  // the words say all; else attributes with the same words must be compared
 
-  explicit Key(size_t capacity) {
-    if (capacity <= kInline) return;
-    many.resize(capacity);
-    words = many.data();
-  }
+  Key() = default;
+  Key(const Key&) = delete;
+  Key& operator=(const Key&) = delete;
   void add(uint64_t word) {
+    if (n == capacity) grow();
     words[n++] = word;
     hash = (hash ^ word) * 0x9E3779B97F4A7C15u;
     hash ^= hash >> 29;
+  }
+
+ private:
+  void grow() {
+    capacity *= 2;
+    many.resize(capacity);
+    if (words == local) std::copy(local, local + n, many.begin());
+    words = many.data();
   }
 };
 
@@ -122,6 +130,10 @@ inline bool aligned(const Tensor* t) { return reinterpret_cast<uintptr_t>(t->arr
 bool layout_matters(Function* f, Tensor** operands, int n);  // whether the key has strides: views, and devices
 // False with a Python error.
 bool make_key(Function* f, Tensor** operands, int n, PyObject* attrs, Key& key);
+// The words of a plain attribute: an int, a float, a truth value, None, a dtype or device, a tuple of these. Of another
+// one they say only what it is, and the key is not exact.
+void add_attribute(Key& key, PyObject* value, int depth = 3);
+extern uint64_t plans_forgotten;  // how often a function has forgotten its plans: who keeps some of them looks here
 // Asks Python; one reference. `lengths`: of the groups.
 Plan* make_plan(Function* f, Tensor** operands, int n, PyObject* attrs, const int* lengths, int n_groups);
 Plan* read_plan(PyObject* source, Tensor** operands, int n);  // a Plan of dlcore/_dispatch.py
@@ -158,6 +170,12 @@ PyObject* dispatch(Function* f, Operands& operands, PyObject* attrs, Tensor* out
 // While it is set, run_plan calls examiner(name, operands) before an operation of this thread, and what that returns
 // with its outputs afterwards: dlcore/_anomaly.py. Null while it runs itself, and usually.
 extern thread_local PyObject* examiner;
+
+// A view of `x`, an unbatched tensor, with attributes that are known by words: run_kept adds to them what else a plan
+// depends on, and answers null without an error where `plans` has none; run_and_keep makes one. For the view operations.
+PyObject* run_kept(Function* f, PlanCache& plans, Key& key, Tensor* x);
+PyObject* run_and_keep(Function* f, PlanCache& plans, const Key& key, Tensor* x, PyObject* attrs);
+
 // With errors as Python's, which name `operation` where it is given. `bytes`: what it touches; other threads may run
 // Python beside large ones, unless this thread has a HoldGil.
 bool run_kernel(const Kernel& kernel, const Args& args, size_t bytes, const char* operation = nullptr);

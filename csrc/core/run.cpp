@@ -341,10 +341,8 @@ static bool make_outputs(Function* f, const Plan* plan, Operands& operands, Oper
     a.data = static_cast<char*>(base->array.data) + plan->offset * item_size(a.dtype);
     std::memcpy(a.shape, plan->outputs[0].shape, sizeof(int64_t) * a.ndim);
     std::memcpy(a.strides, plan->strides, sizeof(int64_t) * a.ndim);
-    Tensor* view = new_view(base, a);
+    Tensor* view = view_of(base, a);
     if (!view) return false;
-    view->view = true;
-    hold_base(view, base);
     if (recorder) record_view(f, plan, base, view);
     outputs.data[0] = view;
     return true;
@@ -433,8 +431,7 @@ static PyObject* run_plan(Function* f, Plan* plan, Operands& operands, Tensor* o
 
 // The plan for a call, with a reference of its own: found, or made. Null with an error.
 static Plan* plan_for(Function* f, Operands& operands, PyObject* attrs, const int* lengths, int n_groups) {
-  const size_t each = layout_matters(f, operands.data, operands.n) ? 17 : 9;
-  Key key(static_cast<size_t>(operands.n) * each + static_cast<size_t>(PyTuple_GET_SIZE(attrs) + n_groups) + 1);
+  Key key;
   for (int k = 0; k < n_groups; ++k) key.add(static_cast<uint64_t>(lengths[k]));
   if (!make_key(f, operands.data, operands.n, attrs, key)) return nullptr;
   if (Plan* plan = f->cache->find(key, attrs)) {
@@ -448,6 +445,35 @@ static Plan* plan_for(Function* f, Operands& operands, PyObject* attrs, const in
     f->cache->keep(key, attrs, plan);
   }
   return plan;
+}
+
+static bool refresh_views(Operands& operands) {
+  for (int k = 0; grad_enabled && k < operands.n; ++k)
+    if (operands.data[k] && operands.data[k]->base && !refresh_view(operands.data[k])) return false;
+  return true;
+}
+
+PyObject* run_kept(Function* f, PlanCache& plans, Key& key, Tensor* x) {
+  static PyObject* nothing = PyTuple_New(0);
+  Operands operands(1);
+  operands.data[0] = as_tensor(Py_NewRef(as_object(x)));
+  if (!refresh_views(operands) || !make_key(f, operands.data, 1, nothing, key)) return nullptr;
+  Plan* plan = plans.find(key, Py_None);
+  if (!plan) return nullptr;
+  ++plan->refs;
+  const PlanRef held(plan);
+  return run_plan(f, plan, operands, nullptr);
+}
+
+PyObject* run_and_keep(Function* f, PlanCache& plans, const Key& key, Tensor* x, PyObject* attrs) {
+  Operands operands(1);
+  operands.data[0] = as_tensor(Py_NewRef(as_object(x)));
+  Plan* plan = plan_for(f, operands, attrs, nullptr, 0);
+  if (!plan) return nullptr;
+  const PlanRef held(plan);
+  ++plan->refs;
+  plans.keep(key, Py_None, plan);
+  return run_plan(f, plan, operands, nullptr);
 }
 
 bool link_result(Function* f, Tensor* const* given, int n, PyObject* attrs, Tensor* out) {
@@ -481,8 +507,7 @@ PyObject* dispatch(Function* f, Operands& operands, PyObject* attrs, Tensor* out
   if ((f->random && batch_depth) || any_batched(operands.data, operands.n)) {
     return call_batched(f, operands, attrs, lengths, n_groups);
   }
-  for (int k = 0; grad_enabled && k < operands.n; ++k)
-    if (operands.data[k] && operands.data[k]->base && !refresh_view(operands.data[k])) return nullptr;
+  if (!refresh_views(operands)) return nullptr;
   Plan* plan = plan_for(f, operands, attrs, lengths, n_groups);
   if (!plan) return nullptr;
   const PlanRef held(plan);

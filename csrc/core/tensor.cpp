@@ -523,7 +523,8 @@ static PyObject* bind(PyObject*, PyObject* args, PyObject* kwargs) {
       {"left_shift", &bound.left_shift}, {"right_shift", &bound.right_shift},
       {"lt", &bound.compare[0]}, {"le", &bound.compare[1]}, {"eq", &bound.compare[2]}, {"ne", &bound.compare[3]},
       {"gt", &bound.compare[4]}, {"ge", &bound.compare[5]}, {"cast", &bound.cast},
-      {"slice", &bound.slice}, {"as_strided", &bound.as_strided}, {"strided_assign", &bound.strided_assign},
+      {"slice", &bound.slice}, {"take", &bound.take}, {"as_strided", &bound.as_strided},
+      {"strided_assign", &bound.strided_assign},
       {"spellings", &bound.spellings}};
   if (PyTuple_GET_SIZE(args) || !kwargs) {
     PyErr_SetString(PyExc_TypeError, "bind takes keyword arguments");

@@ -128,7 +128,7 @@ struct Bound {
   PyObject *bitwise_and, *bitwise_or, *bitwise_xor, *bitwise_not, *left_shift, *right_shift;
   PyObject* compare[6];  // in the order of Py_LT, Py_LE, Py_EQ, Py_NE, Py_GT, Py_GE
   PyObject *cast;
-  PyObject* slice;       // x[index] of ints, slices and None
+  PyObject *slice, *take;  // x[index] of ints, slices and None, and of integers
   PyObject *as_strided, *strided_assign;  // what views are of their bases, and writes into views make of them
   PyObject* spellings;  // of arguments: {"dim": ("axis", "axes")} (dlcore/_spelling.py)
 };

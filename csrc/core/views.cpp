@@ -11,9 +11,13 @@
 
 namespace dlcore {
 
-void hold_base(Tensor* view, Tensor* parent) {
+Tensor* view_of(Tensor* parent, const Array& array) {
+  Tensor* view = new_view(parent, array);
+  if (!view) return nullptr;
+  view->view = true;
   Tensor* base = parent->view ? parent->base : parent;
   if (grad_enabled && base && !base->weak) view->base = as_tensor(Py_NewRef(as_object(base)));
+  return view;
 }
 
 bool has_base(const Tensor* view) {  // which lies as its views were made of it

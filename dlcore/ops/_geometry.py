@@ -12,14 +12,16 @@ from typing import Any
 
 from dlcore._arguments import axis_of, check_lengths, integer, integers, items, remembered, shown
 from dlcore.errors import ShapeError
+from dlcore.ops._shape import broadcast_shapes
 
 __all__ = [
-    "axes_of", "but_one", "chunks", "flattened", "flipped", "moved", "narrowed", "parts", "places", "repeated",
-    "selected", "squeezed", "stacked", "swapped", "target", "tiled", "unsqueezed", "with_axes",
+    "axes_of", "but_one", "chunks", "common", "flattened", "flipped", "moved", "narrowed", "parts", "places",
+    "repeated", "selected", "squeezed", "stacked", "swapped", "target", "tiled", "turned", "unsqueezed", "windows",
+    "with_axes",
 ]  # fmt: skip
 
 Lengths = tuple[int, ...]
-Index = tuple[Any, ...]  # of `slice`
+Index = tuple[Any, ...]  # of `slice`; of `x[index]` where several parts are told
 
 
 def axes_of(axis: Any, where: str, shape: Lengths) -> list[int]:
@@ -47,8 +49,8 @@ def _between(shape: Lengths, axis: int, cuts: Sequence[int]) -> tuple[Index, ...
         bounds = list(pairwise([*edges, n]))
     else:
         bounds = [slice(a, b).indices(n)[:2] for a, b in zip(edges, [*cuts, None], strict=True)]
-    before = _whole(shape[:axis])
-    return tuple((*before, (a if a < b else 0, max(0, b - a), 1)) for a, b in bounds)
+    before = (slice(None),) * axis
+    return tuple((*before, slice(a, max(a, b))) for a, b in bounds)
 
 
 @remembered
@@ -80,7 +82,7 @@ def chunks(shape: Lengths, count: Any, axis: Any) -> tuple[Index, ...]:
 def places(shape: Lengths, axis: Any) -> tuple[Index, ...]:
     """What `unbind` gives."""
     along = axis_of(axis, "unbind: axis", shape)
-    before = _whole(shape[:along])
+    before = (slice(None),) * along
     return tuple((*before, k) for k in range(shape[along]))
 
 
@@ -132,6 +134,33 @@ def moved(shape: Lengths, source: Any, destination: Any) -> Lengths:
     for place, axis in sorted(zip(new, old, strict=True)):
         order.insert(place, axis)
     return tuple(order)
+
+
+@remembered
+def turned(shape: Lengths, k: Any, axes: Any) -> tuple[Index | None, Lengths | None]:
+    """What `rot90` gives: the axes that it reverses, then the order of axes."""
+    turns, plane = integer(k, "rot90: k") % 4, axes_of(axes, "rot90: axes", shape)
+    if len(plane) != 2:
+        raise ShapeError(f"rot90: {len(plane)} axes make no plane; it takes 2")
+    reversed_ = {0: (), 1: plane[1:], 2: plane, 3: plane[:1]}[turns]
+    order = swapped("rot90: axes", "rot90: axes", shape, *plane) if turns % 2 else None
+    return flipped(shape, reversed_) if reversed_ else None, order
+
+
+@remembered
+def windows(shape: Lengths, window_shape: Any, axis: Any) -> tuple[tuple[int, int], ...]:
+    """The axes that `sliding_window_view` unfolds, and the lengths of windows along them."""
+    sizes = integers(window_shape, "sliding_window_view: window_shape")
+    several = range(len(shape)) if axis is None else [axis] if items(axis) is None else items(axis)
+    axes = [axis_of(a, "sliding_window_view: axis", shape) for a in several or ()]
+    if len(sizes) != len(axes):
+        raise ShapeError(f"sliding_window_view: windows of shape {sizes} along {len(axes)} axes of shape {shape}")
+    left = list(shape)
+    for a, size in zip(axes, sizes, strict=True):
+        if not 0 <= size <= left[a]:
+            raise ShapeError(f"sliding_window_view: windows of shape {sizes} do not fit shape {shape}")
+        left[a] -= size - 1
+    return tuple(zip(axes, sizes, strict=True))
 
 
 @remembered
@@ -194,6 +223,12 @@ def target(shape: Any) -> Lengths:
     new = integers(shape, "broadcast_to: shape")
     check_lengths("broadcast_to", new)
     return new
+
+
+@remembered
+def common(name: str, *shapes: Lengths) -> Lengths:
+    """The shape that shapes broadcast to."""
+    return broadcast_shapes(name, *shapes)
 
 
 @remembered

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from dlcore import _C
-from dlcore._arguments import axis_of, operand, shown
+from dlcore._arguments import axis_of, operand, shaped, shown
 from dlcore.dtypes import DTYPES, float32
 from dlcore.errors import ShapeError
 from dlcore.op import Axis, ErrorInput, Input, Sample, Shape, Spec, Workload, as_given, operation
@@ -253,26 +253,27 @@ def _(dout: Any, tensors_shape: list[tuple[int, ...]], axis: int, needs_input_gr
 # ---- spelled with the operations above ----------------------------------------------------------------------------
 
 
+@shaped(permute)
 def transpose(x: Any, axis0: int = -2, axis1: int = -1) -> Any:
     """A view with two axes exchanged. Raises IndexError for an axis out of range.
 
     >>> dl.transpose(dl.tensor([[1, 2, 3]])).shape
     (3, 1)
     """
-    x = operand(x, "transpose")
-    return permute(x, geometry.swapped("transpose: axis0", "transpose: axis1", x.shape, axis0, axis1))
+    return geometry.swapped("transpose: axis0", "transpose: axis1", x.shape, axis0, axis1)
 
 
+@shaped(reshape)
 def unsqueeze(x: Any, axis: int) -> Any:
     """A view with a new axis of length 1 at ``axis`` (-1: behind the last). Raises IndexError for one out of range.
 
     >>> dl.unsqueeze(dl.tensor([1, 2]), 0).shape
     (1, 2)
     """
-    x = operand(x, "unsqueeze")
-    return reshape(x, geometry.unsqueezed(x.shape, axis))
+    return geometry.unsqueezed(x.shape, axis)
 
 
+@shaped(reshape)
 def squeeze(x: Any, axis: int | Sequence[int] | None = None) -> Any:
     """A view without its axes of length 1, or without those in ``axis``.
 
@@ -281,18 +282,17 @@ def squeeze(x: Any, axis: int | Sequence[int] | None = None) -> Any:
     >>> dl.squeeze(dl.zeros(1, 3, 1)).shape
     (3,)
     """
-    x = operand(x, "squeeze")
-    return reshape(x, geometry.squeezed(x.shape, axis))
+    return geometry.squeezed(x.shape, axis)
 
 
+@shaped(reshape)
 def flatten(x: Any, start_axis: int = 0, end_axis: int = -1) -> Any:
     """The axes from ``start_axis`` to ``end_axis`` (included) made one; a view where strides allow.
 
     >>> dl.flatten(dl.zeros(2, 3, 4), 1).shape
     (2, 12)
     """
-    x = operand(x, "flatten")
-    return reshape(x, geometry.flattened(x.shape, start_axis, end_axis))
+    return geometry.flattened(x.shape, start_axis, end_axis)
 
 
 def stack(tensors: Sequence[Any], axis: int = 0) -> Any:

@@ -6,11 +6,11 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from dlcore._arguments import axis_of, check_lengths, integer, integers, lengths, names_errors, operand
+from dlcore._arguments import axis_of, check_lengths, integers, lengths, names_errors, operand, shaped
 from dlcore.errors import ShapeError
 from dlcore.ops import _geometry as geometry
 from dlcore.ops._shape import broadcast_shapes as common_shape
-from dlcore.ops.movement import expand, permute, reshape, transpose
+from dlcore.ops.movement import expand, permute, reshape
 from dlcore.ops.slicing import slice as slice_view
 
 __all__ = [
@@ -21,6 +21,7 @@ __all__ = [
 ]  # fmt: skip
 
 Lengths = tuple[int, ...]
+_NUMBERS = (bool, int, float)
 
 
 def part(x: Any, axis: int, start: int, length: int, step: int = 1) -> Any:
@@ -42,7 +43,7 @@ def array_split(x: Any, indices_or_sections: int | Sequence[int], axis: int = 0)
     [[0, 1, 2], [3, 4]]
     """
     x = operand(x, "array_split")
-    return [slice_view(x, index) for index in geometry.parts("array_split", x.shape, indices_or_sections, axis)]
+    return [x[index] for index in geometry.parts("array_split", x.shape, indices_or_sections, axis)]
 
 
 def split(x: Any, indices_or_sections: int | Sequence[int], axis: int = 0) -> list[Any]:
@@ -55,7 +56,7 @@ def split(x: Any, indices_or_sections: int | Sequence[int], axis: int = 0) -> li
     [[0], [1, 2], [3, 4]]
     """
     x = operand(x, "split")
-    return [slice_view(x, index) for index in geometry.parts("split", x.shape, indices_or_sections, axis)]
+    return [x[index] for index in geometry.parts("split", x.shape, indices_or_sections, axis)]
 
 
 def _split_along(name: str, x: Any, indices_or_sections: Any, axis: int, least: int) -> list[Any]:
@@ -102,7 +103,7 @@ def chunk(x: Any, chunks: int, axis: int = 0) -> tuple[Any, ...]:
     [[0, 1, 2], [3, 4]]
     """
     x = operand(x, "chunk")
-    return tuple([slice_view(x, index) for index in geometry.chunks(x.shape, chunks, axis)])
+    return tuple([x[index] for index in geometry.chunks(x.shape, chunks, axis)])
 
 
 def unbind(x: Any, axis: int = 0) -> tuple[Any, ...]:
@@ -112,7 +113,7 @@ def unbind(x: Any, axis: int = 0) -> tuple[Any, ...]:
     [[1, 2], [3, 4]]
     """
     x = operand(x, "unbind")
-    return tuple([slice_view(x, index) for index in geometry.places(x.shape, axis)])
+    return tuple([x[index] for index in geometry.places(x.shape, axis)])
 
 
 @names_errors
@@ -125,76 +126,76 @@ def unstack(x: Any, axis: int = 0) -> tuple[Any, ...]:
     return unbind(x, axis)
 
 
+@shaped(slice_view)
 def narrow(x: Any, axis: int, start: int, length: int) -> Any:
     """A view of ``length`` places along ``axis`` from ``start`` on. Raises IndexError where they leave x.
 
     >>> dl.narrow(dl.tensor([10, 20, 30, 40]), 0, 1, 2)
     tensor([20, 30])
     """
-    x = operand(x, "narrow")
-    return slice_view(x, geometry.narrowed(x.shape, axis, start, length))
+    return geometry.narrowed(x.shape, axis, start, length)
 
 
+@shaped(slice_view)
 def select(x: Any, axis: int, index: int) -> Any:
     """A view at one place along ``axis``, without that axis. Raises IndexError for an index out of range.
 
     >>> dl.select(dl.tensor([[1, 2], [3, 4]]), 1, 0)
     tensor([1, 3])
     """
-    x = operand(x, "select")
-    return slice_view(x, geometry.selected(x.shape, axis, index))
+    return geometry.selected(x.shape, axis, index)
 
 
 # ---- axes ---------------------------------------------------------------------------------------------------------
 
 
+@shaped(permute)
 def moveaxis(x: Any, source: int | Sequence[int], destination: int | Sequence[int]) -> Any:
     """A view with the axes ``source`` at the places ``destination``, the others in their order.
 
     >>> dl.moveaxis(dl.zeros(2, 3, 4), 0, -1).shape
     (3, 4, 2)
     """
-    x = operand(x, "moveaxis")
-    return permute(x, geometry.moved(x.shape, source, destination))
+    return geometry.moved(x.shape, source, destination)
 
 
+@shaped(permute)
 def swapaxes(x: Any, axis1: int, axis2: int) -> Any:
     """A view with two axes exchanged.
 
     >>> dl.swapaxes(dl.zeros(2, 3, 4), 0, 2).shape
     (4, 3, 2)
     """
-    x = operand(x, "swapaxes")
-    return permute(x, geometry.swapped("swapaxes: axis1", "swapaxes: axis2", x.shape, axis1, axis2))
+    return geometry.swapped("swapaxes: axis1", "swapaxes: axis2", x.shape, axis1, axis2)
 
 
-@names_errors
+@shaped(reshape)
 def expand_dims(x: Any, axis: int | Sequence[int] = 0) -> Any:
     """A view with new axes of length 1, which stand at ``axis`` (one place or several) of the result.
 
     >>> dl.expand_dims(dl.tensor([1, 2]), 1).shape
     (2, 1)
     """
-    x = operand(x, "expand_dims")
-    return reshape(x, geometry.with_axes(x.shape, axis))
+    return geometry.with_axes(x.shape, axis)
 
 
+@shaped(reshape)
 def ravel(x: Any) -> Any:
     """The elements in row-major order along one axis; a view where strides allow, else a copy.
 
     >>> dl.ravel(dl.tensor([[1, 2], [3, 4]]))
     tensor([1, 2, 3, 4])
     """
-    return reshape(operand(x, "ravel"), (-1,))
+    return (math.prod(x.shape),)
 
 
+@shaped(reshape)
 def unflatten(x: Any, axis: int, sizes: Sequence[int]) -> Any:
     """A view with one axis made several of lengths ``sizes``, of which one may be -1: the inverse of `flatten`.
 
     >>> dl.unflatten(dl.zeros(2, 12), 1, (3, 4)).shape
     (2, 3, 4)
     """
-    x = operand(x, "unflatten")
     along, new = axis_of(axis, "unflatten: axis", x.shape), integers(sizes, "unflatten: sizes")
     known = math.prod(n for n in new if n != -1)
     fits = x.shape[along] == known if -1 not in new else known > 0 and x.shape[along] % known == 0
@@ -203,7 +204,7 @@ def unflatten(x: Any, axis: int, sizes: Sequence[int]) -> Any:
     full = tuple(x.shape[along] // known if n == -1 else n for n in new)
     shape = (*x.shape[:along], *full, *x.shape[along + 1 :])
     check_lengths("unflatten", shape)
-    return reshape(x, shape)
+    return shape
 
 
 @names_errors
@@ -228,13 +229,24 @@ def view_as(x: Any, other: Any) -> Any:
     return reshape(operand(x, "view_as"), operand(other, "view_as", "other").shape)
 
 
-def _at_least(name: str, tensors: tuple[Any, ...], shaped: Any) -> Any:
-    found = []
-    for t in tensors:
-        t = operand([t] if isinstance(t, bool | int | float) else t, name, "tensors")
-        shape = shaped(t.shape)
-        found.append(t if t.shape == shape else reshape(t, shape))
-    return found[0] if len(found) == 1 else tuple(found)
+@shaped(reshape)
+def _one_axis(x: Any) -> Any:
+    return None if x.ndim else (1,)
+
+
+@shaped(reshape)
+def _two_axes(x: Any) -> Any:
+    return None if x.ndim > 1 else (*[1] * (2 - x.ndim), *x.shape)
+
+
+@shaped(reshape)
+def _three_axes(x: Any) -> Any:
+    return None if x.ndim > 2 else (1, *x.shape, *[1] * (2 - x.ndim)) if x.ndim < 2 else (*x.shape, 1)
+
+
+def _each(name: str, tensors: tuple[Any, ...], view: Any) -> Any:
+    found = tuple([view(operand([t] if isinstance(t, _NUMBERS) else t, name, "tensors")) for t in tensors])
+    return found[0] if len(found) == 1 else found
 
 
 def atleast_1d(*tensors: Any) -> Any:
@@ -243,7 +255,7 @@ def atleast_1d(*tensors: Any) -> Any:
     >>> dl.atleast_1d(dl.tensor(3)).shape
     (1,)
     """
-    return _at_least("atleast_1d", tensors, lambda shape: shape or (1,))
+    return _each("atleast_1d", tensors, _one_axis)
 
 
 def atleast_2d(*tensors: Any) -> Any:
@@ -252,7 +264,7 @@ def atleast_2d(*tensors: Any) -> Any:
     >>> dl.atleast_2d(dl.tensor([1, 2])).shape
     (1, 2)
     """
-    return _at_least("atleast_2d", tensors, lambda shape: (*[1] * (2 - len(shape)), *shape))
+    return _each("atleast_2d", tensors, _two_axes)
 
 
 def atleast_3d(*tensors: Any) -> Any:
@@ -261,14 +273,13 @@ def atleast_3d(*tensors: Any) -> Any:
     >>> dl.atleast_3d(dl.tensor([1, 2])).shape
     (1, 2, 1)
     """
-    return _at_least(
-        "atleast_3d", tensors, lambda s: (1, *s, *[1] * (2 - len(s))) if len(s) < 2 else (*s, *[1] * (3 - len(s)))
-    )
+    return _each("atleast_3d", tensors, _three_axes)
 
 
 # ---- reverse order ------------------------------------------------------------------------------------------------
 
 
+@shaped(slice_view)
 def flip(x: Any, axis: int | Sequence[int] | None = None) -> Any:
     """A view with the elements in reverse order along ``axis`` (one or several; None: all).
 
@@ -276,11 +287,10 @@ def flip(x: Any, axis: int | Sequence[int] | None = None) -> Any:
     tensor([[3, 4],
             [1, 2]])
     """
-    x = operand(x, "flip")
-    index = geometry.flipped(x.shape, axis)
-    return x if index is None else slice_view(x, index)
+    return geometry.flipped(x.shape, axis)
 
 
+@shaped(slice_view)
 def fliplr(x: Any) -> Any:
     """A view with the columns (axis 1) in reverse order.
 
@@ -288,12 +298,12 @@ def fliplr(x: Any) -> Any:
     tensor([[2, 1],
             [4, 3]])
     """
-    x = operand(x, "fliplr")
     if x.ndim < 2:
         raise ShapeError(f"fliplr: x has shape {x.shape}; it needs at least 2 axes")
-    return flip(x, 1)
+    return geometry.flipped(x.shape, 1)
 
 
+@shaped(slice_view)
 def flipud(x: Any) -> Any:
     """A view with the rows (axis 0) in reverse order.
 
@@ -301,10 +311,9 @@ def flipud(x: Any) -> Any:
     tensor([[3, 4],
             [1, 2]])
     """
-    x = operand(x, "flipud")
     if x.ndim < 1:
         raise ShapeError(f"flipud: x has shape {x.shape}; it needs at least 1 axis")
-    return flip(x, 0)
+    return geometry.flipped(x.shape, 0)
 
 
 def rot90(x: Any, k: int = 1, axes: Sequence[int] = (0, 1)) -> Any:
@@ -314,13 +323,10 @@ def rot90(x: Any, k: int = 1, axes: Sequence[int] = (0, 1)) -> Any:
     tensor([[2, 4],
             [1, 3]])
     """
-    x, turns = operand(x, "rot90"), integer(k, "rot90: k") % 4
-    plane = geometry.axes_of(axes, "rot90: axes", x.shape)
-    if len(plane) != 2:
-        raise ShapeError(f"rot90: {len(plane)} axes make no plane; it takes 2")
-    if turns in (0, 2):
-        return flip(x, plane) if turns else x
-    return transpose(flip(x, plane[1]), *plane) if turns == 1 else flip(transpose(x, *plane), plane[1])
+    x = operand(x, "rot90")
+    index, order = geometry.turned(x.shape, k, axes)
+    turned = x if index is None else slice_view(x, index)
+    return turned if order is None else permute(turned, order)
 
 
 # ---- broadcasting -------------------------------------------------------------------------------------------------
@@ -335,7 +341,7 @@ def broadcast_shapes(*shapes: int | Sequence[int]) -> tuple[int, ...]:
     return common_shape("broadcast_shapes", *(lengths(s, "broadcast_shapes: shape") for s in shapes)) if shapes else ()
 
 
-@names_errors
+@shaped(expand)
 def broadcast_to(x: Any, shape: int | Sequence[int]) -> Any:
     """A view of ``x`` broadcast to ``shape``: new axes in front, axes of length 1 repeated, without using memory.
 
@@ -343,7 +349,7 @@ def broadcast_to(x: Any, shape: int | Sequence[int]) -> Any:
     tensor([[1, 2],
             [1, 2]])
     """
-    return expand(operand(x, "broadcast_to"), geometry.target(shape))
+    return geometry.target(shape)
 
 
 @names_errors
@@ -359,8 +365,8 @@ def expand_as(x: Any, other: Any) -> Any:
 
 def _broadcast(name: str, tensors: tuple[Any, ...]) -> tuple[Any, ...]:
     given = [operand(t, name, "tensors") for t in tensors]
-    shape = common_shape(name, *(t.shape for t in given)) if given else ()
-    return tuple(t if t.shape == shape else expand(t, shape) for t in given)
+    shape = geometry.common(name, *[t.shape for t in given]) if given else ()
+    return tuple([t if t.shape == shape else expand(t, shape) for t in given])
 
 
 def broadcast_arrays(*tensors: Any) -> list[Any]:

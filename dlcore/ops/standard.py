@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from dlcore._arguments import axis_of, boolean, operand, renamed
+from dlcore._arguments import axis_of, boolean, operand, renamed, shaped
 from dlcore._device import device as as_device
 from dlcore.dtypes import as_dtype
 from dlcore.errors import DTypeError, ShapeError
 from dlcore.ops.elementwise import cast
-from dlcore.ops.movement import concat, contiguous, expand, transpose
+from dlcore.ops.movement import concat, contiguous, expand, permute
 from dlcore.ops.scan import cumprod, cumsum
 from dlcore.ops.transfer import transfer
 
@@ -112,6 +112,7 @@ def imag(numbers: Any) -> Any:
     return contiguous(expand(cast(0, x.dtype).to(x.device), x.shape))
 
 
+@shaped(permute)
 def matrix_transpose(x: Any) -> Any:
     """A view with the last two axes exchanged: matrices transposed, one by one. Raises ShapeError for fewer axes.
 
@@ -119,7 +120,7 @@ def matrix_transpose(x: Any) -> Any:
     tensor([[1, 3],
             [2, 4]])
     """
-    x = operand(x, "matrix_transpose")
     if x.ndim < 2:
         raise ShapeError(f"matrix_transpose: a matrix has two axes, not shape {x.shape}")
-    return transpose(x, -2, -1)
+    *before, rows, columns = range(x.ndim)
+    return (*before, columns, rows)

@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 
 from dlcore import _C
-from dlcore._arguments import axis_of, check_lengths, integer, integers, items, names_errors, operand
+from dlcore._arguments import axis_of, check_lengths, integer, names_errors, operand
 from dlcore.dtypes import DTYPES, bool_, uint8
 from dlcore.errors import ShapeError
 from dlcore.op import Axis, ErrorInput, Op, Sample, Shape, Spec, Workload
+from dlcore.ops import _geometry as geometry
 from dlcore.ops._constants import positions
 from dlcore.ops._workloads import bytes_of
 from dlcore.ops.elementwise import cast
@@ -290,17 +291,9 @@ def sliding_window_view(x: Any, window_shape: int | Sequence[int], axis: int | S
     [[0, 1, 2], [1, 2, 3], [2, 3, 4]]
     """
     x = operand(x, "sliding_window_view")
-    sizes = integers(window_shape, "sliding_window_view: window_shape")
-    several = range(x.ndim) if axis is None else [axis] if items(axis) is None else items(axis)
-    axes = [axis_of(a, "sliding_window_view: axis", x.shape) for a in several or ()]
-    if len(sizes) != len(axes):
-        raise ShapeError(f"sliding_window_view: windows of shape {sizes} along {len(axes)} axes of shape {x.shape}")
-    out = x
-    for a, size in zip(axes, sizes, strict=True):
-        if not 0 <= size <= out.shape[a]:
-            raise ShapeError(f"sliding_window_view: windows of shape {sizes} do not fit shape {x.shape}")
-        out = unfold(out, a, size, 1)
-    return out
+    for a, size in geometry.windows(x.shape, window_shape, axis):
+        x = unfold(x, a, size, 1)
+    return x
 
 
 # ---- diagonals ----------------------------------------------------------------------------------------------------

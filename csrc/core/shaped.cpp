@@ -1,0 +1,168 @@
+// Shaped(meaning, operation, function): a function of a tensor that is one view operation, `select` or `swapaxes`.
+//
+// `meaning(x, *arguments)` gives the attribute of the operation, or None where the result is x itself; `function` is the
+// same in Python, for names, lists, and operands that are no tensors yet. A call with plain arguments finds the plan of
+// the operation by them, and Python runs only where a shape or an argument is new.
+#include "core/batch.h"
+#include "core/function.h"
+#include "core/ref.h"
+#include "core/tape.h"
+
+#include <structmember.h>
+
+#include <cstddef>
+#include <memory>
+
+namespace dlcore {
+
+namespace {
+
+struct Shaped {
+  PyObject_HEAD
+  vectorcallfunc vectorcall;
+  PyObject* meaning;
+  Function* operation;
+  PyObject* function;
+  PlanCache* plans;
+  uint64_t forgotten;  // as plans_forgotten was when `plans` was last used
+};
+
+// Of a call that is found by its arguments: exact, and x is one tensor.
+bool add_arguments(Key& key, PyObject* const* args, Py_ssize_t n) {
+  key.add(static_cast<uint64_t>(n));
+  for (Py_ssize_t k = 1; k < n; ++k) add_attribute(key, args[k]);
+  return key.exact;
+}
+
+PyObject* call_new(Shaped* s, const Key& key, PyObject* const* args, Py_ssize_t n) {
+  const Ref meant = Ref::own(call_python(s->meaning, args, static_cast<size_t>(n)));
+  if (!meant || meant.get() == Py_None) return meant ? Py_NewRef(args[0]) : nullptr;
+  const Ref attrs = Ref::own(PyTuple_Pack(1, meant.get()));
+  return attrs ? run_and_keep(s->operation, *s->plans, key, as_tensor(args[0]), attrs.get()) : nullptr;
+}
+
+// Errors of a function that it names its own come again, from the function in Python.
+bool comes_again() {
+  for (PyObject* kind : {PyExc_TypeError, PyExc_ValueError, PyExc_IndexError, PyExc_OverflowError, PyExc_RuntimeError})
+    if (PyErr_ExceptionMatches(kind)) return true;
+  return false;
+}
+
+PyObject* call_shaped(PyObject* self, PyObject* const* args, size_t nargsf, PyObject* kwnames) {
+  auto* s = reinterpret_cast<Shaped*>(self);
+  const Py_ssize_t n = PyVectorcall_NARGS(nargsf);
+  Key key;
+  const bool plain = !kwnames && n > 0 && is_tensor(args[0]) && !as_tensor(args[0])->weak &&
+                     !is_batched(as_tensor(args[0])) && add_arguments(key, args, n);
+  if (!plain) return PyObject_Vectorcall(s->function, args, nargsf, kwnames);
+  if (!read_signature(s->operation)) return nullptr;
+  if (s->forgotten != plans_forgotten) {
+    s->plans->clear();
+    s->forgotten = plans_forgotten;
+  }
+  PyObject* view = run_kept(s->operation, *s->plans, key, as_tensor(args[0]));
+  if (!view && !PyErr_Occurred()) view = call_new(s, key, args, n);
+  if (view || !comes_again()) return view;
+  PyErr_Clear();
+  return PyObject_Vectorcall(s->function, args, nargsf, kwnames);
+}
+
+PyObject* call_safely(PyObject* self, PyObject* const* args, size_t nargsf, PyObject* kwnames) {
+  try {
+    return call_shaped(self, args, nargsf, kwnames);
+  } catch (const std::bad_alloc&) {
+    return out_of_memory(reinterpret_cast<Shaped*>(self)->operation->name_utf8);
+  }
+}
+
+PyObject* shaped_new(PyTypeObject* type, PyObject* args, PyObject*) {
+  PyObject *meaning, *operation, *function;
+  if (!PyArg_ParseTuple(args, "OO!O:Shaped", &meaning, function_type, &operation, &function)) return nullptr;
+  auto plans = std::make_unique<PlanCache>();
+  auto* s = reinterpret_cast<Shaped*>(type->tp_alloc(type, 0));
+  if (!s) return nullptr;
+  s->vectorcall = call_safely;
+  s->meaning = Py_NewRef(meaning);
+  s->operation = reinterpret_cast<Function*>(Py_NewRef(operation));
+  s->function = Py_NewRef(function);
+  s->plans = plans.release();
+  s->forgotten = plans_forgotten;
+  return reinterpret_cast<PyObject*>(s);
+}
+
+void shaped_dealloc(PyObject* self) {
+  auto* s = reinterpret_cast<Shaped*>(self);
+  delete s->plans;
+  Py_XDECREF(s->meaning);
+  Py_XDECREF(reinterpret_cast<PyObject*>(s->operation));
+  Py_XDECREF(s->function);
+  PyTypeObject* type = Py_TYPE(self);
+  type->tp_free(self);
+  Py_DECREF(type);
+}
+
+PyObject* shaped_get(PyObject* self, PyObject* object, PyObject*) {  // a method, when a class holds it
+  return object ? PyMethod_New(self, object) : Py_NewRef(self);
+}
+
+// Its name, its documentation and the like are those of the function in Python.
+PyObject* shaped_getattro(PyObject* self, PyObject* name) {
+  PyObject* found = PyObject_GenericGetAttr(self, name);
+  if (found || !PyErr_ExceptionMatches(PyExc_AttributeError)) return found;
+  PyErr_Clear();
+  return PyObject_GetAttr(reinterpret_cast<Shaped*>(self)->function, name);
+}
+PyObject* get_doc(PyObject* self, void*) {
+  return PyObject_GetAttrString(reinterpret_cast<Shaped*>(self)->function, "__doc__");
+}
+// The function as it is written, under all that decorators have put around it.
+PyObject* get_wrapped(PyObject* self, void*) {
+  Ref found = Ref::share(reinterpret_cast<Shaped*>(self)->function);
+  while (Ref inner = attribute(found.get(), "__wrapped__")) found = inner;
+  PyErr_Clear();
+  return found.release();
+}
+PyObject* reduce(PyObject* self, PyObject*) {  // pickled and copied by name
+  PyObject* function = reinterpret_cast<Shaped*>(self)->function;
+  const Ref module = attribute(function, "__module__"), name = attribute(function, "__qualname__");
+  const Ref finder = module && name ? Ref::own(PyImport_ImportModule("pkgutil")) : Ref();
+  Ref find = finder ? attribute(finder.get(), "resolve_name") : Ref();
+  const Ref place = find ? Ref::own(PyUnicode_FromFormat("%U:%U", module.get(), name.get())) : Ref();
+  return place ? Py_BuildValue("N(O)", find.release(), place.get()) : nullptr;
+}
+
+PyGetSetDef getset[] = {
+    {"__doc__", get_doc, nullptr, nullptr, nullptr},
+    {"__wrapped__", get_wrapped, nullptr, "The function in Python.", nullptr},
+    {nullptr, nullptr, nullptr, nullptr, nullptr},
+};
+PyMethodDef methods[] = {
+    {"__reduce__", safe<reduce>, METH_NOARGS, nullptr},
+    {nullptr, nullptr, 0, nullptr},
+};
+PyMemberDef members[] = {
+    {"__vectorcalloffset__", T_PYSSIZET, offsetof(Shaped, vectorcall), READONLY, nullptr},
+    {nullptr, 0, 0, 0, nullptr},
+};
+
+}  // namespace
+
+bool init_shaped(PyObject* module) {
+  static PyType_Slot slots[] = {
+      {Py_tp_new, reinterpret_cast<void*>(safe<shaped_new>)},
+      {Py_tp_dealloc, reinterpret_cast<void*>(shaped_dealloc)},
+      {Py_tp_call, reinterpret_cast<void*>(PyVectorcall_Call)},
+      {Py_tp_descr_get, reinterpret_cast<void*>(shaped_get)},
+      {Py_tp_getattro, reinterpret_cast<void*>(shaped_getattro)},
+      {Py_tp_getset, getset},
+      {Py_tp_methods, methods},
+      {Py_tp_members, members},
+      {0, nullptr},
+  };
+  static PyType_Spec spec = {"dlcore._C.Shaped", sizeof(Shaped), 0,
+                             Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_VECTORCALL | Py_TPFLAGS_METHOD_DESCRIPTOR, slots};
+  const Ref type = Ref::own(PyType_FromSpec(&spec));
+  return type && PyModule_AddObjectRef(module, "Shaped", type.get()) == 0;
+}
+
+}  // namespace dlcore
