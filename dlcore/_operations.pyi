@@ -2440,8 +2440,8 @@ def poisson_nll_loss(input: Operand, target: Operand, log_input: bool = True, fu
 def polygamma(n: int, x: Operand) -> Tensor:
     """The n-th derivative of `digamma`: (-1)^(n + 1) n! times the sum of (x + k)^-(n + 1) over k = 0, 1, 2, ...
 
-    ``n``: 0 (digamma) to 20. The first 12 terms are added up, the others taken by the formula of Euler and Maclaurin;
-    x < 1/2 is reflected to 1 - x. Raises ValueError for another n.
+    ``n``: 0 (digamma) to 20. It is computed in float64, whatever the dtype, and of x < 0 too; at -1, -2, ... it is
+    infinite for odd n, NaN for even n. Raises ValueError for another n.
 
     >>> dl.round(dl.polygamma(1, dl.tensor([1.0, 0.5])), 4)
     tensor([1.6449, 4.9348])

@@ -1,5 +1,6 @@
-// Powers, logarithms, error functions, gamma functions: exp2, log2, log10, cbrt, erf, erfc, lgamma, digamma, xlogy,
-// logaddexp, sinc. Bound by arithmetic; errors stand at each function.
+// Powers, logarithms, error functions, gamma functions: exp2, log2, log10, cbrt, erf, erfc, lgamma, digamma,
+// digamma_slope, xlogy, logaddexp, sinc. Bound by arithmetic; errors stand at each function.
+#include "common/numbers.inl"
 #include "common/pointwise.inl"
 #include "common/vectors.inl"
 
@@ -255,6 +256,67 @@ struct DiGamma {
   }
 };
 
+// The slope of digamma, the sum of (x + k)^-2, in double: 3 ulp. From 12 on Euler and Maclaurin's formula alone; below,
+// 12 terms are put before it, as one fraction. Of x < 0, (pi / sin(pi x))^2 less the value at 1 - x: infinite at poles.
+template <class C> struct TriGamma {
+  static constexpr int64_t kGrain = 1 << 13;
+  explicit TriGamma(const Param*) {}
+  DLCORE_MAP C operator()(C given) const {
+    const double at = given, x = at < 0.0 ? 1.0 - at : at;
+    const bool small = x < 12.0;
+    double over = 1.0, under = x * x;
+    for (int k = 1; k < 12; ++k) {
+      const double square = (x + double(k)) * (x + double(k));
+      over = fma_(over, square, under);
+      under *= square;
+    }
+    const double w = small ? x + 12.0 : x, v = 1.0 / w, z = v * v;
+    const double series = z * v * poly(z, 1.0 / 6, -1.0 / 30, 1.0 / 42, -1.0 / 30, 5.0 / 66, -691.0 / 2730, 7.0 / 6);
+    const double y = (v + 0.5 * z) + series + (small ? over / under : 0.0);
+    const double r = at - __builtin_rint(at), q = kPi / (r * sine_ratio(r * r));
+    return static_cast<C>(at < 0.0 ? fma_(q, q, -y) : y);
+  }
+};
+
+// The n-th slope of digamma, (-1)^(n + 1) n! zeta(n + 1, x), in double. zeta(s, y), y >= 0, is the sum of (y + k)^-s: 12
+// terms and Euler and Maclaurin's formula, which that makes exact for n < 32. Of x < 0, with r = x - floor(x) and
+// q = ceil(x) - x, it is zeta(s, r) + (-1)^s (zeta(s, q) - zeta(s, 1 - x)): nothing cancels but what does in the result.
+template <class C> struct DigammaSlope {
+  static constexpr int64_t kGrain = 1 << 11;
+  static constexpr double kBernoulli[] = {1.0 / 6, -1.0 / 30, 1.0 / 42, -1.0 / 30, 5.0 / 66, -691.0 / 2730, 7.0 / 6};
+  int n;
+  double factorial = 1.0, series[7];  // n!, and (2 j + n - 1)! / (2 j)! / (n - 1)! times Bernoulli's numbers
+
+  explicit DigammaSlope(const Param* p) : n(static_cast<int>(p[0].i)) {
+    for (int k = 2; k <= n; ++k) factorial *= k;
+    double ratio = 1.0;
+    for (int j = 1; j <= 7; ++j) {
+      ratio *= j == 1 ? n * (n + 1) / 2.0 : (n + 2 * j - 2.0) * (n + 2 * j - 1.0) / ((2 * j - 1.0) * (2 * j));
+      series[j - 1] = kBernoulli[j - 1] * ratio;
+    }
+  }
+  DLCORE_MAP static double power(double t, int exponent) {  // below 32
+    double found = 1.0;
+    for (int bit = 0; bit < 5; ++bit, t *= t) found *= exponent >> bit & 1 ? t : 1.0;
+    return found;
+  }
+  DLCORE_MAP double zeta(double y) const {  // times n!
+    const double v = 1.0 / (y + 12.0), z = v * v;
+    double rest = series[6], total = 0.0;
+    for (int j = 5; j >= 0; --j) rest = fma_(rest, z, series[j]);
+    for (int k = 11; k >= 0; --k) total += power(1.0 / (y + double(k)), n + 1);
+    const double tail = power(v, n) * fma_(z, rest, fma_(0.5 * n, v, 1.0));
+    return factorial * (total + tail / n);
+  }
+  DLCORE_MAP C operator()(C given) const {
+    const double at = given, low = __builtin_floor(at), high = __builtin_ceil(at), odd = n & 1 ? 1.0 : -1.0;
+    const bool negative = at < 0.0;
+    const double first = zeta(negative ? at - low : at);
+    const double other = odd * (zeta(negative ? high - at : 1.0) - zeta(negative ? 1.0 - at : 1.0));
+    return static_cast<C>(odd * (negative ? first + other : first));
+  }
+};
+
 // sin(pi x) / (pi x), 1 at 0: 2 ulp, in double. Of whole numbers 0.
 struct Sinc {
   static constexpr int64_t kGrain = 1 << 14;
@@ -275,6 +337,13 @@ template <class F> static void two(const Args& a) {
   with_float(a.in(0).dtype, [&]<class T>() { pointwise<F, T, T, T>(a.out(), a.in(0), a.in(1)); });
 }
 
+static void digamma_slope(const Args& a) {
+  with_float(a.in(0).dtype, [&]<class T>() {
+    if (a.params[0].i == 1) pointwise_with<TriGamma, T, 1>(a);
+    else pointwise_with<DigammaSlope, T, 1>(a);
+  });
+}
+
 static const Kernel kernels[] = {
     {"elementwise:exp2", one<Exp2>, 0},
     {"elementwise:log2", one<Log2>, 0},
@@ -284,6 +353,7 @@ static const Kernel kernels[] = {
     {"elementwise:erfc", one<Erfc>, 0},
     {"elementwise:lgamma", one<LGamma>, 0},
     {"elementwise:digamma", one<DiGamma>, 0},
+    {"elementwise:digamma_slope", digamma_slope, 0},
     {"elementwise:sinc", one<Sinc>, 0},
     {"elementwise:xlogy", two<XLogY>, 0},
     {"elementwise:logaddexp", two<LogAddExp>, 0},

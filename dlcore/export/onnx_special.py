@@ -14,7 +14,7 @@ __all__: list[str] = []
 
 _GAMMA, _DIVISORS = "ONNX has no gamma functions", "ONNX has no common divisors"
 REFUSED |= {
-    "lgamma": _GAMMA, "digamma": _GAMMA, "gcd": _DIVISORS, "lcm": _DIVISORS,
+    "lgamma": _GAMMA, "digamma": _GAMMA, "digamma_slope": _GAMMA, "gcd": _DIVISORS, "lcm": _DIVISORS,
     "nextafter": "ONNX does not see the bits of floats",
 }  # fmt: skip
 

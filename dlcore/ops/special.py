@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import math
 from functools import partial
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 
 from dlcore._arguments import integer, renamed
 from dlcore.dtypes import float64
-from dlcore.op import Domain
-from dlcore.ops._pointwise import AWAY_FROM_ZERO, POSITIVE, pointwise
+from dlcore.op import Domain, ErrorInput, Sample, Spec, floating
+from dlcore.ops._pointwise import AWAY_FROM_ZERO, POSITIVE, Pointwise, pointwise
 from dlcore.ops._workloads import library
 from dlcore.ops.activation import sigmoid
 from dlcore.ops.elementwise import (
@@ -33,13 +33,10 @@ from dlcore.ops.elementwise import (
     mul,
     neg,
     pow,
-    reciprocal,
-    sin,
     square,
     sub,
     where,
 )
-from dlcore.ops.rounding import round
 
 __all__ = [
     "cbrt",
@@ -207,61 +204,75 @@ digamma = _function(
     Near its zeros (1.4616..., and one between any two poles) errors are those of its terms, about 2.""",
     ulp=4, flops=150, special=_POLES, domain=Domain(0.3, 12.0), reference=_digamma, large=(2, 8200),
     magnitude=lambda x: np.abs(_digamma(x)) + 2 + np.log1p(np.abs(np.where(np.isfinite(x), x, 0))),
-    gradient=lambda dout, x: mul(dout, polygamma(1, x)),
+    gradient=lambda dout, x: mul(dout, digamma_slope(x, 1)),
     baselines=library("digamma", numpy="", jax="jax.scipy.special.digamma"),
 )  # fmt: skip
+
+
+_MOST_SLOPES = 20  # of polygamma; its gradients go on to more
+
+
+def _digamma_slope_of(x: Any, n: int) -> Any:
+    """By Euler and Maclaurin at 40 or more, in long double; of x < 0 by terms that lead there."""
+    if np.isnan(x) or x == -np.inf:
+        return np.nan
+    sign = np.longdouble(1 if n % 2 else -1)
+    if x <= 0 and x == np.floor(x):
+        return sign * np.inf if n % 2 or x == 0 else np.nan
+    found = np.longdouble(0)
+    while x < 40:
+        found += 1 / x ** (n + 1)
+        x = x + 1
+    tail, z = 1 / x + np.longdouble(n) / (2 * x * x), 1 / (x * x)
+    for j, (over, under) in enumerate(((1, 6), (-1, 30), (1, 42), (-1, 30), (5, 66), (-691, 2730), (7, 6)), 1):
+        share = math.factorial(2 * j + n - 1) // math.factorial(n - 1)
+        tail += np.longdouble(over) * share / (under * math.factorial(2 * j)) * z**j / x
+    return sign * math.factorial(n) * (found + tail / (n * x ** (n - 1)))
+
+
+def _digamma_slope(x: Any, n: int) -> Any:
+    return _each(lambda v: _digamma_slope_of(v, n))(x)
+
+
+@Pointwise.definition(
+    promote=floating, cast="float32", ulp=6, flops=150, large=(2, 8200), methods=False, signed_zeros=False,
+    special=(1.0, 2.0, 0.5, 3.0, 10.0, 11.999, 12.0, 1e5, 1e-30, -0.5, -1.0, -2.0, -2.5, -10.3, 1e-40, 1e10),
+    params=lambda n: (n,), reference=_digamma_slope,
+    magnitude=lambda x, n: (np.abs(_digamma_slope(x, n)) + np.where(x < 0, np.abs(_digamma_slope(1 - x, n)), 0)) * n,
+    gradient=lambda dout, x, n: mul(dout, digamma_slope(x, n + 1)),
+    samples=[
+        *(Sample((5, 7), n=n, why=f"slope {n}", grad=n == 2) for n in (2, 3, 20)),
+        *(Sample(np.array([0.5, -0.3, -2.6, -7.75, 30.0, 1e4, -0.0]), n=n, why=f"slope {n}, both sides", grad=False)
+          for n in (2, 5)),
+    ],
+    error_inputs=[
+        ErrorInput(ValueError, "digamma_slope: n is 0; it must be from 1 to 24", np.ones(3), n=0),
+        ErrorInput(ValueError, "digamma_slope: n is 25; it must be from 1 to 24", np.ones(3), n=25),
+    ],
+    baselines={"torch": "torch.polygamma(n, x)", "jax": "jax.scipy.special.polygamma(n, x)"},
+)  # fmt: skip
+def digamma_slope(x: Annotated[Spec, Domain(0.3, 12.0)], n: int = 1) -> None:
+    """The `n`-th derivative of `digamma`, `n` from 1 to 24; see `polygamma`. Computed in float64."""
+    if not 1 <= n <= _MOST_SLOPES + 4:
+        raise ValueError(f"digamma_slope: n is {n}; it must be from 1 to {_MOST_SLOPES + 4}")
 
 
 def polygamma(n: int, x: Any) -> Any:
     """The n-th derivative of `digamma`: (-1)^(n + 1) n! times the sum of (x + k)^-(n + 1) over k = 0, 1, 2, ...
 
-    ``n``: 0 (digamma) to 20. The first 12 terms are added up, the others taken by the formula of Euler and Maclaurin;
-    x < 1/2 is reflected to 1 - x. Raises ValueError for another n.
+    ``n``: 0 (digamma) to 20. It is computed in float64, whatever the dtype, and of x < 0 too; at -1, -2, ... it is
+    infinite for odd n, NaN for even n. Raises ValueError for another n.
 
     >>> dl.round(dl.polygamma(1, dl.tensor([1.0, 0.5])), 4)
     tensor([1.6449, 4.9348])
     """
     n = integer(n, "polygamma: n", 0)
-    if n > 20:
-        raise ValueError(f"polygamma: n is {n}; it must be at most 20")
+    if n > _MOST_SLOPES:
+        raise ValueError(f"polygamma: n is {n}; it must be at most {_MOST_SLOPES}")
     try:
-        if n == 0:
-            return digamma(x)
-        low = lt(x, 0.5)
-        found = _polygamma_positive(n, where(low, sub(1, x), x))
-        return where(low, sub(mul(found, (-1.0) ** n), _of_cotangent(n, where(low, x, 0.25))), found)
+        return digamma_slope(x, n) if n else digamma(x)
     except (TypeError, ValueError, OverflowError) as error:
         raise renamed(error, "polygamma") from None
-
-
-_BERNOULLI = (1 / 6, -1 / 30, 1 / 42, -1 / 30, 5 / 66, -691 / 2730, 7 / 6)
-_TERMS = 12
-
-
-def _polygamma_positive(n: int, x: Any) -> Any:
-    w = reciprocal(add(x, float(_TERMS)))
-    z, series = square(w), None
-    for k, bernoulli in reversed(list(enumerate(_BERNOULLI, 1))):
-        factor = bernoulli * math.factorial(2 * k + n - 1) / math.factorial(2 * k)
-        series = factor if series is None else add(mul(z, series), factor)
-    head = add(mul(w, mul(w, series)), add(mul(w, math.factorial(n) / 2), float(math.factorial(n - 1))))
-    total = mul(head, pow(w, n))
-    for k in reversed(range(_TERMS)):
-        total = add(total, mul(pow(add(x, float(k)), -float(n + 1)), float(math.factorial(n))))
-    return mul(total, (-1.0) ** (n + 1))
-
-
-def _of_cotangent(n: int, x: Any) -> Any:
-    """The n-th derivative of pi cot(pi x), a polynomial in the cotangent."""
-    r = mul(sub(x, round(x)), math.pi)
-    cotangent, powers = div(cos(r), sin(r)), [0.0, math.pi]
-    for _ in range(n):
-        slopes = [k * c for k, c in enumerate(powers)][1:]
-        powers = [-math.pi * (a + b) for a, b in zip([*slopes, 0, 0], [0, 0, *slopes], strict=True)]
-    found: Any = powers[-1]
-    for c in reversed(powers[:-1]):
-        found = add(mul(cotangent, found), c)
-    return found
 
 
 # ---- sinc ---------------------------------------------------------------------------------------------------------

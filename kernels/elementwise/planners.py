@@ -119,6 +119,15 @@ def round_digits(call: Call) -> Program:
     return Program(launch(function, widened(dtype), Operand(Out(0), out), *operands(call), factor, most=most))
 
 
+def digamma_slope(call: Call) -> Program:
+    """Which slope, and its factorial, are numbers that the kernel is told."""
+    n, out, dtype = int(call.params[0]), call.outputs[0], _dtype(call)
+    assert out is not None
+    told = [Operand(n, View((), int64, (), weak=True)),
+            Operand(F64(float(math.factorial(n))), View((), float64, (), weak=True))]  # fmt: skip
+    return Program(launch(special.digamma_slope, widened(dtype), Operand(Out(0), out), *operands(call), *told, most=2))
+
+
 def nan_to_num(call: Call) -> Program:
     """The number in the place of NaN, and the largest of the dtype, are numbers that the kernel is told."""
     out, dtype = call.outputs[0], _dtype(call)

@@ -203,6 +203,47 @@ def digamma(given):
 
 
 @jit
+def power_below_32(t, exponent):
+    found = t * 0.0 + 1.0
+    for bit in tl.static_range(5):
+        found = tl.where((exponent >> bit) & 1 != 0, found * t, found)
+        t *= t
+    return found
+
+
+@jit
+def zeta_series(y, n):  # n! / n times this is n! zeta(n + 1, y), y >= 0
+    v = 1.0 / (y + 12.0)
+    z = v * v
+    wide = n.to(tl.float64)
+    ratio = wide * (wide + 1.0) * 0.5  # (2 j + n - 1)! / (2 j)! / (n - 1)!
+    series = z * 0.0
+    power = z
+    for j in tl.static_range(1, 8):
+        bernoulli = (0.0, 0.16666666666666666, -0.03333333333333333, 0.023809523809523808, -0.03333333333333333,
+                     0.07575757575757576, -0.2531135531135531, 1.1666666666666667)  # fmt: skip
+        series += power * (ratio * bernoulli[j])
+        power *= z
+        ratio *= (wide + 2 * j) * (wide + (2 * j + 1)) / ((2 * j + 1) * (2 * j + 2))
+    total = v * 0.0
+    for k in range(12):
+        total += power_below_32(1.0 / (y + (11 - k)), n + 1)
+    return total * wide + power_below_32(v, n) * (series + (0.5 * wide * v + 1.0))
+
+
+@jit
+def digamma_slope(given, n, factorial):  # of n; each value is made of three sums, for those of x < 0 are
+    at = given.to(tl.float64)
+    negative = at < 0.0
+    odd = tl.where(n & 1 != 0, 1.0, -1.0)
+    first = zeta_series(tl.where(negative, at - tl.floor(at), at), n)
+    high = zeta_series(tl.where(negative, tl.ceil(at) - at, 1.0), n)
+    beyond = zeta_series(tl.where(negative, 1.0 - at, 1.0), n)
+    found = tl.where(negative, first + odd * (high - beyond), first)
+    return (odd * (factorial / n.to(tl.float64)) * found).to(given.dtype)
+
+
+@jit
 def sinc(x):
     wide = x.to(tl.float64)
     n = round(wide)
