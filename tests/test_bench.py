@@ -6,6 +6,7 @@ import math
 import os
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -35,6 +36,14 @@ from dlcore.op import Sample, Spec, floating, operation
 )
 def {name}(x: Spec) -> Spec:
     return Spec(x.shape, x.dtype)
+"""
+WHEN_TOLD = """
+import os, time
+
+def when_told(x):
+    while not os.path.exists({gate!r}):
+        time.sleep(0.01)
+    return x + x
 """
 
 
@@ -321,6 +330,26 @@ def test_a_row_of_one_s_own_is_timed(own, capsys):
     assert main([*arguments, "--vs", "numpy"]) == 0
     text = capsys.readouterr().out
     assert "own_operation" in text and "33x65" in text
+
+
+def test_rows_come_through_a_pipe_as_they_are_measured(own, tmp_path):
+    path, gate = Path(own("first")), tmp_path / "gate"
+    second = OWN_OPERATION.format(name="second", numpy="x + x").replace("lambda x: x + x", "when_told")
+    path.write_text(path.read_text() + WHEN_TOLD.format(gate=str(gate)) + second)
+    arguments = ["bench", "--load", str(path), "--rounds", "1", "--seconds", "0.001", "--cache", "warm",
+                 "--mode", "forward", "--dtype", "float32", "--vs", "numpy"]  # fmt: skip
+    watchdog = threading.Timer(100, gate.touch)  # where nothing comes before the end
+    watchdog.start()
+    command = [sys.executable, "-m", "dlcore", *arguments]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        titles, row = process.stdout.readline(), process.stdout.readline()
+        early = not gate.exists()
+        gate.touch()
+        rest = process.stdout.read()
+    watchdog.cancel()
+    assert early and process.returncode == 0, titles + row + rest
+    assert titles.split()[:3] == ["operation", "operands", "dtype"] and row.split()[:2] == ["first", "33x65"]
+    assert sum(line.startswith(("first", "second")) for line in rest.splitlines()) == 1  # and no table of both again
 
 
 def test_a_row_that_fails_is_named_and_the_others_are_timed(own, capsys):

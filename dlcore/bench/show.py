@@ -15,7 +15,7 @@ from dlcore.bench.results import Results, changes, drift, ratios
 from dlcore.bench.roofs import Roofs
 from dlcore.bench.session import LIBRARIES, Measurement
 
-__all__ = ["compared", "fitted", "share", "table", "time"]
+__all__ = ["compared", "fitted", "headings", "line", "share", "table", "time"]
 
 
 _UNITS = (("s", 1.0), ("ms", 1e3), ("us", 1e6), ("ns", 1e9))
@@ -70,25 +70,46 @@ def _ratio(ratio: float | None, noise: float) -> str:
     return f"[{colour}]{ratio:.2f}x[/]"
 
 
+_LEFT = {"operation": 24, "operands": 32, "dtype": 8, "mode": 7, "cache": 5}  # characters, where lines come one by one
+_RIGHT = 9
+
+
+def headings(libraries: Sequence[str], on_gpu: bool) -> list[str]:
+    """The titles of a line's cells."""
+    own = [*_LEFT, "dlcore", *(["host"] if on_gpu else []), "noise", "GB/s", "GFLOP/s", "% of roof"]
+    return [*own, *(title for name in libraries for title in (name, ""))]
+
+
+def _row(m: Measurement, roofs: Roofs | None, libraries: Sequence[str], on_gpu: bool) -> list[str]:
+    """The cells of a line, with markup."""
+    return [*_cells(m, roofs, on_gpu), *(cell for name in libraries for cell in _against(m, name))]
+
+
 def table(rows: Sequence[Measurement], roofs: Roofs | None) -> Table:
     """One line a case: times, rates, the share of the roof, and how many times faster than each library."""
     libraries = [name for name in LIBRARIES if any(m.best(name) for m in rows)]
-    found = Table(box=None, padding=(0, 2, 0, 0), caption_justify="left")
-    for title in ("operation", "operands", "dtype", "mode", "cache"):
-        found.add_column(title, no_wrap=title != "operands")
     on_gpu = any(m.device != "cpu" for m in rows)
-    for title in ("dlcore", *(["host"] if on_gpu else []), "noise", "GB/s", "GFLOP/s", "% of roof"):
-        found.add_column(title, justify="right", no_wrap=True)
-    for name in libraries:
-        found.add_column(name, justify="right", no_wrap=True)
-        found.add_column("", justify="right", no_wrap=True)
+    found = Table(box=None, padding=(0, 2, 0, 0), caption_justify="left")
+    for title in headings(libraries, on_gpu):
+        found.add_column(title, justify="left" if title in _LEFT else "right", no_wrap=title != "operands")
     last = ""
     for m in rows:
         if m.family != last and last:
             found.add_section()
         last = m.family
-        found.add_row(*_cells(m, roofs, on_gpu), *(c for name in libraries for c in _against(m, name)))
+        found.add_row(*_row(m, roofs, libraries, on_gpu))
     return found
+
+
+def line(m: Measurement | None, roofs: Roofs | None, libraries: Sequence[str], on_gpu: bool) -> str:
+    """The line of a case as plain text, for rows that are shown as they come; of None, the titles."""
+    titles = headings(libraries, on_gpu)
+    cells = titles if m is None else [render(cell).plain for cell in _row(m, roofs, libraries, on_gpu)]
+    placed = (
+        cell.ljust(_LEFT[title]) if title in _LEFT else cell.rjust(_RIGHT)
+        for title, cell in zip(titles, cells, strict=True)
+    )
+    return "  ".join(placed).rstrip()
 
 
 def _cells(m: Measurement, roofs: Roofs | None, on_gpu: bool) -> list[str]:

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -22,7 +23,7 @@ from dlcore.bench.cases import SNIPPETS, Case, Snippet, cases
 from dlcore.bench.machine import cache_bytes, describe
 from dlcore.bench.results import Results
 from dlcore.bench.roofs import Roofs, measure
-from dlcore.bench.session import LIBRARIES, Session, installed
+from dlcore.bench.session import LIBRARIES, Measurement, Session, installed
 from dlcore.cli import at_least
 from dlcore.dtypes import as_dtype, float32
 
@@ -58,7 +59,8 @@ def run(
     turns; dlcore runs in two, and what they differ by is the noise. Each library gets its best way (out=, inference
     mode, jit), and the same processors. Every operation is timed on the workloads it lists: "forward"; "tracked",
     forward with operands that need gradients, where calls are all that counts; "both", forward and backward. A warm
-    cache has seen the operands just now; cold means sets of operands taken in turns.
+    cache has seen the operands just now; cold means sets of operands taken in turns. A terminal shows a table in the
+    end, by families; a pipe or a file gets each line as soon as it is measured.
 
     Args:
         op: operations, as "softmax matmul"; default: all.
@@ -145,6 +147,8 @@ def _measured(
         task = progress.add_task("the machine's roofs", total=len(turns))
         roofs = measure(session.device, session.threads, quick=True)
         results.roofs = roofs.to_json()
+        tell = partial(_tell, console, roofs, session)
+        tell(None)
         try:
             for case, cache in turns:
                 if quick and time.perf_counter() - started > QUICK_SECONDS:
@@ -152,6 +156,7 @@ def _measured(
                 progress.update(task, description=f"{case.name}, {cache}"[:60])
                 try:
                     results.rows.append(session.measure(case, cache, **settings))
+                    tell(results.rows[-1])
                 except Exception as error:  # of this operation, a user's for one; the others may work
                     text = str(error)
                     own = text.startswith("bench: ")
@@ -170,10 +175,18 @@ def _measured(
     return results, bool(failures)
 
 
+def _tell(console: Console, roofs: Roofs, session: Session, row: Measurement | None) -> None:
+    """Writes a row as it comes (None: the titles) where no terminal shows how far things are."""
+    if not console.is_terminal:
+        text = show.line(row, roofs, session.libraries, session.device != "cpu")
+        console.print(text, markup=False, soft_wrap=True)
+
+
 def _report(results: Results, console: Console, out: Path | None) -> int:
     roofs = Roofs.from_json(results.roofs) if results.roofs else None
     optional = ("GFLOP/s", "GB/s", "host", "noise", "% of roof", "cache", "mode", "dtype", "operands")
-    console.print(show.fitted(show.table(results.rows, roofs), console, optional))
+    if console.is_terminal:  # else each row was written as it came
+        console.print(show.fitted(show.table(results.rows, roofs), console, optional))
     show.summary(results, console)
     machine = results.machine
     where = machine.get("gpu") or f"{machine['processor']} ({machine['vectors']})"
