@@ -96,10 +96,9 @@ def _fused(launch: Command) -> str:
     if op is None:
         return ""
     activation = dict(zip(op.attribute_names, launch.attrs, strict=False)).get("activation")
-    bias = not op.signature.groups and any(
-        n == "bias" and a is not None for n, a in zip(op.input_names, launch.inputs, strict=False)
-    )
-    parts = [op.name, *(["bias"] if bias else []), *([activation] if isinstance(activation, str) else [])]
+    there = [n for n, a in zip(op.input_names, launch.inputs, strict=False) if a is not None]
+    added = [n for n in ("bias", "residual") if n in there and (n == "residual" or not op.signature.groups)]
+    parts = [op.name, *added, *([activation] if isinstance(activation, str) else [])]
     return " + ".join(parts) if len(parts) > 1 else ""
 
 

@@ -114,28 +114,39 @@ class _Step:
             return "its value is a result"
         if made is None or self.writers[pair.region] != {pair.first}:
             return "its value is changed in place"
-        if any(self.kinds[region] in ("outside", "input") for region in own):
+        if any(self._before(a.region) for a in (*first.outputs, *second.outputs) if a is not None and a.region >= 0):
             return "it is written into memory from before the step"
+        changes = any(map(self._before, first.writes | second.writes))  # operands in place: running statistics
+        if changes and any(map(self._before, second.reads)):
+            return "it changes memory from before the step"
         if made.bytes != self.sizes[pair.region] or not all(a.same_elements(made) for a in _at(second, pair.region)):
             return "other shape"
         written = {a.region for a in pair.merged.outputs if a is not None}
         if others and (pair.region not in written or min(others) < pair.second):
             return f"{min(others)} needs its value too"
-        if any(self._needed(region, pair) for region in own - written):
+        if any(self._needed(region, pair) for region in own - pair.merged.writes):
             return "its other results are needed"
         if (written | {pair.region}) & pair.merged.reads:
             return "no kernel does both"
         for number in range(pair.first + 1, pair.second):
             between = self.commands[number]
-            if between is not None and self._disturbs(between, first):
+            if between is None:
+                continue
+            if self._disturbs(between, first):
                 return f"{number} changes memory in between"
+            if changes and any(map(self._before, between.reads)):
+                return f"{number} reads memory in between"
         return None
 
     def _disturbs(self, between: Command, first: Command) -> bool:
         """Whether a command cannot change places with an earlier one. Memory from before the step may overlap."""
         if between.writes & (first.reads | first.writes) or between.reads & first.writes:
             return True
-        return any(self.kinds[region] in ("outside", "input") for region in between.writes)
+        return any(map(self._before, between.writes))
+
+    def _before(self, region: int) -> bool:
+        """Whether a region is memory from before the step: one may overlap another."""
+        return self.kinds[region] in ("outside", "input")
 
     def _needed(self, region: int, pair: _Pair) -> bool:
         """Whether others than the two commands need what lies in a region."""
@@ -187,8 +198,8 @@ class _Step:
             inputs, outputs = (
                 tuple(None if a is None else a.number for a in side) for side in (command.inputs, command.outputs)
             )
-            call, line = command.op.call, command.line  # type: ignore[union-attr]
-            found.append((number, call, command.attrs, line, kernel, tuple(params), inputs, outputs, workspaces))
+            what = (command.op.call, command.attrs, command.lengths, command.line)  # type: ignore[union-attr]
+            found.append((number, *what, kernel, tuple(params), inputs, outputs, workspaces))
         return found
 
 

@@ -79,13 +79,13 @@ struct Rewriting {
     return true;
   }
 
-  // (place, function, attributes, line, kernel, params, inputs, outputs, workspaces)
+  // (place, function, attributes, lengths of groups of operands, line, kernel, params, inputs, outputs, workspaces)
   bool add(PyObject* entry, uint8_t device, std::vector<Region>& regions) {
     int place, line;
-    PyObject *function, *attrs, *kernel, *params, *inputs, *outputs, *workspaces;
-    if (!PyArg_ParseTuple(entry, "iO!O!iOO!O!O!O!", &place, function_type, &function, &PyTuple_Type, &attrs, &line,
-                          &kernel, &PyTuple_Type, &params, &PyTuple_Type, &inputs, &PyTuple_Type, &outputs,
-                          &PyTuple_Type, &workspaces)) {
+    PyObject *function, *attrs, *lengths, *kernel, *params, *inputs, *outputs, *workspaces;
+    if (!PyArg_ParseTuple(entry, "iO!O!O!iOO!O!O!O!", &place, function_type, &function, &PyTuple_Type, &attrs,
+                          &PyTuple_Type, &lengths, &line, &kernel, &PyTuple_Type, &params, &PyTuple_Type, &inputs,
+                          &PyTuple_Type, &outputs, &PyTuple_Type, &workspaces)) {
       return false;
     }
     const char* name = PyUnicode_Check(kernel) ? PyUnicode_AsUTF8(kernel) : nullptr;
@@ -99,6 +99,7 @@ struct Rewriting {
     c.kernel = *found;
     c.function = Owned<Function>::share(reinterpret_cast<Function*>(function));
     c.attrs = Ref::share(attrs);
+    c.lengths = Ref::share(lengths);
     c.line = line;
     c.first_array = static_cast<int>(made.arrays.size());
     c.first_param = static_cast<int>(made.params.size());

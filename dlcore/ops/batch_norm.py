@@ -2,22 +2,25 @@
 
 Three rows: training (statistics of the batch, its mean and 1 / standard deviation kept in float32 or wider for the
 gradient, running statistics written in the same step), inference, and the gradient of the former. Axes: (N, C, ...), or
-(N, ..., C) with layout "NHWC".
+(N, ..., C) with layout "NHWC". In a recorded step what follows training, the addition of a residual and a ReLU, becomes
+part of its second pass, and the gradient of the ReLU part of both passes of the gradient.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from functools import partial
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 
 from dlcore._arguments import boolean, called, choice, operand
-from dlcore.dtypes import DType, float32, int64
+from dlcore.dtypes import DType, int64
 from dlcore.errors import DTypeError, ShapeError
-from dlcore.op import Domain, ErrorInput, Input, OutputMask, Sample, Spec, Workload
+from dlcore.op import Choice, Domain, OutputMask, Spec
+from dlcore.ops import _batch_norm_cases as cases
+from dlcore.ops._activations import name_of
 from dlcore.ops._norms import (
     Layout,
     along,
@@ -36,6 +39,7 @@ from dlcore.ops._norms import (
     widened,
 )
 from dlcore.ops._workloads import bytes_of
+from dlcore.ops.activation import relu, relu_backward
 from dlcore.ops.elementwise import add, cast, eq, logical_and, mul, rsqrt, sub, where
 from dlcore.ops.movement import reshape
 from dlcore.ops.reduce import all as all_
@@ -43,11 +47,14 @@ from dlcore.ops.reduce import sum as sum_
 from dlcore.ops.slicing import assign
 from dlcore.ops.statistics import var_mean
 
+if TYPE_CHECKING:
+    from dlcore._commands import Command
+
 __all__ = ["batch_norm"]
 
+Rectifier = Annotated[str | None, Choice(None, "relu")]
+"""What the kernels apply to their results: what is bound by memory alone."""
 POSITIVE = Domain(0.5, 2.0)
-LAYERS = (((64, 16, 32, 32), "ResNet-20, first layers"), ((128, 64, 16, 16), "64 channels of 16 x 16"),
-          ((64, 512), "features"))  # fmt: skip
 _MOVED = "(x if layout == 'NCHW' else x.movedim(-1, 1))"
 _BACK = "(lambda y: y if layout == 'NCHW' else y.movedim(1, -1))"
 
@@ -60,31 +67,47 @@ def _values_each(x: Spec, channels: int) -> int:
 # ---- training -------------------------------------------------------------------------------------------------------
 
 
+def _training_dtypes(specs: Sequence[Spec | None]) -> list[DType | None]:
+    found = common(specs[:3], 2)
+    return [*found, specs[3] and found[0], *(s and s.dtype for s in specs[4:])]
+
+
 def _planes(x: Spec, layout: str) -> bool:
     return layout == "NCHW" and len(x.shape) > 2
 
 
+_TORCH = (
+    "def finish(y, residual):\n    y = y if residual is None else y + residual\n"
+    "    return torch.relu_(y) if activation else y",
+    f"finish({_BACK}(F.batch_norm({_MOVED}, *(running[:2] or (None, None)), weight, bias, True, momentum, eps)),"
+    " residual)",
+)
+_JAX = (
+    "axis = 1 if layout == 'NCHW' else -1\naxes = tuple(d for d in range(x.ndim) if d != axis % x.ndim)\n"
+    "form = [n if d == axis % x.ndim else 1 for d, n in enumerate(x.shape)]\n"
+    "finish = jax.nn.relu if activation else lambda y: y",
+    "finish((x - jnp.mean(x, axes, keepdims=True)) * jax.lax.rsqrt(jnp.var(x, axes, keepdims=True) + eps)"
+    " * weight.reshape(form) + bias.reshape(form) + (0 if residual is None else residual))",
+)
+
 @norm(
     kernels={"cuda": [("norm.channels:batch_norm_training", _planes)]}, extras="mean rstd", writes="running", ulp=6,
-    promote=lambda specs: [*common(specs[:3], 2), *(s and s.dtype for s in specs[3:])],
-    params=lambda momentum, eps, layout: (-1.0 if momentum is None else momentum, eps, int(layout == "NHWC")),
-    cost=lambda x, weight, bias, running: (8.0 * math.prod(x.shape), bytes_of(x, x, weight, bias, *running, *running)),
-    baselines={
-        "torch": f"{_BACK}(F.batch_norm({_MOVED}, *(running[:2] or (None, None)), weight, bias, True, momentum, eps))",
-        "jax": (
-            "axis = 1 if layout == 'NCHW' else -1\naxes = tuple(d for d in range(x.ndim) if d != axis % x.ndim)\n"
-            "form = [n if d == axis % x.ndim else 1 for d, n in enumerate(x.shape)]",
-            "(x - jnp.mean(x, axes, keepdims=True)) * jax.lax.rsqrt(jnp.var(x, axes, keepdims=True) + eps)"
-            " * weight.reshape(form) + bias.reshape(form)",
-        ),
-    },
+    promote=_training_dtypes,
+    params=lambda momentum, eps, layout, activation: (
+        -1.0 if momentum is None else momentum, eps, int(layout == "NHWC"), int(activation is not None)),
+    cost=lambda x, weight, bias, residual, running: (
+        8.0 * math.prod(x.shape), bytes_of(x, x, weight, bias, residual, *running, *running)),
+    samples=cases.training_samples, error_inputs=cases.training_errors, workloads=cases.training_workloads,
+    baselines={"torch": _TORCH, "jax": _JAX},
 )  # fmt: skip
 def batch_norm_training(
-    x: Spec, weight: Spec | None, bias: Spec | None, running: list[Spec], momentum: float | None = 0.1,
-    eps: float = 1e-5, layout: Layout = "NCHW",
+    x: Spec, weight: Spec | None, bias: Spec | None, residual: Spec | None, running: list[Spec],
+    momentum: float | None = 0.1, eps: float = 1e-5, layout: Layout = "NCHW", activation: Rectifier = None,
 ) -> Sequence[Spec]:  # fmt: skip
     """`x` normalised by mean and variance of each channel: (x - mean) / sqrt(var + eps) * weight + bias.
 
+    `residual`, of the shape of `x`, is added to that, and `activation` "relu" applied to the sum: the same bits as the
+    separate operations.
     `running`: nothing, or running mean and variance (floats, one a channel), and behind them the number of batches
     (int64, 0-d): they are moved on in place, kept = (1 - momentum) kept + momentum found, the variance found being the
     unbiased one; with momentum None by the mean of all batches. A batch with a mean or variance that is not finite
@@ -92,6 +115,8 @@ def batch_norm_training(
     """
     channels = check_channels("batch_norm_training", x, layout, weight=weight, bias=bias)
     check_eps("batch_norm_training", eps)
+    if residual is not None and residual.shape != x.shape:
+        raise ShapeError(f"batch_norm_training: residual has shape {residual.shape}, not that of x, {x.shape}")
     if math.prod(x.shape[d] for d in other_axes(len(x.shape), layout)) < 2:
         values = math.prod(x.shape[d] for d in other_axes(len(x.shape), layout))
         raise ShapeError(
@@ -142,7 +167,8 @@ def _affine(xhat: Any, weight: Any, bias: Any, x: Any, layout: str) -> Any:
 
 @batch_norm_training.composite
 def _(
-    x: Any, weight: Any, bias: Any, running: list[Any], momentum: float | None, eps: float, layout: str
+    x: Any, weight: Any, bias: Any, residual: Any, running: list[Any], momentum: float | None, eps: float, layout: str,
+    activation: str | None,
 ) -> Any:  # fmt: skip
     rest, mean, var = centred(x, other_axes(x.ndim, layout))
     out = _affine(mul(rest, rsqrt(add(var, eps))), weight, bias, x, layout)
@@ -150,7 +176,29 @@ def _(
         n = x.size // mean.size
         found = [reshape(v.detach(), (v.size,)) for v in (mean, var)]
         _move_on(running, found[0], mul(found[1], n / (n - 1)), momentum)
-    return out
+    out = out if residual is None else add(out, residual)
+    return relu(out) if activation else out
+
+
+@batch_norm_training.merge
+def _(first: Command, second: Command) -> Command | None:
+    """Batch normalisation, then the addition of a residual or a ReLU: both in one, in this order."""
+    if first.op is not batch_norm_training.op or first.attrs[-1] is not None:
+        return None
+    made, outputs = first.outputs[0], (second.outputs[0], *first.outputs[1:])
+    if name_of(second) == "relu":
+        return first._replace(attrs=(*first.attrs[:-1], "relu"), outputs=outputs)
+    if second.op is not add.op or first.inputs[3] is not None or made is None:
+        return None
+    others = [a for a in second.inputs if a is not None and a.region != made.region]
+    if len(others) != 1 or (others[0].shape, others[0].dtype) != (made.shape, made.dtype):
+        return None
+    return first._replace(inputs=(*first.inputs[:3], others[0], *first.inputs[4:]), outputs=outputs)
+
+
+@batch_norm_training.residuals
+def _(momentum: float | None, eps: float, layout: str, activation: str | None) -> tuple[str, ...]:
+    return ("x", "weight", "mean", "rstd", *(["out"] if activation else []))
 
 
 def _move_on(running: list[Any], mean: Any, var: Any, momentum: float | None) -> None:
@@ -168,19 +216,23 @@ def _move_on(running: list[Any], mean: Any, var: Any, momentum: float | None) ->
         assign.inplace(kept, cast(where(finite, after, before), kept.dtype))
 
 
-@batch_norm_training.gradient("x", "weight", "bias")
+@batch_norm_training.gradient("x", "weight", "bias", "residual")
 def _(
-    dout: Any, x: Any, weight: Any, mean: Any, rstd: Any, eps: float, layout: str,
-    needs_input_grad: tuple[bool, bool, bool], create_graph: bool,
+    dout: Any, x: Any, weight: Any, mean: Any, rstd: Any, out: Any, eps: float, layout: str, activation: str | None,
+    needs_input_grad: tuple[bool, bool, bool, bool], create_graph: bool,
 ) -> Any:  # fmt: skip
     if create_graph:  # as functions of x, for a second gradient to go through
         mean, _, rstd = _statistics(x, eps, layout)
-    return batch_norm_backward(dout, x, mean, rstd, weight, layout, needs_input_grad)
+    dout = relu_backward(dout, out) if activation else dout
+    *own, to_residual = needs_input_grad
+    found = batch_norm_backward(dout, x, mean, rstd, weight, None, layout, None, own) if any(own) else (None,) * 3
+    return (*found, dout if to_residual else None)
 
 
 @batch_norm_training.reference
 def _(
-    x: Any, weight: Any, bias: Any, running: list[Any], momentum: float | None, eps: float, layout: str
+    x: Any, weight: Any, bias: Any, residual: Any, running: list[Any], momentum: float | None, eps: float, layout: str,
+    activation: str | None,
 ) -> list[Any]:  # fmt: skip
     axis = x.ndim - 1 if layout == "NHWC" else 1
     axes = tuple(d for d in range(x.ndim) if d != axis)
@@ -188,6 +240,8 @@ def _(
     mean, (rest, var) = numpy_mean(x, axes), numpy_centred(x, axes)
     out = rest / np.sqrt(var + eps)
     out = out * (1 if weight is None else weight.reshape(form)) + (0 if bias is None else bias.reshape(form))
+    out = out + (0 if residual is None else residual)
+    out = np.where(out <= 0, 0.0, out) if activation else out
     if not running:
         return [out]
     n, kept = x.size // max(mean.size, 1), list(running)
@@ -201,13 +255,13 @@ def _(
 
 @batch_norm_training.magnitude
 def _(
-    x: Any, weight: Any, bias: Any, running: list[Any], momentum: float | None, eps: float, layout: str
+    x: Any, weight: Any, bias: Any, residual: Any, running: list[Any], eps: float, layout: str
 ) -> list[Any]:  # fmt: skip
     axes = other_axes(x.ndim, layout)
     form = along_axis(x.shape, layout)
     mean, (_, var) = numpy_mean(x, axes), numpy_centred(x, axes)
     size = numpy_size(x, axes, eps) * (1 if weight is None else np.abs(weight).reshape(form))
-    size = size + (0 if bias is None else np.abs(bias).reshape(form))
+    size = size + (0 if bias is None else np.abs(bias).reshape(form)) + (0 if residual is None else np.abs(residual))
     if not running:
         return [size]
     spread = np.sqrt(var).ravel()
@@ -215,110 +269,60 @@ def _(
     return [*kept[: len(running)], size]
 
 
-def _far(rng: np.random.Generator, shape: tuple[int, ...] = (4, 3, 50)) -> Any:
-    """Values whose mean is a thousand times their spread."""
-    return rng.standard_normal(shape) + 4096.0
-
-
-def _kept(channels: int, count: int | None = 3) -> list[Any]:
-    """Running statistics, and how many batches there were."""
-    found: list[Any] = [Input((channels,)), Input((channels,), 0.5, 2.0)]
-    return found if count is None else [*found, np.array(count)]
-
-
-@batch_norm_training.samples
-def _() -> Iterator[Sample]:
-    image, vector = (4, 3, 5, 7), (3,)
-    yield Sample(image, vector, vector, [], why="images")
-    yield Sample((6, 70), None, None, [], why="features alone")
-    yield Sample((3, 4, 5, 2), (2,), None, [], layout="NHWC", eps=0.1, why="channels last, no bias")
-    yield Sample(image, vector, vector, _kept(3), grad=False, why="running statistics")
-    yield Sample((2, 9, 6), None, (9,), _kept(9, 0), momentum=None, grad=False, why="mean of all batches, the first")
-    yield Sample((70, 5), (5,), (5,), _kept(5, 7), momentum=None, grad=False, why="mean of all batches, features")
-    yield Sample((5, 4, 300), None, None, _kept(300, None), layout="NHWC", grad=False, why="many channels last")
-    yield Sample(Input((4, 3, 50), draw=_far), None, None, _kept(3), grad=False, why="far from 0")
-    yield Sample(Input((40, 6), draw=partial(_far, shape=(40, 6))), None, None, [], grad=False, why="far, features")
-    bad = np.array([[1.0, np.inf, 2.0], [0.5, 1.0, np.nan], [0.25, 3.0, 1.0]])
-    yield Sample(bad, None, None, _kept(3), grad=False, why="NaN and infinity: nothing is kept")
-    yield Sample((2, 2, 70, 70), (2,), (2,), [], grad=False, why="planes of several blocks")
-    yield Sample((4, 0, 3), np.zeros(0), None, [], why="no channels")
-
-
-@batch_norm_training.error_inputs
-def _() -> Iterator[ErrorInput]:
-    x, v, name = np.zeros((2, 3, 4)), np.zeros(3), "batch_norm_training"
-    text = f"{name}: x has shape (3,), without an axis of channels"
-    yield ErrorInput(ShapeError, text, v, None, None, [])
-    text = f"{name}: x of shape (1, 3) has 1 value a channel; a variance needs 2"
-    yield ErrorInput(ShapeError, text, np.zeros((1, 3)), None, None, [])
-    text = f"{name}: x of shape (0, 3, 4) has 0 values a channel; a variance needs 2"
-    yield ErrorInput(ShapeError, text, np.zeros((0, 3, 4)), None, None, [])
-    text = f"{name}: weight has shape (3,), not (4,), for x of shape (2, 3, 4)"
-    yield ErrorInput(ShapeError, text, x, v, None, [], layout="NHWC")
-    text = f"{name}: running_var has shape (1,), not (3,), for x of shape (2, 3, 4)"
-    yield ErrorInput(ShapeError, text, x, None, None, [v, np.zeros(1)])
-    text = f"{name}: running_mean is of dtype int64, not a float"
-    yield ErrorInput(DTypeError, text, x, None, None, [np.zeros(3, np.int64), v])
-    text = f"{name}: 1 running tensors; there are a mean, a variance and a count"
-    yield ErrorInput(ShapeError, text, x, None, None, [v])
-    text = f"{name}: num_batches_tracked has shape () and dtype float64, not () and int64"
-    yield ErrorInput(DTypeError, text, x, None, None, [v, v, np.array(0.0)])
-    text = f"{name}: with momentum None num_batches_tracked is needed"
-    yield ErrorInput(ValueError, text, x, None, None, [v, v], momentum=None)
-    text = f"{name}: momentum is -0.5, not a number from 0 on or None"
-    yield ErrorInput(ValueError, text, x, None, None, [v, v], momentum=-0.5)
-    yield ErrorInput(ValueError, f"{name}: eps is -1.0, not a number from 0 on", x, None, None, [], eps=-1.0)
-
-
-@batch_norm_training.workloads
-def _() -> Iterator[Workload]:
-    for shape, why in LAYERS:
-        vector = (shape[1],)
-        yield Workload((shape, vector, vector, _kept(shape[1], None)), (), why)
-    yield Workload(((64, 32, 32, 16), (16,), (16,), []), (0.1, 1e-5, "NHWC"), "channels last")
-
-
 # ---- its gradient ---------------------------------------------------------------------------------------------------
 
 
 def _backward_dtypes(specs: Sequence[Spec | None]) -> Sequence[DType | None]:
-    dout, x, _, _, weight = specs
+    dout, x, _, _, weight, saved = specs
     assert x is not None and dout is not None  # required operands
-    return [dout.dtype, x.dtype, wide(x.dtype), wide(x.dtype), weight and weight.dtype]
+    return [dout.dtype, x.dtype, wide(x.dtype), wide(x.dtype), weight and weight.dtype, saved and dout.dtype]
+
+
+def _plain_planes(x: Spec, layout: str, activation: str | None) -> bool:
+    return _planes(x, layout) and activation is None
 
 
 @norm(
-    kernels={"cuda": [("norm.channels:batch_norm_backward", _planes)]}, outputs="dx dweight dbias", ulp=6,
-    promote=_backward_dtypes,
-    params=lambda layout: (int(layout == "NHWC"),),
-    cost=lambda x, weight: (12.0 * math.prod(x.shape), bytes_of(x, x, x, weight, weight, weight)),
+    kernels={"cuda": [("norm.channels:batch_norm_backward", _plain_planes)]}, outputs="dx dweight dbias", extras="dpre",
+    ulp=6, promote=_backward_dtypes,
+    params=lambda layout, activation: (int(layout == "NHWC"), int(activation is not None)),
+    cost=lambda x, weight, saved: (12.0 * math.prod(x.shape), bytes_of(x, x, x, weight, weight, weight, saved)),
+    samples=cases.backward_samples, error_inputs=cases.backward_errors, workloads=cases.backward_workloads,
     baselines={
         "torch": "torch.ops.aten.native_batch_norm_backward("
-        "dout, x, weight, None, None, mean, rstd, True, 1e-5, [True, True, True])"
+        "dout if saved is None else torch.ops.aten.threshold_backward(dout, saved, 0), x, weight, None, None, mean,"
+        " rstd, True, 1e-5, [True, True, True])"
     },
 )  # fmt: skip
 def batch_norm_backward(
-    dout: Spec, x: Spec, mean: Spec, rstd: Annotated[Spec, POSITIVE], weight: Spec | None, layout: Layout = "NCHW",
-    mask: OutputMask = (True, True, True),
-) -> Sequence[Spec]:  # fmt: skip
+    dout: Spec, x: Spec, mean: Spec, rstd: Annotated[Spec, POSITIVE], weight: Spec | None, saved: Spec | None = None,
+    layout: Layout = "NCHW", activation: Rectifier = None, mask: OutputMask = (True, True, True),
+) -> Sequence[Spec | None]:  # fmt: skip
     """Gradients of `batch_norm_training` for x, weight and bias, from the mean and 1 / standard deviation it kept.
 
     With xhat = (x - mean) rstd and n values a channel: dbias = sum(dout), dweight = sum(dout xhat), dx = weight rstd
-    (dout - dbias / n - xhat dweight / n). Sums are in float32 within blocks and in float64 beyond, in fixed order.
+    (dout - dbias / n - xhat dweight / n). Sums are in float32 within blocks and in float64 beyond, in fixed order. With
+    `activation` "relu", whose result is `saved`, dout is 0 where `saved` is not above 0.
     """
     channels = check_channels("batch_norm_backward", x, layout, weight=weight, mean=mean, rstd=rstd)
     if dout.shape != x.shape:
         raise ShapeError(f"batch_norm_backward: dout has shape {dout.shape}, x {x.shape}")
+    if (activation is not None) != (saved is not None) or (saved is not None and saved.shape != dout.shape):
+        given = None if saved is None else saved.shape
+        raise ShapeError(
+            f"batch_norm_backward: saved {given} does not fit dout {dout.shape} and activation {activation!r}"
+        )
     vector = Spec((channels,), wide(x.dtype) if weight is None else weight.dtype)
-    return [Spec(x.shape, x.dtype), vector, vector]
+    return [Spec(x.shape, x.dtype), vector, vector, Spec(x.shape, dout.dtype) if activation else None]
 
 
 @batch_norm_backward.composite
 def _(
-    dout: Any, x: Any, mean: Any, rstd: Any, weight: Any, layout: str, mask: tuple[bool, bool, bool]
+    dout: Any, x: Any, mean: Any, rstd: Any, weight: Any, saved: Any, layout: str, activation: str | None,
+    mask: tuple[bool, bool, bool],
 ) -> tuple[Any, ...]:  # fmt: skip
     place, axes = partial(along, shape=x.shape, layout=layout), other_axes(x.ndim, layout)
-    dy = widened(dout)
+    dy = widened(relu_backward(dout, saved) if activation else dout)
     xhat = mul(sub(widened(x), place(mean)), place(rstd))
     dbias, dweight = sum_(dy, axes), sum_(mul(dy, xhat), axes)
     scale = rstd if weight is None else mul(rstd, widened(weight))
@@ -332,10 +336,25 @@ def _(
     )
 
 
+@batch_norm_backward.merge
+def _(first: Command, second: Command) -> Command | None:
+    """The gradient of a ReLU, then that of batch normalisation: both in one, and the gradient in between where it is
+    still read. Not on GPUs, where a compiler chooses the order of sums, for each kernel anew."""
+    if first.op is not relu_backward.op or second.op is not batch_norm_backward.op or second.device.type != "cpu":
+        return None
+    (layout, activation, mask), made = second.attrs, first.outputs[0]
+    dout = second.inputs[0]
+    if activation is not None or made is None or dout is None or dout.region != made.region:
+        return None
+    inputs = (first.inputs[0], *second.inputs[1:-1], first.inputs[1])
+    return second._replace(inputs=inputs, attrs=(layout, "relu", mask), outputs=(*second.outputs[:3], made))
+
+
 @batch_norm_backward.reference
 def _(
-    dout: Any, x: Any, mean: Any, rstd: Any, weight: Any, layout: str
+    dout: Any, x: Any, mean: Any, rstd: Any, weight: Any, saved: Any, layout: str
 ) -> tuple[Any, ...]:  # fmt: skip
+    dout = dout if saved is None else np.where(saved <= 0, 0.0, dout)
     axis = x.ndim - 1 if layout == "NHWC" else 1
     axes = tuple(d for d in range(x.ndim) if d != axis)
     form = [n if d == axis else 1 for d, n in enumerate(x.shape)]
@@ -360,33 +379,6 @@ def _(
     return scale.reshape(form) * (np.abs(dout) + rest), dweight, dbias
 
 
-@batch_norm_backward.samples
-def _() -> Iterator[Sample]:
-    image, v = (4, 3, 5, 7), (3,)
-    yield Sample(image, image, v, v, v, why="images")
-    yield Sample((6, 70), (6, 70), (70,), (70,), None, mask=(True, False, True), why="features, no weight")
-    yield Sample((3, 4, 5, 2), (3, 4, 5, 2), (2,), (2,), (2,), layout="NHWC", why="channels last")
-    yield Sample((2, 300, 3), (2, 300, 3), v, v, v, layout="NHWC", mask=(False, True, True), why="no dx")
-    yield Sample((2, 2, 70, 70), (2, 2, 70, 70), (2,), (2,), (2,), grad=False, why="planes of several blocks")
-    yield Sample((0, 3, 4), (0, 3, 4), v, v, v, why="empty")
-
-
-@batch_norm_backward.error_inputs
-def _() -> Iterator[ErrorInput]:
-    x, v = np.zeros((2, 3)), np.zeros(3)
-    text = "batch_norm_backward: dout has shape (2,), x (2, 3)"
-    yield ErrorInput(ShapeError, text, np.zeros(2), x, v, v, v)
-    text = "batch_norm_backward: mean has shape (2,), not (3,), for x of shape (2, 3)"
-    yield ErrorInput(ShapeError, text, x, x, np.zeros(2), v, v)
-
-
-@batch_norm_backward.workloads
-def _() -> Iterator[Workload]:
-    for shape, why in LAYERS:
-        v = (shape[1],)
-        yield Workload((shape, shape, Input(v, dtype=float32), Input(v, 0.5, 2.0, float32), v), (), why, (float32,))
-
-
 # ---- inference ------------------------------------------------------------------------------------------------------
 
 
@@ -397,6 +389,7 @@ def _inference_dtypes(specs: Sequence[Spec | None]) -> Sequence[DType | None]:
 
 @norm(
     kernels={"cuda": [("norm.channels:batch_norm_inference", _planes)]},
+    samples=cases.inference_samples, error_inputs=cases.inference_errors, workloads=cases.inference_workloads,
     promote=_inference_dtypes, ulp=6, params=lambda eps, layout: (eps, int(layout == "NHWC")),
     cost=lambda x, mean, var, weight, bias: (3.0 * math.prod(x.shape), bytes_of(x, x, mean, var, weight, bias)),
     baselines={"torch": f"{_BACK}(F.batch_norm({_MOVED}, mean, var, weight, bias, False, 0.1, eps))"},
@@ -438,32 +431,6 @@ def _(x: Any, mean: Any, var: Any, weight: Any, bias: Any, eps: float, layout: s
     return size + (0 if bias is None else np.abs(bias).reshape(form))
 
 
-@batch_norm_inference.samples
-def _() -> Iterator[Sample]:
-    v = (3,)
-    yield Sample((4, 3, 5, 7), v, v, v, v, why="images")
-    yield Sample((5, 6, 3), v, v, None, v, layout="NHWC", eps=0.1, why="channels last")
-    yield Sample((6, 300), (300,), (300,), None, None, why="features")
-    yield Sample(Input((4, 3, 2), draw=partial(_far, shape=(4, 3, 2))), np.array([4096.0, 4095.0, 4097.0]), v, v, v,
-                 grad=False, why="far from 0")  # fmt: skip
-    yield Sample(np.array([[np.nan, np.inf, 1.0]]), v, v, v, v, grad=False, why="NaN and infinity")
-    yield Sample((0, 3, 4), v, v, v, v, why="no images")
-
-
-@batch_norm_inference.error_inputs
-def _() -> Iterator[ErrorInput]:
-    x, v = np.zeros((2, 3)), np.ones(3)
-    text = "batch_norm_inference: var has shape (2,), not (3,), for x of shape (2, 3)"
-    yield ErrorInput(ShapeError, text, x, v, np.zeros(2), None, None)
-
-
-@batch_norm_inference.workloads
-def _() -> Iterator[Workload]:
-    for shape, why in LAYERS:
-        v = (shape[1],)
-        yield Workload((shape, v, Input(v, 0.5, 2.0), v, v), (), why)
-
-
 # ---- the public function --------------------------------------------------------------------------------------------
 
 
@@ -493,7 +460,7 @@ def batch_norm(
     if train:
         running = [] if running_mean is None else [running_mean, running_var]
         running += [num_batches_tracked] if running and num_batches_tracked is not None else []
-        return called("batch_norm", batch_norm_training, x, weight, bias, running, momentum, eps, where_)
+        return called("batch_norm", batch_norm_training, x, weight, bias, None, running, momentum, eps, where_)
     if running_mean is None:
         raise ValueError("batch_norm: running_mean and running_var are needed where training is False")
     return called("batch_norm", batch_norm_inference, x, running_mean, running_var, weight, bias, eps, where_)

@@ -2,7 +2,9 @@
 
 Bound: memory. In training x is read for the mean of each part of a channel, again for what differs from it, mostly from
 L2, and a third time for the result: 8 bytes an element (float32) at least, 16 where L2 is too small. Inference reads
-and writes once. Backward reads x and dout for the sums and again for dx. Statistics are float32 (float64 for float64).
+and writes once. A residual and a ReLU behind training are part of the map: 4 bytes more for the residual, against 20 in
+kernels of their own. Backward reads x and dout for the sums and again for dx; ReLU's gradient is a kernel of its own.
+Statistics are float32 (float64 for float64).
 
 Stages, all unmeasured (not yet run on hardware): moments of at most 64 parts of the images of each channel; one program
 that joins them in order (Chan et al. 1979), moves the running statistics on unless one is not finite, and counts the
@@ -15,6 +17,7 @@ import math
 from typing import Any
 
 from dlcore.dtypes import DType, float64
+from dlcore.kernels.common.activations import relu
 from dlcore.kernels.common.math import divide
 from dlcore.kernels.language import jit, tl
 from dlcore.kernels.launch import (
@@ -119,10 +122,11 @@ def join_moments_kernel(
 
 @jit
 def plane_map_kernel(
-    x, mean, spread, weight, bias, out, rows, channels, n, eps, VARIANCE: tl.constexpr, C: tl.constexpr,
-    INDEX: tl.constexpr, BLOCK_R: tl.constexpr, BLOCK_N: tl.constexpr,
+    x, mean, spread, weight, bias, residual, out, rows, channels, n, eps, VARIANCE: tl.constexpr, RELU: tl.constexpr,
+    C: tl.constexpr, INDEX: tl.constexpr, BLOCK_R: tl.constexpr, BLOCK_N: tl.constexpr,
 ):  # fmt: skip
-    """(x - mean) * spread * weight + bias of planes; `spread`: 1 / standard deviation, or the variance."""
+    """(x - mean) * spread * weight + bias of planes; `spread`: 1 / standard deviation, or the variance. Then + residual
+    and ReLU, rounded in between as separate kernels round."""
     row = tl.expand_dims(tl.program_id(0).to(INDEX) * BLOCK_R + tl.arange(0, BLOCK_R), 1)
     col = tl.expand_dims(tl.program_id(1).to(INDEX) * BLOCK_N + tl.arange(0, BLOCK_N), 0)
     inside, channel = row < rows, row % channels
@@ -135,7 +139,12 @@ def plane_map_kernel(
     y = (tl.load(x + row * n + col, mask, 0).to(C) - tl.load(mean + channel, inside, 0).to(C)) * scale
     if bias is not None:
         y = y + tl.load(bias + channel, inside, 0).to(C)
-    tl.store(out + row * n + col, y.to(out.dtype.element_ty), mask)
+    y = y.to(out.dtype.element_ty)
+    if residual is not None:
+        y = (y.to(C) + tl.load(residual + row * n + col, mask, 0).to(C)).to(out.dtype.element_ty)
+    if RELU:
+        y = relu(y.to(C)).to(out.dtype.element_ty)
+    tl.store(out + row * n + col, y, mask)
 
 
 @jit
@@ -200,7 +209,7 @@ def _given(call: Call, k: int) -> In | None:
 
 def batch_norm_training(call: Call) -> Program:
     """The program of batch_norm_training with channels first."""
-    momentum, eps, _ = call.params
+    momentum, eps, _, rectified = call.params
     x, images, c, n = _planes(call, 0)
     if not x.size:
         return Program(())
@@ -211,13 +220,13 @@ def batch_norm_training(call: Call) -> Program:
         "x": In(0), "means": means, "squares": squares, "images": images, "channels": c, "n": n, "share": share,
         "C": dtype, "INDEX": index, "BLOCK": min(power_of_2(n), 1024),
     }  # fmt: skip
-    running = call.inputs[3:]
+    running = call.inputs[4:]
     strides = [v.strides[0] if v is not None and c > 1 else 1 for v in running[:2]] or [1, 1]
     joined = {
         "means": means, "squares": squares, "mean": mean, "rstd": rstd,
         "kept_mean": Out(1) if call.outputs[1] else None, "kept_rstd": Out(2) if call.outputs[2] else None,
-        "variances": variances, "running_mean": In(3) if running else None, "running_var": In(4) if running else None,
-        "batches": In(5) if len(running) > 2 else None, "channels": c, "parts": parts, "images": images, "n": n,
+        "variances": variances, "running_mean": In(4) if running else None, "running_var": In(5) if running else None,
+        "batches": In(6) if len(running) > 2 else None, "channels": c, "parts": parts, "images": images, "n": n,
         "share": share, "mean_stride": strides[0], "var_stride": strides[1],
         "momentum": _number(float(momentum), x.dtype), "eps": _number(float(eps), x.dtype), "C": dtype,
         "BLOCK": min(power_of_2(c), CHANNELS),
@@ -225,20 +234,24 @@ def batch_norm_training(call: Call) -> Program:
     launches = (
         Launch(plane_moments_kernel, (c, parts), moments),
         Launch(join_moments_kernel, (1,), joined),
-        _map(call, mean, rstd, 1, 2, eps, False),
+        _map(call, mean, rstd, 1, 2, eps, False, _given(call, 3), bool(rectified)),
     )
     temps = [Workspace(parts * c * size)] * 2 + [Workspace(c * size)] * 3
-    used = tuple(k for k in range(3) if call.inputs[k] is not None)
+    used = tuple(k for k in range(4) if call.inputs[k] is not None)
     return Program(launches, tuple(temps), contiguous=used)
 
 
-def _map(call: Call, mean: Any, spread: Any, weight: int, bias: int, eps: float, variance: bool) -> Launch:
+def _map(
+    call: Call, mean: Any, spread: Any, weight: int, bias: int, eps: float, variance: bool,
+    residual: In | None = None, rectified: bool = False,
+) -> Launch:  # fmt: skip
     x, images, c, n = _planes(call, 0)
     grid, tile = _map_tile(images * c, n)
     args = {
         "x": In(0), "mean": mean, "spread": spread, "weight": _given(call, weight), "bias": _given(call, bias),
-        "out": Out(0), "rows": images * c, "channels": c, "n": n, "eps": _number(float(eps), x.dtype),
-        "VARIANCE": variance, "C": accumulator(x.dtype), "INDEX": index_dtype(x.size), **tile,
+        "residual": residual, "out": Out(0), "rows": images * c, "channels": c, "n": n,
+        "eps": _number(float(eps), x.dtype), "VARIANCE": variance, "RELU": rectified, "C": accumulator(x.dtype),
+        "INDEX": index_dtype(x.size), **tile,
     }  # fmt: skip
     return Launch(plane_map_kernel, grid, args)
 
