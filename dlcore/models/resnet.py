@@ -48,8 +48,8 @@ class BasicBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Any:
         """(N, inputs, H, W) -> (N, outputs, H / stride, W / stride)."""
-        out = self.bn2(self.conv2(self.relu(self.bn1(self.conv1(x)))))
-        return self.relu(out + (x if self.downsample is None else self.downsample(x)))
+        shortcut = x if self.downsample is None else self.downsample(x)  # first: bn2, + and relu become one launch
+        return self.relu(self.bn2(self.conv2(self.relu(self.bn1(self.conv1(x))))) + shortcut)
 
 
 class ResNet(nn.Module):
