@@ -109,10 +109,12 @@ class _Step:
         assert first is not None and second is not None
         own = first.writes | second.writes
         made = next((a for a in first.outputs if a is not None and a.region == pair.region), None)
-        others = self.readers[pair.region] - {pair.second}
-        if self.kinds[pair.region] == "result":
+        others, writers = self.readers[pair.region] - {pair.second}, self.writers[pair.region]
+        if made is not None and any(a is not None and a.same_elements(made) for a in second.outputs):
+            others, writers = _until(pair.second, others), _until(pair.second, writers)  # `out += x`: out has its value
+        elif self.kinds[pair.region] == "result":
             return "its value is a result"
-        if made is None or self.writers[pair.region] != {pair.first}:
+        if made is None or writers != {pair.first}:
             return "its value is changed in place"
         if any(self._before(a.region) for a in (*first.outputs, *second.outputs) if a is not None and a.region >= 0):
             return "it is written into memory from before the step"
@@ -201,6 +203,11 @@ class _Step:
             what = (command.op.call, command.attrs, command.lengths, command.line)  # type: ignore[union-attr]
             found.append((number, *what, kernel, tuple(params), inputs, outputs, workspaces))
         return found
+
+
+def _until(second: int, numbers: set[int]) -> set[int]:
+    """The commands before the second."""
+    return {number for number in numbers if number < second}
 
 
 def _at(command: Command, region: int) -> Iterator[Array]:

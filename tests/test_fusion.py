@@ -214,11 +214,11 @@ def test_nothing_is_merged_that_must_stay_apart(hazard):
 
 
 def _program(seed):
-    """A random step over two layers: values made of others, some of which it changes in place or returns."""
+    """A random step over layers: values made of others, some of which it changes in place or returns."""
     rng = np.random.default_rng(seed)
     plan = [(rng.integers(9), *rng.integers(1 << 30, size=3)) for _ in range(rng.integers(3, 9))]
     backward = bool(rng.integers(2))
-    layers = [nn.Linear(6, 6), nn.Linear(6, 6, bias=False)]
+    layers = [nn.Linear(6, 6), nn.Linear(6, 6, bias=False), nn.BatchNorm1d(6)]
     activations = list(ACTIVATIONS.values())
 
     def function(x):
@@ -226,7 +226,7 @@ def _program(seed):
         for kind, a, b, c in plan:
             one, other = values[a % len(values)], values[b % len(values)]
             if kind < 3:
-                values.append(layers[c % 2](one))
+                values.append(layers[c % 3](one))
             elif kind < 6:
                 values.append(activations[c % len(activations)](other if c % 3 else values[-1]))
             elif kind == 6:
@@ -234,6 +234,8 @@ def _program(seed):
             elif kind == 7:
                 part = dl.relu(one[1:4]).sum() + one
                 values.append(one.transpose() if c % 2 else part)
+            elif not backward and c % 2:
+                one += other
             elif not backward:
                 one *= 0.5
         out = [v for k, v in enumerate(values) if k == len(values) - 1 or plan[0][1] >> k & 1]
@@ -430,6 +432,28 @@ def _relu_then_add(bn, x):
     return dl.relu(bn(x * 2)) + shortcut
 
 
+def _added_in_place(bn, x):
+    shortcut = x * 3
+    out = bn(x * 2)
+    out += shortcut
+    return dl.relu(out)
+
+
+def _read_before_it_changes(bn, x):
+    shortcut = x * 3
+    out = bn(x * 2)
+    kept = out * shortcut
+    out += shortcut
+    return dl.relu(out), kept
+
+
+def _read_after_it_changes(bn, x):
+    shortcut = x * 3
+    out = bn(x * 2)
+    out += shortcut
+    return dl.relu(out), out * shortcut
+
+
 def _two_residuals(bn, x):
     a, b = x * 3, x * 4
     return dl.relu(bn(x * 2) + a + b)
@@ -451,6 +475,11 @@ NORM_HAZARDS = {
     "returned": (_norm_returned, ["mul", "batch_norm_training", "relu"], "its value is a result"),
     "doubled": (_doubled, ["mul", "batch_norm_training", "add"], None),
     "relu, then add": (_relu_then_add, ["mul", "mul", "batch_norm_training+relu", "add"], None),
+    "added in place": (_added_in_place, ["mul", "mul", "batch_norm_training+residual+relu"], None),
+    "read before it changes": (
+        _read_before_it_changes, ["mul", "mul", "batch_norm_training", "mul", "add", "relu"], "3 needs its value too"),
+    "read after it changes": (
+        _read_after_it_changes, ["mul", "mul", "batch_norm_training+residual", "relu", "mul"], None),
     "two residuals": (
         _two_residuals, ["mul", "mul", "mul", "batch_norm_training+residual", "add", "relu"], None),
 }  # fmt: skip
