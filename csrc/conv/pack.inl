@@ -354,7 +354,9 @@ static void store_positions(const compute_t<S>* rows, const Images& images, cons
     S* to = y + at + first * images.channel;
     const T* from = rows + p * width;
     if (images.channel == 1) {
-      for (int64_t i = 0; i < length; ++i) store_block(to + i * images.place[2], from + i * width, columns);
+      const bool whole = columns == width && images.place[2] == width;  // of all channels, one behind the other
+      const int64_t runs = whole ? 1 : length, run = whole ? length * width : columns;
+      for (int64_t i = 0; i < runs; ++i) store_block(to + i * images.place[2], from + i * width, run);
       return;
     }
     if constexpr (std::is_same_v<S, T>) {
