@@ -2,7 +2,8 @@
 //
 // A box of positions is computed for one panel of target channels after the other: its results wait in rows[position]
 // [lane], in the first- or second-level cache, for bias and activation, and go from there to the target, transposed for
-// NCHW. k runs in slices of at most kSlice, by its value alone.
+// NCHW. Where nothing is left to be done, as in NHWC without bias and activation, tiles write to the target itself. k
+// runs in slices of at most kSlice, by its value alone.
 
 template <class T> constexpr int64_t kSlice = 2048 / static_cast<int64_t>(sizeof(T));
 constexpr int64_t kSourceBytes = 384 << 10;  // of a box's copy: with a panel it stays in a cache of 1 MiB
@@ -31,6 +32,21 @@ template <class S> struct Gather {
   const int64_t taps = axes[0].kernel * axes[1].kernel * axes[2].kernel, depth = taps * channels;
   const Panels panels{lanes, L, most_vectors()};
   const int64_t padded = ((panels.count() - 1) * panels.vectors + panels.vectors_of(panels.count() - 1)) * L;
+
+  // Where the results of a box go: its first position, and strides of images and axes.
+  struct Results {
+    T* at;
+    int64_t stride[kAxes + 1];
+
+    Results(T* rows, int width, const Box& box) : at(rows) {  // position by position
+      stride[kAxes] = width;
+      for (int a = kAxes; a > 0; --a) stride[a - 1] = stride[a] * box.length(a);
+    }
+    Results(T* out, const Images& images, const Box& box) : at(out + box.begin[0] * images.image) {  // in the target
+      stride[0] = images.image;
+      for (int a = 0; a < kAxes; ++a) stride[a + 1] = images.place[a], at += box.begin[a + 1] * images.place[a];
+    }
+  };
 
   Gather(const Images& from, const Images& to, const Axis (&a)[kAxes], int64_t g)
       : source(from), target(to), axes(a), groups(g) {}
@@ -96,15 +112,17 @@ template <class S> struct Gather {
     for (int64_t panel = panel0; panel < panel1; ++panel) {
       const int vectors = panels.vectors_of(panel), width = vectors * L, columns = panels.columns(panel);
       const T* weights = packed + (group * padded + panel * panels.width()) * depth;
+      const int64_t first = group * lanes + panel * panels.width();
+      const Results results = results_of(box, rows, first, columns, width);
       for (int64_t d = 0; d < axes[0].phases(box.begin[1], box.end[1]); ++d)
         for (int64_t h = 0; h < axes[1].phases(box.begin[2], box.end[2]); ++h)
           for (int64_t v = 0; v < axes[2].phases(box.begin[3], box.end[3]); ++v) {
             const Phase phase[kAxes] = {axes[0].phase(box.begin[1] + d, box.end[1]),
                                         axes[1].phase(box.begin[2] + h, box.end[2]),
                                         axes[2].phase(box.begin[3] + v, box.end[3])};
-            run_phase(from, box, phase, weights, vectors, rows);
+            run_phase(from, box, phase, weights, vectors, results);
           }
-      const int64_t first = group * lanes + panel * panels.width();
+      if (results.at != rows) continue;
       if (bias || (!std::is_same_v<S, T> && (pre || activation != Activation::none)))
         add_bias<S>(rows, positions, width, bias ? bias + first : nullptr, columns);
       if (pre) store_positions<S>(rows, target, box, first, columns, width, pre);
@@ -114,9 +132,18 @@ template <class S> struct Gather {
     }
   }
 
+  // Sums that are the results, of whole vectors of channels side by side, go where they belong at once.
+  Results results_of(const Box& box, T* rows, int64_t first, int columns, int width) const {
+    if constexpr (std::is_same_v<S, T>) {
+      const bool finished = !bias && !pre && activation == Activation::none;
+      if (finished && target.channel == 1 && columns == width) return Results(out + first, target, box);
+    }
+    return Results(rows, width, box);
+  }
+
   // The positions of one phase, all slices of k.
   void run_phase(const Source<S>& from, const Box& box, const Phase* phase, const T* weights, int vectors,
-                 T* rows) const {
+                 const Results& results) const {
     const int width = vectors * L;
     const Phase &d = phase[0], &h = phase[1], &v = phase[2];
     const int64_t before = (d.tap * axes[1].kernel + d.taps * h.tap) * axes[2].kernel + d.taps * h.taps * v.tap;
@@ -127,13 +154,10 @@ template <class S> struct Gather {
     cut_runs(from, phase, k, slices, runs.get(), begin.get());
     // Images, planes, rows and positions of a row: adjacent ones that are equally far apart are one.
     int64_t count[kAxes + 1] = {box.length(0)}, read[kAxes + 1] = {from.stride[0]}, written[kAxes + 1];
-    written[3] = width;
+    std::copy_n(results.stride, kAxes + 1, written);
+    T* to = results.at;
     for (int a = kAxes; a > 0; --a) {
       count[a] = phase[a - 1].count, read[a] = from.step(a - 1) * from.stride[a];
-      written[a - 1] = written[a] * box.length(a);
-    }
-    T* to = rows;
-    for (int a = kAxes; a > 0; --a) {
       to += (phase[a - 1].first - box.begin[a]) * written[a];
       written[a] *= axes[a - 1].spread();
     }
