@@ -14,6 +14,7 @@ rng, digest = np.random.default_rng(0), hashlib.sha256()
 SHAPES = [
     (15, 1, 7), (16, 17, 33), (19, 48, 64), (33, 80, 65), (100, 70, 513), (37, 33, 1030), (256, 300, 784), (14, 64, 32),
     (130, 144, 1025), (57, 5, 200), (128, 10, 256), (65, 257, 130), (29, 5, 0), (500, 96, 40), (4100, 20, 8),
+    (512, 40, 100),
 ]
 for dtype in ("float32", "float64", "float16", "bfloat16"):
     for m, n, k in SHAPES:
@@ -40,5 +41,6 @@ def digest(**environment):
 def test_every_way_to_multiply_has_the_same_bits():
     expected = digest(DLCORE_TILES="tall", DLCORE_BF16="widened")
     assert digest(DLCORE_TILES="broad", DLCORE_BF16="widened") == expected
+    assert digest(DLCORE_TILES="mixed", DLCORE_BF16="widened") == expected
     assert digest(DLCORE_TILES="tall") == expected  # in pairs, where the processor has the instruction
     assert digest(DLCORE_TILES="broad") == expected

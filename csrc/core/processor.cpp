@@ -12,19 +12,19 @@ int64_t second_level_cache() {
   return size > 0 ? size : int64_t{1} << 20;
 }
 
-bool broad_tiles() {
-  static const bool broad = [] {
+Tiles product_tiles() {
+  static const Tiles tiles = [] {
     const char* asked = std::getenv("DLCORE_TILES");
-    if (asked && !std::strcmp(asked, "broad")) return true;
-    if (asked && !std::strcmp(asked, "tall")) return false;
+    if (asked && !std::strcmp(asked, "broad")) return Tiles::broad;
+    if (asked && !std::strcmp(asked, "mixed")) return Tiles::mixed;
+    if (asked && !std::strcmp(asked, "tall")) return Tiles::tall;
 #if defined(__x86_64__) && defined(__GNUC__)
     __builtin_cpu_init();
-    return __builtin_cpu_is("intel") != 0;
-#else
-    return false;
+    if (__builtin_cpu_is("intel")) return Tiles::broad;
 #endif
+    return Tiles::mixed;
   }();
-  return broad;
+  return tiles;
 }
 
 bool multiplies_bfloat16() {

@@ -6,9 +6,10 @@ namespace dlcore {
 
 int64_t second_level_cache();  // bytes of a core's
 
-// Whether products take broad tiles (csrc/matmul/broad.inl): on Intel's processors. DLCORE_TILES=broad or tall decides
-// otherwise, for tests and measurements.
-bool broad_tiles();
+// Which tiles products take (csrc/matmul/broad.inl): broad ones on Intel's processors, on others both, each where it is
+// faster. DLCORE_TILES=tall, mixed or broad decides otherwise, for tests and measurements.
+enum class Tiles { tall, mixed, broad };
+Tiles product_tiles();
 
 // Whether the processor multiplies bfloat16 (AVX512-BF16, csrc/matmul/pairs.inl). DLCORE_BF16=widened says no.
 bool multiplies_bfloat16();

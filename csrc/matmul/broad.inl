@@ -1,13 +1,15 @@
 // Blocks of C by broad tiles: 6 rows x 4 vectors, and 8 x 3, 12 x 2, 14 x 1 for the last columns.
 //
-// For processors that load less than two vectors for every two multiply-adds: an Intel core does two 512-bit
-// multiply-adds a cycle, but its loads, and where another guest uses the other hyperthread every instruction, are what
-// a tile of 14 x 2 waits for (0.57 loads a multiply-add; here 0.42). Zen 4 keeps the tall tiles: they are at its roof.
+// An Intel core does two 512-bit multiply-adds a cycle, but its loads, and where another guest uses the other
+// hyperthread every instruction, are what a tile of 14 x 2 waits for (0.57 loads a multiply-add; here 0.42). Zen 4 is
+// at its roof with either tile while all lies in its caches; with these it packs less of B and writes C in long runs.
 //
-// GFLOP/s of float32 on an Emerald Rapids Xeon, DLCORE_TILES=tall and broad:
-//                   256^3   128x784x256   1024^3   2048x32x2048
-//   one thread     157 171     147 172     144 155      102 141
-//   two threads    208 230     201 225     190 230      135 168
+// GFLOP/s of float32, DLCORE_TILES=tall and the default, on an Emerald Rapids Xeon, one thread and two, and on one core
+// of a Zen 4 (115 at most). Of a product marked T, A^T is what lies in memory.
+//                 256^3   128x784x256   1024^3   2048x32x2048   512x128x4096   T 512x128x4096   T 512x128x1024
+//   Xeon        157 171     147 172    144 155      102 141
+//   2 threads   208 230     201 225    190 230      135 168
+//   Zen 4       110 116     110 111    103 107       83  96         83 112          91  96         102 109
 //
 // k runs in the same slices as in gemm.inl. Within one: groups of columns of B, as many as keep a share of the
 // second-level cache; all rows of A against a group, tile by tile; the panels of a group innermost, so that C is
@@ -15,18 +17,31 @@
 #if DLCORE_ISA == 4
 constexpr int kBroadVectors = 4;
 constexpr int kBroadRows[kBroadVectors + 1] = {0, 14, 12, 8, 6};
-constexpr int kTallRows = 14;         // so many rows are one tall tile, which reads B once
-constexpr int kUnrolled = 4;          // steps of k
-constexpr int64_t kSmallA = 1 << 16;  // bytes of an A of adjacent columns that is read in place
+constexpr int kTallRows = 14;          // so many rows are one tall tile, which reads B once
+constexpr int kUnrolled = 4;           // steps of k
+constexpr int64_t kSmallA = 1 << 16;   // bytes of an A of adjacent columns that is read in place
+constexpr int64_t kManyColumns = 256;  // of C: worth copies of the rows of A
 
 // Whether a product is for these tiles. It is for tall ones where few rows meet a B that no cache of a core holds, for
-// those read it where it lies, prefetched; and where A has to be packed across its columns, for 14 rows at a time cost
-// less than 6.
+// those read it where it lies, prefetched. Where tall tiles are at the roof by themselves, they are also for few rows
+// of any B that is read in place, and for floats of 16 bits, whose rows are always copied.
 template <class S> static bool takes_broad(const Product<S>& p) {
-  if (!broad_tiles() || p.m <= kTallRows || p.n <= kFew) return false;
-  const int64_t item = sizeof(S);
-  if (p.b_col == 1 && p.m <= 4 * kTallRows && p.k * p.n * item > second_level_cache()) return false;
-  return p.a_col == 1 || p.m * std::min(p.k, kDepth<compute_t<S>>) * item <= kSmallA;
+  const Tiles tiles = product_tiles();
+  if (tiles == Tiles::tall || p.m <= kTallRows || p.n <= kFew) return false;
+  const bool mixed = tiles == Tiles::mixed, few = p.b_col == 1 && p.m <= 4 * kTallRows;
+  if (mixed && !std::is_same_v<S, compute_t<S>>) return false;
+  return !few || (!mixed && p.k * p.n * static_cast<int64_t>(sizeof(S)) <= second_level_cache());
+}
+
+// Whether A is read from copies of its rows, for blocks of so many columns. An A^T is read in place where it is small,
+// or where few columns of C need it and its rows are no multiple of 2 KiB apart, which falls into few sets of a cache.
+template <class S> static bool copies_rows(const Product<S>& p, int64_t columns) {
+  if (!std::is_same_v<S, compute_t<S>>) return true;
+  if (p.a_col == 1) return false;
+  if (p.a_row != 1) return true;
+  constexpr int64_t item = sizeof(S);
+  if (p.m * std::min(p.k, kDepth<S>) * item <= kSmallA) return false;
+  return columns >= kManyColumns || p.a_col * item % 2048 == 0;
 }
 
 // C[MR, NV vectors] (+)= A[MR, depth] @ B[depth, NV vectors]. One pointer for three rows of A: base + {0, 1, 2} strides
@@ -105,7 +120,7 @@ template <class S> struct BroadBlock {
   const int64_t i0, i1, j0, j1;
   const int64_t rows = i1 - i0, columns = j1 - j0;
   const int64_t slices = slices_of<T>(p.k), depth = longest_slice<T>(p.k);
-  const bool copies_a = !same || (p.a_row != 1 && p.a_col != 1);
+  const bool copies_a = copies_rows(p, columns);
   const bool copies_b = !same || !in_place();
   const FinishFunction<S> finish = finish_for(p);
 
@@ -139,25 +154,25 @@ template <class S> struct BroadBlock {
   template <int NV> void run_region(int64_t from, int64_t to, T* sums) const {
     if (from >= to) return;
     constexpr int64_t width = int64_t{NV} * L;
-    const int64_t tiles = ceil_div(rows, kBroadRows[NV]), panel = depth * width + 32;
+    const int64_t panel = depth * width + 32;
+    const RowTiles tiles{rows, ceil_div(rows, kBroadRows[NV]), depth};
     // Two fifths of the second-level cache: where k is short, whole rows of C are then written in one go.
     const int64_t fits = second_level_cache() * 2 / 5 / (std::max<int64_t>(depth, 1) * static_cast<int64_t>(sizeof(T)));
     const int64_t group = std::min(std::max(fits / width * width, width), ceil_div(to - from, width) * width);
-    Scratch<T> copy_a(copies_a ? rows * depth : 0), panels(copies_b ? group / width * panel : 0);
-    const auto first_row = [&](int64_t tile) { return rows * tile / tiles; };  // counted from i0
+    Scratch<T> copy_a(copies_a ? tiles.size() : 0), panels(copies_b ? group / width * panel : 0);
     for (int64_t s = 0; s < slices; ++s) {
       const int64_t k0 = slice_begin(p.k, slices, s), k1 = slice_begin(p.k, slices, s + 1);
-      if (copies_a) copy_rows(copy_a.get(), k0, k1, tiles);
+      if (copies_a)
+        pack_tiles(tiles, p.a + i0 * p.a_row + k0 * p.a_col, p.a_row, p.a_col, k1 - k0, copy_a.get());
       for (int64_t j = from; j < to; j += group) {
         const int64_t end = std::min(j + group, to);
         if (copies_b)
           pack_columns(p.b + k0 * p.b_row + j * p.b_col, p.b_row, p.b_col, k1 - k0, end - j, panels.get(), width,
                        panel);
-        for (int64_t t = 0; t < tiles; ++t) {
-          const int64_t i = first_row(t), count = first_row(t + 1) - i;
+        for (int64_t t = 0; t < tiles.tiles; ++t) {
           for (int64_t at = j; at < end; at += width)
-            run_tile<NV>(i, static_cast<int>(count), at, std::min(at + width, to), k0, k1,
-                         copy_a.get() + i * depth, panels.get() + (at - j) / width * panel, sums);
+            run_tile<NV>(tiles.first(t), static_cast<int>(tiles.count(t)), at, std::min(at + width, to), k0, k1,
+                         copy_a.get() + tiles.place(t), panels.get() + (at - j) / width * panel, sums);
         }
       }
     }
@@ -184,15 +199,6 @@ template <class S> struct BroadBlock {
     for (int64_t at = j; last && finish && at < end; at += kChunk)
       finish(p, tile.c + (at - j), tile.c_row, i0 + i, at, count,
              static_cast<int>(std::min<int64_t>(kChunk, end - at)));
-  }
-
-  // The rows of a slice as the tiles read them: to[i * depth + k * count + r] for row i + r of a tile of `count` rows.
-  void copy_rows(T* to, int64_t k0, int64_t k1, int64_t tiles) const {
-    for (int64_t t = 0; t < tiles; ++t) {
-      const int64_t i = rows * t / tiles, count = rows * (t + 1) / tiles - i;
-      const S* from = p.a + (i0 + i) * p.a_row + k0 * p.a_col;
-      pack_rows(from, p.a_row, p.a_col, count, k1 - k0, to + i * depth);
-    }
   }
 };
 #endif

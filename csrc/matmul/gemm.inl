@@ -92,7 +92,7 @@ template <class S> struct Block {
   const int64_t i0, i1, j0, j1;
   const int64_t rows = i1 - i0, columns = j1 - j0;
   const int64_t slices = slices_of<T>(p.k), depth = longest_slice<T>(p.k);
-  const int64_t tiles = ceil_div(rows, kTileRows);
+  const RowTiles tiles{rows, ceil_div(rows, kTileRows), depth};
   // Columns of A that are a multiple of 2 KiB apart fall into so few sets of the caches that panel after panel finds
   // none of them there.
   const bool collides = p.a_row == 1 && p.a_col * static_cast<int64_t>(sizeof(T)) % 2048 == 0 && columns > kWidth;
@@ -101,12 +101,13 @@ template <class S> struct Block {
   const FinishFunction<S> finish = finish_for(p);
 
   void run() const {
-    Scratch<T> copy_a(copies_a ? rows * depth : 0);
+    Scratch<T> copy_a(copies_a ? tiles.size() : 0);
     Scratch<T> panels(copies_b ? ceil_div(std::min(columns, kGroupColumns), kWidth) * panel_size() : 0);
     Scratch<T> sums(same ? 0 : rows * columns);  // 16-bit results are rounded once, after the last slice
     for (int64_t s = 0; s < slices; ++s) {
       const int64_t k0 = slice_begin(p.k, slices, s), k1 = slice_begin(p.k, slices, s + 1);
-      if (copies_a) copy_rows(copy_a.get(), k0, k1);
+      if (copies_a)
+        pack_tiles(tiles, p.a + i0 * p.a_row + k0 * p.a_col, p.a_row, p.a_col, k1 - k0, copy_a.get());
       for (int64_t group = j0; group < j1; group += kGroupColumns) {
         const int64_t end = std::min(group + kGroupColumns, j1);
         if (copies_b) {
@@ -121,15 +122,6 @@ template <class S> struct Block {
   }
 
   int64_t panel_size() const { return depth * kWidth + 32; }  // not a power of two: panels fall into different sets
-  int64_t first_row(int64_t tile) const { return i0 + rows * tile / tiles; }
-
-  void copy_rows(T* to, int64_t k0, int64_t k1) const {
-    for (int64_t t = 0; t < tiles; ++t) {
-      const int64_t i = first_row(t);
-      const S* from = p.a + i * p.a_row + k0 * p.a_col;
-      pack_rows(from, p.a_row, p.a_col, first_row(t + 1) - i, k1 - k0, to + (i - i0) * depth);
-    }
-  }
 
   // All rows of the next columns; returns how many columns it took.
   int64_t run_panel(int64_t j, int64_t end, int64_t k0, int64_t k1, const T* copy_a, const T* panel, T* sums) const {
@@ -151,10 +143,10 @@ template <class S> struct Block {
         tile.b_row = p.b_row;
       }
     }
-    for (int64_t t = 0; t < tiles; ++t) {
-      const int64_t i = first_row(t);
-      const int count = static_cast<int>(first_row(t + 1) - i);
-      place_a(tile, i, count, k0, copy_a);
+    for (int64_t t = 0; t < tiles.tiles; ++t) {
+      const int64_t i = i0 + tiles.first(t);
+      const int count = static_cast<int>(tiles.count(t));
+      place_a(tile, i, count, k0, copy_a + tiles.place(t));
       if constexpr (same) {
         tile.c = p.c + i * p.c_row + j;
         tile.c_row = p.c_row;
@@ -169,9 +161,9 @@ template <class S> struct Block {
     return width;
   }
 
-  void place_a(Tile<T>& tile, int64_t i, int count, int64_t k0, const T* copy_a) const {
+  void place_a(Tile<T>& tile, int64_t i, int count, int64_t k0, const T* copy) const {
     if (copies_a) {
-      tile.a = copy_a + (i - i0) * depth;
+      tile.a = copy;
       tile.a_row = 1;
       tile.a_col = count;
     } else if constexpr (same) {
@@ -199,14 +191,15 @@ template <class S> static int64_t work_of(const Product<S>& p) {
 
 #if DLCORE_ISA == 4
 // As many blocks as wanted and no more: each packs what it needs of A and B itself. Columns are shared, not rows, for
-// then no part of B is packed twice; 16-bit results need room for a block of sums.
+// then no part of B is packed twice, unless more would be packed of A; 16-bit results need room for a block of sums.
 template <class S> static Grid cut_broad(const Product<S>& p, int64_t wanted) {
   constexpr int64_t width = kBroadVectors * kLanes<compute_t<S>>, most = 4096;
   const bool same = std::is_same_v<S, compute_t<S>>;
+  const int64_t narrow = same && copies_rows(p, p.n) ? 1 : 4;
   Grid grid{ceil_div(p.m, same ? most : kBlockRows), same ? 1 : ceil_div(p.n, kBlockColumns)};
   while (grid.blocks() < wanted) {
     const int64_t rows = p.m / grid.down, columns = p.n / grid.across;
-    if (columns >= 2 * width && 4 * columns >= rows) grid.across *= 2;
+    if (columns >= 2 * width && narrow * columns >= rows) grid.across *= 2;
     else if (rows >= 2 * kTallRows) grid.down *= 2;
     else break;
   }
@@ -265,10 +258,11 @@ template <class S> static void run_block(const Product<S>& p, Grid grid, int64_t
 }
 
 // Blocks wanted of `work` multiply-adds: enough for balance, none too small to be worth another thread.
-static inline int64_t blocks_wanted(int64_t work) {
+template <class S> static int64_t blocks_wanted(int64_t work) {
+  constexpr bool same = std::is_same_v<S, compute_t<S>>;
   const int threads = thread_count();
   if (threads == 1) return 1;
-  if (DLCORE_ISA == 4 && broad_tiles())
+  if (DLCORE_ISA == 4 && product_tiles() >= (same ? Tiles::mixed : Tiles::broad))
     return std::min<int64_t>(work / (kBlockWork / 2), work < kLargeWork ? threads : 2 * threads);
   return std::min<int64_t>(work / kBlockWork, 4 * threads);
 }
@@ -278,7 +272,7 @@ template <class S, int N> static void gemm(const Product<S> (&products)[N]) {
   int64_t work = 0, ends[N];
   Grid grids[N];
   for (const Product<S>& p : products) work += work_of(p);
-  const int64_t wanted = blocks_wanted(work);
+  const int64_t wanted = blocks_wanted<S>(work);
   for (int i = 0; i < N; ++i) {
     grids[i] = cut(products[i], wanted * work_of(products[i]) / std::max<int64_t>(work, 1));
     ends[i] = (i ? ends[i - 1] : 0) + grids[i].blocks();
@@ -294,7 +288,7 @@ template <class S, int N> static void gemm(const Product<S> (&products)[N]) {
 
 // The same product for many matrices: place(p, entry) moves p to an entry of the batch.
 template <class S, class Place> static void gemm_batch(const Product<S>& p, int64_t batch, Place place) {
-  const int64_t work = work_of(p), wanted = blocks_wanted(work * batch);
+  const int64_t work = work_of(p), wanted = blocks_wanted<S>(work * batch);
   const Grid grid = cut(p, ceil_div(wanted, std::max<int64_t>(batch, 1)));
   const int64_t blocks = grid.blocks() * batch;
   parallel_ranges(blocks, wanted > 1 ? std::max<int64_t>(1, blocks / wanted) : blocks, [&](int64_t begin, int64_t end) {

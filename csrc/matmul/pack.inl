@@ -104,3 +104,66 @@ template <class S> static void pack_rows(const S* a, int64_t row, int64_t col, i
     }
   }
 }
+
+// Rows of A, shared out evenly among tiles, and where the copy of each tile begins: with room for lanes written beyond
+// its last row, which also keeps tiles from falling into the same sets of a cache.
+struct RowTiles {
+  static constexpr int kMost = 16;  // rows of a tile
+  int64_t rows, tiles, depth;
+
+  int64_t first(int64_t t) const { return rows * t / tiles; }
+  int64_t count(int64_t t) const { return first(t + 1) - first(t); }
+  int64_t place(int64_t t) const { return first(t) * depth + t * kMost; }
+  int64_t size() const { return rows * depth + tiles * kMost; }
+};
+
+// Tiles [t0, t1) of adjacent rows, LANES rows of each: what goes beyond a tile's, its next step of k overwrites.
+template <int LANES, class S>
+static void pack_lanes(const RowTiles& tiles, int64_t t0, int64_t t1, const S* a, int64_t col, int64_t depth,
+                       compute_t<S>* out) {
+  using T = compute_t<S>;
+  constexpr int kTogether = 32;  // as many lines written to at once as a first-level cache keeps
+  constexpr int64_t kSteps = 4;
+  const auto copy = [](const S* from, T* to) DLCORE_MAP {
+    if constexpr (std::is_same_v<S, T>) {
+      __builtin_memcpy(to, from, LANES * sizeof(T));
+    } else {
+#pragma GCC unroll 4
+      for (int l = 0; l < LANES; l += kLanes<T>) vstore(to + l, widen(from + l));
+    }
+  };
+  for (; t0 < t1; t0 += kTogether) {
+    const int n = static_cast<int>(std::min<int64_t>(t1 - t0, kTogether));
+    const S* from[kTogether];
+    T* to[kTogether];
+    int64_t count[kTogether];
+    for (int t = 0; t < n; ++t)
+      from[t] = a + tiles.first(t0 + t), to[t] = out + tiles.place(t0 + t), count[t] = tiles.count(t0 + t);
+    const auto steps = [&](int64_t k, auto together) DLCORE_MAP {
+      for (int t = 0; t < n; ++t) {
+#pragma GCC unroll 4
+        for (int64_t s = 0; s < int64_t{together}; ++s) copy(from[t] + (k + s) * col, to[t] + (k + s) * count[t]);
+      }
+    };
+    int64_t k = 0;
+    for (; k + kSteps <= depth; k += kSteps) steps(k, std::integral_constant<int64_t, kSteps>());
+    for (; k < depth; ++k) steps(k, std::integral_constant<int64_t, 1>());
+  }
+}
+
+// All tiles. Where rows are adjacent, a step of k is read through many tiles, so that no line is read twice.
+template <class S>
+static void pack_tiles(const RowTiles& tiles, const S* a, int64_t row, int64_t col, int64_t depth,
+                       compute_t<S>* out) {
+  constexpr bool eight = std::is_same_v<S, compute_t<S>> || kLanes<compute_t<S>> <= 8;
+  int64_t done = 0;
+  if (row == 1) {
+    const bool few = eight && (tiles.rows + tiles.tiles - 1) / tiles.tiles <= 8;
+    const int64_t lanes = few ? 8 : RowTiles::kMost;
+    for (done = tiles.tiles; done > 0 && tiles.first(done - 1) + lanes > tiles.rows;) --done;  // reads no further
+    if (few) pack_lanes<eight ? 8 : RowTiles::kMost>(tiles, 0, done, a, col, depth, out);
+    else pack_lanes<RowTiles::kMost>(tiles, 0, done, a, col, depth, out);
+  }
+  for (int64_t t = done; t < tiles.tiles; ++t)
+    pack_rows(a + tiles.first(t) * row, row, col, tiles.count(t), depth, out + tiles.place(t));
+}

@@ -139,8 +139,9 @@ struct PairBlock {
   const int64_t i0, i1, j0, j1;
   const int64_t rows = i1 - i0, columns = j1 - j0, padded = ceil_div(columns, L) * L;
   const int64_t slices = slices_of<float>(p.k), depth = pairs_of(longest_slice<float>(p.k));
-  const int vectors = static_cast<int>(std::min<int64_t>(padded / L, broad_tiles() ? kPairVectors : kTileVectors));
-  const int64_t width = int64_t{vectors} * L, tiles = ceil_div(rows, kPairRows[broad_tiles()][vectors]);
+  const bool broad = product_tiles() == Tiles::broad;
+  const int vectors = static_cast<int>(std::min<int64_t>(padded / L, broad ? kPairVectors : kTileVectors));
+  const int64_t width = int64_t{vectors} * L, tiles = ceil_div(rows, kPairRows[broad][vectors]);
   const FinishFunction<S> finish = finish_for(p);
 
   static int64_t pairs_of(int64_t k) { return (k + 1) / 2; }
