@@ -97,6 +97,13 @@ template <class S> static void gru_backward_of(const Args& a) {
     const V dvalue = dout * (one - update) * (one - value * value), dhn = dvalue * reset;
     const V dreset = dvalue * hn * (reset * (one - reset));
     const V dupdate = dout * (previous - value) * (update * (one - update));
+    if (s) {  // what the step before reads and writes comes from memory while this one's products run
+      const int64_t next = q.at(s - 1) * batch + row;
+      for (int g = 0; g < 4; ++g) __builtin_prefetch(activated + (next * 4 + g) * units + first, 0, 2);
+      for (int g = 0; g < 3; ++g) __builtin_prefetch(dgates + (next * 3 + g) * units + first, 1, 2);
+      if (dy) __builtin_prefetch(dy + next * units + first, 0, 2);
+      __builtin_prefetch(dhidden + next * units + first, 1, 2);
+    }
     vstore(before, dout * update);
     store_lanes(to, dreset, count), store_lanes(to + units, dupdate, count), store_lanes(to + 2 * units, dhn, count);
     store_lanes(out, dreset, count), store_lanes(out + units, dupdate, count);

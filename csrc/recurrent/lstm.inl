@@ -35,9 +35,12 @@ template <class S> static void lstm_forward_of(const Args& a) {
       return;
     }
     const S* x = gates.as<S>() + place * 4 * units + first;
-    if (s + 1 < q.steps) {
-      const S* later = gates.as<S>() + (q.at(s + 1) * batch + row) * 4 * units + first;
-      for (int g = 0; g < 4; ++g) __builtin_prefetch(later + g * units, 0, 2);
+    if (s + 1 < q.steps) {  // what the next step reads and writes comes from memory while this one's products run
+      const int64_t later = (q.at(s + 1) * batch + row) * 4 * units + first;
+      for (int g = 0; g < 4; ++g) {
+        __builtin_prefetch(gates.as<S>() + later + g * units, 0, 2);
+        if (activated) __builtin_prefetch(activated + later + g * units, 1, 2);
+      }
     }
     const V in = F::sigmoid(load_lanes(x, count) + vload(pre));
     const V forget = F::sigmoid(load_lanes(x + units, count) + vload(pre + L));
@@ -148,9 +151,12 @@ template <class S> static void lstm_backward_of(const Args& a) {
     const V dout = projects ? vload(dm.at(0) + row * dm.pitch + first)
                             : lanes_or_zero(dy, place * units + first, count) + vload(carried);
     const V dkept = vfma(dout * open, one - squashed * squashed, vload(dc));
-    if (s) {  // what the step before kept comes from memory while this one's products run
+    if (s) {  // what the step before reads and writes comes from memory while this one's products run
       const int64_t next = q.at(s - 1) * batch + row;
-      for (int g = 0; g < 4; ++g) __builtin_prefetch(activated + (next * 4 + g) * units + first, 0, 2);
+      for (int g = 0; g < 4; ++g) {
+        __builtin_prefetch(activated + (next * 4 + g) * units + first, 0, 2);
+        __builtin_prefetch(dgates + (next * 4 + g) * units + first, 1, 2);
+      }
       if (dy) __builtin_prefetch(dy + next * units + first, 0, 2);
       if (s > 1) __builtin_prefetch(cells + (q.at(s - 2) * batch + row) * units + first, 0, 2);
     }
