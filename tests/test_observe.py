@@ -21,6 +21,7 @@ import random
 import re
 import statistics
 import string
+import subprocess
 import sys
 import textwrap
 import time
@@ -426,3 +427,20 @@ def test_objects_that_the_step_made_are_let_go():
     alive.update(o for o in gc.get_objects() if type(o) is made)
     assert captured.recordings == 1
     assert not alive
+
+
+IN_TYPING = """
+import sys, typing
+import dlcore as dl
+
+collect = typing._collect_parameters
+typing._collect_parameters = lambda *given, **more: sys._getframe(1) and collect(*given, **more)
+step = dl.capture(lambda x: dl.leaky_relu(x) if x.ndim == 1 else x)  # the first use of it is in a recorded step
+step(dl.ones(2, 2))
+print([step(dl.ones(3)).tolist() for _ in range(2)], step.recordings)
+"""
+
+
+def test_what_packages_put_into_typing_is_not_part_of_a_step():  # as typing_extensions does, which many import
+    found = subprocess.run([sys.executable, "-c", IN_TYPING], capture_output=True, text=True, check=False)
+    assert (found.stdout, found.stderr) == ("[[1.0, 1.0, 1.0], [1.0, 1.0, 1.0]] 1\n", "")

@@ -23,9 +23,11 @@ from dlcore._reasons import Failure, FailureKind
 from dlcore._recordable import Recordable
 from dlcore._tensor import Tensor
 from dlcore.errors import CaptureError
+from dlcore.op import Signature
 
 __all__ = ["Observation", "Observer"]
 
+_READS = Signature.of.__func__.__code__  # type: ignore[attr-defined]
 _MOST = 300_000  # so many instructions are observed; a step that runs more is no small matter to Python
 _IN_PLACE = next(k for k, (name, _) in enumerate(dis._nb_ops) if name.startswith("NB_INPLACE"))  # type: ignore[attr-defined]
 _TESTS = ("POP_JUMP_IF_", "POP_JUMP_FORWARD_IF_", "POP_JUMP_BACKWARD_IF_", "JUMP_IF_", "TO_BOOL", "UNARY_NOT")
@@ -155,16 +157,19 @@ class Observer:
             return True
         if not self._of_engine(back) or back is self._root:
             return False
-        return file.startswith((known.STANDARD, "<frozen")) or self._imports(back)
+        return file.startswith((known.STANDARD, "<frozen")) or self._prepares(back)
 
     def _of_engine(self, frame: types.FrameType | None) -> bool:
         tracer = None if frame is None else frame.f_trace
         return not isinstance(tracer, _Tracer) or tracer.in_engine
 
-    def _imports(self, frame: types.FrameType | None) -> bool:
-        """Whether an import of the engine's is at work: it calls finders that packages have put into sys.meta_path."""
+    def _prepares(self, frame: types.FrameType | None) -> bool:
+        """Whether the engine imports something, or reads the definition of an operation that is new to it.
+
+        That calls finders that packages have put into sys.meta_path, or what they have put into the module typing.
+        """
         while frame is not None and frame is not self._root and self._of_engine(frame):
-            if frame.f_code.co_filename.startswith("<frozen importlib"):
+            if frame.f_code.co_filename.startswith("<frozen importlib") or frame.f_code is _READS:
                 return True
             frame = frame.f_back
         return False
