@@ -179,7 +179,7 @@ class Judge(Values):
         if cls in (collections.defaultdict, functools.partial):
             args = args[1:]
         copies = cls in (list, tuple) or (cls is dict and all(isinstance(value, dict) for value in args))
-        for value in (*args, *kw.values()):
+        for value in args if copies else (*args, *kw.values()):  # what stands behind a keyword is only kept
             if copies:
                 self.shallow(value)
             elif cls is str or issubclass(cls, BaseException):

@@ -191,6 +191,8 @@ DICTS = {
     "default of get": (lambda: [1.0], lambda v: {}.get("z", v)[0], lambda v: v.__setitem__(0, 7.0)),
     "default of setdefault": (lambda: [1.0], lambda v: {}.setdefault("z", v)[0], lambda v: v.__setitem__(0, 7.0)),
     "default of pop": (lambda: [1.0], lambda v: {}.pop("z", v)[0], lambda v: v.__setitem__(0, 7.0)),
+    "behind a keyword": (lambda: [1.0], lambda v: dict(k=v)["k"][0], lambda v: v.__setitem__(0, 7.0)),
+    "of a dict with keywords": (lambda: {"k": 1.0}, lambda v: dict(v, z=1)["k"], lambda v: v.update(k=7.0)),
     "in": (lambda: {"k": 1.0}, lambda v: 2.0 if "z" in v else 3.0, lambda v: v.update(z=7.0)),
     "not in": (lambda: {"k": 1.0}, lambda v: 2.0 if "z" not in v else 3.0, lambda v: v.update(z=7.0)),
     "truth": (lambda: {}, lambda v: 2.0 if v else 3.0, lambda v: v.update(k=1)),

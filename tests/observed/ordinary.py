@@ -720,6 +720,12 @@ def _(x):
     return getattr(dl, kind[0])(x) + getattr(dl, kind[-1].strip())(x)
 
 
+@add("a dict of keywords")
+def _(x):
+    given = dict(axis=0, keepdims=True, scale=GAIN)
+    return dict({"more": x}, bias=x)["more"] * given.pop("scale") + dl.sum(x, **given)
+
+
 @add("bool and comparison chains")
 def _(x):
     return x if 0 < x.shape[0] <= 4 and not x.ndim == 3 else x * 2
