@@ -84,6 +84,23 @@ def test_a_packed_row_is_the_sequence_alone(kind):
             np.testing.assert_allclose(whole[:, k].detach().numpy(), own.detach().numpy(), rtol=0, atol=1e-14)
 
 
+@pytest.mark.parametrize("kind", LAYERS)
+@pytest.mark.parametrize("lengths", [[4, 2], dl.tensor([4, 2])], ids=["list", "tensor"])
+def test_what_lies_behind_an_end_is_nowhere(kind, lengths):
+    layer, x = made(kind, 3, 4, num_layers=2), values(4, 2, 3, seed=0).detach()
+    wanted = None
+    for behind in (0.0, math.nan, math.inf):
+        x[2:, 1] = behind
+        layer.zero_grad()
+        output, _ = pad_packed_sequence(layer(pack_padded_sequence(x, lengths))[0])
+        output.sum().backward()
+        found = [output.tolist(), *(p.grad.tolist() for p in layer.parameters())]
+        assert found == (wanted or found)
+        wanted = found
+    whole = pack_padded_sequence(dl.tensor([[True, True], [True, True]]), dl.tensor([2, 1])).padded
+    assert whole.tolist() == [[True, True], [True, False]]
+
+
 def test_batch_first_and_one_sequence_are_views_of_the_same():
     layer, first = made(nn.GRU, 3, 4), made(nn.GRU, 3, 4, batch_first=True)
     x = values(5, 2, 3)

@@ -159,7 +159,8 @@ def pack_padded_sequence(
     ``lengths``: integers from 1 to T, one for each row, in falling order with ``enforce_sorted``. Given as a list or an
     array, steps behind the longest are left out. Given as a tensor they stay on its device: T stays as it is, a
     recorded step is replayed with new ones, and there kernels check their range, but nobody their order. Raises
-    ShapeError, ValueError for a length that is none or an order that is not the one promised.
+    ShapeError, ValueError for a length that is none or an order that is not the one promised. What stood behind the
+    ends is not kept, be it infinite or no number.
     """
     name = "pack_padded_sequence"
     x = operand(input, name, "input")
@@ -175,12 +176,21 @@ def pack_padded_sequence(
             raise ShapeError(f"{name}: lengths have shape {lengths.shape}, not ({batch},), for {batch} rows")
         if lengths.device.type == "cpu" and not _C.is_recording():
             _check_lengths(name, lengths.tolist(), steps, in_order)
-        return PackedSequence.of(x, lengths.astype(int64).to(x.device), in_order)
+        counts = lengths.astype(int64).to(x.device)
+        return PackedSequence.of(_filled(x, counts, False), counts, in_order)
     found = _host_integers(lengths, f"{name}: lengths")
     if len(found) != batch:
         raise ShapeError(f"{name}: {len(found)} lengths for {batch} rows")
     _check_lengths(name, found, steps, in_order)
-    return PackedSequence.of(part(x, 0, 0, max(found, default=0)), tensor(found, int64, device=x.device), in_order)
+    x, counts = part(x, 0, 0, max(found, default=0)), tensor(found, int64, device=x.device)
+    return PackedSequence.of(x if len(set(found)) < 2 else _filled(x, counts, False), counts, in_order)
+
+
+def _filled(x: Tensor, lengths: Tensor, value: float) -> Tensor:
+    """``x`` (T, B, ...) with ``value`` behind the ends of its rows: products with a gradient of 0 there must be 0."""
+    there = lt(reshape(arange(x.shape[0], device=x.device), (x.shape[0], 1)), lengths)
+    found: Tensor = where(reshape(there, (*there.shape, *[1] * (x.ndim - 2))), x, value)
+    return found
 
 
 def pad_packed_sequence(
@@ -206,8 +216,7 @@ def pad_packed_sequence(
         if wanted < steps:
             raise ValueError(f"{name}: total_length {wanted} is less than the {steps} steps there are")
         x = pad(x, [(0, wanted - steps), *[(0, 0)] * (x.ndim - 1)])
-    there = lt(reshape(arange(x.shape[0], device=x.device), (x.shape[0], 1)), sequence.lengths)
-    x = where(reshape(there, (*there.shape, *[1] * (x.ndim - 2))), x, value if x.dtype.is_float else int(value))
+    x = _filled(x, sequence.lengths, value if x.dtype.is_float else int(value))
     return (swapaxes(x, 0, 1) if boolean(batch_first, f"{name}: batch_first") else x), sequence.lengths
 
 
