@@ -298,6 +298,7 @@ X = dl.zeros(2, 3)
         (lambda: dl.masked_fill(X, X, 1), TypeError, "masked_fill: mask is of dtype float32, not bool"),
         (lambda: dl.masked_scatter(X, X == 0, dl.ones(5)), ValueError, "masked_scatter: source has 5 elements for 6"),
         (lambda: dl.one_hot(dl.tensor([3]), 3), IndexError, "one_hot: index 3 at position 0 is out of range"),
+        (lambda: dl.one_hot(dl.tensor([3, -1])), IndexError, "one_hot: index -5 at position 1 is out of range"),
         (lambda: dl.one_hot(X, 3), TypeError, "one_hot: classes are of dtype float32, not integers"),
         (lambda: dl.unravel_index(dl.tensor(24), (4, 6)), IndexError, "unravel_index: index 24 at position 0"),
         (lambda: X.unfold(1, 4), ValueError, r"unfold: windows of 4 elements along axis 1 of shape \(2, 3\)"),

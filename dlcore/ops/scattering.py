@@ -32,10 +32,12 @@ from dlcore.ops.elementwise import (
     div,
     eq,
     floor_divide,
+    lt,
     maximum,
     minimum,
     mul,
     remainder,
+    sub,
     where,
 )
 from dlcore.ops.gather import (
@@ -439,7 +441,8 @@ def masked_scatter(x: Any, mask: Any, source: Any) -> Any:
 def one_hot(x: Any, num_classes: int = -1) -> Any:
     """Vectors of 0 with a 1 at the place that each element of ``x``, an integer, names: (*x.shape, classes) int64.
 
-    ``num_classes``: -1: one more than the largest element, which is read back. Raises IndexError for one out of range.
+    ``num_classes``: -1: one more than the largest element, which is read back. Raises IndexError for one out of range,
+    be it negative (the message tells it less ``num_classes``).
 
     >>> dl.one_hot(dl.tensor([0, 2]), 3).tolist()
     [[1, 0, 0], [0, 0, 1]]
@@ -451,7 +454,9 @@ def one_hot(x: Any, num_classes: int = -1) -> Any:
         if not x.size:
             raise ShapeError(f"one_hot: shape {x.shape} has no elements to tell the number of classes")
         classes = int(x.max().item()) + 1
-    places = reshape(x, (*x.shape, 1))
+    # Elsewhere negative indices count from the end; a class of -1 is a mistake, or what a loss shall ignore.
+    x = cast(x, int64)
+    places = reshape(where(lt(x, 0), sub(x, classes), x), (*x.shape, 1))
     ones = expand(_C.full((), 1, int64, x.device.code), places.shape)
     return called("one_hot", gather_backward, ones, places, (*x.shape, classes), x.ndim)
 
