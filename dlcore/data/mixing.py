@@ -8,13 +8,14 @@ import numpy as np
 
 from dlcore import random
 from dlcore._arguments import integer, number
-from dlcore._tensor import Tensor, arange, tensor
+from dlcore._tensor import Tensor, tensor
 from dlcore.data.augment import check_images, within
 from dlcore.dtypes import int64
-from dlcore.ops.elementwise import cast, eq, lt, minimum, sqrt, where
+from dlcore.ops.elementwise import cast, lt, minimum, sqrt, where
 from dlcore.ops.gather import take
 from dlcore.ops.limits import clip
 from dlcore.ops.movement import reshape
+from dlcore.ops.scattering import one_hot
 
 __all__ = ["CutMix", "Mixup"]
 
@@ -25,7 +26,8 @@ class Mixup:
     """Each sample mixed with another one of the batch: l x + (1 - l) x', and the targets alike. Zhang et al. 2018.
 
     l is drawn once for each batch from Beta(alpha, alpha). classes: how many there are, for integer labels: these
-    become probabilities (N, classes), as `cross_entropy` takes them. Floating-point targets are mixed as they are.
+    become probabilities (N, classes), as `cross_entropy` takes them, and one that is no class raises IndexError.
+    Floating-point targets are mixed as they are.
     """
 
     targets = True  # it takes and gives (inputs, targets)
@@ -55,7 +57,7 @@ class Mixup:
             name = type(self).__name__
             raise ValueError(f"{name}: classes must be said for labels, which are a vector, not of shape {y.shape}")
         dtype = x.dtype.name if x.dtype.is_float else "float32"
-        return cast(eq(reshape(y, (-1, 1)), arange(self.classes, device=y.device)), dtype)
+        return cast(one_hot(y, self.classes), dtype)
 
     def _share(self, device: Any) -> Tensor:
         """A number from Beta(alpha, alpha): the quantile of a uniform one, by the table of one half of them."""
