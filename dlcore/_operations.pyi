@@ -2350,7 +2350,8 @@ def norm(x: Operand, p: float | Literal["fro"] | None = 2.0, axis: int | Sequenc
 def one_hot(x: Operand, num_classes: int = -1) -> Tensor:
     """Vectors of 0 with a 1 at the place that each element of ``x``, an integer, names: (*x.shape, classes) int64.
 
-    ``num_classes``: -1: one more than the largest element, which is read back. Raises IndexError for one out of range.
+    ``num_classes``: -1: one more than the largest element, which is read back. Raises IndexError for one out of range,
+    be it negative (the message tells it less ``num_classes``).
 
     >>> dl.one_hot(dl.tensor([0, 2]), 3).tolist()
     [[1, 0, 0], [0, 0, 1]]

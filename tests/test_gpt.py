@@ -256,6 +256,9 @@ def test_what_is_no_gpt2(tmp_path):
     (tmp_path / "config.json").write_text('{"n_head": 2, "activation_function": "tanh"}')
     with pytest.raises(ValueError, match="the activation 'tanh' is not one of gelu_new"):
         models.load_gpt2(file)
+    (tmp_path / "config.json").write_text('{"n_head": 2, "scale_attn_by_inverse_layer_idx": true}')
+    with pytest.raises(ValueError, match="has scale_attn_by_inverse_layer_idx True; this GPT computes as with False"):
+        models.load_gpt2(file)
 
 
 # ---- training -------------------------------------------------------------------------------------------------------

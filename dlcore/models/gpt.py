@@ -200,6 +200,7 @@ _NAMES = {
     "mlp.c_proj": "mlp.down",
 }  # fmt: skip
 _KINDS = {"gelu_new": "gelu_tanh", "gelu_pytorch_tanh": "gelu_tanh", "gelu": "gelu", "relu": "relu", "silu": "silu"}
+_USUAL = {"scale_attn_weights": True, "scale_attn_by_inverse_layer_idx": False, "add_cross_attention": False}
 _NO_PARAMETER = re.compile(r"h\.\d+\.attn\.(bias|masked_bias)$")
 
 
@@ -210,7 +211,7 @@ def load_gpt2(path: str | os.PathLike[str], heads: int | None = None) -> GPT:
     beside it (n_head, activation_function, layer_norm_epsilon); where there is none, ``heads`` is needed, and the
     others are GPT-2's. Weights of c_attn, c_fc and c_proj, which are (in, out) there, are transposed.
 
-    Raises FileNotFoundError, and ValueError for a file that holds no GPT-2.
+    Raises FileNotFoundError, and ValueError for a file that holds no GPT-2, or one with attention of another kind.
     """
     place = Path(path)
     file = place / "model.safetensors" if place.is_dir() else place
@@ -228,6 +229,9 @@ def load_gpt2(path: str | os.PathLike[str], heads: int | None = None) -> GPT:
     activation = config.get("activation_function", "gelu_new")
     if activation not in _KINDS:
         raise ValueError(f"{where}: the activation {activation!r} is not one of {', '.join(_KINDS)}")
+    for key, usual in _USUAL.items():
+        if config.get(key, usual) != usual:
+            raise ValueError(f"{where}: its config.json has {key} {config[key]}; this GPT computes as with {usual}")
     layers = len({name.split(".")[1] for name in state if name.startswith("h.")})
     tied = head is None or bool((head == state["wte.weight"]).all())
     model = GPT(
