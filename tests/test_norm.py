@@ -194,6 +194,7 @@ def test_weight_norm_trains_length_and_direction():
     x = dl.tensor([[1.0, 2.0, 3.0]])
     before = layer(x).detach()
     assert nn.parametrize.weight_norm(layer) is layer and isinstance(layer, nn.Linear)
+    assert nn.utils.parametrizations.weight_norm is nn.parametrize.weight_norm
     close(layer(x), before)
     names = ["original0", "original1"]
     assert list(layer.state_dict()) == ["bias", *(f"parametrizations.weight.{name}" for name in names)]
