@@ -240,8 +240,9 @@ F = TypeVar("F", bound=Callable[..., Any])
 def remembered(function: F) -> F:
     """A function of a shape and plain arguments that works out once what they mean; a decorator.
 
-    It keeps what it gave for ints, text, None and tuples or lists of them, and runs for others; see
-    csrc/core/remembered.cpp. What it returns must not be changed; it is called without names.
+    It keeps what it gave for ints, text, None and tuples or lists of them, and runs for others; of tensors it may look
+    at dtype, device, shape and strides alone. See csrc/core/remembered.cpp. What it returns must not be changed; it is
+    called without names.
     """
     return cast(F, _C.Remembered(function))
 

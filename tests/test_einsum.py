@@ -109,7 +109,7 @@ def test_it_replays():
 ])  # fmt: skip
 def test_common_products_are_one_operation_without_copies(equation, shapes):
     operands = tuple(dl.tensor(np.ones(s, np.float32)) for s in shapes)
-    plan = contraction._of_equation(equation, tuple(shapes), tuple(x.strides for x in operands), True, (dl.float32,))
+    plan = contraction._of_equation(equation, contraction.BEST, *operands)
     assert len(plan.steps) == 1
     step = plan.steps[0]
     for x, actions in zip((operands[step.left], operands[step.right]), (step.before_left, step.before_right),
@@ -121,8 +121,7 @@ def test_common_products_are_one_operation_without_copies(equation, shapes):
 def test_the_order_of_contraction_is_the_cheapest():
     def cost(*shapes):
         out = dl.einsum("ab,bc,cd->ad", *(dl.ones(s) for s in shapes))
-        strides = tuple(dl.ones(s).strides for s in shapes)
-        plan = contraction._of_equation("ab,bc,cd->ad", shapes, strides, True, (dl.float32,))
+        plan = contraction._of_equation("ab,bc,cd->ad", contraction.BEST, *map(dl.ones, shapes))
         assert out.shape == (shapes[0][0], shapes[2][1])
         return {plan.steps[0].left, plan.steps[0].right}
 
@@ -206,3 +205,17 @@ def test_a_result_is_a_view_where_nothing_is_summed():
     assert dl.einsum("ij->ji", x).data_ptr == x.data_ptr
     with testing.guarded():
         np.testing.assert_array_equal(np.asarray(dl.einsum("ii->i", x)), [0, 4, 8])
+
+
+def test_what_is_kept_of_a_call_is_its_layout():
+    x = dl.tensor([[1.0, 2.0], [3.0, 4.0]])
+    for scale in (1, 2):  # the second time as it was planned the first
+        assert dl.einsum("ij->ji", x * scale).tolist() == [[scale, 3 * scale], [2 * scale, 4 * scale]]
+        assert dl.einsum("ij,j->i", x.T, x[0] * scale).tolist() == [7 * scale, 10 * scale]
+        made = dl.einsum("i->i", [1, 2])
+        assert made.tolist() == [1, 2]
+        made.fill_(9)
+        assert dl.einsum("->", 3).item() == 3
+        assert dl.einsum("i->", dl.tensor([100, 100], dl.int8)).dtype is dl.int8
+        with pytest.raises(dl.errors.DTypeError, match="einsum: does not take bool"):
+            dl.einsum("i->", dl.tensor([True]))

@@ -1,5 +1,6 @@
 // Remembered(function): a function that keeps what it gave for arguments that are plain, ints, text, None and tuples or
-// lists of them, so that functions in Python work out once what a shape and their arguments mean.
+// lists of them, so that functions in Python work out once what a shape and their arguments mean. Of a tensor among the
+// arguments it looks at the dtype, the device and the layout only, and so must the function.
 //
 // Arguments are compared by value, and by type: True and 1.0 equal 1 and mean something else, so they are not plain, and
 // a call with them runs the function. So does one with names. Errors are not kept. Results must not be changed.
@@ -8,6 +9,7 @@
 
 #include <structmember.h>
 
+#include <algorithm>
 #include <cstddef>
 
 namespace dlcore {
@@ -26,9 +28,20 @@ struct Remembered {
 
 bool is_plain_atom(PyObject* value) { return value == Py_None || PyLong_CheckExact(value) || PyUnicode_CheckExact(value); }
 
+// Bytes, which no plain argument is.
+PyObject* key_of_tensor(const Tensor* t) {
+  const Array& a = t->array;
+  int64_t words[1 + 2 * kMaxDims] = {static_cast<int64_t>(a.dtype) | int64_t{t->device} << 8 | int64_t{a.ndim} << 16};
+  std::copy(a.shape, a.shape + a.ndim, words + 1);
+  std::copy(a.strides, a.strides + a.ndim, words + 1 + a.ndim);
+  const size_t bytes = sizeof(int64_t) * (1 + 2 * size_t{a.ndim});
+  return PyBytes_FromStringAndSize(reinterpret_cast<const char*>(words), static_cast<Py_ssize_t>(bytes));
+}
+
 // What stands for an argument in a key, a new reference; null, without an error, where it is not plain.
 PyObject* key_of(PyObject* value, int depth) {
   if (is_plain_atom(value)) return Py_NewRef(value);
+  if (is_tensor(value)) return as_tensor(value)->weak || depth ? nullptr : key_of_tensor(as_tensor(value));
   const bool list = PyList_CheckExact(value);
   if ((!list && !PyTuple_CheckExact(value)) || depth > 2) return nullptr;
   const Py_ssize_t n = PySequence_Fast_GET_SIZE(value);

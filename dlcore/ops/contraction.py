@@ -15,7 +15,7 @@ from functools import lru_cache
 from typing import Any, NamedTuple
 
 from dlcore import _C
-from dlcore._arguments import MAX_AXES, boolean, choice, integer, items, listed, renamed, shown
+from dlcore._arguments import MAX_AXES, boolean, choice, integer, items, listed, remembered, renamed, shown
 from dlcore.dtypes import result_type
 from dlcore.errors import DTypeError, ShapeError
 from dlcore.op import Spec
@@ -36,6 +36,7 @@ Shape = tuple[int, ...]
 Action = tuple[Callable[..., Any], Any]
 
 KEPT_PLANS = 4096
+BEST, IN_ORDER = "best", "from left to right"  # orders of contraction
 ROWS_WORTH_A_PRODUCT = 16
 """Rows of each product where axes cannot be made one without a copy: with fewer, the copy costs less."""
 
@@ -265,19 +266,19 @@ def _acted(x: Any, actions: tuple[Action, ...]) -> Any:
     return x
 
 
-def _run(plan: Plan, operands: list[Any]) -> Any:
+def _run(plan: Plan, operands: Sequence[Any]) -> Any:
+    terms = list(operands)
     for left, right, before_left, before_right, product, after in plan.steps:
-        a, b = operands[left], operands[right]
-        del operands[max(left, right)], operands[min(left, right)]
-        made = product(_acted(a, before_left), _acted(b, before_right))
-        operands.append(_acted(made, after))
-    return _acted(operands[0], plan.last)
+        a, b = terms[left], terms[right]
+        del terms[max(left, right)], terms[min(left, right)]
+        terms.append(_acted(product(_acted(a, before_left), _acted(b, before_right)), after))
+    return _acted(terms[0], plan.last)
 
 
 def contract(operands: Sequence[Any], labels: tuple[Labels, ...], out: Labels) -> Any:
     """The sum over the axes that ``out`` does not name of the products of tensors whose axes have these names."""
     shapes, strides = tuple([x.shape for x in operands]), tuple([x.strides for x in operands])
-    return _run(_plan(labels, out, shapes, strides, True), list(operands))
+    return _run(_plan(labels, out, shapes, strides, True), operands)
 
 
 # ---- expressions ----------------------------------------------------------------------------------------------------
@@ -301,20 +302,13 @@ def einsum(equation: Any, *operands: Any, optimize: bool | str = True) -> Any:
     >>> dl.einsum("ij,jk->ik", a, b).shape, dl.einsum("ij->", a).item()
     ((2, 4), 6.0)
     """
-    if not isinstance(equation, str):
-        equation, operands = _from_lists((equation, *operands))
-    terms = [x if isinstance(x, _C.TensorBase) else _C.as_tensor(x, "einsum", "operands") for x in operands]
-    dtypes = tuple([x.dtype for x in terms])
-    if any([x.weak for x in terms]):  # noqa: C419 (a generator costs a microsecond)
-        terms, dtypes = _with_numbers(terms)
-    shapes, strides = tuple([x.shape for x in terms]), tuple([x.strides for x in terms])
-    best = optimize if type(optimize) is bool else _wanted(optimize)
-    plan = _of_equation(equation, shapes, strides, best, dtypes)
     try:
-        out = _run(plan, terms)
+        if not isinstance(equation, str):
+            equation, operands = _from_lists((equation, *operands))
+        order = BEST if optimize is True or _wanted(optimize) else IN_ORDER
+        return _prepared(equation, order, *operands)(*operands)
     except (TypeError, ValueError, OverflowError) as error:
         raise renamed(error, "einsum") from error
-    return out if out.dtype.is_float or out.dtype in dtypes else cast(out, result_type([(d, False) for d in dtypes]))
 
 
 def _wanted(optimize: Any) -> bool:
@@ -323,22 +317,51 @@ def _wanted(optimize: Any) -> bool:
     return boolean(optimize, "einsum: optimize")
 
 
-def _with_numbers(terms: list[Any]) -> tuple[list[Any], tuple[Any, ...]]:
-    """Operands, numbers among them, and the dtypes that say what they become; a tensor where all are numbers."""
+@remembered
+def _prepared(equation: str, order: str, *operands: Any) -> Callable[..., Any]:
+    """What gives the result, of operands like these: where it can be, the operation itself."""
+    terms = _converted(operands)
     dtype = result_type([(x.dtype, x.weak) for x in terms])
-    if all(x.weak for x in terms):
-        terms = [cast(x, dtype) for x in terms]
-    return terms, (dtype,) * len(terms)
-
-
-@lru_cache(KEPT_PLANS)
-def _of_equation(
-    equation: str, shapes: tuple[Shape, ...], strides: tuple[Shape, ...], best: bool, dtypes: tuple[Any, ...]
-) -> Plan:
-    if dtypes and all(d.kind == "bool" for d in dtypes):
+    if dtype.kind == "bool":
         raise DTypeError("einsum: does not take bool")
+    plan = _of_equation(equation, order, *terms)
+    if not dtype.is_float or not all(isinstance(x, _C.TensorBase) for x in operands):
+        return lambda *given: _in_dtype(_run(plan, _converted(given)), dtype)
+    return _function(plan)
+
+
+def _converted(operands: Sequence[Any]) -> list[Any]:
+    """Tensors, and numbers beside them."""
+    terms = [x if isinstance(x, _C.TensorBase) else _C.as_tensor(x, "einsum", "operands") for x in operands]
+    if terms and all(x.weak for x in terms):
+        dtype = result_type([(x.dtype, True) for x in terms])
+        terms = [cast(x, dtype) for x in terms]
+    return terms
+
+
+def _in_dtype(x: Any, dtype: Any) -> Any:
+    """Integers are summed in wider ones."""
+    return x if x.dtype.is_float or x.dtype is dtype else cast(x, dtype)
+
+
+def _function(plan: Plan) -> Callable[..., Any]:
+    if not plan.steps and len(plan.last) == 1:
+        action, argument = plan.last[0]
+        return lambda x: action(x, argument)
+    if len(plan.steps) != 1 or plan.last:
+        return lambda *given: _run(plan, given)
+    left, _, before_left, before_right, product, after = plan.steps[0]
+    if not (before_left or before_right or after):
+        return product if left == 0 else lambda a, b: product(b, a)
+    return lambda *given: _acted(
+        product(_acted(given[left], before_left), _acted(given[1 - left], before_right)), after
+    )
+
+
+def _of_equation(equation: str, order: str, *terms: Any) -> Plan:
+    shapes, strides = tuple(x.shape for x in terms), tuple(x.strides for x in terms)
     labels, out = _parsed(equation, shapes)
-    return _plan(labels, out, shapes, strides, best)
+    return _plan(labels, out, shapes, strides, order == BEST)
 
 
 def _from_lists(given: tuple[Any, ...]) -> tuple[str, tuple[Any, ...]]:

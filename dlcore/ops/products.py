@@ -6,6 +6,7 @@ one batched product, a view. Sums run in float32 or wider, as matmul's do, and i
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
 from collections.abc import Callable, Mapping
@@ -22,9 +23,10 @@ from dlcore.ops._domains import without_tiny
 from dlcore.ops._pointwise import NUMBER, check_dtype
 from dlcore.ops._workloads import MILLION, bytes_of, library
 from dlcore.ops.contraction import contract
-from dlcore.ops.elementwise import mul
+from dlcore.ops.elementwise import add, mul
 from dlcore.ops.matmul import matmul
-from dlcore.ops.movement import concat, flatten, reshape, transpose
+from dlcore.ops.movement import concat, expand, flatten, reshape, stack, transpose
+from dlcore.ops.reduce import sum as total
 from dlcore.ops.slicing import slice as slice_of
 from dlcore.ops.vectors import vecdot
 
@@ -300,7 +302,12 @@ def inner(a: Spec, b: Spec) -> None:
     """
 
 
+def _columns_given(a: Spec, b: Spec) -> bool:
+    return len(b.shape) <= 1
+
+
 @contraction(
+    kernels={"cpu": [("products:kron", _columns_given)]},  # which takes `a`, of any shape, for a column
     names=lambda a, b: (_names("a", a), _names("b", b), (*_names("a", a), *_names("b", b))), ulp=0.5,
     reference=lambda a, b: np.outer(a, b), methods=True, composite=lambda a, b: _outer(a, b), cast="widest",
     baselines=library("outer", "a b", torch="torch.outer"),
@@ -326,6 +333,7 @@ def _outer(a: Any, b: Any) -> Any:
 
 
 @contraction(
+    kernels={"cpu": [("products:vecdot", _of_vectors)]}, params=lambda: (-1,),
     names=lambda a, b: (_names("a", a), _names("a", a), ()), reference=lambda a, b: np.vdot(a, b), methods=True,
     composite=lambda a, b: vecdot(flatten(a), flatten(b)),
     baselines={"numpy": "np.vdot(a, b)", "torch": "torch.vdot(a.ravel(), b.ravel())", "jax": "jnp.vdot(a, b)"},
@@ -446,11 +454,6 @@ def _kron(a: Any, b: Any) -> Any:
     return reshape(concat(head, 0), tuple(m * n for m, n in zip(of_a, of_b, strict=True)))
 
 
-def _is_plain(a: Any, b: Any) -> bool:
-    """Whether its gradients fit into the axes that a tensor may have."""
-    return 2 * max(len(a.shape), len(b.shape)) <= MAX_AXES
-
-
 def _interleaved(dout: Any, a: Lengths, b: Lengths) -> tuple[Any, Labels, Labels, Labels]:
     """The gradient with an axis of a and one of b for each axis; the names of all, and of those of a and of b."""
     of_a, of_b = _kron_shapes(a, b)
@@ -463,6 +466,8 @@ def _interleaved(dout: Any, a: Lengths, b: Lengths) -> tuple[Any, Labels, Labels
 def _kron_to_a(dout: Any, b: Any, a_shape: Lengths) -> Any:
     if b.weak:
         return mul(dout, b)
+    if 2 * dout.ndim > MAX_AXES:
+        return _by_leading(dout, b, a_shape, True, _kron_to_a)
     whole, names, of_a, of_b = _interleaved(dout, a_shape, b.shape)
     full = reshape(b, _kron_shapes(a_shape, b.shape)[1])
     return reshape(contract((whole, full), (names, of_b), of_a), a_shape)
@@ -471,6 +476,8 @@ def _kron_to_a(dout: Any, b: Any, a_shape: Lengths) -> Any:
 def _kron_to_b(dout: Any, a: Any, b_shape: Lengths) -> Any:
     if a.weak:
         return mul(dout, a)
+    if 2 * dout.ndim > MAX_AXES:
+        return _by_leading(dout, a, b_shape, False, _kron_to_b)
     whole, names, of_a, of_b = _interleaved(dout, a.shape, b_shape)
     full = reshape(a, _kron_shapes(a.shape, b_shape)[0])
     return reshape(contract((whole, full), (names, of_a), of_b), b_shape)
@@ -481,14 +488,29 @@ def _leading(x: Any) -> list[Any]:
     return [slice_of(x, (k, *whole)) for k in range(x.shape[0])]
 
 
+def _by_leading(dout: Any, other: Any, shape: Lengths, first: bool, gradient: Callable[..., Any]) -> Any:
+    """The gradient of an operand, the ``first`` or not, where a contraction has no room for all axes: place by place
+    along the leading axis of both."""
+    own, full = _kron_shapes(shape, other.shape)
+    if not math.prod(own) * math.prod(full):
+        return expand(mul(total(dout), 0), shape)
+    whole = reshape(dout, (*((own[0], full[0]) if first else (full[0], own[0])), *dout.shape[1:]))
+    others, found = _leading(reshape(other, full)), []
+    for part in _leading(whole if first else transpose(whole, 0, 1)):
+        terms = [gradient(d, o, own[1:]) for d, o in zip(_leading(part), others, strict=True)]
+        found.append(functools.reduce(add, terms))
+    return reshape(stack(found), shape)
+
+
 @contraction(
-    kernels={"cpu": [("products:kron", _is_plain)]}, gradient={"a": _kron_to_a, "b": _kron_to_b},
+    kernels={"cpu": "products:kron"}, gradient={"a": _kron_to_a, "b": _kron_to_b},
     names=lambda a, b: (_names("a", a), _names("b", b), ()), ulp=0.5, reference=np.kron, methods=True, cast="widest",
     composite=lambda a, b: _kron(a, b), baselines=library("kron", "a b", out=()),
     samples=[
         Sample((3, 4), (5, 2), why="matrices"), Sample((3,), (2, 4), why="a vector and a matrix"),
         Sample((), (3,), why="0-d"), Sample((2, 3, 2), (1, 2, 2), why="three axes"),
         Sample((0, 2), (3, 1), why="empty"), Sample((2, 1, 1, 1, 2), (2, 1, 3), why="five axes"),
+        Sample((2, 0, 1, 1, 2), (2, 1, 3), why="five axes, empty"),
     ],
     error_inputs=[ErrorInput(DTypeError, "kron: does not take bool", *[np.ones(2, bool)] * 2)],
     workloads=[Workload(((4, 4), (4, 4)), (), "dispatch"), Workload(((32, 32), (32, 32)), (), "1M")],
