@@ -18,6 +18,7 @@ from dlcore._tensor import (
     DLPACK_CPU,
     DLPACK_CUDA,
     Tensor,
+    chosen_device,
     computed,
     convert,
     empty,
@@ -151,8 +152,10 @@ def full(shape: Any, fill_value: Any, dtype: Any = None, device: Any = None, req
     """A tensor filled with ``fill_value``, in its dtype (float32 for a Python float) where none is given."""
     sizes = lengths(shape, "full: shape")
     kind = type(fill_value)
-    plain = kind is float or kind is int or kind is bool or isinstance(fill_value, Tensor)
-    given = fill_value if plain else convert(fill_value, "full", "fill_value", None)
+    plain = kind is float or kind is int or kind is bool
+    if plain and dtype is None:
+        return filled(sizes, fill_value, as_dtype(kind), device, requires_grad)
+    given = fill_value if plain or isinstance(fill_value, Tensor) else convert(fill_value, "full", "fill_value", None)
     if dtype is not None:
         chosen = as_dtype(dtype, "full: dtype")
     elif isinstance(given, Tensor):
@@ -170,9 +173,17 @@ def full(shape: Any, fill_value: Any, dtype: Any = None, device: Any = None, req
 
 def _like(name: str, x: Tensor, dtype: Any, device: Any) -> tuple[DType, Device]:
     """Dtype and device of a new tensor like ``x``."""
-    instance(x, Tensor, f"{name}: x", "a tensor")
+    if type(x) is not Tensor:
+        instance(x, Tensor, f"{name}: x", "a tensor")
     chosen = x.dtype if dtype is None else as_dtype(dtype, f"{name}: dtype")
     return chosen, x.device if device is None else as_device(device)
+
+
+def _filled_like(name: str, x: Tensor, value: int, dtype: Any, device: Any) -> Tensor:
+    chosen, place = _like(name, x, dtype, device)
+    if _C.batch_of(x) is None:
+        return _C.full(x.shape, value, chosen, place.code)
+    return filled_like(x, lambda shape: filled(shape, value, chosen, place))
 
 
 def empty_like(x: Tensor, dtype: Any = None, device: Any = None) -> Tensor:
@@ -183,14 +194,12 @@ def empty_like(x: Tensor, dtype: Any = None, device: Any = None) -> Tensor:
 
 def zeros_like(x: Tensor, dtype: Any = None, device: Any = None) -> Tensor:
     """A tensor of zeros, of the shape (and dtype, device) of ``x``."""
-    chosen, place = _like("zeros_like", x, dtype, device)
-    return filled_like(x, lambda shape: filled(shape, 0, chosen, place))
+    return _filled_like("zeros_like", x, 0, dtype, device)
 
 
 def ones_like(x: Tensor, dtype: Any = None, device: Any = None) -> Tensor:
     """A tensor of ones, of the shape (and dtype, device) of ``x``."""
-    chosen, place = _like("ones_like", x, dtype, device)
-    return filled_like(x, lambda shape: filled(shape, 1, chosen, place))
+    return _filled_like("ones_like", x, 1, dtype, device)
 
 
 def full_like(x: Tensor, fill_value: Any, dtype: Any = None, device: Any = None) -> Tensor:
@@ -283,7 +292,11 @@ def _size(name: str, n: Any, m: Any, k: Any, dtype: Any) -> tuple[int, int, int,
 
 def _eye(name: str, n: Any, m: Any, k: Any, dtype: Any, device: Any) -> Tensor:
     rows, columns, diagonal, target = _size(name, n, m, k, dtype)
-    made = filled((rows, columns), 0, target, device)
+    place = chosen_device(device)
+    made = _C.few_eye(rows, columns, diagonal, target, place.code)
+    if made is not None:
+        return made
+    made = filled((rows, columns), 0, target, place)
     count = min(rows + min(diagonal, 0), columns - max(diagonal, 0))
     if count > 0:
         first = diagonal if diagonal >= 0 else -diagonal * columns

@@ -627,8 +627,11 @@ def ramp(name: str, count: int, first: float, step: float, last: float, dtype: D
     own = dtype if dtype in creation.DTYPES else float64
     if count >= 1 << 44:
         raise MemoryError(f"{name}: {shown(count)} numbers do not fit in memory")
-    made = _C.empty((count,), own, chosen_device(device).code)
-    creation.ramp(made, first, step, last)
+    place = chosen_device(device).code
+    made = _C.few_ramp(count, first, step, last, own, place)
+    if made is None:
+        made = _C.empty((count,), own, place)
+        creation.ramp(made, first, step, last)
     return made if own is dtype else elementwise.cast(made, dtype)
 
 
@@ -640,6 +643,9 @@ def arange(start: Any, stop: Any = None, step: Any = 1, dtype: Any = None, devic
     """
     if stop is None:
         start, stop = 0, start
+    plain = type(start) is int and type(stop) is int and type(step) is int and dtype is None
+    if plain and start == 0 and step == 1 and 0 < stop < 1 << 44:
+        return ramp("arange", stop, 0.0, 1.0, stop - 1.0, int64, device)
     first, last, step = _real(start, "arange: start"), _real(stop, "arange: stop"), _real(step, "arange: step")
     if step == 0:
         raise ValueError("arange: the step is 0")

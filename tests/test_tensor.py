@@ -699,3 +699,21 @@ def test_a_python_number_as_a_tensor_has_no_buffer_to_count_exports_of():
 
     number = _C.as_tensor(2, "add", "b")
     assert number.numpy().item() == 2 and bytes(memoryview(number)) == (2).to_bytes(8, "little")
+
+
+@pytest.mark.parametrize("n", [1, 8, 2000])  # a few are made without a kernel
+def test_made_by_their_places(n):
+    for dtype in ("float32", "float64", "int32", "int64", "int8", "float16", "bool"):
+        assert dl.full((n,), 1, dtype).tolist() == [1] * n
+        assert dl.eye(min(n, 64), n, 1, dtype=dtype).tolist() == np.eye(min(n, 64), n, 1).astype(dtype).tolist()
+        assert dl.eye(n, 3, -1, dtype=dtype).tolist() == np.eye(n, 3, -1).astype(dtype).tolist()
+    assert dl.arange(n).tolist() == list(range(n)) and dl.arange(n).dtype is dl.int64
+    assert dl.arange(n, dtype="float32").tolist() == list(range(n))
+    assert dl.linspace(-1, 2, n, dtype="float64").tolist() == pytest.approx(np.linspace(-1, 2, n).tolist(), abs=1e-12)
+    with pytest.raises(OverflowError, match="full: Python integer 300 does not fit in int8"):
+        dl.full((n,), 300, "int8")
+    step = dl.capture(lambda x: (x + dl.arange(n), dl.full((n,), 2.0) * x, dl.eye(n, n)[0] + x))
+    for k in range(3):
+        found = step(dl.full((n,), float(k)))
+        assert found[0].tolist() == [k + i for i in range(n)] and found[1].tolist() == [2.0 * k] * n
+        assert found[2].tolist() == [k + 1.0] + [float(k)] * (n - 1)

@@ -2,7 +2,7 @@
 // lists of them, so that functions in Python work out once what a shape and their arguments mean. Of a tensor among the
 // arguments it looks at the dtype, the device and the layout only, and so must the function.
 //
-// Arguments are compared by value, and by type: True and 1.0 equal 1 and mean something else, so they are not plain, and
+// Arguments are compared by value and by type: True and 1.0 equal 1 and mean something else, so they are not plain, and
 // a call with them runs the function. So does one with names. Errors are not kept. Results must not be changed.
 #include "core/function.h"
 #include "core/ref.h"

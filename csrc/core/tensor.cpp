@@ -455,7 +455,7 @@ bool parse_dtype(PyObject* o, DType* out) {
 }
 
 // ---- module functions ---------------------------------------------------------------------------------------------
-static Tensor* new_tensor_of(PyObject* shape, PyObject* dtype, uint8_t device, const char* operation) {
+Tensor* new_tensor_of(PyObject* shape, PyObject* dtype, uint8_t device, const char* operation) {
   int64_t values[kMaxDims];
   int ndim;
   DType type;
@@ -498,15 +498,26 @@ static PyObject* check_number(PyObject*, PyObject* args) {
   Py_RETURN_NONE;
 }
 
-// Filled by the operation `assign`, as x[...] = value is: on every device, and by every replay of a recorded step.
+// Filled by the operation `assign`, as x[...] = value is: on every device, and by every replay of a recorded step; but
+// see few.cpp.
 static PyObject* full(PyObject*, PyObject* args) {
   PyObject *shape, *value, *dtype;
   unsigned char device = 0;
   if (!PyArg_ParseTuple(args, "OOO|b:full", &shape, &value, &dtype, &device)) return nullptr;
   DType type;
-  if (is_number(value) && !(parse_dtype(dtype, &type) && check_number_as(value, type, "full"))) return nullptr;
-  const TensorRef t = TensorRef::own(new_tensor_of(shape, dtype, device, "full"));
-  return t ? call_inplace(reinterpret_cast<Function*>(bound.assign), t.get(), &value, 1) : nullptr;
+  TensorRef scalar;
+  int64_t stored = 0;
+  if (is_number(value)) {
+    if (!parse_dtype(dtype, &type) || !(scalar = TensorRef::own(new_scalar(value)))) return nullptr;
+    if (!store_immediate(scalar.get(), type, &stored, "full")) return nullptr;
+  }
+  TensorRef t = TensorRef::own(new_tensor_of(shape, dtype, device, "full"));
+  if (!t) return nullptr;
+  if (scalar && are_few(t.get())) {
+    fill_few(t.get(), &stored);
+    return as_object(t.release());
+  }
+  return call_inplace(reinterpret_cast<Function*>(bound.assign), t.get(), &value, 1);
 }
 
 static PyObject* bind(PyObject*, PyObject* args, PyObject* kwargs) {
@@ -642,6 +653,8 @@ static PyMethodDef functions[] = {
      "rebind(tensor, source): the tensor takes over the memory, dtype and device of source, and stays itself."},
     {"empty", safe<empty>, METH_VARARGS,
      "empty(shape, dtype, device=0): a contiguous tensor, not initialised; device is a registered index."},
+    {"few_ramp", safe<few_ramp>, METH_VARARGS, "The numbers of `ramp` where they are few; else None."},
+    {"few_eye", safe<few_eye>, METH_VARARGS, "Zeros with ones on a diagonal where they are few; else None."},
     {"full", safe<full>, METH_VARARGS,
      "full(shape, value, dtype, device=0): a contiguous tensor with the number value everywhere."},
     {"check_number", safe<check_number>, METH_VARARGS,

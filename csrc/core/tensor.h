@@ -100,6 +100,15 @@ void free_object(void* owner);  // the free_owner of a Python object
 // finite number that would become infinite. This is the rule for Python numbers, whatever the way they come.
 bool store_immediate(const Tensor* t, DType dtype, void* out, const char* operation);
 
+// A tensor of a shape and dtype that Python gives, not initialised; errors name `operation`.
+Tensor* new_tensor_of(PyObject* shape, PyObject* dtype, uint8_t device, const char* operation);
+
+// ---- few.cpp: a few elements in the host's memory, made without a kernel
+bool are_few(const Tensor* fresh);                  // and nothing records
+void fill_few(Tensor* fresh, const void* element);  // with this element of its dtype
+PyObject* few_ramp(PyObject* module, PyObject* args);
+PyObject* few_eye(PyObject* module, PyObject* args);
+
 PyObject* shape_tuple(const int64_t* values, int n);
 bool parse_shape(PyObject* sequence, int64_t* values, int* n, const char* operation);  // up to kMaxDims ints
 

@@ -278,9 +278,10 @@ template <class C> struct TriGamma {
   }
 };
 
-// The n-th slope of digamma, (-1)^(n + 1) n! zeta(n + 1, x), in double. zeta(s, y), y >= 0, is the sum of (y + k)^-s: 12
-// terms and Euler and Maclaurin's formula, which that makes exact for n < 32. Of x < 0, with r = x - floor(x) and
-// q = ceil(x) - x, it is zeta(s, r) + (-1)^s (zeta(s, q) - zeta(s, 1 - x)): nothing cancels but what does in the result.
+// The n-th slope of digamma, (-1)^(n + 1) n! zeta(n + 1, x), in double. zeta(s, y), y >= 0, is the sum of (y + k)^-s:
+// 12 terms and Euler and Maclaurin's formula, which that makes exact for n < 32. Of x < 0, with r = x - floor(x) and
+// q = ceil(x) - x, it is zeta(s, r) + (-1)^s (zeta(s, q) - zeta(s, 1 - x)): nothing cancels but what does in the
+// result.
 template <class C> struct DigammaSlope {
   static constexpr int64_t kGrain = 1 << 11;
   static constexpr double kBernoulli[] = {1.0 / 6, -1.0 / 30, 1.0 / 42, -1.0 / 30, 5.0 / 66, -691.0 / 2730, 7.0 / 6};
