@@ -1,4 +1,4 @@
-// Images sampled at places of a grid (grid_sample), of two or three axes.
+// Images sampled at places of a grid (grid_sample), of two or three axes, and grids of affine maps (affine_grid).
 //
 // Arithmetic bounds few channels, gathers many. Points are taken kPoints at a time: where their taps lie and how much
 // they weigh is found in vectors, an axis at a time, and once for all channels. A tap outside of the image is at -1 and
@@ -568,7 +568,47 @@ static void grid_sample_backward(const Args& a) {
   });
 }
 
+// ---- affine_grid ----------------------------------------------------------------------------------------------------
+
+// -1 to 1: the middles of n pixels, or of their corners.
+static inline double coordinate(int64_t i, int64_t n, bool align) {
+  const double along = n == 1 ? 0 : 2 * static_cast<double>(i) / static_cast<double>(n - 1) - 1;
+  return align ? along : along * static_cast<double>(n - 1) / static_cast<double>(n);
+}
+
+// theta (N, axes, axes + 1) -> (N, lengths..., axes): one line along the last length at a time. Bound by memory: each
+// result is written once. Parameter: whether corners are aligned.
+template <class T> static void affine_lines(const Args& a) {
+  using C = compute_t<T>;
+  const Array &theta = a.in(0), &out = a.out();
+  const int axes = static_cast<int>(theta.shape[1]);
+  const bool align = a.integer(0);
+  const int64_t width = out.shape[axes], lines = width ? out.size() / (width * axes) : 0;
+  Scratch<C> along(width);
+  for (int64_t i = 0; i < width; ++i) along[i] = static_cast<C>(coordinate(i, width, align));
+  parallel_ranges(lines, std::max<int64_t>(1, kSampleGrain / width), [&](int64_t begin, int64_t end) {
+    for (int64_t line = begin; line < end; ++line) {
+      C base[3], slope[3];
+      int64_t rest = line, at[3] = {};
+      for (int d = axes - 1; d >= 1; --d) at[d - 1] = rest % out.shape[d], rest /= out.shape[d];
+      for (int row = 0; row < axes; ++row) {
+        const T* t = theta.as<T>() + (rest * axes + row) * (axes + 1);
+        base[row] = load(t + axes), slope[row] = load(t);
+        for (int d = 0; d < axes - 1; ++d)
+          base[row] += static_cast<C>(coordinate(at[d], out.shape[d + 1], align)) * load(t + axes - 1 - d);
+      }
+      T* to = out.as<T>() + line * width * axes;
+      for (int row = 0; row < axes; ++row)
+        for (int64_t i = 0; i < width; ++i) store(to + i * axes + row, base[row] + along[i] * slope[row]);
+    }
+  });
+}
+static void affine_grid(const Args& a) {
+  with_float(a.in(0).dtype, [&]<class T>() { affine_lines<T>(a); });
+}
+
 static const Kernel kernels[] = {
+    {"resize:affine_grid", affine_grid, kAllContiguous},
     {"resize:grid_sample", grid_sample, kAllContiguous},
     {"resize:grid_sample_backward", grid_sample_backward, kAllContiguous},
 };

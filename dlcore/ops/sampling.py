@@ -435,7 +435,8 @@ def _numpy_affine(theta: Any, size: Lengths, align_corners: bool) -> Any:
 
 
 @Op.definition(
-    kernels={}, promote=floating, dtypes=FLOATS, cast="float32", ulp=6, composite=_affine, reference=_numpy_affine,
+    kernels={"cpu": "resize:affine_grid"}, params=lambda align_corners: (int(align_corners),),
+    promote=floating, dtypes=FLOATS, cast="float32", ulp=6, composite=_affine, reference=_numpy_affine,
     magnitude=lambda theta, size, align_corners: _numpy_affine(np.abs(theta), size, align_corners) + np.max(
         np.abs(theta), initial=0.0) * 4,
     cost=lambda theta, size: (2.0 * math.prod(size[2:]) * math.prod(theta.shape), bytes_of(theta) + theta.dtype.itemsize
