@@ -31,8 +31,14 @@ def _move(x: Any, out: Any, device: Device) -> None:
         x.device.backend.after_read_back()
 
 
+def _stays(device: Device) -> bool:
+    """Whether a tensor of the CPU is copied within its memory."""
+    return device is CPU
+
+
 @operation(
-    batching="pointwise", kernels={"cpu": _move, "cuda": _move}, promote=as_given,
+    batching="pointwise", kernels={"cpu": [("movement:copy", _stays), (_move, None)], "cuda": _move}, promote=as_given,
+    params=lambda: (),
     output_device=lambda device: device, dtypes=DTYPES,
     gradient=lambda dout, x_device: transfer(dout, x_device),
     reference=lambda x: np.copy(x), cost=lambda x: (0.0, 2 * bytes_of(x)),
