@@ -11,7 +11,7 @@ from itertools import pairwise
 from typing import Any
 
 from dlcore._arguments import axis_of, check_lengths, integer, integers, items, remembered, shown
-from dlcore.errors import ShapeError
+from dlcore.errors import DTypeError, ShapeError
 from dlcore.ops._shape import broadcast_shapes
 
 __all__ = [
@@ -232,11 +232,17 @@ def common(name: str, *shapes: Lengths) -> Lengths:
 
 
 @remembered
-def stacked(shape: Lengths, count: int, axis: Any) -> tuple[int, Lengths]:
-    """The axis of a stack, and its shape."""
+def stacked(axis: Any, *tensors: Any) -> tuple[int, Lengths, Lengths | None]:
+    """The axis along which a stack is joined, its shape, and what the tensors become before: None for nothing."""
+    shape = tensors[0].shape
+    for t in tensors:
+        if t.shape != shape:
+            raise ShapeError(f"stack: shapes differ: {shape} and {t.shape}")
+        if t.weak:
+            raise DTypeError("stack: operand 'tensors' is a number, not a tensor")
     at = axis_of(axis, "stack: axis", (*shape, 1))
     check_lengths("stack", (*shape, 1))
-    return at, (*shape[:at], count, *shape[at:])
+    return at, (*shape[:at], len(tensors), *shape[at:]), (*shape, 1) if at == len(shape) else None
 
 
 @remembered

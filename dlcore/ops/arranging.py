@@ -22,6 +22,7 @@ from dlcore._arguments import (
     operand,
     remembered,
     renamed,
+    shaped,
     shown,
 )
 from dlcore.dtypes import as_dtype
@@ -32,7 +33,7 @@ from dlcore.ops._shape import broadcast_shapes
 from dlcore.ops.gather import take
 from dlcore.ops.movement import concat, contiguous, expand, reshape, stack
 from dlcore.ops.rearranging import Piece, pad_constant, rearrange
-from dlcore.ops.shaping import atleast_1d, atleast_2d, atleast_3d
+from dlcore.ops.shaping import atleast_2d, each, one_axis, three_axes, two_axes
 from dlcore.ops.slicing import slice_backward
 
 __all__ = [
@@ -43,15 +44,21 @@ __all__ = [
 # ---- joining ------------------------------------------------------------------------------------------------------
 
 
-def _several(name: str, tensors: Any) -> list[Any]:
-    """The tensors of a sequence, or along the first axis of one."""
-    if has(type(tensors), "ndim") and tensors.ndim:
-        tensors = list(tensors)
-    if not isinstance(tensors, Sequence) or isinstance(tensors, str):
-        raise TypeError(f"{name}: operand 'tensors' {shown(tensors)} is not a sequence of tensors")
+def _several(name: str, tensors: Any, view: Any) -> list[Any]:
+    """``view`` of the tensors of a sequence, or along the first axis of one."""
+    if type(tensors) is not list:
+        if has(type(tensors), "ndim") and tensors.ndim:
+            tensors = list(tensors)
+        if not isinstance(tensors, Sequence) or isinstance(tensors, str):
+            raise TypeError(f"{name}: operand 'tensors' {shown(tensors)} is not a sequence of tensors")
     if not tensors:
         raise ShapeError(f"{name}: no tensors are given")
-    return [atleast_1d(t) for t in tensors]
+    return each(name, tensors, view)
+
+
+@shaped(reshape)
+def _column(x: Any) -> Any:
+    return (x.size, 1) if x.ndim < 2 else None
 
 
 @names_errors
@@ -61,7 +68,7 @@ def hstack(tensors: Sequence[Any]) -> Any:
     >>> dl.hstack([dl.tensor([1, 2]), dl.tensor([3])])
     tensor([1, 2, 3])
     """
-    parts = _several("hstack", tensors)
+    parts = _several("hstack", tensors, one_axis)
     return concat(parts, 0 if parts[0].ndim == 1 else 1)
 
 
@@ -73,7 +80,7 @@ def vstack(tensors: Sequence[Any]) -> Any:
     tensor([[1, 2],
             [3, 4]])
     """
-    return concat([atleast_2d(t) for t in _several("vstack", tensors)], 0)
+    return concat(_several("vstack", tensors, two_axes), 0)
 
 
 @names_errors
@@ -83,7 +90,7 @@ def dstack(tensors: Sequence[Any]) -> Any:
     >>> dl.dstack([dl.tensor([1, 2]), dl.tensor([3, 4])]).shape
     (1, 2, 2)
     """
-    return concat([atleast_3d(t) for t in _several("dstack", tensors)], 2)
+    return concat(_several("dstack", tensors, three_axes), 2)
 
 
 @names_errors
@@ -94,8 +101,7 @@ def column_stack(tensors: Sequence[Any]) -> Any:
     tensor([[1, 3],
             [2, 4]])
     """
-    parts = [reshape(t, (-1, 1)) if t.ndim == 1 else t for t in _several("column_stack", tensors)]
-    return concat(parts, 1)
+    return concat(_several("column_stack", tensors, _column), 1)
 
 
 @names_errors
@@ -340,7 +346,7 @@ def meshgrid(*tensors: Any, indexing: str = "xy", sparse: bool = False, copy: bo
     ([[1, 1], [2, 2]], [[3, 4], [3, 4]])
     """
     choice(indexing, ("xy", "ij"), "meshgrid: indexing")
-    given = [atleast_1d(t) for t in tensors]
+    given = each("meshgrid", tensors, one_axis)
     for t in given:
         if t.ndim != 1:
             raise ShapeError(f"meshgrid: {t.shape} is no vector")
@@ -383,7 +389,7 @@ def cartesian_prod(*tensors: Any) -> Any:
             [2, 4]])
     """
     if len(tensors) == 1:
-        return atleast_1d(tensors[0])
+        return each("cartesian_prod", tensors, one_axis)[0]
     grids = meshgrid(*tensors, indexing="ij")
     if not grids:
         raise ShapeError("cartesian_prod: no tensors are given")

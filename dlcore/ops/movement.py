@@ -20,6 +20,8 @@ from dlcore.ops import _geometry as geometry
 from dlcore.ops._workloads import MILLION, RAGGED, bytes_of
 from dlcore.ops.slicing import Layout, slice, view
 
+_TENSOR, _ARRAYS = _C.TensorBase, (_C.TensorBase, np.ndarray)
+
 __all__ = ["concat", "expand", "flatten", "permute", "reshape", "squeeze", "stack", "transpose", "unsqueeze"]
 
 # ---- views --------------------------------------------------------------------------------------------------------
@@ -302,16 +304,12 @@ def stack(tensors: Sequence[Any], axis: int = 0) -> Any:
     tensor([[1, 3],
             [2, 4]])
     """
-    if isinstance(tensors, _C.TensorBase | np.ndarray) or not isinstance(tensors, Sequence):
+    if type(tensors) is not list and (isinstance(tensors, _ARRAYS) or not isinstance(tensors, Sequence)):
         raise TypeError(f"stack: operand 'tensors' {shown(tensors)} is not a sequence of tensors")
     if not tensors:
         raise ShapeError("stack: no tensors are given")
-    parts = [operand(t, "stack", "tensors") for t in tensors]
-    shape = parts[0].shape
-    for t in parts:
-        if t.shape != shape:
-            raise ShapeError(f"stack: shapes differ: {shape} and {t.shape}")
-    at, whole = geometry.stacked(shape, len(parts), axis)
-    if at < len(shape):  # joined along the axis that will stand behind the new one: the elements lie in the same order
+    parts = [t if isinstance(t, _TENSOR) else operand(t, "stack", "tensors") for t in tensors]
+    at, whole, new = geometry.stacked(axis, *parts)
+    if new is None:  # joined along the axis that will stand behind the new one: the elements lie in the same order
         return reshape(concat(parts, at), whole)
-    return concat([reshape(t, (*shape, 1)) for t in parts], at)
+    return concat([reshape(t, new) for t in parts], at)

@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+from dlcore import _C
 from dlcore._arguments import axis_of, check_lengths, integers, lengths, names_errors, operand, shaped
 from dlcore.errors import ShapeError
 from dlcore.ops import _geometry as geometry
@@ -22,6 +23,7 @@ __all__ = [
 
 Lengths = tuple[int, ...]
 _NUMBERS = (bool, int, float)
+_TENSOR = _C.TensorBase
 
 
 def part(x: Any, axis: int, start: int, length: int, step: int = 1) -> Any:
@@ -230,23 +232,31 @@ def view_as(x: Any, other: Any) -> Any:
 
 
 @shaped(reshape)
-def _one_axis(x: Any) -> Any:
+def one_axis(x: Any) -> Any:
+    """A tensor, a 0-d one with an axis of length 1: what `atleast_1d` and `hstack` make of each."""
     return None if x.ndim else (1,)
 
 
 @shaped(reshape)
-def _two_axes(x: Any) -> Any:
+def two_axes(x: Any) -> Any:
+    """A tensor with axes of length 1 in front up to two."""
     return None if x.ndim > 1 else (*[1] * (2 - x.ndim), *x.shape)
 
 
 @shaped(reshape)
-def _three_axes(x: Any) -> Any:
+def three_axes(x: Any) -> Any:
+    """A tensor with axes of length 1 up to three."""
     return None if x.ndim > 2 else (1, *x.shape, *[1] * (2 - x.ndim)) if x.ndim < 2 else (*x.shape, 1)
 
 
-def _each(name: str, tensors: tuple[Any, ...], view: Any) -> Any:
-    found = tuple([view(operand([t] if isinstance(t, _NUMBERS) else t, name, "tensors")) for t in tensors])
-    return found[0] if len(found) == 1 else found
+def each(name: str, tensors: Sequence[Any], view: Any) -> list[Any]:
+    """``view`` of all ``tensors`` of the function ``name``, of which numbers have an axis."""
+    return [view(t if isinstance(t, _TENSOR) else operand([t] if isinstance(t, _NUMBERS) else t, name, "tensors"))
+            for t in tensors]  # fmt: skip
+
+
+def _alone(found: list[Any]) -> Any:
+    return found[0] if len(found) == 1 else tuple(found)
 
 
 def atleast_1d(*tensors: Any) -> Any:
@@ -255,7 +265,7 @@ def atleast_1d(*tensors: Any) -> Any:
     >>> dl.atleast_1d(dl.tensor(3)).shape
     (1,)
     """
-    return _each("atleast_1d", tensors, _one_axis)
+    return _alone(each("atleast_1d", tensors, one_axis))
 
 
 def atleast_2d(*tensors: Any) -> Any:
@@ -264,7 +274,7 @@ def atleast_2d(*tensors: Any) -> Any:
     >>> dl.atleast_2d(dl.tensor([1, 2])).shape
     (1, 2)
     """
-    return _each("atleast_2d", tensors, _two_axes)
+    return _alone(each("atleast_2d", tensors, two_axes))
 
 
 def atleast_3d(*tensors: Any) -> Any:
@@ -273,7 +283,7 @@ def atleast_3d(*tensors: Any) -> Any:
     >>> dl.atleast_3d(dl.tensor([1, 2])).shape
     (1, 2, 1)
     """
-    return _each("atleast_3d", tensors, _three_axes)
+    return _alone(each("atleast_3d", tensors, three_axes))
 
 
 # ---- reverse order ------------------------------------------------------------------------------------------------
