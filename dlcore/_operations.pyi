@@ -1992,12 +1992,13 @@ def masked_select(x: Operand, mask: Operand) -> Tensor:
     tensor([1, 3])
     """
 
-def matmul(a: Operand, b: Operand) -> Tensor:
+def matmul(a: Operand, b: Operand, dtype: Any | None = None) -> Tensor:
     """The matrix product of `a` (..., M, K) and `b` (..., K, N): (..., M, N), the sums over k of a[m, k] b[k, n].
 
     Leading axes broadcast. A vector is a row on the left, a column on the right, and its axis is dropped from the
-    result, as NumPy does it. Integers wrap around. Raises ShapeError where inner sizes differ or leading axes do not
-    broadcast, DTypeError for bool.
+    result, as NumPy does it. Integers wrap around. `dtype`: operands are cast to it first, and it is the result's;
+    int8 and uint8 with sums in int32 are multiplied as they are. Raises ShapeError where inner sizes differ or leading
+    axes do not broadcast, DTypeError for bool.
 
     >>> dl.matmul(dl.tensor([[1.0, 2.0]]), dl.tensor([[3.0], [4.0]]))
     tensor([[11.]])
@@ -3656,7 +3657,7 @@ class TensorMethods:
         """``x`` with the elements of ``source``, in row-major order, one after another where ``mask`` (broadcast) is true."""
     def masked_select(self, mask: Operand) -> Tensor:
         """The elements of ``x`` where ``mask`` is true, both broadcast, as a vector in row-major order."""
-    def matmul(self, b: Operand) -> Tensor:
+    def matmul(self, b: Operand, dtype: Any | None = None) -> Tensor:
         """The matrix product of `a` (..., M, K) and `b` (..., K, N): (..., M, N), the sums over k of a[m, k] b[k, n]."""
     def matrix_transpose(self) -> Tensor:
         """A view with the last two axes exchanged: matrices transposed, one by one. Raises ShapeError for fewer axes."""

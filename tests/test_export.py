@@ -189,6 +189,17 @@ def test_onnx_lengths_and_numbers_follow_the_batch(function, tmp_path):
         np.testing.assert_allclose(theirs, ours.numpy(), rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.parametrize("left", [np.int8, np.uint8])
+def test_onnx_multiplies_bytes_as_they_are(left, tmp_path):
+    onnx = pytest.importorskip("onnx")
+    w = dl.tensor(RNG.integers(-128, 128, (40, 7)).astype(np.int8))
+    x = RNG.integers(np.iinfo(left).min, np.iinfo(left).max + 1, (5, 40)).astype(left)
+    path = tmp_path / "f.onnx"
+    dl.export.onnx(Function(lambda x: dl.matmul(x, w, dtype=dl.int32)), path, example=x[:2])
+    assert {node.op_type for node in onnx.load(path).graph.node} == {"MatMulInteger", "Identity"}
+    np.testing.assert_array_equal(run(path, x)[0], x.astype(np.int32) @ w.numpy().astype(np.int32))
+
+
 def test_tables_with_categories_and_missing_values_are_exported(tmp_path):
     table = np.float32([[1, 0, 5], [2, 2, np.nan], [4, 1, 6], [0, 2, 7]])
     model = nn.Linear(5, 2)

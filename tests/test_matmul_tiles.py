@@ -1,9 +1,11 @@
 """Products have the same bits whatever the processor: with the tiles of either make, on any number of threads, and
-where bfloat16 is multiplied in pairs."""
+where bfloat16 is multiplied in pairs, bytes in fours."""
 
 import os
 import subprocess
 import sys
+
+import dlcore as dl
 
 PROGRAM = """
 import hashlib
@@ -44,3 +46,40 @@ def test_every_way_to_multiply_has_the_same_bits():
     assert digest(DLCORE_TILES="mixed", DLCORE_BF16="widened") == expected
     assert digest(DLCORE_TILES="tall") == expected  # in pairs, where the processor has the instruction
     assert digest(DLCORE_TILES="broad") == expected
+
+
+BYTES = """
+import numpy as np
+import dlcore as dl
+
+rng = np.random.default_rng(0)
+SHAPES = [
+    (15, 1, 7), (16, 17, 33), (45, 77, 2101), (100, 70, 513), (1, 300, 4100), (130, 144, 1025), (29, 5, 0), (5, 33, 4),
+]
+for left in (np.int8, np.uint8):
+    for right in (np.int8, np.uint8):
+        for m, n, k in SHAPES:
+            a, b = (rng.choice([np.iinfo(d).min, np.iinfo(d).max, 3], s).astype(d)
+                    for s, d in (((m, k), left), ((k, n), right)))
+            expected = a.astype(np.int32) @ b.astype(np.int32)
+            x, y = dl.tensor(a), dl.tensor(b)
+            xt, yt, wide = x.T.clone(), y.T.clone(), dl.tensor(np.repeat(b, 2, 1))
+            for threads in (1, 2):
+                dl.set_num_threads(threads)
+                for p, q in ((x, y), (xt.T, y), (x, yt.T), (xt.T, yt.T), (x, wide[:, ::2])):
+                    np.testing.assert_array_equal(dl.matmul(p, q, dl.int32).numpy(), expected)
+"""
+
+
+def test_bytes_are_multiplied_exactly_with_and_without_the_instruction():
+    for own in ({}, {"DLCORE_VNNI": "off"}):
+        done = subprocess.run([sys.executable, "-c", BYTES], env=os.environ | own, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+
+
+def test_gradients_of_a_product_in_another_dtype_are_in_that_of_the_operands():
+    x, w = dl.tensor([[1.0, 2.0]], requires_grad=True), dl.tensor([[3.0], [4.0]], dtype=dl.float64, requires_grad=True)
+    out = dl.matmul(x, w, dtype=dl.float64)
+    out.sum().backward()
+    assert (out.dtype, x.grad.dtype, w.grad.dtype) == (dl.float64, dl.float32, dl.float64)
+    assert x.grad.tolist() == [[3.0, 4.0]] and w.grad.tolist() == [[1.0], [2.0]]

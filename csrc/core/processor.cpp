@@ -41,4 +41,18 @@ bool multiplies_bfloat16() {
   return multiplies;
 }
 
+bool multiplies_bytes() {
+  static const bool multiplies = [] {
+    const char* asked = std::getenv("DLCORE_VNNI");
+    if (asked && !std::strcmp(asked, "off")) return false;
+#if defined(__x86_64__) && defined(__GNUC__)
+    __builtin_cpu_init();
+    return __builtin_cpu_supports("avx512vnni") != 0;
+#else
+    return false;
+#endif
+  }();
+  return multiplies;
+}
+
 }  // namespace dlcore

@@ -14,4 +14,7 @@ Tiles product_tiles();
 // Whether the processor multiplies bfloat16 (AVX512-BF16, csrc/matmul/pairs.inl). DLCORE_BF16=widened says no.
 bool multiplies_bfloat16();
 
+// Whether the processor adds products of four bytes (AVX512-VNNI, csrc/matmul/bytes.inl). DLCORE_VNNI=off says no.
+bool multiplies_bytes();
+
 }  // namespace dlcore

@@ -207,23 +207,27 @@ template <class S> static Grid cut_broad(const Product<S>& p, int64_t wanted) {
 }
 #endif
 
-template <class S> static Grid cut(const Product<S>& p, int64_t wanted) {
-  constexpr int64_t width = kTileVectors * kLanes<compute_t<S>>;
-  if (p.m == 0 || p.n == 0) return {0, 0};
-#if DLCORE_ISA == 4
-  if (takes_broad(p)) return cut_broad(p, wanted);
-#endif
+// For tall tiles of `width` columns, blocks of at most `most` rows.
+static inline Grid cut_tall(int64_t m, int64_t n, int64_t most, int64_t width, int64_t wanted) {
   Grid grid{1, 1};
-  if (std::min(p.m, p.n) > kFew) {  // what fits the cache; narrow products stream
-    grid = {ceil_div(p.m, kBlockRows), ceil_div(p.n, kBlockColumns)};
+  if (std::min<int64_t>(m, n) > kFew) {  // what fits the cache; narrow products stream
+    grid = {ceil_div(m, most), ceil_div(n, kBlockColumns)};
   }
   while (grid.blocks() < wanted) {
-    const int64_t rows = p.m / grid.down, columns = p.n / grid.across;
+    const int64_t rows = m / grid.down, columns = n / grid.across;
     if (columns >= 2 * width && (columns >= rows || rows < 2 * kTileRows)) grid.across *= 2;
     else if (rows >= 2 * kTileRows) grid.down *= 2;
     else break;
   }
   return grid;
+}
+
+template <class S> static Grid cut(const Product<S>& p, int64_t wanted) {
+  if (p.m == 0 || p.n == 0) return {0, 0};
+#if DLCORE_ISA == 4
+  if (takes_broad(p)) return cut_broad(p, wanted);
+#endif
+  return cut_tall(p.m, p.n, kBlockRows, kTileVectors * kLanes<compute_t<S>>, wanted);
 }
 
 // Bias and activation of a block that came without them.

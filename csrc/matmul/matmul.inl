@@ -15,6 +15,7 @@
 #include "matmul/narrow.inl"
 #include "matmul/gemm.inl"
 #include "matmul/integer.inl"
+#include "matmul/bytes.inl"
 
 // The last two axes of an array, and where each entry of the batch in front of them begins.
 struct Matrices {
@@ -64,32 +65,27 @@ struct Matrices {
   }
 };
 
-template <class S>
-static Product<S> product(const Matrices& a, const Matrices& b, const void* a_data, const void* b_data, void* c) {
-  return {a.rows, b.columns, a.columns, static_cast<const S*>(a_data), a.row, a.column,
-          static_cast<const S*>(b_data), b.row, b.column, static_cast<S*>(c), b.columns};
-}
-
-// One product, or one for each entry of a batch; `axes`: how many axes of `out` are its rows and columns.
-template <class S>
-static void multiply(Matrices a, const Matrices& b, const Array& x, const Array& y, const Array& out, int axes,
-                     const Array* bias = nullptr, Activation activation = Activation::none,
-                     const Array* pre = nullptr) {
+// One product, or one for each entry of a batch; `axes`: how many axes of `out` are its rows and columns. Of `p`, what
+// is done with the sums is given.
+template <class P>
+static void multiply(P p, Matrices a, const Matrices& b, const Array& x, const Array& y, const Array& out, int axes) {
   Matrices c = a;
   c.set_batch(out, out.ndim - axes);
   if (b.batch() == 1 && a.batch() == c.batch() && a.fold()) c = a;
-  Product<S> p = product<S>(a, b, x.data, y.data, out.data);
-  p.activation = activation;
-  if (bias) p.bias = bias->as<S>();
-  if (pre) p.pre = pre->as<S>();
-  const auto place = [&](Product<S>& entry, int64_t e) {
+  p.m = a.rows, p.n = b.columns, p.k = a.columns;
+  p.a = static_cast<decltype(p.a)>(x.data), p.a_row = a.row, p.a_col = a.column;
+  p.b = static_cast<decltype(p.b)>(y.data), p.b_row = b.row, p.b_col = b.column;
+  p.c = static_cast<decltype(p.c)>(out.data), p.c_row = b.columns;
+  const auto place = [&](P& entry, int64_t e) {
     entry.a += a.offset(c, e), entry.b += b.offset(c, e), entry.c += e * p.m * p.n;
     if (entry.pre) entry.pre += e * p.m * p.n;
   };
   if (p.m == 0 || p.n == 0) return;
-  if constexpr (std::is_integral_v<S>) {
+  if constexpr (std::is_same_v<P, ByteProduct>) {
+    multiply_bytes(p, c.batch(), place);
+  } else if constexpr (std::is_integral_v<std::remove_pointer_t<decltype(p.c)>>) {
     for (int64_t e = 0; e < c.batch(); ++e) {
-      Product<S> entry = p;
+      P entry = p;
       place(entry, e);
       integer_product(entry);
     }
@@ -98,15 +94,20 @@ static void multiply(Matrices a, const Matrices& b, const Array& x, const Array&
   }
 }
 
-// a (..., M, K), b (..., K, N) -> out (..., M, N); batches broadcast, a vector is a row of a or a column of b.
+// a (..., M, K), b (..., K, N) -> out (..., M, N); batches broadcast, a vector is a row of a or a column of b. Operands
+// have the dtype of the result, or are bytes of any sign and give int32.
 static void matmul(const Args& args) {
   const Array &a = args.in(0), &b = args.in(1), &out = args.out();
   const Matrices right = b.ndim == 1 ? Matrices(b).transposed() : Matrices(b);
+  const auto run = [&](const auto& p) { multiply(p, Matrices(a), right, a, b, out, (a.ndim > 1) + (b.ndim > 1)); };
+  if (item_size(a.dtype) < item_size(out.dtype)) {
+    ByteProduct p;
+    p.a_signed = a.dtype == DType::int8, p.b_signed = b.dtype == DType::int8;
+    return run(p);
+  }
   with_dtype(a.dtype, [&]<class T>() {
-    if constexpr (std::is_integral_v<T>)
-      multiply<std::make_unsigned_t<T>>(Matrices(a), right, a, b, out, (a.ndim > 1) + (b.ndim > 1));
-    else
-      multiply<T>(Matrices(a), right, a, b, out, (a.ndim > 1) + (b.ndim > 1));
+    if constexpr (std::is_integral_v<T>) run(Product<std::make_unsigned_t<T>>());
+    else run(Product<T>());
   });
 }
 
@@ -114,10 +115,12 @@ static void matmul(const Args& args) {
 // before the activation if asked for. Parameter: the activation's code.
 static void linear(const Args& args) {
   const Array &x = args.in(0), &weight = args.in(1), &bias = args.in(2), &out = args.out();
-  const Array* pre = args.out(1) ? &args.out(1) : nullptr;
   with_float(x.dtype, [&]<class T>() {
-    multiply<T>(Matrices(x), Matrices(weight).transposed(), x, weight, out, x.ndim > 1 ? 2 : 1,
-                bias ? &bias : nullptr, static_cast<Activation>(args.integer(0)), pre);
+    Product<T> p;
+    p.activation = static_cast<Activation>(args.integer(0));
+    if (bias) p.bias = bias.as<T>();
+    if (args.out(1)) p.pre = args.out(1).as<T>();
+    multiply(p, Matrices(x), Matrices(weight).transposed(), x, weight, out, x.ndim > 1 ? 2 : 1);
   });
 }
 

@@ -108,6 +108,7 @@ def form(*names: str) -> Callable[[Form], Form]:
     return declare
 
 
+_BYTES = ("int8", "uint8")
 _WIDE = ("float32", "float64", "int32", "int64")  # what onnxruntime computes in
 
 
@@ -134,13 +135,19 @@ def _comparison(kind: str, negated: bool = False) -> Form:
     return made
 
 
+def _sums_bytes(n: Node) -> bool:
+    """Whether it is a product of bytes with sums in int32."""
+    return n.dtype == "int32" and n["a"].dtype in _BYTES and n["b"].dtype in _BYTES
+
+
 for _name, _kind in {
     "sub": "Sub", "div": "Div", "neg": "Neg", "abs": "Abs", "sqrt": "Sqrt", "exp": "Exp", "log": "Log", "sin": "Sin",
     "cos": "Cos", "relu": "Relu", "sigmoid": "Sigmoid", "tanh": "Tanh", "reciprocal": "Reciprocal",
-    "contiguous": "Identity", "matmul": "MatMul", "mv": "MatMul", "mm": "MatMul", "bmm": "MatMul", "dot": "MatMul",
+    "contiguous": "Identity", "mv": "MatMul", "mm": "MatMul", "bmm": "MatMul", "dot": "MatMul",
 }.items():  # fmt: skip
     FORMS[_name] = _operator(_kind)
 FORMS |= {
+    "matmul": lambda n: n.add("MatMulInteger", n["a"], n["b"]) if _sums_bytes(n) else _operator("MatMul")(n),
     "eq": _comparison("Equal"), "ne": _comparison("Equal", True), "lt": _comparison("Less"),
     "le": _comparison("LessOrEqual"), "gt": _comparison("Greater"), "ge": _comparison("GreaterOrEqual"),
     "add": lambda n: n.add("Or", n["a"], n["b"]) if n.dtype == "bool" else _operator("Add")(n),

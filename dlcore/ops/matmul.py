@@ -8,22 +8,24 @@ from __future__ import annotations
 
 import builtins
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from dlcore.dtypes import INTEGERS, bfloat16, float32
-from dlcore.errors import DTypeError, ShapeError
-from dlcore.op import ErrorInput, Input, Op, OutputMask, Sample, Spec, Workload, floating
+from dlcore.dtypes import DType, bfloat16, float32, int8, int32, result_type, uint8
+from dlcore.errors import ShapeError
+from dlcore.op import Dtype, ErrorInput, Input, Op, OutputMask, Sample, Spec, Workload, floating, widest
 from dlcore.ops import reduce
 from dlcore.ops._activations import ACTIVATIONS, Activation, name_of
 from dlcore.ops._domains import limited, without_tiny
+from dlcore.ops._matmul_cases import WIDE, error_inputs, samples, workloads
 from dlcore.ops._pointwise import FLOAT, NUMBER, check_dtype
-from dlcore.ops._workloads import MODELS, RAGGED, bytes_of, library, on_gpu
-from dlcore.ops.elementwise import add
+from dlcore.ops._workloads import MODELS, RAGGED, bytes_of, on_gpu
+from dlcore.ops.elementwise import add, cast
 from dlcore.ops.movement import flatten, reshape, squeeze, transpose, unsqueeze
+from dlcore.ops.reduce import numpy_cast
 
 if TYPE_CHECKING:
     from dlcore._commands import Command
@@ -61,32 +63,23 @@ def _matmul_shape(a: Lengths, b: Lengths) -> Lengths:
     return (*batch, *(a[-2:-1]), *(b[-1:] if len(b) > 1 else ()))
 
 
-# What is timed as (M, N, K): squares, and skinny ones of small networks.
-_SQUARE = [(n, n, n) for n in (64, 128, 256, 512, 1024, 2048)]
-_SKINNY = [(64, 128, 64), (128, 256, 784), (128, 10, 128), (8, 1024, 1024), (4096, 64, 64), (2048, 2048, 32)]
-_SKINNY += [(64, 64, 4096)]
-_WIDE = (4096, 4096)
-
-
-def _sized(m: int, n: int, k: int, layout: str = "NN", **rest: Any) -> Workload:
-    """``layout``: T where an operand is stored transposed."""
-    a, b = (Input(s, transposed=c == "T") for s, c in zip(((m, k), (k, n)), layout, strict=True))
-    return Workload((a, b), **rest)
-
-
 def _product_of_examples(call: Any) -> Any:
     """One product of all examples (see dlcore/ops/_batching.py): a single one where one operand is shared."""
-    (a, b), (m, n) = call.values, (len(s.shape) for s in call.specs)
+    (a, b), (m, n), (dtype,) = call.values, (len(s.shape) for s in call.specs), call.attrs
     if not call.is_batched[1] and n <= 2:
-        return matmul(a, b)  # examples are further rows
+        return matmul(a, b, dtype)  # examples are further rows
     if not call.is_batched[0] and n == 1 and m <= 2:
-        return matmul(b, transpose(a) if m == 2 else a)
+        return matmul(b, transpose(a) if m == 2 else a, dtype)
     a = unsqueeze(a, -2) if m == 1 else a
     b = unsqueeze(b, -1) if n == 1 else b
     ndim = builtins.max(m, n, 2)
     a, b = (_with_axes(x, ndim, batched) for x, batched in zip((a, b), call.is_batched, strict=True))
-    out = matmul(a, b)
+    out = matmul(a, b, dtype)
     return reshape(out, (call.size, *call.outputs[0].shape)) if 1 in (m, n) else out
+
+
+def _reference(a: Any, b: Any, dtype: DType | None) -> Any:
+    return np.matmul(numpy_cast(a, dtype), numpy_cast(b, dtype))
 
 
 def _with_axes(x: Any, ndim: int, batched: bool) -> Any:
@@ -95,50 +88,80 @@ def _with_axes(x: Any, ndim: int, batched: bool) -> Any:
     return reshape(x, (x.shape[0], *[1] * missing, *x.shape[1:])) if missing else x
 
 
+def _in_their_dtype(specs: Sequence[Spec | None]) -> Sequence[DType | None]:
+    """All operands to their common dtype, but bytes of different signs, which have a product of their own."""
+    bytes_alone = builtins.all(s is not None and s.dtype in _BYTES for s in specs)
+    return [s and s.dtype for s in specs] if bytes_alone else widest(specs)
+
+
+def _has_kernel(a: Spec, b: Spec, dtype: DType | None) -> bool:
+    """Whether nothing is to be cast: one dtype, or bytes with sums of 32 bits."""
+    if dtype is int32 and a.dtype in _BYTES and b.dtype in _BYTES:
+        return True
+    return a.dtype is b.dtype and dtype in (None, a.dtype)
+
+
+_BYTES = (int8, uint8)
+_TORCH_MATMUL = "product = torch.matmul if dtype is None else torch._int_mm"
+
+
 @_product(
-    batch=_product_of_examples,
-    kernels={"cuda": "matmul.plan:matmul"}, reference=np.matmul, methods=True,
-    magnitude=lambda a, b: np.abs(a) @ np.abs(b), baselines=library("matmul", "a b", symbol="@"),
+    batch=_product_of_examples, promote=_in_their_dtype, methods=True, reference=_reference,
+    kernels={"cpu": [("matmul:matmul", _has_kernel)], "cuda": [("matmul.plan:matmul", _has_kernel)]},
+    magnitude=lambda a, b: np.abs(a) @ np.abs(b),
+    baselines={
+        "numpy": "np.matmul(a, b, dtype=dtype)", "numpy out": "np.matmul(a, b, out, dtype=dtype)",
+        "torch": (_TORCH_MATMUL, "product(a, b)"), "torch out": (_TORCH_MATMUL, "product(a, b, out=out)"),
+        "jax": "jnp.matmul(a, b, preferred_element_type=dtype)",
+    },
     ulp=4,  # float32: a chain of at most 512 roundings, which mostly cancel
-    error_inputs=[
-        ErrorInput(ShapeError, "matmul: inner sizes differ: (2, 3) @ (4, 2)", np.zeros((2, 3)), np.zeros((4, 2))),
-        ErrorInput(ShapeError, "matmul: inner sizes differ: (2, 3) @ (2,)", np.zeros((2, 3)), np.zeros(2)),
-        ErrorInput(ShapeError, "matmul: operands need at least one axis: () @ (3,)", np.zeros(()), np.zeros(3)),
-        ErrorInput(ShapeError, "matmul: leading axes do not broadcast: (2, 3, 4) @ (5, 4, 3)",
-                   np.zeros((2, 3, 4)), np.zeros((5, 4, 3))),
-        ErrorInput(DTypeError, "matmul: does not take bool", *[np.ones((2, 2), bool)] * 2),
-    ],
+    samples=samples, error_inputs=error_inputs, workloads=workloads,
 )  # fmt: skip
-def matmul(a: Spec, b: Spec) -> Spec:
+def matmul(a: Spec, b: Spec, dtype: Dtype | None = None) -> Spec:
     """The matrix product of `a` (..., M, K) and `b` (..., K, N): (..., M, N), the sums over k of a[m, k] b[k, n].
 
     Leading axes broadcast. A vector is a row on the left, a column on the right, and its axis is dropped from the
-    result, as NumPy does it. Integers wrap around. Raises ShapeError where inner sizes differ or leading axes do not
-    broadcast, DTypeError for bool.
+    result, as NumPy does it. Integers wrap around. `dtype`: operands are cast to it first, and it is the result's;
+    int8 and uint8 with sums in int32 are multiplied as they are. Raises ShapeError where inner sizes differ or leading
+    axes do not broadcast, DTypeError for bool.
 
     >>> dl.matmul(dl.tensor([[1.0, 2.0]]), dl.tensor([[3.0], [4.0]]))
     tensor([[11.]])
     """
     check_dtype("matmul", NUMBER, a, b)
-    return Spec(_matmul_shape(a.shape, b.shape), a.dtype)
+    shape = _matmul_shape(a.shape, b.shape)
+    found = Spec(shape, dtype or result_type([(a.dtype, False), (b.dtype, False)]))
+    check_dtype("matmul", NUMBER, found)
+    return found
+
+
+@matmul.composite
+def _(a: Any, b: Any, dtype: DType | None) -> Any:
+    dtype = dtype or result_type([(a.dtype, False), (b.dtype, False)])
+    return matmul(cast(a, dtype), cast(b, dtype))
 
 
 @matmul.gradient("a")
-def _(dout: Any, b: Any, a_shape: Lengths) -> Any:
+def _(dout: Any, b: Any, a_shape: Lengths, a_dtype: DType) -> Any:
     dout = _as_matrices(dout, len(a_shape), b.ndim)
-    da = matmul(dout, transpose(b if b.ndim > 1 else unsqueeze(b, 1)))
+    da = _in(a_dtype, matmul(dout, transpose(b if b.ndim > 1 else unsqueeze(b, 1))))
     return da if len(a_shape) > 1 else squeeze(da, -2)
 
 
 @matmul.gradient("b")
-def _(dout: Any, a: Any, b_shape: Lengths) -> Any:
+def _(dout: Any, a: Any, b_shape: Lengths, b_dtype: DType) -> Any:
     dout = _as_matrices(dout, a.ndim, len(b_shape))
     if a.ndim == 1:
         a = unsqueeze(a, 0)
     elif a.ndim > 2 and len(b_shape) <= 2:  # one matrix for a whole batch: one product is its gradient
         a, dout = flatten(a, 0, -2), flatten(dout, 0, -2)
-    db = matmul(transpose(a), dout)
+    db = _in(b_dtype, matmul(transpose(a), dout))
     return db if len(b_shape) > 1 else squeeze(db, -1)
+
+
+def _in(dtype: DType, x: Any) -> Any:
+    """A gradient in the dtype of its operand, where the product had another."""
+    return x if x.dtype is dtype else cast(x, dtype)
 
 
 def _as_matrices(dout: Any, a_ndim: int, b_ndim: int) -> Any:
@@ -148,56 +171,9 @@ def _as_matrices(dout: Any, a_ndim: int, b_ndim: int) -> Any:
 
 
 @matmul.cost
-def _(a: Spec, b: Spec) -> tuple[float, float]:
+def _(a: Spec, b: Spec, dtype: DType | None) -> tuple[float, float]:
     size = math.prod(_matmul_shape(a.shape, b.shape))
-    return 2.0 * size * a.shape[-1], bytes_of(a, b) + size * a.dtype.itemsize
-
-
-@matmul.samples
-def _() -> Iterator[Sample]:
-    yield Sample((33, 17), (17, 65), why="no multiple of a tile")
-    yield Sample((28, 9), (9, 64), why="whole tiles")
-    yield Sample((15, 70), (70, 33), why="one more than a tile")
-    yield Sample((3, 1), (1, 5), why="one product an element")
-    yield Sample((1, 40), (40, 200), why="row, wide")
-    yield Sample((130, 40), (40, 1), why="column")
-    yield Sample((5,), (5,), why="vectors")
-    yield Sample((5,), (2, 5, 3), why="vector with a batch")
-    yield Sample((2, 3, 5), (5,), why="batch with a vector")
-    yield Sample((2, 1, 3, 5), (4, 5, 2), why="broadcast both ways")
-    yield Sample((4, 3, 5), (5, 6), why="one matrix for a batch")
-    yield Sample((3, 5), (4, 5, 6), why="a batch for one matrix")
-    yield Sample((3, 0), (0, 4), why="empty sum")
-    yield Sample((0, 3), (3, 4), why="empty")
-    yield Sample((2, 0, 3), (3, 4), why="empty, batch")
-    yield Sample((5, 1100), (1100, 7), why="several slices of k", grad=False)
-    yield Sample((150, 128), (128, 160), why="several threads", grad=False)
-    a, b = np.linspace(-1.5, 2, 24).reshape(4, 6), np.linspace(2, -1, 30).reshape(6, 5)
-    a[0, 1], a[1, 2], b[3, 4] = np.nan, np.inf, -np.inf
-    yield Sample(a, b, why="special values", grad=False)
-    for dtype in INTEGERS:
-        i = np.iinfo(dtype.numpy)
-        pair = (Input(s, i.min, i.max, dtype) for s in ((5, 9), (9, 33)))
-        yield Sample(*pair, why=f"{dtype.name}, wrapping", grad=False)
-    for n in (128, 512):
-        yield Sample((n, n), (n, n), why=f"square {n}", grad=False)
-
-
-@matmul.workloads
-def _() -> Iterator[Workload]:
-    for shape in _SQUARE:
-        yield _sized(*shape, why="square", quick="forward" if shape[0] in (64, 512) else "")
-    for shape in _SKINNY:
-        yield _sized(*shape, why="skinny", dtypes=(float32,))
-    for layout in ("NT", "TN"):
-        for shape in (*_SQUARE[1:5], _SKINNY[1], _SKINNY[3]):
-            yield _sized(*shape, layout, why=layout, dtypes=(float32,))
-    yield _sized(1023, 1025, 1021, why="ragged", dtypes=(float32,))
-    yield on_gpu([_WIDE, _WIDE], dtypes=(bfloat16, float32))
-    for m, n, k in ((8192, 8192, 256), (16, 4096, 4096), (1, 4096, 4096), (256, 256, 16384), (1000, 1000, 1000)):
-        yield on_gpu([(m, k), (k, n)])
-    for batch, n in ((4096, 32), (64, 512)):
-        yield on_gpu([(batch, n, n)] * 2)
+    return 2.0 * size * a.shape[-1], bytes_of(a, b) + size * (dtype or a.dtype).itemsize
 
 
 # ---- linear ---------------------------------------------------------------------------------------------------------
@@ -349,7 +325,7 @@ def _() -> Iterator[Workload]:
         operands = x, weight, (out[1],)
         yield Workload(operands, (_activation_of(name, out),), f"layer {place} of model {name}", quick=quick)
     yield Workload(((1023, 517), (1025, 517), (1025,)), ("gelu",), "ragged", (float32,))
-    yield on_gpu([_WIDE, _WIDE, (4096,)], ("gelu",), (bfloat16, float32))
+    yield on_gpu([WIDE, WIDE, (4096,)], ("gelu",), (bfloat16, float32))
     yield on_gpu([(16384, 1024), (4096, 1024), (4096,)], ("relu",))
 
 
@@ -497,7 +473,7 @@ def _() -> Iterator[Workload]:
         attrs = activation, (place > 0, True, True)
         yield Workload((out, x, weight, saved), attrs, f"layer {place} of model {name}")
     yield Workload((RAGGED, (1023, 517), (1025, 517), RAGGED), ("gelu",), "ragged", (float32,))
-    yield on_gpu([_WIDE] * 4, ("gelu",))
+    yield on_gpu([WIDE] * 4, ("gelu",))
 
 
 @linear_backward.restrict
