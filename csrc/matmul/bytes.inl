@@ -266,7 +266,7 @@ template <class Way> struct ByteBlock {
 
 // A product for each entry of a batch: place(p, entry) moves p to it. Blocks are cut as those of float32.
 template <class Place> static void multiply_bytes(const ByteProduct& p, int64_t batch, Place place) {
-  const int64_t work = p.m * p.n * std::max<int64_t>(p.k, 1) / 4, wanted = blocks_wanted(work * batch);
+  const int64_t work = p.m * p.n * std::max<int64_t>(p.k, 1) / 4, wanted = blocks_wanted<float>(work * batch);
   const Grid grid = cut_tall(p.m, p.n, 4 * kBlockRows, kByteWidth, ceil_div(wanted, std::max<int64_t>(batch, 1)));
   const int64_t blocks = grid.blocks() * batch, panels = ceil_div(p.n, kByteWidth);
   parallel_ranges(blocks, wanted > 1 ? std::max<int64_t>(1, blocks / wanted) : blocks, [&](int64_t begin, int64_t end) {
