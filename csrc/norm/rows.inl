@@ -2,8 +2,8 @@
 // mean of its squares.
 //
 // Memory bounds them: 8 bytes an element forward (float32), 12 backward. A row stays in the first-level cache between
-// the pass that adds and the pass that maps. Gradients of weight and bias are sums over rows: of up to 64 rows in the
-// compute type, then in double, for fixed parts of the rows, whose sums are added in order.
+// the pass that adds and the pass that maps. Gradients of weight and bias are sums over rows: of up to kNormSum rows in
+// the compute type, then in double, for fixed parts of the rows, whose sums are added in order.
 //
 // Parameters: forward 0 the number of normalised axes, 1 eps; backward 0 the number of normalised axes.
 #include "norm/channels.inl"
@@ -251,7 +251,7 @@ template <bool centred, class T> static void backward_rows(const Args& a, const 
         if constexpr (!direct)
           for (int j = 0; dx && j < at_once; ++j) store_block(dx + (r + j) * l, dxs.get() + j * l, l);
         r += at_once;
-        if (summed && ((r - begin) % kNormRows == 0 || r == end))
+        if (summed && ((r - begin) % kNormSum == 0 || r == end))
           for (int64_t i = 0; i < 2 * l; ++i) total[i] += sums[i], sums[i] = 0;
       }
     }
