@@ -93,6 +93,30 @@ template <class T, class Map> static inline void map_two(const T* x, const T* y,
   }
 }
 
+// A vector of elements from i on, all of it or (n lanes) what is left of them: at(p) loads it of the array p.
+template <class C> struct WholeVector {
+  int64_t i;
+  vec<C> operator()(const C* p) const { return vload(p + i); }
+  void store(C* p, vec<C> v) const { vstore(p + i, v); }
+  WholeVector operator+(int64_t more) const { return {i + more}; }
+};
+template <class C> struct PartVector {
+  int64_t i;
+  int n;
+  vec<C> operator()(const C* p) const { return vload_first(p + i, n); }
+  void store(C* p, vec<C> v) const { vstore_first(p + i, v, n); }
+  PartVector operator+(int64_t more) const { return {i + more, n}; }
+};
+// Calls f(at) for the vectors of n elements.
+template <class C, class F> static inline void each_vector(int64_t n, F f) {
+  int64_t i = 0;
+  for (; i + kLanes<C> <= n; i += kLanes<C>) f(WholeVector<C>{i});
+  if (i < n) f(PartVector<C>{i, static_cast<int>(n - i)});
+}
+// relu::value and relu::gradient of vectors
+template <class V> static inline V rectified(V x) { return x <= V{} ? V{} : x; }
+template <class V> static inline V rectified(V dy, V out) { return out <= V{} ? V{} : dy; }
+
 // Where the results of a map of x go: out = map(x), + residual where there is one, behind a ReLU if asked for. The bits
 // are those of separate operations: what a map gives is rounded to T before the residual is added.
 template <class T> struct Result {
@@ -101,52 +125,50 @@ template <class T> struct Result {
   T* out;
   const T* residual = nullptr;
   bool relu = false;
-  // n elements from `at` on: map(i, x[at + i])
-  template <class Map> void operator()(int64_t at, int64_t n, Map map) const {
-    if (!residual) return finish(at, n, [=](int64_t i, C v) DLCORE_MAP { return map(i, v); });
-    const T* more = residual + at;
+  // n elements from `first` on: map(at, vector of x), where at(p) is the vector of an array p of n elements
+  template <class Map> void operator()(int64_t first, int64_t n, Map map) const {
+    const T *from = x + first, *more = residual + (residual ? first : 0);
+    T* to = out + first;
     if constexpr (std::is_same_v<T, C>) {
-      finish(at, n, [=](int64_t i, C v) DLCORE_MAP { return map(i, v) + more[i]; });
+      if (more && relu)
+        each_vector<C>(n, [=](auto at) DLCORE_MAP { at.store(to, rectified(map(at, at(from)) + at(more))); });
+      else if (more) each_vector<C>(n, [=](auto at) DLCORE_MAP { at.store(to, map(at, at(from)) + at(more)); });
+      else if (relu) each_vector<C>(n, [=](auto at) DLCORE_MAP { at.store(to, rectified(map(at, at(from)))); });
+      else each_vector<C>(n, [=](auto at) DLCORE_MAP { at.store(to, map(at, at(from))); });
     } else {
-      C sum[kNormBlock / 4], other[kNormBlock / 4];
+      C y[kNormBlock / 4], other[kNormBlock / 4];
       for (int64_t b = 0; b < n; b += kNormBlock / 4) {
         const int64_t m = least(n - b, kNormBlock / 4);
-        T* to = out + at + b;
-        map_one(x + at + b, to, m, [=](int64_t i, C v) DLCORE_MAP { return map(b + i, v); });
-        load_block(sum, to, m), load_block(other, more + b, m);
-#pragma omp simd
-        for (int64_t i = 0; i < m; ++i) sum[i] += other[i];
-        store_block(to, sum, m);
-        if (relu) map_one(to, to, m, [](int64_t, C v) DLCORE_MAP { return activation::relu::value(v); });
+        load_block(y, from + b, m);
+        each_vector<C>(m, [&](auto at) DLCORE_MAP { at.store(y, map(at + b, at(y))); });
+        if (more) {
+          store_block(to + b, y, m), load_block(y, to + b, m), load_block(other, more + b, m);
+          each_vector<C>(m, [&](auto at) DLCORE_MAP { at.store(y, at(y) + at(other)); });
+        }
+        if (relu) each_vector<C>(m, [&](auto at) DLCORE_MAP { at.store(y, rectified(at(y))); });
+        store_block(to + b, y, m);
       }
     }
   }
-
- private:
-  template <class Map> void finish(int64_t at, int64_t n, Map map) const {
-    if (!relu) return map_one(x + at, out + at, n, map);
-    map_one(x + at, out + at, n, [=](int64_t i, C v) DLCORE_MAP { return activation::relu::value(map(i, v)); });
-  }
 };
 
-// dx = map(i, dy, x), n elements from `at` on
+// dx = map(at, vector of dy, vector of x), n elements from `first` on
 template <class T, class Map>
-static inline void map_gradient(const Gradient<T>& dy, const T* x, T* dx, int64_t at, int64_t n, Map map) {
+static inline void map_gradient(const Gradient<T>& dy, const T* x, T* dx, int64_t first, int64_t n, Map map) {
   using C = compute_t<T>;
-  if (!dy.out) return map_two(dy.dy + at, x + at, dx + at, n, map);
   if constexpr (std::is_same_v<T, C>) {
-    const C* kept = dy.out + at;
-    map_two(dy.dy + at, x + at, dx + at, n, [=](int64_t i, C d, C v) DLCORE_MAP {
-      return map(i, activation::relu::gradient(d, kept[i]), v);
-    });
+    const C *d = dy.dy + first, *from = x + first, *out = dy.out + (dy.out ? first : 0);
+    C* to = dx + first;
+    if (out)
+      each_vector<C>(n, [=](auto at) DLCORE_MAP { at.store(to, map(at, rectified(at(d), at(out)), at(from))); });
+    else each_vector<C>(n, [=](auto at) DLCORE_MAP { at.store(to, map(at, at(d), at(from))); });
   } else {
-    C first[kNormBlock / 4], second[kNormBlock / 4];
+    C d[kNormBlock / 4], y[kNormBlock / 4];
     for (int64_t b = 0; b < n; b += kNormBlock / 4) {
       const int64_t m = least(n - b, kNormBlock / 4);
-      dy.block(at + b, m, first), load_block(second, x + at + b, m);
-#pragma omp simd
-      for (int64_t i = 0; i < m; ++i) second[i] = map(b + i, first[i], second[i]);
-      store_block(dx + at + b, second, m);
+      dy.block(first + b, m, d), load_block(y, x + first + b, m);
+      each_vector<C>(m, [&](auto at) DLCORE_MAP { at.store(y, map(at + b, at(d), at(y))); });
+      store_block(dx + first + b, y, m);
     }
   }
 }
@@ -173,7 +195,7 @@ template <class C> struct Affine {
   }
   template <class T> void plane(int64_t ch, const Result<T>& result, int64_t at, int64_t n) const {
     const C middle = center[ch], factor = scale[ch], bias = shift[ch];
-    result(at, n, [=](int64_t, C v) DLCORE_MAP { return fma_(v - middle, factor, bias); });
+    result(at, n, [=](auto, vec<C> v) DLCORE_MAP { return vfma(v - vset(middle), vset(factor), vset(bias)); });
   }
 };
 
@@ -207,7 +229,7 @@ static void affine_rows(const Affine<compute_t<T>>& map, const Result<T>& result
   v.fill();
   const C *center = v[0], *scale = v[1], *shift = v[2];
   v.each(rows, [=](int64_t at, int64_t n) {
-    result(at, n, [=](int64_t i, C y) DLCORE_MAP { return fma_(y - center[i], scale[i], shift[i]); });
+    result(at, n, [=](auto i, vec<C> y) DLCORE_MAP { return vfma(y - i(center), i(scale), i(shift)); });
   });
 }
 
@@ -217,8 +239,8 @@ template <class C> struct AffinePair {
   explicit AffinePair(int64_t c) : center(c), scale(c), slope(c), shift(c) {}
   template <class T> void plane(int64_t ch, const Gradient<T>& dy, const T* x, T* dx, int64_t at, int64_t n) const {
     const C middle = center[ch], factor = scale[ch], by = slope[ch], offset = shift[ch];
-    map_gradient(dy, x, dx, at, n, [=](int64_t, C d, C v) DLCORE_MAP {
-      return d * factor - fma_(v - middle, by, offset);
+    map_gradient(dy, x, dx, at, n, [=](auto, vec<C> d, vec<C> v) DLCORE_MAP {
+      return d * vset(factor) - vfma(v - vset(middle), vset(by), vset(offset));
     });
   }
 };
@@ -232,8 +254,8 @@ static void affine_pair_rows(const AffinePair<compute_t<T>>& map, const Gradient
   v.fill();
   const C *center = v[0], *scale = v[1], *slope = v[2], *shift = v[3];
   v.each(rows, [=](int64_t at, int64_t n) {
-    map_gradient(dy, x, dx, at, n, [=](int64_t i, C d, C y) DLCORE_MAP {
-      return d * scale[i] - fma_(y - center[i], slope[i], shift[i]);
+    map_gradient(dy, x, dx, at, n, [=](auto i, vec<C> d, vec<C> y) DLCORE_MAP {
+      return d * i(scale) - vfma(y - i(center), i(slope), i(shift));
     });
   });
 }

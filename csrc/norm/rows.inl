@@ -22,26 +22,6 @@ template <class C> static double sum_of_squares(const C* x, int64_t n) {
 
 constexpr int kRowsAtOnce = 4;  // rows that are worked on together: what waits for a sum of one goes on with another
 
-// A sum over one row, in kWideBytes / 2 of lanes that stay in registers; halves are added to each other at the end.
-template <class C> struct RowSum {
-  static constexpr int kVectors = kWideBytes / 2 / kVectorBytes, kWide = kVectors * kLanes<C>;
-  vec<C> lanes[kVectors] = {};
-
-  template <int w, int... lane> static vec<C> across(vec<C> v, std::integer_sequence<int, lane...>) {
-    return __builtin_shufflevector(v, v, (lane ^ w)...);
-  }
-  template <int w> static C within(vec<C> v) {
-    if constexpr (w == 0) return v[0];
-    else return within<w / 2>(v + across<w>(v, std::make_integer_sequence<int, kLanes<C>>()));
-  }
-  C total() {
-#pragma GCC unroll 4
-    for (int w = kVectors / 2; w > 0; w /= 2)
-#pragma GCC unroll 4
-      for (int v = 0; v < w; ++v) lanes[v] += lanes[v + w];
-    return within<kLanes<C> / 2>(lanes[0]);
-  }
-};
 template <class C> static inline vec<C> vload_part(const C* p, int n) {
   return n == kLanes<C> ? vload(p) : vload_first(p, n);
 }
@@ -54,9 +34,9 @@ template <class C> static inline vec<C> first_of(vec<C> v, int n) {
 }
 // take(v, i, m) for the m elements from i on of a row, which are those of vector v of a sum.
 template <class C, class Take> static inline void over_row(int64_t n, Take take) {
-  constexpr int L = kLanes<C>, kVectors = RowSum<C>::kVectors;
+  constexpr int L = kLanes<C>, kVectors = LaneSum<C>::kVectors;
   int64_t i = 0;
-  for (; i + RowSum<C>::kWide <= n; i += RowSum<C>::kWide)
+  for (; i + LaneSum<C>::kWide <= n; i += LaneSum<C>::kWide)
 #pragma GCC unroll 8
     for (int v = 0; v < kVectors; ++v) take(v, i + v * L, L);
 #pragma GCC unroll 8
@@ -77,14 +57,14 @@ template <class C> static inline void find_moments(RowMap<C>* rows, int count, i
   const double inverse = 1 / static_cast<double>(n), of_first = 1 / static_cast<double>(first);
   for (int k = 0; k < count; ++k) {
     const C* x = rows[k].x;
-    RowSum<C> sum;
+    LaneSum<C> sum;
     over_row<C>(first, [&](int v, int64_t i, int m) DLCORE_MAP { sum.lanes[v] += vload_part(x + i, m); });
     rows[k].center = Moments<C>::shift_of(sum.total() * of_first);
   }
   for (int k = 0; k < count; ++k) {
     const C* x = rows[k].x;
     const vec<C> c = vset(static_cast<C>(rows[k].center));
-    RowSum<C> sum, squares;
+    LaneSum<C> sum, squares;
     over_row<C>(n, [&](int v, int64_t i, int m) DLCORE_MAP {
       const vec<C> y = first_of<C>(vload_part(x + i, m) - c, m);
       sum.lanes[v] += y;
@@ -194,7 +174,7 @@ static void set_slope(RowGradient<C>& g, const C* weight, int64_t l, double inve
   double sum = 0, product = 0;
   for (int64_t b = 0; b < l; b += kNormBlock) {
     const C *dy = g.dy + b, *x = g.x + b, *w = weight + b;
-    RowSum<C> of_g, of_product;
+    LaneSum<C> of_g, of_product;
     over_row<C>(least(l - b, kNormBlock), [&](int v, int64_t i, int m) DLCORE_MAP {
       const vec<C> d = vload_part(dy + i, m) * vload_part(w + i, m);
       if constexpr (centred) of_g.lanes[v] += d;

@@ -39,33 +39,36 @@ template <class T> struct Gradient {
 // ---- planes ---------------------------------------------------------------------------------------------------------
 constexpr int64_t kShortPlane = 512;  // shorter planes are put together first where they do not fill lanes
 
-// Lanes of sums over contiguous elements: as many whatever the instruction set.
-template <class C, int count> struct Lanes {
-  static constexpr int kWide = kWideBytes / 2 / sizeof(C), kVectors = kWide / kLanes<C>;
-  vec<C> sums[count][kVectors];
-  Lanes() { clear(); }
-  void clear() {
-    for (int k = 0; k < count; ++k)
-      for (int j = 0; j < kVectors; ++j) sums[k][j] = vec<C>{};
+// A sum over contiguous elements, in kWideBytes / 2 of lanes that stay in registers; halves are added to each other at
+// the end.
+template <class C> struct LaneSum {
+  static constexpr int kVectors = kWideBytes / 2 / kVectorBytes, kWide = kVectors * kLanes<C>;
+  vec<C> lanes[kVectors] = {};
+
+  template <int w, int... lane> static vec<C> across(vec<C> v, std::integer_sequence<int, lane...>) {
+    return __builtin_shufflevector(v, v, (lane ^ w)...);
   }
-  C total(int k) const {
-    C a[kWide];
-    for (int j = 0; j < kVectors; ++j) vstore(a + j * kLanes<C>, sums[k][j]);
-    for (int w = kWide / 2; w > 0; w /= 2)
-      for (int j = 0; j < w; ++j) a[j] += a[j + w];
-    return a[0];
+  template <int w> static C within(vec<C> v) {
+    if constexpr (w == 0) return v[0];
+    else return within<w / 2>(v + across<w>(v, std::make_integer_sequence<int, kLanes<C>>()));
+  }
+  C total() {
+#pragma GCC unroll 4
+    for (int w = kVectors / 2; w > 0; w /= 2)
+#pragma GCC unroll 4
+      for (int v = 0; v < w; ++v) lanes[v] += lanes[v + w];
+    return within<kLanes<C> / 2>(lanes[0]);
   }
 };
 
-// Of x - c and (x - c)^2; see common/moments.inl for why c is the mean of elements before.
-template <class C> struct MomentLanes : Lanes<C, 2> {
-  using Base = Lanes<C, 2>;
-  static constexpr int kWide = Base::kWide;
+// The sums of x - c and (x - c)^2; see common/moments.inl for why c is the mean of elements before.
+template <class C> struct MomentLanes {
+  static constexpr int kWide = LaneSum<C>::kWide;
+  LaneSum<C> sum, squares;
   void step(const C* x, vec<C> c) {
-    for (int j = 0; j < Base::kVectors; ++j) {
+    for (int j = 0; j < sum.kVectors; ++j) {
       const vec<C> y = vload(x + j * kLanes<C>) - c;
-      this->sums[0][j] += y;
-      this->sums[1][j] += y * y;
+      sum.lanes[j] += y, squares.lanes[j] += y * y;
     }
   }
   void add(const C* x, int64_t n, C c) {
@@ -83,14 +86,13 @@ struct Pair {
   double sum = 0, product = 0;
   void add(const Pair& o) { sum += o.sum, product += o.product; }
 };
-template <class C> struct PairLanes : Lanes<C, 2> {
-  using Base = Lanes<C, 2>;
-  static constexpr int kWide = Base::kWide;
+template <class C> struct PairLanes {
+  static constexpr int kWide = LaneSum<C>::kWide;
+  LaneSum<C> sum, product;
   void step(const C* dy, const C* x, vec<C> mean) {
-    for (int j = 0; j < Base::kVectors; ++j) {
+    for (int j = 0; j < sum.kVectors; ++j) {
       const vec<C> d = vload(dy + j * kLanes<C>);
-      this->sums[0][j] += d;
-      this->sums[1][j] += d * (vload(x + j * kLanes<C>) - mean);
+      sum.lanes[j] += d, product.lanes[j] += d * (vload(x + j * kLanes<C>) - mean);
     }
   }
   void add(const C* dy, const C* x, int64_t n, C mean) {
@@ -109,7 +111,7 @@ template <class C> struct PairLanes : Lanes<C, 2> {
 template <class C, class X, class Y, class Take>
 static inline void each_piece(const X& x, const Y* y, int64_t at, int64_t stride, int64_t count, int64_t s, Take take) {
   C first[kNormBlock], second[kNormBlock];
-  if (s >= kShortPlane || s % Lanes<C, 1>::kWide == 0) {
+  if (s >= kShortPlane || s % LaneSum<C>::kWide == 0) {
     for (int64_t k = 0; k < count; ++k)
       for (int64_t b = 0; b < s; b += kNormBlock) {
         const int64_t m = least(s - b, kNormBlock), from = at + k * stride + b;
@@ -139,19 +141,18 @@ static void add_plane_moments(const T* x, int64_t at, int64_t stride, int64_t co
   using M = Moments<C>;
   MomentLanes<C> lanes;
   C c = 0;
-  int64_t used = 0;
+  int64_t used = 0, room = 0;
   const auto join = [&] {
-    M::join_block(p, static_cast<double>(used), c, lanes.total(0), lanes.total(1));
-    lanes.clear(), used = 0;
+    M::join_block(p, static_cast<double>(used), c, lanes.sum.total(), lanes.squares.total());
+    lanes = {}, used = 0;
   };
   each_piece<C>(Elements<T>{x}, static_cast<const void*>(nullptr), at, stride, count, s,
                 [&](const C* from, const C*, int64_t n) {
-    // A block is no longer than four times what its c is the mean of.
-    const int64_t room = p.n < kNormBlock / 4 ? static_cast<int64_t>(4 * p.n) : kNormBlock;
     if (used && used + n > room) join();
-    if (used == 0) {
-      const int64_t first = M::pilot(n);
+    if (used == 0) {  // a block is no longer than four times what its c is the mean of
+      const int64_t first = n <= kNormBlock / 16 ? n : M::pilot(n), known = p.n ? static_cast<int64_t>(p.n) : first;
       c = M::shift_of(p.n ? p.mean() : sum_block<C>(first, [=](int64_t i) DLCORE_MAP { return from[i]; }) / first);
+      room = least(4 * known, kNormBlock);
     }
     lanes.add(from, n, c), used += n;
   });
@@ -168,8 +169,8 @@ static void add_plane_pairs(const Dy& dy, const T* x, int64_t at, int64_t stride
   PairLanes<C> lanes;
   int64_t used = 0;
   const auto join = [&] {
-    p.sum += lanes.total(0), p.product += lanes.total(1);
-    lanes.clear(), used = 0;
+    p.sum += lanes.sum.total(), p.product += lanes.product.total();
+    lanes = {}, used = 0;
   };
   const Elements<T> of_x{x};
   each_piece<C>(dy, &of_x, at, stride, count, s, [&](const C* d, const C* v, int64_t n) {
