@@ -107,6 +107,7 @@ def backward_samples() -> Iterator[Sample]:
     yield Sample((2, 300, 3), (2, 300, 3), v, v, v, layout="NHWC", mask=(False, True, True), why="no dx")
     yield Sample((2, 2, 70, 70), (2, 2, 70, 70), (2,), (2,), (2,), grad=False, why="planes of several blocks")
     yield Sample((0, 3, 4), (0, 3, 4), v, v, v, why="empty")
+    yield Sample(Input(image, dtype=float32), image, v, v, v, grad=False, why="dout of another dtype")
     yield Sample(image, image, v, v, v, _kept_by_relu(image), activation="relu", why="ReLU")
     yield Sample((6, 70), (6, 70), (70,), (70,), None, _kept_by_relu((6, 70)), activation="relu", why="ReLU, features")
     yield Sample((2, 300, 3), (2, 300, 3), v, v, v, _kept_by_relu((2, 300, 3)), layout="NHWC", activation="relu",

@@ -18,8 +18,8 @@ from dlcore.ops.reduce import mean
 
 __all__ = [
     "Layout", "Norm", "along", "along_axis", "centred", "channel_axis", "channels_of", "check_channels", "check_eps",
-    "check_floats", "check_vectors", "common", "norm", "numpy_centred", "numpy_mean", "numpy_size", "other_axes",
-    "wide", "widened",
+    "check_floats", "check_vectors", "common", "norm", "numpy_centred", "numpy_mean", "numpy_size", "of_gradient",
+    "other_axes", "wide", "widened",
 ]  # fmt: skip
 
 Layout = Literal["NCHW", "NHWC"]
@@ -40,6 +40,14 @@ def common(specs: Sequence[Spec | None], vectors: int) -> list[DType | None]:
     if x.is_float and x.itemsize == 2 and found is not float64:
         return [None if s is None else s.dtype if s.dtype.is_float else x for s in specs[: 1 + vectors]]
     return [None if s is None else found for s in specs[: 1 + vectors]]
+
+
+def of_gradient(specs: Sequence[Spec | None]) -> list[DType | None]:
+    """Dtypes of a gradient's operands, dout, x, what was kept and weight: dout has that of x, for kernels read both as
+    one, and what was kept is in float32 or wider."""
+    _, x, *kept, weight = specs
+    assert x is not None  # a required operand
+    return [x.dtype, x.dtype, *[wide(x.dtype)] * len(kept), weight and weight.dtype]
 
 
 class Norm(Op):

@@ -34,6 +34,7 @@ from dlcore.ops._norms import (
     numpy_centred,
     numpy_mean,
     numpy_size,
+    of_gradient,
     other_axes,
     wide,
     widened,
@@ -273,9 +274,9 @@ def _(
 
 
 def _backward_dtypes(specs: Sequence[Spec | None]) -> Sequence[DType | None]:
-    dout, x, _, _, weight, saved = specs
-    assert x is not None and dout is not None  # required operands
-    return [dout.dtype, x.dtype, wide(x.dtype), wide(x.dtype), weight and weight.dtype, saved and dout.dtype]
+    *others, saved = specs
+    found = of_gradient(others)
+    return [*found, saved and found[0]]
 
 
 def _plain_planes(x: Spec, layout: str, activation: str | None) -> bool:
@@ -313,7 +314,7 @@ def batch_norm_backward(
             f"batch_norm_backward: saved {given} does not fit dout {dout.shape} and activation {activation!r}"
         )
     vector = Spec((channels,), wide(x.dtype) if weight is None else weight.dtype)
-    return [Spec(x.shape, x.dtype), vector, vector, Spec(x.shape, dout.dtype) if activation else None]
+    return [Spec(x.shape, x.dtype), vector, vector, Spec(x.shape, x.dtype) if activation else None]
 
 
 @batch_norm_backward.composite

@@ -13,7 +13,7 @@ from typing import Annotated, Any
 import numpy as np
 
 from dlcore._arguments import boolean, called, choice, integer, number, operand
-from dlcore.dtypes import DType, float32
+from dlcore.dtypes import float32
 from dlcore.errors import ShapeError
 from dlcore.op import Domain, ErrorInput, Input, OutputMask, Sample, Spec, Workload
 from dlcore.ops._norms import (
@@ -28,6 +28,7 @@ from dlcore.ops._norms import (
     numpy_centred,
     numpy_mean,
     numpy_size,
+    of_gradient,
     other_axes,
     wide,
     widened,
@@ -188,15 +189,9 @@ def _() -> Iterator[Workload]:
 # ---- its gradient ---------------------------------------------------------------------------------------------------
 
 
-def _backward_dtypes(specs: Sequence[Spec | None]) -> Sequence[DType | None]:
-    dout, x, _, _, weight = specs
-    assert x is not None and dout is not None  # required operands
-    return [dout.dtype, x.dtype, wide(x.dtype), wide(x.dtype), weight and weight.dtype]
-
-
 @norm(
     kernels={"cuda": [("norm.rows:group_norm_backward", _channels_first)]},
-    outputs="dx dweight dbias", ulp=6, batching="composite", promote=_backward_dtypes,
+    outputs="dx dweight dbias", ulp=6, batching="composite", promote=of_gradient,
     params=lambda groups, layout: (groups, int(layout == "NHWC")),
     cost=lambda x, weight: (12.0 * math.prod(x.shape), bytes_of(x, x, x, weight, weight, weight)),
     baselines={
@@ -286,6 +281,8 @@ def _() -> Iterator[Sample]:
     yield Sample((2, 7, 4), (2, 7, 4), (2, 2), (2, 2), (4,), groups=2, layout="NHWC", mask=(False, True, True),
                  why="no dx")  # fmt: skip
     yield Sample((0, 4, 3), (0, 4, 3), (0, 2), (0, 2), (4,), groups=2, why="no images")
+    dout = Input((3, 4, 9), dtype=float32)
+    yield Sample(dout, (3, 4, 9), (3, 2), (3, 2), (4,), groups=2, grad=False, why="dout of another dtype")
 
 
 @group_norm_backward.error_inputs

@@ -25,6 +25,7 @@ from dlcore.ops._norms import (
     numpy_centred,
     numpy_mean,
     numpy_size,
+    of_gradient,
     wide,
     widened,
 )
@@ -237,10 +238,8 @@ class RowNormBackward(Norm):
         return {"cpu": f"norm:{self.name}", "cuda": f"norm.rows:{self.name}"}
 
     def promote(self, specs: Sequence[Spec | None]) -> Sequence[DType | None]:
-        """What was kept is in float32 or wider."""
-        dout, x, *kept, weight = specs
-        assert dout is not None and x is not None  # required operands
-        return [dout.dtype, x.dtype, *[wide(x.dtype)] * len(kept), weight and weight.dtype]
+        """That of x for dout too."""
+        return of_gradient(specs)
 
     def params(self) -> tuple[()]:
         """None: shapes say it all."""
@@ -273,6 +272,8 @@ class RowNormBackward(Norm):
         yield Sample((6, 40), (6, 40), *[(6,)] * kept, (40,), mask=(False, *masked[1:]), why="no dx")
         yield Sample((2, 9001), (2, 9001), *[(2,)] * kept, (9001,), grad=False, why="rows of several blocks")
         yield Sample((0, 4), (0, 4), *[(0,)] * kept, (4,), why="no rows")
+        dout = Input((6, 40), dtype=float32)
+        yield Sample(dout, (6, 40), *[(6,)] * kept, (40,), grad=False, why="dout of another dtype")
 
     def family_error_inputs(self) -> Iterator[ErrorInput]:
         x, rows, kept = np.zeros((2, 3)), np.ones(2), len(self.input_names) - 3
