@@ -20,6 +20,10 @@ SHAPES = {  # images, weight, stride, padding, dilation, groups
     "phases of a stride": ((2, 40, 33, 35), (33, 40, 4, 2), (3, 2), (1, 2, 0, 1), (1, 2), 1),
     "rows a power of two apart": ((2, 512, 5, 6), (16, 512, 2, 3), (1, 1), (1, 0, 1, 1), (1, 1), 1),
     "groups": ((3, 96, 20, 20), (64, 24, 3, 3), (1, 1), (1, 1, 1, 1), (1, 1), 4),
+    "depthwise": ((2, 5, 21, 37), (5, 1, 3, 3), (1, 1), (1, 1, 1, 1), (1, 1), 5),
+    "depthwise, high kernels": ((1, 3, 9, 70), (3, 1, 6, 4), (1, 1), (2, 3, 0, 3), (1, 1), 3),
+    "depthwise, low kernels": ((1, 3, 18, 65), (3, 1, 2, 3), (1, 1), (0, 0, 4, 4), (1, 2), 3),
+    "depthwise, bands": ((1, 2, 95, 330), (2, 1, 5, 5), (1, 1), (6, 2, 1, 7), (1, 1), 2),
     "planes": ((1, 16, 9, 24, 20), (32, 16, 3, 3, 3), (1, 2, 1), (1, 1, 1, 1, 1, 1), (1, 1, 1), 1),
     "padding and nothing else": ((2, 16, 3, 4), (16, 16, 2, 2), (2, 2), (6, 5, 4, 7), (1, 1), 1),
     "one place, every second": ((2, 32, 40, 41), (48, 32, 1, 1), (2, 2), (0, 0, 0, 0), (1, 1), 1),
@@ -51,3 +55,20 @@ def test_every_part_is_there_once(name, layout, threads):
         (conv_weight(dl.tensor(x), dl.tensor(y), kernel=filters[2:], **rest), weight_of(x, y, filters[2:], **rest)),
     ):
         np.testing.assert_array_equal(np.asarray(got), wanted)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64", "float16", "bfloat16"])
+@pytest.mark.parametrize("size", [(12, 18), (3, 40)])
+def test_depthwise_with_bias_and_activation(size, dtype):
+    rng = np.random.default_rng(1)
+    x, weight, bias = (dl.tensor(rng.integers(-2, 3, s).astype(np.float32)).to(dtype)
+                       for s in ((2, 3, *size), (3, 1, 3, 3), (3,)))  # fmt: skip
+    walk = {"stride": (1, 1), "padding": (1, 1, 1, 1), "dilation": (1, 1), "groups": 3}
+    plain = conv(x, weight, None, **walk) + bias.reshape(3, 1, 1)
+    np.testing.assert_array_equal(np.asarray(conv(x, weight, bias, **walk)), np.asarray(plain))
+    out = conv(x.requires_grad_(), weight, bias, **walk, activation="gelu")
+    np.testing.assert_array_equal(np.asarray(out.detach()), np.asarray(dl.gelu(plain)))
+    out.sum().backward()
+    again = dl.gelu(conv(y := x.detach().requires_grad_(), weight, None, **walk) + bias.reshape(3, 1, 1))
+    again.sum().backward()
+    np.testing.assert_array_equal(np.asarray(x.grad), np.asarray(y.grad))

@@ -34,7 +34,7 @@ template <class T> struct Lanes {
   const int64_t channels;
 
   Lanes(const Axis& down, const Axis& across, int64_t c) : y(down), x(across), channels(c) {}
-  // Whether this is the way. Planes of many places without a stride are walked as well where they lie.
+  // Whether this is the way. Planes of many places without a stride are walked as well row by row.
   static bool take(const Images& source, const Images& target, const Axis& y, const Axis& x, int64_t groups,
                    int64_t most) {
     const int64_t positions = std::max(source.height * source.width, target.height * target.width);
@@ -219,6 +219,10 @@ template <class T> struct DepthwisePlanes {
 };
 
 template <class S> static bool run_depthwise(const Planes<S>& p) {
+  if (DepthwiseRows<S>::take(p)) {
+    DepthwiseRows<S>{p}.run();
+    return true;
+  }
   if constexpr (std::is_same_v<S, compute_t<S>>) {
     if (!Lanes<S>::take(p.source, p.target, p.y, p.x, p.groups, kLanePlaces)) return false;
     DepthwisePlanes<S>{p}.run();

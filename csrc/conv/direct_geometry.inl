@@ -136,6 +136,7 @@ template <class S> static void copy_line(compute_t<S>* to, const S* from, int64_
   if (stride == 1) {
     if constexpr (std::is_same_v<S, T>) {
       for (int64_t i = 0; i + L <= n; i += L) vstore(to + i, vload(from + i));
+      if (n >= L && n % L == 0) return;
       if (n >= L) vstore(to + n - L, vload(from + n - L));
       else vstore_first(to, vload_first(from, static_cast<int>(n)), static_cast<int>(n));
     } else {

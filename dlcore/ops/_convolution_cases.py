@@ -95,6 +95,7 @@ _LARGE = [
     Case(3, 16, 16, (9, 16), (4, 2), padding=(1, 1, 0, 1), groups=16, layout="NHWC", why="NHWC, lanes of channels"),
     Case(2, 1, 2, (40, 37), (3, 5), why="several bands of rows"),
     Case(1, 1, 2, (2100,), (3,), (2,), why="a line longer than a band"),
+    Case(2, 3, 3, (9, 37), (3, 3), padding=(1,) * 4, groups=3, why="depthwise, rows of several vectors"),
 ]
 
 
