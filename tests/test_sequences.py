@@ -78,9 +78,10 @@ def test_what_buckets_refuse(error, text, given):
 # ---- labels of tokens -----------------------------------------------------------------------------------------------
 
 
-def test_a_tagger_reads_both_ways_and_no_padding():
+@pytest.mark.parametrize("padding", [0, -12])
+def test_a_tagger_reads_both_ways_and_no_padding(padding):
     dl.manual_seed(0)
-    model = models.LSTMTagger(12, 3, width=8, hidden=6)
+    model = models.LSTMTagger(12, 3, width=8, hidden=6, padding=padding)
     tokens = np.array([[3, 1, 4, 0, 0], [5, 9, 2, 6, 1]])
     out = model(dl.tensor(tokens))
     assert out.shape == (2, 5, 3)

@@ -330,9 +330,10 @@ def test_training_is_pytorchs(name, recorded):
         np.testing.assert_allclose(total, known["state"][key][0], atol=1e-7 * (1 + squares), err_msg=key)
 
 
-def test_a_classifier_reads_no_padding():
+@pytest.mark.parametrize("padding", [0, -12])
+def test_a_classifier_reads_no_padding(padding):
     dl.manual_seed(0)
-    model = models.TransformerClassifier(12, 3, 8, width=8, heads=2, layers=1).eval()
+    model = models.TransformerClassifier(12, 3, 8, width=8, heads=2, layers=1, padding=padding).eval()
     tokens = np.array([[3, 1, 4, 0, 0], [5, 9, 2, 6, 0]])
     out = model(dl.tensor(tokens))
     assert out.shape == (2, 3)

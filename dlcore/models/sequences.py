@@ -30,8 +30,9 @@ class TransformerClassifier(nn.Module):
         hidden: int | None = None, dropout: float = 0.1, padding: int = 0,
     ):  # fmt: skip
         name = "TransformerClassifier"
-        self.padding, self.length = integer(padding, f"{name}: padding"), integer(length, f"{name}: length", 1)
-        self.embedding = nn.Embedding(tokens, width, padding_idx=self.padding)
+        self.length = integer(length, f"{name}: length", 1)
+        self.embedding = nn.Embedding(tokens, width, padding_idx=integer(padding, f"{name}: padding"))
+        self.padding = self.embedding.padding_idx  # -1 is the last token here
         self.positions = nn.Parameter(empty((self.length, width)))
         self.dropout = nn.Dropout(dropout)
         layer = nn.TransformerEncoderLayer(
@@ -68,8 +69,8 @@ class LSTMTagger(nn.Module):
         self, tokens: int, labels: int, width: int = 64, hidden: int = 128, layers: int = 1, dropout: float = 0.0,
         padding: int = 0,
     ):  # fmt: skip
-        self.padding = integer(padding, "LSTMTagger: padding")
-        self.embedding = nn.Embedding(tokens, width, padding_idx=self.padding)
+        self.embedding = nn.Embedding(tokens, width, padding_idx=integer(padding, "LSTMTagger: padding"))
+        self.padding = self.embedding.padding_idx  # -1 is the last token here
         self.lstm = nn.LSTM(width, hidden, layers, batch_first=True, dropout=dropout, bidirectional=True)
         self.head = nn.Linear(2 * hidden, integer(labels, "LSTMTagger: labels", 1))
 
