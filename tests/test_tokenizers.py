@@ -80,3 +80,13 @@ def test_a_recorded_step_may_read_the_size(make):
     for _ in range(3):
         assert step(x).shape == (tokenizer.size,)
     assert step.recordings == 1
+
+
+@pytest.mark.parametrize("given", [b"ab", None, [1, 2]])
+def test_a_text_is_asked_for(given):
+    with pytest.raises(TypeError, match=r"CharTokenizer: (text|character) .* is not a (list of characters|text)"):
+        CharTokenizer.of("ab").encode(given)
+
+
+def test_bytes_take_every_text():
+    assert ByteTokenizer().encode("a\ud800").tolist() == [97, 237, 160, 128]

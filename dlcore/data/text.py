@@ -8,7 +8,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from dlcore._arguments import integer, shown
+from dlcore._arguments import instance, integer, listed, shown
 from dlcore._files import naming
 from dlcore._recordable import Recordable
 from dlcore._tensor import Tensor, arange, tensor
@@ -164,7 +164,10 @@ class CharTokenizer(Vocabulary):
 
     def encode(self, tokens: Iterable[str]) -> np.ndarray:
         """The numbers of the characters of a text: int64 (n,)."""
-        text = tokens if isinstance(tokens, str) else "".join(tokens)
+        text = tokens
+        if not isinstance(text, str):
+            parts = listed(tokens, "CharTokenizer: text", "characters")
+            text = "".join([instance(part, str, "CharTokenizer: character", "a text") for part in parts])
         points = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), np.uint32)
         at = np.minimum(np.searchsorted(self._points, points), self.size - 1)
         numbers = self._places[at]
@@ -198,7 +201,7 @@ class ByteTokenizer:
         """The bytes of ``text``: int64 (n,)."""
         if not isinstance(text, str):
             raise TypeError(f"ByteTokenizer: {shown(text)} is not a text")
-        return np.frombuffer(text.encode(), np.uint8).astype(np.int64)
+        return np.frombuffer(text.encode(errors="surrogatepass"), np.uint8).astype(np.int64)
 
     def decode(self, numbers: Any) -> str:
         """The text of ``numbers``; bytes that are not UTF-8 become the replacement character."""
