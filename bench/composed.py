@@ -183,7 +183,6 @@ def _multiplied() -> Iterator[Composed]:
 
 def _losses() -> Iterator[Composed]:
     none = {"numpy": "", "jax": ""}
-    yield _one("loss", "nll_loss(m, k[:, 0])", torch=_f("nll_loss(m, k[:, 0])"), **none)
     yield _one("loss", "soft_margin_loss(x, q)", torch=_f("soft_margin_loss(x, q)"), **none)
     yield _one("loss", "hinge_embedding_loss(x, q)", torch=_f("hinge_embedding_loss(x, q)"), **none)
     yield _one("loss", "margin_ranking_loss(x, y, q)", torch=_f("margin_ranking_loss(x, y, q)"), **none)

@@ -42,6 +42,7 @@ MODULES = (
     "search",
     "sets",
     "loss",
+    "likelihood",
     "pairs",
     "losses",
     "linear_loss",

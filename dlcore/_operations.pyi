@@ -2314,13 +2314,13 @@ def nextafter(a: Operand, b: Operand) -> Tensor:
     tensor([1.1920929e-07])
     """
 
-def nll_loss(input: Operand, target: Operand, weight: Operand | None = None, ignore_index: int = -100, reduction: str = 'mean') -> Tensor:
+def nll_loss(input: Operand, target: Operand, weight: Operand | None = None, ignore_index: int = -100, reduction: Literal['none', 'mean', 'sum'] = 'mean') -> Tensor:
     """Negative log-likelihood of class indices, -w[t] input[t], where `input` holds logarithms of probabilities.
 
     `input`: (N, C), (N, C, d...) or (C,), as of `log_softmax(x, 1)`. `target`: (N,), (N, d...) or (), integers.
-    `weight`: (C,). `ignore_index`: positions with this label count for nothing. The mean is divided by the sum of the
-    weights of the labels that count; over nothing it is NaN. Raises IndexError for a label outside 0 .. C - 1. Of
-    logits take cross_entropy, which is one pass.
+    `weight`: (C,), a constant. `ignore_index`: positions with this label count for nothing. The mean is divided by the
+    sum of the weights of the labels that count; over nothing it is NaN. Sums run in float64. Raises IndexError for a
+    label outside 0 .. C - 1. Of logits take cross_entropy, which is one pass.
 
     >>> dl.nll_loss(dl.log([[0.25, 0.75], [0.5, 0.5]]), dl.tensor([1, 0]), reduction="none")
     tensor([0.28768206, 0.6931472 ])

@@ -1,4 +1,4 @@
-// cross_entropy and mse_loss with their gradients in the same pass, and the scaling of such a gradient.
+// cross_entropy and mse_loss with their gradients in the same pass, the scaling of such a gradient; nll_loss.
 //
 // The gradient of a loss is asked for right after the loss: while a line of logits is in cache its gradient costs no
 // further trip to memory. cross_entropy must read the logits and write dlogits, 8 bytes an element (float32); the
@@ -199,7 +199,81 @@ template <class T> static void scale_by(const Args& a) {
   for (int64_t i = 0, n = x.size(); i < n; ++i, at.next()) store(p + at.offsets[0], load(p + at.offsets[0]) * factor);
 }
 
+// ---- nll_loss -----------------------------------------------------------------------------------------------------
+// One element of each position is read, and of the gradient one is written into zeros. Parameters: reduction, the label
+// that does not count.
+
+struct Chosen {  // where the elements of the labels lie in (outer, classes, inner)
+  int64_t classes, inner, positions;
+  Scratch<int64_t> labels;
+  Chosen(const char* name, const Args& a, const Array& x)
+      : classes(x.shape[x.ndim > 1]), inner(1), positions(a.in(1).size()), labels(positions) {
+    for (int d = 2; d < x.ndim; ++d) inner *= x.shape[d];
+    read_labels(name, a.in(1), classes, a.integer(1), labels.get());
+  }
+  int64_t at(int64_t i) const { return (i / inner * classes + labels[i]) * inner + i % inner; }
+  template <class T> double weight(const T* w, int64_t i) const {
+    return labels[i] < 0 ? 0.0 : w ? static_cast<double>(load(w + labels[i])) : 1.0;
+  }
+  template <class F> double total(F&& term) const {  // of all positions, in chunks, in their order
+    constexpr int64_t kChunk = 16384;
+    const int64_t chunks = (positions + kChunk - 1) / kChunk;
+    Scratch<double> sums(chunks + 1);
+    parallel_ranges(positions, kChunk, [&](int64_t begin, int64_t end) {
+      sums[begin / kChunk] = sum_of<double>(end - begin, [&](int64_t i) DLCORE_MAP { return term(begin + i); });
+    });
+    return sum_of<double>(chunks, [&](int64_t k) DLCORE_MAP { return sums[k]; });
+  }
+};
+
+// input, target, weight -> loss
+template <class T> static void nll_loss_of(const Args& a) {
+  const Array& x = a.in(0);
+  const Chosen chosen("nll_loss", a, x);
+  const T *p = x.as<T>(), *w = a.in(2) ? a.in(2).as<T>() : nullptr;
+  const auto loss = [&](int64_t i) {
+    return chosen.labels[i] < 0 ? 0.0 : -static_cast<double>(load(p + chosen.at(i))) * chosen.weight(w, i);
+  };
+  if (a.integer(0) == kNone) {
+    parallel_ranges(chosen.positions, 16384, [&](int64_t begin, int64_t end) {
+      for (int64_t i = begin; i < end; ++i) store_loss(a.out(), i, loss(i));
+    });
+    return;
+  }
+  const double sum = chosen.total(loss);
+  const bool mean = a.integer(0) == kMean;
+  store_loss(a.out(), 0, mean ? sum / chosen.total([&](int64_t i) { return chosen.weight(w, i); }) : sum);
+}
+
+// dout, target, weight -> dinput: 0 everywhere where nothing counts.
+template <class T> static void nll_loss_backward_of(const Args& a) {
+  const Array &dout = a.in(0), &dx = a.out();
+  const Chosen chosen("nll_loss", a, dx);
+  const T *up = dout.as<T>(), *w = a.in(2) ? a.in(2).as<T>() : nullptr;
+  T* p = dx.as<T>();
+  double factor = -1;
+  if (a.integer(0) == kMean) {
+    const double total = chosen.total([&](int64_t i) { return chosen.weight(w, i); });
+    factor = total == 0 ? 0 : -1 / total;
+  }
+  parallel_ranges(dx.size(), 65536, [&](int64_t begin, int64_t end) {
+    std::memset(static_cast<void*>(p + begin), 0, sizeof(T) * static_cast<size_t>(end - begin));
+  });
+  const bool each = a.integer(0) == kNone;
+  for (int64_t i = 0; i < chosen.positions; ++i) {
+    if (chosen.labels[i] < 0) continue;
+    const double above = load(up + (each ? i : 0));
+    store(p + chosen.at(i), static_cast<compute_t<T>>(factor * chosen.weight(w, i) * above));
+  }
+}
+
 // ---- kernels ------------------------------------------------------------------------------------------------------
+static void nll_loss(const Args& a) {
+  with_float(a.in(0).dtype, [&]<class T>() { nll_loss_of<T>(a); });
+}
+static void nll_loss_backward(const Args& a) {
+  with_float(a.in(0).dtype, [&]<class T>() { nll_loss_backward_of<T>(a); });
+}
 static void cross_entropy(const Args& a) {
   with_float(a.in(0).dtype, [&]<class T>() { cross_entropy_of<T>(a); });
 }
@@ -214,5 +288,7 @@ static const Kernel kernels[] = {
     {"loss:cross_entropy", cross_entropy, kAllContiguous},
     {"loss:linear_cross_entropy", linear_cross_entropy, kAllContiguous},
     {"loss:mse_loss", mse_loss, kAllContiguous},
+    {"loss:nll_loss", nll_loss, kAllContiguous},
+    {"loss:nll_loss_backward", nll_loss_backward, kAllContiguous},
     {"loss:scale", scale, 0},
 };

@@ -11,7 +11,7 @@ from dlcore._arguments import boolean, choice, integer, number
 from dlcore._spelling import spelled
 from dlcore._tensor import Tensor
 from dlcore.nn.module import Module
-from dlcore.ops import losses, pairs
+from dlcore.ops import likelihood, losses, pairs
 from dlcore.ops.ctc import ctc_loss
 from dlcore.ops.elementwise import where
 from dlcore.ops.gather import take
@@ -189,7 +189,7 @@ class NLLLoss(Loss):
         self.ignore_index = integer(ignore_index, "NLLLoss: ignore_index")
 
     def forward(self, log_probs: Tensor, target: Tensor) -> Tensor:
-        return losses.nll_loss(log_probs, target, self.weight, self.ignore_index, self.reduction)
+        return likelihood.nll_loss(log_probs, target, self.weight, self.ignore_index, self.reduction)
 
     def counted(self, log_probs: Tensor, target: Tensor) -> Tensor | int:
         """What the mean is over: the sum of the weights of the labels that count."""

@@ -15,15 +15,13 @@ import numpy as np
 
 from dlcore import _C
 from dlcore._arguments import axis_of, boolean, choice, integer, number, operand, renamed
-from dlcore.dtypes import int64
-from dlcore.errors import DTypeError, ShapeError
+from dlcore.errors import ShapeError
 from dlcore.ops import pairs
 from dlcore.ops._shape import broadcast_shapes
 from dlcore.ops.activation import relu, sigmoid
 from dlcore.ops.elementwise import (
     abs,
     add,
-    cast,
     div,
     eq,
     exp,
@@ -42,6 +40,7 @@ from dlcore.ops.elementwise import (
     where,
 )
 from dlcore.ops.gather import gather, take
+from dlcore.ops.likelihood import check_weight, class_axis, indices
 from dlcore.ops.loss import REDUCTIONS, reduced
 from dlcore.ops.movement import squeeze, unsqueeze
 from dlcore.ops.reduce import any as any_of
@@ -51,7 +50,7 @@ from dlcore.ops.units import softplus
 __all__ = [
     "binary_cross_entropy", "binary_cross_entropy_with_logits", "cosine_embedding_loss", "cosine_similarity",
     "focal_loss", "gaussian_nll_loss", "hinge_embedding_loss", "hinge_loss", "kl_div", "margin_ranking_loss",
-    "multi_margin_loss", "nll_loss", "pairwise_distance", "poisson_nll_loss", "quantile_loss", "soft_margin_loss",
+    "multi_margin_loss", "pairwise_distance", "poisson_nll_loss", "quantile_loss", "soft_margin_loss",
     "triplet_margin_loss",
 ]  # fmt: skip
 
@@ -103,58 +102,13 @@ def _not_negative(x: Any) -> Any:
 
 
 def _class_axis(name: str, x: Any, target: Any) -> int:
-    """The axis of the classes of ``x``, which must fit a target of class indices."""
-    if not x.ndim:
-        raise ShapeError(f"{name}: input needs an axis of classes, shape () has none")
-    if target.dtype.kind not in ("int", "uint"):
-        raise DTypeError(f"{name}: target holds class indices (integers), not {target.dtype.name}")
-    axis = min(1, x.ndim - 1)
-    expected = x.shape[:axis] + x.shape[axis + 1 :]
-    if target.shape != expected:
-        raise ShapeError(f"{name}: target has shape {target.shape}, input {x.shape}: expected {expected}")
-    return axis
+    return class_axis(name, x.shape, target)
 
 
 def _class_weight(name: str, weight: Any, classes: int) -> Any:
     weight = operand(weight, name, "weight")
-    if weight.shape != (classes,):
-        raise ShapeError(f"{name}: weight has shape {weight.shape}, expected ({classes},): one for each class")
+    check_weight(name, weight, classes)
     return weight
-
-
-def _indices(labels: Any, classes: int) -> Any:
-    """Labels as indices that do not count from the end: negative ones are moved out of range."""
-    labels = cast(labels, int64)
-    return where(lt(labels, 0), sub(labels, classes), labels)
-
-
-def nll_loss(input: Any, target: Any, weight: Any = None, ignore_index: int = -100, reduction: str = "mean") -> Any:
-    """Negative log-likelihood of class indices, -w[t] input[t], where `input` holds logarithms of probabilities.
-
-    `input`: (N, C), (N, C, d...) or (C,), as of `log_softmax(x, 1)`. `target`: (N,), (N, d...) or (), integers.
-    `weight`: (C,). `ignore_index`: positions with this label count for nothing. The mean is divided by the sum of the
-    weights of the labels that count; over nothing it is NaN. Raises IndexError for a label outside 0 .. C - 1. Of
-    logits take cross_entropy, which is one pass.
-
-    >>> dl.nll_loss(dl.log([[0.25, 0.75], [0.5, 0.5]]), dl.tensor([1, 0]), reduction="none")
-    tensor([0.28768206, 0.6931472 ])
-    """
-    name, kind = "nll_loss", _reduction(reduction, "nll_loss")
-    ignored = integer(ignore_index, "nll_loss: ignore_index")
-    with _Calling(name) as calling:
-        x, target = operand(input, name, "input"), operand(target, name, "target")
-        axis = _class_axis(name, x, target)
-        calling.classes = x.shape[axis]
-        counted = ne(target, ignored)
-        labels = where(counted, _indices(target, x.shape[axis]), 0)
-        losses = neg(squeeze(gather(x, unsqueeze(labels, axis), axis), axis))
-        if weight is not None:
-            factors = take(_class_weight(name, weight, x.shape[axis]), labels)
-            losses, share = mul(losses, factors), where(counted, factors, 0.0)
-        else:
-            share = cast(counted, x.dtype)
-        losses = where(counted, losses, 0.0)
-        return div(sum(losses), sum(share)) if kind == "mean" else reduced(losses, kind)
 
 
 def multi_margin_loss(
@@ -178,7 +132,7 @@ def multi_margin_loss(
         if x.ndim > 2:
             raise ShapeError(f"{name}: input has shape {x.shape}, expected (N, C) or (C,)")
         classes = calling.classes = x.shape[axis]
-        index = unsqueeze(_indices(target, classes), axis)
+        index = unsqueeze(indices(target, classes), axis)
         beyond = relu(add(sub(x, gather(x, index, axis)), margin))
         terms = where(ne(index, np.arange(classes)), square(beyond) if p == 2 else beyond, 0.0)
         losses = div(sum(terms, axis), classes)

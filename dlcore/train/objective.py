@@ -22,7 +22,7 @@ from dlcore.dtypes import DType
 from dlcore.errors import ShapeError
 from dlcore.nn.losses import CrossEntropyLoss, Loss, as_cross_entropy, holds
 from dlcore.nn.module import Module
-from dlcore.ops import losses
+from dlcore.ops import likelihood, losses
 from dlcore.ops.elementwise import where
 from dlcore.ops.loss import cross_entropy, mse_loss
 from dlcore.ops.pairs import huber_loss, l1_loss, smooth_l1_loss
@@ -35,13 +35,14 @@ _FUNCTIONS = {
     "cross_entropy": cross_entropy, "mse": mse_loss, "l1": l1_loss, "smooth_l1": smooth_l1_loss, "huber": huber_loss,
     "binary_cross_entropy": losses.binary_cross_entropy, "bce": losses.binary_cross_entropy,
     "binary_cross_entropy_with_logits": losses.binary_cross_entropy_with_logits,
-    "bce_with_logits": losses.binary_cross_entropy_with_logits, "focal": losses.focal_loss, "nll": losses.nll_loss,
+    "bce_with_logits": losses.binary_cross_entropy_with_logits, "focal": losses.focal_loss, "nll": likelihood.nll_loss,
     "kl_div": losses.kl_div, "hinge": losses.hinge_loss, "soft_margin": losses.soft_margin_loss,
     "multi_margin": losses.multi_margin_loss, "hinge_embedding": losses.hinge_embedding_loss,
     "poisson_nll": losses.poisson_nll_loss, "quantile": losses.quantile_loss, "pinball": losses.quantile_loss,
 }  # fmt: skip
 LOSSES = Names("a loss", [(n, f) for name, f in _FUNCTIONS.items() for n in (name, f"{name}_loss")])
-_KNOWN = (cross_entropy, *dict.fromkeys(f for f in _FUNCTIONS.values() if f not in (cross_entropy, losses.nll_loss)))
+_OF_CLASSES = (cross_entropy, likelihood.nll_loss)
+_KNOWN = (cross_entropy, *dict.fromkeys(f for f in _FUNCTIONS.values() if f not in _OF_CLASSES))
 
 
 def loss_function(loss: Any, where: str) -> Any:
