@@ -57,13 +57,21 @@ def _along(name: str, x: Any, axis: int | None) -> tuple[Any, int]:
     return (reshape(x, (-1,)), 0) if axis is None else (x, axis_of(axis, f"{name}: axis", x.shape))
 
 
+def _place(name: str, index: Any, length: int, end: int = 0) -> int:
+    """One place, counted from the front."""
+    at = integer(index, f"{name}: index")
+    if not -length <= at < length + end:
+        raise IndexError(f"{name}: index {at} is out of range for an axis of length {length}")
+    return at + length if at < 0 else at
+
+
 def _places(name: str, index: Any, length: int, end: int = 0) -> Any:
     """Places along an axis of this length, of an integer, a slice, integers or a mask, on the host; ``end``: how far
     behind the last one may lie."""
     if isinstance(index, slice):
-        return np.arange(length)[index]
+        return np.asarray(range(length)[index], np.int64)
     several = items(index)
-    found: Any = np.asarray([integer(index, f"{name}: index")] if several is None else several)
+    found: Any = np.asarray([_place(name, index, length, end)] if several is None else several)
     if found.dtype.kind == "b" and found.shape == (length,):
         return np.flatnonzero(found)
     if found.size == 0:
@@ -86,12 +94,19 @@ def delete(x: Any, index: Any, axis: int | None = None) -> Any:
     """
     x, along = _along("delete", x, axis)
     n = x.shape[along]
-    gone = np.unique(np.arange(n)[_places("delete", index, n)])
+    gone = [_place("delete", index, n)] if type(index) is int else np.unique(_places("delete", index, n)).tolist()
     if len(gone) <= _FEW:  # what lies between them, one after another
-        edges = [-1, *gone.tolist(), n]
+        edges = [-1, *gone, n]
         runs = [part(x, along, a + 1, b - a - 1) for a, b in pairwise(edges) if b > a + 1]
         return concat(runs or [part(x, along, 0, 0)], along)
     return take(x, constant(np.delete(np.arange(n), gone), x), along)
+
+
+def _joined(x: Any, axis: int, at: int, values: Any) -> Any:
+    """``values`` between what lies before a place and what lies behind it."""
+    n = x.shape[axis]
+    parts = [part(x, axis, 0, at), values, part(x, axis, at, n - at)]
+    return concat([p for p in parts if p.shape[axis]] or parts[:1], axis)
 
 
 def insert(x: Any, index: Any, values: Any, axis: int | None = None) -> Any:
@@ -104,6 +119,9 @@ def insert(x: Any, index: Any, values: Any, axis: int | None = None) -> Any:
     """
     x, along = _along("insert", x, axis)
     n, several = x.shape[along], items(index)
+    if type(index) is int and isinstance(values, bool | int | float):
+        at, shape = _place("insert", index, n, 1), (*x.shape[:along], 1, *x.shape[along + 1 :])
+        return _joined(x, along, at, called("insert", _C.full, shape, values, x.dtype, x.device.code))
     places = _places("insert", index, n, 1)
     values = operand([values] if isinstance(values, bool | int | float) else values, "insert", "values", x)
     if several is None and not isinstance(index, slice) and values.ndim == x.ndim and axis is not None:
@@ -117,8 +135,7 @@ def insert(x: Any, index: Any, values: Any, axis: int | None = None) -> Any:
         raise ShapeError(f"insert: values of shape {values.shape} do not fit {shape}")
     values = expand(values if values.dtype is x.dtype else cast(values, x.dtype), shape)
     if len(places) and (places == places[0]).all():
-        at = int(places[0])
-        return concat([part(x, along, 0, at), values, part(x, along, at, n - at)], along)
+        return _joined(x, along, int(places[0]), values)
     order = np.argsort(np.concatenate([places * 2, np.arange(n) * 2 + 1]), kind="stable")
     whole = np.where(order < len(places), order + n, order - len(places))
     return take(concat([x, values], along), constant(whole, x), along)
