@@ -118,6 +118,10 @@ def test_trapezoids_are_numpys():
     close(dl.trapezoid(y, at), numpy(A, at))
     close(dl.trapezoid(y, dl.tensor(A), axis=0), numpy(A, A, axis=0))
     close(dl.trapezoid(dl.tensor([1, 2, 4])), np.float32(4.5))
+    close(dl.trapezoid(dl.tensor([100, 100, 100], dl.int8)), np.float32(200))
+    for n in (1, 2, 3):
+        close(dl.trapezoid(y[:, :n], dx=2.0), numpy(A[:, :n], dx=2.0))
+    assert dl.trapezoid(y[:, :0]).tolist() == [0.0] * 5
     with pytest.raises(dl.ShapeError, match=r"trapezoid: x has shape \(3,\), y has \(5, 7\)"):
         dl.trapezoid(y, [1.0, 2.0, 3.0])
     with pytest.raises(TypeError, match="trapezoid: does not take bool"):

@@ -11,6 +11,7 @@ from dlcore.ops import _geometry as geometry
 from dlcore.ops.elementwise import add, mul, ne, sub
 from dlcore.ops.movement import concat, expand, reshape
 from dlcore.ops.reduce import sum
+from dlcore.ops.shaping import part, select
 from dlcore.ops.slicing import slice
 
 __all__ = ["diff", "trapezoid"]
@@ -69,11 +70,13 @@ def trapezoid(y: Any, x: Any = None, dx: float = 1.0, axis: int = -1) -> Any:
     """
     y = operand(y, "trapezoid", "y")
     axis = axis_of(axis, "trapezoid: axis", y.shape)
-    pairs = add(*_neighbours(y, axis)) if y.dtype is not bool_ else None
-    if pairs is None:
+    if y.dtype is bool_:
         raise TypeError("trapezoid: does not take bool")
     if x is None:
-        return sum(mul(mul(pairs, 0.5), number(dx, "trapezoid: dx")), axis)
+        step, n = number(dx, "trapezoid: dx"), y.shape[axis]
+        ends = add(mul(select(y, axis, 0), 0.5), mul(select(y, axis, -1), 0.5)) if n > 1 else 0.0
+        return mul(add(sum(part(y, axis, min(n, 1), max(n - 2, 0)), axis), ends), step)
+    pairs = add(*_neighbours(y, axis))
     x = operand(x, "trapezoid")
     if x.ndim == 1 and x.shape[0] == y.shape[axis]:
         x = reshape(x, tuple(x.shape[0] if d == axis else 1 for d in range(y.ndim)))
