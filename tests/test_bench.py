@@ -467,3 +467,5 @@ def test_the_table_holds_a_function_against_the_best_library_and_tells_causes():
                        "date": "d"}, {"numpy": "2"}, [m])  # fmt: skip
     text = table.table_page.page(results, table.table_page.causes("# none\nstack: because"))
     assert "0.50x" in text and "| because |" in text and "| **all** |  |  |  | 1 | 0.50x | 1 |" in text
+    m.engines.update({"numpy out": m.engines["numpy"], "numpy": m.engines["dlcore"]})
+    assert "it is given the memory of the result" in table.table_page.page(results, {"stack, 8": "unused"})
