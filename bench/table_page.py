@@ -60,7 +60,7 @@ def causes(text: str) -> dict[str, str]:
 
 def cause(m: Measurement, known: dict[str, str]) -> str:
     """What is known to hold a case back: of itself, of its operation, of its family at this size."""
-    keys = m.case, re.split(r"[( ]", m.case)[0]
+    keys = m.case, re.split(r"[( ,]", m.case)[0]
     return next((known[key] for key in keys if key in known), "") or _given(m) or known.get(f"{m.family}, {m.why}", "")
 
 
