@@ -190,6 +190,17 @@ def test_examples_of_a_vmap_are_one_batch():
     for k in range(6):
         np.testing.assert_allclose(found[k].detach().numpy(), layer(x[k])[0].detach().numpy(), rtol=0, atol=1e-14)
 
+    def packed(x, lengths):
+        found, _ = layer(pack_padded_sequence(x, lengths, enforce_sorted=False))
+        return pad_packed_sequence(found)[0]
+
+    lengths = dl.tensor(np.random.default_rng(0).integers(1, 6, (6, 2)))
+    found = dl.func.vmap(packed)(x, lengths)
+    for k in range(6):
+        np.testing.assert_allclose(found[k].detach().numpy(), packed(x[k], lengths[k]).detach().numpy(), atol=1e-14)
+    with pytest.raises(ValueError, match=r"gru_forward: lengths\[11\] is 1., not between 1 and 5 steps"):
+        dl.func.vmap(packed)(x, lengths + dl.tensor([[0, 0]] * 5 + [[0, 9]]))
+
 
 def test_under_autocast_products_are_narrow():
     layer = nn.LSTM(8, 8)

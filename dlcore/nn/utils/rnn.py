@@ -158,9 +158,9 @@ def pack_padded_sequence(
 
     ``lengths``: integers from 1 to T, one for each row, in falling order with ``enforce_sorted``. Given as a list or an
     array, steps behind the longest are left out. Given as a tensor they stay on its device: T stays as it is, a
-    recorded step is replayed with new ones, and there kernels check their range, but nobody their order. Raises
-    ShapeError, ValueError for a length that is none or an order that is not the one promised. What stood behind the
-    ends is not kept, be it infinite or no number.
+    recorded step is replayed with new ones; there and in `vmap` kernels check their range, but nobody their order.
+    Raises ShapeError, ValueError for a length that is none or an order that is not the one promised. What stood behind
+    the ends is not kept, be it infinite or no number.
     """
     name = "pack_padded_sequence"
     x = operand(input, name, "input")
@@ -174,7 +174,7 @@ def pack_padded_sequence(
             raise DTypeError(f"{name}: lengths are integers, not {lengths.dtype.name}")
         if lengths.shape != (batch,):
             raise ShapeError(f"{name}: lengths have shape {lengths.shape}, not ({batch},), for {batch} rows")
-        if lengths.device.type == "cpu" and not _C.is_recording():
+        if lengths.device.type == "cpu" and not _C.is_recording() and not _C.batch_depth():
             _check_lengths(name, lengths.tolist(), steps, in_order)
         counts = lengths.astype(int64).to(x.device)
         return PackedSequence.of(_filled(x, counts, False), counts, in_order)
