@@ -1,9 +1,9 @@
 // Any reduction, whatever its axes and strides, as tiles of two kinds:
 //   rows      the innermost axis is reduced: blocks of up to 4096 elements of one output
 //   columns   the innermost axis is kept: blocks of up to 64 rows of up to 1024 outputs side by side
-// An operation (`Op`) only ever sees such blocks, contiguous along the innermost axis and in one of four compute types
-// (wide_t), so that its loops are compiled for these alone:
-//   C, P                                   compute type, partial result (of at most 32 bytes)
+// An operation (`Op`) only ever sees such blocks, contiguous along the innermost axis, of the stored type or in one of
+// four compute types (wide_t), so that most loops are compiled for these alone:
+//   C, P                                   type of the elements, partial result (of at most 32 bytes)
 //   P identity()                           of nothing
 //   run(const C* x, n, position, P&)       takes n elements, the first being number `position` of its output
 //   columns(const C* x, ld, rows, w, position, P*)   the same for w outputs, row r at x + r * ld
@@ -65,14 +65,14 @@ struct ReductionAxes {
 template <class T>
 using wide_t = std::conditional_t<std::is_integral_v<T>, std::conditional_t<sizeof(T) < 4, int32_t, T>, compute_t<T>>;
 
-// Copies `rows` runs of n elements into contiguous memory of the compute type.
+// Copies `rows` runs of n elements into contiguous memory of the type that the operation takes.
 using FetchFunction = void (*)(const void* from, int64_t row_stride, int64_t stride, int64_t rows, int64_t n, void* to);
 
-template <class T>
+template <class T, class C>
 static void fetch(const void* from, int64_t row_stride, int64_t stride, int64_t rows, int64_t n, void* to) {
   for (int64_t r = 0; r < rows; ++r) {
     const T* p = static_cast<const T*>(from) + r * row_stride;
-    wide_t<T>* q = static_cast<wide_t<T>*>(to) + r * n;
+    C* q = static_cast<C*>(to) + r * n;
     if (stride == 1) {
       if constexpr (std::is_same_v<T, half_t>) {  // whose conversion the compiler does not make vectors of
         load_block(q, p, n);
@@ -208,10 +208,11 @@ static void run_reduction(const ReductionFunctions& functions, const void* op, F
 // out = `in` of stored type T, reduced over the axes of `mask` and stored as Out.
 template <class T, class Out, class Op>
 static void reduce_axes(const Op& op, const Array& in, const Array& out, int64_t mask) {
-  static_assert(std::is_same_v<wide_t<T>, typename Op::C> && sizeof(typename Op::P) <= kPartialSize);
+  using C = typename Op::C;
+  static_assert((std::is_same_v<wide_t<T>, C> || std::is_same_v<T, C>)&&sizeof(typename Op::P) <= kPartialSize);
   static constexpr ReductionFunctions functions = {sizeof(typename Op::P), take_blocks<Op>, merge_partial<Op>,
                                                    finish_partial<Op, Out>};
-  run_reduction(functions, &op, fetch<T>, !std::is_same_v<T, wide_t<T>>, in, out, mask);
+  run_reduction(functions, &op, fetch<T, C>, !std::is_same_v<T, C>, in, out, mask);
 }
 
 #endif  // DLCORE_COMMON_REDUCTION

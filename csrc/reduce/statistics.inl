@@ -168,7 +168,7 @@ template <class T, class Out> static void moments(const Args& a, bool root, bool
   const Op op{{a.number(1), root}, a.out(0).as<char>(), a.out(1).as<char>()};
   static constexpr ReductionFunctions functions = {sizeof(typename Op::P), take_blocks<Moments<C>>,
                                                    merge_partial<Moments<C>>, finish_moments<C, Out>};
-  run_reduction(functions, &op, fetch<T>, !std::is_same_v<T, C>, a.in(0), a.out(), a.integer(0));
+  run_reduction(functions, &op, fetch<T, wide_t<T>>, !std::is_same_v<T, C>, a.in(0), a.out(), a.integer(0));
 }
 template <bool root, bool with_mean> static void each_moments(const Args& a) {
   with_dtype(a.in(0).dtype, [&]<class T>() {
