@@ -15,6 +15,7 @@ from dlcore.export.c_text import SUFFIX, TYPES, Program, Unsupported
 from dlcore.export.onnx_forms import REFUSED, Node, form
 from dlcore.export.onnx_graph import Value
 from dlcore.export.trace import Call
+from dlcore.ops.sampling import pixel_places
 
 __all__: list[str] = []
 
@@ -120,6 +121,16 @@ def _grid_sample(n: Node) -> Value:
     moved = g.add("Transpose", x, perm=first, shape=[x.shape[d] for d in first])
     made = g.add("GridSample", moved, grid, shape=[n.shape[d] for d in first], **options)
     return n.add("Transpose", made, perm=last)
+
+
+@form("affine_grid")
+def _affine_grid(n: Node) -> Value:
+    theta, g, batch, places = n["theta"], n.graph, n.shape[0], [int(k) for k in n["size"][2:]]
+    lines: list[Any] = [pixel_places(k, n["align_corners"]) for k in places]
+    axes, mesh = len(places), np.meshgrid(*lines, indexing="ij")[::-1]
+    points = g.constant(np.stack([*mesh, np.ones(places)], -1).reshape(-1, axes + 1).astype(theta.dtype))
+    turned = g.add("Transpose", theta, perm=[0, 2, 1], shape=(batch, axes + 1, axes))
+    return g.reshape(g.add("MatMul", points, turned, shape=(batch, points.shape[0], axes)), n.shape)
 
 
 # ---- C --------------------------------------------------------------------------------------------------------------

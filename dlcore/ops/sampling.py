@@ -403,8 +403,8 @@ def _grid_text(x: Spec) -> str:
 # ---- affine_grid ----------------------------------------------------------------------------------------------------
 
 
-def _coordinates(n: int, align: bool) -> Any:
-    """-1 to 1: the middles of n pixels."""
+def pixel_places(n: int, align: bool) -> Any:
+    """-1 to 1: the middles of n pixels; with `align` the first and the last lie at the ends."""
     if n == 1:
         return np.zeros(1)
     steps = np.linspace(-1.0, 1.0, n)
@@ -419,7 +419,7 @@ def _affine(theta: Any, size: Lengths, align_corners: bool) -> Any:
     for row in range(axes):
         total = reshape(theta[:, row, axes], (batch, *[1] * axes))
         for d in range(axes):  # the slowest axis first, so that the last sum alone is of all points
-            along = cast(constant(_coordinates(size[2 + d], align_corners), theta), theta.dtype)
+            along = cast(constant(pixel_places(size[2 + d], align_corners), theta), theta.dtype)
             factor = reshape(theta[:, row, axes - 1 - d], (batch, *[1] * axes))
             total = add(total, mul(reshape(along, (-1, *[1] * (axes - 1 - d))), factor))
         parts.append(total)
@@ -428,7 +428,7 @@ def _affine(theta: Any, size: Lengths, align_corners: bool) -> Any:
 
 
 def _numpy_affine(theta: Any, size: Lengths, align_corners: bool) -> Any:
-    lines = [_coordinates(n, align_corners) for n in size[2:]]
+    lines = [pixel_places(n, align_corners) for n in size[2:]]
     mesh = np.meshgrid(*lines, indexing="ij")[::-1]
     base = np.stack([*mesh, np.ones(size[2:])], -1)
     return np.einsum("...k,njk->n...j", base, theta)
