@@ -121,6 +121,9 @@ template <class S> struct BroadBlock {
   const int64_t rows = i1 - i0, columns = j1 - j0;
   const int64_t slices = slices_of<T>(p.k), depth = longest_slice<T>(p.k);
   const bool copies_a = copies_rows(p, columns);
+  // Adjacent rows that few columns of C need are copied as they lie, only so far apart that they do not collide.
+  const bool spreads_a = copies_a && same && p.a_row == 1 && columns < kManyColumns;
+  const int64_t pitch = spreads_a ? ceil_div(rows, 2 * L) * 2 * L + L : 0;  // an odd number of vectors
   const bool copies_b = !same || !in_place();
   const FinishFunction<S> finish = finish_for(p);
 
@@ -159,11 +162,13 @@ template <class S> struct BroadBlock {
     // Two fifths of the second-level cache: where k is short, whole rows of C are then written in one go.
     const int64_t fits = second_level_cache() * 2 / 5 / (std::max<int64_t>(depth, 1) * static_cast<int64_t>(sizeof(T)));
     const int64_t group = std::min(std::max(fits / width * width, width), ceil_div(to - from, width) * width);
-    Scratch<T> copy_a(copies_a ? tiles.size() : 0), panels(copies_b ? group / width * panel : 0);
+    Scratch<T> copy_a(spreads_a ? depth * pitch : copies_a ? tiles.size() : 0);
+    Scratch<T> panels(copies_b ? group / width * panel : 0);
     for (int64_t s = 0; s < slices; ++s) {
       const int64_t k0 = slice_begin(p.k, slices, s), k1 = slice_begin(p.k, slices, s + 1);
-      if (copies_a)
-        pack_tiles(tiles, p.a + i0 * p.a_row + k0 * p.a_col, p.a_row, p.a_col, k1 - k0, copy_a.get());
+      const S* a = p.a + i0 * p.a_row + k0 * p.a_col;
+      if (spreads_a) spread_rows(a, k1 - k0, copy_a.get());
+      else if (copies_a) pack_tiles(tiles, a, p.a_row, p.a_col, k1 - k0, copy_a.get());
       for (int64_t j = from; j < to; j += group) {
         const int64_t end = std::min(j + group, to);
         if (copies_b)
@@ -172,10 +177,16 @@ template <class S> struct BroadBlock {
         for (int64_t t = 0; t < tiles.tiles; ++t) {
           for (int64_t at = j; at < end; at += width)
             run_tile<NV>(tiles.first(t), static_cast<int>(tiles.count(t)), at, std::min(at + width, to), k0, k1,
-                         copy_a.get() + tiles.place(t), panels.get() + (at - j) / width * panel, sums);
+                         copy_a.get() + (spreads_a ? tiles.first(t) : tiles.place(t)),
+                         panels.get() + (at - j) / width * panel, sums);
         }
       }
     }
+  }
+
+  void spread_rows(const S* a, int64_t steps, T* to) const {
+    if constexpr (same)
+      for (int64_t k = 0; k < steps; ++k) std::copy_n(a + k * p.a_col, rows, to + k * pitch);
   }
 
   template <int NV>
@@ -184,7 +195,7 @@ template <class S> struct BroadBlock {
     Tile<T> tile;
     tile.depth = k1 - k0, tile.accumulate = k0 > 0, tile.bias = nullptr;
     tile.tail = static_cast<int>(end - j - (NV - 1) * L);
-    tile.a = a, tile.a_row = 1, tile.a_col = count;
+    tile.a = a, tile.a_row = 1, tile.a_col = spreads_a ? pitch : count;
     tile.b = panel, tile.b_row = NV * L;
     tile.c = sums + i * columns + (j - j0), tile.c_row = columns;
     const bool last = k1 == p.k;
