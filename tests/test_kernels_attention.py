@@ -7,7 +7,7 @@ import pytest
 from dlcore.dtypes import bfloat16, bool_, float32, float64, int64
 from dlcore.kernels import interpret
 from dlcore.kernels.attention import attention
-from dlcore.kernels.launch import ARCHES, Call, Descriptor, View, contiguous_strides
+from dlcore.kernels.launch import ARCHES, BAD_OFFSET, Call, Descriptor, View, contiguous_strides
 from dlcore.ops._attention import Band, Rest, numpy_forward, numpy_gradients
 from dlcore.ops.attention import (
     attention_backward,
@@ -133,6 +133,27 @@ def test_sequences(lower, left):
     """Packed behind each other, one of them empty, and queries behind the last."""
     offsets = np.array([0, 7, 7, 20, 66], np.int32), np.array([0, 17, 18, 20, 90])
     Case((1, 2, 70, 8), (1, 1, 90, 8), right=0, lower=lower, left=left, offsets=offsets, dropout=0.2).check()
+
+
+@pytest.mark.parametrize(
+    ("queries", "keys", "code", "position"),
+    [
+        ([0, 7, 5, 9], [0, 3, 3, 9], BAD_OFFSET, 2),
+        ([0, 7, 9, 9], [0, 3, 3, 12], BAD_OFFSET, 3),
+        ([0, 7, 9, 9], [-1, 3, 3, 9], BAD_OFFSET, 0),
+        ([0] * 300 + [5, 4, 9], [0] * 303, BAD_OFFSET, 301),  # more sequences than one program looks at
+        ([1, 7, 9, 9], [0, 3, 3, 9], 0, 2**63 - 1),
+    ],
+)
+def test_offsets_that_cannot_be(queries, keys, code, position):
+    case = Case((1, 2, 9, 8), (1, 2, 11, 8), offsets=(np.array(queries), np.array(keys)))
+    inputs, errors = [*case.arrays[:3], *case.rest], np.array([0, 2**63 - 1])
+    outputs = [np.empty((1, 2, 9, 8), np.float32), np.empty((1, 2, 9), np.float32)]
+    views = tuple(tuple(map(interpret.view, arrays)) for arrays in (inputs, outputs))
+    program = attention.attention_forward(Call(*views, (), case.params, ARCHES["sm_90"]))
+    interpret.run(program, inputs, outputs, errors)
+    assert errors.tolist() == [code, position]
+    assert any(launch.reports for launch in program.launches)
 
 
 @pytest.mark.parametrize("heads", [(2, 2), (6, 2)])

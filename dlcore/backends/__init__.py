@@ -22,6 +22,7 @@ from dlcore.kernels.launch import (
     BAD_INDEX,
     BAD_LABEL,
     BAD_LENGTH,
+    BAD_OFFSET,
     BAD_PARAMETER,
     BAD_TOKEN,
     FAULT_ROOM,
@@ -38,6 +39,7 @@ NO_FAULT = (0, 2**63 - 1)  # (code, position)
 _TEXTS = {
     BAD_LABEL: "the label at position {} is no class",
     BAD_LENGTH: "the length at position {} is not allowed",
+    BAD_OFFSET: "the offset at position {} is not between the one before (0 for the first) and the number of tokens",
     BAD_TOKEN: "the token at position {} is outside of the vocabulary",
     BAD_INDEX: "the index at position {} is out of range",
     NOT_FINITE: "the value at position {} is not finite",
@@ -51,6 +53,7 @@ _KINDS: dict[int, Any] = {  # others: IndexError
     NOT_FINITE: FloatingPointError,
     NEGATIVE_POWER: ValueError,
     BAD_LENGTH: ValueError,
+    BAD_OFFSET: ValueError,
     BAD_PARAMETER: ValueError,
     NO_PROBABILITY: ValueError,
     SINGULAR: LinAlgError,

@@ -29,6 +29,7 @@ __all__ = [
     "BAD_INDEX",
     "BAD_LABEL",
     "BAD_LENGTH",
+    "BAD_OFFSET",
     "BAD_PARAMETER",
     "BAD_TOKEN",
     "F64",
@@ -209,7 +210,7 @@ FAULT_ROOM = 256  # rows that may report bad data
 # Codes; larger ones win.
 BAD_LABEL, BAD_INDEX, NOT_FINITE, NEGATIVE_POWER, BAD_PARAMETER, NO_PROBABILITY = 1, 2, 3, 4, 5, 6
 SINGULAR, NOT_POSITIVE_DEFINITE = 7, 8  # the position: of a matrix in its batch
-BAD_TOKEN, BAD_LENGTH = 9, 10
+BAD_TOKEN, BAD_LENGTH, BAD_OFFSET = 9, 10, 11
 
 
 @dataclass(frozen=True, slots=True)

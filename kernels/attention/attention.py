@@ -70,8 +70,8 @@ def _straight(call: Call, loose: tuple[int, ...]) -> Call:
 # ---- launches -----------------------------------------------------------------------------------------------------
 def _bounds(call: Call, hidden: Hidden, work: Work, at: int, of_keys: int) -> Launch:
     args = {
-        "queries": In(at), "keys": In(of_keys), "bounds": BOUNDS, "rows": work.rows, "most": work.keys,
-        "count": hidden.sequences, "queries_step": _view(call.inputs, at).strides[0],
+        "queries": In(at), "keys": In(of_keys), "bounds": BOUNDS, "errors": Errors(), "rows": work.rows,
+        "most": work.keys, "count": hidden.sequences, "queries_step": _view(call.inputs, at).strides[0],
         "keys_step": _view(call.inputs, of_keys).strides[0],
         **{n: hidden.args[n] for n in ("left", "right", "LEFT", "RIGHT", "LOWER")},
         "STEPS": max(hidden.sequences, 1).bit_length(), "BLOCK": 128,
