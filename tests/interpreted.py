@@ -28,8 +28,12 @@ def planned(op, planner, arrays, attrs, extras=True, arch="sm_90"):
     attrs = op.bind(attrs, specs)
     values = op.values(specs, attrs)
     inferred = op.inferred(values)
-    rooms = [np.full(int(np.prod(o.shape)) * o.dtype.itemsize + 2 * GUARD, 0xFF, np.uint8) for o in inferred]
-    outputs = [room[GUARD:-GUARD].view(o.dtype.numpy).reshape(o.shape) for room, o in zip(rooms, inferred, strict=True)]
+    sizes = [int(np.prod(o.shape)) * o.dtype.itemsize if o else 0 for o in inferred]
+    rooms = [np.full(size + 2 * GUARD, 0xFF, np.uint8) for size in sizes]
+    outputs = [
+        room[GUARD:-GUARD].view(o.dtype.numpy).reshape(o.shape) if o else None
+        for room, o in zip(rooms, inferred, strict=True)
+    ]
     if not extras:
         outputs = outputs[: len(op.output_names)] + [None] * len(op.extra_names)
     params = tuple(op.kernel_params(values))

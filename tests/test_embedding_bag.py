@@ -40,7 +40,7 @@ def test_bags_are_sums_of_embeddings():
 
 @pytest.mark.parametrize("mode", ["sum", "mean", "max"])
 def test_composite_agrees(mode):
-    """What a GPU does."""
+    """What a second gradient goes through."""
     from dlcore.ops.bags import embedding_bag_forward
 
     weight, again = numbers(5, 7), numbers(5, 7)

@@ -46,8 +46,8 @@ class OfBags(Op):
     batching = "loop"
 
     def family_kernels(self) -> dict[str, Any]:
-        """For the CPU; on a GPU a bag is made of other operations, and so are its gradients."""
-        return {"cpu": f"embedding:{self.name}", "cuda": []}
+        """Those of both devices."""
+        return {"cpu": f"embedding:{self.name}", "cuda": f"embedding.bags:{self.name}"}
 
 
 of_bags = OfBags.definition

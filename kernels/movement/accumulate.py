@@ -52,25 +52,26 @@ from dlcore.kernels.launch import (
 from dlcore.kernels.movement.copy import fill, raw
 from dlcore.kernels.movement.index import axis_args, find, numbers
 
-__all__ = ["Tokens", "add_tokens", "gather_backward", "scatter_fold", "take_backward"]
+__all__ = ["Tokens", "add_chosen", "add_tokens", "gather_backward", "scatter_fold", "take_backward"]
 
 SUM, PRODUCT, MAXIMUM, MINIMUM = (tl.constexpr(k) for k in range(4))  # but for the first in the order of scatter_fold
 
 RUN = 2048
 PARTS = tl.constexpr(32)
+UNCUT = {"maxnreg": 255}  # without a limit ptxas aims at 64 registers on sm_80, and spills 16 bytes
 
 
 @jit
 def sort_kernel(
-    indices, keys, errors, n, length, limit, shift, axis, padding,
+    indices, bags, keys, errors, n, length, limit, shift, axis, padding,
     n0, n1, n2, n3, n4, n5, n6, n7, s0, s1, s2, s3, s4, s5, s6, s7,
     TOKENS: tl.constexpr, MOST: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
     """keys = sorted runs of (offset along the other axes + index * axis) << shift | i; bad ones go to `limit`."""
     i = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
-    place, good = find(indices, i, i < n, length, errors, TOKENS)
-    if padding is not None:
-        good &= place != padding
+    place, good = find(indices, i, i < n, length, errors, TOKENS, padding)
+    if bags is not None:
+        good &= tl.load(bags + i, i < n, 0) != 0
     place = place * axis + walk(i, n0, n1, n2, n3, n4, n5, n6, n7, s0, s1, s2, s3, s4, s5, s6, s7)
     key = (tl.where(good, place, limit) << shift) | i
     tl.store(keys + i, tl.sort(tl.where(i < n, key, MOST).to(keys.dtype.element_ty)), i < n)
@@ -146,7 +147,7 @@ def folded(a, b, FOLD: tl.constexpr):
 
 @jit
 def sum_kernel(
-    dout, keys, dx, first, last, n, limit, inner, shift,
+    dout, bags, factors, keys, dx, first, last, n, limit, inner, shift,
     MOST: tl.constexpr, UNIT: tl.constexpr, LENGTH: tl.constexpr, COLUMNS: tl.constexpr, FOLD: tl.constexpr,
     NEUTRAL: tl.constexpr,
 ):  # fmt: skip
@@ -162,8 +163,13 @@ def sum_kernel(
     outside = tl.load(keys + chunk.to(tl.int64) * LENGTH - 1, chunk > 0, -1).to(tl.int64) >> shift
     place, i = key >> shift, key & ((tl.full((), 1, tl.int64) << shift) - 1)
     good, columns = (e < n) & (place < limit), j < inner
-    rows = tl.multiple_of((outer * n + i) * inner, UNIT)[:, None] + j
+    row = outer * n + i
+    if bags is not None:  # a token's row is that of its bag
+        row = tl.load(bags + i, good, 1).to(tl.int64) - 1
+    rows = tl.multiple_of(row * inner, UNIT)[:, None] + j
     x = tl.load(dout + rows, good[:, None] & columns, 0).to(first.dtype.element_ty)
+    if factors is not None:
+        x *= tl.load(factors + i, good, 0).to(x.dtype)[:, None]
     begins = tl.broadcast_to((place != before).to(tl.int32)[:, None], (LENGTH, COLUMNS))
     if FOLD == SUM:
         _, total = tl.associative_scan((begins, x), 0, add_within)
@@ -283,6 +289,13 @@ class Tokens(NamedTuple):
 
     padding: int | None
     mean: bool
+    input: int = 1
+    bags: Any = None
+    """Where one more than the row of ``dout`` of each token is, 0 if it has none; None: row i is that of token i."""
+    factors: Any = None
+    """What the row of each token is multiplied by, if anything."""
+    temps: int = 0
+    """Workspaces that the caller has before those of the sums."""
 
 
 def _sums(
@@ -294,7 +307,8 @@ def _sums(
     Input 1 has the n indices below ``length``, each for the place index * ``axis`` + what ``walked`` says; or they are
     ``tokens``.
     """
-    dout, indices, dx = call.inputs[0], call.inputs[1], call.outputs[0]
+    known = tokens or Tokens(None, False)
+    dout, indices, dx = call.inputs[0], call.inputs[known.input], call.outputs[0]
     assert dout is not None and indices is not None and dx is not None
     n = indices.size
     shift, run, block = (n - 1).bit_length(), RUN if n > 256 else 256, 256
@@ -302,12 +316,12 @@ def _sums(
         raise OverflowError(f"the gradient of take or gather: {n} indices into {limit} places do not fit 63 bits")
     narrow = (limit << shift) + n < 2**31 - 1
     key, most = (int32, 2**31 - 1) if narrow else (int64, 2**63 - 1)
-    unsorted, keys = Temp(0, key), Temp(0 if n <= RUN else 1, key)
-    args = {"indices": In(1), "keys": unsorted, "errors": Errors(), "n": n, "length": length, "limit": limit}
-    args |= {"shift": shift, "axis": axis, "padding": tokens.padding if tokens else None, **walked}
+    unsorted, keys = Temp(known.temps, key), Temp(known.temps + (n > RUN), key)
+    args = {"indices": In(known.input), "bags": known.bags, "keys": unsorted, "errors": Errors(), "n": n}
+    args |= {"length": length, "limit": limit, "shift": shift, "axis": axis, "padding": known.padding, **walked}
     args |= {"TOKENS": tokens is not None, "MOST": most, "BLOCK": run}
     neutral = _neutral(dx.dtype, fold)
-    launches = [*_filled(dx, neutral), Launch(sort_kernel, (ceil_div(n, run),), args, num_warps=8)]
+    launches = [*_filled(dx, neutral), Launch(sort_kernel, (ceil_div(n, run),), args, 8, options=UNCUT)]
     if n > RUN:
         merge = {"keys": unsorted, "merged": keys, "n": n, "MOST": most, "RUN": RUN, "BLOCK": block}
         launches.append(Launch(merge_kernel, (ceil_div(n, block),), merge))
@@ -321,16 +335,19 @@ def _sums(
         "UNIT": divisor(inner, dx.dtype.itemsize) or 1, "LENGTH": rows,
         "COLUMNS": columns, "FOLD": fold, "NEUTRAL": neutral,
     }  # fmt: skip
-    launches.append(Launch(sum_kernel, (blocks,), shared | {"dout": In(0)}))
+    read = {"dout": In(0), "bags": known.bags, "factors": known.factors}
+    warps = 4 if shared["UNIT"] != 1 else 8  # elements one by one: an address of two registers for each
+    launches.append(Launch(sum_kernel, (blocks,), shared | read, warps))
     if chunks > 1:
         launches.append(Launch(join_kernel, (blocks,), shared))
-    if tokens and tokens.mean:
+    if known.mean:
         names = ("keys", "dx", "n", "limit", "inner", "shift", "MOST")
         divided = {name: shared[name] for name in names} | {"COLUMNS": min(power_of_2(inner), 1024)}
         launches.append(Launch(divide_kernel, (n,), divided))
     part = Workspace(outer * chunks * inner * dtype.itemsize)
-    temps = (*[Workspace(key.itemsize * n)] * parts, part, part)
-    return Program(tuple(launches), temps, _copied(dout, indices))
+    temps = (*[Workspace(key.itemsize * n)] * (parts - known.temps), part, part)
+    copied = [k for k, view in ((0, dout), (known.input, indices)) if not view.contiguous]
+    return Program(tuple(launches), temps, tuple(copied))
 
 
 def _summed_in(dtype: DType) -> DType:
@@ -379,6 +396,16 @@ def add_tokens(call: Call, tokens: Tokens) -> Program:
         return Program(_filled(dx, 0))
     length, inner = dx.shape
     return _sums(call, length, length, 1, inner, 1, axis_args((), s=()), tokens=tokens)
+
+
+def add_chosen(call: Call, input: int) -> Program:
+    """dx[k, j] = sum of dout[i, j] over the i with k in row i of input ``input``; -1 there is no row."""
+    chosen, dx = call.inputs[input], call.outputs[0]
+    assert chosen is not None and dx is not None
+    if chosen.size == 0 or dx.size == 0:
+        return Program(_filled(dx, 0))
+    length, inner = dx.shape
+    return _sums(call, length, dx.size, 1, 1, inner, axis_args(chosen.shape, s=(0, 1)), tokens=Tokens(-1, False, input))
 
 
 def gather_backward(call: Call) -> Program:

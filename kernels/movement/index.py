@@ -45,9 +45,13 @@ def placed(k, length):
 
 
 @jit
-def find(indices, i, inside, length, errors, TOKENS: tl.constexpr = False):
-    """(places in [0, length), whether they are good) of the indices, or TOKENS, numbered i, where `inside`."""
+def find(indices, i, inside, length, errors, TOKENS: tl.constexpr = False, padding=None):
+    """(places in [0, length), whether they are good) of the indices, or TOKENS, numbered i, where `inside`.
+
+    `padding` is neither good nor wrong."""
     place = tl.load(indices + i, inside, 0).to(tl.int64)
+    if padding is not None:
+        inside &= place != padding
     if TOKENS:
         good = (place >= 0) & (place < length)
         report(errors, inside & (good == 0), i, NO_TOKEN)
