@@ -178,6 +178,21 @@ def test_lengths_and_offsets_out_of_range_are_refused(arguments, text):
     assert str(raised.value) == f"scaled_dot_product_attention: {text}"
 
 
+def test_distances_of_alibi_need_no_square():
+    """slope j in the place of -slope (i - j), as docs/sequences.md says: one row of numbers for each head."""
+    rng = np.random.default_rng(0)
+    q, k, v = (rng.standard_normal((2, 4, 10, 8)) for _ in range(3))
+    slopes = np.array([0.25, 0.0625, 0.015625, 0.00390625])[:, None, None]
+    i, j = np.arange(10)[:, None], np.arange(10)
+    scores = q @ k.swapaxes(2, 3) / np.sqrt(8) - slopes * (i - j)
+    weights = np.where(j <= i, np.exp(scores), 0)
+    want = weights / weights.sum(-1, keepdims=True) @ v
+    for dtype, rows in (("float64", slopes * j), ("float64", -slopes * (i - j)), ("float32", slopes * j)):
+        q_, k_, v_, mask = (dl.tensor(x.astype(dtype)) for x in (q, k, v, rows))
+        found = dl.scaled_dot_product_attention(q_, k_, v_, mask, is_causal=True)
+        np.testing.assert_allclose(found.numpy(), want, atol=1e-12 if dtype == "float64" else 2e-6)
+
+
 def test_a_mask_has_a_gradient():
     q, k, v, mask = waves()[0].detach(), *(x.detach() for x in waves()[1:]), randn(1, 2, 1, 3).requires_grad_()
     dl.scaled_dot_product_attention(q, k, v, mask).square().sum().backward()
