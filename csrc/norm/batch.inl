@@ -6,7 +6,7 @@
 // same sets of a cache, and nothing is fetched ahead. Statistics are those of `Moments`.
 //
 // A residual and a ReLU behind it are part of the second pass: 4 bytes more for the residual, against 20 in kernels of
-// their own. The gradient takes ReLU's with it: 28 bytes, against 32.
+// their own. The gradient may take ReLU's with it: 28 bytes, against 32.
 //
 // Parameters: training: 0 momentum, below 0 for the mean of all batches, 1 eps, 2 channels last, 3 ReLU;
 //             inference: 0 eps, 1 channels last; backward: 0 channels last, 1 ReLU.
@@ -192,14 +192,14 @@ static void batch_norm_backward(const Args& a) {
     using C = compute_t<T>;
     const bool relu = a.integer(1) != 0;
     const T* x = a.in(1).as<T>();
-    T *dx = a.out(0).as<T>(), *pre = relu ? a.out(3).as<T>() : nullptr;
-    const Gradient<T> dy{a.in(0).as<T>(), relu ? a.in(5).as<T>() : nullptr, pre}, masked = pre ? Gradient<T>{pre} : dy;
+    T* dx = a.out(0).as<T>();
+    const Gradient<T> dy{a.in(0).as<T>(), relu ? a.in(5).as<T>() : nullptr};
     const BatchGradient<C> g(a, k);
     if (k.last) column_pairs(dy, x, k.rows(), k.c, g.mean.get(), g.sums.get());
     else sum_planes(k, dy, x, g);
     for (int64_t ch = 0; ch < k.c; ++ch) g.set(ch);
-    if (dx && k.last) affine_pair_rows(g.map, masked, x, dx, k.rows(), k.c);
-    else if (dx) each_plane(k, [&](int64_t ch, int64_t at) { g.map.plane(ch, masked, x, dx, at, k.s); });
+    if (dx && k.last) affine_pair_rows(g.map, dy, x, dx, k.rows(), k.c);
+    else if (dx) each_plane(k, [&](int64_t ch, int64_t at) { g.map.plane(ch, dy, x, dx, at, k.s); });
     set_values(a.out(1), k.c, [&](int64_t ch) { return g.sums[ch].product * g.rstd[ch]; });
     set_values(a.out(2), k.c, [&](int64_t ch) { return g.sums[ch].sum; });
   });

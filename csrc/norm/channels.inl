@@ -9,7 +9,7 @@
 
 constexpr int64_t kNormBlock = 4096;   // elements of a block at most
 constexpr int64_t kNormTask = 16384;   // elements of a task at least: some microseconds
-constexpr int64_t kNormRows = 32;      // rows that pass through a buffer at once
+constexpr int64_t kNormRows = 16;      // rows that pass through a buffer at once
 constexpr int64_t kNormSum = 128;      // rows whose sums stay in the compute type
 constexpr int64_t kNormColumns = 128;  // columns of a tile
 constexpr int64_t kNormChunks = 32;    // parts of the rows at most, each with sums of its own
@@ -55,6 +55,24 @@ template <class F> static void set_values(const Array& x, int64_t n, F value) {
   });
 }
 
+// A vector of elements from i on, all of it or (n lanes) what is left of them: at(p) loads it of the array p.
+template <class C> struct WholeVector {
+  int64_t i;
+  vec<C> operator()(const C* p) const { return vload(p + i); }
+  void store(C* p, vec<C> v) const { vstore(p + i, v); }
+  WholeVector operator+(int64_t more) const { return {i + more}; }
+};
+template <class C> struct PartVector {
+  int64_t i;
+  int n;
+  vec<C> operator()(const C* p) const { return vload_first(p + i, n); }
+  void store(C* p, vec<C> v) const { vstore_first(p + i, v, n); }
+  PartVector operator+(int64_t more) const { return {i + more, n}; }
+};
+// relu::value and relu::gradient of vectors
+template <class V> static inline V rectified(V x) { return x <= V{} ? V{} : x; }
+template <class V> static inline V rectified(V dy, V out) { return out <= V{} ? V{} : dy; }
+
 #include "norm/sums.inl"
 
 // ---- maps -----------------------------------------------------------------------------------------------------------
@@ -93,30 +111,12 @@ template <class T, class Map> static inline void map_two(const T* x, const T* y,
   }
 }
 
-// A vector of elements from i on, all of it or (n lanes) what is left of them: at(p) loads it of the array p.
-template <class C> struct WholeVector {
-  int64_t i;
-  vec<C> operator()(const C* p) const { return vload(p + i); }
-  void store(C* p, vec<C> v) const { vstore(p + i, v); }
-  WholeVector operator+(int64_t more) const { return {i + more}; }
-};
-template <class C> struct PartVector {
-  int64_t i;
-  int n;
-  vec<C> operator()(const C* p) const { return vload_first(p + i, n); }
-  void store(C* p, vec<C> v) const { vstore_first(p + i, v, n); }
-  PartVector operator+(int64_t more) const { return {i + more, n}; }
-};
 // Calls f(at) for the vectors of n elements.
 template <class C, class F> static inline void each_vector(int64_t n, F f) {
   int64_t i = 0;
   for (; i + kLanes<C> <= n; i += kLanes<C>) f(WholeVector<C>{i});
   if (i < n) f(PartVector<C>{i, static_cast<int>(n - i)});
 }
-// relu::value and relu::gradient of vectors
-template <class V> static inline V rectified(V x) { return x <= V{} ? V{} : x; }
-template <class V> static inline V rectified(V dy, V out) { return out <= V{} ? V{} : dy; }
-
 // Where the results of a map of x go: out = map(x), + residual where there is one, behind a ReLU if asked for. The bits
 // are those of separate operations: what a map gives is rounded to T before the residual is added.
 template <class T> struct Result {

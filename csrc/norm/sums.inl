@@ -18,12 +18,17 @@ template <class T> struct Elements {
   static constexpr bool in_place() { return std::is_same_v<T, C>; }
   const C* block(int64_t at, int64_t n, C* buffer) const { return widened(x + at, n, buffer); }
 };
-// A gradient dy; with `out`, the result of a ReLU, that before it, which is written to `pre` where that is wanted.
+// A gradient dy; with `out`, the result of a ReLU, that before it.
 template <class T> struct Gradient {
   using C = compute_t<T>;
   const T *dy, *out = nullptr;
-  T* pre = nullptr;
   bool in_place() const { return std::is_same_v<T, C> && !out; }
+  // f(load): load(at) is a vector of the gradient from element `first` on, of T that is the compute type
+  template <class F> void vectors(int64_t first, F f) const {
+    const C *from = dy + first, *kept = out + (out ? first : 0);
+    if (out) f([=](auto at) DLCORE_MAP { return rectified(at(from), at(kept)); });
+    else f([=](auto at) DLCORE_MAP { return at(from); });
+  }
   const C* block(int64_t at, int64_t n, C* buffer) const {
     const C* from = widened(dy + at, n, buffer);
     if (!out) return from;
@@ -31,7 +36,6 @@ template <class T> struct Gradient {
     const C* kept = widened(out + at, n, room);
 #pragma omp simd
     for (int64_t i = 0; i < n; ++i) buffer[i] = activation::relu::gradient(from[i], kept[i]);
-    if (pre) store_block(pre + at, buffer, n);
     return buffer;
   }
 };
@@ -89,19 +93,20 @@ struct Pair {
 template <class C> struct PairLanes {
   static constexpr int kWide = LaneSum<C>::kWide;
   LaneSum<C> sum, product;
-  void step(const C* dy, const C* x, vec<C> mean) {
-    for (int j = 0; j < sum.kVectors; ++j) {
-      const vec<C> d = vload(dy + j * kLanes<C>);
-      sum.lanes[j] += d, product.lanes[j] += d * (vload(x + j * kLanes<C>) - mean);
-    }
+  template <class Load, class At> void step(int j, Load dy, const C* x, vec<C> mean, At at) {
+    const vec<C> d = dy(at);
+    sum.lanes[j] += d, product.lanes[j] += d * (at(x) - mean);
   }
-  void add(const C* dy, const C* x, int64_t n, C mean) {
+  template <class Load> void add(Load dy, const C* x, int64_t n, C mean) {
+    constexpr int L = kLanes<C>;
+    const vec<C> c = vset(mean);
     int64_t i = 0;
-    for (; i + kWide <= n; i += kWide) step(dy + i, x + i, vset(mean));
-    if (i == n) return;
-    C rest[2][kWide];
-    for (int j = 0; j < kWide; ++j) rest[0][j] = i + j < n ? dy[i + j] : C(0), rest[1][j] = i + j < n ? x[i + j] : mean;
-    step(rest[0], rest[1], vset(mean));
+    for (; i + kWide <= n; i += kWide)
+      for (int j = 0; j < sum.kVectors; ++j) step(j, dy, x, c, WholeVector<C>{i + j * L});
+    for (int j = 0; i < n; ++j, i += L) {
+      if (i + L <= n) step(j, dy, x, c, WholeVector<C>{i});
+      else step(j, dy, x, c, PartVector<C>{i, static_cast<int>(n - i)});
+    }
   }
 };
 
@@ -111,10 +116,11 @@ template <class C> struct PairLanes {
 template <class C, class X, class Y, class Take>
 static inline void each_piece(const X& x, const Y* y, int64_t at, int64_t stride, int64_t count, int64_t s, Take take) {
   C first[kNormBlock], second[kNormBlock];
+  const int64_t step = x.in_place() ? kNormBlock : kNormBlock / 4;  // what is made stays in the first-level cache
   if (s >= kShortPlane || s % LaneSum<C>::kWide == 0) {
     for (int64_t k = 0; k < count; ++k)
-      for (int64_t b = 0; b < s; b += kNormBlock) {
-        const int64_t m = least(s - b, kNormBlock), from = at + k * stride + b;
+      for (int64_t b = 0; b < s; b += step) {
+        const int64_t m = least(s - b, step), from = at + k * stride + b;
         const C* other = nullptr;
         if constexpr (!std::is_same_v<Y, void>) other = y->block(from, m, second);
         take(x.block(from, m, first), other, m);
@@ -172,10 +178,23 @@ static void add_plane_pairs(const Dy& dy, const T* x, int64_t at, int64_t stride
     p.sum += lanes.sum.total(), p.product += lanes.product.total();
     lanes = {}, used = 0;
   };
+  if constexpr (std::is_same_v<Dy, Gradient<T>> && std::is_same_v<T, C>) {
+    if (dy.out && s % LaneSum<C>::kWide == 0) {
+      for (int64_t k = 0; k < count; ++k)
+        for (int64_t b = 0; b < s; b += kNormBlock) {
+          const int64_t n = least(s - b, kNormBlock), from = at + k * stride + b;
+          if (used + n > kNormBlock) join();
+          dy.vectors(from, [&](auto load) DLCORE_MAP { lanes.add(load, x + from, n, mean); });
+          used += n;
+        }
+      if (used) join();
+      return;
+    }
+  }
   const Elements<T> of_x{x};
   each_piece<C>(dy, &of_x, at, stride, count, s, [&](const C* d, const C* v, int64_t n) {
     if (used + n > kNormBlock) join();
-    lanes.add(d, v, n, mean), used += n;
+    lanes.add([=](auto from) DLCORE_MAP { return from(d); }, v, n, mean), used += n;
   });
   if (used) join();
 }
@@ -201,23 +220,32 @@ template <class C> struct Rows {  // `ld` elements apart
   const C* at;
   int64_t ld;
   const C* row(int64_t r) const { return at + r * ld; }
+  template <class At> vec<C> vector(int64_t r, At from) const { return from(row(r)); }
   Rows operator+(int64_t column) const { return {at + column, ld}; }
+};
+template <class C> struct MaskedRows {  // of a gradient before a ReLU
+  const C *dy, *out;
+  int64_t ld;
+  template <class At> vec<C> vector(int64_t r, At from) const {
+    return rectified(from(dy + r * ld), from(out + r * ld));
+  }
+  MaskedRows operator+(int64_t column) const { return {dy + column, out + column, ld}; }
 };
 
 // Two sums of each of w columns: Sums::step(v, y, c, a, b) adds what the elements v and y give to a and b.
 constexpr int kStripVectors = DLCORE_ISA == 4 ? 8 : 4;  // whose sums stay in registers
-template <class Sums, int count, class C>
-static inline void add_strip(Rows<C> x, Rows<C> y, int64_t rows, const C* c, C* first, C* second) {
+template <class Sums, int count, class X, class C>
+static inline void add_strip(X x, Rows<C> y, int64_t rows, const C* c, C* first, C* second) {
   vec<C> a[count], b[count], middle[count];
   for (int j = 0; j < count; ++j)
     a[j] = vload(first + j * kLanes<C>), b[j] = vload(second + j * kLanes<C>), middle[j] = vload(c + j * kLanes<C>);
   for (int64_t r = 0; r < rows; ++r)
     for (int j = 0; j < count; ++j)
-      Sums::step(vload(x.row(r) + j * kLanes<C>), vload(y.row(r) + j * kLanes<C>), middle[j], a[j], b[j]);
+      Sums::step(x.vector(r, WholeVector<C>{j * kLanes<C>}), vload(y.row(r) + j * kLanes<C>), middle[j], a[j], b[j]);
   for (int j = 0; j < count; ++j) vstore(first + j * kLanes<C>, a[j]), vstore(second + j * kLanes<C>, b[j]);
 }
-template <class Sums, class C>
-static void add_columns(Rows<C> x, Rows<C> y, int64_t rows, int64_t w, const C* c, C* first, C* second) {
+template <class Sums, class X, class C>
+static void add_columns(X x, Rows<C> y, int64_t rows, int64_t w, const C* c, C* first, C* second) {
   constexpr int kStrip = kStripVectors * kLanes<C>;
   int64_t j = 0;
   for (; j + kStrip <= w; j += kStrip)
@@ -227,7 +255,7 @@ static void add_columns(Rows<C> x, Rows<C> y, int64_t rows, int64_t w, const C* 
   if (left == 0) return;
   vec<C> a = vload(first + j), b = vload(second + j);
   for (int64_t r = 0; r < rows; ++r)
-    Sums::step(vload_first((x + j).row(r), left), vload_first((y + j).row(r), left), vload(c + j), a, b);
+    Sums::step((x + j).vector(r, PartVector<C>{0, left}), vload_first((y + j).row(r), left), vload(c + j), a, b);
   vstore(first + j, a), vstore(second + j, b);
 }
 
@@ -281,7 +309,7 @@ template <class C_> struct ColumnPairs {
   static void step(vec<C> d, vec<C> v, vec<C> mean, vec<C>& sum, vec<C>& product) {
     sum += d, product += d * (v - mean);
   }
-  void begin(const double*, int64_t, int64_t, Rows<C>, int64_t, int64_t w, int64_t first, C* c) const {
+  void begin(const double*, int64_t, int64_t, const auto&, int64_t, int64_t w, int64_t first, C* c) const {
     for (int64_t j = 0; j < w; ++j) c[j] = mean[(first + j) % channels];
   }
   static void join(double* p, int64_t ld, double, const double* o, int64_t o_ld, double, int64_t w) {
@@ -313,9 +341,19 @@ static void add_tile(const Sums& sums, const X& x, const Y& y, int64_t at, int64
     for (int64_t j = 0; j < kNormColumns; ++j) a[j] = b[j] = 0;
     for (int64_t r = block; r < last; r += kNormRows) {
       const int64_t m = least(last - r, kNormRows);
-      const Rows<C> first = rows_of(x, r, m, buffer[0]), second = Sums::kTwo ? rows_of(y, r, m, buffer[1]) : first;
-      if (r == block) sums.begin(p, p_ld, block, first, m, w, column, c);
-      add_columns<Sums>(first, second, m, w, c, a, b);
+      const auto add = [&](auto first, Rows<C> second) {
+        if (r == block) sums.begin(p, p_ld, block, first, m, w, column, c);
+        add_columns<Sums>(first, second, m, w, c, a, b);
+      };
+      if constexpr (Sums::kTwo && std::is_same_v<X, Gradient<C>>) {
+        if (x.out) {
+          const int64_t from = at + r * ld;
+          add(MaskedRows<C>{x.dy + from, x.out + from, ld}, rows_of(y, r, m, buffer[1]));
+          continue;
+        }
+      }
+      const Rows<C> first = rows_of(x, r, m, buffer[0]);
+      add(first, Sums::kTwo ? rows_of(y, r, m, buffer[1]) : first);
     }
     sums.end(p, p_ld, block, last - block, w, c, a, b);
   }
