@@ -177,29 +177,38 @@ struct Pairs {
   int64_t in, out;              // lengths of rows
   int64_t height, down, rows;   // rows of a slice; rows of windows in it; rows of a window
   int64_t depth, deep, slices;  // the same of slices of a plane
-  int64_t groups, lines;        // rows of windows in all; rows of the input that a window holds
+  int64_t groups;               // rows of windows in all
+  int64_t lines, line[4];       // rows of the input that a window holds: 1, 2 or 4; elements from its first row to each
   explicit Pairs(const Pooling& p)
       : in(p.axis[2].in), out(p.axis[2].out), height(p.axis[1].in), down(p.axis[1].out), rows(p.axis[1].kernel),
         depth(p.axis[0].in), deep(p.axis[0].out), slices(p.axis[0].kernel), groups(p.planes * deep * down),
-        lines(rows * slices) {}
-  // f(row of windows, the first row of the input that it holds), in order
+        lines(rows * slices) {
+    for (int64_t k = 0; k < lines; ++k) line[k] = (k / rows * height + k % rows) * in;
+  }
+  // f(row of windows, the first row of the input that it holds, whether it is the last of its slice, and the last slice
+  // of its plane), in order
   template <class F> void each(int64_t begin, int64_t end, F&& f) const {
-    int64_t slice = begin / down, h = begin % down;
+    int64_t h = begin % down, d = begin / down % deep, plane = begin / down / deep;
     for (int64_t g = begin; g < end; ++g) {
-      f(g, (slice / deep * depth + slice % deep * slices) * height + h * rows);
-      if (++h == down) h = 0, ++slice;
+      f(g, (plane * depth + d * slices) * height + h * rows, h + 1 == down, d + 1 == deep);
+      if (++h < down) continue;
+      h = 0;
+      if (++d == deep) d = 0, ++plane;
     }
   }
-  int64_t line(int64_t k) const { return k / rows * height + k % rows; }  // row k of a window, from its first
+  // f.operator()<lines>(begin, end), of a number that the compiler knows, for shares of the rows of windows
   template <class F> void share(F&& f) const {
-    parallel_ranges(groups, std::max<int64_t>(1, 4 * kHalvesTile / (in * lines)), f);
+    parallel_ranges(groups, std::max<int64_t>(1, 4 * kHalvesTile / (in * lines)), [&](int64_t begin, int64_t end) {
+      if (lines == 1) f.template operator()<1>(begin, end);
+      else if (lines == 2) f.template operator()<2>(begin, end);
+      else f.template operator()<4>(begin, end);
+    });
   }
-  // Zeros in what no row of windows holds: the last column, row or slice behind row g, whose first row is `to`.
-  template <class T> void clear(int64_t g, T* to) const {
-    for (int64_t k = 0; in > 2 * out && k < lines; ++k) to[(line(k) + 1) * in - 1] = 0;
-    if ((g + 1) % down) return;
-    const int64_t below = height - down * rows;
-    const int64_t until = g / down % deep + 1 == deep ? depth - (deep - 1) * slices : slices;
+  // Zeros in what no row of windows holds: the last column, row or slice behind one whose first row is `to`.
+  template <class T> void clear(T* to, bool last_row, bool last_slice) const {
+    for (int64_t k = 0; in > 2 * out && k < lines; ++k) to[line[k] + in - 1] = 0;
+    if (!last_row) return;
+    const int64_t below = height - down * rows, until = last_slice ? depth - (deep - 1) * slices : slices;
     for (int64_t d = 0; d < slices; ++d) {
       T* end = to + (d * height + rows) * in;
       std::fill(end, end + below * in, T(0));
@@ -230,18 +239,19 @@ template <class C> static inline vec<C> larger_of_pairs(const C* x, int n, place
 template <class T, class P> static void max_by_pairs(const Pooling& p, const T* x, T* out, P* places) {
   const Pairs k(p);
   constexpr int L = kLanes<T>;
-  k.share([&](int64_t begin, int64_t end) {
+  k.share([&]<int lines>(int64_t begin, int64_t end) {
     Scratch<P> room(places ? (end - begin) * k.out + L : 1);
     P* at = room.get();
-    k.each(begin, end, [&](int64_t g, int64_t row) {
+    k.each(begin, end, [&](int64_t g, int64_t row, bool, bool) {
       const T* from = x + row * k.in;
       for (int64_t j = 0; j < k.out; j += L) {
         const int n = static_cast<int>(std::min<int64_t>(L, k.out - j));
         place_vector<T> place;
         vec<T> most = larger_of_pairs(from + 2 * j, n, place);
-        for (int64_t line = 1; line < k.lines; ++line) {
+#pragma GCC unroll 4
+        for (int line = 1; line < lines; ++line) {
           place_vector<T> here;
-          const vec<T> other = larger_of_pairs(from + k.line(line) * k.in + 2 * j, n, here);
+          const vec<T> other = larger_of_pairs(from + k.line[line] + 2 * j, n, here);
           const auto better = (other > most) | (other != other);
           most = better ? other : most, place = better ? here + static_cast<place_of<T>>(2 * line) : place;
         }
@@ -259,14 +269,15 @@ template <class T> static void means_by_pairs(const Pooling& p, const T* x, T* o
   constexpr int L = kLanes<T>;
   const T by = static_cast<T>(divisors.of(0, 0, 0));
   const place_vector<T> even = every_second<T>(0), odd = every_second<T>(1);
-  k.share([&](int64_t begin, int64_t end) {
-    k.each(begin, end, [&](int64_t g, int64_t row) {
+  k.share([&]<int lines>(int64_t begin, int64_t end) {
+    k.each(begin, end, [&](int64_t g, int64_t row, bool, bool) {
       const T* from = x + row * k.in;
       for (int64_t j = 0; j < k.out; j += L) {
         const int n = static_cast<int>(std::min<int64_t>(L, k.out - j));
         vec<T> sum{};
-        for (int64_t line = 0; line < k.lines; ++line) {
-          const T* at = from + k.line(line) * k.in + 2 * j;
+#pragma GCC unroll 4
+        for (int line = 0; line < lines; ++line) {
+          const T* at = from + k.line[line] + 2 * j;
           const vec<T> a = vload_part(at, 2 * n), b = vload_part(at + L, 2 * n - L);
           const vec<T> pair = __builtin_shuffle(a, b, even) + __builtin_shuffle(a, b, odd);
           sum = line ? sum + pair : pair;
@@ -284,30 +295,33 @@ static void back_by_pairs(const Pooling& p, const T* dout, const P* places, T* d
   constexpr int L = kLanes<T>;
   const T by = kPlaces ? T(1) : static_cast<T>(divisors.of(0, 0, 0));
   const place_vector<T> low = alternating<T>(0), high = alternating<T>(L / 2);
-  k.share([&](int64_t begin, int64_t end) {
+  k.share([&]<int lines>(int64_t begin, int64_t end) {
     Scratch<P> room(kPlaces ? (end - begin) * k.out + L : 1);
     if (kPlaces) std::copy(places + begin * k.out, places + end * k.out, room.get());
     const P* at = room.get();
-    k.each(begin, end, [&](int64_t g, int64_t row) {
+    k.each(begin, end, [&](int64_t g, int64_t row, bool last_row, bool last_slice) {
       T* to = dx + row * k.in;
       for (int64_t j = 0; j < k.out; j += L) {
         const int n = static_cast<int>(std::min<int64_t>(L, k.out - j));
         const vec<T> given = vload_part(dout + g * k.out + j, n);
-        for (int64_t line = 0; line < k.lines; ++line) {
+        place_vector<T> place;
+        if constexpr (kPlaces) place = load_places<T>(at + j);
+#pragma GCC unroll 4
+        for (int line = 0; line < lines; ++line) {
           vec<T> left = given, right = given;
           if constexpr (kPlaces) {
-            const auto here = load_places<T>(at + j) - static_cast<place_of<T>>(2 * line);
+            const auto here = place - static_cast<place_of<T>>(2 * line);
             left = here == 0 ? given : vec<T>{}, right = here == 1 ? given : vec<T>{};
           } else {
             left = given / by, right = left;
           }
-          T* target = to + k.line(line) * k.in + 2 * j;
+          T* target = to + k.line[line] + 2 * j;
           vstore_part(target, __builtin_shuffle(left, right, low), 2 * n);
           vstore_part(target + L, __builtin_shuffle(left, right, high), 2 * n - L);
         }
       }
       if (kPlaces) at += k.out;
-      k.clear(g, to);
+      k.clear(to, last_row, last_slice);
     });
   });
 }
