@@ -27,6 +27,16 @@
 //                       200   199   211       264   263   256
 //   oneDNN               50    54   105       245   245   226     231   228   199
 // Without effect or worse: slices of 256 or 192 instead of 512, boxes of 256 positions, prefetching the next box.
+//
+// The same on one core of a Zen 4 (some 115 to 120 GFLOP/s), 3 x 3, 64 images, NCHW, then NHWC, where results are
+// written in place: 16 of 32 x 32 98, 97, 103, then 110, 110, 109; 64 of 8 x 8 118, 117, 119, then 122, 121, 120. What
+// NCHW lacks with 16 channels are its transpositions: 0.4 cycles an element of x and of out, for 9 of multiply-adds.
+//
+// Not by Winograd's algorithm. F(2 x 2, 3 x 3) has 16 multiplications in place of 36 for four results, and 32 additions
+// for a tile of each input channel, 24 for one of each output channel: 1.85 times fewer operations at 16 channels, 2.1
+// at 64. But it takes differences of neighbours before it multiplies, and sums of products afterwards: an infinity or a
+// NaN would spoil results whose windows it does not lie in, and rounding errors no longer follow from the terms of a
+// result alone, as the bounds of the operation say.
 #include "common/activations.inl"
 #include "common/dtypes.inl"
 #include "matmul/tile.inl"
