@@ -1,5 +1,6 @@
 """What the definitions of pointwise operations cannot say: gradients at limits, operators in place, zeros' signs."""
 
+import itertools
 import math
 
 import numpy as np
@@ -68,6 +69,23 @@ def test_operators_of_integers():
         dl.ones(2) & 1
     with pytest.raises(dl.DTypeError, match="bitwise_not: does not take float32"):
         ~dl.ones(2)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64", "uint8"])
+@pytest.mark.parametrize("shape", [(300, 520), (33, 40), (9, 40), (40, 9, 70), (3, 17, 35, 33)])
+def test_operands_that_lie_across_the_rows(shape, dtype):
+    rng = np.random.default_rng(0)
+    x = rng.integers(0, 9, shape).astype(dtype)
+    for order in itertools.permutations(range(len(shape))):
+        there, y = x.transpose(order), rng.integers(0, 9, [shape[k] for k in order]).astype(dtype)
+        view, other = dl.tensor(x).permute(*order), dl.tensor(y)
+        np.testing.assert_array_equal((view + other).numpy(), there + y)
+        np.testing.assert_array_equal((view * other[..., :1]).numpy(), there * y[..., :1])
+        chosen = dl.where(view > other, view, other[:1])
+        np.testing.assert_array_equal(chosen.numpy(), np.where(there > y, there, y[:1]))
+        np.testing.assert_array_equal(view.to("float32").numpy(), there.astype(np.float32))
+        view += other
+        np.testing.assert_array_equal(view.numpy(), there + y)
 
 
 def test_operators_in_place():

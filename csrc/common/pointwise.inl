@@ -6,13 +6,18 @@
 // worth about 10 us, so that larger outputs are shared between threads. It sees compute types: operands stored as
 // 16-bit floats are widened before and rounded once after, in registers. Axes that can be walked as one are merged.
 // Dense operands are handed to F's loop as they are; others in blocks that fit the first-level cache, into which
-// strided operands are gathered and repeated ones filled in once a row. So there is one compiled loop per F and types,
-// and a result's bits never depend on the layout. Input and output may be the same array.
+// strided operands are gathered and repeated ones filled in once a row, or, where one lies across the rows as `x.T`
+// does, in tiles that are transposed in registers. So there is one compiled loop per F and types, and a result's bits
+// never depend on the layout. Input and output may be the same array.
+//
+// On one core of a Zen 4 x.T + y of float32 took, without and with tiles: 128 x 128 13 and 5 us, 1024 x 1024, whose
+// columns all fall into one set of the caches, 9050 and 470.
 #ifndef DLCORE_COMMON_POINTWISE
 #define DLCORE_COMMON_POINTWISE
 #include "common/dtypes.inl"
 #include "common/loop_nest.inl"
 #include "common/math.inl"
+#include "common/strided_copy.inl"
 
 constexpr int kMaxOperands = 4;  // the output, number 0, and up to three inputs
 constexpr int64_t kPointwiseBlock = 512;
@@ -147,6 +152,71 @@ static inline void run_rows(DenseLoop loop, const Array* const* arrays, const Ro
   });
 }
 
+// ---- tiles --------------------------------------------------------------------------------------------------------
+
+constexpr int64_t kTileLength = 256;  // elements of a tile's rows
+
+using PointwiseNest = LoopNest<kMaxOperands>;
+
+// The axis along which an operand that jumps from element to element of a row is adjacent in memory; -1: there is none.
+static inline int axis_across(const PointwiseNest& nest, int operands) {
+  for (int k = 0; k < operands; ++k) {
+    const int64_t stride = nest.innermost().strides[k];
+    for (int d = 0; d < nest.count - 1 && (stride > 1 || stride < -1); ++d)
+      if (nest.axes[d].strides[k] == 1 && nest.axes[d].length >= 8) return d;
+  }
+  return -1;
+}
+
+// Tile by tile: rows of up to kTileLength elements, side by side along axis `across`, so many that they fill a line of
+// an operand that is adjacent there. Operands that are not adjacent along the rows go through a copy of the tile.
+static inline void run_tiles(DenseLoop loop, int64_t grain, const Array* const* arrays, int count, PointwiseNest nest,
+                             int axis) {
+  constexpr int64_t kRows = 16;
+  const LoopAxis<kMaxOperands> along = nest.pop(), across = nest.remove(axis);
+  const int64_t bands = (across.length + kRows - 1) / kRows, pieces = (along.length + kTileLength - 1) / kTileLength;
+  const int64_t tile = kRows * kTileLength;
+  const auto run = [&](int64_t begin, int64_t end) {
+    const Scratch<char> copies(count * tile * 8);
+    for (int64_t unit = begin; unit < end; ++unit) {
+      const LoopCursor<kMaxOperands> at(nest, nest.count, unit / (bands * pieces));
+      const int64_t i = unit % bands * kRows, j = unit / bands % pieces * kTileLength;
+      const int64_t rows = std::min(kRows, across.length - i), n = std::min(kTileLength, along.length - j);
+      char* data[kMaxOperands];
+      int64_t pitch[kMaxOperands];  // bytes from row to row
+      const auto copy_tile = [&](int k, bool back) {
+        const int64_t size = item_size(arrays[k]->dtype);
+        const int64_t offset = at.offsets[k] + i * across.strides[k] + j * along.strides[k];
+        data[k] = arrays[k]->as<char>() + offset * size, pitch[k] = across.strides[k] * size;
+        if (along.strides[k] == 1) return;
+        char *own = data[k], *copy = copies.get() + k * tile * 8;
+        data[k] = copy, pitch[k] = kTileLength * size;
+        if (back != (k == 0)) return;  // the output's is copied in the end
+        CopyNest rectangle;
+        rectangle.push({rows, {kTileLength, across.strides[k]}});
+        rectangle.push({n, {1, along.strides[k]}});
+        if (back) {
+          std::swap(own, copy);
+          for (int d = 0; d < 2; ++d) std::swap(rectangle.axes[d].strides[kTo], rectangle.axes[d].strides[kFrom]);
+          if (rectangle.axes[0].strides[kTo] < rectangle.axes[1].strides[kTo])
+            std::swap(rectangle.axes[0], rectangle.axes[1]);
+        }
+        with_bits(arrays[k]->dtype, [&]<class T>() {
+          copy_elements(reinterpret_cast<T*>(copy), reinterpret_cast<const T*>(own), rectangle);
+        });
+      };
+      for (int k = 0; k < count; ++k) copy_tile(k, false);
+      for (int64_t r = 0; r < rows; ++r) {
+        const void* in[kMaxOperands - 1];
+        for (int k = 1; k < count; ++k) in[k - 1] = data[k] + r * pitch[k];
+        loop(n, data[0] + r * pitch[0], in);
+      }
+      copy_tile(0, true);
+    }
+  };
+  parallel_ranges(nest.size() * bands * pieces, std::max<int64_t>(1, grain / tile), run);
+}
+
 // Whether `a` is dense and of the output's shape, so that both can be walked by one index.
 static inline bool same_layout(const Array& a, const Array& out) {
   if (a.ndim != out.ndim) return false;
@@ -164,6 +234,8 @@ static void run_pointwise(DenseLoop loop, int64_t grain, const Array* const* arr
   for (int k = 0; k < count && dense; ++k) dense = same_layout(*arrays[k], out);
   if (!dense) {
     const RowLoop walk(arrays, count);
+    const int across = walk.two_axes ? -1 : axis_across(walk.nest, count);
+    if (across >= 0) return run_tiles(loop, grain, arrays, count, walk.nest, across);
     return parallel_ranges(total, (grain + walk.unit() - 1) / walk.unit() * walk.unit(),
                            [&](int64_t begin, int64_t end) { run_rows(loop, arrays, walk, begin, end); });
   }
