@@ -4,7 +4,7 @@ Three rows: training (statistics of the batch, its mean and 1 / standard deviati
 gradient, running statistics written in the same step), inference, and the gradient of the former. Axes: (N, C, ...), or
 (N, ..., C) with layout "NHWC". In a recorded step what follows training, the addition of a residual and a ReLU, becomes
 part of its second pass. The gradient of that ReLU stays apart there: alone both in one took 10 % less, but in steps of
-ResNet-20 and MobileNet, whose operands come from memory, half as long again.
+ResNet-20 and MobileNet half as long again, for a reason that was not found.
 """
 
 from __future__ import annotations
