@@ -62,10 +62,14 @@ class Norm(Op):
         return {"cpu": f"norm:{self.name}"}
 
     def restrict(self, operands: list[Any], largest: float) -> None:
-        """Squares must be numbers, and neither they nor products of three factors subnormal."""
+        """Squares must be numbers, and neither they nor products of three factors subnormal. What is multiplied by is
+        finite (an infinite weight gives NaN, for it meets the mean too, which may be 0), and rstd is not negative."""
         for k, x in enumerate(operands):
             if isinstance(x, np.ndarray) and x.dtype == np.float64:
-                operands[k] = without_tiny(limited(x, largest**0.2), largest)
+                x = without_tiny(limited(x, largest**0.2), largest)
+                name = self.input_names[min(k, len(self.input_names) - 1)]  # the last may be a group
+                x = x if name in ("dout", "x", "residual") else np.where(np.isinf(x), np.sign(x), x)
+                operands[k] = np.abs(x) if name == "rstd" else x
 
 
 norm = Norm.definition
