@@ -24,8 +24,18 @@
 #include "core/memory.h"
 #include "core/threads.h"
 
+// DLCORE_ONLY_ISA, 1, 3 or 4: only that one, of the machine that compiles, for builds with sanitizers (setup.py).
+#ifdef DLCORE_ONLY_ISA
+#define DLCORE_HAS_ISA(isa) (DLCORE_ONLY_ISA == isa)
+#elif defined(__x86_64__) && defined(__GNUC__)
+#define DLCORE_HAS_ISA(isa) 1
+#else
+#define DLCORE_HAS_ISA(isa) (isa == 1)
+#endif
+
 // Processors without AVX2 are rare by now: their copy is made small (a quarter of the time and a sixth of the size).
 // Loops marked `#pragma omp simd` become vector code all the same.
+#if DLCORE_HAS_ISA(1)
 #pragma GCC push_options
 #pragma GCC optimize("Os")
 namespace dlcore::v1 {
@@ -36,8 +46,9 @@ namespace {
 }  // namespace
 }  // namespace dlcore::v1
 #pragma GCC pop_options
+#endif
 
-#if defined(__x86_64__) && defined(__GNUC__) && !defined(DLCORE_BASELINE_ONLY)
+#if DLCORE_HAS_ISA(3)
 #pragma GCC push_options
 #pragma GCC target("arch=x86-64-v3,prefer-vector-width=256")
 namespace dlcore::v3 {
@@ -48,7 +59,9 @@ namespace {
 }  // namespace
 }  // namespace dlcore::v3
 #pragma GCC pop_options
+#endif
 
+#if DLCORE_HAS_ISA(4)
 #pragma GCC push_options
 #pragma GCC target("arch=x86-64-v4,prefer-vector-width=512")
 namespace dlcore::v4 {
@@ -59,14 +72,20 @@ namespace {
 }  // namespace
 }  // namespace dlcore::v4
 #pragma GCC pop_options
+#endif
 
 static const bool registered = [] {
   switch (dlcore::processor_isa()) {
+#if DLCORE_HAS_ISA(4)
     case dlcore::Isa::v4: return dlcore::register_kernels(dlcore::v4::kernels);
+#endif
+#if DLCORE_HAS_ISA(3)
     case dlcore::Isa::v3: return dlcore::register_kernels(dlcore::v3::kernels);
-    default: return dlcore::register_kernels(dlcore::v1::kernels);
+#endif
+#if DLCORE_HAS_ISA(1)
+    case dlcore::Isa::v1: return dlcore::register_kernels(dlcore::v1::kernels);
+#endif
+    default: return false;
   }
 }();
-#else
-static const bool registered = dlcore::register_kernels(dlcore::v1::kernels);
-#endif
+#undef DLCORE_HAS_ISA

@@ -141,12 +141,7 @@ static void pack_lanes(const RowTiles& tiles, int64_t t0, int64_t t1, const S* a
       from[t] = a + tiles.first(t0 + t), to[t] = out + tiles.place(t0 + t), count[t] = tiles.count(t0 + t);
     const auto steps = [&](int64_t k, auto together) DLCORE_MAP {
       for (int t = 0; t < n; ++t) {
-        if constexpr (together == 1) {
-          copy(from[t] + k * col, to[t] + k * count[t]);
-        } else {
-#pragma GCC unroll 4
-          for (int64_t s = 0; s < together; ++s) copy(from[t] + (k + s) * col, to[t] + (k + s) * count[t]);
-        }
+        for (int64_t s = 0; s < int64_t{together}; ++s) copy(from[t] + (k + s) * col, to[t] + (k + s) * count[t]);
       }
     };
     int64_t k = 0;
