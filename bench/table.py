@@ -224,7 +224,7 @@ def main() -> int:
     options = parser.parse_args()
     failed = 0 if options.page else run(options)
     if not options.only and not options.out:
-        table_page.write_page(RESULTS)
+        table_page.write_page(RESULTS / slug() / "table.json")
     return int(failed > 0)
 
 

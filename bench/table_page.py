@@ -139,8 +139,7 @@ def page(results: Results, known: dict[str, str]) -> str:
     return "\n".join(parts)
 
 
-def write_page(results: Path) -> None:
-    """Rewrites the page from the newest results of a machine."""
-    found = [Results.load(path) for path in results.glob("*/table.json")]
-    if found:
-        write(PAGE, page(max(found, key=lambda r: str(r.machine["date"])), causes(CAUSES.read_text())))
+def write_page(table: Path) -> None:
+    """Rewrites the page from the results of a machine, where there are any."""
+    if table.exists():
+        write(PAGE, page(Results.load(table), causes(CAUSES.read_text())))
