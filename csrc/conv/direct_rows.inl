@@ -10,7 +10,7 @@
 //
 // Bound by memory: 8 bytes for 18 operations at 3 x 3. On one core of a Zen 4, float32, 3 x 3, output / gradient of the
 // input, with a tile of one row and here: 64 x 16 planes of 32 x 32 864 / 856 -> 389 / 426 us (22 GB/s), 64 x 64 of
-// 16 x 16, with channels as lanes before, 565 / 574 -> 473 / 507. Without eight rows the latter takes 575 / 603.
+// 16 x 16, with channels as lanes before, 565 / 574 -> 473 / 507.
 
 constexpr int kRowsTogether = 4;
 constexpr int kRowVectors = DLCORE_ISA == 4 ? 4 : 2;  // of a tile: sums, loads and 9 weights fit into registers

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 
 from dlcore.export.onnx_forms import Node, form
@@ -48,7 +46,7 @@ def _cross(n: Node) -> Value:
     return n.graph.cast(n.add("Sub", left, n.add("Mul", a_two, b_one, dtype=a.dtype), dtype=a.dtype), n.dtype)
 
 
-@form("inner")
+@form("inner", "vdot")
 def _inner(n: Node) -> Value:  # of vectors: all others are recorded as the operations that they are made of
     a, b = _operands(n)
     return n.graph.cast(n.add("MatMul", a, b, dtype=a.dtype), n.dtype)
@@ -59,17 +57,6 @@ def _outer(n: Node) -> Value:
     a, b = _operands(n)
     column, row = n.graph.reshape(a, (n.shape[0], 1)), n.graph.reshape(b, (1, n.shape[1]))
     return n.graph.cast(n.add("Mul", column, row, dtype=a.dtype), n.dtype)
-
-
-@form("vdot")
-def _vdot(n: Node) -> Value:
-    made = []
-    for x in _operands(n):
-        lengths = [k for k in x.shape if isinstance(k, int)]
-        if len(lengths) != x.ndim:
-            raise ValueError("it sums over the axis of the batch")
-        made.append(n.graph.reshape(x, (math.prod(lengths),)))
-    return n.graph.cast(n.add("MatMul", *made, dtype=made[0].dtype), n.dtype)
 
 
 @form("kron")

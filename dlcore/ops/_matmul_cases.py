@@ -35,6 +35,7 @@ def _of_bytes(workload: Workload) -> Workload:
 
 
 def samples() -> Iterator[Sample]:
+    """What `matmul` is tested with."""
     yield Sample((33, 17), (17, 65), why="no multiple of a tile")
     yield Sample((28, 9), (9, 64), why="whole tiles")
     yield Sample((15, 70), (70, 33), why="one more than a tile")
@@ -98,6 +99,7 @@ _RANGES = {int8: (-128, 128), uint8: (0, 256)}
 
 
 def workloads() -> Iterator[Workload]:
+    """What `matmul` is timed with."""
     for shape in _SQUARE:
         yield _sized(*shape, why="square", quick="forward" if shape[0] in (64, 512) else "")
     for shape in _SKINNY:
@@ -118,6 +120,7 @@ def workloads() -> Iterator[Workload]:
 
 
 def error_inputs() -> Iterator[ErrorInput]:
+    """What `matmul` refuses, and how."""
     yield ErrorInput(ShapeError, "matmul: inner sizes differ: (2, 3) @ (4, 2)", np.zeros((2, 3)), np.zeros((4, 2)))
     yield ErrorInput(ShapeError, "matmul: inner sizes differ: (2, 3) @ (2,)", np.zeros((2, 3)), np.zeros(2))
     yield ErrorInput(ShapeError, "matmul: operands need at least one axis: () @ (3,)", np.zeros(()), np.zeros(3))

@@ -142,26 +142,21 @@ def _(a: Any, b: Any, dtype: DType | None) -> Any:
 
 
 @matmul.gradient("a")
-def _(dout: Any, b: Any, a_shape: Lengths, a_dtype: DType) -> Any:
+def _(dout: Any, b: Any, a_shape: Lengths) -> Any:
     dout = _as_matrices(dout, len(a_shape), b.ndim)
-    da = _in(a_dtype, matmul(dout, transpose(b if b.ndim > 1 else unsqueeze(b, 1))))
+    da = matmul(dout, transpose(b if b.ndim > 1 else unsqueeze(b, 1)))
     return da if len(a_shape) > 1 else squeeze(da, -2)
 
 
 @matmul.gradient("b")
-def _(dout: Any, a: Any, b_shape: Lengths, b_dtype: DType) -> Any:
+def _(dout: Any, a: Any, b_shape: Lengths) -> Any:
     dout = _as_matrices(dout, a.ndim, len(b_shape))
     if a.ndim == 1:
         a = unsqueeze(a, 0)
     elif a.ndim > 2 and len(b_shape) <= 2:  # one matrix for a whole batch: one product is its gradient
         a, dout = flatten(a, 0, -2), flatten(dout, 0, -2)
-    db = _in(b_dtype, matmul(transpose(a), dout))
+    db = matmul(transpose(a), dout)
     return db if len(b_shape) > 1 else squeeze(db, -1)
-
-
-def _in(dtype: DType, x: Any) -> Any:
-    """A gradient in the dtype of its operand, where the product had another."""
-    return x if x.dtype is dtype else cast(x, dtype)
 
 
 def _as_matrices(dout: Any, a_ndim: int, b_ndim: int) -> Any:
