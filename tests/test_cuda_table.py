@@ -1,4 +1,4 @@
-"""Every operation on a GPU, by what its definition says (dlcore/testing.py).
+"""Every operation on a GPU, by what its definition says (dlcore/testing).
 
 On a machine with a GPU those samples run there, in those dtypes and layouts, that `testing.combinations` chooses: their
 kernels are in dlcore's packs; `make test-all` takes the whole product, and compiles. Without a GPU, under

@@ -1,4 +1,4 @@
-"""Every operation, checked by what its definition says (dlcore/testing.py). No operation is named here.
+"""Every operation, checked by what its definition says (dlcore/testing). No operation is named here.
 
 There is a test for each sample of each operation; inside, it goes through dtypes and memory layouts. Pairwise: every
 sample in every dtype, in every layout, and every dtype in every layout, but not all three crossed. `make test-all`
