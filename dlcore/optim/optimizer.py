@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import numbers
-from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
@@ -16,111 +16,14 @@ import numpy as np
 from dlcore import _C
 from dlcore._arguments import boolean, function, instance, listed, shown
 from dlcore._autograd import enable_grad
-from dlcore._json import short
 from dlcore._notes import note
 from dlcore._recordable import Recordable
 from dlcore._tensor import Tensor, tensor, zeros
 from dlcore.ops.training import scheduled_rates
+from dlcore.optim.group import Group
+from dlcore.optim.saved import saved_settings, saved_tensors, state_dtype
 
 __all__ = ["Group", "Optimizer"]
-
-# What PyTorch keeps with the settings of a group and here means nothing.
-_IMPLEMENTATION = {"capturable", "differentiable", "foreach", "fused", "initial_lr", "param_names"}
-
-
-class Group(MutableMapping[str, Any]):
-    """The settings of some parameters: ``group["lr"] = 1e-4``, or ``group.lr = 1e-4``, takes effect at the next step.
-
-    ``group["params"]`` is the tuple of its parameters, which cannot be replaced.
-    """
-
-    _optimizer: Optimizer
-    _index: int
-    _params: tuple[Tensor, ...]
-    _names: tuple[str, ...]
-    _settings: dict[str, Any]
-    _spared: bool
-    """Whether ``no_decay`` leaves its parameters out of weight decay."""
-
-    def __init__(
-        self,
-        optimizer: Optimizer,
-        index: int,
-        params: Iterable[Tensor],
-        settings: dict[str, Any],
-        names: Iterable[str] = (),
-        spared: bool = False,
-    ):
-        self._optimizer, self._index = optimizer, index
-        self._params, self._settings = tuple(params), settings
-        self._names, self._spared = tuple(names), spared
-
-    def __getattr__(self, name: str) -> Any:
-        if name.startswith("_") or name not in self:
-            raise AttributeError(f"{type(self).__name__}: no setting is called {name!r}")
-        return self[name]
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        if name in Group.__annotations__:
-            object.__setattr__(self, name, value)
-        elif name in self:
-            self[name] = value
-        else:
-            raise AttributeError(self._optimizer._unknown(name))
-
-    def __getitem__(self, name: str) -> Any:
-        if name == "params":
-            return self._params
-        if _C.is_recording():
-            _C.not_recordable(f"it reads the setting {name} of an optimizer, which may change; keep it in a tensor")
-        return self._settings[name]
-
-    def __setitem__(self, name: str, value: Any) -> None:
-        owner = type(self._optimizer).__name__
-        if name not in self:
-            raise KeyError(self._optimizer._unknown(name))
-        if name == "params":
-            raise TypeError(f"{owner}: the parameters of a group cannot be changed; use add_param_group")
-        if _C.is_recording():
-            _C.not_recordable(f"it changes the setting {name} of an optimizer; do that outside")
-        self._optimizer._check({**self._settings, name: value})
-        value = tuple(value) if name in self._optimizer._several else value
-        if name in self._optimizer._constant and value != self._settings[name]:
-            raise ValueError(f"{owner}: {name} of a group is {self._settings[name]!r}, and stays so")
-        if name == "lr" and self._optimizer._schedule is not None:
-            self._optimizer._schedule._table([float(value)])  # raises before anything changes
-        slots = self._optimizer._slots()
-        self._settings[name] = value
-        self._optimizer._upload(self)
-        if name in self._optimizer._recorded or self._optimizer._slots() != slots:
-            _C.note_change()
-
-    def __delitem__(self, name: str) -> None:
-        raise TypeError(f"{type(self._optimizer).__name__}: the setting {name!r} cannot be removed")
-
-    def __contains__(self, name: object) -> bool:
-        return isinstance(name, str) and (name == "params" or name in self._settings)  # reads no setting
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(("params", *self._settings))
-
-    def __len__(self) -> int:
-        return 1 + len(self._settings)
-
-    def __repr__(self) -> str:
-        settings = ", ".join(f"{name}={value!r}" for name, value in self._settings.items())
-        return f"Group({len(self._params)} parameters, {settings})"
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """The names of its parameters, where the optimizer was given names with them; else nothing."""
-        return self._names
-
-    @property
-    def settings(self) -> dict[str, Any]:
-        """A copy of everything but the parameters."""
-        return dict(self._settings)
-
 
 class Rates(Protocol):
     """What an optimizer asks of a schedule."""
@@ -495,7 +398,7 @@ class Optimizer(Recordable):
     def _follow_parameters(self) -> None:
         """Brings the state to where the parameters are, in their dtype, if a model was moved or cast meanwhile."""
         for i, state in self._state.items():
-            p, dtype = self._parameters[i], _state_dtype(self._parameters[i])
+            p, dtype = self._parameters[i], state_dtype(self._parameters[i])
             for slot, t in state.items():
                 moved = (t if slot in self._exact else t.astype(dtype)).to(p.device)
                 if moved is not t:
@@ -527,7 +430,7 @@ class Optimizer(Recordable):
         for slot, shape in self._kept(p, settings, self._slots()).items():
             if slot in state:
                 continue
-            state[slot] = made = zeros(shape, dtype=_state_dtype(p), device=p.device)
+            state[slot] = made = zeros(shape, dtype=state_dtype(p), device=p.device)
             if self._copied_at_first(slot):
                 made.copy_(p.detach().astype(made.dtype))
             elif first := self._first_value(slot, settings):
@@ -576,7 +479,7 @@ class Optimizer(Recordable):
         """Checks all of ``state`` and makes what it needs; what is returned takes it over, and cannot fail."""
         if not isinstance(state, Mapping) or not {"state", "param_groups"} <= set(state):
             raise ValueError("a dict with 'state' and 'param_groups' is needed")
-        settings = self._prepared_settings(state["param_groups"])
+        settings = saved_settings(self, state["param_groups"])
         slots = self._prepared_state(state["state"], settings)
         columns = tensor([self._columns(s) for s in settings], dtype="float64", device=self._settings.device)
 
@@ -590,55 +493,9 @@ class Optimizer(Recordable):
 
         return take_over
 
-    def _prepared_settings(self, saved: Any) -> list[dict[str, Any]]:
-        """The settings of each group in ``saved``, in the order of this optimizer's."""
-        if not isinstance(saved, list | tuple) or not all(isinstance(g, Mapping) for g in saved):
-            raise ValueError(f"'param_groups' is a list of dicts, not {short(saved)}")
-        params = [g.get("params") for g in saved]
-        if not all(isinstance(p, list | tuple) for p in params):
-            raise ValueError("each group needs 'params', a list")
-        sizes, own = [len(p) for p in params], [len(g["params"]) for g in self._groups]
-        if sum(sizes) != sum(own):
-            raise ValueError(f"{sum(sizes)} parameters in the state, {sum(own)} here")
-        if sizes != own:
-            raise ValueError(f"groups of {short(sizes)} parameters in the state, of {short(own)} here")
-        found = []
-        for group in saved:
-            names = set(group) - {"params"} - _IMPLEMENTATION
-            for name, value in self._implied.items():
-                if group.get(name, value) != value:
-                    raise ValueError(f"{name} is {short(group[name])} in the state, {value} here")
-            names -= set(self._implied)
-            if names | set(self._later) != set(self._defaults):
-                shown = short(", ".join(sorted(map(str, names)))), ", ".join(sorted(self._defaults))
-                raise ValueError(f"settings {shown[0]} in the state, {shown[1]} here")
-            settings = {name: group.get(name, default) for name, default in self._defaults.items()}
-            try:
-                self._check(settings)
-            except TypeError as error:
-                raise ValueError(str(error)) from None
-            found.append({n: tuple(v) if n in self._several else v for n, v in settings.items()})
-        return found
-
     def _prepared_state(self, saved: Any, settings: Sequence[Mapping[str, Any]]) -> dict[int, dict[str, Tensor]]:
         """Copies of the tensors in ``saved``, each where its parameter is; ``settings``: of the groups."""
-        slots = self._slots_for(settings)
-        if not isinstance(saved, Mapping) or not all(isinstance(entry, Mapping) for entry in saved.values()):
-            raise ValueError("'state' is a dict of dicts")
-        found: dict[int, dict[str, Tensor]] = {}
-        for i, entry in saved.items():
-            if not isinstance(i, int) or not 0 <= i < len(self._parameters):
-                raise ValueError(f"there is no parameter {short(i)}")
-            entry = self._completed({slot: value for slot, value in entry.items() if value is not None})
-            p = self._parameters[i]
-            needed = self._kept(p, settings[self._group_of[i]], slots)
-            if missing := {"step", *needed} - set(entry):
-                raise ValueError(f"parameter {i}: there is no {', '.join(sorted(missing))}")
-            shapes = {**dict.fromkeys(self._lists(), p.shape), **needed, "step": ()}
-            if foreign := set(entry) - set(shapes):
-                raise ValueError(f"parameter {i}: {short(min(map(str, foreign)))} is not of this optimizer")
-            found[i] = {slot: _copied(i, slot, value, p, shapes[slot]) for slot, value in entry.items()}
-        return found
+        return saved_tensors(self, saved, settings)
 
     def _completed(self, entry: dict[str, Any]) -> dict[str, Any]:
         """The state of one parameter, with what PyTorch's leaves out."""
@@ -653,23 +510,3 @@ def _as_float(number: Any) -> float:
         return float(number)
     except OverflowError:  # an integer of hundreds of digits
         return math.inf
-
-
-def _state_dtype(p: Tensor) -> str:
-    """The state of 16-bit parameters is kept in float32."""
-    return "float64" if p.dtype.name == "float64" else "float32"
-
-
-def _copied(i: int, slot: str, value: Any, p: Tensor, shape: tuple[int, ...]) -> Tensor:
-    """A copy of the state tensor ``value`` of parameter ``i``, where ``p`` is."""
-    shape, dtype = ((), "int64") if slot == "step" else (shape, _state_dtype(p))
-    value = value if isinstance(value, Tensor) else np.asarray(value)
-    if slot == "step" and value.dtype.name in ("float32", "float64") and value.shape == () and value.item() % 1 == 0:
-        value = value.astype("int64")  # as PyTorch keeps it
-    if tuple(value.shape) != shape or value.dtype.name != dtype:
-        raise ValueError(
-            f"parameter {i}: {slot} has shape {tuple(value.shape)} {value.dtype.name}, not {shape} {dtype}"
-        )
-    if slot == "step" and value.item() < 0:
-        raise ValueError(f"parameter {i}: step is {value.item()}")
-    return tensor(value, device=p.device)
